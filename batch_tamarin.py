@@ -1,0 +1,3912 @@
+#!/usr/bin/env python3
+"""Run batches of Tamarin Prover jobs and tell the truth about what was proven.
+
+One file, standard library only: copy it to a server and type
+
+    python batch_tamarin.py run recipe.json
+
+A recipe (JSON) names theories, lemmas and provers; every lemma is proven in a process of its own under core, memory and time
+limits; every result goes to `batch.jsonl` as it comes. DESIGN in one picture:
+
+    recipe --plan--> Batch --> scheduler --> executor --> supervisor --> reader
+                       ^          jobs                                     |
+                       +------------- Batch.apply(event) <------ event <---+
+                                        |
+                    observers: journal, result files, cache, progress
+
+The Batch is the single source of truth. It is planned once; after that only `Batch.apply(event)` changes it, whether the event
+comes from a live run or from a journal. Everything shown or written at the end is a function of the Batch.
+
+Contents (each section uses only those above it)
+    Words and errors
+    Model
+    Theory
+    Prover
+    Recipe
+    Supervisor
+    Journal
+    Cache
+    Scheduler and executors
+    Audit
+    Reports
+    Terminal
+    Commands
+
+Words: a theory is a `.spthy` file, a lemma a named claim in it, a prover one Tamarin executable under an alias. A task is one
+lemma x prover; a job is one command line that serves one or more tasks. Units: seconds; MB = 2^20 and GB = 2^30 bytes.
+"""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import enum
+import errno
+import fnmatch
+import functools
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+import shlex
+import signal
+import stat
+import sys
+import time
+from collections import deque
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Generic,
+    NamedTuple,
+    NoReturn,
+    TypeVar,
+    Union,
+    cast,
+    final,
+)
+
+if TYPE_CHECKING:  # imported where they are needed: every module costs start-up time
+    import asyncio
+
+__version__ = "0.1.0"
+
+T = TypeVar("T")
+Event = dict[str, Any]  # one line of the journal; DESIGN section 8
+
+# ======================================================================================================================
+# Words and errors
+# ======================================================================================================================
+
+MB = 2 ** 20
+
+
+class InputError(Exception):
+    """Something a user gave is wrong: says where (file, line, column, counted from 1), what, and what to do about it."""
+
+    def __init__(self, message: str, file: str = "", line: int = 0, column: int = 0) -> None:
+        self.message, self.file, self.line, self.column = message, file, line, column
+        place = ":".join(str(part) for part in (file, line, column) if part)
+        super().__init__(f"{place}: {message}" if place else message)
+
+
+class InputErrors(InputError):
+    """All that is wrong with one input, reported together."""
+
+    def __init__(self, problems: Sequence[InputError]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class Word(str, enum.Enum):
+    """A word with a fixed meaning: reads, prints and goes to JSON as its plain text (on every Python)."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self.value), spec)
+
+
+class Status(Word):
+    """How a task ended, or that it has not."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"  # exit 0 and a verdict was read
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    MEMORY_LIMIT = "memory_limit"
+    INTERRUPTED = "interrupted"  # a user's or a system's stop: runs again
+    SUPERSEDED = "superseded"  # final without a verdict, asks for nothing
+
+
+class Verdict(Word):
+    """What the prover printed for that very lemma; nothing else is a verdict."""
+
+    VERIFIED = "verified"
+    FALSIFIED = "falsified"
+    INCOMPLETE = "incomplete"
+
+
+class Trait(Word):
+    """What a lemma quantifies over; a diff lemma compares two systems."""
+
+    ALL_TRACES = "all-traces"
+    EXISTS_TRACE = "exists-trace"
+    DIFF = "diff"
+
+
+FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.MEMORY_LIMIT, Status.SUPERSEDED})
+ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
+
+
+def now() -> str:
+    """The time as the journal writes it: UTC, ISO 8601, microseconds."""
+    seconds, micros = divmod(time.time_ns() // 1000, 1_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{micros:06d}Z"
+
+
+def printable(text: str) -> str:
+    """`text` on one line, safe for a terminal: no control, direction-changing or undecodable character is left."""
+    return "".join(char if char.isprintable() else " " if char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 task`, `2 tasks`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint at the nearest known word, or ""."""
+    near = difflib.get_close_matches(word, list(known), 1, 0.5)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def write_file(path: str, text: str) -> None:
+    """Write a derived file so that a reader sees the old or the new one, never half of it."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError:
+        remove_file(temporary)
+        raise
+
+
+def remove_file(path: str) -> None:
+    """Remove a file of ours if it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+# ======================================================================================================================
+# Model
+# ======================================================================================================================
+
+
+def slotted(cls: type[T]) -> type[T]:
+    """`dataclass(slots=True)`, which Python 3.9 lacks: half the memory at 100,000 tasks."""
+    names = tuple(item.name for item in dataclasses.fields(cls))  # type: ignore[arg-type]
+    body = {key: value for key, value in vars(cls).items() if key not in (*names, "__dict__", "__weakref__")}
+    made: Any = type(cls)
+    return cast(type[T], made(cls.__name__, cls.__bases__, {**body, "__slots__": names}))
+
+
+@slotted
+@dataclass(frozen=True)
+class Limits:
+    """What one job may use: cores, memory in MB, wall time in seconds."""
+
+    cores: int
+    memory_mb: int
+    timeout_s: float
+
+
+@dataclass
+class Prover:
+    """One Tamarin executable under an alias."""
+
+    alias: str
+    command: tuple[str, ...]  # argv up to the theory
+    options: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    flavour: str = "tamarin-prover"  # or "tamarin-rs"; told by --version
+    version: str = ""  # "1.11.0"; "" when the prover did not say
+    identity: str = ""  # digest of the files on its command line and of what --version says
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command line with its limits, environment and log files; scheduler, executors and supervisor know nothing else."""
+
+    id: str  # a safe file name
+    attempt: int  # from 1
+    command: tuple[str, ...]
+    cwd: str
+    env: Mapping[str, str]  # the child's whole environment, the marker excluded
+    limits: Limits
+    stdout: str  # absolute paths, appended to
+    stderr: str
+    task_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExitStatus:
+    """How a process ended: an exit code or a signal, never both."""
+
+    code: int | None = None
+    signal: str = ""  # "SIGKILL"
+
+
+@slotted
+@dataclass(frozen=True)
+class SummaryLine:
+    """One line of the prover's summary: `side` is "", "LHS" or "RHS"; `verdict` None when the text is unknown to us."""
+
+    name: str
+    side: str
+    trait: str
+    verdict: str | None
+    steps: int | None
+
+
+@slotted
+@dataclass
+class Result:
+    """How one task ended: the `finish` event. Times in seconds, memory in MB over the whole process tree."""
+
+    status: Status
+    verdict: Verdict | None = None
+    steps: int | None = None
+    trait: str = ""
+    lemmas: tuple[SummaryLine, ...] = ()  # every summary line that belongs to the task
+    exit: dict[str, Any] | None = None  # {"code": n} or {"signal": "SIGKILL"}
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_mb: float = 0.0
+    avg_mb: float = 0.0
+    prover_s: float | None = None  # the prover's own "processing time"
+    warnings: tuple[str, ...] = ()
+    cached: bool = False
+    reason: str = ""  # for people: why there is no verdict
+    stderr_tail: str = ""
+    at: str = ""  # when it was journalled
+
+
+@slotted
+@dataclass
+class Task:
+    """One lemma x prover, completely resolved; the unit of results.
+
+    `theory` is what goes on the command line: relative to `cwd` where it lies below. Only `Batch.apply` changes the last three.
+    """
+
+    id: str
+    name: str  # the recipe task it belongs to
+    theory: str
+    lemma: str
+    trait: str
+    sides: tuple[str, ...]  # ("LHS", "RHS") or one of them in diff mode
+    prover: str  # alias
+    options: tuple[str, ...]
+    flags: tuple[str, ...]
+    limits: Limits
+    cwd: str
+    prove: bool  # False: check the proof stored in the file instead of searching
+    optional: bool  # the prover lists it only when it is needed (AUTO_typing)
+    assumes: tuple[str, ...]  # lemmas that a proof of this one takes for granted
+    expect: str | None
+    key: str  # digest of everything that can change the result
+    status: Status = Status.PENDING
+    attempts: int = 0
+    result: Result | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.result.verdict if self.result else None
+
+
+PLAN_FIELDS = tuple(item.name for item in dataclasses.fields(Task))[:-3]
+
+
+@dataclass
+class Batch:
+    """Everything about one batch. `apply` is the one way to change it: live runs, resuming and reports can't disagree."""
+
+    id: str = ""
+    header: Event = field(default_factory=dict)  # the `batch` event: recipe, directories, global limits, host, version
+    provers: dict[str, Prover] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)  # in plan order
+    ended: Event | None = None  # the `end` event, unless something started after it
+
+    def apply(self, event: Event) -> None:
+        """Change the batch by one event; events and fields of newer versions are ignored.
+
+        Raises ValueError when the event can't follow what came before, KeyError or TypeError when a field is missing or wrong.
+        """
+        handler = getattr(self, "_apply_" + str(event["event"]), None)
+        if handler:
+            handler(event)
+
+    def _apply_batch(self, event: Event) -> None:
+        """A batch begins, or goes on with a plan in which some tasks are no longer there."""
+        self.id, self.header, self.ended = event["id"], event, None
+        self.provers = {alias: from_json(Prover, value) for alias, value in event["provers"].items()}
+        for task_id in event.get("vanished", ()):
+            self.tasks.pop(task_id, None)
+
+    def _apply_task(self, event: Event) -> None:
+        """A plan, or a changed plan: an older result under this id counts only if it still holds."""
+        task, before = from_json(Task, event), self.tasks.get(event["id"])
+        if before:
+            task.attempts = before.attempts
+            if still_holds(before, task):
+                task.status, task.result = before.status, before.result
+        self.tasks[task.id] = task
+
+    def _apply_start(self, event: Event) -> None:
+        tasks = [self.tasks[task_id] for task_id in event["ids"]]
+        for task in tasks:
+            if event["attempt"] <= task.attempts:
+                raise ValueError(f"attempt {event['attempt']} of task '{task.id}' has begun before")
+        for task in tasks:
+            task.status, task.attempts, task.result = Status.RUNNING, event["attempt"], None
+        self.ended = None
+
+    def _apply_finish(self, event: Event) -> None:
+        task = self.tasks[event["id"]]
+        result = from_json(Result, event)
+        if result.status in (Status.PENDING, Status.RUNNING):
+            raise ValueError(f"task '{task.id}' can't finish as {result.status}")
+        task.status, task.result = result.status, result
+
+    def _apply_end(self, event: Event) -> None:
+        self.ended = event
+
+    def events(self) -> Iterator[Event]:
+        """The plan as events: what a fresh journal begins with."""
+        yield self.header
+        for task in self.tasks.values():
+            yield task_event(task)
+
+    def count(self, *statuses: Status) -> int:
+        return sum(task.status in statuses for task in self.tasks.values())
+
+
+def still_holds(old: Task, new: Task) -> bool:
+    """Whether the result of `old` is the result of `new`: nothing that can change it changed, and no limit that it failed by grew."""
+    if old.key != new.key or old.status not in FINAL:
+        return False
+    if old.status in (Status.TIMEOUT, Status.MEMORY_LIMIT):
+        return (new.limits.cores <= old.limits.cores and new.limits.memory_mb <= old.limits.memory_mb
+                and new.limits.timeout_s <= old.limits.timeout_s)
+    return True
+
+
+def task_event(task: Task) -> Event:
+    """The `task` event: the whole resolved plan of one task."""
+    return {"event": "task", "at": now(), **{name: to_json(getattr(task, name)) for name in PLAN_FIELDS}}
+
+
+def finish_event(task: Task, job: str, attempt: int, result: Result) -> Event:
+    """The `finish` event of one task."""
+    return {"event": "finish", "id": task.id, "job": job, "attempt": attempt, **to_json(result), "at": now()}
+
+
+def to_json(value: Any) -> Any:
+    """Dataclasses as objects, field by field; tuples as lists come by themselves."""
+    if dataclasses.is_dataclass(value):
+        return {item.name: to_json(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [to_json(item) for item in value]
+    return value
+
+
+def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
+    """A dataclass from a JSON object: unknown fields are left out, lists become tuples, words and parts get their types."""
+    fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return cls(**{name: _PARTS.get(name, _plain)(data[name]) for name in fields if name in data})
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+_PARTS: dict[str, Callable[[Any], Any]] = {
+    "limits": lambda value: share(from_json(Limits, value)),
+    "lemmas": lambda value: tuple(from_json(SummaryLine, line) for line in value),
+    "status": Status,
+    "verdict": lambda value: Verdict(value) if value else None,
+}
+
+
+def share(value: T) -> T:
+    """One object for equal ones: 100,000 tasks have few distinct limits, options and paths."""
+    return cast(T, _shared(value))
+
+
+@functools.lru_cache(maxsize=4096)
+def _shared(value: Any) -> Any:
+    return value
+
+
+# ======================================================================================================================
+# Theory
+# ======================================================================================================================
+
+# The rules were read in the sources of tamarin-prover 1.11 (lib/theory/src/Theory/Text/Parser*, Prover.hs, ClosedTheory.hs,
+# Accountability/Generation.hs, Main/TheoryLoader.hs) and compared with what the prover lists.
+
+MAX_THEORY_BYTES = 64 * MB        # of one file; four times this for a theory with all that it includes
+_MAX_INCLUDES = 10_000            # files that include each other twice would be read 2^n times
+AUTO_SOURCES_LEMMA = "AUTO_typing"
+EQUIVALENCE_LEMMA = "Observational_equivalence"
+
+
+@dataclass(frozen=True)
+class Lemma:
+    """One line of Tamarin's summary: something `--prove=NAME` can ask for, on one side in diff mode."""
+
+    __slots__ = ("name", "trait", "side", "attributes", "file", "line", "parent", "has_proof", "assumes", "optional")
+    name: str
+    trait: Trait
+    side: str                    # "LHS" or "RHS" in diff mode, else ""
+    attributes: tuple[str, ...]  # as written, white space normalised
+    file: str                    # where it stands: the theory, or a file it includes
+    line: int                    # from 1; 0 for what Tamarin adds by itself
+    parent: str                  # the accountability lemma this is a part of, else ""
+    has_proof: bool              # the file stores more of a proof than `by sorry`
+    assumes: tuple[str, ...]     # names of the lemmas a proof of this one takes for granted, in theory order
+    optional: bool               # --auto-sources adds it only where partial deconstructions are left
+
+
+@dataclass
+class Theory:
+    """A theory as Tamarin would load it with given flags; `lemmas` stand in the order of Tamarin's summary."""
+
+    path: str
+    name: str
+    diff: bool
+    auto_sources: bool                      # by the option, or by the theory's configuration block
+    lemmas: tuple[Lemma, ...]
+    files: tuple[str, ...]                  # the theory itself, then all that it includes
+    configuration: tuple[str, ...]          # arguments of the `configuration: "..."` block
+    oracle_rankings: tuple[tuple[str | None, str], ...]  # of each `o`: folder (None: the prover's), name ("": the default)
+    uses_diff_operator: bool
+    has_process: bool
+    has_accountability: bool
+    has_export_lemmas: bool
+    segments: tuple[tuple[str, str], ...]   # (lemma name or "", token text); empty unless loaded with keep_text
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the token text: comments and white space outside strings don't count. Needs the text."""
+        return hashlib.sha256(self.token_text().encode("utf-8", "backslashreplace")).hexdigest()
+
+    @property
+    def has_stored_proofs(self) -> bool:
+        return any(lemma.has_proof for lemma in self.lemmas)
+
+    @property
+    def cannot_split(self) -> str:
+        """Why a lemma can't be judged by its own text and what it assumes alone; "" when it can."""
+        reasons = {"diff mode": self.diff, "a top-level process": self.has_process, "accountability": self.has_accountability,
+                   "export lemmas": self.has_export_lemmas, "--auto-sources": self.auto_sources}
+        return next((reason for reason, applies in reasons.items() if applies), "")
+
+    def token_text(self, lemmas: Collection[str] | None = None) -> str:
+        """The preprocessed text with its includes, without comments and idle white space; with these lemmas only, in place."""
+        return "\n".join(text for name, text in self.segments if not name or lemmas is None or name in lemmas)
+
+    def skeleton(self) -> str:
+        """The token text of everything that is no lemma."""
+        return self.token_text(())
+
+    def lemma_text(self, lemma: Lemma) -> str:
+        """The token text of a lemma; for a part of an accountability lemma, of the whole one."""
+        return "\n".join(text for name, text in self.segments if name == (lemma.parent or lemma.name))
+
+
+def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_sources: bool = False,
+                keep_text: bool = False) -> Theory:
+    """Read a theory as `tamarin-prover PATH -D=FLAG... [--diff] [--auto-sources]` would.
+
+    Raises InputError, with file and line, for whatever Tamarin would refuse and can be seen without parsing terms.
+    Time and memory are linear in the text.
+    """
+    found = _Found(flags, diff, keep_text)
+    stack = [_Scanner(path, found)]
+    stack[0].read_header()
+    while stack:
+        scanner = stack[-1]
+        included = scanner.run()
+        if included:
+            stack.append(_Scanner(included, found, scanner))
+        else:
+            found.reading.discard(scanner.real)
+            stack.pop()
+    auto_sources = auto_sources or any(len(word) > 3 and "--auto-sources".startswith(word) for word in found.configuration)
+    return Theory(path, found.name, diff, auto_sources, tuple(_listed(found.claims, path, diff, auto_sources)),
+                  tuple(dict.fromkeys(found.files)), found.configuration, tuple(dict.fromkeys(found.rankings)), found.uses_diff,
+                  found.has_process, any(claim.tests for claim in found.claims), found.has_export_lemmas, tuple(found.segments()))
+
+
+def used_oracles(theory: Theory, options: Sequence[str], cwd: str, argument: str = "") -> tuple[str, ...]:
+    """Absolute paths of the oracles a prover started in `cwd` would call, whether they exist or not.
+
+    `argument` is the theory as it stands on the command line (default: relative where it lies below `cwd`). A `--heuristic`
+    among the options replaces all that the theory says, and its oracle is searched from `cwd`.
+    """
+    relative = os.path.relpath(theory.path, cwd)
+    argument = argument or (os.path.abspath(theory.path) if relative.startswith("..") else relative)
+    # Tamarin cuts at the first dot and keeps the last slash: dir/x.spthy has the default /x.oracle, which is never there.
+    bare = argument[:1] + argument[1:].partition(".")[0] + ".oracle"
+    default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
+    given: dict[str, str] = {}
+    for option in options:
+        key, _, value = option.partition("=")
+        for name in ("--heuristic", "--oraclename"):
+            if len(key) > 4 and name.startswith(key):   # options may be abbreviated, and the last one counts
+                given[name] = value
+    rankings = theory.oracle_rankings
+    if "--heuristic" in given:
+        letters = re.sub(r"\{[^}]*\}", "", given["--heuristic"])
+        rankings = ((None, given.get("--oraclename", "")),) if set(letters) & {"o", "O"} else ()
+    paths = []
+    for folder, name in rankings:
+        beside_theory = folder in (None, os.path.dirname(theory.path))
+        base = os.path.abspath(cwd if folder is None else folder)
+        paths.append(os.path.normpath(os.path.join(base, name or (default if beside_theory else "oracle"))))
+    return tuple(dict.fromkeys(paths))
+
+
+@dataclass
+class _Claim:
+    """A lemma as it is written; what Tamarin makes of it depends on the mode."""
+
+    name: str
+    trait: Trait
+    attributes: tuple[str, ...]
+    file: str
+    line: int
+    tests: tuple[str, ...] = ()     # of an accountability lemma: the case tests it names
+    has_proof: bool = False
+    side: str = ""
+    parent: str = ""
+    optional: bool = False
+
+    @property
+    def is_sources(self) -> bool:
+        return "sources" in self.attributes or "typing" in self.attributes
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        return frozenset(text.partition("=")[2] for text in self.attributes if text.startswith("hide_lemma="))
+
+
+def _listed(claims: Sequence[_Claim], path: str, diff: bool, auto_sources: bool) -> Iterator[Lemma]:
+    """What Tamarin's summary lists for these claims, in its order, with what each takes for granted."""
+    shown = (_diff_order if diff else _trace_order)(claims, path, auto_sources)
+    seen: set[tuple[str, bool, str]] = set()
+    for claim, assumes in zip(shown, _assumptions(shown, diff)):
+        key = (claim.side, claim.trait == Trait.DIFF, claim.name)
+        if key in seen:
+            raise InputError(f"a second lemma '{claim.name}': Tamarin refuses this, rename one", claim.file, claim.line)
+        seen.add(key)
+        yield Lemma(claim.name, claim.trait, claim.side, claim.attributes, claim.file, claim.line, claim.parent, claim.has_proof,
+                    assumes, claim.optional)
+
+
+def _trace_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[_Claim]:
+    """File order; the parts of accountability lemmas behind all others, each kind of part for every case test."""
+    shown = [claim for claim in claims if not claim.tests]
+    for claim in claims:
+        if claim.tests:
+            parts = [f"{test}_suff" for test in claim.tests] + ["verif_empty"]
+            parts += [f"{test}_{kind}" for kind in ("verif_nonempty", "min", "uniq", "inj", "single") for test in claim.tests]
+            shown += [replace(claim, name=f"{claim.name}_{part}", tests=(), parent=claim.name,
+                              trait=Trait.EXISTS_TRACE if part.endswith(("_suff", "_single")) else Trait.ALL_TRACES)
+                      for part in parts]
+    if auto_sources and all(claim.name != AUTO_SOURCES_LEMMA for claim in shown):
+        shown.append(_Claim(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, ("sources",), path, 0, optional=True))
+    return shown
+
+
+def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[_Claim]:
+    """Every lemma on both sides, the right one first; where --auto-sources adds lemmas, all of one side before the other."""
+    sided: list[_Claim] = []
+    for claim in claims:
+        if claim.trait != Trait.DIFF:
+            only = next((word for word in ("left", "right") if word in claim.attributes), "")
+            sided += [replace(claim, side=side) for word, side in (("right", "RHS"), ("left", "LHS")) if only in ("", word)]
+    if auto_sources:
+        taken = {(claim.name, claim.side) for claim in sided}
+        sided += [_Claim(f"{AUTO_SOURCES_LEMMA}_{side}", Trait.ALL_TRACES, ("sources",), path, 0, side=side, optional=True)
+                  for side in ("LHS", "RHS") if (f"{AUTO_SOURCES_LEMMA}_{side}", side) not in taken]
+        sided.sort(key=lambda claim: claim.side)
+    equivalences = [claim for claim in claims if claim.trait == Trait.DIFF]
+    if all(claim.name != EQUIVALENCE_LEMMA for claim in equivalences):
+        equivalences.append(_Claim(EQUIVALENCE_LEMMA, Trait.DIFF, (), path, 0))
+    return sided + equivalences
+
+
+def _assumptions(shown: Sequence[_Claim], diff: bool) -> Iterator[tuple[str, ...]]:
+    """For each claim the names it takes for granted (gatherReusableLemmas in Prover.hs and ClosedTheory.hs, typAsms)."""
+    place: dict[str, int] = {}
+    for claim in shown:
+        place.setdefault(claim.name, len(place))
+    usable = [claim for claim in shown if claim.trait == Trait.ALL_TRACES]
+    sources = [claim.name for claim in usable if claim.is_sources]
+    for_diff = sources + [claim.name for claim in usable if "diff_reuse" in claim.attributes]
+    reuse: dict[str, list[_Claim]] = {"": [], "LHS": [], "RHS": []}
+    known: dict[tuple[str, int, bool, frozenset[str]], tuple[str, ...]] = {}   # neighbours share one tuple
+    for claim in shown:
+        before = reuse[claim.side]
+        hidden = frozenset() if diff else claim.hidden   # diff mode ignores hide_lemma
+        key = (str(claim.trait == Trait.DIFF) + claim.side, len(before), claim.is_sources, hidden)
+        if key not in known:
+            names = for_diff if claim.trait == Trait.DIFF else [] if claim.is_sources else sources
+            if claim.trait != Trait.DIFF and "ALL" not in hidden:
+                names = names + [other.name for other in before
+                                 if other.name not in hidden and (other.is_sources or not claim.is_sources)]
+            known[key] = tuple(sorted(set(names), key=place.__getitem__))
+        yield known[key]
+        if "reuse" in claim.attributes and claim.trait == Trait.ALL_TRACES:
+            before.append(claim)
+
+
+_ITEMS = ("axiom", "builtins", "diffEquivLemma", "diffLemma", "end", "equations", "equivLemma", "export", "function", "functions",
+          "heuristic", "lemma", "let", "macros", "options", "predicate", "predicates", "process", "restriction", "rule", "tactic",
+          "test")
+_NOT_IN_DIFF = frozenset(("diffEquivLemma", "equivLemma", "export", "let", "options", "predicate", "predicates", "process",
+                          "test"))
+_NAMED_ITEMS = frozenset(("axiom", "diffLemma", "export", "lemma", "let", "restriction", "rule", "test"))
+# Every alternative starts with a plain character: `re` then passes over all other characters without trying them.
+_EVENT = re.compile("|".join(["//", r"/\*", r"\{\*", '"', "'", "#", "\0", r"diff(?=\s*[(/])",
+                              *(word + r"(?!\w)" for word in _ITEMS)]))
+_BLANKS = re.compile(r"\s+")
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_BLANK = re.compile(r"\s*")
+_IDENTIFIER = re.compile(r"[^\W_]\w*")
+_CONSTANT_REST = re.compile(r"[^'\n]+'")
+_FORMAL_COMMENT_EDGE = re.compile(r"\\[\\*]?|\*\}?")      # inside `text{* *}` star and backslash must be escaped
+_EXPORT_EDGE = re.compile(r'\\[\\"]|"')
+_RANKING = re.compile(r'([oO]) *(?:"([^"\n\r]+)")? *|\{[^"\n\r{}]+\} *|([^\W\d_]+) *')
+_STRING_LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
+_INCLUDED_NAME = re.compile(r'"\s*([^"\n]*)"')
+_DIRECTIVES = ("#ifdef", "#define", "#include", "#else", "#endif")
+_RESERVED = frozenset(("in", "let", "rule", "diff"))
+_ITEM_ENDS = frozenset("\"])}>',⊥⊤")
+# Behind these words a word is a name or a term, whatever it looks like.
+_OPEN_WORDS = frozenset(("as", "case", "delete", "else", "event", "if", "in", "insert", "let", "lock", "lookup", "new", "not",
+                         "rule", "then", "unlock"))
+_ATTRIBUTES = ("diff_reuse", "left", "reuse", "right", "sources", "typing", "use_induction")
+_PROOF_WORDS = frozenset(("ATTACK", "INVALIDATED", "MIRRORED", "SOLVED", "UNFINISHABLE", "UNFINISHABLEdiff", "backward", "by",
+                          "contradiction", "induction", "rule", "simplify", "solve", "sorry", "step"))
+_NO_ENDIF = "this #ifdef has no #endif"
+_NEEDS_DIFF = "needs observational equivalence: add --diff to the options"
+
+
+class _Found:
+    """What the scanner has found so far, in all files of a theory, and what one file leaves to the next."""
+
+    def __init__(self, flags: Sequence[str], diff: bool, keep_text: bool) -> None:
+        self.name = ""
+        self.claims: list[_Claim] = []
+        self.files: list[str] = []
+        self.reading: set[str] = set()      # real paths of the files we are in
+        self.bytes = 0
+        self.configuration: tuple[str, ...] = ()
+        self.rankings: list[tuple[str | None, str]] = []
+        self.uses_diff = self.has_process = self.has_export_lemmas = self.has_heuristic = False
+        self.flags, self.diff = set(flags), diff
+        self.diff_allowed = diff
+        self.tests: set[str] = set()
+        self.lemma: _Claim | None = None                 # whose formula or proof we are in
+        self.keep_text = keep_text
+        self.pieces: list[tuple[bool, str]] = []            # (to be kept as it is, text)
+        self.cuts: list[tuple[int, str]] = [(0, "")]        # from this piece on the text belongs to that lemma ("": to none)
+
+    def cut(self, name: str = "") -> None:
+        """A new item starts here."""
+        self.lemma = None
+        self.cuts.append((len(self.pieces), name))
+
+    def segments(self) -> Iterator[tuple[str, str]]:
+        for (start, name), (end, _) in zip(self.cuts, self.cuts[1:] + [(len(self.pieces), "")]):
+            text = _normalised(self.pieces[start:end])
+            if text:
+                yield name, text
+
+
+def _in_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
+
+
+class _EndOfFile(Exception):
+    """The rest of this file does not count."""
+
+
+class _Scanner:
+    """Reads one file of a theory, in one pass from one place that can matter to the next, into a common _Found."""
+
+    def __init__(self, path: str, found: _Found, parent: _Scanner | None = None) -> None:
+        self.path, self.found, self.parent = path, found, parent
+        self.pos = 0
+        self.done = 0           # text before this place has been handed on
+        self.last = 0           # the end of the last thing handed on that is neither comment nor white space
+        self.complete = 0       # a place where an item may start, whatever stands before it
+        self.depth = 0          # open brackets at `done`
+        self.formula = -1       # the place of the double quote that opened the formula we are in, or -1
+        self.counted = (0, 1)   # the number of the line at a place
+        self.conditions: list[tuple[int, bool]] = []    # open #ifdefs: place, whether we are behind their #else
+        self.real = ""          # the path without symbolic links
+        self.text = self._read()
+
+    def _read(self) -> str:
+        found, parent = self.found, self.parent
+        place = (parent.path, parent.line(parent.pos)) if parent else (self.path, 0)
+        try:
+            if not stat.S_ISREG(os.stat(self.path).st_mode):
+                raise OSError(0, "not a regular file")
+            self.real = os.path.realpath(self.path)
+            if self.real in found.reading or len(found.files) > _MAX_INCLUDES:
+                raise OSError(0, "it includes itself" if self.real in found.reading else f"more than {_MAX_INCLUDES} includes")
+            with open(self.path, "rb") as file:
+                data = file.read(MAX_THEORY_BYTES + 1)
+        except (OSError, ValueError) as error:
+            raise InputError(f"can't read '{self.path}': {getattr(error, 'strerror', None) or error}", *place) from None
+        found.bytes += len(data)
+        found.files.append(self.path)
+        found.reading.add(self.real)
+        if len(data) > MAX_THEORY_BYTES or found.bytes > 4 * MAX_THEORY_BYTES:
+            raise InputError(f"too large: at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes", self.path)
+        if data.startswith(b"\xef\xbb\xbf"):
+            raise InputError("a byte order mark, which Tamarin refuses: save the file as UTF-8 without BOM", self.path, 1, 1)
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError("not UTF-8, which Tamarin refuses: convert the file, e.g. with iconv -f latin1 -t utf-8", self.path,
+                             data.count(b"\n", 0, error.start) + 1) from None
+
+    def run(self) -> str:
+        """Read on; returns the path of a file to be read in between, or "" at the end."""
+        included = ""
+        try:
+            if self.parent and not self.pos:
+                self._skip()
+                if self._next("theory"):    # no item, so nothing of it counts
+                    raise _EndOfFile
+            while not included:
+                event = _EVENT.search(self.text, self.pos)
+                if not event:
+                    self._no_end()
+                included = self._on_event(event.start(), event.end(), event.group())
+        except _EndOfFile:
+            if self.conditions:
+                self._fail(self.conditions[-1][0], _NO_ENDIF + " before the end")
+            self._hand_on(self.pos)
+        self.found.cut()
+        return included
+
+    def read_header(self) -> None:
+        """`theory NAME [configuration: "..."] begin`"""
+        self._skip()
+        if not self._take("theory"):
+            self._fail(self.pos, "a theory starts with 'theory NAME'; is this a file for others to include?")
+        self.found.name = self._identifier()
+        if self._take("configuration") and self._take(":"):
+            literal = _STRING_LITERAL.match(self.text, self.pos)
+            if not literal:
+                self._fail(self.pos, "'configuration:' needs a string")
+            text = re.sub(r"\\(.)", r"\1", literal.group(1))
+            try:
+                self.found.configuration = tuple(shlex.split(text))
+            except ValueError:
+                self.found.configuration = tuple(text.split())
+            self._pass(literal.start(), literal.end(), verbatim=True)
+            self._skip()
+        if not self.found.name or not self._take("begin"):
+            self._fail(self.pos, "expected 'theory NAME begin'")
+
+    # Errors and places
+
+    def line(self, pos: int) -> int:
+        counted, line = self.counted if self.counted[0] <= pos else (0, 1)
+        self.counted = pos, line + self.text.count("\n", counted, pos)
+        return self.counted[1]
+
+    def _fail(self, pos: int, message: str) -> NoReturn:
+        raise InputError(message, self.path, self.line(pos), pos - self.text.rfind("\n", 0, pos))
+
+    def _refuse(self, pos: int, message: str) -> NoReturn:
+        """Something that is no item: an error in a theory; in an included file Tamarin silently stops reading."""
+        if not self.parent:
+            self._fail(pos, message)
+        self.pos = pos
+        raise _EndOfFile
+
+    def _no_end(self) -> NoReturn:
+        if self.formula >= 0:
+            self._fail(self.formula, "this double quote is never closed")
+        if not self.parent:
+            self._hand_on(len(self.text))
+            hint = ", or a bracket is not closed" if self.depth > 0 else ""
+            self._fail(len(self.text), "the theory has no 'end'" + hint)
+        self.pos = len(self.text)
+        raise _EndOfFile
+
+    # Words and text
+
+    def _hand_on(self, upto: int) -> None:
+        """Take the text up to here as code."""
+        chunk = self.text[self.done:upto]
+        stripped = chunk.rstrip()
+        if stripped:
+            self.last = self.done + len(stripped)
+            self.depth += chunk.count("(") + chunk.count("[") - chunk.count(")") - chunk.count("]")
+        if chunk and self.found.keep_text:
+            self.found.pieces.append((False, chunk))
+        self.done = max(upto, self.done)
+
+    def _pass(self, start: int, end: int, verbatim: bool) -> None:
+        """Take this stretch as it is, or as a blank, and go on behind it."""
+        self._hand_on(start)
+        if self.found.keep_text:
+            self.found.pieces.append((verbatim, self.text[start:end] if verbatim else " "))
+        if verbatim:
+            self.last = end
+        self.done = self.pos = end
+
+    def _skip(self) -> None:
+        """Pass white space and comments, which nest."""
+        while True:
+            self.pos = self._behind_blanks(self.pos)
+            start = self.pos
+            if self.text.startswith("//", start):
+                end = self.text.find("\n", start)
+                self._pass(start, len(self.text) if end < 0 else end, verbatim=False)
+            elif self.text.startswith("/*", start):
+                depth = 0
+                for edge in _COMMENT_EDGE.finditer(self.text, start):
+                    depth += 1 if edge.group() == "/*" else -1
+                    if not depth:
+                        self._pass(start, edge.end(), verbatim=False)
+                        break
+                else:
+                    self._fail(start, "this comment is never closed (comments nest: every /* needs its own */)")
+            else:
+                return
+
+    def _behind_blanks(self, pos: int) -> int:
+        blanks = _BLANK.match(self.text, pos)
+        return blanks.end() if blanks else pos
+
+    def _next(self, *symbols: str) -> bool:
+        return self.text.startswith(symbols, self.pos)
+
+    def _take(self, *symbols: str) -> bool:
+        """Pass the first of these that is next, and the white space behind it."""
+        for symbol in symbols:
+            if self._next(symbol):
+                self.pos += len(symbol)
+                self._skip()
+                return True
+        return False
+
+    def _identifier(self) -> str:
+        matched = _IDENTIFIER.match(self.text, self.pos)
+        if not matched or matched.group() in _RESERVED:
+            return ""
+        self.pos = matched.end()
+        self._skip()
+        return matched.group()
+
+    def _last_word(self) -> str:
+        """The word that ends at `last`, or ""."""
+        start = self.last
+        while _in_word(self.text[start - 1:start]) and self.last - start < 40:
+            start -= 1
+        return self.text[start:self.last]
+
+    # What can stand in a theory
+
+    def _on_event(self, start: int, end: int, word: str) -> str:
+        self.pos = end
+        if word in ("//", "/*"):
+            self.pos = start
+            self._skip()
+        elif word == '"':
+            self._on_quote(start)
+        elif word == "'":
+            self._on_constant(start)
+        elif word == "diff":
+            self._on_diff_operator(start)
+        elif word == "\0":
+            self._refuse(start, "a NUL character, which Tamarin refuses: is this a text file?")
+        elif word == "#":
+            if self.text.startswith(_DIRECTIVES, start) and self.formula < 0:
+                return self._on_directive(start)
+        elif word == "{*":
+            if self.text[start - 1:start].isalpha() and self.formula < 0:
+                self._on_formal_comment(start)
+        elif self.formula < 0 and self._starts_item(start, end, word):
+            self._on_item(start, word)
+        return ""
+
+    def _on_quote(self, start: int) -> None:
+        """A double quote: the edge of a formula, in which constants and comments count, or a string that is taken as it is."""
+        if self.formula >= 0:
+            self.formula = -1
+            if self.found.lemma:
+                self.found.lemma.has_proof = self._proof_follows()
+            return
+        self._hand_on(start)
+        if self.text[self.last - 1:self.last] == ":" or self._last_word() in ("traces", "trace", "for"):
+            self.formula = start
+            return
+        end = self.text.find('"', start + 1)
+        if end < 0:
+            self._fail(start, "this double quote is never closed")
+        self._pass(start, end + 1, verbatim=True)
+
+    def _on_constant(self, start: int) -> None:
+        self._skip()    # Tamarin takes a comment behind the quote for a comment
+        rest = _CONSTANT_REST.match(self.text, self.pos)
+        if not rest:
+            self._refuse(start, "a constant in single quotes may not be empty and must end on its line")
+        self._pass(max(start, self.done), rest.end(), verbatim=True)
+
+    def _on_diff_operator(self, start: int) -> None:
+        self._skip()
+        if not self._next("(") or _in_word(self.text[start - 1:start]):
+            return
+        self.found.uses_diff = True
+        if not self.found.diff_allowed:
+            self._refuse(start, "the diff operator " + _NEEDS_DIFF)
+
+    def _on_formal_comment(self, start: int) -> None:
+        begin = start
+        while begin > self.done and self.text[begin - 1].isalpha():
+            begin -= 1
+        self._hand_on(begin)
+        self.found.cut()
+        self._pass_escaped(begin, start + 2, _FORMAL_COMMENT_EDGE, "*}")
+
+    def _pass_escaped(self, begin: int, start: int, edges: "re.Pattern[str]", closing: str) -> None:
+        """Take a text with escapes, from `begin` to its closing edge behind `start`."""
+        for edge in edges.finditer(self.text, start):
+            if edge.group() == closing:
+                self._pass(begin, edge.end(), verbatim=True)
+                return
+            if len(edge.group()) == 1:
+                self._fail(edge.start(), r"in a formal comment write \* and \\ for a star and a backslash")
+        self._fail(begin, "this text is never closed")
+
+    def _starts_item(self, start: int, end: int, word: str) -> bool:
+        """Whether a word begins a top-level item, from what stands around it: outside of all brackets, behind a complete
+        thing, and followed by what the item needs."""
+        if _in_word(self.text[start - 1:start]):
+            return False
+        self._hand_on(start)
+        before = self.text[self.last - 1] if self.last and start != self.complete else ","
+        if self.depth or not (before in _ITEM_ENDS or _in_word(before)) or self._last_word() in _OPEN_WORDS:
+            return False
+        behind = self._behind_blanks(end)
+        after = self.text[behind:behind + 2]
+        if word == "end":
+            term = after[:1] == "=" != after[1:] or after[:1] == "/" and after not in ("//", "/*")
+            return not term and self.text[end:end + 1] not in ("(", ":", ",", ".")
+        if after in ("//", "/*"):
+            return True
+        return after[:1].isalnum() or after[:1] in ("(", "_") if word in _NAMED_ITEMS else after[:1] in (":", "[")
+
+    def _on_item(self, start: int, word: str) -> None:
+        if word == "rule" and self._last_word() in ("left", "right"):   # a side of a diff rule
+            if not self.found.diff:
+                self._refuse(start, "a rule with sides " + _NEEDS_DIFF)
+            return
+        self.found.cut()
+        if word == "end":
+            self.pos = start if self.parent else self.pos
+            raise _EndOfFile
+        if word in _NOT_IN_DIFF and self.found.diff:
+            self._refuse(start, f"'{word}' is not allowed with --diff")
+        self._skip()
+        if word in ("lemma", "diffLemma"):
+            self._on_lemma(start, word)
+        elif word in ("restriction", "axiom"):
+            if self._identifier() and self._next("[") and not self.found.diff:
+                self._fail(self.pos, "a restriction for one side " + _NEEDS_DIFF)
+        elif word == "test":
+            self.found.tests.add(self._identifier())
+        elif word == "rule":
+            self._identifier()
+        elif word == "heuristic" and self._take(":"):
+            if self.found.has_heuristic:
+                self._fail(start, "a second 'heuristic:', which Tamarin refuses")
+            self.found.has_heuristic = True
+            self._ranking()
+        elif word == "export" and self._identifier() and self._take(":") and self._next('"'):
+            self._pass_escaped(self.pos, self.pos + 1, _EXPORT_EDGE, '"')
+        self.found.has_process |= word == "process"
+        self.found.has_export_lemmas |= word in ("equivLemma", "diffEquivLemma")
+        self.found.diff_allowed |= word == "diffEquivLemma"
+
+    def _on_lemma(self, start: int, word: str) -> None:
+        """`lemma [(modulo E)] NAME [attributes]: [all-traces|exists-trace] "..."`, `lemma NAME: t1, t2 accounts for "..."` or
+        `diffLemma NAME [attributes]:`, up to the formula or the proof."""
+        if word == "diffLemma" and not self.found.diff:
+            self._refuse(start, "a diffLemma " + _NEEDS_DIFF)
+        if self._take("(") and not (self._take("modulo") and self._take("E") and self._take(")")):
+            self._refuse(start, "expected '(modulo E)'")
+        name, attributes = self._identifier(), self._attributes()
+        if not name or not self._take(":"):
+            self._refuse(self.pos, f"expected '{word} NAME [attributes]:'")
+        claim = self.found.lemma = _Claim(name, Trait.ALL_TRACES, attributes, self.path, self.line(start))
+        if word == "diffLemma":
+            self.complete = self.pos
+            claim.trait, claim.has_proof = Trait.DIFF, self._proof_follows()
+        else:
+            if self._take("exists-trace"):
+                claim.trait = Trait.EXISTS_TRACE
+            elif not self._take("all-traces") and not self._next('"'):
+                claim.tests = self._case_tests(name)
+            if not self._next('"'):
+                self._refuse(self.pos, f"lemma '{name}' needs a formula in double quotes")
+            self.formula = self.pos
+            self.pos += 1
+        self.found.claims.append(claim)
+        self.found.cuts[-1] = (self.found.cuts[-1][0], name)
+
+    def _case_tests(self, name: str) -> tuple[str, ...]:
+        tests = [self._identifier()]
+        while self._take(",") and not self._next("accounts for", "account for"):
+            tests.append(self._identifier())
+        if "" in tests or not self._take("accounts for", "account for"):
+            self._refuse(self.pos, f"lemma '{name}' needs a formula in double quotes, or 'TESTS accounts for' one")
+        if self.found.diff:
+            self._refuse(self.pos, "accountability lemmas are not allowed with --diff")
+        for test in tests:
+            if test not in self.found.tests:
+                self._fail(self.pos, f"lemma '{name}': no case test '{test}' stands before it")
+        return tuple(tests)
+
+    def _attributes(self) -> tuple[str, ...]:
+        """`[reuse, hide_lemma=NAME, heuristic=o "oracle", output=[spthy]]`, if that is next."""
+        found: list[str] = []
+        closed = not self._take("[")
+        while not closed and not self._take("]"):
+            place, word = self.pos, self._identifier()
+            if word in ("heuristic", "hide_lemma", "output") and self._take("="):
+                word += "=" + (self._ranking() if word == "heuristic" else self._identifier() or self._modules())
+            elif word not in _ATTRIBUTES:
+                self._refuse(place, f"no lemma attribute '{word or self.text[place:place + 1]}'; allowed are "
+                                    f"{', '.join(_ATTRIBUTES)}, heuristic=, hide_lemma=, output=")
+            found.append(word)
+            if not self._take(",") and not self._next("]"):
+                self._refuse(self.pos, "expected ',' or ']' behind a lemma attribute")
+        return tuple(found)
+
+    def _modules(self) -> str:
+        start, end = self.pos, self.text.find("]", self.pos) + 1
+        self.pos = max(start, end)
+        self._skip()
+        return "".join(self.text[start:end].split())
+
+    def _ranking(self) -> str:
+        """Pass a heuristic (a row of letters, `o "oracle"` and `{tactic}` on one line); returns its text."""
+        start, matched = self.pos, _RANKING.match(self.text, self.pos)
+        while matched:
+            oracle, name, letters = matched.groups()
+            if oracle:
+                self.found.rankings.append((os.path.dirname(self.path), os.path.normpath(name) if name else ""))
+            elif letters and set(letters) & {"o", "O"}:     # behind another letter: from the prover's own directory
+                self.found.rankings.append((None, ""))
+            if name:
+                self._pass(matched.start(2) - 1, matched.end(2) + 1, verbatim=True)
+            self.pos = matched.end()
+            matched = _RANKING.match(self.text, self.pos)
+        text = " ".join(self.text[start:self.pos].split())
+        self._skip()
+        return text
+
+    def _proof_follows(self) -> bool:
+        """Whether a stored proof is next that says more than `by sorry`."""
+        self._skip()
+        first = _IDENTIFIER.match(self.text, self.pos)
+        if not first or first.group() not in _PROOF_WORDS or first.group() == "rule" and not self._next("rule-equivalence"):
+            return False
+        if first.group() == "SOLVED":
+            self._fail(self.pos, "SOLVED without a proof, which Tamarin refuses")
+        self.pos = first.end()
+        self._skip()
+        return first.group() != "sorry" and not (first.group() == "by" and self._next("sorry"))
+
+    # The preprocessor, as Tamarin has it
+
+    def _on_directive(self, start: int) -> str:
+        """Obey a directive; returns the path of a file to include, or ""."""
+        self._hand_on(start)
+        word = next(word for word in _DIRECTIVES if self.text.startswith(word, start))
+        if self.depth > 0:
+            self._refuse(start, f"'{word}' may stand between items only; is a bracket before it not closed?")
+        self.found.cut()
+        mark, last, included = len(self.found.pieces), self.last, ""
+        self.pos = start + len(word)
+        self._skip()
+        if word == "#ifdef":
+            if self._flag_formula():
+                self.conditions.append((start, False))
+            else:
+                self._pass_disabled(start)
+        elif word == "#define":
+            self.found.flags.add(self._identifier() or self._fail(start, "'#define' needs a name"))
+        elif word == "#include":
+            included = self._included_path()
+        else:
+            self._leave_branch(start, word)
+        del self.found.pieces[mark:]
+        self.done, self.last = self.pos, last
+        return included
+
+    def _flag_formula(self) -> bool:
+        """`not A & (B | C)`: `&` binds tighter; "notA" means `not A`. Only tamarin-rs knows parentheses."""
+        outer: list[tuple[bool, bool, bool]] = []
+        some, every = False, True
+        while True:
+            negated = self._take("not", "¬")
+            if self._take("("):
+                outer.append((some, every, negated))
+                some, every = False, True
+                continue
+            flag = self._identifier() or self._fail(self.pos, "expected the name of a flag")
+            every = every and (flag in self.found.flags) != negated
+            while not self._take("&", "∧"):
+                some, every = some or every, True
+                if self._take("|", "∨"):
+                    break
+                if not outer:
+                    return some
+                if not self._take(")"):
+                    self._fail(self.pos, "expected ')'")
+                value = some
+                some, every, negated = outer.pop()
+                every = every and value != negated
+
+    def _pass_disabled(self, start: int) -> None:
+        """Pass text up to the next #else or #endif, in whatever it stands: a comment, a string, a nested #ifdef."""
+        place = self.text.find("#", self.pos)
+        while place >= 0:
+            self.pos = self._behind_blanks(place + 1)
+            if self._next("else"):
+                self.conditions.append((start, True))
+            if self._next("else", "endif"):
+                self.pos += len("else" if self._next("else") else "endif")
+                return
+            place = self.text.find("#", place + 1)
+        self._fail(start, _NO_ENDIF)
+
+    def _leave_branch(self, start: int, word: str) -> None:
+        """#else behind an enabled branch, or #endif."""
+        if not self.conditions or word == "#else" and self.conditions[-1][1]:
+            self._refuse(start, f"'{word}' without an #ifdef; Tamarin doesn't count #ifdefs nested in a disabled branch: "
+                                "the first #else or #endif there ends the outer one")
+        place, _ = self.conditions.pop()
+        if word == "#else":
+            end = self.text.find("#endif", self.pos)
+            if end < 0:
+                self._fail(place, _NO_ENDIF)
+            self.pos = end + len("#endif")
+
+    def _included_path(self) -> str:
+        matched = _INCLUDED_NAME.match(self.text, self.pos)
+        name = matched.group(1).rstrip() if matched else ""
+        if not matched or not name or not all(char.isalnum() or char in "./" for char in name):
+            self._fail(self.pos, "expected '#include \"FILE\"', with only letters, digits, '.' and '/' in the name of the file")
+        self.pos = matched.end()
+        return os.path.join(os.path.dirname(self.path), name)
+
+
+# A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
+_IDLE_BLANK = re.compile(r'(?<=[,;()\[\]]) (?=[\w"~$,;()\[\]]|$)|(?<=[\w",;()\[\]]) (?=[,;()\[\]])|^ (?=[,;()\[\]])')
+
+
+def _normalised(pieces: Iterable[tuple[bool, str]]) -> str:
+    """The token text of these pieces: white space outside strings is one blank, or none where it is idle."""
+    done: list[str] = []
+    for verbatim, group in itertools.groupby(pieces, key=lambda piece: piece[0]):
+        text = "".join(piece[1] for piece in group)
+        done.append(text if verbatim else _IDLE_BLANK.sub("", _BLANKS.sub(" ", text)))
+    return "".join(done).strip()
+
+
+# ======================================================================================================================
+# Prover (command line and output reader)
+# ======================================================================================================================
+
+# Facts about Tamarin: its src/Main/TheoryLoader.hs, src/Main/Mode/Batch.hs and lib/theory/src/Theory/Proof.hs (1.11.0),
+# and real runs of tamarin-prover 1.4 to 1.11 and tamarin-rs 1.13.
+
+LINE_CAP = 65_536  # characters of a prover's line that are looked at; a line of output may be of any length
+TAIL_LINES, TAIL_CHARS = 20, 2_000  # of stderr, kept with a failed task
+
+_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
+_SUMMARY = re.compile(r"^  ?(?:(LHS|RHS) :  |(DiffLemma):  )?(\w+) (?:\((all-traces|exists-trace)\))?: (\S.*?)(?: \((\d+) steps\))?$")
+_WARNING = re.compile(r"^  WARNING: (\d+) wellformedness checks? failed!")
+_SECONDS = re.compile(r"^  processing time: ([\d.]+(?:e-?\d+)?)s")
+_PROGRESS = re.compile(r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack |  error, called at ")
+_OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
+_COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
+_PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
+_TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
+_VERDICTS = (("verified", Verdict.VERIFIED), ("falsified", Verdict.FALSIFIED), ("analysis incomplete", Verdict.INCOMPLETE),
+             ("analysis undetermined", Verdict.INCOMPLETE), ("analysis cannot be finished", Verdict.INCOMPLETE),
+             ("analysis has been invalidated", Verdict.INCOMPLETE))
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where one attempt of a job leaves its files: absolute paths."""
+
+    stdout: str
+    stderr: str
+    proof: str
+    trace_json: str
+    trace_dot: str
+
+
+def prover_command(prover: Prover, task: Task, outputs: Outputs) -> tuple[str, ...]:
+    """The whole command line that proves (or with `prove: false` checks) one task. Values need `=`: `-D X` would load a file X."""
+    old = prover.flavour == "tamarin-prover" and prover.version and version_tuple(prover.version) < (1, 10)
+    traces = () if old else (f"--output-json={outputs.trace_json}", f"--output-dot={outputs.trace_dot}")
+    return (*prover.command, *cores_option(prover, task.limits.cores), task.theory,
+            *((f"--prove={task.lemma}",) if task.prove else ()), *prover.options, *task.options,
+            *(f"-D={flag}" for flag in task.flags), *traces, f"--output={outputs.proof}")
+
+
+def cores_option(prover: Prover, cores: int) -> tuple[str, ...]:
+    """How this flavour is told its cores; tamarin-rs refuses `+RTS` with exit 2."""
+    return (f"--processors={cores}",) if prover.flavour == "tamarin-rs" else ("+RTS", f"-N{cores}", "-RTS")
+
+
+def version_tuple(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def read_version(text: str) -> tuple[str, str]:
+    """The flavour and version that `--version` printed; an unknown answer counts as a tamarin-prover of unknown version."""
+    found = _VERSION.search(text)
+    return (found.group(1), found.group(2)) if found else ("tamarin-prover", "")
+
+
+def prover_environment(prover: Prover) -> dict[str, str]:
+    """The child's environment. Without a UTF-8 locale Tamarin dies on the first non-ASCII character it reads or writes."""
+    env = {**os.environ, **prover.env}
+    locale = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or ""
+    if not re.search("utf-?8", locale, re.IGNORECASE):
+        env["LC_ALL"] = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
+    return env
+
+
+@dataclass
+class ProverOutput:
+    """What one process said: the lines of its last summary, and what else a result needs."""
+
+    lines: list[SummaryLine] = field(default_factory=list)
+    summary: bool = False  # a summary was printed to its end
+    prover_s: float | None = None
+    failed_checks: int = 0
+    old_maude: str = ""
+    parse_error: str = ""
+    complaint: str = ""  # the line of stderr that tells best what went wrong
+    stderr_tail: str = ""
+
+
+def read_output(stdout: str, stderr: str) -> ProverOutput:
+    """Read a process's two log files, line by line with capped lines; what can't be decoded is replaced."""
+    output = ProverOutput()
+    _read_summary(_capped_lines(stdout), output)
+    _read_stderr(_capped_lines(stderr), output)
+    return output
+
+
+def _capped_lines(path: str) -> Iterator[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
+            continued = False
+            for piece in iter(functools.partial(file.readline, LINE_CAP), ""):
+                if not continued:
+                    yield piece.rstrip("\r\n")
+                continued = not piece.endswith("\n")
+    except FileNotFoundError:
+        return  # nothing was ever printed
+
+
+def _read_summary(lines: Iterable[str], output: ProverOutput) -> None:
+    """Only what stands between "summary of summaries:" and the line of `=` counts, and only the last such block.
+
+    tamarin-prover 1.4 prints the block twice; a theory printed before it may contain lookalikes.
+    """
+    inside, before = False, ""
+    for line in lines:
+        if line == "summary of summaries:" and before.startswith("====="):
+            output.lines, output.failed_checks, output.prover_s = [], 0, None
+            inside, output.summary = True, False
+        elif inside and line.startswith("====="):
+            inside, output.summary = False, True
+        elif inside:
+            _read_summary_line(line, output)
+        before = line
+
+
+def _read_summary_line(line: str, output: ProverOutput) -> None:
+    found = _SUMMARY.match(line)
+    if found:
+        side, diff, name, trait, text, steps = found.groups()
+        verdict = next((word for start, word in _VERDICTS if text.startswith(start)), None)
+        output.lines.append(SummaryLine(name, side or "", trait or (Trait.DIFF if diff else ""), verdict,
+                                        int(steps) if steps else None))
+        return
+    found = _WARNING.match(line)
+    if found:
+        output.failed_checks = int(found.group(1))
+    found = _SECONDS.match(line)
+    if found:
+        output.prover_s = float(found.group(1))
+
+
+def _read_stderr(lines: Iterable[str], output: ProverOutput) -> None:
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    error: list[str] = []  # the lines of a parse error, once its first was seen
+    for line in lines:
+        tail.append(line[:TAIL_CHARS])
+        maude, place = _OLD_MAUDE.search(line), _PARSE_ERROR.match(line)
+        if maude:
+            output.old_maude = maude.group(1)
+        if place or (error and len(error) < 4 and line):
+            error.append(line if not place else f"{place.group(1)}:{place.group(2)}:{place.group(3)}:")
+        elif line.strip() and not _COMPLAINT.match(output.complaint) and not _PROGRESS.match(line):
+            output.complaint = line.strip()[:300]  # the first that the prover marks as one, else the last
+    output.parse_error = " ".join(error)[:600]
+    output.stderr_tail = "\n".join(tail)[-TAIL_CHARS:]
+
+
+def wellformedness_titles(proof: str) -> list[str]:
+    """The headings of the wellformedness report that Tamarin writes at the end of a proof file, "" left out."""
+    lines: deque[str] = deque(_capped_lines(proof), maxlen=4_000)
+    titles: list[str] = []
+    inside, before = False, ""
+    for line in lines:
+        if line == "WARNING: the following wellformedness checks failed!":
+            titles, inside = [], True
+        elif inside and line == "*/":
+            inside = False
+        elif inside and len(line) >= 3 and set(line) == {"="} and before.strip():
+            titles.append(before.strip())
+        elif inside and line.startswith("Accountability ("):  # the one check whose title has no underline
+            titles.append(line.strip())
+        before = line
+    return titles
+
+
+def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
+    """The graphs of `lemma` among the concatenated DOT graphs of all attacks in the file; `names`: the theory's lemmas."""
+    starts = [found.start() for found in re.finditer(r"^(?:strict )?digraph ", text, re.MULTILINE)]
+    graphs = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)])]
+    known = sorted({*names, lemma}, key=len, reverse=True)
+    return "".join(graph for graph in graphs if graph_lemma(graph.partition('"')[2].partition('"')[0], known) == lemma)
+
+
+def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
+    """The same for the JSON traces; text that is no such JSON is left as it is."""
+    known = sorted({*names, lemma}, key=len, reverse=True)
+    try:
+        traces = json.loads(text)
+        own = [graph for graph in traces["graphs"] if graph_lemma(graph["jgLabel"], known) == lemma]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text
+    if len(own) == len(traces["graphs"]) and own:
+        return text
+    return json.dumps({**traces, "graphs": own}, indent=1) if own else ""
+
+
+def graph_lemma(label: str, known: Sequence[str]) -> str:
+    """The lemma that a trace's label names; `known` lemma names come longest first.
+
+    The label ends in the lemma's name and the path of proof cases, joined by `-`; only the first case may follow without one.
+    """
+    found = _TRACE_LABEL.search(label)
+    rest = found.group(1) if found else label
+    exact = (name for name in known if rest == name or rest.startswith(name + "-"))
+    return next(exact, next((name for name in known if rest.startswith(name)), ""))
+
+
+GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
+
+
+def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Result:
+    """The result of one task: how its job ended, and what the prover printed for that very lemma.
+
+    Silence, an exit code, a summary without the lemma or with an unknown word never make a verdict.
+    """
+    lines = own_lines(task, output.lines)
+    verdict: Verdict | None = None
+    status, reason = outcome.status, outcome.reason
+    if status is Status.COMPLETED:
+        status, reason = _judge_exit(outcome.exit or ExitStatus(), output)
+    if status is Status.COMPLETED:
+        status, verdict, reason = _judge_lines(task, lines, output)
+    return Result(status=status, verdict=verdict, steps=_steps(lines) if verdict else None,
+                  trait=lines[0].trait if lines else task.trait, lemmas=tuple(lines), exit=_exit_json(outcome.exit),
+                  wall_s=round(outcome.wall_s, 3), cpu_s=round(outcome.cpu_s, 3), peak_mb=round(outcome.peak_mb, 1),
+                  avg_mb=round(outcome.avg_mb, 1), prover_s=output.prover_s, warnings=tuple(prover_warnings(task, output, proof)),
+                  reason=reason, stderr_tail="" if verdict else output.stderr_tail)
+
+
+def own_lines(task: Task, lines: Iterable[SummaryLine]) -> list[SummaryLine]:
+    """The summary lines that belong to the task: in diff mode one for each side."""
+    return [line for line in lines if line.name == task.lemma
+            and (line.side in task.sides if task.sides else not line.side)
+            and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)]
+
+
+def _judge_exit(ended: ExitStatus, output: ProverOutput) -> tuple[Status, str]:
+    said = output.parse_error or output.complaint
+    if ended.signal:
+        return Status.FAILED, f"killed by {ended.signal}, not by this batch" + (f": {said}" if said else "")
+    if ended.code == GHC_HEAP_EXHAUSTED:
+        return Status.MEMORY_LIMIT, "the prover's own heap limit (+RTS -M) was reached"
+    if ended.code:
+        return Status.FAILED, f"exit code {ended.code}" + (f": {said}" if said else "")
+    if not output.summary:
+        return Status.FAILED, "exit code 0, but the prover printed no summary"
+    return Status.COMPLETED, ""
+
+
+def _judge_lines(task: Task, lines: list[SummaryLine], output: ProverOutput) -> tuple[Status, Verdict | None, str]:
+    missing = [side for side in task.sides if side not in {line.side for line in lines}]
+    if not lines and task.optional:
+        return Status.SUPERSEDED, None, "not needed: no partial deconstructions are left"
+    if not lines or missing:
+        where = f" on side {missing[0]}" if missing and lines else ""
+        return Status.FAILED, None, f"the prover's summary has no line for lemma '{task.lemma}'{where}"
+    verdicts = {line.verdict for line in lines}
+    if None in verdicts:
+        return Status.FAILED, None, f"the prover's summary has an unknown verdict for lemma '{task.lemma}'"
+    if Verdict.FALSIFIED in verdicts:
+        return Status.COMPLETED, Verdict.FALSIFIED, ""
+    if verdicts == {Verdict.VERIFIED}:
+        return Status.COMPLETED, Verdict.VERIFIED, ""
+    return Status.COMPLETED, Verdict.INCOMPLETE, "the prover could not finish the analysis"
+
+
+def _steps(lines: Iterable[SummaryLine]) -> int | None:
+    counts = [line.steps for line in lines if line.steps is not None]
+    return sum(counts) if counts else None
+
+
+def _exit_json(ended: ExitStatus | None) -> dict[str, Any] | None:
+    if ended is None:
+        return None
+    return {"signal": ended.signal} if ended.signal else {"code": ended.code}
+
+
+ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
+
+
+def prover_warnings(task: Task, output: ProverOutput, proof: str) -> Iterator[str]:
+    """What the prover warned of. Its complaint about a generated lemma's name (asked for by us) is none of the theory's."""
+    count = output.failed_checks
+    titles = wellformedness_titles(proof) if count else []
+    if task.prove and (task.optional or task.lemma == EQUIVALENCE_LEMMA):
+        count -= bool(count)
+        titles = [title for title in titles if title != ASKED_NAME_CHECK]
+    if "Derivation Checks" in titles:  # they have 5 s by default: this depends on the machine, never on the verdict
+        count -= 1
+        titles.remove("Derivation Checks")
+        yield "derivation checks timed out (raise --derivcheck-timeout)"
+    if count > 0:
+        yield f"{plural(count, 'wellformedness check')} failed" + (f": {', '.join(dict.fromkeys(titles))}" if titles else "")
+    if output.old_maude:
+        yield f"Maude {output.old_maude} is not supported by this prover"
+
+
+# ======================================================================================================================
+# Recipe (and plan)
+# ======================================================================================================================
+
+JsonPath = tuple[Union[str, int], ...]
+Check = Callable[["Recipe", Any, JsonPath], None]
+
+DEFAULT_CORES, DEFAULT_MEMORY_GB, DEFAULT_TIMEOUT_S = 4, 16, 3600
+SCHEDULERS = ("fifo", "sjf", "ljf")
+ID_BYTES = 200
+
+
+class Recipe:
+    """A recipe file: its JSON object, checked, and where in the text everything stands.
+
+    Raises InputErrors with all problems at once.
+    """
+
+    def __init__(self, path: str, text: str | None = None) -> None:
+        """Read the file at `path`, or take `text` for what it says."""
+        self.path = path
+        self.problems: list[InputError] = []
+        self._positions: dict[JsonPath, int] | None = None
+        self.text = read_text(path) if text is None else text
+        self.data: dict[str, Any] = self._parse()
+        check_recipe(self, self.data, ())
+        self.raise_problems()
+
+    def problem(self, path: JsonPath, message: str) -> None:
+        """Note that something is wrong at a place of the JSON text."""
+        place = ".".join(str(part) for part in path)
+        line, column = self._line_column(self._position(path))
+        self.problems.append(InputError(f"{place}: {message}" if place else message, self.path, line, column))
+
+    def raise_problems(self) -> None:
+        if self.problems:
+            raise InputErrors(self.problems)
+
+    def _parse(self) -> dict[str, Any]:
+        repeated: list[str] = []
+
+        def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+            made = dict(items)
+            if len(made) < len(items):
+                repeated.append("")
+            return made
+
+        try:
+            data = json.loads(self.text, object_pairs_hook=pairs, parse_constant=_refuse_constant)
+        except json.JSONDecodeError as error:
+            raise InputError(f"this is no valid JSON: {error.msg}", self.path, error.lineno, error.colno) from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"this JSON can't be read: {error}", self.path) from None
+        if repeated:
+            self._position(())
+            self.raise_problems()
+        if not isinstance(data, dict):
+            raise InputError("a recipe is a JSON object: {\"tamarin_versions\": ..., \"tasks\": ...}", self.path, 1, 1)
+        return data
+
+    def _position(self, path: JsonPath) -> int:
+        if self._positions is None:
+            self._positions = {}
+            for where, offset in json_positions(self.text):
+                repeated = where in self._positions
+                self._positions[where] = offset
+                if repeated:
+                    self.problem(where, "this key stands here twice: keep one")
+        while path and path not in self._positions:
+            path = path[:-1]
+        return self._positions.get(path, 0)
+
+    def _line_column(self, offset: int) -> tuple[int, int]:
+        return self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON number")
+
+
+def read_text(path: str, limit: int = 64 * MB) -> str:
+    """A user's text file (UTF-8, with or without a byte order mark). Raises InputError."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror}", path) from None
+    except ValueError:
+        raise InputError("this is no file name", printable(path)) from None
+    if len(data) > limit:
+        raise InputError(f"is larger than {limit // MB} MB", path)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError("is no UTF-8 text: save it as UTF-8", path, line, error.start - data.rfind(b"\n", 0, error.start)) from None
+
+
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
+
+
+def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
+    """Where each member (its key) and each element of valid JSON text begins."""
+    path: list[str | int] = []
+    key, expect_key = ("", 0), False
+    for token in _JSON_TOKEN.finditer(text):
+        word, offset = token.group(), token.start()
+        if word == ",":
+            if isinstance(path[-1], int):
+                path[-1] += 1
+            else:
+                expect_key = True
+        elif word in "]}":
+            path.pop()
+            expect_key = False
+        elif expect_key and word[0] == '"':
+            key, expect_key = (json.loads(word), offset), False
+            path[-1] = key[0]
+            yield tuple(path), offset
+        elif word != ":":
+            if path and isinstance(path[-1], int):
+                yield tuple(path), offset
+            if word in "[{":
+                path.append(0 if word == "[" else "")
+                expect_key = word == "{"
+
+
+# --- What a recipe may contain: a table of checks for each kind of object ----------------------------------------------
+
+
+def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
+    """An object with these members and no others."""
+    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        if not isinstance(value, dict):
+            return recipe.problem(path, f"must be an object, not {_kind(value)}")
+        for key, item in value.items():
+            if key in fields:
+                fields[key](recipe, item, (*path, key))
+            else:
+                recipe.problem((*path, key), f"unknown key{did_you_mean(key, fields)}; allowed: {', '.join(fields)}")
+        for key in required:
+            if key not in value:
+                recipe.problem(path, f"'{key}' is missing")
+    return check
+
+
+def check_map(item: Check, what: str) -> Check:
+    """An object from names to items; at least one."""
+    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        if not isinstance(value, dict) or not value:
+            return recipe.problem(path, f"must be an object with at least one {what}")
+        for key, member in value.items():
+            item(recipe, member, (*path, key))
+    return check
+
+
+def check_list(item: Check) -> Check:
+    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        if not isinstance(value, list):
+            return recipe.problem(path, f"must be a list, not {_kind(value)}")
+        for index, member in enumerate(value):
+            item(recipe, member, (*path, index))
+    return check
+
+
+def check_nonempty_list(item: Check) -> Check:
+    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        check_list(item)(recipe, value, path)
+        if value == []:
+            recipe.problem(path, "must not be empty")
+    return check
+
+
+def check_number(whole: bool, *words: str) -> Check:
+    """A positive number (`whole`: an integer), or one of the words; the word "50%" stands for any percentage."""
+    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if number and 0 < value < 1e9:
+            return
+        if isinstance(value, str) and (value in words or ("50%" in words and percentage(value))):
+            return
+        allowed = ["a positive whole number" if whole else "a positive number", *(f'"{word}"' for word in words)]
+        recipe.problem(path, f"must be {' or '.join(allowed)}, not {json.dumps(value)[:60]}")
+    return check
+
+
+def check_text(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    if not isinstance(value, str) or not value or "\0" in value:
+        recipe.problem(path, f"must be a text that is not empty, not {_kind(value)}")
+
+
+def check_any(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    """Accepted as it is."""
+
+
+def check_bool(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    if not isinstance(value, bool):
+        recipe.problem(path, f"must be true or false, not {_kind(value)}")
+
+
+def check_one_of(*words: str) -> Check:
+    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        if value not in words:
+            recipe.problem(path, f"must be one of {', '.join(words)}, not {json.dumps(value)[:60]}")
+    return check
+
+
+def check_later(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    recipe.problem(path, "is not supported by this version of batch_tamarin.py: remove it")
+
+
+def check_name(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    """A text that becomes part of file names."""
+    check_text(recipe, value, path)
+    if isinstance(value, str) and ("/" in value or ".." in value or "\\" in value or not value.isprintable()):
+        recipe.problem(path, "becomes part of file names: no '/', '\\', '..' or control characters")
+
+
+def check_env(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    if not isinstance(value, dict) or not all(isinstance(item, str) and "\0" not in item for item in value.values()):
+        recipe.problem(path, 'must be an object from variables to texts, such as {"TMPDIR": "/scratch"}')
+    elif any(not key or "=" in key or "\0" in key for key in value):
+        recipe.problem(path, "a variable's name is not empty and has no '='")
+
+
+def check_version(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    check_name(recipe, path[-1], path)
+    fields = {"path": check_text, "command": check_nonempty_list(check_text), "options": check_list(check_text), "env": check_env,
+              "version": check_text, "test_success": check_any}
+    check_object(fields)(recipe, value, path)
+    if isinstance(value, dict) and ("path" in value) == ("command" in value):
+        recipe.problem(path, "needs either 'path' (a file, or a command on PATH) or 'command' (a list)")
+
+
+def check_flag(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    if not isinstance(value, str) or not re.fullmatch(r"\w+", value):
+        recipe.problem(path, "must be the name of one preprocessor flag, without -D")
+
+
+def check_option(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    """One prover option that is not the tool's own business. Inside `+RTS ... -RTS` only -N is."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        return recipe.problem(path, f"must be an option of the prover, not {_kind(value)}")
+    name = value.split("=")[0]
+    if " " in name and name[0] in "-+":
+        return recipe.problem(path, "one option per text: use a list such as [\"+RTS\", \"-M8g\", \"-RTS\"]")
+    if name[0] not in "-+":
+        return recipe.problem(path, f"'{printable(value)}' would be read as a theory file: an option's value is joined by '=', "
+                                    "as in --bound=5")
+    for own, advice in _OWN_OPTIONS.items():
+        short = own[0] == "-" and own[1] != "-"
+        if name == own or (short and name.startswith(own)) or (not short and len(name) > 3 and own.startswith(name)):
+            return recipe.problem(path, f"{own} can't be given here: {advice}")
+
+
+_OWN_OPTIONS = {
+    "--prove": "name the lemmas under 'lemmas'", "--lemma": "name the lemmas under 'lemmas'",
+    "-o": "proofs are always written to the results directory", "-O": "proofs are always written to the results directory",
+    "--output": "proofs are always written to the results directory",
+    "--Output": "proofs are always written to the results directory",
+    "--output-json": "traces are always written to the results directory",
+    "--output-dot": "traces are always written to the results directory",
+    "--output-module": "a translation proves nothing", "-m": "a translation proves nothing",
+    "--parse-only": "it proves nothing: use the 'check' command", "--precompute-only": "it proves nothing",
+    "-N": "use 'max_cores' in 'resources'", "--processors": "use 'max_cores' in 'resources'",
+}
+
+
+def check_options(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    """A list of prover options; words between +RTS and -RTS are GHC's."""
+    runtime = False
+    if not isinstance(value, list):
+        return recipe.problem(path, f"must be a list of texts, not {_kind(value)}")
+    for index, item in enumerate(value):
+        check_option(recipe, item, (*path, index))
+        runtime = item == "+RTS" or (runtime and item != "-RTS")
+    if runtime:
+        recipe.problem(path, "'+RTS' needs a '-RTS' after its options")
+
+
+def check_expectation(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    if value not in (Verdict.VERIFIED, Verdict.FALSIFIED):
+        recipe.problem(path, 'must be "verified" or "falsified"')
+
+
+def check_expectations(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    check = check_map(check_expectation, "lemma") if isinstance(value, dict) else check_expectation
+    check(recipe, value, path)
+
+
+def _kind(value: Any) -> str:
+    return {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}.get(type(value), "a number")
+
+
+def percentage(text: str) -> float | None:
+    """The share that "50%" means, or None."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text)
+    return float(found.group(1)) / 100 if found and 0 < float(found.group(1)) <= 100 else None
+
+
+_RESOURCES = {"max_cores": check_number(True), "max_memory": check_number(False), "timeout": check_number(False)}
+_OVERRIDES: dict[str, Check] = {"tamarin_versions": check_nonempty_list(check_text), "tamarin_options": check_options,
+                                "preprocess_flags": check_list(check_flag), "resources": check_object(_RESOURCES)}
+_LEMMA: dict[str, Check] = {"name": check_text, **_OVERRIDES, "expect": check_expectation}
+_TASK: dict[str, Check] = {
+    "theory_file": check_text, "output_file_prefix": check_name, **_OVERRIDES, "lemmas": check_list(check_object(_LEMMA, ["name"])),
+    "expect": check_expectations, "cwd": check_text, "prove": check_bool, "variants": check_later, "race": check_later}
+_CONFIG: dict[str, Check] = {
+    "global_max_cores": check_number(True, "max"), "global_max_memory": check_number(False, "max", "50%"),
+    "default_timeout": check_number(False), "output_directory": check_text, "scheduler": check_one_of(*SCHEDULERS),
+    "granularity": check_one_of("lemma"), "launcher": check_one_of("local"), "recheck_with": check_later}
+_RECIPE: dict[str, Check] = {
+    "$schema": check_any, "config": check_object(_CONFIG), "tamarin_versions": check_map(check_version, "prover"),
+    "tasks": check_map(check_object(_TASK, ["theory_file", "tamarin_versions", "output_file_prefix"]), "task")}
+check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
+
+
+# --- Provers -----------------------------------------------------------------------------------------------------------
+
+
+def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
+    """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputErrors."""
+    provers: dict[str, Prover] = {}
+    for path, alias in _used_aliases(recipe):
+        if alias not in recipe.data["tamarin_versions"]:
+            recipe.problem(path, f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, recipe.data['tamarin_versions'])}")
+        elif alias not in provers:
+            provers[alias] = _recipe_prover(recipe, alias)
+    recipe.raise_problems()
+    return provers
+
+
+def _used_aliases(recipe: Recipe) -> Iterator[tuple[JsonPath, str]]:
+    for name, task in recipe.data["tasks"].items():
+        for index, alias in enumerate(task["tamarin_versions"]):
+            yield ("tasks", name, "tamarin_versions", index), alias
+        for number, lemma in enumerate(task.get("lemmas", ())):
+            for index, alias in enumerate(lemma.get("tamarin_versions", ())):
+                yield ("tasks", name, "lemmas", number, "tamarin_versions", index), alias
+
+
+def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
+    entry, path = recipe.data["tamarin_versions"][alias], ("tamarin_versions", alias)
+    words = entry.get("command") or [entry["path"]]
+    if os.path.basename(words[0]) in ("docker", "podman"):
+        recipe.problem(path, f"{os.path.basename(words[0])} runs the prover outside our process tree, where limits can't hold: "
+                             "use apptainer, or install the prover")
+    program = find_program(words[0], os.path.dirname(recipe.path))
+    if not program:
+        recipe.problem(path, f"there is no executable program '{printable(words[0])}': give a file, or a command on PATH")
+    return Prover(alias, (program or words[0], *words[1:]), tuple(entry.get("options", ())), dict(entry.get("env", {})))
+
+
+def find_program(name: str, directory: str = "") -> str:
+    """The absolute path of an executable file, or of a command on PATH; "" if there is none."""
+    name = os.path.expanduser(name)
+    folders = [os.getcwd(), directory] if os.sep in name else [*os.get_exec_path(), os.getcwd(), directory]
+    for folder in folders:
+        path = os.path.abspath(os.path.join(folder, name))
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return ""
+
+
+def find_input(name: str, directory: str) -> str:
+    """A recipe's relative path: against the working directory; if nothing is there, against the recipe's own directory."""
+    name = os.path.expanduser(name)
+    beside = os.path.join(directory, name)
+    return beside if not os.path.exists(name) and os.path.exists(beside) else name
+
+
+# --- Planning ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class PlanOptions:
+    """What the command line says over the recipe; "" and 0 leave the recipe's word."""
+
+    cores: str = ""
+    memory: str = ""  # GB, "max" or "50%"
+    timeout_s: float = 0
+    scheduler: str = ""
+
+
+@dataclass
+class Machine:
+    """What a batch may use here at all: `available_cores()` and `available_memory_mb()`."""
+
+    cores: int
+    memory_mb: int
+
+
+def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, options: PlanOptions,
+               warn: Callable[[str], None]) -> Batch:
+    """The completely resolved Batch of a recipe, in file order. Raises InputErrors with all that is wrong."""
+    config = recipe.data.get("config", {})
+    limits = Limits(_global_cores(config, machine, options, warn), _global_memory(config, machine, options, warn),
+                    options.timeout_s or config.get("default_timeout", DEFAULT_TIMEOUT_S))
+    batch = Batch(os.urandom(6).hex(), provers=provers)
+    planner = _Planner(recipe, provers, limits, warn)
+    for name, entry in recipe.data["tasks"].items():
+        for task in planner.recipe_task(name, entry):
+            batch.tasks[task.id] = task
+    recipe.raise_problems()
+    batch.header = {
+        "event": "batch", "at": now(), "id": batch.id, "version": __version__, "recipe_file": os.path.abspath(recipe.path),
+        "pid": os.getpid(), "host": os.uname().nodename, "recipe": recipe.data, "options": to_json(options), "limits": to_json(limits), "scheduler": options.scheduler or config.get("scheduler", "fifo"),
+        "provers": {alias: to_json(prover) for alias, prover in provers.items()}, "cwd": os.getcwd(),
+        "python": sys.version.split()[0], "platform": sys.platform}
+    return batch
+
+
+def _global_cores(config: Mapping[str, Any], machine: Machine, options: PlanOptions, warn: Callable[[str], None]) -> int:
+    asked = options.cores or config.get("global_max_cores", "max")
+    cores = machine.cores if asked == "max" else int(asked)
+    if cores > machine.cores:
+        warn(f"{plural(cores, 'core')} asked for, but this process may use {machine.cores}: capped")
+    return min(cores, machine.cores)
+
+
+def _global_memory(config: Mapping[str, Any], machine: Machine, options: PlanOptions, warn: Callable[[str], None]) -> int:
+    asked = str(options.memory or config.get("global_max_memory", "max"))
+    share_of = 1.0 if asked == "max" else percentage(asked)
+    memory_mb = int(machine.memory_mb * share_of if share_of else float(asked) * 1024)
+    if memory_mb > machine.memory_mb:
+        warn(f"{memory_mb / 1024:g} GB asked for, but this process may use {machine.memory_mb / 1024:.1f} GB: capped")
+    return max(1, min(memory_mb, machine.memory_mb))
+
+
+@dataclass
+class _Choice:
+    """One lemma that an entry of a task's `lemmas` selects; `entry` overrides the task's fields."""
+
+    entry: Mapping[str, Any]
+    path: JsonPath
+    lemmas: list[Lemma]  # one, or its two sides in diff mode
+    theory: Theory
+
+
+class _Planner:
+    """Plans one recipe task after the other; remembers the ids given, the theories read and the caps already said."""
+
+    def __init__(self, recipe: Recipe, provers: Mapping[str, Prover], limits: Limits, warn: Callable[[str], None]) -> None:
+        self.recipe, self.provers, self.limits, self.warn = recipe, provers, limits, warn
+        self.directory = os.path.dirname(recipe.path)
+        self.ids: set[str] = set()
+        self.capped: set[JsonPath] = set()
+        self.theories: dict[tuple[Any, ...], Theory | None] = {}
+        self.keys: dict[tuple[Any, ...], Any] = {}  # digests of what the keys of many tasks have in common
+
+    def recipe_task(self, name: str, entry: Mapping[str, Any]) -> Iterator[Task]:
+        """The tasks of one entry of the recipe's `tasks`: theories, then lemmas in theory order, then provers."""
+        path: JsonPath = ("tasks", name)
+        cwd = os.path.abspath(find_input(entry.get("cwd", "."), self.directory))
+        if not os.path.isdir(cwd):
+            return self.recipe.problem((*path, "cwd"), f"there is no directory '{printable(cwd)}'")
+        for file in self._theory_files(entry, path):
+            prefix = entry["output_file_prefix"].replace("{theory}", os.path.splitext(os.path.basename(file))[0])
+            choices = self._choices(entry, path, file, cwd)
+            self._check_expected_names(entry, path, choices)
+            for choice in choices:
+                for alias in choice.entry.get("tamarin_versions", entry["tamarin_versions"]):
+                    yield self._task(name, entry, choice, self.provers[alias], file, prefix, cwd)
+
+    def _task(self, name: str, entry: Mapping[str, Any], choice: _Choice, prover: Prover, file: str, prefix: str, cwd: str) -> Task:
+        lemma, path = choice.lemmas[0], ("tasks", name)
+        options, flags = _options(entry, choice.entry), tuple(choice.entry.get("preprocess_flags", entry.get("preprocess_flags", ())))
+        if "--diff" in (*prover.options, *options) and prover.flavour == "tamarin-rs":
+            self.recipe.problem(choice.path, f"tamarin-rs ('{prover.alias}') has no --diff: use tamarin-prover for this task")
+        prove = entry.get("prove", True)
+        assumes = tuple(dict.fromkeys(name for side in choice.lemmas for name in side.assumes))
+        key = self._key(prover, choice.theory, lemma.name, options, flags, prove, cwd)
+        return Task(id=self._unique_id(f"{prefix}--{lemma.name}--{prover.alias}"), name=name, theory=share(path_from(file, cwd)),
+                    lemma=lemma.name, trait=lemma.trait, sides=share(tuple(side.side for side in choice.lemmas if side.side)),
+                    prover=prover.alias, options=share(options), flags=share(flags), limits=self._limits(entry, choice, path),
+                    cwd=share(cwd), prove=prove, optional=lemma.optional, assumes=share(assumes),
+                    expect=_expected(entry, choice.entry, lemma.name), key=key)
+
+    def _key(self, prover: Prover, theory: Theory, lemma: str, options: tuple[str, ...], flags: tuple[str, ...], prove: bool,
+             cwd: str) -> str:
+        """Digest of everything that can change a task's result; cores, memory and time can't."""
+        common = (prover.alias, id(theory), options, flags, prove, cwd)
+        if common not in self.keys:
+            oracles = used_oracles(theory, (*prover.options, *options), cwd)
+            parts = [prover.identity, prover.options, sorted(prover.env.items()), options, flags, prove, theory.digest,
+                     [(path, file_digest(path)) for path in oracles], cwd if oracles else ""]
+            self.keys[common] = hashlib.sha256(json.dumps(parts).encode())
+        key = self.keys[common].copy()
+        key.update(lemma.encode())
+        return str(key.hexdigest()[:32])
+
+    def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
+        pattern = entry["theory_file"]
+        found = find_input(pattern, self.directory)
+        if os.path.isfile(found):
+            return [found]
+        if "{theory}" in entry["output_file_prefix"]:
+            import glob
+            files = (sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
+                     or sorted(glob.glob(os.path.join(glob.escape(self.directory), pattern), recursive=True)))
+            if files:
+                return [file for file in files if os.path.isfile(file)]
+        elif any(char in pattern for char in "*?["):
+            return self._problem((*path, "theory_file"), "a pattern needs {theory} in output_file_prefix, so that each theory "
+                                                         "has results of its own")
+        return self._problem((*path, "theory_file"), f"there is no theory file '{printable(pattern)}'")
+
+    def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str, cwd: str) -> list[_Choice]:
+        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of several patterns the first counts."""
+        items = [(item, (*path, "lemmas", index, "name")) for index, item in enumerate(entry.get("lemmas", ()))]
+        takes = [pair for pair in items if pair[0]["name"][0] != "!"] or [({"name": "*"}, path)]
+        found: list[tuple[int, _Choice]] = []
+        taken: set[str] = set()
+        for exact in (True, False):
+            for item, where in takes:
+                theory = self._theory(entry, item, file, path)
+                groups = _lemma_groups(theory) if theory else {}
+                if exact is not _names_exactly(item["name"], groups):
+                    continue
+                chosen = [(place, _Choice(item, where, sides, theory)) for place, sides in enumerate(groups.values())
+                          if theory and _selects(item["name"], sides[0], exact)]
+                if theory and not chosen:
+                    self._no_such_lemma(item["name"], groups, where, file)
+                found += [pair for pair in chosen if exact or pair[1].lemmas[0].name not in taken]
+                taken.update(choice.lemmas[0].name for _, choice in chosen)
+        found = self._without(items, found)
+        return [choice for _, choice in sorted(found, key=lambda pair: pair[0])]
+
+    def _without(self, items: Sequence[tuple[Mapping[str, Any], JsonPath]], found: list[tuple[int, _Choice]]) -> list[tuple[int, _Choice]]:
+        """What "!pattern" entries leave, wherever they stand."""
+        for item, where in items:
+            if item["name"][0] == "!" and found:
+                pattern = item["name"][1:]
+                left = [pair for pair in found if not any(_selects(pattern, pair[1].lemmas[0], exact) for exact in (True, False))]
+                if len(left) == len(found):
+                    self.recipe.problem(where, f"'{printable(item['name'])}' takes no lemma away")
+                elif not left:
+                    self.recipe.problem(where, f"'{printable(item['name'])}' leaves no lemma")
+                found = left
+        return found
+
+    def _no_such_lemma(self, name: str, groups: Mapping[str, list[Lemma]], where: JsonPath, file: str) -> None:
+        if not groups:
+            self.recipe.problem(where[:2], f"{printable(file)} has no lemmas (with these flags): nothing to prove")
+        else:
+            some = ", ".join(list(groups)[:12]) + (", ..." if len(groups) > 12 else "")
+            self.recipe.problem(where, f"no lemma of {printable(file)} matches '{printable(name)}'"
+                                       f"{did_you_mean(name, groups)}; it has: {some}")
+
+    def _theory(self, entry: Mapping[str, Any], item: Mapping[str, Any], file: str, path: JsonPath) -> Theory | None:
+        """The theory as the prover will see it with these options and flags; None when that is a problem (noted once)."""
+        alias = item.get("tamarin_versions", entry["tamarin_versions"])[0]
+        options = (*self.provers[alias].options, *_options(entry, item))
+        flags = [*item.get("preprocess_flags", entry.get("preprocess_flags", ())),
+                 *(option.split("=", 1)[1] for option in options if re.match("(-D|--defines)=", option))]
+        view = (file, tuple(flags), "--diff" in options, "--auto-sources" in options)
+        if view not in self.theories:
+            self.theories[view] = None
+            try:
+                self.theories[view] = load_theory(file, flags, diff=view[2], auto_sources=view[3], keep_text=True)
+            except InputError as error:
+                self.recipe.problems.append(error)
+        return self.theories[view]
+
+    def _limits(self, entry: Mapping[str, Any], choice: _Choice, path: JsonPath) -> Limits:
+        """Per field: the lemma's, the task's, the default; above the global limit it is capped, else it would wait for ever."""
+        defaults = {"max_cores": DEFAULT_CORES, "max_memory": DEFAULT_MEMORY_GB, "timeout": self.limits.timeout_s}
+        most = {"max_cores": self.limits.cores, "max_memory": self.limits.memory_mb / 1024, "timeout": float("inf")}
+        chosen: dict[str, float] = {}
+        for key, default in defaults.items():
+            own, inherited = choice.entry.get("resources", {}), entry.get("resources", {})
+            asked = own.get(key, inherited.get(key, default))
+            where = (*choice.path[:-1], "resources", key) if key in own else (*path, "resources", key)
+            if asked > most[key] and (key in own or key in inherited) and where not in self.capped:
+                self.capped.add(where)
+                self.warn(f"{'.'.join(map(str, where))}: {asked:g} is above the global limit: capped at {most[key]:.3g}")
+            chosen[key] = min(asked, most[key])
+        return share(Limits(int(chosen["max_cores"]), max(1, int(chosen["max_memory"] * 1024)), chosen["timeout"]))
+
+    def _check_expected_names(self, entry: Mapping[str, Any], path: JsonPath, choices: Sequence[_Choice]) -> None:
+        """A name under `expect` that matches no planned lemma would never be missed."""
+        expect = entry.get("expect")
+        for pattern in expect if isinstance(expect, dict) and choices else ():
+            if not any(_selects(pattern, choice.lemmas[0], exact) for choice in choices for exact in (True, False)):
+                names = {choice.lemmas[0].name for choice in choices}
+                self.recipe.problem((*path, "expect", pattern), f"matches no planned lemma{did_you_mean(pattern, names)}")
+
+    def _unique_id(self, text: str) -> str:
+        """A safe file name of at most 200 bytes, unlike every other one even where case is ignored."""
+        base = re.sub(r"[^\w.+-]", "_", text)
+        base = "_" + base[1:] if base[0] in ".-" else base
+        if len(base.encode()) > ID_BYTES:
+            digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+            base = base.encode()[:ID_BYTES - 20].decode("utf-8", "ignore") + "-" + digest
+        number, candidate = 1, base
+        while _fold(candidate) in self.ids:
+            number += 1
+            candidate = f"{base}_{number}"
+        self.ids.add(_fold(candidate))
+        return candidate
+
+    def _problem(self, path: JsonPath, message: str) -> list[str]:
+        self.recipe.problem(path, message)
+        return []
+
+
+def _fold(text: str) -> str:
+    """Equal for names that a case-ignoring, Unicode-composing file system takes for the same."""
+    if text.isascii():
+        return text.lower()
+    import unicodedata
+    return unicodedata.normalize("NFC", text.casefold())
+
+
+def _options(entry: Mapping[str, Any], item: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(item.get("tamarin_options", entry.get("tamarin_options", ())))
+
+
+def _expected(entry: Mapping[str, Any], item: Mapping[str, Any], lemma: str) -> str | None:
+    expect: None | str | dict[str, str] = item.get("expect", entry.get("expect"))
+    if isinstance(expect, dict):
+        return expect.get(lemma) or next((word for pattern, word in expect.items() if fnmatch.fnmatchcase(lemma, pattern)), None)
+    return expect
+
+
+def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
+    """Each lemma by name, in theory order; in diff mode both sides together."""
+    groups: dict[str, list[Lemma]] = {}
+    for lemma in theory.lemmas:
+        groups.setdefault(lemma.name, []).append(lemma)
+    return groups
+
+
+def _names_exactly(name: str, groups: Mapping[str, list[Lemma]]) -> bool:
+    return name in groups or any(sides[0].parent == name for sides in groups.values())
+
+
+def _selects(pattern: str, lemma: Lemma, exact: bool) -> bool:
+    """Whether a name (`exact`) or a shell pattern means this lemma, or the accountability lemma it was generated from."""
+    names = [name for name in (lemma.name, lemma.parent) if name]
+    return pattern in names if exact else any(fnmatch.fnmatchcase(name, pattern) for name in names)
+
+
+def path_from(file: str, cwd: str) -> str:
+    """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
+    full = os.path.abspath(file)
+    return os.path.relpath(full, cwd) if os.path.commonpath([full, cwd]) == cwd else full
+
+
+@functools.lru_cache(maxsize=1024)
+def file_digest(path: str) -> str:
+    """SHA-256 of a file's mode and bytes; "" when it can't be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            digest.update(oct(os.fstat(file.fileno()).st_mode & 0o111).encode())
+            for block in iter(functools.partial(file.read, MB), b""):
+                digest.update(block)
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+# ======================================================================================================================
+# Supervisor
+# ======================================================================================================================
+
+MARKER = "BATCH_TAMARIN_JOB"      # in the environment of every job: <batch>/<job>/<attempt>
+GRACE_S = 3.0                     # from SIGTERM to SIGKILL
+UNKILLABLE_S = 30.0               # what outlives SIGKILL for so long is given up
+LONGEST_LOOK_S, CLOSEST_LOOK_S, FIRST_LOOK_S = 1.0, 0.02, 0.005
+FASTEST_HOG = 3 * 1024 * MB       # bytes per second a prover is expected to grow at most
+COPY_S = 1.0                      # for so long a child that looks like its parent is taken for one about to exec
+LOG_CAP, LOG_HEAD, LOG_TAIL = 64 * MB, 16 * MB, 16 * MB
+RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP)
+PAGE = os.sysconf("SC_PAGE_SIZE")
+PROC_PGRP_ONLY, PROC_PPID_ONLY = 2, 6  # macOS: what proc_listpids selects by
+LINUX, MACOS = sys.platform == "linux", sys.platform == "darwin"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    status: COMPLETED: its leader exited by itself, whatever the code. FAILED: not started, or ended by a signal that isn't ours.
+        TIMEOUT, MEMORY_LIMIT (also the kernel's out-of-memory killer), INTERRUPTED (also stopped singly by `Supervisor.stop`).
+    cpu_s: user + system of the whole tree, without processes whose parent ignores SIGCHLD (the kernel forgets these).
+    peak_mb: 0 for what was gone before the first look (5 ms) and smaller than the driver. avg_mb: weighted by time.
+    unkillable: processes that outlived SIGKILL; their room stays taken.
+    """
+
+    status: Status
+    exit: ExitStatus | None = None
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_mb: float = 0.0
+    avg_mb: float = 0.0
+    reason: str = ""
+    unkillable: tuple[int, ...] = ()
+
+
+@dataclass(eq=False)
+class Live:
+    """A job that runs: figures for the live view, and what the supervisor must remember of it."""
+
+    job: Job
+    marker: str
+    pid: int
+    started: float                                          # monotonic; moved on by suspended time: now - started is time run
+    driver_peak: int                                        # bytes; a fresh child's ru_maxrss starts there
+    turn: asyncio.Future[None]                              # done: the leader has ended, or the tree is to be ended
+    born: int = 0                                           # as process_start gives it
+    rss_mb: float = 0.0
+    peak_mb: float = 0.0
+    cpu_s: float = 0.0
+    mb_seconds: float = 0.0
+    looked: float = 0.0                                     # when the last sample was taken
+    tree: set[int] = field(default_factory=set)             # pids of the last sample
+    copies: dict[int, float] = field(default_factory=dict)  # pid of a child that may still share its parent's memory: since when
+    logs: list[_Log] = field(default_factory=list)
+    timer: asyncio.TimerHandle | None = None
+    ended: float | None = None                              # when the leader was reaped; until then its pid and group are ours
+    exit: ExitStatus | None = None
+    why: tuple[Status, str] | None = None                   # set by whoever ends it first
+    kill: bool = False                                      # SIGKILL without (further) grace
+
+
+@final
+class Supervisor:
+    """Runs jobs for one batch, as a context manager around it; single-threaded, one per driver.
+
+    batch_id: unique; a supervisor inside another one's job (on a Slurm node) should take that job's marker as its id, so that the
+        outer marker is a prefix of the inner ones. lock_fd: stays open in a watchdog until no process of the batch is left.
+    """
+
+    def __init__(self, batch_id: str, lock_fd: int | None = None) -> None:
+        self.live: dict[str, Live] = {}                     # by job id
+        self._batch_id, self._lock_fd = batch_id, lock_fd
+        self._leaders: dict[int, Live] = {}                 # by pid, not reaped yet
+        self._adopted: dict[int, Live | None] = {}          # orphans that came to us, not reaped yet: whose they are
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped: str | None = None                    # why nothing more is started
+        self._suspended: float | None = None
+        self._adopted_at = 0.0
+        self._oom = _OomWatch()
+
+    def __enter__(self) -> Supervisor:
+        self._pid, self._home = os.getpid(), os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+        _keep_descriptors_from_children()
+        self._subreaper = _become_subreaper()
+        self._watchdog, self._pipe = _start_watchdog(self._batch_id, self._lock_fd)
+        self._strangers = set(_children(self._pid))         # the watchdog; what a shell started before it became us by `exec`
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for live in list(self.live.values()):
+            self._end_now(live)
+        self._end_strays()
+        self._tell_watchdog(b".")
+        os.close(self._pipe)
+        os.close(self._home)
+        with suppress(ChildProcessError):
+            os.waitpid(self._watchdog, 0)
+
+    async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
+        """Run a job and return when its whole tree is gone; never raises for what a prover or the system does.
+
+        on_start(pid, started) is called right after the start; `started` is the process's start time as `process_start` gives it.
+        """
+        if self._stopped is not None:
+            return Outcome(Status.INTERRUPTED, reason=self._stopped)
+        try:
+            live = self._start(job)
+        except (OSError, ValueError) as error:
+            return Outcome(Status.FAILED, reason=_why_not_started(job, error))
+        try:
+            on_start(live.pid, live.born)
+            self._arm(live, FIRST_LOOK_S)
+            await live.turn
+            stuck = await self._end(live)
+            if live.exit and live.exit.signal in ("SIGTERM", "SIGINT", "SIGHUP") and live.why is None:
+                await self._sleep(0.2)  # systemd and Slurm signal everything at once: is it our turn, too?
+        except BaseException:
+            self._end_now(live)
+            raise
+        finally:
+            self._disarm(live)
+            del self.live[job.id]
+            self._leaders.pop(live.pid, None)
+        for log in live.logs:
+            log.cap()
+        return self._outcome(live, stuck)
+
+    def stop(self, job_id: str, reason: str, at_once: bool = False) -> None:
+        """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once. Its outcome becomes INTERRUPTED with this reason."""
+        if job_id in self.live:
+            self._ask_end(self.live[job_id], Status.INTERRUPTED, reason, at_once)
+
+    def interrupt(self, reason: str, at_once: bool = False) -> None:
+        """Stop every job and start no other. Called again with at_once, it cuts the grace short."""
+        self._stopped = reason
+        for job_id in list(self.live):
+            self.stop(job_id, reason, at_once)
+
+    def suspend(self) -> None:
+        """Hold every tree (Ctrl-Z); limits' clocks stand still until `resume`."""
+        self._suspended = time.monotonic()
+        for live in self.live.values():
+            self._disarm(live)
+            self._signal(live, self._tree(live), signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let every held tree go on."""
+        if self._suspended is None:
+            return
+        away, self._suspended = time.monotonic() - self._suspended, None
+        for live in self.live.values():
+            live.started, live.looked = live.started + away, live.looked + away
+            self._signal(live, self._tree(live), signal.SIGCONT)
+            self._arm(live, 0)
+
+    # Starting
+
+    def _start(self, job: Job) -> Live:
+        """Spawn the leader in a session of its own, with nothing of ours but its log files."""
+        loop, marker = self._attach(), f"{self._batch_id}/{job.id}/{job.attempt}"
+        append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                 (os.POSIX_SPAWN_OPEN, 1, job.stdout, append, 0o666), (os.POSIX_SPAWN_OPEN, 2, job.stderr, append, 0o666)]
+        os.chdir(job.cwd)  # posix_spawn can't; nobody sees it in between, as there is one thread and no await
+        try:
+            started = time.monotonic()
+            pid = os.posix_spawnp(job.command[0], job.command, {**job.env, MARKER: marker}, file_actions=files, setsid=True,
+                                  setsigmask=(), setsigdef=RESET)
+        finally:
+            os.fchdir(self._home)
+        live = Live(job, marker, pid, started, _own_peak(), loop.create_future(), looked=started)
+        live.logs = [_Log(path) for path in dict.fromkeys((job.stdout, job.stderr))]
+        self.live[job.id] = self._leaders[pid] = live
+        if MACOS:
+            self._tell_watchdog(b"+%d\n" % pid)
+        with suppress(OSError):  # no descriptor free
+            live.born = process_start(pid)
+        return live
+
+    def _attach(self) -> asyncio.AbstractEventLoop:
+        import asyncio
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            loop.add_signal_handler(signal.SIGCHLD, self._reap_leaders)
+        return loop
+
+    async def _sleep(self, seconds: float) -> None:
+        import asyncio
+        await asyncio.sleep(seconds)
+
+    def _tell_watchdog(self, word: bytes) -> None:
+        with suppress(OSError):  # somebody killed it
+            os.write(self._pipe, word)
+
+    # Looking
+
+    def _arm(self, live: Live, pause: float) -> None:
+        """Look again after at most this pause; longer ones end on common multiples, so that many jobs need few wake-ups."""
+        self._disarm(live)
+        if self._loop and self._suspended is None:
+            due = self._loop.time() + pause
+            grid = 2.0 ** (math.frexp(pause)[1] - 1)
+            live.timer = self._loop.call_at(due // grid * grid if pause > 0.06 else due, self._look, live)
+
+    def _disarm(self, live: Live) -> None:
+        if live.timer:
+            live.timer.cancel()
+
+    def _look(self, live: Live) -> None:
+        """Sample a job, hold it to its limits, and come again: soon in its youth and near a limit, else every second."""
+        self._reap_leader(live)  # also makes up for a SIGCHLD that somebody lost
+        if live.ended is not None:
+            return
+        now, limits = time.monotonic(), live.job.limits
+        age = now - live.started
+        pause = min(LONGEST_LOOK_S, max(FIRST_LOOK_S, age / 2))
+        with suppress(OSError):  # no descriptor free to look with: the next look may have one
+            self._sample(live, now)
+            pause = min([pause, *(self._watch_log(live, log, now) for log in live.logs)])
+        if live.rss_mb > limits.memory_mb:
+            self._ask_end(live, Status.MEMORY_LIMIT, f"used {live.rss_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB", True)
+        elif age >= limits.timeout_s:
+            self._ask_end(live, Status.TIMEOUT, f"ran into its time limit of {limits.timeout_s:g} s", False)
+        if live.why is None:
+            pause = min(pause, max(0.0, live.started + limits.timeout_s - now))
+        room = (limits.memory_mb - live.rss_mb) * MB
+        self._arm(live, min(pause, max(CLOSEST_LOOK_S, 0.8 * room / FASTEST_HOG)))
+
+    def _sample(self, live: Live, now: float) -> None:
+        """Sum the resident memory of the tree; a child that just forked shows its parent's memory once more and doesn't count."""
+        self._oom.look(now)
+        if now - self._adopted_at > CLOSEST_LOOK_S:
+            self._adopt()
+        total, sizes, copies = 0, {0: (0, 0)}, {}
+        for pid, parent in self._walk(live):
+            virtual, resident = sizes[pid] = _memory(pid)
+            if 0 < virtual == sizes[parent][0] and resident <= sizes[parent][1]:
+                copies[pid] = live.copies.get(pid, now)
+                resident = 0 if now - copies[pid] < COPY_S else resident
+            total += resident
+        live.tree, live.copies, live.rss_mb = set(sizes), copies, total / MB
+        live.peak_mb = max(live.peak_mb, live.rss_mb)
+        live.mb_seconds += live.rss_mb * (now - live.looked)
+        live.looked = now
+
+    def _watch_log(self, live: Live, log: _Log, now: float) -> float:
+        """Cut a log that is too long, its writers held meanwhile; return in how many seconds to look again at the latest."""
+        pause = log.measure(now)
+        if log.size > LOG_CAP:
+            tree = self._tree(live)
+            self._signal(live, tree, signal.SIGSTOP)
+            log.cap()
+            self._signal(live, tree, signal.SIGCONT)
+            pause = CLOSEST_LOOK_S
+        return pause
+
+    # The tree
+
+    def _tree(self, live: Live) -> set[int]:
+        """Every process of a job at this moment; what matters is asked again until it is empty."""
+        self._reap_leader(live)
+        try:
+            self._adopt()
+            return {pid for pid, _ in self._walk(live)}
+        except OSError:
+            return {live.pid}  # no descriptor free to look with: assume the worst
+
+    def _walk(self, live: Live) -> Iterator[tuple[int, int]]:
+        """(pid, parent) of every process of a job, parents first: the leader and its orphans that came to us, and all below."""
+        todo = [(pid, 0) for pid, owner in self._adopted.items() if owner is live]
+        if live.ended is None:
+            todo.append((live.pid, 0))
+        if MACOS:
+            todo += [(pid, 0) for pid in _mac_pids(PROC_PGRP_ONLY, live.pid) if pid != live.pid]
+        elif not self._subreaper:
+            todo += [(pid, 0) for pid in _processes() if _marker(pid) == live.marker]
+        met: set[int] = set()
+        while todo:
+            pid, parent = todo.pop()
+            if pid not in met:
+                met.add(pid)
+                yield pid, parent
+                todo += [(child, pid) for child in _children(pid)]
+
+    def _adopt(self) -> None:
+        """Take note of orphans that came to us, find out whose they are, and reap the dead ones: singly, as wait4(-1) would take
+        the exit status of leaders from those who wait for it."""
+        self._adopted_at = time.monotonic()
+        for pid in _children(self._pid):
+            if pid in self._leaders or pid in self._strangers:
+                continue
+            if pid not in self._adopted:
+                self._adopted[pid] = self._owner(pid)
+            reaped, _, usage = os.wait4(pid, os.WNOHANG)
+            if reaped:
+                owner = self._adopted.pop(pid)
+                if owner:
+                    owner.cpu_s += usage.ru_utime + usage.ru_stime
+                    owner.peak_mb = max(owner.peak_mb, _peak(usage) / MB)
+
+    def _owner(self, pid: int) -> Live | None:
+        """The job an orphan belongs to: by its marker, its session, the last sample, or because there is no other."""
+        marker, session = _marker(pid), _process(pid).session
+        for live in self.live.values():
+            if marker == live.marker or session == live.pid or pid in live.tree:
+                return live
+        return next(iter(self.live.values())) if len(self.live) == 1 else None
+
+    def _reap_leaders(self) -> None:
+        for live in list(self._leaders.values()):
+            self._reap_leader(live)
+
+    def _reap_leader(self, live: Live) -> None:
+        """Take the leader's exit status if it has ended."""
+        if live.ended is not None:
+            return
+        try:
+            reaped, status, usage = os.wait4(live.pid, os.WNOHANG)
+        except ChildProcessError:
+            reaped, status, usage = live.pid, None, None  # somebody waited for any child
+        if not reaped:
+            return
+        live.ended = time.monotonic()
+        del self._leaders[live.pid]
+        if usage and status is not None:
+            live.exit = exit_status(status)
+            live.cpu_s += usage.ru_utime + usage.ru_stime
+            if _peak(usage) > live.driver_peak + MB // 2:
+                live.peak_mb = max(live.peak_mb, _peak(usage) / MB)
+        if MACOS:
+            self._tell_watchdog(b"-%d\n" % live.pid)
+        if not live.turn.done():
+            live.turn.set_result(None)
+
+    # Ending
+
+    def _ask_end(self, live: Live, status: Status, reason: str, kill: bool) -> None:
+        if live.ended is None or live.exit and live.exit.signal:  # what ended by itself stays so while its leftovers are killed
+            live.why = live.why or (status, reason)
+        live.kill = live.kill or kill
+        if not live.turn.done():
+            live.turn.set_result(None)
+
+    async def _end(self, live: Live) -> tuple[int, ...]:
+        """Return when the tree is gone; or, with what is left, when it outlived SIGKILL for too long."""
+        kill_at, pause, asked = time.monotonic(), 0.001, set[int]()
+        if live.why and not live.kill:
+            kill_at += GRACE_S
+        while True:
+            now, left = time.monotonic(), self._tree(live)
+            if not left:
+                return ()
+            if live.kill:
+                kill_at = min(kill_at, now)
+            if now >= kill_at + UNKILLABLE_S:
+                self._strangers |= left
+                return tuple(sorted(left))
+            if now >= kill_at:
+                self._signal(live, left, signal.SIGKILL)
+            elif left - asked:
+                self._signal(live, left - asked, signal.SIGTERM)
+                self._signal(live, left - asked, signal.SIGCONT)  # a stopped process takes no SIGTERM
+                asked |= left
+            await self._sleep(pause)
+            pause = min(0.05, pause * 1.5)
+
+    def _end_now(self, live: Live) -> None:
+        """Kill a tree without giving way to other coroutines: the driver is on its way out."""
+        patience = time.monotonic() + GRACE_S
+        while time.monotonic() < patience:
+            left = self._tree(live)
+            if not left:
+                return
+            self._signal(live, left, signal.SIGKILL)
+            time.sleep(0.002)
+
+    def _end_strays(self) -> None:
+        """Kill orphans that could be of any of several jobs (own session, empty environment): no job is left to own them."""
+        patience = time.monotonic() + GRACE_S
+        with suppress(OSError):  # no descriptor free to look with
+            while time.monotonic() < patience:
+                self._adopt()
+                if not self._adopted:
+                    return
+                for pid in self._adopted:
+                    _send(pid, signal.SIGKILL)
+                time.sleep(0.002)
+
+    def _signal(self, live: Live, tree: Iterable[int], number: int) -> None:
+        """Signal processes of a job; the leader's number is its group's for sure only while one of ours is in there."""
+        if number != signal.SIGTERM and (live.ended is None or any(_group_of(pid) == live.pid for pid in tree)):
+            _send(-live.pid, number)  # at one stroke: nothing forks away. Not SIGTERM: a second one may mean more than one
+        for pid in tree:
+            if pid != live.pid or live.ended is None:
+                _send(pid, number)
+
+    def _outcome(self, live: Live, stuck: tuple[int, ...]) -> Outcome:
+        status, reason = live.why or self._own_end(live)
+        if stuck:
+            reason = f"{reason}; processes {', '.join(map(str, stuck))} can't be killed (waiting in the kernel?)".lstrip("; ")
+        ended = live.ended or time.monotonic()
+        sampled = live.looked - live.started
+        average = min(live.peak_mb, live.mb_seconds / sampled) if live.mb_seconds else live.peak_mb
+        return Outcome(status, live.exit, ended - live.started, live.cpu_s, live.peak_mb, average, reason, stuck)
+
+    def _own_end(self, live: Live) -> tuple[Status, str]:
+        """What it means that a leader ended without our doing."""
+        if live.exit is None:
+            return Status.FAILED, "its exit status was lost"
+        if not live.exit.signal:
+            return Status.COMPLETED, ""
+        if live.exit.signal == "SIGKILL" and self._oom.struck():
+            return Status.MEMORY_LIMIT, "killed by the kernel's out-of-memory killer"
+        return Status.FAILED, f"ended by signal {live.exit.signal}, which batch_tamarin did not send"
+
+
+def end_survivors(batch_id: str, recorded: Iterable[Mapping[str, Any]], patience_s: float = UNKILLABLE_S) -> list[int]:
+    """Kill what an earlier driver of this batch left running on this host, and return the pids.
+
+    recorded: `start` events (pid, started, host, boot_id). A process counts if it carries the batch's marker, or is exactly a
+    recorded pid with its start time; then so do its session and descendants. Never this process or one it descends from.
+    """
+    here = host_id()
+    known = {(int(start["pid"]), int(start["started"])) for start in recorded
+             if (start.get("host"), start.get("boot_id")) == here and start.get("started")}
+    ended: set[int] = set()
+    patience = time.monotonic() + patience_s
+    while True:
+        found = _survivors(batch_id, known)
+        if not found or time.monotonic() > patience:
+            break
+        for pid, started in found.items():
+            _kill_exactly(pid, started)
+        ended |= set(found)
+        time.sleep(0.005)
+    return sorted(ended)
+
+
+def _survivors(batch_id: str, known: set[tuple[int, int]]) -> dict[int, int]:
+    """Start times by pid of everything alive that end_survivors may end."""
+    if MACOS:
+        roots = [pid for pid, started in known if process_start(pid) == started]
+        return {pid: process_start(pid) for root in roots for pid in {root, *_mac_pids(PROC_PGRP_ONLY, root)}}
+    table = _processes()
+    found = {pid for pid in table if (pid, table[pid].started) in known or _marker(pid).startswith(batch_id + "/")}
+    sessions = {table[pid].session for pid in found if table[pid].session in found}
+    more = found
+    while more:
+        more = {pid for pid, process in table.items() if process.parent in found or process.session in sessions} - found
+        found |= more
+    own = os.getpid()
+    while own in table:
+        found.discard(own)
+        own = table[own].parent
+    return {pid: table[pid].started for pid in found}
+
+
+def host_id() -> tuple[str, str]:
+    """(host, boot id): between two equal ones a pid with its start time means the same process. The boot id holds the pid
+    namespace, too: containers share a kernel and often a name, but not their pids."""
+    if not LINUX:
+        return os.uname().nodename, _sysctl("kern.bootsessionuuid")
+    boot = _read("/proc/sys/kernel/random/boot_id").decode().strip()
+    with suppress(OSError):
+        boot += " " + os.readlink("/proc/self/ns/pid")
+    return os.uname().nodename, boot
+
+
+def exit_status(status: int) -> ExitStatus:
+    """From wait's 16-bit status."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return ExitStatus(signal=signal.Signals(number).name)
+        except ValueError:
+            return ExitStatus(signal=f"SIG{number}")  # a real-time signal
+    return ExitStatus(code=os.WEXITSTATUS(status))
+
+
+# What this process may use
+
+def available_cores(root: str = "/", environ: Mapping[str, str] | None = None) -> int:
+    """Cores this process may use: the least of affinity, cgroup quota (v1 and v2, every level) and the Slurm allocation on this
+    node. A fraction of a core doesn't count, but one core is always there. root: where proc and sys are looked for."""
+    environ = os.environ if environ is None else environ
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    bounds = [float(len(affinity(0)) if affinity else os.cpu_count() or 1)]
+    for folder in _cgroups(root, "cpu"):
+        quota, _, period = _text(folder + "/cpu.max").partition(" ")
+        quota, period = (quota, period) if quota else (_text(folder + "/cpu.cfs_quota_us"), _text(folder + "/cpu.cfs_period_us"))
+        if quota.isdigit() and period.isdigit() and int(period):
+            bounds.append(int(quota) / int(period))
+    bounds += _positive(environ, "SLURM_CPUS_ON_NODE")
+    return max(1, int(min(bounds)))
+
+
+def available_memory_mb(root: str = "/", environ: Mapping[str, str] | None = None) -> int:
+    """Memory in MB this process may use, taken or not: the least of what is built in, cgroup limits and the Slurm allocation."""
+    environ = os.environ if environ is None else environ
+    bounds = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB)]
+    for folder in _cgroups(root, "memory"):
+        limits = (_text(folder + "/" + name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes"))
+        bounds += [int(limit) / MB for limit in limits if limit.isdigit()]
+    bounds += _positive(environ, "SLURM_MEM_PER_NODE")
+    cores = _positive(environ, "SLURM_CPUS_ON_NODE")
+    bounds += [each * cores[0] for each in _positive(environ, "SLURM_MEM_PER_CPU") if cores]
+    return max(1, int(min(bounds)))
+
+
+def _cgroups(root: str, controller: str) -> Iterator[str]:
+    """Folders of this process's cgroup and all above it, v1 and v2. A container without a cgroup namespace reads its path from
+    outside, and finds its own limits at the mount's root."""
+    for line in _text(os.path.join(root, "proc/self/cgroup")).splitlines():
+        number, names, path = (line.split(":", 2) + ["", ""])[:3]
+        if number == "0":
+            mounts = ["sys/fs/cgroup", "sys/fs/cgroup/unified"]
+        elif controller in names.split(","):
+            mounts = [f"sys/fs/cgroup/{controller}"]
+        else:
+            continue
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for length in range(len(parts), -1, -1):
+            yield from (os.path.join(root, mount, *parts[:length]) for mount in mounts)
+
+
+def _positive(environ: Mapping[str, str], name: str) -> list[float]:
+    value = environ.get(name, "")
+    return [float(value)] if value.isdigit() and int(value) else []
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+# Starting, in detail
+
+def _why_not_started(job: Job, error: Exception) -> str:
+    """A sentence for the user; posix_spawn reports one error number for changing files, finding and executing the program."""
+    program, number = job.command[0], getattr(error, "errno", None) or 0
+    if not os.access(job.cwd, os.X_OK):
+        return f"could not start {program}: the working directory {job.cwd} does not exist or is closed to you"
+    for log in (job.stdout, job.stderr):
+        if not os.access(os.path.dirname(log), os.W_OK):
+            return f"could not start {program}: its log {log} can't be written"
+    path = os.path.join(job.cwd, program)
+    found = "/" in program and os.path.exists(path)
+    closed = "it is not executable, or its folder is closed to you"
+    if "/" not in program:
+        closed = f"there is no such program, or {closed}"  # a closed folder on PATH hides that it is nowhere
+    hints = {
+        errno.ENOENT: "its interpreter (#! line) or loader is missing" if found else "there is no such program",
+        errno.EACCES: "it is a folder" if os.path.isdir(path) else closed,
+        errno.ENOEXEC: "not a program for this machine, or a script without #! line",
+        errno.EAGAIN: "no more processes allowed (ulimit -u, or the pids limit of a cgroup)",
+        errno.EMFILE: "this process has too many open files (ulimit -n)",
+    }
+    hint = hints.get(number, "")
+    return f"could not start {program}: {hint or getattr(error, 'strerror', None) or error}"
+
+
+def _keep_descriptors_from_children() -> None:
+    """Python opens everything close-on-exec; what a shell handed down to us isn't."""
+    for number in map(int, os.listdir("/dev/fd")):
+        with suppress(OSError):  # the descriptor of listdir itself
+            os.set_inheritable(number, number <= 2)
+
+
+def _become_subreaper() -> bool:
+    """Let orphans of our descendants become our children (Linux 3.4); False if that can't be had."""
+    if not LINUX:
+        return False
+    import ctypes
+    pr_set_child_subreaper = 36
+    return bool(ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0) == 0)
+
+
+def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
+    """Fork a process that sleeps until the pipe to it closes; (pid, our end of the pipe)."""
+    ours = {signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGTSTP, signal.SIGCHLD}
+    reading, writing = os.pipe()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # a handler of ours must not run in the child
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            for number in ours - {signal.SIGCHLD}:
+                signal.signal(number, signal.SIG_IGN)
+            _close_all_but({reading} if lock_fd is None else {reading, lock_fd})
+            _watch(batch_id, reading)
+        finally:
+            os._exit(0)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    os.close(reading)
+    return pid, writing
+
+
+def _watch(batch_id: str, pipe: int) -> None:
+    """Wait for the driver's end: a full stop is a good one, anything else leaves processes to kill."""
+    leaders, rest = set[int](), b""
+    for chunk in iter(lambda: os.read(pipe, 65536), b""):
+        if chunk.endswith(b"."):
+            return
+        *words, rest = (rest + chunk).split(b"\n")
+        for word in words:  # macOS only: there is no marker to be seen
+            (leaders.add if word.startswith(b"+") else leaders.discard)(int(word[1:]))
+    for pid in leaders:
+        _send(-pid, signal.SIGKILL)
+    end_survivors(batch_id, ())
+
+
+def _close_all_but(keep: set[int]) -> None:
+    """Close every descriptor but these, and put /dev/null in the place of the first three."""
+    for number in set(map(int, os.listdir("/dev/fd"))) - keep:
+        with suppress(OSError):
+            os.close(number)
+    while os.open(os.devnull, os.O_RDWR) < 2:
+        pass
+
+
+# Logs
+
+@dataclass
+class _Log:
+    """A log file that a prover appends to; past LOG_CAP its middle is left out, again and again if need be."""
+
+    path: str
+    size: int = 0           # at the last look
+    looked: float = 0.0
+    head: int = 0           # length of the head kept, once cut
+    note: int = 0           # length of the note after it
+    left_out: int = 0       # bytes
+
+    def measure(self, now: float) -> float:
+        """Take its size; return in how many seconds it may be too long if it goes on like this."""
+        size = 0
+        with suppress(OSError):
+            size = os.stat(self.path).st_size
+        rate = (size - self.size) / max(1e-3, now - self.looked)
+        self.size, self.looked = size, now
+        return max(CLOSEST_LOOK_S, 0.5 * (LOG_CAP - size) / rate) if rate > 0 else LONGEST_LOOK_S
+
+    def cap(self) -> None:
+        """Keep the head, a note and the tail of a log over LOG_CAP; both are cut between lines if they have any."""
+        with suppress(OSError), open(self.path, "r+b", buffering=0) as file:  # too long a log is no reason to stop a batch
+            length = os.fstat(file.fileno()).st_size
+            if length > LOG_CAP:
+                self._cut(file.fileno(), length)
+
+    def _cut(self, file: int, length: int) -> None:
+        self.head = self.head or os.pread(file, LOG_HEAD, 0).rfind(b"\n") + 1 or LOG_HEAD
+        source = length - LOG_TAIL
+        line_end = os.pread(file, MB, source).find(b"\n")
+        source += line_end + 1
+        self.left_out += source - self.head - self.note
+        # Half a line of the tail goes on the note's line: standing alone it could look like a verdict.
+        note = b"[batch_tamarin left out %d bytes here]%s" % (self.left_out, b" " if line_end < 0 else b"\n")
+        self.note = os.pwrite(file, note, self.head)
+        target = self.head + self.note
+        while True:
+            chunk = os.pread(file, MB, source)
+            if not chunk:
+                break
+            source += len(chunk)
+            target += os.pwrite(file, chunk, target)
+        os.ftruncate(file, target)
+        self.size = target
+
+
+# What the system knows of a process
+
+class _Process(NamedTuple):
+    """From /proc/PID/stat; zeros when it is gone."""
+
+    state: str = "X"
+    parent: int = 0
+    session: int = 0
+    started: int = 0        # clock ticks since boot
+
+
+class _OomWatch:
+    """Whether the kernel's out-of-memory killer struck lately: its count (Linux 4.13) is for all cgroups and the whole system."""
+
+    def __init__(self, path: str = "/proc/vmstat") -> None:
+        self._path = path
+        self._looked, self._before, self._last = 0.0, -1, -1
+
+    def look(self, now: float) -> None:
+        """Take the count, once a second at most; the one before is kept, so that a kill just before a look is not missed."""
+        if now - self._looked >= 1:
+            self._looked, self._before, self._last = now, self._last, self._count()
+
+    def struck(self) -> bool:
+        before = self._before if self._before >= 0 else self._last
+        return 0 <= before < self._count()
+
+    def _count(self) -> int:
+        for line in _read(self._path).splitlines():
+            if line.startswith(b"oom_kill "):
+                return int(line.split()[1])
+        return -1
+
+
+def process_start(pid: int) -> int:
+    """When a process started, in the system's own unit: with its pid it names one process since boot; 0 when it is gone."""
+    return _mac_usage(pid)[1] if MACOS else _process(pid).started
+
+
+def _process(pid: int) -> _Process:
+    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()  # the name before may hold anything
+    return _Process(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19])) if len(fields) > 19 else _Process()
+
+
+def _processes() -> dict[int, _Process]:
+    """Every living process by pid (Linux)."""
+    table = {int(name): _process(int(name)) for name in os.listdir("/proc") if name.isdigit()}
+    return {pid: process for pid, process in table.items() if process.state not in "ZX"}
+
+
+def _children(pid: int) -> list[int]:
+    """Children of a process, dead ones included; the list can miss one while another dies, so who must know looks again."""
+    if MACOS:
+        return _mac_pids(PROC_PPID_ONLY, pid)
+    if not _kernel_lists_children():
+        return [child for child, process in _processes().items() if process.parent == pid]
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(child) for thread in threads for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
+
+
+@functools.lru_cache(maxsize=None)
+def _kernel_lists_children() -> bool:
+    return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+
+
+def _memory(pid: int) -> tuple[int, int]:
+    """(address space, resident) in bytes; of the second alone on macOS, zeros when it is gone."""
+    if MACOS:
+        return 0, _mac_usage(pid)[0]
+    pages = _read(f"/proc/{pid}/statm").split() or [b"0", b"0"]
+    return int(pages[0]) * PAGE, int(pages[1]) * PAGE
+
+
+def _marker(pid: int) -> str:
+    """The value of MARKER a process was started with, or "": environ is what exec left, whatever the process did since."""
+    _, found, rest = (b"\0" + _read(f"/proc/{pid}/environ")).partition(b"\0" + MARKER.encode() + b"=")
+    return os.fsdecode(rest.partition(b"\0")[0]) if found else ""
+
+
+def _read(path: str) -> bytes:
+    """A file of /proc; empty when the process is gone or not ours to look at. OSError when no descriptor is free."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return b""
+    try:
+        chunks = [os.read(file, 16384)]
+        while chunks[-1]:
+            chunks.append(os.read(file, 65536))
+        return b"".join(chunks)
+    except (ProcessLookupError, PermissionError):
+        return b""
+    finally:
+        os.close(file)
+
+
+def _peak(usage: Any) -> int:
+    """ru_maxrss in bytes: the largest single process among the one waited for and those it waited for."""
+    return int(usage.ru_maxrss) * (1 if MACOS else 1024)
+
+
+def _own_peak() -> int:
+    """What a child inherits as ru_maxrss when it leaves our memory by exec (Linux only)."""
+    import resource
+    return 0 if MACOS else _peak(resource.getrusage(resource.RUSAGE_SELF))
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except (ProcessLookupError, PermissionError):
+        return 0
+
+
+def _send(pid: int, number: int) -> None:
+    """Signal a process, or a group by its negative number; it may be gone."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _kill_exactly(pid: int, started: int) -> None:
+    """SIGKILL for this very process; with pidfds (Linux 5.3) not even one that got its pid just now is mistaken for it."""
+    with suppress(OSError):  # gone, or an old kernel
+        if sys.platform == "linux" and hasattr(os, "pidfd_open"):
+            handle = os.pidfd_open(pid)
+            try:
+                if process_start(pid) == started:
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                return
+            finally:
+                os.close(handle)
+    if process_start(pid) == started:
+        _send(pid, signal.SIGKILL)
+
+
+def _mac_pids(kind: int, number: int) -> list[int]:
+    """proc_listpids: pids by parent or group."""
+    import ctypes
+    pids = (ctypes.c_int * 4096)()
+    size = ctypes.CDLL(None).proc_listpids(kind, number, pids, ctypes.sizeof(pids))
+    return [pid for pid in pids[:max(0, size) // 4] if pid]
+
+
+def _mac_usage(pid: int) -> tuple[int, int]:
+    """proc_pid_rusage, rusage_info_v0: (resident bytes, start in Mach's time since boot)."""
+    import ctypes
+    info = (ctypes.c_uint64 * 12)()
+    failed = ctypes.CDLL(None).proc_pid_rusage(pid, 0, info)
+    return (0, 0) if failed else (int(info[8]), int(info[10]))
+
+
+def _sysctl(name: str) -> str:
+    import ctypes
+    value, size = ctypes.create_string_buffer(256), ctypes.c_size_t(256)
+    failed = ctypes.CDLL(None).sysctlbyname(name.encode(), value, ctypes.byref(size), None, 0)
+    return "" if failed else value.value.decode()
+
+
+# ======================================================================================================================
+# Journal
+# ======================================================================================================================
+
+JOURNAL = "batch.jsonl"
+
+
+class StorageError(InputError):
+    """The results directory can't be written (any more): full, read-only, or held by another run."""
+
+
+class Journal:
+    """The truth about a batch on disk, one JSON object a line; `record` is how a running batch changes.
+
+    One writer, locked. Order: the line is written, the batch changed, and, before anyone is told, the line is on disk. Many
+    results that come together share one flush.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open or create, and lock, the journal at `path`. Raises StorageError."""
+        self.path, self.batch = path, Batch()
+        self.observers: list[Callable[[Event], None]] = []  # told of an event once it is on disk
+        self._unflushed: list[Event] = []
+        try:
+            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StorageError(f"the journal can't be written: {error.strerror}", path) from None
+        lock_journal(self.fd, path)
+        self.size = cut_torn_tail(self.fd)
+
+    def begin(self, batch: Batch) -> None:
+        """Write the plan of a new batch. Raises StorageError."""
+        self.batch = batch
+        lines: list[bytes] = []
+        for event in batch.events():
+            lines.append(json_line(event))
+            if len(lines) >= 1_000:
+                self._write(b"".join(lines))
+                lines.clear()
+        self._write(b"".join(lines))
+        self._sync()
+
+    def record(self, event: Event) -> None:
+        """Write one event, then apply it. Raises StorageError."""
+        self._write(json_line(event))
+        self.batch.apply(event)
+        self._unflushed.append(event)
+
+    def flush(self) -> None:
+        """Bring what was recorded to the disk, then tell the observers. Raises StorageError."""
+        events, self._unflushed = self._unflushed, []
+        if any(event["event"] != "start" for event in events):  # a start that is lost only runs again
+            self._sync()
+        for event in events:
+            for observer in self.observers:
+                observer(event)
+
+    def close(self) -> None:
+        self.flush()
+        os.close(self.fd)
+
+    def _write(self, data: bytes) -> None:
+        """Append whole lines. If they don't go in whole the file is cut back, so that it always ends with a whole line."""
+        why = ""
+        try:
+            written = os.write(self.fd, data)
+        except OSError as error:
+            written, why = 0, error.strerror or str(error)
+        if written == len(data):
+            self.size += written
+            return
+        os.ftruncate(self.fd, self.size)
+        raise StorageError(f"the journal can't be written: {why or os.strerror(errno.ENOSPC)}. What it holds is safe: make room, then "
+                           "run the same command again to go on", self.path)
+
+    def _sync(self) -> None:
+        try:
+            getattr(os, "fdatasync", os.fsync)(self.fd)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have nothing to flush
+                raise StorageError(f"the journal can't be brought to disk: {error.strerror}", self.path) from None
+
+
+def json_line(event: Event) -> bytes:
+    """One line of the journal; half a surrogate pair (an undecodable file name) survives as its JSON escape."""
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def lock_journal(fd: int, path: str) -> None:
+    """Make this process the journal's one writer. Raises StorageError that says who is."""
+    import fcntl
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
+        holder = load_batch(path, lambda _: None).header
+        raise StorageError(f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): wait for it, "
+                           "or give another directory with -o", path) from None
+
+
+def cut_torn_tail(fd: int) -> int:
+    """Cut what follows the last newline: a line that a dying writer left half-written. Returns the size."""
+    size = os.fstat(fd).st_size
+    end = size
+    while end > 0:
+        start = max(0, end - 65_536)
+        newline = os.pread(fd, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(fd, end)
+    return end
+
+
+def read_journal(path: str, warn: Callable[[str], None]) -> Iterator[tuple[int, Event]]:
+    """The events of a journal with their line numbers, as a stream. Lines that can't be read are skipped, loudly.
+
+    Leading NULs (blocks that a crashed file system never filled) are stripped; a torn last line is left out.
+    Raises InputError when there is no journal.
+    """
+    try:
+        file = open(path, "rb")
+    except OSError as error:
+        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
+    with file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            line = line.lstrip(b"\0").strip()
+            try:
+                event = json.loads(line) if line else None
+            except (ValueError, RecursionError):
+                event = ""
+            if isinstance(event, dict) and "event" in event:
+                yield number, event
+            elif event is not None:
+                warn(f"{path}:{number}: this line can't be read and is skipped")
+
+
+def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
+    """The Batch that a journal tells of. Raises InputError when it tells of none."""
+    batch = Batch()
+    for number, event in read_journal(path, warn):
+        try:
+            batch.apply(event)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            warn(f"{path}:{number}: this event can't be used and is skipped ({type(error).__name__}: {error})")
+    return batch
+
+
+# --- The results directory ---------------------------------------------------------------------------------------------
+
+RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
+
+
+def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None]) -> tuple[str, Journal]:
+    """The directory to write to and its journal, whose batch is ready to run. Nothing that others wrote is touched.
+
+    An unfinished batch of the same recipe goes on; beside anything else a dated sibling is made. Raises StorageError.
+    """
+    try:
+        os.makedirs(directory, exist_ok=True)
+        found = os.listdir(directory)
+        journal = None if found and (fresh or JOURNAL not in found) else Journal(os.path.join(directory, JOURNAL))
+        if journal and journal.size:
+            journal = continue_batch(journal, planned, tell)
+        elif journal:
+            journal.begin(planned)
+        if not journal:
+            directory = dated_sibling(directory)
+            tell(f"results that are already there are left alone: writing to {directory}")
+            journal = Journal(os.path.join(directory, JOURNAL))
+            journal.begin(planned)
+        for folder in RESULT_FOLDERS:
+            os.makedirs(os.path.join(directory, folder), exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the results directory can't be written: {error.strerror}", error.filename or directory) from None
+    return directory, journal
+
+
+def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> Journal | None:
+    """Bring an unfinished batch of the same recipe up to the present plan; None (journal closed) for any other batch."""
+    old = journal.batch = load_batch(journal.path, tell)
+    same = old.header and (old.header["recipe_file"] == planned.header["recipe_file"] or old.header["recipe"] == planned.header["recipe"])
+    finished = old.ended is not None and old.count(*FINAL) == len(old.tasks)
+    grown = any(task.id in old.tasks and task.key == old.tasks[task.id].key and not still_holds(old.tasks[task.id], task)
+                for task in planned.tasks.values())
+    if old.header and (not same or (finished and not grown)):
+        journal.close()
+        return None
+    end_survivors(old.id, recorded_starts(journal.path, old))
+    vanished = [task_id for task_id in old.tasks if task_id not in planned.tasks]
+    journal.record({**planned.header, "id": old.id or planned.id, "vanished": vanished})
+    for task in planned.tasks.values():
+        if task.id not in old.tasks or any(getattr(task, name) != getattr(old.tasks[task.id], name) for name in PLAN_FIELDS):
+            journal.record(task_event(task))
+    tell(f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
+         + (f"; no longer in the recipe: {', '.join(vanished[:10])}" if vanished else ""))
+    return journal
+
+
+def recorded_starts(path: str, batch: Batch) -> list[Event]:
+    """The `start` events of what was running when the driver went away."""
+    running = {task.id: task.attempts for task in batch.tasks.values() if task.status is Status.RUNNING}
+    return [event for _, event in read_journal(path, lambda _: None) if event["event"] == "start"
+            and any(running.get(task_id) == event.get("attempt") for task_id in event.get("ids", ()))]
+
+
+def dated_sibling(directory: str) -> str:
+    """Make `NAME_YYYY-MM-DD_HH-MM-SS` beside a directory, for nobody else."""
+    stem = directory.rstrip(os.sep) + time.strftime("_%Y-%m-%d_%H-%M-%S")
+    for number in range(1, 1_000):
+        path = stem if number == 1 else f"{stem}_{number}"
+        try:
+            os.mkdir(path)
+            return path
+        except FileExistsError:
+            continue
+    raise StorageError("there is no free name for a directory beside it", directory)
+
+
+# ======================================================================================================================
+# Cache
+# ======================================================================================================================
+
+
+# ======================================================================================================================
+# Scheduler and executors
+# ======================================================================================================================
+
+
+class Room:
+    """The cores and the memory (MB) that jobs share: two semaphores taken together, so that no job holds one and waits for the other."""
+
+    def __init__(self, cores: int, memory_mb: int) -> None:
+        self.cores, self.memory_mb = cores, memory_mb
+
+    def fits(self, limits: Limits) -> bool:
+        return limits.cores <= self.cores and limits.memory_mb <= self.memory_mb
+
+    def take(self, limits: Limits) -> None:
+        self.cores, self.memory_mb = self.cores - limits.cores, self.memory_mb - limits.memory_mb
+
+    def give(self, limits: Limits) -> None:
+        self.cores, self.memory_mb = self.cores + limits.cores, self.memory_mb + limits.memory_mb
+
+
+class Scheduler(Generic[T]):
+    """Starts `work(item)` for every item as soon as its limits fit into the room, in order.
+
+    A job that fits may overtake one that does not. When the first waiting job has been overtaken for as long as its own timeout,
+    nothing else starts until it does: with limits capped to the whole room, nothing can wait for ever. (Limits are poor estimates
+    of run times: reserving by them, as EASY backfilling does, doubled the makespan in simulations.)
+    """
+
+    def __init__(self, room: Room, limits: Callable[[T], Limits], work: Callable[[T], Awaitable[None]]) -> None:
+        self.room, self._limits, self._work = room, limits, work
+        self._waiting: dict[Limits, deque[tuple[int, T]]] = {}  # one queue for all items of equal limits: few to look through
+        self._overtaken: tuple[int, float] = (-1, 0.0)  # the first waiting item's place, and since when others start before it
+        self._jobs: set[asyncio.Future[None]] = set()
+        self._error: BaseException | None = None
+
+    async def run(self, items: Iterable[T]) -> None:
+        """Work on all items; returns when the last job has ended. Raises what a job or `fail` raised."""
+        import asyncio
+        for place, item in enumerate(items):
+            self._waiting.setdefault(self._limits(item), deque()).append((place, item))
+        self._start_what_fits()
+        while self._jobs:
+            await asyncio.wait(self._jobs, return_when=asyncio.FIRST_COMPLETED)
+        if self._error:
+            raise self._error
+
+    def stop(self) -> None:
+        """Start nothing new."""
+        self._waiting.clear()
+
+    def fail(self, error: BaseException) -> None:
+        """Start nothing new, and let `run` raise this."""
+        self._error = self._error or error
+        self.stop()
+
+    def _start_what_fits(self) -> None:
+        import asyncio
+        for item, limits in iter(self._next, None):
+            self.room.take(limits)
+            self._jobs.add(asyncio.ensure_future(self._job(item, limits)))
+
+    def _next(self) -> tuple[T, Limits] | None:
+        """Take the first waiting item that may start now."""
+        queues = sorted(self._waiting.items(), key=lambda pair: pair[1][0][0])
+        for limits, queue in queues[:1] if self._starving(queues) else queues:
+            if self.room.fits(limits):
+                place, item = queue.popleft()
+                first = queues[0][1][0][0] if queues[0][1] else place
+                if place > first and self._overtaken[0] != first:
+                    self._overtaken = (first, time.monotonic())
+                if not queue:
+                    del self._waiting[limits]
+                return item, limits
+        return None
+
+    def _starving(self, queues: Sequence[tuple[Limits, deque[tuple[int, T]]]]) -> bool:
+        place, since = self._overtaken
+        return bool(queues) and queues[0][1][0][0] == place and time.monotonic() - since >= queues[0][0].timeout_s
+
+    async def _job(self, item: T, limits: Limits) -> None:
+        import asyncio
+        try:
+            await self._work(item)
+        except Exception as error:
+            self.fail(error)
+        finally:
+            self._jobs.discard(asyncio.current_task())
+            self.room.give(limits)
+            self._start_what_fits()
+
+
+def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
+    """Waiting tasks in the order in which they should start: as planned, or the smallest or largest (cores + GB asked for) first."""
+    if scheduler == "fifo":
+        return list(tasks)
+    return sorted(tasks, key=lambda task: task.limits.cores + task.limits.memory_mb / 1024, reverse=scheduler == "ljf")
+
+
+class Runner:
+    """Brings tasks from waiting to finished: the way of a lemma through prover, reader and journal."""
+
+    def __init__(self, directory: str, journal: Journal, supervisor: Supervisor) -> None:
+        self.directory, self.journal, self.batch, self.supervisor = directory, journal, journal.batch, supervisor
+        limits = from_json(Limits, self.batch.header["limits"])
+        self.scheduler: Scheduler[Task] = Scheduler(Room(limits.cores, limits.memory_mb), lambda task: task.limits, self.prove)
+        self._environments = {alias: prover_environment(prover) for alias, prover in self.batch.provers.items()}
+        self._host = host_id()
+        self._flushing = False
+        self.stopped = 0  # the signal that stopped the batch
+
+    async def run(self, tasks: Iterable[Task]) -> None:
+        """Run these tasks, under the signals that a user or a system sends. Raises StorageError."""
+        import asyncio
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._loop.add_signal_handler(number, self._interrupt, number)
+        self._loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+        try:
+            await self.scheduler.run(in_order(tasks, self.batch.header["scheduler"]))
+        finally:
+            self.journal.flush()
+
+    async def prove(self, task: Task) -> None:
+        """One attempt at one task."""
+        attempt, prover, outputs = task.attempts + 1, self.batch.provers[task.prover], result_files(self.directory, task.id)
+        set_aside(outputs)
+        job = Job(task.id, attempt, prover_command(prover, task, outputs), task.cwd, self._environments[task.prover], task.limits,
+                  outputs.stdout, outputs.stderr, (task.id,))
+        outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
+        output = read_output(outputs.stdout, outputs.stderr)
+        result = judge(task, outcome, output, outputs.proof)
+        keep_outputs(task, result, outputs, {line.name for line in output.lines})
+        self._record(finish_event(task, job.id, attempt, result))
+
+    def _record_start(self, job: Job, pid: int, started: int) -> None:
+        self._record({"event": "start", "at": now(), "ids": job.task_ids, "job": job.id, "attempt": job.attempt, "pid": pid,
+                      "started": started, "host": self._host[0], "boot_id": self._host[1], "command": job.command})
+
+    def _record(self, event: Event) -> None:
+        """Record now; flush when all that happened in this round of the loop, starts of next jobs included, is written."""
+        self.journal.record(event)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        try:
+            self.journal.flush()
+        except (OSError, StorageError) as error:
+            self.scheduler.fail(error)
+            self.supervisor.interrupt("the results can't be written any more")
+
+    def _interrupt(self, number: signal.Signals) -> None:
+        """The first signal ends what runs (SIGTERM, 3 s, SIGKILL) and starts nothing new, a second one kills at once."""
+        self.scheduler.stop()
+        self.supervisor.interrupt(f"stopped by {signal.Signals(number).name}", at_once=bool(self.stopped))
+        self.stopped = self.stopped or number
+
+    def _suspend(self) -> None:
+        """Ctrl-Z holds every prover, then this process; it goes on from here when it is told to."""
+        self.supervisor.suspend()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self.supervisor.resume()
+
+
+OUTPUT_FILES = (("logs", ".out"), ("logs", ".err"), ("proofs", ".spthy"), ("traces", ".json"), ("traces", ".dot"))
+
+
+def result_files(directory: str, job: str) -> Outputs:
+    """Where a job leaves its files: absolute paths."""
+    directory = os.path.abspath(directory)
+    return Outputs(*(os.path.join(directory, folder, job + ending) for folder, ending in OUTPUT_FILES))
+
+
+def set_aside(outputs: Outputs) -> None:
+    """Keep what an earlier attempt left: `ID.out` becomes `ID~1.out`. Nothing is ever written over."""
+    for path in dataclasses.astuple(outputs):
+        if os.path.exists(path):
+            stem, ending = os.path.splitext(path)
+            number = 1
+            while os.path.exists(f"{stem}~{number}{ending}"):
+                number += 1
+            os.rename(path, f"{stem}~{number}{ending}")
+
+
+def keep_outputs(task: Task, result: Result, outputs: Outputs, names: Iterable[str]) -> None:
+    """Leave what belongs to the result: a proof with its verdict, the traces of this lemma; nothing half-written."""
+    if result.status is not Status.COMPLETED:
+        for path in (outputs.proof, outputs.trace_json, outputs.trace_dot):
+            remove_file(path)
+        return
+    for path, own in ((outputs.trace_dot, own_dot), (outputs.trace_json, own_json)):
+        try:
+            size = os.stat(path).st_size
+            if size > TRACE_CAP:
+                continue
+            with open(path, encoding="utf-8", errors="replace") as file:
+                text = file.read()
+        except OSError:
+            continue
+        kept = own(text, task.lemma, names) if size else ""
+        if not kept:
+            remove_file(path)
+        elif kept != text:
+            write_file(path, kept)
+
+
+TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
+
+
+VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
+
+
+async def ask_versions(provers: Iterable[Prover]) -> None:
+    """Ask every prover its version, all at once and each executable once; one that does not tell is warned of."""
+    import asyncio
+    import tempfile
+    groups: dict[str, list[Prover]] = {}
+    for prover in provers:
+        groups.setdefault(json.dumps([prover.command, prover.options, prover.env]), []).append(prover)
+    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder, Supervisor(os.urandom(6).hex()) as supervisor:
+        await asyncio.gather(*(_ask_version(supervisor, folder, same) for same in groups.values()))
+
+
+async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Prover]) -> None:
+    prover = provers[0]
+    stdout, stderr = os.path.join(folder, prover.alias + ".out"), os.path.join(folder, prover.alias + ".err")
+    job = Job(prover.alias, 1, (*prover.command, "--version", *prover.options), os.getcwd(), prover_environment(prover), VERSION_LIMITS,
+              stdout, stderr)
+    outcome = await supervisor.run(job, lambda pid, started: None)
+    said = "\n".join(_capped_lines(stdout))
+    flavour, version = read_version(said)
+    digests = [file_digest(word) for word in prover.command if os.path.isfile(word)]
+    for same in provers:
+        same.flavour, same.version = flavour, version
+        same.identity = hashlib.sha256(json.dumps([digests, said]).encode()).hexdigest()
+    if not version:
+        problem = outcome.reason or read_output(stdout, stderr).complaint or "it said nothing that we know"
+        warn(f"prover '{prover.alias}' did not tell its version: {problem}")
+
+
+# ======================================================================================================================
+# Audit
+# ======================================================================================================================
+
+
+# ======================================================================================================================
+# Reports
+# ======================================================================================================================
+
+
+def missed_expectation(task: Task) -> bool:
+    """Whether the task has an answer that is not the one its recipe expects, or should have one and has none."""
+    return bool(task.expect) and task.status not in (Status.PENDING, Status.RUNNING, Status.INTERRUPTED) and task.verdict != task.expect
+
+
+def exit_code(tasks: Sequence[Task]) -> int:
+    """1: an expectation was missed; 3: some task has neither `verified` nor `falsified`; 0: all well."""
+    if any(missed_expectation(task) for task in tasks):
+        return 1
+    settled = (task.verdict in ANSWERS or task.status is Status.SUPERSEDED for task in tasks)
+    return 0 if all(settled) else 3
+
+
+# --- batch-tamarin's files: the layout and the field names that its 1.2 `report` command reads --------------------------
+
+# How its words differ from ours: status, return code and error type of what has no verdict.
+_UPSTREAM_ENDS = {Status.TIMEOUT: ("timeout", -1, "timeout"), Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
+                  Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed"), Status.FAILED: ("failed", -1, "tamarin_error")}
+_WON = (Status.COMPLETED, Status.SUPERSEDED)
+
+
+def write_result_file(directory: str, task: Task) -> None:
+    """success/ID.json or failed/ID.json of a task that has ended; the other one, of an earlier attempt, goes."""
+    if not task.result:
+        return
+    won = task.status in _WON
+    content = _success(directory, task, task.result) if won else _failure(task, task.result)
+    for folder, wanted in (("success", won), ("failed", not won)):
+        path = os.path.join(directory, folder, task.id + ".json")
+        if wanted:
+            write_file(path, json.dumps(content, indent=2) + "\n")
+        else:
+            remove_file(path)
+
+
+def _success(directory: str, task: Task, result: Result) -> Event:
+    lemma = {task.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
+    return {"task_id": task.id, "warnings": list(result.warnings), "tamarin_timing": result.prover_s or 0.0, "wrapper_measures": _measures(result),
+            "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
+            "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
+            "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
+            "unterminated_lemma": [] if result.verdict in ANSWERS else [task.lemma]}
+
+
+def _failure(task: Task, result: Result) -> Event:
+    return {"task_id": task.id, "error_description": result.reason, "wrapper_measures": _measures(result),
+            "return_code": _return_code(result), "last_stderr_lines": result.stderr_tail.splitlines()}
+
+
+def _measures(result: Result) -> Event:
+    return {"time": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}
+
+
+def _return_code(result: Result) -> int:
+    code = (result.exit or {}).get("code") if result.status is Status.FAILED else None
+    return int(code) if code is not None else _UPSTREAM_ENDS[result.status][1]
+
+
+def execution_report(batch: Batch, directory: str) -> Event:
+    """The whole batch as batch-tamarin's execution_report.json."""
+    ended = [task.result for task in batch.tasks.values() if task.result]
+    tasks: dict[str, Event] = {}
+    for task in batch.tasks.values():
+        entry = tasks.setdefault(task.name, {"theory_file": task.theory, "subtasks": {}})
+        entry["subtasks"][task.id] = _subtask(batch, directory, task)
+    limits = batch.header["limits"]
+    won = sum(result.status in _WON for result in ended)
+    return {
+        "recipe": os.path.basename(batch.header["recipe_file"]),
+        "config": {"global_max_cores": limits["cores"], "global_max_memory": max(1, limits["memory_mb"] // 1024),
+                   "default_timeout": max(1, round(limits["timeout_s"])), "output_directory": directory},
+        "tamarin_versions": {alias: {"path": prover.command[0], "version": f"v{prover.version}" if prover.version else ""}
+                             for alias, prover in batch.provers.items()},
+        "execution_metadata": {
+            "total_tasks": len(batch.tasks), "total_successes": won, "total_failures": len(ended) - won,
+            "total_cache_hit": sum(result.cached for result in ended), "total_runtime": sum(result.wall_s for result in ended),
+            "total_memory": sum(result.peak_mb for result in ended), "max_runtime": max((result.wall_s for result in ended), default=0.0),
+            "max_memory": max((result.peak_mb for result in ended), default=0.0)},
+        "tasks": tasks}
+
+
+def _subtask(batch: Batch, directory: str, task: Task) -> Event:
+    result = task.result or Result(task.status)
+    outputs, at = result_files(directory, task.id), result.at or batch.header["at"]
+    return {
+        "task_config": {
+            "tamarin_alias": task.prover, "lemma": task.lemma, "output_theory_file": outputs.proof, "output_trace_file": outputs.trace_json,
+            "options": list(task.options), "preprocessor_flags": list(task.flags),
+            "resources": {"cores": task.limits.cores, "memory": max(1, round(task.limits.memory_mb / 1024)),
+                          "timeout": max(1, round(task.limits.timeout_s))}},
+        "task_execution_metadata": {
+            "command": list(prover_command(batch.provers[task.prover], task, outputs)),
+            "status": "completed" if task.status in _WON else _UPSTREAM_ENDS.get(task.status, ("pending",))[0],
+            "cache_hit": result.cached, "exec_start": local_time(at, -result.wall_s), "exec_end": local_time(at),
+            "exec_duration_monotonic": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb},
+        **({"task_result": _subtask_result(task, task.result)} if task.result else {})}
+
+
+def _subtask_result(task: Task, result: Result) -> Event:
+    if task.status in _WON:
+        return {"warnings": list(result.warnings), "real_time_tamarin_measure": result.prover_s or 0.0,
+                "lemma_result": result.verdict if result.verdict in ANSWERS else "unterminated", "steps": result.steps or 0,
+                "analysis_type": result.trait}
+    return {"return_code": str(_return_code(result)), "error_type": _UPSTREAM_ENDS[task.status][2],
+            "error_description": result.reason or str(task.status), "last_stderr_lines": result.stderr_tail.splitlines()}
+
+
+def local_time(at: str, seconds: float = 0.0) -> str:
+    """A journal's time, moved by `seconds`, as batch-tamarin writes times: local, without a zone."""
+    import datetime
+    moment = datetime.datetime.fromisoformat(at.replace("Z", "+00:00")) + datetime.timedelta(seconds=seconds)
+    return moment.astimezone().replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
+# --- The final table ---------------------------------------------------------------------------------------------------
+
+TABLE_ROWS = 40  # a longer batch shows its problems only
+
+
+def outcome_word(task: Task) -> str:
+    """The verdict if there is one, else the status."""
+    return str(task.verdict or task.status).replace("_", " ")
+
+
+def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
+    """What came out, for a terminal: the tasks (of a large batch only those that need a look), totals, where to look next."""
+    shown = [task for task in tasks if len(tasks) <= TABLE_ROWS or task.verdict not in ANSWERS or missed_expectation(task)][:TABLE_ROWS]
+    lines = [text_table([("result", "task", "steps", "time", "memory", ""), *map(_table_row, shown)], right=(2, 3, 4))] if shown else []
+    counts: dict[str, int] = {}
+    for task in tasks:
+        counts[outcome_word(task)] = counts.get(outcome_word(task), 0) + 1
+    totals = ", ".join(f"{count:,} {word}" for word, count in counts.items())
+    if len(shown) < len(tasks):
+        lines.append(f"({len(shown):,} of {len(tasks):,} tasks shown)")
+    lines += ["", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}"]
+    return "\n".join(lines) + "\n"
+
+
+def text_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Columns as wide as they need to be; the first row is the heading. Safe for a terminal."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return "\n".join("  ".join(cell.rjust(width) if column in right else cell.ljust(width)
+                               for column, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in cells)
+
+
+def _table_row(task: Task) -> tuple[str, ...]:
+    result = task.result or Result(task.status)
+    notes = [f"expected {task.expect}!"] if missed_expectation(task) else []
+    notes += [result.reason[:160]] if result.reason else []
+    notes += [f"warning: {warning}" for warning in result.warnings]
+    ran = task.result is not None
+    return (outcome_word(task), task.id, str(result.steps or ""), duration(result.wall_s) if ran else "",
+            f"{result.peak_mb:,.0f} MB" if ran else "", "; ".join(notes))
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{rest} s"
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+# ======================================================================================================================
+# Terminal
+# ======================================================================================================================
+
+
+class Progress:
+    """Says what happens, one line per event, to stderr: everything, only problems (`quiet`), or commands as well (`debug`)."""
+
+    def __init__(self, batch: Batch, tasks: Sequence[Task], quiet: bool = False, debug: bool = False) -> None:
+        self.batch, self.quiet, self.debug = batch, quiet, debug
+        self.total, self.done = len(tasks), 0
+
+    def __call__(self, event: Event) -> None:
+        if event["event"] == "start" and self.debug:
+            say(f"start {event['job']} (attempt {event['attempt']}, process {event['pid']}): {quoted(event['command'])}")
+        if event["event"] != "finish":
+            return
+        self.done += 1
+        task = self.batch.tasks[event["id"]]
+        result = task.result or Result(task.status)
+        if self.quiet and task.verdict in ANSWERS and not missed_expectation(task):
+            return
+        about = [f"{result.steps} steps"] if result.steps else []
+        about += [duration(result.wall_s), f"{result.peak_mb:,.0f} MB"]
+        reason = f": {result.reason}" if result.reason else ""
+        reason += f" (expected {task.expect})" if missed_expectation(task) else ""
+        width = len(str(self.total))
+        say(f"[{self.done:{width}}/{self.total}] {outcome_word(task):12} {task.id} ({', '.join(about)}){reason}")
+
+
+def say(message: str) -> None:
+    """One line for the user, on stderr."""
+    print(printable(message), file=sys.stderr, flush=True)
+
+
+def quoted(command: Iterable[str]) -> str:
+    import shlex
+    return " ".join(shlex.quote(word) for word in command)
+
+
+# ======================================================================================================================
+# Commands
+# ======================================================================================================================
+
+EXAMPLES = """\
+examples:
+  prove everything a recipe names:      batch_tamarin.py run recipe.json
+  only some tasks, into another place:  batch_tamarin.py run recipe.json -t 'nslpk3--*' -o /scratch/out
+  on half of a shared server:           batch_tamarin.py run recipe.json --cores 16 --memory 50%
+  go on after a stop or a crash:        batch_tamarin.py resume results
+  what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
+
+exit codes: 0 all proven or refuted as expected; 1 an expectation was missed; 2 wrong usage or input; 3 some task has no
+`verified` or `falsified`; 130, 143, 129 stopped by SIGINT, SIGTERM, SIGHUP.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    args = command_line_parser().parse_args(argv)
+    try:
+        return int(args.func(args))
+    except InputError as error:
+        for line in str(error).split("\n"):
+            say(f"error: {line}")
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of our output (such as `head`) is gone: nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+
+
+def command_line_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="batch_tamarin.py", description=(__doc__ or "").split("\n")[0], epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"batch_tamarin.py {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_run_command(commands)
+    add_resume_command(commands)
+    add_lemmas_command(commands)
+    return parser
+
+
+Subparsers = Any  # argparse's own class for them is private
+
+
+def add_command(commands: Subparsers, func: Callable[[argparse.Namespace], int], name: str) -> argparse.ArgumentParser:
+    """A subcommand whose help is its function's docstring."""
+    text = func.__doc__ or ""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text.split("\n")[0].rstrip("."), description=text)
+    parser.set_defaults(func=func)
+    return parser
+
+
+def add_run_command(commands: Subparsers) -> None:
+    parser = add_command(commands, command_run, "run")
+    parser.add_argument("recipe", metavar="RECIPE", help="the recipe, a JSON file")
+    parser.add_argument("-o", "--output", metavar="DIR", default="", help="results directory (instead of the recipe's output_directory)")
+    parser.add_argument("--fresh", action="store_true", help="begin anew beside an unfinished batch instead of going on with it")
+    parser.add_argument("--cores", type=cores_argument, metavar="N", help='cores for all jobs together, or "max"')
+    parser.add_argument("--memory", type=memory_argument, metavar="GB", help='memory for all jobs together: GB, "max" or "50%%"')
+    parser.add_argument("--timeout", type=seconds_argument, default=0, metavar="S",
+                        help="seconds for a task that has no timeout of its own (instead of default_timeout)")
+    parser.add_argument("-s", "--scheduler", choices=SCHEDULERS, default="", help="which waiting task starts first: in file order "
+                        "(fifo), the smallest (sjf) or largest (ljf) by cores and memory")
+    add_running_arguments(parser)
+
+
+def add_resume_command(commands: Subparsers) -> None:
+    parser = add_command(commands, command_resume, "resume")
+    parser.add_argument("results", metavar="RESULTS", help="the results directory")
+    add_running_arguments(parser)
+
+
+def add_running_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-t", "--task", action="append", default=[], metavar="PATTERN",
+                        help="run only tasks whose id begins with this or matches this shell pattern (repeatable)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show only problems and the final table")
+    parser.add_argument("-d", "--debug", action="store_true", help="show the commands too")
+
+
+def cores_argument(text: str) -> str:
+    if text == "max" or (text.isdigit() and int(text) > 0):
+        return text
+    raise argparse.ArgumentTypeError(f"'{text}' is neither a positive whole number nor \"max\"")
+
+
+def memory_argument(text: str) -> str:
+    if text == "max" or percentage(text) or (re.fullmatch(r"\d+(\.\d+)?", text) and float(text) > 0):
+        return text
+    raise argparse.ArgumentTypeError(f"'{text}' is neither GB, nor \"max\", nor a percentage such as 50%")
+
+
+def seconds_argument(text: str) -> float:
+    if re.fullmatch(r"\d+(\.\d+)?", text) and float(text) > 0:
+        return float(text)
+    raise argparse.ArgumentTypeError(f"'{text}' is no positive number of seconds")
+
+
+def add_lemmas_command(commands: Subparsers) -> None:
+    parser = add_command(commands, command_lemmas, "lemmas")
+    parser.add_argument("theory", metavar="THEORY", help="a .spthy file")
+    parser.add_argument("-D", "--define", action="append", default=[], metavar="FLAG", help="a preprocessor flag, as Tamarin's -D=FLAG (repeatable)")
+    parser.add_argument("--diff", action="store_true", help="as with Tamarin's --diff: both sides, and Observational_equivalence")
+    parser.add_argument("--auto-sources", action="store_true", help="as with Tamarin's --auto-sources")
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+
+
+def command_run(args: argparse.Namespace) -> int:
+    """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
+    recipe = Recipe(args.recipe)
+    options = PlanOptions(args.cores or "", args.memory or "", args.timeout, args.scheduler)
+    directory = args.output or recipe.data.get("config", {}).get("output_directory", "results")
+    return run_recipe(recipe, options, directory, args, args.fresh)
+
+
+def command_resume(args: argparse.Namespace) -> int:
+    """Go on where a batch stopped, from its results directory alone."""
+    directory = os.path.abspath(args.results)
+    header = load_batch(os.path.join(directory, JOURNAL), warn).header
+    if not header:
+        raise InputError("this journal tells of no batch: run the recipe again", os.path.join(args.results, JOURNAL))
+    try:
+        os.chdir(header["cwd"])
+    except OSError as error:
+        raise InputError(f"the batch's working directory {header['cwd']} can't be entered: {error.strerror}") from None
+    recipe = Recipe(header["recipe_file"], json.dumps(header["recipe"], indent=2))
+    return run_recipe(recipe, from_json(PlanOptions, header["options"]), directory, args, fresh=False)
+
+
+def command_lemmas(args: argparse.Namespace) -> int:
+    """List what Tamarin would list in a theory, and what each lemma takes for granted."""
+    theory = load_theory(args.theory, [flag.lstrip("=") for flag in args.define], args.diff, args.auto_sources)
+    if args.json:
+        fields = ("name", "trait", "side", "attributes", "assumes", "line")
+        lemmas = [{name: getattr(lemma, name) for name in fields} for lemma in theory.lemmas]
+        print(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2))
+        return 0
+    rows = [("lemma", "trait", "line", "attributes", "assumes")]
+    rows += [(f"{lemma.side} {lemma.name}".strip() + (" (if needed)" if lemma.optional else ""), lemma.trait, str(lemma.line or ""),
+              ", ".join(lemma.attributes), ", ".join(lemma.assumes)) for lemma in theory.lemmas]
+    print(text_table(rows))
+    return 0
+
+
+def warn(message: str) -> None:
+    say(f"warning: {message}")
+
+
+def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argparse.Namespace, fresh: bool) -> int:
+    """Plan, run and report: the one pipeline."""
+    import asyncio
+    provers = recipe_provers(recipe)
+    asyncio.run(ask_versions(provers.values()))
+    planned = plan_batch(recipe, provers, Machine(available_cores(), available_memory_mb()), options, warn)
+    selected_ids = select_ids(planned, args.task)
+    directory, journal = open_results(directory, planned, fresh, say)
+    batch = journal.batch
+    tasks = [batch.tasks[task_id] for task_id in selected_ids]
+    waiting = [task for task in tasks if task.status not in FINAL]
+    journal.observers += [lambda event: write_event_files(directory, batch, event), Progress(batch, waiting, args.quiet, args.debug)]
+    say(f"batch {batch.id}: {plural(len(waiting), 'task')} to run in {directory}")
+    with Supervisor(batch.id, journal.fd) as supervisor:
+        runner = Runner(directory, journal, supervisor)
+        asyncio.run(runner.run(waiting))
+    journal.record({"event": "end", "at": now(), "signal": runner.stopped})
+    journal.close()
+    write_file(os.path.join(directory, "execution_report.json"), json.dumps(execution_report(batch, directory), indent=2) + "\n")
+    tasks = [batch.tasks[task_id] for task_id in selected_ids]
+    sys.stdout.write(final_table(batch, directory, tasks))
+    return 128 + runner.stopped if runner.stopped else exit_code(tasks)
+
+
+def write_event_files(directory: str, batch: Batch, event: Event) -> None:
+    """The result file of a task that has just ended."""
+    if event["event"] == "finish":
+        write_result_file(directory, batch.tasks[event["id"]])
+
+
+def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
+    """The ids that -t selects: by prefix or shell pattern; all without -t. Raises InputError for a pattern without a match."""
+    if not patterns:
+        return list(batch.tasks)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matching = {task_id for task_id in batch.tasks if task_id.startswith(pattern) or fnmatch.fnmatchcase(task_id, pattern)}
+        if not matching:
+            raise InputError(f"-t '{printable(pattern)}' matches no task{did_you_mean(pattern, batch.tasks)}; "
+                             f"ids look like '{next(iter(batch.tasks))}'")
+        chosen |= matching
+    return [task_id for task_id in batch.tasks if task_id in chosen]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
