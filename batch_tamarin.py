@@ -37,6 +37,11 @@ lemma x prover; a job is one command line that serves one or more tasks. Units: 
 """
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `main` takes over: no traceback for a Ctrl-C while this file loads
+
 import argparse
 import dataclasses
 import difflib
@@ -51,7 +56,6 @@ import math
 import os
 import re
 import shlex
-import signal
 import stat
 import sys
 import time
@@ -456,7 +460,7 @@ EQUIVALENCE_LEMMA = "Observational_equivalence"
 class Lemma:
     """One line of Tamarin's summary: something `--prove=NAME` can ask for, on one side in diff mode."""
 
-    __slots__ = ("name", "trait", "side", "attributes", "file", "line", "parent", "has_proof", "assumes", "optional")
+    __slots__ = ("assumes", "attributes", "file", "has_proof", "line", "name", "optional", "parent", "side", "trait")
     name: str
     trait: Trait
     side: str                    # "LHS" or "RHS" in diff mode, else ""
@@ -982,7 +986,7 @@ class _Scanner:
         self.found.cut()
         self._pass_escaped(begin, start + 2, _FORMAL_COMMENT_EDGE, "*}")
 
-    def _pass_escaped(self, begin: int, start: int, edges: "re.Pattern[str]", closing: str) -> None:
+    def _pass_escaped(self, begin: int, start: int, edges: re.Pattern[str], closing: str) -> None:
         """Take a text with escapes, from `begin` to its closing edge behind `start`."""
         for edge in edges.finditer(self.text, start):
             if edge.group() == closing:
@@ -1312,10 +1316,13 @@ class ProverOutput:
     stderr_tail: str = ""
 
 
-def read_output(stdout: str, stderr: str) -> ProverOutput:
-    """Read a process's two log files, line by line with capped lines; what can't be decoded is replaced."""
+def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
+    """Read a process's two log files, line by line with capped lines; what can't be decoded is replaced.
+
+    `lemma`: take only its lines of the summary (every task of a theory prints a line for each of its lemmas).
+    """
     output = ProverOutput()
-    _read_summary(_capped_lines(stdout), output)
+    _read_summary(_capped_lines(stdout), output, lemma)
     _read_stderr(_capped_lines(stderr), output)
     return output
 
@@ -1332,7 +1339,7 @@ def _capped_lines(path: str) -> Iterator[str]:
         return  # nothing was ever printed
 
 
-def _read_summary(lines: Iterable[str], output: ProverOutput) -> None:
+def _read_summary(lines: Iterable[str], output: ProverOutput, lemma: str) -> None:
     """Only what stands between "summary of summaries:" and the line of `=` counts, and only the last such block.
 
     tamarin-prover 1.4 prints the block twice; a theory printed before it may contain lookalikes.
@@ -1344,7 +1351,7 @@ def _read_summary(lines: Iterable[str], output: ProverOutput) -> None:
             inside, output.summary = True, False
         elif inside and line.startswith("====="):
             inside, output.summary = False, True
-        elif inside:
+        elif inside and (lemma in line or line[2:3] in "Wp"):  # or a WARNING, or the processing time
             _read_summary_line(line, output)
         before = line
 
@@ -2188,6 +2195,9 @@ def file_digest(path: str) -> str:
 # Supervisor
 # ======================================================================================================================
 
+# Facts: proc(5), prctl(2), wait4(2), posix_spawn(3), cgroups(7), the kernel's fs/exec.c (what execs takes over the peak of the memory
+# it leaves: under posix_spawn the driver's) and mm/oom_kill.c; for macOS <libproc.h>.
+
 MARKER = "BATCH_TAMARIN_JOB"      # in the environment of every job: <batch>/<job>/<attempt>
 GRACE_S = 3.0                     # from SIGTERM to SIGKILL
 UNKILLABLE_S = 30.0               # what outlives SIGKILL for so long is given up
@@ -2311,7 +2321,9 @@ class Supervisor:
             del self.live[job.id]
             self._leaders.pop(live.pid, None)
         for log in live.logs:
-            log.cap()
+            log.measure(0)
+            if log.size > LOG_CAP:
+                log.cap()
         return self._outcome(live, stuck)
 
     def stop(self, job_id: str, reason: str, at_once: bool = False) -> None:
@@ -2924,7 +2936,7 @@ def _children(pid: int) -> list[int]:
     return [int(child) for thread in threads for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _kernel_lists_children() -> bool:
     return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
@@ -3147,22 +3159,26 @@ def read_journal(path: str, warn: Callable[[str], None]) -> Iterator[tuple[int, 
     Raises InputError when there is no journal.
     """
     try:
-        file = open(path, "rb")
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                event = _parse_line(line.lstrip(b"\0").strip())
+                if event:
+                    yield number, event
+                elif event is None:
+                    warn(f"{path}:{number}: this line can't be read and is skipped")
     except OSError as error:
         raise InputError(f"the journal can't be read: {error.strerror}", path) from None
-    with file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            line = line.lstrip(b"\0").strip()
-            try:
-                event = json.loads(line) if line else None
-            except (ValueError, RecursionError):
-                event = ""
-            if isinstance(event, dict) and "event" in event:
-                yield number, event
-            elif event is not None:
-                warn(f"{path}:{number}: this line can't be read and is skipped")
+
+
+def _parse_line(line: bytes) -> Event | None:
+    """The event on a line; an empty one on an empty line; None when it can't be read."""
+    try:
+        event = json.loads(line) if line else {}
+    except (ValueError, RecursionError):
+        return None
+    return event if event == {} or isinstance(event, dict) and "event" in event else None
 
 
 def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
@@ -3281,7 +3297,8 @@ class Scheduler(Generic[T]):
     of run times: reserving by them, as EASY backfilling does, doubled the makespan in simulations.)
     """
 
-    def __init__(self, room: Room, limits: Callable[[T], Limits], work: Callable[[T], Awaitable[None]]) -> None:
+    def __init__(self, room: Room, limits: Callable[[T], Limits], work: Callable[[T], Awaitable[bool]]) -> None:
+        """`work` tells whether the item's room is free again."""
         self.room, self._limits, self._work = room, limits, work
         self._waiting: dict[Limits, deque[tuple[int, T]]] = {}  # one queue for all items of equal limits: few to look through
         self._overtaken: tuple[int, float] = (-1, 0.0)  # the first waiting item's place, and since when others start before it
@@ -3335,12 +3352,12 @@ class Scheduler(Generic[T]):
     async def _job(self, item: T, limits: Limits) -> None:
         import asyncio
         try:
-            await self._work(item)
-        except Exception as error:
+            if await self._work(item):
+                self.room.give(limits)
+        except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it when the other jobs have ended
             self.fail(error)
         finally:
             self._jobs.discard(asyncio.current_task())
-            self.room.give(limits)
             self._start_what_fits()
 
 
@@ -3375,17 +3392,17 @@ class Runner:
         finally:
             self.journal.flush()
 
-    async def prove(self, task: Task) -> None:
-        """One attempt at one task."""
+    async def prove(self, task: Task) -> bool:
+        """One attempt at one task; whether its room is free again."""
         attempt, prover, outputs = task.attempts + 1, self.batch.provers[task.prover], result_files(self.directory, task.id)
         set_aside(outputs)
         job = Job(task.id, attempt, prover_command(prover, task, outputs), task.cwd, self._environments[task.prover], task.limits,
                   outputs.stdout, outputs.stderr, (task.id,))
         outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
-        output = read_output(outputs.stdout, outputs.stderr)
-        result = judge(task, outcome, output, outputs.proof)
-        keep_outputs(task, result, outputs, {line.name for line in output.lines})
+        result = judge(task, outcome, read_output(outputs.stdout, outputs.stderr, task.lemma), outputs.proof)
+        keep_outputs(task, result, outputs)
         self._record(finish_event(task, job.id, attempt, result))
+        return not outcome.unkillable
 
     def _record_start(self, job: Job, pid: int, started: int) -> None:
         self._record({"event": "start", "at": now(), "ids": job.task_ids, "job": job.id, "attempt": job.attempt, "pid": pid,
@@ -3439,7 +3456,7 @@ def set_aside(outputs: Outputs) -> None:
             os.rename(path, f"{stem}~{number}{ending}")
 
 
-def keep_outputs(task: Task, result: Result, outputs: Outputs, names: Iterable[str]) -> None:
+def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
     """Leave what belongs to the result: a proof with its verdict, the traces of this lemma; nothing half-written."""
     if result.status is not Status.COMPLETED:
         for path in (outputs.proof, outputs.trace_json, outputs.trace_dot):
@@ -3454,6 +3471,7 @@ def keep_outputs(task: Task, result: Result, outputs: Outputs, names: Iterable[s
                 text = file.read()
         except OSError:
             continue
+        names = {line.name for line in read_output(outputs.stdout, outputs.stderr).lines} if size else ()
         kept = own(text, task.lemma, names) if size else ""
         if not kept:
             remove_file(path)
@@ -3735,6 +3753,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     args = command_line_parser().parse_args(argv)
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return int(args.func(args))
     except InputError as error:
         for line in str(error).split("\n"):
