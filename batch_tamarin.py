@@ -44,18 +44,15 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 
 import argparse
 import dataclasses
-import difflib
 import enum
 import errno
 import fnmatch
 import functools
-import hashlib
 import itertools
 import json
 import math
 import os
 import re
-import shlex
 import stat
 import sys
 import time
@@ -168,8 +165,15 @@ def plural(count: int, noun: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint at the nearest known word, or ""."""
+    import difflib
     near = difflib.get_close_matches(word, list(known), 1, 0.5)
     return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    import hashlib
+    return hashlib.sha256(data).hexdigest()
 
 
 def write_file(path: str, text: str) -> None:
@@ -494,7 +498,7 @@ class Theory:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the token text: comments and white space outside strings don't count. Needs the text."""
-        return hashlib.sha256(self.token_text().encode("utf-8", "backslashreplace")).hexdigest()
+        return sha256(self.token_text().encode("utf-8", "backslashreplace"))
 
     @property
     def has_stored_proofs(self) -> bool:
@@ -814,6 +818,7 @@ class _Scanner:
                 self._fail(self.pos, "'configuration:' needs a string")
             text = re.sub(r"\\(.)", r"\1", literal.group(1))
             try:
+                import shlex
                 self.found.configuration = tuple(shlex.split(text))
             except ValueError:
                 self.found.configuration = tuple(text.split())
@@ -1317,43 +1322,59 @@ class ProverOutput:
 
 
 def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
-    """Read a process's two log files, line by line with capped lines; what can't be decoded is replaced.
+    """Read a process's two log files; what can't be decoded is replaced. Memory is bounded whatever they hold.
 
     `lemma`: take only its lines of the summary (every task of a theory prints a line for each of its lemmas).
     """
     output = ProverOutput()
-    _read_summary(_capped_lines(stdout), output, lemma)
-    _read_stderr(_capped_lines(stderr), output)
+    _read_summary(last_part(stdout, "=\nsummary of summaries:\n"), output, lemma)
+    _read_stderr(ends_of(stderr), output)
     return output
 
 
-def _capped_lines(path: str) -> Iterator[str]:
+def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
+    """The lines of a text file from the last `marker` on, if it stands within `reach` bytes of the end; else none."""
+    data = wanted = b""
+    for step in (65_536, reach):
+        data = read_from_end(path, step)
+        start = data.rfind(marker.encode())
+        if start >= 0:
+            wanted = data[start:]
+        if wanted or len(data) < step:
+            break
+    return [line[:LINE_CAP] for line in wanted.decode("utf-8", "replace").split("\n")]
+
+
+def ends_of(path: str, size: int = 65_536) -> list[str]:
+    """The lines at the beginning and the end of a text file: all of them unless it is large."""
+    tail = read_from_end(path, 2 * size)
+    if len(tail) == 2 * size:
+        with open(path, "rb") as file:
+            tail = file.read(size) + b"\n" + tail[size:]
+    return tail.decode("utf-8", "replace").splitlines()
+
+
+def read_from_end(path: str, size: int) -> bytes:
+    """The last `size` bytes of a file, nothing of a missing one."""
     try:
-        with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
-            continued = False
-            for piece in iter(functools.partial(file.readline, LINE_CAP), ""):
-                if not continued:
-                    yield piece.rstrip("\r\n")
-                continued = not piece.endswith("\n")
+        with open(path, "rb", buffering=0) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read(size)
     except FileNotFoundError:
-        return  # nothing was ever printed
+        return b""  # nothing was ever printed
 
 
-def _read_summary(lines: Iterable[str], output: ProverOutput, lemma: str) -> None:
-    """Only what stands between "summary of summaries:" and the line of `=` counts, and only the last such block.
+def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
+    """Only what stands between the last "summary of summaries:" and the line of `=` that ends it counts.
 
     tamarin-prover 1.4 prints the block twice; a theory printed before it may contain lookalikes.
     """
-    inside, before = False, ""
-    for line in lines:
-        if line == "summary of summaries:" and before.startswith("====="):
-            output.lines, output.failed_checks, output.prover_s = [], 0, None
-            inside, output.summary = True, False
-        elif inside and line.startswith("====="):
-            inside, output.summary = False, True
-        elif inside and (lemma in line or line[2:3] in "Wp"):  # or a WARNING, or the processing time
+    for line in lines[2:]:
+        if line.startswith("====="):
+            output.summary = True
+            return
+        if lemma in line or line[2:3] in "Wp":  # or a WARNING, or the processing time
             _read_summary_line(line, output)
-        before = line
 
 
 def _read_summary_line(line: str, output: ProverOutput) -> None:
@@ -1388,19 +1409,16 @@ def _read_stderr(lines: Iterable[str], output: ProverOutput) -> None:
     output.stderr_tail = "\n".join(tail)[-TAIL_CHARS:]
 
 
-def wellformedness_titles(proof: str) -> list[str]:
-    """The headings of the wellformedness report that Tamarin writes at the end of a proof file, "" left out."""
-    lines: deque[str] = deque(_capped_lines(proof), maxlen=4_000)
+def wellformedness_titles(theory: str) -> list[str]:
+    """The headings of the wellformedness report that Tamarin writes at the end of a theory: a proof file, or its stdout."""
     titles: list[str] = []
-    inside, before = False, ""
-    for line in lines:
-        if line == "WARNING: the following wellformedness checks failed!":
-            titles, inside = [], True
-        elif inside and line == "*/":
-            inside = False
-        elif inside and len(line) >= 3 and set(line) == {"="} and before.strip():
+    before = ""
+    for line in last_part(theory, "WARNING: the following wellformedness checks failed!"):
+        if line == "*/":
+            break
+        if len(line) >= 3 and set(line) == {"="} and before.strip():
             titles.append(before.strip())
-        elif inside and line.startswith("Accountability ("):  # the one check whose title has no underline
+        elif line.startswith("Accountability ("):  # the one check whose title has no underline
             titles.append(line.strip())
         before = line
     return titles
@@ -1976,7 +1994,7 @@ class _Planner:
         self.ids: set[str] = set()
         self.capped: set[JsonPath] = set()
         self.theories: dict[tuple[Any, ...], Theory | None] = {}
-        self.keys: dict[tuple[Any, ...], Any] = {}  # digests of what the keys of many tasks have in common
+        self.keys: dict[tuple[Any, ...], str] = {}  # digests of what the keys of many tasks have in common
 
     def recipe_task(self, name: str, entry: Mapping[str, Any]) -> Iterator[Task]:
         """The tasks of one entry of the recipe's `tasks`: theories, then lemmas in theory order, then provers."""
@@ -2014,10 +2032,8 @@ class _Planner:
             oracles = used_oracles(theory, (*prover.options, *options), cwd)
             parts = [prover.identity, prover.options, sorted(prover.env.items()), options, flags, prove, theory.digest,
                      [(path, file_digest(path)) for path in oracles], cwd if oracles else ""]
-            self.keys[common] = hashlib.sha256(json.dumps(parts).encode())
-        key = self.keys[common].copy()
-        key.update(lemma.encode())
-        return str(key.hexdigest()[:32])
+            self.keys[common] = sha256(json.dumps(parts).encode())
+        return sha256(f"{self.keys[common]} {lemma}".encode())[:32]
 
     def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
         pattern = entry["theory_file"]
@@ -2120,7 +2136,7 @@ class _Planner:
         base = re.sub(r"[^\w.+-]", "_", text)
         base = "_" + base[1:] if base[0] in ".-" else base
         if len(base.encode()) > ID_BYTES:
-            digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+            digest = sha256(text.encode())[:12]
             base = base.encode()[:ID_BYTES - 20].decode("utf-8", "ignore") + "-" + digest
         number, candidate = 1, base
         while _fold(candidate) in self.ids:
@@ -2180,6 +2196,7 @@ def path_from(file: str, cwd: str) -> str:
 @functools.lru_cache(maxsize=1024)
 def file_digest(path: str) -> str:
     """SHA-256 of a file's mode and bytes; "" when it can't be read."""
+    import hashlib
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
@@ -3361,6 +3378,9 @@ class Scheduler(Generic[T]):
             self._start_what_fits()
 
 
+FLUSH_S = 0.005  # how long a result may wait for others before it is brought to disk and shown
+
+
 def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
     """Waiting tasks in the order in which they should start: as planned, or the smallest or largest (cores + GB asked for) first."""
     if scheduler == "fifo":
@@ -3409,11 +3429,11 @@ class Runner:
                       "started": started, "host": self._host[0], "boot_id": self._host[1], "command": job.command})
 
     def _record(self, event: Event) -> None:
-        """Record now; flush when all that happened in this round of the loop, starts of next jobs included, is written."""
+        """Record now, flush in a moment: results that come in quick succession share one flush."""
         self.journal.record(event)
         if not self._flushing:
             self._flushing = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_later(FLUSH_S, self._flush)
 
     def _flush(self) -> None:
         self._flushing = False
@@ -3502,12 +3522,12 @@ async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Pr
     job = Job(prover.alias, 1, (*prover.command, "--version", *prover.options), os.getcwd(), prover_environment(prover), VERSION_LIMITS,
               stdout, stderr)
     outcome = await supervisor.run(job, lambda pid, started: None)
-    said = "\n".join(_capped_lines(stdout))
+    said = "\n".join(ends_of(stdout))
     flavour, version = read_version(said)
     digests = [file_digest(word) for word in prover.command if os.path.isfile(word)]
     for same in provers:
         same.flavour, same.version = flavour, version
-        same.identity = hashlib.sha256(json.dumps([digests, said]).encode()).hexdigest()
+        same.identity = sha256(json.dumps([digests, said]).encode())
     if not version:
         problem = outcome.reason or read_output(stdout, stderr).complaint or "it said nothing that we know"
         warn(f"prover '{prover.alias}' did not tell its version: {problem}")
