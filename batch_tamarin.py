@@ -412,25 +412,48 @@ def finish_event(task: Task, job: str, attempt: int, result: Result) -> Event:
 
 def to_json(value: Any) -> Any:
     """Dataclasses as objects, field by field; tuples as lists come by themselves."""
-    if dataclasses.is_dataclass(value):
-        return {item.name: to_json(getattr(value, item.name)) for item in dataclasses.fields(value)}
     if isinstance(value, tuple):
         return [to_json(item) for item in value]
-    return value
+    return {name: to_json(item) for name, item in own_fields(value).items()} if dataclasses.is_dataclass(value) else value
+
+
+def own_fields(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name, as they are: what `json.dumps(..., default=own_fields)` needs."""
+    return {name: getattr(value, name) for name, _ in _fields(type(value))}
 
 
 def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     """A dataclass from a JSON object: unknown fields are left out, lists become tuples, words and parts get their types."""
-    fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    return cls(**{name: _PARTS.get(name, _plain)(data[name]) for name in fields if name in data})
+    return cls(**{name: read(data[name]) if read else data[name] for name, read in _fields(cls) if name in data})
 
 
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _fields(cls: Any) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
+    """The names of a dataclass's fields, and how each is read from JSON unless it is what JSON has."""
+    if cls not in _FIELDS:
+        _FIELDS[cls] = tuple((item.name, _PARTS.get(item.name) or (_tuple if str(item.type).startswith("tuple") else None))
+                             for item in dataclasses.fields(cls))
+    return _FIELDS[cls]
+
+
+_FIELDS: dict[Any, tuple[tuple[str, Callable[[Any], Any] | None], ...]] = {}
+
+
+def _tuple(value: Iterable[Any]) -> tuple[Any, ...]:
+    return share(tuple(value))
+
+
+@functools.lru_cache(maxsize=4096)
+def _limits(items: tuple[tuple[str, Any], ...]) -> Limits:
+    return from_json(Limits, dict(items))
+
+
+def _repeated(value: Any) -> Any:
+    return sys.intern(value) if value.__class__ is str else value
 
 
 _PARTS: dict[str, Callable[[Any], Any]] = {
-    "limits": lambda value: share(from_json(Limits, value)),
+    **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd"), _repeated),
+    "limits": lambda value: _limits(tuple(value.items())),
     "lemmas": lambda value: tuple(from_json(SummaryLine, line) for line in value),
     "status": Status,
     "verdict": lambda value: Verdict(value) if value else None,
