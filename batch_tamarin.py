@@ -1588,10 +1588,9 @@ class Recipe:
         repeated: list[str] = []
 
         def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-            made = dict(items)
-            if len(made) < len(items):
+            if len(dict(items)) < len(items):
                 repeated.append("")
-            return made
+            return {key: value for key, value in items if value is not None}  # null: as if it were not there
 
         try:
             data = json.loads(self.text, object_pairs_hook=pairs, parse_constant=_refuse_constant)
@@ -1720,12 +1719,12 @@ def check_nonempty_list(item: Check) -> Check:
 
 
 def check_number(whole: bool, *words: str) -> Check:
-    """A positive number (`whole`: an integer), or one of the words; the word "50%" stands for any percentage."""
+    """A positive number (`whole`: an integer; "60" will do), or one of the words; the word "50%" stands for any percentage."""
     def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        if number and 0 < value < 1e9:
+        if isinstance(value, str) and (value.lower() in words or ("50%" in words and percentage(value))):
             return
-        if isinstance(value, str) and (value in words or ("50%" in words and percentage(value))):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) or isinstance(value, str) and value.isdecimal()
+        if number and 0 < float(value) < 1e9 and not (whole and float(value) % 1):
             return
         allowed = ["a positive whole number" if whole else "a positive number", *(f'"{word}"' for word in words)]
         recipe.problem(path, f"must be {' or '.join(allowed)}, not {json.dumps(value)[:60]}")
@@ -1842,7 +1841,7 @@ def _kind(value: Any) -> str:
 
 def percentage(text: str) -> float | None:
     """The share that "50%" means, or None."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     return float(found.group(1)) / 100 if found and 0 < float(found.group(1)) <= 100 else None
 
 
@@ -1943,7 +1942,7 @@ def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, opt
     """The completely resolved Batch of a recipe, in file order. Raises InputErrors with all that is wrong."""
     config = recipe.data.get("config", {})
     limits = Limits(_global_cores(config, machine, options, warn), _global_memory(config, machine, options, warn),
-                    options.timeout_s or config.get("default_timeout", DEFAULT_TIMEOUT_S))
+                    options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)))
     batch = Batch(os.urandom(6).hex(), provers=provers)
     planner = _Planner(recipe, provers, limits, warn)
     for name, entry in recipe.data["tasks"].items():
@@ -1959,15 +1958,15 @@ def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, opt
 
 
 def _global_cores(config: Mapping[str, Any], machine: Machine, options: PlanOptions, warn: Callable[[str], None]) -> int:
-    asked = options.cores or config.get("global_max_cores", "max")
-    cores = machine.cores if asked == "max" else int(asked)
+    asked = str(options.cores or config.get("global_max_cores", "max")).lower()
+    cores = machine.cores if asked == "max" else int(float(asked))
     if cores > machine.cores:
         warn(f"{plural(cores, 'core')} asked for, but this process may use {machine.cores}: capped")
     return min(cores, machine.cores)
 
 
 def _global_memory(config: Mapping[str, Any], machine: Machine, options: PlanOptions, warn: Callable[[str], None]) -> int:
-    asked = str(options.memory or config.get("global_max_memory", "max"))
+    asked = str(options.memory or config.get("global_max_memory", "max")).lower()
     share_of = 1.0 if asked == "max" else percentage(asked)
     memory_mb = int(machine.memory_mb * share_of if share_of else float(asked) * 1024)
     if memory_mb > machine.memory_mb:
@@ -2115,7 +2114,7 @@ class _Planner:
         chosen: dict[str, float] = {}
         for key, default in defaults.items():
             own, inherited = choice.entry.get("resources", {}), entry.get("resources", {})
-            asked = own.get(key, inherited.get(key, default))
+            asked = float(own.get(key, inherited.get(key, default)))
             where = (*choice.path[:-1], "resources", key) if key in own else (*path, "resources", key)
             if asked > most[key] and (key in own or key in inherited) and where not in self.capped:
                 self.capped.add(where)

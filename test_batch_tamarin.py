@@ -427,6 +427,18 @@ def test_lemma_patterns_overrides_and_inheritance(lab):
     assert task["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 7}
 
 
+def test_what_batch_tamarin_accepts_is_accepted(lab):
+    lab.prover(VERIFY)
+    lab.provers["fake"].update(version="v1.11.0", test_success=True)
+    lab.recipe(config={"global_max_cores": "MAX", "global_max_memory": " 50 %", "default_timeout": "60"}, lemmas=[
+        {"name": "one", "tamarin_options": None, "preprocess_flags": [], "resources": {"timeout": "70", "max_cores": None}}, {"name": "t*"}],
+        resources={"max_cores": 1.0, "max_memory": "1"}, tamarin_options=["--bound=9"], preprocess_flags=None)
+    lab.run("run", "recipe.json", code=0)
+    first, second, _ = lab.events("task")
+    assert first["options"] == ["--bound=9"] and first["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 70}
+    assert second["limits"]["timeout_s"] == 60
+
+
 def test_plan_is_in_file_order(lab):
     lab.prover(VERIFY)
     lab.recipe(lemmas=[{"name": "three"}, {"name": "*o*"}])
