@@ -3414,14 +3414,32 @@ class Runner:
     async def prove(self, task: Task) -> bool:
         """One attempt at one task; whether its room is free again."""
         attempt, prover, outputs = task.attempts + 1, self.batch.provers[task.prover], result_files(self.directory, task.id)
-        set_aside(outputs)
         job = Job(task.id, attempt, prover_command(prover, task, outputs), task.cwd, self._environments[task.prover], task.limits,
                   outputs.stdout, outputs.stderr, (task.id,))
-        outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
-        result = judge(task, outcome, read_output(outputs.stdout, outputs.stderr, task.lemma), outputs.proof)
-        keep_outputs(task, result, outputs)
-        self._record(finish_event(task, job.id, attempt, result))
+        try:
+            set_aside(outputs)
+            outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
+            result = self._result(task, outcome, outputs)
+            self._record(finish_event(task, job.id, attempt, result))
+        except (OSError, StorageError) as error:
+            self._give_up(error)
+            return True
         return not outcome.unkillable
+
+    def _result(self, task: Task, outcome: Outcome, outputs: Outputs) -> Result:
+        """What came of an attempt, its files settled."""
+        try:
+            result = judge(task, outcome, read_output(outputs.stdout, outputs.stderr, task.lemma), outputs.proof)
+            keep_outputs(task, result, outputs)
+        except OSError as error:  # too many open files, perhaps: the next task may have better luck
+            return judge(task, replace(outcome, status=Status.FAILED, reason=f"its output can't be read: {error.strerror}"),
+                         ProverOutput(), "")
+        return result
+
+    def _give_up(self, error: Exception) -> None:
+        """What happens can't be recorded any more: end everything, let `run` raise the error."""
+        self.scheduler.fail(error)
+        self.supervisor.interrupt("the results can't be written any more")
 
     def _record_start(self, job: Job, pid: int, started: int) -> None:
         self._record({"event": "start", "at": now(), "ids": job.task_ids, "job": job.id, "attempt": job.attempt, "pid": pid,
@@ -3439,8 +3457,7 @@ class Runner:
         try:
             self.journal.flush()
         except (OSError, StorageError) as error:
-            self.scheduler.fail(error)
-            self.supervisor.interrupt("the results can't be written any more")
+            self._give_up(error)
 
     def _interrupt(self, number: signal.Signals) -> None:
         """The first signal ends what runs (SIGTERM, 3 s, SIGKILL) and starts nothing new, a second one kills at once."""
@@ -3783,6 +3800,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output (such as `head`) is gone: nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    except OSError as error:  # a full disk, too many open files: what the environment did gets no traceback
+        say(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
         return 2
 
 
