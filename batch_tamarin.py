@@ -323,9 +323,6 @@ class Task:
         return self.result.verdict if self.result else None
 
 
-PLAN_FIELDS = tuple(item.name for item in dataclasses.fields(Task))[:-3]
-
-
 @dataclass
 class Batch:
     """Everything about one batch. `apply` is the one way to change it: live runs, resuming and reports can't disagree."""
@@ -390,6 +387,11 @@ class Batch:
         return sum(task.status in statuses for task in self.tasks.values())
 
 
+def plan_fields() -> tuple[str, ...]:
+    """What of a task is its plan: all that events after it don't change."""
+    return tuple(name for name in field_names(Task) if name not in ("status", "attempts", "result"))
+
+
 def still_holds(old: Task, new: Task) -> bool:
     """Whether the result of `old` is the result of `new`: nothing that can change it changed, and no limit that it failed by grew."""
     if old.key != new.key or old.status not in FINAL:
@@ -402,7 +404,7 @@ def still_holds(old: Task, new: Task) -> bool:
 
 def task_event(task: Task) -> Event:
     """The `task` event: the whole resolved plan of one task."""
-    return {"event": "task", "at": now(), **{name: to_json(getattr(task, name)) for name in PLAN_FIELDS}}
+    return {"event": "task", "at": now(), **{name: to_json(getattr(task, name)) for name in plan_fields()}}
 
 
 def finish_event(task: Task, job: str, attempt: int, result: Result) -> Event:
@@ -411,18 +413,22 @@ def finish_event(task: Task, job: str, attempt: int, result: Result) -> Event:
 
 
 def to_json(value: Any) -> Any:
-    """Dataclasses as objects, field by field; tuples as lists come by themselves."""
-    if dataclasses.is_dataclass(value):
-        return {item.name: to_json(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, tuple):
-        return [to_json(item) for item in value]
-    return value
+    """Dataclasses as objects, field by field; tuples as lists."""
+    names = field_names(type(value))
+    if names:
+        return {name: to_json(getattr(value, name)) for name in names}
+    return [to_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     """A dataclass from a JSON object: unknown fields are left out, lists become tuples, words and parts get their types."""
-    fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    return cls(**{name: _PARTS.get(name, _plain)(data[name]) for name in fields if name in data})
+    return cls(**{name: _PARTS.get(name, _plain)(data[name]) for name in field_names(cls) if name in data})
+
+
+def field_names(cls: type[Any]) -> Iterable[str]:
+    """The names of a dataclass's fields (as `dataclasses.fields`, ten times as fast); of any other type none."""
+    names: Iterable[str] = getattr(cls, "__dataclass_fields__", ())
+    return names
 
 
 def _plain(value: Any) -> Any:
@@ -3252,7 +3258,7 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
     vanished = [task_id for task_id in old.tasks if task_id not in planned.tasks]
     journal.record({**planned.header, "id": old.id or planned.id, "vanished": vanished})
     for task in planned.tasks.values():
-        if task.id not in old.tasks or any(getattr(task, name) != getattr(old.tasks[task.id], name) for name in PLAN_FIELDS):
+        if task.id not in old.tasks or any(getattr(task, name) != getattr(old.tasks[task.id], name) for name in plan_fields()):
             journal.record(task_event(task))
     tell(f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
          + (f"; no longer in the recipe: {', '.join(vanished[:10])}" if vanished else ""))

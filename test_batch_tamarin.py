@@ -14,8 +14,10 @@ import re
 import resource
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -1797,3 +1799,45 @@ def test_contents_and_banners_agree():
     listed = re.findall(r"^    ([A-Z].*)$", bt.__doc__.partition("Contents")[2].partition("\nWords:")[0], re.MULTILINE)
     banners = re.findall(r"^# =+\n# (.*)\n# =+$", source, re.MULTILINE)
     assert [title.partition(" (")[0] for title in banners] == listed
+
+
+# --- The benchmark: python test_batch_tamarin.py bench -----------------------------------------------------------------
+
+
+def measured(command, folder):
+    """(seconds, CPU seconds, peak MB of the largest process) of a command and its children."""
+    begun = time.monotonic()
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, _, usage = os.wait4(process.pid, 0)
+    return time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def bench(folder, tasks=200, rounds=5):
+    """A prover that answers at once, two slots; the peers run the same commands. Medians of some rounds, in turn."""
+    lab = Lab(folder)
+    lab.write("t.spthy", many_lemmas(tasks))
+    lab.prover('printf "%s\\nsummary of summaries:\\n\\n  $LEMMA (all-traces): verified (1 steps)\\n\\n%s\\n" $RULE $RULE')
+    lab.recipe(config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60})
+    command = f"seq 0 {tasks - 1} | xargs -P2 -I@ ./fake.sh +RTS -N1 -RTS t.spthy --prove=l@ --output=x > /dev/null"
+    contest = {"xargs -P2": ["sh", "-c", command],
+               "batch_tamarin.py": [sys.executable, str(SCRIPT), "run", "recipe.json", "-q", "-o", "results@"],
+               "batch_tamarin.py --version": [sys.executable, str(SCRIPT), "--version"],
+               "python -c pass": [sys.executable, "-c", "pass"]}
+    peer = shutil.which("batch-tamarin")
+    if peer:
+        contest["batch-tamarin (peer)"] = [peer, "run", "recipe.json"]
+    figures = {name: [] for name in contest}
+    for number in range(rounds):
+        for name, words in contest.items():
+            if name == "batch-tamarin (peer)":
+                shutil.rmtree(lab.path / "results", ignore_errors=True)
+            figures[name].append(measured([word.replace("results@", f"results-{number}") for word in words], lab.path))
+    print(f"{tasks} tasks, instant prover, 2 slots, Python {sys.version.split()[0]}, median of {rounds}")
+    for name, rows in figures.items():
+        wall, cpu, peak = (statistics.median(column) for column in zip(*rows))
+        print(f"{name:28} {wall:7.3f} s   CPU {cpu:6.3f} s   largest process {peak:6.1f} MB")
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["bench"]:
+    with tempfile.TemporaryDirectory() as scratch:
+        bench(Path(scratch))
