@@ -3222,12 +3222,17 @@ def _parse_line(line: bytes) -> Event | None:
 
 def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
     """The Batch that a journal tells of. Raises InputError when it tells of none."""
+    import gc
     batch = Batch()
-    for number, event in read_journal(path, warn):
-        try:
-            batch.apply(event)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            warn(f"{path}:{number}: this event can't be used and is skipped ({type(error).__name__}: {error})")
+    gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
+    try:
+        for number, event in read_journal(path, warn):
+            try:
+                batch.apply(event)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                warn(f"{path}:{number}: this event can't be used and is skipped ({type(error).__name__}: {error})")
+    finally:
+        gc.enable()
     return batch
 
 
@@ -3722,13 +3727,18 @@ def exit_code(tasks: Sequence[Task]) -> int:
 
 def write_derived_files(batch: Batch, directory: str) -> None:
     """What the Batch alone can make again, but for success/ and failed/."""
-    write_file(os.path.join(directory, UPSTREAM_REPORT), execution_report(batch, directory))
-    recipe, path = rerun_recipe(batch, directory), os.path.join(directory, rerun_name(batch))
-    if recipe["tasks"]:
-        write_file(path, json.dumps(recipe, indent=2) + "\n")
+    rerun = os.path.join(directory, rerun_name(batch))
+    if unanswered(batch):
+        write_file(rerun, rerun_recipe(batch, directory))
     else:
-        remove_file(path)  # of an earlier stop
+        remove_file(rerun)  # of an earlier stop
+    write_file(os.path.join(directory, UPSTREAM_REPORT), execution_report(batch, directory))
     write_file(os.path.join(directory, "summary.html"), REPORTS["html"](batch, directory, directory))
+
+
+def unanswered(batch: Batch) -> list[Task]:
+    """What has no verdict, and wants one."""
+    return [task for task in batch.tasks.values() if task.verdict is None and task.status is not Status.SUPERSEDED]
 
 
 # --- batch-tamarin's files: the layout and the field names that its 1.2 `report` command reads --------------------------
@@ -3789,7 +3799,7 @@ def execution_report(batch: Batch, directory: str) -> Iterator[str]:
     """The whole batch as batch-tamarin's execution_report.json, in pieces."""
     ended, limits = [task.result for task in batch.tasks.values() if task.result], batch.header["limits"]
     won = sum(result.status in _WON for result in ended)
-    yield json.dumps({
+    head = {
         "recipe": os.path.basename(batch.header["recipe_file"]),
         "config": {"global_max_cores": limits["cores"], "global_max_memory": max(1, limits["memory_mb"] // 1024),
                    "default_timeout": max(1, round(limits["timeout_s"])), "output_directory": directory},
@@ -3799,13 +3809,20 @@ def execution_report(batch: Batch, directory: str) -> Iterator[str]:
             "total_tasks": len(batch.tasks), "total_successes": won, "total_failures": len(ended) - won,
             "total_cache_hit": sum(result.cached for result in ended), "total_runtime": sum(result.wall_s for result in ended),
             "total_memory": sum(result.peak_mb for result in ended), "max_runtime": max((result.wall_s for result in ended), default=0.0),
-            "max_memory": max((result.peak_mb for result in ended), default=0.0)}}, indent=2)[:-2] + ',\n  "tasks": {'
-    between = "\n"
-    for name, tasks in recipe_tasks(batch.tasks.values()).items():
-        yield f'{between}    {json.dumps(name)}: {{"theory_file": {json.dumps(tasks[0].theory)}, "subtasks": {{\n'
-        for task in tasks:
-            yield f'      {json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}' + ("}}" if task is tasks[-1] else ",\n")
-        between = ",\n"
+            "max_memory": max((result.peak_mb for result in ended), default=0.0)}}
+    return _with_tasks(head, '"subtasks": {', ((name, {"theory_file": tasks[0].theory}, (
+        f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}" for task in tasks))
+        for name, tasks in recipe_tasks(batch.tasks.values()).items()))
+
+
+def _with_tasks(head: Event, opening: str, tasks: Iterable[tuple[str, Event, Iterable[str]]]) -> Iterator[str]:
+    """A JSON object with `tasks` as its last key, written piece by piece: of each task name, object, and the items of its last key."""
+    yield json.dumps(head, indent=2)[:-2] + ',\n  "tasks": {'
+    for number, (name, entry, items) in enumerate(tasks):
+        yield f"{',' * bool(number)}\n    {json.dumps(name)}: {json.dumps(entry)[:-1]}, {opening}"
+        for place, item in enumerate(items):
+            yield f"{',' * bool(place)}\n      {item}"
+        yield "}}" if opening[-1] == "{" else "]}"
     yield "\n  }\n}\n"
 
 
@@ -3851,24 +3868,22 @@ def rerun_name(batch: Batch) -> str:
     return f"{os.path.splitext(os.path.basename(batch.header['recipe_file']))[0]}-rerun.json"
 
 
-def rerun_recipe(batch: Batch, directory: str) -> Event:
-    """A recipe with what has no verdict yet. Only where the batch needs what batch-tamarin does not know has it such keys."""
+def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
+    """A recipe of what has no verdict yet. Only where the batch needs what batch-tamarin does not know has it such keys."""
     limits, cwd = from_json(Limits, batch.header["limits"]), batch.header["cwd"]
-    provers = {alias: {"path": prover.command[0], "version": f"v{prover.version}" if prover.version else None,
+    provers = {alias: {"path": "" if prover.command[1:] else prover.command[0], "version": f"v{prover.version}" if prover.version else "",
                        "command": prover.command[1:] and prover.command, "options": prover.options, "env": prover.env}
                for alias, prover in batch.provers.items()}
-    left = recipe_tasks(task for task in batch.tasks.values() if task.verdict is None and task.status is not Status.SUPERSEDED)
-    return {
+    head = {
         "config": {"global_max_cores": limits.cores, "global_max_memory": max(1, limits.memory_mb // 1024),
                    "default_timeout": max(1, round(limits.timeout_s)), "output_directory": os.path.join(path_from(directory, cwd), "rerun")},
-        "tamarin_versions": {alias: {key: value for key, value in entry.items() if value and (key != "path" or not entry["command"])}
-                             for alias, entry in provers.items()},
-        "tasks": {name: {
-            "theory_file": path_from(os.path.join(tasks[0].cwd, tasks[0].theory), cwd),
-            "tamarin_versions": list(dict.fromkeys(task.prover for task in tasks)),
-            "output_file_prefix": tasks[0].id.partition(f"--{tasks[0].lemma}--")[0],
-            **({} if tasks[0].cwd == cwd else {"cwd": tasks[0].cwd}), **({} if tasks[0].prove else {"prove": False}),
-            "lemmas": list(map(_rerun_lemma, tasks))} for name, tasks in left.items()}}
+        "tamarin_versions": {alias: {key: value for key, value in entry.items() if value} for alias, entry in provers.items()}}
+    return _with_tasks(head, '"lemmas": [', ((name, {
+        "theory_file": path_from(os.path.join(tasks[0].cwd, tasks[0].theory), cwd),
+        "tamarin_versions": list(dict.fromkeys(task.prover for task in tasks)),
+        "output_file_prefix": tasks[0].id.partition(f"--{tasks[0].lemma}--")[0],
+        **({} if tasks[0].cwd == cwd else {"cwd": tasks[0].cwd}), **({} if tasks[0].prove else {"prove": False})},
+        (json.dumps(_rerun_lemma(task)) for task in tasks)) for name, tasks in recipe_tasks(unanswered(batch)).items()))
 
 
 def _rerun_lemma(task: Task) -> Event:
@@ -3951,7 +3966,7 @@ def page_blocks(batch: Batch, directory: str) -> Iterator[Block]:
         yield "line", 0, f"{len(shown):,} of {len(tasks):,} tasks are shown, those that need a look first; csv and json reports hold all."
     yield _results(shown)
     yield from itertools.chain(_matrix(shown), _charts(shown), _taken_for_granted(tasks, shown))
-    if any(task.verdict is None and task.status is not Status.SUPERSEDED for task in tasks):
+    if unanswered(batch):
         yield from (("line", 2, "To run again"), ("line", 0, f"{rerun_name(batch)} in the results directory: what has no verdict."))
     yield "line", 2, "Tasks"
     found = set(os.listdir(traces)) if os.path.isdir(traces) else ()
@@ -3993,10 +4008,10 @@ def _results(tasks: Sequence[Task]) -> Block:
     for task in tasks:
         result = task.result or Result(task.status)
         used = (f"{result.wall_s:.2f}", f"{result.cpu_s:.2f}", f"{result.peak_mb:.0f}") if task.result else ("", "", "")
-        rows.append((task.theory, task.lemma, result.trait or task.trait, task.prover, outcome_word(task), *([task.expect or ""] * expecting),
+        rows.append((outcome_word(task), task.lemma, *([task.expect or ""] * expecting), task.theory, result.trait or task.trait, task.prover,
                      str(result.steps or ""), *used, str(task.limits.cores), "yes" * result.cached))
-    return "table", ("theory", "lemma", "trait", "prover", "result", *(["expected"] * expecting), "steps", "time (s)", "CPU (s)",
-                     "memory (MB)", "cores", "cached"), rows, f"lallw{'l' * expecting}rrrrrl"
+    return "table", ("result", "lemma", *(["expected"] * expecting), "theory", "trait", "prover", "steps", "time (s)", "CPU (s)", "memory (MB)",
+                     "cores", "cached"), rows, f"wa{'l' * expecting}lllrrrrrl"
 
 
 def _matrix(tasks: Iterable[Task]) -> Iterator[Block]:
@@ -4171,9 +4186,9 @@ class Latex(Writer):
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
         widths = [max(map(len, column)) + 3 for column in zip(*rows, head or rows[0])]
         wide = sum(width for width in widths if width > 20)
-        scale = min(1, max(0.1, (160 - sum(widths) + wide) / (wide or 1)))  # a line has room for some 160 characters: what is long wraps
+        scale = min(1, max(0.1, (185 - sum(widths) + wide) / (wide or 1)))  # a line has room for some 185 characters: what is long wraps
         form = "".join("r" if kind == "r" else "l" if scale == 1 or width <= 20 else
-                       f">{{\\raggedright\\arraybackslash}}p{{{scale * width / 175:.3f}\\linewidth}}" for kind, width in zip(columns, widths))
+                       f">{{\\raggedright\\arraybackslash}}p{{{scale * width / 200:.3f}\\linewidth}}" for kind, width in zip(columns, widths))
         first, *others = (" & ".join(map(self.escape, row)) + " \\\\\n" for row in (head, *rows))
         first = f"{first}\\midrule\n\\endhead\n" if head else ""
         return (f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{form}@{{}}}}\n\\toprule\n{first}{''.join(others)}"
@@ -4263,8 +4278,9 @@ PAGE_STYLE = """
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.45 system-ui,sans-serif;overflow-wrap:anywhere}
 main{max-width:1500px;margin:auto;padding:0 1rem 3rem}h1{font-size:1.5rem}h2{font-size:1.15rem;margin:1.8rem 0 .5rem}
 h3{display:inline;font-size:1rem;font-weight:500}a{color:var(--link)}.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}
-th,td{text-align:left;vertical-align:top;padding:.2rem .6rem;border-bottom:1px solid var(--line);overflow-wrap:normal}
+th,td{text-align:left;vertical-align:top;padding:.2rem .5rem;border-bottom:1px solid var(--line);overflow-wrap:normal;min-width:3em}
 thead th{background:var(--faint);white-space:nowrap}tbody th{font-weight:500}tr>th+td:last-child{overflow-wrap:anywhere}
+#results td{white-space:nowrap}
 .n{text-align:right!important;font-variant-numeric:tabular-nums}.w{white-space:nowrap;background:var(--none)}.w::before{content:"\\2013\\a0"}
 .w.verified::before{content:"\\2713\\a0"}.w.falsified::before{content:"\\2717\\a0"}.verified{--none:var(--good)}
 .falsified{--none:var(--bad)}.failed{--none:var(--fail)}.incomplete,.timeout,.memory-limit{--none:var(--open)}
@@ -4344,9 +4360,9 @@ def _csv_cell(value: Any) -> Any:
 
 def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """The Batch: what its `batch` and `end` events said, and every task with its plan and result, one a line."""
-    yield json.dumps({"batch": batch.header, "end": batch.ended})[:-1] + ', "tasks": ['
-    for number, task in enumerate(batch.tasks.values()):
-        yield (",\n" if number else "\n") + json.dumps(task, default=own_fields)
+    encode = json.JSONEncoder(default=own_fields).encode
+    yield encode({"batch": batch.header, "end": batch.ended})[:-1] + ', "tasks": ['
+    yield from ((",\n" if number else "\n") + encode(task) for number, task in enumerate(batch.tasks.values()))
     yield "\n]}\n"
 
 
