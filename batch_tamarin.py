@@ -4341,21 +4341,24 @@ def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """One line per task, with the model's field names. A text that a spreadsheet would take for a formula gets an apostrophe."""
     import csv
     import io
-    buffer, begun = io.StringIO(), False
+    buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    for task in batch.tasks.values():
+    for number, task in enumerate(batch.tasks.values()):
         fields = {**own_fields(task), **own_fields(task.limits), **own_fields(task.result or Result(task.status, trait=task.trait))}
-        row = {name: _csv_cell(value) for name, value in fields.items() if name not in ("limits", "result", "lemmas", "exit", "stderr_tail")}
-        writer.writerows((row.values(),) if begun else (row, row.values()))
-        begun = True
+        for bulky in ("limits", "result", "lemmas", "exit", "stderr_tail"):
+            del fields[bulky]
+        writer.writerows((map(_csv_cell, fields.values()),) if number else (fields, map(_csv_cell, fields.values())))
         yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
 
 
 def _csv_cell(value: Any) -> Any:
-    text = printable("; ".join(value) if isinstance(value, tuple) else value) if isinstance(value, (str, tuple)) else value
-    return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@")) else text
+    text = "; ".join(value) if isinstance(value, tuple) else value
+    if not isinstance(text, str):
+        return text
+    text = printable(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
