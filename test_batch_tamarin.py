@@ -14,8 +14,10 @@ import re
 import resource
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -1601,6 +1603,187 @@ def test_max_of_this_machine():
     assert 64 < bt.available_memory_mb() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
+# --- Scheduling --------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """Runs a Scheduler on made-up jobs (name, cores, memory in MB, seconds, timeout) on an event loop whose time is simulated."""
+
+    def __init__(self, cores=4, memory_mb=4096):
+        self.now, self.log, self.room = 0.0, [], bt.Room(cores, memory_mb)
+
+    def run(self, jobs, monkeypatch):
+        monkeypatch.setattr(bt.time, "monotonic", lambda: self.now)
+        scheduler = bt.Scheduler(self.room, lambda job: bt.Limits(job[1], job[2], job[4]), self.work)
+        self.sleepers = []
+        asyncio.run(self.drive(scheduler, jobs))
+        return [name for name, _ in self.log]
+
+    async def drive(self, scheduler, jobs):
+        running = asyncio.ensure_future(scheduler.run(jobs))
+        while not running.done():
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            if self.sleepers and not running.done():
+                self.sleepers.sort(key=lambda pair: pair[0])
+                self.now, future = self.sleepers.pop(0)
+                future.set_result(None)
+                for _ in range(6):
+                    await asyncio.sleep(0)
+        await running
+
+    async def work(self, job):
+        self.log.append((job[0], self.now))
+        future = asyncio.get_running_loop().create_future()
+        self.sleepers.append((self.now + job[3], future))
+        await future
+        return True
+
+
+def test_a_job_that_fits_overtakes_one_that_does_not(monkeypatch):
+    clock = Clock()
+    order = clock.run([("a", 3, 1, 10, 100), ("wide", 4, 1, 1, 100), ("b", 1, 1, 1, 100), ("c", 1, 1, 1, 100)], monkeypatch)
+    assert order == ["a", "b", "c", "wide"] and dict(clock.log) == {"a": 0, "b": 0, "c": 1, "wide": 10}
+
+
+def test_nothing_waits_for_ever(monkeypatch):
+    """Small jobs could overtake the wide one without end; after its own timeout (5 s) it comes first."""
+    clock = Clock()
+    small = [(f"s{number}", 2, 1, 1 + number % 2, 5) for number in range(100)]
+    clock.run([*small[:2], ("wide", 4, 1, 1, 5), *small[2:]], monkeypatch)
+    assert 5 <= dict(clock.log)["wide"] <= 8
+
+
+def test_cores_and_memory_are_taken_together(monkeypatch):
+    clock = Clock(cores=4, memory_mb=100)
+    clock.run([("a", 1, 60, 5, 9), ("b", 1, 60, 5, 9), ("c", 1, 40, 5, 9)], monkeypatch)
+    assert dict(clock.log) == {"a": 0, "c": 0, "b": 5} and (clock.room.cores, clock.room.memory_mb) == (4, 100)
+
+
+def test_room_of_what_cannot_be_killed_is_not_given_away(monkeypatch):
+    clock = Clock(cores=1)
+    clock.work = lambda job, work=clock.work: stuck(work, job)
+    assert clock.run([("a", 1, 1, 1, 9), ("b", 1, 1, 1, 9)], monkeypatch) == ["a"]
+
+
+async def stuck(work, job):
+    await work(job)
+    return False
+
+
+def test_orders():
+    tasks = [a_task(id=name, limits=bt.Limits(cores, memory * 1024, 9)) for name, cores, memory in
+             [("mid", 2, 2), ("big", 4, 16), ("small", 1, 1), ("mid2", 1, 3)]]
+    assert [task.id for task in bt.in_order(tasks, "fifo")] == ["mid", "big", "small", "mid2"]
+    assert [task.id for task in bt.in_order(tasks, "sjf")] == ["small", "mid", "mid2", "big"]
+    assert [task.id for task in bt.in_order(tasks, "ljf")] == ["big", "mid", "mid2", "small"]
+
+
+# --- Limits and mishaps through the command line -----------------------------------------------------------------------
+
+
+def test_timeout_and_memory_limit(lab):
+    hog = f'exec {sys.executable} -S -c "import time; x = b\'1\' * (400 << 20); time.sleep(30)"'
+    lab.prover(f"case $LEMMA in one) trap '' TERM; setsid sleep 77 & sleep 78;; two) {hog};; *) {VERIFY.strip()};; esac")
+    lab.recipe(config={"global_max_memory": 1}, resources={"max_cores": 1, "max_memory": 0.2, "timeout": 1})
+    lab.run("run", "recipe.json", code=3)
+    finishes = lab.finishes()
+    assert finishes["t--one--fake"]["status"] == "timeout" and "limit of 1 s" in finishes["t--one--fake"]["reason"]
+    assert finishes["t--two--fake"]["status"] == "memory_limit" and finishes["t--two--fake"]["exit"] == {"signal": "SIGKILL"}
+    assert finishes["t--three--fake"]["verdict"] == "verified"
+    assert not living_provers(lab.path)
+
+
+def test_a_prover_that_disappears(lab):
+    lab.prover('rm -f fake.sh; ' + VERIFY)
+    lab.recipe(config={"global_max_cores": 1})
+    lab.run("run", "recipe.json", code=3)
+    statuses = [(event["status"], event["reason"]) for event in lab.finishes().values()]
+    assert statuses[0][0] == "completed" and all(status == "failed" and "no such program" in reason for status, reason in statuses[1:])
+
+
+def test_a_flood_of_output(lab):
+    lab.prover(f"head -c 100000000 /dev/zero | tr '\\0' x; head -c 100000 /dev/urandom >&2; {VERIFY}")
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    assert (lab.path / "results" / "logs" / "t--one--fake.out").stat().st_size < 80 << 20
+
+
+def test_signals_stop_gracefully_then_at_once(lab):
+    lab.prover("trap '' TERM; echo up; sleep 60")
+    lab.recipe(config={"global_max_cores": 1})
+    process = lab.start("run", "recipe.json")
+    wait_for(lambda: (lab.path / "results" / "logs" / "t--one--fake.out").exists() and
+             "up" in (lab.path / "results" / "logs" / "t--one--fake.out").read_text())
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGHUP)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 129
+    event = lab.only_finish()
+    assert event["status"] == "interrupted" and event["reason"] == "stopped by SIGHUP" and event["exit"] == {"signal": "SIGKILL"}
+    assert "interrupted" in out and lab.events()[-1]["signal"] == signal.SIGHUP and not living_provers(lab.path)
+
+
+@needs_linux
+def test_provers_end_with_a_killed_driver_and_a_later_run_goes_on(lab):
+    lab.prover("[ -e go ] || { setsid sleep 78 & sleep 79; }; " + VERIFY)
+    lab.recipe(config={"global_max_cores": 1})
+    process = lab.start("run", "recipe.json")
+    wait_for(lambda: living_provers(lab.path))
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not living_provers(lab.path))
+    (lab.path / "go").touch()
+    assert "resuming: 0 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
+
+
+def limit_files(bytes_each):
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_each, bytes_each))
+
+
+def test_a_disk_that_is_full_in_the_middle(lab):
+    """A limit on the size of files stands for a full disk: one clear error, a readable journal, and going on works."""
+    lab.write("t.spthy", many_lemmas(30))
+    lab.prover(VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", code=2, preexec_fn=limit_files(18_000))
+    assert done.stderr.count("error:") == 1 and "batch.jsonl: the journal can't be written" in done.stderr, done.stderr
+    assert (lab.path / "results" / "batch.jsonl").read_bytes().endswith(b"\n")
+    finished = len(lab.finishes())
+    assert 0 < finished < 30
+    assert f"resuming: {finished} of 30 done" in lab.run("run", "recipe.json", code=0).stderr
+    assert len(lab.finishes()) == 30
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_place(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    (lab.path / "closed").mkdir(mode=0o555)
+    assert "can't be written" in lab.run("run", "recipe.json", "-o", "closed/results", code=2).stderr
+
+
+def test_odd_names_of_directories(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    (lab.path / "real").mkdir()
+    (lab.path / "li nk \N{SNOWMAN}").symlink_to("real")
+    lab.run("run", "recipe.json", "-o", "li nk \N{SNOWMAN}", code=0)
+    assert (lab.path / "real" / "batch.jsonl").is_file()
+    lab.write("file", "")
+    assert "can't be written" in lab.run("run", "recipe.json", "-o", "file", code=2).stderr
+
+
+def test_few_open_files(lab):
+    """With hardly any descriptors tasks fail with a reason or the batch stops with one error, but nothing is wrong or lost."""
+    lab.prover(VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (14, 14)))
+    assert done.returncode in (0, 2, 3), done.stderr
+    assert done.returncode != 2 or "error:" in done.stderr
+
+
 # --- Start-up and help -------------------------------------------------------------------------------------------------
 
 
@@ -1616,3 +1799,45 @@ def test_contents_and_banners_agree():
     listed = re.findall(r"^    ([A-Z].*)$", bt.__doc__.partition("Contents")[2].partition("\nWords:")[0], re.MULTILINE)
     banners = re.findall(r"^# =+\n# (.*)\n# =+$", source, re.MULTILINE)
     assert [title.partition(" (")[0] for title in banners] == listed
+
+
+# --- The benchmark: python test_batch_tamarin.py bench -----------------------------------------------------------------
+
+
+def measured(command, folder):
+    """(seconds, CPU seconds, peak MB of the largest process) of a command and its children."""
+    begun = time.monotonic()
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, _, usage = os.wait4(process.pid, 0)
+    return time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def bench(folder, tasks=200, rounds=5):
+    """A prover that answers at once, two slots; the peers run the same commands. Medians of some rounds, in turn."""
+    lab = Lab(folder)
+    lab.write("t.spthy", many_lemmas(tasks))
+    lab.prover('printf "%s\\nsummary of summaries:\\n\\n  $LEMMA (all-traces): verified (1 steps)\\n\\n%s\\n" $RULE $RULE')
+    lab.recipe(config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60})
+    command = f"seq 0 {tasks - 1} | xargs -P2 -I@ ./fake.sh +RTS -N1 -RTS t.spthy --prove=l@ --output=x > /dev/null"
+    contest = {"xargs -P2": ["sh", "-c", command],
+               "batch_tamarin.py": [sys.executable, str(SCRIPT), "run", "recipe.json", "-q", "-o", "results@"],
+               "batch_tamarin.py --version": [sys.executable, str(SCRIPT), "--version"],
+               "python -c pass": [sys.executable, "-c", "pass"]}
+    peer = shutil.which("batch-tamarin")
+    if peer:
+        contest["batch-tamarin (peer)"] = [peer, "run", "recipe.json"]
+    figures = {name: [] for name in contest}
+    for number in range(rounds):
+        for name, words in contest.items():
+            if name == "batch-tamarin (peer)":
+                shutil.rmtree(lab.path / "results", ignore_errors=True)
+            figures[name].append(measured([word.replace("results@", f"results-{number}") for word in words], lab.path))
+    print(f"{tasks} tasks, instant prover, 2 slots, Python {sys.version.split()[0]}, median of {rounds}")
+    for name, rows in figures.items():
+        wall, cpu, peak = (statistics.median(column) for column in zip(*rows))
+        print(f"{name:28} {wall:7.3f} s   CPU {cpu:6.3f} s   largest process {peak:6.1f} MB")
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["bench"]:
+    with tempfile.TemporaryDirectory() as scratch:
+        bench(Path(scratch))
