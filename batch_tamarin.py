@@ -238,6 +238,9 @@ class Limits:
     memory_mb: int
     timeout_s: float
 
+    def __str__(self) -> str:
+        return f"{plural(self.cores, 'core')}, {self.memory_mb / 1024:.3g} GB, {self.timeout_s:g} s"
+
 
 @dataclass
 class Prover:
@@ -3755,13 +3758,28 @@ def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
 
 def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     """What came out, for a terminal: the tasks (of a large batch only those that need a look), totals, where to look next."""
-    shown = [task for task in tasks if len(tasks) <= TABLE_ROWS or task.verdict not in ANSWERS or missed_expectation(task)][:TABLE_ROWS]
+    ran = [task for task in tasks if task.status is not Status.PENDING]
+    problems = [task for task in ran if missed_expectation(task) or task.verdict not in ANSWERS and task.status is not Status.SUPERSEDED]
+    shown = ran if len(ran) <= TABLE_ROWS else sorted(problems, key=missed_expectation, reverse=True)[:TABLE_ROWS]
     lines = [text_table([("result", "task", "steps", "time", "memory", ""), *map(_table_row, shown)], right=(2, 3, 4))] if shown else []
+    if len(shown) < len(problems):
+        lines.append(f"and {plural(len(problems) - len(shown), 'task')} more without a verdict, or not as expected")
     totals = ", ".join(f"{count:,} {word}" for word, count in count_outcomes(tasks).items())
-    if len(shown) < len(tasks):
-        lines.append(f"({len(shown):,} of {len(tasks):,} tasks shown)")
-    lines += ["", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}"]
-    return "\n".join(lines) + "\n"
+    missed = sum(map(missed_expectation, tasks))
+    totals += f"; {missed:,} not as expected" if missed else ""
+    return "\n".join([*lines, "", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}", *_next_steps(tasks, directory)]) + "\n"
+
+
+def _next_steps(tasks: Iterable[Task], directory: str) -> Iterator[str]:
+    """What to type next."""
+    import shlex
+    where, first = shlex.quote(printable(directory)), {task.status: task.id for task in reversed([*tasks])}
+    if first.keys() & {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}:
+        yield f"go on: batch_tamarin.py resume {where}"
+    if Status.FAILED in first:
+        yield f"why:   less {where}/logs/{first[Status.FAILED]}.err"
+    if first.keys() & {Status.TIMEOUT, Status.MEMORY_LIMIT}:
+        yield "more:  run the recipe again with larger limits: only what met its limit runs again"
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -3809,6 +3827,7 @@ class RunningJob(NamedTuple):
     """What a live view tells of a job; memory in MB, None where it can't be seen; `log`: its stderr."""
 
     id: str
+    lemma: str
     elapsed_s: float
     memory_mb: float | None
     limits: Limits
@@ -3876,17 +3895,19 @@ class Progress:
         about += [duration(result.wall_s), f"{result.peak_mb:,.0f} MB"]
         reason = f" (expected {task.expect}!)" if missed_expectation(task) else ""
         reason += f": {result.reason}" if result.reason else ""
-        total = str(len(self.tasks))
-        return f"[{self.done:{len(total)}}/{total}] {outcome_word(task):12} {task.id} ({', '.join(about)}){reason}"
+        total, room = str(len(self.tasks)), terminal_size()[0] - 20 if self.screen else math.inf
+        name = task.id if len(task.id) < room else task.lemma
+        line = f"[{self.done:{len(total)}}/{total}] {outcome_word(task):12} {name} ({', '.join(about)}){reason}"
+        return fit(line, terminal_size()[0] - 1, glyphs()[2]).rstrip() if self.screen else line
 
     def jobs(self) -> list[RunningJob]:
         """What runs, the longest first."""
         return [self._running(start) for start in {start["job"]: start for start in self._starts.values()}.values()]
 
     def _running(self, start: Event) -> RunningJob:
-        job, live, limits = start["job"], self.live.get(start["job"]), self.batch.tasks[start["ids"][0]].limits
+        job, live, task = start["job"], self.live.get(start["job"]), self.batch.tasks[start["ids"][0]]
         elapsed, memory = (time.monotonic() - live.started, live.rss_mb) if live else (seconds_since(start["at"]), tree_memory_mb(start))
-        return RunningJob(job, elapsed, memory, limits, result_files(self.directory, job).stderr)
+        return RunningJob(job, task.lemma, elapsed, memory, task.limits, result_files(self.directory, job).stderr)
 
     def _use(self) -> str:
         starts = {start["job"]: self.batch.tasks[start["ids"][0]].limits.cores for start in self._starts.values()}
@@ -3898,50 +3919,51 @@ class Progress:
         if began >= self._survey_due:
             self._counts = count_outcomes(self.tasks)
             elapsed = {job.id: job.elapsed_s for job in jobs}
-            running = {task_id: elapsed[start["job"]] for task_id, start in self._starts.items()}
+            running = {task_id: elapsed[start["job"]] for task_id, start in self._starts.items() if start["job"] in elapsed}
             self._forecast = forecast(self.tasks, running, len(jobs))
             self._survey_due = began + 200 * (time.monotonic() - began)
         return self._counts, self._forecast
 
     def block(self, columns: int, rows: int) -> list[str]:
         """The live block for a terminal of this size: at most two thirds of its height."""
+        import textwrap
         jobs = self.jobs()
         counts, (left_s, bound) = self.survey(jobs)
         left = f"{'at most' if bound else 'about'} {clock(left_s)} left" if self.done < len(self.tasks) else ""
         facts = [self._use(), f"{size(sum(job.memory_mb or 0 for job in jobs))}/{size(self.batch.header['limits']['memory_mb'])}"]
         facts += [f"{count:,} {word}" for word, count in counts.items() if word not in ("pending", "running")]
+        facts = [fact.replace(" ", "\xa0") for fact in facts]  # where no line is broken
         elapsed = clock(seconds_since(self.batch.header["at"]))
-        head = [progress_bar(self.done, len(self.tasks), f"{elapsed}  {left}", columns), *wrapped(facts, columns)]
+        head = [progress_bar(self.done, len(self.tasks), f"{elapsed}  {left}", columns), *textwrap.wrap(', '.join(facts), columns - 1)]
         room = max(0, rows * 2 // 3 - len(head))
         shown = jobs if len(jobs) <= room else jobs[:max(0, room - 1)]
         lines = [*head, *(job_line(job, columns) for job in shown)]
         lines += [f"  and {len(jobs) - len(shown)} more"] if room and len(shown) < len(jobs) else []
-        return lines[:max(1, rows - 1)]
+        return [line.replace("\xa0", " ") for line in lines[:max(1, rows - 1)]]
 
 
 def forecast(tasks: Iterable[Task], running: Mapping[str, float], slots: int) -> tuple[float, bool]:
     """Seconds until all tasks have ended, and whether that is only what their limits allow, as none has finished yet.
 
-    A task is taken to need what the finished ones of its recipe task needed on average (else: all finished ones); when it has run
-    longer, as long again; never more than its limit. `running`: for how long; `slots`: how many jobs run side by side.
+    A task is taken to need what the finished ones of its recipe task (else: of all) needed on average; one that has run longer
+    than that, as long again; none more than its limit. `running`: seconds by task id; `slots`: how many jobs run side by side.
     """
-    times: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = {"": []}
     open_tasks = []
     for task in tasks:
         if task.result and task.status is not Status.INTERRUPTED:
             times.setdefault(task.name, []).append(task.result.wall_s)
+            times[""].append(task.result.wall_s)
         elif task.status not in FINAL:
             open_tasks.append(task)
-    means = {name: sum(found) / len(found) for name, found in times.items()}
-    finished = sum(map(len, times.values()))
-    overall = sum(map(sum, times.values())) / finished if finished else math.inf
+    means = {name: sum(found) / len(found) for name, found in times.items() if found}
     longest = work = 0.0
     for task in open_tasks:
-        mean, limit, ran = means.get(task.name, overall), task.limits.timeout_s, running.get(task.id, 0.0)
-        rest = max(0.0, min(mean - ran if ran < mean else ran, limit - ran))
+        mean, ran = means.get(task.name, means.get("", math.inf)), running.get(task.id, 0.0)
+        rest = max(0.0, min(mean - ran if ran < mean else ran, task.limits.timeout_s - ran))
         work, longest = work + rest, max(longest, rest)
     shared = work / max(1, slots)
-    return (max(shared, longest), False) if finished else (shared + longest, True)
+    return (max(shared, longest), False) if means else (shared + longest, True)
 
 
 def progress_bar(done: int, total: int, more: str, columns: int) -> str:
@@ -3952,26 +3974,18 @@ def progress_bar(done: int, total: int, more: str, columns: int) -> str:
     return f"{glyphs()[0] * filled}{glyphs()[1] * (width - filled)}  {text}" if width >= 5 else text
 
 
-def wrapped(items: Iterable[str], columns: int) -> list[str]:
-    """Items in as few lines as they fit in."""
-    lines = [""]
-    for item in items:
-        joined = f"{lines[-1]}, {item}" if lines[-1] else item
-        if lines[-1] and len(joined) >= columns:
-            lines.append(item)
-        else:
-            lines[-1] = joined
-    return lines
-
-
 def job_line(job: RunningJob, columns: int) -> str:
     """Id, phase, time and memory of a running job; on a narrow terminal without the limits."""
-    time_s, memory, wide = clock(job.elapsed_s), "" if job.memory_mb is None else size(job.memory_mb), columns >= 64
-    limited = f"{time_s + '/' + clock(job.limits.timeout_s):>15}  {memory + '/' + size(job.limits.memory_mb):>10}"
-    figures = limited if wide else f"{time_s:>7} {memory:>5}"
-    phase_width = 23 if wide else min(12, max(0, columns - 34))
-    id_width = max(8, columns - 6 - len(figures) - phase_width)
-    return f"  {fit(job.id, id_width, glyphs()[2], id_width // 2)} {fit(phase(job.log), phase_width, glyphs()[2])} {figures}"
+    now_at, time_s, label = phase(job.log), clock(job.elapsed_s), job.id
+    memory = "" if job.memory_mb is None else size(job.memory_mb)
+    if columns < 64:
+        label, figures = job.lemma, f"{time_s:>5} {memory:>4}"
+        now_at = fit(now_at.replace("saturating ", ""), 11, glyphs()[2])
+    else:
+        figures = f"{time_s + '/' + clock(job.limits.timeout_s):>15}  {memory + '/' + size(job.limits.memory_mb):>10}"
+        now_at = fit(now_at, 23, glyphs()[2])
+    width = max(8, columns - 5 - len(now_at) - len(figures))
+    return f"  {fit(label, width, glyphs()[2], width // 2)} {now_at} {figures}"
 
 
 def clock(seconds: float) -> str:
@@ -4056,9 +4070,8 @@ class Screen:
             block = [] if last or not in_foreground() else self._block(columns, rows)
             said, self._said = [encodable(line) for line in self._said], []
             self._shown = [fit(encodable(line), columns - 1, glyphs()[2]).rstrip() for line in block]
-            lines = [*(fit(line, columns - 1, glyphs()[2]).rstrip() for line in said), *self._shown]
             moved = f"\r\x1b[{up}A" if up else ""
-            sys.stderr.write(moved + "".join(f"{coloured(line, sys.stderr)}\x1b[K\n" for line in lines) + "\x1b[J")
+            sys.stderr.write(moved + "".join(f"{coloured(line, sys.stderr)}\x1b[K\n" for line in (*said, *self._shown)) + "\x1b[J")
             sys.stderr.flush()
         self._drawn = time.monotonic()
 
@@ -4273,82 +4286,70 @@ def add_check_command(commands: Subparsers) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="the recipe, a JSON file")
     add_limit_arguments(parser)
     parser.add_argument("--report", action="store_true", help=f"write the full text of warnings and errors to ./{CHECK_REPORT}/")
-    parser.add_argument("-d", "--debug", action="store_true", help="show every task with its prover, limits and command")
+    parser.add_argument("-d", "--debug", action="store_true", help="show every task with its limits and command")
 
 
 def command_check(args: argparse.Namespace) -> int:
-    """Test a recipe before it runs: its plan, its provers and oracles, and every theory, loaded once with its tasks' own options."""
+    """Test a recipe before it runs: its plan, its provers and oracles; every theory is loaded once with its tasks' own options."""
     import asyncio
     import tempfile
     recipe = Recipe(args.recipe)
     batch = plan_recipe(recipe, PlanOptions(args.cores or "", args.memory or "", args.timeout))
-    room, notes = from_json(Limits, batch.header["limits"]), dict[str, list[str]]()
+    room, found = from_json(Limits, batch.header["limits"]), dict[str, list[str]]()
     with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder, Supervisor(batch.id) as supervisor:
-        jobs = list(check_jobs(batch, folder))
-        screen, drawn = Screen(lambda columns, rows: [f"checking {len(notes)}/{len(jobs)}: {', '.join(supervisor.live)}"]), draws_block("auto")
+        jobs = list(_check_jobs(batch, folder, room))
+        screen = Screen(lambda columns, rows: [f"checking {len(found)}/{len(jobs)}: {', '.join(supervisor.live)}"])
 
         async def work(job: Job) -> bool:
-            if drawn:
-                screen.draw()
-            outcome = await supervisor.run(job, lambda pid, started: None)
-            notes[job.id] = list(judge_load(batch, job, outcome) if job.task_ids else judge_self_test(job, outcome))
+            outcome = await supervisor.run(job, lambda pid, started: screen.draw() if Screen.current else None)
+            found[job.id] = list(_judge_check(batch, job, outcome, folder))
+            if args.report and any(": " in note for note in found[job.id]):
+                _report_check(job, found[job.id], result_files(folder, job.id).proof)
             return True
 
-        with screen if drawn else nullcontext():
+        with screen if draws_block("auto") else nullcontext():
             asyncio.run(Scheduler(Room(room.cores, room.memory_mb), lambda job: job.limits, work).run(jobs))
-        for job in jobs if args.report else ():
-            _report_check(job, notes[job.id])
     directory = recipe.data.get("config", {}).get("output_directory", "results")
-    print(coloured("\n".join(map(printable, _check_lines(batch, jobs, notes, directory, args.debug))), sys.stdout))
-    errors = sum(note.startswith("error: ") for found in notes.values() for note in found)
-    print(f"\n{plural(len(batch.tasks), 'task')}, together on {_limits_text(room)}")
+    print(coloured("\n".join(map(printable, _check_lines(batch, jobs, found, directory if args.debug else ""))), sys.stdout))
+    errors = sum(note.startswith("error: ") for notes in found.values() for note in notes)
+    print(f"\n{plural(len(batch.tasks), 'task')}, together on {plural(room.cores, 'core')} and {room.memory_mb / 1024:.3g} GB")
     say(f"error: this recipe can't run as it is: {plural(errors, 'error')}" if errors
         else f"it can run: batch_tamarin.py run {quoted([args.recipe])}")
     return 2 if errors else 0
 
 
-def check_jobs(batch: Batch, folder: str) -> Iterator[Job]:
+def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[Job]:
     """A self-test of each prover; a load for each prover x theory x options x flags, under the largest limits of its tasks."""
-    made = itertools.count()
-
-    def job(name: str, prover: Prover, command: Sequence[str], cwd: str, limits: Limits, tasks: Sequence[Task]) -> Job:
-        log = os.path.join(folder, str(next(made)))
-        command = command or prover_command(prover, replace(tasks[0], prove=False, limits=limits), _check_outputs(log + ".out"))
-        return Job(name, 1, tuple(command), cwd, prover_environment(prover), limits, log + ".out", log + ".err", tuple(t.id for t in tasks))
-
-    small = Limits(1, min(VERSION_LIMITS.memory_mb, batch.header["limits"]["memory_mb"]), 60)
+    for name in RESULT_FOLDERS:
+        os.makedirs(os.path.join(folder, name))
+    small, loads = Limits(1, min(VERSION_LIMITS.memory_mb, room.memory_mb), 60), dict[tuple[Any, ...], list[Task]]()
     for alias, prover in batch.provers.items():
-        yield job(f"self-test of {alias}", prover, (*prover.command, "test", *prover.options), os.getcwd(), small, ())
-    loads: dict[tuple[Any, ...], list[Task]] = {}
+        name, outputs = f"self-test of {alias}", result_files(folder, f"self-test of {alias}")
+        command = (*prover.command, "test", *prover.options)
+        yield Job(name, 1, command, os.getcwd(), prover_environment(prover), small, outputs.stdout, outputs.stderr)
     for task in batch.tasks.values():
         loads.setdefault((task.prover, task.theory, task.cwd, task.options, task.flags), []).append(task)
-    for tasks in loads.values():
-        most = Limits(*(max(getattr(task.limits, item.name) for task in tasks) for item in dataclasses.fields(Limits)))
-        yield job(tasks[0].id, batch.provers[tasks[0].prover], (), tasks[0].cwd, most, tasks)
+    for task, *others in loads.values():
+        most = Limits(*map(max, zip(*((each.limits.cores, each.limits.memory_mb, each.limits.timeout_s) for each in (task, *others)))))
+        prover, outputs = batch.provers[task.prover], result_files(folder, task.id)
+        command = prover_command(prover, replace(task, prove=False, limits=most), outputs)
+        yield Job(task.id, 1, command, task.cwd, prover_environment(prover), most, outputs.stdout, outputs.stderr,
+                  tuple(each.id for each in (task, *others)))
 
 
-def _check_outputs(stdout: str) -> Outputs:
-    return Outputs(stdout, *(stdout[:-4] + ending for ending in (".err", ".spthy", ".json", ".dot")))
-
-
-def judge_self_test(job: Job, outcome: Outcome) -> Iterator[str]:
-    output, said = read_output(job.stdout, job.stderr), "\n".join(ends_of(job.stdout))
-    if outcome.exit == ExitStatus(0) and "should work as intended" in said:
-        yield "self-test passed"
-    else:
-        old = f"Maude {output.old_maude} is not supported" if output.old_maude else ""
-        yield f"warning: self-test failed: {old or outcome.reason or output.complaint or 'it does not say why'}"
-
-
-def judge_load(batch: Batch, job: Job, outcome: Outcome) -> Iterator[str]:
-    """What a load found, for people: "error: " where the recipe can't run, "warning: " where results need a look."""
-    task, output = replace(batch.tasks[job.task_ids[0]], prove=False), read_output(job.stdout, job.stderr)
-    status, reason = outcome.status, outcome.reason
-    if status is Status.COMPLETED:
-        status, reason = _judge_exit(outcome.exit or ExitStatus(), output)
+def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Iterator[str]:
+    """What was found, for people: "error: " where the recipe can't run, "warning: " where results need a look."""
+    output = read_output(job.stdout, job.stderr)
+    if not job.task_ids:
+        passed = outcome.exit == ExitStatus(0) and "should work as intended" in "\n".join(ends_of(job.stdout))
+        why = f"Maude {output.old_maude} is not supported" if output.old_maude else outcome.reason or output.complaint
+        yield "self-test passed" if passed else f"warning: self-test failed: {why or 'it does not say why'}"
+        return
+    task, ended = replace(batch.tasks[job.task_ids[0]], prove=False), outcome.status is Status.COMPLETED
+    status, reason = _judge_exit(outcome.exit or ExitStatus(), output) if ended else (outcome.status, outcome.reason)
     loaded = f"loads in {duration(outcome.wall_s)} and {outcome.peak_mb:,.0f} MB"
     yield loaded if status is Status.COMPLETED else f"error: it does not load: {reason}"
-    yield from (f"warning: {warning}" for warning in prover_warnings(task, output, _check_outputs(job.stdout).proof))
+    yield from (f"warning: {warning}" for warning in prover_warnings(task, output, result_files(folder, job.id).proof))
     options = (*batch.provers[task.prover].options, *task.options)
     theory = load_theory(os.path.join(task.cwd, task.theory), *theory_view(options, task.flags))
     for oracle in used_oracles(theory, options, task.cwd, task.theory):
@@ -4367,36 +4368,31 @@ def oracle_problem(path: str) -> str:
     return f"needs the interpreter {program!r}, which is not there" if program and not find_program(program) else ""
 
 
-def _report_check(job: Job, notes: Sequence[str]) -> None:
-    """A file with the command, what was found, the prover's own report and its stderr, where there is something to report."""
-    if any(note.startswith(("warning: ", "error: ")) for note in notes):
-        os.makedirs(CHECK_REPORT, exist_ok=True)
-        warnings = "\n".join(last_part(_check_outputs(job.stdout).proof, "WARNING: the following wellformedness checks failed!"))
-        text = "\n\n".join([quoted(job.command), *notes, warnings.partition("\n*/")[0], "\n".join(ends_of(job.stderr))])
-        write_file(os.path.join(CHECK_REPORT, job.id.replace(" ", "-") + ".txt"), text + "\n")
+def _report_check(job: Job, notes: Sequence[str], theory: str) -> None:
+    """A file with the command, what was found, the prover's own report, and its stderr."""
+    os.makedirs(CHECK_REPORT, exist_ok=True)
+    heading = "WARNING: the following wellformedness checks failed!"  # with --quit-on-warning on stdout
+    warnings = "\n".join((*last_part(theory, heading), *last_part(job.stdout, heading))).partition("\n*/")[0]
+    command = quoted(word for word in job.command if not word.startswith("--output"))
+    text = "\n\n".join([command, *notes, warnings, "\n".join(ends_of(job.stderr))])
+    write_file(os.path.join(CHECK_REPORT, job.id.replace(" ", "-") + ".txt"), text + "\n")
 
 
-def _check_lines(batch: Batch, jobs: Sequence[Job], notes: Mapping[str, Sequence[str]], directory: str, debug: bool) -> Iterator[str]:
-    """Provers, then the plan grouped by recipe task, with what was found."""
+def _check_lines(batch: Batch, jobs: Sequence[Job], found: Mapping[str, Sequence[str]], directory: str) -> Iterator[str]:
+    """Provers, then the plan grouped by recipe task and load, with what was found; with a results directory each task's command."""
     for job, (alias, prover) in zip(jobs, batch.provers.items()):
         yield f"{alias}: {prover.flavour} {prover.version or '(version unknown)'}, {quoted(prover.command)}"
-        yield f"  {notes[job.id][0]}"
-    for name in dict.fromkeys(task.name for task in batch.tasks.values()):
-        limits = dict.fromkeys(_limits_text(task.limits) for task in batch.tasks.values() if task.name == name)
-        yield from ("", f"{name}: {plural(sum(t.name == name for t in batch.tasks.values()), 'task')}, each with {' or '.join(limits)}")
-        for job in jobs[len(batch.provers):]:
-            served = [batch.tasks[task_id] for task_id in job.task_ids if batch.tasks[task_id].name == name]
-            if served:
-                view = (served[0].theory, *served[0].options, *(f"-D={flag}" for flag in served[0].flags))
-                yield f"  {quoted(view)} with {served[0].prover}: {plural(len(served), 'task')}"
-                yield from (f"    {note}" for note in notes[job.id])
-            for task in served if debug else ():
-                yield f"    {task.id}: {_limits_text(task.limits)}" + (f", expect {task.expect}" if task.expect else "")
-                yield f"      {quoted(prover_command(batch.provers[task.prover], task, result_files(directory, task.id)))}"
-
-
-def _limits_text(limits: Limits) -> str:
-    return f"{plural(limits.cores, 'core')}, {limits.memory_mb / 1024:.3g} GB, {limits.timeout_s:g} s"
+        yield f"  {found[job.id][0]}"
+    for job in jobs[len(batch.provers):]:
+        tasks = [batch.tasks[task_id] for task_id in job.task_ids]
+        view = quoted((tasks[0].theory, *tasks[0].options, *(f"-D={flag}" for flag in tasks[0].flags)))
+        limits = " or ".join(dict.fromkeys(str(task.limits) for task in tasks))
+        yield ""
+        yield f"{', '.join(dict.fromkeys(t.name for t in tasks))}: {view} with {tasks[0].prover}, {plural(len(tasks), 'task')} of {limits}"
+        yield from (f"  {note}" for note in found[job.id])
+        for task in tasks if directory else ():
+            yield f"  {task.id}: {task.limits}" + (f", expect {task.expect}" if task.expect else "")
+            yield f"    {quoted(prover_command(batch.provers[task.prover], task, result_files(directory, task.id)))}"
 
 
 # --- init --------------------------------------------------------------------------------------------------------------
@@ -4408,10 +4404,11 @@ def add_init_command(commands: Subparsers) -> None:
     parser.add_argument("theories", metavar="THEORY", nargs="+", help="a .spthy file")
     parser.add_argument("-o", "--output", metavar="FILE", default="recipe.json", help="where to write the recipe (recipe.json)")
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
-    parser.add_argument("-y", "--yes", action="store_true", help="ask nothing: take the options and, where there is none, the defaults")
-    parser.add_argument("--prover", action="append", metavar="PROGRAM", help="a prover, as a file or a command on PATH (repeatable)")
+    parser.add_argument("-y", "--yes", action="store_true", help="ask nothing: take the options, else the defaults")
+    parser.add_argument("--prover", action="append", metavar="PROGRAM", help="a prover: a file, or a command on PATH (repeatable)")
     add_limit_arguments(parser)
-    parser.add_argument("--lemma", action="append", metavar="PATTERN", help="lemmas to prove: a name, a shell pattern or '!pattern' (repeatable)")
+    parser.add_argument("--lemma", action="append", default=[], metavar="PATTERN", help="lemmas to prove: a name, a shell pattern, or "
+                        "'!pattern' to take lemmas away (repeatable)")
     parser.add_argument("--results", metavar="DIR", default="results", help="the recipe's results directory (results)")
 
 
@@ -4423,14 +4420,13 @@ def command_init(args: argparse.Namespace) -> int:
         raise InputError("is there already: give another file with -o, or write over it with --force", args.output)
     provers, machine = _init_provers(args), Machine(available_cores(), available_memory_mb())
     cores = ask(args, f"cores for all jobs together (here: {machine.cores})", args.cores or "max", cores_argument)
-    memory = ask(args, f"memory for all jobs together, GB (here: {machine.memory_mb / 1024:.0f})", args.memory or "max", memory_argument)
+    memory = ask(args, f"GB of memory for all jobs together (here: {machine.memory_mb / 1024:.3g})", args.memory or "max", memory_argument)
     timeout_s = ask(args, "seconds for one lemma", f"{args.timeout or DEFAULT_TIMEOUT_S:g}", seconds_argument)
     chosen = PlanOptions(cores, memory)
     job = {"max_cores": min(DEFAULT_CORES, _global_cores({}, machine, chosen, warn)),
            "max_memory": min(DEFAULT_MEMORY_GB, max(1, _global_memory({}, machine, chosen, warn) // 1024))}
     tasks = {name: {**_init_task(args, file, name, provers), "resources": job} for name, file in _named(args.theories)}
-    config = {"global_max_cores": int(cores) if cores.isdigit() else cores, "default_timeout": timeout_s,
-              "global_max_memory": float(memory) if memory[0].isdigit() and memory[-1] != "%" else memory,
+    config = {"global_max_cores": _number(cores), "global_max_memory": _number(memory), "default_timeout": _number(str(timeout_s)),
               "output_directory": ask(args, "directory for the results", args.results, str)}
     programs = {alias: {"path": prover.command[0]} for alias, prover in provers.items()}
     recipe = Recipe(args.output, json.dumps({"config": config, "tamarin_versions": programs, "tasks": tasks}, indent=2) + "\n")
@@ -4438,36 +4434,33 @@ def command_init(args: argparse.Namespace) -> int:
     sys.stdout.write(recipe.text)
     if ask(args, f"write this to {args.output}?", "yes", str).lower() not in ("y", "yes"):
         raise InputError("nothing was written")
-    try:
-        write_file(args.output, recipe.text)
-    except OSError as error:
-        raise InputError(f"can't be written: {error.strerror}", args.output) from None
+    write_file(args.output, recipe.text)
     say(f"{plural(len(planned.tasks), 'task')}; next: batch_tamarin.py check {quoted([args.output])}")
     return 0
 
 
+def _number(text: str) -> int | float | str:
+    """A limit as JSON has it: 8, 0.5, "50%"."""
+    return text if not text[-1].isdigit() else int(float(text)) if float(text).is_integer() else float(text)
+
+
 def ask(args: argparse.Namespace, question: str, default: str, check: Callable[[str], T]) -> T:
     """Ask on the terminal until the answer is one (Enter takes the default); with --yes take the default."""
-    while True:
-        if not args.yes:
-            sys.stderr.write(f"{printable(question)} [{printable(default)}]: ")
-            sys.stderr.flush()
-        answer = "\n" if args.yes else sys.stdin.readline()
+    while not args.yes:
+        print(f"{printable(question)} [{printable(default)}]: ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
         if not answer:
             raise InputError("no answer: nothing was written")
         try:
             return check(answer.strip() or default)
         except (InputError, argparse.ArgumentTypeError) as error:
-            if args.yes:
-                raise InputError(str(error)) from None
             say(f"error: {error}")
+    return check(default)
 
 
 def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
-    """The provers to use, by alias: what is on PATH is shown with its version."""
+    """The provers to use, by alias; those on PATH are shown with their versions."""
     import asyncio
-    names = {name for folder in os.get_exec_path() if os.path.isdir(folder) for name in os.listdir(folder)}
-    found = [name for name in sorted(names) if re.fullmatch(r"tamarin-(prover|rs)[\w.-]*", name) and find_program(name)]
 
     def programs(text: str) -> dict[str, Prover]:
         missing = [word for word in text.split() if not find_program(word)]
@@ -4478,28 +4471,33 @@ def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
         asyncio.run(ask_versions(provers.values()))
         return provers
 
+    found = [name for name in ("tamarin-prover", "tamarin-rs") if find_program(name)]
     for prover in programs(" ".join(found)).values() if found and not args.yes else ():
-        say(f"  {prover.command[0]} ({prover.version or 'version unknown'}): {find_program(prover.command[0])}")
+        say(f"found {find_program(prover.command[0])}, version {prover.version or 'unknown'}")
     return ask(args, "provers (commands or files)", " ".join(args.prover or found[:1]), programs)
 
 
 def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]) -> dict[str, Any]:
     """The recipe's entry for one theory."""
-    theory, aliases = load_theory(file), list(provers)
-    if theory.uses_diff_operator:
-        theory, aliases = load_theory(file, diff=True), [alias for alias in aliases if provers[alias].flavour != "tamarin-rs"]
-        say(f"note: {file} uses diff(...): it needs --diff" + (", which tamarin-rs has not" if len(aliases) < len(provers) else ""))
+    try:
+        theory = load_theory(file)
+    except InputError as error:
+        if "--diff" not in error.message:
+            raise
+        theory = load_theory(file, diff=True)
+        say(f"note: {file} uses diff(...): it is proven with --diff, which tamarin-rs has not")
+    aliases = [alias for alias, prover in provers.items() if not (theory.diff and prover.flavour == "tamarin-rs")]
     if not aliases:
-        raise InputError("name a tamarin-prover for this theory", file)
+        raise InputError("this theory needs a tamarin-prover", file)
     if theory.has_accountability:
         say(f"note: {file} has accountability lemmas: the name of one means all lemmas that Tamarin makes of it")
     groups = _lemma_groups(theory)
     say(f"lemmas of {file}: {', '.join(groups) or 'none'}")
 
     def known(text: str) -> list[str]:
-        for bare in (pattern.lstrip("!") for pattern in text.split()):
-            if not any(_selects(bare, sides[0], exact) for sides in groups.values() for exact in (True, False)):
-                raise InputError(f"no lemma of {file} matches '{bare}'{did_you_mean(bare, groups)}")
+        for word in (pattern.lstrip("!") for pattern in text.split()):
+            if not any(_selects(word, sides[0], exact) for sides in groups.values() for exact in (True, False)):
+                raise InputError(f"no lemma of {file} matches '{word}'{did_you_mean(word, groups)}")
         return text.split()
 
     patterns = ask(args, "lemmas (names or patterns; '!pattern' takes away)", " ".join(args.lemma or ["*"]), known)
@@ -4542,7 +4540,9 @@ def command_status(args: argparse.Namespace) -> int:
                 tell(event)
             if not batch.header:
                 raise InputError("this journal tells of no batch", path)
-            progress.done, (state, sentence) = batch.count(*FINAL), batch_state(batch, path)
+            state, sentence = batch_state(batch, path)
+            if tell == progress.watch:  # else it counts by itself
+                progress.done = batch.count(*FINAL)
             if not args.follow or state != "running":
                 break
             if args.json:
@@ -4563,17 +4563,16 @@ def command_status(args: argparse.Namespace) -> int:
 
 def batch_state(batch: Batch, path: str) -> tuple[str, str]:
     """A word and a sentence: running, finished, stopped, died, or unknown (on another host)."""
-    header, go_on = batch.header, f"go on with: batch_tamarin.py resume {quoted([os.path.dirname(path)])}"
+    header, number = batch.header, (batch.ended or {}).get("signal")
     if batch.ended:
-        number = batch.ended.get("signal")
-        return ("stopped", f"stopped by {signal.Signals(number).name}; {go_on}") if number else ("finished", "finished")
+        return ("stopped", f"stopped by {signal.Signals(number).name}") if number else ("finished", "finished")
     if header["host"] != os.uname().nodename:
         return ("running", f"runs on {header['host']}") if is_locked(path) else (
             "unknown", f"began on {header['host']}: from here nobody can see whether it still runs")
     # The lock is tried only while the process is there: a run that is about to begin must not find it taken.
     if process_start(header["pid"]) and is_locked(path):
         return "running", f"running (process {header['pid']})"
-    return "died", f"died: its process {header['pid']} is gone; {go_on}"
+    return "died", f"died: its process {header['pid']} is gone, and with it what is shown as running"
 
 
 def status_json(batch: Batch, progress: Progress, state: str) -> Event:
