@@ -3207,13 +3207,9 @@ def read_journal(path: str, warn: Callable[[str], None]) -> Iterator[tuple[int, 
     Leading NULs (blocks that a crashed file system never filled) are stripped; a torn last line is left out.
     Raises InputError when there is no journal.
     """
-    with open_journal(path) as file:
-        yield from journal_events(file, path, warn)
-
-
-def open_journal(path: str) -> BinaryIO:
     try:
-        return open(path, "rb")
+        with open(path, "rb") as file:
+            yield from journal_events(file, path, warn)
     except OSError as error:
         raise InputError(f"the journal can't be read: {error.strerror}", path) from None
 
@@ -3868,21 +3864,17 @@ class Progress:
             finally:
                 ticker.cancel()
 
-    def watch(self, event: Event) -> None:
-        """Take note of what runs."""
-        if event["event"] == "start":
+    def __call__(self, event: Event) -> None:
+        """Take note, and tell, of an event that has just been applied."""
+        if event["event"] == "batch":  # another driver goes on
+            self._starts.clear()
+        elif event["event"] == "start":
             self._starts.update(dict.fromkeys(event["ids"], event))
+            if self.debug and not self.silent:
+                where = f"attempt {event['attempt']}, process {event['pid']}; {self._use()} in use"
+                say(f"start {event['job']} ({where}): {quoted(event['command'])}")
         elif event["event"] == "finish":
             self._starts.pop(event["id"], None)
-        elif event["event"] == "batch":  # another driver goes on
-            self._starts.clear()
-
-    def __call__(self, event: Event) -> None:
-        """Tell of an event that has just been applied."""
-        self.watch(event)
-        if event["event"] == "start" and self.debug:
-            say(f"start {event['job']} (attempt {event['attempt']}, process {event['pid']}; {self._use()} in use): {quoted(event['command'])}")
-        if event["event"] == "finish" and event["id"] in self.batch.tasks:
             task = self.batch.tasks[event["id"]]
             self.done += task.status in FINAL
             settled = task.verdict in ANSWERS or task.status is Status.SUPERSEDED
@@ -3933,8 +3925,12 @@ class Progress:
         facts = [self._use(), f"{size(sum(job.memory_mb or 0 for job in jobs))}/{size(self.batch.header['limits']['memory_mb'])}"]
         facts += [f"{count:,} {word}" for word, count in counts.items() if word not in ("pending", "running")]
         facts = [fact.replace(" ", "\xa0") for fact in facts]  # where no line is broken
-        elapsed = clock(seconds_since(self.batch.header["at"]))
-        head = [progress_bar(self.done, len(self.tasks), f"{elapsed}  {left}", columns), *textwrap.wrap(', '.join(facts), columns - 1)]
+        done, total = self.done, len(self.tasks)
+        text = f"{done:,}/{total:,}  {done * 100 // max(1, total)} %  {clock(seconds_since(self.batch.header['at']))}  {left}".rstrip()
+        width = min(40, columns - len(text) - 3)
+        filled = width * done // max(1, total)
+        progress = f"{glyphs()[0] * filled}{glyphs()[1] * (width - filled)}  {text}" if width >= 5 else text
+        head = [progress, *textwrap.wrap(", ".join(facts), columns - 1)]
         room = max(0, rows * 2 // 3 - len(head))
         shown = jobs if len(jobs) <= room else jobs[:max(0, room - 1)]
         lines = [*head, *(job_line(job, columns) for job in shown)]
@@ -3964,14 +3960,6 @@ def forecast(tasks: Iterable[Task], running: Mapping[str, float], slots: int) ->
         work, longest = work + rest, max(longest, rest)
     shared = work / max(1, slots)
     return (max(shared, longest), False) if means else (shared + longest, True)
-
-
-def progress_bar(done: int, total: int, more: str, columns: int) -> str:
-    """`#####-----  5/10  50 %  0:12  about 0:10 left`."""
-    text = f"{done:,}/{total:,}  {done * 100 // max(1, total)} %  {more}".rstrip()
-    width = min(40, columns - len(text) - 3)
-    filled = width * done // max(1, total)
-    return f"{glyphs()[0] * filled}{glyphs()[1] * (width - filled)}  {text}" if width >= 5 else text
 
 
 def job_line(job: RunningJob, columns: int) -> str:
@@ -4067,9 +4055,11 @@ class Screen:
                 return
             columns, rows = terminal_size()
             up = sum(max(1, -(-display_width(line) // columns)) for line in self._shown)  # a narrower terminal has wrapped them
-            block = [] if last or not in_foreground() else self._block(columns, rows)
-            said, self._said = [encodable(line) for line in self._said], []
-            self._shown = [fit(encodable(line), columns - 1, glyphs()[2]).rstrip() for line in block]
+            ours = not last
+            with suppress(OSError):  # no job control; else not while a user types to the shell that we run behind
+                ours = ours and os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
+            self._shown = [fit(line, columns - 1, glyphs()[2]).rstrip() for line in self._block(columns, rows)] if ours else []
+            said, self._said = self._said, []
             moved = f"\r\x1b[{up}A" if up else ""
             sys.stderr.write(moved + "".join(f"{coloured(line, sys.stderr)}\x1b[K\n" for line in (*said, *self._shown)) + "\x1b[J")
             sys.stderr.flush()
@@ -4090,23 +4080,9 @@ def terminal_size() -> tuple[int, int]:
     return max(columns or 80, 10), rows or 24
 
 
-def in_foreground() -> bool:
-    """Whether the terminal is ours to draw on: not while a user types to a shell that we run behind."""
-    try:
-        return os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
-    except OSError:
-        return True  # no job control here
-
-
-def encodable(text: str) -> str:
-    """The text as stderr's encoding can write it, escapes written out."""
-    encoding = sys.stderr.encoding or "ascii"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
-
-
 def glyphs() -> str:
     """What a bar is drawn with, done and open, and what stands where text was cut."""
-    return "█░…" if encodable("█░…") == "█░…" else "#-~"
+    return "█░…" if "utf" in (sys.stderr.encoding or "").lower() else "#-~"
 
 
 def coloured(text: str, stream: TextIO) -> str:
@@ -4303,7 +4279,7 @@ def command_check(args: argparse.Namespace) -> int:
         async def work(job: Job) -> bool:
             outcome = await supervisor.run(job, lambda pid, started: screen.draw() if Screen.current else None)
             found[job.id] = list(_judge_check(batch, job, outcome, folder))
-            if args.report and any(": " in note for note in found[job.id]):
+            if args.report and any(note.startswith(("warning: ", "error: ")) for note in found[job.id]):
                 _report_check(job, found[job.id], result_files(folder, job.id).proof)
             return True
 
@@ -4426,8 +4402,11 @@ def command_init(args: argparse.Namespace) -> int:
     job = {"max_cores": min(DEFAULT_CORES, _global_cores({}, machine, chosen, warn)),
            "max_memory": min(DEFAULT_MEMORY_GB, max(1, _global_memory({}, machine, chosen, warn) // 1024))}
     tasks = {name: {**_init_task(args, file, name, provers), "resources": job} for name, file in _named(args.theories)}
-    config = {"global_max_cores": _number(cores), "global_max_memory": _number(memory), "default_timeout": _number(str(timeout_s)),
-              "output_directory": ask(args, "directory for the results", args.results, str)}
+    config: dict[str, Any] = {"global_max_cores": cores, "global_max_memory": memory, "default_timeout": f"{timeout_s:.9g}"}
+    for key, text in config.items():
+        if text[-1].isdigit():
+            config[key] = int(float(text)) if float(text).is_integer() else float(text)
+    config["output_directory"] = ask(args, "directory for the results", args.results, str)
     programs = {alias: {"path": prover.command[0]} for alias, prover in provers.items()}
     recipe = Recipe(args.output, json.dumps({"config": config, "tamarin_versions": programs, "tasks": tasks}, indent=2) + "\n")
     planned = plan_batch(recipe, recipe_provers(recipe), machine, PlanOptions(), warn)
@@ -4437,11 +4416,6 @@ def command_init(args: argparse.Namespace) -> int:
     write_file(args.output, recipe.text)
     say(f"{plural(len(planned.tasks), 'task')}; next: batch_tamarin.py check {quoted([args.output])}")
     return 0
-
-
-def _number(text: str) -> int | float | str:
-    """A limit as JSON has it: 8, 0.5, "50%"."""
-    return text if not text[-1].isdigit() else int(float(text)) if float(text).is_integer() else float(text)
 
 
 def ask(args: argparse.Namespace, question: str, default: str, check: Callable[[str], T]) -> T:
@@ -4532,32 +4506,28 @@ def command_status(args: argparse.Namespace) -> int:
     """Tell what a batch does now, from another terminal: what runs, what is done, what is left and for how long."""
     path, batch = os.path.join(args.results, JOURNAL), Batch()
     progress = Progress(batch, batch.tasks.values(), args.results, {}, args)
-    screen = progress.screen if args.follow and not args.json else None
-    tell: Callable[[Event], None] = progress.watch
-    with open_journal(path) as file, screen or nullcontext():
+    screen, silent = progress.screen if args.follow and not args.json else None, progress.silent
+    progress.silent = True  # as for what is past
+    with open(path, "rb") as file, screen or nullcontext():
         while True:
             for event in apply_events(batch, journal_events(file, path, warn), path, warn):
-                tell(event)
+                progress(event)
             if not batch.header:
                 raise InputError("this journal tells of no batch", path)
+            if progress.silent:
+                progress.done, progress.silent = batch.count(*FINAL), silent or args.json
             state, sentence = batch_state(batch, path)
-            if tell == progress.watch:  # else it counts by itself
-                progress.done = batch.count(*FINAL)
-            if not args.follow or state != "running":
-                break
             if args.json:
-                print(json.dumps(status_json(batch, progress, state)), flush=True)
+                print(json.dumps(status_json(batch, progress, state), indent=None if args.follow else 2), flush=True)
             elif screen:
                 screen.draw()
-            tell = progress.watch if args.json else progress
+            if not args.follow or state != "running":
+                break
             time.sleep(TICK_S * (4 if args.json else 1))
-    if args.json:
-        print(json.dumps(status_json(batch, progress, state), indent=None if args.follow else 2))
-        return 0
-    print(printable(f"batch {batch.id} in {args.results}: {sentence}"))
-    lines = progress.block(terminal_size()[0] if sys.stdout.isatty() else 120, sys.maxsize) if state == "running" else ()
-    table = "" if lines else final_table(batch, args.results, list(batch.tasks.values()))
-    sys.stdout.write(coloured("".join(printable(line) + "\n" for line in lines) or table, sys.stdout))
+    if not args.json:
+        lines = progress.block(terminal_size()[0] if sys.stdout.isatty() else 120, sys.maxsize) if state == "running" else ()
+        text = "".join(printable(line) + "\n" for line in lines) or final_table(batch, args.results, list(batch.tasks.values()))
+        sys.stdout.write(coloured(printable(f"batch {batch.id} in {args.results}: {sentence}") + "\n" + text, sys.stdout))
     return 0
 
 
@@ -4579,8 +4549,7 @@ def status_json(batch: Batch, progress: Progress, state: str) -> Event:
     """What `status --json` says."""
     jobs = progress.jobs() if state == "running" else []
     counts, (left_s, bound) = progress.survey(jobs)
-    running = [{"job": job.id, "phase": phase(job.log), "elapsed_s": round(job.elapsed_s, 1), "timeout_s": job.limits.timeout_s,
-                "memory_mb": job.memory_mb and round(job.memory_mb, 1), "memory_limit_mb": job.limits.memory_mb} for job in jobs]
+    running = [{**job._asdict(), "limits": to_json(job.limits), "phase": phase(job.log)} for job in jobs]
     return {"batch": batch.id, "state": state, "began": batch.header["at"], "tasks": len(batch.tasks), "done": progress.done,
             "counts": counts, "limits": batch.header["limits"], "running": running, "eta_s": round(left_s) if jobs else None,
             "eta_is_a_bound": bound and bool(jobs)}

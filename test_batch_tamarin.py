@@ -2000,7 +2000,7 @@ def view_of(tasks, running=0):
         start = {"event": "start", "at": bt.now(), "ids": [task.id], "job": task.id, "attempt": 1, "pid": number, "started": 1,
                  "host": "elsewhere", "boot_id": "", "command": ["p"]}
         batch.apply(start)
-        progress.watch(start)
+        progress(start)
     return progress
 
 
@@ -2194,14 +2194,14 @@ def test_init_asks_on_a_terminal(lab):
 
 def test_status_of_a_running_a_dead_and_a_finished_batch(lab):
     slow_batch(lab)
-    assert "journal can't be read" in lab.run("status", "results", code=2).stderr
+    assert "results/batch.jsonl: No such file" in lab.run("status", "results", code=2).stderr
     process = lab.start("run", "recipe.json")
     wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and len(lab.events("start")) == 2)
     wait_for(lambda: all(list((lab.path / "results" / "logs").glob(f"t--{name}--fake.err")) for name in ("one", "two")))
     time.sleep(0.2)
     told = json.loads(lab.run("status", "results", "--json", code=0).stdout)
     assert told["state"] == "running" and told["counts"] == {"pending": 1, "running": 2} and told["tasks"] == 3 and told["eta_is_a_bound"] is True
-    assert told["running"][0]["phase"] == "saturating sources 3/5" and told["running"][0]["timeout_s"] == 30
+    assert told["running"][0]["phase"] == "saturating sources 3/5" and told["running"][0]["limits"]["timeout_s"] == 30
     assert sys.platform != "linux" or 0 < told["running"][0]["memory_mb"] < 100
     seen = lab.run("status", "results", code=0).stdout
     assert f"running (process {process.pid})" in seen and "t--two--fake" in seen and "2/2 cores" in seen
