@@ -164,8 +164,8 @@ def display_width(text: str) -> int:
     """How many columns a terminal shows the text in."""
     if text.isascii():
         return len(text)
-    import unicodedata
-    return sum(0 if unicodedata.category(char) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+    from unicodedata import category, east_asian_width
+    return sum(0 if category(char) in ("Mn", "Me") else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def fit(text: str, width: int, ellipsis: str = "…", tail: int = 0) -> str:
@@ -3755,7 +3755,7 @@ def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
 def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     """What came out, for a terminal: the tasks (of a large batch only those that need a look), totals, where to look next."""
     ran = [task for task in tasks if task.status is not Status.PENDING]
-    problems = [task for task in ran if missed_expectation(task) or task.verdict not in ANSWERS and task.status is not Status.SUPERSEDED]
+    problems = [task for task in ran if exit_code([task])]
     shown = ran if len(ran) <= TABLE_ROWS else sorted(problems, key=missed_expectation, reverse=True)[:TABLE_ROWS]
     lines = [text_table([("result", "task", "steps", "time", "memory", ""), *map(_table_row, shown)], right=(2, 3, 4))] if shown else []
     if len(shown) < len(problems):
@@ -3763,7 +3763,8 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     totals = ", ".join(f"{count:,} {word}" for word, count in count_outcomes(tasks).items())
     missed = sum(map(missed_expectation, tasks))
     totals += f"; {missed:,} not as expected" if missed else ""
-    return "\n".join([*lines, "", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}", *_next_steps(tasks, directory)]) + "\n"
+    lines += ["", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}", *_next_steps(tasks, directory)]
+    return "\n".join(lines) + "\n"
 
 
 def _next_steps(tasks: Iterable[Task], directory: str) -> Iterator[str]:
@@ -3815,7 +3816,7 @@ REDRAW_S, TICK_S = 0.1, 0.25  # at most ten redraws a second; without news, four
 PROGRESS_MODES = ("auto", "bar", "plain", "none")
 _COLOURS = {"verified": 32, "falsified": 35, "incomplete": 33, "timeout": 33, "memory limit": 33, "failed": 31, "interrupted": 33,
             "superseded": 2, "error:": 31, "warning:": 33}
-_COLOURED = re.compile(rf"(^|^\[ *\d+/\d+\] |(?<=\d ))({'|'.join(_COLOURS)})(?=[ ,]|$)|\bexpected (?:verified|falsified)!", re.MULTILINE)
+_COLOURED = re.compile(rf"(^|^\[ *\d+/\d+\] |(?<=\d ))({'|'.join(_COLOURS)})(?=[ ,]|$)|expected \w+!", re.MULTILINE)
 _PHASE = re.compile(rb"^\[Theory [^]\n]*\] ([^\n]+)|^\[Saturating Sources\] (?:Step (\d+) \(Max (\d+)\)|Done)", re.MULTILINE)
 
 
@@ -3836,7 +3837,8 @@ class Progress:
     `tasks`: those that count. `live`: what the supervisor of this process, if there is one, knows of its jobs.
     """
 
-    def __init__(self, batch: Batch, tasks: Collection[Task], directory: str, live: Mapping[str, Live], args: argparse.Namespace) -> None:
+    def __init__(self, batch: Batch, tasks: Collection[Task], directory: str, live: Mapping[str, Live],
+                 args: argparse.Namespace) -> None:
         self.batch, self.tasks, self.directory, self.live = batch, tasks, directory, live
         self.quiet, self.debug, self.silent = args.quiet, args.debug, args.progress == "none"
         self.screen = Screen(self.block) if draws_block(args.progress, args.quiet) else None
@@ -3898,7 +3900,8 @@ class Progress:
 
     def _running(self, start: Event) -> RunningJob:
         job, live, task = start["job"], self.live.get(start["job"]), self.batch.tasks[start["ids"][0]]
-        elapsed, memory = (time.monotonic() - live.started, live.rss_mb) if live else (seconds_since(start["at"]), tree_memory_mb(start))
+        elapsed = time.monotonic() - live.started if live else seconds_since(start["at"])
+        memory = live.rss_mb if live else tree_memory_mb(start)
         return RunningJob(job, task.lemma, elapsed, memory, task.limits, result_files(self.directory, job).stderr)
 
     def _use(self) -> str:
@@ -3926,7 +3929,8 @@ class Progress:
         facts += [f"{count:,} {word}" for word, count in counts.items() if word not in ("pending", "running")]
         facts = [fact.replace(" ", "\xa0") for fact in facts]  # where no line is broken
         done, total = self.done, len(self.tasks)
-        text = f"{done:,}/{total:,}  {done * 100 // max(1, total)} %  {clock(seconds_since(self.batch.header['at']))}  {left}".rstrip()
+        elapsed = clock(seconds_since(self.batch.header["at"]))
+        text = f"{done:,}/{total:,}  {done * 100 // max(1, total)} %  {elapsed}  {left}".rstrip()
         width = min(40, columns - len(text) - 3)
         filled = width * done // max(1, total)
         progress = f"{glyphs()[0] * filled}{glyphs()[1] * (width - filled)}  {text}" if width >= 5 else text
@@ -4048,7 +4052,7 @@ class Screen:
             self.draw()
 
     def draw(self, last: bool = False) -> None:
-        """Write what was said, and the block below it, at one stroke. A terminal that takes nothing (Ctrl-S) must not hold up a batch."""
+        """Write what was said, and the block below it, at one stroke; not while the terminal takes nothing (Ctrl-S)."""
         import select
         with suppress(OSError, ValueError):  # the terminal is gone: the batch goes on
             if not last and not select.select([], [sys.stderr], [], 0)[1]:
@@ -4061,7 +4065,8 @@ class Screen:
             self._shown = [fit(line, columns - 1, glyphs()[2]).rstrip() for line in self._block(columns, rows)] if ours else []
             said, self._said = self._said, []
             moved = f"\r\x1b[{up}A" if up else ""
-            sys.stderr.write(moved + "".join(f"{coloured(line, sys.stderr)}\x1b[K\n" for line in (*said, *self._shown)) + "\x1b[J")
+            lines = (f"{coloured(line, sys.stderr)}\x1b[K\n" for line in (*said, *self._shown))
+            sys.stderr.write(moved + "".join(lines) + "\x1b[J")
             sys.stderr.flush()
         self._drawn = time.monotonic()
 
@@ -4164,7 +4169,7 @@ class Parser(argparse.ArgumentParser):
         wrong, _, choices = message.partition("(choose from ")
         if choices:
             word = wrong.rpartition("invalid choice: ")[2].strip(" '")
-            message = wrong.rstrip() + did_you_mean(word, re.findall(r"[\w-]+", choices)) + f"; it is one of {choices.rstrip(')')}"
+            message = f"{wrong.rstrip()}{did_you_mean(word, re.findall('[a-z-]+', choices))}; it is one of {choices.rstrip(')')}"
         self.exit(2, f"{self.prog}: error: {message}\ntype '{self.prog} --help' for help\n")
 
 
@@ -4185,12 +4190,13 @@ def command_line_parser() -> argparse.ArgumentParser:
 Subparsers = Any  # argparse's own class for them is private
 
 
-def add_command(commands: Subparsers, func: Callable[[argparse.Namespace], int], name: str, *examples: str) -> argparse.ArgumentParser:
+def add_command(commands: Subparsers, func: Callable[[argparse.Namespace], int], name: str,
+                *examples: str) -> argparse.ArgumentParser:
     """A subcommand whose help is its function's docstring; `examples` come without the program's name."""
     text = func.__doc__ or ""
     epilog = "\n".join(["examples:", *(f"  batch_tamarin.py {name} {example}" for example in examples)])
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text.split("\n")[0].rstrip("."), description=text, epilog=epilog,
-                                                          formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text.split("\n")[0].rstrip("."), description=text, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(func=func)
     return parser
 
@@ -4229,8 +4235,8 @@ def add_running_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_progress_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--progress", choices=PROGRESS_MODES, default="auto", help="a live block on the terminal (bar), one line for each "
-                        "finished task (plain), or nothing until the end (none); auto: bar on a terminal that can, else plain")
+    parser.add_argument("--progress", choices=PROGRESS_MODES, default="auto", help="a live block on the terminal (bar), one line for "
+                        "each finished task (plain), or nothing until the end (none); auto: bar on a terminal that can, else plain")
 
 
 def cores_argument(text: str) -> str:
@@ -4266,7 +4272,7 @@ def add_check_command(commands: Subparsers) -> None:
 
 
 def command_check(args: argparse.Namespace) -> int:
-    """Test a recipe before it runs: its plan, its provers and oracles; every theory is loaded once with its tasks' own options."""
+    """Test a recipe before it runs: its plan, its provers and oracles; every theory is loaded with its tasks' own options."""
     import asyncio
     import tempfile
     recipe = Recipe(args.recipe)
@@ -4306,7 +4312,8 @@ def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[Job]:
     for task in batch.tasks.values():
         loads.setdefault((task.prover, task.theory, task.cwd, task.options, task.flags), []).append(task)
     for task, *others in loads.values():
-        most = Limits(*map(max, zip(*((each.limits.cores, each.limits.memory_mb, each.limits.timeout_s) for each in (task, *others)))))
+        all_limits = ((each.limits.cores, each.limits.memory_mb, each.limits.timeout_s) for each in (task, *others))
+        most = Limits(*map(max, zip(*all_limits)))
         prover, outputs = batch.provers[task.prover], result_files(folder, task.id)
         command = prover_command(prover, replace(task, prove=False, limits=most), outputs)
         yield Job(task.id, 1, command, task.cwd, prover_environment(prover), most, outputs.stdout, outputs.stderr,
@@ -4355,16 +4362,16 @@ def _report_check(job: Job, notes: Sequence[str], theory: str) -> None:
 
 
 def _check_lines(batch: Batch, jobs: Sequence[Job], found: Mapping[str, Sequence[str]], directory: str) -> Iterator[str]:
-    """Provers, then the plan grouped by recipe task and load, with what was found; with a results directory each task's command."""
+    """Provers, then the plan by recipe task and load, with what was found; with a results directory each task's command."""
     for job, (alias, prover) in zip(jobs, batch.provers.items()):
         yield f"{alias}: {prover.flavour} {prover.version or '(version unknown)'}, {quoted(prover.command)}"
         yield f"  {found[job.id][0]}"
     for job in jobs[len(batch.provers):]:
         tasks = [batch.tasks[task_id] for task_id in job.task_ids]
         view = quoted((tasks[0].theory, *tasks[0].options, *(f"-D={flag}" for flag in tasks[0].flags)))
-        limits = " or ".join(dict.fromkeys(str(task.limits) for task in tasks))
+        names, limits = dict.fromkeys(task.name for task in tasks), dict.fromkeys(str(task.limits) for task in tasks)
         yield ""
-        yield f"{', '.join(dict.fromkeys(t.name for t in tasks))}: {view} with {tasks[0].prover}, {plural(len(tasks), 'task')} of {limits}"
+        yield f"{', '.join(names)}: {view} with {tasks[0].prover}, {plural(len(tasks), 'task')} of {' or '.join(limits)}"
         yield from (f"  {note}" for note in found[job.id])
         for task in tasks if directory else ():
             yield f"  {task.id}: {task.limits}" + (f", expect {task.expect}" if task.expect else "")
@@ -4381,10 +4388,10 @@ def add_init_command(commands: Subparsers) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", default="recipe.json", help="where to write the recipe (recipe.json)")
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
     parser.add_argument("-y", "--yes", action="store_true", help="ask nothing: take the options, else the defaults")
-    parser.add_argument("--prover", action="append", metavar="PROGRAM", help="a prover: a file, or a command on PATH (repeatable)")
+    parser.add_argument("--prover", action="append", metavar="PROGRAM", help="a prover: a file or a command on PATH (repeatable)")
     add_limit_arguments(parser)
-    parser.add_argument("--lemma", action="append", default=[], metavar="PATTERN", help="lemmas to prove: a name, a shell pattern, or "
-                        "'!pattern' to take lemmas away (repeatable)")
+    parser.add_argument("--lemma", action="append", default=[], metavar="PATTERN",
+                        help="lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away (repeatable)")
     parser.add_argument("--results", metavar="DIR", default="results", help="the recipe's results directory (results)")
 
 
@@ -4396,7 +4403,7 @@ def command_init(args: argparse.Namespace) -> int:
         raise InputError("is there already: give another file with -o, or write over it with --force", args.output)
     provers, machine = _init_provers(args), Machine(available_cores(), available_memory_mb())
     cores = ask(args, f"cores for all jobs together (here: {machine.cores})", args.cores or "max", cores_argument)
-    memory = ask(args, f"GB of memory for all jobs together (here: {machine.memory_mb / 1024:.3g})", args.memory or "max", memory_argument)
+    memory = ask(args, f"GB for all jobs together (here: {machine.memory_mb / 1024:.3g})", args.memory or "max", memory_argument)
     timeout_s = ask(args, "seconds for one lemma", f"{args.timeout or DEFAULT_TIMEOUT_S:g}", seconds_argument)
     chosen = PlanOptions(cores, memory)
     job = {"max_cores": min(DEFAULT_CORES, _global_cores({}, machine, chosen, warn)),

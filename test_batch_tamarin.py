@@ -2136,7 +2136,7 @@ def test_init_asks_on_a_terminal(lab):
     lab.prover(VERIFY)
     terminal = Terminal(lab, "init", "t.spthy", PATH="/usr/bin:/bin")
     for question, answer in [("provers (commands or files)", "./nosuch"), ("no executable program './nosuch'", "./fake.sh"), ("cores for all", "many"),
-                             ("'many' is neither", ""), ("GB of memory", "1.5"), ("seconds for one lemma", ""), ("lemmas of t.spthy: one, two, three", "thre"),
+                             ("'many' is neither", ""), ("GB for all jobs", "1.5"), ("seconds for one lemma", ""), ("lemmas of t.spthy: one, two, three", "thre"),
                              ("did you mean 'three'", "t* !two"), ("directory for the results", "out"), ("write this to recipe.json?", "y")]:
         terminal.until(question)
         terminal.type(answer + "\n")
