@@ -4515,15 +4515,23 @@ def command_status(args: argparse.Namespace) -> int:
     progress = Progress(batch, batch.tasks.values(), args.results, {}, args)
     screen, silent = progress.screen if args.follow and not args.json else None, progress.silent
     progress.silent = True  # as for what is past
+
+    def look() -> tuple[str, str]:
+        for event in apply_events(batch, journal_events(file, path, warn), path, warn):
+            progress(event)
+        if not batch.header:
+            raise InputError("this journal tells of no batch", path)
+        return batch_state(batch, path)
+
     with open(path, "rb") as file, screen or nullcontext():
         while True:
-            for event in apply_events(batch, journal_events(file, path, warn), path, warn):
-                progress(event)
-            if not batch.header:
-                raise InputError("this journal tells of no batch", path)
+            state, sentence = look()
+            if state in ("died", "unknown"):  # or it ended as it should, after we had read and before we asked
+                state, sentence = look()
             if progress.silent:
                 progress.done, progress.silent = batch.count(*FINAL), silent or args.json
-            state, sentence = batch_state(batch, path)
+                if args.follow and not progress.silent:
+                    say(f"{sentence}, {progress.done:,} of {plural(len(batch.tasks), 'task')} done")
             if args.json:
                 print(json.dumps(status_json(batch, progress, state), indent=None if args.follow else 2), flush=True)
             elif screen:

@@ -2183,7 +2183,7 @@ def test_status_follows_until_the_end(lab, on_terminal):
         terminal.until("saturating sources 3/5")
     else:
         follower = lab.start("status", "results", "--follow")
-        time.sleep(0.4)
+        assert follower.stderr.readline() == f"running (process {process.pid}), 0 of 3 tasks done\n"
     (lab.path / "go").touch()
     process.communicate(timeout=20)
     if on_terminal:
