@@ -157,6 +157,8 @@ def now() -> str:
 
 def printable(text: str) -> str:
     """`text` on one line, safe for a terminal: no control, direction-changing or undecodable character is left."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else " " if char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
@@ -196,12 +198,12 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def write_file(path: str, text: str) -> None:
-    """Write a derived file so that a reader sees the old or the new one, never half of it."""
+def write_file(path: str, text: str | Iterable[str]) -> None:
+    """Write a derived file (a text, or its pieces) so that a reader sees the old or the new one, never half of it."""
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
         os.replace(temporary, path)
     except OSError:
         remove_file(temporary)
@@ -454,12 +456,27 @@ def field_names(cls: type[Any]) -> Iterable[str]:
     return names
 
 
+def own_fields(value: Any) -> Event:
+    """The fields of a dataclass by name, as they are: what `json.dumps(..., default=own_fields)` needs."""
+    return {name: getattr(value, name) for name in field_names(type(value))}
+
+
 def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return share(tuple(value)) if value.__class__ is list else value
+
+
+def _repeated(value: Any) -> Any:
+    return sys.intern(value) if value.__class__ is str else value
+
+
+@functools.lru_cache(maxsize=4096)
+def _limits(items: tuple[tuple[str, Any], ...]) -> Limits:
+    return from_json(Limits, dict(items))
 
 
 _PARTS: dict[str, Callable[[Any], Any]] = {
-    "limits": lambda value: share(from_json(Limits, value)),
+    **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd"), _repeated),
+    "limits": lambda value: _limits(tuple(value.items())),
     "lemmas": lambda value: tuple(from_json(SummaryLine, line) for line in value),
     "status": Status,
     "verdict": lambda value: Verdict(value) if value else None,
@@ -3238,8 +3255,13 @@ def _parse_line(line: bytes) -> Event | None:
 
 def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
     """The Batch that a journal tells of. Raises InputError when it tells of none."""
+    import gc
     batch = Batch()
-    deque(apply_events(batch, read_journal(path, warn), path, warn), maxlen=0)
+    gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
+    try:
+        deque(apply_events(batch, read_journal(path, warn), path, warn), maxlen=0)
+    finally:
+        gc.enable()
     return batch
 
 
@@ -3336,6 +3358,84 @@ def dated_sibling(directory: str) -> str:
         except FileExistsError:
             continue
     raise StorageError("there is no free name for a directory beside it", directory)
+
+
+def load_results(path: str, warn: Callable[[str], None]) -> Batch:
+    """The Batch of a results directory: of our journal, else of the execution_report.json that batch-tamarin 1.2 writes.
+
+    `path` is the directory or one of these files. Raises InputError.
+    """
+    directory = path if os.path.isdir(path) else os.path.dirname(path) or "."
+    journal, report = os.path.join(directory, JOURNAL), os.path.join(directory, UPSTREAM_REPORT)
+    if os.path.exists(journal) or not os.path.exists(report):
+        batch = load_batch(journal, warn)
+        if not batch.header:
+            raise InputError("this journal tells of no batch", journal)
+        return batch
+    try:
+        return _upstream_batch(json.loads(read_text(report)), os.path.abspath(directory))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"this is not what batch-tamarin 1.2 writes ({type(error).__name__}: {error})", report) from None
+
+
+UPSTREAM_REPORT = "execution_report.json"
+_UPSTREAM_STATUS = {"timeout": Status.TIMEOUT, "memory_limit_exceeded": Status.MEMORY_LIMIT, "signal_interrupted": Status.INTERRUPTED}
+
+
+def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
+    """batch-tamarin's report as a Batch. It leaves out where it ran: above the results, or else here, is the best guess."""
+    batch, config = Batch(), data["config"]
+    below = os.sep + os.path.normpath(config["output_directory"])
+    cwd = directory[:-len(below)] if directory.endswith(below) else os.getcwd()
+    limits = {name: value if isinstance(value, int) else 0 for name, value in (
+        ("cores", config["global_max_cores"]), ("memory_mb", config["global_max_memory"]), ("timeout_s", config["default_timeout"]))}
+    limits["memory_mb"] *= 1024
+    runs = [(name, entry["theory_file"], task_id, task) for name, entry in data["tasks"].items() for task_id, task in entry["subtasks"].items()]
+    times = sorted(filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)))
+    batch.apply({
+        "event": "batch", "at": (times or [now()])[0], "id": "", "version": "", "recipe_file": data["recipe"], "recipe": {}, "options": {},
+        "limits": limits, "scheduler": "fifo", "cwd": cwd, "provers": {alias: to_json(Prover(
+            alias, (entry["path"],), version=(re.findall(r"\d+(?:\.\d+)+", entry.get("version") or "") or [""])[0]))
+            for alias, entry in data["tamarin_versions"].items()}})
+    for name, theory, task_id, task in runs:
+        plan, result = task["task_config"], task.get("task_result") or {}
+        if plan["tamarin_alias"] not in batch.provers:
+            raise KeyError(plan["tamarin_alias"])
+        resources, trait = plan["resources"], result.get("analysis_type", "")
+        batch.apply({
+            "event": "task", "id": task_id, "name": name, "theory": theory, "lemma": plan["lemma"], "sides": [], "cwd": cwd,
+            "trait": trait if trait in set(Trait) else "", "prover": plan["tamarin_alias"], "options": plan.get("options") or [],
+            "flags": plan.get("preprocessor_flags") or [], "prove": True, "optional": False, "assumes": [], "expect": None, "key": "",
+            "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024, "timeout_s": resources["timeout"]}})
+        if result:
+            batch.apply({"event": "finish", "id": task_id, **_upstream_result(task["task_execution_metadata"], result)})
+    return batch
+
+
+def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event:
+    """How one of its tasks ended. A run that printed no verdict for the lemma is "verified", 0 steps, "unknown" there: that is none."""
+    ended = {"at": _utc(run["exec_end"]), "wall_s": float(run["exec_duration_monotonic"]), "peak_mb": float(run["peak_memory"]),
+             "avg_mb": float(run["avg_memory"]), "cached": bool(run["cache_hit"]), "warnings": list(result.get("warnings", ()))}
+    if "lemma_result" not in result:
+        code = result.get("return_code", "")
+        return {**ended, "status": _UPSTREAM_STATUS.get(run["status"], Status.FAILED), "reason": result["error_description"],
+                "stderr_tail": "\n".join(result.get("last_stderr_lines", ())), "exit": {"code": int(code)} if code.isdigit() else None}
+    word, trait = result["lemma_result"], result["analysis_type"]
+    if word == Verdict.VERIFIED and trait == "unknown":
+        return {**ended, "status": Status.FAILED, "reason": "batch-tamarin found no verdict of this lemma"}
+    return {**ended, "status": Status.COMPLETED, "verdict": Verdict.INCOMPLETE if word == "unterminated" else word,
+            "steps": result["steps"] or None, "trait": "" if trait == "unknown" else trait,
+            "prover_s": result["real_time_tamarin_measure"] or None}
+
+
+def _utc(local: str) -> str:
+    """A time of batch-tamarin's (local, without a zone) as the journal writes times; "" for none."""
+    import datetime
+    try:
+        moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00")).astimezone(datetime.timezone.utc)
+    except ValueError:
+        return ""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 # ======================================================================================================================
@@ -3467,6 +3567,8 @@ class Runner:
         self._loop.add_signal_handler(signal.SIGTSTP, self._suspend)
         try:
             await self.scheduler.run(in_order(tasks, self.batch.header["scheduler"]))
+            if not self.stopped:
+                await draw_traces(self.directory, self.supervisor, from_json(Limits, self.batch.header["limits"]))
         finally:
             self.journal.flush()
 
@@ -3579,6 +3681,46 @@ def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
 TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
 
 
+async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> None:
+    """Draw the graphs of every `traces/ID.dot` that has no drawing yet, by Graphviz's `dot`; what it can't draw in time stays DOT."""
+    import shutil
+    traces = os.path.join(os.path.abspath(directory), "traces")
+    undrawn = sorted(path for path in (os.path.join(traces, name) for name in os.listdir(traces) if name.endswith(".dot"))
+                     if "~" not in path[len(traces):] and not drawings(path))
+    program = shutil.which("dot")
+    if not program and undrawn:
+        warn(f"there is no 'dot' (Graphviz) here: {plural(len(undrawn), 'trace')} in {traces} can't be drawn")
+    limits = Limits(1, min(2048, room.memory_mb), 30)
+
+    async def draw(path: str) -> bool:
+        job = Job(os.path.basename(path), 1, (str(program), "-Tsvg", "-O", path), traces, os.environ, limits, os.devnull, os.devnull)
+        outcome = await supervisor.run(job, lambda pid, started: None)
+        parts = [f"{path}.svg", *itertools.takewhile(os.path.exists, (f"{path}.{number}.svg" for number in itertools.count(2)))]
+        for part, drawing in zip(parts, _drawing_names(path)):  # one graph makes one file
+            if outcome.exit == ExitStatus(0):
+                os.replace(part, drawing)
+            else:
+                remove_file(part)
+        return not outcome.unkillable
+
+    if program:
+        await Scheduler(Room(room.cores, room.memory_mb), lambda path: limits, draw).run(undrawn)
+        undrawn = [path for path in undrawn if not drawings(path)]
+        if undrawn:
+            warn(f"dot could not draw {plural(len(undrawn), 'trace')} within {limits.timeout_s:g} s: {', '.join(undrawn[:5])}")
+
+
+def drawings(dot: str) -> list[str]:
+    """The drawings of a DOT file's graphs, unless an earlier attempt's DOT file was drawn."""
+    return [path for path in itertools.takewhile(os.path.exists, _drawing_names(dot)) if os.stat(path).st_mtime >= os.stat(dot).st_mtime]
+
+
+def _drawing_names(dot: str) -> Iterator[str]:
+    """ID.svg, ID~graph2.svg ...: no id has a `~`."""
+    stem = os.path.splitext(dot)[0]
+    return itertools.chain((f"{stem}.svg",), (f"{stem}~graph{number}.svg" for number in itertools.count(2)))
+
+
 VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
 
 
@@ -3625,12 +3767,33 @@ def missed_expectation(task: Task) -> bool:
     return bool(task.expect) and task.status not in (Status.PENDING, Status.RUNNING, Status.INTERRUPTED) and task.verdict != task.expect
 
 
+def needs_look(task: Task) -> bool:
+    """Whether a person should look at it: no answer, or not the expected one."""
+    return task.verdict not in ANSWERS or missed_expectation(task)
+
+
 def exit_code(tasks: Sequence[Task]) -> int:
     """1: an expectation was missed; 3: some task has neither `verified` nor `falsified`; 0: all well."""
     if any(missed_expectation(task) for task in tasks):
         return 1
     settled = (task.verdict in ANSWERS or task.status is Status.SUPERSEDED for task in tasks)
     return 0 if all(settled) else 3
+
+
+def write_derived_files(batch: Batch, directory: str) -> None:
+    """What the Batch alone can make again, but for success/ and failed/."""
+    rerun = os.path.join(directory, rerun_name(batch))
+    if unanswered(batch):
+        write_file(rerun, rerun_recipe(batch, directory))
+    else:
+        remove_file(rerun)  # of an earlier stop
+    write_file(os.path.join(directory, UPSTREAM_REPORT), execution_report(batch, directory))
+    write_file(os.path.join(directory, "summary.html"), REPORTS["html"](batch, directory, directory))
+
+
+def unanswered(batch: Batch) -> list[Task]:
+    """What has no verdict, and wants one."""
+    return [task for task in batch.tasks.values() if task.verdict is None and task.status is not Status.SUPERSEDED]
 
 
 # --- batch-tamarin's files: the layout and the field names that its 1.2 `report` command reads --------------------------
@@ -3678,16 +3841,20 @@ def _return_code(result: Result) -> int:
     return int(code) if code is not None else _UPSTREAM_ENDS[result.status][1]
 
 
-def execution_report(batch: Batch, directory: str) -> Event:
-    """The whole batch as batch-tamarin's execution_report.json."""
-    ended = [task.result for task in batch.tasks.values() if task.result]
-    tasks: dict[str, Event] = {}
-    for task in batch.tasks.values():
-        entry = tasks.setdefault(task.name, {"theory_file": task.theory, "subtasks": {}})
-        entry["subtasks"][task.id] = _subtask(batch, directory, task)
-    limits = batch.header["limits"]
+def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    """Tasks by recipe task; where that was of several theories, by each of them."""
+    groups: dict[tuple[Any, ...], list[Task]] = {}
+    for task in tasks:
+        groups.setdefault((task.name, task.theory, task.cwd, task.prove), []).append(task)
+    names = [key[0] for key in groups]
+    return {f"{name} {number}" if name in names[:number] else name: group for number, (name, group) in enumerate(zip(names, groups.values()))}
+
+
+def execution_report(batch: Batch, directory: str) -> Iterator[str]:
+    """The whole batch as batch-tamarin's execution_report.json, in pieces."""
+    ended, limits = [task.result for task in batch.tasks.values() if task.result], batch.header["limits"]
     won = sum(result.status in _WON for result in ended)
-    return {
+    head = {
         "recipe": os.path.basename(batch.header["recipe_file"]),
         "config": {"global_max_cores": limits["cores"], "global_max_memory": max(1, limits["memory_mb"] // 1024),
                    "default_timeout": max(1, round(limits["timeout_s"])), "output_directory": directory},
@@ -3697,13 +3864,26 @@ def execution_report(batch: Batch, directory: str) -> Event:
             "total_tasks": len(batch.tasks), "total_successes": won, "total_failures": len(ended) - won,
             "total_cache_hit": sum(result.cached for result in ended), "total_runtime": sum(result.wall_s for result in ended),
             "total_memory": sum(result.peak_mb for result in ended), "max_runtime": max((result.wall_s for result in ended), default=0.0),
-            "max_memory": max((result.peak_mb for result in ended), default=0.0)},
-        "tasks": tasks}
+            "max_memory": max((result.peak_mb for result in ended), default=0.0)}}
+    return _with_tasks(head, '"subtasks": {', ((name, {"theory_file": tasks[0].theory}, (
+        f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}" for task in tasks))
+        for name, tasks in recipe_tasks(batch.tasks.values()).items()))
+
+
+def _with_tasks(head: Event, opening: str, tasks: Iterable[tuple[str, Event, Iterable[str]]]) -> Iterator[str]:
+    """A JSON object with `tasks` as its last key, written piece by piece: of each task name, object, and the items of its last key."""
+    yield json.dumps(head, indent=2)[:-2] + ',\n  "tasks": {'
+    for number, (name, entry, items) in enumerate(tasks):
+        yield f"{',' * bool(number)}\n    {json.dumps(name)}: {json.dumps(entry)[:-1]}, {opening}"
+        for place, item in enumerate(items):
+            yield f"{',' * bool(place)}\n      {item}"
+        yield "}}" if opening[-1] == "{" else "]}"
+    yield "\n  }\n}\n"
 
 
 def _subtask(batch: Batch, directory: str, task: Task) -> Event:
     result = task.result or Result(task.status)
-    outputs, at = result_files(directory, task.id), result.at or batch.header["at"]
+    outputs, at = result_files(directory, task.id), instant(result.at or batch.header["at"])
     return {
         "task_config": {
             "tamarin_alias": task.prover, "lemma": task.lemma, "output_theory_file": outputs.proof, "output_trace_file": outputs.trace_json,
@@ -3713,7 +3893,7 @@ def _subtask(batch: Batch, directory: str, task: Task) -> Event:
         "task_execution_metadata": {
             "command": list(prover_command(batch.provers[task.prover], task, outputs)),
             "status": "completed" if task.status in _WON else _UPSTREAM_ENDS.get(task.status, ("pending",))[0],
-            "cache_hit": result.cached, "exec_start": local_time(at, -result.wall_s), "exec_end": local_time(at),
+            "cache_hit": result.cached, "exec_start": local_time(at - result.wall_s), "exec_end": local_time(at),
             "exec_duration_monotonic": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb},
         **({"task_result": _subtask_result(task, task.result)} if task.result else {})}
 
@@ -3727,11 +3907,44 @@ def _subtask_result(task: Task, result: Result) -> Event:
             "error_description": result.reason or str(task.status), "last_stderr_lines": result.stderr_tail.splitlines()}
 
 
-def local_time(at: str, seconds: float = 0.0) -> str:
-    """A journal's time, moved by `seconds`, as batch-tamarin writes times: local, without a zone."""
+def instant(at: str) -> float:
+    """A journal's time as seconds since 1970; 0 for none."""
     import datetime
-    moment = datetime.datetime.fromisoformat(at.replace("Z", "+00:00")) + datetime.timedelta(seconds=seconds)
-    return moment.astimezone().replace(tzinfo=None).isoformat(timespec="microseconds")
+    return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp() if at else 0.0
+
+
+def local_time(seconds: float) -> str:
+    """As batch-tamarin writes times: local, without a zone."""
+    import datetime
+    return datetime.datetime.fromtimestamp(seconds).isoformat(timespec="microseconds")
+
+
+def rerun_name(batch: Batch) -> str:
+    return f"{os.path.splitext(os.path.basename(batch.header['recipe_file']))[0]}-rerun.json"
+
+
+def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
+    """A recipe of what has no verdict yet. Only where the batch needs what batch-tamarin does not know has it such keys."""
+    limits, cwd = from_json(Limits, batch.header["limits"]), batch.header["cwd"]
+    provers = {alias: {"path": "" if prover.command[1:] else prover.command[0], "version": f"v{prover.version}" if prover.version else "",
+                       "command": prover.command[1:] and prover.command, "options": prover.options, "env": prover.env}
+               for alias, prover in batch.provers.items()}
+    head = {
+        "config": {"global_max_cores": limits.cores, "global_max_memory": max(1, limits.memory_mb // 1024),
+                   "default_timeout": max(1, round(limits.timeout_s)), "output_directory": os.path.join(path_from(directory, cwd), "rerun")},
+        "tamarin_versions": {alias: {key: value for key, value in entry.items() if value} for alias, entry in provers.items()}}
+    return _with_tasks(head, '"lemmas": [', ((name, {
+        "theory_file": path_from(os.path.join(tasks[0].cwd, tasks[0].theory), cwd),
+        "tamarin_versions": list(dict.fromkeys(task.prover for task in tasks)),
+        "output_file_prefix": tasks[0].id.partition(f"--{tasks[0].lemma}--")[0],
+        **({} if tasks[0].cwd == cwd else {"cwd": tasks[0].cwd}), **({} if tasks[0].prove else {"prove": False})},
+        (json.dumps(_rerun_lemma(task)) for task in tasks)) for name, tasks in recipe_tasks(unanswered(batch)).items()))
+
+
+def _rerun_lemma(task: Task) -> Event:
+    return {"name": task.lemma, "tamarin_versions": [task.prover], "tamarin_options": task.options, "preprocess_flags": task.flags,
+            "resources": {"max_cores": task.limits.cores, "max_memory": math.ceil(task.limits.memory_mb / 1024),
+                          "timeout": math.ceil(task.limits.timeout_s)}, **({"expect": task.expect} if task.expect else {})}
 
 
 # --- The final table ---------------------------------------------------------------------------------------------------
@@ -3805,6 +4018,473 @@ def duration(seconds: float) -> str:
     if minutes < 1:
         return f"{rest} s"
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+# --- What a page says: blocks, made of the Batch once, which every writer renders ---------------------------------------
+
+SHOWN_TASKS = 3_000  # of a larger batch pages show those that need a look first; csv and json hold all
+GRAPH_CAP, PAGE_CAP = 4 * MB, 24 * MB  # traces inside one page: each, and together; beyond that the page names the file
+WORDS = ("verified", "falsified", "incomplete", "timeout", "memory limit", "failed", "interrupted", "superseded", "running", "pending")
+RESTING = ((Trait.ALL_TRACES, Verdict.VERIFIED), (Trait.EXISTS_TRACE, Verdict.FALSIFIED), (Trait.DIFF, Verdict.VERIFIED))  # on assumptions
+Block = tuple[Any, ...]  # the name of one of the Writer's methods, and its arguments
+
+
+def page_blocks(batch: Batch, directory: str) -> Iterator[Block]:
+    """What a page says, from top to bottom."""
+    tasks, traces = list(batch.tasks.values()), os.path.join(directory, "traces")
+    shown = tasks if len(tasks) <= SHOWN_TASKS else sorted(tasks, key=lambda task: not needs_look(task))[:SHOWN_TASKS]
+    yield "line", 1, "Tamarin batch " + os.path.basename(batch.header["recipe_file"])
+    yield from (_overview(batch), ("line", 2, "Provers"), ("table", ("prover", "version", "command"), [
+        (alias, f"{prover.flavour} {prover.version or '(unknown)'}", " ".join((*prover.command, *prover.options)))
+        for alias, prover in batch.provers.items()], "lll"))
+    yield from (("line", 2, "Totals"), _totals(tasks), ("line", 2, "Results"))
+    if len(shown) < len(tasks):
+        yield "line", 0, f"{len(shown):,} of {len(tasks):,} tasks are shown, those that need a look first; csv and json reports hold all."
+    yield _results(shown)
+    yield from itertools.chain(_matrix(shown), _charts(shown), _taken_for_granted(tasks, shown))
+    if unanswered(batch):
+        yield from (("line", 2, "To run again"), ("line", 0, f"{rerun_name(batch)} in the results directory: what has no verdict."))
+    yield "line", 2, "Tasks"
+    found = set(os.listdir(traces)) if os.path.isdir(traces) else ()
+    for number, task in enumerate(shown):
+        dot = os.path.join(traces, task.id + ".dot") if f"{task.id}.dot" in found else ""
+        yield "details", f"{task.id}: {outcome_word(task)}", f"t{number}", _details(batch, directory, task, dot)
+
+
+def _overview(batch: Batch) -> Block:
+    header, left, limits = batch.header, len(batch.tasks) - batch.count(*FINAL), from_json(Limits, batch.header["limits"])
+    spans = [*_spans(batch.tasks.values())] or [(instant(header["at"]),) * 2]
+    began, ended = min(span[0] for span in spans), max(span[1] for span in spans)
+    return "table", (), [fact for fact in (
+        ("recipe", header["recipe_file"]), ("directory", header["cwd"]), ("host", header.get("host")), ("platform", header.get("platform")),
+        ("run by", f"batch_tamarin.py {header['version']}, Python {header.get('python', '?')}" if header["version"] else "batch-tamarin"),
+        ("began", utc(began)), ("ended", f"not yet: {plural(left, 'task')} left" if left else utc(ended)), ("took", duration(ended - began)),
+        ("limits", f"{plural(limits.cores, 'core')}, {limits.memory_mb / 1024:.1f} GB for all jobs"),
+        ("not as expected", ", ".join(task.id for task in batch.tasks.values() if missed_expectation(task))[:1000])) if fact[1]], "hl"
+
+
+def _spans(tasks: Iterable[Task]) -> Iterator[tuple[Any, ...]]:
+    """Start, end and task of what ran in this batch."""
+    return ((instant(task.result.at) - task.result.wall_s, instant(task.result.at), task) for task in tasks
+            if task.result and task.result.at and not task.result.cached)
+
+
+def _totals(tasks: Iterable[Task]) -> Block:
+    groups: dict[str, list[Result]] = {}
+    for task, word in itertools.chain.from_iterable(((task, outcome_word(task)), (task, "all")) for task in tasks):
+        groups.setdefault(word, []).append(task.result or Result(task.status))
+    return "table", ("result", "tasks", "cached", "time (s)", "CPU (s)", "most memory (MB)"), [
+        (word, f"{len(results):,}", f"{sum(result.cached for result in results):,}", f"{sum(result.wall_s for result in results):,.1f}",
+         f"{sum(result.cpu_s for result in results):,.1f}", f"{max((result.peak_mb for result in results), default=0):,.0f}")
+        for word in (*WORDS, "all") for results in (groups.get(word, []),) if results or word in WORDS[:6]], "wrrrrr"
+
+
+def _results(tasks: Sequence[Task]) -> Block:
+    expecting, rows = any(task.expect for task in tasks), []
+    for task in tasks:
+        result = task.result or Result(task.status)
+        used = (f"{result.wall_s:.2f}", f"{result.cpu_s:.2f}", f"{result.peak_mb:.0f}") if task.result else ("", "", "")
+        rows.append((outcome_word(task), task.lemma, *([task.expect or ""] * expecting), task.theory, result.trait or task.trait, task.prover,
+                     str(result.steps or ""), *used, str(task.limits.cores), "yes" * result.cached))
+    return "table", ("result", "lemma", *(["expected"] * expecting), "theory", "trait", "prover", "steps", "time (s)", "CPU (s)", "memory (MB)",
+                     "cores", "cached"), rows, f"wa{'l' * expecting}lllrrrrrl"
+
+
+def _matrix(tasks: Iterable[Task]) -> Iterator[Block]:
+    """Lemma x prover, where there are several provers."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for task in tasks:
+        row = cells.setdefault((task.theory, task.lemma), {})
+        row[task.prover] = f"{row[task.prover]} / {outcome_word(task)}" if task.prover in row else outcome_word(task)
+    provers = list(dict.fromkeys(alias for row in cells.values() for alias in row))
+    if len(provers) > 1:
+        rows = [(*key, *(row.get(alias, "") for alias in provers)) for key, row in cells.items()]
+        yield from (("line", 2, "Verdicts by prover"), ("table", ("theory", "lemma", *provers), rows, "ll" + "w" * len(provers)))
+
+
+def _charts(tasks: Iterable[Task]) -> Iterator[Block]:
+    """Bars of (row, left edge and width as shares of 1, label, word): who ran when, and the largest in time and memory."""
+    spans = sorted(_spans(tasks), key=lambda span: span[:2])
+    begin, end = min((span[0] for span in spans), default=0), max((span[1] for span in spans), default=0)
+    free: list[float] = []  # when each row is free again: a task goes into the first that is
+    bars = []
+    for start, stop, task in spans:
+        row = next((row for row, since in enumerate(free) if since <= start + 0.05), len(free))
+        free[row:row + 1] = [stop]
+        bars.append((row, (start - begin) / (end - begin or 1), (stop - start) / (end - begin or 1),
+                     f"{task.id}: {outcome_word(task)}, {duration(stop - start)}", outcome_word(task)))
+    yield "chart", f"Timeline, {utc(begin)} to {utc(end)}", bars, False
+    for title, measure, shape in (("Longest times", "wall_s", duration), ("Largest memory", "peak_mb", "{:,.0f} MB".format)):
+        values = sorted(((getattr(task.result, measure), task) for _, _, task in spans), key=lambda pair: -pair[0])[:25]
+        yield "chart", title, [(row, 0, value / (values[0][0] or 1), f"{shape(value)}  {task.id} ({outcome_word(task)})", outcome_word(task))
+                               for row, (value, task) in enumerate(values)], True
+
+
+def _taken_for_granted(tasks: Iterable[Task], shown: Iterable[Task]) -> Iterator[Block]:
+    """What verdicts assume, and what came of it in this batch. A trace that was found needs no assumption."""
+    known = {(task.theory, task.cwd, task.prover, task.flags, task.lemma): outcome_word(task) for task in tasks}
+    rows = [(task.theory, task.lemma, task.prover, outcome_word(task), ", ".join(
+        f"{name} ({known.get((task.theory, task.cwd, task.prover, task.flags, name), 'not in this batch')})" for name in task.assumes))
+        for task in shown if task.assumes and (task.trait, task.verdict) in RESTING]
+    if rows:
+        yield from (("line", 2, "Assumptions"), ("line", 0, "These results hold if the lemmas that their proofs take for granted hold."),
+                    ("table", ("theory", "lemma", "prover", "result", "takes for granted"), rows, "lllwl"))
+
+
+def _details(batch: Batch, directory: str, task: Task, dot: str) -> Iterator[Block]:
+    import shlex
+    result, prover = task.result or Result(task.status), batch.provers[task.prover]
+    yield "table", (), [fact for fact in (
+        ("theory", task.theory), ("lemma", f"{task.lemma} ({result.trait or task.trait or 'trait unknown'})"), ("recipe task", task.name),
+        ("prover", f"{task.prover} ({prover.flavour} {prover.version or 'of unknown version'})"), ("expected", task.expect),
+        ("reason", result.reason), ("warnings", "; ".join(result.warnings)), ("steps", str(result.steps or "")),
+        ("takes for granted", ", ".join(task.assumes)), ("options", shlex.join(task.options)), ("flags", " ".join(task.flags)),
+        ("limits", f"{plural(task.limits.cores, 'core')}, {task.limits.memory_mb:,} MB, {task.limits.timeout_s:,g} s"),
+        ("used", f"{result.wall_s:,.2f} s, {result.cpu_s:,.2f} s CPU, {result.peak_mb:,.0f} MB (average {result.avg_mb:,.0f} MB)"
+         if task.result else ""), ("cached", "yes: the figures are those of the first run" * result.cached),
+        ("ended", utc(instant(result.at))), ("attempts", str(task.attempts or "")),
+        ("exit", " ".join(str(part) for pair in (result.exit or {}).items() for part in pair))) if fact[1]], "hl"
+    yield "code", shlex.join(prover_command(prover, task, result_files(directory, task.id)))
+    if result.stderr_tail.strip():
+        yield from (("line", 0, "The end of its stderr:"), ("code", result.stderr_tail.strip("\n")))
+    if dot:
+        yield "trace", task.id, dot, drawings(dot)
+
+
+def utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds > 0 else ""
+
+
+# --- Writers of pages: a new format is one class -----------------------------------------------------------------------
+
+
+class Writer:
+    """Renders blocks. Every text that was not made here passes through `escape`, one line at a time.
+
+    A table's `columns` are a letter each: l text, r number, h the row's name, w one of WORDS, a text that leads to the row's details.
+    """
+
+    opening, closing = "", ""
+    lines: Sequence[str] = ()  # a paragraph, the title, two levels of headings
+    code_parts = ("", "\n", "")  # before, between and after the lines
+    escapes: Mapping[int, str] = str.maketrans({})
+
+    def __init__(self, beside: str) -> None:
+        self.beside, self.left = beside, PAGE_CAP  # the directory that the page is for; how much of traces it still has room for
+
+    def page(self, blocks: Iterable[Block]) -> Iterator[str]:
+        return itertools.chain((self.opening,), map(self.render, blocks), (self.closing,))
+
+    def render(self, block: Block) -> str:
+        return str(getattr(self, block[0])(*block[1:]))
+
+    def escape(self, text: str) -> str:
+        return printable(text).translate(self.escapes)
+
+    def line(self, level: int, text: str) -> str:
+        return self.lines[level] % self.escape(text)
+
+    def code(self, text: str) -> str:
+        begin, between, end = self.code_parts
+        return begin + between.join(self.escape(line) for line in text.expandtabs().split("\n")) + end
+
+    def details(self, title: str, anchor: str, blocks: Iterable[Block]) -> str:
+        return self.line(3, title) + "".join(map(self.render, blocks))
+
+    def chart(self, title: str, bars: Sequence[Block], labelled: bool) -> str:
+        return ""  # the tables hold the same figures
+
+    def trace(self, name: str, dot: str, drawings: Sequence[str]) -> str:
+        """The drawn graphs, else the DOT text; of what is too large the path."""
+        text = "" if drawings else self.content(dot)
+        return self.code(text) if text else "".join(self.drawing(path, f"Attack trace of {name}") for path in drawings or [dot])
+
+    def drawing(self, path: str, name: str) -> str:
+        return self.line(0, f"{name}: {os.path.relpath(path, self.beside)}")
+
+    def content(self, path: str) -> str:
+        """A trace file's text, "" when it is too large for the page."""
+        with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+            if os.fstat(file.fileno()).st_size <= min(GRAPH_CAP, self.left):
+                text = file.read(GRAPH_CAP)
+                self.left -= len(text)
+                return text
+        return ""
+
+    def url(self, path: str) -> str:
+        import urllib.parse
+        return urllib.parse.quote(os.fsencode(os.path.relpath(path, self.beside)))
+
+
+class Markdown(Writer):
+    """As GitHub renders it."""
+
+    lines = ("%s\n\n", "# %s\n\n", "## %s\n\n", "### %s\n\n")
+    escapes = str.maketrans({char: "\\" + char for char in "\\`*_[]{}<>#|&~$!@:"})
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
+        first, *others = (" | ".join(map(self.escape, row)) for row in (head or ("", ""), *rows))
+        rule = " | ".join("--:" if kind == "r" else "---" for kind in columns)
+        return "".join(f"| {line} |\n" for line in (first, rule, *others)) + "\n"
+
+    def code(self, text: str) -> str:
+        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+        return "\n".join((fence + "text", *map(printable, text.expandtabs().split("\n")), fence, "\n"))
+
+    def drawing(self, path: str, name: str) -> str:
+        return f"{'!' * path.endswith('.svg')}[{self.escape(name)}]({self.url(path)})\n\n"
+
+
+class Latex(Writer):
+    """For pdflatex, with tables that a paper can take over."""
+
+    opening, closing = r"""\documentclass[a4paper,landscape]{article}
+\usepackage[T1]{fontenc}
+\usepackage[utf8]{inputenc}
+\usepackage{textcomp,booktabs,longtable,array}
+\usepackage[margin=15mm]{geometry}
+\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
+\setlength{\parindent}{0pt}\setlength{\parskip}{4pt}\setcounter{secnumdepth}{0}\emergencystretch=3em
+\begin{document}
+""", "\\end{document}\n"
+    lines = ("%s\n\n", "\n\\section{%s}\n", "\n\\subsection{%s}\n", "\n\\subsubsection{%s}\n")
+    code_parts = ("{\\ttfamily\\scriptsize\\raggedright\n", "\\par\n", "\\par}\n\n")
+    escapes = str.maketrans({
+        **{char: "\\" + char for char in "{}$&#%"}, **{char: f"{{{char}}}" for char in "[]*-,"}, "_": r"\_\allowbreak{}",
+        "/": r"/\allowbreak{}", "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}",
+        ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}"})
+
+    def escape(self, text: str) -> str:
+        """A character that pdflatex's fonts may not have is shown by its number; blanks that TeX would swallow stay."""
+        known = re.sub("[^\x20-\x7e\xc0-\xff]", lambda found: f"<U+{ord(found.group()):04X}>", printable(text))
+        return re.sub("^ |(?<= ) ", r"\\ ", super().escape(known)) or r"\ "
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
+        widths = [max(map(len, column)) + 3 for column in zip(*rows, head or rows[0])]
+        wide = sum(width for width in widths if width > 20)
+        scale = min(1, max(0.1, (185 - sum(widths) + wide) / (wide or 1)))  # a line has room for some 185 characters: what is long wraps
+        form = "".join("r" if kind == "r" else "l" if scale == 1 or width <= 20 else
+                       f">{{\\raggedright\\arraybackslash}}p{{{scale * width / 200:.3f}\\linewidth}}" for kind, width in zip(columns, widths))
+        first, *others = (" & ".join(map(self.escape, row)) + " \\\\\n" for row in (head, *rows))
+        first = f"{first}\\midrule\n\\endhead\n" if head else ""
+        return (f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{form}@{{}}}}\n\\toprule\n{first}{''.join(others)}"
+                "\\bottomrule\n\\end{longtable}}\n\n")
+
+
+class Typst(Writer):
+    """All text stands in string literals, so that nothing in it is markup."""
+
+    opening = "#set page(flipped: true, margin: 15mm)\n#set text(size: 9pt)\n#set table(stroke: none, inset: 3pt)\n"
+    lines = ('#par("%s")\n', *(f'\n#heading(level: {level}, "%s")\n' for level in (1, 2, 3)))
+    code_parts = ('#raw(block: true, "', "\\n", '")\n')
+    escapes = str.maketrans({"\\": "\\\\", '"': '\\"'})
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
+        first, *others = (", ".join(f'"{self.escape(cell)}"' for cell in row) for row in (head, *rows))
+        align = ", ".join("right" if kind == "r" else "left" for kind in columns)
+        first = f"  table.header({first}), table.hline(stroke: 0.5pt),\n" if head else ""
+        return (f"#table(columns: {len(columns)}, align: ({align}), table.hline(),\n{first}"
+                + "".join(f"  {row},\n" for row in others) + "  table.hline())\n")
+
+    def drawing(self, path: str, name: str) -> str:
+        content = self.content(path).translate(self.escapes).replace("\n", "\\n") if path.endswith(".svg") else ""
+        return f'#image(bytes("{content}"), format: "svg", alt: "{self.escape(name)}")\n' if content else super().drawing(path, name)
+
+
+class Html(Writer):
+    """One file for any browser, offline: no script but ours (told by its digest), nothing loaded. A drawn trace is an image in a data:
+    URL, in which a browser runs no script and loads nothing."""
+
+    lines, code_parts = ("<p>%s</p>\n", "<h1>%s</h1>\n", "<h2>%s</h2>\n", "<h3>%s</h3>\n"), ("<pre>", "\n", "</pre>\n")
+    escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
+    about = ""  # the heading that a table stands under
+
+    def page(self, blocks: Iterable[Block]) -> Iterator[str]:
+        import base64
+        import hashlib
+        digest = base64.b64encode(hashlib.sha256(PAGE_SCRIPT.encode()).digest()).decode()
+        self.opening, self.closing = PAGE_HEAD % (digest, PAGE_STYLE), f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
+        return super().page(blocks)
+
+    def line(self, level: int, text: str) -> str:
+        self.about = self.escape(text) if level else self.about
+        return super().line(level, text)
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
+        heads = "".join(f'<th scope="col"{" class=n" * (kind == "r")}>{self.escape(name)}' for kind, name in zip(columns, head))
+        body = "".join(f"<tr>{''.join(map(self._cell, columns, row, itertools.repeat(number)))}\n" for number, row in enumerate(rows))
+        tools, name = ("<div id=tools hidden></div>", " id=results") if "a" in columns else ("", "")
+        return (f'{tools}<div class="wide" role="region" tabindex="0" aria-label="{self.about}"><table{name}><thead><tr>{heads}</thead><tbody>\n'
+                f"{body}</tbody></table></div>\n")
+
+    def _cell(self, kind: str, cell: str, number: int) -> str:
+        if kind == "a":
+            return f'<td><a href="#t{number}">{self.escape(cell)}</a>'
+        if kind == "w" and cell in WORDS:
+            return f'<td class="w {cell.replace(" ", "-")}">{cell}'
+        return {"h": '<th scope="row">', "r": "<td class=n>"}.get(kind, "<td>") + self.escape(cell)
+
+    def details(self, title: str, anchor: str, blocks: Iterable[Block]) -> str:
+        self.about = self.escape(title)
+        return f'<details id="{anchor}"><summary><h3>{self.about}</h3></summary>\n{"".join(map(self.render, blocks))}</details>\n'
+
+    def drawing(self, path: str, name: str) -> str:
+        import base64
+        image = base64.b64encode(self.content(path).encode()).decode() if path.endswith(".svg") else ""
+        shown = f'<img alt="{self.escape(name)}" src="data:image/svg+xml;base64,{image}"><br>' if image else ""
+        return f'<p>{shown}<a href="{self.escape(self.url(path))}">{self.escape(name)}</a></p>\n'
+
+    def chart(self, title: str, bars: Sequence[Block], labelled: bool) -> str:
+        shapes = "".join(f'<g><title>{self.escape(label)}</title><rect class="{word.replace(" ", "-")}" x="{left:.3%}" y="{20 * row}" width="'
+                         f'{max(0.001, width):.3%}" height="18"/><text x="4" y="{20 * row + 14}">{self.escape(label * labelled)}</text></g>\n'
+                         for row, left, width, label, word in bars)
+        height = 20 * max((bar[0] + 1 for bar in bars), default=0)
+        return f'<h2>{title}</h2>\n<svg role="img" aria-label="{title}" width="100%" height="{height}">\n{shapes}</svg>\n' * bool(bars)
+
+
+PAGE_HEAD = """<!DOCTYPE html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-%s'">
+<title>Tamarin batch report</title><style>%s</style><main>
+"""
+PAGE_STYLE = """
+:root{color-scheme:light dark;--ink:#1c1e21;--paper:#fff;--line:#c9ced6;--faint:#f2f4f7;--link:#0b57b0;--good:#b9dfc6;--bad:#f6c3ae;
+--open:#f3e2a0;--fail:#dcc7ee;--none:#d5dae1}@media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--paper:#15181c;--line:#444b55;
+--faint:#20252b;--link:#8ab8ff;--good:#1f5a37;--bad:#7d3316;--open:#5f5012;--fail:#523470;--none:#3c434c}}
+body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.45 system-ui,sans-serif;overflow-wrap:anywhere}
+main{max-width:1500px;margin:auto;padding:0 1rem 3rem}h1{font-size:1.5rem}h2{font-size:1.15rem;margin:1.8rem 0 .5rem}
+h3{display:inline;font-size:1rem;font-weight:500}a{color:var(--link)}.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}
+th,td{text-align:left;vertical-align:top;padding:.2rem .5rem;border-bottom:1px solid var(--line);overflow-wrap:normal;min-width:3em}
+thead th{background:var(--faint);white-space:nowrap}tbody th{font-weight:500}tr>th+td:last-child{overflow-wrap:anywhere}
+#results td{white-space:nowrap}
+.n{text-align:right!important;font-variant-numeric:tabular-nums}.w{white-space:nowrap;background:var(--none)}.w::before{content:"\\2013\\a0"}
+.w.verified::before{content:"\\2713\\a0"}.w.falsified::before{content:"\\2717\\a0"}.verified{--none:var(--good)}
+.falsified{--none:var(--bad)}.failed{--none:var(--fail)}.incomplete,.timeout,.memory-limit{--none:var(--open)}
+svg{display:block;background:var(--faint);font:12px system-ui,sans-serif}rect{fill:var(--none);stroke:var(--paper)}
+svg text{fill:var(--ink);white-space:pre}pre{background:var(--faint);padding:.6rem;overflow-x:auto;font-size:.82rem}
+img{max-width:100%;background:#fff}details{border-bottom:1px solid var(--line);padding:.35rem 0}summary{cursor:pointer}
+#tools:not([hidden]){margin:.5rem 0;display:flex;flex-wrap:wrap;gap:.3rem 1rem}thead button{all:unset;cursor:pointer}
+:focus-visible{outline:2px solid var(--link)}
+[aria-sort=ascending] button::after{content:" \\25b2"}[aria-sort=descending] button::after{content:" \\25bc"}
+@media print{#tools{display:none!important}main{max-width:none}table,pre{font-size:8pt}.wide,pre{overflow:visible}pre{white-space:pre-wrap}
+tr,img{break-inside:avoid}.w,rect{print-color-adjust:exact}}
+"""
+# Filter and order stand in the address (#filter=WORDS&result=WORD&sort=COLUMN or -COLUMN), so that a view can be passed on.
+PAGE_SCRIPT = """
+const find = id => document.getElementById(id), table = find('results'), body = table.tBodies[0], rows = [...body.rows];
+const heads = [...table.tHead.rows[0].cells], names = heads.map(head => head.textContent), texts = rows.map(row => row.innerText.toLowerCase());
+const make = (parent, name, text) => Object.assign(parent.appendChild(document.createElement(name)), {textContent: text});
+const box = make(make(find('tools'), 'label', 'Filter '), 'input'), pick = make(make(find('tools'), 'label', 'Result '), 'select');
+const count = make(find('tools'), 'output'), order = new Intl.Collator('en', {numeric: true}).compare;
+const results = rows.map(row => row.cells[names.indexOf('result')].textContent);
+let sort = '';
+function show() {
+  const words = box.value.toLowerCase().split(/\\s+/), column = names.indexOf(sort.replace('-', '')), sign = sort[0] === '-' ? -1 : 1;
+  const hides = (text, at) => !words.every(word => text.includes(word)) || (pick.value && results[at] !== pick.value);
+  texts.forEach((text, at) => { rows[at].hidden = hides(text, at); });
+  count.value = rows.filter(row => !row.hidden).length + ' of ' + rows.length;
+  const key = row => row.cells[column].textContent;
+  body.append(...column < 0 ? rows : [...rows].sort((a, b) => sign * order(key(a), key(b))));
+  heads.forEach((head, at) => head.setAttribute('aria-sort', at !== column ? 'none' : sign < 0 ? 'descending' : 'ascending'));
+}
+function load() {
+  const view = new URLSearchParams(location.hash.slice(1)), part = find(location.hash.slice(1));
+  if (part) part.open = true, part.scrollIntoView();
+  else box.value = view.get('filter') || '', pick.value = view.get('result') || '', sort = view.get('sort') || '';
+  show();
+}
+function keep() {
+  history.replaceState(null, '', '#' + new URLSearchParams({filter: box.value, result: pick.value, sort}));
+  show();
+}
+for (const word of ['', ...new Set(results)]) make(pick, 'option', word);
+heads.forEach((head, at) => {
+  head.textContent = '';
+  make(head, 'button', names[at]).onclick = () => { sort = sort === names[at] ? '-' + sort : names[at]; keep(); };
+});
+box.oninput = pick.onchange = keep;
+onhashchange = load;
+onbeforeprint = () => document.querySelectorAll('details').forEach(part => { part.open = true; });
+find('tools').hidden = false;
+load();
+"""
+
+
+# --- Reports for programs ----------------------------------------------------------------------------------------------
+
+
+def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
+    """One line per task, with the model's field names. A text that a spreadsheet would take for a formula gets an apostrophe."""
+    import csv
+    import io
+    buffer, begun = io.StringIO(), False
+    writer = csv.writer(buffer, lineterminator="\n")
+    for task in batch.tasks.values():
+        fields = {**own_fields(task), **own_fields(task.limits), **own_fields(task.result or Result(task.status, trait=task.trait))}
+        row = {name: _csv_cell(value) for name, value in fields.items() if name not in ("limits", "result", "lemmas", "exit", "stderr_tail")}
+        writer.writerows((row.values(),) if begun else (row, row.values()))
+        begun = True
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+
+
+def _csv_cell(value: Any) -> Any:
+    text = printable("; ".join(value) if isinstance(value, tuple) else value) if isinstance(value, (str, tuple)) else value
+    return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@")) else text
+
+
+def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
+    """The Batch: what its `batch` and `end` events said, and every task with its plan and result, one a line."""
+    encode = json.JSONEncoder(default=own_fields).encode
+    yield encode({"batch": batch.header, "end": batch.ended})[:-1] + ', "tasks": ['
+    yield from ((",\n" if number else "\n") + encode(task) for number, task in enumerate(batch.tasks.values()))
+    yield "\n]}\n"
+
+
+def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
+    """JUnit XML: another answer than the expected one is a failure, no answer an error; what did not run is skipped."""
+    from xml.etree.ElementTree import Element, tostring
+    yield '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n'
+    for name, tasks in recipe_tasks(batch.tasks.values()).items():
+        kinds = [_junit_kind(task) for task in tasks]
+        suite = Element("testsuite", {
+            "name": printable(name), "tests": str(len(tasks)), "failures": str(kinds.count("failure")), "errors": str(kinds.count("error")),
+            "skipped": str(kinds.count("skipped")), "time": f"{sum(task.result.wall_s for task in tasks if task.result):.3f}",
+            "timestamp": batch.header["at"][:19], "hostname": printable(batch.header.get("host", "localhost"))})
+        yield tostring(suite, "unicode", short_empty_elements=False).replace("</testsuite>", "\n")
+        yield from map(_junit_case, tasks, kinds)
+        yield "</testsuite>\n"
+    yield "</testsuites>\n"
+
+
+def _junit_kind(task: Task) -> str:
+    if task.verdict in ANSWERS:
+        return "failure" if missed_expectation(task) else ""
+    return "skipped" if task.status not in FINAL or task.status is Status.SUPERSEDED else "error"
+
+
+def _junit_case(task: Task, kind: str) -> str:
+    from xml.etree.ElementTree import Element, SubElement, tostring
+    result, word = task.result or Result(task.status), outcome_word(task)
+    case = Element("testcase", {"name": printable(f"{task.lemma} [{task.prover}]"), "classname": printable(f"{task.name}.{task.theory}"),
+                                "time": f"{result.wall_s:.3f}"})
+    told = f"expected {task.expect}, got {word}" if missed_expectation(task) else word
+    told = printable("; ".join(filter(None, (told, result.reason, *result.warnings))))
+    part = SubElement(case, kind or "system-out", {"type": word, "message": told} if kind else {})
+    part.text = "\n".join(map(printable, result.stderr_tail.split("\n"))) if kind else told
+    return tostring(case, "unicode") + "\n"
+
+
+def page_report(writer: type[Writer]) -> Callable[[Batch, str, str], Iterator[str]]:
+    return lambda batch, directory, beside: writer(beside).page(page_blocks(batch, directory))
+
+
+# A report, in pieces, of a batch and its results directory, for the directory that it is written to.
+REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
+    "md": page_report(Markdown), "html": page_report(Html), "tex": page_report(Latex), "typ": page_report(Typst), "csv": csv_report,
+    "junit": junit_report, "json": json_report}
+ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
 
 # ======================================================================================================================
@@ -4183,6 +4863,7 @@ def command_line_parser() -> argparse.ArgumentParser:
     add_check_command(commands)
     add_init_command(commands)
     add_status_command(commands)
+    add_report_command(commands)
     add_lemmas_command(commands)
     return parser
 
@@ -4237,6 +4918,16 @@ def add_running_arguments(parser: argparse.ArgumentParser) -> None:
 def add_progress_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--progress", choices=PROGRESS_MODES, default="auto", help="a live block on the terminal (bar), one line for "
                         "each finished task (plain), or nothing until the end (none); auto: bar on a terminal that can, else plain")
+
+
+def add_report_command(commands: Subparsers) -> None:
+    parser = add_command(commands, command_report, "report")
+    parser.add_argument("results", metavar="RESULTS", help="a results directory, ours or batch-tamarin's")
+    parser.add_argument("-f", "--format", action="append", default=[], choices=list(REPORTS), help="repeatable; default: by the ending "
+                        "of -o FILE, else md")
+    parser.add_argument("-o", "--output", metavar="FILE", default="", help="write to this file, for several formats with their endings")
+    parser.add_argument("--rebuild", action="store_true", help="write the derived files of RESULTS again: success/, failed/, "
+                        "execution_report.json, the rerun recipe, summary.html")
 
 
 def cores_argument(text: str) -> str:
@@ -4604,6 +5295,44 @@ def command_resume(args: argparse.Namespace) -> int:
     return run_recipe(recipe, from_json(PlanOptions, header["options"]), directory, args, fresh=False)
 
 
+def command_report(args: argparse.Namespace) -> int:
+    """Write what came out, also of an unfinished batch, for people or programs."""
+    batch = load_results(args.results, warn)
+    directory = args.results if os.path.isdir(args.results) else os.path.dirname(args.results) or "."
+    try:
+        if args.rebuild:
+            rebuild(batch, directory)
+        stem, ending = os.path.splitext(args.output)
+        by_ending = {ENDINGS.get(name, name): name for name in REPORTS}
+        formats = args.format or ([] if args.rebuild and not args.output else [by_ending.get(ending[1:], "md")])
+        if len(formats) > 1 and not args.output:
+            raise InputError("several formats need -o FILE: each is written to FILE with its own ending")
+        for name in formats:
+            path = f"{stem if ending[1:] in by_ending else args.output}.{ENDINGS.get(name, name)}" if len(formats) > 1 else args.output
+            pieces = REPORTS[name](batch, directory, os.path.dirname(path) or ".")
+            if path:
+                write_file(path, pieces)
+            else:
+                cast(Any, sys.stdout).reconfigure(encoding="utf-8")
+                sys.stdout.writelines(pieces)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise InputError(f"the report can't be written: {error.strerror}", error.filename or "") from None
+    return 0
+
+
+def rebuild(batch: Batch, directory: str) -> None:
+    """Make every derived file of one of our results directories again."""
+    if not os.path.exists(os.path.join(directory, JOURNAL)):
+        raise InputError(f"there is no {JOURNAL}: what others wrote is left as it is", directory)
+    for folder in ("success", "failed"):
+        os.makedirs(os.path.join(directory, folder), exist_ok=True)
+    for task in batch.tasks.values():
+        write_result_file(directory, task)
+    write_derived_files(batch, directory)
+
+
 def command_lemmas(args: argparse.Namespace) -> int:
     """List what Tamarin would list in a theory, and what each lemma takes for granted."""
     theory = load_theory(args.theory, [flag.lstrip("=") for flag in args.define], args.diff, args.auto_sources)
@@ -4648,7 +5377,7 @@ def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argpa
         asyncio.run(progress.beside(runner.run(waiting)))
     journal.record({"event": "end", "at": now(), "signal": runner.stopped})
     journal.close()
-    write_file(os.path.join(directory, "execution_report.json"), json.dumps(execution_report(batch, directory), indent=2) + "\n")
+    write_derived_files(batch, directory)
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     sys.stdout.write(coloured(final_table(batch, directory, tasks), sys.stdout))
     return 128 + runner.stopped if runner.stopped else exit_code(tasks)

@@ -5,6 +5,7 @@ Provers are small shell scripts. Where ../shared (real theories and real prover 
 from __future__ import annotations
 
 import asyncio
+import csv
 import errno
 import fcntl
 import json
@@ -16,14 +17,18 @@ import resource
 import select
 import shutil
 import signal
+import socket
 import statistics
 import struct
 import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
+from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -869,7 +874,7 @@ def test_traits_attributes_lines_and_stored_proofs(load):
     theory = load('lemma a [ sources , hide_lemma = b,\n heuristic=o "x y" , output=[spthy, msr] ]:\n exists-trace ' + FORMULA +
                   "\n/* guarded */ by /* */ sorry\n" + a_lemma("b", trait="all-traces") + "simplify\nsolve( A( '(' ) @ #i )\n"
                   "  case end\n  by sorry\nqed\n" + a_lemma("c"))
-    first, second, third = theory.lemmas
+    first, _second, _third = theory.lemmas
     assert first.attributes == ("sources", "hide_lemma=b", 'heuristic=o "x y"', "output=[spthy,msr]")
     assert [(entry.trait, entry.line, entry.has_proof) for entry in theory.lemmas] == [
         ("exists-trace", 3, False), ("all-traces", 7, True), ("all-traces", 13, False)]
@@ -2244,6 +2249,279 @@ def benchmark(folder, tasks=200, rounds=5):
     for name, rows in figures.items():
         wall, cpu, peak = (statistics.median(column) for column in zip(*rows))
         print(f"{name:28} {wall:7.3f} s   CPU {cpu:6.3f} s   largest process {peak:6.1f} MB")
+
+
+# --- Reports -----------------------------------------------------------------------------------------------------------
+
+HOSTILE = ["<script>alert(1)</script>", "<img src=http://127.0.0.1:8009/x onerror=alert(1)>", "a & b \"double\" 'single'",
+           "$\\input{/etc/passwd}$ \\end{document} 100% #1 ^~", '#[typst] #panic() "; #eval("1")', "a|b|c", "`code` ``` _em_ *strong* [l](u)",
+           "=cmd()", "+1", "-2", "@SUM(A1)", "\x1b[31mred\x07", "\u202egnp.exe", "bad \udcff byte", "]]> --> %s {0} {{x}} \\", "\u2028\x00\x85", "x" * 300]
+
+
+def hostile_batch(text):
+    """A batch in which every text that comes from outside is this one; ids are what they are in our own batches, safe."""
+    batch = bt.Batch("b", provers={alias: bt.Prover(alias, ("prover", text), (text,), version="1.11.0") for alias in (text, "other")})
+    batch.header = {"event": "batch", "at": "2026-01-02T03:04:05.000000Z", "id": "b", "version": "0.1.0", "recipe_file": f"/r/{text}.json",
+                    "host": text, "platform": "linux", "cwd": f"/{text}", "limits": {"cores": 2, "memory_mb": 2048, "timeout_s": 60},
+                    "recipe": {}, "options": {}, "scheduler": "fifo", "provers": {}}
+    ends = [bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, "all-traces"), bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED, 3),
+            bt.Result(bt.Status.TIMEOUT), bt.Result(bt.Status.FAILED, exit={"code": 1}), None]
+    for number, result in enumerate(ends):
+        task = a_task(id=f"i{number}", name=text, theory=text, lemma=text, prover=(text, "other")[number % 2], options=(text,), flags=(text,),
+                      cwd="/" + text, assumes=(text,), expect=(None, "verified")[number % 2])
+        if result:
+            task.status, task.result = result.status, bt.replace(result, at="2026-01-02T03:04:06.000000Z", wall_s=1.0, reason=text,
+                                                                 warnings=(text,), stderr_tail=f"{text}\n{text}")
+        batch.tasks[task.id] = task
+    return batch
+
+
+def report_of(batch, form, directory="/nowhere"):
+    return "".join(bt.REPORTS[form](batch, str(directory), str(directory)))
+
+
+def html_parts(page):
+    """Tags with their attributes, and the text outside of style and script."""
+    tags, texts = [], []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            tags.append((tag, dict(attributes)))
+
+        def handle_data(self, data):
+            if tags and tags[-1][0] not in ("style", "script"):
+                texts.append(data)
+
+    Reader().feed(page)
+    return tags, "\0".join(texts)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_text_is_shown_as_text_in_every_format(text, tmp_path):
+    batch, shown = hostile_batch(text), bt.printable(text)
+    (tmp_path / "traces").mkdir()
+    (tmp_path / "traces/i1.dot").write_text(f'digraph "{text}" {{}}', encoding="utf-8", errors="surrogateescape")
+    pages = {form: report_of(batch, form, tmp_path) for form in bt.REPORTS}
+    for form, page in pages.items():
+        page.encode()
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", page), form
+    tags, told = html_parts(pages["html"])
+    assert {name for name, _ in tags} <= set(["html", "meta", "title", "style", "main", "h1", "h2", "h3", "p", "a", "div", "table", "thead", "tbody", "tr", "th", "td", "svg", "g", "rect", "text", "details", "summary", "pre", "script"]), tags
+    assert [name for name, _ in tags].count("script") == 1
+    assert not [found for found in tags for key in found[1] if key.startswith("on") or (key in ("href", "src") and found[1][key][0] != "#")]
+    assert told.count(shown) > 20
+    prose = "\n".join(line for number, part in enumerate(re.split(r"(?m)^(`{3,})text\n(?:.*\n)*?\1$", pages["md"])) if number % 2 == 0
+                      for line in part.splitlines())
+    plain = re.sub(r"\\[!-/:-@\[-`{-~]", "", prose)  # what is left of Markdown's own signs once escaped ones are gone
+    assert not re.search(r"[`*_<\[$]", plain) and all(line.count("|") == line.count(" | ") + 2 for line in plain.splitlines() if "|" in line)
+    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", prose).count(shown) > 20
+    commands = set(re.findall(r"\\([a-zA-Z]+)", pages["tex"].partition("\\begin{document}")[2]))
+    assert commands <= set(["section", "subsection", "subsubsection", "footnotesize", "begin", "end", "toprule", "midrule", "endhead", "bottomrule", "ttfamily", "scriptsize", "raggedright", "arraybackslash", "linewidth", "par", "allowbreak", "textbackslash", "textasciicircum", "textasciitilde", "textless", "textgreater", "textbar", "textquotedbl", "textquotesingle", "textasciigrave"]), commands
+    body = re.sub(r"\\[{}$&#%_ \\]|@\{\}", "", pages["tex"])
+    assert body.count("{") == body.count("}") and not re.search(r"[$#%^~]", body.partition("\\begin{document}")[2])
+    strings = re.findall(r'"((?:[^"\\]|\\.)*)"', pages["typ"])
+    assert sum(shown in re.sub(r"\\(.)", r"\1", string) for string in strings) > 20
+    assert re.fullmatch(r"[\w\s#():,.]*", re.sub(r'"(?:[^"\\]|\\.)*"', "", pages["typ"]))
+    rows = list(csv.DictReader(pages["csv"].splitlines()))
+    assert len(rows) == 5 and all(row["lemma"].lstrip("'") == shown.lstrip("'") for row in rows)
+    assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
+    cases = list(ElementTree.fromstring(pages["junit"]).iter("testcase"))
+    assert [case[0].tag for case in cases] == ["system-out", "failure", "error", "error", "skipped"]
+    assert cases[2][0].attrib == {"type": "timeout", "message": f"timeout; {shown}; {shown}"}
+    assert [task["lemma"] for task in json.loads(pages["json"])["tasks"]] == [text] * 5
+
+
+def test_report_command(lab):
+    lab.prover('case $LEMMA in three) exit 3;; esac; ' + VERIFY)
+    lab.recipe(expect={"two": "falsified"})
+    lab.run("run", "recipe.json", code=1)
+    assert lab.run("report", "results", code=0).stdout.startswith("# Tamarin batch recipe.json\n")
+    lab.run("report", "results", "-o", "r.html", code=0)
+    lab.run("report", "results", "-f", "md", "-f", "junit", "-f", "csv", "-o", "all.md", code=0)
+    assert (lab.path / "all.xml").is_file() and (lab.path / "all.csv").read_text().count("\n") == 4
+    assert (lab.path / "r.html").read_text().replace("\n", "") == (lab.path / "results/summary.html").read_text().replace("\n", "")
+    suite = ElementTree.parse(lab.path / "all.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
+    assert "several formats need -o" in lab.run("report", "results", "-f", "md", "-f", "csv", code=2).stderr
+    assert "can't be written" in lab.run("report", "results", "-o", "no/such/dir.md", code=2).stderr
+    assert "can't be read" in lab.run("report", "nowhere", code=2).stderr
+
+
+def test_derived_files_can_be_made_again(lab):
+    lab.prover('case $LEMMA in three) echo oops >&2; exit 3;; esac; ' + VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=3)
+    files = {path: path.read_bytes() for path in (lab.path / "results").rglob("*") if path.is_file()}
+    derived = [path for path in files if path.parent.name in ("success", "failed") or path.parent.name == "results" and path.suffix != ".jsonl"]
+    assert len(derived) == 6
+    for path in derived:
+        path.unlink()
+    lab.run("report", "results", "--rebuild", code=0)
+    assert {path: path.read_bytes() for path in (lab.path / "results").rglob("*") if path.is_file()} == files
+
+
+def test_a_batch_that_died_has_its_reports(lab):
+    interrupted_batch(lab)
+    lines = (lab.path / "results/batch.jsonl").read_bytes().splitlines(keepends=True)
+    (lab.path / "results/batch.jsonl").write_bytes(b"".join(lines[:-3]))
+    lab.run("report", "results", "--rebuild", code=0)
+    assert "not yet: " in (lab.path / "results/summary.html").read_text()
+    assert json.loads((lab.path / "results/execution_report.json").read_text())["tasks"]
+
+
+def test_the_rerun_recipe_has_what_is_left_and_runs(lab):
+    lab.prover('case $LEMMA in three) exit 3;; esac; ' + VERIFY)
+    lab.recipe(tamarin_options=["--heuristic=S"], preprocess_flags=["A"])
+    lab.run("run", "recipe.json", code=3)
+    recipe = json.loads((lab.path / "results/recipe-rerun.json").read_text())
+    assert recipe["tasks"] == {"task": {
+        "theory_file": "t.spthy", "tamarin_versions": ["fake"], "output_file_prefix": "t", "lemmas": [
+            {"name": "three", "tamarin_versions": ["fake"], "tamarin_options": ["--heuristic=S"], "preprocess_flags": ["A"],
+             "resources": {"max_cores": 1, "max_memory": 1, "timeout": 30}}]}}
+    assert set(recipe["config"]) == {"global_max_cores", "global_max_memory", "default_timeout", "output_directory"}
+    assert recipe["tamarin_versions"] == {"fake": {"path": str(lab.path / "fake.sh"), "version": "v1.11.0"}}
+    lab.prover(VERIFY)
+    lab.run("run", "results/recipe-rerun.json", code=0)
+    assert list(lab.finishes("results/rerun")) == ["t--three--fake"]
+    lab.run("run", "recipe.json", "--fresh", code=0)
+    (fresh,) = lab.path.glob("results_*")
+    assert not list(fresh.glob("*-rerun.json"))
+
+
+UPSTREAM = {"a": ("completed", {"lemma_result": "verified", "steps": 54, "analysis_type": "all-traces"}, "verified", 54),
+            "b": ("completed", {"lemma_result": "falsified", "steps": 0, "analysis_type": "all-traces"}, "falsified", None),
+            "c": ("completed", {"lemma_result": "verified", "steps": 0, "analysis_type": "unknown"}, None, None),
+            "d": ("completed", {"lemma_result": "unterminated", "steps": 0, "analysis_type": "unknown"}, "incomplete", None),
+            "e": ("timeout", {"return_code": "-1", "error_type": "timeout", "error_description": "late"}, None, None),
+            "f": ("memory_limit_exceeded", {"return_code": "-2", "error_type": "memory_limit", "error_description": "big"}, None, None),
+            "g": ("completed", {"return_code": "1", "error_type": "tamarin_error", "error_description": "bad", "last_stderr_lines": ["x", ""]}, None, None),
+            "h": ("pending", None, None, None)}
+
+
+def upstream_report():
+    def subtask(lemma, status, result):
+        ran = {"command": [], "status": status, "cache_hit": False, "exec_start": "2026-01-02T03:04:00.250000" if result else "",
+               "exec_end": "2026-01-02T03:04:12" if result else "", "exec_duration_monotonic": 12.5, "avg_memory": 1.0, "peak_memory": 350.25}
+        made = {"task_result": {"warnings": [], "real_time_tamarin_measure": 0.0, **result}} if result else {}
+        return {"task_config": {"tamarin_alias": "stable", "lemma": lemma, "output_theory_file": "", "output_trace_file": "", "options": ["-x"],
+                                "resources": {"cores": 2, "memory": 4, "timeout": 60}}, "task_execution_metadata": ran, **made}
+    return {"recipe": "demo.json", "config": {"global_max_cores": 2, "global_max_memory": 8, "default_timeout": 3600, "output_directory": "out"},
+            "tamarin_versions": {"stable": {"path": "tamarin-prover", "version": "v1.11.0"}}, "execution_metadata": {},
+            "tasks": {"nspk": {"theory_file": "NSPK3.spthy", "subtasks": {
+                f"nspk--{lemma}--stable": subtask(lemma, *told[:2]) for lemma, told in UPSTREAM.items()}}}}
+
+
+def test_results_of_batch_tamarin_are_read(lab, tmp_path):
+    lab.write("out/execution_report.json", json.dumps(upstream_report()))
+    batch = bt.load_results(str(tmp_path / "out"), pytest.fail)
+    assert {task.lemma: (task.verdict, task.result.steps if task.result else None) for task in batch.tasks.values()} == {
+        lemma: told[2:] for lemma, told in UPSTREAM.items()}
+    assert [str(task.status) for task in batch.tasks.values()] == ["completed", "completed", "failed", "completed", "timeout", "memory_limit",
+                                                                   "failed", "pending"]
+    task = batch.tasks["nspk--a--stable"]
+    assert (task.cwd, task.limits, task.result.wall_s) == (str(tmp_path), bt.Limits(2, 4096, 60), 12.5)
+    for form in bt.REPORTS:
+        assert "nspk" in lab.run("report", "out", "-f", form, code=0).stdout
+    assert "left as it is" in lab.run("report", "out", "--rebuild", code=2).stderr
+
+
+@pytest.mark.parametrize("damage", [lambda report: report.pop("tasks"), lambda report: report["config"].update(output_directory=None),
+                                    lambda report: report["tamarin_versions"].clear(), lambda report: report.update(tasks=[1])])
+def test_what_batch_tamarin_did_not_write_is_refused(lab, damage):
+    report = upstream_report()
+    damage(report)
+    lab.write("out/execution_report.json", json.dumps(report))
+    assert "not what batch-tamarin 1.2 writes" in lab.run("report", "out", code=2).stderr
+
+
+TWO_GRAPHS = """printf 'digraph "x" { a -> b }\\ndigraph "x" { c }\\n' | sed "s/x/N0_SL0-AS0-CL0-A0-C0-NF_$LEMMA/" > "$DOT"; """
+DOT = """#!/bin/sh
+echo "$$" >> dots; case "$*" in *three*) exit 1;; esac
+for file in "$@"; do :; done
+echo "<svg xmlns='http://www.w3.org/2000/svg'><script>one</script></svg>" > $file.svg; echo "<svg>two</svg>" > $file.2.svg
+"""
+
+
+def test_traces_are_drawn_and_shown(lab):
+    lab.prover(TWO_GRAPHS + VERIFY)
+    lab.recipe()
+    lab.write("bin/dot", DOT, 0o755)
+    done = lab.run("run", "recipe.json", code=0, env={**os.environ, "PATH": f"{lab.path}/bin:{os.environ['PATH']}"})
+    assert sorted(path.name for path in (lab.path / "results/traces").glob("t--t*")) == [
+        "t--three--fake.dot", "t--two--fake.dot", "t--two--fake.svg", "t--two--fake~graph2.svg"]
+    assert "dot could not draw 1 trace" in done.stderr
+    page = (lab.path / "results/summary.html").read_text()
+    tags, told = html_parts(page)
+    images = [found["src"] for name, found in tags if name == "img"]
+    assert len(images) == 4 and all(image.startswith("data:image/svg+xml;base64,") for image in images)
+    assert "<svg>two</svg>" not in page and "digraph" in told  # what could not be drawn
+    assert lab.run("report", "results", "-f", "typ").stdout.count('#image(bytes("<svg') == 4
+    assert "![Attack trace of t--two--fake](results/traces/t--two--fake%7Egraph2.svg)".replace("%7E", "~") in lab.run("report", "results").stdout
+
+
+def test_without_dot_it_is_said_once(lab):
+    lab.prover(TWO_GRAPHS + VERIFY)
+    lab.recipe()
+    for name in ("sh", "sed", "cat", "echo"):
+        (lab.path / "bin").mkdir(exist_ok=True)
+        (lab.path / "bin" / name).symlink_to(shutil.which(name))
+    done = lab.run("run", "recipe.json", code=0, env={**os.environ, "PATH": f"{lab.path}/bin"})
+    assert done.stderr.count("no 'dot'") == 1 and "3 traces" in done.stderr
+
+
+def test_a_large_batch_is_cut_for_people_only(monkeypatch):
+    monkeypatch.setattr(bt, "SHOWN_TASKS", 3)
+    batch = hostile_batch("x")
+    assert "3 of 5 tasks are shown" in report_of(batch, "md") and "### i0" not in report_of(batch, "md")
+    assert report_of(batch, "csv").count("\n") == 6
+
+
+# What Chromium asks of Google by itself, whatever the page.
+CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync", "--disable-default-apps", "--proxy-bypass-list=<-loopback>", "--dump-dom"]
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium (.ci/run installs it)")
+def test_the_page_in_a_browser(lab):
+    """Filter and sort by the address, as the DOM shows them; and every request, local ones too, would come to our proxy."""
+    batch = hostile_batch(HOSTILE[1])
+    for number, task in enumerate(batch.tasks.values()):
+        task.lemma = f"{'even' if number % 2 == 0 else 'odd'}{number} {task.lemma}"
+        if task.result:
+            task.result.wall_s = (3, 1, 20, 4)[number]
+    (lab.path / "traces").mkdir()
+    evil = "<svg xmlns='http://www.w3.org/2000/svg'><image href='http://127.0.0.1:8009/svg'/><script>fetch('http://127.0.0.1:8009/script')</script></svg>"
+    lab.write("traces/i2.dot", "digraph {}")
+    lab.write("traces/i2.svg", evil)
+    lab.write("page.html", report_of(batch, "html", lab.path))
+    lab.write("control.html", "<img src='http://127.0.0.1:8009/control'>")
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        asked = []
+        threading.Thread(target=take_requests, args=(proxy, asked), daemon=True).start()
+        profile = [f"--user-data-dir={lab.path}/profile", f"--proxy-server=http://127.0.0.1:{proxy.getsockname()[1]}"]
+        shown = [subprocess.run(["chromium", *CHROMIUM, *profile, f"file://{lab.path}/{page}"], capture_output=True, text=True, timeout=60).stdout
+                 for page in ("page.html#filter=EVEN&sort=-time (s)", "control.html")]
+        proxy.shutdown(socket.SHUT_RDWR)
+    assert [url for url in asked if "google" not in url] == ["http://127.0.0.1:8009/control"]
+    tags, told = html_parts(shown[0])
+    table = re.search(r"<table id=\"results\">.*?</table>", shown[0], re.DOTALL).group()
+    rows = re.findall(r"<tr( hidden=\"\")?>.*?<a href=\"#(t\d)\">", table.partition("<tbody>")[2], re.DOTALL)
+    assert [name for hidden, name in rows if not hidden] == ["t2", "t0", "t4"] and len(rows) == 5
+    assert "3 of 5" in told and [found for name, found in tags if name == "th" and found.get("aria-sort") == "descending"]
+
+
+def take_requests(proxy, asked):
+    while True:
+        try:
+            connection = proxy.accept()[0]
+        except OSError:
+            return
+        with connection:
+            connection.settimeout(2)
+            try:
+                asked.append(connection.recv(4096).split()[1].decode())
+            except (OSError, IndexError):
+                pass
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["bench"]:
