@@ -58,15 +58,17 @@ import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import (
     TYPE_CHECKING,
     Any,
+    BinaryIO,
     Callable,
     Generic,
     NamedTuple,
     NoReturn,
+    TextIO,
     TypeVar,
     Union,
     cast,
@@ -160,6 +162,24 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " if char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
+def display_width(text: str) -> int:
+    """How many columns a terminal shows the text in."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import category, east_asian_width
+    return sum(0 if category(char) in ("Mn", "Me") else 2 if east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def fit(text: str, width: int, ellipsis: str = "…", tail: int = 0) -> str:
+    """The text in exactly so many columns: padded, or cut before its last `tail` characters."""
+    if display_width(text) > width:
+        head, end = text[:width], text[len(text) - tail:]
+        while head and display_width(head + ellipsis + end) > width:
+            head = head[:-1]
+        text = head + ellipsis + end if width else ""
+    return text + " " * (width - display_width(text))
+
+
 def plural(count: int, noun: str) -> str:
     """`1 task`, `2 tasks`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
@@ -219,6 +239,9 @@ class Limits:
     cores: int
     memory_mb: int
     timeout_s: float
+
+    def __str__(self) -> str:
+        return f"{plural(self.cores, 'core')}, {self.memory_mb / 1024:.3g} GB, {self.timeout_s:g} s"
 
 
 @dataclass
@@ -2119,13 +2142,11 @@ class _Planner:
         """The theory as the prover will see it with these options and flags; None when that is a problem (noted once)."""
         alias = item.get("tamarin_versions", entry["tamarin_versions"])[0]
         options = (*self.provers[alias].options, *_options(entry, item))
-        flags = [*item.get("preprocess_flags", entry.get("preprocess_flags", ())),
-                 *(option.split("=", 1)[1] for option in options if re.match("(-D|--defines)=", option))]
-        view = (file, tuple(flags), "--diff" in options, "--auto-sources" in options)
+        view = (file, *theory_view(options, item.get("preprocess_flags", entry.get("preprocess_flags", ()))))
         if view not in self.theories:
             self.theories[view] = None
             try:
-                self.theories[view] = load_theory(file, flags, diff=view[2], auto_sources=view[3], keep_text=True)
+                self.theories[view] = load_theory(*view, keep_text=True)
             except InputError as error:
                 self.recipe.problems.append(error)
         return self.theories[view]
@@ -2170,6 +2191,12 @@ class _Planner:
     def _problem(self, path: JsonPath, message: str) -> list[str]:
         self.recipe.problem(path, message)
         return []
+
+
+def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
+    """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources."""
+    defined = (option.split("=", 1)[1] for option in options if re.match("(-D|--defines)=", option))
+    return (*flags, *defined), "--diff" in options, "--auto-sources" in options
 
 
 def _fold(text: str) -> str:
@@ -3199,16 +3226,22 @@ def read_journal(path: str, warn: Callable[[str], None]) -> Iterator[tuple[int, 
     """
     try:
         with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    return
-                event = _parse_line(line.lstrip(b"\0").strip())
-                if event:
-                    yield number, event
-                elif event is None:
-                    warn(f"{path}:{number}: this line can't be read and is skipped")
+            yield from journal_events(file, path, warn)
     except OSError as error:
         raise InputError(f"the journal can't be read: {error.strerror}", path) from None
+
+
+def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None]) -> Iterator[tuple[int, Event]]:
+    """The events from where the file stands; it is left standing before a torn last line, to be read on from there."""
+    for number, line in enumerate(file, 1):
+        if not line.endswith(b"\n"):
+            file.seek(-len(line), os.SEEK_CUR)
+            return
+        event = _parse_line(line.lstrip(b"\0").strip())
+        if event:
+            yield number, event
+        elif event is None:
+            warn(f"{path}:{number}: this line can't be read and is skipped")
 
 
 def _parse_line(line: bytes) -> Event | None:
@@ -3226,14 +3259,34 @@ def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
     batch = Batch()
     gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
     try:
-        for number, event in read_journal(path, warn):
-            try:
-                batch.apply(event)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                warn(f"{path}:{number}: this event can't be used and is skipped ({type(error).__name__}: {error})")
+        deque(apply_events(batch, read_journal(path, warn), path, warn), maxlen=0)
     finally:
         gc.enable()
     return batch
+
+
+def apply_events(batch: Batch, events: Iterable[tuple[int, Event]], path: str, warn: Callable[[str], None]) -> Iterator[Event]:
+    """Apply events from a journal; those that could be used are handed on."""
+    for number, event in events:
+        try:
+            batch.apply(event)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            warn(f"{path}:{number}: this event can't be used and is skipped ({type(error).__name__}: {error})")
+        else:
+            yield event
+
+
+def is_locked(path: str) -> bool:
+    """Whether some process holds the journal's lock."""
+    import fcntl
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass  # this file system has no locks
+    return False
 
 
 # --- The results directory ---------------------------------------------------------------------------------------------
@@ -3570,6 +3623,8 @@ class Runner:
     def _interrupt(self, number: signal.Signals) -> None:
         """The first signal ends what runs (SIGTERM, 3 s, SIGKILL) and starts nothing new, a second one kills at once."""
         self.scheduler.stop()
+        if not self.stopped:
+            say(f"stopping: {plural(len(self.supervisor.live), 'job')} to end within {GRACE_S:g} s; once more kills at once")
         self.supervisor.interrupt(f"stopped by {signal.Signals(number).name}", at_once=bool(self.stopped))
         self.stopped = self.stopped or number
 
@@ -3902,25 +3957,46 @@ def outcome_word(task: Task) -> str:
     return str(task.verdict or task.status).replace("_", " ")
 
 
+def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
+    """How many tasks came to which outcome, in the order of our words."""
+    counts = {str(word).replace("_", " "): 0 for word in (*Verdict, *Status)}
+    for task in tasks:
+        counts[outcome_word(task)] += 1
+    return {word: count for word, count in counts.items() if count}
+
+
 def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     """What came out, for a terminal: the tasks (of a large batch only those that need a look), totals, where to look next."""
-    shown = [task for task in tasks if len(tasks) <= TABLE_ROWS or task.verdict not in ANSWERS or missed_expectation(task)][:TABLE_ROWS]
+    ran = [task for task in tasks if task.status is not Status.PENDING]
+    problems = [task for task in ran if exit_code([task])]
+    shown = ran if len(ran) <= TABLE_ROWS else sorted(problems, key=missed_expectation, reverse=True)[:TABLE_ROWS]
     lines = [text_table([("result", "task", "steps", "time", "memory", ""), *map(_table_row, shown)], right=(2, 3, 4))] if shown else []
-    counts: dict[str, int] = {}
-    for task in tasks:
-        counts[outcome_word(task)] = counts.get(outcome_word(task), 0) + 1
-    totals = ", ".join(f"{count:,} {word}" for word, count in counts.items())
-    if len(shown) < len(tasks):
-        lines.append(f"({len(shown):,} of {len(tasks):,} tasks shown)")
-    lines += ["", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}"]
+    if len(shown) < len(problems):
+        lines.append(f"and {plural(len(problems) - len(shown), 'task')} more without a verdict, or not as expected")
+    totals = ", ".join(f"{count:,} {word}" for word, count in count_outcomes(tasks).items())
+    missed = sum(map(missed_expectation, tasks))
+    totals += f"; {missed:,} not as expected" if missed else ""
+    lines += ["", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}", *_next_steps(tasks, directory)]
     return "\n".join(lines) + "\n"
+
+
+def _next_steps(tasks: Iterable[Task], directory: str) -> Iterator[str]:
+    """What to type next."""
+    import shlex
+    where, first = shlex.quote(printable(directory)), {task.status: task.id for task in reversed([*tasks])}
+    if first.keys() & {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}:
+        yield f"go on: batch_tamarin.py resume {where}"
+    if Status.FAILED in first:
+        yield f"why:   less {where}/logs/{first[Status.FAILED]}.err"
+    if first.keys() & {Status.TIMEOUT, Status.MEMORY_LIMIT}:
+        yield "more:  run the recipe again with larger limits: only what met its limit runs again"
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Columns as wide as they need to be; the first row is the heading. Safe for a terminal."""
     cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    return "\n".join("  ".join(cell.rjust(width) if column in right else cell.ljust(width)
+    widths = [max(map(display_width, column)) for column in zip(*cells)]
+    return "\n".join("  ".join(cell.rjust(width) if column in right else fit(cell, width)
                                for column, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in cells)
 
 
@@ -4419,39 +4495,304 @@ ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 # ======================================================================================================================
 
 
-class Progress:
-    """Says what happens, one line per event, to stderr: everything, only problems (`quiet`), or commands as well (`debug`)."""
+REDRAW_S, TICK_S = 0.1, 0.25  # at most ten redraws a second; without news, four
+PROGRESS_MODES = ("auto", "bar", "plain", "none")
+_COLOURS = {"verified": 32, "falsified": 35, "incomplete": 33, "timeout": 33, "memory limit": 33, "failed": 31, "interrupted": 33,
+            "superseded": 2, "error:": 31, "warning:": 33}
+_COLOURED = re.compile(rf"(^|^\[ *\d+/\d+\] |(?<=\d ))({'|'.join(_COLOURS)})(?=[ ,]|$)|expected \w+!", re.MULTILINE)
+_PHASE = re.compile(rb"^\[Theory [^]\n]*\] ([^\n]+)|^\[Saturating Sources\] (?:Step (\d+) \(Max (\d+)\)|Done)", re.MULTILINE)
 
-    def __init__(self, batch: Batch, tasks: Sequence[Task], quiet: bool = False, debug: bool = False) -> None:
-        self.batch, self.quiet, self.debug = batch, quiet, debug
-        self.total, self.done = len(tasks), 0
+
+class RunningJob(NamedTuple):
+    """What a live view tells of a job; memory in MB, None where it can't be seen; `log`: its stderr."""
+
+    id: str
+    lemma: str
+    elapsed_s: float
+    memory_mb: float | None
+    limits: Limits
+    log: str
+
+
+class Progress:
+    """Watches the events of a batch, live or from its journal: tells of each on one line, and draws the live block.
+
+    `tasks`: those that count. `live`: what the supervisor of this process, if there is one, knows of its jobs.
+    """
+
+    def __init__(self, batch: Batch, tasks: Collection[Task], directory: str, live: Mapping[str, Live],
+                 args: argparse.Namespace) -> None:
+        self.batch, self.tasks, self.directory, self.live = batch, tasks, directory, live
+        self.quiet, self.debug, self.silent = args.quiet, args.debug, args.progress == "none"
+        self.screen = Screen(self.block) if draws_block(args.progress, args.quiet) else None
+        self.done = sum(task.status in FINAL for task in tasks)
+        self._starts: dict[str, Event] = {}  # by task id, of what runs
+        self._counts: dict[str, int] = {}
+        self._forecast = (0.0, False)
+        self._survey_due = 0.0
+
+    async def beside(self, work: Awaitable[None]) -> None:
+        """Await some work, and keep the live block alive meanwhile."""
+        import asyncio
+        if not self.screen:
+            return await work
+
+        async def tick(screen: Screen) -> None:
+            while True:
+                screen.draw()
+                await asyncio.sleep(TICK_S)
+
+        with self.screen:
+            ticker = asyncio.ensure_future(tick(self.screen))
+            try:
+                await work
+            finally:
+                ticker.cancel()
 
     def __call__(self, event: Event) -> None:
-        if event["event"] == "start" and self.debug:
-            say(f"start {event['job']} (attempt {event['attempt']}, process {event['pid']}): {quoted(event['command'])}")
-        if event["event"] != "finish":
-            return
-        self.done += 1
-        task = self.batch.tasks[event["id"]]
-        result = task.result or Result(task.status)
-        if self.quiet and task.verdict in ANSWERS and not missed_expectation(task):
-            return
-        about = [f"{result.steps} steps"] if result.steps else []
+        """Take note, and tell, of an event that has just been applied."""
+        if event["event"] == "batch":  # another driver goes on
+            self._starts.clear()
+        elif event["event"] == "start":
+            self._starts.update(dict.fromkeys(event["ids"], event))
+            if self.debug and not self.silent:
+                where = f"attempt {event['attempt']}, process {event['pid']}; {self._use()} in use"
+                say(f"start {event['job']} ({where}): {quoted(event['command'])}")
+        elif event["event"] == "finish":
+            self._starts.pop(event["id"], None)
+            task = self.batch.tasks[event["id"]]
+            self.done += task.status in FINAL
+            settled = task.verdict in ANSWERS or task.status is Status.SUPERSEDED
+            if not self.silent and not (self.quiet and settled and not missed_expectation(task)):
+                say(self._line(task, task.result or Result(task.status)))
+
+    def _line(self, task: Task, result: Result) -> str:
+        about = ["cached"] if result.cached else []
+        about += [plural(result.steps, "step")] if result.steps else []
         about += [duration(result.wall_s), f"{result.peak_mb:,.0f} MB"]
-        reason = f": {result.reason}" if result.reason else ""
-        reason += f" (expected {task.expect})" if missed_expectation(task) else ""
-        width = len(str(self.total))
-        say(f"[{self.done:{width}}/{self.total}] {outcome_word(task):12} {task.id} ({', '.join(about)}){reason}")
+        reason = f" (expected {task.expect}!)" if missed_expectation(task) else ""
+        reason += f": {result.reason}" if result.reason else ""
+        total, room = str(len(self.tasks)), terminal_size()[0] - 20 if self.screen else math.inf
+        name = task.id if len(task.id) < room else task.lemma
+        line = f"[{self.done:{len(total)}}/{total}] {outcome_word(task):12} {name} ({', '.join(about)}){reason}"
+        return fit(line, terminal_size()[0] - 1, glyphs()[2]).rstrip() if self.screen else line
+
+    def jobs(self) -> list[RunningJob]:
+        """What runs, the longest first."""
+        return [self._running(start) for start in {start["job"]: start for start in self._starts.values()}.values()]
+
+    def _running(self, start: Event) -> RunningJob:
+        job, live, task = start["job"], self.live.get(start["job"]), self.batch.tasks[start["ids"][0]]
+        elapsed = time.monotonic() - live.started if live else seconds_since(start["at"])
+        memory = live.rss_mb if live else tree_memory_mb(start)
+        return RunningJob(job, task.lemma, elapsed, memory, task.limits, result_files(self.directory, job).stderr)
+
+    def _use(self) -> str:
+        starts = {start["job"]: self.batch.tasks[start["ids"][0]].limits.cores for start in self._starts.values()}
+        return f"{sum(starts.values())}/{plural(self.batch.header['limits']['cores'], 'core')}"
+
+    def survey(self, jobs: Sequence[RunningJob]) -> tuple[dict[str, int], tuple[float, bool]]:
+        """How many tasks came to what, and the forecast; taken anew so rarely that it costs at most 1/200 of a core."""
+        began = time.monotonic()
+        if began >= self._survey_due:
+            self._counts = count_outcomes(self.tasks)
+            elapsed = {job.id: job.elapsed_s for job in jobs}
+            running = {task_id: elapsed[start["job"]] for task_id, start in self._starts.items() if start["job"] in elapsed}
+            self._forecast = forecast(self.tasks, running, len(jobs))
+            self._survey_due = began + 200 * (time.monotonic() - began)
+        return self._counts, self._forecast
+
+    def block(self, columns: int, rows: int) -> list[str]:
+        """The live block for a terminal of this size: at most two thirds of its height."""
+        import textwrap
+        jobs = self.jobs()
+        counts, (left_s, bound) = self.survey(jobs)
+        left = f"{'at most' if bound else 'about'} {clock(left_s)} left" if self.done < len(self.tasks) else ""
+        facts = [self._use(), f"{size(sum(job.memory_mb or 0 for job in jobs))}/{size(self.batch.header['limits']['memory_mb'])}"]
+        facts += [f"{count:,} {word}" for word, count in counts.items() if word not in ("pending", "running")]
+        facts = [fact.replace(" ", "\xa0") for fact in facts]  # where no line is broken
+        done, total = self.done, len(self.tasks)
+        elapsed = clock(seconds_since(self.batch.header["at"]))
+        text = f"{done:,}/{total:,}  {done * 100 // max(1, total)} %  {elapsed}  {left}".rstrip()
+        width = min(40, columns - len(text) - 3)
+        filled = width * done // max(1, total)
+        progress = f"{glyphs()[0] * filled}{glyphs()[1] * (width - filled)}  {text}" if width >= 5 else text
+        head = [progress, *textwrap.wrap(", ".join(facts), columns - 1)]
+        room = max(0, rows * 2 // 3 - len(head))
+        shown = jobs if len(jobs) <= room else jobs[:max(0, room - 1)]
+        lines = [*head, *(job_line(job, columns) for job in shown)]
+        lines += [f"  and {len(jobs) - len(shown)} more"] if room and len(shown) < len(jobs) else []
+        return [line.replace("\xa0", " ") for line in lines[:max(1, rows - 1)]]
+
+
+def forecast(tasks: Iterable[Task], running: Mapping[str, float], slots: int) -> tuple[float, bool]:
+    """Seconds until all tasks have ended, and whether that is only what their limits allow, as none has finished yet.
+
+    A task is taken to need what the finished ones of its recipe task (else: of all) needed on average; one that has run longer
+    than that, as long again; none more than its limit. `running`: seconds by task id; `slots`: how many jobs run side by side.
+    """
+    times: dict[str, list[float]] = {"": []}
+    open_tasks = []
+    for task in tasks:
+        if task.result and task.status is not Status.INTERRUPTED:
+            times.setdefault(task.name, []).append(task.result.wall_s)
+            times[""].append(task.result.wall_s)
+        elif task.status not in FINAL:
+            open_tasks.append(task)
+    means = {name: sum(found) / len(found) for name, found in times.items() if found}
+    longest = work = 0.0
+    for task in open_tasks:
+        mean, ran = means.get(task.name, means.get("", math.inf)), running.get(task.id, 0.0)
+        rest = max(0.0, min(mean - ran if ran < mean else ran, task.limits.timeout_s - ran))
+        work, longest = work + rest, max(longest, rest)
+    shared = work / max(1, slots)
+    return (max(shared, longest), False) if means else (shared + longest, True)
+
+
+def job_line(job: RunningJob, columns: int) -> str:
+    """Id, phase, time and memory of a running job; on a narrow terminal without the limits."""
+    now_at, time_s, label = phase(job.log), clock(job.elapsed_s), job.id
+    memory = "" if job.memory_mb is None else size(job.memory_mb)
+    if columns < 64:
+        label, figures = job.lemma, f"{time_s:>5} {memory:>4}"
+        now_at = fit(now_at.replace("saturating ", ""), 11, glyphs()[2])
+    else:
+        figures = f"{time_s + '/' + clock(job.limits.timeout_s):>15}  {memory + '/' + size(job.limits.memory_mb):>10}"
+        now_at = fit(now_at, 23, glyphs()[2])
+    width = max(8, columns - 5 - len(now_at) - len(figures))
+    return f"  {fit(label, width, glyphs()[2], width // 2)} {now_at} {figures}"
+
+
+def clock(seconds: float) -> str:
+    """`0:05`, `1:02:03`."""
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{second:02}" if minutes >= 60 else f"{minutes}:{second:02}"
+
+
+def size(megabytes: float) -> str:
+    """`340M`, `1.5G`, `16G`."""
+    return f"{megabytes:.0f}M" if megabytes < 1000 else f"{megabytes / 1024:.1f}".removesuffix(".0") + "G"
+
+
+def phase(log: str) -> str:
+    """What a prover says it is doing, from the end of its stderr; "" when it says nothing that we know."""
+    with suppress(OSError):
+        for found in deque(_PHASE.finditer(read_from_end(log, 2048)), maxlen=1):
+            said, step, steps = (part.decode("utf-8", "replace") if part else "" for part in found.groups())
+            if said:
+                return printable(re.sub("^Theory | started$", "", said)).lower()
+            return f"saturating sources {step}/{steps}" if step else "proving"
+    return ""
+
+
+def tree_memory_mb(start: Event) -> float | None:
+    """What another driver's job uses now; None when it runs on another host or is gone."""
+    pid = int(start["pid"])
+    if (start["host"], start["boot_id"]) != host_id() or process_start(pid) != start["started"]:
+        return None
+    todo, total = [pid], 0
+    while todo:
+        pid = todo.pop()
+        total += _memory(pid)[1]
+        todo += _children(pid)
+    return total / MB
+
+
+def seconds_since(at: str) -> float:
+    """How long ago a time of the journal is."""
+    import datetime
+    return max(0.0, time.time() - datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp())
+
+
+class Screen:
+    """The last lines of a terminal, drawn over again and again; what is said meanwhile scrolls by above them.
+
+    It changes no mode of the terminal and leaves the cursor below the block, so that nothing is left to put right, however the
+    program ends.
+    """
+
+    current: Screen | None = None  # the one that `say` must not write into
+
+    def __init__(self, block: Callable[[int, int], list[str]]) -> None:
+        self._block = block  # makes the lines for so many columns and rows
+        self._said: list[str] = []
+        self._shown: list[str] = []  # the lines that stand there
+        self._drawn = 0.0
+
+    def __enter__(self) -> None:
+        Screen.current = self
+        # Not through the event loop: the block must be forgotten before anything else goes on after Ctrl-Z and `fg`.
+        signal.signal(signal.SIGCONT, lambda *_: self._shown.clear())
+
+    def __exit__(self, *_: object) -> None:
+        Screen.current = None
+        signal.signal(signal.SIGCONT, signal.SIG_DFL)
+        self.draw(last=True)
+
+    def say(self, line: str) -> None:
+        self._said.append(line)
+        if time.monotonic() - self._drawn >= REDRAW_S:
+            self.draw()
+
+    def draw(self, last: bool = False) -> None:
+        """Write what was said, and the block below it, at one stroke; not while the terminal takes nothing (Ctrl-S)."""
+        import select
+        with suppress(OSError, ValueError):  # the terminal is gone: the batch goes on
+            if not last and not select.select([], [sys.stderr], [], 0)[1]:
+                return
+            columns, rows = terminal_size()
+            up = sum(max(1, -(-display_width(line) // columns)) for line in self._shown)  # a narrower terminal has wrapped them
+            ours = not last
+            with suppress(OSError):  # no job control; else not while a user types to the shell that we run behind
+                ours = ours and os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
+            self._shown = [fit(line, columns - 1, glyphs()[2]).rstrip() for line in self._block(columns, rows)] if ours else []
+            said, self._said = self._said, []
+            moved = f"\r\x1b[{up}A" if up else ""
+            lines = (f"{coloured(line, sys.stderr)}\x1b[K\n" for line in (*said, *self._shown))
+            sys.stderr.write(moved + "".join(lines) + "\x1b[J")
+            sys.stderr.flush()
+        self._drawn = time.monotonic()
+
+
+def draws_block(mode: str, quiet: bool = False) -> bool:
+    """Whether a live block is wanted, and stderr is a terminal that can show it."""
+    return sys.stderr.isatty() and (mode == "bar" or mode == "auto" and not quiet and os.environ.get("TERM", "dumb") != "dumb")
+
+
+def terminal_size() -> tuple[int, int]:
+    """Columns and rows of the terminal that stderr is."""
+    try:
+        columns, rows = os.get_terminal_size(sys.stderr.fileno())
+    except (OSError, ValueError):
+        columns, rows = 0, 0
+    return max(columns or 80, 10), rows or 24
+
+
+def glyphs() -> str:
+    """What a bar is drawn with, done and open, and what stands where text was cut."""
+    return "█░…" if "utf" in (sys.stderr.encoding or "").lower() else "#-~"
+
+
+def coloured(text: str, stream: TextIO) -> str:
+    """Verdicts, and what needs a look, in colour, where the user's terminal shows colours."""
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        return text
+    return _COLOURED.sub(lambda found: f"{found[1] or ''}\x1b[{_COLOURS.get(found[2], 31)}m{found[2] or found[0]}\x1b[0m", text)
 
 
 def say(message: str) -> None:
-    """One line for the user, on stderr."""
-    print(printable(message), file=sys.stderr, flush=True)
+    """One line for the user, on stderr, above the live block if there is one."""
+    line = printable(message)
+    if Screen.current:
+        Screen.current.say(line)
+        return
+    with suppress(OSError):  # nobody listens: no reason to stop a batch
+        print(coloured(line, sys.stderr), file=sys.stderr, flush=True)
 
 
 def quoted(command: Iterable[str]) -> str:
     import shlex
-    return " ".join(shlex.quote(word) for word in command)
+    return shlex.join(command)
 
 
 # ======================================================================================================================
@@ -4460,12 +4801,14 @@ def quoted(command: Iterable[str]) -> str:
 
 EXAMPLES = """\
 examples:
-  prove everything a recipe names:      batch_tamarin.py run recipe.json
-  only some tasks, into another place:  batch_tamarin.py run recipe.json -t 'nslpk3--*' -o /scratch/out
-  on half of a shared server:           batch_tamarin.py run recipe.json --cores 16 --memory 50%
+  write a recipe for a theory:          batch_tamarin.py init theory.spthy
+  see whether it can run:               batch_tamarin.py check recipe.json
+  prove everything it names:            batch_tamarin.py run recipe.json
+  look at it from another terminal:     batch_tamarin.py status results --follow
   go on after a stop or a crash:        batch_tamarin.py resume results
   what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
 
+type `batch_tamarin.py COMMAND --help` for a command's options and examples.
 exit codes: 0 all proven or refuted as expected; 1 an expectation was missed; 2 wrong usage or input; 3 some task has no
 `verified` or `falsified`; 130, 143, 129 stopped by SIGINT, SIGTERM, SIGHUP.
 """
@@ -4495,13 +4838,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+class Parser(argparse.ArgumentParser):
+    """Names the nearest option or command for a mistyped one, and doesn't bury the error under the usage."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [option for option in self._option_string_actions if option.startswith("--")]
+            self.error(f"unknown argument '{printable(unknown[0])}'{did_you_mean(unknown[0].partition('=')[0], options)}")
+        return parsed, unknown
+
+    def error(self, message: str) -> NoReturn:
+        wrong, _, choices = message.partition("(choose from ")
+        if choices:
+            word = wrong.rpartition("invalid choice: ")[2].strip(" '")
+            message = f"{wrong.rstrip()}{did_you_mean(word, re.findall('[a-z-]+', choices))}; it is one of {choices.rstrip(')')}"
+        self.exit(2, f"{self.prog}: error: {message}\ntype '{self.prog} --help' for help\n")
+
+
 def command_line_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="batch_tamarin.py", description=(__doc__ or "").split("\n")[0], epilog=EXAMPLES,
+    parser = Parser(prog="batch_tamarin.py", description=(__doc__ or "").split("\n")[0], epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"batch_tamarin.py {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_run_command(commands)
     add_resume_command(commands)
+    add_check_command(commands)
+    add_init_command(commands)
+    add_status_command(commands)
     add_report_command(commands)
     add_lemmas_command(commands)
     return parser
@@ -4510,30 +4874,38 @@ def command_line_parser() -> argparse.ArgumentParser:
 Subparsers = Any  # argparse's own class for them is private
 
 
-def add_command(commands: Subparsers, func: Callable[[argparse.Namespace], int], name: str) -> argparse.ArgumentParser:
-    """A subcommand whose help is its function's docstring."""
+def add_command(commands: Subparsers, func: Callable[[argparse.Namespace], int], name: str,
+                *examples: str) -> argparse.ArgumentParser:
+    """A subcommand whose help is its function's docstring; `examples` come without the program's name."""
     text = func.__doc__ or ""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text.split("\n")[0].rstrip("."), description=text)
+    epilog = "\n".join(["examples:", *(f"  batch_tamarin.py {name} {example}" for example in examples)])
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text.split("\n")[0].rstrip("."), description=text, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(func=func)
     return parser
 
 
 def add_run_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_run, "run")
+    parser = add_command(commands, command_run, "run", "recipe.json", "recipe.json -t 'nslpk3--*' -o /scratch/out",
+                         "recipe.json --cores 16 --memory 50%   # on half of a shared server")
     parser.add_argument("recipe", metavar="RECIPE", help="the recipe, a JSON file")
     parser.add_argument("-o", "--output", metavar="DIR", default="", help="results directory (instead of the recipe's output_directory)")
     parser.add_argument("--fresh", action="store_true", help="begin anew beside an unfinished batch instead of going on with it")
-    parser.add_argument("--cores", type=cores_argument, metavar="N", help='cores for all jobs together, or "max"')
-    parser.add_argument("--memory", type=memory_argument, metavar="GB", help='memory for all jobs together: GB, "max" or "50%%"')
-    parser.add_argument("--timeout", type=seconds_argument, default=0, metavar="S",
-                        help="seconds for a task that has no timeout of its own (instead of default_timeout)")
+    add_limit_arguments(parser)
     parser.add_argument("-s", "--scheduler", choices=SCHEDULERS, default="", help="which waiting task starts first: in file order "
                         "(fifo), the smallest (sjf) or largest (ljf) by cores and memory")
     add_running_arguments(parser)
 
 
+def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cores", type=cores_argument, metavar="N", help='cores for all jobs together, or "max"')
+    parser.add_argument("--memory", type=memory_argument, metavar="GB", help='memory for all jobs together: GB, "max" or "50%%"')
+    parser.add_argument("--timeout", type=seconds_argument, default=0, metavar="S",
+                        help="seconds for a task that has no timeout of its own (instead of default_timeout)")
+
+
 def add_resume_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_resume, "resume")
+    parser = add_command(commands, command_resume, "resume", "results", "results -t '*--secrecy--*'")
     parser.add_argument("results", metavar="RESULTS", help="the results directory")
     add_running_arguments(parser)
 
@@ -4543,6 +4915,12 @@ def add_running_arguments(parser: argparse.ArgumentParser) -> None:
                         help="run only tasks whose id begins with this or matches this shell pattern (repeatable)")
     parser.add_argument("-q", "--quiet", action="store_true", help="show only problems and the final table")
     parser.add_argument("-d", "--debug", action="store_true", help="show the commands too")
+    add_progress_argument(parser)
+
+
+def add_progress_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--progress", choices=PROGRESS_MODES, default="auto", help="a live block on the terminal (bar), one line for "
+                        "each finished task (plain), or nothing until the end (none); auto: bar on a terminal that can, else plain")
 
 
 def add_report_command(commands: Subparsers) -> None:
@@ -4573,8 +4951,324 @@ def seconds_argument(text: str) -> float:
     raise argparse.ArgumentTypeError(f"'{text}' is no positive number of seconds")
 
 
+# --- check -------------------------------------------------------------------------------------------------------------
+
+CHECK_REPORT = "wellformedness-check-report"
+
+
+def add_check_command(commands: Subparsers) -> None:
+    parser = add_command(commands, command_check, "check", "recipe.json", "recipe.json -d          # every task with its command",
+                         f"recipe.json --report    # all that the provers say, in ./{CHECK_REPORT}/")
+    parser.add_argument("recipe", metavar="RECIPE", help="the recipe, a JSON file")
+    add_limit_arguments(parser)
+    parser.add_argument("--report", action="store_true", help=f"write the full text of warnings and errors to ./{CHECK_REPORT}/")
+    parser.add_argument("-d", "--debug", action="store_true", help="show every task with its limits and command")
+
+
+def command_check(args: argparse.Namespace) -> int:
+    """Test a recipe before it runs: its plan, its provers and oracles; every theory is loaded with its tasks' own options."""
+    import asyncio
+    import tempfile
+    recipe = Recipe(args.recipe)
+    batch = plan_recipe(recipe, PlanOptions(args.cores or "", args.memory or "", args.timeout))
+    room, found = from_json(Limits, batch.header["limits"]), dict[str, list[str]]()
+    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder, Supervisor(batch.id) as supervisor:
+        jobs = list(_check_jobs(batch, folder, room))
+        screen = Screen(lambda columns, rows: [f"checking {len(found)}/{len(jobs)}: {', '.join(supervisor.live)}"])
+
+        async def work(job: Job) -> bool:
+            outcome = await supervisor.run(job, lambda pid, started: screen.draw() if Screen.current else None)
+            found[job.id] = list(_judge_check(batch, job, outcome, folder))
+            if args.report and any(note.startswith(("warning: ", "error: ")) for note in found[job.id]):
+                _report_check(job, found[job.id], result_files(folder, job.id).proof)
+            return True
+
+        with screen if draws_block("auto") else nullcontext():
+            asyncio.run(Scheduler(Room(room.cores, room.memory_mb), lambda job: job.limits, work).run(jobs))
+    directory = recipe.data.get("config", {}).get("output_directory", "results")
+    print(coloured("\n".join(map(printable, _check_lines(batch, jobs, found, directory if args.debug else ""))), sys.stdout))
+    errors = sum(note.startswith("error: ") for notes in found.values() for note in notes)
+    print(f"\n{plural(len(batch.tasks), 'task')}, together on {plural(room.cores, 'core')} and {room.memory_mb / 1024:.3g} GB")
+    say(f"error: this recipe can't run as it is: {plural(errors, 'error')}" if errors
+        else f"it can run: batch_tamarin.py run {quoted([args.recipe])}")
+    return 2 if errors else 0
+
+
+def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[Job]:
+    """A self-test of each prover; a load for each prover x theory x options x flags, under the largest limits of its tasks."""
+    for name in RESULT_FOLDERS:
+        os.makedirs(os.path.join(folder, name))
+    small, loads = Limits(1, min(VERSION_LIMITS.memory_mb, room.memory_mb), 60), dict[tuple[Any, ...], list[Task]]()
+    for alias, prover in batch.provers.items():
+        name, outputs = f"self-test of {alias}", result_files(folder, f"self-test of {alias}")
+        command = (*prover.command, "test", *prover.options)
+        yield Job(name, 1, command, os.getcwd(), prover_environment(prover), small, outputs.stdout, outputs.stderr)
+    for task in batch.tasks.values():
+        loads.setdefault((task.prover, task.theory, task.cwd, task.options, task.flags), []).append(task)
+    for task, *others in loads.values():
+        all_limits = ((each.limits.cores, each.limits.memory_mb, each.limits.timeout_s) for each in (task, *others))
+        most = Limits(*map(max, zip(*all_limits)))
+        prover, outputs = batch.provers[task.prover], result_files(folder, task.id)
+        command = prover_command(prover, replace(task, prove=False, limits=most), outputs)
+        yield Job(task.id, 1, command, task.cwd, prover_environment(prover), most, outputs.stdout, outputs.stderr,
+                  tuple(each.id for each in (task, *others)))
+
+
+def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Iterator[str]:
+    """What was found, for people: "error: " where the recipe can't run, "warning: " where results need a look."""
+    output = read_output(job.stdout, job.stderr)
+    if not job.task_ids:
+        passed = outcome.exit == ExitStatus(0) and "should work as intended" in "\n".join(ends_of(job.stdout))
+        why = f"Maude {output.old_maude} is not supported" if output.old_maude else outcome.reason or output.complaint
+        yield "self-test passed" if passed else f"warning: self-test failed: {why or 'it does not say why'}"
+        return
+    task, ended = replace(batch.tasks[job.task_ids[0]], prove=False), outcome.status is Status.COMPLETED
+    status, reason = _judge_exit(outcome.exit or ExitStatus(), output) if ended else (outcome.status, outcome.reason)
+    loaded = f"loads in {duration(outcome.wall_s)} and {outcome.peak_mb:,.0f} MB"
+    yield loaded if status is Status.COMPLETED else f"error: it does not load: {reason}"
+    yield from (f"warning: {warning}" for warning in prover_warnings(task, output, result_files(folder, job.id).proof))
+    options = (*batch.provers[task.prover].options, *task.options)
+    theory = load_theory(os.path.join(task.cwd, task.theory), *theory_view(options, task.flags))
+    for oracle in used_oracles(theory, options, task.cwd, task.theory):
+        problem = oracle_problem(oracle)
+        yield f"error: oracle {oracle} {problem}" if problem else f"oracle {oracle}"
+
+
+def oracle_problem(path: str) -> str:
+    """Why an oracle can't be called; "" if it can. Tamarin finds out only when it has loaded the theory."""
+    if not os.path.isfile(path) or not os.access(path, os.X_OK):
+        return "is not executable (chmod +x)" if os.path.isfile(path) else "does not exist"
+    with open(path, "rb") as file:
+        first = os.fsdecode(file.readline(1024)).rstrip("\n")
+    words = [word for word in first[2:].split(" ") if word and word[0] != "-"] if first[:2] == "#!" else []
+    program = words[1] if len(words) > 1 and os.path.basename(words[0]) == "env" else "".join(words[:1])
+    return f"needs the interpreter {program!r}, which is not there" if program and not find_program(program) else ""
+
+
+def _report_check(job: Job, notes: Sequence[str], theory: str) -> None:
+    """A file with the command, what was found, the prover's own report, and its stderr."""
+    os.makedirs(CHECK_REPORT, exist_ok=True)
+    heading = "WARNING: the following wellformedness checks failed!"  # with --quit-on-warning on stdout
+    warnings = "\n".join((*last_part(theory, heading), *last_part(job.stdout, heading))).partition("\n*/")[0]
+    command = quoted(word for word in job.command if not word.startswith("--output"))
+    text = "\n\n".join([command, *notes, warnings, "\n".join(ends_of(job.stderr))])
+    write_file(os.path.join(CHECK_REPORT, job.id.replace(" ", "-") + ".txt"), text + "\n")
+
+
+def _check_lines(batch: Batch, jobs: Sequence[Job], found: Mapping[str, Sequence[str]], directory: str) -> Iterator[str]:
+    """Provers, then the plan by recipe task and load, with what was found; with a results directory each task's command."""
+    for job, (alias, prover) in zip(jobs, batch.provers.items()):
+        yield f"{alias}: {prover.flavour} {prover.version or '(version unknown)'}, {quoted(prover.command)}"
+        yield f"  {found[job.id][0]}"
+    for job in jobs[len(batch.provers):]:
+        tasks = [batch.tasks[task_id] for task_id in job.task_ids]
+        view = quoted((tasks[0].theory, *tasks[0].options, *(f"-D={flag}" for flag in tasks[0].flags)))
+        names, limits = dict.fromkeys(task.name for task in tasks), dict.fromkeys(str(task.limits) for task in tasks)
+        yield ""
+        yield f"{', '.join(names)}: {view} with {tasks[0].prover}, {plural(len(tasks), 'task')} of {' or '.join(limits)}"
+        yield from (f"  {note}" for note in found[job.id])
+        for task in tasks if directory else ():
+            yield f"  {task.id}: {task.limits}" + (f", expect {task.expect}" if task.expect else "")
+            yield f"    {quoted(prover_command(batch.provers[task.prover], task, result_files(directory, task.id)))}"
+
+
+# --- init --------------------------------------------------------------------------------------------------------------
+
+
+def add_init_command(commands: Subparsers) -> None:
+    parser = add_command(commands, command_init, "init", "handshake.spthy", "models/*.spthy -o all.json",
+                         "handshake.spthy --yes --prover tamarin-prover --lemma 'secrecy*' --timeout 7200")
+    parser.add_argument("theories", metavar="THEORY", nargs="+", help="a .spthy file")
+    parser.add_argument("-o", "--output", metavar="FILE", default="recipe.json", help="where to write the recipe (recipe.json)")
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.add_argument("-y", "--yes", action="store_true", help="ask nothing: take the options, else the defaults")
+    parser.add_argument("--prover", action="append", metavar="PROGRAM", help="a prover: a file or a command on PATH (repeatable)")
+    add_limit_arguments(parser)
+    parser.add_argument("--lemma", action="append", default=[], metavar="PATTERN",
+                        help="lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away (repeatable)")
+    parser.add_argument("--results", metavar="DIR", default="results", help="the recipe's results directory (results)")
+
+
+def command_init(args: argparse.Namespace) -> int:
+    """Write a recipe for some theories: asks on a terminal, or takes defaults and options with --yes."""
+    if not args.yes and not sys.stdin.isatty():
+        raise InputError("stdin is no terminal to ask on: add --yes, and options for what should not be as by default")
+    if os.path.exists(args.output) and not args.force:
+        raise InputError("is there already: give another file with -o, or write over it with --force", args.output)
+    provers, machine = _init_provers(args), Machine(available_cores(), available_memory_mb())
+    cores = ask(args, f"cores for all jobs together (here: {machine.cores})", args.cores or "max", cores_argument)
+    memory = ask(args, f"GB for all jobs together (here: {machine.memory_mb / 1024:.3g})", args.memory or "max", memory_argument)
+    timeout_s = ask(args, "seconds for one lemma", f"{args.timeout or DEFAULT_TIMEOUT_S:g}", seconds_argument)
+    chosen = PlanOptions(cores, memory)
+    job = {"max_cores": min(DEFAULT_CORES, _global_cores({}, machine, chosen, warn)),
+           "max_memory": min(DEFAULT_MEMORY_GB, max(1, _global_memory({}, machine, chosen, warn) // 1024))}
+    tasks = {name: {**_init_task(args, file, name, provers), "resources": job} for name, file in _named(args.theories)}
+    config: dict[str, Any] = {"global_max_cores": cores, "global_max_memory": memory, "default_timeout": f"{timeout_s:.9g}"}
+    for key, text in config.items():
+        if text[-1].isdigit():
+            config[key] = int(float(text)) if float(text).is_integer() else float(text)
+    config["output_directory"] = ask(args, "directory for the results", args.results, str)
+    programs = {alias: {"path": prover.command[0]} for alias, prover in provers.items()}
+    recipe = Recipe(args.output, json.dumps({"config": config, "tamarin_versions": programs, "tasks": tasks}, indent=2) + "\n")
+    planned = plan_batch(recipe, recipe_provers(recipe), machine, PlanOptions(), warn)
+    sys.stdout.write(recipe.text)
+    if ask(args, f"write this to {args.output}?", "yes", str).lower() not in ("y", "yes"):
+        raise InputError("nothing was written")
+    write_file(args.output, recipe.text)
+    say(f"{plural(len(planned.tasks), 'task')}; next: batch_tamarin.py check {quoted([args.output])}")
+    return 0
+
+
+def ask(args: argparse.Namespace, question: str, default: str, check: Callable[[str], T]) -> T:
+    """Ask on the terminal until the answer is one (Enter takes the default); with --yes take the default."""
+    while not args.yes:
+        print(f"{printable(question)} [{printable(default)}]: ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
+        if not answer:
+            raise InputError("no answer: nothing was written")
+        try:
+            return check(answer.strip() or default)
+        except (InputError, argparse.ArgumentTypeError) as error:
+            say(f"error: {error}")
+    return check(default)
+
+
+def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
+    """The provers to use, by alias; those on PATH are shown with their versions."""
+    import asyncio
+
+    def programs(text: str) -> dict[str, Prover]:
+        missing = [word for word in text.split() if not find_program(word)]
+        if missing or not text:
+            raise InputError(f"there is no executable program '{missing[0]}'" if missing else
+                             "no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
+        provers = {alias: Prover(alias, (word,)) for alias, word in _named(text.split())}
+        asyncio.run(ask_versions(provers.values()))
+        return provers
+
+    found = [name for name in ("tamarin-prover", "tamarin-rs") if find_program(name)]
+    for prover in programs(" ".join(found)).values() if found and not args.yes else ():
+        say(f"found {find_program(prover.command[0])}, version {prover.version or 'unknown'}")
+    return ask(args, "provers (commands or files)", " ".join(args.prover or found[:1]), programs)
+
+
+def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]) -> dict[str, Any]:
+    """The recipe's entry for one theory."""
+    try:
+        theory = load_theory(file)
+    except InputError as error:
+        if "--diff" not in error.message:
+            raise
+        theory = load_theory(file, diff=True)
+        say(f"note: {file} uses diff(...): it is proven with --diff, which tamarin-rs has not")
+    aliases = [alias for alias, prover in provers.items() if not (theory.diff and prover.flavour == "tamarin-rs")]
+    if not aliases:
+        raise InputError("this theory needs a tamarin-prover", file)
+    if theory.has_accountability:
+        say(f"note: {file} has accountability lemmas: the name of one means all lemmas that Tamarin makes of it")
+    groups = _lemma_groups(theory)
+    say(f"lemmas of {file}: {', '.join(groups) or 'none'}")
+
+    def known(text: str) -> list[str]:
+        for word in (pattern.lstrip("!") for pattern in text.split()):
+            if not any(_selects(word, sides[0], exact) for sides in groups.values() for exact in (True, False)):
+                raise InputError(f"no lemma of {file} matches '{word}'{did_you_mean(word, groups)}")
+        return text.split()
+
+    patterns = ask(args, "lemmas (names or patterns; '!pattern' takes away)", " ".join(args.lemma or ["*"]), known)
+    return {"theory_file": os.path.relpath(file, os.path.dirname(args.output) or "."), "tamarin_versions": aliases,
+            "output_file_prefix": name, **({"tamarin_options": ["--diff"]} if theory.diff else {}),
+            **({"lemmas": [{"name": pattern} for pattern in patterns]} if patterns != ["*"] else {})}
+
+
+def _named(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """A safe name of its own for each file, made of its name."""
+    used: set[str] = set()
+    for path in paths:
+        base = re.sub(r"[^\w.-]|\.\.", "_", re.sub(r"\.spthy$", "", os.path.basename(path)))
+        name = next(name for name in (base, *(f"{base}_{number}" for number in range(2, len(used) + 3))) if name not in used)
+        used.add(name)
+        yield name, path
+
+
+# --- status ------------------------------------------------------------------------------------------------------------
+
+
+def add_status_command(commands: Subparsers) -> None:
+    parser = add_command(commands, command_status, "status", "results", "results --follow", "results --json")
+    parser.add_argument("results", metavar="RESULTS", help="the results directory, of a running batch or any other")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the batch ends, like the batch's own terminal")
+    parser.add_argument("--json", action="store_true", help="JSON; with --follow one line for each look")
+    add_progress_argument(parser)
+    parser.set_defaults(quiet=False, debug=False)
+
+
+def command_status(args: argparse.Namespace) -> int:
+    """Tell what a batch does now, from another terminal: what runs, what is done, what is left and for how long."""
+    path, batch = os.path.join(args.results, JOURNAL), Batch()
+    progress = Progress(batch, batch.tasks.values(), args.results, {}, args)
+    screen, silent = progress.screen if args.follow and not args.json else None, progress.silent
+    progress.silent = True  # as for what is past
+
+    def look() -> tuple[str, str]:
+        for event in apply_events(batch, journal_events(file, path, warn), path, warn):
+            progress(event)
+        if not batch.header:
+            raise InputError("this journal tells of no batch", path)
+        return batch_state(batch, path)
+
+    with open(path, "rb") as file, screen or nullcontext():
+        while True:
+            state, sentence = look()
+            if state in ("died", "unknown"):  # or it ended as it should, after we had read and before we asked
+                state, sentence = look()
+            if progress.silent:
+                progress.done, progress.silent = batch.count(*FINAL), silent or args.json
+                if args.follow and not progress.silent:
+                    say(f"{sentence}, {progress.done:,} of {plural(len(batch.tasks), 'task')} done")
+            if args.json:
+                print(json.dumps(status_json(batch, progress, state), indent=None if args.follow else 2), flush=True)
+            elif screen:
+                screen.draw()
+            if not args.follow or state != "running":
+                break
+            time.sleep(TICK_S * (4 if args.json else 1))
+    if not args.json:
+        lines = progress.block(terminal_size()[0] if sys.stdout.isatty() else 120, sys.maxsize) if state == "running" else ()
+        text = "".join(printable(line) + "\n" for line in lines) or final_table(batch, args.results, list(batch.tasks.values()))
+        sys.stdout.write(coloured(printable(f"batch {batch.id} in {args.results}: {sentence}") + "\n" + text, sys.stdout))
+    return 0
+
+
+def batch_state(batch: Batch, path: str) -> tuple[str, str]:
+    """A word and a sentence: running, finished, stopped, died, or unknown (on another host)."""
+    header, number = batch.header, (batch.ended or {}).get("signal")
+    if batch.ended:
+        return ("stopped", f"stopped by {signal.Signals(number).name}") if number else ("finished", "finished")
+    if header["host"] != os.uname().nodename:
+        return ("running", f"runs on {header['host']}") if is_locked(path) else (
+            "unknown", f"began on {header['host']}: from here nobody can see whether it still runs")
+    # The lock is tried only while the process is there: a run that is about to begin must not find it taken.
+    if process_start(header["pid"]) and is_locked(path):
+        return "running", f"running (process {header['pid']})"
+    return "died", f"died: its process {header['pid']} is gone, and with it what is shown as running"
+
+
+def status_json(batch: Batch, progress: Progress, state: str) -> Event:
+    """What `status --json` says."""
+    jobs = progress.jobs() if state == "running" else []
+    counts, (left_s, bound) = progress.survey(jobs)
+    running = [{**job._asdict(), "limits": to_json(job.limits), "phase": phase(job.log)} for job in jobs]
+    return {"batch": batch.id, "state": state, "began": batch.header["at"], "tasks": len(batch.tasks), "done": progress.done,
+            "counts": counts, "limits": batch.header["limits"], "running": running, "eta_s": round(left_s) if jobs else None,
+            "eta_is_a_bound": bound and bool(jobs)}
+
+
+# --- lemmas ------------------------------------------------------------------------------------------------------------
+
+
 def add_lemmas_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_lemmas, "lemmas")
+    parser = add_command(commands, command_lemmas, "lemmas", "theory.spthy", "theory.spthy -D WITH_REVEAL --json")
     parser.add_argument("theory", metavar="THEORY", help="a .spthy file")
     parser.add_argument("-D", "--define", action="append", default=[], metavar="FLAG", help="a preprocessor flag, as Tamarin's -D=FLAG (repeatable)")
     parser.add_argument("--diff", action="store_true", help="as with Tamarin's --diff: both sides, and Observational_equivalence")
@@ -4661,27 +5355,34 @@ def warn(message: str) -> None:
     say(f"warning: {message}")
 
 
-def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argparse.Namespace, fresh: bool) -> int:
-    """Plan, run and report: the one pipeline."""
+def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
+    """The Batch that `run` would run here, its provers asked for their versions."""
     import asyncio
     provers = recipe_provers(recipe)
     asyncio.run(ask_versions(provers.values()))
-    planned = plan_batch(recipe, provers, Machine(available_cores(), available_memory_mb()), options, warn)
+    return plan_batch(recipe, provers, Machine(available_cores(), available_memory_mb()), options, warn)
+
+
+def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argparse.Namespace, fresh: bool) -> int:
+    """Plan, run and report: the one pipeline."""
+    import asyncio
+    planned = plan_recipe(recipe, options)
     selected_ids = select_ids(planned, args.task)
     directory, journal = open_results(directory, planned, fresh, say)
     batch = journal.batch
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     waiting = [task for task in tasks if task.status not in FINAL]
-    journal.observers += [lambda event: write_event_files(directory, batch, event), Progress(batch, waiting, args.quiet, args.debug)]
     say(f"batch {batch.id}: {plural(len(waiting), 'task')} to run in {directory}")
     with Supervisor(batch.id, journal.fd) as supervisor:
+        progress = Progress(batch, tasks, directory, supervisor.live, args)
+        journal.observers += [lambda event: write_event_files(directory, batch, event), progress]
         runner = Runner(directory, journal, supervisor)
-        asyncio.run(runner.run(waiting))
+        asyncio.run(progress.beside(runner.run(waiting)))
     journal.record({"event": "end", "at": now(), "signal": runner.stopped})
     journal.close()
     write_derived_files(batch, directory)
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
-    sys.stdout.write(final_table(batch, directory, tasks))
+    sys.stdout.write(coloured(final_table(batch, directory, tasks), sys.stdout))
     return 128 + runner.stopped if runner.stopped else exit_code(tasks)
 
 
