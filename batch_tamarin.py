@@ -3806,34 +3806,22 @@ _WON = (Status.COMPLETED, Status.SUPERSEDED)
 
 def write_result_file(directory: str, task: Task) -> None:
     """success/ID.json or failed/ID.json of a task that has ended; the other one, of an earlier attempt, goes."""
-    if not task.result:
+    result = task.result
+    if not result:
         return
-    won = task.status in _WON
-    content = _success(directory, task, task.result) if won else _failure(task, task.result)
-    for folder, wanted in (("success", won), ("failed", not won)):
-        path = os.path.join(directory, folder, task.id + ".json")
-        if wanted:
-            write_file(path, json.dumps(content, indent=2) + "\n")
-        else:
-            remove_file(path)
-
-
-def _success(directory: str, task: Task, result: Result) -> Event:
-    lemma = {task.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
-    return {"task_id": task.id, "warnings": list(result.warnings), "tamarin_timing": result.prover_s or 0.0, "wrapper_measures": _measures(result),
-            "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
-            "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
-            "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
-            "unterminated_lemma": [] if result.verdict in ANSWERS else [task.lemma]}
-
-
-def _failure(task: Task, result: Result) -> Event:
-    return {"task_id": task.id, "error_description": result.reason, "wrapper_measures": _measures(result),
-            "return_code": _return_code(result), "last_stderr_lines": result.stderr_tail.splitlines()}
-
-
-def _measures(result: Result) -> Event:
-    return {"time": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}
+    won, lemma = task.status in _WON, {task.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
+    content: Event = {"task_id": task.id, "wrapper_measures": {"time": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}}
+    if won:
+        content |= {"warnings": list(result.warnings), "tamarin_timing": result.prover_s or 0.0,
+                    "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
+                    "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
+                    "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
+                    "unterminated_lemma": [] if result.verdict in ANSWERS else [task.lemma]}
+    else:
+        content |= {"error_description": result.reason, "return_code": _return_code(result),
+                    "last_stderr_lines": result.stderr_tail.splitlines()}
+    write_file(os.path.join(directory, "success" if won else "failed", task.id + ".json"), json.dumps(content, indent=2) + "\n")
+    remove_file(os.path.join(directory, "failed" if won else "success", task.id + ".json"))
 
 
 def _return_code(result: Result) -> int:
@@ -3846,28 +3834,30 @@ def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
     groups: dict[tuple[Any, ...], list[Task]] = {}
     for task in tasks:
         groups.setdefault((task.name, task.theory, task.cwd, task.prove), []).append(task)
-    names = [key[0] for key in groups]
-    return {f"{name} {number}" if name in names[:number] else name: group for number, (name, group) in enumerate(zip(names, groups.values()))}
+    names = [name for name, *_ in groups]
+    return {f"{names[number]} {number}" if names[number] in names[:number] else names[number]: group
+            for number, group in enumerate(groups.values())}
 
 
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
     """The whole batch as batch-tamarin's execution_report.json, in pieces."""
-    ended, limits = [task.result for task in batch.tasks.values() if task.result], batch.header["limits"]
-    won = sum(result.status in _WON for result in ended)
-    head = {
-        "recipe": os.path.basename(batch.header["recipe_file"]),
-        "config": {"global_max_cores": limits["cores"], "global_max_memory": max(1, limits["memory_mb"] // 1024),
-                   "default_timeout": max(1, round(limits["timeout_s"])), "output_directory": directory},
-        "tamarin_versions": {alias: {"path": prover.command[0], "version": f"v{prover.version}" if prover.version else ""}
-                             for alias, prover in batch.provers.items()},
-        "execution_metadata": {
-            "total_tasks": len(batch.tasks), "total_successes": won, "total_failures": len(ended) - won,
-            "total_cache_hit": sum(result.cached for result in ended), "total_runtime": sum(result.wall_s for result in ended),
-            "total_memory": sum(result.peak_mb for result in ended), "max_runtime": max((result.wall_s for result in ended), default=0.0),
-            "max_memory": max((result.peak_mb for result in ended), default=0.0)}}
-    return _with_tasks(head, '"subtasks": {', ((name, {"theory_file": tasks[0].theory}, (
-        f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}" for task in tasks))
-        for name, tasks in recipe_tasks(batch.tasks.values()).items()))
+    ended = [task.result for task in batch.tasks.values() if task.result]
+    won, times, peaks = sum(result.status in _WON for result in ended), [result.wall_s for result in ended], [result.peak_mb for result in ended]
+    totals = {"total_tasks": len(batch.tasks), "total_successes": won, "total_failures": len(ended) - won,
+              "total_cache_hit": sum(result.cached for result in ended), "total_runtime": sum(times), "total_memory": sum(peaks),
+              "max_runtime": max(times, default=0.0), "max_memory": max(peaks, default=0.0)}
+    return _with_tasks({"recipe": os.path.basename(batch.header["recipe_file"]), "config": _config(batch, directory), "tamarin_versions": {
+        alias: {"path": prover.command[0], "version": f"v{prover.version}" if prover.version else ""}
+        for alias, prover in batch.provers.items()}, "execution_metadata": totals}, '"subtasks": {', (
+            (name, {"theory_file": tasks[0].theory},
+             (f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}" for task in tasks))
+            for name, tasks in recipe_tasks(batch.tasks.values()).items()))
+
+
+def _config(batch: Batch, directory: str) -> Event:
+    limits = batch.header["limits"]
+    return {"global_max_cores": limits["cores"], "global_max_memory": max(1, limits["memory_mb"] // 1024),
+            "default_timeout": max(1, round(limits["timeout_s"])), "output_directory": directory}
 
 
 def _with_tasks(head: Event, opening: str, tasks: Iterable[tuple[str, Event, Iterable[str]]]) -> Iterator[str]:
@@ -3925,14 +3915,12 @@ def rerun_name(batch: Batch) -> str:
 
 def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
     """A recipe of what has no verdict yet. Only where the batch needs what batch-tamarin does not know has it such keys."""
-    limits, cwd = from_json(Limits, batch.header["limits"]), batch.header["cwd"]
+    cwd = batch.header["cwd"]
     provers = {alias: {"path": "" if prover.command[1:] else prover.command[0], "version": f"v{prover.version}" if prover.version else "",
                        "command": prover.command[1:] and prover.command, "options": prover.options, "env": prover.env}
                for alias, prover in batch.provers.items()}
-    head = {
-        "config": {"global_max_cores": limits.cores, "global_max_memory": max(1, limits.memory_mb // 1024),
-                   "default_timeout": max(1, round(limits.timeout_s)), "output_directory": os.path.join(path_from(directory, cwd), "rerun")},
-        "tamarin_versions": {alias: {key: value for key, value in entry.items() if value} for alias, entry in provers.items()}}
+    head = {"config": _config(batch, os.path.join(path_from(directory, cwd), "rerun")), "tamarin_versions": {
+        alias: {key: value for key, value in entry.items() if value} for alias, entry in provers.items()}}
     return _with_tasks(head, '"lemmas": [', ((name, {
         "theory_file": path_from(os.path.join(tasks[0].cwd, tasks[0].theory), cwd),
         "tamarin_versions": list(dict.fromkeys(task.prover for task in tasks)),
@@ -4025,7 +4013,7 @@ def duration(seconds: float) -> str:
 SHOWN_TASKS = 3_000  # of a larger batch pages show those that need a look first; csv and json hold all
 GRAPH_CAP, PAGE_CAP = 4 * MB, 24 * MB  # traces inside one page: each, and together; beyond that the page names the file
 WORDS = ("verified", "falsified", "incomplete", "timeout", "memory limit", "failed", "interrupted", "superseded", "running", "pending")
-RESTING = ((Trait.ALL_TRACES, Verdict.VERIFIED), (Trait.EXISTS_TRACE, Verdict.FALSIFIED), (Trait.DIFF, Verdict.VERIFIED))  # on assumptions
+RESTING = ((Trait.ALL_TRACES, Verdict.VERIFIED), (Trait.EXISTS_TRACE, Verdict.FALSIFIED), (Trait.DIFF, Verdict.VERIFIED))  # need assumptions
 Block = tuple[Any, ...]  # the name of one of the Writer's methods, and its arguments
 
 
@@ -4297,25 +4285,21 @@ class Html(Writer):
 
     lines, code_parts = ("<p>%s</p>\n", "<h1>%s</h1>\n", "<h2>%s</h2>\n", "<h3>%s</h3>\n"), ("<pre>", "\n", "</pre>\n")
     escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
-    about = ""  # the heading that a table stands under
 
-    def page(self, blocks: Iterable[Block]) -> Iterator[str]:
+    def __init__(self, beside: str) -> None:
         import base64
         import hashlib
+        super().__init__(beside)
         digest = base64.b64encode(hashlib.sha256(PAGE_SCRIPT.encode()).digest()).decode()
         self.opening, self.closing = PAGE_HEAD % (digest, PAGE_STYLE), f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
-        return super().page(blocks)
-
-    def line(self, level: int, text: str) -> str:
-        self.about = self.escape(text) if level else self.about
-        return super().line(level, text)
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
         heads = "".join(f'<th scope="col"{" class=n" * (kind == "r")}>{self.escape(name)}' for kind, name in zip(columns, head))
         body = "".join(f"<tr>{''.join(map(self._cell, columns, row, itertools.repeat(number)))}\n" for number, row in enumerate(rows))
         tools, name = ("<div id=tools hidden></div>", " id=results") if "a" in columns else ("", "")
-        return (f'{tools}<div class="wide" role="region" tabindex="0" aria-label="{self.about}"><table{name}><thead><tr>{heads}</thead><tbody>\n'
-                f"{body}</tbody></table></div>\n")
+        about = self.escape("Table of " + (", ".join(head) or "facts"))
+        return (f'{tools}<div class="wide" role="region" tabindex="0" aria-label="{about}"><table{name}><thead><tr>{heads}</thead>'
+                f"<tbody>\n{body}</tbody></table></div>\n")
 
     def _cell(self, kind: str, cell: str, number: int) -> str:
         if kind == "a":
@@ -4325,8 +4309,8 @@ class Html(Writer):
         return {"h": '<th scope="row">', "r": "<td class=n>"}.get(kind, "<td>") + self.escape(cell)
 
     def details(self, title: str, anchor: str, blocks: Iterable[Block]) -> str:
-        self.about = self.escape(title)
-        return f'<details id="{anchor}"><summary><h3>{self.about}</h3></summary>\n{"".join(map(self.render, blocks))}</details>\n'
+        inner = "".join(map(self.render, blocks))
+        return f'<details id="{anchor}"><summary><h3>{self.escape(title)}</h3></summary>\n{inner}</details>\n'
 
     def drawing(self, path: str, name: str) -> str:
         import base64
@@ -4372,41 +4356,36 @@ tr,img{break-inside:avoid}.w,rect{print-color-adjust:exact}}
 # Filter and order stand in the address (#filter=WORDS&result=WORD&sort=COLUMN or -COLUMN), so that a view can be passed on.
 PAGE_SCRIPT = """
 const find = id => document.getElementById(id), table = find('results'), body = table.tBodies[0], rows = [...body.rows];
-const heads = [...table.tHead.rows[0].cells], names = heads.map(head => head.textContent), texts = rows.map(row => row.innerText.toLowerCase());
+const heads = [...table.tHead.rows[0].cells], names = heads.map(head => head.textContent);
+const texts = rows.map(row => row.innerText.toLowerCase()), results = rows.map(row => row.cells[0].textContent);
 const make = (parent, name, text) => Object.assign(parent.appendChild(document.createElement(name)), {textContent: text});
 const box = make(make(find('tools'), 'label', 'Filter '), 'input'), pick = make(make(find('tools'), 'label', 'Result '), 'select');
 const count = make(find('tools'), 'output'), order = new Intl.Collator('en', {numeric: true}).compare;
-const results = rows.map(row => row.cells[names.indexOf('result')].textContent);
+const keep = sort => location.replace('#' + new URLSearchParams({filter: box.value, result: pick.value, sort}));
 let sort = '';
 function show() {
+  const view = new URLSearchParams(location.hash.slice(1)), part = find(location.hash.slice(1));
+  if (part) return part.open = true, part.scrollIntoView();
+  for (const [field, name] of [[box, 'filter'], [pick, 'result']]) if (field.value !== view.get(name)) field.value = view.get(name) || '';
+  sort = view.get('sort') || '';
   const words = box.value.toLowerCase().split(/\\s+/), column = names.indexOf(sort.replace('-', '')), sign = sort[0] === '-' ? -1 : 1;
-  const hides = (text, at) => !words.every(word => text.includes(word)) || (pick.value && results[at] !== pick.value);
-  texts.forEach((text, at) => { rows[at].hidden = hides(text, at); });
+  const fits = (text, at) => words.every(word => text.includes(word)) && [results[at], ''].includes(pick.value);
+  texts.forEach((text, at) => { rows[at].hidden = !fits(text, at); });
   count.value = rows.filter(row => !row.hidden).length + ' of ' + rows.length;
   const key = row => row.cells[column].textContent;
   body.append(...column < 0 ? rows : [...rows].sort((a, b) => sign * order(key(a), key(b))));
   heads.forEach((head, at) => head.setAttribute('aria-sort', at !== column ? 'none' : sign < 0 ? 'descending' : 'ascending'));
 }
-function load() {
-  const view = new URLSearchParams(location.hash.slice(1)), part = find(location.hash.slice(1));
-  if (part) part.open = true, part.scrollIntoView();
-  else box.value = view.get('filter') || '', pick.value = view.get('result') || '', sort = view.get('sort') || '';
-  show();
-}
-function keep() {
-  history.replaceState(null, '', '#' + new URLSearchParams({filter: box.value, result: pick.value, sort}));
-  show();
-}
 for (const word of ['', ...new Set(results)]) make(pick, 'option', word);
 heads.forEach((head, at) => {
   head.textContent = '';
-  make(head, 'button', names[at]).onclick = () => { sort = sort === names[at] ? '-' + sort : names[at]; keep(); };
+  make(head, 'button', names[at]).onclick = () => keep(sort === names[at] ? '-' + sort : names[at]);
 });
-box.oninput = pick.onchange = keep;
-onhashchange = load;
+box.oninput = pick.onchange = () => keep(sort);
+onhashchange = show;
 onbeforeprint = () => document.querySelectorAll('details').forEach(part => { part.open = true; });
 find('tools').hidden = false;
-load();
+show();
 """
 
 
