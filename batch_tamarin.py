@@ -3379,7 +3379,8 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
 
 
 UPSTREAM_REPORT = "execution_report.json"
-_UPSTREAM_STATUS = {"timeout": Status.TIMEOUT, "memory_limit_exceeded": Status.MEMORY_LIMIT, "signal_interrupted": Status.INTERRUPTED}
+_UPSTREAM_STATUS = {"timeout": Status.TIMEOUT, "memory_limit_exceeded": Status.MEMORY_LIMIT,
+                    "signal_interrupted": Status.INTERRUPTED}
 
 
 def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
@@ -3387,14 +3388,15 @@ def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
     batch, config = Batch(), data["config"]
     below = os.sep + os.path.normpath(config["output_directory"])
     cwd = directory[:-len(below)] if directory.endswith(below) else os.getcwd()
-    limits = {name: value if isinstance(value, int) else 0 for name, value in (
-        ("cores", config["global_max_cores"]), ("memory_mb", config["global_max_memory"]), ("timeout_s", config["default_timeout"]))}
-    limits["memory_mb"] *= 1024
-    runs = [(name, entry["theory_file"], task_id, task) for name, entry in data["tasks"].items() for task_id, task in entry["subtasks"].items()]
+    cores, memory, timeout = (value if isinstance(value, int) else 0 for value in (  # "max" and "50%" are left as 0
+        config["global_max_cores"], config["global_max_memory"], config["default_timeout"]))
+    runs = [(name, entry["theory_file"], task_id, task) for name, entry in data["tasks"].items()
+            for task_id, task in entry["subtasks"].items()]
     times = sorted(filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)))
     batch.apply({
-        "event": "batch", "at": (times or [now()])[0], "id": "", "version": "", "recipe_file": data["recipe"], "recipe": {}, "options": {},
-        "limits": limits, "scheduler": "fifo", "cwd": cwd, "provers": {alias: to_json(Prover(
+        "event": "batch", "at": (times or [now()])[0], "id": "", "version": "", "recipe_file": data["recipe"], "recipe": {},
+        "options": {}, "limits": {"cores": cores, "memory_mb": memory * 1024, "timeout_s": timeout}, "scheduler": "fifo", "cwd": cwd,
+        "provers": {alias: to_json(Prover(
             alias, (entry["path"],), version=(re.findall(r"\d+(?:\.\d+)+", entry.get("version") or "") or [""])[0]))
             for alias, entry in data["tamarin_versions"].items()}})
     for name, theory, task_id, task in runs:
@@ -3405,21 +3407,22 @@ def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
         batch.apply({
             "event": "task", "id": task_id, "name": name, "theory": theory, "lemma": plan["lemma"], "sides": [], "cwd": cwd,
             "trait": trait if trait in set(Trait) else "", "prover": plan["tamarin_alias"], "options": plan.get("options") or [],
-            "flags": plan.get("preprocessor_flags") or [], "prove": True, "optional": False, "assumes": [], "expect": None, "key": "",
-            "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024, "timeout_s": resources["timeout"]}})
+            "flags": plan.get("preprocessor_flags") or [], "prove": True, "optional": False, "assumes": [], "expect": None,
+            "key": "", "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024, "timeout_s": resources["timeout"]}})
         if result:
             batch.apply({"event": "finish", "id": task_id, **_upstream_result(task["task_execution_metadata"], result)})
     return batch
 
 
 def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event:
-    """How one of its tasks ended. A run that printed no verdict for the lemma is "verified", 0 steps, "unknown" there: that is none."""
+    """How one of its tasks ended. A run that printed no verdict for the lemma is "verified", "unknown" there: that is none."""
     ended = {"at": _utc(run["exec_end"]), "wall_s": float(run["exec_duration_monotonic"]), "peak_mb": float(run["peak_memory"]),
              "avg_mb": float(run["avg_memory"]), "cached": bool(run["cache_hit"]), "warnings": list(result.get("warnings", ()))}
     if "lemma_result" not in result:
         code = result.get("return_code", "")
         return {**ended, "status": _UPSTREAM_STATUS.get(run["status"], Status.FAILED), "reason": result["error_description"],
-                "stderr_tail": "\n".join(result.get("last_stderr_lines", ())), "exit": {"code": int(code)} if code.isdigit() else None}
+                "stderr_tail": "\n".join(result.get("last_stderr_lines", ())),
+                "exit": {"code": int(code)} if code.isdigit() else None}
     word, trait = result["lemma_result"], result["analysis_type"]
     if word == Verdict.VERIFIED and trait == "unknown":
         return {**ended, "status": Status.FAILED, "reason": "batch-tamarin found no verdict of this lemma"}
@@ -3682,7 +3685,7 @@ TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
 
 
 async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> None:
-    """Draw the graphs of every `traces/ID.dot` that has no drawing yet, by Graphviz's `dot`; what it can't draw in time stays DOT."""
+    """Let Graphviz's `dot` draw every `traces/ID.dot` that has no drawing yet; what it can't draw in time stays DOT."""
     import shutil
     traces = os.path.join(os.path.abspath(directory), "traces")
     undrawn = sorted(path for path in (os.path.join(traces, name) for name in os.listdir(traces) if name.endswith(".dot"))
@@ -3693,7 +3696,8 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
     limits = Limits(1, min(2048, room.memory_mb), 30)
 
     async def draw(path: str) -> bool:
-        job = Job(os.path.basename(path), 1, (str(program), "-Tsvg", "-O", path), traces, os.environ, limits, os.devnull, os.devnull)
+        job = Job(os.path.basename(path), 1, (str(program), "-Tsvg", "-O", path), traces, os.environ, limits,
+                  os.devnull, os.devnull)
         outcome = await supervisor.run(job, lambda pid, started: None)
         parts = [f"{path}.svg", *itertools.takewhile(os.path.exists, (f"{path}.{number}.svg" for number in itertools.count(2)))]
         for part, drawing in zip(parts, _drawing_names(path)):  # one graph makes one file
@@ -3712,7 +3716,8 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
 
 def drawings(dot: str) -> list[str]:
     """The drawings of a DOT file's graphs, unless an earlier attempt's DOT file was drawn."""
-    return [path for path in itertools.takewhile(os.path.exists, _drawing_names(dot)) if os.stat(path).st_mtime >= os.stat(dot).st_mtime]
+    drawn = itertools.takewhile(os.path.exists, _drawing_names(dot))
+    return [path for path in drawn if os.stat(path).st_mtime >= os.stat(dot).st_mtime]
 
 
 def _drawing_names(dot: str) -> Iterator[str]:
@@ -3764,7 +3769,8 @@ async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Pr
 
 def missed_expectation(task: Task) -> bool:
     """Whether the task has an answer that is not the one its recipe expects, or should have one and has none."""
-    return bool(task.expect) and task.status not in (Status.PENDING, Status.RUNNING, Status.INTERRUPTED) and task.verdict != task.expect
+    waiting = task.status in (Status.PENDING, Status.RUNNING, Status.INTERRUPTED)
+    return bool(task.expect) and not waiting and task.verdict != task.expect
 
 
 def needs_look(task: Task) -> bool:
@@ -3800,7 +3806,8 @@ def unanswered(batch: Batch) -> list[Task]:
 
 # How its words differ from ours: status, return code and error type of what has no verdict.
 _UPSTREAM_ENDS = {Status.TIMEOUT: ("timeout", -1, "timeout"), Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
-                  Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed"), Status.FAILED: ("failed", -1, "tamarin_error")}
+                  Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed"),
+                  Status.FAILED: ("failed", -1, "tamarin_error")}
 _WON = (Status.COMPLETED, Status.SUPERSEDED)
 
 
@@ -3810,7 +3817,8 @@ def write_result_file(directory: str, task: Task) -> None:
     if not result:
         return
     won, lemma = task.status in _WON, {task.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
-    content: Event = {"task_id": task.id, "wrapper_measures": {"time": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}}
+    measures = {"time": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}
+    content: Event = {"task_id": task.id, "wrapper_measures": measures}
     if won:
         content |= {"warnings": list(result.warnings), "tamarin_timing": result.prover_s or 0.0,
                     "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
@@ -3842,16 +3850,17 @@ def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
     """The whole batch as batch-tamarin's execution_report.json, in pieces."""
     ended = [task.result for task in batch.tasks.values() if task.result]
-    won, times, peaks = sum(result.status in _WON for result in ended), [result.wall_s for result in ended], [result.peak_mb for result in ended]
+    times, peaks = [result.wall_s for result in ended], [result.peak_mb for result in ended]
+    won = sum(result.status in _WON for result in ended)
     totals = {"total_tasks": len(batch.tasks), "total_successes": won, "total_failures": len(ended) - won,
               "total_cache_hit": sum(result.cached for result in ended), "total_runtime": sum(times), "total_memory": sum(peaks),
               "max_runtime": max(times, default=0.0), "max_memory": max(peaks, default=0.0)}
-    return _with_tasks({"recipe": os.path.basename(batch.header["recipe_file"]), "config": _config(batch, directory), "tamarin_versions": {
+    head = {"recipe": os.path.basename(batch.header["recipe_file"]), "config": _config(batch, directory), "tamarin_versions": {
         alias: {"path": prover.command[0], "version": f"v{prover.version}" if prover.version else ""}
-        for alias, prover in batch.provers.items()}, "execution_metadata": totals}, '"subtasks": {', (
-            (name, {"theory_file": tasks[0].theory},
-             (f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}" for task in tasks))
-            for name, tasks in recipe_tasks(batch.tasks.values()).items()))
+        for alias, prover in batch.provers.items()}, "execution_metadata": totals}
+    return _with_tasks(head, '"subtasks": {', ((name, {"theory_file": tasks[0].theory}, (
+        f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}" for task in tasks))
+        for name, tasks in recipe_tasks(batch.tasks.values()).items()))
 
 
 def _config(batch: Batch, directory: str) -> Event:
@@ -3861,7 +3870,7 @@ def _config(batch: Batch, directory: str) -> Event:
 
 
 def _with_tasks(head: Event, opening: str, tasks: Iterable[tuple[str, Event, Iterable[str]]]) -> Iterator[str]:
-    """A JSON object with `tasks` as its last key, written piece by piece: of each task name, object, and the items of its last key."""
+    """A JSON object with `tasks` as its last key, piece by piece: of each task name, object, and the items of its last key."""
     yield json.dumps(head, indent=2)[:-2] + ',\n  "tasks": {'
     for number, (name, entry, items) in enumerate(tasks):
         yield f"{',' * bool(number)}\n    {json.dumps(name)}: {json.dumps(entry)[:-1]}, {opening}"
@@ -3876,8 +3885,8 @@ def _subtask(batch: Batch, directory: str, task: Task) -> Event:
     outputs, at = result_files(directory, task.id), instant(result.at or batch.header["at"])
     return {
         "task_config": {
-            "tamarin_alias": task.prover, "lemma": task.lemma, "output_theory_file": outputs.proof, "output_trace_file": outputs.trace_json,
-            "options": list(task.options), "preprocessor_flags": list(task.flags),
+            "tamarin_alias": task.prover, "lemma": task.lemma, "output_theory_file": outputs.proof,
+            "output_trace_file": outputs.trace_json, "options": list(task.options), "preprocessor_flags": list(task.flags),
             "resources": {"cores": task.limits.cores, "memory": max(1, round(task.limits.memory_mb / 1024)),
                           "timeout": max(1, round(task.limits.timeout_s))}},
         "task_execution_metadata": {
@@ -3916,8 +3925,9 @@ def rerun_name(batch: Batch) -> str:
 def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
     """A recipe of what has no verdict yet. Only where the batch needs what batch-tamarin does not know has it such keys."""
     cwd = batch.header["cwd"]
-    provers = {alias: {"path": "" if prover.command[1:] else prover.command[0], "version": f"v{prover.version}" if prover.version else "",
-                       "command": prover.command[1:] and prover.command, "options": prover.options, "env": prover.env}
+    provers = {alias: {"path": "" if prover.command[1:] else prover.command[0],
+                       "version": f"v{prover.version}" if prover.version else "", "options": prover.options, "env": prover.env,
+                       "command": prover.command[1:] and prover.command}
                for alias, prover in batch.provers.items()}
     head = {"config": _config(batch, os.path.join(path_from(directory, cwd), "rerun")), "tamarin_versions": {
         alias: {key: value for key, value in entry.items() if value} for alias, entry in provers.items()}}
@@ -3930,9 +3940,10 @@ def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
 
 
 def _rerun_lemma(task: Task) -> Event:
-    return {"name": task.lemma, "tamarin_versions": [task.prover], "tamarin_options": task.options, "preprocess_flags": task.flags,
-            "resources": {"max_cores": task.limits.cores, "max_memory": math.ceil(task.limits.memory_mb / 1024),
-                          "timeout": math.ceil(task.limits.timeout_s)}, **({"expect": task.expect} if task.expect else {})}
+    cores, memory_mb, timeout_s = task.limits.cores, task.limits.memory_mb, task.limits.timeout_s
+    return {"name": task.lemma, "tamarin_versions": [task.prover],
+            "tamarin_options": task.options, "preprocess_flags": task.flags, "resources": {"max_cores": cores,
+                "max_memory": math.ceil(memory_mb / 1024), "timeout": math.ceil(timeout_s)}, **({"expect": task.expect} if task.expect else {})}
 
 
 # --- The final table ---------------------------------------------------------------------------------------------------
@@ -4012,8 +4023,9 @@ def duration(seconds: float) -> str:
 
 SHOWN_TASKS = 3_000  # of a larger batch pages show those that need a look first; csv and json hold all
 GRAPH_CAP, PAGE_CAP = 4 * MB, 24 * MB  # traces inside one page: each, and together; beyond that the page names the file
-WORDS = ("verified", "falsified", "incomplete", "timeout", "memory limit", "failed", "interrupted", "superseded", "running", "pending")
-RESTING = ((Trait.ALL_TRACES, Verdict.VERIFIED), (Trait.EXISTS_TRACE, Verdict.FALSIFIED), (Trait.DIFF, Verdict.VERIFIED))  # need assumptions
+WORDS = ("verified", "falsified", "incomplete", "timeout", "memory limit", "failed",
+         "interrupted", "superseded", "running", "pending")
+RESTING = ((Trait.ALL_TRACES, Verdict.VERIFIED), (Trait.EXISTS_TRACE, Verdict.FALSIFIED), (Trait.DIFF, Verdict.VERIFIED))
 Block = tuple[Any, ...]  # the name of one of the Writer's methods, and its arguments
 
 
@@ -4027,11 +4039,12 @@ def page_blocks(batch: Batch, directory: str) -> Iterator[Block]:
         for alias, prover in batch.provers.items()], "lll"))
     yield from (("line", 2, "Totals"), _totals(tasks), ("line", 2, "Results"))
     if len(shown) < len(tasks):
-        yield "line", 0, f"{len(shown):,} of {len(tasks):,} tasks are shown, those that need a look first; csv and json reports hold all."
+        yield "line", 0, f"{len(shown):,} of {len(tasks):,} tasks, those that need a look first; csv and json reports hold all."
     yield _results(shown)
     yield from itertools.chain(_matrix(shown), _charts(shown), _taken_for_granted(tasks, shown))
     if unanswered(batch):
-        yield from (("line", 2, "To run again"), ("line", 0, f"{rerun_name(batch)} in the results directory: what has no verdict."))
+        yield from (("line", 2, "To run again"),
+                    ("line", 0, f"What has no verdict: {rerun_name(batch)} in the results directory."))
     yield "line", 2, "Tasks"
     found = set(os.listdir(traces)) if os.path.isdir(traces) else ()
     for number, task in enumerate(shown):
@@ -4044,11 +4057,14 @@ def _overview(batch: Batch) -> Block:
     spans = [*_spans(batch.tasks.values())] or [(instant(header["at"]),) * 2]
     began, ended = min(span[0] for span in spans), max(span[1] for span in spans)
     return "table", (), [fact for fact in (
-        ("recipe", header["recipe_file"]), ("directory", header["cwd"]), ("host", header.get("host")), ("platform", header.get("platform")),
-        ("run by", f"batch_tamarin.py {header['version']}, Python {header.get('python', '?')}" if header["version"] else "batch-tamarin"),
-        ("began", utc(began)), ("ended", f"not yet: {plural(left, 'task')} left" if left else utc(ended)), ("took", duration(ended - began)),
+        ("recipe", header["recipe_file"]), ("directory", header["cwd"]),
+        ("host", f"{header.get('host', '')} {header.get('platform', '')}".strip()),
+        ("run by", f"batch_tamarin.py {header['version']}" if header["version"] else "batch-tamarin"),
+        ("began", utc(began)), ("ended", f"not yet: {plural(left, 'task')} left" if left else utc(ended)),
+        ("took", duration(ended - began)),
         ("limits", f"{plural(limits.cores, 'core')}, {limits.memory_mb / 1024:.1f} GB for all jobs"),
-        ("not as expected", ", ".join(task.id for task in batch.tasks.values() if missed_expectation(task))[:1000])) if fact[1]], "hl"
+        ("not as expected", ", ".join(task.id for task in filter(missed_expectation, batch.tasks.values()))[:1000])
+    ) if fact[1]], "hl"
 
 
 def _spans(tasks: Iterable[Task]) -> Iterator[tuple[Any, ...]]:
@@ -4062,8 +4078,9 @@ def _totals(tasks: Iterable[Task]) -> Block:
     for task, word in itertools.chain.from_iterable(((task, outcome_word(task)), (task, "all")) for task in tasks):
         groups.setdefault(word, []).append(task.result or Result(task.status))
     return "table", ("result", "tasks", "cached", "time (s)", "CPU (s)", "most memory (MB)"), [
-        (word, f"{len(results):,}", f"{sum(result.cached for result in results):,}", f"{sum(result.wall_s for result in results):,.1f}",
-         f"{sum(result.cpu_s for result in results):,.1f}", f"{max((result.peak_mb for result in results), default=0):,.0f}")
+        (word, f"{len(results):,}", f"{sum(result.cached for result in results):,}",
+         f"{sum(result.wall_s for result in results):,.1f}", f"{sum(result.cpu_s for result in results):,.1f}",
+         f"{max((result.peak_mb for result in results), default=0):,.0f}")
         for word in (*WORDS, "all") for results in (groups.get(word, []),) if results or word in WORDS[:6]], "wrrrrr"
 
 
@@ -4072,10 +4089,10 @@ def _results(tasks: Sequence[Task]) -> Block:
     for task in tasks:
         result = task.result or Result(task.status)
         used = (f"{result.wall_s:.2f}", f"{result.cpu_s:.2f}", f"{result.peak_mb:.0f}") if task.result else ("", "", "")
-        rows.append((outcome_word(task), task.lemma, *([task.expect or ""] * expecting), task.theory, result.trait or task.trait, task.prover,
-                     str(result.steps or ""), *used, str(task.limits.cores), "yes" * result.cached))
-    return "table", ("result", "lemma", *(["expected"] * expecting), "theory", "trait", "prover", "steps", "time (s)", "CPU (s)", "memory (MB)",
-                     "cores", "cached"), rows, f"wa{'l' * expecting}lllrrrrrl"
+        rows.append((outcome_word(task), task.lemma, *([task.expect or ""] * expecting), task.theory, result.trait or task.trait,
+                     task.prover, str(result.steps or ""), *used, str(task.limits.cores), "yes" * result.cached))
+    return "table", ("result", "lemma", *(["expected"] * expecting), "theory", "trait", "prover", "steps", "time (s)", "CPU (s)",
+                     "memory (MB)", "cores", "cached"), rows, f"wa{'l' * expecting}lllrrrrrl"
 
 
 def _matrix(tasks: Iterable[Task]) -> Iterator[Block]:
@@ -4104,18 +4121,18 @@ def _charts(tasks: Iterable[Task]) -> Iterator[Block]:
     yield "chart", f"Timeline, {utc(begin)} to {utc(end)}", bars, False
     for title, measure, shape in (("Longest times", "wall_s", duration), ("Largest memory", "peak_mb", "{:,.0f} MB".format)):
         values = sorted(((getattr(task.result, measure), task) for _, _, task in spans), key=lambda pair: -pair[0])[:25]
-        yield "chart", title, [(row, 0, value / (values[0][0] or 1), f"{shape(value)}  {task.id} ({outcome_word(task)})", outcome_word(task))
-                               for row, (value, task) in enumerate(values)], True
+        yield "chart", title, [(row, 0, value / (values[0][0] or 1), f"{shape(value)}  {task.id} ({outcome_word(task)})",
+                                outcome_word(task)) for row, (value, task) in enumerate(values)], True
 
 
 def _taken_for_granted(tasks: Iterable[Task], shown: Iterable[Task]) -> Iterator[Block]:
     """What verdicts assume, and what came of it in this batch. A trace that was found needs no assumption."""
     known = {(task.theory, task.cwd, task.prover, task.flags, task.lemma): outcome_word(task) for task in tasks}
     rows = [(task.theory, task.lemma, task.prover, outcome_word(task), ", ".join(
-        f"{name} ({known.get((task.theory, task.cwd, task.prover, task.flags, name), 'not in this batch')})" for name in task.assumes))
+        f"{name} ({known.get((task.theory, task.cwd, task.prover, task.flags, name), 'not here')})" for name in task.assumes))
         for task in shown if task.assumes and (task.trait, task.verdict) in RESTING]
     if rows:
-        yield from (("line", 2, "Assumptions"), ("line", 0, "These results hold if the lemmas that their proofs take for granted hold."),
+        yield from (("line", 2, "Assumptions"), ("line", 0, "These results hold if the lemmas that their proofs assume hold."),
                     ("table", ("theory", "lemma", "prover", "result", "takes for granted"), rows, "lllwl"))
 
 
@@ -4123,7 +4140,7 @@ def _details(batch: Batch, directory: str, task: Task, dot: str) -> Iterator[Blo
     import shlex
     result, prover = task.result or Result(task.status), batch.provers[task.prover]
     yield "table", (), [fact for fact in (
-        ("theory", task.theory), ("lemma", f"{task.lemma} ({result.trait or task.trait or 'trait unknown'})"), ("recipe task", task.name),
+        ("theory", task.theory), ("lemma", f"{task.lemma} ({result.trait or task.trait or '?'})"), ("recipe task", task.name),
         ("prover", f"{task.prover} ({prover.flavour} {prover.version or 'of unknown version'})"), ("expected", task.expect),
         ("reason", result.reason), ("warnings", "; ".join(result.warnings)), ("steps", str(result.steps or "")),
         ("takes for granted", ", ".join(task.assumes)), ("options", shlex.join(task.options)), ("flags", " ".join(task.flags)),
@@ -4149,7 +4166,7 @@ def utc(seconds: float) -> str:
 class Writer:
     """Renders blocks. Every text that was not made here passes through `escape`, one line at a time.
 
-    A table's `columns` are a letter each: l text, r number, h the row's name, w one of WORDS, a text that leads to the row's details.
+    A table's `columns` are a letter each: l text, r number, h the row's name, w one of WORDS, a link to the row's details.
     """
 
     opening, closing = "", ""
@@ -4239,8 +4256,8 @@ class Latex(Writer):
     code_parts = ("{\\ttfamily\\scriptsize\\raggedright\n", "\\par\n", "\\par}\n\n")
     escapes = str.maketrans({
         **{char: "\\" + char for char in "{}$&#%"}, **{char: f"{{{char}}}" for char in "[]*-,"}, "_": r"\_\allowbreak{}",
-        "/": r"/\allowbreak{}", "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}",
-        ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}"})
+        "/": r"/\allowbreak{}", **{char: f"\\text{name}{{}}" for char, name in zip("\\^~<>|\"'`", (
+            "backslash", "asciicircum", "asciitilde", "less", "greater", "bar", "quotedbl", "quotesingle", "asciigrave"))}})
 
     def escape(self, text: str) -> str:
         """A character that pdflatex's fonts may not have is shown by its number; blanks that TeX would swallow stay."""
@@ -4250,9 +4267,10 @@ class Latex(Writer):
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
         widths = [max(map(len, column)) + 3 for column in zip(*rows, head or rows[0])]
         wide = sum(width for width in widths if width > 20)
-        scale = min(1, max(0.1, (185 - sum(widths) + wide) / (wide or 1)))  # a line has room for some 185 characters: what is long wraps
+        scale = min(1, max(0.1, (185 - sum(widths) + wide) / (wide or 1)))  # long cells wrap where 185 characters are not enough
         form = "".join("r" if kind == "r" else "l" if scale == 1 or width <= 20 else
-                       f">{{\\raggedright\\arraybackslash}}p{{{scale * width / 200:.3f}\\linewidth}}" for kind, width in zip(columns, widths))
+                       f">{{\\raggedright\\arraybackslash}}p{{{scale * width / 200:.3f}\\linewidth}}"
+                       for kind, width in zip(columns, widths))
         first, *others = (" & ".join(map(self.escape, row)) + " \\\\\n" for row in (head, *rows))
         first = f"{first}\\midrule\n\\endhead\n" if head else ""
         return (f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{form}@{{}}}}\n\\toprule\n{first}{''.join(others)}"
@@ -4275,13 +4293,13 @@ class Typst(Writer):
                 + "".join(f"  {row},\n" for row in others) + "  table.hline())\n")
 
     def drawing(self, path: str, name: str) -> str:
-        content = self.content(path).translate(self.escapes).replace("\n", "\\n") if path.endswith(".svg") else ""
-        return f'#image(bytes("{content}"), format: "svg", alt: "{self.escape(name)}")\n' if content else super().drawing(path, name)
+        text = self.content(path).translate(self.escapes).replace("\n", "\\n") if path.endswith(".svg") else ""
+        return f'#image(bytes("{text}"), format: "svg", alt: "{self.escape(name)}")\n' if text else super().drawing(path, name)
 
 
 class Html(Writer):
-    """One file for any browser, offline: no script but ours (told by its digest), nothing loaded. A drawn trace is an image in a data:
-    URL, in which a browser runs no script and loads nothing."""
+    """One file for any browser, offline: no script but ours (told by its digest), nothing loaded. A drawn trace is an image in a
+    data: URL, in which a browser runs no script and loads nothing."""
 
     lines, code_parts = ("<p>%s</p>\n", "<h1>%s</h1>\n", "<h2>%s</h2>\n", "<h3>%s</h3>\n"), ("<pre>", "\n", "</pre>\n")
     escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
@@ -4295,11 +4313,11 @@ class Html(Writer):
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
         heads = "".join(f'<th scope="col"{" class=n" * (kind == "r")}>{self.escape(name)}' for kind, name in zip(columns, head))
-        body = "".join(f"<tr>{''.join(map(self._cell, columns, row, itertools.repeat(number)))}\n" for number, row in enumerate(rows))
+        body = "".join(f"<tr>{''.join(map(self._cell, columns, row, itertools.repeat(at)))}\n" for at, row in enumerate(rows))
         tools, name = ("<div id=tools hidden></div>", " id=results") if "a" in columns else ("", "")
         about = self.escape("Table of " + (", ".join(head) or "facts"))
-        return (f'{tools}<div class="wide" role="region" tabindex="0" aria-label="{about}"><table{name}><thead><tr>{heads}</thead>'
-                f"<tbody>\n{body}</tbody></table></div>\n")
+        return (f'{tools}<div class="wide" role="region" tabindex="0" aria-label="{about}"><table{name}>'
+                f"<thead><tr>{heads}</thead><tbody>\n{body}</tbody></table></div>\n")
 
     def _cell(self, kind: str, cell: str, number: int) -> str:
         if kind == "a":
@@ -4319,39 +4337,42 @@ class Html(Writer):
         return f'<p>{shown}<a href="{self.escape(self.url(path))}">{self.escape(name)}</a></p>\n'
 
     def chart(self, title: str, bars: Sequence[Block], labelled: bool) -> str:
-        shapes = "".join(f'<g><title>{self.escape(label)}</title><rect class="{word.replace(" ", "-")}" x="{left:.3%}" y="{20 * row}" width="'
-                         f'{max(0.001, width):.3%}" height="18"/><text x="4" y="{20 * row + 14}">{self.escape(label * labelled)}</text></g>\n'
+        shapes = "".join(f'<g><title>{self.escape(label)}</title><rect class="{word.replace(" ", "-")}" x="{left:.3%}" '
+                         f'y="{20 * row}" width="{max(0.001, width):.3%}" height="18"/>'
+                         f'<text x="4" y="{20 * row + 14}">{self.escape(label * labelled)}</text></g>\n'
                          for row, left, width, label, word in bars)
-        height = 20 * max((bar[0] + 1 for bar in bars), default=0)
-        return f'<h2>{title}</h2>\n<svg role="img" aria-label="{title}" width="100%" height="{height}">\n{shapes}</svg>\n' * bool(bars)
+        size = f'width="100%" height="{20 * max((bar[0] + 1 for bar in bars), default=0)}"'
+        return f'<h2>{title}</h2>\n<svg role="img" aria-label="{title}" {size}>\n{shapes}</svg>\n' * bool(bars)
 
 
 PAGE_HEAD = """<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-%s'">
+<meta http-equiv="Content-Security-Policy"
+content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-%s'">
 <title>Tamarin batch report</title><style>%s</style><main>
 """
 PAGE_STYLE = """
-:root{color-scheme:light dark;--ink:#1c1e21;--paper:#fff;--line:#c9ced6;--faint:#f2f4f7;--link:#0b57b0;--good:#b9dfc6;--bad:#f6c3ae;
---open:#f3e2a0;--fail:#dcc7ee;--none:#d5dae1}@media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--paper:#15181c;--line:#444b55;
---faint:#20252b;--link:#8ab8ff;--good:#1f5a37;--bad:#7d3316;--open:#5f5012;--fail:#523470;--none:#3c434c}}
+:root{color-scheme:light dark;--ink:#1c1e21;--paper:#fff;--line:#c9ced6;--faint:#f2f4f7;--link:#0b57b0;--good:#b9dfc6;
+--bad:#f6c3ae;--open:#f3e2a0;--fail:#dcc7ee;--none:#d5dae1}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--paper:#15181c;--line:#444b55;--faint:#20252b;--link:#8ab8ff;
+--good:#1f5a37;--bad:#7d3316;--open:#5f5012;--fail:#523470;--none:#3c434c}}
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.45 system-ui,sans-serif;overflow-wrap:anywhere}
 main{max-width:1500px;margin:auto;padding:0 1rem 3rem}h1{font-size:1.5rem}h2{font-size:1.15rem;margin:1.8rem 0 .5rem}
-h3{display:inline;font-size:1rem;font-weight:500}a{color:var(--link)}.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}
-th,td{text-align:left;vertical-align:top;padding:.2rem .5rem;border-bottom:1px solid var(--line);overflow-wrap:normal;min-width:3em}
-thead th{background:var(--faint);white-space:nowrap}tbody th{font-weight:500}tr>th+td:last-child{overflow-wrap:anywhere}
-#results td{white-space:nowrap}
-.n{text-align:right!important;font-variant-numeric:tabular-nums}.w{white-space:nowrap;background:var(--none)}.w::before{content:"\\2013\\a0"}
-.w.verified::before{content:"\\2713\\a0"}.w.falsified::before{content:"\\2717\\a0"}.verified{--none:var(--good)}
-.falsified{--none:var(--bad)}.failed{--none:var(--fail)}.incomplete,.timeout,.memory-limit{--none:var(--open)}
-svg{display:block;background:var(--faint);font:12px system-ui,sans-serif}rect{fill:var(--none);stroke:var(--paper)}
-svg text{fill:var(--ink);white-space:pre}pre{background:var(--faint);padding:.6rem;overflow-x:auto;font-size:.82rem}
-img{max-width:100%;background:#fff}details{border-bottom:1px solid var(--line);padding:.35rem 0}summary{cursor:pointer}
-#tools:not([hidden]){margin:.5rem 0;display:flex;flex-wrap:wrap;gap:.3rem 1rem}thead button{all:unset;cursor:pointer}
-:focus-visible{outline:2px solid var(--link)}
+h3{display:inline;font-size:1rem;font-weight:500}a{color:var(--link)}.wide{overflow-x:auto}
+table{border-collapse:collapse;font-size:.9rem}thead th{background:var(--faint);white-space:nowrap}#results td{white-space:nowrap}
+th,td{text-align:left;vertical-align:top;padding:.2rem .5rem;border-bottom:1px solid var(--line);overflow-wrap:normal}
+tbody th{font-weight:500}th,td{min-width:3em}tr>th+td:last-child{overflow-wrap:anywhere}
+.n{text-align:right!important;font-variant-numeric:tabular-nums}.w{white-space:nowrap;background:var(--none)}
+.w::before{content:"\\2013\\a0"}.w.verified::before{content:"\\2713\\a0"}
+.w.falsified::before{content:"\\2717\\a0"}.verified{--none:var(--good)}.falsified{--none:var(--bad)}.failed{--none:var(--fail)}
+.incomplete,.timeout,.memory-limit{--none:var(--open)}rect{fill:var(--none);stroke:var(--paper)}
+svg text{fill:var(--ink);white-space:pre}svg{display:block;background:var(--faint);font:12px system-ui,sans-serif}
+pre{background:var(--faint);padding:.6rem;overflow-x:auto;font-size:.82rem}img{max-width:100%;background:#fff}
+details{border-bottom:1px solid var(--line);padding:.35rem 0}summary,button{cursor:pointer}thead button{all:unset}
+#tools:not([hidden]){margin:.5rem 0;display:flex;flex-wrap:wrap;gap:.3rem 1rem}:focus-visible{outline:2px solid var(--link)}
 [aria-sort=ascending] button::after{content:" \\25b2"}[aria-sort=descending] button::after{content:" \\25bc"}
-@media print{#tools{display:none!important}main{max-width:none}table,pre{font-size:8pt}.wide,pre{overflow:visible}pre{white-space:pre-wrap}
-tr,img{break-inside:avoid}.w,rect{print-color-adjust:exact}}
+@media print{#tools{display:none!important}main{max-width:none}table,pre{font-size:8pt}.wide,pre{overflow:visible}
+pre{white-space:pre-wrap}tr,img{break-inside:avoid}.w,rect{print-color-adjust:exact}}
 """
 # Filter and order stand in the address (#filter=WORDS&result=WORD&sort=COLUMN or -COLUMN), so that a view can be passed on.
 PAGE_SCRIPT = """
@@ -4359,16 +4380,18 @@ const find = id => document.getElementById(id), table = find('results'), body = 
 const heads = [...table.tHead.rows[0].cells], names = heads.map(head => head.textContent);
 const texts = rows.map(row => row.innerText.toLowerCase()), results = rows.map(row => row.cells[0].textContent);
 const make = (parent, name, text) => Object.assign(parent.appendChild(document.createElement(name)), {textContent: text});
-const box = make(make(find('tools'), 'label', 'Filter '), 'input'), pick = make(make(find('tools'), 'label', 'Result '), 'select');
-const count = make(find('tools'), 'output'), order = new Intl.Collator('en', {numeric: true}).compare;
+const tools = find('tools'), box = make(make(tools, 'label', 'Filter '), 'input');
+const pick = make(make(tools, 'label', 'Result '), 'select'), count = make(tools, 'output');
+const order = new Intl.Collator('en', {numeric: true}).compare;
 const keep = sort => location.replace('#' + new URLSearchParams({filter: box.value, result: pick.value, sort}));
 let sort = '';
 function show() {
   const view = new URLSearchParams(location.hash.slice(1)), part = find(location.hash.slice(1));
   if (part) return part.open = true, part.scrollIntoView();
-  for (const [field, name] of [[box, 'filter'], [pick, 'result']]) if (field.value !== view.get(name)) field.value = view.get(name) || '';
-  sort = view.get('sort') || '';
-  const words = box.value.toLowerCase().split(/\\s+/), column = names.indexOf(sort.replace('-', '')), sign = sort[0] === '-' ? -1 : 1;
+  if (box.value !== view.get('filter')) box.value = view.get('filter') || '';
+  pick.value = view.get('result') || '', sort = view.get('sort') || '';
+  const words = box.value.toLowerCase().split(/\\s+/);
+  const column = names.indexOf(sort.replace('-', '')), sign = sort[0] === '-' ? -1 : 1;
   const fits = (text, at) => words.every(word => text.includes(word)) && [results[at], ''].includes(pick.value);
   texts.forEach((text, at) => { rows[at].hidden = !fits(text, at); });
   count.value = rows.filter(row => !row.hidden).length + ' of ' + rows.length;
@@ -4384,7 +4407,7 @@ heads.forEach((head, at) => {
 box.oninput = pick.onchange = () => keep(sort);
 onhashchange = show;
 onbeforeprint = () => document.querySelectorAll('details').forEach(part => { part.open = true; });
-find('tools').hidden = false;
+tools.hidden = false;
 show();
 """
 
@@ -4399,7 +4422,8 @@ def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for number, task in enumerate(batch.tasks.values()):
-        fields = {**own_fields(task), **own_fields(task.limits), **own_fields(task.result or Result(task.status, trait=task.trait))}
+        result = task.result or Result(task.status, trait=task.trait)
+        fields = {**own_fields(task), **own_fields(task.limits), **own_fields(result)}
         for bulky in ("limits", "result", "lemmas", "exit", "stderr_tail"):
             del fields[bulky]
         writer.writerows((map(_csv_cell, fields.values()),) if number else (fields, map(_csv_cell, fields.values())))
@@ -4431,8 +4455,9 @@ def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     for name, tasks in recipe_tasks(batch.tasks.values()).items():
         kinds = [_junit_kind(task) for task in tasks]
         suite = Element("testsuite", {
-            "name": printable(name), "tests": str(len(tasks)), "failures": str(kinds.count("failure")), "errors": str(kinds.count("error")),
-            "skipped": str(kinds.count("skipped")), "time": f"{sum(task.result.wall_s for task in tasks if task.result):.3f}",
+            "name": printable(name), "tests": str(len(tasks)), "failures": str(kinds.count("failure")),
+            "errors": str(kinds.count("error")), "skipped": str(kinds.count("skipped")),
+            "time": f"{sum(task.result.wall_s for task in tasks if task.result):.3f}",
             "timestamp": batch.header["at"][:19], "hostname": printable(batch.header.get("host", "localhost"))})
         yield tostring(suite, "unicode", short_empty_elements=False).replace("</testsuite>", "\n")
         yield from map(_junit_case, tasks, kinds)
@@ -4449,8 +4474,8 @@ def _junit_kind(task: Task) -> str:
 def _junit_case(task: Task, kind: str) -> str:
     from xml.etree.ElementTree import Element, SubElement, tostring
     result, word = task.result or Result(task.status), outcome_word(task)
-    case = Element("testcase", {"name": printable(f"{task.lemma} [{task.prover}]"), "classname": printable(f"{task.name}.{task.theory}"),
-                                "time": f"{result.wall_s:.3f}"})
+    case = Element("testcase", {"name": printable(f"{task.lemma} [{task.prover}]"), "time": f"{result.wall_s:.3f}",
+                                "classname": printable(f"{task.name}.{task.theory}")})
     told = f"expected {task.expect}, got {word}" if missed_expectation(task) else word
     told = printable("; ".join(filter(None, (told, result.reason, *result.warnings))))
     part = SubElement(case, kind or "system-out", {"type": word, "message": told} if kind else {})
@@ -4464,8 +4489,8 @@ def page_report(writer: type[Writer]) -> Callable[[Batch, str, str], Iterator[st
 
 # A report, in pieces, of a batch and its results directory, for the directory that it is written to.
 REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
-    "md": page_report(Markdown), "html": page_report(Html), "tex": page_report(Latex), "typ": page_report(Typst), "csv": csv_report,
-    "junit": junit_report, "json": json_report}
+    "md": page_report(Markdown), "html": page_report(Html), "tex": page_report(Latex), "typ": page_report(Typst),
+    "csv": csv_report, "junit": junit_report, "json": json_report}
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
 

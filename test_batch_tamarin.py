@@ -2472,7 +2472,7 @@ def test_without_dot_it_is_said_once(lab):
 def test_a_large_batch_is_cut_for_people_only(monkeypatch):
     monkeypatch.setattr(bt, "SHOWN_TASKS", 3)
     batch = hostile_batch("x")
-    assert "3 of 5 tasks are shown" in report_of(batch, "md") and "### i0" not in report_of(batch, "md")
+    assert "3 of 5 tasks, those" in report_of(batch, "md") and "### i0" not in report_of(batch, "md")
     assert report_of(batch, "csv").count("\n") == 6
 
 
