@@ -1623,8 +1623,9 @@ class Recipe:
     def problem(self, path: JsonPath, message: str) -> None:
         """Note that something is wrong at a place of the JSON text."""
         place = ".".join(str(part) for part in path)
-        line, column = self._line_column(self._position(path))
-        self.problems.append(InputError(f"{place}: {message}" if place else message, self.path, line, column))
+        offset = self._position(path)
+        self.problems.append(InputError(f"{place}: {message}" if place else message, self.path, self.text.count("\n", 0, offset) + 1,
+                                        offset - self.text.rfind("\n", 0, offset)))
 
     def raise_problems(self) -> None:
         if self.problems:
@@ -1663,9 +1664,6 @@ class Recipe:
             path = path[:-1]
         return self._positions.get(path, 0)
 
-    def _line_column(self, offset: int) -> tuple[int, int]:
-        return self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
-
 
 def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is no JSON number")
@@ -1686,7 +1684,8 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InputError("is no UTF-8 text: save it as UTF-8", path, line, error.start - data.rfind(b"\n", 0, error.start)) from None
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise InputError("is no UTF-8 text: save it as UTF-8", path, line, column) from None
 
 
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
@@ -1721,168 +1720,110 @@ def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
 # --- What a recipe may contain: a table of checks for each kind of object ----------------------------------------------
 
 
-def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
-    """An object with these members and no others."""
+def check_value(good: Callable[[Any], object], message: str) -> Check:
+    """A value for which `good` holds; in the message FOUND stands for what is there instead."""
     def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        if not isinstance(value, dict):
-            return recipe.problem(path, f"must be an object, not {_kind(value)}")
-        for key, item in value.items():
-            if key in fields:
-                fields[key](recipe, item, (*path, key))
-            else:
-                recipe.problem((*path, key), f"unknown key{did_you_mean(key, fields)}; allowed: {', '.join(fields)}")
-        for key in required:
-            if key not in value:
-                recipe.problem(path, f"'{key}' is missing")
-    return check
-
-
-def check_map(item: Check, what: str) -> Check:
-    """An object from names to items; at least one."""
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        if not isinstance(value, dict) or not value:
-            return recipe.problem(path, f"must be an object with at least one {what}")
-        for key, member in value.items():
-            item(recipe, member, (*path, key))
-    return check
-
-
-def check_list(item: Check) -> Check:
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        if not isinstance(value, list):
-            return recipe.problem(path, f"must be a list, not {_kind(value)}")
-        for index, member in enumerate(value):
-            item(recipe, member, (*path, index))
-    return check
-
-
-def check_nonempty_list(item: Check) -> Check:
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        check_list(item)(recipe, value, path)
-        if value == []:
-            recipe.problem(path, "must not be empty")
+        if not good(value):
+            recipe.problem(path, message.replace("FOUND", _found(value)))
     return check
 
 
 def check_number(whole: bool, *words: str) -> Check:
     """A positive number (`whole`: an integer; "60" will do), or one of the words; the word "50%" stands for any percentage."""
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    def good(value: Any) -> bool:
         if isinstance(value, str) and (value.lower() in words or ("50%" in words and percentage(value))):
-            return
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) or isinstance(value, str) and value.isdecimal()
-        if number and 0 < float(value) < 1e9 and not (whole and float(value) % 1):
-            return
-        allowed = ["a positive whole number" if whole else "a positive number", *(f'"{word}"' for word in words)]
-        recipe.problem(path, f"must be {' or '.join(allowed)}, not {json.dumps(value)[:60]}")
-    return check
+            return True
+        number = float(value) if isinstance(value, str) and value.isdecimal() else value
+        return type(number) in (int, float) and 0 < number < 1e9 and not (whole and number % 1)
 
-
-def check_text(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    if not isinstance(value, str) or not value or "\0" in value:
-        recipe.problem(path, f"must be a text that is not empty, not {_kind(value)}")
-
-
-def check_any(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    """Accepted as it is."""
-
-
-def check_bool(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    if not isinstance(value, bool):
-        recipe.problem(path, f"must be true or false, not {_kind(value)}")
+    allowed = ["a positive whole number" if whole else "a positive number", *(f'"{word}"' for word in words)]
+    return check_value(good, f"must be {' or '.join(allowed)}, not FOUND")
 
 
 def check_one_of(*words: str) -> Check:
+    return check_value(lambda value: value in words, f"must be one of {', '.join(words)}, not FOUND")
+
+
+def check_each(kind: type[Any], item: Check, message: str, least: int = 0) -> Check:
+    """A list, or an object from names (`kind`), of at least so many members that pass the check `item`."""
+    shape = check_value(lambda value: isinstance(value, kind) and len(value) >= least, message)
+
     def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        if value not in words:
-            recipe.problem(path, f"must be one of {', '.join(words)}, not {json.dumps(value)[:60]}")
+        shape(recipe, value, path)
+        if isinstance(value, kind):
+            for key, member in value.items() if kind is dict else enumerate(value):
+                item(recipe, member, (*path, key))
     return check
 
 
-def check_later(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    recipe.problem(path, "is not supported by this version of batch_tamarin.py: remove it")
+def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
+    """An object with these members and no others."""
+    def member(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        key = str(path[-1])
+        unknown = check_value(lambda _: False, f"unknown key{did_you_mean(key, fields)}; allowed: {', '.join(fields)}")
+        fields.get(key, unknown)(recipe, value, path)
+
+    members = check_each(dict, member, "must be an object, not FOUND")
+
+    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        members(recipe, value, path)
+        for key in required if isinstance(value, dict) else ():
+            if key not in value:
+                recipe.problem(path, f"'{key}' is missing")
+    return check
 
 
-def check_name(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    """A text that becomes part of file names."""
-    check_text(recipe, value, path)
-    if isinstance(value, str) and ("/" in value or ".." in value or "\\" in value or not value.isprintable()):
-        recipe.problem(path, "becomes part of file names: no '/', '\\', '..' or control characters")
+def _found(value: Any) -> str:
+    return "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else json.dumps(value)[:60]
 
 
-def check_env(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    if not isinstance(value, dict) or not all(isinstance(item, str) and "\0" not in item for item in value.values()):
-        recipe.problem(path, 'must be an object from variables to texts, such as {"TMPDIR": "/scratch"}')
-    elif any(not key or "=" in key or "\0" in key for key in value):
-        recipe.problem(path, "a variable's name is not empty and has no '='")
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
 
 
 def check_version(recipe: Recipe, value: Any, path: JsonPath) -> None:
     check_name(recipe, path[-1], path)
-    fields = {"path": check_text, "command": check_nonempty_list(check_text), "options": check_list(check_text), "env": check_env,
-              "version": check_text, "test_success": check_any}
-    check_object(fields)(recipe, value, path)
+    check_object(_VERSION_FIELDS)(recipe, value, path)
     if isinstance(value, dict) and ("path" in value) == ("command" in value):
         recipe.problem(path, "needs either 'path' (a file, or a command on PATH) or 'command' (a list)")
 
 
-def check_flag(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    if not isinstance(value, str) or not re.fullmatch(r"\w+", value):
-        recipe.problem(path, "must be the name of one preprocessor flag, without -D")
+def check_options(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    """A list of prover options; words between +RTS and -RTS are GHC's."""
+    check_each(list, check_option, "must be a list of texts, not FOUND")(recipe, value, path)
+    runtime = [item for item in value if item in ("+RTS", "-RTS")] if isinstance(value, list) else []
+    if runtime[-1:] == ["+RTS"]:
+        recipe.problem(path, "'+RTS' needs a '-RTS' after its options")
 
 
 def check_option(recipe: Recipe, value: Any, path: JsonPath) -> None:
     """One prover option that is not the tool's own business. Inside `+RTS ... -RTS` only -N is."""
-    if not isinstance(value, str) or not value or "\0" in value:
-        return recipe.problem(path, f"must be an option of the prover, not {_kind(value)}")
+    if not _is_text(value):
+        return recipe.problem(path, f"must be an option of the prover, not {_found(value)}")
     name = value.split("=")[0]
     if " " in name and name[0] in "-+":
         return recipe.problem(path, "one option per text: use a list such as [\"+RTS\", \"-M8g\", \"-RTS\"]")
-    if name[0] not in "-+":
+    if name[:1] not in ("-", "+"):
         return recipe.problem(path, f"'{printable(value)}' would be read as a theory file: an option's value is joined by '=', "
                                     "as in --bound=5")
     for own, advice in _OWN_OPTIONS.items():
-        short = own[0] == "-" and own[1] != "-"
+        short = own[0] == "-" and own[1] != "-"  # its value may follow at once, and a long one may be abbreviated
         if name == own or (short and name.startswith(own)) or (not short and len(name) > 3 and own.startswith(name)):
             return recipe.problem(path, f"{own} can't be given here: {advice}")
 
 
-_OWN_OPTIONS = {
-    "--prove": "name the lemmas under 'lemmas'", "--lemma": "name the lemmas under 'lemmas'",
-    "-o": "proofs are always written to the results directory", "-O": "proofs are always written to the results directory",
-    "--output": "proofs are always written to the results directory",
-    "--Output": "proofs are always written to the results directory",
-    "--output-json": "traces are always written to the results directory",
-    "--output-dot": "traces are always written to the results directory",
-    "--output-module": "a translation proves nothing", "-m": "a translation proves nothing",
-    "--parse-only": "it proves nothing: use the 'check' command", "--precompute-only": "it proves nothing",
-    "-N": "use 'max_cores' in 'resources'", "--processors": "use 'max_cores' in 'resources'",
-}
-
-
-def check_options(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    """A list of prover options; words between +RTS and -RTS are GHC's."""
-    runtime = False
-    if not isinstance(value, list):
-        return recipe.problem(path, f"must be a list of texts, not {_kind(value)}")
-    for index, item in enumerate(value):
-        check_option(recipe, item, (*path, index))
-        runtime = item == "+RTS" or (runtime and item != "-RTS")
-    if runtime:
-        recipe.problem(path, "'+RTS' needs a '-RTS' after its options")
-
-
-def check_expectation(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    if value not in (Verdict.VERIFIED, Verdict.FALSIFIED):
-        recipe.problem(path, 'must be "verified" or "falsified"')
+_OWN_OPTIONS = {option: advice for options, advice in (
+    ("--prove --lemma", "name the lemmas under 'lemmas'"),
+    ("-o -O --output --Output", "proofs are always written to the results directory"),
+    ("--output-json --output-dot", "traces are always written to the results directory"),
+    ("--output-module -m", "a translation proves nothing"),
+    ("--parse-only", "it proves nothing: use the 'check' command"), ("--precompute-only", "it proves nothing"),
+    ("-N --processors", "use 'max_cores' in 'resources'")) for option in options.split()}
 
 
 def check_expectations(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    check = check_map(check_expectation, "lemma") if isinstance(value, dict) else check_expectation
-    check(recipe, value, path)
-
-
-def _kind(value: Any) -> str:
-    return {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}.get(type(value), "a number")
+    lemmas = check_each(dict, check_expectation, "must be an object with at least one lemma", 1)
+    (lemmas if isinstance(value, dict) else check_expectation)(recipe, value, path)
 
 
 def percentage(text: str) -> float | None:
@@ -1891,20 +1832,41 @@ def percentage(text: str) -> float | None:
     return float(found.group(1)) / 100 if found and 0 < float(found.group(1)) <= 100 else None
 
 
+check_text = check_value(_is_text, "must be a text that is not empty, not FOUND")
+check_bool = check_value(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
+check_any = check_value(lambda value: True, "")
+check_later = check_value(lambda value: False, "is not supported by this version of batch_tamarin.py: remove it")
+check_expectation = check_one_of(Verdict.VERIFIED, Verdict.FALSIFIED)
+check_flag = check_value(lambda value: isinstance(value, str) and re.fullmatch(r"\w+", value),
+                         "must be the name of one preprocessor flag, without -D")
+check_name = check_value(lambda value: _is_text(value) and value.isprintable() and not re.search(r"[/\\]|\.\.", value),
+                         "becomes part of file names: a text without '/', '\\', '..' and control characters, not FOUND")
+check_env = check_value(lambda value: isinstance(value, dict) and all(
+    isinstance(text, str) and "\0" not in text and name and not set("=\0") & set(name) for name, text in value.items()),
+    'must be an object from variables (not empty, without "=") to texts, such as {"TMPDIR": "/scratch"}')
+_SOME_TEXTS = check_each(list, check_text, "must be a list with at least one text, not FOUND", 1)
+
+_VERSION_FIELDS: dict[str, Check] = {
+    "path": check_text, "command": _SOME_TEXTS, "options": check_each(list, check_text, "must be a list, not FOUND"), "env": check_env,
+    "version": check_text, "test_success": check_any}
 _RESOURCES = {"max_cores": check_number(True), "max_memory": check_number(False), "timeout": check_number(False)}
-_OVERRIDES: dict[str, Check] = {"tamarin_versions": check_nonempty_list(check_text), "tamarin_options": check_options,
-                                "preprocess_flags": check_list(check_flag), "resources": check_object(_RESOURCES)}
+_OVERRIDES: dict[str, Check] = {
+    "tamarin_versions": _SOME_TEXTS, "tamarin_options": check_options, "resources": check_object(_RESOURCES),
+    "preprocess_flags": check_each(list, check_flag, "must be a list, not FOUND")}
 _LEMMA: dict[str, Check] = {"name": check_text, **_OVERRIDES, "expect": check_expectation}
 _TASK: dict[str, Check] = {
-    "theory_file": check_text, "output_file_prefix": check_name, **_OVERRIDES, "lemmas": check_list(check_object(_LEMMA, ["name"])),
-    "expect": check_expectations, "cwd": check_text, "prove": check_bool, "variants": check_later, "race": check_later}
+    "theory_file": check_text, "output_file_prefix": check_name, **_OVERRIDES, "expect": check_expectations, "cwd": check_text,
+    "lemmas": check_each(list, check_object(_LEMMA, ["name"]), "must be a list, not FOUND"), "prove": check_bool,
+    "variants": check_later, "race": check_later}
 _CONFIG: dict[str, Check] = {
     "global_max_cores": check_number(True, "max"), "global_max_memory": check_number(False, "max", "50%"),
     "default_timeout": check_number(False), "output_directory": check_text, "scheduler": check_one_of(*SCHEDULERS),
     "granularity": check_one_of("lemma"), "launcher": check_one_of("local"), "recheck_with": check_later}
 _RECIPE: dict[str, Check] = {
-    "$schema": check_any, "config": check_object(_CONFIG), "tamarin_versions": check_map(check_version, "prover"),
-    "tasks": check_map(check_object(_TASK, ["theory_file", "tamarin_versions", "output_file_prefix"]), "task")}
+    "$schema": check_any, "config": check_object(_CONFIG),
+    "tamarin_versions": check_each(dict, check_version, "must be an object with at least one prover", 1),
+    "tasks": check_each(dict, check_object(_TASK, ["theory_file", "tamarin_versions", "output_file_prefix"]),
+                        "must be an object with at least one task", 1)}
 check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 
 
@@ -1914,31 +1876,26 @@ check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
     """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputErrors."""
     provers: dict[str, Prover] = {}
-    for path, alias in _used_aliases(recipe):
-        if alias not in recipe.data["tamarin_versions"]:
-            recipe.problem(path, f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, recipe.data['tamarin_versions'])}")
-        elif alias not in provers:
-            provers[alias] = _recipe_prover(recipe, alias)
+    known = recipe.data["tamarin_versions"]
+    for name, task in recipe.data["tasks"].items():
+        for *place, entry in (task,), *(("lemmas", *item) for item in enumerate(task.get("lemmas", ()))):
+            for index, alias in enumerate(entry.get("tamarin_versions", ())):
+                if alias not in known:
+                    recipe.problem(("tasks", name, *place, "tamarin_versions", index),
+                                   f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, known)}")
+                elif alias not in provers:
+                    provers[alias] = _recipe_prover(recipe, alias)
     recipe.raise_problems()
     return provers
-
-
-def _used_aliases(recipe: Recipe) -> Iterator[tuple[JsonPath, str]]:
-    for name, task in recipe.data["tasks"].items():
-        for index, alias in enumerate(task["tamarin_versions"]):
-            yield ("tasks", name, "tamarin_versions", index), alias
-        for number, lemma in enumerate(task.get("lemmas", ())):
-            for index, alias in enumerate(lemma.get("tamarin_versions", ())):
-                yield ("tasks", name, "lemmas", number, "tamarin_versions", index), alias
 
 
 def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
     entry, path = recipe.data["tamarin_versions"][alias], ("tamarin_versions", alias)
     words = entry.get("command") or [entry["path"]]
-    if os.path.basename(words[0]) in ("docker", "podman"):
-        recipe.problem(path, f"{os.path.basename(words[0])} runs the prover outside our process tree, where limits can't hold: "
-                             "use apptainer, or install the prover")
-    program = find_program(words[0], os.path.dirname(recipe.path))
+    name, program = os.path.basename(words[0]), find_program(words[0], os.path.dirname(recipe.path))
+    if name in ("docker", "podman"):
+        recipe.problem(path, f"{name} runs the prover outside our process tree, where limits can't hold: use apptainer, or install the "
+                             "prover")
     if not program:
         recipe.problem(path, f"there is no executable program '{printable(words[0])}': give a file, or a command on PATH")
     return Prover(alias, (program or words[0], *words[1:]), tuple(entry.get("options", ())), dict(entry.get("env", {})))
@@ -1987,7 +1944,7 @@ def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, opt
                warn: Callable[[str], None]) -> Batch:
     """The completely resolved Batch of a recipe, in file order. Raises InputErrors with all that is wrong."""
     config = recipe.data.get("config", {})
-    limits = Limits(_global_cores(config, machine, options, warn), _global_memory(config, machine, options, warn),
+    limits = Limits(*_global_limits(config, machine, options, warn),
                     options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)))
     batch = Batch(os.urandom(6).hex(), provers=provers)
     planner = _Planner(recipe, provers, limits, warn)
@@ -1997,36 +1954,35 @@ def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, opt
     recipe.raise_problems()
     batch.header = {
         "event": "batch", "at": now(), "id": batch.id, "version": __version__, "recipe_file": os.path.abspath(recipe.path),
-        "pid": os.getpid(), "host": os.uname().nodename, "recipe": recipe.data, "options": to_json(options), "limits": to_json(limits), "scheduler": options.scheduler or config.get("scheduler", "fifo"),
-        "provers": {alias: to_json(prover) for alias, prover in provers.items()}, "cwd": os.getcwd(),
-        "python": sys.version.split()[0], "platform": sys.platform}
+        "recipe": recipe.data, "options": to_json(options), "limits": to_json(limits), "cwd": os.getcwd(),
+        "scheduler": options.scheduler or config.get("scheduler", "fifo"), "provers": {alias: to_json(provers[alias]) for alias in provers},
+        "pid": os.getpid(), "host": os.uname().nodename, "python": sys.version.split()[0], "platform": sys.platform}
     return batch
 
 
-def _global_cores(config: Mapping[str, Any], machine: Machine, options: PlanOptions, warn: Callable[[str], None]) -> int:
-    asked = str(options.cores or config.get("global_max_cores", "max")).lower()
-    cores = machine.cores if asked == "max" else int(float(asked))
-    if cores > machine.cores:
-        warn(f"{plural(cores, 'core')} asked for, but this process may use {machine.cores}: capped")
-    return min(cores, machine.cores)
-
-
-def _global_memory(config: Mapping[str, Any], machine: Machine, options: PlanOptions, warn: Callable[[str], None]) -> int:
-    asked = str(options.memory or config.get("global_max_memory", "max")).lower()
-    share_of = 1.0 if asked == "max" else percentage(asked)
-    memory_mb = int(machine.memory_mb * share_of if share_of else float(asked) * 1024)
-    if memory_mb > machine.memory_mb:
-        warn(f"{memory_mb / 1024:g} GB asked for, but this process may use {machine.memory_mb / 1024:.1f} GB: capped")
-    return max(1, min(memory_mb, machine.memory_mb))
+def _global_limits(config: Mapping[str, Any], machine: Machine, options: PlanOptions, warn: Callable[[str], None]) -> tuple[int, int]:
+    """The cores and the memory (MB) of the whole batch: what is asked for, but no more than this process may use."""
+    limits: list[int] = []
+    for asked, key, most, unit, name in ((options.cores, "global_max_cores", machine.cores, 1, "cores"),
+                                         (options.memory, "global_max_memory", machine.memory_mb, 1024, "GB")):
+        word = str(asked or config.get(key, "max")).lower()
+        part = 1.0 if word == "max" else percentage(word)
+        limit = int(most * part if part else float(word) * unit)
+        if limit > most:
+            warn(f"{limit / unit:g} {name} asked for, but this process may use {most / unit:.4g} {name}: capped")
+        limits.append(max(1, min(limit, most)))
+    return limits[0], limits[1]
 
 
 @dataclass
 class _Choice:
-    """One lemma that an entry of a task's `lemmas` selects; `entry` overrides the task's fields."""
+    """One lemma that an item of a task's `lemmas` selects."""
 
-    entry: Mapping[str, Any]
-    path: JsonPath
+    item: Mapping[str, Any]
+    entry: Mapping[str, Any]  # the task's fields, overridden by the item's
+    path: JsonPath  # of the item's name
     lemmas: list[Lemma]  # one, or its two sides in diff mode
+    place: int  # in the theory
     theory: Theory
 
 
@@ -2049,15 +2005,15 @@ class _Planner:
             return self.recipe.problem((*path, "cwd"), f"there is no directory '{printable(cwd)}'")
         for file in self._theory_files(entry, path):
             prefix = entry["output_file_prefix"].replace("{theory}", os.path.splitext(os.path.basename(file))[0])
-            choices = self._choices(entry, path, file, cwd)
+            choices = self._choices(entry, path, file)
             self._check_expected_names(entry, path, choices)
             for choice in choices:
-                for alias in choice.entry.get("tamarin_versions", entry["tamarin_versions"]):
-                    yield self._task(name, entry, choice, self.provers[alias], file, prefix, cwd)
+                for alias in choice.entry["tamarin_versions"]:
+                    yield self._task(name, choice, self.provers[alias], file, prefix, cwd)
 
-    def _task(self, name: str, entry: Mapping[str, Any], choice: _Choice, prover: Prover, file: str, prefix: str, cwd: str) -> Task:
-        lemma, path = choice.lemmas[0], ("tasks", name)
-        options, flags = _options(entry, choice.entry), tuple(choice.entry.get("preprocess_flags", entry.get("preprocess_flags", ())))
+    def _task(self, name: str, choice: _Choice, prover: Prover, file: str, prefix: str, cwd: str) -> Task:
+        lemma, entry = choice.lemmas[0], choice.entry
+        options, flags = tuple(entry.get("tamarin_options", ())), tuple(entry.get("preprocess_flags", ()))
         if "--diff" in (*prover.options, *options) and prover.flavour == "tamarin-rs":
             self.recipe.problem(choice.path, f"tamarin-rs ('{prover.alias}') has no --diff: use tamarin-prover for this task")
         prove = entry.get("prove", True)
@@ -2065,9 +2021,9 @@ class _Planner:
         key = self._key(prover, choice.theory, lemma.name, options, flags, prove, cwd)
         return Task(id=self._unique_id(f"{prefix}--{lemma.name}--{prover.alias}"), name=name, theory=share(path_from(file, cwd)),
                     lemma=lemma.name, trait=lemma.trait, sides=share(tuple(side.side for side in choice.lemmas if side.side)),
-                    prover=prover.alias, options=share(options), flags=share(flags), limits=self._limits(entry, choice, path),
+                    prover=prover.alias, options=share(options), flags=share(flags), limits=self._limits(choice),
                     cwd=share(cwd), prove=prove, optional=lemma.optional, assumes=share(assumes),
-                    expect=_expected(entry, choice.entry, lemma.name), key=key)
+                    expect=_expected(entry.get("expect"), lemma.name), key=key)
 
     def _key(self, prover: Prover, theory: Theory, lemma: str, options: tuple[str, ...], flags: tuple[str, ...], prove: bool,
              cwd: str) -> str:
@@ -2085,64 +2041,57 @@ class _Planner:
         found = find_input(pattern, self.directory)
         if os.path.isfile(found):
             return [found]
+        files: list[str] = []
+        problem = f"there is no theory file '{printable(pattern)}'"
         if "{theory}" in entry["output_file_prefix"]:
             import glob
             files = (sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
                      or sorted(glob.glob(os.path.join(glob.escape(self.directory), pattern), recursive=True)))
-            if files:
-                return [file for file in files if os.path.isfile(file)]
-        elif any(char in pattern for char in "*?["):
-            return self._problem((*path, "theory_file"), "a pattern needs {theory} in output_file_prefix, so that each theory "
-                                                         "has results of its own")
-        return self._problem((*path, "theory_file"), f"there is no theory file '{printable(pattern)}'")
+        elif _is_pattern(pattern):
+            problem = "a pattern needs {theory} in output_file_prefix, so that each theory has results of its own"
+        if not files:
+            self.recipe.problem((*path, "theory_file"), problem)
+        return [file for file in files if os.path.isfile(file)]
 
-    def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str, cwd: str) -> list[_Choice]:
+    def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str) -> list[_Choice]:
         """What the task's `lemmas` select, in theory order. An exact name beats patterns; of several patterns the first counts."""
         items = [(item, (*path, "lemmas", index, "name")) for index, item in enumerate(entry.get("lemmas", ()))]
         takes = [pair for pair in items if pair[0]["name"][0] != "!"] or [({"name": "*"}, path)]
-        found: list[tuple[int, _Choice]] = []
+        found: list[_Choice] = []
         taken: set[str] = set()
-        for exact in (True, False):
-            for item, where in takes:
-                theory = self._theory(entry, item, file, path)
-                groups = _lemma_groups(theory) if theory else {}
-                if exact is not _names_exactly(item["name"], groups):
-                    continue
-                chosen = [(place, _Choice(item, where, sides, theory)) for place, sides in enumerate(groups.values())
-                          if theory and _selects(item["name"], sides[0], exact)]
-                if theory and not chosen:
-                    self._no_such_lemma(item["name"], groups, where, file)
-                found += [pair for pair in chosen if exact or pair[1].lemmas[0].name not in taken]
-                taken.update(choice.lemmas[0].name for _, choice in chosen)
-        found = self._without(items, found)
-        return [choice for _, choice in sorted(found, key=lambda pair: pair[0])]
+        for item, where in sorted(takes, key=lambda pair: _is_pattern(pair[0]["name"])):
+            name, merged = item["name"], {**entry, **item}
+            theory = self._theory(merged, file)
+            if theory:
+                groups = _lemma_groups(theory)
+                chosen = [_Choice(item, merged, where, sides, place, theory) for place, sides in enumerate(groups.values())
+                          if _selects(name, sides[0])]
+                if not chosen:
+                    self._no_such_lemma(name, groups, where, file)
+                found += [choice for choice in chosen if not _is_pattern(name) or choice.lemmas[0].name not in taken]
+                taken.update(choice.lemmas[0].name for choice in chosen)
+        return sorted(self._without(items, found), key=lambda choice: choice.place)
 
-    def _without(self, items: Sequence[tuple[Mapping[str, Any], JsonPath]], found: list[tuple[int, _Choice]]) -> list[tuple[int, _Choice]]:
+    def _without(self, items: Iterable[tuple[Mapping[str, Any], JsonPath]], found: list[_Choice]) -> list[_Choice]:
         """What "!pattern" entries leave, wherever they stand."""
         for item, where in items:
             if item["name"][0] == "!" and found:
-                pattern = item["name"][1:]
-                left = [pair for pair in found if not any(_selects(pattern, pair[1].lemmas[0], exact) for exact in (True, False))]
-                if len(left) == len(found):
-                    self.recipe.problem(where, f"'{printable(item['name'])}' takes no lemma away")
-                elif not left:
-                    self.recipe.problem(where, f"'{printable(item['name'])}' leaves no lemma")
+                left = [choice for choice in found if not _selects(item["name"][1:], choice.lemmas[0])]
+                if not left or len(left) == len(found):
+                    self.recipe.problem(where, f"'{printable(item['name'])}' {'takes no lemma away' if left else 'leaves no lemma'}")
                 found = left
         return found
 
     def _no_such_lemma(self, name: str, groups: Mapping[str, list[Lemma]], where: JsonPath, file: str) -> None:
         if not groups:
-            self.recipe.problem(where[:2], f"{printable(file)} has no lemmas (with these flags): nothing to prove")
-        else:
-            some = ", ".join(list(groups)[:12]) + (", ..." if len(groups) > 12 else "")
-            self.recipe.problem(where, f"no lemma of {printable(file)} matches '{printable(name)}'"
-                                       f"{did_you_mean(name, groups)}; it has: {some}")
+            return self.recipe.problem(where[:2], f"{printable(file)} has no lemmas (with these flags): nothing to prove")
+        some = ", ".join(list(groups)[:12]) + (", ..." if len(groups) > 12 else "")
+        self.recipe.problem(where, f"no lemma of {printable(file)} matches '{printable(name)}'{did_you_mean(name, groups)}; it has: {some}")
 
-    def _theory(self, entry: Mapping[str, Any], item: Mapping[str, Any], file: str, path: JsonPath) -> Theory | None:
+    def _theory(self, entry: Mapping[str, Any], file: str) -> Theory | None:
         """The theory as the prover will see it with these options and flags; None when that is a problem (noted once)."""
-        alias = item.get("tamarin_versions", entry["tamarin_versions"])[0]
-        options = (*self.provers[alias].options, *_options(entry, item))
-        view = (file, *theory_view(options, item.get("preprocess_flags", entry.get("preprocess_flags", ()))))
+        options = (*self.provers[entry["tamarin_versions"][0]].options, *entry.get("tamarin_options", ()))
+        view = (file, *theory_view(options, entry.get("preprocess_flags", ())))
         if view not in self.theories:
             self.theories[view] = None
             try:
@@ -2151,26 +2100,26 @@ class _Planner:
                 self.recipe.problems.append(error)
         return self.theories[view]
 
-    def _limits(self, entry: Mapping[str, Any], choice: _Choice, path: JsonPath) -> Limits:
+    def _limits(self, choice: _Choice) -> Limits:
         """Per field: the lemma's, the task's, the default; above the global limit it is capped, else it would wait for ever."""
-        defaults = {"max_cores": DEFAULT_CORES, "max_memory": DEFAULT_MEMORY_GB, "timeout": self.limits.timeout_s}
-        most = {"max_cores": self.limits.cores, "max_memory": self.limits.memory_mb / 1024, "timeout": float("inf")}
-        chosen: dict[str, float] = {}
-        for key, default in defaults.items():
-            own, inherited = choice.entry.get("resources", {}), entry.get("resources", {})
+        item, task = choice.path[:-1], choice.path[:2]
+        own, inherited = choice.item.get("resources", {}), self.recipe.data["tasks"][task[1]].get("resources", {})
+        chosen: list[float] = []
+        for key, default, most in (("max_cores", DEFAULT_CORES, self.limits.cores), ("timeout", self.limits.timeout_s, math.inf),
+                                   ("max_memory", DEFAULT_MEMORY_GB, self.limits.memory_mb / 1024)):
             asked = float(own.get(key, inherited.get(key, default)))
-            where = (*choice.path[:-1], "resources", key) if key in own else (*path, "resources", key)
-            if asked > most[key] and (key in own or key in inherited) and where not in self.capped:
+            where = (*(item if key in own else task), "resources", key)
+            if asked > most and (key in own or key in inherited) and where not in self.capped:
                 self.capped.add(where)
-                self.warn(f"{'.'.join(map(str, where))}: {asked:g} is above the global limit: capped at {most[key]:.3g}")
-            chosen[key] = min(asked, most[key])
-        return share(Limits(int(chosen["max_cores"]), max(1, int(chosen["max_memory"] * 1024)), chosen["timeout"]))
+                self.warn(f"{'.'.join(map(str, where))}: {asked:g} is above the global limit: capped at {most:.3g}")
+            chosen.append(min(asked, most))
+        return share(Limits(int(chosen[0]), max(1, int(chosen[2] * 1024)), chosen[1]))
 
     def _check_expected_names(self, entry: Mapping[str, Any], path: JsonPath, choices: Sequence[_Choice]) -> None:
         """A name under `expect` that matches no planned lemma would never be missed."""
         expect = entry.get("expect")
         for pattern in expect if isinstance(expect, dict) and choices else ():
-            if not any(_selects(pattern, choice.lemmas[0], exact) for choice in choices for exact in (True, False)):
+            if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
                 names = {choice.lemmas[0].name for choice in choices}
                 self.recipe.problem((*path, "expect", pattern), f"matches no planned lemma{did_you_mean(pattern, names)}")
 
@@ -2179,18 +2128,11 @@ class _Planner:
         base = re.sub(r"[^\w.+-]", "_", text)
         base = "_" + base[1:] if base[0] in ".-" else base
         if len(base.encode()) > ID_BYTES:
-            digest = sha256(text.encode())[:12]
-            base = base.encode()[:ID_BYTES - 20].decode("utf-8", "ignore") + "-" + digest
-        number, candidate = 1, base
-        while _fold(candidate) in self.ids:
-            number += 1
-            candidate = f"{base}_{number}"
+            base = base.encode()[:ID_BYTES - 20].decode("utf-8", "ignore") + "-" + sha256(text.encode())[:12]
+        numbered = (f"{base}_{number}" for number in itertools.count(2))
+        candidate = next(name for name in itertools.chain([base], numbered) if _fold(name) not in self.ids)
         self.ids.add(_fold(candidate))
         return candidate
-
-    def _problem(self, path: JsonPath, message: str) -> list[str]:
-        self.recipe.problem(path, message)
-        return []
 
 
 def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
@@ -2207,15 +2149,10 @@ def _fold(text: str) -> str:
     return unicodedata.normalize("NFC", text.casefold())
 
 
-def _options(entry: Mapping[str, Any], item: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(item.get("tamarin_options", entry.get("tamarin_options", ())))
-
-
-def _expected(entry: Mapping[str, Any], item: Mapping[str, Any], lemma: str) -> str | None:
-    expect: None | str | dict[str, str] = item.get("expect", entry.get("expect"))
-    if isinstance(expect, dict):
-        return expect.get(lemma) or next((word for pattern, word in expect.items() if fnmatch.fnmatchcase(lemma, pattern)), None)
-    return expect
+def _expected(expect: Any, lemma: str) -> str | None:
+    """What the recipe expects of a lemma: a word for all, or a map from names (they come first) and patterns."""
+    words = expect if isinstance(expect, dict) else {"*": expect}
+    return words.get(lemma) or next((word for pattern, word in words.items() if fnmatch.fnmatchcase(lemma, pattern)), None)
 
 
 def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
@@ -2226,14 +2163,13 @@ def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
     return groups
 
 
-def _names_exactly(name: str, groups: Mapping[str, list[Lemma]]) -> bool:
-    return name in groups or any(sides[0].parent == name for sides in groups.values())
+def _is_pattern(name: str) -> bool:
+    return any(char in name for char in "*?[")
 
 
-def _selects(pattern: str, lemma: Lemma, exact: bool) -> bool:
-    """Whether a name (`exact`) or a shell pattern means this lemma, or the accountability lemma it was generated from."""
-    names = [name for name in (lemma.name, lemma.parent) if name]
-    return pattern in names if exact else any(fnmatch.fnmatchcase(name, pattern) for name in names)
+def _selects(pattern: str, lemma: Lemma) -> bool:
+    """Whether a name or a shell pattern means this lemma, or the accountability lemma it was generated from."""
+    return any(name and fnmatch.fnmatchcase(name, pattern) for name in (lemma.name, lemma.parent))
 
 
 def path_from(file: str, cwd: str) -> str:
@@ -5096,9 +5032,8 @@ def command_init(args: argparse.Namespace) -> int:
     cores = ask(args, f"cores for all jobs together (here: {machine.cores})", args.cores or "max", cores_argument)
     memory = ask(args, f"GB for all jobs together (here: {machine.memory_mb / 1024:.3g})", args.memory or "max", memory_argument)
     timeout_s = ask(args, "seconds for one lemma", f"{args.timeout or DEFAULT_TIMEOUT_S:g}", seconds_argument)
-    chosen = PlanOptions(cores, memory)
-    job = {"max_cores": min(DEFAULT_CORES, _global_cores({}, machine, chosen, warn)),
-           "max_memory": min(DEFAULT_MEMORY_GB, max(1, _global_memory({}, machine, chosen, warn) // 1024))}
+    most_cores, most_mb = _global_limits({}, machine, PlanOptions(cores, memory), warn)
+    job = {"max_cores": min(DEFAULT_CORES, most_cores), "max_memory": min(DEFAULT_MEMORY_GB, max(1, most_mb // 1024))}
     tasks = {name: {**_init_task(args, file, name, provers), "resources": job} for name, file in _named(args.theories)}
     config: dict[str, Any] = {"global_max_cores": cores, "global_max_memory": memory, "default_timeout": f"{timeout_s:.9g}"}
     for key, text in config.items():
@@ -5168,7 +5103,7 @@ def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[
 
     def known(text: str) -> list[str]:
         for word in (pattern.lstrip("!") for pattern in text.split()):
-            if not any(_selects(word, sides[0], exact) for sides in groups.values() for exact in (True, False)):
+            if not any(_selects(word, sides[0]) for sides in groups.values()):
                 raise InputError(f"no lemma of {file} matches '{word}'{did_you_mean(word, groups)}")
         return text.split()
 
