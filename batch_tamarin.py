@@ -109,11 +109,7 @@ class InputErrors(InputError):
 class Word(str, enum.Enum):
     """A word with a fixed meaning: reads, prints and goes to JSON as its plain text (on every Python)."""
 
-    def __str__(self) -> str:
-        return str(self.value)
-
-    def __format__(self, spec: str) -> str:
-        return format(str(self.value), spec)
+    __str__ = str.__str__  # Enum's own __format__ follows it
 
 
 class Status(Word):
@@ -212,10 +208,8 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
 
 def remove_file(path: str) -> None:
     """Remove a file of ours if it is there."""
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 # ======================================================================================================================
@@ -418,7 +412,7 @@ def plan_fields() -> tuple[str, ...]:
 
 
 def still_holds(old: Task, new: Task) -> bool:
-    """Whether the result of `old` is the result of `new`: nothing that can change it changed, and no limit that it failed by grew."""
+    """Whether the result of `old` is that of `new`: nothing that can change it changed, and no limit that it failed by grew."""
     if old.key != new.key or old.status not in FINAL:
         return False
     if old.status in (Status.TIMEOUT, Status.MEMORY_LIMIT):
@@ -447,7 +441,7 @@ def to_json(value: Any) -> Any:
 
 def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     """A dataclass from a JSON object: unknown fields are left out, lists become tuples, words and parts get their types."""
-    return cls(**{name: _PARTS.get(name, _plain)(data[name]) for name in field_names(cls) if name in data})
+    return cls(**{name: _PARTS.get(name, _part)(data[name]) for name in field_names(cls) if name in data})
 
 
 def field_names(cls: type[Any]) -> Iterable[str]:
@@ -461,12 +455,8 @@ def own_fields(value: Any) -> Event:
     return {name: getattr(value, name) for name in field_names(type(value))}
 
 
-def _plain(value: Any) -> Any:
-    return share(tuple(value)) if value.__class__ is list else value
-
-
-def _repeated(value: Any) -> Any:
-    return sys.intern(value) if value.__class__ is str else value
+def _part(value: Any) -> Any:
+    return share(tuple(value)) if type(value) is list else value
 
 
 @functools.lru_cache(maxsize=4096)
@@ -475,7 +465,7 @@ def _limits(items: tuple[tuple[str, Any], ...]) -> Limits:
 
 
 _PARTS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd"), _repeated),
+    **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd"), share),  # many tasks have them in common
     "limits": lambda value: _limits(tuple(value.items())),
     "lemmas": lambda value: tuple(from_json(SummaryLine, line) for line in value),
     "status": Status,
@@ -488,9 +478,7 @@ def share(value: T) -> T:
     return cast(T, _shared(value))
 
 
-@functools.lru_cache(maxsize=4096)
-def _shared(value: Any) -> Any:
-    return value
+_shared = functools.lru_cache(maxsize=4096)(lambda value: value)
 
 
 # ======================================================================================================================
@@ -1294,12 +1282,16 @@ def _normalised(pieces: Iterable[tuple[bool, str]]) -> str:
 
 LINE_CAP = 65_536  # characters of a prover's line that are looked at; a line of output may be of any length
 TAIL_LINES, TAIL_CHARS = 20, 2_000  # of stderr, kept with a failed task
+ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
+GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
 
 _VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
-_SUMMARY = re.compile(r"^  ?(?:(LHS|RHS) :  |(DiffLemma):  )?(\w+) (?:\((all-traces|exists-trace)\))?: (\S.*?)(?: \((\d+) steps\))?$")
+_SUMMARY = re.compile(r"^  ?(?:(LHS|RHS) :  |(DiffLemma):  )?(\w+) (?:\((all-traces|exists-trace)\))?: "
+                      r"(\S.*?)(?: \((\d+) steps\))?$")
 _WARNING = re.compile(r"^  WARNING: (\d+) wellformedness checks? failed!")
 _SECONDS = re.compile(r"^  processing time: ([\d.]+(?:e-?\d+)?)s")
-_PROGRESS = re.compile(r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack |  error, called at ")
+_PROGRESS = re.compile(r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack "
+                       r"|  error, called at ")
 _OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
 _COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
 _PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
@@ -1321,27 +1313,13 @@ class Outputs:
 
 
 def prover_command(prover: Prover, task: Task, outputs: Outputs) -> tuple[str, ...]:
-    """The whole command line that proves (or with `prove: false` checks) one task. Values need `=`: `-D X` would load a file X."""
-    old = prover.flavour == "tamarin-prover" and prover.version and version_tuple(prover.version) < (1, 10)
+    """The command line that proves (or with `prove: false` checks) one task. Values need `=`: `-D X` would load a file X."""
+    rust, cores = prover.flavour == "tamarin-rs", task.limits.cores  # tamarin-rs refuses `+RTS` with exit 2
+    old = not rust and prover.version and tuple(map(int, prover.version.split("."))) < (1, 10)
     traces = () if old else (f"--output-json={outputs.trace_json}", f"--output-dot={outputs.trace_dot}")
-    return (*prover.command, *cores_option(prover, task.limits.cores), task.theory,
+    return (*prover.command, *((f"--processors={cores}",) if rust else ("+RTS", f"-N{cores}", "-RTS")), task.theory,
             *((f"--prove={task.lemma}",) if task.prove else ()), *prover.options, *task.options,
             *(f"-D={flag}" for flag in task.flags), *traces, f"--output={outputs.proof}")
-
-
-def cores_option(prover: Prover, cores: int) -> tuple[str, ...]:
-    """How this flavour is told its cores; tamarin-rs refuses `+RTS` with exit 2."""
-    return (f"--processors={cores}",) if prover.flavour == "tamarin-rs" else ("+RTS", f"-N{cores}", "-RTS")
-
-
-def version_tuple(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
-
-
-def read_version(text: str) -> tuple[str, str]:
-    """The flavour and version that `--version` printed; an unknown answer counts as a tamarin-prover of unknown version."""
-    found = _VERSION.search(text)
-    return (found.group(1), found.group(2)) if found else ("tamarin-prover", "")
 
 
 def prover_environment(prover: Prover) -> dict[str, str]:
@@ -1380,15 +1358,12 @@ def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
 
 def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
     """The lines of a text file from the last `marker` on, if it stands within `reach` bytes of the end; else none."""
-    data = wanted = b""
-    for step in (65_536, reach):
+    for step in (65_536, reach):  # most summaries are short
         data = read_from_end(path, step)
         start = data.rfind(marker.encode())
-        if start >= 0:
-            wanted = data[start:]
-        if wanted or len(data) < step:
+        if start >= 0 or len(data) < step:
             break
-    return [line[:LINE_CAP] for line in wanted.decode("utf-8", "replace").split("\n")]
+    return [line[:LINE_CAP] for line in data[start:].decode("utf-8", "replace").split("\n")] if start >= 0 else []
 
 
 def ends_of(path: str, size: int = 65_536) -> list[str]:
@@ -1419,24 +1394,18 @@ def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> Non
         if line.startswith("====="):
             output.summary = True
             return
-        if lemma in line or line[2:3] in "Wp":  # or a WARNING, or the processing time
-            _read_summary_line(line, output)
-
-
-def _read_summary_line(line: str, output: ProverOutput) -> None:
-    found = _SUMMARY.match(line)
-    if found:
-        side, diff, name, trait, text, steps = found.groups()
-        verdict = next((word for start, word in _VERDICTS if text.startswith(start)), None)
-        output.lines.append(SummaryLine(name, side or "", trait or (Trait.DIFF if diff else ""), verdict,
-                                        int(steps) if steps else None))
-        return
-    found = _WARNING.match(line)
-    if found:
-        output.failed_checks = int(found.group(1))
-    found = _SECONDS.match(line)
-    if found:
-        output.prover_s = float(found.group(1))
+        if lemma not in line and line[2:3] not in "Wp":  # a theory has many other lemmas: don't look at their lines
+            continue
+        found, checks, seconds = _SUMMARY.match(line), _WARNING.match(line), _SECONDS.match(line)
+        if found:
+            side, diff, name, trait, text, steps = found.groups()
+            verdict = next((word for start, word in _VERDICTS if text.startswith(start)), None)
+            trait = trait or (Trait.DIFF if diff else "")
+            output.lines.append(SummaryLine(name, side or "", trait, verdict, int(steps) if steps else None))
+        elif checks:
+            output.failed_checks = int(checks.group(1))
+        elif seconds:
+            output.prover_s = float(seconds.group(1))
 
 
 def _read_stderr(lines: Iterable[str], output: ProverOutput) -> None:
@@ -1457,8 +1426,7 @@ def _read_stderr(lines: Iterable[str], output: ProverOutput) -> None:
 
 def wellformedness_titles(theory: str) -> list[str]:
     """The headings of the wellformedness report that Tamarin writes at the end of a theory: a proof file, or its stdout."""
-    titles: list[str] = []
-    before = ""
+    titles, before = [], ""
     for line in last_part(theory, "WARNING: the following wellformedness checks failed!"):
         if line == "*/":
             break
@@ -1472,18 +1440,15 @@ def wellformedness_titles(theory: str) -> list[str]:
 
 def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
     """The graphs of `lemma` among the concatenated DOT graphs of all attacks in the file; `names`: the theory's lemmas."""
-    starts = [found.start() for found in re.finditer(r"^(?:strict )?digraph ", text, re.MULTILINE)]
-    graphs = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)])]
-    known = sorted({*names, lemma}, key=len, reverse=True)
-    return "".join(graph for graph in graphs if graph_lemma(graph.partition('"')[2].partition('"')[0], known) == lemma)
+    graphs = re.split(r"^(?=(?:strict )?digraph )", text, flags=re.MULTILINE)[1:]
+    return "".join(graph for graph in graphs if graph_lemma(graph.partition('"')[2].partition('"')[0], {*names, lemma}) == lemma)
 
 
 def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
     """The same for the JSON traces; text that is no such JSON is left as it is."""
-    known = sorted({*names, lemma}, key=len, reverse=True)
     try:
         traces = json.loads(text)
-        own = [graph for graph in traces["graphs"] if graph_lemma(graph["jgLabel"], known) == lemma]
+        own = [graph for graph in traces["graphs"] if graph_lemma(graph["jgLabel"], {*names, lemma}) == lemma]
     except (ValueError, KeyError, TypeError, RecursionError):
         return text
     if len(own) == len(traces["graphs"]) and own:
@@ -1491,18 +1456,15 @@ def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
     return json.dumps({**traces, "graphs": own}, indent=1) if own else ""
 
 
-def graph_lemma(label: str, known: Sequence[str]) -> str:
-    """The lemma that a trace's label names; `known` lemma names come longest first.
+def graph_lemma(label: str, known: Iterable[str]) -> str:
+    """The one of the `known` lemmas that a trace's label names.
 
     The label ends in the lemma's name and the path of proof cases, joined by `-`; only the first case may follow without one.
     """
     found = _TRACE_LABEL.search(label)
     rest = found.group(1) if found else label
-    exact = (name for name in known if rest == name or rest.startswith(name + "-"))
-    return next(exact, next((name for name in known if rest.startswith(name)), ""))
-
-
-GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
+    fitting = [name for name in known if rest.startswith(name)]
+    return max(fitting, key=lambda name: (rest[len(name):len(name) + 1] in ("", "-"), len(name)), default="")
 
 
 def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Result:
@@ -1512,13 +1474,15 @@ def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     """
     lines = own_lines(task, output.lines)
     verdict: Verdict | None = None
-    status, reason = outcome.status, outcome.reason
+    status, reason, ended = outcome.status, outcome.reason, outcome.exit
     if status is Status.COMPLETED:
-        status, reason = _judge_exit(outcome.exit or ExitStatus(), output)
+        status, reason = _judge_exit(ended or ExitStatus(), output)
     if status is Status.COMPLETED:
-        status, verdict, reason = _judge_lines(task, lines, output)
-    return Result(status=status, verdict=verdict, steps=_steps(lines) if verdict else None,
-                  trait=lines[0].trait if lines else task.trait, lemmas=tuple(lines), exit=_exit_json(outcome.exit),
+        status, verdict, reason = _judge_lines(task, lines)
+    steps = [line.steps for line in lines if line.steps is not None and verdict]
+    return Result(status=status, verdict=verdict, steps=sum(steps) if steps else None,
+                  trait=lines[0].trait if lines else task.trait, lemmas=tuple(lines),
+                  exit=None if ended is None else {"signal": ended.signal} if ended.signal else {"code": ended.code},
                   wall_s=round(outcome.wall_s, 3), cpu_s=round(outcome.cpu_s, 3), peak_mb=round(outcome.peak_mb, 1),
                   avg_mb=round(outcome.avg_mb, 1), prover_s=output.prover_s, warnings=tuple(prover_warnings(task, output, proof)),
                   reason=reason, stderr_tail="" if verdict else output.stderr_tail)
@@ -1544,7 +1508,7 @@ def _judge_exit(ended: ExitStatus, output: ProverOutput) -> tuple[Status, str]:
     return Status.COMPLETED, ""
 
 
-def _judge_lines(task: Task, lines: list[SummaryLine], output: ProverOutput) -> tuple[Status, Verdict | None, str]:
+def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verdict | None, str]:
     missing = [side for side in task.sides if side not in {line.side for line in lines}]
     if not lines and task.optional:
         return Status.SUPERSEDED, None, "not needed: no partial deconstructions are left"
@@ -1559,20 +1523,6 @@ def _judge_lines(task: Task, lines: list[SummaryLine], output: ProverOutput) -> 
     if verdicts == {Verdict.VERIFIED}:
         return Status.COMPLETED, Verdict.VERIFIED, ""
     return Status.COMPLETED, Verdict.INCOMPLETE, "the prover could not finish the analysis"
-
-
-def _steps(lines: Iterable[SummaryLine]) -> int | None:
-    counts = [line.steps for line in lines if line.steps is not None]
-    return sum(counts) if counts else None
-
-
-def _exit_json(ended: ExitStatus | None) -> dict[str, Any] | None:
-    if ended is None:
-        return None
-    return {"signal": ended.signal} if ended.signal else {"code": ended.code}
-
-
-ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
 
 
 def prover_warnings(task: Task, output: ProverOutput, proof: str) -> Iterator[str]:
@@ -1602,20 +1552,17 @@ Check = Callable[["Recipe", Any, JsonPath], None]
 DEFAULT_CORES, DEFAULT_MEMORY_GB, DEFAULT_TIMEOUT_S = 4, 16, 3600
 SCHEDULERS = ("fifo", "sjf", "ljf")
 ID_BYTES = 200
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 
 
 class Recipe:
-    """A recipe file: its JSON object, checked, and where in the text everything stands.
-
-    Raises InputErrors with all problems at once.
-    """
+    """A recipe file: its JSON object, checked, and where in the text all stands. Raises InputErrors with all problems at once."""
 
     def __init__(self, path: str, text: str | None = None) -> None:
         """Read the file at `path`, or take `text` for what it says."""
-        self.path = path
+        self.path, self.text = path, read_text(path) if text is None else text
         self.problems: list[InputError] = []
         self._positions: dict[JsonPath, int] | None = None
-        self.text = read_text(path) if text is None else text
         self.data: dict[str, Any] = self._parse()
         check_recipe(self, self.data, ())
         self.raise_problems()
@@ -1624,8 +1571,8 @@ class Recipe:
         """Note that something is wrong at a place of the JSON text."""
         place = ".".join(str(part) for part in path)
         offset = self._position(path)
-        self.problems.append(InputError(f"{place}: {message}" if place else message, self.path, self.text.count("\n", 0, offset) + 1,
-                                        offset - self.text.rfind("\n", 0, offset)))
+        line, column = self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
+        self.problems.append(InputError(f"{place}: {message}" if place else message, self.path, line, column))
 
     def raise_problems(self) -> None:
         if self.problems:
@@ -1688,26 +1635,20 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
         raise InputError("is no UTF-8 text: save it as UTF-8", path, line, column) from None
 
 
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
-
-
 def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
     """Where each member (its key) and each element of valid JSON text begins."""
     path: list[str | int] = []
-    key, expect_key = ("", 0), False
+    expect_key = False
     for token in _JSON_TOKEN.finditer(text):
         word, offset = token.group(), token.start()
         if word == ",":
-            if isinstance(path[-1], int):
-                path[-1] += 1
-            else:
-                expect_key = True
+            expect_key = isinstance(path[-1], str)
+            path[-1] = path[-1] if isinstance(path[-1], str) else path[-1] + 1
         elif word in "]}":
             path.pop()
             expect_key = False
         elif expect_key and word[0] == '"':
-            key, expect_key = (json.loads(word), offset), False
-            path[-1] = key[0]
+            path[-1], expect_key = json.loads(word), False
             yield tuple(path), offset
         elif word != ":":
             if path and isinstance(path[-1], int):
@@ -1812,15 +1753,6 @@ def check_option(recipe: Recipe, value: Any, path: JsonPath) -> None:
             return recipe.problem(path, f"{own} can't be given here: {advice}")
 
 
-_OWN_OPTIONS = {option: advice for options, advice in (
-    ("--prove --lemma", "name the lemmas under 'lemmas'"),
-    ("-o -O --output --Output", "proofs are always written to the results directory"),
-    ("--output-json --output-dot", "traces are always written to the results directory"),
-    ("--output-module -m", "a translation proves nothing"),
-    ("--parse-only", "it proves nothing: use the 'check' command"), ("--precompute-only", "it proves nothing"),
-    ("-N --processors", "use 'max_cores' in 'resources'")) for option in options.split()}
-
-
 def check_expectations(recipe: Recipe, value: Any, path: JsonPath) -> None:
     lemmas = check_each(dict, check_expectation, "must be an object with at least one lemma", 1)
     (lemmas if isinstance(value, dict) else check_expectation)(recipe, value, path)
@@ -1844,29 +1776,35 @@ check_name = check_value(lambda value: _is_text(value) and value.isprintable() a
 check_env = check_value(lambda value: isinstance(value, dict) and all(
     isinstance(text, str) and "\0" not in text and name and not set("=\0") & set(name) for name, text in value.items()),
     'must be an object from variables (not empty, without "=") to texts, such as {"TMPDIR": "/scratch"}')
+_OWN_OPTIONS = {option: advice for options, advice in (
+    ("--prove --lemma", "name the lemmas under 'lemmas'"),
+    ("-o -O --output --Output", "proofs are always written to the results directory"),
+    ("--output-json --output-dot", "traces are always written to the results directory"),
+    ("--output-module -m", "a translation proves nothing"),
+    ("--parse-only", "it proves nothing: use the 'check' command"), ("--precompute-only", "it proves nothing"),
+    ("-N --processors", "use 'max_cores' in 'resources'")) for option in options.split()}
 _SOME_TEXTS = check_each(list, check_text, "must be a list with at least one text, not FOUND", 1)
 
 _VERSION_FIELDS: dict[str, Check] = {
-    "path": check_text, "command": _SOME_TEXTS, "options": check_each(list, check_text, "must be a list, not FOUND"), "env": check_env,
-    "version": check_text, "test_success": check_any}
+    "path": check_text, "command": _SOME_TEXTS, "options": check_each(list, check_text, "must be a list, not FOUND"),
+    "env": check_env, "version": check_text, "test_success": check_any}
 _RESOURCES = {"max_cores": check_number(True), "max_memory": check_number(False), "timeout": check_number(False)}
-_OVERRIDES: dict[str, Check] = {
-    "tamarin_versions": _SOME_TEXTS, "tamarin_options": check_options, "resources": check_object(_RESOURCES),
-    "preprocess_flags": check_each(list, check_flag, "must be a list, not FOUND")}
+_FLAGS = check_each(list, check_flag, "must be a list, not FOUND")
+_OVERRIDES: dict[str, Check] = {"tamarin_versions": _SOME_TEXTS, "tamarin_options": check_options, "preprocess_flags": _FLAGS,
+                                "resources": check_object(_RESOURCES)}
 _LEMMA: dict[str, Check] = {"name": check_text, **_OVERRIDES, "expect": check_expectation}
 _TASK: dict[str, Check] = {
     "theory_file": check_text, "output_file_prefix": check_name, **_OVERRIDES, "expect": check_expectations, "cwd": check_text,
     "lemmas": check_each(list, check_object(_LEMMA, ["name"]), "must be a list, not FOUND"), "prove": check_bool,
     "variants": check_later, "race": check_later}
+_TASKS = check_each(dict, check_object(_TASK, ["theory_file", "tamarin_versions", "output_file_prefix"]),
+                    "must be an object with at least one task", 1)
+_PROVERS = check_each(dict, check_version, "must be an object with at least one prover", 1)
 _CONFIG: dict[str, Check] = {
     "global_max_cores": check_number(True, "max"), "global_max_memory": check_number(False, "max", "50%"),
     "default_timeout": check_number(False), "output_directory": check_text, "scheduler": check_one_of(*SCHEDULERS),
     "granularity": check_one_of("lemma"), "launcher": check_one_of("local"), "recheck_with": check_later}
-_RECIPE: dict[str, Check] = {
-    "$schema": check_any, "config": check_object(_CONFIG),
-    "tamarin_versions": check_each(dict, check_version, "must be an object with at least one prover", 1),
-    "tasks": check_each(dict, check_object(_TASK, ["theory_file", "tamarin_versions", "output_file_prefix"]),
-                        "must be an object with at least one task", 1)}
+_RECIPE: dict[str, Check] = {"$schema": check_any, "config": check_object(_CONFIG), "tamarin_versions": _PROVERS, "tasks": _TASKS}
 check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 
 
@@ -1894,8 +1832,8 @@ def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
     words = entry.get("command") or [entry["path"]]
     name, program = os.path.basename(words[0]), find_program(words[0], os.path.dirname(recipe.path))
     if name in ("docker", "podman"):
-        recipe.problem(path, f"{name} runs the prover outside our process tree, where limits can't hold: use apptainer, or install the "
-                             "prover")
+        recipe.problem(path, f"{name} runs the prover outside our process tree, where limits can't hold: use apptainer, or "
+                             "install the prover")
     if not program:
         recipe.problem(path, f"there is no executable program '{printable(words[0])}': give a file, or a command on PATH")
     return Prover(alias, (program or words[0], *words[1:]), tuple(entry.get("options", ())), dict(entry.get("env", {})))
@@ -1955,12 +1893,13 @@ def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, opt
     batch.header = {
         "event": "batch", "at": now(), "id": batch.id, "version": __version__, "recipe_file": os.path.abspath(recipe.path),
         "recipe": recipe.data, "options": to_json(options), "limits": to_json(limits), "cwd": os.getcwd(),
-        "scheduler": options.scheduler or config.get("scheduler", "fifo"), "provers": {alias: to_json(provers[alias]) for alias in provers},
+        "scheduler": options.scheduler or config.get("scheduler", "fifo"),
+        "provers": {alias: to_json(prover) for alias, prover in provers.items()},
         "pid": os.getpid(), "host": os.uname().nodename, "python": sys.version.split()[0], "platform": sys.platform}
     return batch
 
 
-def _global_limits(config: Mapping[str, Any], machine: Machine, options: PlanOptions, warn: Callable[[str], None]) -> tuple[int, int]:
+def _global_limits(config: Event, machine: Machine, options: PlanOptions, warn: Callable[[str], None]) -> tuple[int, int]:
     """The cores and the memory (MB) of the whole batch: what is asked for, but no more than this process may use."""
     limits: list[int] = []
     for asked, key, most, unit, name in ((options.cores, "global_max_cores", machine.cores, 1, "cores"),
@@ -2054,7 +1993,7 @@ class _Planner:
         return [file for file in files if os.path.isfile(file)]
 
     def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str) -> list[_Choice]:
-        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of several patterns the first counts."""
+        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of patterns the first counts."""
         items = [(item, (*path, "lemmas", index, "name")) for index, item in enumerate(entry.get("lemmas", ()))]
         takes = [pair for pair in items if pair[0]["name"][0] != "!"] or [({"name": "*"}, path)]
         found: list[_Choice] = []
@@ -2078,7 +2017,8 @@ class _Planner:
             if item["name"][0] == "!" and found:
                 left = [choice for choice in found if not _selects(item["name"][1:], choice.lemmas[0])]
                 if not left or len(left) == len(found):
-                    self.recipe.problem(where, f"'{printable(item['name'])}' {'takes no lemma away' if left else 'leaves no lemma'}")
+                    what = "takes no lemma away" if left else "leaves no lemma"
+                    self.recipe.problem(where, f"'{printable(item['name'])}' {what}")
                 found = left
         return found
 
@@ -2086,7 +2026,8 @@ class _Planner:
         if not groups:
             return self.recipe.problem(where[:2], f"{printable(file)} has no lemmas (with these flags): nothing to prove")
         some = ", ".join(list(groups)[:12]) + (", ..." if len(groups) > 12 else "")
-        self.recipe.problem(where, f"no lemma of {printable(file)} matches '{printable(name)}'{did_you_mean(name, groups)}; it has: {some}")
+        self.recipe.problem(where, f"no lemma of {printable(file)} matches '{printable(name)}'{did_you_mean(name, groups)}; "
+                                   f"it has: {some}")
 
     def _theory(self, entry: Mapping[str, Any], file: str) -> Theory | None:
         """The theory as the prover will see it with these options and flags; None when that is a problem (noted once)."""
@@ -2182,15 +2123,14 @@ def path_from(file: str, cwd: str) -> str:
 def file_digest(path: str) -> str:
     """SHA-256 of a file's mode and bytes; "" when it can't be read."""
     import hashlib
-    digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
-            digest.update(oct(os.fstat(file.fileno()).st_mode & 0o111).encode())
+            digest = hashlib.sha256(oct(os.fstat(file.fileno()).st_mode & 0o111).encode())
             for block in iter(functools.partial(file.read, MB), b""):
                 digest.update(block)
+            return digest.hexdigest()
     except OSError:
         return ""
-    return digest.hexdigest()
 
 
 # ======================================================================================================================
@@ -3069,13 +3009,9 @@ class Journal:
     def begin(self, batch: Batch) -> None:
         """Write the plan of a new batch. Raises StorageError."""
         self.batch = batch
-        lines: list[bytes] = []
-        for event in batch.events():
-            lines.append(json_line(event))
-            if len(lines) >= 1_000:
-                self._write(b"".join(lines))
-                lines.clear()
-        self._write(b"".join(lines))
+        lines = map(json_line, batch.events())
+        for data in iter(lambda: b"".join(itertools.islice(lines, 1_000)), b""):  # 100,000 tasks need not be in memory as text
+            self._write(data)
         self._sync()
 
     def record(self, event: Event) -> None:
@@ -3099,16 +3035,15 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         """Append whole lines. If they don't go in whole the file is cut back, so that it always ends with a whole line."""
-        why = ""
+        why = os.strerror(errno.ENOSPC)  # unless the system says something else
         try:
-            written = os.write(self.fd, data)
+            if os.write(self.fd, data) == len(data):
+                self.size += len(data)
+                return
         except OSError as error:
-            written, why = 0, error.strerror or str(error)
-        if written == len(data):
-            self.size += written
-            return
+            why = error.strerror or str(error)
         os.ftruncate(self.fd, self.size)
-        raise StorageError(f"the journal can't be written: {why or os.strerror(errno.ENOSPC)}. What it holds is safe: make room, then "
+        raise StorageError(f"the journal can't be written: {why}. What it holds is safe: make room, then "
                            "run the same command again to go on", self.path)
 
     def _sync(self) -> None:
@@ -3134,21 +3069,18 @@ def lock_journal(fd: int, path: str) -> None:
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
         holder = load_batch(path, lambda _: None).header
-        raise StorageError(f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): wait for it, "
-                           "or give another directory with -o", path) from None
+        raise StorageError(f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): "
+                           "wait for it, or give another directory with -o", path) from None
 
 
 def cut_torn_tail(fd: int) -> int:
     """Cut what follows the last newline: a line that a dying writer left half-written. Returns the size."""
-    size = os.fstat(fd).st_size
-    end = size
-    while end > 0:
+    end = size = os.fstat(fd).st_size
+    newline = 0  # one more than its place in the block; 0: there is none
+    while end > 0 and not newline:
         start = max(0, end - 65_536)
-        newline = os.pread(fd, end - start, start).rfind(b"\n")
-        if newline >= 0:
-            end = start + newline + 1
-            break
-        end = start
+        newline = os.pread(fd, end - start, start).rfind(b"\n") + 1
+        end = start + newline
     if end < size:
         os.ftruncate(fd, end)
     return end
@@ -3173,20 +3105,14 @@ def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None]) -> It
         if not line.endswith(b"\n"):
             file.seek(-len(line), os.SEEK_CUR)
             return
-        event = _parse_line(line.lstrip(b"\0").strip())
-        if event:
+        try:
+            event = json.loads(line.lstrip(b"\0").strip() or b"{}")
+        except (ValueError, RecursionError):
+            event = None
+        if isinstance(event, dict) and "event" in event:
             yield number, event
-        elif event is None:
+        elif event != {}:
             warn(f"{path}:{number}: this line can't be read and is skipped")
-
-
-def _parse_line(line: bytes) -> Event | None:
-    """The event on a line; an empty one on an empty line; None when it can't be read."""
-    try:
-        event = json.loads(line) if line else {}
-    except (ValueError, RecursionError):
-        return None
-    return event if event == {} or isinstance(event, dict) and "event" in event else None
 
 
 def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
@@ -3218,15 +3144,16 @@ def is_locked(path: str) -> bool:
     try:
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass  # this file system has no locks
+    except OSError as error:  # any other: this file system has no locks
+        return isinstance(error, BlockingIOError)
     return False
 
 
 # --- The results directory ---------------------------------------------------------------------------------------------
 
+UPSTREAM_REPORT = "execution_report.json"
+_UPSTREAM_STATUS = {"timeout": Status.TIMEOUT, "memory_limit_exceeded": Status.MEMORY_LIMIT,
+                    "signal_interrupted": Status.INTERRUPTED}
 RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
 
 
@@ -3241,12 +3168,11 @@ def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[st
         journal = None if found and (fresh or JOURNAL not in found) else Journal(os.path.join(directory, JOURNAL))
         if journal and journal.size:
             journal = continue_batch(journal, planned, tell)
-        elif journal:
-            journal.begin(planned)
         if not journal:
             directory = dated_sibling(directory)
             tell(f"results that are already there are left alone: writing to {directory}")
             journal = Journal(os.path.join(directory, JOURNAL))
+        if not journal.size:
             journal.begin(planned)
         for folder in RESULT_FOLDERS:
             os.makedirs(os.path.join(directory, folder), exist_ok=True)
@@ -3258,14 +3184,16 @@ def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[st
 def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> Journal | None:
     """Bring an unfinished batch of the same recipe up to the present plan; None (journal closed) for any other batch."""
     old = journal.batch = load_batch(journal.path, tell)
-    same = old.header and (old.header["recipe_file"] == planned.header["recipe_file"] or old.header["recipe"] == planned.header["recipe"])
+    same = old.header and any(old.header[name] == planned.header[name] for name in ("recipe_file", "recipe"))
     finished = old.ended is not None and old.count(*FINAL) == len(old.tasks)
-    grown = any(task.id in old.tasks and task.key == old.tasks[task.id].key and not still_holds(old.tasks[task.id], task)
-                for task in planned.tasks.values())
+    known = [(old.tasks[task.id], task) for task in planned.tasks.values() if task.id in old.tasks]
+    grown = any(before.key == task.key and not still_holds(before, task) for before, task in known)
     if old.header and (not same or (finished and not grown)):
         journal.close()
         return None
-    end_survivors(old.id, recorded_starts(journal.path, old))
+    running = {task.id: task.attempts for task in old.tasks.values() if task.status is Status.RUNNING}
+    end_survivors(old.id, [event for _, event in read_journal(journal.path, lambda _: None) if event["event"] == "start"
+                           and any(running.get(task_id) == event.get("attempt") for task_id in event.get("ids", ()))])
     vanished = [task_id for task_id in old.tasks if task_id not in planned.tasks]
     journal.record({**planned.header, "id": old.id or planned.id, "vanished": vanished})
     for task in planned.tasks.values():
@@ -3276,23 +3204,13 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
     return journal
 
 
-def recorded_starts(path: str, batch: Batch) -> list[Event]:
-    """The `start` events of what was running when the driver went away."""
-    running = {task.id: task.attempts for task in batch.tasks.values() if task.status is Status.RUNNING}
-    return [event for _, event in read_journal(path, lambda _: None) if event["event"] == "start"
-            and any(running.get(task_id) == event.get("attempt") for task_id in event.get("ids", ()))]
-
-
 def dated_sibling(directory: str) -> str:
     """Make `NAME_YYYY-MM-DD_HH-MM-SS` beside a directory, for nobody else."""
     stem = directory.rstrip(os.sep) + time.strftime("_%Y-%m-%d_%H-%M-%S")
-    for number in range(1, 1_000):
-        path = stem if number == 1 else f"{stem}_{number}"
-        try:
+    for path in (stem, *(f"{stem}_{number}" for number in range(2, 1_000))):
+        with suppress(FileExistsError):
             os.mkdir(path)
             return path
-        except FileExistsError:
-            continue
     raise StorageError("there is no free name for a directory beside it", directory)
 
 
@@ -3314,25 +3232,21 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
         raise InputError(f"this is not what batch-tamarin 1.2 writes ({type(error).__name__}: {error})", report) from None
 
 
-UPSTREAM_REPORT = "execution_report.json"
-_UPSTREAM_STATUS = {"timeout": Status.TIMEOUT, "memory_limit_exceeded": Status.MEMORY_LIMIT, "signal_interrupted": Status.INTERRUPTED}
-
-
 def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
     """batch-tamarin's report as a Batch. It leaves out where it ran: above the results, or else here, is the best guess."""
     batch, config = Batch(), data["config"]
     below = os.sep + os.path.normpath(config["output_directory"])
     cwd = directory[:-len(below)] if directory.endswith(below) else os.getcwd()
-    limits = {name: value if isinstance(value, int) else 0 for name, value in (
-        ("cores", config["global_max_cores"]), ("memory_mb", config["global_max_memory"]), ("timeout_s", config["default_timeout"]))}
-    limits["memory_mb"] *= 1024
-    runs = [(name, entry["theory_file"], task_id, task) for name, entry in data["tasks"].items() for task_id, task in entry["subtasks"].items()]
+    cores, memory, timeout = (value if isinstance(value, int) else 0 for value in (
+        config["global_max_cores"], config["global_max_memory"], config["default_timeout"]))
+    limits = {"cores": cores, "memory_mb": memory * 1024, "timeout_s": timeout}
+    runs = [(name, entry["theory_file"], task_id, task)
+            for name, entry in data["tasks"].items() for task_id, task in entry["subtasks"].items()]
     times = sorted(filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)))
-    batch.apply({
-        "event": "batch", "at": (times or [now()])[0], "id": "", "version": "", "recipe_file": data["recipe"], "recipe": {}, "options": {},
-        "limits": limits, "scheduler": "fifo", "cwd": cwd, "provers": {alias: to_json(Prover(
-            alias, (entry["path"],), version=(re.findall(r"\d+(?:\.\d+)+", entry.get("version") or "") or [""])[0]))
-            for alias, entry in data["tamarin_versions"].items()}})
+    provers = {alias: to_json(Prover(alias, (entry["path"],), version="".join(
+        re.findall(r"\d+(?:\.\d+)+", entry.get("version") or "")[:1]))) for alias, entry in data["tamarin_versions"].items()}
+    batch.apply({"event": "batch", "at": (times or [now()])[0], "id": "", "version": "", "recipe_file": data["recipe"],
+                 "recipe": {}, "options": {}, "limits": limits, "scheduler": "fifo", "cwd": cwd, "provers": provers})
     for name, theory, task_id, task in runs:
         plan, result = task["task_config"], task.get("task_result") or {}
         if plan["tamarin_alias"] not in batch.provers:
@@ -3341,21 +3255,23 @@ def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
         batch.apply({
             "event": "task", "id": task_id, "name": name, "theory": theory, "lemma": plan["lemma"], "sides": [], "cwd": cwd,
             "trait": trait if trait in set(Trait) else "", "prover": plan["tamarin_alias"], "options": plan.get("options") or [],
-            "flags": plan.get("preprocessor_flags") or [], "prove": True, "optional": False, "assumes": [], "expect": None, "key": "",
-            "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024, "timeout_s": resources["timeout"]}})
+            "flags": plan.get("preprocessor_flags") or [], "prove": True, "optional": False, "assumes": [], "expect": None,
+            "key": "", "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024,
+                                  "timeout_s": resources["timeout"]}})
         if result:
             batch.apply({"event": "finish", "id": task_id, **_upstream_result(task["task_execution_metadata"], result)})
     return batch
 
 
 def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event:
-    """How one of its tasks ended. A run that printed no verdict for the lemma is "verified", 0 steps, "unknown" there: that is none."""
+    """How one of its tasks ended. A run without a verdict for the lemma is called "verified", 0 steps, "unknown" there."""
     ended = {"at": _utc(run["exec_end"]), "wall_s": float(run["exec_duration_monotonic"]), "peak_mb": float(run["peak_memory"]),
              "avg_mb": float(run["avg_memory"]), "cached": bool(run["cache_hit"]), "warnings": list(result.get("warnings", ()))}
     if "lemma_result" not in result:
         code = result.get("return_code", "")
         return {**ended, "status": _UPSTREAM_STATUS.get(run["status"], Status.FAILED), "reason": result["error_description"],
-                "stderr_tail": "\n".join(result.get("last_stderr_lines", ())), "exit": {"code": int(code)} if code.isdigit() else None}
+                "stderr_tail": "\n".join(result.get("last_stderr_lines", ())),
+                "exit": {"code": int(code)} if code.isdigit() else None}
     word, trait = result["lemma_result"], result["analysis_type"]
     if word == Verdict.VERIFIED and trait == "unknown":
         return {**ended, "status": Status.FAILED, "reason": "batch-tamarin found no verdict of this lemma"}
@@ -3383,9 +3299,14 @@ def _utc(local: str) -> str:
 # Scheduler and executors
 # ======================================================================================================================
 
+FLUSH_S = 0.005  # how long a result may wait for others before it is brought to disk and shown
+TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
+VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
+OUTPUT_FILES = (("logs", ".out"), ("logs", ".err"), ("proofs", ".spthy"), ("traces", ".json"), ("traces", ".dot"))
+
 
 class Room:
-    """The cores and the memory (MB) that jobs share: two semaphores taken together, so that no job holds one and waits for the other."""
+    """The cores and the memory (MB) that jobs share: two semaphores taken together, so no job holds one and waits for the other."""
 
     def __init__(self, cores: int, memory_mb: int) -> None:
         self.cores, self.memory_mb = cores, memory_mb
@@ -3445,7 +3366,9 @@ class Scheduler(Generic[T]):
     def _next(self) -> tuple[T, Limits] | None:
         """Take the first waiting item that may start now."""
         queues = sorted(self._waiting.items(), key=lambda pair: pair[1][0][0])
-        for limits, queue in queues[:1] if self._starving(queues) else queues:
+        place, since = self._overtaken
+        starving = queues and queues[0][1][0][0] == place and time.monotonic() - since >= queues[0][0].timeout_s
+        for limits, queue in queues[:1] if starving else queues:
             if self.room.fits(limits):
                 place, item = queue.popleft()
                 first = queues[0][1][0][0] if queues[0][1] else place
@@ -3455,10 +3378,6 @@ class Scheduler(Generic[T]):
                     del self._waiting[limits]
                 return item, limits
         return None
-
-    def _starving(self, queues: Sequence[tuple[Limits, deque[tuple[int, T]]]]) -> bool:
-        place, since = self._overtaken
-        return bool(queues) and queues[0][1][0][0] == place and time.monotonic() - since >= queues[0][0].timeout_s
 
     async def _job(self, item: T, limits: Limits) -> None:
         import asyncio
@@ -3472,11 +3391,8 @@ class Scheduler(Generic[T]):
             self._start_what_fits()
 
 
-FLUSH_S = 0.005  # how long a result may wait for others before it is brought to disk and shown
-
-
 def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
-    """Waiting tasks in the order in which they should start: as planned, or the smallest or largest (cores + GB asked for) first."""
+    """Waiting tasks in the order in which they should start: as planned, or smallest or largest (cores + GB) first."""
     if scheduler == "fifo":
         return list(tasks)
     return sorted(tasks, key=lambda task: task.limits.cores + task.limits.memory_mb / 1024, reverse=scheduler == "ljf")
@@ -3528,10 +3444,10 @@ class Runner:
         try:
             result = judge(task, outcome, read_output(outputs.stdout, outputs.stderr, task.lemma), outputs.proof)
             keep_outputs(task, result, outputs)
+            return result
         except OSError as error:  # too many open files, perhaps: the next task may have better luck
-            return judge(task, replace(outcome, status=Status.FAILED, reason=f"its output can't be read: {error.strerror}"),
-                         ProverOutput(), "")
-        return result
+            failed = replace(outcome, status=Status.FAILED, reason=f"its output can't be read: {error.strerror}")
+            return judge(task, failed, ProverOutput(), "")
 
     def _give_up(self, error: Exception) -> None:
         """What happens can't be recorded any more: end everything, let `run` raise the error."""
@@ -3571,9 +3487,6 @@ class Runner:
         self.supervisor.resume()
 
 
-OUTPUT_FILES = (("logs", ".out"), ("logs", ".err"), ("proofs", ".spthy"), ("traces", ".json"), ("traces", ".dot"))
-
-
 def result_files(directory: str, job: str) -> Outputs:
     """Where a job leaves its files: absolute paths."""
     directory = os.path.abspath(directory)
@@ -3585,10 +3498,8 @@ def set_aside(outputs: Outputs) -> None:
     for path in dataclasses.astuple(outputs):
         if os.path.exists(path):
             stem, ending = os.path.splitext(path)
-            number = 1
-            while os.path.exists(f"{stem}~{number}{ending}"):
-                number += 1
-            os.rename(path, f"{stem}~{number}{ending}")
+            names = (f"{stem}~{number}{ending}" for number in itertools.count(1))
+            os.rename(path, next(name for name in names if not os.path.exists(name)))
 
 
 def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
@@ -3599,26 +3510,22 @@ def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
         return
     for path, own in ((outputs.trace_dot, own_dot), (outputs.trace_json, own_json)):
         try:
-            size = os.stat(path).st_size
-            if size > TRACE_CAP:
+            if os.stat(path).st_size > TRACE_CAP:
                 continue
             with open(path, encoding="utf-8", errors="replace") as file:
                 text = file.read()
         except OSError:
             continue
-        names = {line.name for line in read_output(outputs.stdout, outputs.stderr).lines} if size else ()
-        kept = own(text, task.lemma, names) if size else ""
+        names = {line.name for line in read_output(outputs.stdout, outputs.stderr).lines} if text else ()
+        kept = own(text, task.lemma, names) if text else ""
         if not kept:
             remove_file(path)
         elif kept != text:
             write_file(path, kept)
 
 
-TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
-
-
 async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> None:
-    """Draw the graphs of every `traces/ID.dot` that has no drawing yet, by Graphviz's `dot`; what it can't draw in time stays DOT."""
+    """Draw every `traces/ID.dot` that has no drawing yet, by Graphviz's `dot`; what it can't draw in time stays DOT."""
     import shutil
     traces = os.path.join(os.path.abspath(directory), "traces")
     undrawn = sorted(path for path in (os.path.join(traces, name) for name in os.listdir(traces) if name.endswith(".dot"))
@@ -3629,7 +3536,8 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
     limits = Limits(1, min(2048, room.memory_mb), 30)
 
     async def draw(path: str) -> bool:
-        job = Job(os.path.basename(path), 1, (str(program), "-Tsvg", "-O", path), traces, os.environ, limits, os.devnull, os.devnull)
+        command = (str(program), "-Tsvg", "-O", path)
+        job = Job(os.path.basename(path), 1, command, traces, os.environ, limits, os.devnull, os.devnull)
         outcome = await supervisor.run(job, lambda pid, started: None)
         parts = [f"{path}.svg", *itertools.takewhile(os.path.exists, (f"{path}.{number}.svg" for number in itertools.count(2)))]
         for part, drawing in zip(parts, _drawing_names(path)):  # one graph makes one file
@@ -3648,16 +3556,14 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
 
 def drawings(dot: str) -> list[str]:
     """The drawings of a DOT file's graphs, unless an earlier attempt's DOT file was drawn."""
-    return [path for path in itertools.takewhile(os.path.exists, _drawing_names(dot)) if os.stat(path).st_mtime >= os.stat(dot).st_mtime]
+    there, drawn_from = itertools.takewhile(os.path.exists, _drawing_names(dot)), os.stat(dot).st_mtime
+    return [path for path in there if os.stat(path).st_mtime >= drawn_from]
 
 
 def _drawing_names(dot: str) -> Iterator[str]:
     """ID.svg, ID~graph2.svg ...: no id has a `~`."""
     stem = os.path.splitext(dot)[0]
     return itertools.chain((f"{stem}.svg",), (f"{stem}~graph{number}.svg" for number in itertools.count(2)))
-
-
-VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
 
 
 async def ask_versions(provers: Iterable[Prover]) -> None:
@@ -3673,17 +3579,17 @@ async def ask_versions(provers: Iterable[Prover]) -> None:
 
 async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Prover]) -> None:
     prover = provers[0]
-    stdout, stderr = os.path.join(folder, prover.alias + ".out"), os.path.join(folder, prover.alias + ".err")
-    job = Job(prover.alias, 1, (*prover.command, "--version", *prover.options), os.getcwd(), prover_environment(prover), VERSION_LIMITS,
-              stdout, stderr)
+    stdout, stderr = (os.path.join(folder, prover.alias + ending) for ending in (".out", ".err"))
+    job = Job(prover.alias, 1, (*prover.command, "--version", *prover.options), os.getcwd(), prover_environment(prover),
+              VERSION_LIMITS, stdout, stderr)
     outcome = await supervisor.run(job, lambda pid, started: None)
     said = "\n".join(ends_of(stdout))
-    flavour, version = read_version(said)
+    found = _VERSION.search(said)
     digests = [file_digest(word) for word in prover.command if os.path.isfile(word)]
     for same in provers:
-        same.flavour, same.version = flavour, version
+        same.flavour, same.version = found.groups() if found else ("tamarin-prover", "")
         same.identity = sha256(json.dumps([digests, said]).encode())
-    if not version:
+    if not prover.version:
         problem = outcome.reason or read_output(stdout, stderr).complaint or "it said nothing that we know"
         warn(f"prover '{prover.alias}' did not tell its version: {problem}")
 
