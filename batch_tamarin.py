@@ -465,7 +465,8 @@ def _limits(items: tuple[tuple[str, Any], ...]) -> Limits:
 
 
 _PARTS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd"), share),  # many tasks have them in common
+    **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd"),
+                    lambda text: sys.intern(text) if type(text) is str else text),  # many tasks have them in common
     "limits": lambda value: _limits(tuple(value.items())),
     "lemmas": lambda value: tuple(from_json(SummaryLine, line) for line in value),
     "status": Status,
@@ -473,12 +474,8 @@ _PARTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def share(value: T) -> T:
-    """One object for equal ones: 100,000 tasks have few distinct limits, options and paths."""
-    return cast(T, _shared(value))
-
-
-_shared = functools.lru_cache(maxsize=4096)(lambda value: value)
+# One object for equal ones: 100,000 tasks have few distinct limits, options and paths.
+share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
 
 
 # ======================================================================================================================
@@ -1296,9 +1293,9 @@ _OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
 _COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
 _PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
 _TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
-_VERDICTS = (("verified", Verdict.VERIFIED), ("falsified", Verdict.FALSIFIED), ("analysis incomplete", Verdict.INCOMPLETE),
-             ("analysis undetermined", Verdict.INCOMPLETE), ("analysis cannot be finished", Verdict.INCOMPLETE),
-             ("analysis has been invalidated", Verdict.INCOMPLETE))
+_VERDICTS = (("verified", Verdict.VERIFIED), ("falsified", Verdict.FALSIFIED),
+             *((f"analysis {word}", Verdict.INCOMPLETE) for word in (
+                 "incomplete", "undetermined", "cannot be finished", "has been invalidated")))
 
 
 @dataclass(frozen=True)
@@ -1472,7 +1469,9 @@ def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Res
 
     Silence, an exit code, a summary without the lemma or with an unknown word never make a verdict.
     """
-    lines = own_lines(task, output.lines)
+    lines = [line for line in output.lines if line.name == task.lemma  # in diff mode one for each side
+             and (line.side in task.sides if task.sides else not line.side)
+             and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)]
     verdict: Verdict | None = None
     status, reason, ended = outcome.status, outcome.reason, outcome.exit
     if status is Status.COMPLETED:
@@ -1486,13 +1485,6 @@ def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Res
                   wall_s=round(outcome.wall_s, 3), cpu_s=round(outcome.cpu_s, 3), peak_mb=round(outcome.peak_mb, 1),
                   avg_mb=round(outcome.avg_mb, 1), prover_s=output.prover_s, warnings=tuple(prover_warnings(task, output, proof)),
                   reason=reason, stderr_tail="" if verdict else output.stderr_tail)
-
-
-def own_lines(task: Task, lines: Iterable[SummaryLine]) -> list[SummaryLine]:
-    """The summary lines that belong to the task: in diff mode one for each side."""
-    return [line for line in lines if line.name == task.lemma
-            and (line.side in task.sides if task.sides else not line.side)
-            and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)]
 
 
 def _judge_exit(ended: ExitStatus, output: ProverOutput) -> tuple[Status, str]:
@@ -1676,7 +1668,6 @@ def check_number(whole: bool, *words: str) -> Check:
             return True
         number = float(value) if isinstance(value, str) and value.isdecimal() else value
         return type(number) in (int, float) and 0 < number < 1e9 and not (whole and number % 1)
-
     allowed = ["a positive whole number" if whole else "a positive number", *(f'"{word}"' for word in words)]
     return check_value(good, f"must be {' or '.join(allowed)}, not FOUND")
 
@@ -1688,7 +1679,6 @@ def check_one_of(*words: str) -> Check:
 def check_each(kind: type[Any], item: Check, message: str, least: int = 0) -> Check:
     """A list, or an object from names (`kind`), of at least so many members that pass the check `item`."""
     shape = check_value(lambda value: isinstance(value, kind) and len(value) >= least, message)
-
     def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
         shape(recipe, value, path)
         if isinstance(value, kind):
@@ -1705,7 +1695,6 @@ def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> C
         fields.get(key, unknown)(recipe, value, path)
 
     members = check_each(dict, member, "must be an object, not FOUND")
-
     def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
         members(recipe, value, path)
         for key in required if isinstance(value, dict) else ():
@@ -3306,7 +3295,7 @@ OUTPUT_FILES = (("logs", ".out"), ("logs", ".err"), ("proofs", ".spthy"), ("trac
 
 
 class Room:
-    """The cores and the memory (MB) that jobs share: two semaphores taken together, so no job holds one and waits for the other."""
+    """The cores and the memory (MB) that jobs share: two semaphores taken together: no job holds one and waits for the other."""
 
     def __init__(self, cores: int, memory_mb: int) -> None:
         self.cores, self.memory_mb = cores, memory_mb
