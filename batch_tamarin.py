@@ -109,11 +109,7 @@ class InputErrors(InputError):
 class Word(str, enum.Enum):
     """A word with a fixed meaning: reads, prints and goes to JSON as its plain text (on every Python)."""
 
-    def __str__(self) -> str:
-        return str(self.value)
-
-    def __format__(self, spec: str) -> str:
-        return format(str(self.value), spec)
+    __str__ = str.__str__  # Enum's own __format__ follows it
 
 
 class Status(Word):
@@ -212,10 +208,8 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
 
 def remove_file(path: str) -> None:
     """Remove a file of ours if it is there."""
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 # ======================================================================================================================
@@ -418,7 +412,7 @@ def plan_fields() -> tuple[str, ...]:
 
 
 def still_holds(old: Task, new: Task) -> bool:
-    """Whether the result of `old` is the result of `new`: nothing that can change it changed, and no limit that it failed by grew."""
+    """Whether the result of `old` is that of `new`: nothing that can change it changed, and no limit that it failed by grew."""
     if old.key != new.key or old.status not in FINAL:
         return False
     if old.status in (Status.TIMEOUT, Status.MEMORY_LIMIT):
@@ -447,7 +441,7 @@ def to_json(value: Any) -> Any:
 
 def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     """A dataclass from a JSON object: unknown fields are left out, lists become tuples, words and parts get their types."""
-    return cls(**{name: _PARTS.get(name, _plain)(data[name]) for name in field_names(cls) if name in data})
+    return cls(**{name: _PARTS.get(name, _part)(data[name]) for name in field_names(cls) if name in data})
 
 
 def field_names(cls: type[Any]) -> Iterable[str]:
@@ -461,12 +455,8 @@ def own_fields(value: Any) -> Event:
     return {name: getattr(value, name) for name in field_names(type(value))}
 
 
-def _plain(value: Any) -> Any:
-    return share(tuple(value)) if value.__class__ is list else value
-
-
-def _repeated(value: Any) -> Any:
-    return sys.intern(value) if value.__class__ is str else value
+def _part(value: Any) -> Any:
+    return share(tuple(value)) if type(value) is list else value
 
 
 @functools.lru_cache(maxsize=4096)
@@ -475,7 +465,8 @@ def _limits(items: tuple[tuple[str, Any], ...]) -> Limits:
 
 
 _PARTS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd"), _repeated),
+    **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd"),
+                    lambda text: sys.intern(text) if type(text) is str else text),  # many tasks have them in common
     "limits": lambda value: _limits(tuple(value.items())),
     "lemmas": lambda value: tuple(from_json(SummaryLine, line) for line in value),
     "status": Status,
@@ -483,14 +474,8 @@ _PARTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def share(value: T) -> T:
-    """One object for equal ones: 100,000 tasks have few distinct limits, options and paths."""
-    return cast(T, _shared(value))
-
-
-@functools.lru_cache(maxsize=4096)
-def _shared(value: Any) -> Any:
-    return value
+# One object for equal ones: 100,000 tasks have few distinct limits, options and paths.
+share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
 
 
 # ======================================================================================================================
@@ -1294,19 +1279,23 @@ def _normalised(pieces: Iterable[tuple[bool, str]]) -> str:
 
 LINE_CAP = 65_536  # characters of a prover's line that are looked at; a line of output may be of any length
 TAIL_LINES, TAIL_CHARS = 20, 2_000  # of stderr, kept with a failed task
+ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
+GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
 
 _VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
-_SUMMARY = re.compile(r"^  ?(?:(LHS|RHS) :  |(DiffLemma):  )?(\w+) (?:\((all-traces|exists-trace)\))?: (\S.*?)(?: \((\d+) steps\))?$")
+_SUMMARY = re.compile(r"^  ?(?:(LHS|RHS) :  |(DiffLemma):  )?(\w+) (?:\((all-traces|exists-trace)\))?: "
+                      r"(\S.*?)(?: \((\d+) steps\))?$")
 _WARNING = re.compile(r"^  WARNING: (\d+) wellformedness checks? failed!")
 _SECONDS = re.compile(r"^  processing time: ([\d.]+(?:e-?\d+)?)s")
-_PROGRESS = re.compile(r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack |  error, called at ")
+_PROGRESS = re.compile(r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack "
+                       r"|  error, called at ")
 _OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
 _COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
 _PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
 _TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
-_VERDICTS = (("verified", Verdict.VERIFIED), ("falsified", Verdict.FALSIFIED), ("analysis incomplete", Verdict.INCOMPLETE),
-             ("analysis undetermined", Verdict.INCOMPLETE), ("analysis cannot be finished", Verdict.INCOMPLETE),
-             ("analysis has been invalidated", Verdict.INCOMPLETE))
+_VERDICTS = (("verified", Verdict.VERIFIED), ("falsified", Verdict.FALSIFIED),
+             *((f"analysis {word}", Verdict.INCOMPLETE) for word in (
+                 "incomplete", "undetermined", "cannot be finished", "has been invalidated")))
 
 
 @dataclass(frozen=True)
@@ -1321,27 +1310,13 @@ class Outputs:
 
 
 def prover_command(prover: Prover, task: Task, outputs: Outputs) -> tuple[str, ...]:
-    """The whole command line that proves (or with `prove: false` checks) one task. Values need `=`: `-D X` would load a file X."""
-    old = prover.flavour == "tamarin-prover" and prover.version and version_tuple(prover.version) < (1, 10)
+    """The command line that proves (or with `prove: false` checks) one task. Values need `=`: `-D X` would load a file X."""
+    rust, cores = prover.flavour == "tamarin-rs", task.limits.cores  # tamarin-rs refuses `+RTS` with exit 2
+    old = not rust and prover.version and tuple(map(int, prover.version.split("."))) < (1, 10)
     traces = () if old else (f"--output-json={outputs.trace_json}", f"--output-dot={outputs.trace_dot}")
-    return (*prover.command, *cores_option(prover, task.limits.cores), task.theory,
+    return (*prover.command, *((f"--processors={cores}",) if rust else ("+RTS", f"-N{cores}", "-RTS")), task.theory,
             *((f"--prove={task.lemma}",) if task.prove else ()), *prover.options, *task.options,
             *(f"-D={flag}" for flag in task.flags), *traces, f"--output={outputs.proof}")
-
-
-def cores_option(prover: Prover, cores: int) -> tuple[str, ...]:
-    """How this flavour is told its cores; tamarin-rs refuses `+RTS` with exit 2."""
-    return (f"--processors={cores}",) if prover.flavour == "tamarin-rs" else ("+RTS", f"-N{cores}", "-RTS")
-
-
-def version_tuple(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
-
-
-def read_version(text: str) -> tuple[str, str]:
-    """The flavour and version that `--version` printed; an unknown answer counts as a tamarin-prover of unknown version."""
-    found = _VERSION.search(text)
-    return (found.group(1), found.group(2)) if found else ("tamarin-prover", "")
 
 
 def prover_environment(prover: Prover) -> dict[str, str]:
@@ -1380,15 +1355,12 @@ def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
 
 def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
     """The lines of a text file from the last `marker` on, if it stands within `reach` bytes of the end; else none."""
-    data = wanted = b""
-    for step in (65_536, reach):
+    for step in (65_536, reach):  # most summaries are short
         data = read_from_end(path, step)
         start = data.rfind(marker.encode())
-        if start >= 0:
-            wanted = data[start:]
-        if wanted or len(data) < step:
+        if start >= 0 or len(data) < step:
             break
-    return [line[:LINE_CAP] for line in wanted.decode("utf-8", "replace").split("\n")]
+    return [line[:LINE_CAP] for line in data[start:].decode("utf-8", "replace").split("\n")] if start >= 0 else []
 
 
 def ends_of(path: str, size: int = 65_536) -> list[str]:
@@ -1419,24 +1391,18 @@ def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> Non
         if line.startswith("====="):
             output.summary = True
             return
-        if lemma in line or line[2:3] in "Wp":  # or a WARNING, or the processing time
-            _read_summary_line(line, output)
-
-
-def _read_summary_line(line: str, output: ProverOutput) -> None:
-    found = _SUMMARY.match(line)
-    if found:
-        side, diff, name, trait, text, steps = found.groups()
-        verdict = next((word for start, word in _VERDICTS if text.startswith(start)), None)
-        output.lines.append(SummaryLine(name, side or "", trait or (Trait.DIFF if diff else ""), verdict,
-                                        int(steps) if steps else None))
-        return
-    found = _WARNING.match(line)
-    if found:
-        output.failed_checks = int(found.group(1))
-    found = _SECONDS.match(line)
-    if found:
-        output.prover_s = float(found.group(1))
+        if lemma not in line and line[2:3] not in "Wp":  # a theory has many other lemmas: don't look at their lines
+            continue
+        found, checks, seconds = _SUMMARY.match(line), _WARNING.match(line), _SECONDS.match(line)
+        if found:
+            side, diff, name, trait, text, steps = found.groups()
+            verdict = next((word for start, word in _VERDICTS if text.startswith(start)), None)
+            trait = trait or (Trait.DIFF if diff else "")
+            output.lines.append(SummaryLine(name, side or "", trait, verdict, int(steps) if steps else None))
+        elif checks:
+            output.failed_checks = int(checks.group(1))
+        elif seconds:
+            output.prover_s = float(seconds.group(1))
 
 
 def _read_stderr(lines: Iterable[str], output: ProverOutput) -> None:
@@ -1457,8 +1423,7 @@ def _read_stderr(lines: Iterable[str], output: ProverOutput) -> None:
 
 def wellformedness_titles(theory: str) -> list[str]:
     """The headings of the wellformedness report that Tamarin writes at the end of a theory: a proof file, or its stdout."""
-    titles: list[str] = []
-    before = ""
+    titles, before = [], ""
     for line in last_part(theory, "WARNING: the following wellformedness checks failed!"):
         if line == "*/":
             break
@@ -1472,18 +1437,15 @@ def wellformedness_titles(theory: str) -> list[str]:
 
 def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
     """The graphs of `lemma` among the concatenated DOT graphs of all attacks in the file; `names`: the theory's lemmas."""
-    starts = [found.start() for found in re.finditer(r"^(?:strict )?digraph ", text, re.MULTILINE)]
-    graphs = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)])]
-    known = sorted({*names, lemma}, key=len, reverse=True)
-    return "".join(graph for graph in graphs if graph_lemma(graph.partition('"')[2].partition('"')[0], known) == lemma)
+    graphs = re.split(r"^(?=(?:strict )?digraph )", text, flags=re.MULTILINE)[1:]
+    return "".join(graph for graph in graphs if graph_lemma(graph.partition('"')[2].partition('"')[0], {*names, lemma}) == lemma)
 
 
 def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
     """The same for the JSON traces; text that is no such JSON is left as it is."""
-    known = sorted({*names, lemma}, key=len, reverse=True)
     try:
         traces = json.loads(text)
-        own = [graph for graph in traces["graphs"] if graph_lemma(graph["jgLabel"], known) == lemma]
+        own = [graph for graph in traces["graphs"] if graph_lemma(graph["jgLabel"], {*names, lemma}) == lemma]
     except (ValueError, KeyError, TypeError, RecursionError):
         return text
     if len(own) == len(traces["graphs"]) and own:
@@ -1491,18 +1453,15 @@ def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
     return json.dumps({**traces, "graphs": own}, indent=1) if own else ""
 
 
-def graph_lemma(label: str, known: Sequence[str]) -> str:
-    """The lemma that a trace's label names; `known` lemma names come longest first.
+def graph_lemma(label: str, known: Iterable[str]) -> str:
+    """The one of the `known` lemmas that a trace's label names.
 
     The label ends in the lemma's name and the path of proof cases, joined by `-`; only the first case may follow without one.
     """
     found = _TRACE_LABEL.search(label)
     rest = found.group(1) if found else label
-    exact = (name for name in known if rest == name or rest.startswith(name + "-"))
-    return next(exact, next((name for name in known if rest.startswith(name)), ""))
-
-
-GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
+    fitting = [name for name in known if rest.startswith(name)]
+    return max(fitting, key=lambda name: (rest[len(name):len(name) + 1] in ("", "-"), len(name)), default="")
 
 
 def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Result:
@@ -1510,25 +1469,22 @@ def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Res
 
     Silence, an exit code, a summary without the lemma or with an unknown word never make a verdict.
     """
-    lines = own_lines(task, output.lines)
+    lines = [line for line in output.lines if line.name == task.lemma  # in diff mode one for each side
+             and (line.side in task.sides if task.sides else not line.side)
+             and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)]
     verdict: Verdict | None = None
-    status, reason = outcome.status, outcome.reason
+    status, reason, ended = outcome.status, outcome.reason, outcome.exit
     if status is Status.COMPLETED:
-        status, reason = _judge_exit(outcome.exit or ExitStatus(), output)
+        status, reason = _judge_exit(ended or ExitStatus(), output)
     if status is Status.COMPLETED:
-        status, verdict, reason = _judge_lines(task, lines, output)
-    return Result(status=status, verdict=verdict, steps=_steps(lines) if verdict else None,
-                  trait=lines[0].trait if lines else task.trait, lemmas=tuple(lines), exit=_exit_json(outcome.exit),
+        status, verdict, reason = _judge_lines(task, lines)
+    steps = [line.steps for line in lines if line.steps is not None and verdict]
+    return Result(status=status, verdict=verdict, steps=sum(steps) if steps else None,
+                  trait=lines[0].trait if lines else task.trait, lemmas=tuple(lines),
+                  exit=None if ended is None else {"signal": ended.signal} if ended.signal else {"code": ended.code},
                   wall_s=round(outcome.wall_s, 3), cpu_s=round(outcome.cpu_s, 3), peak_mb=round(outcome.peak_mb, 1),
                   avg_mb=round(outcome.avg_mb, 1), prover_s=output.prover_s, warnings=tuple(prover_warnings(task, output, proof)),
                   reason=reason, stderr_tail="" if verdict else output.stderr_tail)
-
-
-def own_lines(task: Task, lines: Iterable[SummaryLine]) -> list[SummaryLine]:
-    """The summary lines that belong to the task: in diff mode one for each side."""
-    return [line for line in lines if line.name == task.lemma
-            and (line.side in task.sides if task.sides else not line.side)
-            and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)]
 
 
 def _judge_exit(ended: ExitStatus, output: ProverOutput) -> tuple[Status, str]:
@@ -1544,7 +1500,7 @@ def _judge_exit(ended: ExitStatus, output: ProverOutput) -> tuple[Status, str]:
     return Status.COMPLETED, ""
 
 
-def _judge_lines(task: Task, lines: list[SummaryLine], output: ProverOutput) -> tuple[Status, Verdict | None, str]:
+def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verdict | None, str]:
     missing = [side for side in task.sides if side not in {line.side for line in lines}]
     if not lines and task.optional:
         return Status.SUPERSEDED, None, "not needed: no partial deconstructions are left"
@@ -1559,20 +1515,6 @@ def _judge_lines(task: Task, lines: list[SummaryLine], output: ProverOutput) -> 
     if verdicts == {Verdict.VERIFIED}:
         return Status.COMPLETED, Verdict.VERIFIED, ""
     return Status.COMPLETED, Verdict.INCOMPLETE, "the prover could not finish the analysis"
-
-
-def _steps(lines: Iterable[SummaryLine]) -> int | None:
-    counts = [line.steps for line in lines if line.steps is not None]
-    return sum(counts) if counts else None
-
-
-def _exit_json(ended: ExitStatus | None) -> dict[str, Any] | None:
-    if ended is None:
-        return None
-    return {"signal": ended.signal} if ended.signal else {"code": ended.code}
-
-
-ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
 
 
 def prover_warnings(task: Task, output: ProverOutput, proof: str) -> Iterator[str]:
@@ -1602,20 +1544,17 @@ Check = Callable[["Recipe", Any, JsonPath], None]
 DEFAULT_CORES, DEFAULT_MEMORY_GB, DEFAULT_TIMEOUT_S = 4, 16, 3600
 SCHEDULERS = ("fifo", "sjf", "ljf")
 ID_BYTES = 200
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 
 
 class Recipe:
-    """A recipe file: its JSON object, checked, and where in the text everything stands.
-
-    Raises InputErrors with all problems at once.
-    """
+    """A recipe file: its JSON object, checked, and where in the text all stands. Raises InputErrors with all problems at once."""
 
     def __init__(self, path: str, text: str | None = None) -> None:
         """Read the file at `path`, or take `text` for what it says."""
-        self.path = path
+        self.path, self.text = path, read_text(path) if text is None else text
         self.problems: list[InputError] = []
         self._positions: dict[JsonPath, int] | None = None
-        self.text = read_text(path) if text is None else text
         self.data: dict[str, Any] = self._parse()
         check_recipe(self, self.data, ())
         self.raise_problems()
@@ -1623,7 +1562,8 @@ class Recipe:
     def problem(self, path: JsonPath, message: str) -> None:
         """Note that something is wrong at a place of the JSON text."""
         place = ".".join(str(part) for part in path)
-        line, column = self._line_column(self._position(path))
+        offset = self._position(path)
+        line, column = self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
         self.problems.append(InputError(f"{place}: {message}" if place else message, self.path, line, column))
 
     def raise_problems(self) -> None:
@@ -1663,9 +1603,6 @@ class Recipe:
             path = path[:-1]
         return self._positions.get(path, 0)
 
-    def _line_column(self, offset: int) -> tuple[int, int]:
-        return self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
-
 
 def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is no JSON number")
@@ -1686,29 +1623,24 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InputError("is no UTF-8 text: save it as UTF-8", path, line, error.start - data.rfind(b"\n", 0, error.start)) from None
-
-
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise InputError("is no UTF-8 text: save it as UTF-8", path, line, column) from None
 
 
 def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
     """Where each member (its key) and each element of valid JSON text begins."""
     path: list[str | int] = []
-    key, expect_key = ("", 0), False
+    expect_key = False
     for token in _JSON_TOKEN.finditer(text):
         word, offset = token.group(), token.start()
         if word == ",":
-            if isinstance(path[-1], int):
-                path[-1] += 1
-            else:
-                expect_key = True
+            expect_key = isinstance(path[-1], str)
+            path[-1] = path[-1] if isinstance(path[-1], str) else path[-1] + 1
         elif word in "]}":
             path.pop()
             expect_key = False
         elif expect_key and word[0] == '"':
-            key, expect_key = (json.loads(word), offset), False
-            path[-1] = key[0]
+            path[-1], expect_key = json.loads(word), False
             yield tuple(path), offset
         elif word != ":":
             if path and isinstance(path[-1], int):
@@ -1721,168 +1653,98 @@ def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
 # --- What a recipe may contain: a table of checks for each kind of object ----------------------------------------------
 
 
-def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
-    """An object with these members and no others."""
+def check_value(good: Callable[[Any], object], message: str) -> Check:
+    """A value for which `good` holds; in the message FOUND stands for what is there instead."""
     def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        if not isinstance(value, dict):
-            return recipe.problem(path, f"must be an object, not {_kind(value)}")
-        for key, item in value.items():
-            if key in fields:
-                fields[key](recipe, item, (*path, key))
-            else:
-                recipe.problem((*path, key), f"unknown key{did_you_mean(key, fields)}; allowed: {', '.join(fields)}")
-        for key in required:
-            if key not in value:
-                recipe.problem(path, f"'{key}' is missing")
-    return check
-
-
-def check_map(item: Check, what: str) -> Check:
-    """An object from names to items; at least one."""
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        if not isinstance(value, dict) or not value:
-            return recipe.problem(path, f"must be an object with at least one {what}")
-        for key, member in value.items():
-            item(recipe, member, (*path, key))
-    return check
-
-
-def check_list(item: Check) -> Check:
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        if not isinstance(value, list):
-            return recipe.problem(path, f"must be a list, not {_kind(value)}")
-        for index, member in enumerate(value):
-            item(recipe, member, (*path, index))
-    return check
-
-
-def check_nonempty_list(item: Check) -> Check:
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        check_list(item)(recipe, value, path)
-        if value == []:
-            recipe.problem(path, "must not be empty")
+        if not good(value):
+            recipe.problem(path, message.replace("FOUND", _found(value)))
     return check
 
 
 def check_number(whole: bool, *words: str) -> Check:
     """A positive number (`whole`: an integer; "60" will do), or one of the words; the word "50%" stands for any percentage."""
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    def good(value: Any) -> bool:
         if isinstance(value, str) and (value.lower() in words or ("50%" in words and percentage(value))):
-            return
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) or isinstance(value, str) and value.isdecimal()
-        if number and 0 < float(value) < 1e9 and not (whole and float(value) % 1):
-            return
-        allowed = ["a positive whole number" if whole else "a positive number", *(f'"{word}"' for word in words)]
-        recipe.problem(path, f"must be {' or '.join(allowed)}, not {json.dumps(value)[:60]}")
-    return check
-
-
-def check_text(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    if not isinstance(value, str) or not value or "\0" in value:
-        recipe.problem(path, f"must be a text that is not empty, not {_kind(value)}")
-
-
-def check_any(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    """Accepted as it is."""
-
-
-def check_bool(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    if not isinstance(value, bool):
-        recipe.problem(path, f"must be true or false, not {_kind(value)}")
+            return True
+        number = float(value) if isinstance(value, str) and value.isdecimal() else value
+        return type(number) in (int, float) and 0 < number < 1e9 and not (whole and number % 1)
+    allowed = ["a positive whole number" if whole else "a positive number", *(f'"{word}"' for word in words)]
+    return check_value(good, f"must be {' or '.join(allowed)}, not FOUND")
 
 
 def check_one_of(*words: str) -> Check:
+    return check_value(lambda value: value in words, f"must be one of {', '.join(words)}, not FOUND")
+
+
+def check_each(kind: type[Any], item: Check, message: str, least: int = 0) -> Check:
+    """A list, or an object from names (`kind`), of at least so many members that pass the check `item`."""
+    shape = check_value(lambda value: isinstance(value, kind) and len(value) >= least, message)
     def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        if value not in words:
-            recipe.problem(path, f"must be one of {', '.join(words)}, not {json.dumps(value)[:60]}")
+        shape(recipe, value, path)
+        if isinstance(value, kind):
+            for key, member in value.items() if kind is dict else enumerate(value):
+                item(recipe, member, (*path, key))
     return check
 
 
-def check_later(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    recipe.problem(path, "is not supported by this version of batch_tamarin.py: remove it")
+def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
+    """An object with these members and no others."""
+    def member(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        key = str(path[-1])
+        unknown = check_value(lambda _: False, f"unknown key{did_you_mean(key, fields)}; allowed: {', '.join(fields)}")
+        fields.get(key, unknown)(recipe, value, path)
+
+    members = check_each(dict, member, "must be an object, not FOUND")
+    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        members(recipe, value, path)
+        for key in required if isinstance(value, dict) else ():
+            if key not in value:
+                recipe.problem(path, f"'{key}' is missing")
+    return check
 
 
-def check_name(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    """A text that becomes part of file names."""
-    check_text(recipe, value, path)
-    if isinstance(value, str) and ("/" in value or ".." in value or "\\" in value or not value.isprintable()):
-        recipe.problem(path, "becomes part of file names: no '/', '\\', '..' or control characters")
+def _found(value: Any) -> str:
+    return "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else json.dumps(value)[:60]
 
 
-def check_env(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    if not isinstance(value, dict) or not all(isinstance(item, str) and "\0" not in item for item in value.values()):
-        recipe.problem(path, 'must be an object from variables to texts, such as {"TMPDIR": "/scratch"}')
-    elif any(not key or "=" in key or "\0" in key for key in value):
-        recipe.problem(path, "a variable's name is not empty and has no '='")
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
 
 
 def check_version(recipe: Recipe, value: Any, path: JsonPath) -> None:
     check_name(recipe, path[-1], path)
-    fields = {"path": check_text, "command": check_nonempty_list(check_text), "options": check_list(check_text), "env": check_env,
-              "version": check_text, "test_success": check_any}
-    check_object(fields)(recipe, value, path)
+    check_object(_VERSION_FIELDS)(recipe, value, path)
     if isinstance(value, dict) and ("path" in value) == ("command" in value):
         recipe.problem(path, "needs either 'path' (a file, or a command on PATH) or 'command' (a list)")
 
 
-def check_flag(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    if not isinstance(value, str) or not re.fullmatch(r"\w+", value):
-        recipe.problem(path, "must be the name of one preprocessor flag, without -D")
+def check_options(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    """A list of prover options; words between +RTS and -RTS are GHC's."""
+    check_each(list, check_option, "must be a list of texts, not FOUND")(recipe, value, path)
+    runtime = [item for item in value if item in ("+RTS", "-RTS")] if isinstance(value, list) else []
+    if runtime[-1:] == ["+RTS"]:
+        recipe.problem(path, "'+RTS' needs a '-RTS' after its options")
 
 
 def check_option(recipe: Recipe, value: Any, path: JsonPath) -> None:
     """One prover option that is not the tool's own business. Inside `+RTS ... -RTS` only -N is."""
-    if not isinstance(value, str) or not value or "\0" in value:
-        return recipe.problem(path, f"must be an option of the prover, not {_kind(value)}")
+    if not _is_text(value):
+        return recipe.problem(path, f"must be an option of the prover, not {_found(value)}")
     name = value.split("=")[0]
     if " " in name and name[0] in "-+":
         return recipe.problem(path, "one option per text: use a list such as [\"+RTS\", \"-M8g\", \"-RTS\"]")
-    if name[0] not in "-+":
+    if name[:1] not in ("-", "+"):
         return recipe.problem(path, f"'{printable(value)}' would be read as a theory file: an option's value is joined by '=', "
                                     "as in --bound=5")
     for own, advice in _OWN_OPTIONS.items():
-        short = own[0] == "-" and own[1] != "-"
+        short = own[0] == "-" and own[1] != "-"  # its value may follow at once, and a long one may be abbreviated
         if name == own or (short and name.startswith(own)) or (not short and len(name) > 3 and own.startswith(name)):
             return recipe.problem(path, f"{own} can't be given here: {advice}")
 
 
-_OWN_OPTIONS = {
-    "--prove": "name the lemmas under 'lemmas'", "--lemma": "name the lemmas under 'lemmas'",
-    "-o": "proofs are always written to the results directory", "-O": "proofs are always written to the results directory",
-    "--output": "proofs are always written to the results directory",
-    "--Output": "proofs are always written to the results directory",
-    "--output-json": "traces are always written to the results directory",
-    "--output-dot": "traces are always written to the results directory",
-    "--output-module": "a translation proves nothing", "-m": "a translation proves nothing",
-    "--parse-only": "it proves nothing: use the 'check' command", "--precompute-only": "it proves nothing",
-    "-N": "use 'max_cores' in 'resources'", "--processors": "use 'max_cores' in 'resources'",
-}
-
-
-def check_options(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    """A list of prover options; words between +RTS and -RTS are GHC's."""
-    runtime = False
-    if not isinstance(value, list):
-        return recipe.problem(path, f"must be a list of texts, not {_kind(value)}")
-    for index, item in enumerate(value):
-        check_option(recipe, item, (*path, index))
-        runtime = item == "+RTS" or (runtime and item != "-RTS")
-    if runtime:
-        recipe.problem(path, "'+RTS' needs a '-RTS' after its options")
-
-
-def check_expectation(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    if value not in (Verdict.VERIFIED, Verdict.FALSIFIED):
-        recipe.problem(path, 'must be "verified" or "falsified"')
-
-
 def check_expectations(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    check = check_map(check_expectation, "lemma") if isinstance(value, dict) else check_expectation
-    check(recipe, value, path)
-
-
-def _kind(value: Any) -> str:
-    return {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}.get(type(value), "a number")
+    lemmas = check_each(dict, check_expectation, "must be an object with at least one lemma", 1)
+    (lemmas if isinstance(value, dict) else check_expectation)(recipe, value, path)
 
 
 def percentage(text: str) -> float | None:
@@ -1891,20 +1753,47 @@ def percentage(text: str) -> float | None:
     return float(found.group(1)) / 100 if found and 0 < float(found.group(1)) <= 100 else None
 
 
+check_text = check_value(_is_text, "must be a text that is not empty, not FOUND")
+check_bool = check_value(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
+check_any = check_value(lambda value: True, "")
+check_later = check_value(lambda value: False, "is not supported by this version of batch_tamarin.py: remove it")
+check_expectation = check_one_of(Verdict.VERIFIED, Verdict.FALSIFIED)
+check_flag = check_value(lambda value: isinstance(value, str) and re.fullmatch(r"\w+", value),
+                         "must be the name of one preprocessor flag, without -D")
+check_name = check_value(lambda value: _is_text(value) and value.isprintable() and not re.search(r"[/\\]|\.\.", value),
+                         "becomes part of file names: a text without '/', '\\', '..' and control characters, not FOUND")
+check_env = check_value(lambda value: isinstance(value, dict) and all(
+    isinstance(text, str) and "\0" not in text and name and not set("=\0") & set(name) for name, text in value.items()),
+    'must be an object from variables (not empty, without "=") to texts, such as {"TMPDIR": "/scratch"}')
+_OWN_OPTIONS = {option: advice for options, advice in (
+    ("--prove --lemma", "name the lemmas under 'lemmas'"),
+    ("-o -O --output --Output", "proofs are always written to the results directory"),
+    ("--output-json --output-dot", "traces are always written to the results directory"),
+    ("--output-module -m", "a translation proves nothing"),
+    ("--parse-only", "it proves nothing: use the 'check' command"), ("--precompute-only", "it proves nothing"),
+    ("-N --processors", "use 'max_cores' in 'resources'")) for option in options.split()}
+_SOME_TEXTS = check_each(list, check_text, "must be a list with at least one text, not FOUND", 1)
+
+_VERSION_FIELDS: dict[str, Check] = {
+    "path": check_text, "command": _SOME_TEXTS, "options": check_each(list, check_text, "must be a list, not FOUND"),
+    "env": check_env, "version": check_text, "test_success": check_any}
 _RESOURCES = {"max_cores": check_number(True), "max_memory": check_number(False), "timeout": check_number(False)}
-_OVERRIDES: dict[str, Check] = {"tamarin_versions": check_nonempty_list(check_text), "tamarin_options": check_options,
-                                "preprocess_flags": check_list(check_flag), "resources": check_object(_RESOURCES)}
+_FLAGS = check_each(list, check_flag, "must be a list, not FOUND")
+_OVERRIDES: dict[str, Check] = {"tamarin_versions": _SOME_TEXTS, "tamarin_options": check_options, "preprocess_flags": _FLAGS,
+                                "resources": check_object(_RESOURCES)}
 _LEMMA: dict[str, Check] = {"name": check_text, **_OVERRIDES, "expect": check_expectation}
 _TASK: dict[str, Check] = {
-    "theory_file": check_text, "output_file_prefix": check_name, **_OVERRIDES, "lemmas": check_list(check_object(_LEMMA, ["name"])),
-    "expect": check_expectations, "cwd": check_text, "prove": check_bool, "variants": check_later, "race": check_later}
+    "theory_file": check_text, "output_file_prefix": check_name, **_OVERRIDES, "expect": check_expectations, "cwd": check_text,
+    "lemmas": check_each(list, check_object(_LEMMA, ["name"]), "must be a list, not FOUND"), "prove": check_bool,
+    "variants": check_later, "race": check_later}
+_TASKS = check_each(dict, check_object(_TASK, ["theory_file", "tamarin_versions", "output_file_prefix"]),
+                    "must be an object with at least one task", 1)
+_PROVERS = check_each(dict, check_version, "must be an object with at least one prover", 1)
 _CONFIG: dict[str, Check] = {
     "global_max_cores": check_number(True, "max"), "global_max_memory": check_number(False, "max", "50%"),
     "default_timeout": check_number(False), "output_directory": check_text, "scheduler": check_one_of(*SCHEDULERS),
     "granularity": check_one_of("lemma"), "launcher": check_one_of("local"), "recheck_with": check_later}
-_RECIPE: dict[str, Check] = {
-    "$schema": check_any, "config": check_object(_CONFIG), "tamarin_versions": check_map(check_version, "prover"),
-    "tasks": check_map(check_object(_TASK, ["theory_file", "tamarin_versions", "output_file_prefix"]), "task")}
+_RECIPE: dict[str, Check] = {"$schema": check_any, "config": check_object(_CONFIG), "tamarin_versions": _PROVERS, "tasks": _TASKS}
 check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 
 
@@ -1914,31 +1803,26 @@ check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
     """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputErrors."""
     provers: dict[str, Prover] = {}
-    for path, alias in _used_aliases(recipe):
-        if alias not in recipe.data["tamarin_versions"]:
-            recipe.problem(path, f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, recipe.data['tamarin_versions'])}")
-        elif alias not in provers:
-            provers[alias] = _recipe_prover(recipe, alias)
+    known = recipe.data["tamarin_versions"]
+    for name, task in recipe.data["tasks"].items():
+        for *place, entry in (task,), *(("lemmas", *item) for item in enumerate(task.get("lemmas", ()))):
+            for index, alias in enumerate(entry.get("tamarin_versions", ())):
+                if alias not in known:
+                    recipe.problem(("tasks", name, *place, "tamarin_versions", index),
+                                   f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, known)}")
+                elif alias not in provers:
+                    provers[alias] = _recipe_prover(recipe, alias)
     recipe.raise_problems()
     return provers
-
-
-def _used_aliases(recipe: Recipe) -> Iterator[tuple[JsonPath, str]]:
-    for name, task in recipe.data["tasks"].items():
-        for index, alias in enumerate(task["tamarin_versions"]):
-            yield ("tasks", name, "tamarin_versions", index), alias
-        for number, lemma in enumerate(task.get("lemmas", ())):
-            for index, alias in enumerate(lemma.get("tamarin_versions", ())):
-                yield ("tasks", name, "lemmas", number, "tamarin_versions", index), alias
 
 
 def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
     entry, path = recipe.data["tamarin_versions"][alias], ("tamarin_versions", alias)
     words = entry.get("command") or [entry["path"]]
-    if os.path.basename(words[0]) in ("docker", "podman"):
-        recipe.problem(path, f"{os.path.basename(words[0])} runs the prover outside our process tree, where limits can't hold: "
-                             "use apptainer, or install the prover")
-    program = find_program(words[0], os.path.dirname(recipe.path))
+    name, program = os.path.basename(words[0]), find_program(words[0], os.path.dirname(recipe.path))
+    if name in ("docker", "podman"):
+        recipe.problem(path, f"{name} runs the prover outside our process tree, where limits can't hold: use apptainer, or "
+                             "install the prover")
     if not program:
         recipe.problem(path, f"there is no executable program '{printable(words[0])}': give a file, or a command on PATH")
     return Prover(alias, (program or words[0], *words[1:]), tuple(entry.get("options", ())), dict(entry.get("env", {})))
@@ -1987,7 +1871,7 @@ def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, opt
                warn: Callable[[str], None]) -> Batch:
     """The completely resolved Batch of a recipe, in file order. Raises InputErrors with all that is wrong."""
     config = recipe.data.get("config", {})
-    limits = Limits(_global_cores(config, machine, options, warn), _global_memory(config, machine, options, warn),
+    limits = Limits(*_global_limits(config, machine, options, warn),
                     options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)))
     batch = Batch(os.urandom(6).hex(), provers=provers)
     planner = _Planner(recipe, provers, limits, warn)
@@ -1997,36 +1881,36 @@ def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, opt
     recipe.raise_problems()
     batch.header = {
         "event": "batch", "at": now(), "id": batch.id, "version": __version__, "recipe_file": os.path.abspath(recipe.path),
-        "pid": os.getpid(), "host": os.uname().nodename, "recipe": recipe.data, "options": to_json(options), "limits": to_json(limits), "scheduler": options.scheduler or config.get("scheduler", "fifo"),
-        "provers": {alias: to_json(prover) for alias, prover in provers.items()}, "cwd": os.getcwd(),
-        "python": sys.version.split()[0], "platform": sys.platform}
+        "recipe": recipe.data, "options": to_json(options), "limits": to_json(limits), "cwd": os.getcwd(),
+        "scheduler": options.scheduler or config.get("scheduler", "fifo"),
+        "provers": {alias: to_json(prover) for alias, prover in provers.items()},
+        "pid": os.getpid(), "host": os.uname().nodename, "python": sys.version.split()[0], "platform": sys.platform}
     return batch
 
 
-def _global_cores(config: Mapping[str, Any], machine: Machine, options: PlanOptions, warn: Callable[[str], None]) -> int:
-    asked = str(options.cores or config.get("global_max_cores", "max")).lower()
-    cores = machine.cores if asked == "max" else int(float(asked))
-    if cores > machine.cores:
-        warn(f"{plural(cores, 'core')} asked for, but this process may use {machine.cores}: capped")
-    return min(cores, machine.cores)
-
-
-def _global_memory(config: Mapping[str, Any], machine: Machine, options: PlanOptions, warn: Callable[[str], None]) -> int:
-    asked = str(options.memory or config.get("global_max_memory", "max")).lower()
-    share_of = 1.0 if asked == "max" else percentage(asked)
-    memory_mb = int(machine.memory_mb * share_of if share_of else float(asked) * 1024)
-    if memory_mb > machine.memory_mb:
-        warn(f"{memory_mb / 1024:g} GB asked for, but this process may use {machine.memory_mb / 1024:.1f} GB: capped")
-    return max(1, min(memory_mb, machine.memory_mb))
+def _global_limits(config: Event, machine: Machine, options: PlanOptions, warn: Callable[[str], None]) -> tuple[int, int]:
+    """The cores and the memory (MB) of the whole batch: what is asked for, but no more than this process may use."""
+    limits: list[int] = []
+    for asked, key, most, unit, name in ((options.cores, "global_max_cores", machine.cores, 1, "cores"),
+                                         (options.memory, "global_max_memory", machine.memory_mb, 1024, "GB")):
+        word = str(asked or config.get(key, "max")).lower()
+        part = 1.0 if word == "max" else percentage(word)
+        limit = int(most * part if part else float(word) * unit)
+        if limit > most:
+            warn(f"{limit / unit:g} {name} asked for, but this process may use {most / unit:.4g} {name}: capped")
+        limits.append(max(1, min(limit, most)))
+    return limits[0], limits[1]
 
 
 @dataclass
 class _Choice:
-    """One lemma that an entry of a task's `lemmas` selects; `entry` overrides the task's fields."""
+    """One lemma that an item of a task's `lemmas` selects."""
 
-    entry: Mapping[str, Any]
-    path: JsonPath
+    item: Mapping[str, Any]
+    entry: Mapping[str, Any]  # the task's fields, overridden by the item's
+    path: JsonPath  # of the item's name
     lemmas: list[Lemma]  # one, or its two sides in diff mode
+    place: int  # in the theory
     theory: Theory
 
 
@@ -2049,15 +1933,15 @@ class _Planner:
             return self.recipe.problem((*path, "cwd"), f"there is no directory '{printable(cwd)}'")
         for file in self._theory_files(entry, path):
             prefix = entry["output_file_prefix"].replace("{theory}", os.path.splitext(os.path.basename(file))[0])
-            choices = self._choices(entry, path, file, cwd)
+            choices = self._choices(entry, path, file)
             self._check_expected_names(entry, path, choices)
             for choice in choices:
-                for alias in choice.entry.get("tamarin_versions", entry["tamarin_versions"]):
-                    yield self._task(name, entry, choice, self.provers[alias], file, prefix, cwd)
+                for alias in choice.entry["tamarin_versions"]:
+                    yield self._task(name, choice, self.provers[alias], file, prefix, cwd)
 
-    def _task(self, name: str, entry: Mapping[str, Any], choice: _Choice, prover: Prover, file: str, prefix: str, cwd: str) -> Task:
-        lemma, path = choice.lemmas[0], ("tasks", name)
-        options, flags = _options(entry, choice.entry), tuple(choice.entry.get("preprocess_flags", entry.get("preprocess_flags", ())))
+    def _task(self, name: str, choice: _Choice, prover: Prover, file: str, prefix: str, cwd: str) -> Task:
+        lemma, entry = choice.lemmas[0], choice.entry
+        options, flags = tuple(entry.get("tamarin_options", ())), tuple(entry.get("preprocess_flags", ()))
         if "--diff" in (*prover.options, *options) and prover.flavour == "tamarin-rs":
             self.recipe.problem(choice.path, f"tamarin-rs ('{prover.alias}') has no --diff: use tamarin-prover for this task")
         prove = entry.get("prove", True)
@@ -2065,9 +1949,9 @@ class _Planner:
         key = self._key(prover, choice.theory, lemma.name, options, flags, prove, cwd)
         return Task(id=self._unique_id(f"{prefix}--{lemma.name}--{prover.alias}"), name=name, theory=share(path_from(file, cwd)),
                     lemma=lemma.name, trait=lemma.trait, sides=share(tuple(side.side for side in choice.lemmas if side.side)),
-                    prover=prover.alias, options=share(options), flags=share(flags), limits=self._limits(entry, choice, path),
+                    prover=prover.alias, options=share(options), flags=share(flags), limits=self._limits(choice),
                     cwd=share(cwd), prove=prove, optional=lemma.optional, assumes=share(assumes),
-                    expect=_expected(entry, choice.entry, lemma.name), key=key)
+                    expect=_expected(entry.get("expect"), lemma.name), key=key)
 
     def _key(self, prover: Prover, theory: Theory, lemma: str, options: tuple[str, ...], flags: tuple[str, ...], prove: bool,
              cwd: str) -> str:
@@ -2085,64 +1969,59 @@ class _Planner:
         found = find_input(pattern, self.directory)
         if os.path.isfile(found):
             return [found]
+        files: list[str] = []
+        problem = f"there is no theory file '{printable(pattern)}'"
         if "{theory}" in entry["output_file_prefix"]:
             import glob
             files = (sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
                      or sorted(glob.glob(os.path.join(glob.escape(self.directory), pattern), recursive=True)))
-            if files:
-                return [file for file in files if os.path.isfile(file)]
-        elif any(char in pattern for char in "*?["):
-            return self._problem((*path, "theory_file"), "a pattern needs {theory} in output_file_prefix, so that each theory "
-                                                         "has results of its own")
-        return self._problem((*path, "theory_file"), f"there is no theory file '{printable(pattern)}'")
+        elif _is_pattern(pattern):
+            problem = "a pattern needs {theory} in output_file_prefix, so that each theory has results of its own"
+        if not files:
+            self.recipe.problem((*path, "theory_file"), problem)
+        return [file for file in files if os.path.isfile(file)]
 
-    def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str, cwd: str) -> list[_Choice]:
-        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of several patterns the first counts."""
+    def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str) -> list[_Choice]:
+        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of patterns the first counts."""
         items = [(item, (*path, "lemmas", index, "name")) for index, item in enumerate(entry.get("lemmas", ()))]
         takes = [pair for pair in items if pair[0]["name"][0] != "!"] or [({"name": "*"}, path)]
-        found: list[tuple[int, _Choice]] = []
+        found: list[_Choice] = []
         taken: set[str] = set()
-        for exact in (True, False):
-            for item, where in takes:
-                theory = self._theory(entry, item, file, path)
-                groups = _lemma_groups(theory) if theory else {}
-                if exact is not _names_exactly(item["name"], groups):
-                    continue
-                chosen = [(place, _Choice(item, where, sides, theory)) for place, sides in enumerate(groups.values())
-                          if theory and _selects(item["name"], sides[0], exact)]
-                if theory and not chosen:
-                    self._no_such_lemma(item["name"], groups, where, file)
-                found += [pair for pair in chosen if exact or pair[1].lemmas[0].name not in taken]
-                taken.update(choice.lemmas[0].name for _, choice in chosen)
-        found = self._without(items, found)
-        return [choice for _, choice in sorted(found, key=lambda pair: pair[0])]
+        for item, where in sorted(takes, key=lambda pair: _is_pattern(pair[0]["name"])):
+            name, merged = item["name"], {**entry, **item}
+            theory = self._theory(merged, file)
+            if theory:
+                groups = _lemma_groups(theory)
+                chosen = [_Choice(item, merged, where, sides, place, theory) for place, sides in enumerate(groups.values())
+                          if _selects(name, sides[0])]
+                if not chosen:
+                    self._no_such_lemma(name, groups, where, file)
+                found += [choice for choice in chosen if not _is_pattern(name) or choice.lemmas[0].name not in taken]
+                taken.update(choice.lemmas[0].name for choice in chosen)
+        return sorted(self._without(items, found), key=lambda choice: choice.place)
 
-    def _without(self, items: Sequence[tuple[Mapping[str, Any], JsonPath]], found: list[tuple[int, _Choice]]) -> list[tuple[int, _Choice]]:
+    def _without(self, items: Iterable[tuple[Mapping[str, Any], JsonPath]], found: list[_Choice]) -> list[_Choice]:
         """What "!pattern" entries leave, wherever they stand."""
         for item, where in items:
             if item["name"][0] == "!" and found:
-                pattern = item["name"][1:]
-                left = [pair for pair in found if not any(_selects(pattern, pair[1].lemmas[0], exact) for exact in (True, False))]
-                if len(left) == len(found):
-                    self.recipe.problem(where, f"'{printable(item['name'])}' takes no lemma away")
-                elif not left:
-                    self.recipe.problem(where, f"'{printable(item['name'])}' leaves no lemma")
+                left = [choice for choice in found if not _selects(item["name"][1:], choice.lemmas[0])]
+                if not left or len(left) == len(found):
+                    what = "takes no lemma away" if left else "leaves no lemma"
+                    self.recipe.problem(where, f"'{printable(item['name'])}' {what}")
                 found = left
         return found
 
     def _no_such_lemma(self, name: str, groups: Mapping[str, list[Lemma]], where: JsonPath, file: str) -> None:
         if not groups:
-            self.recipe.problem(where[:2], f"{printable(file)} has no lemmas (with these flags): nothing to prove")
-        else:
-            some = ", ".join(list(groups)[:12]) + (", ..." if len(groups) > 12 else "")
-            self.recipe.problem(where, f"no lemma of {printable(file)} matches '{printable(name)}'"
-                                       f"{did_you_mean(name, groups)}; it has: {some}")
+            return self.recipe.problem(where[:2], f"{printable(file)} has no lemmas (with these flags): nothing to prove")
+        some = ", ".join(list(groups)[:12]) + (", ..." if len(groups) > 12 else "")
+        self.recipe.problem(where, f"no lemma of {printable(file)} matches '{printable(name)}'{did_you_mean(name, groups)}; "
+                                   f"it has: {some}")
 
-    def _theory(self, entry: Mapping[str, Any], item: Mapping[str, Any], file: str, path: JsonPath) -> Theory | None:
+    def _theory(self, entry: Mapping[str, Any], file: str) -> Theory | None:
         """The theory as the prover will see it with these options and flags; None when that is a problem (noted once)."""
-        alias = item.get("tamarin_versions", entry["tamarin_versions"])[0]
-        options = (*self.provers[alias].options, *_options(entry, item))
-        view = (file, *theory_view(options, item.get("preprocess_flags", entry.get("preprocess_flags", ()))))
+        options = (*self.provers[entry["tamarin_versions"][0]].options, *entry.get("tamarin_options", ()))
+        view = (file, *theory_view(options, entry.get("preprocess_flags", ())))
         if view not in self.theories:
             self.theories[view] = None
             try:
@@ -2151,26 +2030,26 @@ class _Planner:
                 self.recipe.problems.append(error)
         return self.theories[view]
 
-    def _limits(self, entry: Mapping[str, Any], choice: _Choice, path: JsonPath) -> Limits:
+    def _limits(self, choice: _Choice) -> Limits:
         """Per field: the lemma's, the task's, the default; above the global limit it is capped, else it would wait for ever."""
-        defaults = {"max_cores": DEFAULT_CORES, "max_memory": DEFAULT_MEMORY_GB, "timeout": self.limits.timeout_s}
-        most = {"max_cores": self.limits.cores, "max_memory": self.limits.memory_mb / 1024, "timeout": float("inf")}
-        chosen: dict[str, float] = {}
-        for key, default in defaults.items():
-            own, inherited = choice.entry.get("resources", {}), entry.get("resources", {})
+        item, task = choice.path[:-1], choice.path[:2]
+        own, inherited = choice.item.get("resources", {}), self.recipe.data["tasks"][task[1]].get("resources", {})
+        chosen: list[float] = []
+        for key, default, most in (("max_cores", DEFAULT_CORES, self.limits.cores), ("timeout", self.limits.timeout_s, math.inf),
+                                   ("max_memory", DEFAULT_MEMORY_GB, self.limits.memory_mb / 1024)):
             asked = float(own.get(key, inherited.get(key, default)))
-            where = (*choice.path[:-1], "resources", key) if key in own else (*path, "resources", key)
-            if asked > most[key] and (key in own or key in inherited) and where not in self.capped:
+            where = (*(item if key in own else task), "resources", key)
+            if asked > most and (key in own or key in inherited) and where not in self.capped:
                 self.capped.add(where)
-                self.warn(f"{'.'.join(map(str, where))}: {asked:g} is above the global limit: capped at {most[key]:.3g}")
-            chosen[key] = min(asked, most[key])
-        return share(Limits(int(chosen["max_cores"]), max(1, int(chosen["max_memory"] * 1024)), chosen["timeout"]))
+                self.warn(f"{'.'.join(map(str, where))}: {asked:g} is above the global limit: capped at {most:.3g}")
+            chosen.append(min(asked, most))
+        return share(Limits(int(chosen[0]), max(1, int(chosen[2] * 1024)), chosen[1]))
 
     def _check_expected_names(self, entry: Mapping[str, Any], path: JsonPath, choices: Sequence[_Choice]) -> None:
         """A name under `expect` that matches no planned lemma would never be missed."""
         expect = entry.get("expect")
         for pattern in expect if isinstance(expect, dict) and choices else ():
-            if not any(_selects(pattern, choice.lemmas[0], exact) for choice in choices for exact in (True, False)):
+            if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
                 names = {choice.lemmas[0].name for choice in choices}
                 self.recipe.problem((*path, "expect", pattern), f"matches no planned lemma{did_you_mean(pattern, names)}")
 
@@ -2179,18 +2058,11 @@ class _Planner:
         base = re.sub(r"[^\w.+-]", "_", text)
         base = "_" + base[1:] if base[0] in ".-" else base
         if len(base.encode()) > ID_BYTES:
-            digest = sha256(text.encode())[:12]
-            base = base.encode()[:ID_BYTES - 20].decode("utf-8", "ignore") + "-" + digest
-        number, candidate = 1, base
-        while _fold(candidate) in self.ids:
-            number += 1
-            candidate = f"{base}_{number}"
+            base = base.encode()[:ID_BYTES - 20].decode("utf-8", "ignore") + "-" + sha256(text.encode())[:12]
+        numbered = (f"{base}_{number}" for number in itertools.count(2))
+        candidate = next(name for name in itertools.chain([base], numbered) if _fold(name) not in self.ids)
         self.ids.add(_fold(candidate))
         return candidate
-
-    def _problem(self, path: JsonPath, message: str) -> list[str]:
-        self.recipe.problem(path, message)
-        return []
 
 
 def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
@@ -2207,15 +2079,10 @@ def _fold(text: str) -> str:
     return unicodedata.normalize("NFC", text.casefold())
 
 
-def _options(entry: Mapping[str, Any], item: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(item.get("tamarin_options", entry.get("tamarin_options", ())))
-
-
-def _expected(entry: Mapping[str, Any], item: Mapping[str, Any], lemma: str) -> str | None:
-    expect: None | str | dict[str, str] = item.get("expect", entry.get("expect"))
-    if isinstance(expect, dict):
-        return expect.get(lemma) or next((word for pattern, word in expect.items() if fnmatch.fnmatchcase(lemma, pattern)), None)
-    return expect
+def _expected(expect: Any, lemma: str) -> str | None:
+    """What the recipe expects of a lemma: a word for all, or a map from names (they come first) and patterns."""
+    words = expect if isinstance(expect, dict) else {"*": expect}
+    return words.get(lemma) or next((word for pattern, word in words.items() if fnmatch.fnmatchcase(lemma, pattern)), None)
 
 
 def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
@@ -2226,14 +2093,13 @@ def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
     return groups
 
 
-def _names_exactly(name: str, groups: Mapping[str, list[Lemma]]) -> bool:
-    return name in groups or any(sides[0].parent == name for sides in groups.values())
+def _is_pattern(name: str) -> bool:
+    return any(char in name for char in "*?[")
 
 
-def _selects(pattern: str, lemma: Lemma, exact: bool) -> bool:
-    """Whether a name (`exact`) or a shell pattern means this lemma, or the accountability lemma it was generated from."""
-    names = [name for name in (lemma.name, lemma.parent) if name]
-    return pattern in names if exact else any(fnmatch.fnmatchcase(name, pattern) for name in names)
+def _selects(pattern: str, lemma: Lemma) -> bool:
+    """Whether a name or a shell pattern means this lemma, or the accountability lemma it was generated from."""
+    return any(name and fnmatch.fnmatchcase(name, pattern) for name in (lemma.name, lemma.parent))
 
 
 def path_from(file: str, cwd: str) -> str:
@@ -2246,15 +2112,14 @@ def path_from(file: str, cwd: str) -> str:
 def file_digest(path: str) -> str:
     """SHA-256 of a file's mode and bytes; "" when it can't be read."""
     import hashlib
-    digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
-            digest.update(oct(os.fstat(file.fileno()).st_mode & 0o111).encode())
+            digest = hashlib.sha256(oct(os.fstat(file.fileno()).st_mode & 0o111).encode())
             for block in iter(functools.partial(file.read, MB), b""):
                 digest.update(block)
+            return digest.hexdigest()
     except OSError:
         return ""
-    return digest.hexdigest()
 
 
 # ======================================================================================================================
@@ -3133,13 +2998,9 @@ class Journal:
     def begin(self, batch: Batch) -> None:
         """Write the plan of a new batch. Raises StorageError."""
         self.batch = batch
-        lines: list[bytes] = []
-        for event in batch.events():
-            lines.append(json_line(event))
-            if len(lines) >= 1_000:
-                self._write(b"".join(lines))
-                lines.clear()
-        self._write(b"".join(lines))
+        lines = map(json_line, batch.events())
+        for data in iter(lambda: b"".join(itertools.islice(lines, 1_000)), b""):  # 100,000 tasks need not be in memory as text
+            self._write(data)
         self._sync()
 
     def record(self, event: Event) -> None:
@@ -3163,16 +3024,15 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         """Append whole lines. If they don't go in whole the file is cut back, so that it always ends with a whole line."""
-        why = ""
+        why = os.strerror(errno.ENOSPC)  # unless the system says something else
         try:
-            written = os.write(self.fd, data)
+            if os.write(self.fd, data) == len(data):
+                self.size += len(data)
+                return
         except OSError as error:
-            written, why = 0, error.strerror or str(error)
-        if written == len(data):
-            self.size += written
-            return
+            why = error.strerror or str(error)
         os.ftruncate(self.fd, self.size)
-        raise StorageError(f"the journal can't be written: {why or os.strerror(errno.ENOSPC)}. What it holds is safe: make room, then "
+        raise StorageError(f"the journal can't be written: {why}. What it holds is safe: make room, then "
                            "run the same command again to go on", self.path)
 
     def _sync(self) -> None:
@@ -3198,21 +3058,18 @@ def lock_journal(fd: int, path: str) -> None:
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
         holder = load_batch(path, lambda _: None).header
-        raise StorageError(f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): wait for it, "
-                           "or give another directory with -o", path) from None
+        raise StorageError(f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): "
+                           "wait for it, or give another directory with -o", path) from None
 
 
 def cut_torn_tail(fd: int) -> int:
     """Cut what follows the last newline: a line that a dying writer left half-written. Returns the size."""
-    size = os.fstat(fd).st_size
-    end = size
-    while end > 0:
+    end = size = os.fstat(fd).st_size
+    newline = 0  # one more than its place in the block; 0: there is none
+    while end > 0 and not newline:
         start = max(0, end - 65_536)
-        newline = os.pread(fd, end - start, start).rfind(b"\n")
-        if newline >= 0:
-            end = start + newline + 1
-            break
-        end = start
+        newline = os.pread(fd, end - start, start).rfind(b"\n") + 1
+        end = start + newline
     if end < size:
         os.ftruncate(fd, end)
     return end
@@ -3237,20 +3094,14 @@ def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None]) -> It
         if not line.endswith(b"\n"):
             file.seek(-len(line), os.SEEK_CUR)
             return
-        event = _parse_line(line.lstrip(b"\0").strip())
-        if event:
+        try:
+            event = json.loads(line.lstrip(b"\0").strip() or b"{}")
+        except (ValueError, RecursionError):
+            event = None
+        if isinstance(event, dict) and "event" in event:
             yield number, event
-        elif event is None:
+        elif event != {}:
             warn(f"{path}:{number}: this line can't be read and is skipped")
-
-
-def _parse_line(line: bytes) -> Event | None:
-    """The event on a line; an empty one on an empty line; None when it can't be read."""
-    try:
-        event = json.loads(line) if line else {}
-    except (ValueError, RecursionError):
-        return None
-    return event if event == {} or isinstance(event, dict) and "event" in event else None
 
 
 def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
@@ -3282,15 +3133,16 @@ def is_locked(path: str) -> bool:
     try:
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass  # this file system has no locks
+    except OSError as error:  # any other: this file system has no locks
+        return isinstance(error, BlockingIOError)
     return False
 
 
 # --- The results directory ---------------------------------------------------------------------------------------------
 
+UPSTREAM_REPORT = "execution_report.json"
+_UPSTREAM_STATUS = {"timeout": Status.TIMEOUT, "memory_limit_exceeded": Status.MEMORY_LIMIT,
+                    "signal_interrupted": Status.INTERRUPTED}
 RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
 
 
@@ -3305,12 +3157,11 @@ def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[st
         journal = None if found and (fresh or JOURNAL not in found) else Journal(os.path.join(directory, JOURNAL))
         if journal and journal.size:
             journal = continue_batch(journal, planned, tell)
-        elif journal:
-            journal.begin(planned)
         if not journal:
             directory = dated_sibling(directory)
             tell(f"results that are already there are left alone: writing to {directory}")
             journal = Journal(os.path.join(directory, JOURNAL))
+        if not journal.size:
             journal.begin(planned)
         for folder in RESULT_FOLDERS:
             os.makedirs(os.path.join(directory, folder), exist_ok=True)
@@ -3322,14 +3173,16 @@ def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[st
 def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> Journal | None:
     """Bring an unfinished batch of the same recipe up to the present plan; None (journal closed) for any other batch."""
     old = journal.batch = load_batch(journal.path, tell)
-    same = old.header and (old.header["recipe_file"] == planned.header["recipe_file"] or old.header["recipe"] == planned.header["recipe"])
+    same = old.header and any(old.header[name] == planned.header[name] for name in ("recipe_file", "recipe"))
     finished = old.ended is not None and old.count(*FINAL) == len(old.tasks)
-    grown = any(task.id in old.tasks and task.key == old.tasks[task.id].key and not still_holds(old.tasks[task.id], task)
-                for task in planned.tasks.values())
+    known = [(old.tasks[task.id], task) for task in planned.tasks.values() if task.id in old.tasks]
+    grown = any(before.key == task.key and not still_holds(before, task) for before, task in known)
     if old.header and (not same or (finished and not grown)):
         journal.close()
         return None
-    end_survivors(old.id, recorded_starts(journal.path, old))
+    running = {task.id: task.attempts for task in old.tasks.values() if task.status is Status.RUNNING}
+    end_survivors(old.id, [event for _, event in read_journal(journal.path, lambda _: None) if event["event"] == "start"
+                           and any(running.get(task_id) == event.get("attempt") for task_id in event.get("ids", ()))])
     vanished = [task_id for task_id in old.tasks if task_id not in planned.tasks]
     journal.record({**planned.header, "id": old.id or planned.id, "vanished": vanished})
     for task in planned.tasks.values():
@@ -3340,23 +3193,13 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
     return journal
 
 
-def recorded_starts(path: str, batch: Batch) -> list[Event]:
-    """The `start` events of what was running when the driver went away."""
-    running = {task.id: task.attempts for task in batch.tasks.values() if task.status is Status.RUNNING}
-    return [event for _, event in read_journal(path, lambda _: None) if event["event"] == "start"
-            and any(running.get(task_id) == event.get("attempt") for task_id in event.get("ids", ()))]
-
-
 def dated_sibling(directory: str) -> str:
     """Make `NAME_YYYY-MM-DD_HH-MM-SS` beside a directory, for nobody else."""
     stem = directory.rstrip(os.sep) + time.strftime("_%Y-%m-%d_%H-%M-%S")
-    for number in range(1, 1_000):
-        path = stem if number == 1 else f"{stem}_{number}"
-        try:
+    for path in (stem, *(f"{stem}_{number}" for number in range(2, 1_000))):
+        with suppress(FileExistsError):
             os.mkdir(path)
             return path
-        except FileExistsError:
-            continue
     raise StorageError("there is no free name for a directory beside it", directory)
 
 
@@ -3378,27 +3221,21 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
         raise InputError(f"this is not what batch-tamarin 1.2 writes ({type(error).__name__}: {error})", report) from None
 
 
-UPSTREAM_REPORT = "execution_report.json"
-_UPSTREAM_STATUS = {"timeout": Status.TIMEOUT, "memory_limit_exceeded": Status.MEMORY_LIMIT,
-                    "signal_interrupted": Status.INTERRUPTED}
-
-
 def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
     """batch-tamarin's report as a Batch. It leaves out where it ran: above the results, or else here, is the best guess."""
     batch, config = Batch(), data["config"]
     below = os.sep + os.path.normpath(config["output_directory"])
     cwd = directory[:-len(below)] if directory.endswith(below) else os.getcwd()
-    cores, memory, timeout = (value if isinstance(value, int) else 0 for value in (  # "max" and "50%" are left as 0
+    cores, memory, timeout = (value if isinstance(value, int) else 0 for value in (
         config["global_max_cores"], config["global_max_memory"], config["default_timeout"]))
-    runs = [(name, entry["theory_file"], task_id, task) for name, entry in data["tasks"].items()
-            for task_id, task in entry["subtasks"].items()]
+    limits = {"cores": cores, "memory_mb": memory * 1024, "timeout_s": timeout}
+    runs = [(name, entry["theory_file"], task_id, task)
+            for name, entry in data["tasks"].items() for task_id, task in entry["subtasks"].items()]
     times = sorted(filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)))
-    batch.apply({
-        "event": "batch", "at": (times or [now()])[0], "id": "", "version": "", "recipe_file": data["recipe"], "recipe": {},
-        "options": {}, "limits": {"cores": cores, "memory_mb": memory * 1024, "timeout_s": timeout}, "scheduler": "fifo", "cwd": cwd,
-        "provers": {alias: to_json(Prover(
-            alias, (entry["path"],), version=(re.findall(r"\d+(?:\.\d+)+", entry.get("version") or "") or [""])[0]))
-            for alias, entry in data["tamarin_versions"].items()}})
+    provers = {alias: to_json(Prover(alias, (entry["path"],), version="".join(
+        re.findall(r"\d+(?:\.\d+)+", entry.get("version") or "")[:1]))) for alias, entry in data["tamarin_versions"].items()}
+    batch.apply({"event": "batch", "at": (times or [now()])[0], "id": "", "version": "", "recipe_file": data["recipe"],
+                 "recipe": {}, "options": {}, "limits": limits, "scheduler": "fifo", "cwd": cwd, "provers": provers})
     for name, theory, task_id, task in runs:
         plan, result = task["task_config"], task.get("task_result") or {}
         if plan["tamarin_alias"] not in batch.provers:
@@ -3408,14 +3245,15 @@ def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
             "event": "task", "id": task_id, "name": name, "theory": theory, "lemma": plan["lemma"], "sides": [], "cwd": cwd,
             "trait": trait if trait in set(Trait) else "", "prover": plan["tamarin_alias"], "options": plan.get("options") or [],
             "flags": plan.get("preprocessor_flags") or [], "prove": True, "optional": False, "assumes": [], "expect": None,
-            "key": "", "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024, "timeout_s": resources["timeout"]}})
+            "key": "", "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024,
+                                  "timeout_s": resources["timeout"]}})
         if result:
             batch.apply({"event": "finish", "id": task_id, **_upstream_result(task["task_execution_metadata"], result)})
     return batch
 
 
 def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event:
-    """How one of its tasks ended. A run that printed no verdict for the lemma is "verified", "unknown" there: that is none."""
+    """How one of its tasks ended. A run without a verdict for the lemma is called "verified", 0 steps, "unknown" there."""
     ended = {"at": _utc(run["exec_end"]), "wall_s": float(run["exec_duration_monotonic"]), "peak_mb": float(run["peak_memory"]),
              "avg_mb": float(run["avg_memory"]), "cached": bool(run["cache_hit"]), "warnings": list(result.get("warnings", ()))}
     if "lemma_result" not in result:
@@ -3450,9 +3288,14 @@ def _utc(local: str) -> str:
 # Scheduler and executors
 # ======================================================================================================================
 
+FLUSH_S = 0.005  # how long a result may wait for others before it is brought to disk and shown
+TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
+VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
+OUTPUT_FILES = (("logs", ".out"), ("logs", ".err"), ("proofs", ".spthy"), ("traces", ".json"), ("traces", ".dot"))
+
 
 class Room:
-    """The cores and the memory (MB) that jobs share: two semaphores taken together, so that no job holds one and waits for the other."""
+    """The cores and the memory (MB) that jobs share: two semaphores taken together: no job holds one and waits for the other."""
 
     def __init__(self, cores: int, memory_mb: int) -> None:
         self.cores, self.memory_mb = cores, memory_mb
@@ -3512,7 +3355,9 @@ class Scheduler(Generic[T]):
     def _next(self) -> tuple[T, Limits] | None:
         """Take the first waiting item that may start now."""
         queues = sorted(self._waiting.items(), key=lambda pair: pair[1][0][0])
-        for limits, queue in queues[:1] if self._starving(queues) else queues:
+        place, since = self._overtaken
+        starving = queues and queues[0][1][0][0] == place and time.monotonic() - since >= queues[0][0].timeout_s
+        for limits, queue in queues[:1] if starving else queues:
             if self.room.fits(limits):
                 place, item = queue.popleft()
                 first = queues[0][1][0][0] if queues[0][1] else place
@@ -3522,10 +3367,6 @@ class Scheduler(Generic[T]):
                     del self._waiting[limits]
                 return item, limits
         return None
-
-    def _starving(self, queues: Sequence[tuple[Limits, deque[tuple[int, T]]]]) -> bool:
-        place, since = self._overtaken
-        return bool(queues) and queues[0][1][0][0] == place and time.monotonic() - since >= queues[0][0].timeout_s
 
     async def _job(self, item: T, limits: Limits) -> None:
         import asyncio
@@ -3539,11 +3380,8 @@ class Scheduler(Generic[T]):
             self._start_what_fits()
 
 
-FLUSH_S = 0.005  # how long a result may wait for others before it is brought to disk and shown
-
-
 def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
-    """Waiting tasks in the order in which they should start: as planned, or the smallest or largest (cores + GB asked for) first."""
+    """Waiting tasks in the order in which they should start: as planned, or smallest or largest (cores + GB) first."""
     if scheduler == "fifo":
         return list(tasks)
     return sorted(tasks, key=lambda task: task.limits.cores + task.limits.memory_mb / 1024, reverse=scheduler == "ljf")
@@ -3595,10 +3433,10 @@ class Runner:
         try:
             result = judge(task, outcome, read_output(outputs.stdout, outputs.stderr, task.lemma), outputs.proof)
             keep_outputs(task, result, outputs)
+            return result
         except OSError as error:  # too many open files, perhaps: the next task may have better luck
-            return judge(task, replace(outcome, status=Status.FAILED, reason=f"its output can't be read: {error.strerror}"),
-                         ProverOutput(), "")
-        return result
+            failed = replace(outcome, status=Status.FAILED, reason=f"its output can't be read: {error.strerror}")
+            return judge(task, failed, ProverOutput(), "")
 
     def _give_up(self, error: Exception) -> None:
         """What happens can't be recorded any more: end everything, let `run` raise the error."""
@@ -3638,9 +3476,6 @@ class Runner:
         self.supervisor.resume()
 
 
-OUTPUT_FILES = (("logs", ".out"), ("logs", ".err"), ("proofs", ".spthy"), ("traces", ".json"), ("traces", ".dot"))
-
-
 def result_files(directory: str, job: str) -> Outputs:
     """Where a job leaves its files: absolute paths."""
     directory = os.path.abspath(directory)
@@ -3652,10 +3487,8 @@ def set_aside(outputs: Outputs) -> None:
     for path in dataclasses.astuple(outputs):
         if os.path.exists(path):
             stem, ending = os.path.splitext(path)
-            number = 1
-            while os.path.exists(f"{stem}~{number}{ending}"):
-                number += 1
-            os.rename(path, f"{stem}~{number}{ending}")
+            names = (f"{stem}~{number}{ending}" for number in itertools.count(1))
+            os.rename(path, next(name for name in names if not os.path.exists(name)))
 
 
 def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
@@ -3666,26 +3499,22 @@ def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
         return
     for path, own in ((outputs.trace_dot, own_dot), (outputs.trace_json, own_json)):
         try:
-            size = os.stat(path).st_size
-            if size > TRACE_CAP:
+            if os.stat(path).st_size > TRACE_CAP:
                 continue
             with open(path, encoding="utf-8", errors="replace") as file:
                 text = file.read()
         except OSError:
             continue
-        names = {line.name for line in read_output(outputs.stdout, outputs.stderr).lines} if size else ()
-        kept = own(text, task.lemma, names) if size else ""
+        names = {line.name for line in read_output(outputs.stdout, outputs.stderr).lines} if text else ()
+        kept = own(text, task.lemma, names) if text else ""
         if not kept:
             remove_file(path)
         elif kept != text:
             write_file(path, kept)
 
 
-TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
-
-
 async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> None:
-    """Let Graphviz's `dot` draw every `traces/ID.dot` that has no drawing yet; what it can't draw in time stays DOT."""
+    """Draw every `traces/ID.dot` that has no drawing yet, by Graphviz's `dot`; what it can't draw in time stays DOT."""
     import shutil
     traces = os.path.join(os.path.abspath(directory), "traces")
     undrawn = sorted(path for path in (os.path.join(traces, name) for name in os.listdir(traces) if name.endswith(".dot"))
@@ -3696,8 +3525,8 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
     limits = Limits(1, min(2048, room.memory_mb), 30)
 
     async def draw(path: str) -> bool:
-        job = Job(os.path.basename(path), 1, (str(program), "-Tsvg", "-O", path), traces, os.environ, limits,
-                  os.devnull, os.devnull)
+        command = (str(program), "-Tsvg", "-O", path)
+        job = Job(os.path.basename(path), 1, command, traces, os.environ, limits, os.devnull, os.devnull)
         outcome = await supervisor.run(job, lambda pid, started: None)
         parts = [f"{path}.svg", *itertools.takewhile(os.path.exists, (f"{path}.{number}.svg" for number in itertools.count(2)))]
         for part, drawing in zip(parts, _drawing_names(path)):  # one graph makes one file
@@ -3716,17 +3545,14 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
 
 def drawings(dot: str) -> list[str]:
     """The drawings of a DOT file's graphs, unless an earlier attempt's DOT file was drawn."""
-    drawn = itertools.takewhile(os.path.exists, _drawing_names(dot))
-    return [path for path in drawn if os.stat(path).st_mtime >= os.stat(dot).st_mtime]
+    there, drawn_from = itertools.takewhile(os.path.exists, _drawing_names(dot)), os.stat(dot).st_mtime
+    return [path for path in there if os.stat(path).st_mtime >= drawn_from]
 
 
 def _drawing_names(dot: str) -> Iterator[str]:
     """ID.svg, ID~graph2.svg ...: no id has a `~`."""
     stem = os.path.splitext(dot)[0]
     return itertools.chain((f"{stem}.svg",), (f"{stem}~graph{number}.svg" for number in itertools.count(2)))
-
-
-VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
 
 
 async def ask_versions(provers: Iterable[Prover]) -> None:
@@ -3742,17 +3568,17 @@ async def ask_versions(provers: Iterable[Prover]) -> None:
 
 async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Prover]) -> None:
     prover = provers[0]
-    stdout, stderr = os.path.join(folder, prover.alias + ".out"), os.path.join(folder, prover.alias + ".err")
-    job = Job(prover.alias, 1, (*prover.command, "--version", *prover.options), os.getcwd(), prover_environment(prover), VERSION_LIMITS,
-              stdout, stderr)
+    stdout, stderr = (os.path.join(folder, prover.alias + ending) for ending in (".out", ".err"))
+    job = Job(prover.alias, 1, (*prover.command, "--version", *prover.options), os.getcwd(), prover_environment(prover),
+              VERSION_LIMITS, stdout, stderr)
     outcome = await supervisor.run(job, lambda pid, started: None)
     said = "\n".join(ends_of(stdout))
-    flavour, version = read_version(said)
+    found = _VERSION.search(said)
     digests = [file_digest(word) for word in prover.command if os.path.isfile(word)]
     for same in provers:
-        same.flavour, same.version = flavour, version
+        same.flavour, same.version = found.groups() if found else ("tamarin-prover", "")
         same.identity = sha256(json.dumps([digests, said]).encode())
-    if not version:
+    if not prover.version:
         problem = outcome.reason or read_output(stdout, stderr).complaint or "it said nothing that we know"
         warn(f"prover '{prover.alias}' did not tell its version: {problem}")
 
@@ -5103,9 +4929,8 @@ def command_init(args: argparse.Namespace) -> int:
     cores = ask(args, f"cores for all jobs together (here: {machine.cores})", args.cores or "max", cores_argument)
     memory = ask(args, f"GB for all jobs together (here: {machine.memory_mb / 1024:.3g})", args.memory or "max", memory_argument)
     timeout_s = ask(args, "seconds for one lemma", f"{args.timeout or DEFAULT_TIMEOUT_S:g}", seconds_argument)
-    chosen = PlanOptions(cores, memory)
-    job = {"max_cores": min(DEFAULT_CORES, _global_cores({}, machine, chosen, warn)),
-           "max_memory": min(DEFAULT_MEMORY_GB, max(1, _global_memory({}, machine, chosen, warn) // 1024))}
+    most_cores, most_mb = _global_limits({}, machine, PlanOptions(cores, memory), warn)
+    job = {"max_cores": min(DEFAULT_CORES, most_cores), "max_memory": min(DEFAULT_MEMORY_GB, max(1, most_mb // 1024))}
     tasks = {name: {**_init_task(args, file, name, provers), "resources": job} for name, file in _named(args.theories)}
     config: dict[str, Any] = {"global_max_cores": cores, "global_max_memory": memory, "default_timeout": f"{timeout_s:.9g}"}
     for key, text in config.items():
@@ -5175,7 +5000,7 @@ def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[
 
     def known(text: str) -> list[str]:
         for word in (pattern.lstrip("!") for pattern in text.split()):
-            if not any(_selects(word, sides[0], exact) for sides in groups.values() for exact in (True, False)):
+            if not any(_selects(word, sides[0]) for sides in groups.values()):
                 raise InputError(f"no lemma of {file} matches '{word}'{did_you_mean(word, groups)}")
         return text.split()
 
