@@ -581,7 +581,7 @@ def many_lemmas(count):
 def interrupted_batch(lab, lemmas=6, body=None):
     """A batch that was stopped by SIGTERM when two tasks had finished; the third and fourth hang."""
     lab.write("t.spthy", many_lemmas(lemmas))
-    lab.prover(body or 'case $LEMMA in l0|l1) ;; *) [ -e go ] || sleep 60;; esac; echo "$LEMMA" >> runs; ' + VERIFY)
+    lab.prover(body or 'case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 60;; esac; echo "$LEMMA" >> runs; ' + VERIFY)
     lab.recipe(config={"global_max_cores": 2})
     process = lab.start("run", "recipe.json")
     journal = lab.path / "results" / "batch.jsonl"
@@ -631,7 +631,7 @@ def test_a_comment_changes_nothing(lab):
 
 
 def test_outputs_of_an_earlier_attempt_are_kept(lab):
-    interrupted_batch(lab, body='echo "attempt says $LEMMA" >&2; case $LEMMA in l0|l1) ;; *) [ -e go ] || sleep 60;; esac; ' + VERIFY)
+    interrupted_batch(lab, body='echo "attempt says $LEMMA" >&2; case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 60;; esac; ' + VERIFY)
     lab.run("run", "recipe.json", code=0)
     logs = lab.path / "results" / "logs"
     interrupted = next(event["id"] for event in lab.events("finish") if event["status"] == "interrupted")
