@@ -2129,17 +2129,16 @@ def file_digest(path: str) -> str:
 # Facts: proc(5), prctl(2), wait4(2), posix_spawn(3), cgroups(7), the kernel's fs/exec.c (what execs takes over the peak of the memory
 # it leaves: under posix_spawn the driver's) and mm/oom_kill.c; for macOS <libproc.h>.
 
-MARKER = "BATCH_TAMARIN_JOB"      # in the environment of every job: <batch>/<job>/<attempt>
-GRACE_S = 3.0                     # from SIGTERM to SIGKILL
-UNKILLABLE_S = 30.0               # what outlives SIGKILL for so long is given up
+MARKER = "BATCH_TAMARIN_JOB"       # in the environment of every job: <batch>/<job>/<attempt>
+GRACE_S, UNKILLABLE_S = 3.0, 30.0  # from SIGTERM to SIGKILL; what outlives SIGKILL for so long is given up
 LONGEST_LOOK_S, CLOSEST_LOOK_S, FIRST_LOOK_S = 1.0, 0.02, 0.005
-FASTEST_HOG = 3 * 1024 * MB       # bytes per second a prover is expected to grow at most
-COPY_S = 1.0                      # for so long a child that looks like its parent is taken for one about to exec
+FASTEST_HOG = 3 * 1024             # MB per second a prover is expected to grow at most
+COPY_S = 1.0                       # for so long a child that looks like its parent is taken for one about to exec
 LOG_CAP, LOG_HEAD, LOG_TAIL = 64 * MB, 16 * MB, 16 * MB
 RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP)
-PAGE = os.sysconf("SC_PAGE_SIZE")
 PROC_PGRP_ONLY, PROC_PPID_ONLY = 2, 6  # macOS: what proc_listpids selects by
-LINUX, MACOS = sys.platform == "linux", sys.platform == "darwin"
+MACOS = sys.platform == "darwin"
+MAXRSS_MB = 2**-20 if MACOS else 2**-10  # the unit of ru_maxrss: the largest of the process waited for and those it waited for
 
 
 @dataclass(frozen=True)
@@ -2171,17 +2170,16 @@ class Live:
     marker: str
     pid: int
     started: float                                          # monotonic; moved on by suspended time: now - started is time run
-    driver_peak: int                                        # bytes; a fresh child's ru_maxrss starts there
+    looked: float                                           # when the last sample was taken
+    driver_peak: float                                      # MB; a fresh child's ru_maxrss starts there
+    logs: list[_Log]
     turn: asyncio.Future[None]                              # done: the leader has ended, or the tree is to be ended
-    born: int = 0                                           # as process_start gives it
     rss_mb: float = 0.0
     peak_mb: float = 0.0
     cpu_s: float = 0.0
     mb_seconds: float = 0.0
-    looked: float = 0.0                                     # when the last sample was taken
     tree: set[int] = field(default_factory=set)             # pids of the last sample
     copies: dict[int, float] = field(default_factory=dict)  # pid of a child that may still share its parent's memory: since when
-    logs: list[_Log] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
     ended: float | None = None                              # when the leader was reaped; until then its pid and group are ours
     exit: ExitStatus | None = None
@@ -2204,14 +2202,18 @@ class Supervisor:
         self._adopted: dict[int, Live | None] = {}          # orphans that came to us, not reaped yet: whose they are
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: str | None = None                    # why nothing more is started
-        self._suspended: float | None = None
-        self._adopted_at = 0.0
-        self._oom = _OomWatch()
+        self._suspended: float | None = None                # since when, while every tree is held
+        self._oom_kills: deque[int] = deque(maxlen=2)       # two, so that a kill just before a look is not missed
+        self._adopted_at = self._oom_at = 0.0               # when we looked last
 
     def __enter__(self) -> Supervisor:
         self._pid, self._home = os.getpid(), os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
-        _keep_descriptors_from_children()
-        self._subreaper = _become_subreaper()
+        for number in map(int, os.listdir("/dev/fd")):
+            with suppress(OSError):  # the descriptor of listdir itself
+                os.set_inheritable(number, number <= 2)     # Python opens all close-on-exec; what a shell handed down isn't
+        if not MACOS:
+            import ctypes
+            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)         # PR_SET_CHILD_SUBREAPER: orphans of our descendants come to us
         self._watchdog, self._pipe = _start_watchdog(self._batch_id, self._lock_fd)
         self._strangers = set(_children(self._pid))         # the watchdog; what a shell started before it became us by `exec`
         return self
@@ -2219,7 +2221,13 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         for live in list(self.live.values()):
             self._end_now(live)
-        self._end_strays()
+        patience = time.monotonic() + GRACE_S
+        with suppress(OSError):  # no descriptor free to look with
+            # Orphans that could be of any of several jobs (own session, empty environment): no job is left to own them.
+            while time.monotonic() < patience and (strays := self._adopt()):
+                for pid in strays:
+                    _send(pid, signal.SIGKILL)
+                time.sleep(0.002)
         self._tell_watchdog(b".")
         os.close(self._pipe)
         os.close(self._home)
@@ -2231,30 +2239,30 @@ class Supervisor:
 
         on_start(pid, started) is called right after the start; `started` is the process's start time as `process_start` gives it.
         """
+        import asyncio
         if self._stopped is not None:
             return Outcome(Status.INTERRUPTED, reason=self._stopped)
         try:
-            live = self._start(job)
+            live = self._start(job, asyncio.get_running_loop())
         except (OSError, ValueError) as error:
             return Outcome(Status.FAILED, reason=_why_not_started(job, error))
         try:
-            on_start(live.pid, live.born)
+            on_start(live.pid, process_start(live.pid))
             self._arm(live, FIRST_LOOK_S)
             await live.turn
             stuck = await self._end(live)
             if live.exit and live.exit.signal in ("SIGTERM", "SIGINT", "SIGHUP") and live.why is None:
-                await self._sleep(0.2)  # systemd and Slurm signal everything at once: is it our turn, too?
+                await asyncio.sleep(0.2)  # systemd and Slurm signal everything at once: is it our turn, too?
         except BaseException:
             self._end_now(live)
             raise
         finally:
-            self._disarm(live)
+            if live.timer:
+                live.timer.cancel()
             del self.live[job.id]
             self._leaders.pop(live.pid, None)
         for log in live.logs:
-            log.measure(0)
-            if log.size > LOG_CAP:
-                log.cap()
+            log.cap()
         return self._outcome(live, stuck)
 
     def stop(self, job_id: str, reason: str, at_once: bool = False) -> None:
@@ -2272,7 +2280,6 @@ class Supervisor:
         """Hold every tree (Ctrl-Z); limits' clocks stand still until `resume`."""
         self._suspended = time.monotonic()
         for live in self.live.values():
-            self._disarm(live)
             self._signal(live, self._tree(live), signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -2285,12 +2292,13 @@ class Supervisor:
             self._signal(live, self._tree(live), signal.SIGCONT)
             self._arm(live, 0)
 
-    # Starting
-
-    def _start(self, job: Job) -> Live:
+    def _start(self, job: Job, loop: asyncio.AbstractEventLoop) -> Live:
         """Spawn the leader in a session of its own, with nothing of ours but its log files."""
-        loop, marker = self._attach(), f"{self._batch_id}/{job.id}/{job.attempt}"
-        append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        import resource
+        if loop is not self._loop:
+            self._loop = loop
+            loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        marker, append = f"{self._batch_id}/{job.id}/{job.attempt}", os.O_WRONLY | os.O_APPEND | os.O_CREAT
         files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                  (os.POSIX_SPAWN_OPEN, 1, job.stdout, append, 0o666), (os.POSIX_SPAWN_OPEN, 2, job.stderr, append, 0o666)]
         os.chdir(job.cwd)  # posix_spawn can't; nobody sees it in between, as there is one thread and no await
@@ -2300,49 +2308,29 @@ class Supervisor:
                                   setsigmask=(), setsigdef=RESET)
         finally:
             os.fchdir(self._home)
-        live = Live(job, marker, pid, started, _own_peak(), loop.create_future(), looked=started)
-        live.logs = [_Log(path) for path in dict.fromkeys((job.stdout, job.stderr))]
+        inherited = 0.0 if MACOS else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_MB
+        logs = [_Log(path) for path in dict.fromkeys((job.stdout, job.stderr))]
+        live = Live(job, marker, pid, started, started, inherited, logs, loop.create_future())
         self.live[job.id] = self._leaders[pid] = live
-        if MACOS:
-            self._tell_watchdog(b"+%d\n" % pid)
-        with suppress(OSError):  # no descriptor free
-            live.born = process_start(pid)
+        self._tell_watchdog(b"+%d\n" % pid if MACOS else b"")
         return live
-
-    def _attach(self) -> asyncio.AbstractEventLoop:
-        import asyncio
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop = loop
-            loop.add_signal_handler(signal.SIGCHLD, self._reap_leaders)
-        return loop
-
-    async def _sleep(self, seconds: float) -> None:
-        import asyncio
-        await asyncio.sleep(seconds)
 
     def _tell_watchdog(self, word: bytes) -> None:
         with suppress(OSError):  # somebody killed it
             os.write(self._pipe, word)
 
-    # Looking
-
     def _arm(self, live: Live, pause: float) -> None:
         """Look again after at most this pause; longer ones end on common multiples, so that many jobs need few wake-ups."""
-        self._disarm(live)
-        if self._loop and self._suspended is None:
-            due = self._loop.time() + pause
-            grid = 2.0 ** (math.frexp(pause)[1] - 1)
-            live.timer = self._loop.call_at(due // grid * grid if pause > 0.06 else due, self._look, live)
-
-    def _disarm(self, live: Live) -> None:
         if live.timer:
             live.timer.cancel()
+        loop = live.turn.get_loop()
+        due, grid = loop.time() + pause, 2.0 ** (math.frexp(pause)[1] - 1)
+        live.timer = loop.call_at(due // grid * grid if pause > 0.06 else due, self._look, live)
 
     def _look(self, live: Live) -> None:
         """Sample a job, hold it to its limits, and come again: soon in its youth and near a limit, else every second."""
-        self._reap_leader(live)  # also makes up for a SIGCHLD that somebody lost
-        if live.ended is not None:
+        self._reap(live)  # also makes up for a SIGCHLD that somebody lost
+        if live.ended is not None or self._suspended is not None:
             return
         now, limits = time.monotonic(), live.job.limits
         age = now - live.started
@@ -2354,14 +2342,15 @@ class Supervisor:
             self._ask_end(live, Status.MEMORY_LIMIT, f"used {live.rss_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB", True)
         elif age >= limits.timeout_s:
             self._ask_end(live, Status.TIMEOUT, f"ran into its time limit of {limits.timeout_s:g} s", False)
-        if live.why is None:
-            pause = min(pause, max(0.0, live.started + limits.timeout_s - now))
-        room = (limits.memory_mb - live.rss_mb) * MB
-        self._arm(live, min(pause, max(CLOSEST_LOOK_S, 0.8 * room / FASTEST_HOG)))
+        else:
+            pause = min(pause, limits.timeout_s - age)
+        self._arm(live, min(pause, max(CLOSEST_LOOK_S, 0.8 * (limits.memory_mb - live.rss_mb) / FASTEST_HOG)))
 
     def _sample(self, live: Live, now: float) -> None:
         """Sum the resident memory of the tree; a child that just forked shows its parent's memory once more and doesn't count."""
-        self._oom.look(now)
+        if now - self._oom_at >= 1:
+            self._oom_at = now
+            self._oom_kills.append(_oom_kills())
         if now - self._adopted_at > CLOSEST_LOOK_S:
             self._adopt()
         total, sizes, copies = 0, {0: (0, 0)}, {}
@@ -2377,21 +2366,20 @@ class Supervisor:
         live.looked = now
 
     def _watch_log(self, live: Live, log: _Log, now: float) -> float:
-        """Cut a log that is too long, its writers held meanwhile; return in how many seconds to look again at the latest."""
-        pause = log.measure(now)
-        if log.size > LOG_CAP:
-            tree = self._tree(live)
-            self._signal(live, tree, signal.SIGSTOP)
-            log.cap()
-            self._signal(live, tree, signal.SIGCONT)
-            pause = CLOSEST_LOOK_S
-        return pause
-
-    # The tree
+        """Cut a log that is too long, its writers held meanwhile; return in how many seconds it may be too long again."""
+        size = os.stat(log.path).st_size
+        rate, log.size, log.looked = (size - log.size) / max(1e-3, now - log.looked), size, now
+        if size <= LOG_CAP:
+            return max(CLOSEST_LOOK_S, 0.5 * (LOG_CAP - size) / rate) if rate > 0 else LONGEST_LOOK_S
+        tree = self._tree(live)
+        self._signal(live, tree, signal.SIGSTOP)
+        log.cap()
+        self._signal(live, tree, signal.SIGCONT)
+        return CLOSEST_LOOK_S
 
     def _tree(self, live: Live) -> set[int]:
         """Every process of a job at this moment; what matters is asked again until it is empty."""
-        self._reap_leader(live)
+        self._reap(live)
         try:
             self._adopt()
             return {pid for pid, _ in self._walk(live)}
@@ -2400,14 +2388,10 @@ class Supervisor:
 
     def _walk(self, live: Live) -> Iterator[tuple[int, int]]:
         """(pid, parent) of every process of a job, parents first: the leader and its orphans that came to us, and all below."""
-        todo = [(pid, 0) for pid, owner in self._adopted.items() if owner is live]
-        if live.ended is None:
-            todo.append((live.pid, 0))
+        todo, met = [(pid, 0) for pid, owner in self._adopted.items() if owner is live], set[int]()
+        todo += [(live.pid, 0)] if live.ended is None else []
         if MACOS:
             todo += [(pid, 0) for pid in _mac_pids(PROC_PGRP_ONLY, live.pid) if pid != live.pid]
-        elif not self._subreaper:
-            todo += [(pid, 0) for pid in _processes() if _marker(pid) == live.marker]
-        met: set[int] = set()
         while todo:
             pid, parent = todo.pop()
             if pid not in met:
@@ -2415,57 +2399,42 @@ class Supervisor:
                 yield pid, parent
                 todo += [(child, pid) for child in _children(pid)]
 
-    def _adopt(self) -> None:
+    def _adopt(self) -> Collection[int]:
         """Take note of orphans that came to us, find out whose they are, and reap the dead ones: singly, as wait4(-1) would take
-        the exit status of leaders from those who wait for it."""
+        the exit status of leaders from those who wait for it. Return those that live."""
         self._adopted_at = time.monotonic()
         for pid in _children(self._pid):
             if pid in self._leaders or pid in self._strangers:
                 continue
-            if pid not in self._adopted:
-                self._adopted[pid] = self._owner(pid)
+            if pid not in self._adopted:  # known by its marker, its session, the last sample, or because there is no other job
+                marker, session, lives = _marker(pid), _process(pid).session, list(self.live.values())
+                sure = [live for live in lives if marker == live.marker or session == live.pid or pid in live.tree]
+                self._adopted[pid] = (sure or lives)[0] if sure or len(lives) == 1 else None
             reaped, _, usage = os.wait4(pid, os.WNOHANG)
-            if reaped:
-                owner = self._adopted.pop(pid)
-                if owner:
-                    owner.cpu_s += usage.ru_utime + usage.ru_stime
-                    owner.peak_mb = max(owner.peak_mb, _peak(usage) / MB)
+            owner = self._adopted.pop(pid) if reaped else None
+            if owner:
+                owner.cpu_s += usage.ru_utime + usage.ru_stime
+                owner.peak_mb = max(owner.peak_mb, usage.ru_maxrss * MAXRSS_MB)
+        return self._adopted
 
-    def _owner(self, pid: int) -> Live | None:
-        """The job an orphan belongs to: by its marker, its session, the last sample, or because there is no other."""
-        marker, session = _marker(pid), _process(pid).session
-        for live in self.live.values():
-            if marker == live.marker or session == live.pid or pid in live.tree:
-                return live
-        return next(iter(self.live.values())) if len(self.live) == 1 else None
-
-    def _reap_leaders(self) -> None:
-        for live in list(self._leaders.values()):
-            self._reap_leader(live)
-
-    def _reap_leader(self, live: Live) -> None:
-        """Take the leader's exit status if it has ended."""
-        if live.ended is not None:
-            return
-        try:
-            reaped, status, usage = os.wait4(live.pid, os.WNOHANG)
-        except ChildProcessError:
-            reaped, status, usage = live.pid, None, None  # somebody waited for any child
-        if not reaped:
-            return
-        live.ended = time.monotonic()
-        del self._leaders[live.pid]
-        if usage and status is not None:
-            live.exit = exit_status(status)
-            live.cpu_s += usage.ru_utime + usage.ru_stime
-            if _peak(usage) > live.driver_peak + MB // 2:
-                live.peak_mb = max(live.peak_mb, _peak(usage) / MB)
-        if MACOS:
-            self._tell_watchdog(b"-%d\n" % live.pid)
-        if not live.turn.done():
-            live.turn.set_result(None)
-
-    # Ending
+    def _reap(self, *lives: Live) -> None:
+        """Take the exit status of these leaders, or of all, if they have ended."""
+        for live in lives or list(self._leaders.values()):
+            if live.ended is not None:
+                continue
+            with suppress(ChildProcessError):  # somebody else waited for it: its status is lost
+                reaped, status, usage = os.wait4(live.pid, os.WNOHANG)
+                if not reaped:
+                    continue
+                live.exit = exit_status(status)
+                live.cpu_s += usage.ru_utime + usage.ru_stime
+                if usage.ru_maxrss * MAXRSS_MB > live.driver_peak + 0.5:
+                    live.peak_mb = max(live.peak_mb, usage.ru_maxrss * MAXRSS_MB)
+            live.ended = time.monotonic()
+            del self._leaders[live.pid]
+            self._tell_watchdog(b"-%d\n" % live.pid if MACOS else b"")
+            if not live.turn.done():
+                live.turn.set_result(None)
 
     def _ask_end(self, live: Live, status: Status, reason: str, kill: bool) -> None:
         if live.ended is None or live.exit and live.exit.signal:  # what ended by itself stays so while its leftovers are killed
@@ -2476,9 +2445,8 @@ class Supervisor:
 
     async def _end(self, live: Live) -> tuple[int, ...]:
         """Return when the tree is gone; or, with what is left, when it outlived SIGKILL for too long."""
-        kill_at, pause, asked = time.monotonic(), 0.001, set[int]()
-        if live.why and not live.kill:
-            kill_at += GRACE_S
+        import asyncio
+        kill_at, pause, asked = time.monotonic() + (GRACE_S if live.why else 0), 0.001, set[int]()
         while True:
             now, left = time.monotonic(), self._tree(live)
             if not left:
@@ -2494,57 +2462,41 @@ class Supervisor:
                 self._signal(live, left - asked, signal.SIGTERM)
                 self._signal(live, left - asked, signal.SIGCONT)  # a stopped process takes no SIGTERM
                 asked |= left
-            await self._sleep(pause)
+            await asyncio.sleep(pause)
             pause = min(0.05, pause * 1.5)
 
     def _end_now(self, live: Live) -> None:
         """Kill a tree without giving way to other coroutines: the driver is on its way out."""
         patience = time.monotonic() + GRACE_S
-        while time.monotonic() < patience:
-            left = self._tree(live)
-            if not left:
-                return
+        while time.monotonic() < patience and (left := self._tree(live)):
             self._signal(live, left, signal.SIGKILL)
             time.sleep(0.002)
 
-    def _end_strays(self) -> None:
-        """Kill orphans that could be of any of several jobs (own session, empty environment): no job is left to own them."""
-        patience = time.monotonic() + GRACE_S
-        with suppress(OSError):  # no descriptor free to look with
-            while time.monotonic() < patience:
-                self._adopt()
-                if not self._adopted:
-                    return
-                for pid in self._adopted:
-                    _send(pid, signal.SIGKILL)
-                time.sleep(0.002)
-
-    def _signal(self, live: Live, tree: Iterable[int], number: int) -> None:
+    def _signal(self, live: Live, tree: Collection[int], number: int) -> None:
         """Signal processes of a job; the leader's number is its group's for sure only while one of ours is in there."""
-        if number != signal.SIGTERM and (live.ended is None or any(_group_of(pid) == live.pid for pid in tree)):
-            _send(-live.pid, number)  # at one stroke: nothing forks away. Not SIGTERM: a second one may mean more than one
+        with suppress(ProcessLookupError, PermissionError):
+            if number != signal.SIGTERM and (live.ended is None or live.pid in map(os.getpgid, tree)):
+                os.killpg(live.pid, number)  # at one stroke: nothing forks away. Not SIGTERM: a second one may mean more than one
         for pid in tree:
             if pid != live.pid or live.ended is None:
                 _send(pid, number)
 
     def _outcome(self, live: Live, stuck: tuple[int, ...]) -> Outcome:
-        status, reason = live.why or self._own_end(live)
+        if live.why:
+            status, reason = live.why
+        elif live.exit is None:
+            status, reason = Status.FAILED, "its exit status was lost"
+        elif not live.exit.signal:
+            status, reason = Status.COMPLETED, ""
+        elif live.exit.signal == "SIGKILL" and self._oom_kills and 0 <= self._oom_kills[0] < _oom_kills():
+            status, reason = Status.MEMORY_LIMIT, "killed by the kernel's out-of-memory killer"
+        else:
+            status, reason = Status.FAILED, f"ended by signal {live.exit.signal}, which batch_tamarin did not send"
         if stuck:
             reason = f"{reason}; processes {', '.join(map(str, stuck))} can't be killed (waiting in the kernel?)".lstrip("; ")
-        ended = live.ended or time.monotonic()
-        sampled = live.looked - live.started
-        average = min(live.peak_mb, live.mb_seconds / sampled) if live.mb_seconds else live.peak_mb
-        return Outcome(status, live.exit, ended - live.started, live.cpu_s, live.peak_mb, average, reason, stuck)
-
-    def _own_end(self, live: Live) -> tuple[Status, str]:
-        """What it means that a leader ended without our doing."""
-        if live.exit is None:
-            return Status.FAILED, "its exit status was lost"
-        if not live.exit.signal:
-            return Status.COMPLETED, ""
-        if live.exit.signal == "SIGKILL" and self._oom.struck():
-            return Status.MEMORY_LIMIT, "killed by the kernel's out-of-memory killer"
-        return Status.FAILED, f"ended by signal {live.exit.signal}, which batch_tamarin did not send"
+        wall = (live.ended or time.monotonic()) - live.started
+        average = min(live.peak_mb, live.mb_seconds / (live.looked - live.started)) if live.mb_seconds else live.peak_mb
+        return Outcome(status, live.exit, wall, live.cpu_s, live.peak_mb, average, reason, stuck)
 
 
 def end_survivors(batch_id: str, recorded: Iterable[Mapping[str, Any]], patience_s: float = UNKILLABLE_S) -> list[int]:
@@ -2553,27 +2505,28 @@ def end_survivors(batch_id: str, recorded: Iterable[Mapping[str, Any]], patience
     recorded: `start` events (pid, started, host, boot_id). A process counts if it carries the batch's marker, or is exactly a
     recorded pid with its start time; then so do its session and descendants. Never this process or one it descends from.
     """
-    here = host_id()
+    here, patience = host_id(), time.monotonic() + patience_s
     known = {(int(start["pid"]), int(start["started"])) for start in recorded
              if (start.get("host"), start.get("boot_id")) == here and start.get("started")}
-    ended: set[int] = set()
-    patience = time.monotonic() + patience_s
+    held: set[tuple[int, int]] = set()
     while True:
-        found = _survivors(batch_id, known)
+        found = _survivors(batch_id, known | held)
         if not found or time.monotonic() > patience:
-            break
-        for pid, started in found.items():
-            _kill_exactly(pid, started)
-        ended |= set(found)
+            return sorted({pid for pid, _ in held})
+        # Held first, killed in a later round: a shell whose child died before it would start the next one, and if the shell was
+        # killed then, nothing would show any more that this child is of the batch.
+        for pid, started in found:
+            if process_start(pid) == started:
+                _send(pid, signal.SIGKILL if (pid, started) in held else signal.SIGSTOP)
+        held |= found
         time.sleep(0.005)
-    return sorted(ended)
 
 
-def _survivors(batch_id: str, known: set[tuple[int, int]]) -> dict[int, int]:
-    """Start times by pid of everything alive that end_survivors may end."""
+def _survivors(batch_id: str, known: set[tuple[int, int]]) -> set[tuple[int, int]]:
+    """(pid, start time) of everything alive that end_survivors may end."""
     if MACOS:
         roots = [pid for pid, started in known if process_start(pid) == started]
-        return {pid: process_start(pid) for root in roots for pid in {root, *_mac_pids(PROC_PGRP_ONLY, root)}}
+        return {(pid, process_start(pid)) for root in roots for pid in (root, *_mac_pids(PROC_PGRP_ONLY, root))}
     table = _processes()
     found = {pid for pid in table if (pid, table[pid].started) in known or _marker(pid).startswith(batch_id + "/")}
     sessions = {table[pid].session for pid in found if table[pid].session in found}
@@ -2585,14 +2538,14 @@ def _survivors(batch_id: str, known: set[tuple[int, int]]) -> dict[int, int]:
     while own in table:
         found.discard(own)
         own = table[own].parent
-    return {pid: table[pid].started for pid in found}
+    return {(pid, table[pid].started) for pid in found}
 
 
 def host_id() -> tuple[str, str]:
     """(host, boot id): between two equal ones a pid with its start time means the same process. The boot id holds the pid
     namespace, too: containers share a kernel and often a name, but not their pids."""
-    if not LINUX:
-        return os.uname().nodename, _sysctl("kern.bootsessionuuid")
+    if MACOS:
+        return os.uname().nodename, os.popen("sysctl -n kern.bootsessionuuid").read().strip()
     boot = _read("/proc/sys/kernel/random/boot_id").decode().strip()
     with suppress(OSError):
         boot += " " + os.readlink("/proc/self/ns/pid")
@@ -2600,76 +2553,50 @@ def host_id() -> tuple[str, str]:
 
 
 def exit_status(status: int) -> ExitStatus:
-    """From wait's 16-bit status."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        try:
-            return ExitStatus(signal=signal.Signals(number).name)
-        except ValueError:
-            return ExitStatus(signal=f"SIG{number}")  # a real-time signal
-    return ExitStatus(code=os.WEXITSTATUS(status))
+    """From wait's 16-bit status; real-time signals have no name of their own."""
+    code = os.waitstatus_to_exitcode(status)
+    names = {number.value: number.name for number in signal.Signals} if code < 0 else {}
+    return ExitStatus(code=code) if code >= 0 else ExitStatus(signal=names.get(-code, f"SIG{-code}"))
 
 
-# What this process may use
-
-def available_cores(root: str = "/", environ: Mapping[str, str] | None = None) -> int:
+def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
     """Cores this process may use: the least of affinity, cgroup quota (v1 and v2, every level) and the Slurm allocation on this
     node. A fraction of a core doesn't count, but one core is always there. root: where proc and sys are looked for."""
-    environ = os.environ if environ is None else environ
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    bounds = [float(len(affinity(0)) if affinity else os.cpu_count() or 1)]
+    bounds = [float(len(affinity(0)) if affinity else os.cpu_count() or 1), *_positive(environ, "SLURM_CPUS_ON_NODE")]
     for folder in _cgroups(root, "cpu"):
-        quota, _, period = _text(folder + "/cpu.max").partition(" ")
-        quota, period = (quota, period) if quota else (_text(folder + "/cpu.cfs_quota_us"), _text(folder + "/cpu.cfs_period_us"))
-        if quota.isdigit() and period.isdigit() and int(period):
-            bounds.append(int(quota) / int(period))
-    bounds += _positive(environ, "SLURM_CPUS_ON_NODE")
+        one = _read(folder + "/cpu.cfs_quota_us") + b" " + _read(folder + "/cpu.cfs_period_us")
+        numbers = [int(word) for word in (_read(folder + "/cpu.max") or one).split() if word.isdigit()]
+        bounds += [numbers[0] / numbers[1]] if len(numbers) == 2 and numbers[1] else []
     return max(1, int(min(bounds)))
 
 
-def available_memory_mb(root: str = "/", environ: Mapping[str, str] | None = None) -> int:
+def available_memory_mb(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
     """Memory in MB this process may use, taken or not: the least of what is built in, cgroup limits and the Slurm allocation."""
-    environ = os.environ if environ is None else environ
-    bounds = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB)]
+    bounds = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB), *_positive(environ, "SLURM_MEM_PER_NODE")]
     for folder in _cgroups(root, "memory"):
-        limits = (_text(folder + "/" + name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes"))
-        bounds += [int(limit) / MB for limit in limits if limit.isdigit()]
-    bounds += _positive(environ, "SLURM_MEM_PER_NODE")
-    cores = _positive(environ, "SLURM_CPUS_ON_NODE")
-    bounds += [each * cores[0] for each in _positive(environ, "SLURM_MEM_PER_CPU") if cores]
+        for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
+            bounds += [int(limit) / MB for limit in _read(f"{folder}/{name}").split() if limit.isdigit()]
+    per_core, cores = _positive(environ, "SLURM_MEM_PER_CPU"), _positive(environ, "SLURM_CPUS_ON_NODE")
+    bounds += [per_core[0] * cores[0]] if per_core and cores else []
     return max(1, int(min(bounds)))
 
 
 def _cgroups(root: str, controller: str) -> Iterator[str]:
     """Folders of this process's cgroup and all above it, v1 and v2. A container without a cgroup namespace reads its path from
     outside, and finds its own limits at the mount's root."""
-    for line in _text(os.path.join(root, "proc/self/cgroup")).splitlines():
+    for line in os.fsdecode(_read(os.path.join(root, "proc/self/cgroup"))).splitlines():
         number, names, path = (line.split(":", 2) + ["", ""])[:3]
-        if number == "0":
-            mounts = ["sys/fs/cgroup", "sys/fs/cgroup/unified"]
-        elif controller in names.split(","):
-            mounts = [f"sys/fs/cgroup/{controller}"]
-        else:
-            continue
+        mounts = [f"sys/fs/cgroup/{controller}"] if controller in names.split(",") else []
+        mounts = ["sys/fs/cgroup", "sys/fs/cgroup/unified"] if number == "0" else mounts
         parts = [part for part in path.split("/") if part not in ("", "..")]
         for length in range(len(parts), -1, -1):
             yield from (os.path.join(root, mount, *parts[:length]) for mount in mounts)
 
 
 def _positive(environ: Mapping[str, str], name: str) -> list[float]:
-    value = environ.get(name, "")
-    return [float(value)] if value.isdigit() and int(value) else []
+    return [float(value) for value in (environ.get(name, ""),) if value.isdigit() and int(value)]
 
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-# Starting, in detail
 
 def _why_not_started(job: Job, error: Exception) -> str:
     """A sentence for the user; posix_spawn reports one error number for changing files, finding and executing the program."""
@@ -2680,51 +2607,26 @@ def _why_not_started(job: Job, error: Exception) -> str:
         if not os.access(os.path.dirname(log), os.W_OK):
             return f"could not start {program}: its log {log} can't be written"
     path = os.path.join(job.cwd, program)
-    found = "/" in program and os.path.exists(path)
-    closed = "it is not executable, or its folder is closed to you"
-    if "/" not in program:
-        closed = f"there is no such program, or {closed}"  # a closed folder on PATH hides that it is nowhere
+    found, nowhere = "/" in program and os.path.exists(path), "there is no such program"
+    unsure = "" if "/" in program else f"{nowhere}, or "  # a closed folder on PATH hides that it is nowhere
     hints = {
-        errno.ENOENT: "its interpreter (#! line) or loader is missing" if found else "there is no such program",
-        errno.EACCES: "it is a folder" if os.path.isdir(path) else closed,
+        errno.ENOENT: "its interpreter (#! line) or loader is missing" if found else nowhere,
+        errno.EACCES: "it is a folder" if os.path.isdir(path) else f"{unsure}it is not executable, or its folder is closed to you",
         errno.ENOEXEC: "not a program for this machine, or a script without #! line",
         errno.EAGAIN: "no more processes allowed (ulimit -u, or the pids limit of a cgroup)",
         errno.EMFILE: "this process has too many open files (ulimit -n)",
     }
-    hint = hints.get(number, "")
-    return f"could not start {program}: {hint or getattr(error, 'strerror', None) or error}"
-
-
-def _keep_descriptors_from_children() -> None:
-    """Python opens everything close-on-exec; what a shell handed down to us isn't."""
-    for number in map(int, os.listdir("/dev/fd")):
-        with suppress(OSError):  # the descriptor of listdir itself
-            os.set_inheritable(number, number <= 2)
-
-
-def _become_subreaper() -> bool:
-    """Let orphans of our descendants become our children (Linux 3.4); False if that can't be had."""
-    if not LINUX:
-        return False
-    import ctypes
-    pr_set_child_subreaper = 36
-    return bool(ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0) == 0)
+    return f"could not start {program}: {hints.get(number) or getattr(error, 'strerror', None) or error}"
 
 
 def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
-    """Fork a process that sleeps until the pipe to it closes; (pid, our end of the pipe)."""
-    ours = {signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGTSTP, signal.SIGCHLD}
+    """Fork a process that sleeps until the pipe to it closes; (pid, our end of the pipe). Only SIGKILL and SIGSTOP reach it."""
     reading, writing = os.pipe()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # a handler of ours must not run in the child
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     pid = os.fork()
     if pid == 0:
         try:
-            os.setsid()
-            signal.set_wakeup_fd(-1)
-            for number in ours - {signal.SIGCHLD}:
-                signal.signal(number, signal.SIG_IGN)
-            _close_all_but({reading} if lock_fd is None else {reading, lock_fd})
-            _watch(batch_id, reading)
+            _watch(batch_id, reading, lock_fd)
         finally:
             os._exit(0)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -2732,8 +2634,12 @@ def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
     return pid, writing
 
 
-def _watch(batch_id: str, pipe: int) -> None:
+def _watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
     """Wait for the driver's end: a full stop is a good one, anything else leaves processes to kill."""
+    os.setsid()
+    for number in set(map(int, os.listdir("/dev/fd"))) - {pipe, lock_fd}:
+        with suppress(OSError):  # the descriptor of listdir itself
+            os.close(number)
     leaders, rest = set[int](), b""
     for chunk in iter(lambda: os.read(pipe, 65536), b""):
         if chunk.endswith(b"."):
@@ -2746,17 +2652,6 @@ def _watch(batch_id: str, pipe: int) -> None:
     end_survivors(batch_id, ())
 
 
-def _close_all_but(keep: set[int]) -> None:
-    """Close every descriptor but these, and put /dev/null in the place of the first three."""
-    for number in set(map(int, os.listdir("/dev/fd"))) - keep:
-        with suppress(OSError):
-            os.close(number)
-    while os.open(os.devnull, os.O_RDWR) < 2:
-        pass
-
-
-# Logs
-
 @dataclass
 class _Log:
     """A log file that a prover appends to; past LOG_CAP its middle is left out, again and again if need be."""
@@ -2768,43 +2663,27 @@ class _Log:
     note: int = 0           # length of the note after it
     left_out: int = 0       # bytes
 
-    def measure(self, now: float) -> float:
-        """Take its size; return in how many seconds it may be too long if it goes on like this."""
-        size = 0
-        with suppress(OSError):
-            size = os.stat(self.path).st_size
-        rate = (size - self.size) / max(1e-3, now - self.looked)
-        self.size, self.looked = size, now
-        return max(CLOSEST_LOOK_S, 0.5 * (LOG_CAP - size) / rate) if rate > 0 else LONGEST_LOOK_S
-
     def cap(self) -> None:
         """Keep the head, a note and the tail of a log over LOG_CAP; both are cut between lines if they have any."""
-        with suppress(OSError), open(self.path, "r+b", buffering=0) as file:  # too long a log is no reason to stop a batch
-            length = os.fstat(file.fileno()).st_size
-            if length > LOG_CAP:
-                self._cut(file.fileno(), length)
+        with suppress(OSError):  # too long a log is no reason to stop a batch
+            length = os.stat(self.path).st_size
+            if length <= LOG_CAP:
+                return
+            with open(self.path, "r+b", buffering=0) as opened:
+                file, source = opened.fileno(), length - LOG_TAIL
+                self.head = self.head or os.pread(file, LOG_HEAD, 0).rfind(b"\n") + 1 or LOG_HEAD
+                line_end = os.pread(file, MB, source).find(b"\n")
+                source += line_end + 1
+                self.left_out += source - self.head - self.note
+                # Half a line of the tail goes on the note's line: standing alone it could look like a verdict.
+                note = b"[batch_tamarin left out %d bytes here]%s" % (self.left_out, b" " if line_end < 0 else b"\n")
+                self.note = os.pwrite(file, note, self.head)
+                target = self.head + self.note
+                while chunk := os.pread(file, MB, source):
+                    source += len(chunk)
+                    target += os.pwrite(file, chunk, target)
+                self.size = opened.truncate(target)
 
-    def _cut(self, file: int, length: int) -> None:
-        self.head = self.head or os.pread(file, LOG_HEAD, 0).rfind(b"\n") + 1 or LOG_HEAD
-        source = length - LOG_TAIL
-        line_end = os.pread(file, MB, source).find(b"\n")
-        source += line_end + 1
-        self.left_out += source - self.head - self.note
-        # Half a line of the tail goes on the note's line: standing alone it could look like a verdict.
-        note = b"[batch_tamarin left out %d bytes here]%s" % (self.left_out, b" " if line_end < 0 else b"\n")
-        self.note = os.pwrite(file, note, self.head)
-        target = self.head + self.note
-        while True:
-            chunk = os.pread(file, MB, source)
-            if not chunk:
-                break
-            source += len(chunk)
-            target += os.pwrite(file, chunk, target)
-        os.ftruncate(file, target)
-        self.size = target
-
-
-# What the system knows of a process
 
 class _Process(NamedTuple):
     """From /proc/PID/stat; zeros when it is gone."""
@@ -2815,32 +2694,11 @@ class _Process(NamedTuple):
     started: int = 0        # clock ticks since boot
 
 
-class _OomWatch:
-    """Whether the kernel's out-of-memory killer struck lately: its count (Linux 4.13) is for all cgroups and the whole system."""
-
-    def __init__(self, path: str = "/proc/vmstat") -> None:
-        self._path = path
-        self._looked, self._before, self._last = 0.0, -1, -1
-
-    def look(self, now: float) -> None:
-        """Take the count, once a second at most; the one before is kept, so that a kill just before a look is not missed."""
-        if now - self._looked >= 1:
-            self._looked, self._before, self._last = now, self._last, self._count()
-
-    def struck(self) -> bool:
-        before = self._before if self._before >= 0 else self._last
-        return 0 <= before < self._count()
-
-    def _count(self) -> int:
-        for line in _read(self._path).splitlines():
-            if line.startswith(b"oom_kill "):
-                return int(line.split()[1])
-        return -1
-
-
 def process_start(pid: int) -> int:
     """When a process started, in the system's own unit: with its pid it names one process since boot; 0 when it is gone."""
-    return _mac_usage(pid)[1] if MACOS else _process(pid).started
+    with suppress(OSError):  # no descriptor free to look with
+        return _mac_usage(pid)[1] if MACOS else _process(pid).started
+    return 0
 
 
 def _process(pid: int) -> _Process:
@@ -2858,26 +2716,20 @@ def _children(pid: int) -> list[int]:
     """Children of a process, dead ones included; the list can miss one while another dies, so who must know looks again."""
     if MACOS:
         return _mac_pids(PROC_PPID_ONLY, pid)
-    if not _kernel_lists_children():
+    if not os.path.exists("/proc/thread-self/children"):  # a kernel built without
         return [child for child, process in _processes().items() if process.parent == pid]
-    try:
+    with suppress(FileNotFoundError, ProcessLookupError):
         threads = os.listdir(f"/proc/{pid}/task")
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [int(child) for thread in threads for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
-
-
-@functools.cache
-def _kernel_lists_children() -> bool:
-    return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+        return [int(child) for thread in threads for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
+    return []
 
 
 def _memory(pid: int) -> tuple[int, int]:
     """(address space, resident) in bytes; of the second alone on macOS, zeros when it is gone."""
     if MACOS:
         return 0, _mac_usage(pid)[0]
-    pages = _read(f"/proc/{pid}/statm").split() or [b"0", b"0"]
-    return int(pages[0]) * PAGE, int(pages[1]) * PAGE
+    page, pages = os.sysconf("SC_PAGE_SIZE"), _read(f"/proc/{pid}/statm").split() or [b"0", b"0"]
+    return int(pages[0]) * page, int(pages[1]) * page
 
 
 def _marker(pid: int) -> str:
@@ -2886,39 +2738,21 @@ def _marker(pid: int) -> str:
     return os.fsdecode(rest.partition(b"\0")[0]) if found else ""
 
 
+def _oom_kills(path: str = "/proc/vmstat") -> int:
+    """How often the kernel's out-of-memory killer struck (Linux 4.13; all cgroups, the whole system), or -1."""
+    count = re.search(rb"^oom_kill (\d+)$", _read(path), re.MULTILINE)
+    return int(count[1]) if count else -1
+
+
 def _read(path: str) -> bytes:
-    """A file of /proc; empty when the process is gone or not ours to look at. OSError when no descriptor is free."""
+    """A file of /proc or /sys; empty when it is gone or not ours to look at. OSError when no descriptor is free."""
     try:
-        file = os.open(path, os.O_RDONLY)
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        with open(path, "rb", buffering=0) as file:
+            return file.readall()
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         return b""
-    try:
-        chunks = [os.read(file, 16384)]
-        while chunks[-1]:
-            chunks.append(os.read(file, 65536))
-        return b"".join(chunks)
-    except (ProcessLookupError, PermissionError):
-        return b""
-    finally:
-        os.close(file)
-
-
-def _peak(usage: Any) -> int:
-    """ru_maxrss in bytes: the largest single process among the one waited for and those it waited for."""
-    return int(usage.ru_maxrss) * (1 if MACOS else 1024)
-
-
-def _own_peak() -> int:
-    """What a child inherits as ru_maxrss when it leaves our memory by exec (Linux only)."""
-    import resource
-    return 0 if MACOS else _peak(resource.getrusage(resource.RUSAGE_SELF))
-
-
-def _group_of(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except (ProcessLookupError, PermissionError):
-        return 0
 
 
 def _send(pid: int, number: int) -> None:
@@ -2927,27 +2761,12 @@ def _send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _kill_exactly(pid: int, started: int) -> None:
-    """SIGKILL for this very process; with pidfds (Linux 5.3) not even one that got its pid just now is mistaken for it."""
-    with suppress(OSError):  # gone, or an old kernel
-        if sys.platform == "linux" and hasattr(os, "pidfd_open"):
-            handle = os.pidfd_open(pid)
-            try:
-                if process_start(pid) == started:
-                    signal.pidfd_send_signal(handle, signal.SIGKILL)
-                return
-            finally:
-                os.close(handle)
-    if process_start(pid) == started:
-        _send(pid, signal.SIGKILL)
-
-
 def _mac_pids(kind: int, number: int) -> list[int]:
     """proc_listpids: pids by parent or group."""
     import ctypes
     pids = (ctypes.c_int * 4096)()
-    size = ctypes.CDLL(None).proc_listpids(kind, number, pids, ctypes.sizeof(pids))
-    return [pid for pid in pids[:max(0, size) // 4] if pid]
+    ctypes.CDLL(None).proc_listpids(kind, number, pids, ctypes.sizeof(pids))
+    return [pid for pid in pids if pid]
 
 
 def _mac_usage(pid: int) -> tuple[int, int]:
@@ -2956,13 +2775,6 @@ def _mac_usage(pid: int) -> tuple[int, int]:
     info = (ctypes.c_uint64 * 12)()
     failed = ctypes.CDLL(None).proc_pid_rusage(pid, 0, info)
     return (0, 0) if failed else (int(info[8]), int(info[10]))
-
-
-def _sysctl(name: str) -> str:
-    import ctypes
-    value, size = ctypes.create_string_buffer(256), ctypes.c_size_t(256)
-    failed = ctypes.CDLL(None).sysctlbyname(name.encode(), value, ctypes.byref(size), None, 0)
-    return "" if failed else value.value.decode()
 
 
 # ======================================================================================================================

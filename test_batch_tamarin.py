@@ -1191,7 +1191,7 @@ def test_a_foreign_signal_is_a_failure_unless_the_whole_batch_is_stopped(bench):
 def test_the_kernels_out_of_memory_killer_is_named(bench, monkeypatch):
     vmstat = bench.folder / "vmstat"
     vmstat.write_text("pgfault 1\noom_kill 4\n")
-    monkeypatch.setattr(bt._OomWatch.__init__, "__defaults__", (str(vmstat),))
+    monkeypatch.setattr(bt._oom_kills, "__defaults__", (str(vmstat),))
     struck, = bench.run(bench.sh(f"sleep 0.3; echo oom_kill 5 > {vmstat}; kill -KILL $$"))
     assert struck.status is bt.Status.MEMORY_LIMIT and "out-of-memory killer" in struck.reason
 
