@@ -2244,8 +2244,8 @@ def file_digest(path: str) -> str:
 # Supervisor
 # ======================================================================================================================
 
-# Facts: proc(5), prctl(2), wait4(2), posix_spawn(3), cgroups(7), the kernel's fs/exec.c (what execs takes over the peak of the memory
-# it leaves: under posix_spawn the driver's) and mm/oom_kill.c; for macOS <libproc.h>.
+# Facts: proc(5), prctl(2), wait4(2), posix_spawn(3), cgroups(7), the kernel's fs/exec.c (what execs takes over the peak of the
+# memory it leaves: under posix_spawn the driver's) and mm/oom_kill.c; for macOS <libproc.h>.
 
 MARKER = "BATCH_TAMARIN_JOB"       # in the environment of every job: <batch>/<job>/<attempt>
 GRACE_S, UNKILLABLE_S = 3.0, 30.0  # from SIGTERM to SIGKILL; what outlives SIGKILL for so long is given up
@@ -2721,10 +2721,10 @@ def _why_not_started(job: Job, error: Exception) -> str:
             return f"could not start {program}: its log {log} can't be written"
     path = os.path.join(job.cwd, program)
     found, nowhere = "/" in program and os.path.exists(path), "there is no such program"
-    unsure = "" if "/" in program else f"{nowhere}, or "  # a closed folder on PATH hides that it is nowhere
+    maybe = "" if "/" in program else f"{nowhere}, or "  # a closed folder on PATH hides that it is nowhere
     hints = {
         errno.ENOENT: "its interpreter (#! line) or loader is missing" if found else nowhere,
-        errno.EACCES: "it is a folder" if os.path.isdir(path) else f"{unsure}it is not executable, or its folder is closed to you",
+        errno.EACCES: "it is a folder" if os.path.isdir(path) else f"{maybe}it is not executable, or its folder is closed to you",
         errno.ENOEXEC: "not a program for this machine, or a script without #! line",
         errno.EAGAIN: "no more processes allowed (ulimit -u, or the pids limit of a cgroup)",
         errno.EMFILE: "this process has too many open files (ulimit -n)",
