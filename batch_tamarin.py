@@ -2126,8 +2126,8 @@ def file_digest(path: str) -> str:
 # Supervisor
 # ======================================================================================================================
 
-# Facts: proc(5), prctl(2), wait4(2), posix_spawn(3), cgroups(7), the kernel's fs/exec.c (what execs takes over the peak of the memory
-# it leaves: under posix_spawn the driver's) and mm/oom_kill.c; for macOS <libproc.h>.
+# Facts: proc(5), prctl(2), wait4(2), posix_spawn(3), cgroups(7), the kernel's fs/exec.c (what execs takes over the peak of the
+# memory it leaves: under posix_spawn the driver's) and mm/oom_kill.c; for macOS <libproc.h>.
 
 MARKER = "BATCH_TAMARIN_JOB"       # in the environment of every job: <batch>/<job>/<attempt>
 GRACE_S, UNKILLABLE_S = 3.0, 30.0  # from SIGTERM to SIGKILL; what outlives SIGKILL for so long is given up
@@ -2284,9 +2284,8 @@ class Supervisor:
 
     def resume(self) -> None:
         """Let every held tree go on."""
-        if self._suspended is None:
-            return
-        away, self._suspended = time.monotonic() - self._suspended, None
+        now = time.monotonic()
+        away, self._suspended = now - (self._suspended or now), None
         for live in self.live.values():
             live.started, live.looked = live.started + away, live.looked + away
             self._signal(live, self._tree(live), signal.SIGCONT)
@@ -2312,7 +2311,8 @@ class Supervisor:
         logs = [_Log(path) for path in dict.fromkeys((job.stdout, job.stderr))]
         live = Live(job, marker, pid, started, started, inherited, logs, loop.create_future())
         self.live[job.id] = self._leaders[pid] = live
-        self._tell_watchdog(b"+%d\n" % pid if MACOS else b"")
+        if MACOS:
+            self._tell_watchdog(b"+%d\n" % pid)
         return live
 
     def _tell_watchdog(self, word: bytes) -> None:
@@ -2432,7 +2432,8 @@ class Supervisor:
                     live.peak_mb = max(live.peak_mb, usage.ru_maxrss * MAXRSS_MB)
             live.ended = time.monotonic()
             del self._leaders[live.pid]
-            self._tell_watchdog(b"-%d\n" % live.pid if MACOS else b"")
+            if MACOS:
+                self._tell_watchdog(b"-%d\n" % live.pid)
             if not live.turn.done():
                 live.turn.set_result(None)
 
@@ -2447,12 +2448,9 @@ class Supervisor:
         """Return when the tree is gone; or, with what is left, when it outlived SIGKILL for too long."""
         import asyncio
         kill_at, pause, asked = time.monotonic() + (GRACE_S if live.why else 0), 0.001, set[int]()
-        while True:
-            now, left = time.monotonic(), self._tree(live)
-            if not left:
-                return ()
-            if live.kill:
-                kill_at = min(kill_at, now)
+        while left := self._tree(live):
+            now = time.monotonic()
+            kill_at = min(kill_at, now) if live.kill else kill_at
             if now >= kill_at + UNKILLABLE_S:
                 self._strangers |= left
                 return tuple(sorted(left))
@@ -2464,6 +2462,7 @@ class Supervisor:
                 asked |= left
             await asyncio.sleep(pause)
             pause = min(0.05, pause * 1.5)
+        return ()
 
     def _end_now(self, live: Live) -> None:
         """Kill a tree without giving way to other coroutines: the driver is on its way out."""
@@ -2509,10 +2508,7 @@ def end_survivors(batch_id: str, recorded: Iterable[Mapping[str, Any]], patience
     known = {(int(start["pid"]), int(start["started"])) for start in recorded
              if (start.get("host"), start.get("boot_id")) == here and start.get("started")}
     held: set[tuple[int, int]] = set()
-    while True:
-        found = _survivors(batch_id, known | held)
-        if not found or time.monotonic() > patience:
-            return sorted({pid for pid, _ in held})
+    while (found := _survivors(batch_id, known | held)) and time.monotonic() < patience:
         # Held first, killed in a later round: a shell whose child died before it would start the next one, and if the shell was
         # killed then, nothing would show any more that this child is of the batch.
         for pid, started in found:
@@ -2520,6 +2516,7 @@ def end_survivors(batch_id: str, recorded: Iterable[Mapping[str, Any]], patience
                 _send(pid, signal.SIGKILL if (pid, started) in held else signal.SIGSTOP)
         held |= found
         time.sleep(0.005)
+    return sorted({pid for pid, _ in held})
 
 
 def _survivors(batch_id: str, known: set[tuple[int, int]]) -> set[tuple[int, int]]:
@@ -2530,9 +2527,7 @@ def _survivors(batch_id: str, known: set[tuple[int, int]]) -> set[tuple[int, int
     table = _processes()
     found = {pid for pid in table if (pid, table[pid].started) in known or _marker(pid).startswith(batch_id + "/")}
     sessions = {table[pid].session for pid in found if table[pid].session in found}
-    more = found
-    while more:
-        more = {pid for pid, process in table.items() if process.parent in found or process.session in sessions} - found
+    while more := {pid for pid, process in table.items() if process.parent in found or process.session in sessions} - found:
         found |= more
     own = os.getpid()
     while own in table:
@@ -2608,10 +2603,10 @@ def _why_not_started(job: Job, error: Exception) -> str:
             return f"could not start {program}: its log {log} can't be written"
     path = os.path.join(job.cwd, program)
     found, nowhere = "/" in program and os.path.exists(path), "there is no such program"
-    unsure = "" if "/" in program else f"{nowhere}, or "  # a closed folder on PATH hides that it is nowhere
+    maybe = "" if "/" in program else f"{nowhere}, or "  # a closed folder on PATH hides that it is nowhere
     hints = {
         errno.ENOENT: "its interpreter (#! line) or loader is missing" if found else nowhere,
-        errno.EACCES: "it is a folder" if os.path.isdir(path) else f"{unsure}it is not executable, or its folder is closed to you",
+        errno.EACCES: "it is a folder" if os.path.isdir(path) else f"{maybe}it is not executable, or its folder is closed to you",
         errno.ENOEXEC: "not a program for this machine, or a script without #! line",
         errno.EAGAIN: "no more processes allowed (ulimit -u, or the pids limit of a cgroup)",
         errno.EMFILE: "this process has too many open files (ulimit -n)",
