@@ -351,6 +351,8 @@ class Batch:
     provers: dict[str, Prover] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)  # in plan order
     ended: Event | None = None  # the `end` event, unless something started after it
+    # The files that the plan was made from, as they were then; for the driver only, so that it sees when one changes.
+    inputs: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict, compare=False, repr=False)
 
     def apply(self, event: Event) -> None:
         """Change the batch by one event; events and fields of newer versions are ignored.
@@ -363,6 +365,9 @@ class Batch:
 
     def _apply_batch(self, event: Event) -> None:
         """A batch begins, or goes on with a plan in which some tasks are no longer there."""
+        from_json(Limits, event["limits"])
+        if not isinstance(event["cwd"] + event["recipe_file"] + event["at"], str):
+            raise TypeError("'cwd', 'recipe_file' and 'at' are texts")
         self.id, self.header, self.ended = event["id"], event, None
         self.provers = {alias: from_json(Prover, value) for alias, value in event["provers"].items()}
         for task_id in event.get("vanished", ()):
@@ -440,7 +445,13 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
-    """A dataclass from a JSON object: unknown fields are left out, lists become tuples, words and parts get their types."""
+    """A dataclass from a JSON object: unknown fields are left out, lists become tuples, words and parts get their types.
+
+    Raises TypeError for a value that is not of its field's kind.
+    """
+    for name, kind in _KINDS.items():
+        if name in data and not isinstance(data[name], kind):
+            raise TypeError(f"'{name}' is {data[name]!r:.40}")
     return cls(**{name: _PARTS.get(name, _part)(data[name]) for name in field_names(cls) if name in data})
 
 
@@ -464,6 +475,11 @@ def _limits(items: tuple[tuple[str, Any], ...]) -> Limits:
     return from_json(Limits, dict(items))
 
 
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("wall_s", "cpu_s", "peak_mb", "avg_mb", "timeout_s"), (int, float)), "memory_mb": int,
+    **dict.fromkeys(("id", "name", "theory", "lemma", "trait", "prover", "cwd", "reason", "stderr_tail", "at", "alias"), str),
+    **dict.fromkeys(("options", "flags", "sides", "assumes", "warnings", "lemmas", "command"), (list, tuple)),
+    **dict.fromkeys(("steps", "prover_s"), (int, float, type(None)))}
 _PARTS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd"),
                     lambda text: sys.intern(text) if type(text) is str else text),  # many tasks have them in common
@@ -1387,9 +1403,10 @@ def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> Non
 
     tamarin-prover 1.4 prints the block twice; a theory printed before it may contain lookalikes.
     """
+    theories = sum(line.startswith("analyzed: ") for line in lines)
     for line in lines[2:]:
         if line.startswith("====="):
-            output.summary = True
+            output.summary = theories < 2  # else a verdict may be another theory's
             return
         if lemma not in line and line[2:3] not in "Wp":  # a theory has many other lemmas: don't look at their lines
             continue
@@ -1708,7 +1725,7 @@ def _found(value: Any) -> str:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != "" and "\0" not in value
+    return isinstance(value, str) and value != "" and not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value)
 
 
 def check_version(recipe: Recipe, value: Any, path: JsonPath) -> None:
@@ -1775,7 +1792,7 @@ _OWN_OPTIONS = {option: advice for options, advice in (
 _SOME_TEXTS = check_each(list, check_text, "must be a list with at least one text, not FOUND", 1)
 
 _VERSION_FIELDS: dict[str, Check] = {
-    "path": check_text, "command": _SOME_TEXTS, "options": check_each(list, check_text, "must be a list, not FOUND"),
+    "path": check_text, "command": _SOME_TEXTS, "options": check_options,
     "env": check_env, "version": check_text, "test_success": check_any}
 _RESOURCES = {"max_cores": check_number(True), "max_memory": check_number(False), "timeout": check_number(False)}
 _FLAGS = check_each(list, check_flag, "must be a list, not FOUND")
@@ -1828,10 +1845,10 @@ def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
     return Prover(alias, (program or words[0], *words[1:]), tuple(entry.get("options", ())), dict(entry.get("env", {})))
 
 
-def find_program(name: str, directory: str = "") -> str:
-    """The absolute path of an executable file, or of a command on PATH; "" if there is none."""
+def find_program(name: str, directory: str = "", env: Mapping[str, str] | None = None) -> str:
+    """The absolute path of an executable file, or of a command on PATH (that of `env`); "" if there is none."""
     name = os.path.expanduser(name)
-    folders = [os.getcwd(), directory] if os.sep in name else [*os.get_exec_path(), os.getcwd(), directory]
+    folders = [os.getcwd(), directory] if os.sep in name else [*os.get_exec_path(env), os.getcwd(), directory]
     for folder in folders:
         path = os.path.abspath(os.path.join(folder, name))
         if os.path.isfile(path) and os.access(path, os.X_OK):
@@ -1879,6 +1896,7 @@ def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, opt
         for task in planner.recipe_task(name, entry):
             batch.tasks[task.id] = task
     recipe.raise_problems()
+    batch.inputs = planner.inputs
     batch.header = {
         "event": "batch", "at": now(), "id": batch.id, "version": __version__, "recipe_file": os.path.abspath(recipe.path),
         "recipe": recipe.data, "options": to_json(options), "limits": to_json(limits), "cwd": os.getcwd(),
@@ -1908,6 +1926,7 @@ class _Choice:
 
     item: Mapping[str, Any]
     entry: Mapping[str, Any]  # the task's fields, overridden by the item's
+    alias: str  # of the prover: its own options may change how the theory is read
     path: JsonPath  # of the item's name
     lemmas: list[Lemma]  # one, or its two sides in diff mode
     place: int  # in the theory
@@ -1924,6 +1943,7 @@ class _Planner:
         self.capped: set[JsonPath] = set()
         self.theories: dict[tuple[Any, ...], Theory | None] = {}
         self.keys: dict[tuple[Any, ...], str] = {}  # digests of what the keys of many tasks have in common
+        self.inputs: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def recipe_task(self, name: str, entry: Mapping[str, Any]) -> Iterator[Task]:
         """The tasks of one entry of the recipe's `tasks`: theories, then lemmas in theory order, then provers."""
@@ -1936,13 +1956,12 @@ class _Planner:
             choices = self._choices(entry, path, file)
             self._check_expected_names(entry, path, choices)
             for choice in choices:
-                for alias in choice.entry["tamarin_versions"]:
-                    yield self._task(name, choice, self.provers[alias], file, prefix, cwd)
+                yield self._task(name, choice, self.provers[choice.alias], file, prefix, cwd)
 
     def _task(self, name: str, choice: _Choice, prover: Prover, file: str, prefix: str, cwd: str) -> Task:
         lemma, entry = choice.lemmas[0], choice.entry
         options, flags = tuple(entry.get("tamarin_options", ())), tuple(entry.get("preprocess_flags", ()))
-        if "--diff" in (*prover.options, *options) and prover.flavour == "tamarin-rs":
+        if choice.theory.diff and prover.flavour == "tamarin-rs":
             self.recipe.problem(choice.path, f"tamarin-rs ('{prover.alias}') has no --diff: use tamarin-prover for this task")
         prove = entry.get("prove", True)
         assumes = tuple(dict.fromkeys(name for side in choice.lemmas for name in side.assumes))
@@ -1958,10 +1977,15 @@ class _Planner:
         """Digest of everything that can change a task's result; cores, memory and time can't."""
         common = (prover.alias, id(theory), options, flags, prove, cwd)
         if common not in self.keys:
-            oracles = used_oracles(theory, (*prover.options, *options), cwd)
-            parts = [prover.identity, prover.options, sorted(prover.env.items()), options, flags, prove, theory.digest,
+            oracles, env = used_oracles(theory, (*prover.options, *options), cwd), prover_environment(prover)
+            maude = [option.partition("=")[2] for option in (*prover.options, *options) if option.startswith("--with-maude=")]
+            tools = [find_program((maude or ["maude"])[-1], cwd, env), *filter(os.path.isfile, prover.command)]
+            parts = [prover.identity, prover.options, sorted(prover.env.items()), [env.get(name) for name in RESULT_VARIABLES],
+                     options, flags, prove, theory.digest, [file_digest(path) for path in tools],
                      [(path, file_digest(path)) for path in oracles], cwd if oracles else ""]
             self.keys[common] = sha256(json.dumps(parts).encode())
+            self.inputs[task_inputs_key(prover.alias, path_from(theory.path, cwd), options, flags, cwd)] = {
+                path: file_stamp(path) for path in map(os.path.abspath, (*theory.files, *oracles, *filter(None, tools)))}
         return sha256(f"{self.keys[common]} {lemma}".encode())[:32]
 
     def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
@@ -1989,15 +2013,13 @@ class _Planner:
         taken: set[str] = set()
         for item, where in sorted(takes, key=lambda pair: _is_pattern(pair[0]["name"])):
             name, merged = item["name"], {**entry, **item}
-            theory = self._theory(merged, file)
-            if theory:
-                groups = _lemma_groups(theory)
-                chosen = [_Choice(item, merged, where, sides, place, theory) for place, sides in enumerate(groups.values())
-                          if _selects(name, sides[0])]
-                if not chosen:
-                    self._no_such_lemma(name, groups, where, file)
-                found += [choice for choice in chosen if not _is_pattern(name) or choice.lemmas[0].name not in taken]
-                taken.update(choice.lemmas[0].name for choice in chosen)
+            views = [(alias, self._theory(merged, alias, file)) for alias in merged["tamarin_versions"]]
+            chosen = [_Choice(item, merged, alias, where, sides, place, theory) for alias, theory in views if theory
+                      for place, sides in enumerate(_lemma_groups(theory).values()) if _selects(name, sides[0])]
+            if not chosen and views[0][1]:
+                self._no_such_lemma(name, _lemma_groups(views[0][1]), where, file)
+            found += [choice for choice in chosen if not _is_pattern(name) or choice.lemmas[0].name not in taken]
+            taken.update(choice.lemmas[0].name for choice in chosen)
         return sorted(self._without(items, found), key=lambda choice: choice.place)
 
     def _without(self, items: Iterable[tuple[Mapping[str, Any], JsonPath]], found: list[_Choice]) -> list[_Choice]:
@@ -2018,9 +2040,9 @@ class _Planner:
         self.recipe.problem(where, f"no lemma of {printable(file)} matches '{printable(name)}'{did_you_mean(name, groups)}; "
                                    f"it has: {some}")
 
-    def _theory(self, entry: Mapping[str, Any], file: str) -> Theory | None:
-        """The theory as the prover will see it with these options and flags; None when that is a problem (noted once)."""
-        options = (*self.provers[entry["tamarin_versions"][0]].options, *entry.get("tamarin_options", ()))
+    def _theory(self, entry: Mapping[str, Any], alias: str, file: str) -> Theory | None:
+        """The theory as this prover will see it with these options and flags; None when that is a problem (noted once)."""
+        options = (*self.provers[alias].options, *entry.get("tamarin_options", ()))
         view = (file, *theory_view(options, entry.get("preprocess_flags", ())))
         if view not in self.theories:
             self.theories[view] = None
@@ -2065,10 +2087,32 @@ class _Planner:
         return candidate
 
 
+RESULT_VARIABLES = ("GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS")  # of the environment: they can change what is proven
+
+
+def task_inputs_key(prover: str, theory: str, options: tuple[str, ...], flags: tuple[str, ...], cwd: str) -> tuple[Any, ...]:
+    """What tasks that read the same files have in common."""
+    return prover, theory, options, flags, cwd
+
+
+def file_stamp(path: str) -> tuple[int, ...]:
+    """Changes when a file is written or replaced; empty when it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
 def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
-    """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources."""
-    defined = (option.split("=", 1)[1] for option in options if re.match("(-D|--defines)=", option))
-    return (*flags, *defined), "--diff" in options, "--auto-sources" in options
+    """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources.
+
+    Tamarin also takes `-DX`, and long options cut short.
+    """
+    defined = (option[2:].lstrip("=") if option[1] == "D" else option.partition("=")[2] for option in options
+               if re.match("-D|--def(i(n(e(s)?)?)?)?=", option))
+    long = [option for option in options if len(option) > 3]
+    return (*flags, *defined), any(map("--diff".startswith, long)), any(map("--auto-sources".startswith, long))
 
 
 def _fold(text: str) -> str:
@@ -2799,7 +2843,11 @@ class Journal:
             self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StorageError(f"the journal can't be written: {error.strerror}", path) from None
-        lock_journal(self.fd, path)
+        self._by_file = lock_journal(self.fd, path)
+        self.size = os.fstat(self.fd).st_size
+
+    def go_on(self) -> None:
+        """Cut what a dying writer left half-written: it is our journal, and more will be written."""
         self.size = cut_torn_tail(self.fd)
 
     def begin(self, batch: Batch) -> None:
@@ -2828,6 +2876,8 @@ class Journal:
     def close(self) -> None:
         self.flush()
         os.close(self.fd)
+        if self._by_file:
+            remove_file(self.path + ".lock")
 
     def _write(self, data: bytes) -> None:
         """Append whole lines. If they don't go in whole the file is cut back, so that it always ends with a whole line."""
@@ -2855,18 +2905,53 @@ def json_line(event: Event) -> bytes:
     return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def lock_journal(fd: int, path: str) -> None:
-    """Make this process the journal's one writer. Raises StorageError that says who is."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what flock says where a file system has none
+
+
+def lock_journal(fd: int, path: str) -> bool:
+    """Make this process the journal's one writer; whether that took a lock file. Raises StorageError that says who is."""
     import fcntl
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
     except OSError as error:
+        if error.errno in NO_LOCKS and lock_by_file(path):
+            return True
         os.close(fd)
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, *NO_LOCKS):
             raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
-        holder = load_batch(path, lambda _: None).header
-        raise StorageError(f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): "
-                           "wait for it, or give another directory with -o", path) from None
+    holder = load_batch(path, lambda _: None).header
+    raise StorageError(f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): "
+                       f"wait for it, or give another directory with -o", path)
+
+
+def lock_by_file(path: str) -> bool:
+    """Hold the journal by a file beside it that names this process, unless the one that it names still lives or may live."""
+    host, boot = host_id()
+    mine = {"host": host, "boot_id": boot, "pid": os.getpid(), "started": process_start(os.getpid())}
+    for _ in range(2):
+        try:
+            with open(path + ".lock", "x", encoding="utf-8") as file:
+                json.dump(mine, file)
+            return True
+        except FileExistsError:
+            if lock_file_holds(path):
+                return False
+            remove_file(path + ".lock")
+    return False
+
+
+def lock_file_holds(path: str) -> bool:
+    """Whether there is such a file, and its process is not known to be gone."""
+    try:
+        with open(path + ".lock", encoding="utf-8") as file:
+            holder = json.load(file)
+        here = (holder["host"], holder["boot_id"]) == host_id()
+        return not here or process_start(holder["pid"]) == holder["started"]
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
 
 
 def cut_torn_tail(fd: int) -> int:
@@ -2941,7 +3026,7 @@ def is_locked(path: str) -> bool:
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:  # any other: this file system has no locks
-        return isinstance(error, BlockingIOError)
+        return isinstance(error, BlockingIOError) or lock_file_holds(path)
     return False
 
 
@@ -2980,18 +3065,21 @@ def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[st
 def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> Journal | None:
     """Bring an unfinished batch of the same recipe up to the present plan; None (journal closed) for any other batch."""
     old = journal.batch = load_batch(journal.path, tell)
-    same = old.header and any(old.header[name] == planned.header[name] for name in ("recipe_file", "recipe"))
+    old.inputs = planned.inputs
+    same = old.header and (old.header["recipe_file"] == planned.header["recipe_file"]
+                           or all(old.header[name] == planned.header[name] for name in ("recipe", "cwd")))
     finished = old.ended is not None and old.count(*FINAL) == len(old.tasks)
     known = [(old.tasks[task.id], task) for task in planned.tasks.values() if task.id in old.tasks]
     grown = any(before.key == task.key and not still_holds(before, task) for before, task in known)
-    if old.header and (not same or (finished and not grown)):
+    if not same or (finished and not grown):  # or no journal of ours at all
         journal.close()
         return None
+    journal.go_on()
     running = {task.id: task.attempts for task in old.tasks.values() if task.status is Status.RUNNING}
     end_survivors(old.id, [event for _, event in read_journal(journal.path, lambda _: None) if event["event"] == "start"
                            and any(running.get(task_id) == event.get("attempt") for task_id in event.get("ids", ()))])
     vanished = [task_id for task_id in old.tasks if task_id not in planned.tasks]
-    journal.record({**planned.header, "id": old.id or planned.id, "vanished": vanished})
+    journal.record({**planned.header, "id": old.id, "vanished": vanished})
     for task in planned.tasks.values():
         if task.id not in old.tasks or any(getattr(task, name) != getattr(old.tasks[task.id], name) for name in plan_fields()):
             journal.record(task_event(task))
@@ -3227,13 +3315,23 @@ class Runner:
                   outputs.stdout, outputs.stderr, (task.id,))
         try:
             set_aside(outputs)
-            outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
+            outcome = Outcome(Status.INTERRUPTED, reason=self._changed_input(task))
+            if not outcome.reason:
+                outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
+                changed = self._changed_input(task)
+                outcome = replace(outcome, status=Status.INTERRUPTED, reason=changed) if changed else outcome
             result = self._result(task, outcome, outputs)
             self._record(finish_event(task, job.id, attempt, result))
         except (OSError, StorageError) as error:
             self._give_up(error)
             return True
         return not outcome.unkillable
+
+    def _changed_input(self, task: Task) -> str:
+        """Why what the prover reads now is not what was planned; "" if it is. Such a result would stand under a wrong key."""
+        stamps = self.batch.inputs.get(task_inputs_key(task.prover, task.theory, task.options, task.flags, task.cwd), {})
+        changed = next((path for path, stamp in stamps.items() if file_stamp(path) != stamp), "")
+        return f"{path_from(changed, task.cwd)} changed since the batch was planned: run it again" if changed else ""
 
     def _result(self, task: Task, outcome: Outcome, outputs: Outputs) -> Result:
         """What came of an attempt, its files settled."""
@@ -3291,7 +3389,8 @@ def result_files(directory: str, job: str) -> Outputs:
 
 def set_aside(outputs: Outputs) -> None:
     """Keep what an earlier attempt left: `ID.out` becomes `ID~1.out`. Nothing is ever written over."""
-    for path in dataclasses.astuple(outputs):
+    drawn = itertools.takewhile(os.path.exists, _drawing_names(outputs.trace_dot))
+    for path in (*dataclasses.astuple(outputs), *drawn):
         if os.path.exists(path):
             stem, ending = os.path.splitext(path)
             names = (f"{stem}~{number}{ending}" for number in itertools.count(1))
@@ -3465,6 +3564,18 @@ def write_result_file(directory: str, task: Task) -> None:
     remove_file(os.path.join(directory, "failed" if won else "success", task.id + ".json"))
 
 
+def restore_result_files(directory: str, batch: Batch) -> None:
+    """Make success/ and failed/ what the journal says: a driver that died may have left one unwritten, or one of an older plan."""
+    found = {folder: set(os.listdir(os.path.join(directory, folder))) for folder in ("success", "failed")}
+    for task in batch.tasks.values():
+        name, won = task.id + ".json", task.status in _WON
+        if task.result and name not in found["success" if won else "failed"]:
+            write_result_file(directory, task)
+        for folder in ("success", "failed"):
+            if name in found[folder] and (not task.result or won != (folder == "success")):
+                remove_file(os.path.join(directory, folder, name))
+
+
 def _return_code(result: Result) -> int:
     code = (result.exit or {}).get("code") if result.status is Status.FAILED else None
     return int(code) if code is not None else _UPSTREAM_ENDS[result.status][1]
@@ -3542,7 +3653,10 @@ def _subtask_result(task: Task, result: Result) -> Event:
 def instant(at: str) -> float:
     """A journal's time as seconds since 1970; 0 for none."""
     import datetime
-    return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp() if at else 0.0
+    try:
+        return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def local_time(seconds: float) -> str:
@@ -4453,6 +4567,7 @@ exit codes: 0 all proven or refuted as expected; 1 an expectation was missed; 2 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
+    open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -4473,6 +4588,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, too many open files: what the environment did gets no traceback
         say(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
         return 2
+
+
+def open_missing_streams() -> None:
+    """A descriptor that was closed for us (`>&-`) becomes /dev/null: else the journal would be opened under its number."""
+    while os.open(os.devnull, os.O_RDWR) < 3:
+        pass
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - they are open as long as this process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 class Parser(argparse.ArgumentParser):
@@ -4916,16 +5039,21 @@ def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
     recipe = Recipe(args.recipe)
     options = PlanOptions(args.cores or "", args.memory or "", args.timeout, args.scheduler)
-    directory = args.output or recipe.data.get("config", {}).get("output_directory", "results")
+    directory = args.output or os.path.expanduser(recipe.data.get("config", {}).get("output_directory", "results"))
     return run_recipe(recipe, options, directory, args, args.fresh)
 
 
 def command_resume(args: argparse.Namespace) -> int:
     """Go on where a batch stopped, from its results directory alone."""
     directory = os.path.abspath(args.results)
-    header = load_batch(os.path.join(directory, JOURNAL), warn).header
+    batch = load_batch(os.path.join(directory, JOURNAL), warn)
+    header = batch.header
     if not header:
         raise InputError("this journal tells of no batch: run the recipe again", os.path.join(args.results, JOURNAL))
+    if batch.ended and batch.count(*FINAL) == len(batch.tasks):
+        say("nothing is left to do: this batch has finished")
+        sys.stdout.write(coloured(final_table(batch, args.results, list(batch.tasks.values())), sys.stdout))
+        return exit_code(list(batch.tasks.values()))
     try:
         os.chdir(header["cwd"])
     except OSError as error:
@@ -5006,6 +5134,7 @@ def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argpa
     selected_ids = select_ids(planned, args.task)
     directory, journal = open_results(directory, planned, fresh, say)
     batch = journal.batch
+    restore_result_files(directory, batch)
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     waiting = [task for task in tasks if task.status not in FINAL]
     say(f"batch {batch.id}: {plural(len(waiting), 'task')} to run in {directory}")

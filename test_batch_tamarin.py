@@ -1796,6 +1796,127 @@ def test_few_open_files(lab):
     assert done.returncode != 2 or "error:" in done.stderr
 
 
+# --- What an attack found ----------------------------------------------------------------------------------------------
+
+FLAGGED = THEORY.replace("lemma three", '#ifdef X\nlemma hidden [reuse]: "F"\n#endif\nlemma three')
+
+
+def test_each_prover_sees_the_theory_with_its_own_options(lab):
+    lab.prover(VERIFY)
+    lab.provers["withx"] = {**lab.provers["fake"], "options": ["-D=X"]}
+    lab.write("t.spthy", FLAGGED)
+    lab.recipe(tamarin_versions=["fake", "withx"])
+    lab.run("run", "recipe.json", code=0)
+    assert [task["id"] for task in lab.events("task")] == [
+        "t--one--fake", "t--one--withx", "t--two--fake", "t--two--withx", "t--three--fake", "t--hidden--withx", "t--three--withx"]
+    assumes = {task["id"]: task["assumes"] for task in lab.events("task")}
+    assert assumes["t--three--fake"] == ["one"] and assumes["t--three--withx"] == ["one", "hidden"]
+
+
+@pytest.mark.parametrize("options, view", [
+    (["-DX"], (("X",), False, False)), (["-D=X"], (("X",), False, False)), (["--def=X"], (("X",), False, False)),
+    (["--dif"], ((), True, False)), (["--auto"], ((), False, True)), (["--derivcheck-timeout=0"], ((), False, False))])
+def test_options_are_seen_however_they_are_written(options, view):
+    assert bt.theory_view(options, ()) == view
+
+
+def test_a_theory_that_changes_while_the_batch_runs(lab):
+    lab.prover('[ $LEMMA = one ] && echo "// more" >> t.spthy; ' + VERIFY)
+    lab.recipe(config={"global_max_cores": 1})
+    lab.run("run", "recipe.json", code=3)
+    assert {(event["status"], event["verdict"]) for event in lab.finishes().values()} == {("interrupted", None)}
+    assert all("t.spthy changed since" in event["reason"] for event in lab.finishes().values())
+    assert len(lab.events("start")) == 1, "what is not what was planned is not even started"
+
+
+def test_a_second_theory_on_the_command_line(lab, tmp_path):
+    lab.prover(VERIFY)
+    lab.provers["fake"]["options"] = ["other.spthy"]
+    lab.recipe()
+    assert "would be read as a theory file" in lab.run("run", "recipe.json", code=2).stderr
+    (tmp_path / "out").write_text(summary_of("  one (all-traces): verified (7 steps)", "", "analyzed: u", "", "  two (all-traces): verified (7 steps)"))
+    assert not bt.read_output(str(tmp_path / "out"), "").summary
+
+
+@pytest.mark.parametrize("change", ["maude", "environment"])
+def test_what_else_can_change_a_result(lab, change, monkeypatch):
+    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 60; " + VERIFY)
+    lab.write("maude.sh", "#!/bin/sh\n", 0o755)
+    lab.provers["fake"]["options"] = ["--with-maude=./maude.sh"]
+    lab.recipe()
+    process = lab.start("run", "recipe.json")
+    wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and lab.finishes())
+    process.terminate()
+    process.communicate(timeout=20)
+    lab.write("go", "")
+    if change == "maude":
+        lab.write("maude.sh", "#!/bin/sh\n# other bytes\n", 0o755)
+    else:
+        monkeypatch.setenv("GHCRTS", "-M2g")
+    assert "resuming: 0 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
+
+
+def test_a_foreign_journal_is_not_touched(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.write("results/batch.jsonl", '{"custom_id": 1}\n{"custom_id": 2}')
+    lab.run("run", "recipe.json", code=0)
+    assert (lab.path / "results" / "batch.jsonl").read_text() == '{"custom_id": 1}\n{"custom_id": 2}'
+    assert len(list(lab.path.glob("results_*"))) == 1
+
+
+def test_result_files_are_what_the_journal_says_after_going_on(lab):
+    interrupted_batch(lab)
+    success = lab.path / "results" / "success"
+    (success / "t--l0--fake.json").unlink()
+    (success / "t--l5--fake.json").write_text("{}")
+    lab.run("resume", "results", "-t", "t--l2", code=0)
+    assert sorted(path.name for path in success.iterdir()) == [f"t--l{number}--fake.json" for number in (0, 1, 2)]
+
+
+def test_resuming_a_finished_batch_runs_nothing(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+    done = lab.run("resume", "results", code=0)
+    assert "nothing is left to do" in done.stderr and "3 verified" in done.stdout and not list(lab.path.glob("results_*"))
+
+
+def test_closed_streams(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    command = " ".join([*lab.command("run", "recipe.json"), "<&- >&- 2>&-"])
+    assert subprocess.run(["sh", "-c", command], cwd=lab.path, timeout=60, check=False).returncode == 0
+    assert len(lab.finishes()) == 3
+
+
+@pytest.mark.parametrize("field, value", [("peak_mb", "x"), ("wall_s", []), ("stderr_tail", []), ("warnings", 1), ("steps", "2"), ("at", {})])
+def test_wrong_kinds_in_a_journal_are_skipped(lab, field, value):
+    path = journal_of(lab)
+    lines = path.read_text().splitlines()
+    event = next(json.loads(line) for line in lines if '"finish"' in line)
+    path.write_text("\n".join([*lines, json.dumps({**event, field: value})]) + "\n")
+    for command in (["status", "results"], ["report", "results", "-f", "md"]):
+        assert "is skipped" in lab.run(*command).stderr
+
+
+def test_a_lock_file_where_the_file_system_has_no_locks(tmp_path, monkeypatch):
+    import fcntl as module
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+    monkeypatch.setattr(module, "flock", no_locks)
+    path = str(tmp_path / "batch.jsonl")
+    first = bt.Journal(path)
+    with pytest.raises(bt.StorageError, match="another run"):
+        bt.Journal(path)
+    assert bt.is_locked(path)
+    first.close()
+    assert not bt.is_locked(path)
+    (tmp_path / "batch.jsonl.lock").write_text(json.dumps({**dict(zip(("host", "boot_id"), bt.host_id())), "pid": 1, "started": -1}))
+    bt.Journal(path).close()
+
+
 # --- Start-up and help -------------------------------------------------------------------------------------------------
 
 
