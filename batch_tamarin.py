@@ -523,7 +523,6 @@ class Lemma:
     assumes: tuple[str, ...]     # names of the lemmas a proof of this one takes for granted, in theory order
     optional: bool               # --auto-sources adds it only where partial deconstructions are left
 
-
 @dataclass
 class Theory:
     """A theory as Tamarin would load it with given flags; `lemmas` stand in the order of Tamarin's summary."""
@@ -549,6 +548,7 @@ class Theory:
 
     @property
     def has_stored_proofs(self) -> bool:
+        """Whether the file stores proofs: Tamarin checks them again in every process that loads it."""
         return any(lemma.has_proof for lemma in self.lemmas)
 
     @property
@@ -579,20 +579,15 @@ def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_s
     Time and memory are linear in the text.
     """
     found = _Found(flags, diff, keep_text)
-    stack = [_Scanner(path, found)]
-    stack[0].read_header()
-    while stack:
-        scanner = stack[-1]
+    scanner: _Scanner | None = _Scanner(path, found)
+    while scanner:   # a loop, no recursion: includes may be nested thousands deep
         included = scanner.run()
-        if included:
-            stack.append(_Scanner(included, found, scanner))
-        else:
-            found.reading.discard(scanner.real)
-            stack.pop()
+        scanner = _Scanner(included, found, scanner) if included else scanner.parent
     auto_sources = auto_sources or any(len(word) > 3 and "--auto-sources".startswith(word) for word in found.configuration)
     return Theory(path, found.name, diff, auto_sources, tuple(_listed(found.claims, path, diff, auto_sources)),
-                  tuple(dict.fromkeys(found.files)), found.configuration, tuple(dict.fromkeys(found.rankings)), found.uses_diff,
-                  found.has_process, any(claim.tests for claim in found.claims), found.has_export_lemmas, tuple(found.segments()))
+                  tuple(dict.fromkeys(found.files)), found.configuration, tuple(dict.fromkeys(found.rankings)),
+                  "diff" in found.words, "process" in found.words, any(tests for _, tests in found.claims),
+                  not found.words.isdisjoint(("equivLemma", "diffEquivLemma")), tuple(found.segments()))
 
 
 def used_oracles(theory: Theory, options: Sequence[str], cwd: str, argument: str = "") -> tuple[str, ...]:
@@ -606,147 +601,118 @@ def used_oracles(theory: Theory, options: Sequence[str], cwd: str, argument: str
     # Tamarin cuts at the first dot and keeps the last slash: dir/x.spthy has the default /x.oracle, which is never there.
     bare = argument[:1] + argument[1:].partition(".")[0] + ".oracle"
     default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
-    given: dict[str, str] = {}
-    for option in options:
-        key, _, value = option.partition("=")
-        for name in ("--heuristic", "--oraclename"):
-            if len(key) > 4 and name.startswith(key):   # options may be abbreviated, and the last one counts
-                given[name] = value
+    given = {name: value for key, _, value in (option.partition("=") for option in options)
+             for name in ("--heuristic", "--oraclename")
+             if len(key) > 4 and name.startswith(key)}   # options may be abbreviated, and the last one counts
     rankings = theory.oracle_rankings
     if "--heuristic" in given:
-        letters = re.sub(r"\{[^}]*\}", "", given["--heuristic"])
+        letters = re.sub(r"\{[^}]*\}", "", given["--heuristic"])   # {names} of tactics are no letters
         rankings = ((None, given.get("--oraclename", "")),) if set(letters) & {"o", "O"} else ()
-    paths = []
-    for folder, name in rankings:
-        beside_theory = folder in (None, os.path.dirname(theory.path))
-        base = os.path.abspath(cwd if folder is None else folder)
-        paths.append(os.path.normpath(os.path.join(base, name or (default if beside_theory else "oracle"))))
-    return tuple(dict.fromkeys(paths))
-
-
-@dataclass
-class _Claim:
-    """A lemma as it is written; what Tamarin makes of it depends on the mode."""
-
-    name: str
-    trait: Trait
-    attributes: tuple[str, ...]
-    file: str
-    line: int
-    tests: tuple[str, ...] = ()     # of an accountability lemma: the case tests it names
-    has_proof: bool = False
-    side: str = ""
-    parent: str = ""
-    optional: bool = False
-
-    @property
-    def is_sources(self) -> bool:
-        return "sources" in self.attributes or "typing" in self.attributes
-
-    @property
-    def hidden(self) -> frozenset[str]:
-        return frozenset(text.partition("=")[2] for text in self.attributes if text.startswith("hide_lemma="))
+    paths = [os.path.join(os.path.abspath(cwd if folder is None else folder),
+                          name or (default if folder in (None, os.path.dirname(theory.path)) else "oracle"))
+             for folder, name in rankings]
+    return tuple(dict.fromkeys(map(os.path.normpath, paths)))
 
 
 def _listed(claims: Sequence[_Claim], path: str, diff: bool, auto_sources: bool) -> Iterator[Lemma]:
     """What Tamarin's summary lists for these claims, in its order, with what each takes for granted."""
     shown = (_diff_order if diff else _trace_order)(claims, path, auto_sources)
     seen: set[tuple[str, bool, str]] = set()
-    for claim, assumes in zip(shown, _assumptions(shown, diff)):
-        key = (claim.side, claim.trait == Trait.DIFF, claim.name)
+    for lemma, assumes in zip(shown, _assumptions(shown, diff)):
+        key = (lemma.side, lemma.trait == Trait.DIFF, lemma.name)
         if key in seen:
-            raise InputError(f"a second lemma '{claim.name}': Tamarin refuses this, rename one", claim.file, claim.line)
+            raise InputError(f"a second lemma '{lemma.name}': Tamarin refuses this, rename one", lemma.file, lemma.line)
         seen.add(key)
-        yield Lemma(claim.name, claim.trait, claim.side, claim.attributes, claim.file, claim.line, claim.parent, claim.has_proof,
-                    assumes, claim.optional)
+        yield replace(lemma, assumes=assumes)
 
 
-def _trace_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[_Claim]:
+def _trace_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[Lemma]:
     """File order; the parts of accountability lemmas behind all others, each kind of part for every case test."""
-    shown = [claim for claim in claims if not claim.tests]
-    for claim in claims:
-        if claim.tests:
-            parts = [f"{test}_suff" for test in claim.tests] + ["verif_empty"]
-            parts += [f"{test}_{kind}" for kind in ("verif_nonempty", "min", "uniq", "inj", "single") for test in claim.tests]
-            shown += [replace(claim, name=f"{claim.name}_{part}", tests=(), parent=claim.name,
-                              trait=Trait.EXISTS_TRACE if part.endswith(("_suff", "_single")) else Trait.ALL_TRACES)
-                      for part in parts]
-    if auto_sources and all(claim.name != AUTO_SOURCES_LEMMA for claim in shown):
-        shown.append(_Claim(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, ("sources",), path, 0, optional=True))
+    shown = [lemma for lemma, tests in claims if not tests]
+    for lemma, tests in claims:
+        parts = [f"{test}_suff" for test in tests] + ["verif_empty"]
+        parts += [f"{test}_{kind}" for kind in ("verif_nonempty", "min", "uniq", "inj", "single") for test in tests]
+        shown += [replace(lemma, name=f"{lemma.name}_{part}", parent=lemma.name,
+                          trait=Trait.EXISTS_TRACE if part.endswith(("_suff", "_single")) else Trait.ALL_TRACES)
+                  for part in parts if tests]
+    if auto_sources and all(lemma.name != AUTO_SOURCES_LEMMA for lemma in shown):
+        shown.append(Lemma(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, "", ("sources",), path, 0, "", False, (), True))
     return shown
 
 
-def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[_Claim]:
+def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[Lemma]:
     """Every lemma on both sides, the right one first; where --auto-sources adds lemmas, all of one side before the other."""
-    sided: list[_Claim] = []
-    for claim in claims:
-        if claim.trait != Trait.DIFF:
-            only = next((word for word in ("left", "right") if word in claim.attributes), "")
-            sided += [replace(claim, side=side) for word, side in (("right", "RHS"), ("left", "LHS")) if only in ("", word)]
+    equivalences = [lemma for lemma, _ in claims if lemma.trait == Trait.DIFF]
+    if all(lemma.name != EQUIVALENCE_LEMMA for lemma in equivalences):
+        equivalences.append(Lemma(EQUIVALENCE_LEMMA, Trait.DIFF, "", (), path, 0, "", False, (), False))
+    sided: list[Lemma] = []
+    for lemma, _ in claims:
+        only = [side for word, side in (("left", "LHS"), ("right", "RHS")) if word in lemma.attributes][:1]
+        sided += [replace(lemma, side=side) for side in only or ("RHS", "LHS") if lemma.trait != Trait.DIFF]
     if auto_sources:
-        taken = {(claim.name, claim.side) for claim in sided}
-        sided += [_Claim(f"{AUTO_SOURCES_LEMMA}_{side}", Trait.ALL_TRACES, ("sources",), path, 0, side=side, optional=True)
+        taken = {(lemma.name, lemma.side) for lemma in sided}
+        sided += [Lemma(f"{AUTO_SOURCES_LEMMA}_{side}", Trait.ALL_TRACES, side, ("sources",), path, 0, "", False, (), True)
                   for side in ("LHS", "RHS") if (f"{AUTO_SOURCES_LEMMA}_{side}", side) not in taken]
-        sided.sort(key=lambda claim: claim.side)
-    equivalences = [claim for claim in claims if claim.trait == Trait.DIFF]
-    if all(claim.name != EQUIVALENCE_LEMMA for claim in equivalences):
-        equivalences.append(_Claim(EQUIVALENCE_LEMMA, Trait.DIFF, (), path, 0))
+        sided.sort(key=lambda lemma: lemma.side)
     return sided + equivalences
 
 
-def _assumptions(shown: Sequence[_Claim], diff: bool) -> Iterator[tuple[str, ...]]:
-    """For each claim the names it takes for granted (gatherReusableLemmas in Prover.hs and ClosedTheory.hs, typAsms)."""
-    place: dict[str, int] = {}
-    for claim in shown:
-        place.setdefault(claim.name, len(place))
-    usable = [claim for claim in shown if claim.trait == Trait.ALL_TRACES]
-    sources = [claim.name for claim in usable if claim.is_sources]
-    for_diff = sources + [claim.name for claim in usable if "diff_reuse" in claim.attributes]
-    reuse: dict[str, list[_Claim]] = {"": [], "LHS": [], "RHS": []}
-    known: dict[tuple[str, int, bool, frozenset[str]], tuple[str, ...]] = {}   # neighbours share one tuple
-    for claim in shown:
-        before = reuse[claim.side]
-        hidden = frozenset() if diff else claim.hidden   # diff mode ignores hide_lemma
-        key = (str(claim.trait == Trait.DIFF) + claim.side, len(before), claim.is_sources, hidden)
+def _assumptions(shown: Sequence[Lemma], diff: bool) -> Iterator[tuple[str, ...]]:
+    """For each lemma the names it takes for granted (gatherReusableLemmas in Prover.hs and ClosedTheory.hs, typAsms)."""
+    place = {lemma.name: index for index, lemma in reversed(list(enumerate(shown)))}   # of the first with this name
+    usable = [lemma for lemma in shown if lemma.trait == Trait.ALL_TRACES]
+    sources = [lemma.name for lemma in usable if not _SOURCES.isdisjoint(lemma.attributes)]
+    for_diff = sources + [lemma.name for lemma in usable if "diff_reuse" in lemma.attributes]
+    reuse: dict[str, list[tuple[str, bool]]] = {"": [], "LHS": [], "RHS": []}   # of each side: name, whether it is `sources`
+    known: dict[tuple[str, int, bool, frozenset[str]], tuple[str, ...]] = {}    # neighbours share one tuple
+    for lemma in shown:
+        before, of_diff, is_sources = reuse[lemma.side], lemma.trait == Trait.DIFF, not _SOURCES.isdisjoint(lemma.attributes)
+        hidden = frozenset(word[11:] for word in lemma.attributes if word.startswith("hide_lemma=") and not diff)
+        key = (str(of_diff) + lemma.side, len(before), is_sources, hidden)
         if key not in known:
-            names = for_diff if claim.trait == Trait.DIFF else [] if claim.is_sources else sources
-            if claim.trait != Trait.DIFF and "ALL" not in hidden:
-                names = names + [other.name for other in before
-                                 if other.name not in hidden and (other.is_sources or not claim.is_sources)]
-            known[key] = tuple(sorted(set(names), key=place.__getitem__))
+            names = set(for_diff if of_diff else () if is_sources else sources)
+            if not of_diff and "ALL" not in hidden:
+                names.update(name for name, of_kind in before if name not in hidden and (of_kind or not is_sources))
+            known[key] = tuple(sorted(names, key=place.__getitem__))
         yield known[key]
-        if "reuse" in claim.attributes and claim.trait == Trait.ALL_TRACES:
-            before.append(claim)
+        if "reuse" in lemma.attributes and lemma.trait == Trait.ALL_TRACES:
+            before.append((lemma.name, is_sources))
 
 
-_ITEMS = ("axiom", "builtins", "diffEquivLemma", "diffLemma", "end", "equations", "equivLemma", "export", "function", "functions",
-          "heuristic", "lemma", "let", "macros", "options", "predicate", "predicates", "process", "restriction", "rule", "tactic",
-          "test")
-_NOT_IN_DIFF = frozenset(("diffEquivLemma", "equivLemma", "export", "let", "options", "predicate", "predicates", "process",
-                          "test"))
-_NAMED_ITEMS = frozenset(("axiom", "diffLemma", "export", "lemma", "let", "restriction", "rule", "test"))
+_Claim = tuple[Lemma, tuple[str, ...]]   # a lemma as it is written, with the case tests it names (accountability)
+_NAMED_ITEMS = ("axiom", "diffLemma", "export", "lemma", "let", "restriction", "rule", "test")
+_OTHER_ITEMS = ("builtins", "diffEquivLemma", "equations", "equivLemma", "function", "functions", "heuristic", "macros",
+                "options", "predicate", "predicates", "process", "tactic")
+_NOT_IN_DIFF = ("diffEquivLemma", "equivLemma", "export", "let", "options", "predicate", "predicates", "process", "test")
+# What must follow a word to begin an item, unless it is a comment: a name or `(modulo E)`; `:` or `[`; nothing of a term.
+_BEHIND = {**dict.fromkeys(_NAMED_ITEMS, r"(?=\s*(?:[\w(]|//|/\*))"), **dict.fromkeys(_OTHER_ITEMS, r"(?=\s*(?:[:\[]|//|/\*))"),
+           "end": r"(?![(:,.]|\s*(?:=(?!=)|/(?![/*])))"}
+_ITEM = "|".join(rf"{word}(?<!\w{word})(?!\w){behind}" for word, behind in _BEHIND.items())
 # Every alternative starts with a plain character: `re` then passes over all other characters without trying them.
-_EVENT = re.compile("|".join(["//", r"/\*", r"\{\*", '"', "'", "#", "\0", r"diff(?=\s*[(/])",
-                              *(word + r"(?!\w)" for word in _ITEMS)]))
+_EVERYWHERE = r"//|/\*|\"|'|\0|diff(?<!\wdiff)(?=\s*[(/])"
+_FORMULA_EVENT = re.compile(_EVERYWHERE)
+_EVENT = re.compile(rf"{_EVERYWHERE}|\{{\*|#ifdef|#define|#include|#else|#endif|{_ITEM}")
 _BLANKS = re.compile(r"\s+")
+# A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
+_IDLE_BLANK = re.compile(r'(?<=[,;()\[\]]) (?=[\w"~$,;()\[\]]|$)|(?<=[\w",;()\[\]]) (?=[,;()\[\]])|^ (?=[,;()\[\]])')
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
-_BLANK = re.compile(r"\s*")
-_IDENTIFIER = re.compile(r"[^\W_]\w*")
+_IDENTIFIER = re.compile(r"(?!(?:in|let|rule|diff)(?!\w))[^\W_]\w*")
 _CONSTANT_REST = re.compile(r"[^'\n]+'")
 _FORMAL_COMMENT_EDGE = re.compile(r"\\[\\*]?|\*\}?")      # inside `text{* *}` star and backslash must be escaped
 _EXPORT_EDGE = re.compile(r'\\[\\"]|"')
 _RANKING = re.compile(r'([oO]) *(?:"([^"\n\r]+)")? *|\{[^"\n\r{}]+\} *|([^\W\d_]+) *')
 _STRING_LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
-_INCLUDED_NAME = re.compile(r'"\s*([^"\n]*)"')
-_DIRECTIVES = ("#ifdef", "#define", "#include", "#else", "#endif")
-_RESERVED = frozenset(("in", "let", "rule", "diff"))
-_ITEM_ENDS = frozenset("\"])}>',⊥⊤")
+_NO_WORD = re.compile(r"\W")
+_INCLUDED_NAME = re.compile(r'"\s*((?:[^\W_]|[./])+)[^\S\n]*"')
+_BRANCH_END = re.compile(r"#\s*(else|endif)")
+_ITEM_ENDS = frozenset("\"])}>',⊥⊤_")
 # Behind these words a word is a name or a term, whatever it looks like.
-_OPEN_WORDS = frozenset(("as", "case", "delete", "else", "event", "if", "in", "insert", "let", "lock", "lookup", "new", "not",
-                         "rule", "then", "unlock"))
+_OPEN_WORDS = ("as", "case", "delete", "else", "event", "if", "in", "insert", "let", "lock", "lookup", "new", "not", "rule",
+               "then", "unlock")
 _ATTRIBUTES = ("diff_reuse", "left", "reuse", "right", "sources", "typing", "use_induction")
-_PROOF_WORDS = frozenset(("ATTACK", "INVALIDATED", "MIRRORED", "SOLVED", "UNFINISHABLE", "UNFINISHABLEdiff", "backward", "by",
-                          "contradiction", "induction", "rule", "simplify", "solve", "sorry", "step"))
+_SOURCES = frozenset(("sources", "typing"))   # `typing` is the older name
+_PROOF_WORD = re.compile(r"(?:ATTACK|INVALIDATED|MIRRORED|SOLVED|UNFINISHABLE|UNFINISHABLEdiff|backward|by|contradiction|"
+                         r"induction|rule(?=-equivalence)|simplify|solve|sorry|step)(?!\w)")
 _NO_ENDIF = "this #ifdef has no #endif"
 _NEEDS_DIFF = "needs observational equivalence: add --diff to the options"
 
@@ -755,36 +721,30 @@ class _Found:
     """What the scanner has found so far, in all files of a theory, and what one file leaves to the next."""
 
     def __init__(self, flags: Sequence[str], diff: bool, keep_text: bool) -> None:
-        self.name = ""
+        self.flags, self.diff, self.keep_text = set(flags), diff, keep_text
+        self.name, self.bytes = "", 0
         self.claims: list[_Claim] = []
         self.files: list[str] = []
         self.reading: set[str] = set()      # real paths of the files we are in
-        self.bytes = 0
         self.configuration: tuple[str, ...] = ()
         self.rankings: list[tuple[str | None, str]] = []
-        self.uses_diff = self.has_process = self.has_export_lemmas = self.has_heuristic = False
-        self.flags, self.diff = set(flags), diff
-        self.diff_allowed = diff
+        self.words: set[str] = set()                        # that began an item, and `diff` for the operator
         self.tests: set[str] = set()
-        self.lemma: _Claim | None = None                 # whose formula or proof we are in
-        self.keep_text = keep_text
         self.pieces: list[tuple[bool, str]] = []            # (to be kept as it is, text)
         self.cuts: list[tuple[int, str]] = [(0, "")]        # from this piece on the text belongs to that lemma ("": to none)
 
-    def cut(self, name: str = "") -> None:
+    def cut(self) -> None:
         """A new item starts here."""
-        self.lemma = None
-        self.cuts.append((len(self.pieces), name))
+        self.cuts.append((len(self.pieces), ""))
 
     def segments(self) -> Iterator[tuple[str, str]]:
+        """The token text of each item: white space outside strings is one blank, or none where it is idle."""
         for (start, name), (end, _) in zip(self.cuts, self.cuts[1:] + [(len(self.pieces), "")]):
-            text = _normalised(self.pieces[start:end])
+            groups = itertools.groupby(self.pieces[start:end], key=lambda piece: piece[0])
+            runs = ((verbatim, "".join(text for _, text in group)) for verbatim, group in groups)
+            text = "".join(text if verbatim else _IDLE_BLANK.sub("", _BLANKS.sub(" ", text)) for verbatim, text in runs).strip()
             if text:
                 yield name, text
-
-
-def _in_word(char: str) -> bool:
-    return char.isalnum() or char == "_"
 
 
 class _EndOfFile(Exception):
@@ -796,87 +756,83 @@ class _Scanner:
 
     def __init__(self, path: str, found: _Found, parent: _Scanner | None = None) -> None:
         self.path, self.found, self.parent = path, found, parent
-        self.pos = 0
+        self.pos = 0            # where to read on
         self.done = 0           # text before this place has been handed on
-        self.last = 0           # the end of the last thing handed on that is neither comment nor white space
-        self.complete = 0       # a place where an item may start, whatever stands before it
+        self.last = 0           # the end of the last code or text handed on, without blanks; 0: an item may stand next
         self.depth = 0          # open brackets at `done`
-        self.formula = -1       # the place of the double quote that opened the formula we are in, or -1
         self.counted = (0, 1)   # the number of the line at a place
         self.conditions: list[tuple[int, bool]] = []    # open #ifdefs: place, whether we are behind their #else
         self.real = ""          # the path without symbolic links
         self.text = self._read()
 
     def _read(self) -> str:
-        found, parent = self.found, self.parent
-        place = (parent.path, parent.line(parent.pos)) if parent else (self.path, 0)
+        """The text of the file, if Tamarin would read it and it may be one of ours."""
+        found, parent, path = self.found, self.parent, self.path
+        place = (parent.path, parent.line(parent.pos)) if parent else (path, 0)
         try:
-            if not stat.S_ISREG(os.stat(self.path).st_mode):
+            if not stat.S_ISREG(os.stat(path).st_mode):   # a pipe or a device might never end
                 raise OSError(0, "not a regular file")
-            self.real = os.path.realpath(self.path)
+            self.real = os.path.realpath(path)
             if self.real in found.reading or len(found.files) > _MAX_INCLUDES:
                 raise OSError(0, "it includes itself" if self.real in found.reading else f"more than {_MAX_INCLUDES} includes")
-            with open(self.path, "rb") as file:
+            with open(path, "rb") as file:
                 data = file.read(MAX_THEORY_BYTES + 1)
-        except (OSError, ValueError) as error:
-            raise InputError(f"can't read '{self.path}': {getattr(error, 'strerror', None) or error}", *place) from None
-        found.bytes += len(data)
-        found.files.append(self.path)
-        found.reading.add(self.real)
-        if len(data) > MAX_THEORY_BYTES or found.bytes > 4 * MAX_THEORY_BYTES:
-            raise InputError(f"too large: at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes", self.path)
-        if data.startswith(b"\xef\xbb\xbf"):
-            raise InputError("a byte order mark, which Tamarin refuses: save the file as UTF-8 without BOM", self.path, 1, 1)
-        try:
+            found.bytes += len(data)
+            found.files.append(path)
+            found.reading.add(self.real)
+            if len(data) > MAX_THEORY_BYTES or found.bytes > 4 * MAX_THEORY_BYTES:
+                raise InputError(f"too large: at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes", path)
+            if data.startswith(b"\xef\xbb\xbf"):
+                raise InputError("a byte order mark, which Tamarin refuses: save the file as UTF-8 without BOM", path, 1, 1)
             return data.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise InputError("not UTF-8, which Tamarin refuses: convert the file, e.g. with iconv -f latin1 -t utf-8", self.path,
+            raise InputError("not UTF-8, which Tamarin refuses: convert the file, e.g. with iconv -f latin1 -t utf-8", path,
                              data.count(b"\n", 0, error.start) + 1) from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"can't read '{path}': {getattr(error, 'strerror', None) or error}", *place) from None
 
     def run(self) -> str:
         """Read on; returns the path of a file to be read in between, or "" at the end."""
         included = ""
         try:
-            if self.parent and not self.pos:
-                self._skip()
-                if self._next("theory"):    # no item, so nothing of it counts
-                    raise _EndOfFile
+            if not self.pos:
+                self._begin()
             while not included:
                 event = _EVENT.search(self.text, self.pos)
                 if not event:
-                    self._no_end()
+                    self._hand_on(len(self.text))
+                    self._refuse(len(self.text), "the theory has no 'end'" + ", or a bracket is not closed" * (self.depth > 0))
                 included = self._on_event(event.start(), event.end(), event.group())
         except _EndOfFile:
             if self.conditions:
                 self._fail(self.conditions[-1][0], _NO_ENDIF + " before the end")
             self._hand_on(self.pos)
+            self.found.reading.discard(self.real)
         self.found.cut()
         return included
 
-    def read_header(self) -> None:
-        """`theory NAME [configuration: "..."] begin`"""
+    def _begin(self) -> None:
+        """`theory NAME [configuration: "..."] begin`; an included file has none of this."""
         self._skip()
-        if not self._take("theory"):
-            self._fail(self.pos, "a theory starts with 'theory NAME'; is this a file for others to include?")
+        if self.parent and not self._next("theory"):
+            return
+        if self.parent or not self._take("theory"):
+            self._refuse(self.pos, "a theory starts with 'theory NAME'; is this a file for others to include?")
         self.found.name = self._identifier()
         if self._take("configuration") and self._take(":"):
-            literal = _STRING_LITERAL.match(self.text, self.pos)
-            if not literal:
-                self._fail(self.pos, "'configuration:' needs a string")
+            import shlex
+            literal = _STRING_LITERAL.match(self.text, self.pos) or self._fail(self.pos, "'configuration:' needs a string")
             text = re.sub(r"\\(.)", r"\1", literal.group(1))
-            try:
-                import shlex
+            self.found.configuration = tuple(text.split())
+            with suppress(ValueError):
                 self.found.configuration = tuple(shlex.split(text))
-            except ValueError:
-                self.found.configuration = tuple(text.split())
             self._pass(literal.start(), literal.end(), verbatim=True)
             self._skip()
         if not self.found.name or not self._take("begin"):
             self._fail(self.pos, "expected 'theory NAME begin'")
 
-    # Errors and places
-
     def line(self, pos: int) -> int:
+        """The number of the line at this place, counted on from the place asked for before."""
         counted, line = self.counted if self.counted[0] <= pos else (0, 1)
         self.counted = pos, line + self.text.count("\n", counted, pos)
         return self.counted[1]
@@ -890,18 +846,6 @@ class _Scanner:
             self._fail(pos, message)
         self.pos = pos
         raise _EndOfFile
-
-    def _no_end(self) -> NoReturn:
-        if self.formula >= 0:
-            self._fail(self.formula, "this double quote is never closed")
-        if not self.parent:
-            self._hand_on(len(self.text))
-            hint = ", or a bracket is not closed" if self.depth > 0 else ""
-            self._fail(len(self.text), "the theory has no 'end'" + hint)
-        self.pos = len(self.text)
-        raise _EndOfFile
-
-    # Words and text
 
     def _hand_on(self, upto: int) -> None:
         """Take the text up to here as code."""
@@ -919,188 +863,156 @@ class _Scanner:
         self._hand_on(start)
         if self.found.keep_text:
             self.found.pieces.append((verbatim, self.text[start:end] if verbatim else " "))
-        if verbatim:
-            self.last = end
+        self.last = end if verbatim else self.last
         self.done = self.pos = end
 
     def _skip(self) -> None:
         """Pass white space and comments, which nest."""
         while True:
-            self.pos = self._behind_blanks(self.pos)
-            start = self.pos
+            blanks = _BLANKS.match(self.text, self.pos)
+            start = self.pos = blanks.end() if blanks else self.pos
             if self.text.startswith("//", start):
                 end = self.text.find("\n", start)
                 self._pass(start, len(self.text) if end < 0 else end, verbatim=False)
             elif self.text.startswith("/*", start):
-                depth = 0
-                for edge in _COMMENT_EDGE.finditer(self.text, start):
-                    depth += 1 if edge.group() == "/*" else -1
-                    if not depth:
-                        self._pass(start, edge.end(), verbatim=False)
-                        break
-                else:
-                    self._fail(start, "this comment is never closed (comments nest: every /* needs its own */)")
+                depth, end = 1, start + 2
+                while depth:
+                    edge = _COMMENT_EDGE.search(self.text, end) or self._fail(
+                        start, "this comment is never closed (comments nest: every /* needs its own */)")
+                    depth, end = depth + (1 if edge.group() == "/*" else -1), edge.end()
+                self._pass(start, end, verbatim=False)
             else:
                 return
-
-    def _behind_blanks(self, pos: int) -> int:
-        blanks = _BLANK.match(self.text, pos)
-        return blanks.end() if blanks else pos
 
     def _next(self, *symbols: str) -> bool:
         return self.text.startswith(symbols, self.pos)
 
     def _take(self, *symbols: str) -> bool:
         """Pass the first of these that is next, and the white space behind it."""
-        for symbol in symbols:
-            if self._next(symbol):
-                self.pos += len(symbol)
-                self._skip()
-                return True
-        return False
+        symbol = next((symbol for symbol in symbols if self._next(symbol)), "")
+        if symbol:
+            self.pos += len(symbol)
+            self._skip()
+        return bool(symbol)
 
     def _identifier(self) -> str:
+        """Pass a name and the white space behind it; "" where none is next."""
         matched = _IDENTIFIER.match(self.text, self.pos)
-        if not matched or matched.group() in _RESERVED:
-            return ""
-        self.pos = matched.end()
-        self._skip()
-        return matched.group()
+        if matched:
+            self.pos = matched.end()
+            self._skip()
+        return matched.group() if matched else ""
 
     def _last_word(self) -> str:
-        """The word that ends at `last`, or ""."""
-        start = self.last
-        while _in_word(self.text[start - 1:start]) and self.last - start < 40:
-            start -= 1
-        return self.text[start:self.last]
-
-    # What can stand in a theory
+        """The word that ends at `last`, or ""; its last 40 characters."""
+        return _NO_WORD.split(self.text[max(0, self.last - 40):self.last])[-1]
 
     def _on_event(self, start: int, end: int, word: str) -> str:
+        """Deal with what can stand in a theory; returns the path of a file to include, or ""."""
         self.pos = end
+        if word[0] == "#":
+            return self._on_directive(start, word)
+        if word == '"':
+            self._on_quote(start)
+        elif word == "{*":
+            self._on_formal_comment(start)
+        elif not self._passed(start, word):
+            self._hand_on(start)
+            before = self.text[self.last - 1] if self.last else ","
+            # An item stands outside of all brackets, behind a complete thing.
+            if not self.depth and (before in _ITEM_ENDS or before.isalnum()) and self._last_word() not in _OPEN_WORDS:
+                self._on_item(start, word)
+        return ""
+
+    def _passed(self, start: int, word: str) -> bool:
+        """Pass a comment, a constant or a diff operator, which count inside of formulas too; False: it is none."""
         if word in ("//", "/*"):
             self.pos = start
             self._skip()
-        elif word == '"':
-            self._on_quote(start)
         elif word == "'":
-            self._on_constant(start)
+            self._skip()    # Tamarin takes a comment behind the quote for a comment
+            rest = _CONSTANT_REST.match(self.text, self.pos) or self._refuse(
+                start, "a constant in single quotes may not be empty and must end on its line")
+            self._pass(max(start, self.done), rest.end(), verbatim=True)
         elif word == "diff":
-            self._on_diff_operator(start)
+            self._skip()
+            if self._next("("):
+                self.found.words.add("diff")
+                if not self.found.diff and "diffEquivLemma" not in self.found.words:
+                    self._refuse(start, "the diff operator " + _NEEDS_DIFF)
         elif word == "\0":
             self._refuse(start, "a NUL character, which Tamarin refuses: is this a text file?")
-        elif word == "#":
-            if self.text.startswith(_DIRECTIVES, start) and self.formula < 0:
-                return self._on_directive(start)
-        elif word == "{*":
-            if self.text[start - 1:start].isalpha() and self.formula < 0:
-                self._on_formal_comment(start)
-        elif self.formula < 0 and self._starts_item(start, end, word):
-            self._on_item(start, word)
-        return ""
+        return word in ("//", "/*", "'", "diff")
 
     def _on_quote(self, start: int) -> None:
-        """A double quote: the edge of a formula, in which constants and comments count, or a string that is taken as it is."""
-        if self.formula >= 0:
-            self.formula = -1
-            if self.found.lemma:
-                self.found.lemma.has_proof = self._proof_follows()
-            return
+        """A double quote: a formula where there can be one, else a string that is taken as it is."""
         self._hand_on(start)
         if self.text[self.last - 1:self.last] == ":" or self._last_word() in ("traces", "trace", "for"):
-            self.formula = start
+            self._pass_formula(start)
             return
         end = self.text.find('"', start + 1)
-        if end < 0:
-            self._fail(start, "this double quote is never closed")
-        self._pass(start, end + 1, verbatim=True)
+        self._pass(start, end + 1 if end >= 0 else self._fail(start, "this double quote is never closed"), verbatim=True)
 
-    def _on_constant(self, start: int) -> None:
-        self._skip()    # Tamarin takes a comment behind the quote for a comment
-        rest = _CONSTANT_REST.match(self.text, self.pos)
-        if not rest:
-            self._refuse(start, "a constant in single quotes may not be empty and must end on its line")
-        self._pass(max(start, self.done), rest.end(), verbatim=True)
-
-    def _on_diff_operator(self, start: int) -> None:
-        self._skip()
-        if not self._next("(") or _in_word(self.text[start - 1:start]):
-            return
-        self.found.uses_diff = True
-        if not self.found.diff_allowed:
-            self._refuse(start, "the diff operator " + _NEEDS_DIFF)
+    def _pass_formula(self, start: int) -> None:
+        """Pass a formula from quote to quote; it is handed on as code, but for its constants."""
+        self.pos, word = start + 1, ""
+        while word != '"':
+            event = _FORMULA_EVENT.search(self.text, self.pos) or self._fail(start, "this double quote is never closed")
+            self.pos, word = event.end(), event.group()
+            self._passed(event.start(), word)
 
     def _on_formal_comment(self, start: int) -> None:
+        """`text{* ... *}`: the letters before the bracket belong to it."""
         begin = start
         while begin > self.done and self.text[begin - 1].isalpha():
             begin -= 1
-        self._hand_on(begin)
-        self.found.cut()
-        self._pass_escaped(begin, start + 2, _FORMAL_COMMENT_EDGE, "*}")
+        if begin < start:
+            self._hand_on(begin)
+            self.found.cut()
+            self._pass_escaped(begin, start + 2, _FORMAL_COMMENT_EDGE, "*}")
 
     def _pass_escaped(self, begin: int, start: int, edges: re.Pattern[str], closing: str) -> None:
         """Take a text with escapes, from `begin` to its closing edge behind `start`."""
-        for edge in edges.finditer(self.text, start):
-            if edge.group() == closing:
-                self._pass(begin, edge.end(), verbatim=True)
-                return
-            if len(edge.group()) == 1:
+        end, word = start, ""
+        while word != closing:
+            edge = edges.search(self.text, end) or self._fail(begin, "this text is never closed")
+            end, word = edge.end(), edge.group()
+            if len(word) == 1 and word != closing:
                 self._fail(edge.start(), r"in a formal comment write \* and \\ for a star and a backslash")
-        self._fail(begin, "this text is never closed")
-
-    def _starts_item(self, start: int, end: int, word: str) -> bool:
-        """Whether a word begins a top-level item, from what stands around it: outside of all brackets, behind a complete
-        thing, and followed by what the item needs."""
-        if _in_word(self.text[start - 1:start]):
-            return False
-        self._hand_on(start)
-        before = self.text[self.last - 1] if self.last and start != self.complete else ","
-        if self.depth or not (before in _ITEM_ENDS or _in_word(before)) or self._last_word() in _OPEN_WORDS:
-            return False
-        behind = self._behind_blanks(end)
-        after = self.text[behind:behind + 2]
-        if word == "end":
-            term = after[:1] == "=" != after[1:] or after[:1] == "/" and after not in ("//", "/*")
-            return not term and self.text[end:end + 1] not in ("(", ":", ",", ".")
-        if after in ("//", "/*"):
-            return True
-        return after[:1].isalnum() or after[:1] in ("(", "_") if word in _NAMED_ITEMS else after[:1] in (":", "[")
+        self._pass(begin, end, verbatim=True)
 
     def _on_item(self, start: int, word: str) -> None:
+        """Read an item as far as words in it could be taken for the next one."""
+        found = self.found
         if word == "rule" and self._last_word() in ("left", "right"):   # a side of a diff rule
-            if not self.found.diff:
+            if not found.diff:
                 self._refuse(start, "a rule with sides " + _NEEDS_DIFF)
             return
-        self.found.cut()
+        found.cut()
         if word == "end":
             self.pos = start if self.parent else self.pos
             raise _EndOfFile
-        if word in _NOT_IN_DIFF and self.found.diff:
+        if word in _NOT_IN_DIFF and found.diff:
             self._refuse(start, f"'{word}' is not allowed with --diff")
         self._skip()
+        name = self._identifier() if word in ("restriction", "axiom", "test", "rule", "export") else ""
         if word in ("lemma", "diffLemma"):
             self._on_lemma(start, word)
-        elif word in ("restriction", "axiom"):
-            if self._identifier() and self._next("[") and not self.found.diff:
-                self._fail(self.pos, "a restriction for one side " + _NEEDS_DIFF)
+        elif word in ("restriction", "axiom") and name and self._next("[") and not found.diff:
+            self._fail(self.pos, "a restriction for one side " + _NEEDS_DIFF)
         elif word == "test":
-            self.found.tests.add(self._identifier())
-        elif word == "rule":
-            self._identifier()
+            found.tests.add(name)
         elif word == "heuristic" and self._take(":"):
-            if self.found.has_heuristic:
+            if word in found.words:
                 self._fail(start, "a second 'heuristic:', which Tamarin refuses")
-            self.found.has_heuristic = True
             self._ranking()
-        elif word == "export" and self._identifier() and self._take(":") and self._next('"'):
+        elif word == "export" and name and self._take(":") and self._next('"'):
             self._pass_escaped(self.pos, self.pos + 1, _EXPORT_EDGE, '"')
-        self.found.has_process |= word == "process"
-        self.found.has_export_lemmas |= word in ("equivLemma", "diffEquivLemma")
-        self.found.diff_allowed |= word == "diffEquivLemma"
+        found.words.add(word)
 
     def _on_lemma(self, start: int, word: str) -> None:
         """`lemma [(modulo E)] NAME [attributes]: [all-traces|exists-trace] "..."`, `lemma NAME: t1, t2 accounts for "..."` or
-        `diffLemma NAME [attributes]:`, up to the formula or the proof."""
+        `diffLemma NAME [attributes]:`, up to the proof."""
         if word == "diffLemma" and not self.found.diff:
             self._refuse(start, "a diffLemma " + _NEEDS_DIFF)
         if self._take("(") and not (self._take("modulo") and self._take("E") and self._take(")")):
@@ -1108,23 +1020,24 @@ class _Scanner:
         name, attributes = self._identifier(), self._attributes()
         if not name or not self._take(":"):
             self._refuse(self.pos, f"expected '{word} NAME [attributes]:'")
-        claim = self.found.lemma = _Claim(name, Trait.ALL_TRACES, attributes, self.path, self.line(start))
+        trait, tests = Trait.ALL_TRACES, tuple[str, ...]()
         if word == "diffLemma":
-            self.complete = self.pos
-            claim.trait, claim.has_proof = Trait.DIFF, self._proof_follows()
-        else:
-            if self._take("exists-trace"):
-                claim.trait = Trait.EXISTS_TRACE
-            elif not self._take("all-traces") and not self._next('"'):
-                claim.tests = self._case_tests(name)
+            self._hand_on(self.pos)
+            trait, self.last = Trait.DIFF, 0   # complete without a formula
+        elif self._take("exists-trace"):
+            trait = Trait.EXISTS_TRACE
+        elif not self._take("all-traces") and not self._next('"'):
+            tests = self._case_tests(name)
+        if word == "lemma":
             if not self._next('"'):
                 self._refuse(self.pos, f"lemma '{name}' needs a formula in double quotes")
-            self.formula = self.pos
-            self.pos += 1
-        self.found.claims.append(claim)
+            self._pass_formula(self.pos)
         self.found.cuts[-1] = (self.found.cuts[-1][0], name)
+        lemma = Lemma(name, trait, "", attributes, self.path, self.line(start), "", self._proof_follows(), (), False)
+        self.found.claims.append((lemma, tests))
 
     def _case_tests(self, name: str) -> tuple[str, ...]:
+        """`t1, t2 accounts for`: Tamarin wants the tests before the lemma."""
         tests = [self._identifier()]
         while self._take(",") and not self._next("accounts for", "account for"):
             tests.append(self._identifier())
@@ -1144,7 +1057,12 @@ class _Scanner:
         while not closed and not self._take("]"):
             place, word = self.pos, self._identifier()
             if word in ("heuristic", "hide_lemma", "output") and self._take("="):
-                word += "=" + (self._ranking() if word == "heuristic" else self._identifier() or self._modules())
+                value = self._ranking() if word == "heuristic" else self._identifier()
+                if not value and word != "heuristic":   # output=[module, ...]
+                    value = self.text[self.pos:self.text.find("]", self.pos) + 1]
+                    self.pos += len(value)
+                    self._skip()
+                word += "=" + ("".join(value.split()) if word == "output" else value)
             elif word not in _ATTRIBUTES:
                 self._refuse(place, f"no lemma attribute '{word or self.text[place:place + 1]}'; allowed are "
                                     f"{', '.join(_ATTRIBUTES)}, heuristic=, hide_lemma=, output=")
@@ -1153,25 +1071,16 @@ class _Scanner:
                 self._refuse(self.pos, "expected ',' or ']' behind a lemma attribute")
         return tuple(found)
 
-    def _modules(self) -> str:
-        start, end = self.pos, self.text.find("]", self.pos) + 1
-        self.pos = max(start, end)
-        self._skip()
-        return "".join(self.text[start:end].split())
-
     def _ranking(self) -> str:
         """Pass a heuristic (a row of letters, `o "oracle"` and `{tactic}` on one line); returns its text."""
-        start, matched = self.pos, _RANKING.match(self.text, self.pos)
-        while matched:
+        start = self.pos
+        for matched in iter(lambda: _RANKING.match(self.text, self.pos), None):
             oracle, name, letters = matched.groups()
-            if oracle:
-                self.found.rankings.append((os.path.dirname(self.path), os.path.normpath(name) if name else ""))
-            elif letters and set(letters) & {"o", "O"}:     # behind another letter: from the prover's own directory
-                self.found.rankings.append((None, ""))
+            if oracle or set(letters or "") & {"o", "O"}:   # behind another letter: from the prover's own directory
+                self.found.rankings.append((os.path.dirname(self.path) if oracle else None, name or ""))
             if name:
                 self._pass(matched.start(2) - 1, matched.end(2) + 1, verbatim=True)
             self.pos = matched.end()
-            matched = _RANKING.match(self.text, self.pos)
         text = " ".join(self.text[start:self.pos].split())
         self._skip()
         return text
@@ -1179,8 +1088,8 @@ class _Scanner:
     def _proof_follows(self) -> bool:
         """Whether a stored proof is next that says more than `by sorry`."""
         self._skip()
-        first = _IDENTIFIER.match(self.text, self.pos)
-        if not first or first.group() not in _PROOF_WORDS or first.group() == "rule" and not self._next("rule-equivalence"):
+        first = _PROOF_WORD.match(self.text, self.pos)
+        if not first:
             return False
         if first.group() == "SOLVED":
             self._fail(self.pos, "SOLVED without a proof, which Tamarin refuses")
@@ -1188,37 +1097,48 @@ class _Scanner:
         self._skip()
         return first.group() != "sorry" and not (first.group() == "by" and self._next("sorry"))
 
-    # The preprocessor, as Tamarin has it
-
-    def _on_directive(self, start: int) -> str:
-        """Obey a directive; returns the path of a file to include, or ""."""
+    def _on_directive(self, start: int, word: str) -> str:
+        """Obey a directive of the preprocessor, which is no part of the text; returns the path of a file to include, or ""."""
         self._hand_on(start)
-        word = next(word for word in _DIRECTIVES if self.text.startswith(word, start))
         if self.depth > 0:
             self._refuse(start, f"'{word}' may stand between items only; is a bracket before it not closed?")
         self.found.cut()
         mark, last, included = len(self.found.pieces), self.last, ""
-        self.pos = start + len(word)
         self._skip()
-        if word == "#ifdef":
-            if self._flag_formula():
-                self.conditions.append((start, False))
-            else:
-                self._pass_disabled(start)
-        elif word == "#define":
+        if word == "#define":
             self.found.flags.add(self._identifier() or self._fail(start, "'#define' needs a name"))
         elif word == "#include":
-            included = self._included_path()
+            name = _INCLUDED_NAME.match(self.text, self.pos) or self._fail(
+                self.pos, "expected '#include \"FILE\"', with only letters, digits, '.' and '/' in the name of the file")
+            self.pos, included = name.end(), os.path.join(os.path.dirname(self.path), name.group(1))
         else:
-            self._leave_branch(start, word)
+            self._branch(start, word)
         del self.found.pieces[mark:]
         self.done, self.last = self.pos, last
         return included
 
+    def _branch(self, start: int, word: str) -> None:
+        """#ifdef, #else behind an enabled branch, or #endif. A disabled branch ends at the next #else or #endif, in whatever
+        that stands: a comment, a string, a nested #ifdef; that of an #else at the next #endif."""
+        if word == "#ifdef":
+            enabled = self._flag_formula()
+            end = None if enabled else _BRANCH_END.search(self.text, self.pos) or self._fail(start, _NO_ENDIF)
+            self.pos = end.end() if end else self.pos
+            if not end or end.group(1) == "else":
+                self.conditions.append((start, not enabled))
+            return
+        if not self.conditions or word == "#else" and self.conditions[-1][1]:
+            self._refuse(start, f"'{word}' without an #ifdef; Tamarin doesn't count #ifdefs nested in a disabled branch: "
+                                "the first #else or #endif there ends the outer one")
+        place, _ = self.conditions.pop()
+        if word == "#else":
+            behind = self.text.find("#endif", self.pos) + len("#endif")
+            self.pos = behind if behind >= len("#endif") else self._fail(place, _NO_ENDIF)
+
     def _flag_formula(self) -> bool:
         """`not A & (B | C)`: `&` binds tighter; "notA" means `not A`. Only tamarin-rs knows parentheses."""
-        outer: list[tuple[bool, bool, bool]] = []
-        some, every = False, True
+        outer: list[tuple[bool, bool, bool]] = []   # of every open bracket: the values before it, whether "not" stands there
+        some, every = False, True                   # whether an alternative holds, whether this one does so far
         while True:
             negated = self._take("not", "¬")
             if self._take("("):
@@ -1235,55 +1155,8 @@ class _Scanner:
                     return some
                 if not self._take(")"):
                     self._fail(self.pos, "expected ')'")
-                value = some
-                some, every, negated = outer.pop()
-                every = every and value != negated
-
-    def _pass_disabled(self, start: int) -> None:
-        """Pass text up to the next #else or #endif, in whatever it stands: a comment, a string, a nested #ifdef."""
-        place = self.text.find("#", self.pos)
-        while place >= 0:
-            self.pos = self._behind_blanks(place + 1)
-            if self._next("else"):
-                self.conditions.append((start, True))
-            if self._next("else", "endif"):
-                self.pos += len("else" if self._next("else") else "endif")
-                return
-            place = self.text.find("#", place + 1)
-        self._fail(start, _NO_ENDIF)
-
-    def _leave_branch(self, start: int, word: str) -> None:
-        """#else behind an enabled branch, or #endif."""
-        if not self.conditions or word == "#else" and self.conditions[-1][1]:
-            self._refuse(start, f"'{word}' without an #ifdef; Tamarin doesn't count #ifdefs nested in a disabled branch: "
-                                "the first #else or #endif there ends the outer one")
-        place, _ = self.conditions.pop()
-        if word == "#else":
-            end = self.text.find("#endif", self.pos)
-            if end < 0:
-                self._fail(place, _NO_ENDIF)
-            self.pos = end + len("#endif")
-
-    def _included_path(self) -> str:
-        matched = _INCLUDED_NAME.match(self.text, self.pos)
-        name = matched.group(1).rstrip() if matched else ""
-        if not matched or not name or not all(char.isalnum() or char in "./" for char in name):
-            self._fail(self.pos, "expected '#include \"FILE\"', with only letters, digits, '.' and '/' in the name of the file")
-        self.pos = matched.end()
-        return os.path.join(os.path.dirname(self.path), name)
-
-
-# A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
-_IDLE_BLANK = re.compile(r'(?<=[,;()\[\]]) (?=[\w"~$,;()\[\]]|$)|(?<=[\w",;()\[\]]) (?=[,;()\[\]])|^ (?=[,;()\[\]])')
-
-
-def _normalised(pieces: Iterable[tuple[bool, str]]) -> str:
-    """The token text of these pieces: white space outside strings is one blank, or none where it is idle."""
-    done: list[str] = []
-    for verbatim, group in itertools.groupby(pieces, key=lambda piece: piece[0]):
-        text = "".join(piece[1] for piece in group)
-        done.append(text if verbatim else _IDLE_BLANK.sub("", _BLANKS.sub(" ", text)))
-    return "".join(done).strip()
+                (some, before, negated), inner = outer.pop(), some
+                every = before and inner != negated
 
 
 # ======================================================================================================================
