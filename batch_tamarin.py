@@ -366,7 +366,7 @@ class Batch:
     def _apply_batch(self, event: Event) -> None:
         """A batch begins, or goes on with a plan in which some tasks are no longer there."""
         from_json(Limits, event["limits"])
-        if not isinstance(event["cwd"] + event["recipe_file"] + event["at"], str):
+        if not all(isinstance(event.get(name, ""), str) for name in ("cwd", "recipe_file", "at")):
             raise TypeError("'cwd', 'recipe_file' and 'at' are texts")
         self.id, self.header, self.ended = event["id"], event, None
         self.provers = {alias: from_json(Prover, value) for alias, value in event["provers"].items()}
@@ -603,7 +603,7 @@ def used_oracles(theory: Theory, options: Sequence[str], cwd: str, argument: str
     default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
     given = {name: value for key, _, value in (option.partition("=") for option in options)
              for name in ("--heuristic", "--oraclename")
-             if len(key) > 4 and name.startswith(key)}   # options may be abbreviated, and the last one counts
+             if len(key) > 3 and name.startswith(key)}   # options may be abbreviated, and the last one counts
     rankings = theory.oracle_rankings
     if "--heuristic" in given:
         letters = re.sub(r"\{[^}]*\}", "", given["--heuristic"])   # {names} of tactics are no letters
@@ -1581,7 +1581,7 @@ def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> C
     """An object with these members and no others."""
     def member(recipe: Recipe, value: Any, path: JsonPath) -> None:
         key = str(path[-1])
-        unknown = check_value(lambda _: False, f"unknown key{did_you_mean(key, fields)}; allowed: {', '.join(fields)}")
+        unknown = check_value(lambda _: False, f"unknown key{did_you_mean(key, fields)}; allowed: {', '.join(key for key in fields if fields[key] is not check_later)}")
         fields.get(key, unknown)(recipe, value, path)
 
     members = check_each(dict, member, "must be an object, not FOUND")
@@ -2919,12 +2919,16 @@ def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[st
     try:
         os.makedirs(directory, exist_ok=True)
         found = os.listdir(directory)
-        journal = None if found and (fresh or JOURNAL not in found) else Journal(os.path.join(directory, JOURNAL))
-        if journal and journal.size:
-            journal = continue_batch(journal, planned, tell)
+        journal = None if found else Journal(os.path.join(directory, JOURNAL))
+        for place in (directory, newest_sibling(directory)) if found and not fresh else ():
+            if not journal and os.path.exists(os.path.join(place, JOURNAL)):
+                journal = Journal(os.path.join(place, JOURNAL))
+                journal = continue_batch(journal, planned, tell) if journal.size else journal
+                directory = place if journal else directory
         if not journal:
+            what = "a finished batch, or another recipe's," if JOURNAL in found and not fresh else "what"
             directory = dated_sibling(directory)
-            tell(f"results that are already there are left alone: writing to {directory}")
+            tell(f"{what} is there already and left alone: all is proven anew in {directory}")
             journal = Journal(os.path.join(directory, JOURNAL))
         if not journal.size:
             journal.begin(planned)
@@ -2948,6 +2952,7 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
         journal.close()
         return None
     journal.go_on()
+    rerun = sum(before.status in FINAL and before.key != task.key for before, task in known)
     running = {task.id: task.attempts for task in old.tasks.values() if task.status is Status.RUNNING}
     end_survivors(old.id, [event for _, event in read_journal(journal.path, lambda _: None) if event["event"] == "start"
                            and any(running.get(task_id) == event.get("attempt") for task_id in event.get("ids", ()))])
@@ -2957,8 +2962,16 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
         if task.id not in old.tasks or any(getattr(task, name) != getattr(old.tasks[task.id], name) for name in plan_fields()):
             journal.record(task_event(task))
     tell(f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
-         + (f"; no longer in the recipe: {', '.join(vanished[:10])}" if vanished else ""))
+         + (f"; {rerun:,} run again, as a theory, an option or a prover changed" if rerun else "")
+         + (f"; no longer planned: {', '.join(vanished[:10])}" if vanished else ""))
     return journal
+
+
+def newest_sibling(directory: str) -> str:
+    """The newest dated directory beside this one that holds a journal, or ""."""
+    import glob
+    stem = glob.escape(directory.rstrip(os.sep)) + "_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]_*"
+    return max((os.path.dirname(path) for path in glob.glob(os.path.join(stem, JOURNAL))), default="")
 
 
 def dated_sibling(directory: str) -> str:
@@ -2971,14 +2984,27 @@ def dated_sibling(directory: str) -> str:
     raise StorageError("there is no free name for a directory beside it", directory)
 
 
+def results_directory(path: str, *records: str) -> str:
+    """The results directory that a user means: it, or one of the records in it. Raises InputError that says what is wrong."""
+    directory = os.path.dirname(path) or "." if os.path.basename(path) in records and os.path.isfile(path) else path
+    if os.path.isfile(directory):
+        raise InputError("is a file: give the results directory (`run` names it after 'results:')", printable(path))
+    if not os.path.isdir(directory):
+        raise InputError("there is no such results directory", printable(path))
+    if not any(os.path.exists(os.path.join(directory, name)) for name in records):
+        newest = newest_sibling(directory)
+        raise InputError("holds no results" + (f"; the newest beside it: {printable(newest)}" if newest else ""), printable(path))
+    return directory
+
+
 def load_results(path: str, warn: Callable[[str], None]) -> Batch:
     """The Batch of a results directory: of our journal, else of the execution_report.json that batch-tamarin 1.2 writes.
 
     `path` is the directory or one of these files. Raises InputError.
     """
-    directory = path if os.path.isdir(path) else os.path.dirname(path) or "."
+    directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
     journal, report = os.path.join(directory, JOURNAL), os.path.join(directory, UPSTREAM_REPORT)
-    if os.path.exists(journal) or not os.path.exists(report):
+    if os.path.exists(journal):
         batch = load_batch(journal, warn)
         if not batch.header:
             raise InputError("this journal tells of no batch", journal)
@@ -3201,9 +3227,12 @@ class Runner:
         return not outcome.unkillable
 
     def _changed_input(self, task: Task) -> str:
-        """Why what the prover reads now is not what was planned; "" if it is. Such a result would stand under a wrong key."""
+        """Why what the prover reads now is not what was planned; "" if it is. Such a result would stand under a wrong key.
+
+        A file that is gone is the prover's to tell of, or it is the prover itself.
+        """
         stamps = self.batch.inputs.get(task_inputs_key(task.prover, task.theory, task.options, task.flags, task.cwd), {})
-        changed = next((path for path, stamp in stamps.items() if file_stamp(path) != stamp), "")
+        changed = next((path for path, stamp in stamps.items() if file_stamp(path) not in (stamp, ())), "")
         return f"{path_from(changed, task.cwd)} changed since the batch was planned: run it again" if changed else ""
 
     def _result(self, task: Task, outcome: Outcome, outputs: Outputs) -> Result:
@@ -4837,7 +4866,7 @@ def add_status_command(commands: Subparsers) -> None:
 
 def command_status(args: argparse.Namespace) -> int:
     """Tell what a batch does now, from another terminal: what runs, what is done, what is left and for how long."""
-    path, batch = os.path.join(args.results, JOURNAL), Batch()
+    path, batch = os.path.join(results_directory(args.results, JOURNAL), JOURNAL), Batch()
     progress = Progress(batch, batch.tasks.values(), args.results, {}, args)
     screen, silent = progress.screen if args.follow and not args.json else None, progress.silent
     progress.silent = True  # as for what is past
@@ -4918,7 +4947,7 @@ def command_run(args: argparse.Namespace) -> int:
 
 def command_resume(args: argparse.Namespace) -> int:
     """Go on where a batch stopped, from its results directory alone."""
-    directory = os.path.abspath(args.results)
+    directory = os.path.abspath(results_directory(args.results, JOURNAL))
     batch = load_batch(os.path.join(directory, JOURNAL), warn)
     header = batch.header
     if not header:
@@ -4938,7 +4967,7 @@ def command_resume(args: argparse.Namespace) -> int:
 def command_report(args: argparse.Namespace) -> int:
     """Write what came out, also of an unfinished batch, for people or programs."""
     batch = load_results(args.results, warn)
-    directory = args.results if os.path.isdir(args.results) else os.path.dirname(args.results) or "."
+    directory = results_directory(args.results, JOURNAL, UPSTREAM_REPORT)
     try:
         if args.rebuild:
             rebuild(batch, directory)
@@ -4951,6 +4980,7 @@ def command_report(args: argparse.Namespace) -> int:
             path = f"{stem if ending[1:] in by_ending else args.output}.{ENDINGS.get(name, name)}" if len(formats) > 1 else args.output
             pieces = REPORTS[name](batch, directory, os.path.dirname(path) or ".")
             if path:
+                os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
                 write_file(path, pieces)
             else:
                 cast(Any, sys.stdout).reconfigure(encoding="utf-8")
@@ -5038,7 +5068,9 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         matching = {task_id for task_id in batch.tasks if task_id.startswith(pattern) or fnmatch.fnmatchcase(task_id, pattern)}
         if not matching:
-            raise InputError(f"-t '{printable(pattern)}' matches no task{did_you_mean(pattern, batch.tasks)}; "
+            lemma = any(task.lemma == pattern for task in batch.tasks.values())
+            hint = f"; for that lemma: -t '*--{pattern}--*'" if lemma else did_you_mean(pattern, batch.tasks)
+            raise InputError(f"-t '{printable(pattern)}' matches no task{hint}; "
                              f"ids look like '{next(iter(batch.tasks))}'")
         chosen |= matching
     return [task_id for task_id in batch.tasks if task_id in chosen]

@@ -617,7 +617,7 @@ def test_what_changed_since_runs_again(lab):
     text = (lab.path / "t.spthy").read_text()
     lab.write("t.spthy", "/* a comment changes nothing */ " + text.replace('lemma l3: "All k #i. A(k) @ i ==> T"\n', 'lemma new: "F"\n'))
     done = lab.run("run", "recipe.json", code=0)
-    assert "no longer in the recipe: t--l3--fake" in done.stderr
+    assert "no longer planned: t--l3--fake" in done.stderr
     report = json.loads((lab.path / "results" / "execution_report.json").read_text())
     assert set(report["tasks"]["task"]["subtasks"]) == {"t--l0--fake", "t--l1--fake", "t--l2--fake", "t--new--fake"}
     assert (lab.path / "runs").read_text().split().count("l0") == 2, "the theory's text changed: nothing old holds"
@@ -655,7 +655,7 @@ def test_finished_and_foreign_directories_are_left_alone(lab):
     lab.run("run", "recipe.json", code=0)
     before = {path: path.stat().st_mtime_ns for path in (lab.path / "results").rglob("*")}
     done = lab.run("run", "recipe.json", code=0)
-    sibling = re.search(r"writing to (results_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)", done.stderr).group(1)
+    sibling = re.search(r"anew in (results_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)", done.stderr).group(1)
     assert (lab.path / sibling / "batch.jsonl").is_file()
     lab.write("mine/notes.txt", "mine")
     assert "mine_" in lab.run("run", "recipe.json", "-o", "mine", code=0).stderr
@@ -1917,6 +1917,27 @@ def test_a_lock_file_where_the_file_system_has_no_locks(tmp_path, monkeypatch):
     bt.Journal(path).close()
 
 
+def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
+    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 60; " + VERIFY)
+    lab.recipe()
+    lab.write("results/mine.txt", "")
+    process = lab.start("run", "recipe.json")
+    wait_for(lambda: [path for path in lab.path.glob("results_*/success/*")])
+    process.terminate()
+    process.communicate(timeout=20)
+    lab.write("go", "")
+    done = lab.run("run", "recipe.json", code=0)
+    assert "resuming: 1 of 3 done" in done.stderr and len(list(lab.path.glob("results_*"))) == 1
+    assert "the newest beside it: results_" in lab.run("status", "results", code=2).stderr
+
+
+@pytest.mark.parametrize("command", [["report", "results/nowhere"], ["status", "nowhere"], ["resume", "nowhere"], ["resume", "recipe.json"]])
+def test_a_mistyped_results_directory(lab, command):
+    journal_of(lab)
+    told = lab.run(*command, code=2).stderr
+    assert "there is no such results directory" in told or "is a file" in told, told
+
+
 # --- Start-up and help -------------------------------------------------------------------------------------------------
 
 
@@ -2281,7 +2302,7 @@ def test_init_asks_on_a_terminal(lab):
 
 def test_status_of_a_running_a_dead_and_a_finished_batch(lab):
     slow_batch(lab)
-    assert "results/batch.jsonl: No such file" in lab.run("status", "results", code=2).stderr
+    assert "results: there is no such results directory" in lab.run("status", "results", code=2).stderr
     process = lab.start("run", "recipe.json")
     wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and len(lab.events("start")) == 2)
     wait_for(lambda: all(list((lab.path / "results" / "logs").glob(f"t--{name}--fake.err")) for name in ("one", "two")))
@@ -2467,8 +2488,8 @@ def test_report_command(lab):
     suite = ElementTree.parse(lab.path / "all.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
     assert "several formats need -o" in lab.run("report", "results", "-f", "md", "-f", "csv", code=2).stderr
-    assert "can't be written" in lab.run("report", "results", "-o", "no/such/dir.md", code=2).stderr
-    assert "can't be read" in lab.run("report", "nowhere", code=2).stderr
+    assert "can't be written" in lab.run("report", "results", "-o", "recipe.json/dir.md", code=2).stderr
+    assert "nowhere: there is no such results directory" in lab.run("report", "nowhere", code=2).stderr
 
 
 def test_derived_files_can_be_made_again(lab):
