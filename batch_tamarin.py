@@ -583,9 +583,8 @@ def used_oracles(theory: Theory, options: Sequence[str], cwd: str, argument: str
     # Tamarin cuts at the first dot and keeps the last slash: dir/x.spthy has the default /x.oracle, which is never there.
     bare = argument[:1] + argument[1:].partition(".")[0] + ".oracle"
     default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
-    given = {name: value for key, _, value in (option.partition("=") for option in options)
-             for name in ("--heuristic", "--oraclename")
-             if len(key) > 4 and name.startswith(key)}   # options may be abbreviated, and the last one counts
+    given = {name: value for key, _, value in (option.partition("=") for option in options)   # may be abbreviated; the last counts
+             for name in ("--heuristic", "--oraclename") if len(key) > 4 and name.startswith(key)}
     rankings = theory.oracle_rankings
     if "--heuristic" in given:
         letters = re.sub(r"\{[^}]*\}", "", given["--heuristic"])   # {names} of tactics are no letters
@@ -669,7 +668,7 @@ _NOT_IN_DIFF = ("diffEquivLemma", "equivLemma", "export", "let", "options", "pre
 # What must follow a word to begin an item, unless it is a comment: a name or `(modulo E)`; `:` or `[`; nothing of a term.
 _BEHIND = {**dict.fromkeys(_NAMED_ITEMS, r"(?=\s*(?:[\w(]|//|/\*))"), **dict.fromkeys(_OTHER_ITEMS, r"(?=\s*(?:[:\[]|//|/\*))"),
            "end": r"(?![(:,.]|\s*(?:=(?!=)|/(?![/*])))"}
-_ITEM = "|".join(rf"{word}(?<!\w{word})(?!\w){behind}" for word, behind in _BEHIND.items())
+_ITEM = "|".join(rf"{word}(?!\w)(?<!\w{word}){behind}" for word, behind in _BEHIND.items())
 # Every alternative starts with a plain character: `re` then passes over all other characters without trying them.
 _EVERYWHERE = r"//|/\*|\"|'|\0|diff(?<!\wdiff)(?=\s*[(/])"
 _FORMULA_EVENT = re.compile(_EVERYWHERE)
@@ -689,8 +688,8 @@ _INCLUDED_NAME = re.compile(r'"\s*((?:[^\W_]|[./])+)[^\S\n]*"')
 _BRANCH_END = re.compile(r"#\s*(else|endif)")
 _ITEM_ENDS = frozenset("\"])}>',⊥⊤_")
 # Behind these words a word is a name or a term, whatever it looks like.
-_OPEN_WORDS = ("as", "case", "delete", "else", "event", "if", "in", "insert", "let", "lock", "lookup", "new", "not", "rule",
-               "then", "unlock")
+_OPEN_WORDS = frozenset(("as", "case", "delete", "else", "event", "if", "in", "insert", "let", "lock", "lookup", "new", "not",
+                         "rule", "then", "unlock"))
 _ATTRIBUTES = ("diff_reuse", "left", "reuse", "right", "sources", "typing", "use_induction")
 _SOURCES = frozenset(("sources", "typing"))   # `typing` is the older name
 _PROOF_WORD = re.compile(r"(?:ATTACK|INVALIDATED|MIRRORED|SOLVED|UNFINISHABLE|UNFINISHABLEdiff|backward|by|contradiction|"
@@ -871,11 +870,12 @@ class _Scanner:
 
     def _take(self, *symbols: str) -> bool:
         """Pass the first of these that is next, and the white space behind it."""
-        symbol = next((symbol for symbol in symbols if self._next(symbol)), "")
-        if symbol:
-            self.pos += len(symbol)
-            self._skip()
-        return bool(symbol)
+        for symbol in symbols:
+            if self.text.startswith(symbol, self.pos):
+                self.pos += len(symbol)
+                self._skip()
+                return True
+        return False
 
     def _identifier(self) -> str:
         """Pass a name and the white space behind it; "" where none is next."""
@@ -886,8 +886,8 @@ class _Scanner:
         return matched.group() if matched else ""
 
     def _last_word(self) -> str:
-        """The word that ends at `last`, or ""; its last 40 characters."""
-        return _NO_WORD.split(self.text[max(0, self.last - 40):self.last])[-1]
+        """The word that ends at `last`, or "". Of a long one the last 8 characters: more than any word that matters has."""
+        return _NO_WORD.split(self.text[max(0, self.last - 8):self.last])[-1]
 
     def _on_event(self, start: int, end: int, word: str) -> str:
         """Deal with what can stand in a theory; returns the path of a file to include, or ""."""
@@ -931,9 +931,9 @@ class _Scanner:
         self._hand_on(start)
         if self.text[self.last - 1:self.last] == ":" or self._last_word() in ("traces", "trace", "for"):
             self._pass_formula(start)
-            return
-        end = self.text.find('"', start + 1)
-        self._pass(start, end + 1 if end >= 0 else self._fail(start, "this double quote is never closed"), verbatim=True)
+        else:
+            end = self.text.find('"', start + 1) + 1 or self._fail(start, "this double quote is never closed")
+            self._pass(start, end, verbatim=True)
 
     def _pass_formula(self, start: int) -> None:
         """Pass a formula from quote to quote; it is handed on as code, but for its constants."""
@@ -974,7 +974,7 @@ class _Scanner:
         if word == "end":
             self.pos = start if self.parent else self.pos
             raise _EndOfFile
-        if word in _NOT_IN_DIFF and found.diff:
+        if found.diff and word in _NOT_IN_DIFF:
             self._refuse(start, f"'{word}' is not allowed with --diff")
         self._skip()
         name = self._identifier() if word in ("restriction", "axiom", "test", "rule", "export") else ""
