@@ -583,7 +583,7 @@ def used_oracles(theory: Theory, options: Sequence[str], cwd: str, argument: str
     # Tamarin cuts at the first dot and keeps the last slash: dir/x.spthy has the default /x.oracle, which is never there.
     bare = argument[:1] + argument[1:].partition(".")[0] + ".oracle"
     default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
-    given = {name: value for key, _, value in (option.partition("=") for option in options)   # may be abbreviated; the last counts
+    given = {name: value for key, _, value in (option.partition("=") for option in options)  # may be abbreviated, the last counts
              for name in ("--heuristic", "--oraclename") if len(key) > 4 and name.startswith(key)}
     rankings = theory.oracle_rankings
     if "--heuristic" in given:
