@@ -601,9 +601,8 @@ def used_oracles(theory: Theory, options: Sequence[str], cwd: str, argument: str
     # Tamarin cuts at the first dot and keeps the last slash: dir/x.spthy has the default /x.oracle, which is never there.
     bare = argument[:1] + argument[1:].partition(".")[0] + ".oracle"
     default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
-    given = {name: value for key, _, value in (option.partition("=") for option in options)
-             for name in ("--heuristic", "--oraclename")
-             if len(key) > 3 and name.startswith(key)}   # options may be abbreviated, and the last one counts
+    given = {name: value for key, _, value in (option.partition("=") for option in options)  # may be abbreviated, the last counts
+             for name in ("--heuristic", "--oraclename") if len(key) > 3 and name.startswith(key)}
     rankings = theory.oracle_rankings
     if "--heuristic" in given:
         letters = re.sub(r"\{[^}]*\}", "", given["--heuristic"])   # {names} of tactics are no letters
@@ -687,7 +686,7 @@ _NOT_IN_DIFF = ("diffEquivLemma", "equivLemma", "export", "let", "options", "pre
 # What must follow a word to begin an item, unless it is a comment: a name or `(modulo E)`; `:` or `[`; nothing of a term.
 _BEHIND = {**dict.fromkeys(_NAMED_ITEMS, r"(?=\s*(?:[\w(]|//|/\*))"), **dict.fromkeys(_OTHER_ITEMS, r"(?=\s*(?:[:\[]|//|/\*))"),
            "end": r"(?![(:,.]|\s*(?:=(?!=)|/(?![/*])))"}
-_ITEM = "|".join(rf"{word}(?<!\w{word})(?!\w){behind}" for word, behind in _BEHIND.items())
+_ITEM = "|".join(rf"{word}(?!\w)(?<!\w{word}){behind}" for word, behind in _BEHIND.items())
 # Every alternative starts with a plain character: `re` then passes over all other characters without trying them.
 _EVERYWHERE = r"//|/\*|\"|'|\0|diff(?<!\wdiff)(?=\s*[(/])"
 _FORMULA_EVENT = re.compile(_EVERYWHERE)
@@ -707,8 +706,8 @@ _INCLUDED_NAME = re.compile(r'"\s*((?:[^\W_]|[./])+)[^\S\n]*"')
 _BRANCH_END = re.compile(r"#\s*(else|endif)")
 _ITEM_ENDS = frozenset("\"])}>',⊥⊤_")
 # Behind these words a word is a name or a term, whatever it looks like.
-_OPEN_WORDS = ("as", "case", "delete", "else", "event", "if", "in", "insert", "let", "lock", "lookup", "new", "not", "rule",
-               "then", "unlock")
+_OPEN_WORDS = frozenset(("as", "case", "delete", "else", "event", "if", "in", "insert", "let", "lock", "lookup", "new", "not",
+                         "rule", "then", "unlock"))
 _ATTRIBUTES = ("diff_reuse", "left", "reuse", "right", "sources", "typing", "use_induction")
 _SOURCES = frozenset(("sources", "typing"))   # `typing` is the older name
 _PROOF_WORD = re.compile(r"(?:ATTACK|INVALIDATED|MIRRORED|SOLVED|UNFINISHABLE|UNFINISHABLEdiff|backward|by|contradiction|"
@@ -889,11 +888,12 @@ class _Scanner:
 
     def _take(self, *symbols: str) -> bool:
         """Pass the first of these that is next, and the white space behind it."""
-        symbol = next((symbol for symbol in symbols if self._next(symbol)), "")
-        if symbol:
-            self.pos += len(symbol)
-            self._skip()
-        return bool(symbol)
+        for symbol in symbols:
+            if self.text.startswith(symbol, self.pos):
+                self.pos += len(symbol)
+                self._skip()
+                return True
+        return False
 
     def _identifier(self) -> str:
         """Pass a name and the white space behind it; "" where none is next."""
@@ -904,8 +904,8 @@ class _Scanner:
         return matched.group() if matched else ""
 
     def _last_word(self) -> str:
-        """The word that ends at `last`, or ""; its last 40 characters."""
-        return _NO_WORD.split(self.text[max(0, self.last - 40):self.last])[-1]
+        """The word that ends at `last`, or "". Of a long one the last 8 characters: more than any word that matters has."""
+        return _NO_WORD.split(self.text[max(0, self.last - 8):self.last])[-1]
 
     def _on_event(self, start: int, end: int, word: str) -> str:
         """Deal with what can stand in a theory; returns the path of a file to include, or ""."""
@@ -949,9 +949,9 @@ class _Scanner:
         self._hand_on(start)
         if self.text[self.last - 1:self.last] == ":" or self._last_word() in ("traces", "trace", "for"):
             self._pass_formula(start)
-            return
-        end = self.text.find('"', start + 1)
-        self._pass(start, end + 1 if end >= 0 else self._fail(start, "this double quote is never closed"), verbatim=True)
+        else:
+            end = self.text.find('"', start + 1) + 1 or self._fail(start, "this double quote is never closed")
+            self._pass(start, end, verbatim=True)
 
     def _pass_formula(self, start: int) -> None:
         """Pass a formula from quote to quote; it is handed on as code, but for its constants."""
@@ -992,7 +992,7 @@ class _Scanner:
         if word == "end":
             self.pos = start if self.parent else self.pos
             raise _EndOfFile
-        if word in _NOT_IN_DIFF and found.diff:
+        if found.diff and word in _NOT_IN_DIFF:
             self._refuse(start, f"'{word}' is not allowed with --diff")
         self._skip()
         name = self._identifier() if word in ("restriction", "axiom", "test", "rule", "export") else ""
@@ -1581,7 +1581,8 @@ def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> C
     """An object with these members and no others."""
     def member(recipe: Recipe, value: Any, path: JsonPath) -> None:
         key = str(path[-1])
-        unknown = check_value(lambda _: False, f"unknown key{did_you_mean(key, fields)}; allowed: {', '.join(key for key in fields if fields[key] is not check_later)}")
+        allowed = ", ".join(name for name, check in fields.items() if check is not check_later)
+        unknown = check_value(lambda _: False, f"unknown key{did_you_mean(key, fields)}; allowed: {allowed}")
         fields.get(key, unknown)(recipe, value, path)
 
     members = check_each(dict, member, "must be an object, not FOUND")
@@ -3077,6 +3078,8 @@ def _utc(local: str) -> str:
 # Cache
 # ======================================================================================================================
 
+# Not built yet. `Task.key` is what it will look results up by.
+
 
 # ======================================================================================================================
 # Scheduler and executors
@@ -3395,6 +3398,8 @@ async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Pr
 # Audit
 # ======================================================================================================================
 
+# Not built yet. `Task.assumes` is what it will follow.
+
 
 # ======================================================================================================================
 # Reports
@@ -3467,7 +3472,7 @@ def write_result_file(directory: str, task: Task) -> None:
 
 
 def restore_result_files(directory: str, batch: Batch) -> None:
-    """Make success/ and failed/ what the journal says: a driver that died may have left one unwritten, or one of an older plan."""
+    """Make success/ and failed/ what the journal says: one may be unwritten by a driver that died, or of an older plan."""
     found = {folder: set(os.listdir(os.path.join(directory, folder))) for folder in ("success", "failed")}
     for task in batch.tasks.values():
         name, won = task.id + ".json", task.status in _WON
@@ -3592,7 +3597,8 @@ def _rerun_lemma(task: Task) -> Event:
     cores, memory_mb, timeout_s = task.limits.cores, task.limits.memory_mb, task.limits.timeout_s
     return {"name": task.lemma, "tamarin_versions": [task.prover],
             "tamarin_options": task.options, "preprocess_flags": task.flags, "resources": {"max_cores": cores,
-                "max_memory": math.ceil(memory_mb / 1024), "timeout": math.ceil(timeout_s)}, **({"expect": task.expect} if task.expect else {})}
+                "max_memory": math.ceil(memory_mb / 1024), "timeout": math.ceil(timeout_s)},
+            **({"expect": task.expect} if task.expect else {})}
 
 
 # --- The final table ---------------------------------------------------------------------------------------------------
@@ -3618,7 +3624,8 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     ran = [task for task in tasks if task.status is not Status.PENDING]
     problems = [task for task in ran if exit_code([task])]
     shown = ran if len(ran) <= TABLE_ROWS else sorted(problems, key=missed_expectation, reverse=True)[:TABLE_ROWS]
-    lines = [text_table([("result", "task", "steps", "time", "memory", ""), *map(_table_row, shown)], right=(2, 3, 4))] if shown else []
+    rows = [("result", "task", "steps", "time", "memory", ""), *map(_table_row, shown)]
+    lines = [text_table(rows, right=(2, 3, 4))] if shown else []
     if len(shown) < len(problems):
         lines.append(f"and {plural(len(problems) - len(shown), 'task')} more without a verdict, or not as expected")
     totals = ", ".join(f"{count:,} {word}" for word, count in count_outcomes(tasks).items())
@@ -4931,7 +4938,7 @@ def status_json(batch: Batch, progress: Progress, state: str) -> Event:
 def add_lemmas_command(commands: Subparsers) -> None:
     parser = add_command(commands, command_lemmas, "lemmas", "theory.spthy", "theory.spthy -D WITH_REVEAL --json")
     parser.add_argument("theory", metavar="THEORY", help="a .spthy file")
-    parser.add_argument("-D", "--define", action="append", default=[], metavar="FLAG", help="a preprocessor flag, as Tamarin's -D=FLAG (repeatable)")
+    parser.add_argument("-D", "--define", action="append", default=[], metavar="FLAG", help="a preprocessor flag (repeatable)")
     parser.add_argument("--diff", action="store_true", help="as with Tamarin's --diff: both sides, and Observational_equivalence")
     parser.add_argument("--auto-sources", action="store_true", help="as with Tamarin's --auto-sources")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
@@ -4977,7 +4984,8 @@ def command_report(args: argparse.Namespace) -> int:
         if len(formats) > 1 and not args.output:
             raise InputError("several formats need -o FILE: each is written to FILE with its own ending")
         for name in formats:
-            path = f"{stem if ending[1:] in by_ending else args.output}.{ENDINGS.get(name, name)}" if len(formats) > 1 else args.output
+            base = stem if ending[1:] in by_ending else args.output
+            path = f"{base}.{ENDINGS.get(name, name)}" if len(formats) > 1 else args.output
             pieces = REPORTS[name](batch, directory, os.path.dirname(path) or ".")
             if path:
                 os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
