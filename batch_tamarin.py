@@ -2927,9 +2927,9 @@ def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[st
                 journal = continue_batch(journal, planned, tell) if journal.size else journal
                 directory = place if journal else directory
         if not journal:
-            what = "a finished batch, or another recipe's," if JOURNAL in found and not fresh else "what"
+            what = "a finished batch, or another recipe's, is there already and" if JOURNAL in found and not fresh else "what is there"
             directory = dated_sibling(directory)
-            tell(f"{what} is there already and left alone: all is proven anew in {directory}")
+            tell(f"{what} is left alone: all is proven anew in {directory}")
             journal = Journal(os.path.join(directory, JOURNAL))
         if not journal.size:
             journal.begin(planned)
@@ -4360,8 +4360,7 @@ def tree_memory_mb(start: Event) -> float | None:
 
 def seconds_since(at: str) -> float:
     """How long ago a time of the journal is."""
-    import datetime
-    return max(0.0, time.time() - datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp())
+    return max(0.0, time.time() - instant(at))
 
 
 class Screen:
