@@ -304,6 +304,8 @@ class Result:
     prover_s: float | None = None  # the prover's own "processing time"
     warnings: tuple[str, ...] = ()
     cached: bool = False
+    ran: str = ""  # of a cached one: when it ran
+    old_text: bool = False  # of a cached one: its proof file may hold older texts of other lemmas
     reason: str = ""  # for people: why there is no verdict
     stderr_tail: str = ""
     at: str = ""  # when it was journalled
@@ -333,6 +335,8 @@ class Task:
     assumes: tuple[str, ...]  # lemmas that a proof of this one takes for granted
     expect: str | None
     key: str  # digest of everything that can change the result
+    lemma_key: str = ""  # the same without the lemmas that can't matter to this one; "" where only the whole file tells
+    text: str = ""  # digest of the theory's text alone
     status: Status = Status.PENDING
     attempts: int = 0
     result: Result | None = None
@@ -340,6 +344,18 @@ class Task:
     @property
     def verdict(self) -> Verdict | None:
         return self.result.verdict if self.result else None
+
+
+@dataclass
+class Inputs:
+    """What tasks that read the same files have in common, as it was when the batch was planned; digests of all of it."""
+
+    theory: str  # its name
+    key: str  # of the whole theory, as this prover with these options would load it
+    splits: bool  # a lemma can be judged by its own text, what it assumes, and all that is no lemma
+    stamps: dict[str, tuple[int, ...]]  # of every file: changes when it is written or replaced
+    parts: dict[str, str]  # by words for people
+    lemmas: dict[str, dict[str, str]] = field(default_factory=dict)  # of each lemma's own parts
 
 
 @dataclass
@@ -351,8 +367,8 @@ class Batch:
     provers: dict[str, Prover] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)  # in plan order
     ended: Event | None = None  # the `end` event, unless something started after it
-    # The files that the plan was made from, as they were then; for the driver only, so that it sees when one changes.
-    inputs: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict, compare=False, repr=False)
+    # By `task_inputs_key`; known to the driver only.
+    inputs: dict[tuple[Any, ...], Inputs] = field(default_factory=dict, compare=False, repr=False)
 
     def apply(self, event: Event) -> None:
         """Change the batch by one event; events and fields of newer versions are ignored.
@@ -416,9 +432,13 @@ def plan_fields() -> tuple[str, ...]:
     return tuple(name for name in field_names(Task) if name not in ("status", "attempts", "result"))
 
 
-def still_holds(old: Task, new: Task) -> bool:
-    """Whether the result of `old` is that of `new`: nothing that can change it changed, and no limit that it failed by grew."""
-    if old.key != new.key or old.status not in FINAL:
+def still_holds(old: Task, new: Task, by_lemma: bool = False) -> bool:
+    """Whether the result of `old` is that of `new`: nothing that can change it changed, and no limit that it failed by grew.
+
+    by_lemma: a verdict also holds where only lemmas changed that can't matter to it, if the prover takes the new text at all.
+    """
+    same = old.key == new.key or (by_lemma and old.verdict and old.lemma_key and old.lemma_key == new.lemma_key)
+    if not same or old.status not in FINAL:
         return False
     if old.status in (Status.TIMEOUT, Status.MEMORY_LIMIT):
         return (new.limits.cores <= old.limits.cores and new.limits.memory_mb <= old.limits.memory_mb
@@ -477,11 +497,12 @@ def _limits(items: tuple[tuple[str, Any], ...]) -> Limits:
 
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("wall_s", "cpu_s", "peak_mb", "avg_mb", "timeout_s"), (int, float)), "memory_mb": int,
-    **dict.fromkeys(("id", "name", "theory", "lemma", "trait", "prover", "cwd", "reason", "stderr_tail", "at", "alias"), str),
+    **dict.fromkeys(("id", "name", "theory", "lemma", "trait", "prover", "cwd", "reason", "stderr_tail", "at", "alias",
+                     "lemma_key", "text", "ran"), str),
     **dict.fromkeys(("options", "flags", "sides", "assumes", "warnings", "lemmas", "command"), (list, tuple)),
     **dict.fromkeys(("steps", "prover_s"), (int, float, type(None)))}
 _PARTS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd"),
+    **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd", "text"),
                     lambda text: sys.intern(text) if type(text) is str else text),  # many tasks have them in common
     "limits": lambda value: _limits(tuple(value.items())),
     "lemmas": lambda value: tuple(from_json(SummaryLine, line) for line in value),
@@ -558,17 +579,28 @@ class Theory:
                    "export lemmas": self.has_export_lemmas, "--auto-sources": self.auto_sources}
         return next((reason for reason, applies in reasons.items() if applies), "")
 
-    def token_text(self, lemmas: Collection[str] | None = None) -> str:
-        """The preprocessed text with its includes, without comments and idle white space; with these lemmas only, in place."""
-        return "\n".join(text for name, text in self.segments if not name or lemmas is None or name in lemmas)
+    def token_text(self) -> str:
+        """The preprocessed text with its includes, without comments and idle white space."""
+        return "\n".join(text for _, text in self.segments)
 
-    def skeleton(self) -> str:
-        """The token text of everything that is no lemma."""
-        return self.token_text(())
+    def digest_of(self, lemmas: Iterable[str]) -> str:
+        """SHA-256 of the token text without all other lemmas, everything left in its place. Needs the text."""
+        rest, places = self.split_digests
+        kept = sorted(place for name in set(lemmas) for place in places.get(name, ()))
+        return sha256(json.dumps([rest, [place[1:] for place in kept]]).encode())
 
-    def lemma_text(self, lemma: Lemma) -> str:
-        """The token text of a lemma; for a part of an accountability lemma, of the whole one."""
-        return "\n".join(text for name, text in self.segments if name == (lemma.parent or lemma.name))
+    @functools.cached_property
+    def split_digests(self) -> tuple[str, dict[str, list[tuple[int, int, str]]]]:
+        """Digest of what is no lemma; and of each lemma its place, how many pieces of the rest stand before it, and its digest."""
+        rest: list[str] = []
+        places: dict[str, list[tuple[int, int, str]]] = {}
+        for place, (name, text) in enumerate(self.segments):
+            digest = sha256(text.encode("utf-8", "backslashreplace"))
+            if name:
+                places.setdefault(name, []).append((place, len(rest), digest))
+            else:
+                rest.append(digest)
+        return sha256("".join(rest).encode()), places
 
 
 def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_sources: bool = False,
@@ -1816,8 +1848,7 @@ class _Planner:
         self.ids: set[str] = set()
         self.capped: set[JsonPath] = set()
         self.theories: dict[tuple[Any, ...], Theory | None] = {}
-        self.keys: dict[tuple[Any, ...], str] = {}  # digests of what the keys of many tasks have in common
-        self.inputs: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self.inputs: dict[tuple[Any, ...], Inputs] = {}
 
     def recipe_task(self, name: str, entry: Mapping[str, Any]) -> Iterator[Task]:
         """The tasks of one entry of the recipe's `tasks`: theories, then lemmas in theory order, then provers."""
@@ -1839,28 +1870,53 @@ class _Planner:
             self.recipe.problem(choice.path, f"tamarin-rs ('{prover.alias}') has no --diff: use tamarin-prover for this task")
         prove = entry.get("prove", True)
         assumes = tuple(dict.fromkeys(name for side in choice.lemmas for name in side.assumes))
-        key = self._key(prover, choice.theory, lemma.name, options, flags, prove, cwd)
+        inputs = self._inputs(prover, choice.theory, options, flags, cwd)
+        key, lemma_key = self._keys(inputs, choice.theory, lemma.name, assumes, prove)
         return Task(id=self._unique_id(f"{prefix}--{lemma.name}--{prover.alias}"), name=name, theory=share(path_from(file, cwd)),
                     lemma=lemma.name, trait=lemma.trait, sides=share(tuple(side.side for side in choice.lemmas if side.side)),
                     prover=prover.alias, options=share(options), flags=share(flags), limits=self._limits(choice),
                     cwd=share(cwd), prove=prove, optional=lemma.optional, assumes=share(assumes),
-                    expect=_expected(entry.get("expect"), lemma.name), key=key)
+                    expect=_expected(entry.get("expect"), lemma.name), key=key, lemma_key=lemma_key,
+                    text=share(choice.theory.digest[:32]))
 
-    def _key(self, prover: Prover, theory: Theory, lemma: str, options: tuple[str, ...], flags: tuple[str, ...], prove: bool,
-             cwd: str) -> str:
-        """Digest of everything that can change a task's result; cores, memory and time can't."""
-        common = (prover.alias, id(theory), options, flags, prove, cwd)
-        if common not in self.keys:
-            oracles, env = used_oracles(theory, (*prover.options, *options), cwd), prover_environment(prover)
-            maude = [option.partition("=")[2] for option in (*prover.options, *options) if option.startswith("--with-maude=")]
-            tools = [find_program((maude or ["maude"])[-1], cwd, env), *filter(os.path.isfile, prover.command)]
-            parts = [prover.identity, prover.options, sorted(prover.env.items()), [env.get(name) for name in RESULT_VARIABLES],
-                     options, flags, prove, theory.digest, [file_digest(path) for path in tools],
-                     [(path, file_digest(path)) for path in oracles], cwd if oracles else ""]
-            self.keys[common] = sha256(json.dumps(parts).encode())
-            self.inputs[task_inputs_key(prover.alias, path_from(theory.path, cwd), options, flags, cwd)] = {
-                path: file_stamp(path) for path in map(os.path.abspath, (*theory.files, *oracles, *filter(None, tools)))}
-        return sha256(f"{self.keys[common]} {lemma}".encode())[:32]
+    def _inputs(self, prover: Prover, theory: Theory, options: tuple[str, ...], flags: tuple[str, ...], cwd: str) -> Inputs:
+        """Everything that can change a result, but for the lemma; cores, memory and time can't."""
+        view = task_inputs_key(prover.alias, path_from(theory.path, cwd), options, flags, cwd)
+        if view not in self.inputs:
+            env, all_options = prover_environment(prover), (*prover.options, *options)
+            oracles = used_oracles(theory, all_options, cwd)
+            maude = [value for name, _, value in (option.partition("=") for option in all_options)
+                     if len(name) > 7 and "--with-maude".startswith(name)]
+            maude_path, files = find_program((maude or ["maude"])[-1], cwd, env), list(filter(os.path.isfile, prover.command))
+            depends = bool(oracles) or any(os.path.exists(os.path.join(cwd, option.partition("=")[2] or ".."))
+                                           for option in all_options if "=" in option)
+            words = {
+                "prover": [prover.identity, [file_digest(path) for path in files],
+                           [word for word in prover.command if word not in files]],
+                "Maude": file_digest(maude_path), "options": [prover.options, options], "preprocessor flags": flags,
+                "environment": [sorted(prover.env.items()), [env.get(name) for name in RESULT_VARIABLES]],
+                **{f"oracle {path_from(path, cwd)}": [path, file_digest(path)] for path in oracles},
+                "working directory": cwd if depends else ""}
+            why_whole = theory.cannot_split or quits_on_warning((*all_options, *theory.configuration))
+            parts = {name: sha256(json.dumps(value).encode())[:32] for name, value in words.items()}
+            parts |= {f"theory ({why_whole}: all of it counts)": theory.digest[:32]} if why_whole else {
+                "theory outside of lemmas": theory.split_digests[0][:32]}
+            stamps = {path: file_stamp(path) for path in map(os.path.abspath, (
+                *theory.files, *oracles, *files, *filter(None, [maude_path])))}
+            key = sha256(json.dumps([words, theory.digest]).encode())[:32]
+            self.inputs[view] = Inputs(theory.name, key, not why_whole, stamps, parts)
+        return self.inputs[view]
+
+    def _keys(self, inputs: Inputs, theory: Theory, lemma: str, assumes: Sequence[str], prove: bool) -> tuple[str, str]:
+        """`Task.key` and `Task.lemma_key`: of the whole file, and of what can matter to this lemma."""
+        whole = sha256(f"{inputs.key} {prove} {lemma}".encode())[:32]
+        if not inputs.splits:
+            return whole, ""
+        places = theory.split_digests[1]
+        for name, lemmas in (("lemma", (lemma,)), ("assumed lemmas", assumes)):
+            digests = [digest for each in lemmas for *_, digest in places.get(each, ())]
+            inputs.lemmas.setdefault(lemma, {})[name] = sha256("".join(digests).encode())[:32]
+        return whole, sha256(json.dumps([inputs.parts, theory.digest_of((lemma, *assumes)), prove, lemma]).encode())[:32]
 
     def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
         pattern = entry["theory_file"]
@@ -1967,6 +2023,11 @@ RESULT_VARIABLES = ("GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS")  # of the environment
 def task_inputs_key(prover: str, theory: str, options: tuple[str, ...], flags: tuple[str, ...], cwd: str) -> tuple[Any, ...]:
     """What tasks that read the same files have in common."""
     return prover, theory, options, flags, cwd
+
+
+def quits_on_warning(options: Iterable[str]) -> str:
+    """`--quit-on-warning` if it is among the options, which Tamarin lets users cut short; else ""."""
+    return "--quit-on-warning" if any(len(word) > 3 and "--quit-on-warning".startswith(word) for word in options) else ""
 
 
 def file_stamp(path: str) -> tuple[int, ...]:
@@ -3234,8 +3295,8 @@ class Runner:
 
         A file that is gone is the prover's to tell of, or it is the prover itself.
         """
-        stamps = self.batch.inputs.get(task_inputs_key(task.prover, task.theory, task.options, task.flags, task.cwd), {})
-        changed = next((path for path, stamp in stamps.items() if file_stamp(path) not in (stamp, ())), "")
+        inputs = self.batch.inputs.get(task_inputs_key(task.prover, task.theory, task.options, task.flags, task.cwd))
+        changed = next((path for path, stamp in (inputs.stamps.items() if inputs else ()) if file_stamp(path) not in (stamp, ())), "")
         return f"{path_from(changed, task.cwd)} changed since the batch was planned: run it again" if changed else ""
 
     def _result(self, task: Task, outcome: Outcome, outputs: Outputs) -> Result:
