@@ -65,7 +65,6 @@ from typing import (
     Any,
     BinaryIO,
     Callable,
-    Generic,
     NamedTuple,
     NoReturn,
     TextIO,
@@ -192,6 +191,15 @@ def sha256(data: bytes) -> str:
     """SHA-256 in hexadecimal."""
     import hashlib
     return hashlib.sha256(data).hexdigest()
+
+
+def file_stamp(path: str | int) -> tuple[int, ...]:
+    """Changes when a file (by its path or descriptor) is written, replaced or gets another mode; empty when it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
 
 
 def write_file(path: str, text: str | Iterable[str]) -> None:
@@ -553,7 +561,7 @@ class Theory:
     diff: bool
     auto_sources: bool                      # by the option, or by the theory's configuration block
     lemmas: tuple[Lemma, ...]
-    files: tuple[str, ...]                  # the theory itself, then all that it includes
+    files: dict[str, tuple[int, ...]]       # the theory itself, then all that it includes, with their `file_stamp`s when read
     configuration: tuple[str, ...]          # arguments of the `configuration: "..."` block
     oracle_rankings: tuple[tuple[str | None, str], ...]  # of each `o`: folder (None: the prover's), name ("": the default)
     uses_diff_operator: bool
@@ -617,7 +625,7 @@ def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_s
         scanner = _Scanner(included, found, scanner) if included else scanner.parent
     auto_sources = auto_sources or any(len(word) > 3 and "--auto-sources".startswith(word) for word in found.configuration)
     return Theory(path, found.name, diff, auto_sources, tuple(_listed(found.claims, path, diff, auto_sources)),
-                  tuple(dict.fromkeys(found.files)), found.configuration, tuple(dict.fromkeys(found.rankings)),
+                  dict(found.files), found.configuration, tuple(dict.fromkeys(found.rankings)),
                   "diff" in found.words, "process" in found.words, any(tests for _, tests in found.claims),
                   not found.words.isdisjoint(("equivLemma", "diffEquivLemma")), tuple(found.segments()))
 
@@ -755,7 +763,7 @@ class _Found:
         self.flags, self.diff, self.keep_text = set(flags), diff, keep_text
         self.name, self.bytes = "", 0
         self.claims: list[_Claim] = []
-        self.files: list[str] = []
+        self.files: list[tuple[str, tuple[int, ...]]] = []  # in the order of reading, with their stamps
         self.reading: set[str] = set()      # real paths of the files we are in
         self.configuration: tuple[str, ...] = ()
         self.rankings: list[tuple[str | None, str]] = []
@@ -807,9 +815,9 @@ class _Scanner:
             if self.real in found.reading or len(found.files) > _MAX_INCLUDES:
                 raise OSError(0, "it includes itself" if self.real in found.reading else f"more than {_MAX_INCLUDES} includes")
             with open(path, "rb") as file:
+                found.files.append((path, file_stamp(file.fileno())))
                 data = file.read(MAX_THEORY_BYTES + 1)
             found.bytes += len(data)
-            found.files.append(path)
             found.reading.add(self.real)
             if len(data) > MAX_THEORY_BYTES or found.bytes > 4 * MAX_THEORY_BYTES:
                 raise InputError(f"too large: at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes", path)
@@ -1272,6 +1280,11 @@ def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     _read_summary(last_part(stdout, "=\nsummary of summaries:\n"), output, lemma)
     _read_stderr(ends_of(stderr), output)
     return output
+
+
+def has_loaded(stderr: str) -> bool:
+    """Whether a prover says that it has parsed, translated and closed the theory (they do from 1.8 on)."""
+    return any(line.endswith("] Theory closed") for line in ends_of(stderr))
 
 
 def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
@@ -1891,18 +1904,19 @@ class _Planner:
             depends = bool(oracles) or any(os.path.exists(os.path.join(cwd, option.partition("=")[2] or ".."))
                                            for option in all_options if "=" in option)
             words = {
-                "prover": [prover.identity, [file_digest(path) for path in files],
+                "prover": [prover.identity, [look_at_file(path)[1] for path in files],
                            [word for word in prover.command if word not in files]],
-                "Maude": file_digest(maude_path), "options": [prover.options, options], "preprocessor flags": flags,
+                "Maude": look_at_file(maude_path)[1], "options": [prover.options, options], "preprocessor flags": flags,
                 "environment": [sorted(prover.env.items()), [env.get(name) for name in RESULT_VARIABLES]],
-                **{f"oracle {path_from(path, cwd)}": [path, file_digest(path)] for path in oracles},
+                **{f"oracle {path_from(path, cwd)}": [path, look_at_file(path)[1]] for path in oracles},
                 "working directory": cwd if depends else ""}
             why_whole = theory.cannot_split or quits_on_warning((*all_options, *theory.configuration))
             parts = {name: sha256(json.dumps(value).encode())[:32] for name, value in words.items()}
             parts |= {f"theory ({why_whole}: all of it counts)": theory.digest[:32]} if why_whole else {
                 "theory outside of lemmas": theory.split_digests[0][:32]}
-            stamps = {path: file_stamp(path) for path in map(os.path.abspath, (
-                *theory.files, *oracles, *files, *filter(None, [maude_path])))}
+            others = map(os.path.abspath, (*oracles, *files, *filter(None, [maude_path])))
+            stamps = {**{os.path.abspath(path): stamp for path, stamp in theory.files.items()},
+                      **{path: look_at_file(path)[0] for path in others}}
             key = sha256(json.dumps([words, theory.digest]).encode())[:32]
             self.inputs[view] = Inputs(theory.name, key, not why_whole, stamps, parts)
         return self.inputs[view]
@@ -2030,15 +2044,6 @@ def quits_on_warning(options: Iterable[str]) -> str:
     return "--quit-on-warning" if any(len(word) > 3 and "--quit-on-warning".startswith(word) for word in options) else ""
 
 
-def file_stamp(path: str) -> tuple[int, ...]:
-    """Changes when a file is written or replaced; empty when it is not there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
 def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
     """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources.
 
@@ -2088,17 +2093,18 @@ def path_from(file: str, cwd: str) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def file_digest(path: str) -> str:
-    """SHA-256 of a file's mode and bytes; "" when it can't be read."""
+def look_at_file(path: str) -> tuple[tuple[int, ...], str]:
+    """The `file_stamp` of a file, and SHA-256 of its mode and its bytes; "" when it can't be read."""
     import hashlib
+    stamp = file_stamp(path)
     try:
         with open(path, "rb") as file:
             digest = hashlib.sha256(oct(os.fstat(file.fileno()).st_mode & 0o111).encode())
             for block in iter(functools.partial(file.read, MB), b""):
                 digest.update(block)
-            return digest.hexdigest()
+            return stamp, digest.hexdigest()
     except OSError:
-        return ""
+        return stamp, ""
 
 
 # ======================================================================================================================
@@ -3139,7 +3145,200 @@ def _utc(local: str) -> str:
 # Cache
 # ======================================================================================================================
 
-# Not built yet. `Task.key` is what it will look results up by.
+CACHE_GB = 2.0
+_ENTRY_NAME = re.compile(r"[0-9a-f]{32}\.(|[0-9a-f]{32}|limit-[0-9a-f]{16}|loaded)")
+
+
+class Hit(NamedTuple):
+    """A stored result that holds for a task."""
+
+    result: Result  # as the task's own, marked as cached
+    path: str  # of the entry
+    files: Mapping[str, str]  # SHA-256 of the outputs in it, by their names in Outputs
+    exact: bool  # nothing that Tamarin reads changed since
+
+
+class Cache:
+    """Results under digests of all that they depend on, in a directory that any number of runs may share; never fatal.
+
+    Below it, `LEMMA/KEY.KIND/` holds `entry.json` and the outputs. LEMMA is a digest of a theory's and a lemma's name, KEY is
+    `Task.key`, KIND is `Task.lemma_key`, `limit-HOST` for what met its limits on that host, or `loaded` for a text that a prover
+    has loaded. An entry appears whole, by a rename, and is never changed; what is damaged is removed, the least used go first.
+    """
+
+    def __init__(self, directory: str = "", size_gb: float = CACHE_GB) -> None:
+        """`directory`: default $XDG_CACHE_HOME/batch-tamarin, or ~/.cache/batch-tamarin."""
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
+        self.directory = os.path.abspath(directory or os.path.join(base, "batch-tamarin"))
+        self.size_mb, self.problem = size_gb * 1024, ""  # the first reason why nothing can be stored
+        self._host = sha256(os.uname().nodename.encode())[:16]
+        self._stored_mb = 0.0  # since the last trim
+        self._loaded: dict[str, bool] = {}  # by Inputs.key, as far as it was asked for
+
+    def find(self, task: Task, inputs: Inputs) -> Hit | None:
+        """The stored result that holds for a task: first one of the very same text, last one that met a limit on this host."""
+        folder = self._folder(inputs.theory, task.lemma)
+        names = [name for name in _listed_names(folder) if name.startswith(task.key) or name.endswith("." + (task.lemma_key or "-"))]
+        for name in sorted(names, key=lambda name: ("limit" in name, not name.startswith(task.key))):
+            path = os.path.join(folder, name)
+            entry = self._entry(path)
+            if entry and ("limit" not in name or name.endswith(self._host)) and still_holds(entry[0], task, by_lemma=True):
+                old = cast(Result, entry[0].result)
+                exact = entry[0].key == task.key
+                return Hit(replace(old, cached=True, ran=old.at, old_text=not exact, warnings=old.warnings if exact else ()),
+                           path, entry[1]["files"], exact)
+        return None
+
+    def restore(self, hit: Hit, outputs: Outputs) -> bool:
+        """Copy a result's files to where the task's own would be; False, and no file, if they aren't whole."""
+        try:
+            for name, digest in hit.files.items():
+                if copy_file(os.path.join(hit.path, name), getattr(outputs, name)) != digest:
+                    remove_entry(hit.path)
+                    raise OSError("damaged")
+            os.utime(hit.path)  # the least recently used is removed first
+            return True
+        except OSError:  # gone meanwhile, or no room
+            for name in hit.files:
+                remove_file(getattr(outputs, name))
+            return False
+
+    def store(self, task: Task, event: Event, outputs: Outputs, inputs: Inputs, parse_error: bool) -> None:
+        """Keep a result, told of by its `finish` event, if it would be the same again."""
+        result = task.result or Result(task.status)
+        by_limit = task.status in (Status.TIMEOUT, Status.MEMORY_LIMIT)
+        # The kernel or a stranger may have ended it, too: a limit was met for sure only where it shows.
+        met = task.status is Status.TIMEOUT or result.peak_mb >= task.limits.memory_mb or result.exit == {"code": GHC_HEAP_EXHAUSTED}
+        settled = task.status is Status.COMPLETED or parse_error or (task.optional and task.status is Status.SUPERSEDED)
+        if settled or (by_limit and met):
+            name = f"{task.key}.{f'limit-{self._host}' if by_limit else task.lemma_key if task.verdict else ''}"
+            self._write(os.path.join(self._folder(inputs.theory, task.lemma), name), outputs, {
+                "task": task_event(task), "finish": event, "parts": {**inputs.parts, **inputs.lemmas.get(task.lemma, {})}})
+
+    def has_loaded(self, inputs: Inputs) -> bool:
+        """Whether the prover is known to have loaded this very text."""
+        if inputs.key not in self._loaded:
+            self._loaded[inputs.key] = os.path.exists(self._load_entry(inputs))
+            with suppress(OSError):
+                os.utime(self._load_entry(inputs))
+        return self._loaded[inputs.key]
+
+    def remember_load(self, inputs: Inputs) -> None:
+        """The prover has loaded this text."""
+        if not self.has_loaded(inputs):
+            self._loaded[inputs.key] = True
+            self._write(self._load_entry(inputs), None, {})
+
+    def what_is_new(self, task: Task, inputs: Inputs) -> str:
+        """Why no stored result holds for a task: which parts of its key no stored result of that lemma has."""
+        folder = self._folder(inputs.theory, task.lemma)
+        entries = [entry[1] for name in _listed_names(folder) if (entry := self._entry(os.path.join(folder, name)))]
+        known = {part for entry in entries for part in entry["parts"].items()}
+        parts = {**inputs.parts, **inputs.lemmas.get(task.lemma, {})}
+        new = [name for name, digest in parts.items() if (name, digest) not in known]
+        if not entries:
+            return "no result of it is stored"
+        if any(entry["task"]["key"] == task.key for entry in entries):
+            return "what is stored of it met smaller limits, or those of another host"
+        return f"new: {', '.join(new)}" if new else "nothing is new, but never stood together like this"
+
+    def trim(self, most_mb: float | None = None) -> None:
+        """Remove the least recently used entries beyond the size that is allowed."""
+        left, self._stored_mb = (self.size_mb if most_mb is None else most_mb), 0.0
+        for _, size_mb, path in sorted(self.entries(), reverse=True):
+            left -= size_mb
+            if left < 0:
+                remove_entry(path)
+
+    def close(self) -> str:
+        """Trim what this run has stored; returns why nothing could be, or ""."""
+        if self._stored_mb:
+            self.trim()
+        return self.problem
+
+    def entries(self) -> Iterator[tuple[float, float, str]]:
+        """When last used (seconds since 1970), size in MB and path of all entries, those included that were never finished."""
+        for folder in _listed_names(self.directory, re.compile(r"[0-9a-f]{32}")):
+            for name in _listed_names(os.path.join(self.directory, folder), re.compile(rf"({_ENTRY_NAME.pattern})(-\w+)?")):
+                path = os.path.join(self.directory, folder, name)
+                with suppress(OSError):  # gone meanwhile
+                    sizes = [os.stat(os.path.join(path, file)).st_size for file in os.listdir(path)]
+                    yield os.stat(path).st_mtime, sum(sizes) / MB, path
+
+    def _folder(self, theory: str, lemma: str) -> str:
+        return os.path.join(self.directory, sha256(json.dumps([theory, lemma]).encode())[:32])
+
+    def _load_entry(self, inputs: Inputs) -> str:
+        return os.path.join(self._folder(inputs.theory, ""), inputs.key + ".loaded")
+
+    def _entry(self, path: str) -> tuple[Task, Event] | None:
+        """The task of an entry with its result, and all that the entry says; one that makes no sense is removed."""
+        try:
+            with open(os.path.join(path, "entry.json"), encoding="utf-8") as file:
+                entry = json.load(file)
+            task, result = from_json(Task, entry["task"]), from_json(Result, entry["finish"])
+            task.status, task.result = result.status, result
+            if not os.path.basename(path).startswith(task.key) or not set(entry["files"]) <= set(field_names(Outputs)):
+                raise ValueError
+            return task, {**entry, "parts": dict(entry["parts"]), "files": dict(entry["files"])}
+        except OSError:  # gone meanwhile, or not ours to read
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            remove_entry(path)
+            return None
+
+    def _write(self, path: str, outputs: Outputs | None, entry: Event) -> None:
+        """Make an entry; a problem is kept for `close` and ends all storing."""
+        if self.problem:
+            return
+        import shutil
+        import tempfile
+        temporary = ""
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            temporary = tempfile.mkdtemp(prefix=os.path.basename(path) + "-", dir=os.path.dirname(path))
+            files = {name: copy_file(output, os.path.join(temporary, name)) for name, output in own_fields(outputs).items()
+                     if os.path.exists(output)}
+            with open(os.path.join(temporary, "entry.json"), "w", encoding="utf-8", errors="backslashreplace") as file:
+                json.dump({**entry, "files": files}, file)
+            self._stored_mb += sum(os.stat(os.path.join(temporary, name)).st_size for name in os.listdir(temporary)) / MB
+            if "limit" in path:
+                remove_entry(path)  # met under other limits
+            os.rename(temporary, path)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another run was faster
+                self.problem = f"results can't be kept in the cache {self.directory}: {error.strerror or error}"
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if self._stored_mb > self.size_mb / 8:
+            self.trim()
+
+
+def _listed_names(folder: str, pattern: re.Pattern[str] = _ENTRY_NAME) -> list[str]:
+    """The names in a folder that are of the cache's making; none if it isn't there."""
+    with suppress(OSError):
+        return [name for name in os.listdir(folder) if pattern.fullmatch(name)]
+    return []
+
+
+def remove_entry(path: str) -> None:
+    """Remove an entry of the cache, and its folder if it was the last."""
+    import shutil
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(path))
+
+
+def copy_file(source: str, target: str) -> str:
+    """Copy a file to where none is; returns its SHA-256. Raises OSError."""
+    import hashlib
+    digest = hashlib.sha256()
+    with open(source, "rb") as reading, open(target, "xb") as writing:
+        for block in iter(functools.partial(reading.read, MB), b""):
+            digest.update(block)
+            writing.write(block)
+    return digest.hexdigest()
 
 
 # ======================================================================================================================
@@ -3168,28 +3367,33 @@ class Room:
         self.cores, self.memory_mb = self.cores + limits.cores, self.memory_mb + limits.memory_mb
 
 
-class Scheduler(Generic[T]):
-    """Starts `work(item)` for every item as soon as its limits fit into the room, in order.
+class Scheduler:
+    """Does the work on items as soon as their `limits` fit into the room, in order.
 
-    A job that fits may overtake one that does not. When the first waiting job has been overtaken for as long as its own timeout,
+    An item that fits may overtake one that does not. When the first waiting one has been overtaken for as long as its own timeout,
     nothing else starts until it does: with limits capped to the whole room, nothing can wait for ever. (Limits are poor estimates
     of run times: reserving by them, as EASY backfilling does, doubled the makespan in simulations.)
     """
 
-    def __init__(self, room: Room, limits: Callable[[T], Limits], work: Callable[[T], Awaitable[bool]]) -> None:
-        """`work` tells whether the item's room is free again."""
-        self.room, self._limits, self._work = room, limits, work
-        self._waiting: dict[Limits, deque[tuple[int, T]]] = {}  # one queue for all items of equal limits: few to look through
+    def __init__(self, room: Room) -> None:
+        self.room, self.stopped = room, False
+        self._places = itertools.count()
+        # One queue for all items of equal limits: few to look through. An item stands there with its place and what to do with it.
+        self._waiting: dict[Limits, deque[tuple[int, Any, Callable[[Any], Awaitable[bool]]]]] = {}
         self._overtaken: tuple[int, float] = (-1, 0.0)  # the first waiting item's place, and since when others start before it
         self._jobs: set[asyncio.Future[None]] = set()
         self._error: BaseException | None = None
 
-    async def run(self, items: Iterable[T]) -> None:
-        """Work on all items; returns when the last job has ended. Raises what a job or `fail` raised."""
-        import asyncio
-        for place, item in enumerate(items):
-            self._waiting.setdefault(self._limits(item), deque()).append((place, item))
+    def add(self, items: Iterable[Any], work: Callable[[Any], Awaitable[bool]]) -> None:
+        """Let these wait for room, behind what waits already; `work` tells whether an item's room is free again."""
+        for item in () if self.stopped else items:
+            self._waiting.setdefault(item.limits, deque()).append((next(self._places), item, work))
         self._start_what_fits()
+
+    async def run(self, items: Iterable[Any], work: Callable[[Any], Awaitable[bool]]) -> None:
+        """Work on these and all that is added meanwhile; returns when the last job has ended. Raises what a job or `fail` raised."""
+        import asyncio
+        self.add(items, work)
         while self._jobs:
             await asyncio.wait(self._jobs, return_when=asyncio.FIRST_COMPLETED)
         if self._error:
@@ -3197,6 +3401,7 @@ class Scheduler(Generic[T]):
 
     def stop(self) -> None:
         """Start nothing new."""
+        self.stopped = True
         self._waiting.clear()
 
     def fail(self, error: BaseException) -> None:
@@ -3206,30 +3411,30 @@ class Scheduler(Generic[T]):
 
     def _start_what_fits(self) -> None:
         import asyncio
-        for item, limits in iter(self._next, None):
+        for limits, job in iter(self._next, None):
             self.room.take(limits)
-            self._jobs.add(asyncio.ensure_future(self._job(item, limits)))
+            self._jobs.add(asyncio.ensure_future(self._job(limits, job)))
 
-    def _next(self) -> tuple[T, Limits] | None:
+    def _next(self) -> tuple[Limits, Awaitable[bool]] | None:
         """Take the first waiting item that may start now."""
         queues = sorted(self._waiting.items(), key=lambda pair: pair[1][0][0])
         place, since = self._overtaken
         starving = queues and queues[0][1][0][0] == place and time.monotonic() - since >= queues[0][0].timeout_s
         for limits, queue in queues[:1] if starving else queues:
             if self.room.fits(limits):
-                place, item = queue.popleft()
+                place, item, work = queue.popleft()
                 first = queues[0][1][0][0] if queues[0][1] else place
                 if place > first and self._overtaken[0] != first:
                     self._overtaken = (first, time.monotonic())
                 if not queue:
                     del self._waiting[limits]
-                return item, limits
+                return limits, work(item)
         return None
 
-    async def _job(self, item: T, limits: Limits) -> None:
+    async def _job(self, limits: Limits, job: Awaitable[bool]) -> None:
         import asyncio
         try:
-            if await self._work(item):
+            if await job:
                 self.room.give(limits)
         except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it when the other jobs have ended
             self.fail(error)
@@ -3248,13 +3453,18 @@ def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
 class Runner:
     """Brings tasks from waiting to finished: the way of a lemma through prover, reader and journal."""
 
-    def __init__(self, directory: str, journal: Journal, supervisor: Supervisor) -> None:
+    def __init__(self, directory: str, journal: Journal, supervisor: Supervisor, cache: Cache | None = None,
+                 tell: Callable[[str], None] | None = None) -> None:
+        """`tell`: wants to know why a task is not in the cache."""
         self.directory, self.journal, self.batch, self.supervisor = directory, journal, journal.batch, supervisor
         limits = from_json(Limits, self.batch.header["limits"])
-        self.scheduler: Scheduler[Task] = Scheduler(Room(limits.cores, limits.memory_mb), lambda task: task.limits, self.prove)
+        self.scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
+        self.cache, self.tell = cache, tell
         self._environments = {alias: prover_environment(prover) for alias, prover in self.batch.provers.items()}
         self._host = host_id()
         self._flushing = False
+        self._held: dict[str, list[tuple[Task, Hit]]] = {}  # by Inputs.key: hits that wait for the prover to load that text
+        self._to_load: dict[str, int] = {}  # by Inputs.key: how many tasks will yet load the text
         self.stopped = 0  # the signal that stopped the batch
 
     async def run(self, tasks: Iterable[Task]) -> None:
@@ -3265,7 +3475,11 @@ class Runner:
             self._loop.add_signal_handler(number, self._interrupt, number)
         self._loop.add_signal_handler(signal.SIGTSTP, self._suspend)
         try:
-            await self.scheduler.run(in_order(tasks, self.batch.header["scheduler"]))
+            waiting = [task for task in tasks if not await self._from_cache(task)]
+            for key in self._held.keys() - self._to_load.keys():
+                self._to_load[key] = 1
+                self.scheduler.add([self._held[key][0][0]], self.load)
+            await self.scheduler.run(in_order(waiting, self.batch.header["scheduler"]), self.prove)
             if not self.stopped:
                 await draw_traces(self.directory, self.supervisor, from_json(Limits, self.batch.header["limits"]))
         finally:
@@ -3280,34 +3494,118 @@ class Runner:
             set_aside(outputs)
             outcome = Outcome(Status.INTERRUPTED, reason=self._changed_input(task))
             if not outcome.reason:
-                outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
-                changed = self._changed_input(task)
-                outcome = replace(outcome, status=Status.INTERRUPTED, reason=changed) if changed else outcome
-            result = self._result(task, outcome, outputs)
-            self._record(finish_event(task, job.id, attempt, result))
+                outcome = await self._run_job(job, task)
+            result, output = self._result(task, outcome, outputs)
+            event = finish_event(task, job.id, attempt, result)
+            self._record(event)
+            if self.cache:
+                self.cache.store(task, event, outputs, self._inputs(task), bool(output.parse_error))
+            self._end_of_load(task, result.status is not Status.INTERRUPTED and (output.summary or has_loaded(outputs.stderr)))
         except (OSError, StorageError) as error:
             self._give_up(error)
             return True
         return not outcome.unkillable
+
+    async def load(self, task: Task) -> bool:
+        """Load a task's theory without proving, for the hits that wait for it; whether its room is free again."""
+        outputs = result_files(self.directory, task.id + "~load")
+        command = prover_command(self.batch.provers[task.prover], replace(task, prove=False), outputs)
+        job = Job(task.id + "~load", 1, command, task.cwd, self._environments[task.prover], task.limits, outputs.stdout, outputs.stderr)
+        try:
+            outcome = await self._run_job(job, task)
+            loaded = read_output(outputs.stdout, outputs.stderr).summary or has_loaded(outputs.stderr)
+            for path in dataclasses.astuple(outputs):
+                remove_file(path)
+            self._end_of_load(task, loaded and outcome.status is not Status.INTERRUPTED)
+        except (OSError, StorageError) as error:
+            self._give_up(error)
+            return True
+        return not outcome.unkillable
+
+    async def _run_job(self, job: Job, task: Task) -> Outcome:
+        """Run a job that loads a task's theory. Meanwhile, hits count as soon as the prover says that it has loaded their text."""
+        import asyncio
+
+        async def watch() -> None:
+            while self._inputs(task).key in self._held:
+                await asyncio.sleep(0.2)
+                if has_loaded(job.stderr) and not self._changed_input(task):
+                    self._text_loaded(task)
+
+        watcher = asyncio.ensure_future(watch())
+        try:
+            outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
+        finally:
+            watcher.cancel()
+        changed = self._changed_input(task)
+        return replace(outcome, status=Status.INTERRUPTED, reason=changed) if changed else outcome
+
+    # --- The cache: hits, and those that are held back until the prover has loaded a text that it has never seen
+
+    async def _from_cache(self, task: Task) -> bool:
+        """Whether the cache answers for a task, now or when its text is loaded."""
+        import asyncio
+        inputs, hit = self._inputs(task), None
+        if self.cache and not self.scheduler.stopped and not self._changed_input(task):
+            hit = self.cache.find(task, inputs)
+            if hit and not hit.exact and not self.cache.has_loaded(inputs):
+                self._held.setdefault(inputs.key, []).append((task, hit))
+                return True
+            if not hit and self.tell:
+                self.tell(f"not in the cache: {task.id}: {self.cache.what_is_new(task, inputs)}")
+        if hit and self._restore(task, hit):
+            await asyncio.sleep(0)  # for signals, and for the screen
+            return True
+        self._to_load[inputs.key] = self._to_load.get(inputs.key, 0) + 1
+        return False
+
+    def _restore(self, task: Task, hit: Hit) -> bool:
+        """Make a stored result that of a task; False if it is damaged."""
+        outputs = result_files(self.directory, task.id)
+        set_aside(outputs)
+        restored = self.cache is not None and self.cache.restore(hit, outputs)
+        if restored:
+            self._record(finish_event(task, task.id, task.attempts, hit.result))
+        return restored
+
+    def _text_loaded(self, task: Task) -> None:
+        """The prover takes the text of this task's theory: hits that waited for that count."""
+        if self.cache:
+            self.cache.remember_load(self._inputs(task))
+        for held, hit in self._held.pop(self._inputs(task).key, ()):
+            if not self._restore(held, hit):
+                self.scheduler.add([held], self.prove)
+
+    def _end_of_load(self, task: Task, loaded: bool) -> None:
+        """A job that loads this task's theory is over. If none did and no other will, hits that wait for that don't count."""
+        key = self._inputs(task).key
+        self._to_load[key] = self._to_load.get(key, 0) - 1
+        if loaded:
+            self._text_loaded(task)
+        elif not self._to_load[key]:
+            self.scheduler.add([held for held, _ in self._held.pop(key, ())], self.prove)
+
+    def _inputs(self, task: Task) -> Inputs:
+        return self.batch.inputs[task_inputs_key(task.prover, task.theory, task.options, task.flags, task.cwd)]
 
     def _changed_input(self, task: Task) -> str:
         """Why what the prover reads now is not what was planned; "" if it is. Such a result would stand under a wrong key.
 
         A file that is gone is the prover's to tell of, or it is the prover itself.
         """
-        inputs = self.batch.inputs.get(task_inputs_key(task.prover, task.theory, task.options, task.flags, task.cwd))
-        changed = next((path for path, stamp in (inputs.stamps.items() if inputs else ()) if file_stamp(path) not in (stamp, ())), "")
+        changed = next((path for path, stamp in self._inputs(task).stamps.items() if file_stamp(path) not in (stamp, ())), "")
         return f"{path_from(changed, task.cwd)} changed since the batch was planned: run it again" if changed else ""
 
-    def _result(self, task: Task, outcome: Outcome, outputs: Outputs) -> Result:
+    def _result(self, task: Task, outcome: Outcome, outputs: Outputs) -> tuple[Result, ProverOutput]:
         """What came of an attempt, its files settled."""
         try:
-            result = judge(task, outcome, read_output(outputs.stdout, outputs.stderr, task.lemma), outputs.proof)
+            output = read_output(outputs.stdout, outputs.stderr, task.lemma)
+            result = judge(task, outcome, output, outputs.proof)
             keep_outputs(task, result, outputs)
-            return result
+            return result, output
         except OSError as error:  # too many open files, perhaps: the next task may have better luck
             failed = replace(outcome, status=Status.FAILED, reason=f"its output can't be read: {error.strerror}")
-            return judge(task, failed, ProverOutput(), "")
+            return judge(task, failed, ProverOutput(), ""), ProverOutput()
 
     def _give_up(self, error: Exception) -> None:
         """What happens can't be recorded any more: end everything, let `run` raise the error."""
@@ -3395,11 +3693,10 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
     if not program and undrawn:
         warn(f"there is no 'dot' (Graphviz) here: {plural(len(undrawn), 'trace')} in {traces} can't be drawn")
     limits = Limits(1, min(2048, room.memory_mb), 30)
+    jobs = (Job(path, 1, (str(program), "-Tsvg", "-O", path), traces, os.environ, limits, os.devnull, os.devnull) for path in undrawn)
 
-    async def draw(path: str) -> bool:
-        command = (str(program), "-Tsvg", "-O", path)
-        job = Job(os.path.basename(path), 1, command, traces, os.environ, limits, os.devnull, os.devnull)
-        outcome = await supervisor.run(job, lambda pid, started: None)
+    async def draw(job: Job) -> bool:
+        path, outcome = job.id, await supervisor.run(job, lambda pid, started: None)
         parts = [f"{path}.svg", *itertools.takewhile(os.path.exists, (f"{path}.{number}.svg" for number in itertools.count(2)))]
         for part, drawing in zip(parts, _drawing_names(path)):  # one graph makes one file
             if outcome.exit == ExitStatus(0):
@@ -3409,7 +3706,7 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
         return not outcome.unkillable
 
     if program:
-        await Scheduler(Room(room.cores, room.memory_mb), lambda path: limits, draw).run(undrawn)
+        await Scheduler(Room(room.cores, room.memory_mb)).run(jobs, draw)
         undrawn = [path for path in undrawn if not drawings(path)]
         if undrawn:
             warn(f"dot could not draw {plural(len(undrawn), 'trace')} within {limits.timeout_s:g} s: {', '.join(undrawn[:5])}")
@@ -3446,7 +3743,7 @@ async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Pr
     outcome = await supervisor.run(job, lambda pid, started: None)
     said = "\n".join(ends_of(stdout))
     found = _VERSION.search(said)
-    digests = [file_digest(word) for word in prover.command if os.path.isfile(word)]
+    digests = [look_at_file(word)[1] for word in prover.command if os.path.isfile(word)]
     for same in provers:
         same.flavour, same.version = found.groups() if found else ("tamarin-prover", "")
         same.identity = sha256(json.dumps([digests, said]).encode())
@@ -4643,8 +4940,15 @@ def add_running_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-t", "--task", action="append", default=[], metavar="PATTERN",
                         help="run only tasks whose id begins with this or matches this shell pattern (repeatable)")
     parser.add_argument("-q", "--quiet", action="store_true", help="show only problems and the final table")
-    parser.add_argument("-d", "--debug", action="store_true", help="show the commands too")
+    parser.add_argument("-d", "--debug", action="store_true", help="show the commands too, and what was new to the cache")
+    parser.add_argument("--no-cache", action="store_true", help="prove everything, and keep nothing for other runs")
+    add_cache_arguments(parser)
     add_progress_argument(parser)
+
+
+def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache-dir", metavar="DIR", default="", help="the cache (default: ~/.cache/batch-tamarin)")
+    parser.add_argument("--cache-size", metavar="GB", type=float, default=CACHE_GB, help=f"its size at most (default: {CACHE_GB:g})")
 
 
 def add_progress_argument(parser: argparse.ArgumentParser) -> None:
@@ -4713,7 +5017,7 @@ def command_check(args: argparse.Namespace) -> int:
             return True
 
         with screen if draws_block("auto") else nullcontext():
-            asyncio.run(Scheduler(Room(room.cores, room.memory_mb), lambda job: job.limits, work).run(jobs))
+            asyncio.run(Scheduler(Room(room.cores, room.memory_mb)).run(jobs, work))
     directory = recipe.data.get("config", {}).get("output_directory", "results")
     print(coloured("\n".join(map(printable, _check_lines(batch, jobs, found, directory if args.debug else ""))), sys.stdout))
     errors = sum(note.startswith("error: ") for notes in found.values() for note in notes)
@@ -5109,11 +5413,14 @@ def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argpa
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     waiting = [task for task in tasks if task.status not in FINAL]
     say(f"batch {batch.id}: {plural(len(waiting), 'task')} to run in {directory}")
+    cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
     with Supervisor(batch.id, journal.fd) as supervisor:
         progress = Progress(batch, tasks, directory, supervisor.live, args)
         journal.observers += [lambda event: write_event_files(directory, batch, event), progress]
-        runner = Runner(directory, journal, supervisor)
+        runner = Runner(directory, journal, supervisor, cache, say if args.debug else None)
         asyncio.run(progress.beside(runner.run(waiting)))
+    if cache and cache.close():
+        warn(cache.problem)
     journal.record({"event": "end", "at": now(), "signal": runner.stopped})
     journal.close()
     write_derived_files(batch, directory)

@@ -26,6 +26,7 @@ import tempfile
 import termios
 import threading
 import time
+import typing
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -116,6 +117,12 @@ class Lab:
     def only_finish(self):
         (event,) = self.events("finish")
         return event
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path_factory, monkeypatch):
+    """Every test has a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture
@@ -616,7 +623,7 @@ def test_what_changed_since_runs_again(lab):
     interrupted_batch(lab, lemmas=4)
     text = (lab.path / "t.spthy").read_text()
     lab.write("t.spthy", "/* a comment changes nothing */ " + text.replace('lemma l3: "All k #i. A(k) @ i ==> T"\n', 'lemma new: "F"\n'))
-    done = lab.run("run", "recipe.json", code=0)
+    done = lab.run("run", "recipe.json", "--no-cache", code=0)
     assert "no longer planned: t--l3--fake" in done.stderr
     report = json.loads((lab.path / "results" / "execution_report.json").read_text())
     assert set(report["tasks"]["task"]["subtasks"]) == {"t--l0--fake", "t--l1--fake", "t--l2--fake", "t--new--fake"}
@@ -1619,6 +1626,11 @@ def test_max_of_this_machine():
 # --- Scheduling --------------------------------------------------------------------------------------------------------
 
 
+class Waiting(typing.NamedTuple):
+    job: tuple
+    limits: bt.Limits
+
+
 class Clock:
     """Runs a Scheduler on made-up jobs (name, cores, memory in MB, seconds, timeout) on an event loop whose time is simulated."""
 
@@ -1627,13 +1639,13 @@ class Clock:
 
     def run(self, jobs, monkeypatch):
         monkeypatch.setattr(bt.time, "monotonic", lambda: self.now)
-        scheduler = bt.Scheduler(self.room, lambda job: bt.Limits(job[1], job[2], job[4]), self.work)
+        scheduler = bt.Scheduler(self.room)
         self.sleepers = []
-        asyncio.run(self.drive(scheduler, jobs))
+        asyncio.run(self.drive(scheduler, [Waiting(job, bt.Limits(job[1], job[2], job[4])) for job in jobs]))
         return [name for name, _ in self.log]
 
     async def drive(self, scheduler, jobs):
-        running = asyncio.ensure_future(scheduler.run(jobs))
+        running = asyncio.ensure_future(scheduler.run(jobs, lambda waiting: self.work(waiting.job)))
         while not running.done():
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -2091,7 +2103,7 @@ def test_terminals_of_all_kinds(lab, env, args, bar, colour):
     assert ("[1/1]" in terminal.text()) is ("-q" not in args)
 
 
-@pytest.mark.parametrize("args, lines", [((), 4), (("-q",), 2), (("--progress", "none"), 1), (("-d",), 7), (("--progress", "bar"), 4)])
+@pytest.mark.parametrize("args, lines", [((), 4), (("-q",), 2), (("--progress", "none"), 1), (("-d",), 10), (("--progress", "bar"), 4)])
 def test_progress_in_a_pipe(lab, args, lines):
     lab.prover('[ "$LEMMA" = two ] && exit 1; ' + VERIFY)
     lab.recipe()
