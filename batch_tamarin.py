@@ -3195,11 +3195,12 @@ class Cache:
         try:
             for name, digest in hit.files.items():
                 if copy_file(os.path.join(hit.path, name), getattr(outputs, name)) != digest:
-                    remove_entry(hit.path)
-                    raise OSError("damaged")
+                    raise FileNotFoundError
             os.utime(hit.path)  # the least recently used is removed first
             return True
-        except OSError:  # gone meanwhile, or no room
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):  # damaged, or removed by another run
+                remove_entry(hit.path)
             for name in hit.files:
                 remove_file(getattr(outputs, name))
             return False
@@ -3265,6 +3266,18 @@ class Cache:
                 with suppress(OSError):  # gone meanwhile
                     sizes = [os.stat(os.path.join(path, file)).st_size for file in os.listdir(path)]
                     yield os.stat(path).st_mtime, sum(sizes) / MB, path
+
+    def clear(self, errors_only: bool = False) -> int:
+        """Remove all entries, or those without a verdict, and tell how many."""
+        paths = [path for _, _, path in self.entries() if not errors_only or self.outcome(path) not in (*ANSWERS, Verdict.INCOMPLETE, "")]
+        for path in paths:
+            remove_entry(path)
+        return len(paths)
+
+    def outcome(self, path: str) -> str:
+        """The verdict, else the status, that an entry holds; "" for none."""
+        entry = None if path.endswith(".loaded") else self._entry(path)
+        return str(entry[0].verdict or entry[0].status) if entry else ""
 
     def _folder(self, theory: str, lemma: str) -> str:
         return os.path.join(self.directory, sha256(json.dumps([theory, lemma]).encode())[:32])
@@ -4018,6 +4031,7 @@ def _table_row(task: Task) -> tuple[str, ...]:
     notes = [f"expected {task.expect}!"] if missed_expectation(task) else []
     notes += [result.reason[:160]] if result.reason else []
     notes += [f"warning: {warning}" for warning in result.warnings]
+    notes += [f"cached {result.ran[:10]}".rstrip()] if result.cached else []
     ran = task.result is not None
     return (outcome_word(task), task.id, str(result.steps or ""), duration(result.wall_s) if ran else "",
             f"{result.peak_mb:,.0f} MB" if ran else "", "; ".join(notes))
@@ -4104,7 +4118,7 @@ def _results(tasks: Sequence[Task]) -> Block:
         result = task.result or Result(task.status)
         used = (f"{result.wall_s:.2f}", f"{result.cpu_s:.2f}", f"{result.peak_mb:.0f}") if task.result else ("", "", "")
         rows.append((outcome_word(task), task.lemma, *([task.expect or ""] * expecting), task.theory, result.trait or task.trait,
-                     task.prover, str(result.steps or ""), *used, str(task.limits.cores), "yes" * result.cached))
+                     task.prover, str(result.steps or ""), *used, str(task.limits.cores), cached_words(result)[:10]))
     return "table", ("result", "lemma", *(["expected"] * expecting), "theory", "trait", "prover", "steps", "time (s)", "CPU (s)",
                      "memory (MB)", "cores", "cached"), rows, f"wa{'l' * expecting}lllrrrrrl"
 
@@ -4160,7 +4174,7 @@ def _details(batch: Batch, directory: str, task: Task, dot: str) -> Iterator[Blo
         ("takes for granted", ", ".join(task.assumes)), ("options", shlex.join(task.options)), ("flags", " ".join(task.flags)),
         ("limits", f"{plural(task.limits.cores, 'core')}, {task.limits.memory_mb:,} MB, {task.limits.timeout_s:,g} s"),
         ("used", f"{result.wall_s:,.2f} s, {result.cpu_s:,.2f} s CPU, {result.peak_mb:,.0f} MB (average {result.avg_mb:,.0f} MB)"
-         if task.result else ""), ("cached", "yes: the figures are those of the first run" * result.cached),
+         if task.result else ""), ("cached", cached_words(result)),
         ("ended", utc(instant(result.at))), ("attempts", str(task.attempts or "")),
         ("exit", " ".join(str(part) for pair in (result.exit or {}).items() for part in pair))) if fact[1]], "hl"
     yield "code", shlex.join(prover_command(prover, task, result_files(directory, task.id)))
@@ -4168,6 +4182,14 @@ def _details(batch: Batch, directory: str, task: Task, dot: str) -> Iterator[Blo
         yield from (("line", 0, "The end of its stderr:"), ("code", result.stderr_tail.strip("\n")))
     if dot:
         yield "trace", task.id, dot, drawings(dot)
+
+
+def cached_words(result: Result) -> str:
+    """When a cached result ran, and what that means; "" for one that was not cached."""
+    if not result.cached:
+        return ""
+    return (utc(instant(result.ran)) or "yes") + ": the figures are of then" + (
+        ", its proof file may hold older texts of other lemmas" if result.old_text else "")
 
 
 def utc(seconds: float) -> str:
@@ -4585,7 +4607,7 @@ class Progress:
                 say(self._line(task, task.result or Result(task.status)))
 
     def _line(self, task: Task, result: Result) -> str:
-        about = ["cached"] if result.cached else []
+        about = [f"cached {result.ran[:10]}".rstrip()] if result.cached else []
         about += [plural(result.steps, "step")] if result.steps else []
         about += [duration(result.wall_s), f"{result.peak_mb:,.0f} MB"]
         reason = f" (expected {task.expect}!)" if missed_expectation(task) else ""
@@ -4894,6 +4916,7 @@ def command_line_parser() -> argparse.ArgumentParser:
     add_status_command(commands)
     add_report_command(commands)
     add_lemmas_command(commands)
+    add_cache_command(commands)
     return parser
 
 
@@ -4948,7 +4971,7 @@ def add_running_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache-dir", metavar="DIR", default="", help="the cache (default: ~/.cache/batch-tamarin)")
-    parser.add_argument("--cache-size", metavar="GB", type=float, default=CACHE_GB, help=f"its size at most (default: {CACHE_GB:g})")
+    parser.add_argument("--cache-size", metavar="GB", type=seconds_argument, default=CACHE_GB, help=f"its size at most (default: {CACHE_GB:g})")
 
 
 def add_progress_argument(parser: argparse.ArgumentParser) -> None:
@@ -5306,6 +5329,31 @@ def add_lemmas_command(commands: Subparsers) -> None:
     parser.add_argument("--diff", action="store_true", help="as with Tamarin's --diff: both sides, and Observational_equivalence")
     parser.add_argument("--auto-sources", action="store_true", help="as with Tamarin's --auto-sources")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+
+
+def add_cache_command(commands: Subparsers) -> None:
+    parser = add_command(commands, command_cache, "cache", "info", "clear --errors-only")
+    parser.add_argument("action", choices=("info", "clear"))
+    parser.add_argument("--errors-only", action="store_true", help="clear only what has no verdict: limits met, parse errors")
+    add_cache_arguments(parser)
+
+
+def command_cache(args: argparse.Namespace) -> int:
+    """Show what the cache holds, or clear it."""
+    cache = Cache(args.cache_dir, args.cache_size)
+    if args.action == "clear":
+        print(f"entries removed from {printable(cache.directory)}: {cache.clear(args.errors_only):,}")
+        return 0
+    entries = list(cache.entries())
+    used = sum(size_mb for _, size_mb, _ in entries)
+    print(f"{printable(cache.directory)}: {used:,.1f} MB of at most {cache.size_mb / 1024:g} GB")
+    counts: dict[str, int] = {}
+    for _, _, path in entries:
+        outcome = cache.outcome(path).replace("_", " ")
+        counts[outcome] = counts.get(outcome, 0) + 1
+    if counts.pop("", 0) < len(entries):
+        print(text_table([("result", "entries"), *((word, f"{count:,}") for word, count in sorted(counts.items()))], right=(1,)))
+    return 0
 
 
 def command_run(args: argparse.Namespace) -> int:
