@@ -98,13 +98,6 @@ class InputError(Exception):
         super().__init__(f"{place}: {message}" if place else message)
 
 
-class InputErrors(InputError):
-    """All that is wrong with one input, reported together."""
-
-    def __init__(self, problems: Sequence[InputError]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-
-
 class Word(str, enum.Enum):
     """A word with a fixed meaning: reads, prints and goes to JSON as its plain text (on every Python)."""
 
@@ -1483,7 +1476,7 @@ _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 
 
 class Recipe:
-    """A recipe file: its JSON object, checked, and where in the text all stands. Raises InputErrors with all problems at once."""
+    """A recipe file: its JSON object, checked, and where in the text all stands. Raises InputError with all problems at once."""
 
     def __init__(self, path: str, text: str | None = None) -> None:
         """Read the file at `path`, or take `text` for what it says."""
@@ -1503,7 +1496,7 @@ class Recipe:
 
     def raise_problems(self) -> None:
         if self.problems:
-            raise InputErrors(self.problems)
+            raise InputError("\n".join(map(str, self.problems)))
 
     def _parse(self) -> dict[str, Any]:
         repeated: list[str] = []
@@ -1737,7 +1730,7 @@ check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 
 
 def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
-    """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputErrors."""
+    """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputError."""
     provers: dict[str, Prover] = {}
     known = recipe.data["tamarin_versions"]
     for name, task in recipe.data["tasks"].items():
@@ -1805,7 +1798,7 @@ class Machine:
 
 def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, options: PlanOptions,
                warn: Callable[[str], None]) -> Batch:
-    """The completely resolved Batch of a recipe, in file order. Raises InputErrors with all that is wrong."""
+    """The completely resolved Batch of a recipe, in file order. Raises InputError with all that is wrong."""
     config = recipe.data.get("config", {})
     limits = Limits(*_global_limits(config, machine, options, warn),
                     options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)))
