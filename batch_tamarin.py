@@ -1214,6 +1214,7 @@ _PROGRESS = re.compile(r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: |
 _OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
 _COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
 _PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
+_TITLE = re.compile(r"^(?:.*\S.*(?=\n={3,}$)|Accountability \(.*)", re.MULTILINE)  # all but this one are underlined
 _TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
 _VERDICTS = (("verified", Verdict.VERIFIED), ("falsified", Verdict.FALSIFIED),
              *((f"analysis {word}", Verdict.INCOMPLETE) for word in (
@@ -1351,16 +1352,9 @@ def _read_stderr(lines: Iterable[str], output: ProverOutput) -> None:
 
 def wellformedness_titles(theory: str) -> list[str]:
     """The headings of the wellformedness report that Tamarin writes at the end of a theory: a proof file, or its stdout."""
-    titles, before = [], ""
-    for line in last_part(theory, "WARNING: the following wellformedness checks failed!"):
-        if line == "*/":
-            break
-        if len(line) >= 3 and set(line) == {"="} and before.strip():
-            titles.append(before.strip())
-        elif line.startswith("Accountability ("):  # the one check whose title has no underline
-            titles.append(line.strip())
-        before = line
-    return titles
+    lines = last_part(theory, "WARNING: the following wellformedness checks failed!")
+    report = itertools.takewhile(lambda line: line != "*/", lines)
+    return [match.strip() for match in _TITLE.findall("\n".join(report))]
 
 
 def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
@@ -1376,9 +1370,7 @@ def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
         own = [graph for graph in traces["graphs"] if graph_lemma(graph["jgLabel"], {*names, lemma}) == lemma]
     except (ValueError, KeyError, TypeError, RecursionError):
         return text
-    if len(own) == len(traces["graphs"]) and own:
-        return text
-    return json.dumps({**traces, "graphs": own}, indent=1) if own else ""
+    return "" if not own else text if own == traces["graphs"] else json.dumps({**traces, "graphs": own}, indent=1)
 
 
 def graph_lemma(label: str, known: Iterable[str]) -> str:
@@ -1401,9 +1393,7 @@ def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Res
              and (line.side in task.sides if task.sides else not line.side)
              and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)]
     verdict: Verdict | None = None
-    status, reason, ended = outcome.status, outcome.reason, outcome.exit
-    if status is Status.COMPLETED:
-        status, reason = _judge_exit(ended or ExitStatus(), output)
+    ended, (status, reason) = outcome.exit, _judge_exit(outcome, output)
     if status is Status.COMPLETED:
         status, verdict, reason = _judge_lines(task, lines)
     steps = [line.steps for line in lines if line.steps is not None and verdict]
@@ -1415,17 +1405,16 @@ def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Res
                   reason=reason, stderr_tail="" if verdict else output.stderr_tail)
 
 
-def _judge_exit(ended: ExitStatus, output: ProverOutput) -> tuple[Status, str]:
-    said = output.parse_error or output.complaint
-    if ended.signal:
-        return Status.FAILED, f"killed by {ended.signal}, not by this batch" + (f": {said}" if said else "")
+def _judge_exit(outcome: Outcome, output: ProverOutput) -> tuple[Status, str]:
+    ended, said = outcome.exit or ExitStatus(), output.parse_error or output.complaint
+    if outcome.status is not Status.COMPLETED:
+        return outcome.status, outcome.reason
     if ended.code == GHC_HEAP_EXHAUSTED:
         return Status.MEMORY_LIMIT, "the prover's own heap limit (+RTS -M) was reached"
-    if ended.code:
-        return Status.FAILED, f"exit code {ended.code}" + (f": {said}" if said else "")
-    if not output.summary:
-        return Status.FAILED, "exit code 0, but the prover printed no summary"
-    return Status.COMPLETED, ""
+    if ended.signal or ended.code:
+        how = f"killed by {ended.signal}, not by this batch" if ended.signal else f"exit code {ended.code}"
+        return Status.FAILED, how + (f": {said}" if said else "")
+    return (Status.COMPLETED, "") if output.summary else (Status.FAILED, "exit code 0, but the prover printed no summary")
 
 
 def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verdict | None, str]:
@@ -5048,8 +5037,7 @@ def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Itera
         why = f"Maude {output.old_maude} is not supported" if output.old_maude else outcome.reason or output.complaint
         yield "self-test passed" if passed else f"warning: self-test failed: {why or 'it does not say why'}"
         return
-    task, ended = replace(batch.tasks[job.task_ids[0]], prove=False), outcome.status is Status.COMPLETED
-    status, reason = _judge_exit(outcome.exit or ExitStatus(), output) if ended else (outcome.status, outcome.reason)
+    task, (status, reason) = replace(batch.tasks[job.task_ids[0]], prove=False), _judge_exit(outcome, output)
     loaded = f"loads in {duration(outcome.wall_s)} and {outcome.peak_mb:,.0f} MB"
     yield loaded if status is Status.COMPLETED else f"error: it does not load: {reason}"
     yield from (f"warning: {warning}" for warning in prover_warnings(task, output, result_files(folder, job.id).proof))
