@@ -529,21 +529,22 @@ AUTO_SOURCES_LEMMA = "AUTO_typing"
 EQUIVALENCE_LEMMA = "Observational_equivalence"
 
 
+@slotted
 @dataclass(frozen=True)
 class Lemma:
     """One line of Tamarin's summary: something `--prove=NAME` can ask for, on one side in diff mode."""
 
-    __slots__ = ("assumes", "attributes", "file", "has_proof", "line", "name", "optional", "parent", "side", "trait")
     name: str
     trait: Trait
-    side: str                    # "LHS" or "RHS" in diff mode, else ""
-    attributes: tuple[str, ...]  # as written, white space normalised
-    file: str                    # where it stands: the theory, or a file it includes
-    line: int                    # from 1; 0 for what Tamarin adds by itself
-    parent: str                  # the accountability lemma this is a part of, else ""
-    has_proof: bool              # the file stores more of a proof than `by sorry`
-    assumes: tuple[str, ...]     # names of the lemmas a proof of this one takes for granted, in theory order
-    optional: bool               # --auto-sources adds it only where partial deconstructions are left
+    side: str                       # "LHS" or "RHS" in diff mode, else ""
+    attributes: tuple[str, ...]     # as written, white space normalised
+    file: str                       # where it stands: the theory, or a file it includes
+    line: int = 0                   # from 1; 0 for what Tamarin adds by itself
+    parent: str = ""                # the accountability lemma this is a part of, else ""
+    has_proof: bool = False         # the file stores more of a proof than `by sorry`
+    assumes: tuple[str, ...] = ()   # names of the lemmas a proof of this one takes for granted, in theory order
+    optional: bool = False          # --auto-sources adds it only where partial deconstructions are left
+
 
 @dataclass
 class Theory:
@@ -557,7 +558,6 @@ class Theory:
     files: dict[str, tuple[int, ...]]       # the theory itself, then all that it includes, with their `file_stamp`s when read
     configuration: tuple[str, ...]          # arguments of the `configuration: "..."` block
     oracle_rankings: tuple[tuple[str | None, str], ...]  # of each `o`: folder (None: the prover's), name ("": the default)
-    uses_diff_operator: bool
     has_process: bool
     has_accountability: bool
     has_export_lemmas: bool
@@ -616,10 +616,10 @@ def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_s
     while scanner:   # a loop, no recursion: includes may be nested thousands deep
         included = scanner.run()
         scanner = _Scanner(included, found, scanner) if included else scanner.parent
-    auto_sources = auto_sources or any(len(word) > 3 and "--auto-sources".startswith(word) for word in found.configuration)
+    auto_sources = auto_sources or bool(option_values(found.configuration, "--auto-sources"))
     return Theory(path, found.name, diff, auto_sources, tuple(_listed(found.claims, path, diff, auto_sources)),
                   dict(found.files), found.configuration, tuple(dict.fromkeys(found.rankings)),
-                  "diff" in found.words, "process" in found.words, any(tests for _, tests in found.claims),
+                  "process" in found.words, any(tests for _, tests in found.claims),
                   not found.words.isdisjoint(("equivLemma", "diffEquivLemma")), tuple(found.segments()))
 
 
@@ -634,16 +634,21 @@ def used_oracles(theory: Theory, options: Sequence[str], cwd: str, argument: str
     # Tamarin cuts at the first dot and keeps the last slash: dir/x.spthy has the default /x.oracle, which is never there.
     bare = argument[:1] + argument[1:].partition(".")[0] + ".oracle"
     default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
-    given = {name: value for key, _, value in (option.partition("=") for option in options)  # may be abbreviated, the last counts
-             for name in ("--heuristic", "--oraclename") if len(key) > 3 and name.startswith(key)}
     rankings = theory.oracle_rankings
-    if "--heuristic" in given:
-        letters = re.sub(r"\{[^}]*\}", "", given["--heuristic"])   # {names} of tactics are no letters
-        rankings = ((None, given.get("--oraclename", "")),) if set(letters) & {"o", "O"} else ()
+    for heuristic in option_values(options, "--heuristic")[-1:]:
+        letters = re.sub(r"\{[^}]*\}", "", heuristic)   # {names} of tactics are no letters
+        names = option_values(options, "--oraclename")
+        rankings = ((None, names[-1] if names else ""),) if set(letters) & {"o", "O"} else ()
     paths = [os.path.join(os.path.abspath(cwd if folder is None else folder),
                           name or (default if folder in (None, os.path.dirname(theory.path)) else "oracle"))
              for folder, name in rankings]
     return tuple(dict.fromkeys(map(os.path.normpath, paths)))
+
+
+def option_values(options: Iterable[str], name: str) -> list[str]:
+    """What a long option is given, in order ("" where nothing). Tamarin lets users cut it short."""
+    parted = (option.partition("=") for option in options)
+    return [value for word, _, value in parted if len(word) > 3 and name.startswith(word)]
 
 
 def _listed(claims: Sequence[_Claim], path: str, diff: bool, auto_sources: bool) -> Iterator[Lemma]:
@@ -668,7 +673,7 @@ def _trace_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> lis
                           trait=Trait.EXISTS_TRACE if part.endswith(("_suff", "_single")) else Trait.ALL_TRACES)
                   for part in parts if tests]
     if auto_sources and all(lemma.name != AUTO_SOURCES_LEMMA for lemma in shown):
-        shown.append(Lemma(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, "", ("sources",), path, 0, "", False, (), True))
+        shown.append(Lemma(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, "", ("sources",), path, optional=True))
     return shown
 
 
@@ -676,14 +681,14 @@ def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list
     """Every lemma on both sides, the right one first; where --auto-sources adds lemmas, all of one side before the other."""
     equivalences = [lemma for lemma, _ in claims if lemma.trait == Trait.DIFF]
     if all(lemma.name != EQUIVALENCE_LEMMA for lemma in equivalences):
-        equivalences.append(Lemma(EQUIVALENCE_LEMMA, Trait.DIFF, "", (), path, 0, "", False, (), False))
+        equivalences.append(Lemma(EQUIVALENCE_LEMMA, Trait.DIFF, "", (), path))
     sided: list[Lemma] = []
     for lemma, _ in claims:
         only = [side for word, side in (("left", "LHS"), ("right", "RHS")) if word in lemma.attributes][:1]
         sided += [replace(lemma, side=side) for side in only or ("RHS", "LHS") if lemma.trait != Trait.DIFF]
     if auto_sources:
         taken = {(lemma.name, lemma.side) for lemma in sided}
-        sided += [Lemma(f"{AUTO_SOURCES_LEMMA}_{side}", Trait.ALL_TRACES, side, ("sources",), path, 0, "", False, (), True)
+        sided += [Lemma(f"{AUTO_SOURCES_LEMMA}_{side}", Trait.ALL_TRACES, side, ("sources",), path, optional=True)
                   for side in ("LHS", "RHS") if (f"{AUTO_SOURCES_LEMMA}_{side}", side) not in taken]
         sided.sort(key=lambda lemma: lemma.side)
     return sided + equivalences
@@ -1880,9 +1885,8 @@ class _Planner:
         if view not in self.inputs:
             env, all_options = prover_environment(prover), (*prover.options, *options)
             oracles = used_oracles(theory, all_options, cwd)
-            maude = [value for name, _, value in (option.partition("=") for option in all_options)
-                     if len(name) > 7 and "--with-maude".startswith(name)]
-            maude_path, files = find_program((maude or ["maude"])[-1], cwd, env), list(filter(os.path.isfile, prover.command))
+            maude = ["maude", *option_values(all_options, "--with-maude")][-1]
+            maude_path, files = find_program(maude, cwd, env), list(filter(os.path.isfile, prover.command))
             depends = bool(oracles) or any(os.path.exists(os.path.join(cwd, option.partition("=")[2] or ".."))
                                            for option in all_options if "=" in option)
             words = {
@@ -1892,7 +1896,8 @@ class _Planner:
                 "environment": [sorted(prover.env.items()), [env.get(name) for name in RESULT_VARIABLES]],
                 **{f"oracle {path_from(path, cwd)}": [path, look_at_file(path)[1]] for path in oracles},
                 "working directory": cwd if depends else ""}
-            why_whole = theory.cannot_split or quits_on_warning((*all_options, *theory.configuration))
+            quits = option_values((*all_options, *theory.configuration), "--quit-on-warning")
+            why_whole = theory.cannot_split or ("--quit-on-warning" if quits else "")
             parts = {name: sha256(json.dumps(value).encode())[:32] for name, value in words.items()}
             parts |= {f"theory ({why_whole}: all of it counts)": theory.digest[:32]} if why_whole else {
                 "theory outside of lemmas": theory.split_digests[0][:32]}
@@ -2021,20 +2026,11 @@ def task_inputs_key(prover: str, theory: str, options: tuple[str, ...], flags: t
     return prover, theory, options, flags, cwd
 
 
-def quits_on_warning(options: Iterable[str]) -> str:
-    """`--quit-on-warning` if it is among the options, which Tamarin lets users cut short; else ""."""
-    return "--quit-on-warning" if any(len(word) > 3 and "--quit-on-warning".startswith(word) for word in options) else ""
-
-
 def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
-    """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources.
-
-    Tamarin also takes `-DX`, and long options cut short.
-    """
-    defined = (option[2:].lstrip("=") if option[1] == "D" else option.partition("=")[2] for option in options
-               if re.match("-D|--def(i(n(e(s)?)?)?)?=", option))
-    long = [option for option in options if len(option) > 3]
-    return (*flags, *defined), any(map("--diff".startswith, long)), any(map("--auto-sources".startswith, long))
+    """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources."""
+    defined = [option[2:].lstrip("=") for option in options if option.startswith("-D")]   # Tamarin also takes `-DX`
+    return ((*flags, *defined, *option_values(options, "--defines")), bool(option_values(options, "--diff")),
+            bool(option_values(options, "--auto-sources")))
 
 
 def _fold(text: str) -> str:
