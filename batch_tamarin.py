@@ -1466,7 +1466,7 @@ Check = Callable[["Recipe", Any, JsonPath], None]
 DEFAULT_CORES, DEFAULT_MEMORY_GB, DEFAULT_TIMEOUT_S = 4, 16, 3600
 SCHEDULERS = ("fifo", "sjf", "ljf")
 ID_BYTES = 200
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
+_JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+')   # a text with a colon behind it is a key
 
 
 class Recipe:
@@ -1476,15 +1476,16 @@ class Recipe:
         """Read the file at `path`, or take `text` for what it says."""
         self.path, self.text = path, read_text(path) if text is None else text
         self.problems: list[InputError] = []
-        self._positions: dict[JsonPath, int] | None = None
         self.data: dict[str, Any] = self._parse()
         check_recipe(self, self.data, ())
         self.raise_problems()
 
     def problem(self, path: JsonPath, message: str) -> None:
         """Note that something is wrong at a place of the JSON text."""
-        place = ".".join(str(part) for part in path)
-        offset = self._position(path)
+        place, known = ".".join(map(str, path)), path
+        while known and known not in self._positions:
+            known = known[:-1]
+        offset = self._positions.get(known, 0)
         line, column = self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
         self.problems.append(InputError(f"{place}: {message}" if place else message, self.path, line, column))
 
@@ -1493,11 +1494,11 @@ class Recipe:
             raise InputError("\n".join(map(str, self.problems)))
 
     def _parse(self) -> dict[str, Any]:
-        repeated: list[str] = []
+        repeated = False
 
         def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-            if len(dict(items)) < len(items):
-                repeated.append("")
+            nonlocal repeated
+            repeated = repeated or len(dict(items)) < len(items)
             return {key: value for key, value in items if value is not None}  # null: as if it were not there
 
         try:
@@ -1507,23 +1508,20 @@ class Recipe:
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
         if repeated:
-            self._position(())
+            seen: set[JsonPath] = set()
+            for where in (where for where, _ in json_positions(self.text)):
+                if where in seen:
+                    self.problem(where, "this key stands here twice: keep one")
+                seen.add(where)
             self.raise_problems()
         if not isinstance(data, dict):
             raise InputError("a recipe is a JSON object: {\"tamarin_versions\": ..., \"tasks\": ...}", self.path, 1, 1)
         return data
 
-    def _position(self, path: JsonPath) -> int:
-        if self._positions is None:
-            self._positions = {}
-            for where, offset in json_positions(self.text):
-                repeated = where in self._positions
-                self._positions[where] = offset
-                if repeated:
-                    self.problem(where, "this key stands here twice: keep one")
-        while path and path not in self._positions:
-            path = path[:-1]
-        return self._positions.get(path, 0)
+    @functools.cached_property
+    def _positions(self) -> dict[JsonPath, int]:
+        """Needed only where something is wrong. Of a key that stands twice, the second."""
+        return dict(json_positions(self.text))
 
 
 def _refuse_constant(word: str) -> NoReturn:
@@ -1552,24 +1550,18 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
 def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
     """Where each member (its key) and each element of valid JSON text begins."""
     path: list[str | int] = []
-    expect_key = False
     for token in _JSON_TOKEN.finditer(text):
-        word, offset = token.group(), token.start()
-        if word == ",":
-            expect_key = isinstance(path[-1], str)
-            path[-1] = path[-1] if isinstance(path[-1], str) else path[-1] + 1
+        word, string, is_key = token.group(0, 1, 2)
+        if is_key:
+            path[-1] = json.loads(string)
+        if is_key or (word not in "]}," and path and isinstance(path[-1], int)):
+            yield tuple(path), token.start()
+        if word in "[{":
+            path.append(0 if word == "[" else "")
         elif word in "]}":
             path.pop()
-            expect_key = False
-        elif expect_key and word[0] == '"':
-            path[-1], expect_key = json.loads(word), False
-            yield tuple(path), offset
-        elif word != ":":
-            if path and isinstance(path[-1], int):
-                yield tuple(path), offset
-            if word in "[{":
-                path.append(0 if word == "[" else "")
-                expect_key = word == "{"
+        elif word == "," and isinstance(path[-1], int):
+            path[-1] += 1
 
 
 # --- What a recipe may contain: a table of checks for each kind of object ----------------------------------------------
@@ -1755,11 +1747,8 @@ def find_program(name: str, directory: str = "", env: Mapping[str, str] | None =
     """The absolute path of an executable file, or of a command on PATH (that of `env`); "" if there is none."""
     name = os.path.expanduser(name)
     folders = [os.getcwd(), directory] if os.sep in name else [*os.get_exec_path(env), os.getcwd(), directory]
-    for folder in folders:
-        path = os.path.abspath(os.path.join(folder, name))
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
-    return ""
+    paths = (os.path.abspath(os.path.join(folder, name)) for folder in folders)
+    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
 
 
 def find_input(name: str, directory: str) -> str:
@@ -1928,13 +1917,14 @@ class _Planner:
         problem = f"there is no theory file '{printable(pattern)}'"
         if "{theory}" in entry["output_file_prefix"]:
             import glob
-            files = (sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
-                     or sorted(glob.glob(os.path.join(glob.escape(self.directory), pattern), recursive=True)))
+            names = glob.glob(os.path.expanduser(pattern), recursive=True)
+            names = names or glob.glob(os.path.join(glob.escape(self.directory), pattern), recursive=True)
+            files = sorted(filter(os.path.isfile, names))
         elif _is_pattern(pattern):
             problem = "a pattern needs {theory} in output_file_prefix, so that each theory has results of its own"
         if not files:
             self.recipe.problem((*path, "theory_file"), problem)
-        return [file for file in files if os.path.isfile(file)]
+        return files
 
     def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str) -> list[_Choice]:
         """What the task's `lemmas` select, in theory order. An exact name beats patterns; of patterns the first counts."""
