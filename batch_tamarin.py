@@ -762,7 +762,7 @@ class _Found:
         self.name, self.bytes = "", 0
         self.claims: list[_Claim] = []
         self.files: list[tuple[str, tuple[int, ...]]] = []  # in the order of reading, with their stamps
-        self.reading: set[str] = set()      # real paths of the files we are in
+        self.reading: dict[str, None] = {}  # real paths of the files we are in, this one last
         self.configuration: tuple[str, ...] = ()
         self.rankings: list[tuple[str | None, str]] = []
         self.words: set[str] = set()                        # that began an item, and `diff` for the operator
@@ -799,7 +799,6 @@ class _Scanner:
         self.depth = 0          # open brackets at `done`
         self.counted = (0, 1)   # the number of the line at a place
         self.conditions: list[tuple[int, bool]] = []    # open #ifdefs: place, whether we are behind their #else
-        self.real = ""          # the path without symbolic links
         self.text = self._read()
 
     def _read(self) -> str:
@@ -809,14 +808,14 @@ class _Scanner:
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):   # a pipe or a device might never end
                 raise OSError(0, "not a regular file")
-            self.real = os.path.realpath(path)
-            if self.real in found.reading or len(found.files) > _MAX_INCLUDES:
-                raise OSError(0, "it includes itself" if self.real in found.reading else f"more than {_MAX_INCLUDES} includes")
+            real = os.path.realpath(path)
+            if real in found.reading or len(found.files) > _MAX_INCLUDES:
+                raise OSError(0, "it includes itself" if real in found.reading else f"more than {_MAX_INCLUDES} includes")
             with open(path, "rb") as file:
                 found.files.append((path, file_stamp(file.fileno())))
                 data = file.read(MAX_THEORY_BYTES + 1)
             found.bytes += len(data)
-            found.reading.add(self.real)
+            found.reading[real] = None
             if len(data) > MAX_THEORY_BYTES or found.bytes > 4 * MAX_THEORY_BYTES:
                 raise InputError(f"too large: at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes", path)
             if data.startswith(b"\xef\xbb\xbf"):
@@ -844,7 +843,7 @@ class _Scanner:
             if self.conditions:
                 self._fail(self.conditions[-1][0], _NO_ENDIF + " before the end")
             self._hand_on(self.pos)
-            self.found.reading.discard(self.real)
+            self.found.reading.popitem()
         self.found.cut()
         return included
 
@@ -1271,10 +1270,7 @@ class ProverOutput:
 
 
 def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
-    """Read a process's two log files; what can't be decoded is replaced. Memory is bounded whatever they hold.
-
-    `lemma`: take only its lines of the summary (every task of a theory prints a line for each of its lemmas).
-    """
+    """Read a process's two log files, in bounded memory; of the summary only the lines of `lemma`, if it is given."""
     output = ProverOutput()
     _read_summary(last_part(stdout, "=\nsummary of summaries:\n"), output, lemma)
     _read_stderr(ends_of(stderr), output)
@@ -1316,10 +1312,8 @@ def read_from_end(path: str, size: int) -> bytes:
 
 
 def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
-    """Only what stands between the last "summary of summaries:" and the line of `=` that ends it counts.
-
-    tamarin-prover 1.4 prints the block twice; a theory printed before it may contain lookalikes.
-    """
+    """Only what stands between the last "summary of summaries:" and the line of `=` that ends it counts: tamarin-prover 1.4 prints
+    the block twice, and a theory printed before it may contain lookalikes."""
     theories = sum(line.startswith("analyzed: ") for line in lines)
     for line in lines[2:]:
         if line.startswith("====="):
@@ -1379,10 +1373,8 @@ def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
 
 
 def graph_lemma(label: str, known: Iterable[str]) -> str:
-    """The one of the `known` lemmas that a trace's label names.
-
-    The label ends in the lemma's name and the path of proof cases, joined by `-`; only the first case may follow without one.
-    """
+    """The one of the `known` lemmas that a trace's label names; it ends in the lemma's name and the path of proof cases, joined
+    by `-`, which only the first case may lack."""
     found = _TRACE_LABEL.search(label)
     rest = found.group(1) if found else label
     fitting = [name for name in known if rest.startswith(name)]
@@ -1847,8 +1839,11 @@ class _Planner:
             return self.recipe.problem((*path, "cwd"), f"there is no directory '{printable(cwd)}'")
         for file in self._theory_files(entry, path):
             prefix = entry["output_file_prefix"].replace("{theory}", os.path.splitext(os.path.basename(file))[0])
-            choices = self._choices(entry, path, file)
-            self._check_expected_names(entry, path, choices)
+            choices, expect = self._choices(entry, path, file), entry.get("expect")
+            names = {choice.lemmas[0].name for choice in choices}
+            for pattern in expect if isinstance(expect, dict) and choices else ():   # what matches nothing would never be missed
+                if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
+                    self.recipe.problem((*path, "expect", pattern), f"matches no planned lemma{did_you_mean(pattern, names)}")
             for choice in choices:
                 yield self._task(name, choice, self.provers[choice.alias], file, prefix, cwd)
 
@@ -1927,11 +1922,11 @@ class _Planner:
         return files
 
     def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str) -> list[_Choice]:
-        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of patterns the first counts."""
+        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of patterns the first counts;
+        "!pattern" takes away, wherever it stands."""
         items = [(item, (*path, "lemmas", index, "name")) for index, item in enumerate(entry.get("lemmas", ()))]
         takes = [pair for pair in items if pair[0]["name"][0] != "!"] or [({"name": "*"}, path)]
         found: list[_Choice] = []
-        taken: set[str] = set()
         for item, where in sorted(takes, key=lambda pair: _is_pattern(pair[0]["name"])):
             name, merged = item["name"], {**entry, **item}
             views = [(alias, self._theory(merged, alias, file)) for alias in merged["tamarin_versions"]]
@@ -1939,20 +1934,14 @@ class _Planner:
                       for place, sides in enumerate(_lemma_groups(theory).values()) if _selects(name, sides[0])]
             if not chosen and views[0][1]:
                 self._no_such_lemma(name, _lemma_groups(views[0][1]), where, file)
-            found += [choice for choice in chosen if not _is_pattern(name) or choice.lemmas[0].name not in taken]
-            taken.update(choice.lemmas[0].name for choice in chosen)
-        return sorted(self._without(items, found), key=lambda choice: choice.place)
-
-    def _without(self, items: Iterable[tuple[Mapping[str, Any], JsonPath]], found: list[_Choice]) -> list[_Choice]:
-        """What "!pattern" entries leave, wherever they stand."""
-        for item, where in items:
-            if item["name"][0] == "!" and found:
-                left = [choice for choice in found if not _selects(item["name"][1:], choice.lemmas[0])]
-                if not left or len(left) == len(found):
-                    what = "takes no lemma away" if left else "leaves no lemma"
-                    self.recipe.problem(where, f"'{printable(item['name'])}' {what}")
-                found = left
-        return found
+            taken = {choice.lemmas[0].name for choice in found} if _is_pattern(name) else ()
+            found += [choice for choice in chosen if choice.lemmas[0].name not in taken]
+        for name, where in ((item["name"], where) for item, where in items if item["name"][0] == "!" and found):
+            left = [choice for choice in found if not _selects(name[1:], choice.lemmas[0])]
+            if len(left) in (0, len(found)):
+                self.recipe.problem(where, f"'{printable(name)}' {'takes no lemma away' if left else 'leaves no lemma'}")
+            found = left
+        return sorted(found, key=lambda choice: choice.place)
 
     def _no_such_lemma(self, name: str, groups: Mapping[str, list[Lemma]], where: JsonPath, file: str) -> None:
         if not groups:
@@ -1987,14 +1976,6 @@ class _Planner:
                 self.warn(f"{'.'.join(map(str, where))}: {asked:g} is above the global limit: capped at {most:.3g}")
             chosen.append(min(asked, most))
         return share(Limits(int(chosen[0]), max(1, int(chosen[2] * 1024)), chosen[1]))
-
-    def _check_expected_names(self, entry: Mapping[str, Any], path: JsonPath, choices: Sequence[_Choice]) -> None:
-        """A name under `expect` that matches no planned lemma would never be missed."""
-        expect = entry.get("expect")
-        for pattern in expect if isinstance(expect, dict) and choices else ():
-            if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
-                names = {choice.lemmas[0].name for choice in choices}
-                self.recipe.problem((*path, "expect", pattern), f"matches no planned lemma{did_you_mean(pattern, names)}")
 
     def _unique_id(self, text: str) -> str:
         """A safe file name of at most 200 bytes, unlike every other one even where case is ignored."""
