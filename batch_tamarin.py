@@ -639,10 +639,10 @@ def used_oracles(theory: Theory, options: Sequence[str], cwd: str, argument: str
         letters = re.sub(r"\{[^}]*\}", "", heuristic)   # {names} of tactics are no letters
         names = option_values(options, "--oraclename")
         rankings = ((None, names[-1] if names else ""),) if set(letters) & {"o", "O"} else ()
-    paths = [os.path.join(os.path.abspath(cwd if folder is None else folder),
-                          name or (default if folder in (None, os.path.dirname(theory.path)) else "oracle"))
-             for folder, name in rankings]
-    return tuple(dict.fromkeys(map(os.path.normpath, paths)))
+    own = (None, os.path.dirname(theory.path))
+    paths = (os.path.join(cwd if folder is None else folder, name or (default if folder in own else "oracle"))
+             for folder, name in rankings)
+    return tuple(dict.fromkeys(map(os.path.abspath, paths)))
 
 
 def option_values(options: Iterable[str], name: str) -> list[str]:
@@ -784,10 +784,6 @@ class _Found:
                 yield name, text
 
 
-class _EndOfFile(Exception):
-    """The rest of this file does not count."""
-
-
 class _Scanner:
     """Reads one file of a theory, in one pass from one place that can matter to the next, into a common _Found."""
 
@@ -839,7 +835,7 @@ class _Scanner:
                     self._hand_on(len(self.text))
                     self._refuse(len(self.text), "the theory has no 'end'" + ", or a bracket is not closed" * (self.depth > 0))
                 included = self._on_event(event.start(), event.end(), event.group())
-        except _EndOfFile:
+        except EOFError:   # the rest of the file does not count
             if self.conditions:
                 self._fail(self.conditions[-1][0], _NO_ENDIF + " before the end")
             self._hand_on(self.pos)
@@ -881,7 +877,7 @@ class _Scanner:
         if not self.parent:
             self._fail(pos, message)
         self.pos = pos
-        raise _EndOfFile
+        raise EOFError
 
     def _hand_on(self, upto: int) -> None:
         """Take the text up to here as code."""
@@ -1028,7 +1024,7 @@ class _Scanner:
         found.cut()
         if word == "end":
             self.pos = start if self.parent else self.pos
-            raise _EndOfFile
+            raise EOFError
         if found.diff and word in _NOT_IN_DIFF:
             self._refuse(start, f"'{word}' is not allowed with --diff")
         self._skip()
@@ -1333,11 +1329,9 @@ def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> Non
             output.prover_s = float(seconds.group(1))
 
 
-def _read_stderr(lines: Iterable[str], output: ProverOutput) -> None:
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
+def _read_stderr(lines: Sequence[str], output: ProverOutput) -> None:
     error: list[str] = []  # the lines of a parse error, once its first was seen
     for line in lines:
-        tail.append(line[:TAIL_CHARS])
         maude, place = _OLD_MAUDE.search(line), _PARSE_ERROR.match(line)
         if maude:
             output.old_maude = maude.group(1)
@@ -1346,7 +1340,7 @@ def _read_stderr(lines: Iterable[str], output: ProverOutput) -> None:
         elif line.strip() and not _COMPLAINT.match(output.complaint) and not _PROGRESS.match(line):
             output.complaint = line.strip()[:300]  # the first that the prover marks as one, else the last
     output.parse_error = " ".join(error)[:600]
-    output.stderr_tail = "\n".join(tail)[-TAIL_CHARS:]
+    output.stderr_tail = "\n".join(line[:TAIL_CHARS] for line in lines[-TAIL_LINES:])[-TAIL_CHARS:]
 
 
 def wellformedness_titles(theory: str) -> list[str]:
@@ -1777,13 +1771,10 @@ def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, opt
     config = recipe.data.get("config", {})
     limits = Limits(*_global_limits(config, machine, options, warn),
                     options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)))
-    batch = Batch(os.urandom(6).hex(), provers=provers)
     planner = _Planner(recipe, provers, limits, warn)
-    for name, entry in recipe.data["tasks"].items():
-        for task in planner.recipe_task(name, entry):
-            batch.tasks[task.id] = task
+    tasks = {task.id: task for name, entry in recipe.data["tasks"].items() for task in planner.recipe_task(name, entry)}
     recipe.raise_problems()
-    batch.inputs = planner.inputs
+    batch = Batch(os.urandom(6).hex(), provers=provers, tasks=tasks, inputs=planner.inputs)
     batch.header = {
         "event": "batch", "at": now(), "id": batch.id, "version": __version__, "recipe_file": os.path.abspath(recipe.path),
         "recipe": recipe.data, "options": to_json(options), "limits": to_json(limits), "cwd": os.getcwd(),
