@@ -358,6 +358,9 @@ class Inputs:
     parts: dict[str, str]  # by words for people
     lemmas: dict[str, dict[str, str]] = field(default_factory=dict)  # of each lemma's own parts
 
+    def parts_of(self, lemma: str) -> dict[str, str]:
+        return {**self.parts, **self.lemmas.get(lemma, {})}
+
 
 @dataclass
 class Batch:
@@ -3086,7 +3089,6 @@ def _utc(local: str) -> str:
 # ======================================================================================================================
 
 CACHE_GB = 2.0
-_ENTRY_NAME = re.compile(r"[0-9a-f]{32}\.(|[0-9a-f]{32}|limit-[0-9a-f]{16}|loaded)")
 
 
 class Hit(NamedTuple):
@@ -3111,23 +3113,18 @@ class Cache:
         base = os.environ.get("XDG_CACHE_HOME", "")
         base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
         self.directory = os.path.abspath(directory or os.path.join(base, "batch-tamarin"))
-        self.size_mb, self.problem = size_gb * 1024, ""  # the first reason why nothing can be stored
+        self.size_mb, self.stored, self.problem = size_gb * 1024, 0, ""  # the first reason why nothing can be stored
         self._host = sha256(os.uname().nodename.encode())[:16]
-        self._stored_mb = 0.0  # since the last trim
-        self._loaded: dict[str, bool] = {}  # by Inputs.key, as far as it was asked for
 
     def find(self, task: Task, inputs: Inputs) -> Hit | None:
         """The stored result that holds for a task: first one of the very same text, last one that met a limit on this host."""
-        folder = self._folder(inputs.theory, task.lemma)
-        names = [name for name in _listed_names(folder) if name.startswith(task.key) or name.endswith("." + (task.lemma_key or "-"))]
-        for name in sorted(names, key=lambda name: ("limit" in name, not name.startswith(task.key))):
-            path = os.path.join(folder, name)
-            entry = self._entry(path)
+        names = sorted(_names(self._folder(inputs.theory, task.lemma)), key=lambda name: ("limit" in name, task.key not in name))
+        for name in names:
+            entry = self.read(name) if task.key in name or (task.lemma_key and task.lemma_key in name) else None
             if entry and ("limit" not in name or name.endswith(self._host)) and still_holds(entry[0], task, by_lemma=True):
-                old = cast(Result, entry[0].result)
-                exact = entry[0].key == task.key
+                old, exact = cast(Result, entry[0].result), entry[0].key == task.key
                 return Hit(replace(old, cached=True, ran=old.at, old_text=not exact, warnings=old.warnings if exact else ()),
-                           path, entry[1]["files"], exact)
+                           name, entry[1]["files"], exact)
         return None
 
     def restore(self, hit: Hit, outputs: Outputs) -> bool:
@@ -3153,79 +3150,53 @@ class Cache:
         met = task.status is Status.TIMEOUT or result.peak_mb >= task.limits.memory_mb or result.exit == {"code": GHC_HEAP_EXHAUSTED}
         settled = task.status is Status.COMPLETED or parse_error or (task.optional and task.status is Status.SUPERSEDED)
         if settled or (by_limit and met):
-            name = f"{task.key}.{f'limit-{self._host}' if by_limit else task.lemma_key if task.verdict else ''}"
-            self._write(os.path.join(self._folder(inputs.theory, task.lemma), name), outputs, {
-                "task": task_event(task), "finish": event, "parts": {**inputs.parts, **inputs.lemmas.get(task.lemma, {})}})
+            kind = f"limit-{self._host}" if by_limit else task.lemma_key if task.verdict else ""
+            path = os.path.join(self._folder(inputs.theory, task.lemma), f"{task.key}.{kind}")
+            if by_limit:
+                remove_entry(path)  # met under other limits
+            self._write(path, outputs, {"task": task_event(task), "finish": event, "parts": inputs.parts_of(task.lemma)})
 
     def has_loaded(self, inputs: Inputs) -> bool:
         """Whether the prover is known to have loaded this very text."""
-        if inputs.key not in self._loaded:
-            self._loaded[inputs.key] = os.path.exists(self._load_entry(inputs))
-            with suppress(OSError):
-                os.utime(self._load_entry(inputs))
-        return self._loaded[inputs.key]
+        with suppress(OSError):
+            os.utime(self._load_entry(inputs))
+            return True
+        return False
 
     def remember_load(self, inputs: Inputs) -> None:
         """The prover has loaded this text."""
         if not self.has_loaded(inputs):
-            self._loaded[inputs.key] = True
             self._write(self._load_entry(inputs), None, {})
 
     def what_is_new(self, task: Task, inputs: Inputs) -> str:
         """Why no stored result holds for a task: which parts of its key no stored result of that lemma has."""
-        folder = self._folder(inputs.theory, task.lemma)
-        entries = [entry[1] for name in _listed_names(folder) if (entry := self._entry(os.path.join(folder, name)))]
+        entries = [entry for _, entry in filter(None, map(self.read, _names(self._folder(inputs.theory, task.lemma))))]
         known = {part for entry in entries for part in entry["parts"].items()}
-        parts = {**inputs.parts, **inputs.lemmas.get(task.lemma, {})}
-        new = [name for name, digest in parts.items() if (name, digest) not in known]
+        new = [part[0] for part in inputs.parts_of(task.lemma).items() if part not in known]
         if not entries:
             return "no result of it is stored"
         if any(entry["task"]["key"] == task.key for entry in entries):
             return "what is stored of it met smaller limits, or those of another host"
         return f"new: {', '.join(new)}" if new else "nothing is new, but never stood together like this"
 
-    def trim(self, most_mb: float | None = None) -> None:
-        """Remove the least recently used entries beyond the size that is allowed."""
-        left, self._stored_mb = (self.size_mb if most_mb is None else most_mb), 0.0
-        for _, size_mb, path in sorted(self.entries(), reverse=True):
+    def close(self) -> str:
+        """Keep to the size that is allowed; returns why nothing could be stored, or ""."""
+        left = self.size_mb if self.stored else math.inf
+        for _, size_mb, path in sorted(self.entries(), reverse=True) if self.stored else ():
             left -= size_mb
             if left < 0:
                 remove_entry(path)
-
-    def close(self) -> str:
-        """Trim what this run has stored; returns why nothing could be, or ""."""
-        if self._stored_mb:
-            self.trim()
+        self.stored = 0
         return self.problem
 
     def entries(self) -> Iterator[tuple[float, float, str]]:
         """When last used (seconds since 1970), size in MB and path of all entries, those included that were never finished."""
-        for folder in _listed_names(self.directory, re.compile(r"[0-9a-f]{32}")):
-            for name in _listed_names(os.path.join(self.directory, folder), re.compile(rf"({_ENTRY_NAME.pattern})(-\w+)?")):
-                path = os.path.join(self.directory, folder, name)
-                with suppress(OSError):  # gone meanwhile
-                    sizes = [os.stat(os.path.join(path, file)).st_size for file in os.listdir(path)]
-                    yield os.stat(path).st_mtime, sum(sizes) / MB, path
+        for path in itertools.chain.from_iterable(map(_names, _names(self.directory, "[0-9a-f]{32}"))):
+            with suppress(OSError):  # gone meanwhile
+                sizes = [os.stat(os.path.join(path, file)).st_size for file in os.listdir(path)]
+                yield os.stat(path).st_mtime, sum(sizes) / MB, path
 
-    def clear(self, errors_only: bool = False) -> int:
-        """Remove all entries, or those without a verdict, and tell how many."""
-        paths = [path for _, _, path in self.entries() if not errors_only or self.outcome(path) not in (*ANSWERS, Verdict.INCOMPLETE, "")]
-        for path in paths:
-            remove_entry(path)
-        return len(paths)
-
-    def outcome(self, path: str) -> str:
-        """The verdict, else the status, that an entry holds; "" for none."""
-        entry = None if path.endswith(".loaded") else self._entry(path)
-        return str(entry[0].verdict or entry[0].status) if entry else ""
-
-    def _folder(self, theory: str, lemma: str) -> str:
-        return os.path.join(self.directory, sha256(json.dumps([theory, lemma]).encode())[:32])
-
-    def _load_entry(self, inputs: Inputs) -> str:
-        return os.path.join(self._folder(inputs.theory, ""), inputs.key + ".loaded")
-
-    def _entry(self, path: str) -> tuple[Task, Event] | None:
+    def read(self, path: str) -> tuple[Task, Event] | None:
         """The task of an entry with its result, and all that the entry says; one that makes no sense is removed."""
         try:
             with open(os.path.join(path, "entry.json"), encoding="utf-8") as file:
@@ -3235,43 +3206,43 @@ class Cache:
             if not os.path.basename(path).startswith(task.key) or not set(entry["files"]) <= set(field_names(Outputs)):
                 raise ValueError
             return task, {**entry, "parts": dict(entry["parts"]), "files": dict(entry["files"])}
-        except OSError:  # gone meanwhile, or not ours to read
+        except OSError:  # gone meanwhile, not yet whole, or not ours to read
             return None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            remove_entry(path)
+            if not path.endswith(".loaded"):
+                remove_entry(path)
             return None
+
+    def _folder(self, theory: str, lemma: str) -> str:
+        return os.path.join(self.directory, sha256(json.dumps([theory, lemma]).encode())[:32])
+
+    def _load_entry(self, inputs: Inputs) -> str:
+        return os.path.join(self._folder(inputs.theory, ""), inputs.key + ".loaded")
 
     def _write(self, path: str, outputs: Outputs | None, entry: Event) -> None:
         """Make an entry; a problem is kept for `close` and ends all storing."""
-        if self.problem:
-            return
         import shutil
-        import tempfile
-        temporary = ""
+        temporary = f"{path}-{os.getpid()}"
         try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            temporary = tempfile.mkdtemp(prefix=os.path.basename(path) + "-", dir=os.path.dirname(path))
-            files = {name: copy_file(output, os.path.join(temporary, name)) for name, output in own_fields(outputs).items()
-                     if os.path.exists(output)}
-            with open(os.path.join(temporary, "entry.json"), "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(json.dumps({**entry, "files": files}))
-            self._stored_mb += sum(os.stat(os.path.join(temporary, name)).st_size for name in os.listdir(temporary)) / MB
-            if "limit" in path:
-                remove_entry(path)  # met under other limits
-            os.rename(temporary, path)
+            if not self.problem:
+                os.makedirs(temporary)
+                files = {name: copy_file(output, os.path.join(temporary, name)) for name, output in own_fields(outputs).items()
+                         if os.path.exists(output)}
+                write_file(os.path.join(temporary, "entry.json"), json.dumps({**entry, "files": files}))
+                os.rename(temporary, path)
         except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another run was faster
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else another run was faster
                 self.problem = f"results can't be kept in the cache {self.directory}: {error.strerror or error}"
-        finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        if self._stored_mb > self.size_mb / 8:
-            self.trim()
+        self.stored += 1
+        if self.stored > 1000:
+            self.close()
 
 
-def _listed_names(folder: str, pattern: re.Pattern[str] = _ENTRY_NAME) -> list[str]:
-    """The names in a folder that are of the cache's making; none if it isn't there."""
+def _names(folder: str, pattern: str = r"[0-9a-f]{32}\.(|[0-9a-f]{32}|limit-[0-9a-f]{16}|loaded)(-\d+)?") -> list[str]:
+    """Paths of what the cache (or a run that was killed) made in a folder; none if it isn't there."""
     with suppress(OSError):
-        return [name for name in os.listdir(folder) if pattern.fullmatch(name)]
+        return [os.path.join(folder, name) for name in os.listdir(folder) if re.fullmatch(pattern, name)]
     return []
 
 
@@ -3440,20 +3411,16 @@ class Runner:
 
     async def prove(self, task: Task) -> bool:
         """One attempt at one task; whether its room is free again."""
-        attempt, prover, outputs = task.attempts + 1, self.batch.provers[task.prover], result_files(self.directory, task.id)
-        job = Job(task.id, attempt, prover_command(prover, task, outputs), task.cwd, self._environments[task.prover], task.limits,
-                  outputs.stdout, outputs.stderr, (task.id,))
+        outputs, attempt = result_files(self.directory, task.id), task.attempts + 1
         try:
             set_aside(outputs)
-            outcome = Outcome(Status.INTERRUPTED, reason=self._changed_input(task))
-            if not outcome.reason:
-                outcome = await self._run_job(job, task)
+            outcome = await self._run_job(task, task.id, attempt, outputs)
             result, output = self._result(task, outcome, outputs)
-            event = finish_event(task, job.id, attempt, result)
+            event = finish_event(task, task.id, attempt, result)
             self._record(event)
             if self.cache:
                 self.cache.store(task, event, outputs, self._inputs(task), bool(output.parse_error))
-            self._end_of_load(task, result.status is not Status.INTERRUPTED and (output.summary or has_loaded(outputs.stderr)))
+            self._end_of_load(task, outcome, output, outputs)
         except (OSError, StorageError) as error:
             self._give_up(error)
             return True
@@ -3461,23 +3428,20 @@ class Runner:
 
     async def load(self, task: Task) -> bool:
         """Load a task's theory without proving, for the hits that wait for it; whether its room is free again."""
-        outputs = result_files(self.directory, task.id + "~load")
-        command = prover_command(self.batch.provers[task.prover], replace(task, prove=False), outputs)
-        job = Job(task.id + "~load", 1, command, task.cwd, self._environments[task.prover], task.limits, outputs.stdout, outputs.stderr)
-        try:
-            outcome = await self._run_job(job, task)
-            loaded = read_output(outputs.stdout, outputs.stderr).summary or has_loaded(outputs.stderr)
-            for path in dataclasses.astuple(outputs):
-                remove_file(path)
-            self._end_of_load(task, loaded and outcome.status is not Status.INTERRUPTED)
-        except (OSError, StorageError) as error:
-            self._give_up(error)
-            return True
+        job_id = task.id + "~load"
+        outputs = result_files(self.directory, job_id)
+        outcome = await self._run_job(replace(task, prove=False), job_id, 0, outputs)
+        self._end_of_load(task, outcome, read_output(outputs.stdout, outputs.stderr), outputs)
+        for path in dataclasses.astuple(outputs):
+            remove_file(path)
         return not outcome.unkillable
 
-    async def _run_job(self, job: Job, task: Task) -> Outcome:
-        """Run a job that loads a task's theory. Meanwhile, hits count as soon as the prover says that it has loaded their text."""
+    async def _run_job(self, task: Task, job_id: str, attempt: int, outputs: Outputs) -> Outcome:
+        """Run a prover on a task. Meanwhile, hits count as soon as it says that it has loaded their text."""
         import asyncio
+        prover = self.batch.provers[task.prover]
+        job = Job(job_id, attempt, prover_command(prover, task, outputs), task.cwd, self._environments[prover.alias], task.limits,
+                  outputs.stdout, outputs.stderr, (task.id,) if attempt else ())
 
         async def watch() -> None:
             while self._inputs(task).key in self._held:
@@ -3485,12 +3449,14 @@ class Runner:
                 if has_loaded(job.stderr) and not self._changed_input(task):
                     self._text_loaded(task)
 
-        watcher = asyncio.ensure_future(watch())
-        try:
-            outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
-        finally:
-            watcher.cancel()
-        changed = self._changed_input(task)
+        changed, outcome = self._changed_input(task), Outcome(Status.INTERRUPTED)
+        if not changed:
+            watcher = asyncio.ensure_future(watch())
+            try:
+                outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
+            finally:
+                watcher.cancel()
+            changed = self._changed_input(task)
         return replace(outcome, status=Status.INTERRUPTED, reason=changed) if changed else outcome
 
     # --- The cache: hits, and those that are held back until the prover has loaded a text that it has never seen
@@ -3529,11 +3495,11 @@ class Runner:
             if not self._restore(held, hit):
                 self.scheduler.add([held], self.prove)
 
-    def _end_of_load(self, task: Task, loaded: bool) -> None:
+    def _end_of_load(self, task: Task, outcome: Outcome, output: ProverOutput, outputs: Outputs) -> None:
         """A job that loads this task's theory is over. If none did and no other will, hits that wait for that don't count."""
         key = self._inputs(task).key
         self._to_load[key] = self._to_load.get(key, 0) - 1
-        if loaded:
+        if outcome.status is not Status.INTERRUPTED and (output.summary or has_loaded(outputs.stderr)):
             self._text_loaded(task)
         elif not self._to_load[key]:
             self.scheduler.add([held for held, _ in self._held.pop(key, ())], self.prove)
@@ -5280,18 +5246,18 @@ def add_cache_command(commands: Subparsers) -> None:
 def command_cache(args: argparse.Namespace) -> int:
     """Show what the cache holds, or clear it."""
     cache = Cache(args.cache_dir, args.cache_size)
+    entries = [(outcome_word(found[0]) if found else "", size_mb, path)
+               for _, size_mb, path in cache.entries() for found in (cache.read(path),)]
     if args.action == "clear":
-        print(f"entries removed from {printable(cache.directory)}: {cache.clear(args.errors_only):,}")
+        entries = [entry for entry in entries if not args.errors_only or entry[0] not in ("", *Verdict)]
+        for *_, path in entries:
+            remove_entry(path)
+        print(f"entries removed from {printable(cache.directory)}: {len(entries):,}")
         return 0
-    entries = list(cache.entries())
-    used = sum(size_mb for _, size_mb, _ in entries)
+    used, counts = sum(size_mb for _, size_mb, _ in entries), [word for word, _, _ in entries if word]
     print(f"{printable(cache.directory)}: {used:,.1f} MB of at most {cache.size_mb / 1024:g} GB")
-    counts: dict[str, int] = {}
-    for _, _, path in entries:
-        outcome = cache.outcome(path).replace("_", " ")
-        counts[outcome] = counts.get(outcome, 0) + 1
-    if counts.pop("", 0) < len(entries):
-        print(text_table([("result", "entries"), *((word, f"{count:,}") for word, count in sorted(counts.items()))], right=(1,)))
+    if counts:
+        print(text_table([("result", "entries"), *((word, f"{counts.count(word):,}") for word in sorted({*counts}))], right=(1,)))
     return 0
 
 
