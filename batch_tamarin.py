@@ -4525,80 +4525,39 @@ class Parser(argparse.ArgumentParser):
 
 
 def command_line_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="batch_tamarin.py", description=(__doc__ or "").split("\n")[0], epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The commands: of each its function, whose docstring is its help, its ARGUMENTS, and examples without the program's name."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="batch_tamarin.py", description=(__doc__ or "").split("\n")[0], epilog=EXAMPLES, formatter_class=layout)
     parser.add_argument("--version", action="version", version=f"batch_tamarin.py {__version__}")
+    parser.set_defaults(quiet=False, debug=False)  # for commands without these options
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_run_command(commands)
-    add_resume_command(commands)
-    add_check_command(commands)
-    add_init_command(commands)
-    add_status_command(commands)
-    add_report_command(commands)
-    add_lemmas_command(commands)
+    limits = ("--cores", "--memory", "--timeout")
+    running = ("-t --task", "-q --quiet", "-d --debug", "--progress")
+    for func, arguments, *examples in (
+        (command_run, ("recipe", "-o --output", "--fresh", *limits, "-s --scheduler", *running),
+         "recipe.json", "recipe.json -t 'nslpk3--*' -o /scratch/out",
+         "recipe.json --cores 16 --memory 50%   # on half of a shared server"),
+        (command_resume, ("results", *running), "results", "results -t '*--secrecy--*'"),
+        (command_check, ("recipe", *limits, "--report", "-d --debug (check)"),
+         "recipe.json", "recipe.json -d          # every task with its command",
+         f"recipe.json --report    # all that the provers say, in ./{CHECK_REPORT}/"),
+        (command_init, ("theories", "-o --output (init)", "--force", "-y --yes", "--prover", *limits, "--lemma", "--results"),
+         "handshake.spthy", "models/*.spthy -o all.json",
+         "handshake.spthy --yes --prover tamarin-prover --lemma 'secrecy*' --timeout 7200"),
+        (command_status, ("results (status)", "-f --follow", "--json (status)", "--progress"),
+         "results", "results --follow", "results --json"),
+        (command_report, ("results (report)", "-f --format", "-o --output (report)", "--rebuild"),
+         "results", "results -f tex -f csv -o tables.tex", "results --rebuild"),
+        (command_lemmas, ("theory", "-D --define", "--diff", "--auto-sources", "--json"),
+         "theory.spthy", "theory.spthy -D WITH_REVEAL --json"),
+    ):
+        name, text = func.__name__.partition("_")[2], func.__doc__ or ""
+        epilog = "\n".join(["examples:", *(f"  batch_tamarin.py {name} {example}" for example in examples)])
+        command = commands.add_parser(name, help=text.split("\n")[0].rstrip("."), description=text, epilog=epilog, formatter_class=layout)
+        command.set_defaults(func=func)
+        for argument in arguments:
+            command.add_argument(*argument.partition(" (")[0].split(), **ARGUMENTS[argument])
     return parser
-
-
-Subparsers = Any  # argparse's own class for them is private
-
-
-def add_command(commands: Subparsers, func: Callable[[argparse.Namespace], int], name: str,
-                *examples: str) -> argparse.ArgumentParser:
-    """A subcommand whose help is its function's docstring; `examples` come without the program's name."""
-    text = func.__doc__ or ""
-    epilog = "\n".join(["examples:", *(f"  batch_tamarin.py {name} {example}" for example in examples)])
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text.split("\n")[0].rstrip("."), description=text, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.set_defaults(func=func)
-    return parser
-
-
-def add_run_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_run, "run", "recipe.json", "recipe.json -t 'nslpk3--*' -o /scratch/out",
-                         "recipe.json --cores 16 --memory 50%   # on half of a shared server")
-    parser.add_argument("recipe", metavar="RECIPE", help="the recipe, a JSON file")
-    parser.add_argument("-o", "--output", metavar="DIR", default="", help="results directory (instead of the recipe's output_directory)")
-    parser.add_argument("--fresh", action="store_true", help="begin anew beside an unfinished batch instead of going on with it")
-    add_limit_arguments(parser)
-    parser.add_argument("-s", "--scheduler", choices=SCHEDULERS, default="", help="which waiting task starts first: in file order "
-                        "(fifo), the smallest (sjf) or largest (ljf) by cores and memory")
-    add_running_arguments(parser)
-
-
-def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cores", type=cores_argument, metavar="N", help='cores for all jobs together, or "max"')
-    parser.add_argument("--memory", type=memory_argument, metavar="GB", help='memory for all jobs together: GB, "max" or "50%%"')
-    parser.add_argument("--timeout", type=seconds_argument, default=0, metavar="S",
-                        help="seconds for a task that has no timeout of its own (instead of default_timeout)")
-
-
-def add_resume_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_resume, "resume", "results", "results -t '*--secrecy--*'")
-    parser.add_argument("results", metavar="RESULTS", help="the results directory")
-    add_running_arguments(parser)
-
-
-def add_running_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-t", "--task", action="append", default=[], metavar="PATTERN",
-                        help="run only tasks whose id begins with this or matches this shell pattern (repeatable)")
-    parser.add_argument("-q", "--quiet", action="store_true", help="show only problems and the final table")
-    parser.add_argument("-d", "--debug", action="store_true", help="show the commands too")
-    add_progress_argument(parser)
-
-
-def add_progress_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--progress", choices=PROGRESS_MODES, default="auto", help="a live block on the terminal (bar), one line for "
-                        "each finished task (plain), or nothing until the end (none); auto: bar on a terminal that can, else plain")
-
-
-def add_report_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_report, "report")
-    parser.add_argument("results", metavar="RESULTS", help="a results directory, ours or batch-tamarin's")
-    parser.add_argument("-f", "--format", action="append", default=[], choices=list(REPORTS), help="repeatable; default: by the ending "
-                        "of -o FILE, else md")
-    parser.add_argument("-o", "--output", metavar="FILE", default="", help="write to this file, for several formats with their endings")
-    parser.add_argument("--rebuild", action="store_true", help="write the derived files of RESULTS again: success/, failed/, "
-                        "execution_report.json, the rerun recipe, summary.html")
 
 
 def cores_argument(text: str) -> str:
@@ -4619,18 +4578,55 @@ def seconds_argument(text: str) -> float:
     raise argparse.ArgumentTypeError(f"'{text}' is no positive number of seconds")
 
 
-# --- check -------------------------------------------------------------------------------------------------------------
-
+SWITCH: dict[str, Any] = {"action": "store_true"}
+REPEATABLE: dict[str, Any] = {"action": "append", "default": []}
 CHECK_REPORT = "wellformedness-check-report"
+# What argparse must know of each argument. A command in brackets tells apart what several commands understand differently.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "recipe": {"metavar": "RECIPE", "help": "the recipe, a JSON file"},
+    "results": {"metavar": "RESULTS", "help": "the results directory"},
+    "results (status)": {"metavar": "RESULTS", "help": "the results directory, of a running batch or any other"},
+    "results (report)": {"metavar": "RESULTS", "help": "a results directory, ours or batch-tamarin's"},
+    "theory": {"metavar": "THEORY", "help": "a .spthy file"},
+    "theories": {"metavar": "THEORY", "nargs": "+", "help": "a .spthy file"},
+    "-o --output": {"metavar": "DIR", "default": "", "help": "results directory (instead of the recipe's output_directory)"},
+    "-o --output (init)": {"metavar": "FILE", "default": "recipe.json", "help": "where to write the recipe (recipe.json)"},
+    "-o --output (report)": {"metavar": "FILE", "default": "",
+                             "help": "write to this file, for several formats with their endings"},
+    "--fresh": {**SWITCH, "help": "begin anew beside an unfinished batch instead of going on with it"},
+    "--cores": {"type": cores_argument, "metavar": "N", "help": 'cores for all jobs together, or "max"'},
+    "--memory": {"type": memory_argument, "metavar": "GB", "help": 'memory for all jobs together: GB, "max" or "50%%"'},
+    "--timeout": {"type": seconds_argument, "default": 0, "metavar": "S",
+                  "help": "seconds for a task that has no timeout of its own (instead of default_timeout)"},
+    "-s --scheduler": {"choices": SCHEDULERS, "default": "", "help": "which waiting task starts first: in file order (fifo), the "
+                       "smallest (sjf) or largest (ljf) by cores and memory"},
+    "-t --task": {**REPEATABLE, "metavar": "PATTERN",
+                  "help": "run only tasks whose id begins with this or matches this shell pattern (repeatable)"},
+    "-q --quiet": {**SWITCH, "help": "show only problems and the final table"},
+    "-d --debug": {**SWITCH, "help": "show the commands too"},
+    "-d --debug (check)": {**SWITCH, "help": "show every task with its limits and command"},
+    "--progress": {"choices": PROGRESS_MODES, "default": "auto", "help": "a live block on the terminal (bar), one line for each "
+                   "finished task (plain), or nothing until the end (none); auto: bar on a terminal that can, else plain"},
+    "--report": {**SWITCH, "help": f"write the full text of warnings and errors to ./{CHECK_REPORT}/"},
+    "--force": {**SWITCH, "help": "write over a file that is there"},
+    "-y --yes": {**SWITCH, "help": "ask nothing: take the options, else the defaults"},
+    "--prover": {**REPEATABLE, "metavar": "PROGRAM", "help": "a prover: a file or a command on PATH (repeatable)"},
+    "--lemma": {**REPEATABLE, "metavar": "PATTERN",
+                "help": "lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away (repeatable)"},
+    "--results": {"metavar": "DIR", "default": "results", "help": "the recipe's results directory (results)"},
+    "-f --follow": {**SWITCH, "help": "go on until the batch ends, like the batch's own terminal"},
+    "--json": {**SWITCH, "help": "JSON instead of a table"},
+    "--json (status)": {**SWITCH, "help": "JSON; with --follow one line for each look"},
+    "-f --format": {**REPEATABLE, "choices": list(REPORTS), "help": "repeatable; default: by the ending of -o FILE, else md"},
+    "--rebuild": {**SWITCH, "help": "write the derived files of RESULTS again: success/, failed/, execution_report.json, the rerun "
+                  "recipe, summary.html"},
+    "-D --define": {**REPEATABLE, "metavar": "FLAG", "help": "a preprocessor flag (repeatable)"},
+    "--diff": {**SWITCH, "help": "as with Tamarin's --diff: both sides, and Observational_equivalence"},
+    "--auto-sources": {**SWITCH, "help": "as with Tamarin's --auto-sources"},
+}
 
 
-def add_check_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_check, "check", "recipe.json", "recipe.json -d          # every task with its command",
-                         f"recipe.json --report    # all that the provers say, in ./{CHECK_REPORT}/")
-    parser.add_argument("recipe", metavar="RECIPE", help="the recipe, a JSON file")
-    add_limit_arguments(parser)
-    parser.add_argument("--report", action="store_true", help=f"write the full text of warnings and errors to ./{CHECK_REPORT}/")
-    parser.add_argument("-d", "--debug", action="store_true", help="show every task with its limits and command")
+# --- check -------------------------------------------------------------------------------------------------------------
 
 
 def command_check(args: argparse.Namespace) -> int:
@@ -4743,20 +4739,6 @@ def _check_lines(batch: Batch, jobs: Sequence[Job], found: Mapping[str, Sequence
 # --- init --------------------------------------------------------------------------------------------------------------
 
 
-def add_init_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_init, "init", "handshake.spthy", "models/*.spthy -o all.json",
-                         "handshake.spthy --yes --prover tamarin-prover --lemma 'secrecy*' --timeout 7200")
-    parser.add_argument("theories", metavar="THEORY", nargs="+", help="a .spthy file")
-    parser.add_argument("-o", "--output", metavar="FILE", default="recipe.json", help="where to write the recipe (recipe.json)")
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
-    parser.add_argument("-y", "--yes", action="store_true", help="ask nothing: take the options, else the defaults")
-    parser.add_argument("--prover", action="append", metavar="PROGRAM", help="a prover: a file or a command on PATH (repeatable)")
-    add_limit_arguments(parser)
-    parser.add_argument("--lemma", action="append", default=[], metavar="PATTERN",
-                        help="lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away (repeatable)")
-    parser.add_argument("--results", metavar="DIR", default="results", help="the recipe's results directory (results)")
-
-
 def command_init(args: argparse.Namespace) -> int:
     """Write a recipe for some theories: asks on a terminal, or takes defaults and options with --yes."""
     if not args.yes and not sys.stdin.isatty():
@@ -4861,15 +4843,6 @@ def _named(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
 # --- status ------------------------------------------------------------------------------------------------------------
 
 
-def add_status_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_status, "status", "results", "results --follow", "results --json")
-    parser.add_argument("results", metavar="RESULTS", help="the results directory, of a running batch or any other")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the batch ends, like the batch's own terminal")
-    parser.add_argument("--json", action="store_true", help="JSON; with --follow one line for each look")
-    add_progress_argument(parser)
-    parser.set_defaults(quiet=False, debug=False)
-
-
 def command_status(args: argparse.Namespace) -> int:
     """Tell what a batch does now, from another terminal: what runs, what is done, what is left and for how long."""
     path, batch = os.path.join(results_directory(args.results, JOURNAL), JOURNAL), Batch()
@@ -4932,15 +4905,6 @@ def status_json(batch: Batch, progress: Progress, state: str) -> Event:
 
 
 # --- lemmas ------------------------------------------------------------------------------------------------------------
-
-
-def add_lemmas_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_lemmas, "lemmas", "theory.spthy", "theory.spthy -D WITH_REVEAL --json")
-    parser.add_argument("theory", metavar="THEORY", help="a .spthy file")
-    parser.add_argument("-D", "--define", action="append", default=[], metavar="FLAG", help="a preprocessor flag (repeatable)")
-    parser.add_argument("--diff", action="store_true", help="as with Tamarin's --diff: both sides, and Observational_equivalence")
-    parser.add_argument("--auto-sources", action="store_true", help="as with Tamarin's --auto-sources")
-    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
 
 
 def command_run(args: argparse.Namespace) -> int:
