@@ -3443,49 +3443,49 @@ def unanswered(batch: Batch) -> list[Task]:
 
 # --- batch-tamarin's files: the layout and the field names that its 1.2 `report` command reads --------------------------
 
-# How its words differ from ours: status, return code and error type of what has no verdict.
-_UPSTREAM_ENDS = {Status.TIMEOUT: ("timeout", -1, "timeout"), Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
-                  Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed"),
-                  Status.FAILED: ("failed", -1, "tamarin_error")}
 _WON = (Status.COMPLETED, Status.SUPERSEDED)
+# How its words differ from ours: status, return code and error type.
+_UPSTREAM_ENDS = {**dict.fromkeys(_WON, ("completed", 0, "")), Status.TIMEOUT: ("timeout", -1, "timeout"),
+                  Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
+                  Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed"), Status.FAILED: ("failed", -1, "tamarin_error"),
+                  **dict.fromkeys((Status.PENDING, Status.RUNNING), ("pending", -1, ""))}
 
 
 def write_result_file(directory: str, task: Task) -> None:
-    """success/ID.json or failed/ID.json of a task that has ended; the other one, of an earlier attempt, goes."""
-    result = task.result
-    if not result:
-        return
-    won, lemma = task.status in _WON, {task.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
+    """success/ID.json or failed/ID.json of a task that has ended; what an earlier attempt left goes."""
+    result, places = task.result or Result(task.status), _result_folders(task)
+    lemma = {task.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
     measures = {"time": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}
-    content: Event = {"task_id": task.id, "wrapper_measures": measures}
-    if won:
-        content |= {"warnings": list(result.warnings), "tamarin_timing": result.prover_s or 0.0,
-                    "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
-                    "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
-                    "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
-                    "unterminated_lemma": [] if result.verdict in ANSWERS else [task.lemma]}
-    else:
-        content |= {"error_description": result.reason, "return_code": _return_code(result),
-                    "last_stderr_lines": result.stderr_tail.splitlines()}
-    write_file(os.path.join(directory, "success" if won else "failed", task.id + ".json"), json.dumps(content, indent=2) + "\n")
-    remove_file(os.path.join(directory, "failed" if won else "success", task.id + ".json"))
+    content = {"task_id": task.id, "wrapper_measures": measures, **({
+        "warnings": result.warnings, "tamarin_timing": result.prover_s or 0.0,
+        "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
+        "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
+        "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
+        "unterminated_lemma": [] if result.verdict in ANSWERS else [task.lemma]} if "success" in places else _failure(result))}
+    for folder in ("success", "failed"):
+        path = os.path.join(directory, folder, task.id + ".json")
+        if folder in places:
+            write_file(path, json.dumps(content, indent=2) + "\n")
+        else:
+            remove_file(path)
 
 
 def restore_result_files(directory: str, batch: Batch) -> None:
     """Make success/ and failed/ what the journal says: one may be unwritten by a driver that died, or of an older plan."""
     found = {folder: set(os.listdir(os.path.join(directory, folder))) for folder in ("success", "failed")}
     for task in batch.tasks.values():
-        name, won = task.id + ".json", task.status in _WON
-        if task.result and name not in found["success" if won else "failed"]:
+        if {folder for folder in found if task.id + ".json" in found[folder]} != _result_folders(task):
             write_result_file(directory, task)
-        for folder in ("success", "failed"):
-            if name in found[folder] and (not task.result or won != (folder == "success")):
-                remove_file(os.path.join(directory, folder, name))
 
 
-def _return_code(result: Result) -> int:
+def _result_folders(task: Task) -> set[str]:
+    return {"success" if task.status in _WON else "failed"} if task.result else set()
+
+
+def _failure(result: Result) -> Event:
     code = (result.exit or {}).get("code") if result.status is Status.FAILED else None
-    return int(code) if code is not None else _UPSTREAM_ENDS[result.status][1]
+    return {"error_description": result.reason, "return_code": _UPSTREAM_ENDS[result.status][1] if code is None else int(code),
+            "last_stderr_lines": result.stderr_tail.splitlines()}
 
 
 def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
@@ -3532,29 +3532,31 @@ def _with_tasks(head: Event, opening: str, tasks: Iterable[tuple[str, Event, Ite
 
 
 def _subtask(batch: Batch, directory: str, task: Task) -> Event:
-    result = task.result or Result(task.status)
-    outputs, at = result_files(directory, task.id), instant(result.at or batch.header["at"])
-    return {
+    import datetime
+    result, outputs = task.result or Result(task.status), result_files(directory, task.id)
+    at = instant(result.at or batch.header["at"])
+    began, ended = (datetime.datetime.fromtimestamp(seconds).isoformat(timespec="microseconds")  # local, without a zone
+                    for seconds in (at - result.wall_s, at))
+    subtask: Event = {
         "task_config": {
             "tamarin_alias": task.prover, "lemma": task.lemma, "output_theory_file": outputs.proof,
-            "output_trace_file": outputs.trace_json, "options": list(task.options), "preprocessor_flags": list(task.flags),
+            "output_trace_file": outputs.trace_json, "options": task.options, "preprocessor_flags": task.flags,
             "resources": {"cores": task.limits.cores, "memory": max(1, round(task.limits.memory_mb / 1024)),
                           "timeout": max(1, round(task.limits.timeout_s))}},
         "task_execution_metadata": {
-            "command": list(prover_command(batch.provers[task.prover], task, outputs)),
-            "status": "completed" if task.status in _WON else _UPSTREAM_ENDS.get(task.status, ("pending",))[0],
-            "cache_hit": result.cached, "exec_start": local_time(at - result.wall_s), "exec_end": local_time(at),
-            "exec_duration_monotonic": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb},
-        **({"task_result": _subtask_result(task, task.result)} if task.result else {})}
-
-
-def _subtask_result(task: Task, result: Result) -> Event:
+            "command": prover_command(batch.provers[task.prover], task, outputs), "status": _UPSTREAM_ENDS[task.status][0],
+            "cache_hit": result.cached, "exec_start": began, "exec_end": ended, "exec_duration_monotonic": result.wall_s,
+            "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}}
     if task.status in _WON:
-        return {"warnings": list(result.warnings), "real_time_tamarin_measure": result.prover_s or 0.0,
-                "lemma_result": result.verdict if result.verdict in ANSWERS else "unterminated", "steps": result.steps or 0,
-                "analysis_type": result.trait}
-    return {"return_code": str(_return_code(result)), "error_type": _UPSTREAM_ENDS[task.status][2],
-            "error_description": result.reason or str(task.status), "last_stderr_lines": result.stderr_tail.splitlines()}
+        subtask["task_result"] = {
+            "warnings": result.warnings, "real_time_tamarin_measure": result.prover_s or 0.0, "steps": result.steps or 0,
+            "lemma_result": result.verdict if result.verdict in ANSWERS else "unterminated", "analysis_type": result.trait}
+    elif task.result:
+        failure = _failure(result)
+        subtask["task_result"] = {
+            **failure, "error_description": result.reason or str(task.status), "return_code": str(failure["return_code"]),
+            "error_type": _UPSTREAM_ENDS[task.status][2]}
+    return subtask
 
 
 def instant(at: str) -> float:
@@ -3564,12 +3566,6 @@ def instant(at: str) -> float:
         return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
     except ValueError:
         return 0.0
-
-
-def local_time(seconds: float) -> str:
-    """As batch-tamarin writes times: local, without a zone."""
-    import datetime
-    return datetime.datetime.fromtimestamp(seconds).isoformat(timespec="microseconds")
 
 
 def rerun_name(batch: Batch) -> str:
@@ -3833,8 +3829,10 @@ class Writer:
     def __init__(self, beside: str) -> None:
         self.beside, self.left = beside, PAGE_CAP  # the directory that the page is for; how much of traces it still has room for
 
-    def page(self, blocks: Iterable[Block]) -> Iterator[str]:
-        return itertools.chain((self.opening,), map(self.render, blocks), (self.closing,))
+    @classmethod
+    def report(cls, batch: Batch, directory: str, beside: str) -> Iterator[str]:
+        writer = cls(beside)
+        return itertools.chain((writer.opening,), map(writer.render, page_blocks(batch, directory)), (writer.closing,))
 
     def render(self, block: Block) -> str:
         return str(getattr(self, block[0])(*block[1:]))
@@ -4074,18 +4072,14 @@ show();
 def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """One line per task, with the model's field names. A text that a spreadsheet would take for a formula gets an apostrophe."""
     import csv
-    import io
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    from types import SimpleNamespace
+    line = csv.writer(SimpleNamespace(write=str), lineterminator="\n").writerow  # returns what `write` does: the text
     for number, task in enumerate(batch.tasks.values()):
         result = task.result or Result(task.status, trait=task.trait)
         fields = {**own_fields(task), **own_fields(task.limits), **own_fields(result)}
         for bulky in ("limits", "result", "lemmas", "exit", "stderr_tail"):
             del fields[bulky]
-        writer.writerows((map(_csv_cell, fields.values()),) if number else (fields, map(_csv_cell, fields.values())))
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
+        yield ("" if number else line(fields)) + line(map(_csv_cell, fields.values()))
 
 
 def _csv_cell(value: Any) -> Any:
@@ -4139,14 +4133,10 @@ def _junit_case(task: Task, kind: str) -> str:
     return tostring(case, "unicode") + "\n"
 
 
-def page_report(writer: type[Writer]) -> Callable[[Batch, str, str], Iterator[str]]:
-    return lambda batch, directory, beside: writer(beside).page(page_blocks(batch, directory))
-
-
 # A report, in pieces, of a batch and its results directory, for the directory that it is written to.
 REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
-    "md": page_report(Markdown), "html": page_report(Html), "tex": page_report(Latex), "typ": page_report(Typst),
-    "csv": csv_report, "junit": junit_report, "json": json_report}
+    "md": Markdown.report, "html": Html.report, "tex": Latex.report, "typ": Typst.report, "csv": csv_report,
+    "junit": junit_report, "json": json_report}
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
 
