@@ -3633,8 +3633,7 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
 
 def _next_steps(tasks: Iterable[Task], directory: str) -> Iterator[str]:
     """What to type next."""
-    import shlex
-    where, first = shlex.quote(printable(directory)), {task.status: task.id for task in reversed([*tasks])}
+    where, first = quoted([printable(directory)]), {task.status: task.id for task in reversed([*tasks])}
     if first.keys() & {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}:
         yield f"go on: batch_tamarin.py resume {where}"
     if Status.FAILED in first:
@@ -3789,23 +3788,27 @@ def _taken_for_granted(tasks: Iterable[Task], shown: Iterable[Task]) -> Iterator
 
 
 def _details(batch: Batch, directory: str, task: Task, dot: str) -> Iterator[Block]:
-    import shlex
     result, prover = task.result or Result(task.status), batch.provers[task.prover]
     yield "table", (), [fact for fact in (
         ("theory", task.theory), ("lemma", f"{task.lemma} ({result.trait or task.trait or '?'})"), ("recipe task", task.name),
         ("prover", f"{task.prover} ({prover.flavour} {prover.version or 'of unknown version'})"), ("expected", task.expect),
         ("reason", result.reason), ("warnings", "; ".join(result.warnings)), ("steps", str(result.steps or "")),
-        ("takes for granted", ", ".join(task.assumes)), ("options", shlex.join(task.options)), ("flags", " ".join(task.flags)),
+        ("takes for granted", ", ".join(task.assumes)), ("options", quoted(task.options)), ("flags", " ".join(task.flags)),
         ("limits", f"{plural(task.limits.cores, 'core')}, {task.limits.memory_mb:,} MB, {task.limits.timeout_s:,g} s"),
         ("used", f"{result.wall_s:,.2f} s, {result.cpu_s:,.2f} s CPU, {result.peak_mb:,.0f} MB (average {result.avg_mb:,.0f} MB)"
          if task.result else ""), ("cached", "yes: the figures are those of the first run" * result.cached),
         ("ended", utc(instant(result.at))), ("attempts", str(task.attempts or "")),
         ("exit", " ".join(str(part) for pair in (result.exit or {}).items() for part in pair))) if fact[1]], "hl"
-    yield "code", shlex.join(prover_command(prover, task, result_files(directory, task.id)))
+    yield "code", quoted(prover_command(prover, task, result_files(directory, task.id)))
     if result.stderr_tail.strip():
         yield from (("line", 0, "The end of its stderr:"), ("code", result.stderr_tail.strip("\n")))
     if dot:
         yield "trace", task.id, dot, drawings(dot)
+
+
+def quoted(command: Iterable[str]) -> str:
+    import shlex
+    return shlex.join(command)
 
 
 def utc(seconds: float) -> str:
@@ -4337,15 +4340,12 @@ def phase(log: str) -> str:
 
 def tree_memory_mb(start: Event) -> float | None:
     """What another driver's job uses now; None when it runs on another host or is gone."""
-    pid = int(start["pid"])
-    if (start["host"], start["boot_id"]) != host_id() or process_start(pid) != start["started"]:
+    tree = [int(start["pid"])]
+    if (start["host"], start["boot_id"]) != host_id() or process_start(tree[0]) != start["started"]:
         return None
-    todo, total = [pid], 0
-    while todo:
-        pid = todo.pop()
-        total += _memory(pid)[1]
-        todo += _children(pid)
-    return total / MB
+    for pid in tree:  # it grows meanwhile
+        tree += _children(pid)
+    return sum(_memory(pid)[1] for pid in tree) / MB
 
 
 def seconds_since(at: str) -> float:
@@ -4437,11 +4437,6 @@ def say(message: str) -> None:
         return
     with suppress(OSError):  # nobody listens: no reason to stop a batch
         print(coloured(line, sys.stderr), file=sys.stderr, flush=True)
-
-
-def quoted(command: Iterable[str]) -> str:
-    import shlex
-    return shlex.join(command)
 
 
 # ======================================================================================================================
