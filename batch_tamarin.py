@@ -65,7 +65,6 @@ from typing import (
     Any,
     BinaryIO,
     Callable,
-    Generic,
     NamedTuple,
     NoReturn,
     TextIO,
@@ -194,6 +193,15 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def file_stamp(path: str | int) -> tuple[int, ...]:
+    """Changes when a file (by its path or descriptor) is written, replaced or gets another mode; empty when it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
+
+
 def write_file(path: str, text: str | Iterable[str]) -> None:
     """Write a derived file (a text, or its pieces) so that a reader sees the old or the new one, never half of it."""
     temporary = f"{path}.{os.getpid()}.tmp"
@@ -304,6 +312,8 @@ class Result:
     prover_s: float | None = None  # the prover's own "processing time"
     warnings: tuple[str, ...] = ()
     cached: bool = False
+    ran: str = ""  # of a cached one: when it ran
+    old_text: bool = False  # of a cached one: its proof file may hold older texts of other lemmas
     reason: str = ""  # for people: why there is no verdict
     stderr_tail: str = ""
     at: str = ""  # when it was journalled
@@ -333,6 +343,8 @@ class Task:
     assumes: tuple[str, ...]  # lemmas that a proof of this one takes for granted
     expect: str | None
     key: str  # digest of everything that can change the result
+    lemma_key: str = ""  # the same without the lemmas that can't matter to this one; "" where only the whole file tells
+    text: str = ""  # digest of the theory's text alone
     status: Status = Status.PENDING
     attempts: int = 0
     result: Result | None = None
@@ -340,6 +352,18 @@ class Task:
     @property
     def verdict(self) -> Verdict | None:
         return self.result.verdict if self.result else None
+
+
+@dataclass
+class Inputs:
+    """What tasks that read the same files have in common, as it was when the batch was planned; digests of all of it."""
+
+    theory: str  # its name
+    key: str  # of the whole theory, as this prover with these options would load it
+    splits: bool  # a lemma can be judged by its own text, what it assumes, and all that is no lemma
+    stamps: dict[str, tuple[int, ...]]  # of every file: changes when it is written or replaced
+    parts: dict[str, str]  # by words for people
+    lemmas: dict[str, dict[str, str]] = field(default_factory=dict)  # of each lemma's own parts
 
 
 @dataclass
@@ -351,8 +375,8 @@ class Batch:
     provers: dict[str, Prover] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)  # in plan order
     ended: Event | None = None  # the `end` event, unless something started after it
-    # The files that the plan was made from, as they were then; for the driver only, so that it sees when one changes.
-    inputs: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict, compare=False, repr=False)
+    # By `task_inputs_key`; known to the driver only.
+    inputs: dict[tuple[Any, ...], Inputs] = field(default_factory=dict, compare=False, repr=False)
 
     def apply(self, event: Event) -> None:
         """Change the batch by one event; events and fields of newer versions are ignored.
@@ -416,9 +440,13 @@ def plan_fields() -> tuple[str, ...]:
     return tuple(name for name in field_names(Task) if name not in ("status", "attempts", "result"))
 
 
-def still_holds(old: Task, new: Task) -> bool:
-    """Whether the result of `old` is that of `new`: nothing that can change it changed, and no limit that it failed by grew."""
-    if old.key != new.key or old.status not in FINAL:
+def still_holds(old: Task, new: Task, by_lemma: bool = False) -> bool:
+    """Whether the result of `old` is that of `new`: nothing that can change it changed, and no limit that it failed by grew.
+
+    by_lemma: a verdict also holds where only lemmas changed that can't matter to it, if the prover takes the new text at all.
+    """
+    same = old.key == new.key or (by_lemma and old.verdict and old.lemma_key and old.lemma_key == new.lemma_key)
+    if not same or old.status not in FINAL:
         return False
     if old.status in (Status.TIMEOUT, Status.MEMORY_LIMIT):
         return (new.limits.cores <= old.limits.cores and new.limits.memory_mb <= old.limits.memory_mb
@@ -477,11 +505,12 @@ def _limits(items: tuple[tuple[str, Any], ...]) -> Limits:
 
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("wall_s", "cpu_s", "peak_mb", "avg_mb", "timeout_s"), (int, float)), "memory_mb": int,
-    **dict.fromkeys(("id", "name", "theory", "lemma", "trait", "prover", "cwd", "reason", "stderr_tail", "at", "alias"), str),
+    **dict.fromkeys(("id", "name", "theory", "lemma", "trait", "prover", "cwd", "reason", "stderr_tail", "at", "alias",
+                     "lemma_key", "text", "ran"), str),
     **dict.fromkeys(("options", "flags", "sides", "assumes", "warnings", "lemmas", "command"), (list, tuple)),
     **dict.fromkeys(("steps", "prover_s"), (int, float, type(None)))}
 _PARTS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd"),
+    **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd", "text"),
                     lambda text: sys.intern(text) if type(text) is str else text),  # many tasks have them in common
     "limits": lambda value: _limits(tuple(value.items())),
     "lemmas": lambda value: tuple(from_json(SummaryLine, line) for line in value),
@@ -532,7 +561,7 @@ class Theory:
     diff: bool
     auto_sources: bool                      # by the option, or by the theory's configuration block
     lemmas: tuple[Lemma, ...]
-    files: tuple[str, ...]                  # the theory itself, then all that it includes
+    files: dict[str, tuple[int, ...]]       # the theory itself, then all that it includes, with their `file_stamp`s when read
     configuration: tuple[str, ...]          # arguments of the `configuration: "..."` block
     oracle_rankings: tuple[tuple[str | None, str], ...]  # of each `o`: folder (None: the prover's), name ("": the default)
     uses_diff_operator: bool
@@ -558,17 +587,28 @@ class Theory:
                    "export lemmas": self.has_export_lemmas, "--auto-sources": self.auto_sources}
         return next((reason for reason, applies in reasons.items() if applies), "")
 
-    def token_text(self, lemmas: Collection[str] | None = None) -> str:
-        """The preprocessed text with its includes, without comments and idle white space; with these lemmas only, in place."""
-        return "\n".join(text for name, text in self.segments if not name or lemmas is None or name in lemmas)
+    def token_text(self) -> str:
+        """The preprocessed text with its includes, without comments and idle white space."""
+        return "\n".join(text for _, text in self.segments)
 
-    def skeleton(self) -> str:
-        """The token text of everything that is no lemma."""
-        return self.token_text(())
+    def digest_of(self, lemmas: Iterable[str]) -> str:
+        """SHA-256 of the token text without all other lemmas, everything left in its place. Needs the text."""
+        rest, places = self.split_digests
+        kept = sorted(place for name in set(lemmas) for place in places.get(name, ()))
+        return sha256(json.dumps([rest, [place[1:] for place in kept]]).encode())
 
-    def lemma_text(self, lemma: Lemma) -> str:
-        """The token text of a lemma; for a part of an accountability lemma, of the whole one."""
-        return "\n".join(text for name, text in self.segments if name == (lemma.parent or lemma.name))
+    @functools.cached_property
+    def split_digests(self) -> tuple[str, dict[str, list[tuple[int, int, str]]]]:
+        """Digest of what is no lemma; and of each lemma its place, how many pieces of the rest stand before it, and its digest."""
+        rest: list[str] = []
+        places: dict[str, list[tuple[int, int, str]]] = {}
+        for place, (name, text) in enumerate(self.segments):
+            digest = sha256(text.encode("utf-8", "backslashreplace"))
+            if name:
+                places.setdefault(name, []).append((place, len(rest), digest))
+            else:
+                rest.append(digest)
+        return sha256("".join(rest).encode()), places
 
 
 def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_sources: bool = False,
@@ -585,7 +625,7 @@ def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_s
         scanner = _Scanner(included, found, scanner) if included else scanner.parent
     auto_sources = auto_sources or any(len(word) > 3 and "--auto-sources".startswith(word) for word in found.configuration)
     return Theory(path, found.name, diff, auto_sources, tuple(_listed(found.claims, path, diff, auto_sources)),
-                  tuple(dict.fromkeys(found.files)), found.configuration, tuple(dict.fromkeys(found.rankings)),
+                  dict(found.files), found.configuration, tuple(dict.fromkeys(found.rankings)),
                   "diff" in found.words, "process" in found.words, any(tests for _, tests in found.claims),
                   not found.words.isdisjoint(("equivLemma", "diffEquivLemma")), tuple(found.segments()))
 
@@ -723,7 +763,7 @@ class _Found:
         self.flags, self.diff, self.keep_text = set(flags), diff, keep_text
         self.name, self.bytes = "", 0
         self.claims: list[_Claim] = []
-        self.files: list[str] = []
+        self.files: list[tuple[str, tuple[int, ...]]] = []  # in the order of reading, with their stamps
         self.reading: set[str] = set()      # real paths of the files we are in
         self.configuration: tuple[str, ...] = ()
         self.rankings: list[tuple[str | None, str]] = []
@@ -775,9 +815,9 @@ class _Scanner:
             if self.real in found.reading or len(found.files) > _MAX_INCLUDES:
                 raise OSError(0, "it includes itself" if self.real in found.reading else f"more than {_MAX_INCLUDES} includes")
             with open(path, "rb") as file:
+                found.files.append((path, file_stamp(file.fileno())))
                 data = file.read(MAX_THEORY_BYTES + 1)
             found.bytes += len(data)
-            found.files.append(path)
             found.reading.add(self.real)
             if len(data) > MAX_THEORY_BYTES or found.bytes > 4 * MAX_THEORY_BYTES:
                 raise InputError(f"too large: at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes", path)
@@ -1240,6 +1280,11 @@ def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     _read_summary(last_part(stdout, "=\nsummary of summaries:\n"), output, lemma)
     _read_stderr(ends_of(stderr), output)
     return output
+
+
+def has_loaded(stderr: str) -> bool:
+    """Whether a prover says that it has parsed, translated and closed the theory (they do from 1.8 on)."""
+    return any(line.endswith("] Theory closed") for line in ends_of(stderr))
 
 
 def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
@@ -1816,8 +1861,7 @@ class _Planner:
         self.ids: set[str] = set()
         self.capped: set[JsonPath] = set()
         self.theories: dict[tuple[Any, ...], Theory | None] = {}
-        self.keys: dict[tuple[Any, ...], str] = {}  # digests of what the keys of many tasks have in common
-        self.inputs: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self.inputs: dict[tuple[Any, ...], Inputs] = {}
 
     def recipe_task(self, name: str, entry: Mapping[str, Any]) -> Iterator[Task]:
         """The tasks of one entry of the recipe's `tasks`: theories, then lemmas in theory order, then provers."""
@@ -1839,28 +1883,54 @@ class _Planner:
             self.recipe.problem(choice.path, f"tamarin-rs ('{prover.alias}') has no --diff: use tamarin-prover for this task")
         prove = entry.get("prove", True)
         assumes = tuple(dict.fromkeys(name for side in choice.lemmas for name in side.assumes))
-        key = self._key(prover, choice.theory, lemma.name, options, flags, prove, cwd)
+        inputs = self._inputs(prover, choice.theory, options, flags, cwd)
+        key, lemma_key = self._keys(inputs, choice.theory, lemma.name, assumes, prove)
         return Task(id=self._unique_id(f"{prefix}--{lemma.name}--{prover.alias}"), name=name, theory=share(path_from(file, cwd)),
                     lemma=lemma.name, trait=lemma.trait, sides=share(tuple(side.side for side in choice.lemmas if side.side)),
                     prover=prover.alias, options=share(options), flags=share(flags), limits=self._limits(choice),
                     cwd=share(cwd), prove=prove, optional=lemma.optional, assumes=share(assumes),
-                    expect=_expected(entry.get("expect"), lemma.name), key=key)
+                    expect=_expected(entry.get("expect"), lemma.name), key=key, lemma_key=lemma_key,
+                    text=share(choice.theory.digest[:32]))
 
-    def _key(self, prover: Prover, theory: Theory, lemma: str, options: tuple[str, ...], flags: tuple[str, ...], prove: bool,
-             cwd: str) -> str:
-        """Digest of everything that can change a task's result; cores, memory and time can't."""
-        common = (prover.alias, id(theory), options, flags, prove, cwd)
-        if common not in self.keys:
-            oracles, env = used_oracles(theory, (*prover.options, *options), cwd), prover_environment(prover)
-            maude = [option.partition("=")[2] for option in (*prover.options, *options) if option.startswith("--with-maude=")]
-            tools = [find_program((maude or ["maude"])[-1], cwd, env), *filter(os.path.isfile, prover.command)]
-            parts = [prover.identity, prover.options, sorted(prover.env.items()), [env.get(name) for name in RESULT_VARIABLES],
-                     options, flags, prove, theory.digest, [file_digest(path) for path in tools],
-                     [(path, file_digest(path)) for path in oracles], cwd if oracles else ""]
-            self.keys[common] = sha256(json.dumps(parts).encode())
-            self.inputs[task_inputs_key(prover.alias, path_from(theory.path, cwd), options, flags, cwd)] = {
-                path: file_stamp(path) for path in map(os.path.abspath, (*theory.files, *oracles, *filter(None, tools)))}
-        return sha256(f"{self.keys[common]} {lemma}".encode())[:32]
+    def _inputs(self, prover: Prover, theory: Theory, options: tuple[str, ...], flags: tuple[str, ...], cwd: str) -> Inputs:
+        """Everything that can change a result, but for the lemma; cores, memory and time can't."""
+        view = task_inputs_key(prover.alias, path_from(theory.path, cwd), options, flags, cwd)
+        if view not in self.inputs:
+            env, all_options = prover_environment(prover), (*prover.options, *options)
+            oracles = used_oracles(theory, all_options, cwd)
+            maude = [value for name, _, value in (option.partition("=") for option in all_options)
+                     if len(name) > 7 and "--with-maude".startswith(name)]
+            maude_path, files = find_program((maude or ["maude"])[-1], cwd, env), list(filter(os.path.isfile, prover.command))
+            depends = bool(oracles) or any(os.path.exists(os.path.join(cwd, option.partition("=")[2] or ".."))
+                                           for option in all_options if "=" in option)
+            words = {
+                "prover": [prover.identity, [look_at_file(path)[1] for path in files],
+                           [word for word in prover.command if word not in files]],
+                "Maude": look_at_file(maude_path)[1], "options": [prover.options, options], "preprocessor flags": flags,
+                "environment": [sorted(prover.env.items()), [env.get(name) for name in RESULT_VARIABLES]],
+                **{f"oracle {path_from(path, cwd)}": [path, look_at_file(path)[1]] for path in oracles},
+                "working directory": cwd if depends else ""}
+            why_whole = theory.cannot_split or quits_on_warning((*all_options, *theory.configuration))
+            parts = {name: sha256(json.dumps(value).encode())[:32] for name, value in words.items()}
+            parts |= {f"theory ({why_whole}: all of it counts)": theory.digest[:32]} if why_whole else {
+                "theory outside of lemmas": theory.split_digests[0][:32]}
+            others = map(os.path.abspath, (*oracles, *files, *filter(None, [maude_path])))
+            stamps = {**{os.path.abspath(path): stamp for path, stamp in theory.files.items()},
+                      **{path: look_at_file(path)[0] for path in others}}
+            key = sha256(json.dumps([words, theory.digest]).encode())[:32]
+            self.inputs[view] = Inputs(theory.name, key, not why_whole, stamps, parts)
+        return self.inputs[view]
+
+    def _keys(self, inputs: Inputs, theory: Theory, lemma: str, assumes: Sequence[str], prove: bool) -> tuple[str, str]:
+        """`Task.key` and `Task.lemma_key`: of the whole file, and of what can matter to this lemma."""
+        whole = sha256(f"{inputs.key} {prove} {lemma}".encode())[:32]
+        if not inputs.splits:
+            return whole, ""
+        places = theory.split_digests[1]
+        for name, lemmas in (("lemma", (lemma,)), ("assumed lemmas", assumes)):
+            digests = [digest for each in lemmas for *_, digest in places.get(each, ())]
+            inputs.lemmas.setdefault(lemma, {})[name] = sha256("".join(digests).encode())[:32]
+        return whole, sha256(json.dumps([inputs.parts, theory.digest_of((lemma, *assumes)), prove, lemma]).encode())[:32]
 
     def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
         pattern = entry["theory_file"]
@@ -1969,13 +2039,9 @@ def task_inputs_key(prover: str, theory: str, options: tuple[str, ...], flags: t
     return prover, theory, options, flags, cwd
 
 
-def file_stamp(path: str) -> tuple[int, ...]:
-    """Changes when a file is written or replaced; empty when it is not there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return status.st_mtime_ns, status.st_size, status.st_ino
+def quits_on_warning(options: Iterable[str]) -> str:
+    """`--quit-on-warning` if it is among the options, which Tamarin lets users cut short; else ""."""
+    return "--quit-on-warning" if any(len(word) > 3 and "--quit-on-warning".startswith(word) for word in options) else ""
 
 
 def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
@@ -2027,17 +2093,18 @@ def path_from(file: str, cwd: str) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def file_digest(path: str) -> str:
-    """SHA-256 of a file's mode and bytes; "" when it can't be read."""
+def look_at_file(path: str) -> tuple[tuple[int, ...], str]:
+    """The `file_stamp` of a file, and SHA-256 of its mode and its bytes; "" when it can't be read."""
     import hashlib
+    stamp = file_stamp(path)
     try:
         with open(path, "rb") as file:
             digest = hashlib.sha256(oct(os.fstat(file.fileno()).st_mode & 0o111).encode())
             for block in iter(functools.partial(file.read, MB), b""):
                 digest.update(block)
-            return digest.hexdigest()
+            return stamp, digest.hexdigest()
     except OSError:
-        return ""
+        return stamp, ""
 
 
 # ======================================================================================================================
@@ -3078,7 +3145,213 @@ def _utc(local: str) -> str:
 # Cache
 # ======================================================================================================================
 
-# Not built yet. `Task.key` is what it will look results up by.
+CACHE_GB = 2.0
+_ENTRY_NAME = re.compile(r"[0-9a-f]{32}\.(|[0-9a-f]{32}|limit-[0-9a-f]{16}|loaded)")
+
+
+class Hit(NamedTuple):
+    """A stored result that holds for a task."""
+
+    result: Result  # as the task's own, marked as cached
+    path: str  # of the entry
+    files: Mapping[str, str]  # SHA-256 of the outputs in it, by their names in Outputs
+    exact: bool  # nothing that Tamarin reads changed since
+
+
+class Cache:
+    """Results under digests of all that they depend on, in a directory that any number of runs may share; never fatal.
+
+    Below it, `LEMMA/KEY.KIND/` holds `entry.json` and the outputs. LEMMA is a digest of a theory's and a lemma's name, KEY is
+    `Task.key`, KIND is `Task.lemma_key`, `limit-HOST` for what met its limits on that host, or `loaded` for a text that a prover
+    has loaded. An entry appears whole, by a rename, and is never changed; what is damaged is removed, the least used go first.
+    """
+
+    def __init__(self, directory: str = "", size_gb: float = CACHE_GB) -> None:
+        """`directory`: default $XDG_CACHE_HOME/batch-tamarin, or ~/.cache/batch-tamarin."""
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
+        self.directory = os.path.abspath(directory or os.path.join(base, "batch-tamarin"))
+        self.size_mb, self.problem = size_gb * 1024, ""  # the first reason why nothing can be stored
+        self._host = sha256(os.uname().nodename.encode())[:16]
+        self._stored_mb = 0.0  # since the last trim
+        self._loaded: dict[str, bool] = {}  # by Inputs.key, as far as it was asked for
+
+    def find(self, task: Task, inputs: Inputs) -> Hit | None:
+        """The stored result that holds for a task: first one of the very same text, last one that met a limit on this host."""
+        folder = self._folder(inputs.theory, task.lemma)
+        names = [name for name in _listed_names(folder) if name.startswith(task.key) or name.endswith("." + (task.lemma_key or "-"))]
+        for name in sorted(names, key=lambda name: ("limit" in name, not name.startswith(task.key))):
+            path = os.path.join(folder, name)
+            entry = self._entry(path)
+            if entry and ("limit" not in name or name.endswith(self._host)) and still_holds(entry[0], task, by_lemma=True):
+                old = cast(Result, entry[0].result)
+                exact = entry[0].key == task.key
+                return Hit(replace(old, cached=True, ran=old.at, old_text=not exact, warnings=old.warnings if exact else ()),
+                           path, entry[1]["files"], exact)
+        return None
+
+    def restore(self, hit: Hit, outputs: Outputs) -> bool:
+        """Copy a result's files to where the task's own would be; False, and no file, if they aren't whole."""
+        try:
+            for name, digest in hit.files.items():
+                if copy_file(os.path.join(hit.path, name), getattr(outputs, name)) != digest:
+                    raise FileNotFoundError
+            os.utime(hit.path)  # the least recently used is removed first
+            return True
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):  # damaged, or removed by another run
+                remove_entry(hit.path)
+            for name in hit.files:
+                remove_file(getattr(outputs, name))
+            return False
+
+    def store(self, task: Task, event: Event, outputs: Outputs, inputs: Inputs, parse_error: bool) -> None:
+        """Keep a result, told of by its `finish` event, if it would be the same again."""
+        result = task.result or Result(task.status)
+        by_limit = task.status in (Status.TIMEOUT, Status.MEMORY_LIMIT)
+        # The kernel or a stranger may have ended it, too: a limit was met for sure only where it shows.
+        met = task.status is Status.TIMEOUT or result.peak_mb >= task.limits.memory_mb or result.exit == {"code": GHC_HEAP_EXHAUSTED}
+        settled = task.status is Status.COMPLETED or parse_error or (task.optional and task.status is Status.SUPERSEDED)
+        if settled or (by_limit and met):
+            name = f"{task.key}.{f'limit-{self._host}' if by_limit else task.lemma_key if task.verdict else ''}"
+            self._write(os.path.join(self._folder(inputs.theory, task.lemma), name), outputs, {
+                "task": task_event(task), "finish": event, "parts": {**inputs.parts, **inputs.lemmas.get(task.lemma, {})}})
+
+    def has_loaded(self, inputs: Inputs) -> bool:
+        """Whether the prover is known to have loaded this very text."""
+        if inputs.key not in self._loaded:
+            self._loaded[inputs.key] = os.path.exists(self._load_entry(inputs))
+            with suppress(OSError):
+                os.utime(self._load_entry(inputs))
+        return self._loaded[inputs.key]
+
+    def remember_load(self, inputs: Inputs) -> None:
+        """The prover has loaded this text."""
+        if not self.has_loaded(inputs):
+            self._loaded[inputs.key] = True
+            self._write(self._load_entry(inputs), None, {})
+
+    def what_is_new(self, task: Task, inputs: Inputs) -> str:
+        """Why no stored result holds for a task: which parts of its key no stored result of that lemma has."""
+        folder = self._folder(inputs.theory, task.lemma)
+        entries = [entry[1] for name in _listed_names(folder) if (entry := self._entry(os.path.join(folder, name)))]
+        known = {part for entry in entries for part in entry["parts"].items()}
+        parts = {**inputs.parts, **inputs.lemmas.get(task.lemma, {})}
+        new = [name for name, digest in parts.items() if (name, digest) not in known]
+        if not entries:
+            return "no result of it is stored"
+        if any(entry["task"]["key"] == task.key for entry in entries):
+            return "what is stored of it met smaller limits, or those of another host"
+        return f"new: {', '.join(new)}" if new else "nothing is new, but never stood together like this"
+
+    def trim(self, most_mb: float | None = None) -> None:
+        """Remove the least recently used entries beyond the size that is allowed."""
+        left, self._stored_mb = (self.size_mb if most_mb is None else most_mb), 0.0
+        for _, size_mb, path in sorted(self.entries(), reverse=True):
+            left -= size_mb
+            if left < 0:
+                remove_entry(path)
+
+    def close(self) -> str:
+        """Trim what this run has stored; returns why nothing could be, or ""."""
+        if self._stored_mb:
+            self.trim()
+        return self.problem
+
+    def entries(self) -> Iterator[tuple[float, float, str]]:
+        """When last used (seconds since 1970), size in MB and path of all entries, those included that were never finished."""
+        for folder in _listed_names(self.directory, re.compile(r"[0-9a-f]{32}")):
+            for name in _listed_names(os.path.join(self.directory, folder), re.compile(rf"({_ENTRY_NAME.pattern})(-\w+)?")):
+                path = os.path.join(self.directory, folder, name)
+                with suppress(OSError):  # gone meanwhile
+                    sizes = [os.stat(os.path.join(path, file)).st_size for file in os.listdir(path)]
+                    yield os.stat(path).st_mtime, sum(sizes) / MB, path
+
+    def clear(self, errors_only: bool = False) -> int:
+        """Remove all entries, or those without a verdict, and tell how many."""
+        paths = [path for _, _, path in self.entries() if not errors_only or self.outcome(path) not in (*ANSWERS, Verdict.INCOMPLETE, "")]
+        for path in paths:
+            remove_entry(path)
+        return len(paths)
+
+    def outcome(self, path: str) -> str:
+        """The verdict, else the status, that an entry holds; "" for none."""
+        entry = None if path.endswith(".loaded") else self._entry(path)
+        return str(entry[0].verdict or entry[0].status) if entry else ""
+
+    def _folder(self, theory: str, lemma: str) -> str:
+        return os.path.join(self.directory, sha256(json.dumps([theory, lemma]).encode())[:32])
+
+    def _load_entry(self, inputs: Inputs) -> str:
+        return os.path.join(self._folder(inputs.theory, ""), inputs.key + ".loaded")
+
+    def _entry(self, path: str) -> tuple[Task, Event] | None:
+        """The task of an entry with its result, and all that the entry says; one that makes no sense is removed."""
+        try:
+            with open(os.path.join(path, "entry.json"), encoding="utf-8") as file:
+                entry = json.load(file)
+            task, result = from_json(Task, entry["task"]), from_json(Result, entry["finish"])
+            task.status, task.result = result.status, result
+            if not os.path.basename(path).startswith(task.key) or not set(entry["files"]) <= set(field_names(Outputs)):
+                raise ValueError
+            return task, {**entry, "parts": dict(entry["parts"]), "files": dict(entry["files"])}
+        except OSError:  # gone meanwhile, or not ours to read
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            remove_entry(path)
+            return None
+
+    def _write(self, path: str, outputs: Outputs | None, entry: Event) -> None:
+        """Make an entry; a problem is kept for `close` and ends all storing."""
+        if self.problem:
+            return
+        import shutil
+        import tempfile
+        temporary = ""
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            temporary = tempfile.mkdtemp(prefix=os.path.basename(path) + "-", dir=os.path.dirname(path))
+            files = {name: copy_file(output, os.path.join(temporary, name)) for name, output in own_fields(outputs).items()
+                     if os.path.exists(output)}
+            with open(os.path.join(temporary, "entry.json"), "w", encoding="utf-8", errors="backslashreplace") as file:
+                json.dump({**entry, "files": files}, file)
+            self._stored_mb += sum(os.stat(os.path.join(temporary, name)).st_size for name in os.listdir(temporary)) / MB
+            if "limit" in path:
+                remove_entry(path)  # met under other limits
+            os.rename(temporary, path)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another run was faster
+                self.problem = f"results can't be kept in the cache {self.directory}: {error.strerror or error}"
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if self._stored_mb > self.size_mb / 8:
+            self.trim()
+
+
+def _listed_names(folder: str, pattern: re.Pattern[str] = _ENTRY_NAME) -> list[str]:
+    """The names in a folder that are of the cache's making; none if it isn't there."""
+    with suppress(OSError):
+        return [name for name in os.listdir(folder) if pattern.fullmatch(name)]
+    return []
+
+
+def remove_entry(path: str) -> None:
+    """Remove an entry of the cache, and its folder if it was the last."""
+    import shutil
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(path))
+
+
+def copy_file(source: str, target: str) -> str:
+    """Copy a file to where none is; returns its SHA-256. Raises OSError."""
+    import hashlib
+    digest = hashlib.sha256()
+    with open(source, "rb") as reading, open(target, "xb") as writing:
+        for block in iter(functools.partial(reading.read, MB), b""):
+            digest.update(block)
+            writing.write(block)
+    return digest.hexdigest()
 
 
 # ======================================================================================================================
@@ -3107,28 +3380,33 @@ class Room:
         self.cores, self.memory_mb = self.cores + limits.cores, self.memory_mb + limits.memory_mb
 
 
-class Scheduler(Generic[T]):
-    """Starts `work(item)` for every item as soon as its limits fit into the room, in order.
+class Scheduler:
+    """Does the work on items as soon as their `limits` fit into the room, in order.
 
-    A job that fits may overtake one that does not. When the first waiting job has been overtaken for as long as its own timeout,
+    An item that fits may overtake one that does not. When the first waiting one has been overtaken for as long as its own timeout,
     nothing else starts until it does: with limits capped to the whole room, nothing can wait for ever. (Limits are poor estimates
     of run times: reserving by them, as EASY backfilling does, doubled the makespan in simulations.)
     """
 
-    def __init__(self, room: Room, limits: Callable[[T], Limits], work: Callable[[T], Awaitable[bool]]) -> None:
-        """`work` tells whether the item's room is free again."""
-        self.room, self._limits, self._work = room, limits, work
-        self._waiting: dict[Limits, deque[tuple[int, T]]] = {}  # one queue for all items of equal limits: few to look through
+    def __init__(self, room: Room) -> None:
+        self.room, self.stopped = room, False
+        self._places = itertools.count()
+        # One queue for all items of equal limits: few to look through. An item stands there with its place and what to do with it.
+        self._waiting: dict[Limits, deque[tuple[int, Any, Callable[[Any], Awaitable[bool]]]]] = {}
         self._overtaken: tuple[int, float] = (-1, 0.0)  # the first waiting item's place, and since when others start before it
         self._jobs: set[asyncio.Future[None]] = set()
         self._error: BaseException | None = None
 
-    async def run(self, items: Iterable[T]) -> None:
-        """Work on all items; returns when the last job has ended. Raises what a job or `fail` raised."""
-        import asyncio
-        for place, item in enumerate(items):
-            self._waiting.setdefault(self._limits(item), deque()).append((place, item))
+    def add(self, items: Iterable[Any], work: Callable[[Any], Awaitable[bool]]) -> None:
+        """Let these wait for room, behind what waits already; `work` tells whether an item's room is free again."""
+        for item in () if self.stopped else items:
+            self._waiting.setdefault(item.limits, deque()).append((next(self._places), item, work))
         self._start_what_fits()
+
+    async def run(self, items: Iterable[Any], work: Callable[[Any], Awaitable[bool]]) -> None:
+        """Work on these and all that is added meanwhile; returns when the last job has ended. Raises what a job or `fail` raised."""
+        import asyncio
+        self.add(items, work)
         while self._jobs:
             await asyncio.wait(self._jobs, return_when=asyncio.FIRST_COMPLETED)
         if self._error:
@@ -3136,6 +3414,7 @@ class Scheduler(Generic[T]):
 
     def stop(self) -> None:
         """Start nothing new."""
+        self.stopped = True
         self._waiting.clear()
 
     def fail(self, error: BaseException) -> None:
@@ -3145,30 +3424,30 @@ class Scheduler(Generic[T]):
 
     def _start_what_fits(self) -> None:
         import asyncio
-        for item, limits in iter(self._next, None):
+        for limits, job in iter(self._next, None):
             self.room.take(limits)
-            self._jobs.add(asyncio.ensure_future(self._job(item, limits)))
+            self._jobs.add(asyncio.ensure_future(self._job(limits, job)))
 
-    def _next(self) -> tuple[T, Limits] | None:
+    def _next(self) -> tuple[Limits, Awaitable[bool]] | None:
         """Take the first waiting item that may start now."""
         queues = sorted(self._waiting.items(), key=lambda pair: pair[1][0][0])
         place, since = self._overtaken
         starving = queues and queues[0][1][0][0] == place and time.monotonic() - since >= queues[0][0].timeout_s
         for limits, queue in queues[:1] if starving else queues:
             if self.room.fits(limits):
-                place, item = queue.popleft()
+                place, item, work = queue.popleft()
                 first = queues[0][1][0][0] if queues[0][1] else place
                 if place > first and self._overtaken[0] != first:
                     self._overtaken = (first, time.monotonic())
                 if not queue:
                     del self._waiting[limits]
-                return item, limits
+                return limits, work(item)
         return None
 
-    async def _job(self, item: T, limits: Limits) -> None:
+    async def _job(self, limits: Limits, job: Awaitable[bool]) -> None:
         import asyncio
         try:
-            if await self._work(item):
+            if await job:
                 self.room.give(limits)
         except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it when the other jobs have ended
             self.fail(error)
@@ -3187,13 +3466,18 @@ def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
 class Runner:
     """Brings tasks from waiting to finished: the way of a lemma through prover, reader and journal."""
 
-    def __init__(self, directory: str, journal: Journal, supervisor: Supervisor) -> None:
+    def __init__(self, directory: str, journal: Journal, supervisor: Supervisor, cache: Cache | None = None,
+                 tell: Callable[[str], None] | None = None) -> None:
+        """`tell`: wants to know why a task is not in the cache."""
         self.directory, self.journal, self.batch, self.supervisor = directory, journal, journal.batch, supervisor
         limits = from_json(Limits, self.batch.header["limits"])
-        self.scheduler: Scheduler[Task] = Scheduler(Room(limits.cores, limits.memory_mb), lambda task: task.limits, self.prove)
+        self.scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
+        self.cache, self.tell = cache, tell
         self._environments = {alias: prover_environment(prover) for alias, prover in self.batch.provers.items()}
         self._host = host_id()
         self._flushing = False
+        self._held: dict[str, list[tuple[Task, Hit]]] = {}  # by Inputs.key: hits that wait for the prover to load that text
+        self._to_load: dict[str, int] = {}  # by Inputs.key: how many tasks will yet load the text
         self.stopped = 0  # the signal that stopped the batch
 
     async def run(self, tasks: Iterable[Task]) -> None:
@@ -3204,7 +3488,11 @@ class Runner:
             self._loop.add_signal_handler(number, self._interrupt, number)
         self._loop.add_signal_handler(signal.SIGTSTP, self._suspend)
         try:
-            await self.scheduler.run(in_order(tasks, self.batch.header["scheduler"]))
+            waiting = [task for task in tasks if not await self._from_cache(task)]
+            for key in self._held.keys() - self._to_load.keys():
+                self._to_load[key] = 1
+                self.scheduler.add([self._held[key][0][0]], self.load)
+            await self.scheduler.run(in_order(waiting, self.batch.header["scheduler"]), self.prove)
             if not self.stopped:
                 await draw_traces(self.directory, self.supervisor, from_json(Limits, self.batch.header["limits"]))
         finally:
@@ -3219,34 +3507,118 @@ class Runner:
             set_aside(outputs)
             outcome = Outcome(Status.INTERRUPTED, reason=self._changed_input(task))
             if not outcome.reason:
-                outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
-                changed = self._changed_input(task)
-                outcome = replace(outcome, status=Status.INTERRUPTED, reason=changed) if changed else outcome
-            result = self._result(task, outcome, outputs)
-            self._record(finish_event(task, job.id, attempt, result))
+                outcome = await self._run_job(job, task)
+            result, output = self._result(task, outcome, outputs)
+            event = finish_event(task, job.id, attempt, result)
+            self._record(event)
+            if self.cache:
+                self.cache.store(task, event, outputs, self._inputs(task), bool(output.parse_error))
+            self._end_of_load(task, result.status is not Status.INTERRUPTED and (output.summary or has_loaded(outputs.stderr)))
         except (OSError, StorageError) as error:
             self._give_up(error)
             return True
         return not outcome.unkillable
+
+    async def load(self, task: Task) -> bool:
+        """Load a task's theory without proving, for the hits that wait for it; whether its room is free again."""
+        outputs = result_files(self.directory, task.id + "~load")
+        command = prover_command(self.batch.provers[task.prover], replace(task, prove=False), outputs)
+        job = Job(task.id + "~load", 1, command, task.cwd, self._environments[task.prover], task.limits, outputs.stdout, outputs.stderr)
+        try:
+            outcome = await self._run_job(job, task)
+            loaded = read_output(outputs.stdout, outputs.stderr).summary or has_loaded(outputs.stderr)
+            for path in dataclasses.astuple(outputs):
+                remove_file(path)
+            self._end_of_load(task, loaded and outcome.status is not Status.INTERRUPTED)
+        except (OSError, StorageError) as error:
+            self._give_up(error)
+            return True
+        return not outcome.unkillable
+
+    async def _run_job(self, job: Job, task: Task) -> Outcome:
+        """Run a job that loads a task's theory. Meanwhile, hits count as soon as the prover says that it has loaded their text."""
+        import asyncio
+
+        async def watch() -> None:
+            while self._inputs(task).key in self._held:
+                await asyncio.sleep(0.2)
+                if has_loaded(job.stderr) and not self._changed_input(task):
+                    self._text_loaded(task)
+
+        watcher = asyncio.ensure_future(watch())
+        try:
+            outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
+        finally:
+            watcher.cancel()
+        changed = self._changed_input(task)
+        return replace(outcome, status=Status.INTERRUPTED, reason=changed) if changed else outcome
+
+    # --- The cache: hits, and those that are held back until the prover has loaded a text that it has never seen
+
+    async def _from_cache(self, task: Task) -> bool:
+        """Whether the cache answers for a task, now or when its text is loaded."""
+        import asyncio
+        inputs, hit = self._inputs(task), None
+        if self.cache and not self.scheduler.stopped and not self._changed_input(task):
+            hit = self.cache.find(task, inputs)
+            if hit and not hit.exact and not self.cache.has_loaded(inputs):
+                self._held.setdefault(inputs.key, []).append((task, hit))
+                return True
+            if not hit and self.tell:
+                self.tell(f"not in the cache: {task.id}: {self.cache.what_is_new(task, inputs)}")
+        if hit and self._restore(task, hit):
+            await asyncio.sleep(0)  # for signals, and for the screen
+            return True
+        self._to_load[inputs.key] = self._to_load.get(inputs.key, 0) + 1
+        return False
+
+    def _restore(self, task: Task, hit: Hit) -> bool:
+        """Make a stored result that of a task; False if it is damaged."""
+        outputs = result_files(self.directory, task.id)
+        set_aside(outputs)
+        restored = self.cache is not None and self.cache.restore(hit, outputs)
+        if restored:
+            self._record(finish_event(task, task.id, task.attempts, hit.result))
+        return restored
+
+    def _text_loaded(self, task: Task) -> None:
+        """The prover takes the text of this task's theory: hits that waited for that count."""
+        if self.cache:
+            self.cache.remember_load(self._inputs(task))
+        for held, hit in self._held.pop(self._inputs(task).key, ()):
+            if not self._restore(held, hit):
+                self.scheduler.add([held], self.prove)
+
+    def _end_of_load(self, task: Task, loaded: bool) -> None:
+        """A job that loads this task's theory is over. If none did and no other will, hits that wait for that don't count."""
+        key = self._inputs(task).key
+        self._to_load[key] = self._to_load.get(key, 0) - 1
+        if loaded:
+            self._text_loaded(task)
+        elif not self._to_load[key]:
+            self.scheduler.add([held for held, _ in self._held.pop(key, ())], self.prove)
+
+    def _inputs(self, task: Task) -> Inputs:
+        return self.batch.inputs[task_inputs_key(task.prover, task.theory, task.options, task.flags, task.cwd)]
 
     def _changed_input(self, task: Task) -> str:
         """Why what the prover reads now is not what was planned; "" if it is. Such a result would stand under a wrong key.
 
         A file that is gone is the prover's to tell of, or it is the prover itself.
         """
-        stamps = self.batch.inputs.get(task_inputs_key(task.prover, task.theory, task.options, task.flags, task.cwd), {})
-        changed = next((path for path, stamp in stamps.items() if file_stamp(path) not in (stamp, ())), "")
+        changed = next((path for path, stamp in self._inputs(task).stamps.items() if file_stamp(path) not in (stamp, ())), "")
         return f"{path_from(changed, task.cwd)} changed since the batch was planned: run it again" if changed else ""
 
-    def _result(self, task: Task, outcome: Outcome, outputs: Outputs) -> Result:
+    def _result(self, task: Task, outcome: Outcome, outputs: Outputs) -> tuple[Result, ProverOutput]:
         """What came of an attempt, its files settled."""
         try:
-            result = judge(task, outcome, read_output(outputs.stdout, outputs.stderr, task.lemma), outputs.proof)
+            output = read_output(outputs.stdout, outputs.stderr, task.lemma)
+            result = judge(task, outcome, output, outputs.proof)
             keep_outputs(task, result, outputs)
-            return result
+            return result, output
         except OSError as error:  # too many open files, perhaps: the next task may have better luck
             failed = replace(outcome, status=Status.FAILED, reason=f"its output can't be read: {error.strerror}")
-            return judge(task, failed, ProverOutput(), "")
+            return judge(task, failed, ProverOutput(), ""), ProverOutput()
 
     def _give_up(self, error: Exception) -> None:
         """What happens can't be recorded any more: end everything, let `run` raise the error."""
@@ -3334,11 +3706,10 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
     if not program and undrawn:
         warn(f"there is no 'dot' (Graphviz) here: {plural(len(undrawn), 'trace')} in {traces} can't be drawn")
     limits = Limits(1, min(2048, room.memory_mb), 30)
+    jobs = (Job(path, 1, (str(program), "-Tsvg", "-O", path), traces, os.environ, limits, os.devnull, os.devnull) for path in undrawn)
 
-    async def draw(path: str) -> bool:
-        command = (str(program), "-Tsvg", "-O", path)
-        job = Job(os.path.basename(path), 1, command, traces, os.environ, limits, os.devnull, os.devnull)
-        outcome = await supervisor.run(job, lambda pid, started: None)
+    async def draw(job: Job) -> bool:
+        path, outcome = job.id, await supervisor.run(job, lambda pid, started: None)
         parts = [f"{path}.svg", *itertools.takewhile(os.path.exists, (f"{path}.{number}.svg" for number in itertools.count(2)))]
         for part, drawing in zip(parts, _drawing_names(path)):  # one graph makes one file
             if outcome.exit == ExitStatus(0):
@@ -3348,7 +3719,7 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
         return not outcome.unkillable
 
     if program:
-        await Scheduler(Room(room.cores, room.memory_mb), lambda path: limits, draw).run(undrawn)
+        await Scheduler(Room(room.cores, room.memory_mb)).run(jobs, draw)
         undrawn = [path for path in undrawn if not drawings(path)]
         if undrawn:
             warn(f"dot could not draw {plural(len(undrawn), 'trace')} within {limits.timeout_s:g} s: {', '.join(undrawn[:5])}")
@@ -3385,7 +3756,7 @@ async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Pr
     outcome = await supervisor.run(job, lambda pid, started: None)
     said = "\n".join(ends_of(stdout))
     found = _VERSION.search(said)
-    digests = [file_digest(word) for word in prover.command if os.path.isfile(word)]
+    digests = [look_at_file(word)[1] for word in prover.command if os.path.isfile(word)]
     for same in provers:
         same.flavour, same.version = found.groups() if found else ("tamarin-prover", "")
         same.identity = sha256(json.dumps([digests, said]).encode())
@@ -3655,6 +4026,7 @@ def _table_row(task: Task) -> tuple[str, ...]:
     notes = [f"expected {task.expect}!"] if missed_expectation(task) else []
     notes += [result.reason[:160]] if result.reason else []
     notes += [f"warning: {warning}" for warning in result.warnings]
+    notes += [f"cached {result.ran[:10]}".rstrip()] if result.cached else []
     ran = task.result is not None
     return (outcome_word(task), task.id, str(result.steps or ""), duration(result.wall_s) if ran else "",
             f"{result.peak_mb:,.0f} MB" if ran else "", "; ".join(notes))
@@ -3741,7 +4113,7 @@ def _results(tasks: Sequence[Task]) -> Block:
         result = task.result or Result(task.status)
         used = (f"{result.wall_s:.2f}", f"{result.cpu_s:.2f}", f"{result.peak_mb:.0f}") if task.result else ("", "", "")
         rows.append((outcome_word(task), task.lemma, *([task.expect or ""] * expecting), task.theory, result.trait or task.trait,
-                     task.prover, str(result.steps or ""), *used, str(task.limits.cores), "yes" * result.cached))
+                     task.prover, str(result.steps or ""), *used, str(task.limits.cores), cached_words(result)[:10]))
     return "table", ("result", "lemma", *(["expected"] * expecting), "theory", "trait", "prover", "steps", "time (s)", "CPU (s)",
                      "memory (MB)", "cores", "cached"), rows, f"wa{'l' * expecting}lllrrrrrl"
 
@@ -3796,7 +4168,7 @@ def _details(batch: Batch, directory: str, task: Task, dot: str) -> Iterator[Blo
         ("takes for granted", ", ".join(task.assumes)), ("options", quoted(task.options)), ("flags", " ".join(task.flags)),
         ("limits", f"{plural(task.limits.cores, 'core')}, {task.limits.memory_mb:,} MB, {task.limits.timeout_s:,g} s"),
         ("used", f"{result.wall_s:,.2f} s, {result.cpu_s:,.2f} s CPU, {result.peak_mb:,.0f} MB (average {result.avg_mb:,.0f} MB)"
-         if task.result else ""), ("cached", "yes: the figures are those of the first run" * result.cached),
+         if task.result else ""), ("cached", cached_words(result)),
         ("ended", utc(instant(result.at))), ("attempts", str(task.attempts or "")),
         ("exit", " ".join(str(part) for pair in (result.exit or {}).items() for part in pair))) if fact[1]], "hl"
     yield "code", quoted(prover_command(prover, task, result_files(directory, task.id)))
@@ -3809,6 +4181,14 @@ def _details(batch: Batch, directory: str, task: Task, dot: str) -> Iterator[Blo
 def quoted(command: Iterable[str]) -> str:
     import shlex
     return shlex.join(command)
+
+
+def cached_words(result: Result) -> str:
+    """When a cached result ran, and what that means; "" for one that was not cached."""
+    if not result.cached:
+        return ""
+    return (utc(instant(result.ran)) or "yes") + ": the figures are of then" + (
+        ", its proof file may hold older texts of other lemmas" if result.old_text else "")
 
 
 def utc(seconds: float) -> str:
@@ -4220,7 +4600,7 @@ class Progress:
                 say(self._line(task, task.result or Result(task.status)))
 
     def _line(self, task: Task, result: Result) -> str:
-        about = ["cached"] if result.cached else []
+        about = [f"cached {result.ran[:10]}".rstrip()] if result.cached else []
         about += [plural(result.steps, "step")] if result.steps else []
         about += [duration(result.wall_s), f"{result.peak_mb:,.0f} MB"]
         reason = f" (expected {task.expect}!)" if missed_expectation(task) else ""
@@ -4517,7 +4897,8 @@ def command_line_parser() -> argparse.ArgumentParser:
     parser.set_defaults(quiet=False, debug=False)  # for commands without these options
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     limits = ("--cores", "--memory", "--timeout")
-    running = ("-t --task", "-q --quiet", "-d --debug", "--progress")
+    cache = ("--cache-dir", "--cache-size")
+    running = ("-t --task", "-q --quiet", "-d --debug", "--no-cache", *cache, "--progress")
     for func, arguments, *examples in (
         (command_run, ("recipe", "-o --output", "--fresh", *limits, "-s --scheduler", *running),
          "recipe.json", "recipe.json -t 'nslpk3--*' -o /scratch/out",
@@ -4535,6 +4916,7 @@ def command_line_parser() -> argparse.ArgumentParser:
          "results", "results -f tex -f csv -o tables.tex", "results --rebuild"),
         (command_lemmas, ("theory", "-D --define", "--diff", "--auto-sources", "--json"),
          "theory.spthy", "theory.spthy -D WITH_REVEAL --json"),
+        (command_cache, ("action", "--errors-only", *cache), "info", "clear --errors-only"),
     ):
         name, text = func.__name__.partition("_")[2], func.__doc__ or ""
         epilog = "\n".join(["examples:", *(f"  batch_tamarin.py {name} {example}" for example in examples)])
@@ -4588,8 +4970,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "-t --task": {**REPEATABLE, "metavar": "PATTERN",
                   "help": "run only tasks whose id begins with this or matches this shell pattern (repeatable)"},
     "-q --quiet": {**SWITCH, "help": "show only problems and the final table"},
-    "-d --debug": {**SWITCH, "help": "show the commands too"},
+    "-d --debug": {**SWITCH, "help": "show the commands too, and what was new to the cache"},
     "-d --debug (check)": {**SWITCH, "help": "show every task with its limits and command"},
+    "--no-cache": {**SWITCH, "help": "prove everything, and keep nothing for other runs"},
+    "--cache-dir": {"metavar": "DIR", "default": "", "help": "the cache (default: ~/.cache/batch-tamarin)"},
+    "--cache-size": {"metavar": "GB", "type": seconds_argument, "default": CACHE_GB,
+                     "help": f"its size at most (default: {CACHE_GB:g})"},
     "--progress": {"choices": PROGRESS_MODES, "default": "auto", "help": "a live block on the terminal (bar), one line for each "
                    "finished task (plain), or nothing until the end (none); auto: bar on a terminal that can, else plain"},
     "--report": {**SWITCH, "help": f"write the full text of warnings and errors to ./{CHECK_REPORT}/"},
@@ -4608,6 +4994,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "-D --define": {**REPEATABLE, "metavar": "FLAG", "help": "a preprocessor flag (repeatable)"},
     "--diff": {**SWITCH, "help": "as with Tamarin's --diff: both sides, and Observational_equivalence"},
     "--auto-sources": {**SWITCH, "help": "as with Tamarin's --auto-sources"},
+    "action": {"choices": ("info", "clear")},
+    "--errors-only": {**SWITCH, "help": "clear only what has no verdict: limits met, parse errors"},
 }
 
 
@@ -4633,7 +5021,7 @@ def command_check(args: argparse.Namespace) -> int:
             return True
 
         with screen if draws_block("auto") else nullcontext():
-            asyncio.run(Scheduler(Room(room.cores, room.memory_mb), lambda job: job.limits, work).run(jobs))
+            asyncio.run(Scheduler(Room(room.cores, room.memory_mb)).run(jobs, work))
     directory = recipe.data.get("config", {}).get("output_directory", "results")
     print(coloured("\n".join(map(printable, _check_lines(batch, jobs, found, directory if args.debug else ""))), sys.stdout))
     errors = sum(note.startswith("error: ") for notes in found.values() for note in notes)
@@ -4892,6 +5280,24 @@ def status_json(batch: Batch, progress: Progress, state: str) -> Event:
 # --- lemmas ------------------------------------------------------------------------------------------------------------
 
 
+def command_cache(args: argparse.Namespace) -> int:
+    """Show what the cache holds, or clear it."""
+    cache = Cache(args.cache_dir, args.cache_size)
+    if args.action == "clear":
+        print(f"entries removed from {printable(cache.directory)}: {cache.clear(args.errors_only):,}")
+        return 0
+    entries = list(cache.entries())
+    used = sum(size_mb for _, size_mb, _ in entries)
+    print(f"{printable(cache.directory)}: {used:,.1f} MB of at most {cache.size_mb / 1024:g} GB")
+    counts: dict[str, int] = {}
+    for _, _, path in entries:
+        outcome = cache.outcome(path).replace("_", " ")
+        counts[outcome] = counts.get(outcome, 0) + 1
+    if counts.pop("", 0) < len(entries):
+        print(text_table([("result", "entries"), *((word, f"{count:,}") for word, count in sorted(counts.items()))], right=(1,)))
+    return 0
+
+
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
     recipe = Recipe(args.recipe)
@@ -4997,11 +5403,14 @@ def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argpa
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     waiting = [task for task in tasks if task.status not in FINAL]
     say(f"batch {batch.id}: {plural(len(waiting), 'task')} to run in {directory}")
+    cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
     with Supervisor(batch.id, journal.fd) as supervisor:
         progress = Progress(batch, tasks, directory, supervisor.live, args)
         journal.observers += [lambda event: write_event_files(directory, batch, event), progress]
-        runner = Runner(directory, journal, supervisor)
+        runner = Runner(directory, journal, supervisor, cache, say if args.debug else None)
         asyncio.run(progress.beside(runner.run(waiting)))
+    if cache and cache.close():
+        warn(cache.problem)
     journal.record({"event": "end", "at": now(), "signal": runner.stopped})
     journal.close()
     write_derived_files(batch, directory)
