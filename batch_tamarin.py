@@ -56,7 +56,7 @@ import re
 import stat
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -3980,10 +3980,8 @@ def outcome_word(task: Task) -> str:
 
 def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
     """How many tasks came to which outcome, in the order of our words."""
-    counts = {str(word).replace("_", " "): 0 for word in (*Verdict, *Status)}
-    for task in tasks:
-        counts[outcome_word(task)] += 1
-    return {word: count for word, count in counts.items() if count}
+    counts, words = Counter(map(outcome_word, tasks)), [word.replace("_", " ") for word in (*Verdict, *Status)]
+    return {word: counts[word] for word in words if word in counts}
 
 
 def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
@@ -4343,9 +4341,8 @@ class Html(Writer):
 
     def __init__(self, beside: str) -> None:
         import base64
-        import hashlib
         super().__init__(beside)
-        digest = base64.b64encode(hashlib.sha256(PAGE_SCRIPT.encode()).digest()).decode()
+        digest = base64.b64encode(bytes.fromhex(sha256(PAGE_SCRIPT.encode()))).decode()
         self.opening, self.closing = PAGE_HEAD % (digest, PAGE_STYLE), f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
@@ -4560,8 +4557,7 @@ class Progress:
         self.screen = Screen(self.block) if draws_block(args.progress, args.quiet) else None
         self.done = sum(task.status in FINAL for task in tasks)
         self._starts: dict[str, Event] = {}  # by task id, of what runs
-        self._counts: dict[str, int] = {}
-        self._forecast = (0.0, False)
+        self._surveyed: tuple[dict[str, int], tuple[float, bool]] = ({}, (0.0, False))
         self._survey_due = 0.0
 
     async def beside(self, work: Awaitable[None]) -> None:
@@ -4595,8 +4591,7 @@ class Progress:
             self._starts.pop(event["id"], None)
             task = self.batch.tasks[event["id"]]
             self.done += task.status in FINAL
-            settled = task.verdict in ANSWERS or task.status is Status.SUPERSEDED
-            if not self.silent and not (self.quiet and settled and not missed_expectation(task)):
+            if not self.silent and not (self.quiet and exit_code([task]) == 0):
                 say(self._line(task, task.result or Result(task.status)))
 
     def _line(self, task: Task, result: Result) -> str:
@@ -4610,15 +4605,13 @@ class Progress:
         line = f"[{self.done:{len(total)}}/{total}] {outcome_word(task):12} {name} ({', '.join(about)}){reason}"
         return fit(line, terminal_size()[0] - 1, glyphs()[2]).rstrip() if self.screen else line
 
-    def jobs(self) -> list[RunningJob]:
+    def jobs(self) -> Iterator[RunningJob]:
         """What runs, the longest first."""
-        return [self._running(start) for start in {start["job"]: start for start in self._starts.values()}.values()]
-
-    def _running(self, start: Event) -> RunningJob:
-        job, live, task = start["job"], self.live.get(start["job"]), self.batch.tasks[start["ids"][0]]
-        elapsed = time.monotonic() - live.started if live else seconds_since(start["at"])
-        memory = live.rss_mb if live else tree_memory_mb(start)
-        return RunningJob(job, task.lemma, elapsed, memory, task.limits, result_files(self.directory, job).stderr)
+        for job, start in {start["job"]: start for start in self._starts.values()}.items():
+            live, task = self.live.get(job), self.batch.tasks[start["ids"][0]]
+            elapsed = time.monotonic() - live.started if live else max(0.0, time.time() - instant(start["at"]))
+            memory = live.rss_mb if live else tree_memory_mb(start)
+            yield RunningJob(job, task.lemma, elapsed, memory, task.limits, result_files(self.directory, job).stderr)
 
     def _use(self) -> str:
         starts = {start["job"]: self.batch.tasks[start["ids"][0]].limits.cores for start in self._starts.values()}
@@ -4628,25 +4621,24 @@ class Progress:
         """How many tasks came to what, and the forecast; taken anew so rarely that it costs at most 1/200 of a core."""
         began = time.monotonic()
         if began >= self._survey_due:
-            self._counts = count_outcomes(self.tasks)
             elapsed = {job.id: job.elapsed_s for job in jobs}
             running = {task_id: elapsed[start["job"]] for task_id, start in self._starts.items() if start["job"] in elapsed}
-            self._forecast = forecast(self.tasks, running, len(jobs))
+            self._surveyed = count_outcomes(self.tasks), forecast(self.tasks, running, len(jobs))
             self._survey_due = began + 200 * (time.monotonic() - began)
-        return self._counts, self._forecast
+        return self._surveyed
 
     def block(self, columns: int, rows: int) -> list[str]:
         """The live block for a terminal of this size: at most two thirds of its height."""
         import textwrap
-        jobs = self.jobs()
+        jobs = list(self.jobs())
         counts, (left_s, bound) = self.survey(jobs)
         left = f"{'at most' if bound else 'about'} {clock(left_s)} left" if self.done < len(self.tasks) else ""
         facts = [self._use(), f"{size(sum(job.memory_mb or 0 for job in jobs))}/{size(self.batch.header['limits']['memory_mb'])}"]
         facts += [f"{count:,} {word}" for word, count in counts.items() if word not in ("pending", "running")]
         facts = [fact.replace(" ", "\xa0") for fact in facts]  # where no line is broken
         done, total = self.done, len(self.tasks)
-        elapsed = clock(seconds_since(self.batch.header["at"]))
-        text = f"{done:,}/{total:,}  {done * 100 // max(1, total)} %  {elapsed}  {left}".rstrip()
+        elapsed = time.time() - instant(self.batch.header["at"])
+        text = f"{done:,}/{total:,}  {done * 100 // max(1, total)} %  {clock(elapsed)}  {left}".rstrip()
         width = min(40, columns - len(text) - 3)
         filled = width * done // max(1, total)
         progress = f"{glyphs()[0] * filled}{glyphs()[1] * (width - filled)}  {text}" if width >= 5 else text
@@ -4698,7 +4690,7 @@ def job_line(job: RunningJob, columns: int) -> str:
 
 def clock(seconds: float) -> str:
     """`0:05`, `1:02:03`."""
-    minutes, second = divmod(int(seconds), 60)
+    minutes, second = divmod(int(max(0, seconds)), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}" if minutes >= 60 else f"{minutes}:{second:02}"
 
 
@@ -4726,11 +4718,6 @@ def tree_memory_mb(start: Event) -> float | None:
     for pid in tree:  # it grows meanwhile
         tree += _children(pid)
     return sum(_memory(pid)[1] for pid in tree) / MB
-
-
-def seconds_since(at: str) -> float:
-    """How long ago a time of the journal is."""
-    return max(0.0, time.time() - instant(at))
 
 
 class Screen:
@@ -4790,10 +4777,9 @@ def draws_block(mode: str, quiet: bool = False) -> bool:
 
 def terminal_size() -> tuple[int, int]:
     """Columns and rows of the terminal that stderr is."""
-    try:
+    columns = rows = 0
+    with suppress(OSError, ValueError):
         columns, rows = os.get_terminal_size(sys.stderr.fileno())
-    except (OSError, ValueError):
-        columns, rows = 0, 0
     return max(columns or 80, 10), rows or 24
 
 
@@ -5269,7 +5255,7 @@ def batch_state(batch: Batch, path: str) -> tuple[str, str]:
 
 def status_json(batch: Batch, progress: Progress, state: str) -> Event:
     """What `status --json` says."""
-    jobs = progress.jobs() if state == "running" else []
+    jobs = list(progress.jobs()) if state == "running" else []
     counts, (left_s, bound) = progress.survey(jobs)
     running = [{**job._asdict(), "limits": to_json(job.limits), "phase": phase(job.log)} for job in jobs]
     return {"batch": batch.id, "state": state, "began": batch.header["at"], "tasks": len(batch.tasks), "done": progress.done,
@@ -5289,10 +5275,7 @@ def command_cache(args: argparse.Namespace) -> int:
     entries = list(cache.entries())
     used = sum(size_mb for _, size_mb, _ in entries)
     print(f"{printable(cache.directory)}: {used:,.1f} MB of at most {cache.size_mb / 1024:g} GB")
-    counts: dict[str, int] = {}
-    for _, _, path in entries:
-        outcome = cache.outcome(path).replace("_", " ")
-        counts[outcome] = counts.get(outcome, 0) + 1
+    counts = Counter(cache.outcome(path).replace("_", " ") for *_, path in entries)
     if counts.pop("", 0) < len(entries):
         print(text_table([("result", "entries"), *((word, f"{count:,}") for word, count in sorted(counts.items()))], right=(1,)))
     return 0
@@ -5435,8 +5418,7 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
         if not matching:
             lemma = any(task.lemma == pattern for task in batch.tasks.values())
             hint = f"; for that lemma: -t '*--{pattern}--*'" if lemma else did_you_mean(pattern, batch.tasks)
-            raise InputError(f"-t '{printable(pattern)}' matches no task{hint}; "
-                             f"ids look like '{next(iter(batch.tasks))}'")
+            raise InputError(f"-t '{printable(pattern)}' matches no task{hint}; ids look like '{next(iter(batch.tasks))}'")
         chosen |= matching
     return [task_id for task_id in batch.tasks if task_id in chosen]
 
