@@ -3314,7 +3314,7 @@ class Cache:
             files = {name: copy_file(output, os.path.join(temporary, name)) for name, output in own_fields(outputs).items()
                      if os.path.exists(output)}
             with open(os.path.join(temporary, "entry.json"), "w", encoding="utf-8", errors="backslashreplace") as file:
-                json.dump({**entry, "files": files}, file)
+                file.write(json.dumps({**entry, "files": files}))
             self._stored_mb += sum(os.stat(os.path.join(temporary, name)).st_size for name in os.listdir(temporary)) / MB
             if "limit" in path:
                 remove_entry(path)  # met under other limits

@@ -1724,7 +1724,8 @@ for item in items:
         print(f'"{{file}}" (line 1, column 1):\\nunexpected "S"', file=sys.stderr)
         sys.exit(1)
 name = lambda item: re.match(r"lemma (\\w+)", item)[1] if item.startswith("lemma ") else ""
-asked, rest, before, seen = options.get("--prove", ""), sum(not name(item) for item in items), [], False
+asked, seen = options.get("--prove", ""), False
+of_sources = any(name(item) == asked and "[sources" in item for item in items)
 with open("runs", "a") as runs:
     runs.write((asked or "load") + "\\n")
 print("[Theory T] Theory loaded\\n[Theory T] Theory closed", file=sys.stderr)
@@ -1733,7 +1734,7 @@ for item in items:
     seen = seen or name(item) == asked
     reused = "[reuse" in item and "all" in item and not seen
     hidden = any(f"hide_lemma={{name(item)}}" in other for other in items if name(other) == asked)
-    if not name(item) or name(item) == asked or "[sources" in item or (reused and not hidden):
+    if not name(item) or name(item) == asked or ("[sources" in item or reused and not hidden) and not of_sources:
         kept.append(item)
 if any(item.startswith("process:") for item in items) or "--quit-on-warning" in options or "--auto-sources" in options:
     kept = items
