@@ -3816,10 +3816,10 @@ def unanswered(batch: Batch) -> list[Task]:
 
 _WON = (Status.COMPLETED, Status.SUPERSEDED)
 # How its words differ from ours: status, return code and error type.
-_UPSTREAM_ENDS = {**dict.fromkeys(_WON, ("completed", 0, "")), Status.TIMEOUT: ("timeout", -1, "timeout"),
+_UPSTREAM_ENDS = {**dict.fromkeys(Status, ("pending", 0, "")), **dict.fromkeys(_WON, ("completed", 0, "")),
+                  Status.FAILED: ("failed", -1, "tamarin_error"), Status.TIMEOUT: ("timeout", -1, "timeout"),
                   Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
-                  Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed"), Status.FAILED: ("failed", -1, "tamarin_error"),
-                  **dict.fromkeys((Status.PENDING, Status.RUNNING), ("pending", -1, ""))}
+                  Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed")}
 
 
 def write_result_file(directory: str, task: Task) -> None:
@@ -4906,7 +4906,8 @@ def command_line_parser() -> argparse.ArgumentParser:
     ):
         name, text = func.__name__.partition("_")[2], func.__doc__ or ""
         epilog = "\n".join(["examples:", *(f"  batch_tamarin.py {name} {example}" for example in examples)])
-        command = commands.add_parser(name, help=text.split("\n")[0].rstrip("."), description=text, epilog=epilog, formatter_class=layout)
+        command = commands.add_parser(name, help=text.split("\n")[0].rstrip("."), description=text, epilog=epilog,
+                                      formatter_class=layout)
         command.set_defaults(func=func)
         for argument in arguments:
             command.add_argument(*argument.partition(" (")[0].split(), **ARGUMENTS[argument])
@@ -4975,8 +4976,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--json": {**SWITCH, "help": "JSON instead of a table"},
     "--json (status)": {**SWITCH, "help": "JSON; with --follow one line for each look"},
     "-f --format": {**REPEATABLE, "choices": list(REPORTS), "help": "repeatable; default: by the ending of -o FILE, else md"},
-    "--rebuild": {**SWITCH, "help": "write the derived files of RESULTS again: success/, failed/, execution_report.json, the rerun "
-                  "recipe, summary.html"},
+    "--rebuild": {**SWITCH, "help": "write the derived files of RESULTS again: success/, failed/, execution_report.json, the "
+                  "rerun recipe, summary.html"},
     "-D --define": {**REPEATABLE, "metavar": "FLAG", "help": "a preprocessor flag (repeatable)"},
     "--diff": {**SWITCH, "help": "as with Tamarin's --diff: both sides, and Observational_equivalence"},
     "--auto-sources": {**SWITCH, "help": "as with Tamarin's --auto-sources"},
