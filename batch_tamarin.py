@@ -98,13 +98,6 @@ class InputError(Exception):
         super().__init__(f"{place}: {message}" if place else message)
 
 
-class InputErrors(InputError):
-    """All that is wrong with one input, reported together."""
-
-    def __init__(self, problems: Sequence[InputError]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-
-
 class Word(str, enum.Enum):
     """A word with a fixed meaning: reads, prints and goes to JSON as its plain text (on every Python)."""
 
@@ -536,21 +529,22 @@ AUTO_SOURCES_LEMMA = "AUTO_typing"
 EQUIVALENCE_LEMMA = "Observational_equivalence"
 
 
+@slotted
 @dataclass(frozen=True)
 class Lemma:
     """One line of Tamarin's summary: something `--prove=NAME` can ask for, on one side in diff mode."""
 
-    __slots__ = ("assumes", "attributes", "file", "has_proof", "line", "name", "optional", "parent", "side", "trait")
     name: str
     trait: Trait
-    side: str                    # "LHS" or "RHS" in diff mode, else ""
-    attributes: tuple[str, ...]  # as written, white space normalised
-    file: str                    # where it stands: the theory, or a file it includes
-    line: int                    # from 1; 0 for what Tamarin adds by itself
-    parent: str                  # the accountability lemma this is a part of, else ""
-    has_proof: bool              # the file stores more of a proof than `by sorry`
-    assumes: tuple[str, ...]     # names of the lemmas a proof of this one takes for granted, in theory order
-    optional: bool               # --auto-sources adds it only where partial deconstructions are left
+    side: str                       # "LHS" or "RHS" in diff mode, else ""
+    attributes: tuple[str, ...]     # as written, white space normalised
+    file: str                       # where it stands: the theory, or a file it includes
+    line: int = 0                   # from 1; 0 for what Tamarin adds by itself
+    parent: str = ""                # the accountability lemma this is a part of, else ""
+    has_proof: bool = False         # the file stores more of a proof than `by sorry`
+    assumes: tuple[str, ...] = ()   # names of the lemmas a proof of this one takes for granted, in theory order
+    optional: bool = False          # --auto-sources adds it only where partial deconstructions are left
+
 
 @dataclass
 class Theory:
@@ -564,7 +558,6 @@ class Theory:
     files: dict[str, tuple[int, ...]]       # the theory itself, then all that it includes, with their `file_stamp`s when read
     configuration: tuple[str, ...]          # arguments of the `configuration: "..."` block
     oracle_rankings: tuple[tuple[str | None, str], ...]  # of each `o`: folder (None: the prover's), name ("": the default)
-    uses_diff_operator: bool
     has_process: bool
     has_accountability: bool
     has_export_lemmas: bool
@@ -623,10 +616,10 @@ def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_s
     while scanner:   # a loop, no recursion: includes may be nested thousands deep
         included = scanner.run()
         scanner = _Scanner(included, found, scanner) if included else scanner.parent
-    auto_sources = auto_sources or any(len(word) > 3 and "--auto-sources".startswith(word) for word in found.configuration)
+    auto_sources = auto_sources or bool(option_values(found.configuration, "--auto-sources"))
     return Theory(path, found.name, diff, auto_sources, tuple(_listed(found.claims, path, diff, auto_sources)),
                   dict(found.files), found.configuration, tuple(dict.fromkeys(found.rankings)),
-                  "diff" in found.words, "process" in found.words, any(tests for _, tests in found.claims),
+                  "process" in found.words, any(tests for _, tests in found.claims),
                   not found.words.isdisjoint(("equivLemma", "diffEquivLemma")), tuple(found.segments()))
 
 
@@ -641,16 +634,21 @@ def used_oracles(theory: Theory, options: Sequence[str], cwd: str, argument: str
     # Tamarin cuts at the first dot and keeps the last slash: dir/x.spthy has the default /x.oracle, which is never there.
     bare = argument[:1] + argument[1:].partition(".")[0] + ".oracle"
     default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
-    given = {name: value for key, _, value in (option.partition("=") for option in options)  # may be abbreviated, the last counts
-             for name in ("--heuristic", "--oraclename") if len(key) > 3 and name.startswith(key)}
     rankings = theory.oracle_rankings
-    if "--heuristic" in given:
-        letters = re.sub(r"\{[^}]*\}", "", given["--heuristic"])   # {names} of tactics are no letters
-        rankings = ((None, given.get("--oraclename", "")),) if set(letters) & {"o", "O"} else ()
-    paths = [os.path.join(os.path.abspath(cwd if folder is None else folder),
-                          name or (default if folder in (None, os.path.dirname(theory.path)) else "oracle"))
-             for folder, name in rankings]
-    return tuple(dict.fromkeys(map(os.path.normpath, paths)))
+    for heuristic in option_values(options, "--heuristic")[-1:]:
+        letters = re.sub(r"\{[^}]*\}", "", heuristic)   # {names} of tactics are no letters
+        names = option_values(options, "--oraclename")
+        rankings = ((None, names[-1] if names else ""),) if set(letters) & {"o", "O"} else ()
+    own = (None, os.path.dirname(theory.path))
+    paths = (os.path.join(cwd if folder is None else folder, name or (default if folder in own else "oracle"))
+             for folder, name in rankings)
+    return tuple(dict.fromkeys(map(os.path.abspath, paths)))
+
+
+def option_values(options: Iterable[str], name: str) -> list[str]:
+    """What a long option is given, in order ("" where nothing). Tamarin lets users cut it short."""
+    parted = (option.partition("=") for option in options)
+    return [value for word, _, value in parted if len(word) > 3 and name.startswith(word)]
 
 
 def _listed(claims: Sequence[_Claim], path: str, diff: bool, auto_sources: bool) -> Iterator[Lemma]:
@@ -675,7 +673,7 @@ def _trace_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> lis
                           trait=Trait.EXISTS_TRACE if part.endswith(("_suff", "_single")) else Trait.ALL_TRACES)
                   for part in parts if tests]
     if auto_sources and all(lemma.name != AUTO_SOURCES_LEMMA for lemma in shown):
-        shown.append(Lemma(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, "", ("sources",), path, 0, "", False, (), True))
+        shown.append(Lemma(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, "", ("sources",), path, optional=True))
     return shown
 
 
@@ -683,14 +681,14 @@ def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list
     """Every lemma on both sides, the right one first; where --auto-sources adds lemmas, all of one side before the other."""
     equivalences = [lemma for lemma, _ in claims if lemma.trait == Trait.DIFF]
     if all(lemma.name != EQUIVALENCE_LEMMA for lemma in equivalences):
-        equivalences.append(Lemma(EQUIVALENCE_LEMMA, Trait.DIFF, "", (), path, 0, "", False, (), False))
+        equivalences.append(Lemma(EQUIVALENCE_LEMMA, Trait.DIFF, "", (), path))
     sided: list[Lemma] = []
     for lemma, _ in claims:
         only = [side for word, side in (("left", "LHS"), ("right", "RHS")) if word in lemma.attributes][:1]
         sided += [replace(lemma, side=side) for side in only or ("RHS", "LHS") if lemma.trait != Trait.DIFF]
     if auto_sources:
         taken = {(lemma.name, lemma.side) for lemma in sided}
-        sided += [Lemma(f"{AUTO_SOURCES_LEMMA}_{side}", Trait.ALL_TRACES, side, ("sources",), path, 0, "", False, (), True)
+        sided += [Lemma(f"{AUTO_SOURCES_LEMMA}_{side}", Trait.ALL_TRACES, side, ("sources",), path, optional=True)
                   for side in ("LHS", "RHS") if (f"{AUTO_SOURCES_LEMMA}_{side}", side) not in taken]
         sided.sort(key=lambda lemma: lemma.side)
     return sided + equivalences
@@ -764,7 +762,7 @@ class _Found:
         self.name, self.bytes = "", 0
         self.claims: list[_Claim] = []
         self.files: list[tuple[str, tuple[int, ...]]] = []  # in the order of reading, with their stamps
-        self.reading: set[str] = set()      # real paths of the files we are in
+        self.reading: dict[str, None] = {}  # real paths of the files we are in, this one last
         self.configuration: tuple[str, ...] = ()
         self.rankings: list[tuple[str | None, str]] = []
         self.words: set[str] = set()                        # that began an item, and `diff` for the operator
@@ -786,10 +784,6 @@ class _Found:
                 yield name, text
 
 
-class _EndOfFile(Exception):
-    """The rest of this file does not count."""
-
-
 class _Scanner:
     """Reads one file of a theory, in one pass from one place that can matter to the next, into a common _Found."""
 
@@ -801,7 +795,6 @@ class _Scanner:
         self.depth = 0          # open brackets at `done`
         self.counted = (0, 1)   # the number of the line at a place
         self.conditions: list[tuple[int, bool]] = []    # open #ifdefs: place, whether we are behind their #else
-        self.real = ""          # the path without symbolic links
         self.text = self._read()
 
     def _read(self) -> str:
@@ -811,14 +804,14 @@ class _Scanner:
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):   # a pipe or a device might never end
                 raise OSError(0, "not a regular file")
-            self.real = os.path.realpath(path)
-            if self.real in found.reading or len(found.files) > _MAX_INCLUDES:
-                raise OSError(0, "it includes itself" if self.real in found.reading else f"more than {_MAX_INCLUDES} includes")
+            real = os.path.realpath(path)
+            if real in found.reading or len(found.files) > _MAX_INCLUDES:
+                raise OSError(0, "it includes itself" if real in found.reading else f"more than {_MAX_INCLUDES} includes")
             with open(path, "rb") as file:
                 found.files.append((path, file_stamp(file.fileno())))
                 data = file.read(MAX_THEORY_BYTES + 1)
             found.bytes += len(data)
-            found.reading.add(self.real)
+            found.reading[real] = None
             if len(data) > MAX_THEORY_BYTES or found.bytes > 4 * MAX_THEORY_BYTES:
                 raise InputError(f"too large: at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes", path)
             if data.startswith(b"\xef\xbb\xbf"):
@@ -842,11 +835,11 @@ class _Scanner:
                     self._hand_on(len(self.text))
                     self._refuse(len(self.text), "the theory has no 'end'" + ", or a bracket is not closed" * (self.depth > 0))
                 included = self._on_event(event.start(), event.end(), event.group())
-        except _EndOfFile:
+        except EOFError:   # the rest of the file does not count
             if self.conditions:
                 self._fail(self.conditions[-1][0], _NO_ENDIF + " before the end")
             self._hand_on(self.pos)
-            self.found.reading.discard(self.real)
+            self.found.reading.popitem()
         self.found.cut()
         return included
 
@@ -884,7 +877,7 @@ class _Scanner:
         if not self.parent:
             self._fail(pos, message)
         self.pos = pos
-        raise _EndOfFile
+        raise EOFError
 
     def _hand_on(self, upto: int) -> None:
         """Take the text up to here as code."""
@@ -1031,7 +1024,7 @@ class _Scanner:
         found.cut()
         if word == "end":
             self.pos = start if self.parent else self.pos
-            raise _EndOfFile
+            raise EOFError
         if found.diff and word in _NOT_IN_DIFF:
             self._refuse(start, f"'{word}' is not allowed with --diff")
         self._skip()
@@ -1221,6 +1214,7 @@ _PROGRESS = re.compile(r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: |
 _OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
 _COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
 _PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
+_TITLE = re.compile(r"^(?:.*\S.*(?=\n={3,}$)|Accountability \(.*)", re.MULTILINE)  # all but this one are underlined
 _TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
 _VERDICTS = (("verified", Verdict.VERIFIED), ("falsified", Verdict.FALSIFIED),
              *((f"analysis {word}", Verdict.INCOMPLETE) for word in (
@@ -1272,10 +1266,7 @@ class ProverOutput:
 
 
 def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
-    """Read a process's two log files; what can't be decoded is replaced. Memory is bounded whatever they hold.
-
-    `lemma`: take only its lines of the summary (every task of a theory prints a line for each of its lemmas).
-    """
+    """Read a process's two log files, in bounded memory; of the summary only the lines of `lemma`, if it is given."""
     output = ProverOutput()
     _read_summary(last_part(stdout, "=\nsummary of summaries:\n"), output, lemma)
     _read_stderr(ends_of(stderr), output)
@@ -1317,10 +1308,8 @@ def read_from_end(path: str, size: int) -> bytes:
 
 
 def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
-    """Only what stands between the last "summary of summaries:" and the line of `=` that ends it counts.
-
-    tamarin-prover 1.4 prints the block twice; a theory printed before it may contain lookalikes.
-    """
+    """Only what stands between the last "summary of summaries:" and the line of `=` that ends it counts: tamarin-prover 1.4 prints
+    the block twice, and a theory printed before it may contain lookalikes."""
     theories = sum(line.startswith("analyzed: ") for line in lines)
     for line in lines[2:]:
         if line.startswith("====="):
@@ -1340,11 +1329,9 @@ def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> Non
             output.prover_s = float(seconds.group(1))
 
 
-def _read_stderr(lines: Iterable[str], output: ProverOutput) -> None:
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
+def _read_stderr(lines: Sequence[str], output: ProverOutput) -> None:
     error: list[str] = []  # the lines of a parse error, once its first was seen
     for line in lines:
-        tail.append(line[:TAIL_CHARS])
         maude, place = _OLD_MAUDE.search(line), _PARSE_ERROR.match(line)
         if maude:
             output.old_maude = maude.group(1)
@@ -1353,21 +1340,14 @@ def _read_stderr(lines: Iterable[str], output: ProverOutput) -> None:
         elif line.strip() and not _COMPLAINT.match(output.complaint) and not _PROGRESS.match(line):
             output.complaint = line.strip()[:300]  # the first that the prover marks as one, else the last
     output.parse_error = " ".join(error)[:600]
-    output.stderr_tail = "\n".join(tail)[-TAIL_CHARS:]
+    output.stderr_tail = "\n".join(line[:TAIL_CHARS] for line in lines[-TAIL_LINES:])[-TAIL_CHARS:]
 
 
 def wellformedness_titles(theory: str) -> list[str]:
     """The headings of the wellformedness report that Tamarin writes at the end of a theory: a proof file, or its stdout."""
-    titles, before = [], ""
-    for line in last_part(theory, "WARNING: the following wellformedness checks failed!"):
-        if line == "*/":
-            break
-        if len(line) >= 3 and set(line) == {"="} and before.strip():
-            titles.append(before.strip())
-        elif line.startswith("Accountability ("):  # the one check whose title has no underline
-            titles.append(line.strip())
-        before = line
-    return titles
+    lines = last_part(theory, "WARNING: the following wellformedness checks failed!")
+    report = itertools.takewhile(lambda line: line != "*/", lines)
+    return [match.strip() for match in _TITLE.findall("\n".join(report))]
 
 
 def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
@@ -1383,16 +1363,12 @@ def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
         own = [graph for graph in traces["graphs"] if graph_lemma(graph["jgLabel"], {*names, lemma}) == lemma]
     except (ValueError, KeyError, TypeError, RecursionError):
         return text
-    if len(own) == len(traces["graphs"]) and own:
-        return text
-    return json.dumps({**traces, "graphs": own}, indent=1) if own else ""
+    return "" if not own else text if own == traces["graphs"] else json.dumps({**traces, "graphs": own}, indent=1)
 
 
 def graph_lemma(label: str, known: Iterable[str]) -> str:
-    """The one of the `known` lemmas that a trace's label names.
-
-    The label ends in the lemma's name and the path of proof cases, joined by `-`; only the first case may follow without one.
-    """
+    """The one of the `known` lemmas that a trace's label names; it ends in the lemma's name and the path of proof cases, joined
+    by `-`, which only the first case may lack."""
     found = _TRACE_LABEL.search(label)
     rest = found.group(1) if found else label
     fitting = [name for name in known if rest.startswith(name)]
@@ -1408,9 +1384,7 @@ def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Res
              and (line.side in task.sides if task.sides else not line.side)
              and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)]
     verdict: Verdict | None = None
-    status, reason, ended = outcome.status, outcome.reason, outcome.exit
-    if status is Status.COMPLETED:
-        status, reason = _judge_exit(ended or ExitStatus(), output)
+    ended, (status, reason) = outcome.exit, _judge_exit(outcome, output)
     if status is Status.COMPLETED:
         status, verdict, reason = _judge_lines(task, lines)
     steps = [line.steps for line in lines if line.steps is not None and verdict]
@@ -1422,17 +1396,16 @@ def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Res
                   reason=reason, stderr_tail="" if verdict else output.stderr_tail)
 
 
-def _judge_exit(ended: ExitStatus, output: ProverOutput) -> tuple[Status, str]:
-    said = output.parse_error or output.complaint
-    if ended.signal:
-        return Status.FAILED, f"killed by {ended.signal}, not by this batch" + (f": {said}" if said else "")
+def _judge_exit(outcome: Outcome, output: ProverOutput) -> tuple[Status, str]:
+    ended, said = outcome.exit or ExitStatus(), output.parse_error or output.complaint
+    if outcome.status is not Status.COMPLETED:
+        return outcome.status, outcome.reason
     if ended.code == GHC_HEAP_EXHAUSTED:
         return Status.MEMORY_LIMIT, "the prover's own heap limit (+RTS -M) was reached"
-    if ended.code:
-        return Status.FAILED, f"exit code {ended.code}" + (f": {said}" if said else "")
-    if not output.summary:
-        return Status.FAILED, "exit code 0, but the prover printed no summary"
-    return Status.COMPLETED, ""
+    if ended.signal or ended.code:
+        how = f"killed by {ended.signal}, not by this batch" if ended.signal else f"exit code {ended.code}"
+        return Status.FAILED, how + (f": {said}" if said else "")
+    return (Status.COMPLETED, "") if output.summary else (Status.FAILED, "exit code 0, but the prover printed no summary")
 
 
 def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verdict | None, str]:
@@ -1479,38 +1452,39 @@ Check = Callable[["Recipe", Any, JsonPath], None]
 DEFAULT_CORES, DEFAULT_MEMORY_GB, DEFAULT_TIMEOUT_S = 4, 16, 3600
 SCHEDULERS = ("fifo", "sjf", "ljf")
 ID_BYTES = 200
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
+_JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+')   # a text with a colon behind it is a key
 
 
 class Recipe:
-    """A recipe file: its JSON object, checked, and where in the text all stands. Raises InputErrors with all problems at once."""
+    """A recipe file: its JSON object, checked, and where in the text all stands. Raises InputError with all problems at once."""
 
     def __init__(self, path: str, text: str | None = None) -> None:
         """Read the file at `path`, or take `text` for what it says."""
         self.path, self.text = path, read_text(path) if text is None else text
         self.problems: list[InputError] = []
-        self._positions: dict[JsonPath, int] | None = None
         self.data: dict[str, Any] = self._parse()
         check_recipe(self, self.data, ())
         self.raise_problems()
 
     def problem(self, path: JsonPath, message: str) -> None:
         """Note that something is wrong at a place of the JSON text."""
-        place = ".".join(str(part) for part in path)
-        offset = self._position(path)
+        place, known = ".".join(map(str, path)), path
+        while known and known not in self._positions:
+            known = known[:-1]
+        offset = self._positions.get(known, 0)
         line, column = self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
         self.problems.append(InputError(f"{place}: {message}" if place else message, self.path, line, column))
 
     def raise_problems(self) -> None:
         if self.problems:
-            raise InputErrors(self.problems)
+            raise InputError("\n".join(map(str, self.problems)))
 
     def _parse(self) -> dict[str, Any]:
-        repeated: list[str] = []
+        repeated = False
 
         def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-            if len(dict(items)) < len(items):
-                repeated.append("")
+            nonlocal repeated
+            repeated = repeated or len(dict(items)) < len(items)
             return {key: value for key, value in items if value is not None}  # null: as if it were not there
 
         try:
@@ -1520,23 +1494,20 @@ class Recipe:
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
         if repeated:
-            self._position(())
+            seen: set[JsonPath] = set()
+            for where in (where for where, _ in json_positions(self.text)):
+                if where in seen:
+                    self.problem(where, "this key stands here twice: keep one")
+                seen.add(where)
             self.raise_problems()
         if not isinstance(data, dict):
             raise InputError("a recipe is a JSON object: {\"tamarin_versions\": ..., \"tasks\": ...}", self.path, 1, 1)
         return data
 
-    def _position(self, path: JsonPath) -> int:
-        if self._positions is None:
-            self._positions = {}
-            for where, offset in json_positions(self.text):
-                repeated = where in self._positions
-                self._positions[where] = offset
-                if repeated:
-                    self.problem(where, "this key stands here twice: keep one")
-        while path and path not in self._positions:
-            path = path[:-1]
-        return self._positions.get(path, 0)
+    @functools.cached_property
+    def _positions(self) -> dict[JsonPath, int]:
+        """Needed only where something is wrong. Of a key that stands twice, the second."""
+        return dict(json_positions(self.text))
 
 
 def _refuse_constant(word: str) -> NoReturn:
@@ -1565,24 +1536,18 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
 def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
     """Where each member (its key) and each element of valid JSON text begins."""
     path: list[str | int] = []
-    expect_key = False
     for token in _JSON_TOKEN.finditer(text):
-        word, offset = token.group(), token.start()
-        if word == ",":
-            expect_key = isinstance(path[-1], str)
-            path[-1] = path[-1] if isinstance(path[-1], str) else path[-1] + 1
+        word, string, is_key = token.group(0, 1, 2)
+        if is_key:
+            path[-1] = json.loads(string)
+        if is_key or (word not in "]}," and path and isinstance(path[-1], int)):
+            yield tuple(path), token.start()
+        if word in "[{":
+            path.append(0 if word == "[" else "")
         elif word in "]}":
             path.pop()
-            expect_key = False
-        elif expect_key and word[0] == '"':
-            path[-1], expect_key = json.loads(word), False
-            yield tuple(path), offset
-        elif word != ":":
-            if path and isinstance(path[-1], int):
-                yield tuple(path), offset
-            if word in "[{":
-                path.append(0 if word == "[" else "")
-                expect_key = word == "{"
+        elif word == "," and isinstance(path[-1], int):
+            path[-1] += 1
 
 
 # --- What a recipe may contain: a table of checks for each kind of object ----------------------------------------------
@@ -1737,7 +1702,7 @@ check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 
 
 def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
-    """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputErrors."""
+    """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputError."""
     provers: dict[str, Prover] = {}
     known = recipe.data["tamarin_versions"]
     for name, task in recipe.data["tasks"].items():
@@ -1768,11 +1733,8 @@ def find_program(name: str, directory: str = "", env: Mapping[str, str] | None =
     """The absolute path of an executable file, or of a command on PATH (that of `env`); "" if there is none."""
     name = os.path.expanduser(name)
     folders = [os.getcwd(), directory] if os.sep in name else [*os.get_exec_path(env), os.getcwd(), directory]
-    for folder in folders:
-        path = os.path.abspath(os.path.join(folder, name))
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
-    return ""
+    paths = (os.path.abspath(os.path.join(folder, name)) for folder in folders)
+    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
 
 
 def find_input(name: str, directory: str) -> str:
@@ -1805,17 +1767,14 @@ class Machine:
 
 def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, options: PlanOptions,
                warn: Callable[[str], None]) -> Batch:
-    """The completely resolved Batch of a recipe, in file order. Raises InputErrors with all that is wrong."""
+    """The completely resolved Batch of a recipe, in file order. Raises InputError with all that is wrong."""
     config = recipe.data.get("config", {})
     limits = Limits(*_global_limits(config, machine, options, warn),
                     options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)))
-    batch = Batch(os.urandom(6).hex(), provers=provers)
     planner = _Planner(recipe, provers, limits, warn)
-    for name, entry in recipe.data["tasks"].items():
-        for task in planner.recipe_task(name, entry):
-            batch.tasks[task.id] = task
+    tasks = {task.id: task for name, entry in recipe.data["tasks"].items() for task in planner.recipe_task(name, entry)}
     recipe.raise_problems()
-    batch.inputs = planner.inputs
+    batch = Batch(os.urandom(6).hex(), provers=provers, tasks=tasks, inputs=planner.inputs)
     batch.header = {
         "event": "batch", "at": now(), "id": batch.id, "version": __version__, "recipe_file": os.path.abspath(recipe.path),
         "recipe": recipe.data, "options": to_json(options), "limits": to_json(limits), "cwd": os.getcwd(),
@@ -1871,8 +1830,11 @@ class _Planner:
             return self.recipe.problem((*path, "cwd"), f"there is no directory '{printable(cwd)}'")
         for file in self._theory_files(entry, path):
             prefix = entry["output_file_prefix"].replace("{theory}", os.path.splitext(os.path.basename(file))[0])
-            choices = self._choices(entry, path, file)
-            self._check_expected_names(entry, path, choices)
+            choices, expect = self._choices(entry, path, file), entry.get("expect")
+            names = {choice.lemmas[0].name for choice in choices}
+            for pattern in expect if isinstance(expect, dict) and choices else ():   # what matches nothing would never be missed
+                if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
+                    self.recipe.problem((*path, "expect", pattern), f"matches no planned lemma{did_you_mean(pattern, names)}")
             for choice in choices:
                 yield self._task(name, choice, self.provers[choice.alias], file, prefix, cwd)
 
@@ -1898,9 +1860,8 @@ class _Planner:
         if view not in self.inputs:
             env, all_options = prover_environment(prover), (*prover.options, *options)
             oracles = used_oracles(theory, all_options, cwd)
-            maude = [value for name, _, value in (option.partition("=") for option in all_options)
-                     if len(name) > 7 and "--with-maude".startswith(name)]
-            maude_path, files = find_program((maude or ["maude"])[-1], cwd, env), list(filter(os.path.isfile, prover.command))
+            maude = ["maude", *option_values(all_options, "--with-maude")][-1]
+            maude_path, files = find_program(maude, cwd, env), list(filter(os.path.isfile, prover.command))
             depends = bool(oracles) or any(os.path.exists(os.path.join(cwd, option.partition("=")[2] or ".."))
                                            for option in all_options if "=" in option)
             words = {
@@ -1910,7 +1871,8 @@ class _Planner:
                 "environment": [sorted(prover.env.items()), [env.get(name) for name in RESULT_VARIABLES]],
                 **{f"oracle {path_from(path, cwd)}": [path, look_at_file(path)[1]] for path in oracles},
                 "working directory": cwd if depends else ""}
-            why_whole = theory.cannot_split or quits_on_warning((*all_options, *theory.configuration))
+            quits = option_values((*all_options, *theory.configuration), "--quit-on-warning")
+            why_whole = theory.cannot_split or ("--quit-on-warning" if quits else "")
             parts = {name: sha256(json.dumps(value).encode())[:32] for name, value in words.items()}
             parts |= {f"theory ({why_whole}: all of it counts)": theory.digest[:32]} if why_whole else {
                 "theory outside of lemmas": theory.split_digests[0][:32]}
@@ -1941,20 +1903,21 @@ class _Planner:
         problem = f"there is no theory file '{printable(pattern)}'"
         if "{theory}" in entry["output_file_prefix"]:
             import glob
-            files = (sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
-                     or sorted(glob.glob(os.path.join(glob.escape(self.directory), pattern), recursive=True)))
+            names = glob.glob(os.path.expanduser(pattern), recursive=True)
+            names = names or glob.glob(os.path.join(glob.escape(self.directory), pattern), recursive=True)
+            files = sorted(filter(os.path.isfile, names))
         elif _is_pattern(pattern):
             problem = "a pattern needs {theory} in output_file_prefix, so that each theory has results of its own"
         if not files:
             self.recipe.problem((*path, "theory_file"), problem)
-        return [file for file in files if os.path.isfile(file)]
+        return files
 
     def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str) -> list[_Choice]:
-        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of patterns the first counts."""
+        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of patterns the first counts;
+        "!pattern" takes away, wherever it stands."""
         items = [(item, (*path, "lemmas", index, "name")) for index, item in enumerate(entry.get("lemmas", ()))]
         takes = [pair for pair in items if pair[0]["name"][0] != "!"] or [({"name": "*"}, path)]
         found: list[_Choice] = []
-        taken: set[str] = set()
         for item, where in sorted(takes, key=lambda pair: _is_pattern(pair[0]["name"])):
             name, merged = item["name"], {**entry, **item}
             views = [(alias, self._theory(merged, alias, file)) for alias in merged["tamarin_versions"]]
@@ -1962,20 +1925,14 @@ class _Planner:
                       for place, sides in enumerate(_lemma_groups(theory).values()) if _selects(name, sides[0])]
             if not chosen and views[0][1]:
                 self._no_such_lemma(name, _lemma_groups(views[0][1]), where, file)
-            found += [choice for choice in chosen if not _is_pattern(name) or choice.lemmas[0].name not in taken]
-            taken.update(choice.lemmas[0].name for choice in chosen)
-        return sorted(self._without(items, found), key=lambda choice: choice.place)
-
-    def _without(self, items: Iterable[tuple[Mapping[str, Any], JsonPath]], found: list[_Choice]) -> list[_Choice]:
-        """What "!pattern" entries leave, wherever they stand."""
-        for item, where in items:
-            if item["name"][0] == "!" and found:
-                left = [choice for choice in found if not _selects(item["name"][1:], choice.lemmas[0])]
-                if not left or len(left) == len(found):
-                    what = "takes no lemma away" if left else "leaves no lemma"
-                    self.recipe.problem(where, f"'{printable(item['name'])}' {what}")
-                found = left
-        return found
+            taken = {choice.lemmas[0].name for choice in found} if _is_pattern(name) else ()
+            found += [choice for choice in chosen if choice.lemmas[0].name not in taken]
+        for name, where in ((item["name"], where) for item, where in items if item["name"][0] == "!" and found):
+            left = [choice for choice in found if not _selects(name[1:], choice.lemmas[0])]
+            if len(left) in (0, len(found)):
+                self.recipe.problem(where, f"'{printable(name)}' {'takes no lemma away' if left else 'leaves no lemma'}")
+            found = left
+        return sorted(found, key=lambda choice: choice.place)
 
     def _no_such_lemma(self, name: str, groups: Mapping[str, list[Lemma]], where: JsonPath, file: str) -> None:
         if not groups:
@@ -2011,14 +1968,6 @@ class _Planner:
             chosen.append(min(asked, most))
         return share(Limits(int(chosen[0]), max(1, int(chosen[2] * 1024)), chosen[1]))
 
-    def _check_expected_names(self, entry: Mapping[str, Any], path: JsonPath, choices: Sequence[_Choice]) -> None:
-        """A name under `expect` that matches no planned lemma would never be missed."""
-        expect = entry.get("expect")
-        for pattern in expect if isinstance(expect, dict) and choices else ():
-            if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
-                names = {choice.lemmas[0].name for choice in choices}
-                self.recipe.problem((*path, "expect", pattern), f"matches no planned lemma{did_you_mean(pattern, names)}")
-
     def _unique_id(self, text: str) -> str:
         """A safe file name of at most 200 bytes, unlike every other one even where case is ignored."""
         base = re.sub(r"[^\w.+-]", "_", text)
@@ -2039,20 +1988,11 @@ def task_inputs_key(prover: str, theory: str, options: tuple[str, ...], flags: t
     return prover, theory, options, flags, cwd
 
 
-def quits_on_warning(options: Iterable[str]) -> str:
-    """`--quit-on-warning` if it is among the options, which Tamarin lets users cut short; else ""."""
-    return "--quit-on-warning" if any(len(word) > 3 and "--quit-on-warning".startswith(word) for word in options) else ""
-
-
 def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
-    """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources.
-
-    Tamarin also takes `-DX`, and long options cut short.
-    """
-    defined = (option[2:].lstrip("=") if option[1] == "D" else option.partition("=")[2] for option in options
-               if re.match("-D|--def(i(n(e(s)?)?)?)?=", option))
-    long = [option for option in options if len(option) > 3]
-    return (*flags, *defined), any(map("--diff".startswith, long)), any(map("--auto-sources".startswith, long))
+    """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources."""
+    defined = [option[2:].lstrip("=") for option in options if option.startswith("-D")]   # Tamarin also takes `-DX`
+    return ((*flags, *defined, *option_values(options, "--defines")), bool(option_values(options, "--diff")),
+            bool(option_values(options, "--auto-sources")))
 
 
 def _fold(text: str) -> str:
@@ -5046,8 +4986,7 @@ def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Itera
         why = f"Maude {output.old_maude} is not supported" if output.old_maude else outcome.reason or output.complaint
         yield "self-test passed" if passed else f"warning: self-test failed: {why or 'it does not say why'}"
         return
-    task, ended = replace(batch.tasks[job.task_ids[0]], prove=False), outcome.status is Status.COMPLETED
-    status, reason = _judge_exit(outcome.exit or ExitStatus(), output) if ended else (outcome.status, outcome.reason)
+    task, (status, reason) = replace(batch.tasks[job.task_ids[0]], prove=False), _judge_exit(outcome, output)
     loaded = f"loads in {duration(outcome.wall_s)} and {outcome.peak_mb:,.0f} MB"
     yield loaded if status is Status.COMPLETED else f"error: it does not load: {reason}"
     yield from (f"warning: {warning}" for warning in prover_warnings(task, output, result_files(folder, job.id).proof))
