@@ -4436,7 +4436,7 @@ PROGRESS_MODES = ("auto", "bar", "plain", "none")
 _COLOURS = {"verified": 32, "falsified": 35, "incomplete": 33, "timeout": 33, "memory limit": 33, "failed": 31, "interrupted": 33,
             "superseded": 2, "error:": 31, "warning:": 33}
 _COLOURED = re.compile(rf"(^|^\[ *\d+/\d+\] |(?<=\d ))({'|'.join(_COLOURS)})(?=[ ,]|$)|expected \w+!", re.MULTILINE)
-_PHASE = re.compile(rb"^\[Theory [^]\n]*\] ([^\n]+)|^\[Saturating Sources\] (?:Step (\d+) \(Max (\d+)\)|Done)", re.MULTILINE)
+_PHASE = re.compile(r"^\[Theory [^]\n]*\] ([^\n]+)|^\[Saturating Sources\] (?:Step (\d+) \(Max (\d+)\)|Done)", re.MULTILINE)
 
 
 class RunningJob(NamedTuple):
@@ -4462,45 +4462,38 @@ class Progress:
         self.quiet, self.debug, self.silent = args.quiet, args.debug, args.progress == "none"
         self.screen = Screen(self.block) if draws_block(args.progress, args.quiet) else None
         self.done = sum(task.status in FINAL for task in tasks)
-        self._starts: dict[str, Event] = {}  # by task id, of what runs
+        self._starts: dict[str, Event] = {}  # by job id, of what runs
         self._surveyed: tuple[dict[str, int], tuple[float, bool]] = ({}, (0.0, False))
         self._survey_due = 0.0
 
     async def beside(self, work: Awaitable[None]) -> None:
         """Await some work, and keep the live block alive meanwhile."""
         import asyncio
-        if not self.screen:
-            return await work
-
-        async def tick(screen: Screen) -> None:
-            while True:
-                screen.draw()
-                await asyncio.sleep(TICK_S)
-
-        with self.screen:
-            ticker = asyncio.ensure_future(tick(self.screen))
-            try:
-                await work
-            finally:
-                ticker.cancel()
+        job = asyncio.ensure_future(work)
+        with self.screen or nullcontext():
+            while self.screen and not job.done():
+                self.screen.draw()
+                await asyncio.wait([job], timeout=TICK_S)
+            await job
 
     def __call__(self, event: Event) -> None:
         """Take note, and tell, of an event that has just been applied."""
         if event["event"] == "batch":  # another driver goes on
             self._starts.clear()
         elif event["event"] == "start":
-            self._starts.update(dict.fromkeys(event["ids"], event))
+            self._starts[event["job"]] = event
             if self.debug and not self.silent:
                 where = f"attempt {event['attempt']}, process {event['pid']}; {self._use()} in use"
                 say(f"start {event['job']} ({where}): {quoted(event['command'])}")
         elif event["event"] == "finish":
-            self._starts.pop(event["id"], None)
+            self._starts.pop(event["job"], None)
             task = self.batch.tasks[event["id"]]
             self.done += task.status in FINAL
             if not self.silent and not (self.quiet and exit_code([task]) == 0):
-                say(self._line(task, task.result or Result(task.status)))
+                say(self._line(task))
 
-    def _line(self, task: Task, result: Result) -> str:
+    def _line(self, task: Task) -> str:
+        result = task.result or Result(task.status)
         about = [f"cached {result.ran[:10]}".rstrip()] if result.cached else []
         about += [plural(result.steps, "step")] if result.steps else []
         about += [duration(result.wall_s), f"{result.peak_mb:,.0f} MB"]
@@ -4513,22 +4506,21 @@ class Progress:
 
     def jobs(self) -> Iterator[RunningJob]:
         """What runs, the longest first."""
-        for job, start in {start["job"]: start for start in self._starts.values()}.items():
+        for job, start in self._starts.items():
             live, task = self.live.get(job), self.batch.tasks[start["ids"][0]]
             elapsed = time.monotonic() - live.started if live else max(0.0, time.time() - instant(start["at"]))
             memory = live.rss_mb if live else tree_memory_mb(start)
             yield RunningJob(job, task.lemma, elapsed, memory, task.limits, result_files(self.directory, job).stderr)
 
     def _use(self) -> str:
-        starts = {start["job"]: self.batch.tasks[start["ids"][0]].limits.cores for start in self._starts.values()}
-        return f"{sum(starts.values())}/{plural(self.batch.header['limits']['cores'], 'core')}"
+        used = sum(self.batch.tasks[start["ids"][0]].limits.cores for start in self._starts.values())
+        return f"{used}/{plural(self.batch.header['limits']['cores'], 'core')}"
 
     def survey(self, jobs: Sequence[RunningJob]) -> tuple[dict[str, int], tuple[float, bool]]:
         """How many tasks came to what, and the forecast; taken anew so rarely that it costs at most 1/200 of a core."""
         began = time.monotonic()
         if began >= self._survey_due:
-            elapsed = {job.id: job.elapsed_s for job in jobs}
-            running = {task_id: elapsed[start["job"]] for task_id, start in self._starts.items() if start["job"] in elapsed}
+            running = {task_id: job.elapsed_s for job in jobs for task_id in self._starts[job.id]["ids"]}
             self._surveyed = count_outcomes(self.tasks), forecast(self.tasks, running, len(jobs))
             self._survey_due = began + 200 * (time.monotonic() - began)
         return self._surveyed
@@ -4536,47 +4528,42 @@ class Progress:
     def block(self, columns: int, rows: int) -> list[str]:
         """The live block for a terminal of this size: at most two thirds of its height."""
         import textwrap
-        jobs = list(self.jobs())
+        jobs, done, total = list(self.jobs()), self.done, len(self.tasks)
         counts, (left_s, bound) = self.survey(jobs)
-        left = f"{'at most' if bound else 'about'} {clock(left_s)} left" if self.done < len(self.tasks) else ""
-        facts = [self._use(), f"{size(sum(job.memory_mb or 0 for job in jobs))}/{size(self.batch.header['limits']['memory_mb'])}"]
-        facts += [f"{count:,} {word}" for word, count in counts.items() if word not in ("pending", "running")]
-        facts = [fact.replace(" ", "\xa0") for fact in facts]  # where no line is broken
-        done, total = self.done, len(self.tasks)
-        elapsed = time.time() - instant(self.batch.header["at"])
-        text = f"{done:,}/{total:,}  {done * 100 // max(1, total)} %  {clock(elapsed)}  {left}".rstrip()
+        left = f"{'at most' if bound else 'about'} {clock(left_s)} left" if done < total else ""
+        elapsed = clock(time.time() - instant(self.batch.header["at"]))
+        text = f"{done:,}/{total:,}  {done * 100 // max(1, total)} %  {elapsed}  {left}".rstrip()
         width = min(40, columns - len(text) - 3)
         filled = width * done // max(1, total)
-        progress = f"{glyphs()[0] * filled}{glyphs()[1] * (width - filled)}  {text}" if width >= 5 else text
-        head = [progress, *textwrap.wrap(", ".join(facts), columns - 1)]
+        bar = f"{glyphs()[0] * filled}{glyphs()[1] * (width - filled)}  " if width >= 5 else ""
+        facts = [self._use(), f"{size(sum(job.memory_mb or 0 for job in jobs))}/{size(self.batch.header['limits']['memory_mb'])}"]
+        facts += [f"{count:,} {word}" for word, count in counts.items() if word not in ("pending", "running")]
+        unbroken = ", ".join(fact.replace(" ", "\xa0") for fact in facts)  # within a fact
+        head = [bar + text, *(line.replace("\xa0", " ") for line in textwrap.wrap(unbroken, columns - 1))]
         room = max(0, rows * 2 // 3 - len(head))
-        shown = jobs if len(jobs) <= room else jobs[:max(0, room - 1)]
-        lines = [*head, *(job_line(job, columns) for job in shown)]
-        lines += [f"  and {len(jobs) - len(shown)} more"] if room and len(shown) < len(jobs) else []
-        return [line.replace("\xa0", " ") for line in lines[:max(1, rows - 1)]]
+        lines = [job_line(job, columns) for job in jobs[:room]]
+        if 0 < room < len(jobs):
+            lines[-1] = f"  and {len(jobs) - room + 1} more"
+        return [*head, *lines][:max(1, rows - 1)]
 
 
-def forecast(tasks: Iterable[Task], running: Mapping[str, float], slots: int) -> tuple[float, bool]:
+def forecast(tasks: Collection[Task], running: Mapping[str, float], slots: int) -> tuple[float, bool]:
     """Seconds until all tasks have ended, and whether that is only what their limits allow, as none has finished yet.
 
     A task is taken to need what the finished ones of its recipe task (else: of all) needed on average; one that has run longer
     than that, as long again; none more than its limit. `running`: seconds by task id; `slots`: how many jobs run side by side.
     """
-    times: dict[str, list[float]] = {"": []}
-    open_tasks = []
+    times: dict[str, list[float]] = {}
     for task in tasks:
-        if task.result and task.status is not Status.INTERRUPTED:
-            times.setdefault(task.name, []).append(task.result.wall_s)
-            times[""].append(task.result.wall_s)
-        elif task.status not in FINAL:
-            open_tasks.append(task)
-    means = {name: sum(found) / len(found) for name, found in times.items() if found}
-    longest = work = 0.0
-    for task in open_tasks:
+        if task.result and task.status in FINAL:
+            for name in (task.name, ""):
+                times.setdefault(name, []).append(task.result.wall_s)
+    means = {name: sum(found) / len(found) for name, found in times.items()}
+    rests = [0.0]
+    for task in (task for task in tasks if task.status not in FINAL):
         mean, ran = means.get(task.name, means.get("", math.inf)), running.get(task.id, 0.0)
-        rest = max(0.0, min(mean - ran if ran < mean else ran, task.limits.timeout_s - ran))
-        work, longest = work + rest, max(longest, rest)
-    shared = work / max(1, slots)
+        rests.append(max(0.0, min(mean - ran if ran < mean else ran, task.limits.timeout_s - ran)))
+    shared, longest = sum(rests) / max(1, slots), max(rests)
     return (max(shared, longest), False) if means else (shared + longest, True)
 
 
@@ -4608,8 +4595,7 @@ def size(megabytes: float) -> str:
 def phase(log: str) -> str:
     """What a prover says it is doing, from the end of its stderr; "" when it says nothing that we know."""
     with suppress(OSError):
-        for found in deque(_PHASE.finditer(read_from_end(log, 2048)), maxlen=1):
-            said, step, steps = (part.decode("utf-8", "replace") if part else "" for part in found.groups())
+        for said, step, steps in _PHASE.findall(read_from_end(log, 2048).decode("utf-8", "replace"))[-1:]:
             if said:
                 return printable(re.sub("^Theory | started$", "", said)).lower()
             return f"saturating sources {step}/{steps}" if step else "proving"
@@ -4741,18 +4727,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         return int(args.func(args))
-    except InputError as error:
-        for line in str(error).split("\n"):
-            say(f"error: {line}")
-        return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output (such as `head`) is gone: nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 2
+    except InputError as error:
+        for line in str(error).split("\n"):
+            say(f"error: {line}")
     except OSError as error:  # a full disk, too many open files: what the environment did gets no traceback
         say(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
-        return 2
+    return 2
 
 
 def open_missing_streams() -> None:
@@ -4820,24 +4804,22 @@ def command_line_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def cores_argument(text: str) -> str:
-    if text == "max" or (text.isdigit() and int(text) > 0):
-        return text
-    raise argparse.ArgumentTypeError(f"'{text}' is neither a positive whole number nor \"max\"")
+def number_argument(check: Check, problem: str) -> Callable[[str], Any]:
+    """An argparse type: a text as the value that stands for it in a recipe, if the recipe's own check accepts that."""
+    def read(text: str) -> Any:
+        def refuse(*_: object) -> NoReturn:
+            raise argparse.ArgumentTypeError(f"'{text}' is {problem}")
+
+        number = float(text) if re.fullmatch(r"\d+(\.\d+)?(e-\d+)?", text) else math.inf
+        value = int(number) if number.is_integer() else number if number < math.inf else text
+        check(cast(Any, argparse.Namespace(problem=refuse)), value, ())
+        return value
+    return read
 
 
-def memory_argument(text: str) -> str:
-    if text == "max" or percentage(text) or (re.fullmatch(r"\d+(\.\d+)?", text) and float(text) > 0):
-        return text
-    raise argparse.ArgumentTypeError(f"'{text}' is neither GB, nor \"max\", nor a percentage such as 50%")
-
-
-def seconds_argument(text: str) -> float:
-    if re.fullmatch(r"\d+(\.\d+)?", text) and float(text) > 0:
-        return float(text)
-    raise argparse.ArgumentTypeError(f"'{text}' is no positive number of seconds")
-
-
+cores_argument = number_argument(_CONFIG["global_max_cores"], 'neither a positive whole number nor "max"')
+memory_argument = number_argument(_CONFIG["global_max_memory"], 'neither GB, nor "max", nor a percentage such as 50%')
+seconds_argument = number_argument(_CONFIG["default_timeout"], "no positive number")
 SWITCH: dict[str, Any] = {"action": "store_true"}
 REPEATABLE: dict[str, Any] = {"action": "append", "default": []}
 CHECK_REPORT = "wellformedness-check-report"
@@ -4900,11 +4882,11 @@ def command_check(args: argparse.Namespace) -> int:
     import asyncio
     import tempfile
     recipe = Recipe(args.recipe)
-    batch = plan_recipe(recipe, PlanOptions(args.cores or "", args.memory or "", args.timeout))
+    batch = plan_recipe(recipe, PlanOptions(str(args.cores or ""), str(args.memory or ""), args.timeout))
     room, found = from_json(Limits, batch.header["limits"]), dict[str, list[str]]()
     with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder, Supervisor(batch.id) as supervisor:
-        jobs = list(_check_jobs(batch, folder, room))
-        screen = Screen(lambda columns, rows: [f"checking {len(found)}/{len(jobs)}: {', '.join(supervisor.live)}"])
+        tests = list(_check_jobs(batch, folder, room))
+        screen = Screen(lambda columns, rows: [f"checking {len(found)}/{len(tests)}: {', '.join(supervisor.live)}"])
 
         async def work(job: Job) -> bool:
             outcome = await supervisor.run(job, lambda pid, started: screen.draw() if Screen.current else None)
@@ -4914,9 +4896,14 @@ def command_check(args: argparse.Namespace) -> int:
             return True
 
         with screen if draws_block("auto") else nullcontext():
-            asyncio.run(Scheduler(Room(room.cores, room.memory_mb)).run(jobs, work))
-    directory = recipe.data.get("config", {}).get("output_directory", "results")
-    print(coloured("\n".join(map(printable, _check_lines(batch, jobs, found, directory if args.debug else ""))), sys.stdout))
+            asyncio.run(Scheduler(Room(room.cores, room.memory_mb)).run([job for job, _ in tests], work))
+    for job, heading in tests:
+        lines = [*heading, *(f"  {note}" for note in found[job.id])]
+        for task in (batch.tasks[task_id] for task_id in job.task_ids if args.debug):
+            lines.append(f"  {task.id}: {task.limits}" + (f", expect {task.expect}" if task.expect else ""))
+            files = result_files(planned_directory(recipe), task.id)
+            lines.append(f"    {quoted(prover_command(batch.provers[task.prover], task, files))}")
+        print(coloured("\n".join(map(printable, lines)), sys.stdout))
     errors = sum(note.startswith("error: ") for notes in found.values() for note in notes)
     print(f"\n{plural(len(batch.tasks), 'task')}, together on {plural(room.cores, 'core')} and {room.memory_mb / 1024:.3g} GB")
     say(f"error: this recipe can't run as it is: {plural(errors, 'error')}" if errors
@@ -4924,24 +4911,30 @@ def command_check(args: argparse.Namespace) -> int:
     return 2 if errors else 0
 
 
-def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[Job]:
-    """A self-test of each prover; a load for each prover x theory x options x flags, under the largest limits of its tasks."""
+def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[tuple[Job, tuple[str, ...]]]:
+    """A self-test of each prover; a load for each prover x theory x options x flags, under the largest limits of its tasks.
+
+    Each with the lines to show above what it finds.
+    """
     for name in RESULT_FOLDERS:
         os.makedirs(os.path.join(folder, name))
     small, loads = Limits(1, min(VERSION_LIMITS.memory_mb, room.memory_mb), 60), dict[tuple[Any, ...], list[Task]]()
     for alias, prover in batch.provers.items():
         name, outputs = f"self-test of {alias}", result_files(folder, f"self-test of {alias}")
         command = (*prover.command, "test", *prover.options)
-        yield Job(name, 1, command, os.getcwd(), prover_environment(prover), small, outputs.stdout, outputs.stderr)
+        yield (Job(name, 1, command, os.getcwd(), prover_environment(prover), small, outputs.stdout, outputs.stderr),
+               (f"{alias}: {prover.flavour} {prover.version or '(version unknown)'}, {quoted(prover.command)}",))
     for task in batch.tasks.values():
         loads.setdefault((task.prover, task.theory, task.cwd, task.options, task.flags), []).append(task)
-    for task, *others in loads.values():
-        all_limits = ((each.limits.cores, each.limits.memory_mb, each.limits.timeout_s) for each in (task, *others))
-        most = Limits(*map(max, zip(*all_limits)))
-        prover, outputs = batch.provers[task.prover], result_files(folder, task.id)
+    for tasks in loads.values():
+        task, prover, outputs = tasks[0], batch.provers[tasks[0].prover], result_files(folder, tasks[0].id)
+        names, limits = dict.fromkeys(each.name for each in tasks), dict.fromkeys(each.limits for each in tasks)
+        most = Limits(*map(max, zip(*map(dataclasses.astuple, limits))))
         command = prover_command(prover, replace(task, prove=False, limits=most), outputs)
-        yield Job(task.id, 1, command, task.cwd, prover_environment(prover), most, outputs.stdout, outputs.stderr,
-                  tuple(each.id for each in (task, *others)))
+        view = quoted((task.theory, *task.options, *(f"-D={flag}" for flag in task.flags)))
+        yield (Job(task.id, 1, command, task.cwd, prover_environment(prover), most, outputs.stdout, outputs.stderr,
+                   tuple(each.id for each in tasks)),
+               ("", f"{', '.join(names)}: {view} with {task.prover}, {plural(len(tasks), 'task')} of {' or '.join(map(str, limits))}"))
 
 
 def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Iterator[str]:
@@ -4963,15 +4956,16 @@ def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Itera
         yield f"error: oracle {oracle} {problem}" if problem else f"oracle {oracle}"
 
 
+_INTERPRETER = re.compile(r"#! *(?:(?:[^ ]*/)?env +(?:(?:-|\w+=)[^ ]* +)*)?([^ \n]+)")  # that `env` calls, or the system itself
+
+
 def oracle_problem(path: str) -> str:
     """Why an oracle can't be called; "" if it can. Tamarin finds out only when it has loaded the theory."""
     if not os.path.isfile(path) or not os.access(path, os.X_OK):
         return "is not executable (chmod +x)" if os.path.isfile(path) else "does not exist"
     with open(path, "rb") as file:
-        first = os.fsdecode(file.readline(1024)).rstrip("\n")
-    words = [word for word in first[2:].split(" ") if word and word[0] != "-"] if first[:2] == "#!" else []
-    program = words[1] if len(words) > 1 and os.path.basename(words[0]) == "env" else "".join(words[:1])
-    return f"needs the interpreter {program!r}, which is not there" if program and not find_program(program) else ""
+        found = _INTERPRETER.match(os.fsdecode(file.readline(1024)))
+    return f"needs the interpreter {found[1]!r}, which is not there" if found and not find_program(found[1]) else ""
 
 
 def _report_check(job: Job, notes: Sequence[str], theory: str) -> None:
@@ -4982,23 +4976,6 @@ def _report_check(job: Job, notes: Sequence[str], theory: str) -> None:
     command = quoted(word for word in job.command if not word.startswith("--output"))
     text = "\n\n".join([command, *notes, warnings, "\n".join(ends_of(job.stderr))])
     write_file(os.path.join(CHECK_REPORT, job.id.replace(" ", "-") + ".txt"), text + "\n")
-
-
-def _check_lines(batch: Batch, jobs: Sequence[Job], found: Mapping[str, Sequence[str]], directory: str) -> Iterator[str]:
-    """Provers, then the plan by recipe task and load, with what was found; with a results directory each task's command."""
-    for job, (alias, prover) in zip(jobs, batch.provers.items()):
-        yield f"{alias}: {prover.flavour} {prover.version or '(version unknown)'}, {quoted(prover.command)}"
-        yield f"  {found[job.id][0]}"
-    for job in jobs[len(batch.provers):]:
-        tasks = [batch.tasks[task_id] for task_id in job.task_ids]
-        view = quoted((tasks[0].theory, *tasks[0].options, *(f"-D={flag}" for flag in tasks[0].flags)))
-        names, limits = dict.fromkeys(task.name for task in tasks), dict.fromkeys(str(task.limits) for task in tasks)
-        yield ""
-        yield f"{', '.join(names)}: {view} with {tasks[0].prover}, {plural(len(tasks), 'task')} of {' or '.join(limits)}"
-        yield from (f"  {note}" for note in found[job.id])
-        for task in tasks if directory else ():
-            yield f"  {task.id}: {task.limits}" + (f", expect {task.expect}" if task.expect else "")
-            yield f"    {quoted(prover_command(batch.provers[task.prover], task, result_files(directory, task.id)))}"
 
 
 # --- init --------------------------------------------------------------------------------------------------------------
@@ -5013,15 +4990,12 @@ def command_init(args: argparse.Namespace) -> int:
     provers, machine = _init_provers(args), Machine(available_cores(), available_memory_mb())
     cores = ask(args, f"cores for all jobs together (here: {machine.cores})", args.cores or "max", cores_argument)
     memory = ask(args, f"GB for all jobs together (here: {machine.memory_mb / 1024:.3g})", args.memory or "max", memory_argument)
-    timeout_s = ask(args, "seconds for one lemma", f"{args.timeout or DEFAULT_TIMEOUT_S:g}", seconds_argument)
-    most_cores, most_mb = _global_limits({}, machine, PlanOptions(cores, memory), warn)
+    timeout_s = ask(args, "seconds for one lemma", args.timeout or DEFAULT_TIMEOUT_S, seconds_argument)
+    most_cores, most_mb = _global_limits({}, machine, PlanOptions(str(cores), str(memory)), warn)
     job = {"max_cores": min(DEFAULT_CORES, most_cores), "max_memory": min(DEFAULT_MEMORY_GB, max(1, most_mb // 1024))}
-    tasks = {name: {**_init_task(args, file, name, provers), "resources": job} for name, file in _named(args.theories)}
-    config: dict[str, Any] = {"global_max_cores": cores, "global_max_memory": memory, "default_timeout": f"{timeout_s:.9g}"}
-    for key, text in config.items():
-        if text[-1].isdigit():
-            config[key] = int(float(text)) if float(text).is_integer() else float(text)
-    config["output_directory"] = ask(args, "directory for the results", args.results, str)
+    tasks = {name: {**_init_task(args, file, name, provers), "resources": job} for name, file in _named(args.theories).items()}
+    config = {"global_max_cores": cores, "global_max_memory": memory, "default_timeout": timeout_s,
+              "output_directory": ask(args, "directory for the results", args.results, str)}
     programs = {alias: {"path": prover.command[0]} for alias, prover in provers.items()}
     recipe = Recipe(args.output, json.dumps({"config": config, "tamarin_versions": programs, "tasks": tasks}, indent=2) + "\n")
     planned = plan_batch(recipe, recipe_provers(recipe), machine, PlanOptions(), warn)
@@ -5033,18 +5007,18 @@ def command_init(args: argparse.Namespace) -> int:
     return 0
 
 
-def ask(args: argparse.Namespace, question: str, default: str, check: Callable[[str], T]) -> T:
+def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[str], T]) -> T:
     """Ask on the terminal until the answer is one (Enter takes the default); with --yes take the default."""
     while not args.yes:
-        print(f"{printable(question)} [{printable(default)}]: ", end="", file=sys.stderr, flush=True)
+        print(f"{printable(question)} [{printable(str(default))}]: ", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
         if not answer:
             raise InputError("no answer: nothing was written")
         try:
-            return check(answer.strip() or default)
+            return check(answer.strip() or str(default))
         except (InputError, argparse.ArgumentTypeError) as error:
             say(f"error: {error}")
-    return check(default)
+    return check(str(default))
 
 
 def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
@@ -5056,7 +5030,7 @@ def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
         if missing or not text:
             raise InputError(f"there is no executable program '{missing[0]}'" if missing else
                              "no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
-        provers = {alias: Prover(alias, (word,)) for alias, word in _named(text.split())}
+        provers = {alias: Prover(alias, (word,)) for alias, word in _named(text.split()).items()}
         asyncio.run(ask_versions(provers.values()))
         return provers
 
@@ -5066,43 +5040,43 @@ def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
     return ask(args, "provers (commands or files)", " ".join(args.prover or found[:1]), programs)
 
 
-def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]) -> dict[str, Any]:
+def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]) -> Event:
     """The recipe's entry for one theory."""
+    entry: Event = {"theory_file": os.path.relpath(file, os.path.dirname(args.output) or "."), "tamarin_versions": list(provers),
+                    "output_file_prefix": name}
     try:
         theory = load_theory(file)
     except InputError as error:
         if "--diff" not in error.message:
             raise
-        theory = load_theory(file, diff=True)
+        theory, entry["tamarin_options"] = load_theory(file, diff=True), ["--diff"]
         say(f"note: {file} uses diff(...): it is proven with --diff, which tamarin-rs has not")
-    aliases = [alias for alias, prover in provers.items() if not (theory.diff and prover.flavour == "tamarin-rs")]
-    if not aliases:
-        raise InputError("this theory needs a tamarin-prover", file)
+        able = [alias for alias, prover in provers.items() if prover.flavour != "tamarin-rs"]
+        entry["tamarin_versions"] = able or list(provers)  # the plan will tell that these can't
     if theory.has_accountability:
         say(f"note: {file} has accountability lemmas: the name of one means all lemmas that Tamarin makes of it")
-    groups = _lemma_groups(theory)
-    say(f"lemmas of {file}: {', '.join(groups) or 'none'}")
+    names = list(_lemma_groups(theory))
+    say(f"lemmas of {file}: {', '.join(names) or 'none'}")
 
-    def known(text: str) -> list[str]:
+    def known(text: str) -> list[Event]:
         for word in (pattern.lstrip("!") for pattern in text.split()):
-            if not any(_selects(word, sides[0]) for sides in groups.values()):
-                raise InputError(f"no lemma of {file} matches '{word}'{did_you_mean(word, groups)}")
-        return text.split()
+            if not any(_selects(word, lemma) for lemma in theory.lemmas):
+                raise InputError(f"no lemma of {file} matches '{word}'{did_you_mean(word, names)}")
+        return [{"name": pattern} for pattern in text.split()]
 
-    patterns = ask(args, "lemmas (names or patterns; '!pattern' takes away)", " ".join(args.lemma or ["*"]), known)
-    return {"theory_file": os.path.relpath(file, os.path.dirname(args.output) or "."), "tamarin_versions": aliases,
-            "output_file_prefix": name, **({"tamarin_options": ["--diff"]} if theory.diff else {}),
-            **({"lemmas": [{"name": pattern} for pattern in patterns]} if patterns != ["*"] else {})}
+    patterns = " ".join(args.lemma or ["*"])
+    entry["lemmas"] = ask(args, "lemmas (names or patterns; '!pattern' takes away)", patterns, known)
+    return entry
 
 
-def _named(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """A safe name of its own for each file, made of its name."""
-    used: set[str] = set()
+def _named(paths: Iterable[str]) -> dict[str, str]:
+    """The files by safe names, made of their own."""
+    named: dict[str, str] = {}
     for path in paths:
-        base = re.sub(r"[^\w.-]|\.\.", "_", re.sub(r"\.spthy$", "", os.path.basename(path)))
-        name = next(name for name in (base, *(f"{base}_{number}" for number in range(2, len(used) + 3))) if name not in used)
-        used.add(name)
-        yield name, path
+        base = re.sub(r"[^\w.-]|\.\.", "_", os.path.basename(path).removesuffix(".spthy"))
+        names = (base, *(f"{base}_{number}" for number in range(2, len(named) + 3)))
+        named[next(name for name in names if name not in named)] = path
+    return named
 
 
 # --- status ------------------------------------------------------------------------------------------------------------
@@ -5110,9 +5084,9 @@ def _named(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def command_status(args: argparse.Namespace) -> int:
     """Tell what a batch does now, from another terminal: what runs, what is done, what is left and for how long."""
-    path, batch = os.path.join(results_directory(args.results, JOURNAL), JOURNAL), Batch()
-    progress = Progress(batch, batch.tasks.values(), args.results, {}, args)
-    screen, silent = progress.screen if args.follow and not args.json else None, progress.silent
+    directory, batch = results_directory(args.results, JOURNAL), Batch()
+    path, progress = os.path.join(directory, JOURNAL), Progress(batch, batch.tasks.values(), directory, {}, args)
+    screen, silent = progress.screen if args.follow and not args.json else None, progress.silent or args.json
     progress.silent = True  # as for what is past
 
     def look() -> tuple[str, str]:
@@ -5120,6 +5094,7 @@ def command_status(args: argparse.Namespace) -> int:
             progress(event)
         if not batch.header:
             raise InputError("this journal tells of no batch", path)
+        progress.done = batch.count(*FINAL)  # events alone don't tell: another driver may have planned anew
         return batch_state(batch, path)
 
     with open(path, "rb") as file, screen or nullcontext():
@@ -5127,10 +5102,9 @@ def command_status(args: argparse.Namespace) -> int:
             state, sentence = look()
             if state in ("died", "unknown"):  # or it ended as it should, after we had read and before we asked
                 state, sentence = look()
-            if progress.silent:
-                progress.done, progress.silent = batch.count(*FINAL), silent or args.json
-                if args.follow and not progress.silent:
-                    say(f"{sentence}, {progress.done:,} of {plural(len(batch.tasks), 'task')} done")
+            if args.follow and progress.silent and not silent:
+                say(f"{sentence}, {progress.done:,} of {plural(len(batch.tasks), 'task')} done")
+            progress.silent = silent
             if args.json:
                 print(json.dumps(status_json(batch, progress, state), indent=None if args.follow else 2), flush=True)
             elif screen:
@@ -5169,15 +5143,19 @@ def status_json(batch: Batch, progress: Progress, state: str) -> Event:
             "eta_is_a_bound": bound and bool(jobs)}
 
 
-# --- lemmas ------------------------------------------------------------------------------------------------------------
+# --- run, resume, report, lemmas, cache --------------------------------------------------------------------------------
 
 
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
     recipe = Recipe(args.recipe)
-    options = PlanOptions(args.cores or "", args.memory or "", args.timeout, args.scheduler)
-    directory = args.output or os.path.expanduser(recipe.data.get("config", {}).get("output_directory", "results"))
-    return run_recipe(recipe, options, directory, args, args.fresh)
+    options = PlanOptions(str(args.cores or ""), str(args.memory or ""), args.timeout, args.scheduler)
+    return run_recipe(recipe, options, args.output or planned_directory(recipe), args, args.fresh)
+
+
+def planned_directory(recipe: Recipe) -> str:
+    """The results directory that the recipe names."""
+    return os.path.expanduser(str(recipe.data.get("config", {}).get("output_directory", "results")))
 
 
 def command_resume(args: argparse.Namespace) -> int:
@@ -5203,17 +5181,17 @@ def command_report(args: argparse.Namespace) -> int:
     """Write what came out, also of an unfinished batch, for people or programs."""
     batch = load_results(args.results, warn)
     directory = results_directory(args.results, JOURNAL, UPSTREAM_REPORT)
+    stem, ending = os.path.splitext(args.output)
+    endings = {name: "." + ENDINGS.get(name, name) for name in REPORTS}
+    formats = args.format or [name for name in REPORTS if endings[name] == ending] or ["md"]
+    if len(formats) > 1 and not args.output:
+        raise InputError("several formats need -o FILE: each is written to FILE with its own ending")
     try:
         if args.rebuild:
             rebuild(batch, directory)
-        stem, ending = os.path.splitext(args.output)
-        by_ending = {ENDINGS.get(name, name): name for name in REPORTS}
-        formats = args.format or ([] if args.rebuild and not args.output else [by_ending.get(ending[1:], "md")])
-        if len(formats) > 1 and not args.output:
-            raise InputError("several formats need -o FILE: each is written to FILE with its own ending")
-        for name in formats:
-            base = stem if ending[1:] in by_ending else args.output
-            path = f"{base}.{ENDINGS.get(name, name)}" if len(formats) > 1 else args.output
+        for name in formats if args.format or args.output or not args.rebuild else ():
+            base = stem if ending in endings.values() else args.output
+            path = base + endings[name] if len(formats) > 1 else args.output
             pieces = REPORTS[name](batch, directory, os.path.dirname(path) or ".")
             if path:
                 os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -5221,9 +5199,9 @@ def command_report(args: argparse.Namespace) -> int:
             else:
                 cast(Any, sys.stdout).reconfigure(encoding="utf-8")
                 sys.stdout.writelines(pieces)
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         raise InputError(f"the report can't be written: {error.strerror}", error.filename or "") from None
     return 0
 
@@ -5319,8 +5297,6 @@ def write_event_files(directory: str, batch: Batch, event: Event) -> None:
 
 def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
     """The ids that -t selects: by prefix or shell pattern; all without -t. Raises InputError for a pattern without a match."""
-    if not patterns:
-        return list(batch.tasks)
     chosen: set[str] = set()
     for pattern in patterns:
         matching = {task_id for task_id in batch.tasks if task_id.startswith(pattern) or fnmatch.fnmatchcase(task_id, pattern)}
@@ -5329,7 +5305,7 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
             hint = f"; for that lemma: -t '*--{pattern}--*'" if lemma else did_you_mean(pattern, batch.tasks)
             raise InputError(f"-t '{printable(pattern)}' matches no task{hint}; ids look like '{next(iter(batch.tasks))}'")
         chosen |= matching
-    return [task_id for task_id in batch.tasks if task_id in chosen]
+    return [task_id for task_id in batch.tasks if task_id in chosen or not patterns]
 
 
 if __name__ == "__main__":
