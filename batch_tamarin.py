@@ -4439,17 +4439,6 @@ _COLOURED = re.compile(rf"(^|^\[ *\d+/\d+\] |(?<=\d ))({'|'.join(_COLOURS)})(?=[
 _PHASE = re.compile(r"^\[Theory [^]\n]*\] ([^\n]+)|^\[Saturating Sources\] (?:Step (\d+) \(Max (\d+)\)|Done)", re.MULTILINE)
 
 
-class RunningJob(NamedTuple):
-    """What a live view tells of a job; memory in MB, None where it can't be seen; `log`: its stderr."""
-
-    id: str
-    lemma: str
-    elapsed_s: float
-    memory_mb: float | None
-    limits: Limits
-    log: str
-
-
 class Progress:
     """Watches the events of a batch, live or from its journal: tells of each on one line, and draws the live block.
 
@@ -4481,12 +4470,13 @@ class Progress:
         if event["event"] == "batch":  # another driver goes on
             self._starts.clear()
         elif event["event"] == "start":
-            self._starts[event["job"]] = event
+            if event["ids"]:  # else it loads a theory, for no task
+                self._starts[event["job"]] = event
             if self.debug and not self.silent:
                 where = f"attempt {event['attempt']}, process {event['pid']}; {self._use()} in use"
                 say(f"start {event['job']} ({where}): {quoted(event['command'])}")
         elif event["event"] == "finish":
-            self._starts.pop(event["job"], None)
+            self._starts.pop(event.get("job", ""), None)
             task = self.batch.tasks[event["id"]]
             self.done += task.status in FINAL
             if not self.silent and not (self.quiet and exit_code([task]) == 0):
@@ -4504,23 +4494,26 @@ class Progress:
         line = f"[{self.done:{len(total)}}/{total}] {outcome_word(task):12} {name} ({', '.join(about)}){reason}"
         return fit(line, terminal_size()[0] - 1, glyphs()[2]).rstrip() if self.screen else line
 
-    def jobs(self) -> Iterator[RunningJob]:
-        """What runs, the longest first."""
+    def jobs(self) -> list[Event]:
+        """What runs, the longest first, as `status --json` tells it: seconds, MB (None where it can't be seen), its stderr."""
+        found: list[Event] = []
         for job, start in self._starts.items():
-            live, task = self.live.get(job), self.batch.tasks[start["ids"][0]]
+            live, task, log = self.live.get(job), self.batch.tasks[start["ids"][0]], result_files(self.directory, job).stderr
             elapsed = time.monotonic() - live.started if live else max(0.0, time.time() - instant(start["at"]))
             memory = live.rss_mb if live else tree_memory_mb(start)
-            yield RunningJob(job, task.lemma, elapsed, memory, task.limits, result_files(self.directory, job).stderr)
+            found.append({"id": job, "lemma": task.lemma, "elapsed_s": elapsed, "memory_mb": memory,
+                          "limits": to_json(task.limits), "log": log})
+        return found
 
     def _use(self) -> str:
         used = sum(self.batch.tasks[start["ids"][0]].limits.cores for start in self._starts.values())
         return f"{used}/{plural(self.batch.header['limits']['cores'], 'core')}"
 
-    def survey(self, jobs: Sequence[RunningJob]) -> tuple[dict[str, int], tuple[float, bool]]:
+    def survey(self, jobs: Sequence[Event]) -> tuple[dict[str, int], tuple[float, bool]]:
         """How many tasks came to what, and the forecast; taken anew so rarely that it costs at most 1/200 of a core."""
         began = time.monotonic()
         if began >= self._survey_due:
-            running = {task_id: job.elapsed_s for job in jobs for task_id in self._starts[job.id]["ids"]}
+            running = {task_id: job["elapsed_s"] for job in jobs for task_id in self._starts[job["id"]]["ids"]}
             self._surveyed = count_outcomes(self.tasks), forecast(self.tasks, running, len(jobs))
             self._survey_due = began + 200 * (time.monotonic() - began)
         return self._surveyed
@@ -4528,7 +4521,7 @@ class Progress:
     def block(self, columns: int, rows: int) -> list[str]:
         """The live block for a terminal of this size: at most two thirds of its height."""
         import textwrap
-        jobs, done, total = list(self.jobs()), self.done, len(self.tasks)
+        jobs, done, total = self.jobs(), self.done, len(self.tasks)
         counts, (left_s, bound) = self.survey(jobs)
         left = f"{'at most' if bound else 'about'} {clock(left_s)} left" if done < total else ""
         elapsed = clock(time.time() - instant(self.batch.header["at"]))
@@ -4536,7 +4529,8 @@ class Progress:
         width = min(40, columns - len(text) - 3)
         filled = width * done // max(1, total)
         bar = f"{glyphs()[0] * filled}{glyphs()[1] * (width - filled)}  " if width >= 5 else ""
-        facts = [self._use(), f"{size(sum(job.memory_mb or 0 for job in jobs))}/{size(self.batch.header['limits']['memory_mb'])}"]
+        memory_mb = sum(job["memory_mb"] or 0 for job in jobs)
+        facts = [self._use(), f"{size(memory_mb)}/{size(self.batch.header['limits']['memory_mb'])}"]
         facts += [f"{count:,} {word}" for word, count in counts.items() if word not in ("pending", "running")]
         unbroken = ", ".join(fact.replace(" ", "\xa0") for fact in facts)  # within a fact
         head = [bar + text, *(line.replace("\xa0", " ") for line in textwrap.wrap(unbroken, columns - 1))]
@@ -4567,15 +4561,16 @@ def forecast(tasks: Collection[Task], running: Mapping[str, float], slots: int) 
     return (max(shared, longest), False) if means else (shared + longest, True)
 
 
-def job_line(job: RunningJob, columns: int) -> str:
+def job_line(job: Event, columns: int) -> str:
     """Id, phase, time and memory of a running job; on a narrow terminal without the limits."""
-    now_at, time_s, label = phase(job.log), clock(job.elapsed_s), job.id
-    memory = "" if job.memory_mb is None else size(job.memory_mb)
+    now_at, time_s, limits = phase(job["log"]), clock(job["elapsed_s"]), job["limits"]
+    memory = "" if job["memory_mb"] is None else size(job["memory_mb"])
     if columns < 64:
-        label, figures = job.lemma, f"{time_s:>5} {memory:>4}"
+        label, figures = job["lemma"], f"{time_s:>5} {memory:>4}"
         now_at = fit(now_at.replace("saturating ", ""), 11, glyphs()[2])
     else:
-        figures = f"{time_s + '/' + clock(job.limits.timeout_s):>15}  {memory + '/' + size(job.limits.memory_mb):>10}"
+        label, of_time, of_memory = job["id"], f"{time_s}/{clock(limits['timeout_s'])}", f"{memory}/{size(limits['memory_mb'])}"
+        figures = f"{of_time:>15}  {of_memory:>10}"
         now_at = fit(now_at, 23, glyphs()[2])
     width = max(8, columns - 5 - len(now_at) - len(figures))
     return f"  {fit(label, width, glyphs()[2], width // 2)} {now_at} {figures}"
@@ -4786,9 +4781,9 @@ def command_line_parser() -> argparse.ArgumentParser:
         (command_init, ("theories", "-o --output (init)", "--force", "-y --yes", "--prover", *limits, "--lemma", "--results"),
          "handshake.spthy", "models/*.spthy -o all.json",
          "handshake.spthy --yes --prover tamarin-prover --lemma 'secrecy*' --timeout 7200"),
-        (command_status, ("results (status)", "-f --follow", "--json (status)", "--progress"),
+        (command_status, ("results", "-f --follow", "--json (status)", "--progress"),
          "results", "results --follow", "results --json"),
-        (command_report, ("results (report)", "-f --format", "-o --output (report)", "--rebuild"),
+        (command_report, ("results", "-f --format", "-o --output (report)", "--rebuild"),
          "results", "results -f tex -f csv -o tables.tex", "results --rebuild"),
         (command_lemmas, ("theory", "-D --define", "--diff", "--auto-sources", "--json"),
          "theory.spthy", "theory.spthy -D WITH_REVEAL --json"),
@@ -4827,8 +4822,6 @@ CHECK_REPORT = "wellformedness-check-report"
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "recipe": {"metavar": "RECIPE", "help": "the recipe, a JSON file"},
     "results": {"metavar": "RESULTS", "help": "the results directory"},
-    "results (status)": {"metavar": "RESULTS", "help": "the results directory, of a running batch or any other"},
-    "results (report)": {"metavar": "RESULTS", "help": "a results directory, ours or batch-tamarin's"},
     "theory": {"metavar": "THEORY", "help": "a .spthy file"},
     "theories": {"metavar": "THEORY", "nargs": "+", "help": "a .spthy file"},
     "-o --output": {"metavar": "DIR", "default": "", "help": "results directory (instead of the recipe's output_directory)"},
@@ -4897,12 +4890,12 @@ def command_check(args: argparse.Namespace) -> int:
 
         with screen if draws_block("auto") else nullcontext():
             asyncio.run(Scheduler(Room(room.cores, room.memory_mb)).run([job for job, _ in tests], work))
+    directory = os.path.expanduser(recipe.data.get("config", {}).get("output_directory", "results"))
     for job, heading in tests:
         lines = [*heading, *(f"  {note}" for note in found[job.id])]
         for task in (batch.tasks[task_id] for task_id in job.task_ids if args.debug):
             lines.append(f"  {task.id}: {task.limits}" + (f", expect {task.expect}" if task.expect else ""))
-            files = result_files(planned_directory(recipe), task.id)
-            lines.append(f"    {quoted(prover_command(batch.provers[task.prover], task, files))}")
+            lines.append(f"    {quoted(prover_command(batch.provers[task.prover], task, result_files(directory, task.id)))}")
         print(coloured("\n".join(map(printable, lines)), sys.stdout))
     errors = sum(note.startswith("error: ") for notes in found.values() for note in notes)
     print(f"\n{plural(len(batch.tasks), 'task')}, together on {plural(room.cores, 'core')} and {room.memory_mb / 1024:.3g} GB")
@@ -4988,14 +4981,15 @@ def command_init(args: argparse.Namespace) -> int:
     if os.path.exists(args.output) and not args.force:
         raise InputError("is there already: give another file with -o, or write over it with --force", args.output)
     provers, machine = _init_provers(args), Machine(available_cores(), available_memory_mb())
-    cores = ask(args, f"cores for all jobs together (here: {machine.cores})", args.cores or "max", cores_argument)
-    memory = ask(args, f"GB for all jobs together (here: {machine.memory_mb / 1024:.3g})", args.memory or "max", memory_argument)
-    timeout_s = ask(args, "seconds for one lemma", args.timeout or DEFAULT_TIMEOUT_S, seconds_argument)
-    most_cores, most_mb = _global_limits({}, machine, PlanOptions(str(cores), str(memory)), warn)
-    job = {"max_cores": min(DEFAULT_CORES, most_cores), "max_memory": min(DEFAULT_MEMORY_GB, max(1, most_mb // 1024))}
+    config = {key: ask(args, question, default, check) for key, question, default, check in (
+        ("global_max_cores", f"cores for all jobs together (here: {machine.cores})", args.cores or "max", cores_argument),
+        ("global_max_memory", f"GB for all jobs together (here: {machine.memory_mb / 1024:.3g})", args.memory or "max",
+         memory_argument),
+        ("default_timeout", "seconds for one lemma", args.timeout or DEFAULT_TIMEOUT_S, seconds_argument))}
+    cores, memory_mb = _global_limits(config, machine, PlanOptions(), warn)
+    job = {"max_cores": min(DEFAULT_CORES, cores), "max_memory": min(DEFAULT_MEMORY_GB, max(1, memory_mb // 1024))}
     tasks = {name: {**_init_task(args, file, name, provers), "resources": job} for name, file in _named(args.theories).items()}
-    config = {"global_max_cores": cores, "global_max_memory": memory, "default_timeout": timeout_s,
-              "output_directory": ask(args, "directory for the results", args.results, str)}
+    config["output_directory"] = ask(args, "directory for the results", args.results, str)
     programs = {alias: {"path": prover.command[0]} for alias, prover in provers.items()}
     recipe = Recipe(args.output, json.dumps({"config": config, "tamarin_versions": programs, "tasks": tasks}, indent=2) + "\n")
     planned = plan_batch(recipe, recipe_provers(recipe), machine, PlanOptions(), warn)
@@ -5051,8 +5045,9 @@ def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[
             raise
         theory, entry["tamarin_options"] = load_theory(file, diff=True), ["--diff"]
         say(f"note: {file} uses diff(...): it is proven with --diff, which tamarin-rs has not")
-        able = [alias for alias, prover in provers.items() if prover.flavour != "tamarin-rs"]
-        entry["tamarin_versions"] = able or list(provers)  # the plan will tell that these can't
+        entry["tamarin_versions"] = [alias for alias, prover in provers.items() if prover.flavour != "tamarin-rs"]
+        if not entry["tamarin_versions"]:
+            raise InputError("this theory needs a tamarin-prover", file) from None
     if theory.has_accountability:
         say(f"note: {file} has accountability lemmas: the name of one means all lemmas that Tamarin makes of it")
     names = list(_lemma_groups(theory))
@@ -5135,9 +5130,9 @@ def batch_state(batch: Batch, path: str) -> tuple[str, str]:
 
 def status_json(batch: Batch, progress: Progress, state: str) -> Event:
     """What `status --json` says."""
-    jobs = list(progress.jobs()) if state == "running" else []
+    jobs = progress.jobs() if state == "running" else []
     counts, (left_s, bound) = progress.survey(jobs)
-    running = [{**job._asdict(), "limits": to_json(job.limits), "phase": phase(job.log)} for job in jobs]
+    running = [{**job, "phase": phase(job["log"])} for job in jobs]
     return {"batch": batch.id, "state": state, "began": batch.header["at"], "tasks": len(batch.tasks), "done": progress.done,
             "counts": counts, "limits": batch.header["limits"], "running": running, "eta_s": round(left_s) if jobs else None,
             "eta_is_a_bound": bound and bool(jobs)}
@@ -5150,12 +5145,8 @@ def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
     recipe = Recipe(args.recipe)
     options = PlanOptions(str(args.cores or ""), str(args.memory or ""), args.timeout, args.scheduler)
-    return run_recipe(recipe, options, args.output or planned_directory(recipe), args, args.fresh)
-
-
-def planned_directory(recipe: Recipe) -> str:
-    """The results directory that the recipe names."""
-    return os.path.expanduser(str(recipe.data.get("config", {}).get("output_directory", "results")))
+    directory = args.output or os.path.expanduser(recipe.data.get("config", {}).get("output_directory", "results"))
+    return run_recipe(recipe, options, directory, args, args.fresh)
 
 
 def command_resume(args: argparse.Namespace) -> int:
@@ -5178,7 +5169,7 @@ def command_resume(args: argparse.Namespace) -> int:
 
 
 def command_report(args: argparse.Namespace) -> int:
-    """Write what came out, also of an unfinished batch, for people or programs."""
+    """Write what came out, also of an unfinished batch or in batch-tamarin's results, for people or programs."""
     batch = load_results(args.results, warn)
     directory = results_directory(args.results, JOURNAL, UPSTREAM_REPORT)
     stem, ending = os.path.splitext(args.output)
@@ -5221,9 +5212,7 @@ def command_lemmas(args: argparse.Namespace) -> int:
     """List what Tamarin would list in a theory, and what each lemma takes for granted."""
     theory = load_theory(args.theory, [flag.lstrip("=") for flag in args.define], args.diff, args.auto_sources)
     if args.json:
-        fields = ("name", "trait", "side", "attributes", "assumes", "line")
-        lemmas = [{name: getattr(lemma, name) for name in fields} for lemma in theory.lemmas]
-        print(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2))
+        print(json.dumps({"theory": args.theory, "lemmas": theory.lemmas}, indent=2, default=own_fields))
         return 0
     rows = [("lemma", "trait", "line", "attributes", "assumes")]
     rows += [(f"{lemma.side} {lemma.name}".strip() + (" (if needed)" if lemma.optional else ""), lemma.trait, str(lemma.line or ""),
@@ -5235,18 +5224,18 @@ def command_lemmas(args: argparse.Namespace) -> int:
 def command_cache(args: argparse.Namespace) -> int:
     """Show what the cache holds, or clear it."""
     cache = Cache(args.cache_dir, args.cache_size)
-    entries = [(outcome_word(found[0]) if found else "", size_mb, path)
+    entries = [(found[0] if found else None, size_mb, path)
                for _, size_mb, path in cache.entries() for found in (cache.read(path),)]
     if args.action == "clear":
-        entries = [entry for entry in entries if not args.errors_only or entry[0] not in ("", *Verdict)]
-        for *_, path in entries:
+        gone = [path for task, _, path in entries if not args.errors_only or (task and not task.verdict)]
+        for path in gone:
             remove_entry(path)
-        print(f"entries removed from {printable(cache.directory)}: {len(entries):,}")
+        print(f"entries removed from {printable(cache.directory)}: {len(gone):,}")
         return 0
-    used, counts = sum(size_mb for _, size_mb, _ in entries), [word for word, _, _ in entries if word]
+    used, counts = sum(size_mb for _, size_mb, _ in entries), count_outcomes(task for task, *_ in entries if task)
     print(f"{printable(cache.directory)}: {used:,.1f} MB of at most {cache.size_mb / 1024:g} GB")
     if counts:
-        print(text_table([("result", "entries"), *((word, f"{counts.count(word):,}") for word in sorted({*counts}))], right=(1,)))
+        print(text_table([("result", "entries"), *((word, f"{count:,}") for word, count in counts.items())], right=(1,)))
     return 0
 
 
