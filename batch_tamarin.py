@@ -4494,16 +4494,13 @@ class Progress:
         line = f"[{self.done:{len(total)}}/{total}] {outcome_word(task):12} {name} ({', '.join(about)}){reason}"
         return fit(line, terminal_size()[0] - 1, glyphs()[2]).rstrip() if self.screen else line
 
-    def jobs(self) -> list[Event]:
+    def jobs(self) -> Iterator[Event]:
         """What runs, the longest first, as `status --json` tells it: seconds, MB (None where it can't be seen), its stderr."""
-        found: list[Event] = []
         for job, start in self._starts.items():
-            live, task, log = self.live.get(job), self.batch.tasks[start["ids"][0]], result_files(self.directory, job).stderr
+            live, task = self.live.get(job), self.batch.tasks[start["ids"][0]]
             elapsed = time.monotonic() - live.started if live else max(0.0, time.time() - instant(start["at"]))
-            memory = live.rss_mb if live else tree_memory_mb(start)
-            found.append({"id": job, "lemma": task.lemma, "elapsed_s": elapsed, "memory_mb": memory,
-                          "limits": to_json(task.limits), "log": log})
-        return found
+            yield {"id": job, "lemma": task.lemma, "elapsed_s": elapsed, "limits": to_json(task.limits),
+                   "memory_mb": live.rss_mb if live else tree_memory_mb(start), "log": result_files(self.directory, job).stderr}
 
     def _use(self) -> str:
         used = sum(self.batch.tasks[start["ids"][0]].limits.cores for start in self._starts.values())
@@ -4521,7 +4518,7 @@ class Progress:
     def block(self, columns: int, rows: int) -> list[str]:
         """The live block for a terminal of this size: at most two thirds of its height."""
         import textwrap
-        jobs, done, total = self.jobs(), self.done, len(self.tasks)
+        jobs, done, total = list(self.jobs()), self.done, len(self.tasks)
         counts, (left_s, bound) = self.survey(jobs)
         left = f"{'at most' if bound else 'about'} {clock(left_s)} left" if done < total else ""
         elapsed = clock(time.time() - instant(self.batch.header["at"]))
@@ -4814,7 +4811,7 @@ def number_argument(check: Check, problem: str) -> Callable[[str], Any]:
 
 cores_argument = number_argument(_CONFIG["global_max_cores"], 'neither a positive whole number nor "max"')
 memory_argument = number_argument(_CONFIG["global_max_memory"], 'neither GB, nor "max", nor a percentage such as 50%')
-seconds_argument = number_argument(_CONFIG["default_timeout"], "no positive number")
+seconds_argument = number_argument(_CONFIG["default_timeout"], "no positive number below 10^9")
 SWITCH: dict[str, Any] = {"action": "store_true"}
 REPEATABLE: dict[str, Any] = {"action": "append", "default": []}
 CHECK_REPORT = "wellformedness-check-report"
@@ -4905,10 +4902,8 @@ def command_check(args: argparse.Namespace) -> int:
 
 
 def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[tuple[Job, tuple[str, ...]]]:
-    """A self-test of each prover; a load for each prover x theory x options x flags, under the largest limits of its tasks.
-
-    Each with the lines to show above what it finds.
-    """
+    """Self-tests of the provers; loads of each theory by each prover with each options and flags, under the largest limits of
+    the tasks. Each with the lines to show above what it finds."""
     for name in RESULT_FOLDERS:
         os.makedirs(os.path.join(folder, name))
     small, loads = Limits(1, min(VERSION_LIMITS.memory_mb, room.memory_mb), 60), dict[tuple[Any, ...], list[Task]]()
@@ -5130,7 +5125,7 @@ def batch_state(batch: Batch, path: str) -> tuple[str, str]:
 
 def status_json(batch: Batch, progress: Progress, state: str) -> Event:
     """What `status --json` says."""
-    jobs = progress.jobs() if state == "running" else []
+    jobs = list(progress.jobs()) if state == "running" else []
     counts, (left_s, bound) = progress.survey(jobs)
     running = [{**job, "phase": phase(job["log"])} for job in jobs]
     return {"batch": batch.id, "state": state, "began": batch.header["at"], "tasks": len(batch.tasks), "done": progress.done,
