@@ -2787,15 +2787,11 @@ class Journal:
         self._by_file = lock_journal(self.fd, path)
         self.size = os.fstat(self.fd).st_size
 
-    def go_on(self) -> None:
-        """Cut what a dying writer left half-written: it is our journal, and more will be written."""
-        self.size = cut_torn_tail(self.fd)
-
     def begin(self, batch: Batch) -> None:
         """Write the plan of a new batch. Raises StorageError."""
         self.batch = batch
         lines = map(json_line, batch.events())
-        for data in iter(lambda: b"".join(itertools.islice(lines, 1_000)), b""):  # 100,000 tasks need not be in memory as text
+        while data := b"".join(itertools.islice(lines, 1_000)):  # 100,000 tasks need not be in memory as text
             self._write(data)
         self._sync()
 
@@ -2846,9 +2842,6 @@ def json_line(event: Event) -> bytes:
     return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
 
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what flock says where a file system has none
-
-
 def lock_journal(fd: int, path: str) -> bool:
     """Make this process the journal's one writer; whether that took a lock file. Raises StorageError that says who is."""
     import fcntl
@@ -2856,10 +2849,11 @@ def lock_journal(fd: int, path: str) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
     except OSError as error:
-        if error.errno in NO_LOCKS and lock_by_file(path):
+        no_locks = error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # the file system has none
+        if no_locks and lock_by_file(path):
             return True
         os.close(fd)
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, *NO_LOCKS):
+        if not no_locks and error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
     holder = load_batch(path, lambda _: None).header
     raise StorageError(f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): "
@@ -2869,17 +2863,15 @@ def lock_journal(fd: int, path: str) -> bool:
 def lock_by_file(path: str) -> bool:
     """Hold the journal by a file beside it that names this process, unless the one that it names still lives or may live."""
     host, boot = host_id()
-    mine = {"host": host, "boot_id": boot, "pid": os.getpid(), "started": process_start(os.getpid())}
-    for _ in range(2):
-        try:
-            with open(path + ".lock", "x", encoding="utf-8") as file:
-                json.dump(mine, file)
-            return True
-        except FileExistsError:
-            if lock_file_holds(path):
-                return False
-            remove_file(path + ".lock")
-    return False
+    try:
+        with open(path + ".lock", "x", encoding="utf-8") as file:
+            json.dump({"host": host, "boot_id": boot, "pid": os.getpid(), "started": process_start(os.getpid())}, file)
+        return True
+    except FileExistsError:
+        if lock_file_holds(path):
+            return False
+    remove_file(path + ".lock")
+    return lock_by_file(path)
 
 
 def lock_file_holds(path: str) -> bool:
@@ -2895,34 +2887,11 @@ def lock_file_holds(path: str) -> bool:
         return True
 
 
-def cut_torn_tail(fd: int) -> int:
-    """Cut what follows the last newline: a line that a dying writer left half-written. Returns the size."""
-    end = size = os.fstat(fd).st_size
-    newline = 0  # one more than its place in the block; 0: there is none
-    while end > 0 and not newline:
-        start = max(0, end - 65_536)
-        newline = os.pread(fd, end - start, start).rfind(b"\n") + 1
-        end = start + newline
-    if end < size:
-        os.ftruncate(fd, end)
-    return end
-
-
-def read_journal(path: str, warn: Callable[[str], None]) -> Iterator[tuple[int, Event]]:
-    """The events of a journal with their line numbers, as a stream. Lines that can't be read are skipped, loudly.
-
-    Leading NULs (blocks that a crashed file system never filled) are stripped; a torn last line is left out.
-    Raises InputError when there is no journal.
-    """
-    try:
-        with open(path, "rb") as file:
-            yield from journal_events(file, path, warn)
-    except OSError as error:
-        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
-
-
 def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None]) -> Iterator[tuple[int, Event]]:
-    """The events from where the file stands; it is left standing before a torn last line, to be read on from there."""
+    """The events from where the file stands, with their line numbers. Lines that can't be read are skipped, loudly.
+
+    Leading NULs (blocks that a crashed file system never filled) are stripped. The file is left standing before a torn last line.
+    """
     for number, line in enumerate(file, 1):
         if not line.endswith(b"\n"):
             file.seek(-len(line), os.SEEK_CUR)
@@ -2938,20 +2907,23 @@ def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None]) -> It
 
 
 def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
-    """The Batch that a journal tells of. Raises InputError when it tells of none."""
+    """The Batch that a journal tells of. Raises InputError when there is no journal."""
     import gc
     batch = Batch()
     gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
     try:
-        deque(apply_events(batch, read_journal(path, warn), path, warn), maxlen=0)
+        with open(path, "rb") as file:
+            deque(apply_events(batch, file, path, warn), maxlen=0)
+    except OSError as error:
+        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
     finally:
         gc.enable()
     return batch
 
 
-def apply_events(batch: Batch, events: Iterable[tuple[int, Event]], path: str, warn: Callable[[str], None]) -> Iterator[Event]:
-    """Apply events from a journal; those that could be used are handed on."""
-    for number, event in events:
+def apply_events(batch: Batch, file: BinaryIO, path: str, warn: Callable[[str], None]) -> Iterator[Event]:
+    """Apply a journal's events from where the file stands; those that could be used are handed on."""
+    for number, event in journal_events(file, path, warn):
         try:
             batch.apply(event)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -2987,28 +2959,28 @@ def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[st
     try:
         os.makedirs(directory, exist_ok=True)
         found = os.listdir(directory)
-        journal = None if found else Journal(os.path.join(directory, JOURNAL))
-        for place in (directory, newest_sibling(directory)) if found and not fresh else ():
-            if not journal and os.path.exists(os.path.join(place, JOURNAL)):
-                journal = Journal(os.path.join(place, JOURNAL))
-                journal = continue_batch(journal, planned, tell) if journal.size else journal
-                directory = place if journal else directory
-        if not journal:
-            what = "a finished batch, or another recipe's, is there already and" if JOURNAL in found and not fresh else "what is there"
-            directory = dated_sibling(directory)
-            tell(f"{what} is left alone: all is proven anew in {directory}")
-            journal = Journal(os.path.join(directory, JOURNAL))
+        begun = [place for place in (directory, newest_sibling(directory)) if place and os.path.exists(f"{place}/{JOURNAL}")]
+        for place in [directory] if not found else [] if fresh else begun:
+            journal = Journal(os.path.join(place, JOURNAL))
+            if not journal.size or continue_batch(journal, planned, tell):
+                break
+            journal.close()
+        else:
+            what = "what is there" if fresh or JOURNAL not in found else "a finished batch, or another recipe's, is there already and"
+            place = dated_sibling(directory)
+            tell(f"{what} is left alone: all is proven anew in {place}")
+            journal = Journal(os.path.join(place, JOURNAL))
         if not journal.size:
             journal.begin(planned)
         for folder in RESULT_FOLDERS:
-            os.makedirs(os.path.join(directory, folder), exist_ok=True)
+            os.makedirs(os.path.join(place, folder), exist_ok=True)
     except OSError as error:
         raise StorageError(f"the results directory can't be written: {error.strerror}", error.filename or directory) from None
-    return directory, journal
+    return place, journal
 
 
-def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> Journal | None:
-    """Bring an unfinished batch of the same recipe up to the present plan; None (journal closed) for any other batch."""
+def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> bool:
+    """Bring an unfinished batch of the same recipe up to the present plan; False, and nothing done, for any other batch."""
     old = journal.batch = load_batch(journal.path, tell)
     old.inputs = planned.inputs
     same = old.header and (old.header["recipe_file"] == planned.header["recipe_file"]
@@ -3017,13 +2989,14 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
     known = [(old.tasks[task.id], task) for task in planned.tasks.values() if task.id in old.tasks]
     grown = any(before.key == task.key and not still_holds(before, task) for before, task in known)
     if not same or (finished and not grown):  # or no journal of ours at all
-        journal.close()
-        return None
-    journal.go_on()
+        return False
+    running = {task.id for task in old.tasks.values() if task.status is Status.RUNNING}
+    with open(journal.path, "rb") as file:
+        end_survivors(old.id, [event for _, event in journal_events(file, journal.path, lambda _: None)
+                               if event["event"] == "start" and not running.isdisjoint(event.get("ids", ()))])
+        journal.size = file.tell()
+    os.ftruncate(journal.fd, journal.size)  # a line that a dying writer left half-written
     rerun = sum(before.status in FINAL and before.key != task.key for before, task in known)
-    running = {task.id: task.attempts for task in old.tasks.values() if task.status is Status.RUNNING}
-    end_survivors(old.id, [event for _, event in read_journal(journal.path, lambda _: None) if event["event"] == "start"
-                           and any(running.get(task_id) == event.get("attempt") for task_id in event.get("ids", ()))])
     vanished = [task_id for task_id in old.tasks if task_id not in planned.tasks]
     journal.record({**planned.header, "id": old.id, "vanished": vanished})
     for task in planned.tasks.values():
@@ -3032,7 +3005,7 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
     tell(f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
          + (f"; {rerun:,} run again, as a theory, an option or a prover changed" if rerun else "")
          + (f"; no longer planned: {', '.join(vanished[:10])}" if vanished else ""))
-    return journal
+    return True
 
 
 def newest_sibling(directory: str) -> str:
@@ -3100,15 +3073,13 @@ def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
                  "recipe": {}, "options": {}, "limits": limits, "scheduler": "fifo", "cwd": cwd, "provers": provers})
     for name, theory, task_id, task in runs:
         plan, result = task["task_config"], task.get("task_result") or {}
-        if plan["tamarin_alias"] not in batch.provers:
-            raise KeyError(plan["tamarin_alias"])
         resources, trait = plan["resources"], result.get("analysis_type", "")
         batch.apply({
             "event": "task", "id": task_id, "name": name, "theory": theory, "lemma": plan["lemma"], "sides": [], "cwd": cwd,
-            "trait": trait if trait in set(Trait) else "", "prover": plan["tamarin_alias"], "options": plan.get("options") or [],
-            "flags": plan.get("preprocessor_flags") or [], "prove": True, "optional": False, "assumes": [], "expect": None,
-            "key": "", "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024,
-                                  "timeout_s": resources["timeout"]}})
+            "trait": trait if trait in set(Trait) else "", "prover": batch.provers[plan["tamarin_alias"]].alias,
+            "options": plan.get("options") or [], "flags": plan.get("preprocessor_flags") or [], "prove": True,
+            "optional": False, "assumes": [], "expect": None, "key": "",
+            "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024, "timeout_s": resources["timeout"]}})
         if result:
             batch.apply({"event": "finish", "id": task_id, **_upstream_result(task["task_execution_metadata"], result)})
     return batch
@@ -3134,11 +3105,10 @@ def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event
 def _utc(local: str) -> str:
     """A time of batch-tamarin's (local, without a zone) as the journal writes times; "" for none."""
     import datetime
-    try:
-        moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00")).astimezone(datetime.timezone.utc)
-    except ValueError:
-        return ""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    with suppress(ValueError):
+        moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00"))
+        return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return ""
 
 
 # ======================================================================================================================
@@ -5266,7 +5236,7 @@ def command_status(args: argparse.Namespace) -> int:
     progress.silent = True  # as for what is past
 
     def look() -> tuple[str, str]:
-        for event in apply_events(batch, journal_events(file, path, warn), path, warn):
+        for event in apply_events(batch, file, path, warn):
             progress(event)
         if not batch.header:
             raise InputError("this journal tells of no batch", path)
