@@ -2128,23 +2128,17 @@ MAXRSS_MB = 2**-20 if MACOS else 2**-10  # the unit of ru_maxrss: the largest of
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
-
-    status: COMPLETED: its leader exited by itself, whatever the code. FAILED: not started, or ended by a signal that isn't ours.
-        TIMEOUT, MEMORY_LIMIT (also the kernel's out-of-memory killer), INTERRUPTED (also stopped singly by `Supervisor.stop`).
-    cpu_s: user + system of the whole tree, without processes whose parent ignores SIGCHLD (the kernel forgets these).
-    peak_mb: 0 for what was gone before the first look (5 ms) and smaller than the driver. avg_mb: weighted by time.
-    unkillable: processes that outlived SIGKILL; their room stays taken.
-    """
+    """How a job ended. COMPLETED: its leader exited by itself, whatever the code. FAILED: not started, or ended by a signal that
+    isn't ours. MEMORY_LIMIT: also by the kernel's out-of-memory killer. INTERRUPTED: also singly, by `Supervisor.stop`."""
 
     status: Status
     exit: ExitStatus | None = None
     wall_s: float = 0.0
-    cpu_s: float = 0.0
-    peak_mb: float = 0.0
-    avg_mb: float = 0.0
+    cpu_s: float = 0.0                # of the whole tree, but those whose parent ignores SIGCHLD (the kernel forgets them)
+    peak_mb: float = 0.0              # 0 for what was gone before the first look (5 ms) and smaller than the driver
+    avg_mb: float = 0.0               # weighted by time
     reason: str = ""
-    unkillable: tuple[int, ...] = ()
+    unkillable: tuple[int, ...] = ()  # processes that outlived SIGKILL; their room stays taken
 
 
 @dataclass(eq=False)
@@ -2165,7 +2159,7 @@ class Live:
     mb_seconds: float = 0.0
     tree: set[int] = field(default_factory=set)             # pids of the last sample
     copies: dict[int, float] = field(default_factory=dict)  # pid of a child that may still share its parent's memory: since when
-    timer: asyncio.TimerHandle | None = None
+    timer: asyncio.TimerHandle = field(init=False)          # for the next look
     ended: float | None = None                              # when the leader was reaped; until then its pid and group are ours
     exit: ExitStatus | None = None
     why: tuple[Status, str] | None = None                   # set by whoever ends it first
@@ -2183,16 +2177,14 @@ class Supervisor:
     def __init__(self, batch_id: str, lock_fd: int | None = None) -> None:
         self.live: dict[str, Live] = {}                     # by job id
         self._batch_id, self._lock_fd = batch_id, lock_fd
-        self._leaders: dict[int, Live] = {}                 # by pid, not reaped yet
         self._adopted: dict[int, Live | None] = {}          # orphans that came to us, not reaped yet: whose they are
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: str | None = None                    # why nothing more is started
         self._suspended: float | None = None                # since when, while every tree is held
         self._oom_kills: deque[int] = deque(maxlen=2)       # two, so that a kill just before a look is not missed
         self._adopted_at = self._oom_at = 0.0               # when we looked last
 
     def __enter__(self) -> Supervisor:
-        self._pid, self._home = os.getpid(), os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+        self._home = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
         for number in map(int, os.listdir("/dev/fd")):
             with suppress(OSError):  # the descriptor of listdir itself
                 os.set_inheritable(number, number <= 2)     # Python opens all close-on-exec; what a shell handed down isn't
@@ -2200,20 +2192,14 @@ class Supervisor:
             import ctypes
             ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)         # PR_SET_CHILD_SUBREAPER: orphans of our descendants come to us
         self._watchdog, self._pipe = _start_watchdog(self._batch_id, self._lock_fd)
-        self._strangers = set(_children(self._pid))         # the watchdog; what a shell started before it became us by `exec`
+        self._strangers = {self._watchdog, *_children(os.getpid())}  # what a shell started before it became us by `exec`
         return self
 
     def __exit__(self, *_: object) -> None:
-        for live in list(self.live.values()):
-            self._end_now(live)
-        patience = time.monotonic() + GRACE_S
         with suppress(OSError):  # no descriptor free to look with
-            # Orphans that could be of any of several jobs (own session, empty environment): no job is left to own them.
-            while time.monotonic() < patience and (strays := self._adopt()):
-                for pid in strays:
-                    _send(pid, signal.SIGKILL)
-                time.sleep(0.002)
-        self._tell_watchdog(b".")
+            for live in (*self.live.values(), None):
+                self._end_now(live)
+        _send(self._watchdog, signal.SIGKILL)  # nothing is left to watch
         os.close(self._pipe)
         os.close(self._home)
         with suppress(ChildProcessError):
@@ -2230,10 +2216,9 @@ class Supervisor:
         try:
             live = self._start(job, asyncio.get_running_loop())
         except (OSError, ValueError) as error:
-            return Outcome(Status.FAILED, reason=_why_not_started(job, error))
+            return Outcome(Status.FAILED, reason=f"could not start {job.command[0]}: {_why_not_started(job, error)}")
         try:
             on_start(live.pid, process_start(live.pid))
-            self._arm(live, FIRST_LOOK_S)
             await live.turn
             stuck = await self._end(live)
             if live.exit and live.exit.signal in ("SIGTERM", "SIGINT", "SIGHUP") and live.why is None:
@@ -2242,10 +2227,8 @@ class Supervisor:
             self._end_now(live)
             raise
         finally:
-            if live.timer:
-                live.timer.cancel()
+            live.timer.cancel()
             del self.live[job.id]
-            self._leaders.pop(live.pid, None)
         for log in live.logs:
             log.cap()
         return self._outcome(live, stuck)
@@ -2274,13 +2257,13 @@ class Supervisor:
         for live in self.live.values():
             live.started, live.looked = live.started + away, live.looked + away
             self._signal(live, self._tree(live), signal.SIGCONT)
+            live.timer.cancel()
             self._arm(live, 0)
 
     def _start(self, job: Job, loop: asyncio.AbstractEventLoop) -> Live:
         """Spawn the leader in a session of its own, with nothing of ours but its log files."""
         import resource
-        if loop is not self._loop:
-            self._loop = loop
+        if not self.live:
             loop.add_signal_handler(signal.SIGCHLD, self._reap)
         marker, append = f"{self._batch_id}/{job.id}/{job.attempt}", os.O_WRONLY | os.O_APPEND | os.O_CREAT
         files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -2295,19 +2278,19 @@ class Supervisor:
         inherited = 0.0 if MACOS else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_MB
         logs = [_Log(path) for path in dict.fromkeys((job.stdout, job.stderr))]
         live = Live(job, marker, pid, started, started, inherited, logs, loop.create_future())
-        self.live[job.id] = self._leaders[pid] = live
-        if MACOS:
-            self._tell_watchdog(b"+%d\n" % pid)
+        self.live[job.id] = live
+        self._tell_watchdog(b"+%d\n" % pid)
+        self._arm(live, FIRST_LOOK_S)
         return live
 
     def _tell_watchdog(self, word: bytes) -> None:
+        """Which leaders there are: on macOS, no marker is to be seen."""
         with suppress(OSError):  # somebody killed it
-            os.write(self._pipe, word)
+            if MACOS:
+                os.write(self._pipe, word)
 
     def _arm(self, live: Live, pause: float) -> None:
         """Look again after at most this pause; longer ones end on common multiples, so that many jobs need few wake-ups."""
-        if live.timer:
-            live.timer.cancel()
         loop = live.turn.get_loop()
         due, grid = loop.time() + pause, 2.0 ** (math.frexp(pause)[1] - 1)
         live.timer = loop.call_at(due // grid * grid if pause > 0.06 else due, self._look, live)
@@ -2318,11 +2301,11 @@ class Supervisor:
         if live.ended is not None or self._suspended is not None:
             return
         now, limits = time.monotonic(), live.job.limits
-        age = now - live.started
+        age, since = now - live.started, now - live.looked
         pause = min(LONGEST_LOOK_S, max(FIRST_LOOK_S, age / 2))
         with suppress(OSError):  # no descriptor free to look with: the next look may have one
             self._sample(live, now)
-            pause = min([pause, *(self._watch_log(live, log, now) for log in live.logs)])
+            pause = min([pause, *(self._watch_log(live, log, since) for log in live.logs)])
         if live.rss_mb > limits.memory_mb:
             self._ask_end(live, Status.MEMORY_LIMIT, f"used {live.rss_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB", True)
         elif age >= limits.timeout_s:
@@ -2350,10 +2333,10 @@ class Supervisor:
         live.mb_seconds += live.rss_mb * (now - live.looked)
         live.looked = now
 
-    def _watch_log(self, live: Live, log: _Log, now: float) -> float:
+    def _watch_log(self, live: Live, log: _Log, since: float) -> float:
         """Cut a log that is too long, its writers held meanwhile; return in how many seconds it may be too long again."""
         size = os.stat(log.path).st_size
-        rate, log.size, log.looked = (size - log.size) / max(1e-3, now - log.looked), size, now
+        rate, log.size = (size - log.size) / max(1e-3, since), size
         if size <= LOG_CAP:
             return max(CLOSEST_LOOK_S, 0.5 * (LOG_CAP - size) / rate) if rate > 0 else LONGEST_LOOK_S
         tree = self._tree(live)
@@ -2387,12 +2370,10 @@ class Supervisor:
     def _adopt(self) -> Collection[int]:
         """Take note of orphans that came to us, find out whose they are, and reap the dead ones: singly, as wait4(-1) would take
         the exit status of leaders from those who wait for it. Return those that live."""
-        self._adopted_at = time.monotonic()
-        for pid in _children(self._pid):
-            if pid in self._leaders or pid in self._strangers:
-                continue
+        self._adopted_at, lives = time.monotonic(), list(self.live.values())
+        for pid in set(_children(os.getpid())) - self._strangers - {live.pid for live in lives if live.ended is None}:
             if pid not in self._adopted:  # known by its marker, its session, the last sample, or because there is no other job
-                marker, session, lives = _marker(pid), _process(pid).session, list(self.live.values())
+                marker, session = _marker(pid), _process(pid).session
                 sure = [live for live in lives if marker == live.marker or session == live.pid or pid in live.tree]
                 self._adopted[pid] = (sure or lives)[0] if sure or len(lives) == 1 else None
             reaped, _, usage = os.wait4(pid, os.WNOHANG)
@@ -2404,7 +2385,7 @@ class Supervisor:
 
     def _reap(self, *lives: Live) -> None:
         """Take the exit status of these leaders, or of all, if they have ended."""
-        for live in lives or list(self._leaders.values()):
+        for live in lives or self.live.values():
             if live.ended is not None:
                 continue
             with suppress(ChildProcessError):  # somebody else waited for it: its status is lost
@@ -2416,9 +2397,7 @@ class Supervisor:
                 if usage.ru_maxrss * MAXRSS_MB > live.driver_peak + 0.5:
                     live.peak_mb = max(live.peak_mb, usage.ru_maxrss * MAXRSS_MB)
             live.ended = time.monotonic()
-            del self._leaders[live.pid]
-            if MACOS:
-                self._tell_watchdog(b"-%d\n" % live.pid)
+            self._tell_watchdog(b"-%d\n" % live.pid)
             if not live.turn.done():
                 live.turn.set_result(None)
 
@@ -2449,20 +2428,21 @@ class Supervisor:
             pause = min(0.05, pause * 1.5)
         return ()
 
-    def _end_now(self, live: Live) -> None:
-        """Kill a tree without giving way to other coroutines: the driver is on its way out."""
+    def _end_now(self, live: Live | None) -> None:
+        """Kill a tree without giving way to other coroutines, as the driver is on its way out; None: all orphans, some of which
+        could be of any of several jobs (own session, empty environment)."""
         patience = time.monotonic() + GRACE_S
-        while time.monotonic() < patience and (left := self._tree(live)):
+        while time.monotonic() < patience and (left := self._tree(live) if live else self._adopt()):
             self._signal(live, left, signal.SIGKILL)
             time.sleep(0.002)
 
-    def _signal(self, live: Live, tree: Collection[int], number: int) -> None:
+    def _signal(self, live: Live | None, tree: Collection[int], number: int) -> None:
         """Signal processes of a job; the leader's number is its group's for sure only while one of ours is in there."""
         with suppress(ProcessLookupError, PermissionError):
-            if number != signal.SIGTERM and (live.ended is None or live.pid in map(os.getpgid, tree)):
+            if live and number != signal.SIGTERM and (live.ended is None or live.pid in map(os.getpgid, tree)):
                 os.killpg(live.pid, number)  # at one stroke: nothing forks away. Not SIGTERM: a second one may mean more than one
         for pid in tree:
-            if pid != live.pid or live.ended is None:
+            if not live or pid != live.pid or live.ended is None:
                 _send(pid, number)
 
     def _outcome(self, live: Live, stuck: tuple[int, ...]) -> Outcome:
@@ -2543,60 +2523,57 @@ def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) ->
     """Cores this process may use: the least of affinity, cgroup quota (v1 and v2, every level) and the Slurm allocation on this
     node. A fraction of a core doesn't count, but one core is always there. root: where proc and sys are looked for."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    bounds = [float(len(affinity(0)) if affinity else os.cpu_count() or 1), *_positive(environ, "SLURM_CPUS_ON_NODE")]
-    for folder in _cgroups(root, "cpu"):
-        one = _read(folder + "/cpu.cfs_quota_us") + b" " + _read(folder + "/cpu.cfs_period_us")
-        numbers = [int(word) for word in (_read(folder + "/cpu.max") or one).split() if word.isdigit()]
-        bounds += [numbers[0] / numbers[1]] if len(numbers) == 2 and numbers[1] else []
+    bounds = [float(len(affinity(0)) if affinity else os.cpu_count() or 1), *_numbers(environ.get("SLURM_CPUS_ON_NODE", ""))]
+    for quota in _cgroups(root, "cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"):
+        bounds += [quota[0] / quota[1]] if len(quota) == 2 else []  # the period alone: no quota
     return max(1, int(min(bounds)))
 
 
 def available_memory_mb(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
     """Memory in MB this process may use, taken or not: the least of what is built in, cgroup limits and the Slurm allocation."""
-    bounds = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB), *_positive(environ, "SLURM_MEM_PER_NODE")]
-    for folder in _cgroups(root, "memory"):
-        for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
-            bounds += [int(limit) / MB for limit in _read(f"{folder}/{name}").split() if limit.isdigit()]
-    per_core, cores = _positive(environ, "SLURM_MEM_PER_CPU"), _positive(environ, "SLURM_CPUS_ON_NODE")
+    names = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
+    per_node, per_core, cores = (_numbers(environ.get(name, "")) for name in names)
+    bounds = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB, *per_node]
     bounds += [per_core[0] * cores[0]] if per_core and cores else []
-    return max(1, int(min(bounds)))
+    for limits in _cgroups(root, "memory", "memory.max", "memory.high", "memory.limit_in_bytes"):
+        bounds += [limit // MB for limit in limits]
+    return max(1, min(bounds))
 
 
-def _cgroups(root: str, controller: str) -> Iterator[str]:
-    """Folders of this process's cgroup and all above it, v1 and v2. A container without a cgroup namespace reads its path from
-    outside, and finds its own limits at the mount's root."""
+def _cgroups(root: str, controller: str, *names: str) -> Iterator[list[int]]:
+    """The numbers in these files of this process's cgroup and of all above it, v1 and v2. A container without a cgroup namespace
+    reads its path from outside, and finds its own limits at the mount's root."""
     for line in os.fsdecode(_read(os.path.join(root, "proc/self/cgroup"))).splitlines():
-        number, names, path = (line.split(":", 2) + ["", ""])[:3]
-        mounts = [f"sys/fs/cgroup/{controller}"] if controller in names.split(",") else []
-        mounts = ["sys/fs/cgroup", "sys/fs/cgroup/unified"] if number == "0" else mounts
+        number, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        mounts = ["", "unified"] if number == "0" else [controller] if controller in controllers.split(",") else []
         parts = [part for part in path.split("/") if part not in ("", "..")]
-        for length in range(len(parts), -1, -1):
-            yield from (os.path.join(root, mount, *parts[:length]) for mount in mounts)
+        for mount, length in itertools.product(mounts, range(len(parts) + 1)):
+            folder = os.path.join(root, "sys/fs/cgroup", mount, *parts[:length])
+            yield _numbers(b" ".join(_read(os.path.join(folder, name)) for name in names))
 
 
-def _positive(environ: Mapping[str, str], name: str) -> list[float]:
-    return [float(value) for value in (environ.get(name, ""),) if value.isdigit() and int(value)]
+def _numbers(text: str | bytes) -> list[int]:
+    return [int(word) for word in text.split() if word.isdigit() and int(word)]
 
 
 def _why_not_started(job: Job, error: Exception) -> str:
     """A sentence for the user; posix_spawn reports one error number for changing files, finding and executing the program."""
     program, number = job.command[0], getattr(error, "errno", None) or 0
     if not os.access(job.cwd, os.X_OK):
-        return f"could not start {program}: the working directory {job.cwd} does not exist or is closed to you"
+        return f"the working directory {job.cwd} does not exist or is closed to you"
     for log in (job.stdout, job.stderr):
         if not os.access(os.path.dirname(log), os.W_OK):
-            return f"could not start {program}: its log {log} can't be written"
-    path = os.path.join(job.cwd, program)
-    found, nowhere = "/" in program and os.path.exists(path), "there is no such program"
-    maybe = "" if "/" in program else f"{nowhere}, or "  # a closed folder on PATH hides that it is nowhere
+            return f"its log {log} can't be written"
+    path, nowhere = os.path.join(job.cwd, program) if "/" in program else "", "there is no such program"
+    maybe = "" if path else f"{nowhere}, or "  # a closed folder on PATH hides that it is nowhere
     hints = {
-        errno.ENOENT: "its interpreter (#! line) or loader is missing" if found else nowhere,
+        errno.ENOENT: "its interpreter (#! line) or loader is missing" if os.path.exists(path) else nowhere,
         errno.EACCES: "it is a folder" if os.path.isdir(path) else f"{maybe}it is not executable, or its folder is closed to you",
         errno.ENOEXEC: "not a program for this machine, or a script without #! line",
         errno.EAGAIN: "no more processes allowed (ulimit -u, or the pids limit of a cgroup)",
         errno.EMFILE: "this process has too many open files (ulimit -n)",
     }
-    return f"could not start {program}: {hints.get(number) or getattr(error, 'strerror', None) or error}"
+    return hints.get(number) or getattr(error, "strerror", None) or str(error)
 
 
 def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
@@ -2615,17 +2592,15 @@ def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
 
 
 def _watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
-    """Wait for the driver's end: a full stop is a good one, anything else leaves processes to kill."""
+    """Wait until the driver dies, then kill what it leaves behind."""
     os.setsid()
     for number in set(map(int, os.listdir("/dev/fd"))) - {pipe, lock_fd}:
         with suppress(OSError):  # the descriptor of listdir itself
             os.close(number)
     leaders, rest = set[int](), b""
     for chunk in iter(lambda: os.read(pipe, 65536), b""):
-        if chunk.endswith(b"."):
-            return
         *words, rest = (rest + chunk).split(b"\n")
-        for word in words:  # macOS only: there is no marker to be seen
+        for word in words:
             (leaders.add if word.startswith(b"+") else leaders.discard)(int(word[1:]))
     for pid in leaders:
         _send(-pid, signal.SIGKILL)
@@ -2638,7 +2613,6 @@ class _Log:
 
     path: str
     size: int = 0           # at the last look
-    looked: float = 0.0
     head: int = 0           # length of the head kept, once cut
     note: int = 0           # length of the note after it
     left_out: int = 0       # bytes
@@ -2649,20 +2623,18 @@ class _Log:
             length = os.stat(self.path).st_size
             if length <= LOG_CAP:
                 return
-            with open(self.path, "r+b", buffering=0) as opened:
-                file, source = opened.fileno(), length - LOG_TAIL
-                self.head = self.head or os.pread(file, LOG_HEAD, 0).rfind(b"\n") + 1 or LOG_HEAD
-                line_end = os.pread(file, MB, source).find(b"\n")
-                source += line_end + 1
+            import shutil
+            with open(self.path, "rb") as reading, open(self.path, "r+b") as writing:
+                self.head = self.head or reading.read(LOG_HEAD).rfind(b"\n") + 1 or LOG_HEAD
+                source = reading.seek(length - LOG_TAIL)
+                whole = reading.readline(MB).endswith(b"\n")
+                source = reading.seek(reading.tell() if whole else source)
                 self.left_out += source - self.head - self.note
+                writing.seek(self.head)
                 # Half a line of the tail goes on the note's line: standing alone it could look like a verdict.
-                note = b"[batch_tamarin left out %d bytes here]%s" % (self.left_out, b" " if line_end < 0 else b"\n")
-                self.note = os.pwrite(file, note, self.head)
-                target = self.head + self.note
-                while chunk := os.pread(file, MB, source):
-                    source += len(chunk)
-                    target += os.pwrite(file, chunk, target)
-                self.size = opened.truncate(target)
+                self.note = writing.write(b"[batch_tamarin left out %d bytes here]%s" % (self.left_out, b"\n" if whole else b" "))
+                shutil.copyfileobj(reading, writing)
+                self.size = writing.truncate()
 
 
 class _Process(NamedTuple):
@@ -2966,8 +2938,8 @@ def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[st
                 break
             journal.close()
         else:
-            what = "what is there" if fresh or JOURNAL not in found else "a finished batch, or another recipe's, is there already and"
-            place = dated_sibling(directory)
+            place, known = dated_sibling(directory), JOURNAL in found and not fresh
+            what = "a finished batch, or another recipe's, is there already and" if known else "what is there"
             tell(f"{what} is left alone: all is proven anew in {place}")
             journal = Journal(os.path.join(place, JOURNAL))
         if not journal.size:
