@@ -2233,15 +2233,21 @@ class Supervisor:
             log.cap()
         return self._outcome(live, stuck)
 
-    def stop(self, job_id: str, reason: str, at_once: bool = False) -> None:
-        """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once. Its outcome becomes INTERRUPTED with this reason."""
-        if job_id in self.live:
-            self._ask_end(self.live[job_id], Status.INTERRUPTED, reason, at_once)
+    def stop(self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED) -> None:
+        """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once. Its outcome gets this status and reason."""
+        live = self.live.get(job_id)
+        if not live:
+            return
+        if live.ended is None or live.exit and live.exit.signal:  # what ended by itself stays so while its leftovers are killed
+            live.why = live.why or (status, reason)
+        live.kill = live.kill or at_once
+        if not live.turn.done():
+            live.turn.set_result(None)
 
     def interrupt(self, reason: str, at_once: bool = False) -> None:
         """Stop every job and start no other. Called again with at_once, it cuts the grace short."""
         self._stopped = reason
-        for job_id in list(self.live):
+        for job_id in self.live:
             self.stop(job_id, reason, at_once)
 
     def suspend(self) -> None:
@@ -2258,7 +2264,7 @@ class Supervisor:
             live.started, live.looked = live.started + away, live.looked + away
             self._signal(live, self._tree(live), signal.SIGCONT)
             live.timer.cancel()
-            self._arm(live, 0)
+            self._look(live)
 
     def _start(self, job: Job, loop: asyncio.AbstractEventLoop) -> Live:
         """Spawn the leader in a session of its own, with nothing of ours but its log files."""
@@ -2280,7 +2286,7 @@ class Supervisor:
         live = Live(job, marker, pid, started, started, inherited, logs, loop.create_future())
         self.live[job.id] = live
         self._tell_watchdog(b"+%d\n" % pid)
-        self._arm(live, FIRST_LOOK_S)
+        live.timer = loop.call_later(FIRST_LOOK_S, self._look, live)
         return live
 
     def _tell_watchdog(self, word: bytes) -> None:
@@ -2288,12 +2294,6 @@ class Supervisor:
         with suppress(OSError):  # somebody killed it
             if MACOS:
                 os.write(self._pipe, word)
-
-    def _arm(self, live: Live, pause: float) -> None:
-        """Look again after at most this pause; longer ones end on common multiples, so that many jobs need few wake-ups."""
-        loop = live.turn.get_loop()
-        due, grid = loop.time() + pause, 2.0 ** (math.frexp(pause)[1] - 1)
-        live.timer = loop.call_at(due // grid * grid if pause > 0.06 else due, self._look, live)
 
     def _look(self, live: Live) -> None:
         """Sample a job, hold it to its limits, and come again: soon in its youth and near a limit, else every second."""
@@ -2307,22 +2307,24 @@ class Supervisor:
             self._sample(live, now)
             pause = min([pause, *(self._watch_log(live, log, since) for log in live.logs)])
         if live.rss_mb > limits.memory_mb:
-            self._ask_end(live, Status.MEMORY_LIMIT, f"used {live.rss_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB", True)
+            reason = f"used {live.rss_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB"
+            self.stop(live.job.id, reason, True, Status.MEMORY_LIMIT)
         elif age >= limits.timeout_s:
-            self._ask_end(live, Status.TIMEOUT, f"ran into its time limit of {limits.timeout_s:g} s", False)
+            self.stop(live.job.id, f"ran into its time limit of {limits.timeout_s:g} s", False, Status.TIMEOUT)
         else:
             pause = min(pause, limits.timeout_s - age)
-        self._arm(live, min(pause, max(CLOSEST_LOOK_S, 0.8 * (limits.memory_mb - live.rss_mb) / FASTEST_HOG)))
+        pause = min(pause, max(CLOSEST_LOOK_S, 0.8 * (limits.memory_mb - live.rss_mb) / FASTEST_HOG))
+        loop = live.turn.get_loop()
+        due, grid = loop.time() + pause, 2.0 ** (math.frexp(pause)[1] - 1)  # common multiples: many jobs need few wake-ups
+        live.timer = loop.call_at(due // grid * grid if pause > 0.06 else due, self._look, live)
 
     def _sample(self, live: Live, now: float) -> None:
         """Sum the resident memory of the tree; a child that just forked shows its parent's memory once more and doesn't count."""
         if now - self._oom_at >= 1:
             self._oom_at = now
             self._oom_kills.append(_oom_kills())
-        if now - self._adopted_at > CLOSEST_LOOK_S:
-            self._adopt()
         total, sizes, copies = 0, {0: (0, 0)}, {}
-        for pid, parent in self._walk(live):
+        for pid, parent in self._tree(live, CLOSEST_LOOK_S).items():
             virtual, resident = sizes[pid] = _memory(pid)
             if 0 < virtual == sizes[parent][0] and resident <= sizes[parent][1]:
                 copies[pid] = live.copies.get(pid, now)
@@ -2345,27 +2347,26 @@ class Supervisor:
         self._signal(live, tree, signal.SIGCONT)
         return CLOSEST_LOOK_S
 
-    def _tree(self, live: Live) -> set[int]:
-        """Every process of a job at this moment; what matters is asked again until it is empty."""
+    def _tree(self, live: Live, age_s: float = 0.0) -> dict[int, int]:
+        """Every process of a job, and its parent, parents first: the leader, its orphans that came to us (as seen at most `age_s`
+        ago), and all below. What matters is asked again until it is empty."""
         self._reap(live)
+        tree: dict[int, int] = {}
         try:
-            self._adopt()
-            return {pid for pid, _ in self._walk(live)}
+            if time.monotonic() - self._adopted_at > age_s:
+                self._adopt()
+            todo = [(pid, 0) for pid, owner in self._adopted.items() if owner is live]
+            todo += [(live.pid, 0)] if live.ended is None else []
+            if MACOS:
+                todo += [(pid, 0) for pid in _mac_pids(PROC_PGRP_ONLY, live.pid) if pid != live.pid]
+            while todo:
+                pid, parent = todo.pop()
+                if pid not in tree:
+                    tree[pid] = parent
+                    todo += [(child, pid) for child in _children(pid)]
+            return tree
         except OSError:
-            return {live.pid}  # no descriptor free to look with: assume the worst
-
-    def _walk(self, live: Live) -> Iterator[tuple[int, int]]:
-        """(pid, parent) of every process of a job, parents first: the leader and its orphans that came to us, and all below."""
-        todo, met = [(pid, 0) for pid, owner in self._adopted.items() if owner is live], set[int]()
-        todo += [(live.pid, 0)] if live.ended is None else []
-        if MACOS:
-            todo += [(pid, 0) for pid in _mac_pids(PROC_PGRP_ONLY, live.pid) if pid != live.pid]
-        while todo:
-            pid, parent = todo.pop()
-            if pid not in met:
-                met.add(pid)
-                yield pid, parent
-                todo += [(child, pid) for child in _children(pid)]
+            return {live.pid: 0}  # no descriptor free to look with: assume the worst
 
     def _adopt(self) -> Collection[int]:
         """Take note of orphans that came to us, find out whose they are, and reap the dead ones: singly, as wait4(-1) would take
@@ -2401,18 +2402,11 @@ class Supervisor:
             if not live.turn.done():
                 live.turn.set_result(None)
 
-    def _ask_end(self, live: Live, status: Status, reason: str, kill: bool) -> None:
-        if live.ended is None or live.exit and live.exit.signal:  # what ended by itself stays so while its leftovers are killed
-            live.why = live.why or (status, reason)
-        live.kill = live.kill or kill
-        if not live.turn.done():
-            live.turn.set_result(None)
-
     async def _end(self, live: Live) -> tuple[int, ...]:
         """Return when the tree is gone; or, with what is left, when it outlived SIGKILL for too long."""
         import asyncio
         kill_at, pause, asked = time.monotonic() + (GRACE_S if live.why else 0), 0.001, set[int]()
-        while left := self._tree(live):
+        while left := set(self._tree(live)):
             now = time.monotonic()
             kill_at = min(kill_at, now) if live.kill else kill_at
             if now >= kill_at + UNKILLABLE_S:
@@ -2748,14 +2742,11 @@ class Journal:
     """
 
     def __init__(self, path: str) -> None:
-        """Open or create, and lock, the journal at `path`. Raises StorageError."""
+        """Open or create, and lock, the journal at `path`. Raises OSError, StorageError."""
         self.path, self.batch = path, Batch()
         self.observers: list[Callable[[Event], None]] = []  # told of an event once it is on disk
         self._unflushed: list[Event] = []
-        try:
-            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise StorageError(f"the journal can't be written: {error.strerror}", path) from None
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._by_file = lock_journal(self.fd, path)
         self.size = os.fstat(self.fd).st_size
 
@@ -2790,16 +2781,14 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         """Append whole lines. If they don't go in whole the file is cut back, so that it always ends with a whole line."""
-        why = os.strerror(errno.ENOSPC)  # unless the system says something else
         try:
-            if os.write(self.fd, data) == len(data):
-                self.size += len(data)
-                return
+            if os.write(self.fd, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            why = error.strerror or str(error)
-        os.ftruncate(self.fd, self.size)
-        raise StorageError(f"the journal can't be written: {why}. What it holds is safe: make room, then "
-                           "run the same command again to go on", self.path)
+            os.ftruncate(self.fd, self.size)
+            raise StorageError(f"the journal can't be written: {error.strerror}. What it holds is safe: make room, then "
+                               "run the same command again to go on", self.path) from None
+        self.size += len(data)
 
     def _sync(self) -> None:
         try:
@@ -3038,10 +3027,10 @@ def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
     limits = {"cores": cores, "memory_mb": memory * 1024, "timeout_s": timeout}
     runs = [(name, entry["theory_file"], task_id, task)
             for name, entry in data["tasks"].items() for task_id, task in entry["subtasks"].items()]
-    times = sorted(filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)))
+    began = min(filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)), default=now())
     provers = {alias: to_json(Prover(alias, (entry["path"],), version="".join(
         re.findall(r"\d+(?:\.\d+)+", entry.get("version") or "")[:1]))) for alias, entry in data["tamarin_versions"].items()}
-    batch.apply({"event": "batch", "at": (times or [now()])[0], "id": "", "version": "", "recipe_file": data["recipe"],
+    batch.apply({"event": "batch", "at": began, "id": "", "version": "", "recipe_file": data["recipe"],
                  "recipe": {}, "options": {}, "limits": limits, "scheduler": "fifo", "cwd": cwd, "provers": provers})
     for name, theory, task_id, task in runs:
         plan, result = task["task_config"], task.get("task_result") or {}
