@@ -2168,11 +2168,9 @@ class Live:
 
 @final
 class Supervisor:
-    """Runs jobs for one batch, as a context manager around it; single-threaded, one per driver.
-
-    batch_id: unique; a supervisor inside another one's job (on a Slurm node) should take that job's marker as its id, so that the
-        outer marker is a prefix of the inner ones. lock_fd: stays open in a watchdog until no process of the batch is left.
-    """
+    """Runs jobs for one batch, as a context manager around it; single-threaded, one per driver. batch_id: unique; inside another
+    supervisor's job (on a Slurm node) that job's marker, so that the outer marker is a prefix of the inner ones. lock_fd: stays
+    open in a watchdog until no process of the batch is left."""
 
     def __init__(self, batch_id: str, lock_fd: int | None = None) -> None:
         self.live: dict[str, Live] = {}                     # by job id
@@ -2206,10 +2204,8 @@ class Supervisor:
             os.waitpid(self._watchdog, 0)
 
     async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
-        """Run a job and return when its whole tree is gone; never raises for what a prover or the system does.
-
-        on_start(pid, started) is called right after the start; `started` is the process's start time as `process_start` gives it.
-        """
+        """Run a job and return when its whole tree is gone; never raises for what a prover or the system does. Right after the
+        start, on_start(pid, started) is called: `started` is what `process_start` tells of it."""
         import asyncio
         if self._stopped is not None:
             return Outcome(Status.INTERRUPTED, reason=self._stopped)
@@ -2235,14 +2231,12 @@ class Supervisor:
 
     def stop(self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED) -> None:
         """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once. Its outcome gets this status and reason."""
-        live = self.live.get(job_id)
-        if not live:
-            return
-        if live.ended is None or live.exit and live.exit.signal:  # what ended by itself stays so while its leftovers are killed
-            live.why = live.why or (status, reason)
-        live.kill = live.kill or at_once
-        if not live.turn.done():
-            live.turn.set_result(None)
+        if live := self.live.get(job_id):
+            if live.ended is None or live.exit and live.exit.signal:  # what ended by itself stays so while its leftovers are killed
+                live.why = live.why or (status, reason)
+            live.kill = live.kill or at_once
+            if not live.turn.done():
+                live.turn.set_result(None)
 
     def interrupt(self, reason: str, at_once: bool = False) -> None:
         """Stop every job and start no other. Called again with at_once, it cuts the grace short."""
@@ -2283,8 +2277,7 @@ class Supervisor:
             os.fchdir(self._home)
         inherited = 0.0 if MACOS else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_MB
         logs = [_Log(path) for path in dict.fromkeys((job.stdout, job.stderr))]
-        live = Live(job, marker, pid, started, started, inherited, logs, loop.create_future())
-        self.live[job.id] = live
+        live = self.live[job.id] = Live(job, marker, pid, started, started, inherited, logs, loop.create_future())
         self._tell_watchdog(b"+%d\n" % pid)
         live.timer = loop.call_later(FIRST_LOOK_S, self._look, live)
         return live
@@ -2423,8 +2416,7 @@ class Supervisor:
         return ()
 
     def _end_now(self, live: Live | None) -> None:
-        """Kill a tree without giving way to other coroutines, as the driver is on its way out; None: all orphans, some of which
-        could be of any of several jobs (own session, empty environment)."""
+        """Kill a tree, or (None) orphans that could be of any job, at once: the driver gives way to nothing on its way out."""
         patience = time.monotonic() + GRACE_S
         while time.monotonic() < patience and (left := self._tree(live) if live else self._adopt()):
             self._signal(live, left, signal.SIGKILL)
@@ -2457,13 +2449,11 @@ class Supervisor:
         return Outcome(status, live.exit, wall, live.cpu_s, live.peak_mb, average, reason, stuck)
 
 
-def end_survivors(batch_id: str, recorded: Iterable[Mapping[str, Any]], patience_s: float = UNKILLABLE_S) -> list[int]:
-    """Kill what an earlier driver of this batch left running on this host, and return the pids.
-
-    recorded: `start` events (pid, started, host, boot_id). A process counts if it carries the batch's marker, or is exactly a
-    recorded pid with its start time; then so do its session and descendants. Never this process or one it descends from.
-    """
-    here, patience = host_id(), time.monotonic() + patience_s
+def end_survivors(batch_id: str, recorded: Iterable[Event]) -> list[int]:
+    """Kill what an earlier driver of this batch left running on this host, and return the pids. A process counts if it carries
+    the batch's marker, or if a `start` event in `recorded` tells of its pid, start time, host and boot; then so do its session
+    and descendants. Never this process or one it descends from. What outlives SIGKILL for 30 s is given up."""
+    here, patience = host_id(), time.monotonic() + UNKILLABLE_S
     known = {(int(start["pid"]), int(start["started"])) for start in recorded
              if (start.get("host"), start.get("boot_id")) == here and start.get("started")}
     held: set[tuple[int, int]] = set()
@@ -2735,11 +2725,8 @@ class StorageError(InputError):
 
 
 class Journal:
-    """The truth about a batch on disk, one JSON object a line; `record` is how a running batch changes.
-
-    One writer, locked. Order: the line is written, the batch changed, and, before anyone is told, the line is on disk. Many
-    results that come together share one flush.
-    """
+    """The truth about a batch on disk, one JSON object a line, by one writer, who holds a lock. `record` is how a running batch
+    changes: the line is written, then the batch changed. Results that come together share a `flush`; only then is anyone told."""
 
     def __init__(self, path: str) -> None:
         """Open or create, and lock, the journal at `path`. Raises OSError, StorageError."""
@@ -2840,31 +2827,29 @@ def lock_file_holds(path: str) -> bool:
     try:
         with open(path + ".lock", encoding="utf-8") as file:
             holder = json.load(file)
-        here = (holder["host"], holder["boot_id"]) == host_id()
-        return not here or process_start(holder["pid"]) == holder["started"]
+        return (holder["host"], holder["boot_id"]) != host_id() or process_start(holder["pid"]) == holder["started"]
     except FileNotFoundError:
         return False
     except (OSError, ValueError, KeyError, TypeError):
         return True
 
 
-def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None]) -> Iterator[tuple[int, Event]]:
-    """The events from where the file stands, with their line numbers. Lines that can't be read are skipped, loudly.
-
-    Leading NULs (blocks that a crashed file system never filled) are stripped. The file is left standing before a torn last line.
-    """
+def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None],
+                   apply: Callable[[Event], object] = lambda event: event["event"]) -> Iterator[Event]:
+    """The events from where the file stands, applied; it is left standing before a torn last line. Leading NULs (blocks that a
+    crashed file system never filled) are stripped. A line that can't be read, or an event applied, is skipped, loudly."""
     for number, line in enumerate(file, 1):
         if not line.endswith(b"\n"):
             file.seek(-len(line), os.SEEK_CUR)
             return
         try:
-            event = json.loads(line.lstrip(b"\0").strip() or b"{}")
-        except (ValueError, RecursionError):
-            event = None
-        if isinstance(event, dict) and "event" in event:
-            yield number, event
-        elif event != {}:
-            warn(f"{path}:{number}: this line can't be read and is skipped")
+            event = json.loads(line.lstrip(b"\0"))
+            apply(event)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if line.strip(b"\0 \r\n"):
+                warn(f"{path}:{number}: this line can't be used and is skipped ({type(error).__name__}: {error})")
+        else:
+            yield event
 
 
 def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
@@ -2874,23 +2859,12 @@ def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
     gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
     try:
         with open(path, "rb") as file:
-            deque(apply_events(batch, file, path, warn), maxlen=0)
+            deque(journal_events(file, path, warn, batch.apply), maxlen=0)
     except OSError as error:
         raise InputError(f"the journal can't be read: {error.strerror}", path) from None
     finally:
         gc.enable()
     return batch
-
-
-def apply_events(batch: Batch, file: BinaryIO, path: str, warn: Callable[[str], None]) -> Iterator[Event]:
-    """Apply a journal's events from where the file stands; those that could be used are handed on."""
-    for number, event in journal_events(file, path, warn):
-        try:
-            batch.apply(event)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            warn(f"{path}:{number}: this event can't be used and is skipped ({type(error).__name__}: {error})")
-        else:
-            yield event
 
 
 def is_locked(path: str) -> bool:
@@ -2913,10 +2887,8 @@ RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
 
 
 def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None]) -> tuple[str, Journal]:
-    """The directory to write to and its journal, whose batch is ready to run. Nothing that others wrote is touched.
-
-    An unfinished batch of the same recipe goes on; beside anything else a dated sibling is made. Raises StorageError.
-    """
+    """The directory to write to and its journal, whose batch is ready to run. An unfinished batch of the same recipe goes on;
+    beside anything else, which is not touched, a dated sibling is made. Raises StorageError."""
     try:
         os.makedirs(directory, exist_ok=True)
         found = os.listdir(directory)
@@ -2953,7 +2925,7 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
         return False
     running = {task.id for task in old.tasks.values() if task.status is Status.RUNNING}
     with open(journal.path, "rb") as file:
-        end_survivors(old.id, [event for _, event in journal_events(file, journal.path, lambda _: None)
+        end_survivors(old.id, [event for event in journal_events(file, journal.path, lambda _: None)
                                if event["event"] == "start" and not running.isdisjoint(event.get("ids", ()))])
         journal.size = file.tell()
     os.ftruncate(journal.fd, journal.size)  # a line that a dying writer left half-written
@@ -3000,10 +2972,8 @@ def results_directory(path: str, *records: str) -> str:
 
 
 def load_results(path: str, warn: Callable[[str], None]) -> Batch:
-    """The Batch of a results directory: of our journal, else of the execution_report.json that batch-tamarin 1.2 writes.
-
-    `path` is the directory or one of these files. Raises InputError.
-    """
+    """The Batch of a results directory, given by itself or one of its files: of our journal, else of the execution_report.json
+    that batch-tamarin 1.2 writes. Raises InputError."""
     directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
     journal, report = os.path.join(directory, JOURNAL), os.path.join(directory, UPSTREAM_REPORT)
     if os.path.exists(journal):
@@ -5197,7 +5167,7 @@ def command_status(args: argparse.Namespace) -> int:
     progress.silent = True  # as for what is past
 
     def look() -> tuple[str, str]:
-        for event in apply_events(batch, file, path, warn):
+        for event in journal_events(file, path, warn, batch.apply):
             progress(event)
         if not batch.header:
             raise InputError("this journal tells of no batch", path)
