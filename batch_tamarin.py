@@ -2232,7 +2232,7 @@ class Supervisor:
     def stop(self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED) -> None:
         """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once. Its outcome gets this status and reason."""
         if live := self.live.get(job_id):
-            if live.ended is None or live.exit and live.exit.signal:  # what ended by itself stays so while its leftovers are killed
+            if live.ended is None or live.exit and live.exit.signal:  # what ended by itself stays so while its rest is killed
                 live.why = live.why or (status, reason)
             live.kill = live.kill or at_once
             if not live.turn.done():
