@@ -2071,23 +2071,17 @@ MAXRSS_MB = 2**-20 if MACOS else 2**-10  # the unit of ru_maxrss: the largest of
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
-
-    status: COMPLETED: its leader exited by itself, whatever the code. FAILED: not started, or ended by a signal that isn't ours.
-        TIMEOUT, MEMORY_LIMIT (also the kernel's out-of-memory killer), INTERRUPTED (also stopped singly by `Supervisor.stop`).
-    cpu_s: user + system of the whole tree, without processes whose parent ignores SIGCHLD (the kernel forgets these).
-    peak_mb: 0 for what was gone before the first look (5 ms) and smaller than the driver. avg_mb: weighted by time.
-    unkillable: processes that outlived SIGKILL; their room stays taken.
-    """
+    """How a job ended. COMPLETED: its leader exited by itself, whatever the code. FAILED: not started, or ended by a signal that
+    isn't ours. MEMORY_LIMIT: also by the kernel's out-of-memory killer. INTERRUPTED: also singly, by `Supervisor.stop`."""
 
     status: Status
     exit: ExitStatus | None = None
     wall_s: float = 0.0
-    cpu_s: float = 0.0
-    peak_mb: float = 0.0
-    avg_mb: float = 0.0
+    cpu_s: float = 0.0                # of the whole tree, but those whose parent ignores SIGCHLD (the kernel forgets them)
+    peak_mb: float = 0.0              # 0 for what was gone before the first look (5 ms) and smaller than the driver
+    avg_mb: float = 0.0               # weighted by time
     reason: str = ""
-    unkillable: tuple[int, ...] = ()
+    unkillable: tuple[int, ...] = ()  # processes that outlived SIGKILL; their room stays taken
 
 
 @dataclass(eq=False)
@@ -2108,7 +2102,7 @@ class Live:
     mb_seconds: float = 0.0
     tree: set[int] = field(default_factory=set)             # pids of the last sample
     copies: dict[int, float] = field(default_factory=dict)  # pid of a child that may still share its parent's memory: since when
-    timer: asyncio.TimerHandle | None = None
+    timer: asyncio.TimerHandle = field(init=False)          # for the next look
     ended: float | None = None                              # when the leader was reaped; until then its pid and group are ours
     exit: ExitStatus | None = None
     why: tuple[Status, str] | None = None                   # set by whoever ends it first
@@ -2117,25 +2111,21 @@ class Live:
 
 @final
 class Supervisor:
-    """Runs jobs for one batch, as a context manager around it; single-threaded, one per driver.
-
-    batch_id: unique; a supervisor inside another one's job (on a Slurm node) should take that job's marker as its id, so that the
-        outer marker is a prefix of the inner ones. lock_fd: stays open in a watchdog until no process of the batch is left.
-    """
+    """Runs jobs for one batch, as a context manager around it; single-threaded, one per driver. batch_id: unique; inside another
+    supervisor's job (on a Slurm node) that job's marker, so that the outer marker is a prefix of the inner ones. lock_fd: stays
+    open in a watchdog until no process of the batch is left."""
 
     def __init__(self, batch_id: str, lock_fd: int | None = None) -> None:
         self.live: dict[str, Live] = {}                     # by job id
         self._batch_id, self._lock_fd = batch_id, lock_fd
-        self._leaders: dict[int, Live] = {}                 # by pid, not reaped yet
         self._adopted: dict[int, Live | None] = {}          # orphans that came to us, not reaped yet: whose they are
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: str | None = None                    # why nothing more is started
         self._suspended: float | None = None                # since when, while every tree is held
         self._oom_kills: deque[int] = deque(maxlen=2)       # two, so that a kill just before a look is not missed
         self._adopted_at = self._oom_at = 0.0               # when we looked last
 
     def __enter__(self) -> Supervisor:
-        self._pid, self._home = os.getpid(), os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+        self._home = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
         for number in map(int, os.listdir("/dev/fd")):
             with suppress(OSError):  # the descriptor of listdir itself
                 os.set_inheritable(number, number <= 2)     # Python opens all close-on-exec; what a shell handed down isn't
@@ -2143,40 +2133,31 @@ class Supervisor:
             import ctypes
             ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)         # PR_SET_CHILD_SUBREAPER: orphans of our descendants come to us
         self._watchdog, self._pipe = _start_watchdog(self._batch_id, self._lock_fd)
-        self._strangers = set(_children(self._pid))         # the watchdog; what a shell started before it became us by `exec`
+        self._strangers = {self._watchdog, *_children(os.getpid())}  # what a shell started before it became us by `exec`
         return self
 
     def __exit__(self, *_: object) -> None:
-        for live in list(self.live.values()):
-            self._end_now(live)
-        patience = time.monotonic() + GRACE_S
         with suppress(OSError):  # no descriptor free to look with
-            # Orphans that could be of any of several jobs (own session, empty environment): no job is left to own them.
-            while time.monotonic() < patience and (strays := self._adopt()):
-                for pid in strays:
-                    _send(pid, signal.SIGKILL)
-                time.sleep(0.002)
-        self._tell_watchdog(b".")
+            for live in (*self.live.values(), None):
+                self._end_now(live)
+        _send(self._watchdog, signal.SIGKILL)  # nothing is left to watch
         os.close(self._pipe)
         os.close(self._home)
         with suppress(ChildProcessError):
             os.waitpid(self._watchdog, 0)
 
     async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
-        """Run a job and return when its whole tree is gone; never raises for what a prover or the system does.
-
-        on_start(pid, started) is called right after the start; `started` is the process's start time as `process_start` gives it.
-        """
+        """Run a job and return when its whole tree is gone; never raises for what a prover or the system does. Right after the
+        start, on_start(pid, started) is called: `started` is what `process_start` tells of it."""
         import asyncio
         if self._stopped is not None:
             return Outcome(Status.INTERRUPTED, reason=self._stopped)
         try:
             live = self._start(job, asyncio.get_running_loop())
         except (OSError, ValueError) as error:
-            return Outcome(Status.FAILED, reason=_why_not_started(job, error))
+            return Outcome(Status.FAILED, reason=f"could not start {job.command[0]}: {_why_not_started(job, error)}")
         try:
             on_start(live.pid, process_start(live.pid))
-            self._arm(live, FIRST_LOOK_S)
             await live.turn
             stuck = await self._end(live)
             if live.exit and live.exit.signal in ("SIGTERM", "SIGINT", "SIGHUP") and live.why is None:
@@ -2185,23 +2166,25 @@ class Supervisor:
             self._end_now(live)
             raise
         finally:
-            if live.timer:
-                live.timer.cancel()
+            live.timer.cancel()
             del self.live[job.id]
-            self._leaders.pop(live.pid, None)
         for log in live.logs:
             log.cap()
         return self._outcome(live, stuck)
 
-    def stop(self, job_id: str, reason: str, at_once: bool = False) -> None:
-        """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once. Its outcome becomes INTERRUPTED with this reason."""
-        if job_id in self.live:
-            self._ask_end(self.live[job_id], Status.INTERRUPTED, reason, at_once)
+    def stop(self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED) -> None:
+        """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once. Its outcome gets this status and reason."""
+        if live := self.live.get(job_id):
+            if live.ended is None or live.exit and live.exit.signal:  # what ended by itself stays so while its rest is killed
+                live.why = live.why or (status, reason)
+            live.kill = live.kill or at_once
+            if not live.turn.done():
+                live.turn.set_result(None)
 
     def interrupt(self, reason: str, at_once: bool = False) -> None:
         """Stop every job and start no other. Called again with at_once, it cuts the grace short."""
         self._stopped = reason
-        for job_id in list(self.live):
+        for job_id in self.live:
             self.stop(job_id, reason, at_once)
 
     def suspend(self) -> None:
@@ -2217,13 +2200,13 @@ class Supervisor:
         for live in self.live.values():
             live.started, live.looked = live.started + away, live.looked + away
             self._signal(live, self._tree(live), signal.SIGCONT)
-            self._arm(live, 0)
+            live.timer.cancel()
+            self._look(live)
 
     def _start(self, job: Job, loop: asyncio.AbstractEventLoop) -> Live:
         """Spawn the leader in a session of its own, with nothing of ours but its log files."""
         import resource
-        if loop is not self._loop:
-            self._loop = loop
+        if not self.live:
             loop.add_signal_handler(signal.SIGCHLD, self._reap)
         marker, append = f"{self._batch_id}/{job.id}/{job.attempt}", os.O_WRONLY | os.O_APPEND | os.O_CREAT
         files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -2237,23 +2220,16 @@ class Supervisor:
             os.fchdir(self._home)
         inherited = 0.0 if MACOS else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_MB
         logs = [_Log(path) for path in dict.fromkeys((job.stdout, job.stderr))]
-        live = Live(job, marker, pid, started, started, inherited, logs, loop.create_future())
-        self.live[job.id] = self._leaders[pid] = live
-        if MACOS:
-            self._tell_watchdog(b"+%d\n" % pid)
+        live = self.live[job.id] = Live(job, marker, pid, started, started, inherited, logs, loop.create_future())
+        self._tell_watchdog(b"+%d\n" % pid)
+        live.timer = loop.call_later(FIRST_LOOK_S, self._look, live)
         return live
 
     def _tell_watchdog(self, word: bytes) -> None:
+        """Which leaders there are: on macOS, no marker is to be seen."""
         with suppress(OSError):  # somebody killed it
-            os.write(self._pipe, word)
-
-    def _arm(self, live: Live, pause: float) -> None:
-        """Look again after at most this pause; longer ones end on common multiples, so that many jobs need few wake-ups."""
-        if live.timer:
-            live.timer.cancel()
-        loop = live.turn.get_loop()
-        due, grid = loop.time() + pause, 2.0 ** (math.frexp(pause)[1] - 1)
-        live.timer = loop.call_at(due // grid * grid if pause > 0.06 else due, self._look, live)
+            if MACOS:
+                os.write(self._pipe, word)
 
     def _look(self, live: Live) -> None:
         """Sample a job, hold it to its limits, and come again: soon in its youth and near a limit, else every second."""
@@ -2261,28 +2237,30 @@ class Supervisor:
         if live.ended is not None or self._suspended is not None:
             return
         now, limits = time.monotonic(), live.job.limits
-        age = now - live.started
+        age, since = now - live.started, now - live.looked
         pause = min(LONGEST_LOOK_S, max(FIRST_LOOK_S, age / 2))
         with suppress(OSError):  # no descriptor free to look with: the next look may have one
             self._sample(live, now)
-            pause = min([pause, *(self._watch_log(live, log, now) for log in live.logs)])
+            pause = min([pause, *(self._watch_log(live, log, since) for log in live.logs)])
         if live.rss_mb > limits.memory_mb:
-            self._ask_end(live, Status.MEMORY_LIMIT, f"used {live.rss_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB", True)
+            reason = f"used {live.rss_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB"
+            self.stop(live.job.id, reason, True, Status.MEMORY_LIMIT)
         elif age >= limits.timeout_s:
-            self._ask_end(live, Status.TIMEOUT, f"ran into its time limit of {limits.timeout_s:g} s", False)
+            self.stop(live.job.id, f"ran into its time limit of {limits.timeout_s:g} s", False, Status.TIMEOUT)
         else:
             pause = min(pause, limits.timeout_s - age)
-        self._arm(live, min(pause, max(CLOSEST_LOOK_S, 0.8 * (limits.memory_mb - live.rss_mb) / FASTEST_HOG)))
+        pause = min(pause, max(CLOSEST_LOOK_S, 0.8 * (limits.memory_mb - live.rss_mb) / FASTEST_HOG))
+        loop = live.turn.get_loop()
+        due, grid = loop.time() + pause, 2.0 ** (math.frexp(pause)[1] - 1)  # common multiples: many jobs need few wake-ups
+        live.timer = loop.call_at(due // grid * grid if pause > 0.06 else due, self._look, live)
 
     def _sample(self, live: Live, now: float) -> None:
         """Sum the resident memory of the tree; a child that just forked shows its parent's memory once more and doesn't count."""
         if now - self._oom_at >= 1:
             self._oom_at = now
             self._oom_kills.append(_oom_kills())
-        if now - self._adopted_at > CLOSEST_LOOK_S:
-            self._adopt()
         total, sizes, copies = 0, {0: (0, 0)}, {}
-        for pid, parent in self._walk(live):
+        for pid, parent in self._tree(live, CLOSEST_LOOK_S).items():
             virtual, resident = sizes[pid] = _memory(pid)
             if 0 < virtual == sizes[parent][0] and resident <= sizes[parent][1]:
                 copies[pid] = live.copies.get(pid, now)
@@ -2293,10 +2271,10 @@ class Supervisor:
         live.mb_seconds += live.rss_mb * (now - live.looked)
         live.looked = now
 
-    def _watch_log(self, live: Live, log: _Log, now: float) -> float:
+    def _watch_log(self, live: Live, log: _Log, since: float) -> float:
         """Cut a log that is too long, its writers held meanwhile; return in how many seconds it may be too long again."""
         size = os.stat(log.path).st_size
-        rate, log.size, log.looked = (size - log.size) / max(1e-3, now - log.looked), size, now
+        rate, log.size = (size - log.size) / max(1e-3, since), size
         if size <= LOG_CAP:
             return max(CLOSEST_LOOK_S, 0.5 * (LOG_CAP - size) / rate) if rate > 0 else LONGEST_LOOK_S
         tree = self._tree(live)
@@ -2305,37 +2283,34 @@ class Supervisor:
         self._signal(live, tree, signal.SIGCONT)
         return CLOSEST_LOOK_S
 
-    def _tree(self, live: Live) -> set[int]:
-        """Every process of a job at this moment; what matters is asked again until it is empty."""
+    def _tree(self, live: Live, age_s: float = 0.0) -> dict[int, int]:
+        """Every process of a job, and its parent, parents first: the leader, its orphans that came to us (as seen at most `age_s`
+        ago), and all below. What matters is asked again until it is empty."""
         self._reap(live)
+        tree: dict[int, int] = {}
         try:
-            self._adopt()
-            return {pid for pid, _ in self._walk(live)}
+            if time.monotonic() - self._adopted_at > age_s:
+                self._adopt()
+            todo = [(pid, 0) for pid, owner in self._adopted.items() if owner is live]
+            todo += [(live.pid, 0)] if live.ended is None else []
+            if MACOS:
+                todo += [(pid, 0) for pid in _mac_pids(PROC_PGRP_ONLY, live.pid) if pid != live.pid]
+            while todo:
+                pid, parent = todo.pop()
+                if pid not in tree:
+                    tree[pid] = parent
+                    todo += [(child, pid) for child in _children(pid)]
+            return tree
         except OSError:
-            return {live.pid}  # no descriptor free to look with: assume the worst
-
-    def _walk(self, live: Live) -> Iterator[tuple[int, int]]:
-        """(pid, parent) of every process of a job, parents first: the leader and its orphans that came to us, and all below."""
-        todo, met = [(pid, 0) for pid, owner in self._adopted.items() if owner is live], set[int]()
-        todo += [(live.pid, 0)] if live.ended is None else []
-        if MACOS:
-            todo += [(pid, 0) for pid in _mac_pids(PROC_PGRP_ONLY, live.pid) if pid != live.pid]
-        while todo:
-            pid, parent = todo.pop()
-            if pid not in met:
-                met.add(pid)
-                yield pid, parent
-                todo += [(child, pid) for child in _children(pid)]
+            return {live.pid: 0}  # no descriptor free to look with: assume the worst
 
     def _adopt(self) -> Collection[int]:
         """Take note of orphans that came to us, find out whose they are, and reap the dead ones: singly, as wait4(-1) would take
         the exit status of leaders from those who wait for it. Return those that live."""
-        self._adopted_at = time.monotonic()
-        for pid in _children(self._pid):
-            if pid in self._leaders or pid in self._strangers:
-                continue
+        self._adopted_at, lives = time.monotonic(), list(self.live.values())
+        for pid in set(_children(os.getpid())) - self._strangers - {live.pid for live in lives if live.ended is None}:
             if pid not in self._adopted:  # known by its marker, its session, the last sample, or because there is no other job
-                marker, session, lives = _marker(pid), _process(pid).session, list(self.live.values())
+                marker, session = _marker(pid), _process(pid).session
                 sure = [live for live in lives if marker == live.marker or session == live.pid or pid in live.tree]
                 self._adopted[pid] = (sure or lives)[0] if sure or len(lives) == 1 else None
             reaped, _, usage = os.wait4(pid, os.WNOHANG)
@@ -2347,7 +2322,7 @@ class Supervisor:
 
     def _reap(self, *lives: Live) -> None:
         """Take the exit status of these leaders, or of all, if they have ended."""
-        for live in lives or list(self._leaders.values()):
+        for live in lives or self.live.values():
             if live.ended is not None:
                 continue
             with suppress(ChildProcessError):  # somebody else waited for it: its status is lost
@@ -2359,24 +2334,15 @@ class Supervisor:
                 if usage.ru_maxrss * MAXRSS_MB > live.driver_peak + 0.5:
                     live.peak_mb = max(live.peak_mb, usage.ru_maxrss * MAXRSS_MB)
             live.ended = time.monotonic()
-            del self._leaders[live.pid]
-            if MACOS:
-                self._tell_watchdog(b"-%d\n" % live.pid)
+            self._tell_watchdog(b"-%d\n" % live.pid)
             if not live.turn.done():
                 live.turn.set_result(None)
-
-    def _ask_end(self, live: Live, status: Status, reason: str, kill: bool) -> None:
-        if live.ended is None or live.exit and live.exit.signal:  # what ended by itself stays so while its leftovers are killed
-            live.why = live.why or (status, reason)
-        live.kill = live.kill or kill
-        if not live.turn.done():
-            live.turn.set_result(None)
 
     async def _end(self, live: Live) -> tuple[int, ...]:
         """Return when the tree is gone; or, with what is left, when it outlived SIGKILL for too long."""
         import asyncio
         kill_at, pause, asked = time.monotonic() + (GRACE_S if live.why else 0), 0.001, set[int]()
-        while left := self._tree(live):
+        while left := set(self._tree(live)):
             now = time.monotonic()
             kill_at = min(kill_at, now) if live.kill else kill_at
             if now >= kill_at + UNKILLABLE_S:
@@ -2392,20 +2358,20 @@ class Supervisor:
             pause = min(0.05, pause * 1.5)
         return ()
 
-    def _end_now(self, live: Live) -> None:
-        """Kill a tree without giving way to other coroutines: the driver is on its way out."""
+    def _end_now(self, live: Live | None) -> None:
+        """Kill a tree, or (None) orphans that could be of any job, at once: the driver gives way to nothing on its way out."""
         patience = time.monotonic() + GRACE_S
-        while time.monotonic() < patience and (left := self._tree(live)):
+        while time.monotonic() < patience and (left := self._tree(live) if live else self._adopt()):
             self._signal(live, left, signal.SIGKILL)
             time.sleep(0.002)
 
-    def _signal(self, live: Live, tree: Collection[int], number: int) -> None:
+    def _signal(self, live: Live | None, tree: Collection[int], number: int) -> None:
         """Signal processes of a job; the leader's number is its group's for sure only while one of ours is in there."""
         with suppress(ProcessLookupError, PermissionError):
-            if number != signal.SIGTERM and (live.ended is None or live.pid in map(os.getpgid, tree)):
+            if live and number != signal.SIGTERM and (live.ended is None or live.pid in map(os.getpgid, tree)):
                 os.killpg(live.pid, number)  # at one stroke: nothing forks away. Not SIGTERM: a second one may mean more than one
         for pid in tree:
-            if pid != live.pid or live.ended is None:
+            if not live or pid != live.pid or live.ended is None:
                 _send(pid, number)
 
     def _outcome(self, live: Live, stuck: tuple[int, ...]) -> Outcome:
@@ -2426,13 +2392,11 @@ class Supervisor:
         return Outcome(status, live.exit, wall, live.cpu_s, live.peak_mb, average, reason, stuck)
 
 
-def end_survivors(batch_id: str, recorded: Iterable[Mapping[str, Any]], patience_s: float = UNKILLABLE_S) -> list[int]:
-    """Kill what an earlier driver of this batch left running on this host, and return the pids.
-
-    recorded: `start` events (pid, started, host, boot_id). A process counts if it carries the batch's marker, or is exactly a
-    recorded pid with its start time; then so do its session and descendants. Never this process or one it descends from.
-    """
-    here, patience = host_id(), time.monotonic() + patience_s
+def end_survivors(batch_id: str, recorded: Iterable[Event]) -> list[int]:
+    """Kill what an earlier driver of this batch left running on this host, and return the pids. A process counts if it carries
+    the batch's marker, or if a `start` event in `recorded` tells of its pid, start time, host and boot; then so do its session
+    and descendants. Never this process or one it descends from. What outlives SIGKILL for 30 s is given up."""
+    here, patience = host_id(), time.monotonic() + UNKILLABLE_S
     known = {(int(start["pid"]), int(start["started"])) for start in recorded
              if (start.get("host"), start.get("boot_id")) == here and start.get("started")}
     held: set[tuple[int, int]] = set()
@@ -2486,60 +2450,57 @@ def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) ->
     """Cores this process may use: the least of affinity, cgroup quota (v1 and v2, every level) and the Slurm allocation on this
     node. A fraction of a core doesn't count, but one core is always there. root: where proc and sys are looked for."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    bounds = [float(len(affinity(0)) if affinity else os.cpu_count() or 1), *_positive(environ, "SLURM_CPUS_ON_NODE")]
-    for folder in _cgroups(root, "cpu"):
-        one = _read(folder + "/cpu.cfs_quota_us") + b" " + _read(folder + "/cpu.cfs_period_us")
-        numbers = [int(word) for word in (_read(folder + "/cpu.max") or one).split() if word.isdigit()]
-        bounds += [numbers[0] / numbers[1]] if len(numbers) == 2 and numbers[1] else []
+    bounds = [float(len(affinity(0)) if affinity else os.cpu_count() or 1), *_numbers(environ.get("SLURM_CPUS_ON_NODE", ""))]
+    for quota in _cgroups(root, "cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"):
+        bounds += [quota[0] / quota[1]] if len(quota) == 2 else []  # the period alone: no quota
     return max(1, int(min(bounds)))
 
 
 def available_memory_mb(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
     """Memory in MB this process may use, taken or not: the least of what is built in, cgroup limits and the Slurm allocation."""
-    bounds = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB), *_positive(environ, "SLURM_MEM_PER_NODE")]
-    for folder in _cgroups(root, "memory"):
-        for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
-            bounds += [int(limit) / MB for limit in _read(f"{folder}/{name}").split() if limit.isdigit()]
-    per_core, cores = _positive(environ, "SLURM_MEM_PER_CPU"), _positive(environ, "SLURM_CPUS_ON_NODE")
+    names = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
+    per_node, per_core, cores = (_numbers(environ.get(name, "")) for name in names)
+    bounds = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB, *per_node]
     bounds += [per_core[0] * cores[0]] if per_core and cores else []
-    return max(1, int(min(bounds)))
+    for limits in _cgroups(root, "memory", "memory.max", "memory.high", "memory.limit_in_bytes"):
+        bounds += [limit // MB for limit in limits]
+    return max(1, min(bounds))
 
 
-def _cgroups(root: str, controller: str) -> Iterator[str]:
-    """Folders of this process's cgroup and all above it, v1 and v2. A container without a cgroup namespace reads its path from
-    outside, and finds its own limits at the mount's root."""
+def _cgroups(root: str, controller: str, *names: str) -> Iterator[list[int]]:
+    """The numbers in these files of this process's cgroup and of all above it, v1 and v2. A container without a cgroup namespace
+    reads its path from outside, and finds its own limits at the mount's root."""
     for line in os.fsdecode(_read(os.path.join(root, "proc/self/cgroup"))).splitlines():
-        number, names, path = (line.split(":", 2) + ["", ""])[:3]
-        mounts = [f"sys/fs/cgroup/{controller}"] if controller in names.split(",") else []
-        mounts = ["sys/fs/cgroup", "sys/fs/cgroup/unified"] if number == "0" else mounts
+        number, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        mounts = ["", "unified"] if number == "0" else [controller] if controller in controllers.split(",") else []
         parts = [part for part in path.split("/") if part not in ("", "..")]
-        for length in range(len(parts), -1, -1):
-            yield from (os.path.join(root, mount, *parts[:length]) for mount in mounts)
+        for mount, length in itertools.product(mounts, range(len(parts) + 1)):
+            folder = os.path.join(root, "sys/fs/cgroup", mount, *parts[:length])
+            yield _numbers(b" ".join(_read(os.path.join(folder, name)) for name in names))
 
 
-def _positive(environ: Mapping[str, str], name: str) -> list[float]:
-    return [float(value) for value in (environ.get(name, ""),) if value.isdigit() and int(value)]
+def _numbers(text: str | bytes) -> list[int]:
+    return [int(word) for word in text.split() if word.isdigit() and int(word)]
 
 
 def _why_not_started(job: Job, error: Exception) -> str:
     """A sentence for the user; posix_spawn reports one error number for changing files, finding and executing the program."""
     program, number = job.command[0], getattr(error, "errno", None) or 0
     if not os.access(job.cwd, os.X_OK):
-        return f"could not start {program}: the working directory {job.cwd} does not exist or is closed to you"
+        return f"the working directory {job.cwd} does not exist or is closed to you"
     for log in (job.stdout, job.stderr):
         if not os.access(os.path.dirname(log), os.W_OK):
-            return f"could not start {program}: its log {log} can't be written"
-    path = os.path.join(job.cwd, program)
-    found, nowhere = "/" in program and os.path.exists(path), "there is no such program"
-    maybe = "" if "/" in program else f"{nowhere}, or "  # a closed folder on PATH hides that it is nowhere
+            return f"its log {log} can't be written"
+    path, nowhere = os.path.join(job.cwd, program) if "/" in program else "", "there is no such program"
+    maybe = "" if path else f"{nowhere}, or "  # a closed folder on PATH hides that it is nowhere
     hints = {
-        errno.ENOENT: "its interpreter (#! line) or loader is missing" if found else nowhere,
+        errno.ENOENT: "its interpreter (#! line) or loader is missing" if os.path.exists(path) else nowhere,
         errno.EACCES: "it is a folder" if os.path.isdir(path) else f"{maybe}it is not executable, or its folder is closed to you",
         errno.ENOEXEC: "not a program for this machine, or a script without #! line",
         errno.EAGAIN: "no more processes allowed (ulimit -u, or the pids limit of a cgroup)",
         errno.EMFILE: "this process has too many open files (ulimit -n)",
     }
-    return f"could not start {program}: {hints.get(number) or getattr(error, 'strerror', None) or error}"
+    return hints.get(number) or getattr(error, "strerror", None) or str(error)
 
 
 def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
@@ -2558,17 +2519,15 @@ def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
 
 
 def _watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
-    """Wait for the driver's end: a full stop is a good one, anything else leaves processes to kill."""
+    """Wait until the driver dies, then kill what it leaves behind."""
     os.setsid()
     for number in set(map(int, os.listdir("/dev/fd"))) - {pipe, lock_fd}:
         with suppress(OSError):  # the descriptor of listdir itself
             os.close(number)
     leaders, rest = set[int](), b""
     for chunk in iter(lambda: os.read(pipe, 65536), b""):
-        if chunk.endswith(b"."):
-            return
         *words, rest = (rest + chunk).split(b"\n")
-        for word in words:  # macOS only: there is no marker to be seen
+        for word in words:
             (leaders.add if word.startswith(b"+") else leaders.discard)(int(word[1:]))
     for pid in leaders:
         _send(-pid, signal.SIGKILL)
@@ -2581,7 +2540,6 @@ class _Log:
 
     path: str
     size: int = 0           # at the last look
-    looked: float = 0.0
     head: int = 0           # length of the head kept, once cut
     note: int = 0           # length of the note after it
     left_out: int = 0       # bytes
@@ -2592,20 +2550,18 @@ class _Log:
             length = os.stat(self.path).st_size
             if length <= LOG_CAP:
                 return
-            with open(self.path, "r+b", buffering=0) as opened:
-                file, source = opened.fileno(), length - LOG_TAIL
-                self.head = self.head or os.pread(file, LOG_HEAD, 0).rfind(b"\n") + 1 or LOG_HEAD
-                line_end = os.pread(file, MB, source).find(b"\n")
-                source += line_end + 1
+            import shutil
+            with open(self.path, "rb") as reading, open(self.path, "r+b") as writing:
+                self.head = self.head or reading.read(LOG_HEAD).rfind(b"\n") + 1 or LOG_HEAD
+                source = reading.seek(length - LOG_TAIL)
+                whole = reading.readline(MB).endswith(b"\n")
+                source = reading.seek(reading.tell() if whole else source)
                 self.left_out += source - self.head - self.note
+                writing.seek(self.head)
                 # Half a line of the tail goes on the note's line: standing alone it could look like a verdict.
-                note = b"[batch_tamarin left out %d bytes here]%s" % (self.left_out, b" " if line_end < 0 else b"\n")
-                self.note = os.pwrite(file, note, self.head)
-                target = self.head + self.note
-                while chunk := os.pread(file, MB, source):
-                    source += len(chunk)
-                    target += os.pwrite(file, chunk, target)
-                self.size = opened.truncate(target)
+                self.note = writing.write(b"[batch_tamarin left out %d bytes here]%s" % (self.left_out, b"\n" if whole else b" "))
+                shutil.copyfileobj(reading, writing)
+                self.size = writing.truncate()
 
 
 class _Process(NamedTuple):
@@ -2712,33 +2668,23 @@ class StorageError(InputError):
 
 
 class Journal:
-    """The truth about a batch on disk, one JSON object a line; `record` is how a running batch changes.
-
-    One writer, locked. Order: the line is written, the batch changed, and, before anyone is told, the line is on disk. Many
-    results that come together share one flush.
-    """
+    """The truth about a batch on disk, one JSON object a line, by one writer, who holds a lock. `record` is how a running batch
+    changes: the line is written, then the batch changed. Results that come together share a `flush`; only then is anyone told."""
 
     def __init__(self, path: str) -> None:
-        """Open or create, and lock, the journal at `path`. Raises StorageError."""
+        """Open or create, and lock, the journal at `path`. Raises OSError, StorageError."""
         self.path, self.batch = path, Batch()
         self.observers: list[Callable[[Event], None]] = []  # told of an event once it is on disk
         self._unflushed: list[Event] = []
-        try:
-            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise StorageError(f"the journal can't be written: {error.strerror}", path) from None
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._by_file = lock_journal(self.fd, path)
         self.size = os.fstat(self.fd).st_size
-
-    def go_on(self) -> None:
-        """Cut what a dying writer left half-written: it is our journal, and more will be written."""
-        self.size = cut_torn_tail(self.fd)
 
     def begin(self, batch: Batch) -> None:
         """Write the plan of a new batch. Raises StorageError."""
         self.batch = batch
         lines = map(json_line, batch.events())
-        for data in iter(lambda: b"".join(itertools.islice(lines, 1_000)), b""):  # 100,000 tasks need not be in memory as text
+        while data := b"".join(itertools.islice(lines, 1_000)):  # 100,000 tasks need not be in memory as text
             self._write(data)
         self._sync()
 
@@ -2765,16 +2711,14 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         """Append whole lines. If they don't go in whole the file is cut back, so that it always ends with a whole line."""
-        why = os.strerror(errno.ENOSPC)  # unless the system says something else
         try:
-            if os.write(self.fd, data) == len(data):
-                self.size += len(data)
-                return
+            if os.write(self.fd, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            why = error.strerror or str(error)
-        os.ftruncate(self.fd, self.size)
-        raise StorageError(f"the journal can't be written: {why}. What it holds is safe: make room, then "
-                           "run the same command again to go on", self.path)
+            os.ftruncate(self.fd, self.size)
+            raise StorageError(f"the journal can't be written: {error.strerror}. What it holds is safe: make room, then "
+                               "run the same command again to go on", self.path) from None
+        self.size += len(data)
 
     def _sync(self) -> None:
         try:
@@ -2789,9 +2733,6 @@ def json_line(event: Event) -> bytes:
     return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
 
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what flock says where a file system has none
-
-
 def lock_journal(fd: int, path: str) -> bool:
     """Make this process the journal's one writer; whether that took a lock file. Raises StorageError that says who is."""
     import fcntl
@@ -2799,10 +2740,11 @@ def lock_journal(fd: int, path: str) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
     except OSError as error:
-        if error.errno in NO_LOCKS and lock_by_file(path):
+        no_locks = error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # the file system has none
+        if no_locks and lock_by_file(path):
             return True
         os.close(fd)
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, *NO_LOCKS):
+        if not no_locks and error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
     holder = load_batch(path, lambda _: None).header
     raise StorageError(f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): "
@@ -2812,17 +2754,15 @@ def lock_journal(fd: int, path: str) -> bool:
 def lock_by_file(path: str) -> bool:
     """Hold the journal by a file beside it that names this process, unless the one that it names still lives or may live."""
     host, boot = host_id()
-    mine = {"host": host, "boot_id": boot, "pid": os.getpid(), "started": process_start(os.getpid())}
-    for _ in range(2):
-        try:
-            with open(path + ".lock", "x", encoding="utf-8") as file:
-                json.dump(mine, file)
-            return True
-        except FileExistsError:
-            if lock_file_holds(path):
-                return False
-            remove_file(path + ".lock")
-    return False
+    try:
+        with open(path + ".lock", "x", encoding="utf-8") as file:
+            json.dump({"host": host, "boot_id": boot, "pid": os.getpid(), "started": process_start(os.getpid())}, file)
+        return True
+    except FileExistsError:
+        if lock_file_holds(path):
+            return False
+    remove_file(path + ".lock")
+    return lock_by_file(path)
 
 
 def lock_file_holds(path: str) -> bool:
@@ -2830,77 +2770,44 @@ def lock_file_holds(path: str) -> bool:
     try:
         with open(path + ".lock", encoding="utf-8") as file:
             holder = json.load(file)
-        here = (holder["host"], holder["boot_id"]) == host_id()
-        return not here or process_start(holder["pid"]) == holder["started"]
+        return (holder["host"], holder["boot_id"]) != host_id() or process_start(holder["pid"]) == holder["started"]
     except FileNotFoundError:
         return False
     except (OSError, ValueError, KeyError, TypeError):
         return True
 
 
-def cut_torn_tail(fd: int) -> int:
-    """Cut what follows the last newline: a line that a dying writer left half-written. Returns the size."""
-    end = size = os.fstat(fd).st_size
-    newline = 0  # one more than its place in the block; 0: there is none
-    while end > 0 and not newline:
-        start = max(0, end - 65_536)
-        newline = os.pread(fd, end - start, start).rfind(b"\n") + 1
-        end = start + newline
-    if end < size:
-        os.ftruncate(fd, end)
-    return end
-
-
-def read_journal(path: str, warn: Callable[[str], None]) -> Iterator[tuple[int, Event]]:
-    """The events of a journal with their line numbers, as a stream. Lines that can't be read are skipped, loudly.
-
-    Leading NULs (blocks that a crashed file system never filled) are stripped; a torn last line is left out.
-    Raises InputError when there is no journal.
-    """
-    try:
-        with open(path, "rb") as file:
-            yield from journal_events(file, path, warn)
-    except OSError as error:
-        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
-
-
-def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None]) -> Iterator[tuple[int, Event]]:
-    """The events from where the file stands; it is left standing before a torn last line, to be read on from there."""
+def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None],
+                   apply: Callable[[Event], object] = lambda event: event["event"]) -> Iterator[Event]:
+    """The events from where the file stands, applied; it is left standing before a torn last line. Leading NULs (blocks that a
+    crashed file system never filled) are stripped. A line that can't be read, or an event applied, is skipped, loudly."""
     for number, line in enumerate(file, 1):
         if not line.endswith(b"\n"):
             file.seek(-len(line), os.SEEK_CUR)
             return
         try:
-            event = json.loads(line.lstrip(b"\0").strip() or b"{}")
-        except (ValueError, RecursionError):
-            event = None
-        if isinstance(event, dict) and "event" in event:
-            yield number, event
-        elif event != {}:
-            warn(f"{path}:{number}: this line can't be read and is skipped")
+            event = json.loads(line.lstrip(b"\0"))
+            apply(event)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if line.strip(b"\0 \r\n"):
+                warn(f"{path}:{number}: this line can't be used and is skipped ({type(error).__name__}: {error})")
+        else:
+            yield event
 
 
 def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
-    """The Batch that a journal tells of. Raises InputError when it tells of none."""
+    """The Batch that a journal tells of. Raises InputError when there is no journal."""
     import gc
     batch = Batch()
     gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
     try:
-        deque(apply_events(batch, read_journal(path, warn), path, warn), maxlen=0)
+        with open(path, "rb") as file:
+            deque(journal_events(file, path, warn, batch.apply), maxlen=0)
+    except OSError as error:
+        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
     finally:
         gc.enable()
     return batch
-
-
-def apply_events(batch: Batch, events: Iterable[tuple[int, Event]], path: str, warn: Callable[[str], None]) -> Iterator[Event]:
-    """Apply events from a journal; those that could be used are handed on."""
-    for number, event in events:
-        try:
-            batch.apply(event)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            warn(f"{path}:{number}: this event can't be used and is skipped ({type(error).__name__}: {error})")
-        else:
-            yield event
 
 
 def is_locked(path: str) -> bool:
@@ -2923,35 +2830,33 @@ RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
 
 
 def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None]) -> tuple[str, Journal]:
-    """The directory to write to and its journal, whose batch is ready to run. Nothing that others wrote is touched.
-
-    An unfinished batch of the same recipe goes on; beside anything else a dated sibling is made. Raises StorageError.
-    """
+    """The directory to write to and its journal, whose batch is ready to run. An unfinished batch of the same recipe goes on;
+    beside anything else, which is not touched, a dated sibling is made. Raises StorageError."""
     try:
         os.makedirs(directory, exist_ok=True)
         found = os.listdir(directory)
-        journal = None if found else Journal(os.path.join(directory, JOURNAL))
-        for place in (directory, newest_sibling(directory)) if found and not fresh else ():
-            if not journal and os.path.exists(os.path.join(place, JOURNAL)):
-                journal = Journal(os.path.join(place, JOURNAL))
-                journal = continue_batch(journal, planned, tell) if journal.size else journal
-                directory = place if journal else directory
-        if not journal:
-            what = "a finished batch, or another recipe's, is there already and" if JOURNAL in found and not fresh else "what is there"
-            directory = dated_sibling(directory)
-            tell(f"{what} is left alone: all is proven anew in {directory}")
-            journal = Journal(os.path.join(directory, JOURNAL))
+        begun = [place for place in (directory, newest_sibling(directory)) if place and os.path.exists(f"{place}/{JOURNAL}")]
+        for place in [directory] if not found else [] if fresh else begun:
+            journal = Journal(os.path.join(place, JOURNAL))
+            if not journal.size or continue_batch(journal, planned, tell):
+                break
+            journal.close()
+        else:
+            place, known = dated_sibling(directory), JOURNAL in found and not fresh
+            what = "a finished batch, or another recipe's, is there already and" if known else "what is there"
+            tell(f"{what} is left alone: all is proven anew in {place}")
+            journal = Journal(os.path.join(place, JOURNAL))
         if not journal.size:
             journal.begin(planned)
         for folder in RESULT_FOLDERS:
-            os.makedirs(os.path.join(directory, folder), exist_ok=True)
+            os.makedirs(os.path.join(place, folder), exist_ok=True)
     except OSError as error:
         raise StorageError(f"the results directory can't be written: {error.strerror}", error.filename or directory) from None
-    return directory, journal
+    return place, journal
 
 
-def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> Journal | None:
-    """Bring an unfinished batch of the same recipe up to the present plan; None (journal closed) for any other batch."""
+def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> bool:
+    """Bring an unfinished batch of the same recipe up to the present plan; False, and nothing done, for any other batch."""
     old = journal.batch = load_batch(journal.path, tell)
     old.inputs = planned.inputs
     same = old.header and (old.header["recipe_file"] == planned.header["recipe_file"]
@@ -2960,13 +2865,14 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
     known = [(old.tasks[task.id], task) for task in planned.tasks.values() if task.id in old.tasks]
     grown = any(before.key == task.key and not still_holds(before, task) for before, task in known)
     if not same or (finished and not grown):  # or no journal of ours at all
-        journal.close()
-        return None
-    journal.go_on()
+        return False
+    running = {task.id for task in old.tasks.values() if task.status is Status.RUNNING}
+    with open(journal.path, "rb") as file:
+        end_survivors(old.id, [event for event in journal_events(file, journal.path, lambda _: None)
+                               if event["event"] == "start" and not running.isdisjoint(event.get("ids", ()))])
+        journal.size = file.tell()
+    os.ftruncate(journal.fd, journal.size)  # a line that a dying writer left half-written
     rerun = sum(before.status in FINAL and before.key != task.key for before, task in known)
-    running = {task.id: task.attempts for task in old.tasks.values() if task.status is Status.RUNNING}
-    end_survivors(old.id, [event for _, event in read_journal(journal.path, lambda _: None) if event["event"] == "start"
-                           and any(running.get(task_id) == event.get("attempt") for task_id in event.get("ids", ()))])
     vanished = [task_id for task_id in old.tasks if task_id not in planned.tasks]
     journal.record({**planned.header, "id": old.id, "vanished": vanished})
     for task in planned.tasks.values():
@@ -2975,7 +2881,7 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
     tell(f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
          + (f"; {rerun:,} run again, as a theory, an option or a prover changed" if rerun else "")
          + (f"; no longer planned: {', '.join(vanished[:10])}" if vanished else ""))
-    return journal
+    return True
 
 
 def newest_sibling(directory: str) -> str:
@@ -3009,10 +2915,8 @@ def results_directory(path: str, *records: str) -> str:
 
 
 def load_results(path: str, warn: Callable[[str], None]) -> Batch:
-    """The Batch of a results directory: of our journal, else of the execution_report.json that batch-tamarin 1.2 writes.
-
-    `path` is the directory or one of these files. Raises InputError.
-    """
+    """The Batch of a results directory, given by itself or one of its files: of our journal, else of the execution_report.json
+    that batch-tamarin 1.2 writes. Raises InputError."""
     directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
     journal, report = os.path.join(directory, JOURNAL), os.path.join(directory, UPSTREAM_REPORT)
     if os.path.exists(journal):
@@ -3036,22 +2940,20 @@ def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
     limits = {"cores": cores, "memory_mb": memory * 1024, "timeout_s": timeout}
     runs = [(name, entry["theory_file"], task_id, task)
             for name, entry in data["tasks"].items() for task_id, task in entry["subtasks"].items()]
-    times = sorted(filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)))
+    began = min(filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)), default=now())
     provers = {alias: to_json(Prover(alias, (entry["path"],), version="".join(
         re.findall(r"\d+(?:\.\d+)+", entry.get("version") or "")[:1]))) for alias, entry in data["tamarin_versions"].items()}
-    batch.apply({"event": "batch", "at": (times or [now()])[0], "id": "", "version": "", "recipe_file": data["recipe"],
+    batch.apply({"event": "batch", "at": began, "id": "", "version": "", "recipe_file": data["recipe"],
                  "recipe": {}, "options": {}, "limits": limits, "scheduler": "fifo", "cwd": cwd, "provers": provers})
     for name, theory, task_id, task in runs:
         plan, result = task["task_config"], task.get("task_result") or {}
-        if plan["tamarin_alias"] not in batch.provers:
-            raise KeyError(plan["tamarin_alias"])
         resources, trait = plan["resources"], result.get("analysis_type", "")
         batch.apply({
             "event": "task", "id": task_id, "name": name, "theory": theory, "lemma": plan["lemma"], "sides": [], "cwd": cwd,
-            "trait": trait if trait in set(Trait) else "", "prover": plan["tamarin_alias"], "options": plan.get("options") or [],
-            "flags": plan.get("preprocessor_flags") or [], "prove": True, "optional": False, "assumes": [], "expect": None,
-            "key": "", "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024,
-                                  "timeout_s": resources["timeout"]}})
+            "trait": trait if trait in set(Trait) else "", "prover": batch.provers[plan["tamarin_alias"]].alias,
+            "options": plan.get("options") or [], "flags": plan.get("preprocessor_flags") or [], "prove": True,
+            "optional": False, "assumes": [], "expect": None, "key": "",
+            "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024, "timeout_s": resources["timeout"]}})
         if result:
             batch.apply({"event": "finish", "id": task_id, **_upstream_result(task["task_execution_metadata"], result)})
     return batch
@@ -3077,11 +2979,10 @@ def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event
 def _utc(local: str) -> str:
     """A time of batch-tamarin's (local, without a zone) as the journal writes times; "" for none."""
     import datetime
-    try:
-        moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00")).astimezone(datetime.timezone.utc)
-    except ValueError:
-        return ""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    with suppress(ValueError):
+        moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00"))
+        return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return ""
 
 
 # ======================================================================================================================
@@ -5116,7 +5017,7 @@ def command_status(args: argparse.Namespace) -> int:
     progress.silent = True  # as for what is past
 
     def look() -> tuple[str, str]:
-        for event in apply_events(batch, journal_events(file, path, warn), path, warn):
+        for event in journal_events(file, path, warn, batch.apply):
             progress(event)
         if not batch.header:
             raise InputError("this journal tells of no batch", path)
