@@ -532,7 +532,7 @@ EQUIVALENCE_LEMMA = "Observational_equivalence"
 class Lemma:
     """One line of Tamarin's summary: something `--prove=NAME` can ask for, on one side in diff mode."""
 
-    __slots__ = ("assumes", "attributes", "file", "has_proof", "line", "name", "optional", "parent", "side", "trait")
+    __slots__ = ("assumes", "attributes", "file", "line", "name", "optional", "parent", "proof", "side", "trait")
     name: str
     trait: Trait
     side: str                    # "LHS" or "RHS" in diff mode, else ""
@@ -540,9 +540,18 @@ class Lemma:
     file: str                    # where it stands: the theory, or a file it includes
     line: int                    # from 1; 0 for what Tamarin adds by itself
     parent: str                  # the accountability lemma this is a part of, else ""
-    has_proof: bool              # the file stores more of a proof than `by sorry`
+    proof: str                   # "proof" and which PROOF_ENDS it has; "" if none is stored, or only `by sorry`
     assumes: tuple[str, ...]     # names of the lemmas a proof of this one takes for granted, in theory order
     optional: bool               # --auto-sources adds it only where partial deconstructions are left
+
+    @property
+    def claim(self) -> Verdict | None:
+        """What the stored proof would show if a prover checked it; a trace that was found counts beside open cases."""
+        ends, trace = self.proof.split(), Verdict.VERIFIED if self.trait == Trait.EXISTS_TRACE else Verdict.FALSIFIED
+        if not {"SOLVED", "ATTACK"}.isdisjoint(ends):
+            return trace
+        closed = Verdict.FALSIFIED if trace is Verdict.VERIFIED else Verdict.VERIFIED
+        return None if not ends else closed if ends in (["proof"], ["proof", "MIRRORED"]) else Verdict.INCOMPLETE
 
 @dataclass
 class Theory:
@@ -570,7 +579,7 @@ class Theory:
     @property
     def has_stored_proofs(self) -> bool:
         """Whether the file stores proofs: Tamarin checks them again in every process that loads it."""
-        return any(lemma.has_proof for lemma in self.lemmas)
+        return any(lemma.proof for lemma in self.lemmas)
 
     @property
     def cannot_split(self) -> str:
@@ -667,7 +676,7 @@ def _trace_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> lis
                           trait=Trait.EXISTS_TRACE if part.endswith(("_suff", "_single")) else Trait.ALL_TRACES)
                   for part in parts if tests]
     if auto_sources and all(lemma.name != AUTO_SOURCES_LEMMA for lemma in shown):
-        shown.append(Lemma(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, "", ("sources",), path, 0, "", False, (), True))
+        shown.append(Lemma(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, "", ("sources",), path, 0, "", "", (), True))
     return shown
 
 
@@ -675,14 +684,14 @@ def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list
     """Every lemma on both sides, the right one first; where --auto-sources adds lemmas, all of one side before the other."""
     equivalences = [lemma for lemma, _ in claims if lemma.trait == Trait.DIFF]
     if all(lemma.name != EQUIVALENCE_LEMMA for lemma in equivalences):
-        equivalences.append(Lemma(EQUIVALENCE_LEMMA, Trait.DIFF, "", (), path, 0, "", False, (), False))
+        equivalences.append(Lemma(EQUIVALENCE_LEMMA, Trait.DIFF, "", (), path, 0, "", "", (), False))
     sided: list[Lemma] = []
     for lemma, _ in claims:
         only = [side for word, side in (("left", "LHS"), ("right", "RHS")) if word in lemma.attributes][:1]
         sided += [replace(lemma, side=side) for side in only or ("RHS", "LHS") if lemma.trait != Trait.DIFF]
     if auto_sources:
         taken = {(lemma.name, lemma.side) for lemma in sided}
-        sided += [Lemma(f"{AUTO_SOURCES_LEMMA}_{side}", Trait.ALL_TRACES, side, ("sources",), path, 0, "", False, (), True)
+        sided += [Lemma(f"{AUTO_SOURCES_LEMMA}_{side}", Trait.ALL_TRACES, side, ("sources",), path, 0, "", "", (), True)
                   for side in ("LHS", "RHS") if (f"{AUTO_SOURCES_LEMMA}_{side}", side) not in taken]
         sided.sort(key=lambda lemma: lemma.side)
     return sided + equivalences
@@ -722,7 +731,9 @@ _ITEM = "|".join(rf"{word}(?!\w)(?<!\w{word}){behind}" for word, behind in _BEHI
 # Every alternative starts with a plain character: `re` then passes over all other characters without trying them.
 _EVERYWHERE = r"//|/\*|\"|'|\0|diff(?<!\wdiff)(?=\s*[(/])"
 _FORMULA_EVENT = re.compile(_EVERYWHERE)
-_EVENT = re.compile(rf"{_EVERYWHERE}|\{{\*|#ifdef|#define|#include|#else|#endif|{_ITEM}")
+PROOF_ENDS = ("ATTACK", "INVALIDATED", "MIRRORED", "SOLVED", "UNFINISHABLE", "UNFINISHABLEdiff", "sorry")  # but contradiction
+_PROOF_END = "|".join(rf"{word}(?!\w)(?<!\w{word})" for word in PROOF_ENDS)
+_EVENT = re.compile(rf"{_EVERYWHERE}|\{{\*|#ifdef|#define|#include|#else|#endif|{_ITEM}|{_PROOF_END}")
 _BLANKS = re.compile(r"\s+")
 # A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
 _IDLE_BLANK = re.compile(r'(?<=[,;()\[\]]) (?=[\w"~$,;()\[\]]|$)|(?<=[\w",;()\[\]]) (?=[,;()\[\]])|^ (?=[,;()\[\]])')
@@ -763,10 +774,18 @@ class _Found:
         self.tests: set[str] = set()
         self.pieces: list[tuple[bool, str]] = []            # (to be kept as it is, text)
         self.cuts: list[tuple[int, str]] = [(0, "")]        # from this piece on the text belongs to that lemma ("": to none)
+        self.in_proof = False                               # of the lemma that was found last
 
     def cut(self) -> None:
         """A new item starts here."""
+        self.in_proof = False
         self.cuts.append((len(self.pieces), ""))
+
+    def end_in_proof(self, word: str) -> None:
+        """One of PROOF_ENDS stands here."""
+        lemma, tests = self.claims[-1] if self.in_proof else (None, ())
+        if lemma and word not in lemma.proof.split():
+            self.claims[-1] = replace(lemma, proof=f"{lemma.proof} {word}"), tests
 
     def segments(self) -> Iterator[tuple[str, str]]:
         """The token text of each item: white space outside strings is one blank, or none where it is idle."""
@@ -951,8 +970,10 @@ class _Scanner:
         elif not self._passed(start, word):
             self._hand_on(start)
             before = self.text[self.last - 1] if self.last else ","
+            if word in PROOF_ENDS:
+                self.found.end_in_proof(word)
             # An item stands outside of all brackets, behind a complete thing.
-            if not self.depth and (before in _ITEM_ENDS or before.isalnum()) and self._last_word() not in _OPEN_WORDS:
+            elif not self.depth and (before in _ITEM_ENDS or before.isalnum()) and self._last_word() not in _OPEN_WORDS:
                 self._on_item(start, word)
         return ""
 
@@ -1065,7 +1086,7 @@ class _Scanner:
                 self._refuse(self.pos, f"lemma '{name}' needs a formula in double quotes")
             self._pass_formula(self.pos)
         self.found.cuts[-1] = (self.found.cuts[-1][0], name)
-        lemma = Lemma(name, trait, "", attributes, self.path, self.line(start), "", self._proof_follows(), (), False)
+        lemma = Lemma(name, trait, "", attributes, self.path, self.line(start), "", self._proof(name), (), False)
         self.found.claims.append((lemma, tests))
 
     def _case_tests(self, name: str) -> tuple[str, ...]:
@@ -1117,17 +1138,20 @@ class _Scanner:
         self._skip()
         return text
 
-    def _proof_follows(self) -> bool:
-        """Whether a stored proof is next that says more than `by sorry`."""
+    def _proof(self, name: str) -> str:
+        """Begin the stored proof, if one is next, as a text of its own; "" where it is none, or `by sorry` alone."""
         self._skip()
         first = _PROOF_WORD.match(self.text, self.pos)
         if not first:
-            return False
+            return ""
         if first.group() == "SOLVED":
             self._fail(self.pos, "SOLVED without a proof, which Tamarin refuses")
+        self._hand_on(self.pos)
+        self.found.cuts.append((len(self.found.pieces), name))
         self.pos = first.end()
         self._skip()
-        return first.group() != "sorry" and not (first.group() == "by" and self._next("sorry"))
+        self.found.in_proof = first.group() != "sorry" and not (first.group() == "by" and self._next("sorry"))
+        return f"proof {first.group() if first.group() in PROOF_ENDS else ''}".strip() if self.found.in_proof else ""
 
     def _on_directive(self, start: int, word: str) -> str:
         """Obey a directive of the preprocessor, which is no part of the text; returns the path of a file to include, or ""."""

@@ -876,7 +876,7 @@ def test_traits_attributes_lines_and_stored_proofs(load):
                   "  case end\n  by sorry\nqed\n" + a_lemma("c"))
     first, _second, _third = theory.lemmas
     assert first.attributes == ("sources", "hide_lemma=b", 'heuristic=o "x y"', "output=[spthy,msr]")
-    assert [(entry.trait, entry.line, entry.has_proof) for entry in theory.lemmas] == [
+    assert [(entry.trait, entry.line, bool(entry.proof)) for entry in theory.lemmas] == [
         ("exists-trace", 3, False), ("all-traces", 7, True), ("all-traces", 13, False)]
     assert theory.has_stored_proofs and first.file.endswith("t.spthy")
 
