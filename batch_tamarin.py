@@ -3498,8 +3498,8 @@ async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Pr
 # Audit
 # ======================================================================================================================
 
-# A verdict says: if the lemmas hold that its proof takes for granted. All here are pure functions of Batches; what other tools
-# left is read into Batches first.
+# A verdict says: if the lemmas hold that its proof takes for granted. What is known of results is a function of Batches; what
+# other tools left is read into Batches first.
 
 RESTING = ((Trait.ALL_TRACES, Verdict.VERIFIED), (Trait.EXISTS_TRACE, Verdict.FALSIFIED), (Trait.DIFF, Verdict.VERIFIED))
 ADVICE = {  # of every kind of finding, in the order in which they are told
@@ -3555,43 +3555,18 @@ class Closure:
             if other.verdict is not Verdict.FALSIFIED and (task.verdict is Verdict.FALSIFIED or not self._settled(other)):
                 group[task.lemma] = task  # the worst news of a lemma counts, then that it is verified
 
-    def _place(self, task: Task) -> tuple[Any, ...]:
-        return task.text or (task.theory, task.cwd), task.prover, task.flags
-
-    def _settled(self, task: Task) -> bool:
-        return task.verdict is Verdict.VERIFIED or (task.optional and task.status is Status.SUPERSEDED)  # not needed
-
     def open(self, task: Task) -> list[Assumption]:
         """What the verdict assumes and is not verified here, nearest first. A trace that was found assumes nothing."""
         if (task.trait, task.verdict) not in RESTING or not task.assumes:
             return []
         place = self._place(task)
         group = self.groups.get(place, {})
-        if place not in self.rests:
-            self.rests[place] = self._rests(group)
-        rests = self.rests[place]
+        rests = self.rests[place] = self.rests[place] if place in self.rests else self._rests(group)
         first = {name: "" for name in task.assumes if name not in rests}
         for name in task.assumes:
-            first = {**dict.fromkeys(rests.get(name, ()), name), **first}
+            first = {**first, **{lemma: name for lemma in rests.get(name, ()) if lemma not in first}}
         return [Assumption(lemma, outcome_word(group[lemma]) if lemma in group else "not in the results",
                            tuple(itertools.islice(_way(rests, name, lemma), 9))) for lemma, name in first.items()]
-
-    def _rests(self, group: Mapping[str, Task]) -> dict[str, dict[str, str]]:
-        """Of every settled lemma the open ones that it rests on, each with the next lemma on the way there ("": none)."""
-        settled = {name: task for name, task in group.items() if self._settled(task)}
-        rests = {name: {lemma: "" for lemma in task.assumes if lemma not in settled} for name, task in settled.items()}
-        users: dict[str, list[str]] = {}
-        waiting = deque(name for name, lemmas in rests.items() if lemmas)
-        for name, task in settled.items() if waiting else ():
-            for lemma in task.assumes:
-                users.setdefault(lemma, []).append(name)
-        while waiting:
-            below = waiting.popleft()
-            for name in users.get(below, ()):
-                if not rests[name].keys() >= rests[below].keys():
-                    rests[name] = {**dict.fromkeys(rests[below], below), **rests[name]}
-                    waiting.append(name)
-        return rests
 
     def false(self, task: Task) -> list[Assumption]:
         """The falsified lemmas that the verdict rests on."""
@@ -3603,6 +3578,28 @@ class Closure:
         if false:
             return f"{task.verdict}, resting on a falsified lemma: {listed(false)}".replace(" (falsified)", "")
         return outcome_word(task) + (f", assuming {listed(known)}" if known else "")
+
+    def _place(self, task: Task) -> tuple[Any, ...]:
+        return task.text or (task.theory, task.cwd), task.prover, task.flags
+
+    def _settled(self, task: Task) -> bool:
+        return task.verdict is Verdict.VERIFIED or (task.optional and task.status is Status.SUPERSEDED)  # not needed
+
+    def _rests(self, group: Mapping[str, Task]) -> dict[str, dict[str, str]]:
+        """Of every settled lemma the open ones that it rests on, each with the next lemma on the way there ("": none)."""
+        settled = {name: task for name, task in group.items() if self._settled(task)}
+        rests = {name: {lemma: "" for lemma in task.assumes if lemma not in settled} for name, task in settled.items()}
+        users: dict[str, list[str]] = {}
+        waiting = deque(name for name, lemmas in rests.items() if lemmas)
+        for name, lemma in ((name, lemma) for name, task in settled.items() for lemma in task.assumes) if waiting else ():
+            users.setdefault(lemma, []).append(name)
+        while waiting:
+            below = waiting.popleft()
+            for name in users.get(below, ()):
+                if not rests[name].keys() >= rests[below].keys():
+                    rests[name] = {**dict.fromkeys(rests[below], below), **rests[name]}
+                    waiting.append(name)
+        return rests
 
 
 def _way(rests: Mapping[str, Mapping[str, str]], name: str, lemma: str) -> Iterator[str]:
@@ -3644,7 +3641,9 @@ def exit_code(tasks: Sequence[Task], closure: Closure) -> int:
 
 def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """What results say about themselves and about each other."""
-    for batch in batches.values():
+    models: dict[tuple[Any, ...], dict[str, Task]] = {}  # a verified lemma of each trait
+    lemmas: dict[tuple[Any, ...], dict[Verdict | None, tuple[str, Task]]] = {}  # of one text, or path where that is not known
+    for source, batch in batches.items():
         closure = Closure(batch.tasks.values())
         for task in batch.tasks.values():
             if missed_expectation(task):
@@ -3652,43 +3651,29 @@ def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
             if closure.open(task):
                 yield found("assumption", task, closure.outcome(task), WRONG if closure.false(task) else NOTE)
             yield from (found("warning", task, text, NOTE) for text in (task.result.warnings if task.result else ()))
-    tasks = [(source, task) for source, batch in batches.items() for task in batch.tasks.values()]
-    yield from itertools.chain(_vacuous(tasks), _disagreements(tasks))
+            lemmas.setdefault((task.text or task.theory, task.lemma, *sorted(task.flags)), {})[task.verdict] = source, task
+            if task.verdict is Verdict.VERIFIED:
+                models.setdefault((source, task.theory, task.cwd, task.text, task.flags), {})[task.trait] = task
+    for known in models.values():
+        if Trait.ALL_TRACES in known and Trait.EXISTS_TRACE not in known:
+            yield Finding("vacuity", known[Trait.ALL_TRACES].theory, "", "no exists-trace lemma with a trace: what is verified of all "
+                          "traces may hold because nothing can happen", NOTE)
+    for verdicts in lemmas.values():
+        if verdicts.keys() >= ANSWERS:
+            (here, yes), (there, no) = verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED]
+            yield Finding("disagreement", yes.theory, yes.lemma, f"verified by {yes.prover}, falsified by {no.prover}"
+                          + f" (in {here} and in {there})" * (here != there))
 
 
 def _missed(task: Task, message: str) -> Finding:
     return found("expectation", task, message, FLIP if task.verdict in ANSWERS else WRONG)
 
 
-def _vacuous(tasks: Iterable[tuple[str, Task]]) -> Iterator[Finding]:
-    """Theories all of whose verified lemmas may speak of no trace at all."""
-    models: dict[tuple[Any, ...], dict[str, Task]] = {}
-    for source, task in tasks:
-        if task.verdict is Verdict.VERIFIED:
-            models.setdefault((source, task.theory, task.cwd, task.text, task.flags), {}).setdefault(task.trait, task)
-    yield from (Finding("vacuity", known[Trait.ALL_TRACES].theory, "", "no exists-trace lemma with a trace: the verified all-traces "
-                        "lemmas may hold because nothing can happen", NOTE)
-                for known in models.values() if Trait.ALL_TRACES in known and Trait.EXISTS_TRACE not in known)
-
-
-def _disagreements(tasks: Iterable[tuple[str, Task]]) -> Iterator[Finding]:
-    """Lemmas verified in one result and falsified in another, of the same theory text (or path, where that is unknown) and flags."""
-    lemmas: dict[tuple[Any, ...], dict[Verdict | None, tuple[str, Task]]] = {}
-    for source, task in tasks:
-        lemmas.setdefault((task.text or task.theory, task.lemma, *sorted(task.flags)), {}).setdefault(task.verdict, (source, task))
-    for known in lemmas.values():
-        if ANSWERS <= known.keys():
-            (here, yes), (there, no) = known[Verdict.VERIFIED], known[Verdict.FALSIFIED]
-            yield Finding("disagreement", yes.theory, yes.lemma, f"verified by {yes.prover}, falsified by {no.prover}"
-                          + f" (in {here} and in {there})" * (here != there))
-
-
 def read_expectations(path: str) -> list[Task]:
-    """What a file expects, as results that would be so; names of theories (with or without folder and ending; "": any) and
-    lemmas may be patterns. Raises InputError.
+    """What a file expects, as results that would be so. Raises InputError.
 
     JSON: `{"lemma": "verified"}` or `{"theory.spthy": {"lemma": "verified"}}`. CSV: columns `theory,lemma,verdict`; a row without
-    a verdict expects nothing.
+    a verdict expects nothing. Theories (with or without folder and ending; "": any) and lemmas may be shell patterns.
     """
     import csv
     text, rows = read_text(path), list[tuple[Any, Any, Any]]()
@@ -3698,23 +3683,21 @@ def read_expectations(path: str) -> list[Task]:
                 rows += [(name, *pair) for pair in value.items()] if isinstance(value, dict) else [("", name, value)]
         else:
             rows = [(row["theory"], row["lemma"], row["verdict"]) for row in csv.DictReader(text.splitlines()) if row["verdict"]]
-        tasks = [file_task("", theory or "", "", [lemma_named(lemma)], Result(Status.COMPLETED, Verdict(verdict)))
-                 for theory, lemma, verdict in rows]
+        if not rows:
+            raise ValueError("nothing is expected")
+        return [file_task("", theory or "", "", [lemma_named(lemma)], Result(Status.COMPLETED, Verdict(verdict)))
+                for theory, lemma, verdict in rows]
     except (ValueError, KeyError, RecursionError, csv.Error) as error:
-        raise InputError("expected a JSON object or CSV (theory,lemma,verdict), with verdicts "
+        raise InputError("not a JSON object, or CSV with theory,lemma,verdict, of which each verdict is one of "
                          f"{', '.join(Verdict)}: {printable(str(error))}", path) from None
-    if not tasks:
-        raise InputError("expects nothing", path)
-    return tasks
 
 
-def compare(tasks: Iterable[Task], before: Iterable[Task], name: str, tolerance: float) -> Iterator[Finding]:
-    """How results differ from other or expected ones (`name`). Theories are the same when their base names are; an exact name
-    beats patterns, the same prover and flags others."""
+def compare(tasks: Iterable[Task], before: Iterable[Task], where: str, tolerance: float) -> Iterator[Finding]:
+    """How results differ from other ones, or expected ones. Theories are the same when their base names are; an exact name beats
+    patterns, the same prover and flags beat others. `tolerance` 0: what is not among them is no news."""
     exact, patterns, met = dict[tuple[str, str], list[Task]](), list[Task](), set[int]()
     for old in before:
-        if _is_pattern(old.lemma + old.theory):
-            patterns.append(old)
+        patterns += [old] * _is_pattern(old.lemma + old.theory)
         exact.setdefault((os.path.basename(old.theory), old.lemma), []).append(old)
     for task in tasks:
         base = os.path.basename(task.theory)
@@ -3723,26 +3706,27 @@ def compare(tasks: Iterable[Task], before: Iterable[Task], name: str, tolerance:
             old for old in patterns if fnmatch.fnmatchcase(task.lemma, old.lemma)
             and any(fnmatch.fnmatchcase(theory, old.theory) for theory in (*theories, task.theory))]
         met.update(map(id, known))
-        yield from _moved(task, [old for old in known if (old.prover, old.flags) == (task.prover, task.flags)] or known, name, tolerance)
+        known = [old for old in known if (old.prover, old.flags) == (task.prover, task.flags)] or known
+        if known:
+            yield from _moved(task, known, where, tolerance)
+        elif tolerance:
+            yield found("expectation", task, f"new: not {where}", NOTE)
     for old in itertools.chain(*exact.values()):
         if id(old) not in met:
-            yield Finding("missing", old.theory, old.lemma, f"{outcome_word(old)} {name}, not in these results",
+            yield Finding("missing", old.theory, old.lemma, f"{outcome_word(old)} {where}, not in these results",
                           WRONG if old.verdict in ANSWERS else NOTE)
 
 
-def _moved(task: Task, before: Sequence[Task], name: str, tolerance: float) -> Iterator[Finding]:
-    verdicts, word = {old.verdict for old in before}, outcome_word(task)
-    if not before and tolerance:
-        yield found("expectation", task, f"not {name}: new", NOTE)
-    elif before and task.verdict not in verdicts:
-        text = f"{' or '.join(dict.fromkeys(map(outcome_word, before)))} {name}, {word} now"
-        yield found("expectation", task, text, NOTE) if verdicts.isdisjoint(ANSWERS) else _missed(task, text)
-    for what, measure, least in (("steps", lambda result: result.steps, 0),
-                                 ("seconds", lambda result: result.prover_s or result.wall_s, 1)):
-        past = [measure(old.result) for old in before if old.result and old.verdict == task.verdict]
-        most, now = max(filter(None, past), default=None), measure(task.result) if task.result and task.verdict else None
-        if most and now and now > most * tolerance and now - most > least:
-            yield found("expectation", task, f"{now:,g} {what}, {most:,g} {name}: more than {tolerance:g} times as many")
+def _moved(task: Task, before: Sequence[Task], where: str, tolerance: float) -> Iterator[Finding]:
+    same = [old.result for old in before if old.verdict == task.verdict]
+    if not same:
+        text = f"{' or '.join(dict.fromkeys(map(outcome_word, before)))} {where}, {outcome_word(task)} now"
+        yield _missed(task, text) if any(old.verdict in ANSWERS for old in before) else found("expectation", task, text, NOTE)
+    for what, least in ("steps", 0), ("seconds", 1):
+        now, *past = (0 if not result else result.prover_s or result.wall_s if least else result.steps or 0
+                      for result in (task.result, *same))
+        if task.verdict and past and max(past) and now > max(past) * tolerance and now - max(past) > least:
+            yield found("expectation", task, f"{now:,g} {what}, {max(past):,g} {where}: more than {tolerance:g} times as many")
 
 
 # --- What is to be audited ---------------------------------------------------------------------------------------------
@@ -3759,13 +3743,10 @@ class Log:
     """What a process said of one theory in its last summary."""
 
     file: str
+    folder: str
     theory: str  # as the prover was given it
     output: str  # where it says that it wrote the analyzed theory
     said: ProverOutput
-
-    @property
-    def folder(self) -> str:
-        return os.path.dirname(self.file)
 
 
 class Evidence:
@@ -3790,7 +3771,14 @@ class Evidence:
             self._check_results(source, batch)
         for folder, logs in itertools.groupby(self.logs, lambda log: log.folder):
             self._add_logs(folder, list(logs))
-        self._add_rest()
+        for path in self.theories:  # proofs that nobody is known to have checked, or no proofs at all
+            if os.path.realpath(path) not in self.explained:
+                self._add_logs(path, [Log(path, os.path.dirname(path), path, "", ProverOutput())])
+        complete = {path for log in self.logs for path in (log.file, os.path.splitext(log.file)[0])}
+        for path in self.cut_short:
+            twin = os.path.join(os.path.dirname(path), os.path.basename(path).replace("err", "out"))
+            if complete.isdisjoint((twin, os.path.splitext(path)[0])):  # else what a prover said beside its summary
+                self.findings.append(Finding("missing", path, "", "no complete summary: the prover was ended, or still runs"))
 
     def _add(self, path: str) -> bool:
         """Take in what a user named; False: there is nothing."""
@@ -3798,25 +3786,22 @@ class Evidence:
             path = os.path.dirname(path) or "."
         if not os.path.isdir(path):
             return self._add_file(path)
-        new = os.path.realpath(path) in self.seen
+        something = os.path.realpath(path) in self.seen
         for folder, folders, names in os.walk(path, followlinks=True):
+            if not {JOURNAL, UPSTREAM_REPORT}.isdisjoint(names):
+                try:
+                    self.batches[folder] = load_results(folder, self.warn)
+                except InputError as error:
+                    self.warn(str(error))
+            something |= folder in self.batches
             folders.sort()
-            if os.path.realpath(folder) in self.seen or self._add_results(folder, names):  # links may lead round in circles
-                new, folders[:], names[:] = new or folder in self.batches, (), ()
+            if os.path.realpath(folder) in self.seen or folder in self.batches:  # links may lead round in circles
+                folders[:], names[:] = (), ()
             self.seen.add(os.path.realpath(folder))
             for name in sorted(names):
                 with suppress(InputError):
-                    new |= self._add_file(os.path.join(folder, name))
-        return new
-
-    def _add_results(self, folder: str, names: Iterable[str]) -> bool:
-        """Take a results directory; False: it is none."""
-        if not {JOURNAL, UPSTREAM_REPORT}.isdisjoint(names):
-            try:
-                self.batches[folder] = load_results(folder, self.warn)
-            except InputError as error:
-                self.warn(str(error))
-        return folder in self.batches
+                    something |= self._add_file(os.path.join(folder, name))
+        return something
 
     def _add_file(self, path: str) -> bool:
         """Take a theory, a log, or both in one; False: it is none."""
@@ -3828,15 +3813,16 @@ class Evidence:
             lines = last_part(path, "=\nsummary of summaries:\n") if b"\0" not in head else []
         except (OSError, ValueError) as error:
             raise InputError(f"can't be read: {getattr(error, 'strerror', None) or error}", printable(path)) from None
+        theory, said = _BEGINS_THEORY.match(head), lines or _OF_A_PROVER.search(head)
         if os.path.realpath(path) not in self.seen:
             self.seen.add(os.path.realpath(path))
             logs = list(read_logs(path, lines, head))
             self.logs += [log for log in logs if log.said.summary]
-            if not all(log.said.summary for log in logs) or (not logs and _OF_A_PROVER.search(head)):
+            if said and not (logs and all(log.said.summary for log in logs)):
                 self.cut_short.append(path)
-            if _BEGINS_THEORY.match(head):
+            if theory:
                 self._load(path)
-        return bool(lines or path in self.theories or _OF_A_PROVER.search(head) or _BEGINS_THEORY.match(head))
+        return bool(theory or said)
 
     def _load(self, path: str) -> bool:
         """Read a theory, with --diff if it demands that; one that can't be read is noted."""
@@ -3852,39 +3838,44 @@ class Evidence:
                     break
         return False
 
-    def _add_logs(self, folder: str, logs: Sequence[Log]) -> None:
+    def _add_logs(self, source: str, logs: Sequence[Log]) -> None:
         """The logs of a folder as one Batch. A lemma that one was not asked for gives way to any other's word."""
         results: dict[tuple[Any, ...], list[Task]] = {}
         written = [self._written(log) for log in logs]
         for log, path in zip(logs, written):
             for task in self._told(log, path, written.count(path) == 1):
                 results.setdefault((task.theory, task.prover, task.lemma, task.trait), []).append(task)
-        kept: list[Task] = []
+        batch = self.batches[source] = Batch()
+        batch.apply({"event": "batch", "id": "", "at": "", "recipe_file": source, "cwd": source, "provers": {},
+                     "limits": to_json(Limits(0, 0, 0))})
         for tasks in results.values():
-            asked = [task for task in tasks if not not_asked_for(task)]
-            kept += {task.verdict: task for task in reversed(asked or tasks[:1])}.values()
-            if not asked:
-                self.findings.append(found("missing", tasks[0], "nobody asked for a proof of it", NOTE))
-        self.batches[folder] = batch_of_files(folder, kept)
+            asked = [task for task in tasks if not not_asked_for(task)] or tasks[:1]
+            for task in {task.verdict: task for task in reversed(asked)}.values():
+                task.id = str(len(batch.tasks))
+                batch.apply(task_event(task))
+                if task.result:
+                    batch.apply({**finish_event(task, "", 1, task.result), "at": ""})
+                if not_asked_for(task):
+                    self.findings.append(found("missing", task, "nobody asked for a proof of it", NOTE))
 
     def _told(self, log: Log, written: str, alone: bool) -> Iterator[Task]:
-        """The results in a log. `alone`: no other log's process has written over its analyzed theory."""
+        """The results in a log, and what its analyzed theory has beside these. `alone`: no other log's process wrote over that."""
         groups: dict[tuple[str, bool], list[Lemma]] = {}
         for line in log.said.lines:
             groups.setdefault((line.name, line.trait == Trait.DIFF), []).append(lemma_named(line.name, line.trait, line.side))
         theory = self._theory_of(log, written, any(diff or lemmas[0].side for (_, diff), lemmas in groups.items()))
         known = {(name, lemmas[0].trait == Trait.DIFF): lemmas for name, lemmas in _lemma_groups(theory).items()} if theory else {}
         said, warnings = replace(log.said, failed_checks=0), log_warnings(log, written or log.file)
-        for key, lemmas in groups.items():
-            task = file_task(log.file, log.theory, self.provers.get(written, ""), known.get(key, lemmas))
-            result = judge(task, Outcome(Status.COMPLETED, ExitStatus(0)), said, "")
-            task.status, task.result = result.status, replace(result, warnings=warnings)
+        for key in dict.fromkeys((*groups, *(known if written else ()))):
+            task = file_task(log.file, log.theory, self.provers.get(written, ""), known.get(key) or groups[key])
+            if key in groups:
+                result = judge(task, Outcome(Status.COMPLETED, ExitStatus(0)), said, "")
+                task.status, task.result = result.status, replace(result, warnings=warnings)
             if theory and key not in known:
                 self.findings.append(found("assumption", task, f"{UNKNOWN}: not in the theory as it is here", NOTE))
             if written and alone:
                 self.findings += judge_proof(task, known.get(key, ()))
             yield task
-        self.findings += _without_result(log.theory, known.values(), [name for name, _ in groups])
 
     def _theory_of(self, log: Log, written: str, diff: bool) -> Theory | None:
         """The analyzed theory, where the flags have had their effect; else the one that the prover was given."""
@@ -3912,20 +3903,6 @@ class Evidence:
         places = (os.path.join(log.folder, log.theory), os.path.join(log.folder, name), log.theory, *named[:len(named) == 1])
         return next((path for path in places if os.path.isfile(path) and path not in (log.file, written)), "")
 
-    def _add_rest(self) -> None:
-        """What no summary speaks of: processes that came to no end, and proofs that nobody is known to have checked."""
-        complete = {path for log in self.logs for path in (log.file, os.path.splitext(log.file)[0])}
-        for path in self.cut_short:
-            twin = os.path.join(os.path.dirname(path), os.path.basename(path).replace("err", "out"))
-            if complete.isdisjoint((twin, os.path.splitext(path)[0])):  # else what a prover said beside its summary
-                self.findings.append(Finding("missing", path, "", "no complete summary: the prover was ended, or still runs"))
-        for path, theory in self.theories.items():
-            if os.path.realpath(path) not in self.explained:
-                groups = _lemma_groups(theory).values()
-                tasks = [file_task(path, path, self.provers[path], lemmas) for lemmas in groups]
-                self.findings += itertools.chain.from_iterable(map(judge_proof, tasks, groups))
-                self.batches[path] = batch_of_files(path, tasks)
-
     def _check_results(self, source: str, batch: Batch) -> None:
         """Compare a batch with its theories as they are now, and each verdict with the proof that was kept."""
         views: dict[tuple[Any, ...], list[Task]] = {}
@@ -3938,7 +3915,7 @@ class Evidence:
                 self._compare_with(load_theory(path, flags, diff, auto_sources, keep_text=True), tasks)
             except InputError as error:
                 if os.path.exists(path) or not tasks[0].key:
-                    self.findings.append(found("assumption", replace(tasks[0], lemma=""), f"{UNKNOWN}: {error}", NOTE))
+                    self.findings.append(Finding("assumption", tasks[0].theory, "", f"{UNKNOWN}: {error}", NOTE))
             for task in tasks:
                 proof = os.path.join(source, "proofs", task.id + ".spthy")
                 try:
@@ -3949,17 +3926,12 @@ class Evidence:
 
     def _compare_with(self, theory: Theory, tasks: Sequence[Task]) -> None:
         """Whether a theory has changed; if not, which of its lemmas have no result."""
-        changed = os.stat(theory.path).st_mtime - CLOCK_S
+        changed, names = os.stat(theory.path).st_mtime - CLOCK_S, {task.lemma for task in tasks}
         stale = [task for task in tasks if task.result and (  # batch-tamarin keeps no key and no text
             task.text not in ("", theory.digest[:32]) or (not task.key and instant(task.result.at) < changed))]
         self.findings += [found("stale", task, "the theory has changed since") for task in stale]
-        if not stale:
-            self.findings += _without_result(tasks[0].theory, _lemma_groups(theory).values(), [task.lemma for task in tasks])
-
-
-def _without_result(theory: str, groups: Iterable[Sequence[Lemma]], told: Collection[str]) -> Iterator[Finding]:
-    return (Finding("missing", theory, lemmas[0].name, "has no result", NOTE) for lemmas in groups
-            if lemmas[0].name not in told and not lemmas[0].optional)
+        self.findings += [Finding("missing", tasks[0].theory, name, "has no result", NOTE) for name, lemmas
+                          in _lemma_groups(theory).items() if not stale and name not in names and not lemmas[0].optional]
 
 
 def read_logs(path: str, lines: Sequence[str], head: bytes) -> Iterator[Log]:
@@ -3971,7 +3943,7 @@ def read_logs(path: str, lines: Sequence[str], head: bytes) -> Iterator[Log]:
         block, said = lines[start:stop], ProverOutput(old_maude=old_maude.group(1) if old_maude else "")
         _read_summary(["", "", *block, *ended], said, "")
         output = next((line[10:].strip() for line in block if line.startswith("  output: ")), "")
-        yield Log(path, block[0][10:].strip(), output, said)
+        yield Log(path, os.path.dirname(path), block[0][10:].strip(), output, said)
 
 
 def log_warnings(log: Log, theory: str) -> tuple[str, ...]:
@@ -3992,19 +3964,6 @@ def file_task(file: str, theory: str, prover: str, lemmas: Sequence[Lemma], resu
                 sides=tuple(lemma.side for lemma in lemmas if lemma.side), prover=prover or "unknown prover", options=(), flags=(),
                 limits=Limits(0, 0, 0), cwd=os.path.dirname(file), prove=True, optional=lemmas[0].optional,
                 assumes=assumed_by(lemmas), expect=None, key="", status=result.status if result else Status.PENDING, result=result)
-
-
-def batch_of_files(source: str, tasks: Iterable[Task]) -> Batch:
-    """A Batch of what files say, told to it by events as any other."""
-    batch = Batch()
-    batch.apply({"event": "batch", "id": "", "at": "", "recipe_file": source, "cwd": source, "provers": {},
-                 "limits": to_json(Limits(0, 0, 0))})
-    for number, task in enumerate(tasks):
-        task.id = str(number)
-        batch.apply(task_event(task))
-        if task.result:
-            batch.apply({**finish_event(task, "", 1, task.result), "at": ""})
-    return batch
 
 
 def not_asked_for(task: Task) -> bool:
@@ -4679,27 +4638,16 @@ show();
 
 
 def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
-    """One line per task, with the model's field names."""
-    return csv_lines(_csv_rows(batch))
-
-
-def _csv_rows(batch: Batch) -> Iterator[Event]:
-    closure = Closure(batch.tasks.values())
-    for task in batch.tasks.values():
+    """One line per task, with the model's field names. A text that a spreadsheet would take for a formula gets an apostrophe."""
+    import csv
+    import io
+    buffer = io.StringIO()
+    writer, closure = csv.writer(buffer, lineterminator="\n"), Closure(batch.tasks.values())
+    for number, task in enumerate(batch.tasks.values()):
         result = task.result or Result(task.status, trait=task.trait)
         fields = {**own_fields(task), **own_fields(task.limits), **own_fields(result), "assuming": tuple(map(str, closure.open(task)))}
         for bulky in ("limits", "result", "lemmas", "exit", "stderr_tail"):
             del fields[bulky]
-        yield fields
-
-
-def csv_lines(rows: Iterable[Event]) -> Iterator[str]:
-    """Rows with the same keys as CSV. A text that a spreadsheet would take for a formula gets an apostrophe."""
-    import csv
-    import io
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    for number, fields in enumerate(rows):
         writer.writerows((map(_csv_cell, fields.values()),) if number else (fields, map(_csv_cell, fields.values())))
         yield buffer.getvalue()
         buffer.seek(0)
@@ -4729,26 +4677,19 @@ def assuming(closure: Closure, task: Task) -> list[Event]:
 
 
 def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
-    """JUnit XML: another answer than the expected one, or one that follows from a false lemma, is a failure, no answer an error;
-    what did not run is skipped."""
-    closure = Closure(batch.tasks.values())
-    return junit_lines(((name, [(task, _junit_kind(task, closure), closure.outcome(task)) for task in tasks])
-                        for name, tasks in recipe_tasks(batch.tasks.values()).items()), batch.header)
-
-
-def junit_lines(suites: Iterable[tuple[str, Sequence[tuple[Task, str, str]]]], header: Event) -> Iterator[str]:
-    """Suites of tasks, each with the kind of its element ("": it passed) and a message."""
+    """JUnit XML: an answer not as expected, or from a false lemma, is a failure, no answer an error; what did not run is skipped."""
     from xml.etree.ElementTree import Element, tostring
+    closure = Closure(batch.tasks.values())
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n'
-    for name, cases in suites:
-        kinds = [kind for _, kind, _ in cases]
+    for name, tasks in recipe_tasks(batch.tasks.values()).items():
+        kinds = [_junit_kind(task, closure) for task in tasks]
         suite = Element("testsuite", {
-            "name": printable(name), "tests": str(len(cases)), "failures": str(kinds.count("failure")),
+            "name": printable(name), "tests": str(len(tasks)), "failures": str(kinds.count("failure")),
             "errors": str(kinds.count("error")), "skipped": str(kinds.count("skipped")),
-            "time": f"{sum(task.result.wall_s for task, _, _ in cases if task.result):.3f}",
-            "timestamp": header["at"][:19], "hostname": printable(header.get("host", "localhost"))})
+            "time": f"{sum(task.result.wall_s for task in tasks if task.result):.3f}",
+            "timestamp": batch.header["at"][:19], "hostname": printable(batch.header.get("host", "localhost"))})
         yield tostring(suite, "unicode", short_empty_elements=False).replace("</testsuite>", "\n")
-        yield from itertools.starmap(_junit_case, cases)
+        yield from map(_junit_case, tasks, kinds, map(closure.outcome, tasks))
         yield "</testsuite>\n"
     yield "</testsuites>\n"
 
@@ -4759,12 +4700,12 @@ def _junit_kind(task: Task, closure: Closure) -> str:
     return "skipped" if task.status not in FINAL or task.status is Status.SUPERSEDED else "error"
 
 
-def _junit_case(task: Task, kind: str, told: str) -> str:
+def _junit_case(task: Task, kind: str, outcome: str) -> str:
     from xml.etree.ElementTree import Element, SubElement, tostring
     result, word = task.result or Result(task.status), outcome_word(task)
     case = Element("testcase", {"name": printable(f"{task.lemma} [{task.prover}]"), "time": f"{result.wall_s:.3f}",
                                 "classname": printable(f"{task.name}.{task.theory}")})
-    told = f"expected {task.expect}, got {told}" if missed_expectation(task) else told
+    told = f"expected {task.expect}, got {outcome}" if missed_expectation(task) else outcome
     told = printable("; ".join(filter(None, (told, result.reason, *result.warnings))))
     part = SubElement(case, kind or "system-out", {"type": word, "message": told} if kind else {})
     part.text = "\n".join(map(printable, result.stderr_tail.split("\n"))) if kind else told
@@ -4781,56 +4722,26 @@ def page_report(writer: type[Writer]) -> Callable[[Batch, str, str], Iterator[st
 class Plain(Writer):
     """For a terminal."""
 
-    lines = ("%s\n", "%s\n\n", "%s\n\n", "%s\n\n")
+    lines = ("%s\n\n", "%s\n\n", "%s\n\n")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
         return text_table([head, *rows], [place for place, kind in enumerate(columns) if kind == "r"]) + "\n\n"
 
 
-def audit_blocks(batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool) -> Iterator[Block]:
-    """Problems first, with what to do about them; then what there is of each theory, and if wanted of each lemma."""
-    counts: dict[tuple[str, ...], list[Task]] = {}
-    for source, task in ((source, task) for source, batch in batches.items() for task in batch.tasks.values()):
-        counts.setdefault((task.theory, task.prover, source), []).append(task)
-    notes = [each for each in findings if each.rank == NOTE]
-    yield "line", 1, (f"{plural(len(findings) - len(notes), 'finding')} and {plural(len(notes), 'note')} on "
-                      f"{plural(sum(map(len, counts.values())), 'result')}")
-    for title, chosen in ("Findings", findings[:len(findings) - len(notes)]), ("Notes", notes):
-        folded: dict[tuple[str, str], list[str]] = {}
-        for each in chosen:
-            where = f"{os.path.basename(each.theory)}: {each.lemma}" if each.lemma else each.theory
-            folded.setdefault((each.kind, each.message), []).append(where)
-        if folded:
-            yield "line", 2, title
-            yield "table", ("kind", "what", "where"), [(*key, listed(dict.fromkeys(where), 3)) for key, where in folded.items()], "lll"
-            yield "line", 0, "; ".join(f"{kind}: {ADVICE[kind]}" for kind in dict.fromkeys(kind for kind, _ in folded))
-    yield from (("line", 2, "Theories"), ("table", ("theory", "prover", "lemmas", "results", "from"), [
-        (theory, prover, f"{len(tasks):,}", ", ".join(f"{count:,} {word}" for word, count in count_outcomes(tasks).items()), source)
-        for (theory, prover, source), tasks in counts.items()], "llrll"))
-    if details:
-        yield from (("line", 2, "Lemmas"), ("table", ("theory", "lemma", "prover", "result", "steps", "time (s)"), [
-            tuple(str(row[key] or "") for key in ("theory", "lemma", "prover", "state", "steps", "time_s"))
-            for row in audit_rows(batches)], "llllrr"))
-
-
-def audit_report(form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool) -> Iterable[str]:
-    """What an audit found, in pieces. CSV: a line for each result, then for each finding. JUnit: a finding is a failure."""
-    told = [{**own_fields(each), "note": each.rank == NOTE} for each in findings]
+def audit_report(form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool) -> str:
+    """What an audit found. CSV: a line for each result, then one for each finding."""
+    rows, told = list(audit_rows(batches)), [{**own_fields(each), "note": each.rank == NOTE} for each in findings]
     if form == "json":
-        return json.dumps({"ok": ok, "lemmas": list(audit_rows(batches)), "findings": told}, indent=1), "\n"
+        return json.dumps({"ok": ok, "lemmas": rows, "findings": told}, indent=1) + "\n"
     if form == "csv":
-        return csv_lines({name: row.get(name, "") for name in _AUDIT_FIELDS} for row in itertools.chain(audit_rows(batches), told))
+        import csv
+        import io
+        buffer, names = io.StringIO(), ("theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source", "kind", "message", "note")
+        csv.writer(buffer, lineterminator="\n").writerows([names, *([_csv_cell(row.get(name, "")) for name in names] for row in rows + told)])
+        return buffer.getvalue()
     if form == "junit":
-        none = Closure(())
-        suites = [(source, [(task, _junit_kind(task, none), outcome_word(task)) for task in batch.tasks.values()])
-                  for source, batch in batches.items()]
-        cases = [(file_task(each.kind, each.theory, each.prover, [lemma_named(each.lemma or each.kind)]),
-                  "" if each.rank == NOTE else "failure", f"{each.kind}: {each.message}") for each in findings]
-        return junit_lines([*suites, ("audit", cases)], {"at": now()})
-    return (Markdown if form == "md" else Plain)(".").page(audit_blocks(batches, findings, details))
-
-
-_AUDIT_FIELDS = ("theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "flags", "source", "kind", "message", "note")
+        return audit_junit(rows, findings)
+    return "".join((Markdown if form == "md" else Plain)(".").page(audit_blocks(rows, findings, details)))
 
 
 def audit_rows(batches: Mapping[str, Batch]) -> Iterator[Event]:
@@ -4839,9 +4750,52 @@ def audit_rows(batches: Mapping[str, Batch]) -> Iterator[Event]:
         closure = Closure(batch.tasks.values())
         for task in batch.tasks.values():
             result = task.result or Result(task.status)
-            yield {"theory": task.theory, "lemma": task.lemma, "prover": task.prover, "verdict": task.verdict,
+            yield {"theory": task.theory, "lemma": task.lemma, "prover": task.prover, "verdict": task.verdict, "word": outcome_word(task),
                    "state": closure.outcome(task), "assuming": assuming(closure, task), "steps": result.steps,
                    "time_s": result.wall_s or result.prover_s, "flags": task.flags, "source": source}
+
+
+def audit_blocks(rows: Sequence[Event], findings: Sequence[Finding], details: bool) -> Iterator[Block]:
+    """Problems first, with what to do about them; then what there is of each theory, and if wanted of each lemma."""
+    notes = [each for each in findings if each.rank == NOTE]
+    yield "line", 1, (f"{plural(len(findings) - len(notes), 'finding')} and {plural(len(notes), 'note')} on {plural(len(rows), 'result')}")
+    for title, chosen in ("Findings", findings[:len(findings) - len(notes)]), ("Notes", notes):
+        folded: dict[tuple[str, str], dict[str, str]] = {}
+        for each in chosen:
+            where = f"{os.path.basename(each.theory)}: {each.lemma}" if each.lemma else each.theory
+            folded.setdefault((each.kind, each.message), {})[where] = where
+        if folded:
+            yield from (("line", 2, title), ("table", ("kind", "what", "where"), [
+                (*key, listed(where, 3)) for key, where in folded.items()], "lll"))
+            yield from (("line", 0, f"{kind}: {ADVICE[kind]}") for kind in dict.fromkeys(kind for kind, _ in folded))
+    counts: dict[tuple[str, ...], dict[str, int]] = {}
+    for row in rows:
+        count = counts.setdefault((row["theory"], row["prover"], row["source"]), {})
+        count[row["word"]] = count.get(row["word"], 0) + 1
+    yield from (("line", 2, "Theories"), ("table", ("theory", "prover", "lemmas", "results", "from"), [
+        (theory, prover, f"{sum(count.values()):,}", ", ".join(f"{number:,} {word}" for word, number in count.items()), source)
+        for (theory, prover, source), count in counts.items()], "llrll"))
+    if details:
+        yield from (("line", 2, "Lemmas"), ("table", ("theory", "lemma", "prover", "result", "steps", "time (s)"), [
+            tuple(str(row[key] or "") for key in ("theory", "lemma", "prover", "state", "steps", "time_s")) for row in rows], "llllrr"))
+
+
+def audit_junit(rows: Iterable[Event], findings: Iterable[Finding]) -> str:
+    """A case for each lemma: a finding is a failure, no answer an error."""
+    from xml.sax.saxutils import quoteattr
+    cases: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for row in rows:
+        errors = [("error", str(row["state"]))] if row["verdict"] not in ANSWERS else []
+        cases.setdefault((row["theory"], row["lemma"], row["prover"]), []).extend(errors)
+    for each in findings:
+        told = "properties" if each.rank == NOTE else "failure", f"{each.kind}: {each.message}"
+        cases.setdefault((each.theory, each.lemma, each.prover), []).append(told)
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', f'<testsuites><testsuite name="audit" tests="{len(cases)}">']
+    for (theory, lemma, prover), parts in cases.items():
+        name, where = (quoteattr(printable(text)) for text in (f"{lemma or theory} [{prover}]", theory))
+        lines += [f"<testcase name={name} classname={where}>", *(
+            f"<{kind} message={quoteattr(printable(text))}/>" for kind, text in parts if kind != "properties"), "</testcase>"]
+    return "\n".join((*lines, "</testsuite></testsuites>\n"))
 
 
 # A report, in pieces, of a batch and its results directory, for the directory that it is written to.
@@ -5667,7 +5621,7 @@ def command_audit(args: argparse.Namespace) -> int:
     findings.sort(key=lambda finding: (finding.rank, list(ADVICE).index(finding.kind)))
     failed = any(finding.rank != NOTE or args.strict for finding in findings)
     code = 1 if failed else exit_code(tasks, Closure(()))
-    text = "".join(audit_report(args.format, code == 0, evidence.batches, findings, args.details))
+    text = audit_report(args.format, code == 0, evidence.batches, findings, args.details)
     cast(Any, sys.stdout).reconfigure(encoding="utf-8")
     sys.stdout.write(coloured(text, sys.stdout) if args.format == "table" else text)
     return code
