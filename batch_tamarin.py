@@ -3656,8 +3656,8 @@ def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
                 models.setdefault((source, task.theory, task.cwd, task.text, task.flags), {})[task.trait] = task
     for known in models.values():
         if Trait.ALL_TRACES in known and Trait.EXISTS_TRACE not in known:
-            yield Finding("vacuity", known[Trait.ALL_TRACES].theory, "", "no exists-trace lemma with a trace: what is verified of all "
-                          "traces may hold because nothing can happen", NOTE)
+            yield Finding("vacuity", known[Trait.ALL_TRACES].theory, "", "no exists-trace lemma with a trace: what is verified of "
+                          "all traces may hold because nothing can happen", NOTE)
     for verdicts in lemmas.values():
         if verdicts.keys() >= ANSWERS:
             (here, yes), (there, no) = verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED]
@@ -3732,8 +3732,9 @@ def _moved(task: Task, before: Sequence[Task], where: str, tolerance: float) -> 
 
 # --- What is to be audited ---------------------------------------------------------------------------------------------
 
-_BEGINS_THEORY = re.compile(rb"\s*(?:/[/*].*?)??^[ \t]*theory\s+\w+\s+(?:begin\b|configuration\b|/[/*])", re.DOTALL | re.MULTILINE)
-_OF_A_PROVER = re.compile(rb"^\[Theory \w+\] |^tamarin-(?:prover|rs): |^summary of summaries:|\(line \d+, column \d+\):$", re.MULTILINE)
+_BEGINS_THEORY = re.compile(rb"\s*(?:/[/*].*?)??^[ \t]*theory\s+\w+\s+(?:begin|configuration|/[/*])", re.DOTALL | re.MULTILINE)
+_OF_A_PROVER = re.compile(rb"^(?:\[Theory \w+\] |tamarin-(?:prover|rs): |summary of summaries:|.*\(line \d+, column \d+\):$)",
+                          re.MULTILINE)
 _MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
 UNKNOWN = "what the verdicts assume is unknown"
 CLOCK_S = 2  # by so much times may differ only because files were copied
@@ -3751,8 +3752,8 @@ class Log:
 
 
 class Evidence:
-    """What there is at some paths: Batches by where they come from, and what reading showed about them. Logs and analyzed theories
-    make one Batch in each folder. What a file is its content tells; what is none of these is passed over."""
+    """What there is at some paths: Batches by where they come from, and what reading showed about them. Logs and analyzed
+    theories make one Batch in each folder. What a file is its content tells; what is none of these is passed over."""
 
     def __init__(self, paths: Iterable[str], warn: Callable[[str], None]) -> None:
         """Raises InputError for a path where there is nothing."""
@@ -3860,12 +3861,13 @@ class Evidence:
                     self.findings.append(found("missing", task, "nobody asked for a proof of it", NOTE))
 
     def _told(self, log: Log, written: str, alone: bool) -> Iterator[Task]:
-        """The results in a log, and what its analyzed theory has beside these. `alone`: no other log's process wrote over that."""
+        """The results in a log, and lemmas of its analyzed theory that have none. `alone`: no other log's process wrote that."""
         groups: dict[tuple[str, bool], list[Lemma]] = {}
         for line in log.said.lines:
             groups.setdefault((line.name, line.trait == Trait.DIFF), []).append(lemma_named(line.name, line.trait, line.side))
         theory = self._theory_of(log, written, any(diff or lemmas[0].side for (_, diff), lemmas in groups.items()))
-        known = {(name, lemmas[0].trait == Trait.DIFF): lemmas for name, lemmas in _lemma_groups(theory).items()} if theory else {}
+        listed_here = _lemma_groups(theory) if theory else {}
+        known = {(name, lemmas[0].trait == Trait.DIFF): lemmas for name, lemmas in listed_here.items()}
         said, warnings = replace(log.said, failed_checks=0), log_warnings(log, written or log.file)
         for key in dict.fromkeys((*groups, *(known if written else ()))):
             task = file_task(log.file, log.theory, self.provers.get(written, ""), known.get(key) or groups[key])
@@ -3961,10 +3963,10 @@ def lemma_named(name: str, trait: str = "", side: str = "") -> Lemma:
 
 def file_task(file: str, theory: str, prover: str, lemmas: Sequence[Lemma], result: Result | None = None) -> Task:
     """A task whose result stands in a file; `lemmas`: one, or its two sides."""
-    return Task(id="", name=file, theory=theory, lemma=lemmas[0].name, trait=lemmas[0].trait,
-                sides=tuple(lemma.side for lemma in lemmas if lemma.side), prover=prover or "unknown prover", options=(), flags=(),
-                limits=Limits(0, 0, 0), cwd=os.path.dirname(file), prove=True, optional=lemmas[0].optional,
-                assumes=assumed_by(lemmas), expect=None, key="", status=result.status if result else Status.PENDING, result=result)
+    first, sides = lemmas[0], tuple(lemma.side for lemma in lemmas if lemma.side)
+    return Task("", file, theory, first.name, first.trait, sides, prover or "unknown prover", (), (), Limits(0, 0, 0),
+                os.path.dirname(file), True, first.optional, assumed_by(lemmas), expect=None, key="",
+                status=result.status if result else Status.PENDING, result=result)
 
 
 def not_asked_for(task: Task) -> bool:
@@ -4646,7 +4648,8 @@ def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     writer, closure = csv.writer(buffer, lineterminator="\n"), Closure(batch.tasks.values())
     for number, task in enumerate(batch.tasks.values()):
         result = task.result or Result(task.status, trait=task.trait)
-        fields = {**own_fields(task), **own_fields(task.limits), **own_fields(result), "assuming": tuple(map(str, closure.open(task)))}
+        fields = {**own_fields(task), **own_fields(task.limits), **own_fields(result),
+                  "assuming": tuple(map(str, closure.open(task)))}
         for bulky in ("limits", "result", "lemmas", "exit", "stderr_tail"):
             del fields[bulky]
         writer.writerows((map(_csv_cell, fields.values()),) if number else (fields, map(_csv_cell, fields.values())))
@@ -4678,7 +4681,7 @@ def assuming(closure: Closure, task: Task) -> list[Event]:
 
 
 def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
-    """JUnit XML: an answer not as expected, or from a false lemma, is a failure, no answer an error; what did not run is skipped."""
+    """JUnit XML: what is not as expected, or rests on a false lemma, is a failure, no answer an error; not run is skipped."""
     from xml.etree.ElementTree import Element, tostring
     closure = Closure(batch.tasks.values())
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n'
@@ -4737,8 +4740,9 @@ def audit_report(form: str, ok: bool, batches: Mapping[str, Batch], findings: Se
     if form == "csv":
         import csv
         import io
-        buffer, names = io.StringIO(), ("theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source", "kind", "message", "note")
-        csv.writer(buffer, lineterminator="\n").writerows([names, *([_csv_cell(row.get(name, "")) for name in names] for row in rows + told)])
+        buffer, names = io.StringIO(), "theory lemma prover verdict state steps time_s source kind message note".split()
+        csv.writer(buffer, lineterminator="\n").writerows(
+            [names, *([_csv_cell(row.get(name, "")) for name in names] for row in rows + told)])
         return buffer.getvalue()
     if form == "junit":
         return audit_junit(rows, findings)
@@ -4751,16 +4755,17 @@ def audit_rows(batches: Mapping[str, Batch]) -> Iterator[Event]:
         closure = Closure(batch.tasks.values())
         for task in batch.tasks.values():
             result = task.result or Result(task.status)
-            yield {"theory": task.theory, "lemma": task.lemma, "prover": task.prover, "verdict": task.verdict, "word": outcome_word(task),
+            yield {"theory": task.theory, "lemma": task.lemma, "prover": task.prover, "verdict": task.verdict,
                    "state": closure.outcome(task), "assuming": assuming(closure, task), "steps": result.steps,
-                   "time_s": result.wall_s or result.prover_s, "flags": task.flags, "source": source}
+                   "time_s": result.wall_s or result.prover_s, "flags": task.flags, "source": source, "word": outcome_word(task)}
 
 
 def audit_blocks(rows: Sequence[Event], findings: Sequence[Finding], details: bool) -> Iterator[Block]:
     """Problems first, with what to do about them; then what there is of each theory, and if wanted of each lemma."""
     notes = [each for each in findings if each.rank == NOTE]
-    yield "line", 1, (f"{plural(len(findings) - len(notes), 'finding')} and {plural(len(notes), 'note')} on {plural(len(rows), 'result')}")
-    for title, chosen in ("Findings", findings[:len(findings) - len(notes)]), ("Notes", notes):
+    wrong = findings[:len(findings) - len(notes)]
+    yield "line", 1, f"{plural(len(wrong), 'finding')} and {plural(len(notes), 'note')} on {plural(len(rows), 'result')}"
+    for title, chosen in ("Findings", wrong), ("Notes", notes):
         folded: dict[tuple[str, str], dict[str, str]] = {}
         for each in chosen:
             where = f"{os.path.basename(each.theory)}: {each.lemma}" if each.lemma else each.theory
@@ -4778,24 +4783,25 @@ def audit_blocks(rows: Sequence[Event], findings: Sequence[Finding], details: bo
         for (theory, prover, source), count in counts.items()], "llrll"))
     if details:
         yield from (("line", 2, "Lemmas"), ("table", ("theory", "lemma", "prover", "result", "steps", "time (s)"), [
-            tuple(str(row[key] or "") for key in ("theory", "lemma", "prover", "state", "steps", "time_s")) for row in rows], "llllrr"))
+            tuple(str(row[key] or "") for key in ("theory", "lemma", "prover", "state", "steps", "time_s")) for row in rows],
+            "llllrr"))
 
 
 def audit_junit(rows: Iterable[Event], findings: Iterable[Finding]) -> str:
-    """A case for each lemma: a finding is a failure, no answer an error."""
+    """A case for each lemma: findings are failures, no answer is an error."""
     from xml.sax.saxutils import quoteattr
-    cases: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    cases: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
-        errors = [("error", str(row["state"]))] if row["verdict"] not in ANSWERS else []
-        cases.setdefault((row["theory"], row["lemma"], row["prover"]), []).extend(errors)
+        error = f"<error message={quoteattr(row['state'])}/>" * (row["verdict"] not in ANSWERS)
+        cases.setdefault((row["theory"], row["lemma"], row["prover"]), []).append(error)
     for each in findings:
-        told = "properties" if each.rank == NOTE else "failure", f"{each.kind}: {each.message}"
-        cases.setdefault((each.theory, each.lemma, each.prover), []).append(told)
+        if each.rank != NOTE:
+            failure = f"<failure type={quoteattr(each.kind)} message={quoteattr(printable(each.message))}/>"
+            cases.setdefault((each.theory, each.lemma, each.prover), []).append(failure)
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', f'<testsuites><testsuite name="audit" tests="{len(cases)}">']
     for (theory, lemma, prover), parts in cases.items():
-        name, where = (quoteattr(printable(text)) for text in (f"{lemma or theory} [{prover}]", theory))
-        lines += [f"<testcase name={name} classname={where}>", *(
-            f"<{kind} message={quoteattr(printable(text))}/>" for kind, text in parts if kind != "properties"), "</testcase>"]
+        name, where = quoteattr(printable(f"{lemma or theory} [{prover}]")), quoteattr(printable(theory))
+        lines.append(f"<testcase name={name} classname={where}>{''.join(parts)}</testcase>")
     return "\n".join((*lines, "</testsuite></testsuites>\n"))
 
 
@@ -5596,11 +5602,12 @@ def status_json(batch: Batch, progress: Progress, state: str) -> Event:
 def add_audit_command(commands: Subparsers) -> None:
     parser = add_command(commands, command_audit, "audit", "results", "paper/*.spthy logs/ -d", "results --expect pinned.csv",
                          "new --against old --tolerance 1.5 --format junit")
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="results directories (ours, batch-tamarin's), analyzed theories, "
-                        "prover logs, folders of these, and the theories themselves")
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="results directories (ours, batch-tamarin's), analyzed "
+                        "theories, prover logs, folders of these, and the theories themselves")
     parser.add_argument("--expect", metavar="FILE", help='expected verdicts: JSON ({"lemma or pattern": "verified"}, or that for '
                         "each theory), or CSV with the columns theory,lemma,verdict")
-    parser.add_argument("--against", metavar="BASELINE", action="append", default=[], help="earlier results, in any form (repeatable)")
+    parser.add_argument("--against", metavar="BASELINE", action="append", default=[],
+                        help="earlier results, in any form (repeatable)")
     parser.add_argument("--tolerance", type=seconds_argument, default=math.inf, metavar="FACTOR",
                         help="with --against: steps or seconds may grow by so much")
     parser.add_argument("--strict", action="store_true", help="notes count as findings")
