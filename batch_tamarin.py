@@ -65,7 +65,6 @@ from typing import (
     Any,
     BinaryIO,
     Callable,
-    Generic,
     NamedTuple,
     NoReturn,
     TextIO,
@@ -97,13 +96,6 @@ class InputError(Exception):
         self.message, self.file, self.line, self.column = message, file, line, column
         place = ":".join(str(part) for part in (file, line, column) if part)
         super().__init__(f"{place}: {message}" if place else message)
-
-
-class InputErrors(InputError):
-    """All that is wrong with one input, reported together."""
-
-    def __init__(self, problems: Sequence[InputError]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
 
 
 class Word(str, enum.Enum):
@@ -192,6 +184,15 @@ def sha256(data: bytes) -> str:
     """SHA-256 in hexadecimal."""
     import hashlib
     return hashlib.sha256(data).hexdigest()
+
+
+def file_stamp(path: str | int) -> tuple[int, ...]:
+    """Changes when a file (by its path or descriptor) is written, replaced or gets another mode; empty when it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
 
 
 def write_file(path: str, text: str | Iterable[str]) -> None:
@@ -528,21 +529,21 @@ AUTO_SOURCES_LEMMA = "AUTO_typing"
 EQUIVALENCE_LEMMA = "Observational_equivalence"
 
 
+@slotted
 @dataclass(frozen=True)
 class Lemma:
     """One line of Tamarin's summary: something `--prove=NAME` can ask for, on one side in diff mode."""
 
-    __slots__ = ("assumes", "attributes", "file", "line", "name", "optional", "parent", "proof", "side", "trait")
     name: str
     trait: Trait
-    side: str                    # "LHS" or "RHS" in diff mode, else ""
-    attributes: tuple[str, ...]  # as written, white space normalised
-    file: str                    # where it stands: the theory, or a file it includes
-    line: int                    # from 1; 0 for what Tamarin adds by itself
-    parent: str                  # the accountability lemma this is a part of, else ""
-    proof: str                   # "proof" and which PROOF_ENDS it has; "" if none is stored, or only `by sorry`
-    assumes: tuple[str, ...]     # names of the lemmas a proof of this one takes for granted, in theory order
-    optional: bool               # --auto-sources adds it only where partial deconstructions are left
+    side: str                       # "LHS" or "RHS" in diff mode, else ""
+    attributes: tuple[str, ...]     # as written, white space normalised
+    file: str                       # where it stands: the theory, or a file it includes
+    line: int = 0                   # from 1; 0 for what Tamarin adds by itself
+    parent: str = ""                # the accountability lemma this is a part of, else ""
+    proof: str = ""                 # "proof" and which PROOF_ENDS it has; "" if none is stored, or only `by sorry`
+    assumes: tuple[str, ...] = ()   # names of the lemmas a proof of this one takes for granted, in theory order
+    optional: bool = False          # --auto-sources adds it only where partial deconstructions are left
 
     @property
     def claim(self) -> Verdict | None:
@@ -553,6 +554,7 @@ class Lemma:
         closed = Verdict.FALSIFIED if trace is Verdict.VERIFIED else Verdict.VERIFIED
         return None if not ends else closed if ends in (["proof"], ["proof", "MIRRORED"]) else Verdict.INCOMPLETE
 
+
 @dataclass
 class Theory:
     """A theory as Tamarin would load it with given flags; `lemmas` stand in the order of Tamarin's summary."""
@@ -562,10 +564,9 @@ class Theory:
     diff: bool
     auto_sources: bool                      # by the option, or by the theory's configuration block
     lemmas: tuple[Lemma, ...]
-    files: tuple[str, ...]                  # the theory itself, then all that it includes
+    files: dict[str, tuple[int, ...]]       # the theory itself, then all that it includes, with their `file_stamp`s when read
     configuration: tuple[str, ...]          # arguments of the `configuration: "..."` block
     oracle_rankings: tuple[tuple[str | None, str], ...]  # of each `o`: folder (None: the prover's), name ("": the default)
-    uses_diff_operator: bool
     has_process: bool
     has_accountability: bool
     has_export_lemmas: bool
@@ -624,10 +625,10 @@ def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_s
     while scanner:   # a loop, no recursion: includes may be nested thousands deep
         included = scanner.run()
         scanner = _Scanner(included, found, scanner) if included else scanner.parent
-    auto_sources = auto_sources or any(len(word) > 3 and "--auto-sources".startswith(word) for word in found.configuration)
+    auto_sources = auto_sources or bool(option_values(found.configuration, "--auto-sources"))
     return Theory(path, found.name, diff, auto_sources, tuple(_listed(found.claims, path, diff, auto_sources)),
-                  tuple(dict.fromkeys(found.files)), found.configuration, tuple(dict.fromkeys(found.rankings)),
-                  "diff" in found.words, "process" in found.words, any(tests for _, tests in found.claims),
+                  dict(found.files), found.configuration, tuple(dict.fromkeys(found.rankings)),
+                  "process" in found.words, any(tests for _, tests in found.claims),
                   not found.words.isdisjoint(("equivLemma", "diffEquivLemma")), tuple(found.segments()))
 
 
@@ -642,16 +643,21 @@ def used_oracles(theory: Theory, options: Sequence[str], cwd: str, argument: str
     # Tamarin cuts at the first dot and keeps the last slash: dir/x.spthy has the default /x.oracle, which is never there.
     bare = argument[:1] + argument[1:].partition(".")[0] + ".oracle"
     default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
-    given = {name: value for key, _, value in (option.partition("=") for option in options)  # may be abbreviated, the last counts
-             for name in ("--heuristic", "--oraclename") if len(key) > 3 and name.startswith(key)}
     rankings = theory.oracle_rankings
-    if "--heuristic" in given:
-        letters = re.sub(r"\{[^}]*\}", "", given["--heuristic"])   # {names} of tactics are no letters
-        rankings = ((None, given.get("--oraclename", "")),) if set(letters) & {"o", "O"} else ()
-    paths = [os.path.join(os.path.abspath(cwd if folder is None else folder),
-                          name or (default if folder in (None, os.path.dirname(theory.path)) else "oracle"))
-             for folder, name in rankings]
-    return tuple(dict.fromkeys(map(os.path.normpath, paths)))
+    for heuristic in option_values(options, "--heuristic")[-1:]:
+        letters = re.sub(r"\{[^}]*\}", "", heuristic)   # {names} of tactics are no letters
+        names = option_values(options, "--oraclename")
+        rankings = ((None, names[-1] if names else ""),) if set(letters) & {"o", "O"} else ()
+    own = (None, os.path.dirname(theory.path))
+    paths = (os.path.join(cwd if folder is None else folder, name or (default if folder in own else "oracle"))
+             for folder, name in rankings)
+    return tuple(dict.fromkeys(map(os.path.abspath, paths)))
+
+
+def option_values(options: Iterable[str], name: str) -> list[str]:
+    """What a long option is given, in order ("" where nothing). Tamarin lets users cut it short."""
+    parted = (option.partition("=") for option in options)
+    return [value for word, _, value in parted if len(word) > 3 and name.startswith(word)]
 
 
 def _listed(claims: Sequence[_Claim], path: str, diff: bool, auto_sources: bool) -> Iterator[Lemma]:
@@ -676,7 +682,7 @@ def _trace_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> lis
                           trait=Trait.EXISTS_TRACE if part.endswith(("_suff", "_single")) else Trait.ALL_TRACES)
                   for part in parts if tests]
     if auto_sources and all(lemma.name != AUTO_SOURCES_LEMMA for lemma in shown):
-        shown.append(Lemma(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, "", ("sources",), path, 0, "", "", (), True))
+        shown.append(Lemma(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, "", ("sources",), path, optional=True))
     return shown
 
 
@@ -684,14 +690,14 @@ def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list
     """Every lemma on both sides, the right one first; where --auto-sources adds lemmas, all of one side before the other."""
     equivalences = [lemma for lemma, _ in claims if lemma.trait == Trait.DIFF]
     if all(lemma.name != EQUIVALENCE_LEMMA for lemma in equivalences):
-        equivalences.append(Lemma(EQUIVALENCE_LEMMA, Trait.DIFF, "", (), path, 0, "", "", (), False))
+        equivalences.append(Lemma(EQUIVALENCE_LEMMA, Trait.DIFF, "", (), path))
     sided: list[Lemma] = []
     for lemma, _ in claims:
         only = [side for word, side in (("left", "LHS"), ("right", "RHS")) if word in lemma.attributes][:1]
         sided += [replace(lemma, side=side) for side in only or ("RHS", "LHS") if lemma.trait != Trait.DIFF]
     if auto_sources:
         taken = {(lemma.name, lemma.side) for lemma in sided}
-        sided += [Lemma(f"{AUTO_SOURCES_LEMMA}_{side}", Trait.ALL_TRACES, side, ("sources",), path, 0, "", "", (), True)
+        sided += [Lemma(f"{AUTO_SOURCES_LEMMA}_{side}", Trait.ALL_TRACES, side, ("sources",), path, optional=True)
                   for side in ("LHS", "RHS") if (f"{AUTO_SOURCES_LEMMA}_{side}", side) not in taken]
         sided.sort(key=lambda lemma: lemma.side)
     return sided + equivalences
@@ -766,8 +772,8 @@ class _Found:
         self.flags, self.diff, self.keep_text = set(flags), diff, keep_text
         self.name, self.bytes = "", 0
         self.claims: list[_Claim] = []
-        self.files: list[str] = []
-        self.reading: set[str] = set()      # real paths of the files we are in
+        self.files: list[tuple[str, tuple[int, ...]]] = []  # in the order of reading, with their stamps
+        self.reading: dict[str, None] = {}  # real paths of the files we are in, this one last
         self.configuration: tuple[str, ...] = ()
         self.rankings: list[tuple[str | None, str]] = []
         self.words: set[str] = set()                        # that began an item, and `diff` for the operator
@@ -797,10 +803,6 @@ class _Found:
                 yield name, text
 
 
-class _EndOfFile(Exception):
-    """The rest of this file does not count."""
-
-
 class _Scanner:
     """Reads one file of a theory, in one pass from one place that can matter to the next, into a common _Found."""
 
@@ -812,7 +814,6 @@ class _Scanner:
         self.depth = 0          # open brackets at `done`
         self.counted = (0, 1)   # the number of the line at a place
         self.conditions: list[tuple[int, bool]] = []    # open #ifdefs: place, whether we are behind their #else
-        self.real = ""          # the path without symbolic links
         self.text = self._read()
 
     def _read(self) -> str:
@@ -822,14 +823,14 @@ class _Scanner:
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):   # a pipe or a device might never end
                 raise OSError(0, "not a regular file")
-            self.real = os.path.realpath(path)
-            if self.real in found.reading or len(found.files) > _MAX_INCLUDES:
-                raise OSError(0, "it includes itself" if self.real in found.reading else f"more than {_MAX_INCLUDES} includes")
+            real = os.path.realpath(path)
+            if real in found.reading or len(found.files) > _MAX_INCLUDES:
+                raise OSError(0, "it includes itself" if real in found.reading else f"more than {_MAX_INCLUDES} includes")
             with open(path, "rb") as file:
+                found.files.append((path, file_stamp(file.fileno())))
                 data = file.read(MAX_THEORY_BYTES + 1)
             found.bytes += len(data)
-            found.files.append(path)
-            found.reading.add(self.real)
+            found.reading[real] = None
             if len(data) > MAX_THEORY_BYTES or found.bytes > 4 * MAX_THEORY_BYTES:
                 raise InputError(f"too large: at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes", path)
             if data.startswith(b"\xef\xbb\xbf"):
@@ -853,11 +854,11 @@ class _Scanner:
                     self._hand_on(len(self.text))
                     self._refuse(len(self.text), "the theory has no 'end'" + ", or a bracket is not closed" * (self.depth > 0))
                 included = self._on_event(event.start(), event.end(), event.group())
-        except _EndOfFile:
+        except EOFError:   # the rest of the file does not count
             if self.conditions:
                 self._fail(self.conditions[-1][0], _NO_ENDIF + " before the end")
             self._hand_on(self.pos)
-            self.found.reading.discard(self.real)
+            self.found.reading.popitem()
         self.found.cut()
         return included
 
@@ -895,7 +896,7 @@ class _Scanner:
         if not self.parent:
             self._fail(pos, message)
         self.pos = pos
-        raise _EndOfFile
+        raise EOFError
 
     def _hand_on(self, upto: int) -> None:
         """Take the text up to here as code."""
@@ -1044,7 +1045,7 @@ class _Scanner:
         found.cut()
         if word == "end":
             self.pos = start if self.parent else self.pos
-            raise _EndOfFile
+            raise EOFError
         if found.diff and word in _NOT_IN_DIFF:
             self._refuse(start, f"'{word}' is not allowed with --diff")
         self._skip()
@@ -1086,7 +1087,7 @@ class _Scanner:
                 self._refuse(self.pos, f"lemma '{name}' needs a formula in double quotes")
             self._pass_formula(self.pos)
         self.found.cuts[-1] = (self.found.cuts[-1][0], name)
-        lemma = Lemma(name, trait, "", attributes, self.path, self.line(start), "", self._proof(name), (), False)
+        lemma = Lemma(name, trait, "", attributes, self.path, self.line(start), proof=self._proof(name))
         self.found.claims.append((lemma, tests))
 
     def _case_tests(self, name: str) -> tuple[str, ...]:
@@ -1237,6 +1238,7 @@ _PROGRESS = re.compile(r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: |
 _OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
 _COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
 _PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
+_TITLE = re.compile(r"^(?:.*\S.*(?=\n={3,}$)|Accountability \(.*)", re.MULTILINE)  # all but this one are underlined
 _TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
 _VERDICTS = (("verified", Verdict.VERIFIED), ("falsified", Verdict.FALSIFIED),
              *((f"analysis {word}", Verdict.INCOMPLETE) for word in (
@@ -1288,14 +1290,16 @@ class ProverOutput:
 
 
 def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
-    """Read a process's two log files; what can't be decoded is replaced. Memory is bounded whatever they hold.
-
-    `lemma`: take only its lines of the summary (every task of a theory prints a line for each of its lemmas).
-    """
+    """Read a process's two log files, in bounded memory; of the summary only the lines of `lemma`, if it is given."""
     output = ProverOutput()
     _read_summary(last_part(stdout, "=\nsummary of summaries:\n"), output, lemma)
     _read_stderr(ends_of(stderr), output)
     return output
+
+
+def has_loaded(stderr: str) -> bool:
+    """Whether a prover says that it has parsed, translated and closed the theory (they do from 1.8 on)."""
+    return any(line.endswith("] Theory closed") for line in ends_of(stderr))
 
 
 def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
@@ -1328,10 +1332,8 @@ def read_from_end(path: str, size: int) -> bytes:
 
 
 def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
-    """Only what stands between the last "summary of summaries:" and the line of `=` that ends it counts.
-
-    tamarin-prover 1.4 prints the block twice; a theory printed before it may contain lookalikes.
-    """
+    """Only what stands between the last "summary of summaries:" and the line of `=` that ends it counts: tamarin-prover 1.4 prints
+    the block twice, and a theory printed before it may contain lookalikes."""
     theories = sum(line.startswith("analyzed: ") for line in lines)
     for line in lines[2:]:
         if line.startswith("====="):
@@ -1351,11 +1353,9 @@ def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> Non
             output.prover_s = float(seconds.group(1))
 
 
-def _read_stderr(lines: Iterable[str], output: ProverOutput) -> None:
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
+def _read_stderr(lines: Sequence[str], output: ProverOutput) -> None:
     error: list[str] = []  # the lines of a parse error, once its first was seen
     for line in lines:
-        tail.append(line[:TAIL_CHARS])
         maude, place = _OLD_MAUDE.search(line), _PARSE_ERROR.match(line)
         if maude:
             output.old_maude = maude.group(1)
@@ -1364,21 +1364,14 @@ def _read_stderr(lines: Iterable[str], output: ProverOutput) -> None:
         elif line.strip() and not _COMPLAINT.match(output.complaint) and not _PROGRESS.match(line):
             output.complaint = line.strip()[:300]  # the first that the prover marks as one, else the last
     output.parse_error = " ".join(error)[:600]
-    output.stderr_tail = "\n".join(tail)[-TAIL_CHARS:]
+    output.stderr_tail = "\n".join(line[:TAIL_CHARS] for line in lines[-TAIL_LINES:])[-TAIL_CHARS:]
 
 
 def wellformedness_titles(theory: str) -> list[str]:
     """The headings of the wellformedness report that Tamarin writes at the end of a theory: a proof file, or its stdout."""
-    titles, before = [], ""
-    for line in last_part(theory, "WARNING: the following wellformedness checks failed!"):
-        if line == "*/":
-            break
-        if len(line) >= 3 and set(line) == {"="} and before.strip():
-            titles.append(before.strip())
-        elif line.startswith("Accountability ("):  # the one check whose title has no underline
-            titles.append(line.strip())
-        before = line
-    return titles
+    lines = last_part(theory, "WARNING: the following wellformedness checks failed!")
+    report = itertools.takewhile(lambda line: line != "*/", lines)
+    return [match.strip() for match in _TITLE.findall("\n".join(report))]
 
 
 def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
@@ -1394,16 +1387,12 @@ def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
         own = [graph for graph in traces["graphs"] if graph_lemma(graph["jgLabel"], {*names, lemma}) == lemma]
     except (ValueError, KeyError, TypeError, RecursionError):
         return text
-    if len(own) == len(traces["graphs"]) and own:
-        return text
-    return json.dumps({**traces, "graphs": own}, indent=1) if own else ""
+    return "" if not own else text if own == traces["graphs"] else json.dumps({**traces, "graphs": own}, indent=1)
 
 
 def graph_lemma(label: str, known: Iterable[str]) -> str:
-    """The one of the `known` lemmas that a trace's label names.
-
-    The label ends in the lemma's name and the path of proof cases, joined by `-`; only the first case may follow without one.
-    """
+    """The one of the `known` lemmas that a trace's label names; it ends in the lemma's name and the path of proof cases, joined
+    by `-`, which only the first case may lack."""
     found = _TRACE_LABEL.search(label)
     rest = found.group(1) if found else label
     fitting = [name for name in known if rest.startswith(name)]
@@ -1419,9 +1408,7 @@ def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Res
              and (line.side in task.sides if task.sides else not line.side)
              and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)]
     verdict: Verdict | None = None
-    status, reason, ended = outcome.status, outcome.reason, outcome.exit
-    if status is Status.COMPLETED:
-        status, reason = _judge_exit(ended or ExitStatus(), output)
+    ended, (status, reason) = outcome.exit, _judge_exit(outcome, output)
     if status is Status.COMPLETED:
         status, verdict, reason = _judge_lines(task, lines)
     steps = [line.steps for line in lines if line.steps is not None and verdict]
@@ -1433,17 +1420,16 @@ def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Res
                   reason=reason, stderr_tail="" if verdict else output.stderr_tail)
 
 
-def _judge_exit(ended: ExitStatus, output: ProverOutput) -> tuple[Status, str]:
-    said = output.parse_error or output.complaint
-    if ended.signal:
-        return Status.FAILED, f"killed by {ended.signal}, not by this batch" + (f": {said}" if said else "")
+def _judge_exit(outcome: Outcome, output: ProverOutput) -> tuple[Status, str]:
+    ended, said = outcome.exit or ExitStatus(), output.parse_error or output.complaint
+    if outcome.status is not Status.COMPLETED:
+        return outcome.status, outcome.reason
     if ended.code == GHC_HEAP_EXHAUSTED:
         return Status.MEMORY_LIMIT, "the prover's own heap limit (+RTS -M) was reached"
-    if ended.code:
-        return Status.FAILED, f"exit code {ended.code}" + (f": {said}" if said else "")
-    if not output.summary:
-        return Status.FAILED, "exit code 0, but the prover printed no summary"
-    return Status.COMPLETED, ""
+    if ended.signal or ended.code:
+        how = f"killed by {ended.signal}, not by this batch" if ended.signal else f"exit code {ended.code}"
+        return Status.FAILED, how + (f": {said}" if said else "")
+    return (Status.COMPLETED, "") if output.summary else (Status.FAILED, "exit code 0, but the prover printed no summary")
 
 
 def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verdict | None, str]:
@@ -1490,38 +1476,39 @@ Check = Callable[["Recipe", Any, JsonPath], None]
 DEFAULT_CORES, DEFAULT_MEMORY_GB, DEFAULT_TIMEOUT_S = 4, 16, 3600
 SCHEDULERS = ("fifo", "sjf", "ljf")
 ID_BYTES = 200
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
+_JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+')   # a text with a colon behind it is a key
 
 
 class Recipe:
-    """A recipe file: its JSON object, checked, and where in the text all stands. Raises InputErrors with all problems at once."""
+    """A recipe file: its JSON object, checked, and where in the text all stands. Raises InputError with all problems at once."""
 
     def __init__(self, path: str, text: str | None = None) -> None:
         """Read the file at `path`, or take `text` for what it says."""
         self.path, self.text = path, read_text(path) if text is None else text
         self.problems: list[InputError] = []
-        self._positions: dict[JsonPath, int] | None = None
         self.data: dict[str, Any] = self._parse()
         check_recipe(self, self.data, ())
         self.raise_problems()
 
     def problem(self, path: JsonPath, message: str) -> None:
         """Note that something is wrong at a place of the JSON text."""
-        place = ".".join(str(part) for part in path)
-        offset = self._position(path)
+        place, known = ".".join(map(str, path)), path
+        while known and known not in self._positions:
+            known = known[:-1]
+        offset = self._positions.get(known, 0)
         line, column = self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
         self.problems.append(InputError(f"{place}: {message}" if place else message, self.path, line, column))
 
     def raise_problems(self) -> None:
         if self.problems:
-            raise InputErrors(self.problems)
+            raise InputError("\n".join(map(str, self.problems)))
 
     def _parse(self) -> dict[str, Any]:
-        repeated: list[str] = []
+        repeated = False
 
         def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-            if len(dict(items)) < len(items):
-                repeated.append("")
+            nonlocal repeated
+            repeated = repeated or len(dict(items)) < len(items)
             return {key: value for key, value in items if value is not None}  # null: as if it were not there
 
         try:
@@ -1531,23 +1518,20 @@ class Recipe:
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
         if repeated:
-            self._position(())
+            seen: set[JsonPath] = set()
+            for where in (where for where, _ in json_positions(self.text)):
+                if where in seen:
+                    self.problem(where, "this key stands here twice: keep one")
+                seen.add(where)
             self.raise_problems()
         if not isinstance(data, dict):
             raise InputError("a recipe is a JSON object: {\"tamarin_versions\": ..., \"tasks\": ...}", self.path, 1, 1)
         return data
 
-    def _position(self, path: JsonPath) -> int:
-        if self._positions is None:
-            self._positions = {}
-            for where, offset in json_positions(self.text):
-                repeated = where in self._positions
-                self._positions[where] = offset
-                if repeated:
-                    self.problem(where, "this key stands here twice: keep one")
-        while path and path not in self._positions:
-            path = path[:-1]
-        return self._positions.get(path, 0)
+    @functools.cached_property
+    def _positions(self) -> dict[JsonPath, int]:
+        """Needed only where something is wrong. Of a key that stands twice, the second."""
+        return dict(json_positions(self.text))
 
 
 def _refuse_constant(word: str) -> NoReturn:
@@ -1576,24 +1560,18 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
 def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
     """Where each member (its key) and each element of valid JSON text begins."""
     path: list[str | int] = []
-    expect_key = False
     for token in _JSON_TOKEN.finditer(text):
-        word, offset = token.group(), token.start()
-        if word == ",":
-            expect_key = isinstance(path[-1], str)
-            path[-1] = path[-1] if isinstance(path[-1], str) else path[-1] + 1
+        word, string, is_key = token.group(0, 1, 2)
+        if is_key:
+            path[-1] = json.loads(string)
+        if is_key or (word not in "]}," and path and isinstance(path[-1], int)):
+            yield tuple(path), token.start()
+        if word in "[{":
+            path.append(0 if word == "[" else "")
         elif word in "]}":
             path.pop()
-            expect_key = False
-        elif expect_key and word[0] == '"':
-            path[-1], expect_key = json.loads(word), False
-            yield tuple(path), offset
-        elif word != ":":
-            if path and isinstance(path[-1], int):
-                yield tuple(path), offset
-            if word in "[{":
-                path.append(0 if word == "[" else "")
-                expect_key = word == "{"
+        elif word == "," and isinstance(path[-1], int):
+            path[-1] += 1
 
 
 # --- What a recipe may contain: a table of checks for each kind of object ----------------------------------------------
@@ -1748,7 +1726,7 @@ check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 
 
 def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
-    """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputErrors."""
+    """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputError."""
     provers: dict[str, Prover] = {}
     known = recipe.data["tamarin_versions"]
     for name, task in recipe.data["tasks"].items():
@@ -1779,11 +1757,8 @@ def find_program(name: str, directory: str = "", env: Mapping[str, str] | None =
     """The absolute path of an executable file, or of a command on PATH (that of `env`); "" if there is none."""
     name = os.path.expanduser(name)
     folders = [os.getcwd(), directory] if os.sep in name else [*os.get_exec_path(env), os.getcwd(), directory]
-    for folder in folders:
-        path = os.path.abspath(os.path.join(folder, name))
-        if os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
-    return ""
+    paths = (os.path.abspath(os.path.join(folder, name)) for folder in folders)
+    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
 
 
 def find_input(name: str, directory: str) -> str:
@@ -1816,17 +1791,14 @@ class Machine:
 
 def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, options: PlanOptions,
                warn: Callable[[str], None]) -> Batch:
-    """The completely resolved Batch of a recipe, in file order. Raises InputErrors with all that is wrong."""
+    """The completely resolved Batch of a recipe, in file order. Raises InputError with all that is wrong."""
     config = recipe.data.get("config", {})
     limits = Limits(*_global_limits(config, machine, options, warn),
                     options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)))
-    batch = Batch(os.urandom(6).hex(), provers=provers)
     planner = _Planner(recipe, provers, limits, warn)
-    for name, entry in recipe.data["tasks"].items():
-        for task in planner.recipe_task(name, entry):
-            batch.tasks[task.id] = task
+    tasks = {task.id: task for name, entry in recipe.data["tasks"].items() for task in planner.recipe_task(name, entry)}
     recipe.raise_problems()
-    batch.inputs = planner.inputs
+    batch = Batch(os.urandom(6).hex(), provers=provers, tasks=tasks, inputs=planner.inputs)
     batch.header = {
         "event": "batch", "at": now(), "id": batch.id, "version": __version__, "recipe_file": os.path.abspath(recipe.path),
         "recipe": recipe.data, "options": to_json(options), "limits": to_json(limits), "cwd": os.getcwd(),
@@ -1882,8 +1854,11 @@ class _Planner:
             return self.recipe.problem((*path, "cwd"), f"there is no directory '{printable(cwd)}'")
         for file in self._theory_files(entry, path):
             prefix = entry["output_file_prefix"].replace("{theory}", os.path.splitext(os.path.basename(file))[0])
-            choices = self._choices(entry, path, file)
-            self._check_expected_names(entry, path, choices)
+            choices, expect = self._choices(entry, path, file), entry.get("expect")
+            names = {choice.lemmas[0].name for choice in choices}
+            for pattern in expect if isinstance(expect, dict) and choices else ():   # what matches nothing would never be missed
+                if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
+                    self.recipe.problem((*path, "expect", pattern), f"matches no planned lemma{did_you_mean(pattern, names)}")
             for choice in choices:
                 yield self._task(name, choice, self.provers[choice.alias], file, prefix, cwd)
 
@@ -1909,24 +1884,25 @@ class _Planner:
         if view not in self.inputs:
             env, all_options = prover_environment(prover), (*prover.options, *options)
             oracles = used_oracles(theory, all_options, cwd)
-            maude = [value for name, _, value in (option.partition("=") for option in all_options)
-                     if len(name) > 7 and "--with-maude".startswith(name)]
-            maude_path, files = find_program((maude or ["maude"])[-1], cwd, env), list(filter(os.path.isfile, prover.command))
+            maude = ["maude", *option_values(all_options, "--with-maude")][-1]
+            maude_path, files = find_program(maude, cwd, env), list(filter(os.path.isfile, prover.command))
             depends = bool(oracles) or any(os.path.exists(os.path.join(cwd, option.partition("=")[2] or ".."))
                                            for option in all_options if "=" in option)
             words = {
-                "prover": [prover.identity, [file_digest(path) for path in files],
+                "prover": [prover.identity, [look_at_file(path)[1] for path in files],
                            [word for word in prover.command if word not in files]],
-                "Maude": file_digest(maude_path), "options": [prover.options, options], "preprocessor flags": flags,
+                "Maude": look_at_file(maude_path)[1], "options": [prover.options, options], "preprocessor flags": flags,
                 "environment": [sorted(prover.env.items()), [env.get(name) for name in RESULT_VARIABLES]],
-                **{f"oracle {path_from(path, cwd)}": [path, file_digest(path)] for path in oracles},
+                **{f"oracle {path_from(path, cwd)}": [path, look_at_file(path)[1]] for path in oracles},
                 "working directory": cwd if depends else ""}
-            why_whole = theory.cannot_split or quits_on_warning((*all_options, *theory.configuration))
+            quits = option_values((*all_options, *theory.configuration), "--quit-on-warning")
+            why_whole = theory.cannot_split or ("--quit-on-warning" if quits else "")
             parts = {name: sha256(json.dumps(value).encode())[:32] for name, value in words.items()}
             parts |= {f"theory ({why_whole}: all of it counts)": theory.digest[:32]} if why_whole else {
                 "theory outside of lemmas": theory.split_digests[0][:32]}
-            stamps = {path: file_stamp(path) for path in map(os.path.abspath, (
-                *theory.files, *oracles, *files, *filter(None, [maude_path])))}
+            others = map(os.path.abspath, (*oracles, *files, *filter(None, [maude_path])))
+            stamps = {**{os.path.abspath(path): stamp for path, stamp in theory.files.items()},
+                      **{path: look_at_file(path)[0] for path in others}}
             key = sha256(json.dumps([words, theory.digest]).encode())[:32]
             self.inputs[view] = Inputs(theory.name, key, not why_whole, stamps, parts)
         return self.inputs[view]
@@ -1951,20 +1927,21 @@ class _Planner:
         problem = f"there is no theory file '{printable(pattern)}'"
         if "{theory}" in entry["output_file_prefix"]:
             import glob
-            files = (sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
-                     or sorted(glob.glob(os.path.join(glob.escape(self.directory), pattern), recursive=True)))
+            names = glob.glob(os.path.expanduser(pattern), recursive=True)
+            names = names or glob.glob(os.path.join(glob.escape(self.directory), pattern), recursive=True)
+            files = sorted(filter(os.path.isfile, names))
         elif _is_pattern(pattern):
             problem = "a pattern needs {theory} in output_file_prefix, so that each theory has results of its own"
         if not files:
             self.recipe.problem((*path, "theory_file"), problem)
-        return [file for file in files if os.path.isfile(file)]
+        return files
 
     def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str) -> list[_Choice]:
-        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of patterns the first counts."""
+        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of patterns the first counts;
+        "!pattern" takes away, wherever it stands."""
         items = [(item, (*path, "lemmas", index, "name")) for index, item in enumerate(entry.get("lemmas", ()))]
         takes = [pair for pair in items if pair[0]["name"][0] != "!"] or [({"name": "*"}, path)]
         found: list[_Choice] = []
-        taken: set[str] = set()
         for item, where in sorted(takes, key=lambda pair: _is_pattern(pair[0]["name"])):
             name, merged = item["name"], {**entry, **item}
             views = [(alias, self._theory(merged, alias, file)) for alias in merged["tamarin_versions"]]
@@ -1972,20 +1949,14 @@ class _Planner:
                       for place, sides in enumerate(_lemma_groups(theory).values()) if _selects(name, sides[0])]
             if not chosen and views[0][1]:
                 self._no_such_lemma(name, _lemma_groups(views[0][1]), where, file)
-            found += [choice for choice in chosen if not _is_pattern(name) or choice.lemmas[0].name not in taken]
-            taken.update(choice.lemmas[0].name for choice in chosen)
-        return sorted(self._without(items, found), key=lambda choice: choice.place)
-
-    def _without(self, items: Iterable[tuple[Mapping[str, Any], JsonPath]], found: list[_Choice]) -> list[_Choice]:
-        """What "!pattern" entries leave, wherever they stand."""
-        for item, where in items:
-            if item["name"][0] == "!" and found:
-                left = [choice for choice in found if not _selects(item["name"][1:], choice.lemmas[0])]
-                if not left or len(left) == len(found):
-                    what = "takes no lemma away" if left else "leaves no lemma"
-                    self.recipe.problem(where, f"'{printable(item['name'])}' {what}")
-                found = left
-        return found
+            taken = {choice.lemmas[0].name for choice in found} if _is_pattern(name) else ()
+            found += [choice for choice in chosen if choice.lemmas[0].name not in taken]
+        for name, where in ((item["name"], where) for item, where in items if item["name"][0] == "!" and found):
+            left = [choice for choice in found if not _selects(name[1:], choice.lemmas[0])]
+            if len(left) in (0, len(found)):
+                self.recipe.problem(where, f"'{printable(name)}' {'takes no lemma away' if left else 'leaves no lemma'}")
+            found = left
+        return sorted(found, key=lambda choice: choice.place)
 
     def _no_such_lemma(self, name: str, groups: Mapping[str, list[Lemma]], where: JsonPath, file: str) -> None:
         if not groups:
@@ -2021,14 +1992,6 @@ class _Planner:
             chosen.append(min(asked, most))
         return share(Limits(int(chosen[0]), max(1, int(chosen[2] * 1024)), chosen[1]))
 
-    def _check_expected_names(self, entry: Mapping[str, Any], path: JsonPath, choices: Sequence[_Choice]) -> None:
-        """A name under `expect` that matches no planned lemma would never be missed."""
-        expect = entry.get("expect")
-        for pattern in expect if isinstance(expect, dict) and choices else ():
-            if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
-                names = {choice.lemmas[0].name for choice in choices}
-                self.recipe.problem((*path, "expect", pattern), f"matches no planned lemma{did_you_mean(pattern, names)}")
-
     def _unique_id(self, text: str) -> str:
         """A safe file name of at most 200 bytes, unlike every other one even where case is ignored."""
         base = re.sub(r"[^\w.+-]", "_", text)
@@ -2049,29 +2012,11 @@ def task_inputs_key(prover: str, theory: str, options: tuple[str, ...], flags: t
     return prover, theory, options, flags, cwd
 
 
-def quits_on_warning(options: Iterable[str]) -> str:
-    """`--quit-on-warning` if it is among the options, which Tamarin lets users cut short; else ""."""
-    return "--quit-on-warning" if any(len(word) > 3 and "--quit-on-warning".startswith(word) for word in options) else ""
-
-
-def file_stamp(path: str) -> tuple[int, ...]:
-    """Changes when a file is written or replaced; empty when it is not there."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
 def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
-    """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources.
-
-    Tamarin also takes `-DX`, and long options cut short.
-    """
-    defined = (option[2:].lstrip("=") if option[1] == "D" else option.partition("=")[2] for option in options
-               if re.match("-D|--def(i(n(e(s)?)?)?)?=", option))
-    long = [option for option in options if len(option) > 3]
-    return (*flags, *defined), any(map("--diff".startswith, long)), any(map("--auto-sources".startswith, long))
+    """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources."""
+    defined = [option[2:].lstrip("=") for option in options if option.startswith("-D")]   # Tamarin also takes `-DX`
+    return ((*flags, *defined, *option_values(options, "--defines")), bool(option_values(options, "--diff")),
+            bool(option_values(options, "--auto-sources")))
 
 
 def _fold(text: str) -> str:
@@ -2117,17 +2062,18 @@ def path_from(file: str, cwd: str) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def file_digest(path: str) -> str:
-    """SHA-256 of a file's mode and bytes; "" when it can't be read."""
+def look_at_file(path: str) -> tuple[tuple[int, ...], str]:
+    """The `file_stamp` of a file, and SHA-256 of its mode and its bytes; "" when it can't be read."""
     import hashlib
+    stamp = file_stamp(path)
     try:
         with open(path, "rb") as file:
             digest = hashlib.sha256(oct(os.fstat(file.fileno()).st_mode & 0o111).encode())
             for block in iter(functools.partial(file.read, MB), b""):
                 digest.update(block)
-            return digest.hexdigest()
+            return stamp, digest.hexdigest()
     except OSError:
-        return ""
+        return stamp, ""
 
 
 # ======================================================================================================================
@@ -3178,7 +3124,213 @@ def _utc(local: str) -> str:
 # Cache
 # ======================================================================================================================
 
-# Not built yet. `Task.key` is what it will look results up by.
+CACHE_GB = 2.0
+_ENTRY_NAME = re.compile(r"[0-9a-f]{32}\.(|[0-9a-f]{32}|limit-[0-9a-f]{16}|loaded)")
+
+
+class Hit(NamedTuple):
+    """A stored result that holds for a task."""
+
+    result: Result  # as the task's own, marked as cached
+    path: str  # of the entry
+    files: Mapping[str, str]  # SHA-256 of the outputs in it, by their names in Outputs
+    exact: bool  # nothing that Tamarin reads changed since
+
+
+class Cache:
+    """Results under digests of all that they depend on, in a directory that any number of runs may share; never fatal.
+
+    Below it, `LEMMA/KEY.KIND/` holds `entry.json` and the outputs. LEMMA is a digest of a theory's and a lemma's name, KEY is
+    `Task.key`, KIND is `Task.lemma_key`, `limit-HOST` for what met its limits on that host, or `loaded` for a text that a prover
+    has loaded. An entry appears whole, by a rename, and is never changed; what is damaged is removed, the least used go first.
+    """
+
+    def __init__(self, directory: str = "", size_gb: float = CACHE_GB) -> None:
+        """`directory`: default $XDG_CACHE_HOME/batch-tamarin, or ~/.cache/batch-tamarin."""
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
+        self.directory = os.path.abspath(directory or os.path.join(base, "batch-tamarin"))
+        self.size_mb, self.problem = size_gb * 1024, ""  # the first reason why nothing can be stored
+        self._host = sha256(os.uname().nodename.encode())[:16]
+        self._stored_mb = 0.0  # since the last trim
+        self._loaded: dict[str, bool] = {}  # by Inputs.key, as far as it was asked for
+
+    def find(self, task: Task, inputs: Inputs) -> Hit | None:
+        """The stored result that holds for a task: first one of the very same text, last one that met a limit on this host."""
+        folder = self._folder(inputs.theory, task.lemma)
+        names = [name for name in _listed_names(folder) if name.startswith(task.key) or name.endswith("." + (task.lemma_key or "-"))]
+        for name in sorted(names, key=lambda name: ("limit" in name, not name.startswith(task.key))):
+            path = os.path.join(folder, name)
+            entry = self._entry(path)
+            if entry and ("limit" not in name or name.endswith(self._host)) and still_holds(entry[0], task, by_lemma=True):
+                old = cast(Result, entry[0].result)
+                exact = entry[0].key == task.key
+                return Hit(replace(old, cached=True, ran=old.at, old_text=not exact, warnings=old.warnings if exact else ()),
+                           path, entry[1]["files"], exact)
+        return None
+
+    def restore(self, hit: Hit, outputs: Outputs) -> bool:
+        """Copy a result's files to where the task's own would be; False, and no file, if they aren't whole."""
+        try:
+            for name, digest in hit.files.items():
+                if copy_file(os.path.join(hit.path, name), getattr(outputs, name)) != digest:
+                    raise FileNotFoundError
+            os.utime(hit.path)  # the least recently used is removed first
+            return True
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):  # damaged, or removed by another run
+                remove_entry(hit.path)
+            for name in hit.files:
+                remove_file(getattr(outputs, name))
+            return False
+
+    def store(self, task: Task, event: Event, outputs: Outputs, inputs: Inputs, parse_error: bool) -> None:
+        """Keep a result, told of by its `finish` event, if it would be the same again."""
+        result = task.result or Result(task.status)
+        by_limit = task.status in (Status.TIMEOUT, Status.MEMORY_LIMIT)
+        # The kernel or a stranger may have ended it, too: a limit was met for sure only where it shows.
+        met = task.status is Status.TIMEOUT or result.peak_mb >= task.limits.memory_mb or result.exit == {"code": GHC_HEAP_EXHAUSTED}
+        settled = task.status is Status.COMPLETED or parse_error or (task.optional and task.status is Status.SUPERSEDED)
+        if settled or (by_limit and met):
+            name = f"{task.key}.{f'limit-{self._host}' if by_limit else task.lemma_key if task.verdict else ''}"
+            self._write(os.path.join(self._folder(inputs.theory, task.lemma), name), outputs, {
+                "task": task_event(task), "finish": event, "parts": {**inputs.parts, **inputs.lemmas.get(task.lemma, {})}})
+
+    def has_loaded(self, inputs: Inputs) -> bool:
+        """Whether the prover is known to have loaded this very text."""
+        if inputs.key not in self._loaded:
+            self._loaded[inputs.key] = os.path.exists(self._load_entry(inputs))
+            with suppress(OSError):
+                os.utime(self._load_entry(inputs))
+        return self._loaded[inputs.key]
+
+    def remember_load(self, inputs: Inputs) -> None:
+        """The prover has loaded this text."""
+        if not self.has_loaded(inputs):
+            self._loaded[inputs.key] = True
+            self._write(self._load_entry(inputs), None, {})
+
+    def what_is_new(self, task: Task, inputs: Inputs) -> str:
+        """Why no stored result holds for a task: which parts of its key no stored result of that lemma has."""
+        folder = self._folder(inputs.theory, task.lemma)
+        entries = [entry[1] for name in _listed_names(folder) if (entry := self._entry(os.path.join(folder, name)))]
+        known = {part for entry in entries for part in entry["parts"].items()}
+        parts = {**inputs.parts, **inputs.lemmas.get(task.lemma, {})}
+        new = [name for name, digest in parts.items() if (name, digest) not in known]
+        if not entries:
+            return "no result of it is stored"
+        if any(entry["task"]["key"] == task.key for entry in entries):
+            return "what is stored of it met smaller limits, or those of another host"
+        return f"new: {', '.join(new)}" if new else "nothing is new, but never stood together like this"
+
+    def trim(self, most_mb: float | None = None) -> None:
+        """Remove the least recently used entries beyond the size that is allowed."""
+        left, self._stored_mb = (self.size_mb if most_mb is None else most_mb), 0.0
+        for _, size_mb, path in sorted(self.entries(), reverse=True):
+            left -= size_mb
+            if left < 0:
+                remove_entry(path)
+
+    def close(self) -> str:
+        """Trim what this run has stored; returns why nothing could be, or ""."""
+        if self._stored_mb:
+            self.trim()
+        return self.problem
+
+    def entries(self) -> Iterator[tuple[float, float, str]]:
+        """When last used (seconds since 1970), size in MB and path of all entries, those included that were never finished."""
+        for folder in _listed_names(self.directory, re.compile(r"[0-9a-f]{32}")):
+            for name in _listed_names(os.path.join(self.directory, folder), re.compile(rf"({_ENTRY_NAME.pattern})(-\w+)?")):
+                path = os.path.join(self.directory, folder, name)
+                with suppress(OSError):  # gone meanwhile
+                    sizes = [os.stat(os.path.join(path, file)).st_size for file in os.listdir(path)]
+                    yield os.stat(path).st_mtime, sum(sizes) / MB, path
+
+    def clear(self, errors_only: bool = False) -> int:
+        """Remove all entries, or those without a verdict, and tell how many."""
+        paths = [path for _, _, path in self.entries() if not errors_only or self.outcome(path) not in (*ANSWERS, Verdict.INCOMPLETE, "")]
+        for path in paths:
+            remove_entry(path)
+        return len(paths)
+
+    def outcome(self, path: str) -> str:
+        """The verdict, else the status, that an entry holds; "" for none."""
+        entry = None if path.endswith(".loaded") else self._entry(path)
+        return str(entry[0].verdict or entry[0].status) if entry else ""
+
+    def _folder(self, theory: str, lemma: str) -> str:
+        return os.path.join(self.directory, sha256(json.dumps([theory, lemma]).encode())[:32])
+
+    def _load_entry(self, inputs: Inputs) -> str:
+        return os.path.join(self._folder(inputs.theory, ""), inputs.key + ".loaded")
+
+    def _entry(self, path: str) -> tuple[Task, Event] | None:
+        """The task of an entry with its result, and all that the entry says; one that makes no sense is removed."""
+        try:
+            with open(os.path.join(path, "entry.json"), encoding="utf-8") as file:
+                entry = json.load(file)
+            task, result = from_json(Task, entry["task"]), from_json(Result, entry["finish"])
+            task.status, task.result = result.status, result
+            if not os.path.basename(path).startswith(task.key) or not set(entry["files"]) <= set(field_names(Outputs)):
+                raise ValueError
+            return task, {**entry, "parts": dict(entry["parts"]), "files": dict(entry["files"])}
+        except OSError:  # gone meanwhile, or not ours to read
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            remove_entry(path)
+            return None
+
+    def _write(self, path: str, outputs: Outputs | None, entry: Event) -> None:
+        """Make an entry; a problem is kept for `close` and ends all storing."""
+        if self.problem:
+            return
+        import shutil
+        import tempfile
+        temporary = ""
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            temporary = tempfile.mkdtemp(prefix=os.path.basename(path) + "-", dir=os.path.dirname(path))
+            files = {name: copy_file(output, os.path.join(temporary, name)) for name, output in own_fields(outputs).items()
+                     if os.path.exists(output)}
+            with open(os.path.join(temporary, "entry.json"), "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(json.dumps({**entry, "files": files}))
+            self._stored_mb += sum(os.stat(os.path.join(temporary, name)).st_size for name in os.listdir(temporary)) / MB
+            if "limit" in path:
+                remove_entry(path)  # met under other limits
+            os.rename(temporary, path)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another run was faster
+                self.problem = f"results can't be kept in the cache {self.directory}: {error.strerror or error}"
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if self._stored_mb > self.size_mb / 8:
+            self.trim()
+
+
+def _listed_names(folder: str, pattern: re.Pattern[str] = _ENTRY_NAME) -> list[str]:
+    """The names in a folder that are of the cache's making; none if it isn't there."""
+    with suppress(OSError):
+        return [name for name in os.listdir(folder) if pattern.fullmatch(name)]
+    return []
+
+
+def remove_entry(path: str) -> None:
+    """Remove an entry of the cache, and its folder if it was the last."""
+    import shutil
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(path))
+
+
+def copy_file(source: str, target: str) -> str:
+    """Copy a file to where none is; returns its SHA-256. Raises OSError."""
+    import hashlib
+    digest = hashlib.sha256()
+    with open(source, "rb") as reading, open(target, "xb") as writing:
+        for block in iter(functools.partial(reading.read, MB), b""):
+            digest.update(block)
+            writing.write(block)
+    return digest.hexdigest()
 
 
 # ======================================================================================================================
@@ -3207,28 +3359,33 @@ class Room:
         self.cores, self.memory_mb = self.cores + limits.cores, self.memory_mb + limits.memory_mb
 
 
-class Scheduler(Generic[T]):
-    """Starts `work(item)` for every item as soon as its limits fit into the room, in order.
+class Scheduler:
+    """Does the work on items as soon as their `limits` fit into the room, in order.
 
-    A job that fits may overtake one that does not. When the first waiting job has been overtaken for as long as its own timeout,
+    An item that fits may overtake one that does not. When the first waiting one has been overtaken for as long as its own timeout,
     nothing else starts until it does: with limits capped to the whole room, nothing can wait for ever. (Limits are poor estimates
     of run times: reserving by them, as EASY backfilling does, doubled the makespan in simulations.)
     """
 
-    def __init__(self, room: Room, limits: Callable[[T], Limits], work: Callable[[T], Awaitable[bool]]) -> None:
-        """`work` tells whether the item's room is free again."""
-        self.room, self._limits, self._work = room, limits, work
-        self._waiting: dict[Limits, deque[tuple[int, T]]] = {}  # one queue for all items of equal limits: few to look through
+    def __init__(self, room: Room) -> None:
+        self.room, self.stopped = room, False
+        self._places = itertools.count()
+        # One queue for all items of equal limits: few to look through. An item stands there with its place and what to do with it.
+        self._waiting: dict[Limits, deque[tuple[int, Any, Callable[[Any], Awaitable[bool]]]]] = {}
         self._overtaken: tuple[int, float] = (-1, 0.0)  # the first waiting item's place, and since when others start before it
         self._jobs: set[asyncio.Future[None]] = set()
         self._error: BaseException | None = None
 
-    async def run(self, items: Iterable[T]) -> None:
-        """Work on all items; returns when the last job has ended. Raises what a job or `fail` raised."""
-        import asyncio
-        for place, item in enumerate(items):
-            self._waiting.setdefault(self._limits(item), deque()).append((place, item))
+    def add(self, items: Iterable[Any], work: Callable[[Any], Awaitable[bool]]) -> None:
+        """Let these wait for room, behind what waits already; `work` tells whether an item's room is free again."""
+        for item in () if self.stopped else items:
+            self._waiting.setdefault(item.limits, deque()).append((next(self._places), item, work))
         self._start_what_fits()
+
+    async def run(self, items: Iterable[Any], work: Callable[[Any], Awaitable[bool]]) -> None:
+        """Work on these and all that is added meanwhile; returns when the last job has ended. Raises what a job or `fail` raised."""
+        import asyncio
+        self.add(items, work)
         while self._jobs:
             await asyncio.wait(self._jobs, return_when=asyncio.FIRST_COMPLETED)
         if self._error:
@@ -3236,6 +3393,7 @@ class Scheduler(Generic[T]):
 
     def stop(self) -> None:
         """Start nothing new."""
+        self.stopped = True
         self._waiting.clear()
 
     def fail(self, error: BaseException) -> None:
@@ -3245,30 +3403,30 @@ class Scheduler(Generic[T]):
 
     def _start_what_fits(self) -> None:
         import asyncio
-        for item, limits in iter(self._next, None):
+        for limits, job in iter(self._next, None):
             self.room.take(limits)
-            self._jobs.add(asyncio.ensure_future(self._job(item, limits)))
+            self._jobs.add(asyncio.ensure_future(self._job(limits, job)))
 
-    def _next(self) -> tuple[T, Limits] | None:
+    def _next(self) -> tuple[Limits, Awaitable[bool]] | None:
         """Take the first waiting item that may start now."""
         queues = sorted(self._waiting.items(), key=lambda pair: pair[1][0][0])
         place, since = self._overtaken
         starving = queues and queues[0][1][0][0] == place and time.monotonic() - since >= queues[0][0].timeout_s
         for limits, queue in queues[:1] if starving else queues:
             if self.room.fits(limits):
-                place, item = queue.popleft()
+                place, item, work = queue.popleft()
                 first = queues[0][1][0][0] if queues[0][1] else place
                 if place > first and self._overtaken[0] != first:
                     self._overtaken = (first, time.monotonic())
                 if not queue:
                     del self._waiting[limits]
-                return item, limits
+                return limits, work(item)
         return None
 
-    async def _job(self, item: T, limits: Limits) -> None:
+    async def _job(self, limits: Limits, job: Awaitable[bool]) -> None:
         import asyncio
         try:
-            if await self._work(item):
+            if await job:
                 self.room.give(limits)
         except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it when the other jobs have ended
             self.fail(error)
@@ -3287,13 +3445,18 @@ def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
 class Runner:
     """Brings tasks from waiting to finished: the way of a lemma through prover, reader and journal."""
 
-    def __init__(self, directory: str, journal: Journal, supervisor: Supervisor) -> None:
+    def __init__(self, directory: str, journal: Journal, supervisor: Supervisor, cache: Cache | None = None,
+                 tell: Callable[[str], None] | None = None) -> None:
+        """`tell`: wants to know why a task is not in the cache."""
         self.directory, self.journal, self.batch, self.supervisor = directory, journal, journal.batch, supervisor
         limits = from_json(Limits, self.batch.header["limits"])
-        self.scheduler: Scheduler[Task] = Scheduler(Room(limits.cores, limits.memory_mb), lambda task: task.limits, self.prove)
+        self.scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
+        self.cache, self.tell = cache, tell
         self._environments = {alias: prover_environment(prover) for alias, prover in self.batch.provers.items()}
         self._host = host_id()
         self._flushing = False
+        self._held: dict[str, list[tuple[Task, Hit]]] = {}  # by Inputs.key: hits that wait for the prover to load that text
+        self._to_load: dict[str, int] = {}  # by Inputs.key: how many tasks will yet load the text
         self.stopped = 0  # the signal that stopped the batch
 
     async def run(self, tasks: Iterable[Task]) -> None:
@@ -3304,7 +3467,11 @@ class Runner:
             self._loop.add_signal_handler(number, self._interrupt, number)
         self._loop.add_signal_handler(signal.SIGTSTP, self._suspend)
         try:
-            await self.scheduler.run(in_order(tasks, self.batch.header["scheduler"]))
+            waiting = [task for task in tasks if not await self._from_cache(task)]
+            for key in self._held.keys() - self._to_load.keys():
+                self._to_load[key] = 1
+                self.scheduler.add([self._held[key][0][0]], self.load)
+            await self.scheduler.run(in_order(waiting, self.batch.header["scheduler"]), self.prove)
             if not self.stopped:
                 await draw_traces(self.directory, self.supervisor, from_json(Limits, self.batch.header["limits"]))
         finally:
@@ -3319,34 +3486,118 @@ class Runner:
             set_aside(outputs)
             outcome = Outcome(Status.INTERRUPTED, reason=self._changed_input(task))
             if not outcome.reason:
-                outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
-                changed = self._changed_input(task)
-                outcome = replace(outcome, status=Status.INTERRUPTED, reason=changed) if changed else outcome
-            result = self._result(task, outcome, outputs)
-            self._record(finish_event(task, job.id, attempt, result))
+                outcome = await self._run_job(job, task)
+            result, output = self._result(task, outcome, outputs)
+            event = finish_event(task, job.id, attempt, result)
+            self._record(event)
+            if self.cache:
+                self.cache.store(task, event, outputs, self._inputs(task), bool(output.parse_error))
+            self._end_of_load(task, result.status is not Status.INTERRUPTED and (output.summary or has_loaded(outputs.stderr)))
         except (OSError, StorageError) as error:
             self._give_up(error)
             return True
         return not outcome.unkillable
+
+    async def load(self, task: Task) -> bool:
+        """Load a task's theory without proving, for the hits that wait for it; whether its room is free again."""
+        outputs = result_files(self.directory, task.id + "~load")
+        command = prover_command(self.batch.provers[task.prover], replace(task, prove=False), outputs)
+        job = Job(task.id + "~load", 1, command, task.cwd, self._environments[task.prover], task.limits, outputs.stdout, outputs.stderr)
+        try:
+            outcome = await self._run_job(job, task)
+            loaded = read_output(outputs.stdout, outputs.stderr).summary or has_loaded(outputs.stderr)
+            for path in dataclasses.astuple(outputs):
+                remove_file(path)
+            self._end_of_load(task, loaded and outcome.status is not Status.INTERRUPTED)
+        except (OSError, StorageError) as error:
+            self._give_up(error)
+            return True
+        return not outcome.unkillable
+
+    async def _run_job(self, job: Job, task: Task) -> Outcome:
+        """Run a job that loads a task's theory. Meanwhile, hits count as soon as the prover says that it has loaded their text."""
+        import asyncio
+
+        async def watch() -> None:
+            while self._inputs(task).key in self._held:
+                await asyncio.sleep(0.2)
+                if has_loaded(job.stderr) and not self._changed_input(task):
+                    self._text_loaded(task)
+
+        watcher = asyncio.ensure_future(watch())
+        try:
+            outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
+        finally:
+            watcher.cancel()
+        changed = self._changed_input(task)
+        return replace(outcome, status=Status.INTERRUPTED, reason=changed) if changed else outcome
+
+    # --- The cache: hits, and those that are held back until the prover has loaded a text that it has never seen
+
+    async def _from_cache(self, task: Task) -> bool:
+        """Whether the cache answers for a task, now or when its text is loaded."""
+        import asyncio
+        inputs, hit = self._inputs(task), None
+        if self.cache and not self.scheduler.stopped and not self._changed_input(task):
+            hit = self.cache.find(task, inputs)
+            if hit and not hit.exact and not self.cache.has_loaded(inputs):
+                self._held.setdefault(inputs.key, []).append((task, hit))
+                return True
+            if not hit and self.tell:
+                self.tell(f"not in the cache: {task.id}: {self.cache.what_is_new(task, inputs)}")
+        if hit and self._restore(task, hit):
+            await asyncio.sleep(0)  # for signals, and for the screen
+            return True
+        self._to_load[inputs.key] = self._to_load.get(inputs.key, 0) + 1
+        return False
+
+    def _restore(self, task: Task, hit: Hit) -> bool:
+        """Make a stored result that of a task; False if it is damaged."""
+        outputs = result_files(self.directory, task.id)
+        set_aside(outputs)
+        restored = self.cache is not None and self.cache.restore(hit, outputs)
+        if restored:
+            self._record(finish_event(task, task.id, task.attempts, hit.result))
+        return restored
+
+    def _text_loaded(self, task: Task) -> None:
+        """The prover takes the text of this task's theory: hits that waited for that count."""
+        if self.cache:
+            self.cache.remember_load(self._inputs(task))
+        for held, hit in self._held.pop(self._inputs(task).key, ()):
+            if not self._restore(held, hit):
+                self.scheduler.add([held], self.prove)
+
+    def _end_of_load(self, task: Task, loaded: bool) -> None:
+        """A job that loads this task's theory is over. If none did and no other will, hits that wait for that don't count."""
+        key = self._inputs(task).key
+        self._to_load[key] = self._to_load.get(key, 0) - 1
+        if loaded:
+            self._text_loaded(task)
+        elif not self._to_load[key]:
+            self.scheduler.add([held for held, _ in self._held.pop(key, ())], self.prove)
+
+    def _inputs(self, task: Task) -> Inputs:
+        return self.batch.inputs[task_inputs_key(task.prover, task.theory, task.options, task.flags, task.cwd)]
 
     def _changed_input(self, task: Task) -> str:
         """Why what the prover reads now is not what was planned; "" if it is. Such a result would stand under a wrong key.
 
         A file that is gone is the prover's to tell of, or it is the prover itself.
         """
-        inputs = self.batch.inputs.get(task_inputs_key(task.prover, task.theory, task.options, task.flags, task.cwd))
-        changed = next((path for path, stamp in (inputs.stamps.items() if inputs else ()) if file_stamp(path) not in (stamp, ())), "")
+        changed = next((path for path, stamp in self._inputs(task).stamps.items() if file_stamp(path) not in (stamp, ())), "")
         return f"{path_from(changed, task.cwd)} changed since the batch was planned: run it again" if changed else ""
 
-    def _result(self, task: Task, outcome: Outcome, outputs: Outputs) -> Result:
+    def _result(self, task: Task, outcome: Outcome, outputs: Outputs) -> tuple[Result, ProverOutput]:
         """What came of an attempt, its files settled."""
         try:
-            result = judge(task, outcome, read_output(outputs.stdout, outputs.stderr, task.lemma), outputs.proof)
+            output = read_output(outputs.stdout, outputs.stderr, task.lemma)
+            result = judge(task, outcome, output, outputs.proof)
             keep_outputs(task, result, outputs)
-            return result
+            return result, output
         except OSError as error:  # too many open files, perhaps: the next task may have better luck
             failed = replace(outcome, status=Status.FAILED, reason=f"its output can't be read: {error.strerror}")
-            return judge(task, failed, ProverOutput(), "")
+            return judge(task, failed, ProverOutput(), ""), ProverOutput()
 
     def _give_up(self, error: Exception) -> None:
         """What happens can't be recorded any more: end everything, let `run` raise the error."""
@@ -3434,11 +3685,10 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
     if not program and undrawn:
         warn(f"there is no 'dot' (Graphviz) here: {plural(len(undrawn), 'trace')} in {traces} can't be drawn")
     limits = Limits(1, min(2048, room.memory_mb), 30)
+    jobs = (Job(path, 1, (str(program), "-Tsvg", "-O", path), traces, os.environ, limits, os.devnull, os.devnull) for path in undrawn)
 
-    async def draw(path: str) -> bool:
-        command = (str(program), "-Tsvg", "-O", path)
-        job = Job(os.path.basename(path), 1, command, traces, os.environ, limits, os.devnull, os.devnull)
-        outcome = await supervisor.run(job, lambda pid, started: None)
+    async def draw(job: Job) -> bool:
+        path, outcome = job.id, await supervisor.run(job, lambda pid, started: None)
         parts = [f"{path}.svg", *itertools.takewhile(os.path.exists, (f"{path}.{number}.svg" for number in itertools.count(2)))]
         for part, drawing in zip(parts, _drawing_names(path)):  # one graph makes one file
             if outcome.exit == ExitStatus(0):
@@ -3448,7 +3698,7 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
         return not outcome.unkillable
 
     if program:
-        await Scheduler(Room(room.cores, room.memory_mb), lambda path: limits, draw).run(undrawn)
+        await Scheduler(Room(room.cores, room.memory_mb)).run(jobs, draw)
         undrawn = [path for path in undrawn if not drawings(path)]
         if undrawn:
             warn(f"dot could not draw {plural(len(undrawn), 'trace')} within {limits.timeout_s:g} s: {', '.join(undrawn[:5])}")
@@ -3485,7 +3735,7 @@ async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Pr
     outcome = await supervisor.run(job, lambda pid, started: None)
     said = "\n".join(ends_of(stdout))
     found = _VERSION.search(said)
-    digests = [file_digest(word) for word in prover.command if os.path.isfile(word)]
+    digests = [look_at_file(word)[1] for word in prover.command if os.path.isfile(word)]
     for same in provers:
         same.flavour, same.version = found.groups() if found else ("tamarin-prover", "")
         same.identity = sha256(json.dumps([digests, said]).encode())
@@ -3958,7 +4208,7 @@ def log_warnings(log: Log, theory: str) -> tuple[str, ...]:
 
 def lemma_named(name: str, trait: str = "", side: str = "") -> Lemma:
     """A lemma of which only this is known."""
-    return Lemma(name, Trait(trait or Trait.ALL_TRACES), side, (), "", 0, "", "", (), False)
+    return Lemma(name, Trait(trait or Trait.ALL_TRACES), side, (), "")
 
 
 def file_task(file: str, theory: str, prover: str, lemmas: Sequence[Lemma], result: Result | None = None) -> Task:
@@ -4227,6 +4477,7 @@ def _table_row(task: Task, closure: Closure) -> tuple[str, ...]:
     notes += [closure.outcome(task).partition(", ")[2]] if closure.open(task) else []
     notes += [result.reason[:160]] if result.reason else []
     notes += [f"warning: {warning}" for warning in result.warnings]
+    notes += [f"cached {result.ran[:10]}".rstrip()] if result.cached else []
     ran = task.result is not None
     return (outcome_word(task), task.id, str(result.steps or ""), duration(result.wall_s) if ran else "",
             f"{result.peak_mb:,.0f} MB" if ran else "", "; ".join(notes))
@@ -4313,7 +4564,7 @@ def _results(tasks: Sequence[Task]) -> Block:
         result = task.result or Result(task.status)
         used = (f"{result.wall_s:.2f}", f"{result.cpu_s:.2f}", f"{result.peak_mb:.0f}") if task.result else ("", "", "")
         rows.append((outcome_word(task), task.lemma, *([task.expect or ""] * expecting), task.theory, result.trait or task.trait,
-                     task.prover, str(result.steps or ""), *used, str(task.limits.cores), "yes" * result.cached))
+                     task.prover, str(result.steps or ""), *used, str(task.limits.cores), cached_words(result)[:10]))
     return "table", ("result", "lemma", *(["expected"] * expecting), "theory", "trait", "prover", "steps", "time (s)", "CPU (s)",
                      "memory (MB)", "cores", "cached"), rows, f"wa{'l' * expecting}lllrrrrrl"
 
@@ -4371,7 +4622,7 @@ def _details(batch: Batch, directory: str, task: Task, dot: str) -> Iterator[Blo
         ("takes for granted", ", ".join(task.assumes)), ("options", shlex.join(task.options)), ("flags", " ".join(task.flags)),
         ("limits", f"{plural(task.limits.cores, 'core')}, {task.limits.memory_mb:,} MB, {task.limits.timeout_s:,g} s"),
         ("used", f"{result.wall_s:,.2f} s, {result.cpu_s:,.2f} s CPU, {result.peak_mb:,.0f} MB (average {result.avg_mb:,.0f} MB)"
-         if task.result else ""), ("cached", "yes: the figures are those of the first run" * result.cached),
+         if task.result else ""), ("cached", cached_words(result)),
         ("ended", utc(instant(result.at))), ("attempts", str(task.attempts or "")),
         ("exit", " ".join(str(part) for pair in (result.exit or {}).items() for part in pair))) if fact[1]], "hl"
     yield "code", shlex.join(prover_command(prover, task, result_files(directory, task.id)))
@@ -4379,6 +4630,14 @@ def _details(batch: Batch, directory: str, task: Task, dot: str) -> Iterator[Blo
         yield from (("line", 0, "The end of its stderr:"), ("code", result.stderr_tail.strip("\n")))
     if dot:
         yield "trace", task.id, dot, drawings(dot)
+
+
+def cached_words(result: Result) -> str:
+    """When a cached result ran, and what that means; "" for one that was not cached."""
+    if not result.cached:
+        return ""
+    return (utc(instant(result.ran)) or "yes") + ": the figures are of then" + (
+        ", its proof file may hold older texts of other lemmas" if result.old_text else "")
 
 
 def utc(seconds: float) -> str:
@@ -4889,7 +5148,7 @@ class Progress:
                 say(self._line(task, task.result or Result(task.status)))
 
     def _line(self, task: Task, result: Result) -> str:
-        about = ["cached"] if result.cached else []
+        about = [f"cached {result.ran[:10]}".rstrip()] if result.cached else []
         about += [plural(result.steps, "step")] if result.steps else []
         about += [duration(result.wall_s), f"{result.peak_mb:,.0f} MB"]
         reason = f" (expected {task.expect}!)" if missed_expectation(task) else ""
@@ -5201,6 +5460,7 @@ def command_line_parser() -> argparse.ArgumentParser:
     add_report_command(commands)
     add_audit_command(commands)
     add_lemmas_command(commands)
+    add_cache_command(commands)
     return parser
 
 
@@ -5247,8 +5507,15 @@ def add_running_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-t", "--task", action="append", default=[], metavar="PATTERN",
                         help="run only tasks whose id begins with this or matches this shell pattern (repeatable)")
     parser.add_argument("-q", "--quiet", action="store_true", help="show only problems and the final table")
-    parser.add_argument("-d", "--debug", action="store_true", help="show the commands too")
+    parser.add_argument("-d", "--debug", action="store_true", help="show the commands too, and what was new to the cache")
+    parser.add_argument("--no-cache", action="store_true", help="prove everything, and keep nothing for other runs")
+    add_cache_arguments(parser)
     add_progress_argument(parser)
+
+
+def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache-dir", metavar="DIR", default="", help="the cache (default: ~/.cache/batch-tamarin)")
+    parser.add_argument("--cache-size", metavar="GB", type=seconds_argument, default=CACHE_GB, help=f"its size at most (default: {CACHE_GB:g})")
 
 
 def add_progress_argument(parser: argparse.ArgumentParser) -> None:
@@ -5317,7 +5584,7 @@ def command_check(args: argparse.Namespace) -> int:
             return True
 
         with screen if draws_block("auto") else nullcontext():
-            asyncio.run(Scheduler(Room(room.cores, room.memory_mb), lambda job: job.limits, work).run(jobs))
+            asyncio.run(Scheduler(Room(room.cores, room.memory_mb)).run(jobs, work))
     directory = recipe.data.get("config", {}).get("output_directory", "results")
     print(coloured("\n".join(map(printable, _check_lines(batch, jobs, found, directory if args.debug else ""))), sys.stdout))
     errors = sum(note.startswith("error: ") for notes in found.values() for note in notes)
@@ -5355,8 +5622,7 @@ def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Itera
         why = f"Maude {output.old_maude} is not supported" if output.old_maude else outcome.reason or output.complaint
         yield "self-test passed" if passed else f"warning: self-test failed: {why or 'it does not say why'}"
         return
-    task, ended = replace(batch.tasks[job.task_ids[0]], prove=False), outcome.status is Status.COMPLETED
-    status, reason = _judge_exit(outcome.exit or ExitStatus(), output) if ended else (outcome.status, outcome.reason)
+    task, (status, reason) = replace(batch.tasks[job.task_ids[0]], prove=False), _judge_exit(outcome, output)
     loaded = f"loads in {duration(outcome.wall_s)} and {outcome.peak_mb:,.0f} MB"
     yield loaded if status is Status.COMPLETED else f"error: it does not load: {reason}"
     yield from (f"warning: {warning}" for warning in prover_warnings(task, output, result_files(folder, job.id).proof))
@@ -5647,6 +5913,31 @@ def add_lemmas_command(commands: Subparsers) -> None:
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
 
 
+def add_cache_command(commands: Subparsers) -> None:
+    parser = add_command(commands, command_cache, "cache", "info", "clear --errors-only")
+    parser.add_argument("action", choices=("info", "clear"))
+    parser.add_argument("--errors-only", action="store_true", help="clear only what has no verdict: limits met, parse errors")
+    add_cache_arguments(parser)
+
+
+def command_cache(args: argparse.Namespace) -> int:
+    """Show what the cache holds, or clear it."""
+    cache = Cache(args.cache_dir, args.cache_size)
+    if args.action == "clear":
+        print(f"entries removed from {printable(cache.directory)}: {cache.clear(args.errors_only):,}")
+        return 0
+    entries = list(cache.entries())
+    used = sum(size_mb for _, size_mb, _ in entries)
+    print(f"{printable(cache.directory)}: {used:,.1f} MB of at most {cache.size_mb / 1024:g} GB")
+    counts: dict[str, int] = {}
+    for _, _, path in entries:
+        outcome = cache.outcome(path).replace("_", " ")
+        counts[outcome] = counts.get(outcome, 0) + 1
+    if counts.pop("", 0) < len(entries):
+        print(text_table([("result", "entries"), *((word, f"{count:,}") for word, count in sorted(counts.items()))], right=(1,)))
+    return 0
+
+
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
     recipe = Recipe(args.recipe)
@@ -5752,11 +6043,14 @@ def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argpa
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     waiting = [task for task in tasks if task.status not in FINAL]
     say(f"batch {batch.id}: {plural(len(waiting), 'task')} to run in {directory}")
+    cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
     with Supervisor(batch.id, journal.fd) as supervisor:
         progress = Progress(batch, tasks, directory, supervisor.live, args)
         journal.observers += [lambda event: write_event_files(directory, batch, event), progress]
-        runner = Runner(directory, journal, supervisor)
+        runner = Runner(directory, journal, supervisor, cache, say if args.debug else None)
         asyncio.run(progress.beside(runner.run(waiting)))
+    if cache and cache.close():
+        warn(cache.problem)
     journal.record({"event": "end", "at": now(), "signal": runner.stopped})
     journal.close()
     write_derived_files(batch, directory)

@@ -26,6 +26,7 @@ import tempfile
 import termios
 import threading
 import time
+import typing
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -116,6 +117,12 @@ class Lab:
     def only_finish(self):
         (event,) = self.events("finish")
         return event
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path_factory, monkeypatch):
+    """Every test has a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture
@@ -616,7 +623,7 @@ def test_what_changed_since_runs_again(lab):
     interrupted_batch(lab, lemmas=4)
     text = (lab.path / "t.spthy").read_text()
     lab.write("t.spthy", "/* a comment changes nothing */ " + text.replace('lemma l3: "All k #i. A(k) @ i ==> T"\n', 'lemma new: "F"\n'))
-    done = lab.run("run", "recipe.json", code=0)
+    done = lab.run("run", "recipe.json", "--no-cache", code=0)
     assert "no longer planned: t--l3--fake" in done.stderr
     report = json.loads((lab.path / "results" / "execution_report.json").read_text())
     assert set(report["tasks"]["task"]["subtasks"]) == {"t--l0--fake", "t--l1--fake", "t--l2--fake", "t--new--fake"}
@@ -1619,6 +1626,11 @@ def test_max_of_this_machine():
 # --- Scheduling --------------------------------------------------------------------------------------------------------
 
 
+class Waiting(typing.NamedTuple):
+    job: tuple
+    limits: bt.Limits
+
+
 class Clock:
     """Runs a Scheduler on made-up jobs (name, cores, memory in MB, seconds, timeout) on an event loop whose time is simulated."""
 
@@ -1627,13 +1639,13 @@ class Clock:
 
     def run(self, jobs, monkeypatch):
         monkeypatch.setattr(bt.time, "monotonic", lambda: self.now)
-        scheduler = bt.Scheduler(self.room, lambda job: bt.Limits(job[1], job[2], job[4]), self.work)
+        scheduler = bt.Scheduler(self.room)
         self.sleepers = []
-        asyncio.run(self.drive(scheduler, jobs))
+        asyncio.run(self.drive(scheduler, [Waiting(job, bt.Limits(job[1], job[2], job[4])) for job in jobs]))
         return [name for name, _ in self.log]
 
     async def drive(self, scheduler, jobs):
-        running = asyncio.ensure_future(scheduler.run(jobs))
+        running = asyncio.ensure_future(scheduler.run(jobs, lambda waiting: self.work(waiting.job)))
         while not running.done():
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -1690,6 +1702,357 @@ def test_orders():
     assert [task.id for task in bt.in_order(tasks, "fifo")] == ["mid", "big", "small", "mid2"]
     assert [task.id for task in bt.in_order(tasks, "sjf")] == ["small", "mid", "mid2", "big"]
     assert [task.id for task in bt.in_order(tasks, "ljf")] == ["big", "mid", "mid2", "small"]
+
+
+# --- Cache -------------------------------------------------------------------------------------------------------------
+
+# A prover whose answer depends on all that Tamarin's depends on, and on nothing else.
+MODEL = f"""#!{sys.executable} -S
+import os, re, sys
+version = "1.11.0"
+if "--version" in sys.argv:
+    sys.exit(print("tamarin-prover", version))
+options = dict((word.partition("=")[0], word.partition("=")[2]) for word in sys.argv[1:] if word[:2] == "--")
+flags, file = [word[3:] for word in sys.argv if word[:3] == "-D="], next(word for word in sys.argv if word.endswith(".spthy"))
+def read(path):
+    text = re.sub(r"/[*].*?[*]/|//[^\\n]*", " ", open(path).read(), flags=re.S)
+    text = re.sub(r"#ifdef (\\w+)(.*?)#endif", lambda found: found[2] if found[1] in flags else "", text, flags=re.S)
+    return re.sub(r'#include "(.*?)"', lambda found: read(os.path.join(os.path.dirname(path), found[1])), text)
+items = [" ".join(item.split()) for item in re.split(r"\\n(?=[a-z]+[ :\\n])", read(file))]
+for item in items:
+    if "SYNTAX" in item:
+        print(f'"{{file}}" (line 1, column 1):\\nunexpected "S"', file=sys.stderr)
+        sys.exit(1)
+name = lambda item: re.match(r"lemma (\\w+)", item)[1] if item.startswith("lemma ") else ""
+asked, seen = options.get("--prove", ""), False
+of_sources = any(name(item) == asked and "[sources" in item for item in items)
+with open("runs", "a") as runs:
+    runs.write((asked or "load") + "\\n")
+print("[Theory T] Theory loaded\\n[Theory T] Theory closed", file=sys.stderr)
+kept = []
+for item in items:
+    seen = seen or name(item) == asked
+    reused = "[reuse" in item and "all" in item and not seen
+    hidden = any(f"hide_lemma={{name(item)}}" in other for other in items if name(other) == asked)
+    if not name(item) or name(item) == asked or ("[sources" in item or reused and not hidden) and not of_sources:
+        kept.append(item)
+if any(item.startswith("process:") for item in items) or "--quit-on-warning" in options or "--auto-sources" in options:
+    kept = items
+if any(item.startswith("heuristic: o") for item in items):
+    oracle = os.path.join(os.path.dirname(file), "oracle")
+    if not os.access(oracle, os.X_OK):
+        sys.exit("tamarin-prover: oracle: permission denied")
+    kept.append(open(oracle).read())
+import hashlib
+number = int(hashlib.sha256(repr((kept, flags, options.get("--bound"), os.environ.get("GHCRTS"))).encode()).hexdigest()[:6], 16)
+with open(options["--output"], "w") as proof:
+    proof.write(f"theory proof of {{asked}} {{number}}")
+verdict = ("verified", "falsified - found trace")[number % 2]
+rule = "=" * 78
+print(f"{{rule}}\\nsummary of summaries:\\n\\nanalyzed: x\\n\\n  {{asked}} (all-traces): {{verdict}} ({{number}} steps)\\n\\n{{rule}}")
+"""
+
+
+@pytest.fixture
+def model(lab):
+    """A lab with the model prover and a theory of 20 lemmas, of which l5 is a `reuse` lemma; `lab.proven(...)` tells what was run."""
+    lab.write("model", MODEL, 0o755)
+    lab.provers["fake"] = {"path": "./model"}
+    lab.write("inc.spthy", "rule Inc: [] --> []\n")
+    lemmas = "".join(f'lemma l{number}{" [reuse]" * (number == 5)}: all-traces "All k #i. A(k) @ i ==> T"\n' for number in range(20))
+    lab.write("t.spthy", f'theory T begin\nheuristic: o\nrule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n#include "inc.spthy"\n{lemmas}end\n')
+    lab.write("oracle", "#!/bin/sh\n", 0o755)
+    lab.recipe(config={"global_max_cores": 2})
+
+    def proven(*args, code=(0, 3)):
+        (lab.path / "runs").write_text("")
+        done = lab.run("run", "recipe.json", "--fresh", *args)
+        assert done.returncode in code, done.stderr
+        lab.last = done
+        return sorted((lab.path / "runs").read_text().split())
+
+    def edit(old, new, file="t.spthy"):
+        text = (lab.path / file).read_text()
+        assert old in text
+        (lab.path / file).write_text(text.replace(old, new, 1))
+
+    lab.proven, lab.edit = proven, edit
+    return lab
+
+
+def results_of(lab, directory=None):
+    """What came out, by task; and the journal's finishes."""
+    journal = max(lab.path.glob("results*/batch.jsonl"), key=lambda path: path.stat().st_mtime_ns) if directory is None else directory
+    finishes = [json.loads(line) for line in journal.read_text().splitlines() if '"event":"finish"' in line]
+    return {event["id"]: event for event in finishes}
+
+
+ALL_LEMMAS = sorted(f"l{number}" for number in range(20))
+
+
+def test_only_what_changed_is_proven(model):
+    assert model.proven() == ALL_LEMMAS
+    first = results_of(model)
+    assert model.proven() == [], "nothing changed"
+    again = results_of(model)
+    for task_id, event in again.items():
+        same = ("status", "verdict", "steps", "wall_s", "cpu_s", "peak_mb", "lemmas", "exit")
+        assert [event[name] for name in same] == [first[task_id][name] for name in same]
+        assert event["cached"] and event["ran"] == first[task_id]["at"] and not event["old_text"] and not first[task_id]["cached"]
+    newest = max(model.path.glob("results_*"))
+    for folder, ending in (("proofs", "spthy"), ("logs", "out"), ("logs", "err")):
+        name = f"t--l3--fake.{ending}"
+        assert (newest / folder / name).read_bytes() == (model.path / "results" / folder / name).read_bytes()
+    model.edit("rule A", "/* a comment */   rule A")
+    assert model.proven() == [], "a comment"
+    model.edit('lemma l7: all-traces "All', 'lemma l7: all-traces "All z')
+    assert model.proven() == ["l7"], "one plain lemma edited"
+    assert all(event["old_text"] == (event["id"] != "t--l7--fake") for event in results_of(model).values() if event["cached"])
+    model.edit("Out(~k)", "Out('a'), Out(~k)")
+    assert model.proven() == ALL_LEMMAS, "one rule edited"
+    model.edit('[reuse]: all-traces "All', '[reuse]: all-traces "All z')
+    assert model.proven() == sorted(f"l{number}" for number in range(5, 20)), "a reuse lemma edited: itself and those after it"
+    model.edit("Inc: []", "Inc: [ In(x) ]", "inc.spthy")
+    assert model.proven() == ALL_LEMMAS, "an included file edited"
+    model.edit("#!/bin/sh", "#!/bin/sh\nexit 0", "oracle")
+    assert model.proven("-d") == ALL_LEMMAS and "t--l3--fake: new: oracle oracle\n" in model.last.stderr, "the oracle edited"
+    assert model.proven("--cores", "1") == [], "cores changed"
+    model.edit('version = "1.11.0"', 'version = "1.11.1"', "model")
+    assert model.proven("-d") == ALL_LEMMAS and "t--l3--fake: new: prover\n" in model.last.stderr, "the prover updated"
+    assert model.proven("--no-cache") == ALL_LEMMAS
+    (model.path / "oracle").chmod(0o644)
+    assert model.proven() == ALL_LEMMAS and {event["status"] for event in results_of(model).values()} == {"failed"}
+    assert model.proven() == ALL_LEMMAS, "such a failure is nothing to keep"
+
+
+def test_why_something_runs(model):
+    model.proven()
+    model.recipe(config={"global_max_cores": 2}, tamarin_options=["--bound=3"], preprocess_flags=["F"])
+    model.proven("-d")
+    assert "t--l3--fake: new: options, preprocessor flags\n" in model.last.stderr
+    model.recipe(config={"global_max_cores": 2})
+    model.edit("lemma l19: all", "lemma new: all")
+    assert model.proven("-d") == ["new"] and "t--new--fake: no result of it is stored\n" in model.last.stderr
+    model.edit('[reuse]: all-traces "All', '[reuse]: all-traces "All z')
+    model.edit('lemma l8: all-traces "All', 'lemma l8: all-traces "All z')
+    model.proven("-d")
+    assert "l5--fake: new: lemma\n" in model.last.stderr and "l8--fake: new: lemma, assumed lemmas\n" in model.last.stderr
+    assert "l9--fake: new: assumed lemmas\n" in model.last.stderr and "l4--fake:" not in model.last.stderr
+    model.edit("lemma l1:", "rule Late: [] --> []\nlemma l1:")
+    model.proven("-d")
+    assert "l1--fake: new: theory outside of lemmas\n" in model.last.stderr
+
+
+def test_a_hit_never_hides_a_change(model):
+    """Random edits of every kind; after each, a run with the cache and one without, side by side, must tell the same."""
+    rng = random.Random(8)
+    lemmas = ["l0", "l1", "l2", "l3"]
+    parts = {name: f'lemma {name}: all-traces "F{name}"\n' for name in lemmas}
+    state = {"rule": "rule R: [] --> []\n", "function": ("before", "functions: f/1\n"), "process": "", "tail": "", "comment": ""}
+
+    def write():
+        where, function = state["function"]
+        body = [*(parts[name] for name in lemmas)]
+        body[2:2] = [function] if where == "amid" else []
+        text = (state["comment"] + (function if where == "before" else "") + state["rule"] + "heuristic: o\n" + '#include "inc.spthy"\n'
+                + "".join(body) + "#ifdef X\nrule X: [] --> []\n#endif\n" + state["process"] + (function if where == "after" else "") + state["tail"])
+        model.write("t.spthy", f"theory T begin\n{text}end\n")
+
+    def edit_lemma(kind):
+        name, number = rng.choice(lemmas), rng.randrange(3)
+        attributes = {"reuse": " [reuse]", "sources": " [sources]", "hide": " [hide_lemma=l0]"}.get(kind, "")
+        parts[name] = f'lemma {name}{attributes}: all-traces "F{number}{" SYNTAX" * (kind == "syntax")}"\n'
+
+    edits = {
+        **{kind: lambda kind=kind: edit_lemma(kind) for kind in ("plain", "reuse", "sources", "hide", "syntax")},
+        "order": lambda: rng.shuffle(lemmas),
+        "rule": lambda: state.update(rule=f"rule R: [] --> [ A('{rng.randrange(3)}') ]\n"),
+        "function": lambda: state.update(function=(rng.choice(["before", "amid", "after"]), f"functions: f/{rng.randrange(1, 3)}\n")),
+        "process": lambda: state.update(process="" if state["process"] else "process: 0\n"),
+        "one more lemma": lambda: state.update(tail=f'lemma more: all-traces "G{rng.randrange(3)}"\n'),
+        "comment": lambda: state.update(comment=f"// {rng.random()}\n"),
+        "include": lambda: model.write("inc.spthy", f"rule Inc: [] --> [ B('{rng.randrange(3)}') ]\n"),
+        "oracle": lambda: model.write("oracle", f"#!/bin/sh\nexit {rng.randrange(3)}\n", rng.choice([0o755, 0o755, 0o644])),
+        "options": lambda: model.recipe(config={"global_max_cores": 2}, tamarin_options=rng.choice([[], ["--bound=5"], ["--quit-on-warning"]]),
+                                        preprocess_flags=rng.choice([[], ["X"]])),
+    }
+    told = ("status", "verdict", "steps", "reason", "lemmas")
+    kinds, cached = list(edits) * 2, 0
+    rng.shuffle(kinds)
+    for number, kind in enumerate(kinds):
+        edits[kind]()
+        write()
+        runs = {name: model.start("run", "recipe.json", "-q", "-o", f"{name}{number}", *options)
+                for name, options in (("with", ()), ("without", ("--no-cache",)))}
+        for process in runs.values():
+            output = process.communicate(timeout=60)
+            assert process.returncode in (0, 1, 3), output
+        with_cache, without = (results_of(model, model.path / f"{name}{number}" / "batch.jsonl") for name in runs)
+        for task_id, event in without.items():
+            assert not event["cached"] and [with_cache[task_id][name] for name in told] == [event[name] for name in told], (kind, task_id, model.path)
+            assert with_cache[task_id]["cached"] or event["warnings"] == with_cache[task_id]["warnings"]
+            cached += with_cache[task_id]["cached"]
+    assert cached > 15, "the test means nothing if little was cached"
+
+
+def test_limits_are_remembered_for_this_host_and_for_no_larger_ones(model):
+    model.edit("import os, re, sys", "import os, re, sys, time", "model")
+    model.edit("import hashlib", 'time.sleep(20 * (asked == "l1" and not os.path.exists("quick")))\nimport hashlib', "model")
+    model.write("t.spthy", 'theory T begin\nrule A: [] --> []\nlemma l0: "T"\nlemma l1: "T"\nend\n')
+    def limits(**resources):
+        model.recipe(resources={"max_cores": 1, "max_memory": 1, "timeout": 1, **resources})
+    limits()
+    assert model.proven() == ["l0", "l1"] and results_of(model)["t--l1--fake"]["status"] == "timeout"
+    assert model.proven() == [] and results_of(model)["t--l1--fake"]["status"] == "timeout"
+    limits(timeout=0.5)
+    assert model.proven() == []
+    for larger in ({"max_memory": 2}, {"timeout": 2}):
+        limits(**larger)
+        assert model.proven("-d") == ["l1"] and "met smaller limits" in model.last.stderr, "only what timed out"
+    assert model.proven() == []
+    for entry in Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*/*limit*"):
+        entry.rename(entry.parent / f"{entry.name.partition('.')[0]}.limit-{'0' * 16}")
+    assert model.proven() == ["l1"], "met on another host"
+    (model.path / "quick").touch()
+    limits(timeout=5)
+    assert model.proven() == ["l1"] and results_of(model)["t--l1--fake"]["verdict"]
+    limits(timeout=1)
+    assert model.proven() == [], "a verdict needs no limit"
+
+
+def test_what_is_never_kept(lab):
+    """A signal, a missing program, an interruption, silence; a parse error is, until errors are cleared."""
+    lab.prover('echo "$LEMMA" >> runs; case $LEMMA in one) kill -9 $$;; two) kill -TERM $PPID; sleep 9;; esac')
+    lab.recipe(config={"global_max_cores": 1})
+    for _ in range(2):
+        lab.run("run", "recipe.json", "--fresh", code=143)
+    assert (lab.path / "runs").read_text().split() == ["one", "two"] * 2
+    lab.prover('echo "$LEMMA" >> runs; case $LEMMA in one) exit 0;; two) exec /nowhere;; esac; printf \'"t.spthy" (line 2, column 3):\\nno\\n\' >&2; exit 1')
+    for lemmas in (["one", "two", "three"], ["one", "two"]):
+        (lab.path / "runs").write_text("")
+        done = lab.run("run", "recipe.json", "--fresh", code=3)
+        assert (lab.path / "runs").read_text().split() == lemmas and "t.spthy:2:3: no" in done.stdout
+    assert "removed" in lab.run("cache", "clear", "--errors-only", code=0).stdout
+    lab.run("run", "recipe.json", "--fresh", "-t", "t--three", code=3)
+    assert (lab.path / "runs").read_text().split()[-1] == "three"
+
+
+def test_hits_wait_until_the_prover_has_loaded_the_text(model):
+    model.write("oracle", "#!/bin/sh\n", 0o755)
+    model.proven()
+    # One lemma runs for long: the others count as soon as it has loaded the text, not before.
+    model.edit("import os, re, sys", "import os, re, sys, time", "model")
+    model.edit("import hashlib", 'time.sleep(60 * (asked == "l7"))\nimport hashlib', "model")
+    model.proven("-t", "t--l1*")
+    model.edit('lemma l7: all-traces "All', 'lemma l7: all-traces "All z')
+    (model.path / "runs").write_text("")
+    process = model.start("run", "recipe.json", "--fresh")
+    wait_for(lambda: (model.path / "runs").read_text().count("\n") == 9 and len(results_of(model)) == 19)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert sum(event["cached"] for event in results_of(model).values()) == 11
+
+
+def test_a_text_that_nobody_loads_is_loaded_once(model):
+    model.proven()
+    model.edit('lemma l3: all-traces "All k #i. A(k) @ i ==> T"\n', "")
+    assert model.proven() == ["load"] and all(event["old_text"] for event in results_of(model).values())
+    newest = max(model.path.glob("results_*"))
+    assert not list(newest.rglob("*~load*")), "what it wrote is nobody's result"
+    assert model.proven() == [], "and that is remembered"
+    model.edit("lemma l9: all-traces", "lemma l9: SYNTAX all-traces")
+    model.recipe(config={"global_max_cores": 2}, lemmas=[{"name": "l[0-8]"}])
+    model.write("t.spthy", (model.path / "t.spthy").read_text().replace("SYNTAX all-traces", "all-traces").replace("end\n", "text{* SYNTAX *}\nend\n"))
+
+
+def test_hits_are_withdrawn_when_the_prover_refuses_the_text(model):
+    model.recipe(config={"global_max_cores": 2}, lemmas=[{"name": "l[0-3]"}])
+    model.proven()
+    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "SYNTAX All')
+    assert model.proven() == [], "the model prover notes down nothing when it refuses a text"
+    refused = results_of(model)
+    assert {event["status"] for event in refused.values()} == {"failed"} and not any(event["cached"] for event in refused.values())
+    assert all("t.spthy:1:1: unexpected" in event["reason"] for event in refused.values())
+    assert model.proven() == [] and all(event["cached"] for event in results_of(model).values()), "a parse error is kept"
+    model.edit("SYNTAX All", "All")
+    assert model.proven() == [] and {event["status"] for event in results_of(model).values()} == {"completed"}
+
+
+@pytest.mark.parametrize("harm", ["truncate", "garbage", "other", "missing", "not json", "empty dir", "list"])
+def test_a_damaged_entry_is_a_miss_and_removed(model, harm):
+    model.recipe(lemmas=[{"name": "l1"}])
+    model.proven()
+    right = results_of(model)["t--l1--fake"]
+    (entry,) = Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*/*.?*/proof")
+    entry = entry.parent
+    if harm == "truncate":
+        (entry / "proof").write_text("")
+    elif harm == "garbage":
+        (entry / "stdout").write_bytes(os.urandom(100))
+    elif harm == "missing":
+        (entry / "stderr").unlink()
+    elif harm == "empty dir":
+        shutil.rmtree(entry)
+        entry.mkdir()
+    else:
+        text = {"other": (entry / "entry.json").read_text().replace('"stdout"', '"../x"'), "list": "[1]"}.get(harm, "{")
+        (entry / "entry.json").write_text(text)
+    assert model.proven() == ["l1"] and results_of(model)["t--l1--fake"]["steps"] == right["steps"]
+    assert model.proven() == [], "stored anew"
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(model):
+    (model.path / "file").touch()
+    for place, told in (({"XDG_CACHE_HOME": str(model.path / "file")}, 1), ({"HOME": "/nonexistent", "XDG_CACHE_HOME": ""}, 1)):
+        environment = {**os.environ, **place}
+        model.recipe(lemmas=[{"name": "l1"}])
+        done = model.run("run", "recipe.json", "--fresh", env=environment)
+        assert done.returncode in (0, 3) and done.stderr.count("can't be kept in the cache") == (told if os.geteuid() else place.get("HOME") is None)
+
+
+def test_the_cache_has_a_size(model):
+    model.edit("proof.write(f", "proof.write('x' * 300_000 + f", "model")
+    model.recipe(config={"global_max_cores": 1}, lemmas=[{"name": "l[0-5]"}])
+    model.proven("--cache-size", "0.001")
+    assert 0 < sum(path.stat().st_size for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*") if path.is_file()) <= 0.001 * 2**30
+    assert model.proven("--cache-size", "0.001") == ["l0", "l1", "l2"], "the least recently used are gone"
+    shown = model.run("cache", "info", code=0).stdout
+    assert "MB of at most 2 GB" in shown and str(model.run("cache", "clear", code=0).stdout).strip().endswith(": 4")
+    assert not list(Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*"))
+
+
+def test_foreign_files_in_a_cache_directory_are_left_alone(model):
+    keep = [model.write("c/precious/file", "x"), model.write(f"c/{'0' * 32}/note", "x"), model.write(f"c/{'0' * 32}/{'a' * 32}.txt/note", "x")]
+    model.recipe(lemmas=[{"name": "l1"}])
+    model.proven("--cache-dir", "c", "--cache-size", "0.0000001")
+    model.run("cache", "clear", "--cache-dir", "c", code=0)
+    assert all(path.is_file() for path in keep)
+
+
+def test_two_runs_share_a_cache(model):
+    """Four at once, with room for next to nothing: every result is right, whoever removes what."""
+    model.proven("--no-cache")
+    right = {task_id: event["steps"] for task_id, event in results_of(model).items()}
+    processes = [model.start("run", "recipe.json", "-o", f"results-{number}", "--cache-size", size)
+                 for number, size in enumerate(["1", "0.00001", "1", "0.00001"])]
+    for number, process in enumerate(processes):
+        told = process.communicate(timeout=60)
+        assert process.returncode in (0, 3), told
+        assert {task_id: event["steps"] for task_id, event in results_of(model, model.path / f"results-{number}" / "batch.jsonl").items()} == right
+
+
+def test_restored_results_are_marked_in_reports(model):
+    model.recipe(lemmas=[{"name": "l[12]"}])
+    model.proven()
+    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
+    model.proven()
+    newest = max(model.path.glob("results_*"))
+    day = results_of(model)["t--l1--fake"]["ran"][:10]
+    assert f"cached {day}" in model.last.stdout and f"(cached {day}, " in model.last.stderr
+    page = (newest / "summary.html").read_text()
+    assert day in page and "older texts of other lemmas" in page
+    rows = list(csv.DictReader(model.run("report", str(newest), "-f", "csv", code=0).stdout.splitlines()))
+    assert [(row["cached"], row["ran"][:10], row["old_text"]) for row in rows] == [("True", day, "True")] * 2
 
 
 # --- Limits and mishaps through the command line -----------------------------------------------------------------------
@@ -2091,7 +2454,7 @@ def test_terminals_of_all_kinds(lab, env, args, bar, colour):
     assert ("[1/1]" in terminal.text()) is ("-q" not in args)
 
 
-@pytest.mark.parametrize("args, lines", [((), 4), (("-q",), 2), (("--progress", "none"), 1), (("-d",), 7), (("--progress", "bar"), 4)])
+@pytest.mark.parametrize("args, lines", [((), 4), (("-q",), 2), (("--progress", "none"), 1), (("-d",), 10), (("--progress", "bar"), 4)])
 def test_progress_in_a_pipe(lab, args, lines):
     lab.prover('[ "$LEMMA" = two ] && exit 1; ' + VERIFY)
     lab.recipe()
