@@ -3935,8 +3935,8 @@ def read_expectations(path: str) -> list[Task]:
             rows = [(row["theory"], row["lemma"], row["verdict"]) for row in csv.DictReader(text.splitlines()) if row["verdict"]]
         if not rows:
             raise ValueError("nothing is expected")
-        return [file_task("", theory or "", "", [lemma_named(lemma)], Result(Status.COMPLETED, Verdict(verdict)))
-                for theory, lemma, verdict in rows]
+        return [file_task("", theory or "", "", [Lemma(lemma, Trait.ALL_TRACES, "", (), path)],
+                          Result(Status.COMPLETED, Verdict(verdict))) for theory, lemma, verdict in rows]
     except (ValueError, KeyError, RecursionError, csv.Error) as error:
         raise InputError("not a JSON object, or CSV with theory,lemma,verdict, of which each verdict is one of "
                          f"{', '.join(Verdict)}: {printable(str(error))}", path) from None
@@ -4040,16 +4040,16 @@ class Evidence:
             return self._add_file(path)
         something = os.path.realpath(path) in self.seen
         for folder, folders, names in os.walk(path, followlinks=True):
+            if os.path.realpath(folder) in self.seen:  # links may lead round in circles
+                folders[:], names[:] = (), ()
+            self.seen.add(os.path.realpath(folder))
             if not {JOURNAL, UPSTREAM_REPORT}.isdisjoint(names):
                 try:
                     self.batches[folder] = load_results(folder, self.warn)
+                    something, folders[:], names[:] = True, (), ()
                 except InputError as error:
                     self.warn(str(error))
-            something |= folder in self.batches
             folders.sort()
-            if os.path.realpath(folder) in self.seen or folder in self.batches:  # links may lead round in circles
-                folders[:], names[:] = (), ()
-            self.seen.add(os.path.realpath(folder))
             for name in sorted(names):
                 with suppress(InputError):
                     something |= self._add_file(os.path.join(folder, name))
@@ -4114,7 +4114,8 @@ class Evidence:
         """The results in a log, and lemmas of its analyzed theory that have none. `alone`: no other log's process wrote that."""
         groups: dict[tuple[str, bool], list[Lemma]] = {}
         for line in log.said.lines:
-            groups.setdefault((line.name, line.trait == Trait.DIFF), []).append(lemma_named(line.name, line.trait, line.side))
+            groups.setdefault((line.name, line.trait == Trait.DIFF), []).append(
+                Lemma(line.name, Trait(line.trait or Trait.ALL_TRACES), line.side, (), log.file))
         theory = self._theory_of(log, written, any(diff or lemmas[0].side for (_, diff), lemmas in groups.items()))
         listed_here = _lemma_groups(theory) if theory else {}
         known = {(name, lemmas[0].trait == Trait.DIFF): lemmas for name, lemmas in listed_here.items()}
@@ -4202,13 +4203,8 @@ def read_logs(path: str, lines: Sequence[str], head: bytes) -> Iterator[Log]:
 def log_warnings(log: Log, theory: str) -> tuple[str, ...]:
     """What the prover warned of, but for its complaint that `--prove` named a generated lemma."""
     generated = [line.name for line in log.said.lines if line.name.startswith((EQUIVALENCE_LEMMA, AUTO_SOURCES_LEMMA))]
-    asked = generated and ASKED_NAME_CHECK in wellformedness_titles(theory)
-    return tuple(prover_warnings(file_task("", "", "", [lemma_named(EQUIVALENCE_LEMMA if asked else "")]), log.said, theory))
-
-
-def lemma_named(name: str, trait: str = "", side: str = "") -> Lemma:
-    """A lemma of which only this is known."""
-    return Lemma(name, Trait(trait or Trait.ALL_TRACES), side, (), "")
+    asked = EQUIVALENCE_LEMMA if generated and ASKED_NAME_CHECK in wellformedness_titles(theory) else ""
+    return tuple(prover_warnings(file_task("", "", "", [Lemma(asked, Trait.DIFF, "", (), "")]), log.said, theory))
 
 
 def file_task(file: str, theory: str, prover: str, lemmas: Sequence[Lemma], result: Result | None = None) -> Task:

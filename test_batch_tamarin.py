@@ -3411,6 +3411,8 @@ def test_a_broken_results_directory_does_not_hide_the_rest(lab):
 
 def test_an_unfinished_batch_is_audited(lab):
     interrupted_batch(lab)
+    (lab.path / "same").symlink_to("results")
+    assert lab.run("audit", "same", "results", "results", code=3).stdout.count("t.spthy  ") == 1
     assert json.loads(lab.run("audit", "results", "--format", "json", code=3).stdout)["ok"] is False
 
 
