@@ -3906,8 +3906,8 @@ def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
                 models.setdefault((source, task.theory, task.cwd, task.text, task.flags), {})[task.trait] = task
     for known in models.values():
         if Trait.ALL_TRACES in known and Trait.EXISTS_TRACE not in known:
-            yield Finding("vacuity", known[Trait.ALL_TRACES].theory, "", "no exists-trace lemma with a trace: what is verified of "
-                          "all traces may hold because nothing can happen", NOTE)
+            text = "no exists-trace lemma with a trace: what is verified of all traces may hold because nothing can happen"
+            yield Finding("vacuity", known[Trait.ALL_TRACES].theory, "", text, NOTE)
     for verdicts in lemmas.values():
         if verdicts.keys() >= ANSWERS:
             (here, yes), (there, no) = verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED]
@@ -4995,7 +4995,8 @@ def audit_report(form: str, ok: bool, batches: Mapping[str, Batch], findings: Se
     if form == "csv":
         import csv
         import io
-        buffer, names = io.StringIO(), "theory lemma prover verdict state steps time_s source kind message note".split()
+        names = ("theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source", "kind", "message", "note")
+        buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\n").writerows(
             [names, *([_csv_cell(row.get(name, "")) for name in names] for row in rows + told)])
         return buffer.getvalue()

@@ -1764,7 +1764,7 @@ def model(lab):
     lab.write("oracle", "#!/bin/sh\n", 0o755)
     lab.recipe(config={"global_max_cores": 2})
 
-    def proven(*args, code=(0, 3)):
+    def proven(*args, code=(0, 1, 3)):  # 1: by chance some verdict rests on a falsified lemma
         (lab.path / "runs").write_text("")
         done = lab.run("run", "recipe.json", "--fresh", *args)
         assert done.returncode in code, done.stderr
@@ -2007,7 +2007,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(model):
         environment = {**os.environ, **place}
         model.recipe(lemmas=[{"name": "l1"}])
         done = model.run("run", "recipe.json", "--fresh", env=environment)
-        assert done.returncode in (0, 3) and done.stderr.count("can't be kept in the cache") == (told if os.geteuid() else place.get("HOME") is None)
+        assert done.returncode in (0, 1, 3) and done.stderr.count("can't be kept in the cache") == (told if os.geteuid() else place.get("HOME") is None)
 
 
 def test_the_cache_has_a_size(model):
@@ -2037,7 +2037,7 @@ def test_two_runs_share_a_cache(model):
                  for number, size in enumerate(["1", "0.00001", "1", "0.00001"])]
     for number, process in enumerate(processes):
         told = process.communicate(timeout=60)
-        assert process.returncode in (0, 3), told
+        assert process.returncode in (0, 1, 3), told
         assert {task_id: event["steps"] for task_id, event in results_of(model, model.path / f"results-{number}" / "batch.jsonl").items()} == right
 
 
