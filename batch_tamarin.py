@@ -56,7 +56,7 @@ import re
 import stat
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -357,6 +357,9 @@ class Inputs:
     stamps: dict[str, tuple[int, ...]]  # of every file: changes when it is written or replaced
     parts: dict[str, str]  # by words for people
     lemmas: dict[str, dict[str, str]] = field(default_factory=dict)  # of each lemma's own parts
+
+    def parts_of(self, lemma: str) -> dict[str, str]:
+        return {**self.parts, **self.lemmas.get(lemma, {})}
 
 
 @dataclass
@@ -3125,7 +3128,6 @@ def _utc(local: str) -> str:
 # ======================================================================================================================
 
 CACHE_GB = 2.0
-_ENTRY_NAME = re.compile(r"[0-9a-f]{32}\.(|[0-9a-f]{32}|limit-[0-9a-f]{16}|loaded)")
 
 
 class Hit(NamedTuple):
@@ -3150,23 +3152,18 @@ class Cache:
         base = os.environ.get("XDG_CACHE_HOME", "")
         base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
         self.directory = os.path.abspath(directory or os.path.join(base, "batch-tamarin"))
-        self.size_mb, self.problem = size_gb * 1024, ""  # the first reason why nothing can be stored
+        self.size_mb, self.stored, self.problem = size_gb * 1024, 0, ""  # the first reason why nothing can be stored
         self._host = sha256(os.uname().nodename.encode())[:16]
-        self._stored_mb = 0.0  # since the last trim
-        self._loaded: dict[str, bool] = {}  # by Inputs.key, as far as it was asked for
 
     def find(self, task: Task, inputs: Inputs) -> Hit | None:
         """The stored result that holds for a task: first one of the very same text, last one that met a limit on this host."""
-        folder = self._folder(inputs.theory, task.lemma)
-        names = [name for name in _listed_names(folder) if name.startswith(task.key) or name.endswith("." + (task.lemma_key or "-"))]
-        for name in sorted(names, key=lambda name: ("limit" in name, not name.startswith(task.key))):
-            path = os.path.join(folder, name)
-            entry = self._entry(path)
+        names = sorted(_names(self._folder(inputs.theory, task.lemma)), key=lambda name: ("limit" in name, task.key not in name))
+        for name in names:
+            entry = self.read(name) if task.key in name or (task.lemma_key and task.lemma_key in name) else None
             if entry and ("limit" not in name or name.endswith(self._host)) and still_holds(entry[0], task, by_lemma=True):
-                old = cast(Result, entry[0].result)
-                exact = entry[0].key == task.key
+                old, exact = cast(Result, entry[0].result), entry[0].key == task.key
                 return Hit(replace(old, cached=True, ran=old.at, old_text=not exact, warnings=old.warnings if exact else ()),
-                           path, entry[1]["files"], exact)
+                           name, entry[1]["files"], exact)
         return None
 
     def restore(self, hit: Hit, outputs: Outputs) -> bool:
@@ -3192,79 +3189,53 @@ class Cache:
         met = task.status is Status.TIMEOUT or result.peak_mb >= task.limits.memory_mb or result.exit == {"code": GHC_HEAP_EXHAUSTED}
         settled = task.status is Status.COMPLETED or parse_error or (task.optional and task.status is Status.SUPERSEDED)
         if settled or (by_limit and met):
-            name = f"{task.key}.{f'limit-{self._host}' if by_limit else task.lemma_key if task.verdict else ''}"
-            self._write(os.path.join(self._folder(inputs.theory, task.lemma), name), outputs, {
-                "task": task_event(task), "finish": event, "parts": {**inputs.parts, **inputs.lemmas.get(task.lemma, {})}})
+            kind = f"limit-{self._host}" if by_limit else task.lemma_key if task.verdict else ""
+            path = os.path.join(self._folder(inputs.theory, task.lemma), f"{task.key}.{kind}")
+            if by_limit:
+                remove_entry(path)  # met under other limits
+            self._write(path, outputs, {"task": task_event(task), "finish": event, "parts": inputs.parts_of(task.lemma)})
 
     def has_loaded(self, inputs: Inputs) -> bool:
         """Whether the prover is known to have loaded this very text."""
-        if inputs.key not in self._loaded:
-            self._loaded[inputs.key] = os.path.exists(self._load_entry(inputs))
-            with suppress(OSError):
-                os.utime(self._load_entry(inputs))
-        return self._loaded[inputs.key]
+        with suppress(OSError):
+            os.utime(self._load_entry(inputs))
+            return True
+        return False
 
     def remember_load(self, inputs: Inputs) -> None:
         """The prover has loaded this text."""
         if not self.has_loaded(inputs):
-            self._loaded[inputs.key] = True
             self._write(self._load_entry(inputs), None, {})
 
     def what_is_new(self, task: Task, inputs: Inputs) -> str:
         """Why no stored result holds for a task: which parts of its key no stored result of that lemma has."""
-        folder = self._folder(inputs.theory, task.lemma)
-        entries = [entry[1] for name in _listed_names(folder) if (entry := self._entry(os.path.join(folder, name)))]
+        entries = [entry for _, entry in filter(None, map(self.read, _names(self._folder(inputs.theory, task.lemma))))]
         known = {part for entry in entries for part in entry["parts"].items()}
-        parts = {**inputs.parts, **inputs.lemmas.get(task.lemma, {})}
-        new = [name for name, digest in parts.items() if (name, digest) not in known]
+        new = [part[0] for part in inputs.parts_of(task.lemma).items() if part not in known]
         if not entries:
             return "no result of it is stored"
         if any(entry["task"]["key"] == task.key for entry in entries):
             return "what is stored of it met smaller limits, or those of another host"
         return f"new: {', '.join(new)}" if new else "nothing is new, but never stood together like this"
 
-    def trim(self, most_mb: float | None = None) -> None:
-        """Remove the least recently used entries beyond the size that is allowed."""
-        left, self._stored_mb = (self.size_mb if most_mb is None else most_mb), 0.0
-        for _, size_mb, path in sorted(self.entries(), reverse=True):
+    def close(self) -> str:
+        """Keep to the size that is allowed; returns why nothing could be stored, or ""."""
+        left = self.size_mb if self.stored else math.inf
+        for _, size_mb, path in sorted(self.entries(), reverse=True) if self.stored else ():
             left -= size_mb
             if left < 0:
                 remove_entry(path)
-
-    def close(self) -> str:
-        """Trim what this run has stored; returns why nothing could be, or ""."""
-        if self._stored_mb:
-            self.trim()
+        self.stored = 0
         return self.problem
 
     def entries(self) -> Iterator[tuple[float, float, str]]:
         """When last used (seconds since 1970), size in MB and path of all entries, those included that were never finished."""
-        for folder in _listed_names(self.directory, re.compile(r"[0-9a-f]{32}")):
-            for name in _listed_names(os.path.join(self.directory, folder), re.compile(rf"({_ENTRY_NAME.pattern})(-\w+)?")):
-                path = os.path.join(self.directory, folder, name)
-                with suppress(OSError):  # gone meanwhile
-                    sizes = [os.stat(os.path.join(path, file)).st_size for file in os.listdir(path)]
-                    yield os.stat(path).st_mtime, sum(sizes) / MB, path
+        for path in itertools.chain.from_iterable(map(_names, _names(self.directory, "[0-9a-f]{32}"))):
+            with suppress(OSError):  # gone meanwhile
+                sizes = [os.stat(os.path.join(path, file)).st_size for file in os.listdir(path)]
+                yield os.stat(path).st_mtime, sum(sizes) / MB, path
 
-    def clear(self, errors_only: bool = False) -> int:
-        """Remove all entries, or those without a verdict, and tell how many."""
-        paths = [path for _, _, path in self.entries() if not errors_only or self.outcome(path) not in (*ANSWERS, Verdict.INCOMPLETE, "")]
-        for path in paths:
-            remove_entry(path)
-        return len(paths)
-
-    def outcome(self, path: str) -> str:
-        """The verdict, else the status, that an entry holds; "" for none."""
-        entry = None if path.endswith(".loaded") else self._entry(path)
-        return str(entry[0].verdict or entry[0].status) if entry else ""
-
-    def _folder(self, theory: str, lemma: str) -> str:
-        return os.path.join(self.directory, sha256(json.dumps([theory, lemma]).encode())[:32])
-
-    def _load_entry(self, inputs: Inputs) -> str:
-        return os.path.join(self._folder(inputs.theory, ""), inputs.key + ".loaded")
-
-    def _entry(self, path: str) -> tuple[Task, Event] | None:
+    def read(self, path: str) -> tuple[Task, Event] | None:
         """The task of an entry with its result, and all that the entry says; one that makes no sense is removed."""
         try:
             with open(os.path.join(path, "entry.json"), encoding="utf-8") as file:
@@ -3274,43 +3245,43 @@ class Cache:
             if not os.path.basename(path).startswith(task.key) or not set(entry["files"]) <= set(field_names(Outputs)):
                 raise ValueError
             return task, {**entry, "parts": dict(entry["parts"]), "files": dict(entry["files"])}
-        except OSError:  # gone meanwhile, or not ours to read
+        except OSError:  # gone meanwhile, not yet whole, or not ours to read
             return None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            remove_entry(path)
+            if not path.endswith(".loaded"):
+                remove_entry(path)
             return None
+
+    def _folder(self, theory: str, lemma: str) -> str:
+        return os.path.join(self.directory, sha256(json.dumps([theory, lemma]).encode())[:32])
+
+    def _load_entry(self, inputs: Inputs) -> str:
+        return os.path.join(self._folder(inputs.theory, ""), inputs.key + ".loaded")
 
     def _write(self, path: str, outputs: Outputs | None, entry: Event) -> None:
         """Make an entry; a problem is kept for `close` and ends all storing."""
-        if self.problem:
-            return
         import shutil
-        import tempfile
-        temporary = ""
+        temporary = f"{path}-{os.getpid()}"
         try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            temporary = tempfile.mkdtemp(prefix=os.path.basename(path) + "-", dir=os.path.dirname(path))
-            files = {name: copy_file(output, os.path.join(temporary, name)) for name, output in own_fields(outputs).items()
-                     if os.path.exists(output)}
-            with open(os.path.join(temporary, "entry.json"), "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(json.dumps({**entry, "files": files}))
-            self._stored_mb += sum(os.stat(os.path.join(temporary, name)).st_size for name in os.listdir(temporary)) / MB
-            if "limit" in path:
-                remove_entry(path)  # met under other limits
-            os.rename(temporary, path)
+            if not self.problem:
+                os.makedirs(temporary)
+                files = {name: copy_file(output, os.path.join(temporary, name)) for name, output in own_fields(outputs).items()
+                         if os.path.exists(output)}
+                write_file(os.path.join(temporary, "entry.json"), json.dumps({**entry, "files": files}))
+                os.rename(temporary, path)
         except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another run was faster
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else another run was faster
                 self.problem = f"results can't be kept in the cache {self.directory}: {error.strerror or error}"
-        finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        if self._stored_mb > self.size_mb / 8:
-            self.trim()
+        self.stored += 1
+        if self.stored > 1000:
+            self.close()
 
 
-def _listed_names(folder: str, pattern: re.Pattern[str] = _ENTRY_NAME) -> list[str]:
-    """The names in a folder that are of the cache's making; none if it isn't there."""
+def _names(folder: str, pattern: str = r"[0-9a-f]{32}\.(|[0-9a-f]{32}|limit-[0-9a-f]{16}|loaded)(-\d+)?") -> list[str]:
+    """Paths of what the cache (or a run that was killed) made in a folder; none if it isn't there."""
     with suppress(OSError):
-        return [name for name in os.listdir(folder) if pattern.fullmatch(name)]
+        return [os.path.join(folder, name) for name in os.listdir(folder) if re.fullmatch(pattern, name)]
     return []
 
 
@@ -3479,20 +3450,16 @@ class Runner:
 
     async def prove(self, task: Task) -> bool:
         """One attempt at one task; whether its room is free again."""
-        attempt, prover, outputs = task.attempts + 1, self.batch.provers[task.prover], result_files(self.directory, task.id)
-        job = Job(task.id, attempt, prover_command(prover, task, outputs), task.cwd, self._environments[task.prover], task.limits,
-                  outputs.stdout, outputs.stderr, (task.id,))
+        outputs, attempt = result_files(self.directory, task.id), task.attempts + 1
         try:
             set_aside(outputs)
-            outcome = Outcome(Status.INTERRUPTED, reason=self._changed_input(task))
-            if not outcome.reason:
-                outcome = await self._run_job(job, task)
+            outcome = await self._run_job(task, task.id, attempt, outputs)
             result, output = self._result(task, outcome, outputs)
-            event = finish_event(task, job.id, attempt, result)
+            event = finish_event(task, task.id, attempt, result)
             self._record(event)
             if self.cache:
                 self.cache.store(task, event, outputs, self._inputs(task), bool(output.parse_error))
-            self._end_of_load(task, result.status is not Status.INTERRUPTED and (output.summary or has_loaded(outputs.stderr)))
+            self._end_of_load(task, outcome, output, outputs)
         except (OSError, StorageError) as error:
             self._give_up(error)
             return True
@@ -3500,23 +3467,20 @@ class Runner:
 
     async def load(self, task: Task) -> bool:
         """Load a task's theory without proving, for the hits that wait for it; whether its room is free again."""
-        outputs = result_files(self.directory, task.id + "~load")
-        command = prover_command(self.batch.provers[task.prover], replace(task, prove=False), outputs)
-        job = Job(task.id + "~load", 1, command, task.cwd, self._environments[task.prover], task.limits, outputs.stdout, outputs.stderr)
-        try:
-            outcome = await self._run_job(job, task)
-            loaded = read_output(outputs.stdout, outputs.stderr).summary or has_loaded(outputs.stderr)
-            for path in dataclasses.astuple(outputs):
-                remove_file(path)
-            self._end_of_load(task, loaded and outcome.status is not Status.INTERRUPTED)
-        except (OSError, StorageError) as error:
-            self._give_up(error)
-            return True
+        job_id = task.id + "~load"
+        outputs = result_files(self.directory, job_id)
+        outcome = await self._run_job(replace(task, prove=False), job_id, 0, outputs)
+        self._end_of_load(task, outcome, read_output(outputs.stdout, outputs.stderr), outputs)
+        for path in dataclasses.astuple(outputs):
+            remove_file(path)
         return not outcome.unkillable
 
-    async def _run_job(self, job: Job, task: Task) -> Outcome:
-        """Run a job that loads a task's theory. Meanwhile, hits count as soon as the prover says that it has loaded their text."""
+    async def _run_job(self, task: Task, job_id: str, attempt: int, outputs: Outputs) -> Outcome:
+        """Run a prover on a task. Meanwhile, hits count as soon as it says that it has loaded their text."""
         import asyncio
+        prover = self.batch.provers[task.prover]
+        job = Job(job_id, attempt, prover_command(prover, task, outputs), task.cwd, self._environments[prover.alias], task.limits,
+                  outputs.stdout, outputs.stderr, (task.id,) if attempt else ())
 
         async def watch() -> None:
             while self._inputs(task).key in self._held:
@@ -3524,12 +3488,14 @@ class Runner:
                 if has_loaded(job.stderr) and not self._changed_input(task):
                     self._text_loaded(task)
 
-        watcher = asyncio.ensure_future(watch())
-        try:
-            outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
-        finally:
-            watcher.cancel()
-        changed = self._changed_input(task)
+        changed, outcome = self._changed_input(task), Outcome(Status.INTERRUPTED)
+        if not changed:
+            watcher = asyncio.ensure_future(watch())
+            try:
+                outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
+            finally:
+                watcher.cancel()
+            changed = self._changed_input(task)
         return replace(outcome, status=Status.INTERRUPTED, reason=changed) if changed else outcome
 
     # --- The cache: hits, and those that are held back until the prover has loaded a text that it has never seen
@@ -3568,11 +3534,11 @@ class Runner:
             if not self._restore(held, hit):
                 self.scheduler.add([held], self.prove)
 
-    def _end_of_load(self, task: Task, loaded: bool) -> None:
+    def _end_of_load(self, task: Task, outcome: Outcome, output: ProverOutput, outputs: Outputs) -> None:
         """A job that loads this task's theory is over. If none did and no other will, hits that wait for that don't count."""
         key = self._inputs(task).key
         self._to_load[key] = self._to_load.get(key, 0) - 1
-        if loaded:
+        if outcome.status is not Status.INTERRUPTED and (output.summary or has_loaded(outputs.stderr)):
             self._text_loaded(task)
         elif not self._to_load[key]:
             self.scheduler.add([held for held, _ in self._held.pop(key, ())], self.prove)
@@ -4257,49 +4223,49 @@ def unanswered(batch: Batch) -> list[Task]:
 
 # --- batch-tamarin's files: the layout and the field names that its 1.2 `report` command reads --------------------------
 
-# How its words differ from ours: status, return code and error type of what has no verdict.
-_UPSTREAM_ENDS = {Status.TIMEOUT: ("timeout", -1, "timeout"), Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
-                  Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed"),
-                  Status.FAILED: ("failed", -1, "tamarin_error")}
 _WON = (Status.COMPLETED, Status.SUPERSEDED)
+# How its words differ from ours: status, return code and error type.
+_UPSTREAM_ENDS = {**dict.fromkeys(Status, ("pending", 0, "")), **dict.fromkeys(_WON, ("completed", 0, "")),
+                  Status.FAILED: ("failed", -1, "tamarin_error"), Status.TIMEOUT: ("timeout", -1, "timeout"),
+                  Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
+                  Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed")}
 
 
 def write_result_file(directory: str, task: Task) -> None:
-    """success/ID.json or failed/ID.json of a task that has ended; the other one, of an earlier attempt, goes."""
-    result = task.result
-    if not result:
-        return
-    won, lemma = task.status in _WON, {task.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
+    """success/ID.json or failed/ID.json of a task that has ended; what an earlier attempt left goes."""
+    result, places = task.result or Result(task.status), _result_folders(task)
+    lemma = {task.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
     measures = {"time": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}
-    content: Event = {"task_id": task.id, "wrapper_measures": measures}
-    if won:
-        content |= {"warnings": list(result.warnings), "tamarin_timing": result.prover_s or 0.0,
-                    "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
-                    "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
-                    "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
-                    "unterminated_lemma": [] if result.verdict in ANSWERS else [task.lemma]}
-    else:
-        content |= {"error_description": result.reason, "return_code": _return_code(result),
-                    "last_stderr_lines": result.stderr_tail.splitlines()}
-    write_file(os.path.join(directory, "success" if won else "failed", task.id + ".json"), json.dumps(content, indent=2) + "\n")
-    remove_file(os.path.join(directory, "failed" if won else "success", task.id + ".json"))
+    content = {"task_id": task.id, "wrapper_measures": measures, **({
+        "warnings": result.warnings, "tamarin_timing": result.prover_s or 0.0,
+        "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
+        "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
+        "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
+        "unterminated_lemma": [] if result.verdict in ANSWERS else [task.lemma]} if "success" in places else _failure(result))}
+    for folder in ("success", "failed"):
+        path = os.path.join(directory, folder, task.id + ".json")
+        if folder in places:
+            write_file(path, json.dumps(content, indent=2) + "\n")
+        else:
+            remove_file(path)
 
 
 def restore_result_files(directory: str, batch: Batch) -> None:
     """Make success/ and failed/ what the journal says: one may be unwritten by a driver that died, or of an older plan."""
     found = {folder: set(os.listdir(os.path.join(directory, folder))) for folder in ("success", "failed")}
     for task in batch.tasks.values():
-        name, won = task.id + ".json", task.status in _WON
-        if task.result and name not in found["success" if won else "failed"]:
+        if {folder for folder in found if task.id + ".json" in found[folder]} != _result_folders(task):
             write_result_file(directory, task)
-        for folder in ("success", "failed"):
-            if name in found[folder] and (not task.result or won != (folder == "success")):
-                remove_file(os.path.join(directory, folder, name))
 
 
-def _return_code(result: Result) -> int:
+def _result_folders(task: Task) -> set[str]:
+    return {"success" if task.status in _WON else "failed"} if task.result else set()
+
+
+def _failure(result: Result) -> Event:
     code = (result.exit or {}).get("code") if result.status is Status.FAILED else None
-    return int(code) if code is not None else _UPSTREAM_ENDS[result.status][1]
+    return {"error_description": result.reason, "return_code": _UPSTREAM_ENDS[result.status][1] if code is None else int(code),
+            "last_stderr_lines": result.stderr_tail.splitlines()}
 
 
 def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
@@ -4346,29 +4312,31 @@ def _with_tasks(head: Event, opening: str, tasks: Iterable[tuple[str, Event, Ite
 
 
 def _subtask(batch: Batch, directory: str, task: Task) -> Event:
-    result = task.result or Result(task.status)
-    outputs, at = result_files(directory, task.id), instant(result.at or batch.header["at"])
-    return {
+    import datetime
+    result, outputs = task.result or Result(task.status), result_files(directory, task.id)
+    at = instant(result.at or batch.header["at"])
+    began, ended = (datetime.datetime.fromtimestamp(seconds).isoformat(timespec="microseconds")  # local, without a zone
+                    for seconds in (at - result.wall_s, at))
+    subtask: Event = {
         "task_config": {
             "tamarin_alias": task.prover, "lemma": task.lemma, "output_theory_file": outputs.proof,
-            "output_trace_file": outputs.trace_json, "options": list(task.options), "preprocessor_flags": list(task.flags),
+            "output_trace_file": outputs.trace_json, "options": task.options, "preprocessor_flags": task.flags,
             "resources": {"cores": task.limits.cores, "memory": max(1, round(task.limits.memory_mb / 1024)),
                           "timeout": max(1, round(task.limits.timeout_s))}},
         "task_execution_metadata": {
-            "command": list(prover_command(batch.provers[task.prover], task, outputs)),
-            "status": "completed" if task.status in _WON else _UPSTREAM_ENDS.get(task.status, ("pending",))[0],
-            "cache_hit": result.cached, "exec_start": local_time(at - result.wall_s), "exec_end": local_time(at),
-            "exec_duration_monotonic": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb},
-        **({"task_result": _subtask_result(task, task.result)} if task.result else {})}
-
-
-def _subtask_result(task: Task, result: Result) -> Event:
+            "command": prover_command(batch.provers[task.prover], task, outputs), "status": _UPSTREAM_ENDS[task.status][0],
+            "cache_hit": result.cached, "exec_start": began, "exec_end": ended, "exec_duration_monotonic": result.wall_s,
+            "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}}
     if task.status in _WON:
-        return {"warnings": list(result.warnings), "real_time_tamarin_measure": result.prover_s or 0.0,
-                "lemma_result": result.verdict if result.verdict in ANSWERS else "unterminated", "steps": result.steps or 0,
-                "analysis_type": result.trait}
-    return {"return_code": str(_return_code(result)), "error_type": _UPSTREAM_ENDS[task.status][2],
-            "error_description": result.reason or str(task.status), "last_stderr_lines": result.stderr_tail.splitlines()}
+        subtask["task_result"] = {
+            "warnings": result.warnings, "real_time_tamarin_measure": result.prover_s or 0.0, "steps": result.steps or 0,
+            "lemma_result": result.verdict if result.verdict in ANSWERS else "unterminated", "analysis_type": result.trait}
+    elif task.result:
+        failure = _failure(result)
+        subtask["task_result"] = {
+            **failure, "error_description": result.reason or str(task.status), "return_code": str(failure["return_code"]),
+            "error_type": _UPSTREAM_ENDS[task.status][2]}
+    return subtask
 
 
 def instant(at: str) -> float:
@@ -4378,12 +4346,6 @@ def instant(at: str) -> float:
         return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
     except ValueError:
         return 0.0
-
-
-def local_time(seconds: float) -> str:
-    """As batch-tamarin writes times: local, without a zone."""
-    import datetime
-    return datetime.datetime.fromtimestamp(seconds).isoformat(timespec="microseconds")
 
 
 def rerun_name(batch: Batch) -> str:
@@ -4422,10 +4384,8 @@ TABLE_ROWS = 40  # a longer batch shows its problems only
 
 def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
     """How many tasks came to which outcome, in the order of our words."""
-    counts = {str(word).replace("_", " "): 0 for word in (*Verdict, *Status)}
-    for task in tasks:
-        counts[outcome_word(task)] += 1
-    return {word: count for word, count in counts.items() if count}
+    counts, words = Counter(map(outcome_word, tasks)), [word.replace("_", " ") for word in (*Verdict, *Status)]
+    return {word: counts[word] for word in words if word in counts}
 
 
 def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
@@ -4449,8 +4409,7 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
 
 def _next_steps(tasks: Iterable[Task], directory: str) -> Iterator[str]:
     """What to type next."""
-    import shlex
-    where, first = shlex.quote(printable(directory)), {task.status: task.id for task in reversed([*tasks])}
+    where, first = quoted([printable(directory)]), {task.status: task.id for task in reversed([*tasks])}
     if first.keys() & {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}:
         yield f"go on: batch_tamarin.py resume {where}"
     if Status.FAILED in first:
@@ -4609,23 +4568,27 @@ def _taken_for_granted(closure: Closure, shown: Iterable[Task]) -> Iterator[Bloc
 
 
 def _details(batch: Batch, directory: str, task: Task, dot: str) -> Iterator[Block]:
-    import shlex
     result, prover = task.result or Result(task.status), batch.provers[task.prover]
     yield "table", (), [fact for fact in (
         ("theory", task.theory), ("lemma", f"{task.lemma} ({result.trait or task.trait or '?'})"), ("recipe task", task.name),
         ("prover", f"{task.prover} ({prover.flavour} {prover.version or 'of unknown version'})"), ("expected", task.expect),
         ("reason", result.reason), ("warnings", "; ".join(result.warnings)), ("steps", str(result.steps or "")),
-        ("takes for granted", ", ".join(task.assumes)), ("options", shlex.join(task.options)), ("flags", " ".join(task.flags)),
+        ("takes for granted", ", ".join(task.assumes)), ("options", quoted(task.options)), ("flags", " ".join(task.flags)),
         ("limits", f"{plural(task.limits.cores, 'core')}, {task.limits.memory_mb:,} MB, {task.limits.timeout_s:,g} s"),
         ("used", f"{result.wall_s:,.2f} s, {result.cpu_s:,.2f} s CPU, {result.peak_mb:,.0f} MB (average {result.avg_mb:,.0f} MB)"
          if task.result else ""), ("cached", cached_words(result)),
         ("ended", utc(instant(result.at))), ("attempts", str(task.attempts or "")),
         ("exit", " ".join(str(part) for pair in (result.exit or {}).items() for part in pair))) if fact[1]], "hl"
-    yield "code", shlex.join(prover_command(prover, task, result_files(directory, task.id)))
+    yield "code", quoted(prover_command(prover, task, result_files(directory, task.id)))
     if result.stderr_tail.strip():
         yield from (("line", 0, "The end of its stderr:"), ("code", result.stderr_tail.strip("\n")))
     if dot:
         yield "trace", task.id, dot, drawings(dot)
+
+
+def quoted(command: Iterable[str]) -> str:
+    import shlex
+    return shlex.join(command)
 
 
 def cached_words(result: Result) -> str:
@@ -4657,8 +4620,10 @@ class Writer:
     def __init__(self, beside: str) -> None:
         self.beside, self.left = beside, PAGE_CAP  # the directory that the page is for; how much of traces it still has room for
 
-    def page(self, blocks: Iterable[Block]) -> Iterator[str]:
-        return itertools.chain((self.opening,), map(self.render, blocks), (self.closing,))
+    @classmethod
+    def report(cls, batch: Batch, directory: str, beside: str) -> Iterator[str]:
+        writer = cls(beside)
+        return itertools.chain((writer.opening,), map(writer.render, page_blocks(batch, directory)), (writer.closing,))
 
     def render(self, block: Block) -> str:
         return str(getattr(self, block[0])(*block[1:]))
@@ -4786,9 +4751,8 @@ class Html(Writer):
 
     def __init__(self, beside: str) -> None:
         import base64
-        import hashlib
         super().__init__(beside)
-        digest = base64.b64encode(hashlib.sha256(PAGE_SCRIPT.encode()).digest()).decode()
+        digest = base64.b64encode(bytes.fromhex(sha256(PAGE_SCRIPT.encode()))).decode()
         self.opening, self.closing = PAGE_HEAD % (digest, PAGE_STYLE), f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
@@ -4897,20 +4861,22 @@ show();
 
 def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """One line per task, with the model's field names. A text that a spreadsheet would take for a formula gets an apostrophe."""
-    import csv
-    import io
-    buffer = io.StringIO()
-    writer, closure = csv.writer(buffer, lineterminator="\n"), Closure(batch.tasks.values())
+    line, closure = csv_line(), Closure(batch.tasks.values())
     for number, task in enumerate(batch.tasks.values()):
         result = task.result or Result(task.status, trait=task.trait)
         fields = {**own_fields(task), **own_fields(task.limits), **own_fields(result),
                   "assuming": tuple(map(str, closure.open(task)))}
         for bulky in ("limits", "result", "lemmas", "exit", "stderr_tail"):
             del fields[bulky]
-        writer.writerows((map(_csv_cell, fields.values()),) if number else (fields, map(_csv_cell, fields.values())))
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
+        yield ("" if number else line(fields)) + line(map(_csv_cell, fields.values()))
+
+
+def csv_line() -> Callable[[Iterable[Any]], str]:
+    """Makes a line of CSV of some values."""
+    import csv
+    from types import SimpleNamespace
+    writer: Any = csv.writer(SimpleNamespace(write=str), lineterminator="\n")
+    return lambda values: str(writer.writerow(values))  # it returns what `write` does: the text
 
 
 def _csv_cell(value: Any) -> Any:
@@ -4971,10 +4937,6 @@ def _junit_case(task: Task, kind: str, outcome: str) -> str:
     return tostring(case, "unicode") + "\n"
 
 
-def page_report(writer: type[Writer]) -> Callable[[Batch, str, str], Iterator[str]]:
-    return lambda batch, directory, beside: writer(beside).page(page_blocks(batch, directory))
-
-
 # --- What an audit says ------------------------------------------------------------------------------------------------
 
 
@@ -4993,16 +4955,12 @@ def audit_report(form: str, ok: bool, batches: Mapping[str, Batch], findings: Se
     if form == "json":
         return json.dumps({"ok": ok, "lemmas": rows, "findings": told}, indent=1) + "\n"
     if form == "csv":
-        import csv
-        import io
+        line = csv_line()
         names = ("theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source", "kind", "message", "note")
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows(
-            [names, *([_csv_cell(row.get(name, "")) for name in names] for row in rows + told)])
-        return buffer.getvalue()
+        return line(names) + "".join(line(_csv_cell(row.get(name, "")) for name in names) for row in rows + told)
     if form == "junit":
         return audit_junit(rows, findings)
-    return "".join((Markdown if form == "md" else Plain)(".").page(audit_blocks(rows, findings, details)))
+    return "".join(map((Markdown if form == "md" else Plain)(".").render, audit_blocks(rows, findings, details)))
 
 
 def audit_rows(batches: Mapping[str, Batch]) -> Iterator[Event]:
@@ -5063,8 +5021,8 @@ def audit_junit(rows: Iterable[Event], findings: Iterable[Finding]) -> str:
 
 # A report, in pieces, of a batch and its results directory, for the directory that it is written to.
 REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
-    "md": page_report(Markdown), "html": page_report(Html), "tex": page_report(Latex), "typ": page_report(Typst),
-    "csv": csv_report, "junit": junit_report, "json": json_report}
+    "md": Markdown.report, "html": Html.report, "tex": Latex.report, "typ": Typst.report, "csv": csv_report,
+    "junit": junit_report, "json": json_report}
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
 
@@ -5105,8 +5063,7 @@ class Progress:
         self.screen = Screen(self.block) if draws_block(args.progress, args.quiet) else None
         self.done = sum(task.status in FINAL for task in tasks)
         self._starts: dict[str, Event] = {}  # by task id, of what runs
-        self._counts: dict[str, int] = {}
-        self._forecast = (0.0, False)
+        self._surveyed: tuple[dict[str, int], tuple[float, bool]] = ({}, (0.0, False))
         self._survey_due = 0.0
 
     async def beside(self, work: Awaitable[None]) -> None:
@@ -5140,8 +5097,7 @@ class Progress:
             self._starts.pop(event["id"], None)
             task = self.batch.tasks[event["id"]]
             self.done += task.status in FINAL
-            settled = task.verdict in ANSWERS or task.status is Status.SUPERSEDED
-            if not self.silent and not (self.quiet and settled and not missed_expectation(task)):
+            if not self.silent and not (self.quiet and exit_code([task], Closure(())) == 0):
                 say(self._line(task, task.result or Result(task.status)))
 
     def _line(self, task: Task, result: Result) -> str:
@@ -5155,15 +5111,13 @@ class Progress:
         line = f"[{self.done:{len(total)}}/{total}] {outcome_word(task):12} {name} ({', '.join(about)}){reason}"
         return fit(line, terminal_size()[0] - 1, glyphs()[2]).rstrip() if self.screen else line
 
-    def jobs(self) -> list[RunningJob]:
+    def jobs(self) -> Iterator[RunningJob]:
         """What runs, the longest first."""
-        return [self._running(start) for start in {start["job"]: start for start in self._starts.values()}.values()]
-
-    def _running(self, start: Event) -> RunningJob:
-        job, live, task = start["job"], self.live.get(start["job"]), self.batch.tasks[start["ids"][0]]
-        elapsed = time.monotonic() - live.started if live else seconds_since(start["at"])
-        memory = live.rss_mb if live else tree_memory_mb(start)
-        return RunningJob(job, task.lemma, elapsed, memory, task.limits, result_files(self.directory, job).stderr)
+        for job, start in {start["job"]: start for start in self._starts.values()}.items():
+            live, task = self.live.get(job), self.batch.tasks[start["ids"][0]]
+            elapsed = time.monotonic() - live.started if live else max(0.0, time.time() - instant(start["at"]))
+            memory = live.rss_mb if live else tree_memory_mb(start)
+            yield RunningJob(job, task.lemma, elapsed, memory, task.limits, result_files(self.directory, job).stderr)
 
     def _use(self) -> str:
         starts = {start["job"]: self.batch.tasks[start["ids"][0]].limits.cores for start in self._starts.values()}
@@ -5173,25 +5127,24 @@ class Progress:
         """How many tasks came to what, and the forecast; taken anew so rarely that it costs at most 1/200 of a core."""
         began = time.monotonic()
         if began >= self._survey_due:
-            self._counts = count_outcomes(self.tasks)
             elapsed = {job.id: job.elapsed_s for job in jobs}
             running = {task_id: elapsed[start["job"]] for task_id, start in self._starts.items() if start["job"] in elapsed}
-            self._forecast = forecast(self.tasks, running, len(jobs))
+            self._surveyed = count_outcomes(self.tasks), forecast(self.tasks, running, len(jobs))
             self._survey_due = began + 200 * (time.monotonic() - began)
-        return self._counts, self._forecast
+        return self._surveyed
 
     def block(self, columns: int, rows: int) -> list[str]:
         """The live block for a terminal of this size: at most two thirds of its height."""
         import textwrap
-        jobs = self.jobs()
+        jobs = list(self.jobs())
         counts, (left_s, bound) = self.survey(jobs)
         left = f"{'at most' if bound else 'about'} {clock(left_s)} left" if self.done < len(self.tasks) else ""
         facts = [self._use(), f"{size(sum(job.memory_mb or 0 for job in jobs))}/{size(self.batch.header['limits']['memory_mb'])}"]
         facts += [f"{count:,} {word}" for word, count in counts.items() if word not in ("pending", "running")]
         facts = [fact.replace(" ", "\xa0") for fact in facts]  # where no line is broken
         done, total = self.done, len(self.tasks)
-        elapsed = clock(seconds_since(self.batch.header["at"]))
-        text = f"{done:,}/{total:,}  {done * 100 // max(1, total)} %  {elapsed}  {left}".rstrip()
+        elapsed = time.time() - instant(self.batch.header["at"])
+        text = f"{done:,}/{total:,}  {done * 100 // max(1, total)} %  {clock(elapsed)}  {left}".rstrip()
         width = min(40, columns - len(text) - 3)
         filled = width * done // max(1, total)
         progress = f"{glyphs()[0] * filled}{glyphs()[1] * (width - filled)}  {text}" if width >= 5 else text
@@ -5243,7 +5196,7 @@ def job_line(job: RunningJob, columns: int) -> str:
 
 def clock(seconds: float) -> str:
     """`0:05`, `1:02:03`."""
-    minutes, second = divmod(int(seconds), 60)
+    minutes, second = divmod(int(max(0, seconds)), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}" if minutes >= 60 else f"{minutes}:{second:02}"
 
 
@@ -5265,20 +5218,12 @@ def phase(log: str) -> str:
 
 def tree_memory_mb(start: Event) -> float | None:
     """What another driver's job uses now; None when it runs on another host or is gone."""
-    pid = int(start["pid"])
-    if (start["host"], start["boot_id"]) != host_id() or process_start(pid) != start["started"]:
+    tree = [int(start["pid"])]
+    if (start["host"], start["boot_id"]) != host_id() or process_start(tree[0]) != start["started"]:
         return None
-    todo, total = [pid], 0
-    while todo:
-        pid = todo.pop()
-        total += _memory(pid)[1]
-        todo += _children(pid)
-    return total / MB
-
-
-def seconds_since(at: str) -> float:
-    """How long ago a time of the journal is."""
-    return max(0.0, time.time() - instant(at))
+    for pid in tree:  # it grows meanwhile
+        tree += _children(pid)
+    return sum(_memory(pid)[1] for pid in tree) / MB
 
 
 class Screen:
@@ -5338,10 +5283,9 @@ def draws_block(mode: str, quiet: bool = False) -> bool:
 
 def terminal_size() -> tuple[int, int]:
     """Columns and rows of the terminal that stderr is."""
-    try:
+    columns = rows = 0
+    with suppress(OSError, ValueError):
         columns, rows = os.get_terminal_size(sys.stderr.fileno())
-    except (OSError, ValueError):
-        columns, rows = 0, 0
     return max(columns or 80, 10), rows or 24
 
 
@@ -5365,11 +5309,6 @@ def say(message: str) -> None:
         return
     with suppress(OSError):  # nobody listens: no reason to stop a batch
         print(coloured(line, sys.stderr), file=sys.stderr, flush=True)
-
-
-def quoted(command: Iterable[str]) -> str:
-    import shlex
-    return shlex.join(command)
 
 
 # ======================================================================================================================
@@ -5445,89 +5384,44 @@ class Parser(argparse.ArgumentParser):
 
 
 def command_line_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="batch_tamarin.py", description=(__doc__ or "").split("\n")[0], epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The commands: of each its function, whose docstring is its help, its ARGUMENTS, and examples without the program's name."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="batch_tamarin.py", description=(__doc__ or "").split("\n")[0], epilog=EXAMPLES, formatter_class=layout)
     parser.add_argument("--version", action="version", version=f"batch_tamarin.py {__version__}")
+    parser.set_defaults(quiet=False, debug=False)  # for commands without these options
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_run_command(commands)
-    add_resume_command(commands)
-    add_check_command(commands)
-    add_init_command(commands)
-    add_status_command(commands)
-    add_report_command(commands)
-    add_audit_command(commands)
-    add_lemmas_command(commands)
-    add_cache_command(commands)
+    limits = ("--cores", "--memory", "--timeout")
+    cache = ("--cache-dir", "--cache-size")
+    running = ("-t --task", "-q --quiet", "-d --debug", "--no-cache", *cache, "--progress")
+    for func, arguments, *examples in (
+        (command_run, ("recipe", "-o --output", "--fresh", *limits, "-s --scheduler", *running),
+         "recipe.json", "recipe.json -t 'nslpk3--*' -o /scratch/out",
+         "recipe.json --cores 16 --memory 50%   # on half of a shared server"),
+        (command_resume, ("results", *running), "results", "results -t '*--secrecy--*'"),
+        (command_check, ("recipe", *limits, "--report", "-d --debug (check)"),
+         "recipe.json", "recipe.json -d          # every task with its command",
+         f"recipe.json --report    # all that the provers say, in ./{CHECK_REPORT}/"),
+        (command_init, ("theories", "-o --output (init)", "--force", "-y --yes", "--prover", *limits, "--lemma", "--results"),
+         "handshake.spthy", "models/*.spthy -o all.json",
+         "handshake.spthy --yes --prover tamarin-prover --lemma 'secrecy*' --timeout 7200"),
+        (command_status, ("results (status)", "-f --follow", "--json (status)", "--progress"),
+         "results", "results --follow", "results --json"),
+        (command_report, ("results (report)", "-f --format", "-o --output (report)", "--rebuild"),
+         "results", "results -f tex -f csv -o tables.tex", "results --rebuild"),
+        (command_audit, ("paths", "--expect", "--against", "--tolerance", "--strict", "--format", "-d --details"),
+         "results", "paper/*.spthy logs -d", "results --expect pinned.csv", "new --against old --tolerance 1.5 --format junit"),
+        (command_lemmas, ("theory", "-D --define", "--diff", "--auto-sources", "--json"),
+         "theory.spthy", "theory.spthy -D WITH_REVEAL --json"),
+        (command_cache, ("action", "--errors-only", *cache), "info", "clear --errors-only"),
+    ):
+        name, text = func.__name__.partition("_")[2], func.__doc__ or ""
+        epilog = "\n".join(["examples:", *(f"  batch_tamarin.py {name} {example}" for example in examples)])
+        command = commands.add_parser(name, help=text.split("\n")[0].rstrip("."), description=text, epilog=epilog,
+                                      formatter_class=layout)
+        command.set_defaults(func=func)
+        for argument in arguments:
+            command.add_argument(*argument.partition(" (")[0].split(), **ARGUMENTS[argument])
     return parser
-
-
-Subparsers = Any  # argparse's own class for them is private
-
-
-def add_command(commands: Subparsers, func: Callable[[argparse.Namespace], int], name: str,
-                *examples: str) -> argparse.ArgumentParser:
-    """A subcommand whose help is its function's docstring; `examples` come without the program's name."""
-    text = func.__doc__ or ""
-    epilog = "\n".join(["examples:", *(f"  batch_tamarin.py {name} {example}" for example in examples)])
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text.split("\n")[0].rstrip("."), description=text, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.set_defaults(func=func)
-    return parser
-
-
-def add_run_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_run, "run", "recipe.json", "recipe.json -t 'nslpk3--*' -o /scratch/out",
-                         "recipe.json --cores 16 --memory 50%   # on half of a shared server")
-    parser.add_argument("recipe", metavar="RECIPE", help="the recipe, a JSON file")
-    parser.add_argument("-o", "--output", metavar="DIR", default="", help="results directory (instead of the recipe's output_directory)")
-    parser.add_argument("--fresh", action="store_true", help="begin anew beside an unfinished batch instead of going on with it")
-    add_limit_arguments(parser)
-    parser.add_argument("-s", "--scheduler", choices=SCHEDULERS, default="", help="which waiting task starts first: in file order "
-                        "(fifo), the smallest (sjf) or largest (ljf) by cores and memory")
-    add_running_arguments(parser)
-
-
-def add_limit_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cores", type=cores_argument, metavar="N", help='cores for all jobs together, or "max"')
-    parser.add_argument("--memory", type=memory_argument, metavar="GB", help='memory for all jobs together: GB, "max" or "50%%"')
-    parser.add_argument("--timeout", type=seconds_argument, default=0, metavar="S",
-                        help="seconds for a task that has no timeout of its own (instead of default_timeout)")
-
-
-def add_resume_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_resume, "resume", "results", "results -t '*--secrecy--*'")
-    parser.add_argument("results", metavar="RESULTS", help="the results directory")
-    add_running_arguments(parser)
-
-
-def add_running_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-t", "--task", action="append", default=[], metavar="PATTERN",
-                        help="run only tasks whose id begins with this or matches this shell pattern (repeatable)")
-    parser.add_argument("-q", "--quiet", action="store_true", help="show only problems and the final table")
-    parser.add_argument("-d", "--debug", action="store_true", help="show the commands too, and what was new to the cache")
-    parser.add_argument("--no-cache", action="store_true", help="prove everything, and keep nothing for other runs")
-    add_cache_arguments(parser)
-    add_progress_argument(parser)
-
-
-def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cache-dir", metavar="DIR", default="", help="the cache (default: ~/.cache/batch-tamarin)")
-    parser.add_argument("--cache-size", metavar="GB", type=seconds_argument, default=CACHE_GB, help=f"its size at most (default: {CACHE_GB:g})")
-
-
-def add_progress_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--progress", choices=PROGRESS_MODES, default="auto", help="a live block on the terminal (bar), one line for "
-                        "each finished task (plain), or nothing until the end (none); auto: bar on a terminal that can, else plain")
-
-
-def add_report_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_report, "report")
-    parser.add_argument("results", metavar="RESULTS", help="a results directory, ours or batch-tamarin's")
-    parser.add_argument("-f", "--format", action="append", default=[], choices=list(REPORTS), help="repeatable; default: by the ending "
-                        "of -o FILE, else md")
-    parser.add_argument("-o", "--output", metavar="FILE", default="", help="write to this file, for several formats with their endings")
-    parser.add_argument("--rebuild", action="store_true", help="write the derived files of RESULTS again: success/, failed/, "
-                        "execution_report.json, the rerun recipe, summary.html")
 
 
 def cores_argument(text: str) -> str:
@@ -5548,18 +5442,71 @@ def seconds_argument(text: str) -> float:
     raise argparse.ArgumentTypeError(f"'{text}' is no positive number of seconds")
 
 
-# --- check -------------------------------------------------------------------------------------------------------------
-
+SWITCH: dict[str, Any] = {"action": "store_true"}
+REPEATABLE: dict[str, Any] = {"action": "append", "default": []}
 CHECK_REPORT = "wellformedness-check-report"
+# What argparse must know of each argument. A command in brackets tells apart what several commands understand differently.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "recipe": {"metavar": "RECIPE", "help": "the recipe, a JSON file"},
+    "results": {"metavar": "RESULTS", "help": "the results directory"},
+    "results (status)": {"metavar": "RESULTS", "help": "the results directory, of a running batch or any other"},
+    "results (report)": {"metavar": "RESULTS", "help": "a results directory, ours or batch-tamarin's"},
+    "theory": {"metavar": "THEORY", "help": "a .spthy file"},
+    "theories": {"metavar": "THEORY", "nargs": "+", "help": "a .spthy file"},
+    "-o --output": {"metavar": "DIR", "default": "", "help": "results directory (instead of the recipe's output_directory)"},
+    "-o --output (init)": {"metavar": "FILE", "default": "recipe.json", "help": "where to write the recipe (recipe.json)"},
+    "-o --output (report)": {"metavar": "FILE", "default": "",
+                             "help": "write to this file, for several formats with their endings"},
+    "--fresh": {**SWITCH, "help": "begin anew beside an unfinished batch instead of going on with it"},
+    "--cores": {"type": cores_argument, "metavar": "N", "help": 'cores for all jobs together, or "max"'},
+    "--memory": {"type": memory_argument, "metavar": "GB", "help": 'memory for all jobs together: GB, "max" or "50%%"'},
+    "--timeout": {"type": seconds_argument, "default": 0, "metavar": "S",
+                  "help": "seconds for a task that has no timeout of its own (instead of default_timeout)"},
+    "-s --scheduler": {"choices": SCHEDULERS, "default": "", "help": "which waiting task starts first: in file order (fifo), the "
+                       "smallest (sjf) or largest (ljf) by cores and memory"},
+    "-t --task": {**REPEATABLE, "metavar": "PATTERN",
+                  "help": "run only tasks whose id begins with this or matches this shell pattern (repeatable)"},
+    "-q --quiet": {**SWITCH, "help": "show only problems and the final table"},
+    "-d --debug": {**SWITCH, "help": "show the commands too, and what was new to the cache"},
+    "-d --debug (check)": {**SWITCH, "help": "show every task with its limits and command"},
+    "--no-cache": {**SWITCH, "help": "prove everything, and keep nothing for other runs"},
+    "--cache-dir": {"metavar": "DIR", "default": "", "help": "the cache (default: ~/.cache/batch-tamarin)"},
+    "--cache-size": {"metavar": "GB", "type": seconds_argument, "default": CACHE_GB,
+                     "help": f"its size at most (default: {CACHE_GB:g})"},
+    "--progress": {"choices": PROGRESS_MODES, "default": "auto", "help": "a live block on the terminal (bar), one line for each "
+                   "finished task (plain), or nothing until the end (none); auto: bar on a terminal that can, else plain"},
+    "--report": {**SWITCH, "help": f"write the full text of warnings and errors to ./{CHECK_REPORT}/"},
+    "--force": {**SWITCH, "help": "write over a file that is there"},
+    "-y --yes": {**SWITCH, "help": "ask nothing: take the options, else the defaults"},
+    "--prover": {**REPEATABLE, "metavar": "PROGRAM", "help": "a prover: a file or a command on PATH (repeatable)"},
+    "--lemma": {**REPEATABLE, "metavar": "PATTERN",
+                "help": "lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away (repeatable)"},
+    "--results": {"metavar": "DIR", "default": "results", "help": "the recipe's results directory (results)"},
+    "-f --follow": {**SWITCH, "help": "go on until the batch ends, like the batch's own terminal"},
+    "--json": {**SWITCH, "help": "JSON instead of a table"},
+    "--json (status)": {**SWITCH, "help": "JSON; with --follow one line for each look"},
+    "-f --format": {**REPEATABLE, "choices": list(REPORTS), "help": "repeatable; default: by the ending of -o FILE, else md"},
+    "paths": {"metavar": "PATH", "nargs": "+", "help": "results directories (ours, batch-tamarin's), analyzed theories, prover "
+              "logs, folders of these, and the theories themselves"},
+    "--expect": {"metavar": "FILE", "help": 'expected verdicts: JSON ({"lemma or pattern": "verified"}, or that for each '
+                 "theory), or CSV with the columns theory,lemma,verdict"},
+    "--against": {**REPEATABLE, "metavar": "BASELINE", "help": "earlier results, in any form (repeatable)"},
+    "--tolerance": {"type": seconds_argument, "default": math.inf, "metavar": "FACTOR",
+                    "help": "with --against: steps or seconds may grow by so much"},
+    "--strict": {**SWITCH, "help": "notes count as findings"},
+    "--format": {"choices": ("table", "json", "csv", "md", "junit"), "default": "table", "help": "default: a table for people"},
+    "-d --details": {**SWITCH, "help": "show every lemma"},
+    "--rebuild": {**SWITCH, "help": "write the derived files of RESULTS again: success/, failed/, execution_report.json, the "
+                  "rerun recipe, summary.html"},
+    "-D --define": {**REPEATABLE, "metavar": "FLAG", "help": "a preprocessor flag (repeatable)"},
+    "--diff": {**SWITCH, "help": "as with Tamarin's --diff: both sides, and Observational_equivalence"},
+    "--auto-sources": {**SWITCH, "help": "as with Tamarin's --auto-sources"},
+    "action": {"choices": ("info", "clear")},
+    "--errors-only": {**SWITCH, "help": "clear only what has no verdict: limits met, parse errors"},
+}
 
 
-def add_check_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_check, "check", "recipe.json", "recipe.json -d          # every task with its command",
-                         f"recipe.json --report    # all that the provers say, in ./{CHECK_REPORT}/")
-    parser.add_argument("recipe", metavar="RECIPE", help="the recipe, a JSON file")
-    add_limit_arguments(parser)
-    parser.add_argument("--report", action="store_true", help=f"write the full text of warnings and errors to ./{CHECK_REPORT}/")
-    parser.add_argument("-d", "--debug", action="store_true", help="show every task with its limits and command")
+# --- check -------------------------------------------------------------------------------------------------------------
 
 
 def command_check(args: argparse.Namespace) -> int:
@@ -5671,20 +5618,6 @@ def _check_lines(batch: Batch, jobs: Sequence[Job], found: Mapping[str, Sequence
 # --- init --------------------------------------------------------------------------------------------------------------
 
 
-def add_init_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_init, "init", "handshake.spthy", "models/*.spthy -o all.json",
-                         "handshake.spthy --yes --prover tamarin-prover --lemma 'secrecy*' --timeout 7200")
-    parser.add_argument("theories", metavar="THEORY", nargs="+", help="a .spthy file")
-    parser.add_argument("-o", "--output", metavar="FILE", default="recipe.json", help="where to write the recipe (recipe.json)")
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
-    parser.add_argument("-y", "--yes", action="store_true", help="ask nothing: take the options, else the defaults")
-    parser.add_argument("--prover", action="append", metavar="PROGRAM", help="a prover: a file or a command on PATH (repeatable)")
-    add_limit_arguments(parser)
-    parser.add_argument("--lemma", action="append", default=[], metavar="PATTERN",
-                        help="lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away (repeatable)")
-    parser.add_argument("--results", metavar="DIR", default="results", help="the recipe's results directory (results)")
-
-
 def command_init(args: argparse.Namespace) -> int:
     """Write a recipe for some theories: asks on a terminal, or takes defaults and options with --yes."""
     if not args.yes and not sys.stdin.isatty():
@@ -5789,15 +5722,6 @@ def _named(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
 # --- status ------------------------------------------------------------------------------------------------------------
 
 
-def add_status_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_status, "status", "results", "results --follow", "results --json")
-    parser.add_argument("results", metavar="RESULTS", help="the results directory, of a running batch or any other")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the batch ends, like the batch's own terminal")
-    parser.add_argument("--json", action="store_true", help="JSON; with --follow one line for each look")
-    add_progress_argument(parser)
-    parser.set_defaults(quiet=False, debug=False)
-
-
 def command_status(args: argparse.Namespace) -> int:
     """Tell what a batch does now, from another terminal: what runs, what is done, what is left and for how long."""
     path, batch = os.path.join(results_directory(args.results, JOURNAL), JOURNAL), Batch()
@@ -5851,7 +5775,7 @@ def batch_state(batch: Batch, path: str) -> tuple[str, str]:
 
 def status_json(batch: Batch, progress: Progress, state: str) -> Event:
     """What `status --json` says."""
-    jobs = progress.jobs() if state == "running" else []
+    jobs = list(progress.jobs()) if state == "running" else []
     counts, (left_s, bound) = progress.survey(jobs)
     running = [{**job._asdict(), "limits": to_json(job.limits), "phase": phase(job.log)} for job in jobs]
     return {"batch": batch.id, "state": state, "began": batch.header["at"], "tasks": len(batch.tasks), "done": progress.done,
@@ -5860,22 +5784,6 @@ def status_json(batch: Batch, progress: Progress, state: str) -> Event:
 
 
 # --- audit -------------------------------------------------------------------------------------------------------------
-
-
-def add_audit_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_audit, "audit", "results", "paper/*.spthy logs/ -d", "results --expect pinned.csv",
-                         "new --against old --tolerance 1.5 --format junit")
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="results directories (ours, batch-tamarin's), analyzed "
-                        "theories, prover logs, folders of these, and the theories themselves")
-    parser.add_argument("--expect", metavar="FILE", help='expected verdicts: JSON ({"lemma or pattern": "verified"}, or that for '
-                        "each theory), or CSV with the columns theory,lemma,verdict")
-    parser.add_argument("--against", metavar="BASELINE", action="append", default=[],
-                        help="earlier results, in any form (repeatable)")
-    parser.add_argument("--tolerance", type=seconds_argument, default=math.inf, metavar="FACTOR",
-                        help="with --against: steps or seconds may grow by so much")
-    parser.add_argument("--strict", action="store_true", help="notes count as findings")
-    parser.add_argument("--format", choices=("table", "json", "csv", "md", "junit"), default="table")
-    parser.add_argument("-d", "--details", action="store_true", help="show every lemma")
 
 
 def command_audit(args: argparse.Namespace) -> int:
@@ -5899,40 +5807,6 @@ def command_audit(args: argparse.Namespace) -> int:
 
 
 # --- lemmas ------------------------------------------------------------------------------------------------------------
-
-
-def add_lemmas_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_lemmas, "lemmas", "theory.spthy", "theory.spthy -D WITH_REVEAL --json")
-    parser.add_argument("theory", metavar="THEORY", help="a .spthy file")
-    parser.add_argument("-D", "--define", action="append", default=[], metavar="FLAG", help="a preprocessor flag (repeatable)")
-    parser.add_argument("--diff", action="store_true", help="as with Tamarin's --diff: both sides, and Observational_equivalence")
-    parser.add_argument("--auto-sources", action="store_true", help="as with Tamarin's --auto-sources")
-    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
-
-
-def add_cache_command(commands: Subparsers) -> None:
-    parser = add_command(commands, command_cache, "cache", "info", "clear --errors-only")
-    parser.add_argument("action", choices=("info", "clear"))
-    parser.add_argument("--errors-only", action="store_true", help="clear only what has no verdict: limits met, parse errors")
-    add_cache_arguments(parser)
-
-
-def command_cache(args: argparse.Namespace) -> int:
-    """Show what the cache holds, or clear it."""
-    cache = Cache(args.cache_dir, args.cache_size)
-    if args.action == "clear":
-        print(f"entries removed from {printable(cache.directory)}: {cache.clear(args.errors_only):,}")
-        return 0
-    entries = list(cache.entries())
-    used = sum(size_mb for _, size_mb, _ in entries)
-    print(f"{printable(cache.directory)}: {used:,.1f} MB of at most {cache.size_mb / 1024:g} GB")
-    counts: dict[str, int] = {}
-    for _, _, path in entries:
-        outcome = cache.outcome(path).replace("_", " ")
-        counts[outcome] = counts.get(outcome, 0) + 1
-    if counts.pop("", 0) < len(entries):
-        print(text_table([("result", "entries"), *((word, f"{count:,}") for word, count in sorted(counts.items()))], right=(1,)))
-    return 0
 
 
 def command_run(args: argparse.Namespace) -> int:
@@ -6017,6 +5891,24 @@ def command_lemmas(args: argparse.Namespace) -> int:
     return 0
 
 
+def command_cache(args: argparse.Namespace) -> int:
+    """Show what the cache holds, or clear it."""
+    cache = Cache(args.cache_dir, args.cache_size)
+    entries = [(outcome_word(found[0]) if found else "", size_mb, path)
+               for _, size_mb, path in cache.entries() for found in (cache.read(path),)]
+    if args.action == "clear":
+        entries = [entry for entry in entries if not args.errors_only or entry[0] not in ("", *Verdict)]
+        for *_, path in entries:
+            remove_entry(path)
+        print(f"entries removed from {printable(cache.directory)}: {len(entries):,}")
+        return 0
+    used, counts = sum(size_mb for _, size_mb, _ in entries), [word for word, _, _ in entries if word]
+    print(f"{printable(cache.directory)}: {used:,.1f} MB of at most {cache.size_mb / 1024:g} GB")
+    if counts:
+        print(text_table([("result", "entries"), *((word, f"{counts.count(word):,}") for word in sorted({*counts}))], right=(1,)))
+    return 0
+
+
 def warn(message: str) -> None:
     say(f"warning: {message}")
 
@@ -6072,8 +5964,7 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
         if not matching:
             lemma = any(task.lemma == pattern for task in batch.tasks.values())
             hint = f"; for that lemma: -t '*--{pattern}--*'" if lemma else did_you_mean(pattern, batch.tasks)
-            raise InputError(f"-t '{printable(pattern)}' matches no task{hint}; "
-                             f"ids look like '{next(iter(batch.tasks))}'")
+            raise InputError(f"-t '{printable(pattern)}' matches no task{hint}; ids look like '{next(iter(batch.tasks))}'")
         chosen |= matching
     return [task_id for task_id in batch.tasks if task_id in chosen]
 
