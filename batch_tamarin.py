@@ -544,9 +544,18 @@ class Lemma:
     file: str                       # where it stands: the theory, or a file it includes
     line: int = 0                   # from 1; 0 for what Tamarin adds by itself
     parent: str = ""                # the accountability lemma this is a part of, else ""
-    has_proof: bool = False         # the file stores more of a proof than `by sorry`
+    proof: str = ""                 # "proof" and which PROOF_ENDS it has; "" if none is stored, or only `by sorry`
     assumes: tuple[str, ...] = ()   # names of the lemmas a proof of this one takes for granted, in theory order
     optional: bool = False          # --auto-sources adds it only where partial deconstructions are left
+
+    @property
+    def claim(self) -> Verdict | None:
+        """What the stored proof would show if a prover checked it; a trace that was found counts beside open cases."""
+        ends, trace = self.proof.split(), Verdict.VERIFIED if self.trait == Trait.EXISTS_TRACE else Verdict.FALSIFIED
+        if not {"SOLVED", "ATTACK"}.isdisjoint(ends):
+            return trace
+        closed = Verdict.FALSIFIED if trace is Verdict.VERIFIED else Verdict.VERIFIED
+        return None if not ends else closed if ends in (["proof"], ["proof", "MIRRORED"]) else Verdict.INCOMPLETE
 
 
 @dataclass
@@ -574,7 +583,7 @@ class Theory:
     @property
     def has_stored_proofs(self) -> bool:
         """Whether the file stores proofs: Tamarin checks them again in every process that loads it."""
-        return any(lemma.has_proof for lemma in self.lemmas)
+        return any(lemma.proof for lemma in self.lemmas)
 
     @property
     def cannot_split(self) -> str:
@@ -731,7 +740,9 @@ _ITEM = "|".join(rf"{word}(?!\w)(?<!\w{word}){behind}" for word, behind in _BEHI
 # Every alternative starts with a plain character: `re` then passes over all other characters without trying them.
 _EVERYWHERE = r"//|/\*|\"|'|\0|diff(?<!\wdiff)(?=\s*[(/])"
 _FORMULA_EVENT = re.compile(_EVERYWHERE)
-_EVENT = re.compile(rf"{_EVERYWHERE}|\{{\*|#ifdef|#define|#include|#else|#endif|{_ITEM}")
+PROOF_ENDS = ("ATTACK", "INVALIDATED", "MIRRORED", "SOLVED", "UNFINISHABLE", "UNFINISHABLEdiff", "sorry")  # but contradiction
+_PROOF_END = "|".join(rf"{word}(?!\w)(?<!\w{word})" for word in PROOF_ENDS)
+_EVENT = re.compile(rf"{_EVERYWHERE}|\{{\*|#ifdef|#define|#include|#else|#endif|{_ITEM}|{_PROOF_END}")
 _BLANKS = re.compile(r"\s+")
 # A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
 _IDLE_BLANK = re.compile(r'(?<=[,;()\[\]]) (?=[\w"~$,;()\[\]]|$)|(?<=[\w",;()\[\]]) (?=[,;()\[\]])|^ (?=[,;()\[\]])')
@@ -772,10 +783,18 @@ class _Found:
         self.tests: set[str] = set()
         self.pieces: list[tuple[bool, str]] = []            # (to be kept as it is, text)
         self.cuts: list[tuple[int, str]] = [(0, "")]        # from this piece on the text belongs to that lemma ("": to none)
+        self.in_proof = False                               # of the lemma that was found last
 
     def cut(self) -> None:
         """A new item starts here."""
+        self.in_proof = False
         self.cuts.append((len(self.pieces), ""))
+
+    def end_in_proof(self, word: str) -> None:
+        """One of PROOF_ENDS stands here."""
+        lemma, tests = self.claims[-1] if self.in_proof else (None, ())
+        if lemma and word not in lemma.proof.split():
+            self.claims[-1] = replace(lemma, proof=f"{lemma.proof} {word}"), tests
 
     def segments(self) -> Iterator[tuple[str, str]]:
         """The token text of each item: white space outside strings is one blank, or none where it is idle."""
@@ -955,8 +974,10 @@ class _Scanner:
         elif not self._passed(start, word):
             self._hand_on(start)
             before = self.text[self.last - 1] if self.last else ","
+            if word in PROOF_ENDS:
+                self.found.end_in_proof(word)
             # An item stands outside of all brackets, behind a complete thing.
-            if not self.depth and (before in _ITEM_ENDS or before.isalnum()) and self._last_word() not in _OPEN_WORDS:
+            elif not self.depth and (before in _ITEM_ENDS or before.isalnum()) and self._last_word() not in _OPEN_WORDS:
                 self._on_item(start, word)
         return ""
 
@@ -1069,7 +1090,7 @@ class _Scanner:
                 self._refuse(self.pos, f"lemma '{name}' needs a formula in double quotes")
             self._pass_formula(self.pos)
         self.found.cuts[-1] = (self.found.cuts[-1][0], name)
-        lemma = Lemma(name, trait, "", attributes, self.path, self.line(start), "", self._proof_follows(), (), False)
+        lemma = Lemma(name, trait, "", attributes, self.path, self.line(start), proof=self._proof(name))
         self.found.claims.append((lemma, tests))
 
     def _case_tests(self, name: str) -> tuple[str, ...]:
@@ -1121,17 +1142,20 @@ class _Scanner:
         self._skip()
         return text
 
-    def _proof_follows(self) -> bool:
-        """Whether a stored proof is next that says more than `by sorry`."""
+    def _proof(self, name: str) -> str:
+        """Begin the stored proof, if one is next, as a text of its own; "" where it is none, or `by sorry` alone."""
         self._skip()
         first = _PROOF_WORD.match(self.text, self.pos)
         if not first:
-            return False
+            return ""
         if first.group() == "SOLVED":
             self._fail(self.pos, "SOLVED without a proof, which Tamarin refuses")
+        self._hand_on(self.pos)
+        self.found.cuts.append((len(self.found.pieces), name))
         self.pos = first.end()
         self._skip()
-        return first.group() != "sorry" and not (first.group() == "by" and self._next("sorry"))
+        self.found.in_proof = first.group() != "sorry" and not (first.group() == "by" and self._next("sorry"))
+        return f"proof {first.group() if first.group() in PROOF_ENDS else ''}".strip() if self.found.in_proof else ""
 
     def _on_directive(self, start: int, word: str) -> str:
         """Obey a directive of the preprocessor, which is no part of the text; returns the path of a file to include, or ""."""
@@ -1209,9 +1233,9 @@ GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
 
 _VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
 _SUMMARY = re.compile(r"^  ?(?:(LHS|RHS) :  |(DiffLemma):  )?(\w+) (?:\((all-traces|exists-trace)\))?: "
-                      r"(\S.*?)(?: \((\d+) steps\))?$")
-_WARNING = re.compile(r"^  WARNING: (\d+) wellformedness checks? failed!")
-_SECONDS = re.compile(r"^  processing time: ([\d.]+(?:e-?\d+)?)s")
+                      r"(\S.*?)(?: \((\d{1,18}) steps\))?$")
+_WARNING = re.compile(r"^  WARNING: (\d{1,18}) wellformedness checks? failed!")
+_SECONDS = re.compile(r"^  processing time: (\d{1,18}(?:\.\d*)?(?:e-?\d\d?)?)s")
 _PROGRESS = re.compile(r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack "
                        r"|  error, called at ")
 _OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
@@ -1847,13 +1871,13 @@ class _Planner:
         if choice.theory.diff and prover.flavour == "tamarin-rs":
             self.recipe.problem(choice.path, f"tamarin-rs ('{prover.alias}') has no --diff: use tamarin-prover for this task")
         prove = entry.get("prove", True)
-        assumes = tuple(dict.fromkeys(name for side in choice.lemmas for name in side.assumes))
+        assumes = assumed_by(choice.lemmas)
         inputs = self._inputs(prover, choice.theory, options, flags, cwd)
         key, lemma_key = self._keys(inputs, choice.theory, lemma.name, assumes, prove)
         return Task(id=self._unique_id(f"{prefix}--{lemma.name}--{prover.alias}"), name=name, theory=share(path_from(file, cwd)),
                     lemma=lemma.name, trait=lemma.trait, sides=share(tuple(side.side for side in choice.lemmas if side.side)),
                     prover=prover.alias, options=share(options), flags=share(flags), limits=self._limits(choice),
-                    cwd=share(cwd), prove=prove, optional=lemma.optional, assumes=share(assumes),
+                    cwd=share(cwd), prove=prove, optional=lemma.optional, assumes=assumes,
                     expect=_expected(entry.get("expect"), lemma.name), key=key, lemma_key=lemma_key,
                     text=share(choice.theory.digest[:32]))
 
@@ -2018,6 +2042,11 @@ def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
     for lemma in theory.lemmas:
         groups.setdefault(lemma.name, []).append(lemma)
     return groups
+
+
+def assumed_by(lemmas: Iterable[Lemma]) -> tuple[str, ...]:
+    """What a lemma, of which these are the sides, takes for granted."""
+    return share(tuple(dict.fromkeys(name for side in lemmas for name in side.assumes)))
 
 
 def _is_pattern(name: str) -> bool:
@@ -2948,15 +2977,25 @@ def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
     for name, theory, task_id, task in runs:
         plan, result = task["task_config"], task.get("task_result") or {}
         resources, trait = plan["resources"], result.get("analysis_type", "")
+        options, flags = tuple(plan.get("options") or ()), tuple(plan.get("preprocessor_flags") or ())
+        lemmas = _lemmas_now(os.path.join(cwd, theory), options, flags).get(plan["lemma"], [])
         batch.apply({
             "event": "task", "id": task_id, "name": name, "theory": theory, "lemma": plan["lemma"], "sides": [], "cwd": cwd,
-            "trait": trait if trait in set(Trait) else "", "prover": batch.provers[plan["tamarin_alias"]].alias,
-            "options": plan.get("options") or [], "flags": plan.get("preprocessor_flags") or [], "prove": True,
-            "optional": False, "assumes": [], "expect": None, "key": "",
+            "trait": trait if trait in set(Trait) else lemmas[0].trait if lemmas else "",
+            "prover": batch.provers[plan["tamarin_alias"]].alias, "options": options, "flags": flags, "prove": True,
+            "optional": False, "assumes": assumed_by(lemmas), "expect": None, "key": "",
             "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024, "timeout_s": resources["timeout"]}})
         if result:
             batch.apply({"event": "finish", "id": task_id, **_upstream_result(task["task_execution_metadata"], result)})
     return batch
+
+
+@functools.lru_cache(maxsize=64)
+def _lemmas_now(path: str, options: tuple[str, ...], flags: tuple[str, ...]) -> dict[str, list[Lemma]]:
+    """A theory's lemmas, if it is still there: batch-tamarin does not say what they assume."""
+    with suppress(InputError):
+        return _lemma_groups(load_theory(path, *theory_view(options, flags)))
+    return {}
 
 
 def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event:
@@ -3576,12 +3615,126 @@ async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Pr
 # Audit
 # ======================================================================================================================
 
-# Not built yet. `Task.assumes` is what it will follow.
+# A verdict says: if the lemmas hold that its proof takes for granted. What is known of results is a function of Batches; what
+# other tools left is read into Batches first.
+
+RESTING = ((Trait.ALL_TRACES, Verdict.VERIFIED), (Trait.EXISTS_TRACE, Verdict.FALSIFIED), (Trait.DIFF, Verdict.VERIFIED))
+ADVICE = {  # of every kind of finding, in the order in which they are told
+    "expectation": "find out what changed: theory, prover, options or limits; or correct what is expected",
+    "assumption": "prove what is assumed, with the same prover and text; if it is false, correct it: anything follows from it",
+    "disagreement": "at most one is right: compare texts, flags and assumptions, let another prover check the proof",
+    "invalid": "do not rely on it: run the prover again and keep all that it writes",
+    "stale": "run it again, on the theory as it is now",
+    "missing": "prove it: nothing is known of it",
+    "vacuity": "add an exists-trace lemma: where the rules can't run, everything is true of all traces",
+    "sorry": "finish the proof",
+    "warning": "correct the theory; `check --report` shows all that the prover says"}
+FLIP, WRONG, NOTE = range(3)  # a verdict turned into its opposite; another finding; what counts with --strict only
 
 
-# ======================================================================================================================
-# Reports
-# ======================================================================================================================
+@dataclass(frozen=True)
+class Finding:
+    """Something that a reader of results must know."""
+
+    kind: str  # one of ADVICE
+    theory: str
+    lemma: str
+    message: str
+    rank: int = WRONG
+    prover: str = ""
+
+
+def found(kind: str, task: Task, message: str, rank: int = WRONG) -> Finding:
+    """A finding about a task."""
+    return Finding(kind, task.theory, task.lemma, message, rank, task.prover)
+
+
+class Assumption(NamedTuple):
+    """A lemma taken for granted that is not verified: what is known of it, and the lemmas by way of which it is reached."""
+
+    lemma: str
+    state: str
+    chain: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.lemma} ({self.state})" + f" via {' > '.join(self.chain)}" * bool(self.chain)
+
+
+class Closure:
+    """What verdicts rest on, as far as the results tell that are of the same theory text, prover and flags."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self.groups: dict[tuple[Any, ...], dict[str, Task]] = {}
+        self.rests: dict[tuple[Any, ...], dict[str, dict[str, str]]] = {}
+        for task in tasks:
+            group = self.groups.setdefault(self._place(task), {})
+            other = group.setdefault(task.lemma, task)
+            if other.verdict is not Verdict.FALSIFIED and (task.verdict is Verdict.FALSIFIED or not self._settled(other)):
+                group[task.lemma] = task  # the worst news of a lemma counts, then that it is verified
+
+    def open(self, task: Task) -> list[Assumption]:
+        """What the verdict assumes and is not verified here, nearest first. A trace that was found assumes nothing."""
+        if (task.trait, task.verdict) not in RESTING or not task.assumes:
+            return []
+        place = self._place(task)
+        group = self.groups.get(place, {})
+        rests = self.rests[place] = self.rests[place] if place in self.rests else self._rests(group)
+        first = {name: "" for name in task.assumes if name not in rests}
+        for name in task.assumes:
+            first = {**first, **{lemma: name for lemma in rests.get(name, ()) if lemma not in first}}
+        return [Assumption(lemma, outcome_word(group[lemma]) if lemma in group else "not in the results",
+                           tuple(itertools.islice(_way(rests, name, lemma), 9))) for lemma, name in first.items()]
+
+    def false(self, task: Task) -> list[Assumption]:
+        """The falsified lemmas that the verdict rests on."""
+        return [each for each in self.open(task) if each.state == Verdict.FALSIFIED]
+
+    def outcome(self, task: Task) -> str:
+        """`verified`, `verified, assuming types (timeout)`, `verified, resting on a falsified lemma: nothing_leaks`."""
+        known, false = self.open(task), self.false(task)
+        if false:
+            return f"{task.verdict}, resting on a falsified lemma: {listed(false)}".replace(" (falsified)", "")
+        return outcome_word(task) + (f", assuming {listed(known)}" if known else "")
+
+    def _place(self, task: Task) -> tuple[Any, ...]:
+        return task.text or (task.theory, task.cwd), task.prover, task.flags
+
+    def _settled(self, task: Task) -> bool:
+        return task.verdict is Verdict.VERIFIED or (task.optional and task.status is Status.SUPERSEDED)  # not needed
+
+    def _rests(self, group: Mapping[str, Task]) -> dict[str, dict[str, str]]:
+        """Of every settled lemma the open ones that it rests on, each with the next lemma on the way there ("": none)."""
+        settled = {name: task for name, task in group.items() if self._settled(task)}
+        rests = {name: {lemma: "" for lemma in task.assumes if lemma not in settled} for name, task in settled.items()}
+        users: dict[str, list[str]] = {}
+        waiting = deque(name for name, lemmas in rests.items() if lemmas)
+        for name, lemma in ((name, lemma) for name, task in settled.items() for lemma in task.assumes) if waiting else ():
+            users.setdefault(lemma, []).append(name)
+        while waiting:
+            below = waiting.popleft()
+            for name in users.get(below, ()):
+                if not rests[name].keys() >= rests[below].keys():
+                    rests[name] = {**dict.fromkeys(rests[below], below), **rests[name]}
+                    waiting.append(name)
+        return rests
+
+
+def _way(rests: Mapping[str, Mapping[str, str]], name: str, lemma: str) -> Iterator[str]:
+    """The chain of lemmas, from `name` on, that leads to an open one."""
+    while name:
+        yield name
+        name = rests[name][lemma]
+
+
+def outcome_word(task: Task) -> str:
+    """The verdict if there is one, else the status."""
+    return str(task.verdict or task.status).replace("_", " ")
+
+
+def listed(things: Iterable[Any], most: int = 5) -> str:
+    """`a, b, c and 3 more`."""
+    words = list(map(str, things))
+    return ", ".join(words[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")
 
 
 def missed_expectation(task: Task) -> bool:
@@ -3590,17 +3743,367 @@ def missed_expectation(task: Task) -> bool:
     return bool(task.expect) and not waiting and task.verdict != task.expect
 
 
-def needs_look(task: Task) -> bool:
-    """Whether a person should look at it: no answer, or not the expected one."""
-    return task.verdict not in ANSWERS or missed_expectation(task)
+def needs_look(task: Task, closure: Closure) -> bool:
+    """Whether a person should look at it: no answer, not the expected one, or one that follows from a false lemma."""
+    return task.verdict not in ANSWERS or exit_code([task], closure) > 0
 
 
-def exit_code(tasks: Sequence[Task]) -> int:
-    """1: an expectation was missed; 3: some task has neither `verified` nor `falsified`; 0: all well."""
-    if any(missed_expectation(task) for task in tasks):
+def exit_code(tasks: Sequence[Task], closure: Closure) -> int:
+    """1: an expectation was missed, or a verdict rests on a false lemma; 3: some task has neither `verified` nor `falsified`."""
+    if any(missed_expectation(task) or closure.false(task) for task in tasks):
         return 1
     settled = (task.verdict in ANSWERS or task.status is Status.SUPERSEDED for task in tasks)
     return 0 if all(settled) else 3
+
+
+def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
+    """What results say about themselves and about each other."""
+    models: dict[tuple[Any, ...], dict[str, Task]] = {}  # a verified lemma of each trait
+    lemmas: dict[tuple[Any, ...], dict[Verdict | None, tuple[str, Task]]] = {}  # of one text, or path where that is not known
+    for source, batch in batches.items():
+        closure = Closure(batch.tasks.values())
+        for task in batch.tasks.values():
+            if missed_expectation(task):
+                yield _missed(task, f"expected {task.expect}, got {outcome_word(task)}")
+            if closure.open(task):
+                yield found("assumption", task, closure.outcome(task), WRONG if closure.false(task) else NOTE)
+            yield from (found("warning", task, text, NOTE) for text in (task.result.warnings if task.result else ()))
+            lemmas.setdefault((task.text or task.theory, task.lemma, *sorted(task.flags)), {})[task.verdict] = source, task
+            if task.verdict is Verdict.VERIFIED:
+                models.setdefault((source, task.theory, task.cwd, task.text, task.flags), {})[task.trait] = task
+    for known in models.values():
+        if Trait.ALL_TRACES in known and Trait.EXISTS_TRACE not in known:
+            text = "no exists-trace lemma with a trace: what is verified of all traces may hold because nothing can happen"
+            yield Finding("vacuity", known[Trait.ALL_TRACES].theory, "", text, NOTE)
+    for verdicts in lemmas.values():
+        if verdicts.keys() >= ANSWERS:
+            (here, yes), (there, no) = verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED]
+            yield Finding("disagreement", yes.theory, yes.lemma, f"verified by {yes.prover}, falsified by {no.prover}"
+                          + f" (in {here} and in {there})" * (here != there))
+
+
+def _missed(task: Task, message: str) -> Finding:
+    return found("expectation", task, message, FLIP if task.verdict in ANSWERS else WRONG)
+
+
+def read_expectations(path: str) -> list[Task]:
+    """What a file expects, as results that would be so. Raises InputError.
+
+    JSON: `{"lemma": "verified"}` or `{"theory.spthy": {"lemma": "verified"}}`. CSV: columns `theory,lemma,verdict`; a row without
+    a verdict expects nothing. Theories (with or without folder and ending; "": any) and lemmas may be shell patterns.
+    """
+    import csv
+    text, rows = read_text(path), list[tuple[Any, Any, Any]]()
+    try:
+        if text.lstrip()[:1] == "{":
+            for name, value in json.loads(text).items():
+                rows += [(name, *pair) for pair in value.items()] if isinstance(value, dict) else [("", name, value)]
+        else:
+            rows = [(row["theory"], row["lemma"], row["verdict"]) for row in csv.DictReader(text.splitlines()) if row["verdict"]]
+        if not rows:
+            raise ValueError("nothing is expected")
+        return [file_task("", theory or "", "", [Lemma(lemma, Trait.ALL_TRACES, "", (), path)],
+                          Result(Status.COMPLETED, Verdict(verdict))) for theory, lemma, verdict in rows]
+    except (ValueError, KeyError, RecursionError, csv.Error) as error:
+        raise InputError("not a JSON object, or CSV with theory,lemma,verdict, of which each verdict is one of "
+                         f"{', '.join(Verdict)}: {printable(str(error))}", path) from None
+
+
+def compare(tasks: Iterable[Task], before: Iterable[Task], where: str, tolerance: float) -> Iterator[Finding]:
+    """How results differ from other ones, or expected ones. Theories are the same when their base names are; an exact name beats
+    patterns, the same prover and flags beat others. `tolerance` 0: what is not among them is no news."""
+    exact, patterns, met = dict[tuple[str, str], list[Task]](), list[Task](), set[int]()
+    for old in before:
+        patterns += [old] * _is_pattern(old.lemma + old.theory)
+        exact.setdefault((os.path.basename(old.theory), old.lemma), []).append(old)
+    for task in tasks:
+        base = os.path.basename(task.theory)
+        theories = (base, os.path.splitext(base)[0], "")
+        known = next((exact[theory, task.lemma] for theory in theories if (theory, task.lemma) in exact), None) or [
+            old for old in patterns if fnmatch.fnmatchcase(task.lemma, old.lemma)
+            and any(fnmatch.fnmatchcase(theory, old.theory) for theory in (*theories, task.theory))]
+        met.update(map(id, known))
+        known = [old for old in known if (old.prover, old.flags) == (task.prover, task.flags)] or known
+        if known:
+            yield from _moved(task, known, where, tolerance)
+        elif tolerance:
+            yield found("expectation", task, f"new: not {where}", NOTE)
+    for old in itertools.chain(*exact.values()):
+        if id(old) not in met:
+            yield Finding("missing", old.theory, old.lemma, f"{outcome_word(old)} {where}, not in these results",
+                          WRONG if old.verdict in ANSWERS else NOTE)
+
+
+def _moved(task: Task, before: Sequence[Task], where: str, tolerance: float) -> Iterator[Finding]:
+    same = [old.result for old in before if old.verdict == task.verdict]
+    if not same:
+        text = f"{' or '.join(dict.fromkeys(map(outcome_word, before)))} {where}, {outcome_word(task)} now"
+        better = tolerance and all(old.verdict not in ANSWERS for old in before)
+        yield found("expectation", task, text, NOTE) if better else _missed(task, text)
+    for what, least in ("steps", 0), ("seconds", 1):
+        now, *past = (0 if not result else result.prover_s or result.wall_s if least else result.steps or 0
+                      for result in (task.result, *same))
+        if task.verdict and past and max(past) and now > max(past) * tolerance and now - max(past) > least:
+            yield found("expectation", task, f"{now:,g} {what}, {max(past):,g} {where}: more than {tolerance:g} times as many")
+
+
+# --- What is to be audited ---------------------------------------------------------------------------------------------
+
+_BEGINS_THEORY = re.compile(rb"\s*(?:/[/*].*?)??^[ \t]*theory\s+\w+\s+(?:begin|configuration|/[/*])", re.DOTALL | re.MULTILINE)
+_OF_A_PROVER = re.compile(rb"^(?:\[Theory \w+\] |tamarin-(?:prover|rs): |summary of summaries:|.*\(line \d+, column \d+\):$)",
+                          re.MULTILINE)
+_MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
+UNKNOWN = "what the verdicts assume is unknown"
+CLOCK_S = 2  # by so much times may differ only because files were copied
+
+
+@dataclass
+class Log:
+    """What a process said of one theory in its last summary."""
+
+    file: str
+    folder: str
+    theory: str  # as the prover was given it
+    output: str  # where it says that it wrote the analyzed theory
+    said: ProverOutput
+
+
+class Evidence:
+    """What there is at some paths: Batches by where they come from, and what reading showed about them. Logs and analyzed
+    theories make one Batch in each folder. What a file is its content tells; what is none of these is passed over."""
+
+    def __init__(self, paths: Iterable[str], warn: Callable[[str], None]) -> None:
+        """Raises InputError for a path where there is nothing."""
+        self.warn = warn
+        self.batches: dict[str, Batch] = {}
+        self.findings: list[Finding] = []
+        self.seen: set[str] = set()  # real paths
+        self.logs: list[Log] = []
+        self.cut_short: list[str] = []  # logs without a summary that ended
+        self.theories: dict[str, Theory] = {}
+        self.provers: dict[str, str] = {}  # that wrote these
+        self.explained: set[str] = set()  # real paths of theories that results are of
+        for path in paths:
+            if not self._add(path):
+                raise InputError("here are neither results, nor an analyzed theory, nor a log of a prover", printable(path))
+        for source, batch in self.batches.items():
+            self._check_results(source, batch)
+        for folder, logs in itertools.groupby(self.logs, lambda log: log.folder):
+            self._add_logs(folder, list(logs))
+        for path in self.theories:  # proofs that nobody is known to have checked, or no proofs at all
+            if os.path.realpath(path) not in self.explained:
+                self._add_logs(path, [Log(path, os.path.dirname(path), path, "", ProverOutput())])
+        complete = {path for log in self.logs for path in (log.file, os.path.splitext(log.file)[0])}
+        for path in self.cut_short:
+            twin = os.path.join(os.path.dirname(path), os.path.basename(path).replace("err", "out"))
+            if complete.isdisjoint((twin, os.path.splitext(path)[0])):  # else what a prover said beside its summary
+                self.findings.append(Finding("missing", path, "", "no complete summary: the prover was ended, or still runs"))
+
+    def _add(self, path: str) -> bool:
+        """Take in what a user named; False: there is nothing."""
+        if os.path.basename(path) in (JOURNAL, UPSTREAM_REPORT) and os.path.isfile(path):
+            path = os.path.dirname(path) or "."
+        if not os.path.isdir(path):
+            return self._add_file(path)
+        something = os.path.realpath(path) in self.seen
+        for folder, folders, names in os.walk(path, followlinks=True):
+            if os.path.realpath(folder) in self.seen:  # links may lead round in circles
+                folders[:], names[:] = (), ()
+            self.seen.add(os.path.realpath(folder))
+            if not {JOURNAL, UPSTREAM_REPORT}.isdisjoint(names):
+                try:
+                    self.batches[folder] = load_results(folder, self.warn)
+                    something, folders[:], names[:] = True, (), ()
+                except InputError as error:
+                    self.warn(str(error))
+            folders.sort()
+            for name in sorted(names):
+                with suppress(InputError):
+                    something |= self._add_file(os.path.join(folder, name))
+        return something
+
+    def _add_file(self, path: str) -> bool:
+        """Take a theory, a log, or both in one; False: it is none."""
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                return False
+            with open(path, "rb") as file:
+                head = file.read(65_536)
+            lines = last_part(path, "=\nsummary of summaries:\n") if b"\0" not in head else []
+        except (OSError, ValueError) as error:
+            raise InputError(f"can't be read: {getattr(error, 'strerror', None) or error}", printable(path)) from None
+        theory, said = _BEGINS_THEORY.match(head), lines or _OF_A_PROVER.search(head)
+        if os.path.realpath(path) not in self.seen:
+            self.seen.add(os.path.realpath(path))
+            logs = list(read_logs(path, lines, head))
+            self.logs += [log for log in logs if log.said.summary]
+            if said and not (logs and all(log.said.summary for log in logs)):
+                self.cut_short.append(path)
+            if theory:
+                self._load(path)
+        return bool(theory or said)
+
+    def _load(self, path: str) -> bool:
+        """Read a theory, with --diff if it demands that; one that can't be read is noted."""
+        for diff in (False, True):
+            try:
+                self.theories[path] = load_theory(path, diff=diff)
+                version = _MADE_BY.search(read_from_end(path, 2 * MB))
+                self.provers[path] = f"Tamarin {version.group(1).decode()}" if version else ""
+                return True
+            except InputError as error:
+                if diff or _NEEDS_DIFF not in str(error):
+                    self.findings.append(Finding("invalid", path, "", f"can't be read as a theory: {error}", NOTE))
+                    break
+        return False
+
+    def _add_logs(self, source: str, logs: Sequence[Log]) -> None:
+        """The logs of a folder as one Batch. A lemma that one was not asked for gives way to any other's word."""
+        results: dict[tuple[Any, ...], list[Task]] = {}
+        written = [self._written(log) for log in logs]
+        for log, path in zip(logs, written):
+            for task in self._told(log, path, written.count(path) == 1):
+                results.setdefault((task.theory, task.prover, task.lemma, task.trait), []).append(task)
+        batch = self.batches[source] = Batch()
+        batch.apply({"event": "batch", "id": "", "at": "", "recipe_file": source, "cwd": source, "provers": {},
+                     "limits": to_json(Limits(0, 0, 0))})
+        for tasks in results.values():
+            asked = [task for task in tasks if not not_asked_for(task)] or tasks[:1]
+            for task in {task.verdict: task for task in reversed(asked)}.values():
+                task.id = str(len(batch.tasks))
+                batch.apply(task_event(task))
+                if task.result:
+                    batch.apply({**finish_event(task, "", 1, task.result), "at": ""})
+                if not_asked_for(task):
+                    self.findings.append(found("missing", task, "nobody asked for a proof of it", NOTE))
+
+    def _told(self, log: Log, written: str, alone: bool) -> Iterator[Task]:
+        """The results in a log, and lemmas of its analyzed theory that have none. `alone`: no other log's process wrote that."""
+        groups: dict[tuple[str, bool], list[Lemma]] = {}
+        for line in log.said.lines:
+            groups.setdefault((line.name, line.trait == Trait.DIFF), []).append(
+                Lemma(line.name, Trait(line.trait or Trait.ALL_TRACES), line.side, (), log.file))
+        theory = self._theory_of(log, written, any(diff or lemmas[0].side for (_, diff), lemmas in groups.items()))
+        listed_here = _lemma_groups(theory) if theory else {}
+        known = {(name, lemmas[0].trait == Trait.DIFF): lemmas for name, lemmas in listed_here.items()}
+        said, warnings = replace(log.said, failed_checks=0), log_warnings(log, written or log.file)
+        for key in dict.fromkeys((*groups, *(known if written else ()))):
+            task = file_task(log.file, log.theory, self.provers.get(written, ""), known.get(key) or groups[key])
+            if key in groups:
+                result = judge(task, Outcome(Status.COMPLETED, ExitStatus(0)), said, "")
+                task.status, task.result = result.status, replace(result, warnings=warnings)
+            if theory and key not in known:
+                self.findings.append(found("assumption", task, f"{UNKNOWN}: not in the theory as it is here", NOTE))
+            if written and alone:
+                self.findings += judge_proof(task, known.get(key, ()))
+            yield task
+
+    def _theory_of(self, log: Log, written: str, diff: bool) -> Theory | None:
+        """The analyzed theory, where the flags have had their effect; else the one that the prover was given."""
+        source = self._source(log, written)
+        self.explained.update(map(os.path.realpath, filter(None, (written, source))))
+        if source and os.stat(source).st_mtime > os.stat(log.file).st_mtime + CLOCK_S:
+            self.findings.append(Finding("stale", log.theory, "", f"{source} is newer than {log.file}"))
+        with suppress(InputError):
+            auto_sources = any(line.name.startswith(AUTO_SOURCES_LEMMA) for line in log.said.lines)
+            return self.theories[written] if written else load_theory(source, (), diff, auto_sources)
+        self.findings.append(Finding("assumption", log.theory, "", f"{UNKNOWN}: the theory is not here, or can't be read", NOTE))
+        return None
+
+    def _written(self, log: Log) -> str:
+        """The analyzed theory of a log: the log holds both, or says where that was written."""
+        names = (log.output, os.path.basename(log.output)) if log.output else ()
+        return next((path for path in (log.file, *(os.path.join(log.folder, name) for name in names))
+                     if path in self.theories or (path != log.file and os.path.isfile(path) and self._load(path))), "")
+
+    def _source(self, log: Log, written: str) -> str:
+        """The theory that a prover was given: where it says so, beside the log, or the only one of this name among the inputs."""
+        name = os.path.basename(log.theory)
+        named = [path for path, theory in self.theories.items() if not self.provers[path] and (os.path.basename(path) == name or (
+            written and os.path.dirname(path) == log.folder and theory.name == self.theories[written].name))]
+        places = (os.path.join(log.folder, log.theory), os.path.join(log.folder, name), log.theory, *named[:len(named) == 1])
+        return next((path for path in places if os.path.isfile(path) and path not in (log.file, written)), "")
+
+    def _check_results(self, source: str, batch: Batch) -> None:
+        """Compare a batch with its theories as they are now, and each verdict with the proof that was kept."""
+        views: dict[tuple[Any, ...], list[Task]] = {}
+        for task in batch.tasks.values():
+            view = theory_view((*batch.provers[task.prover].options, *task.options), task.flags)
+            views.setdefault((os.path.join(task.cwd, task.theory), *view), []).append(task)
+        for (path, flags, diff, auto_sources), tasks in views.items():
+            self.explained.add(os.path.realpath(path))
+            try:
+                self._compare_with(load_theory(path, flags, diff, auto_sources, keep_text=True), tasks)
+            except InputError as error:
+                if os.path.exists(path) or not tasks[0].key:
+                    self.findings.append(Finding("assumption", tasks[0].theory, "", f"{UNKNOWN}: {error}", NOTE))
+            for task in tasks:
+                proof = os.path.join(source, "proofs", task.id + ".spthy")
+                try:
+                    if task.verdict and os.path.isfile(proof):
+                        self.findings += judge_proof(task, _lemma_groups(load_theory(proof, diff=diff)).get(task.lemma, ()))
+                except InputError as error:
+                    self.findings.append(found("invalid", task, f"its proof can't be read: {error}", NOTE))
+
+    def _compare_with(self, theory: Theory, tasks: Sequence[Task]) -> None:
+        """Whether a theory has changed; if not, which of its lemmas have no result."""
+        changed, names = os.stat(theory.path).st_mtime - CLOCK_S, {task.lemma for task in tasks}
+        stale = [task for task in tasks if task.result and (  # batch-tamarin keeps no key and no text
+            task.text not in ("", theory.digest[:32]) or (not task.key and instant(task.result.at) < changed))]
+        self.findings += [found("stale", task, "the theory has changed since") for task in stale]
+        self.findings += [Finding("missing", tasks[0].theory, name, "has no result", NOTE) for name, lemmas
+                          in _lemma_groups(theory).items() if not stale and name not in names and not lemmas[0].optional]
+
+
+def read_logs(path: str, lines: Sequence[str], head: bytes) -> Iterator[Log]:
+    """What the last summary in a file (its `lines`) says of each theory."""
+    starts = [number for number, line in enumerate(lines) if line.startswith("analyzed: ")]
+    ended = ["====="] * any(line.startswith("=====") for line in lines[2:])
+    old_maude = _OLD_MAUDE.search(head.decode("utf-8", "replace"))
+    for start, stop in zip(starts, [*starts[1:], len(lines)]):
+        block, said = lines[start:stop], ProverOutput(old_maude=old_maude.group(1) if old_maude else "")
+        _read_summary(["", "", *block, *ended], said, "")
+        output = next((line[10:].strip() for line in block if line.startswith("  output: ")), "")
+        yield Log(path, os.path.dirname(path), block[0][10:].strip(), output, said)
+
+
+def log_warnings(log: Log, theory: str) -> tuple[str, ...]:
+    """What the prover warned of, but for its complaint that `--prove` named a generated lemma."""
+    generated = [line.name for line in log.said.lines if line.name.startswith((EQUIVALENCE_LEMMA, AUTO_SOURCES_LEMMA))]
+    asked = EQUIVALENCE_LEMMA if generated and ASKED_NAME_CHECK in wellformedness_titles(theory) else ""
+    return tuple(prover_warnings(file_task("", "", "", [Lemma(asked, Trait.DIFF, "", (), "")]), log.said, theory))
+
+
+def file_task(file: str, theory: str, prover: str, lemmas: Sequence[Lemma], result: Result | None = None) -> Task:
+    """A task whose result stands in a file; `lemmas`: one, or its two sides."""
+    first, sides = lemmas[0], tuple(lemma.side for lemma in lemmas if lemma.side)
+    return Task("", file, theory, first.name, first.trait, sides, prover or "unknown prover", (), (), Limits(0, 0, 0),
+                os.path.dirname(file), True, first.optional, assumed_by(lemmas), expect=None, key="",
+                status=result.status if result else Status.PENDING, result=result)
+
+
+def not_asked_for(task: Task) -> bool:
+    """Tamarin lists every lemma of a theory, in one step those that it was not asked for."""
+    return task.verdict is Verdict.INCOMPLETE and task.result is not None and task.result.steps == len(task.result.lemmas)
+
+
+def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
+    """Whether the stored proof of a task's lemma (in diff mode of both sides) says what the prover said."""
+    claims = {lemma.claim for lemma in stored} or {None}
+    claim = next((each for each in (Verdict.FALSIFIED, None, Verdict.INCOMPLETE) if each in claims), Verdict.VERIFIED)
+    if task.verdict in ANSWERS and claim != task.verdict:
+        sorry = any("sorry" in lemma.proof for lemma in stored)
+        why = f"says {claim}" + " (it has `sorry` in it)" * sorry if claim else "is not there"
+        yield found("invalid", task, f"the prover's summary says {task.verdict}, the stored proof {why}")
+    elif claim is Verdict.INCOMPLETE:
+        yield found("sorry", task, "the stored proof is unfinished", NOTE)
+    elif task.verdict is None:
+        yield found("missing", task, f"claimed {claim} by a stored proof, unchecked" if claim else "has no result", NOTE)
+
+
+# ======================================================================================================================
+# Reports
+# ======================================================================================================================
 
 
 def write_derived_files(batch: Batch, directory: str) -> None:
@@ -3780,11 +4283,6 @@ def _rerun_lemma(task: Task) -> Event:
 TABLE_ROWS = 40  # a longer batch shows its problems only
 
 
-def outcome_word(task: Task) -> str:
-    """The verdict if there is one, else the status."""
-    return str(task.verdict or task.status).replace("_", " ")
-
-
 def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
     """How many tasks came to which outcome, in the order of our words."""
     counts, words = Counter(map(outcome_word, tasks)), [word.replace("_", " ") for word in (*Verdict, *Status)]
@@ -3794,15 +4292,18 @@ def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
 def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     """What came out, for a terminal: the tasks (of a large batch only those that need a look), totals, where to look next."""
     ran = [task for task in tasks if task.status is not Status.PENDING]
-    problems = [task for task in ran if exit_code([task])]
+    closure = Closure(batch.tasks.values())
+    problems = [task for task in ran if exit_code([task], closure)]
     shown = ran if len(ran) <= TABLE_ROWS else sorted(problems, key=missed_expectation, reverse=True)[:TABLE_ROWS]
-    rows = [("result", "task", "steps", "time", "memory", ""), *map(_table_row, shown)]
+    rows = [("result", "task", "steps", "time", "memory", ""), *(_table_row(task, closure) for task in shown)]
     lines = [text_table(rows, right=(2, 3, 4))] if shown else []
     if len(shown) < len(problems):
         lines.append(f"and {plural(len(problems) - len(shown), 'task')} more without a verdict, or not as expected")
     totals = ", ".join(f"{count:,} {word}" for word, count in count_outcomes(tasks).items())
     missed = sum(map(missed_expectation, tasks))
     totals += f"; {missed:,} not as expected" if missed else ""
+    false = sum(bool(closure.false(task)) for task in tasks)
+    totals += f"; {false:,} resting on a falsified lemma" if false else ""
     lines += ["", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}", *_next_steps(tasks, directory)]
     return "\n".join(lines) + "\n"
 
@@ -3826,9 +4327,10 @@ def text_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
                                for column, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in cells)
 
 
-def _table_row(task: Task) -> tuple[str, ...]:
+def _table_row(task: Task, closure: Closure) -> tuple[str, ...]:
     result = task.result or Result(task.status)
     notes = [f"expected {task.expect}!"] if missed_expectation(task) else []
+    notes += [closure.outcome(task).partition(", ")[2]] if closure.open(task) else []
     notes += [result.reason[:160]] if result.reason else []
     notes += [f"warning: {warning}" for warning in result.warnings]
     notes += [f"cached {result.ran[:10]}".rstrip()] if result.cached else []
@@ -3853,14 +4355,14 @@ SHOWN_TASKS = 3_000  # of a larger batch pages show those that need a look first
 GRAPH_CAP, PAGE_CAP = 4 * MB, 24 * MB  # traces inside one page: each, and together; beyond that the page names the file
 WORDS = ("verified", "falsified", "incomplete", "timeout", "memory limit", "failed",
          "interrupted", "superseded", "running", "pending")
-RESTING = ((Trait.ALL_TRACES, Verdict.VERIFIED), (Trait.EXISTS_TRACE, Verdict.FALSIFIED), (Trait.DIFF, Verdict.VERIFIED))
 Block = tuple[Any, ...]  # the name of one of the Writer's methods, and its arguments
 
 
 def page_blocks(batch: Batch, directory: str) -> Iterator[Block]:
     """What a page says, from top to bottom."""
     tasks, traces = list(batch.tasks.values()), os.path.join(directory, "traces")
-    shown = tasks if len(tasks) <= SHOWN_TASKS else sorted(tasks, key=lambda task: not needs_look(task))[:SHOWN_TASKS]
+    closure = Closure(tasks)
+    shown = tasks if len(tasks) <= SHOWN_TASKS else sorted(tasks, key=lambda task: not needs_look(task, closure))[:SHOWN_TASKS]
     yield "line", 1, "Tamarin batch " + os.path.basename(batch.header["recipe_file"])
     yield from (_overview(batch), ("line", 2, "Provers"), ("table", ("prover", "version", "command"), [
         (alias, f"{prover.flavour} {prover.version or '(unknown)'}", " ".join((*prover.command, *prover.options)))
@@ -3869,7 +4371,7 @@ def page_blocks(batch: Batch, directory: str) -> Iterator[Block]:
     if len(shown) < len(tasks):
         yield "line", 0, f"{len(shown):,} of {len(tasks):,} tasks, those that need a look first; csv and json reports hold all."
     yield _results(shown)
-    yield from itertools.chain(_matrix(shown), _charts(shown), _taken_for_granted(tasks, shown))
+    yield from itertools.chain(_matrix(shown), _charts(shown), _taken_for_granted(closure, shown))
     if unanswered(batch):
         yield from (("line", 2, "To run again"),
                     ("line", 0, f"What has no verdict: {rerun_name(batch)} in the results directory."))
@@ -3953,15 +4455,17 @@ def _charts(tasks: Iterable[Task]) -> Iterator[Block]:
                                 outcome_word(task)) for row, (value, task) in enumerate(values)], True
 
 
-def _taken_for_granted(tasks: Iterable[Task], shown: Iterable[Task]) -> Iterator[Block]:
+def _taken_for_granted(closure: Closure, shown: Iterable[Task]) -> Iterator[Block]:
     """What verdicts assume, and what came of it in this batch. A trace that was found needs no assumption."""
-    known = {(task.theory, task.cwd, task.prover, task.flags, task.lemma): outcome_word(task) for task in tasks}
-    rows = [(task.theory, task.lemma, task.prover, outcome_word(task), ", ".join(
-        f"{name} ({known.get((task.theory, task.cwd, task.prover, task.flags, name), 'not here')})" for name in task.assumes))
-        for task in shown if task.assumes and (task.trait, task.verdict) in RESTING]
+    rows = []
+    for task in shown:
+        if task.assumes and (task.trait, task.verdict) in RESTING:
+            found = closure.open(task)
+            closed = [name for name in task.assumes if name not in {each.lemma for each in found}]
+            rows.append((task.theory, task.lemma, task.prover, outcome_word(task), listed(map(str, found)), listed(closed)))
     if rows:
         yield from (("line", 2, "Assumptions"), ("line", 0, "These results hold if the lemmas that their proofs assume hold."),
-                    ("table", ("theory", "lemma", "prover", "result", "takes for granted"), rows, "lllwl"))
+                    ("table", ("theory", "lemma", "prover", "result", "not verified here", "verified here"), rows, "lllwll"))
 
 
 def _details(batch: Batch, directory: str, task: Task, dot: str) -> Iterator[Block]:
@@ -4258,15 +4762,22 @@ show();
 
 def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """One line per task, with the model's field names. A text that a spreadsheet would take for a formula gets an apostrophe."""
-    import csv
-    from types import SimpleNamespace
-    line = csv.writer(SimpleNamespace(write=str), lineterminator="\n").writerow  # returns what `write` does: the text
+    line, closure = csv_line(), Closure(batch.tasks.values())
     for number, task in enumerate(batch.tasks.values()):
         result = task.result or Result(task.status, trait=task.trait)
-        fields = {**own_fields(task), **own_fields(task.limits), **own_fields(result)}
+        fields = {**own_fields(task), **own_fields(task.limits), **own_fields(result),
+                  "assuming": tuple(map(str, closure.open(task)))}
         for bulky in ("limits", "result", "lemmas", "exit", "stderr_tail"):
             del fields[bulky]
         yield ("" if number else line(fields)) + line(map(_csv_cell, fields.values()))
+
+
+def csv_line() -> Callable[[Iterable[Any]], str]:
+    """Makes a line of CSV of some values."""
+    import csv
+    from types import SimpleNamespace
+    writer: Any = csv.writer(SimpleNamespace(write=str), lineterminator="\n")
+    return lambda values: str(writer.writerow(values))  # it returns what `write` does: the text
 
 
 def _csv_cell(value: Any) -> Any:
@@ -4280,44 +4791,133 @@ def _csv_cell(value: Any) -> Any:
 def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """The Batch: what its `batch` and `end` events said, and every task with its plan and result, one a line."""
     encode = json.JSONEncoder(default=own_fields).encode
+    closure = Closure(batch.tasks.values())
     yield encode({"batch": batch.header, "end": batch.ended})[:-1] + ', "tasks": ['
-    yield from ((",\n" if number else "\n") + encode(task) for number, task in enumerate(batch.tasks.values()))
+    yield from ((",\n" if number else "\n") + encode({**own_fields(task), "assuming": assuming(closure, task)})
+                for number, task in enumerate(batch.tasks.values()))
     yield "\n]}\n"
 
 
+def assuming(closure: Closure, task: Task) -> list[Event]:
+    return [{"lemma": each.lemma, "state": each.state, "via": list(each.chain)} for each in closure.open(task)]
+
+
 def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
-    """JUnit XML: another answer than the expected one is a failure, no answer an error; what did not run is skipped."""
+    """JUnit XML: what is not as expected, or rests on a false lemma, is a failure, no answer an error; not run is skipped."""
     from xml.etree.ElementTree import Element, tostring
+    closure = Closure(batch.tasks.values())
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n'
     for name, tasks in recipe_tasks(batch.tasks.values()).items():
-        kinds = [_junit_kind(task) for task in tasks]
+        kinds = [_junit_kind(task, closure) for task in tasks]
         suite = Element("testsuite", {
             "name": printable(name), "tests": str(len(tasks)), "failures": str(kinds.count("failure")),
             "errors": str(kinds.count("error")), "skipped": str(kinds.count("skipped")),
             "time": f"{sum(task.result.wall_s for task in tasks if task.result):.3f}",
             "timestamp": batch.header["at"][:19], "hostname": printable(batch.header.get("host", "localhost"))})
         yield tostring(suite, "unicode", short_empty_elements=False).replace("</testsuite>", "\n")
-        yield from map(_junit_case, tasks, kinds)
+        yield from map(_junit_case, tasks, kinds, map(closure.outcome, tasks))
         yield "</testsuite>\n"
     yield "</testsuites>\n"
 
 
-def _junit_kind(task: Task) -> str:
+def _junit_kind(task: Task, closure: Closure) -> str:
     if task.verdict in ANSWERS:
-        return "failure" if missed_expectation(task) else ""
+        return "failure" if missed_expectation(task) or closure.false(task) else ""
     return "skipped" if task.status not in FINAL or task.status is Status.SUPERSEDED else "error"
 
 
-def _junit_case(task: Task, kind: str) -> str:
+def _junit_case(task: Task, kind: str, outcome: str) -> str:
     from xml.etree.ElementTree import Element, SubElement, tostring
     result, word = task.result or Result(task.status), outcome_word(task)
     case = Element("testcase", {"name": printable(f"{task.lemma} [{task.prover}]"), "time": f"{result.wall_s:.3f}",
                                 "classname": printable(f"{task.name}.{task.theory}")})
-    told = f"expected {task.expect}, got {word}" if missed_expectation(task) else word
+    told = f"expected {task.expect}, got {outcome}" if missed_expectation(task) else outcome
     told = printable("; ".join(filter(None, (told, result.reason, *result.warnings))))
     part = SubElement(case, kind or "system-out", {"type": word, "message": told} if kind else {})
     part.text = "\n".join(map(printable, result.stderr_tail.split("\n"))) if kind else told
     return tostring(case, "unicode") + "\n"
+
+
+# --- What an audit says ------------------------------------------------------------------------------------------------
+
+
+class Plain(Writer):
+    """For a terminal."""
+
+    lines = ("%s\n\n", "%s\n\n", "%s\n\n")
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
+        return text_table([head, *rows], [place for place, kind in enumerate(columns) if kind == "r"]) + "\n\n"
+
+
+def audit_report(form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool) -> str:
+    """What an audit found. CSV: a line for each result, then one for each finding."""
+    rows, told = list(audit_rows(batches)), [{**own_fields(each), "note": each.rank == NOTE} for each in findings]
+    if form == "json":
+        return json.dumps({"ok": ok, "lemmas": rows, "findings": told}, indent=1) + "\n"
+    if form == "csv":
+        line = csv_line()
+        names = ("theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source", "kind", "message", "note")
+        return line(names) + "".join(line(_csv_cell(row.get(name, "")) for name in names) for row in rows + told)
+    if form == "junit":
+        return audit_junit(rows, findings)
+    return "".join(map((Markdown if form == "md" else Plain)(".").render, audit_blocks(rows, findings, details)))
+
+
+def audit_rows(batches: Mapping[str, Batch]) -> Iterator[Event]:
+    """One for each result, in the order of the inputs."""
+    for source, batch in batches.items():
+        closure = Closure(batch.tasks.values())
+        for task in batch.tasks.values():
+            result = task.result or Result(task.status)
+            yield {"theory": task.theory, "lemma": task.lemma, "prover": task.prover, "verdict": task.verdict,
+                   "state": closure.outcome(task), "assuming": assuming(closure, task), "steps": result.steps,
+                   "time_s": result.wall_s or result.prover_s, "flags": task.flags, "source": source, "word": outcome_word(task)}
+
+
+def audit_blocks(rows: Sequence[Event], findings: Sequence[Finding], details: bool) -> Iterator[Block]:
+    """Problems first, with what to do about them; then what there is of each theory, and if wanted of each lemma."""
+    notes = [each for each in findings if each.rank == NOTE]
+    wrong = findings[:len(findings) - len(notes)]
+    yield "line", 1, f"{plural(len(wrong), 'finding')} and {plural(len(notes), 'note')} on {plural(len(rows), 'result')}"
+    for title, chosen in ("Findings", wrong), ("Notes", notes):
+        folded: dict[tuple[str, str], dict[str, str]] = {}
+        for each in chosen:
+            where = f"{os.path.basename(each.theory)}: {each.lemma}" if each.lemma else each.theory
+            folded.setdefault((each.kind, each.message), {})[where] = where
+        if folded:
+            yield from (("line", 2, title), ("table", ("kind", "what", "where"), [
+                (*key, listed(where, 3)) for key, where in folded.items()], "lll"))
+            yield from (("line", 0, f"{kind}: {ADVICE[kind]}") for kind in dict.fromkeys(kind for kind, _ in folded))
+    counts: dict[tuple[str, ...], dict[str, int]] = {}
+    for row in rows:
+        count = counts.setdefault((row["theory"], row["prover"], row["source"]), {})
+        count[row["word"]] = count.get(row["word"], 0) + 1
+    yield from (("line", 2, "Theories"), ("table", ("theory", "prover", "lemmas", "results", "from"), [
+        (theory, prover, f"{sum(count.values()):,}", ", ".join(f"{number:,} {word}" for word, number in count.items()), source)
+        for (theory, prover, source), count in counts.items()], "llrll"))
+    if details:
+        yield from (("line", 2, "Lemmas"), ("table", ("theory", "lemma", "prover", "result", "steps", "time (s)"), [
+            tuple(str(row[key] or "") for key in ("theory", "lemma", "prover", "state", "steps", "time_s")) for row in rows],
+            "llllrr"))
+
+
+def audit_junit(rows: Iterable[Event], findings: Iterable[Finding]) -> str:
+    """A case for each lemma: findings are failures, no answer is an error."""
+    from xml.sax.saxutils import quoteattr
+    cases: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        error = f"<error message={quoteattr(row['state'])}/>" * (row["verdict"] not in ANSWERS)
+        cases.setdefault((row["theory"], row["lemma"], row["prover"]), []).append(error)
+    for each in findings:
+        if each.rank != NOTE:
+            failure = f"<failure type={quoteattr(each.kind)} message={quoteattr(printable(each.message))}/>"
+            cases.setdefault((each.theory, each.lemma, each.prover), []).append(failure)
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', f'<testsuites><testsuite name="audit" tests="{len(cases)}">']
+    for (theory, lemma, prover), parts in cases.items():
+        name, where = quoteattr(printable(f"{lemma or theory} [{prover}]")), quoteattr(printable(theory))
+        lines.append(f"<testcase name={name} classname={where}>{''.join(parts)}</testcase>")
+    return "\n".join((*lines, "</testsuite></testsuites>\n"))
 
 
 # A report, in pieces, of a batch and its results directory, for the directory that it is written to.
@@ -4398,7 +4998,7 @@ class Progress:
             self._starts.pop(event["id"], None)
             task = self.batch.tasks[event["id"]]
             self.done += task.status in FINAL
-            if not self.silent and not (self.quiet and exit_code([task]) == 0):
+            if not self.silent and not (self.quiet and exit_code([task], Closure(())) == 0):
                 say(self._line(task, task.result or Result(task.status)))
 
     def _line(self, task: Task, result: Result) -> str:
@@ -4623,10 +5223,12 @@ examples:
   prove everything it names:            batch_tamarin.py run recipe.json
   look at it from another terminal:     batch_tamarin.py status results --follow
   go on after a stop or a crash:        batch_tamarin.py resume results
+  what do the results establish?        batch_tamarin.py audit results
   what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
 
 type `batch_tamarin.py COMMAND --help` for a command's options and examples.
-exit codes: 0 all proven or refuted as expected; 1 an expectation was missed; 2 wrong usage or input; 3 some task has no
+exit codes: 0 all proven or refuted as expected; 1 an expectation was missed, a verdict rests on a false lemma, or an audit found
+something; 2 wrong usage or input; 3 some task has no
 `verified` or `falsified`; 130, 143, 129 stopped by SIGINT, SIGTERM, SIGHUP.
 """
 
@@ -4707,6 +5309,8 @@ def command_line_parser() -> argparse.ArgumentParser:
          "results", "results --follow", "results --json"),
         (command_report, ("results (report)", "-f --format", "-o --output (report)", "--rebuild"),
          "results", "results -f tex -f csv -o tables.tex", "results --rebuild"),
+        (command_audit, ("paths", "--expect", "--against", "--tolerance", "--strict", "--format", "-d --details"),
+         "results", "paper/*.spthy logs -d", "results --expect pinned.csv", "new --against old --tolerance 1.5 --format junit"),
         (command_lemmas, ("theory", "-D --define", "--diff", "--auto-sources", "--json"),
          "theory.spthy", "theory.spthy -D WITH_REVEAL --json"),
         (command_cache, ("action", "--errors-only", *cache), "info", "clear --errors-only"),
@@ -4783,6 +5387,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--json": {**SWITCH, "help": "JSON instead of a table"},
     "--json (status)": {**SWITCH, "help": "JSON; with --follow one line for each look"},
     "-f --format": {**REPEATABLE, "choices": list(REPORTS), "help": "repeatable; default: by the ending of -o FILE, else md"},
+    "paths": {"metavar": "PATH", "nargs": "+", "help": "results directories (ours, batch-tamarin's), analyzed theories, prover "
+              "logs, folders of these, and the theories themselves"},
+    "--expect": {"metavar": "FILE", "help": 'expected verdicts: JSON ({"lemma or pattern": "verified"}, or that for each '
+                 "theory), or CSV with the columns theory,lemma,verdict"},
+    "--against": {**REPEATABLE, "metavar": "BASELINE", "help": "earlier results, in any form (repeatable)"},
+    "--tolerance": {"type": seconds_argument, "default": math.inf, "metavar": "FACTOR",
+                    "help": "with --against: steps or seconds may grow by so much"},
+    "--strict": {**SWITCH, "help": "notes count as findings"},
+    "--format": {"choices": ("table", "json", "csv", "md", "junit"), "default": "table", "help": "default: a table for people"},
+    "-d --details": {**SWITCH, "help": "show every lemma"},
     "--rebuild": {**SWITCH, "help": "write the derived files of RESULTS again: success/, failed/, execution_report.json, the "
                   "rerun recipe, summary.html"},
     "-D --define": {**REPEATABLE, "metavar": "FLAG", "help": "a preprocessor flag (repeatable)"},
@@ -5070,6 +5684,29 @@ def status_json(batch: Batch, progress: Progress, state: str) -> Event:
             "eta_is_a_bound": bound and bool(jobs)}
 
 
+# --- audit -------------------------------------------------------------------------------------------------------------
+
+
+def command_audit(args: argparse.Namespace) -> int:
+    """Tell what results really establish: what verdicts rest on, what contradicts them, and what is not as expected."""
+    evidence = Evidence(args.paths, warn)
+    tasks = [task for batch in evidence.batches.values() for task in batch.tasks.values()]
+    findings = [*audit(evidence.batches), *evidence.findings]
+    if args.expect:
+        findings += compare(tasks, read_expectations(args.expect), "expected", 0)
+    if args.against:
+        baseline = Evidence(args.against, warn).batches.values()
+        before = [task for batch in baseline for task in batch.tasks.values()]
+        findings += compare(tasks, before, "in the baseline", args.tolerance)
+    findings.sort(key=lambda finding: (finding.rank, list(ADVICE).index(finding.kind)))
+    failed = any(finding.rank != NOTE or args.strict for finding in findings)
+    code = 1 if failed else exit_code(tasks, Closure(())) if tasks else 3
+    text = audit_report(args.format, code == 0, evidence.batches, findings, args.details)
+    cast(Any, sys.stdout).reconfigure(encoding="utf-8")
+    sys.stdout.write(coloured(text, sys.stdout) if args.format == "table" else text)
+    return code
+
+
 # --- lemmas ------------------------------------------------------------------------------------------------------------
 
 
@@ -5091,7 +5728,7 @@ def command_resume(args: argparse.Namespace) -> int:
     if batch.ended and batch.count(*FINAL) == len(batch.tasks):
         say("nothing is left to do: this batch has finished")
         sys.stdout.write(coloured(final_table(batch, args.results, list(batch.tasks.values())), sys.stdout))
-        return exit_code(list(batch.tasks.values()))
+        return exit_code(list(batch.tasks.values()), Closure(batch.tasks.values()))
     try:
         os.chdir(header["cwd"])
     except OSError as error:
@@ -5209,7 +5846,7 @@ def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argpa
     write_derived_files(batch, directory)
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     sys.stdout.write(coloured(final_table(batch, directory, tasks), sys.stdout))
-    return 128 + runner.stopped if runner.stopped else exit_code(tasks)
+    return 128 + runner.stopped if runner.stopped else exit_code(tasks, Closure(batch.tasks.values()))
 
 
 def write_event_files(directory: str, batch: Batch, event: Event) -> None:
