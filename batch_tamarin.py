@@ -1720,7 +1720,7 @@ _PROVERS = check_each(dict, check_version, "must be an object with at least one 
 _CONFIG: dict[str, Check] = {
     "global_max_cores": check_number(True, "max"), "global_max_memory": check_number(False, "max", "50%"),
     "default_timeout": check_number(False), "output_directory": check_text, "scheduler": check_one_of(*SCHEDULERS),
-    "granularity": check_one_of("lemma"), "launcher": check_one_of("local"), "recheck_with": check_later}
+    "granularity": check_one_of("lemma"), "launcher": check_one_of("local"), "recheck_with": check_text}
 _RECIPE: dict[str, Check] = {"$schema": check_any, "config": check_object(_CONFIG), "tamarin_versions": _PROVERS, "tasks": _TASKS}
 check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 
@@ -1731,15 +1731,17 @@ check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
     """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputError."""
     provers: dict[str, Prover] = {}
-    known = recipe.data["tamarin_versions"]
+    known, config = recipe.data["tamarin_versions"], recipe.data.get("config", {})
+    named: list[tuple[JsonPath, str]] = [(("config", key), config[key]) for key in ("recheck_with",) if key in config]
     for name, task in recipe.data["tasks"].items():
         for *place, entry in (task,), *(("lemmas", *item) for item in enumerate(task.get("lemmas", ()))):
-            for index, alias in enumerate(entry.get("tamarin_versions", ())):
-                if alias not in known:
-                    recipe.problem(("tasks", name, *place, "tamarin_versions", index),
-                                   f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, known)}")
-                elif alias not in provers:
-                    provers[alias] = _recipe_prover(recipe, alias)
+            named += [(("tasks", name, *place, "tamarin_versions", index), alias)
+                      for index, alias in enumerate(entry.get("tamarin_versions", ()))]
+    for path, alias in named:
+        if alias not in known:
+            recipe.problem(path, f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, known)}")
+        elif alias not in provers:
+            provers[alias] = _recipe_prover(recipe, alias)
     recipe.raise_problems()
     return provers
 
@@ -3330,14 +3332,15 @@ class Runner:
         self._held: dict[str, list[tuple[Task, Hit]]] = {}  # by Inputs.key: hits that wait for the prover to load that text
         self._to_load: dict[str, int] = {}  # by Inputs.key: how many tasks will yet load the text
         self.stopped = 0  # the signal that stopped the batch
+        self.check: Callable[[Task], Awaitable[object]] | None = None  # what to do with each proof, as soon as it is there
 
     async def run(self, tasks: Iterable[Task]) -> None:
         """Run these tasks, under the signals that a user or a system sends. Raises StorageError."""
         import asyncio
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._loop.add_signal_handler(number, self._interrupt, number)
-        self._loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+            loop.add_signal_handler(number, self._interrupt, number)
+        loop.add_signal_handler(signal.SIGTSTP, self._suspend)
         try:
             waiting = [task for task in tasks if not await self._from_cache(task)]
             for key in self._held.keys() - self._to_load.keys():
@@ -3361,6 +3364,8 @@ class Runner:
             if self.cache:
                 self.cache.store(task, event, outputs, self._inputs(task), bool(output.parse_error))
             self._end_of_load(task, outcome, output, outputs)
+            if self.check and result.verdict in ANSWERS:
+                await self.check(task)
         except (OSError, StorageError) as error:
             self._give_up(error)
             return True
@@ -3477,10 +3482,11 @@ class Runner:
 
     def _record(self, event: Event) -> None:
         """Record now, flush in a moment: results that come in quick succession share one flush."""
+        import asyncio
         self.journal.record(event)
         if not self._flushing:
             self._flushing = True
-            self._loop.call_later(FLUSH_S, self._flush)
+            asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
 
     def _flush(self) -> None:
         self._flushing = False
@@ -3912,8 +3918,13 @@ class Evidence:
             self.seen.add(os.path.realpath(folder))
             if not {JOURNAL, UPSTREAM_REPORT}.isdisjoint(names):
                 try:
-                    self.batches[folder] = load_results(folder, self.warn)
-                    something, folders[:], names[:] = True, (), ()
+                    batch = load_results(folder, self.warn)
+                    if "recheck_of" in batch.header:
+                        self.findings += [found("invalid", task, f"{task.prover} does not confirm the proof: {outcome_word(task)}")
+                                          for task in batch.tasks.values() if missed_expectation(task)]
+                    else:
+                        self.batches[folder] = batch
+                    something, folders[:], names[:] = True, [name for name in folders if name.startswith("recheck-")], ()
                 except InputError as error:
                     self.warn(str(error))
             folders.sort()
@@ -4099,6 +4110,79 @@ def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
         yield found("sorry", task, "the stored proof is unfinished", NOTE)
     elif task.verdict is None:
         yield found("missing", task, f"claimed {claim} by a stored proof, unchecked" if claim else "has no result", NOTE)
+
+
+# --- Recheck -----------------------------------------------------------------------------------------------------------
+
+
+class Recheck:
+    """Checks of the proofs of a batch by another prover, as tasks of a batch of their own in `recheck-ALIAS/` of its results.
+
+    Each stored proof is put into the original theory text, alone, which is loaded without `--prove`: checked, not searched. What is
+    expected is the same verdict. (Tamarin can't always load its own output again.)
+    """
+
+    def __init__(self, batch: Batch, directory: str, prover: Prover) -> None:
+        self.batch, self.results, self.prover = batch, os.path.abspath(directory), prover
+        self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
+        self.inputs: dict[tuple[Any, ...], Inputs] = {}
+        self._theory = functools.lru_cache(maxsize=8)(functools.partial(load_theory, keep_text=True))
+
+    def plan(self, warn: Callable[[str], None]) -> Batch:
+        """The checks of all answers that there are; what can't be checked is warned of."""
+        planned = Batch(os.urandom(6).hex(), provers={self.prover.alias: self.prover}, inputs=self.inputs)
+        for task in self.batch.tasks.values() if self.batch.count(Status.COMPLETED) else ():
+            try:
+                if task.verdict in ANSWERS:
+                    check = self.task(task)
+                    planned.tasks[check.id] = check
+            except InputError as error:
+                warn(f"the proof of {task.id} can't be checked: {error}")
+        planned.header = {**self.batch.header, "at": now(), "id": planned.id, "provers": {self.prover.alias: to_json(self.prover)},
+                          "pid": os.getpid(), "host": os.uname().nodename, "recheck_of": self.results}
+        return planned
+
+    def task(self, task: Task) -> Task:
+        """The check of one proof, its theory written. Raises InputError when it can't be checked."""
+        theory = self._original(task)
+        text, path = self._text(task, theory), os.path.join(self.results, "recheck", task.id, os.path.basename(task.theory))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_file(path, text)
+        for folder, name in theory.oracle_rankings:  # tamarin-prover calls them when it checks, too
+            oracle = used_oracles(replace(theory, oracle_rankings=((folder, name),)), (), task.cwd, task.theory)
+            link = os.path.join(os.path.dirname(path), name or "oracle")
+            if folder is not None and "/" not in name and not os.path.lexists(link):
+                os.symlink(oracle[0], link)
+        key = sha256(json.dumps([text, self.prover.identity, self.prover.options, task.options, task.flags]).encode())[:32]
+        check = replace(task, id=task.id + "~recheck", theory=path, prover=self.prover.alias, prove=False, assumes=(), text="",
+                        expect=task.verdict, key=key, lemma_key="", status=Status.PENDING, attempts=0, result=None)
+        self.inputs[task_inputs_key(check.prover, check.theory, check.options, check.flags, check.cwd)] = Inputs(
+            "", key, False, {path: file_stamp(path)}, {})
+        return check
+
+    def _original(self, task: Task) -> Theory:
+        """The theory as it was when the task was proven."""
+        options = (*self.batch.provers[task.prover].options, *task.options)
+        theory = self._theory(os.path.join(task.cwd, task.theory), *theory_view(options, task.flags))
+        if theory.digest[:32] != task.text:
+            raise InputError("the theory has changed since it was proven: run that again first", theory.path)
+        if theory.diff and self.prover.flavour == "tamarin-rs":
+            raise InputError("tamarin-rs has no --diff", theory.path)
+        return theory
+
+    def _text(self, task: Task, theory: Theory) -> str:
+        """The original text with no proof but that of the task's lemma."""
+        stored = load_theory(result_files(self.results, task.id).proof, (), theory.diff, keep_text=True)
+        proofs = [text for name, text in stored.segments if name == task.lemma and not text.startswith(_STATEMENTS)]
+        original = [(name, text) for name, text in theory.segments if not name or text.startswith(_STATEMENTS)]
+        if task.lemma == EQUIVALENCE_LEMMA and task.lemma not in dict(original):
+            original.insert(-1, (task.lemma, f"diffLemma {task.lemma}:"))  # before the theory's `end`
+        if len(proofs) != 1 or sum(name == task.lemma for name, _ in original) != 1:
+            raise InputError("a lemma that Tamarin made, or one with no proof, or with proofs for two sides")
+        return "\n".join(f"{text}\n{proofs[0]}" if name == task.lemma else text for name, text in original) + "\n"
+
+
+_STATEMENTS = ("lemma", "diffLemma")
 
 
 # ======================================================================================================================
@@ -5311,6 +5395,8 @@ def command_line_parser() -> argparse.ArgumentParser:
          "results", "results -f tex -f csv -o tables.tex", "results --rebuild"),
         (command_audit, ("paths", "--expect", "--against", "--tolerance", "--strict", "--format", "-d --details"),
          "results", "paper/*.spthy logs -d", "results --expect pinned.csv", "new --against old --tolerance 1.5 --format junit"),
+        (command_recheck, ("results", "--prover (recheck)", *running[:3], "--progress"),
+         "results --prover tamarin-prover", "results --prover stable -t '*--secrecy--*'"),
         (command_lemmas, ("theory", "-D --define", "--diff", "--auto-sources", "--json"),
          "theory.spthy", "theory.spthy -D WITH_REVEAL --json"),
         (command_cache, ("action", "--errors-only", *cache), "info", "clear --errors-only"),
@@ -5380,6 +5466,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--force": {**SWITCH, "help": "write over a file that is there"},
     "-y --yes": {**SWITCH, "help": "ask nothing: take the options, else the defaults"},
     "--prover": {**REPEATABLE, "metavar": "PROGRAM", "help": "a prover: a file or a command on PATH (repeatable)"},
+    "--prover (recheck)": {"metavar": "PROVER", "default": "", "help": "one of the batch's provers by its alias, a file, or a command "
+                           "on PATH (default: the recipe's recheck_with)"},
     "--lemma": {**REPEATABLE, "metavar": "PATTERN",
                 "help": "lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away (repeatable)"},
     "--results": {"metavar": "DIR", "default": "results", "help": "the recipe's results directory (results)"},
@@ -5725,6 +5813,8 @@ def command_resume(args: argparse.Namespace) -> int:
     header = batch.header
     if not header:
         raise InputError("this journal tells of no batch: run the recipe again", os.path.join(args.results, JOURNAL))
+    if "recheck_of" in header:
+        raise InputError(f"this is a recheck: batch_tamarin.py recheck {quoted([header['recheck_of']])} goes on with it", args.results)
     if batch.ended and batch.count(*FINAL) == len(batch.tasks):
         say("nothing is left to do: this batch has finished")
         sys.stdout.write(coloured(final_table(batch, args.results, list(batch.tasks.values())), sys.stdout))
@@ -5777,6 +5867,25 @@ def rebuild(batch: Batch, directory: str) -> None:
     write_derived_files(batch, directory)
 
 
+def command_recheck(args: argparse.Namespace) -> int:
+    """Let another prover check the proofs of some results, without searching: it must come to the same verdicts."""
+    import asyncio
+    directory = results_directory(args.results, JOURNAL)
+    batch = load_batch(os.path.join(directory, JOURNAL), warn)
+    if not batch.header or "recheck_of" in batch.header:
+        raise InputError("this journal tells of no batch, or is itself a recheck", os.path.join(directory, JOURNAL))
+    recipe = Recipe(batch.header["recipe_file"], json.dumps(batch.header["recipe"]))
+    asked = args.prover or recipe.data.get("config", {}).get("recheck_with", "")
+    known, program = recipe.data["tamarin_versions"], find_program(asked or os.curdir)
+    if asked not in known and not program:
+        raise InputError(f"--prover '{printable(asked)}' is none of the recipe's provers ({', '.join(known)}), nor a program")
+    prover = _recipe_prover(recipe, asked) if asked in known else Prover(next(_named([asked]))[0], (program,))
+    recipe.raise_problems()
+    asyncio.run(ask_versions([prover]))
+    recheck = Recheck(batch, directory, prover)
+    return run_batch(recheck.plan(warn), recheck.directory, args)
+
+
 def command_lemmas(args: argparse.Namespace) -> int:
     """List what Tamarin would list in a theory, and what each lemma takes for granted."""
     theory = load_theory(args.theory, [flag.lstrip("=") for flag in args.define], args.diff, args.auto_sources)
@@ -5824,8 +5933,15 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
 
 def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argparse.Namespace, fresh: bool) -> int:
     """Plan, run and report: the one pipeline."""
-    import asyncio
     planned = plan_recipe(recipe, options)
+    cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
+    return run_batch(planned, directory, args, fresh, cache, recipe.data.get("config", {}).get("recheck_with", ""))
+
+
+def run_batch(planned: Batch, directory: str, args: argparse.Namespace, fresh: bool = False, cache: Cache | None = None,
+              recheck_with: str = "") -> int:
+    """Run what is left of a batch, and tell what came out. `recheck_with`: the prover that is to check every proof."""
+    import asyncio
     selected_ids = select_ids(planned, args.task)
     directory, journal = open_results(directory, planned, fresh, say)
     batch = journal.batch
@@ -5833,12 +5949,15 @@ def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argpa
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     waiting = [task for task in tasks if task.status not in FINAL]
     say(f"batch {batch.id}: {plural(len(waiting), 'task')} to run in {directory}")
-    cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
+    recheck = Recheck(batch, directory, planned.provers[recheck_with]) if recheck_with else None
     with Supervisor(batch.id, journal.fd) as supervisor:
         progress = Progress(batch, tasks, directory, supervisor.live, args)
         journal.observers += [lambda event: write_event_files(directory, batch, event), progress]
         runner = Runner(directory, journal, supervisor, cache, say if args.debug else None)
+        checks = check_proofs(recheck, runner) if recheck else None
         asyncio.run(progress.beside(runner.run(waiting)))
+    if checks:
+        checks.close()
     if cache and cache.close():
         warn(cache.problem)
     journal.record({"event": "end", "at": now(), "signal": runner.stopped})
@@ -5846,7 +5965,30 @@ def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argpa
     write_derived_files(batch, directory)
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     sys.stdout.write(coloured(final_table(batch, directory, tasks), sys.stdout))
-    return 128 + runner.stopped if runner.stopped else exit_code(tasks, Closure(batch.tasks.values()))
+    code = 128 + runner.stopped if runner.stopped else exit_code(tasks, Closure(batch.tasks.values()))
+    if recheck and not runner.stopped:  # proofs from the cache, and those of earlier runs
+        checked = run_batch(recheck.plan(warn), recheck.directory, argparse.Namespace(**{**vars(args), "task": []}))
+        code = checked if checked > 128 or checked == 1 else code
+    return code
+
+
+def check_proofs(recheck: Recheck, runner: Runner) -> Journal:
+    """Let every proof of a running batch be checked at once, in the room of its task; returns the journal of that."""
+    recheck.directory, journal = open_results(recheck.directory, recheck.plan(warn), False, lambda _: None)
+    checker = Runner(recheck.directory, journal, runner.supervisor)
+    checker.scheduler = runner.scheduler
+    journal.observers.append(lambda event: write_event_files(recheck.directory, journal.batch, event))
+
+    async def check(task: Task) -> None:
+        try:
+            planned = recheck.task(task)
+        except InputError:
+            return  # `plan` will tell
+        journal.record(task_event(planned))
+        await checker.prove(journal.batch.tasks[planned.id])
+
+    runner.check = check
+    return journal
 
 
 def write_event_files(directory: str, batch: Batch, event: Event) -> None:
