@@ -5883,7 +5883,10 @@ def command_recheck(args: argparse.Namespace) -> int:
     recipe.raise_problems()
     asyncio.run(ask_versions([prover]))
     recheck = Recheck(batch, directory, prover)
-    return run_batch(recheck.plan(warn), recheck.directory, args)
+    planned = recheck.plan(warn)
+    if not planned.tasks:
+        raise InputError("no proof of these results can be checked", printable(args.results))
+    return run_batch(planned, recheck.directory, args)
 
 
 def command_lemmas(args: argparse.Namespace) -> int:
@@ -5966,8 +5969,8 @@ def run_batch(planned: Batch, directory: str, args: argparse.Namespace, fresh: b
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     sys.stdout.write(coloured(final_table(batch, directory, tasks), sys.stdout))
     code = 128 + runner.stopped if runner.stopped else exit_code(tasks, Closure(batch.tasks.values()))
-    if recheck and not runner.stopped:  # proofs from the cache, and those of earlier runs
-        checked = run_batch(recheck.plan(warn), recheck.directory, argparse.Namespace(**{**vars(args), "task": []}))
+    if recheck and not runner.stopped and (rest := recheck.plan(warn)).tasks:  # proofs from the cache and earlier runs, too
+        checked = run_batch(rest, recheck.directory, argparse.Namespace(**{**vars(args), "task": []}))
         code = checked if checked > 128 or checked == 1 else code
     return code
 

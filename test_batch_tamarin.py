@@ -2055,6 +2055,82 @@ def test_restored_results_are_marked_in_reports(model):
     assert [(row["cached"], row["ran"][:10], row["old_text"]) for row in rows] == [("True", day, "True")] * 2
 
 
+# --- Recheck -----------------------------------------------------------------------------------------------------------
+
+# One that finds a proof and stores it in a theory that it changed; one that checks what is stored and never proves.
+FINDER = """F="lemma $LEMMA: $TRAIT \\"x\\" simplify by solve( A( ~k ) @ #i ) $PROOF"
+printf 'theory T begin\\nrestriction evil: "F"\\nrule Evil: [] --> []\\n%s\\nend\\n' "$F" > "$OUT"
+echo "  $LEMMA ($TRAIT): $VERDICT (7 steps)" | summary
+"""
+CHECKER = r"""for word in "$@"; do case "$word" in --prove*) echo "$word" >> proved;; -*) ;; *.spthy) cat "$word" >> checked;; esac; done
+echo "  one (all-traces): verified (9 steps)\n  three (all-traces): verified (9 steps)" | summary
+"""
+
+
+def rechecked(lab, proof=""):
+    lab.prover(f"TRAIT=all-traces VERDICT=verified PROOF='{proof}'; " + FINDER)
+    lab.prover(CHECKER, alias="trusted")
+    lab.recipe(tamarin_versions=["fake"], lemmas=[{"name": "one"}, {"name": "three"}])
+
+
+def test_recheck_puts_the_stored_proof_into_the_original_text(lab):
+    rechecked(lab)
+    lab.run("run", "recipe.json", code=0)
+    before = (lab.path / "results" / "batch.jsonl").read_bytes()
+    done = lab.run("recheck", "results", "--prover", "trusted", code=0)
+    assert not (lab.path / "proved").exists(), "checked, not proven"
+    text = (lab.path / "checked").read_text()
+    assert text.count("rule A:") == 2 and text.count('lemma three: "All k #i.') == 2, text
+    assert "evil" not in text and "Evil" not in text, "of the stored file the proof alone counts"
+    assert text.count("simplify by solve(") == 2 and text.count("lemma two") == 2 and done.stdout.count("t--") == 2
+    assert (lab.path / "results" / "batch.jsonl").read_bytes() == before
+    assert {event["expect"] for event in lab.events("task", "results/recheck-trusted")} == {"verified"}
+
+
+def test_recheck_tells_what_is_not_confirmed(lab):
+    lab.prover("TRAIT=all-traces VERDICT=verified PROOF=; " + FINDER)
+    confirm = "echo \"  one (all-traces): verified (9 steps)\n  three (all-traces): WORD (1 steps)\" | summary\n"
+    lab.prover(confirm.replace("WORD", "analysis incomplete"), alias="trusted")
+    lab.prover(confirm.replace("WORD", "verified"), alias="other")
+    lab.recipe(tamarin_versions=["fake"], lemmas=[{"name": "one"}, {"name": "three"}])
+    lab.run("run", "recipe.json", code=0)
+    done = lab.run("recheck", "results", "--prover", "trusted", code=1)
+    assert "expected verified!" in done.stdout and "1 not as expected" in done.stdout
+    found = json.loads(lab.run("audit", "results", "--format", "json", code=1).stdout)["findings"]
+    assert [(each["kind"], each["lemma"]) for each in found if not each["note"]] == [("invalid", "three")]
+    lab.run("recheck", "results", "--prover", "./other.sh", code=0)
+    assert sorted(path.name for path in (lab.path / "results").glob("recheck-*")) == ["recheck-other.sh", "recheck-trusted"]
+    assert "its own" not in done.stderr and "goes on with it" in lab.run("resume", "results/recheck-trusted", code=2).stderr
+
+
+def test_recheck_with_checks_each_proof_at_once(lab):
+    lab.prover("TRAIT=all-traces VERDICT=verified PROOF=; case $LEMMA in three) while [ ! -s checked ]; do sleep 0.05; done;; esac; " + FINDER)
+    lab.prover('echo x >> checked; echo "  one (all-traces): verified (9 steps)\n  three (all-traces): verified (1 steps)" | summary\n', alias="trusted")
+    lab.recipe(config={"recheck_with": "trusted", "global_max_cores": 2}, tamarin_versions=["fake"], lemmas=[{"name": "one"}, {"name": "three"}])
+    done = lab.run("run", "recipe.json", code=0)  # `three` waits until the proof of `one` has been checked
+    assert done.stdout.count("2 tasks: 2 verified") == 2
+    assert len(lab.events("start", "results/recheck-trusted")) == 2 and (lab.path / "checked").read_text() == "x\nx\n"
+    done = lab.run("run", "recipe.json", code=0)
+    assert (lab.path / "checked").read_text() == "x\nx\nx\nx\n", "proofs from the cache are checked as well"
+    lab.prover('echo "  one (all-traces): verified (9 steps)" | summary\n', alias="trusted")
+    assert "the prover's summary has no line for lemma 'three'" in lab.run("run", "recipe.json", code=1).stdout
+
+
+def test_what_cannot_be_rechecked_is_said(lab):
+    rechecked(lab)
+    lab.run("run", "recipe.json", code=0)
+    (lab.path / "results" / "proofs" / "t--one--fake.spthy").write_text("theory T begin\nend\n")
+    (lab.path / "results" / "proofs" / "t--three--fake.spthy").unlink()
+    done = lab.run("recheck", "results", "--prover", "trusted")
+    assert done.stderr.count("can't be checked: ") == 2 and "error: results: no proof of these results" in done.stderr and done.returncode == 2
+    lab.write("t.spthy", THEORY.replace("A(~k)", "B(~k)"))
+    assert lab.run("recheck", "results", "--prover", "trusted").stderr.count("the theory has changed since it was proven") == 2
+    for arguments in ([], ["--prover", "nosuch"], ["--prover", "trusted"]):
+        assert "error: " in lab.run("recheck", "results", *arguments, code=2).stderr
+    lab.recipe(config={"recheck_with": "nosuch"})
+    assert "config.recheck_with: no prover 'nosuch'" in lab.run("run", "recipe.json", code=2).stderr
+
+
 # --- Limits and mishaps through the command line -----------------------------------------------------------------------
 
 
