@@ -2150,6 +2150,7 @@ class Supervisor:
         self.live: dict[str, Live] = {}                     # by job id
         self._batch_id, self._lock_fd = batch_id, lock_fd
         self._adopted: dict[int, Live | None] = {}          # orphans that came to us, not reaped yet: whose they are
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: str | None = None                    # why nothing more is started
         self._suspended: float | None = None                # since when, while every tree is held
         self._oom_kills: deque[int] = deque(maxlen=2)       # two, so that a kill just before a look is not missed
@@ -2237,7 +2238,8 @@ class Supervisor:
     def _start(self, job: Job, loop: asyncio.AbstractEventLoop) -> Live:
         """Spawn the leader in a session of its own, with nothing of ours but its log files."""
         import resource
-        if not self.live:
+        if loop is not self._loop:
+            self._loop = loop
             loop.add_signal_handler(signal.SIGCHLD, self._reap)
         marker, append = f"{self._batch_id}/{job.id}/{job.attempt}", os.O_WRONLY | os.O_APPEND | os.O_CREAT
         files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -2339,7 +2341,8 @@ class Supervisor:
         """Take note of orphans that came to us, find out whose they are, and reap the dead ones: singly, as wait4(-1) would take
         the exit status of leaders from those who wait for it. Return those that live."""
         self._adopted_at, lives = time.monotonic(), list(self.live.values())
-        for pid in set(_children(os.getpid())) - self._strangers - {live.pid for live in lives if live.ended is None}:
+        ours = {live.pid for live in lives if live.ended is None}
+        for pid in set(_children(os.getpid())) - self._strangers - ours:
             if pid not in self._adopted:  # known by its marker, its session, the last sample, or because there is no other job
                 marker, session = _marker(pid), _process(pid).session
                 sure = [live for live in lives if marker == live.marker or session == live.pid or pid in live.tree]
