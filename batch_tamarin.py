@@ -3394,8 +3394,11 @@ class Runner:
         async def watch() -> None:
             while self._inputs(task).key in self._held:
                 await asyncio.sleep(0.2)
-                if has_loaded(job.stderr) and not self._changed_input(task):
-                    self._text_loaded(task)
+                try:
+                    if has_loaded(job.stderr) and not self._changed_input(task):
+                        self._text_loaded(task)
+                except (OSError, StorageError) as error:
+                    self._give_up(error)
 
         changed, outcome = self._changed_input(task), Outcome(Status.INTERRUPTED)
         if not changed:
