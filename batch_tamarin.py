@@ -544,9 +544,18 @@ class Lemma:
     file: str                       # where it stands: the theory, or a file it includes
     line: int = 0                   # from 1; 0 for what Tamarin adds by itself
     parent: str = ""                # the accountability lemma this is a part of, else ""
-    has_proof: bool = False         # the file stores more of a proof than `by sorry`
+    proof: str = ""                 # "proof" and which PROOF_ENDS it has; "" if none is stored, or only `by sorry`
     assumes: tuple[str, ...] = ()   # names of the lemmas a proof of this one takes for granted, in theory order
     optional: bool = False          # --auto-sources adds it only where partial deconstructions are left
+
+    @property
+    def claim(self) -> Verdict | None:
+        """What the stored proof would show if a prover checked it; a trace that was found counts beside open cases."""
+        ends, trace = self.proof.split(), Verdict.VERIFIED if self.trait == Trait.EXISTS_TRACE else Verdict.FALSIFIED
+        if not {"SOLVED", "ATTACK"}.isdisjoint(ends):
+            return trace
+        closed = Verdict.FALSIFIED if trace is Verdict.VERIFIED else Verdict.VERIFIED
+        return None if not ends else closed if ends in (["proof"], ["proof", "MIRRORED"]) else Verdict.INCOMPLETE
 
 
 @dataclass
@@ -574,7 +583,7 @@ class Theory:
     @property
     def has_stored_proofs(self) -> bool:
         """Whether the file stores proofs: Tamarin checks them again in every process that loads it."""
-        return any(lemma.has_proof for lemma in self.lemmas)
+        return any(lemma.proof for lemma in self.lemmas)
 
     @property
     def cannot_split(self) -> str:
@@ -731,7 +740,9 @@ _ITEM = "|".join(rf"{word}(?!\w)(?<!\w{word}){behind}" for word, behind in _BEHI
 # Every alternative starts with a plain character: `re` then passes over all other characters without trying them.
 _EVERYWHERE = r"//|/\*|\"|'|\0|diff(?<!\wdiff)(?=\s*[(/])"
 _FORMULA_EVENT = re.compile(_EVERYWHERE)
-_EVENT = re.compile(rf"{_EVERYWHERE}|\{{\*|#ifdef|#define|#include|#else|#endif|{_ITEM}")
+PROOF_ENDS = ("ATTACK", "INVALIDATED", "MIRRORED", "SOLVED", "UNFINISHABLE", "UNFINISHABLEdiff", "sorry")  # but contradiction
+_PROOF_END = "|".join(rf"{word}(?!\w)(?<!\w{word})" for word in PROOF_ENDS)
+_EVENT = re.compile(rf"{_EVERYWHERE}|\{{\*|#ifdef|#define|#include|#else|#endif|{_ITEM}|{_PROOF_END}")
 _BLANKS = re.compile(r"\s+")
 # A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
 _IDLE_BLANK = re.compile(r'(?<=[,;()\[\]]) (?=[\w"~$,;()\[\]]|$)|(?<=[\w",;()\[\]]) (?=[,;()\[\]])|^ (?=[,;()\[\]])')
@@ -772,10 +783,18 @@ class _Found:
         self.tests: set[str] = set()
         self.pieces: list[tuple[bool, str]] = []            # (to be kept as it is, text)
         self.cuts: list[tuple[int, str]] = [(0, "")]        # from this piece on the text belongs to that lemma ("": to none)
+        self.in_proof = False                               # of the lemma that was found last
 
     def cut(self) -> None:
         """A new item starts here."""
+        self.in_proof = False
         self.cuts.append((len(self.pieces), ""))
+
+    def end_in_proof(self, word: str) -> None:
+        """One of PROOF_ENDS stands here."""
+        lemma, tests = self.claims[-1] if self.in_proof else (None, ())
+        if lemma and word not in lemma.proof.split():
+            self.claims[-1] = replace(lemma, proof=f"{lemma.proof} {word}"), tests
 
     def segments(self) -> Iterator[tuple[str, str]]:
         """The token text of each item: white space outside strings is one blank, or none where it is idle."""
@@ -955,8 +974,10 @@ class _Scanner:
         elif not self._passed(start, word):
             self._hand_on(start)
             before = self.text[self.last - 1] if self.last else ","
+            if word in PROOF_ENDS:
+                self.found.end_in_proof(word)
             # An item stands outside of all brackets, behind a complete thing.
-            if not self.depth and (before in _ITEM_ENDS or before.isalnum()) and self._last_word() not in _OPEN_WORDS:
+            elif not self.depth and (before in _ITEM_ENDS or before.isalnum()) and self._last_word() not in _OPEN_WORDS:
                 self._on_item(start, word)
         return ""
 
@@ -1069,7 +1090,7 @@ class _Scanner:
                 self._refuse(self.pos, f"lemma '{name}' needs a formula in double quotes")
             self._pass_formula(self.pos)
         self.found.cuts[-1] = (self.found.cuts[-1][0], name)
-        lemma = Lemma(name, trait, "", attributes, self.path, self.line(start), "", self._proof_follows(), (), False)
+        lemma = Lemma(name, trait, "", attributes, self.path, self.line(start), proof=self._proof(name))
         self.found.claims.append((lemma, tests))
 
     def _case_tests(self, name: str) -> tuple[str, ...]:
@@ -1121,17 +1142,20 @@ class _Scanner:
         self._skip()
         return text
 
-    def _proof_follows(self) -> bool:
-        """Whether a stored proof is next that says more than `by sorry`."""
+    def _proof(self, name: str) -> str:
+        """Begin the stored proof, if one is next, as a text of its own; "" where it is none, or `by sorry` alone."""
         self._skip()
         first = _PROOF_WORD.match(self.text, self.pos)
         if not first:
-            return False
+            return ""
         if first.group() == "SOLVED":
             self._fail(self.pos, "SOLVED without a proof, which Tamarin refuses")
+        self._hand_on(self.pos)
+        self.found.cuts.append((len(self.found.pieces), name))
         self.pos = first.end()
         self._skip()
-        return first.group() != "sorry" and not (first.group() == "by" and self._next("sorry"))
+        self.found.in_proof = first.group() != "sorry" and not (first.group() == "by" and self._next("sorry"))
+        return f"proof {first.group() if first.group() in PROOF_ENDS else ''}".strip() if self.found.in_proof else ""
 
     def _on_directive(self, start: int, word: str) -> str:
         """Obey a directive of the preprocessor, which is no part of the text; returns the path of a file to include, or ""."""
@@ -1209,9 +1233,9 @@ GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
 
 _VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
 _SUMMARY = re.compile(r"^  ?(?:(LHS|RHS) :  |(DiffLemma):  )?(\w+) (?:\((all-traces|exists-trace)\))?: "
-                      r"(\S.*?)(?: \((\d+) steps\))?$")
-_WARNING = re.compile(r"^  WARNING: (\d+) wellformedness checks? failed!")
-_SECONDS = re.compile(r"^  processing time: ([\d.]+(?:e-?\d+)?)s")
+                      r"(\S.*?)(?: \((\d{1,18}) steps\))?$")
+_WARNING = re.compile(r"^  WARNING: (\d{1,18}) wellformedness checks? failed!")
+_SECONDS = re.compile(r"^  processing time: (\d{1,18}(?:\.\d*)?(?:e-?\d\d?)?)s")
 _PROGRESS = re.compile(r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack "
                        r"|  error, called at ")
 _OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
@@ -1696,7 +1720,7 @@ _PROVERS = check_each(dict, check_version, "must be an object with at least one 
 _CONFIG: dict[str, Check] = {
     "global_max_cores": check_number(True, "max"), "global_max_memory": check_number(False, "max", "50%"),
     "default_timeout": check_number(False), "output_directory": check_text, "scheduler": check_one_of(*SCHEDULERS),
-    "granularity": check_one_of("lemma"), "launcher": check_one_of("local"), "recheck_with": check_later}
+    "granularity": check_one_of("lemma"), "launcher": check_one_of("local"), "recheck_with": check_text}
 _RECIPE: dict[str, Check] = {"$schema": check_any, "config": check_object(_CONFIG), "tamarin_versions": _PROVERS, "tasks": _TASKS}
 check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 
@@ -1707,15 +1731,17 @@ check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
     """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputError."""
     provers: dict[str, Prover] = {}
-    known = recipe.data["tamarin_versions"]
+    known, config = recipe.data["tamarin_versions"], recipe.data.get("config", {})
+    named: list[tuple[JsonPath, str]] = [(("config", key), config[key]) for key in ("recheck_with",) if key in config]
     for name, task in recipe.data["tasks"].items():
         for *place, entry in (task,), *(("lemmas", *item) for item in enumerate(task.get("lemmas", ()))):
-            for index, alias in enumerate(entry.get("tamarin_versions", ())):
-                if alias not in known:
-                    recipe.problem(("tasks", name, *place, "tamarin_versions", index),
-                                   f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, known)}")
-                elif alias not in provers:
-                    provers[alias] = _recipe_prover(recipe, alias)
+            named += [(("tasks", name, *place, "tamarin_versions", index), alias)
+                      for index, alias in enumerate(entry.get("tamarin_versions", ()))]
+    for path, alias in named:
+        if alias not in known:
+            recipe.problem(path, f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, known)}")
+        elif alias not in provers:
+            provers[alias] = _recipe_prover(recipe, alias)
     recipe.raise_problems()
     return provers
 
@@ -1847,13 +1873,13 @@ class _Planner:
         if choice.theory.diff and prover.flavour == "tamarin-rs":
             self.recipe.problem(choice.path, f"tamarin-rs ('{prover.alias}') has no --diff: use tamarin-prover for this task")
         prove = entry.get("prove", True)
-        assumes = tuple(dict.fromkeys(name for side in choice.lemmas for name in side.assumes))
+        assumes = assumed_by(choice.lemmas)
         inputs = self._inputs(prover, choice.theory, options, flags, cwd)
         key, lemma_key = self._keys(inputs, choice.theory, lemma.name, assumes, prove)
         return Task(id=self._unique_id(f"{prefix}--{lemma.name}--{prover.alias}"), name=name, theory=share(path_from(file, cwd)),
                     lemma=lemma.name, trait=lemma.trait, sides=share(tuple(side.side for side in choice.lemmas if side.side)),
                     prover=prover.alias, options=share(options), flags=share(flags), limits=self._limits(choice),
-                    cwd=share(cwd), prove=prove, optional=lemma.optional, assumes=share(assumes),
+                    cwd=share(cwd), prove=prove, optional=lemma.optional, assumes=assumes,
                     expect=_expected(entry.get("expect"), lemma.name), key=key, lemma_key=lemma_key,
                     text=share(choice.theory.digest[:32]))
 
@@ -2020,6 +2046,11 @@ def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
     return groups
 
 
+def assumed_by(lemmas: Iterable[Lemma]) -> tuple[str, ...]:
+    """What a lemma, of which these are the sides, takes for granted."""
+    return share(tuple(dict.fromkeys(name for side in lemmas for name in side.assumes)))
+
+
 def _is_pattern(name: str) -> bool:
     return any(char in name for char in "*?[")
 
@@ -2071,23 +2102,17 @@ MAXRSS_MB = 2**-20 if MACOS else 2**-10  # the unit of ru_maxrss: the largest of
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
-
-    status: COMPLETED: its leader exited by itself, whatever the code. FAILED: not started, or ended by a signal that isn't ours.
-        TIMEOUT, MEMORY_LIMIT (also the kernel's out-of-memory killer), INTERRUPTED (also stopped singly by `Supervisor.stop`).
-    cpu_s: user + system of the whole tree, without processes whose parent ignores SIGCHLD (the kernel forgets these).
-    peak_mb: 0 for what was gone before the first look (5 ms) and smaller than the driver. avg_mb: weighted by time.
-    unkillable: processes that outlived SIGKILL; their room stays taken.
-    """
+    """How a job ended. COMPLETED: its leader exited by itself, whatever the code. FAILED: not started, or ended by a signal that
+    isn't ours. MEMORY_LIMIT: also by the kernel's out-of-memory killer. INTERRUPTED: also singly, by `Supervisor.stop`."""
 
     status: Status
     exit: ExitStatus | None = None
     wall_s: float = 0.0
-    cpu_s: float = 0.0
-    peak_mb: float = 0.0
-    avg_mb: float = 0.0
+    cpu_s: float = 0.0                # of the whole tree, but those whose parent ignores SIGCHLD (the kernel forgets them)
+    peak_mb: float = 0.0              # 0 for what was gone before the first look (5 ms) and smaller than the driver
+    avg_mb: float = 0.0               # weighted by time
     reason: str = ""
-    unkillable: tuple[int, ...] = ()
+    unkillable: tuple[int, ...] = ()  # processes that outlived SIGKILL; their room stays taken
 
 
 @dataclass(eq=False)
@@ -2108,7 +2133,7 @@ class Live:
     mb_seconds: float = 0.0
     tree: set[int] = field(default_factory=set)             # pids of the last sample
     copies: dict[int, float] = field(default_factory=dict)  # pid of a child that may still share its parent's memory: since when
-    timer: asyncio.TimerHandle | None = None
+    timer: asyncio.TimerHandle = field(init=False)          # for the next look
     ended: float | None = None                              # when the leader was reaped; until then its pid and group are ours
     exit: ExitStatus | None = None
     why: tuple[Status, str] | None = None                   # set by whoever ends it first
@@ -2117,16 +2142,13 @@ class Live:
 
 @final
 class Supervisor:
-    """Runs jobs for one batch, as a context manager around it; single-threaded, one per driver.
-
-    batch_id: unique; a supervisor inside another one's job (on a Slurm node) should take that job's marker as its id, so that the
-        outer marker is a prefix of the inner ones. lock_fd: stays open in a watchdog until no process of the batch is left.
-    """
+    """Runs jobs for one batch, as a context manager around it; single-threaded, one per driver. batch_id: unique; inside another
+    supervisor's job (on a Slurm node) that job's marker, so that the outer marker is a prefix of the inner ones. lock_fd: stays
+    open in a watchdog until no process of the batch is left."""
 
     def __init__(self, batch_id: str, lock_fd: int | None = None) -> None:
         self.live: dict[str, Live] = {}                     # by job id
         self._batch_id, self._lock_fd = batch_id, lock_fd
-        self._leaders: dict[int, Live] = {}                 # by pid, not reaped yet
         self._adopted: dict[int, Live | None] = {}          # orphans that came to us, not reaped yet: whose they are
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: str | None = None                    # why nothing more is started
@@ -2135,7 +2157,7 @@ class Supervisor:
         self._adopted_at = self._oom_at = 0.0               # when we looked last
 
     def __enter__(self) -> Supervisor:
-        self._pid, self._home = os.getpid(), os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+        self._home = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
         for number in map(int, os.listdir("/dev/fd")):
             with suppress(OSError):  # the descriptor of listdir itself
                 os.set_inheritable(number, number <= 2)     # Python opens all close-on-exec; what a shell handed down isn't
@@ -2143,40 +2165,31 @@ class Supervisor:
             import ctypes
             ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)         # PR_SET_CHILD_SUBREAPER: orphans of our descendants come to us
         self._watchdog, self._pipe = _start_watchdog(self._batch_id, self._lock_fd)
-        self._strangers = set(_children(self._pid))         # the watchdog; what a shell started before it became us by `exec`
+        self._strangers = {self._watchdog, *_children(os.getpid())}  # what a shell started before it became us by `exec`
         return self
 
     def __exit__(self, *_: object) -> None:
-        for live in list(self.live.values()):
-            self._end_now(live)
-        patience = time.monotonic() + GRACE_S
         with suppress(OSError):  # no descriptor free to look with
-            # Orphans that could be of any of several jobs (own session, empty environment): no job is left to own them.
-            while time.monotonic() < patience and (strays := self._adopt()):
-                for pid in strays:
-                    _send(pid, signal.SIGKILL)
-                time.sleep(0.002)
-        self._tell_watchdog(b".")
+            for live in (*self.live.values(), None):
+                self._end_now(live)
+        _send(self._watchdog, signal.SIGKILL)  # nothing is left to watch
         os.close(self._pipe)
         os.close(self._home)
         with suppress(ChildProcessError):
             os.waitpid(self._watchdog, 0)
 
     async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
-        """Run a job and return when its whole tree is gone; never raises for what a prover or the system does.
-
-        on_start(pid, started) is called right after the start; `started` is the process's start time as `process_start` gives it.
-        """
+        """Run a job and return when its whole tree is gone; never raises for what a prover or the system does. Right after the
+        start, on_start(pid, started) is called: `started` is what `process_start` tells of it."""
         import asyncio
         if self._stopped is not None:
             return Outcome(Status.INTERRUPTED, reason=self._stopped)
         try:
             live = self._start(job, asyncio.get_running_loop())
         except (OSError, ValueError) as error:
-            return Outcome(Status.FAILED, reason=_why_not_started(job, error))
+            return Outcome(Status.FAILED, reason=f"could not start {job.command[0]}: {_why_not_started(job, error)}")
         try:
             on_start(live.pid, process_start(live.pid))
-            self._arm(live, FIRST_LOOK_S)
             await live.turn
             stuck = await self._end(live)
             if live.exit and live.exit.signal in ("SIGTERM", "SIGINT", "SIGHUP") and live.why is None:
@@ -2185,23 +2198,25 @@ class Supervisor:
             self._end_now(live)
             raise
         finally:
-            if live.timer:
-                live.timer.cancel()
+            live.timer.cancel()
             del self.live[job.id]
-            self._leaders.pop(live.pid, None)
         for log in live.logs:
             log.cap()
         return self._outcome(live, stuck)
 
-    def stop(self, job_id: str, reason: str, at_once: bool = False) -> None:
-        """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once. Its outcome becomes INTERRUPTED with this reason."""
-        if job_id in self.live:
-            self._ask_end(self.live[job_id], Status.INTERRUPTED, reason, at_once)
+    def stop(self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED) -> None:
+        """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once. Its outcome gets this status and reason."""
+        if live := self.live.get(job_id):
+            if live.ended is None or live.exit and live.exit.signal:  # what ended by itself stays so while its rest is killed
+                live.why = live.why or (status, reason)
+            live.kill = live.kill or at_once
+            if not live.turn.done():
+                live.turn.set_result(None)
 
     def interrupt(self, reason: str, at_once: bool = False) -> None:
         """Stop every job and start no other. Called again with at_once, it cuts the grace short."""
         self._stopped = reason
-        for job_id in list(self.live):
+        for job_id in self.live:
             self.stop(job_id, reason, at_once)
 
     def suspend(self) -> None:
@@ -2217,7 +2232,8 @@ class Supervisor:
         for live in self.live.values():
             live.started, live.looked = live.started + away, live.looked + away
             self._signal(live, self._tree(live), signal.SIGCONT)
-            self._arm(live, 0)
+            live.timer.cancel()
+            self._look(live)
 
     def _start(self, job: Job, loop: asyncio.AbstractEventLoop) -> Live:
         """Spawn the leader in a session of its own, with nothing of ours but its log files."""
@@ -2237,23 +2253,16 @@ class Supervisor:
             os.fchdir(self._home)
         inherited = 0.0 if MACOS else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_MB
         logs = [_Log(path) for path in dict.fromkeys((job.stdout, job.stderr))]
-        live = Live(job, marker, pid, started, started, inherited, logs, loop.create_future())
-        self.live[job.id] = self._leaders[pid] = live
-        if MACOS:
-            self._tell_watchdog(b"+%d\n" % pid)
+        live = self.live[job.id] = Live(job, marker, pid, started, started, inherited, logs, loop.create_future())
+        self._tell_watchdog(b"+%d\n" % pid)
+        live.timer = loop.call_later(FIRST_LOOK_S, self._look, live)
         return live
 
     def _tell_watchdog(self, word: bytes) -> None:
+        """Which leaders there are: on macOS, no marker is to be seen."""
         with suppress(OSError):  # somebody killed it
-            os.write(self._pipe, word)
-
-    def _arm(self, live: Live, pause: float) -> None:
-        """Look again after at most this pause; longer ones end on common multiples, so that many jobs need few wake-ups."""
-        if live.timer:
-            live.timer.cancel()
-        loop = live.turn.get_loop()
-        due, grid = loop.time() + pause, 2.0 ** (math.frexp(pause)[1] - 1)
-        live.timer = loop.call_at(due // grid * grid if pause > 0.06 else due, self._look, live)
+            if MACOS:
+                os.write(self._pipe, word)
 
     def _look(self, live: Live) -> None:
         """Sample a job, hold it to its limits, and come again: soon in its youth and near a limit, else every second."""
@@ -2261,28 +2270,30 @@ class Supervisor:
         if live.ended is not None or self._suspended is not None:
             return
         now, limits = time.monotonic(), live.job.limits
-        age = now - live.started
+        age, since = now - live.started, now - live.looked
         pause = min(LONGEST_LOOK_S, max(FIRST_LOOK_S, age / 2))
         with suppress(OSError):  # no descriptor free to look with: the next look may have one
             self._sample(live, now)
-            pause = min([pause, *(self._watch_log(live, log, now) for log in live.logs)])
+            pause = min([pause, *(self._watch_log(live, log, since) for log in live.logs)])
         if live.rss_mb > limits.memory_mb:
-            self._ask_end(live, Status.MEMORY_LIMIT, f"used {live.rss_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB", True)
+            reason = f"used {live.rss_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB"
+            self.stop(live.job.id, reason, True, Status.MEMORY_LIMIT)
         elif age >= limits.timeout_s:
-            self._ask_end(live, Status.TIMEOUT, f"ran into its time limit of {limits.timeout_s:g} s", False)
+            self.stop(live.job.id, f"ran into its time limit of {limits.timeout_s:g} s", False, Status.TIMEOUT)
         else:
             pause = min(pause, limits.timeout_s - age)
-        self._arm(live, min(pause, max(CLOSEST_LOOK_S, 0.8 * (limits.memory_mb - live.rss_mb) / FASTEST_HOG)))
+        pause = min(pause, max(CLOSEST_LOOK_S, 0.8 * (limits.memory_mb - live.rss_mb) / FASTEST_HOG))
+        loop = live.turn.get_loop()
+        due, grid = loop.time() + pause, 2.0 ** (math.frexp(pause)[1] - 1)  # common multiples: many jobs need few wake-ups
+        live.timer = loop.call_at(due // grid * grid if pause > 0.06 else due, self._look, live)
 
     def _sample(self, live: Live, now: float) -> None:
         """Sum the resident memory of the tree; a child that just forked shows its parent's memory once more and doesn't count."""
         if now - self._oom_at >= 1:
             self._oom_at = now
             self._oom_kills.append(_oom_kills())
-        if now - self._adopted_at > CLOSEST_LOOK_S:
-            self._adopt()
         total, sizes, copies = 0, {0: (0, 0)}, {}
-        for pid, parent in self._walk(live):
+        for pid, parent in self._tree(live, CLOSEST_LOOK_S).items():
             virtual, resident = sizes[pid] = _memory(pid)
             if 0 < virtual == sizes[parent][0] and resident <= sizes[parent][1]:
                 copies[pid] = live.copies.get(pid, now)
@@ -2293,10 +2304,10 @@ class Supervisor:
         live.mb_seconds += live.rss_mb * (now - live.looked)
         live.looked = now
 
-    def _watch_log(self, live: Live, log: _Log, now: float) -> float:
+    def _watch_log(self, live: Live, log: _Log, since: float) -> float:
         """Cut a log that is too long, its writers held meanwhile; return in how many seconds it may be too long again."""
         size = os.stat(log.path).st_size
-        rate, log.size, log.looked = (size - log.size) / max(1e-3, now - log.looked), size, now
+        rate, log.size = (size - log.size) / max(1e-3, since), size
         if size <= LOG_CAP:
             return max(CLOSEST_LOOK_S, 0.5 * (LOG_CAP - size) / rate) if rate > 0 else LONGEST_LOOK_S
         tree = self._tree(live)
@@ -2305,37 +2316,35 @@ class Supervisor:
         self._signal(live, tree, signal.SIGCONT)
         return CLOSEST_LOOK_S
 
-    def _tree(self, live: Live) -> set[int]:
-        """Every process of a job at this moment; what matters is asked again until it is empty."""
+    def _tree(self, live: Live, age_s: float = 0.0) -> dict[int, int]:
+        """Every process of a job, and its parent, parents first: the leader, its orphans that came to us (as seen at most `age_s`
+        ago), and all below. What matters is asked again until it is empty."""
         self._reap(live)
+        tree: dict[int, int] = {}
         try:
-            self._adopt()
-            return {pid for pid, _ in self._walk(live)}
+            if time.monotonic() - self._adopted_at > age_s:
+                self._adopt()
+            todo = [(pid, 0) for pid, owner in self._adopted.items() if owner is live]
+            todo += [(live.pid, 0)] if live.ended is None else []
+            if MACOS:
+                todo += [(pid, 0) for pid in _mac_pids(PROC_PGRP_ONLY, live.pid) if pid != live.pid]
+            while todo:
+                pid, parent = todo.pop()
+                if pid not in tree:
+                    tree[pid] = parent
+                    todo += [(child, pid) for child in _children(pid)]
+            return tree
         except OSError:
-            return {live.pid}  # no descriptor free to look with: assume the worst
-
-    def _walk(self, live: Live) -> Iterator[tuple[int, int]]:
-        """(pid, parent) of every process of a job, parents first: the leader and its orphans that came to us, and all below."""
-        todo, met = [(pid, 0) for pid, owner in self._adopted.items() if owner is live], set[int]()
-        todo += [(live.pid, 0)] if live.ended is None else []
-        if MACOS:
-            todo += [(pid, 0) for pid in _mac_pids(PROC_PGRP_ONLY, live.pid) if pid != live.pid]
-        while todo:
-            pid, parent = todo.pop()
-            if pid not in met:
-                met.add(pid)
-                yield pid, parent
-                todo += [(child, pid) for child in _children(pid)]
+            return {live.pid: 0}  # no descriptor free to look with: assume the worst
 
     def _adopt(self) -> Collection[int]:
         """Take note of orphans that came to us, find out whose they are, and reap the dead ones: singly, as wait4(-1) would take
         the exit status of leaders from those who wait for it. Return those that live."""
-        self._adopted_at = time.monotonic()
-        for pid in _children(self._pid):
-            if pid in self._leaders or pid in self._strangers:
-                continue
+        self._adopted_at, lives = time.monotonic(), list(self.live.values())
+        ours = {live.pid for live in lives if live.ended is None}
+        for pid in set(_children(os.getpid())) - self._strangers - ours:
             if pid not in self._adopted:  # known by its marker, its session, the last sample, or because there is no other job
-                marker, session, lives = _marker(pid), _process(pid).session, list(self.live.values())
+                marker, session = _marker(pid), _process(pid).session
                 sure = [live for live in lives if marker == live.marker or session == live.pid or pid in live.tree]
                 self._adopted[pid] = (sure or lives)[0] if sure or len(lives) == 1 else None
             reaped, _, usage = os.wait4(pid, os.WNOHANG)
@@ -2347,7 +2356,7 @@ class Supervisor:
 
     def _reap(self, *lives: Live) -> None:
         """Take the exit status of these leaders, or of all, if they have ended."""
-        for live in lives or list(self._leaders.values()):
+        for live in lives or self.live.values():
             if live.ended is not None:
                 continue
             with suppress(ChildProcessError):  # somebody else waited for it: its status is lost
@@ -2359,24 +2368,15 @@ class Supervisor:
                 if usage.ru_maxrss * MAXRSS_MB > live.driver_peak + 0.5:
                     live.peak_mb = max(live.peak_mb, usage.ru_maxrss * MAXRSS_MB)
             live.ended = time.monotonic()
-            del self._leaders[live.pid]
-            if MACOS:
-                self._tell_watchdog(b"-%d\n" % live.pid)
+            self._tell_watchdog(b"-%d\n" % live.pid)
             if not live.turn.done():
                 live.turn.set_result(None)
-
-    def _ask_end(self, live: Live, status: Status, reason: str, kill: bool) -> None:
-        if live.ended is None or live.exit and live.exit.signal:  # what ended by itself stays so while its leftovers are killed
-            live.why = live.why or (status, reason)
-        live.kill = live.kill or kill
-        if not live.turn.done():
-            live.turn.set_result(None)
 
     async def _end(self, live: Live) -> tuple[int, ...]:
         """Return when the tree is gone; or, with what is left, when it outlived SIGKILL for too long."""
         import asyncio
         kill_at, pause, asked = time.monotonic() + (GRACE_S if live.why else 0), 0.001, set[int]()
-        while left := self._tree(live):
+        while left := set(self._tree(live)):
             now = time.monotonic()
             kill_at = min(kill_at, now) if live.kill else kill_at
             if now >= kill_at + UNKILLABLE_S:
@@ -2392,20 +2392,20 @@ class Supervisor:
             pause = min(0.05, pause * 1.5)
         return ()
 
-    def _end_now(self, live: Live) -> None:
-        """Kill a tree without giving way to other coroutines: the driver is on its way out."""
+    def _end_now(self, live: Live | None) -> None:
+        """Kill a tree, or (None) orphans that could be of any job, at once: the driver gives way to nothing on its way out."""
         patience = time.monotonic() + GRACE_S
-        while time.monotonic() < patience and (left := self._tree(live)):
+        while time.monotonic() < patience and (left := self._tree(live) if live else self._adopt()):
             self._signal(live, left, signal.SIGKILL)
             time.sleep(0.002)
 
-    def _signal(self, live: Live, tree: Collection[int], number: int) -> None:
+    def _signal(self, live: Live | None, tree: Collection[int], number: int) -> None:
         """Signal processes of a job; the leader's number is its group's for sure only while one of ours is in there."""
         with suppress(ProcessLookupError, PermissionError):
-            if number != signal.SIGTERM and (live.ended is None or live.pid in map(os.getpgid, tree)):
+            if live and number != signal.SIGTERM and (live.ended is None or live.pid in map(os.getpgid, tree)):
                 os.killpg(live.pid, number)  # at one stroke: nothing forks away. Not SIGTERM: a second one may mean more than one
         for pid in tree:
-            if pid != live.pid or live.ended is None:
+            if not live or pid != live.pid or live.ended is None:
                 _send(pid, number)
 
     def _outcome(self, live: Live, stuck: tuple[int, ...]) -> Outcome:
@@ -2426,13 +2426,11 @@ class Supervisor:
         return Outcome(status, live.exit, wall, live.cpu_s, live.peak_mb, average, reason, stuck)
 
 
-def end_survivors(batch_id: str, recorded: Iterable[Mapping[str, Any]], patience_s: float = UNKILLABLE_S) -> list[int]:
-    """Kill what an earlier driver of this batch left running on this host, and return the pids.
-
-    recorded: `start` events (pid, started, host, boot_id). A process counts if it carries the batch's marker, or is exactly a
-    recorded pid with its start time; then so do its session and descendants. Never this process or one it descends from.
-    """
-    here, patience = host_id(), time.monotonic() + patience_s
+def end_survivors(batch_id: str, recorded: Iterable[Event]) -> list[int]:
+    """Kill what an earlier driver of this batch left running on this host, and return the pids. A process counts if it carries
+    the batch's marker, or if a `start` event in `recorded` tells of its pid, start time, host and boot; then so do its session
+    and descendants. Never this process or one it descends from. What outlives SIGKILL for 30 s is given up."""
+    here, patience = host_id(), time.monotonic() + UNKILLABLE_S
     known = {(int(start["pid"]), int(start["started"])) for start in recorded
              if (start.get("host"), start.get("boot_id")) == here and start.get("started")}
     held: set[tuple[int, int]] = set()
@@ -2486,60 +2484,57 @@ def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) ->
     """Cores this process may use: the least of affinity, cgroup quota (v1 and v2, every level) and the Slurm allocation on this
     node. A fraction of a core doesn't count, but one core is always there. root: where proc and sys are looked for."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    bounds = [float(len(affinity(0)) if affinity else os.cpu_count() or 1), *_positive(environ, "SLURM_CPUS_ON_NODE")]
-    for folder in _cgroups(root, "cpu"):
-        one = _read(folder + "/cpu.cfs_quota_us") + b" " + _read(folder + "/cpu.cfs_period_us")
-        numbers = [int(word) for word in (_read(folder + "/cpu.max") or one).split() if word.isdigit()]
-        bounds += [numbers[0] / numbers[1]] if len(numbers) == 2 and numbers[1] else []
+    bounds = [float(len(affinity(0)) if affinity else os.cpu_count() or 1), *_numbers(environ.get("SLURM_CPUS_ON_NODE", ""))]
+    for quota in _cgroups(root, "cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"):
+        bounds += [quota[0] / quota[1]] if len(quota) == 2 else []  # the period alone: no quota
     return max(1, int(min(bounds)))
 
 
 def available_memory_mb(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
     """Memory in MB this process may use, taken or not: the least of what is built in, cgroup limits and the Slurm allocation."""
-    bounds = [float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB), *_positive(environ, "SLURM_MEM_PER_NODE")]
-    for folder in _cgroups(root, "memory"):
-        for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
-            bounds += [int(limit) / MB for limit in _read(f"{folder}/{name}").split() if limit.isdigit()]
-    per_core, cores = _positive(environ, "SLURM_MEM_PER_CPU"), _positive(environ, "SLURM_CPUS_ON_NODE")
+    names = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
+    per_node, per_core, cores = (_numbers(environ.get(name, "")) for name in names)
+    bounds = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB, *per_node]
     bounds += [per_core[0] * cores[0]] if per_core and cores else []
-    return max(1, int(min(bounds)))
+    for limits in _cgroups(root, "memory", "memory.max", "memory.high", "memory.limit_in_bytes"):
+        bounds += [limit // MB for limit in limits]
+    return max(1, min(bounds))
 
 
-def _cgroups(root: str, controller: str) -> Iterator[str]:
-    """Folders of this process's cgroup and all above it, v1 and v2. A container without a cgroup namespace reads its path from
-    outside, and finds its own limits at the mount's root."""
+def _cgroups(root: str, controller: str, *names: str) -> Iterator[list[int]]:
+    """The numbers in these files of this process's cgroup and of all above it, v1 and v2. A container without a cgroup namespace
+    reads its path from outside, and finds its own limits at the mount's root."""
     for line in os.fsdecode(_read(os.path.join(root, "proc/self/cgroup"))).splitlines():
-        number, names, path = (line.split(":", 2) + ["", ""])[:3]
-        mounts = [f"sys/fs/cgroup/{controller}"] if controller in names.split(",") else []
-        mounts = ["sys/fs/cgroup", "sys/fs/cgroup/unified"] if number == "0" else mounts
+        number, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        mounts = ["", "unified"] if number == "0" else [controller] if controller in controllers.split(",") else []
         parts = [part for part in path.split("/") if part not in ("", "..")]
-        for length in range(len(parts), -1, -1):
-            yield from (os.path.join(root, mount, *parts[:length]) for mount in mounts)
+        for mount, length in itertools.product(mounts, range(len(parts) + 1)):
+            folder = os.path.join(root, "sys/fs/cgroup", mount, *parts[:length])
+            yield _numbers(b" ".join(_read(os.path.join(folder, name)) for name in names))
 
 
-def _positive(environ: Mapping[str, str], name: str) -> list[float]:
-    return [float(value) for value in (environ.get(name, ""),) if value.isdigit() and int(value)]
+def _numbers(text: str | bytes) -> list[int]:
+    return [int(word) for word in text.split() if word.isdigit() and int(word)]
 
 
 def _why_not_started(job: Job, error: Exception) -> str:
     """A sentence for the user; posix_spawn reports one error number for changing files, finding and executing the program."""
     program, number = job.command[0], getattr(error, "errno", None) or 0
     if not os.access(job.cwd, os.X_OK):
-        return f"could not start {program}: the working directory {job.cwd} does not exist or is closed to you"
+        return f"the working directory {job.cwd} does not exist or is closed to you"
     for log in (job.stdout, job.stderr):
         if not os.access(os.path.dirname(log), os.W_OK):
-            return f"could not start {program}: its log {log} can't be written"
-    path = os.path.join(job.cwd, program)
-    found, nowhere = "/" in program and os.path.exists(path), "there is no such program"
-    maybe = "" if "/" in program else f"{nowhere}, or "  # a closed folder on PATH hides that it is nowhere
+            return f"its log {log} can't be written"
+    path, nowhere = os.path.join(job.cwd, program) if "/" in program else "", "there is no such program"
+    maybe = "" if path else f"{nowhere}, or "  # a closed folder on PATH hides that it is nowhere
     hints = {
-        errno.ENOENT: "its interpreter (#! line) or loader is missing" if found else nowhere,
+        errno.ENOENT: "its interpreter (#! line) or loader is missing" if os.path.exists(path) else nowhere,
         errno.EACCES: "it is a folder" if os.path.isdir(path) else f"{maybe}it is not executable, or its folder is closed to you",
         errno.ENOEXEC: "not a program for this machine, or a script without #! line",
         errno.EAGAIN: "no more processes allowed (ulimit -u, or the pids limit of a cgroup)",
         errno.EMFILE: "this process has too many open files (ulimit -n)",
     }
-    return f"could not start {program}: {hints.get(number) or getattr(error, 'strerror', None) or error}"
+    return hints.get(number) or getattr(error, "strerror", None) or str(error)
 
 
 def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
@@ -2558,17 +2553,15 @@ def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
 
 
 def _watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
-    """Wait for the driver's end: a full stop is a good one, anything else leaves processes to kill."""
+    """Wait until the driver dies, then kill what it leaves behind."""
     os.setsid()
     for number in set(map(int, os.listdir("/dev/fd"))) - {pipe, lock_fd}:
         with suppress(OSError):  # the descriptor of listdir itself
             os.close(number)
     leaders, rest = set[int](), b""
     for chunk in iter(lambda: os.read(pipe, 65536), b""):
-        if chunk.endswith(b"."):
-            return
         *words, rest = (rest + chunk).split(b"\n")
-        for word in words:  # macOS only: there is no marker to be seen
+        for word in words:
             (leaders.add if word.startswith(b"+") else leaders.discard)(int(word[1:]))
     for pid in leaders:
         _send(-pid, signal.SIGKILL)
@@ -2581,7 +2574,6 @@ class _Log:
 
     path: str
     size: int = 0           # at the last look
-    looked: float = 0.0
     head: int = 0           # length of the head kept, once cut
     note: int = 0           # length of the note after it
     left_out: int = 0       # bytes
@@ -2592,20 +2584,18 @@ class _Log:
             length = os.stat(self.path).st_size
             if length <= LOG_CAP:
                 return
-            with open(self.path, "r+b", buffering=0) as opened:
-                file, source = opened.fileno(), length - LOG_TAIL
-                self.head = self.head or os.pread(file, LOG_HEAD, 0).rfind(b"\n") + 1 or LOG_HEAD
-                line_end = os.pread(file, MB, source).find(b"\n")
-                source += line_end + 1
+            import shutil
+            with open(self.path, "rb") as reading, open(self.path, "r+b") as writing:
+                self.head = self.head or reading.read(LOG_HEAD).rfind(b"\n") + 1 or LOG_HEAD
+                source = reading.seek(length - LOG_TAIL)
+                whole = reading.readline(MB).endswith(b"\n")
+                source = reading.seek(reading.tell() if whole else source)
                 self.left_out += source - self.head - self.note
+                writing.seek(self.head)
                 # Half a line of the tail goes on the note's line: standing alone it could look like a verdict.
-                note = b"[batch_tamarin left out %d bytes here]%s" % (self.left_out, b" " if line_end < 0 else b"\n")
-                self.note = os.pwrite(file, note, self.head)
-                target = self.head + self.note
-                while chunk := os.pread(file, MB, source):
-                    source += len(chunk)
-                    target += os.pwrite(file, chunk, target)
-                self.size = opened.truncate(target)
+                self.note = writing.write(b"[batch_tamarin left out %d bytes here]%s" % (self.left_out, b"\n" if whole else b" "))
+                shutil.copyfileobj(reading, writing)
+                self.size = writing.truncate()
 
 
 class _Process(NamedTuple):
@@ -2712,33 +2702,23 @@ class StorageError(InputError):
 
 
 class Journal:
-    """The truth about a batch on disk, one JSON object a line; `record` is how a running batch changes.
-
-    One writer, locked. Order: the line is written, the batch changed, and, before anyone is told, the line is on disk. Many
-    results that come together share one flush.
-    """
+    """The truth about a batch on disk, one JSON object a line, by one writer, who holds a lock. `record` is how a running batch
+    changes: the line is written, then the batch changed. Results that come together share a `flush`; only then is anyone told."""
 
     def __init__(self, path: str) -> None:
-        """Open or create, and lock, the journal at `path`. Raises StorageError."""
+        """Open or create, and lock, the journal at `path`. Raises OSError, StorageError."""
         self.path, self.batch = path, Batch()
         self.observers: list[Callable[[Event], None]] = []  # told of an event once it is on disk
         self._unflushed: list[Event] = []
-        try:
-            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise StorageError(f"the journal can't be written: {error.strerror}", path) from None
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._by_file = lock_journal(self.fd, path)
         self.size = os.fstat(self.fd).st_size
-
-    def go_on(self) -> None:
-        """Cut what a dying writer left half-written: it is our journal, and more will be written."""
-        self.size = cut_torn_tail(self.fd)
 
     def begin(self, batch: Batch) -> None:
         """Write the plan of a new batch. Raises StorageError."""
         self.batch = batch
         lines = map(json_line, batch.events())
-        for data in iter(lambda: b"".join(itertools.islice(lines, 1_000)), b""):  # 100,000 tasks need not be in memory as text
+        while data := b"".join(itertools.islice(lines, 1_000)):  # 100,000 tasks need not be in memory as text
             self._write(data)
         self._sync()
 
@@ -2765,16 +2745,14 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         """Append whole lines. If they don't go in whole the file is cut back, so that it always ends with a whole line."""
-        why = os.strerror(errno.ENOSPC)  # unless the system says something else
         try:
-            if os.write(self.fd, data) == len(data):
-                self.size += len(data)
-                return
+            if os.write(self.fd, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            why = error.strerror or str(error)
-        os.ftruncate(self.fd, self.size)
-        raise StorageError(f"the journal can't be written: {why}. What it holds is safe: make room, then "
-                           "run the same command again to go on", self.path)
+            os.ftruncate(self.fd, self.size)
+            raise StorageError(f"the journal can't be written: {error.strerror}. What it holds is safe: make room, then "
+                               "run the same command again to go on", self.path) from None
+        self.size += len(data)
 
     def _sync(self) -> None:
         try:
@@ -2789,9 +2767,6 @@ def json_line(event: Event) -> bytes:
     return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
 
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what flock says where a file system has none
-
-
 def lock_journal(fd: int, path: str) -> bool:
     """Make this process the journal's one writer; whether that took a lock file. Raises StorageError that says who is."""
     import fcntl
@@ -2799,10 +2774,11 @@ def lock_journal(fd: int, path: str) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
     except OSError as error:
-        if error.errno in NO_LOCKS and lock_by_file(path):
+        no_locks = error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # the file system has none
+        if no_locks and lock_by_file(path):
             return True
         os.close(fd)
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, *NO_LOCKS):
+        if not no_locks and error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
     holder = load_batch(path, lambda _: None).header
     raise StorageError(f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): "
@@ -2812,17 +2788,15 @@ def lock_journal(fd: int, path: str) -> bool:
 def lock_by_file(path: str) -> bool:
     """Hold the journal by a file beside it that names this process, unless the one that it names still lives or may live."""
     host, boot = host_id()
-    mine = {"host": host, "boot_id": boot, "pid": os.getpid(), "started": process_start(os.getpid())}
-    for _ in range(2):
-        try:
-            with open(path + ".lock", "x", encoding="utf-8") as file:
-                json.dump(mine, file)
-            return True
-        except FileExistsError:
-            if lock_file_holds(path):
-                return False
-            remove_file(path + ".lock")
-    return False
+    try:
+        with open(path + ".lock", "x", encoding="utf-8") as file:
+            json.dump({"host": host, "boot_id": boot, "pid": os.getpid(), "started": process_start(os.getpid())}, file)
+        return True
+    except FileExistsError:
+        if lock_file_holds(path):
+            return False
+    remove_file(path + ".lock")
+    return lock_by_file(path)
 
 
 def lock_file_holds(path: str) -> bool:
@@ -2830,77 +2804,44 @@ def lock_file_holds(path: str) -> bool:
     try:
         with open(path + ".lock", encoding="utf-8") as file:
             holder = json.load(file)
-        here = (holder["host"], holder["boot_id"]) == host_id()
-        return not here or process_start(holder["pid"]) == holder["started"]
+        return (holder["host"], holder["boot_id"]) != host_id() or process_start(holder["pid"]) == holder["started"]
     except FileNotFoundError:
         return False
     except (OSError, ValueError, KeyError, TypeError):
         return True
 
 
-def cut_torn_tail(fd: int) -> int:
-    """Cut what follows the last newline: a line that a dying writer left half-written. Returns the size."""
-    end = size = os.fstat(fd).st_size
-    newline = 0  # one more than its place in the block; 0: there is none
-    while end > 0 and not newline:
-        start = max(0, end - 65_536)
-        newline = os.pread(fd, end - start, start).rfind(b"\n") + 1
-        end = start + newline
-    if end < size:
-        os.ftruncate(fd, end)
-    return end
-
-
-def read_journal(path: str, warn: Callable[[str], None]) -> Iterator[tuple[int, Event]]:
-    """The events of a journal with their line numbers, as a stream. Lines that can't be read are skipped, loudly.
-
-    Leading NULs (blocks that a crashed file system never filled) are stripped; a torn last line is left out.
-    Raises InputError when there is no journal.
-    """
-    try:
-        with open(path, "rb") as file:
-            yield from journal_events(file, path, warn)
-    except OSError as error:
-        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
-
-
-def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None]) -> Iterator[tuple[int, Event]]:
-    """The events from where the file stands; it is left standing before a torn last line, to be read on from there."""
+def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None],
+                   apply: Callable[[Event], object] = lambda event: event["event"]) -> Iterator[Event]:
+    """The events from where the file stands, applied; it is left standing before a torn last line. Leading NULs (blocks that a
+    crashed file system never filled) are stripped. A line that can't be read, or an event applied, is skipped, loudly."""
     for number, line in enumerate(file, 1):
         if not line.endswith(b"\n"):
             file.seek(-len(line), os.SEEK_CUR)
             return
         try:
-            event = json.loads(line.lstrip(b"\0").strip() or b"{}")
-        except (ValueError, RecursionError):
-            event = None
-        if isinstance(event, dict) and "event" in event:
-            yield number, event
-        elif event != {}:
-            warn(f"{path}:{number}: this line can't be read and is skipped")
+            event = json.loads(line.lstrip(b"\0"))
+            apply(event)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if line.strip(b"\0 \r\n"):
+                warn(f"{path}:{number}: this line can't be used and is skipped ({type(error).__name__}: {error})")
+        else:
+            yield event
 
 
 def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
-    """The Batch that a journal tells of. Raises InputError when it tells of none."""
+    """The Batch that a journal tells of. Raises InputError when there is no journal."""
     import gc
     batch = Batch()
     gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
     try:
-        deque(apply_events(batch, read_journal(path, warn), path, warn), maxlen=0)
+        with open(path, "rb") as file:
+            deque(journal_events(file, path, warn, batch.apply), maxlen=0)
+    except OSError as error:
+        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
     finally:
         gc.enable()
     return batch
-
-
-def apply_events(batch: Batch, events: Iterable[tuple[int, Event]], path: str, warn: Callable[[str], None]) -> Iterator[Event]:
-    """Apply events from a journal; those that could be used are handed on."""
-    for number, event in events:
-        try:
-            batch.apply(event)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            warn(f"{path}:{number}: this event can't be used and is skipped ({type(error).__name__}: {error})")
-        else:
-            yield event
 
 
 def is_locked(path: str) -> bool:
@@ -2923,35 +2864,33 @@ RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
 
 
 def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None]) -> tuple[str, Journal]:
-    """The directory to write to and its journal, whose batch is ready to run. Nothing that others wrote is touched.
-
-    An unfinished batch of the same recipe goes on; beside anything else a dated sibling is made. Raises StorageError.
-    """
+    """The directory to write to and its journal, whose batch is ready to run. An unfinished batch of the same recipe goes on;
+    beside anything else, which is not touched, a dated sibling is made. Raises StorageError."""
     try:
         os.makedirs(directory, exist_ok=True)
         found = os.listdir(directory)
-        journal = None if found else Journal(os.path.join(directory, JOURNAL))
-        for place in (directory, newest_sibling(directory)) if found and not fresh else ():
-            if not journal and os.path.exists(os.path.join(place, JOURNAL)):
-                journal = Journal(os.path.join(place, JOURNAL))
-                journal = continue_batch(journal, planned, tell) if journal.size else journal
-                directory = place if journal else directory
-        if not journal:
-            what = "a finished batch, or another recipe's, is there already and" if JOURNAL in found and not fresh else "what is there"
-            directory = dated_sibling(directory)
-            tell(f"{what} is left alone: all is proven anew in {directory}")
-            journal = Journal(os.path.join(directory, JOURNAL))
+        begun = [place for place in (directory, newest_sibling(directory)) if place and os.path.exists(f"{place}/{JOURNAL}")]
+        for place in [directory] if not found else [] if fresh else begun:
+            journal = Journal(os.path.join(place, JOURNAL))
+            if not journal.size or continue_batch(journal, planned, tell):
+                break
+            journal.close()
+        else:
+            place, known = dated_sibling(directory), JOURNAL in found and not fresh
+            what = "a finished batch, or another recipe's, is there already and" if known else "what is there"
+            tell(f"{what} is left alone: all is proven anew in {place}")
+            journal = Journal(os.path.join(place, JOURNAL))
         if not journal.size:
             journal.begin(planned)
         for folder in RESULT_FOLDERS:
-            os.makedirs(os.path.join(directory, folder), exist_ok=True)
+            os.makedirs(os.path.join(place, folder), exist_ok=True)
     except OSError as error:
         raise StorageError(f"the results directory can't be written: {error.strerror}", error.filename or directory) from None
-    return directory, journal
+    return place, journal
 
 
-def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> Journal | None:
-    """Bring an unfinished batch of the same recipe up to the present plan; None (journal closed) for any other batch."""
+def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> bool:
+    """Bring an unfinished batch of the same recipe up to the present plan; False, and nothing done, for any other batch."""
     old = journal.batch = load_batch(journal.path, tell)
     old.inputs = planned.inputs
     same = old.header and (old.header["recipe_file"] == planned.header["recipe_file"]
@@ -2960,13 +2899,14 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
     known = [(old.tasks[task.id], task) for task in planned.tasks.values() if task.id in old.tasks]
     grown = any(before.key == task.key and not still_holds(before, task) for before, task in known)
     if not same or (finished and not grown):  # or no journal of ours at all
-        journal.close()
-        return None
-    journal.go_on()
+        return False
+    running = {task.id for task in old.tasks.values() if task.status is Status.RUNNING}
+    with open(journal.path, "rb") as file:
+        end_survivors(old.id, [event for event in journal_events(file, journal.path, lambda _: None)
+                               if event["event"] == "start" and not running.isdisjoint(event.get("ids", ()))])
+        journal.size = file.tell()
+    os.ftruncate(journal.fd, journal.size)  # a line that a dying writer left half-written
     rerun = sum(before.status in FINAL and before.key != task.key for before, task in known)
-    running = {task.id: task.attempts for task in old.tasks.values() if task.status is Status.RUNNING}
-    end_survivors(old.id, [event for _, event in read_journal(journal.path, lambda _: None) if event["event"] == "start"
-                           and any(running.get(task_id) == event.get("attempt") for task_id in event.get("ids", ()))])
     vanished = [task_id for task_id in old.tasks if task_id not in planned.tasks]
     journal.record({**planned.header, "id": old.id, "vanished": vanished})
     for task in planned.tasks.values():
@@ -2975,7 +2915,7 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
     tell(f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
          + (f"; {rerun:,} run again, as a theory, an option or a prover changed" if rerun else "")
          + (f"; no longer planned: {', '.join(vanished[:10])}" if vanished else ""))
-    return journal
+    return True
 
 
 def newest_sibling(directory: str) -> str:
@@ -3009,10 +2949,8 @@ def results_directory(path: str, *records: str) -> str:
 
 
 def load_results(path: str, warn: Callable[[str], None]) -> Batch:
-    """The Batch of a results directory: of our journal, else of the execution_report.json that batch-tamarin 1.2 writes.
-
-    `path` is the directory or one of these files. Raises InputError.
-    """
+    """The Batch of a results directory, given by itself or one of its files: of our journal, else of the execution_report.json
+    that batch-tamarin 1.2 writes. Raises InputError."""
     directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
     journal, report = os.path.join(directory, JOURNAL), os.path.join(directory, UPSTREAM_REPORT)
     if os.path.exists(journal):
@@ -3036,25 +2974,33 @@ def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
     limits = {"cores": cores, "memory_mb": memory * 1024, "timeout_s": timeout}
     runs = [(name, entry["theory_file"], task_id, task)
             for name, entry in data["tasks"].items() for task_id, task in entry["subtasks"].items()]
-    times = sorted(filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)))
+    began = min(filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)), default=now())
     provers = {alias: to_json(Prover(alias, (entry["path"],), version="".join(
         re.findall(r"\d+(?:\.\d+)+", entry.get("version") or "")[:1]))) for alias, entry in data["tamarin_versions"].items()}
-    batch.apply({"event": "batch", "at": (times or [now()])[0], "id": "", "version": "", "recipe_file": data["recipe"],
+    batch.apply({"event": "batch", "at": began, "id": "", "version": "", "recipe_file": data["recipe"],
                  "recipe": {}, "options": {}, "limits": limits, "scheduler": "fifo", "cwd": cwd, "provers": provers})
     for name, theory, task_id, task in runs:
         plan, result = task["task_config"], task.get("task_result") or {}
-        if plan["tamarin_alias"] not in batch.provers:
-            raise KeyError(plan["tamarin_alias"])
         resources, trait = plan["resources"], result.get("analysis_type", "")
+        options, flags = tuple(plan.get("options") or ()), tuple(plan.get("preprocessor_flags") or ())
+        lemmas = _lemmas_now(os.path.join(cwd, theory), options, flags).get(plan["lemma"], [])
         batch.apply({
             "event": "task", "id": task_id, "name": name, "theory": theory, "lemma": plan["lemma"], "sides": [], "cwd": cwd,
-            "trait": trait if trait in set(Trait) else "", "prover": plan["tamarin_alias"], "options": plan.get("options") or [],
-            "flags": plan.get("preprocessor_flags") or [], "prove": True, "optional": False, "assumes": [], "expect": None,
-            "key": "", "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024,
-                                  "timeout_s": resources["timeout"]}})
+            "trait": trait if trait in set(Trait) else lemmas[0].trait if lemmas else "",
+            "prover": batch.provers[plan["tamarin_alias"]].alias, "options": options, "flags": flags, "prove": True,
+            "optional": False, "assumes": assumed_by(lemmas), "expect": None, "key": "",
+            "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024, "timeout_s": resources["timeout"]}})
         if result:
             batch.apply({"event": "finish", "id": task_id, **_upstream_result(task["task_execution_metadata"], result)})
     return batch
+
+
+@functools.lru_cache(maxsize=64)
+def _lemmas_now(path: str, options: tuple[str, ...], flags: tuple[str, ...]) -> dict[str, list[Lemma]]:
+    """A theory's lemmas, if it is still there: batch-tamarin does not say what they assume."""
+    with suppress(InputError):
+        return _lemma_groups(load_theory(path, *theory_view(options, flags)))
+    return {}
 
 
 def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event:
@@ -3077,11 +3023,10 @@ def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event
 def _utc(local: str) -> str:
     """A time of batch-tamarin's (local, without a zone) as the journal writes times; "" for none."""
     import datetime
-    try:
-        moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00")).astimezone(datetime.timezone.utc)
-    except ValueError:
-        return ""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    with suppress(ValueError):
+        moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00"))
+        return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return ""
 
 
 # ======================================================================================================================
@@ -3390,14 +3335,15 @@ class Runner:
         self._held: dict[str, list[tuple[Task, Hit]]] = {}  # by Inputs.key: hits that wait for the prover to load that text
         self._to_load: dict[str, int] = {}  # by Inputs.key: how many tasks will yet load the text
         self.stopped = 0  # the signal that stopped the batch
+        self.check: Callable[[Task], Awaitable[object]] | None = None  # what to do with each proof, as soon as it is there
 
     async def run(self, tasks: Iterable[Task]) -> None:
         """Run these tasks, under the signals that a user or a system sends. Raises StorageError."""
         import asyncio
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._loop.add_signal_handler(number, self._interrupt, number)
-        self._loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+            loop.add_signal_handler(number, self._interrupt, number)
+        loop.add_signal_handler(signal.SIGTSTP, self._suspend)
         try:
             waiting = [task for task in tasks if not await self._from_cache(task)]
             for key in self._held.keys() - self._to_load.keys():
@@ -3421,6 +3367,8 @@ class Runner:
             if self.cache:
                 self.cache.store(task, event, outputs, self._inputs(task), bool(output.parse_error))
             self._end_of_load(task, outcome, output, outputs)
+            if self.check and result.verdict in ANSWERS:
+                await self.check(task)
         except (OSError, StorageError) as error:
             self._give_up(error)
             return True
@@ -3446,8 +3394,11 @@ class Runner:
         async def watch() -> None:
             while self._inputs(task).key in self._held:
                 await asyncio.sleep(0.2)
-                if has_loaded(job.stderr) and not self._changed_input(task):
-                    self._text_loaded(task)
+                try:
+                    if has_loaded(job.stderr) and not self._changed_input(task):
+                        self._text_loaded(task)
+                except (OSError, StorageError) as error:
+                    self._give_up(error)
 
         changed, outcome = self._changed_input(task), Outcome(Status.INTERRUPTED)
         if not changed:
@@ -3537,10 +3488,11 @@ class Runner:
 
     def _record(self, event: Event) -> None:
         """Record now, flush in a moment: results that come in quick succession share one flush."""
+        import asyncio
         self.journal.record(event)
         if not self._flushing:
             self._flushing = True
-            self._loop.call_later(FLUSH_S, self._flush)
+            asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
 
     def _flush(self) -> None:
         self._flushing = False
@@ -3675,12 +3627,126 @@ async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Pr
 # Audit
 # ======================================================================================================================
 
-# Not built yet. `Task.assumes` is what it will follow.
+# A verdict says: if the lemmas hold that its proof takes for granted. What is known of results is a function of Batches; what
+# other tools left is read into Batches first.
+
+RESTING = ((Trait.ALL_TRACES, Verdict.VERIFIED), (Trait.EXISTS_TRACE, Verdict.FALSIFIED), (Trait.DIFF, Verdict.VERIFIED))
+ADVICE = {  # of every kind of finding, in the order in which they are told
+    "expectation": "find out what changed: theory, prover, options or limits; or correct what is expected",
+    "assumption": "prove what is assumed, with the same prover and text; if it is false, correct it: anything follows from it",
+    "disagreement": "at most one is right: compare texts, flags and assumptions, let another prover check the proof",
+    "invalid": "do not rely on it: run the prover again and keep all that it writes",
+    "stale": "run it again, on the theory as it is now",
+    "missing": "prove it: nothing is known of it",
+    "vacuity": "add an exists-trace lemma: where the rules can't run, everything is true of all traces",
+    "sorry": "finish the proof",
+    "warning": "correct the theory; `check --report` shows all that the prover says"}
+FLIP, WRONG, NOTE = range(3)  # a verdict turned into its opposite; another finding; what counts with --strict only
 
 
-# ======================================================================================================================
-# Reports
-# ======================================================================================================================
+@dataclass(frozen=True)
+class Finding:
+    """Something that a reader of results must know."""
+
+    kind: str  # one of ADVICE
+    theory: str
+    lemma: str
+    message: str
+    rank: int = WRONG
+    prover: str = ""
+
+
+def found(kind: str, task: Task, message: str, rank: int = WRONG) -> Finding:
+    """A finding about a task."""
+    return Finding(kind, task.theory, task.lemma, message, rank, task.prover)
+
+
+class Assumption(NamedTuple):
+    """A lemma taken for granted that is not verified: what is known of it, and the lemmas by way of which it is reached."""
+
+    lemma: str
+    state: str
+    chain: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.lemma} ({self.state})" + f" via {' > '.join(self.chain)}" * bool(self.chain)
+
+
+class Closure:
+    """What verdicts rest on, as far as the results tell that are of the same theory text, prover and flags."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self.groups: dict[tuple[Any, ...], dict[str, Task]] = {}
+        self.rests: dict[tuple[Any, ...], dict[str, dict[str, str]]] = {}
+        for task in tasks:
+            group = self.groups.setdefault(self._place(task), {})
+            other = group.setdefault(task.lemma, task)
+            if other.verdict is not Verdict.FALSIFIED and (task.verdict is Verdict.FALSIFIED or not self._settled(other)):
+                group[task.lemma] = task  # the worst news of a lemma counts, then that it is verified
+
+    def open(self, task: Task) -> list[Assumption]:
+        """What the verdict assumes and is not verified here, nearest first. A trace that was found assumes nothing."""
+        if (task.trait, task.verdict) not in RESTING or not task.assumes:
+            return []
+        place = self._place(task)
+        group = self.groups.get(place, {})
+        rests = self.rests[place] = self.rests[place] if place in self.rests else self._rests(group)
+        first = {name: "" for name in task.assumes if name not in rests}
+        for name in task.assumes:
+            first = {**first, **{lemma: name for lemma in rests.get(name, ()) if lemma not in first}}
+        return [Assumption(lemma, outcome_word(group[lemma]) if lemma in group else "not in the results",
+                           tuple(itertools.islice(_way(rests, name, lemma), 9))) for lemma, name in first.items()]
+
+    def false(self, task: Task) -> list[Assumption]:
+        """The falsified lemmas that the verdict rests on."""
+        return [each for each in self.open(task) if each.state == Verdict.FALSIFIED]
+
+    def outcome(self, task: Task) -> str:
+        """`verified`, `verified, assuming types (timeout)`, `verified, resting on a falsified lemma: nothing_leaks`."""
+        known, false = self.open(task), self.false(task)
+        if false:
+            return f"{task.verdict}, resting on a falsified lemma: {listed(false)}".replace(" (falsified)", "")
+        return outcome_word(task) + (f", assuming {listed(known)}" if known else "")
+
+    def _place(self, task: Task) -> tuple[Any, ...]:
+        return task.text or (task.theory, task.cwd), task.prover, task.flags
+
+    def _settled(self, task: Task) -> bool:
+        return task.verdict is Verdict.VERIFIED or (task.optional and task.status is Status.SUPERSEDED)  # not needed
+
+    def _rests(self, group: Mapping[str, Task]) -> dict[str, dict[str, str]]:
+        """Of every settled lemma the open ones that it rests on, each with the next lemma on the way there ("": none)."""
+        settled = {name: task for name, task in group.items() if self._settled(task)}
+        rests = {name: {lemma: "" for lemma in task.assumes if lemma not in settled} for name, task in settled.items()}
+        users: dict[str, list[str]] = {}
+        waiting = deque(name for name, lemmas in rests.items() if lemmas)
+        for name, lemma in ((name, lemma) for name, task in settled.items() for lemma in task.assumes) if waiting else ():
+            users.setdefault(lemma, []).append(name)
+        while waiting:
+            below = waiting.popleft()
+            for name in users.get(below, ()):
+                if not rests[name].keys() >= rests[below].keys():
+                    rests[name] = {**dict.fromkeys(rests[below], below), **rests[name]}
+                    waiting.append(name)
+        return rests
+
+
+def _way(rests: Mapping[str, Mapping[str, str]], name: str, lemma: str) -> Iterator[str]:
+    """The chain of lemmas, from `name` on, that leads to an open one."""
+    while name:
+        yield name
+        name = rests[name][lemma]
+
+
+def outcome_word(task: Task) -> str:
+    """The verdict if there is one, else the status."""
+    return str(task.verdict or task.status).replace("_", " ")
+
+
+def listed(things: Iterable[Any], most: int = 5) -> str:
+    """`a, b, c and 3 more`."""
+    words = list(map(str, things))
+    return ", ".join(words[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")
 
 
 def missed_expectation(task: Task) -> bool:
@@ -3689,17 +3755,445 @@ def missed_expectation(task: Task) -> bool:
     return bool(task.expect) and not waiting and task.verdict != task.expect
 
 
-def needs_look(task: Task) -> bool:
-    """Whether a person should look at it: no answer, or not the expected one."""
-    return task.verdict not in ANSWERS or missed_expectation(task)
+def needs_look(task: Task, closure: Closure) -> bool:
+    """Whether a person should look at it: no answer, not the expected one, or one that follows from a false lemma."""
+    return task.verdict not in ANSWERS or exit_code([task], closure) > 0
 
 
-def exit_code(tasks: Sequence[Task]) -> int:
-    """1: an expectation was missed; 3: some task has neither `verified` nor `falsified`; 0: all well."""
-    if any(missed_expectation(task) for task in tasks):
+def exit_code(tasks: Sequence[Task], closure: Closure) -> int:
+    """1: an expectation was missed, or a verdict rests on a false lemma; 3: some task has neither `verified` nor `falsified`."""
+    if any(missed_expectation(task) or closure.false(task) for task in tasks):
         return 1
     settled = (task.verdict in ANSWERS or task.status is Status.SUPERSEDED for task in tasks)
     return 0 if all(settled) else 3
+
+
+def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
+    """What results say about themselves and about each other."""
+    models: dict[tuple[Any, ...], dict[str, Task]] = {}  # a verified lemma of each trait
+    lemmas: dict[tuple[Any, ...], dict[Verdict | None, tuple[str, Task]]] = {}  # of one text, or path where that is not known
+    for source, batch in batches.items():
+        closure = Closure(batch.tasks.values())
+        for task in batch.tasks.values():
+            if missed_expectation(task):
+                yield _missed(task, f"expected {task.expect}, got {outcome_word(task)}")
+            if closure.open(task):
+                yield found("assumption", task, closure.outcome(task), WRONG if closure.false(task) else NOTE)
+            yield from (found("warning", task, text, NOTE) for text in (task.result.warnings if task.result else ()))
+            lemmas.setdefault((task.text or task.theory, task.lemma, *sorted(task.flags)), {})[task.verdict] = source, task
+            if task.verdict is Verdict.VERIFIED:
+                models.setdefault((source, task.theory, task.cwd, task.text, task.flags), {})[task.trait] = task
+    for known in models.values():
+        if Trait.ALL_TRACES in known and Trait.EXISTS_TRACE not in known:
+            text = "no exists-trace lemma with a trace: what is verified of all traces may hold because nothing can happen"
+            yield Finding("vacuity", known[Trait.ALL_TRACES].theory, "", text, NOTE)
+    for verdicts in lemmas.values():
+        if verdicts.keys() >= ANSWERS:
+            (here, yes), (there, no) = verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED]
+            yield Finding("disagreement", yes.theory, yes.lemma, f"verified by {yes.prover}, falsified by {no.prover}"
+                          + f" (in {here} and in {there})" * (here != there))
+
+
+def _missed(task: Task, message: str) -> Finding:
+    return found("expectation", task, message, FLIP if task.verdict in ANSWERS else WRONG)
+
+
+def read_expectations(path: str) -> list[Task]:
+    """What a file expects, as results that would be so. Raises InputError.
+
+    JSON: `{"lemma": "verified"}` or `{"theory.spthy": {"lemma": "verified"}}`. CSV: columns `theory,lemma,verdict`; a row without
+    a verdict expects nothing. Theories (with or without folder and ending; "": any) and lemmas may be shell patterns.
+    """
+    import csv
+    text, rows = read_text(path), list[tuple[Any, Any, Any]]()
+    try:
+        if text.lstrip()[:1] == "{":
+            for name, value in json.loads(text).items():
+                rows += [(name, *pair) for pair in value.items()] if isinstance(value, dict) else [("", name, value)]
+        else:
+            rows = [(row["theory"], row["lemma"], row["verdict"]) for row in csv.DictReader(text.splitlines()) if row["verdict"]]
+        if not rows:
+            raise ValueError("nothing is expected")
+        return [file_task("", theory or "", "", [Lemma(lemma, Trait.ALL_TRACES, "", (), path)],
+                          Result(Status.COMPLETED, Verdict(verdict))) for theory, lemma, verdict in rows]
+    except (ValueError, KeyError, RecursionError, csv.Error) as error:
+        raise InputError("not a JSON object, or CSV with theory,lemma,verdict, of which each verdict is one of "
+                         f"{', '.join(Verdict)}: {printable(str(error))}", path) from None
+
+
+def compare(tasks: Iterable[Task], before: Iterable[Task], where: str, tolerance: float) -> Iterator[Finding]:
+    """How results differ from other ones, or expected ones. Theories are the same when their base names are; an exact name beats
+    patterns, the same prover and flags beat others. `tolerance` 0: what is not among them is no news."""
+    exact, patterns, met = dict[tuple[str, str], list[Task]](), list[Task](), set[int]()
+    for old in before:
+        patterns += [old] * _is_pattern(old.lemma + old.theory)
+        exact.setdefault((os.path.basename(old.theory), old.lemma), []).append(old)
+    for task in tasks:
+        base = os.path.basename(task.theory)
+        theories = (base, os.path.splitext(base)[0], "")
+        known = next((exact[theory, task.lemma] for theory in theories if (theory, task.lemma) in exact), None) or [
+            old for old in patterns if fnmatch.fnmatchcase(task.lemma, old.lemma)
+            and any(fnmatch.fnmatchcase(theory, old.theory) for theory in (*theories, task.theory))]
+        met.update(map(id, known))
+        known = [old for old in known if (old.prover, old.flags) == (task.prover, task.flags)] or known
+        if known:
+            yield from _moved(task, known, where, tolerance)
+        elif tolerance:
+            yield found("expectation", task, f"new: not {where}", NOTE)
+    for old in itertools.chain(*exact.values()):
+        if id(old) not in met:
+            yield Finding("missing", old.theory, old.lemma, f"{outcome_word(old)} {where}, not in these results",
+                          WRONG if old.verdict in ANSWERS else NOTE)
+
+
+def _moved(task: Task, before: Sequence[Task], where: str, tolerance: float) -> Iterator[Finding]:
+    same = [old.result for old in before if old.verdict == task.verdict]
+    if not same:
+        text = f"{' or '.join(dict.fromkeys(map(outcome_word, before)))} {where}, {outcome_word(task)} now"
+        better = tolerance and all(old.verdict not in ANSWERS for old in before)
+        yield found("expectation", task, text, NOTE) if better else _missed(task, text)
+    for what, least in ("steps", 0), ("seconds", 1):
+        now, *past = (0 if not result else result.prover_s or result.wall_s if least else result.steps or 0
+                      for result in (task.result, *same))
+        if task.verdict and past and max(past) and now > max(past) * tolerance and now - max(past) > least:
+            yield found("expectation", task, f"{now:,g} {what}, {max(past):,g} {where}: more than {tolerance:g} times as many")
+
+
+# --- What is to be audited ---------------------------------------------------------------------------------------------
+
+_BEGINS_THEORY = re.compile(rb"\s*(?:/[/*].*?)??^[ \t]*theory\s+\w+\s+(?:begin|configuration|/[/*])", re.DOTALL | re.MULTILINE)
+_OF_A_PROVER = re.compile(rb"^(?:\[Theory \w+\] |tamarin-(?:prover|rs): |summary of summaries:|.*\(line \d+, column \d+\):$)",
+                          re.MULTILINE)
+_MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
+UNKNOWN = "what the verdicts assume is unknown"
+CLOCK_S = 2  # by so much times may differ only because files were copied
+
+
+@dataclass
+class Log:
+    """What a process said of one theory in its last summary."""
+
+    file: str
+    folder: str
+    theory: str  # as the prover was given it
+    output: str  # where it says that it wrote the analyzed theory
+    said: ProverOutput
+
+
+class Evidence:
+    """What there is at some paths: Batches by where they come from, and what reading showed about them. Logs and analyzed
+    theories make one Batch in each folder. What a file is its content tells; what is none of these is passed over."""
+
+    def __init__(self, paths: Iterable[str], warn: Callable[[str], None]) -> None:
+        """Raises InputError for a path where there is nothing."""
+        self.warn = warn
+        self.batches: dict[str, Batch] = {}
+        self.findings: list[Finding] = []
+        self.seen: set[str] = set()  # real paths
+        self.logs: list[Log] = []
+        self.cut_short: list[str] = []  # logs without a summary that ended
+        self.theories: dict[str, Theory] = {}
+        self.provers: dict[str, str] = {}  # that wrote these
+        self.explained: set[str] = set()  # real paths of theories that results are of
+        for path in paths:
+            if not self._add(path):
+                raise InputError("here are neither results, nor an analyzed theory, nor a log of a prover", printable(path))
+        for source, batch in self.batches.items():
+            self._check_results(source, batch)
+        for folder, logs in itertools.groupby(self.logs, lambda log: log.folder):
+            self._add_logs(folder, list(logs))
+        for path in self.theories:  # proofs that nobody is known to have checked, or no proofs at all
+            if os.path.realpath(path) not in self.explained:
+                self._add_logs(path, [Log(path, os.path.dirname(path), path, "", ProverOutput())])
+        complete = {path for log in self.logs for path in (log.file, os.path.splitext(log.file)[0])}
+        for path in self.cut_short:
+            twin = os.path.join(os.path.dirname(path), os.path.basename(path).replace("err", "out"))
+            if complete.isdisjoint((twin, os.path.splitext(path)[0])):  # else what a prover said beside its summary
+                self.findings.append(Finding("missing", path, "", "no complete summary: the prover was ended, or still runs"))
+
+    def _add(self, path: str) -> bool:
+        """Take in what a user named; False: there is nothing."""
+        if os.path.basename(path) in (JOURNAL, UPSTREAM_REPORT) and os.path.isfile(path):
+            path = os.path.dirname(path) or "."
+        if not os.path.isdir(path):
+            return self._add_file(path)
+        something = os.path.realpath(path) in self.seen
+        for folder, folders, names in os.walk(path, followlinks=True):
+            if os.path.realpath(folder) in self.seen:  # links may lead round in circles
+                folders[:], names[:] = (), ()
+            self.seen.add(os.path.realpath(folder))
+            if not {JOURNAL, UPSTREAM_REPORT}.isdisjoint(names):
+                try:
+                    batch = load_results(folder, self.warn)
+                    if "recheck_of" in batch.header:
+                        self.findings += [found("invalid", task, f"{task.prover} does not confirm the proof: {outcome_word(task)}")
+                                          for task in batch.tasks.values() if missed_expectation(task)]
+                    else:
+                        self.batches[folder] = batch
+                    something, folders[:], names[:] = True, [name for name in folders if name.startswith("recheck-")], ()
+                except InputError as error:
+                    self.warn(str(error))
+            folders.sort()
+            for name in sorted(names):
+                with suppress(InputError):
+                    something |= self._add_file(os.path.join(folder, name))
+        return something
+
+    def _add_file(self, path: str) -> bool:
+        """Take a theory, a log, or both in one; False: it is none."""
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                return False
+            with open(path, "rb") as file:
+                head = file.read(65_536)
+            lines = last_part(path, "=\nsummary of summaries:\n") if b"\0" not in head else []
+        except (OSError, ValueError) as error:
+            raise InputError(f"can't be read: {getattr(error, 'strerror', None) or error}", printable(path)) from None
+        theory, said = _BEGINS_THEORY.match(head), lines or _OF_A_PROVER.search(head)
+        if os.path.realpath(path) not in self.seen:
+            self.seen.add(os.path.realpath(path))
+            logs = list(read_logs(path, lines, head))
+            self.logs += [log for log in logs if log.said.summary]
+            if said and not (logs and all(log.said.summary for log in logs)):
+                self.cut_short.append(path)
+            if theory:
+                self._load(path)
+        return bool(theory or said)
+
+    def _load(self, path: str) -> bool:
+        """Read a theory, with --diff if it demands that; one that can't be read is noted."""
+        for diff in (False, True):
+            try:
+                self.theories[path] = load_theory(path, diff=diff)
+                version = _MADE_BY.search(read_from_end(path, 2 * MB))
+                self.provers[path] = f"Tamarin {version.group(1).decode()}" if version else ""
+                return True
+            except InputError as error:
+                if diff or _NEEDS_DIFF not in str(error):
+                    self.findings.append(Finding("invalid", path, "", f"can't be read as a theory: {error}", NOTE))
+                    break
+        return False
+
+    def _add_logs(self, source: str, logs: Sequence[Log]) -> None:
+        """The logs of a folder as one Batch. A lemma that one was not asked for gives way to any other's word."""
+        results: dict[tuple[Any, ...], list[Task]] = {}
+        written = [self._written(log) for log in logs]
+        for log, path in zip(logs, written):
+            for task in self._told(log, path, written.count(path) == 1):
+                results.setdefault((task.theory, task.prover, task.lemma, task.trait), []).append(task)
+        batch = self.batches[source] = Batch()
+        batch.apply({"event": "batch", "id": "", "at": "", "recipe_file": source, "cwd": source, "provers": {},
+                     "limits": to_json(Limits(0, 0, 0))})
+        for tasks in results.values():
+            asked = [task for task in tasks if not not_asked_for(task)] or tasks[:1]
+            for task in {task.verdict: task for task in reversed(asked)}.values():
+                task.id = str(len(batch.tasks))
+                batch.apply(task_event(task))
+                if task.result:
+                    batch.apply({**finish_event(task, "", 1, task.result), "at": ""})
+                if not_asked_for(task):
+                    self.findings.append(found("missing", task, "nobody asked for a proof of it", NOTE))
+
+    def _told(self, log: Log, written: str, alone: bool) -> Iterator[Task]:
+        """The results in a log, and lemmas of its analyzed theory that have none. `alone`: no other log's process wrote that."""
+        groups: dict[tuple[str, bool], list[Lemma]] = {}
+        for line in log.said.lines:
+            groups.setdefault((line.name, line.trait == Trait.DIFF), []).append(
+                Lemma(line.name, Trait(line.trait or Trait.ALL_TRACES), line.side, (), log.file))
+        theory = self._theory_of(log, written, any(diff or lemmas[0].side for (_, diff), lemmas in groups.items()))
+        listed_here = _lemma_groups(theory) if theory else {}
+        known = {(name, lemmas[0].trait == Trait.DIFF): lemmas for name, lemmas in listed_here.items()}
+        said, warnings = replace(log.said, failed_checks=0), log_warnings(log, written or log.file)
+        for key in dict.fromkeys((*groups, *(known if written else ()))):
+            task = file_task(log.file, log.theory, self.provers.get(written, ""), known.get(key) or groups[key])
+            if key in groups:
+                result = judge(task, Outcome(Status.COMPLETED, ExitStatus(0)), said, "")
+                task.status, task.result = result.status, replace(result, warnings=warnings)
+            if theory and key not in known:
+                self.findings.append(found("assumption", task, f"{UNKNOWN}: not in the theory as it is here", NOTE))
+            if written and alone:
+                self.findings += judge_proof(task, known.get(key, ()))
+            yield task
+
+    def _theory_of(self, log: Log, written: str, diff: bool) -> Theory | None:
+        """The analyzed theory, where the flags have had their effect; else the one that the prover was given."""
+        source = self._source(log, written)
+        self.explained.update(map(os.path.realpath, filter(None, (written, source))))
+        if source and os.stat(source).st_mtime > os.stat(log.file).st_mtime + CLOCK_S:
+            self.findings.append(Finding("stale", log.theory, "", f"{source} is newer than {log.file}"))
+        with suppress(InputError):
+            auto_sources = any(line.name.startswith(AUTO_SOURCES_LEMMA) for line in log.said.lines)
+            return self.theories[written] if written else load_theory(source, (), diff, auto_sources)
+        self.findings.append(Finding("assumption", log.theory, "", f"{UNKNOWN}: the theory is not here, or can't be read", NOTE))
+        return None
+
+    def _written(self, log: Log) -> str:
+        """The analyzed theory of a log: the log holds both, or says where that was written."""
+        names = (log.output, os.path.basename(log.output)) if log.output else ()
+        return next((path for path in (log.file, *(os.path.join(log.folder, name) for name in names))
+                     if path in self.theories or (path != log.file and os.path.isfile(path) and self._load(path))), "")
+
+    def _source(self, log: Log, written: str) -> str:
+        """The theory that a prover was given: where it says so, beside the log, or the only one of this name among the inputs."""
+        name = os.path.basename(log.theory)
+        named = [path for path, theory in self.theories.items() if not self.provers[path] and (os.path.basename(path) == name or (
+            written and os.path.dirname(path) == log.folder and theory.name == self.theories[written].name))]
+        places = (os.path.join(log.folder, log.theory), os.path.join(log.folder, name), log.theory, *named[:len(named) == 1])
+        return next((path for path in places if os.path.isfile(path) and path not in (log.file, written)), "")
+
+    def _check_results(self, source: str, batch: Batch) -> None:
+        """Compare a batch with its theories as they are now, and each verdict with the proof that was kept."""
+        views: dict[tuple[Any, ...], list[Task]] = {}
+        for task in batch.tasks.values():
+            view = theory_view((*batch.provers[task.prover].options, *task.options), task.flags)
+            views.setdefault((os.path.join(task.cwd, task.theory), *view), []).append(task)
+        for (path, flags, diff, auto_sources), tasks in views.items():
+            self.explained.add(os.path.realpath(path))
+            try:
+                self._compare_with(load_theory(path, flags, diff, auto_sources, keep_text=True), tasks)
+            except InputError as error:
+                if os.path.exists(path) or not tasks[0].key:
+                    self.findings.append(Finding("assumption", tasks[0].theory, "", f"{UNKNOWN}: {error}", NOTE))
+            for task in tasks:
+                proof = os.path.join(source, "proofs", task.id + ".spthy")
+                try:
+                    if task.verdict and os.path.isfile(proof):
+                        self.findings += judge_proof(task, _lemma_groups(load_theory(proof, diff=diff)).get(task.lemma, ()))
+                except InputError as error:
+                    self.findings.append(found("invalid", task, f"its proof can't be read: {error}", NOTE))
+
+    def _compare_with(self, theory: Theory, tasks: Sequence[Task]) -> None:
+        """Whether a theory has changed; if not, which of its lemmas have no result."""
+        changed, names = os.stat(theory.path).st_mtime - CLOCK_S, {task.lemma for task in tasks}
+        stale = [task for task in tasks if task.result and (  # batch-tamarin keeps no key and no text
+            task.text not in ("", theory.digest[:32]) or (not task.key and instant(task.result.at) < changed))]
+        self.findings += [found("stale", task, "the theory has changed since") for task in stale]
+        self.findings += [Finding("missing", tasks[0].theory, name, "has no result", NOTE) for name, lemmas
+                          in _lemma_groups(theory).items() if not stale and name not in names and not lemmas[0].optional]
+
+
+def read_logs(path: str, lines: Sequence[str], head: bytes) -> Iterator[Log]:
+    """What the last summary in a file (its `lines`) says of each theory."""
+    starts = [number for number, line in enumerate(lines) if line.startswith("analyzed: ")]
+    ended = ["====="] * any(line.startswith("=====") for line in lines[2:])
+    old_maude = _OLD_MAUDE.search(head.decode("utf-8", "replace"))
+    for start, stop in zip(starts, [*starts[1:], len(lines)]):
+        block, said = lines[start:stop], ProverOutput(old_maude=old_maude.group(1) if old_maude else "")
+        _read_summary(["", "", *block, *ended], said, "")
+        output = next((line[10:].strip() for line in block if line.startswith("  output: ")), "")
+        yield Log(path, os.path.dirname(path), block[0][10:].strip(), output, said)
+
+
+def log_warnings(log: Log, theory: str) -> tuple[str, ...]:
+    """What the prover warned of, but for its complaint that `--prove` named a generated lemma."""
+    generated = [line.name for line in log.said.lines if line.name.startswith((EQUIVALENCE_LEMMA, AUTO_SOURCES_LEMMA))]
+    asked = EQUIVALENCE_LEMMA if generated and ASKED_NAME_CHECK in wellformedness_titles(theory) else ""
+    return tuple(prover_warnings(file_task("", "", "", [Lemma(asked, Trait.DIFF, "", (), "")]), log.said, theory))
+
+
+def file_task(file: str, theory: str, prover: str, lemmas: Sequence[Lemma], result: Result | None = None) -> Task:
+    """A task whose result stands in a file; `lemmas`: one, or its two sides."""
+    first, sides = lemmas[0], tuple(lemma.side for lemma in lemmas if lemma.side)
+    return Task("", file, theory, first.name, first.trait, sides, prover or "unknown prover", (), (), Limits(0, 0, 0),
+                os.path.dirname(file), True, first.optional, assumed_by(lemmas), expect=None, key="",
+                status=result.status if result else Status.PENDING, result=result)
+
+
+def not_asked_for(task: Task) -> bool:
+    """Tamarin lists every lemma of a theory, in one step those that it was not asked for."""
+    return task.verdict is Verdict.INCOMPLETE and task.result is not None and task.result.steps == len(task.result.lemmas)
+
+
+def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
+    """Whether the stored proof of a task's lemma (in diff mode of both sides) says what the prover said."""
+    claims = {lemma.claim for lemma in stored} or {None}
+    claim = next((each for each in (Verdict.FALSIFIED, None, Verdict.INCOMPLETE) if each in claims), Verdict.VERIFIED)
+    if task.verdict in ANSWERS and claim != task.verdict:
+        sorry = any("sorry" in lemma.proof for lemma in stored)
+        why = f"says {claim}" + " (it has `sorry` in it)" * sorry if claim else "is not there"
+        yield found("invalid", task, f"the prover's summary says {task.verdict}, the stored proof {why}")
+    elif claim is Verdict.INCOMPLETE:
+        yield found("sorry", task, "the stored proof is unfinished", NOTE)
+    elif task.verdict is None:
+        yield found("missing", task, f"claimed {claim} by a stored proof, unchecked" if claim else "has no result", NOTE)
+
+
+# --- Recheck -----------------------------------------------------------------------------------------------------------
+
+
+class Recheck:
+    """Checks of the proofs of a batch by another prover, as tasks of a batch of their own in `recheck-ALIAS/` of its results.
+
+    Each stored proof is put into the original theory text, alone, which is loaded without `--prove`: checked, not searched. What is
+    expected is the same verdict. (Tamarin can't always load its own output again.)
+    """
+
+    def __init__(self, batch: Batch, directory: str, prover: Prover) -> None:
+        self.batch, self.results, self.prover = batch, os.path.abspath(directory), prover
+        self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
+        self.inputs: dict[tuple[Any, ...], Inputs] = {}
+        self._theory = functools.lru_cache(maxsize=8)(functools.partial(load_theory, keep_text=True))
+
+    def plan(self, warn: Callable[[str], None]) -> Batch:
+        """The checks of all answers that there are; what can't be checked is warned of."""
+        planned = Batch(os.urandom(6).hex(), provers={self.prover.alias: self.prover}, inputs=self.inputs)
+        for task in self.batch.tasks.values() if self.batch.count(Status.COMPLETED) else ():
+            try:
+                if task.verdict in ANSWERS:
+                    check = self.task(task)
+                    planned.tasks[check.id] = check
+            except InputError as error:
+                warn(f"the proof of {task.id} can't be checked: {error}")
+        planned.header = {**self.batch.header, "at": now(), "id": planned.id, "provers": {self.prover.alias: to_json(self.prover)},
+                          "pid": os.getpid(), "host": os.uname().nodename, "recheck_of": self.results}
+        return planned
+
+    def task(self, task: Task) -> Task:
+        """The check of one proof, its theory written. Raises InputError when it can't be checked."""
+        theory = self._original(task)
+        text, path = self._text(task, theory), os.path.join(self.results, "recheck", task.id, os.path.basename(task.theory))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_file(path, text)
+        for folder, name in theory.oracle_rankings:  # tamarin-prover calls them when it checks, too
+            oracle = used_oracles(replace(theory, oracle_rankings=((folder, name),)), (), task.cwd, task.theory)
+            link = os.path.join(os.path.dirname(path), name or "oracle")
+            if folder is not None and "/" not in name and not os.path.lexists(link):
+                os.symlink(oracle[0], link)
+        key = sha256(json.dumps([text, self.prover.identity, self.prover.options, task.options, task.flags]).encode())[:32]
+        check = replace(task, id=task.id + "~recheck", theory=path, prover=self.prover.alias, prove=False, assumes=(), text="",
+                        expect=task.verdict, key=key, lemma_key="", status=Status.PENDING, attempts=0, result=None)
+        self.inputs[task_inputs_key(check.prover, check.theory, check.options, check.flags, check.cwd)] = Inputs(
+            "", key, False, {path: file_stamp(path)}, {})
+        return check
+
+    def _original(self, task: Task) -> Theory:
+        """The theory as it was when the task was proven."""
+        options = (*self.batch.provers[task.prover].options, *task.options)
+        theory = self._theory(os.path.join(task.cwd, task.theory), *theory_view(options, task.flags))
+        if theory.digest[:32] != task.text:
+            raise InputError("the theory has changed since it was proven: run that again first", theory.path)
+        if theory.diff and self.prover.flavour == "tamarin-rs":
+            raise InputError("tamarin-rs has no --diff", theory.path)
+        return theory
+
+    def _text(self, task: Task, theory: Theory) -> str:
+        """The original text with no proof but that of the task's lemma."""
+        stored = load_theory(result_files(self.results, task.id).proof, (), theory.diff, keep_text=True)
+        proofs = [text for name, text in stored.segments if name == task.lemma and not text.startswith(_STATEMENTS)]
+        original = [(name, text) for name, text in theory.segments if not name or text.startswith(_STATEMENTS)]
+        if task.lemma == EQUIVALENCE_LEMMA and task.lemma not in dict(original):
+            original.insert(-1, (task.lemma, f"diffLemma {task.lemma}:"))  # before the theory's `end`
+        if len(proofs) != 1 or sum(name == task.lemma for name, _ in original) != 1:
+            raise InputError("a lemma that Tamarin made, or one with no proof, or with proofs for two sides")
+        return "\n".join(f"{text}\n{proofs[0]}" if name == task.lemma else text for name, text in original) + "\n"
+
+
+_STATEMENTS = ("lemma", "diffLemma")
+
+
+# ======================================================================================================================
+# Reports
+# ======================================================================================================================
 
 
 def write_derived_files(batch: Batch, directory: str) -> None:
@@ -3879,11 +4373,6 @@ def _rerun_lemma(task: Task) -> Event:
 TABLE_ROWS = 40  # a longer batch shows its problems only
 
 
-def outcome_word(task: Task) -> str:
-    """The verdict if there is one, else the status."""
-    return str(task.verdict or task.status).replace("_", " ")
-
-
 def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
     """How many tasks came to which outcome, in the order of our words."""
     counts, words = Counter(map(outcome_word, tasks)), [word.replace("_", " ") for word in (*Verdict, *Status)]
@@ -3893,15 +4382,18 @@ def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
 def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     """What came out, for a terminal: the tasks (of a large batch only those that need a look), totals, where to look next."""
     ran = [task for task in tasks if task.status is not Status.PENDING]
-    problems = [task for task in ran if exit_code([task])]
+    closure = Closure(batch.tasks.values())
+    problems = [task for task in ran if exit_code([task], closure)]
     shown = ran if len(ran) <= TABLE_ROWS else sorted(problems, key=missed_expectation, reverse=True)[:TABLE_ROWS]
-    rows = [("result", "task", "steps", "time", "memory", ""), *map(_table_row, shown)]
+    rows = [("result", "task", "steps", "time", "memory", ""), *(_table_row(task, closure) for task in shown)]
     lines = [text_table(rows, right=(2, 3, 4))] if shown else []
     if len(shown) < len(problems):
         lines.append(f"and {plural(len(problems) - len(shown), 'task')} more without a verdict, or not as expected")
     totals = ", ".join(f"{count:,} {word}" for word, count in count_outcomes(tasks).items())
     missed = sum(map(missed_expectation, tasks))
     totals += f"; {missed:,} not as expected" if missed else ""
+    false = sum(bool(closure.false(task)) for task in tasks)
+    totals += f"; {false:,} resting on a falsified lemma" if false else ""
     lines += ["", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}", *_next_steps(tasks, directory)]
     return "\n".join(lines) + "\n"
 
@@ -3925,9 +4417,10 @@ def text_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
                                for column, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in cells)
 
 
-def _table_row(task: Task) -> tuple[str, ...]:
+def _table_row(task: Task, closure: Closure) -> tuple[str, ...]:
     result = task.result or Result(task.status)
     notes = [f"expected {task.expect}!"] if missed_expectation(task) else []
+    notes += [closure.outcome(task).partition(", ")[2]] if closure.open(task) else []
     notes += [result.reason[:160]] if result.reason else []
     notes += [f"warning: {warning}" for warning in result.warnings]
     notes += [f"cached {result.ran[:10]}".rstrip()] if result.cached else []
@@ -3952,14 +4445,14 @@ SHOWN_TASKS = 3_000  # of a larger batch pages show those that need a look first
 GRAPH_CAP, PAGE_CAP = 4 * MB, 24 * MB  # traces inside one page: each, and together; beyond that the page names the file
 WORDS = ("verified", "falsified", "incomplete", "timeout", "memory limit", "failed",
          "interrupted", "superseded", "running", "pending")
-RESTING = ((Trait.ALL_TRACES, Verdict.VERIFIED), (Trait.EXISTS_TRACE, Verdict.FALSIFIED), (Trait.DIFF, Verdict.VERIFIED))
 Block = tuple[Any, ...]  # the name of one of the Writer's methods, and its arguments
 
 
 def page_blocks(batch: Batch, directory: str) -> Iterator[Block]:
     """What a page says, from top to bottom."""
     tasks, traces = list(batch.tasks.values()), os.path.join(directory, "traces")
-    shown = tasks if len(tasks) <= SHOWN_TASKS else sorted(tasks, key=lambda task: not needs_look(task))[:SHOWN_TASKS]
+    closure = Closure(tasks)
+    shown = tasks if len(tasks) <= SHOWN_TASKS else sorted(tasks, key=lambda task: not needs_look(task, closure))[:SHOWN_TASKS]
     yield "line", 1, "Tamarin batch " + os.path.basename(batch.header["recipe_file"])
     yield from (_overview(batch), ("line", 2, "Provers"), ("table", ("prover", "version", "command"), [
         (alias, f"{prover.flavour} {prover.version or '(unknown)'}", " ".join((*prover.command, *prover.options)))
@@ -3968,7 +4461,7 @@ def page_blocks(batch: Batch, directory: str) -> Iterator[Block]:
     if len(shown) < len(tasks):
         yield "line", 0, f"{len(shown):,} of {len(tasks):,} tasks, those that need a look first; csv and json reports hold all."
     yield _results(shown)
-    yield from itertools.chain(_matrix(shown), _charts(shown), _taken_for_granted(tasks, shown))
+    yield from itertools.chain(_matrix(shown), _charts(shown), _taken_for_granted(closure, shown))
     if unanswered(batch):
         yield from (("line", 2, "To run again"),
                     ("line", 0, f"What has no verdict: {rerun_name(batch)} in the results directory."))
@@ -4052,15 +4545,17 @@ def _charts(tasks: Iterable[Task]) -> Iterator[Block]:
                                 outcome_word(task)) for row, (value, task) in enumerate(values)], True
 
 
-def _taken_for_granted(tasks: Iterable[Task], shown: Iterable[Task]) -> Iterator[Block]:
+def _taken_for_granted(closure: Closure, shown: Iterable[Task]) -> Iterator[Block]:
     """What verdicts assume, and what came of it in this batch. A trace that was found needs no assumption."""
-    known = {(task.theory, task.cwd, task.prover, task.flags, task.lemma): outcome_word(task) for task in tasks}
-    rows = [(task.theory, task.lemma, task.prover, outcome_word(task), ", ".join(
-        f"{name} ({known.get((task.theory, task.cwd, task.prover, task.flags, name), 'not here')})" for name in task.assumes))
-        for task in shown if task.assumes and (task.trait, task.verdict) in RESTING]
+    rows = []
+    for task in shown:
+        if task.assumes and (task.trait, task.verdict) in RESTING:
+            found = closure.open(task)
+            closed = [name for name in task.assumes if name not in {each.lemma for each in found}]
+            rows.append((task.theory, task.lemma, task.prover, outcome_word(task), listed(map(str, found)), listed(closed)))
     if rows:
         yield from (("line", 2, "Assumptions"), ("line", 0, "These results hold if the lemmas that their proofs assume hold."),
-                    ("table", ("theory", "lemma", "prover", "result", "takes for granted"), rows, "lllwl"))
+                    ("table", ("theory", "lemma", "prover", "result", "not verified here", "verified here"), rows, "lllwll"))
 
 
 def _details(batch: Batch, directory: str, task: Task, dot: str) -> Iterator[Block]:
@@ -4357,15 +4852,22 @@ show();
 
 def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """One line per task, with the model's field names. A text that a spreadsheet would take for a formula gets an apostrophe."""
-    import csv
-    from types import SimpleNamespace
-    line = csv.writer(SimpleNamespace(write=str), lineterminator="\n").writerow  # returns what `write` does: the text
+    line, closure = csv_line(), Closure(batch.tasks.values())
     for number, task in enumerate(batch.tasks.values()):
         result = task.result or Result(task.status, trait=task.trait)
-        fields = {**own_fields(task), **own_fields(task.limits), **own_fields(result)}
+        fields = {**own_fields(task), **own_fields(task.limits), **own_fields(result),
+                  "assuming": tuple(map(str, closure.open(task)))}
         for bulky in ("limits", "result", "lemmas", "exit", "stderr_tail"):
             del fields[bulky]
         yield ("" if number else line(fields)) + line(map(_csv_cell, fields.values()))
+
+
+def csv_line() -> Callable[[Iterable[Any]], str]:
+    """Makes a line of CSV of some values."""
+    import csv
+    from types import SimpleNamespace
+    writer: Any = csv.writer(SimpleNamespace(write=str), lineterminator="\n")
+    return lambda values: str(writer.writerow(values))  # it returns what `write` does: the text
 
 
 def _csv_cell(value: Any) -> Any:
@@ -4379,44 +4881,133 @@ def _csv_cell(value: Any) -> Any:
 def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """The Batch: what its `batch` and `end` events said, and every task with its plan and result, one a line."""
     encode = json.JSONEncoder(default=own_fields).encode
+    closure = Closure(batch.tasks.values())
     yield encode({"batch": batch.header, "end": batch.ended})[:-1] + ', "tasks": ['
-    yield from ((",\n" if number else "\n") + encode(task) for number, task in enumerate(batch.tasks.values()))
+    yield from ((",\n" if number else "\n") + encode({**own_fields(task), "assuming": assuming(closure, task)})
+                for number, task in enumerate(batch.tasks.values()))
     yield "\n]}\n"
 
 
+def assuming(closure: Closure, task: Task) -> list[Event]:
+    return [{"lemma": each.lemma, "state": each.state, "via": list(each.chain)} for each in closure.open(task)]
+
+
 def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
-    """JUnit XML: another answer than the expected one is a failure, no answer an error; what did not run is skipped."""
+    """JUnit XML: what is not as expected, or rests on a false lemma, is a failure, no answer an error; not run is skipped."""
     from xml.etree.ElementTree import Element, tostring
+    closure = Closure(batch.tasks.values())
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n'
     for name, tasks in recipe_tasks(batch.tasks.values()).items():
-        kinds = [_junit_kind(task) for task in tasks]
+        kinds = [_junit_kind(task, closure) for task in tasks]
         suite = Element("testsuite", {
             "name": printable(name), "tests": str(len(tasks)), "failures": str(kinds.count("failure")),
             "errors": str(kinds.count("error")), "skipped": str(kinds.count("skipped")),
             "time": f"{sum(task.result.wall_s for task in tasks if task.result):.3f}",
             "timestamp": batch.header["at"][:19], "hostname": printable(batch.header.get("host", "localhost"))})
         yield tostring(suite, "unicode", short_empty_elements=False).replace("</testsuite>", "\n")
-        yield from map(_junit_case, tasks, kinds)
+        yield from map(_junit_case, tasks, kinds, map(closure.outcome, tasks))
         yield "</testsuite>\n"
     yield "</testsuites>\n"
 
 
-def _junit_kind(task: Task) -> str:
+def _junit_kind(task: Task, closure: Closure) -> str:
     if task.verdict in ANSWERS:
-        return "failure" if missed_expectation(task) else ""
+        return "failure" if missed_expectation(task) or closure.false(task) else ""
     return "skipped" if task.status not in FINAL or task.status is Status.SUPERSEDED else "error"
 
 
-def _junit_case(task: Task, kind: str) -> str:
+def _junit_case(task: Task, kind: str, outcome: str) -> str:
     from xml.etree.ElementTree import Element, SubElement, tostring
     result, word = task.result or Result(task.status), outcome_word(task)
     case = Element("testcase", {"name": printable(f"{task.lemma} [{task.prover}]"), "time": f"{result.wall_s:.3f}",
                                 "classname": printable(f"{task.name}.{task.theory}")})
-    told = f"expected {task.expect}, got {word}" if missed_expectation(task) else word
+    told = f"expected {task.expect}, got {outcome}" if missed_expectation(task) else outcome
     told = printable("; ".join(filter(None, (told, result.reason, *result.warnings))))
     part = SubElement(case, kind or "system-out", {"type": word, "message": told} if kind else {})
     part.text = "\n".join(map(printable, result.stderr_tail.split("\n"))) if kind else told
     return tostring(case, "unicode") + "\n"
+
+
+# --- What an audit says ------------------------------------------------------------------------------------------------
+
+
+class Plain(Writer):
+    """For a terminal."""
+
+    lines = ("%s\n\n", "%s\n\n", "%s\n\n")
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
+        return text_table([head, *rows], [place for place, kind in enumerate(columns) if kind == "r"]) + "\n\n"
+
+
+def audit_report(form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool) -> str:
+    """What an audit found. CSV: a line for each result, then one for each finding."""
+    rows, told = list(audit_rows(batches)), [{**own_fields(each), "note": each.rank == NOTE} for each in findings]
+    if form == "json":
+        return json.dumps({"ok": ok, "lemmas": rows, "findings": told}, indent=1) + "\n"
+    if form == "csv":
+        line = csv_line()
+        names = ("theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source", "kind", "message", "note")
+        return line(names) + "".join(line(_csv_cell(row.get(name, "")) for name in names) for row in rows + told)
+    if form == "junit":
+        return audit_junit(rows, findings)
+    return "".join(map((Markdown if form == "md" else Plain)(".").render, audit_blocks(rows, findings, details)))
+
+
+def audit_rows(batches: Mapping[str, Batch]) -> Iterator[Event]:
+    """One for each result, in the order of the inputs."""
+    for source, batch in batches.items():
+        closure = Closure(batch.tasks.values())
+        for task in batch.tasks.values():
+            result = task.result or Result(task.status)
+            yield {"theory": task.theory, "lemma": task.lemma, "prover": task.prover, "verdict": task.verdict,
+                   "state": closure.outcome(task), "assuming": assuming(closure, task), "steps": result.steps,
+                   "time_s": result.wall_s or result.prover_s, "flags": task.flags, "source": source, "word": outcome_word(task)}
+
+
+def audit_blocks(rows: Sequence[Event], findings: Sequence[Finding], details: bool) -> Iterator[Block]:
+    """Problems first, with what to do about them; then what there is of each theory, and if wanted of each lemma."""
+    notes = [each for each in findings if each.rank == NOTE]
+    wrong = findings[:len(findings) - len(notes)]
+    yield "line", 1, f"{plural(len(wrong), 'finding')} and {plural(len(notes), 'note')} on {plural(len(rows), 'result')}"
+    for title, chosen in ("Findings", wrong), ("Notes", notes):
+        folded: dict[tuple[str, str], dict[str, str]] = {}
+        for each in chosen:
+            where = f"{os.path.basename(each.theory)}: {each.lemma}" if each.lemma else each.theory
+            folded.setdefault((each.kind, each.message), {})[where] = where
+        if folded:
+            yield from (("line", 2, title), ("table", ("kind", "what", "where"), [
+                (*key, listed(where, 3)) for key, where in folded.items()], "lll"))
+            yield from (("line", 0, f"{kind}: {ADVICE[kind]}") for kind in dict.fromkeys(kind for kind, _ in folded))
+    counts: dict[tuple[str, ...], dict[str, int]] = {}
+    for row in rows:
+        count = counts.setdefault((row["theory"], row["prover"], row["source"]), {})
+        count[row["word"]] = count.get(row["word"], 0) + 1
+    yield from (("line", 2, "Theories"), ("table", ("theory", "prover", "lemmas", "results", "from"), [
+        (theory, prover, f"{sum(count.values()):,}", ", ".join(f"{number:,} {word}" for word, number in count.items()), source)
+        for (theory, prover, source), count in counts.items()], "llrll"))
+    if details:
+        yield from (("line", 2, "Lemmas"), ("table", ("theory", "lemma", "prover", "result", "steps", "time (s)"), [
+            tuple(str(row[key] or "") for key in ("theory", "lemma", "prover", "state", "steps", "time_s")) for row in rows],
+            "llllrr"))
+
+
+def audit_junit(rows: Iterable[Event], findings: Iterable[Finding]) -> str:
+    """A case for each lemma: findings are failures, no answer is an error."""
+    from xml.sax.saxutils import quoteattr
+    cases: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        error = f"<error message={quoteattr(row['state'])}/>" * (row["verdict"] not in ANSWERS)
+        cases.setdefault((row["theory"], row["lemma"], row["prover"]), []).append(error)
+    for each in findings:
+        if each.rank != NOTE:
+            failure = f"<failure type={quoteattr(each.kind)} message={quoteattr(printable(each.message))}/>"
+            cases.setdefault((each.theory, each.lemma, each.prover), []).append(failure)
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', f'<testsuites><testsuite name="audit" tests="{len(cases)}">']
+    for (theory, lemma, prover), parts in cases.items():
+        name, where = quoteattr(printable(f"{lemma or theory} [{prover}]")), quoteattr(printable(theory))
+        lines.append(f"<testcase name={name} classname={where}>{''.join(parts)}</testcase>")
+    return "\n".join((*lines, "</testsuite></testsuites>\n"))
 
 
 # A report, in pieces, of a batch and its results directory, for the directory that it is written to.
@@ -4479,7 +5070,7 @@ class Progress:
             self._starts.pop(event.get("job", ""), None)
             task = self.batch.tasks[event["id"]]
             self.done += task.status in FINAL
-            if not self.silent and not (self.quiet and exit_code([task]) == 0):
+            if not self.silent and not (self.quiet and exit_code([task], Closure(())) == 0):
                 say(self._line(task))
 
     def _line(self, task: Task) -> str:
@@ -4700,10 +5291,12 @@ examples:
   prove everything it names:            batch_tamarin.py run recipe.json
   look at it from another terminal:     batch_tamarin.py status results --follow
   go on after a stop or a crash:        batch_tamarin.py resume results
+  what do the results establish?        batch_tamarin.py audit results
   what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
 
 type `batch_tamarin.py COMMAND --help` for a command's options and examples.
-exit codes: 0 all proven or refuted as expected; 1 an expectation was missed; 2 wrong usage or input; 3 some task has no
+exit codes: 0 all proven or refuted as expected; 1 an expectation was missed, a verdict rests on a false lemma, or an audit found
+something; 2 wrong usage or input; 3 some task has no
 `verified` or `falsified`; 130, 143, 129 stopped by SIGINT, SIGTERM, SIGHUP.
 """
 
@@ -4782,6 +5375,10 @@ def command_line_parser() -> argparse.ArgumentParser:
          "results", "results --follow", "results --json"),
         (command_report, ("results", "-f --format", "-o --output (report)", "--rebuild"),
          "results", "results -f tex -f csv -o tables.tex", "results --rebuild"),
+        (command_audit, ("paths", "--expect", "--against", "--tolerance", "--strict", "--format", "-d --details"),
+         "results", "paper/*.spthy logs -d", "results --expect pinned.csv", "new --against old --tolerance 1.5 --format junit"),
+        (command_recheck, ("results", "--prover (recheck)", *running[:3], "--progress"),
+         "results --prover tamarin-prover", "results --prover stable -t '*--secrecy--*'"),
         (command_lemmas, ("theory", "-D --define", "--diff", "--auto-sources", "--json"),
          "theory.spthy", "theory.spthy -D WITH_REVEAL --json"),
         (command_cache, ("action", "--errors-only", *cache), "info", "clear --errors-only"),
@@ -4847,6 +5444,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--force": {**SWITCH, "help": "write over a file that is there"},
     "-y --yes": {**SWITCH, "help": "ask nothing: take the options, else the defaults"},
     "--prover": {**REPEATABLE, "metavar": "PROGRAM", "help": "a prover: a file or a command on PATH (repeatable)"},
+    "--prover (recheck)": {"metavar": "PROVER", "default": "", "help": "one of the batch's provers by its alias, a file, or a command "
+                           "on PATH (default: the recipe's recheck_with)"},
     "--lemma": {**REPEATABLE, "metavar": "PATTERN",
                 "help": "lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away (repeatable)"},
     "--results": {"metavar": "DIR", "default": "results", "help": "the recipe's results directory (results)"},
@@ -4854,6 +5453,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--json": {**SWITCH, "help": "JSON instead of a table"},
     "--json (status)": {**SWITCH, "help": "JSON; with --follow one line for each look"},
     "-f --format": {**REPEATABLE, "choices": list(REPORTS), "help": "repeatable; default: by the ending of -o FILE, else md"},
+    "paths": {"metavar": "PATH", "nargs": "+", "help": "results directories (ours, batch-tamarin's), analyzed theories, prover "
+              "logs, folders of these, and the theories themselves"},
+    "--expect": {"metavar": "FILE", "help": 'expected verdicts: JSON ({"lemma or pattern": "verified"}, or that for each '
+                 "theory), or CSV with the columns theory,lemma,verdict"},
+    "--against": {**REPEATABLE, "metavar": "BASELINE", "help": "earlier results, in any form (repeatable)"},
+    "--tolerance": {"type": seconds_argument, "default": math.inf, "metavar": "FACTOR",
+                    "help": "with --against: steps or seconds may grow by so much"},
+    "--strict": {**SWITCH, "help": "notes count as findings"},
+    "--format": {"choices": ("table", "json", "csv", "md", "junit"), "default": "table", "help": "default: a table for people"},
+    "-d --details": {**SWITCH, "help": "show every lemma"},
     "--rebuild": {**SWITCH, "help": "write the derived files of RESULTS again: success/, failed/, execution_report.json, the "
                   "rerun recipe, summary.html"},
     "-D --define": {**REPEATABLE, "metavar": "FLAG", "help": "a preprocessor flag (repeatable)"},
@@ -4916,13 +5525,13 @@ def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[tuple[Job, 
         loads.setdefault((task.prover, task.theory, task.cwd, task.options, task.flags), []).append(task)
     for tasks in loads.values():
         task, prover, outputs = tasks[0], batch.provers[tasks[0].prover], result_files(folder, tasks[0].id)
-        names, limits = dict.fromkeys(each.name for each in tasks), dict.fromkeys(each.limits for each in tasks)
+        names, limits = ", ".join(dict.fromkeys(each.name for each in tasks)), dict.fromkeys(each.limits for each in tasks)
         most = Limits(*map(max, zip(*map(dataclasses.astuple, limits))))
         command = prover_command(prover, replace(task, prove=False, limits=most), outputs)
         view = quoted((task.theory, *task.options, *(f"-D={flag}" for flag in task.flags)))
         yield (Job(task.id, 1, command, task.cwd, prover_environment(prover), most, outputs.stdout, outputs.stderr,
                    tuple(each.id for each in tasks)),
-               ("", f"{', '.join(names)}: {view} with {task.prover}, {plural(len(tasks), 'task')} of {' or '.join(map(str, limits))}"))
+               ("", f"{names}: {view} with {task.prover}, {plural(len(tasks), 'task')} of {' or '.join(map(str, limits))}"))
 
 
 def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Iterator[str]:
@@ -5080,7 +5689,7 @@ def command_status(args: argparse.Namespace) -> int:
     progress.silent = True  # as for what is past
 
     def look() -> tuple[str, str]:
-        for event in apply_events(batch, journal_events(file, path, warn), path, warn):
+        for event in journal_events(file, path, warn, batch.apply):
             progress(event)
         if not batch.header:
             raise InputError("this journal tells of no batch", path)
@@ -5133,6 +5742,29 @@ def status_json(batch: Batch, progress: Progress, state: str) -> Event:
             "eta_is_a_bound": bound and bool(jobs)}
 
 
+# --- audit -------------------------------------------------------------------------------------------------------------
+
+
+def command_audit(args: argparse.Namespace) -> int:
+    """Tell what results really establish: what verdicts rest on, what contradicts them, and what is not as expected."""
+    evidence = Evidence(args.paths, warn)
+    tasks = [task for batch in evidence.batches.values() for task in batch.tasks.values()]
+    findings = [*audit(evidence.batches), *evidence.findings]
+    if args.expect:
+        findings += compare(tasks, read_expectations(args.expect), "expected", 0)
+    if args.against:
+        baseline = Evidence(args.against, warn).batches.values()
+        before = [task for batch in baseline for task in batch.tasks.values()]
+        findings += compare(tasks, before, "in the baseline", args.tolerance)
+    findings.sort(key=lambda finding: (finding.rank, list(ADVICE).index(finding.kind)))
+    failed = any(finding.rank != NOTE or args.strict for finding in findings)
+    code = 1 if failed else exit_code(tasks, Closure(())) if tasks else 3
+    text = audit_report(args.format, code == 0, evidence.batches, findings, args.details)
+    cast(Any, sys.stdout).reconfigure(encoding="utf-8")
+    sys.stdout.write(coloured(text, sys.stdout) if args.format == "table" else text)
+    return code
+
+
 # --- run, resume, report, lemmas, cache --------------------------------------------------------------------------------
 
 
@@ -5151,10 +5783,12 @@ def command_resume(args: argparse.Namespace) -> int:
     header = batch.header
     if not header:
         raise InputError("this journal tells of no batch: run the recipe again", os.path.join(args.results, JOURNAL))
+    if "recheck_of" in header:
+        raise InputError(f"this is a recheck: batch_tamarin.py recheck {quoted([header['recheck_of']])} goes on with it", args.results)
     if batch.ended and batch.count(*FINAL) == len(batch.tasks):
         say("nothing is left to do: this batch has finished")
         sys.stdout.write(coloured(final_table(batch, args.results, list(batch.tasks.values())), sys.stdout))
-        return exit_code(list(batch.tasks.values()))
+        return exit_code(list(batch.tasks.values()), Closure(batch.tasks.values()))
     try:
         os.chdir(header["cwd"])
     except OSError as error:
@@ -5203,11 +5837,35 @@ def rebuild(batch: Batch, directory: str) -> None:
     write_derived_files(batch, directory)
 
 
+def command_recheck(args: argparse.Namespace) -> int:
+    """Let another prover check the proofs of some results, without searching: it must come to the same verdicts."""
+    import asyncio
+    directory = results_directory(args.results, JOURNAL)
+    batch = load_batch(os.path.join(directory, JOURNAL), warn)
+    if not batch.header or "recheck_of" in batch.header:
+        raise InputError("this journal tells of no batch, or is itself a recheck", os.path.join(directory, JOURNAL))
+    recipe = Recipe(batch.header["recipe_file"], json.dumps(batch.header["recipe"]))
+    asked = args.prover or recipe.data.get("config", {}).get("recheck_with", "")
+    known, program = recipe.data["tamarin_versions"], find_program(asked or os.curdir)
+    if asked not in known and not program:
+        raise InputError(f"--prover '{printable(asked)}' is none of the recipe's provers ({', '.join(known)}), nor a program")
+    prover = _recipe_prover(recipe, asked) if asked in known else Prover(next(iter(_named([asked]))), (program,))
+    recipe.raise_problems()
+    asyncio.run(ask_versions([prover]))
+    recheck = Recheck(batch, directory, prover)
+    planned = recheck.plan(warn)
+    if not planned.tasks:
+        raise InputError("no proof of these results can be checked", printable(args.results))
+    return run_batch(planned, recheck.directory, args)
+
+
 def command_lemmas(args: argparse.Namespace) -> int:
     """List what Tamarin would list in a theory, and what each lemma takes for granted."""
     theory = load_theory(args.theory, [flag.lstrip("=") for flag in args.define], args.diff, args.auto_sources)
     if args.json:
-        print(json.dumps({"theory": args.theory, "lemmas": theory.lemmas}, indent=2, default=own_fields))
+        fields = ("name", "trait", "side", "attributes", "assumes", "line")
+        lemmas = [{name: getattr(lemma, name) for name in fields} for lemma in theory.lemmas]
+        print(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2))
         return 0
     rows = [("lemma", "trait", "line", "attributes", "assumes")]
     rows += [(f"{lemma.side} {lemma.name}".strip() + (" (if needed)" if lemma.optional else ""), lemma.trait, str(lemma.line or ""),
@@ -5248,8 +5906,15 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
 
 def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argparse.Namespace, fresh: bool) -> int:
     """Plan, run and report: the one pipeline."""
-    import asyncio
     planned = plan_recipe(recipe, options)
+    cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
+    return run_batch(planned, directory, args, fresh, cache, recipe.data.get("config", {}).get("recheck_with", ""))
+
+
+def run_batch(planned: Batch, directory: str, args: argparse.Namespace, fresh: bool = False, cache: Cache | None = None,
+              recheck_with: str = "") -> int:
+    """Run what is left of a batch, and tell what came out. `recheck_with`: the prover that is to check every proof."""
+    import asyncio
     selected_ids = select_ids(planned, args.task)
     directory, journal = open_results(directory, planned, fresh, say)
     batch = journal.batch
@@ -5257,12 +5922,15 @@ def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argpa
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     waiting = [task for task in tasks if task.status not in FINAL]
     say(f"batch {batch.id}: {plural(len(waiting), 'task')} to run in {directory}")
-    cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
+    recheck = Recheck(batch, directory, planned.provers[recheck_with]) if recheck_with else None
     with Supervisor(batch.id, journal.fd) as supervisor:
         progress = Progress(batch, tasks, directory, supervisor.live, args)
         journal.observers += [lambda event: write_event_files(directory, batch, event), progress]
         runner = Runner(directory, journal, supervisor, cache, say if args.debug else None)
+        checks = check_proofs(recheck, runner) if recheck else None
         asyncio.run(progress.beside(runner.run(waiting)))
+    if checks:
+        checks.close()
     if cache and cache.close():
         warn(cache.problem)
     journal.record({"event": "end", "at": now(), "signal": runner.stopped})
@@ -5270,7 +5938,30 @@ def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argpa
     write_derived_files(batch, directory)
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     sys.stdout.write(coloured(final_table(batch, directory, tasks), sys.stdout))
-    return 128 + runner.stopped if runner.stopped else exit_code(tasks)
+    code = 128 + runner.stopped if runner.stopped else exit_code(tasks, Closure(batch.tasks.values()))
+    if recheck and not runner.stopped and (rest := recheck.plan(warn)).tasks:  # proofs from the cache and earlier runs, too
+        checked = run_batch(rest, recheck.directory, argparse.Namespace(**{**vars(args), "task": []}))
+        code = checked if checked > 128 or checked == 1 else code
+    return code
+
+
+def check_proofs(recheck: Recheck, runner: Runner) -> Journal:
+    """Let every proof of a running batch be checked at once, in the room of its task; returns the journal of that."""
+    recheck.directory, journal = open_results(recheck.directory, recheck.plan(warn), False, lambda _: None)
+    checker = Runner(recheck.directory, journal, runner.supervisor)
+    checker.scheduler = runner.scheduler
+    journal.observers.append(lambda event: write_event_files(recheck.directory, journal.batch, event))
+
+    async def check(task: Task) -> None:
+        try:
+            planned = recheck.task(task)
+        except InputError:
+            return  # `plan` will tell
+        journal.record(task_event(planned))
+        await checker.prove(journal.batch.tasks[planned.id])
+
+    runner.check = check
+    return journal
 
 
 def write_event_files(directory: str, batch: Batch, event: Event) -> None:
