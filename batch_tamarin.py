@@ -60,22 +60,11 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    BinaryIO,
-    Callable,
-    NamedTuple,
-    NoReturn,
-    TextIO,
-    TypeVar,
-    Union,
-    cast,
-    final,
-)
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, TypeVar, Union, cast, final
 
-if TYPE_CHECKING:  # imported where they are needed: every module costs start-up time
+if TYPE_CHECKING:  # for annotations; asyncio is imported where it is needed: every module costs start-up time
     import asyncio
+    from typing import BinaryIO, NoReturn, TextIO
 
 __version__ = "0.1.0"
 
@@ -220,10 +209,14 @@ def remove_file(path: str) -> None:
 
 def slotted(cls: type[T]) -> type[T]:
     """`dataclass(slots=True)`, which Python 3.9 lacks: half the memory at 100,000 tasks."""
-    names = tuple(item.name for item in dataclasses.fields(cls))  # type: ignore[arg-type]
+    names = tuple(field_names(cls))
     body = {key: value for key, value in vars(cls).items() if key not in (*names, "__dict__", "__weakref__")}
-    made: Any = type(cls)
-    return cast(type[T], made(cls.__name__, cls.__bases__, {**body, "__slots__": names}))
+    return cast(type[T], type(cls.__name__, cls.__bases__, {**body, "__slots__": names}))
+
+
+def field_names(cls: type[Any]) -> Iterable[str]:
+    """The names of a dataclass's fields (as `dataclasses.fields`, ten times as fast); of any other type none."""
+    return cast(Iterable[str], getattr(cls, "__dataclass_fields__", ()))
 
 
 @slotted
@@ -431,9 +424,8 @@ class Batch:
         return sum(task.status in statuses for task in self.tasks.values())
 
 
-def plan_fields() -> tuple[str, ...]:
-    """What of a task is its plan: all that events after it don't change."""
-    return tuple(name for name in field_names(Task) if name not in ("status", "attempts", "result"))
+# What of a task is its plan: all that events after it don't change.
+PLAN_FIELDS = tuple(name for name in field_names(Task) if name not in ("status", "attempts", "result"))
 
 
 def still_holds(old: Task, new: Task, by_lemma: bool = False) -> bool:
@@ -442,17 +434,15 @@ def still_holds(old: Task, new: Task, by_lemma: bool = False) -> bool:
     by_lemma: a verdict also holds where only lemmas changed that can't matter to it, if the prover takes the new text at all.
     """
     same = old.key == new.key or (by_lemma and old.verdict and old.lemma_key and old.lemma_key == new.lemma_key)
-    if not same or old.status not in FINAL:
-        return False
     if old.status in (Status.TIMEOUT, Status.MEMORY_LIMIT):
-        return (new.limits.cores <= old.limits.cores and new.limits.memory_mb <= old.limits.memory_mb
-                and new.limits.timeout_s <= old.limits.timeout_s)
-    return True
+        same = same and (new.limits.cores <= old.limits.cores and new.limits.memory_mb <= old.limits.memory_mb
+                         and new.limits.timeout_s <= old.limits.timeout_s)
+    return bool(same) and old.status in FINAL
 
 
 def task_event(task: Task) -> Event:
     """The `task` event: the whole resolved plan of one task."""
-    return {"event": "task", "at": now(), **{name: to_json(getattr(task, name)) for name in plan_fields()}}
+    return {"event": "task", "at": now(), **{name: to_json(getattr(task, name)) for name in PLAN_FIELDS}}
 
 
 def finish_event(task: Task, job: str, attempt: int, result: Result) -> Event:
@@ -479,12 +469,6 @@ def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     return cls(**{name: _PARTS.get(name, _part)(data[name]) for name in field_names(cls) if name in data})
 
 
-def field_names(cls: type[Any]) -> Iterable[str]:
-    """The names of a dataclass's fields (as `dataclasses.fields`, ten times as fast); of any other type none."""
-    names: Iterable[str] = getattr(cls, "__dataclass_fields__", ())
-    return names
-
-
 def own_fields(value: Any) -> Event:
     """The fields of a dataclass by name, as they are: what `json.dumps(..., default=own_fields)` needs."""
     return {name: getattr(value, name) for name in field_names(type(value))}
@@ -492,11 +476,6 @@ def own_fields(value: Any) -> Event:
 
 def _part(value: Any) -> Any:
     return share(tuple(value)) if type(value) is list else value
-
-
-@functools.lru_cache(maxsize=4096)
-def _limits(items: tuple[tuple[str, Any], ...]) -> Limits:
-    return from_json(Limits, dict(items))
 
 
 _KINDS: dict[str, Any] = {
@@ -508,7 +487,7 @@ _KINDS: dict[str, Any] = {
 _PARTS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd", "text"),
                     lambda text: sys.intern(text) if type(text) is str else text),  # many tasks have them in common
-    "limits": lambda value: _limits(tuple(value.items())),
+    "limits": lambda value: _limits(*value.items()),
     "lemmas": lambda value: tuple(from_json(SummaryLine, line) for line in value),
     "status": Status,
     "verdict": lambda value: Verdict(value) if value else None,
@@ -517,6 +496,7 @@ _PARTS: dict[str, Callable[[Any], Any]] = {
 
 # One object for equal ones: 100,000 tasks have few distinct limits, options and paths.
 share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
+_limits: Callable[..., Limits] = functools.lru_cache(maxsize=4096)(lambda *items: from_json(Limits, dict(items)))
 
 
 # ======================================================================================================================
@@ -2905,7 +2885,7 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
     vanished = [task_id for task_id in old.tasks if task_id not in planned.tasks]
     journal.record({**planned.header, "id": old.id, "vanished": vanished})
     for task in planned.tasks.values():
-        if task.id not in old.tasks or any(getattr(task, name) != getattr(old.tasks[task.id], name) for name in plan_fields()):
+        if task.id not in old.tasks or any(getattr(task, name) != getattr(old.tasks[task.id], name) for name in PLAN_FIELDS):
             journal.record(task_event(task))
     tell(f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
          + (f"; {rerun:,} run again, as a theory, an option or a prover changed" if rerun else "")
