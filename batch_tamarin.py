@@ -175,6 +175,12 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def path_from(file: str, cwd: str) -> str:
+    """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
+    full = os.path.abspath(file)
+    return os.path.relpath(full, cwd) if os.path.commonpath([full, cwd]) == cwd else full
+
+
 def file_stamp(path: str | int) -> tuple[int, ...]:
     """Changes when a file (by its path or descriptor) is written, replaced or gets another mode; empty when it is not there."""
     try:
@@ -550,31 +556,13 @@ class Theory:
     files: dict[str, tuple[int, ...]]       # the theory itself, then all that it includes, with their `file_stamp`s when read
     configuration: tuple[str, ...]          # arguments of the `configuration: "..."` block
     oracle_rankings: tuple[tuple[str | None, str], ...]  # of each `o`: folder (None: the prover's), name ("": the default)
-    has_process: bool
-    has_accountability: bool
-    has_export_lemmas: bool
+    cannot_split: str                       # why a lemma can't be judged by its text and what it assumes alone; "": it can
     segments: tuple[tuple[str, str], ...]   # (lemma name or "", token text); empty unless loaded with keep_text
 
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the token text: comments and white space outside strings don't count. Needs the text."""
-        return sha256(self.token_text().encode("utf-8", "backslashreplace"))
-
-    @property
-    def has_stored_proofs(self) -> bool:
-        """Whether the file stores proofs: Tamarin checks them again in every process that loads it."""
-        return any(lemma.proof for lemma in self.lemmas)
-
-    @property
-    def cannot_split(self) -> str:
-        """Why a lemma can't be judged by its own text and what it assumes alone; "" when it can."""
-        reasons = {"diff mode": self.diff, "a top-level process": self.has_process, "accountability": self.has_accountability,
-                   "export lemmas": self.has_export_lemmas, "--auto-sources": self.auto_sources}
-        return next((reason for reason, applies in reasons.items() if applies), "")
-
-    def token_text(self) -> str:
-        """The preprocessed text with its includes, without comments and idle white space."""
-        return "\n".join(text for _, text in self.segments)
+        return sha256("\n".join(text for _, text in self.segments).encode())
 
     def digest_of(self, lemmas: Iterable[str]) -> str:
         """SHA-256 of the token text without all other lemmas, everything left in its place. Needs the text."""
@@ -588,7 +576,7 @@ class Theory:
         rest: list[str] = []
         places: dict[str, list[tuple[int, int, str]]] = {}
         for place, (name, text) in enumerate(self.segments):
-            digest = sha256(text.encode("utf-8", "backslashreplace"))
+            digest = sha256(text.encode())
             if name:
                 places.setdefault(name, []).append((place, len(rest), digest))
             else:
@@ -609,20 +597,21 @@ def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_s
         included = scanner.run()
         scanner = _Scanner(included, found, scanner) if included else scanner.parent
     auto_sources = auto_sources or bool(option_values(found.configuration, "--auto-sources"))
-    return Theory(path, found.name, diff, auto_sources, tuple(_listed(found.claims, path, diff, auto_sources)),
-                  dict(found.files), found.configuration, tuple(dict.fromkeys(found.rankings)),
-                  "process" in found.words, any(tests for _, tests in found.claims),
-                  not found.words.isdisjoint(("equivLemma", "diffEquivLemma")), tuple(found.segments()))
+    shown = (_diff_order if diff else _trace_order)(found.claims, path, auto_sources)
+    reasons = {"diff mode": diff, "a top-level process": "process" in found.words,
+               "accountability": any(lemma.parent for lemma in shown),
+               "export lemmas": not found.words.isdisjoint(("equivLemma", "diffEquivLemma")), "--auto-sources": auto_sources}
+    return Theory(path, found.name, diff, auto_sources, tuple(_with_assumptions(shown, diff)), dict(found.files),
+                  found.configuration, tuple(dict.fromkeys(found.rankings)),
+                  next((reason for reason, applies in reasons.items() if applies), ""), tuple(found.segments()))
 
 
-def used_oracles(theory: Theory, options: Sequence[str], cwd: str, argument: str = "") -> tuple[str, ...]:
+def used_oracles(theory: Theory, options: Sequence[str], cwd: str) -> tuple[str, ...]:
     """Absolute paths of the oracles a prover started in `cwd` would call, whether they exist or not.
 
-    `argument` is the theory as it stands on the command line (default: relative where it lies below `cwd`). A `--heuristic`
-    among the options replaces all that the theory says, and its oracle is searched from `cwd`.
+    A `--heuristic` among the options replaces all that the theory says, and its oracle is searched from `cwd`.
     """
-    relative = os.path.relpath(theory.path, cwd)
-    argument = argument or (os.path.abspath(theory.path) if relative.startswith("..") else relative)
+    argument = path_from(theory.path, cwd)
     # Tamarin cuts at the first dot and keeps the last slash: dir/x.spthy has the default /x.oracle, which is never there.
     bare = argument[:1] + argument[1:].partition(".")[0] + ".oracle"
     default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
@@ -641,18 +630,6 @@ def option_values(options: Iterable[str], name: str) -> list[str]:
     """What a long option is given, in order ("" where nothing). Tamarin lets users cut it short."""
     parted = (option.partition("=") for option in options)
     return [value for word, _, value in parted if len(word) > 3 and name.startswith(word)]
-
-
-def _listed(claims: Sequence[_Claim], path: str, diff: bool, auto_sources: bool) -> Iterator[Lemma]:
-    """What Tamarin's summary lists for these claims, in its order, with what each takes for granted."""
-    shown = (_diff_order if diff else _trace_order)(claims, path, auto_sources)
-    seen: set[tuple[str, bool, str]] = set()
-    for lemma, assumes in zip(shown, _assumptions(shown, diff)):
-        key = (lemma.side, lemma.trait == Trait.DIFF, lemma.name)
-        if key in seen:
-            raise InputError(f"a second lemma '{lemma.name}': Tamarin refuses this, rename one", lemma.file, lemma.line)
-        seen.add(key)
-        yield replace(lemma, assumes=assumes)
 
 
 def _trace_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[Lemma]:
@@ -686,24 +663,29 @@ def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list
     return sided + equivalences
 
 
-def _assumptions(shown: Sequence[Lemma], diff: bool) -> Iterator[tuple[str, ...]]:
-    """For each lemma the names it takes for granted (gatherReusableLemmas in Prover.hs and ClosedTheory.hs, typAsms)."""
+def _with_assumptions(shown: Sequence[Lemma], diff: bool) -> Iterator[Lemma]:
+    """The lemmas with the names each takes for granted (gatherReusableLemmas in Prover.hs and ClosedTheory.hs, typAsms)."""
     place = {lemma.name: index for index, lemma in reversed(list(enumerate(shown)))}   # of the first with this name
     usable = [lemma for lemma in shown if lemma.trait == Trait.ALL_TRACES]
     sources = [lemma.name for lemma in usable if not _SOURCES.isdisjoint(lemma.attributes)]
     for_diff = sources + [lemma.name for lemma in usable if "diff_reuse" in lemma.attributes]
     reuse: dict[str, list[tuple[str, bool]]] = {"": [], "LHS": [], "RHS": []}   # of each side: name, whether it is `sources`
-    known: dict[tuple[str, int, bool, frozenset[str]], tuple[str, ...]] = {}    # neighbours share one tuple
+    known: dict[tuple[str, bool, int, bool, frozenset[str]], tuple[str, ...]] = {}    # neighbours share one tuple
+    seen: set[tuple[str, bool, str]] = set()
     for lemma in shown:
-        before, of_diff, is_sources = reuse[lemma.side], lemma.trait == Trait.DIFF, not _SOURCES.isdisjoint(lemma.attributes)
+        kind = side, of_diff = lemma.side, lemma.trait == Trait.DIFF
+        if (*kind, lemma.name) in seen:
+            raise InputError(f"a second lemma '{lemma.name}': Tamarin refuses this, rename one", lemma.file, lemma.line)
+        seen.add((*kind, lemma.name))
+        before, is_sources = reuse[side], not _SOURCES.isdisjoint(lemma.attributes)
         hidden = frozenset(word[11:] for word in lemma.attributes if word.startswith("hide_lemma=") and not diff)
-        key = (str(of_diff) + lemma.side, len(before), is_sources, hidden)
+        key = (*kind, len(before), is_sources, hidden)
         if key not in known:
             names = set(for_diff if of_diff else () if is_sources else sources)
             if not of_diff and "ALL" not in hidden:
                 names.update(name for name, of_kind in before if name not in hidden and (of_kind or not is_sources))
             known[key] = tuple(sorted(names, key=place.__getitem__))
-        yield known[key]
+        yield replace(lemma, assumes=known[key])
         if "reuse" in lemma.attributes and lemma.trait == Trait.ALL_TRACES:
             before.append((lemma.name, is_sources))
 
@@ -763,17 +745,15 @@ class _Found:
         self.tests: set[str] = set()
         self.pieces: list[tuple[bool, str]] = []            # (to be kept as it is, text)
         self.cuts: list[tuple[int, str]] = [(0, "")]        # from this piece on the text belongs to that lemma ("": to none)
-        self.in_proof = False                               # of the lemma that was found last
 
-    def cut(self) -> None:
-        """A new item starts here."""
-        self.in_proof = False
-        self.cuts.append((len(self.pieces), ""))
+    def cut(self, lemma: str = "") -> None:
+        """A new item, or the proof of a lemma, starts here."""
+        self.cuts.append((len(self.pieces), lemma))
 
     def end_in_proof(self, word: str) -> None:
-        """One of PROOF_ENDS stands here."""
-        lemma, tests = self.claims[-1] if self.in_proof else (None, ())
-        if lemma and word not in lemma.proof.split():
+        """One of PROOF_ENDS stands here, which counts in the proof of the lemma that was found last."""
+        lemma, tests = self.claims[-1] if self.cuts[-1][1] else (None, ())
+        if lemma and lemma.proof and word not in lemma.proof.split():
             self.claims[-1] = replace(lemma, proof=f"{lemma.proof} {word}"), tests
 
     def segments(self) -> Iterator[tuple[str, str]]:
@@ -1126,16 +1106,17 @@ class _Scanner:
         """Begin the stored proof, if one is next, as a text of its own; "" where it is none, or `by sorry` alone."""
         self._skip()
         first = _PROOF_WORD.match(self.text, self.pos)
-        if not first:
+        word = first.group() if first else ""
+        if not word:
             return ""
-        if first.group() == "SOLVED":
+        if word == "SOLVED":
             self._fail(self.pos, "SOLVED without a proof, which Tamarin refuses")
         self._hand_on(self.pos)
-        self.found.cuts.append((len(self.found.pieces), name))
-        self.pos = first.end()
-        self._skip()
-        self.found.in_proof = first.group() != "sorry" and not (first.group() == "by" and self._next("sorry"))
-        return f"proof {first.group() if first.group() in PROOF_ENDS else ''}".strip() if self.found.in_proof else ""
+        self.found.cut(name)
+        self._take(word)
+        if word == "sorry" or word == "by" and self._next("sorry"):
+            return ""
+        return f"proof {word}" if word in PROOF_ENDS else "proof"
 
     def _on_directive(self, start: int, word: str) -> str:
         """Obey a directive of the preprocessor, which is no part of the text; returns the path of a file to include, or ""."""
@@ -2036,12 +2017,6 @@ def _is_pattern(name: str) -> bool:
 def _selects(pattern: str, lemma: Lemma) -> bool:
     """Whether a name or a shell pattern means this lemma, or the accountability lemma it was generated from."""
     return any(name and fnmatch.fnmatchcase(name, pattern) for name in (lemma.name, lemma.parent))
-
-
-def path_from(file: str, cwd: str) -> str:
-    """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
-    full = os.path.abspath(file)
-    return os.path.relpath(full, cwd) if os.path.commonpath([full, cwd]) == cwd else full
 
 
 @functools.lru_cache(maxsize=1024)
@@ -5453,7 +5428,7 @@ def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Itera
     yield from (f"warning: {warning}" for warning in prover_warnings(task, output, result_files(folder, job.id).proof))
     options = (*batch.provers[task.prover].options, *task.options)
     theory = load_theory(os.path.join(task.cwd, task.theory), *theory_view(options, task.flags))
-    for oracle in used_oracles(theory, options, task.cwd, task.theory):
+    for oracle in used_oracles(theory, options, task.cwd):
         problem = oracle_problem(oracle)
         yield f"error: oracle {oracle} {problem}" if problem else f"oracle {oracle}"
 
@@ -5573,7 +5548,7 @@ def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[
     aliases = [alias for alias, prover in provers.items() if not (theory.diff and prover.flavour == "tamarin-rs")]
     if not aliases:
         raise InputError("this theory needs a tamarin-prover", file)
-    if theory.has_accountability:
+    if any(lemma.parent for lemma in theory.lemmas):
         say(f"note: {file} has accountability lemmas: the name of one means all lemmas that Tamarin makes of it")
     groups = _lemma_groups(theory)
     say(f"lemmas of {file}: {', '.join(groups) or 'none'}")
