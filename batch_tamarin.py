@@ -345,6 +345,11 @@ class Task:
     def verdict(self) -> Verdict | None:
         return self.result.verdict if self.result else None
 
+    @property
+    def inputs_key(self) -> tuple[Any, ...]:
+        """What tasks that read the same files have in common."""
+        return self.prover, self.theory, self.options, self.flags, self.cwd
+
 
 @dataclass
 class Inputs:
@@ -370,7 +375,7 @@ class Batch:
     provers: dict[str, Prover] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)  # in plan order
     ended: Event | None = None  # the `end` event, unless something started after it
-    # By `task_inputs_key`; known to the driver only.
+    # By `Task.inputs_key`; known to the driver only.
     inputs: dict[tuple[Any, ...], Inputs] = field(default_factory=dict, compare=False, repr=False)
 
     def apply(self, event: Event) -> None:
@@ -928,7 +933,12 @@ class _Scanner:
         if word[0] == "#":
             return self._on_directive(start, word)
         if word == '"':
-            self._on_quote(start)
+            self._hand_on(start)
+            if self.text[self.last - 1:self.last] == ":" or self._last_word() in ("traces", "trace", "for"):
+                self._pass_formula(start)
+            else:   # a string
+                end = self.text.find('"', start + 1) + 1 or self._fail(start, "this double quote is never closed")
+                self._pass(start, end, verbatim=True)
         elif word == "{*":
             self._on_formal_comment(start)
         elif not self._passed(start, word):
@@ -960,15 +970,6 @@ class _Scanner:
         elif word == "\0":
             self._refuse(start, "a NUL character, which Tamarin refuses: is this a text file?")
         return word in ("//", "/*", "'", "diff")
-
-    def _on_quote(self, start: int) -> None:
-        """A double quote: a formula where there can be one, else a string that is taken as it is."""
-        self._hand_on(start)
-        if self.text[self.last - 1:self.last] == ":" or self._last_word() in ("traces", "trace", "for"):
-            self._pass_formula(start)
-        else:
-            end = self.text.find('"', start + 1) + 1 or self._fail(start, "this double quote is never closed")
-            self._pass(start, end, verbatim=True)
 
     def _pass_formula(self, start: int) -> None:
         """Pass a formula from quote to quote; it is handed on as code, but for its constants."""
@@ -1255,9 +1256,19 @@ class ProverOutput:
 
 def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     """Read a process's two log files, in bounded memory; of the summary only the lines of `lemma`, if it is given."""
-    output = ProverOutput()
+    output, lines = ProverOutput(), ends_of(stderr)
     _read_summary(last_part(stdout, "=\nsummary of summaries:\n"), output, lemma)
-    _read_stderr(ends_of(stderr), output)
+    error: list[str] = []  # the lines of a parse error, once its first was seen
+    for line in lines:
+        maude, place = _OLD_MAUDE.search(line), _PARSE_ERROR.match(line)
+        if maude:
+            output.old_maude = maude.group(1)
+        if place or (error and len(error) < 4 and line):
+            error.append(line if not place else f"{place.group(1)}:{place.group(2)}:{place.group(3)}:")
+        elif line.strip() and not _COMPLAINT.match(output.complaint) and not _PROGRESS.match(line):
+            output.complaint = line.strip()[:300]  # the first that the prover marks as one, else the last
+    output.parse_error = " ".join(error)[:600]
+    output.stderr_tail = "\n".join(line[:TAIL_CHARS] for line in lines[-TAIL_LINES:])[-TAIL_CHARS:]
     return output
 
 
@@ -1315,20 +1326,6 @@ def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> Non
             output.failed_checks = int(checks.group(1))
         elif seconds:
             output.prover_s = float(seconds.group(1))
-
-
-def _read_stderr(lines: Sequence[str], output: ProverOutput) -> None:
-    error: list[str] = []  # the lines of a parse error, once its first was seen
-    for line in lines:
-        maude, place = _OLD_MAUDE.search(line), _PARSE_ERROR.match(line)
-        if maude:
-            output.old_maude = maude.group(1)
-        if place or (error and len(error) < 4 and line):
-            error.append(line if not place else f"{place.group(1)}:{place.group(2)}:{place.group(3)}:")
-        elif line.strip() and not _COMPLAINT.match(output.complaint) and not _PROGRESS.match(line):
-            output.complaint = line.strip()[:300]  # the first that the prover marks as one, else the last
-    output.parse_error = " ".join(error)[:600]
-    output.stderr_tail = "\n".join(line[:TAIL_CHARS] for line in lines[-TAIL_LINES:])[-TAIL_CHARS:]
 
 
 def wellformedness_titles(theory: str) -> list[str]:
@@ -1406,11 +1403,8 @@ def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verd
     verdicts = {line.verdict for line in lines}
     if None in verdicts:
         return Status.FAILED, None, f"the prover's summary has an unknown verdict for lemma '{task.lemma}'"
-    if Verdict.FALSIFIED in verdicts:
-        return Status.COMPLETED, Verdict.FALSIFIED, ""
-    if verdicts == {Verdict.VERIFIED}:
-        return Status.COMPLETED, Verdict.VERIFIED, ""
-    return Status.COMPLETED, Verdict.INCOMPLETE, "the prover could not finish the analysis"
+    verdict = next(word for word in (Verdict.FALSIFIED, Verdict.INCOMPLETE, Verdict.VERIFIED) if word in verdicts)
+    return Status.COMPLETED, verdict, "the prover could not finish the analysis" if verdict is Verdict.INCOMPLETE else ""
 
 
 def prover_warnings(task: Task, output: ProverOutput, proof: str) -> Iterator[str]:
@@ -1482,11 +1476,9 @@ class Recipe:
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
         if repeated:
-            seen: set[JsonPath] = set()
-            for where in (where for where, _ in json_positions(self.text)):
-                if where in seen:
+            for where, count in Counter(where for where, _ in json_positions(self.text)).items():
+                if count > 1:
                     self.problem(where, "this key stands here twice: keep one")
-                seen.add(where)
             self.raise_problems()
         if not isinstance(data, dict):
             raise InputError("a recipe is a JSON object: {\"tamarin_versions\": ..., \"tasks\": ...}", self.path, 1, 1)
@@ -1824,28 +1816,30 @@ class _Planner:
                 if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
                     self.recipe.problem((*path, "expect", pattern), f"matches no planned lemma{did_you_mean(pattern, names)}")
             for choice in choices:
-                yield self._task(name, choice, self.provers[choice.alias], file, prefix, cwd)
+                yield self._task(name, choice, file, prefix, cwd)
 
-    def _task(self, name: str, choice: _Choice, prover: Prover, file: str, prefix: str, cwd: str) -> Task:
-        lemma, entry = choice.lemmas[0], choice.entry
-        options, flags = tuple(entry.get("tamarin_options", ())), tuple(entry.get("preprocess_flags", ()))
-        if choice.theory.diff and prover.flavour == "tamarin-rs":
-            self.recipe.problem(choice.path, f"tamarin-rs ('{prover.alias}') has no --diff: use tamarin-prover for this task")
-        prove = entry.get("prove", True)
-        assumes = assumed_by(choice.lemmas)
-        inputs = self._inputs(prover, choice.theory, options, flags, cwd)
-        key, lemma_key = self._keys(inputs, choice.theory, lemma.name, assumes, prove)
-        return Task(id=self._unique_id(f"{prefix}--{lemma.name}--{prover.alias}"), name=name, theory=share(path_from(file, cwd)),
-                    lemma=lemma.name, trait=lemma.trait, sides=share(tuple(side.side for side in choice.lemmas if side.side)),
-                    prover=prover.alias, options=share(options), flags=share(flags), limits=self._limits(choice),
-                    cwd=share(cwd), prove=prove, optional=lemma.optional, assumes=assumes,
-                    expect=_expected(entry.get("expect"), lemma.name), key=key, lemma_key=lemma_key,
-                    text=share(choice.theory.digest[:32]))
+    def _task(self, name: str, choice: _Choice, file: str, prefix: str, cwd: str) -> Task:
+        lemma, entry, alias, theory = choice.lemmas[0], choice.entry, choice.alias, choice.theory
+        if theory.diff and self.provers[alias].flavour == "tamarin-rs":
+            self.recipe.problem(choice.path, f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task")
+        expect = entry.get("expect")
+        if isinstance(expect, dict):   # by names, which come first, and patterns
+            fitting = (word for pattern, word in expect.items() if fnmatch.fnmatchcase(lemma.name, pattern))
+            expect = expect.get(lemma.name) or next(fitting, None)
+        task = Task(
+            id=self._unique_id(f"{prefix}--{lemma.name}--{alias}"), name=name, theory=share(path_from(file, cwd)),
+            lemma=lemma.name, trait=lemma.trait, prover=alias,
+            sides=share(tuple(side.side for side in choice.lemmas if side.side)),
+            options=share(tuple(entry.get("tamarin_options", ()))), flags=share(tuple(entry.get("preprocess_flags", ()))),
+            limits=self._limits(choice), cwd=share(cwd), prove=entry.get("prove", True), optional=lemma.optional,
+            assumes=assumed_by(choice.lemmas), expect=expect, key="", text=share(theory.digest[:32]))
+        task.key, task.lemma_key = self._keys(task, theory)
+        return task
 
-    def _inputs(self, prover: Prover, theory: Theory, options: tuple[str, ...], flags: tuple[str, ...], cwd: str) -> Inputs:
+    def _inputs(self, task: Task, theory: Theory) -> Inputs:
         """Everything that can change a result, but for the lemma; cores, memory and time can't."""
-        view = task_inputs_key(prover.alias, path_from(theory.path, cwd), options, flags, cwd)
-        if view not in self.inputs:
+        if task.inputs_key not in self.inputs:
+            prover, options, flags, cwd = self.provers[task.prover], task.options, task.flags, task.cwd
             env, all_options = prover_environment(prover), (*prover.options, *options)
             oracles = used_oracles(theory, all_options, cwd)
             maude = ["maude", *option_values(all_options, "--with-maude")][-1]
@@ -1868,19 +1862,20 @@ class _Planner:
             stamps = {**{os.path.abspath(path): stamp for path, stamp in theory.files.items()},
                       **{path: look_at_file(path)[0] for path in others}}
             key = sha256(json.dumps([words, theory.digest]).encode())[:32]
-            self.inputs[view] = Inputs(theory.name, key, not why_whole, stamps, parts)
-        return self.inputs[view]
+            self.inputs[task.inputs_key] = Inputs(theory.name, key, not why_whole, stamps, parts)
+        return self.inputs[task.inputs_key]
 
-    def _keys(self, inputs: Inputs, theory: Theory, lemma: str, assumes: Sequence[str], prove: bool) -> tuple[str, str]:
+    def _keys(self, task: Task, theory: Theory) -> tuple[str, str]:
         """`Task.key` and `Task.lemma_key`: of the whole file, and of what can matter to this lemma."""
+        inputs, lemma, prove = self._inputs(task, theory), task.lemma, task.prove
         whole = sha256(f"{inputs.key} {prove} {lemma}".encode())[:32]
         if not inputs.splits:
             return whole, ""
         places = theory.split_digests[1]
-        for name, lemmas in (("lemma", (lemma,)), ("assumed lemmas", assumes)):
+        for name, lemmas in (("lemma", (lemma,)), ("assumed lemmas", task.assumes)):
             digests = [digest for each in lemmas for *_, digest in places.get(each, ())]
             inputs.lemmas.setdefault(lemma, {})[name] = sha256("".join(digests).encode())[:32]
-        return whole, sha256(json.dumps([inputs.parts, theory.digest_of((lemma, *assumes)), prove, lemma]).encode())[:32]
+        return whole, sha256(json.dumps([inputs.parts, theory.digest_of((lemma, *task.assumes)), prove, lemma]).encode())[:32]
 
     def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
         pattern = entry["theory_file"]
@@ -1962,18 +1957,17 @@ class _Planner:
         base = "_" + base[1:] if base[0] in ".-" else base
         if len(base.encode()) > ID_BYTES:
             base = base.encode()[:ID_BYTES - 20].decode("utf-8", "ignore") + "-" + sha256(text.encode())[:12]
-        numbered = (f"{base}_{number}" for number in itertools.count(2))
-        candidate = next(name for name in itertools.chain([base], numbered) if _fold(name) not in self.ids)
-        self.ids.add(_fold(candidate))
-        return candidate
+        folded = base.lower()
+        if not base.isascii():   # equal for what a case-ignoring, Unicode-composing file system takes for the same
+            import unicodedata
+            folded = unicodedata.normalize("NFC", base.casefold())
+        endings = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
+        ending = next(ending for ending in endings if folded + ending not in self.ids)
+        self.ids.add(folded + ending)
+        return base + ending
 
 
 RESULT_VARIABLES = ("GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS")  # of the environment: they can change what is proven
-
-
-def task_inputs_key(prover: str, theory: str, options: tuple[str, ...], flags: tuple[str, ...], cwd: str) -> tuple[Any, ...]:
-    """What tasks that read the same files have in common."""
-    return prover, theory, options, flags, cwd
 
 
 def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
@@ -1981,20 +1975,6 @@ def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str
     defined = [option[2:].lstrip("=") for option in options if option.startswith("-D")]   # Tamarin also takes `-DX`
     return ((*flags, *defined, *option_values(options, "--defines")), bool(option_values(options, "--diff")),
             bool(option_values(options, "--auto-sources")))
-
-
-def _fold(text: str) -> str:
-    """Equal for names that a case-ignoring, Unicode-composing file system takes for the same."""
-    if text.isascii():
-        return text.lower()
-    import unicodedata
-    return unicodedata.normalize("NFC", text.casefold())
-
-
-def _expected(expect: Any, lemma: str) -> str | None:
-    """What the recipe expects of a lemma: a word for all, or a map from names (they come first) and patterns."""
-    words = expect if isinstance(expect, dict) else {"*": expect}
-    return words.get(lemma) or next((word for pattern, word in words.items() if fnmatch.fnmatchcase(lemma, pattern)), None)
 
 
 def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
@@ -3400,7 +3380,7 @@ class Runner:
             self.scheduler.add([held for held, _ in self._held.pop(key, ())], self.prove)
 
     def _inputs(self, task: Task) -> Inputs:
-        return self.batch.inputs[task_inputs_key(task.prover, task.theory, task.options, task.flags, task.cwd)]
+        return self.batch.inputs[task.inputs_key]
 
     def _changed_input(self, task: Task) -> str:
         """Why what the prover reads now is not what was planned; "" if it is. Such a result would stand under a wrong key.
@@ -5404,7 +5384,7 @@ def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[Job]:
         command = (*prover.command, "test", *prover.options)
         yield Job(name, 1, command, os.getcwd(), prover_environment(prover), small, outputs.stdout, outputs.stderr)
     for task in batch.tasks.values():
-        loads.setdefault((task.prover, task.theory, task.cwd, task.options, task.flags), []).append(task)
+        loads.setdefault(task.inputs_key, []).append(task)
     for task, *others in loads.values():
         all_limits = ((each.limits.cores, each.limits.memory_mb, each.limits.timeout_s) for each in (task, *others))
         most = Limits(*map(max, zip(*all_limits)))
