@@ -60,22 +60,11 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    BinaryIO,
-    Callable,
-    NamedTuple,
-    NoReturn,
-    TextIO,
-    TypeVar,
-    Union,
-    cast,
-    final,
-)
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, TypeVar, Union, cast, final
 
-if TYPE_CHECKING:  # imported where they are needed: every module costs start-up time
+if TYPE_CHECKING:  # for annotations; asyncio is imported where it is needed: every module costs start-up time
     import asyncio
+    from typing import BinaryIO, NoReturn, TextIO
 
 __version__ = "0.1.0"
 
@@ -186,6 +175,12 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def path_from(file: str, cwd: str) -> str:
+    """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
+    full = os.path.abspath(file)
+    return os.path.relpath(full, cwd) if os.path.commonpath([full, cwd]) == cwd else full
+
+
 def file_stamp(path: str | int) -> tuple[int, ...]:
     """Changes when a file (by its path or descriptor) is written, replaced or gets another mode; empty when it is not there."""
     try:
@@ -220,10 +215,14 @@ def remove_file(path: str) -> None:
 
 def slotted(cls: type[T]) -> type[T]:
     """`dataclass(slots=True)`, which Python 3.9 lacks: half the memory at 100,000 tasks."""
-    names = tuple(item.name for item in dataclasses.fields(cls))  # type: ignore[arg-type]
+    names = tuple(field_names(cls))
     body = {key: value for key, value in vars(cls).items() if key not in (*names, "__dict__", "__weakref__")}
-    made: Any = type(cls)
-    return cast(type[T], made(cls.__name__, cls.__bases__, {**body, "__slots__": names}))
+    return cast(type[T], type(cls.__name__, cls.__bases__, {**body, "__slots__": names}))
+
+
+def field_names(cls: type[Any]) -> Iterable[str]:
+    """The names of a dataclass's fields (as `dataclasses.fields`, ten times as fast); of any other type none."""
+    return cast(Iterable[str], getattr(cls, "__dataclass_fields__", ()))
 
 
 @slotted
@@ -346,6 +345,11 @@ class Task:
     def verdict(self) -> Verdict | None:
         return self.result.verdict if self.result else None
 
+    @property
+    def inputs_key(self) -> tuple[Any, ...]:
+        """What tasks that read the same files have in common."""
+        return self.prover, self.theory, self.options, self.flags, self.cwd
+
 
 @dataclass
 class Inputs:
@@ -371,7 +375,7 @@ class Batch:
     provers: dict[str, Prover] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)  # in plan order
     ended: Event | None = None  # the `end` event, unless something started after it
-    # By `task_inputs_key`; known to the driver only.
+    # By `Task.inputs_key`; known to the driver only.
     inputs: dict[tuple[Any, ...], Inputs] = field(default_factory=dict, compare=False, repr=False)
 
     def apply(self, event: Event) -> None:
@@ -431,9 +435,8 @@ class Batch:
         return sum(task.status in statuses for task in self.tasks.values())
 
 
-def plan_fields() -> tuple[str, ...]:
-    """What of a task is its plan: all that events after it don't change."""
-    return tuple(name for name in field_names(Task) if name not in ("status", "attempts", "result"))
+# What of a task is its plan: all that events after it don't change.
+PLAN_FIELDS = tuple(name for name in field_names(Task) if name not in ("status", "attempts", "result"))
 
 
 def still_holds(old: Task, new: Task, by_lemma: bool = False) -> bool:
@@ -442,17 +445,15 @@ def still_holds(old: Task, new: Task, by_lemma: bool = False) -> bool:
     by_lemma: a verdict also holds where only lemmas changed that can't matter to it, if the prover takes the new text at all.
     """
     same = old.key == new.key or (by_lemma and old.verdict and old.lemma_key and old.lemma_key == new.lemma_key)
-    if not same or old.status not in FINAL:
-        return False
     if old.status in (Status.TIMEOUT, Status.MEMORY_LIMIT):
-        return (new.limits.cores <= old.limits.cores and new.limits.memory_mb <= old.limits.memory_mb
-                and new.limits.timeout_s <= old.limits.timeout_s)
-    return True
+        same = same and (new.limits.cores <= old.limits.cores and new.limits.memory_mb <= old.limits.memory_mb
+                         and new.limits.timeout_s <= old.limits.timeout_s)
+    return bool(same) and old.status in FINAL
 
 
 def task_event(task: Task) -> Event:
     """The `task` event: the whole resolved plan of one task."""
-    return {"event": "task", "at": now(), **{name: to_json(getattr(task, name)) for name in plan_fields()}}
+    return {"event": "task", "at": now(), **{name: to_json(getattr(task, name)) for name in PLAN_FIELDS}}
 
 
 def finish_event(task: Task, job: str, attempt: int, result: Result) -> Event:
@@ -479,12 +480,6 @@ def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     return cls(**{name: _PARTS.get(name, _part)(data[name]) for name in field_names(cls) if name in data})
 
 
-def field_names(cls: type[Any]) -> Iterable[str]:
-    """The names of a dataclass's fields (as `dataclasses.fields`, ten times as fast); of any other type none."""
-    names: Iterable[str] = getattr(cls, "__dataclass_fields__", ())
-    return names
-
-
 def own_fields(value: Any) -> Event:
     """The fields of a dataclass by name, as they are: what `json.dumps(..., default=own_fields)` needs."""
     return {name: getattr(value, name) for name in field_names(type(value))}
@@ -492,11 +487,6 @@ def own_fields(value: Any) -> Event:
 
 def _part(value: Any) -> Any:
     return share(tuple(value)) if type(value) is list else value
-
-
-@functools.lru_cache(maxsize=4096)
-def _limits(items: tuple[tuple[str, Any], ...]) -> Limits:
-    return from_json(Limits, dict(items))
 
 
 _KINDS: dict[str, Any] = {
@@ -508,7 +498,7 @@ _KINDS: dict[str, Any] = {
 _PARTS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd", "text"),
                     lambda text: sys.intern(text) if type(text) is str else text),  # many tasks have them in common
-    "limits": lambda value: _limits(tuple(value.items())),
+    "limits": lambda value: _limits(*value.items()),
     "lemmas": lambda value: tuple(from_json(SummaryLine, line) for line in value),
     "status": Status,
     "verdict": lambda value: Verdict(value) if value else None,
@@ -517,6 +507,7 @@ _PARTS: dict[str, Callable[[Any], Any]] = {
 
 # One object for equal ones: 100,000 tasks have few distinct limits, options and paths.
 share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
+_limits: Callable[..., Limits] = functools.lru_cache(maxsize=4096)(lambda *items: from_json(Limits, dict(items)))
 
 
 # ======================================================================================================================
@@ -570,31 +561,13 @@ class Theory:
     files: dict[str, tuple[int, ...]]       # the theory itself, then all that it includes, with their `file_stamp`s when read
     configuration: tuple[str, ...]          # arguments of the `configuration: "..."` block
     oracle_rankings: tuple[tuple[str | None, str], ...]  # of each `o`: folder (None: the prover's), name ("": the default)
-    has_process: bool
-    has_accountability: bool
-    has_export_lemmas: bool
+    cannot_split: str                       # why a lemma can't be judged by its text and what it assumes alone; "": it can
     segments: tuple[tuple[str, str], ...]   # (lemma name or "", token text); empty unless loaded with keep_text
 
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the token text: comments and white space outside strings don't count. Needs the text."""
-        return sha256(self.token_text().encode("utf-8", "backslashreplace"))
-
-    @property
-    def has_stored_proofs(self) -> bool:
-        """Whether the file stores proofs: Tamarin checks them again in every process that loads it."""
-        return any(lemma.proof for lemma in self.lemmas)
-
-    @property
-    def cannot_split(self) -> str:
-        """Why a lemma can't be judged by its own text and what it assumes alone; "" when it can."""
-        reasons = {"diff mode": self.diff, "a top-level process": self.has_process, "accountability": self.has_accountability,
-                   "export lemmas": self.has_export_lemmas, "--auto-sources": self.auto_sources}
-        return next((reason for reason, applies in reasons.items() if applies), "")
-
-    def token_text(self) -> str:
-        """The preprocessed text with its includes, without comments and idle white space."""
-        return "\n".join(text for _, text in self.segments)
+        return sha256("\n".join(text for _, text in self.segments).encode())
 
     def digest_of(self, lemmas: Iterable[str]) -> str:
         """SHA-256 of the token text without all other lemmas, everything left in its place. Needs the text."""
@@ -608,7 +581,7 @@ class Theory:
         rest: list[str] = []
         places: dict[str, list[tuple[int, int, str]]] = {}
         for place, (name, text) in enumerate(self.segments):
-            digest = sha256(text.encode("utf-8", "backslashreplace"))
+            digest = sha256(text.encode())
             if name:
                 places.setdefault(name, []).append((place, len(rest), digest))
             else:
@@ -629,20 +602,21 @@ def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_s
         included = scanner.run()
         scanner = _Scanner(included, found, scanner) if included else scanner.parent
     auto_sources = auto_sources or bool(option_values(found.configuration, "--auto-sources"))
-    return Theory(path, found.name, diff, auto_sources, tuple(_listed(found.claims, path, diff, auto_sources)),
-                  dict(found.files), found.configuration, tuple(dict.fromkeys(found.rankings)),
-                  "process" in found.words, any(tests for _, tests in found.claims),
-                  not found.words.isdisjoint(("equivLemma", "diffEquivLemma")), tuple(found.segments()))
+    shown = (_diff_order if diff else _trace_order)(found.claims, path, auto_sources)
+    reasons = {"diff mode": diff, "a top-level process": "process" in found.words,
+               "accountability": any(lemma.parent for lemma in shown),
+               "export lemmas": not found.words.isdisjoint(("equivLemma", "diffEquivLemma")), "--auto-sources": auto_sources}
+    return Theory(path, found.name, diff, auto_sources, tuple(_with_assumptions(shown, diff)), dict(found.files),
+                  found.configuration, tuple(dict.fromkeys(found.rankings)),
+                  next((reason for reason, applies in reasons.items() if applies), ""), tuple(found.segments()))
 
 
-def used_oracles(theory: Theory, options: Sequence[str], cwd: str, argument: str = "") -> tuple[str, ...]:
+def used_oracles(theory: Theory, options: Sequence[str], cwd: str) -> tuple[str, ...]:
     """Absolute paths of the oracles a prover started in `cwd` would call, whether they exist or not.
 
-    `argument` is the theory as it stands on the command line (default: relative where it lies below `cwd`). A `--heuristic`
-    among the options replaces all that the theory says, and its oracle is searched from `cwd`.
+    A `--heuristic` among the options replaces all that the theory says, and its oracle is searched from `cwd`.
     """
-    relative = os.path.relpath(theory.path, cwd)
-    argument = argument or (os.path.abspath(theory.path) if relative.startswith("..") else relative)
+    argument = path_from(theory.path, cwd)
     # Tamarin cuts at the first dot and keeps the last slash: dir/x.spthy has the default /x.oracle, which is never there.
     bare = argument[:1] + argument[1:].partition(".")[0] + ".oracle"
     default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
@@ -661,18 +635,6 @@ def option_values(options: Iterable[str], name: str) -> list[str]:
     """What a long option is given, in order ("" where nothing). Tamarin lets users cut it short."""
     parted = (option.partition("=") for option in options)
     return [value for word, _, value in parted if len(word) > 3 and name.startswith(word)]
-
-
-def _listed(claims: Sequence[_Claim], path: str, diff: bool, auto_sources: bool) -> Iterator[Lemma]:
-    """What Tamarin's summary lists for these claims, in its order, with what each takes for granted."""
-    shown = (_diff_order if diff else _trace_order)(claims, path, auto_sources)
-    seen: set[tuple[str, bool, str]] = set()
-    for lemma, assumes in zip(shown, _assumptions(shown, diff)):
-        key = (lemma.side, lemma.trait == Trait.DIFF, lemma.name)
-        if key in seen:
-            raise InputError(f"a second lemma '{lemma.name}': Tamarin refuses this, rename one", lemma.file, lemma.line)
-        seen.add(key)
-        yield replace(lemma, assumes=assumes)
 
 
 def _trace_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[Lemma]:
@@ -706,24 +668,29 @@ def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list
     return sided + equivalences
 
 
-def _assumptions(shown: Sequence[Lemma], diff: bool) -> Iterator[tuple[str, ...]]:
-    """For each lemma the names it takes for granted (gatherReusableLemmas in Prover.hs and ClosedTheory.hs, typAsms)."""
+def _with_assumptions(shown: Sequence[Lemma], diff: bool) -> Iterator[Lemma]:
+    """The lemmas with the names each takes for granted (gatherReusableLemmas in Prover.hs and ClosedTheory.hs, typAsms)."""
     place = {lemma.name: index for index, lemma in reversed(list(enumerate(shown)))}   # of the first with this name
     usable = [lemma for lemma in shown if lemma.trait == Trait.ALL_TRACES]
     sources = [lemma.name for lemma in usable if not _SOURCES.isdisjoint(lemma.attributes)]
     for_diff = sources + [lemma.name for lemma in usable if "diff_reuse" in lemma.attributes]
     reuse: dict[str, list[tuple[str, bool]]] = {"": [], "LHS": [], "RHS": []}   # of each side: name, whether it is `sources`
-    known: dict[tuple[str, int, bool, frozenset[str]], tuple[str, ...]] = {}    # neighbours share one tuple
+    known: dict[tuple[str, bool, int, bool, frozenset[str]], tuple[str, ...]] = {}    # neighbours share one tuple
+    seen: set[tuple[str, bool, str]] = set()
     for lemma in shown:
-        before, of_diff, is_sources = reuse[lemma.side], lemma.trait == Trait.DIFF, not _SOURCES.isdisjoint(lemma.attributes)
+        kind = side, of_diff = lemma.side, lemma.trait == Trait.DIFF
+        if (*kind, lemma.name) in seen:
+            raise InputError(f"a second lemma '{lemma.name}': Tamarin refuses this, rename one", lemma.file, lemma.line)
+        seen.add((*kind, lemma.name))
+        before, is_sources = reuse[side], not _SOURCES.isdisjoint(lemma.attributes)
         hidden = frozenset(word[11:] for word in lemma.attributes if word.startswith("hide_lemma=") and not diff)
-        key = (str(of_diff) + lemma.side, len(before), is_sources, hidden)
+        key = (*kind, len(before), is_sources, hidden)
         if key not in known:
             names = set(for_diff if of_diff else () if is_sources else sources)
             if not of_diff and "ALL" not in hidden:
                 names.update(name for name, of_kind in before if name not in hidden and (of_kind or not is_sources))
             known[key] = tuple(sorted(names, key=place.__getitem__))
-        yield known[key]
+        yield replace(lemma, assumes=known[key])
         if "reuse" in lemma.attributes and lemma.trait == Trait.ALL_TRACES:
             before.append((lemma.name, is_sources))
 
@@ -783,17 +750,15 @@ class _Found:
         self.tests: set[str] = set()
         self.pieces: list[tuple[bool, str]] = []            # (to be kept as it is, text)
         self.cuts: list[tuple[int, str]] = [(0, "")]        # from this piece on the text belongs to that lemma ("": to none)
-        self.in_proof = False                               # of the lemma that was found last
 
-    def cut(self) -> None:
-        """A new item starts here."""
-        self.in_proof = False
-        self.cuts.append((len(self.pieces), ""))
+    def cut(self, lemma: str = "") -> None:
+        """A new item, or the proof of a lemma, starts here."""
+        self.cuts.append((len(self.pieces), lemma))
 
     def end_in_proof(self, word: str) -> None:
-        """One of PROOF_ENDS stands here."""
-        lemma, tests = self.claims[-1] if self.in_proof else (None, ())
-        if lemma and word not in lemma.proof.split():
+        """One of PROOF_ENDS stands here, which counts in the proof of the lemma that was found last."""
+        lemma, tests = self.claims[-1] if self.cuts[-1][1] else (None, ())
+        if lemma and lemma.proof and word not in lemma.proof.split():
             self.claims[-1] = replace(lemma, proof=f"{lemma.proof} {word}"), tests
 
     def segments(self) -> Iterator[tuple[str, str]]:
@@ -968,7 +933,12 @@ class _Scanner:
         if word[0] == "#":
             return self._on_directive(start, word)
         if word == '"':
-            self._on_quote(start)
+            self._hand_on(start)
+            if self.text[self.last - 1:self.last] == ":" or self._last_word() in ("traces", "trace", "for"):
+                self._pass_formula(start)
+            else:   # a string
+                end = self.text.find('"', start + 1) + 1 or self._fail(start, "this double quote is never closed")
+                self._pass(start, end, verbatim=True)
         elif word == "{*":
             self._on_formal_comment(start)
         elif not self._passed(start, word):
@@ -1000,15 +970,6 @@ class _Scanner:
         elif word == "\0":
             self._refuse(start, "a NUL character, which Tamarin refuses: is this a text file?")
         return word in ("//", "/*", "'", "diff")
-
-    def _on_quote(self, start: int) -> None:
-        """A double quote: a formula where there can be one, else a string that is taken as it is."""
-        self._hand_on(start)
-        if self.text[self.last - 1:self.last] == ":" or self._last_word() in ("traces", "trace", "for"):
-            self._pass_formula(start)
-        else:
-            end = self.text.find('"', start + 1) + 1 or self._fail(start, "this double quote is never closed")
-            self._pass(start, end, verbatim=True)
 
     def _pass_formula(self, start: int) -> None:
         """Pass a formula from quote to quote; it is handed on as code, but for its constants."""
@@ -1146,16 +1107,17 @@ class _Scanner:
         """Begin the stored proof, if one is next, as a text of its own; "" where it is none, or `by sorry` alone."""
         self._skip()
         first = _PROOF_WORD.match(self.text, self.pos)
-        if not first:
+        word = first.group() if first else ""
+        if not word:
             return ""
-        if first.group() == "SOLVED":
+        if word == "SOLVED":
             self._fail(self.pos, "SOLVED without a proof, which Tamarin refuses")
         self._hand_on(self.pos)
-        self.found.cuts.append((len(self.found.pieces), name))
-        self.pos = first.end()
-        self._skip()
-        self.found.in_proof = first.group() != "sorry" and not (first.group() == "by" and self._next("sorry"))
-        return f"proof {first.group() if first.group() in PROOF_ENDS else ''}".strip() if self.found.in_proof else ""
+        self.found.cut(name)
+        self._take(word)
+        if word == "sorry" or word == "by" and self._next("sorry"):
+            return ""
+        return f"proof {word}" if word in PROOF_ENDS else "proof"
 
     def _on_directive(self, start: int, word: str) -> str:
         """Obey a directive of the preprocessor, which is no part of the text; returns the path of a file to include, or ""."""
@@ -1294,9 +1256,19 @@ class ProverOutput:
 
 def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     """Read a process's two log files, in bounded memory; of the summary only the lines of `lemma`, if it is given."""
-    output = ProverOutput()
+    output, lines = ProverOutput(), ends_of(stderr)
     _read_summary(last_part(stdout, "=\nsummary of summaries:\n"), output, lemma)
-    _read_stderr(ends_of(stderr), output)
+    error: list[str] = []  # the lines of a parse error, once its first was seen
+    for line in lines:
+        maude, place = _OLD_MAUDE.search(line), _PARSE_ERROR.match(line)
+        if maude:
+            output.old_maude = maude.group(1)
+        if place or (error and len(error) < 4 and line):
+            error.append(line if not place else f"{place.group(1)}:{place.group(2)}:{place.group(3)}:")
+        elif line.strip() and not _COMPLAINT.match(output.complaint) and not _PROGRESS.match(line):
+            output.complaint = line.strip()[:300]  # the first that the prover marks as one, else the last
+    output.parse_error = " ".join(error)[:600]
+    output.stderr_tail = "\n".join(line[:TAIL_CHARS] for line in lines[-TAIL_LINES:])[-TAIL_CHARS:]
     return output
 
 
@@ -1354,20 +1326,6 @@ def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> Non
             output.failed_checks = int(checks.group(1))
         elif seconds:
             output.prover_s = float(seconds.group(1))
-
-
-def _read_stderr(lines: Sequence[str], output: ProverOutput) -> None:
-    error: list[str] = []  # the lines of a parse error, once its first was seen
-    for line in lines:
-        maude, place = _OLD_MAUDE.search(line), _PARSE_ERROR.match(line)
-        if maude:
-            output.old_maude = maude.group(1)
-        if place or (error and len(error) < 4 and line):
-            error.append(line if not place else f"{place.group(1)}:{place.group(2)}:{place.group(3)}:")
-        elif line.strip() and not _COMPLAINT.match(output.complaint) and not _PROGRESS.match(line):
-            output.complaint = line.strip()[:300]  # the first that the prover marks as one, else the last
-    output.parse_error = " ".join(error)[:600]
-    output.stderr_tail = "\n".join(line[:TAIL_CHARS] for line in lines[-TAIL_LINES:])[-TAIL_CHARS:]
 
 
 def wellformedness_titles(theory: str) -> list[str]:
@@ -1445,11 +1403,8 @@ def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verd
     verdicts = {line.verdict for line in lines}
     if None in verdicts:
         return Status.FAILED, None, f"the prover's summary has an unknown verdict for lemma '{task.lemma}'"
-    if Verdict.FALSIFIED in verdicts:
-        return Status.COMPLETED, Verdict.FALSIFIED, ""
-    if verdicts == {Verdict.VERIFIED}:
-        return Status.COMPLETED, Verdict.VERIFIED, ""
-    return Status.COMPLETED, Verdict.INCOMPLETE, "the prover could not finish the analysis"
+    verdict = next(word for word in (Verdict.FALSIFIED, Verdict.INCOMPLETE, Verdict.VERIFIED) if word in verdicts)
+    return Status.COMPLETED, verdict, "the prover could not finish the analysis" if verdict is Verdict.INCOMPLETE else ""
 
 
 def prover_warnings(task: Task, output: ProverOutput, proof: str) -> Iterator[str]:
@@ -1521,11 +1476,9 @@ class Recipe:
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
         if repeated:
-            seen: set[JsonPath] = set()
-            for where in (where for where, _ in json_positions(self.text)):
-                if where in seen:
+            for where, count in Counter(where for where, _ in json_positions(self.text)).items():
+                if count > 1:
                     self.problem(where, "this key stands here twice: keep one")
-                seen.add(where)
             self.raise_problems()
         if not isinstance(data, dict):
             raise InputError("a recipe is a JSON object: {\"tamarin_versions\": ..., \"tasks\": ...}", self.path, 1, 1)
@@ -1865,28 +1818,30 @@ class _Planner:
                 if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
                     self.recipe.problem((*path, "expect", pattern), f"matches no planned lemma{did_you_mean(pattern, names)}")
             for choice in choices:
-                yield self._task(name, choice, self.provers[choice.alias], file, prefix, cwd)
+                yield self._task(name, choice, file, prefix, cwd)
 
-    def _task(self, name: str, choice: _Choice, prover: Prover, file: str, prefix: str, cwd: str) -> Task:
-        lemma, entry = choice.lemmas[0], choice.entry
-        options, flags = tuple(entry.get("tamarin_options", ())), tuple(entry.get("preprocess_flags", ()))
-        if choice.theory.diff and prover.flavour == "tamarin-rs":
-            self.recipe.problem(choice.path, f"tamarin-rs ('{prover.alias}') has no --diff: use tamarin-prover for this task")
-        prove = entry.get("prove", True)
-        assumes = assumed_by(choice.lemmas)
-        inputs = self._inputs(prover, choice.theory, options, flags, cwd)
-        key, lemma_key = self._keys(inputs, choice.theory, lemma.name, assumes, prove)
-        return Task(id=self._unique_id(f"{prefix}--{lemma.name}--{prover.alias}"), name=name, theory=share(path_from(file, cwd)),
-                    lemma=lemma.name, trait=lemma.trait, sides=share(tuple(side.side for side in choice.lemmas if side.side)),
-                    prover=prover.alias, options=share(options), flags=share(flags), limits=self._limits(choice),
-                    cwd=share(cwd), prove=prove, optional=lemma.optional, assumes=assumes,
-                    expect=_expected(entry.get("expect"), lemma.name), key=key, lemma_key=lemma_key,
-                    text=share(choice.theory.digest[:32]))
+    def _task(self, name: str, choice: _Choice, file: str, prefix: str, cwd: str) -> Task:
+        lemma, entry, alias, theory = choice.lemmas[0], choice.entry, choice.alias, choice.theory
+        if theory.diff and self.provers[alias].flavour == "tamarin-rs":
+            self.recipe.problem(choice.path, f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task")
+        expect = entry.get("expect")
+        if isinstance(expect, dict):   # by names, which come first, and patterns
+            fitting = (word for pattern, word in expect.items() if fnmatch.fnmatchcase(lemma.name, pattern))
+            expect = expect.get(lemma.name) or next(fitting, None)
+        task = Task(
+            id=self._unique_id(f"{prefix}--{lemma.name}--{alias}"), name=name, theory=share(path_from(file, cwd)),
+            lemma=lemma.name, trait=lemma.trait, prover=alias,
+            sides=share(tuple(side.side for side in choice.lemmas if side.side)),
+            options=share(tuple(entry.get("tamarin_options", ()))), flags=share(tuple(entry.get("preprocess_flags", ()))),
+            limits=self._limits(choice), cwd=share(cwd), prove=entry.get("prove", True), optional=lemma.optional,
+            assumes=assumed_by(choice.lemmas), expect=expect, key="", text=share(theory.digest[:32]))
+        task.key, task.lemma_key = self._keys(task, theory)
+        return task
 
-    def _inputs(self, prover: Prover, theory: Theory, options: tuple[str, ...], flags: tuple[str, ...], cwd: str) -> Inputs:
+    def _inputs(self, task: Task, theory: Theory) -> Inputs:
         """Everything that can change a result, but for the lemma; cores, memory and time can't."""
-        view = task_inputs_key(prover.alias, path_from(theory.path, cwd), options, flags, cwd)
-        if view not in self.inputs:
+        if task.inputs_key not in self.inputs:
+            prover, options, flags, cwd = self.provers[task.prover], task.options, task.flags, task.cwd
             env, all_options = prover_environment(prover), (*prover.options, *options)
             oracles = used_oracles(theory, all_options, cwd)
             maude = ["maude", *option_values(all_options, "--with-maude")][-1]
@@ -1909,19 +1864,20 @@ class _Planner:
             stamps = {**{os.path.abspath(path): stamp for path, stamp in theory.files.items()},
                       **{path: look_at_file(path)[0] for path in others}}
             key = sha256(json.dumps([words, theory.digest]).encode())[:32]
-            self.inputs[view] = Inputs(theory.name, key, not why_whole, stamps, parts)
-        return self.inputs[view]
+            self.inputs[task.inputs_key] = Inputs(theory.name, key, not why_whole, stamps, parts)
+        return self.inputs[task.inputs_key]
 
-    def _keys(self, inputs: Inputs, theory: Theory, lemma: str, assumes: Sequence[str], prove: bool) -> tuple[str, str]:
+    def _keys(self, task: Task, theory: Theory) -> tuple[str, str]:
         """`Task.key` and `Task.lemma_key`: of the whole file, and of what can matter to this lemma."""
+        inputs, lemma, prove = self._inputs(task, theory), task.lemma, task.prove
         whole = sha256(f"{inputs.key} {prove} {lemma}".encode())[:32]
         if not inputs.splits:
             return whole, ""
         places = theory.split_digests[1]
-        for name, lemmas in (("lemma", (lemma,)), ("assumed lemmas", assumes)):
+        for name, lemmas in (("lemma", (lemma,)), ("assumed lemmas", task.assumes)):
             digests = [digest for each in lemmas for *_, digest in places.get(each, ())]
             inputs.lemmas.setdefault(lemma, {})[name] = sha256("".join(digests).encode())[:32]
-        return whole, sha256(json.dumps([inputs.parts, theory.digest_of((lemma, *assumes)), prove, lemma]).encode())[:32]
+        return whole, sha256(json.dumps([inputs.parts, theory.digest_of((lemma, *task.assumes)), prove, lemma]).encode())[:32]
 
     def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
         pattern = entry["theory_file"]
@@ -2003,18 +1959,17 @@ class _Planner:
         base = "_" + base[1:] if base[0] in ".-" else base
         if len(base.encode()) > ID_BYTES:
             base = base.encode()[:ID_BYTES - 20].decode("utf-8", "ignore") + "-" + sha256(text.encode())[:12]
-        numbered = (f"{base}_{number}" for number in itertools.count(2))
-        candidate = next(name for name in itertools.chain([base], numbered) if _fold(name) not in self.ids)
-        self.ids.add(_fold(candidate))
-        return candidate
+        folded = base.lower()
+        if not base.isascii():   # equal for what a case-ignoring, Unicode-composing file system takes for the same
+            import unicodedata
+            folded = unicodedata.normalize("NFC", base.casefold())
+        endings = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
+        ending = next(ending for ending in endings if folded + ending not in self.ids)
+        self.ids.add(folded + ending)
+        return base + ending
 
 
 RESULT_VARIABLES = ("GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS")  # of the environment: they can change what is proven
-
-
-def task_inputs_key(prover: str, theory: str, options: tuple[str, ...], flags: tuple[str, ...], cwd: str) -> tuple[Any, ...]:
-    """What tasks that read the same files have in common."""
-    return prover, theory, options, flags, cwd
 
 
 def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
@@ -2022,20 +1977,6 @@ def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str
     defined = [option[2:].lstrip("=") for option in options if option.startswith("-D")]   # Tamarin also takes `-DX`
     return ((*flags, *defined, *option_values(options, "--defines")), bool(option_values(options, "--diff")),
             bool(option_values(options, "--auto-sources")))
-
-
-def _fold(text: str) -> str:
-    """Equal for names that a case-ignoring, Unicode-composing file system takes for the same."""
-    if text.isascii():
-        return text.lower()
-    import unicodedata
-    return unicodedata.normalize("NFC", text.casefold())
-
-
-def _expected(expect: Any, lemma: str) -> str | None:
-    """What the recipe expects of a lemma: a word for all, or a map from names (they come first) and patterns."""
-    words = expect if isinstance(expect, dict) else {"*": expect}
-    return words.get(lemma) or next((word for pattern, word in words.items() if fnmatch.fnmatchcase(lemma, pattern)), None)
 
 
 def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
@@ -2058,12 +1999,6 @@ def _is_pattern(name: str) -> bool:
 def _selects(pattern: str, lemma: Lemma) -> bool:
     """Whether a name or a shell pattern means this lemma, or the accountability lemma it was generated from."""
     return any(name and fnmatch.fnmatchcase(name, pattern) for name in (lemma.name, lemma.parent))
-
-
-def path_from(file: str, cwd: str) -> str:
-    """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
-    full = os.path.abspath(file)
-    return os.path.relpath(full, cwd) if os.path.commonpath([full, cwd]) == cwd else full
 
 
 @functools.lru_cache(maxsize=1024)
@@ -2910,7 +2845,7 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
     vanished = [task_id for task_id in old.tasks if task_id not in planned.tasks]
     journal.record({**planned.header, "id": old.id, "vanished": vanished})
     for task in planned.tasks.values():
-        if task.id not in old.tasks or any(getattr(task, name) != getattr(old.tasks[task.id], name) for name in plan_fields()):
+        if task.id not in old.tasks or any(getattr(task, name) != getattr(old.tasks[task.id], name) for name in PLAN_FIELDS):
             journal.record(task_event(task))
     tell(f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
          + (f"; {rerun:,} run again, as a theory, an option or a prover changed" if rerun else "")
@@ -3456,7 +3391,7 @@ class Runner:
             self.scheduler.add([held for held, _ in self._held.pop(key, ())], self.prove)
 
     def _inputs(self, task: Task) -> Inputs:
-        return self.batch.inputs[task_inputs_key(task.prover, task.theory, task.options, task.flags, task.cwd)]
+        return self.batch.inputs[task.inputs_key]
 
     def _changed_input(self, task: Task) -> str:
         """Why what the prover reads now is not what was planned; "" if it is. Such a result would stand under a wrong key.
@@ -5522,7 +5457,7 @@ def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[tuple[Job, 
         yield (Job(name, 1, command, os.getcwd(), prover_environment(prover), small, outputs.stdout, outputs.stderr),
                (f"{alias}: {prover.flavour} {prover.version or '(version unknown)'}, {quoted(prover.command)}",))
     for task in batch.tasks.values():
-        loads.setdefault((task.prover, task.theory, task.cwd, task.options, task.flags), []).append(task)
+        loads.setdefault(task.inputs_key, []).append(task)
     for tasks in loads.values():
         task, prover, outputs = tasks[0], batch.provers[tasks[0].prover], result_files(folder, tasks[0].id)
         names, limits = ", ".join(dict.fromkeys(each.name for each in tasks)), dict.fromkeys(each.limits for each in tasks)
@@ -5548,7 +5483,7 @@ def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Itera
     yield from (f"warning: {warning}" for warning in prover_warnings(task, output, result_files(folder, job.id).proof))
     options = (*batch.provers[task.prover].options, *task.options)
     theory = load_theory(os.path.join(task.cwd, task.theory), *theory_view(options, task.flags))
-    for oracle in used_oracles(theory, options, task.cwd, task.theory):
+    for oracle in used_oracles(theory, options, task.cwd):
         problem = oracle_problem(oracle)
         yield f"error: oracle {oracle} {problem}" if problem else f"oracle {oracle}"
 
@@ -5652,7 +5587,7 @@ def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[
         entry["tamarin_versions"] = [alias for alias, prover in provers.items() if prover.flavour != "tamarin-rs"]
         if not entry["tamarin_versions"]:
             raise InputError("this theory needs a tamarin-prover", file) from None
-    if theory.has_accountability:
+    if any(lemma.parent for lemma in theory.lemmas):
         say(f"note: {file} has accountability lemmas: the name of one means all lemmas that Tamarin makes of it")
     names = list(_lemma_groups(theory))
     say(f"lemmas of {file}: {', '.join(names) or 'none'}")
