@@ -4395,8 +4395,7 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
             name for name in task.assumes if name not in {each.lemma for each in known})) for task, known in rests],
         "These results hold if the lemmas that their proofs assume hold.")
     if unanswered(batch):
-        yield page.line(2, "To run again")
-        yield page.line(0, f"What has no verdict: {rerun_name(batch)} in the results directory.")
+        yield page.line(2, "To run again") + page.line(0, f"What has no verdict: {rerun_name(batch)} in the results directory.")
     yield page.line(2, "Tasks")
     for number, task in enumerate(shown):
         yield page.details(f"{task.id}: {outcome_word(task)}", f"t{number}", _details(page, batch, directory, task))
@@ -4488,7 +4487,7 @@ class Writer:
         return ""  # the tables hold the same figures
 
     def trace(self, name: str, dot: str) -> str:
-        """The drawn graphs, else the DOT text; of what is too large the path."""
+        """The drawn graphs, else the DOT text; of what is too large, so that `content` has no text of it, the path."""
         drawn = drawings(dot)
         text = "" if drawn else self.content(dot)
         return self.code(text) if text else "".join(self.drawing(path, name) for path in drawn or [dot])
@@ -4578,7 +4577,7 @@ class Typst(Writer):
         return f"#table(columns: {len(columns)}, align: ({align}), table.hline(),\n{first}{self.rows(rows)}  table.hline())\n"
 
     def drawing(self, path: str, name: str) -> str:
-        text = self.content(path).translate(self.escapes).replace("\n", "\\n") if path.endswith(".svg") else ""
+        text = self.content(path).translate(self.escapes).replace("\n", "\\n")
         return f'#image(bytes("{text}"), format: "svg", alt: "{self.escape(name)}")\n' if text else super().drawing(path, name)
 
 
@@ -4614,7 +4613,7 @@ class Html(Writer):
 
     def drawing(self, path: str, name: str) -> str:
         import base64
-        image = base64.b64encode(self.content(path).encode()).decode() if path.endswith(".svg") else ""
+        image = base64.b64encode(self.content(path).encode()).decode()
         shown = f'<img alt="{self.escape(name)}" src="data:image/svg+xml;base64,{image}"><br>' if image else ""
         return f'<p>{shown}<a href="{self.escape(self.url(path))}">{self.escape(name)}</a></p>\n'
 
@@ -4851,8 +4850,8 @@ def audit_junit(rows: Iterable[Event], findings: Iterable[Finding]) -> str:
 
 # A report, in pieces, of a batch and its results directory, for the directory that it is written to.
 REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
-    **{name: functools.partial(page_report, form)
-       for name, form in (("md", Markdown), ("html", Html), ("tex", Latex), ("typ", Typst))},
+    "md": functools.partial(page_report, Markdown), "html": functools.partial(page_report, Html),
+    "tex": functools.partial(page_report, Latex), "typ": functools.partial(page_report, Typst),
     "csv": csv_report, "junit": junit_report, "json": json_report}
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
