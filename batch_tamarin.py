@@ -4330,12 +4330,10 @@ def _table_row(task: Task, closure: Closure) -> tuple[str, ...]:
 
 def duration(seconds: float) -> str:
     """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f"{rest} s"
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    if minutes:
+        return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
 
 
 # --- What a page says, whatever its format -------------------------------------------------------------------------------
@@ -4714,8 +4712,7 @@ def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """One line per task, with the model's field names."""
     closure = Closure(batch.tasks.values())
     names = dict.fromkeys((*field_names(Task), *field_names(Limits), *field_names(Result), "assuming"))
-    bulky = {"limits", "result", "lemmas", "exit", "stderr_tail"}
-    return csv_lines([name for name in names if name not in bulky], (
+    return csv_lines([name for name in names if name not in ("limits", "result", "lemmas", "exit", "stderr_tail")], (
         {**own_fields(task), **own_fields(task.limits), **own_fields(task.result or Result(task.status, trait=task.trait)),
          "assuming": tuple(map(str, closure.open(task)))} for task in batch.tasks.values()))
 
@@ -4813,8 +4810,7 @@ def audit_report(form: str, ok: bool, batches: Mapping[str, Batch], findings: Se
 
 def audit_page(page: Writer, rows: Sequence[Event], findings: Sequence[Finding], details: bool) -> Iterator[str]:
     """Problems first, with what to do about them; then what there is of each theory, and if wanted of each lemma."""
-    notes = [each for each in findings if each.rank == NOTE]
-    wrong = findings[:len(findings) - len(notes)]
+    wrong, notes = ([each for each in findings if (each.rank == NOTE) == noted] for noted in (False, True))
     yield page.line(1, f"{plural(len(wrong), 'finding')} and {plural(len(notes), 'note')} on {plural(len(rows), 'result')}")
     for title, chosen in ("Findings", wrong), ("Notes", notes):
         folded: dict[tuple[str, str], dict[str, str]] = {}
