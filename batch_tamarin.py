@@ -4190,18 +4190,20 @@ def _result_folders(task: Task) -> set[str]:
 
 def _failure(result: Result) -> Event:
     code = (result.exit or {}).get("code") if result.status is Status.FAILED else None
-    return {"error_description": result.reason, "return_code": _UPSTREAM_ENDS[result.status][1] if code is None else int(code),
-            "last_stderr_lines": result.stderr_tail.splitlines()}
+    return {"error_description": result.reason or str(result.status), "last_stderr_lines": result.stderr_tail.splitlines(),
+            "return_code": _UPSTREAM_ENDS[result.status][1] if code is None else int(code)}
 
 
 def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
-    """Tasks by recipe task; where that was of several theories, by each of them."""
-    groups: dict[tuple[Any, ...], list[Task]] = {}
+    """Tasks by recipe task; where that was of several theories, by each of them, under names that no other has."""
+    groups: dict[str, dict[tuple[Any, ...], list[Task]]] = {}
     for task in tasks:
-        groups.setdefault((task.name, task.theory, task.cwd, task.prove), []).append(task)
-    names = [name for name, *_ in groups]
-    return {f"{names[number]} {number}" if names[number] in names[:number] else names[number]: group
-            for number, group in enumerate(groups.values())}
+        groups.setdefault(task.name, {}).setdefault((task.theory, task.cwd, task.prove), []).append(task)
+    named: dict[str, list[Task]] = {}
+    for name, parts in groups.items():
+        others = (f"{name} {number}" for number in itertools.count(2))
+        named.update(zip(itertools.chain([name], (other for other in others if other not in groups)), parts.values()))
+    return named
 
 
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
@@ -4213,7 +4215,7 @@ def execution_report(batch: Batch, directory: str) -> Iterator[str]:
               "total_cache_hit": sum(result.cached for result in ended), "total_runtime": sum(times), "total_memory": sum(peaks),
               "max_runtime": max(times, default=0.0), "max_memory": max(peaks, default=0.0)}
     head = {"recipe": os.path.basename(batch.header["recipe_file"]), "config": _config(batch, directory), "tamarin_versions": {
-        alias: {"path": prover.command[0], "version": f"v{prover.version}" if prover.version else ""}
+        alias: {"path": prover.command[0], "version": prover.version and f"v{prover.version}"}
         for alias, prover in batch.provers.items()}, "execution_metadata": totals}
     return _with_tasks(head, '"subtasks": {', ((name, {"theory_file": tasks[0].theory}, (
         f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}" for task in tasks))
@@ -4260,18 +4262,16 @@ def _subtask(batch: Batch, directory: str, task: Task) -> Event:
     elif task.result:
         failure = _failure(result)
         subtask["task_result"] = {
-            **failure, "error_description": result.reason or str(task.status), "return_code": str(failure["return_code"]),
-            "error_type": _UPSTREAM_ENDS[task.status][2]}
+            **failure, "return_code": str(failure["return_code"]), "error_type": _UPSTREAM_ENDS[task.status][2]}
     return subtask
 
 
 def instant(at: str) -> float:
     """A journal's time as seconds since 1970; 0 for none."""
     import datetime
-    try:
+    with suppress(ValueError):
         return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return 0.0
+    return 0.0
 
 
 def rerun_name(batch: Batch) -> str:
@@ -4281,37 +4281,34 @@ def rerun_name(batch: Batch) -> str:
 def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
     """A recipe of what has no verdict yet. Only where the batch needs what batch-tamarin does not know has it such keys."""
     cwd = batch.header["cwd"]
-    provers = {alias: {"path": "" if prover.command[1:] else prover.command[0],
-                       "version": f"v{prover.version}" if prover.version else "", "options": prover.options, "env": prover.env,
-                       "command": prover.command[1:] and prover.command}
-               for alias, prover in batch.provers.items()}
     head = {"config": _config(batch, os.path.join(path_from(directory, cwd), "rerun")), "tamarin_versions": {
-        alias: {key: value for key, value in entry.items() if value} for alias, entry in provers.items()}}
+        alias: {key: value for key, value in (
+            ("path", "" if prover.command[1:] else prover.command[0]), ("command", prover.command[1:] and prover.command),
+            ("version", prover.version and f"v{prover.version}"), ("options", prover.options), ("env", prover.env)) if value}
+        for alias, prover in batch.provers.items()}}
     return _with_tasks(head, '"lemmas": [', ((name, {
         "theory_file": path_from(os.path.join(tasks[0].cwd, tasks[0].theory), cwd),
         "tamarin_versions": list(dict.fromkeys(task.prover for task in tasks)),
         "output_file_prefix": tasks[0].id.partition(f"--{tasks[0].lemma}--")[0],
         **({} if tasks[0].cwd == cwd else {"cwd": tasks[0].cwd}), **({} if tasks[0].prove else {"prove": False})},
-        (json.dumps(_rerun_lemma(task)) for task in tasks)) for name, tasks in recipe_tasks(unanswered(batch)).items()))
-
-
-def _rerun_lemma(task: Task) -> Event:
-    cores, memory_mb, timeout_s = task.limits.cores, task.limits.memory_mb, task.limits.timeout_s
-    return {"name": task.lemma, "tamarin_versions": [task.prover],
-            "tamarin_options": task.options, "preprocess_flags": task.flags, "resources": {"max_cores": cores,
-                "max_memory": math.ceil(memory_mb / 1024), "timeout": math.ceil(timeout_s)},
-            **({"expect": task.expect} if task.expect else {})}
+        (json.dumps({"name": task.lemma, "tamarin_versions": [task.prover], "tamarin_options": task.options,
+                     "preprocess_flags": task.flags, "resources": {
+                         "max_cores": task.limits.cores, "max_memory": math.ceil(task.limits.memory_mb / 1024),
+                         "timeout": math.ceil(task.limits.timeout_s)}, **({"expect": task.expect} if task.expect else {})})
+         for task in tasks)) for name, tasks in recipe_tasks(unanswered(batch)).items()))
 
 
 # --- The final table ---------------------------------------------------------------------------------------------------
 
 TABLE_ROWS = 40  # a longer batch shows its problems only
+WORDS = ("verified", "falsified", "incomplete", "timeout", "memory limit", "failed",
+         "interrupted", "superseded", "running", "pending", "completed")  # of outcomes, in the order in which they are told
 
 
 def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
     """How many tasks came to which outcome, in the order of our words."""
-    counts, words = Counter(map(outcome_word, tasks)), [word.replace("_", " ") for word in (*Verdict, *Status)]
-    return {word: counts[word] for word in words if word in counts}
+    counts = Counter(map(outcome_word, tasks))
+    return {word: counts[word] for word in WORDS if word in counts}
 
 
 def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
@@ -4325,23 +4322,18 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     if len(shown) < len(problems):
         lines.append(f"and {plural(len(problems) - len(shown), 'task')} more without a verdict, or not as expected")
     totals = ", ".join(f"{count:,} {word}" for word, count in count_outcomes(tasks).items())
-    missed = sum(map(missed_expectation, tasks))
-    totals += f"; {missed:,} not as expected" if missed else ""
-    false = sum(bool(closure.false(task)) for task in tasks)
-    totals += f"; {false:,} resting on a falsified lemma" if false else ""
-    lines += ["", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}", *_next_steps(tasks, directory)]
-    return "\n".join(lines) + "\n"
-
-
-def _next_steps(tasks: Iterable[Task], directory: str) -> Iterator[str]:
-    """What to type next."""
-    where, first = quoted([printable(directory)]), {task.status: task.id for task in reversed([*tasks])}
+    for what, count in (("not as expected", sum(map(missed_expectation, tasks))),
+                        ("resting on a falsified lemma", sum(bool(closure.false(task)) for task in tasks))):
+        totals += f"; {count:,} {what}" if count else ""
+    lines += ["", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}"]
+    where, first = quoted([printable(directory)]), {task.status: task.id for task in reversed(tasks)}
     if first.keys() & {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}:
-        yield f"go on: batch_tamarin.py resume {where}"
+        lines.append(f"go on: batch_tamarin.py resume {where}")
     if Status.FAILED in first:
-        yield f"why:   less {where}/logs/{first[Status.FAILED]}.err"
+        lines.append(f"why:   less {where}/logs/{first[Status.FAILED]}.err")
     if first.keys() & {Status.TIMEOUT, Status.MEMORY_LIMIT}:
-        yield "more:  run the recipe again with larger limits: only what met its limit runs again"
+        lines.append("more:  run the recipe again with larger limits: only what met its limit runs again")
+    return "\n".join(lines) + "\n"
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -4354,72 +4346,83 @@ def text_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
 
 def _table_row(task: Task, closure: Closure) -> tuple[str, ...]:
     result = task.result or Result(task.status)
-    notes = [f"expected {task.expect}!"] if missed_expectation(task) else []
-    notes += [closure.outcome(task).partition(", ")[2]] if closure.open(task) else []
-    notes += [result.reason[:160]] if result.reason else []
-    notes += [f"warning: {warning}" for warning in result.warnings]
-    notes += [f"cached {result.ran[:10]}".rstrip()] if result.cached else []
-    ran = task.result is not None
-    return (outcome_word(task), task.id, str(result.steps or ""), duration(result.wall_s) if ran else "",
-            f"{result.peak_mb:,.0f} MB" if ran else "", "; ".join(notes))
+    notes = (f"expected {task.expect}!" if missed_expectation(task) else "", closure.outcome(task).partition(", ")[2],
+             result.reason[:160], *(f"warning: {warning}" for warning in result.warnings),
+             f"cached {result.ran[:10]}".rstrip() if result.cached else "")
+    used = (duration(result.wall_s), f"{result.peak_mb:,.0f} MB") if task.result else ("", "")
+    return outcome_word(task), task.id, str(result.steps or ""), *used, "; ".join(filter(None, notes))
 
 
 def duration(seconds: float) -> str:
     """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f"{rest} s"
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    if minutes:
+        return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
 
 
-# --- What a page says: blocks, made of the Batch once, which every writer renders ---------------------------------------
+# --- What a page says, whatever its format -------------------------------------------------------------------------------
 
 SHOWN_TASKS = 3_000  # of a larger batch pages show those that need a look first; csv and json hold all
 GRAPH_CAP, PAGE_CAP = 4 * MB, 24 * MB  # traces inside one page: each, and together; beyond that the page names the file
-WORDS = ("verified", "falsified", "incomplete", "timeout", "memory limit", "failed",
-         "interrupted", "superseded", "running", "pending")
-Block = tuple[Any, ...]  # the name of one of the Writer's methods, and its arguments
 
 
-def page_blocks(batch: Batch, directory: str) -> Iterator[Block]:
-    """What a page says, from top to bottom."""
-    tasks, traces = list(batch.tasks.values()), os.path.join(directory, "traces")
-    closure = Closure(tasks)
-    shown = tasks if len(tasks) <= SHOWN_TASKS else sorted(tasks, key=lambda task: not needs_look(task, closure))[:SHOWN_TASKS]
-    yield "line", 1, "Tamarin batch " + os.path.basename(batch.header["recipe_file"])
-    yield from (_overview(batch), ("line", 2, "Provers"), ("table", ("prover", "version", "command"), [
-        (alias, f"{prover.flavour} {prover.version or '(unknown)'}", " ".join((*prover.command, *prover.options)))
-        for alias, prover in batch.provers.items()], "lll"))
-    yield from (("line", 2, "Totals"), _totals(tasks), ("line", 2, "Results"))
-    if len(shown) < len(tasks):
-        yield "line", 0, f"{len(shown):,} of {len(tasks):,} tasks, those that need a look first; csv and json reports hold all."
-    yield _results(shown)
-    yield from itertools.chain(_matrix(shown), _charts(shown), _taken_for_granted(closure, shown))
-    if unanswered(batch):
-        yield from (("line", 2, "To run again"),
-                    ("line", 0, f"What has no verdict: {rerun_name(batch)} in the results directory."))
-    yield "line", 2, "Tasks"
-    found = set(os.listdir(traces)) if os.path.isdir(traces) else ()
-    for number, task in enumerate(shown):
-        dot = os.path.join(traces, task.id + ".dot") if f"{task.id}.dot" in found else ""
-        yield "details", f"{task.id}: {outcome_word(task)}", f"t{number}", _details(batch, directory, task, dot)
-
-
-def _overview(batch: Batch) -> Block:
-    header, left, limits = batch.header, len(batch.tasks) - batch.count(*FINAL), from_json(Limits, batch.header["limits"])
-    spans = [*_spans(batch.tasks.values())] or [(instant(header["at"]),) * 2]
+def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -> Iterator[str]:
+    """A page, from top to bottom."""
+    page, header, tasks, limits = form(beside), batch.header, [*batch.tasks.values()], from_json(Limits, batch.header["limits"])
+    closure, left = Closure(tasks), len(tasks) - batch.count(*FINAL)
+    yield page.opening + page.line(1, "Tamarin batch " + os.path.basename(header["recipe_file"]))
+    spans = [*_spans(tasks)] or [(instant(header["at"]),) * 2]
     began, ended = min(span[0] for span in spans), max(span[1] for span in spans)
-    return "table", (), [fact for fact in (
+    yield page.facts((
         ("recipe", header["recipe_file"]), ("directory", header["cwd"]),
         ("host", f"{header.get('host', '')} {header.get('platform', '')}".strip()),
         ("run by", f"batch_tamarin.py {header['version']}" if header["version"] else "batch-tamarin"),
         ("began", utc(began)), ("ended", f"not yet: {plural(left, 'task')} left" if left else utc(ended)),
         ("took", duration(ended - began)),
         ("limits", f"{plural(limits.cores, 'core')}, {limits.memory_mb / 1024:.1f} GB for all jobs"),
-        ("not as expected", ", ".join(task.id for task in filter(missed_expectation, batch.tasks.values()))[:1000])
-    ) if fact[1]], "hl"
+        ("not as expected", ", ".join(task.id for task in filter(missed_expectation, tasks))[:1000])))
+    yield page.section("Provers", ("prover", "version", "command"), "lll", [
+        (alias, f"{prover.flavour} {prover.version or '(unknown)'}", " ".join((*prover.command, *prover.options)))
+        for alias, prover in batch.provers.items()])
+    groups: dict[str, list[Result]] = {word: [] for word in WORDS}
+    for task in tasks:
+        groups[outcome_word(task)].append(task.result or Result(task.status))
+    groups["all"] = list(itertools.chain.from_iterable(groups.values()))
+    yield page.section("Totals", ("result", "tasks", "cached", "time (s)", "CPU (s)", "most memory (MB)"), "wrrrrr", [
+        (word, f"{len(results):,}", f"{sum(result.cached for result in results):,}",
+         f"{sum(result.wall_s for result in results):,.1f}", f"{sum(result.cpu_s for result in results):,.1f}",
+         f"{max((result.peak_mb for result in results), default=0):,.0f}")
+        for word, results in groups.items() if results or word in WORDS[:6]])
+    shown = tasks if len(tasks) <= SHOWN_TASKS else sorted(tasks, key=lambda task: not needs_look(task, closure))[:SHOWN_TASKS]
+    cut = f"{len(shown):,} of {len(tasks):,} tasks, those that need a look first; csv and json reports hold all."
+    expected = any(task.expect for task in shown)
+    yield page.section("Results", (
+        "result", "lemma", *["expected"] * expected, "theory", "trait", "prover", "steps", "time (s)", "CPU (s)", "memory (MB)",
+        "cores", "cached"), f"wa{'l' * expected}lllrrrrrl", [
+        (outcome_word(task), task.lemma, *[task.expect or ""] * expected, task.theory, result.trait or task.trait, task.prover,
+         str(result.steps or ""), *((f"{result.wall_s:.2f}", f"{result.cpu_s:.2f}", f"{result.peak_mb:.0f}") if task.result
+                                    else ("", "", "")), str(task.limits.cores), (result.ran[:10] or "yes") * result.cached)
+        for task in shown for result in (task.result or Result(task.status),)], cut if len(shown) < len(tasks) else "")
+    cells: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for task in shown:
+        cells.setdefault((task.theory, task.lemma), {}).setdefault(task.prover, []).append(outcome_word(task))
+    provers = list(dict.fromkeys(task.prover for task in shown))
+    if len(provers) > 1:
+        yield page.section("Verdicts by prover", ("theory", "lemma", *provers), "ll" + "w" * len(provers), [
+            (*key, *(" / ".join(row.get(prover, ())) for prover in provers)) for key, row in cells.items()])
+    yield page.charts(shown)
+    rests = [(task, closure.open(task)) for task in shown if task.assumes and (task.trait, task.verdict) in RESTING]
+    yield page.section("Assumptions", ("theory", "lemma", "prover", "result", "not verified here", "verified here"), "lllwll", [
+        (task.theory, task.lemma, task.prover, outcome_word(task), listed(known), listed(
+            name for name in task.assumes if name not in {each.lemma for each in known})) for task, known in rests],
+        "These results hold if the lemmas that their proofs assume hold.")
+    if unanswered(batch):
+        yield page.line(2, "To run again") + page.line(0, f"What has no verdict: {rerun_name(batch)} in the results directory.")
+    yield page.line(2, "Tasks")
+    for number, task in enumerate(shown):
+        yield page.details(f"{task.id}: {outcome_word(task)}", f"t{number}", _details(page, batch, directory, task))
+    yield page.closing
 
 
 def _spans(tasks: Iterable[Task]) -> Iterator[tuple[Any, ...]]:
@@ -4428,101 +4431,30 @@ def _spans(tasks: Iterable[Task]) -> Iterator[tuple[Any, ...]]:
             if task.result and task.result.at and not task.result.cached)
 
 
-def _totals(tasks: Iterable[Task]) -> Block:
-    groups: dict[str, list[Result]] = {}
-    for task, word in itertools.chain.from_iterable(((task, outcome_word(task)), (task, "all")) for task in tasks):
-        groups.setdefault(word, []).append(task.result or Result(task.status))
-    return "table", ("result", "tasks", "cached", "time (s)", "CPU (s)", "most memory (MB)"), [
-        (word, f"{len(results):,}", f"{sum(result.cached for result in results):,}",
-         f"{sum(result.wall_s for result in results):,.1f}", f"{sum(result.cpu_s for result in results):,.1f}",
-         f"{max((result.peak_mb for result in results), default=0):,.0f}")
-        for word in (*WORDS, "all") for results in (groups.get(word, []),) if results or word in WORDS[:6]], "wrrrrr"
-
-
-def _results(tasks: Sequence[Task]) -> Block:
-    expecting, rows = any(task.expect for task in tasks), []
-    for task in tasks:
-        result = task.result or Result(task.status)
-        used = (f"{result.wall_s:.2f}", f"{result.cpu_s:.2f}", f"{result.peak_mb:.0f}") if task.result else ("", "", "")
-        rows.append((outcome_word(task), task.lemma, *([task.expect or ""] * expecting), task.theory, result.trait or task.trait,
-                     task.prover, str(result.steps or ""), *used, str(task.limits.cores), cached_words(result)[:10]))
-    return "table", ("result", "lemma", *(["expected"] * expecting), "theory", "trait", "prover", "steps", "time (s)", "CPU (s)",
-                     "memory (MB)", "cores", "cached"), rows, f"wa{'l' * expecting}lllrrrrrl"
-
-
-def _matrix(tasks: Iterable[Task]) -> Iterator[Block]:
-    """Lemma x prover, where there are several provers."""
-    cells: dict[tuple[str, str], dict[str, str]] = {}
-    for task in tasks:
-        row = cells.setdefault((task.theory, task.lemma), {})
-        row[task.prover] = f"{row[task.prover]} / {outcome_word(task)}" if task.prover in row else outcome_word(task)
-    provers = list(dict.fromkeys(alias for row in cells.values() for alias in row))
-    if len(provers) > 1:
-        rows = [(*key, *(row.get(alias, "") for alias in provers)) for key, row in cells.items()]
-        yield from (("line", 2, "Verdicts by prover"), ("table", ("theory", "lemma", *provers), rows, "ll" + "w" * len(provers)))
-
-
-def _charts(tasks: Iterable[Task]) -> Iterator[Block]:
-    """Bars of (row, left edge and width as shares of 1, label, word): who ran when, and the largest in time and memory."""
-    spans = sorted(_spans(tasks), key=lambda span: span[:2])
-    begin, end = min((span[0] for span in spans), default=0), max((span[1] for span in spans), default=0)
-    free: list[float] = []  # when each row is free again: a task goes into the first that is
-    bars = []
-    for start, stop, task in spans:
-        row = next((row for row, since in enumerate(free) if since <= start + 0.05), len(free))
-        free[row:row + 1] = [stop]
-        bars.append((row, (start - begin) / (end - begin or 1), (stop - start) / (end - begin or 1),
-                     f"{task.id}: {outcome_word(task)}, {duration(stop - start)}", outcome_word(task)))
-    yield "chart", f"Timeline, {utc(begin)} to {utc(end)}", bars, False
-    for title, measure, shape in (("Longest times", "wall_s", duration), ("Largest memory", "peak_mb", "{:,.0f} MB".format)):
-        values = sorted(((getattr(task.result, measure), task) for _, _, task in spans), key=lambda pair: -pair[0])[:25]
-        yield "chart", title, [(row, 0, value / (values[0][0] or 1), f"{shape(value)}  {task.id} ({outcome_word(task)})",
-                                outcome_word(task)) for row, (value, task) in enumerate(values)], True
-
-
-def _taken_for_granted(closure: Closure, shown: Iterable[Task]) -> Iterator[Block]:
-    """What verdicts assume, and what came of it in this batch. A trace that was found needs no assumption."""
-    rows = []
-    for task in shown:
-        if task.assumes and (task.trait, task.verdict) in RESTING:
-            found = closure.open(task)
-            closed = [name for name in task.assumes if name not in {each.lemma for each in found}]
-            rows.append((task.theory, task.lemma, task.prover, outcome_word(task), listed(map(str, found)), listed(closed)))
-    if rows:
-        yield from (("line", 2, "Assumptions"), ("line", 0, "These results hold if the lemmas that their proofs assume hold."),
-                    ("table", ("theory", "lemma", "prover", "result", "not verified here", "verified here"), rows, "lllwll"))
-
-
-def _details(batch: Batch, directory: str, task: Task, dot: str) -> Iterator[Block]:
-    result, prover = task.result or Result(task.status), batch.provers[task.prover]
-    yield "table", (), [fact for fact in (
+def _details(page: Writer, batch: Batch, directory: str, task: Task) -> Iterator[str]:
+    result, prover, outputs = task.result or Result(task.status), batch.provers[task.prover], result_files(directory, task.id)
+    yield page.facts((
         ("theory", task.theory), ("lemma", f"{task.lemma} ({result.trait or task.trait or '?'})"), ("recipe task", task.name),
-        ("prover", f"{task.prover} ({prover.flavour} {prover.version or 'of unknown version'})"), ("expected", task.expect),
+        ("prover", f"{task.prover} ({prover.flavour} {prover.version or 'of unknown version'})"), ("expected", task.expect or ""),
         ("reason", result.reason), ("warnings", "; ".join(result.warnings)), ("steps", str(result.steps or "")),
         ("takes for granted", ", ".join(task.assumes)), ("options", quoted(task.options)), ("flags", " ".join(task.flags)),
         ("limits", f"{plural(task.limits.cores, 'core')}, {task.limits.memory_mb:,} MB, {task.limits.timeout_s:,g} s"),
         ("used", f"{result.wall_s:,.2f} s, {result.cpu_s:,.2f} s CPU, {result.peak_mb:,.0f} MB (average {result.avg_mb:,.0f} MB)"
-         if task.result else ""), ("cached", cached_words(result)),
+         if task.result else ""),
+        ("cached", f"{utc(instant(result.ran)) or 'yes'}: the figures are of then" * result.cached
+         + ", its proof file may hold older texts of other lemmas" * result.old_text),
         ("ended", utc(instant(result.at))), ("attempts", str(task.attempts or "")),
-        ("exit", " ".join(str(part) for pair in (result.exit or {}).items() for part in pair))) if fact[1]], "hl"
-    yield "code", quoted(prover_command(prover, task, result_files(directory, task.id)))
+        ("exit", " ".join(str(part) for pair in (result.exit or {}).items() for part in pair))))
+    yield page.code(quoted(prover_command(prover, task, outputs)))
     if result.stderr_tail.strip():
-        yield from (("line", 0, "The end of its stderr:"), ("code", result.stderr_tail.strip("\n")))
-    if dot:
-        yield "trace", task.id, dot, drawings(dot)
+        yield page.line(0, "The end of its stderr:") + page.code(result.stderr_tail.strip("\n"))
+    if os.path.exists(outputs.trace_dot):
+        yield page.trace(f"Attack trace of {task.id}", outputs.trace_dot)
 
 
 def quoted(command: Iterable[str]) -> str:
     import shlex
     return shlex.join(command)
-
-
-def cached_words(result: Result) -> str:
-    """When a cached result ran, and what that means; "" for one that was not cached."""
-    if not result.cached:
-        return ""
-    return (utc(instant(result.ran)) or "yes") + ": the figures are of then" + (
-        ", its proof file may hold older texts of other lemmas" if result.old_text else "")
 
 
 def utc(seconds: float) -> str:
@@ -4533,47 +4465,55 @@ def utc(seconds: float) -> str:
 
 
 class Writer:
-    """Renders blocks. Every text that was not made here passes through `escape`, one line at a time.
+    """Renders the parts of a page, here as plain text. All text that was not made here passes through `escape`, line by line.
 
     A table's `columns` are a letter each: l text, r number, h the row's name, w one of WORDS, a link to the row's details.
     """
 
     opening, closing = "", ""
-    lines: Sequence[str] = ()  # a paragraph, the title, two levels of headings
-    code_parts = ("", "\n", "")  # before, between and after the lines
-    escapes: Mapping[int, str] = str.maketrans({})
+    lines: Sequence[str] = ("%s\n\n",) * 4  # a paragraph, the title, two levels of headings
+    row_parts = code_parts = ("", "\n", "\n")  # before, between and after the cells of a row; the lines of a code
+    escapes: Mapping[int, str] = {}
 
     def __init__(self, beside: str) -> None:
         self.beside, self.left = beside, PAGE_CAP  # the directory that the page is for; how much of traces it still has room for
 
-    @classmethod
-    def report(cls, batch: Batch, directory: str, beside: str) -> Iterator[str]:
-        writer = cls(beside)
-        return itertools.chain((writer.opening,), map(writer.render, page_blocks(batch, directory)), (writer.closing,))
-
-    def render(self, block: Block) -> str:
-        return str(getattr(self, block[0])(*block[1:]))
-
     def escape(self, text: str) -> str:
         return printable(text).translate(self.escapes)
+
+    def joined(self, parts: tuple[str, str, str], texts: Iterable[str]) -> str:
+        return parts[0] + parts[1].join(map(self.escape, texts)) + parts[2]
 
     def line(self, level: int, text: str) -> str:
         return self.lines[level] % self.escape(text)
 
     def code(self, text: str) -> str:
-        begin, between, end = self.code_parts
-        return begin + between.join(self.escape(line) for line in text.expandtabs().split("\n")) + end
+        return self.joined(self.code_parts, text.expandtabs().split("\n"))
 
-    def details(self, title: str, anchor: str, blocks: Iterable[Block]) -> str:
-        return self.line(3, title) + "".join(map(self.render, blocks))
+    def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
+        return text_table([head, *rows], [place for place, kind in enumerate(columns) if kind == "r"]) + "\n\n"
 
-    def chart(self, title: str, bars: Sequence[Block], labelled: bool) -> str:
+    def rows(self, rows: Iterable[Sequence[str]]) -> str:
+        return "".join(self.joined(self.row_parts, row) for row in rows)
+
+    def facts(self, facts: Iterable[tuple[str, str]]) -> str:
+        return self.table((), "hl", [fact for fact in facts if fact[1]])
+
+    def section(self, title: str, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]], about: str = "") -> str:
+        """A table under its heading, unless it is empty."""
+        return self.line(2, title) + (self.line(0, about) if about else "") + self.table(head, columns, rows) if rows else ""
+
+    def details(self, title: str, anchor: str, parts: Iterable[str]) -> str:
+        return self.line(3, title) + "".join(parts)
+
+    def charts(self, tasks: Iterable[Task]) -> str:
         return ""  # the tables hold the same figures
 
-    def trace(self, name: str, dot: str, drawings: Sequence[str]) -> str:
-        """The drawn graphs, else the DOT text; of what is too large the path."""
-        text = "" if drawings else self.content(dot)
-        return self.code(text) if text else "".join(self.drawing(path, f"Attack trace of {name}") for path in drawings or [dot])
+    def trace(self, name: str, dot: str) -> str:
+        """The drawn graphs, else the DOT text; of what is too large, so that `content` has no text of it, the path."""
+        drawn = drawings(dot)
+        text = "" if drawn else self.content(dot)
+        return self.code(text) if text else "".join(self.drawing(path, name) for path in drawn or [dot])
 
     def drawing(self, path: str, name: str) -> str:
         return self.line(0, f"{name}: {os.path.relpath(path, self.beside)}")
@@ -4595,13 +4535,12 @@ class Writer:
 class Markdown(Writer):
     """As GitHub renders it."""
 
-    lines = ("%s\n\n", "# %s\n\n", "## %s\n\n", "### %s\n\n")
+    lines, row_parts = ("%s\n\n", "# %s\n\n", "## %s\n\n", "### %s\n\n"), ("| ", " | ", " |\n")
     escapes = str.maketrans({char: "\\" + char for char in "\\`*_[]{}<>#|&~$!@:"})
 
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
-        first, *others = (" | ".join(map(self.escape, row)) for row in (head or ("", ""), *rows))
+    def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
         rule = " | ".join("--:" if kind == "r" else "---" for kind in columns)
-        return "".join(f"| {line} |\n" for line in (first, rule, *others)) + "\n"
+        return f"{self.rows([head or ('', '')])}| {rule} |\n{self.rows(rows)}\n"
 
     def code(self, text: str) -> str:
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
@@ -4624,7 +4563,7 @@ class Latex(Writer):
 \begin{document}
 """, "\\end{document}\n"
     lines = ("%s\n\n", "\n\\section{%s}\n", "\n\\subsection{%s}\n", "\n\\subsubsection{%s}\n")
-    code_parts = ("{\\ttfamily\\scriptsize\\raggedright\n", "\\par\n", "\\par}\n\n")
+    code_parts, row_parts = ("{\\ttfamily\\scriptsize\\raggedright\n", "\\par\n", "\\par}\n\n"), ("", " & ", " \\\\\n")
     escapes = str.maketrans({
         **{char: "\\" + char for char in "{}$&#%"}, **{char: f"{{{char}}}" for char in "[]*-,"}, "_": r"\_\allowbreak{}",
         "/": r"/\allowbreak{}", **{char: f"\\text{name}{{}}" for char, name in zip("\\^~<>|\"'`", (
@@ -4635,16 +4574,15 @@ class Latex(Writer):
         known = re.sub("[^\x20-\x7e\xc0-\xff]", lambda found: f"<U+{ord(found.group()):04X}>", printable(text))
         return re.sub("^ |(?<= ) ", r"\\ ", super().escape(known)) or r"\ "
 
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
+    def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
         widths = [max(map(len, column)) + 3 for column in zip(*rows, head or rows[0])]
         wide = sum(width for width in widths if width > 20)
         scale = min(1, max(0.1, (185 - sum(widths) + wide) / (wide or 1)))  # long cells wrap where 185 characters are not enough
         form = "".join("r" if kind == "r" else "l" if scale == 1 or width <= 20 else
                        f">{{\\raggedright\\arraybackslash}}p{{{scale * width / 200:.3f}\\linewidth}}"
                        for kind, width in zip(columns, widths))
-        first, *others = (" & ".join(map(self.escape, row)) + " \\\\\n" for row in (head, *rows))
-        first = f"{first}\\midrule\n\\endhead\n" if head else ""
-        return (f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{form}@{{}}}}\n\\toprule\n{first}{''.join(others)}"
+        first = f"{self.rows([head])}\\midrule\n\\endhead\n" if head else ""
+        return (f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{form}@{{}}}}\n\\toprule\n{first}{self.rows(rows)}"
                 "\\bottomrule\n\\end{longtable}}\n\n")
 
 
@@ -4653,18 +4591,16 @@ class Typst(Writer):
 
     opening = "#set page(flipped: true, margin: 15mm)\n#set text(size: 9pt)\n#set table(stroke: none, inset: 3pt)\n"
     lines = ('#par("%s")\n', *(f'\n#heading(level: {level}, "%s")\n' for level in (1, 2, 3)))
-    code_parts = ('#raw(block: true, "', "\\n", '")\n')
+    code_parts, row_parts = ('#raw(block: true, "', "\\n", '")\n'), ('  "', '", "', '",\n')
     escapes = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
-        first, *others = (", ".join(f'"{self.escape(cell)}"' for cell in row) for row in (head, *rows))
+    def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
         align = ", ".join("right" if kind == "r" else "left" for kind in columns)
-        first = f"  table.header({first}), table.hline(stroke: 0.5pt),\n" if head else ""
-        return (f"#table(columns: {len(columns)}, align: ({align}), table.hline(),\n{first}"
-                + "".join(f"  {row},\n" for row in others) + "  table.hline())\n")
+        first = f"  table.header(\n{self.rows([head])}  ), table.hline(stroke: 0.5pt),\n" if head else ""
+        return f"#table(columns: {len(columns)}, align: ({align}), table.hline(),\n{first}{self.rows(rows)}  table.hline())\n"
 
     def drawing(self, path: str, name: str) -> str:
-        text = self.content(path).translate(self.escapes).replace("\n", "\\n") if path.endswith(".svg") else ""
+        text = self.content(path).translate(self.escapes).replace("\n", "\\n")
         return f'#image(bytes("{text}"), format: "svg", alt: "{self.escape(name)}")\n' if text else super().drawing(path, name)
 
 
@@ -4681,13 +4617,12 @@ class Html(Writer):
         digest = base64.b64encode(bytes.fromhex(sha256(PAGE_SCRIPT.encode()))).decode()
         self.opening, self.closing = PAGE_HEAD % (digest, PAGE_STYLE), f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
 
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
+    def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
         heads = "".join(f'<th scope="col"{" class=n" * (kind == "r")}>{self.escape(name)}' for kind, name in zip(columns, head))
         body = "".join(f"<tr>{''.join(map(self._cell, columns, row, itertools.repeat(at)))}\n" for at, row in enumerate(rows))
-        tools, name = ("<div id=tools hidden></div>", " id=results") if "a" in columns else ("", "")
         about = self.escape("Table of " + (", ".join(head) or "facts"))
-        return (f'{tools}<div class="wide" role="region" tabindex="0" aria-label="{about}"><table{name}>'
-                f"<thead><tr>{heads}</thead><tbody>\n{body}</tbody></table></div>\n")
+        return (f'<div class="wide" role="region" tabindex="0" aria-label="{about}">'
+                f"<table{' id=results' * ('a' in columns)}><thead><tr>{heads}</thead><tbody>\n{body}</tbody></table></div>\n")
 
     def _cell(self, kind: str, cell: str, number: int) -> str:
         if kind == "a":
@@ -4696,23 +4631,40 @@ class Html(Writer):
             return f'<td class="w {cell.replace(" ", "-")}">{cell}'
         return {"h": '<th scope="row">', "r": "<td class=n>"}.get(kind, "<td>") + self.escape(cell)
 
-    def details(self, title: str, anchor: str, blocks: Iterable[Block]) -> str:
-        inner = "".join(map(self.render, blocks))
-        return f'<details id="{anchor}"><summary><h3>{self.escape(title)}</h3></summary>\n{inner}</details>\n'
+    def details(self, title: str, anchor: str, parts: Iterable[str]) -> str:
+        return f'<details id="{anchor}"><summary><h3>{self.escape(title)}</h3></summary>\n{"".join(parts)}</details>\n'
 
     def drawing(self, path: str, name: str) -> str:
         import base64
-        image = base64.b64encode(self.content(path).encode()).decode() if path.endswith(".svg") else ""
+        image = base64.b64encode(self.content(path).encode()).decode()
         shown = f'<img alt="{self.escape(name)}" src="data:image/svg+xml;base64,{image}"><br>' if image else ""
         return f'<p>{shown}<a href="{self.escape(self.url(path))}">{self.escape(name)}</a></p>\n'
 
-    def chart(self, title: str, bars: Sequence[Block], labelled: bool) -> str:
-        shapes = "".join(f'<g><title>{self.escape(label)}</title><rect class="{word.replace(" ", "-")}" x="{left:.3%}" '
-                         f'y="{20 * row}" width="{max(0.001, width):.3%}" height="18"/>'
-                         f'<text x="4" y="{20 * row + 14}">{self.escape(label * labelled)}</text></g>\n'
-                         for row, left, width, label, word in bars)
-        size = f'width="100%" height="{20 * max((bar[0] + 1 for bar in bars), default=0)}"'
-        return f'<h2>{title}</h2>\n<svg role="img" aria-label="{title}" {size}>\n{shapes}</svg>\n' * bool(bars)
+    def charts(self, tasks: Iterable[Task]) -> str:
+        """Who ran when; the largest in time and memory."""
+        spans = sorted(_spans(tasks), key=lambda span: span[:2])
+        begin, end = min((span[0] for span in spans), default=0), max((span[1] for span in spans), default=0)
+        free: list[float] = []  # when each row is free again: a task goes into the first that is
+        bars = []
+        for start, stop, task in spans:
+            row = next((row for row, since in enumerate(free) if since <= start + 0.05), len(free))
+            free[row:row + 1] = [stop]
+            bars.append(self._bar(task, row, (start - begin) / (end - begin or 1), (stop - start) / (end - begin or 1),
+                                  f"{task.id}: {outcome_word(task)}, {duration(stop - start)}", False))
+        charts = [(f"Timeline, {utc(begin)} to {utc(end)}", len(free), bars)]
+        for title, measure, shape in (("Longest times", "wall_s", duration), ("Largest memory", "peak_mb", "{:,.0f} MB".format)):
+            values = sorted(((getattr(task.result, measure), task) for _, _, task in spans), key=lambda pair: -pair[0])[:25]
+            charts.append((title, len(values), [
+                self._bar(task, row, 0, value / (values[0][0] or 1), f"{shape(value)}  {task.id} ({outcome_word(task)})", True)
+                for row, (value, task) in enumerate(values)]))
+        return "".join(f'<h2>{title}</h2>\n<svg role="img" aria-label="{title}" width="100%" height="{20 * rows}">\n'
+                       f'{"".join(bars)}</svg>\n' for title, rows, bars in charts if bars)
+
+    def _bar(self, task: Task, row: int, left: float, width: float, told: str, labelled: bool) -> str:
+        """A bar in a row of its chart, its left edge and width as shares of 1."""
+        return (f'<g><title>{self.escape(told)}</title><rect class="{outcome_word(task).replace(" ", "-")}" x="{left:.3%}" '
+                f'y="{20 * row}" width="{max(0.001, width):.3%}" height="18"/>'
+                f'<text x="4" y="{20 * row + 14}">{self.escape(told * labelled)}</text></g>\n')
 
 
 PAGE_HEAD = """<!DOCTYPE html>
@@ -4722,27 +4674,23 @@ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-sr
 <title>Tamarin batch report</title><style>%s</style><main>
 """
 PAGE_STYLE = """
-:root{color-scheme:light dark;--ink:#1c1e21;--paper:#fff;--line:#c9ced6;--faint:#f2f4f7;--link:#0b57b0;--good:#b9dfc6;
---bad:#f6c3ae;--open:#f3e2a0;--fail:#dcc7ee;--none:#d5dae1}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--paper:#15181c;--line:#444b55;--faint:#20252b;--link:#8ab8ff;
---good:#1f5a37;--bad:#7d3316;--open:#5f5012;--fail:#523470;--none:#3c434c}}
-body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.45 system-ui,sans-serif;overflow-wrap:anywhere}
+:root{color-scheme:light dark;--line:#8887;--faint:#8882}
+body{margin:0;font:15px/1.45 system-ui,sans-serif;overflow-wrap:anywhere}
 main{max-width:1500px;margin:auto;padding:0 1rem 3rem}h1{font-size:1.5rem}h2{font-size:1.15rem;margin:1.8rem 0 .5rem}
-h3{display:inline;font-size:1rem;font-weight:500}a{color:var(--link)}.wide{overflow-x:auto}
-table{border-collapse:collapse;font-size:.9rem}thead th{background:var(--faint);white-space:nowrap}#results td{white-space:nowrap}
-th,td{text-align:left;vertical-align:top;padding:.2rem .5rem;border-bottom:1px solid var(--line);overflow-wrap:normal}
-tbody th{font-weight:500}th,td{min-width:3em}tr>th+td:last-child{overflow-wrap:anywhere}
-.n{text-align:right!important;font-variant-numeric:tabular-nums}.w{white-space:nowrap;background:var(--none)}
-.w::before{content:"\\2013\\a0"}.w.verified::before{content:"\\2713\\a0"}
-.w.falsified::before{content:"\\2717\\a0"}.verified{--none:var(--good)}.falsified{--none:var(--bad)}.failed{--none:var(--fail)}
-.incomplete,.timeout,.memory-limit{--none:var(--open)}rect{fill:var(--none);stroke:var(--paper)}
-svg text{fill:var(--ink);white-space:pre}svg{display:block;background:var(--faint);font:12px system-ui,sans-serif}
-pre{background:var(--faint);padding:.6rem;overflow-x:auto;font-size:.82rem}img{max-width:100%;background:#fff}
-details{border-bottom:1px solid var(--line);padding:.35rem 0}summary,button{cursor:pointer}thead button{all:unset}
-#tools:not([hidden]){margin:.5rem 0;display:flex;flex-wrap:wrap;gap:.3rem 1rem}:focus-visible{outline:2px solid var(--link)}
+h3{display:inline;font-size:1rem;font-weight:500}.wide{overflow-x:auto}thead th,pre,svg{background:var(--faint)}
+table{border-collapse:collapse;font-size:.9rem}thead th,.w,#results td{white-space:nowrap}tbody th{font-weight:500}
+th,td{text-align:left;vertical-align:top;padding:.2rem .5rem;border-bottom:1px solid var(--line);min-width:3em}
+th,td{overflow-wrap:normal}tr>th+td:last-child{overflow-wrap:anywhere}.n{text-align:right;font-variant-numeric:tabular-nums}
+.verified{--mark:#1a65}.falsified{--mark:#e525}.failed{--mark:#94e5}.incomplete,.timeout,.memory-limit{--mark:#cb05}
+.w{background:var(--mark,#8884)}rect{fill:var(--mark,#8884);stroke:Canvas}.w::before{content:"\\2013\\a0"}
+.w.verified::before{content:"\\2713\\a0"}.w.falsified::before{content:"\\2717\\a0"}
+svg text{fill:CanvasText;white-space:pre}svg{display:block;font:12px system-ui,sans-serif}img{max-width:100%;background:#fff}
+pre{padding:.6rem;font-size:.82rem;white-space:pre-wrap}details{border-bottom:1px solid var(--line);padding:.35rem 0}
+summary,button{cursor:pointer}thead button{font:inherit;padding:0;border:0;background:none}
+#tools{margin:.5rem 0;display:flex;flex-wrap:wrap;gap:.3rem 1rem}
 [aria-sort=ascending] button::after{content:" \\25b2"}[aria-sort=descending] button::after{content:" \\25bc"}
-@media print{#tools{display:none!important}main{max-width:none}table,pre{font-size:8pt}.wide,pre{overflow:visible}
-pre{white-space:pre-wrap}tr,img{break-inside:avoid}.w,rect{print-color-adjust:exact}}
+@media print{#tools{display:none}table,pre{font-size:8pt}.wide{overflow:visible}tr,img{break-inside:avoid}
+.w,rect{print-color-adjust:exact}}
 """
 # Filter and order stand in the address (#filter=WORDS&result=WORD&sort=COLUMN or -COLUMN), so that a view can be passed on.
 PAGE_SCRIPT = """
@@ -4750,7 +4698,7 @@ const find = id => document.getElementById(id), table = find('results'), body = 
 const heads = [...table.tHead.rows[0].cells], names = heads.map(head => head.textContent);
 const texts = rows.map(row => row.innerText.toLowerCase()), results = rows.map(row => row.cells[0].textContent);
 const make = (parent, name, text) => Object.assign(parent.appendChild(document.createElement(name)), {textContent: text});
-const tools = find('tools'), box = make(make(tools, 'label', 'Filter '), 'input');
+const tools = make(document.body, 'div', ''), box = make(make(tools, 'label', 'Filter '), 'input');
 const pick = make(make(tools, 'label', 'Result '), 'select'), count = make(tools, 'output');
 const order = new Intl.Collator('en', {numeric: true}).compare;
 const keep = sort => location.replace('#' + new URLSearchParams({filter: box.value, result: pick.value, sort}));
@@ -4758,12 +4706,11 @@ let sort = '';
 function show() {
   const view = new URLSearchParams(location.hash.slice(1)), part = find(location.hash.slice(1));
   if (part) return part.open = true, part.scrollIntoView();
-  if (box.value !== view.get('filter')) box.value = view.get('filter') || '';
-  pick.value = view.get('result') || '', sort = view.get('sort') || '';
+  [box.value, pick.value, sort] = ['filter', 'result', 'sort'].map(name => view.get(name) || '');
   const words = box.value.toLowerCase().split(/\\s+/);
   const column = names.indexOf(sort.replace('-', '')), sign = sort[0] === '-' ? -1 : 1;
-  const fits = (text, at) => words.every(word => text.includes(word)) && [results[at], ''].includes(pick.value);
-  texts.forEach((text, at) => { rows[at].hidden = !fits(text, at); });
+  const fits = at => words.every(word => texts[at].includes(word)) && [results[at], ''].includes(pick.value);
+  rows.forEach((row, at) => { row.hidden = !fits(at); });
   count.value = rows.filter(row => !row.hidden).length + ' of ' + rows.length;
   const key = row => row.cells[column].textContent;
   body.append(...column < 0 ? rows : [...rows].sort((a, b) => sign * order(key(a), key(b))));
@@ -4777,7 +4724,8 @@ heads.forEach((head, at) => {
 box.oninput = pick.onchange = () => keep(sort);
 onhashchange = show;
 onbeforeprint = () => document.querySelectorAll('details').forEach(part => { part.open = true; });
-tools.hidden = false;
+tools.id = 'tools';
+table.parentElement.before(tools);
 show();
 """
 
@@ -4786,31 +4734,28 @@ show();
 
 
 def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
-    """One line per task, with the model's field names. A text that a spreadsheet would take for a formula gets an apostrophe."""
-    line, closure = csv_line(), Closure(batch.tasks.values())
-    for number, task in enumerate(batch.tasks.values()):
-        result = task.result or Result(task.status, trait=task.trait)
-        fields = {**own_fields(task), **own_fields(task.limits), **own_fields(result),
-                  "assuming": tuple(map(str, closure.open(task)))}
-        for bulky in ("limits", "result", "lemmas", "exit", "stderr_tail"):
-            del fields[bulky]
-        yield ("" if number else line(fields)) + line(map(_csv_cell, fields.values()))
+    """One line per task, with the model's field names."""
+    closure = Closure(batch.tasks.values())
+    names = dict.fromkeys((*field_names(Task), *field_names(Limits), *field_names(Result), "assuming"))
+    return csv_lines([name for name in names if name not in ("limits", "result", "lemmas", "exit", "stderr_tail")], (
+        {**own_fields(task), **own_fields(task.limits), **own_fields(task.result or Result(task.status, trait=task.trait)),
+         "assuming": tuple(map(str, closure.open(task)))} for task in batch.tasks.values()))
 
 
-def csv_line() -> Callable[[Iterable[Any]], str]:
-    """Makes a line of CSV of some values."""
+def csv_lines(names: Sequence[str], rows: Iterable[Event]) -> Iterator[str]:
+    """CSV of what rows have under these names. A text that a spreadsheet would take for a formula gets an apostrophe."""
     import csv
     from types import SimpleNamespace
     writer: Any = csv.writer(SimpleNamespace(write=str), lineterminator="\n")
-    return lambda values: str(writer.writerow(values))  # it returns what `write` does: the text
+    yield writer.writerow(names)  # it returns what `write` does: the text
+    for row in rows:
+        yield writer.writerow([_csv_cell(row.get(name, "")) for name in names])
 
 
 def _csv_cell(value: Any) -> Any:
-    text = "; ".join(value) if isinstance(value, tuple) else value
-    if not isinstance(text, str):
-        return text
-    text = printable(text)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    if isinstance(value, str):
+        return "'" * value.startswith(("=", "+", "-", "@")) + printable(value)
+    return _csv_cell("; ".join(value)) if isinstance(value, tuple) else value
 
 
 def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
@@ -4829,126 +4774,106 @@ def assuming(closure: Closure, task: Task) -> list[Event]:
 
 def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """JUnit XML: what is not as expected, or rests on a false lemma, is a failure, no answer an error; not run is skipped."""
-    from xml.etree.ElementTree import Element, tostring
     closure = Closure(batch.tasks.values())
+    about = {"timestamp": batch.header["at"][:19], "hostname": batch.header.get("host", "localhost")}
+    return junit_suites(({"name": name, "time": f"{sum(task.result.wall_s for task in tasks if task.result):.3f}", **about},
+                         [_junit_case(task, closure) for task in tasks])
+                        for name, tasks in recipe_tasks(batch.tasks.values()).items())
+
+
+def _junit_case(task: Task, closure: Closure) -> str:
+    result, missed, told = task.result or Result(task.status), missed_expectation(task), closure.outcome(task)
+    about = {"name": f"{task.lemma} [{task.prover}]", "classname": f"{task.name}.{task.theory}", "time": f"{result.wall_s:.3f}"}
+    told = "; ".join(filter(None, (f"expected {task.expect}, got {told}" if missed else told, result.reason, *result.warnings)))
+    if task.verdict in ANSWERS and not missed and not closure.false(task):
+        return element("testcase", about, element("system-out", {}, text=told))
+    kind = ("failure" if task.verdict in ANSWERS else
+            "skipped" if task.status not in FINAL or task.status is Status.SUPERSEDED else "error")
+    return element("testcase", about, element(kind, {"type": outcome_word(task), "message": told}, text=result.stderr_tail))
+
+
+def junit_suites(suites: Iterable[tuple[Mapping[str, str], Sequence[str]]]) -> Iterator[str]:
+    """JUnit XML, in pieces, of suites: of each its attributes and its cases."""
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n'
-    for name, tasks in recipe_tasks(batch.tasks.values()).items():
-        kinds = [_junit_kind(task, closure) for task in tasks]
-        suite = Element("testsuite", {
-            "name": printable(name), "tests": str(len(tasks)), "failures": str(kinds.count("failure")),
-            "errors": str(kinds.count("error")), "skipped": str(kinds.count("skipped")),
-            "time": f"{sum(task.result.wall_s for task in tasks if task.result):.3f}",
-            "timestamp": batch.header["at"][:19], "hostname": printable(batch.header.get("host", "localhost"))})
-        yield tostring(suite, "unicode", short_empty_elements=False).replace("</testsuite>", "\n")
-        yield from map(_junit_case, tasks, kinds, map(closure.outcome, tasks))
-        yield "</testsuite>\n"
+    for about, cases in suites:
+        counts = {name: str(sum(start in case for case in cases)) for name, start in (
+            ("tests", "<testcase"), ("failures", "<failure"), ("errors", "<error"), ("skipped", "<skipped"))}
+        yield element("testsuite", {**about, **counts}, "\n" + "".join(cases))
     yield "</testsuites>\n"
 
 
-def _junit_kind(task: Task, closure: Closure) -> str:
-    if task.verdict in ANSWERS:
-        return "failure" if missed_expectation(task) or closure.false(task) else ""
-    return "skipped" if task.status not in FINAL or task.status is Status.SUPERSEDED else "error"
-
-
-def _junit_case(task: Task, kind: str, outcome: str) -> str:
-    from xml.etree.ElementTree import Element, SubElement, tostring
-    result, word = task.result or Result(task.status), outcome_word(task)
-    case = Element("testcase", {"name": printable(f"{task.lemma} [{task.prover}]"), "time": f"{result.wall_s:.3f}",
-                                "classname": printable(f"{task.name}.{task.theory}")})
-    told = f"expected {task.expect}, got {outcome}" if missed_expectation(task) else outcome
-    told = printable("; ".join(filter(None, (told, result.reason, *result.warnings))))
-    part = SubElement(case, kind or "system-out", {"type": word, "message": told} if kind else {})
-    part.text = "\n".join(map(printable, result.stderr_tail.split("\n"))) if kind else told
-    return tostring(case, "unicode") + "\n"
+def element(tag: str, attributes: Mapping[str, str], inner: str = "", text: str = "") -> str:
+    """An XML element; what is in it is XML, or any text."""
+    from xml.sax.saxutils import escape, quoteattr
+    inner += "\n".join(escape(printable(line)) for line in text.split("\n"))
+    return f"<{tag}{''.join(f' {name}={quoteattr(printable(value))}' for name, value in attributes.items())}>{inner}</{tag}>\n"
 
 
 # --- What an audit says ------------------------------------------------------------------------------------------------
 
 
-class Plain(Writer):
-    """For a terminal."""
-
-    lines = ("%s\n\n", "%s\n\n", "%s\n\n")
-
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], columns: str) -> str:
-        return text_table([head, *rows], [place for place, kind in enumerate(columns) if kind == "r"]) + "\n\n"
-
-
 def audit_report(form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool) -> str:
     """What an audit found. CSV: a line for each result, then one for each finding."""
-    rows, told = list(audit_rows(batches)), [{**own_fields(each), "note": each.rank == NOTE} for each in findings]
-    if form == "json":
-        return json.dumps({"ok": ok, "lemmas": rows, "findings": told}, indent=1) + "\n"
-    if form == "csv":
-        line = csv_line()
-        names = ("theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source", "kind", "message", "note")
-        return line(names) + "".join(line(_csv_cell(row.get(name, "")) for name in names) for row in rows + told)
-    if form == "junit":
-        return audit_junit(rows, findings)
-    return "".join(map((Markdown if form == "md" else Plain)(".").render, audit_blocks(rows, findings, details)))
-
-
-def audit_rows(batches: Mapping[str, Batch]) -> Iterator[Event]:
-    """One for each result, in the order of the inputs."""
+    rows, told = [], [{**own_fields(each), "note": each.rank == NOTE} for each in findings]
     for source, batch in batches.items():
         closure = Closure(batch.tasks.values())
         for task in batch.tasks.values():
             result = task.result or Result(task.status)
-            yield {"theory": task.theory, "lemma": task.lemma, "prover": task.prover, "verdict": task.verdict,
-                   "state": closure.outcome(task), "assuming": assuming(closure, task), "steps": result.steps,
-                   "time_s": result.wall_s or result.prover_s, "flags": task.flags, "source": source, "word": outcome_word(task)}
+            rows.append({
+                "theory": task.theory, "lemma": task.lemma, "prover": task.prover, "verdict": task.verdict,
+                "state": closure.outcome(task), "assuming": assuming(closure, task), "steps": result.steps,
+                "time_s": result.wall_s or result.prover_s, "flags": task.flags, "source": source, "word": outcome_word(task)})
+    if form == "json":
+        return json.dumps({"ok": ok, "lemmas": rows, "findings": told}, indent=1) + "\n"
+    if form == "csv":
+        names = ("theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source", "kind", "message", "note")
+        return "".join(csv_lines(names, rows + told))
+    if form == "junit":
+        return audit_junit(rows, findings)
+    return "".join(audit_page((Markdown if form == "md" else Writer)("."), rows, findings, details))
 
 
-def audit_blocks(rows: Sequence[Event], findings: Sequence[Finding], details: bool) -> Iterator[Block]:
+def audit_page(page: Writer, rows: Sequence[Event], findings: Sequence[Finding], details: bool) -> Iterator[str]:
     """Problems first, with what to do about them; then what there is of each theory, and if wanted of each lemma."""
-    notes = [each for each in findings if each.rank == NOTE]
-    wrong = findings[:len(findings) - len(notes)]
-    yield "line", 1, f"{plural(len(wrong), 'finding')} and {plural(len(notes), 'note')} on {plural(len(rows), 'result')}"
+    wrong, notes = ([each for each in findings if (each.rank == NOTE) == noted] for noted in (False, True))
+    yield page.line(1, f"{plural(len(wrong), 'finding')} and {plural(len(notes), 'note')} on {plural(len(rows), 'result')}")
     for title, chosen in ("Findings", wrong), ("Notes", notes):
         folded: dict[tuple[str, str], dict[str, str]] = {}
         for each in chosen:
             where = f"{os.path.basename(each.theory)}: {each.lemma}" if each.lemma else each.theory
             folded.setdefault((each.kind, each.message), {})[where] = where
-        if folded:
-            yield from (("line", 2, title), ("table", ("kind", "what", "where"), [
-                (*key, listed(where, 3)) for key, where in folded.items()], "lll"))
-            yield from (("line", 0, f"{kind}: {ADVICE[kind]}") for kind in dict.fromkeys(kind for kind, _ in folded))
-    counts: dict[tuple[str, ...], dict[str, int]] = {}
+        yield page.section(title, ("kind", "what", "where"), "lll", [(*key, listed(where, 3)) for key, where in folded.items()])
+        yield from (page.line(0, f"{kind}: {ADVICE[kind]}") for kind in dict.fromkeys(kind for kind, _ in folded))
+    counts: dict[tuple[str, ...], Counter[str]] = {}
     for row in rows:
-        count = counts.setdefault((row["theory"], row["prover"], row["source"]), {})
-        count[row["word"]] = count.get(row["word"], 0) + 1
-    yield from (("line", 2, "Theories"), ("table", ("theory", "prover", "lemmas", "results", "from"), [
+        counts.setdefault((row["theory"], row["prover"], row["source"]), Counter())[row["word"]] += 1
+    yield page.section("Theories", ("theory", "prover", "lemmas", "results", "from"), "llrll", [
         (theory, prover, f"{sum(count.values()):,}", ", ".join(f"{number:,} {word}" for word, number in count.items()), source)
-        for (theory, prover, source), count in counts.items()], "llrll"))
+        for (theory, prover, source), count in counts.items()])
     if details:
-        yield from (("line", 2, "Lemmas"), ("table", ("theory", "lemma", "prover", "result", "steps", "time (s)"), [
-            tuple(str(row[key] or "") for key in ("theory", "lemma", "prover", "state", "steps", "time_s")) for row in rows],
-            "llllrr"))
+        yield page.section("Lemmas", ("theory", "lemma", "prover", "result", "steps", "time (s)"), "llllrr", [
+            tuple(str(row[key] or "") for key in ("theory", "lemma", "prover", "state", "steps", "time_s")) for row in rows])
 
 
 def audit_junit(rows: Iterable[Event], findings: Iterable[Finding]) -> str:
     """A case for each lemma: findings are failures, no answer is an error."""
-    from xml.sax.saxutils import quoteattr
-    cases: dict[tuple[str, ...], list[str]] = {}
-    for row in rows:
-        error = f"<error message={quoteattr(row['state'])}/>" * (row["verdict"] not in ANSWERS)
-        cases.setdefault((row["theory"], row["lemma"], row["prover"]), []).append(error)
-    for each in findings:
-        if each.rank != NOTE:
-            failure = f"<failure type={quoteattr(each.kind)} message={quoteattr(printable(each.message))}/>"
-            cases.setdefault((each.theory, each.lemma, each.prover), []).append(failure)
-    lines = ['<?xml version="1.0" encoding="UTF-8"?>', f'<testsuites><testsuite name="audit" tests="{len(cases)}">']
-    for (theory, lemma, prover), parts in cases.items():
-        name, where = quoteattr(printable(f"{lemma or theory} [{prover}]")), quoteattr(printable(theory))
-        lines.append(f"<testcase name={name} classname={where}>{''.join(parts)}</testcase>")
-    return "\n".join((*lines, "</testsuite></testsuites>\n"))
+    parts = [((row["theory"], row["lemma"], row["prover"]), element("error", {"message": row["state"]}) * (
+        row["verdict"] not in ANSWERS)) for row in rows]
+    parts += [((each.theory, each.lemma, each.prover), element("failure", {"type": each.kind, "message": each.message}))
+              for each in findings if each.rank != NOTE]
+    cases: dict[tuple[str, ...], str] = {}
+    for about, part in parts:
+        cases[about] = cases.get(about, "") + part
+    return "".join(junit_suites([({"name": "audit"}, [
+        element("testcase", {"name": f"{lemma or theory} [{prover}]", "classname": theory}, inner)
+        for (theory, lemma, prover), inner in cases.items()])]))
 
 
 # A report, in pieces, of a batch and its results directory, for the directory that it is written to.
 REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
-    "md": Markdown.report, "html": Html.report, "tex": Latex.report, "typ": Typst.report, "csv": csv_report,
-    "junit": junit_report, "json": json_report}
+    "md": functools.partial(page_report, Markdown), "html": functools.partial(page_report, Html),
+    "tex": functools.partial(page_report, Latex), "typ": functools.partial(page_report, Typst),
+    "csv": csv_report, "junit": junit_report, "json": json_report}
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
 
