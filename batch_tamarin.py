@@ -4090,14 +4090,14 @@ class Recheck:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_file(path, text)
         for folder, name in theory.oracle_rankings:  # tamarin-prover calls them when it checks, too
-            oracle = used_oracles(replace(theory, oracle_rankings=((folder, name),)), (), task.cwd, task.theory)
+            oracle = used_oracles(replace(theory, oracle_rankings=((folder, name),)), (), task.cwd)
             link = os.path.join(os.path.dirname(path), name or "oracle")
             if folder is not None and "/" not in name and not os.path.lexists(link):
                 os.symlink(oracle[0], link)
         key = sha256(json.dumps([text, self.prover.identity, self.prover.options, task.options, task.flags]).encode())[:32]
         check = replace(task, id=task.id + "~recheck", theory=path, prover=self.prover.alias, prove=False, assumes=(), text="",
                         expect=task.verdict, key=key, lemma_key="", status=Status.PENDING, attempts=0, result=None)
-        self.inputs[task_inputs_key(check.prover, check.theory, check.options, check.flags, check.cwd)] = Inputs(
+        self.inputs[check.inputs_key] = Inputs(
             "", key, False, {path: file_stamp(path)}, {})
         return check
 

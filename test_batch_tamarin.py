@@ -3441,7 +3441,7 @@ def test_results_of_batch_tamarin_are_audited(lab):
     assert Audited(lab, "out", code=1)["stale"]
 
 
-HOSTILE = {
+HOSTILE_EVIDENCE = {
     "nothing": b"", "binary": bytes(range(256)) * 999, "nul": b"theory T begin\0end", "latin": "theory T begin // \xe9\nend".encode("latin-1"),
     "open": b"theory T begin\nlemma a: \"T\"\n", "deep": b"theory T begin\n" + b"/*" * 99_999, "blank": b"//" + b"\n" * 99_999,
     "twice": b'theory T begin\nlemma a: "T"\nlemma a: "T"\nend\n', "cut": a_log(*VERDICTS, ended=False).encode(),
@@ -3450,10 +3450,10 @@ HOSTILE = {
     "no names": b"=\nsummary of summaries:\n\nanalyzed: \n\n=====\n", "journal": b'{"event": "batch"}\n{"event": 1}\n', "json": b'{"event"' * 9999}
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", HOSTILE_EVIDENCE)
 def test_damaged_and_hostile_files(lab, name):
     lab.write("dir/good.log", a_log(*VERDICTS))
-    (lab.path / "dir/bad").write_bytes(HOSTILE[name])
+    (lab.path / "dir/bad").write_bytes(HOSTILE_EVIDENCE[name])
     for form in ("table", "json", "csv", "md", "junit"):
         done = lab.run("audit", "dir", "-d", "--format", form, timeout=20)
         assert done.returncode in (0, 1, 3) and "heard" in done.stdout and "\x1b" not in done.stdout and "\x07" not in done.stdout
