@@ -400,6 +400,8 @@ class Batch:
     def _apply_task(self, event: Event) -> None:
         """A plan, or a changed plan: an older result under this id counts only if it still holds."""
         task, before = from_json(Task, event), self.tasks.get(event["id"])
+        if os.path.basename(task.id) != task.id or task.id in ("", ".", ".."):
+            raise ValueError(f"'{task.id}' can't name files")
         if before:
             task.attempts = before.attempts
             if still_holds(before, task):
@@ -569,6 +571,13 @@ class Theory:
         """SHA-256 of the token text: comments and white space outside strings don't count. Needs the text."""
         return sha256("\n".join(text for _, text in self.segments).encode())
 
+    @property
+    def splits_for_sure(self) -> bool:
+        """Whether each lemma's text is a plain statement or proof, so that nothing else can hide in it. (Some provers read items
+        that are glued to what stands before or behind them, as `by sorryrestriction r: ...`.)"""
+        return all(_SURE_LEMMA.fullmatch(text) if text.startswith(STATEMENTS) else not set('":') & set(text)
+                   for name, text in self.segments if name)
+
     def digest_of(self, lemmas: Iterable[str]) -> str:
         """SHA-256 of the token text without all other lemmas, everything left in its place. Needs the text."""
         rest, places = self.split_digests
@@ -710,7 +719,10 @@ _FORMULA_EVENT = re.compile(_EVERYWHERE)
 PROOF_ENDS = ("ATTACK", "INVALIDATED", "MIRRORED", "SOLVED", "UNFINISHABLE", "UNFINISHABLEdiff", "sorry")  # but contradiction
 _PROOF_END = "|".join(rf"{word}(?!\w)(?<!\w{word})" for word in PROOF_ENDS)
 _EVENT = re.compile(rf"{_EVERYWHERE}|\{{\*|#ifdef|#define|#include|#else|#endif|{_ITEM}|{_PROOF_END}")
-_BLANKS = re.compile(r"\s+")
+STATEMENTS = ("lemma", "diffLemma")  # how the text of a lemma begins; that of its stored proof doesn't
+_SURE_LEMMA = re.compile(r'lemma ?(?:\(modulo E\) ?)?\w+ ?(?:\[(?:[\w ,=.]|"[^"]*"|\{[\w ]*\})*\] ?)?: ?'
+                         r'(?:(?:all-traces|exists-trace) ?)?"[^"]*"\s*')
+_BLANKS = re.compile(r"[^\S\u2028\u2029\x85\x1c-\x1f]+")  # what Haskell takes for blanks
 # A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
 _IDLE_BLANK = re.compile(r'(?<=[,;()\[\]]) (?=[\w"~$,;()\[\]]|$)|(?<=[\w",;()\[\]]) (?=[,;()\[\]])|^ (?=[,;()\[\]])')
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
@@ -826,6 +838,10 @@ class _Scanner:
             if self.conditions:
                 self._fail(self.conditions[-1][0], _NO_ENDIF + " before the end")
             self._hand_on(self.pos)
+            rest = re.sub(r"(?s)/\*.*?\*/|//[^\n]*", "", self.text[self.pos:]).strip()
+            if rest and self.found.keep_text:  # it does not count, if we and the prover agree on where the end is
+                self.found.cut()
+                self.found.pieces.append((True, rest))
             self.found.reading.popitem()
         self.found.cut()
         return included
@@ -1845,7 +1861,9 @@ class _Planner:
             env, all_options = prover_environment(prover), (*prover.options, *options)
             oracles = used_oracles(theory, all_options, cwd)
             maude = ["maude", *option_values(all_options, "--with-maude")][-1]
-            maude_path, files = find_program(maude, cwd, env), list(filter(os.path.isfile, prover.command))
+            maude_path = find_program(os.path.join(cwd, os.path.expanduser(maude)) if os.sep in maude else maude, cwd, env)
+            files = list(filter(None, (find_program(word, cwd, env) for word in prover.command)))  # as in `nice tamarin-prover`
+            files += [word for word in prover.command if os.path.isfile(word) and word not in files]
             depends = bool(oracles) or any(os.path.exists(os.path.join(cwd, option.partition("=")[2] or ".."))
                                            for option in all_options if "=" in option)
             words = {
@@ -1856,7 +1874,7 @@ class _Planner:
                 **{f"oracle {path_from(path, cwd)}": [path, look_at_file(path)[1]] for path in oracles},
                 "working directory": cwd if depends else ""}
             quits = option_values((*all_options, *theory.configuration), "--quit-on-warning")
-            why_whole = theory.cannot_split or ("--quit-on-warning" if quits else "")
+            why_whole = theory.cannot_split or ("--quit-on-warning" if quits else "" if theory.splits_for_sure else "unusual lemmas")
             parts = {name: sha256(json.dumps(value).encode())[:32] for name, value in words.items()}
             parts |= {f"theory ({why_whole}: all of it counts)": theory.digest[:32]} if why_whole else {
                 "theory outside of lemmas": theory.split_digests[0][:32]}
@@ -3013,7 +3031,8 @@ class Cache:
             for name, digest in hit.files.items():
                 if copy_file(os.path.join(hit.path, name), getattr(outputs, name)) != digest:
                     raise FileNotFoundError
-            os.utime(hit.path)  # the least recently used is removed first
+            with suppress(OSError):  # a cache that others own
+                os.utime(hit.path)  # the least recently used is removed first
             return True
         except OSError as error:
             if isinstance(error, FileNotFoundError):  # damaged, or removed by another run
@@ -3040,8 +3059,7 @@ class Cache:
         """Whether the prover is known to have loaded this very text."""
         with suppress(OSError):
             os.utime(self._load_entry(inputs))
-            return True
-        return False
+        return os.path.exists(self._load_entry(inputs))
 
     def remember_load(self, inputs: Inputs) -> None:
         """The prover has loaded this text."""
@@ -3079,8 +3097,10 @@ class Cache:
     def read(self, path: str) -> tuple[Task, Event] | None:
         """The task of an entry with its result, and all that the entry says; one that makes no sense is removed."""
         try:
+            if not os.path.isfile(os.path.join(path, "entry.json")):
+                return None
             with open(os.path.join(path, "entry.json"), encoding="utf-8") as file:
-                entry = json.load(file)
+                entry = json.load(file, parse_constant=_refuse_constant)
             task, result = from_json(Task, entry["task"]), from_json(Result, entry["finish"])
             task.status, task.result = result.status, result
             if not os.path.basename(path).startswith(task.key) or not set(entry["files"]) <= set(field_names(Outputs)):
@@ -3138,6 +3158,8 @@ def copy_file(source: str, target: str) -> str:
     """Copy a file to where none is; returns its SHA-256. Raises OSError."""
     import hashlib
     digest = hashlib.sha256()
+    if not os.path.isfile(source):
+        raise FileNotFoundError(source)
     with open(source, "rb") as reading, open(target, "xb") as writing:
         for block in iter(functools.partial(reading.read, MB), b""):
             digest.update(block)
@@ -3313,6 +3335,8 @@ class Runner:
         """Load a task's theory without proving, for the hits that wait for it; whether its room is free again."""
         job_id = task.id + "~load"
         outputs = result_files(self.directory, job_id)
+        for path in dataclasses.astuple(outputs):  # a driver that was killed may have left them, and logs are appended to
+            remove_file(path)
         outcome = await self._run_job(replace(task, prove=False), job_id, 0, outputs)
         self._end_of_load(task, outcome, read_output(outputs.stdout, outputs.stderr), outputs)
         for path in dataclasses.astuple(outputs):
@@ -4086,7 +4110,7 @@ class Recheck:
     def task(self, task: Task) -> Task:
         """The check of one proof, its theory written. Raises InputError when it can't be checked."""
         theory = self._original(task)
-        text, path = self._text(task, theory), os.path.join(self.results, "recheck", task.id, os.path.basename(task.theory))
+        text, path = self._text(task, theory), os.path.join(self.results, "recheck", self.prover.alias, task.id, os.path.basename(task.theory))
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_file(path, text)
         for folder, name in theory.oracle_rankings:  # tamarin-prover calls them when it checks, too
@@ -4114,16 +4138,16 @@ class Recheck:
     def _text(self, task: Task, theory: Theory) -> str:
         """The original text with no proof but that of the task's lemma."""
         stored = load_theory(result_files(self.results, task.id).proof, (), theory.diff, keep_text=True)
-        proofs = [text for name, text in stored.segments if name == task.lemma and not text.startswith(_STATEMENTS)]
-        original = [(name, text) for name, text in theory.segments if not name or text.startswith(_STATEMENTS)]
+        proofs = [text for name, text in stored.segments if name == task.lemma and not text.startswith(STATEMENTS)]
+        original = [(name, text) for name, text in theory.segments if not name or text.startswith(STATEMENTS)]
         if task.lemma == EQUIVALENCE_LEMMA and task.lemma not in dict(original):
             original.insert(-1, (task.lemma, f"diffLemma {task.lemma}:"))  # before the theory's `end`
+        if any(set('":') & set(proof) for proof in proofs):
+            raise InputError("its stored proof holds what is no proof")
         if len(proofs) != 1 or sum(name == task.lemma for name, _ in original) != 1:
             raise InputError("a lemma that Tamarin made, or one with no proof, or with proofs for two sides")
         return "\n".join(f"{text}\n{proofs[0]}" if name == task.lemma else text for name, text in original) + "\n"
 
-
-_STATEMENTS = ("lemma", "diffLemma")
 
 
 # ======================================================================================================================
