@@ -192,7 +192,7 @@ def test_a_plan_in_memory_is_the_plan_on_disk(lab):
     lab.recipe(expect="verified", tamarin_options=["--bound=5"], preprocess_flags=["X"])
     os.chdir(lab.path)
     recipe = bt.Recipe("recipe.json")
-    planned = bt.plan_batch(recipe, bt.recipe_provers(recipe), bt.Machine(4, 8192), bt.PlanOptions(), print)
+    planned = bt.plan_batch(recipe, bt.recipe_provers(recipe), bt.Limits(4, 8192, 0), bt.PlanOptions(), print)
     journal = bt.Journal(str(lab.path / "j.jsonl"))
     journal.begin(planned)
     journal.close()
