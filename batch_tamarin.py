@@ -183,11 +183,10 @@ def path_from(file: str, cwd: str) -> str:
 
 def file_stamp(path: str | int) -> tuple[int, ...]:
     """Changes when a file (by its path or descriptor) is written, replaced or gets another mode; empty when it is not there."""
-    try:
+    with suppress(OSError):
         status = os.stat(path)
-    except OSError:
-        return ()
-    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
+        return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
+    return ()
 
 
 def write_file(path: str, text: str | Iterable[str]) -> None:
@@ -383,9 +382,7 @@ class Batch:
 
         Raises ValueError when the event can't follow what came before, KeyError or TypeError when a field is missing or wrong.
         """
-        handler = getattr(self, "_apply_" + str(event["event"]), None)
-        if handler:
-            handler(event)
+        getattr(self, f"_apply_{event['event']}", lambda newer: None)(event)
 
     def _apply_batch(self, event: Event) -> None:
         """A batch begins, or goes on with a plan in which some tasks are no longer there."""
@@ -1314,12 +1311,10 @@ def ends_of(path: str, size: int = 65_536) -> list[str]:
 
 def read_from_end(path: str, size: int) -> bytes:
     """The last `size` bytes of a file, nothing of a missing one."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
-            return file.read(size)
-    except FileNotFoundError:
-        return b""  # nothing was ever printed
+    with suppress(FileNotFoundError), open(path, "rb", buffering=0) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+        return file.read(size)
+    return b""  # nothing was ever printed
 
 
 def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
@@ -1587,9 +1582,10 @@ def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> C
     """An object with these members and no others."""
     def member(recipe: Recipe, value: Any, path: JsonPath) -> None:
         key = str(path[-1])
+        if key in fields:
+            return fields[key](recipe, value, path)
         allowed = ", ".join(name for name, check in fields.items() if check is not check_later)
-        unknown = check_value(lambda _: False, f"unknown key{did_you_mean(key, fields)}; allowed: {allowed}")
-        fields.get(key, unknown)(recipe, value, path)
+        recipe.problem(path, f"unknown key{did_you_mean(key, fields)}; allowed: {allowed}")
 
     members = check_each(dict, member, "must be an object, not FOUND")
     def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
@@ -1755,20 +1751,11 @@ class PlanOptions:
     scheduler: str = ""
 
 
-@dataclass
-class Machine:
-    """What a batch may use here at all: `available_cores()` and `available_memory_mb()`."""
-
-    cores: int
-    memory_mb: int
-
-
-def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, options: PlanOptions,
+def plan_batch(recipe: Recipe, provers: dict[str, Prover], room: Limits, options: PlanOptions,
                warn: Callable[[str], None]) -> Batch:
     """The completely resolved Batch of a recipe, in file order. Raises InputError with all that is wrong."""
     config = recipe.data.get("config", {})
-    limits = Limits(*_global_limits(config, machine, options, warn),
-                    options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)))
+    limits = _global_limits(config, room, options, warn)
     planner = _Planner(recipe, provers, limits, warn)
     tasks = {task.id: task for name, entry in recipe.data["tasks"].items() for task in planner.recipe_task(name, entry)}
     recipe.raise_problems()
@@ -1782,18 +1769,18 @@ def plan_batch(recipe: Recipe, provers: dict[str, Prover], machine: Machine, opt
     return batch
 
 
-def _global_limits(config: Event, machine: Machine, options: PlanOptions, warn: Callable[[str], None]) -> tuple[int, int]:
-    """The cores and the memory (MB) of the whole batch: what is asked for, but no more than this process may use."""
+def _global_limits(config: Event, room: Limits, options: PlanOptions, warn: Callable[[str], None]) -> Limits:
+    """Those of the whole batch: what is asked for, but no more than this process may use (`room`); and a job's default time."""
     limits: list[int] = []
-    for asked, key, most, unit, name in ((options.cores, "global_max_cores", machine.cores, 1, "cores"),
-                                         (options.memory, "global_max_memory", machine.memory_mb, 1024, "GB")):
+    for asked, key, most, unit, name in ((options.cores, "global_max_cores", room.cores, 1, "cores"),
+                                         (options.memory, "global_max_memory", room.memory_mb, 1024, "GB")):
         word = str(asked or config.get(key, "max")).lower()
         part = 1.0 if word == "max" else percentage(word)
         limit = int(most * part if part else float(word) * unit)
         if limit > most:
             warn(f"{limit / unit:g} {name} asked for, but this process may use {most / unit:.4g} {name}: capped")
         limits.append(max(1, min(limit, most)))
-    return limits[0], limits[1]
+    return Limits(limits[0], limits[1], options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)))
 
 
 @dataclass
@@ -1899,20 +1886,16 @@ class _Planner:
 
     def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
         pattern = entry["theory_file"]
-        found = find_input(pattern, self.directory)
-        if os.path.isfile(found):
-            return [found]
-        files: list[str] = []
-        problem = f"there is no theory file '{printable(pattern)}'"
-        if "{theory}" in entry["output_file_prefix"]:
+        files, many = [find_input(pattern, self.directory)], "{theory}" in entry["output_file_prefix"]
+        if many and not os.path.isfile(files[0]):
             import glob
-            names = glob.glob(os.path.expanduser(pattern), recursive=True)
-            names = names or glob.glob(os.path.join(glob.escape(self.directory), pattern), recursive=True)
-            files = sorted(filter(os.path.isfile, names))
-        elif _is_pattern(pattern):
-            problem = "a pattern needs {theory} in output_file_prefix, so that each theory has results of its own"
+            files = (glob.glob(os.path.expanduser(pattern), recursive=True)
+                     or glob.glob(os.path.join(glob.escape(self.directory), pattern), recursive=True))
+        files = sorted(filter(os.path.isfile, files))
         if not files:
-            self.recipe.problem((*path, "theory_file"), problem)
+            self.recipe.problem((*path, "theory_file"), (
+                f"there is no theory file '{printable(pattern)}'" if many or not _is_pattern(pattern) else
+                "a pattern needs {theory} in output_file_prefix, so that each theory has results of its own"))
         return files
 
     def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str) -> list[_Choice]:
@@ -2024,14 +2007,12 @@ def look_at_file(path: str) -> tuple[tuple[int, ...], str]:
     """The `file_stamp` of a file, and SHA-256 of its mode and its bytes; "" when it can't be read."""
     import hashlib
     stamp = file_stamp(path)
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.sha256(oct(os.fstat(file.fileno()).st_mode & 0o111).encode())
-            for block in iter(functools.partial(file.read, MB), b""):
-                digest.update(block)
-            return stamp, digest.hexdigest()
-    except OSError:
-        return stamp, ""
+    with suppress(OSError), open(path, "rb") as file:
+        digest = hashlib.sha256(oct(os.fstat(file.fileno()).st_mode & 0o111).encode())
+        for block in iter(functools.partial(file.read, MB), b""):
+            digest.update(block)
+        return stamp, digest.hexdigest()
+    return stamp, ""
 
 
 # ======================================================================================================================
@@ -5468,19 +5449,18 @@ def command_init(args: argparse.Namespace) -> int:
         raise InputError("stdin is no terminal to ask on: add --yes, and options for what should not be as by default")
     if os.path.exists(args.output) and not args.force:
         raise InputError("is there already: give another file with -o, or write over it with --force", args.output)
-    provers, machine = _init_provers(args), Machine(available_cores(), available_memory_mb())
+    provers, room = _init_provers(args), Limits(available_cores(), available_memory_mb(), math.inf)
     config = {key: ask(args, question, default, check) for key, question, default, check in (
-        ("global_max_cores", f"cores for all jobs together (here: {machine.cores})", args.cores or "max", cores_argument),
-        ("global_max_memory", f"GB for all jobs together (here: {machine.memory_mb / 1024:.3g})", args.memory or "max",
-         memory_argument),
+        ("global_max_cores", f"cores for all jobs together (here: {room.cores})", args.cores or "max", cores_argument),
+        ("global_max_memory", f"GB for all jobs together (here: {room.memory_mb / 1024:.3g})", args.memory or "max", memory_argument),
         ("default_timeout", "seconds for one lemma", args.timeout or DEFAULT_TIMEOUT_S, seconds_argument))}
-    cores, memory_mb = _global_limits(config, machine, PlanOptions(), warn)
-    job = {"max_cores": min(DEFAULT_CORES, cores), "max_memory": min(DEFAULT_MEMORY_GB, max(1, memory_mb // 1024))}
+    most = _global_limits(config, room, PlanOptions(), warn)
+    job = {"max_cores": min(DEFAULT_CORES, most.cores), "max_memory": min(DEFAULT_MEMORY_GB, max(1, most.memory_mb // 1024))}
     tasks = {name: {**_init_task(args, file, name, provers), "resources": job} for name, file in _named(args.theories).items()}
     config["output_directory"] = ask(args, "directory for the results", args.results, str)
     programs = {alias: {"path": prover.command[0]} for alias, prover in provers.items()}
     recipe = Recipe(args.output, json.dumps({"config": config, "tamarin_versions": programs, "tasks": tasks}, indent=2) + "\n")
-    planned = plan_batch(recipe, recipe_provers(recipe), machine, PlanOptions(), warn)
+    planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
     sys.stdout.write(recipe.text)
     if ask(args, f"write this to {args.output}?", "yes", str).lower() not in ("y", "yes"):
         raise InputError("nothing was written")
@@ -5785,7 +5765,7 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     import asyncio
     provers = recipe_provers(recipe)
     asyncio.run(ask_versions(provers.values()))
-    return plan_batch(recipe, provers, Machine(available_cores(), available_memory_mb()), options, warn)
+    return plan_batch(recipe, provers, Limits(available_cores(), available_memory_mb(), math.inf), options, warn)
 
 
 def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argparse.Namespace, fresh: bool) -> int:

@@ -192,7 +192,7 @@ def test_a_plan_in_memory_is_the_plan_on_disk(lab):
     lab.recipe(expect="verified", tamarin_options=["--bound=5"], preprocess_flags=["X"])
     os.chdir(lab.path)
     recipe = bt.Recipe("recipe.json")
-    planned = bt.plan_batch(recipe, bt.recipe_provers(recipe), bt.Machine(4, 8192), bt.PlanOptions(), print)
+    planned = bt.plan_batch(recipe, bt.recipe_provers(recipe), bt.Limits(4, 8192, 0), bt.PlanOptions(), print)
     journal = bt.Journal(str(lab.path / "j.jsonl"))
     journal.begin(planned)
     journal.close()
@@ -1002,7 +1002,7 @@ def test_an_accountability_lemma_becomes_its_parts_behind_all_others(load):
     assert shown_lemmas(theory) == ["z all-traces", "acc_t_suff exists-trace", "acc_u_suff exists-trace", "acc_verif_empty all-traces",
                              *(f"acc_{test}_{part} all-traces" for part in ("verif_nonempty", "min", "uniq", "inj") for test in "tu"),
                              "acc_t_single exists-trace", "acc_u_single exists-trace"]
-    assert {entry.parent for entry in theory.lemmas[1:]} == {"acc"} and theory.has_accountability
+    assert {entry.parent for entry in theory.lemmas[1:]} == {"acc"} and theory.cannot_split
     assert assumed(theory, "acc_verif_empty") == ("z",)
     assert assumed(theory, "acc_u_verif_nonempty") == ("z", "acc_verif_empty", "acc_t_verif_nonempty")
 
