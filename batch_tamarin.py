@@ -71,12 +71,9 @@ __version__ = "0.1.0"
 T = TypeVar("T")
 Event = dict[str, Any]  # one line of the journal; DESIGN section 8
 
-# ======================================================================================================================
-# Words and errors
-# ======================================================================================================================
+# === Words and errors =================================================================================================
 
 MB = 2 ** 20
-
 
 class InputError(Exception):
     """Something a user gave is wrong: says where (file, line, column, counted from 1), what, and what to do about it."""
@@ -86,16 +83,12 @@ class InputError(Exception):
         place = ":".join(str(part) for part in (file, line, column) if part)
         super().__init__(f"{place}: {message}" if place else message)
 
-
 class Word(str, enum.Enum):
     """A word with a fixed meaning: reads, prints and goes to JSON as its plain text (on every Python)."""
-
     __str__ = str.__str__  # Enum's own __format__ follows it
-
 
 class Status(Word):
     """How a task ended, or that it has not."""
-
     PENDING = "pending"
     RUNNING = "running"
     COMPLETED = "completed"  # exit 0 and a verdict was read
@@ -105,32 +98,25 @@ class Status(Word):
     INTERRUPTED = "interrupted"  # a user's or a system's stop: runs again
     SUPERSEDED = "superseded"  # final without a verdict, asks for nothing
 
-
 class Verdict(Word):
     """What the prover printed for that very lemma; nothing else is a verdict."""
-
     VERIFIED = "verified"
     FALSIFIED = "falsified"
     INCOMPLETE = "incomplete"
 
-
 class Trait(Word):
     """What a lemma quantifies over; a diff lemma compares two systems."""
-
     ALL_TRACES = "all-traces"
     EXISTS_TRACE = "exists-trace"
     DIFF = "diff"
 
-
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.MEMORY_LIMIT, Status.SUPERSEDED})
 ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
-
 
 def now() -> str:
     """The time as the journal writes it: UTC, ISO 8601, microseconds."""
     seconds, micros = divmod(time.time_ns() // 1000, 1_000_000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{micros:06d}Z"
-
 
 def printable(text: str) -> str:
     """`text` on one line, safe for a terminal: no control, direction-changing or undecodable character is left."""
@@ -138,14 +124,12 @@ def printable(text: str) -> str:
         return text
     return "".join(char if char.isprintable() else " " if char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
-
 def display_width(text: str) -> int:
     """How many columns a terminal shows the text in."""
     if text.isascii():
         return len(text)
     from unicodedata import category, east_asian_width
     return sum(0 if category(char) in ("Mn", "Me") else 2 if east_asian_width(char) in "WF" else 1 for char in text)
-
 
 def fit(text: str, width: int, ellipsis: str = "…", tail: int = 0) -> str:
     """The text in exactly so many columns: padded, or cut before its last `tail` characters."""
@@ -156,11 +140,9 @@ def fit(text: str, width: int, ellipsis: str = "…", tail: int = 0) -> str:
         text = head + ellipsis + end if width else ""
     return text + " " * (width - display_width(text))
 
-
 def plural(count: int, noun: str) -> str:
     """`1 task`, `2 tasks`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint at the nearest known word, or ""."""
@@ -168,18 +150,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, list(known), 1, 0.5)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
-
 def sha256(data: bytes) -> str:
     """SHA-256 in hexadecimal."""
     import hashlib
     return hashlib.sha256(data).hexdigest()
 
-
 def path_from(file: str, cwd: str) -> str:
     """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
     full = os.path.abspath(file)
     return os.path.relpath(full, cwd) if os.path.commonpath([full, cwd]) == cwd else full
-
 
 def file_stamp(path: str | int) -> tuple[int, ...]:
     """Changes when a file (by its path or descriptor) is written, replaced or gets another mode; empty when it is not there."""
@@ -187,7 +166,6 @@ def file_stamp(path: str | int) -> tuple[int, ...]:
         status = os.stat(path)
         return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
     return ()
-
 
 def write_file(path: str, text: str | Iterable[str]) -> None:
     """Write a derived file (a text, or its pieces) so that a reader sees the old or the new one, never half of it."""
@@ -200,17 +178,12 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
         remove_file(temporary)
         raise
 
-
 def remove_file(path: str) -> None:
     """Remove a file of ours if it is there."""
     with suppress(FileNotFoundError):
         os.unlink(path)
 
-
-# ======================================================================================================================
-# Model
-# ======================================================================================================================
-
+# === Model ============================================================================================================
 
 def slotted(cls: type[T]) -> type[T]:
     """`dataclass(slots=True)`, which Python 3.9 lacks: half the memory at 100,000 tasks."""
@@ -218,17 +191,14 @@ def slotted(cls: type[T]) -> type[T]:
     body = {key: value for key, value in vars(cls).items() if key not in (*names, "__dict__", "__weakref__")}
     return cast(type[T], type(cls.__name__, cls.__bases__, {**body, "__slots__": names}))
 
-
 def field_names(cls: type[Any]) -> Iterable[str]:
     """The names of a dataclass's fields (as `dataclasses.fields`, ten times as fast); of any other type none."""
     return cast(Iterable[str], getattr(cls, "__dataclass_fields__", ()))
-
 
 @slotted
 @dataclass(frozen=True)
 class Limits:
     """What one job may use: cores, memory in MB, wall time in seconds."""
-
     cores: int
     memory_mb: int
     timeout_s: float
@@ -236,11 +206,9 @@ class Limits:
     def __str__(self) -> str:
         return f"{plural(self.cores, 'core')}, {self.memory_mb / 1024:.3g} GB, {self.timeout_s:g} s"
 
-
 @dataclass
 class Prover:
     """One Tamarin executable under an alias."""
-
     alias: str
     command: tuple[str, ...]  # argv up to the theory
     options: tuple[str, ...] = ()
@@ -249,11 +217,9 @@ class Prover:
     version: str = ""  # "1.11.0"; "" when the prover did not say
     identity: str = ""  # digest of the files on its command line and of what --version says
 
-
 @dataclass(frozen=True)
 class Job:
     """One command line with its limits, environment and log files; scheduler, executors and supervisor know nothing else."""
-
     id: str  # a safe file name
     attempt: int  # from 1
     command: tuple[str, ...]
@@ -264,32 +230,26 @@ class Job:
     stderr: str
     task_ids: tuple[str, ...] = ()
 
-
 @dataclass(frozen=True)
 class ExitStatus:
     """How a process ended: an exit code or a signal, never both."""
-
     code: int | None = None
     signal: str = ""  # "SIGKILL"
-
 
 @slotted
 @dataclass(frozen=True)
 class SummaryLine:
     """One line of the prover's summary: `side` is "", "LHS" or "RHS"; `verdict` None when the text is unknown to us."""
-
     name: str
     side: str
     trait: str
     verdict: str | None
     steps: int | None
 
-
 @slotted
 @dataclass
 class Result:
     """How one task ended: the `finish` event. Times in seconds, memory in MB over the whole process tree."""
-
     status: Status
     verdict: Verdict | None = None
     steps: int | None = None
@@ -309,7 +269,6 @@ class Result:
     stderr_tail: str = ""
     at: str = ""  # when it was journalled
 
-
 @slotted
 @dataclass
 class Task:
@@ -317,7 +276,6 @@ class Task:
 
     `theory` is what goes on the command line: relative to `cwd` where it lies below. Only `Batch.apply` changes the last three.
     """
-
     id: str
     name: str  # the recipe task it belongs to
     theory: str
@@ -349,11 +307,9 @@ class Task:
         """What tasks that read the same files have in common."""
         return self.prover, self.theory, self.options, self.flags, self.cwd
 
-
 @dataclass
 class Inputs:
     """What tasks that read the same files have in common, as it was when the batch was planned; digests of all of it."""
-
     theory: str  # its name
     key: str  # of the whole theory, as this prover with these options would load it
     splits: bool  # a lemma can be judged by its own text, what it assumes, and all that is no lemma
@@ -364,11 +320,9 @@ class Inputs:
     def parts_of(self, lemma: str) -> dict[str, str]:
         return {**self.parts, **self.lemmas.get(lemma, {})}
 
-
 @dataclass
 class Batch:
     """Everything about one batch. `apply` is the one way to change it: live runs, resuming and reports can't disagree."""
-
     id: str = ""
     header: Event = field(default_factory=dict)  # the `batch` event: recipe, directories, global limits, host, version
     provers: dict[str, Prover] = field(default_factory=dict)
@@ -380,8 +334,7 @@ class Batch:
     def apply(self, event: Event) -> None:
         """Change the batch by one event; events and fields of newer versions are ignored.
 
-        Raises ValueError when the event can't follow what came before, KeyError or TypeError when a field is missing or wrong.
-        """
+        Raises ValueError when the event can't follow what came before, KeyError or TypeError when a field is missing or wrong."""
         getattr(self, f"_apply_{event['event']}", lambda newer: None)(event)
 
     def _apply_batch(self, event: Event) -> None:
@@ -433,32 +386,26 @@ class Batch:
     def count(self, *statuses: Status) -> int:
         return sum(task.status in statuses for task in self.tasks.values())
 
-
 # What of a task is its plan: all that events after it don't change.
 PLAN_FIELDS = tuple(name for name in field_names(Task) if name not in ("status", "attempts", "result"))
-
 
 def still_holds(old: Task, new: Task, by_lemma: bool = False) -> bool:
     """Whether the result of `old` is that of `new`: nothing that can change it changed, and no limit that it failed by grew.
 
-    by_lemma: a verdict also holds where only lemmas changed that can't matter to it, if the prover takes the new text at all.
-    """
+    by_lemma: a verdict also holds where only lemmas changed that can't matter to it, if the prover takes the new text at all."""
     same = old.key == new.key or (by_lemma and old.verdict and old.lemma_key and old.lemma_key == new.lemma_key)
     if old.status in (Status.TIMEOUT, Status.MEMORY_LIMIT):
         same = same and (new.limits.cores <= old.limits.cores and new.limits.memory_mb <= old.limits.memory_mb
                          and new.limits.timeout_s <= old.limits.timeout_s)
     return bool(same) and old.status in FINAL
 
-
 def task_event(task: Task) -> Event:
     """The `task` event: the whole resolved plan of one task."""
     return {"event": "task", "at": now(), **{name: to_json(getattr(task, name)) for name in PLAN_FIELDS}}
 
-
 def finish_event(task: Task, job: str, attempt: int, result: Result) -> Event:
     """The `finish` event of one task."""
     return {"event": "finish", "id": task.id, "job": job, "attempt": attempt, **to_json(result), "at": now()}
-
 
 def to_json(value: Any) -> Any:
     """Dataclasses as objects, field by field; tuples as lists."""
@@ -467,26 +414,21 @@ def to_json(value: Any) -> Any:
         return {name: to_json(getattr(value, name)) for name in names}
     return [to_json(item) for item in value] if isinstance(value, tuple) else value
 
-
 def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     """A dataclass from a JSON object: unknown fields are left out, lists become tuples, words and parts get their types.
 
-    Raises TypeError for a value that is not of its field's kind.
-    """
+    Raises TypeError for a value that is not of its field's kind."""
     for name, kind in _KINDS.items():
         if name in data and not isinstance(data[name], kind):
             raise TypeError(f"'{name}' is {data[name]!r:.40}")
     return cls(**{name: _PARTS.get(name, _part)(data[name]) for name in field_names(cls) if name in data})
 
-
 def own_fields(value: Any) -> Event:
     """The fields of a dataclass by name, as they are: what `json.dumps(..., default=own_fields)` needs."""
     return {name: getattr(value, name) for name in field_names(type(value))}
 
-
 def _part(value: Any) -> Any:
     return share(tuple(value)) if type(value) is list else value
-
 
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("wall_s", "cpu_s", "peak_mb", "avg_mb", "timeout_s"), (int, float)), "memory_mb": int,
@@ -503,15 +445,11 @@ _PARTS: dict[str, Callable[[Any], Any]] = {
     "verdict": lambda value: Verdict(value) if value else None,
 }
 
-
 # One object for equal ones: 100,000 tasks have few distinct limits, options and paths.
 share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
 _limits: Callable[..., Limits] = functools.lru_cache(maxsize=4096)(lambda *items: from_json(Limits, dict(items)))
 
-
-# ======================================================================================================================
-# Theory
-# ======================================================================================================================
+# === Theory ===========================================================================================================
 
 # The rules were read in the sources of tamarin-prover 1.11 (lib/theory/src/Theory/Text/Parser*, Prover.hs, ClosedTheory.hs,
 # Accountability/Generation.hs, Main/TheoryLoader.hs) and compared with what the prover lists.
@@ -521,12 +459,10 @@ _MAX_INCLUDES = 10_000            # files that include each other twice would be
 AUTO_SOURCES_LEMMA = "AUTO_typing"
 EQUIVALENCE_LEMMA = "Observational_equivalence"
 
-
 @slotted
 @dataclass(frozen=True)
 class Lemma:
     """One line of Tamarin's summary: something `--prove=NAME` can ask for, on one side in diff mode."""
-
     name: str
     trait: Trait
     side: str                       # "LHS" or "RHS" in diff mode, else ""
@@ -547,11 +483,9 @@ class Lemma:
         closed = Verdict.FALSIFIED if trace is Verdict.VERIFIED else Verdict.VERIFIED
         return None if not ends else closed if ends in (["proof"], ["proof", "MIRRORED"]) else Verdict.INCOMPLETE
 
-
 @dataclass
 class Theory:
     """A theory as Tamarin would load it with given flags; `lemmas` stand in the order of Tamarin's summary."""
-
     path: str
     name: str
     diff: bool
@@ -594,14 +528,12 @@ class Theory:
                 rest.append(digest)
         return sha256("".join(rest).encode()), places
 
-
 def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_sources: bool = False,
                 keep_text: bool = False) -> Theory:
     """Read a theory as `tamarin-prover PATH -D=FLAG... [--diff] [--auto-sources]` would.
 
     Raises InputError, with file and line, for whatever Tamarin would refuse and can be seen without parsing terms.
-    Time and memory are linear in the text.
-    """
+    Time and memory are linear in the text."""
     found = _Found(flags, diff, keep_text)
     scanner: _Scanner | None = _Scanner(path, found)
     while scanner:   # a loop, no recursion: includes may be nested thousands deep
@@ -616,12 +548,10 @@ def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_s
                   found.configuration, tuple(dict.fromkeys(found.rankings)),
                   next((reason for reason, applies in reasons.items() if applies), ""), tuple(found.segments()))
 
-
 def used_oracles(theory: Theory, options: Sequence[str], cwd: str) -> tuple[str, ...]:
     """Absolute paths of the oracles a prover started in `cwd` would call, whether they exist or not.
 
-    A `--heuristic` among the options replaces all that the theory says, and its oracle is searched from `cwd`.
-    """
+    A `--heuristic` among the options replaces all that the theory says, and its oracle is searched from `cwd`."""
     argument = path_from(theory.path, cwd)
     # Tamarin cuts at the first dot and keeps the last slash: dir/x.spthy has the default /x.oracle, which is never there.
     bare = argument[:1] + argument[1:].partition(".")[0] + ".oracle"
@@ -636,12 +566,10 @@ def used_oracles(theory: Theory, options: Sequence[str], cwd: str) -> tuple[str,
              for folder, name in rankings)
     return tuple(dict.fromkeys(map(os.path.abspath, paths)))
 
-
 def option_values(options: Iterable[str], name: str) -> list[str]:
     """What a long option is given, in order ("" where nothing). Tamarin lets users cut it short."""
     parted = (option.partition("=") for option in options)
     return [value for word, _, value in parted if len(word) > 3 and name.startswith(word)]
-
 
 def _trace_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[Lemma]:
     """File order; the parts of accountability lemmas behind all others, each kind of part for every case test."""
@@ -655,7 +583,6 @@ def _trace_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> lis
     if auto_sources and all(lemma.name != AUTO_SOURCES_LEMMA for lemma in shown):
         shown.append(Lemma(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, "", ("sources",), path, optional=True))
     return shown
-
 
 def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[Lemma]:
     """Every lemma on both sides, the right one first; where --auto-sources adds lemmas, all of one side before the other."""
@@ -672,7 +599,6 @@ def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list
                   for side in ("LHS", "RHS") if (f"{AUTO_SOURCES_LEMMA}_{side}", side) not in taken]
         sided.sort(key=lambda lemma: lemma.side)
     return sided + equivalences
-
 
 def _with_assumptions(shown: Sequence[Lemma], diff: bool) -> Iterator[Lemma]:
     """The lemmas with the names each takes for granted (gatherReusableLemmas in Prover.hs and ClosedTheory.hs, typAsms)."""
@@ -699,7 +625,6 @@ def _with_assumptions(shown: Sequence[Lemma], diff: bool) -> Iterator[Lemma]:
         yield replace(lemma, assumes=known[key])
         if "reuse" in lemma.attributes and lemma.trait == Trait.ALL_TRACES:
             before.append((lemma.name, is_sources))
-
 
 _Claim = tuple[Lemma, tuple[str, ...]]   # a lemma as it is written, with the case tests it names (accountability)
 _NAMED_ITEMS = ("axiom", "diffLemma", "export", "lemma", "let", "restriction", "rule", "test")
@@ -743,7 +668,6 @@ _PROOF_WORD = re.compile(r"(?:ATTACK|INVALIDATED|MIRRORED|SOLVED|UNFINISHABLE|UN
 _NO_ENDIF = "this #ifdef has no #endif"
 _NEEDS_DIFF = "needs observational equivalence: add --diff to the options"
 
-
 class _Found:
     """What the scanner has found so far, in all files of a theory, and what one file leaves to the next."""
 
@@ -778,7 +702,6 @@ class _Found:
             text = "".join(text if verbatim else _IDLE_BLANK.sub("", _BLANKS.sub(" ", text)) for verbatim, text in runs).strip()
             if text:
                 yield name, text
-
 
 class _Scanner:
     """Reads one file of a theory, in one pass from one place that can matter to the next, into a common _Found."""
@@ -1193,10 +1116,7 @@ class _Scanner:
                 (some, before, negated), inner = outer.pop(), some
                 every = before and inner != negated
 
-
-# ======================================================================================================================
-# Prover (command line and output reader)
-# ======================================================================================================================
+# === Prover (command line and output reader) ==========================================================================
 
 # Facts about Tamarin: its src/Main/TheoryLoader.hs, src/Main/Mode/Batch.hs and lib/theory/src/Theory/Proof.hs (1.11.0),
 # and real runs of tamarin-prover 1.4 to 1.11 and tamarin-rs 1.13.
@@ -1222,17 +1142,14 @@ _VERDICTS = (("verified", Verdict.VERIFIED), ("falsified", Verdict.FALSIFIED),
              *((f"analysis {word}", Verdict.INCOMPLETE) for word in (
                  "incomplete", "undetermined", "cannot be finished", "has been invalidated")))
 
-
 @dataclass(frozen=True)
 class Outputs:
     """Where one attempt of a job leaves its files: absolute paths."""
-
     stdout: str
     stderr: str
     proof: str
     trace_json: str
     trace_dot: str
-
 
 def prover_command(prover: Prover, task: Task, outputs: Outputs) -> tuple[str, ...]:
     """The command line that proves (or with `prove: false` checks) one task. Values need `=`: `-D X` would load a file X."""
@@ -1243,7 +1160,6 @@ def prover_command(prover: Prover, task: Task, outputs: Outputs) -> tuple[str, .
             *((f"--prove={task.lemma}",) if task.prove else ()), *prover.options, *task.options,
             *(f"-D={flag}" for flag in task.flags), *traces, f"--output={outputs.proof}")
 
-
 def prover_environment(prover: Prover) -> dict[str, str]:
     """The child's environment. Without a UTF-8 locale Tamarin dies on the first non-ASCII character it reads or writes."""
     env = {**os.environ, **prover.env}
@@ -1252,11 +1168,9 @@ def prover_environment(prover: Prover) -> dict[str, str]:
         env["LC_ALL"] = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
     return env
 
-
 @dataclass
 class ProverOutput:
     """What one process said: the lines of its last summary, and what else a result needs."""
-
     lines: list[SummaryLine] = field(default_factory=list)
     summary: bool = False  # a summary was printed to its end
     prover_s: float | None = None
@@ -1265,7 +1179,6 @@ class ProverOutput:
     parse_error: str = ""
     complaint: str = ""  # the line of stderr that tells best what went wrong
     stderr_tail: str = ""
-
 
 def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     """Read a process's two log files, in bounded memory; of the summary only the lines of `lemma`, if it is given."""
@@ -1284,11 +1197,9 @@ def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     output.stderr_tail = "\n".join(line[:TAIL_CHARS] for line in lines[-TAIL_LINES:])[-TAIL_CHARS:]
     return output
 
-
 def has_loaded(stderr: str) -> bool:
     """Whether a prover says that it has parsed, translated and closed the theory (they do from 1.8 on)."""
     return any(line.endswith("] Theory closed") for line in ends_of(stderr))
-
 
 def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
     """The lines of a text file from the last `marker` on, if it stands within `reach` bytes of the end; else none."""
@@ -1299,7 +1210,6 @@ def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
             break
     return [line[:LINE_CAP] for line in data[start:].decode("utf-8", "replace").split("\n")] if start >= 0 else []
 
-
 def ends_of(path: str, size: int = 65_536) -> list[str]:
     """The lines at the beginning and the end of a text file: all of them unless it is large."""
     tail = read_from_end(path, 2 * size)
@@ -1308,14 +1218,12 @@ def ends_of(path: str, size: int = 65_536) -> list[str]:
             tail = file.read(size) + b"\n" + tail[size:]
     return tail.decode("utf-8", "replace").splitlines()
 
-
 def read_from_end(path: str, size: int) -> bytes:
     """The last `size` bytes of a file, nothing of a missing one."""
     with suppress(FileNotFoundError), open(path, "rb", buffering=0) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - size))
         return file.read(size)
     return b""  # nothing was ever printed
-
 
 def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
     """Only what stands between the last "summary of summaries:" and the line of `=` that ends it counts: tamarin-prover 1.4 prints
@@ -1338,19 +1246,16 @@ def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> Non
         elif seconds:
             output.prover_s = float(seconds.group(1))
 
-
 def wellformedness_titles(theory: str) -> list[str]:
     """The headings of the wellformedness report that Tamarin writes at the end of a theory: a proof file, or its stdout."""
     lines = last_part(theory, "WARNING: the following wellformedness checks failed!")
     report = itertools.takewhile(lambda line: line != "*/", lines)
     return [match.strip() for match in _TITLE.findall("\n".join(report))]
 
-
 def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
     """The graphs of `lemma` among the concatenated DOT graphs of all attacks in the file; `names`: the theory's lemmas."""
     graphs = re.split(r"^(?=(?:strict )?digraph )", text, flags=re.MULTILINE)[1:]
     return "".join(graph for graph in graphs if graph_lemma(graph.partition('"')[2].partition('"')[0], {*names, lemma}) == lemma)
-
 
 def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
     """The same for the JSON traces; text that is no such JSON is left as it is."""
@@ -1361,7 +1266,6 @@ def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
         return text
     return "" if not own else text if own == traces["graphs"] else json.dumps({**traces, "graphs": own}, indent=1)
 
-
 def graph_lemma(label: str, known: Iterable[str]) -> str:
     """The one of the `known` lemmas that a trace's label names; it ends in the lemma's name and the path of proof cases, joined
     by `-`, which only the first case may lack."""
@@ -1370,12 +1274,10 @@ def graph_lemma(label: str, known: Iterable[str]) -> str:
     fitting = [name for name in known if rest.startswith(name)]
     return max(fitting, key=lambda name: (rest[len(name):len(name) + 1] in ("", "-"), len(name)), default="")
 
-
 def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Result:
     """The result of one task: how its job ended, and what the prover printed for that very lemma.
 
-    Silence, an exit code, a summary without the lemma or with an unknown word never make a verdict.
-    """
+    Silence, an exit code, a summary without the lemma or with an unknown word never make a verdict."""
     lines = [line for line in output.lines if line.name == task.lemma  # in diff mode one for each side
              and (line.side in task.sides if task.sides else not line.side)
              and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)]
@@ -1391,7 +1293,6 @@ def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Res
                   avg_mb=round(outcome.avg_mb, 1), prover_s=output.prover_s, warnings=tuple(prover_warnings(task, output, proof)),
                   reason=reason, stderr_tail="" if verdict else output.stderr_tail)
 
-
 def _judge_exit(outcome: Outcome, output: ProverOutput) -> tuple[Status, str]:
     ended, said = outcome.exit or ExitStatus(), output.parse_error or output.complaint
     if outcome.status is not Status.COMPLETED:
@@ -1402,7 +1303,6 @@ def _judge_exit(outcome: Outcome, output: ProverOutput) -> tuple[Status, str]:
         how = f"killed by {ended.signal}, not by this batch" if ended.signal else f"exit code {ended.code}"
         return Status.FAILED, how + (f": {said}" if said else "")
     return (Status.COMPLETED, "") if output.summary else (Status.FAILED, "exit code 0, but the prover printed no summary")
-
 
 def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verdict | None, str]:
     missing = [side for side in task.sides if side not in {line.side for line in lines}]
@@ -1416,7 +1316,6 @@ def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verd
         return Status.FAILED, None, f"the prover's summary has an unknown verdict for lemma '{task.lemma}'"
     verdict = next(word for word in (Verdict.FALSIFIED, Verdict.INCOMPLETE, Verdict.VERIFIED) if word in verdicts)
     return Status.COMPLETED, verdict, "the prover could not finish the analysis" if verdict is Verdict.INCOMPLETE else ""
-
 
 def prover_warnings(task: Task, output: ProverOutput, proof: str) -> Iterator[str]:
     """What the prover warned of. Its complaint about a generated lemma's name (asked for by us) is none of the theory's."""
@@ -1434,10 +1333,7 @@ def prover_warnings(task: Task, output: ProverOutput, proof: str) -> Iterator[st
     if output.old_maude:
         yield f"Maude {output.old_maude} is not supported by this prover"
 
-
-# ======================================================================================================================
-# Recipe (and plan)
-# ======================================================================================================================
+# === Recipe (and plan) ================================================================================================
 
 JsonPath = tuple[Union[str, int], ...]
 Check = Callable[["Recipe", Any, JsonPath], None]
@@ -1446,7 +1342,6 @@ DEFAULT_CORES, DEFAULT_MEMORY_GB, DEFAULT_TIMEOUT_S = 4, 16, 3600
 SCHEDULERS = ("fifo", "sjf", "ljf")
 ID_BYTES = 200
 _JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+')   # a text with a colon behind it is a key
-
 
 class Recipe:
     """A recipe file: its JSON object, checked, and where in the text all stands. Raises InputError with all problems at once."""
@@ -1500,10 +1395,8 @@ class Recipe:
         """Needed only where something is wrong. Of a key that stands twice, the second."""
         return dict(json_positions(self.text))
 
-
 def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is no JSON number")
-
 
 def read_text(path: str, limit: int = 64 * MB) -> str:
     """A user's text file (UTF-8, with or without a byte order mark). Raises InputError."""
@@ -1523,7 +1416,6 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise InputError("is no UTF-8 text: save it as UTF-8", path, line, column) from None
 
-
 def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
     """Where each member (its key) and each element of valid JSON text begins."""
     path: list[str | int] = []
@@ -1540,9 +1432,7 @@ def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
         elif word == "," and isinstance(path[-1], int):
             path[-1] += 1
 
-
 # --- What a recipe may contain: a table of checks for each kind of object ----------------------------------------------
-
 
 def check_value(good: Callable[[Any], object], message: str) -> Check:
     """A value for which `good` holds; in the message FOUND stands for what is there instead."""
@@ -1550,7 +1440,6 @@ def check_value(good: Callable[[Any], object], message: str) -> Check:
         if not good(value):
             recipe.problem(path, message.replace("FOUND", _found(value)))
     return check
-
 
 def check_number(whole: bool, *words: str) -> Check:
     """A positive number (`whole`: an integer; "60" will do), or one of the words; the word "50%" stands for any percentage."""
@@ -1562,10 +1451,8 @@ def check_number(whole: bool, *words: str) -> Check:
     allowed = ["a positive whole number" if whole else "a positive number", *(f'"{word}"' for word in words)]
     return check_value(good, f"must be {' or '.join(allowed)}, not FOUND")
 
-
 def check_one_of(*words: str) -> Check:
     return check_value(lambda value: value in words, f"must be one of {', '.join(words)}, not FOUND")
-
 
 def check_each(kind: type[Any], item: Check, message: str, least: int = 0) -> Check:
     """A list, or an object from names (`kind`), of at least so many members that pass the check `item`."""
@@ -1576,7 +1463,6 @@ def check_each(kind: type[Any], item: Check, message: str, least: int = 0) -> Ch
             for key, member in value.items() if kind is dict else enumerate(value):
                 item(recipe, member, (*path, key))
     return check
-
 
 def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
     """An object with these members and no others."""
@@ -1595,14 +1481,11 @@ def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> C
                 recipe.problem(path, f"'{key}' is missing")
     return check
 
-
 def _found(value: Any) -> str:
     return "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else json.dumps(value)[:60]
 
-
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != "" and not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value)
-
 
 def check_version(recipe: Recipe, value: Any, path: JsonPath) -> None:
     check_name(recipe, path[-1], path)
@@ -1610,14 +1493,12 @@ def check_version(recipe: Recipe, value: Any, path: JsonPath) -> None:
     if isinstance(value, dict) and ("path" in value) == ("command" in value):
         recipe.problem(path, "needs either 'path' (a file, or a command on PATH) or 'command' (a list)")
 
-
 def check_options(recipe: Recipe, value: Any, path: JsonPath) -> None:
     """A list of prover options; words between +RTS and -RTS are GHC's."""
     check_each(list, check_option, "must be a list of texts, not FOUND")(recipe, value, path)
     runtime = [item for item in value if item in ("+RTS", "-RTS")] if isinstance(value, list) else []
     if runtime[-1:] == ["+RTS"]:
         recipe.problem(path, "'+RTS' needs a '-RTS' after its options")
-
 
 def check_option(recipe: Recipe, value: Any, path: JsonPath) -> None:
     """One prover option that is not the tool's own business. Inside `+RTS ... -RTS` only -N is."""
@@ -1634,17 +1515,14 @@ def check_option(recipe: Recipe, value: Any, path: JsonPath) -> None:
         if name == own or (short and name.startswith(own)) or (not short and len(name) > 3 and own.startswith(name)):
             return recipe.problem(path, f"{own} can't be given here: {advice}")
 
-
 def check_expectations(recipe: Recipe, value: Any, path: JsonPath) -> None:
     lemmas = check_each(dict, check_expectation, "must be an object with at least one lemma", 1)
     (lemmas if isinstance(value, dict) else check_expectation)(recipe, value, path)
-
 
 def percentage(text: str) -> float | None:
     """The share that "50%" means, or None."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     return float(found.group(1)) / 100 if found and 0 < float(found.group(1)) <= 100 else None
-
 
 check_text = check_value(_is_text, "must be a text that is not empty, not FOUND")
 check_bool = check_value(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
@@ -1689,9 +1567,7 @@ _CONFIG: dict[str, Check] = {
 _RECIPE: dict[str, Check] = {"$schema": check_any, "config": check_object(_CONFIG), "tamarin_versions": _PROVERS, "tasks": _TASKS}
 check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 
-
 # --- Provers -----------------------------------------------------------------------------------------------------------
-
 
 def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
     """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputError."""
@@ -1710,7 +1586,6 @@ def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
     recipe.raise_problems()
     return provers
 
-
 def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
     entry, path = recipe.data["tamarin_versions"][alias], ("tamarin_versions", alias)
     words = entry.get("command") or [entry["path"]]
@@ -1722,7 +1597,6 @@ def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
         recipe.problem(path, f"there is no executable program '{printable(words[0])}': give a file, or a command on PATH")
     return Prover(alias, (program or words[0], *words[1:]), tuple(entry.get("options", ())), dict(entry.get("env", {})))
 
-
 def find_program(name: str, directory: str = "", env: Mapping[str, str] | None = None) -> str:
     """The absolute path of an executable file, or of a command on PATH (that of `env`); "" if there is none."""
     name = os.path.expanduser(name)
@@ -1730,26 +1604,21 @@ def find_program(name: str, directory: str = "", env: Mapping[str, str] | None =
     paths = (os.path.abspath(os.path.join(folder, name)) for folder in folders)
     return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
 
-
 def find_input(name: str, directory: str) -> str:
     """A recipe's relative path: against the working directory; if nothing is there, against the recipe's own directory."""
     name = os.path.expanduser(name)
     beside = os.path.join(directory, name)
     return beside if not os.path.exists(name) and os.path.exists(beside) else name
 
-
 # --- Planning ----------------------------------------------------------------------------------------------------------
-
 
 @dataclass
 class PlanOptions:
     """What the command line says over the recipe; "" and 0 leave the recipe's word."""
-
     cores: str = ""
     memory: str = ""  # GB, "max" or "50%"
     timeout_s: float = 0
     scheduler: str = ""
-
 
 def plan_batch(recipe: Recipe, provers: dict[str, Prover], room: Limits, options: PlanOptions,
                warn: Callable[[str], None]) -> Batch:
@@ -1768,7 +1637,6 @@ def plan_batch(recipe: Recipe, provers: dict[str, Prover], room: Limits, options
         "pid": os.getpid(), "host": os.uname().nodename, "python": sys.version.split()[0], "platform": sys.platform}
     return batch
 
-
 def _global_limits(config: Event, room: Limits, options: PlanOptions, warn: Callable[[str], None]) -> Limits:
     """Those of the whole batch: what is asked for, but no more than this process may use (`room`); and a job's default time."""
     limits: list[int] = []
@@ -1782,11 +1650,9 @@ def _global_limits(config: Event, room: Limits, options: PlanOptions, warn: Call
         limits.append(max(1, min(limit, most)))
     return Limits(limits[0], limits[1], options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)))
 
-
 @dataclass
 class _Choice:
     """One lemma that an item of a task's `lemmas` selects."""
-
     item: Mapping[str, Any]
     entry: Mapping[str, Any]  # the task's fields, overridden by the item's
     alias: str  # of the prover: its own options may change how the theory is read
@@ -1794,7 +1660,6 @@ class _Choice:
     lemmas: list[Lemma]  # one, or its two sides in diff mode
     place: int  # in the theory
     theory: Theory
-
 
 class _Planner:
     """Plans one recipe task after the other; remembers the ids given, the theories read and the caps already said."""
@@ -1969,16 +1834,13 @@ class _Planner:
         self.ids.add(folded + ending)
         return base + ending
 
-
 RESULT_VARIABLES = ("GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS")  # of the environment: they can change what is proven
-
 
 def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
     """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources."""
     defined = [option[2:].lstrip("=") for option in options if option.startswith("-D")]   # Tamarin also takes `-DX`
     return ((*flags, *defined, *option_values(options, "--defines")), bool(option_values(options, "--diff")),
             bool(option_values(options, "--auto-sources")))
-
 
 def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
     """Each lemma by name, in theory order; in diff mode both sides together."""
@@ -1987,20 +1849,16 @@ def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
         groups.setdefault(lemma.name, []).append(lemma)
     return groups
 
-
 def assumed_by(lemmas: Iterable[Lemma]) -> tuple[str, ...]:
     """What a lemma, of which these are the sides, takes for granted."""
     return share(tuple(dict.fromkeys(name for side in lemmas for name in side.assumes)))
 
-
 def _is_pattern(name: str) -> bool:
     return any(char in name for char in "*?[")
-
 
 def _selects(pattern: str, lemma: Lemma) -> bool:
     """Whether a name or a shell pattern means this lemma, or the accountability lemma it was generated from."""
     return any(name and fnmatch.fnmatchcase(name, pattern) for name in (lemma.name, lemma.parent))
-
 
 @functools.lru_cache(maxsize=1024)
 def look_at_file(path: str) -> tuple[tuple[int, ...], str]:
@@ -2014,10 +1872,7 @@ def look_at_file(path: str) -> tuple[tuple[int, ...], str]:
         return stamp, digest.hexdigest()
     return stamp, ""
 
-
-# ======================================================================================================================
-# Supervisor
-# ======================================================================================================================
+# === Supervisor =======================================================================================================
 
 # Facts: proc(5), prctl(2), wait4(2), posix_spawn(3), cgroups(7), the kernel's fs/exec.c (what execs takes over the peak of the
 # memory it leaves: under posix_spawn the driver's) and mm/oom_kill.c; for macOS <libproc.h>.
@@ -2033,12 +1888,10 @@ PROC_PGRP_ONLY, PROC_PPID_ONLY = 2, 6  # macOS: what proc_listpids selects by
 MACOS = sys.platform == "darwin"
 MAXRSS_MB = 2**-20 if MACOS else 2**-10  # the unit of ru_maxrss: the largest of the process waited for and those it waited for
 
-
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended. COMPLETED: its leader exited by itself, whatever the code. FAILED: not started, or ended by a signal that
     isn't ours. MEMORY_LIMIT: also by the kernel's out-of-memory killer. INTERRUPTED: also singly, by `Supervisor.stop`."""
-
     status: Status
     exit: ExitStatus | None = None
     wall_s: float = 0.0
@@ -2048,11 +1901,9 @@ class Outcome:
     reason: str = ""
     unkillable: tuple[int, ...] = ()  # processes that outlived SIGKILL; their room stays taken
 
-
 @dataclass(eq=False)
 class Live:
     """A job that runs: figures for the live view, and what the supervisor must remember of it."""
-
     job: Job
     marker: str
     pid: int
@@ -2072,7 +1923,6 @@ class Live:
     exit: ExitStatus | None = None
     why: tuple[Status, str] | None = None                   # set by whoever ends it first
     kill: bool = False                                      # SIGKILL without (further) grace
-
 
 @final
 class Supervisor:
@@ -2359,7 +2209,6 @@ class Supervisor:
         average = min(live.peak_mb, live.mb_seconds / (live.looked - live.started)) if live.mb_seconds else live.peak_mb
         return Outcome(status, live.exit, wall, live.cpu_s, live.peak_mb, average, reason, stuck)
 
-
 def end_survivors(batch_id: str, recorded: Iterable[Event]) -> list[int]:
     """Kill what an earlier driver of this batch left running on this host, and return the pids. A process counts if it carries
     the batch's marker, or if a `start` event in `recorded` tells of its pid, start time, host and boot; then so do its session
@@ -2378,7 +2227,6 @@ def end_survivors(batch_id: str, recorded: Iterable[Event]) -> list[int]:
         time.sleep(0.005)
     return sorted({pid for pid, _ in held})
 
-
 def _survivors(batch_id: str, known: set[tuple[int, int]]) -> set[tuple[int, int]]:
     """(pid, start time) of everything alive that end_survivors may end."""
     if MACOS:
@@ -2395,7 +2243,6 @@ def _survivors(batch_id: str, known: set[tuple[int, int]]) -> set[tuple[int, int
         own = table[own].parent
     return {(pid, table[pid].started) for pid in found}
 
-
 def host_id() -> tuple[str, str]:
     """(host, boot id): between two equal ones a pid with its start time means the same process. The boot id holds the pid
     namespace, too: containers share a kernel and often a name, but not their pids."""
@@ -2406,13 +2253,11 @@ def host_id() -> tuple[str, str]:
         boot += " " + os.readlink("/proc/self/ns/pid")
     return os.uname().nodename, boot
 
-
 def exit_status(status: int) -> ExitStatus:
     """From wait's 16-bit status; real-time signals have no name of their own."""
     code = os.waitstatus_to_exitcode(status)
     names = {number.value: number.name for number in signal.Signals} if code < 0 else {}
     return ExitStatus(code=code) if code >= 0 else ExitStatus(signal=names.get(-code, f"SIG{-code}"))
-
 
 def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
     """Cores this process may use: the least of affinity, cgroup quota (v1 and v2, every level) and the Slurm allocation on this
@@ -2423,7 +2268,6 @@ def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) ->
         bounds += [quota[0] / quota[1]] if len(quota) == 2 else []  # the period alone: no quota
     return max(1, int(min(bounds)))
 
-
 def available_memory_mb(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
     """Memory in MB this process may use, taken or not: the least of what is built in, cgroup limits and the Slurm allocation."""
     names = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
@@ -2433,7 +2277,6 @@ def available_memory_mb(root: str = "/", environ: Mapping[str, str] = os.environ
     for limits in _cgroups(root, "memory", "memory.max", "memory.high", "memory.limit_in_bytes"):
         bounds += [limit // MB for limit in limits]
     return max(1, min(bounds))
-
 
 def _cgroups(root: str, controller: str, *names: str) -> Iterator[list[int]]:
     """The numbers in these files of this process's cgroup and of all above it, v1 and v2. A container without a cgroup namespace
@@ -2446,10 +2289,8 @@ def _cgroups(root: str, controller: str, *names: str) -> Iterator[list[int]]:
             folder = os.path.join(root, "sys/fs/cgroup", mount, *parts[:length])
             yield _numbers(b" ".join(_read(os.path.join(folder, name)) for name in names))
 
-
 def _numbers(text: str | bytes) -> list[int]:
     return [int(word) for word in text.split() if word.isdigit() and int(word)]
-
 
 def _why_not_started(job: Job, error: Exception) -> str:
     """A sentence for the user; posix_spawn reports one error number for changing files, finding and executing the program."""
@@ -2470,7 +2311,6 @@ def _why_not_started(job: Job, error: Exception) -> str:
     }
     return hints.get(number) or getattr(error, "strerror", None) or str(error)
 
-
 def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
     """Fork a process that sleeps until the pipe to it closes; (pid, our end of the pipe). Only SIGKILL and SIGSTOP reach it."""
     reading, writing = os.pipe()
@@ -2484,7 +2324,6 @@ def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(reading)
     return pid, writing
-
 
 def _watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
     """Wait until the driver dies, then kill what it leaves behind."""
@@ -2501,11 +2340,9 @@ def _watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
         _send(-pid, signal.SIGKILL)
     end_survivors(batch_id, ())
 
-
 @dataclass
 class _Log:
     """A log file that a prover appends to; past LOG_CAP its middle is left out, again and again if need be."""
-
     path: str
     size: int = 0           # at the last look
     head: int = 0           # length of the head kept, once cut
@@ -2531,15 +2368,12 @@ class _Log:
                 shutil.copyfileobj(reading, writing)
                 self.size = writing.truncate()
 
-
 class _Process(NamedTuple):
     """From /proc/PID/stat; zeros when it is gone."""
-
     state: str = "X"
     parent: int = 0
     session: int = 0
     started: int = 0        # clock ticks since boot
-
 
 def process_start(pid: int) -> int:
     """When a process started, in the system's own unit: with its pid it names one process since boot; 0 when it is gone."""
@@ -2547,17 +2381,14 @@ def process_start(pid: int) -> int:
         return _mac_usage(pid)[1] if MACOS else _process(pid).started
     return 0
 
-
 def _process(pid: int) -> _Process:
     fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()  # the name before may hold anything
     return _Process(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19])) if len(fields) > 19 else _Process()
-
 
 def _processes() -> dict[int, _Process]:
     """Every living process by pid (Linux)."""
     table = {int(name): _process(int(name)) for name in os.listdir("/proc") if name.isdigit()}
     return {pid: process for pid, process in table.items() if process.state not in "ZX"}
-
 
 def _children(pid: int) -> list[int]:
     """Children of a process, dead ones included; the list can miss one while another dies, so who must know looks again."""
@@ -2570,7 +2401,6 @@ def _children(pid: int) -> list[int]:
         return [int(child) for thread in threads for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
     return []
 
-
 def _memory(pid: int) -> tuple[int, int]:
     """(address space, resident) in bytes; of the second alone on macOS, zeros when it is gone."""
     if MACOS:
@@ -2578,18 +2408,15 @@ def _memory(pid: int) -> tuple[int, int]:
     page, pages = os.sysconf("SC_PAGE_SIZE"), _read(f"/proc/{pid}/statm").split() or [b"0", b"0"]
     return int(pages[0]) * page, int(pages[1]) * page
 
-
 def _marker(pid: int) -> str:
     """The value of MARKER a process was started with, or "": environ is what exec left, whatever the process did since."""
     _, found, rest = (b"\0" + _read(f"/proc/{pid}/environ")).partition(b"\0" + MARKER.encode() + b"=")
     return os.fsdecode(rest.partition(b"\0")[0]) if found else ""
 
-
 def _oom_kills(path: str = "/proc/vmstat") -> int:
     """How often the kernel's out-of-memory killer struck (Linux 4.13; all cgroups, the whole system), or -1."""
     count = re.search(rb"^oom_kill (\d+)$", _read(path), re.MULTILINE)
     return int(count[1]) if count else -1
-
 
 def _read(path: str) -> bytes:
     """A file of /proc or /sys; empty when it is gone or not ours to look at. OSError when no descriptor is free."""
@@ -2601,12 +2428,10 @@ def _read(path: str) -> bytes:
             raise
         return b""
 
-
 def _send(pid: int, number: int) -> None:
     """Signal a process, or a group by its negative number; it may be gone."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-
 
 def _mac_pids(kind: int, number: int) -> list[int]:
     """proc_listpids: pids by parent or group."""
@@ -2615,7 +2440,6 @@ def _mac_pids(kind: int, number: int) -> list[int]:
     ctypes.CDLL(None).proc_listpids(kind, number, pids, ctypes.sizeof(pids))
     return [pid for pid in pids if pid]
 
-
 def _mac_usage(pid: int) -> tuple[int, int]:
     """proc_pid_rusage, rusage_info_v0: (resident bytes, start in Mach's time since boot)."""
     import ctypes
@@ -2623,17 +2447,12 @@ def _mac_usage(pid: int) -> tuple[int, int]:
     failed = ctypes.CDLL(None).proc_pid_rusage(pid, 0, info)
     return (0, 0) if failed else (int(info[8]), int(info[10]))
 
-
-# ======================================================================================================================
-# Journal
-# ======================================================================================================================
+# === Journal ==========================================================================================================
 
 JOURNAL = "batch.jsonl"
 
-
 class StorageError(InputError):
     """The results directory can't be written (any more): full, read-only, or held by another run."""
-
 
 class Journal:
     """The truth about a batch on disk, one JSON object a line, by one writer, who holds a lock. `record` is how a running batch
@@ -2695,11 +2514,9 @@ class Journal:
             if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have nothing to flush
                 raise StorageError(f"the journal can't be brought to disk: {error.strerror}", self.path) from None
 
-
 def json_line(event: Event) -> bytes:
     """One line of the journal; half a surrogate pair (an undecodable file name) survives as its JSON escape."""
     return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
-
 
 def lock_journal(fd: int, path: str) -> bool:
     """Make this process the journal's one writer; whether that took a lock file. Raises StorageError that says who is."""
@@ -2718,7 +2535,6 @@ def lock_journal(fd: int, path: str) -> bool:
     raise StorageError(f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): "
                        f"wait for it, or give another directory with -o", path)
 
-
 def lock_by_file(path: str) -> bool:
     """Hold the journal by a file beside it that names this process, unless the one that it names still lives or may live."""
     host, boot = host_id()
@@ -2732,7 +2548,6 @@ def lock_by_file(path: str) -> bool:
     remove_file(path + ".lock")
     return lock_by_file(path)
 
-
 def lock_file_holds(path: str) -> bool:
     """Whether there is such a file, and its process is not known to be gone."""
     try:
@@ -2743,7 +2558,6 @@ def lock_file_holds(path: str) -> bool:
         return False
     except (OSError, ValueError, KeyError, TypeError):
         return True
-
 
 def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None],
                    apply: Callable[[Event], object] = lambda event: event["event"]) -> Iterator[Event]:
@@ -2762,7 +2576,6 @@ def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None],
         else:
             yield event
 
-
 def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
     """The Batch that a journal tells of. Raises InputError when there is no journal."""
     import gc
@@ -2777,7 +2590,6 @@ def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
         gc.enable()
     return batch
 
-
 def is_locked(path: str) -> bool:
     """Whether some process holds the journal's lock."""
     import fcntl
@@ -2788,14 +2600,12 @@ def is_locked(path: str) -> bool:
         return isinstance(error, BlockingIOError) or lock_file_holds(path)
     return False
 
-
 # --- The results directory ---------------------------------------------------------------------------------------------
 
 UPSTREAM_REPORT = "execution_report.json"
 _UPSTREAM_STATUS = {"timeout": Status.TIMEOUT, "memory_limit_exceeded": Status.MEMORY_LIMIT,
                     "signal_interrupted": Status.INTERRUPTED}
 RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
-
 
 def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None]) -> tuple[str, Journal]:
     """The directory to write to and its journal, whose batch is ready to run. An unfinished batch of the same recipe goes on;
@@ -2821,7 +2631,6 @@ def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[st
     except OSError as error:
         raise StorageError(f"the results directory can't be written: {error.strerror}", error.filename or directory) from None
     return place, journal
-
 
 def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> bool:
     """Bring an unfinished batch of the same recipe up to the present plan; False, and nothing done, for any other batch."""
@@ -2851,13 +2660,11 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
          + (f"; no longer planned: {', '.join(vanished[:10])}" if vanished else ""))
     return True
 
-
 def newest_sibling(directory: str) -> str:
     """The newest dated directory beside this one that holds a journal, or ""."""
     import glob
     stem = glob.escape(directory.rstrip(os.sep)) + "_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]_*"
     return max((os.path.dirname(path) for path in glob.glob(os.path.join(stem, JOURNAL))), default="")
-
 
 def dated_sibling(directory: str) -> str:
     """Make `NAME_YYYY-MM-DD_HH-MM-SS` beside a directory, for nobody else."""
@@ -2867,7 +2674,6 @@ def dated_sibling(directory: str) -> str:
             os.mkdir(path)
             return path
     raise StorageError("there is no free name for a directory beside it", directory)
-
 
 def results_directory(path: str, *records: str) -> str:
     """The results directory that a user means: it, or one of the records in it. Raises InputError that says what is wrong."""
@@ -2880,7 +2686,6 @@ def results_directory(path: str, *records: str) -> str:
         newest = newest_sibling(directory)
         raise InputError("holds no results" + (f"; the newest beside it: {printable(newest)}" if newest else ""), printable(path))
     return directory
-
 
 def load_results(path: str, warn: Callable[[str], None]) -> Batch:
     """The Batch of a results directory, given by itself or one of its files: of our journal, else of the execution_report.json
@@ -2896,7 +2701,6 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
         return _upstream_batch(json.loads(read_text(report)), os.path.abspath(directory))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"this is not what batch-tamarin 1.2 writes ({type(error).__name__}: {error})", report) from None
-
 
 def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
     """batch-tamarin's report as a Batch. It leaves out where it ran: above the results, or else here, is the best guess."""
@@ -2928,14 +2732,12 @@ def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
             batch.apply({"event": "finish", "id": task_id, **_upstream_result(task["task_execution_metadata"], result)})
     return batch
 
-
 @functools.lru_cache(maxsize=64)
 def _lemmas_now(path: str, options: tuple[str, ...], flags: tuple[str, ...]) -> dict[str, list[Lemma]]:
     """A theory's lemmas, if it is still there: batch-tamarin does not say what they assume."""
     with suppress(InputError):
         return _lemma_groups(load_theory(path, *theory_view(options, flags)))
     return {}
-
 
 def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event:
     """How one of its tasks ended. A run without a verdict for the lemma is called "verified", 0 steps, "unknown" there."""
@@ -2953,7 +2755,6 @@ def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event
             "steps": result["steps"] or None, "trait": "" if trait == "unknown" else trait,
             "prover_s": result["real_time_tamarin_measure"] or None}
 
-
 def _utc(local: str) -> str:
     """A time of batch-tamarin's (local, without a zone) as the journal writes times; "" for none."""
     import datetime
@@ -2962,30 +2763,23 @@ def _utc(local: str) -> str:
         return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return ""
 
-
-# ======================================================================================================================
-# Cache
-# ======================================================================================================================
+# === Cache ============================================================================================================
 
 CACHE_GB = 2.0
 
-
 class Hit(NamedTuple):
     """A stored result that holds for a task."""
-
     result: Result  # as the task's own, marked as cached
     path: str  # of the entry
     files: Mapping[str, str]  # SHA-256 of the outputs in it, by their names in Outputs
     exact: bool  # nothing that Tamarin reads changed since
-
 
 class Cache:
     """Results under digests of all that they depend on, in a directory that any number of runs may share; never fatal.
 
     Below it, `LEMMA/KEY.KIND/` holds `entry.json` and the outputs. LEMMA is a digest of a theory's and a lemma's name, KEY is
     `Task.key`, KIND is `Task.lemma_key`, `limit-HOST` for what met its limits on that host, or `loaded` for a text that a prover
-    has loaded. An entry appears whole, by a rename, and is never changed; what is damaged is removed, the least used go first.
-    """
+    has loaded. An entry appears whole, by a rename, and is never changed; what is damaged is removed, the least used go first."""
 
     def __init__(self, directory: str = "", size_gb: float = CACHE_GB) -> None:
         """`directory`: default $XDG_CACHE_HOME/batch-tamarin, or ~/.cache/batch-tamarin."""
@@ -3119,13 +2913,11 @@ class Cache:
         if self.stored > 1000:
             self.close()
 
-
 def _names(folder: str, pattern: str = r"[0-9a-f]{32}\.(|[0-9a-f]{32}|limit-[0-9a-f]{16}|loaded)(-\d+)?") -> list[str]:
     """Paths of what the cache (or a run that was killed) made in a folder; none if it isn't there."""
     with suppress(OSError):
         return [os.path.join(folder, name) for name in os.listdir(folder) if re.fullmatch(pattern, name)]
     return []
-
 
 def remove_entry(path: str) -> None:
     """Remove an entry of the cache, and its folder if it was the last."""
@@ -3133,7 +2925,6 @@ def remove_entry(path: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):
         os.rmdir(os.path.dirname(path))
-
 
 def copy_file(source: str, target: str) -> str:
     """Copy a file to where none is; returns its SHA-256. Raises OSError."""
@@ -3147,16 +2938,12 @@ def copy_file(source: str, target: str) -> str:
             writing.write(block)
     return digest.hexdigest()
 
-
-# ======================================================================================================================
-# Scheduler and executors
-# ======================================================================================================================
+# === Scheduler and executors ==========================================================================================
 
 FLUSH_S = 0.005  # how long a result may wait for others before it is brought to disk and shown
 TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
 VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
 OUTPUT_FILES = (("logs", ".out"), ("logs", ".err"), ("proofs", ".spthy"), ("traces", ".json"), ("traces", ".dot"))
-
 
 class Room:
     """The cores and the memory (MB) that jobs share: two semaphores taken together: no job holds one and waits for the other."""
@@ -3173,14 +2960,12 @@ class Room:
     def give(self, limits: Limits) -> None:
         self.cores, self.memory_mb = self.cores + limits.cores, self.memory_mb + limits.memory_mb
 
-
 class Scheduler:
     """Does the work on items as soon as their `limits` fit into the room, in order.
 
     An item that fits may overtake one that does not. When the first waiting one has been overtaken for as long as its own timeout,
     nothing else starts until it does: with limits capped to the whole room, nothing can wait for ever. (Limits are poor estimates
-    of run times: reserving by them, as EASY backfilling does, doubled the makespan in simulations.)
-    """
+    of run times: reserving by them, as EASY backfilling does, doubled the makespan in simulations.)"""
 
     def __init__(self, room: Room) -> None:
         self.room, self.stopped = room, False
@@ -3249,13 +3034,11 @@ class Scheduler:
             self._jobs.discard(asyncio.current_task())
             self._start_what_fits()
 
-
 def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
     """Waiting tasks in the order in which they should start: as planned, or smallest or largest (cores + GB) first."""
     if scheduler == "fifo":
         return list(tasks)
     return sorted(tasks, key=lambda task: task.limits.cores + task.limits.memory_mb / 1024, reverse=scheduler == "ljf")
-
 
 class Runner:
     """Brings tasks from waiting to finished: the way of a lemma through prover, reader and journal."""
@@ -3401,8 +3184,7 @@ class Runner:
     def _changed_input(self, task: Task) -> str:
         """Why what the prover reads now is not what was planned; "" if it is. Such a result would stand under a wrong key.
 
-        A file that is gone is the prover's to tell of, or it is the prover itself.
-        """
+        A file that is gone is the prover's to tell of, or it is the prover itself."""
         changed = next((path for path, stamp in self._inputs(task).stamps.items() if file_stamp(path) not in (stamp, ())), "")
         return f"{path_from(changed, task.cwd)} changed since the batch was planned: run it again" if changed else ""
 
@@ -3455,12 +3237,10 @@ class Runner:
         os.kill(os.getpid(), signal.SIGSTOP)
         self.supervisor.resume()
 
-
 def result_files(directory: str, job: str) -> Outputs:
     """Where a job leaves its files: absolute paths."""
     directory = os.path.abspath(directory)
     return Outputs(*(os.path.join(directory, folder, job + ending) for folder, ending in OUTPUT_FILES))
-
 
 def set_aside(outputs: Outputs) -> None:
     """Keep what an earlier attempt left: `ID.out` becomes `ID~1.out`. Nothing is ever written over."""
@@ -3470,7 +3250,6 @@ def set_aside(outputs: Outputs) -> None:
             stem, ending = os.path.splitext(path)
             names = (f"{stem}~{number}{ending}" for number in itertools.count(1))
             os.rename(path, next(name for name in names if not os.path.exists(name)))
-
 
 def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
     """Leave what belongs to the result: a proof with its verdict, the traces of this lemma; nothing half-written."""
@@ -3492,7 +3271,6 @@ def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
             remove_file(path)
         elif kept != text:
             write_file(path, kept)
-
 
 async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> None:
     """Draw every `traces/ID.dot` that has no drawing yet, by Graphviz's `dot`; what it can't draw in time stays DOT."""
@@ -3522,18 +3300,15 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
         if undrawn:
             warn(f"dot could not draw {plural(len(undrawn), 'trace')} within {limits.timeout_s:g} s: {', '.join(undrawn[:5])}")
 
-
 def drawings(dot: str) -> list[str]:
     """The drawings of a DOT file's graphs, unless an earlier attempt's DOT file was drawn."""
     there, drawn_from = itertools.takewhile(os.path.exists, _drawing_names(dot)), os.stat(dot).st_mtime
     return [path for path in there if os.stat(path).st_mtime >= drawn_from]
 
-
 def _drawing_names(dot: str) -> Iterator[str]:
     """ID.svg, ID~graph2.svg ...: no id has a `~`."""
     stem = os.path.splitext(dot)[0]
     return itertools.chain((f"{stem}.svg",), (f"{stem}~graph{number}.svg" for number in itertools.count(2)))
-
 
 async def ask_versions(provers: Iterable[Prover]) -> None:
     """Ask every prover its version, all at once and each executable once; one that does not tell is warned of."""
@@ -3544,7 +3319,6 @@ async def ask_versions(provers: Iterable[Prover]) -> None:
         groups.setdefault(json.dumps([prover.command, prover.options, prover.env]), []).append(prover)
     with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder, Supervisor(os.urandom(6).hex()) as supervisor:
         await asyncio.gather(*(_ask_version(supervisor, folder, same) for same in groups.values()))
-
 
 async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Prover]) -> None:
     prover = provers[0]
@@ -3562,10 +3336,7 @@ async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Pr
         problem = outcome.reason or read_output(stdout, stderr).complaint or "it said nothing that we know"
         warn(f"prover '{prover.alias}' did not tell its version: {problem}")
 
-
-# ======================================================================================================================
-# Audit
-# ======================================================================================================================
+# === Audit ============================================================================================================
 
 # A verdict says: if the lemmas hold that its proof takes for granted. What is known of results is a function of Batches; what
 # other tools left is read into Batches first.
@@ -3583,11 +3354,9 @@ ADVICE = {  # of every kind of finding, in the order in which they are told
     "warning": "correct the theory; `check --report` shows all that the prover says"}
 FLIP, WRONG, NOTE = range(3)  # a verdict turned into its opposite; another finding; what counts with --strict only
 
-
 @dataclass(frozen=True)
 class Finding:
     """Something that a reader of results must know."""
-
     kind: str  # one of ADVICE
     theory: str
     lemma: str
@@ -3595,22 +3364,18 @@ class Finding:
     rank: int = WRONG
     prover: str = ""
 
-
 def found(kind: str, task: Task, message: str, rank: int = WRONG) -> Finding:
     """A finding about a task."""
     return Finding(kind, task.theory, task.lemma, message, rank, task.prover)
 
-
 class Assumption(NamedTuple):
     """A lemma taken for granted that is not verified: what is known of it, and the lemmas by way of which it is reached."""
-
     lemma: str
     state: str
     chain: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"{self.lemma} ({self.state})" + f" via {' > '.join(self.chain)}" * bool(self.chain)
-
 
 class Closure:
     """What verdicts rest on, as far as the results tell that are of the same theory text, prover and flags."""
@@ -3670,35 +3435,29 @@ class Closure:
                     waiting.append(name)
         return rests
 
-
 def _way(rests: Mapping[str, Mapping[str, str]], name: str, lemma: str) -> Iterator[str]:
     """The chain of lemmas, from `name` on, that leads to an open one."""
     while name:
         yield name
         name = rests[name][lemma]
 
-
 def outcome_word(task: Task) -> str:
     """The verdict if there is one, else the status."""
     return str(task.verdict or task.status).replace("_", " ")
-
 
 def listed(things: Iterable[Any], most: int = 5) -> str:
     """`a, b, c and 3 more`."""
     words = list(map(str, things))
     return ", ".join(words[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")
 
-
 def missed_expectation(task: Task) -> bool:
     """Whether the task has an answer that is not the one its recipe expects, or should have one and has none."""
     waiting = task.status in (Status.PENDING, Status.RUNNING, Status.INTERRUPTED)
     return bool(task.expect) and not waiting and task.verdict != task.expect
 
-
 def needs_look(task: Task, closure: Closure) -> bool:
     """Whether a person should look at it: no answer, not the expected one, or one that follows from a false lemma."""
     return task.verdict not in ANSWERS or exit_code([task], closure) > 0
-
 
 def exit_code(tasks: Sequence[Task], closure: Closure) -> int:
     """1: an expectation was missed, or a verdict rests on a false lemma; 3: some task has neither `verified` nor `falsified`."""
@@ -3706,7 +3465,6 @@ def exit_code(tasks: Sequence[Task], closure: Closure) -> int:
         return 1
     settled = (task.verdict in ANSWERS or task.status is Status.SUPERSEDED for task in tasks)
     return 0 if all(settled) else 3
-
 
 def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """What results say about themselves and about each other."""
@@ -3733,17 +3491,14 @@ def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
             yield Finding("disagreement", yes.theory, yes.lemma, f"verified by {yes.prover}, falsified by {no.prover}"
                           + f" (in {here} and in {there})" * (here != there))
 
-
 def _missed(task: Task, message: str) -> Finding:
     return found("expectation", task, message, FLIP if task.verdict in ANSWERS else WRONG)
-
 
 def read_expectations(path: str) -> list[Task]:
     """What a file expects, as results that would be so. Raises InputError.
 
     JSON: `{"lemma": "verified"}` or `{"theory.spthy": {"lemma": "verified"}}`. CSV: columns `theory,lemma,verdict`; a row without
-    a verdict expects nothing. Theories (with or without folder and ending; "": any) and lemmas may be shell patterns.
-    """
+    a verdict expects nothing. Theories (with or without folder and ending; "": any) and lemmas may be shell patterns."""
     import csv
     text, rows = read_text(path), list[tuple[Any, Any, Any]]()
     try:
@@ -3759,7 +3514,6 @@ def read_expectations(path: str) -> list[Task]:
     except (ValueError, KeyError, RecursionError, csv.Error) as error:
         raise InputError("not a JSON object, or CSV with theory,lemma,verdict, of which each verdict is one of "
                          f"{', '.join(Verdict)}: {printable(str(error))}", path) from None
-
 
 def compare(tasks: Iterable[Task], before: Iterable[Task], where: str, tolerance: float) -> Iterator[Finding]:
     """How results differ from other ones, or expected ones. Theories are the same when their base names are; an exact name beats
@@ -3785,7 +3539,6 @@ def compare(tasks: Iterable[Task], before: Iterable[Task], where: str, tolerance
             yield Finding("missing", old.theory, old.lemma, f"{outcome_word(old)} {where}, not in these results",
                           WRONG if old.verdict in ANSWERS else NOTE)
 
-
 def _moved(task: Task, before: Sequence[Task], where: str, tolerance: float) -> Iterator[Finding]:
     same = [old.result for old in before if old.verdict == task.verdict]
     if not same:
@@ -3798,7 +3551,6 @@ def _moved(task: Task, before: Sequence[Task], where: str, tolerance: float) -> 
         if task.verdict and past and max(past) and now > max(past) * tolerance and now - max(past) > least:
             yield found("expectation", task, f"{now:,g} {what}, {max(past):,g} {where}: more than {tolerance:g} times as many")
 
-
 # --- What is to be audited ---------------------------------------------------------------------------------------------
 
 _BEGINS_THEORY = re.compile(rb"\s*(?:/[/*].*?)??^[ \t]*theory\s+\w+\s+(?:begin|configuration|/[/*])", re.DOTALL | re.MULTILINE)
@@ -3808,17 +3560,14 @@ _MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
 UNKNOWN = "what the verdicts assume is unknown"
 CLOCK_S = 2  # by so much times may differ only because files were copied
 
-
 @dataclass
 class Log:
     """What a process said of one theory in its last summary."""
-
     file: str
     folder: str
     theory: str  # as the prover was given it
     output: str  # where it says that it wrote the analyzed theory
     said: ProverOutput
-
 
 class Evidence:
     """What there is at some paths: Batches by where they come from, and what reading showed about them. Logs and analyzed
@@ -4011,7 +3760,6 @@ class Evidence:
         self.findings += [Finding("missing", tasks[0].theory, name, "has no result", NOTE) for name, lemmas
                           in _lemma_groups(theory).items() if not stale and name not in names and not lemmas[0].optional]
 
-
 def read_logs(path: str, lines: Sequence[str], head: bytes) -> Iterator[Log]:
     """What the last summary in a file (its `lines`) says of each theory."""
     starts = [number for number, line in enumerate(lines) if line.startswith("analyzed: ")]
@@ -4023,13 +3771,11 @@ def read_logs(path: str, lines: Sequence[str], head: bytes) -> Iterator[Log]:
         output = next((line[10:].strip() for line in block if line.startswith("  output: ")), "")
         yield Log(path, os.path.dirname(path), block[0][10:].strip(), output, said)
 
-
 def log_warnings(log: Log, theory: str) -> tuple[str, ...]:
     """What the prover warned of, but for its complaint that `--prove` named a generated lemma."""
     generated = [line.name for line in log.said.lines if line.name.startswith((EQUIVALENCE_LEMMA, AUTO_SOURCES_LEMMA))]
     asked = EQUIVALENCE_LEMMA if generated and ASKED_NAME_CHECK in wellformedness_titles(theory) else ""
     return tuple(prover_warnings(file_task("", "", "", [Lemma(asked, Trait.DIFF, "", (), "")]), log.said, theory))
-
 
 def file_task(file: str, theory: str, prover: str, lemmas: Sequence[Lemma], result: Result | None = None) -> Task:
     """A task whose result stands in a file; `lemmas`: one, or its two sides."""
@@ -4038,11 +3784,9 @@ def file_task(file: str, theory: str, prover: str, lemmas: Sequence[Lemma], resu
                 os.path.dirname(file), True, first.optional, assumed_by(lemmas), expect=None, key="",
                 status=result.status if result else Status.PENDING, result=result)
 
-
 def not_asked_for(task: Task) -> bool:
     """Tamarin lists every lemma of a theory, in one step those that it was not asked for."""
     return task.verdict is Verdict.INCOMPLETE and task.result is not None and task.result.steps == len(task.result.lemmas)
-
 
 def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
     """Whether the stored proof of a task's lemma (in diff mode of both sides) says what the prover said."""
@@ -4057,16 +3801,13 @@ def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
     elif task.verdict is None:
         yield found("missing", task, f"claimed {claim} by a stored proof, unchecked" if claim else "has no result", NOTE)
 
-
 # --- Recheck -----------------------------------------------------------------------------------------------------------
-
 
 class Recheck:
     """Checks of the proofs of a batch by another prover, as tasks of a batch of their own in `recheck-ALIAS/` of its results.
 
     Each stored proof is put into the original theory text, alone, which is loaded without `--prove`: checked, not searched. What is
-    expected is the same verdict. (Tamarin can't always load its own output again.)
-    """
+    expected is the same verdict. (Tamarin can't always load its own output again.)"""
 
     def __init__(self, batch: Batch, directory: str, prover: Prover) -> None:
         self.batch, self.results, self.prover = batch, os.path.abspath(directory), prover
@@ -4129,12 +3870,7 @@ class Recheck:
             raise InputError("a lemma that Tamarin made, or one with no proof, or with proofs for two sides")
         return "\n".join(f"{text}\n{proofs[0]}" if name == task.lemma else text for name, text in original) + "\n"
 
-
-
-# ======================================================================================================================
-# Reports
-# ======================================================================================================================
-
+# === Reports ==========================================================================================================
 
 def write_derived_files(batch: Batch, directory: str) -> None:
     """What the Batch alone can make again, but for success/ and failed/."""
@@ -4146,11 +3882,9 @@ def write_derived_files(batch: Batch, directory: str) -> None:
     write_file(os.path.join(directory, UPSTREAM_REPORT), execution_report(batch, directory))
     write_file(os.path.join(directory, "summary.html"), REPORTS["html"](batch, directory, directory))
 
-
 def unanswered(batch: Batch) -> list[Task]:
     """What has no verdict, and wants one."""
     return [task for task in batch.tasks.values() if task.verdict is None and task.status is not Status.SUPERSEDED]
-
 
 # --- batch-tamarin's files: the layout and the field names that its 1.2 `report` command reads --------------------------
 
@@ -4160,7 +3894,6 @@ _UPSTREAM_ENDS = {**dict.fromkeys(Status, ("pending", 0, "")), **dict.fromkeys(_
                   Status.FAILED: ("failed", -1, "tamarin_error"), Status.TIMEOUT: ("timeout", -1, "timeout"),
                   Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
                   Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed")}
-
 
 def write_result_file(directory: str, task: Task) -> None:
     """success/ID.json or failed/ID.json of a task that has ended; what an earlier attempt left goes."""
@@ -4180,7 +3913,6 @@ def write_result_file(directory: str, task: Task) -> None:
         else:
             remove_file(path)
 
-
 def restore_result_files(directory: str, batch: Batch) -> None:
     """Make success/ and failed/ what the journal says: one may be unwritten by a driver that died, or of an older plan."""
     found = {folder: set(os.listdir(os.path.join(directory, folder))) for folder in ("success", "failed")}
@@ -4188,16 +3920,13 @@ def restore_result_files(directory: str, batch: Batch) -> None:
         if {folder for folder in found if task.id + ".json" in found[folder]} != _result_folders(task):
             write_result_file(directory, task)
 
-
 def _result_folders(task: Task) -> set[str]:
     return {"success" if task.status in _WON else "failed"} if task.result else set()
-
 
 def _failure(result: Result) -> Event:
     code = (result.exit or {}).get("code") if result.status is Status.FAILED else None
     return {"error_description": result.reason or str(result.status), "last_stderr_lines": result.stderr_tail.splitlines(),
             "return_code": _UPSTREAM_ENDS[result.status][1] if code is None else int(code)}
-
 
 def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
     """Tasks by recipe task; where that was of several theories, by each of them, under names that no other has."""
@@ -4209,7 +3938,6 @@ def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
         others = (f"{name} {number}" for number in itertools.count(2))
         named.update(zip(itertools.chain([name], (other for other in others if other not in groups)), parts.values()))
     return named
-
 
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
     """The whole batch as batch-tamarin's execution_report.json, in pieces."""
@@ -4226,12 +3954,10 @@ def execution_report(batch: Batch, directory: str) -> Iterator[str]:
         f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}" for task in tasks))
         for name, tasks in recipe_tasks(batch.tasks.values()).items()))
 
-
 def _config(batch: Batch, directory: str) -> Event:
     limits = batch.header["limits"]
     return {"global_max_cores": limits["cores"], "global_max_memory": max(1, limits["memory_mb"] // 1024),
             "default_timeout": max(1, round(limits["timeout_s"])), "output_directory": directory}
-
 
 def _with_tasks(head: Event, opening: str, tasks: Iterable[tuple[str, Event, Iterable[str]]]) -> Iterator[str]:
     """A JSON object with `tasks` as its last key, piece by piece: of each task name, object, and the items of its last key."""
@@ -4242,7 +3968,6 @@ def _with_tasks(head: Event, opening: str, tasks: Iterable[tuple[str, Event, Ite
             yield f"{',' * bool(place)}\n      {item}"
         yield "}}" if opening[-1] == "{" else "]}"
     yield "\n  }\n}\n"
-
 
 def _subtask(batch: Batch, directory: str, task: Task) -> Event:
     import datetime
@@ -4270,7 +3995,6 @@ def _subtask(batch: Batch, directory: str, task: Task) -> Event:
             **failure, "return_code": str(failure["return_code"]), "error_type": _UPSTREAM_ENDS[task.status][2]}
     return subtask
 
-
 def instant(at: str) -> float:
     """A journal's time as seconds since 1970; 0 for none."""
     import datetime
@@ -4278,10 +4002,8 @@ def instant(at: str) -> float:
         return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
     return 0.0
 
-
 def rerun_name(batch: Batch) -> str:
     return f"{os.path.splitext(os.path.basename(batch.header['recipe_file']))[0]}-rerun.json"
-
 
 def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
     """A recipe of what has no verdict yet. Only where the batch needs what batch-tamarin does not know has it such keys."""
@@ -4302,19 +4024,16 @@ def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
                          "timeout": math.ceil(task.limits.timeout_s)}, **({"expect": task.expect} if task.expect else {})})
          for task in tasks)) for name, tasks in recipe_tasks(unanswered(batch)).items()))
 
-
 # --- The final table ---------------------------------------------------------------------------------------------------
 
 TABLE_ROWS = 40  # a longer batch shows its problems only
 WORDS = ("verified", "falsified", "incomplete", "timeout", "memory limit", "failed",
          "interrupted", "superseded", "running", "pending", "completed")  # of outcomes, in the order in which they are told
 
-
 def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
     """How many tasks came to which outcome, in the order of our words."""
     counts = Counter(map(outcome_word, tasks))
     return {word: counts[word] for word in WORDS if word in counts}
-
 
 def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     """What came out, for a terminal: the tasks (of a large batch only those that need a look), totals, where to look next."""
@@ -4340,14 +4059,12 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
         lines.append("more:  run the recipe again with larger limits: only what met its limit runs again")
     return "\n".join(lines) + "\n"
 
-
 def text_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Columns as wide as they need to be; the first row is the heading. Safe for a terminal."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(display_width, column)) for column in zip(*cells)]
     return "\n".join("  ".join(cell.rjust(width) if column in right else fit(cell, width)
                                for column, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in cells)
-
 
 def _table_row(task: Task, closure: Closure) -> tuple[str, ...]:
     result = task.result or Result(task.status)
@@ -4357,7 +4074,6 @@ def _table_row(task: Task, closure: Closure) -> tuple[str, ...]:
     used = (duration(result.wall_s), f"{result.peak_mb:,.0f} MB") if task.result else ("", "")
     return outcome_word(task), task.id, str(result.steps or ""), *used, "; ".join(filter(None, notes))
 
-
 def duration(seconds: float) -> str:
     """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
     minutes, rest = divmod(round(seconds), 60)
@@ -4365,12 +4081,10 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
     return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
 
-
 # --- What a page says, whatever its format -------------------------------------------------------------------------------
 
 SHOWN_TASKS = 3_000  # of a larger batch pages show those that need a look first; csv and json hold all
 GRAPH_CAP, PAGE_CAP = 4 * MB, 24 * MB  # traces inside one page: each, and together; beyond that the page names the file
-
 
 def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """A page, from top to bottom."""
@@ -4429,12 +4143,10 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
         yield page.details(f"{task.id}: {outcome_word(task)}", f"t{number}", _details(page, batch, directory, task))
     yield page.closing
 
-
 def _spans(tasks: Iterable[Task]) -> Iterator[tuple[Any, ...]]:
     """Start, end and task of what ran in this batch."""
     return ((instant(task.result.at) - task.result.wall_s, instant(task.result.at), task) for task in tasks
             if task.result and task.result.at and not task.result.cached)
-
 
 def _details(page: Writer, batch: Batch, directory: str, task: Task) -> Iterator[str]:
     result, prover, outputs = task.result or Result(task.status), batch.provers[task.prover], result_files(directory, task.id)
@@ -4456,25 +4168,19 @@ def _details(page: Writer, batch: Batch, directory: str, task: Task) -> Iterator
     if os.path.exists(outputs.trace_dot):
         yield page.trace(f"Attack trace of {task.id}", outputs.trace_dot)
 
-
 def quoted(command: Iterable[str]) -> str:
     import shlex
     return shlex.join(command)
 
-
 def utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds > 0 else ""
 
-
 # --- Writers of pages: a new format is one class -----------------------------------------------------------------------
-
 
 class Writer:
     """Renders the parts of a page, here as plain text. All text that was not made here passes through `escape`, line by line.
 
-    A table's `columns` are a letter each: l text, r number, h the row's name, w one of WORDS, a link to the row's details.
-    """
-
+    A table's `columns` are a letter each: l text, r number, h the row's name, w one of WORDS, a link to the row's details."""
     opening, closing = "", ""
     lines: Sequence[str] = ("%s\n\n",) * 4  # a paragraph, the title, two levels of headings
     row_parts = code_parts = ("", "\n", "\n")  # before, between and after the cells of a row; the lines of a code
@@ -4536,10 +4242,8 @@ class Writer:
         import urllib.parse
         return urllib.parse.quote(os.fsencode(os.path.relpath(path, self.beside)))
 
-
 class Markdown(Writer):
     """As GitHub renders it."""
-
     lines, row_parts = ("%s\n\n", "# %s\n\n", "## %s\n\n", "### %s\n\n"), ("| ", " | ", " |\n")
     escapes = str.maketrans({char: "\\" + char for char in "\\`*_[]{}<>#|&~$!@:"})
 
@@ -4554,10 +4258,8 @@ class Markdown(Writer):
     def drawing(self, path: str, name: str) -> str:
         return f"{'!' * path.endswith('.svg')}[{self.escape(name)}]({self.url(path)})\n\n"
 
-
 class Latex(Writer):
     """For pdflatex, with tables that a paper can take over."""
-
     opening, closing = r"""\documentclass[a4paper,landscape]{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
@@ -4590,10 +4292,8 @@ class Latex(Writer):
         return (f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{form}@{{}}}}\n\\toprule\n{first}{self.rows(rows)}"
                 "\\bottomrule\n\\end{longtable}}\n\n")
 
-
 class Typst(Writer):
     """All text stands in string literals, so that nothing in it is markup."""
-
     opening = "#set page(flipped: true, margin: 15mm)\n#set text(size: 9pt)\n#set table(stroke: none, inset: 3pt)\n"
     lines = ('#par("%s")\n', *(f'\n#heading(level: {level}, "%s")\n' for level in (1, 2, 3)))
     code_parts, row_parts = ('#raw(block: true, "', "\\n", '")\n'), ('  "', '", "', '",\n')
@@ -4608,11 +4308,9 @@ class Typst(Writer):
         text = self.content(path).translate(self.escapes).replace("\n", "\\n")
         return f'#image(bytes("{text}"), format: "svg", alt: "{self.escape(name)}")\n' if text else super().drawing(path, name)
 
-
 class Html(Writer):
     """One file for any browser, offline: no script but ours (told by its digest), nothing loaded. A drawn trace is an image in a
     data: URL, in which a browser runs no script and loads nothing."""
-
     lines, code_parts = ("<p>%s</p>\n", "<h1>%s</h1>\n", "<h2>%s</h2>\n", "<h3>%s</h3>\n"), ("<pre>", "\n", "</pre>\n")
     escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
@@ -4670,7 +4368,6 @@ class Html(Writer):
         return (f'<g><title>{self.escape(told)}</title><rect class="{outcome_word(task).replace(" ", "-")}" x="{left:.3%}" '
                 f'y="{20 * row}" width="{max(0.001, width):.3%}" height="18"/>'
                 f'<text x="4" y="{20 * row + 14}">{self.escape(told * labelled)}</text></g>\n')
-
 
 PAGE_HEAD = """<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -4734,9 +4431,7 @@ table.parentElement.before(tools);
 show();
 """
 
-
 # --- Reports for programs ----------------------------------------------------------------------------------------------
-
 
 def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """One line per task, with the model's field names."""
@@ -4745,7 +4440,6 @@ def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     return csv_lines([name for name in names if name not in ("limits", "result", "lemmas", "exit", "stderr_tail")], (
         {**own_fields(task), **own_fields(task.limits), **own_fields(task.result or Result(task.status, trait=task.trait)),
          "assuming": tuple(map(str, closure.open(task)))} for task in batch.tasks.values()))
-
 
 def csv_lines(names: Sequence[str], rows: Iterable[Event]) -> Iterator[str]:
     """CSV of what rows have under these names. A text that a spreadsheet would take for a formula gets an apostrophe."""
@@ -4756,12 +4450,10 @@ def csv_lines(names: Sequence[str], rows: Iterable[Event]) -> Iterator[str]:
     for row in rows:
         yield writer.writerow([_csv_cell(row.get(name, "")) for name in names])
 
-
 def _csv_cell(value: Any) -> Any:
     if isinstance(value, str):
         return "'" * value.startswith(("=", "+", "-", "@")) + printable(value)
     return _csv_cell("; ".join(value)) if isinstance(value, tuple) else value
-
 
 def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """The Batch: what its `batch` and `end` events said, and every task with its plan and result, one a line."""
@@ -4772,10 +4464,8 @@ def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
                 for number, task in enumerate(batch.tasks.values()))
     yield "\n]}\n"
 
-
 def assuming(closure: Closure, task: Task) -> list[Event]:
     return [{"lemma": each.lemma, "state": each.state, "via": list(each.chain)} for each in closure.open(task)]
-
 
 def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """JUnit XML: what is not as expected, or rests on a false lemma, is a failure, no answer an error; not run is skipped."""
@@ -4784,7 +4474,6 @@ def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     return junit_suites(({"name": name, "time": f"{sum(task.result.wall_s for task in tasks if task.result):.3f}", **about},
                          [_junit_case(task, closure) for task in tasks])
                         for name, tasks in recipe_tasks(batch.tasks.values()).items())
-
 
 def _junit_case(task: Task, closure: Closure) -> str:
     result, missed, told = task.result or Result(task.status), missed_expectation(task), closure.outcome(task)
@@ -4796,7 +4485,6 @@ def _junit_case(task: Task, closure: Closure) -> str:
             "skipped" if task.status not in FINAL or task.status is Status.SUPERSEDED else "error")
     return element("testcase", about, element(kind, {"type": outcome_word(task), "message": told}, text=result.stderr_tail))
 
-
 def junit_suites(suites: Iterable[tuple[Mapping[str, str], Sequence[str]]]) -> Iterator[str]:
     """JUnit XML, in pieces, of suites: of each its attributes and its cases."""
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n'
@@ -4806,16 +4494,13 @@ def junit_suites(suites: Iterable[tuple[Mapping[str, str], Sequence[str]]]) -> I
         yield element("testsuite", {**about, **counts}, "\n" + "".join(cases))
     yield "</testsuites>\n"
 
-
 def element(tag: str, attributes: Mapping[str, str], inner: str = "", text: str = "") -> str:
     """An XML element; what is in it is XML, or any text."""
     from xml.sax.saxutils import escape, quoteattr
     inner += "\n".join(escape(printable(line)) for line in text.split("\n"))
     return f"<{tag}{''.join(f' {name}={quoteattr(printable(value))}' for name, value in attributes.items())}>{inner}</{tag}>\n"
 
-
 # --- What an audit says ------------------------------------------------------------------------------------------------
-
 
 def audit_report(form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool) -> str:
     """What an audit found. CSV: a line for each result, then one for each finding."""
@@ -4836,7 +4521,6 @@ def audit_report(form: str, ok: bool, batches: Mapping[str, Batch], findings: Se
     if form == "junit":
         return audit_junit(rows, findings)
     return "".join(audit_page((Markdown if form == "md" else Writer)("."), rows, findings, details))
-
 
 def audit_page(page: Writer, rows: Sequence[Event], findings: Sequence[Finding], details: bool) -> Iterator[str]:
     """Problems first, with what to do about them; then what there is of each theory, and if wanted of each lemma."""
@@ -4859,7 +4543,6 @@ def audit_page(page: Writer, rows: Sequence[Event], findings: Sequence[Finding],
         yield page.section("Lemmas", ("theory", "lemma", "prover", "result", "steps", "time (s)"), "llllrr", [
             tuple(str(row[key] or "") for key in ("theory", "lemma", "prover", "state", "steps", "time_s")) for row in rows])
 
-
 def audit_junit(rows: Iterable[Event], findings: Iterable[Finding]) -> str:
     """A case for each lemma: findings are failures, no answer is an error."""
     parts = [((row["theory"], row["lemma"], row["prover"]), element("error", {"message": row["state"]}) * (
@@ -4873,7 +4556,6 @@ def audit_junit(rows: Iterable[Event], findings: Iterable[Finding]) -> str:
         element("testcase", {"name": f"{lemma or theory} [{prover}]", "classname": theory}, inner)
         for (theory, lemma, prover), inner in cases.items()])]))
 
-
 # A report, in pieces, of a batch and its results directory, for the directory that it is written to.
 REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
     "md": functools.partial(page_report, Markdown), "html": functools.partial(page_report, Html),
@@ -4881,11 +4563,7 @@ REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
     "csv": csv_report, "junit": junit_report, "json": json_report}
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
-
-# ======================================================================================================================
-# Terminal
-# ======================================================================================================================
-
+# === Terminal =========================================================================================================
 
 REDRAW_S, TICK_S = 0.1, 0.25  # at most ten redraws a second; without news, four
 PROGRESS_MODES = ("auto", "bar", "plain", "none")
@@ -4894,12 +4572,10 @@ _COLOURS = {"verified": 32, "falsified": 35, "incomplete": 33, "timeout": 33, "m
 _COLOURED = re.compile(rf"(^|^\[ *\d+/\d+\] |(?<=\d ))({'|'.join(_COLOURS)})(?=[ ,]|$)|expected \w+!", re.MULTILINE)
 _PHASE = re.compile(r"^\[Theory [^]\n]*\] ([^\n]+)|^\[Saturating Sources\] (?:Step (\d+) \(Max (\d+)\)|Done)", re.MULTILINE)
 
-
 class Progress:
     """Watches the events of a batch, live or from its journal: tells of each on one line, and draws the live block.
 
-    `tasks`: those that count. `live`: what the supervisor of this process, if there is one, knows of its jobs.
-    """
+    `tasks`: those that count. `live`: what the supervisor of this process, if there is one, knows of its jobs."""
 
     def __init__(self, batch: Batch, tasks: Collection[Task], directory: str, live: Mapping[str, Live],
                  args: argparse.Namespace) -> None:
@@ -4993,13 +4669,11 @@ class Progress:
             lines[-1] = f"  and {len(jobs) - room + 1} more"
         return [*head, *lines][:max(1, rows - 1)]
 
-
 def forecast(tasks: Collection[Task], running: Mapping[str, float], slots: int) -> tuple[float, bool]:
     """Seconds until all tasks have ended, and whether that is only what their limits allow, as none has finished yet.
 
     A task is taken to need what the finished ones of its recipe task (else: of all) needed on average; one that has run longer
-    than that, as long again; none more than its limit. `running`: seconds by task id; `slots`: how many jobs run side by side.
-    """
+    than that, as long again; none more than its limit. `running`: seconds by task id; `slots`: how many jobs run side by side."""
     times: dict[str, list[float]] = {}
     for task in tasks:
         if task.result and task.status in FINAL:
@@ -5012,7 +4686,6 @@ def forecast(tasks: Collection[Task], running: Mapping[str, float], slots: int) 
         rests.append(max(0.0, min(mean - ran if ran < mean else ran, task.limits.timeout_s - ran)))
     shared, longest = sum(rests) / max(1, slots), max(rests)
     return (max(shared, longest), False) if means else (shared + longest, True)
-
 
 def job_line(job: Event, columns: int) -> str:
     """Id, phase, time and memory of a running job; on a narrow terminal without the limits."""
@@ -5028,17 +4701,14 @@ def job_line(job: Event, columns: int) -> str:
     width = max(8, columns - 5 - len(now_at) - len(figures))
     return f"  {fit(label, width, glyphs()[2], width // 2)} {now_at} {figures}"
 
-
 def clock(seconds: float) -> str:
     """`0:05`, `1:02:03`."""
     minutes, second = divmod(int(max(0, seconds)), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}" if minutes >= 60 else f"{minutes}:{second:02}"
 
-
 def size(megabytes: float) -> str:
     """`340M`, `1.5G`, `16G`."""
     return f"{megabytes:.0f}M" if megabytes < 1000 else f"{megabytes / 1024:.1f}".removesuffix(".0") + "G"
-
 
 def phase(log: str) -> str:
     """What a prover says it is doing, from the end of its stderr; "" when it says nothing that we know."""
@@ -5049,7 +4719,6 @@ def phase(log: str) -> str:
             return f"saturating sources {step}/{steps}" if step else "proving"
     return ""
 
-
 def tree_memory_mb(start: Event) -> float | None:
     """What another driver's job uses now; None when it runs on another host or is gone."""
     tree = [int(start["pid"])]
@@ -5059,14 +4728,11 @@ def tree_memory_mb(start: Event) -> float | None:
         tree += _children(pid)
     return sum(_memory(pid)[1] for pid in tree) / MB
 
-
 class Screen:
     """The last lines of a terminal, drawn over again and again; what is said meanwhile scrolls by above them.
 
     It changes no mode of the terminal and leaves the cursor below the block, so that nothing is left to put right, however the
-    program ends.
-    """
-
+    program ends."""
     current: Screen | None = None  # the one that `say` must not write into
 
     def __init__(self, block: Callable[[int, int], list[str]]) -> None:
@@ -5109,11 +4775,9 @@ class Screen:
             sys.stderr.flush()
         self._drawn = time.monotonic()
 
-
 def draws_block(mode: str, quiet: bool = False) -> bool:
     """Whether a live block is wanted, and stderr is a terminal that can show it."""
     return sys.stderr.isatty() and (mode == "bar" or mode == "auto" and not quiet and os.environ.get("TERM", "dumb") != "dumb")
-
 
 def terminal_size() -> tuple[int, int]:
     """Columns and rows of the terminal that stderr is."""
@@ -5122,18 +4786,15 @@ def terminal_size() -> tuple[int, int]:
         columns, rows = os.get_terminal_size(sys.stderr.fileno())
     return max(columns or 80, 10), rows or 24
 
-
 def glyphs() -> str:
     """What a bar is drawn with, done and open, and what stands where text was cut."""
     return "█░…" if "utf" in (sys.stderr.encoding or "").lower() else "#-~"
-
 
 def coloured(text: str, stream: TextIO) -> str:
     """Verdicts, and what needs a look, in colour, where the user's terminal shows colours."""
     if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
         return text
     return _COLOURED.sub(lambda found: f"{found[1] or ''}\x1b[{_COLOURS.get(found[2], 31)}m{found[2] or found[0]}\x1b[0m", text)
-
 
 def say(message: str) -> None:
     """One line for the user, on stderr, above the live block if there is one."""
@@ -5144,10 +4805,7 @@ def say(message: str) -> None:
     with suppress(OSError):  # nobody listens: no reason to stop a batch
         print(coloured(line, sys.stderr), file=sys.stderr, flush=True)
 
-
-# ======================================================================================================================
-# Commands
-# ======================================================================================================================
+# === Commands =========================================================================================================
 
 EXAMPLES = """\
 examples:
@@ -5164,7 +4822,6 @@ exit codes: 0 all proven or refuted as expected; 1 an expectation was missed, a 
 something; 2 wrong usage or input; 3 some task has no
 `verified` or `falsified`; 130, 143, 129 stopped by SIGINT, SIGTERM, SIGHUP.
 """
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
@@ -5188,14 +4845,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
     return 2
 
-
 def open_missing_streams() -> None:
     """A descriptor that was closed for us (`>&-`) becomes /dev/null: else the journal would be opened under its number."""
     while os.open(os.devnull, os.O_RDWR) < 3:
         pass
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - they are open as long as this process
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
-
 
 class Parser(argparse.ArgumentParser):
     """Names the nearest option or command for a mistyped one, and doesn't bury the error under the usage."""
@@ -5213,7 +4868,6 @@ class Parser(argparse.ArgumentParser):
             word = wrong.rpartition("invalid choice: ")[2].strip(" '")
             message = f"{wrong.rstrip()}{did_you_mean(word, re.findall('[a-z-]+', choices))}; it is one of {choices.rstrip(')')}"
         self.exit(2, f"{self.prog}: error: {message}\ntype '{self.prog} --help' for help\n")
-
 
 def command_line_parser() -> argparse.ArgumentParser:
     """The commands: of each its function, whose docstring is its help, its ARGUMENTS, and examples without the program's name."""
@@ -5257,7 +4911,6 @@ def command_line_parser() -> argparse.ArgumentParser:
             command.add_argument(*argument.partition(" (")[0].split(), **ARGUMENTS[argument])
     return parser
 
-
 def number_argument(check: Check, problem: str) -> Callable[[str], Any]:
     """An argparse type: a text as the value that stands for it in a recipe, if the recipe's own check accepts that."""
     def read(text: str) -> Any:
@@ -5269,7 +4922,6 @@ def number_argument(check: Check, problem: str) -> Callable[[str], Any]:
         check(cast(Any, argparse.Namespace(problem=refuse)), value, ())
         return value
     return read
-
 
 cores_argument = number_argument(_CONFIG["global_max_cores"], 'neither a positive whole number nor "max"')
 memory_argument = number_argument(_CONFIG["global_max_memory"], 'neither GB, nor "max", nor a percentage such as 50%')
@@ -5337,9 +4989,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--errors-only": {**SWITCH, "help": "clear only what has no verdict: limits met, parse errors"},
 }
 
-
 # --- check -------------------------------------------------------------------------------------------------------------
-
 
 def command_check(args: argparse.Namespace) -> int:
     """Test a recipe before it runs: its plan, its provers and oracles; every theory is loaded with its tasks' own options."""
@@ -5374,7 +5024,6 @@ def command_check(args: argparse.Namespace) -> int:
         else f"it can run: batch_tamarin.py run {quoted([args.recipe])}")
     return 2 if errors else 0
 
-
 def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[tuple[Job, tuple[str, ...]]]:
     """Self-tests of the provers; loads of each theory by each prover with each options and flags, under the largest limits of
     the tasks. Each with the lines to show above what it finds."""
@@ -5398,7 +5047,6 @@ def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[tuple[Job, 
                    tuple(each.id for each in tasks)),
                ("", f"{names}: {view} with {task.prover}, {plural(len(tasks), 'task')} of {' or '.join(map(str, limits))}"))
 
-
 def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Iterator[str]:
     """What was found, for people: "error: " where the recipe can't run, "warning: " where results need a look."""
     output = read_output(job.stdout, job.stderr)
@@ -5417,9 +5065,7 @@ def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Itera
         problem = oracle_problem(oracle)
         yield f"error: oracle {oracle} {problem}" if problem else f"oracle {oracle}"
 
-
 _INTERPRETER = re.compile(r"#! *(?:(?:[^ ]*/)?env +(?:(?:-|\w+=)[^ ]* +)*)?([^ \n]+)")  # that `env` calls, or the system itself
-
 
 def oracle_problem(path: str) -> str:
     """Why an oracle can't be called; "" if it can. Tamarin finds out only when it has loaded the theory."""
@@ -5428,7 +5074,6 @@ def oracle_problem(path: str) -> str:
     with open(path, "rb") as file:
         found = _INTERPRETER.match(os.fsdecode(file.readline(1024)))
     return f"needs the interpreter {found[1]!r}, which is not there" if found and not find_program(found[1]) else ""
-
 
 def _report_check(job: Job, notes: Sequence[str], theory: str) -> None:
     """A file with the command, what was found, the prover's own report, and its stderr."""
@@ -5439,9 +5084,7 @@ def _report_check(job: Job, notes: Sequence[str], theory: str) -> None:
     text = "\n\n".join([command, *notes, warnings, "\n".join(ends_of(job.stderr))])
     write_file(os.path.join(CHECK_REPORT, job.id.replace(" ", "-") + ".txt"), text + "\n")
 
-
 # --- init --------------------------------------------------------------------------------------------------------------
-
 
 def command_init(args: argparse.Namespace) -> int:
     """Write a recipe for some theories: asks on a terminal, or takes defaults and options with --yes."""
@@ -5468,7 +5111,6 @@ def command_init(args: argparse.Namespace) -> int:
     say(f"{plural(len(planned.tasks), 'task')}; next: batch_tamarin.py check {quoted([args.output])}")
     return 0
 
-
 def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[str], T]) -> T:
     """Ask on the terminal until the answer is one (Enter takes the default); with --yes take the default."""
     while not args.yes:
@@ -5481,7 +5123,6 @@ def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[
         except (InputError, argparse.ArgumentTypeError) as error:
             say(f"error: {error}")
     return check(str(default))
-
 
 def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
     """The provers to use, by alias; those on PATH are shown with their versions."""
@@ -5500,7 +5141,6 @@ def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
     for prover in programs(" ".join(found)).values() if found and not args.yes else ():
         say(f"found {find_program(prover.command[0])}, version {prover.version or 'unknown'}")
     return ask(args, "provers (commands or files)", " ".join(args.prover or found[:1]), programs)
-
 
 def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]) -> Event:
     """The recipe's entry for one theory."""
@@ -5531,7 +5171,6 @@ def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[
     entry["lemmas"] = ask(args, "lemmas (names or patterns; '!pattern' takes away)", patterns, known)
     return entry
 
-
 def _named(paths: Iterable[str]) -> dict[str, str]:
     """The files by safe names, made of their own."""
     named: dict[str, str] = {}
@@ -5541,9 +5180,7 @@ def _named(paths: Iterable[str]) -> dict[str, str]:
         named[next(name for name in names if name not in named)] = path
     return named
 
-
 # --- status ------------------------------------------------------------------------------------------------------------
-
 
 def command_status(args: argparse.Namespace) -> int:
     """Tell what a batch does now, from another terminal: what runs, what is done, what is left and for how long."""
@@ -5581,7 +5218,6 @@ def command_status(args: argparse.Namespace) -> int:
         sys.stdout.write(coloured(printable(f"batch {batch.id} in {args.results}: {sentence}") + "\n" + text, sys.stdout))
     return 0
 
-
 def batch_state(batch: Batch, path: str) -> tuple[str, str]:
     """A word and a sentence: running, finished, stopped, died, or unknown (on another host)."""
     header, number = batch.header, (batch.ended or {}).get("signal")
@@ -5595,7 +5231,6 @@ def batch_state(batch: Batch, path: str) -> tuple[str, str]:
         return "running", f"running (process {header['pid']})"
     return "died", f"died: its process {header['pid']} is gone, and with it what is shown as running"
 
-
 def status_json(batch: Batch, progress: Progress, state: str) -> Event:
     """What `status --json` says."""
     jobs = list(progress.jobs()) if state == "running" else []
@@ -5605,9 +5240,7 @@ def status_json(batch: Batch, progress: Progress, state: str) -> Event:
             "counts": counts, "limits": batch.header["limits"], "running": running, "eta_s": round(left_s) if jobs else None,
             "eta_is_a_bound": bound and bool(jobs)}
 
-
 # --- audit -------------------------------------------------------------------------------------------------------------
-
 
 def command_audit(args: argparse.Namespace) -> int:
     """Tell what results really establish: what verdicts rest on, what contradicts them, and what is not as expected."""
@@ -5628,9 +5261,7 @@ def command_audit(args: argparse.Namespace) -> int:
     sys.stdout.write(coloured(text, sys.stdout) if args.format == "table" else text)
     return code
 
-
 # --- run, resume, report, lemmas, cache --------------------------------------------------------------------------------
-
 
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
@@ -5638,7 +5269,6 @@ def command_run(args: argparse.Namespace) -> int:
     options = PlanOptions(str(args.cores or ""), str(args.memory or ""), args.timeout, args.scheduler)
     directory = args.output or os.path.expanduser(recipe.data.get("config", {}).get("output_directory", "results"))
     return run_recipe(recipe, options, directory, args, args.fresh)
-
 
 def command_resume(args: argparse.Namespace) -> int:
     """Go on where a batch stopped, from its results directory alone."""
@@ -5659,7 +5289,6 @@ def command_resume(args: argparse.Namespace) -> int:
         raise InputError(f"the batch's working directory {header['cwd']} can't be entered: {error.strerror}") from None
     recipe = Recipe(header["recipe_file"], json.dumps(header["recipe"], indent=2))
     return run_recipe(recipe, from_json(PlanOptions, header["options"]), directory, args, fresh=False)
-
 
 def command_report(args: argparse.Namespace) -> int:
     """Write what came out, also of an unfinished batch or in batch-tamarin's results, for people or programs."""
@@ -5689,7 +5318,6 @@ def command_report(args: argparse.Namespace) -> int:
         raise InputError(f"the report can't be written: {error.strerror}", error.filename or "") from None
     return 0
 
-
 def rebuild(batch: Batch, directory: str) -> None:
     """Make every derived file of one of our results directories again."""
     if not os.path.exists(os.path.join(directory, JOURNAL)):
@@ -5699,7 +5327,6 @@ def rebuild(batch: Batch, directory: str) -> None:
     for task in batch.tasks.values():
         write_result_file(directory, task)
     write_derived_files(batch, directory)
-
 
 def command_recheck(args: argparse.Namespace) -> int:
     """Let another prover check the proofs of some results, without searching: it must come to the same verdicts."""
@@ -5722,7 +5349,6 @@ def command_recheck(args: argparse.Namespace) -> int:
         raise InputError("no proof of these results can be checked", printable(args.results))
     return run_batch(planned, recheck.directory, args)
 
-
 def command_lemmas(args: argparse.Namespace) -> int:
     """List what Tamarin would list in a theory, and what each lemma takes for granted."""
     theory = load_theory(args.theory, [flag.lstrip("=") for flag in args.define], args.diff, args.auto_sources)
@@ -5736,7 +5362,6 @@ def command_lemmas(args: argparse.Namespace) -> int:
               ", ".join(lemma.attributes), ", ".join(lemma.assumes)) for lemma in theory.lemmas]
     print(text_table(rows))
     return 0
-
 
 def command_cache(args: argparse.Namespace) -> int:
     """Show what the cache holds, or clear it."""
@@ -5755,10 +5380,8 @@ def command_cache(args: argparse.Namespace) -> int:
         print(text_table([("result", "entries"), *((word, f"{count:,}") for word, count in counts.items())], right=(1,)))
     return 0
 
-
 def warn(message: str) -> None:
     say(f"warning: {message}")
-
 
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     """The Batch that `run` would run here, its provers asked for their versions."""
@@ -5767,13 +5390,11 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     asyncio.run(ask_versions(provers.values()))
     return plan_batch(recipe, provers, Limits(available_cores(), available_memory_mb(), math.inf), options, warn)
 
-
 def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argparse.Namespace, fresh: bool) -> int:
     """Plan, run and report: the one pipeline."""
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
     return run_batch(planned, directory, args, fresh, cache, recipe.data.get("config", {}).get("recheck_with", ""))
-
 
 def run_batch(planned: Batch, directory: str, args: argparse.Namespace, fresh: bool = False, cache: Cache | None = None,
               recheck_with: str = "") -> int:
@@ -5808,7 +5429,6 @@ def run_batch(planned: Batch, directory: str, args: argparse.Namespace, fresh: b
         code = checked if checked > 128 or checked == 1 else code
     return code
 
-
 def check_proofs(recheck: Recheck, runner: Runner) -> Journal:
     """Let every proof of a running batch be checked at once, in the room of its task; returns the journal of that."""
     recheck.directory, journal = open_results(recheck.directory, recheck.plan(warn), False, lambda _: None)
@@ -5827,12 +5447,10 @@ def check_proofs(recheck: Recheck, runner: Runner) -> Journal:
     runner.check = check
     return journal
 
-
 def write_event_files(directory: str, batch: Batch, event: Event) -> None:
     """The result file of a task that has just ended."""
     if event["event"] == "finish":
         write_result_file(directory, batch.tasks[event["id"]])
-
 
 def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
     """The ids that -t selects: by prefix or shell pattern; all without -t. Raises InputError for a pattern without a match."""
@@ -5845,7 +5463,6 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
             raise InputError(f"-t '{printable(pattern)}' matches no task{hint}; ids look like '{next(iter(batch.tasks))}'")
         chosen |= matching
     return [task_id for task_id in batch.tasks if task_id in chosen or not patterns]
-
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2391,7 +2391,7 @@ def test_version_and_help(lab):
 def test_contents_and_banners_agree():
     source = SCRIPT.read_text(encoding="utf-8")
     listed = re.findall(r"^    ([A-Z].*)$", bt.__doc__.partition("Contents")[2].partition("\nWords:")[0], re.MULTILINE)
-    banners = re.findall(r"^# =+\n# (.*)\n# =+$", source, re.MULTILINE)
+    banners = re.findall(r"^# === (.*) =+$", source, re.MULTILINE)
     assert [title.partition(" (")[0] for title in banners] == listed
 
 
