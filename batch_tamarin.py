@@ -315,10 +315,10 @@ class Inputs:
     splits: bool  # a lemma can be judged by its own text, what it assumes, and all that is no lemma
     stamps: dict[str, tuple[int, ...]]  # of every file: changes when it is written or replaced
     parts: dict[str, str]  # by words for people
-    lemmas: dict[str, dict[str, str]] = field(default_factory=dict)  # of each lemma's own parts
+    lemmas: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of each lemma's text, and of those that it assumes
 
     def parts_of(self, lemma: str) -> dict[str, str]:
-        return {**self.parts, **self.lemmas.get(lemma, {})}
+        return {**self.parts, **dict(zip(("lemma", "assumed lemmas"), self.lemmas.get(lemma, ())))}
 
 @dataclass
 class Batch:
@@ -431,7 +431,7 @@ def _part(value: Any) -> Any:
     return share(tuple(value)) if type(value) is list else value
 
 _KINDS: dict[str, Any] = {
-    **dict.fromkeys(("wall_s", "cpu_s", "peak_mb", "avg_mb", "timeout_s"), (int, float)), "memory_mb": int,
+    **dict.fromkeys(("wall_s", "cpu_s", "peak_mb", "avg_mb", "timeout_s"), (int, float)), "memory_mb": int, "exit": (dict, type(None)),
     **dict.fromkeys(("id", "name", "theory", "lemma", "trait", "prover", "cwd", "reason", "stderr_tail", "at", "alias",
                      "lemma_key", "text", "ran"), str),
     **dict.fromkeys(("options", "flags", "sides", "assumes", "warnings", "lemmas", "command"), (list, tuple)),
@@ -441,6 +441,7 @@ _PARTS: dict[str, Callable[[Any], Any]] = {
                     lambda text: sys.intern(text) if type(text) is str else text),  # many tasks have them in common
     "limits": lambda value: _limits(*value.items()),
     "lemmas": lambda value: tuple(from_json(SummaryLine, line) for line in value),
+    "warnings": lambda value: share(tuple(map(str, value))),
     "status": Status,
     "verdict": lambda value: Verdict(value) if value else None,
 }
@@ -699,7 +700,7 @@ class _Found:
         for (start, name), (end, _) in zip(self.cuts, self.cuts[1:] + [(len(self.pieces), "")]):
             groups = itertools.groupby(self.pieces[start:end], key=lambda piece: piece[0])
             runs = ((verbatim, "".join(text for _, text in group)) for verbatim, group in groups)
-            text = "".join(text if verbatim else _IDLE_BLANK.sub("", _BLANKS.sub(" ", text)) for verbatim, text in runs).strip()
+            text = "".join(text if verbatim else _IDLE_BLANK.sub("", _BLANKS.sub(" ", text)) for verbatim, text in runs).strip(" ")
             if text:
                 yield name, text
 
@@ -1744,9 +1745,8 @@ class _Planner:
         if not inputs.splits:
             return whole, ""
         places = theory.split_digests[1]
-        for name, lemmas in (("lemma", (lemma,)), ("assumed lemmas", task.assumes)):
-            digests = [digest for each in lemmas for *_, digest in places.get(each, ())]
-            inputs.lemmas.setdefault(lemma, {})[name] = sha256("".join(digests).encode())[:32]
+        texts = ("".join(digest for each in lemmas for *_, digest in places.get(each, ())) for lemmas in ((lemma,), task.assumes))
+        inputs.lemmas[lemma] = tuple(share(sha256(text.encode())[:16]) for text in texts)
         return whole, sha256(json.dumps([inputs.parts, theory.digest_of((lemma, *task.assumes)), prove, lemma]).encode())[:32]
 
     def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
@@ -1797,6 +1797,8 @@ class _Planner:
         options = (*self.provers[alias].options, *entry.get("tamarin_options", ()))
         view = (file, *theory_view(options, entry.get("preprocess_flags", ())))
         if view not in self.theories:
+            for old in [known for known, theory in self.theories.items() if theory][:-8]:  # their texts take room
+                del self.theories[old]
             self.theories[view] = None
             try:
                 self.theories[view] = load_theory(*view, keep_text=True)
@@ -3711,6 +3713,8 @@ class Evidence:
         if source and os.stat(source).st_mtime > os.stat(log.file).st_mtime + CLOCK_S:
             self.findings.append(Finding("stale", log.theory, "", f"{source} is newer than {log.file}"))
         with suppress(InputError):
+            if not written and "#ifdef" in read_text(source):
+                self.findings.append(Finding("assumption", log.theory, "", f"{UNKNOWN}: {source} has #ifdefs, the log no flags", NOTE))
             auto_sources = any(line.name.startswith(AUTO_SOURCES_LEMMA) for line in log.said.lines)
             return self.theories[written] if written else load_theory(source, (), diff, auto_sources)
         self.findings.append(Finding("assumption", log.theory, "", f"{UNKNOWN}: the theory is not here, or can't be read", NOTE))

@@ -2055,6 +2055,35 @@ def test_restored_results_are_marked_in_reports(model):
     assert [(row["cached"], row["ran"][:10], row["old_text"]) for row in rows] == [("True", day, "True")] * 2
 
 
+def test_a_lemma_in_which_more_may_hide_makes_the_whole_file_the_key(load):
+    """Some provers read `restrictionfoo: "..."` as an item, glued to what stands before it or not."""
+    rule = "rule R: [ Fr(~x) ]--[ A(~x) ]->[]\n"
+    for text in (a_lemma("a") + 'restrictionfoo: "F"\n', 'lemma a: "T" by sorryrestriction r: "F"\n',
+                 'lemma a [heuristic={x(}]: "T"\nrestriction r: "F"\nlemma z [heuristic={x)}]: "T"\n'):
+        assert not load(rule + text + a_lemma("b"), keep_text=True).splits_for_sure, text
+    for text in (a_lemma("a"), 'lemma a [reuse, heuristic={tac}]: all-traces "All x #i. A(x) @ i ==> T" simplify by contradiction\n',
+                 'lemma (modulo E) a [hide_lemma=b, heuristic=o "my.py"]: exists-trace "T"\n'):
+        assert load(rule + text + a_lemma("b"), keep_text=True).splits_for_sure, text
+
+
+def test_what_stands_behind_the_end_counts_unless_it_is_a_comment(tmp_path):
+    def digest(text):
+        (tmp_path / "t.spthy").write_text("theory T begin\n" + text)
+        return bt.load_theory(str(tmp_path / "t.spthy"), keep_text=True).digest
+    assert digest("end\n") == digest("end\n/* Output\nverified */ // x\n") != digest("end (start(x)) = x\nrestriction r: \"F\"\nend\n")
+    assert digest("end\n") != digest("\u2028end\n"), "Tamarin refuses a blank of this kind"
+
+
+def test_ids_that_would_leave_the_results_are_refused(lab):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    journal = lab.path / "results" / "batch.jsonl"
+    journal.write_text(journal.read_text().replace('"id":"t--one--fake"', '"id":"../../evil"'))
+    done = lab.run("recheck", "results", "--prover", "fake", code=2)
+    assert "can't name files" in done.stderr and not list(lab.path.parent.glob("evil*"))
+
+
 # --- Recheck -----------------------------------------------------------------------------------------------------------
 
 # One that finds a proof and stores it in a theory that it changed; one that checks what is stored and never proves.
@@ -2085,6 +2114,13 @@ def test_recheck_puts_the_stored_proof_into_the_original_text(lab):
     assert text.count("simplify by solve(") == 2 and text.count("lemma two") == 2 and done.stdout.count("t--") == 2
     assert (lab.path / "results" / "batch.jsonl").read_bytes() == before
     assert {event["expect"] for event in lab.events("task", "results/recheck-trusted")} == {"verified"}
+
+
+def test_recheck_takes_nothing_but_a_proof_from_the_stored_file(lab):
+    rechecked(lab, proof='by contradictionrestriction r: \\"F\\"')
+    lab.run("run", "recipe.json", code=0)
+    done = lab.run("recheck", "results", "--prover", "trusted", code=2)
+    assert done.stderr.count("its stored proof holds what is no proof") == 2 and not (lab.path / "checked").exists()
 
 
 def test_recheck_tells_what_is_not_confirmed(lab):
