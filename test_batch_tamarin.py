@@ -1002,7 +1002,7 @@ def test_an_accountability_lemma_becomes_its_parts_behind_all_others(load):
     assert shown_lemmas(theory) == ["z all-traces", "acc_t_suff exists-trace", "acc_u_suff exists-trace", "acc_verif_empty all-traces",
                              *(f"acc_{test}_{part} all-traces" for part in ("verif_nonempty", "min", "uniq", "inj") for test in "tu"),
                              "acc_t_single exists-trace", "acc_u_single exists-trace"]
-    assert {entry.parent for entry in theory.lemmas[1:]} == {"acc"} and theory.cannot_split
+    assert {entry.parent for entry in theory.lemmas[1:]} == {"acc"} and theory.cannot_split == "accountability"
     assert assumed(theory, "acc_verif_empty") == ("z",)
     assert assumed(theory, "acc_u_verif_nonempty") == ("z", "acc_verif_empty", "acc_t_verif_nonempty")
 
