@@ -2624,7 +2624,7 @@ def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[st
         else:
             place, known = dated_sibling(directory), JOURNAL in found and not fresh
             what = "a finished batch, or another recipe's, is there already and" if known else "what is there"
-            tell(f"{what} is left alone: all is proven anew in {place}")
+            tell(f"{what} is left alone: a new batch begins in {place}")
             journal = Journal(os.path.join(place, JOURNAL))
         if not journal.size:
             journal.begin(planned)
@@ -3479,6 +3479,8 @@ def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
                 yield _missed(task, f"expected {task.expect}, got {outcome_word(task)}")
             if closure.open(task):
                 yield found("assumption", task, closure.outcome(task), WRONG if closure.false(task) else NOTE)
+            if task.verdict is None and task.status is not Status.SUPERSEDED and task.limits.cores:  # else a log or a theory is judged
+                yield found("missing", task, f"no verdict: {outcome_word(task)}", NOTE)
             yield from (found("warning", task, text, NOTE) for text in (task.result.warnings if task.result else ()))
             lemmas.setdefault((task.text or task.theory, task.lemma, *sorted(task.flags)), {})[task.verdict] = source, task
             if task.verdict is Verdict.VERIFIED:
@@ -4104,7 +4106,8 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
         ("began", utc(began)), ("ended", f"not yet: {plural(left, 'task')} left" if left else utc(ended)),
         ("took", duration(ended - began)),
         ("limits", f"{plural(limits.cores, 'core')}, {limits.memory_mb / 1024:.1f} GB for all jobs"),
-        ("not as expected", ", ".join(task.id for task in filter(missed_expectation, tasks))[:1000])))
+        ("not as expected", ", ".join(task.id for task in filter(missed_expectation, tasks))[:1000]),
+        ("resting on a falsified lemma", ", ".join(task.id for task in filter(closure.false, tasks))[:1000])))
     yield page.section("Provers", ("prover", "version", "command"), "lll", [
         (alias, f"{prover.flavour} {prover.version or '(unknown)'}", " ".join((*prover.command, *prover.options)))
         for alias, prover in batch.provers.items()])
@@ -4123,13 +4126,13 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
     yield page.section("Results", (
         "result", "lemma", *["expected"] * expected, "theory", "trait", "prover", "steps", "time (s)", "CPU (s)", "memory (MB)",
         "cores", "cached"), f"wa{'l' * expected}lllrrrrrl", [
-        (outcome_word(task), task.lemma, *[task.expect or ""] * expected, task.theory, result.trait or task.trait, task.prover,
+        (closure.outcome(task), task.lemma, *[task.expect or ""] * expected, task.theory, result.trait or task.trait, task.prover,
          str(result.steps or ""), *((f"{result.wall_s:.2f}", f"{result.cpu_s:.2f}", f"{result.peak_mb:.0f}") if task.result
                                     else ("", "", "")), str(task.limits.cores), (result.ran[:10] or "yes") * result.cached)
         for task in shown for result in (task.result or Result(task.status),)], cut if len(shown) < len(tasks) else "")
     cells: dict[tuple[str, str], dict[str, list[str]]] = {}
     for task in shown:
-        cells.setdefault((task.theory, task.lemma), {}).setdefault(task.prover, []).append(outcome_word(task))
+        cells.setdefault((task.theory, task.lemma), {}).setdefault(task.prover, []).append(closure.outcome(task))
     provers = list(dict.fromkeys(task.prover for task in shown))
     if len(provers) > 1:
         yield page.section("Verdicts by prover", ("theory", "lemma", *provers), "ll" + "w" * len(provers), [
@@ -4144,7 +4147,7 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
         yield page.line(2, "To run again") + page.line(0, f"What has no verdict: {rerun_name(batch)} in the results directory.")
     yield page.line(2, "Tasks")
     for number, task in enumerate(shown):
-        yield page.details(f"{task.id}: {outcome_word(task)}", f"t{number}", _details(page, batch, directory, task))
+        yield page.details(f"{task.id}: {closure.outcome(task)}", f"t{number}", _details(page, batch, directory, task))
     yield page.closing
 
 def _spans(tasks: Iterable[Task]) -> Iterator[tuple[Any, ...]]:

@@ -662,7 +662,7 @@ def test_finished_and_foreign_directories_are_left_alone(lab):
     lab.run("run", "recipe.json", code=0)
     before = {path: path.stat().st_mtime_ns for path in (lab.path / "results").rglob("*")}
     done = lab.run("run", "recipe.json", code=0)
-    sibling = re.search(r"anew in (results_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)", done.stderr).group(1)
+    sibling = re.search(r"a new batch begins in (results_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)", done.stderr).group(1)
     assert (lab.path / sibling / "batch.jsonl").is_file()
     lab.write("mine/notes.txt", "mine")
     assert "mine_" in lab.run("run", "recipe.json", "-o", "mine", code=0).stderr
@@ -2082,6 +2082,26 @@ def test_ids_that_would_leave_the_results_are_refused(lab):
     journal.write_text(journal.read_text().replace('"id":"t--one--fake"', '"id":"../../evil"'))
     done = lab.run("recheck", "results", "--prover", "fake", code=2)
     assert "can't name files" in done.stderr and not list(lab.path.parent.glob("evil*"))
+
+
+def test_pages_tell_in_their_results_what_a_verdict_rests_on(lab):
+    lab.write("t.spthy", THEORY.replace("lemma three", 'lemma four [hide_lemma=one]: "T"\nlemma three'))
+    lab.prover('case $LEMMA in one) WORD="falsified - found trace";; *) WORD=verified;; esac; echo "theory proof" > "$OUT"; '
+               'echo "  $LEMMA (all-traces): $WORD (7 steps)" | summary\n')
+    lab.recipe()
+    lab.run("run", "recipe.json", code=1)
+    page = lab.run("report", "results", "-f", "md", code=0).stdout
+    rows = [line.split(" | ") for line in page.partition("## Results")[2].partition("## ")[0].splitlines() if "three" in line or "four" in line]
+    assert [row[0].lstrip("| ").replace("\\", "") for row in rows] == ["verified", "verified, resting on a falsified lemma: one"]
+    html = (lab.path / "results" / "summary.html").read_text()
+    assert html.count("verified, resting on a falsified lemma: one") >= 2 and "<td>verified, resting" in html, "not shown as good"
+
+
+def test_an_audit_names_what_has_no_verdict(lab):
+    lab.prover("case $LEMMA in two) exit 1;; esac; " + VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=3)
+    assert "no verdict: failed" in lab.run("audit", "results", code=None).stdout
 
 
 # --- Recheck -----------------------------------------------------------------------------------------------------------
