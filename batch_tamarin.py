@@ -431,7 +431,8 @@ def _part(value: Any) -> Any:
     return share(tuple(value)) if type(value) is list else value
 
 _KINDS: dict[str, Any] = {
-    **dict.fromkeys(("wall_s", "cpu_s", "peak_mb", "avg_mb", "timeout_s"), (int, float)), "memory_mb": int, "exit": (dict, type(None)),
+    **dict.fromkeys(("wall_s", "cpu_s", "peak_mb", "avg_mb", "timeout_s"), (int, float)), "memory_mb": int,
+    "exit": (dict, type(None)),
     **dict.fromkeys(("id", "name", "theory", "lemma", "trait", "prover", "cwd", "reason", "stderr_tail", "at", "alias",
                      "lemma_key", "text", "ran"), str),
     **dict.fromkeys(("options", "flags", "sides", "assumes", "warnings", "lemmas", "command"), (list, tuple)),
@@ -518,7 +519,7 @@ class Theory:
 
     @functools.cached_property
     def split_digests(self) -> tuple[str, dict[str, list[tuple[int, int, str]]]]:
-        """Digest of what is no lemma; and of each lemma its place, how many pieces of the rest stand before it, and its digest."""
+        """Digest of what is no lemma; of each lemma its place, how many pieces of the rest stand before it, and its digest."""
         rest: list[str] = []
         places: dict[str, list[tuple[int, int, str]]] = {}
         for place, (name, text) in enumerate(self.segments):
@@ -700,9 +701,9 @@ class _Found:
         for (start, name), (end, _) in zip(self.cuts, self.cuts[1:] + [(len(self.pieces), "")]):
             groups = itertools.groupby(self.pieces[start:end], key=lambda piece: piece[0])
             runs = ((verbatim, "".join(text for _, text in group)) for verbatim, group in groups)
-            text = "".join(text if verbatim else _IDLE_BLANK.sub("", _BLANKS.sub(" ", text)) for verbatim, text in runs).strip(" ")
-            if text:
-                yield name, text
+            text = "".join(text if verbatim else _IDLE_BLANK.sub("", _BLANKS.sub(" ", text)) for verbatim, text in runs)
+            if text.strip(" "):
+                yield name, text.strip(" ")
 
 class _Scanner:
     """Reads one file of a theory, in one pass from one place that can matter to the next, into a common _Found."""
@@ -1727,7 +1728,8 @@ class _Planner:
                 **{f"oracle {path_from(path, cwd)}": [path, look_at_file(path)[1]] for path in oracles},
                 "working directory": cwd if depends else ""}
             quits = option_values((*all_options, *theory.configuration), "--quit-on-warning")
-            why_whole = theory.cannot_split or ("--quit-on-warning" if quits else "" if theory.splits_for_sure else "unusual lemmas")
+            why_whole = (theory.cannot_split or "--quit-on-warning" * bool(quits)
+                         or "unusual lemmas" * (not theory.splits_for_sure))
             parts = {name: sha256(json.dumps(value).encode())[:32] for name, value in words.items()}
             parts |= {f"theory ({why_whole}: all of it counts)": theory.digest[:32]} if why_whole else {
                 "theory outside of lemmas": theory.split_digests[0][:32]}
@@ -2793,13 +2795,13 @@ class Cache:
 
     def find(self, task: Task, inputs: Inputs) -> Hit | None:
         """The stored result that holds for a task: first one of the very same text, last one that met a limit on this host."""
-        names = sorted(_names(self._folder(inputs.theory, task.lemma)), key=lambda name: ("limit" in name, task.key not in name))
-        for name in names:
-            entry = self.read(name) if task.key in name or (task.lemma_key and task.lemma_key in name) else None
-            if entry and ("limit" not in name or name.endswith(self._host)) and still_holds(entry[0], task, by_lemma=True):
+        paths = _names(self._folder(inputs.theory, task.lemma))
+        for path in sorted(paths, key=lambda path: (_by_limit(path), task.key not in path)):
+            entry = self.read(path) if task.key in path or (task.lemma_key and task.lemma_key in path) else None
+            if entry and (not _by_limit(path) or path.endswith(self._host)) and still_holds(entry[0], task, by_lemma=True):
                 old, exact = cast(Result, entry[0].result), entry[0].key == task.key
                 return Hit(replace(old, cached=True, ran=old.at, old_text=not exact, warnings=old.warnings if exact else ()),
-                           name, entry[1]["files"], exact)
+                           path, entry[1]["files"], exact)
         return None
 
     def restore(self, hit: Hit, outputs: Outputs) -> bool:
@@ -2823,7 +2825,8 @@ class Cache:
         result = task.result or Result(task.status)
         by_limit = task.status in (Status.TIMEOUT, Status.MEMORY_LIMIT)
         # The kernel or a stranger may have ended it, too: a limit was met for sure only where it shows.
-        met = task.status is Status.TIMEOUT or result.peak_mb >= task.limits.memory_mb or result.exit == {"code": GHC_HEAP_EXHAUSTED}
+        met = (task.status is Status.TIMEOUT or result.peak_mb >= task.limits.memory_mb
+               or result.exit == {"code": GHC_HEAP_EXHAUSTED})
         settled = task.status is Status.COMPLETED or parse_error or (task.optional and task.status is Status.SUPERSEDED)
         if settled or (by_limit and met):
             kind = f"limit-{self._host}" if by_limit else task.lemma_key if task.verdict else ""
@@ -2899,14 +2902,15 @@ class Cache:
     def _write(self, path: str, outputs: Outputs | None, entry: Event) -> None:
         """Make an entry; a problem is kept for `close` and ends all storing."""
         import shutil
+        if self.problem:
+            return
         temporary = f"{path}-{os.getpid()}"
         try:
-            if not self.problem:
-                os.makedirs(temporary)
-                files = {name: copy_file(output, os.path.join(temporary, name)) for name, output in own_fields(outputs).items()
-                         if os.path.exists(output)}
-                write_file(os.path.join(temporary, "entry.json"), json.dumps({**entry, "files": files}))
-                os.rename(temporary, path)
+            os.makedirs(temporary)
+            files = {name: copy_file(output, os.path.join(temporary, name)) for name, output in own_fields(outputs).items()
+                     if os.path.exists(output)}
+            write_file(os.path.join(temporary, "entry.json"), json.dumps({**entry, "files": files}))
+            os.rename(temporary, path)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else another run was faster
                 self.problem = f"results can't be kept in the cache {self.directory}: {error.strerror or error}"
@@ -2920,6 +2924,10 @@ def _names(folder: str, pattern: str = r"[0-9a-f]{32}\.(|[0-9a-f]{32}|limit-[0-9
     with suppress(OSError):
         return [os.path.join(folder, name) for name in os.listdir(folder) if re.fullmatch(pattern, name)]
     return []
+
+def _by_limit(path: str) -> bool:
+    """Whether an entry holds what met its limits."""
+    return ".limit-" in os.path.basename(path)
 
 def remove_entry(path: str) -> None:
     """Remove an entry of the cache, and its folder if it was the last."""
@@ -2965,14 +2973,14 @@ class Room:
 class Scheduler:
     """Does the work on items as soon as their `limits` fit into the room, in order.
 
-    An item that fits may overtake one that does not. When the first waiting one has been overtaken for as long as its own timeout,
+    An item that fits may overtake one that doesn't. When the first waiting one has been overtaken for as long as its own timeout,
     nothing else starts until it does: with limits capped to the whole room, nothing can wait for ever. (Limits are poor estimates
     of run times: reserving by them, as EASY backfilling does, doubled the makespan in simulations.)"""
 
     def __init__(self, room: Room) -> None:
         self.room, self.stopped = room, False
         self._places = itertools.count()
-        # One queue for all items of equal limits: few to look through. An item stands there with its place and what to do with it.
+        # One queue for all items of equal limits: few to look through. An item stands there with its place and its work.
         self._waiting: dict[Limits, deque[tuple[int, Any, Callable[[Any], Awaitable[bool]]]]] = {}
         self._overtaken: tuple[int, float] = (-1, 0.0)  # the first waiting item's place, and since when others start before it
         self._jobs: set[asyncio.Future[None]] = set()
@@ -2985,7 +2993,7 @@ class Scheduler:
         self._start_what_fits()
 
     async def run(self, items: Iterable[Any], work: Callable[[Any], Awaitable[bool]]) -> None:
-        """Work on these and all that is added meanwhile; returns when the last job has ended. Raises what a job or `fail` raised."""
+        """Work on these and all that is added meanwhile, until the last job has ended. Raises what a job or `fail` raised."""
         import asyncio
         self.add(items, work)
         while self._jobs:
@@ -3212,9 +3220,9 @@ class Runner:
 
     def _record(self, event: Event) -> None:
         """Record now, flush in a moment: results that come in quick succession share one flush."""
-        import asyncio
         self.journal.record(event)
         if not self._flushing:
+            import asyncio
             self._flushing = True
             asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
 
@@ -3284,7 +3292,8 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
     if not program and undrawn:
         warn(f"there is no 'dot' (Graphviz) here: {plural(len(undrawn), 'trace')} in {traces} can't be drawn")
     limits = Limits(1, min(2048, room.memory_mb), 30)
-    jobs = (Job(path, 1, (str(program), "-Tsvg", "-O", path), traces, os.environ, limits, os.devnull, os.devnull) for path in undrawn)
+    jobs = (Job(path, 1, (str(program), "-Tsvg", "-O", path), traces, os.environ, limits, os.devnull, os.devnull)
+            for path in undrawn)
 
     async def draw(job: Job) -> bool:
         path, outcome = job.id, await supervisor.run(job, lambda pid, started: None)
@@ -3479,7 +3488,8 @@ def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
                 yield _missed(task, f"expected {task.expect}, got {outcome_word(task)}")
             if closure.open(task):
                 yield found("assumption", task, closure.outcome(task), WRONG if closure.false(task) else NOTE)
-            if task.verdict is None and task.status is not Status.SUPERSEDED and task.limits.cores:  # else a log or a theory is judged
+            # What a log or a theory has no verdict of is told where those are read.
+            if task.verdict is None and task.status is not Status.SUPERSEDED and task.limits.cores:
                 yield found("missing", task, f"no verdict: {outcome_word(task)}", NOTE)
             yield from (found("warning", task, text, NOTE) for text in (task.result.warnings if task.result else ()))
             lemmas.setdefault((task.text or task.theory, task.lemma, *sorted(task.flags)), {})[task.verdict] = source, task
@@ -3716,7 +3726,8 @@ class Evidence:
             self.findings.append(Finding("stale", log.theory, "", f"{source} is newer than {log.file}"))
         with suppress(InputError):
             if not written and "#ifdef" in read_text(source):
-                self.findings.append(Finding("assumption", log.theory, "", f"{UNKNOWN}: {source} has #ifdefs, the log no flags", NOTE))
+                text = f"{UNKNOWN}: {source} has #ifdefs, the log no flags"
+                self.findings.append(Finding("assumption", log.theory, "", text, NOTE))
             auto_sources = any(line.name.startswith(AUTO_SOURCES_LEMMA) for line in log.said.lines)
             return self.theories[written] if written else load_theory(source, (), diff, auto_sources)
         self.findings.append(Finding("assumption", log.theory, "", f"{UNKNOWN}: the theory is not here, or can't be read", NOTE))
@@ -3812,8 +3823,8 @@ def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
 class Recheck:
     """Checks of the proofs of a batch by another prover, as tasks of a batch of their own in `recheck-ALIAS/` of its results.
 
-    Each stored proof is put into the original theory text, alone, which is loaded without `--prove`: checked, not searched. What is
-    expected is the same verdict. (Tamarin can't always load its own output again.)"""
+    Each stored proof is put into the original theory text, alone, which is loaded without `--prove`: checked, not searched. The
+    same verdict is expected. (Tamarin can't always load its own output again.)"""
 
     def __init__(self, batch: Batch, directory: str, prover: Prover) -> None:
         self.batch, self.results, self.prover = batch, os.path.abspath(directory), prover
@@ -3824,33 +3835,32 @@ class Recheck:
     def plan(self, warn: Callable[[str], None]) -> Batch:
         """The checks of all answers that there are; what can't be checked is warned of."""
         planned = Batch(os.urandom(6).hex(), provers={self.prover.alias: self.prover}, inputs=self.inputs)
-        for task in self.batch.tasks.values() if self.batch.count(Status.COMPLETED) else ():
+        for task in (task for task in self.batch.tasks.values() if task.verdict in ANSWERS):
             try:
-                if task.verdict in ANSWERS:
-                    check = self.task(task)
-                    planned.tasks[check.id] = check
+                check = self.task(task)
+                planned.tasks[check.id] = check
             except InputError as error:
                 warn(f"the proof of {task.id} can't be checked: {error}")
-        planned.header = {**self.batch.header, "at": now(), "id": planned.id, "provers": {self.prover.alias: to_json(self.prover)},
-                          "pid": os.getpid(), "host": os.uname().nodename, "recheck_of": self.results}
+        planned.header = {**self.batch.header, "at": now(), "id": planned.id, "pid": os.getpid(), "host": os.uname().nodename,
+                          "provers": {self.prover.alias: to_json(self.prover)}, "recheck_of": self.results}
         return planned
 
     def task(self, task: Task) -> Task:
         """The check of one proof, its theory written. Raises InputError when it can't be checked."""
         theory = self._original(task)
-        text, path = self._text(task, theory), os.path.join(self.results, "recheck", self.prover.alias, task.id, os.path.basename(task.theory))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        folder_of_task = os.path.join(self.results, "recheck", self.prover.alias, task.id)
+        text, path = self._text(task, theory), os.path.join(folder_of_task, os.path.basename(task.theory))
+        os.makedirs(folder_of_task, exist_ok=True)
         write_file(path, text)
         for folder, name in theory.oracle_rankings:  # tamarin-prover calls them when it checks, too
             oracle = used_oracles(replace(theory, oracle_rankings=((folder, name),)), (), task.cwd)
-            link = os.path.join(os.path.dirname(path), name or "oracle")
+            link = os.path.join(folder_of_task, name or "oracle")
             if folder is not None and "/" not in name and not os.path.lexists(link):
                 os.symlink(oracle[0], link)
         key = sha256(json.dumps([text, self.prover.identity, self.prover.options, task.options, task.flags]).encode())[:32]
         check = replace(task, id=task.id + "~recheck", theory=path, prover=self.prover.alias, prove=False, assumes=(), text="",
                         expect=task.verdict, key=key, lemma_key="", status=Status.PENDING, attempts=0, result=None)
-        self.inputs[check.inputs_key] = Inputs(
-            "", key, False, {path: file_stamp(path)}, {})
+        self.inputs[check.inputs_key] = Inputs("", key, False, {path: file_stamp(path)}, {})
         return check
 
     def _original(self, task: Task) -> Theory:
@@ -5285,7 +5295,8 @@ def command_resume(args: argparse.Namespace) -> int:
     if not header:
         raise InputError("this journal tells of no batch: run the recipe again", os.path.join(args.results, JOURNAL))
     if "recheck_of" in header:
-        raise InputError(f"this is a recheck: batch_tamarin.py recheck {quoted([header['recheck_of']])} goes on with it", args.results)
+        raise InputError(f"this is a recheck: batch_tamarin.py recheck {quoted([header['recheck_of']])} goes on with it",
+                         args.results)
     if batch.ended and batch.count(*FINAL) == len(batch.tasks):
         say("nothing is left to do: this batch has finished")
         sys.stdout.write(coloured(final_table(batch, args.results, list(batch.tasks.values())), sys.stdout))
@@ -5345,6 +5356,8 @@ def command_recheck(args: argparse.Namespace) -> int:
     recipe = Recipe(batch.header["recipe_file"], json.dumps(batch.header["recipe"]))
     asked = args.prover or recipe.data.get("config", {}).get("recheck_with", "")
     known, program = recipe.data["tamarin_versions"], find_program(asked or os.curdir)
+    if not asked:
+        raise InputError("which prover is to check the proofs? Give --prover, or recheck_with in the recipe's config")
     if asked not in known and not program:
         raise InputError(f"--prover '{printable(asked)}' is none of the recipe's provers ({', '.join(known)}), nor a program")
     prover = _recipe_prover(recipe, asked) if asked in known else Prover(next(iter(_named([asked]))), (program,))
@@ -5463,7 +5476,8 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
     """The ids that -t selects: by prefix or shell pattern; all without -t. Raises InputError for a pattern without a match."""
     chosen: set[str] = set()
     for pattern in patterns:
-        matching = {task_id for task_id in batch.tasks if task_id.startswith(pattern) or fnmatch.fnmatchcase(task_id, pattern)}
+        matching = {task_id for task_id in batch.tasks if task_id.startswith(pattern)  # a recheck goes by its task's id
+                    or fnmatch.fnmatchcase(task_id.removesuffix("~recheck"), pattern)}
         if not matching:
             lemma = any(task.lemma == pattern for task in batch.tasks.values())
             hint = f"; for that lemma: -t '*--{pattern}--*'" if lemma else did_you_mean(pattern, batch.tasks)

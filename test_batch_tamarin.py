@@ -1960,9 +1960,6 @@ def test_a_text_that_nobody_loads_is_loaded_once(model):
     newest = max(model.path.glob("results_*"))
     assert not list(newest.rglob("*~load*")), "what it wrote is nobody's result"
     assert model.proven() == [], "and that is remembered"
-    model.edit("lemma l9: all-traces", "lemma l9: SYNTAX all-traces")
-    model.recipe(config={"global_max_cores": 2}, lemmas=[{"name": "l[0-8]"}])
-    model.write("t.spthy", (model.path / "t.spthy").read_text().replace("SYNTAX all-traces", "all-traces").replace("end\n", "text{* SYNTAX *}\nend\n"))
 
 
 def test_hits_are_withdrawn_when_the_prover_refuses_the_text(model):
@@ -2003,11 +2000,43 @@ def test_a_damaged_entry_is_a_miss_and_removed(model, harm):
 
 def test_a_cache_that_cannot_be_written_is_a_warning(model):
     (model.path / "file").touch()
-    for place, told in (({"XDG_CACHE_HOME": str(model.path / "file")}, 1), ({"HOME": "/nonexistent", "XDG_CACHE_HOME": ""}, 1)):
-        environment = {**os.environ, **place}
-        model.recipe(lemmas=[{"name": "l1"}])
-        done = model.run("run", "recipe.json", "--fresh", env=environment)
-        assert done.returncode in (0, 1, 3) and done.stderr.count("can't be kept in the cache") == (told if os.geteuid() else place.get("HOME") is None)
+    model.recipe(lemmas=[{"name": "l1"}])
+    for place in ({"XDG_CACHE_HOME": str(model.path / "file")}, {"HOME": str(model.path / "file"), "XDG_CACHE_HOME": ""}):
+        done = model.run("run", "recipe.json", "--fresh", env={**os.environ, **place})
+        assert done.returncode in (0, 1, 3) and done.stderr.count("can't be kept in the cache") == 1
+
+
+def test_the_name_of_the_cache_directory_means_nothing(model):
+    model.recipe(lemmas=[{"name": "l1"}])
+    assert model.proven("--cache-dir", "no.limit-here") == ["l1"] and model.proven("--cache-dir", "no.limit-here") == []
+
+
+def test_a_log_that_a_killed_driver_left_is_no_load(model):
+    """A load appends to its log: what stands there from another text must not count for this one."""
+    model.recipe(lemmas=[{"name": "l[0-3]"}])
+    model.proven()
+    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "SYNTAX All')
+    for ending in ("out", "err"):
+        model.write(f"new/logs/t--l0--fake~load.{ending}", "[Theory T] Theory closed\n")
+    shutil.copy(model.path / "results" / "batch.jsonl", model.path / "new" / "batch.jsonl")
+    lines = (model.path / "new" / "batch.jsonl").read_text().splitlines(True)
+    (model.path / "new" / "batch.jsonl").write_text("".join(line for line in lines if '"event":"batch"' in line))
+    model.run("run", "recipe.json", "-o", "new")
+    events = results_of(model, model.path / "new" / "batch.jsonl")
+    assert len(events) == 4 and {event["status"] for event in events.values()} == {"failed"}
+
+
+def test_a_prover_behind_another_command_counts(model):
+    model.provers["fake"] = {"command": ["nice", "model"]}
+    model.recipe(lemmas=[{"name": "l1"}])
+    path = f"{model.path}{os.pathsep}{os.environ['PATH']}"
+    def starts():
+        (model.path / "runs").write_text("")
+        assert model.run("run", "recipe.json", "--fresh", env={**os.environ, "PATH": path}).returncode in (0, 3)
+        return (model.path / "runs").read_text().split()
+    assert starts() == ["l1"] and starts() == []
+    model.edit("import hashlib", "import hashlib # another program, of the same version", "model")
+    assert starts() == ["l1"]
 
 
 def test_the_cache_has_a_size(model):
@@ -2101,7 +2130,8 @@ def test_an_audit_names_what_has_no_verdict(lab):
     lab.prover("case $LEMMA in two) exit 1;; esac; " + VERIFY)
     lab.recipe()
     lab.run("run", "recipe.json", code=3)
-    assert "no verdict: failed" in lab.run("audit", "results", code=None).stdout
+    assert "no verdict: failed" in lab.run("audit", "results", code=3).stdout
+    assert "no verdict: failed" in lab.run("audit", "results", "--strict", code=1).stdout
 
 
 # --- Recheck -----------------------------------------------------------------------------------------------------------
@@ -2150,12 +2180,14 @@ def test_recheck_tells_what_is_not_confirmed(lab):
     lab.prover(confirm.replace("WORD", "verified"), alias="other")
     lab.recipe(tamarin_versions=["fake"], lemmas=[{"name": "one"}, {"name": "three"}])
     lab.run("run", "recipe.json", code=0)
+    assert "1 task:" in lab.run("recheck", "results", "--prover", "other", "-t", "*--one--fake").stdout
+    assert "Give --prover" in lab.run("recheck", "results", code=2).stderr
     done = lab.run("recheck", "results", "--prover", "trusted", code=1)
     assert "expected verified!" in done.stdout and "1 not as expected" in done.stdout
     found = json.loads(lab.run("audit", "results", "--format", "json", code=1).stdout)["findings"]
     assert [(each["kind"], each["lemma"]) for each in found if not each["note"]] == [("invalid", "three")]
     lab.run("recheck", "results", "--prover", "./other.sh", code=0)
-    assert sorted(path.name for path in (lab.path / "results").glob("recheck-*")) == ["recheck-other.sh", "recheck-trusted"]
+    assert sorted(path.name for path in (lab.path / "results").glob("recheck-*")) == ["recheck-other", "recheck-other.sh", "recheck-trusted"]
     assert "its own" not in done.stderr and "goes on with it" in lab.run("resume", "results/recheck-trusted", code=2).stderr
 
 
