@@ -2027,16 +2027,28 @@ def test_a_log_that_a_killed_driver_left_is_no_load(model):
 
 
 def test_a_prover_behind_another_command_counts(model):
-    model.provers["fake"] = {"command": ["nice", "model"]}
+    model.write("bin/hidden-model", (model.path / "model").read_text(), 0o755)
+    model.provers["fake"] = {"command": ["nice", "hidden-model"]}
     model.recipe(lemmas=[{"name": "l1"}])
-    path = f"{model.path}{os.pathsep}{os.environ['PATH']}"
+    path = f"{model.path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+
     def starts():
         (model.path / "runs").write_text("")
         assert model.run("run", "recipe.json", "--fresh", env={**os.environ, "PATH": path}).returncode in (0, 3)
         return (model.path / "runs").read_text().split()
     assert starts() == ["l1"] and starts() == []
-    model.edit("import hashlib", "import hashlib # another program, of the same version", "model")
+    model.edit("import hashlib", "import hashlib # another program, of the same version", "bin/hidden-model")
     assert starts() == ["l1"]
+
+
+@pytest.mark.parametrize("tail, options", [("process: 0\n", []), ('restrictionfoo: "F"\n', []), ("", ["--quit-on-warning"]),
+                                           ("", ["--quit"]), ("", ["--auto-sources"])])
+def test_where_a_theory_does_not_split_any_edit_counts(model, tail, options):
+    model.edit("lemma l6:", f"{tail}lemma l6:")
+    model.recipe(config={"global_max_cores": 2}, tamarin_options=options, lemmas=[{"name": "l[0-3]"}])
+    assert model.proven() == ["l0", "l1", "l2", "l3"] and model.proven() == []
+    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
+    assert model.proven() == ["l0", "l1", "l2", "l3"]
 
 
 def test_the_cache_has_a_size(model):
