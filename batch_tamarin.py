@@ -307,13 +307,19 @@ class Task:
         """What tasks that read the same files have in common."""
         return self.prover, self.theory, self.options, self.flags, self.cwd
 
+class FileState(NamedTuple):
+    """What a file was when the batch was planned: it has changed when its bytes have, or (`executable`) who may execute it."""
+    stamp: tuple[int, ...]  # while this stays the same, so do the bytes
+    digest: str  # "" if it could not be read
+    executable: str = ""  # the mode's bits; "" where they don't matter
+
 @dataclass
 class Inputs:
     """What tasks that read the same files have in common, as it was when the batch was planned; digests of all of it."""
     theory: str  # its name
     key: str  # of the whole theory, as this prover with these options would load it
     splits: bool  # a lemma can be judged by its own text, what it assumes, and all that is no lemma
-    stamps: dict[str, tuple[int, ...]]  # of every file: changes when it is written or replaced
+    files: dict[str, FileState]  # all that a prover reads, by absolute path
     parts: dict[str, str]  # by words for people
     lemmas: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of each lemma's text, and of those that it assumes
 
@@ -493,7 +499,7 @@ class Theory:
     diff: bool
     auto_sources: bool                      # by the option, or by the theory's configuration block
     lemmas: tuple[Lemma, ...]
-    files: dict[str, tuple[int, ...]]       # the theory itself, then all that it includes, with their `file_stamp`s when read
+    files: dict[str, FileState]             # the theory itself, then all that it includes, as they were read
     configuration: tuple[str, ...]          # arguments of the `configuration: "..."` block
     oracle_rankings: tuple[tuple[str | None, str], ...]  # of each `o`: folder (None: the prover's), name ("": the default)
     cannot_split: str                       # why a lemma can't be judged by its text and what it assumes alone; "": it can
@@ -560,7 +566,7 @@ def used_oracles(theory: Theory, options: Sequence[str], cwd: str) -> tuple[str,
     default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
     rankings = theory.oracle_rankings
     for heuristic in option_values(options, "--heuristic")[-1:]:
-        letters = re.sub(r"\{[^}]*\}", "", heuristic)   # {names} of tactics are no letters
+        letters = re.sub(r"\{[^{}]*\}", "", heuristic)   # {names} of tactics are no letters
         names = option_values(options, "--oraclename")
         rankings = ((None, names[-1] if names else ""),) if set(letters) & {"o", "O"} else ()
     own = (None, os.path.dirname(theory.path))
@@ -649,6 +655,7 @@ _SURE_LEMMA = re.compile(r'lemma ?(?:\(modulo E\) ?)?\w+ ?(?:\[(?:[\w ,=.]|"[^"]
 _BLANKS = re.compile(r"[^\S\u2028\u2029\x85\x1c-\x1f]+")  # what Haskell takes for blanks
 # A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
 _IDLE_BLANK = re.compile(r'(?<=[,;()\[\]]) (?=[\w"~$,;()\[\]]|$)|(?<=[\w",;()\[\]]) (?=[,;()\[\]])|^ (?=[,;()\[\]])')
+_COMMENT_START = re.compile(r"//|/\*")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _IDENTIFIER = re.compile(r"(?!(?:in|let|rule|diff)(?!\w))[^\W_]\w*")
 _CONSTANT_REST = re.compile(r"[^'\n]+'")
@@ -677,7 +684,7 @@ class _Found:
         self.flags, self.diff, self.keep_text = set(flags), diff, keep_text
         self.name, self.bytes = "", 0
         self.claims: list[_Claim] = []
-        self.files: list[tuple[str, tuple[int, ...]]] = []  # in the order of reading, with their stamps
+        self.files: list[tuple[str, FileState]] = []        # in the order of reading
         self.reading: dict[str, None] = {}  # real paths of the files we are in, this one last
         self.configuration: tuple[str, ...] = ()
         self.rankings: list[tuple[str | None, str]] = []
@@ -705,6 +712,18 @@ class _Found:
             if text.strip(" "):
                 yield name, text.strip(" ")
 
+def without_comments(text: str) -> str:
+    """The text without `//` comments and those `/* */` that end; here they don't nest."""
+    kept, place = list[str](), 0
+    while comment := _COMMENT_START.search(text, place):
+        closing = "\n" if comment.group() == "//" else "*/"
+        end = text.find(closing, comment.end())
+        if end < 0 and closing == "*/":
+            break
+        kept.append(text[place:comment.start()])
+        place = len(text) if end < 0 else end + len(closing.strip())
+    return "".join(kept) + text[place:]
+
 class _Scanner:
     """Reads one file of a theory, in one pass from one place that can matter to the next, into a common _Found."""
 
@@ -729,8 +748,8 @@ class _Scanner:
             if real in found.reading or len(found.files) > _MAX_INCLUDES:
                 raise OSError(0, "it includes itself" if real in found.reading else f"more than {_MAX_INCLUDES} includes")
             with open(path, "rb") as file:
-                found.files.append((path, file_stamp(file.fileno())))
-                data = file.read(MAX_THEORY_BYTES + 1)
+                stamp, data = file_stamp(file.fileno()), file.read(MAX_THEORY_BYTES + 1)
+            found.files.append((path, FileState(stamp, sha256(data))))
             found.bytes += len(data)
             found.reading[real] = None
             if len(data) > MAX_THEORY_BYTES or found.bytes > 4 * MAX_THEORY_BYTES:
@@ -760,7 +779,7 @@ class _Scanner:
             if self.conditions:
                 self._fail(self.conditions[-1][0], _NO_ENDIF + " before the end")
             self._hand_on(self.pos)
-            rest = re.sub(r"(?s)/\*.*?\*/|//[^\n]*", "", self.text[self.pos:]).strip()
+            rest = without_comments(self.text[self.pos:]).strip()
             if rest and self.found.keep_text:  # it does not count, if we and the prover agree on where the end is
                 self.found.cut()
                 self.found.pieces.append((True, rest))
@@ -781,8 +800,9 @@ class _Scanner:
             literal = _STRING_LITERAL.match(self.text, self.pos) or self._fail(self.pos, "'configuration:' needs a string")
             text = re.sub(r"\\(.)", r"\1", literal.group(1))
             self.found.configuration = tuple(text.split())
-            with suppress(ValueError):
-                self.found.configuration = tuple(shlex.split(text))
+            if len(text) < 10_000:  # shlex takes quadratic time
+                with suppress(ValueError):
+                    self.found.configuration = tuple(shlex.split(text))
             self._pass(literal.start(), literal.end(), verbatim=True)
             self._skip()
         if not self.found.name or not self._take("begin"):
@@ -1138,7 +1158,7 @@ _PROGRESS = re.compile(r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: |
 _OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
 _COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
 _PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
-_TITLE = re.compile(r"^(?:.*\S.*(?=\n={3,}$)|Accountability \(.*)", re.MULTILINE)  # all but this one are underlined
+_UNDERLINE = re.compile(r"={3,}$")
 _TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
 _VERDICTS = (("verified", Verdict.VERIFIED), ("falsified", Verdict.FALSIFIED),
              *((f"analysis {word}", Verdict.INCOMPLETE) for word in (
@@ -1251,8 +1271,9 @@ def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> Non
 def wellformedness_titles(theory: str) -> list[str]:
     """The headings of the wellformedness report that Tamarin writes at the end of a theory: a proof file, or its stdout."""
     lines = last_part(theory, "WARNING: the following wellformedness checks failed!")
-    report = itertools.takewhile(lambda line: line != "*/", lines)
-    return [match.strip() for match in _TITLE.findall("\n".join(report))]
+    report = list(itertools.takewhile(lambda line: line != "*/", lines))
+    return [line.strip() for line, below in zip(report, [*report[1:], ""])
+            if line.startswith("Accountability (") or (_UNDERLINE.match(below) and line.strip())]  # this one is not underlined
 
 def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
     """The graphs of `lemma` among the concatenated DOT graphs of all attacks in the file; `names`: the theory's lemmas."""
@@ -1591,13 +1612,24 @@ def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
 def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
     entry, path = recipe.data["tamarin_versions"][alias], ("tamarin_versions", alias)
     words = entry.get("command") or [entry["path"]]
-    name, program = os.path.basename(words[0]), find_program(words[0], os.path.dirname(recipe.path))
+    name, directory = os.path.basename(words[0]), os.path.dirname(recipe.path)
+    program = find_program(words[0], directory)
+
+    def argument(word: str) -> str:
+        """A relative path among the arguments, as it is here: a task may run in another directory."""
+        files = [path for path in relative_to(word, directory) if os.path.isfile(path)] if os.sep in word and word[0] != "-" else []
+        same_file(recipe, path, word, files)
+        return os.path.abspath(files[0]) if files else word
+
+    if os.sep in words[0]:
+        programs = [path for path in relative_to(words[0], directory) if os.path.isfile(path) and os.access(path, os.X_OK)]
+        same_file(recipe, path, words[0], programs)
     if name in ("docker", "podman"):
         recipe.problem(path, f"{name} runs the prover outside our process tree, where limits can't hold: use apptainer, or "
                              "install the prover")
     if not program:
         recipe.problem(path, f"there is no executable program '{printable(words[0])}': give a file, or a command on PATH")
-    return Prover(alias, (program or words[0], *words[1:]), tuple(entry.get("options", ())), dict(entry.get("env", {})))
+    return Prover(alias, (program or words[0], *map(argument, words[1:])), tuple(entry.get("options", ())), dict(entry.get("env", {})))
 
 def find_program(name: str, directory: str = "", env: Mapping[str, str] | None = None) -> str:
     """The absolute path of an executable file, or of a command on PATH (that of `env`); "" if there is none."""
@@ -1606,11 +1638,27 @@ def find_program(name: str, directory: str = "", env: Mapping[str, str] | None =
     paths = (os.path.abspath(os.path.join(folder, name)) for folder in folders)
     return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
 
-def find_input(name: str, directory: str) -> str:
-    """A recipe's relative path: against the working directory; if nothing is there, against the recipe's own directory."""
+def relative_to(name: str, directory: str) -> list[str]:
+    """What a recipe's path can mean: against the working directory; if nothing is there, against the recipe's own directory."""
     name = os.path.expanduser(name)
-    beside = os.path.join(directory, name)
-    return beside if not os.path.exists(name) and os.path.exists(beside) else name
+    paths = [path for path in (name, os.path.join(directory, name)) if os.path.exists(path)]
+    return paths[:1] if len(paths) == 2 and os.path.samefile(*paths) else paths
+
+def same_file(recipe: Recipe, place: JsonPath, name: str, paths: Sequence[str]) -> None:
+    """Note a problem where a name can mean two files that are not equal."""
+    if len({look_at_file(path) for path in paths}) > 1:
+        recipe.problem(place, two_files(name, paths))
+
+def two_files(name: str, paths: Iterable[str]) -> str:
+    return (f"'{printable(name)}' can mean two files that differ, {' and '.join(printable(os.path.abspath(path)) for path in paths)}: "
+            "give the absolute path of one")
+
+def recipe_path(file: str, recipe_file: str) -> str:
+    """How a recipe should name a file: relative to its own directory, unless that could mean another one here."""
+    directory = os.path.dirname(os.path.abspath(recipe_file))
+    relative = os.path.relpath(file, directory)
+    meant = relative_to(relative, directory)
+    return relative if meant and all(os.path.samefile(path, file) for path in meant) else os.path.abspath(file)
 
 # --- Planning ----------------------------------------------------------------------------------------------------------
 
@@ -1673,11 +1721,12 @@ class _Planner:
         self.capped: set[JsonPath] = set()
         self.theories: dict[tuple[Any, ...], Theory | None] = {}
         self.inputs: dict[tuple[Any, ...], Inputs] = {}
+        self.twins: dict[str, str] = {}  # by theory file: another one that its name in the recipe can mean
 
     def recipe_task(self, name: str, entry: Mapping[str, Any]) -> Iterator[Task]:
         """The tasks of one entry of the recipe's `tasks`: theories, then lemmas in theory order, then provers."""
         path: JsonPath = ("tasks", name)
-        cwd = os.path.abspath(find_input(entry.get("cwd", "."), self.directory))
+        cwd = os.path.abspath(os.path.expanduser(entry.get("cwd", ".")))
         if not os.path.isdir(cwd):
             return self.recipe.problem((*path, "cwd"), f"there is no directory '{printable(cwd)}'")
         for file in self._theory_files(entry, path):
@@ -1717,15 +1766,16 @@ class _Planner:
             maude = ["maude", *option_values(all_options, "--with-maude")][-1]
             maude_path = find_program(os.path.join(cwd, os.path.expanduser(maude)) if os.sep in maude else maude, cwd, env)
             files = list(filter(None, (find_program(word, cwd, env) for word in prover.command)))  # as in `nice tamarin-prover`
-            files += [word for word in prover.command if os.path.isfile(word) and word not in files]
+            self._refuse_two_meanings(prover, cwd)
+            files += [path for path in (os.path.join(cwd, word) for word in prover.command) if os.path.isfile(path) and path not in files]
             depends = bool(oracles) or any(os.path.exists(os.path.join(cwd, option.partition("=")[2] or ".."))
                                            for option in all_options if "=" in option)
             words = {
-                "prover": [prover.identity, [look_at_file(path)[1] for path in files],
+                "prover": [prover.identity, [look_at_file(path) for path in files],
                            [word for word in prover.command if word not in files]],
-                "Maude": look_at_file(maude_path)[1], "options": [prover.options, options], "preprocessor flags": flags,
+                "Maude": look_at_file(maude_path), "options": [prover.options, options], "preprocessor flags": flags,
                 "environment": [sorted(prover.env.items()), [env.get(name) for name in RESULT_VARIABLES]],
-                **{f"oracle {path_from(path, cwd)}": [path, look_at_file(path)[1]] for path in oracles},
+                **{f"oracle {path_from(path, cwd)}": [path, look_at_file(path)] for path in oracles},
                 "working directory": cwd if depends else ""}
             quits = option_values((*all_options, *theory.configuration), "--quit-on-warning")
             why_whole = (theory.cannot_split or "--quit-on-warning" * bool(quits)
@@ -1734,11 +1784,21 @@ class _Planner:
             parts |= {f"theory ({why_whole}: all of it counts)": theory.digest[:32]} if why_whole else {
                 "theory outside of lemmas": theory.split_digests[0][:32]}
             others = map(os.path.abspath, (*oracles, *files, *filter(None, [maude_path])))
-            stamps = {**{os.path.abspath(path): stamp for path, stamp in theory.files.items()},
-                      **{path: look_at_file(path)[0] for path in others}}
+            read = {**{os.path.abspath(path): state for path, state in theory.files.items()},
+                    **{path: file_state(path) for path in others}}
             key = sha256(json.dumps([words, theory.digest]).encode())[:32]
-            self.inputs[task.inputs_key] = Inputs(theory.name, key, not why_whole, stamps, parts)
+            self.inputs[task.inputs_key] = Inputs(theory.name, key, not why_whole, read, parts)
         return self.inputs[task.inputs_key]
+
+    def _refuse_two_meanings(self, prover: Prover, cwd: str) -> None:
+        """A bare word of a command may be a file where the task runs, and another one here, where the version is asked."""
+        place: JsonPath = ("tamarin_versions", prover.alias, "command")
+        for word in prover.command[1:]:
+            paths = os.path.abspath(word), os.path.join(cwd, word)
+            if look_at_file(paths[0]) != look_at_file(paths[1]) and place not in self.capped:
+                self.capped.add(place)
+                self.recipe.problem(place, f"'{printable(word)}' is not the same file here and in {printable(cwd)}, where a task "
+                                           f"runs: write './{printable(word)}' for the one here, or an absolute path")
 
     def _keys(self, task: Task, theory: Theory) -> tuple[str, str]:
         """`Task.key` and `Task.lemma_key`: of the whole file, and of what can matter to this lemma."""
@@ -1753,12 +1813,19 @@ class _Planner:
 
     def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
         pattern = entry["theory_file"]
-        files, many = [find_input(pattern, self.directory)], "{theory}" in entry["output_file_prefix"]
-        if many and not os.path.isfile(files[0]):
+        meant, many = relative_to(pattern, self.directory), "{theory}" in entry["output_file_prefix"]
+        found = [[path] for path in meant if os.path.isfile(path)]
+        if many and not found:
             import glob
-            files = (glob.glob(os.path.expanduser(pattern), recursive=True)
-                     or glob.glob(os.path.join(glob.escape(self.directory), pattern), recursive=True))
-        files = sorted(filter(os.path.isfile, files))
+            roots = dict.fromkeys(map(os.path.abspath, (".", self.directory or ".")))
+            matches = (glob.glob(os.path.join(glob.escape(root), os.path.expanduser(pattern)), recursive=True) for root in roots)
+            found = [sorted(filter(os.path.isfile, paths)) for paths in matches]
+            names = [[os.path.relpath(path, root) for path in paths] for paths, root in zip(found, roots)]
+            if all(names[1:]) and names[0] and names[-1] != names[0]:
+                self.recipe.problem((*path, "theory_file"), two_files(pattern, (paths[0] for paths in found)))
+            found = [paths for paths in found if paths]
+        files = found[0] if found else []
+        self.twins.update(zip(*found) if len(found) == 2 else ())
         if not files:
             self.recipe.problem((*path, "theory_file"), (
                 f"there is no theory file '{printable(pattern)}'" if many or not _is_pattern(pattern) else
@@ -1773,7 +1840,7 @@ class _Planner:
         found: list[_Choice] = []
         for item, where in sorted(takes, key=lambda pair: _is_pattern(pair[0]["name"])):
             name, merged = item["name"], {**entry, **item}
-            views = [(alias, self._theory(merged, alias, file)) for alias in merged["tamarin_versions"]]
+            views = [(alias, self._theory(merged, alias, file, (*path, "theory_file"))) for alias in merged["tamarin_versions"]]
             chosen = [_Choice(item, merged, alias, where, sides, place, theory) for alias, theory in views if theory
                       for place, sides in enumerate(_lemma_groups(theory).values()) if _selects(name, sides[0])]
             if not chosen and views[0][1]:
@@ -1794,7 +1861,7 @@ class _Planner:
         self.recipe.problem(where, f"no lemma of {printable(file)} matches '{printable(name)}'{did_you_mean(name, groups)}; "
                                    f"it has: {some}")
 
-    def _theory(self, entry: Mapping[str, Any], alias: str, file: str) -> Theory | None:
+    def _theory(self, entry: Mapping[str, Any], alias: str, file: str, path: JsonPath) -> Theory | None:
         """The theory as this prover will see it with these options and flags; None when that is a problem (noted once)."""
         options = (*self.provers[alias].options, *entry.get("tamarin_options", ()))
         view = (file, *theory_view(options, entry.get("preprocess_flags", ())))
@@ -1804,9 +1871,17 @@ class _Planner:
             self.theories[view] = None
             try:
                 self.theories[view] = load_theory(*view, keep_text=True)
+                if file in self.twins and self._all_digests(view, options) != self._all_digests((self.twins[file], *view[1:]), options):
+                    self.recipe.problem(path, two_files(entry["theory_file"], (file, self.twins[file])))
             except InputError as error:
                 self.recipe.problems.append(error)
         return self.theories[view]
+
+    def _all_digests(self, view: tuple[Any, ...], options: Sequence[str]) -> list[str]:
+        """Of a theory with its includes and its oracles. Raises InputError."""
+        theory = load_theory(*view)
+        oracles = used_oracles(theory, options, os.getcwd())
+        return [*(state.digest for state in theory.files.values()), *map(look_at_file, oracles)]
 
     def _limits(self, choice: _Choice) -> Limits:
         """Per field: the lemma's, the task's, the default; above the global limit it is capped, else it would wait for ever."""
@@ -1865,16 +1940,24 @@ def _selects(pattern: str, lemma: Lemma) -> bool:
     return any(name and fnmatch.fnmatchcase(name, pattern) for name in (lemma.name, lemma.parent))
 
 @functools.lru_cache(maxsize=1024)
-def look_at_file(path: str) -> tuple[tuple[int, ...], str]:
-    """The `file_stamp` of a file, and SHA-256 of its mode and its bytes; "" when it can't be read."""
+def file_state(path: str) -> FileState:
+    """What a file is when it is asked for first."""
+    return file_state_now(path)
+
+def file_state_now(path: str) -> FileState:
+    """What a file is: its `file_stamp`, SHA-256 of its bytes, who may execute it."""
     import hashlib
-    stamp = file_stamp(path)
+    stamp, digest = file_stamp(path), hashlib.sha256()
     with suppress(OSError), open(path, "rb") as file:
-        digest = hashlib.sha256(oct(os.fstat(file.fileno()).st_mode & 0o111).encode())
         for block in iter(functools.partial(file.read, MB), b""):
             digest.update(block)
-        return stamp, digest.hexdigest()
-    return stamp, ""
+        return FileState(stamp, digest.hexdigest(), oct(os.fstat(file.fileno()).st_mode & 0o111))
+    return FileState(stamp, "")
+
+def look_at_file(path: str) -> str:
+    """A digest of a file's bytes and of who may execute it; "" when it can't be read."""
+    state = file_state(path)
+    return state.digest and sha256(f"{state.digest} {state.executable}".encode())
 
 # === Supervisor =======================================================================================================
 
@@ -1885,6 +1968,7 @@ MARKER = "BATCH_TAMARIN_JOB"       # in the environment of every job: <batch>/<j
 GRACE_S, UNKILLABLE_S = 3.0, 30.0  # from SIGTERM to SIGKILL; what outlives SIGKILL for so long is given up
 LONGEST_LOOK_S, CLOSEST_LOOK_S, FIRST_LOOK_S = 1.0, 0.02, 0.005
 FASTEST_HOG = 3 * 1024             # MB per second a prover is expected to grow at most
+LATE_S = 0.5                       # a look that is so late did not hold a job to its limits
 COPY_S = 1.0                       # for so long a child that looks like its parent is taken for one about to exec
 LOG_CAP, LOG_HEAD, LOG_TAIL = 64 * MB, 16 * MB, 16 * MB
 RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP)
@@ -1913,6 +1997,7 @@ class Live:
     pid: int
     started: float                                          # monotonic; moved on by suspended time: now - started is time run
     looked: float                                           # when the last sample was taken
+    due: float                                              # when the next one is: later, and the loop was busy elsewhere
     driver_peak: float                                      # MB; a fresh child's ru_maxrss starts there
     logs: list[_Log]
     turn: asyncio.Future[None]                              # done: the leader has ended, or the tree is to be ended
@@ -1945,7 +2030,7 @@ class Supervisor:
         self._adopted_at = self._oom_at = 0.0               # when we looked last
 
     def __enter__(self) -> Supervisor:
-        self._home = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+        self._home = os.getcwd()
         for number in map(int, os.listdir("/dev/fd")):
             with suppress(OSError):  # the descriptor of listdir itself
                 os.set_inheritable(number, number <= 2)     # Python opens all close-on-exec; what a shell handed down isn't
@@ -1962,7 +2047,6 @@ class Supervisor:
                 self._end_now(live)
         _send(self._watchdog, signal.SIGKILL)  # nothing is left to watch
         os.close(self._pipe)
-        os.close(self._home)
         with suppress(ChildProcessError):
             os.waitpid(self._watchdog, 0)
 
@@ -2018,7 +2102,7 @@ class Supervisor:
         now = time.monotonic()
         away, self._suspended = now - (self._suspended or now), None
         for live in self.live.values():
-            live.started, live.looked = live.started + away, live.looked + away
+            live.started, live.looked, live.due = live.started + away, live.looked + away, live.due + away
             self._signal(live, self._tree(live), signal.SIGCONT)
             live.timer.cancel()
             self._look(live)
@@ -2032,16 +2116,14 @@ class Supervisor:
         marker, append = f"{self._batch_id}/{job.id}/{job.attempt}", os.O_WRONLY | os.O_APPEND | os.O_CREAT
         files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                  (os.POSIX_SPAWN_OPEN, 1, job.stdout, append, 0o666), (os.POSIX_SPAWN_OPEN, 2, job.stderr, append, 0o666)]
-        os.chdir(job.cwd)  # posix_spawn can't; nobody sees it in between, as there is one thread and no await
-        try:
-            started = time.monotonic()
-            pid = os.posix_spawnp(job.command[0], job.command, {**job.env, MARKER: marker}, file_actions=files, setsid=True,
-                                  setsigmask=(), setsigdef=RESET)
-        finally:
-            os.fchdir(self._home)
+        started = time.monotonic()
+        command = job.command if job.cwd == self._home else _in_directory(job.cwd, job.command)
+        pid = os.posix_spawnp(command[0], command, {**job.env, MARKER: marker}, file_actions=files, setsid=True, setsigmask=(),
+                              setsigdef=RESET)
         inherited = 0.0 if MACOS else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_MB
         logs = [_Log(path) for path in dict.fromkeys((job.stdout, job.stderr))]
-        live = self.live[job.id] = Live(job, marker, pid, started, started, inherited, logs, loop.create_future())
+        live = self.live[job.id] = Live(job, marker, pid, started, started, started + FIRST_LOOK_S, inherited, logs,
+                                        loop.create_future())
         self._tell_watchdog(b"+%d\n" % pid)
         live.timer = loop.call_later(FIRST_LOOK_S, self._look, live)
         return live
@@ -2074,6 +2156,7 @@ class Supervisor:
         loop = live.turn.get_loop()
         due, grid = loop.time() + pause, 2.0 ** (math.frexp(pause)[1] - 1)  # common multiples: many jobs need few wake-ups
         live.timer = loop.call_at(due // grid * grid if pause > 0.06 else due, self._look, live)
+        live.due = now + pause
 
     def _sample(self, live: Live, now: float) -> None:
         """Sum the resident memory of the tree; a child that just forked shows its parent's memory once more and doesn't count."""
@@ -2156,9 +2239,27 @@ class Supervisor:
                 if usage.ru_maxrss * MAXRSS_MB > live.driver_peak + 0.5:
                     live.peak_mb = max(live.peak_mb, usage.ru_maxrss * MAXRSS_MB)
             live.ended = time.monotonic()
+            if live.exit and live.ended > live.due + LATE_S and not live.why:
+                self._judge_late(live, live.exit)
             self._tell_watchdog(b"-%d\n" % live.pid)
             if not live.turn.done():
                 live.turn.set_result(None)
+
+    def _judge_late(self, live: Live, ended: ExitStatus) -> None:
+        """Hold to its limits a leader that ended while nobody could look: by its own peak, and by when it last wrote to its stdout,
+        where provers end with their summary. What wrote nothing counts as having run until now."""
+        limits, noticed = live.job.limits, time.monotonic()
+        with suppress(OSError):
+            said = os.stat(live.job.stdout)
+            last_word = noticed - max(0.0, time.time() - said.st_mtime)
+            if stat.S_ISREG(said.st_mode) and said.st_size and last_word > live.started - 0.1:  # the kernel's clock of files is coarse
+                live.ended = max(live.looked, last_word)
+        if ended.signal:
+            return
+        if live.peak_mb > limits.memory_mb:
+            live.why = Status.MEMORY_LIMIT, f"used {live.peak_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB"
+        elif (live.ended or noticed) - live.started > limits.timeout_s:
+            live.why = Status.TIMEOUT, f"ran into its time limit of {limits.timeout_s:g} s"
 
     async def _end(self, live: Live) -> tuple[int, ...]:
         """Return when the tree is gone; or, with what is left, when it outlived SIGKILL for too long."""
@@ -2295,6 +2396,14 @@ def _cgroups(root: str, controller: str, *names: str) -> Iterator[list[int]]:
 
 def _numbers(text: str | bytes) -> list[int]:
     return [int(word) for word in text.split() if word.isdigit() and int(word)]
+
+def _in_directory(directory: str, command: tuple[str, ...]) -> tuple[str, ...]:
+    """A command line that does the same in a directory: posix_spawn can't change it, and ours is that of all our threads. The
+    shell reads no text but this one. Raises OSError where there is no such directory or program."""
+    os.stat(os.path.join(directory, "."))
+    if os.sep in command[0]:
+        os.stat(os.path.join(directory, command[0]))
+    return ("/bin/sh", "-c", 'cd -- "$0" && exec "$@"', directory, *command)
 
 def _why_not_started(job: Job, error: Exception) -> str:
     """A sentence for the user; posix_spawn reports one error number for changing files, finding and executing the program."""
@@ -2718,7 +2827,7 @@ def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
             for name, entry in data["tasks"].items() for task_id, task in entry["subtasks"].items()]
     began = min(filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)), default=now())
     provers = {alias: to_json(Prover(alias, (entry["path"],), version="".join(
-        re.findall(r"\d+(?:\.\d+)+", entry.get("version") or "")[:1]))) for alias, entry in data["tamarin_versions"].items()}
+        re.findall(r"\d{1,9}(?:\.\d{1,9})+", entry.get("version") or "")[:1]))) for alias, entry in data["tamarin_versions"].items()}
     batch.apply({"event": "batch", "at": began, "id": "", "version": "", "recipe_file": data["recipe"],
                  "recipe": {}, "options": {}, "limits": limits, "scheduler": "fifo", "cwd": cwd, "provers": provers})
     for name, theory, task_id, task in runs:
@@ -3073,8 +3182,10 @@ class Runner:
         import asyncio
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._interrupt, number)
-        loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+            if not is_ignored(number):
+                loop.add_signal_handler(number, self._interrupt, number)
+        if not is_ignored(signal.SIGTSTP):
+            loop.add_signal_handler(signal.SIGTSTP, self._suspend)
         try:
             waiting = [task for task in tasks if not await self._from_cache(task)]
             for key in self._held.keys() - self._to_load.keys():
@@ -3096,8 +3207,8 @@ class Runner:
             event = finish_event(task, task.id, attempt, result)
             self._record(event)
             if self.cache:
-                self.cache.store(task, event, outputs, self._inputs(task), bool(output.parse_error))
-            self._end_of_load(task, outcome, output, outputs)
+                self._store(self.cache, task, event, outputs, bool(output.parse_error))
+            await self._end_of_load(task, outcome, output, outputs)
             if self.check and result.verdict in ANSWERS:
                 await self.check(task)
         except (OSError, StorageError) as error:
@@ -3112,7 +3223,7 @@ class Runner:
         for path in dataclasses.astuple(outputs):  # a driver that was killed may have left them, and logs are appended to
             remove_file(path)
         outcome = await self._run_job(replace(task, prove=False), job_id, 0, outputs)
-        self._end_of_load(task, outcome, read_output(outputs.stdout, outputs.stderr), outputs)
+        await self._end_of_load(task, outcome, read_output(outputs.stdout, outputs.stderr), outputs)
         for path in dataclasses.astuple(outputs):
             remove_file(path)
         return not outcome.unkillable
@@ -3124,23 +3235,17 @@ class Runner:
         job = Job(job_id, attempt, prover_command(prover, task, outputs), task.cwd, self._environments[prover.alias], task.limits,
                   outputs.stdout, outputs.stderr, (task.id,) if attempt else ())
 
-        async def watch() -> None:
-            while self._inputs(task).key in self._held:
-                await asyncio.sleep(0.2)
+        changed, outcome = await self._changed_input(task), Outcome(Status.INTERRUPTED)
+        if not changed:
+            running = asyncio.ensure_future(self.supervisor.run(job, functools.partial(self._record_start, job)))
+            while self._inputs(task).key in self._held and not (await asyncio.wait([running], timeout=0.2))[0]:
                 try:
-                    if has_loaded(job.stderr) and not self._changed_input(task):
-                        self._text_loaded(task)
+                    if has_loaded(job.stderr) and not await self._changed_input(task):
+                        await self._text_loaded(task)
                 except (OSError, StorageError) as error:
                     self._give_up(error)
-
-        changed, outcome = self._changed_input(task), Outcome(Status.INTERRUPTED)
-        if not changed:
-            watcher = asyncio.ensure_future(watch())
-            try:
-                outcome = await self.supervisor.run(job, functools.partial(self._record_start, job))
-            finally:
-                watcher.cancel()
-            changed = self._changed_input(task)
+            outcome = await running
+            changed = await self._changed_input(task)
         return replace(outcome, status=Status.INTERRUPTED, reason=changed) if changed else outcome
 
     # --- The cache: hits, and those that are held back until the prover has loaded a text that it has never seen
@@ -3149,54 +3254,68 @@ class Runner:
         """Whether the cache answers for a task, now or when its text is loaded."""
         import asyncio
         inputs, hit = self._inputs(task), None
-        if self.cache and not self.scheduler.stopped and not self._changed_input(task):
+        if self.cache and not self.scheduler.stopped and not await self._changed_input(task):
             hit = self.cache.find(task, inputs)
             if hit and not hit.exact and not self.cache.has_loaded(inputs):
                 self._held.setdefault(inputs.key, []).append((task, hit))
                 return True
             if not hit and self.tell:
                 self.tell(f"not in the cache: {task.id}: {self.cache.what_is_new(task, inputs)}")
-        if hit and self._restore(task, hit):
+        if hit and await self._restore(task, hit):
             await asyncio.sleep(0)  # for signals, and for the screen
             return True
         self._to_load[inputs.key] = self._to_load.get(inputs.key, 0) + 1
         return False
 
-    def _restore(self, task: Task, hit: Hit) -> bool:
+    def _store(self, cache: Cache, task: Task, event: Event, outputs: Outputs, parse_error: bool) -> None:
+        """Keep a result in the cache while other things go on: its files may be large. The end of the loop waits for that."""
+        import asyncio
+        asyncio.get_running_loop().run_in_executor(None, cache.store, task, event, outputs, self._inputs(task), parse_error)
+
+    async def _restore(self, task: Task, hit: Hit) -> bool:
         """Make a stored result that of a task; False if it is damaged."""
+        import asyncio
         outputs = result_files(self.directory, task.id)
         set_aside(outputs)
-        restored = self.cache is not None and self.cache.restore(hit, outputs)
+        restored = self.cache is not None and await asyncio.to_thread(self.cache.restore, hit, outputs)
         if restored:
             self._record(finish_event(task, task.id, task.attempts, hit.result))
         return restored
 
-    def _text_loaded(self, task: Task) -> None:
+    async def _text_loaded(self, task: Task) -> None:
         """The prover takes the text of this task's theory: hits that waited for that count."""
         if self.cache:
             self.cache.remember_load(self._inputs(task))
         for held, hit in self._held.pop(self._inputs(task).key, ()):
-            if not self._restore(held, hit):
+            if not await self._restore(held, hit):
                 self.scheduler.add([held], self.prove)
 
-    def _end_of_load(self, task: Task, outcome: Outcome, output: ProverOutput, outputs: Outputs) -> None:
+    async def _end_of_load(self, task: Task, outcome: Outcome, output: ProverOutput, outputs: Outputs) -> None:
         """A job that loads this task's theory is over. If none did and no other will, hits that wait for that don't count."""
         key = self._inputs(task).key
         self._to_load[key] = self._to_load.get(key, 0) - 1
         if outcome.status is not Status.INTERRUPTED and (output.summary or has_loaded(outputs.stderr)):
-            self._text_loaded(task)
+            await self._text_loaded(task)
         elif not self._to_load[key]:
             self.scheduler.add([held for held, _ in self._held.pop(key, ())], self.prove)
 
     def _inputs(self, task: Task) -> Inputs:
         return self.batch.inputs[task.inputs_key]
 
-    def _changed_input(self, task: Task) -> str:
+    async def _changed_input(self, task: Task) -> str:
         """Why what the prover reads now is not what was planned; "" if it is. Such a result would stand under a wrong key.
 
         A file that is gone is the prover's to tell of, or it is the prover itself."""
-        changed = next((path for path, stamp in self._inputs(task).stamps.items() if file_stamp(path) not in (stamp, ())), "")
-        return f"{path_from(changed, task.cwd)} changed since the batch was planned: run it again" if changed else ""
+        import asyncio
+        files = self._inputs(task).files
+        for path, planned in list(files.items()):
+            if file_stamp(path) in (planned.stamp, ()):
+                continue
+            state = await asyncio.to_thread(file_state_now, path)  # a prover may be large, and was only touched, perhaps
+            if state.digest != planned.digest or planned.executable not in ("", state.executable):
+                return f"{path_from(path, task.cwd)} changed since the batch was planned: run it again"
+            files[path] = planned._replace(stamp=state.stamp)
+        return ""
 
     def _result(self, task: Task, outcome: Outcome, outputs: Outputs) -> tuple[Result, ProverOutput]:
         """What came of an attempt, its files settled."""
@@ -3246,6 +3365,10 @@ class Runner:
         self.supervisor.suspend()
         os.kill(os.getpid(), signal.SIGSTOP)
         self.supervisor.resume()
+
+def is_ignored(number: signal.Signals) -> bool:
+    """Whether whoever started us wants this signal to be ignored (`nohup`, a script's `&`): it stays so."""
+    return signal.getsignal(number) == signal.SIG_IGN
 
 def result_files(directory: str, job: str) -> Outputs:
     """Where a job leaves its files: absolute paths."""
@@ -3339,7 +3462,7 @@ async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Pr
     outcome = await supervisor.run(job, lambda pid, started: None)
     said = "\n".join(ends_of(stdout))
     found = _VERSION.search(said)
-    digests = [look_at_file(word)[1] for word in prover.command if os.path.isfile(word)]
+    digests = [look_at_file(word) for word in prover.command if os.path.isfile(word)]
     for same in provers:
         same.flavour, same.version = found.groups() if found else ("tamarin-prover", "")
         same.identity = sha256(json.dumps([digests, said]).encode())
@@ -3603,8 +3726,11 @@ class Evidence:
                 raise InputError("here are neither results, nor an analyzed theory, nor a log of a prover", printable(path))
         for source, batch in self.batches.items():
             self._check_results(source, batch)
-        for folder, logs in itertools.groupby(self.logs, lambda log: log.folder):
-            self._add_logs(folder, list(logs))
+        by_folder: dict[str, list[Log]] = {}
+        for log in self.logs:  # paths may be named in any order
+            by_folder.setdefault(log.folder, []).append(log)
+        for folder, logs in by_folder.items():
+            self._add_logs(folder, logs)
         for path in self.theories:  # proofs that nobody is known to have checked, or no proofs at all
             if os.path.realpath(path) not in self.explained:
                 self._add_logs(path, [Log(path, os.path.dirname(path), path, "", ProverOutput())])
@@ -3860,7 +3986,7 @@ class Recheck:
         key = sha256(json.dumps([text, self.prover.identity, self.prover.options, task.options, task.flags]).encode())[:32]
         check = replace(task, id=task.id + "~recheck", theory=path, prover=self.prover.alias, prove=False, assumes=(), text="",
                         expect=task.verdict, key=key, lemma_key="", status=Status.PENDING, attempts=0, result=None)
-        self.inputs[check.inputs_key] = Inputs("", key, False, {path: file_stamp(path)}, {})
+        self.inputs[check.inputs_key] = Inputs("", key, False, {path: file_state_now(path)}, {})
         return check
 
     def _original(self, task: Task) -> Theory:
@@ -5118,7 +5244,8 @@ def command_init(args: argparse.Namespace) -> int:
     job = {"max_cores": min(DEFAULT_CORES, most.cores), "max_memory": min(DEFAULT_MEMORY_GB, max(1, most.memory_mb // 1024))}
     tasks = {name: {**_init_task(args, file, name, provers), "resources": job} for name, file in _named(args.theories).items()}
     config["output_directory"] = ask(args, "directory for the results", args.results, str)
-    programs = {alias: {"path": prover.command[0]} for alias, prover in provers.items()}
+    programs = {alias: {"path": recipe_path(prover.command[0], args.output) if os.sep in prover.command[0] else prover.command[0]}
+                for alias, prover in provers.items()}
     recipe = Recipe(args.output, json.dumps({"config": config, "tamarin_versions": programs, "tasks": tasks}, indent=2) + "\n")
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
     sys.stdout.write(recipe.text)
@@ -5161,7 +5288,7 @@ def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
 
 def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]) -> Event:
     """The recipe's entry for one theory."""
-    entry: Event = {"theory_file": os.path.relpath(file, os.path.dirname(args.output) or "."), "tamarin_versions": list(provers),
+    entry: Event = {"theory_file": recipe_path(file, args.output), "tamarin_versions": list(provers),
                     "output_file_prefix": name}
     try:
         theory = load_theory(file)

@@ -1098,7 +1098,7 @@ class Bench:
     def job(self, *command: str, timeout: float = 30, memory: int = 4096, cwd: str = "") -> bt.Job:
         self.count += 1
         name = f"job{self.count}"
-        return bt.Job(name, 1, command, cwd or str(self.folder), ENV, bt.Limits(1, memory, timeout),
+        return bt.Job(name, 1, command, cwd or os.getcwd(), ENV, bt.Limits(1, memory, timeout),
                    str(self.folder / f"{name}.out"), str(self.folder / f"{name}.err"))
 
     def sh(self, script: str, **limits) -> bt.Job:
@@ -2897,6 +2897,170 @@ def test_status_of_many_tasks_takes_seconds(lab):
     began = time.monotonic()
     told = json.loads(lab.run("status", "results", "--json", code=0).stdout)
     assert told["state"] == "unknown" and told["done"] == 4_000 and time.monotonic() - began < 5
+
+
+# --- What can't wait -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored(lab, number):
+    """`nohup` ignores SIGHUP, a script's `&` SIGINT: the batch goes on."""
+    lab.prover("until [ -e go ]; do sleep 0.05; done; " + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    process = lab.start("run", "recipe.json", preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))
+    wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and lab.events("start"), 180)
+    process.send_signal(number)
+    lab.write("go", "")
+    process.communicate(timeout=180)
+    assert process.returncode == 0 and lab.only_finish()["verdict"] == "verified"
+
+
+def test_an_audit_takes_logs_in_any_order(lab):
+    for name, word in (("d/a", "falsified - found trace"), ("e/b", "verified"), ("d/c", "verified")):
+        lab.write(f"{name}.log", summary_of(f"  {name[-1]} (all-traces): {word} (2 steps)").replace("x.spthy", f"{name[-1]}.spthy"))
+    said = lab.run("audit", "d/a.log", "e/b.log", "d/c.log", "--format", "json").stdout
+    assert {row["lemma"]: row["verdict"] for row in json.loads(said)["lemmas"]} == {"a": "falsified", "b": "verified", "c": "verified"}
+
+
+def test_init_writes_the_theory_that_it_has_shown(lab):
+    lab.prover(VERIFY)
+    lab.write("work/a.spthy", THEORY.replace("one", "mine"))
+    lab.write("a.spthy", THEORY.replace("one", "others"))
+    (lab.path / "work" / "sub").mkdir()
+    command = lab.command("init", "a.spthy", "-o", "sub/r.json", "--yes", "--prover", "../fake.sh", "--cores", "1")
+    subprocess.run(command, cwd=lab.path / "work", check=True, timeout=300)
+    for place, recipe in ((lab.path / "work", "sub/r.json"), (lab.path / "work" / "sub", "r.json")):
+        done = subprocess.run(lab.command("run", recipe), cwd=place, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0 and "mine" in done.stdout and "others" not in done.stdout, done
+
+
+@pytest.mark.parametrize("here, beside, code", [
+    ({}, {}, 0), ({"t.spthy": THEORY.replace("~k", "~x")}, {}, 2), ({"i.inc": "rule B: [ ] --> [ ]"}, {}, 2), ({"oracle": "#!/bin/cat"}, {}, 2)])
+def test_a_relative_name_means_one_theory(lab, here, beside, code):
+    """Where it could mean two, here and beside the recipe, they must be the same, with their includes and oracles."""
+    lab.prover(VERIFY)
+    lab.provers["fake"]["path"] = str(lab.path / "fake.sh")
+    lab.recipe(lemmas=[{"name": "one"}])
+    theory = THEORY.replace("begin", 'begin\n#include "i.inc"\nheuristic: o "oracle"')
+    for folder, changes in (("here", here), ("beside", beside)):
+        for name, text in {"t.spthy": theory, "i.inc": "rule A2: [ ] --> [ ]", "oracle": "#!/bin/sh", **changes}.items():
+            lab.write(f"{folder}/{name}", text.replace("begin\nrule", 'begin\n#include "i.inc"\nrule'), 0o755)
+    os.rename(lab.path / "recipe.json", lab.path / "beside" / "recipe.json")
+    done = subprocess.run(lab.command("run", "../beside/recipe.json"), cwd=lab.path / "here", capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stderr
+    if code:
+        assert all(str(lab.path / folder / "t.spthy") in done.stderr for folder in ("here", "beside")), done.stderr
+        assert "theory_file" in done.stderr and "recipe.json:" in done.stderr
+
+
+def test_what_runs_is_what_is_digested_and_asked(lab):
+    """A relative wrapper of a task with a directory of its own: the one that is here, whatever has that name there."""
+    lab.prover(VERIFY)
+    lab.write("there/fake.sh", PRELUDE + 'echo "  $LEMMA (all-traces): falsified - found trace (7 steps)" | summary', 0o755)
+    lab.write("there/t.spthy", THEORY)
+    lab.provers["fake"] = {"command": ["sh", "./fake.sh"]}
+    lab.recipe(cwd="there", lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    assert lab.only_finish()["verdict"] == "verified" and str(lab.path / "fake.sh") in lab.events("start")[0]["command"]
+    lab.provers["fake"] = {"command": ["sh", "fake.sh"]}
+    lab.recipe(cwd="there", lemmas=[{"name": "one"}])
+    assert "'fake.sh' is not the same file here and in" in lab.run("run", "recipe.json", "--fresh", code=2).stderr
+
+
+def test_an_input_that_is_only_touched_has_not_changed(lab):
+    lab.prover("touch t.spthy fake.sh; " + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    assert lab.only_finish()["verdict"] == "verified"
+
+
+def test_limits_hold_while_results_are_copied(lab, monkeypatch):
+    """One lemma's proof takes for ever to be copied into the cache; meanwhile the other runs into its limit."""
+    lab.prover("[ $LEMMA = one ] || exec sleep 600; " + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}, {"name": "two", "resources": {"timeout": 2}}])
+    copy, late = bt.copy_file, []
+
+    def slow_copy(source, target):
+        deadline = time.monotonic() + 180
+        while not any(event["status"] == "timeout" for event in lab.events("finish")):
+            if time.monotonic() > deadline:
+                late.append(source)
+                break
+            time.sleep(0.05)
+        return copy(source, target)
+
+    monkeypatch.setattr(bt, "copy_file", slow_copy)
+    monkeypatch.chdir(lab.path)
+    assert bt.main(["run", "recipe.json", "--cores", "2", "--memory", "2", "-q"]) == 3
+    assert not late and {event["lemmas"] and event["status"] or event["status"] for event in lab.events("finish")} == {"completed", "timeout"}
+
+
+@needs_linux
+@pytest.mark.parametrize("script, waits_s, limits, status", [
+    ("sleep 2", 0, {"timeout": 1}, bt.Status.TIMEOUT), ("echo summary", 2, {"timeout": 1}, bt.Status.COMPLETED),
+    ("exec {python} -S -c \"x = b'1' * (300 << 20)\"", 0.6, {"memory": 100}, bt.Status.MEMORY_LIMIT)])
+def test_what_ended_while_nobody_looked_is_judged_by_its_own_end(bench, script, waits_s, limits, status):
+    job = bench.sh(script.format(python=sys.executable), **limits)
+
+    def busy(pid, started):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        time.sleep(waits_s)  # the loop is still busy
+
+    with bt.Supervisor("batch-" + bench.token) as supervisor:
+        outcome = asyncio.run(supervisor.run(job, busy))
+    assert outcome.status is status and outcome.exit == bt.ExitStatus(0), outcome
+
+
+def test_a_job_has_a_directory_of_its_own(bench, monkeypatch):
+    folder = bench.folder / "-a '$(b)\n"
+    folder.mkdir()
+    monkeypatch.setattr(os, "chdir", lambda path: pytest.fail("the process's own directory changes"))
+    job, lost = bench.job("/bin/pwd", "-P", cwd=str(folder)), bench.job("no-such-prover", cwd=str(folder))
+    outcome, gone = bench.run(job, lost)
+    assert outcome.exit == bt.ExitStatus(0) and bench.out(job) == f"{folder}\n"
+    assert gone.exit == bt.ExitStatus(127) and "no-such-prover" in Path(lost.stderr).read_text()
+
+
+LONG = 1 << 18
+LONG_LINES = ["a" * LONG, " " * LONG, "=" * LONG, "1" * LONG, '"' * LONG, "/*" * (LONG // 2), "'" * LONG, "{" * LONG, "\t \n" * (LONG // 3),
+              "(" * LONG, "Generated from: " * (LONG // 16), "WARNING: " * (LONG // 9), '" (line 1' * (LONG // 8), "_SL1-AS0" * (LONG // 8),
+              "theory a begin " * (LONG // 15), "expected " * (LONG // 9), "lemma " * (LONG // 6), "# " * (LONG // 2), "1." * (LONG // 2),
+              "returned unsupported version '" * (LONG // 30), "  a (all-traces): verified (1 steps" * (LONG // 35)]
+
+
+def read_everything(path):
+    """Let everything that reads prover output or theory text read this file; run in a process of its own."""
+    text = Path(path).read_text()
+    report = f"theory T begin end\nWARNING: the following wellformedness checks failed!\n{text}\n==========\n"
+    Path(path + ".report").write_text(report)
+    Path(path + ".log").write_text(f"[Theory T] {text}\n=\nsummary of summaries:\n\nanalyzed: {text}\n\n  {text}\n{text}\n=====\n")
+    bt.wellformedness_titles(path + ".report")
+    bt.read_output(path + ".log", path, "one")
+    bt.has_loaded(path)
+    bt.phase(path)
+    bt.own_dot("digraph " + text + f'\ndigraph "{text}" {{}}', "one", ["two"])
+    bt.coloured(text, type("Tty", (), {"isatty": lambda self: True})())
+    bt.printable(text)
+    bt.Evidence([path + ".log"], lambda message: None)
+    for theory in (text, "theory T begin\n" + text, f'theory T begin lemma a: "{text}"\nend', f"theory T begin end {text}",
+                   f"theory T begin heuristic: {text}\nend", f"theory T begin #include {text}\nend",
+                   f'theory T configuration: "{text}" begin end'):
+        Path(path + ".spthy").write_text(theory)
+        try:
+            bt.Evidence([path + ".spthy"], lambda message: None)
+            loaded = bt.load_theory(path + ".spthy", keep_text=True)
+        except bt.InputError:
+            continue
+        assert loaded.digest and loaded.splits_for_sure in (True, False)
+        bt.used_oracles(loaded, [f"--heuristic={text}"], "/")
+
+
+@pytest.mark.parametrize("number", range(len(LONG_LINES)))
+def test_what_reads_provers_and_theories_takes_time_in_proportion(tmp_path, number):
+    """Something quadratic would need longer than its limit, and hours for 1 MB."""
+    (tmp_path / "long").write_text(LONG_LINES[number])
+    call = f"import test_batch_tamarin as tests; tests.read_everything({str(tmp_path / 'long')!r})"
+    subprocess.run([sys.executable, "-c", call], cwd=HERE, check=True, timeout=300)
 
 
 # --- The benchmark: python test_batch_tamarin.py bench -----------------------------------------------------------------
