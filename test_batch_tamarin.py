@@ -1,6 +1,9 @@
 """Tests of batch_tamarin.py: pure functions directly, everything else through the command line and real processes.
 
 Provers are small shell scripts. Where ../shared (real theories and real prover runs) is there, it is used as well.
+
+No test depends on how fast the machine is. Tests wait for what happens (a line in a journal, a file, an exit), for minutes if need be;
+a prover that is meant to pass has minutes, too, and one that is meant to run into its limit waits for something that never comes.
 """
 from __future__ import annotations
 
@@ -53,6 +56,8 @@ lemma three: "All k #i. A(k) @ i ==> F"
 end
 """
 
+WAIT_S, RUN_S, TEST_S = 180, 300, 1800  # for an event; for a whole run of the program; for a test. None passes or fails by them
+
 # What a prover of the tests begins with: $LEMMA is the lemma asked for, $OUT the proof file; `summary` prints a summary.
 PRELUDE = r"""#!/bin/sh
 case "$*" in *--version*) echo "tamarin-prover 1.11.0, (C) nobody"; exit 0;; esac
@@ -87,7 +92,7 @@ class Lab:
 
     def recipe(self, config=None, name="recipe.json", tasks=None, **task):
         entry = {"theory_file": "t.spthy", "tamarin_versions": list(self.provers)[:1], "output_file_prefix": "t",
-                 "resources": {"max_cores": 1, "max_memory": 1, "timeout": 30}, **task}
+                 "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300}, **task}
         data = {"config": {"output_directory": "results", **(config or {})}, "tamarin_versions": self.provers,
                 "tasks": tasks or {"task": entry}}
         self.write(name, json.dumps(data, indent=2))
@@ -95,9 +100,9 @@ class Lab:
     def command(self, *args):
         return [sys.executable, str(SCRIPT), *args]
 
-    def run(self, *args, code=None, timeout=60, **options):
+    def run(self, *args, code=None, **options):
         """Run the program; its whole output is in the message when the exit code is not the wanted one."""
-        done = subprocess.run(self.command(*args), cwd=self.path, capture_output=True, text=True, timeout=timeout, **options)
+        done = subprocess.run(self.command(*args), **{"cwd": self.path, "timeout": RUN_S, **options}, capture_output=True, text=True)
         told = f"exit {done.returncode}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
         assert "Traceback" not in done.stderr, told
         if code is not None:
@@ -108,8 +113,10 @@ class Lab:
         return subprocess.Popen(self.command(*args), cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
     def events(self, kind=None, results="results"):
-        lines = (self.path / results / "batch.jsonl").read_text(encoding="utf-8").splitlines()
-        return [event for event in map(json.loads, lines) if kind in (None, event["event"])]
+        """What the journal holds, so far."""
+        journal = self.path / results / "batch.jsonl"
+        lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
+        return [event for event in map(json.loads, (line for line in lines if line.endswith(b"\n"))) if kind in (None, event["event"])]
 
     def finishes(self, results="results"):
         return {event["id"]: event for event in self.events("finish", results)}
@@ -130,15 +137,48 @@ def lab(tmp_path):
     return Lab(tmp_path)
 
 
-def wait_for(condition, seconds=10.0):
+@pytest.fixture(autouse=True)
+def an_end():
+    """Every test ends, also one that waits for what it has no limit for."""
+    def give_up(*_):
+        raise AssertionError(f"this test did not end within {TEST_S} s")
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(TEST_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def wait_for(condition, what=""):
     """Poll until the condition holds; its value."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    end = time.monotonic() + WAIT_S
+    while True:
         value = condition()
         if value:
             return value
+        assert time.monotonic() < end, f"waited for {WAIT_S} s in vain: {what or condition}"
         time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s: {condition}")
+
+
+def end_of(process):
+    """Wait for a process; (stdout, stderr), as `communicate` has them."""
+    try:
+        return process.communicate(timeout=RUN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
+def lock_is_free(path):
+    """Whether neither a run nor its watchdog holds this file."""
+    if not path.exists():
+        return True
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
 
 
 def a_task(**changes):
@@ -178,7 +218,7 @@ def test_journal_order_and_content(lab):
     assert [event["event"] for event in events[:4]] == ["batch", "task", "task", "task"] and events[-1]["event"] == "end"
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["at"]) for event in events)
     task = events[1]
-    assert task["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 30} and task["theory"] == "t.spthy"
+    assert task["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 300} and task["theory"] == "t.spthy"
     assert task["prover"] == "fake" and task["assumes"] == [] and re.fullmatch("[0-9a-f]{32}", task["key"])
     assert lab.events("task")[2]["assumes"] == ["one"], "a reuse lemma before it is taken for granted"
     start = lab.events("start")[0]
@@ -284,8 +324,7 @@ def test_a_recipe_is_found_from_anywhere(lab):
     lab.prover(VERIFY)
     lab.recipe()
     (lab.path / "elsewhere").mkdir()
-    done = subprocess.run(lab.command("run", "../recipe.json"), cwd=lab.path / "elsewhere", capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    lab.run("run", "../recipe.json", cwd=lab.path / "elsewhere", code=0)
     assert (lab.path / "elsewhere" / "results" / "batch.jsonl").is_file()
 
 
@@ -437,12 +476,12 @@ def test_real_runs_are_read_right(name):
 
 def test_lemma_patterns_overrides_and_inheritance(lab):
     lab.prover(VERIFY)
-    lab.recipe(tamarin_options=["--bound=9"], resources={"max_cores": 1, "max_memory": 1, "timeout": 50}, lemmas=[
-        {"name": "t*"}, {"name": "three", "tamarin_options": [], "resources": {"timeout": 7}, "expect": "falsified"}, {"name": "!two"}])
+    lab.recipe(tamarin_options=["--bound=9"], resources={"max_cores": 1, "max_memory": 1, "timeout": 500}, lemmas=[
+        {"name": "t*"}, {"name": "three", "tamarin_options": [], "resources": {"timeout": 70}, "expect": "falsified"}, {"name": "!two"}])
     lab.run("run", "recipe.json", code=1)
     (task,) = lab.events("task")
     assert task["lemma"] == "three" and task["options"] == [] and task["expect"] == "falsified"
-    assert task["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 7}
+    assert task["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 70}
 
 
 def test_what_batch_tamarin_accepts_is_accepted(lab):
@@ -586,15 +625,14 @@ def many_lemmas(count):
 
 
 def interrupted_batch(lab, lemmas=6, body=None):
-    """A batch that was stopped by SIGTERM when two tasks had finished; the third and fourth hang."""
+    """A batch that was stopped by SIGTERM when two tasks had finished and the third and fourth hung."""
     lab.write("t.spthy", many_lemmas(lemmas))
-    lab.prover(body or 'case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 60;; esac; echo "$LEMMA" >> runs; ' + VERIFY)
+    lab.prover(body or 'case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 600;; esac; echo "$LEMMA" >> runs; ' + VERIFY)
     lab.recipe(config={"global_max_cores": 2})
     process = lab.start("run", "recipe.json")
-    journal = lab.path / "results" / "batch.jsonl"
-    wait_for(lambda: journal.exists() and journal.read_text().count('"finish"') >= 2)
+    wait_for(lambda: len(lab.events("finish")) == 2 and len(lab.events("start")) == 4)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    end_of(process)
     assert process.returncode == 143
     (lab.path / "go").touch()
 
@@ -614,8 +652,8 @@ def test_a_stopped_batch_goes_on(lab):
 def test_resume_needs_only_the_directory(lab):
     interrupted_batch(lab)
     (lab.path / "recipe.json").unlink()
-    done = subprocess.run(lab.command("resume", str(lab.path / "results")), cwd="/", capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and "resuming: 2 of 6 done" in done.stderr, done.stderr
+    done = lab.run("resume", str(lab.path / "results"), cwd="/", code=0)
+    assert "resuming: 2 of 6 done" in done.stderr, done.stderr
     assert len(lab.finishes()) == 6
 
 
@@ -638,7 +676,7 @@ def test_a_comment_changes_nothing(lab):
 
 
 def test_outputs_of_an_earlier_attempt_are_kept(lab):
-    interrupted_batch(lab, body='echo "attempt says $LEMMA" >&2; case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 60;; esac; ' + VERIFY)
+    interrupted_batch(lab, body='echo "attempt says $LEMMA" >&2; case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 600;; esac; ' + VERIFY)
     lab.run("run", "recipe.json", code=0)
     logs = lab.path / "results" / "logs"
     interrupted = next(event["id"] for event in lab.events("finish") if event["status"] == "interrupted")
@@ -647,11 +685,12 @@ def test_outputs_of_an_earlier_attempt_are_kept(lab):
 
 
 def test_larger_limits_run_again_what_failed_by_limits(lab):
-    lab.prover('case $LEMMA in three) sleep 1.5;; esac; echo "$LEMMA" >> runs; ' + VERIFY)
-    lab.recipe(resources={"max_cores": 1, "max_memory": 1, "timeout": 1})
+    lab.prover('case $LEMMA in three) [ -e go ] || exec sleep 600;; esac; echo "$LEMMA" >> runs; ' + VERIFY)
+    lab.recipe(lemmas=[{"name": "*"}, {"name": "three", "resources": {"timeout": 1}}])
     lab.run("run", "recipe.json", code=3)
     assert lab.finishes()["t--three--fake"]["status"] == "timeout"
-    lab.recipe(resources={"max_cores": 1, "max_memory": 1, "timeout": 20})
+    lab.write("go", "")
+    lab.recipe(lemmas=[{"name": "*"}, {"name": "three", "resources": {"timeout": 300}}])
     assert "resuming: 2 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
     assert sorted((lab.path / "runs").read_text().split()) == ["one", "three", "two"]
 
@@ -677,14 +716,14 @@ def test_fresh_begins_anew_beside_an_unfinished_batch(lab):
 
 
 def test_a_second_run_is_refused(lab):
-    lab.prover("[ -e go ] || sleep 20; " + VERIFY)
+    lab.prover("sleep 600; " + VERIFY)
     lab.recipe()
     first = lab.start("run", "recipe.json")
-    wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and "start" in (lab.path / "results" / "batch.jsonl").read_text())
+    wait_for(lambda: lab.events("start"))
     done = lab.run("run", "recipe.json", code=2)
     assert f"process {first.pid} on" in done.stderr
     first.send_signal(signal.SIGINT)
-    first.communicate(timeout=20)
+    end_of(first)
     assert first.returncode == 130
 
 
@@ -773,27 +812,38 @@ TORTURE_ROUNDS = int(os.environ.get("TORTURE_ROUNDS", "2"))
 @needs_linux
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_torture(lab, number):
-    """Stopped at random moments, gone on with: every task has one final result, none that was finished runs again, no prover is left."""
+    """Stopped at random moments, gone on with: every task has one final result, none that was finished runs again, no prover is left.
+
+    A moment is a number of new lines in the journal and a little more; now and then it comes before the program does anything."""
     lab.write("t.spthy", many_lemmas(12))
     lab.prover('echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); ' + VERIFY)
     lab.recipe(config={"global_max_cores": 4})
+    journal = lab.path / "results" / "batch.jsonl"
     for _ in range(TORTURE_ROUNDS):
         shutil.rmtree(lab.path / "results", ignore_errors=True)
-        finished = []
+        finished, lives = [], 0
         while len(finished) < 12:
+            lives += 1
+            assert lives <= 100, f"it does not get on: {len(finished)} of 12 tasks finished in 100 runs"
+            wanted = steps_of(lab) + random.randint(0, 10)
             process = lab.start("run", "recipe.json", "-q")
-            try:
-                process.wait(timeout=random.uniform(0.15, 1.2))
-            except subprocess.TimeoutExpired:
-                process.send_signal(number)
-            _, told = process.communicate(timeout=20)
+            wait_for(lambda: process.poll() is not None or steps_of(lab) >= wanted, "a run that does anything")
+            time.sleep(random.uniform(0, 0.1))
+            process.send_signal(number)
+            _, told = end_of(process)
             # A signal may also come before the program has begun to handle it; then Python itself ends.
             assert process.returncode in (0, 128 + number, -number) or told.endswith("KeyboardInterrupt\n"), told
-            before, finished = finished, final_results(lab.path / "results" / "batch.jsonl")
+            before, finished = finished, final_results(journal)
             assert len(finished) == len(set(finished)), "a finished task ran again"
             assert set(before) <= set(finished), "a result was lost"
-        assert bt.load_batch(str(lab.path / "results" / "batch.jsonl"), pytest.fail).count(bt.Status.COMPLETED) == 12
+            wait_for(lambda: lock_is_free(journal), "the watchdog's end")
+        assert bt.load_batch(str(journal), pytest.fail).count(bt.Status.COMPLETED) == 12
         wait_for(lambda: not living_provers(lab.path))
+
+
+def steps_of(lab):
+    """How often a job started or finished."""
+    return len(lab.events("start")) + len(lab.events("finish"))
 
 
 def final_results(journal):
@@ -1517,15 +1567,6 @@ def start_driver(bench: Bench, *scripts: str) -> tuple[subprocess.Popen[str], li
     return driver, started, lock
 
 
-def lock_is_free(path: Path) -> bool:
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-    return True
-
-
 @needs_linux
 def test_the_watchdog_outlives_a_killed_driver_and_ends_its_provers(bench):
     driver, started, lock = start_driver(bench, "trap '' TERM HUP; SLEEP", "setsid SLEEP & (setsid SLEEP &) ; env -i SLEEP")
@@ -1539,7 +1580,7 @@ def test_the_watchdog_outlives_a_killed_driver_and_ends_its_provers(bench):
     until(lambda: lock_is_free(lock))
     assert bench.left() == []
     assert time.monotonic() - killed < 5  # within a second when nothing else runs here
-    driver.communicate()
+    end_of(driver)
     until(lambda: bt.process_start(watchdog) == 0 or bt._process(watchdog).state == "Z")
 
 
@@ -1550,7 +1591,7 @@ def test_a_later_run_ends_survivors_and_no_strangers(bench):
     stranger = subprocess.Popen(["sleep", bench.token], env={**ENV, bt.MARKER: f"batch-{bench.token}1/job/1"})
     for pid in (started[0][2], driver.pid):
         os.kill(pid, signal.SIGKILL)
-    driver.communicate()
+    end_of(driver)
     host, boot = bt.host_id()
     events = [{"pid": pid, "started": begun, "host": host, "boot_id": boot} for pid, begun, _ in started]
     elsewhere = {**events.pop(), "host": "another"}
@@ -1568,7 +1609,7 @@ def test_a_later_run_ends_survivors_and_no_strangers(bench):
 
 def test_a_normal_end_releases_the_lock(bench):
     driver, _, lock = start_driver(bench, "true")
-    driver.communicate(timeout=20)
+    end_of(driver)
     assert driver.returncode == 0 and lock_is_free(lock)
 
 
@@ -1885,7 +1926,7 @@ def test_a_hit_never_hides_a_change(model):
         runs = {name: model.start("run", "recipe.json", "-q", "-o", f"{name}{number}", *options)
                 for name, options in (("with", ()), ("without", ("--no-cache",)))}
         for process in runs.values():
-            output = process.communicate(timeout=60)
+            output = end_of(process)
             assert process.returncode in (0, 1, 3), output
         with_cache, without = (results_of(model, model.path / f"{name}{number}" / "batch.jsonl") for name in runs)
         for task_id, event in without.items():
@@ -1949,7 +1990,7 @@ def test_hits_wait_until_the_prover_has_loaded_the_text(model):
     process = model.start("run", "recipe.json", "--fresh")
     wait_for(lambda: (model.path / "runs").read_text().count("\n") == 9 and len(results_of(model)) == 19)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    end_of(process)
     assert sum(event["cached"] for event in results_of(model).values()) == 11
 
 
@@ -2077,7 +2118,7 @@ def test_two_runs_share_a_cache(model):
     processes = [model.start("run", "recipe.json", "-o", f"results-{number}", "--cache-size", size)
                  for number, size in enumerate(["1", "0.00001", "1", "0.00001"])]
     for number, process in enumerate(processes):
-        told = process.communicate(timeout=60)
+        told = end_of(process)
         assert process.returncode in (0, 1, 3), told
         assert {task_id: event["steps"] for task_id, event in results_of(model, model.path / f"results-{number}" / "batch.jsonl").items()} == right
 
@@ -2270,7 +2311,7 @@ def test_signals_stop_gracefully_then_at_once(lab):
     process.send_signal(signal.SIGHUP)
     time.sleep(0.2)
     process.send_signal(signal.SIGHUP)
-    out, _ = process.communicate(timeout=20)
+    out, _ = end_of(process)
     assert process.returncode == 129
     event = lab.only_finish()
     assert event["status"] == "interrupted" and event["reason"] == "stopped by SIGHUP" and event["exit"] == {"signal": "SIGKILL"}
@@ -2284,7 +2325,7 @@ def test_provers_end_with_a_killed_driver_and_a_later_run_goes_on(lab):
     process = lab.start("run", "recipe.json")
     wait_for(lambda: living_provers(lab.path))
     process.kill()
-    process.communicate()
+    end_of(process)
     wait_for(lambda: not living_provers(lab.path))
     (lab.path / "go").touch()
     assert "resuming: 0 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
@@ -2387,7 +2428,7 @@ def test_what_else_can_change_a_result(lab, change, monkeypatch):
     process = lab.start("run", "recipe.json")
     wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and lab.finishes())
     process.terminate()
-    process.communicate(timeout=20)
+    end_of(process)
     lab.write("go", "")
     if change == "maude":
         lab.write("maude.sh", "#!/bin/sh\n# other bytes\n", 0o755)
@@ -2426,7 +2467,7 @@ def test_closed_streams(lab):
     lab.prover(VERIFY)
     lab.recipe()
     command = " ".join([*lab.command("run", "recipe.json"), "<&- >&- 2>&-"])
-    assert subprocess.run(["sh", "-c", command], cwd=lab.path, timeout=60, check=False).returncode == 0
+    assert subprocess.run(["sh", "-c", command], cwd=lab.path, timeout=RUN_S, check=False).returncode == 0
     assert len(lab.finishes()) == 3
 
 
@@ -2464,7 +2505,7 @@ def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
     process = lab.start("run", "recipe.json")
     wait_for(lambda: [path for path in lab.path.glob("results_*/success/*")])
     process.terminate()
-    process.communicate(timeout=20)
+    end_of(process)
     lab.write("go", "")
     done = lab.run("run", "recipe.json", code=0)
     assert "resuming: 1 of 3 done" in done.stderr and len(list(lab.path.glob("results_*"))) == 1
@@ -2573,7 +2614,7 @@ def test_the_live_block_comes_and_goes(lab):
     terminal.until("saturating sources 3/5")
     seen = terminal.text()
     assert "0/3  0 %" in seen and "░░░░" in seen and "2/2 cores" in seen and "at most" in seen
-    assert re.search(r"t--one--fake +saturating sources 3/5 +0:0\d/0:30 +\d+M/1G", seen), seen
+    assert re.search(r"t--one--fake +saturating sources 3/5 +\d:\d\d/5:00 +\d+M/1G", seen), seen
     (lab.path / "go").touch()
     assert terminal.end() == 0
     seen = terminal.text()
@@ -2753,7 +2794,7 @@ def test_check_loads_each_variation_once_with_its_own_options(lab):
     calls = (lab.path / "calls").read_text().splitlines()
     assert len(calls) == 2 and not any("--prove" in call for call in calls) and sum("--bound=7 -D=X" in call for call in calls) == 1
     assert "self-test passed" in done.stdout and done.stdout.count("1 wellformedness check failed: Unbound variables") == 2
-    assert "t--one--fake: 1 core, 1 GB, 30 s" in done.stdout and "--prove=two --bound=7 -D=X" in done.stdout
+    assert "t--one--fake: 1 core, 1 GB, 300 s" in done.stdout and "--prove=two --bound=7 -D=X" in done.stdout
     assert "it can run" in done.stderr and sorted(lab.path.iterdir()) == sorted([*before, lab.path / "calls"]), "nothing is written"
 
 
@@ -2849,12 +2890,12 @@ def test_status_of_a_running_a_dead_and_a_finished_batch(lab):
     time.sleep(0.2)
     told = json.loads(lab.run("status", "results", "--json", code=0).stdout)
     assert told["state"] == "running" and told["counts"] == {"pending": 1, "running": 2} and told["tasks"] == 3 and told["eta_is_a_bound"] is True
-    assert told["running"][0]["phase"] == "saturating sources 3/5" and told["running"][0]["limits"]["timeout_s"] == 30
+    assert told["running"][0]["phase"] == "saturating sources 3/5" and told["running"][0]["limits"]["timeout_s"] == 300
     assert sys.platform != "linux" or 0 < told["running"][0]["memory_mb"] < 100
     seen = lab.run("status", "results", code=0).stdout
     assert f"running (process {process.pid})" in seen and "t--two--fake" in seen and "2/2 cores" in seen
     process.kill()
-    process.communicate()
+    end_of(process)
     seen = lab.run("status", "results", code=0).stdout
     assert f"died: its process {process.pid} is gone" in seen and "batch_tamarin.py resume results" in seen
     (lab.path / "go").touch()
@@ -2875,13 +2916,13 @@ def test_status_follows_until_the_end(lab, on_terminal):
         follower = lab.start("status", "results", "--follow")
         assert follower.stderr.readline() == f"running (process {process.pid}), 0 of 3 tasks done\n"
     (lab.path / "go").touch()
-    process.communicate(timeout=20)
+    end_of(process)
     if on_terminal:
         assert terminal.end() == 0
         seen = terminal.text()
         assert "saturating" not in seen and "░" not in seen
     else:
-        seen = "".join(reversed(follower.communicate(timeout=20)))
+        seen = "".join(reversed(end_of(follower)))
         assert follower.returncode == 0
     assert seen.index("[1/3] verified") < seen.index("[3/3] verified") < seen.index("3 tasks: 3 verified"), seen
 
@@ -3062,7 +3103,7 @@ def test_the_rerun_recipe_has_what_is_left_and_runs(lab):
     assert recipe["tasks"] == {"task": {
         "theory_file": "t.spthy", "tamarin_versions": ["fake"], "output_file_prefix": "t", "lemmas": [
             {"name": "three", "tamarin_versions": ["fake"], "tamarin_options": ["--heuristic=S"], "preprocess_flags": ["A"],
-             "resources": {"max_cores": 1, "max_memory": 1, "timeout": 30}}]}}
+             "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300}}]}}
     assert set(recipe["config"]) == {"global_max_cores", "global_max_memory", "default_timeout", "output_directory"}
     assert recipe["tamarin_versions"] == {"fake": {"path": str(lab.path / "fake.sh"), "version": "v1.11.0"}}
     lab.prover(VERIFY)
