@@ -1978,33 +1978,35 @@ def test_a_hit_never_hides_a_change(model):
 
 
 def test_limits_are_remembered_for_this_host_and_for_no_larger_ones(model):
+    """l1 runs into its limit; the limits of the others are as much larger or smaller."""
     model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit("import hashlib", 'time.sleep(20 * (asked == "l1" and not os.path.exists("quick")))\nimport hashlib', "model")
+    model.edit("import hashlib", 'time.sleep(600 * (asked == "l1" and not os.path.exists("quick")))\nimport hashlib', "model")
     model.write("t.spthy", 'theory T begin\nrule A: [] --> []\nlemma l0: "T"\nlemma l1: "T"\nend\n')
-    def limits(**resources):
-        model.recipe(resources={"max_cores": 1, "max_memory": 1, "timeout": 1, **resources})
-    limits()
-    assert model.proven() == ["l0", "l1"] and results_of(model)["t--l1--fake"]["status"] == "timeout"
-    assert model.proven() == [] and results_of(model)["t--l1--fake"]["status"] == "timeout"
-    limits(timeout=0.5)
-    assert model.proven() == []
-    for larger in ({"max_memory": 2}, {"timeout": 2}):
-        limits(**larger)
-        assert model.proven("-d") == ["l1"] and "met smaller limits" in model.last.stderr, "only what timed out"
-    assert model.proven() == []
+
+    def started(*args, factor=1, memory=1, of_l1=0.5):
+        model.recipe(resources={"max_cores": 1, "max_memory": memory, "timeout": 300 * factor},
+                     lemmas=[{"name": "*"}, {"name": "l1", "resources": {"timeout": of_l1 * factor}}])
+        model.proven(*args)
+        journal = max(model.path.glob("results*"), key=lambda path: (path / "batch.jsonl").stat().st_mtime_ns)
+        return sorted(event["job"] for event in model.events("start", journal))
+    both, l1 = ["t--l0--fake", "t--l1--fake"], ["t--l1--fake"]
+    assert started() == both and results_of(model)["t--l1--fake"]["status"] == "timeout"
+    assert started() == [] and results_of(model)["t--l1--fake"]["status"] == "timeout"
+    assert started(factor=0.5) == []
+    for larger in ({"memory": 2}, {"factor": 2}):
+        assert started("-d", **larger) == l1 and "met smaller limits" in model.last.stderr, "only what timed out"
+    assert started(factor=2) == []
     for entry in Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*/*limit*"):
         entry.rename(entry.parent / f"{entry.name.partition('.')[0]}.limit-{'0' * 16}")
-    assert model.proven() == ["l1"], "met on another host"
+    assert started(factor=2) == l1, "met on another host"
     (model.path / "quick").touch()
-    limits(timeout=5)
-    assert model.proven() == ["l1"] and results_of(model)["t--l1--fake"]["verdict"]
-    limits(timeout=1)
-    assert model.proven() == [], "a verdict needs no limit"
+    assert started(of_l1=300) == l1 and results_of(model)["t--l1--fake"]["verdict"]
+    assert started() == [], "a verdict needs no limit"
 
 
 def test_what_is_never_kept(lab):
     """A signal, a missing program, an interruption, silence; a parse error is, until errors are cleared."""
-    lab.prover('echo "$LEMMA" >> runs; case $LEMMA in one) kill -9 $$;; two) kill -TERM $PPID; sleep 9;; esac')
+    lab.prover('echo "$LEMMA" >> runs; case $LEMMA in one) kill -9 $$;; two) kill -TERM $PPID; sleep 600;; esac')
     lab.recipe(config={"global_max_cores": 1})
     for _ in range(2):
         lab.run("run", "recipe.json", "--fresh", code=143)
@@ -2024,7 +2026,7 @@ def test_hits_wait_until_the_prover_has_loaded_the_text(model):
     model.proven()
     # One lemma runs for long: the others count as soon as it has loaded the text, not before.
     model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit("import hashlib", 'time.sleep(60 * (asked == "l7"))\nimport hashlib', "model")
+    model.edit("import hashlib", 'time.sleep(600 * (asked == "l7"))\nimport hashlib', "model")
     model.proven("-t", "t--l1*")
     model.edit('lemma l7: all-traces "All', 'lemma l7: all-traces "All z')
     (model.path / "runs").write_text("")
@@ -2317,9 +2319,10 @@ def test_what_cannot_be_rechecked_is_said(lab):
 
 
 def test_timeout_and_memory_limit(lab):
-    hog = f'exec {sys.executable} -S -c "import time; x = b\'1\' * (400 << 20); time.sleep(30)"'
-    lab.prover(f"case $LEMMA in one) trap '' TERM; setsid sleep 77 & sleep 78;; two) {hog};; *) {VERIFY.strip()};; esac")
-    lab.recipe(config={"global_max_memory": 1}, resources={"max_cores": 1, "max_memory": 0.2, "timeout": 1})
+    hog = f'exec {sys.executable} -S -c "import time; x = b\'1\' * (400 << 20); time.sleep(600)"'
+    lab.prover(f"case $LEMMA in one) trap '' TERM; setsid sleep 677 & sleep 678;; two) {hog};; *) {VERIFY.strip()};; esac")
+    lab.recipe(config={"global_max_memory": 1}, resources={"max_cores": 1, "max_memory": 0.2, "timeout": 300},
+               lemmas=[{"name": "*"}, {"name": "one", "resources": {"timeout": 1}}])
     lab.run("run", "recipe.json", code=3)
     finishes = lab.finishes()
     assert finishes["t--one--fake"]["status"] == "timeout" and "limit of 1 s" in finishes["t--one--fake"]["reason"]
@@ -2344,13 +2347,14 @@ def test_a_flood_of_output(lab):
 
 
 def test_signals_stop_gracefully_then_at_once(lab):
-    lab.prover("trap '' TERM; echo up; sleep 60")
+    lab.prover("trap '' TERM; echo up; sleep 600")
     lab.recipe(config={"global_max_cores": 1})
     process = lab.start("run", "recipe.json")
     wait_for(lambda: (lab.path / "results" / "logs" / "t--one--fake.out").exists() and
              "up" in (lab.path / "results" / "logs" / "t--one--fake.out").read_text())
     process.send_signal(signal.SIGHUP)
-    time.sleep(0.2)
+    while not process.stderr.readline().startswith("stopping: 1 job "):
+        assert process.poll() is None
     process.send_signal(signal.SIGHUP)
     out, _ = end_of(process)
     assert process.returncode == 129
@@ -2361,13 +2365,13 @@ def test_signals_stop_gracefully_then_at_once(lab):
 
 @needs_linux
 def test_provers_end_with_a_killed_driver_and_a_later_run_goes_on(lab):
-    lab.prover("[ -e go ] || { setsid sleep 78 & sleep 79; }; " + VERIFY)
+    lab.prover("[ -e go ] || { setsid sleep 678 & sleep 679; }; " + VERIFY)
     lab.recipe(config={"global_max_cores": 1})
     process = lab.start("run", "recipe.json")
     wait_for(lambda: living_provers(lab.path))
     process.kill()
     end_of(process)
-    wait_for(lambda: not living_provers(lab.path))
+    wait_for(lambda: not living_provers(lab.path) and lock_is_free(lab.path / "results" / "batch.jsonl"))
     (lab.path / "go").touch()
     assert "resuming: 0 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
 
@@ -2381,7 +2385,10 @@ def test_a_disk_that_is_full_in_the_middle(lab):
     lab.write("t.spthy", many_lemmas(30))
     lab.prover(VERIFY)
     lab.recipe()
-    done = lab.run("run", "recipe.json", code=2, preexec_fn=limit_files(18_000))
+    lab.run("run", "recipe.json", "-o", "resultz", "--cache-dir", "another", code=0)
+    lines = (lab.path / "resultz" / "batch.jsonl").read_bytes().splitlines(keepends=True)
+    half = [number for number, line in enumerate(lines) if b'"finish"' in line][15]
+    done = lab.run("run", "recipe.json", code=2, preexec_fn=limit_files(sum(map(len, lines[:half]))))
     assert done.stderr.count("error:") == 1 and "batch.jsonl: the journal can't be written" in done.stderr, done.stderr
     assert (lab.path / "results" / "batch.jsonl").read_bytes().endswith(b"\n")
     finished = len(lab.finishes())
@@ -2462,12 +2469,12 @@ def test_a_second_theory_on_the_command_line(lab, tmp_path):
 
 @pytest.mark.parametrize("change", ["maude", "environment"])
 def test_what_else_can_change_a_result(lab, change, monkeypatch):
-    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 60; " + VERIFY)
+    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 600; " + VERIFY)
     lab.write("maude.sh", "#!/bin/sh\n", 0o755)
     lab.provers["fake"]["options"] = ["--with-maude=./maude.sh"]
     lab.recipe()
     process = lab.start("run", "recipe.json")
-    wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and lab.finishes())
+    wait_for(lab.finishes)
     process.terminate()
     end_of(process)
     lab.write("go", "")
@@ -2540,7 +2547,7 @@ def test_a_lock_file_where_the_file_system_has_no_locks(tmp_path, monkeypatch):
 
 
 def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
-    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 60; " + VERIFY)
+    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 600; " + VERIFY)
     lab.recipe()
     lab.write("results/mine.txt", "")
     process = lab.start("run", "recipe.json")
@@ -2604,14 +2611,26 @@ class Terminal:
             self.raw += data
         return True
 
-    def until(self, text, seconds=15.0):
-        wait_for(lambda: self.read() and text in self.text() or text in self.text(), seconds)
+    def until(self, text, times=1):
+        """Wait until this stands on the terminal so often."""
+        wait_for(lambda: (self.read(), self.text().count(text) >= times)[1], f"{text!r} on the terminal, {times} times")
 
-    def end(self, seconds=20.0):
+    def stop_output(self):
+        """Ctrl-S, and what is written until it takes effect (the terminal tells in a byte before what it lets us read)."""
+        fcntl.ioctl(self.master, termios.TIOCPKT, struct.pack("i", 1))
+        self.type("\x13")
+        told = 0
+        while not told & termios.TIOCPKT_STOP:
+            told, *data = os.read(self.master, 65536)
+            self.raw += bytes(data)
+        fcntl.ioctl(self.master, termios.TIOCPKT, struct.pack("i", 0))
+
+    def end(self):
         """Wait for the program; its exit code."""
-        end = time.monotonic() + seconds
-        while self.read() and time.monotonic() < end:
-            pass
+        end = time.monotonic() + RUN_S
+        while self.read():
+            if time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
         status = os.waitpid(self.pid, 0)[1]
         os.close(self.master)
         return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
@@ -2641,7 +2660,7 @@ class Terminal:
 
 
 SLOW = ('echo "[Theory T] Theory loaded" >&2; echo "[Saturating Sources] Step 3 (Max 5)" >&2\n'
-        'for i in $(seq 600); do [ -e go ] && break; sleep 0.05; done\n' + VERIFY)
+        'until [ -e go ]; do sleep 0.05; done\n' + VERIFY)
 
 
 def slow_batch(lab, **task):
@@ -2652,7 +2671,7 @@ def slow_batch(lab, **task):
 def test_the_live_block_comes_and_goes(lab):
     slow_batch(lab)
     terminal = Terminal(lab, "run", "recipe.json")
-    terminal.until("saturating sources 3/5")
+    terminal.until("saturating sources 3/5", times=2)
     seen = terminal.text()
     assert "0/3  0 %" in seen and "░░░░" in seen and "2/2 cores" in seen and "at most" in seen
     assert re.search(r"t--one--fake +saturating sources 3/5 +\d:\d\d/5:00 +\d+M/1G", seen), seen
@@ -2668,15 +2687,15 @@ def test_the_live_block_comes_and_goes(lab):
 def test_ctrl_c_and_ctrl_z_leave_the_terminal_sane(lab):
     slow_batch(lab)
     terminal = Terminal(lab, "run", "recipe.json")
-    terminal.until("saturating sources 3/5")
+    terminal.until("saturating sources 3/5", times=2)
     before = termios.tcgetattr(terminal.master)
     terminal.type("\x1a")
     wait_for(lambda: os.waitpid(terminal.pid, os.WUNTRACED | os.WNOHANG)[0])
     terminal.read()
     terminal.raw += b"\r\n$ fg\r\n"  # what a shell writes meanwhile must stay
     os.kill(terminal.pid, signal.SIGCONT)
-    size = len(terminal.raw)
-    wait_for(lambda: terminal.read() and len(terminal.raw) > size + 200)
+    terminal.until("0/3  0 %", times=2)
+    terminal.until("saturating sources 3/5", times=4)
     seen = terminal.text()
     assert seen.count("0/3  0 %") == 2 and "$ fg" in seen and termios.tcgetattr(terminal.master) == before, seen
     terminal.type("\x03")
@@ -2690,10 +2709,11 @@ def test_a_stuck_terminal_does_not_hold_up_the_batch(lab):
     slow_batch(lab)
     terminal = Terminal(lab, "run", "recipe.json")
     terminal.until("saturating sources 3/5")
-    terminal.type("\x13")  # Ctrl-S
-    time.sleep(0.1)
+    terminal.stop_output()
     (lab.path / "go").touch()
     wait_for(lambda: len(lab.finishes()) == 3)
+    terminal.read()
+    assert "verified" not in terminal.text()
     terminal.type("\x11")
     assert terminal.end() == 0 and "3 tasks: 3 verified" in terminal.text()
 
@@ -2702,9 +2722,12 @@ def test_a_stuck_terminal_does_not_hold_up_the_batch(lab):
     ({}, (), True, True), ({"NO_COLOR": "1"}, (), True, False), ({"TERM": "dumb"}, (), False, False), ({}, ("-q",), False, True),
     ({}, ("--progress", "plain"), False, True), ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, (), True, True)])
 def test_terminals_of_all_kinds(lab, env, args, bar, colour):
-    lab.prover("sleep 0.4; " + VERIFY)
+    lab.prover(("until [ -e go ]; do sleep 0.05; done; " if bar else "sleep 0.4; ") + VERIFY)
     lab.recipe(lemmas=[{"name": "one"}], expect="verified")
     terminal = Terminal(lab, "run", "recipe.json", *args, **env)
+    if bar:
+        terminal.until("0/1  0 %")
+        lab.write("go", "")
     assert terminal.end() == 0
     assert (b"0/1  0 %" in terminal.raw) is bar and (b"\x1b[32m" in terminal.raw) is colour, terminal.raw
     if env.get("LC_ALL") == "C":
@@ -2851,7 +2874,7 @@ def test_check_reports_what_cannot_run(lab):
 
 
 def test_check_keeps_the_limits(lab):
-    lab.prover(CHECKED + "sleep 30")
+    lab.prover(CHECKED + "sleep 600")
     lab.recipe(resources={"max_cores": 1, "max_memory": 1, "timeout": 0.3})
     assert "ran into its time limit of 0.3 s" in lab.run("check", "recipe.json", code=2).stdout
 
@@ -2926,9 +2949,8 @@ def test_status_of_a_running_a_dead_and_a_finished_batch(lab):
     slow_batch(lab)
     assert "results: there is no such results directory" in lab.run("status", "results", code=2).stderr
     process = lab.start("run", "recipe.json")
-    wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and len(lab.events("start")) == 2)
-    wait_for(lambda: all(list((lab.path / "results" / "logs").glob(f"t--{name}--fake.err")) for name in ("one", "two")))
-    time.sleep(0.2)
+    wait_for(lambda: len(lab.events("start")) == 2)
+    wait_for(lambda: all("Step 3" in (lab.path / "results" / "logs" / f"t--{name}--fake.err").read_text() for name in ("one", "two")))
     told = json.loads(lab.run("status", "results", "--json", code=0).stdout)
     assert told["state"] == "running" and told["counts"] == {"pending": 1, "running": 2} and told["tasks"] == 3 and told["eta_is_a_bound"] is True
     assert told["running"][0]["phase"] == "saturating sources 3/5" and told["running"][0]["limits"]["timeout_s"] == 300
@@ -2940,7 +2962,8 @@ def test_status_of_a_running_a_dead_and_a_finished_batch(lab):
     seen = lab.run("status", "results", code=0).stdout
     assert f"died: its process {process.pid} is gone" in seen and "batch_tamarin.py resume results" in seen
     (lab.path / "go").touch()
-    wait_for(lambda: lab.run("resume", "results").returncode == 0)  # the watchdog keeps the lock until the provers are gone
+    wait_for(lambda: lock_is_free(lab.path / "results" / "batch.jsonl"))  # the watchdog keeps it until the provers are gone
+    lab.run("resume", "results", code=0)
     seen = lab.run("status", "results", code=0).stdout
     assert "finished" in seen and "3 tasks: 3 verified" in seen
 
@@ -2949,7 +2972,7 @@ def test_status_of_a_running_a_dead_and_a_finished_batch(lab):
 def test_status_follows_until_the_end(lab, on_terminal):
     slow_batch(lab)
     process = lab.start("run", "recipe.json")
-    wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and len(lab.events("start")) == 2)
+    wait_for(lambda: len(lab.events("start")) == 2)
     if on_terminal:
         terminal = Terminal(lab, "status", "results", "--follow")
         terminal.until("saturating sources 3/5")
@@ -2968,7 +2991,7 @@ def test_status_follows_until_the_end(lab, on_terminal):
     assert seen.index("[1/3] verified") < seen.index("[3/3] verified") < seen.index("3 tasks: 3 verified"), seen
 
 
-def test_status_of_many_tasks_takes_seconds(lab):
+def test_status_of_many_tasks(lab):
     header = {"event": "batch", "at": bt.now(), "id": "b", "pid": 1, "host": "elsewhere", "limits": {"cores": 2, "memory_mb": 1024, "timeout_s": 60},
               "provers": {}}
     tasks = [a_task(id=f"t{number}", name=f"n{number % 9}") for number in range(10_000)]
@@ -2976,9 +2999,8 @@ def test_status_of_many_tasks_takes_seconds(lab):
     events = [header, *map(bt.task_event, tasks), *(bt.finish_event(task, task.id, 1, result) for task in tasks[:4_000])]
     (lab.path / "results").mkdir()
     (lab.path / "results" / "batch.jsonl").write_bytes(b"".join(map(bt.json_line, events)))
-    began = time.monotonic()
     told = json.loads(lab.run("status", "results", "--json", code=0).stdout)
-    assert told["state"] == "unknown" and told["done"] == 4_000 and time.monotonic() - began < 5
+    assert told["state"] == "unknown" and told["done"] == 4_000
 
 
 # --- The benchmark: python test_batch_tamarin.py bench -----------------------------------------------------------------
@@ -3266,7 +3288,8 @@ def test_the_page_in_a_browser(lab):
         asked = []
         threading.Thread(target=take_requests, args=(proxy, asked), daemon=True).start()
         profile = [f"--user-data-dir={lab.path}/profile", f"--proxy-server=http://127.0.0.1:{proxy.getsockname()[1]}"]
-        shown = [subprocess.run(["chromium", *CHROMIUM, *profile, f"file://{lab.path}/{page}"], capture_output=True, text=True, timeout=60).stdout
+        shown = [subprocess.run(["chromium", *CHROMIUM, *profile, f"file://{lab.path}/{page}"], capture_output=True, text=True,
+                                timeout=RUN_S).stdout
                  for page in ("page.html#filter=EVEN&sort=-time (s)", "control.html")]
         proxy.shutdown(socket.SHUT_RDWR)
     assert [url for url in asked if "google" not in url] == ["http://127.0.0.1:8009/control"]
@@ -3283,12 +3306,17 @@ def take_requests(proxy, asked):
             connection = proxy.accept()[0]
         except OSError:
             return
-        with connection:
-            connection.settimeout(2)
-            try:
-                asked.append(connection.recv(4096).split()[1].decode())
-            except (OSError, IndexError):
-                pass
+        threading.Thread(target=take_request, args=(connection, asked), daemon=True).start()
+
+
+def take_request(connection, asked):
+    """One that asks for nothing is closed by who opened it."""
+    with connection:
+        connection.settimeout(RUN_S)
+        try:
+            asked.append(connection.recv(4096).split()[1].decode())
+        except (OSError, IndexError):
+            pass
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["bench"]:
@@ -3362,8 +3390,8 @@ def test_a_false_reuse_lemma_is_found_in_a_run(lab):
 
 
 def test_open_assumptions_are_shown_and_a_changed_theory_is_stale(lab):
-    lab.prover('[ "$LEMMA" = one ] && sleep 60; ' + VERIFY)
-    lab.recipe(resources={"max_cores": 1, "max_memory": 1, "timeout": 1})
+    lab.prover('[ "$LEMMA" = one ] && exec sleep 600; ' + VERIFY)
+    lab.recipe(lemmas=[{"name": "*"}, {"name": "one", "resources": {"timeout": 1}}])
     done = lab.run("run", "recipe.json", code=3)
     assert "assuming one (timeout)" in done.stdout
     told = Audited(lab, "results", code=3)
@@ -3420,9 +3448,7 @@ def test_of_several_results_of_a_lemma_the_worst_counts():
                                      lambda number: f"l{(number + 1) % 100_000}"], ids=["chain", "ten", "circle"])
 def test_closure_of_many_tasks(assumes):
     tasks = [(f"l{number}", ALL, "verified" if number else "falsified", assumes(number) if number else "") for number in range(100_000)]
-    began = time.process_time()
-    found = closure(*tasks)
-    assert time.process_time() - began < 12
+    found = closure(*tasks)  # does not end if the time grows with the square of their number
     assert found["l99999"][0].startswith("l0 (falsified)") or "l0 (falsified)" in found["l99999"][-1]
 
 
@@ -3639,11 +3665,11 @@ def test_damaged_and_hostile_files(lab, name):
     lab.write("dir/good.log", a_log(*VERDICTS))
     (lab.path / "dir/bad").write_bytes(HOSTILE_EVIDENCE[name])
     for form in ("table", "json", "csv", "md", "junit"):
-        done = lab.run("audit", "dir", "-d", "--format", form, timeout=20)
+        done = lab.run("audit", "dir", "-d", "--format", form)
         assert done.returncode in (0, 1, 3) and "heard" in done.stdout and "\x1b" not in done.stdout and "\x07" not in done.stdout
         if form == "junit":
             ElementTree.fromstring(done.stdout)
-    alone = lab.run("audit", "dir/bad", timeout=20)
+    alone = lab.run("audit", "dir/bad")
     assert alone.returncode in ((2,) if name in ("nothing", "binary", "blank", "journal", "json") else (0,) if name == "huge" else (1, 3))
 
 
