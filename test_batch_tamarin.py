@@ -1162,6 +1162,7 @@ class Bench:
         async def all_of(supervisor: bt.Supervisor) -> list[bt.Outcome]:
             running = [asyncio.ensure_future(supervisor.run(job, lambda pid, started: None)) for job in jobs]
             if during:
+                await asyncio.sleep(0)  # every job is started now
                 await asyncio.wait_for(during(supervisor), RUN_S)
             return list(await asyncio.wait_for(asyncio.gather(*running), RUN_S))
         with bt.Supervisor("batch-" + self.token) as supervisor:
