@@ -1,6 +1,9 @@
 """Tests of batch_tamarin.py: pure functions directly, everything else through the command line and real processes.
 
 Provers are small shell scripts. Where ../shared (real theories and real prover runs) is there, it is used as well.
+
+No test depends on how fast the machine is. Tests wait for what happens (a line in a journal, a file, an exit), for minutes if need be;
+a prover that is meant to pass has minutes, too, and one that is meant to run into its limit waits for something that never comes.
 """
 from __future__ import annotations
 
@@ -53,6 +56,8 @@ lemma three: "All k #i. A(k) @ i ==> F"
 end
 """
 
+WAIT_S, RUN_S, TEST_S = 180, 300, 1800  # for an event; for a whole run of the program; for a test. None passes or fails by them
+
 # What a prover of the tests begins with: $LEMMA is the lemma asked for, $OUT the proof file; `summary` prints a summary.
 PRELUDE = r"""#!/bin/sh
 case "$*" in *--version*) echo "tamarin-prover 1.11.0, (C) nobody"; exit 0;; esac
@@ -87,7 +92,7 @@ class Lab:
 
     def recipe(self, config=None, name="recipe.json", tasks=None, **task):
         entry = {"theory_file": "t.spthy", "tamarin_versions": list(self.provers)[:1], "output_file_prefix": "t",
-                 "resources": {"max_cores": 1, "max_memory": 1, "timeout": 30}, **task}
+                 "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300}, **task}
         data = {"config": {"output_directory": "results", **(config or {})}, "tamarin_versions": self.provers,
                 "tasks": tasks or {"task": entry}}
         self.write(name, json.dumps(data, indent=2))
@@ -95,9 +100,9 @@ class Lab:
     def command(self, *args):
         return [sys.executable, str(SCRIPT), *args]
 
-    def run(self, *args, code=None, timeout=60, **options):
+    def run(self, *args, code=None, **options):
         """Run the program; its whole output is in the message when the exit code is not the wanted one."""
-        done = subprocess.run(self.command(*args), cwd=self.path, capture_output=True, text=True, timeout=timeout, **options)
+        done = subprocess.run(self.command(*args), **{"cwd": self.path, "timeout": RUN_S, **options}, capture_output=True, text=True)
         told = f"exit {done.returncode}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
         assert "Traceback" not in done.stderr, told
         if code is not None:
@@ -108,8 +113,10 @@ class Lab:
         return subprocess.Popen(self.command(*args), cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
     def events(self, kind=None, results="results"):
-        lines = (self.path / results / "batch.jsonl").read_text(encoding="utf-8").splitlines()
-        return [event for event in map(json.loads, lines) if kind in (None, event["event"])]
+        """What the journal holds, so far."""
+        journal = self.path / results / "batch.jsonl"
+        lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
+        return [event for event in map(json.loads, (line for line in lines if line.endswith(b"\n"))) if kind in (None, event["event"])]
 
     def finishes(self, results="results"):
         return {event["id"]: event for event in self.events("finish", results)}
@@ -130,15 +137,48 @@ def lab(tmp_path):
     return Lab(tmp_path)
 
 
-def wait_for(condition, seconds=10.0):
+@pytest.fixture(autouse=True)
+def an_end():
+    """Every test ends, also one that waits for what it has no limit for."""
+    def give_up(*_):
+        raise AssertionError(f"this test did not end within {TEST_S} s")
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(TEST_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def wait_for(condition, what=""):
     """Poll until the condition holds; its value."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    end = time.monotonic() + WAIT_S
+    while True:
         value = condition()
         if value:
             return value
+        assert time.monotonic() < end, f"waited for {WAIT_S} s in vain: {what or condition}"
         time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s: {condition}")
+
+
+def end_of(process):
+    """Wait for a process; (stdout, stderr), as `communicate` has them."""
+    try:
+        return process.communicate(timeout=RUN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+
+
+def lock_is_free(path):
+    """Whether neither a run nor its watchdog holds this file."""
+    if not path.exists():
+        return True
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
 
 
 def a_task(**changes):
@@ -178,7 +218,7 @@ def test_journal_order_and_content(lab):
     assert [event["event"] for event in events[:4]] == ["batch", "task", "task", "task"] and events[-1]["event"] == "end"
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["at"]) for event in events)
     task = events[1]
-    assert task["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 30} and task["theory"] == "t.spthy"
+    assert task["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 300} and task["theory"] == "t.spthy"
     assert task["prover"] == "fake" and task["assumes"] == [] and re.fullmatch("[0-9a-f]{32}", task["key"])
     assert lab.events("task")[2]["assumes"] == ["one"], "a reuse lemma before it is taken for granted"
     start = lab.events("start")[0]
@@ -284,8 +324,7 @@ def test_a_recipe_is_found_from_anywhere(lab):
     lab.prover(VERIFY)
     lab.recipe()
     (lab.path / "elsewhere").mkdir()
-    done = subprocess.run(lab.command("run", "../recipe.json"), cwd=lab.path / "elsewhere", capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    lab.run("run", "../recipe.json", cwd=lab.path / "elsewhere", code=0)
     assert (lab.path / "elsewhere" / "results" / "batch.jsonl").is_file()
 
 
@@ -437,12 +476,12 @@ def test_real_runs_are_read_right(name):
 
 def test_lemma_patterns_overrides_and_inheritance(lab):
     lab.prover(VERIFY)
-    lab.recipe(tamarin_options=["--bound=9"], resources={"max_cores": 1, "max_memory": 1, "timeout": 50}, lemmas=[
-        {"name": "t*"}, {"name": "three", "tamarin_options": [], "resources": {"timeout": 7}, "expect": "falsified"}, {"name": "!two"}])
+    lab.recipe(tamarin_options=["--bound=9"], resources={"max_cores": 1, "max_memory": 1, "timeout": 500}, lemmas=[
+        {"name": "t*"}, {"name": "three", "tamarin_options": [], "resources": {"timeout": 70}, "expect": "falsified"}, {"name": "!two"}])
     lab.run("run", "recipe.json", code=1)
     (task,) = lab.events("task")
     assert task["lemma"] == "three" and task["options"] == [] and task["expect"] == "falsified"
-    assert task["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 7}
+    assert task["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 70}
 
 
 def test_what_batch_tamarin_accepts_is_accepted(lab):
@@ -586,15 +625,14 @@ def many_lemmas(count):
 
 
 def interrupted_batch(lab, lemmas=6, body=None):
-    """A batch that was stopped by SIGTERM when two tasks had finished; the third and fourth hang."""
+    """A batch that was stopped by SIGTERM when two tasks had finished and the third and fourth hung."""
     lab.write("t.spthy", many_lemmas(lemmas))
-    lab.prover(body or 'case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 60;; esac; echo "$LEMMA" >> runs; ' + VERIFY)
+    lab.prover(body or 'case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 600;; esac; echo "$LEMMA" >> runs; ' + VERIFY)
     lab.recipe(config={"global_max_cores": 2})
     process = lab.start("run", "recipe.json")
-    journal = lab.path / "results" / "batch.jsonl"
-    wait_for(lambda: journal.exists() and journal.read_text().count('"finish"') >= 2)
+    wait_for(lambda: len(lab.events("finish")) == 2 and len(lab.events("start")) == 4)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    end_of(process)
     assert process.returncode == 143
     (lab.path / "go").touch()
 
@@ -614,8 +652,8 @@ def test_a_stopped_batch_goes_on(lab):
 def test_resume_needs_only_the_directory(lab):
     interrupted_batch(lab)
     (lab.path / "recipe.json").unlink()
-    done = subprocess.run(lab.command("resume", str(lab.path / "results")), cwd="/", capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and "resuming: 2 of 6 done" in done.stderr, done.stderr
+    done = lab.run("resume", str(lab.path / "results"), cwd="/", code=0)
+    assert "resuming: 2 of 6 done" in done.stderr, done.stderr
     assert len(lab.finishes()) == 6
 
 
@@ -638,7 +676,7 @@ def test_a_comment_changes_nothing(lab):
 
 
 def test_outputs_of_an_earlier_attempt_are_kept(lab):
-    interrupted_batch(lab, body='echo "attempt says $LEMMA" >&2; case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 60;; esac; ' + VERIFY)
+    interrupted_batch(lab, body='echo "attempt says $LEMMA" >&2; case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 600;; esac; ' + VERIFY)
     lab.run("run", "recipe.json", code=0)
     logs = lab.path / "results" / "logs"
     interrupted = next(event["id"] for event in lab.events("finish") if event["status"] == "interrupted")
@@ -647,11 +685,12 @@ def test_outputs_of_an_earlier_attempt_are_kept(lab):
 
 
 def test_larger_limits_run_again_what_failed_by_limits(lab):
-    lab.prover('case $LEMMA in three) sleep 1.5;; esac; echo "$LEMMA" >> runs; ' + VERIFY)
-    lab.recipe(resources={"max_cores": 1, "max_memory": 1, "timeout": 1})
+    lab.prover('case $LEMMA in three) [ -e go ] || exec sleep 600;; esac; echo "$LEMMA" >> runs; ' + VERIFY)
+    lab.recipe(lemmas=[{"name": "*"}, {"name": "three", "resources": {"timeout": 1}}])
     lab.run("run", "recipe.json", code=3)
     assert lab.finishes()["t--three--fake"]["status"] == "timeout"
-    lab.recipe(resources={"max_cores": 1, "max_memory": 1, "timeout": 20})
+    lab.write("go", "")
+    lab.recipe(lemmas=[{"name": "*"}, {"name": "three", "resources": {"timeout": 300}}])
     assert "resuming: 2 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
     assert sorted((lab.path / "runs").read_text().split()) == ["one", "three", "two"]
 
@@ -677,14 +716,14 @@ def test_fresh_begins_anew_beside_an_unfinished_batch(lab):
 
 
 def test_a_second_run_is_refused(lab):
-    lab.prover("[ -e go ] || sleep 20; " + VERIFY)
+    lab.prover("sleep 600; " + VERIFY)
     lab.recipe()
     first = lab.start("run", "recipe.json")
-    wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and "start" in (lab.path / "results" / "batch.jsonl").read_text())
+    wait_for(lambda: lab.events("start"))
     done = lab.run("run", "recipe.json", code=2)
     assert f"process {first.pid} on" in done.stderr
     first.send_signal(signal.SIGINT)
-    first.communicate(timeout=20)
+    end_of(first)
     assert first.returncode == 130
 
 
@@ -773,27 +812,38 @@ TORTURE_ROUNDS = int(os.environ.get("TORTURE_ROUNDS", "2"))
 @needs_linux
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_torture(lab, number):
-    """Stopped at random moments, gone on with: every task has one final result, none that was finished runs again, no prover is left."""
+    """Stopped at random moments, gone on with: every task has one final result, none that was finished runs again, no prover is left.
+
+    A moment is a number of new lines in the journal and a little more; now and then it comes before the program does anything."""
     lab.write("t.spthy", many_lemmas(12))
     lab.prover('echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); ' + VERIFY)
     lab.recipe(config={"global_max_cores": 4})
+    journal = lab.path / "results" / "batch.jsonl"
     for _ in range(TORTURE_ROUNDS):
         shutil.rmtree(lab.path / "results", ignore_errors=True)
-        finished = []
+        finished, lives = [], 0
         while len(finished) < 12:
+            lives += 1
+            assert lives <= 100, f"it does not get on: {len(finished)} of 12 tasks finished in 100 runs"
+            wanted = steps_of(lab) + random.randint(0, 10)
             process = lab.start("run", "recipe.json", "-q")
-            try:
-                process.wait(timeout=random.uniform(0.15, 1.2))
-            except subprocess.TimeoutExpired:
-                process.send_signal(number)
-            _, told = process.communicate(timeout=20)
+            wait_for(lambda: process.poll() is not None or steps_of(lab) >= wanted, "a run that does anything")
+            time.sleep(random.uniform(0, 0.1))
+            process.send_signal(number)
+            _, told = end_of(process)
             # A signal may also come before the program has begun to handle it; then Python itself ends.
             assert process.returncode in (0, 128 + number, -number) or told.endswith("KeyboardInterrupt\n"), told
-            before, finished = finished, final_results(lab.path / "results" / "batch.jsonl")
+            before, finished = finished, final_results(journal)
             assert len(finished) == len(set(finished)), "a finished task ran again"
             assert set(before) <= set(finished), "a result was lost"
-        assert bt.load_batch(str(lab.path / "results" / "batch.jsonl"), pytest.fail).count(bt.Status.COMPLETED) == 12
+            wait_for(lambda: lock_is_free(journal), "the watchdog's end")
+        assert bt.load_batch(str(journal), pytest.fail).count(bt.Status.COMPLETED) == 12
         wait_for(lambda: not living_provers(lab.path))
+
+
+def steps_of(lab):
+    """How often a job started or finished."""
+    return len(lab.events("start")) + len(lab.events("finish"))
 
 
 def final_results(journal):
@@ -1095,7 +1145,7 @@ class Bench:
         self.folder, self.count = folder, 0
         self.token = f"77{os.getpid()}{time.monotonic_ns() % 10**9}"  # an argument that an empty environment can't hide
 
-    def job(self, *command: str, timeout: float = 30, memory: int = 4096, cwd: str = "") -> bt.Job:
+    def job(self, *command: str, timeout: float = RUN_S, memory: int = 4096, cwd: str = "") -> bt.Job:
         self.count += 1
         name = f"job{self.count}"
         return bt.Job(name, 1, command, cwd or os.getcwd(), ENV, bt.Limits(1, memory, timeout),
@@ -1112,8 +1162,9 @@ class Bench:
         async def all_of(supervisor: bt.Supervisor) -> list[bt.Outcome]:
             running = [asyncio.ensure_future(supervisor.run(job, lambda pid, started: None)) for job in jobs]
             if during:
-                await asyncio.wait_for(during(supervisor), 20)
-            return list(await asyncio.wait_for(asyncio.gather(*running), 30))
+                await asyncio.sleep(0)  # every job is started now
+                await asyncio.wait_for(during(supervisor), RUN_S)
+            return list(await asyncio.wait_for(asyncio.gather(*running), RUN_S))
         with bt.Supervisor("batch-" + self.token) as supervisor:
             outcomes = asyncio.run(all_of(supervisor))
             assert not supervisor.live
@@ -1130,7 +1181,15 @@ class Bench:
         return found
 
     def out(self, job: bt.Job) -> str:
-        return Path(job.stdout).read_text(errors="replace")
+        return Path(job.stdout).read_text(errors="replace") if os.path.exists(job.stdout) else ""
+
+    def limited_once(self, ready) -> typing.Callable:
+        """For `during`: the only job runs into its time limit, but not before `ready(live)` holds."""
+        async def wait_and_limit(supervisor: bt.Supervisor) -> None:
+            await until_async(lambda: supervisor.live and ready(*supervisor.live.values()))
+            (live,) = supervisor.live.values()
+            object.__setattr__(live.job, "limits", bt.replace(live.job.limits, timeout_s=0.4))
+        return wait_and_limit
 
 
 @pytest.fixture
@@ -1138,21 +1197,11 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def until(condition, seconds: float = 10.0):
-    """Poll; the condition's value once it is true."""
-    end = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-
-
-async def until_async(condition, seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
+async def until_async(condition) -> None:
+    """`wait_for`, while the event loop goes on."""
+    end = time.monotonic() + WAIT_S
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, f"waited for {WAIT_S} s in vain: {condition}"
         await asyncio.sleep(0.01)
 
 
@@ -1175,9 +1224,9 @@ def test_logs_are_appended_to(bench):
 
 
 def test_timeout_is_told_from_a_fast_failure(bench):
-    slow, fast = bench.run(bench.sh("SLEEP", timeout=0.4), bench.sh("exit 1", timeout=0.4))
+    slow, fast = bench.run(bench.sh("SLEEP", timeout=0.4), bench.sh("exit 1"))
     assert (slow.status, slow.exit.signal) == (bt.Status.TIMEOUT, "SIGTERM") and "0.4 s" in slow.reason
-    assert 0.4 <= slow.wall_s < 3
+    assert slow.wall_s >= 0.4
     assert (fast.status, fast.exit.code) == (bt.Status.COMPLETED, 1)
 
 
@@ -1188,7 +1237,7 @@ def test_a_foreign_signal_is_a_failure_unless_the_whole_batch_is_stopped(bench):
         os.kill(first.pid, signal.SIGKILL)
         await until_async(lambda: first.job.id not in supervisor.live)
         os.kill(second.pid, signal.SIGTERM)
-        await asyncio.sleep(0.05)
+        await until_async(lambda: second.ended)
         supervisor.interrupt("the system goes down")
     failed, stopped = bench.run(bench.sh("exec SLEEP"), bench.sh("exec SLEEP"), during=shoot)
     assert (failed.status, failed.exit.signal) == (bt.Status.FAILED, "SIGKILL")
@@ -1200,7 +1249,11 @@ def test_the_kernels_out_of_memory_killer_is_named(bench, monkeypatch):
     vmstat = bench.folder / "vmstat"
     vmstat.write_text("pgfault 1\noom_kill 4\n")
     monkeypatch.setattr(bt._oom_kills, "__defaults__", (str(vmstat),))
-    struck, = bench.run(bench.sh(f"sleep 0.3; echo oom_kill 5 > {vmstat}; kill -KILL $$"))
+
+    async def looked(supervisor):
+        await until_async(lambda: supervisor._oom_kills)
+        (bench.folder / "looked").touch()
+    struck, = bench.run(bench.sh(f"until [ -e looked ]; do sleep 0.05; done; echo oom_kill 5 > {vmstat}; kill -KILL $$"), during=looked)
     assert struck.status is bt.Status.MEMORY_LIMIT and "out-of-memory killer" in struck.reason
 
 
@@ -1214,22 +1267,25 @@ if os.fork(): os._exit(0)
 for number in range(3): os.close(number)
 os.execve("/bin/sleep", ["sleep", "TOKEN"], {env})
 """
-TREES = {
-    "child": "SLEEP & SLEEP & wait",
-    "session": "setsid SLEEP & setsid sh -c 'SLEEP & SLEEP & wait' & wait",
-    "deaf": "trap '' TERM; SLEEP & setsid SLEEP & wait; SLEEP",
-    "deaf leader gone": "(trap '' TERM; SLEEP; SLEEP) & wait",
-    "orphans": "(setsid sh -c 'SLEEP &' &); sleep 0.1; SLEEP",
-    "stopped": "SLEEP & kill -STOP $! ; kill -STOP $$",
+TREES = {  # and how many sleepers there are when it is complete
+    "child": ("SLEEP & SLEEP & wait", 2),
+    "session": ("setsid SLEEP & setsid sh -c 'SLEEP & SLEEP & wait' & wait", 3),
+    "deaf": ("trap '' TERM; SLEEP & setsid SLEEP & wait; SLEEP", 2),
+    "deaf leader gone": ("(trap '' TERM; SLEEP; SLEEP) & wait", 1),
+    "orphans": ("(setsid sh -c 'SLEEP &' &); sleep 0.1; SLEEP", 2),
+    "stopped": ("SLEEP & until ps -o args= -p $! | grep -q ^sleep; do :; done; kill -STOP $!; kill -STOP $$", 1),
 }
 
 
 @pytest.mark.parametrize("name", TREES)
 def test_a_timeout_ends_the_whole_tree(bench, name, monkeypatch):
     monkeypatch.setattr(bt, "GRACE_S", 0.5)
-    outcome, = bench.run(bench.sh(TREES[name], timeout=0.4))
+    script, sleepers = TREES[name]
+
+    def complete(live):
+        return len(bench.left()) == sleepers and (name != "stopped" or bt._process(live.pid).state == "T")
+    outcome, = bench.run(bench.sh(script), during=bench.limited_once(complete))
     assert outcome.status is bt.Status.TIMEOUT and outcome.unkillable == ()
-    assert outcome.wall_s < 10
 
 
 @needs_linux
@@ -1247,20 +1303,24 @@ def test_closing_its_outputs_ends_nothing(bench):
 
 
 @needs_linux
-@pytest.mark.parametrize("script", [
-    "import os\nfor _ in range(6): os.fork()\nos.execv('/bin/sleep', ['sleep', 'TOKEN'])",                  # 64 at once
-    "import os, time\nwhile True:\n if os.fork(): os._exit(0)\n os.setsid()\n time.sleep(0.002)",  # from pid to pid
-    "import os, time\nwhile True:\n if not os.fork(): os.execv('/bin/sleep', ['sleep', 'TOKEN'])\n time.sleep(.01)",
+@pytest.mark.parametrize("script, sleepers", [
+    ("import os\nfor _ in range(6): os.fork()\nos.execv('/bin/sleep', ['sleep', 'TOKEN'])", 64),  # at once
+    ("import os, time\nwhile True:\n if os.fork(): os._exit(0)\n os.setsid()\n time.sleep(0.002)", 0),  # from pid to pid
+    ("import os, time\nwhile True:\n if not os.fork(): os.execv('/bin/sleep', ['sleep', 'TOKEN'])\n time.sleep(.01)", 10),
 ])
-def test_a_storm_of_forks_is_outrun(bench, script):
-    outcome, = bench.run(bench.py("import time; time.sleep(0.05)\n" + script, timeout=0.4))
+def test_a_storm_of_forks_is_outrun(bench, script, sleepers):
+    storm = bench.limited_once(lambda live: len(bench.left()) >= sleepers)
+    outcome, = bench.run(bench.py("import time; time.sleep(0.05)\n" + script), during=storm if sleepers else None)
     assert outcome.unkillable == ()
 
 
 def test_run_returns_only_when_the_tree_is_gone(bench, monkeypatch):
     monkeypatch.setattr(bt, "GRACE_S", 0.5)
+
     async def main(supervisor):
-        await supervisor.run(bench.sh("trap '' TERM; setsid SLEEP & SLEEP", timeout=0.2), lambda pid, started: None)
+        running = asyncio.ensure_future(supervisor.run(bench.sh("trap '' TERM; setsid SLEEP & SLEEP"), lambda pid, started: None))
+        await bench.limited_once(lambda live: len(bench.left()) == 2)(supervisor)
+        await running
         return bench.left()
     with bt.Supervisor("b") as supervisor:
         assert asyncio.run(main(supervisor)) == []
@@ -1269,17 +1329,15 @@ def test_run_returns_only_when_the_tree_is_gone(bench, monkeypatch):
 # Stopping
 
 def test_interrupt_gives_grace_and_at_once_does_not(bench, monkeypatch):
-    monkeypatch.setattr(bt, "GRACE_S", 15.0)
+    monkeypatch.setattr(bt, "GRACE_S", 2.0 * RUN_S)
 
     async def stop(supervisor):
-        await until_async(lambda: len(supervisor.live) == 2 and all(bench.out(live.job) for live in supervisor.live.values()))
+        await until_async(lambda: len(bench.left()) == 2 and all(bench.out(live.job) for live in supervisor.live.values()))
         supervisor.interrupt("stopped by SIGINT")
         await until_async(lambda: len(supervisor.live) == 1)
         supervisor.interrupt("stopped by SIGINT", at_once=True)
-    begun = time.monotonic()
-    polite, deaf = bench.run(bench.sh("trap 'exit 5' TERM; echo; while :; do SLEEP & wait; done"), bench.sh("trap '' TERM; echo; SLEEP"),
+    polite, deaf = bench.run(bench.sh("trap 'exit 5' TERM; SLEEP & echo; while :; do wait; done"), bench.sh("trap '' TERM; echo; SLEEP"),
                              during=stop)
-    assert time.monotonic() - begun < 12
     assert (polite.status, polite.exit.code, polite.reason) == (bt.Status.INTERRUPTED, 5, "stopped by SIGINT")
     assert (deaf.status, deaf.exit.signal) == (bt.Status.INTERRUPTED, "SIGKILL")
 
@@ -1313,26 +1371,43 @@ def test_an_exception_leaves_nothing_behind(bench):
     assert bench.left() == []
 
 
-def test_suspended_time_does_not_count(bench):
+def test_suspended_time_does_not_count(bench, monkeypatch):
+    """Two hours pass at once, and the limit is one."""
     async def nap(supervisor):
         await until_async(lambda: supervisor.live)
         supervisor.suspend()
-        await asyncio.sleep(1.2)
+        clock = time.monotonic
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", clock)
+        monkeypatch.setattr(bt.time, "monotonic", lambda: clock() + 7200)
         supervisor.resume()
-    outcome, = bench.run(bench.sh("for i in 1 2 3 4 5; do sleep 0.05; done", timeout=1), during=nap)
-    assert outcome.status is bt.Status.COMPLETED and outcome.wall_s < 1
+        (bench.folder / "awake").touch()
+    outcome, = bench.run(bench.sh("until [ -e awake ]; do sleep 0.05; done", timeout=3600), during=nap)
+    assert outcome.status is bt.Status.COMPLETED and outcome.wall_s < 3600
 
 
 # Measuring
 
-THREE = "import os, time\nfor _ in range(3):\n if not os.fork(): {}; os._exit(0)\n"
+# Three children that do something; `wait()` returns when there is a file `looked`.
+THREE = """import os, time
+def wait():
+ while not os.path.exists("looked"): time.sleep(0.05)
+for _ in range(3):
+ if not os.fork(): {}; os._exit(0)
+"""
 
 
 def test_cpu_and_peak_are_the_whole_trees(bench):
+    async def looked(supervisor):
+        """The three have their memory for most of the job's life, and were seen with it."""
+        live, begun = supervisor.live["job2"], time.monotonic()
+        await until_async(lambda: bench.out(live.job).count("\n") == 3)
+        grown = time.monotonic()
+        await until_async(lambda: live.looked - grown > 2 * (grown - begun))
+        (bench.folder / "looked").touch()
     burn = "import os, time\nwhile sum(os.times()[:2]) < 0.3: pass"
     burner, hoard = bench.run(
         bench.py(f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {burn!r}])"),
-        bench.py(THREE.format("x = b'1' * (60 << 20); time.sleep(0.6)") + "time.sleep(0.5)"))
+        bench.py(THREE.format("x = b'1' * (60 << 20); print(flush=True); wait()") + "wait()"), during=looked)
     assert 0.25 < burner.cpu_s < 3
     assert 170 < hoard.peak_mb < 300 and 40 < hoard.avg_mb <= hoard.peak_mb
 
@@ -1366,29 +1441,45 @@ def test_a_hog_is_ended_close_to_its_limit(bench):
 
 
 def test_the_memory_limit_is_the_whole_trees(bench):
-    grow = "os.setsid(); x = b'1' * (100 << 20); time.sleep(30)"
-    outcome, = bench.run(bench.py(THREE.format(grow) + "time.sleep(30)", memory=250))
-    assert outcome.status is bt.Status.MEMORY_LIMIT and outcome.wall_s < 10
+    grow = "os.setsid(); x = b'1' * (100 << 20); wait()"
+    outcome, = bench.run(bench.py(THREE.format(grow) + "wait()", memory=250))
+    assert outcome.status is bt.Status.MEMORY_LIMIT
 
 
 @needs_linux
-def test_a_child_about_to_exec_does_not_count_twice(bench):
-    child = "if not os.fork(): time.sleep(0.4); os.execv('/bin/true', ['true'])"
-    outcome, = bench.run(bench.py(f"import os, time\nx = b'1' * (150 << 20)\n{child}\ntime.sleep(0.6)", memory=250))
-    assert outcome.status is bt.Status.COMPLETED and outcome.peak_mb < 250
+def test_a_child_about_to_exec_does_not_count_twice(bench, monkeypatch):
+    monkeypatch.setattr(bt, "COPY_S", RUN_S)
+
+    async def looked(supervisor):
+        (live,) = supervisor.live.values()
+        await until_async(lambda: live.copies)
+        (bench.folder / "looked").write_bytes(b"x")
+    os.mkfifo(bench.folder / "looked")  # to wait without taking memory
+    child = "if not os.fork():\n os.read(fifo, 1)\n os.execv('/bin/true', ['true'])"
+    outcome, = bench.run(bench.py(f"import os\nfifo = os.open('looked', os.O_RDWR)\nx = b'1' * (150 << 20)\n{child}\nos.wait()", memory=250),
+                         during=looked)
+    assert outcome.status is bt.Status.COMPLETED and 150 < outcome.peak_mb < 250
 
 
 @needs_linux
-def test_many_sleepers_cost_little(bench):
+def test_many_sleepers_are_seldom_looked_at(bench, monkeypatch):
+    """Once a second each, and all of them at the same moments."""
+    def look(supervisor, live, look=bt.Supervisor._look):
+        looks.append(live.pid)
+        look(supervisor, live)
+
     async def watch(supervisor):
         await asyncio.sleep(2.2)
-        begun = time.process_time()
+        looks.clear()
+        begun = time.monotonic()
         await asyncio.sleep(1.5)
-        used.append((time.process_time() - begun) / 1.5)
+        seconds = time.monotonic() - begun
+        assert len(looks) <= 64 * (seconds + 1)
+        assert len({live.timer.when() for live in supervisor.live.values()}) <= 2
         supervisor.interrupt("measured")
-    used: list[float] = []
+    looks: list[int] = []
+    monkeypatch.setattr(bt.Supervisor, "_look", look)
     bench.run(*(bench.sh("exec SLEEP", memory=16384) for _ in range(64)), during=watch)
-    assert used[0] < 0.04  # 0.004 on a quiet machine
 
 
 # What a child gets
@@ -1517,40 +1608,29 @@ def start_driver(bench: Bench, *scripts: str) -> tuple[subprocess.Popen[str], li
     return driver, started, lock
 
 
-def lock_is_free(path: Path) -> bool:
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-    return True
-
-
 @needs_linux
 def test_the_watchdog_outlives_a_killed_driver_and_ends_its_provers(bench):
     driver, started, lock = start_driver(bench, "trap '' TERM HUP; SLEEP", "setsid SLEEP & (setsid SLEEP &) ; env -i SLEEP")
-    until(lambda: len(bench.left()) == 4)
+    wait_for(lambda: len(bench.left()) == 4)
     watchdog = started[0][2]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(watchdog, number)
     assert not lock_is_free(lock)
-    killed = time.monotonic()
     os.killpg(driver.pid, signal.SIGKILL)
-    until(lambda: lock_is_free(lock))
+    wait_for(lambda: lock_is_free(lock))
     assert bench.left() == []
-    assert time.monotonic() - killed < 5  # within a second when nothing else runs here
-    driver.communicate()
-    until(lambda: bt.process_start(watchdog) == 0 or bt._process(watchdog).state == "Z")
+    end_of(driver)
+    wait_for(lambda: bt.process_start(watchdog) == 0 or bt._process(watchdog).state == "Z")
 
 
 @needs_linux
 def test_a_later_run_ends_survivors_and_no_strangers(bench):
     driver, started, _ = start_driver(bench, "exec SLEEP", "setsid SLEEP & exec env -i sh -c 'SLEEP; SLEEP'", "exec env -i SLEEP")
-    until(lambda: len(bench.left()) == 4)
+    wait_for(lambda: len(bench.left()) == 4)
     stranger = subprocess.Popen(["sleep", bench.token], env={**ENV, bt.MARKER: f"batch-{bench.token}1/job/1"})
     for pid in (started[0][2], driver.pid):
         os.kill(pid, signal.SIGKILL)
-    driver.communicate()
+    end_of(driver)
     host, boot = bt.host_id()
     events = [{"pid": pid, "started": begun, "host": host, "boot_id": boot} for pid, begun, _ in started]
     elsewhere = {**events.pop(), "host": "another"}
@@ -1568,21 +1648,24 @@ def test_a_later_run_ends_survivors_and_no_strangers(bench):
 
 def test_a_normal_end_releases_the_lock(bench):
     driver, _, lock = start_driver(bench, "true")
-    driver.communicate(timeout=20)
+    end_of(driver)
     assert driver.returncode == 0 and lock_is_free(lock)
 
 
 def test_without_a_free_descriptor_a_job_waits_to_be_looked_after(bench):
     async def starve(supervisor):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        await until_async(lambda: supervisor.live)
+        await until_async(bench.left)
+        (live,) = supervisor.live.values()
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         try:
-            await asyncio.sleep(0.8)
+            os.mkdir(bench.folder / "go")
+            await until_async(lambda: live.ended)
+            await asyncio.sleep(0.3)
             assert supervisor.live  # nobody can see whether its tree is gone
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    running, = bench.run(bench.sh("SLEEP & sleep 0.3; exit 6"), during=starve)
+    running, = bench.run(bench.sh("SLEEP & until [ -e go ]; do sleep 0.05; done; exit 6"), during=starve)
     assert (running.status, running.exit.code) == (bt.Status.COMPLETED, 6)
 
 
@@ -1885,7 +1968,7 @@ def test_a_hit_never_hides_a_change(model):
         runs = {name: model.start("run", "recipe.json", "-q", "-o", f"{name}{number}", *options)
                 for name, options in (("with", ()), ("without", ("--no-cache",)))}
         for process in runs.values():
-            output = process.communicate(timeout=60)
+            output = end_of(process)
             assert process.returncode in (0, 1, 3), output
         with_cache, without = (results_of(model, model.path / f"{name}{number}" / "batch.jsonl") for name in runs)
         for task_id, event in without.items():
@@ -1896,33 +1979,35 @@ def test_a_hit_never_hides_a_change(model):
 
 
 def test_limits_are_remembered_for_this_host_and_for_no_larger_ones(model):
+    """l1 runs into its limit; the limits of the others are as much larger or smaller."""
     model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit("import hashlib", 'time.sleep(20 * (asked == "l1" and not os.path.exists("quick")))\nimport hashlib', "model")
+    model.edit("import hashlib", 'time.sleep(600 * (asked == "l1" and not os.path.exists("quick")))\nimport hashlib', "model")
     model.write("t.spthy", 'theory T begin\nrule A: [] --> []\nlemma l0: "T"\nlemma l1: "T"\nend\n')
-    def limits(**resources):
-        model.recipe(resources={"max_cores": 1, "max_memory": 1, "timeout": 1, **resources})
-    limits()
-    assert model.proven() == ["l0", "l1"] and results_of(model)["t--l1--fake"]["status"] == "timeout"
-    assert model.proven() == [] and results_of(model)["t--l1--fake"]["status"] == "timeout"
-    limits(timeout=0.5)
-    assert model.proven() == []
-    for larger in ({"max_memory": 2}, {"timeout": 2}):
-        limits(**larger)
-        assert model.proven("-d") == ["l1"] and "met smaller limits" in model.last.stderr, "only what timed out"
-    assert model.proven() == []
+
+    def started(*args, factor=1, memory=1, of_l1=0.5):
+        model.recipe(resources={"max_cores": 1, "max_memory": memory, "timeout": 300 * factor},
+                     lemmas=[{"name": "*"}, {"name": "l1", "resources": {"timeout": of_l1 * factor}}])
+        model.proven(*args)
+        journal = max(model.path.glob("results*"), key=lambda path: (path / "batch.jsonl").stat().st_mtime_ns)
+        return sorted(event["job"] for event in model.events("start", journal))
+    both, l1 = ["t--l0--fake", "t--l1--fake"], ["t--l1--fake"]
+    assert started() == both and results_of(model)["t--l1--fake"]["status"] == "timeout"
+    assert started() == [] and results_of(model)["t--l1--fake"]["status"] == "timeout"
+    assert started(factor=0.5) == []
+    for larger in ({"memory": 2}, {"factor": 2}):
+        assert started("-d", **larger) == l1 and "met smaller limits" in model.last.stderr, "only what timed out"
+    assert started(factor=2) == []
     for entry in Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*/*limit*"):
         entry.rename(entry.parent / f"{entry.name.partition('.')[0]}.limit-{'0' * 16}")
-    assert model.proven() == ["l1"], "met on another host"
+    assert started(factor=2) == l1, "met on another host"
     (model.path / "quick").touch()
-    limits(timeout=5)
-    assert model.proven() == ["l1"] and results_of(model)["t--l1--fake"]["verdict"]
-    limits(timeout=1)
-    assert model.proven() == [], "a verdict needs no limit"
+    assert started(of_l1=300) == l1 and results_of(model)["t--l1--fake"]["verdict"]
+    assert started() == [], "a verdict needs no limit"
 
 
 def test_what_is_never_kept(lab):
     """A signal, a missing program, an interruption, silence; a parse error is, until errors are cleared."""
-    lab.prover('echo "$LEMMA" >> runs; case $LEMMA in one) kill -9 $$;; two) kill -TERM $PPID; sleep 9;; esac')
+    lab.prover('echo "$LEMMA" >> runs; case $LEMMA in one) kill -9 $$;; two) kill -TERM $PPID; sleep 600;; esac')
     lab.recipe(config={"global_max_cores": 1})
     for _ in range(2):
         lab.run("run", "recipe.json", "--fresh", code=143)
@@ -1942,14 +2027,14 @@ def test_hits_wait_until_the_prover_has_loaded_the_text(model):
     model.proven()
     # One lemma runs for long: the others count as soon as it has loaded the text, not before.
     model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit("import hashlib", 'time.sleep(60 * (asked == "l7"))\nimport hashlib', "model")
+    model.edit("import hashlib", 'time.sleep(600 * (asked == "l7"))\nimport hashlib', "model")
     model.proven("-t", "t--l1*")
     model.edit('lemma l7: all-traces "All', 'lemma l7: all-traces "All z')
     (model.path / "runs").write_text("")
     process = model.start("run", "recipe.json", "--fresh")
     wait_for(lambda: (model.path / "runs").read_text().count("\n") == 9 and len(results_of(model)) == 19)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    end_of(process)
     assert sum(event["cached"] for event in results_of(model).values()) == 11
 
 
@@ -2077,7 +2162,7 @@ def test_two_runs_share_a_cache(model):
     processes = [model.start("run", "recipe.json", "-o", f"results-{number}", "--cache-size", size)
                  for number, size in enumerate(["1", "0.00001", "1", "0.00001"])]
     for number, process in enumerate(processes):
-        told = process.communicate(timeout=60)
+        told = end_of(process)
         assert process.returncode in (0, 1, 3), told
         assert {task_id: event["steps"] for task_id, event in results_of(model, model.path / f"results-{number}" / "batch.jsonl").items()} == right
 
@@ -2235,9 +2320,10 @@ def test_what_cannot_be_rechecked_is_said(lab):
 
 
 def test_timeout_and_memory_limit(lab):
-    hog = f'exec {sys.executable} -S -c "import time; x = b\'1\' * (400 << 20); time.sleep(30)"'
-    lab.prover(f"case $LEMMA in one) trap '' TERM; setsid sleep 77 & sleep 78;; two) {hog};; *) {VERIFY.strip()};; esac")
-    lab.recipe(config={"global_max_memory": 1}, resources={"max_cores": 1, "max_memory": 0.2, "timeout": 1})
+    hog = f'exec {sys.executable} -S -c "import time; x = b\'1\' * (400 << 20); time.sleep(600)"'
+    lab.prover(f"case $LEMMA in one) trap '' TERM; setsid sleep 677 & sleep 678;; two) {hog};; *) {VERIFY.strip()};; esac")
+    lab.recipe(config={"global_max_memory": 1}, resources={"max_cores": 1, "max_memory": 0.2, "timeout": 300},
+               lemmas=[{"name": "*"}, {"name": "one", "resources": {"timeout": 1}}])
     lab.run("run", "recipe.json", code=3)
     finishes = lab.finishes()
     assert finishes["t--one--fake"]["status"] == "timeout" and "limit of 1 s" in finishes["t--one--fake"]["reason"]
@@ -2262,15 +2348,16 @@ def test_a_flood_of_output(lab):
 
 
 def test_signals_stop_gracefully_then_at_once(lab):
-    lab.prover("trap '' TERM; echo up; sleep 60")
+    lab.prover("trap '' TERM; echo up; sleep 600")
     lab.recipe(config={"global_max_cores": 1})
     process = lab.start("run", "recipe.json")
     wait_for(lambda: (lab.path / "results" / "logs" / "t--one--fake.out").exists() and
              "up" in (lab.path / "results" / "logs" / "t--one--fake.out").read_text())
     process.send_signal(signal.SIGHUP)
-    time.sleep(0.2)
+    while not process.stderr.readline().startswith("stopping: 1 job "):
+        assert process.poll() is None
     process.send_signal(signal.SIGHUP)
-    out, _ = process.communicate(timeout=20)
+    out, _ = end_of(process)
     assert process.returncode == 129
     event = lab.only_finish()
     assert event["status"] == "interrupted" and event["reason"] == "stopped by SIGHUP" and event["exit"] == {"signal": "SIGKILL"}
@@ -2279,13 +2366,13 @@ def test_signals_stop_gracefully_then_at_once(lab):
 
 @needs_linux
 def test_provers_end_with_a_killed_driver_and_a_later_run_goes_on(lab):
-    lab.prover("[ -e go ] || { setsid sleep 78 & sleep 79; }; " + VERIFY)
+    lab.prover("[ -e go ] || { setsid sleep 678 & sleep 679; }; " + VERIFY)
     lab.recipe(config={"global_max_cores": 1})
     process = lab.start("run", "recipe.json")
     wait_for(lambda: living_provers(lab.path))
     process.kill()
-    process.communicate()
-    wait_for(lambda: not living_provers(lab.path))
+    end_of(process)
+    wait_for(lambda: not living_provers(lab.path) and lock_is_free(lab.path / "results" / "batch.jsonl"))
     (lab.path / "go").touch()
     assert "resuming: 0 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
 
@@ -2299,10 +2386,13 @@ def test_a_disk_that_is_full_in_the_middle(lab):
     lab.write("t.spthy", many_lemmas(30))
     lab.prover(VERIFY)
     lab.recipe()
-    done = lab.run("run", "recipe.json", code=2, preexec_fn=limit_files(18_000))
+    lab.run("run", "recipe.json", "-o", "resultz", "--cache-dir", "another", code=0)
+    lines = (lab.path / "resultz" / "batch.jsonl").read_bytes().splitlines(keepends=True)
+    half = [number for number, line in enumerate(lines) if b'"finish"' in line][15]
+    done = lab.run("run", "recipe.json", code=2, preexec_fn=limit_files(sum(map(len, lines[:half]))))
     assert done.stderr.count("error:") == 1 and "batch.jsonl: the journal can't be written" in done.stderr, done.stderr
     assert (lab.path / "results" / "batch.jsonl").read_bytes().endswith(b"\n")
-    finished = len(lab.finishes())
+    finished = len(final_results(lab.path / "results" / "batch.jsonl"))  # a short line, of an interrupted one, may still have gone in
     assert 0 < finished < 30
     assert f"resuming: {finished} of 30 done" in lab.run("run", "recipe.json", code=0).stderr
     assert len(lab.finishes()) == 30
@@ -2380,14 +2470,14 @@ def test_a_second_theory_on_the_command_line(lab, tmp_path):
 
 @pytest.mark.parametrize("change", ["maude", "environment"])
 def test_what_else_can_change_a_result(lab, change, monkeypatch):
-    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 60; " + VERIFY)
+    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 600; " + VERIFY)
     lab.write("maude.sh", "#!/bin/sh\n", 0o755)
     lab.provers["fake"]["options"] = ["--with-maude=./maude.sh"]
     lab.recipe()
     process = lab.start("run", "recipe.json")
-    wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and lab.finishes())
+    wait_for(lab.finishes)
     process.terminate()
-    process.communicate(timeout=20)
+    end_of(process)
     lab.write("go", "")
     if change == "maude":
         lab.write("maude.sh", "#!/bin/sh\n# other bytes\n", 0o755)
@@ -2426,7 +2516,7 @@ def test_closed_streams(lab):
     lab.prover(VERIFY)
     lab.recipe()
     command = " ".join([*lab.command("run", "recipe.json"), "<&- >&- 2>&-"])
-    assert subprocess.run(["sh", "-c", command], cwd=lab.path, timeout=60, check=False).returncode == 0
+    assert subprocess.run(["sh", "-c", command], cwd=lab.path, timeout=RUN_S, check=False).returncode == 0
     assert len(lab.finishes()) == 3
 
 
@@ -2458,13 +2548,13 @@ def test_a_lock_file_where_the_file_system_has_no_locks(tmp_path, monkeypatch):
 
 
 def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
-    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 60; " + VERIFY)
+    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 600; " + VERIFY)
     lab.recipe()
     lab.write("results/mine.txt", "")
     process = lab.start("run", "recipe.json")
     wait_for(lambda: [path for path in lab.path.glob("results_*/success/*")])
     process.terminate()
-    process.communicate(timeout=20)
+    end_of(process)
     lab.write("go", "")
     done = lab.run("run", "recipe.json", code=0)
     assert "resuming: 1 of 3 done" in done.stderr and len(list(lab.path.glob("results_*"))) == 1
@@ -2522,14 +2612,26 @@ class Terminal:
             self.raw += data
         return True
 
-    def until(self, text, seconds=15.0):
-        wait_for(lambda: self.read() and text in self.text() or text in self.text(), seconds)
+    def until(self, text, times=1):
+        """Wait until this stands on the terminal so often."""
+        wait_for(lambda: (self.read(), self.text().count(text) >= times)[1], f"{text!r} on the terminal, {times} times")
 
-    def end(self, seconds=20.0):
+    def stop_output(self):
+        """Ctrl-S, and what is written until it takes effect (the terminal tells in a byte before what it lets us read)."""
+        fcntl.ioctl(self.master, termios.TIOCPKT, struct.pack("i", 1))
+        self.type("\x13")
+        told = 0
+        while not told & termios.TIOCPKT_STOP:
+            told, *data = os.read(self.master, 65536)
+            self.raw += bytes(data)
+        fcntl.ioctl(self.master, termios.TIOCPKT, struct.pack("i", 0))
+
+    def end(self):
         """Wait for the program; its exit code."""
-        end = time.monotonic() + seconds
-        while self.read() and time.monotonic() < end:
-            pass
+        end = time.monotonic() + RUN_S
+        while self.read():
+            if time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
         status = os.waitpid(self.pid, 0)[1]
         os.close(self.master)
         return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
@@ -2559,7 +2661,7 @@ class Terminal:
 
 
 SLOW = ('echo "[Theory T] Theory loaded" >&2; echo "[Saturating Sources] Step 3 (Max 5)" >&2\n'
-        'for i in $(seq 600); do [ -e go ] && break; sleep 0.05; done\n' + VERIFY)
+        'until [ -e go ]; do sleep 0.05; done\n' + VERIFY)
 
 
 def slow_batch(lab, **task):
@@ -2570,10 +2672,10 @@ def slow_batch(lab, **task):
 def test_the_live_block_comes_and_goes(lab):
     slow_batch(lab)
     terminal = Terminal(lab, "run", "recipe.json")
-    terminal.until("saturating sources 3/5")
+    terminal.until("saturating sources 3/5", times=2)
     seen = terminal.text()
     assert "0/3  0 %" in seen and "░░░░" in seen and "2/2 cores" in seen and "at most" in seen
-    assert re.search(r"t--one--fake +saturating sources 3/5 +0:0\d/0:30 +\d+M/1G", seen), seen
+    assert re.search(r"t--one--fake +saturating sources 3/5 +\d:\d\d/5:00 +\d+M/1G", seen), seen
     (lab.path / "go").touch()
     assert terminal.end() == 0
     seen = terminal.text()
@@ -2586,15 +2688,15 @@ def test_the_live_block_comes_and_goes(lab):
 def test_ctrl_c_and_ctrl_z_leave_the_terminal_sane(lab):
     slow_batch(lab)
     terminal = Terminal(lab, "run", "recipe.json")
-    terminal.until("saturating sources 3/5")
+    terminal.until("saturating sources 3/5", times=2)
     before = termios.tcgetattr(terminal.master)
     terminal.type("\x1a")
     wait_for(lambda: os.waitpid(terminal.pid, os.WUNTRACED | os.WNOHANG)[0])
     terminal.read()
     terminal.raw += b"\r\n$ fg\r\n"  # what a shell writes meanwhile must stay
     os.kill(terminal.pid, signal.SIGCONT)
-    size = len(terminal.raw)
-    wait_for(lambda: terminal.read() and len(terminal.raw) > size + 200)
+    terminal.until("0/3  0 %", times=2)
+    terminal.until("saturating sources 3/5", times=4)
     seen = terminal.text()
     assert seen.count("0/3  0 %") == 2 and "$ fg" in seen and termios.tcgetattr(terminal.master) == before, seen
     terminal.type("\x03")
@@ -2608,10 +2710,11 @@ def test_a_stuck_terminal_does_not_hold_up_the_batch(lab):
     slow_batch(lab)
     terminal = Terminal(lab, "run", "recipe.json")
     terminal.until("saturating sources 3/5")
-    terminal.type("\x13")  # Ctrl-S
-    time.sleep(0.1)
+    terminal.stop_output()
     (lab.path / "go").touch()
     wait_for(lambda: len(lab.finishes()) == 3)
+    terminal.read()
+    assert "verified" not in terminal.text()
     terminal.type("\x11")
     assert terminal.end() == 0 and "3 tasks: 3 verified" in terminal.text()
 
@@ -2620,9 +2723,12 @@ def test_a_stuck_terminal_does_not_hold_up_the_batch(lab):
     ({}, (), True, True), ({"NO_COLOR": "1"}, (), True, False), ({"TERM": "dumb"}, (), False, False), ({}, ("-q",), False, True),
     ({}, ("--progress", "plain"), False, True), ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, (), True, True)])
 def test_terminals_of_all_kinds(lab, env, args, bar, colour):
-    lab.prover("sleep 0.4; " + VERIFY)
+    lab.prover(("until [ -e go ]; do sleep 0.05; done; " if bar else "sleep 0.4; ") + VERIFY)
     lab.recipe(lemmas=[{"name": "one"}], expect="verified")
     terminal = Terminal(lab, "run", "recipe.json", *args, **env)
+    if bar:
+        terminal.until("0/1  0 %")
+        lab.write("go", "")
     assert terminal.end() == 0
     assert (b"0/1  0 %" in terminal.raw) is bar and (b"\x1b[32m" in terminal.raw) is colour, terminal.raw
     if env.get("LC_ALL") == "C":
@@ -2753,7 +2859,7 @@ def test_check_loads_each_variation_once_with_its_own_options(lab):
     calls = (lab.path / "calls").read_text().splitlines()
     assert len(calls) == 2 and not any("--prove" in call for call in calls) and sum("--bound=7 -D=X" in call for call in calls) == 1
     assert "self-test passed" in done.stdout and done.stdout.count("1 wellformedness check failed: Unbound variables") == 2
-    assert "t--one--fake: 1 core, 1 GB, 30 s" in done.stdout and "--prove=two --bound=7 -D=X" in done.stdout
+    assert "t--one--fake: 1 core, 1 GB, 300 s" in done.stdout and "--prove=two --bound=7 -D=X" in done.stdout
     assert "it can run" in done.stderr and sorted(lab.path.iterdir()) == sorted([*before, lab.path / "calls"]), "nothing is written"
 
 
@@ -2769,7 +2875,7 @@ def test_check_reports_what_cannot_run(lab):
 
 
 def test_check_keeps_the_limits(lab):
-    lab.prover(CHECKED + "sleep 30")
+    lab.prover(CHECKED + "sleep 600")
     lab.recipe(resources={"max_cores": 1, "max_memory": 1, "timeout": 0.3})
     assert "ran into its time limit of 0.3 s" in lab.run("check", "recipe.json", code=2).stdout
 
@@ -2844,21 +2950,21 @@ def test_status_of_a_running_a_dead_and_a_finished_batch(lab):
     slow_batch(lab)
     assert "results: there is no such results directory" in lab.run("status", "results", code=2).stderr
     process = lab.start("run", "recipe.json")
-    wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and len(lab.events("start")) == 2)
-    wait_for(lambda: all(list((lab.path / "results" / "logs").glob(f"t--{name}--fake.err")) for name in ("one", "two")))
-    time.sleep(0.2)
+    wait_for(lambda: len(lab.events("start")) == 2)
+    wait_for(lambda: all("Step 3" in (lab.path / "results" / "logs" / f"t--{name}--fake.err").read_text() for name in ("one", "two")))
     told = json.loads(lab.run("status", "results", "--json", code=0).stdout)
     assert told["state"] == "running" and told["counts"] == {"pending": 1, "running": 2} and told["tasks"] == 3 and told["eta_is_a_bound"] is True
-    assert told["running"][0]["phase"] == "saturating sources 3/5" and told["running"][0]["limits"]["timeout_s"] == 30
+    assert told["running"][0]["phase"] == "saturating sources 3/5" and told["running"][0]["limits"]["timeout_s"] == 300
     assert sys.platform != "linux" or 0 < told["running"][0]["memory_mb"] < 100
     seen = lab.run("status", "results", code=0).stdout
     assert f"running (process {process.pid})" in seen and "t--two--fake" in seen and "2/2 cores" in seen
     process.kill()
-    process.communicate()
+    end_of(process)
     seen = lab.run("status", "results", code=0).stdout
     assert f"died: its process {process.pid} is gone" in seen and "batch_tamarin.py resume results" in seen
     (lab.path / "go").touch()
-    wait_for(lambda: lab.run("resume", "results").returncode == 0)  # the watchdog keeps the lock until the provers are gone
+    wait_for(lambda: lock_is_free(lab.path / "results" / "batch.jsonl"))  # the watchdog keeps it until the provers are gone
+    lab.run("resume", "results", code=0)
     seen = lab.run("status", "results", code=0).stdout
     assert "finished" in seen and "3 tasks: 3 verified" in seen
 
@@ -2867,7 +2973,7 @@ def test_status_of_a_running_a_dead_and_a_finished_batch(lab):
 def test_status_follows_until_the_end(lab, on_terminal):
     slow_batch(lab)
     process = lab.start("run", "recipe.json")
-    wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and len(lab.events("start")) == 2)
+    wait_for(lambda: len(lab.events("start")) == 2)
     if on_terminal:
         terminal = Terminal(lab, "status", "results", "--follow")
         terminal.until("saturating sources 3/5")
@@ -2875,18 +2981,18 @@ def test_status_follows_until_the_end(lab, on_terminal):
         follower = lab.start("status", "results", "--follow")
         assert follower.stderr.readline() == f"running (process {process.pid}), 0 of 3 tasks done\n"
     (lab.path / "go").touch()
-    process.communicate(timeout=20)
+    end_of(process)
     if on_terminal:
         assert terminal.end() == 0
         seen = terminal.text()
         assert "saturating" not in seen and "░" not in seen
     else:
-        seen = "".join(reversed(follower.communicate(timeout=20)))
+        seen = "".join(reversed(end_of(follower)))
         assert follower.returncode == 0
     assert seen.index("[1/3] verified") < seen.index("[3/3] verified") < seen.index("3 tasks: 3 verified"), seen
 
 
-def test_status_of_many_tasks_takes_seconds(lab):
+def test_status_of_many_tasks(lab):
     header = {"event": "batch", "at": bt.now(), "id": "b", "pid": 1, "host": "elsewhere", "limits": {"cores": 2, "memory_mb": 1024, "timeout_s": 60},
               "provers": {}}
     tasks = [a_task(id=f"t{number}", name=f"n{number % 9}") for number in range(10_000)]
@@ -2894,9 +3000,8 @@ def test_status_of_many_tasks_takes_seconds(lab):
     events = [header, *map(bt.task_event, tasks), *(bt.finish_event(task, task.id, 1, result) for task in tasks[:4_000])]
     (lab.path / "results").mkdir()
     (lab.path / "results" / "batch.jsonl").write_bytes(b"".join(map(bt.json_line, events)))
-    began = time.monotonic()
     told = json.loads(lab.run("status", "results", "--json", code=0).stdout)
-    assert told["state"] == "unknown" and told["done"] == 4_000 and time.monotonic() - began < 5
+    assert told["state"] == "unknown" and told["done"] == 4_000
 
 
 # --- What can't wait -----------------------------------------------------------------------------------------------------
@@ -3226,7 +3331,7 @@ def test_the_rerun_recipe_has_what_is_left_and_runs(lab):
     assert recipe["tasks"] == {"task": {
         "theory_file": "t.spthy", "tamarin_versions": ["fake"], "output_file_prefix": "t", "lemmas": [
             {"name": "three", "tamarin_versions": ["fake"], "tamarin_options": ["--heuristic=S"], "preprocess_flags": ["A"],
-             "resources": {"max_cores": 1, "max_memory": 1, "timeout": 30}}]}}
+             "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300}}]}}
     assert set(recipe["config"]) == {"global_max_cores", "global_max_memory", "default_timeout", "output_directory"}
     assert recipe["tamarin_versions"] == {"fake": {"path": str(lab.path / "fake.sh"), "version": "v1.11.0"}}
     lab.prover(VERIFY)
@@ -3348,7 +3453,8 @@ def test_the_page_in_a_browser(lab):
         asked = []
         threading.Thread(target=take_requests, args=(proxy, asked), daemon=True).start()
         profile = [f"--user-data-dir={lab.path}/profile", f"--proxy-server=http://127.0.0.1:{proxy.getsockname()[1]}"]
-        shown = [subprocess.run(["chromium", *CHROMIUM, *profile, f"file://{lab.path}/{page}"], capture_output=True, text=True, timeout=60).stdout
+        shown = [subprocess.run(["chromium", *CHROMIUM, *profile, f"file://{lab.path}/{page}"], capture_output=True, text=True,
+                                timeout=RUN_S).stdout
                  for page in ("page.html#filter=EVEN&sort=-time (s)", "control.html")]
         proxy.shutdown(socket.SHUT_RDWR)
     assert [url for url in asked if "google" not in url] == ["http://127.0.0.1:8009/control"]
@@ -3365,12 +3471,17 @@ def take_requests(proxy, asked):
             connection = proxy.accept()[0]
         except OSError:
             return
-        with connection:
-            connection.settimeout(2)
-            try:
-                asked.append(connection.recv(4096).split()[1].decode())
-            except (OSError, IndexError):
-                pass
+        threading.Thread(target=take_request, args=(connection, asked), daemon=True).start()
+
+
+def take_request(connection, asked):
+    """One that asks for nothing is closed by who opened it."""
+    with connection:
+        connection.settimeout(RUN_S)
+        try:
+            asked.append(connection.recv(4096).split()[1].decode())
+        except (OSError, IndexError):
+            pass
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["bench"]:
@@ -3444,8 +3555,8 @@ def test_a_false_reuse_lemma_is_found_in_a_run(lab):
 
 
 def test_open_assumptions_are_shown_and_a_changed_theory_is_stale(lab):
-    lab.prover('[ "$LEMMA" = one ] && sleep 60; ' + VERIFY)
-    lab.recipe(resources={"max_cores": 1, "max_memory": 1, "timeout": 1})
+    lab.prover('[ "$LEMMA" = one ] && exec sleep 600; ' + VERIFY)
+    lab.recipe(lemmas=[{"name": "*"}, {"name": "one", "resources": {"timeout": 1}}])
     done = lab.run("run", "recipe.json", code=3)
     assert "assuming one (timeout)" in done.stdout
     told = Audited(lab, "results", code=3)
@@ -3502,9 +3613,7 @@ def test_of_several_results_of_a_lemma_the_worst_counts():
                                      lambda number: f"l{(number + 1) % 100_000}"], ids=["chain", "ten", "circle"])
 def test_closure_of_many_tasks(assumes):
     tasks = [(f"l{number}", ALL, "verified" if number else "falsified", assumes(number) if number else "") for number in range(100_000)]
-    began = time.process_time()
-    found = closure(*tasks)
-    assert time.process_time() - began < 12
+    found = closure(*tasks)  # does not end if the time grows with the square of their number
     assert found["l99999"][0].startswith("l0 (falsified)") or "l0 (falsified)" in found["l99999"][-1]
 
 
@@ -3721,11 +3830,11 @@ def test_damaged_and_hostile_files(lab, name):
     lab.write("dir/good.log", a_log(*VERDICTS))
     (lab.path / "dir/bad").write_bytes(HOSTILE_EVIDENCE[name])
     for form in ("table", "json", "csv", "md", "junit"):
-        done = lab.run("audit", "dir", "-d", "--format", form, timeout=20)
+        done = lab.run("audit", "dir", "-d", "--format", form)
         assert done.returncode in (0, 1, 3) and "heard" in done.stdout and "\x1b" not in done.stdout and "\x07" not in done.stdout
         if form == "junit":
             ElementTree.fromstring(done.stdout)
-    alone = lab.run("audit", "dir/bad", timeout=20)
+    alone = lab.run("audit", "dir/bad")
     assert alone.returncode in ((2,) if name in ("nothing", "binary", "blank", "journal", "json") else (0,) if name == "huge" else (1, 3))
 
 
