@@ -35,12 +35,15 @@ Contents (each section uses only those above it)
 Words: a theory is a `.spthy` file, a lemma a named claim in it, a prover one Tamarin executable under an alias. A task is one
 lemma x prover; a job is one command line that serves one or more tasks. Units: seconds; MB = 2^20 and GB = 2^30 bytes.
 """
+
 from __future__ import annotations
 
 import signal
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `main` takes over: no traceback for a Ctrl-C while this file loads
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # until `main` takes over: no traceback for a Ctrl-C while this file loads
 
 import argparse
 import dataclasses
@@ -62,7 +65,9 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, TypeVar, Union, cast, final
 
-if TYPE_CHECKING:  # for annotations; asyncio is imported where it is needed: every module costs start-up time
+if (
+    TYPE_CHECKING
+):  # for annotations; asyncio is imported where it is needed: every module costs start-up time
     import asyncio
     from typing import BinaryIO, NoReturn, TextIO
 
@@ -73,7 +78,8 @@ Event = dict[str, Any]  # one line of the journal; DESIGN section 8
 
 # === Words and errors =================================================================================================
 
-MB = 2 ** 20
+MB = 2**20
+
 
 class InputError(Exception):
     """Something a user gave is wrong: says where (file, line, column, counted from 1), what, and what to do about it."""
@@ -83,12 +89,16 @@ class InputError(Exception):
         place = ":".join(str(part) for part in (file, line, column) if part)
         super().__init__(f"{place}: {message}" if place else message)
 
+
 class Word(str, enum.Enum):
     """A word with a fixed meaning: reads, prints and goes to JSON as its plain text (on every Python)."""
+
     __str__ = str.__str__  # Enum's own __format__ follows it
+
 
 class Status(Word):
     """How a task ended, or that it has not."""
+
     PENDING = "pending"
     RUNNING = "running"
     COMPLETED = "completed"  # exit 0 and a verdict was read
@@ -98,67 +108,92 @@ class Status(Word):
     INTERRUPTED = "interrupted"  # a user's or a system's stop: runs again
     SUPERSEDED = "superseded"  # final without a verdict, asks for nothing
 
+
 class Verdict(Word):
     """What the prover printed for that very lemma; nothing else is a verdict."""
+
     VERIFIED = "verified"
     FALSIFIED = "falsified"
     INCOMPLETE = "incomplete"
 
+
 class Trait(Word):
     """What a lemma quantifies over; a diff lemma compares two systems."""
+
     ALL_TRACES = "all-traces"
     EXISTS_TRACE = "exists-trace"
     DIFF = "diff"
 
-FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.MEMORY_LIMIT, Status.SUPERSEDED})
+
+FINAL = frozenset(
+    {Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.MEMORY_LIMIT, Status.SUPERSEDED}
+)
 ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
+
 
 def now() -> str:
     """The time as the journal writes it: UTC, ISO 8601, microseconds."""
     seconds, micros = divmod(time.time_ns() // 1000, 1_000_000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{micros:06d}Z"
 
+
 def printable(text: str) -> str:
     """`text` on one line, safe for a terminal: no control, direction-changing or undecodable character is left."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else " " if char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "".join(
+        char if char.isprintable() else " " if char in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        for char in text
+    )
+
 
 def display_width(text: str) -> int:
     """How many columns a terminal shows the text in."""
     if text.isascii():
         return len(text)
     from unicodedata import category, east_asian_width
-    return sum(0 if category(char) in ("Mn", "Me") else 2 if east_asian_width(char) in "WF" else 1 for char in text)
+
+    return sum(
+        0 if category(char) in ("Mn", "Me") else 2 if east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
 
 def fit(text: str, width: int, ellipsis: str = "…", tail: int = 0) -> str:
     """The text in exactly so many columns: padded, or cut before its last `tail` characters."""
     if display_width(text) > width:
-        head, end = text[:width], text[len(text) - tail:]
+        head, end = text[:width], text[len(text) - tail :]
         while head and display_width(head + ellipsis + end) > width:
             head = head[:-1]
         text = head + ellipsis + end if width else ""
     return text + " " * (width - display_width(text))
 
+
 def plural(count: int, noun: str) -> str:
     """`1 task`, `2 tasks`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint at the nearest known word, or ""."""
     import difflib
+
     near = difflib.get_close_matches(word, list(known), 1, 0.5)
     return f" (did you mean '{near[0]}'?)" if near else ""
+
 
 def sha256(data: bytes) -> str:
     """SHA-256 in hexadecimal."""
     import hashlib
+
     return hashlib.sha256(data).hexdigest()
+
 
 def path_from(file: str, cwd: str) -> str:
     """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
     full = os.path.abspath(file)
     return os.path.relpath(full, cwd) if os.path.commonpath([full, cwd]) == cwd else full
+
 
 def file_stamp(path: str | int) -> tuple[int, ...]:
     """Changes when a file (by its path or descriptor) is written, replaced or gets another mode; empty when it is not there."""
@@ -167,38 +202,51 @@ def file_stamp(path: str | int) -> tuple[int, ...]:
         return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
     return ()
 
+
 def write_file(path: str, text: str | Iterable[str]) -> None:
     """Write a derived file (a text, or its pieces) so that a reader sees the old or the new one, never half of it."""
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        with open(
+            temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
+        ) as file:
             file.writelines([text] if isinstance(text, str) else text)
         os.replace(temporary, path)
     except OSError:
         remove_file(temporary)
         raise
 
+
 def remove_file(path: str) -> None:
     """Remove a file of ours if it is there."""
     with suppress(FileNotFoundError):
         os.unlink(path)
 
+
 # === Model ============================================================================================================
+
 
 def slotted(cls: type[T]) -> type[T]:
     """`dataclass(slots=True)`, which Python 3.9 lacks: half the memory at 100,000 tasks."""
     names = tuple(field_names(cls))
-    body = {key: value for key, value in vars(cls).items() if key not in (*names, "__dict__", "__weakref__")}
+    body = {
+        key: value
+        for key, value in vars(cls).items()
+        if key not in (*names, "__dict__", "__weakref__")
+    }
     return cast(type[T], type(cls.__name__, cls.__bases__, {**body, "__slots__": names}))
+
 
 def field_names(cls: type[Any]) -> Iterable[str]:
     """The names of a dataclass's fields (as `dataclasses.fields`, ten times as fast); of any other type none."""
     return cast(Iterable[str], getattr(cls, "__dataclass_fields__", ()))
 
+
 @slotted
 @dataclass(frozen=True)
 class Limits:
     """What one job may use: cores, memory in MB, wall time in seconds."""
+
     cores: int
     memory_mb: int
     timeout_s: float
@@ -206,9 +254,11 @@ class Limits:
     def __str__(self) -> str:
         return f"{plural(self.cores, 'core')}, {self.memory_mb / 1024:.3g} GB, {self.timeout_s:g} s"
 
+
 @dataclass
 class Prover:
     """One Tamarin executable under an alias."""
+
     alias: str
     command: tuple[str, ...]  # argv up to the theory
     options: tuple[str, ...] = ()
@@ -217,9 +267,11 @@ class Prover:
     version: str = ""  # "1.11.0"; "" when the prover did not say
     identity: str = ""  # digest of the files on its command line and of what --version says
 
+
 @dataclass(frozen=True)
 class Job:
     """One command line with its limits, environment and log files; scheduler, executors and supervisor know nothing else."""
+
     id: str  # a safe file name
     attempt: int  # from 1
     command: tuple[str, ...]
@@ -230,26 +282,32 @@ class Job:
     stderr: str
     task_ids: tuple[str, ...] = ()
 
+
 @dataclass(frozen=True)
 class ExitStatus:
     """How a process ended: an exit code or a signal, never both."""
+
     code: int | None = None
     signal: str = ""  # "SIGKILL"
+
 
 @slotted
 @dataclass(frozen=True)
 class SummaryLine:
     """One line of the prover's summary: `side` is "", "LHS" or "RHS"; `verdict` None when the text is unknown to us."""
+
     name: str
     side: str
     trait: str
     verdict: str | None
     steps: int | None
 
+
 @slotted
 @dataclass
 class Result:
     """How one task ended: the `finish` event. Times in seconds, memory in MB over the whole process tree."""
+
     status: Status
     verdict: Verdict | None = None
     steps: int | None = None
@@ -269,6 +327,7 @@ class Result:
     stderr_tail: str = ""
     at: str = ""  # when it was journalled
 
+
 @slotted
 @dataclass
 class Task:
@@ -276,6 +335,7 @@ class Task:
 
     `theory` is what goes on the command line: relative to `cwd` where it lies below. Only `Batch.apply` changes the last three.
     """
+
     id: str
     name: str  # the recipe task it belongs to
     theory: str
@@ -307,30 +367,40 @@ class Task:
         """What tasks that read the same files have in common."""
         return self.prover, self.theory, self.options, self.flags, self.cwd
 
+
 class FileState(NamedTuple):
     """What a file was when the batch was planned: it has changed when its bytes have, or (`executable`) who may execute it."""
+
     stamp: tuple[int, ...]  # while this stays the same, so do the bytes
     digest: str  # "" if it could not be read
     executable: str = ""  # the mode's bits; "" where they don't matter
 
+
 @dataclass
 class Inputs:
     """What tasks that read the same files have in common, as it was when the batch was planned; digests of all of it."""
+
     theory: str  # its name
     key: str  # of the whole theory, as this prover with these options would load it
     splits: bool  # a lemma can be judged by its own text, what it assumes, and all that is no lemma
     files: dict[str, FileState]  # all that a prover reads, by absolute path
     parts: dict[str, str]  # by words for people
-    lemmas: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of each lemma's text, and of those that it assumes
+    lemmas: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # of each lemma's text, and of those that it assumes
 
     def parts_of(self, lemma: str) -> dict[str, str]:
         return {**self.parts, **dict(zip(("lemma", "assumed lemmas"), self.lemmas.get(lemma, ())))}
 
+
 @dataclass
 class Batch:
     """Everything about one batch. `apply` is the one way to change it: live runs, resuming and reports can't disagree."""
+
     id: str = ""
-    header: Event = field(default_factory=dict)  # the `batch` event: recipe, directories, global limits, host, version
+    header: Event = field(
+        default_factory=dict
+    )  # the `batch` event: recipe, directories, global limits, host, version
     provers: dict[str, Prover] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)  # in plan order
     ended: Event | None = None  # the `end` event, unless something started after it
@@ -349,7 +419,9 @@ class Batch:
         if not all(isinstance(event.get(name, ""), str) for name in ("cwd", "recipe_file", "at")):
             raise TypeError("'cwd', 'recipe_file' and 'at' are texts")
         self.id, self.header, self.ended = event["id"], event, None
-        self.provers = {alias: from_json(Prover, value) for alias, value in event["provers"].items()}
+        self.provers = {
+            alias: from_json(Prover, value) for alias, value in event["provers"].items()
+        }
         for task_id in event.get("vanished", ()):
             self.tasks.pop(task_id, None)
 
@@ -392,26 +464,49 @@ class Batch:
     def count(self, *statuses: Status) -> int:
         return sum(task.status in statuses for task in self.tasks.values())
 
+
 # What of a task is its plan: all that events after it don't change.
-PLAN_FIELDS = tuple(name for name in field_names(Task) if name not in ("status", "attempts", "result"))
+PLAN_FIELDS = tuple(
+    name for name in field_names(Task) if name not in ("status", "attempts", "result")
+)
+
 
 def still_holds(old: Task, new: Task, by_lemma: bool = False) -> bool:
     """Whether the result of `old` is that of `new`: nothing that can change it changed, and no limit that it failed by grew.
 
     by_lemma: a verdict also holds where only lemmas changed that can't matter to it, if the prover takes the new text at all."""
-    same = old.key == new.key or (by_lemma and old.verdict and old.lemma_key and old.lemma_key == new.lemma_key)
+    same = old.key == new.key or (
+        by_lemma and old.verdict and old.lemma_key and old.lemma_key == new.lemma_key
+    )
     if old.status in (Status.TIMEOUT, Status.MEMORY_LIMIT):
-        same = same and (new.limits.cores <= old.limits.cores and new.limits.memory_mb <= old.limits.memory_mb
-                         and new.limits.timeout_s <= old.limits.timeout_s)
+        same = same and (
+            new.limits.cores <= old.limits.cores
+            and new.limits.memory_mb <= old.limits.memory_mb
+            and new.limits.timeout_s <= old.limits.timeout_s
+        )
     return bool(same) and old.status in FINAL
+
 
 def task_event(task: Task) -> Event:
     """The `task` event: the whole resolved plan of one task."""
-    return {"event": "task", "at": now(), **{name: to_json(getattr(task, name)) for name in PLAN_FIELDS}}
+    return {
+        "event": "task",
+        "at": now(),
+        **{name: to_json(getattr(task, name)) for name in PLAN_FIELDS},
+    }
+
 
 def finish_event(task: Task, job: str, attempt: int, result: Result) -> Event:
     """The `finish` event of one task."""
-    return {"event": "finish", "id": task.id, "job": job, "attempt": attempt, **to_json(result), "at": now()}
+    return {
+        "event": "finish",
+        "id": task.id,
+        "job": job,
+        "attempt": attempt,
+        **to_json(result),
+        "at": now(),
+    }
+
 
 def to_json(value: Any) -> Any:
     """Dataclasses as objects, field by field; tuples as lists."""
@@ -420,6 +515,7 @@ def to_json(value: Any) -> Any:
         return {name: to_json(getattr(value, name)) for name in names}
     return [to_json(item) for item in value] if isinstance(value, tuple) else value
 
+
 def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     """A dataclass from a JSON object: unknown fields are left out, lists become tuples, words and parts get their types.
 
@@ -427,25 +523,53 @@ def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     for name, kind in _KINDS.items():
         if name in data and not isinstance(data[name], kind):
             raise TypeError(f"'{name}' is {data[name]!r:.40}")
-    return cls(**{name: _PARTS.get(name, _part)(data[name]) for name in field_names(cls) if name in data})
+    return cls(
+        **{name: _PARTS.get(name, _part)(data[name]) for name in field_names(cls) if name in data}
+    )
+
 
 def own_fields(value: Any) -> Event:
     """The fields of a dataclass by name, as they are: what `json.dumps(..., default=own_fields)` needs."""
     return {name: getattr(value, name) for name in field_names(type(value))}
 
+
 def _part(value: Any) -> Any:
     return share(tuple(value)) if type(value) is list else value
 
+
 _KINDS: dict[str, Any] = {
-    **dict.fromkeys(("wall_s", "cpu_s", "peak_mb", "avg_mb", "timeout_s"), (int, float)), "memory_mb": int,
+    **dict.fromkeys(("wall_s", "cpu_s", "peak_mb", "avg_mb", "timeout_s"), (int, float)),
+    "memory_mb": int,
     "exit": (dict, type(None)),
-    **dict.fromkeys(("id", "name", "theory", "lemma", "trait", "prover", "cwd", "reason", "stderr_tail", "at", "alias",
-                     "lemma_key", "text", "ran"), str),
-    **dict.fromkeys(("options", "flags", "sides", "assumes", "warnings", "lemmas", "command"), (list, tuple)),
-    **dict.fromkeys(("steps", "prover_s"), (int, float, type(None)))}
+    **dict.fromkeys(
+        (
+            "id",
+            "name",
+            "theory",
+            "lemma",
+            "trait",
+            "prover",
+            "cwd",
+            "reason",
+            "stderr_tail",
+            "at",
+            "alias",
+            "lemma_key",
+            "text",
+            "ran",
+        ),
+        str,
+    ),
+    **dict.fromkeys(
+        ("options", "flags", "sides", "assumes", "warnings", "lemmas", "command"), (list, tuple)
+    ),
+    **dict.fromkeys(("steps", "prover_s"), (int, float, type(None))),
+}
 _PARTS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("name", "theory", "lemma", "trait", "prover", "cwd", "text"),
-                    lambda text: sys.intern(text) if type(text) is str else text),  # many tasks have them in common
+    **dict.fromkeys(
+        ("name", "theory", "lemma", "trait", "prover", "cwd", "text"),
+        lambda text: sys.intern(text) if type(text) is str else text,
+    ),  # many tasks have them in common
     "limits": lambda value: _limits(*value.items()),
     "lemmas": lambda value: tuple(from_json(SummaryLine, line) for line in value),
     "warnings": lambda value: share(tuple(map(str, value))),
@@ -455,55 +579,78 @@ _PARTS: dict[str, Callable[[Any], Any]] = {
 
 # One object for equal ones: 100,000 tasks have few distinct limits, options and paths.
 share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
-_limits: Callable[..., Limits] = functools.lru_cache(maxsize=4096)(lambda *items: from_json(Limits, dict(items)))
+_limits: Callable[..., Limits] = functools.lru_cache(maxsize=4096)(
+    lambda *items: from_json(Limits, dict(items))
+)
 
 # === Theory ===========================================================================================================
 
 # The rules were read in the sources of tamarin-prover 1.11 (lib/theory/src/Theory/Text/Parser*, Prover.hs, ClosedTheory.hs,
 # Accountability/Generation.hs, Main/TheoryLoader.hs) and compared with what the prover lists.
 
-MAX_THEORY_BYTES = 64 * MB        # of one file; four times this for a theory with all that it includes
-_MAX_INCLUDES = 10_000            # files that include each other twice would be read 2^n times
+MAX_THEORY_BYTES = 64 * MB  # of one file; four times this for a theory with all that it includes
+_MAX_INCLUDES = 10_000  # files that include each other twice would be read 2^n times
 AUTO_SOURCES_LEMMA = "AUTO_typing"
 EQUIVALENCE_LEMMA = "Observational_equivalence"
+
 
 @slotted
 @dataclass(frozen=True)
 class Lemma:
     """One line of Tamarin's summary: something `--prove=NAME` can ask for, on one side in diff mode."""
+
     name: str
     trait: Trait
-    side: str                       # "LHS" or "RHS" in diff mode, else ""
-    attributes: tuple[str, ...]     # as written, white space normalised
-    file: str                       # where it stands: the theory, or a file it includes
-    line: int = 0                   # from 1; 0 for what Tamarin adds by itself
-    parent: str = ""                # the accountability lemma this is a part of, else ""
-    proof: str = ""                 # "proof" and which PROOF_ENDS it has; "" if none is stored, or only `by sorry`
-    assumes: tuple[str, ...] = ()   # names of the lemmas a proof of this one takes for granted, in theory order
-    optional: bool = False          # --auto-sources adds it only where partial deconstructions are left
+    side: str  # "LHS" or "RHS" in diff mode, else ""
+    attributes: tuple[str, ...]  # as written, white space normalised
+    file: str  # where it stands: the theory, or a file it includes
+    line: int = 0  # from 1; 0 for what Tamarin adds by itself
+    parent: str = ""  # the accountability lemma this is a part of, else ""
+    proof: str = ""  # "proof" and which PROOF_ENDS it has; "" if none is stored, or only `by sorry`
+    assumes: tuple[
+        str, ...
+    ] = ()  # names of the lemmas a proof of this one takes for granted, in theory order
+    optional: bool = False  # --auto-sources adds it only where partial deconstructions are left
 
     @property
     def claim(self) -> Verdict | None:
         """What the stored proof would show if a prover checked it; a trace that was found counts beside open cases."""
-        ends, trace = self.proof.split(), Verdict.VERIFIED if self.trait == Trait.EXISTS_TRACE else Verdict.FALSIFIED
+        ends, trace = (
+            self.proof.split(),
+            Verdict.VERIFIED if self.trait == Trait.EXISTS_TRACE else Verdict.FALSIFIED,
+        )
         if not {"SOLVED", "ATTACK"}.isdisjoint(ends):
             return trace
         closed = Verdict.FALSIFIED if trace is Verdict.VERIFIED else Verdict.VERIFIED
-        return None if not ends else closed if ends in (["proof"], ["proof", "MIRRORED"]) else Verdict.INCOMPLETE
+        return (
+            None
+            if not ends
+            else closed
+            if ends in (["proof"], ["proof", "MIRRORED"])
+            else Verdict.INCOMPLETE
+        )
+
 
 @dataclass
 class Theory:
     """A theory as Tamarin would load it with given flags; `lemmas` stand in the order of Tamarin's summary."""
+
     path: str
     name: str
     diff: bool
-    auto_sources: bool                      # by the option, or by the theory's configuration block
+    auto_sources: bool  # by the option, or by the theory's configuration block
     lemmas: tuple[Lemma, ...]
-    files: dict[str, FileState]             # the theory itself, then all that it includes, as they were read
-    configuration: tuple[str, ...]          # arguments of the `configuration: "..."` block
-    oracle_rankings: tuple[tuple[str | None, str], ...]  # of each `o`: folder (None: the prover's), name ("": the default)
-    cannot_split: str                       # why a lemma can't be judged by its text and what it assumes alone; "": it can
-    segments: tuple[tuple[str, str], ...]   # (lemma name or "", token text); empty unless loaded with keep_text
+    files: dict[str, FileState]  # the theory itself, then all that it includes, as they were read
+    configuration: tuple[str, ...]  # arguments of the `configuration: "..."` block
+    oracle_rankings: tuple[
+        tuple[str | None, str], ...
+    ]  # of each `o`: folder (None: the prover's), name ("": the default)
+    cannot_split: (
+        str  # why a lemma can't be judged by its text and what it assumes alone; "": it can
+    )
+    segments: tuple[
+        tuple[str, str], ...
+    ]  # (lemma name or "", token text); empty unless loaded with keep_text
 
     @functools.cached_property
     def digest(self) -> str:
@@ -514,8 +661,13 @@ class Theory:
     def splits_for_sure(self) -> bool:
         """Whether each lemma's text is a plain statement or proof, so that nothing else can hide in it. (Some provers read items
         that are glued to what stands before or behind them, as `by sorryrestriction r: ...`.)"""
-        return all(_SURE_LEMMA.fullmatch(text) if text.startswith(STATEMENTS) else not set('":') & set(text)
-                   for name, text in self.segments if name)
+        return all(
+            _SURE_LEMMA.fullmatch(text)
+            if text.startswith(STATEMENTS)
+            else not set('":') & set(text)
+            for name, text in self.segments
+            if name
+        )
 
     def digest_of(self, lemmas: Iterable[str]) -> str:
         """SHA-256 of the token text without all other lemmas, everything left in its place. Needs the text."""
@@ -536,25 +688,45 @@ class Theory:
                 rest.append(digest)
         return sha256("".join(rest).encode()), places
 
-def load_theory(path: str, flags: Sequence[str] = (), diff: bool = False, auto_sources: bool = False,
-                keep_text: bool = False) -> Theory:
+
+def load_theory(
+    path: str,
+    flags: Sequence[str] = (),
+    diff: bool = False,
+    auto_sources: bool = False,
+    keep_text: bool = False,
+) -> Theory:
     """Read a theory as `tamarin-prover PATH -D=FLAG... [--diff] [--auto-sources]` would.
 
     Raises InputError, with file and line, for whatever Tamarin would refuse and can be seen without parsing terms.
     Time and memory are linear in the text."""
     found = _Found(flags, diff, keep_text)
     scanner: _Scanner | None = _Scanner(path, found)
-    while scanner:   # a loop, no recursion: includes may be nested thousands deep
+    while scanner:  # a loop, no recursion: includes may be nested thousands deep
         included = scanner.run()
         scanner = _Scanner(included, found, scanner) if included else scanner.parent
     auto_sources = auto_sources or bool(option_values(found.configuration, "--auto-sources"))
     shown = (_diff_order if diff else _trace_order)(found.claims, path, auto_sources)
-    reasons = {"diff mode": diff, "a top-level process": "process" in found.words,
-               "accountability": any(lemma.parent for lemma in shown),
-               "export lemmas": not found.words.isdisjoint(("equivLemma", "diffEquivLemma")), "--auto-sources": auto_sources}
-    return Theory(path, found.name, diff, auto_sources, tuple(_with_assumptions(shown, diff)), dict(found.files),
-                  found.configuration, tuple(dict.fromkeys(found.rankings)),
-                  next((reason for reason, applies in reasons.items() if applies), ""), tuple(found.segments()))
+    reasons = {
+        "diff mode": diff,
+        "a top-level process": "process" in found.words,
+        "accountability": any(lemma.parent for lemma in shown),
+        "export lemmas": not found.words.isdisjoint(("equivLemma", "diffEquivLemma")),
+        "--auto-sources": auto_sources,
+    }
+    return Theory(
+        path,
+        found.name,
+        diff,
+        auto_sources,
+        tuple(_with_assumptions(shown, diff)),
+        dict(found.files),
+        found.configuration,
+        tuple(dict.fromkeys(found.rankings)),
+        next((reason for reason, applies in reasons.items() if applies), ""),
+        tuple(found.segments()),
+    )
+
 
 def used_oracles(theory: Theory, options: Sequence[str], cwd: str) -> tuple[str, ...]:
     """Absolute paths of the oracles a prover started in `cwd` would call, whether they exist or not.
@@ -566,31 +738,53 @@ def used_oracles(theory: Theory, options: Sequence[str], cwd: str) -> tuple[str,
     default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
     rankings = theory.oracle_rankings
     for heuristic in option_values(options, "--heuristic")[-1:]:
-        letters = re.sub(r"\{[^{}]*\}", "", heuristic)   # {names} of tactics are no letters
+        letters = re.sub(r"\{[^{}]*\}", "", heuristic)  # {names} of tactics are no letters
         names = option_values(options, "--oraclename")
         rankings = ((None, names[-1] if names else ""),) if set(letters) & {"o", "O"} else ()
     own = (None, os.path.dirname(theory.path))
-    paths = (os.path.join(cwd if folder is None else folder, name or (default if folder in own else "oracle"))
-             for folder, name in rankings)
+    paths = (
+        os.path.join(
+            cwd if folder is None else folder, name or (default if folder in own else "oracle")
+        )
+        for folder, name in rankings
+    )
     return tuple(dict.fromkeys(map(os.path.abspath, paths)))
+
 
 def option_values(options: Iterable[str], name: str) -> list[str]:
     """What a long option is given, in order ("" where nothing). Tamarin lets users cut it short."""
     parted = (option.partition("=") for option in options)
     return [value for word, _, value in parted if len(word) > 3 and name.startswith(word)]
 
+
 def _trace_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[Lemma]:
     """File order; the parts of accountability lemmas behind all others, each kind of part for every case test."""
     shown = [lemma for lemma, tests in claims if not tests]
     for lemma, tests in claims:
         parts = [f"{test}_suff" for test in tests] + ["verif_empty"]
-        parts += [f"{test}_{kind}" for kind in ("verif_nonempty", "min", "uniq", "inj", "single") for test in tests]
-        shown += [replace(lemma, name=f"{lemma.name}_{part}", parent=lemma.name,
-                          trait=Trait.EXISTS_TRACE if part.endswith(("_suff", "_single")) else Trait.ALL_TRACES)
-                  for part in parts if tests]
+        parts += [
+            f"{test}_{kind}"
+            for kind in ("verif_nonempty", "min", "uniq", "inj", "single")
+            for test in tests
+        ]
+        shown += [
+            replace(
+                lemma,
+                name=f"{lemma.name}_{part}",
+                parent=lemma.name,
+                trait=Trait.EXISTS_TRACE
+                if part.endswith(("_suff", "_single"))
+                else Trait.ALL_TRACES,
+            )
+            for part in parts
+            if tests
+        ]
     if auto_sources and all(lemma.name != AUTO_SOURCES_LEMMA for lemma in shown):
-        shown.append(Lemma(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, "", ("sources",), path, optional=True))
+        shown.append(
+            Lemma(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, "", ("sources",), path, optional=True)
+        )
     return shown
+
 
 def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[Lemma]:
     """Every lemma on both sides, the right one first; where --auto-sources adds lemmas, all of one side before the other."""
@@ -599,67 +793,150 @@ def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list
         equivalences.append(Lemma(EQUIVALENCE_LEMMA, Trait.DIFF, "", (), path))
     sided: list[Lemma] = []
     for lemma, _ in claims:
-        only = [side for word, side in (("left", "LHS"), ("right", "RHS")) if word in lemma.attributes][:1]
-        sided += [replace(lemma, side=side) for side in only or ("RHS", "LHS") if lemma.trait != Trait.DIFF]
+        only = [
+            side for word, side in (("left", "LHS"), ("right", "RHS")) if word in lemma.attributes
+        ][:1]
+        sided += [
+            replace(lemma, side=side)
+            for side in only or ("RHS", "LHS")
+            if lemma.trait != Trait.DIFF
+        ]
     if auto_sources:
         taken = {(lemma.name, lemma.side) for lemma in sided}
-        sided += [Lemma(f"{AUTO_SOURCES_LEMMA}_{side}", Trait.ALL_TRACES, side, ("sources",), path, optional=True)
-                  for side in ("LHS", "RHS") if (f"{AUTO_SOURCES_LEMMA}_{side}", side) not in taken]
+        sided += [
+            Lemma(
+                f"{AUTO_SOURCES_LEMMA}_{side}",
+                Trait.ALL_TRACES,
+                side,
+                ("sources",),
+                path,
+                optional=True,
+            )
+            for side in ("LHS", "RHS")
+            if (f"{AUTO_SOURCES_LEMMA}_{side}", side) not in taken
+        ]
         sided.sort(key=lambda lemma: lemma.side)
     return sided + equivalences
 
+
 def _with_assumptions(shown: Sequence[Lemma], diff: bool) -> Iterator[Lemma]:
     """The lemmas with the names each takes for granted (gatherReusableLemmas in Prover.hs and ClosedTheory.hs, typAsms)."""
-    place = {lemma.name: index for index, lemma in reversed(list(enumerate(shown)))}   # of the first with this name
+    place = {
+        lemma.name: index for index, lemma in reversed(list(enumerate(shown)))
+    }  # of the first with this name
     usable = [lemma for lemma in shown if lemma.trait == Trait.ALL_TRACES]
     sources = [lemma.name for lemma in usable if not _SOURCES.isdisjoint(lemma.attributes)]
     for_diff = sources + [lemma.name for lemma in usable if "diff_reuse" in lemma.attributes]
-    reuse: dict[str, list[tuple[str, bool]]] = {"": [], "LHS": [], "RHS": []}   # of each side: name, whether it is `sources`
-    known: dict[tuple[str, bool, int, bool, frozenset[str]], tuple[str, ...]] = {}    # neighbours share one tuple
+    reuse: dict[str, list[tuple[str, bool]]] = {
+        "": [],
+        "LHS": [],
+        "RHS": [],
+    }  # of each side: name, whether it is `sources`
+    known: dict[
+        tuple[str, bool, int, bool, frozenset[str]], tuple[str, ...]
+    ] = {}  # neighbours share one tuple
     seen: set[tuple[str, bool, str]] = set()
     for lemma in shown:
         kind = side, of_diff = lemma.side, lemma.trait == Trait.DIFF
         if (*kind, lemma.name) in seen:
-            raise InputError(f"a second lemma '{lemma.name}': Tamarin refuses this, rename one", lemma.file, lemma.line)
+            raise InputError(
+                f"a second lemma '{lemma.name}': Tamarin refuses this, rename one",
+                lemma.file,
+                lemma.line,
+            )
         seen.add((*kind, lemma.name))
         before, is_sources = reuse[side], not _SOURCES.isdisjoint(lemma.attributes)
-        hidden = frozenset(word[11:] for word in lemma.attributes if word.startswith("hide_lemma=") and not diff)
+        hidden = frozenset(
+            word[11:] for word in lemma.attributes if word.startswith("hide_lemma=") and not diff
+        )
         key = (*kind, len(before), is_sources, hidden)
         if key not in known:
             names = set(for_diff if of_diff else () if is_sources else sources)
             if not of_diff and "ALL" not in hidden:
-                names.update(name for name, of_kind in before if name not in hidden and (of_kind or not is_sources))
+                names.update(
+                    name
+                    for name, of_kind in before
+                    if name not in hidden and (of_kind or not is_sources)
+                )
             known[key] = tuple(sorted(names, key=place.__getitem__))
         yield replace(lemma, assumes=known[key])
         if "reuse" in lemma.attributes and lemma.trait == Trait.ALL_TRACES:
             before.append((lemma.name, is_sources))
 
-_Claim = tuple[Lemma, tuple[str, ...]]   # a lemma as it is written, with the case tests it names (accountability)
+
+_Claim = tuple[
+    Lemma, tuple[str, ...]
+]  # a lemma as it is written, with the case tests it names (accountability)
 _NAMED_ITEMS = ("axiom", "diffLemma", "export", "lemma", "let", "restriction", "rule", "test")
-_OTHER_ITEMS = ("builtins", "diffEquivLemma", "equations", "equivLemma", "function", "functions", "heuristic", "macros",
-                "options", "predicate", "predicates", "process", "tactic")
-_NOT_IN_DIFF = ("diffEquivLemma", "equivLemma", "export", "let", "options", "predicate", "predicates", "process", "test")
+_OTHER_ITEMS = (
+    "builtins",
+    "diffEquivLemma",
+    "equations",
+    "equivLemma",
+    "function",
+    "functions",
+    "heuristic",
+    "macros",
+    "options",
+    "predicate",
+    "predicates",
+    "process",
+    "tactic",
+)
+_NOT_IN_DIFF = (
+    "diffEquivLemma",
+    "equivLemma",
+    "export",
+    "let",
+    "options",
+    "predicate",
+    "predicates",
+    "process",
+    "test",
+)
 # What must follow a word to begin an item, unless it is a comment: a name or `(modulo E)`; `:` or `[`; nothing of a term.
-_BEHIND = {**dict.fromkeys(_NAMED_ITEMS, r"(?=\s*(?:[\w(]|//|/\*))"), **dict.fromkeys(_OTHER_ITEMS, r"(?=\s*(?:[:\[]|//|/\*))"),
-           "end": r"(?![(:,.]|\s*(?:=(?!=)|/(?![/*])))"}
+_BEHIND = {
+    **dict.fromkeys(_NAMED_ITEMS, r"(?=\s*(?:[\w(]|//|/\*))"),
+    **dict.fromkeys(_OTHER_ITEMS, r"(?=\s*(?:[:\[]|//|/\*))"),
+    "end": r"(?![(:,.]|\s*(?:=(?!=)|/(?![/*])))",
+}
 _ITEM = "|".join(rf"{word}(?!\w)(?<!\w{word}){behind}" for word, behind in _BEHIND.items())
 # Every alternative starts with a plain character: `re` then passes over all other characters without trying them.
 _EVERYWHERE = r"//|/\*|\"|'|\0|diff(?<!\wdiff)(?=\s*[(/])"
 _FORMULA_EVENT = re.compile(_EVERYWHERE)
-PROOF_ENDS = ("ATTACK", "INVALIDATED", "MIRRORED", "SOLVED", "UNFINISHABLE", "UNFINISHABLEdiff", "sorry")  # but contradiction
+PROOF_ENDS = (
+    "ATTACK",
+    "INVALIDATED",
+    "MIRRORED",
+    "SOLVED",
+    "UNFINISHABLE",
+    "UNFINISHABLEdiff",
+    "sorry",
+)  # but contradiction
 _PROOF_END = "|".join(rf"{word}(?!\w)(?<!\w{word})" for word in PROOF_ENDS)
-_EVENT = re.compile(rf"{_EVERYWHERE}|\{{\*|#ifdef|#define|#include|#else|#endif|{_ITEM}|{_PROOF_END}")
-STATEMENTS = ("lemma", "diffLemma")  # how the text of a lemma begins; that of its stored proof doesn't
-_SURE_LEMMA = re.compile(r'lemma ?(?:\(modulo E\) ?)?\w+ ?(?:\[(?:[\w ,=.]|"[^"]*"|\{[\w ]*\})*\] ?)?: ?'
-                         r'(?:(?:all-traces|exists-trace) ?)?"[^"]*"\s*')
+_EVENT = re.compile(
+    rf"{_EVERYWHERE}|\{{\*|#ifdef|#define|#include|#else|#endif|{_ITEM}|{_PROOF_END}"
+)
+STATEMENTS = (
+    "lemma",
+    "diffLemma",
+)  # how the text of a lemma begins; that of its stored proof doesn't
+_SURE_LEMMA = re.compile(
+    r'lemma ?(?:\(modulo E\) ?)?\w+ ?(?:\[(?:[\w ,=.]|"[^"]*"|\{[\w ]*\})*\] ?)?: ?'
+    r'(?:(?:all-traces|exists-trace) ?)?"[^"]*"\s*'
+)
 _BLANKS = re.compile(r"[^\S\u2028\u2029\x85\x1c-\x1f]+")  # what Haskell takes for blanks
 # A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
-_IDLE_BLANK = re.compile(r'(?<=[,;()\[\]]) (?=[\w"~$,;()\[\]]|$)|(?<=[\w",;()\[\]]) (?=[,;()\[\]])|^ (?=[,;()\[\]])')
+_IDLE_BLANK = re.compile(
+    r'(?<=[,;()\[\]]) (?=[\w"~$,;()\[\]]|$)|(?<=[\w",;()\[\]]) (?=[,;()\[\]])|^ (?=[,;()\[\]])'
+)
 _COMMENT_START = re.compile(r"//|/\*")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _IDENTIFIER = re.compile(r"(?!(?:in|let|rule|diff)(?!\w))[^\W_]\w*")
 _CONSTANT_REST = re.compile(r"[^'\n]+'")
-_FORMAL_COMMENT_EDGE = re.compile(r"\\[\\*]?|\*\}?")      # inside `text{* *}` star and backslash must be escaped
+_FORMAL_COMMENT_EDGE = re.compile(
+    r"\\[\\*]?|\*\}?"
+)  # inside `text{* *}` star and backslash must be escaped
 _EXPORT_EDGE = re.compile(r'\\[\\"]|"')
 _RANKING = re.compile(r'([oO]) *(?:"([^"\n\r]+)")? *|\{[^"\n\r{}]+\} *|([^\W\d_]+) *')
 _STRING_LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
@@ -668,14 +945,35 @@ _INCLUDED_NAME = re.compile(r'"\s*((?:[^\W_]|[./])+)[^\S\n]*"')
 _BRANCH_END = re.compile(r"#\s*(else|endif)")
 _ITEM_ENDS = frozenset("\"])}>',⊥⊤_")
 # Behind these words a word is a name or a term, whatever it looks like.
-_OPEN_WORDS = frozenset(("as", "case", "delete", "else", "event", "if", "in", "insert", "let", "lock", "lookup", "new", "not",
-                         "rule", "then", "unlock"))
+_OPEN_WORDS = frozenset(
+    (
+        "as",
+        "case",
+        "delete",
+        "else",
+        "event",
+        "if",
+        "in",
+        "insert",
+        "let",
+        "lock",
+        "lookup",
+        "new",
+        "not",
+        "rule",
+        "then",
+        "unlock",
+    )
+)
 _ATTRIBUTES = ("diff_reuse", "left", "reuse", "right", "sources", "typing", "use_induction")
-_SOURCES = frozenset(("sources", "typing"))   # `typing` is the older name
-_PROOF_WORD = re.compile(r"(?:ATTACK|INVALIDATED|MIRRORED|SOLVED|UNFINISHABLE|UNFINISHABLEdiff|backward|by|contradiction|"
-                         r"induction|rule(?=-equivalence)|simplify|solve|sorry|step)(?!\w)")
+_SOURCES = frozenset(("sources", "typing"))  # `typing` is the older name
+_PROOF_WORD = re.compile(
+    r"(?:ATTACK|INVALIDATED|MIRRORED|SOLVED|UNFINISHABLE|UNFINISHABLEdiff|backward|by|contradiction|"
+    r"induction|rule(?=-equivalence)|simplify|solve|sorry|step)(?!\w)"
+)
 _NO_ENDIF = "this #ifdef has no #endif"
 _NEEDS_DIFF = "needs observational equivalence: add --diff to the options"
+
 
 class _Found:
     """What the scanner has found so far, in all files of a theory, and what one file leaves to the next."""
@@ -684,14 +982,16 @@ class _Found:
         self.flags, self.diff, self.keep_text = set(flags), diff, keep_text
         self.name, self.bytes = "", 0
         self.claims: list[_Claim] = []
-        self.files: list[tuple[str, FileState]] = []        # in the order of reading
+        self.files: list[tuple[str, FileState]] = []  # in the order of reading
         self.reading: dict[str, None] = {}  # real paths of the files we are in, this one last
         self.configuration: tuple[str, ...] = ()
         self.rankings: list[tuple[str | None, str]] = []
-        self.words: set[str] = set()                        # that began an item, and `diff` for the operator
+        self.words: set[str] = set()  # that began an item, and `diff` for the operator
         self.tests: set[str] = set()
-        self.pieces: list[tuple[bool, str]] = []            # (to be kept as it is, text)
-        self.cuts: list[tuple[int, str]] = [(0, "")]        # from this piece on the text belongs to that lemma ("": to none)
+        self.pieces: list[tuple[bool, str]] = []  # (to be kept as it is, text)
+        self.cuts: list[tuple[int, str]] = [
+            (0, "")
+        ]  # from this piece on the text belongs to that lemma ("": to none)
 
     def cut(self, lemma: str = "") -> None:
         """A new item, or the proof of a lemma, starts here."""
@@ -708,9 +1008,13 @@ class _Found:
         for (start, name), (end, _) in zip(self.cuts, self.cuts[1:] + [(len(self.pieces), "")]):
             groups = itertools.groupby(self.pieces[start:end], key=lambda piece: piece[0])
             runs = ((verbatim, "".join(text for _, text in group)) for verbatim, group in groups)
-            text = "".join(text if verbatim else _IDLE_BLANK.sub("", _BLANKS.sub(" ", text)) for verbatim, text in runs)
+            text = "".join(
+                text if verbatim else _IDLE_BLANK.sub("", _BLANKS.sub(" ", text))
+                for verbatim, text in runs
+            )
             if text.strip(" "):
                 yield name, text.strip(" ")
+
 
 def without_comments(text: str) -> str:
     """The text without `//` comments and those `/* */` that end; here they don't nest."""
@@ -720,21 +1024,24 @@ def without_comments(text: str) -> str:
         end = text.find(closing, comment.end())
         if end < 0 and closing == "*/":
             break
-        kept.append(text[place:comment.start()])
+        kept.append(text[place : comment.start()])
         place = len(text) if end < 0 else end + len(closing.strip())
     return "".join(kept) + text[place:]
+
 
 class _Scanner:
     """Reads one file of a theory, in one pass from one place that can matter to the next, into a common _Found."""
 
     def __init__(self, path: str, found: _Found, parent: _Scanner | None = None) -> None:
         self.path, self.found, self.parent = path, found, parent
-        self.pos = 0            # where to read on
-        self.done = 0           # text before this place has been handed on
-        self.last = 0           # the end of the last code or text handed on, without blanks; 0: an item may stand next
-        self.depth = 0          # open brackets at `done`
-        self.counted = (0, 1)   # the number of the line at a place
-        self.conditions: list[tuple[int, bool]] = []    # open #ifdefs: place, whether we are behind their #else
+        self.pos = 0  # where to read on
+        self.done = 0  # text before this place has been handed on
+        self.last = 0  # the end of the last code or text handed on, without blanks; 0: an item may stand next
+        self.depth = 0  # open brackets at `done`
+        self.counted = (0, 1)  # the number of the line at a place
+        self.conditions: list[
+            tuple[int, bool]
+        ] = []  # open #ifdefs: place, whether we are behind their #else
         self.text = self._read()
 
     def _read(self) -> str:
@@ -742,26 +1049,44 @@ class _Scanner:
         found, parent, path = self.found, self.parent, self.path
         place = (parent.path, parent.line(parent.pos)) if parent else (path, 0)
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):   # a pipe or a device might never end
+            if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device might never end
                 raise OSError(0, "not a regular file")
             real = os.path.realpath(path)
             if real in found.reading or len(found.files) > _MAX_INCLUDES:
-                raise OSError(0, "it includes itself" if real in found.reading else f"more than {_MAX_INCLUDES} includes")
+                raise OSError(
+                    0,
+                    "it includes itself"
+                    if real in found.reading
+                    else f"more than {_MAX_INCLUDES} includes",
+                )
             with open(path, "rb") as file:
                 stamp, data = file_stamp(file.fileno()), file.read(MAX_THEORY_BYTES + 1)
             found.files.append((path, FileState(stamp, sha256(data))))
             found.bytes += len(data)
             found.reading[real] = None
             if len(data) > MAX_THEORY_BYTES or found.bytes > 4 * MAX_THEORY_BYTES:
-                raise InputError(f"too large: at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes", path)
+                raise InputError(
+                    f"too large: at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes",
+                    path,
+                )
             if data.startswith(b"\xef\xbb\xbf"):
-                raise InputError("a byte order mark, which Tamarin refuses: save the file as UTF-8 without BOM", path, 1, 1)
+                raise InputError(
+                    "a byte order mark, which Tamarin refuses: save the file as UTF-8 without BOM",
+                    path,
+                    1,
+                    1,
+                )
             return data.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise InputError("not UTF-8, which Tamarin refuses: convert the file, e.g. with iconv -f latin1 -t utf-8", path,
-                             data.count(b"\n", 0, error.start) + 1) from None
+            raise InputError(
+                "not UTF-8, which Tamarin refuses: convert the file, e.g. with iconv -f latin1 -t utf-8",
+                path,
+                data.count(b"\n", 0, error.start) + 1,
+            ) from None
         except (OSError, ValueError) as error:
-            raise InputError(f"can't read '{path}': {getattr(error, 'strerror', None) or error}", *place) from None
+            raise InputError(
+                f"can't read '{path}': {getattr(error, 'strerror', None) or error}", *place
+            ) from None
 
     def run(self) -> str:
         """Read on; returns the path of a file to be read in between, or "" at the end."""
@@ -773,14 +1098,20 @@ class _Scanner:
                 event = _EVENT.search(self.text, self.pos)
                 if not event:
                     self._hand_on(len(self.text))
-                    self._refuse(len(self.text), "the theory has no 'end'" + ", or a bracket is not closed" * (self.depth > 0))
+                    self._refuse(
+                        len(self.text),
+                        "the theory has no 'end'"
+                        + ", or a bracket is not closed" * (self.depth > 0),
+                    )
                 included = self._on_event(event.start(), event.end(), event.group())
-        except EOFError:   # the rest of the file does not count
+        except EOFError:  # the rest of the file does not count
             if self.conditions:
                 self._fail(self.conditions[-1][0], _NO_ENDIF + " before the end")
             self._hand_on(self.pos)
-            rest = without_comments(self.text[self.pos:]).strip()
-            if rest and self.found.keep_text:  # it does not count, if we and the prover agree on where the end is
+            rest = without_comments(self.text[self.pos :]).strip()
+            if (
+                rest and self.found.keep_text
+            ):  # it does not count, if we and the prover agree on where the end is
                 self.found.cut()
                 self.found.pieces.append((True, rest))
             self.found.reading.popitem()
@@ -793,11 +1124,17 @@ class _Scanner:
         if self.parent and not self._next("theory"):
             return
         if self.parent or not self._take("theory"):
-            self._refuse(self.pos, "a theory starts with 'theory NAME'; is this a file for others to include?")
+            self._refuse(
+                self.pos,
+                "a theory starts with 'theory NAME'; is this a file for others to include?",
+            )
         self.found.name = self._identifier()
         if self._take("configuration") and self._take(":"):
             import shlex
-            literal = _STRING_LITERAL.match(self.text, self.pos) or self._fail(self.pos, "'configuration:' needs a string")
+
+            literal = _STRING_LITERAL.match(self.text, self.pos) or self._fail(
+                self.pos, "'configuration:' needs a string"
+            )
             text = re.sub(r"\\(.)", r"\1", literal.group(1))
             self.found.configuration = tuple(text.split())
             if len(text) < 10_000:  # shlex takes quadratic time
@@ -826,7 +1163,7 @@ class _Scanner:
 
     def _hand_on(self, upto: int) -> None:
         """Take the text up to here as code."""
-        chunk = self.text[self.done:upto]
+        chunk = self.text[self.done : upto]
         stripped = chunk.rstrip()
         if stripped:
             self.last = self.done + len(stripped)
@@ -855,7 +1192,9 @@ class _Scanner:
                 depth, end = 1, start + 2
                 while depth:
                     edge = _COMMENT_EDGE.search(self.text, end) or self._fail(
-                        start, "this comment is never closed (comments nest: every /* needs its own */)")
+                        start,
+                        "this comment is never closed (comments nest: every /* needs its own */)",
+                    )
                     depth, end = depth + (1 if edge.group() == "/*" else -1), edge.end()
                 self._pass(start, end, verbatim=False)
             else:
@@ -883,7 +1222,7 @@ class _Scanner:
 
     def _last_word(self) -> str:
         """The word that ends at `last`, or "". Of a long one the last 8 characters: more than any word that matters has."""
-        return _NO_WORD.split(self.text[max(0, self.last - 8):self.last])[-1]
+        return _NO_WORD.split(self.text[max(0, self.last - 8) : self.last])[-1]
 
     def _on_event(self, start: int, end: int, word: str) -> str:
         """Deal with what can stand in a theory; returns the path of a file to include, or ""."""
@@ -892,10 +1231,16 @@ class _Scanner:
             return self._on_directive(start, word)
         if word == '"':
             self._hand_on(start)
-            if self.text[self.last - 1:self.last] == ":" or self._last_word() in ("traces", "trace", "for"):
+            if self.text[self.last - 1 : self.last] == ":" or self._last_word() in (
+                "traces",
+                "trace",
+                "for",
+            ):
                 self._pass_formula(start)
-            else:   # a string
-                end = self.text.find('"', start + 1) + 1 or self._fail(start, "this double quote is never closed")
+            else:  # a string
+                end = self.text.find('"', start + 1) + 1 or self._fail(
+                    start, "this double quote is never closed"
+                )
                 self._pass(start, end, verbatim=True)
         elif word == "{*":
             self._on_formal_comment(start)
@@ -905,7 +1250,11 @@ class _Scanner:
             if word in PROOF_ENDS:
                 self.found.end_in_proof(word)
             # An item stands outside of all brackets, behind a complete thing.
-            elif not self.depth and (before in _ITEM_ENDS or before.isalnum()) and self._last_word() not in _OPEN_WORDS:
+            elif (
+                not self.depth
+                and (before in _ITEM_ENDS or before.isalnum())
+                and self._last_word() not in _OPEN_WORDS
+            ):
                 self._on_item(start, word)
         return ""
 
@@ -915,9 +1264,10 @@ class _Scanner:
             self.pos = start
             self._skip()
         elif word == "'":
-            self._skip()    # Tamarin takes a comment behind the quote for a comment
+            self._skip()  # Tamarin takes a comment behind the quote for a comment
             rest = _CONSTANT_REST.match(self.text, self.pos) or self._refuse(
-                start, "a constant in single quotes may not be empty and must end on its line")
+                start, "a constant in single quotes may not be empty and must end on its line"
+            )
             self._pass(max(start, self.done), rest.end(), verbatim=True)
         elif word == "diff":
             self._skip()
@@ -933,7 +1283,9 @@ class _Scanner:
         """Pass a formula from quote to quote; it is handed on as code, but for its constants."""
         self.pos, word = start + 1, ""
         while word != '"':
-            event = _FORMULA_EVENT.search(self.text, self.pos) or self._fail(start, "this double quote is never closed")
+            event = _FORMULA_EVENT.search(self.text, self.pos) or self._fail(
+                start, "this double quote is never closed"
+            )
             self.pos, word = event.end(), event.group()
             self._passed(event.start(), word)
 
@@ -954,13 +1306,15 @@ class _Scanner:
             edge = edges.search(self.text, end) or self._fail(begin, "this text is never closed")
             end, word = edge.end(), edge.group()
             if len(word) == 1 and word != closing:
-                self._fail(edge.start(), r"in a formal comment write \* and \\ for a star and a backslash")
+                self._fail(
+                    edge.start(), r"in a formal comment write \* and \\ for a star and a backslash"
+                )
         self._pass(begin, end, verbatim=True)
 
     def _on_item(self, start: int, word: str) -> None:
         """Read an item as far as words in it could be taken for the next one."""
         found = self.found
-        if word == "rule" and self._last_word() in ("left", "right"):   # a side of a diff rule
+        if word == "rule" and self._last_word() in ("left", "right"):  # a side of a diff rule
             if not found.diff:
                 self._refuse(start, "a rule with sides " + _NEEDS_DIFF)
             return
@@ -971,7 +1325,9 @@ class _Scanner:
         if found.diff and word in _NOT_IN_DIFF:
             self._refuse(start, f"'{word}' is not allowed with --diff")
         self._skip()
-        name = self._identifier() if word in ("restriction", "axiom", "test", "rule", "export") else ""
+        name = (
+            self._identifier() if word in ("restriction", "axiom", "test", "rule", "export") else ""
+        )
         if word in ("lemma", "diffLemma"):
             self._on_lemma(start, word)
         elif word in ("restriction", "axiom") and name and self._next("[") and not found.diff:
@@ -999,7 +1355,7 @@ class _Scanner:
         trait, tests = Trait.ALL_TRACES, tuple[str, ...]()
         if word == "diffLemma":
             self._hand_on(self.pos)
-            trait, self.last = Trait.DIFF, 0   # complete without a formula
+            trait, self.last = Trait.DIFF, 0  # complete without a formula
         elif self._take("exists-trace"):
             trait = Trait.EXISTS_TRACE
         elif not self._take("all-traces") and not self._next('"'):
@@ -1009,7 +1365,9 @@ class _Scanner:
                 self._refuse(self.pos, f"lemma '{name}' needs a formula in double quotes")
             self._pass_formula(self.pos)
         self.found.cuts[-1] = (self.found.cuts[-1][0], name)
-        lemma = Lemma(name, trait, "", attributes, self.path, self.line(start), proof=self._proof(name))
+        lemma = Lemma(
+            name, trait, "", attributes, self.path, self.line(start), proof=self._proof(name)
+        )
         self.found.claims.append((lemma, tests))
 
     def _case_tests(self, name: str) -> tuple[str, ...]:
@@ -1018,7 +1376,10 @@ class _Scanner:
         while self._take(",") and not self._next("accounts for", "account for"):
             tests.append(self._identifier())
         if "" in tests or not self._take("accounts for", "account for"):
-            self._refuse(self.pos, f"lemma '{name}' needs a formula in double quotes, or 'TESTS accounts for' one")
+            self._refuse(
+                self.pos,
+                f"lemma '{name}' needs a formula in double quotes, or 'TESTS accounts for' one",
+            )
         if self.found.diff:
             self._refuse(self.pos, "accountability lemmas are not allowed with --diff")
         for test in tests:
@@ -1034,14 +1395,17 @@ class _Scanner:
             place, word = self.pos, self._identifier()
             if word in ("heuristic", "hide_lemma", "output") and self._take("="):
                 value = self._ranking() if word == "heuristic" else self._identifier()
-                if not value and word != "heuristic":   # output=[module, ...]
-                    value = self.text[self.pos:self.text.find("]", self.pos) + 1]
+                if not value and word != "heuristic":  # output=[module, ...]
+                    value = self.text[self.pos : self.text.find("]", self.pos) + 1]
                     self.pos += len(value)
                     self._skip()
                 word += "=" + ("".join(value.split()) if word == "output" else value)
             elif word not in _ATTRIBUTES:
-                self._refuse(place, f"no lemma attribute '{word or self.text[place:place + 1]}'; allowed are "
-                                    f"{', '.join(_ATTRIBUTES)}, heuristic=, hide_lemma=, output=")
+                self._refuse(
+                    place,
+                    f"no lemma attribute '{word or self.text[place : place + 1]}'; allowed are "
+                    f"{', '.join(_ATTRIBUTES)}, heuristic=, hide_lemma=, output=",
+                )
             found.append(word)
             if not self._take(",") and not self._next("]"):
                 self._refuse(self.pos, "expected ',' or ']' behind a lemma attribute")
@@ -1052,12 +1416,17 @@ class _Scanner:
         start = self.pos
         for matched in iter(lambda: _RANKING.match(self.text, self.pos), None):
             oracle, name, letters = matched.groups()
-            if oracle or set(letters or "") & {"o", "O"}:   # behind another letter: from the prover's own directory
-                self.found.rankings.append((os.path.dirname(self.path) if oracle else None, name or ""))
+            if oracle or set(letters or "") & {
+                "o",
+                "O",
+            }:  # behind another letter: from the prover's own directory
+                self.found.rankings.append(
+                    (os.path.dirname(self.path) if oracle else None, name or "")
+                )
             if name:
                 self._pass(matched.start(2) - 1, matched.end(2) + 1, verbatim=True)
             self.pos = matched.end()
-        text = " ".join(self.text[start:self.pos].split())
+        text = " ".join(self.text[start : self.pos].split())
         self._skip()
         return text
 
@@ -1081,7 +1450,9 @@ class _Scanner:
         """Obey a directive of the preprocessor, which is no part of the text; returns the path of a file to include, or ""."""
         self._hand_on(start)
         if self.depth > 0:
-            self._refuse(start, f"'{word}' may stand between items only; is a bracket before it not closed?")
+            self._refuse(
+                start, f"'{word}' may stand between items only; is a bracket before it not closed?"
+            )
         self.found.cut()
         mark, last, included = len(self.found.pieces), self.last, ""
         self._skip()
@@ -1089,7 +1460,9 @@ class _Scanner:
             self.found.flags.add(self._identifier() or self._fail(start, "'#define' needs a name"))
         elif word == "#include":
             name = _INCLUDED_NAME.match(self.text, self.pos) or self._fail(
-                self.pos, "expected '#include \"FILE\"', with only letters, digits, '.' and '/' in the name of the file")
+                self.pos,
+                "expected '#include \"FILE\"', with only letters, digits, '.' and '/' in the name of the file",
+            )
             self.pos, included = name.end(), os.path.join(os.path.dirname(self.path), name.group(1))
         else:
             self._branch(start, word)
@@ -1102,14 +1475,21 @@ class _Scanner:
         that stands: a comment, a string, a nested #ifdef; that of an #else at the next #endif."""
         if word == "#ifdef":
             enabled = self._flag_formula()
-            end = None if enabled else _BRANCH_END.search(self.text, self.pos) or self._fail(start, _NO_ENDIF)
+            end = (
+                None
+                if enabled
+                else _BRANCH_END.search(self.text, self.pos) or self._fail(start, _NO_ENDIF)
+            )
             self.pos = end.end() if end else self.pos
             if not end or end.group(1) == "else":
                 self.conditions.append((start, not enabled))
             return
         if not self.conditions or word == "#else" and self.conditions[-1][1]:
-            self._refuse(start, f"'{word}' without an #ifdef; Tamarin doesn't count #ifdefs nested in a disabled branch: "
-                                "the first #else or #endif there ends the outer one")
+            self._refuse(
+                start,
+                f"'{word}' without an #ifdef; Tamarin doesn't count #ifdefs nested in a disabled branch: "
+                "the first #else or #endif there ends the outer one",
+            )
         place, _ = self.conditions.pop()
         if word == "#else":
             behind = self.text.find("#endif", self.pos) + len("#endif")
@@ -1117,8 +1497,10 @@ class _Scanner:
 
     def _flag_formula(self) -> bool:
         """`not A & (B | C)`: `&` binds tighter; "notA" means `not A`. Only tamarin-rs knows parentheses."""
-        outer: list[tuple[bool, bool, bool]] = []   # of every open bracket: the values before it, whether "not" stands there
-        some, every = False, True                   # whether an alternative holds, whether this one does so far
+        outer: list[
+            tuple[bool, bool, bool]
+        ] = []  # of every open bracket: the values before it, whether "not" stands there
+        some, every = False, True  # whether an alternative holds, whether this one does so far
         while True:
             negated = self._take("not", "¬")
             if self._take("("):
@@ -1138,6 +1520,7 @@ class _Scanner:
                 (some, before, negated), inner = outer.pop(), some
                 every = before and inner != negated
 
+
 # === Prover (command line and output reader) ==========================================================================
 
 # Facts about Tamarin: its src/Main/TheoryLoader.hs, src/Main/Mode/Batch.hs and lib/theory/src/Theory/Proof.hs (1.11.0),
@@ -1149,38 +1532,64 @@ ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
 GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
 
 _VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
-_SUMMARY = re.compile(r"^  ?(?:(LHS|RHS) :  |(DiffLemma):  )?(\w+) (?:\((all-traces|exists-trace)\))?: "
-                      r"(\S.*?)(?: \((\d{1,18}) steps\))?$")
+_SUMMARY = re.compile(
+    r"^  ?(?:(LHS|RHS) :  |(DiffLemma):  )?(\w+) (?:\((all-traces|exists-trace)\))?: "
+    r"(\S.*?)(?: \((\d{1,18}) steps\))?$"
+)
 _WARNING = re.compile(r"^  WARNING: (\d{1,18}) wellformedness checks? failed!")
 _SECONDS = re.compile(r"^  processing time: (\d{1,18}(?:\.\d*)?(?:e-?\d\d?)?)s")
-_PROGRESS = re.compile(r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack "
-                       r"|  error, called at ")
+_PROGRESS = re.compile(
+    r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack "
+    r"|  error, called at "
+)
 _OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
 _COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
 _PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
 _UNDERLINE = re.compile(r"={3,}$")
 _TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
-_VERDICTS = (("verified", Verdict.VERIFIED), ("falsified", Verdict.FALSIFIED),
-             *((f"analysis {word}", Verdict.INCOMPLETE) for word in (
-                 "incomplete", "undetermined", "cannot be finished", "has been invalidated")))
+_VERDICTS = (
+    ("verified", Verdict.VERIFIED),
+    ("falsified", Verdict.FALSIFIED),
+    *(
+        (f"analysis {word}", Verdict.INCOMPLETE)
+        for word in ("incomplete", "undetermined", "cannot be finished", "has been invalidated")
+    ),
+)
+
 
 @dataclass(frozen=True)
 class Outputs:
     """Where one attempt of a job leaves its files: absolute paths."""
+
     stdout: str
     stderr: str
     proof: str
     trace_json: str
     trace_dot: str
 
+
 def prover_command(prover: Prover, task: Task, outputs: Outputs) -> tuple[str, ...]:
     """The command line that proves (or with `prove: false` checks) one task. Values need `=`: `-D X` would load a file X."""
-    rust, cores = prover.flavour == "tamarin-rs", task.limits.cores  # tamarin-rs refuses `+RTS` with exit 2
+    rust, cores = (
+        prover.flavour == "tamarin-rs",
+        task.limits.cores,
+    )  # tamarin-rs refuses `+RTS` with exit 2
     old = not rust and prover.version and tuple(map(int, prover.version.split("."))) < (1, 10)
-    traces = () if old else (f"--output-json={outputs.trace_json}", f"--output-dot={outputs.trace_dot}")
-    return (*prover.command, *((f"--processors={cores}",) if rust else ("+RTS", f"-N{cores}", "-RTS")), task.theory,
-            *((f"--prove={task.lemma}",) if task.prove else ()), *prover.options, *task.options,
-            *(f"-D={flag}" for flag in task.flags), *traces, f"--output={outputs.proof}")
+    traces = (
+        () if old else (f"--output-json={outputs.trace_json}", f"--output-dot={outputs.trace_dot}")
+    )
+    return (
+        *prover.command,
+        *((f"--processors={cores}",) if rust else ("+RTS", f"-N{cores}", "-RTS")),
+        task.theory,
+        *((f"--prove={task.lemma}",) if task.prove else ()),
+        *prover.options,
+        *task.options,
+        *(f"-D={flag}" for flag in task.flags),
+        *traces,
+        f"--output={outputs.proof}",
+    )
+
 
 def prover_environment(prover: Prover) -> dict[str, str]:
     """The child's environment. Without a UTF-8 locale Tamarin dies on the first non-ASCII character it reads or writes."""
@@ -1190,9 +1599,11 @@ def prover_environment(prover: Prover) -> dict[str, str]:
         env["LC_ALL"] = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
     return env
 
+
 @dataclass
 class ProverOutput:
     """What one process said: the lines of its last summary, and what else a result needs."""
+
     lines: list[SummaryLine] = field(default_factory=list)
     summary: bool = False  # a summary was printed to its end
     prover_s: float | None = None
@@ -1201,6 +1612,7 @@ class ProverOutput:
     parse_error: str = ""
     complaint: str = ""  # the line of stderr that tells best what went wrong
     stderr_tail: str = ""
+
 
 def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     """Read a process's two log files, in bounded memory; of the summary only the lines of `lemma`, if it is given."""
@@ -1212,16 +1624,22 @@ def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
         if maude:
             output.old_maude = maude.group(1)
         if place or (error and len(error) < 4 and line):
-            error.append(line if not place else f"{place.group(1)}:{place.group(2)}:{place.group(3)}:")
+            error.append(
+                line if not place else f"{place.group(1)}:{place.group(2)}:{place.group(3)}:"
+            )
         elif line.strip() and not _COMPLAINT.match(output.complaint) and not _PROGRESS.match(line):
-            output.complaint = line.strip()[:300]  # the first that the prover marks as one, else the last
+            output.complaint = line.strip()[
+                :300
+            ]  # the first that the prover marks as one, else the last
     output.parse_error = " ".join(error)[:600]
     output.stderr_tail = "\n".join(line[:TAIL_CHARS] for line in lines[-TAIL_LINES:])[-TAIL_CHARS:]
     return output
 
+
 def has_loaded(stderr: str) -> bool:
     """Whether a prover says that it has parsed, translated and closed the theory (they do from 1.8 on)."""
     return any(line.endswith("] Theory closed") for line in ends_of(stderr))
+
 
 def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
     """The lines of a text file from the last `marker` on, if it stands within `reach` bytes of the end; else none."""
@@ -1230,7 +1648,12 @@ def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
         start = data.rfind(marker.encode())
         if start >= 0 or len(data) < step:
             break
-    return [line[:LINE_CAP] for line in data[start:].decode("utf-8", "replace").split("\n")] if start >= 0 else []
+    return (
+        [line[:LINE_CAP] for line in data[start:].decode("utf-8", "replace").split("\n")]
+        if start >= 0
+        else []
+    )
+
 
 def ends_of(path: str, size: int = 65_536) -> list[str]:
     """The lines at the beginning and the end of a text file: all of them unless it is large."""
@@ -1240,12 +1663,14 @@ def ends_of(path: str, size: int = 65_536) -> list[str]:
             tail = file.read(size) + b"\n" + tail[size:]
     return tail.decode("utf-8", "replace").splitlines()
 
+
 def read_from_end(path: str, size: int) -> bytes:
     """The last `size` bytes of a file, nothing of a missing one."""
     with suppress(FileNotFoundError), open(path, "rb", buffering=0) as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - size))
         return file.read(size)
     return b""  # nothing was ever printed
+
 
 def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
     """Only what stands between the last "summary of summaries:" and the line of `=` that ends it counts: tamarin-prover 1.4 prints
@@ -1255,39 +1680,64 @@ def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> Non
         if line.startswith("====="):
             output.summary = theories < 2  # else a verdict may be another theory's
             return
-        if lemma not in line and line[2:3] not in "Wp":  # a theory has many other lemmas: don't look at their lines
+        if (
+            lemma not in line and line[2:3] not in "Wp"
+        ):  # a theory has many other lemmas: don't look at their lines
             continue
         found, checks, seconds = _SUMMARY.match(line), _WARNING.match(line), _SECONDS.match(line)
         if found:
             side, diff, name, trait, text, steps = found.groups()
             verdict = next((word for start, word in _VERDICTS if text.startswith(start)), None)
             trait = trait or (Trait.DIFF if diff else "")
-            output.lines.append(SummaryLine(name, side or "", trait, verdict, int(steps) if steps else None))
+            output.lines.append(
+                SummaryLine(name, side or "", trait, verdict, int(steps) if steps else None)
+            )
         elif checks:
             output.failed_checks = int(checks.group(1))
         elif seconds:
             output.prover_s = float(seconds.group(1))
 
+
 def wellformedness_titles(theory: str) -> list[str]:
     """The headings of the wellformedness report that Tamarin writes at the end of a theory: a proof file, or its stdout."""
     lines = last_part(theory, "WARNING: the following wellformedness checks failed!")
     report = list(itertools.takewhile(lambda line: line != "*/", lines))
-    return [line.strip() for line, below in zip(report, [*report[1:], ""])
-            if line.startswith("Accountability (") or (_UNDERLINE.match(below) and line.strip())]  # this one is not underlined
+    return [
+        line.strip()
+        for line, below in zip(report, [*report[1:], ""])
+        if line.startswith("Accountability (") or (_UNDERLINE.match(below) and line.strip())
+    ]  # this one is not underlined
+
 
 def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
     """The graphs of `lemma` among the concatenated DOT graphs of all attacks in the file; `names`: the theory's lemmas."""
     graphs = re.split(r"^(?=(?:strict )?digraph )", text, flags=re.MULTILINE)[1:]
-    return "".join(graph for graph in graphs if graph_lemma(graph.partition('"')[2].partition('"')[0], {*names, lemma}) == lemma)
+    return "".join(
+        graph
+        for graph in graphs
+        if graph_lemma(graph.partition('"')[2].partition('"')[0], {*names, lemma}) == lemma
+    )
+
 
 def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
     """The same for the JSON traces; text that is no such JSON is left as it is."""
     try:
         traces = json.loads(text)
-        own = [graph for graph in traces["graphs"] if graph_lemma(graph["jgLabel"], {*names, lemma}) == lemma]
+        own = [
+            graph
+            for graph in traces["graphs"]
+            if graph_lemma(graph["jgLabel"], {*names, lemma}) == lemma
+        ]
     except (ValueError, KeyError, TypeError, RecursionError):
         return text
-    return "" if not own else text if own == traces["graphs"] else json.dumps({**traces, "graphs": own}, indent=1)
+    return (
+        ""
+        if not own
+        else text
+        if own == traces["graphs"]
+        else json.dumps({**traces, "graphs": own}, indent=1)
+    )
+
 
 def graph_lemma(label: str, known: Iterable[str]) -> str:
     """The one of the `known` lemmas that a trace's label names; it ends in the lemma's name and the path of proof cases, joined
@@ -1295,26 +1745,50 @@ def graph_lemma(label: str, known: Iterable[str]) -> str:
     found = _TRACE_LABEL.search(label)
     rest = found.group(1) if found else label
     fitting = [name for name in known if rest.startswith(name)]
-    return max(fitting, key=lambda name: (rest[len(name):len(name) + 1] in ("", "-"), len(name)), default="")
+    return max(
+        fitting,
+        key=lambda name: (rest[len(name) : len(name) + 1] in ("", "-"), len(name)),
+        default="",
+    )
+
 
 def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Result:
     """The result of one task: how its job ended, and what the prover printed for that very lemma.
 
     Silence, an exit code, a summary without the lemma or with an unknown word never make a verdict."""
-    lines = [line for line in output.lines if line.name == task.lemma  # in diff mode one for each side
-             and (line.side in task.sides if task.sides else not line.side)
-             and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)]
+    lines = [
+        line
+        for line in output.lines
+        if line.name == task.lemma  # in diff mode one for each side
+        and (line.side in task.sides if task.sides else not line.side)
+        and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)
+    ]
     verdict: Verdict | None = None
     ended, (status, reason) = outcome.exit, _judge_exit(outcome, output)
     if status is Status.COMPLETED:
         status, verdict, reason = _judge_lines(task, lines)
     steps = [line.steps for line in lines if line.steps is not None and verdict]
-    return Result(status=status, verdict=verdict, steps=sum(steps) if steps else None,
-                  trait=lines[0].trait if lines else task.trait, lemmas=tuple(lines),
-                  exit=None if ended is None else {"signal": ended.signal} if ended.signal else {"code": ended.code},
-                  wall_s=round(outcome.wall_s, 3), cpu_s=round(outcome.cpu_s, 3), peak_mb=round(outcome.peak_mb, 1),
-                  avg_mb=round(outcome.avg_mb, 1), prover_s=output.prover_s, warnings=tuple(prover_warnings(task, output, proof)),
-                  reason=reason, stderr_tail="" if verdict else output.stderr_tail)
+    return Result(
+        status=status,
+        verdict=verdict,
+        steps=sum(steps) if steps else None,
+        trait=lines[0].trait if lines else task.trait,
+        lemmas=tuple(lines),
+        exit=None
+        if ended is None
+        else {"signal": ended.signal}
+        if ended.signal
+        else {"code": ended.code},
+        wall_s=round(outcome.wall_s, 3),
+        cpu_s=round(outcome.cpu_s, 3),
+        peak_mb=round(outcome.peak_mb, 1),
+        avg_mb=round(outcome.avg_mb, 1),
+        prover_s=output.prover_s,
+        warnings=tuple(prover_warnings(task, output, proof)),
+        reason=reason,
+        stderr_tail="" if verdict else output.stderr_tail,
+    )
+
 
 def _judge_exit(outcome: Outcome, output: ProverOutput) -> tuple[Status, str]:
     ended, said = outcome.exit or ExitStatus(), output.parse_error or output.complaint
@@ -1323,9 +1797,18 @@ def _judge_exit(outcome: Outcome, output: ProverOutput) -> tuple[Status, str]:
     if ended.code == GHC_HEAP_EXHAUSTED:
         return Status.MEMORY_LIMIT, "the prover's own heap limit (+RTS -M) was reached"
     if ended.signal or ended.code:
-        how = f"killed by {ended.signal}, not by this batch" if ended.signal else f"exit code {ended.code}"
+        how = (
+            f"killed by {ended.signal}, not by this batch"
+            if ended.signal
+            else f"exit code {ended.code}"
+        )
         return Status.FAILED, how + (f": {said}" if said else "")
-    return (Status.COMPLETED, "") if output.summary else (Status.FAILED, "exit code 0, but the prover printed no summary")
+    return (
+        (Status.COMPLETED, "")
+        if output.summary
+        else (Status.FAILED, "exit code 0, but the prover printed no summary")
+    )
+
 
 def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verdict | None, str]:
     missing = [side for side in task.sides if side not in {line.side for line in lines}]
@@ -1333,12 +1816,29 @@ def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verd
         return Status.SUPERSEDED, None, "not needed: no partial deconstructions are left"
     if not lines or missing:
         where = f" on side {missing[0]}" if missing and lines else ""
-        return Status.FAILED, None, f"the prover's summary has no line for lemma '{task.lemma}'{where}"
+        return (
+            Status.FAILED,
+            None,
+            f"the prover's summary has no line for lemma '{task.lemma}'{where}",
+        )
     verdicts = {line.verdict for line in lines}
     if None in verdicts:
-        return Status.FAILED, None, f"the prover's summary has an unknown verdict for lemma '{task.lemma}'"
-    verdict = next(word for word in (Verdict.FALSIFIED, Verdict.INCOMPLETE, Verdict.VERIFIED) if word in verdicts)
-    return Status.COMPLETED, verdict, "the prover could not finish the analysis" if verdict is Verdict.INCOMPLETE else ""
+        return (
+            Status.FAILED,
+            None,
+            f"the prover's summary has an unknown verdict for lemma '{task.lemma}'",
+        )
+    verdict = next(
+        word
+        for word in (Verdict.FALSIFIED, Verdict.INCOMPLETE, Verdict.VERIFIED)
+        if word in verdicts
+    )
+    return (
+        Status.COMPLETED,
+        verdict,
+        "the prover could not finish the analysis" if verdict is Verdict.INCOMPLETE else "",
+    )
+
 
 def prover_warnings(task: Task, output: ProverOutput, proof: str) -> Iterator[str]:
     """What the prover warned of. Its complaint about a generated lemma's name (asked for by us) is none of the theory's."""
@@ -1347,14 +1847,19 @@ def prover_warnings(task: Task, output: ProverOutput, proof: str) -> Iterator[st
     if task.prove and (task.optional or task.lemma == EQUIVALENCE_LEMMA):
         count -= bool(count)
         titles = [title for title in titles if title != ASKED_NAME_CHECK]
-    if "Derivation Checks" in titles:  # they have 5 s by default: this depends on the machine, never on the verdict
+    if (
+        "Derivation Checks" in titles
+    ):  # they have 5 s by default: this depends on the machine, never on the verdict
         count -= 1
         titles.remove("Derivation Checks")
         yield "derivation checks timed out (raise --derivcheck-timeout)"
     if count > 0:
-        yield f"{plural(count, 'wellformedness check')} failed" + (f": {', '.join(dict.fromkeys(titles))}" if titles else "")
+        yield f"{plural(count, 'wellformedness check')} failed" + (
+            f": {', '.join(dict.fromkeys(titles))}" if titles else ""
+        )
     if output.old_maude:
         yield f"Maude {output.old_maude} is not supported by this prover"
+
 
 # === Recipe (and plan) ================================================================================================
 
@@ -1364,7 +1869,10 @@ Check = Callable[["Recipe", Any, JsonPath], None]
 DEFAULT_CORES, DEFAULT_MEMORY_GB, DEFAULT_TIMEOUT_S = 4, 16, 3600
 SCHEDULERS = ("fifo", "sjf", "ljf")
 ID_BYTES = 200
-_JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+')   # a text with a colon behind it is a key
+_JSON_TOKEN = re.compile(
+    r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+'
+)  # a text with a colon behind it is a key
+
 
 class Recipe:
     """A recipe file: its JSON object, checked, and where in the text all stands. Raises InputError with all problems at once."""
@@ -1383,8 +1891,13 @@ class Recipe:
         while known and known not in self._positions:
             known = known[:-1]
         offset = self._positions.get(known, 0)
-        line, column = self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
-        self.problems.append(InputError(f"{place}: {message}" if place else message, self.path, line, column))
+        line, column = (
+            self.text.count("\n", 0, offset) + 1,
+            offset - self.text.rfind("\n", 0, offset),
+        )
+        self.problems.append(
+            InputError(f"{place}: {message}" if place else message, self.path, line, column)
+        )
 
     def raise_problems(self) -> None:
         if self.problems:
@@ -1396,12 +1909,16 @@ class Recipe:
         def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
             nonlocal repeated
             repeated = repeated or len(dict(items)) < len(items)
-            return {key: value for key, value in items if value is not None}  # null: as if it were not there
+            return {
+                key: value for key, value in items if value is not None
+            }  # null: as if it were not there
 
         try:
             data = json.loads(self.text, object_pairs_hook=pairs, parse_constant=_refuse_constant)
         except json.JSONDecodeError as error:
-            raise InputError(f"this is no valid JSON: {error.msg}", self.path, error.lineno, error.colno) from None
+            raise InputError(
+                f"this is no valid JSON: {error.msg}", self.path, error.lineno, error.colno
+            ) from None
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
         if repeated:
@@ -1410,7 +1927,12 @@ class Recipe:
                     self.problem(where, "this key stands here twice: keep one")
             self.raise_problems()
         if not isinstance(data, dict):
-            raise InputError("a recipe is a JSON object: {\"tamarin_versions\": ..., \"tasks\": ...}", self.path, 1, 1)
+            raise InputError(
+                'a recipe is a JSON object: {"tamarin_versions": ..., "tasks": ...}',
+                self.path,
+                1,
+                1,
+            )
         return data
 
     @functools.cached_property
@@ -1418,8 +1940,10 @@ class Recipe:
         """Needed only where something is wrong. Of a key that stands twice, the second."""
         return dict(json_positions(self.text))
 
+
 def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(f"{word} is no JSON number")
+
 
 def read_text(path: str, limit: int = 64 * MB) -> str:
     """A user's text file (UTF-8, with or without a byte order mark). Raises InputError."""
@@ -1439,6 +1963,7 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise InputError("is no UTF-8 text: save it as UTF-8", path, line, column) from None
 
+
 def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
     """Where each member (its key) and each element of valid JSON text begins."""
     path: list[str | int] = []
@@ -1455,40 +1980,60 @@ def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
         elif word == "," and isinstance(path[-1], int):
             path[-1] += 1
 
+
 # --- What a recipe may contain: a table of checks for each kind of object ----------------------------------------------
+
 
 def check_value(good: Callable[[Any], object], message: str) -> Check:
     """A value for which `good` holds; in the message FOUND stands for what is there instead."""
+
     def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
         if not good(value):
             recipe.problem(path, message.replace("FOUND", _found(value)))
+
     return check
+
 
 def check_number(whole: bool, *words: str) -> Check:
     """A positive number (`whole`: an integer; "60" will do), or one of the words; the word "50%" stands for any percentage."""
+
     def good(value: Any) -> bool:
-        if isinstance(value, str) and (value.lower() in words or ("50%" in words and percentage(value))):
+        if isinstance(value, str) and (
+            value.lower() in words or ("50%" in words and percentage(value))
+        ):
             return True
         number = float(value) if isinstance(value, str) and value.isdecimal() else value
         return type(number) in (int, float) and 0 < number < 1e9 and not (whole and number % 1)
-    allowed = ["a positive whole number" if whole else "a positive number", *(f'"{word}"' for word in words)]
+
+    allowed = [
+        "a positive whole number" if whole else "a positive number",
+        *(f'"{word}"' for word in words),
+    ]
     return check_value(good, f"must be {' or '.join(allowed)}, not FOUND")
 
+
 def check_one_of(*words: str) -> Check:
-    return check_value(lambda value: value in words, f"must be one of {', '.join(words)}, not FOUND")
+    return check_value(
+        lambda value: value in words, f"must be one of {', '.join(words)}, not FOUND"
+    )
+
 
 def check_each(kind: type[Any], item: Check, message: str, least: int = 0) -> Check:
     """A list, or an object from names (`kind`), of at least so many members that pass the check `item`."""
     shape = check_value(lambda value: isinstance(value, kind) and len(value) >= least, message)
+
     def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
         shape(recipe, value, path)
         if isinstance(value, kind):
             for key, member in value.items() if kind is dict else enumerate(value):
                 item(recipe, member, (*path, key))
+
     return check
+
 
 def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
     """An object with these members and no others."""
+
     def member(recipe: Recipe, value: Any, path: JsonPath) -> None:
         key = str(path[-1])
         if key in fields:
@@ -1497,31 +2042,52 @@ def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> C
         recipe.problem(path, f"unknown key{did_you_mean(key, fields)}; allowed: {allowed}")
 
     members = check_each(dict, member, "must be an object, not FOUND")
+
     def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
         members(recipe, value, path)
         for key in required if isinstance(value, dict) else ():
             if key not in value:
                 recipe.problem(path, f"'{key}' is missing")
+
     return check
 
+
 def _found(value: Any) -> str:
-    return "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else json.dumps(value)[:60]
+    return (
+        "an object"
+        if isinstance(value, dict)
+        else "a list"
+        if isinstance(value, list)
+        else json.dumps(value)[:60]
+    )
+
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != "" and not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value)
+    return (
+        isinstance(value, str)
+        and value != ""
+        and not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value)
+    )
+
 
 def check_version(recipe: Recipe, value: Any, path: JsonPath) -> None:
     check_name(recipe, path[-1], path)
     check_object(_VERSION_FIELDS)(recipe, value, path)
     if isinstance(value, dict) and ("path" in value) == ("command" in value):
-        recipe.problem(path, "needs either 'path' (a file, or a command on PATH) or 'command' (a list)")
+        recipe.problem(
+            path, "needs either 'path' (a file, or a command on PATH) or 'command' (a list)"
+        )
+
 
 def check_options(recipe: Recipe, value: Any, path: JsonPath) -> None:
     """A list of prover options; words between +RTS and -RTS are GHC's."""
     check_each(list, check_option, "must be a list of texts, not FOUND")(recipe, value, path)
-    runtime = [item for item in value if item in ("+RTS", "-RTS")] if isinstance(value, list) else []
+    runtime = (
+        [item for item in value if item in ("+RTS", "-RTS")] if isinstance(value, list) else []
+    )
     if runtime[-1:] == ["+RTS"]:
         recipe.problem(path, "'+RTS' needs a '-RTS' after its options")
+
 
 def check_option(recipe: Recipe, value: Any, path: JsonPath) -> None:
     """One prover option that is not the tool's own business. Inside `+RTS ... -RTS` only -N is."""
@@ -1529,85 +2095,165 @@ def check_option(recipe: Recipe, value: Any, path: JsonPath) -> None:
         return recipe.problem(path, f"must be an option of the prover, not {_found(value)}")
     name = value.split("=")[0]
     if " " in name and name[0] in "-+":
-        return recipe.problem(path, "one option per text: use a list such as [\"+RTS\", \"-M8g\", \"-RTS\"]")
+        return recipe.problem(
+            path, 'one option per text: use a list such as ["+RTS", "-M8g", "-RTS"]'
+        )
     if name[:1] not in ("-", "+"):
-        return recipe.problem(path, f"'{printable(value)}' would be read as a theory file: an option's value is joined by '=', "
-                                    "as in --bound=5")
+        return recipe.problem(
+            path,
+            f"'{printable(value)}' would be read as a theory file: an option's value is joined by '=', "
+            "as in --bound=5",
+        )
     for own, advice in _OWN_OPTIONS.items():
-        short = own[0] == "-" and own[1] != "-"  # its value may follow at once, and a long one may be abbreviated
-        if name == own or (short and name.startswith(own)) or (not short and len(name) > 3 and own.startswith(name)):
+        short = (
+            own[0] == "-" and own[1] != "-"
+        )  # its value may follow at once, and a long one may be abbreviated
+        if (
+            name == own
+            or (short and name.startswith(own))
+            or (not short and len(name) > 3 and own.startswith(name))
+        ):
             return recipe.problem(path, f"{own} can't be given here: {advice}")
+
 
 def check_expectations(recipe: Recipe, value: Any, path: JsonPath) -> None:
     lemmas = check_each(dict, check_expectation, "must be an object with at least one lemma", 1)
     (lemmas if isinstance(value, dict) else check_expectation)(recipe, value, path)
+
 
 def percentage(text: str) -> float | None:
     """The share that "50%" means, or None."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     return float(found.group(1)) / 100 if found and 0 < float(found.group(1)) <= 100 else None
 
+
 check_text = check_value(_is_text, "must be a text that is not empty, not FOUND")
 check_bool = check_value(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
 check_any = check_value(lambda value: True, "")
-check_later = check_value(lambda value: False, "is not supported by this version of batch_tamarin.py: remove it")
+check_later = check_value(
+    lambda value: False, "is not supported by this version of batch_tamarin.py: remove it"
+)
 check_expectation = check_one_of(Verdict.VERIFIED, Verdict.FALSIFIED)
-check_flag = check_value(lambda value: isinstance(value, str) and re.fullmatch(r"\w+", value),
-                         "must be the name of one preprocessor flag, without -D")
-check_name = check_value(lambda value: _is_text(value) and value.isprintable() and not re.search(r"[/\\]|\.\.", value),
-                         "becomes part of file names: a text without '/', '\\', '..' and control characters, not FOUND")
-check_env = check_value(lambda value: isinstance(value, dict) and all(
-    isinstance(text, str) and "\0" not in text and name and not set("=\0") & set(name) for name, text in value.items()),
-    'must be an object from variables (not empty, without "=") to texts, such as {"TMPDIR": "/scratch"}')
-_OWN_OPTIONS = {option: advice for options, advice in (
-    ("--prove --lemma", "name the lemmas under 'lemmas'"),
-    ("-o -O --output --Output", "proofs are always written to the results directory"),
-    ("--output-json --output-dot", "traces are always written to the results directory"),
-    ("--output-module -m", "a translation proves nothing"),
-    ("--parse-only", "it proves nothing: use the 'check' command"), ("--precompute-only", "it proves nothing"),
-    ("-N --processors", "use 'max_cores' in 'resources'")) for option in options.split()}
+check_flag = check_value(
+    lambda value: isinstance(value, str) and re.fullmatch(r"\w+", value),
+    "must be the name of one preprocessor flag, without -D",
+)
+check_name = check_value(
+    lambda value: _is_text(value) and value.isprintable() and not re.search(r"[/\\]|\.\.", value),
+    "becomes part of file names: a text without '/', '\\', '..' and control characters, not FOUND",
+)
+check_env = check_value(
+    lambda value: (
+        isinstance(value, dict)
+        and all(
+            isinstance(text, str) and "\0" not in text and name and not set("=\0") & set(name)
+            for name, text in value.items()
+        )
+    ),
+    'must be an object from variables (not empty, without "=") to texts, such as {"TMPDIR": "/scratch"}',
+)
+_OWN_OPTIONS = {
+    option: advice
+    for options, advice in (
+        ("--prove --lemma", "name the lemmas under 'lemmas'"),
+        ("-o -O --output --Output", "proofs are always written to the results directory"),
+        ("--output-json --output-dot", "traces are always written to the results directory"),
+        ("--output-module -m", "a translation proves nothing"),
+        ("--parse-only", "it proves nothing: use the 'check' command"),
+        ("--precompute-only", "it proves nothing"),
+        ("-N --processors", "use 'max_cores' in 'resources'"),
+    )
+    for option in options.split()
+}
 _SOME_TEXTS = check_each(list, check_text, "must be a list with at least one text, not FOUND", 1)
 
 _VERSION_FIELDS: dict[str, Check] = {
-    "path": check_text, "command": _SOME_TEXTS, "options": check_options,
-    "env": check_env, "version": check_text, "test_success": check_any}
-_RESOURCES = {"max_cores": check_number(True), "max_memory": check_number(False), "timeout": check_number(False)}
+    "path": check_text,
+    "command": _SOME_TEXTS,
+    "options": check_options,
+    "env": check_env,
+    "version": check_text,
+    "test_success": check_any,
+}
+_RESOURCES = {
+    "max_cores": check_number(True),
+    "max_memory": check_number(False),
+    "timeout": check_number(False),
+}
 _FLAGS = check_each(list, check_flag, "must be a list, not FOUND")
-_OVERRIDES: dict[str, Check] = {"tamarin_versions": _SOME_TEXTS, "tamarin_options": check_options, "preprocess_flags": _FLAGS,
-                                "resources": check_object(_RESOURCES)}
+_OVERRIDES: dict[str, Check] = {
+    "tamarin_versions": _SOME_TEXTS,
+    "tamarin_options": check_options,
+    "preprocess_flags": _FLAGS,
+    "resources": check_object(_RESOURCES),
+}
 _LEMMA: dict[str, Check] = {"name": check_text, **_OVERRIDES, "expect": check_expectation}
 _TASK: dict[str, Check] = {
-    "theory_file": check_text, "output_file_prefix": check_name, **_OVERRIDES, "expect": check_expectations, "cwd": check_text,
-    "lemmas": check_each(list, check_object(_LEMMA, ["name"]), "must be a list, not FOUND"), "prove": check_bool,
-    "variants": check_later, "race": check_later}
-_TASKS = check_each(dict, check_object(_TASK, ["theory_file", "tamarin_versions", "output_file_prefix"]),
-                    "must be an object with at least one task", 1)
+    "theory_file": check_text,
+    "output_file_prefix": check_name,
+    **_OVERRIDES,
+    "expect": check_expectations,
+    "cwd": check_text,
+    "lemmas": check_each(list, check_object(_LEMMA, ["name"]), "must be a list, not FOUND"),
+    "prove": check_bool,
+    "variants": check_later,
+    "race": check_later,
+}
+_TASKS = check_each(
+    dict,
+    check_object(_TASK, ["theory_file", "tamarin_versions", "output_file_prefix"]),
+    "must be an object with at least one task",
+    1,
+)
 _PROVERS = check_each(dict, check_version, "must be an object with at least one prover", 1)
 _CONFIG: dict[str, Check] = {
-    "global_max_cores": check_number(True, "max"), "global_max_memory": check_number(False, "max", "50%"),
-    "default_timeout": check_number(False), "output_directory": check_text, "scheduler": check_one_of(*SCHEDULERS),
-    "granularity": check_one_of("lemma"), "launcher": check_one_of("local"), "recheck_with": check_text}
-_RECIPE: dict[str, Check] = {"$schema": check_any, "config": check_object(_CONFIG), "tamarin_versions": _PROVERS, "tasks": _TASKS}
+    "global_max_cores": check_number(True, "max"),
+    "global_max_memory": check_number(False, "max", "50%"),
+    "default_timeout": check_number(False),
+    "output_directory": check_text,
+    "scheduler": check_one_of(*SCHEDULERS),
+    "granularity": check_one_of("lemma"),
+    "launcher": check_one_of("local"),
+    "recheck_with": check_text,
+}
+_RECIPE: dict[str, Check] = {
+    "$schema": check_any,
+    "config": check_object(_CONFIG),
+    "tamarin_versions": _PROVERS,
+    "tasks": _TASKS,
+}
 check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
 
 # --- Provers -----------------------------------------------------------------------------------------------------------
+
 
 def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
     """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputError."""
     provers: dict[str, Prover] = {}
     known, config = recipe.data["tamarin_versions"], recipe.data.get("config", {})
-    named: list[tuple[JsonPath, str]] = [(("config", key), config[key]) for key in ("recheck_with",) if key in config]
+    named: list[tuple[JsonPath, str]] = [
+        (("config", key), config[key]) for key in ("recheck_with",) if key in config
+    ]
     for name, task in recipe.data["tasks"].items():
-        for *place, entry in (task,), *(("lemmas", *item) for item in enumerate(task.get("lemmas", ()))):
-            named += [(("tasks", name, *place, "tamarin_versions", index), alias)
-                      for index, alias in enumerate(entry.get("tamarin_versions", ()))]
+        for *place, entry in (
+            (task,),
+            *(("lemmas", *item) for item in enumerate(task.get("lemmas", ()))),
+        ):
+            named += [
+                (("tasks", name, *place, "tamarin_versions", index), alias)
+                for index, alias in enumerate(entry.get("tamarin_versions", ()))
+            ]
     for path, alias in named:
         if alias not in known:
-            recipe.problem(path, f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, known)}")
+            recipe.problem(
+                path,
+                f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, known)}",
+            )
         elif alias not in provers:
             provers[alias] = _recipe_prover(recipe, alias)
     recipe.raise_problems()
     return provers
+
 
 def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
     entry, path = recipe.data["tamarin_versions"][alias], ("tamarin_versions", alias)
@@ -1617,26 +2263,51 @@ def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
 
     def argument(word: str) -> str:
         """A relative path among the arguments, as it is here: a task may run in another directory."""
-        files = [path for path in relative_to(word, directory) if os.path.isfile(path)] if os.sep in word and word[0] != "-" else []
+        files = (
+            [path for path in relative_to(word, directory) if os.path.isfile(path)]
+            if os.sep in word and word[0] != "-"
+            else []
+        )
         same_file(recipe, path, word, files)
         return os.path.abspath(files[0]) if files else word
 
     if os.sep in words[0]:
-        programs = [path for path in relative_to(words[0], directory) if os.path.isfile(path) and os.access(path, os.X_OK)]
+        programs = [
+            path
+            for path in relative_to(words[0], directory)
+            if os.path.isfile(path) and os.access(path, os.X_OK)
+        ]
         same_file(recipe, path, words[0], programs)
     if name in ("docker", "podman"):
-        recipe.problem(path, f"{name} runs the prover outside our process tree, where limits can't hold: use apptainer, or "
-                             "install the prover")
+        recipe.problem(
+            path,
+            f"{name} runs the prover outside our process tree, where limits can't hold: use apptainer, or "
+            "install the prover",
+        )
     if not program:
-        recipe.problem(path, f"there is no executable program '{printable(words[0])}': give a file, or a command on PATH")
-    return Prover(alias, (program or words[0], *map(argument, words[1:])), tuple(entry.get("options", ())), dict(entry.get("env", {})))
+        recipe.problem(
+            path,
+            f"there is no executable program '{printable(words[0])}': give a file, or a command on PATH",
+        )
+    return Prover(
+        alias,
+        (program or words[0], *map(argument, words[1:])),
+        tuple(entry.get("options", ())),
+        dict(entry.get("env", {})),
+    )
+
 
 def find_program(name: str, directory: str = "", env: Mapping[str, str] | None = None) -> str:
     """The absolute path of an executable file, or of a command on PATH (that of `env`); "" if there is none."""
     name = os.path.expanduser(name)
-    folders = [os.getcwd(), directory] if os.sep in name else [*os.get_exec_path(env), os.getcwd(), directory]
+    folders = (
+        [os.getcwd(), directory]
+        if os.sep in name
+        else [*os.get_exec_path(env), os.getcwd(), directory]
+    )
     paths = (os.path.abspath(os.path.join(folder, name)) for folder in folders)
     return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
+
 
 def relative_to(name: str, directory: str) -> list[str]:
     """What a recipe's path can mean: against the working directory; if nothing is there, against the recipe's own directory."""
@@ -1644,65 +2315,111 @@ def relative_to(name: str, directory: str) -> list[str]:
     paths = [path for path in (name, os.path.join(directory, name)) if os.path.exists(path)]
     return paths[:1] if len(paths) == 2 and os.path.samefile(*paths) else paths
 
+
 def same_file(recipe: Recipe, place: JsonPath, name: str, paths: Sequence[str]) -> None:
     """Note a problem where a name can mean two files that are not equal."""
     if len({look_at_file(path) for path in paths}) > 1:
         recipe.problem(place, two_files(name, paths))
 
+
 def two_files(name: str, paths: Iterable[str]) -> str:
-    return (f"'{printable(name)}' can mean two files that differ, {' and '.join(printable(os.path.abspath(path)) for path in paths)}: "
-            "give the absolute path of one")
+    return (
+        f"'{printable(name)}' can mean two files that differ, {' and '.join(printable(os.path.abspath(path)) for path in paths)}: "
+        "give the absolute path of one"
+    )
+
 
 def recipe_path(file: str, recipe_file: str) -> str:
     """How a recipe should name a file: relative to its own directory, unless that could mean another one here."""
     directory = os.path.dirname(os.path.abspath(recipe_file))
     relative = os.path.relpath(file, directory)
     meant = relative_to(relative, directory)
-    return relative if meant and all(os.path.samefile(path, file) for path in meant) else os.path.abspath(file)
+    return (
+        relative
+        if meant and all(os.path.samefile(path, file) for path in meant)
+        else os.path.abspath(file)
+    )
+
 
 # --- Planning ----------------------------------------------------------------------------------------------------------
+
 
 @dataclass
 class PlanOptions:
     """What the command line says over the recipe; "" and 0 leave the recipe's word."""
+
     cores: str = ""
     memory: str = ""  # GB, "max" or "50%"
     timeout_s: float = 0
     scheduler: str = ""
 
-def plan_batch(recipe: Recipe, provers: dict[str, Prover], room: Limits, options: PlanOptions,
-               warn: Callable[[str], None]) -> Batch:
+
+def plan_batch(
+    recipe: Recipe,
+    provers: dict[str, Prover],
+    room: Limits,
+    options: PlanOptions,
+    warn: Callable[[str], None],
+) -> Batch:
     """The completely resolved Batch of a recipe, in file order. Raises InputError with all that is wrong."""
     config = recipe.data.get("config", {})
     limits = _global_limits(config, room, options, warn)
     planner = _Planner(recipe, provers, limits, warn)
-    tasks = {task.id: task for name, entry in recipe.data["tasks"].items() for task in planner.recipe_task(name, entry)}
+    tasks = {
+        task.id: task
+        for name, entry in recipe.data["tasks"].items()
+        for task in planner.recipe_task(name, entry)
+    }
     recipe.raise_problems()
     batch = Batch(os.urandom(6).hex(), provers=provers, tasks=tasks, inputs=planner.inputs)
     batch.header = {
-        "event": "batch", "at": now(), "id": batch.id, "version": __version__, "recipe_file": os.path.abspath(recipe.path),
-        "recipe": recipe.data, "options": to_json(options), "limits": to_json(limits), "cwd": os.getcwd(),
+        "event": "batch",
+        "at": now(),
+        "id": batch.id,
+        "version": __version__,
+        "recipe_file": os.path.abspath(recipe.path),
+        "recipe": recipe.data,
+        "options": to_json(options),
+        "limits": to_json(limits),
+        "cwd": os.getcwd(),
         "scheduler": options.scheduler or config.get("scheduler", "fifo"),
         "provers": {alias: to_json(prover) for alias, prover in provers.items()},
-        "pid": os.getpid(), "host": os.uname().nodename, "python": sys.version.split()[0], "platform": sys.platform}
+        "pid": os.getpid(),
+        "host": os.uname().nodename,
+        "python": sys.version.split()[0],
+        "platform": sys.platform,
+    }
     return batch
 
-def _global_limits(config: Event, room: Limits, options: PlanOptions, warn: Callable[[str], None]) -> Limits:
+
+def _global_limits(
+    config: Event, room: Limits, options: PlanOptions, warn: Callable[[str], None]
+) -> Limits:
     """Those of the whole batch: what is asked for, but no more than this process may use (`room`); and a job's default time."""
     limits: list[int] = []
-    for asked, key, most, unit, name in ((options.cores, "global_max_cores", room.cores, 1, "cores"),
-                                         (options.memory, "global_max_memory", room.memory_mb, 1024, "GB")):
+    for asked, key, most, unit, name in (
+        (options.cores, "global_max_cores", room.cores, 1, "cores"),
+        (options.memory, "global_max_memory", room.memory_mb, 1024, "GB"),
+    ):
         word = str(asked or config.get(key, "max")).lower()
         part = 1.0 if word == "max" else percentage(word)
         limit = int(most * part if part else float(word) * unit)
         if limit > most:
-            warn(f"{limit / unit:g} {name} asked for, but this process may use {most / unit:.4g} {name}: capped")
+            warn(
+                f"{limit / unit:g} {name} asked for, but this process may use {most / unit:.4g} {name}: capped"
+            )
         limits.append(max(1, min(limit, most)))
-    return Limits(limits[0], limits[1], options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)))
+    return Limits(
+        limits[0],
+        limits[1],
+        options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)),
+    )
+
 
 @dataclass
 class _Choice:
     """One lemma that an item of a task's `lemmas` selects."""
+
     item: Mapping[str, Any]
     entry: Mapping[str, Any]  # the task's fields, overridden by the item's
     alias: str  # of the prover: its own options may change how the theory is read
@@ -1711,17 +2428,26 @@ class _Choice:
     place: int  # in the theory
     theory: Theory
 
+
 class _Planner:
     """Plans one recipe task after the other; remembers the ids given, the theories read and the caps already said."""
 
-    def __init__(self, recipe: Recipe, provers: Mapping[str, Prover], limits: Limits, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        provers: Mapping[str, Prover],
+        limits: Limits,
+        warn: Callable[[str], None],
+    ) -> None:
         self.recipe, self.provers, self.limits, self.warn = recipe, provers, limits, warn
         self.directory = os.path.dirname(recipe.path)
         self.ids: set[str] = set()
         self.capped: set[JsonPath] = set()
         self.theories: dict[tuple[Any, ...], Theory | None] = {}
         self.inputs: dict[tuple[Any, ...], Inputs] = {}
-        self.twins: dict[str, str] = {}  # by theory file: another one that its name in the recipe can mean
+        self.twins: dict[
+            str, str
+        ] = {}  # by theory file: another one that its name in the recipe can mean
 
     def recipe_task(self, name: str, entry: Mapping[str, Any]) -> Iterator[Task]:
         """The tasks of one entry of the recipe's `tasks`: theories, then lemmas in theory order, then provers."""
@@ -1730,62 +2456,121 @@ class _Planner:
         if not os.path.isdir(cwd):
             return self.recipe.problem((*path, "cwd"), f"there is no directory '{printable(cwd)}'")
         for file in self._theory_files(entry, path):
-            prefix = entry["output_file_prefix"].replace("{theory}", os.path.splitext(os.path.basename(file))[0])
+            prefix = entry["output_file_prefix"].replace(
+                "{theory}", os.path.splitext(os.path.basename(file))[0]
+            )
             choices, expect = self._choices(entry, path, file), entry.get("expect")
             names = {choice.lemmas[0].name for choice in choices}
-            for pattern in expect if isinstance(expect, dict) and choices else ():   # what matches nothing would never be missed
+            for pattern in (
+                expect if isinstance(expect, dict) and choices else ()
+            ):  # what matches nothing would never be missed
                 if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
-                    self.recipe.problem((*path, "expect", pattern), f"matches no planned lemma{did_you_mean(pattern, names)}")
+                    self.recipe.problem(
+                        (*path, "expect", pattern),
+                        f"matches no planned lemma{did_you_mean(pattern, names)}",
+                    )
             for choice in choices:
                 yield self._task(name, choice, file, prefix, cwd)
 
     def _task(self, name: str, choice: _Choice, file: str, prefix: str, cwd: str) -> Task:
         lemma, entry, alias, theory = choice.lemmas[0], choice.entry, choice.alias, choice.theory
         if theory.diff and self.provers[alias].flavour == "tamarin-rs":
-            self.recipe.problem(choice.path, f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task")
+            self.recipe.problem(
+                choice.path,
+                f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task",
+            )
         expect = entry.get("expect")
-        if isinstance(expect, dict):   # by names, which come first, and patterns
-            fitting = (word for pattern, word in expect.items() if fnmatch.fnmatchcase(lemma.name, pattern))
+        if isinstance(expect, dict):  # by names, which come first, and patterns
+            fitting = (
+                word for pattern, word in expect.items() if fnmatch.fnmatchcase(lemma.name, pattern)
+            )
             expect = expect.get(lemma.name) or next(fitting, None)
         task = Task(
-            id=self._unique_id(f"{prefix}--{lemma.name}--{alias}"), name=name, theory=share(path_from(file, cwd)),
-            lemma=lemma.name, trait=lemma.trait, prover=alias,
+            id=self._unique_id(f"{prefix}--{lemma.name}--{alias}"),
+            name=name,
+            theory=share(path_from(file, cwd)),
+            lemma=lemma.name,
+            trait=lemma.trait,
+            prover=alias,
             sides=share(tuple(side.side for side in choice.lemmas if side.side)),
-            options=share(tuple(entry.get("tamarin_options", ()))), flags=share(tuple(entry.get("preprocess_flags", ()))),
-            limits=self._limits(choice), cwd=share(cwd), prove=entry.get("prove", True), optional=lemma.optional,
-            assumes=assumed_by(choice.lemmas), expect=expect, key="", text=share(theory.digest[:32]))
+            options=share(tuple(entry.get("tamarin_options", ()))),
+            flags=share(tuple(entry.get("preprocess_flags", ()))),
+            limits=self._limits(choice),
+            cwd=share(cwd),
+            prove=entry.get("prove", True),
+            optional=lemma.optional,
+            assumes=assumed_by(choice.lemmas),
+            expect=expect,
+            key="",
+            text=share(theory.digest[:32]),
+        )
         task.key, task.lemma_key = self._keys(task, theory)
         return task
 
     def _inputs(self, task: Task, theory: Theory) -> Inputs:
         """Everything that can change a result, but for the lemma; cores, memory and time can't."""
         if task.inputs_key not in self.inputs:
-            prover, options, flags, cwd = self.provers[task.prover], task.options, task.flags, task.cwd
+            prover, options, flags, cwd = (
+                self.provers[task.prover],
+                task.options,
+                task.flags,
+                task.cwd,
+            )
             env, all_options = prover_environment(prover), (*prover.options, *options)
             oracles = used_oracles(theory, all_options, cwd)
             maude = ["maude", *option_values(all_options, "--with-maude")][-1]
-            maude_path = find_program(os.path.join(cwd, os.path.expanduser(maude)) if os.sep in maude else maude, cwd, env)
-            files = list(filter(None, (find_program(word, cwd, env) for word in prover.command)))  # as in `nice tamarin-prover`
+            maude_path = find_program(
+                os.path.join(cwd, os.path.expanduser(maude)) if os.sep in maude else maude, cwd, env
+            )
+            files = list(
+                filter(None, (find_program(word, cwd, env) for word in prover.command))
+            )  # as in `nice tamarin-prover`
             self._refuse_two_meanings(prover, cwd)
-            files += [path for path in (os.path.join(cwd, word) for word in prover.command) if os.path.isfile(path) and path not in files]
-            depends = bool(oracles) or any(os.path.exists(os.path.join(cwd, option.partition("=")[2] or ".."))
-                                           for option in all_options if "=" in option)
+            files += [
+                path
+                for path in (os.path.join(cwd, word) for word in prover.command)
+                if os.path.isfile(path) and path not in files
+            ]
+            depends = bool(oracles) or any(
+                os.path.exists(os.path.join(cwd, option.partition("=")[2] or ".."))
+                for option in all_options
+                if "=" in option
+            )
             words = {
-                "prover": [prover.identity, [look_at_file(path) for path in files],
-                           [word for word in prover.command if word not in files]],
-                "Maude": look_at_file(maude_path), "options": [prover.options, options], "preprocessor flags": flags,
-                "environment": [sorted(prover.env.items()), [env.get(name) for name in RESULT_VARIABLES]],
-                **{f"oracle {path_from(path, cwd)}": [path, look_at_file(path)] for path in oracles},
-                "working directory": cwd if depends else ""}
+                "prover": [
+                    prover.identity,
+                    [look_at_file(path) for path in files],
+                    [word for word in prover.command if word not in files],
+                ],
+                "Maude": look_at_file(maude_path),
+                "options": [prover.options, options],
+                "preprocessor flags": flags,
+                "environment": [
+                    sorted(prover.env.items()),
+                    [env.get(name) for name in RESULT_VARIABLES],
+                ],
+                **{
+                    f"oracle {path_from(path, cwd)}": [path, look_at_file(path)] for path in oracles
+                },
+                "working directory": cwd if depends else "",
+            }
             quits = option_values((*all_options, *theory.configuration), "--quit-on-warning")
-            why_whole = (theory.cannot_split or "--quit-on-warning" * bool(quits)
-                         or "unusual lemmas" * (not theory.splits_for_sure))
+            why_whole = (
+                theory.cannot_split
+                or "--quit-on-warning" * bool(quits)
+                or "unusual lemmas" * (not theory.splits_for_sure)
+            )
             parts = {name: sha256(json.dumps(value).encode())[:32] for name, value in words.items()}
-            parts |= {f"theory ({why_whole}: all of it counts)": theory.digest[:32]} if why_whole else {
-                "theory outside of lemmas": theory.split_digests[0][:32]}
+            parts |= (
+                {f"theory ({why_whole}: all of it counts)": theory.digest[:32]}
+                if why_whole
+                else {"theory outside of lemmas": theory.split_digests[0][:32]}
+            )
             others = map(os.path.abspath, (*oracles, *files, *filter(None, [maude_path])))
-            read = {**{os.path.abspath(path): state for path, state in theory.files.items()},
-                    **{path: file_state(path) for path in others}}
+            read = {
+                **{os.path.abspath(path): state for path, state in theory.files.items()},
+                **{path: file_state(path) for path in others},
+            }
             key = sha256(json.dumps([words, theory.digest]).encode())[:32]
             self.inputs[task.inputs_key] = Inputs(theory.name, key, not why_whole, read, parts)
         return self.inputs[task.inputs_key]
@@ -1797,8 +2582,11 @@ class _Planner:
             paths = os.path.abspath(word), os.path.join(cwd, word)
             if look_at_file(paths[0]) != look_at_file(paths[1]) and place not in self.capped:
                 self.capped.add(place)
-                self.recipe.problem(place, f"'{printable(word)}' is not the same file here and in {printable(cwd)}, where a task "
-                                           f"runs: write './{printable(word)}' for the one here, or an absolute path")
+                self.recipe.problem(
+                    place,
+                    f"'{printable(word)}' is not the same file here and in {printable(cwd)}, where a task "
+                    f"runs: write './{printable(word)}' for the one here, or an absolute path",
+                )
 
     def _keys(self, task: Task, theory: Theory) -> tuple[str, str]:
         """`Task.key` and `Task.lemma_key`: of the whole file, and of what can matter to this lemma."""
@@ -1807,72 +2595,128 @@ class _Planner:
         if not inputs.splits:
             return whole, ""
         places = theory.split_digests[1]
-        texts = ("".join(digest for each in lemmas for *_, digest in places.get(each, ())) for lemmas in ((lemma,), task.assumes))
+        texts = (
+            "".join(digest for each in lemmas for *_, digest in places.get(each, ()))
+            for lemmas in ((lemma,), task.assumes)
+        )
         inputs.lemmas[lemma] = tuple(share(sha256(text.encode())[:16]) for text in texts)
-        return whole, sha256(json.dumps([inputs.parts, theory.digest_of((lemma, *task.assumes)), prove, lemma]).encode())[:32]
+        return whole, sha256(
+            json.dumps(
+                [inputs.parts, theory.digest_of((lemma, *task.assumes)), prove, lemma]
+            ).encode()
+        )[:32]
 
     def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
         pattern = entry["theory_file"]
-        meant, many = relative_to(pattern, self.directory), "{theory}" in entry["output_file_prefix"]
+        meant, many = (
+            relative_to(pattern, self.directory),
+            "{theory}" in entry["output_file_prefix"],
+        )
         found = [[path] for path in meant if os.path.isfile(path)]
         if many and not found:
             import glob
+
             roots = dict.fromkeys(map(os.path.abspath, (".", self.directory or ".")))
-            matches = (glob.glob(os.path.join(glob.escape(root), os.path.expanduser(pattern)), recursive=True) for root in roots)
+            matches = (
+                glob.glob(
+                    os.path.join(glob.escape(root), os.path.expanduser(pattern)), recursive=True
+                )
+                for root in roots
+            )
             found = [sorted(filter(os.path.isfile, paths)) for paths in matches]
-            names = [[os.path.relpath(path, root) for path in paths] for paths, root in zip(found, roots)]
+            names = [
+                [os.path.relpath(path, root) for path in paths] for paths, root in zip(found, roots)
+            ]
             if all(names[1:]) and names[0] and names[-1] != names[0]:
-                self.recipe.problem((*path, "theory_file"), two_files(pattern, (paths[0] for paths in found)))
+                self.recipe.problem(
+                    (*path, "theory_file"), two_files(pattern, (paths[0] for paths in found))
+                )
             found = [paths for paths in found if paths]
         files = found[0] if found else []
         self.twins.update(zip(*found) if len(found) == 2 else ())
         if not files:
-            self.recipe.problem((*path, "theory_file"), (
-                f"there is no theory file '{printable(pattern)}'" if many or not _is_pattern(pattern) else
-                "a pattern needs {theory} in output_file_prefix, so that each theory has results of its own"))
+            self.recipe.problem(
+                (*path, "theory_file"),
+                (
+                    f"there is no theory file '{printable(pattern)}'"
+                    if many or not _is_pattern(pattern)
+                    else "a pattern needs {theory} in output_file_prefix, so that each theory has results of its own"
+                ),
+            )
         return files
 
     def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str) -> list[_Choice]:
         """What the task's `lemmas` select, in theory order. An exact name beats patterns; of patterns the first counts;
         "!pattern" takes away, wherever it stands."""
-        items = [(item, (*path, "lemmas", index, "name")) for index, item in enumerate(entry.get("lemmas", ()))]
+        items = [
+            (item, (*path, "lemmas", index, "name"))
+            for index, item in enumerate(entry.get("lemmas", ()))
+        ]
         takes = [pair for pair in items if pair[0]["name"][0] != "!"] or [({"name": "*"}, path)]
         found: list[_Choice] = []
         for item, where in sorted(takes, key=lambda pair: _is_pattern(pair[0]["name"])):
             name, merged = item["name"], {**entry, **item}
-            views = [(alias, self._theory(merged, alias, file, (*path, "theory_file"))) for alias in merged["tamarin_versions"]]
-            chosen = [_Choice(item, merged, alias, where, sides, place, theory) for alias, theory in views if theory
-                      for place, sides in enumerate(_lemma_groups(theory).values()) if _selects(name, sides[0])]
+            views = [
+                (alias, self._theory(merged, alias, file, (*path, "theory_file")))
+                for alias in merged["tamarin_versions"]
+            ]
+            chosen = [
+                _Choice(item, merged, alias, where, sides, place, theory)
+                for alias, theory in views
+                if theory
+                for place, sides in enumerate(_lemma_groups(theory).values())
+                if _selects(name, sides[0])
+            ]
             if not chosen and views[0][1]:
                 self._no_such_lemma(name, _lemma_groups(views[0][1]), where, file)
             taken = {choice.lemmas[0].name for choice in found} if _is_pattern(name) else ()
             found += [choice for choice in chosen if choice.lemmas[0].name not in taken]
-        for name, where in ((item["name"], where) for item, where in items if item["name"][0] == "!" and found):
+        for name, where in (
+            (item["name"], where) for item, where in items if item["name"][0] == "!" and found
+        ):
             left = [choice for choice in found if not _selects(name[1:], choice.lemmas[0])]
             if len(left) in (0, len(found)):
-                self.recipe.problem(where, f"'{printable(name)}' {'takes no lemma away' if left else 'leaves no lemma'}")
+                self.recipe.problem(
+                    where,
+                    f"'{printable(name)}' {'takes no lemma away' if left else 'leaves no lemma'}",
+                )
             found = left
         return sorted(found, key=lambda choice: choice.place)
 
-    def _no_such_lemma(self, name: str, groups: Mapping[str, list[Lemma]], where: JsonPath, file: str) -> None:
+    def _no_such_lemma(
+        self, name: str, groups: Mapping[str, list[Lemma]], where: JsonPath, file: str
+    ) -> None:
         if not groups:
-            return self.recipe.problem(where[:2], f"{printable(file)} has no lemmas (with these flags): nothing to prove")
+            return self.recipe.problem(
+                where[:2], f"{printable(file)} has no lemmas (with these flags): nothing to prove"
+            )
         some = ", ".join(list(groups)[:12]) + (", ..." if len(groups) > 12 else "")
-        self.recipe.problem(where, f"no lemma of {printable(file)} matches '{printable(name)}'{did_you_mean(name, groups)}; "
-                                   f"it has: {some}")
+        self.recipe.problem(
+            where,
+            f"no lemma of {printable(file)} matches '{printable(name)}'{did_you_mean(name, groups)}; "
+            f"it has: {some}",
+        )
 
-    def _theory(self, entry: Mapping[str, Any], alias: str, file: str, path: JsonPath) -> Theory | None:
+    def _theory(
+        self, entry: Mapping[str, Any], alias: str, file: str, path: JsonPath
+    ) -> Theory | None:
         """The theory as this prover will see it with these options and flags; None when that is a problem (noted once)."""
         options = (*self.provers[alias].options, *entry.get("tamarin_options", ()))
         view = (file, *theory_view(options, entry.get("preprocess_flags", ())))
         if view not in self.theories:
-            for old in [known for known, theory in self.theories.items() if theory][:-8]:  # their texts take room
+            for old in [known for known, theory in self.theories.items() if theory][
+                :-8
+            ]:  # their texts take room
                 del self.theories[old]
             self.theories[view] = None
             try:
                 self.theories[view] = load_theory(*view, keep_text=True)
-                if file in self.twins and self._all_digests(view, options) != self._all_digests((self.twins[file], *view[1:]), options):
-                    self.recipe.problem(path, two_files(entry["theory_file"], (file, self.twins[file])))
+                if file in self.twins and self._all_digests(view, options) != self._all_digests(
+                    (self.twins[file], *view[1:]), options
+                ):
+                    self.recipe.problem(
+                        path, two_files(entry["theory_file"], (file, self.twins[file]))
+                    )
             except InputError as error:
                 self.recipe.problems.append(error)
         return self.theories[view]
@@ -1886,15 +2730,23 @@ class _Planner:
     def _limits(self, choice: _Choice) -> Limits:
         """Per field: the lemma's, the task's, the default; above the global limit it is capped, else it would wait for ever."""
         item, task = choice.path[:-1], choice.path[:2]
-        own, inherited = choice.item.get("resources", {}), self.recipe.data["tasks"][task[1]].get("resources", {})
+        own, inherited = (
+            choice.item.get("resources", {}),
+            self.recipe.data["tasks"][task[1]].get("resources", {}),
+        )
         chosen: list[float] = []
-        for key, default, most in (("max_cores", DEFAULT_CORES, self.limits.cores), ("timeout", self.limits.timeout_s, math.inf),
-                                   ("max_memory", DEFAULT_MEMORY_GB, self.limits.memory_mb / 1024)):
+        for key, default, most in (
+            ("max_cores", DEFAULT_CORES, self.limits.cores),
+            ("timeout", self.limits.timeout_s, math.inf),
+            ("max_memory", DEFAULT_MEMORY_GB, self.limits.memory_mb / 1024),
+        ):
             asked = float(own.get(key, inherited.get(key, default)))
             where = (*(item if key in own else task), "resources", key)
             if asked > most and (key in own or key in inherited) and where not in self.capped:
                 self.capped.add(where)
-                self.warn(f"{'.'.join(map(str, where))}: {asked:g} is above the global limit: capped at {most:.3g}")
+                self.warn(
+                    f"{'.'.join(map(str, where))}: {asked:g} is above the global limit: capped at {most:.3g}"
+                )
             chosen.append(min(asked, most))
         return share(Limits(int(chosen[0]), max(1, int(chosen[2] * 1024)), chosen[1]))
 
@@ -1903,23 +2755,41 @@ class _Planner:
         base = re.sub(r"[^\w.+-]", "_", text)
         base = "_" + base[1:] if base[0] in ".-" else base
         if len(base.encode()) > ID_BYTES:
-            base = base.encode()[:ID_BYTES - 20].decode("utf-8", "ignore") + "-" + sha256(text.encode())[:12]
+            base = (
+                base.encode()[: ID_BYTES - 20].decode("utf-8", "ignore")
+                + "-"
+                + sha256(text.encode())[:12]
+            )
         folded = base.lower()
-        if not base.isascii():   # equal for what a case-ignoring, Unicode-composing file system takes for the same
+        if (
+            not base.isascii()
+        ):  # equal for what a case-ignoring, Unicode-composing file system takes for the same
             import unicodedata
+
             folded = unicodedata.normalize("NFC", base.casefold())
         endings = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
         ending = next(ending for ending in endings if folded + ending not in self.ids)
         self.ids.add(folded + ending)
         return base + ending
 
-RESULT_VARIABLES = ("GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS")  # of the environment: they can change what is proven
+
+RESULT_VARIABLES = (
+    "GHCRTS",
+    "TAMARIN_NO_MAUDE_VARIANTS",
+)  # of the environment: they can change what is proven
+
 
 def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
     """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources."""
-    defined = [option[2:].lstrip("=") for option in options if option.startswith("-D")]   # Tamarin also takes `-DX`
-    return ((*flags, *defined, *option_values(options, "--defines")), bool(option_values(options, "--diff")),
-            bool(option_values(options, "--auto-sources")))
+    defined = [
+        option[2:].lstrip("=") for option in options if option.startswith("-D")
+    ]  # Tamarin also takes `-DX`
+    return (
+        (*flags, *defined, *option_values(options, "--defines")),
+        bool(option_values(options, "--diff")),
+        bool(option_values(options, "--auto-sources")),
+    )
+
 
 def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
     """Each lemma by name, in theory order; in diff mode both sides together."""
@@ -1928,25 +2798,31 @@ def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
         groups.setdefault(lemma.name, []).append(lemma)
     return groups
 
+
 def assumed_by(lemmas: Iterable[Lemma]) -> tuple[str, ...]:
     """What a lemma, of which these are the sides, takes for granted."""
     return share(tuple(dict.fromkeys(name for side in lemmas for name in side.assumes)))
 
+
 def _is_pattern(name: str) -> bool:
     return any(char in name for char in "*?[")
+
 
 def _selects(pattern: str, lemma: Lemma) -> bool:
     """Whether a name or a shell pattern means this lemma, or the accountability lemma it was generated from."""
     return any(name and fnmatch.fnmatchcase(name, pattern) for name in (lemma.name, lemma.parent))
+
 
 @functools.lru_cache(maxsize=1024)
 def file_state(path: str) -> FileState:
     """What a file is when it is asked for first."""
     return file_state_now(path)
 
+
 def file_state_now(path: str) -> FileState:
     """What a file is: its `file_stamp`, SHA-256 of its bytes, who may execute it."""
     import hashlib
+
     stamp, digest = file_stamp(path), hashlib.sha256()
     with suppress(OSError), open(path, "rb") as file:
         for block in iter(functools.partial(file.read, MB), b""):
@@ -1954,64 +2830,90 @@ def file_state_now(path: str) -> FileState:
         return FileState(stamp, digest.hexdigest(), oct(os.fstat(file.fileno()).st_mode & 0o111))
     return FileState(stamp, "")
 
+
 def look_at_file(path: str) -> str:
     """A digest of a file's bytes and of who may execute it; "" when it can't be read."""
     state = file_state(path)
     return state.digest and sha256(f"{state.digest} {state.executable}".encode())
+
 
 # === Supervisor =======================================================================================================
 
 # Facts: proc(5), prctl(2), wait4(2), posix_spawn(3), cgroups(7), the kernel's fs/exec.c (what execs takes over the peak of the
 # memory it leaves: under posix_spawn the driver's) and mm/oom_kill.c; for macOS <libproc.h>.
 
-MARKER = "BATCH_TAMARIN_JOB"       # in the environment of every job: <batch>/<job>/<attempt>
-GRACE_S, UNKILLABLE_S = 3.0, 30.0  # from SIGTERM to SIGKILL; what outlives SIGKILL for so long is given up
+MARKER = "BATCH_TAMARIN_JOB"  # in the environment of every job: <batch>/<job>/<attempt>
+GRACE_S, UNKILLABLE_S = (
+    3.0,
+    30.0,
+)  # from SIGTERM to SIGKILL; what outlives SIGKILL for so long is given up
 LONGEST_LOOK_S, CLOSEST_LOOK_S, FIRST_LOOK_S = 1.0, 0.02, 0.005
-FASTEST_HOG = 3 * 1024             # MB per second a prover is expected to grow at most
-LATE_S = 0.5                       # a look that is so late did not hold a job to its limits
-COPY_S = 1.0                       # for so long a child that looks like its parent is taken for one about to exec
+FASTEST_HOG = 3 * 1024  # MB per second a prover is expected to grow at most
+LATE_S = 0.5  # a look that is so late did not hold a job to its limits
+COPY_S = 1.0  # for so long a child that looks like its parent is taken for one about to exec
 LOG_CAP, LOG_HEAD, LOG_TAIL = 64 * MB, 16 * MB, 16 * MB
-RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP)
+RESET = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGTSTP,
+)
 PROC_PGRP_ONLY, PROC_PPID_ONLY = 2, 6  # macOS: what proc_listpids selects by
 MACOS = sys.platform == "darwin"
-MAXRSS_MB = 2**-20 if MACOS else 2**-10  # the unit of ru_maxrss: the largest of the process waited for and those it waited for
+MAXRSS_MB = (
+    2**-20 if MACOS else 2**-10
+)  # the unit of ru_maxrss: the largest of the process waited for and those it waited for
+
 
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended. COMPLETED: its leader exited by itself, whatever the code. FAILED: not started, or ended by a signal that
     isn't ours. MEMORY_LIMIT: also by the kernel's out-of-memory killer. INTERRUPTED: also singly, by `Supervisor.stop`."""
+
     status: Status
     exit: ExitStatus | None = None
     wall_s: float = 0.0
-    cpu_s: float = 0.0                # of the whole tree, but those whose parent ignores SIGCHLD (the kernel forgets them)
-    peak_mb: float = 0.0              # 0 for what was gone before the first look (5 ms) and smaller than the driver
-    avg_mb: float = 0.0               # weighted by time
+    cpu_s: float = (
+        0.0  # of the whole tree, but those whose parent ignores SIGCHLD (the kernel forgets them)
+    )
+    peak_mb: float = (
+        0.0  # 0 for what was gone before the first look (5 ms) and smaller than the driver
+    )
+    avg_mb: float = 0.0  # weighted by time
     reason: str = ""
     unkillable: tuple[int, ...] = ()  # processes that outlived SIGKILL; their room stays taken
+
 
 @dataclass(eq=False)
 class Live:
     """A job that runs: figures for the live view, and what the supervisor must remember of it."""
+
     job: Job
     marker: str
     pid: int
-    started: float                                          # monotonic; moved on by suspended time: now - started is time run
-    looked: float                                           # when the last sample was taken
-    due: float                                              # when the next one is: later, and the loop was busy elsewhere
-    driver_peak: float                                      # MB; a fresh child's ru_maxrss starts there
+    started: float  # monotonic; moved on by suspended time: now - started is time run
+    looked: float  # when the last sample was taken
+    due: float  # when the next one is: later, and the loop was busy elsewhere
+    driver_peak: float  # MB; a fresh child's ru_maxrss starts there
     logs: list[_Log]
-    turn: asyncio.Future[None]                              # done: the leader has ended, or the tree is to be ended
+    turn: asyncio.Future[None]  # done: the leader has ended, or the tree is to be ended
     rss_mb: float = 0.0
     peak_mb: float = 0.0
     cpu_s: float = 0.0
     mb_seconds: float = 0.0
-    tree: set[int] = field(default_factory=set)             # pids of the last sample
-    copies: dict[int, float] = field(default_factory=dict)  # pid of a child that may still share its parent's memory: since when
-    timer: asyncio.TimerHandle = field(init=False)          # for the next look
-    ended: float | None = None                              # when the leader was reaped; until then its pid and group are ours
+    tree: set[int] = field(default_factory=set)  # pids of the last sample
+    copies: dict[int, float] = field(
+        default_factory=dict
+    )  # pid of a child that may still share its parent's memory: since when
+    timer: asyncio.TimerHandle = field(init=False)  # for the next look
+    ended: float | None = None  # when the leader was reaped; until then its pid and group are ours
     exit: ExitStatus | None = None
-    why: tuple[Status, str] | None = None                   # set by whoever ends it first
-    kill: bool = False                                      # SIGKILL without (further) grace
+    why: tuple[Status, str] | None = None  # set by whoever ends it first
+    kill: bool = False  # SIGKILL without (further) grace
+
 
 @final
 class Supervisor:
@@ -2020,25 +2922,37 @@ class Supervisor:
     open in a watchdog until no process of the batch is left."""
 
     def __init__(self, batch_id: str, lock_fd: int | None = None) -> None:
-        self.live: dict[str, Live] = {}                     # by job id
+        self.live: dict[str, Live] = {}  # by job id
         self._batch_id, self._lock_fd = batch_id, lock_fd
-        self._adopted: dict[int, Live | None] = {}          # orphans that came to us, not reaped yet: whose they are
+        self._adopted: dict[
+            int, Live | None
+        ] = {}  # orphans that came to us, not reaped yet: whose they are
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopped: str | None = None                    # why nothing more is started
-        self._suspended: float | None = None                # since when, while every tree is held
-        self._oom_kills: deque[int] = deque(maxlen=2)       # two, so that a kill just before a look is not missed
-        self._adopted_at = self._oom_at = 0.0               # when we looked last
+        self._stopped: str | None = None  # why nothing more is started
+        self._suspended: float | None = None  # since when, while every tree is held
+        self._oom_kills: deque[int] = deque(
+            maxlen=2
+        )  # two, so that a kill just before a look is not missed
+        self._adopted_at = self._oom_at = 0.0  # when we looked last
 
     def __enter__(self) -> Supervisor:
         self._home = os.getcwd()
         for number in map(int, os.listdir("/dev/fd")):
             with suppress(OSError):  # the descriptor of listdir itself
-                os.set_inheritable(number, number <= 2)     # Python opens all close-on-exec; what a shell handed down isn't
+                os.set_inheritable(
+                    number, number <= 2
+                )  # Python opens all close-on-exec; what a shell handed down isn't
         if not MACOS:
             import ctypes
-            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)         # PR_SET_CHILD_SUBREAPER: orphans of our descendants come to us
+
+            ctypes.CDLL(None).prctl(
+                36, 1, 0, 0, 0
+            )  # PR_SET_CHILD_SUBREAPER: orphans of our descendants come to us
         self._watchdog, self._pipe = _start_watchdog(self._batch_id, self._lock_fd)
-        self._strangers = {self._watchdog, *_children(os.getpid())}  # what a shell started before it became us by `exec`
+        self._strangers = {
+            self._watchdog,
+            *_children(os.getpid()),
+        }  # what a shell started before it became us by `exec`
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -2054,18 +2968,28 @@ class Supervisor:
         """Run a job and return when its whole tree is gone; never raises for what a prover or the system does. Right after the
         start, on_start(pid, started) is called: `started` is what `process_start` tells of it."""
         import asyncio
+
         if self._stopped is not None:
             return Outcome(Status.INTERRUPTED, reason=self._stopped)
         try:
             live = self._start(job, asyncio.get_running_loop())
         except (OSError, ValueError) as error:
-            return Outcome(Status.FAILED, reason=f"could not start {job.command[0]}: {_why_not_started(job, error)}")
+            return Outcome(
+                Status.FAILED,
+                reason=f"could not start {job.command[0]}: {_why_not_started(job, error)}",
+            )
         try:
             on_start(live.pid, process_start(live.pid))
             await live.turn
             stuck = await self._end(live)
-            if live.exit and live.exit.signal in ("SIGTERM", "SIGINT", "SIGHUP") and live.why is None:
-                await asyncio.sleep(0.2)  # systemd and Slurm signal everything at once: is it our turn, too?
+            if (
+                live.exit
+                and live.exit.signal in ("SIGTERM", "SIGINT", "SIGHUP")
+                and live.why is None
+            ):
+                await asyncio.sleep(
+                    0.2
+                )  # systemd and Slurm signal everything at once: is it our turn, too?
         except BaseException:
             self._end_now(live)
             raise
@@ -2076,10 +3000,14 @@ class Supervisor:
             log.cap()
         return self._outcome(live, stuck)
 
-    def stop(self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED) -> None:
+    def stop(
+        self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED
+    ) -> None:
         """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once. Its outcome gets this status and reason."""
         if live := self.live.get(job_id):
-            if live.ended is None or live.exit and live.exit.signal:  # what ended by itself stays so while its rest is killed
+            if (
+                live.ended is None or live.exit and live.exit.signal
+            ):  # what ended by itself stays so while its rest is killed
                 live.why = live.why or (status, reason)
             live.kill = live.kill or at_once
             if not live.turn.done():
@@ -2102,7 +3030,11 @@ class Supervisor:
         now = time.monotonic()
         away, self._suspended = now - (self._suspended or now), None
         for live in self.live.values():
-            live.started, live.looked, live.due = live.started + away, live.looked + away, live.due + away
+            live.started, live.looked, live.due = (
+                live.started + away,
+                live.looked + away,
+                live.due + away,
+            )
             self._signal(live, self._tree(live), signal.SIGCONT)
             live.timer.cancel()
             self._look(live)
@@ -2110,20 +3042,43 @@ class Supervisor:
     def _start(self, job: Job, loop: asyncio.AbstractEventLoop) -> Live:
         """Spawn the leader in a session of its own, with nothing of ours but its log files."""
         import resource
+
         if loop is not self._loop:
             self._loop = loop
             loop.add_signal_handler(signal.SIGCHLD, self._reap)
-        marker, append = f"{self._batch_id}/{job.id}/{job.attempt}", os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                 (os.POSIX_SPAWN_OPEN, 1, job.stdout, append, 0o666), (os.POSIX_SPAWN_OPEN, 2, job.stderr, append, 0o666)]
+        marker, append = (
+            f"{self._batch_id}/{job.id}/{job.attempt}",
+            os.O_WRONLY | os.O_APPEND | os.O_CREAT,
+        )
+        files = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, job.stdout, append, 0o666),
+            (os.POSIX_SPAWN_OPEN, 2, job.stderr, append, 0o666),
+        ]
         started = time.monotonic()
         command = job.command if job.cwd == self._home else _in_directory(job.cwd, job.command)
-        pid = os.posix_spawnp(command[0], command, {**job.env, MARKER: marker}, file_actions=files, setsid=True, setsigmask=(),
-                              setsigdef=RESET)
+        pid = os.posix_spawnp(
+            command[0],
+            command,
+            {**job.env, MARKER: marker},
+            file_actions=files,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=RESET,
+        )
         inherited = 0.0 if MACOS else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_MB
         logs = [_Log(path) for path in dict.fromkeys((job.stdout, job.stderr))]
-        live = self.live[job.id] = Live(job, marker, pid, started, started, started + FIRST_LOOK_S, inherited, logs,
-                                        loop.create_future())
+        live = self.live[job.id] = Live(
+            job,
+            marker,
+            pid,
+            started,
+            started,
+            started + FIRST_LOOK_S,
+            inherited,
+            logs,
+            loop.create_future(),
+        )
         self._tell_watchdog(b"+%d\n" % pid)
         live.timer = loop.call_later(FIRST_LOOK_S, self._look, live)
         return live
@@ -2149,12 +3104,22 @@ class Supervisor:
             reason = f"used {live.rss_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB"
             self.stop(live.job.id, reason, True, Status.MEMORY_LIMIT)
         elif age >= limits.timeout_s:
-            self.stop(live.job.id, f"ran into its time limit of {limits.timeout_s:g} s", False, Status.TIMEOUT)
+            self.stop(
+                live.job.id,
+                f"ran into its time limit of {limits.timeout_s:g} s",
+                False,
+                Status.TIMEOUT,
+            )
         else:
             pause = min(pause, limits.timeout_s - age)
-        pause = min(pause, max(CLOSEST_LOOK_S, 0.8 * (limits.memory_mb - live.rss_mb) / FASTEST_HOG))
+        pause = min(
+            pause, max(CLOSEST_LOOK_S, 0.8 * (limits.memory_mb - live.rss_mb) / FASTEST_HOG)
+        )
         loop = live.turn.get_loop()
-        due, grid = loop.time() + pause, 2.0 ** (math.frexp(pause)[1] - 1)  # common multiples: many jobs need few wake-ups
+        due, grid = (
+            loop.time() + pause,
+            2.0 ** (math.frexp(pause)[1] - 1),
+        )  # common multiples: many jobs need few wake-ups
         live.timer = loop.call_at(due // grid * grid if pause > 0.06 else due, self._look, live)
         live.due = now + pause
 
@@ -2180,7 +3145,9 @@ class Supervisor:
         size = os.stat(log.path).st_size
         rate, log.size = (size - log.size) / max(1e-3, since), size
         if size <= LOG_CAP:
-            return max(CLOSEST_LOOK_S, 0.5 * (LOG_CAP - size) / rate) if rate > 0 else LONGEST_LOOK_S
+            return (
+                max(CLOSEST_LOOK_S, 0.5 * (LOG_CAP - size) / rate) if rate > 0 else LONGEST_LOOK_S
+            )
         tree = self._tree(live)
         self._signal(live, tree, signal.SIGSTOP)
         log.cap()
@@ -2214,9 +3181,15 @@ class Supervisor:
         self._adopted_at, lives = time.monotonic(), list(self.live.values())
         ours = {live.pid for live in lives if live.ended is None}
         for pid in set(_children(os.getpid())) - self._strangers - ours:
-            if pid not in self._adopted:  # known by its marker, its session, the last sample, or because there is no other job
+            if (
+                pid not in self._adopted
+            ):  # known by its marker, its session, the last sample, or because there is no other job
                 marker, session = _marker(pid), _process(pid).session
-                sure = [live for live in lives if marker == live.marker or session == live.pid or pid in live.tree]
+                sure = [
+                    live
+                    for live in lives
+                    if marker == live.marker or session == live.pid or pid in live.tree
+                ]
                 self._adopted[pid] = (sure or lives)[0] if sure or len(lives) == 1 else None
             reaped, _, usage = os.wait4(pid, os.WNOHANG)
             owner = self._adopted.pop(pid) if reaped else None
@@ -2252,18 +3225,24 @@ class Supervisor:
         with suppress(OSError):
             said = os.stat(live.job.stdout)
             last_word = noticed - max(0.0, time.time() - said.st_mtime)
-            if stat.S_ISREG(said.st_mode) and said.st_size and last_word > live.started - 0.1:  # the kernel's clock of files is coarse
+            if (
+                stat.S_ISREG(said.st_mode) and said.st_size and last_word > live.started - 0.1
+            ):  # the kernel's clock of files is coarse
                 live.ended = max(live.looked, last_word)
         if ended.signal:
             return
         if live.peak_mb > limits.memory_mb:
-            live.why = Status.MEMORY_LIMIT, f"used {live.peak_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB"
+            live.why = (
+                Status.MEMORY_LIMIT,
+                f"used {live.peak_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB",
+            )
         elif (live.ended or noticed) - live.started > limits.timeout_s:
             live.why = Status.TIMEOUT, f"ran into its time limit of {limits.timeout_s:g} s"
 
     async def _end(self, live: Live) -> tuple[int, ...]:
         """Return when the tree is gone; or, with what is left, when it outlived SIGKILL for too long."""
         import asyncio
+
         kill_at, pause, asked = time.monotonic() + (GRACE_S if live.why else 0), 0.001, set[int]()
         while left := set(self._tree(live)):
             now = time.monotonic()
@@ -2275,7 +3254,9 @@ class Supervisor:
                 self._signal(live, left, signal.SIGKILL)
             elif left - asked:
                 self._signal(live, left - asked, signal.SIGTERM)
-                self._signal(live, left - asked, signal.SIGCONT)  # a stopped process takes no SIGTERM
+                self._signal(
+                    live, left - asked, signal.SIGCONT
+                )  # a stopped process takes no SIGTERM
                 asked |= left
             await asyncio.sleep(pause)
             pause = min(0.05, pause * 1.5)
@@ -2291,8 +3272,14 @@ class Supervisor:
     def _signal(self, live: Live | None, tree: Collection[int], number: int) -> None:
         """Signal processes of a job; the leader's number is its group's for sure only while one of ours is in there."""
         with suppress(ProcessLookupError, PermissionError):
-            if live and number != signal.SIGTERM and (live.ended is None or live.pid in map(os.getpgid, tree)):
-                os.killpg(live.pid, number)  # at one stroke: nothing forks away. Not SIGTERM: a second one may mean more than one
+            if (
+                live
+                and number != signal.SIGTERM
+                and (live.ended is None or live.pid in map(os.getpgid, tree))
+            ):
+                os.killpg(
+                    live.pid, number
+                )  # at one stroke: nothing forks away. Not SIGTERM: a second one may mean more than one
         for pid in tree:
             if not live or pid != live.pid or live.ended is None:
                 _send(pid, number)
@@ -2304,23 +3291,40 @@ class Supervisor:
             status, reason = Status.FAILED, "its exit status was lost"
         elif not live.exit.signal:
             status, reason = Status.COMPLETED, ""
-        elif live.exit.signal == "SIGKILL" and self._oom_kills and 0 <= self._oom_kills[0] < _oom_kills():
+        elif (
+            live.exit.signal == "SIGKILL"
+            and self._oom_kills
+            and 0 <= self._oom_kills[0] < _oom_kills()
+        ):
             status, reason = Status.MEMORY_LIMIT, "killed by the kernel's out-of-memory killer"
         else:
-            status, reason = Status.FAILED, f"ended by signal {live.exit.signal}, which batch_tamarin did not send"
+            status, reason = (
+                Status.FAILED,
+                f"ended by signal {live.exit.signal}, which batch_tamarin did not send",
+            )
         if stuck:
-            reason = f"{reason}; processes {', '.join(map(str, stuck))} can't be killed (waiting in the kernel?)".lstrip("; ")
+            reason = f"{reason}; processes {', '.join(map(str, stuck))} can't be killed (waiting in the kernel?)".lstrip(
+                "; "
+            )
         wall = (live.ended or time.monotonic()) - live.started
-        average = min(live.peak_mb, live.mb_seconds / (live.looked - live.started)) if live.mb_seconds else live.peak_mb
+        average = (
+            min(live.peak_mb, live.mb_seconds / (live.looked - live.started))
+            if live.mb_seconds
+            else live.peak_mb
+        )
         return Outcome(status, live.exit, wall, live.cpu_s, live.peak_mb, average, reason, stuck)
+
 
 def end_survivors(batch_id: str, recorded: Iterable[Event]) -> list[int]:
     """Kill what an earlier driver of this batch left running on this host, and return the pids. A process counts if it carries
     the batch's marker, or if a `start` event in `recorded` tells of its pid, start time, host and boot; then so do its session
     and descendants. Never this process or one it descends from. What outlives SIGKILL for 30 s is given up."""
     here, patience = host_id(), time.monotonic() + UNKILLABLE_S
-    known = {(int(start["pid"]), int(start["started"])) for start in recorded
-             if (start.get("host"), start.get("boot_id")) == here and start.get("started")}
+    known = {
+        (int(start["pid"]), int(start["started"]))
+        for start in recorded
+        if (start.get("host"), start.get("boot_id")) == here and start.get("started")
+    }
     held: set[tuple[int, int]] = set()
     while (found := _survivors(batch_id, known | held)) and time.monotonic() < patience:
         # Held first, killed in a later round: a shell whose child died before it would start the next one, and if the shell was
@@ -2332,21 +3336,38 @@ def end_survivors(batch_id: str, recorded: Iterable[Event]) -> list[int]:
         time.sleep(0.005)
     return sorted({pid for pid, _ in held})
 
+
 def _survivors(batch_id: str, known: set[tuple[int, int]]) -> set[tuple[int, int]]:
     """(pid, start time) of everything alive that end_survivors may end."""
     if MACOS:
         roots = [pid for pid, started in known if process_start(pid) == started]
-        return {(pid, process_start(pid)) for root in roots for pid in (root, *_mac_pids(PROC_PGRP_ONLY, root))}
+        return {
+            (pid, process_start(pid))
+            for root in roots
+            for pid in (root, *_mac_pids(PROC_PGRP_ONLY, root))
+        }
     table = _processes()
-    found = {pid for pid in table if (pid, table[pid].started) in known or _marker(pid).startswith(batch_id + "/")}
+    found = {
+        pid
+        for pid in table
+        if (pid, table[pid].started) in known or _marker(pid).startswith(batch_id + "/")
+    }
     sessions = {table[pid].session for pid in found if table[pid].session in found}
-    while more := {pid for pid, process in table.items() if process.parent in found or process.session in sessions} - found:
+    while (
+        more := {
+            pid
+            for pid, process in table.items()
+            if process.parent in found or process.session in sessions
+        }
+        - found
+    ):
         found |= more
     own = os.getpid()
     while own in table:
         found.discard(own)
         own = table[own].parent
     return {(pid, table[pid].started) for pid in found}
+
 
 def host_id() -> tuple[str, str]:
     """(host, boot id): between two equal ones a pid with its start time means the same process. The boot id holds the pid
@@ -2358,20 +3379,28 @@ def host_id() -> tuple[str, str]:
         boot += " " + os.readlink("/proc/self/ns/pid")
     return os.uname().nodename, boot
 
+
 def exit_status(status: int) -> ExitStatus:
     """From wait's 16-bit status; real-time signals have no name of their own."""
     code = os.waitstatus_to_exitcode(status)
     names = {number.value: number.name for number in signal.Signals} if code < 0 else {}
-    return ExitStatus(code=code) if code >= 0 else ExitStatus(signal=names.get(-code, f"SIG{-code}"))
+    return (
+        ExitStatus(code=code) if code >= 0 else ExitStatus(signal=names.get(-code, f"SIG{-code}"))
+    )
+
 
 def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
     """Cores this process may use: the least of affinity, cgroup quota (v1 and v2, every level) and the Slurm allocation on this
     node. A fraction of a core doesn't count, but one core is always there. root: where proc and sys are looked for."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    bounds = [float(len(affinity(0)) if affinity else os.cpu_count() or 1), *_numbers(environ.get("SLURM_CPUS_ON_NODE", ""))]
+    bounds = [
+        float(len(affinity(0)) if affinity else os.cpu_count() or 1),
+        *_numbers(environ.get("SLURM_CPUS_ON_NODE", "")),
+    ]
     for quota in _cgroups(root, "cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"):
         bounds += [quota[0] / quota[1]] if len(quota) == 2 else []  # the period alone: no quota
     return max(1, int(min(bounds)))
+
 
 def available_memory_mb(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
     """Memory in MB this process may use, taken or not: the least of what is built in, cgroup limits and the Slurm allocation."""
@@ -2383,19 +3412,28 @@ def available_memory_mb(root: str = "/", environ: Mapping[str, str] = os.environ
         bounds += [limit // MB for limit in limits]
     return max(1, min(bounds))
 
+
 def _cgroups(root: str, controller: str, *names: str) -> Iterator[list[int]]:
     """The numbers in these files of this process's cgroup and of all above it, v1 and v2. A container without a cgroup namespace
     reads its path from outside, and finds its own limits at the mount's root."""
     for line in os.fsdecode(_read(os.path.join(root, "proc/self/cgroup"))).splitlines():
         number, controllers, path = (line.split(":", 2) + ["", ""])[:3]
-        mounts = ["", "unified"] if number == "0" else [controller] if controller in controllers.split(",") else []
+        mounts = (
+            ["", "unified"]
+            if number == "0"
+            else [controller]
+            if controller in controllers.split(",")
+            else []
+        )
         parts = [part for part in path.split("/") if part not in ("", "..")]
         for mount, length in itertools.product(mounts, range(len(parts) + 1)):
             folder = os.path.join(root, "sys/fs/cgroup", mount, *parts[:length])
             yield _numbers(b" ".join(_read(os.path.join(folder, name)) for name in names))
 
+
 def _numbers(text: str | bytes) -> list[int]:
     return [int(word) for word in text.split() if word.isdigit() and int(word)]
+
 
 def _in_directory(directory: str, command: tuple[str, ...]) -> tuple[str, ...]:
     """A command line that does the same in a directory: posix_spawn can't change it, and ours is that of all our threads. The
@@ -2405,6 +3443,7 @@ def _in_directory(directory: str, command: tuple[str, ...]) -> tuple[str, ...]:
         os.stat(os.path.join(directory, command[0]))
     return ("/bin/sh", "-c", 'cd -- "$0" && exec "$@"', directory, *command)
 
+
 def _why_not_started(job: Job, error: Exception) -> str:
     """A sentence for the user; posix_spawn reports one error number for changing files, finding and executing the program."""
     program, number = job.command[0], getattr(error, "errno", None) or 0
@@ -2413,16 +3452,24 @@ def _why_not_started(job: Job, error: Exception) -> str:
     for log in (job.stdout, job.stderr):
         if not os.access(os.path.dirname(log), os.W_OK):
             return f"its log {log} can't be written"
-    path, nowhere = os.path.join(job.cwd, program) if "/" in program else "", "there is no such program"
+    path, nowhere = (
+        os.path.join(job.cwd, program) if "/" in program else "",
+        "there is no such program",
+    )
     maybe = "" if path else f"{nowhere}, or "  # a closed folder on PATH hides that it is nowhere
     hints = {
-        errno.ENOENT: "its interpreter (#! line) or loader is missing" if os.path.exists(path) else nowhere,
-        errno.EACCES: "it is a folder" if os.path.isdir(path) else f"{maybe}it is not executable, or its folder is closed to you",
+        errno.ENOENT: "its interpreter (#! line) or loader is missing"
+        if os.path.exists(path)
+        else nowhere,
+        errno.EACCES: "it is a folder"
+        if os.path.isdir(path)
+        else f"{maybe}it is not executable, or its folder is closed to you",
         errno.ENOEXEC: "not a program for this machine, or a script without #! line",
         errno.EAGAIN: "no more processes allowed (ulimit -u, or the pids limit of a cgroup)",
         errno.EMFILE: "this process has too many open files (ulimit -n)",
     }
     return hints.get(number) or getattr(error, "strerror", None) or str(error)
+
 
 def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
     """Fork a process that sleeps until the pipe to it closes; (pid, our end of the pipe). Only SIGKILL and SIGSTOP reach it."""
@@ -2437,6 +3484,7 @@ def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(reading)
     return pid, writing
+
 
 def _watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
     """Wait until the driver dies, then kill what it leaves behind."""
@@ -2453,14 +3501,16 @@ def _watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
         _send(-pid, signal.SIGKILL)
     end_survivors(batch_id, ())
 
+
 @dataclass
 class _Log:
     """A log file that a prover appends to; past LOG_CAP its middle is left out, again and again if need be."""
+
     path: str
-    size: int = 0           # at the last look
-    head: int = 0           # length of the head kept, once cut
-    note: int = 0           # length of the note after it
-    left_out: int = 0       # bytes
+    size: int = 0  # at the last look
+    head: int = 0  # length of the head kept, once cut
+    note: int = 0  # length of the note after it
+    left_out: int = 0  # bytes
 
     def cap(self) -> None:
         """Keep the head, a note and the tail of a log over LOG_CAP; both are cut between lines if they have any."""
@@ -2469,6 +3519,7 @@ class _Log:
             if length <= LOG_CAP:
                 return
             import shutil
+
             with open(self.path, "rb") as reading, open(self.path, "r+b") as writing:
                 self.head = self.head or reading.read(LOG_HEAD).rfind(b"\n") + 1 or LOG_HEAD
                 source = reading.seek(length - LOG_TAIL)
@@ -2477,16 +3528,22 @@ class _Log:
                 self.left_out += source - self.head - self.note
                 writing.seek(self.head)
                 # Half a line of the tail goes on the note's line: standing alone it could look like a verdict.
-                self.note = writing.write(b"[batch_tamarin left out %d bytes here]%s" % (self.left_out, b"\n" if whole else b" "))
+                self.note = writing.write(
+                    b"[batch_tamarin left out %d bytes here]%s"
+                    % (self.left_out, b"\n" if whole else b" ")
+                )
                 shutil.copyfileobj(reading, writing)
                 self.size = writing.truncate()
 
+
 class _Process(NamedTuple):
     """From /proc/PID/stat; zeros when it is gone."""
+
     state: str = "X"
     parent: int = 0
     session: int = 0
-    started: int = 0        # clock ticks since boot
+    started: int = 0  # clock ticks since boot
+
 
 def process_start(pid: int) -> int:
     """When a process started, in the system's own unit: with its pid it names one process since boot; 0 when it is gone."""
@@ -2494,14 +3551,23 @@ def process_start(pid: int) -> int:
         return _mac_usage(pid)[1] if MACOS else _process(pid).started
     return 0
 
+
 def _process(pid: int) -> _Process:
-    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()  # the name before may hold anything
-    return _Process(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19])) if len(fields) > 19 else _Process()
+    fields = (
+        _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    )  # the name before may hold anything
+    return (
+        _Process(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
+        if len(fields) > 19
+        else _Process()
+    )
+
 
 def _processes() -> dict[int, _Process]:
     """Every living process by pid (Linux)."""
     table = {int(name): _process(int(name)) for name in os.listdir("/proc") if name.isdigit()}
     return {pid: process for pid, process in table.items() if process.state not in "ZX"}
+
 
 def _children(pid: int) -> list[int]:
     """Children of a process, dead ones included; the list can miss one while another dies, so who must know looks again."""
@@ -2511,8 +3577,13 @@ def _children(pid: int) -> list[int]:
         return [child for child, process in _processes().items() if process.parent == pid]
     with suppress(FileNotFoundError, ProcessLookupError):
         threads = os.listdir(f"/proc/{pid}/task")
-        return [int(child) for thread in threads for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
+        return [
+            int(child)
+            for thread in threads
+            for child in _read(f"/proc/{pid}/task/{thread}/children").split()
+        ]
     return []
+
 
 def _memory(pid: int) -> tuple[int, int]:
     """(address space, resident) in bytes; of the second alone on macOS, zeros when it is gone."""
@@ -2521,15 +3592,20 @@ def _memory(pid: int) -> tuple[int, int]:
     page, pages = os.sysconf("SC_PAGE_SIZE"), _read(f"/proc/{pid}/statm").split() or [b"0", b"0"]
     return int(pages[0]) * page, int(pages[1]) * page
 
+
 def _marker(pid: int) -> str:
     """The value of MARKER a process was started with, or "": environ is what exec left, whatever the process did since."""
-    _, found, rest = (b"\0" + _read(f"/proc/{pid}/environ")).partition(b"\0" + MARKER.encode() + b"=")
+    _, found, rest = (b"\0" + _read(f"/proc/{pid}/environ")).partition(
+        b"\0" + MARKER.encode() + b"="
+    )
     return os.fsdecode(rest.partition(b"\0")[0]) if found else ""
+
 
 def _oom_kills(path: str = "/proc/vmstat") -> int:
     """How often the kernel's out-of-memory killer struck (Linux 4.13; all cgroups, the whole system), or -1."""
     count = re.search(rb"^oom_kill (\d+)$", _read(path), re.MULTILINE)
     return int(count[1]) if count else -1
+
 
 def _read(path: str) -> bytes:
     """A file of /proc or /sys; empty when it is gone or not ours to look at. OSError when no descriptor is free."""
@@ -2541,31 +3617,39 @@ def _read(path: str) -> bytes:
             raise
         return b""
 
+
 def _send(pid: int, number: int) -> None:
     """Signal a process, or a group by its negative number; it may be gone."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
+
 def _mac_pids(kind: int, number: int) -> list[int]:
     """proc_listpids: pids by parent or group."""
     import ctypes
+
     pids = (ctypes.c_int * 4096)()
     ctypes.CDLL(None).proc_listpids(kind, number, pids, ctypes.sizeof(pids))
     return [pid for pid in pids if pid]
 
+
 def _mac_usage(pid: int) -> tuple[int, int]:
     """proc_pid_rusage, rusage_info_v0: (resident bytes, start in Mach's time since boot)."""
     import ctypes
+
     info = (ctypes.c_uint64 * 12)()
     failed = ctypes.CDLL(None).proc_pid_rusage(pid, 0, info)
     return (0, 0) if failed else (int(info[8]), int(info[10]))
+
 
 # === Journal ==========================================================================================================
 
 JOURNAL = "batch.jsonl"
 
+
 class StorageError(InputError):
     """The results directory can't be written (any more): full, read-only, or held by another run."""
+
 
 class Journal:
     """The truth about a batch on disk, one JSON object a line, by one writer, who holds a lock. `record` is how a running batch
@@ -2584,7 +3668,9 @@ class Journal:
         """Write the plan of a new batch. Raises StorageError."""
         self.batch = batch
         lines = map(json_line, batch.events())
-        while data := b"".join(itertools.islice(lines, 1_000)):  # 100,000 tasks need not be in memory as text
+        while data := b"".join(
+            itertools.islice(lines, 1_000)
+        ):  # 100,000 tasks need not be in memory as text
             self._write(data)
         self._sync()
 
@@ -2597,7 +3683,9 @@ class Journal:
     def flush(self) -> None:
         """Bring what was recorded to the disk, then tell the observers. Raises StorageError."""
         events, self._unflushed = self._unflushed, []
-        if any(event["event"] != "start" for event in events):  # a start that is lost only runs again
+        if any(
+            event["event"] != "start" for event in events
+        ):  # a start that is lost only runs again
             self._sync()
         for event in events:
             for observer in self.observers:
@@ -2616,44 +3704,76 @@ class Journal:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             os.ftruncate(self.fd, self.size)
-            raise StorageError(f"the journal can't be written: {error.strerror}. What it holds is safe: make room, then "
-                               "run the same command again to go on", self.path) from None
+            raise StorageError(
+                f"the journal can't be written: {error.strerror}. What it holds is safe: make room, then "
+                "run the same command again to go on",
+                self.path,
+            ) from None
         self.size += len(data)
 
     def _sync(self) -> None:
         try:
             getattr(os, "fdatasync", os.fsync)(self.fd)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have nothing to flush
-                raise StorageError(f"the journal can't be brought to disk: {error.strerror}", self.path) from None
+            if error.errno not in (
+                errno.EINVAL,
+                errno.ENOTSUP,
+            ):  # some file systems have nothing to flush
+                raise StorageError(
+                    f"the journal can't be brought to disk: {error.strerror}", self.path
+                ) from None
+
 
 def json_line(event: Event) -> bytes:
     """One line of the journal; half a surrogate pair (an undecodable file name) survives as its JSON escape."""
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n"
+    return (
+        json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8", "backslashreplace"
+        )
+        + b"\n"
+    )
+
 
 def lock_journal(fd: int, path: str) -> bool:
     """Make this process the journal's one writer; whether that took a lock file. Raises StorageError that says who is."""
     import fcntl
+
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
     except OSError as error:
-        no_locks = error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # the file system has none
+        no_locks = error.errno in (
+            errno.ENOLCK,
+            errno.ENOSYS,
+            errno.EOPNOTSUPP,
+        )  # the file system has none
         if no_locks and lock_by_file(path):
             return True
         os.close(fd)
         if not no_locks and error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
     holder = load_batch(path, lambda _: None).header
-    raise StorageError(f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): "
-                       f"wait for it, or give another directory with -o", path)
+    raise StorageError(
+        f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): "
+        f"wait for it, or give another directory with -o",
+        path,
+    )
+
 
 def lock_by_file(path: str) -> bool:
     """Hold the journal by a file beside it that names this process, unless the one that it names still lives or may live."""
     host, boot = host_id()
     try:
         with open(path + ".lock", "x", encoding="utf-8") as file:
-            json.dump({"host": host, "boot_id": boot, "pid": os.getpid(), "started": process_start(os.getpid())}, file)
+            json.dump(
+                {
+                    "host": host,
+                    "boot_id": boot,
+                    "pid": os.getpid(),
+                    "started": process_start(os.getpid()),
+                },
+                file,
+            )
         return True
     except FileExistsError:
         if lock_file_holds(path):
@@ -2661,19 +3781,27 @@ def lock_by_file(path: str) -> bool:
     remove_file(path + ".lock")
     return lock_by_file(path)
 
+
 def lock_file_holds(path: str) -> bool:
     """Whether there is such a file, and its process is not known to be gone."""
     try:
         with open(path + ".lock", encoding="utf-8") as file:
             holder = json.load(file)
-        return (holder["host"], holder["boot_id"]) != host_id() or process_start(holder["pid"]) == holder["started"]
+        return (holder["host"], holder["boot_id"]) != host_id() or process_start(
+            holder["pid"]
+        ) == holder["started"]
     except FileNotFoundError:
         return False
     except (OSError, ValueError, KeyError, TypeError):
         return True
 
-def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None],
-                   apply: Callable[[Event], object] = lambda event: event["event"]) -> Iterator[Event]:
+
+def journal_events(
+    file: BinaryIO,
+    path: str,
+    warn: Callable[[str], None],
+    apply: Callable[[Event], object] = lambda event: event["event"],
+) -> Iterator[Event]:
     """The events from where the file stands, applied; it is left standing before a torn last line. Leading NULs (blocks that a
     crashed file system never filled) are stripped. A line that can't be read, or an event applied, is skipped, loudly."""
     for number, line in enumerate(file, 1):
@@ -2685,13 +3813,17 @@ def journal_events(file: BinaryIO, path: str, warn: Callable[[str], None],
             apply(event)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if line.strip(b"\0 \r\n"):
-                warn(f"{path}:{number}: this line can't be used and is skipped ({type(error).__name__}: {error})")
+                warn(
+                    f"{path}:{number}: this line can't be used and is skipped ({type(error).__name__}: {error})"
+                )
         else:
             yield event
+
 
 def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
     """The Batch that a journal tells of. Raises InputError when there is no journal."""
     import gc
+
     batch = Batch()
     gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
     try:
@@ -2703,9 +3835,11 @@ def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
         gc.enable()
     return batch
 
+
 def is_locked(path: str) -> bool:
     """Whether some process holds the journal's lock."""
     import fcntl
+
     try:
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -2713,20 +3847,31 @@ def is_locked(path: str) -> bool:
         return isinstance(error, BlockingIOError) or lock_file_holds(path)
     return False
 
+
 # --- The results directory ---------------------------------------------------------------------------------------------
 
 UPSTREAM_REPORT = "execution_report.json"
-_UPSTREAM_STATUS = {"timeout": Status.TIMEOUT, "memory_limit_exceeded": Status.MEMORY_LIMIT,
-                    "signal_interrupted": Status.INTERRUPTED}
+_UPSTREAM_STATUS = {
+    "timeout": Status.TIMEOUT,
+    "memory_limit_exceeded": Status.MEMORY_LIMIT,
+    "signal_interrupted": Status.INTERRUPTED,
+}
 RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
 
-def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None]) -> tuple[str, Journal]:
+
+def open_results(
+    directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None]
+) -> tuple[str, Journal]:
     """The directory to write to and its journal, whose batch is ready to run. An unfinished batch of the same recipe goes on;
     beside anything else, which is not touched, a dated sibling is made. Raises StorageError."""
     try:
         os.makedirs(directory, exist_ok=True)
         found = os.listdir(directory)
-        begun = [place for place in (directory, newest_sibling(directory)) if place and os.path.exists(f"{place}/{JOURNAL}")]
+        begun = [
+            place
+            for place in (directory, newest_sibling(directory))
+            if place and os.path.exists(f"{place}/{JOURNAL}")
+        ]
         for place in [directory] if not found else [] if fresh else begun:
             journal = Journal(os.path.join(place, JOURNAL))
             if not journal.size or continue_batch(journal, planned, tell):
@@ -2734,7 +3879,11 @@ def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[st
             journal.close()
         else:
             place, known = dated_sibling(directory), JOURNAL in found and not fresh
-            what = "a finished batch, or another recipe's, is there already and" if known else "what is there"
+            what = (
+                "a finished batch, or another recipe's, is there already and"
+                if known
+                else "what is there"
+            )
             tell(f"{what} is left alone: a new batch begins in {place}")
             journal = Journal(os.path.join(place, JOURNAL))
         if not journal.size:
@@ -2742,15 +3891,20 @@ def open_results(directory: str, planned: Batch, fresh: bool, tell: Callable[[st
         for folder in RESULT_FOLDERS:
             os.makedirs(os.path.join(place, folder), exist_ok=True)
     except OSError as error:
-        raise StorageError(f"the results directory can't be written: {error.strerror}", error.filename or directory) from None
+        raise StorageError(
+            f"the results directory can't be written: {error.strerror}", error.filename or directory
+        ) from None
     return place, journal
+
 
 def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> bool:
     """Bring an unfinished batch of the same recipe up to the present plan; False, and nothing done, for any other batch."""
     old = journal.batch = load_batch(journal.path, tell)
     old.inputs = planned.inputs
-    same = old.header and (old.header["recipe_file"] == planned.header["recipe_file"]
-                           or all(old.header[name] == planned.header[name] for name in ("recipe", "cwd")))
+    same = old.header and (
+        old.header["recipe_file"] == planned.header["recipe_file"]
+        or all(old.header[name] == planned.header[name] for name in ("recipe", "cwd"))
+    )
     finished = old.ended is not None and old.count(*FINAL) == len(old.tasks)
     known = [(old.tasks[task.id], task) for task in planned.tasks.values() if task.id in old.tasks]
     grown = any(before.key == task.key and not still_holds(before, task) for before, task in known)
@@ -2758,26 +3912,41 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
         return False
     running = {task.id for task in old.tasks.values() if task.status is Status.RUNNING}
     with open(journal.path, "rb") as file:
-        end_survivors(old.id, [event for event in journal_events(file, journal.path, lambda _: None)
-                               if event["event"] == "start" and not running.isdisjoint(event.get("ids", ()))])
+        end_survivors(
+            old.id,
+            [
+                event
+                for event in journal_events(file, journal.path, lambda _: None)
+                if event["event"] == "start" and not running.isdisjoint(event.get("ids", ()))
+            ],
+        )
         journal.size = file.tell()
     os.ftruncate(journal.fd, journal.size)  # a line that a dying writer left half-written
     rerun = sum(before.status in FINAL and before.key != task.key for before, task in known)
     vanished = [task_id for task_id in old.tasks if task_id not in planned.tasks]
     journal.record({**planned.header, "id": old.id, "vanished": vanished})
     for task in planned.tasks.values():
-        if task.id not in old.tasks or any(getattr(task, name) != getattr(old.tasks[task.id], name) for name in PLAN_FIELDS):
+        if task.id not in old.tasks or any(
+            getattr(task, name) != getattr(old.tasks[task.id], name) for name in PLAN_FIELDS
+        ):
             journal.record(task_event(task))
-    tell(f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
-         + (f"; {rerun:,} run again, as a theory, an option or a prover changed" if rerun else "")
-         + (f"; no longer planned: {', '.join(vanished[:10])}" if vanished else ""))
+    tell(
+        f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
+        + (f"; {rerun:,} run again, as a theory, an option or a prover changed" if rerun else "")
+        + (f"; no longer planned: {', '.join(vanished[:10])}" if vanished else "")
+    )
     return True
+
 
 def newest_sibling(directory: str) -> str:
     """The newest dated directory beside this one that holds a journal, or ""."""
     import glob
+
     stem = glob.escape(directory.rstrip(os.sep)) + "_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]_*"
-    return max((os.path.dirname(path) for path in glob.glob(os.path.join(stem, JOURNAL))), default="")
+    return max(
+        (os.path.dirname(path) for path in glob.glob(os.path.join(stem, JOURNAL))), default=""
+    )
+
 
 def dated_sibling(directory: str) -> str:
     """Make `NAME_YYYY-MM-DD_HH-MM-SS` beside a directory, for nobody else."""
@@ -2788,17 +3957,29 @@ def dated_sibling(directory: str) -> str:
             return path
     raise StorageError("there is no free name for a directory beside it", directory)
 
+
 def results_directory(path: str, *records: str) -> str:
     """The results directory that a user means: it, or one of the records in it. Raises InputError that says what is wrong."""
-    directory = os.path.dirname(path) or "." if os.path.basename(path) in records and os.path.isfile(path) else path
+    directory = (
+        os.path.dirname(path) or "."
+        if os.path.basename(path) in records and os.path.isfile(path)
+        else path
+    )
     if os.path.isfile(directory):
-        raise InputError("is a file: give the results directory (`run` names it after 'results:')", printable(path))
+        raise InputError(
+            "is a file: give the results directory (`run` names it after 'results:')",
+            printable(path),
+        )
     if not os.path.isdir(directory):
         raise InputError("there is no such results directory", printable(path))
     if not any(os.path.exists(os.path.join(directory, name)) for name in records):
         newest = newest_sibling(directory)
-        raise InputError("holds no results" + (f"; the newest beside it: {printable(newest)}" if newest else ""), printable(path))
+        raise InputError(
+            "holds no results" + (f"; the newest beside it: {printable(newest)}" if newest else ""),
+            printable(path),
+        )
     return directory
+
 
 def load_results(path: str, warn: Callable[[str], None]) -> Batch:
     """The Batch of a results directory, given by itself or one of its files: of our journal, else of the execution_report.json
@@ -2813,79 +3994,174 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
     try:
         return _upstream_batch(json.loads(read_text(report)), os.path.abspath(directory))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"this is not what batch-tamarin 1.2 writes ({type(error).__name__}: {error})", report) from None
+        raise InputError(
+            f"this is not what batch-tamarin 1.2 writes ({type(error).__name__}: {error})", report
+        ) from None
+
 
 def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
     """batch-tamarin's report as a Batch. It leaves out where it ran: above the results, or else here, is the best guess."""
     batch, config = Batch(), data["config"]
     below = os.sep + os.path.normpath(config["output_directory"])
-    cwd = directory[:-len(below)] if directory.endswith(below) else os.getcwd()
-    cores, memory, timeout = (value if isinstance(value, int) else 0 for value in (
-        config["global_max_cores"], config["global_max_memory"], config["default_timeout"]))
+    cwd = directory[: -len(below)] if directory.endswith(below) else os.getcwd()
+    cores, memory, timeout = (
+        value if isinstance(value, int) else 0
+        for value in (
+            config["global_max_cores"],
+            config["global_max_memory"],
+            config["default_timeout"],
+        )
+    )
     limits = {"cores": cores, "memory_mb": memory * 1024, "timeout_s": timeout}
-    runs = [(name, entry["theory_file"], task_id, task)
-            for name, entry in data["tasks"].items() for task_id, task in entry["subtasks"].items()]
-    began = min(filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)), default=now())
-    provers = {alias: to_json(Prover(alias, (entry["path"],), version="".join(
-        re.findall(r"\d{1,9}(?:\.\d{1,9})+", entry.get("version") or "")[:1]))) for alias, entry in data["tamarin_versions"].items()}
-    batch.apply({"event": "batch", "at": began, "id": "", "version": "", "recipe_file": data["recipe"],
-                 "recipe": {}, "options": {}, "limits": limits, "scheduler": "fifo", "cwd": cwd, "provers": provers})
+    runs = [
+        (name, entry["theory_file"], task_id, task)
+        for name, entry in data["tasks"].items()
+        for task_id, task in entry["subtasks"].items()
+    ]
+    began = min(
+        filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)),
+        default=now(),
+    )
+    provers = {
+        alias: to_json(
+            Prover(
+                alias,
+                (entry["path"],),
+                version="".join(
+                    re.findall(r"\d{1,9}(?:\.\d{1,9})+", entry.get("version") or "")[:1]
+                ),
+            )
+        )
+        for alias, entry in data["tamarin_versions"].items()
+    }
+    batch.apply(
+        {
+            "event": "batch",
+            "at": began,
+            "id": "",
+            "version": "",
+            "recipe_file": data["recipe"],
+            "recipe": {},
+            "options": {},
+            "limits": limits,
+            "scheduler": "fifo",
+            "cwd": cwd,
+            "provers": provers,
+        }
+    )
     for name, theory, task_id, task in runs:
         plan, result = task["task_config"], task.get("task_result") or {}
         resources, trait = plan["resources"], result.get("analysis_type", "")
-        options, flags = tuple(plan.get("options") or ()), tuple(plan.get("preprocessor_flags") or ())
+        options, flags = (
+            tuple(plan.get("options") or ()),
+            tuple(plan.get("preprocessor_flags") or ()),
+        )
         lemmas = _lemmas_now(os.path.join(cwd, theory), options, flags).get(plan["lemma"], [])
-        batch.apply({
-            "event": "task", "id": task_id, "name": name, "theory": theory, "lemma": plan["lemma"], "sides": [], "cwd": cwd,
-            "trait": trait if trait in set(Trait) else lemmas[0].trait if lemmas else "",
-            "prover": batch.provers[plan["tamarin_alias"]].alias, "options": options, "flags": flags, "prove": True,
-            "optional": False, "assumes": assumed_by(lemmas), "expect": None, "key": "",
-            "limits": {"cores": resources["cores"], "memory_mb": resources["memory"] * 1024, "timeout_s": resources["timeout"]}})
+        batch.apply(
+            {
+                "event": "task",
+                "id": task_id,
+                "name": name,
+                "theory": theory,
+                "lemma": plan["lemma"],
+                "sides": [],
+                "cwd": cwd,
+                "trait": trait if trait in set(Trait) else lemmas[0].trait if lemmas else "",
+                "prover": batch.provers[plan["tamarin_alias"]].alias,
+                "options": options,
+                "flags": flags,
+                "prove": True,
+                "optional": False,
+                "assumes": assumed_by(lemmas),
+                "expect": None,
+                "key": "",
+                "limits": {
+                    "cores": resources["cores"],
+                    "memory_mb": resources["memory"] * 1024,
+                    "timeout_s": resources["timeout"],
+                },
+            }
+        )
         if result:
-            batch.apply({"event": "finish", "id": task_id, **_upstream_result(task["task_execution_metadata"], result)})
+            batch.apply(
+                {
+                    "event": "finish",
+                    "id": task_id,
+                    **_upstream_result(task["task_execution_metadata"], result),
+                }
+            )
     return batch
 
+
 @functools.lru_cache(maxsize=64)
-def _lemmas_now(path: str, options: tuple[str, ...], flags: tuple[str, ...]) -> dict[str, list[Lemma]]:
+def _lemmas_now(
+    path: str, options: tuple[str, ...], flags: tuple[str, ...]
+) -> dict[str, list[Lemma]]:
     """A theory's lemmas, if it is still there: batch-tamarin does not say what they assume."""
     with suppress(InputError):
         return _lemma_groups(load_theory(path, *theory_view(options, flags)))
     return {}
 
+
 def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event:
     """How one of its tasks ended. A run without a verdict for the lemma is called "verified", 0 steps, "unknown" there."""
-    ended = {"at": _utc(run["exec_end"]), "wall_s": float(run["exec_duration_monotonic"]), "peak_mb": float(run["peak_memory"]),
-             "avg_mb": float(run["avg_memory"]), "cached": bool(run["cache_hit"]), "warnings": list(result.get("warnings", ()))}
+    ended = {
+        "at": _utc(run["exec_end"]),
+        "wall_s": float(run["exec_duration_monotonic"]),
+        "peak_mb": float(run["peak_memory"]),
+        "avg_mb": float(run["avg_memory"]),
+        "cached": bool(run["cache_hit"]),
+        "warnings": list(result.get("warnings", ())),
+    }
     if "lemma_result" not in result:
         code = result.get("return_code", "")
-        return {**ended, "status": _UPSTREAM_STATUS.get(run["status"], Status.FAILED), "reason": result["error_description"],
-                "stderr_tail": "\n".join(result.get("last_stderr_lines", ())),
-                "exit": {"code": int(code)} if code.isdigit() else None}
+        return {
+            **ended,
+            "status": _UPSTREAM_STATUS.get(run["status"], Status.FAILED),
+            "reason": result["error_description"],
+            "stderr_tail": "\n".join(result.get("last_stderr_lines", ())),
+            "exit": {"code": int(code)} if code.isdigit() else None,
+        }
     word, trait = result["lemma_result"], result["analysis_type"]
     if word == Verdict.VERIFIED and trait == "unknown":
-        return {**ended, "status": Status.FAILED, "reason": "batch-tamarin found no verdict of this lemma"}
-    return {**ended, "status": Status.COMPLETED, "verdict": Verdict.INCOMPLETE if word == "unterminated" else word,
-            "steps": result["steps"] or None, "trait": "" if trait == "unknown" else trait,
-            "prover_s": result["real_time_tamarin_measure"] or None}
+        return {
+            **ended,
+            "status": Status.FAILED,
+            "reason": "batch-tamarin found no verdict of this lemma",
+        }
+    return {
+        **ended,
+        "status": Status.COMPLETED,
+        "verdict": Verdict.INCOMPLETE if word == "unterminated" else word,
+        "steps": result["steps"] or None,
+        "trait": "" if trait == "unknown" else trait,
+        "prover_s": result["real_time_tamarin_measure"] or None,
+    }
+
 
 def _utc(local: str) -> str:
     """A time of batch-tamarin's (local, without a zone) as the journal writes times; "" for none."""
     import datetime
+
     with suppress(ValueError):
         moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00"))
         return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return ""
 
+
 # === Cache ============================================================================================================
 
 CACHE_GB = 2.0
 
+
 class Hit(NamedTuple):
     """A stored result that holds for a task."""
+
     result: Result  # as the task's own, marked as cached
     path: str  # of the entry
     files: Mapping[str, str]  # SHA-256 of the outputs in it, by their names in Outputs
     exact: bool  # nothing that Tamarin reads changed since
+
 
 class Cache:
     """Results under digests of all that they depend on, in a directory that any number of runs may share; never fatal.
@@ -2899,18 +4175,40 @@ class Cache:
         base = os.environ.get("XDG_CACHE_HOME", "")
         base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
         self.directory = os.path.abspath(directory or os.path.join(base, "batch-tamarin"))
-        self.size_mb, self.stored, self.problem = size_gb * 1024, 0, ""  # the first reason why nothing can be stored
+        self.size_mb, self.stored, self.problem = (
+            size_gb * 1024,
+            0,
+            "",
+        )  # the first reason why nothing can be stored
         self._host = sha256(os.uname().nodename.encode())[:16]
 
     def find(self, task: Task, inputs: Inputs) -> Hit | None:
         """The stored result that holds for a task: first one of the very same text, last one that met a limit on this host."""
         paths = _names(self._folder(inputs.theory, task.lemma))
         for path in sorted(paths, key=lambda path: (_by_limit(path), task.key not in path)):
-            entry = self.read(path) if task.key in path or (task.lemma_key and task.lemma_key in path) else None
-            if entry and (not _by_limit(path) or path.endswith(self._host)) and still_holds(entry[0], task, by_lemma=True):
+            entry = (
+                self.read(path)
+                if task.key in path or (task.lemma_key and task.lemma_key in path)
+                else None
+            )
+            if (
+                entry
+                and (not _by_limit(path) or path.endswith(self._host))
+                and still_holds(entry[0], task, by_lemma=True)
+            ):
                 old, exact = cast(Result, entry[0].result), entry[0].key == task.key
-                return Hit(replace(old, cached=True, ran=old.at, old_text=not exact, warnings=old.warnings if exact else ()),
-                           path, entry[1]["files"], exact)
+                return Hit(
+                    replace(
+                        old,
+                        cached=True,
+                        ran=old.at,
+                        old_text=not exact,
+                        warnings=old.warnings if exact else (),
+                    ),
+                    path,
+                    entry[1]["files"],
+                    exact,
+                )
         return None
 
     def restore(self, hit: Hit, outputs: Outputs) -> bool:
@@ -2929,20 +4227,33 @@ class Cache:
                 remove_file(getattr(outputs, name))
             return False
 
-    def store(self, task: Task, event: Event, outputs: Outputs, inputs: Inputs, parse_error: bool) -> None:
+    def store(
+        self, task: Task, event: Event, outputs: Outputs, inputs: Inputs, parse_error: bool
+    ) -> None:
         """Keep a result, told of by its `finish` event, if it would be the same again."""
         result = task.result or Result(task.status)
         by_limit = task.status in (Status.TIMEOUT, Status.MEMORY_LIMIT)
         # The kernel or a stranger may have ended it, too: a limit was met for sure only where it shows.
-        met = (task.status is Status.TIMEOUT or result.peak_mb >= task.limits.memory_mb
-               or result.exit == {"code": GHC_HEAP_EXHAUSTED})
-        settled = task.status is Status.COMPLETED or parse_error or (task.optional and task.status is Status.SUPERSEDED)
+        met = (
+            task.status is Status.TIMEOUT
+            or result.peak_mb >= task.limits.memory_mb
+            or result.exit == {"code": GHC_HEAP_EXHAUSTED}
+        )
+        settled = (
+            task.status is Status.COMPLETED
+            or parse_error
+            or (task.optional and task.status is Status.SUPERSEDED)
+        )
         if settled or (by_limit and met):
             kind = f"limit-{self._host}" if by_limit else task.lemma_key if task.verdict else ""
             path = os.path.join(self._folder(inputs.theory, task.lemma), f"{task.key}.{kind}")
             if by_limit:
                 remove_entry(path)  # met under other limits
-            self._write(path, outputs, {"task": task_event(task), "finish": event, "parts": inputs.parts_of(task.lemma)})
+            self._write(
+                path,
+                outputs,
+                {"task": task_event(task), "finish": event, "parts": inputs.parts_of(task.lemma)},
+            )
 
     def has_loaded(self, inputs: Inputs) -> bool:
         """Whether the prover is known to have loaded this very text."""
@@ -2957,14 +4268,23 @@ class Cache:
 
     def what_is_new(self, task: Task, inputs: Inputs) -> str:
         """Why no stored result holds for a task: which parts of its key no stored result of that lemma has."""
-        entries = [entry for _, entry in filter(None, map(self.read, _names(self._folder(inputs.theory, task.lemma))))]
+        entries = [
+            entry
+            for _, entry in filter(
+                None, map(self.read, _names(self._folder(inputs.theory, task.lemma)))
+            )
+        ]
         known = {part for entry in entries for part in entry["parts"].items()}
         new = [part[0] for part in inputs.parts_of(task.lemma).items() if part not in known]
         if not entries:
             return "no result of it is stored"
         if any(entry["task"]["key"] == task.key for entry in entries):
             return "what is stored of it met smaller limits, or those of another host"
-        return f"new: {', '.join(new)}" if new else "nothing is new, but never stood together like this"
+        return (
+            f"new: {', '.join(new)}"
+            if new
+            else "nothing is new, but never stood together like this"
+        )
 
     def close(self) -> str:
         """Keep to the size that is allowed; returns why nothing could be stored, or ""."""
@@ -2978,7 +4298,9 @@ class Cache:
 
     def entries(self) -> Iterator[tuple[float, float, str]]:
         """When last used (seconds since 1970), size in MB and path of all entries, those included that were never finished."""
-        for path in itertools.chain.from_iterable(map(_names, _names(self.directory, "[0-9a-f]{32}"))):
+        for path in itertools.chain.from_iterable(
+            map(_names, _names(self.directory, "[0-9a-f]{32}"))
+        ):
             with suppress(OSError):  # gone meanwhile
                 sizes = [os.stat(os.path.join(path, file)).st_size for file in os.listdir(path)]
                 yield os.stat(path).st_mtime, sum(sizes) / MB, path
@@ -2992,7 +4314,9 @@ class Cache:
                 entry = json.load(file, parse_constant=_refuse_constant)
             task, result = from_json(Task, entry["task"]), from_json(Result, entry["finish"])
             task.status, task.result = result.status, result
-            if not os.path.basename(path).startswith(task.key) or not set(entry["files"]) <= set(field_names(Outputs)):
+            if not os.path.basename(path).startswith(task.key) or not set(entry["files"]) <= set(
+                field_names(Outputs)
+            ):
                 raise ValueError
             return task, {**entry, "parts": dict(entry["parts"]), "files": dict(entry["files"])}
         except OSError:  # gone meanwhile, not yet whole, or not ours to read
@@ -3011,13 +4335,17 @@ class Cache:
     def _write(self, path: str, outputs: Outputs | None, entry: Event) -> None:
         """Make an entry; a problem is kept for `close` and ends all storing."""
         import shutil
+
         if self.problem:
             return
         temporary = f"{path}-{os.getpid()}"
         try:
             os.makedirs(temporary)
-            files = {name: copy_file(output, os.path.join(temporary, name)) for name, output in own_fields(outputs).items()
-                     if os.path.exists(output)}
+            files = {
+                name: copy_file(output, os.path.join(temporary, name))
+                for name, output in own_fields(outputs).items()
+                if os.path.exists(output)
+            }
             write_file(os.path.join(temporary, "entry.json"), json.dumps({**entry, "files": files}))
             os.rename(temporary, path)
         except OSError as error:
@@ -3028,26 +4356,36 @@ class Cache:
         if self.stored > 1000:
             self.close()
 
-def _names(folder: str, pattern: str = r"[0-9a-f]{32}\.(|[0-9a-f]{32}|limit-[0-9a-f]{16}|loaded)(-\d+)?") -> list[str]:
+
+def _names(
+    folder: str, pattern: str = r"[0-9a-f]{32}\.(|[0-9a-f]{32}|limit-[0-9a-f]{16}|loaded)(-\d+)?"
+) -> list[str]:
     """Paths of what the cache (or a run that was killed) made in a folder; none if it isn't there."""
     with suppress(OSError):
-        return [os.path.join(folder, name) for name in os.listdir(folder) if re.fullmatch(pattern, name)]
+        return [
+            os.path.join(folder, name) for name in os.listdir(folder) if re.fullmatch(pattern, name)
+        ]
     return []
+
 
 def _by_limit(path: str) -> bool:
     """Whether an entry holds what met its limits."""
     return ".limit-" in os.path.basename(path)
 
+
 def remove_entry(path: str) -> None:
     """Remove an entry of the cache, and its folder if it was the last."""
     import shutil
+
     shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):
         os.rmdir(os.path.dirname(path))
 
+
 def copy_file(source: str, target: str) -> str:
     """Copy a file to where none is; returns its SHA-256. Raises OSError."""
     import hashlib
+
     digest = hashlib.sha256()
     if not os.path.isfile(source):
         raise FileNotFoundError(source)
@@ -3057,12 +4395,20 @@ def copy_file(source: str, target: str) -> str:
             writing.write(block)
     return digest.hexdigest()
 
+
 # === Scheduler and executors ==========================================================================================
 
 FLUSH_S = 0.005  # how long a result may wait for others before it is brought to disk and shown
 TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
 VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
-OUTPUT_FILES = (("logs", ".out"), ("logs", ".err"), ("proofs", ".spthy"), ("traces", ".json"), ("traces", ".dot"))
+OUTPUT_FILES = (
+    ("logs", ".out"),
+    ("logs", ".err"),
+    ("proofs", ".spthy"),
+    ("traces", ".json"),
+    ("traces", ".dot"),
+)
+
 
 class Room:
     """The cores and the memory (MB) that jobs share: two semaphores taken together: no job holds one and waits for the other."""
@@ -3079,6 +4425,7 @@ class Room:
     def give(self, limits: Limits) -> None:
         self.cores, self.memory_mb = self.cores + limits.cores, self.memory_mb + limits.memory_mb
 
+
 class Scheduler:
     """Does the work on items as soon as their `limits` fit into the room, in order.
 
@@ -3091,7 +4438,10 @@ class Scheduler:
         self._places = itertools.count()
         # One queue for all items of equal limits: few to look through. An item stands there with its place and its work.
         self._waiting: dict[Limits, deque[tuple[int, Any, Callable[[Any], Awaitable[bool]]]]] = {}
-        self._overtaken: tuple[int, float] = (-1, 0.0)  # the first waiting item's place, and since when others start before it
+        self._overtaken: tuple[int, float] = (
+            -1,
+            0.0,
+        )  # the first waiting item's place, and since when others start before it
         self._jobs: set[asyncio.Future[None]] = set()
         self._error: BaseException | None = None
 
@@ -3104,6 +4454,7 @@ class Scheduler:
     async def run(self, items: Iterable[Any], work: Callable[[Any], Awaitable[bool]]) -> None:
         """Work on these and all that is added meanwhile, until the last job has ended. Raises what a job or `fail` raised."""
         import asyncio
+
         self.add(items, work)
         while self._jobs:
             await asyncio.wait(self._jobs, return_when=asyncio.FIRST_COMPLETED)
@@ -3122,6 +4473,7 @@ class Scheduler:
 
     def _start_what_fits(self) -> None:
         import asyncio
+
         for limits, job in iter(self._next, None):
             self.room.take(limits)
             self._jobs.add(asyncio.ensure_future(self._job(limits, job)))
@@ -3130,7 +4482,11 @@ class Scheduler:
         """Take the first waiting item that may start now."""
         queues = sorted(self._waiting.items(), key=lambda pair: pair[1][0][0])
         place, since = self._overtaken
-        starving = queues and queues[0][1][0][0] == place and time.monotonic() - since >= queues[0][0].timeout_s
+        starving = (
+            queues
+            and queues[0][1][0][0] == place
+            and time.monotonic() - since >= queues[0][0].timeout_s
+        )
         for limits, queue in queues[:1] if starving else queues:
             if self.room.fits(limits):
                 place, item, work = queue.popleft()
@@ -3144,6 +4500,7 @@ class Scheduler:
 
     async def _job(self, limits: Limits, job: Awaitable[bool]) -> None:
         import asyncio
+
         try:
             if await job:
                 self.room.give(limits)
@@ -3153,33 +4510,57 @@ class Scheduler:
             self._jobs.discard(asyncio.current_task())
             self._start_what_fits()
 
+
 def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
     """Waiting tasks in the order in which they should start: as planned, or smallest or largest (cores + GB) first."""
     if scheduler == "fifo":
         return list(tasks)
-    return sorted(tasks, key=lambda task: task.limits.cores + task.limits.memory_mb / 1024, reverse=scheduler == "ljf")
+    return sorted(
+        tasks,
+        key=lambda task: task.limits.cores + task.limits.memory_mb / 1024,
+        reverse=scheduler == "ljf",
+    )
+
 
 class Runner:
     """Brings tasks from waiting to finished: the way of a lemma through prover, reader and journal."""
 
-    def __init__(self, directory: str, journal: Journal, supervisor: Supervisor, cache: Cache | None = None,
-                 tell: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        directory: str,
+        journal: Journal,
+        supervisor: Supervisor,
+        cache: Cache | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         """`tell`: wants to know why a task is not in the cache."""
-        self.directory, self.journal, self.batch, self.supervisor = directory, journal, journal.batch, supervisor
+        self.directory, self.journal, self.batch, self.supervisor = (
+            directory,
+            journal,
+            journal.batch,
+            supervisor,
+        )
         limits = from_json(Limits, self.batch.header["limits"])
         self.scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
         self.cache, self.tell = cache, tell
-        self._environments = {alias: prover_environment(prover) for alias, prover in self.batch.provers.items()}
+        self._environments = {
+            alias: prover_environment(prover) for alias, prover in self.batch.provers.items()
+        }
         self._host = host_id()
         self._flushing = False
-        self._held: dict[str, list[tuple[Task, Hit]]] = {}  # by Inputs.key: hits that wait for the prover to load that text
+        self._held: dict[
+            str, list[tuple[Task, Hit]]
+        ] = {}  # by Inputs.key: hits that wait for the prover to load that text
         self._to_load: dict[str, int] = {}  # by Inputs.key: how many tasks will yet load the text
         self.stopped = 0  # the signal that stopped the batch
-        self.check: Callable[[Task], Awaitable[object]] | None = None  # what to do with each proof, as soon as it is there
+        self.check: Callable[[Task], Awaitable[object]] | None = (
+            None  # what to do with each proof, as soon as it is there
+        )
 
     async def run(self, tasks: Iterable[Task]) -> None:
         """Run these tasks, under the signals that a user or a system sends. Raises StorageError."""
         import asyncio
+
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if not is_ignored(number):
@@ -3193,7 +4574,9 @@ class Runner:
                 self.scheduler.add([self._held[key][0][0]], self.load)
             await self.scheduler.run(in_order(waiting, self.batch.header["scheduler"]), self.prove)
             if not self.stopped:
-                await draw_traces(self.directory, self.supervisor, from_json(Limits, self.batch.header["limits"]))
+                await draw_traces(
+                    self.directory, self.supervisor, from_json(Limits, self.batch.header["limits"])
+                )
         finally:
             self.journal.flush()
 
@@ -3220,7 +4603,9 @@ class Runner:
         """Load a task's theory without proving, for the hits that wait for it; whether its room is free again."""
         job_id = task.id + "~load"
         outputs = result_files(self.directory, job_id)
-        for path in dataclasses.astuple(outputs):  # a driver that was killed may have left them, and logs are appended to
+        for path in dataclasses.astuple(
+            outputs
+        ):  # a driver that was killed may have left them, and logs are appended to
             remove_file(path)
         outcome = await self._run_job(replace(task, prove=False), job_id, 0, outputs)
         await self._end_of_load(task, outcome, read_output(outputs.stdout, outputs.stderr), outputs)
@@ -3231,14 +4616,29 @@ class Runner:
     async def _run_job(self, task: Task, job_id: str, attempt: int, outputs: Outputs) -> Outcome:
         """Run a prover on a task. Meanwhile, hits count as soon as it says that it has loaded their text."""
         import asyncio
+
         prover = self.batch.provers[task.prover]
-        job = Job(job_id, attempt, prover_command(prover, task, outputs), task.cwd, self._environments[prover.alias], task.limits,
-                  outputs.stdout, outputs.stderr, (task.id,) if attempt else ())
+        job = Job(
+            job_id,
+            attempt,
+            prover_command(prover, task, outputs),
+            task.cwd,
+            self._environments[prover.alias],
+            task.limits,
+            outputs.stdout,
+            outputs.stderr,
+            (task.id,) if attempt else (),
+        )
 
         changed, outcome = await self._changed_input(task), Outcome(Status.INTERRUPTED)
         if not changed:
-            running = asyncio.ensure_future(self.supervisor.run(job, functools.partial(self._record_start, job)))
-            while self._inputs(task).key in self._held and not (await asyncio.wait([running], timeout=0.2))[0]:
+            running = asyncio.ensure_future(
+                self.supervisor.run(job, functools.partial(self._record_start, job))
+            )
+            while (
+                self._inputs(task).key in self._held
+                and not (await asyncio.wait([running], timeout=0.2))[0]
+            ):
                 try:
                     if has_loaded(job.stderr) and not await self._changed_input(task):
                         await self._text_loaded(task)
@@ -3253,6 +4653,7 @@ class Runner:
     async def _from_cache(self, task: Task) -> bool:
         """Whether the cache answers for a task, now or when its text is loaded."""
         import asyncio
+
         inputs, hit = self._inputs(task), None
         if self.cache and not self.scheduler.stopped and not await self._changed_input(task):
             hit = self.cache.find(task, inputs)
@@ -3267,17 +4668,25 @@ class Runner:
         self._to_load[inputs.key] = self._to_load.get(inputs.key, 0) + 1
         return False
 
-    def _store(self, cache: Cache, task: Task, event: Event, outputs: Outputs, parse_error: bool) -> None:
+    def _store(
+        self, cache: Cache, task: Task, event: Event, outputs: Outputs, parse_error: bool
+    ) -> None:
         """Keep a result in the cache while other things go on: its files may be large. The end of the loop waits for that."""
         import asyncio
-        asyncio.get_running_loop().run_in_executor(None, cache.store, task, event, outputs, self._inputs(task), parse_error)
+
+        asyncio.get_running_loop().run_in_executor(
+            None, cache.store, task, event, outputs, self._inputs(task), parse_error
+        )
 
     async def _restore(self, task: Task, hit: Hit) -> bool:
         """Make a stored result that of a task; False if it is damaged."""
         import asyncio
+
         outputs = result_files(self.directory, task.id)
         set_aside(outputs)
-        restored = self.cache is not None and await asyncio.to_thread(self.cache.restore, hit, outputs)
+        restored = self.cache is not None and await asyncio.to_thread(
+            self.cache.restore, hit, outputs
+        )
         if restored:
             self._record(finish_event(task, task.id, task.attempts, hit.result))
         return restored
@@ -3290,11 +4699,15 @@ class Runner:
             if not await self._restore(held, hit):
                 self.scheduler.add([held], self.prove)
 
-    async def _end_of_load(self, task: Task, outcome: Outcome, output: ProverOutput, outputs: Outputs) -> None:
+    async def _end_of_load(
+        self, task: Task, outcome: Outcome, output: ProverOutput, outputs: Outputs
+    ) -> None:
         """A job that loads this task's theory is over. If none did and no other will, hits that wait for that don't count."""
         key = self._inputs(task).key
         self._to_load[key] = self._to_load.get(key, 0) - 1
-        if outcome.status is not Status.INTERRUPTED and (output.summary or has_loaded(outputs.stderr)):
+        if outcome.status is not Status.INTERRUPTED and (
+            output.summary or has_loaded(outputs.stderr)
+        ):
             await self._text_loaded(task)
         elif not self._to_load[key]:
             self.scheduler.add([held for held, _ in self._held.pop(key, ())], self.prove)
@@ -3307,17 +4720,24 @@ class Runner:
 
         A file that is gone is the prover's to tell of, or it is the prover itself."""
         import asyncio
+
         files = self._inputs(task).files
         for path, planned in list(files.items()):
             if file_stamp(path) in (planned.stamp, ()):
                 continue
-            state = await asyncio.to_thread(file_state_now, path)  # a prover may be large, and was only touched, perhaps
+            state = await asyncio.to_thread(
+                file_state_now, path
+            )  # a prover may be large, and was only touched, perhaps
             if state.digest != planned.digest or planned.executable not in ("", state.executable):
-                return f"{path_from(path, task.cwd)} changed since the batch was planned: run it again"
+                return (
+                    f"{path_from(path, task.cwd)} changed since the batch was planned: run it again"
+                )
             files[path] = planned._replace(stamp=state.stamp)
         return ""
 
-    def _result(self, task: Task, outcome: Outcome, outputs: Outputs) -> tuple[Result, ProverOutput]:
+    def _result(
+        self, task: Task, outcome: Outcome, outputs: Outputs
+    ) -> tuple[Result, ProverOutput]:
         """What came of an attempt, its files settled."""
         try:
             output = read_output(outputs.stdout, outputs.stderr, task.lemma)
@@ -3325,7 +4745,9 @@ class Runner:
             keep_outputs(task, result, outputs)
             return result, output
         except OSError as error:  # too many open files, perhaps: the next task may have better luck
-            failed = replace(outcome, status=Status.FAILED, reason=f"its output can't be read: {error.strerror}")
+            failed = replace(
+                outcome, status=Status.FAILED, reason=f"its output can't be read: {error.strerror}"
+            )
             return judge(task, failed, ProverOutput(), ""), ProverOutput()
 
     def _give_up(self, error: Exception) -> None:
@@ -3334,14 +4756,27 @@ class Runner:
         self.supervisor.interrupt("the results can't be written any more")
 
     def _record_start(self, job: Job, pid: int, started: int) -> None:
-        self._record({"event": "start", "at": now(), "ids": job.task_ids, "job": job.id, "attempt": job.attempt, "pid": pid,
-                      "started": started, "host": self._host[0], "boot_id": self._host[1], "command": job.command})
+        self._record(
+            {
+                "event": "start",
+                "at": now(),
+                "ids": job.task_ids,
+                "job": job.id,
+                "attempt": job.attempt,
+                "pid": pid,
+                "started": started,
+                "host": self._host[0],
+                "boot_id": self._host[1],
+                "command": job.command,
+            }
+        )
 
     def _record(self, event: Event) -> None:
         """Record now, flush in a moment: results that come in quick succession share one flush."""
         self.journal.record(event)
         if not self._flushing:
             import asyncio
+
             self._flushing = True
             asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
 
@@ -3356,8 +4791,12 @@ class Runner:
         """The first signal ends what runs (SIGTERM, 3 s, SIGKILL) and starts nothing new, a second one kills at once."""
         self.scheduler.stop()
         if not self.stopped:
-            say(f"stopping: {plural(len(self.supervisor.live), 'job')} to end within {GRACE_S:g} s; once more kills at once")
-        self.supervisor.interrupt(f"stopped by {signal.Signals(number).name}", at_once=bool(self.stopped))
+            say(
+                f"stopping: {plural(len(self.supervisor.live), 'job')} to end within {GRACE_S:g} s; once more kills at once"
+            )
+        self.supervisor.interrupt(
+            f"stopped by {signal.Signals(number).name}", at_once=bool(self.stopped)
+        )
         self.stopped = self.stopped or number
 
     def _suspend(self) -> None:
@@ -3366,14 +4805,19 @@ class Runner:
         os.kill(os.getpid(), signal.SIGSTOP)
         self.supervisor.resume()
 
+
 def is_ignored(number: signal.Signals) -> bool:
     """Whether whoever started us wants this signal to be ignored (`nohup`, a script's `&`): it stays so."""
     return signal.getsignal(number) == signal.SIG_IGN
 
+
 def result_files(directory: str, job: str) -> Outputs:
     """Where a job leaves its files: absolute paths."""
     directory = os.path.abspath(directory)
-    return Outputs(*(os.path.join(directory, folder, job + ending) for folder, ending in OUTPUT_FILES))
+    return Outputs(
+        *(os.path.join(directory, folder, job + ending) for folder, ending in OUTPUT_FILES)
+    )
+
 
 def set_aside(outputs: Outputs) -> None:
     """Keep what an earlier attempt left: `ID.out` becomes `ID~1.out`. Nothing is ever written over."""
@@ -3383,6 +4827,7 @@ def set_aside(outputs: Outputs) -> None:
             stem, ending = os.path.splitext(path)
             names = (f"{stem}~{number}{ending}" for number in itertools.count(1))
             os.rename(path, next(name for name in names if not os.path.exists(name)))
+
 
 def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
     """Leave what belongs to the result: a proof with its verdict, the traces of this lemma; nothing half-written."""
@@ -3398,29 +4843,58 @@ def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
                 text = file.read()
         except OSError:
             continue
-        names = {line.name for line in read_output(outputs.stdout, outputs.stderr).lines} if text else ()
+        names = (
+            {line.name for line in read_output(outputs.stdout, outputs.stderr).lines}
+            if text
+            else ()
+        )
         kept = own(text, task.lemma, names) if text else ""
         if not kept:
             remove_file(path)
         elif kept != text:
             write_file(path, kept)
 
+
 async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> None:
     """Draw every `traces/ID.dot` that has no drawing yet, by Graphviz's `dot`; what it can't draw in time stays DOT."""
     import shutil
+
     traces = os.path.join(os.path.abspath(directory), "traces")
-    undrawn = sorted(path for path in (os.path.join(traces, name) for name in os.listdir(traces) if name.endswith(".dot"))
-                     if "~" not in path[len(traces):] and not drawings(path))
+    undrawn = sorted(
+        path
+        for path in (
+            os.path.join(traces, name) for name in os.listdir(traces) if name.endswith(".dot")
+        )
+        if "~" not in path[len(traces) :] and not drawings(path)
+    )
     program = shutil.which("dot")
     if not program and undrawn:
-        warn(f"there is no 'dot' (Graphviz) here: {plural(len(undrawn), 'trace')} in {traces} can't be drawn")
+        warn(
+            f"there is no 'dot' (Graphviz) here: {plural(len(undrawn), 'trace')} in {traces} can't be drawn"
+        )
     limits = Limits(1, min(2048, room.memory_mb), 30)
-    jobs = (Job(path, 1, (str(program), "-Tsvg", "-O", path), traces, os.environ, limits, os.devnull, os.devnull)
-            for path in undrawn)
+    jobs = (
+        Job(
+            path,
+            1,
+            (str(program), "-Tsvg", "-O", path),
+            traces,
+            os.environ,
+            limits,
+            os.devnull,
+            os.devnull,
+        )
+        for path in undrawn
+    )
 
     async def draw(job: Job) -> bool:
         path, outcome = job.id, await supervisor.run(job, lambda pid, started: None)
-        parts = [f"{path}.svg", *itertools.takewhile(os.path.exists, (f"{path}.{number}.svg" for number in itertools.count(2)))]
+        parts = [
+            f"{path}.svg",
+            *itertools.takewhile(
+                os.path.exists, (f"{path}.{number}.svg" for number in itertools.count(2))
+            ),
+        ]
         for part, drawing in zip(parts, _drawing_names(path)):  # one graph makes one file
             if outcome.exit == ExitStatus(0):
                 os.replace(part, drawing)
@@ -3432,33 +4906,58 @@ async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> N
         await Scheduler(Room(room.cores, room.memory_mb)).run(jobs, draw)
         undrawn = [path for path in undrawn if not drawings(path)]
         if undrawn:
-            warn(f"dot could not draw {plural(len(undrawn), 'trace')} within {limits.timeout_s:g} s: {', '.join(undrawn[:5])}")
+            warn(
+                f"dot could not draw {plural(len(undrawn), 'trace')} within {limits.timeout_s:g} s: {', '.join(undrawn[:5])}"
+            )
+
 
 def drawings(dot: str) -> list[str]:
     """The drawings of a DOT file's graphs, unless an earlier attempt's DOT file was drawn."""
-    there, drawn_from = itertools.takewhile(os.path.exists, _drawing_names(dot)), os.stat(dot).st_mtime
+    there, drawn_from = (
+        itertools.takewhile(os.path.exists, _drawing_names(dot)),
+        os.stat(dot).st_mtime,
+    )
     return [path for path in there if os.stat(path).st_mtime >= drawn_from]
+
 
 def _drawing_names(dot: str) -> Iterator[str]:
     """ID.svg, ID~graph2.svg ...: no id has a `~`."""
     stem = os.path.splitext(dot)[0]
-    return itertools.chain((f"{stem}.svg",), (f"{stem}~graph{number}.svg" for number in itertools.count(2)))
+    return itertools.chain(
+        (f"{stem}.svg",), (f"{stem}~graph{number}.svg" for number in itertools.count(2))
+    )
+
 
 async def ask_versions(provers: Iterable[Prover]) -> None:
     """Ask every prover its version, all at once and each executable once; one that does not tell is warned of."""
     import asyncio
     import tempfile
+
     groups: dict[str, list[Prover]] = {}
     for prover in provers:
-        groups.setdefault(json.dumps([prover.command, prover.options, prover.env]), []).append(prover)
-    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder, Supervisor(os.urandom(6).hex()) as supervisor:
+        groups.setdefault(json.dumps([prover.command, prover.options, prover.env]), []).append(
+            prover
+        )
+    with (
+        tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder,
+        Supervisor(os.urandom(6).hex()) as supervisor,
+    ):
         await asyncio.gather(*(_ask_version(supervisor, folder, same) for same in groups.values()))
+
 
 async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Prover]) -> None:
     prover = provers[0]
     stdout, stderr = (os.path.join(folder, prover.alias + ending) for ending in (".out", ".err"))
-    job = Job(prover.alias, 1, (*prover.command, "--version", *prover.options), os.getcwd(), prover_environment(prover),
-              VERSION_LIMITS, stdout, stderr)
+    job = Job(
+        prover.alias,
+        1,
+        (*prover.command, "--version", *prover.options),
+        os.getcwd(),
+        prover_environment(prover),
+        VERSION_LIMITS,
+        stdout,
+        stderr,
+    )
     outcome = await supervisor.run(job, lambda pid, started: None)
     said = "\n".join(ends_of(stdout))
     found = _VERSION.search(said)
@@ -3467,15 +4966,24 @@ async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Pr
         same.flavour, same.version = found.groups() if found else ("tamarin-prover", "")
         same.identity = sha256(json.dumps([digests, said]).encode())
     if not prover.version:
-        problem = outcome.reason or read_output(stdout, stderr).complaint or "it said nothing that we know"
+        problem = (
+            outcome.reason
+            or read_output(stdout, stderr).complaint
+            or "it said nothing that we know"
+        )
         warn(f"prover '{prover.alias}' did not tell its version: {problem}")
+
 
 # === Audit ============================================================================================================
 
 # A verdict says: if the lemmas hold that its proof takes for granted. What is known of results is a function of Batches; what
 # other tools left is read into Batches first.
 
-RESTING = ((Trait.ALL_TRACES, Verdict.VERIFIED), (Trait.EXISTS_TRACE, Verdict.FALSIFIED), (Trait.DIFF, Verdict.VERIFIED))
+RESTING = (
+    (Trait.ALL_TRACES, Verdict.VERIFIED),
+    (Trait.EXISTS_TRACE, Verdict.FALSIFIED),
+    (Trait.DIFF, Verdict.VERIFIED),
+)
 ADVICE = {  # of every kind of finding, in the order in which they are told
     "expectation": "find out what changed: theory, prover, options or limits; or correct what is expected",
     "assumption": "prove what is assumed, with the same prover and text; if it is false, correct it: anything follows from it",
@@ -3485,12 +4993,17 @@ ADVICE = {  # of every kind of finding, in the order in which they are told
     "missing": "prove it: nothing is known of it",
     "vacuity": "add an exists-trace lemma: where the rules can't run, everything is true of all traces",
     "sorry": "finish the proof",
-    "warning": "correct the theory; `check --report` shows all that the prover says"}
-FLIP, WRONG, NOTE = range(3)  # a verdict turned into its opposite; another finding; what counts with --strict only
+    "warning": "correct the theory; `check --report` shows all that the prover says",
+}
+FLIP, WRONG, NOTE = range(
+    3
+)  # a verdict turned into its opposite; another finding; what counts with --strict only
+
 
 @dataclass(frozen=True)
 class Finding:
     """Something that a reader of results must know."""
+
     kind: str  # one of ADVICE
     theory: str
     lemma: str
@@ -3498,18 +5011,22 @@ class Finding:
     rank: int = WRONG
     prover: str = ""
 
+
 def found(kind: str, task: Task, message: str, rank: int = WRONG) -> Finding:
     """A finding about a task."""
     return Finding(kind, task.theory, task.lemma, message, rank, task.prover)
 
+
 class Assumption(NamedTuple):
     """A lemma taken for granted that is not verified: what is known of it, and the lemmas by way of which it is reached."""
+
     lemma: str
     state: str
     chain: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"{self.lemma} ({self.state})" + f" via {' > '.join(self.chain)}" * bool(self.chain)
+
 
 class Closure:
     """What verdicts rest on, as far as the results tell that are of the same theory text, prover and flags."""
@@ -3520,8 +5037,12 @@ class Closure:
         for task in tasks:
             group = self.groups.setdefault(self._place(task), {})
             other = group.setdefault(task.lemma, task)
-            if other.verdict is not Verdict.FALSIFIED and (task.verdict is Verdict.FALSIFIED or not self._settled(other)):
-                group[task.lemma] = task  # the worst news of a lemma counts, then that it is verified
+            if other.verdict is not Verdict.FALSIFIED and (
+                task.verdict is Verdict.FALSIFIED or not self._settled(other)
+            ):
+                group[task.lemma] = (
+                    task  # the worst news of a lemma counts, then that it is verified
+                )
 
     def open(self, task: Task) -> list[Assumption]:
         """What the verdict assumes and is not verified here, nearest first. A trace that was found assumes nothing."""
@@ -3532,9 +5053,18 @@ class Closure:
         rests = self.rests[place] = self.rests[place] if place in self.rests else self._rests(group)
         first = {name: "" for name in task.assumes if name not in rests}
         for name in task.assumes:
-            first = {**first, **{lemma: name for lemma in rests.get(name, ()) if lemma not in first}}
-        return [Assumption(lemma, outcome_word(group[lemma]) if lemma in group else "not in the results",
-                           tuple(itertools.islice(_way(rests, name, lemma), 9))) for lemma, name in first.items()]
+            first = {
+                **first,
+                **{lemma: name for lemma in rests.get(name, ()) if lemma not in first},
+            }
+        return [
+            Assumption(
+                lemma,
+                outcome_word(group[lemma]) if lemma in group else "not in the results",
+                tuple(itertools.islice(_way(rests, name, lemma), 9)),
+            )
+            for lemma, name in first.items()
+        ]
 
     def false(self, task: Task) -> list[Assumption]:
         """The falsified lemmas that the verdict rests on."""
@@ -3544,22 +5074,33 @@ class Closure:
         """`verified`, `verified, assuming types (timeout)`, `verified, resting on a falsified lemma: nothing_leaks`."""
         known, false = self.open(task), self.false(task)
         if false:
-            return f"{task.verdict}, resting on a falsified lemma: {listed(false)}".replace(" (falsified)", "")
+            return f"{task.verdict}, resting on a falsified lemma: {listed(false)}".replace(
+                " (falsified)", ""
+            )
         return outcome_word(task) + (f", assuming {listed(known)}" if known else "")
 
     def _place(self, task: Task) -> tuple[Any, ...]:
         return task.text or (task.theory, task.cwd), task.prover, task.flags
 
     def _settled(self, task: Task) -> bool:
-        return task.verdict is Verdict.VERIFIED or (task.optional and task.status is Status.SUPERSEDED)  # not needed
+        return task.verdict is Verdict.VERIFIED or (
+            task.optional and task.status is Status.SUPERSEDED
+        )  # not needed
 
     def _rests(self, group: Mapping[str, Task]) -> dict[str, dict[str, str]]:
         """Of every settled lemma the open ones that it rests on, each with the next lemma on the way there ("": none)."""
         settled = {name: task for name, task in group.items() if self._settled(task)}
-        rests = {name: {lemma: "" for lemma in task.assumes if lemma not in settled} for name, task in settled.items()}
+        rests = {
+            name: {lemma: "" for lemma in task.assumes if lemma not in settled}
+            for name, task in settled.items()
+        }
         users: dict[str, list[str]] = {}
         waiting = deque(name for name, lemmas in rests.items() if lemmas)
-        for name, lemma in ((name, lemma) for name, task in settled.items() for lemma in task.assumes) if waiting else ():
+        for name, lemma in (
+            ((name, lemma) for name, task in settled.items() for lemma in task.assumes)
+            if waiting
+            else ()
+        ):
             users.setdefault(lemma, []).append(name)
         while waiting:
             below = waiting.popleft()
@@ -3569,29 +5110,37 @@ class Closure:
                     waiting.append(name)
         return rests
 
+
 def _way(rests: Mapping[str, Mapping[str, str]], name: str, lemma: str) -> Iterator[str]:
     """The chain of lemmas, from `name` on, that leads to an open one."""
     while name:
         yield name
         name = rests[name][lemma]
 
+
 def outcome_word(task: Task) -> str:
     """The verdict if there is one, else the status."""
     return str(task.verdict or task.status).replace("_", " ")
 
+
 def listed(things: Iterable[Any], most: int = 5) -> str:
     """`a, b, c and 3 more`."""
     words = list(map(str, things))
-    return ", ".join(words[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")
+    return ", ".join(words[:most]) + (
+        f" and {len(words) - most:,} more" if len(words) > most else ""
+    )
+
 
 def missed_expectation(task: Task) -> bool:
     """Whether the task has an answer that is not the one its recipe expects, or should have one and has none."""
     waiting = task.status in (Status.PENDING, Status.RUNNING, Status.INTERRUPTED)
     return bool(task.expect) and not waiting and task.verdict != task.expect
 
+
 def needs_look(task: Task, closure: Closure) -> bool:
     """Whether a person should look at it: no answer, not the expected one, or one that follows from a false lemma."""
     return task.verdict not in ANSWERS or exit_code([task], closure) > 0
+
 
 def exit_code(tasks: Sequence[Task], closure: Closure) -> int:
     """1: an expectation was missed, or a verdict rests on a false lemma; 3: some task has neither `verified` nor `falsified`."""
@@ -3600,24 +5149,39 @@ def exit_code(tasks: Sequence[Task], closure: Closure) -> int:
     settled = (task.verdict in ANSWERS or task.status is Status.SUPERSEDED for task in tasks)
     return 0 if all(settled) else 3
 
+
 def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """What results say about themselves and about each other."""
     models: dict[tuple[Any, ...], dict[str, Task]] = {}  # a verified lemma of each trait
-    lemmas: dict[tuple[Any, ...], dict[Verdict | None, tuple[str, Task]]] = {}  # of one text, or path where that is not known
+    lemmas: dict[
+        tuple[Any, ...], dict[Verdict | None, tuple[str, Task]]
+    ] = {}  # of one text, or path where that is not known
     for source, batch in batches.items():
         closure = Closure(batch.tasks.values())
         for task in batch.tasks.values():
             if missed_expectation(task):
                 yield _missed(task, f"expected {task.expect}, got {outcome_word(task)}")
             if closure.open(task):
-                yield found("assumption", task, closure.outcome(task), WRONG if closure.false(task) else NOTE)
+                yield found(
+                    "assumption",
+                    task,
+                    closure.outcome(task),
+                    WRONG if closure.false(task) else NOTE,
+                )
             # What a log or a theory has no verdict of is told where those are read.
             if task.verdict is None and task.status is not Status.SUPERSEDED and task.limits.cores:
                 yield found("missing", task, f"no verdict: {outcome_word(task)}", NOTE)
-            yield from (found("warning", task, text, NOTE) for text in (task.result.warnings if task.result else ()))
-            lemmas.setdefault((task.text or task.theory, task.lemma, *sorted(task.flags)), {})[task.verdict] = source, task
+            yield from (
+                found("warning", task, text, NOTE)
+                for text in (task.result.warnings if task.result else ())
+            )
+            lemmas.setdefault((task.text or task.theory, task.lemma, *sorted(task.flags)), {})[
+                task.verdict
+            ] = source, task
             if task.verdict is Verdict.VERIFIED:
-                models.setdefault((source, task.theory, task.cwd, task.text, task.flags), {})[task.trait] = task
+                models.setdefault((source, task.theory, task.cwd, task.text, task.flags), {})[
+                    task.trait
+                ] = task
     for known in models.values():
         if Trait.ALL_TRACES in known and Trait.EXISTS_TRACE not in known:
             text = "no exists-trace lemma with a trace: what is verified of all traces may hold because nothing can happen"
@@ -3625,11 +5189,18 @@ def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     for verdicts in lemmas.values():
         if verdicts.keys() >= ANSWERS:
             (here, yes), (there, no) = verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED]
-            yield Finding("disagreement", yes.theory, yes.lemma, f"verified by {yes.prover}, falsified by {no.prover}"
-                          + f" (in {here} and in {there})" * (here != there))
+            yield Finding(
+                "disagreement",
+                yes.theory,
+                yes.lemma,
+                f"verified by {yes.prover}, falsified by {no.prover}"
+                + f" (in {here} and in {there})" * (here != there),
+            )
+
 
 def _missed(task: Task, message: str) -> Finding:
     return found("expectation", task, message, FLIP if task.verdict in ANSWERS else WRONG)
+
 
 def read_expectations(path: str) -> list[Task]:
     """What a file expects, as results that would be so. Raises InputError.
@@ -3637,22 +5208,45 @@ def read_expectations(path: str) -> list[Task]:
     JSON: `{"lemma": "verified"}` or `{"theory.spthy": {"lemma": "verified"}}`. CSV: columns `theory,lemma,verdict`; a row without
     a verdict expects nothing. Theories (with or without folder and ending; "": any) and lemmas may be shell patterns."""
     import csv
+
     text, rows = read_text(path), list[tuple[Any, Any, Any]]()
     try:
         if text.lstrip()[:1] == "{":
             for name, value in json.loads(text).items():
-                rows += [(name, *pair) for pair in value.items()] if isinstance(value, dict) else [("", name, value)]
+                rows += (
+                    [(name, *pair) for pair in value.items()]
+                    if isinstance(value, dict)
+                    else [("", name, value)]
+                )
         else:
-            rows = [(row["theory"], row["lemma"], row["verdict"]) for row in csv.DictReader(text.splitlines()) if row["verdict"]]
+            rows = [
+                (row["theory"], row["lemma"], row["verdict"])
+                for row in csv.DictReader(text.splitlines())
+                if row["verdict"]
+            ]
         if not rows:
             raise ValueError("nothing is expected")
-        return [file_task("", theory or "", "", [Lemma(lemma, Trait.ALL_TRACES, "", (), path)],
-                          Result(Status.COMPLETED, Verdict(verdict))) for theory, lemma, verdict in rows]
+        return [
+            file_task(
+                "",
+                theory or "",
+                "",
+                [Lemma(lemma, Trait.ALL_TRACES, "", (), path)],
+                Result(Status.COMPLETED, Verdict(verdict)),
+            )
+            for theory, lemma, verdict in rows
+        ]
     except (ValueError, KeyError, RecursionError, csv.Error) as error:
-        raise InputError("not a JSON object, or CSV with theory,lemma,verdict, of which each verdict is one of "
-                         f"{', '.join(Verdict)}: {printable(str(error))}", path) from None
+        raise InputError(
+            "not a JSON object, or CSV with theory,lemma,verdict, of which each verdict is one of "
+            f"{', '.join(Verdict)}: {printable(str(error))}",
+            path,
+        ) from None
 
-def compare(tasks: Iterable[Task], before: Iterable[Task], where: str, tolerance: float) -> Iterator[Finding]:
+
+def compare(
+    tasks: Iterable[Task], before: Iterable[Task], where: str, tolerance: float
+) -> Iterator[Finding]:
     """How results differ from other ones, or expected ones. Theories are the same when their base names are; an exact name beats
     patterns, the same prover and flags beat others. `tolerance` 0: what is not among them is no news."""
     exact, patterns, met = dict[tuple[str, str], list[Task]](), list[Task](), set[int]()
@@ -3662,19 +5256,33 @@ def compare(tasks: Iterable[Task], before: Iterable[Task], where: str, tolerance
     for task in tasks:
         base = os.path.basename(task.theory)
         theories = (base, os.path.splitext(base)[0], "")
-        known = next((exact[theory, task.lemma] for theory in theories if (theory, task.lemma) in exact), None) or [
-            old for old in patterns if fnmatch.fnmatchcase(task.lemma, old.lemma)
-            and any(fnmatch.fnmatchcase(theory, old.theory) for theory in (*theories, task.theory))]
+        known = next(
+            (exact[theory, task.lemma] for theory in theories if (theory, task.lemma) in exact),
+            None,
+        ) or [
+            old
+            for old in patterns
+            if fnmatch.fnmatchcase(task.lemma, old.lemma)
+            and any(fnmatch.fnmatchcase(theory, old.theory) for theory in (*theories, task.theory))
+        ]
         met.update(map(id, known))
-        known = [old for old in known if (old.prover, old.flags) == (task.prover, task.flags)] or known
+        known = [
+            old for old in known if (old.prover, old.flags) == (task.prover, task.flags)
+        ] or known
         if known:
             yield from _moved(task, known, where, tolerance)
         elif tolerance:
             yield found("expectation", task, f"new: not {where}", NOTE)
     for old in itertools.chain(*exact.values()):
         if id(old) not in met:
-            yield Finding("missing", old.theory, old.lemma, f"{outcome_word(old)} {where}, not in these results",
-                          WRONG if old.verdict in ANSWERS else NOTE)
+            yield Finding(
+                "missing",
+                old.theory,
+                old.lemma,
+                f"{outcome_word(old)} {where}, not in these results",
+                WRONG if old.verdict in ANSWERS else NOTE,
+            )
+
 
 def _moved(task: Task, before: Sequence[Task], where: str, tolerance: float) -> Iterator[Finding]:
     same = [old.result for old in before if old.verdict == task.verdict]
@@ -3683,28 +5291,49 @@ def _moved(task: Task, before: Sequence[Task], where: str, tolerance: float) -> 
         better = tolerance and all(old.verdict not in ANSWERS for old in before)
         yield found("expectation", task, text, NOTE) if better else _missed(task, text)
     for what, least in ("steps", 0), ("seconds", 1):
-        now, *past = (0 if not result else result.prover_s or result.wall_s if least else result.steps or 0
-                      for result in (task.result, *same))
-        if task.verdict and past and max(past) and now > max(past) * tolerance and now - max(past) > least:
-            yield found("expectation", task, f"{now:,g} {what}, {max(past):,g} {where}: more than {tolerance:g} times as many")
+        now, *past = (
+            0 if not result else result.prover_s or result.wall_s if least else result.steps or 0
+            for result in (task.result, *same)
+        )
+        if (
+            task.verdict
+            and past
+            and max(past)
+            and now > max(past) * tolerance
+            and now - max(past) > least
+        ):
+            yield found(
+                "expectation",
+                task,
+                f"{now:,g} {what}, {max(past):,g} {where}: more than {tolerance:g} times as many",
+            )
+
 
 # --- What is to be audited ---------------------------------------------------------------------------------------------
 
-_BEGINS_THEORY = re.compile(rb"\s*(?:/[/*].*?)??^[ \t]*theory\s+\w+\s+(?:begin|configuration|/[/*])", re.DOTALL | re.MULTILINE)
-_OF_A_PROVER = re.compile(rb"^(?:\[Theory \w+\] |tamarin-(?:prover|rs): |summary of summaries:|.*\(line \d+, column \d+\):$)",
-                          re.MULTILINE)
+_BEGINS_THEORY = re.compile(
+    rb"\s*(?:/[/*].*?)??^[ \t]*theory\s+\w+\s+(?:begin|configuration|/[/*])",
+    re.DOTALL | re.MULTILINE,
+)
+_OF_A_PROVER = re.compile(
+    rb"^(?:\[Theory \w+\] |tamarin-(?:prover|rs): |summary of summaries:|.*\(line \d+, column \d+\):$)",
+    re.MULTILINE,
+)
 _MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
 UNKNOWN = "what the verdicts assume is unknown"
 CLOCK_S = 2  # by so much times may differ only because files were copied
 
+
 @dataclass
 class Log:
     """What a process said of one theory in its last summary."""
+
     file: str
     folder: str
     theory: str  # as the prover was given it
     output: str  # where it says that it wrote the analyzed theory
     said: ProverOutput
+
 
 class Evidence:
     """What there is at some paths: Batches by where they come from, and what reading showed about them. Logs and analyzed
@@ -3723,7 +5352,10 @@ class Evidence:
         self.explained: set[str] = set()  # real paths of theories that results are of
         for path in paths:
             if not self._add(path):
-                raise InputError("here are neither results, nor an analyzed theory, nor a log of a prover", printable(path))
+                raise InputError(
+                    "here are neither results, nor an analyzed theory, nor a log of a prover",
+                    printable(path),
+                )
         for source, batch in self.batches.items():
             self._check_results(source, batch)
         by_folder: dict[str, list[Log]] = {}
@@ -3731,14 +5363,25 @@ class Evidence:
             by_folder.setdefault(log.folder, []).append(log)
         for folder, logs in by_folder.items():
             self._add_logs(folder, logs)
-        for path in self.theories:  # proofs that nobody is known to have checked, or no proofs at all
+        for (
+            path
+        ) in self.theories:  # proofs that nobody is known to have checked, or no proofs at all
             if os.path.realpath(path) not in self.explained:
                 self._add_logs(path, [Log(path, os.path.dirname(path), path, "", ProverOutput())])
         complete = {path for log in self.logs for path in (log.file, os.path.splitext(log.file)[0])}
         for path in self.cut_short:
             twin = os.path.join(os.path.dirname(path), os.path.basename(path).replace("err", "out"))
-            if complete.isdisjoint((twin, os.path.splitext(path)[0])):  # else what a prover said beside its summary
-                self.findings.append(Finding("missing", path, "", "no complete summary: the prover was ended, or still runs"))
+            if complete.isdisjoint(
+                (twin, os.path.splitext(path)[0])
+            ):  # else what a prover said beside its summary
+                self.findings.append(
+                    Finding(
+                        "missing",
+                        path,
+                        "",
+                        "no complete summary: the prover was ended, or still runs",
+                    )
+                )
 
     def _add(self, path: str) -> bool:
         """Take in what a user named; False: there is nothing."""
@@ -3755,11 +5398,22 @@ class Evidence:
                 try:
                     batch = load_results(folder, self.warn)
                     if "recheck_of" in batch.header:
-                        self.findings += [found("invalid", task, f"{task.prover} does not confirm the proof: {outcome_word(task)}")
-                                          for task in batch.tasks.values() if missed_expectation(task)]
+                        self.findings += [
+                            found(
+                                "invalid",
+                                task,
+                                f"{task.prover} does not confirm the proof: {outcome_word(task)}",
+                            )
+                            for task in batch.tasks.values()
+                            if missed_expectation(task)
+                        ]
                     else:
                         self.batches[folder] = batch
-                    something, folders[:], names[:] = True, [name for name in folders if name.startswith("recheck-")], ()
+                    something, folders[:], names[:] = (
+                        True,
+                        [name for name in folders if name.startswith("recheck-")],
+                        (),
+                    )
                 except InputError as error:
                     self.warn(str(error))
             folders.sort()
@@ -3777,7 +5431,9 @@ class Evidence:
                 head = file.read(65_536)
             lines = last_part(path, "=\nsummary of summaries:\n") if b"\0" not in head else []
         except (OSError, ValueError) as error:
-            raise InputError(f"can't be read: {getattr(error, 'strerror', None) or error}", printable(path)) from None
+            raise InputError(
+                f"can't be read: {getattr(error, 'strerror', None) or error}", printable(path)
+            ) from None
         theory, said = _BEGINS_THEORY.match(head), lines or _OF_A_PROVER.search(head)
         if os.path.realpath(path) not in self.seen:
             self.seen.add(os.path.realpath(path))
@@ -3799,7 +5455,9 @@ class Evidence:
                 return True
             except InputError as error:
                 if diff or _NEEDS_DIFF not in str(error):
-                    self.findings.append(Finding("invalid", path, "", f"can't be read as a theory: {error}", NOTE))
+                    self.findings.append(
+                        Finding("invalid", path, "", f"can't be read as a theory: {error}", NOTE)
+                    )
                     break
         return False
 
@@ -3809,10 +5467,21 @@ class Evidence:
         written = [self._written(log) for log in logs]
         for log, path in zip(logs, written):
             for task in self._told(log, path, written.count(path) == 1):
-                results.setdefault((task.theory, task.prover, task.lemma, task.trait), []).append(task)
+                results.setdefault((task.theory, task.prover, task.lemma, task.trait), []).append(
+                    task
+                )
         batch = self.batches[source] = Batch()
-        batch.apply({"event": "batch", "id": "", "at": "", "recipe_file": source, "cwd": source, "provers": {},
-                     "limits": to_json(Limits(0, 0, 0))})
+        batch.apply(
+            {
+                "event": "batch",
+                "id": "",
+                "at": "",
+                "recipe_file": source,
+                "cwd": source,
+                "provers": {},
+                "limits": to_json(Limits(0, 0, 0)),
+            }
+        )
         for tasks in results.values():
             asked = [task for task in tasks if not not_asked_for(task)] or tasks[:1]
             for task in {task.verdict: task for task in reversed(asked)}.values():
@@ -3821,25 +5490,36 @@ class Evidence:
                 if task.result:
                     batch.apply({**finish_event(task, "", 1, task.result), "at": ""})
                 if not_asked_for(task):
-                    self.findings.append(found("missing", task, "nobody asked for a proof of it", NOTE))
+                    self.findings.append(
+                        found("missing", task, "nobody asked for a proof of it", NOTE)
+                    )
 
     def _told(self, log: Log, written: str, alone: bool) -> Iterator[Task]:
         """The results in a log, and lemmas of its analyzed theory that have none. `alone`: no other log's process wrote that."""
         groups: dict[tuple[str, bool], list[Lemma]] = {}
         for line in log.said.lines:
             groups.setdefault((line.name, line.trait == Trait.DIFF), []).append(
-                Lemma(line.name, Trait(line.trait or Trait.ALL_TRACES), line.side, (), log.file))
-        theory = self._theory_of(log, written, any(diff or lemmas[0].side for (_, diff), lemmas in groups.items()))
+                Lemma(line.name, Trait(line.trait or Trait.ALL_TRACES), line.side, (), log.file)
+            )
+        theory = self._theory_of(
+            log, written, any(diff or lemmas[0].side for (_, diff), lemmas in groups.items())
+        )
         listed_here = _lemma_groups(theory) if theory else {}
-        known = {(name, lemmas[0].trait == Trait.DIFF): lemmas for name, lemmas in listed_here.items()}
+        known = {
+            (name, lemmas[0].trait == Trait.DIFF): lemmas for name, lemmas in listed_here.items()
+        }
         said, warnings = replace(log.said, failed_checks=0), log_warnings(log, written or log.file)
         for key in dict.fromkeys((*groups, *(known if written else ()))):
-            task = file_task(log.file, log.theory, self.provers.get(written, ""), known.get(key) or groups[key])
+            task = file_task(
+                log.file, log.theory, self.provers.get(written, ""), known.get(key) or groups[key]
+            )
             if key in groups:
                 result = judge(task, Outcome(Status.COMPLETED, ExitStatus(0)), said, "")
                 task.status, task.result = result.status, replace(result, warnings=warnings)
             if theory and key not in known:
-                self.findings.append(found("assumption", task, f"{UNKNOWN}: not in the theory as it is here", NOTE))
+                self.findings.append(
+                    found("assumption", task, f"{UNKNOWN}: not in the theory as it is here", NOTE)
+                )
             if written and alone:
                 self.findings += judge_proof(task, known.get(key, ()))
             yield task
@@ -3849,29 +5529,67 @@ class Evidence:
         source = self._source(log, written)
         self.explained.update(map(os.path.realpath, filter(None, (written, source))))
         if source and os.stat(source).st_mtime > os.stat(log.file).st_mtime + CLOCK_S:
-            self.findings.append(Finding("stale", log.theory, "", f"{source} is newer than {log.file}"))
+            self.findings.append(
+                Finding("stale", log.theory, "", f"{source} is newer than {log.file}")
+            )
         with suppress(InputError):
             if not written and "#ifdef" in read_text(source):
                 text = f"{UNKNOWN}: {source} has #ifdefs, the log no flags"
                 self.findings.append(Finding("assumption", log.theory, "", text, NOTE))
             auto_sources = any(line.name.startswith(AUTO_SOURCES_LEMMA) for line in log.said.lines)
-            return self.theories[written] if written else load_theory(source, (), diff, auto_sources)
-        self.findings.append(Finding("assumption", log.theory, "", f"{UNKNOWN}: the theory is not here, or can't be read", NOTE))
+            return (
+                self.theories[written] if written else load_theory(source, (), diff, auto_sources)
+            )
+        self.findings.append(
+            Finding(
+                "assumption",
+                log.theory,
+                "",
+                f"{UNKNOWN}: the theory is not here, or can't be read",
+                NOTE,
+            )
+        )
         return None
 
     def _written(self, log: Log) -> str:
         """The analyzed theory of a log: the log holds both, or says where that was written."""
         names = (log.output, os.path.basename(log.output)) if log.output else ()
-        return next((path for path in (log.file, *(os.path.join(log.folder, name) for name in names))
-                     if path in self.theories or (path != log.file and os.path.isfile(path) and self._load(path))), "")
+        return next(
+            (
+                path
+                for path in (log.file, *(os.path.join(log.folder, name) for name in names))
+                if path in self.theories
+                or (path != log.file and os.path.isfile(path) and self._load(path))
+            ),
+            "",
+        )
 
     def _source(self, log: Log, written: str) -> str:
         """The theory that a prover was given: where it says so, beside the log, or the only one of this name among the inputs."""
         name = os.path.basename(log.theory)
-        named = [path for path, theory in self.theories.items() if not self.provers[path] and (os.path.basename(path) == name or (
-            written and os.path.dirname(path) == log.folder and theory.name == self.theories[written].name))]
-        places = (os.path.join(log.folder, log.theory), os.path.join(log.folder, name), log.theory, *named[:len(named) == 1])
-        return next((path for path in places if os.path.isfile(path) and path not in (log.file, written)), "")
+        named = [
+            path
+            for path, theory in self.theories.items()
+            if not self.provers[path]
+            and (
+                os.path.basename(path) == name
+                or (
+                    written
+                    and os.path.dirname(path) == log.folder
+                    and theory.name == self.theories[written].name
+                )
+            )
+        ]
+        places = (
+            os.path.join(log.folder, log.theory),
+            os.path.join(log.folder, name),
+            log.theory,
+            *named[: len(named) == 1],
+        )
+        return next(
+            (path for path in places if os.path.isfile(path) and path not in (log.file, written)),
+            "",
+        )
 
     def _check_results(self, source: str, batch: Batch) -> None:
         """Compare a batch with its theories as they are now, and each verdict with the proof that was kept."""
@@ -3882,26 +5600,45 @@ class Evidence:
         for (path, flags, diff, auto_sources), tasks in views.items():
             self.explained.add(os.path.realpath(path))
             try:
-                self._compare_with(load_theory(path, flags, diff, auto_sources, keep_text=True), tasks)
+                self._compare_with(
+                    load_theory(path, flags, diff, auto_sources, keep_text=True), tasks
+                )
             except InputError as error:
                 if os.path.exists(path) or not tasks[0].key:
-                    self.findings.append(Finding("assumption", tasks[0].theory, "", f"{UNKNOWN}: {error}", NOTE))
+                    self.findings.append(
+                        Finding("assumption", tasks[0].theory, "", f"{UNKNOWN}: {error}", NOTE)
+                    )
             for task in tasks:
                 proof = os.path.join(source, "proofs", task.id + ".spthy")
                 try:
                     if task.verdict and os.path.isfile(proof):
-                        self.findings += judge_proof(task, _lemma_groups(load_theory(proof, diff=diff)).get(task.lemma, ()))
+                        self.findings += judge_proof(
+                            task, _lemma_groups(load_theory(proof, diff=diff)).get(task.lemma, ())
+                        )
                 except InputError as error:
-                    self.findings.append(found("invalid", task, f"its proof can't be read: {error}", NOTE))
+                    self.findings.append(
+                        found("invalid", task, f"its proof can't be read: {error}", NOTE)
+                    )
 
     def _compare_with(self, theory: Theory, tasks: Sequence[Task]) -> None:
         """Whether a theory has changed; if not, which of its lemmas have no result."""
         changed, names = os.stat(theory.path).st_mtime - CLOCK_S, {task.lemma for task in tasks}
-        stale = [task for task in tasks if task.result and (  # batch-tamarin keeps no key and no text
-            task.text not in ("", theory.digest[:32]) or (not task.key and instant(task.result.at) < changed))]
+        stale = [
+            task
+            for task in tasks
+            if task.result
+            and (  # batch-tamarin keeps no key and no text
+                task.text not in ("", theory.digest[:32])
+                or (not task.key and instant(task.result.at) < changed)
+            )
+        ]
         self.findings += [found("stale", task, "the theory has changed since") for task in stale]
-        self.findings += [Finding("missing", tasks[0].theory, name, "has no result", NOTE) for name, lemmas
-                          in _lemma_groups(theory).items() if not stale and name not in names and not lemmas[0].optional]
+        self.findings += [
+            Finding("missing", tasks[0].theory, name, "has no result", NOTE)
+            for name, lemmas in _lemma_groups(theory).items()
+            if not stale and name not in names and not lemmas[0].optional
+        ]
+
 
 def read_logs(path: str, lines: Sequence[str], head: bytes) -> Iterator[Log]:
     """What the last summary in a file (its `lines`) says of each theory."""
@@ -3909,42 +5646,94 @@ def read_logs(path: str, lines: Sequence[str], head: bytes) -> Iterator[Log]:
     ended = ["====="] * any(line.startswith("=====") for line in lines[2:])
     old_maude = _OLD_MAUDE.search(head.decode("utf-8", "replace"))
     for start, stop in zip(starts, [*starts[1:], len(lines)]):
-        block, said = lines[start:stop], ProverOutput(old_maude=old_maude.group(1) if old_maude else "")
+        block, said = (
+            lines[start:stop],
+            ProverOutput(old_maude=old_maude.group(1) if old_maude else ""),
+        )
         _read_summary(["", "", *block, *ended], said, "")
         output = next((line[10:].strip() for line in block if line.startswith("  output: ")), "")
         yield Log(path, os.path.dirname(path), block[0][10:].strip(), output, said)
 
+
 def log_warnings(log: Log, theory: str) -> tuple[str, ...]:
     """What the prover warned of, but for its complaint that `--prove` named a generated lemma."""
-    generated = [line.name for line in log.said.lines if line.name.startswith((EQUIVALENCE_LEMMA, AUTO_SOURCES_LEMMA))]
-    asked = EQUIVALENCE_LEMMA if generated and ASKED_NAME_CHECK in wellformedness_titles(theory) else ""
-    return tuple(prover_warnings(file_task("", "", "", [Lemma(asked, Trait.DIFF, "", (), "")]), log.said, theory))
+    generated = [
+        line.name
+        for line in log.said.lines
+        if line.name.startswith((EQUIVALENCE_LEMMA, AUTO_SOURCES_LEMMA))
+    ]
+    asked = (
+        EQUIVALENCE_LEMMA if generated and ASKED_NAME_CHECK in wellformedness_titles(theory) else ""
+    )
+    return tuple(
+        prover_warnings(
+            file_task("", "", "", [Lemma(asked, Trait.DIFF, "", (), "")]), log.said, theory
+        )
+    )
 
-def file_task(file: str, theory: str, prover: str, lemmas: Sequence[Lemma], result: Result | None = None) -> Task:
+
+def file_task(
+    file: str, theory: str, prover: str, lemmas: Sequence[Lemma], result: Result | None = None
+) -> Task:
     """A task whose result stands in a file; `lemmas`: one, or its two sides."""
     first, sides = lemmas[0], tuple(lemma.side for lemma in lemmas if lemma.side)
-    return Task("", file, theory, first.name, first.trait, sides, prover or "unknown prover", (), (), Limits(0, 0, 0),
-                os.path.dirname(file), True, first.optional, assumed_by(lemmas), expect=None, key="",
-                status=result.status if result else Status.PENDING, result=result)
+    return Task(
+        "",
+        file,
+        theory,
+        first.name,
+        first.trait,
+        sides,
+        prover or "unknown prover",
+        (),
+        (),
+        Limits(0, 0, 0),
+        os.path.dirname(file),
+        True,
+        first.optional,
+        assumed_by(lemmas),
+        expect=None,
+        key="",
+        status=result.status if result else Status.PENDING,
+        result=result,
+    )
+
 
 def not_asked_for(task: Task) -> bool:
     """Tamarin lists every lemma of a theory, in one step those that it was not asked for."""
-    return task.verdict is Verdict.INCOMPLETE and task.result is not None and task.result.steps == len(task.result.lemmas)
+    return (
+        task.verdict is Verdict.INCOMPLETE
+        and task.result is not None
+        and task.result.steps == len(task.result.lemmas)
+    )
+
 
 def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
     """Whether the stored proof of a task's lemma (in diff mode of both sides) says what the prover said."""
     claims = {lemma.claim for lemma in stored} or {None}
-    claim = next((each for each in (Verdict.FALSIFIED, None, Verdict.INCOMPLETE) if each in claims), Verdict.VERIFIED)
+    claim = next(
+        (each for each in (Verdict.FALSIFIED, None, Verdict.INCOMPLETE) if each in claims),
+        Verdict.VERIFIED,
+    )
     if task.verdict in ANSWERS and claim != task.verdict:
         sorry = any("sorry" in lemma.proof for lemma in stored)
         why = f"says {claim}" + " (it has `sorry` in it)" * sorry if claim else "is not there"
-        yield found("invalid", task, f"the prover's summary says {task.verdict}, the stored proof {why}")
+        yield found(
+            "invalid", task, f"the prover's summary says {task.verdict}, the stored proof {why}"
+        )
     elif claim is Verdict.INCOMPLETE:
         yield found("sorry", task, "the stored proof is unfinished", NOTE)
     elif task.verdict is None:
-        yield found("missing", task, f"claimed {claim} by a stored proof, unchecked" if claim else "has no result", NOTE)
+        yield found(
+            "missing",
+            task,
+            f"claimed {claim} by a stored proof, unchecked" if claim else "has no result",
+            NOTE,
+        )
+
 
 # --- Recheck -----------------------------------------------------------------------------------------------------------
+
 
 class Recheck:
     """Checks of the proofs of a batch by another prover, as tasks of a batch of their own in `recheck-ALIAS/` of its results.
@@ -3956,26 +5745,40 @@ class Recheck:
         self.batch, self.results, self.prover = batch, os.path.abspath(directory), prover
         self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
         self.inputs: dict[tuple[Any, ...], Inputs] = {}
-        self._theory = functools.lru_cache(maxsize=8)(functools.partial(load_theory, keep_text=True))
+        self._theory = functools.lru_cache(maxsize=8)(
+            functools.partial(load_theory, keep_text=True)
+        )
 
     def plan(self, warn: Callable[[str], None]) -> Batch:
         """The checks of all answers that there are; what can't be checked is warned of."""
-        planned = Batch(os.urandom(6).hex(), provers={self.prover.alias: self.prover}, inputs=self.inputs)
+        planned = Batch(
+            os.urandom(6).hex(), provers={self.prover.alias: self.prover}, inputs=self.inputs
+        )
         for task in (task for task in self.batch.tasks.values() if task.verdict in ANSWERS):
             try:
                 check = self.task(task)
                 planned.tasks[check.id] = check
             except InputError as error:
                 warn(f"the proof of {task.id} can't be checked: {error}")
-        planned.header = {**self.batch.header, "at": now(), "id": planned.id, "pid": os.getpid(), "host": os.uname().nodename,
-                          "provers": {self.prover.alias: to_json(self.prover)}, "recheck_of": self.results}
+        planned.header = {
+            **self.batch.header,
+            "at": now(),
+            "id": planned.id,
+            "pid": os.getpid(),
+            "host": os.uname().nodename,
+            "provers": {self.prover.alias: to_json(self.prover)},
+            "recheck_of": self.results,
+        }
         return planned
 
     def task(self, task: Task) -> Task:
         """The check of one proof, its theory written. Raises InputError when it can't be checked."""
         theory = self._original(task)
         folder_of_task = os.path.join(self.results, "recheck", self.prover.alias, task.id)
-        text, path = self._text(task, theory), os.path.join(folder_of_task, os.path.basename(task.theory))
+        text, path = (
+            self._text(task, theory),
+            os.path.join(folder_of_task, os.path.basename(task.theory)),
+        )
         os.makedirs(folder_of_task, exist_ok=True)
         write_file(path, text)
         for folder, name in theory.oracle_rankings:  # tamarin-prover calls them when it checks, too
@@ -3983,36 +5786,78 @@ class Recheck:
             link = os.path.join(folder_of_task, name or "oracle")
             if folder is not None and "/" not in name and not os.path.lexists(link):
                 os.symlink(oracle[0], link)
-        key = sha256(json.dumps([text, self.prover.identity, self.prover.options, task.options, task.flags]).encode())[:32]
-        check = replace(task, id=task.id + "~recheck", theory=path, prover=self.prover.alias, prove=False, assumes=(), text="",
-                        expect=task.verdict, key=key, lemma_key="", status=Status.PENDING, attempts=0, result=None)
+        key = sha256(
+            json.dumps(
+                [text, self.prover.identity, self.prover.options, task.options, task.flags]
+            ).encode()
+        )[:32]
+        check = replace(
+            task,
+            id=task.id + "~recheck",
+            theory=path,
+            prover=self.prover.alias,
+            prove=False,
+            assumes=(),
+            text="",
+            expect=task.verdict,
+            key=key,
+            lemma_key="",
+            status=Status.PENDING,
+            attempts=0,
+            result=None,
+        )
         self.inputs[check.inputs_key] = Inputs("", key, False, {path: file_state_now(path)}, {})
         return check
 
     def _original(self, task: Task) -> Theory:
         """The theory as it was when the task was proven."""
         options = (*self.batch.provers[task.prover].options, *task.options)
-        theory = self._theory(os.path.join(task.cwd, task.theory), *theory_view(options, task.flags))
+        theory = self._theory(
+            os.path.join(task.cwd, task.theory), *theory_view(options, task.flags)
+        )
         if theory.digest[:32] != task.text:
-            raise InputError("the theory has changed since it was proven: run that again first", theory.path)
+            raise InputError(
+                "the theory has changed since it was proven: run that again first", theory.path
+            )
         if theory.diff and self.prover.flavour == "tamarin-rs":
             raise InputError("tamarin-rs has no --diff", theory.path)
         return theory
 
     def _text(self, task: Task, theory: Theory) -> str:
         """The original text with no proof but that of the task's lemma."""
-        stored = load_theory(result_files(self.results, task.id).proof, (), theory.diff, keep_text=True)
-        proofs = [text for name, text in stored.segments if name == task.lemma and not text.startswith(STATEMENTS)]
-        original = [(name, text) for name, text in theory.segments if not name or text.startswith(STATEMENTS)]
+        stored = load_theory(
+            result_files(self.results, task.id).proof, (), theory.diff, keep_text=True
+        )
+        proofs = [
+            text
+            for name, text in stored.segments
+            if name == task.lemma and not text.startswith(STATEMENTS)
+        ]
+        original = [
+            (name, text)
+            for name, text in theory.segments
+            if not name or text.startswith(STATEMENTS)
+        ]
         if task.lemma == EQUIVALENCE_LEMMA and task.lemma not in dict(original):
-            original.insert(-1, (task.lemma, f"diffLemma {task.lemma}:"))  # before the theory's `end`
+            original.insert(
+                -1, (task.lemma, f"diffLemma {task.lemma}:")
+            )  # before the theory's `end`
         if any(set('":') & set(proof) for proof in proofs):
             raise InputError("its stored proof holds what is no proof")
         if len(proofs) != 1 or sum(name == task.lemma for name, _ in original) != 1:
-            raise InputError("a lemma that Tamarin made, or one with no proof, or with proofs for two sides")
-        return "\n".join(f"{text}\n{proofs[0]}" if name == task.lemma else text for name, text in original) + "\n"
+            raise InputError(
+                "a lemma that Tamarin made, or one with no proof, or with proofs for two sides"
+            )
+        return (
+            "\n".join(
+                f"{text}\n{proofs[0]}" if name == task.lemma else text for name, text in original
+            )
+            + "\n"
+        )
+
 
 # === Reports ==========================================================================================================
+
 
 def write_derived_files(batch: Batch, directory: str) -> None:
     """What the Batch alone can make again, but for success/ and failed/."""
@@ -4022,32 +5867,55 @@ def write_derived_files(batch: Batch, directory: str) -> None:
     else:
         remove_file(rerun)  # of an earlier stop
     write_file(os.path.join(directory, UPSTREAM_REPORT), execution_report(batch, directory))
-    write_file(os.path.join(directory, "summary.html"), REPORTS["html"](batch, directory, directory))
+    write_file(
+        os.path.join(directory, "summary.html"), REPORTS["html"](batch, directory, directory)
+    )
+
 
 def unanswered(batch: Batch) -> list[Task]:
     """What has no verdict, and wants one."""
-    return [task for task in batch.tasks.values() if task.verdict is None and task.status is not Status.SUPERSEDED]
+    return [
+        task
+        for task in batch.tasks.values()
+        if task.verdict is None and task.status is not Status.SUPERSEDED
+    ]
+
 
 # --- batch-tamarin's files: the layout and the field names that its 1.2 `report` command reads --------------------------
 
 _WON = (Status.COMPLETED, Status.SUPERSEDED)
 # How its words differ from ours: status, return code and error type.
-_UPSTREAM_ENDS = {**dict.fromkeys(Status, ("pending", 0, "")), **dict.fromkeys(_WON, ("completed", 0, "")),
-                  Status.FAILED: ("failed", -1, "tamarin_error"), Status.TIMEOUT: ("timeout", -1, "timeout"),
-                  Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
-                  Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed")}
+_UPSTREAM_ENDS = {
+    **dict.fromkeys(Status, ("pending", 0, "")),
+    **dict.fromkeys(_WON, ("completed", 0, "")),
+    Status.FAILED: ("failed", -1, "tamarin_error"),
+    Status.TIMEOUT: ("timeout", -1, "timeout"),
+    Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
+    Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed"),
+}
+
 
 def write_result_file(directory: str, task: Task) -> None:
     """success/ID.json or failed/ID.json of a task that has ended; what an earlier attempt left goes."""
     result, places = task.result or Result(task.status), _result_folders(task)
     lemma = {task.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
     measures = {"time": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}
-    content = {"task_id": task.id, "wrapper_measures": measures, **({
-        "warnings": result.warnings, "tamarin_timing": result.prover_s or 0.0,
-        "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
-        "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
-        "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
-        "unterminated_lemma": [] if result.verdict in ANSWERS else [task.lemma]} if "success" in places else _failure(result))}
+    content = {
+        "task_id": task.id,
+        "wrapper_measures": measures,
+        **(
+            {
+                "warnings": result.warnings,
+                "tamarin_timing": result.prover_s or 0.0,
+                "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
+                "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
+                "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
+                "unterminated_lemma": [] if result.verdict in ANSWERS else [task.lemma],
+            }
+            if "success" in places
+            else _failure(result)
+        ),
+    }
     for folder in ("success", "failed"):
         path = os.path.join(directory, folder, task.id + ".json")
         if folder in places:
@@ -4055,53 +5923,105 @@ def write_result_file(directory: str, task: Task) -> None:
         else:
             remove_file(path)
 
+
 def restore_result_files(directory: str, batch: Batch) -> None:
     """Make success/ and failed/ what the journal says: one may be unwritten by a driver that died, or of an older plan."""
-    found = {folder: set(os.listdir(os.path.join(directory, folder))) for folder in ("success", "failed")}
+    found = {
+        folder: set(os.listdir(os.path.join(directory, folder))) for folder in ("success", "failed")
+    }
     for task in batch.tasks.values():
-        if {folder for folder in found if task.id + ".json" in found[folder]} != _result_folders(task):
+        if {folder for folder in found if task.id + ".json" in found[folder]} != _result_folders(
+            task
+        ):
             write_result_file(directory, task)
+
 
 def _result_folders(task: Task) -> set[str]:
     return {"success" if task.status in _WON else "failed"} if task.result else set()
 
+
 def _failure(result: Result) -> Event:
     code = (result.exit or {}).get("code") if result.status is Status.FAILED else None
-    return {"error_description": result.reason or str(result.status), "last_stderr_lines": result.stderr_tail.splitlines(),
-            "return_code": _UPSTREAM_ENDS[result.status][1] if code is None else int(code)}
+    return {
+        "error_description": result.reason or str(result.status),
+        "last_stderr_lines": result.stderr_tail.splitlines(),
+        "return_code": _UPSTREAM_ENDS[result.status][1] if code is None else int(code),
+    }
+
 
 def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
     """Tasks by recipe task; where that was of several theories, by each of them, under names that no other has."""
     groups: dict[str, dict[tuple[Any, ...], list[Task]]] = {}
     for task in tasks:
-        groups.setdefault(task.name, {}).setdefault((task.theory, task.cwd, task.prove), []).append(task)
+        groups.setdefault(task.name, {}).setdefault((task.theory, task.cwd, task.prove), []).append(
+            task
+        )
     named: dict[str, list[Task]] = {}
     for name, parts in groups.items():
         others = (f"{name} {number}" for number in itertools.count(2))
-        named.update(zip(itertools.chain([name], (other for other in others if other not in groups)), parts.values()))
+        named.update(
+            zip(
+                itertools.chain([name], (other for other in others if other not in groups)),
+                parts.values(),
+            )
+        )
     return named
+
 
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
     """The whole batch as batch-tamarin's execution_report.json, in pieces."""
     ended = [task.result for task in batch.tasks.values() if task.result]
     times, peaks = [result.wall_s for result in ended], [result.peak_mb for result in ended]
     won = sum(result.status in _WON for result in ended)
-    totals = {"total_tasks": len(batch.tasks), "total_successes": won, "total_failures": len(ended) - won,
-              "total_cache_hit": sum(result.cached for result in ended), "total_runtime": sum(times), "total_memory": sum(peaks),
-              "max_runtime": max(times, default=0.0), "max_memory": max(peaks, default=0.0)}
-    head = {"recipe": os.path.basename(batch.header["recipe_file"]), "config": _config(batch, directory), "tamarin_versions": {
-        alias: {"path": prover.command[0], "version": prover.version and f"v{prover.version}"}
-        for alias, prover in batch.provers.items()}, "execution_metadata": totals}
-    return _with_tasks(head, '"subtasks": {', ((name, {"theory_file": tasks[0].theory}, (
-        f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}" for task in tasks))
-        for name, tasks in recipe_tasks(batch.tasks.values()).items()))
+    totals = {
+        "total_tasks": len(batch.tasks),
+        "total_successes": won,
+        "total_failures": len(ended) - won,
+        "total_cache_hit": sum(result.cached for result in ended),
+        "total_runtime": sum(times),
+        "total_memory": sum(peaks),
+        "max_runtime": max(times, default=0.0),
+        "max_memory": max(peaks, default=0.0),
+    }
+    head = {
+        "recipe": os.path.basename(batch.header["recipe_file"]),
+        "config": _config(batch, directory),
+        "tamarin_versions": {
+            alias: {"path": prover.command[0], "version": prover.version and f"v{prover.version}"}
+            for alias, prover in batch.provers.items()
+        },
+        "execution_metadata": totals,
+    }
+    return _with_tasks(
+        head,
+        '"subtasks": {',
+        (
+            (
+                name,
+                {"theory_file": tasks[0].theory},
+                (
+                    f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}"
+                    for task in tasks
+                ),
+            )
+            for name, tasks in recipe_tasks(batch.tasks.values()).items()
+        ),
+    )
+
 
 def _config(batch: Batch, directory: str) -> Event:
     limits = batch.header["limits"]
-    return {"global_max_cores": limits["cores"], "global_max_memory": max(1, limits["memory_mb"] // 1024),
-            "default_timeout": max(1, round(limits["timeout_s"])), "output_directory": directory}
+    return {
+        "global_max_cores": limits["cores"],
+        "global_max_memory": max(1, limits["memory_mb"] // 1024),
+        "default_timeout": max(1, round(limits["timeout_s"])),
+        "output_directory": directory,
+    }
 
-def _with_tasks(head: Event, opening: str, tasks: Iterable[tuple[str, Event, Iterable[str]]]) -> Iterator[str]:
+
+def _with_tasks(
+    head: Event, opening: str, tasks: Iterable[tuple[str, Event, Iterable[str]]]
+) -> Iterator[str]:
     """A JSON object with `tasks` as its last key, piece by piece: of each task name, object, and the items of its last key."""
     yield json.dumps(head, indent=2)[:-2] + ',\n  "tasks": {'
     for number, (name, entry, items) in enumerate(tasks):
@@ -4111,226 +6031,511 @@ def _with_tasks(head: Event, opening: str, tasks: Iterable[tuple[str, Event, Ite
         yield "}}" if opening[-1] == "{" else "]}"
     yield "\n  }\n}\n"
 
+
 def _subtask(batch: Batch, directory: str, task: Task) -> Event:
     import datetime
+
     result, outputs = task.result or Result(task.status), result_files(directory, task.id)
     at = instant(result.at or batch.header["at"])
-    began, ended = (datetime.datetime.fromtimestamp(seconds).isoformat(timespec="microseconds")  # local, without a zone
-                    for seconds in (at - result.wall_s, at))
+    began, ended = (
+        datetime.datetime.fromtimestamp(seconds).isoformat(
+            timespec="microseconds"
+        )  # local, without a zone
+        for seconds in (at - result.wall_s, at)
+    )
     subtask: Event = {
         "task_config": {
-            "tamarin_alias": task.prover, "lemma": task.lemma, "output_theory_file": outputs.proof,
-            "output_trace_file": outputs.trace_json, "options": task.options, "preprocessor_flags": task.flags,
-            "resources": {"cores": task.limits.cores, "memory": max(1, round(task.limits.memory_mb / 1024)),
-                          "timeout": max(1, round(task.limits.timeout_s))}},
+            "tamarin_alias": task.prover,
+            "lemma": task.lemma,
+            "output_theory_file": outputs.proof,
+            "output_trace_file": outputs.trace_json,
+            "options": task.options,
+            "preprocessor_flags": task.flags,
+            "resources": {
+                "cores": task.limits.cores,
+                "memory": max(1, round(task.limits.memory_mb / 1024)),
+                "timeout": max(1, round(task.limits.timeout_s)),
+            },
+        },
         "task_execution_metadata": {
-            "command": prover_command(batch.provers[task.prover], task, outputs), "status": _UPSTREAM_ENDS[task.status][0],
-            "cache_hit": result.cached, "exec_start": began, "exec_end": ended, "exec_duration_monotonic": result.wall_s,
-            "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}}
+            "command": prover_command(batch.provers[task.prover], task, outputs),
+            "status": _UPSTREAM_ENDS[task.status][0],
+            "cache_hit": result.cached,
+            "exec_start": began,
+            "exec_end": ended,
+            "exec_duration_monotonic": result.wall_s,
+            "avg_memory": result.avg_mb,
+            "peak_memory": result.peak_mb,
+        },
+    }
     if task.status in _WON:
         subtask["task_result"] = {
-            "warnings": result.warnings, "real_time_tamarin_measure": result.prover_s or 0.0, "steps": result.steps or 0,
-            "lemma_result": result.verdict if result.verdict in ANSWERS else "unterminated", "analysis_type": result.trait}
+            "warnings": result.warnings,
+            "real_time_tamarin_measure": result.prover_s or 0.0,
+            "steps": result.steps or 0,
+            "lemma_result": result.verdict if result.verdict in ANSWERS else "unterminated",
+            "analysis_type": result.trait,
+        }
     elif task.result:
         failure = _failure(result)
         subtask["task_result"] = {
-            **failure, "return_code": str(failure["return_code"]), "error_type": _UPSTREAM_ENDS[task.status][2]}
+            **failure,
+            "return_code": str(failure["return_code"]),
+            "error_type": _UPSTREAM_ENDS[task.status][2],
+        }
     return subtask
+
 
 def instant(at: str) -> float:
     """A journal's time as seconds since 1970; 0 for none."""
     import datetime
+
     with suppress(ValueError):
         return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
     return 0.0
 
+
 def rerun_name(batch: Batch) -> str:
     return f"{os.path.splitext(os.path.basename(batch.header['recipe_file']))[0]}-rerun.json"
+
 
 def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
     """A recipe of what has no verdict yet. Only where the batch needs what batch-tamarin does not know has it such keys."""
     cwd = batch.header["cwd"]
-    head = {"config": _config(batch, os.path.join(path_from(directory, cwd), "rerun")), "tamarin_versions": {
-        alias: {key: value for key, value in (
-            ("path", "" if prover.command[1:] else prover.command[0]), ("command", prover.command[1:] and prover.command),
-            ("version", prover.version and f"v{prover.version}"), ("options", prover.options), ("env", prover.env)) if value}
-        for alias, prover in batch.provers.items()}}
-    return _with_tasks(head, '"lemmas": [', ((name, {
-        "theory_file": path_from(os.path.join(tasks[0].cwd, tasks[0].theory), cwd),
-        "tamarin_versions": list(dict.fromkeys(task.prover for task in tasks)),
-        "output_file_prefix": tasks[0].id.partition(f"--{tasks[0].lemma}--")[0],
-        **({} if tasks[0].cwd == cwd else {"cwd": tasks[0].cwd}), **({} if tasks[0].prove else {"prove": False})},
-        (json.dumps({"name": task.lemma, "tamarin_versions": [task.prover], "tamarin_options": task.options,
-                     "preprocess_flags": task.flags, "resources": {
-                         "max_cores": task.limits.cores, "max_memory": math.ceil(task.limits.memory_mb / 1024),
-                         "timeout": math.ceil(task.limits.timeout_s)}, **({"expect": task.expect} if task.expect else {})})
-         for task in tasks)) for name, tasks in recipe_tasks(unanswered(batch)).items()))
+    head = {
+        "config": _config(batch, os.path.join(path_from(directory, cwd), "rerun")),
+        "tamarin_versions": {
+            alias: {
+                key: value
+                for key, value in (
+                    ("path", "" if prover.command[1:] else prover.command[0]),
+                    ("command", prover.command[1:] and prover.command),
+                    ("version", prover.version and f"v{prover.version}"),
+                    ("options", prover.options),
+                    ("env", prover.env),
+                )
+                if value
+            }
+            for alias, prover in batch.provers.items()
+        },
+    }
+    return _with_tasks(
+        head,
+        '"lemmas": [',
+        (
+            (
+                name,
+                {
+                    "theory_file": path_from(os.path.join(tasks[0].cwd, tasks[0].theory), cwd),
+                    "tamarin_versions": list(dict.fromkeys(task.prover for task in tasks)),
+                    "output_file_prefix": tasks[0].id.partition(f"--{tasks[0].lemma}--")[0],
+                    **({} if tasks[0].cwd == cwd else {"cwd": tasks[0].cwd}),
+                    **({} if tasks[0].prove else {"prove": False}),
+                },
+                (
+                    json.dumps(
+                        {
+                            "name": task.lemma,
+                            "tamarin_versions": [task.prover],
+                            "tamarin_options": task.options,
+                            "preprocess_flags": task.flags,
+                            "resources": {
+                                "max_cores": task.limits.cores,
+                                "max_memory": math.ceil(task.limits.memory_mb / 1024),
+                                "timeout": math.ceil(task.limits.timeout_s),
+                            },
+                            **({"expect": task.expect} if task.expect else {}),
+                        }
+                    )
+                    for task in tasks
+                ),
+            )
+            for name, tasks in recipe_tasks(unanswered(batch)).items()
+        ),
+    )
+
 
 # --- The final table ---------------------------------------------------------------------------------------------------
 
 TABLE_ROWS = 40  # a longer batch shows its problems only
-WORDS = ("verified", "falsified", "incomplete", "timeout", "memory limit", "failed",
-         "interrupted", "superseded", "running", "pending", "completed")  # of outcomes, in the order in which they are told
+WORDS = (
+    "verified",
+    "falsified",
+    "incomplete",
+    "timeout",
+    "memory limit",
+    "failed",
+    "interrupted",
+    "superseded",
+    "running",
+    "pending",
+    "completed",
+)  # of outcomes, in the order in which they are told
+
 
 def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
     """How many tasks came to which outcome, in the order of our words."""
     counts = Counter(map(outcome_word, tasks))
     return {word: counts[word] for word in WORDS if word in counts}
 
+
 def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     """What came out, for a terminal: the tasks (of a large batch only those that need a look), totals, where to look next."""
     ran = [task for task in tasks if task.status is not Status.PENDING]
     closure = Closure(batch.tasks.values())
     problems = [task for task in ran if exit_code([task], closure)]
-    shown = ran if len(ran) <= TABLE_ROWS else sorted(problems, key=missed_expectation, reverse=True)[:TABLE_ROWS]
-    rows = [("result", "task", "steps", "time", "memory", ""), *(_table_row(task, closure) for task in shown)]
+    shown = (
+        ran
+        if len(ran) <= TABLE_ROWS
+        else sorted(problems, key=missed_expectation, reverse=True)[:TABLE_ROWS]
+    )
+    rows = [
+        ("result", "task", "steps", "time", "memory", ""),
+        *(_table_row(task, closure) for task in shown),
+    ]
     lines = [text_table(rows, right=(2, 3, 4))] if shown else []
     if len(shown) < len(problems):
-        lines.append(f"and {plural(len(problems) - len(shown), 'task')} more without a verdict, or not as expected")
+        lines.append(
+            f"and {plural(len(problems) - len(shown), 'task')} more without a verdict, or not as expected"
+        )
     totals = ", ".join(f"{count:,} {word}" for word, count in count_outcomes(tasks).items())
-    for what, count in (("not as expected", sum(map(missed_expectation, tasks))),
-                        ("resting on a falsified lemma", sum(bool(closure.false(task)) for task in tasks))):
+    for what, count in (
+        ("not as expected", sum(map(missed_expectation, tasks))),
+        ("resting on a falsified lemma", sum(bool(closure.false(task)) for task in tasks)),
+    ):
         totals += f"; {count:,} {what}" if count else ""
     lines += ["", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}"]
-    where, first = quoted([printable(directory)]), {task.status: task.id for task in reversed(tasks)}
+    where, first = (
+        quoted([printable(directory)]),
+        {task.status: task.id for task in reversed(tasks)},
+    )
     if first.keys() & {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}:
         lines.append(f"go on: batch_tamarin.py resume {where}")
     if Status.FAILED in first:
         lines.append(f"why:   less {where}/logs/{first[Status.FAILED]}.err")
     if first.keys() & {Status.TIMEOUT, Status.MEMORY_LIMIT}:
-        lines.append("more:  run the recipe again with larger limits: only what met its limit runs again")
+        lines.append(
+            "more:  run the recipe again with larger limits: only what met its limit runs again"
+        )
     return "\n".join(lines) + "\n"
+
 
 def text_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Columns as wide as they need to be; the first row is the heading. Safe for a terminal."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(display_width, column)) for column in zip(*cells)]
-    return "\n".join("  ".join(cell.rjust(width) if column in right else fit(cell, width)
-                               for column, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in cells)
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in right else fit(cell, width)
+            for column, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in cells
+    )
+
 
 def _table_row(task: Task, closure: Closure) -> tuple[str, ...]:
     result = task.result or Result(task.status)
-    notes = (f"expected {task.expect}!" if missed_expectation(task) else "", closure.outcome(task).partition(", ")[2],
-             result.reason[:160], *(f"warning: {warning}" for warning in result.warnings),
-             f"cached {result.ran[:10]}".rstrip() if result.cached else "")
+    notes = (
+        f"expected {task.expect}!" if missed_expectation(task) else "",
+        closure.outcome(task).partition(", ")[2],
+        result.reason[:160],
+        *(f"warning: {warning}" for warning in result.warnings),
+        f"cached {result.ran[:10]}".rstrip() if result.cached else "",
+    )
     used = (duration(result.wall_s), f"{result.peak_mb:,.0f} MB") if task.result else ("", "")
-    return outcome_word(task), task.id, str(result.steps or ""), *used, "; ".join(filter(None, notes))
+    return (
+        outcome_word(task),
+        task.id,
+        str(result.steps or ""),
+        *used,
+        "; ".join(filter(None, notes)),
+    )
+
 
 def duration(seconds: float) -> str:
     """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes:
-        return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+        return (
+            f"{minutes} min {rest:02} s"
+            if minutes < 60
+            else f"{minutes // 60} h {minutes % 60:02} min"
+        )
     return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
+
 
 # --- What a page says, whatever its format -------------------------------------------------------------------------------
 
-SHOWN_TASKS = 3_000  # of a larger batch pages show those that need a look first; csv and json hold all
-GRAPH_CAP, PAGE_CAP = 4 * MB, 24 * MB  # traces inside one page: each, and together; beyond that the page names the file
+SHOWN_TASKS = (
+    3_000  # of a larger batch pages show those that need a look first; csv and json hold all
+)
+GRAPH_CAP, PAGE_CAP = (
+    4 * MB,
+    24 * MB,
+)  # traces inside one page: each, and together; beyond that the page names the file
+
 
 def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """A page, from top to bottom."""
-    page, header, tasks, limits = form(beside), batch.header, [*batch.tasks.values()], from_json(Limits, batch.header["limits"])
+    page, header, tasks, limits = (
+        form(beside),
+        batch.header,
+        [*batch.tasks.values()],
+        from_json(Limits, batch.header["limits"]),
+    )
     closure, left = Closure(tasks), len(tasks) - batch.count(*FINAL)
     yield page.opening + page.line(1, "Tamarin batch " + os.path.basename(header["recipe_file"]))
     spans = [*_spans(tasks)] or [(instant(header["at"]),) * 2]
     began, ended = min(span[0] for span in spans), max(span[1] for span in spans)
-    yield page.facts((
-        ("recipe", header["recipe_file"]), ("directory", header["cwd"]),
-        ("host", f"{header.get('host', '')} {header.get('platform', '')}".strip()),
-        ("run by", f"batch_tamarin.py {header['version']}" if header["version"] else "batch-tamarin"),
-        ("began", utc(began)), ("ended", f"not yet: {plural(left, 'task')} left" if left else utc(ended)),
-        ("took", duration(ended - began)),
-        ("limits", f"{plural(limits.cores, 'core')}, {limits.memory_mb / 1024:.1f} GB for all jobs"),
-        ("not as expected", ", ".join(task.id for task in filter(missed_expectation, tasks))[:1000]),
-        ("resting on a falsified lemma", ", ".join(task.id for task in filter(closure.false, tasks))[:1000])))
-    yield page.section("Provers", ("prover", "version", "command"), "lll", [
-        (alias, f"{prover.flavour} {prover.version or '(unknown)'}", " ".join((*prover.command, *prover.options)))
-        for alias, prover in batch.provers.items()])
+    yield page.facts(
+        (
+            ("recipe", header["recipe_file"]),
+            ("directory", header["cwd"]),
+            ("host", f"{header.get('host', '')} {header.get('platform', '')}".strip()),
+            (
+                "run by",
+                f"batch_tamarin.py {header['version']}" if header["version"] else "batch-tamarin",
+            ),
+            ("began", utc(began)),
+            ("ended", f"not yet: {plural(left, 'task')} left" if left else utc(ended)),
+            ("took", duration(ended - began)),
+            (
+                "limits",
+                f"{plural(limits.cores, 'core')}, {limits.memory_mb / 1024:.1f} GB for all jobs",
+            ),
+            (
+                "not as expected",
+                ", ".join(task.id for task in filter(missed_expectation, tasks))[:1000],
+            ),
+            (
+                "resting on a falsified lemma",
+                ", ".join(task.id for task in filter(closure.false, tasks))[:1000],
+            ),
+        )
+    )
+    yield page.section(
+        "Provers",
+        ("prover", "version", "command"),
+        "lll",
+        [
+            (
+                alias,
+                f"{prover.flavour} {prover.version or '(unknown)'}",
+                " ".join((*prover.command, *prover.options)),
+            )
+            for alias, prover in batch.provers.items()
+        ],
+    )
     groups: dict[str, list[Result]] = {word: [] for word in WORDS}
     for task in tasks:
         groups[outcome_word(task)].append(task.result or Result(task.status))
     groups["all"] = list(itertools.chain.from_iterable(groups.values()))
-    yield page.section("Totals", ("result", "tasks", "cached", "time (s)", "CPU (s)", "most memory (MB)"), "wrrrrr", [
-        (word, f"{len(results):,}", f"{sum(result.cached for result in results):,}",
-         f"{sum(result.wall_s for result in results):,.1f}", f"{sum(result.cpu_s for result in results):,.1f}",
-         f"{max((result.peak_mb for result in results), default=0):,.0f}")
-        for word, results in groups.items() if results or word in WORDS[:6]])
-    shown = tasks if len(tasks) <= SHOWN_TASKS else sorted(tasks, key=lambda task: not needs_look(task, closure))[:SHOWN_TASKS]
+    yield page.section(
+        "Totals",
+        ("result", "tasks", "cached", "time (s)", "CPU (s)", "most memory (MB)"),
+        "wrrrrr",
+        [
+            (
+                word,
+                f"{len(results):,}",
+                f"{sum(result.cached for result in results):,}",
+                f"{sum(result.wall_s for result in results):,.1f}",
+                f"{sum(result.cpu_s for result in results):,.1f}",
+                f"{max((result.peak_mb for result in results), default=0):,.0f}",
+            )
+            for word, results in groups.items()
+            if results or word in WORDS[:6]
+        ],
+    )
+    shown = (
+        tasks
+        if len(tasks) <= SHOWN_TASKS
+        else sorted(tasks, key=lambda task: not needs_look(task, closure))[:SHOWN_TASKS]
+    )
     cut = f"{len(shown):,} of {len(tasks):,} tasks, those that need a look first; csv and json reports hold all."
     expected = any(task.expect for task in shown)
-    yield page.section("Results", (
-        "result", "lemma", *["expected"] * expected, "theory", "trait", "prover", "steps", "time (s)", "CPU (s)", "memory (MB)",
-        "cores", "cached"), f"wa{'l' * expected}lllrrrrrl", [
-        (closure.outcome(task), task.lemma, *[task.expect or ""] * expected, task.theory, result.trait or task.trait, task.prover,
-         str(result.steps or ""), *((f"{result.wall_s:.2f}", f"{result.cpu_s:.2f}", f"{result.peak_mb:.0f}") if task.result
-                                    else ("", "", "")), str(task.limits.cores), (result.ran[:10] or "yes") * result.cached)
-        for task in shown for result in (task.result or Result(task.status),)], cut if len(shown) < len(tasks) else "")
+    yield page.section(
+        "Results",
+        (
+            "result",
+            "lemma",
+            *["expected"] * expected,
+            "theory",
+            "trait",
+            "prover",
+            "steps",
+            "time (s)",
+            "CPU (s)",
+            "memory (MB)",
+            "cores",
+            "cached",
+        ),
+        f"wa{'l' * expected}lllrrrrrl",
+        [
+            (
+                closure.outcome(task),
+                task.lemma,
+                *[task.expect or ""] * expected,
+                task.theory,
+                result.trait or task.trait,
+                task.prover,
+                str(result.steps or ""),
+                *(
+                    (f"{result.wall_s:.2f}", f"{result.cpu_s:.2f}", f"{result.peak_mb:.0f}")
+                    if task.result
+                    else ("", "", "")
+                ),
+                str(task.limits.cores),
+                (result.ran[:10] or "yes") * result.cached,
+            )
+            for task in shown
+            for result in (task.result or Result(task.status),)
+        ],
+        cut if len(shown) < len(tasks) else "",
+    )
     cells: dict[tuple[str, str], dict[str, list[str]]] = {}
     for task in shown:
-        cells.setdefault((task.theory, task.lemma), {}).setdefault(task.prover, []).append(closure.outcome(task))
+        cells.setdefault((task.theory, task.lemma), {}).setdefault(task.prover, []).append(
+            closure.outcome(task)
+        )
     provers = list(dict.fromkeys(task.prover for task in shown))
     if len(provers) > 1:
-        yield page.section("Verdicts by prover", ("theory", "lemma", *provers), "ll" + "w" * len(provers), [
-            (*key, *(" / ".join(row.get(prover, ())) for prover in provers)) for key, row in cells.items()])
+        yield page.section(
+            "Verdicts by prover",
+            ("theory", "lemma", *provers),
+            "ll" + "w" * len(provers),
+            [
+                (*key, *(" / ".join(row.get(prover, ())) for prover in provers))
+                for key, row in cells.items()
+            ],
+        )
     yield page.charts(shown)
-    rests = [(task, closure.open(task)) for task in shown if task.assumes and (task.trait, task.verdict) in RESTING]
-    yield page.section("Assumptions", ("theory", "lemma", "prover", "result", "not verified here", "verified here"), "lllwll", [
-        (task.theory, task.lemma, task.prover, outcome_word(task), listed(known), listed(
-            name for name in task.assumes if name not in {each.lemma for each in known})) for task, known in rests],
-        "These results hold if the lemmas that their proofs assume hold.")
+    rests = [
+        (task, closure.open(task))
+        for task in shown
+        if task.assumes and (task.trait, task.verdict) in RESTING
+    ]
+    yield page.section(
+        "Assumptions",
+        ("theory", "lemma", "prover", "result", "not verified here", "verified here"),
+        "lllwll",
+        [
+            (
+                task.theory,
+                task.lemma,
+                task.prover,
+                outcome_word(task),
+                listed(known),
+                listed(name for name in task.assumes if name not in {each.lemma for each in known}),
+            )
+            for task, known in rests
+        ],
+        "These results hold if the lemmas that their proofs assume hold.",
+    )
     if unanswered(batch):
-        yield page.line(2, "To run again") + page.line(0, f"What has no verdict: {rerun_name(batch)} in the results directory.")
+        yield page.line(2, "To run again") + page.line(
+            0, f"What has no verdict: {rerun_name(batch)} in the results directory."
+        )
     yield page.line(2, "Tasks")
     for number, task in enumerate(shown):
-        yield page.details(f"{task.id}: {closure.outcome(task)}", f"t{number}", _details(page, batch, directory, task))
+        yield page.details(
+            f"{task.id}: {closure.outcome(task)}",
+            f"t{number}",
+            _details(page, batch, directory, task),
+        )
     yield page.closing
+
 
 def _spans(tasks: Iterable[Task]) -> Iterator[tuple[Any, ...]]:
     """Start, end and task of what ran in this batch."""
-    return ((instant(task.result.at) - task.result.wall_s, instant(task.result.at), task) for task in tasks
-            if task.result and task.result.at and not task.result.cached)
+    return (
+        (instant(task.result.at) - task.result.wall_s, instant(task.result.at), task)
+        for task in tasks
+        if task.result and task.result.at and not task.result.cached
+    )
+
 
 def _details(page: Writer, batch: Batch, directory: str, task: Task) -> Iterator[str]:
-    result, prover, outputs = task.result or Result(task.status), batch.provers[task.prover], result_files(directory, task.id)
-    yield page.facts((
-        ("theory", task.theory), ("lemma", f"{task.lemma} ({result.trait or task.trait or '?'})"), ("recipe task", task.name),
-        ("prover", f"{task.prover} ({prover.flavour} {prover.version or 'of unknown version'})"), ("expected", task.expect or ""),
-        ("reason", result.reason), ("warnings", "; ".join(result.warnings)), ("steps", str(result.steps or "")),
-        ("takes for granted", ", ".join(task.assumes)), ("options", quoted(task.options)), ("flags", " ".join(task.flags)),
-        ("limits", f"{plural(task.limits.cores, 'core')}, {task.limits.memory_mb:,} MB, {task.limits.timeout_s:,g} s"),
-        ("used", f"{result.wall_s:,.2f} s, {result.cpu_s:,.2f} s CPU, {result.peak_mb:,.0f} MB (average {result.avg_mb:,.0f} MB)"
-         if task.result else ""),
-        ("cached", f"{utc(instant(result.ran)) or 'yes'}: the figures are of then" * result.cached
-         + ", its proof file may hold older texts of other lemmas" * result.old_text),
-        ("ended", utc(instant(result.at))), ("attempts", str(task.attempts or "")),
-        ("exit", " ".join(str(part) for pair in (result.exit or {}).items() for part in pair))))
+    result, prover, outputs = (
+        task.result or Result(task.status),
+        batch.provers[task.prover],
+        result_files(directory, task.id),
+    )
+    yield page.facts(
+        (
+            ("theory", task.theory),
+            ("lemma", f"{task.lemma} ({result.trait or task.trait or '?'})"),
+            ("recipe task", task.name),
+            (
+                "prover",
+                f"{task.prover} ({prover.flavour} {prover.version or 'of unknown version'})",
+            ),
+            ("expected", task.expect or ""),
+            ("reason", result.reason),
+            ("warnings", "; ".join(result.warnings)),
+            ("steps", str(result.steps or "")),
+            ("takes for granted", ", ".join(task.assumes)),
+            ("options", quoted(task.options)),
+            ("flags", " ".join(task.flags)),
+            (
+                "limits",
+                f"{plural(task.limits.cores, 'core')}, {task.limits.memory_mb:,} MB, {task.limits.timeout_s:,g} s",
+            ),
+            (
+                "used",
+                f"{result.wall_s:,.2f} s, {result.cpu_s:,.2f} s CPU, {result.peak_mb:,.0f} MB (average {result.avg_mb:,.0f} MB)"
+                if task.result
+                else "",
+            ),
+            (
+                "cached",
+                f"{utc(instant(result.ran)) or 'yes'}: the figures are of then" * result.cached
+                + ", its proof file may hold older texts of other lemmas" * result.old_text,
+            ),
+            ("ended", utc(instant(result.at))),
+            ("attempts", str(task.attempts or "")),
+            ("exit", " ".join(str(part) for pair in (result.exit or {}).items() for part in pair)),
+        )
+    )
     yield page.code(quoted(prover_command(prover, task, outputs)))
     if result.stderr_tail.strip():
         yield page.line(0, "The end of its stderr:") + page.code(result.stderr_tail.strip("\n"))
     if os.path.exists(outputs.trace_dot):
         yield page.trace(f"Attack trace of {task.id}", outputs.trace_dot)
 
+
 def quoted(command: Iterable[str]) -> str:
     import shlex
+
     return shlex.join(command)
+
 
 def utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds > 0 else ""
 
+
 # --- Writers of pages: a new format is one class -----------------------------------------------------------------------
+
 
 class Writer:
     """Renders the parts of a page, here as plain text. All text that was not made here passes through `escape`, line by line.
 
     A table's `columns` are a letter each: l text, r number, h the row's name, w one of WORDS, a link to the row's details."""
+
     opening, closing = "", ""
     lines: Sequence[str] = ("%s\n\n",) * 4  # a paragraph, the title, two levels of headings
-    row_parts = code_parts = ("", "\n", "\n")  # before, between and after the cells of a row; the lines of a code
+    row_parts = code_parts = (
+        "",
+        "\n",
+        "\n",
+    )  # before, between and after the cells of a row; the lines of a code
     escapes: Mapping[int, str] = {}
 
     def __init__(self, beside: str) -> None:
-        self.beside, self.left = beside, PAGE_CAP  # the directory that the page is for; how much of traces it still has room for
+        self.beside, self.left = (
+            beside,
+            PAGE_CAP,
+        )  # the directory that the page is for; how much of traces it still has room for
 
     def escape(self, text: str) -> str:
         return printable(text).translate(self.escapes)
@@ -4345,7 +6550,10 @@ class Writer:
         return self.joined(self.code_parts, text.expandtabs().split("\n"))
 
     def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
-        return text_table([head, *rows], [place for place, kind in enumerate(columns) if kind == "r"]) + "\n\n"
+        return (
+            text_table([head, *rows], [place for place, kind in enumerate(columns) if kind == "r"])
+            + "\n\n"
+        )
 
     def rows(self, rows: Iterable[Sequence[str]]) -> str:
         return "".join(self.joined(self.row_parts, row) for row in rows)
@@ -4353,9 +6561,22 @@ class Writer:
     def facts(self, facts: Iterable[tuple[str, str]]) -> str:
         return self.table((), "hl", [fact for fact in facts if fact[1]])
 
-    def section(self, title: str, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]], about: str = "") -> str:
+    def section(
+        self,
+        title: str,
+        head: Sequence[str],
+        columns: str,
+        rows: Sequence[Sequence[str]],
+        about: str = "",
+    ) -> str:
         """A table under its heading, unless it is empty."""
-        return self.line(2, title) + (self.line(0, about) if about else "") + self.table(head, columns, rows) if rows else ""
+        return (
+            self.line(2, title)
+            + (self.line(0, about) if about else "")
+            + self.table(head, columns, rows)
+            if rows
+            else ""
+        )
 
     def details(self, title: str, anchor: str, parts: Iterable[str]) -> str:
         return self.line(3, title) + "".join(parts)
@@ -4367,7 +6588,11 @@ class Writer:
         """The drawn graphs, else the DOT text; of what is too large, so that `content` has no text of it, the path."""
         drawn = drawings(dot)
         text = "" if drawn else self.content(dot)
-        return self.code(text) if text else "".join(self.drawing(path, name) for path in drawn or [dot])
+        return (
+            self.code(text)
+            if text
+            else "".join(self.drawing(path, name) for path in drawn or [dot])
+        )
 
     def drawing(self, path: str, name: str) -> str:
         return self.line(0, f"{name}: {os.path.relpath(path, self.beside)}")
@@ -4383,10 +6608,13 @@ class Writer:
 
     def url(self, path: str) -> str:
         import urllib.parse
+
         return urllib.parse.quote(os.fsencode(os.path.relpath(path, self.beside)))
+
 
 class Markdown(Writer):
     """As GitHub renders it."""
+
     lines, row_parts = ("%s\n\n", "# %s\n\n", "## %s\n\n", "### %s\n\n"), ("| ", " | ", " |\n")
     escapes = str.maketrans({char: "\\" + char for char in "\\`*_[]{}<>#|&~$!@:"})
 
@@ -4396,14 +6624,19 @@ class Markdown(Writer):
 
     def code(self, text: str) -> str:
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-        return "\n".join((fence + "text", *map(printable, text.expandtabs().split("\n")), fence, "\n"))
+        return "\n".join(
+            (fence + "text", *map(printable, text.expandtabs().split("\n")), fence, "\n")
+        )
 
     def drawing(self, path: str, name: str) -> str:
         return f"{'!' * path.endswith('.svg')}[{self.escape(name)}]({self.url(path)})\n\n"
 
+
 class Latex(Writer):
     """For pdflatex, with tables that a paper can take over."""
-    opening, closing = r"""\documentclass[a4paper,landscape]{article}
+
+    opening, closing = (
+        r"""\documentclass[a4paper,landscape]{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \usepackage{textcomp,booktabs,longtable,array}
@@ -4411,32 +6644,71 @@ class Latex(Writer):
 \IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
 \setlength{\parindent}{0pt}\setlength{\parskip}{4pt}\setcounter{secnumdepth}{0}\emergencystretch=3em
 \begin{document}
-""", "\\end{document}\n"
+""",
+        "\\end{document}\n",
+    )
     lines = ("%s\n\n", "\n\\section{%s}\n", "\n\\subsection{%s}\n", "\n\\subsubsection{%s}\n")
-    code_parts, row_parts = ("{\\ttfamily\\scriptsize\\raggedright\n", "\\par\n", "\\par}\n\n"), ("", " & ", " \\\\\n")
-    escapes = str.maketrans({
-        **{char: "\\" + char for char in "{}$&#%"}, **{char: f"{{{char}}}" for char in "[]*-,"}, "_": r"\_\allowbreak{}",
-        "/": r"/\allowbreak{}", **{char: f"\\text{name}{{}}" for char, name in zip("\\^~<>|\"'`", (
-            "backslash", "asciicircum", "asciitilde", "less", "greater", "bar", "quotedbl", "quotesingle", "asciigrave"))}})
+    code_parts, row_parts = (
+        ("{\\ttfamily\\scriptsize\\raggedright\n", "\\par\n", "\\par}\n\n"),
+        ("", " & ", " \\\\\n"),
+    )
+    escapes = str.maketrans(
+        {
+            **{char: "\\" + char for char in "{}$&#%"},
+            **{char: f"{{{char}}}" for char in "[]*-,"},
+            "_": r"\_\allowbreak{}",
+            "/": r"/\allowbreak{}",
+            **{
+                char: f"\\text{name}{{}}"
+                for char, name in zip(
+                    "\\^~<>|\"'`",
+                    (
+                        "backslash",
+                        "asciicircum",
+                        "asciitilde",
+                        "less",
+                        "greater",
+                        "bar",
+                        "quotedbl",
+                        "quotesingle",
+                        "asciigrave",
+                    ),
+                )
+            },
+        }
+    )
 
     def escape(self, text: str) -> str:
         """A character that pdflatex's fonts may not have is shown by its number; blanks that TeX would swallow stay."""
-        known = re.sub("[^\x20-\x7e\xc0-\xff]", lambda found: f"<U+{ord(found.group()):04X}>", printable(text))
+        known = re.sub(
+            "[^\x20-\x7e\xc0-\xff]", lambda found: f"<U+{ord(found.group()):04X}>", printable(text)
+        )
         return re.sub("^ |(?<= ) ", r"\\ ", super().escape(known)) or r"\ "
 
     def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
         widths = [max(map(len, column)) + 3 for column in zip(*rows, head or rows[0])]
         wide = sum(width for width in widths if width > 20)
-        scale = min(1, max(0.1, (185 - sum(widths) + wide) / (wide or 1)))  # long cells wrap where 185 characters are not enough
-        form = "".join("r" if kind == "r" else "l" if scale == 1 or width <= 20 else
-                       f">{{\\raggedright\\arraybackslash}}p{{{scale * width / 200:.3f}\\linewidth}}"
-                       for kind, width in zip(columns, widths))
+        scale = min(
+            1, max(0.1, (185 - sum(widths) + wide) / (wide or 1))
+        )  # long cells wrap where 185 characters are not enough
+        form = "".join(
+            "r"
+            if kind == "r"
+            else "l"
+            if scale == 1 or width <= 20
+            else f">{{\\raggedright\\arraybackslash}}p{{{scale * width / 200:.3f}\\linewidth}}"
+            for kind, width in zip(columns, widths)
+        )
         first = f"{self.rows([head])}\\midrule\n\\endhead\n" if head else ""
-        return (f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{form}@{{}}}}\n\\toprule\n{first}{self.rows(rows)}"
-                "\\bottomrule\n\\end{longtable}}\n\n")
+        return (
+            f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{form}@{{}}}}\n\\toprule\n{first}{self.rows(rows)}"
+            "\\bottomrule\n\\end{longtable}}\n\n"
+        )
+
 
 class Typst(Writer):
     """All text stands in string literals, so that nothing in it is markup."""
+
     opening = "#set page(flipped: true, margin: 15mm)\n#set text(size: 9pt)\n#set table(stroke: none, inset: 3pt)\n"
     lines = ('#par("%s")\n', *(f'\n#heading(level: {level}, "%s")\n' for level in (1, 2, 3)))
     code_parts, row_parts = ('#raw(block: true, "', "\\n", '")\n'), ('  "', '", "', '",\n')
@@ -4444,31 +6716,56 @@ class Typst(Writer):
 
     def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
         align = ", ".join("right" if kind == "r" else "left" for kind in columns)
-        first = f"  table.header(\n{self.rows([head])}  ), table.hline(stroke: 0.5pt),\n" if head else ""
+        first = (
+            f"  table.header(\n{self.rows([head])}  ), table.hline(stroke: 0.5pt),\n"
+            if head
+            else ""
+        )
         return f"#table(columns: {len(columns)}, align: ({align}), table.hline(),\n{first}{self.rows(rows)}  table.hline())\n"
 
     def drawing(self, path: str, name: str) -> str:
         text = self.content(path).translate(self.escapes).replace("\n", "\\n")
-        return f'#image(bytes("{text}"), format: "svg", alt: "{self.escape(name)}")\n' if text else super().drawing(path, name)
+        return (
+            f'#image(bytes("{text}"), format: "svg", alt: "{self.escape(name)}")\n'
+            if text
+            else super().drawing(path, name)
+        )
+
 
 class Html(Writer):
     """One file for any browser, offline: no script but ours (told by its digest), nothing loaded. A drawn trace is an image in a
     data: URL, in which a browser runs no script and loads nothing."""
-    lines, code_parts = ("<p>%s</p>\n", "<h1>%s</h1>\n", "<h2>%s</h2>\n", "<h3>%s</h3>\n"), ("<pre>", "\n", "</pre>\n")
+
+    lines, code_parts = (
+        ("<p>%s</p>\n", "<h1>%s</h1>\n", "<h2>%s</h2>\n", "<h3>%s</h3>\n"),
+        ("<pre>", "\n", "</pre>\n"),
+    )
     escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
     def __init__(self, beside: str) -> None:
         import base64
+
         super().__init__(beside)
         digest = base64.b64encode(bytes.fromhex(sha256(PAGE_SCRIPT.encode()))).decode()
-        self.opening, self.closing = PAGE_HEAD % (digest, PAGE_STYLE), f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
+        self.opening, self.closing = (
+            PAGE_HEAD % (digest, PAGE_STYLE),
+            f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n",
+        )
 
     def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
-        heads = "".join(f'<th scope="col"{" class=n" * (kind == "r")}>{self.escape(name)}' for kind, name in zip(columns, head))
-        body = "".join(f"<tr>{''.join(map(self._cell, columns, row, itertools.repeat(at)))}\n" for at, row in enumerate(rows))
+        heads = "".join(
+            f'<th scope="col"{" class=n" * (kind == "r")}>{self.escape(name)}'
+            for kind, name in zip(columns, head)
+        )
+        body = "".join(
+            f"<tr>{''.join(map(self._cell, columns, row, itertools.repeat(at)))}\n"
+            for at, row in enumerate(rows)
+        )
         about = self.escape("Table of " + (", ".join(head) or "facts"))
-        return (f'<div class="wide" role="region" tabindex="0" aria-label="{about}">'
-                f"<table{' id=results' * ('a' in columns)}><thead><tr>{heads}</thead><tbody>\n{body}</tbody></table></div>\n")
+        return (
+            f'<div class="wide" role="region" tabindex="0" aria-label="{about}">'
+            f"<table{' id=results' * ('a' in columns)}><thead><tr>{heads}</thead><tbody>\n{body}</tbody></table></div>\n"
+        )
 
     def _cell(self, kind: str, cell: str, number: int) -> str:
         if kind == "a":
@@ -4482,35 +6779,80 @@ class Html(Writer):
 
     def drawing(self, path: str, name: str) -> str:
         import base64
+
         image = base64.b64encode(self.content(path).encode()).decode()
-        shown = f'<img alt="{self.escape(name)}" src="data:image/svg+xml;base64,{image}"><br>' if image else ""
+        shown = (
+            f'<img alt="{self.escape(name)}" src="data:image/svg+xml;base64,{image}"><br>'
+            if image
+            else ""
+        )
         return f'<p>{shown}<a href="{self.escape(self.url(path))}">{self.escape(name)}</a></p>\n'
 
     def charts(self, tasks: Iterable[Task]) -> str:
         """Who ran when; the largest in time and memory."""
         spans = sorted(_spans(tasks), key=lambda span: span[:2])
-        begin, end = min((span[0] for span in spans), default=0), max((span[1] for span in spans), default=0)
+        begin, end = (
+            min((span[0] for span in spans), default=0),
+            max((span[1] for span in spans), default=0),
+        )
         free: list[float] = []  # when each row is free again: a task goes into the first that is
         bars = []
         for start, stop, task in spans:
             row = next((row for row, since in enumerate(free) if since <= start + 0.05), len(free))
-            free[row:row + 1] = [stop]
-            bars.append(self._bar(task, row, (start - begin) / (end - begin or 1), (stop - start) / (end - begin or 1),
-                                  f"{task.id}: {outcome_word(task)}, {duration(stop - start)}", False))
+            free[row : row + 1] = [stop]
+            bars.append(
+                self._bar(
+                    task,
+                    row,
+                    (start - begin) / (end - begin or 1),
+                    (stop - start) / (end - begin or 1),
+                    f"{task.id}: {outcome_word(task)}, {duration(stop - start)}",
+                    False,
+                )
+            )
         charts = [(f"Timeline, {utc(begin)} to {utc(end)}", len(free), bars)]
-        for title, measure, shape in (("Longest times", "wall_s", duration), ("Largest memory", "peak_mb", "{:,.0f} MB".format)):
-            values = sorted(((getattr(task.result, measure), task) for _, _, task in spans), key=lambda pair: -pair[0])[:25]
-            charts.append((title, len(values), [
-                self._bar(task, row, 0, value / (values[0][0] or 1), f"{shape(value)}  {task.id} ({outcome_word(task)})", True)
-                for row, (value, task) in enumerate(values)]))
-        return "".join(f'<h2>{title}</h2>\n<svg role="img" aria-label="{title}" width="100%" height="{20 * rows}">\n'
-                       f'{"".join(bars)}</svg>\n' for title, rows, bars in charts if bars)
+        for title, measure, shape in (
+            ("Longest times", "wall_s", duration),
+            ("Largest memory", "peak_mb", "{:,.0f} MB".format),
+        ):
+            values = sorted(
+                ((getattr(task.result, measure), task) for _, _, task in spans),
+                key=lambda pair: -pair[0],
+            )[:25]
+            charts.append(
+                (
+                    title,
+                    len(values),
+                    [
+                        self._bar(
+                            task,
+                            row,
+                            0,
+                            value / (values[0][0] or 1),
+                            f"{shape(value)}  {task.id} ({outcome_word(task)})",
+                            True,
+                        )
+                        for row, (value, task) in enumerate(values)
+                    ],
+                )
+            )
+        return "".join(
+            f'<h2>{title}</h2>\n<svg role="img" aria-label="{title}" width="100%" height="{20 * rows}">\n'
+            f"{''.join(bars)}</svg>\n"
+            for title, rows, bars in charts
+            if bars
+        )
 
-    def _bar(self, task: Task, row: int, left: float, width: float, told: str, labelled: bool) -> str:
+    def _bar(
+        self, task: Task, row: int, left: float, width: float, told: str, labelled: bool
+    ) -> str:
         """A bar in a row of its chart, its left edge and width as shares of 1."""
-        return (f'<g><title>{self.escape(told)}</title><rect class="{outcome_word(task).replace(" ", "-")}" x="{left:.3%}" '
-                f'y="{20 * row}" width="{max(0.001, width):.3%}" height="18"/>'
-                f'<text x="4" y="{20 * row + 14}">{self.escape(told * labelled)}</text></g>\n')
+        return (
+            f'<g><title>{self.escape(told)}</title><rect class="{outcome_word(task).replace(" ", "-")}" x="{left:.3%}" '
+            f'y="{20 * row}" width="{max(0.001, width):.3%}" height="18"/>'
+            f'<text x="4" y="{20 * row + 14}">{self.escape(told * labelled)}</text></g>\n'
+        )
+
 
 PAGE_HEAD = """<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -4576,152 +6918,349 @@ show();
 
 # --- Reports for programs ----------------------------------------------------------------------------------------------
 
+
 def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """One line per task, with the model's field names."""
     closure = Closure(batch.tasks.values())
-    names = dict.fromkeys((*field_names(Task), *field_names(Limits), *field_names(Result), "assuming"))
-    return csv_lines([name for name in names if name not in ("limits", "result", "lemmas", "exit", "stderr_tail")], (
-        {**own_fields(task), **own_fields(task.limits), **own_fields(task.result or Result(task.status, trait=task.trait)),
-         "assuming": tuple(map(str, closure.open(task)))} for task in batch.tasks.values()))
+    names = dict.fromkeys(
+        (*field_names(Task), *field_names(Limits), *field_names(Result), "assuming")
+    )
+    return csv_lines(
+        [
+            name
+            for name in names
+            if name not in ("limits", "result", "lemmas", "exit", "stderr_tail")
+        ],
+        (
+            {
+                **own_fields(task),
+                **own_fields(task.limits),
+                **own_fields(task.result or Result(task.status, trait=task.trait)),
+                "assuming": tuple(map(str, closure.open(task))),
+            }
+            for task in batch.tasks.values()
+        ),
+    )
+
 
 def csv_lines(names: Sequence[str], rows: Iterable[Event]) -> Iterator[str]:
     """CSV of what rows have under these names. A text that a spreadsheet would take for a formula gets an apostrophe."""
     import csv
     from types import SimpleNamespace
+
     writer: Any = csv.writer(SimpleNamespace(write=str), lineterminator="\n")
     yield writer.writerow(names)  # it returns what `write` does: the text
     for row in rows:
         yield writer.writerow([_csv_cell(row.get(name, "")) for name in names])
+
 
 def _csv_cell(value: Any) -> Any:
     if isinstance(value, str):
         return "'" * value.startswith(("=", "+", "-", "@")) + printable(value)
     return _csv_cell("; ".join(value)) if isinstance(value, tuple) else value
 
+
 def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """The Batch: what its `batch` and `end` events said, and every task with its plan and result, one a line."""
     encode = json.JSONEncoder(default=own_fields).encode
     closure = Closure(batch.tasks.values())
     yield encode({"batch": batch.header, "end": batch.ended})[:-1] + ', "tasks": ['
-    yield from ((",\n" if number else "\n") + encode({**own_fields(task), "assuming": assuming(closure, task)})
-                for number, task in enumerate(batch.tasks.values()))
+    yield from (
+        (",\n" if number else "\n")
+        + encode({**own_fields(task), "assuming": assuming(closure, task)})
+        for number, task in enumerate(batch.tasks.values())
+    )
     yield "\n]}\n"
 
+
 def assuming(closure: Closure, task: Task) -> list[Event]:
-    return [{"lemma": each.lemma, "state": each.state, "via": list(each.chain)} for each in closure.open(task)]
+    return [
+        {"lemma": each.lemma, "state": each.state, "via": list(each.chain)}
+        for each in closure.open(task)
+    ]
+
 
 def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """JUnit XML: what is not as expected, or rests on a false lemma, is a failure, no answer an error; not run is skipped."""
     closure = Closure(batch.tasks.values())
-    about = {"timestamp": batch.header["at"][:19], "hostname": batch.header.get("host", "localhost")}
-    return junit_suites(({"name": name, "time": f"{sum(task.result.wall_s for task in tasks if task.result):.3f}", **about},
-                         [_junit_case(task, closure) for task in tasks])
-                        for name, tasks in recipe_tasks(batch.tasks.values()).items())
+    about = {
+        "timestamp": batch.header["at"][:19],
+        "hostname": batch.header.get("host", "localhost"),
+    }
+    return junit_suites(
+        (
+            {
+                "name": name,
+                "time": f"{sum(task.result.wall_s for task in tasks if task.result):.3f}",
+                **about,
+            },
+            [_junit_case(task, closure) for task in tasks],
+        )
+        for name, tasks in recipe_tasks(batch.tasks.values()).items()
+    )
+
 
 def _junit_case(task: Task, closure: Closure) -> str:
-    result, missed, told = task.result or Result(task.status), missed_expectation(task), closure.outcome(task)
-    about = {"name": f"{task.lemma} [{task.prover}]", "classname": f"{task.name}.{task.theory}", "time": f"{result.wall_s:.3f}"}
-    told = "; ".join(filter(None, (f"expected {task.expect}, got {told}" if missed else told, result.reason, *result.warnings)))
+    result, missed, told = (
+        task.result or Result(task.status),
+        missed_expectation(task),
+        closure.outcome(task),
+    )
+    about = {
+        "name": f"{task.lemma} [{task.prover}]",
+        "classname": f"{task.name}.{task.theory}",
+        "time": f"{result.wall_s:.3f}",
+    }
+    told = "; ".join(
+        filter(
+            None,
+            (
+                f"expected {task.expect}, got {told}" if missed else told,
+                result.reason,
+                *result.warnings,
+            ),
+        )
+    )
     if task.verdict in ANSWERS and not missed and not closure.false(task):
         return element("testcase", about, element("system-out", {}, text=told))
-    kind = ("failure" if task.verdict in ANSWERS else
-            "skipped" if task.status not in FINAL or task.status is Status.SUPERSEDED else "error")
-    return element("testcase", about, element(kind, {"type": outcome_word(task), "message": told}, text=result.stderr_tail))
+    kind = (
+        "failure"
+        if task.verdict in ANSWERS
+        else "skipped"
+        if task.status not in FINAL or task.status is Status.SUPERSEDED
+        else "error"
+    )
+    return element(
+        "testcase",
+        about,
+        element(kind, {"type": outcome_word(task), "message": told}, text=result.stderr_tail),
+    )
+
 
 def junit_suites(suites: Iterable[tuple[Mapping[str, str], Sequence[str]]]) -> Iterator[str]:
     """JUnit XML, in pieces, of suites: of each its attributes and its cases."""
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n'
     for about, cases in suites:
-        counts = {name: str(sum(start in case for case in cases)) for name, start in (
-            ("tests", "<testcase"), ("failures", "<failure"), ("errors", "<error"), ("skipped", "<skipped"))}
+        counts = {
+            name: str(sum(start in case for case in cases))
+            for name, start in (
+                ("tests", "<testcase"),
+                ("failures", "<failure"),
+                ("errors", "<error"),
+                ("skipped", "<skipped"),
+            )
+        }
         yield element("testsuite", {**about, **counts}, "\n" + "".join(cases))
     yield "</testsuites>\n"
+
 
 def element(tag: str, attributes: Mapping[str, str], inner: str = "", text: str = "") -> str:
     """An XML element; what is in it is XML, or any text."""
     from xml.sax.saxutils import escape, quoteattr
+
     inner += "\n".join(escape(printable(line)) for line in text.split("\n"))
     return f"<{tag}{''.join(f' {name}={quoteattr(printable(value))}' for name, value in attributes.items())}>{inner}</{tag}>\n"
 
+
 # --- What an audit says ------------------------------------------------------------------------------------------------
 
-def audit_report(form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool) -> str:
+
+def audit_report(
+    form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool
+) -> str:
     """What an audit found. CSV: a line for each result, then one for each finding."""
     rows, told = [], [{**own_fields(each), "note": each.rank == NOTE} for each in findings]
     for source, batch in batches.items():
         closure = Closure(batch.tasks.values())
         for task in batch.tasks.values():
             result = task.result or Result(task.status)
-            rows.append({
-                "theory": task.theory, "lemma": task.lemma, "prover": task.prover, "verdict": task.verdict,
-                "state": closure.outcome(task), "assuming": assuming(closure, task), "steps": result.steps,
-                "time_s": result.wall_s or result.prover_s, "flags": task.flags, "source": source, "word": outcome_word(task)})
+            rows.append(
+                {
+                    "theory": task.theory,
+                    "lemma": task.lemma,
+                    "prover": task.prover,
+                    "verdict": task.verdict,
+                    "state": closure.outcome(task),
+                    "assuming": assuming(closure, task),
+                    "steps": result.steps,
+                    "time_s": result.wall_s or result.prover_s,
+                    "flags": task.flags,
+                    "source": source,
+                    "word": outcome_word(task),
+                }
+            )
     if form == "json":
         return json.dumps({"ok": ok, "lemmas": rows, "findings": told}, indent=1) + "\n"
     if form == "csv":
-        names = ("theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source", "kind", "message", "note")
+        names = (
+            "theory",
+            "lemma",
+            "prover",
+            "verdict",
+            "state",
+            "steps",
+            "time_s",
+            "source",
+            "kind",
+            "message",
+            "note",
+        )
         return "".join(csv_lines(names, rows + told))
     if form == "junit":
         return audit_junit(rows, findings)
     return "".join(audit_page((Markdown if form == "md" else Writer)("."), rows, findings, details))
 
-def audit_page(page: Writer, rows: Sequence[Event], findings: Sequence[Finding], details: bool) -> Iterator[str]:
+
+def audit_page(
+    page: Writer, rows: Sequence[Event], findings: Sequence[Finding], details: bool
+) -> Iterator[str]:
     """Problems first, with what to do about them; then what there is of each theory, and if wanted of each lemma."""
-    wrong, notes = ([each for each in findings if (each.rank == NOTE) == noted] for noted in (False, True))
-    yield page.line(1, f"{plural(len(wrong), 'finding')} and {plural(len(notes), 'note')} on {plural(len(rows), 'result')}")
+    wrong, notes = (
+        [each for each in findings if (each.rank == NOTE) == noted] for noted in (False, True)
+    )
+    yield page.line(
+        1,
+        f"{plural(len(wrong), 'finding')} and {plural(len(notes), 'note')} on {plural(len(rows), 'result')}",
+    )
     for title, chosen in ("Findings", wrong), ("Notes", notes):
         folded: dict[tuple[str, str], dict[str, str]] = {}
         for each in chosen:
             where = f"{os.path.basename(each.theory)}: {each.lemma}" if each.lemma else each.theory
             folded.setdefault((each.kind, each.message), {})[where] = where
-        yield page.section(title, ("kind", "what", "where"), "lll", [(*key, listed(where, 3)) for key, where in folded.items()])
-        yield from (page.line(0, f"{kind}: {ADVICE[kind]}") for kind in dict.fromkeys(kind for kind, _ in folded))
+        yield page.section(
+            title,
+            ("kind", "what", "where"),
+            "lll",
+            [(*key, listed(where, 3)) for key, where in folded.items()],
+        )
+        yield from (
+            page.line(0, f"{kind}: {ADVICE[kind]}")
+            for kind in dict.fromkeys(kind for kind, _ in folded)
+        )
     counts: dict[tuple[str, ...], Counter[str]] = {}
     for row in rows:
-        counts.setdefault((row["theory"], row["prover"], row["source"]), Counter())[row["word"]] += 1
-    yield page.section("Theories", ("theory", "prover", "lemmas", "results", "from"), "llrll", [
-        (theory, prover, f"{sum(count.values()):,}", ", ".join(f"{number:,} {word}" for word, number in count.items()), source)
-        for (theory, prover, source), count in counts.items()])
+        counts.setdefault((row["theory"], row["prover"], row["source"]), Counter())[
+            row["word"]
+        ] += 1
+    yield page.section(
+        "Theories",
+        ("theory", "prover", "lemmas", "results", "from"),
+        "llrll",
+        [
+            (
+                theory,
+                prover,
+                f"{sum(count.values()):,}",
+                ", ".join(f"{number:,} {word}" for word, number in count.items()),
+                source,
+            )
+            for (theory, prover, source), count in counts.items()
+        ],
+    )
     if details:
-        yield page.section("Lemmas", ("theory", "lemma", "prover", "result", "steps", "time (s)"), "llllrr", [
-            tuple(str(row[key] or "") for key in ("theory", "lemma", "prover", "state", "steps", "time_s")) for row in rows])
+        yield page.section(
+            "Lemmas",
+            ("theory", "lemma", "prover", "result", "steps", "time (s)"),
+            "llllrr",
+            [
+                tuple(
+                    str(row[key] or "")
+                    for key in ("theory", "lemma", "prover", "state", "steps", "time_s")
+                )
+                for row in rows
+            ],
+        )
+
 
 def audit_junit(rows: Iterable[Event], findings: Iterable[Finding]) -> str:
     """A case for each lemma: findings are failures, no answer is an error."""
-    parts = [((row["theory"], row["lemma"], row["prover"]), element("error", {"message": row["state"]}) * (
-        row["verdict"] not in ANSWERS)) for row in rows]
-    parts += [((each.theory, each.lemma, each.prover), element("failure", {"type": each.kind, "message": each.message}))
-              for each in findings if each.rank != NOTE]
+    parts = [
+        (
+            (row["theory"], row["lemma"], row["prover"]),
+            element("error", {"message": row["state"]}) * (row["verdict"] not in ANSWERS),
+        )
+        for row in rows
+    ]
+    parts += [
+        (
+            (each.theory, each.lemma, each.prover),
+            element("failure", {"type": each.kind, "message": each.message}),
+        )
+        for each in findings
+        if each.rank != NOTE
+    ]
     cases: dict[tuple[str, ...], str] = {}
     for about, part in parts:
         cases[about] = cases.get(about, "") + part
-    return "".join(junit_suites([({"name": "audit"}, [
-        element("testcase", {"name": f"{lemma or theory} [{prover}]", "classname": theory}, inner)
-        for (theory, lemma, prover), inner in cases.items()])]))
+    return "".join(
+        junit_suites(
+            [
+                (
+                    {"name": "audit"},
+                    [
+                        element(
+                            "testcase",
+                            {"name": f"{lemma or theory} [{prover}]", "classname": theory},
+                            inner,
+                        )
+                        for (theory, lemma, prover), inner in cases.items()
+                    ],
+                )
+            ]
+        )
+    )
+
 
 # A report, in pieces, of a batch and its results directory, for the directory that it is written to.
 REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
-    "md": functools.partial(page_report, Markdown), "html": functools.partial(page_report, Html),
-    "tex": functools.partial(page_report, Latex), "typ": functools.partial(page_report, Typst),
-    "csv": csv_report, "junit": junit_report, "json": json_report}
+    "md": functools.partial(page_report, Markdown),
+    "html": functools.partial(page_report, Html),
+    "tex": functools.partial(page_report, Latex),
+    "typ": functools.partial(page_report, Typst),
+    "csv": csv_report,
+    "junit": junit_report,
+    "json": json_report,
+}
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
 # === Terminal =========================================================================================================
 
 REDRAW_S, TICK_S = 0.1, 0.25  # at most ten redraws a second; without news, four
 PROGRESS_MODES = ("auto", "bar", "plain", "none")
-_COLOURS = {"verified": 32, "falsified": 35, "incomplete": 33, "timeout": 33, "memory limit": 33, "failed": 31, "interrupted": 33,
-            "superseded": 2, "error:": 31, "warning:": 33}
-_COLOURED = re.compile(rf"(^|^\[ *\d+/\d+\] |(?<=\d ))({'|'.join(_COLOURS)})(?=[ ,]|$)|expected \w+!", re.MULTILINE)
-_PHASE = re.compile(r"^\[Theory [^]\n]*\] ([^\n]+)|^\[Saturating Sources\] (?:Step (\d+) \(Max (\d+)\)|Done)", re.MULTILINE)
+_COLOURS = {
+    "verified": 32,
+    "falsified": 35,
+    "incomplete": 33,
+    "timeout": 33,
+    "memory limit": 33,
+    "failed": 31,
+    "interrupted": 33,
+    "superseded": 2,
+    "error:": 31,
+    "warning:": 33,
+}
+_COLOURED = re.compile(
+    rf"(^|^\[ *\d+/\d+\] |(?<=\d ))({'|'.join(_COLOURS)})(?=[ ,]|$)|expected \w+!", re.MULTILINE
+)
+_PHASE = re.compile(
+    r"^\[Theory [^]\n]*\] ([^\n]+)|^\[Saturating Sources\] (?:Step (\d+) \(Max (\d+)\)|Done)",
+    re.MULTILINE,
+)
+
 
 class Progress:
     """Watches the events of a batch, live or from its journal: tells of each on one line, and draws the live block.
 
     `tasks`: those that count. `live`: what the supervisor of this process, if there is one, knows of its jobs."""
 
-    def __init__(self, batch: Batch, tasks: Collection[Task], directory: str, live: Mapping[str, Live],
-                 args: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        tasks: Collection[Task],
+        directory: str,
+        live: Mapping[str, Live],
+        args: argparse.Namespace,
+    ) -> None:
         self.batch, self.tasks, self.directory, self.live = batch, tasks, directory, live
         self.quiet, self.debug, self.silent = args.quiet, args.debug, args.progress == "none"
         self.screen = Screen(self.block) if draws_block(args.progress, args.quiet) else None
@@ -4733,6 +7272,7 @@ class Progress:
     async def beside(self, work: Awaitable[None]) -> None:
         """Await some work, and keep the live block alive meanwhile."""
         import asyncio
+
         job = asyncio.ensure_future(work)
         with self.screen or nullcontext():
             while self.screen and not job.done():
@@ -4773,19 +7313,35 @@ class Progress:
         """What runs, the longest first, as `status --json` tells it: seconds, MB (None where it can't be seen), its stderr."""
         for job, start in self._starts.items():
             live, task = self.live.get(job), self.batch.tasks[start["ids"][0]]
-            elapsed = time.monotonic() - live.started if live else max(0.0, time.time() - instant(start["at"]))
-            yield {"id": job, "lemma": task.lemma, "elapsed_s": elapsed, "limits": to_json(task.limits),
-                   "memory_mb": live.rss_mb if live else tree_memory_mb(start), "log": result_files(self.directory, job).stderr}
+            elapsed = (
+                time.monotonic() - live.started
+                if live
+                else max(0.0, time.time() - instant(start["at"]))
+            )
+            yield {
+                "id": job,
+                "lemma": task.lemma,
+                "elapsed_s": elapsed,
+                "limits": to_json(task.limits),
+                "memory_mb": live.rss_mb if live else tree_memory_mb(start),
+                "log": result_files(self.directory, job).stderr,
+            }
 
     def _use(self) -> str:
-        used = sum(self.batch.tasks[start["ids"][0]].limits.cores for start in self._starts.values())
+        used = sum(
+            self.batch.tasks[start["ids"][0]].limits.cores for start in self._starts.values()
+        )
         return f"{used}/{plural(self.batch.header['limits']['cores'], 'core')}"
 
     def survey(self, jobs: Sequence[Event]) -> tuple[dict[str, int], tuple[float, bool]]:
         """How many tasks came to what, and the forecast; taken anew so rarely that it costs at most 1/200 of a core."""
         began = time.monotonic()
         if began >= self._survey_due:
-            running = {task_id: job["elapsed_s"] for job in jobs for task_id in self._starts[job["id"]]["ids"]}
+            running = {
+                task_id: job["elapsed_s"]
+                for job in jobs
+                for task_id in self._starts[job["id"]]["ids"]
+            }
             self._surveyed = count_outcomes(self.tasks), forecast(self.tasks, running, len(jobs))
             self._survey_due = began + 200 * (time.monotonic() - began)
         return self._surveyed
@@ -4793,6 +7349,7 @@ class Progress:
     def block(self, columns: int, rows: int) -> list[str]:
         """The live block for a terminal of this size: at most two thirds of its height."""
         import textwrap
+
         jobs, done, total = list(self.jobs()), self.done, len(self.tasks)
         counts, (left_s, bound) = self.survey(jobs)
         left = f"{'at most' if bound else 'about'} {clock(left_s)} left" if done < total else ""
@@ -4803,16 +7360,26 @@ class Progress:
         bar = f"{glyphs()[0] * filled}{glyphs()[1] * (width - filled)}  " if width >= 5 else ""
         memory_mb = sum(job["memory_mb"] or 0 for job in jobs)
         facts = [self._use(), f"{size(memory_mb)}/{size(self.batch.header['limits']['memory_mb'])}"]
-        facts += [f"{count:,} {word}" for word, count in counts.items() if word not in ("pending", "running")]
+        facts += [
+            f"{count:,} {word}"
+            for word, count in counts.items()
+            if word not in ("pending", "running")
+        ]
         unbroken = ", ".join(fact.replace(" ", "\xa0") for fact in facts)  # within a fact
-        head = [bar + text, *(line.replace("\xa0", " ") for line in textwrap.wrap(unbroken, columns - 1))]
+        head = [
+            bar + text,
+            *(line.replace("\xa0", " ") for line in textwrap.wrap(unbroken, columns - 1)),
+        ]
         room = max(0, rows * 2 // 3 - len(head))
         lines = [job_line(job, columns) for job in jobs[:room]]
         if 0 < room < len(jobs):
             lines[-1] = f"  and {len(jobs) - room + 1} more"
-        return [*head, *lines][:max(1, rows - 1)]
+        return [*head, *lines][: max(1, rows - 1)]
 
-def forecast(tasks: Collection[Task], running: Mapping[str, float], slots: int) -> tuple[float, bool]:
+
+def forecast(
+    tasks: Collection[Task], running: Mapping[str, float], slots: int
+) -> tuple[float, bool]:
     """Seconds until all tasks have ended, and whether that is only what their limits allow, as none has finished yet.
 
     A task is taken to need what the finished ones of its recipe task (else: of all) needed on average; one that has run longer
@@ -4830,6 +7397,7 @@ def forecast(tasks: Collection[Task], running: Mapping[str, float], slots: int) 
     shared, longest = sum(rests) / max(1, slots), max(rests)
     return (max(shared, longest), False) if means else (shared + longest, True)
 
+
 def job_line(job: Event, columns: int) -> str:
     """Id, phase, time and memory of a running job; on a narrow terminal without the limits."""
     now_at, time_s, limits = phase(job["log"]), clock(job["elapsed_s"]), job["limits"]
@@ -4838,29 +7406,47 @@ def job_line(job: Event, columns: int) -> str:
         label, figures = job["lemma"], f"{time_s:>5} {memory:>4}"
         now_at = fit(now_at.replace("saturating ", ""), 11, glyphs()[2])
     else:
-        label, of_time, of_memory = job["id"], f"{time_s}/{clock(limits['timeout_s'])}", f"{memory}/{size(limits['memory_mb'])}"
+        label, of_time, of_memory = (
+            job["id"],
+            f"{time_s}/{clock(limits['timeout_s'])}",
+            f"{memory}/{size(limits['memory_mb'])}",
+        )
         figures = f"{of_time:>15}  {of_memory:>10}"
         now_at = fit(now_at, 23, glyphs()[2])
     width = max(8, columns - 5 - len(now_at) - len(figures))
     return f"  {fit(label, width, glyphs()[2], width // 2)} {now_at} {figures}"
 
+
 def clock(seconds: float) -> str:
     """`0:05`, `1:02:03`."""
     minutes, second = divmod(int(max(0, seconds)), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{second:02}" if minutes >= 60 else f"{minutes}:{second:02}"
+    return (
+        f"{minutes // 60}:{minutes % 60:02}:{second:02}"
+        if minutes >= 60
+        else f"{minutes}:{second:02}"
+    )
+
 
 def size(megabytes: float) -> str:
     """`340M`, `1.5G`, `16G`."""
-    return f"{megabytes:.0f}M" if megabytes < 1000 else f"{megabytes / 1024:.1f}".removesuffix(".0") + "G"
+    return (
+        f"{megabytes:.0f}M"
+        if megabytes < 1000
+        else f"{megabytes / 1024:.1f}".removesuffix(".0") + "G"
+    )
+
 
 def phase(log: str) -> str:
     """What a prover says it is doing, from the end of its stderr; "" when it says nothing that we know."""
     with suppress(OSError):
-        for said, step, steps in _PHASE.findall(read_from_end(log, 2048).decode("utf-8", "replace"))[-1:]:
+        for said, step, steps in _PHASE.findall(
+            read_from_end(log, 2048).decode("utf-8", "replace")
+        )[-1:]:
             if said:
                 return printable(re.sub("^Theory | started$", "", said)).lower()
             return f"saturating sources {step}/{steps}" if step else "proving"
     return ""
+
 
 def tree_memory_mb(start: Event) -> float | None:
     """What another driver's job uses now; None when it runs on another host or is gone."""
@@ -4871,11 +7457,13 @@ def tree_memory_mb(start: Event) -> float | None:
         tree += _children(pid)
     return sum(_memory(pid)[1] for pid in tree) / MB
 
+
 class Screen:
     """The last lines of a terminal, drawn over again and again; what is said meanwhile scrolls by above them.
 
     It changes no mode of the terminal and leaves the cursor below the block, so that nothing is left to put right, however the
     program ends."""
+
     current: Screen | None = None  # the one that `say` must not write into
 
     def __init__(self, block: Callable[[int, int], list[str]]) -> None:
@@ -4902,15 +7490,27 @@ class Screen:
     def draw(self, last: bool = False) -> None:
         """Write what was said, and the block below it, at one stroke; not while the terminal takes nothing (Ctrl-S)."""
         import select
+
         with suppress(OSError, ValueError):  # the terminal is gone: the batch goes on
             if not last and not select.select([], [sys.stderr], [], 0)[1]:
                 return
             columns, rows = terminal_size()
-            up = sum(max(1, -(-display_width(line) // columns)) for line in self._shown)  # a narrower terminal has wrapped them
+            up = sum(
+                max(1, -(-display_width(line) // columns)) for line in self._shown
+            )  # a narrower terminal has wrapped them
             ours = not last
-            with suppress(OSError):  # no job control; else not while a user types to the shell that we run behind
+            with suppress(
+                OSError
+            ):  # no job control; else not while a user types to the shell that we run behind
                 ours = ours and os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
-            self._shown = [fit(line, columns - 1, glyphs()[2]).rstrip() for line in self._block(columns, rows)] if ours else []
+            self._shown = (
+                [
+                    fit(line, columns - 1, glyphs()[2]).rstrip()
+                    for line in self._block(columns, rows)
+                ]
+                if ours
+                else []
+            )
             said, self._said = self._said, []
             moved = f"\r\x1b[{up}A" if up else ""
             lines = (f"{coloured(line, sys.stderr)}\x1b[K\n" for line in (*said, *self._shown))
@@ -4918,9 +7518,13 @@ class Screen:
             sys.stderr.flush()
         self._drawn = time.monotonic()
 
+
 def draws_block(mode: str, quiet: bool = False) -> bool:
     """Whether a live block is wanted, and stderr is a terminal that can show it."""
-    return sys.stderr.isatty() and (mode == "bar" or mode == "auto" and not quiet and os.environ.get("TERM", "dumb") != "dumb")
+    return sys.stderr.isatty() and (
+        mode == "bar" or mode == "auto" and not quiet and os.environ.get("TERM", "dumb") != "dumb"
+    )
+
 
 def terminal_size() -> tuple[int, int]:
     """Columns and rows of the terminal that stderr is."""
@@ -4929,15 +7533,27 @@ def terminal_size() -> tuple[int, int]:
         columns, rows = os.get_terminal_size(sys.stderr.fileno())
     return max(columns or 80, 10), rows or 24
 
+
 def glyphs() -> str:
     """What a bar is drawn with, done and open, and what stands where text was cut."""
     return "█░…" if "utf" in (sys.stderr.encoding or "").lower() else "#-~"
 
+
 def coloured(text: str, stream: TextIO) -> str:
     """Verdicts, and what needs a look, in colour, where the user's terminal shows colours."""
-    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+    if (
+        not stream.isatty()
+        or os.environ.get("NO_COLOR")
+        or os.environ.get("TERM", "dumb") == "dumb"
+    ):
         return text
-    return _COLOURED.sub(lambda found: f"{found[1] or ''}\x1b[{_COLOURS.get(found[2], 31)}m{found[2] or found[0]}\x1b[0m", text)
+    return _COLOURED.sub(
+        lambda found: (
+            f"{found[1] or ''}\x1b[{_COLOURS.get(found[2], 31)}m{found[2] or found[0]}\x1b[0m"
+        ),
+        text,
+    )
+
 
 def say(message: str) -> None:
     """One line for the user, on stderr, above the live block if there is one."""
@@ -4947,6 +7563,7 @@ def say(message: str) -> None:
         return
     with suppress(OSError):  # nobody listens: no reason to stop a batch
         print(coloured(line, sys.stderr), file=sys.stderr, flush=True)
+
 
 # === Commands =========================================================================================================
 
@@ -4966,6 +7583,7 @@ something; 2 wrong usage or input; 3 some task has no
 `verified` or `falsified`; 130, 143, 129 stopped by SIGINT, SIGTERM, SIGHUP.
 """
 
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     open_missing_streams()
@@ -4984,9 +7602,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         for line in str(error).split("\n"):
             say(f"error: {line}")
-    except OSError as error:  # a full disk, too many open files: what the environment did gets no traceback
+    except (
+        OSError
+    ) as error:  # a full disk, too many open files: what the environment did gets no traceback
         say(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
     return 2
+
 
 def open_missing_streams() -> None:
     """A descriptor that was closed for us (`>&-`) becomes /dev/null: else the journal would be opened under its number."""
@@ -4995,6 +7616,7 @@ def open_missing_streams() -> None:
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - they are open as long as this process
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
+
 class Parser(argparse.ArgumentParser):
     """Names the nearest option or command for a mistyped one, and doesn't bury the error under the usage."""
 
@@ -5002,7 +7624,9 @@ class Parser(argparse.ArgumentParser):
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             options = [option for option in self._option_string_actions if option.startswith("--")]
-            self.error(f"unknown argument '{printable(unknown[0])}'{did_you_mean(unknown[0].partition('=')[0], options)}")
+            self.error(
+                f"unknown argument '{printable(unknown[0])}'{did_you_mean(unknown[0].partition('=')[0], options)}"
+            )
         return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
@@ -5012,10 +7636,16 @@ class Parser(argparse.ArgumentParser):
             message = f"{wrong.rstrip()}{did_you_mean(word, re.findall('[a-z-]+', choices))}; it is one of {choices.rstrip(')')}"
         self.exit(2, f"{self.prog}: error: {message}\ntype '{self.prog} --help' for help\n")
 
+
 def command_line_parser() -> argparse.ArgumentParser:
     """The commands: of each its function, whose docstring is its help, its ARGUMENTS, and examples without the program's name."""
     layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="batch_tamarin.py", description=(__doc__ or "").split("\n")[0], epilog=EXAMPLES, formatter_class=layout)
+    parser = Parser(
+        prog="batch_tamarin.py",
+        description=(__doc__ or "").split("\n")[0],
+        epilog=EXAMPLES,
+        formatter_class=layout,
+    )
     parser.add_argument("--version", action="version", version=f"batch_tamarin.py {__version__}")
     parser.set_defaults(quiet=False, debug=False)  # for commands without these options
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -5023,39 +7653,101 @@ def command_line_parser() -> argparse.ArgumentParser:
     cache = ("--cache-dir", "--cache-size")
     running = ("-t --task", "-q --quiet", "-d --debug", "--no-cache", *cache, "--progress")
     for func, arguments, *examples in (
-        (command_run, ("recipe", "-o --output", "--fresh", *limits, "-s --scheduler", *running),
-         "recipe.json", "recipe.json -t 'nslpk3--*' -o /scratch/out",
-         "recipe.json --cores 16 --memory 50%   # on half of a shared server"),
+        (
+            command_run,
+            ("recipe", "-o --output", "--fresh", *limits, "-s --scheduler", *running),
+            "recipe.json",
+            "recipe.json -t 'nslpk3--*' -o /scratch/out",
+            "recipe.json --cores 16 --memory 50%   # on half of a shared server",
+        ),
         (command_resume, ("results", *running), "results", "results -t '*--secrecy--*'"),
-        (command_check, ("recipe", *limits, "--report", "-d --debug (check)"),
-         "recipe.json", "recipe.json -d          # every task with its command",
-         f"recipe.json --report    # all that the provers say, in ./{CHECK_REPORT}/"),
-        (command_init, ("theories", "-o --output (init)", "--force", "-y --yes", "--prover", *limits, "--lemma", "--results"),
-         "handshake.spthy", "models/*.spthy -o all.json",
-         "handshake.spthy --yes --prover tamarin-prover --lemma 'secrecy*' --timeout 7200"),
-        (command_status, ("results", "-f --follow", "--json (status)", "--progress"),
-         "results", "results --follow", "results --json"),
-        (command_report, ("results", "-f --format", "-o --output (report)", "--rebuild"),
-         "results", "results -f tex -f csv -o tables.tex", "results --rebuild"),
-        (command_audit, ("paths", "--expect", "--against", "--tolerance", "--strict", "--format", "-d --details"),
-         "results", "paper/*.spthy logs -d", "results --expect pinned.csv", "new --against old --tolerance 1.5 --format junit"),
-        (command_recheck, ("results", "--prover (recheck)", *running[:3], "--progress"),
-         "results --prover tamarin-prover", "results --prover stable -t '*--secrecy--*'"),
-        (command_lemmas, ("theory", "-D --define", "--diff", "--auto-sources", "--json"),
-         "theory.spthy", "theory.spthy -D WITH_REVEAL --json"),
+        (
+            command_check,
+            ("recipe", *limits, "--report", "-d --debug (check)"),
+            "recipe.json",
+            "recipe.json -d          # every task with its command",
+            f"recipe.json --report    # all that the provers say, in ./{CHECK_REPORT}/",
+        ),
+        (
+            command_init,
+            (
+                "theories",
+                "-o --output (init)",
+                "--force",
+                "-y --yes",
+                "--prover",
+                *limits,
+                "--lemma",
+                "--results",
+            ),
+            "handshake.spthy",
+            "models/*.spthy -o all.json",
+            "handshake.spthy --yes --prover tamarin-prover --lemma 'secrecy*' --timeout 7200",
+        ),
+        (
+            command_status,
+            ("results", "-f --follow", "--json (status)", "--progress"),
+            "results",
+            "results --follow",
+            "results --json",
+        ),
+        (
+            command_report,
+            ("results", "-f --format", "-o --output (report)", "--rebuild"),
+            "results",
+            "results -f tex -f csv -o tables.tex",
+            "results --rebuild",
+        ),
+        (
+            command_audit,
+            (
+                "paths",
+                "--expect",
+                "--against",
+                "--tolerance",
+                "--strict",
+                "--format",
+                "-d --details",
+            ),
+            "results",
+            "paper/*.spthy logs -d",
+            "results --expect pinned.csv",
+            "new --against old --tolerance 1.5 --format junit",
+        ),
+        (
+            command_recheck,
+            ("results", "--prover (recheck)", *running[:3], "--progress"),
+            "results --prover tamarin-prover",
+            "results --prover stable -t '*--secrecy--*'",
+        ),
+        (
+            command_lemmas,
+            ("theory", "-D --define", "--diff", "--auto-sources", "--json"),
+            "theory.spthy",
+            "theory.spthy -D WITH_REVEAL --json",
+        ),
         (command_cache, ("action", "--errors-only", *cache), "info", "clear --errors-only"),
     ):
         name, text = func.__name__.partition("_")[2], func.__doc__ or ""
-        epilog = "\n".join(["examples:", *(f"  batch_tamarin.py {name} {example}" for example in examples)])
-        command = commands.add_parser(name, help=text.split("\n")[0].rstrip("."), description=text, epilog=epilog,
-                                      formatter_class=layout)
+        epilog = "\n".join(
+            ["examples:", *(f"  batch_tamarin.py {name} {example}" for example in examples)]
+        )
+        command = commands.add_parser(
+            name,
+            help=text.split("\n")[0].rstrip("."),
+            description=text,
+            epilog=epilog,
+            formatter_class=layout,
+        )
         command.set_defaults(func=func)
         for argument in arguments:
             command.add_argument(*argument.partition(" (")[0].split(), **ARGUMENTS[argument])
     return parser
 
+
 def number_argument(check: Check, problem: str) -> Callable[[str], Any]:
     """An argparse type: a text as the value that stands for it in a recipe, if the recipe's own check accepts that."""
+
     def read(text: str) -> Any:
         def refuse(*_: object) -> NoReturn:
             raise argparse.ArgumentTypeError(f"'{text}' is {problem}")
@@ -5064,10 +7756,16 @@ def number_argument(check: Check, problem: str) -> Callable[[str], Any]:
         value = int(number) if number.is_integer() else number if number < math.inf else text
         check(cast(Any, argparse.Namespace(problem=refuse)), value, ())
         return value
+
     return read
 
-cores_argument = number_argument(_CONFIG["global_max_cores"], 'neither a positive whole number nor "max"')
-memory_argument = number_argument(_CONFIG["global_max_memory"], 'neither GB, nor "max", nor a percentage such as 50%')
+
+cores_argument = number_argument(
+    _CONFIG["global_max_cores"], 'neither a positive whole number nor "max"'
+)
+memory_argument = number_argument(
+    _CONFIG["global_max_memory"], 'neither GB, nor "max", nor a percentage such as 50%'
+)
 seconds_argument = number_argument(_CONFIG["default_timeout"], "no positive number below 10^9")
 SWITCH: dict[str, Any] = {"action": "store_true"}
 REPEATABLE: dict[str, Any] = {"action": "append", "default": []}
@@ -5078,55 +7776,147 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "results": {"metavar": "RESULTS", "help": "the results directory"},
     "theory": {"metavar": "THEORY", "help": "a .spthy file"},
     "theories": {"metavar": "THEORY", "nargs": "+", "help": "a .spthy file"},
-    "-o --output": {"metavar": "DIR", "default": "", "help": "results directory (instead of the recipe's output_directory)"},
-    "-o --output (init)": {"metavar": "FILE", "default": "recipe.json", "help": "where to write the recipe (recipe.json)"},
-    "-o --output (report)": {"metavar": "FILE", "default": "",
-                             "help": "write to this file, for several formats with their endings"},
-    "--fresh": {**SWITCH, "help": "begin anew beside an unfinished batch instead of going on with it"},
-    "--cores": {"type": cores_argument, "metavar": "N", "help": 'cores for all jobs together, or "max"'},
-    "--memory": {"type": memory_argument, "metavar": "GB", "help": 'memory for all jobs together: GB, "max" or "50%%"'},
-    "--timeout": {"type": seconds_argument, "default": 0, "metavar": "S",
-                  "help": "seconds for a task that has no timeout of its own (instead of default_timeout)"},
-    "-s --scheduler": {"choices": SCHEDULERS, "default": "", "help": "which waiting task starts first: in file order (fifo), the "
-                       "smallest (sjf) or largest (ljf) by cores and memory"},
-    "-t --task": {**REPEATABLE, "metavar": "PATTERN",
-                  "help": "run only tasks whose id begins with this or matches this shell pattern (repeatable)"},
+    "-o --output": {
+        "metavar": "DIR",
+        "default": "",
+        "help": "results directory (instead of the recipe's output_directory)",
+    },
+    "-o --output (init)": {
+        "metavar": "FILE",
+        "default": "recipe.json",
+        "help": "where to write the recipe (recipe.json)",
+    },
+    "-o --output (report)": {
+        "metavar": "FILE",
+        "default": "",
+        "help": "write to this file, for several formats with their endings",
+    },
+    "--fresh": {
+        **SWITCH,
+        "help": "begin anew beside an unfinished batch instead of going on with it",
+    },
+    "--cores": {
+        "type": cores_argument,
+        "metavar": "N",
+        "help": 'cores for all jobs together, or "max"',
+    },
+    "--memory": {
+        "type": memory_argument,
+        "metavar": "GB",
+        "help": 'memory for all jobs together: GB, "max" or "50%%"',
+    },
+    "--timeout": {
+        "type": seconds_argument,
+        "default": 0,
+        "metavar": "S",
+        "help": "seconds for a task that has no timeout of its own (instead of default_timeout)",
+    },
+    "-s --scheduler": {
+        "choices": SCHEDULERS,
+        "default": "",
+        "help": "which waiting task starts first: in file order (fifo), the "
+        "smallest (sjf) or largest (ljf) by cores and memory",
+    },
+    "-t --task": {
+        **REPEATABLE,
+        "metavar": "PATTERN",
+        "help": "run only tasks whose id begins with this or matches this shell pattern (repeatable)",
+    },
     "-q --quiet": {**SWITCH, "help": "show only problems and the final table"},
     "-d --debug": {**SWITCH, "help": "show the commands too, and what was new to the cache"},
     "-d --debug (check)": {**SWITCH, "help": "show every task with its limits and command"},
     "--no-cache": {**SWITCH, "help": "prove everything, and keep nothing for other runs"},
-    "--cache-dir": {"metavar": "DIR", "default": "", "help": "the cache (default: ~/.cache/batch-tamarin)"},
-    "--cache-size": {"metavar": "GB", "type": seconds_argument, "default": CACHE_GB,
-                     "help": f"its size at most (default: {CACHE_GB:g})"},
-    "--progress": {"choices": PROGRESS_MODES, "default": "auto", "help": "a live block on the terminal (bar), one line for each "
-                   "finished task (plain), or nothing until the end (none); auto: bar on a terminal that can, else plain"},
-    "--report": {**SWITCH, "help": f"write the full text of warnings and errors to ./{CHECK_REPORT}/"},
+    "--cache-dir": {
+        "metavar": "DIR",
+        "default": "",
+        "help": "the cache (default: ~/.cache/batch-tamarin)",
+    },
+    "--cache-size": {
+        "metavar": "GB",
+        "type": seconds_argument,
+        "default": CACHE_GB,
+        "help": f"its size at most (default: {CACHE_GB:g})",
+    },
+    "--progress": {
+        "choices": PROGRESS_MODES,
+        "default": "auto",
+        "help": "a live block on the terminal (bar), one line for each "
+        "finished task (plain), or nothing until the end (none); auto: bar on a terminal that can, else plain",
+    },
+    "--report": {
+        **SWITCH,
+        "help": f"write the full text of warnings and errors to ./{CHECK_REPORT}/",
+    },
     "--force": {**SWITCH, "help": "write over a file that is there"},
     "-y --yes": {**SWITCH, "help": "ask nothing: take the options, else the defaults"},
-    "--prover": {**REPEATABLE, "metavar": "PROGRAM", "help": "a prover: a file or a command on PATH (repeatable)"},
-    "--prover (recheck)": {"metavar": "PROVER", "default": "", "help": "one of the batch's provers by its alias, a file, or a command "
-                           "on PATH (default: the recipe's recheck_with)"},
-    "--lemma": {**REPEATABLE, "metavar": "PATTERN",
-                "help": "lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away (repeatable)"},
-    "--results": {"metavar": "DIR", "default": "results", "help": "the recipe's results directory (results)"},
+    "--prover": {
+        **REPEATABLE,
+        "metavar": "PROGRAM",
+        "help": "a prover: a file or a command on PATH (repeatable)",
+    },
+    "--prover (recheck)": {
+        "metavar": "PROVER",
+        "default": "",
+        "help": "one of the batch's provers by its alias, a file, or a command "
+        "on PATH (default: the recipe's recheck_with)",
+    },
+    "--lemma": {
+        **REPEATABLE,
+        "metavar": "PATTERN",
+        "help": "lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away (repeatable)",
+    },
+    "--results": {
+        "metavar": "DIR",
+        "default": "results",
+        "help": "the recipe's results directory (results)",
+    },
     "-f --follow": {**SWITCH, "help": "go on until the batch ends, like the batch's own terminal"},
     "--json": {**SWITCH, "help": "JSON instead of a table"},
     "--json (status)": {**SWITCH, "help": "JSON; with --follow one line for each look"},
-    "-f --format": {**REPEATABLE, "choices": list(REPORTS), "help": "repeatable; default: by the ending of -o FILE, else md"},
-    "paths": {"metavar": "PATH", "nargs": "+", "help": "results directories (ours, batch-tamarin's), analyzed theories, prover "
-              "logs, folders of these, and the theories themselves"},
-    "--expect": {"metavar": "FILE", "help": 'expected verdicts: JSON ({"lemma or pattern": "verified"}, or that for each '
-                 "theory), or CSV with the columns theory,lemma,verdict"},
-    "--against": {**REPEATABLE, "metavar": "BASELINE", "help": "earlier results, in any form (repeatable)"},
-    "--tolerance": {"type": seconds_argument, "default": math.inf, "metavar": "FACTOR",
-                    "help": "with --against: steps or seconds may grow by so much"},
+    "-f --format": {
+        **REPEATABLE,
+        "choices": list(REPORTS),
+        "help": "repeatable; default: by the ending of -o FILE, else md",
+    },
+    "paths": {
+        "metavar": "PATH",
+        "nargs": "+",
+        "help": "results directories (ours, batch-tamarin's), analyzed theories, prover "
+        "logs, folders of these, and the theories themselves",
+    },
+    "--expect": {
+        "metavar": "FILE",
+        "help": 'expected verdicts: JSON ({"lemma or pattern": "verified"}, or that for each '
+        "theory), or CSV with the columns theory,lemma,verdict",
+    },
+    "--against": {
+        **REPEATABLE,
+        "metavar": "BASELINE",
+        "help": "earlier results, in any form (repeatable)",
+    },
+    "--tolerance": {
+        "type": seconds_argument,
+        "default": math.inf,
+        "metavar": "FACTOR",
+        "help": "with --against: steps or seconds may grow by so much",
+    },
     "--strict": {**SWITCH, "help": "notes count as findings"},
-    "--format": {"choices": ("table", "json", "csv", "md", "junit"), "default": "table", "help": "default: a table for people"},
+    "--format": {
+        "choices": ("table", "json", "csv", "md", "junit"),
+        "default": "table",
+        "help": "default: a table for people",
+    },
     "-d --details": {**SWITCH, "help": "show every lemma"},
-    "--rebuild": {**SWITCH, "help": "write the derived files of RESULTS again: success/, failed/, execution_report.json, the "
-                  "rerun recipe, summary.html"},
+    "--rebuild": {
+        **SWITCH,
+        "help": "write the derived files of RESULTS again: success/, failed/, execution_report.json, the "
+        "rerun recipe, summary.html",
+    },
     "-D --define": {**REPEATABLE, "metavar": "FLAG", "help": "a preprocessor flag (repeatable)"},
-    "--diff": {**SWITCH, "help": "as with Tamarin's --diff: both sides, and Observational_equivalence"},
+    "--diff": {
+        **SWITCH,
+        "help": "as with Tamarin's --diff: both sides, and Observational_equivalence",
+    },
     "--auto-sources": {**SWITCH, "help": "as with Tamarin's --auto-sources"},
     "action": {"choices": ("info", "clear")},
     "--errors-only": {**SWITCH, "help": "clear only what has no verdict: limits met, parse errors"},
@@ -5134,81 +7924,166 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 # --- check -------------------------------------------------------------------------------------------------------------
 
+
 def command_check(args: argparse.Namespace) -> int:
     """Test a recipe before it runs: its plan, its provers and oracles; every theory is loaded with its tasks' own options."""
     import asyncio
     import tempfile
+
     recipe = Recipe(args.recipe)
-    batch = plan_recipe(recipe, PlanOptions(str(args.cores or ""), str(args.memory or ""), args.timeout))
+    batch = plan_recipe(
+        recipe, PlanOptions(str(args.cores or ""), str(args.memory or ""), args.timeout)
+    )
     room, found = from_json(Limits, batch.header["limits"]), dict[str, list[str]]()
-    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder, Supervisor(batch.id) as supervisor:
+    with (
+        tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder,
+        Supervisor(batch.id) as supervisor,
+    ):
         tests = list(_check_jobs(batch, folder, room))
-        screen = Screen(lambda columns, rows: [f"checking {len(found)}/{len(tests)}: {', '.join(supervisor.live)}"])
+        screen = Screen(
+            lambda columns, rows: [
+                f"checking {len(found)}/{len(tests)}: {', '.join(supervisor.live)}"
+            ]
+        )
 
         async def work(job: Job) -> bool:
-            outcome = await supervisor.run(job, lambda pid, started: screen.draw() if Screen.current else None)
+            outcome = await supervisor.run(
+                job, lambda pid, started: screen.draw() if Screen.current else None
+            )
             found[job.id] = list(_judge_check(batch, job, outcome, folder))
-            if args.report and any(note.startswith(("warning: ", "error: ")) for note in found[job.id]):
+            if args.report and any(
+                note.startswith(("warning: ", "error: ")) for note in found[job.id]
+            ):
                 _report_check(job, found[job.id], result_files(folder, job.id).proof)
             return True
 
         with screen if draws_block("auto") else nullcontext():
-            asyncio.run(Scheduler(Room(room.cores, room.memory_mb)).run([job for job, _ in tests], work))
+            asyncio.run(
+                Scheduler(Room(room.cores, room.memory_mb)).run([job for job, _ in tests], work)
+            )
     directory = os.path.expanduser(recipe.data.get("config", {}).get("output_directory", "results"))
     for job, heading in tests:
         lines = [*heading, *(f"  {note}" for note in found[job.id])]
         for task in (batch.tasks[task_id] for task_id in job.task_ids if args.debug):
-            lines.append(f"  {task.id}: {task.limits}" + (f", expect {task.expect}" if task.expect else ""))
-            lines.append(f"    {quoted(prover_command(batch.provers[task.prover], task, result_files(directory, task.id)))}")
+            lines.append(
+                f"  {task.id}: {task.limits}" + (f", expect {task.expect}" if task.expect else "")
+            )
+            lines.append(
+                f"    {quoted(prover_command(batch.provers[task.prover], task, result_files(directory, task.id)))}"
+            )
         print(coloured("\n".join(map(printable, lines)), sys.stdout))
     errors = sum(note.startswith("error: ") for notes in found.values() for note in notes)
-    print(f"\n{plural(len(batch.tasks), 'task')}, together on {plural(room.cores, 'core')} and {room.memory_mb / 1024:.3g} GB")
-    say(f"error: this recipe can't run as it is: {plural(errors, 'error')}" if errors
-        else f"it can run: batch_tamarin.py run {quoted([args.recipe])}")
+    print(
+        f"\n{plural(len(batch.tasks), 'task')}, together on {plural(room.cores, 'core')} and {room.memory_mb / 1024:.3g} GB"
+    )
+    say(
+        f"error: this recipe can't run as it is: {plural(errors, 'error')}"
+        if errors
+        else f"it can run: batch_tamarin.py run {quoted([args.recipe])}"
+    )
     return 2 if errors else 0
+
 
 def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[tuple[Job, tuple[str, ...]]]:
     """Self-tests of the provers; loads of each theory by each prover with each options and flags, under the largest limits of
     the tasks. Each with the lines to show above what it finds."""
     for name in RESULT_FOLDERS:
         os.makedirs(os.path.join(folder, name))
-    small, loads = Limits(1, min(VERSION_LIMITS.memory_mb, room.memory_mb), 60), dict[tuple[Any, ...], list[Task]]()
+    small, loads = (
+        Limits(1, min(VERSION_LIMITS.memory_mb, room.memory_mb), 60),
+        dict[tuple[Any, ...], list[Task]](),
+    )
     for alias, prover in batch.provers.items():
         name, outputs = f"self-test of {alias}", result_files(folder, f"self-test of {alias}")
         command = (*prover.command, "test", *prover.options)
-        yield (Job(name, 1, command, os.getcwd(), prover_environment(prover), small, outputs.stdout, outputs.stderr),
-               (f"{alias}: {prover.flavour} {prover.version or '(version unknown)'}, {quoted(prover.command)}",))
+        yield (
+            Job(
+                name,
+                1,
+                command,
+                os.getcwd(),
+                prover_environment(prover),
+                small,
+                outputs.stdout,
+                outputs.stderr,
+            ),
+            (
+                f"{alias}: {prover.flavour} {prover.version or '(version unknown)'}, {quoted(prover.command)}",
+            ),
+        )
     for task in batch.tasks.values():
         loads.setdefault(task.inputs_key, []).append(task)
     for tasks in loads.values():
-        task, prover, outputs = tasks[0], batch.provers[tasks[0].prover], result_files(folder, tasks[0].id)
-        names, limits = ", ".join(dict.fromkeys(each.name for each in tasks)), dict.fromkeys(each.limits for each in tasks)
+        task, prover, outputs = (
+            tasks[0],
+            batch.provers[tasks[0].prover],
+            result_files(folder, tasks[0].id),
+        )
+        names, limits = (
+            ", ".join(dict.fromkeys(each.name for each in tasks)),
+            dict.fromkeys(each.limits for each in tasks),
+        )
         most = Limits(*map(max, zip(*map(dataclasses.astuple, limits))))
         command = prover_command(prover, replace(task, prove=False, limits=most), outputs)
         view = quoted((task.theory, *task.options, *(f"-D={flag}" for flag in task.flags)))
-        yield (Job(task.id, 1, command, task.cwd, prover_environment(prover), most, outputs.stdout, outputs.stderr,
-                   tuple(each.id for each in tasks)),
-               ("", f"{names}: {view} with {task.prover}, {plural(len(tasks), 'task')} of {' or '.join(map(str, limits))}"))
+        yield (
+            Job(
+                task.id,
+                1,
+                command,
+                task.cwd,
+                prover_environment(prover),
+                most,
+                outputs.stdout,
+                outputs.stderr,
+                tuple(each.id for each in tasks),
+            ),
+            (
+                "",
+                f"{names}: {view} with {task.prover}, {plural(len(tasks), 'task')} of {' or '.join(map(str, limits))}",
+            ),
+        )
+
 
 def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Iterator[str]:
     """What was found, for people: "error: " where the recipe can't run, "warning: " where results need a look."""
     output = read_output(job.stdout, job.stderr)
     if not job.task_ids:
-        passed = outcome.exit == ExitStatus(0) and "should work as intended" in "\n".join(ends_of(job.stdout))
-        why = f"Maude {output.old_maude} is not supported" if output.old_maude else outcome.reason or output.complaint
-        yield "self-test passed" if passed else f"warning: self-test failed: {why or 'it does not say why'}"
+        passed = outcome.exit == ExitStatus(0) and "should work as intended" in "\n".join(
+            ends_of(job.stdout)
+        )
+        why = (
+            f"Maude {output.old_maude} is not supported"
+            if output.old_maude
+            else outcome.reason or output.complaint
+        )
+        yield (
+            "self-test passed"
+            if passed
+            else f"warning: self-test failed: {why or 'it does not say why'}"
+        )
         return
-    task, (status, reason) = replace(batch.tasks[job.task_ids[0]], prove=False), _judge_exit(outcome, output)
+    task, (status, reason) = (
+        replace(batch.tasks[job.task_ids[0]], prove=False),
+        _judge_exit(outcome, output),
+    )
     loaded = f"loads in {duration(outcome.wall_s)} and {outcome.peak_mb:,.0f} MB"
     yield loaded if status is Status.COMPLETED else f"error: it does not load: {reason}"
-    yield from (f"warning: {warning}" for warning in prover_warnings(task, output, result_files(folder, job.id).proof))
+    yield from (
+        f"warning: {warning}"
+        for warning in prover_warnings(task, output, result_files(folder, job.id).proof)
+    )
     options = (*batch.provers[task.prover].options, *task.options)
     theory = load_theory(os.path.join(task.cwd, task.theory), *theory_view(options, task.flags))
     for oracle in used_oracles(theory, options, task.cwd):
         problem = oracle_problem(oracle)
         yield f"error: oracle {oracle} {problem}" if problem else f"oracle {oracle}"
 
-_INTERPRETER = re.compile(r"#! *(?:(?:[^ ]*/)?env +(?:(?:-|\w+=)[^ ]* +)*)?([^ \n]+)")  # that `env` calls, or the system itself
+
+_INTERPRETER = re.compile(
+    r"#! *(?:(?:[^ ]*/)?env +(?:(?:-|\w+=)[^ ]* +)*)?([^ \n]+)"
+)  # that `env` calls, or the system itself
+
 
 def oracle_problem(path: str) -> str:
     """Why an oracle can't be called; "" if it can. Tamarin finds out only when it has loaded the theory."""
@@ -5216,49 +8091,108 @@ def oracle_problem(path: str) -> str:
         return "is not executable (chmod +x)" if os.path.isfile(path) else "does not exist"
     with open(path, "rb") as file:
         found = _INTERPRETER.match(os.fsdecode(file.readline(1024)))
-    return f"needs the interpreter {found[1]!r}, which is not there" if found and not find_program(found[1]) else ""
+    return (
+        f"needs the interpreter {found[1]!r}, which is not there"
+        if found and not find_program(found[1])
+        else ""
+    )
+
 
 def _report_check(job: Job, notes: Sequence[str], theory: str) -> None:
     """A file with the command, what was found, the prover's own report, and its stderr."""
     os.makedirs(CHECK_REPORT, exist_ok=True)
-    heading = "WARNING: the following wellformedness checks failed!"  # with --quit-on-warning on stdout
-    warnings = "\n".join((*last_part(theory, heading), *last_part(job.stdout, heading))).partition("\n*/")[0]
+    heading = (
+        "WARNING: the following wellformedness checks failed!"  # with --quit-on-warning on stdout
+    )
+    warnings = "\n".join((*last_part(theory, heading), *last_part(job.stdout, heading))).partition(
+        "\n*/"
+    )[0]
     command = quoted(word for word in job.command if not word.startswith("--output"))
     text = "\n\n".join([command, *notes, warnings, "\n".join(ends_of(job.stderr))])
     write_file(os.path.join(CHECK_REPORT, job.id.replace(" ", "-") + ".txt"), text + "\n")
 
+
 # --- init --------------------------------------------------------------------------------------------------------------
+
 
 def command_init(args: argparse.Namespace) -> int:
     """Write a recipe for some theories: asks on a terminal, or takes defaults and options with --yes."""
     if not args.yes and not sys.stdin.isatty():
-        raise InputError("stdin is no terminal to ask on: add --yes, and options for what should not be as by default")
+        raise InputError(
+            "stdin is no terminal to ask on: add --yes, and options for what should not be as by default"
+        )
     if os.path.exists(args.output) and not args.force:
-        raise InputError("is there already: give another file with -o, or write over it with --force", args.output)
+        raise InputError(
+            "is there already: give another file with -o, or write over it with --force",
+            args.output,
+        )
     provers, room = _init_provers(args), Limits(available_cores(), available_memory_mb(), math.inf)
-    config = {key: ask(args, question, default, check) for key, question, default, check in (
-        ("global_max_cores", f"cores for all jobs together (here: {room.cores})", args.cores or "max", cores_argument),
-        ("global_max_memory", f"GB for all jobs together (here: {room.memory_mb / 1024:.3g})", args.memory or "max", memory_argument),
-        ("default_timeout", "seconds for one lemma", args.timeout or DEFAULT_TIMEOUT_S, seconds_argument))}
+    config = {
+        key: ask(args, question, default, check)
+        for key, question, default, check in (
+            (
+                "global_max_cores",
+                f"cores for all jobs together (here: {room.cores})",
+                args.cores or "max",
+                cores_argument,
+            ),
+            (
+                "global_max_memory",
+                f"GB for all jobs together (here: {room.memory_mb / 1024:.3g})",
+                args.memory or "max",
+                memory_argument,
+            ),
+            (
+                "default_timeout",
+                "seconds for one lemma",
+                args.timeout or DEFAULT_TIMEOUT_S,
+                seconds_argument,
+            ),
+        )
+    }
     most = _global_limits(config, room, PlanOptions(), warn)
-    job = {"max_cores": min(DEFAULT_CORES, most.cores), "max_memory": min(DEFAULT_MEMORY_GB, max(1, most.memory_mb // 1024))}
-    tasks = {name: {**_init_task(args, file, name, provers), "resources": job} for name, file in _named(args.theories).items()}
+    job = {
+        "max_cores": min(DEFAULT_CORES, most.cores),
+        "max_memory": min(DEFAULT_MEMORY_GB, max(1, most.memory_mb // 1024)),
+    }
+    tasks = {
+        name: {**_init_task(args, file, name, provers), "resources": job}
+        for name, file in _named(args.theories).items()
+    }
     config["output_directory"] = ask(args, "directory for the results", args.results, str)
-    programs = {alias: {"path": recipe_path(prover.command[0], args.output) if os.sep in prover.command[0] else prover.command[0]}
-                for alias, prover in provers.items()}
-    recipe = Recipe(args.output, json.dumps({"config": config, "tamarin_versions": programs, "tasks": tasks}, indent=2) + "\n")
+    programs = {
+        alias: {
+            "path": recipe_path(prover.command[0], args.output)
+            if os.sep in prover.command[0]
+            else prover.command[0]
+        }
+        for alias, prover in provers.items()
+    }
+    recipe = Recipe(
+        args.output,
+        json.dumps({"config": config, "tamarin_versions": programs, "tasks": tasks}, indent=2)
+        + "\n",
+    )
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
     sys.stdout.write(recipe.text)
     if ask(args, f"write this to {args.output}?", "yes", str).lower() not in ("y", "yes"):
         raise InputError("nothing was written")
     write_file(args.output, recipe.text)
-    say(f"{plural(len(planned.tasks), 'task')}; next: batch_tamarin.py check {quoted([args.output])}")
+    say(
+        f"{plural(len(planned.tasks), 'task')}; next: batch_tamarin.py check {quoted([args.output])}"
+    )
     return 0
+
 
 def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[str], T]) -> T:
     """Ask on the terminal until the answer is one (Enter takes the default); with --yes take the default."""
     while not args.yes:
-        print(f"{printable(question)} [{printable(str(default))}]: ", end="", file=sys.stderr, flush=True)
+        print(
+            f"{printable(question)} [{printable(str(default))}]: ",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
         answer = sys.stdin.readline()
         if not answer:
             raise InputError("no answer: nothing was written")
@@ -5268,6 +8202,7 @@ def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[
             say(f"error: {error}")
     return check(str(default))
 
+
 def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
     """The provers to use, by alias; those on PATH are shown with their versions."""
     import asyncio
@@ -5275,8 +8210,11 @@ def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
     def programs(text: str) -> dict[str, Prover]:
         missing = [word for word in text.split() if not find_program(word)]
         if missing or not text:
-            raise InputError(f"there is no executable program '{missing[0]}'" if missing else
-                             "no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
+            raise InputError(
+                f"there is no executable program '{missing[0]}'"
+                if missing
+                else "no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)"
+            )
         provers = {alias: Prover(alias, (word,)) for alias, word in _named(text.split()).items()}
         asyncio.run(ask_versions(provers.values()))
         return provers
@@ -5286,10 +8224,16 @@ def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
         say(f"found {find_program(prover.command[0])}, version {prover.version or 'unknown'}")
     return ask(args, "provers (commands or files)", " ".join(args.prover or found[:1]), programs)
 
-def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]) -> Event:
+
+def _init_task(
+    args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]
+) -> Event:
     """The recipe's entry for one theory."""
-    entry: Event = {"theory_file": recipe_path(file, args.output), "tamarin_versions": list(provers),
-                    "output_file_prefix": name}
+    entry: Event = {
+        "theory_file": recipe_path(file, args.output),
+        "tamarin_versions": list(provers),
+        "output_file_prefix": name,
+    }
     try:
         theory = load_theory(file)
     except InputError as error:
@@ -5297,11 +8241,15 @@ def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[
             raise
         theory, entry["tamarin_options"] = load_theory(file, diff=True), ["--diff"]
         say(f"note: {file} uses diff(...): it is proven with --diff, which tamarin-rs has not")
-        entry["tamarin_versions"] = [alias for alias, prover in provers.items() if prover.flavour != "tamarin-rs"]
+        entry["tamarin_versions"] = [
+            alias for alias, prover in provers.items() if prover.flavour != "tamarin-rs"
+        ]
         if not entry["tamarin_versions"]:
             raise InputError("this theory needs a tamarin-prover", file) from None
     if any(lemma.parent for lemma in theory.lemmas):
-        say(f"note: {file} has accountability lemmas: the name of one means all lemmas that Tamarin makes of it")
+        say(
+            f"note: {file} has accountability lemmas: the name of one means all lemmas that Tamarin makes of it"
+        )
     names = list(_lemma_groups(theory))
     say(f"lemmas of {file}: {', '.join(names) or 'none'}")
 
@@ -5312,8 +8260,11 @@ def _init_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[
         return [{"name": pattern} for pattern in text.split()]
 
     patterns = " ".join(args.lemma or ["*"])
-    entry["lemmas"] = ask(args, "lemmas (names or patterns; '!pattern' takes away)", patterns, known)
+    entry["lemmas"] = ask(
+        args, "lemmas (names or patterns; '!pattern' takes away)", patterns, known
+    )
     return entry
+
 
 def _named(paths: Iterable[str]) -> dict[str, str]:
     """The files by safe names, made of their own."""
@@ -5324,13 +8275,21 @@ def _named(paths: Iterable[str]) -> dict[str, str]:
         named[next(name for name in names if name not in named)] = path
     return named
 
+
 # --- status ------------------------------------------------------------------------------------------------------------
+
 
 def command_status(args: argparse.Namespace) -> int:
     """Tell what a batch does now, from another terminal: what runs, what is done, what is left and for how long."""
     directory, batch = results_directory(args.results, JOURNAL), Batch()
-    path, progress = os.path.join(directory, JOURNAL), Progress(batch, batch.tasks.values(), directory, {}, args)
-    screen, silent = progress.screen if args.follow and not args.json else None, progress.silent or args.json
+    path, progress = (
+        os.path.join(directory, JOURNAL),
+        Progress(batch, batch.tasks.values(), directory, {}, args),
+    )
+    screen, silent = (
+        progress.screen if args.follow and not args.json else None,
+        progress.silent or args.json,
+    )
     progress.silent = True  # as for what is past
 
     def look() -> tuple[str, str]:
@@ -5338,53 +8297,100 @@ def command_status(args: argparse.Namespace) -> int:
             progress(event)
         if not batch.header:
             raise InputError("this journal tells of no batch", path)
-        progress.done = batch.count(*FINAL)  # events alone don't tell: another driver may have planned anew
+        progress.done = batch.count(
+            *FINAL
+        )  # events alone don't tell: another driver may have planned anew
         return batch_state(batch, path)
 
     with open(path, "rb") as file, screen or nullcontext():
         while True:
             state, sentence = look()
-            if state in ("died", "unknown"):  # or it ended as it should, after we had read and before we asked
+            if state in (
+                "died",
+                "unknown",
+            ):  # or it ended as it should, after we had read and before we asked
                 state, sentence = look()
             if args.follow and progress.silent and not silent:
                 say(f"{sentence}, {progress.done:,} of {plural(len(batch.tasks), 'task')} done")
             progress.silent = silent
             if args.json:
-                print(json.dumps(status_json(batch, progress, state), indent=None if args.follow else 2), flush=True)
+                print(
+                    json.dumps(
+                        status_json(batch, progress, state), indent=None if args.follow else 2
+                    ),
+                    flush=True,
+                )
             elif screen:
                 screen.draw()
             if not args.follow or state != "running":
                 break
             time.sleep(TICK_S * (4 if args.json else 1))
     if not args.json:
-        lines = progress.block(terminal_size()[0] if sys.stdout.isatty() else 120, sys.maxsize) if state == "running" else ()
-        text = "".join(printable(line) + "\n" for line in lines) or final_table(batch, args.results, list(batch.tasks.values()))
-        sys.stdout.write(coloured(printable(f"batch {batch.id} in {args.results}: {sentence}") + "\n" + text, sys.stdout))
+        lines = (
+            progress.block(terminal_size()[0] if sys.stdout.isatty() else 120, sys.maxsize)
+            if state == "running"
+            else ()
+        )
+        text = "".join(printable(line) + "\n" for line in lines) or final_table(
+            batch, args.results, list(batch.tasks.values())
+        )
+        sys.stdout.write(
+            coloured(
+                printable(f"batch {batch.id} in {args.results}: {sentence}") + "\n" + text,
+                sys.stdout,
+            )
+        )
     return 0
+
 
 def batch_state(batch: Batch, path: str) -> tuple[str, str]:
     """A word and a sentence: running, finished, stopped, died, or unknown (on another host)."""
     header, number = batch.header, (batch.ended or {}).get("signal")
     if batch.ended:
-        return ("stopped", f"stopped by {signal.Signals(number).name}") if number else ("finished", "finished")
+        return (
+            ("stopped", f"stopped by {signal.Signals(number).name}")
+            if number
+            else ("finished", "finished")
+        )
     if header["host"] != os.uname().nodename:
-        return ("running", f"runs on {header['host']}") if is_locked(path) else (
-            "unknown", f"began on {header['host']}: from here nobody can see whether it still runs")
+        return (
+            ("running", f"runs on {header['host']}")
+            if is_locked(path)
+            else (
+                "unknown",
+                f"began on {header['host']}: from here nobody can see whether it still runs",
+            )
+        )
     # The lock is tried only while the process is there: a run that is about to begin must not find it taken.
     if process_start(header["pid"]) and is_locked(path):
         return "running", f"running (process {header['pid']})"
-    return "died", f"died: its process {header['pid']} is gone, and with it what is shown as running"
+    return (
+        "died",
+        f"died: its process {header['pid']} is gone, and with it what is shown as running",
+    )
+
 
 def status_json(batch: Batch, progress: Progress, state: str) -> Event:
     """What `status --json` says."""
     jobs = list(progress.jobs()) if state == "running" else []
     counts, (left_s, bound) = progress.survey(jobs)
     running = [{**job, "phase": phase(job["log"])} for job in jobs]
-    return {"batch": batch.id, "state": state, "began": batch.header["at"], "tasks": len(batch.tasks), "done": progress.done,
-            "counts": counts, "limits": batch.header["limits"], "running": running, "eta_s": round(left_s) if jobs else None,
-            "eta_is_a_bound": bound and bool(jobs)}
+    return {
+        "batch": batch.id,
+        "state": state,
+        "began": batch.header["at"],
+        "tasks": len(batch.tasks),
+        "done": progress.done,
+        "counts": counts,
+        "limits": batch.header["limits"],
+        "running": running,
+        "eta_s": round(left_s) if jobs else None,
+        "eta_is_a_bound": bound and bool(jobs),
+    }
+
 
 # --- audit -------------------------------------------------------------------------------------------------------------
+
 
 def command_audit(args: argparse.Namespace) -> int:
     """Tell what results really establish: what verdicts rest on, what contradicts them, and what is not as expected."""
@@ -5405,14 +8411,21 @@ def command_audit(args: argparse.Namespace) -> int:
     sys.stdout.write(coloured(text, sys.stdout) if args.format == "table" else text)
     return code
 
+
 # --- run, resume, report, lemmas, cache --------------------------------------------------------------------------------
+
 
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
     recipe = Recipe(args.recipe)
-    options = PlanOptions(str(args.cores or ""), str(args.memory or ""), args.timeout, args.scheduler)
-    directory = args.output or os.path.expanduser(recipe.data.get("config", {}).get("output_directory", "results"))
+    options = PlanOptions(
+        str(args.cores or ""), str(args.memory or ""), args.timeout, args.scheduler
+    )
+    directory = args.output or os.path.expanduser(
+        recipe.data.get("config", {}).get("output_directory", "results")
+    )
     return run_recipe(recipe, options, directory, args, args.fresh)
+
 
 def command_resume(args: argparse.Namespace) -> int:
     """Go on where a batch stopped, from its results directory alone."""
@@ -5420,20 +8433,32 @@ def command_resume(args: argparse.Namespace) -> int:
     batch = load_batch(os.path.join(directory, JOURNAL), warn)
     header = batch.header
     if not header:
-        raise InputError("this journal tells of no batch: run the recipe again", os.path.join(args.results, JOURNAL))
+        raise InputError(
+            "this journal tells of no batch: run the recipe again",
+            os.path.join(args.results, JOURNAL),
+        )
     if "recheck_of" in header:
-        raise InputError(f"this is a recheck: batch_tamarin.py recheck {quoted([header['recheck_of']])} goes on with it",
-                         args.results)
+        raise InputError(
+            f"this is a recheck: batch_tamarin.py recheck {quoted([header['recheck_of']])} goes on with it",
+            args.results,
+        )
     if batch.ended and batch.count(*FINAL) == len(batch.tasks):
         say("nothing is left to do: this batch has finished")
-        sys.stdout.write(coloured(final_table(batch, args.results, list(batch.tasks.values())), sys.stdout))
+        sys.stdout.write(
+            coloured(final_table(batch, args.results, list(batch.tasks.values())), sys.stdout)
+        )
         return exit_code(list(batch.tasks.values()), Closure(batch.tasks.values()))
     try:
         os.chdir(header["cwd"])
     except OSError as error:
-        raise InputError(f"the batch's working directory {header['cwd']} can't be entered: {error.strerror}") from None
+        raise InputError(
+            f"the batch's working directory {header['cwd']} can't be entered: {error.strerror}"
+        ) from None
     recipe = Recipe(header["recipe_file"], json.dumps(header["recipe"], indent=2))
-    return run_recipe(recipe, from_json(PlanOptions, header["options"]), directory, args, fresh=False)
+    return run_recipe(
+        recipe, from_json(PlanOptions, header["options"]), directory, args, fresh=False
+    )
+
 
 def command_report(args: argparse.Namespace) -> int:
     """Write what came out, also of an unfinished batch or in batch-tamarin's results, for people or programs."""
@@ -5443,7 +8468,9 @@ def command_report(args: argparse.Namespace) -> int:
     endings = {name: "." + ENDINGS.get(name, name) for name in REPORTS}
     formats = args.format or [name for name in REPORTS if endings[name] == ending] or ["md"]
     if len(formats) > 1 and not args.output:
-        raise InputError("several formats need -o FILE: each is written to FILE with its own ending")
+        raise InputError(
+            "several formats need -o FILE: each is written to FILE with its own ending"
+        )
     try:
         if args.rebuild:
             rebuild(batch, directory)
@@ -5460,8 +8487,11 @@ def command_report(args: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise InputError(f"the report can't be written: {error.strerror}", error.filename or "") from None
+        raise InputError(
+            f"the report can't be written: {error.strerror}", error.filename or ""
+        ) from None
     return 0
+
 
 def rebuild(batch: Batch, directory: str) -> None:
     """Make every derived file of one of our results directories again."""
@@ -5473,21 +8503,34 @@ def rebuild(batch: Batch, directory: str) -> None:
         write_result_file(directory, task)
     write_derived_files(batch, directory)
 
+
 def command_recheck(args: argparse.Namespace) -> int:
     """Let another prover check the proofs of some results, without searching: it must come to the same verdicts."""
     import asyncio
+
     directory = results_directory(args.results, JOURNAL)
     batch = load_batch(os.path.join(directory, JOURNAL), warn)
     if not batch.header or "recheck_of" in batch.header:
-        raise InputError("this journal tells of no batch, or is itself a recheck", os.path.join(directory, JOURNAL))
+        raise InputError(
+            "this journal tells of no batch, or is itself a recheck",
+            os.path.join(directory, JOURNAL),
+        )
     recipe = Recipe(batch.header["recipe_file"], json.dumps(batch.header["recipe"]))
     asked = args.prover or recipe.data.get("config", {}).get("recheck_with", "")
     known, program = recipe.data["tamarin_versions"], find_program(asked or os.curdir)
     if not asked:
-        raise InputError("which prover is to check the proofs? Give --prover, or recheck_with in the recipe's config")
+        raise InputError(
+            "which prover is to check the proofs? Give --prover, or recheck_with in the recipe's config"
+        )
     if asked not in known and not program:
-        raise InputError(f"--prover '{printable(asked)}' is none of the recipe's provers ({', '.join(known)}), nor a program")
-    prover = _recipe_prover(recipe, asked) if asked in known else Prover(next(iter(_named([asked]))), (program,))
+        raise InputError(
+            f"--prover '{printable(asked)}' is none of the recipe's provers ({', '.join(known)}), nor a program"
+        )
+    prover = (
+        _recipe_prover(recipe, asked)
+        if asked in known
+        else Prover(next(iter(_named([asked]))), (program,))
+    )
     recipe.raise_problems()
     asyncio.run(ask_versions([prover]))
     recheck = Recheck(batch, directory, prover)
@@ -5496,57 +8539,105 @@ def command_recheck(args: argparse.Namespace) -> int:
         raise InputError("no proof of these results can be checked", printable(args.results))
     return run_batch(planned, recheck.directory, args)
 
+
 def command_lemmas(args: argparse.Namespace) -> int:
     """List what Tamarin would list in a theory, and what each lemma takes for granted."""
-    theory = load_theory(args.theory, [flag.lstrip("=") for flag in args.define], args.diff, args.auto_sources)
+    theory = load_theory(
+        args.theory, [flag.lstrip("=") for flag in args.define], args.diff, args.auto_sources
+    )
     if args.json:
         fields = ("name", "trait", "side", "attributes", "assumes", "line")
         lemmas = [{name: getattr(lemma, name) for name in fields} for lemma in theory.lemmas]
         print(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2))
         return 0
     rows = [("lemma", "trait", "line", "attributes", "assumes")]
-    rows += [(f"{lemma.side} {lemma.name}".strip() + (" (if needed)" if lemma.optional else ""), lemma.trait, str(lemma.line or ""),
-              ", ".join(lemma.attributes), ", ".join(lemma.assumes)) for lemma in theory.lemmas]
+    rows += [
+        (
+            f"{lemma.side} {lemma.name}".strip() + (" (if needed)" if lemma.optional else ""),
+            lemma.trait,
+            str(lemma.line or ""),
+            ", ".join(lemma.attributes),
+            ", ".join(lemma.assumes),
+        )
+        for lemma in theory.lemmas
+    ]
     print(text_table(rows))
     return 0
+
 
 def command_cache(args: argparse.Namespace) -> int:
     """Show what the cache holds, or clear it."""
     cache = Cache(args.cache_dir, args.cache_size)
-    entries = [(found[0] if found else None, size_mb, path)
-               for _, size_mb, path in cache.entries() for found in (cache.read(path),)]
+    entries = [
+        (found[0] if found else None, size_mb, path)
+        for _, size_mb, path in cache.entries()
+        for found in (cache.read(path),)
+    ]
     if args.action == "clear":
-        gone = [path for task, _, path in entries if not args.errors_only or (task and not task.verdict)]
+        gone = [
+            path for task, _, path in entries if not args.errors_only or (task and not task.verdict)
+        ]
         for path in gone:
             remove_entry(path)
         print(f"entries removed from {printable(cache.directory)}: {len(gone):,}")
         return 0
-    used, counts = sum(size_mb for _, size_mb, _ in entries), count_outcomes(task for task, *_ in entries if task)
+    used, counts = (
+        sum(size_mb for _, size_mb, _ in entries),
+        count_outcomes(task for task, *_ in entries if task),
+    )
     print(f"{printable(cache.directory)}: {used:,.1f} MB of at most {cache.size_mb / 1024:g} GB")
     if counts:
-        print(text_table([("result", "entries"), *((word, f"{count:,}") for word, count in counts.items())], right=(1,)))
+        print(
+            text_table(
+                [("result", "entries"), *((word, f"{count:,}") for word, count in counts.items())],
+                right=(1,),
+            )
+        )
     return 0
+
 
 def warn(message: str) -> None:
     say(f"warning: {message}")
 
+
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     """The Batch that `run` would run here, its provers asked for their versions."""
     import asyncio
+
     provers = recipe_provers(recipe)
     asyncio.run(ask_versions(provers.values()))
-    return plan_batch(recipe, provers, Limits(available_cores(), available_memory_mb(), math.inf), options, warn)
+    return plan_batch(
+        recipe, provers, Limits(available_cores(), available_memory_mb(), math.inf), options, warn
+    )
 
-def run_recipe(recipe: Recipe, options: PlanOptions, directory: str, args: argparse.Namespace, fresh: bool) -> int:
+
+def run_recipe(
+    recipe: Recipe, options: PlanOptions, directory: str, args: argparse.Namespace, fresh: bool
+) -> int:
     """Plan, run and report: the one pipeline."""
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
-    return run_batch(planned, directory, args, fresh, cache, recipe.data.get("config", {}).get("recheck_with", ""))
+    return run_batch(
+        planned,
+        directory,
+        args,
+        fresh,
+        cache,
+        recipe.data.get("config", {}).get("recheck_with", ""),
+    )
 
-def run_batch(planned: Batch, directory: str, args: argparse.Namespace, fresh: bool = False, cache: Cache | None = None,
-              recheck_with: str = "") -> int:
+
+def run_batch(
+    planned: Batch,
+    directory: str,
+    args: argparse.Namespace,
+    fresh: bool = False,
+    cache: Cache | None = None,
+    recheck_with: str = "",
+) -> int:
     """Run what is left of a batch, and tell what came out. `recheck_with`: the prover that is to check every proof."""
     import asyncio
+
     selected_ids = select_ids(planned, args.task)
     directory, journal = open_results(directory, planned, fresh, say)
     batch = journal.batch
@@ -5570,18 +8661,29 @@ def run_batch(planned: Batch, directory: str, args: argparse.Namespace, fresh: b
     write_derived_files(batch, directory)
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     sys.stdout.write(coloured(final_table(batch, directory, tasks), sys.stdout))
-    code = 128 + runner.stopped if runner.stopped else exit_code(tasks, Closure(batch.tasks.values()))
-    if recheck and not runner.stopped and (rest := recheck.plan(warn)).tasks:  # proofs from the cache and earlier runs, too
-        checked = run_batch(rest, recheck.directory, argparse.Namespace(**{**vars(args), "task": []}))
+    code = (
+        128 + runner.stopped if runner.stopped else exit_code(tasks, Closure(batch.tasks.values()))
+    )
+    if (
+        recheck and not runner.stopped and (rest := recheck.plan(warn)).tasks
+    ):  # proofs from the cache and earlier runs, too
+        checked = run_batch(
+            rest, recheck.directory, argparse.Namespace(**{**vars(args), "task": []})
+        )
         code = checked if checked > 128 or checked == 1 else code
     return code
 
+
 def check_proofs(recheck: Recheck, runner: Runner) -> Journal:
     """Let every proof of a running batch be checked at once, in the room of its task; returns the journal of that."""
-    recheck.directory, journal = open_results(recheck.directory, recheck.plan(warn), False, lambda _: None)
+    recheck.directory, journal = open_results(
+        recheck.directory, recheck.plan(warn), False, lambda _: None
+    )
     checker = Runner(recheck.directory, journal, runner.supervisor)
     checker.scheduler = runner.scheduler
-    journal.observers.append(lambda event: write_event_files(recheck.directory, journal.batch, event))
+    journal.observers.append(
+        lambda event: write_event_files(recheck.directory, journal.batch, event)
+    )
 
     async def check(task: Task) -> None:
         try:
@@ -5594,23 +8696,36 @@ def check_proofs(recheck: Recheck, runner: Runner) -> Journal:
     runner.check = check
     return journal
 
+
 def write_event_files(directory: str, batch: Batch, event: Event) -> None:
     """The result file of a task that has just ended."""
     if event["event"] == "finish":
         write_result_file(directory, batch.tasks[event["id"]])
 
+
 def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
     """The ids that -t selects: by prefix or shell pattern; all without -t. Raises InputError for a pattern without a match."""
     chosen: set[str] = set()
     for pattern in patterns:
-        matching = {task_id for task_id in batch.tasks if task_id.startswith(pattern)  # a recheck goes by its task's id
-                    or fnmatch.fnmatchcase(task_id.removesuffix("~recheck"), pattern)}
+        matching = {
+            task_id
+            for task_id in batch.tasks
+            if task_id.startswith(pattern)  # a recheck goes by its task's id
+            or fnmatch.fnmatchcase(task_id.removesuffix("~recheck"), pattern)
+        }
         if not matching:
             lemma = any(task.lemma == pattern for task in batch.tasks.values())
-            hint = f"; for that lemma: -t '*--{pattern}--*'" if lemma else did_you_mean(pattern, batch.tasks)
-            raise InputError(f"-t '{printable(pattern)}' matches no task{hint}; ids look like '{next(iter(batch.tasks))}'")
+            hint = (
+                f"; for that lemma: -t '*--{pattern}--*'"
+                if lemma
+                else did_you_mean(pattern, batch.tasks)
+            )
+            raise InputError(
+                f"-t '{printable(pattern)}' matches no task{hint}; ids look like '{next(iter(batch.tasks))}'"
+            )
         chosen |= matching
     return [task_id for task_id in batch.tasks if task_id in chosen or not patterns]
+
 
 if __name__ == "__main__":
     sys.exit(main())
