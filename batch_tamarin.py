@@ -76,7 +76,8 @@ __version__ = "0.1.0"
 T = TypeVar("T")
 Event = dict[str, Any]  # one line of the journal; DESIGN section 8
 
-# === Words and errors =================================================================================================
+
+# === Words and errors =============================================================================
 
 MB = 2**20
 
@@ -223,7 +224,105 @@ def remove_file(path: str) -> None:
         os.unlink(path)
 
 
-# === Model ============================================================================================================
+class StorageError(InputError):
+    """The results directory can't be written (any more): full, read-only, or held by another run."""
+
+
+def instant(at: str) -> float:
+    """A journal's time as seconds since 1970; 0 for none."""
+    import datetime
+
+    with suppress(ValueError):
+        return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
+    return 0.0
+
+
+def utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds > 0 else ""
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes:
+        return (
+            f"{minutes} min {rest:02} s"
+            if minutes < 60
+            else f"{minutes // 60} h {minutes % 60:02} min"
+        )
+    return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
+
+
+def quoted(command: Iterable[str]) -> str:
+    import shlex
+
+    return shlex.join(command)
+
+
+def listed(things: Iterable[Any], most: int = 5) -> str:
+    """`a, b, c and 3 more`."""
+    words = list(map(str, things))
+    return ", ".join(words[:most]) + (
+        f" and {len(words) - most:,} more" if len(words) > most else ""
+    )
+
+
+_COLOURS = {
+    "verified": 32,
+    "falsified": 35,
+    "incomplete": 33,
+    "timeout": 33,
+    "memory limit": 33,
+    "failed": 31,
+    "interrupted": 33,
+    "superseded": 2,
+    "error:": 31,
+    "warning:": 33,
+}
+_COLOURED = re.compile(
+    rf"(^|^\[ *\d+/\d+\] |(?<=\d ))({'|'.join(_COLOURS)})(?=[ ,]|$)|expected \w+!", re.MULTILINE
+)
+
+
+def coloured(text: str, stream: TextIO) -> str:
+    """Verdicts, and what needs a look, in colour, where the user's terminal shows colours."""
+    if (
+        not stream.isatty()
+        or os.environ.get("NO_COLOR")
+        or os.environ.get("TERM", "dumb") == "dumb"
+    ):
+        return text
+    return _COLOURED.sub(
+        lambda found: (
+            f"{found[1] or ''}\x1b[{_COLOURS.get(found[2], 31)}m{found[2] or found[0]}\x1b[0m"
+        ),
+        text,
+    )
+
+
+def terminal_size() -> tuple[int, int]:
+    """Columns and rows of the terminal that stderr is."""
+    columns = rows = 0
+    with suppress(OSError, ValueError):
+        columns, rows = os.get_terminal_size(sys.stderr.fileno())
+    return max(columns or 80, 10), rows or 24
+
+
+def say(message: str) -> None:
+    """One line for the user, on stderr, above the live block if there is one."""
+    line = printable(message)
+    if Screen.current:
+        Screen.current.say(line)
+        return
+    with suppress(OSError):  # nobody listens: no reason to stop a batch
+        print(coloured(line, sys.stderr), file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    say(f"warning: {message}")
+
+
+# === Model ========================================================================================
 
 
 def slotted(cls: type[T]) -> type[T]:
@@ -576,14 +675,44 @@ _PARTS: dict[str, Callable[[Any], Any]] = {
     "status": Status,
     "verdict": lambda value: Verdict(value) if value else None,
 }
-
 # One object for equal ones: 100,000 tasks have few distinct limits, options and paths.
 share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
 _limits: Callable[..., Limits] = functools.lru_cache(maxsize=4096)(
     lambda *items: from_json(Limits, dict(items))
 )
 
-# === Theory ===========================================================================================================
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where one attempt of a job leaves its files: absolute paths."""
+
+    stdout: str
+    stderr: str
+    proof: str
+    trace_json: str
+    trace_dot: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended. COMPLETED: its leader exited by itself, whatever the code. FAILED: not started, or ended by a signal that
+    isn't ours. MEMORY_LIMIT: also by the kernel's out-of-memory killer. INTERRUPTED: also singly, by `Supervisor.stop`."""
+
+    status: Status
+    exit: ExitStatus | None = None
+    wall_s: float = 0.0
+    cpu_s: float = (
+        0.0  # of the whole tree, but those whose parent ignores SIGCHLD (the kernel forgets them)
+    )
+    peak_mb: float = (
+        0.0  # 0 for what was gone before the first look (5 ms) and smaller than the driver
+    )
+    avg_mb: float = 0.0  # weighted by time
+    reason: str = ""
+    unkillable: tuple[int, ...] = ()  # processes that outlived SIGKILL; their room stays taken
+
+
+# === Theory =======================================================================================
 
 # The rules were read in the sources of tamarin-prover 1.11 (lib/theory/src/Theory/Text/Parser*, Prover.hs, ClosedTheory.hs,
 # Accountability/Generation.hs, Main/TheoryLoader.hs) and compared with what the prover lists.
@@ -1521,1264 +1650,6 @@ class _Scanner:
                 every = before and inner != negated
 
 
-# === Prover (command line and output reader) ==========================================================================
-
-# Facts about Tamarin: its src/Main/TheoryLoader.hs, src/Main/Mode/Batch.hs and lib/theory/src/Theory/Proof.hs (1.11.0),
-# and real runs of tamarin-prover 1.4 to 1.11 and tamarin-rs 1.13.
-
-LINE_CAP = 65_536  # characters of a prover's line that are looked at; a line of output may be of any length
-TAIL_LINES, TAIL_CHARS = 20, 2_000  # of stderr, kept with a failed task
-ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
-GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
-
-_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
-_SUMMARY = re.compile(
-    r"^  ?(?:(LHS|RHS) :  |(DiffLemma):  )?(\w+) (?:\((all-traces|exists-trace)\))?: "
-    r"(\S.*?)(?: \((\d{1,18}) steps\))?$"
-)
-_WARNING = re.compile(r"^  WARNING: (\d{1,18}) wellformedness checks? failed!")
-_SECONDS = re.compile(r"^  processing time: (\d{1,18}(?:\.\d*)?(?:e-?\d\d?)?)s")
-_PROGRESS = re.compile(
-    r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack "
-    r"|  error, called at "
-)
-_OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
-_COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
-_PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
-_UNDERLINE = re.compile(r"={3,}$")
-_TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
-_VERDICTS = (
-    ("verified", Verdict.VERIFIED),
-    ("falsified", Verdict.FALSIFIED),
-    *(
-        (f"analysis {word}", Verdict.INCOMPLETE)
-        for word in ("incomplete", "undetermined", "cannot be finished", "has been invalidated")
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where one attempt of a job leaves its files: absolute paths."""
-
-    stdout: str
-    stderr: str
-    proof: str
-    trace_json: str
-    trace_dot: str
-
-
-def prover_command(prover: Prover, task: Task, outputs: Outputs) -> tuple[str, ...]:
-    """The command line that proves (or with `prove: false` checks) one task. Values need `=`: `-D X` would load a file X."""
-    rust, cores = (
-        prover.flavour == "tamarin-rs",
-        task.limits.cores,
-    )  # tamarin-rs refuses `+RTS` with exit 2
-    old = not rust and prover.version and tuple(map(int, prover.version.split("."))) < (1, 10)
-    traces = (
-        () if old else (f"--output-json={outputs.trace_json}", f"--output-dot={outputs.trace_dot}")
-    )
-    return (
-        *prover.command,
-        *((f"--processors={cores}",) if rust else ("+RTS", f"-N{cores}", "-RTS")),
-        task.theory,
-        *((f"--prove={task.lemma}",) if task.prove else ()),
-        *prover.options,
-        *task.options,
-        *(f"-D={flag}" for flag in task.flags),
-        *traces,
-        f"--output={outputs.proof}",
-    )
-
-
-def prover_environment(prover: Prover) -> dict[str, str]:
-    """The child's environment. Without a UTF-8 locale Tamarin dies on the first non-ASCII character it reads or writes."""
-    env = {**os.environ, **prover.env}
-    locale = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or ""
-    if not re.search("utf-?8", locale, re.IGNORECASE):
-        env["LC_ALL"] = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
-    return env
-
-
-@dataclass
-class ProverOutput:
-    """What one process said: the lines of its last summary, and what else a result needs."""
-
-    lines: list[SummaryLine] = field(default_factory=list)
-    summary: bool = False  # a summary was printed to its end
-    prover_s: float | None = None
-    failed_checks: int = 0
-    old_maude: str = ""
-    parse_error: str = ""
-    complaint: str = ""  # the line of stderr that tells best what went wrong
-    stderr_tail: str = ""
-
-
-def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
-    """Read a process's two log files, in bounded memory; of the summary only the lines of `lemma`, if it is given."""
-    output, lines = ProverOutput(), ends_of(stderr)
-    _read_summary(last_part(stdout, "=\nsummary of summaries:\n"), output, lemma)
-    error: list[str] = []  # the lines of a parse error, once its first was seen
-    for line in lines:
-        maude, place = _OLD_MAUDE.search(line), _PARSE_ERROR.match(line)
-        if maude:
-            output.old_maude = maude.group(1)
-        if place or (error and len(error) < 4 and line):
-            error.append(
-                line if not place else f"{place.group(1)}:{place.group(2)}:{place.group(3)}:"
-            )
-        elif line.strip() and not _COMPLAINT.match(output.complaint) and not _PROGRESS.match(line):
-            output.complaint = line.strip()[
-                :300
-            ]  # the first that the prover marks as one, else the last
-    output.parse_error = " ".join(error)[:600]
-    output.stderr_tail = "\n".join(line[:TAIL_CHARS] for line in lines[-TAIL_LINES:])[-TAIL_CHARS:]
-    return output
-
-
-def has_loaded(stderr: str) -> bool:
-    """Whether a prover says that it has parsed, translated and closed the theory (they do from 1.8 on)."""
-    return any(line.endswith("] Theory closed") for line in ends_of(stderr))
-
-
-def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
-    """The lines of a text file from the last `marker` on, if it stands within `reach` bytes of the end; else none."""
-    for step in (65_536, reach):  # most summaries are short
-        data = read_from_end(path, step)
-        start = data.rfind(marker.encode())
-        if start >= 0 or len(data) < step:
-            break
-    return (
-        [line[:LINE_CAP] for line in data[start:].decode("utf-8", "replace").split("\n")]
-        if start >= 0
-        else []
-    )
-
-
-def ends_of(path: str, size: int = 65_536) -> list[str]:
-    """The lines at the beginning and the end of a text file: all of them unless it is large."""
-    tail = read_from_end(path, 2 * size)
-    if len(tail) == 2 * size:
-        with open(path, "rb") as file:
-            tail = file.read(size) + b"\n" + tail[size:]
-    return tail.decode("utf-8", "replace").splitlines()
-
-
-def read_from_end(path: str, size: int) -> bytes:
-    """The last `size` bytes of a file, nothing of a missing one."""
-    with suppress(FileNotFoundError), open(path, "rb", buffering=0) as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - size))
-        return file.read(size)
-    return b""  # nothing was ever printed
-
-
-def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
-    """Only what stands between the last "summary of summaries:" and the line of `=` that ends it counts: tamarin-prover 1.4 prints
-    the block twice, and a theory printed before it may contain lookalikes."""
-    theories = sum(line.startswith("analyzed: ") for line in lines)
-    for line in lines[2:]:
-        if line.startswith("====="):
-            output.summary = theories < 2  # else a verdict may be another theory's
-            return
-        if (
-            lemma not in line and line[2:3] not in "Wp"
-        ):  # a theory has many other lemmas: don't look at their lines
-            continue
-        found, checks, seconds = _SUMMARY.match(line), _WARNING.match(line), _SECONDS.match(line)
-        if found:
-            side, diff, name, trait, text, steps = found.groups()
-            verdict = next((word for start, word in _VERDICTS if text.startswith(start)), None)
-            trait = trait or (Trait.DIFF if diff else "")
-            output.lines.append(
-                SummaryLine(name, side or "", trait, verdict, int(steps) if steps else None)
-            )
-        elif checks:
-            output.failed_checks = int(checks.group(1))
-        elif seconds:
-            output.prover_s = float(seconds.group(1))
-
-
-def wellformedness_titles(theory: str) -> list[str]:
-    """The headings of the wellformedness report that Tamarin writes at the end of a theory: a proof file, or its stdout."""
-    lines = last_part(theory, "WARNING: the following wellformedness checks failed!")
-    report = list(itertools.takewhile(lambda line: line != "*/", lines))
-    return [
-        line.strip()
-        for line, below in zip(report, [*report[1:], ""])
-        if line.startswith("Accountability (") or (_UNDERLINE.match(below) and line.strip())
-    ]  # this one is not underlined
-
-
-def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
-    """The graphs of `lemma` among the concatenated DOT graphs of all attacks in the file; `names`: the theory's lemmas."""
-    graphs = re.split(r"^(?=(?:strict )?digraph )", text, flags=re.MULTILINE)[1:]
-    return "".join(
-        graph
-        for graph in graphs
-        if graph_lemma(graph.partition('"')[2].partition('"')[0], {*names, lemma}) == lemma
-    )
-
-
-def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
-    """The same for the JSON traces; text that is no such JSON is left as it is."""
-    try:
-        traces = json.loads(text)
-        own = [
-            graph
-            for graph in traces["graphs"]
-            if graph_lemma(graph["jgLabel"], {*names, lemma}) == lemma
-        ]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return text
-    return (
-        ""
-        if not own
-        else text
-        if own == traces["graphs"]
-        else json.dumps({**traces, "graphs": own}, indent=1)
-    )
-
-
-def graph_lemma(label: str, known: Iterable[str]) -> str:
-    """The one of the `known` lemmas that a trace's label names; it ends in the lemma's name and the path of proof cases, joined
-    by `-`, which only the first case may lack."""
-    found = _TRACE_LABEL.search(label)
-    rest = found.group(1) if found else label
-    fitting = [name for name in known if rest.startswith(name)]
-    return max(
-        fitting,
-        key=lambda name: (rest[len(name) : len(name) + 1] in ("", "-"), len(name)),
-        default="",
-    )
-
-
-def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Result:
-    """The result of one task: how its job ended, and what the prover printed for that very lemma.
-
-    Silence, an exit code, a summary without the lemma or with an unknown word never make a verdict."""
-    lines = [
-        line
-        for line in output.lines
-        if line.name == task.lemma  # in diff mode one for each side
-        and (line.side in task.sides if task.sides else not line.side)
-        and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)
-    ]
-    verdict: Verdict | None = None
-    ended, (status, reason) = outcome.exit, _judge_exit(outcome, output)
-    if status is Status.COMPLETED:
-        status, verdict, reason = _judge_lines(task, lines)
-    steps = [line.steps for line in lines if line.steps is not None and verdict]
-    return Result(
-        status=status,
-        verdict=verdict,
-        steps=sum(steps) if steps else None,
-        trait=lines[0].trait if lines else task.trait,
-        lemmas=tuple(lines),
-        exit=None
-        if ended is None
-        else {"signal": ended.signal}
-        if ended.signal
-        else {"code": ended.code},
-        wall_s=round(outcome.wall_s, 3),
-        cpu_s=round(outcome.cpu_s, 3),
-        peak_mb=round(outcome.peak_mb, 1),
-        avg_mb=round(outcome.avg_mb, 1),
-        prover_s=output.prover_s,
-        warnings=tuple(prover_warnings(task, output, proof)),
-        reason=reason,
-        stderr_tail="" if verdict else output.stderr_tail,
-    )
-
-
-def _judge_exit(outcome: Outcome, output: ProverOutput) -> tuple[Status, str]:
-    ended, said = outcome.exit or ExitStatus(), output.parse_error or output.complaint
-    if outcome.status is not Status.COMPLETED:
-        return outcome.status, outcome.reason
-    if ended.code == GHC_HEAP_EXHAUSTED:
-        return Status.MEMORY_LIMIT, "the prover's own heap limit (+RTS -M) was reached"
-    if ended.signal or ended.code:
-        how = (
-            f"killed by {ended.signal}, not by this batch"
-            if ended.signal
-            else f"exit code {ended.code}"
-        )
-        return Status.FAILED, how + (f": {said}" if said else "")
-    return (
-        (Status.COMPLETED, "")
-        if output.summary
-        else (Status.FAILED, "exit code 0, but the prover printed no summary")
-    )
-
-
-def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verdict | None, str]:
-    missing = [side for side in task.sides if side not in {line.side for line in lines}]
-    if not lines and task.optional:
-        return Status.SUPERSEDED, None, "not needed: no partial deconstructions are left"
-    if not lines or missing:
-        where = f" on side {missing[0]}" if missing and lines else ""
-        return (
-            Status.FAILED,
-            None,
-            f"the prover's summary has no line for lemma '{task.lemma}'{where}",
-        )
-    verdicts = {line.verdict for line in lines}
-    if None in verdicts:
-        return (
-            Status.FAILED,
-            None,
-            f"the prover's summary has an unknown verdict for lemma '{task.lemma}'",
-        )
-    verdict = next(
-        word
-        for word in (Verdict.FALSIFIED, Verdict.INCOMPLETE, Verdict.VERIFIED)
-        if word in verdicts
-    )
-    return (
-        Status.COMPLETED,
-        verdict,
-        "the prover could not finish the analysis" if verdict is Verdict.INCOMPLETE else "",
-    )
-
-
-def prover_warnings(task: Task, output: ProverOutput, proof: str) -> Iterator[str]:
-    """What the prover warned of. Its complaint about a generated lemma's name (asked for by us) is none of the theory's."""
-    count = output.failed_checks
-    titles = wellformedness_titles(proof) if count else []
-    if task.prove and (task.optional or task.lemma == EQUIVALENCE_LEMMA):
-        count -= bool(count)
-        titles = [title for title in titles if title != ASKED_NAME_CHECK]
-    if (
-        "Derivation Checks" in titles
-    ):  # they have 5 s by default: this depends on the machine, never on the verdict
-        count -= 1
-        titles.remove("Derivation Checks")
-        yield "derivation checks timed out (raise --derivcheck-timeout)"
-    if count > 0:
-        yield f"{plural(count, 'wellformedness check')} failed" + (
-            f": {', '.join(dict.fromkeys(titles))}" if titles else ""
-        )
-    if output.old_maude:
-        yield f"Maude {output.old_maude} is not supported by this prover"
-
-
-# === Recipe (and plan) ================================================================================================
-
-JsonPath = tuple[Union[str, int], ...]
-Check = Callable[["Recipe", Any, JsonPath], None]
-
-DEFAULT_CORES, DEFAULT_MEMORY_GB, DEFAULT_TIMEOUT_S = 4, 16, 3600
-SCHEDULERS = ("fifo", "sjf", "ljf")
-ID_BYTES = 200
-_JSON_TOKEN = re.compile(
-    r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+'
-)  # a text with a colon behind it is a key
-
-
-class Recipe:
-    """A recipe file: its JSON object, checked, and where in the text all stands. Raises InputError with all problems at once."""
-
-    def __init__(self, path: str, text: str | None = None) -> None:
-        """Read the file at `path`, or take `text` for what it says."""
-        self.path, self.text = path, read_text(path) if text is None else text
-        self.problems: list[InputError] = []
-        self.data: dict[str, Any] = self._parse()
-        check_recipe(self, self.data, ())
-        self.raise_problems()
-
-    def problem(self, path: JsonPath, message: str) -> None:
-        """Note that something is wrong at a place of the JSON text."""
-        place, known = ".".join(map(str, path)), path
-        while known and known not in self._positions:
-            known = known[:-1]
-        offset = self._positions.get(known, 0)
-        line, column = (
-            self.text.count("\n", 0, offset) + 1,
-            offset - self.text.rfind("\n", 0, offset),
-        )
-        self.problems.append(
-            InputError(f"{place}: {message}" if place else message, self.path, line, column)
-        )
-
-    def raise_problems(self) -> None:
-        if self.problems:
-            raise InputError("\n".join(map(str, self.problems)))
-
-    def _parse(self) -> dict[str, Any]:
-        repeated = False
-
-        def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-            nonlocal repeated
-            repeated = repeated or len(dict(items)) < len(items)
-            return {
-                key: value for key, value in items if value is not None
-            }  # null: as if it were not there
-
-        try:
-            data = json.loads(self.text, object_pairs_hook=pairs, parse_constant=_refuse_constant)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"this is no valid JSON: {error.msg}", self.path, error.lineno, error.colno
-            ) from None
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"this JSON can't be read: {error}", self.path) from None
-        if repeated:
-            for where, count in Counter(where for where, _ in json_positions(self.text)).items():
-                if count > 1:
-                    self.problem(where, "this key stands here twice: keep one")
-            self.raise_problems()
-        if not isinstance(data, dict):
-            raise InputError(
-                'a recipe is a JSON object: {"tamarin_versions": ..., "tasks": ...}',
-                self.path,
-                1,
-                1,
-            )
-        return data
-
-    @functools.cached_property
-    def _positions(self) -> dict[JsonPath, int]:
-        """Needed only where something is wrong. Of a key that stands twice, the second."""
-        return dict(json_positions(self.text))
-
-
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON number")
-
-
-def read_text(path: str, limit: int = 64 * MB) -> str:
-    """A user's text file (UTF-8, with or without a byte order mark). Raises InputError."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise InputError(f"can't be read: {error.strerror}", path) from None
-    except ValueError:
-        raise InputError("this is no file name", printable(path)) from None
-    if len(data) > limit:
-        raise InputError(f"is larger than {limit // MB} MB", path)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        raise InputError("is no UTF-8 text: save it as UTF-8", path, line, column) from None
-
-
-def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
-    """Where each member (its key) and each element of valid JSON text begins."""
-    path: list[str | int] = []
-    for token in _JSON_TOKEN.finditer(text):
-        word, string, is_key = token.group(0, 1, 2)
-        if is_key:
-            path[-1] = json.loads(string)
-        if is_key or (word not in "]}," and path and isinstance(path[-1], int)):
-            yield tuple(path), token.start()
-        if word in "[{":
-            path.append(0 if word == "[" else "")
-        elif word in "]}":
-            path.pop()
-        elif word == "," and isinstance(path[-1], int):
-            path[-1] += 1
-
-
-# --- What a recipe may contain: a table of checks for each kind of object ----------------------------------------------
-
-
-def check_value(good: Callable[[Any], object], message: str) -> Check:
-    """A value for which `good` holds; in the message FOUND stands for what is there instead."""
-
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        if not good(value):
-            recipe.problem(path, message.replace("FOUND", _found(value)))
-
-    return check
-
-
-def check_number(whole: bool, *words: str) -> Check:
-    """A positive number (`whole`: an integer; "60" will do), or one of the words; the word "50%" stands for any percentage."""
-
-    def good(value: Any) -> bool:
-        if isinstance(value, str) and (
-            value.lower() in words or ("50%" in words and percentage(value))
-        ):
-            return True
-        number = float(value) if isinstance(value, str) and value.isdecimal() else value
-        return type(number) in (int, float) and 0 < number < 1e9 and not (whole and number % 1)
-
-    allowed = [
-        "a positive whole number" if whole else "a positive number",
-        *(f'"{word}"' for word in words),
-    ]
-    return check_value(good, f"must be {' or '.join(allowed)}, not FOUND")
-
-
-def check_one_of(*words: str) -> Check:
-    return check_value(
-        lambda value: value in words, f"must be one of {', '.join(words)}, not FOUND"
-    )
-
-
-def check_each(kind: type[Any], item: Check, message: str, least: int = 0) -> Check:
-    """A list, or an object from names (`kind`), of at least so many members that pass the check `item`."""
-    shape = check_value(lambda value: isinstance(value, kind) and len(value) >= least, message)
-
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        shape(recipe, value, path)
-        if isinstance(value, kind):
-            for key, member in value.items() if kind is dict else enumerate(value):
-                item(recipe, member, (*path, key))
-
-    return check
-
-
-def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
-    """An object with these members and no others."""
-
-    def member(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        key = str(path[-1])
-        if key in fields:
-            return fields[key](recipe, value, path)
-        allowed = ", ".join(name for name, check in fields.items() if check is not check_later)
-        recipe.problem(path, f"unknown key{did_you_mean(key, fields)}; allowed: {allowed}")
-
-    members = check_each(dict, member, "must be an object, not FOUND")
-
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        members(recipe, value, path)
-        for key in required if isinstance(value, dict) else ():
-            if key not in value:
-                recipe.problem(path, f"'{key}' is missing")
-
-    return check
-
-
-def _found(value: Any) -> str:
-    return (
-        "an object"
-        if isinstance(value, dict)
-        else "a list"
-        if isinstance(value, list)
-        else json.dumps(value)[:60]
-    )
-
-
-def _is_text(value: Any) -> bool:
-    return (
-        isinstance(value, str)
-        and value != ""
-        and not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value)
-    )
-
-
-def check_version(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    check_name(recipe, path[-1], path)
-    check_object(_VERSION_FIELDS)(recipe, value, path)
-    if isinstance(value, dict) and ("path" in value) == ("command" in value):
-        recipe.problem(
-            path, "needs either 'path' (a file, or a command on PATH) or 'command' (a list)"
-        )
-
-
-def check_options(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    """A list of prover options; words between +RTS and -RTS are GHC's."""
-    check_each(list, check_option, "must be a list of texts, not FOUND")(recipe, value, path)
-    runtime = (
-        [item for item in value if item in ("+RTS", "-RTS")] if isinstance(value, list) else []
-    )
-    if runtime[-1:] == ["+RTS"]:
-        recipe.problem(path, "'+RTS' needs a '-RTS' after its options")
-
-
-def check_option(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    """One prover option that is not the tool's own business. Inside `+RTS ... -RTS` only -N is."""
-    if not _is_text(value):
-        return recipe.problem(path, f"must be an option of the prover, not {_found(value)}")
-    name = value.split("=")[0]
-    if " " in name and name[0] in "-+":
-        return recipe.problem(
-            path, 'one option per text: use a list such as ["+RTS", "-M8g", "-RTS"]'
-        )
-    if name[:1] not in ("-", "+"):
-        return recipe.problem(
-            path,
-            f"'{printable(value)}' would be read as a theory file: an option's value is joined by '=', "
-            "as in --bound=5",
-        )
-    for own, advice in _OWN_OPTIONS.items():
-        short = (
-            own[0] == "-" and own[1] != "-"
-        )  # its value may follow at once, and a long one may be abbreviated
-        if (
-            name == own
-            or (short and name.startswith(own))
-            or (not short and len(name) > 3 and own.startswith(name))
-        ):
-            return recipe.problem(path, f"{own} can't be given here: {advice}")
-
-
-def check_expectations(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    lemmas = check_each(dict, check_expectation, "must be an object with at least one lemma", 1)
-    (lemmas if isinstance(value, dict) else check_expectation)(recipe, value, path)
-
-
-def percentage(text: str) -> float | None:
-    """The share that "50%" means, or None."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
-    return float(found.group(1)) / 100 if found and 0 < float(found.group(1)) <= 100 else None
-
-
-check_text = check_value(_is_text, "must be a text that is not empty, not FOUND")
-check_bool = check_value(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
-check_any = check_value(lambda value: True, "")
-check_later = check_value(
-    lambda value: False, "is not supported by this version of batch_tamarin.py: remove it"
-)
-check_expectation = check_one_of(Verdict.VERIFIED, Verdict.FALSIFIED)
-check_flag = check_value(
-    lambda value: isinstance(value, str) and re.fullmatch(r"\w+", value),
-    "must be the name of one preprocessor flag, without -D",
-)
-check_name = check_value(
-    lambda value: _is_text(value) and value.isprintable() and not re.search(r"[/\\]|\.\.", value),
-    "becomes part of file names: a text without '/', '\\', '..' and control characters, not FOUND",
-)
-check_env = check_value(
-    lambda value: (
-        isinstance(value, dict)
-        and all(
-            isinstance(text, str) and "\0" not in text and name and not set("=\0") & set(name)
-            for name, text in value.items()
-        )
-    ),
-    'must be an object from variables (not empty, without "=") to texts, such as {"TMPDIR": "/scratch"}',
-)
-_OWN_OPTIONS = {
-    option: advice
-    for options, advice in (
-        ("--prove --lemma", "name the lemmas under 'lemmas'"),
-        ("-o -O --output --Output", "proofs are always written to the results directory"),
-        ("--output-json --output-dot", "traces are always written to the results directory"),
-        ("--output-module -m", "a translation proves nothing"),
-        ("--parse-only", "it proves nothing: use the 'check' command"),
-        ("--precompute-only", "it proves nothing"),
-        ("-N --processors", "use 'max_cores' in 'resources'"),
-    )
-    for option in options.split()
-}
-_SOME_TEXTS = check_each(list, check_text, "must be a list with at least one text, not FOUND", 1)
-
-_VERSION_FIELDS: dict[str, Check] = {
-    "path": check_text,
-    "command": _SOME_TEXTS,
-    "options": check_options,
-    "env": check_env,
-    "version": check_text,
-    "test_success": check_any,
-}
-_RESOURCES = {
-    "max_cores": check_number(True),
-    "max_memory": check_number(False),
-    "timeout": check_number(False),
-}
-_FLAGS = check_each(list, check_flag, "must be a list, not FOUND")
-_OVERRIDES: dict[str, Check] = {
-    "tamarin_versions": _SOME_TEXTS,
-    "tamarin_options": check_options,
-    "preprocess_flags": _FLAGS,
-    "resources": check_object(_RESOURCES),
-}
-_LEMMA: dict[str, Check] = {"name": check_text, **_OVERRIDES, "expect": check_expectation}
-_TASK: dict[str, Check] = {
-    "theory_file": check_text,
-    "output_file_prefix": check_name,
-    **_OVERRIDES,
-    "expect": check_expectations,
-    "cwd": check_text,
-    "lemmas": check_each(list, check_object(_LEMMA, ["name"]), "must be a list, not FOUND"),
-    "prove": check_bool,
-    "variants": check_later,
-    "race": check_later,
-}
-_TASKS = check_each(
-    dict,
-    check_object(_TASK, ["theory_file", "tamarin_versions", "output_file_prefix"]),
-    "must be an object with at least one task",
-    1,
-)
-_PROVERS = check_each(dict, check_version, "must be an object with at least one prover", 1)
-_CONFIG: dict[str, Check] = {
-    "global_max_cores": check_number(True, "max"),
-    "global_max_memory": check_number(False, "max", "50%"),
-    "default_timeout": check_number(False),
-    "output_directory": check_text,
-    "scheduler": check_one_of(*SCHEDULERS),
-    "granularity": check_one_of("lemma"),
-    "launcher": check_one_of("local"),
-    "recheck_with": check_text,
-}
-_RECIPE: dict[str, Check] = {
-    "$schema": check_any,
-    "config": check_object(_CONFIG),
-    "tamarin_versions": _PROVERS,
-    "tasks": _TASKS,
-}
-check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
-
-# --- Provers -----------------------------------------------------------------------------------------------------------
-
-
-def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
-    """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputError."""
-    provers: dict[str, Prover] = {}
-    known, config = recipe.data["tamarin_versions"], recipe.data.get("config", {})
-    named: list[tuple[JsonPath, str]] = [
-        (("config", key), config[key]) for key in ("recheck_with",) if key in config
-    ]
-    for name, task in recipe.data["tasks"].items():
-        for *place, entry in (
-            (task,),
-            *(("lemmas", *item) for item in enumerate(task.get("lemmas", ()))),
-        ):
-            named += [
-                (("tasks", name, *place, "tamarin_versions", index), alias)
-                for index, alias in enumerate(entry.get("tamarin_versions", ()))
-            ]
-    for path, alias in named:
-        if alias not in known:
-            recipe.problem(
-                path,
-                f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, known)}",
-            )
-        elif alias not in provers:
-            provers[alias] = _recipe_prover(recipe, alias)
-    recipe.raise_problems()
-    return provers
-
-
-def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
-    entry, path = recipe.data["tamarin_versions"][alias], ("tamarin_versions", alias)
-    words = entry.get("command") or [entry["path"]]
-    name, directory = os.path.basename(words[0]), os.path.dirname(recipe.path)
-    program = find_program(words[0], directory)
-
-    def argument(word: str) -> str:
-        """A relative path among the arguments, as it is here: a task may run in another directory."""
-        files = (
-            [path for path in relative_to(word, directory) if os.path.isfile(path)]
-            if os.sep in word and word[0] != "-"
-            else []
-        )
-        same_file(recipe, path, word, files)
-        return os.path.abspath(files[0]) if files else word
-
-    if os.sep in words[0]:
-        programs = [
-            path
-            for path in relative_to(words[0], directory)
-            if os.path.isfile(path) and os.access(path, os.X_OK)
-        ]
-        same_file(recipe, path, words[0], programs)
-    if name in ("docker", "podman"):
-        recipe.problem(
-            path,
-            f"{name} runs the prover outside our process tree, where limits can't hold: use apptainer, or "
-            "install the prover",
-        )
-    if not program:
-        recipe.problem(
-            path,
-            f"there is no executable program '{printable(words[0])}': give a file, or a command on PATH",
-        )
-    return Prover(
-        alias,
-        (program or words[0], *map(argument, words[1:])),
-        tuple(entry.get("options", ())),
-        dict(entry.get("env", {})),
-    )
-
-
-def find_program(name: str, directory: str = "", env: Mapping[str, str] | None = None) -> str:
-    """The absolute path of an executable file, or of a command on PATH (that of `env`); "" if there is none."""
-    name = os.path.expanduser(name)
-    folders = (
-        [os.getcwd(), directory]
-        if os.sep in name
-        else [*os.get_exec_path(env), os.getcwd(), directory]
-    )
-    paths = (os.path.abspath(os.path.join(folder, name)) for folder in folders)
-    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
-
-
-def relative_to(name: str, directory: str) -> list[str]:
-    """What a recipe's path can mean: against the working directory; if nothing is there, against the recipe's own directory."""
-    name = os.path.expanduser(name)
-    paths = [path for path in (name, os.path.join(directory, name)) if os.path.exists(path)]
-    return paths[:1] if len(paths) == 2 and os.path.samefile(*paths) else paths
-
-
-def same_file(recipe: Recipe, place: JsonPath, name: str, paths: Sequence[str]) -> None:
-    """Note a problem where a name can mean two files that are not equal."""
-    if len({look_at_file(path) for path in paths}) > 1:
-        recipe.problem(place, two_files(name, paths))
-
-
-def two_files(name: str, paths: Iterable[str]) -> str:
-    return (
-        f"'{printable(name)}' can mean two files that differ, {' and '.join(printable(os.path.abspath(path)) for path in paths)}: "
-        "give the absolute path of one"
-    )
-
-
-def recipe_path(file: str, recipe_file: str) -> str:
-    """How a recipe should name a file: relative to its own directory, unless that could mean another one here."""
-    directory = os.path.dirname(os.path.abspath(recipe_file))
-    relative = os.path.relpath(file, directory)
-    meant = relative_to(relative, directory)
-    return (
-        relative
-        if meant and all(os.path.samefile(path, file) for path in meant)
-        else os.path.abspath(file)
-    )
-
-
-# --- Planning ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class PlanOptions:
-    """What the command line says over the recipe; "" and 0 leave the recipe's word."""
-
-    cores: str = ""
-    memory: str = ""  # GB, "max" or "50%"
-    timeout_s: float = 0
-    scheduler: str = ""
-
-
-def plan_batch(
-    recipe: Recipe,
-    provers: dict[str, Prover],
-    room: Limits,
-    options: PlanOptions,
-    warn: Callable[[str], None],
-) -> Batch:
-    """The completely resolved Batch of a recipe, in file order. Raises InputError with all that is wrong."""
-    config = recipe.data.get("config", {})
-    limits = _global_limits(config, room, options, warn)
-    planner = _Planner(recipe, provers, limits, warn)
-    tasks = {
-        task.id: task
-        for name, entry in recipe.data["tasks"].items()
-        for task in planner.recipe_task(name, entry)
-    }
-    recipe.raise_problems()
-    batch = Batch(os.urandom(6).hex(), provers=provers, tasks=tasks, inputs=planner.inputs)
-    batch.header = {
-        "event": "batch",
-        "at": now(),
-        "id": batch.id,
-        "version": __version__,
-        "recipe_file": os.path.abspath(recipe.path),
-        "recipe": recipe.data,
-        "options": to_json(options),
-        "limits": to_json(limits),
-        "cwd": os.getcwd(),
-        "scheduler": options.scheduler or config.get("scheduler", "fifo"),
-        "provers": {alias: to_json(prover) for alias, prover in provers.items()},
-        "pid": os.getpid(),
-        "host": os.uname().nodename,
-        "python": sys.version.split()[0],
-        "platform": sys.platform,
-    }
-    return batch
-
-
-def _global_limits(
-    config: Event, room: Limits, options: PlanOptions, warn: Callable[[str], None]
-) -> Limits:
-    """Those of the whole batch: what is asked for, but no more than this process may use (`room`); and a job's default time."""
-    limits: list[int] = []
-    for asked, key, most, unit, name in (
-        (options.cores, "global_max_cores", room.cores, 1, "cores"),
-        (options.memory, "global_max_memory", room.memory_mb, 1024, "GB"),
-    ):
-        word = str(asked or config.get(key, "max")).lower()
-        part = 1.0 if word == "max" else percentage(word)
-        limit = int(most * part if part else float(word) * unit)
-        if limit > most:
-            warn(
-                f"{limit / unit:g} {name} asked for, but this process may use {most / unit:.4g} {name}: capped"
-            )
-        limits.append(max(1, min(limit, most)))
-    return Limits(
-        limits[0],
-        limits[1],
-        options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)),
-    )
-
-
-@dataclass
-class _Choice:
-    """One lemma that an item of a task's `lemmas` selects."""
-
-    item: Mapping[str, Any]
-    entry: Mapping[str, Any]  # the task's fields, overridden by the item's
-    alias: str  # of the prover: its own options may change how the theory is read
-    path: JsonPath  # of the item's name
-    lemmas: list[Lemma]  # one, or its two sides in diff mode
-    place: int  # in the theory
-    theory: Theory
-
-
-class _Planner:
-    """Plans one recipe task after the other; remembers the ids given, the theories read and the caps already said."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        provers: Mapping[str, Prover],
-        limits: Limits,
-        warn: Callable[[str], None],
-    ) -> None:
-        self.recipe, self.provers, self.limits, self.warn = recipe, provers, limits, warn
-        self.directory = os.path.dirname(recipe.path)
-        self.ids: set[str] = set()
-        self.capped: set[JsonPath] = set()
-        self.theories: dict[tuple[Any, ...], Theory | None] = {}
-        self.inputs: dict[tuple[Any, ...], Inputs] = {}
-        self.twins: dict[
-            str, str
-        ] = {}  # by theory file: another one that its name in the recipe can mean
-
-    def recipe_task(self, name: str, entry: Mapping[str, Any]) -> Iterator[Task]:
-        """The tasks of one entry of the recipe's `tasks`: theories, then lemmas in theory order, then provers."""
-        path: JsonPath = ("tasks", name)
-        cwd = os.path.abspath(os.path.expanduser(entry.get("cwd", ".")))
-        if not os.path.isdir(cwd):
-            return self.recipe.problem((*path, "cwd"), f"there is no directory '{printable(cwd)}'")
-        for file in self._theory_files(entry, path):
-            prefix = entry["output_file_prefix"].replace(
-                "{theory}", os.path.splitext(os.path.basename(file))[0]
-            )
-            choices, expect = self._choices(entry, path, file), entry.get("expect")
-            names = {choice.lemmas[0].name for choice in choices}
-            for pattern in (
-                expect if isinstance(expect, dict) and choices else ()
-            ):  # what matches nothing would never be missed
-                if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
-                    self.recipe.problem(
-                        (*path, "expect", pattern),
-                        f"matches no planned lemma{did_you_mean(pattern, names)}",
-                    )
-            for choice in choices:
-                yield self._task(name, choice, file, prefix, cwd)
-
-    def _task(self, name: str, choice: _Choice, file: str, prefix: str, cwd: str) -> Task:
-        lemma, entry, alias, theory = choice.lemmas[0], choice.entry, choice.alias, choice.theory
-        if theory.diff and self.provers[alias].flavour == "tamarin-rs":
-            self.recipe.problem(
-                choice.path,
-                f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task",
-            )
-        expect = entry.get("expect")
-        if isinstance(expect, dict):  # by names, which come first, and patterns
-            fitting = (
-                word for pattern, word in expect.items() if fnmatch.fnmatchcase(lemma.name, pattern)
-            )
-            expect = expect.get(lemma.name) or next(fitting, None)
-        task = Task(
-            id=self._unique_id(f"{prefix}--{lemma.name}--{alias}"),
-            name=name,
-            theory=share(path_from(file, cwd)),
-            lemma=lemma.name,
-            trait=lemma.trait,
-            prover=alias,
-            sides=share(tuple(side.side for side in choice.lemmas if side.side)),
-            options=share(tuple(entry.get("tamarin_options", ()))),
-            flags=share(tuple(entry.get("preprocess_flags", ()))),
-            limits=self._limits(choice),
-            cwd=share(cwd),
-            prove=entry.get("prove", True),
-            optional=lemma.optional,
-            assumes=assumed_by(choice.lemmas),
-            expect=expect,
-            key="",
-            text=share(theory.digest[:32]),
-        )
-        task.key, task.lemma_key = self._keys(task, theory)
-        return task
-
-    def _inputs(self, task: Task, theory: Theory) -> Inputs:
-        """Everything that can change a result, but for the lemma; cores, memory and time can't."""
-        if task.inputs_key not in self.inputs:
-            prover, options, flags, cwd = (
-                self.provers[task.prover],
-                task.options,
-                task.flags,
-                task.cwd,
-            )
-            env, all_options = prover_environment(prover), (*prover.options, *options)
-            oracles = used_oracles(theory, all_options, cwd)
-            maude = ["maude", *option_values(all_options, "--with-maude")][-1]
-            maude_path = find_program(
-                os.path.join(cwd, os.path.expanduser(maude)) if os.sep in maude else maude, cwd, env
-            )
-            files = list(
-                filter(None, (find_program(word, cwd, env) for word in prover.command))
-            )  # as in `nice tamarin-prover`
-            self._refuse_two_meanings(prover, cwd)
-            files += [
-                path
-                for path in (os.path.join(cwd, word) for word in prover.command)
-                if os.path.isfile(path) and path not in files
-            ]
-            depends = bool(oracles) or any(
-                os.path.exists(os.path.join(cwd, option.partition("=")[2] or ".."))
-                for option in all_options
-                if "=" in option
-            )
-            words = {
-                "prover": [
-                    prover.identity,
-                    [look_at_file(path) for path in files],
-                    [word for word in prover.command if word not in files],
-                ],
-                "Maude": look_at_file(maude_path),
-                "options": [prover.options, options],
-                "preprocessor flags": flags,
-                "environment": [
-                    sorted(prover.env.items()),
-                    [env.get(name) for name in RESULT_VARIABLES],
-                ],
-                **{
-                    f"oracle {path_from(path, cwd)}": [path, look_at_file(path)] for path in oracles
-                },
-                "working directory": cwd if depends else "",
-            }
-            quits = option_values((*all_options, *theory.configuration), "--quit-on-warning")
-            why_whole = (
-                theory.cannot_split
-                or "--quit-on-warning" * bool(quits)
-                or "unusual lemmas" * (not theory.splits_for_sure)
-            )
-            parts = {name: sha256(json.dumps(value).encode())[:32] for name, value in words.items()}
-            parts |= (
-                {f"theory ({why_whole}: all of it counts)": theory.digest[:32]}
-                if why_whole
-                else {"theory outside of lemmas": theory.split_digests[0][:32]}
-            )
-            others = map(os.path.abspath, (*oracles, *files, *filter(None, [maude_path])))
-            read = {
-                **{os.path.abspath(path): state for path, state in theory.files.items()},
-                **{path: file_state(path) for path in others},
-            }
-            key = sha256(json.dumps([words, theory.digest]).encode())[:32]
-            self.inputs[task.inputs_key] = Inputs(theory.name, key, not why_whole, read, parts)
-        return self.inputs[task.inputs_key]
-
-    def _refuse_two_meanings(self, prover: Prover, cwd: str) -> None:
-        """A bare word of a command may be a file where the task runs, and another one here, where the version is asked."""
-        place: JsonPath = ("tamarin_versions", prover.alias, "command")
-        for word in prover.command[1:]:
-            paths = os.path.abspath(word), os.path.join(cwd, word)
-            if look_at_file(paths[0]) != look_at_file(paths[1]) and place not in self.capped:
-                self.capped.add(place)
-                self.recipe.problem(
-                    place,
-                    f"'{printable(word)}' is not the same file here and in {printable(cwd)}, where a task "
-                    f"runs: write './{printable(word)}' for the one here, or an absolute path",
-                )
-
-    def _keys(self, task: Task, theory: Theory) -> tuple[str, str]:
-        """`Task.key` and `Task.lemma_key`: of the whole file, and of what can matter to this lemma."""
-        inputs, lemma, prove = self._inputs(task, theory), task.lemma, task.prove
-        whole = sha256(f"{inputs.key} {prove} {lemma}".encode())[:32]
-        if not inputs.splits:
-            return whole, ""
-        places = theory.split_digests[1]
-        texts = (
-            "".join(digest for each in lemmas for *_, digest in places.get(each, ()))
-            for lemmas in ((lemma,), task.assumes)
-        )
-        inputs.lemmas[lemma] = tuple(share(sha256(text.encode())[:16]) for text in texts)
-        return whole, sha256(
-            json.dumps(
-                [inputs.parts, theory.digest_of((lemma, *task.assumes)), prove, lemma]
-            ).encode()
-        )[:32]
-
-    def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
-        pattern = entry["theory_file"]
-        meant, many = (
-            relative_to(pattern, self.directory),
-            "{theory}" in entry["output_file_prefix"],
-        )
-        found = [[path] for path in meant if os.path.isfile(path)]
-        if many and not found:
-            import glob
-
-            roots = dict.fromkeys(map(os.path.abspath, (".", self.directory or ".")))
-            matches = (
-                glob.glob(
-                    os.path.join(glob.escape(root), os.path.expanduser(pattern)), recursive=True
-                )
-                for root in roots
-            )
-            found = [sorted(filter(os.path.isfile, paths)) for paths in matches]
-            names = [
-                [os.path.relpath(path, root) for path in paths] for paths, root in zip(found, roots)
-            ]
-            if all(names[1:]) and names[0] and names[-1] != names[0]:
-                self.recipe.problem(
-                    (*path, "theory_file"), two_files(pattern, (paths[0] for paths in found))
-                )
-            found = [paths for paths in found if paths]
-        files = found[0] if found else []
-        self.twins.update(zip(*found) if len(found) == 2 else ())
-        if not files:
-            self.recipe.problem(
-                (*path, "theory_file"),
-                (
-                    f"there is no theory file '{printable(pattern)}'"
-                    if many or not _is_pattern(pattern)
-                    else "a pattern needs {theory} in output_file_prefix, so that each theory has results of its own"
-                ),
-            )
-        return files
-
-    def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str) -> list[_Choice]:
-        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of patterns the first counts;
-        "!pattern" takes away, wherever it stands."""
-        items = [
-            (item, (*path, "lemmas", index, "name"))
-            for index, item in enumerate(entry.get("lemmas", ()))
-        ]
-        takes = [pair for pair in items if pair[0]["name"][0] != "!"] or [({"name": "*"}, path)]
-        found: list[_Choice] = []
-        for item, where in sorted(takes, key=lambda pair: _is_pattern(pair[0]["name"])):
-            name, merged = item["name"], {**entry, **item}
-            views = [
-                (alias, self._theory(merged, alias, file, (*path, "theory_file")))
-                for alias in merged["tamarin_versions"]
-            ]
-            chosen = [
-                _Choice(item, merged, alias, where, sides, place, theory)
-                for alias, theory in views
-                if theory
-                for place, sides in enumerate(_lemma_groups(theory).values())
-                if _selects(name, sides[0])
-            ]
-            if not chosen and views[0][1]:
-                self._no_such_lemma(name, _lemma_groups(views[0][1]), where, file)
-            taken = {choice.lemmas[0].name for choice in found} if _is_pattern(name) else ()
-            found += [choice for choice in chosen if choice.lemmas[0].name not in taken]
-        for name, where in (
-            (item["name"], where) for item, where in items if item["name"][0] == "!" and found
-        ):
-            left = [choice for choice in found if not _selects(name[1:], choice.lemmas[0])]
-            if len(left) in (0, len(found)):
-                self.recipe.problem(
-                    where,
-                    f"'{printable(name)}' {'takes no lemma away' if left else 'leaves no lemma'}",
-                )
-            found = left
-        return sorted(found, key=lambda choice: choice.place)
-
-    def _no_such_lemma(
-        self, name: str, groups: Mapping[str, list[Lemma]], where: JsonPath, file: str
-    ) -> None:
-        if not groups:
-            return self.recipe.problem(
-                where[:2], f"{printable(file)} has no lemmas (with these flags): nothing to prove"
-            )
-        some = ", ".join(list(groups)[:12]) + (", ..." if len(groups) > 12 else "")
-        self.recipe.problem(
-            where,
-            f"no lemma of {printable(file)} matches '{printable(name)}'{did_you_mean(name, groups)}; "
-            f"it has: {some}",
-        )
-
-    def _theory(
-        self, entry: Mapping[str, Any], alias: str, file: str, path: JsonPath
-    ) -> Theory | None:
-        """The theory as this prover will see it with these options and flags; None when that is a problem (noted once)."""
-        options = (*self.provers[alias].options, *entry.get("tamarin_options", ()))
-        view = (file, *theory_view(options, entry.get("preprocess_flags", ())))
-        if view not in self.theories:
-            for old in [known for known, theory in self.theories.items() if theory][
-                :-8
-            ]:  # their texts take room
-                del self.theories[old]
-            self.theories[view] = None
-            try:
-                self.theories[view] = load_theory(*view, keep_text=True)
-                if file in self.twins and self._all_digests(view, options) != self._all_digests(
-                    (self.twins[file], *view[1:]), options
-                ):
-                    self.recipe.problem(
-                        path, two_files(entry["theory_file"], (file, self.twins[file]))
-                    )
-            except InputError as error:
-                self.recipe.problems.append(error)
-        return self.theories[view]
-
-    def _all_digests(self, view: tuple[Any, ...], options: Sequence[str]) -> list[str]:
-        """Of a theory with its includes and its oracles. Raises InputError."""
-        theory = load_theory(*view)
-        oracles = used_oracles(theory, options, os.getcwd())
-        return [*(state.digest for state in theory.files.values()), *map(look_at_file, oracles)]
-
-    def _limits(self, choice: _Choice) -> Limits:
-        """Per field: the lemma's, the task's, the default; above the global limit it is capped, else it would wait for ever."""
-        item, task = choice.path[:-1], choice.path[:2]
-        own, inherited = (
-            choice.item.get("resources", {}),
-            self.recipe.data["tasks"][task[1]].get("resources", {}),
-        )
-        chosen: list[float] = []
-        for key, default, most in (
-            ("max_cores", DEFAULT_CORES, self.limits.cores),
-            ("timeout", self.limits.timeout_s, math.inf),
-            ("max_memory", DEFAULT_MEMORY_GB, self.limits.memory_mb / 1024),
-        ):
-            asked = float(own.get(key, inherited.get(key, default)))
-            where = (*(item if key in own else task), "resources", key)
-            if asked > most and (key in own or key in inherited) and where not in self.capped:
-                self.capped.add(where)
-                self.warn(
-                    f"{'.'.join(map(str, where))}: {asked:g} is above the global limit: capped at {most:.3g}"
-                )
-            chosen.append(min(asked, most))
-        return share(Limits(int(chosen[0]), max(1, int(chosen[2] * 1024)), chosen[1]))
-
-    def _unique_id(self, text: str) -> str:
-        """A safe file name of at most 200 bytes, unlike every other one even where case is ignored."""
-        base = re.sub(r"[^\w.+-]", "_", text)
-        base = "_" + base[1:] if base[0] in ".-" else base
-        if len(base.encode()) > ID_BYTES:
-            base = (
-                base.encode()[: ID_BYTES - 20].decode("utf-8", "ignore")
-                + "-"
-                + sha256(text.encode())[:12]
-            )
-        folded = base.lower()
-        if (
-            not base.isascii()
-        ):  # equal for what a case-ignoring, Unicode-composing file system takes for the same
-            import unicodedata
-
-            folded = unicodedata.normalize("NFC", base.casefold())
-        endings = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
-        ending = next(ending for ending in endings if folded + ending not in self.ids)
-        self.ids.add(folded + ending)
-        return base + ending
-
-
-RESULT_VARIABLES = (
-    "GHCRTS",
-    "TAMARIN_NO_MAUDE_VARIANTS",
-)  # of the environment: they can change what is proven
-
-
 def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
     """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources."""
     defined = [
@@ -2804,13 +1675,224 @@ def assumed_by(lemmas: Iterable[Lemma]) -> tuple[str, ...]:
     return share(tuple(dict.fromkeys(name for side in lemmas for name in side.assumes)))
 
 
-def _is_pattern(name: str) -> bool:
-    return any(char in name for char in "*?[")
+# === Machine ======================================================================================
+
+MACOS = sys.platform == "darwin"
+PROC_PGRP_ONLY, PROC_PPID_ONLY = 2, 6  # macOS: what proc_listpids selects by
+MAXRSS_MB = (
+    2**-20 if MACOS else 2**-10
+)  # the unit of ru_maxrss: the largest of the process waited for and those it waited for
 
 
-def _selects(pattern: str, lemma: Lemma) -> bool:
-    """Whether a name or a shell pattern means this lemma, or the accountability lemma it was generated from."""
-    return any(name and fnmatch.fnmatchcase(name, pattern) for name in (lemma.name, lemma.parent))
+def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
+    """Cores this process may use: the least of affinity, cgroup quota (v1 and v2, every level) and the Slurm allocation on this
+    node. A fraction of a core doesn't count, but one core is always there. root: where proc and sys are looked for."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    bounds = [
+        float(len(affinity(0)) if affinity else os.cpu_count() or 1),
+        *_numbers(environ.get("SLURM_CPUS_ON_NODE", "")),
+    ]
+    for quota in _cgroups(root, "cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"):
+        bounds += [quota[0] / quota[1]] if len(quota) == 2 else []  # the period alone: no quota
+    return max(1, int(min(bounds)))
+
+
+def available_memory_mb(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
+    """Memory in MB this process may use, taken or not: the least of what is built in, cgroup limits and the Slurm allocation."""
+    names = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
+    per_node, per_core, cores = (_numbers(environ.get(name, "")) for name in names)
+    bounds = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB, *per_node]
+    bounds += [per_core[0] * cores[0]] if per_core and cores else []
+    for limits in _cgroups(root, "memory", "memory.max", "memory.high", "memory.limit_in_bytes"):
+        bounds += [limit // MB for limit in limits]
+    return max(1, min(bounds))
+
+
+def _cgroups(root: str, controller: str, *names: str) -> Iterator[list[int]]:
+    """The numbers in these files of this process's cgroup and of all above it, v1 and v2. A container without a cgroup namespace
+    reads its path from outside, and finds its own limits at the mount's root."""
+    for line in os.fsdecode(_read(os.path.join(root, "proc/self/cgroup"))).splitlines():
+        number, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        mounts = (
+            ["", "unified"]
+            if number == "0"
+            else [controller]
+            if controller in controllers.split(",")
+            else []
+        )
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for mount, length in itertools.product(mounts, range(len(parts) + 1)):
+            folder = os.path.join(root, "sys/fs/cgroup", mount, *parts[:length])
+            yield _numbers(b" ".join(_read(os.path.join(folder, name)) for name in names))
+
+
+def _numbers(text: str | bytes) -> list[int]:
+    return [int(word) for word in text.split() if word.isdigit() and int(word)]
+
+
+def host_id() -> tuple[str, str]:
+    """(host, boot id): between two equal ones a pid with its start time means the same process. The boot id holds the pid
+    namespace, too: containers share a kernel and often a name, but not their pids."""
+    if MACOS:
+        return os.uname().nodename, os.popen("sysctl -n kern.bootsessionuuid").read().strip()
+    boot = _read("/proc/sys/kernel/random/boot_id").decode().strip()
+    with suppress(OSError):
+        boot += " " + os.readlink("/proc/self/ns/pid")
+    return os.uname().nodename, boot
+
+
+class _Process(NamedTuple):
+    """From /proc/PID/stat; zeros when it is gone."""
+
+    state: str = "X"
+    parent: int = 0
+    session: int = 0
+    started: int = 0  # clock ticks since boot
+
+
+def process_start(pid: int) -> int:
+    """When a process started, in the system's own unit: with its pid it names one process since boot; 0 when it is gone."""
+    with suppress(OSError):  # no descriptor free to look with
+        return _mac_usage(pid)[1] if MACOS else _process(pid).started
+    return 0
+
+
+def _process(pid: int) -> _Process:
+    fields = (
+        _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    )  # the name before may hold anything
+    return (
+        _Process(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
+        if len(fields) > 19
+        else _Process()
+    )
+
+
+def _processes() -> dict[int, _Process]:
+    """Every living process by pid (Linux)."""
+    table = {int(name): _process(int(name)) for name in os.listdir("/proc") if name.isdigit()}
+    return {pid: process for pid, process in table.items() if process.state not in "ZX"}
+
+
+def _children(pid: int) -> list[int]:
+    """Children of a process, dead ones included; the list can miss one while another dies, so who must know looks again."""
+    if MACOS:
+        return _mac_pids(PROC_PPID_ONLY, pid)
+    if not os.path.exists("/proc/thread-self/children"):  # a kernel built without
+        return [child for child, process in _processes().items() if process.parent == pid]
+    with suppress(FileNotFoundError, ProcessLookupError):
+        threads = os.listdir(f"/proc/{pid}/task")
+        return [
+            int(child)
+            for thread in threads
+            for child in _read(f"/proc/{pid}/task/{thread}/children").split()
+        ]
+    return []
+
+
+def _memory(pid: int) -> tuple[int, int]:
+    """(address space, resident) in bytes; of the second alone on macOS, zeros when it is gone."""
+    if MACOS:
+        return 0, _mac_usage(pid)[0]
+    page, pages = os.sysconf("SC_PAGE_SIZE"), _read(f"/proc/{pid}/statm").split() or [b"0", b"0"]
+    return int(pages[0]) * page, int(pages[1]) * page
+
+
+def _oom_kills(path: str = "/proc/vmstat") -> int:
+    """How often the kernel's out-of-memory killer struck (Linux 4.13; all cgroups, the whole system), or -1."""
+    count = re.search(rb"^oom_kill (\d+)$", _read(path), re.MULTILINE)
+    return int(count[1]) if count else -1
+
+
+def _read(path: str) -> bytes:
+    """A file of /proc or /sys; empty when it is gone or not ours to look at. OSError when no descriptor is free."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.readall()
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
+        return b""
+
+
+def _send(pid: int, number: int) -> None:
+    """Signal a process, or a group by its negative number; it may be gone."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _mac_pids(kind: int, number: int) -> list[int]:
+    """proc_listpids: pids by parent or group."""
+    import ctypes
+
+    pids = (ctypes.c_int * 4096)()
+    ctypes.CDLL(None).proc_listpids(kind, number, pids, ctypes.sizeof(pids))
+    return [pid for pid in pids if pid]
+
+
+def _mac_usage(pid: int) -> tuple[int, int]:
+    """proc_pid_rusage, rusage_info_v0: (resident bytes, start in Mach's time since boot)."""
+    import ctypes
+
+    info = (ctypes.c_uint64 * 12)()
+    failed = ctypes.CDLL(None).proc_pid_rusage(pid, 0, info)
+    return (0, 0) if failed else (int(info[8]), int(info[10]))
+
+
+def find_program(name: str, directory: str = "", env: Mapping[str, str] | None = None) -> str:
+    """The absolute path of an executable file, or of a command on PATH (that of `env`); "" if there is none."""
+    name = os.path.expanduser(name)
+    folders = (
+        [os.getcwd(), directory]
+        if os.sep in name
+        else [*os.get_exec_path(env), os.getcwd(), directory]
+    )
+    paths = (os.path.abspath(os.path.join(folder, name)) for folder in folders)
+    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
+
+
+def relative_to(name: str, directory: str) -> list[str]:
+    """What a recipe's path can mean: against the working directory; if nothing is there, against the recipe's own directory."""
+    name = os.path.expanduser(name)
+    paths = [path for path in (name, os.path.join(directory, name)) if os.path.exists(path)]
+    return paths[:1] if len(paths) == 2 and os.path.samefile(*paths) else paths
+
+
+_INTERPRETER = re.compile(
+    r"#! *(?:(?:[^ ]*/)?env +(?:(?:-|\w+=)[^ ]* +)*)?([^ \n]+)"
+)  # that `env` calls, or the system itself
+
+
+def oracle_problem(path: str) -> str:
+    """Why an oracle can't be called; "" if it can. Tamarin finds out only when it has loaded the theory."""
+    if not os.path.isfile(path) or not os.access(path, os.X_OK):
+        return "is not executable (chmod +x)" if os.path.isfile(path) else "does not exist"
+    with open(path, "rb") as file:
+        found = _INTERPRETER.match(os.fsdecode(file.readline(1024)))
+    return (
+        f"needs the interpreter {found[1]!r}, which is not there"
+        if found and not find_program(found[1])
+        else ""
+    )
+
+
+def read_text(path: str, limit: int = 64 * MB) -> str:
+    """A user's text file (UTF-8, with or without a byte order mark). Raises InputError."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror}", path) from None
+    except ValueError:
+        raise InputError("this is no file name", printable(path)) from None
+    if len(data) > limit:
+        raise InputError(f"is larger than {limit // MB} MB", path)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise InputError("is no UTF-8 text: save it as UTF-8", path, line, column) from None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -2837,7 +1919,58 @@ def look_at_file(path: str) -> str:
     return state.digest and sha256(f"{state.digest} {state.executable}".encode())
 
 
-# === Supervisor =======================================================================================================
+def read_from_end(path: str, size: int) -> bytes:
+    """The last `size` bytes of a file, nothing of a missing one."""
+    with suppress(FileNotFoundError), open(path, "rb", buffering=0) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+        return file.read(size)
+    return b""  # nothing was ever printed
+
+
+def ends_of(path: str, size: int = 65_536) -> list[str]:
+    """The lines at the beginning and the end of a text file: all of them unless it is large."""
+    tail = read_from_end(path, 2 * size)
+    if len(tail) == 2 * size:
+        with open(path, "rb") as file:
+            tail = file.read(size) + b"\n" + tail[size:]
+    return tail.decode("utf-8", "replace").splitlines()
+
+
+def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
+    """The lines of a text file from the last `marker` on, if it stands within `reach` bytes of the end; else none."""
+    for step in (65_536, reach):  # most summaries are short
+        data = read_from_end(path, step)
+        start = data.rfind(marker.encode())
+        if start >= 0 or len(data) < step:
+            break
+    return (
+        [line[:LINE_CAP] for line in data[start:].decode("utf-8", "replace").split("\n")]
+        if start >= 0
+        else []
+    )
+
+
+# Facts about Tamarin: its src/Main/TheoryLoader.hs, src/Main/Mode/Batch.hs and lib/theory/src/Theory/Proof.hs (1.11.0),
+# and real runs of tamarin-prover 1.4 to 1.11 and tamarin-rs 1.13.
+
+LINE_CAP = 65_536  # characters of a prover's line that are looked at; a line of output may be of any length
+
+
+def copy_file(source: str, target: str) -> str:
+    """Copy a file to where none is; returns its SHA-256. Raises OSError."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    if not os.path.isfile(source):
+        raise FileNotFoundError(source)
+    with open(source, "rb") as reading, open(target, "xb") as writing:
+        for block in iter(functools.partial(reading.read, MB), b""):
+            digest.update(block)
+            writing.write(block)
+    return digest.hexdigest()
+
+
+# === Supervisor ===================================================================================
 
 # Facts: proc(5), prctl(2), wait4(2), posix_spawn(3), cgroups(7), the kernel's fs/exec.c (what execs takes over the peak of the
 # memory it leaves: under posix_spawn the driver's) and mm/oom_kill.c; for macOS <libproc.h>.
@@ -2861,30 +1994,6 @@ RESET = (
     signal.SIGTERM,
     signal.SIGTSTP,
 )
-PROC_PGRP_ONLY, PROC_PPID_ONLY = 2, 6  # macOS: what proc_listpids selects by
-MACOS = sys.platform == "darwin"
-MAXRSS_MB = (
-    2**-20 if MACOS else 2**-10
-)  # the unit of ru_maxrss: the largest of the process waited for and those it waited for
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended. COMPLETED: its leader exited by itself, whatever the code. FAILED: not started, or ended by a signal that
-    isn't ours. MEMORY_LIMIT: also by the kernel's out-of-memory killer. INTERRUPTED: also singly, by `Supervisor.stop`."""
-
-    status: Status
-    exit: ExitStatus | None = None
-    wall_s: float = 0.0
-    cpu_s: float = (
-        0.0  # of the whole tree, but those whose parent ignores SIGCHLD (the kernel forgets them)
-    )
-    peak_mb: float = (
-        0.0  # 0 for what was gone before the first look (5 ms) and smaller than the driver
-    )
-    avg_mb: float = 0.0  # weighted by time
-    reason: str = ""
-    unkillable: tuple[int, ...] = ()  # processes that outlived SIGKILL; their room stays taken
 
 
 @dataclass(eq=False)
@@ -3369,17 +2478,6 @@ def _survivors(batch_id: str, known: set[tuple[int, int]]) -> set[tuple[int, int
     return {(pid, table[pid].started) for pid in found}
 
 
-def host_id() -> tuple[str, str]:
-    """(host, boot id): between two equal ones a pid with its start time means the same process. The boot id holds the pid
-    namespace, too: containers share a kernel and often a name, but not their pids."""
-    if MACOS:
-        return os.uname().nodename, os.popen("sysctl -n kern.bootsessionuuid").read().strip()
-    boot = _read("/proc/sys/kernel/random/boot_id").decode().strip()
-    with suppress(OSError):
-        boot += " " + os.readlink("/proc/self/ns/pid")
-    return os.uname().nodename, boot
-
-
 def exit_status(status: int) -> ExitStatus:
     """From wait's 16-bit status; real-time signals have no name of their own."""
     code = os.waitstatus_to_exitcode(status)
@@ -3387,52 +2485,6 @@ def exit_status(status: int) -> ExitStatus:
     return (
         ExitStatus(code=code) if code >= 0 else ExitStatus(signal=names.get(-code, f"SIG{-code}"))
     )
-
-
-def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
-    """Cores this process may use: the least of affinity, cgroup quota (v1 and v2, every level) and the Slurm allocation on this
-    node. A fraction of a core doesn't count, but one core is always there. root: where proc and sys are looked for."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    bounds = [
-        float(len(affinity(0)) if affinity else os.cpu_count() or 1),
-        *_numbers(environ.get("SLURM_CPUS_ON_NODE", "")),
-    ]
-    for quota in _cgroups(root, "cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"):
-        bounds += [quota[0] / quota[1]] if len(quota) == 2 else []  # the period alone: no quota
-    return max(1, int(min(bounds)))
-
-
-def available_memory_mb(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
-    """Memory in MB this process may use, taken or not: the least of what is built in, cgroup limits and the Slurm allocation."""
-    names = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
-    per_node, per_core, cores = (_numbers(environ.get(name, "")) for name in names)
-    bounds = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB, *per_node]
-    bounds += [per_core[0] * cores[0]] if per_core and cores else []
-    for limits in _cgroups(root, "memory", "memory.max", "memory.high", "memory.limit_in_bytes"):
-        bounds += [limit // MB for limit in limits]
-    return max(1, min(bounds))
-
-
-def _cgroups(root: str, controller: str, *names: str) -> Iterator[list[int]]:
-    """The numbers in these files of this process's cgroup and of all above it, v1 and v2. A container without a cgroup namespace
-    reads its path from outside, and finds its own limits at the mount's root."""
-    for line in os.fsdecode(_read(os.path.join(root, "proc/self/cgroup"))).splitlines():
-        number, controllers, path = (line.split(":", 2) + ["", ""])[:3]
-        mounts = (
-            ["", "unified"]
-            if number == "0"
-            else [controller]
-            if controller in controllers.split(",")
-            else []
-        )
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        for mount, length in itertools.product(mounts, range(len(parts) + 1)):
-            folder = os.path.join(root, "sys/fs/cgroup", mount, *parts[:length])
-            yield _numbers(b" ".join(_read(os.path.join(folder, name)) for name in names))
-
-
-def _numbers(text: str | bytes) -> list[int]:
-    return [int(word) for word in text.split() if word.isdigit() and int(word)]
 
 
 def _in_directory(directory: str, command: tuple[str, ...]) -> tuple[str, ...]:
@@ -3536,63 +2588,6 @@ class _Log:
                 self.size = writing.truncate()
 
 
-class _Process(NamedTuple):
-    """From /proc/PID/stat; zeros when it is gone."""
-
-    state: str = "X"
-    parent: int = 0
-    session: int = 0
-    started: int = 0  # clock ticks since boot
-
-
-def process_start(pid: int) -> int:
-    """When a process started, in the system's own unit: with its pid it names one process since boot; 0 when it is gone."""
-    with suppress(OSError):  # no descriptor free to look with
-        return _mac_usage(pid)[1] if MACOS else _process(pid).started
-    return 0
-
-
-def _process(pid: int) -> _Process:
-    fields = (
-        _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    )  # the name before may hold anything
-    return (
-        _Process(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
-        if len(fields) > 19
-        else _Process()
-    )
-
-
-def _processes() -> dict[int, _Process]:
-    """Every living process by pid (Linux)."""
-    table = {int(name): _process(int(name)) for name in os.listdir("/proc") if name.isdigit()}
-    return {pid: process for pid, process in table.items() if process.state not in "ZX"}
-
-
-def _children(pid: int) -> list[int]:
-    """Children of a process, dead ones included; the list can miss one while another dies, so who must know looks again."""
-    if MACOS:
-        return _mac_pids(PROC_PPID_ONLY, pid)
-    if not os.path.exists("/proc/thread-self/children"):  # a kernel built without
-        return [child for child, process in _processes().items() if process.parent == pid]
-    with suppress(FileNotFoundError, ProcessLookupError):
-        threads = os.listdir(f"/proc/{pid}/task")
-        return [
-            int(child)
-            for thread in threads
-            for child in _read(f"/proc/{pid}/task/{thread}/children").split()
-        ]
-    return []
-
-
-def _memory(pid: int) -> tuple[int, int]:
-    """(address space, resident) in bytes; of the second alone on macOS, zeros when it is gone."""
-    if MACOS:
-        return 0, _mac_usage(pid)[0]
-    page, pages = os.sysconf("SC_PAGE_SIZE"), _read(f"/proc/{pid}/statm").split() or [b"0", b"0"]
-    return int(pages[0]) * page, int(pages[1]) * page
-
-
 def _marker(pid: int) -> str:
     """The value of MARKER a process was started with, or "": environ is what exec left, whatever the process did since."""
     _, found, rest = (b"\0" + _read(f"/proc/{pid}/environ")).partition(
@@ -3601,54 +2596,1280 @@ def _marker(pid: int) -> str:
     return os.fsdecode(rest.partition(b"\0")[0]) if found else ""
 
 
-def _oom_kills(path: str = "/proc/vmstat") -> int:
-    """How often the kernel's out-of-memory killer struck (Linux 4.13; all cgroups, the whole system), or -1."""
-    count = re.search(rb"^oom_kill (\d+)$", _read(path), re.MULTILINE)
-    return int(count[1]) if count else -1
+# === Prover =======================================================================================
+
+TAIL_LINES, TAIL_CHARS = 20, 2_000  # of stderr, kept with a failed task
+ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
+GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
+_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
+_SUMMARY = re.compile(
+    r"^  ?(?:(LHS|RHS) :  |(DiffLemma):  )?(\w+) (?:\((all-traces|exists-trace)\))?: "
+    r"(\S.*?)(?: \((\d{1,18}) steps\))?$"
+)
+_WARNING = re.compile(r"^  WARNING: (\d{1,18}) wellformedness checks? failed!")
+_SECONDS = re.compile(r"^  processing time: (\d{1,18}(?:\.\d*)?(?:e-?\d\d?)?)s")
+_PROGRESS = re.compile(
+    r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack "
+    r"|  error, called at "
+)
+_OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
+_COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
+_PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
+_UNDERLINE = re.compile(r"={3,}$")
+_TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
+_VERDICTS = (
+    ("verified", Verdict.VERIFIED),
+    ("falsified", Verdict.FALSIFIED),
+    *(
+        (f"analysis {word}", Verdict.INCOMPLETE)
+        for word in ("incomplete", "undetermined", "cannot be finished", "has been invalidated")
+    ),
+)
 
 
-def _read(path: str) -> bytes:
-    """A file of /proc or /sys; empty when it is gone or not ours to look at. OSError when no descriptor is free."""
+def prover_command(prover: Prover, task: Task, outputs: Outputs) -> tuple[str, ...]:
+    """The command line that proves (or with `prove: false` checks) one task. Values need `=`: `-D X` would load a file X."""
+    rust, cores = (
+        prover.flavour == "tamarin-rs",
+        task.limits.cores,
+    )  # tamarin-rs refuses `+RTS` with exit 2
+    old = not rust and prover.version and tuple(map(int, prover.version.split("."))) < (1, 10)
+    traces = (
+        () if old else (f"--output-json={outputs.trace_json}", f"--output-dot={outputs.trace_dot}")
+    )
+    return (
+        *prover.command,
+        *((f"--processors={cores}",) if rust else ("+RTS", f"-N{cores}", "-RTS")),
+        task.theory,
+        *((f"--prove={task.lemma}",) if task.prove else ()),
+        *prover.options,
+        *task.options,
+        *(f"-D={flag}" for flag in task.flags),
+        *traces,
+        f"--output={outputs.proof}",
+    )
+
+
+def prover_environment(prover: Prover) -> dict[str, str]:
+    """The child's environment. Without a UTF-8 locale Tamarin dies on the first non-ASCII character it reads or writes."""
+    env = {**os.environ, **prover.env}
+    locale = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or ""
+    if not re.search("utf-?8", locale, re.IGNORECASE):
+        env["LC_ALL"] = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
+    return env
+
+
+@dataclass
+class ProverOutput:
+    """What one process said: the lines of its last summary, and what else a result needs."""
+
+    lines: list[SummaryLine] = field(default_factory=list)
+    summary: bool = False  # a summary was printed to its end
+    prover_s: float | None = None
+    failed_checks: int = 0
+    old_maude: str = ""
+    parse_error: str = ""
+    complaint: str = ""  # the line of stderr that tells best what went wrong
+    stderr_tail: str = ""
+
+
+def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
+    """Read a process's two log files, in bounded memory; of the summary only the lines of `lemma`, if it is given."""
+    output, lines = ProverOutput(), ends_of(stderr)
+    _read_summary(last_part(stdout, "=\nsummary of summaries:\n"), output, lemma)
+    error: list[str] = []  # the lines of a parse error, once its first was seen
+    for line in lines:
+        maude, place = _OLD_MAUDE.search(line), _PARSE_ERROR.match(line)
+        if maude:
+            output.old_maude = maude.group(1)
+        if place or (error and len(error) < 4 and line):
+            error.append(
+                line if not place else f"{place.group(1)}:{place.group(2)}:{place.group(3)}:"
+            )
+        elif line.strip() and not _COMPLAINT.match(output.complaint) and not _PROGRESS.match(line):
+            output.complaint = line.strip()[
+                :300
+            ]  # the first that the prover marks as one, else the last
+    output.parse_error = " ".join(error)[:600]
+    output.stderr_tail = "\n".join(line[:TAIL_CHARS] for line in lines[-TAIL_LINES:])[-TAIL_CHARS:]
+    return output
+
+
+def has_loaded(stderr: str) -> bool:
+    """Whether a prover says that it has parsed, translated and closed the theory (they do from 1.8 on)."""
+    return any(line.endswith("] Theory closed") for line in ends_of(stderr))
+
+
+def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
+    """Only what stands between the last "summary of summaries:" and the line of `=` that ends it counts: tamarin-prover 1.4 prints
+    the block twice, and a theory printed before it may contain lookalikes."""
+    theories = sum(line.startswith("analyzed: ") for line in lines)
+    for line in lines[2:]:
+        if line.startswith("====="):
+            output.summary = theories < 2  # else a verdict may be another theory's
+            return
+        if (
+            lemma not in line and line[2:3] not in "Wp"
+        ):  # a theory has many other lemmas: don't look at their lines
+            continue
+        found, checks, seconds = _SUMMARY.match(line), _WARNING.match(line), _SECONDS.match(line)
+        if found:
+            side, diff, name, trait, text, steps = found.groups()
+            verdict = next((word for start, word in _VERDICTS if text.startswith(start)), None)
+            trait = trait or (Trait.DIFF if diff else "")
+            output.lines.append(
+                SummaryLine(name, side or "", trait, verdict, int(steps) if steps else None)
+            )
+        elif checks:
+            output.failed_checks = int(checks.group(1))
+        elif seconds:
+            output.prover_s = float(seconds.group(1))
+
+
+def wellformedness_titles(theory: str) -> list[str]:
+    """The headings of the wellformedness report that Tamarin writes at the end of a theory: a proof file, or its stdout."""
+    lines = last_part(theory, "WARNING: the following wellformedness checks failed!")
+    report = list(itertools.takewhile(lambda line: line != "*/", lines))
+    return [
+        line.strip()
+        for line, below in zip(report, [*report[1:], ""])
+        if line.startswith("Accountability (") or (_UNDERLINE.match(below) and line.strip())
+    ]  # this one is not underlined
+
+
+def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
+    """The graphs of `lemma` among the concatenated DOT graphs of all attacks in the file; `names`: the theory's lemmas."""
+    graphs = re.split(r"^(?=(?:strict )?digraph )", text, flags=re.MULTILINE)[1:]
+    return "".join(
+        graph
+        for graph in graphs
+        if graph_lemma(graph.partition('"')[2].partition('"')[0], {*names, lemma}) == lemma
+    )
+
+
+def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
+    """The same for the JSON traces; text that is no such JSON is left as it is."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.readall()
-    except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise
-        return b""
+        traces = json.loads(text)
+        own = [
+            graph
+            for graph in traces["graphs"]
+            if graph_lemma(graph["jgLabel"], {*names, lemma}) == lemma
+        ]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text
+    return (
+        ""
+        if not own
+        else text
+        if own == traces["graphs"]
+        else json.dumps({**traces, "graphs": own}, indent=1)
+    )
 
 
-def _send(pid: int, number: int) -> None:
-    """Signal a process, or a group by its negative number; it may be gone."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
+def graph_lemma(label: str, known: Iterable[str]) -> str:
+    """The one of the `known` lemmas that a trace's label names; it ends in the lemma's name and the path of proof cases, joined
+    by `-`, which only the first case may lack."""
+    found = _TRACE_LABEL.search(label)
+    rest = found.group(1) if found else label
+    fitting = [name for name in known if rest.startswith(name)]
+    return max(
+        fitting,
+        key=lambda name: (rest[len(name) : len(name) + 1] in ("", "-"), len(name)),
+        default="",
+    )
 
 
-def _mac_pids(kind: int, number: int) -> list[int]:
-    """proc_listpids: pids by parent or group."""
-    import ctypes
+def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Result:
+    """The result of one task: how its job ended, and what the prover printed for that very lemma.
 
-    pids = (ctypes.c_int * 4096)()
-    ctypes.CDLL(None).proc_listpids(kind, number, pids, ctypes.sizeof(pids))
-    return [pid for pid in pids if pid]
+    Silence, an exit code, a summary without the lemma or with an unknown word never make a verdict."""
+    lines = [
+        line
+        for line in output.lines
+        if line.name == task.lemma  # in diff mode one for each side
+        and (line.side in task.sides if task.sides else not line.side)
+        and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)
+    ]
+    verdict: Verdict | None = None
+    ended, (status, reason) = outcome.exit, _judge_exit(outcome, output)
+    if status is Status.COMPLETED:
+        status, verdict, reason = _judge_lines(task, lines)
+    steps = [line.steps for line in lines if line.steps is not None and verdict]
+    return Result(
+        status=status,
+        verdict=verdict,
+        steps=sum(steps) if steps else None,
+        trait=lines[0].trait if lines else task.trait,
+        lemmas=tuple(lines),
+        exit=None
+        if ended is None
+        else {"signal": ended.signal}
+        if ended.signal
+        else {"code": ended.code},
+        wall_s=round(outcome.wall_s, 3),
+        cpu_s=round(outcome.cpu_s, 3),
+        peak_mb=round(outcome.peak_mb, 1),
+        avg_mb=round(outcome.avg_mb, 1),
+        prover_s=output.prover_s,
+        warnings=tuple(prover_warnings(task, output, proof)),
+        reason=reason,
+        stderr_tail="" if verdict else output.stderr_tail,
+    )
 
 
-def _mac_usage(pid: int) -> tuple[int, int]:
-    """proc_pid_rusage, rusage_info_v0: (resident bytes, start in Mach's time since boot)."""
-    import ctypes
+def _judge_exit(outcome: Outcome, output: ProverOutput) -> tuple[Status, str]:
+    ended, said = outcome.exit or ExitStatus(), output.parse_error or output.complaint
+    if outcome.status is not Status.COMPLETED:
+        return outcome.status, outcome.reason
+    if ended.code == GHC_HEAP_EXHAUSTED:
+        return Status.MEMORY_LIMIT, "the prover's own heap limit (+RTS -M) was reached"
+    if ended.signal or ended.code:
+        how = (
+            f"killed by {ended.signal}, not by this batch"
+            if ended.signal
+            else f"exit code {ended.code}"
+        )
+        return Status.FAILED, how + (f": {said}" if said else "")
+    return (
+        (Status.COMPLETED, "")
+        if output.summary
+        else (Status.FAILED, "exit code 0, but the prover printed no summary")
+    )
 
-    info = (ctypes.c_uint64 * 12)()
-    failed = ctypes.CDLL(None).proc_pid_rusage(pid, 0, info)
-    return (0, 0) if failed else (int(info[8]), int(info[10]))
+
+def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verdict | None, str]:
+    missing = [side for side in task.sides if side not in {line.side for line in lines}]
+    if not lines and task.optional:
+        return Status.SUPERSEDED, None, "not needed: no partial deconstructions are left"
+    if not lines or missing:
+        where = f" on side {missing[0]}" if missing and lines else ""
+        return (
+            Status.FAILED,
+            None,
+            f"the prover's summary has no line for lemma '{task.lemma}'{where}",
+        )
+    verdicts = {line.verdict for line in lines}
+    if None in verdicts:
+        return (
+            Status.FAILED,
+            None,
+            f"the prover's summary has an unknown verdict for lemma '{task.lemma}'",
+        )
+    verdict = next(
+        word
+        for word in (Verdict.FALSIFIED, Verdict.INCOMPLETE, Verdict.VERIFIED)
+        if word in verdicts
+    )
+    return (
+        Status.COMPLETED,
+        verdict,
+        "the prover could not finish the analysis" if verdict is Verdict.INCOMPLETE else "",
+    )
 
 
-# === Journal ==========================================================================================================
+def prover_warnings(task: Task, output: ProverOutput, proof: str) -> Iterator[str]:
+    """What the prover warned of. Its complaint about a generated lemma's name (asked for by us) is none of the theory's."""
+    count = output.failed_checks
+    titles = wellformedness_titles(proof) if count else []
+    if task.prove and (task.optional or task.lemma == EQUIVALENCE_LEMMA):
+        count -= bool(count)
+        titles = [title for title in titles if title != ASKED_NAME_CHECK]
+    if (
+        "Derivation Checks" in titles
+    ):  # they have 5 s by default: this depends on the machine, never on the verdict
+        count -= 1
+        titles.remove("Derivation Checks")
+        yield "derivation checks timed out (raise --derivcheck-timeout)"
+    if count > 0:
+        yield f"{plural(count, 'wellformedness check')} failed" + (
+            f": {', '.join(dict.fromkeys(titles))}" if titles else ""
+        )
+    if output.old_maude:
+        yield f"Maude {output.old_maude} is not supported by this prover"
+
+
+VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
+
+
+async def ask_versions(provers: Iterable[Prover]) -> None:
+    """Ask every prover its version, all at once and each executable once; one that does not tell is warned of."""
+    import asyncio
+    import tempfile
+
+    groups: dict[str, list[Prover]] = {}
+    for prover in provers:
+        groups.setdefault(json.dumps([prover.command, prover.options, prover.env]), []).append(
+            prover
+        )
+    with (
+        tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder,
+        Supervisor(os.urandom(6).hex()) as supervisor,
+    ):
+        await asyncio.gather(*(_ask_version(supervisor, folder, same) for same in groups.values()))
+
+
+async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Prover]) -> None:
+    prover = provers[0]
+    stdout, stderr = (os.path.join(folder, prover.alias + ending) for ending in (".out", ".err"))
+    job = Job(
+        prover.alias,
+        1,
+        (*prover.command, "--version", *prover.options),
+        os.getcwd(),
+        prover_environment(prover),
+        VERSION_LIMITS,
+        stdout,
+        stderr,
+    )
+    outcome = await supervisor.run(job, lambda pid, started: None)
+    said = "\n".join(ends_of(stdout))
+    found = _VERSION.search(said)
+    digests = [look_at_file(word) for word in prover.command if os.path.isfile(word)]
+    for same in provers:
+        same.flavour, same.version = found.groups() if found else ("tamarin-prover", "")
+        same.identity = sha256(json.dumps([digests, said]).encode())
+    if not prover.version:
+        problem = (
+            outcome.reason
+            or read_output(stdout, stderr).complaint
+            or "it said nothing that we know"
+        )
+        warn(f"prover '{prover.alias}' did not tell its version: {problem}")
+
+
+_PHASE = re.compile(
+    r"^\[Theory [^]\n]*\] ([^\n]+)|^\[Saturating Sources\] (?:Step (\d+) \(Max (\d+)\)|Done)",
+    re.MULTILINE,
+)
+
+
+def phase(log: str) -> str:
+    """What a prover says it is doing, from the end of its stderr; "" when it says nothing that we know."""
+    with suppress(OSError):
+        for said, step, steps in _PHASE.findall(
+            read_from_end(log, 2048).decode("utf-8", "replace")
+        )[-1:]:
+            if said:
+                return printable(re.sub("^Theory | started$", "", said)).lower()
+            return f"saturating sources {step}/{steps}" if step else "proving"
+    return ""
+
+
+# === Recipe =======================================================================================
+
+JsonPath = tuple[Union[str, int], ...]
+Check = Callable[["Recipe", Any, JsonPath], None]
+DEFAULT_CORES, DEFAULT_MEMORY_GB, DEFAULT_TIMEOUT_S = 4, 16, 3600
+SCHEDULERS = ("fifo", "sjf", "ljf")
+ID_BYTES = 200
+_JSON_TOKEN = re.compile(
+    r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+'
+)  # a text with a colon behind it is a key
+
+
+class Recipe:
+    """A recipe file: its JSON object, checked, and where in the text all stands. Raises InputError with all problems at once."""
+
+    def __init__(self, path: str, text: str | None = None) -> None:
+        """Read the file at `path`, or take `text` for what it says."""
+        self.path, self.text = path, read_text(path) if text is None else text
+        self.problems: list[InputError] = []
+        self.data: dict[str, Any] = self._parse()
+        check_recipe(self, self.data, ())
+        self.raise_problems()
+
+    def problem(self, path: JsonPath, message: str) -> None:
+        """Note that something is wrong at a place of the JSON text."""
+        place, known = ".".join(map(str, path)), path
+        while known and known not in self._positions:
+            known = known[:-1]
+        offset = self._positions.get(known, 0)
+        line, column = (
+            self.text.count("\n", 0, offset) + 1,
+            offset - self.text.rfind("\n", 0, offset),
+        )
+        self.problems.append(
+            InputError(f"{place}: {message}" if place else message, self.path, line, column)
+        )
+
+    def raise_problems(self) -> None:
+        if self.problems:
+            raise InputError("\n".join(map(str, self.problems)))
+
+    def _parse(self) -> dict[str, Any]:
+        repeated = False
+
+        def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+            nonlocal repeated
+            repeated = repeated or len(dict(items)) < len(items)
+            return {
+                key: value for key, value in items if value is not None
+            }  # null: as if it were not there
+
+        try:
+            data = json.loads(self.text, object_pairs_hook=pairs, parse_constant=_refuse_constant)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"this is no valid JSON: {error.msg}", self.path, error.lineno, error.colno
+            ) from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"this JSON can't be read: {error}", self.path) from None
+        if repeated:
+            for where, count in Counter(where for where, _ in json_positions(self.text)).items():
+                if count > 1:
+                    self.problem(where, "this key stands here twice: keep one")
+            self.raise_problems()
+        if not isinstance(data, dict):
+            raise InputError(
+                'a recipe is a JSON object: {"tamarin_versions": ..., "tasks": ...}',
+                self.path,
+                1,
+                1,
+            )
+        return data
+
+    @functools.cached_property
+    def _positions(self) -> dict[JsonPath, int]:
+        """Needed only where something is wrong. Of a key that stands twice, the second."""
+        return dict(json_positions(self.text))
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON number")
+
+
+def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
+    """Where each member (its key) and each element of valid JSON text begins."""
+    path: list[str | int] = []
+    for token in _JSON_TOKEN.finditer(text):
+        word, string, is_key = token.group(0, 1, 2)
+        if is_key:
+            path[-1] = json.loads(string)
+        if is_key or (word not in "]}," and path and isinstance(path[-1], int)):
+            yield tuple(path), token.start()
+        if word in "[{":
+            path.append(0 if word == "[" else "")
+        elif word in "]}":
+            path.pop()
+        elif word == "," and isinstance(path[-1], int):
+            path[-1] += 1
+
+
+# --- What a recipe may contain: a table of checks for each kind of object -------------------------
+
+
+def check_value(good: Callable[[Any], object], message: str) -> Check:
+    """A value for which `good` holds; in the message FOUND stands for what is there instead."""
+
+    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        if not good(value):
+            recipe.problem(path, message.replace("FOUND", _found(value)))
+
+    return check
+
+
+def check_number(whole: bool, *words: str) -> Check:
+    """A positive number (`whole`: an integer; "60" will do), or one of the words; the word "50%" stands for any percentage."""
+
+    def good(value: Any) -> bool:
+        if isinstance(value, str) and (
+            value.lower() in words or ("50%" in words and percentage(value))
+        ):
+            return True
+        number = float(value) if isinstance(value, str) and value.isdecimal() else value
+        return type(number) in (int, float) and 0 < number < 1e9 and not (whole and number % 1)
+
+    allowed = [
+        "a positive whole number" if whole else "a positive number",
+        *(f'"{word}"' for word in words),
+    ]
+    return check_value(good, f"must be {' or '.join(allowed)}, not FOUND")
+
+
+def check_one_of(*words: str) -> Check:
+    return check_value(
+        lambda value: value in words, f"must be one of {', '.join(words)}, not FOUND"
+    )
+
+
+def check_each(kind: type[Any], item: Check, message: str, least: int = 0) -> Check:
+    """A list, or an object from names (`kind`), of at least so many members that pass the check `item`."""
+    shape = check_value(lambda value: isinstance(value, kind) and len(value) >= least, message)
+
+    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        shape(recipe, value, path)
+        if isinstance(value, kind):
+            for key, member in value.items() if kind is dict else enumerate(value):
+                item(recipe, member, (*path, key))
+
+    return check
+
+
+def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
+    """An object with these members and no others."""
+
+    def member(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        key = str(path[-1])
+        if key in fields:
+            return fields[key](recipe, value, path)
+        allowed = ", ".join(name for name, check in fields.items() if check is not check_later)
+        recipe.problem(path, f"unknown key{did_you_mean(key, fields)}; allowed: {allowed}")
+
+    members = check_each(dict, member, "must be an object, not FOUND")
+
+    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
+        members(recipe, value, path)
+        for key in required if isinstance(value, dict) else ():
+            if key not in value:
+                recipe.problem(path, f"'{key}' is missing")
+
+    return check
+
+
+def _found(value: Any) -> str:
+    return (
+        "an object"
+        if isinstance(value, dict)
+        else "a list"
+        if isinstance(value, list)
+        else json.dumps(value)[:60]
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return (
+        isinstance(value, str)
+        and value != ""
+        and not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value)
+    )
+
+
+def check_version(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    check_name(recipe, path[-1], path)
+    check_object(_VERSION_FIELDS)(recipe, value, path)
+    if isinstance(value, dict) and ("path" in value) == ("command" in value):
+        recipe.problem(
+            path, "needs either 'path' (a file, or a command on PATH) or 'command' (a list)"
+        )
+
+
+def check_options(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    """A list of prover options; words between +RTS and -RTS are GHC's."""
+    check_each(list, check_option, "must be a list of texts, not FOUND")(recipe, value, path)
+    runtime = (
+        [item for item in value if item in ("+RTS", "-RTS")] if isinstance(value, list) else []
+    )
+    if runtime[-1:] == ["+RTS"]:
+        recipe.problem(path, "'+RTS' needs a '-RTS' after its options")
+
+
+def check_option(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    """One prover option that is not the tool's own business. Inside `+RTS ... -RTS` only -N is."""
+    if not _is_text(value):
+        return recipe.problem(path, f"must be an option of the prover, not {_found(value)}")
+    name = value.split("=")[0]
+    if " " in name and name[0] in "-+":
+        return recipe.problem(
+            path, 'one option per text: use a list such as ["+RTS", "-M8g", "-RTS"]'
+        )
+    if name[:1] not in ("-", "+"):
+        return recipe.problem(
+            path,
+            f"'{printable(value)}' would be read as a theory file: an option's value is joined by '=', "
+            "as in --bound=5",
+        )
+    for own, advice in _OWN_OPTIONS.items():
+        short = (
+            own[0] == "-" and own[1] != "-"
+        )  # its value may follow at once, and a long one may be abbreviated
+        if (
+            name == own
+            or (short and name.startswith(own))
+            or (not short and len(name) > 3 and own.startswith(name))
+        ):
+            return recipe.problem(path, f"{own} can't be given here: {advice}")
+
+
+def check_expectations(recipe: Recipe, value: Any, path: JsonPath) -> None:
+    lemmas = check_each(dict, check_expectation, "must be an object with at least one lemma", 1)
+    (lemmas if isinstance(value, dict) else check_expectation)(recipe, value, path)
+
+
+def percentage(text: str) -> float | None:
+    """The share that "50%" means, or None."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+    return float(found.group(1)) / 100 if found and 0 < float(found.group(1)) <= 100 else None
+
+
+check_text = check_value(_is_text, "must be a text that is not empty, not FOUND")
+check_bool = check_value(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
+check_any = check_value(lambda value: True, "")
+check_later = check_value(
+    lambda value: False, "is not supported by this version of batch_tamarin.py: remove it"
+)
+check_expectation = check_one_of(Verdict.VERIFIED, Verdict.FALSIFIED)
+check_flag = check_value(
+    lambda value: isinstance(value, str) and re.fullmatch(r"\w+", value),
+    "must be the name of one preprocessor flag, without -D",
+)
+check_name = check_value(
+    lambda value: _is_text(value) and value.isprintable() and not re.search(r"[/\\]|\.\.", value),
+    "becomes part of file names: a text without '/', '\\', '..' and control characters, not FOUND",
+)
+check_env = check_value(
+    lambda value: (
+        isinstance(value, dict)
+        and all(
+            isinstance(text, str) and "\0" not in text and name and not set("=\0") & set(name)
+            for name, text in value.items()
+        )
+    ),
+    'must be an object from variables (not empty, without "=") to texts, such as {"TMPDIR": "/scratch"}',
+)
+_OWN_OPTIONS = {
+    option: advice
+    for options, advice in (
+        ("--prove --lemma", "name the lemmas under 'lemmas'"),
+        ("-o -O --output --Output", "proofs are always written to the results directory"),
+        ("--output-json --output-dot", "traces are always written to the results directory"),
+        ("--output-module -m", "a translation proves nothing"),
+        ("--parse-only", "it proves nothing: use the 'check' command"),
+        ("--precompute-only", "it proves nothing"),
+        ("-N --processors", "use 'max_cores' in 'resources'"),
+    )
+    for option in options.split()
+}
+_SOME_TEXTS = check_each(list, check_text, "must be a list with at least one text, not FOUND", 1)
+_VERSION_FIELDS: dict[str, Check] = {
+    "path": check_text,
+    "command": _SOME_TEXTS,
+    "options": check_options,
+    "env": check_env,
+    "version": check_text,
+    "test_success": check_any,
+}
+_RESOURCES = {
+    "max_cores": check_number(True),
+    "max_memory": check_number(False),
+    "timeout": check_number(False),
+}
+_FLAGS = check_each(list, check_flag, "must be a list, not FOUND")
+_OVERRIDES: dict[str, Check] = {
+    "tamarin_versions": _SOME_TEXTS,
+    "tamarin_options": check_options,
+    "preprocess_flags": _FLAGS,
+    "resources": check_object(_RESOURCES),
+}
+_LEMMA: dict[str, Check] = {"name": check_text, **_OVERRIDES, "expect": check_expectation}
+_TASK: dict[str, Check] = {
+    "theory_file": check_text,
+    "output_file_prefix": check_name,
+    **_OVERRIDES,
+    "expect": check_expectations,
+    "cwd": check_text,
+    "lemmas": check_each(list, check_object(_LEMMA, ["name"]), "must be a list, not FOUND"),
+    "prove": check_bool,
+    "variants": check_later,
+    "race": check_later,
+}
+_TASKS = check_each(
+    dict,
+    check_object(_TASK, ["theory_file", "tamarin_versions", "output_file_prefix"]),
+    "must be an object with at least one task",
+    1,
+)
+_PROVERS = check_each(dict, check_version, "must be an object with at least one prover", 1)
+_CONFIG: dict[str, Check] = {
+    "global_max_cores": check_number(True, "max"),
+    "global_max_memory": check_number(False, "max", "50%"),
+    "default_timeout": check_number(False),
+    "output_directory": check_text,
+    "scheduler": check_one_of(*SCHEDULERS),
+    "granularity": check_one_of("lemma"),
+    "launcher": check_one_of("local"),
+    "recheck_with": check_text,
+}
+_RECIPE: dict[str, Check] = {
+    "$schema": check_any,
+    "config": check_object(_CONFIG),
+    "tamarin_versions": _PROVERS,
+    "tasks": _TASKS,
+}
+check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
+
+# --- Provers of a recipe --------------------------------------------------------------------------
+
+
+def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
+    """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputError."""
+    provers: dict[str, Prover] = {}
+    known, config = recipe.data["tamarin_versions"], recipe.data.get("config", {})
+    named: list[tuple[JsonPath, str]] = [
+        (("config", key), config[key]) for key in ("recheck_with",) if key in config
+    ]
+    for name, task in recipe.data["tasks"].items():
+        for *place, entry in (
+            (task,),
+            *(("lemmas", *item) for item in enumerate(task.get("lemmas", ()))),
+        ):
+            named += [
+                (("tasks", name, *place, "tamarin_versions", index), alias)
+                for index, alias in enumerate(entry.get("tamarin_versions", ()))
+            ]
+    for path, alias in named:
+        if alias not in known:
+            recipe.problem(
+                path,
+                f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, known)}",
+            )
+        elif alias not in provers:
+            provers[alias] = _recipe_prover(recipe, alias)
+    recipe.raise_problems()
+    return provers
+
+
+def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
+    entry, path = recipe.data["tamarin_versions"][alias], ("tamarin_versions", alias)
+    words = entry.get("command") or [entry["path"]]
+    name, directory = os.path.basename(words[0]), os.path.dirname(recipe.path)
+    program = find_program(words[0], directory)
+
+    def argument(word: str) -> str:
+        """A relative path among the arguments, as it is here: a task may run in another directory."""
+        files = (
+            [path for path in relative_to(word, directory) if os.path.isfile(path)]
+            if os.sep in word and word[0] != "-"
+            else []
+        )
+        same_file(recipe, path, word, files)
+        return os.path.abspath(files[0]) if files else word
+
+    if os.sep in words[0]:
+        programs = [
+            path
+            for path in relative_to(words[0], directory)
+            if os.path.isfile(path) and os.access(path, os.X_OK)
+        ]
+        same_file(recipe, path, words[0], programs)
+    if name in ("docker", "podman"):
+        recipe.problem(
+            path,
+            f"{name} runs the prover outside our process tree, where limits can't hold: use apptainer, or "
+            "install the prover",
+        )
+    if not program:
+        recipe.problem(
+            path,
+            f"there is no executable program '{printable(words[0])}': give a file, or a command on PATH",
+        )
+    return Prover(
+        alias,
+        (program or words[0], *map(argument, words[1:])),
+        tuple(entry.get("options", ())),
+        dict(entry.get("env", {})),
+    )
+
+
+def same_file(recipe: Recipe, place: JsonPath, name: str, paths: Sequence[str]) -> None:
+    """Note a problem where a name can mean two files that are not equal."""
+    if len({look_at_file(path) for path in paths}) > 1:
+        recipe.problem(place, two_files(name, paths))
+
+
+def two_files(name: str, paths: Iterable[str]) -> str:
+    return (
+        f"'{printable(name)}' can mean two files that differ, {' and '.join(printable(os.path.abspath(path)) for path in paths)}: "
+        "give the absolute path of one"
+    )
+
+
+def recipe_path(file: str, recipe_file: str) -> str:
+    """How a recipe should name a file: relative to its own directory, unless that could mean another one here."""
+    directory = os.path.dirname(os.path.abspath(recipe_file))
+    relative = os.path.relpath(file, directory)
+    meant = relative_to(relative, directory)
+    return (
+        relative
+        if meant and all(os.path.samefile(path, file) for path in meant)
+        else os.path.abspath(file)
+    )
+
+
+# === Plan =========================================================================================
+
+
+@dataclass
+class PlanOptions:
+    """What the command line says over the recipe; "" and 0 leave the recipe's word."""
+
+    cores: str = ""
+    memory: str = ""  # GB, "max" or "50%"
+    timeout_s: float = 0
+    scheduler: str = ""
+
+
+def plan_batch(
+    recipe: Recipe,
+    provers: dict[str, Prover],
+    room: Limits,
+    options: PlanOptions,
+    warn: Callable[[str], None],
+) -> Batch:
+    """The completely resolved Batch of a recipe, in file order. Raises InputError with all that is wrong."""
+    config = recipe.data.get("config", {})
+    limits = _global_limits(config, room, options, warn)
+    planner = _Planner(recipe, provers, limits, warn)
+    tasks = {
+        task.id: task
+        for name, entry in recipe.data["tasks"].items()
+        for task in planner.recipe_task(name, entry)
+    }
+    recipe.raise_problems()
+    batch = Batch(os.urandom(6).hex(), provers=provers, tasks=tasks, inputs=planner.inputs)
+    batch.header = {
+        "event": "batch",
+        "at": now(),
+        "id": batch.id,
+        "version": __version__,
+        "recipe_file": os.path.abspath(recipe.path),
+        "recipe": recipe.data,
+        "options": to_json(options),
+        "limits": to_json(limits),
+        "cwd": os.getcwd(),
+        "scheduler": options.scheduler or config.get("scheduler", "fifo"),
+        "provers": {alias: to_json(prover) for alias, prover in provers.items()},
+        "pid": os.getpid(),
+        "host": os.uname().nodename,
+        "python": sys.version.split()[0],
+        "platform": sys.platform,
+    }
+    return batch
+
+
+def _global_limits(
+    config: Event, room: Limits, options: PlanOptions, warn: Callable[[str], None]
+) -> Limits:
+    """Those of the whole batch: what is asked for, but no more than this process may use (`room`); and a job's default time."""
+    limits: list[int] = []
+    for asked, key, most, unit, name in (
+        (options.cores, "global_max_cores", room.cores, 1, "cores"),
+        (options.memory, "global_max_memory", room.memory_mb, 1024, "GB"),
+    ):
+        word = str(asked or config.get(key, "max")).lower()
+        part = 1.0 if word == "max" else percentage(word)
+        limit = int(most * part if part else float(word) * unit)
+        if limit > most:
+            warn(
+                f"{limit / unit:g} {name} asked for, but this process may use {most / unit:.4g} {name}: capped"
+            )
+        limits.append(max(1, min(limit, most)))
+    return Limits(
+        limits[0],
+        limits[1],
+        options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)),
+    )
+
+
+@dataclass
+class _Choice:
+    """One lemma that an item of a task's `lemmas` selects."""
+
+    item: Mapping[str, Any]
+    entry: Mapping[str, Any]  # the task's fields, overridden by the item's
+    alias: str  # of the prover: its own options may change how the theory is read
+    path: JsonPath  # of the item's name
+    lemmas: list[Lemma]  # one, or its two sides in diff mode
+    place: int  # in the theory
+    theory: Theory
+
+
+class _Planner:
+    """Plans one recipe task after the other; remembers the ids given, the theories read and the caps already said."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        provers: Mapping[str, Prover],
+        limits: Limits,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.recipe, self.provers, self.limits, self.warn = recipe, provers, limits, warn
+        self.directory = os.path.dirname(recipe.path)
+        self.ids: set[str] = set()
+        self.capped: set[JsonPath] = set()
+        self.theories: dict[tuple[Any, ...], Theory | None] = {}
+        self.inputs: dict[tuple[Any, ...], Inputs] = {}
+        self.twins: dict[
+            str, str
+        ] = {}  # by theory file: another one that its name in the recipe can mean
+
+    def recipe_task(self, name: str, entry: Mapping[str, Any]) -> Iterator[Task]:
+        """The tasks of one entry of the recipe's `tasks`: theories, then lemmas in theory order, then provers."""
+        path: JsonPath = ("tasks", name)
+        cwd = os.path.abspath(os.path.expanduser(entry.get("cwd", ".")))
+        if not os.path.isdir(cwd):
+            return self.recipe.problem((*path, "cwd"), f"there is no directory '{printable(cwd)}'")
+        for file in self._theory_files(entry, path):
+            prefix = entry["output_file_prefix"].replace(
+                "{theory}", os.path.splitext(os.path.basename(file))[0]
+            )
+            choices, expect = self._choices(entry, path, file), entry.get("expect")
+            names = {choice.lemmas[0].name for choice in choices}
+            for pattern in (
+                expect if isinstance(expect, dict) and choices else ()
+            ):  # what matches nothing would never be missed
+                if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
+                    self.recipe.problem(
+                        (*path, "expect", pattern),
+                        f"matches no planned lemma{did_you_mean(pattern, names)}",
+                    )
+            for choice in choices:
+                yield self._task(name, choice, file, prefix, cwd)
+
+    def _task(self, name: str, choice: _Choice, file: str, prefix: str, cwd: str) -> Task:
+        lemma, entry, alias, theory = choice.lemmas[0], choice.entry, choice.alias, choice.theory
+        if theory.diff and self.provers[alias].flavour == "tamarin-rs":
+            self.recipe.problem(
+                choice.path,
+                f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task",
+            )
+        expect = entry.get("expect")
+        if isinstance(expect, dict):  # by names, which come first, and patterns
+            fitting = (
+                word for pattern, word in expect.items() if fnmatch.fnmatchcase(lemma.name, pattern)
+            )
+            expect = expect.get(lemma.name) or next(fitting, None)
+        task = Task(
+            id=self._unique_id(f"{prefix}--{lemma.name}--{alias}"),
+            name=name,
+            theory=share(path_from(file, cwd)),
+            lemma=lemma.name,
+            trait=lemma.trait,
+            prover=alias,
+            sides=share(tuple(side.side for side in choice.lemmas if side.side)),
+            options=share(tuple(entry.get("tamarin_options", ()))),
+            flags=share(tuple(entry.get("preprocess_flags", ()))),
+            limits=self._limits(choice),
+            cwd=share(cwd),
+            prove=entry.get("prove", True),
+            optional=lemma.optional,
+            assumes=assumed_by(choice.lemmas),
+            expect=expect,
+            key="",
+            text=share(theory.digest[:32]),
+        )
+        task.key, task.lemma_key = self._keys(task, theory)
+        return task
+
+    def _inputs(self, task: Task, theory: Theory) -> Inputs:
+        """Everything that can change a result, but for the lemma; cores, memory and time can't."""
+        if task.inputs_key not in self.inputs:
+            prover, options, flags, cwd = (
+                self.provers[task.prover],
+                task.options,
+                task.flags,
+                task.cwd,
+            )
+            env, all_options = prover_environment(prover), (*prover.options, *options)
+            oracles = used_oracles(theory, all_options, cwd)
+            maude = ["maude", *option_values(all_options, "--with-maude")][-1]
+            maude_path = find_program(
+                os.path.join(cwd, os.path.expanduser(maude)) if os.sep in maude else maude, cwd, env
+            )
+            files = list(
+                filter(None, (find_program(word, cwd, env) for word in prover.command))
+            )  # as in `nice tamarin-prover`
+            self._refuse_two_meanings(prover, cwd)
+            files += [
+                path
+                for path in (os.path.join(cwd, word) for word in prover.command)
+                if os.path.isfile(path) and path not in files
+            ]
+            depends = bool(oracles) or any(
+                os.path.exists(os.path.join(cwd, option.partition("=")[2] or ".."))
+                for option in all_options
+                if "=" in option
+            )
+            words = {
+                "prover": [
+                    prover.identity,
+                    [look_at_file(path) for path in files],
+                    [word for word in prover.command if word not in files],
+                ],
+                "Maude": look_at_file(maude_path),
+                "options": [prover.options, options],
+                "preprocessor flags": flags,
+                "environment": [
+                    sorted(prover.env.items()),
+                    [env.get(name) for name in RESULT_VARIABLES],
+                ],
+                **{
+                    f"oracle {path_from(path, cwd)}": [path, look_at_file(path)] for path in oracles
+                },
+                "working directory": cwd if depends else "",
+            }
+            quits = option_values((*all_options, *theory.configuration), "--quit-on-warning")
+            why_whole = (
+                theory.cannot_split
+                or "--quit-on-warning" * bool(quits)
+                or "unusual lemmas" * (not theory.splits_for_sure)
+            )
+            parts = {name: sha256(json.dumps(value).encode())[:32] for name, value in words.items()}
+            parts |= (
+                {f"theory ({why_whole}: all of it counts)": theory.digest[:32]}
+                if why_whole
+                else {"theory outside of lemmas": theory.split_digests[0][:32]}
+            )
+            others = map(os.path.abspath, (*oracles, *files, *filter(None, [maude_path])))
+            read = {
+                **{os.path.abspath(path): state for path, state in theory.files.items()},
+                **{path: file_state(path) for path in others},
+            }
+            key = sha256(json.dumps([words, theory.digest]).encode())[:32]
+            self.inputs[task.inputs_key] = Inputs(theory.name, key, not why_whole, read, parts)
+        return self.inputs[task.inputs_key]
+
+    def _refuse_two_meanings(self, prover: Prover, cwd: str) -> None:
+        """A bare word of a command may be a file where the task runs, and another one here, where the version is asked."""
+        place: JsonPath = ("tamarin_versions", prover.alias, "command")
+        for word in prover.command[1:]:
+            paths = os.path.abspath(word), os.path.join(cwd, word)
+            if look_at_file(paths[0]) != look_at_file(paths[1]) and place not in self.capped:
+                self.capped.add(place)
+                self.recipe.problem(
+                    place,
+                    f"'{printable(word)}' is not the same file here and in {printable(cwd)}, where a task "
+                    f"runs: write './{printable(word)}' for the one here, or an absolute path",
+                )
+
+    def _keys(self, task: Task, theory: Theory) -> tuple[str, str]:
+        """`Task.key` and `Task.lemma_key`: of the whole file, and of what can matter to this lemma."""
+        inputs, lemma, prove = self._inputs(task, theory), task.lemma, task.prove
+        whole = sha256(f"{inputs.key} {prove} {lemma}".encode())[:32]
+        if not inputs.splits:
+            return whole, ""
+        places = theory.split_digests[1]
+        texts = (
+            "".join(digest for each in lemmas for *_, digest in places.get(each, ()))
+            for lemmas in ((lemma,), task.assumes)
+        )
+        inputs.lemmas[lemma] = tuple(share(sha256(text.encode())[:16]) for text in texts)
+        return whole, sha256(
+            json.dumps(
+                [inputs.parts, theory.digest_of((lemma, *task.assumes)), prove, lemma]
+            ).encode()
+        )[:32]
+
+    def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
+        pattern = entry["theory_file"]
+        meant, many = (
+            relative_to(pattern, self.directory),
+            "{theory}" in entry["output_file_prefix"],
+        )
+        found = [[path] for path in meant if os.path.isfile(path)]
+        if many and not found:
+            import glob
+
+            roots = dict.fromkeys(map(os.path.abspath, (".", self.directory or ".")))
+            matches = (
+                glob.glob(
+                    os.path.join(glob.escape(root), os.path.expanduser(pattern)), recursive=True
+                )
+                for root in roots
+            )
+            found = [sorted(filter(os.path.isfile, paths)) for paths in matches]
+            names = [
+                [os.path.relpath(path, root) for path in paths] for paths, root in zip(found, roots)
+            ]
+            if all(names[1:]) and names[0] and names[-1] != names[0]:
+                self.recipe.problem(
+                    (*path, "theory_file"), two_files(pattern, (paths[0] for paths in found))
+                )
+            found = [paths for paths in found if paths]
+        files = found[0] if found else []
+        self.twins.update(zip(*found) if len(found) == 2 else ())
+        if not files:
+            self.recipe.problem(
+                (*path, "theory_file"),
+                (
+                    f"there is no theory file '{printable(pattern)}'"
+                    if many or not _is_pattern(pattern)
+                    else "a pattern needs {theory} in output_file_prefix, so that each theory has results of its own"
+                ),
+            )
+        return files
+
+    def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str) -> list[_Choice]:
+        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of patterns the first counts;
+        "!pattern" takes away, wherever it stands."""
+        items = [
+            (item, (*path, "lemmas", index, "name"))
+            for index, item in enumerate(entry.get("lemmas", ()))
+        ]
+        takes = [pair for pair in items if pair[0]["name"][0] != "!"] or [({"name": "*"}, path)]
+        found: list[_Choice] = []
+        for item, where in sorted(takes, key=lambda pair: _is_pattern(pair[0]["name"])):
+            name, merged = item["name"], {**entry, **item}
+            views = [
+                (alias, self._theory(merged, alias, file, (*path, "theory_file")))
+                for alias in merged["tamarin_versions"]
+            ]
+            chosen = [
+                _Choice(item, merged, alias, where, sides, place, theory)
+                for alias, theory in views
+                if theory
+                for place, sides in enumerate(_lemma_groups(theory).values())
+                if _selects(name, sides[0])
+            ]
+            if not chosen and views[0][1]:
+                self._no_such_lemma(name, _lemma_groups(views[0][1]), where, file)
+            taken = {choice.lemmas[0].name for choice in found} if _is_pattern(name) else ()
+            found += [choice for choice in chosen if choice.lemmas[0].name not in taken]
+        for name, where in (
+            (item["name"], where) for item, where in items if item["name"][0] == "!" and found
+        ):
+            left = [choice for choice in found if not _selects(name[1:], choice.lemmas[0])]
+            if len(left) in (0, len(found)):
+                self.recipe.problem(
+                    where,
+                    f"'{printable(name)}' {'takes no lemma away' if left else 'leaves no lemma'}",
+                )
+            found = left
+        return sorted(found, key=lambda choice: choice.place)
+
+    def _no_such_lemma(
+        self, name: str, groups: Mapping[str, list[Lemma]], where: JsonPath, file: str
+    ) -> None:
+        if not groups:
+            return self.recipe.problem(
+                where[:2], f"{printable(file)} has no lemmas (with these flags): nothing to prove"
+            )
+        some = ", ".join(list(groups)[:12]) + (", ..." if len(groups) > 12 else "")
+        self.recipe.problem(
+            where,
+            f"no lemma of {printable(file)} matches '{printable(name)}'{did_you_mean(name, groups)}; "
+            f"it has: {some}",
+        )
+
+    def _theory(
+        self, entry: Mapping[str, Any], alias: str, file: str, path: JsonPath
+    ) -> Theory | None:
+        """The theory as this prover will see it with these options and flags; None when that is a problem (noted once)."""
+        options = (*self.provers[alias].options, *entry.get("tamarin_options", ()))
+        view = (file, *theory_view(options, entry.get("preprocess_flags", ())))
+        if view not in self.theories:
+            for old in [known for known, theory in self.theories.items() if theory][
+                :-8
+            ]:  # their texts take room
+                del self.theories[old]
+            self.theories[view] = None
+            try:
+                self.theories[view] = load_theory(*view, keep_text=True)
+                if file in self.twins and self._all_digests(view, options) != self._all_digests(
+                    (self.twins[file], *view[1:]), options
+                ):
+                    self.recipe.problem(
+                        path, two_files(entry["theory_file"], (file, self.twins[file]))
+                    )
+            except InputError as error:
+                self.recipe.problems.append(error)
+        return self.theories[view]
+
+    def _all_digests(self, view: tuple[Any, ...], options: Sequence[str]) -> list[str]:
+        """Of a theory with its includes and its oracles. Raises InputError."""
+        theory = load_theory(*view)
+        oracles = used_oracles(theory, options, os.getcwd())
+        return [*(state.digest for state in theory.files.values()), *map(look_at_file, oracles)]
+
+    def _limits(self, choice: _Choice) -> Limits:
+        """Per field: the lemma's, the task's, the default; above the global limit it is capped, else it would wait for ever."""
+        item, task = choice.path[:-1], choice.path[:2]
+        own, inherited = (
+            choice.item.get("resources", {}),
+            self.recipe.data["tasks"][task[1]].get("resources", {}),
+        )
+        chosen: list[float] = []
+        for key, default, most in (
+            ("max_cores", DEFAULT_CORES, self.limits.cores),
+            ("timeout", self.limits.timeout_s, math.inf),
+            ("max_memory", DEFAULT_MEMORY_GB, self.limits.memory_mb / 1024),
+        ):
+            asked = float(own.get(key, inherited.get(key, default)))
+            where = (*(item if key in own else task), "resources", key)
+            if asked > most and (key in own or key in inherited) and where not in self.capped:
+                self.capped.add(where)
+                self.warn(
+                    f"{'.'.join(map(str, where))}: {asked:g} is above the global limit: capped at {most:.3g}"
+                )
+            chosen.append(min(asked, most))
+        return share(Limits(int(chosen[0]), max(1, int(chosen[2] * 1024)), chosen[1]))
+
+    def _unique_id(self, text: str) -> str:
+        """A safe file name of at most 200 bytes, unlike every other one even where case is ignored."""
+        base = re.sub(r"[^\w.+-]", "_", text)
+        base = "_" + base[1:] if base[0] in ".-" else base
+        if len(base.encode()) > ID_BYTES:
+            base = (
+                base.encode()[: ID_BYTES - 20].decode("utf-8", "ignore")
+                + "-"
+                + sha256(text.encode())[:12]
+            )
+        folded = base.lower()
+        if (
+            not base.isascii()
+        ):  # equal for what a case-ignoring, Unicode-composing file system takes for the same
+            import unicodedata
+
+            folded = unicodedata.normalize("NFC", base.casefold())
+        endings = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
+        ending = next(ending for ending in endings if folded + ending not in self.ids)
+        self.ids.add(folded + ending)
+        return base + ending
+
+
+RESULT_VARIABLES = (
+    "GHCRTS",
+    "TAMARIN_NO_MAUDE_VARIANTS",
+)  # of the environment: they can change what is proven
+
+
+def _is_pattern(name: str) -> bool:
+    return any(char in name for char in "*?[")
+
+
+def _selects(pattern: str, lemma: Lemma) -> bool:
+    """Whether a name or a shell pattern means this lemma, or the accountability lemma it was generated from."""
+    return any(name and fnmatch.fnmatchcase(name, pattern) for name in (lemma.name, lemma.parent))
+
+
+def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
+    """The ids that -t selects: by prefix or shell pattern; all without -t. Raises InputError for a pattern without a match."""
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matching = {
+            task_id
+            for task_id in batch.tasks
+            if task_id.startswith(pattern)  # a recheck goes by its task's id
+            or fnmatch.fnmatchcase(task_id.removesuffix("~recheck"), pattern)
+        }
+        if not matching:
+            lemma = any(task.lemma == pattern for task in batch.tasks.values())
+            hint = (
+                f"; for that lemma: -t '*--{pattern}--*'"
+                if lemma
+                else did_you_mean(pattern, batch.tasks)
+            )
+            raise InputError(
+                f"-t '{printable(pattern)}' matches no task{hint}; ids look like '{next(iter(batch.tasks))}'"
+            )
+        chosen |= matching
+    return [task_id for task_id in batch.tasks if task_id in chosen or not patterns]
+
+
+# === Journal ======================================================================================
 
 JOURNAL = "batch.jsonl"
-
-
-class StorageError(InputError):
-    """The results directory can't be written (any more): full, read-only, or held by another run."""
 
 
 class Journal:
@@ -3848,14 +4069,25 @@ def is_locked(path: str) -> bool:
     return False
 
 
-# --- The results directory ---------------------------------------------------------------------------------------------
+# --- The results directory ------------------------------------------------------------------------
 
-UPSTREAM_REPORT = "execution_report.json"
-_UPSTREAM_STATUS = {
-    "timeout": Status.TIMEOUT,
-    "memory_limit_exceeded": Status.MEMORY_LIMIT,
-    "signal_interrupted": Status.INTERRUPTED,
-}
+OUTPUT_FILES = (
+    ("logs", ".out"),
+    ("logs", ".err"),
+    ("proofs", ".spthy"),
+    ("traces", ".json"),
+    ("traces", ".dot"),
+)
+
+
+def result_files(directory: str, job: str) -> Outputs:
+    """Where a job leaves its files: absolute paths."""
+    directory = os.path.abspath(directory)
+    return Outputs(
+        *(os.path.join(directory, folder, job + ending) for folder, ending in OUTPUT_FILES)
+    )
+
+
 RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
 
 
@@ -3981,175 +4213,7 @@ def results_directory(path: str, *records: str) -> str:
     return directory
 
 
-def load_results(path: str, warn: Callable[[str], None]) -> Batch:
-    """The Batch of a results directory, given by itself or one of its files: of our journal, else of the execution_report.json
-    that batch-tamarin 1.2 writes. Raises InputError."""
-    directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
-    journal, report = os.path.join(directory, JOURNAL), os.path.join(directory, UPSTREAM_REPORT)
-    if os.path.exists(journal):
-        batch = load_batch(journal, warn)
-        if not batch.header:
-            raise InputError("this journal tells of no batch", journal)
-        return batch
-    try:
-        return _upstream_batch(json.loads(read_text(report)), os.path.abspath(directory))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"this is not what batch-tamarin 1.2 writes ({type(error).__name__}: {error})", report
-        ) from None
-
-
-def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
-    """batch-tamarin's report as a Batch. It leaves out where it ran: above the results, or else here, is the best guess."""
-    batch, config = Batch(), data["config"]
-    below = os.sep + os.path.normpath(config["output_directory"])
-    cwd = directory[: -len(below)] if directory.endswith(below) else os.getcwd()
-    cores, memory, timeout = (
-        value if isinstance(value, int) else 0
-        for value in (
-            config["global_max_cores"],
-            config["global_max_memory"],
-            config["default_timeout"],
-        )
-    )
-    limits = {"cores": cores, "memory_mb": memory * 1024, "timeout_s": timeout}
-    runs = [
-        (name, entry["theory_file"], task_id, task)
-        for name, entry in data["tasks"].items()
-        for task_id, task in entry["subtasks"].items()
-    ]
-    began = min(
-        filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)),
-        default=now(),
-    )
-    provers = {
-        alias: to_json(
-            Prover(
-                alias,
-                (entry["path"],),
-                version="".join(
-                    re.findall(r"\d{1,9}(?:\.\d{1,9})+", entry.get("version") or "")[:1]
-                ),
-            )
-        )
-        for alias, entry in data["tamarin_versions"].items()
-    }
-    batch.apply(
-        {
-            "event": "batch",
-            "at": began,
-            "id": "",
-            "version": "",
-            "recipe_file": data["recipe"],
-            "recipe": {},
-            "options": {},
-            "limits": limits,
-            "scheduler": "fifo",
-            "cwd": cwd,
-            "provers": provers,
-        }
-    )
-    for name, theory, task_id, task in runs:
-        plan, result = task["task_config"], task.get("task_result") or {}
-        resources, trait = plan["resources"], result.get("analysis_type", "")
-        options, flags = (
-            tuple(plan.get("options") or ()),
-            tuple(plan.get("preprocessor_flags") or ()),
-        )
-        lemmas = _lemmas_now(os.path.join(cwd, theory), options, flags).get(plan["lemma"], [])
-        batch.apply(
-            {
-                "event": "task",
-                "id": task_id,
-                "name": name,
-                "theory": theory,
-                "lemma": plan["lemma"],
-                "sides": [],
-                "cwd": cwd,
-                "trait": trait if trait in set(Trait) else lemmas[0].trait if lemmas else "",
-                "prover": batch.provers[plan["tamarin_alias"]].alias,
-                "options": options,
-                "flags": flags,
-                "prove": True,
-                "optional": False,
-                "assumes": assumed_by(lemmas),
-                "expect": None,
-                "key": "",
-                "limits": {
-                    "cores": resources["cores"],
-                    "memory_mb": resources["memory"] * 1024,
-                    "timeout_s": resources["timeout"],
-                },
-            }
-        )
-        if result:
-            batch.apply(
-                {
-                    "event": "finish",
-                    "id": task_id,
-                    **_upstream_result(task["task_execution_metadata"], result),
-                }
-            )
-    return batch
-
-
-@functools.lru_cache(maxsize=64)
-def _lemmas_now(
-    path: str, options: tuple[str, ...], flags: tuple[str, ...]
-) -> dict[str, list[Lemma]]:
-    """A theory's lemmas, if it is still there: batch-tamarin does not say what they assume."""
-    with suppress(InputError):
-        return _lemma_groups(load_theory(path, *theory_view(options, flags)))
-    return {}
-
-
-def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event:
-    """How one of its tasks ended. A run without a verdict for the lemma is called "verified", 0 steps, "unknown" there."""
-    ended = {
-        "at": _utc(run["exec_end"]),
-        "wall_s": float(run["exec_duration_monotonic"]),
-        "peak_mb": float(run["peak_memory"]),
-        "avg_mb": float(run["avg_memory"]),
-        "cached": bool(run["cache_hit"]),
-        "warnings": list(result.get("warnings", ())),
-    }
-    if "lemma_result" not in result:
-        code = result.get("return_code", "")
-        return {
-            **ended,
-            "status": _UPSTREAM_STATUS.get(run["status"], Status.FAILED),
-            "reason": result["error_description"],
-            "stderr_tail": "\n".join(result.get("last_stderr_lines", ())),
-            "exit": {"code": int(code)} if code.isdigit() else None,
-        }
-    word, trait = result["lemma_result"], result["analysis_type"]
-    if word == Verdict.VERIFIED and trait == "unknown":
-        return {
-            **ended,
-            "status": Status.FAILED,
-            "reason": "batch-tamarin found no verdict of this lemma",
-        }
-    return {
-        **ended,
-        "status": Status.COMPLETED,
-        "verdict": Verdict.INCOMPLETE if word == "unterminated" else word,
-        "steps": result["steps"] or None,
-        "trait": "" if trait == "unknown" else trait,
-        "prover_s": result["real_time_tamarin_measure"] or None,
-    }
-
-
-def _utc(local: str) -> str:
-    """A time of batch-tamarin's (local, without a zone) as the journal writes times; "" for none."""
-    import datetime
-
-    with suppress(ValueError):
-        moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00"))
-        return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return ""
-
-
-# === Cache ============================================================================================================
+# === Cache ========================================================================================
 
 CACHE_GB = 2.0
 
@@ -4382,32 +4446,10 @@ def remove_entry(path: str) -> None:
         os.rmdir(os.path.dirname(path))
 
 
-def copy_file(source: str, target: str) -> str:
-    """Copy a file to where none is; returns its SHA-256. Raises OSError."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    if not os.path.isfile(source):
-        raise FileNotFoundError(source)
-    with open(source, "rb") as reading, open(target, "xb") as writing:
-        for block in iter(functools.partial(reading.read, MB), b""):
-            digest.update(block)
-            writing.write(block)
-    return digest.hexdigest()
-
-
-# === Scheduler and executors ==========================================================================================
+# === Scheduler and executors ======================================================================
 
 FLUSH_S = 0.005  # how long a result may wait for others before it is brought to disk and shown
 TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
-VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
-OUTPUT_FILES = (
-    ("logs", ".out"),
-    ("logs", ".err"),
-    ("proofs", ".spthy"),
-    ("traces", ".json"),
-    ("traces", ".dot"),
-)
 
 
 class Room:
@@ -4811,14 +4853,6 @@ def is_ignored(number: signal.Signals) -> bool:
     return signal.getsignal(number) == signal.SIG_IGN
 
 
-def result_files(directory: str, job: str) -> Outputs:
-    """Where a job leaves its files: absolute paths."""
-    directory = os.path.abspath(directory)
-    return Outputs(
-        *(os.path.join(directory, folder, job + ending) for folder, ending in OUTPUT_FILES)
-    )
-
-
 def set_aside(outputs: Outputs) -> None:
     """Keep what an earlier attempt left: `ID.out` becomes `ID~1.out`. Nothing is ever written over."""
     drawn = itertools.takewhile(os.path.exists, _drawing_names(outputs.trace_dot))
@@ -4928,53 +4962,448 @@ def _drawing_names(dot: str) -> Iterator[str]:
     )
 
 
-async def ask_versions(provers: Iterable[Prover]) -> None:
-    """Ask every prover its version, all at once and each executable once; one that does not tell is warned of."""
-    import asyncio
-    import tempfile
+# === Interchange with batch-tamarin ===============================================================
 
-    groups: dict[str, list[Prover]] = {}
-    for prover in provers:
-        groups.setdefault(json.dumps([prover.command, prover.options, prover.env]), []).append(
-            prover
+UPSTREAM_REPORT = "execution_report.json"
+_UPSTREAM_STATUS = {
+    "timeout": Status.TIMEOUT,
+    "memory_limit_exceeded": Status.MEMORY_LIMIT,
+    "signal_interrupted": Status.INTERRUPTED,
+}
+
+
+def load_results(path: str, warn: Callable[[str], None]) -> Batch:
+    """The Batch of a results directory, given by itself or one of its files: of our journal, else of the execution_report.json
+    that batch-tamarin 1.2 writes. Raises InputError."""
+    directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
+    journal, report = os.path.join(directory, JOURNAL), os.path.join(directory, UPSTREAM_REPORT)
+    if os.path.exists(journal):
+        batch = load_batch(journal, warn)
+        if not batch.header:
+            raise InputError("this journal tells of no batch", journal)
+        return batch
+    try:
+        return _upstream_batch(json.loads(read_text(report)), os.path.abspath(directory))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"this is not what batch-tamarin 1.2 writes ({type(error).__name__}: {error})", report
+        ) from None
+
+
+def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
+    """batch-tamarin's report as a Batch. It leaves out where it ran: above the results, or else here, is the best guess."""
+    batch, config = Batch(), data["config"]
+    below = os.sep + os.path.normpath(config["output_directory"])
+    cwd = directory[: -len(below)] if directory.endswith(below) else os.getcwd()
+    cores, memory, timeout = (
+        value if isinstance(value, int) else 0
+        for value in (
+            config["global_max_cores"],
+            config["global_max_memory"],
+            config["default_timeout"],
         )
-    with (
-        tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder,
-        Supervisor(os.urandom(6).hex()) as supervisor,
-    ):
-        await asyncio.gather(*(_ask_version(supervisor, folder, same) for same in groups.values()))
-
-
-async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Prover]) -> None:
-    prover = provers[0]
-    stdout, stderr = (os.path.join(folder, prover.alias + ending) for ending in (".out", ".err"))
-    job = Job(
-        prover.alias,
-        1,
-        (*prover.command, "--version", *prover.options),
-        os.getcwd(),
-        prover_environment(prover),
-        VERSION_LIMITS,
-        stdout,
-        stderr,
     )
-    outcome = await supervisor.run(job, lambda pid, started: None)
-    said = "\n".join(ends_of(stdout))
-    found = _VERSION.search(said)
-    digests = [look_at_file(word) for word in prover.command if os.path.isfile(word)]
-    for same in provers:
-        same.flavour, same.version = found.groups() if found else ("tamarin-prover", "")
-        same.identity = sha256(json.dumps([digests, said]).encode())
-    if not prover.version:
-        problem = (
-            outcome.reason
-            or read_output(stdout, stderr).complaint
-            or "it said nothing that we know"
+    limits = {"cores": cores, "memory_mb": memory * 1024, "timeout_s": timeout}
+    runs = [
+        (name, entry["theory_file"], task_id, task)
+        for name, entry in data["tasks"].items()
+        for task_id, task in entry["subtasks"].items()
+    ]
+    began = min(
+        filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)),
+        default=now(),
+    )
+    provers = {
+        alias: to_json(
+            Prover(
+                alias,
+                (entry["path"],),
+                version="".join(
+                    re.findall(r"\d{1,9}(?:\.\d{1,9})+", entry.get("version") or "")[:1]
+                ),
+            )
         )
-        warn(f"prover '{prover.alias}' did not tell its version: {problem}")
+        for alias, entry in data["tamarin_versions"].items()
+    }
+    batch.apply(
+        {
+            "event": "batch",
+            "at": began,
+            "id": "",
+            "version": "",
+            "recipe_file": data["recipe"],
+            "recipe": {},
+            "options": {},
+            "limits": limits,
+            "scheduler": "fifo",
+            "cwd": cwd,
+            "provers": provers,
+        }
+    )
+    for name, theory, task_id, task in runs:
+        plan, result = task["task_config"], task.get("task_result") or {}
+        resources, trait = plan["resources"], result.get("analysis_type", "")
+        options, flags = (
+            tuple(plan.get("options") or ()),
+            tuple(plan.get("preprocessor_flags") or ()),
+        )
+        lemmas = _lemmas_now(os.path.join(cwd, theory), options, flags).get(plan["lemma"], [])
+        batch.apply(
+            {
+                "event": "task",
+                "id": task_id,
+                "name": name,
+                "theory": theory,
+                "lemma": plan["lemma"],
+                "sides": [],
+                "cwd": cwd,
+                "trait": trait if trait in set(Trait) else lemmas[0].trait if lemmas else "",
+                "prover": batch.provers[plan["tamarin_alias"]].alias,
+                "options": options,
+                "flags": flags,
+                "prove": True,
+                "optional": False,
+                "assumes": assumed_by(lemmas),
+                "expect": None,
+                "key": "",
+                "limits": {
+                    "cores": resources["cores"],
+                    "memory_mb": resources["memory"] * 1024,
+                    "timeout_s": resources["timeout"],
+                },
+            }
+        )
+        if result:
+            batch.apply(
+                {
+                    "event": "finish",
+                    "id": task_id,
+                    **_upstream_result(task["task_execution_metadata"], result),
+                }
+            )
+    return batch
 
 
-# === Audit ============================================================================================================
+@functools.lru_cache(maxsize=64)
+def _lemmas_now(
+    path: str, options: tuple[str, ...], flags: tuple[str, ...]
+) -> dict[str, list[Lemma]]:
+    """A theory's lemmas, if it is still there: batch-tamarin does not say what they assume."""
+    with suppress(InputError):
+        return _lemma_groups(load_theory(path, *theory_view(options, flags)))
+    return {}
+
+
+def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event:
+    """How one of its tasks ended. A run without a verdict for the lemma is called "verified", 0 steps, "unknown" there."""
+    ended = {
+        "at": _utc(run["exec_end"]),
+        "wall_s": float(run["exec_duration_monotonic"]),
+        "peak_mb": float(run["peak_memory"]),
+        "avg_mb": float(run["avg_memory"]),
+        "cached": bool(run["cache_hit"]),
+        "warnings": list(result.get("warnings", ())),
+    }
+    if "lemma_result" not in result:
+        code = result.get("return_code", "")
+        return {
+            **ended,
+            "status": _UPSTREAM_STATUS.get(run["status"], Status.FAILED),
+            "reason": result["error_description"],
+            "stderr_tail": "\n".join(result.get("last_stderr_lines", ())),
+            "exit": {"code": int(code)} if code.isdigit() else None,
+        }
+    word, trait = result["lemma_result"], result["analysis_type"]
+    if word == Verdict.VERIFIED and trait == "unknown":
+        return {
+            **ended,
+            "status": Status.FAILED,
+            "reason": "batch-tamarin found no verdict of this lemma",
+        }
+    return {
+        **ended,
+        "status": Status.COMPLETED,
+        "verdict": Verdict.INCOMPLETE if word == "unterminated" else word,
+        "steps": result["steps"] or None,
+        "trait": "" if trait == "unknown" else trait,
+        "prover_s": result["real_time_tamarin_measure"] or None,
+    }
+
+
+def _utc(local: str) -> str:
+    """A time of batch-tamarin's (local, without a zone) as the journal writes times; "" for none."""
+    import datetime
+
+    with suppress(ValueError):
+        moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00"))
+        return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return ""
+
+
+_WON = (Status.COMPLETED, Status.SUPERSEDED)
+# How its words differ from ours: status, return code and error type.
+_UPSTREAM_ENDS = {
+    **dict.fromkeys(Status, ("pending", 0, "")),
+    **dict.fromkeys(_WON, ("completed", 0, "")),
+    Status.FAILED: ("failed", -1, "tamarin_error"),
+    Status.TIMEOUT: ("timeout", -1, "timeout"),
+    Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
+    Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed"),
+}
+
+
+def write_result_file(directory: str, task: Task) -> None:
+    """success/ID.json or failed/ID.json of a task that has ended; what an earlier attempt left goes."""
+    result, places = task.result or Result(task.status), _result_folders(task)
+    lemma = {task.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
+    measures = {"time": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}
+    content = {
+        "task_id": task.id,
+        "wrapper_measures": measures,
+        **(
+            {
+                "warnings": result.warnings,
+                "tamarin_timing": result.prover_s or 0.0,
+                "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
+                "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
+                "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
+                "unterminated_lemma": [] if result.verdict in ANSWERS else [task.lemma],
+            }
+            if "success" in places
+            else _failure(result)
+        ),
+    }
+    for folder in ("success", "failed"):
+        path = os.path.join(directory, folder, task.id + ".json")
+        if folder in places:
+            write_file(path, json.dumps(content, indent=2) + "\n")
+        else:
+            remove_file(path)
+
+
+def restore_result_files(directory: str, batch: Batch) -> None:
+    """Make success/ and failed/ what the journal says: one may be unwritten by a driver that died, or of an older plan."""
+    found = {
+        folder: set(os.listdir(os.path.join(directory, folder))) for folder in ("success", "failed")
+    }
+    for task in batch.tasks.values():
+        if {folder for folder in found if task.id + ".json" in found[folder]} != _result_folders(
+            task
+        ):
+            write_result_file(directory, task)
+
+
+def _result_folders(task: Task) -> set[str]:
+    return {"success" if task.status in _WON else "failed"} if task.result else set()
+
+
+def _failure(result: Result) -> Event:
+    code = (result.exit or {}).get("code") if result.status is Status.FAILED else None
+    return {
+        "error_description": result.reason or str(result.status),
+        "last_stderr_lines": result.stderr_tail.splitlines(),
+        "return_code": _UPSTREAM_ENDS[result.status][1] if code is None else int(code),
+    }
+
+
+def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    """Tasks by recipe task; where that was of several theories, by each of them, under names that no other has."""
+    groups: dict[str, dict[tuple[Any, ...], list[Task]]] = {}
+    for task in tasks:
+        groups.setdefault(task.name, {}).setdefault((task.theory, task.cwd, task.prove), []).append(
+            task
+        )
+    named: dict[str, list[Task]] = {}
+    for name, parts in groups.items():
+        others = (f"{name} {number}" for number in itertools.count(2))
+        named.update(
+            zip(
+                itertools.chain([name], (other for other in others if other not in groups)),
+                parts.values(),
+            )
+        )
+    return named
+
+
+def execution_report(batch: Batch, directory: str) -> Iterator[str]:
+    """The whole batch as batch-tamarin's execution_report.json, in pieces."""
+    ended = [task.result for task in batch.tasks.values() if task.result]
+    times, peaks = [result.wall_s for result in ended], [result.peak_mb for result in ended]
+    won = sum(result.status in _WON for result in ended)
+    totals = {
+        "total_tasks": len(batch.tasks),
+        "total_successes": won,
+        "total_failures": len(ended) - won,
+        "total_cache_hit": sum(result.cached for result in ended),
+        "total_runtime": sum(times),
+        "total_memory": sum(peaks),
+        "max_runtime": max(times, default=0.0),
+        "max_memory": max(peaks, default=0.0),
+    }
+    head = {
+        "recipe": os.path.basename(batch.header["recipe_file"]),
+        "config": _config(batch, directory),
+        "tamarin_versions": {
+            alias: {"path": prover.command[0], "version": prover.version and f"v{prover.version}"}
+            for alias, prover in batch.provers.items()
+        },
+        "execution_metadata": totals,
+    }
+    return _with_tasks(
+        head,
+        '"subtasks": {',
+        (
+            (
+                name,
+                {"theory_file": tasks[0].theory},
+                (
+                    f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}"
+                    for task in tasks
+                ),
+            )
+            for name, tasks in recipe_tasks(batch.tasks.values()).items()
+        ),
+    )
+
+
+def _config(batch: Batch, directory: str) -> Event:
+    limits = batch.header["limits"]
+    return {
+        "global_max_cores": limits["cores"],
+        "global_max_memory": max(1, limits["memory_mb"] // 1024),
+        "default_timeout": max(1, round(limits["timeout_s"])),
+        "output_directory": directory,
+    }
+
+
+def _with_tasks(
+    head: Event, opening: str, tasks: Iterable[tuple[str, Event, Iterable[str]]]
+) -> Iterator[str]:
+    """A JSON object with `tasks` as its last key, piece by piece: of each task name, object, and the items of its last key."""
+    yield json.dumps(head, indent=2)[:-2] + ',\n  "tasks": {'
+    for number, (name, entry, items) in enumerate(tasks):
+        yield f"{',' * bool(number)}\n    {json.dumps(name)}: {json.dumps(entry)[:-1]}, {opening}"
+        for place, item in enumerate(items):
+            yield f"{',' * bool(place)}\n      {item}"
+        yield "}}" if opening[-1] == "{" else "]}"
+    yield "\n  }\n}\n"
+
+
+def _subtask(batch: Batch, directory: str, task: Task) -> Event:
+    import datetime
+
+    result, outputs = task.result or Result(task.status), result_files(directory, task.id)
+    at = instant(result.at or batch.header["at"])
+    began, ended = (
+        datetime.datetime.fromtimestamp(seconds).isoformat(
+            timespec="microseconds"
+        )  # local, without a zone
+        for seconds in (at - result.wall_s, at)
+    )
+    subtask: Event = {
+        "task_config": {
+            "tamarin_alias": task.prover,
+            "lemma": task.lemma,
+            "output_theory_file": outputs.proof,
+            "output_trace_file": outputs.trace_json,
+            "options": task.options,
+            "preprocessor_flags": task.flags,
+            "resources": {
+                "cores": task.limits.cores,
+                "memory": max(1, round(task.limits.memory_mb / 1024)),
+                "timeout": max(1, round(task.limits.timeout_s)),
+            },
+        },
+        "task_execution_metadata": {
+            "command": prover_command(batch.provers[task.prover], task, outputs),
+            "status": _UPSTREAM_ENDS[task.status][0],
+            "cache_hit": result.cached,
+            "exec_start": began,
+            "exec_end": ended,
+            "exec_duration_monotonic": result.wall_s,
+            "avg_memory": result.avg_mb,
+            "peak_memory": result.peak_mb,
+        },
+    }
+    if task.status in _WON:
+        subtask["task_result"] = {
+            "warnings": result.warnings,
+            "real_time_tamarin_measure": result.prover_s or 0.0,
+            "steps": result.steps or 0,
+            "lemma_result": result.verdict if result.verdict in ANSWERS else "unterminated",
+            "analysis_type": result.trait,
+        }
+    elif task.result:
+        failure = _failure(result)
+        subtask["task_result"] = {
+            **failure,
+            "return_code": str(failure["return_code"]),
+            "error_type": _UPSTREAM_ENDS[task.status][2],
+        }
+    return subtask
+
+
+def rerun_name(batch: Batch) -> str:
+    return f"{os.path.splitext(os.path.basename(batch.header['recipe_file']))[0]}-rerun.json"
+
+
+def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
+    """A recipe of what has no verdict yet. Only where the batch needs what batch-tamarin does not know has it such keys."""
+    cwd = batch.header["cwd"]
+    head = {
+        "config": _config(batch, os.path.join(path_from(directory, cwd), "rerun")),
+        "tamarin_versions": {
+            alias: {
+                key: value
+                for key, value in (
+                    ("path", "" if prover.command[1:] else prover.command[0]),
+                    ("command", prover.command[1:] and prover.command),
+                    ("version", prover.version and f"v{prover.version}"),
+                    ("options", prover.options),
+                    ("env", prover.env),
+                )
+                if value
+            }
+            for alias, prover in batch.provers.items()
+        },
+    }
+    return _with_tasks(
+        head,
+        '"lemmas": [',
+        (
+            (
+                name,
+                {
+                    "theory_file": path_from(os.path.join(tasks[0].cwd, tasks[0].theory), cwd),
+                    "tamarin_versions": list(dict.fromkeys(task.prover for task in tasks)),
+                    "output_file_prefix": tasks[0].id.partition(f"--{tasks[0].lemma}--")[0],
+                    **({} if tasks[0].cwd == cwd else {"cwd": tasks[0].cwd}),
+                    **({} if tasks[0].prove else {"prove": False}),
+                },
+                (
+                    json.dumps(
+                        {
+                            "name": task.lemma,
+                            "tamarin_versions": [task.prover],
+                            "tamarin_options": task.options,
+                            "preprocess_flags": task.flags,
+                            "resources": {
+                                "max_cores": task.limits.cores,
+                                "max_memory": math.ceil(task.limits.memory_mb / 1024),
+                                "timeout": math.ceil(task.limits.timeout_s),
+                            },
+                            **({"expect": task.expect} if task.expect else {}),
+                        }
+                    )
+                    for task in tasks
+                ),
+            )
+            for name, tasks in recipe_tasks(unanswered(batch)).items()
+        ),
+    )
+
+
+# === Assumptions and audit ========================================================================
 
 # A verdict says: if the lemmas hold that its proof takes for granted. What is known of results is a function of Batches; what
 # other tools left is read into Batches first.
@@ -5121,14 +5550,6 @@ def _way(rests: Mapping[str, Mapping[str, str]], name: str, lemma: str) -> Itera
 def outcome_word(task: Task) -> str:
     """The verdict if there is one, else the status."""
     return str(task.verdict or task.status).replace("_", " ")
-
-
-def listed(things: Iterable[Any], most: int = 5) -> str:
-    """`a, b, c and 3 more`."""
-    words = list(map(str, things))
-    return ", ".join(words[:most]) + (
-        f" and {len(words) - most:,} more" if len(words) > most else ""
-    )
 
 
 def missed_expectation(task: Task) -> bool:
@@ -5309,7 +5730,7 @@ def _moved(task: Task, before: Sequence[Task], where: str, tolerance: float) -> 
             )
 
 
-# --- What is to be audited ---------------------------------------------------------------------------------------------
+# --- What is to be audited ------------------------------------------------------------------------
 
 _BEGINS_THEORY = re.compile(
     rb"\s*(?:/[/*].*?)??^[ \t]*theory\s+\w+\s+(?:begin|configuration|/[/*])",
@@ -5732,7 +6153,7 @@ def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
         )
 
 
-# --- Recheck -----------------------------------------------------------------------------------------------------------
+# --- Recheck --------------------------------------------------------------------------------------
 
 
 class Recheck:
@@ -5856,7 +6277,7 @@ class Recheck:
         )
 
 
-# === Reports ==========================================================================================================
+# === Reports ======================================================================================
 
 
 def write_derived_files(batch: Batch, directory: str) -> None:
@@ -5881,281 +6302,7 @@ def unanswered(batch: Batch) -> list[Task]:
     ]
 
 
-# --- batch-tamarin's files: the layout and the field names that its 1.2 `report` command reads --------------------------
-
-_WON = (Status.COMPLETED, Status.SUPERSEDED)
-# How its words differ from ours: status, return code and error type.
-_UPSTREAM_ENDS = {
-    **dict.fromkeys(Status, ("pending", 0, "")),
-    **dict.fromkeys(_WON, ("completed", 0, "")),
-    Status.FAILED: ("failed", -1, "tamarin_error"),
-    Status.TIMEOUT: ("timeout", -1, "timeout"),
-    Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
-    Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed"),
-}
-
-
-def write_result_file(directory: str, task: Task) -> None:
-    """success/ID.json or failed/ID.json of a task that has ended; what an earlier attempt left goes."""
-    result, places = task.result or Result(task.status), _result_folders(task)
-    lemma = {task.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
-    measures = {"time": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}
-    content = {
-        "task_id": task.id,
-        "wrapper_measures": measures,
-        **(
-            {
-                "warnings": result.warnings,
-                "tamarin_timing": result.prover_s or 0.0,
-                "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
-                "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
-                "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
-                "unterminated_lemma": [] if result.verdict in ANSWERS else [task.lemma],
-            }
-            if "success" in places
-            else _failure(result)
-        ),
-    }
-    for folder in ("success", "failed"):
-        path = os.path.join(directory, folder, task.id + ".json")
-        if folder in places:
-            write_file(path, json.dumps(content, indent=2) + "\n")
-        else:
-            remove_file(path)
-
-
-def restore_result_files(directory: str, batch: Batch) -> None:
-    """Make success/ and failed/ what the journal says: one may be unwritten by a driver that died, or of an older plan."""
-    found = {
-        folder: set(os.listdir(os.path.join(directory, folder))) for folder in ("success", "failed")
-    }
-    for task in batch.tasks.values():
-        if {folder for folder in found if task.id + ".json" in found[folder]} != _result_folders(
-            task
-        ):
-            write_result_file(directory, task)
-
-
-def _result_folders(task: Task) -> set[str]:
-    return {"success" if task.status in _WON else "failed"} if task.result else set()
-
-
-def _failure(result: Result) -> Event:
-    code = (result.exit or {}).get("code") if result.status is Status.FAILED else None
-    return {
-        "error_description": result.reason or str(result.status),
-        "last_stderr_lines": result.stderr_tail.splitlines(),
-        "return_code": _UPSTREAM_ENDS[result.status][1] if code is None else int(code),
-    }
-
-
-def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
-    """Tasks by recipe task; where that was of several theories, by each of them, under names that no other has."""
-    groups: dict[str, dict[tuple[Any, ...], list[Task]]] = {}
-    for task in tasks:
-        groups.setdefault(task.name, {}).setdefault((task.theory, task.cwd, task.prove), []).append(
-            task
-        )
-    named: dict[str, list[Task]] = {}
-    for name, parts in groups.items():
-        others = (f"{name} {number}" for number in itertools.count(2))
-        named.update(
-            zip(
-                itertools.chain([name], (other for other in others if other not in groups)),
-                parts.values(),
-            )
-        )
-    return named
-
-
-def execution_report(batch: Batch, directory: str) -> Iterator[str]:
-    """The whole batch as batch-tamarin's execution_report.json, in pieces."""
-    ended = [task.result for task in batch.tasks.values() if task.result]
-    times, peaks = [result.wall_s for result in ended], [result.peak_mb for result in ended]
-    won = sum(result.status in _WON for result in ended)
-    totals = {
-        "total_tasks": len(batch.tasks),
-        "total_successes": won,
-        "total_failures": len(ended) - won,
-        "total_cache_hit": sum(result.cached for result in ended),
-        "total_runtime": sum(times),
-        "total_memory": sum(peaks),
-        "max_runtime": max(times, default=0.0),
-        "max_memory": max(peaks, default=0.0),
-    }
-    head = {
-        "recipe": os.path.basename(batch.header["recipe_file"]),
-        "config": _config(batch, directory),
-        "tamarin_versions": {
-            alias: {"path": prover.command[0], "version": prover.version and f"v{prover.version}"}
-            for alias, prover in batch.provers.items()
-        },
-        "execution_metadata": totals,
-    }
-    return _with_tasks(
-        head,
-        '"subtasks": {',
-        (
-            (
-                name,
-                {"theory_file": tasks[0].theory},
-                (
-                    f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}"
-                    for task in tasks
-                ),
-            )
-            for name, tasks in recipe_tasks(batch.tasks.values()).items()
-        ),
-    )
-
-
-def _config(batch: Batch, directory: str) -> Event:
-    limits = batch.header["limits"]
-    return {
-        "global_max_cores": limits["cores"],
-        "global_max_memory": max(1, limits["memory_mb"] // 1024),
-        "default_timeout": max(1, round(limits["timeout_s"])),
-        "output_directory": directory,
-    }
-
-
-def _with_tasks(
-    head: Event, opening: str, tasks: Iterable[tuple[str, Event, Iterable[str]]]
-) -> Iterator[str]:
-    """A JSON object with `tasks` as its last key, piece by piece: of each task name, object, and the items of its last key."""
-    yield json.dumps(head, indent=2)[:-2] + ',\n  "tasks": {'
-    for number, (name, entry, items) in enumerate(tasks):
-        yield f"{',' * bool(number)}\n    {json.dumps(name)}: {json.dumps(entry)[:-1]}, {opening}"
-        for place, item in enumerate(items):
-            yield f"{',' * bool(place)}\n      {item}"
-        yield "}}" if opening[-1] == "{" else "]}"
-    yield "\n  }\n}\n"
-
-
-def _subtask(batch: Batch, directory: str, task: Task) -> Event:
-    import datetime
-
-    result, outputs = task.result or Result(task.status), result_files(directory, task.id)
-    at = instant(result.at or batch.header["at"])
-    began, ended = (
-        datetime.datetime.fromtimestamp(seconds).isoformat(
-            timespec="microseconds"
-        )  # local, without a zone
-        for seconds in (at - result.wall_s, at)
-    )
-    subtask: Event = {
-        "task_config": {
-            "tamarin_alias": task.prover,
-            "lemma": task.lemma,
-            "output_theory_file": outputs.proof,
-            "output_trace_file": outputs.trace_json,
-            "options": task.options,
-            "preprocessor_flags": task.flags,
-            "resources": {
-                "cores": task.limits.cores,
-                "memory": max(1, round(task.limits.memory_mb / 1024)),
-                "timeout": max(1, round(task.limits.timeout_s)),
-            },
-        },
-        "task_execution_metadata": {
-            "command": prover_command(batch.provers[task.prover], task, outputs),
-            "status": _UPSTREAM_ENDS[task.status][0],
-            "cache_hit": result.cached,
-            "exec_start": began,
-            "exec_end": ended,
-            "exec_duration_monotonic": result.wall_s,
-            "avg_memory": result.avg_mb,
-            "peak_memory": result.peak_mb,
-        },
-    }
-    if task.status in _WON:
-        subtask["task_result"] = {
-            "warnings": result.warnings,
-            "real_time_tamarin_measure": result.prover_s or 0.0,
-            "steps": result.steps or 0,
-            "lemma_result": result.verdict if result.verdict in ANSWERS else "unterminated",
-            "analysis_type": result.trait,
-        }
-    elif task.result:
-        failure = _failure(result)
-        subtask["task_result"] = {
-            **failure,
-            "return_code": str(failure["return_code"]),
-            "error_type": _UPSTREAM_ENDS[task.status][2],
-        }
-    return subtask
-
-
-def instant(at: str) -> float:
-    """A journal's time as seconds since 1970; 0 for none."""
-    import datetime
-
-    with suppress(ValueError):
-        return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
-    return 0.0
-
-
-def rerun_name(batch: Batch) -> str:
-    return f"{os.path.splitext(os.path.basename(batch.header['recipe_file']))[0]}-rerun.json"
-
-
-def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
-    """A recipe of what has no verdict yet. Only where the batch needs what batch-tamarin does not know has it such keys."""
-    cwd = batch.header["cwd"]
-    head = {
-        "config": _config(batch, os.path.join(path_from(directory, cwd), "rerun")),
-        "tamarin_versions": {
-            alias: {
-                key: value
-                for key, value in (
-                    ("path", "" if prover.command[1:] else prover.command[0]),
-                    ("command", prover.command[1:] and prover.command),
-                    ("version", prover.version and f"v{prover.version}"),
-                    ("options", prover.options),
-                    ("env", prover.env),
-                )
-                if value
-            }
-            for alias, prover in batch.provers.items()
-        },
-    }
-    return _with_tasks(
-        head,
-        '"lemmas": [',
-        (
-            (
-                name,
-                {
-                    "theory_file": path_from(os.path.join(tasks[0].cwd, tasks[0].theory), cwd),
-                    "tamarin_versions": list(dict.fromkeys(task.prover for task in tasks)),
-                    "output_file_prefix": tasks[0].id.partition(f"--{tasks[0].lemma}--")[0],
-                    **({} if tasks[0].cwd == cwd else {"cwd": tasks[0].cwd}),
-                    **({} if tasks[0].prove else {"prove": False}),
-                },
-                (
-                    json.dumps(
-                        {
-                            "name": task.lemma,
-                            "tamarin_versions": [task.prover],
-                            "tamarin_options": task.options,
-                            "preprocess_flags": task.flags,
-                            "resources": {
-                                "max_cores": task.limits.cores,
-                                "max_memory": math.ceil(task.limits.memory_mb / 1024),
-                                "timeout": math.ceil(task.limits.timeout_s),
-                            },
-                            **({"expect": task.expect} if task.expect else {}),
-                        }
-                    )
-                    for task in tasks
-                ),
-            )
-            for name, tasks in recipe_tasks(unanswered(batch)).items()
-        ),
-    )
-
-
-# --- The final table ---------------------------------------------------------------------------------------------------
+# --- The final table ------------------------------------------------------------------------------
 
 TABLE_ROWS = 40  # a longer batch shows its problems only
 WORDS = (
@@ -6252,19 +6399,7 @@ def _table_row(task: Task, closure: Closure) -> tuple[str, ...]:
     )
 
 
-def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes:
-        return (
-            f"{minutes} min {rest:02} s"
-            if minutes < 60
-            else f"{minutes // 60} h {minutes % 60:02} min"
-        )
-    return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
-
-
-# --- What a page says, whatever its format -------------------------------------------------------------------------------
+# --- What a page says, whatever its format --------------------------------------------------------
 
 SHOWN_TASKS = (
     3_000  # of a larger batch pages show those that need a look first; csv and json hold all
@@ -6504,17 +6639,7 @@ def _details(page: Writer, batch: Batch, directory: str, task: Task) -> Iterator
         yield page.trace(f"Attack trace of {task.id}", outputs.trace_dot)
 
 
-def quoted(command: Iterable[str]) -> str:
-    import shlex
-
-    return shlex.join(command)
-
-
-def utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds > 0 else ""
-
-
-# --- Writers of pages: a new format is one class -----------------------------------------------------------------------
+# --- Writers of pages: a new format is one class --------------------------------------------------
 
 
 class Writer:
@@ -6916,7 +7041,7 @@ table.parentElement.before(tools);
 show();
 """
 
-# --- Reports for programs ----------------------------------------------------------------------------------------------
+# --- Reports for programs -------------------------------------------------------------------------
 
 
 def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
@@ -7062,7 +7187,7 @@ def element(tag: str, attributes: Mapping[str, str], inner: str = "", text: str 
     return f"<{tag}{''.join(f' {name}={quoteattr(printable(value))}' for name, value in attributes.items())}>{inner}</{tag}>\n"
 
 
-# --- What an audit says ------------------------------------------------------------------------------------------------
+# --- What an audit says ---------------------------------------------------------------------------
 
 
 def audit_report(
@@ -7223,29 +7348,10 @@ REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
 }
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
-# === Terminal =========================================================================================================
+# === Terminal =====================================================================================
 
 REDRAW_S, TICK_S = 0.1, 0.25  # at most ten redraws a second; without news, four
 PROGRESS_MODES = ("auto", "bar", "plain", "none")
-_COLOURS = {
-    "verified": 32,
-    "falsified": 35,
-    "incomplete": 33,
-    "timeout": 33,
-    "memory limit": 33,
-    "failed": 31,
-    "interrupted": 33,
-    "superseded": 2,
-    "error:": 31,
-    "warning:": 33,
-}
-_COLOURED = re.compile(
-    rf"(^|^\[ *\d+/\d+\] |(?<=\d ))({'|'.join(_COLOURS)})(?=[ ,]|$)|expected \w+!", re.MULTILINE
-)
-_PHASE = re.compile(
-    r"^\[Theory [^]\n]*\] ([^\n]+)|^\[Saturating Sources\] (?:Step (\d+) \(Max (\d+)\)|Done)",
-    re.MULTILINE,
-)
 
 
 class Progress:
@@ -7436,18 +7542,6 @@ def size(megabytes: float) -> str:
     )
 
 
-def phase(log: str) -> str:
-    """What a prover says it is doing, from the end of its stderr; "" when it says nothing that we know."""
-    with suppress(OSError):
-        for said, step, steps in _PHASE.findall(
-            read_from_end(log, 2048).decode("utf-8", "replace")
-        )[-1:]:
-            if said:
-                return printable(re.sub("^Theory | started$", "", said)).lower()
-            return f"saturating sources {step}/{steps}" if step else "proving"
-    return ""
-
-
 def tree_memory_mb(start: Event) -> float | None:
     """What another driver's job uses now; None when it runs on another host or is gone."""
     tree = [int(start["pid"])]
@@ -7526,46 +7620,12 @@ def draws_block(mode: str, quiet: bool = False) -> bool:
     )
 
 
-def terminal_size() -> tuple[int, int]:
-    """Columns and rows of the terminal that stderr is."""
-    columns = rows = 0
-    with suppress(OSError, ValueError):
-        columns, rows = os.get_terminal_size(sys.stderr.fileno())
-    return max(columns or 80, 10), rows or 24
-
-
 def glyphs() -> str:
     """What a bar is drawn with, done and open, and what stands where text was cut."""
     return "█░…" if "utf" in (sys.stderr.encoding or "").lower() else "#-~"
 
 
-def coloured(text: str, stream: TextIO) -> str:
-    """Verdicts, and what needs a look, in colour, where the user's terminal shows colours."""
-    if (
-        not stream.isatty()
-        or os.environ.get("NO_COLOR")
-        or os.environ.get("TERM", "dumb") == "dumb"
-    ):
-        return text
-    return _COLOURED.sub(
-        lambda found: (
-            f"{found[1] or ''}\x1b[{_COLOURS.get(found[2], 31)}m{found[2] or found[0]}\x1b[0m"
-        ),
-        text,
-    )
-
-
-def say(message: str) -> None:
-    """One line for the user, on stderr, above the live block if there is one."""
-    line = printable(message)
-    if Screen.current:
-        Screen.current.say(line)
-        return
-    with suppress(OSError):  # nobody listens: no reason to stop a batch
-        print(coloured(line, sys.stderr), file=sys.stderr, flush=True)
-
-
-# === Commands =========================================================================================================
+# === Commands =====================================================================================
 
 EXAMPLES = """\
 examples:
@@ -7922,7 +7982,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--errors-only": {**SWITCH, "help": "clear only what has no verdict: limits met, parse errors"},
 }
 
-# --- check -------------------------------------------------------------------------------------------------------------
+# --- check ----------------------------------------------------------------------------------------
 
 
 def command_check(args: argparse.Namespace) -> int:
@@ -8080,24 +8140,6 @@ def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Itera
         yield f"error: oracle {oracle} {problem}" if problem else f"oracle {oracle}"
 
 
-_INTERPRETER = re.compile(
-    r"#! *(?:(?:[^ ]*/)?env +(?:(?:-|\w+=)[^ ]* +)*)?([^ \n]+)"
-)  # that `env` calls, or the system itself
-
-
-def oracle_problem(path: str) -> str:
-    """Why an oracle can't be called; "" if it can. Tamarin finds out only when it has loaded the theory."""
-    if not os.path.isfile(path) or not os.access(path, os.X_OK):
-        return "is not executable (chmod +x)" if os.path.isfile(path) else "does not exist"
-    with open(path, "rb") as file:
-        found = _INTERPRETER.match(os.fsdecode(file.readline(1024)))
-    return (
-        f"needs the interpreter {found[1]!r}, which is not there"
-        if found and not find_program(found[1])
-        else ""
-    )
-
-
 def _report_check(job: Job, notes: Sequence[str], theory: str) -> None:
     """A file with the command, what was found, the prover's own report, and its stderr."""
     os.makedirs(CHECK_REPORT, exist_ok=True)
@@ -8112,7 +8154,7 @@ def _report_check(job: Job, notes: Sequence[str], theory: str) -> None:
     write_file(os.path.join(CHECK_REPORT, job.id.replace(" ", "-") + ".txt"), text + "\n")
 
 
-# --- init --------------------------------------------------------------------------------------------------------------
+# --- init -----------------------------------------------------------------------------------------
 
 
 def command_init(args: argparse.Namespace) -> int:
@@ -8276,7 +8318,7 @@ def _named(paths: Iterable[str]) -> dict[str, str]:
     return named
 
 
-# --- status ------------------------------------------------------------------------------------------------------------
+# --- status ---------------------------------------------------------------------------------------
 
 
 def command_status(args: argparse.Namespace) -> int:
@@ -8389,7 +8431,7 @@ def status_json(batch: Batch, progress: Progress, state: str) -> Event:
     }
 
 
-# --- audit -------------------------------------------------------------------------------------------------------------
+# --- audit ----------------------------------------------------------------------------------------
 
 
 def command_audit(args: argparse.Namespace) -> int:
@@ -8412,7 +8454,7 @@ def command_audit(args: argparse.Namespace) -> int:
     return code
 
 
-# --- run, resume, report, lemmas, cache --------------------------------------------------------------------------------
+# --- run, resume, report, lemmas, cache -----------------------------------------------------------
 
 
 def command_run(args: argparse.Namespace) -> int:
@@ -8596,10 +8638,6 @@ def command_cache(args: argparse.Namespace) -> int:
     return 0
 
 
-def warn(message: str) -> None:
-    say(f"warning: {message}")
-
-
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     """The Batch that `run` would run here, its provers asked for their versions."""
     import asyncio
@@ -8701,30 +8739,6 @@ def write_event_files(directory: str, batch: Batch, event: Event) -> None:
     """The result file of a task that has just ended."""
     if event["event"] == "finish":
         write_result_file(directory, batch.tasks[event["id"]])
-
-
-def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
-    """The ids that -t selects: by prefix or shell pattern; all without -t. Raises InputError for a pattern without a match."""
-    chosen: set[str] = set()
-    for pattern in patterns:
-        matching = {
-            task_id
-            for task_id in batch.tasks
-            if task_id.startswith(pattern)  # a recheck goes by its task's id
-            or fnmatch.fnmatchcase(task_id.removesuffix("~recheck"), pattern)
-        }
-        if not matching:
-            lemma = any(task.lemma == pattern for task in batch.tasks.values())
-            hint = (
-                f"; for that lemma: -t '*--{pattern}--*'"
-                if lemma
-                else did_you_mean(pattern, batch.tasks)
-            )
-            raise InputError(
-                f"-t '{printable(pattern)}' matches no task{hint}; ids look like '{next(iter(batch.tasks))}'"
-            )
-        chosen |= matching
-    return [task_id for task_id in batch.tasks if task_id in chosen or not patterns]
 
 
 if __name__ == "__main__":
