@@ -5,8 +5,9 @@ One file, standard library only: copy it to a server and type
 
     python batch_tamarin.py run recipe.json
 
-A recipe (JSON) names theories, lemmas and provers; every lemma is proven in a process of its own under core, memory and time
-limits; every result goes to `batch.jsonl` as it comes. DESIGN in one picture:
+A recipe (JSON) names theories, lemmas and provers; every lemma is proven in a process of its own
+under core, memory and time limits; every result goes to `batch.jsonl` as it comes. The design in
+one picture:
 
     recipe --plan--> Batch --> scheduler --> executor --> supervisor --> reader
                        ^          jobs                                     |
@@ -14,26 +15,31 @@ limits; every result goes to `batch.jsonl` as it comes. DESIGN in one picture:
                                         |
                     observers: journal, result files, cache, progress
 
-The Batch is the single source of truth. It is planned once; after that only `Batch.apply(event)` changes it, whether the event
-comes from a live run or from a journal. Everything shown or written at the end is a function of the Batch.
+The Batch is the single source of truth. It is planned once; after that only `Batch.apply(event)`
+changes it, whether the event comes from a live run or from a journal. Everything shown or written
+at the end is a function of the Batch.
 
 Contents (each section uses only those above it)
     Words and errors
     Model
     Theory
+    Machine
+    Supervisor
     Prover
     Recipe
-    Supervisor
+    Plan
     Journal
     Cache
     Scheduler and executors
-    Audit
+    Interchange with batch-tamarin
+    Assumptions and audit
     Reports
     Terminal
     Commands
 
-Words: a theory is a `.spthy` file, a lemma a named claim in it, a prover one Tamarin executable under an alias. A task is one
-lemma x prover; a job is one command line that serves one or more tasks. Units: seconds; MB = 2^20 and GB = 2^30 bytes.
+Words: a theory is a `.spthy` file, a lemma a named claim in it, a prover one Tamarin executable
+under an alias. A task is one lemma x prover; a job is one command line that serves one or more
+tasks. Units: seconds; MB = 2^20 and GB = 2^30 bytes.
 """
 
 from __future__ import annotations
@@ -41,9 +47,8 @@ from __future__ import annotations
 import signal
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # until `main` takes over: no traceback for a Ctrl-C while this file loads
+    # Until `main` takes over: no traceback for a Ctrl-C while this file loads.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
 import dataclasses
@@ -60,21 +65,31 @@ import stat
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple, TypeVar, Union, cast, final
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Callable,
+    NamedTuple,
+    Optional,
+    TypeVar,
+    Union,
+    cast,
+    final,
+)
 
-if (
-    TYPE_CHECKING
-):  # for annotations; asyncio is imported where it is needed: every module costs start-up time
+# Modules that only some commands need are imported there: every module costs start-up time.
+if TYPE_CHECKING:
     import asyncio
     from typing import BinaryIO, NoReturn, TextIO
 
 __version__ = "0.1.0"
 
 T = TypeVar("T")
-Event = dict[str, Any]  # one line of the journal; DESIGN section 8
+Json = dict[str, Any]  # a JSON object
 
 
 # === Words and errors =============================================================================
@@ -83,18 +98,26 @@ MB = 2**20
 
 
 class InputError(Exception):
-    """Something a user gave is wrong: says where (file, line, column, counted from 1), what, and what to do about it."""
+    """Something a user gave is wrong: where (file, line and column from 1), what, and what to do."""
 
     def __init__(self, message: str, file: str = "", line: int = 0, column: int = 0) -> None:
-        self.message, self.file, self.line, self.column = message, file, line, column
+        self.message = message
+        self.file = file
+        self.line = line
+        self.column = column
         place = ":".join(str(part) for part in (file, line, column) if part)
         super().__init__(f"{place}: {message}" if place else message)
 
 
-class Word(str, enum.Enum):
-    """A word with a fixed meaning: reads, prints and goes to JSON as its plain text (on every Python)."""
+class StorageError(InputError):
+    """The results directory can't be written (any more): full, read-only, or held by another."""
 
-    __str__ = str.__str__  # Enum's own __format__ follows it
+
+class Word(str, enum.Enum):
+    """A word with a fixed meaning: reads, prints and goes to JSON as its plain text."""
+
+    # Before Python 3.12, Enum's own `__format__` and `__str__` would show `Status.PENDING`.
+    __str__ = str.__str__
 
 
 class Status(Word):
@@ -126,53 +149,139 @@ class Trait(Word):
     DIFF = "diff"
 
 
-FINAL = frozenset(
-    {Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.MEMORY_LIMIT, Status.SUPERSEDED}
-)
+FINAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}
+MET_A_LIMIT = frozenset({Status.TIMEOUT, Status.MEMORY_LIMIT})
 ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
 
 
-def now() -> str:
-    """The time as the journal writes it: UTC, ISO 8601, microseconds."""
-    seconds, micros = divmod(time.time_ns() // 1000, 1_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{micros:06d}Z"
+# --- What a message to the user is ----------------------------------------------------------------
+
+
+def say(message: str) -> None:
+    """Tell the user one line: on stderr, or above the live block while there is one."""
+    _listeners[-1](printable(message))
+
+
+def warn(message: str) -> None:
+    """Tell the user of something that needs a look but stops nothing."""
+    say(f"warning: {message}")
+
+
+def print_line(line: str) -> None:
+    """Write a line to stderr, in colours where it shows them."""
+    with suppress(OSError):  # nobody listens: no reason to stop a batch
+        print(coloured(line, sys.stderr), file=sys.stderr, flush=True)
+
+
+# Who is told of messages: the last one. The live block puts itself here while it is shown.
+_listeners: list[Callable[[str], None]] = [print_line]
+
+_COLOURS = {
+    "verified": 32,
+    "falsified": 35,
+    "incomplete": 33,
+    "timeout": 33,
+    "memory limit": 33,
+    "failed": 31,
+    "interrupted": 33,
+    "superseded": 2,
+    "error:": 31,
+    "warning:": 33,
+}
+_COLOURED = re.compile(
+    r"(^|^\[ *\d+/\d+\] |(?<=\d ))"  # where an outcome stands: first, behind a counter or a count
+    rf"({'|'.join(_COLOURS)})(?=[ ,]|$)"
+    r"|expected \w+!",
+    re.MULTILINE,
+)
+
+
+def coloured(text: str, stream: TextIO) -> str:
+    """Verdicts, and what needs a look, in colour, where the user's terminal shows colours."""
+    if not stream.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    if os.environ.get("TERM", "dumb") == "dumb":
+        return text
+
+    def paint(found: re.Match[str]) -> str:
+        word = found[2] or found[0]
+        colour = _COLOURS.get(word, 31)
+        return f"{found[1] or ''}\x1b[{colour}m{word}\x1b[0m"
+
+    return _COLOURED.sub(paint, text)
+
+
+def terminal_size() -> tuple[int, int]:
+    """Columns and rows of the terminal that stderr is."""
+    columns = rows = 0
+    with suppress(OSError, ValueError):
+        columns, rows = os.get_terminal_size(sys.stderr.fileno())
+    return max(columns or 80, 10), rows or 24
 
 
 def printable(text: str) -> str:
-    """`text` on one line, safe for a terminal: no control, direction-changing or undecodable character is left."""
+    """`text` on one line, safe for a terminal.
+
+    No control, direction-changing or undecodable character is left.
+    """
     if text.isprintable():
         return text
-    return "".join(
-        char if char.isprintable() else " " if char in "\n\t" else "\N{REPLACEMENT CHARACTER}"
-        for char in text
-    )
+    return "".join(map(_printable_character, text))
+
+
+def _printable_character(char: str) -> str:
+    if char.isprintable():
+        return char
+    if char in "\n\t":
+        return " "
+    return "\N{REPLACEMENT CHARACTER}"
 
 
 def display_width(text: str) -> int:
     """How many columns a terminal shows the text in."""
     if text.isascii():
         return len(text)
-    from unicodedata import category, east_asian_width
+    import unicodedata
 
-    return sum(
-        0 if category(char) in ("Mn", "Me") else 2 if east_asian_width(char) in "WF" else 1
-        for char in text
-    )
+    width = 0
+    for char in text:
+        if unicodedata.category(char) in ("Mn", "Me"):
+            continue
+        width += 2 if unicodedata.east_asian_width(char) in "WF" else 1
+    return width
 
 
 def fit(text: str, width: int, ellipsis: str = "…", tail: int = 0) -> str:
     """The text in exactly so many columns: padded, or cut before its last `tail` characters."""
+    if width <= 0:
+        return ""
     if display_width(text) > width:
-        head, end = text[:width], text[len(text) - tail :]
+        head = text[:width]
+        end = text[len(text) - tail :]
         while head and display_width(head + ellipsis + end) > width:
             head = head[:-1]
-        text = head + ellipsis + end if width else ""
+        text = head + ellipsis + end
     return text + " " * (width - display_width(text))
 
 
 def plural(count: int, noun: str) -> str:
     """`1 task`, `2 tasks`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listed(things: Iterable[Any], most: int = 5) -> str:
+    """`a, b, c and 3 more`."""
+    words = [str(thing) for thing in things]
+    shown = ", ".join(words[:most])
+    more = len(words) - most
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def quoted(command: Iterable[str]) -> str:
+    """A command line as a shell would take it."""
+    import shlex
+
+    return shlex.join(command)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -181,6 +290,42 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     near = difflib.get_close_matches(word, list(known), 1, 0.5)
     return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+# --- Times, digests, files ------------------------------------------------------------------------
+
+
+def timestamp() -> str:
+    """The time as the journal writes it: UTC, ISO 8601, microseconds."""
+    seconds, micros = divmod(time.time_ns() // 1000, 1_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{micros:06d}Z"
+
+
+def instant(at: str) -> float:
+    """Seconds since 1970 of a time in the journal; 0 for none."""
+    import datetime
+
+    try:
+        return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def utc(seconds: float) -> str:
+    """A time (seconds since 1970) for people; "" for none."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds > 0 else ""
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    if minutes:
+        return f"{minutes} min {rest:02} s"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{rest} s"
 
 
 def sha256(data: bytes) -> str:
@@ -197,21 +342,29 @@ def path_from(file: str, cwd: str) -> str:
 
 
 def file_stamp(path: str | int) -> tuple[int, ...]:
-    """Changes when a file (by its path or descriptor) is written, replaced or gets another mode; empty when it is not there."""
-    with suppress(OSError):
+    """Changes when a file (given by path or descriptor) is written, replaced or gets another mode.
+
+    Empty when the file is not there.
+    """
+    try:
         status = os.stat(path)
-        return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
-    return ()
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode
 
 
 def write_file(path: str, text: str | Iterable[str]) -> None:
-    """Write a derived file (a text, or its pieces) so that a reader sees the old or the new one, never half of it."""
+    """Write a derived file: a reader sees the old one or the new one, never half of it.
+
+    `text`: all of it, or its pieces. Raises OSError.
+    """
+    pieces = [text] if isinstance(text, str) else text
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(
             temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
         ) as file:
-            file.writelines([text] if isinstance(text, str) else text)
+            file.writelines(pieces)
         os.replace(temporary, path)
     except OSError:
         remove_file(temporary)
@@ -224,121 +377,36 @@ def remove_file(path: str) -> None:
         os.unlink(path)
 
 
-class StorageError(InputError):
-    """The results directory can't be written (any more): full, read-only, or held by another run."""
-
-
-def instant(at: str) -> float:
-    """A journal's time as seconds since 1970; 0 for none."""
-    import datetime
-
-    with suppress(ValueError):
-        return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
-    return 0.0
-
-
-def utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds > 0 else ""
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes:
-        return (
-            f"{minutes} min {rest:02} s"
-            if minutes < 60
-            else f"{minutes // 60} h {minutes % 60:02} min"
-        )
-    return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
-
-
-def quoted(command: Iterable[str]) -> str:
-    import shlex
-
-    return shlex.join(command)
-
-
-def listed(things: Iterable[Any], most: int = 5) -> str:
-    """`a, b, c and 3 more`."""
-    words = list(map(str, things))
-    return ", ".join(words[:most]) + (
-        f" and {len(words) - most:,} more" if len(words) > most else ""
-    )
-
-
-_COLOURS = {
-    "verified": 32,
-    "falsified": 35,
-    "incomplete": 33,
-    "timeout": 33,
-    "memory limit": 33,
-    "failed": 31,
-    "interrupted": 33,
-    "superseded": 2,
-    "error:": 31,
-    "warning:": 33,
-}
-_COLOURED = re.compile(
-    rf"(^|^\[ *\d+/\d+\] |(?<=\d ))({'|'.join(_COLOURS)})(?=[ ,]|$)|expected \w+!", re.MULTILINE
-)
-
-
-def coloured(text: str, stream: TextIO) -> str:
-    """Verdicts, and what needs a look, in colour, where the user's terminal shows colours."""
-    if (
-        not stream.isatty()
-        or os.environ.get("NO_COLOR")
-        or os.environ.get("TERM", "dumb") == "dumb"
-    ):
-        return text
-    return _COLOURED.sub(
-        lambda found: (
-            f"{found[1] or ''}\x1b[{_COLOURS.get(found[2], 31)}m{found[2] or found[0]}\x1b[0m"
-        ),
-        text,
-    )
-
-
-def terminal_size() -> tuple[int, int]:
-    """Columns and rows of the terminal that stderr is."""
-    columns = rows = 0
-    with suppress(OSError, ValueError):
-        columns, rows = os.get_terminal_size(sys.stderr.fileno())
-    return max(columns or 80, 10), rows or 24
-
-
-def say(message: str) -> None:
-    """One line for the user, on stderr, above the live block if there is one."""
-    line = printable(message)
-    if Screen.current:
-        Screen.current.say(line)
-        return
-    with suppress(OSError):  # nobody listens: no reason to stop a batch
-        print(coloured(line, sys.stderr), file=sys.stderr, flush=True)
-
-
-def warn(message: str) -> None:
-    say(f"warning: {message}")
-
-
 # === Model ========================================================================================
 
 
 def slotted(cls: type[T]) -> type[T]:
     """`dataclass(slots=True)`, which Python 3.9 lacks: half the memory at 100,000 tasks."""
     names = tuple(field_names(cls))
-    body = {
-        key: value
-        for key, value in vars(cls).items()
-        if key not in (*names, "__dict__", "__weakref__")
-    }
+    dropped = {*names, "__dict__", "__weakref__"}
+    body = {key: value for key, value in vars(cls).items() if key not in dropped}
     return cast(type[T], type(cls.__name__, cls.__bases__, {**body, "__slots__": names}))
 
 
 def field_names(cls: type[Any]) -> Iterable[str]:
-    """The names of a dataclass's fields (as `dataclasses.fields`, ten times as fast); of any other type none."""
+    """The names of a dataclass's fields, as `dataclasses.fields` but ten times as fast."""
     return cast(Iterable[str], getattr(cls, "__dataclass_fields__", ()))
+
+
+# How the fields of the model stand in JSON, where that isn't their own name and value.
+INLINE: Mapping[str, Any] = {
+    "inline": True
+}  # the fields of this part stand among those of the whole
+SPARSE: Mapping[str, Any] = {"sparse": True}  # left out while it has its default
+
+
+def named(name: str) -> Mapping[str, Any]:
+    """Metadata of a field that has another name in JSON."""
+    return {"name": name}
+
+
+# A text that many tasks have in common: read from JSON, equal ones are one object.
+SharedText = Annotated[str, "shared"]
 
 
 @slotted
@@ -351,7 +419,27 @@ class Limits:
     timeout_s: float
 
     def __str__(self) -> str:
-        return f"{plural(self.cores, 'core')}, {self.memory_mb / 1024:.3g} GB, {self.timeout_s:g} s"
+        memory_gb = self.memory_mb / 1024
+        return f"{plural(self.cores, 'core')}, {memory_gb:.3g} GB, {self.timeout_s:g} s"
+
+    def no_larger_than(self, other: Limits) -> bool:
+        """Whether none of the three is larger than the other's."""
+        return (
+            self.cores <= other.cores
+            and self.memory_mb <= other.memory_mb
+            and self.timeout_s <= other.timeout_s
+        )
+
+
+@slotted
+@dataclass(frozen=True)
+class Usage:
+    """What a job used, over its whole process tree: seconds and MB."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_mb: float = 0.0
+    avg_mb: float = 0.0  # weighted by time
 
 
 @dataclass
@@ -369,7 +457,10 @@ class Prover:
 
 @dataclass(frozen=True)
 class Job:
-    """One command line with its limits, environment and log files; scheduler, executors and supervisor know nothing else."""
+    """One command line with its limits, environment and log files.
+
+    Scheduler, executors and supervisor know nothing else.
+    """
 
     id: str  # a safe file name
     attempt: int  # from 1
@@ -383,306 +474,6 @@ class Job:
 
 
 @dataclass(frozen=True)
-class ExitStatus:
-    """How a process ended: an exit code or a signal, never both."""
-
-    code: int | None = None
-    signal: str = ""  # "SIGKILL"
-
-
-@slotted
-@dataclass(frozen=True)
-class SummaryLine:
-    """One line of the prover's summary: `side` is "", "LHS" or "RHS"; `verdict` None when the text is unknown to us."""
-
-    name: str
-    side: str
-    trait: str
-    verdict: str | None
-    steps: int | None
-
-
-@slotted
-@dataclass
-class Result:
-    """How one task ended: the `finish` event. Times in seconds, memory in MB over the whole process tree."""
-
-    status: Status
-    verdict: Verdict | None = None
-    steps: int | None = None
-    trait: str = ""
-    lemmas: tuple[SummaryLine, ...] = ()  # every summary line that belongs to the task
-    exit: dict[str, Any] | None = None  # {"code": n} or {"signal": "SIGKILL"}
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    peak_mb: float = 0.0
-    avg_mb: float = 0.0
-    prover_s: float | None = None  # the prover's own "processing time"
-    warnings: tuple[str, ...] = ()
-    cached: bool = False
-    ran: str = ""  # of a cached one: when it ran
-    old_text: bool = False  # of a cached one: its proof file may hold older texts of other lemmas
-    reason: str = ""  # for people: why there is no verdict
-    stderr_tail: str = ""
-    at: str = ""  # when it was journalled
-
-
-@slotted
-@dataclass
-class Task:
-    """One lemma x prover, completely resolved; the unit of results.
-
-    `theory` is what goes on the command line: relative to `cwd` where it lies below. Only `Batch.apply` changes the last three.
-    """
-
-    id: str
-    name: str  # the recipe task it belongs to
-    theory: str
-    lemma: str
-    trait: str
-    sides: tuple[str, ...]  # ("LHS", "RHS") or one of them in diff mode
-    prover: str  # alias
-    options: tuple[str, ...]
-    flags: tuple[str, ...]
-    limits: Limits
-    cwd: str
-    prove: bool  # False: check the proof stored in the file instead of searching
-    optional: bool  # the prover lists it only when it is needed (AUTO_typing)
-    assumes: tuple[str, ...]  # lemmas that a proof of this one takes for granted
-    expect: str | None
-    key: str  # digest of everything that can change the result
-    lemma_key: str = ""  # the same without the lemmas that can't matter to this one; "" where only the whole file tells
-    text: str = ""  # digest of the theory's text alone
-    status: Status = Status.PENDING
-    attempts: int = 0
-    result: Result | None = None
-
-    @property
-    def verdict(self) -> Verdict | None:
-        return self.result.verdict if self.result else None
-
-    @property
-    def inputs_key(self) -> tuple[Any, ...]:
-        """What tasks that read the same files have in common."""
-        return self.prover, self.theory, self.options, self.flags, self.cwd
-
-
-class FileState(NamedTuple):
-    """What a file was when the batch was planned: it has changed when its bytes have, or (`executable`) who may execute it."""
-
-    stamp: tuple[int, ...]  # while this stays the same, so do the bytes
-    digest: str  # "" if it could not be read
-    executable: str = ""  # the mode's bits; "" where they don't matter
-
-
-@dataclass
-class Inputs:
-    """What tasks that read the same files have in common, as it was when the batch was planned; digests of all of it."""
-
-    theory: str  # its name
-    key: str  # of the whole theory, as this prover with these options would load it
-    splits: bool  # a lemma can be judged by its own text, what it assumes, and all that is no lemma
-    files: dict[str, FileState]  # all that a prover reads, by absolute path
-    parts: dict[str, str]  # by words for people
-    lemmas: dict[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # of each lemma's text, and of those that it assumes
-
-    def parts_of(self, lemma: str) -> dict[str, str]:
-        return {**self.parts, **dict(zip(("lemma", "assumed lemmas"), self.lemmas.get(lemma, ())))}
-
-
-@dataclass
-class Batch:
-    """Everything about one batch. `apply` is the one way to change it: live runs, resuming and reports can't disagree."""
-
-    id: str = ""
-    header: Event = field(
-        default_factory=dict
-    )  # the `batch` event: recipe, directories, global limits, host, version
-    provers: dict[str, Prover] = field(default_factory=dict)
-    tasks: dict[str, Task] = field(default_factory=dict)  # in plan order
-    ended: Event | None = None  # the `end` event, unless something started after it
-    # By `Task.inputs_key`; known to the driver only.
-    inputs: dict[tuple[Any, ...], Inputs] = field(default_factory=dict, compare=False, repr=False)
-
-    def apply(self, event: Event) -> None:
-        """Change the batch by one event; events and fields of newer versions are ignored.
-
-        Raises ValueError when the event can't follow what came before, KeyError or TypeError when a field is missing or wrong."""
-        getattr(self, f"_apply_{event['event']}", lambda newer: None)(event)
-
-    def _apply_batch(self, event: Event) -> None:
-        """A batch begins, or goes on with a plan in which some tasks are no longer there."""
-        from_json(Limits, event["limits"])
-        if not all(isinstance(event.get(name, ""), str) for name in ("cwd", "recipe_file", "at")):
-            raise TypeError("'cwd', 'recipe_file' and 'at' are texts")
-        self.id, self.header, self.ended = event["id"], event, None
-        self.provers = {
-            alias: from_json(Prover, value) for alias, value in event["provers"].items()
-        }
-        for task_id in event.get("vanished", ()):
-            self.tasks.pop(task_id, None)
-
-    def _apply_task(self, event: Event) -> None:
-        """A plan, or a changed plan: an older result under this id counts only if it still holds."""
-        task, before = from_json(Task, event), self.tasks.get(event["id"])
-        if os.path.basename(task.id) != task.id or task.id in ("", ".", ".."):
-            raise ValueError(f"'{task.id}' can't name files")
-        if before:
-            task.attempts = before.attempts
-            if still_holds(before, task):
-                task.status, task.result = before.status, before.result
-        self.tasks[task.id] = task
-
-    def _apply_start(self, event: Event) -> None:
-        tasks = [self.tasks[task_id] for task_id in event["ids"]]
-        for task in tasks:
-            if event["attempt"] <= task.attempts:
-                raise ValueError(f"attempt {event['attempt']} of task '{task.id}' has begun before")
-        for task in tasks:
-            task.status, task.attempts, task.result = Status.RUNNING, event["attempt"], None
-        self.ended = None
-
-    def _apply_finish(self, event: Event) -> None:
-        task = self.tasks[event["id"]]
-        result = from_json(Result, event)
-        if result.status in (Status.PENDING, Status.RUNNING):
-            raise ValueError(f"task '{task.id}' can't finish as {result.status}")
-        task.status, task.result = result.status, result
-
-    def _apply_end(self, event: Event) -> None:
-        self.ended = event
-
-    def events(self) -> Iterator[Event]:
-        """The plan as events: what a fresh journal begins with."""
-        yield self.header
-        for task in self.tasks.values():
-            yield task_event(task)
-
-    def count(self, *statuses: Status) -> int:
-        return sum(task.status in statuses for task in self.tasks.values())
-
-
-# What of a task is its plan: all that events after it don't change.
-PLAN_FIELDS = tuple(
-    name for name in field_names(Task) if name not in ("status", "attempts", "result")
-)
-
-
-def still_holds(old: Task, new: Task, by_lemma: bool = False) -> bool:
-    """Whether the result of `old` is that of `new`: nothing that can change it changed, and no limit that it failed by grew.
-
-    by_lemma: a verdict also holds where only lemmas changed that can't matter to it, if the prover takes the new text at all."""
-    same = old.key == new.key or (
-        by_lemma and old.verdict and old.lemma_key and old.lemma_key == new.lemma_key
-    )
-    if old.status in (Status.TIMEOUT, Status.MEMORY_LIMIT):
-        same = same and (
-            new.limits.cores <= old.limits.cores
-            and new.limits.memory_mb <= old.limits.memory_mb
-            and new.limits.timeout_s <= old.limits.timeout_s
-        )
-    return bool(same) and old.status in FINAL
-
-
-def task_event(task: Task) -> Event:
-    """The `task` event: the whole resolved plan of one task."""
-    return {
-        "event": "task",
-        "at": now(),
-        **{name: to_json(getattr(task, name)) for name in PLAN_FIELDS},
-    }
-
-
-def finish_event(task: Task, job: str, attempt: int, result: Result) -> Event:
-    """The `finish` event of one task."""
-    return {
-        "event": "finish",
-        "id": task.id,
-        "job": job,
-        "attempt": attempt,
-        **to_json(result),
-        "at": now(),
-    }
-
-
-def to_json(value: Any) -> Any:
-    """Dataclasses as objects, field by field; tuples as lists."""
-    names = field_names(type(value))
-    if names:
-        return {name: to_json(getattr(value, name)) for name in names}
-    return [to_json(item) for item in value] if isinstance(value, tuple) else value
-
-
-def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
-    """A dataclass from a JSON object: unknown fields are left out, lists become tuples, words and parts get their types.
-
-    Raises TypeError for a value that is not of its field's kind."""
-    for name, kind in _KINDS.items():
-        if name in data and not isinstance(data[name], kind):
-            raise TypeError(f"'{name}' is {data[name]!r:.40}")
-    return cls(
-        **{name: _PARTS.get(name, _part)(data[name]) for name in field_names(cls) if name in data}
-    )
-
-
-def own_fields(value: Any) -> Event:
-    """The fields of a dataclass by name, as they are: what `json.dumps(..., default=own_fields)` needs."""
-    return {name: getattr(value, name) for name in field_names(type(value))}
-
-
-def _part(value: Any) -> Any:
-    return share(tuple(value)) if type(value) is list else value
-
-
-_KINDS: dict[str, Any] = {
-    **dict.fromkeys(("wall_s", "cpu_s", "peak_mb", "avg_mb", "timeout_s"), (int, float)),
-    "memory_mb": int,
-    "exit": (dict, type(None)),
-    **dict.fromkeys(
-        (
-            "id",
-            "name",
-            "theory",
-            "lemma",
-            "trait",
-            "prover",
-            "cwd",
-            "reason",
-            "stderr_tail",
-            "at",
-            "alias",
-            "lemma_key",
-            "text",
-            "ran",
-        ),
-        str,
-    ),
-    **dict.fromkeys(
-        ("options", "flags", "sides", "assumes", "warnings", "lemmas", "command"), (list, tuple)
-    ),
-    **dict.fromkeys(("steps", "prover_s"), (int, float, type(None))),
-}
-_PARTS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(
-        ("name", "theory", "lemma", "trait", "prover", "cwd", "text"),
-        lambda text: sys.intern(text) if type(text) is str else text,
-    ),  # many tasks have them in common
-    "limits": lambda value: _limits(*value.items()),
-    "lemmas": lambda value: tuple(from_json(SummaryLine, line) for line in value),
-    "warnings": lambda value: share(tuple(map(str, value))),
-    "status": Status,
-    "verdict": lambda value: Verdict(value) if value else None,
-}
-# One object for equal ones: 100,000 tasks have few distinct limits, options and paths.
-share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
-_limits: Callable[..., Limits] = functools.lru_cache(maxsize=4096)(
-    lambda *items: from_json(Limits, dict(items))
-)
-
-
-@dataclass(frozen=True)
 class Outputs:
     """Where one attempt of a job leaves its files: absolute paths."""
 
@@ -693,23 +484,528 @@ class Outputs:
     trace_dot: str
 
 
+@slotted
+@dataclass(frozen=True)
+class ExitStatus:
+    """How a process ended: an exit code or a signal, never both."""
+
+    code: Optional[int] = field(default=None, metadata=SPARSE)  # noqa: UP045 - read at run time, on 3.9
+    signal: str = field(default="", metadata=SPARSE)  # "SIGKILL"
+
+    def __str__(self) -> str:
+        return f"signal {self.signal}" if self.signal else f"code {self.code}"
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. COMPLETED: its leader exited by itself, whatever the code. FAILED: not started, or ended by a signal that
-    isn't ours. MEMORY_LIMIT: also by the kernel's out-of-memory killer. INTERRUPTED: also singly, by `Supervisor.stop`."""
+    """How a job ended.
+
+    COMPLETED: its leader exited by itself, whatever the code. FAILED: it did not start, or a signal
+    that isn't ours ended it. MEMORY_LIMIT: also by the kernel's out-of-memory killer. INTERRUPTED:
+    also singly, by `Supervisor.stop`.
+
+    The CPU time lacks processes whose parent ignores SIGCHLD (the kernel forgets them). The peak is
+    0 for what was gone before the first look (5 ms) and smaller than the driver.
+    """
 
     status: Status
     exit: ExitStatus | None = None
-    wall_s: float = 0.0
-    cpu_s: float = (
-        0.0  # of the whole tree, but those whose parent ignores SIGCHLD (the kernel forgets them)
-    )
-    peak_mb: float = (
-        0.0  # 0 for what was gone before the first look (5 ms) and smaller than the driver
-    )
-    avg_mb: float = 0.0  # weighted by time
+    usage: Usage = Usage()
     reason: str = ""
     unkillable: tuple[int, ...] = ()  # processes that outlived SIGKILL; their room stays taken
+
+
+@slotted
+@dataclass(frozen=True)
+class SummaryLine:
+    """One line of the prover's summary."""
+
+    name: str
+    side: str  # "", "LHS" or "RHS"
+    trait: str
+    verdict: Optional[Verdict]  # noqa: UP045 - None when the text is unknown to us
+    steps: Optional[int]  # noqa: UP045
+
+
+@slotted
+@dataclass(frozen=True)
+class Result:
+    """How one task ended."""
+
+    status: Status
+    verdict: Optional[Verdict] = None  # noqa: UP045
+    steps: Optional[int] = None  # noqa: UP045
+    trait: SharedText = ""
+    lemmas: tuple[SummaryLine, ...] = ()  # every summary line that belongs to the task
+    exit: Optional[ExitStatus] = None  # noqa: UP045
+    usage: Usage = field(default=Usage(), metadata=INLINE)
+    prover_s: Optional[float] = None  # noqa: UP045 - the prover's own "processing time"
+    warnings: tuple[str, ...] = ()
+    cached: bool = False
+    ran: str = ""  # of a cached one: when it ran
+    old_text: bool = False  # of a cached one: its proof file may hold older texts of other lemmas
+    reason: str = ""  # for people: why there is no verdict
+    stderr_tail: str = ""
+    at: str = ""  # when it was journalled
+
+
+@slotted
+@dataclass(frozen=True)
+class Plan:
+    """What was decided about a task before the run: one lemma x prover, completely resolved."""
+
+    id: str
+    entry: SharedText = field(metadata=named("name"))  # the recipe's entry that it belongs to
+    theory: SharedText  # as on the command line: relative to `cwd` where it lies below
+    lemma: SharedText
+    trait: SharedText
+    sides: tuple[str, ...]  # ("LHS", "RHS") or one of them in diff mode
+    prover: SharedText  # alias
+    options: tuple[str, ...]
+    flags: tuple[str, ...]
+    limits: Limits
+    cwd: SharedText
+    prove: bool  # False: check the proof stored in the file instead of searching
+    optional: bool  # the prover lists it only when it is needed (AUTO_typing)
+    assumes: tuple[str, ...]  # lemmas that a proof of this one takes for granted
+    expect: Optional[Verdict]  # noqa: UP045
+    key: str  # digest of everything that can change the result
+    lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
+    theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
+
+    @property
+    def view(self) -> TheoryView:
+        """What tasks that read the same files have in common."""
+        return TheoryView(self.prover, self.theory, self.options, self.flags, self.cwd)
+
+
+class TheoryView(NamedTuple):
+    """A theory as one prover reads it, with these options and flags, in this directory."""
+
+    prover: str
+    theory: str
+    options: tuple[str, ...]
+    flags: tuple[str, ...]
+    cwd: str
+
+
+@slotted
+@dataclass(frozen=True)
+class Started:
+    """A job began: the `start` event. pid, start time, host and boot id name one process for ever."""
+
+    ids: tuple[str, ...]  # of the tasks that the job serves
+    job: str
+    attempt: int
+    pid: int = 0
+    started: int = 0  # what `process_start` tells
+    host: SharedText = ""
+    boot_id: SharedText = ""
+    command: tuple[str, ...] = ()
+    at: str = ""
+
+
+@slotted
+@dataclass(frozen=True)
+class Finished:
+    """A task ended: the `finish` event."""
+
+    id: str
+    job: str
+    attempt: int
+    result: Result = field(metadata=INLINE)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The batch ended: the `end` event; `signal` is the number of the one that stopped it, or 0."""
+
+    signal: int = 0
+    at: str = ""
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What the command line says over the recipe; "" and 0 leave the recipe's word."""
+
+    cores: str = ""
+    memory: str = ""  # GB, "max" or "50%"
+    timeout_s: float = 0
+    scheduler: str = ""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is true of the whole batch: the `batch` event."""
+
+    at: str = ""
+    id: str = ""
+    version: str = ""  # of this program; "" for what batch-tamarin wrote
+    recipe_file: str = ""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    options: PlanOptions = PlanOptions()
+    limits: Limits = Limits(0, 0, 0)  # of all jobs together; the time is a job's default
+    cwd: str = ""
+    scheduler: str = "fifo"
+    provers: dict[str, Prover] = field(default_factory=dict)
+    pid: int = 0
+    host: str = ""
+    python: str = ""
+    platform: str = ""
+    vanished: tuple[str, ...] = field(default=(), metadata=SPARSE)  # tasks no longer planned
+    recheck_of: str = field(default="", metadata=SPARSE)  # the results whose proofs are checked
+
+
+@slotted
+@dataclass
+class Task:
+    """A plan and what has become of it; the unit of results. Only `Batch.apply` changes it."""
+
+    plan: Plan
+    status: Status = Status.PENDING
+    attempts: int = 0
+    started: Started | None = None  # its last start
+    result: Result | None = None
+
+    @property
+    def id(self) -> str:
+        return self.plan.id
+
+    @property
+    def limits(self) -> Limits:
+        return self.plan.limits
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.result.verdict if self.result else None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is done: it runs again only if what it rests on changes, or its limits grow."""
+        return self.status in FINAL
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it is `verified` or `falsified`."""
+        return self.verdict in ANSWERS
+
+    @property
+    def wants_verdict(self) -> bool:
+        """Whether it has no verdict and should have one."""
+        return self.verdict is None and self.status is not Status.SUPERSEDED
+
+    @property
+    def misses_expectation(self) -> bool:
+        """Whether it is not as expected, or should have an answer by now and has none."""
+        return bool(self.plan.expect) and self.is_final and self.verdict != self.plan.expect
+
+    @property
+    def outcome(self) -> str:
+        """The verdict if there is one, else the status, in words."""
+        return str(self.verdict or self.status).replace("_", " ")
+
+
+class FileState(NamedTuple):
+    """What a file was when the batch was planned.
+
+    It has changed when its bytes have, or who may execute it.
+    """
+
+    stamp: tuple[int, ...]  # while this stays the same, so do the bytes
+    digest: str  # "" if it could not be read
+    executable: str = ""  # the mode's bits; "" where they don't matter
+
+
+@dataclass
+class Inputs:
+    """What tasks that read the same files have in common, as it was when the batch was planned."""
+
+    theory: str  # its name
+    key: str  # of the whole theory, as this prover with these options would load it
+    splits: bool  # a lemma can be judged by its own text, what it assumes, and all that is no lemma
+    files: dict[str, FileState]  # all that a prover reads, by absolute path
+    parts: dict[str, str]  # digests, by words for people
+    # Digests of each lemma's text, and of those that it assumes.
+    lemmas: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def parts_of(self, lemma: str) -> dict[str, str]:
+        """Digests of all that the result of a lemma depends on, by words for people."""
+        return {**self.parts, **dict(zip(("lemma", "assumed lemmas"), self.lemmas.get(lemma, ())))}
+
+
+@dataclass
+class Batch:
+    """Everything about one batch: the single source of truth.
+
+    `apply` is the one way to change it, so that live runs, resuming and reports can't disagree.
+    """
+
+    header: Header = field(default_factory=Header)
+    tasks: dict[str, Task] = field(default_factory=dict)  # in plan order
+    ended: Ended | None = None  # unless something started after it
+    # What planning found of the files; known to the driver only.
+    inputs: dict[TheoryView, Inputs] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def id(self) -> str:
+        return self.header.id
+
+    @property
+    def provers(self) -> dict[str, Prover]:
+        return self.header.provers
+
+    @property
+    def unanswered(self) -> list[Task]:
+        """What has no verdict, and wants one."""
+        return [task for task in self.tasks.values() if task.wants_verdict]
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a batch at all: a journal may be empty, or its first line lost."""
+        return bool(self.header.recipe_file)
+
+    def apply(self, event: Event) -> None:
+        """Change the batch by one event.
+
+        Raises ValueError when the event can't follow what came before, KeyError when its task was
+        never planned.
+        """
+        if isinstance(event, Header):
+            self._begin(event)
+        elif isinstance(event, Plan):
+            self._plan(event)
+        elif isinstance(event, Started):
+            self._start(event)
+        elif isinstance(event, Finished):
+            self._finish(event)
+        else:
+            self.ended = event
+
+    def _begin(self, header: Header) -> None:
+        """A batch begins, or goes on with a plan in which some tasks are no longer there."""
+        self.header = header
+        self.ended = None
+        for task_id in header.vanished:
+            self.tasks.pop(task_id, None)
+
+    def _plan(self, plan: Plan) -> None:
+        """A plan, or a changed plan: an older result under this id counts only if it still holds."""
+        if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", ".."):
+            raise ValueError(f"'{plan.id}' can't name files")
+        before = self.tasks.get(plan.id)
+        task = self.tasks[plan.id] = Task(plan)
+        if before:
+            task.attempts = before.attempts
+            if still_holds(before, plan):
+                task.status = before.status
+                task.result = before.result
+
+    def _start(self, started: Started) -> None:
+        tasks = [self.tasks[task_id] for task_id in started.ids]
+        for task in tasks:
+            if started.attempt <= task.attempts:
+                raise ValueError(f"attempt {started.attempt} of task '{task.id}' has begun before")
+        for task in tasks:
+            task.status = Status.RUNNING
+            task.attempts = started.attempt
+            task.started = started
+            task.result = None
+        self.ended = None
+
+    def _finish(self, finished: Finished) -> None:
+        task = self.tasks[finished.id]
+        status = finished.result.status
+        if status in (Status.PENDING, Status.RUNNING):
+            raise ValueError(f"task '{task.id}' can't finish as {status}")
+        task.status = status
+        task.result = finished.result
+
+    def events(self) -> Iterator[Event]:
+        """The plan as events: what a fresh journal begins with."""
+        yield self.header
+        for task in self.tasks.values():
+            yield task.plan
+
+    def count(self, *statuses: Status) -> int:
+        """How many tasks have one of these statuses."""
+        return sum(task.status in statuses for task in self.tasks.values())
+
+
+def still_holds(old: Task, new: Plan, by_lemma: bool = False) -> bool:
+    """Whether the result of `old` is that of `new`.
+
+    Nothing may have changed that can change it, and no limit that it met may have grown.
+    by_lemma: a verdict also holds where only lemmas changed that can't matter to it, if the prover
+    takes the new text at all.
+    """
+    if not old.is_final:
+        return False
+    if old.status in MET_A_LIMIT and not new.limits.no_larger_than(old.plan.limits):
+        return False
+    if old.plan.key == new.key:
+        return True
+    same_lemma = old.plan.lemma_key != "" and old.plan.lemma_key == new.lemma_key
+    return by_lemma and same_lemma and old.verdict is not None
+
+
+# --- The codec: the model as JSON and back, by the types of its fields ----------------------------
+
+
+def encode(value: Any) -> Any:
+    """A value of the model as JSON has it: dataclasses as objects, tuples as lists."""
+    if type(value) is tuple:
+        return [encode(item) for item in value]
+    if type(value) is dict:
+        return {key: encode(item) for key, item in value.items()}
+    fields = _json_fields(cast(Hashable, type(value)))
+    if not fields:
+        return value
+    members: dict[str, Any] = {}
+    for each in fields:
+        member = getattr(value, each.attribute)
+        if each.inline:
+            members.update(encode(member))
+        elif not (each.sparse and member == each.default):
+            members[each.name] = encode(member)
+    return members
+
+
+def decode(cls: type[T], data: Mapping[str, Any]) -> T:
+    """A dataclass of the model from a JSON object; members that it does not know are left out.
+
+    Raises TypeError or ValueError for a value that is not of its field's kind, KeyError for a
+    missing one.
+    """
+    if not isinstance(data, dict):
+        raise TypeError(f"{data!r:.40} is no object")
+    values: dict[str, Any] = {}
+    for each in _json_fields(cast(Hashable, cls)):
+        if each.inline:
+            values[each.attribute] = each.decode(data)
+        elif each.name in data:
+            try:
+                values[each.attribute] = each.decode(data[each.name])
+            except (TypeError, ValueError):
+                raise TypeError(f"'{each.name}' is {data[each.name]!r:.40}") from None
+        elif each.default is dataclasses.MISSING:
+            raise KeyError(each.name)
+    return cls(**values)
+
+
+def json_names(cls: type[Any]) -> Iterator[str]:
+    """The names that a dataclass of the model has in JSON."""
+    for each in _json_fields(cast(Hashable, cls)):
+        if each.inline:
+            yield from json_names(type(each.default))
+        else:
+            yield each.name
+
+
+class _JsonField(NamedTuple):
+    """How one field of a dataclass stands in JSON."""
+
+    attribute: str
+    name: str
+    inline: bool
+    sparse: bool
+    default: Any  # MISSING: it must be there
+    decode: Callable[[Any], Any]
+
+
+@functools.cache
+def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
+    """The fields of a dataclass; none of any other type."""
+    if not dataclasses.is_dataclass(cls) or not isinstance(cls, type):
+        return ()
+    import typing
+
+    kinds = typing.get_type_hints(cls, include_extras=True)
+    fields: list[_JsonField] = []
+    for each in dataclasses.fields(cls):
+        fields.append(
+            _JsonField(
+                attribute=each.name,
+                name=each.metadata.get("name", each.name),
+                inline="inline" in each.metadata,
+                sparse="sparse" in each.metadata,
+                default=each.default if each.default_factory is dataclasses.MISSING else None,
+                decode=_decoder(kinds[each.name]),
+            )
+        )
+    return tuple(fields)
+
+
+def _decoder(kind: Any) -> Callable[[Any], Any]:
+    """What reads a value of this kind from JSON; it raises TypeError or ValueError for others."""
+    import typing
+
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return lambda value: value
+    if origin is Annotated:  # SharedText
+        return lambda text: sys.intern(_checked(str, text))
+    if origin is Union:  # Optional
+        some = _decoder(parts[0])
+        return lambda value: None if value is None else some(value)
+    if origin is tuple:
+        item = _decoder(parts[0])
+        return lambda values: share(tuple(map(item, _checked(list, values))))
+    if origin is dict:
+        member = _decoder(parts[1])
+        return lambda values: {
+            name: member(value) for name, value in _checked(dict, values).items()
+        }
+    if kind is float:
+        return _number
+    if kind in (str, int, bool):
+        return functools.partial(_checked, kind)
+    if kind is Limits:  # 100,000 tasks have few distinct ones
+        return lambda data: share(decode(Limits, data))
+    if dataclasses.is_dataclass(kind):
+        return lambda data: decode(cast(Any, kind), data)
+    return cast(Callable[[Any], Any], kind)  # a Word
+
+
+def _checked(kind: type[T], value: Any) -> T:
+    if type(value) is not kind:
+        raise TypeError
+    return value
+
+
+def _number(value: Any) -> float:
+    """A finite number: NaN and infinity are no JSON, though Python reads and writes them."""
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise TypeError
+    return cast(float, value)
+
+
+# One object for equal ones: 100,000 tasks have few distinct limits, options and warnings.
+share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
+
+# One line of the journal (DESIGN section 8), by the word for it.
+Event = Union[Header, Plan, Started, Finished, Ended]
+EVENTS: dict[str, type[Any]] = {
+    "batch": Header,
+    "task": Plan,
+    "start": Started,
+    "finish": Finished,
+    "end": Ended,
+}
+EVENT_WORDS = {kind: word for word, kind in EVENTS.items()}
+
+
+def encode_event(event: Event) -> dict[str, Any]:
+    """An event as its line in the journal has it."""
+    return {"event": EVENT_WORDS[type(event)], "at": timestamp(), **encode(event)}
+
+
+def decode_event(data: Mapping[str, Any]) -> Event | None:
+    """The event of a line of the journal; None for a kind of event that a newer version writes.
+
+    Raises TypeError, ValueError or KeyError, as `decode`.
+    """
+    kind = EVENTS.get(data["event"])
+    return None if kind is None else cast(Event, decode(kind, data))
 
 
 # === Theory =======================================================================================
@@ -829,11 +1125,11 @@ def load_theory(
 
     Raises InputError, with file and line, for whatever Tamarin would refuse and can be seen without parsing terms.
     Time and memory are linear in the text."""
-    found = _Found(flags, diff, keep_text)
-    scanner: _Scanner | None = _Scanner(path, found)
+    found = TheoryReading(flags, diff, keep_text)
+    scanner: FileScanner | None = FileScanner(path, found)
     while scanner:  # a loop, no recursion: includes may be nested thousands deep
         included = scanner.run()
-        scanner = _Scanner(included, found, scanner) if included else scanner.parent
+        scanner = FileScanner(included, found, scanner) if included else scanner.parent
     auto_sources = auto_sources or bool(option_values(found.configuration, "--auto-sources"))
     shown = (_diff_order if diff else _trace_order)(found.claims, path, auto_sources)
     reasons = {
@@ -1104,7 +1400,7 @@ _NO_ENDIF = "this #ifdef has no #endif"
 _NEEDS_DIFF = "needs observational equivalence: add --diff to the options"
 
 
-class _Found:
+class TheoryReading:
     """What the scanner has found so far, in all files of a theory, and what one file leaves to the next."""
 
     def __init__(self, flags: Sequence[str], diff: bool, keep_text: bool) -> None:
@@ -1158,10 +1454,10 @@ def without_comments(text: str) -> str:
     return "".join(kept) + text[place:]
 
 
-class _Scanner:
-    """Reads one file of a theory, in one pass from one place that can matter to the next, into a common _Found."""
+class FileScanner:
+    """Reads one file of a theory, in one pass from one place that can matter to the next, into a common TheoryReading."""
 
-    def __init__(self, path: str, found: _Found, parent: _Scanner | None = None) -> None:
+    def __init__(self, path: str, found: TheoryReading, parent: FileScanner | None = None) -> None:
         self.path, self.found, self.parent = path, found, parent
         self.pos = 0  # where to read on
         self.done = 0  # text before this place has been handed on
@@ -2007,7 +2303,7 @@ class Live:
     looked: float  # when the last sample was taken
     due: float  # when the next one is: later, and the loop was busy elsewhere
     driver_peak: float  # MB; a fresh child's ru_maxrss starts there
-    logs: list[_Log]
+    logs: list[CappedLog]
     turn: asyncio.Future[None]  # done: the leader has ended, or the tree is to be ended
     rss_mb: float = 0.0
     peak_mb: float = 0.0
@@ -2176,7 +2472,7 @@ class Supervisor:
             setsigdef=RESET,
         )
         inherited = 0.0 if MACOS else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_MB
-        logs = [_Log(path) for path in dict.fromkeys((job.stdout, job.stderr))]
+        logs = [CappedLog(path) for path in dict.fromkeys((job.stdout, job.stderr))]
         live = self.live[job.id] = Live(
             job,
             marker,
@@ -2249,7 +2545,7 @@ class Supervisor:
         live.mb_seconds += live.rss_mb * (now - live.looked)
         live.looked = now
 
-    def _watch_log(self, live: Live, log: _Log, since: float) -> float:
+    def _watch_log(self, live: Live, log: CappedLog, since: float) -> float:
         """Cut a log that is too long, its writers held meanwhile; return in how many seconds it may be too long again."""
         size = os.stat(log.path).st_size
         rate, log.size = (size - log.size) / max(1e-3, since), size
@@ -2421,18 +2717,20 @@ class Supervisor:
             if live.mb_seconds
             else live.peak_mb
         )
-        return Outcome(status, live.exit, wall, live.cpu_s, live.peak_mb, average, reason, stuck)
+        return Outcome(
+            status, live.exit, Usage(wall, live.cpu_s, live.peak_mb, average), reason, stuck
+        )
 
 
-def end_survivors(batch_id: str, recorded: Iterable[Event]) -> list[int]:
+def end_survivors(batch_id: str, recorded: Iterable[Started]) -> list[int]:
     """Kill what an earlier driver of this batch left running on this host, and return the pids. A process counts if it carries
     the batch's marker, or if a `start` event in `recorded` tells of its pid, start time, host and boot; then so do its session
     and descendants. Never this process or one it descends from. What outlives SIGKILL for 30 s is given up."""
     here, patience = host_id(), time.monotonic() + UNKILLABLE_S
     known = {
-        (int(start["pid"]), int(start["started"]))
+        (start.pid, start.started)
         for start in recorded
-        if (start.get("host"), start.get("boot_id")) == here and start.get("started")
+        if (start.host, start.boot_id) == here and start.started
     }
     held: set[tuple[int, int]] = set()
     while (found := _survivors(batch_id, known | held)) and time.monotonic() < patience:
@@ -2555,7 +2853,7 @@ def _watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
 
 
 @dataclass
-class _Log:
+class CappedLog:
     """A log file that a prover appends to; past LOG_CAP its middle is left out, again and again if need be."""
 
     path: str
@@ -2627,11 +2925,11 @@ _VERDICTS = (
 )
 
 
-def prover_command(prover: Prover, task: Task, outputs: Outputs) -> tuple[str, ...]:
+def prover_command(prover: Prover, plan: Plan, outputs: Outputs) -> tuple[str, ...]:
     """The command line that proves (or with `prove: false` checks) one task. Values need `=`: `-D X` would load a file X."""
     rust, cores = (
         prover.flavour == "tamarin-rs",
-        task.limits.cores,
+        plan.limits.cores,
     )  # tamarin-rs refuses `+RTS` with exit 2
     old = not rust and prover.version and tuple(map(int, prover.version.split("."))) < (1, 10)
     traces = (
@@ -2640,11 +2938,11 @@ def prover_command(prover: Prover, task: Task, outputs: Outputs) -> tuple[str, .
     return (
         *prover.command,
         *((f"--processors={cores}",) if rust else ("+RTS", f"-N{cores}", "-RTS")),
-        task.theory,
-        *((f"--prove={task.lemma}",) if task.prove else ()),
+        plan.theory,
+        *((f"--prove={plan.lemma}",) if plan.prove else ()),
         *prover.options,
-        *task.options,
-        *(f"-D={flag}" for flag in task.flags),
+        *plan.options,
+        *(f"-D={flag}" for flag in plan.flags),
         *traces,
         f"--output={outputs.proof}",
     )
@@ -2780,41 +3078,41 @@ def graph_lemma(label: str, known: Iterable[str]) -> str:
     )
 
 
-def judge(task: Task, outcome: Outcome, output: ProverOutput, proof: str) -> Result:
+def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Result:
     """The result of one task: how its job ended, and what the prover printed for that very lemma.
 
     Silence, an exit code, a summary without the lemma or with an unknown word never make a verdict."""
     lines = [
         line
         for line in output.lines
-        if line.name == task.lemma  # in diff mode one for each side
-        and (line.side in task.sides if task.sides else not line.side)
-        and (line.trait == Trait.DIFF) == (task.trait == Trait.DIFF)
+        if line.name == plan.lemma  # in diff mode one for each side
+        and (line.side in plan.sides if plan.sides else not line.side)
+        and (line.trait == Trait.DIFF) == (plan.trait == Trait.DIFF)
     ]
     verdict: Verdict | None = None
-    ended, (status, reason) = outcome.exit, _judge_exit(outcome, output)
+    status, reason = _judge_exit(outcome, output)
     if status is Status.COMPLETED:
-        status, verdict, reason = _judge_lines(task, lines)
+        status, verdict, reason = _judge_lines(plan, lines)
     steps = [line.steps for line in lines if line.steps is not None and verdict]
+    usage = outcome.usage
     return Result(
         status=status,
         verdict=verdict,
         steps=sum(steps) if steps else None,
-        trait=lines[0].trait if lines else task.trait,
+        trait=lines[0].trait if lines else plan.trait,
         lemmas=tuple(lines),
-        exit=None
-        if ended is None
-        else {"signal": ended.signal}
-        if ended.signal
-        else {"code": ended.code},
-        wall_s=round(outcome.wall_s, 3),
-        cpu_s=round(outcome.cpu_s, 3),
-        peak_mb=round(outcome.peak_mb, 1),
-        avg_mb=round(outcome.avg_mb, 1),
+        exit=outcome.exit,
+        usage=Usage(
+            wall_s=round(usage.wall_s, 3),
+            cpu_s=round(usage.cpu_s, 3),
+            peak_mb=round(usage.peak_mb, 1),
+            avg_mb=round(usage.avg_mb, 1),
+        ),
         prover_s=output.prover_s,
-        warnings=tuple(prover_warnings(task, output, proof)),
+        warnings=tuple(prover_warnings(plan, output, proof)),
         reason=reason,
         stderr_tail="" if verdict else output.stderr_tail,
+        at=timestamp(),
     )
 
 
@@ -2838,23 +3136,23 @@ def _judge_exit(outcome: Outcome, output: ProverOutput) -> tuple[Status, str]:
     )
 
 
-def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verdict | None, str]:
-    missing = [side for side in task.sides if side not in {line.side for line in lines}]
-    if not lines and task.optional:
+def _judge_lines(plan: Plan, lines: Sequence[SummaryLine]) -> tuple[Status, Verdict | None, str]:
+    missing = [side for side in plan.sides if side not in {line.side for line in lines}]
+    if not lines and plan.optional:
         return Status.SUPERSEDED, None, "not needed: no partial deconstructions are left"
     if not lines or missing:
         where = f" on side {missing[0]}" if missing and lines else ""
         return (
             Status.FAILED,
             None,
-            f"the prover's summary has no line for lemma '{task.lemma}'{where}",
+            f"the prover's summary has no line for lemma '{plan.lemma}'{where}",
         )
     verdicts = {line.verdict for line in lines}
     if None in verdicts:
         return (
             Status.FAILED,
             None,
-            f"the prover's summary has an unknown verdict for lemma '{task.lemma}'",
+            f"the prover's summary has an unknown verdict for lemma '{plan.lemma}'",
         )
     verdict = next(
         word
@@ -2868,11 +3166,11 @@ def _judge_lines(task: Task, lines: Sequence[SummaryLine]) -> tuple[Status, Verd
     )
 
 
-def prover_warnings(task: Task, output: ProverOutput, proof: str) -> Iterator[str]:
+def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[str]:
     """What the prover warned of. Its complaint about a generated lemma's name (asked for by us) is none of the theory's."""
     count = output.failed_checks
     titles = wellformedness_titles(proof) if count else []
-    if task.prove and (task.optional or task.lemma == EQUIVALENCE_LEMMA):
+    if plan.prove and (plan.optional or plan.lemma == EQUIVALENCE_LEMMA):
         count -= bool(count)
         titles = [title for title in titles if title != ASKED_NAME_CHECK]
     if (
@@ -3064,7 +3362,7 @@ def check_value(good: Callable[[Any], object], message: str) -> Check:
 
     def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
         if not good(value):
-            recipe.problem(path, message.replace("FOUND", _found(value)))
+            recipe.problem(path, message.replace("FOUND", _described(value)))
 
     return check
 
@@ -3127,7 +3425,7 @@ def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> C
     return check
 
 
-def _found(value: Any) -> str:
+def _described(value: Any) -> str:
     return (
         "an object"
         if isinstance(value, dict)
@@ -3167,7 +3465,7 @@ def check_options(recipe: Recipe, value: Any, path: JsonPath) -> None:
 def check_option(recipe: Recipe, value: Any, path: JsonPath) -> None:
     """One prover option that is not the tool's own business. Inside `+RTS ... -RTS` only -N is."""
     if not _is_text(value):
-        return recipe.problem(path, f"must be an option of the prover, not {_found(value)}")
+        return recipe.problem(path, f"must be an option of the prover, not {_described(value)}")
     name = value.split("=")[0]
     if " " in name and name[0] in "-+":
         return recipe.problem(
@@ -3399,16 +3697,6 @@ def recipe_path(file: str, recipe_file: str) -> str:
 # === Plan =========================================================================================
 
 
-@dataclass
-class PlanOptions:
-    """What the command line says over the recipe; "" and 0 leave the recipe's word."""
-
-    cores: str = ""
-    memory: str = ""  # GB, "max" or "50%"
-    timeout_s: float = 0
-    scheduler: str = ""
-
-
 def plan_batch(
     recipe: Recipe,
     provers: dict[str, Prover],
@@ -3426,29 +3714,27 @@ def plan_batch(
         for task in planner.recipe_task(name, entry)
     }
     recipe.raise_problems()
-    batch = Batch(os.urandom(6).hex(), provers=provers, tasks=tasks, inputs=planner.inputs)
-    batch.header = {
-        "event": "batch",
-        "at": now(),
-        "id": batch.id,
-        "version": __version__,
-        "recipe_file": os.path.abspath(recipe.path),
-        "recipe": recipe.data,
-        "options": to_json(options),
-        "limits": to_json(limits),
-        "cwd": os.getcwd(),
-        "scheduler": options.scheduler or config.get("scheduler", "fifo"),
-        "provers": {alias: to_json(prover) for alias, prover in provers.items()},
-        "pid": os.getpid(),
-        "host": os.uname().nodename,
-        "python": sys.version.split()[0],
-        "platform": sys.platform,
-    }
-    return batch
+    header = Header(
+        at=timestamp(),
+        id=os.urandom(6).hex(),
+        version=__version__,
+        recipe_file=os.path.abspath(recipe.path),
+        recipe=recipe.data,
+        options=options,
+        limits=limits,
+        cwd=os.getcwd(),
+        scheduler=options.scheduler or config.get("scheduler", "fifo"),
+        provers=provers,
+        pid=os.getpid(),
+        host=os.uname().nodename,
+        python=sys.version.split()[0],
+        platform=sys.platform,
+    )
+    return Batch(header, tasks, inputs=planner.inputs)
 
 
 def _global_limits(
-    config: Event, room: Limits, options: PlanOptions, warn: Callable[[str], None]
+    config: Json, room: Limits, options: PlanOptions, warn: Callable[[str], None]
 ) -> Limits:
     """Those of the whole batch: what is asked for, but no more than this process may use (`room`); and a job's default time."""
     limits: list[int] = []
@@ -3499,7 +3785,7 @@ class _Planner:
         self.ids: set[str] = set()
         self.capped: set[JsonPath] = set()
         self.theories: dict[tuple[Any, ...], Theory | None] = {}
-        self.inputs: dict[tuple[Any, ...], Inputs] = {}
+        self.inputs: dict[TheoryView, Inputs] = {}
         self.twins: dict[
             str, str
         ] = {}  # by theory file: another one that its name in the recipe can mean
@@ -3540,9 +3826,9 @@ class _Planner:
                 word for pattern, word in expect.items() if fnmatch.fnmatchcase(lemma.name, pattern)
             )
             expect = expect.get(lemma.name) or next(fitting, None)
-        task = Task(
+        plan = Plan(
             id=self._unique_id(f"{prefix}--{lemma.name}--{alias}"),
-            name=name,
+            entry=name,
             theory=share(path_from(file, cwd)),
             lemma=lemma.name,
             trait=lemma.trait,
@@ -3557,19 +3843,19 @@ class _Planner:
             assumes=assumed_by(choice.lemmas),
             expect=expect,
             key="",
-            text=share(theory.digest[:32]),
+            theory_digest=share(theory.digest[:32]),
         )
-        task.key, task.lemma_key = self._keys(task, theory)
-        return task
+        key, lemma_key = self._keys(plan, theory)
+        return Task(replace(plan, key=key, lemma_key=lemma_key))
 
-    def _inputs(self, task: Task, theory: Theory) -> Inputs:
+    def _inputs(self, plan: Plan, theory: Theory) -> Inputs:
         """Everything that can change a result, but for the lemma; cores, memory and time can't."""
-        if task.inputs_key not in self.inputs:
+        if plan.view not in self.inputs:
             prover, options, flags, cwd = (
-                self.provers[task.prover],
-                task.options,
-                task.flags,
-                task.cwd,
+                self.provers[plan.prover],
+                plan.options,
+                plan.flags,
+                plan.cwd,
             )
             env, all_options = prover_environment(prover), (*prover.options, *options)
             oracles = used_oracles(theory, all_options, cwd)
@@ -3627,8 +3913,8 @@ class _Planner:
                 **{path: file_state(path) for path in others},
             }
             key = sha256(json.dumps([words, theory.digest]).encode())[:32]
-            self.inputs[task.inputs_key] = Inputs(theory.name, key, not why_whole, read, parts)
-        return self.inputs[task.inputs_key]
+            self.inputs[plan.view] = Inputs(theory.name, key, not why_whole, read, parts)
+        return self.inputs[plan.view]
 
     def _refuse_two_meanings(self, prover: Prover, cwd: str) -> None:
         """A bare word of a command may be a file where the task runs, and another one here, where the version is asked."""
@@ -3643,21 +3929,21 @@ class _Planner:
                     f"runs: write './{printable(word)}' for the one here, or an absolute path",
                 )
 
-    def _keys(self, task: Task, theory: Theory) -> tuple[str, str]:
+    def _keys(self, plan: Plan, theory: Theory) -> tuple[str, str]:
         """`Task.key` and `Task.lemma_key`: of the whole file, and of what can matter to this lemma."""
-        inputs, lemma, prove = self._inputs(task, theory), task.lemma, task.prove
+        inputs, lemma, prove = self._inputs(plan, theory), plan.lemma, plan.prove
         whole = sha256(f"{inputs.key} {prove} {lemma}".encode())[:32]
         if not inputs.splits:
             return whole, ""
         places = theory.split_digests[1]
         texts = (
             "".join(digest for each in lemmas for *_, digest in places.get(each, ()))
-            for lemmas in ((lemma,), task.assumes)
+            for lemmas in ((lemma,), plan.assumes)
         )
         inputs.lemmas[lemma] = tuple(share(sha256(text.encode())[:16]) for text in texts)
         return whole, sha256(
             json.dumps(
-                [inputs.parts, theory.digest_of((lemma, *task.assumes)), prove, lemma]
+                [inputs.parts, theory.digest_of((lemma, *plan.assumes)), prove, lemma]
             ).encode()
         )[:32]
 
@@ -3854,7 +4140,7 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
             or fnmatch.fnmatchcase(task_id.removesuffix("~recheck"), pattern)
         }
         if not matching:
-            lemma = any(task.lemma == pattern for task in batch.tasks.values())
+            lemma = any(task.plan.lemma == pattern for task in batch.tasks.values())
             hint = (
                 f"; for that lemma: -t '*--{pattern}--*'"
                 if lemma
@@ -3904,9 +4190,7 @@ class Journal:
     def flush(self) -> None:
         """Bring what was recorded to the disk, then tell the observers. Raises StorageError."""
         events, self._unflushed = self._unflushed, []
-        if any(
-            event["event"] != "start" for event in events
-        ):  # a start that is lost only runs again
+        if not all(isinstance(event, Started) for event in events):  # a lost start only runs again
             self._sync()
         for event in events:
             for observer in self.observers:
@@ -3947,12 +4231,8 @@ class Journal:
 
 def json_line(event: Event) -> bytes:
     """One line of the journal; half a surrogate pair (an undecodable file name) survives as its JSON escape."""
-    return (
-        json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode(
-            "utf-8", "backslashreplace"
-        )
-        + b"\n"
-    )
+    text = json.dumps(encode_event(event), ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def lock_journal(fd: int, path: str) -> bool:
@@ -3973,9 +4253,9 @@ def lock_journal(fd: int, path: str) -> bool:
         os.close(fd)
         if not no_locks and error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
-    holder = load_batch(path, lambda _: None).header
+    holder = load_batch(path, lambda _: None)[0].header
     raise StorageError(
-        f"another run is at work here (process {holder.get('pid', '?')} on {holder.get('host', '?')}): "
+        f"another run is at work here (process {holder.pid or '?'} on {holder.host or '?'}): "
         f"wait for it, or give another directory with -o",
         path,
     )
@@ -4018,10 +4298,7 @@ def lock_file_holds(path: str) -> bool:
 
 
 def journal_events(
-    file: BinaryIO,
-    path: str,
-    warn: Callable[[str], None],
-    apply: Callable[[Event], object] = lambda event: event["event"],
+    file: BinaryIO, path: str, warn: Callable[[str], None], apply: Callable[[Event], None]
 ) -> Iterator[Event]:
     """The events from where the file stands, applied; it is left standing before a torn last line. Leading NULs (blocks that a
     crashed file system never filled) are stripped. A line that can't be read, or an event applied, is skipped, loudly."""
@@ -4030,19 +4307,23 @@ def journal_events(
             file.seek(-len(line), os.SEEK_CUR)
             return
         try:
-            event = json.loads(line.lstrip(b"\0"))
-            apply(event)
+            event = decode_event(json.loads(line.lstrip(b"\0")))
+            if event:
+                apply(event)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if line.strip(b"\0 \r\n"):
                 warn(
                     f"{path}:{number}: this line can't be used and is skipped ({type(error).__name__}: {error})"
                 )
         else:
-            yield event
+            if event:
+                yield event
 
 
-def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
-    """The Batch that a journal tells of. Raises InputError when there is no journal."""
+def load_batch(path: str, warn: Callable[[str], None]) -> tuple[Batch, int]:
+    """The Batch that a journal tells of, and where its last whole line ends.
+
+    Raises InputError when there is no journal."""
     import gc
 
     batch = Batch()
@@ -4050,11 +4331,11 @@ def load_batch(path: str, warn: Callable[[str], None]) -> Batch:
     try:
         with open(path, "rb") as file:
             deque(journal_events(file, path, warn, batch.apply), maxlen=0)
+            return batch, file.tell()
     except OSError as error:
         raise InputError(f"the journal can't be read: {error.strerror}", path) from None
     finally:
         gc.enable()
-    return batch
 
 
 def is_locked(path: str) -> bool:
@@ -4131,37 +4412,31 @@ def open_results(
 
 def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> bool:
     """Bring an unfinished batch of the same recipe up to the present plan; False, and nothing done, for any other batch."""
-    old = journal.batch = load_batch(journal.path, tell)
+    old, end = load_batch(journal.path, tell)
+    journal.batch = old
     old.inputs = planned.inputs
-    same = old.header and (
-        old.header["recipe_file"] == planned.header["recipe_file"]
-        or all(old.header[name] == planned.header[name] for name in ("recipe", "cwd"))
+    before, now = old.header, planned.header
+    same = old.has_begun and (
+        before.recipe_file == now.recipe_file
+        or (before.recipe, before.cwd) == (now.recipe, now.cwd)
     )
     finished = old.ended is not None and old.count(*FINAL) == len(old.tasks)
-    known = [(old.tasks[task.id], task) for task in planned.tasks.values() if task.id in old.tasks]
-    grown = any(before.key == task.key and not still_holds(before, task) for before, task in known)
+    known = [
+        (old.tasks[task.id], task.plan) for task in planned.tasks.values() if task.id in old.tasks
+    ]
+    grown = any(task.plan.key == plan.key and not still_holds(task, plan) for task, plan in known)
     if not same or (finished and not grown):  # or no journal of ours at all
         return False
-    running = {task.id for task in old.tasks.values() if task.status is Status.RUNNING}
-    with open(journal.path, "rb") as file:
-        end_survivors(
-            old.id,
-            [
-                event
-                for event in journal_events(file, journal.path, lambda _: None)
-                if event["event"] == "start" and not running.isdisjoint(event.get("ids", ()))
-            ],
-        )
-        journal.size = file.tell()
-    os.ftruncate(journal.fd, journal.size)  # a line that a dying writer left half-written
-    rerun = sum(before.status in FINAL and before.key != task.key for before, task in known)
-    vanished = [task_id for task_id in old.tasks if task_id not in planned.tasks]
-    journal.record({**planned.header, "id": old.id, "vanished": vanished})
+    running = [task.started for task in old.tasks.values() if task.status is Status.RUNNING]
+    end_survivors(old.id, [started for started in running if started])
+    journal.size = end
+    os.ftruncate(journal.fd, end)  # a line that a dying writer left half-written
+    rerun = sum(task.is_final and task.plan.key != plan.key for task, plan in known)
+    vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
+    journal.record(replace(now, id=old.id, vanished=vanished))
     for task in planned.tasks.values():
-        if task.id not in old.tasks or any(
-            getattr(task, name) != getattr(old.tasks[task.id], name) for name in PLAN_FIELDS
-        ):
-            journal.record(task_event(task))
+        if task.id not in old.tasks or task.plan != old.tasks[task.id].plan:
+            journal.record(task.plan)
     tell(
         f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
         + (f"; {rerun:,} run again, as a theory, an option or a prover changed" if rerun else "")
@@ -4248,19 +4523,19 @@ class Cache:
 
     def find(self, task: Task, inputs: Inputs) -> Hit | None:
         """The stored result that holds for a task: first one of the very same text, last one that met a limit on this host."""
-        paths = _names(self._folder(inputs.theory, task.lemma))
-        for path in sorted(paths, key=lambda path: (_by_limit(path), task.key not in path)):
+        paths = _names(self._folder(inputs.theory, task.plan.lemma))
+        for path in sorted(paths, key=lambda path: (_by_limit(path), task.plan.key not in path)):
             entry = (
                 self.read(path)
-                if task.key in path or (task.lemma_key and task.lemma_key in path)
+                if task.plan.key in path or (task.plan.lemma_key and task.plan.lemma_key in path)
                 else None
             )
             if (
                 entry
                 and (not _by_limit(path) or path.endswith(self._host))
-                and still_holds(entry[0], task, by_lemma=True)
+                and still_holds(entry[0], task.plan, by_lemma=True)
             ):
-                old, exact = cast(Result, entry[0].result), entry[0].key == task.key
+                old, exact = cast(Result, entry[0].result), entry[0].plan.key == task.plan.key
                 return Hit(
                     replace(
                         old,
@@ -4292,7 +4567,7 @@ class Cache:
             return False
 
     def store(
-        self, task: Task, event: Event, outputs: Outputs, inputs: Inputs, parse_error: bool
+        self, task: Task, event: Finished, outputs: Outputs, inputs: Inputs, parse_error: bool
     ) -> None:
         """Keep a result, told of by its `finish` event, if it would be the same again."""
         result = task.result or Result(task.status)
@@ -4300,23 +4575,31 @@ class Cache:
         # The kernel or a stranger may have ended it, too: a limit was met for sure only where it shows.
         met = (
             task.status is Status.TIMEOUT
-            or result.peak_mb >= task.limits.memory_mb
-            or result.exit == {"code": GHC_HEAP_EXHAUSTED}
+            or result.usage.peak_mb >= task.plan.limits.memory_mb
+            or result.exit == ExitStatus(GHC_HEAP_EXHAUSTED)
         )
         settled = (
             task.status is Status.COMPLETED
             or parse_error
-            or (task.optional and task.status is Status.SUPERSEDED)
+            or (task.plan.optional and task.status is Status.SUPERSEDED)
         )
         if settled or (by_limit and met):
-            kind = f"limit-{self._host}" if by_limit else task.lemma_key if task.verdict else ""
-            path = os.path.join(self._folder(inputs.theory, task.lemma), f"{task.key}.{kind}")
+            kind = (
+                f"limit-{self._host}" if by_limit else task.plan.lemma_key if task.verdict else ""
+            )
+            path = os.path.join(
+                self._folder(inputs.theory, task.plan.lemma), f"{task.plan.key}.{kind}"
+            )
             if by_limit:
                 remove_entry(path)  # met under other limits
             self._write(
                 path,
                 outputs,
-                {"task": task_event(task), "finish": event, "parts": inputs.parts_of(task.lemma)},
+                {
+                    "task": encode_event(task.plan),
+                    "finish": encode_event(event),
+                    "parts": inputs.parts_of(task.plan.lemma),
+                },
             )
 
     def has_loaded(self, inputs: Inputs) -> bool:
@@ -4335,14 +4618,14 @@ class Cache:
         entries = [
             entry
             for _, entry in filter(
-                None, map(self.read, _names(self._folder(inputs.theory, task.lemma)))
+                None, map(self.read, _names(self._folder(inputs.theory, task.plan.lemma)))
             )
         ]
         known = {part for entry in entries for part in entry["parts"].items()}
-        new = [part[0] for part in inputs.parts_of(task.lemma).items() if part not in known]
+        new = [part[0] for part in inputs.parts_of(task.plan.lemma).items() if part not in known]
         if not entries:
             return "no result of it is stored"
-        if any(entry["task"]["key"] == task.key for entry in entries):
+        if any(entry["task"]["key"] == task.plan.key for entry in entries):
             return "what is stored of it met smaller limits, or those of another host"
         return (
             f"new: {', '.join(new)}"
@@ -4350,7 +4633,7 @@ class Cache:
             else "nothing is new, but never stood together like this"
         )
 
-    def close(self) -> str:
+    def prune(self) -> str:
         """Keep to the size that is allowed; returns why nothing could be stored, or ""."""
         left = self.size_mb if self.stored else math.inf
         for _, size_mb, path in sorted(self.entries(), reverse=True) if self.stored else ():
@@ -4369,18 +4652,18 @@ class Cache:
                 sizes = [os.stat(os.path.join(path, file)).st_size for file in os.listdir(path)]
                 yield os.stat(path).st_mtime, sum(sizes) / MB, path
 
-    def read(self, path: str) -> tuple[Task, Event] | None:
+    def read(self, path: str) -> tuple[Task, Json] | None:
         """The task of an entry with its result, and all that the entry says; one that makes no sense is removed."""
         try:
             if not os.path.isfile(os.path.join(path, "entry.json")):
                 return None
             with open(os.path.join(path, "entry.json"), encoding="utf-8") as file:
                 entry = json.load(file, parse_constant=_refuse_constant)
-            task, result = from_json(Task, entry["task"]), from_json(Result, entry["finish"])
-            task.status, task.result = result.status, result
-            if not os.path.basename(path).startswith(task.key) or not set(entry["files"]) <= set(
-                field_names(Outputs)
-            ):
+            plan, result = decode(Plan, entry["task"]), decode(Result, entry["finish"])
+            task = Task(plan, result.status, result=result)
+            if not os.path.basename(path).startswith(task.plan.key) or not set(
+                entry["files"]
+            ) <= set(field_names(Outputs)):
                 raise ValueError
             return task, {**entry, "parts": dict(entry["parts"]), "files": dict(entry["files"])}
         except OSError:  # gone meanwhile, not yet whole, or not ours to read
@@ -4396,8 +4679,8 @@ class Cache:
     def _load_entry(self, inputs: Inputs) -> str:
         return os.path.join(self._folder(inputs.theory, ""), inputs.key + ".loaded")
 
-    def _write(self, path: str, outputs: Outputs | None, entry: Event) -> None:
-        """Make an entry; a problem is kept for `close` and ends all storing."""
+    def _write(self, path: str, outputs: Outputs | None, entry: Json) -> None:
+        """Make an entry; a problem is kept for `prune` and ends all storing."""
         import shutil
 
         if self.problem:
@@ -4407,7 +4690,7 @@ class Cache:
             os.makedirs(temporary)
             files = {
                 name: copy_file(output, os.path.join(temporary, name))
-                for name, output in own_fields(outputs).items()
+                for name, output in (vars(outputs) if outputs else {}).items()
                 if os.path.exists(output)
             }
             write_file(os.path.join(temporary, "entry.json"), json.dumps({**entry, "files": files}))
@@ -4418,7 +4701,7 @@ class Cache:
             shutil.rmtree(temporary, ignore_errors=True)
         self.stored += 1
         if self.stored > 1000:
-            self.close()
+            self.prune()
 
 
 def _names(
@@ -4559,7 +4842,7 @@ def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
         return list(tasks)
     return sorted(
         tasks,
-        key=lambda task: task.limits.cores + task.limits.memory_mb / 1024,
+        key=lambda task: task.plan.limits.cores + task.plan.limits.memory_mb / 1024,
         reverse=scheduler == "ljf",
     )
 
@@ -4582,7 +4865,7 @@ class Runner:
             journal.batch,
             supervisor,
         )
-        limits = from_json(Limits, self.batch.header["limits"])
+        limits = self.batch.header.limits
         self.scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
         self.cache, self.tell = cache, tell
         self._environments = {
@@ -4614,11 +4897,9 @@ class Runner:
             for key in self._held.keys() - self._to_load.keys():
                 self._to_load[key] = 1
                 self.scheduler.add([self._held[key][0][0]], self.load)
-            await self.scheduler.run(in_order(waiting, self.batch.header["scheduler"]), self.prove)
+            await self.scheduler.run(in_order(waiting, self.batch.header.scheduler), self.prove)
             if not self.stopped:
-                await draw_traces(
-                    self.directory, self.supervisor, from_json(Limits, self.batch.header["limits"])
-                )
+                await draw_traces(self.directory, self.supervisor, self.batch.header.limits)
         finally:
             self.journal.flush()
 
@@ -4627,9 +4908,9 @@ class Runner:
         outputs, attempt = result_files(self.directory, task.id), task.attempts + 1
         try:
             set_aside(outputs)
-            outcome = await self._run_job(task, task.id, attempt, outputs)
+            outcome = await self._run_job(task.plan, task.id, attempt, outputs)
             result, output = self._result(task, outcome, outputs)
-            event = finish_event(task, task.id, attempt, result)
+            event = Finished(task.id, task.id, attempt, result)
             self._record(event)
             if self.cache:
                 self._store(self.cache, task, event, outputs, bool(output.parse_error))
@@ -4649,45 +4930,45 @@ class Runner:
             outputs
         ):  # a driver that was killed may have left them, and logs are appended to
             remove_file(path)
-        outcome = await self._run_job(replace(task, prove=False), job_id, 0, outputs)
+        outcome = await self._run_job(replace(task.plan, prove=False), job_id, 0, outputs)
         await self._end_of_load(task, outcome, read_output(outputs.stdout, outputs.stderr), outputs)
         for path in dataclasses.astuple(outputs):
             remove_file(path)
         return not outcome.unkillable
 
-    async def _run_job(self, task: Task, job_id: str, attempt: int, outputs: Outputs) -> Outcome:
+    async def _run_job(self, plan: Plan, job_id: str, attempt: int, outputs: Outputs) -> Outcome:
         """Run a prover on a task. Meanwhile, hits count as soon as it says that it has loaded their text."""
         import asyncio
 
-        prover = self.batch.provers[task.prover]
+        prover = self.batch.provers[plan.prover]
         job = Job(
             job_id,
             attempt,
-            prover_command(prover, task, outputs),
-            task.cwd,
+            prover_command(prover, plan, outputs),
+            plan.cwd,
             self._environments[prover.alias],
-            task.limits,
+            plan.limits,
             outputs.stdout,
             outputs.stderr,
-            (task.id,) if attempt else (),
+            (plan.id,) if attempt else (),
         )
 
-        changed, outcome = await self._changed_input(task), Outcome(Status.INTERRUPTED)
+        changed, outcome = await self._changed_input(plan), Outcome(Status.INTERRUPTED)
         if not changed:
             running = asyncio.ensure_future(
                 self.supervisor.run(job, functools.partial(self._record_start, job))
             )
             while (
-                self._inputs(task).key in self._held
+                self._inputs(plan).key in self._held
                 and not (await asyncio.wait([running], timeout=0.2))[0]
             ):
                 try:
-                    if has_loaded(job.stderr) and not await self._changed_input(task):
-                        await self._text_loaded(task)
+                    if has_loaded(job.stderr) and not await self._changed_input(plan):
+                        await self._text_loaded(plan)
                 except (OSError, StorageError) as error:
                     self._give_up(error)
             outcome = await running
-            changed = await self._changed_input(task)
+            changed = await self._changed_input(plan)
         return replace(outcome, status=Status.INTERRUPTED, reason=changed) if changed else outcome
 
     # --- The cache: hits, and those that are held back until the prover has loaded a text that it has never seen
@@ -4696,8 +4977,8 @@ class Runner:
         """Whether the cache answers for a task, now or when its text is loaded."""
         import asyncio
 
-        inputs, hit = self._inputs(task), None
-        if self.cache and not self.scheduler.stopped and not await self._changed_input(task):
+        inputs, hit = self._inputs(task.plan), None
+        if self.cache and not self.scheduler.stopped and not await self._changed_input(task.plan):
             hit = self.cache.find(task, inputs)
             if hit and not hit.exact and not self.cache.has_loaded(inputs):
                 self._held.setdefault(inputs.key, []).append((task, hit))
@@ -4711,13 +4992,13 @@ class Runner:
         return False
 
     def _store(
-        self, cache: Cache, task: Task, event: Event, outputs: Outputs, parse_error: bool
+        self, cache: Cache, task: Task, event: Finished, outputs: Outputs, parse_error: bool
     ) -> None:
         """Keep a result in the cache while other things go on: its files may be large. The end of the loop waits for that."""
         import asyncio
 
         asyncio.get_running_loop().run_in_executor(
-            None, cache.store, task, event, outputs, self._inputs(task), parse_error
+            None, cache.store, task, event, outputs, self._inputs(task.plan), parse_error
         )
 
     async def _restore(self, task: Task, hit: Hit) -> bool:
@@ -4730,14 +5011,16 @@ class Runner:
             self.cache.restore, hit, outputs
         )
         if restored:
-            self._record(finish_event(task, task.id, task.attempts, hit.result))
+            self._record(
+                Finished(task.id, task.id, task.attempts, replace(hit.result, at=timestamp()))
+            )
         return restored
 
-    async def _text_loaded(self, task: Task) -> None:
+    async def _text_loaded(self, plan: Plan) -> None:
         """The prover takes the text of this task's theory: hits that waited for that count."""
         if self.cache:
-            self.cache.remember_load(self._inputs(task))
-        for held, hit in self._held.pop(self._inputs(task).key, ()):
+            self.cache.remember_load(self._inputs(plan))
+        for held, hit in self._held.pop(self._inputs(plan).key, ()):
             if not await self._restore(held, hit):
                 self.scheduler.add([held], self.prove)
 
@@ -4745,25 +5028,25 @@ class Runner:
         self, task: Task, outcome: Outcome, output: ProverOutput, outputs: Outputs
     ) -> None:
         """A job that loads this task's theory is over. If none did and no other will, hits that wait for that don't count."""
-        key = self._inputs(task).key
+        key = self._inputs(task.plan).key
         self._to_load[key] = self._to_load.get(key, 0) - 1
         if outcome.status is not Status.INTERRUPTED and (
             output.summary or has_loaded(outputs.stderr)
         ):
-            await self._text_loaded(task)
+            await self._text_loaded(task.plan)
         elif not self._to_load[key]:
             self.scheduler.add([held for held, _ in self._held.pop(key, ())], self.prove)
 
-    def _inputs(self, task: Task) -> Inputs:
-        return self.batch.inputs[task.inputs_key]
+    def _inputs(self, plan: Plan) -> Inputs:
+        return self.batch.inputs[plan.view]
 
-    async def _changed_input(self, task: Task) -> str:
+    async def _changed_input(self, plan: Plan) -> str:
         """Why what the prover reads now is not what was planned; "" if it is. Such a result would stand under a wrong key.
 
         A file that is gone is the prover's to tell of, or it is the prover itself."""
         import asyncio
 
-        files = self._inputs(task).files
+        files = self._inputs(plan).files
         for path, planned in list(files.items()):
             if file_stamp(path) in (planned.stamp, ()):
                 continue
@@ -4772,7 +5055,7 @@ class Runner:
             )  # a prover may be large, and was only touched, perhaps
             if state.digest != planned.digest or planned.executable not in ("", state.executable):
                 return (
-                    f"{path_from(path, task.cwd)} changed since the batch was planned: run it again"
+                    f"{path_from(path, plan.cwd)} changed since the batch was planned: run it again"
                 )
             files[path] = planned._replace(stamp=state.stamp)
         return ""
@@ -4782,15 +5065,15 @@ class Runner:
     ) -> tuple[Result, ProverOutput]:
         """What came of an attempt, its files settled."""
         try:
-            output = read_output(outputs.stdout, outputs.stderr, task.lemma)
-            result = judge(task, outcome, output, outputs.proof)
+            output = read_output(outputs.stdout, outputs.stderr, task.plan.lemma)
+            result = judge(task.plan, outcome, output, outputs.proof)
             keep_outputs(task, result, outputs)
             return result, output
         except OSError as error:  # too many open files, perhaps: the next task may have better luck
             failed = replace(
                 outcome, status=Status.FAILED, reason=f"its output can't be read: {error.strerror}"
             )
-            return judge(task, failed, ProverOutput(), ""), ProverOutput()
+            return judge(task.plan, failed, ProverOutput(), ""), ProverOutput()
 
     def _give_up(self, error: Exception) -> None:
         """What happens can't be recorded any more: end everything, let `run` raise the error."""
@@ -4798,19 +5081,19 @@ class Runner:
         self.supervisor.interrupt("the results can't be written any more")
 
     def _record_start(self, job: Job, pid: int, started: int) -> None:
+        host, boot_id = self._host
         self._record(
-            {
-                "event": "start",
-                "at": now(),
-                "ids": job.task_ids,
-                "job": job.id,
-                "attempt": job.attempt,
-                "pid": pid,
-                "started": started,
-                "host": self._host[0],
-                "boot_id": self._host[1],
-                "command": job.command,
-            }
+            Started(
+                ids=job.task_ids,
+                job=job.id,
+                attempt=job.attempt,
+                pid=pid,
+                started=started,
+                host=host,
+                boot_id=boot_id,
+                command=job.command,
+                at=timestamp(),
+            )
         )
 
     def _record(self, event: Event) -> None:
@@ -4882,7 +5165,7 @@ def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
             if text
             else ()
         )
-        kept = own(text, task.lemma, names) if text else ""
+        kept = own(text, task.plan.lemma, names) if text else ""
         if not kept:
             remove_file(path)
         elif kept != text:
@@ -4978,8 +5261,8 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
     directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
     journal, report = os.path.join(directory, JOURNAL), os.path.join(directory, UPSTREAM_REPORT)
     if os.path.exists(journal):
-        batch = load_batch(journal, warn)
-        if not batch.header:
+        batch, _ = load_batch(journal, warn)
+        if not batch.has_begun:
             raise InputError("this journal tells of no batch", journal)
         return batch
     try:
@@ -5003,7 +5286,6 @@ def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
             config["default_timeout"],
         )
     )
-    limits = {"cores": cores, "memory_mb": memory * 1024, "timeout_s": timeout}
     runs = [
         (name, entry["theory_file"], task_id, task)
         for name, entry in data["tasks"].items()
@@ -5011,76 +5293,53 @@ def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
     ]
     began = min(
         filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)),
-        default=now(),
+        default=timestamp(),
     )
     provers = {
-        alias: to_json(
-            Prover(
-                alias,
-                (entry["path"],),
-                version="".join(
-                    re.findall(r"\d{1,9}(?:\.\d{1,9})+", entry.get("version") or "")[:1]
-                ),
-            )
+        alias: Prover(
+            alias,
+            (entry["path"],),
+            version="".join(re.findall(r"\d{1,9}(?:\.\d{1,9})+", entry.get("version") or "")[:1]),
         )
         for alias, entry in data["tamarin_versions"].items()
     }
     batch.apply(
-        {
-            "event": "batch",
-            "at": began,
-            "id": "",
-            "version": "",
-            "recipe_file": data["recipe"],
-            "recipe": {},
-            "options": {},
-            "limits": limits,
-            "scheduler": "fifo",
-            "cwd": cwd,
-            "provers": provers,
-        }
+        Header(
+            at=began,
+            recipe_file=data["recipe"],
+            limits=Limits(cores, memory * 1024, timeout),
+            cwd=cwd,
+            provers=provers,
+        )
     )
     for name, theory, task_id, task in runs:
-        plan, result = task["task_config"], task.get("task_result") or {}
-        resources, trait = plan["resources"], result.get("analysis_type", "")
-        options, flags = (
-            tuple(plan.get("options") or ()),
-            tuple(plan.get("preprocessor_flags") or ()),
+        config, result = task["task_config"], task.get("task_result") or {}
+        resources, trait = config["resources"], result.get("analysis_type", "")
+        options = tuple(config.get("options") or ())
+        flags = tuple(config.get("preprocessor_flags") or ())
+        lemmas = _lemmas_now(os.path.join(cwd, theory), options, flags).get(config["lemma"], [])
+        plan = Plan(
+            id=task_id,
+            entry=name,
+            theory=theory,
+            lemma=config["lemma"],
+            trait=trait if trait in set(Trait) else lemmas[0].trait if lemmas else "",
+            sides=(),
+            prover=batch.provers[config["tamarin_alias"]].alias,
+            options=options,
+            flags=flags,
+            limits=Limits(resources["cores"], resources["memory"] * 1024, resources["timeout"]),
+            cwd=cwd,
+            prove=True,
+            optional=False,
+            assumes=assumed_by(lemmas),
+            expect=None,
+            key="",
         )
-        lemmas = _lemmas_now(os.path.join(cwd, theory), options, flags).get(plan["lemma"], [])
-        batch.apply(
-            {
-                "event": "task",
-                "id": task_id,
-                "name": name,
-                "theory": theory,
-                "lemma": plan["lemma"],
-                "sides": [],
-                "cwd": cwd,
-                "trait": trait if trait in set(Trait) else lemmas[0].trait if lemmas else "",
-                "prover": batch.provers[plan["tamarin_alias"]].alias,
-                "options": options,
-                "flags": flags,
-                "prove": True,
-                "optional": False,
-                "assumes": assumed_by(lemmas),
-                "expect": None,
-                "key": "",
-                "limits": {
-                    "cores": resources["cores"],
-                    "memory_mb": resources["memory"] * 1024,
-                    "timeout_s": resources["timeout"],
-                },
-            }
-        )
+        batch.apply(decode(Plan, json.loads(json.dumps(encode(plan)))))
         if result:
-            batch.apply(
-                {
-                    "event": "finish",
-                    "id": task_id,
-                    **_upstream_result(task["task_execution_metadata"], result),
-                }
-            )
+            told = _upstream_result(task["task_execution_metadata"], result)
+            batch.apply(Finished(task_id, task_id, 1, decode(Result, told)))
     return batch
 
 
@@ -5094,7 +5353,7 @@ def _lemmas_now(
     return {}
 
 
-def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Event:
+def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Json:
     """How one of its tasks ended. A run without a verdict for the lemma is called "verified", 0 steps, "unknown" there."""
     ended = {
         "at": _utc(run["exec_end"]),
@@ -5155,8 +5414,12 @@ _UPSTREAM_ENDS = {
 def write_result_file(directory: str, task: Task) -> None:
     """success/ID.json or failed/ID.json of a task that has ended; what an earlier attempt left goes."""
     result, places = task.result or Result(task.status), _result_folders(task)
-    lemma = {task.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
-    measures = {"time": result.wall_s, "avg_memory": result.avg_mb, "peak_memory": result.peak_mb}
+    lemma = {task.plan.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
+    measures = {
+        "time": result.usage.wall_s,
+        "avg_memory": result.usage.avg_mb,
+        "peak_memory": result.usage.peak_mb,
+    }
     content = {
         "task_id": task.id,
         "wrapper_measures": measures,
@@ -5167,7 +5430,7 @@ def write_result_file(directory: str, task: Task) -> None:
                 "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
                 "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
                 "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
-                "unterminated_lemma": [] if result.verdict in ANSWERS else [task.lemma],
+                "unterminated_lemma": [] if result.verdict in ANSWERS else [task.plan.lemma],
             }
             if "success" in places
             else _failure(result)
@@ -5197,8 +5460,8 @@ def _result_folders(task: Task) -> set[str]:
     return {"success" if task.status in _WON else "failed"} if task.result else set()
 
 
-def _failure(result: Result) -> Event:
-    code = (result.exit or {}).get("code") if result.status is Status.FAILED else None
+def _failure(result: Result) -> Json:
+    code = result.exit.code if result.exit and result.status is Status.FAILED else None
     return {
         "error_description": result.reason or str(result.status),
         "last_stderr_lines": result.stderr_tail.splitlines(),
@@ -5210,9 +5473,9 @@ def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
     """Tasks by recipe task; where that was of several theories, by each of them, under names that no other has."""
     groups: dict[str, dict[tuple[Any, ...], list[Task]]] = {}
     for task in tasks:
-        groups.setdefault(task.name, {}).setdefault((task.theory, task.cwd, task.prove), []).append(
-            task
-        )
+        groups.setdefault(task.plan.entry, {}).setdefault(
+            (task.plan.theory, task.plan.cwd, task.plan.prove), []
+        ).append(task)
     named: dict[str, list[Task]] = {}
     for name, parts in groups.items():
         others = (f"{name} {number}" for number in itertools.count(2))
@@ -5228,7 +5491,10 @@ def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
     """The whole batch as batch-tamarin's execution_report.json, in pieces."""
     ended = [task.result for task in batch.tasks.values() if task.result]
-    times, peaks = [result.wall_s for result in ended], [result.peak_mb for result in ended]
+    times, peaks = (
+        [result.usage.wall_s for result in ended],
+        [result.usage.peak_mb for result in ended],
+    )
     won = sum(result.status in _WON for result in ended)
     totals = {
         "total_tasks": len(batch.tasks),
@@ -5241,7 +5507,7 @@ def execution_report(batch: Batch, directory: str) -> Iterator[str]:
         "max_memory": max(peaks, default=0.0),
     }
     head = {
-        "recipe": os.path.basename(batch.header["recipe_file"]),
+        "recipe": os.path.basename(batch.header.recipe_file),
         "config": _config(batch, directory),
         "tamarin_versions": {
             alias: {"path": prover.command[0], "version": prover.version and f"v{prover.version}"}
@@ -5255,7 +5521,7 @@ def execution_report(batch: Batch, directory: str) -> Iterator[str]:
         (
             (
                 name,
-                {"theory_file": tasks[0].theory},
+                {"theory_file": tasks[0].plan.theory},
                 (
                     f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}"
                     for task in tasks
@@ -5266,18 +5532,18 @@ def execution_report(batch: Batch, directory: str) -> Iterator[str]:
     )
 
 
-def _config(batch: Batch, directory: str) -> Event:
-    limits = batch.header["limits"]
+def _config(batch: Batch, directory: str) -> Json:
+    limits = batch.header.limits
     return {
-        "global_max_cores": limits["cores"],
-        "global_max_memory": max(1, limits["memory_mb"] // 1024),
-        "default_timeout": max(1, round(limits["timeout_s"])),
+        "global_max_cores": limits.cores,
+        "global_max_memory": max(1, limits.memory_mb // 1024),
+        "default_timeout": max(1, round(limits.timeout_s)),
         "output_directory": directory,
     }
 
 
 def _with_tasks(
-    head: Event, opening: str, tasks: Iterable[tuple[str, Event, Iterable[str]]]
+    head: Json, opening: str, tasks: Iterable[tuple[str, Json, Iterable[str]]]
 ) -> Iterator[str]:
     """A JSON object with `tasks` as its last key, piece by piece: of each task name, object, and the items of its last key."""
     yield json.dumps(head, indent=2)[:-2] + ',\n  "tasks": {'
@@ -5289,40 +5555,40 @@ def _with_tasks(
     yield "\n  }\n}\n"
 
 
-def _subtask(batch: Batch, directory: str, task: Task) -> Event:
+def _subtask(batch: Batch, directory: str, task: Task) -> Json:
     import datetime
 
     result, outputs = task.result or Result(task.status), result_files(directory, task.id)
-    at = instant(result.at or batch.header["at"])
+    at = instant(result.at or batch.header.at)
     began, ended = (
         datetime.datetime.fromtimestamp(seconds).isoformat(
             timespec="microseconds"
         )  # local, without a zone
-        for seconds in (at - result.wall_s, at)
+        for seconds in (at - result.usage.wall_s, at)
     )
-    subtask: Event = {
+    subtask: Json = {
         "task_config": {
-            "tamarin_alias": task.prover,
-            "lemma": task.lemma,
+            "tamarin_alias": task.plan.prover,
+            "lemma": task.plan.lemma,
             "output_theory_file": outputs.proof,
             "output_trace_file": outputs.trace_json,
-            "options": task.options,
-            "preprocessor_flags": task.flags,
+            "options": task.plan.options,
+            "preprocessor_flags": task.plan.flags,
             "resources": {
-                "cores": task.limits.cores,
-                "memory": max(1, round(task.limits.memory_mb / 1024)),
-                "timeout": max(1, round(task.limits.timeout_s)),
+                "cores": task.plan.limits.cores,
+                "memory": max(1, round(task.plan.limits.memory_mb / 1024)),
+                "timeout": max(1, round(task.plan.limits.timeout_s)),
             },
         },
         "task_execution_metadata": {
-            "command": prover_command(batch.provers[task.prover], task, outputs),
+            "command": prover_command(batch.provers[task.plan.prover], task.plan, outputs),
             "status": _UPSTREAM_ENDS[task.status][0],
             "cache_hit": result.cached,
             "exec_start": began,
             "exec_end": ended,
-            "exec_duration_monotonic": result.wall_s,
-            "avg_memory": result.avg_mb,
-            "peak_memory": result.peak_mb,
+            "exec_duration_monotonic": result.usage.wall_s,
+            "avg_memory": result.usage.avg_mb,
+            "peak_memory": result.usage.peak_mb,
         },
     }
     if task.status in _WON:
@@ -5344,12 +5610,12 @@ def _subtask(batch: Batch, directory: str, task: Task) -> Event:
 
 
 def rerun_name(batch: Batch) -> str:
-    return f"{os.path.splitext(os.path.basename(batch.header['recipe_file']))[0]}-rerun.json"
+    return f"{os.path.splitext(os.path.basename(batch.header.recipe_file))[0]}-rerun.json"
 
 
 def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
     """A recipe of what has no verdict yet. Only where the batch needs what batch-tamarin does not know has it such keys."""
-    cwd = batch.header["cwd"]
+    cwd = batch.header.cwd
     head = {
         "config": _config(batch, os.path.join(path_from(directory, cwd), "rerun")),
         "tamarin_versions": {
@@ -5374,31 +5640,33 @@ def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
             (
                 name,
                 {
-                    "theory_file": path_from(os.path.join(tasks[0].cwd, tasks[0].theory), cwd),
-                    "tamarin_versions": list(dict.fromkeys(task.prover for task in tasks)),
-                    "output_file_prefix": tasks[0].id.partition(f"--{tasks[0].lemma}--")[0],
-                    **({} if tasks[0].cwd == cwd else {"cwd": tasks[0].cwd}),
-                    **({} if tasks[0].prove else {"prove": False}),
+                    "theory_file": path_from(
+                        os.path.join(tasks[0].plan.cwd, tasks[0].plan.theory), cwd
+                    ),
+                    "tamarin_versions": list(dict.fromkeys(task.plan.prover for task in tasks)),
+                    "output_file_prefix": tasks[0].id.partition(f"--{tasks[0].plan.lemma}--")[0],
+                    **({} if tasks[0].plan.cwd == cwd else {"cwd": tasks[0].plan.cwd}),
+                    **({} if tasks[0].plan.prove else {"prove": False}),
                 },
                 (
                     json.dumps(
                         {
-                            "name": task.lemma,
-                            "tamarin_versions": [task.prover],
-                            "tamarin_options": task.options,
-                            "preprocess_flags": task.flags,
+                            "name": task.plan.lemma,
+                            "tamarin_versions": [task.plan.prover],
+                            "tamarin_options": task.plan.options,
+                            "preprocess_flags": task.plan.flags,
                             "resources": {
-                                "max_cores": task.limits.cores,
-                                "max_memory": math.ceil(task.limits.memory_mb / 1024),
-                                "timeout": math.ceil(task.limits.timeout_s),
+                                "max_cores": task.plan.limits.cores,
+                                "max_memory": math.ceil(task.plan.limits.memory_mb / 1024),
+                                "timeout": math.ceil(task.plan.limits.timeout_s),
                             },
-                            **({"expect": task.expect} if task.expect else {}),
+                            **({"expect": task.plan.expect} if task.plan.expect else {}),
                         }
                     )
                     for task in tasks
                 ),
             )
-            for name, tasks in recipe_tasks(unanswered(batch)).items()
+            for name, tasks in recipe_tasks(batch.unanswered).items()
         ),
     )
 
@@ -5441,9 +5709,9 @@ class Finding:
     prover: str = ""
 
 
-def found(kind: str, task: Task, message: str, rank: int = WRONG) -> Finding:
+def finding(kind: str, task: Task, message: str, rank: int = WRONG) -> Finding:
     """A finding about a task."""
-    return Finding(kind, task.theory, task.lemma, message, rank, task.prover)
+    return Finding(kind, task.plan.theory, task.plan.lemma, message, rank, task.plan.prover)
 
 
 class Assumption(NamedTuple):
@@ -5465,23 +5733,23 @@ class Closure:
         self.rests: dict[tuple[Any, ...], dict[str, dict[str, str]]] = {}
         for task in tasks:
             group = self.groups.setdefault(self._place(task), {})
-            other = group.setdefault(task.lemma, task)
+            other = group.setdefault(task.plan.lemma, task)
             if other.verdict is not Verdict.FALSIFIED and (
                 task.verdict is Verdict.FALSIFIED or not self._settled(other)
             ):
-                group[task.lemma] = (
+                group[task.plan.lemma] = (
                     task  # the worst news of a lemma counts, then that it is verified
                 )
 
-    def open(self, task: Task) -> list[Assumption]:
+    def open_assumptions(self, task: Task) -> list[Assumption]:
         """What the verdict assumes and is not verified here, nearest first. A trace that was found assumes nothing."""
-        if (task.trait, task.verdict) not in RESTING or not task.assumes:
+        if (task.plan.trait, task.verdict) not in RESTING or not task.plan.assumes:
             return []
         place = self._place(task)
         group = self.groups.get(place, {})
         rests = self.rests[place] = self.rests[place] if place in self.rests else self._rests(group)
-        first = {name: "" for name in task.assumes if name not in rests}
-        for name in task.assumes:
+        first = {name: "" for name in task.plan.assumes if name not in rests}
+        for name in task.plan.assumes:
             first = {
                 **first,
                 **{lemma: name for lemma in rests.get(name, ()) if lemma not in first},
@@ -5495,38 +5763,42 @@ class Closure:
             for lemma, name in first.items()
         ]
 
-    def false(self, task: Task) -> list[Assumption]:
+    def false_assumptions(self, task: Task) -> list[Assumption]:
         """The falsified lemmas that the verdict rests on."""
-        return [each for each in self.open(task) if each.state == Verdict.FALSIFIED]
+        return [each for each in self.open_assumptions(task) if each.state == Verdict.FALSIFIED]
 
     def outcome(self, task: Task) -> str:
         """`verified`, `verified, assuming types (timeout)`, `verified, resting on a falsified lemma: nothing_leaks`."""
-        known, false = self.open(task), self.false(task)
+        known, false = self.open_assumptions(task), self.false_assumptions(task)
         if false:
             return f"{task.verdict}, resting on a falsified lemma: {listed(false)}".replace(
                 " (falsified)", ""
             )
-        return outcome_word(task) + (f", assuming {listed(known)}" if known else "")
+        return task.outcome + (f", assuming {listed(known)}" if known else "")
 
     def _place(self, task: Task) -> tuple[Any, ...]:
-        return task.text or (task.theory, task.cwd), task.prover, task.flags
+        return (
+            task.plan.theory_digest or (task.plan.theory, task.plan.cwd),
+            task.plan.prover,
+            task.plan.flags,
+        )
 
     def _settled(self, task: Task) -> bool:
         return task.verdict is Verdict.VERIFIED or (
-            task.optional and task.status is Status.SUPERSEDED
+            task.plan.optional and task.status is Status.SUPERSEDED
         )  # not needed
 
     def _rests(self, group: Mapping[str, Task]) -> dict[str, dict[str, str]]:
         """Of every settled lemma the open ones that it rests on, each with the next lemma on the way there ("": none)."""
         settled = {name: task for name, task in group.items() if self._settled(task)}
         rests = {
-            name: {lemma: "" for lemma in task.assumes if lemma not in settled}
+            name: {lemma: "" for lemma in task.plan.assumes if lemma not in settled}
             for name, task in settled.items()
         }
         users: dict[str, list[str]] = {}
         waiting = deque(name for name, lemmas in rests.items() if lemmas)
         for name, lemma in (
-            ((name, lemma) for name, task in settled.items() for lemma in task.assumes)
+            ((name, lemma) for name, task in settled.items() for lemma in task.plan.assumes)
             if waiting
             else ()
         ):
@@ -5555,7 +5827,50 @@ def outcome_word(task: Task) -> str:
 def missed_expectation(task: Task) -> bool:
     """Whether the task has an answer that is not the one its recipe expects, or should have one and has none."""
     waiting = task.status in (Status.PENDING, Status.RUNNING, Status.INTERRUPTED)
-    return bool(task.expect) and not waiting and task.verdict != task.expect
+    return bool(task.plan.expect) and not waiting and task.verdict != task.plan.expect
+
+
+@dataclass(frozen=True)
+class Row:
+    """A task as people see it: made once, used by every table, every report, the audit and `status`.
+
+    Times in seconds, memory in MB; what did not end has a `result` with nothing but its status.
+    """
+
+    task: Task
+    result: Result
+    outcome: str  # a word: the verdict if there is one, else the status
+    told: str  # the outcome with what it rests on: `verified, assuming types (timeout)`
+    assuming: tuple[Assumption, ...]  # what the verdict takes for granted and is not verified here
+    rests_on_false: tuple[Assumption, ...]  # those of them that are falsified
+
+    @property
+    def plan(self) -> Plan:
+        return self.task.plan
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it misses its expectation, or rests on a falsified lemma: exit code 1."""
+        return self.task.misses_expectation or bool(self.rests_on_false)
+
+    @property
+    def needs_look(self) -> bool:
+        """Whether a person should look at it: no answer, or a failure."""
+        return self.is_failure or not self.task.is_answered
+
+
+def rows_of(tasks: Iterable[Task], closure: Closure) -> Iterator[Row]:
+    """Tasks as people see them; `closure` knows all tasks of the batch."""
+    for task in tasks:
+        assuming = closure.open_assumptions(task)
+        yield Row(
+            task=task,
+            result=task.result or Result(task.status, trait=task.plan.trait),
+            outcome=task.outcome,
+            told=closure.outcome(task),
+            assuming=tuple(assuming),
+            rests_on_false=tuple(each for each in assuming if each.state == Verdict.FALSIFIED),
+        )
 
 
 def needs_look(task: Task, closure: Closure) -> bool:
@@ -5565,7 +5880,7 @@ def needs_look(task: Task, closure: Closure) -> bool:
 
 def exit_code(tasks: Sequence[Task], closure: Closure) -> int:
     """1: an expectation was missed, or a verdict rests on a false lemma; 3: some task has neither `verified` nor `falsified`."""
-    if any(missed_expectation(task) or closure.false(task) for task in tasks):
+    if any(task.misses_expectation or closure.false_assumptions(task) for task in tasks):
         return 1
     settled = (task.verdict in ANSWERS or task.status is Status.SUPERSEDED for task in tasks)
     return 0 if all(settled) else 3
@@ -5580,47 +5895,63 @@ def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     for source, batch in batches.items():
         closure = Closure(batch.tasks.values())
         for task in batch.tasks.values():
-            if missed_expectation(task):
-                yield _missed(task, f"expected {task.expect}, got {outcome_word(task)}")
-            if closure.open(task):
-                yield found(
+            if task.misses_expectation:
+                yield _missed(task, f"expected {task.plan.expect}, got {task.outcome}")
+            if closure.open_assumptions(task):
+                yield finding(
                     "assumption",
                     task,
                     closure.outcome(task),
-                    WRONG if closure.false(task) else NOTE,
+                    WRONG if closure.false_assumptions(task) else NOTE,
                 )
             # What a log or a theory has no verdict of is told where those are read.
-            if task.verdict is None and task.status is not Status.SUPERSEDED and task.limits.cores:
-                yield found("missing", task, f"no verdict: {outcome_word(task)}", NOTE)
+            if (
+                task.verdict is None
+                and task.status is not Status.SUPERSEDED
+                and task.plan.limits.cores
+            ):
+                yield finding("missing", task, f"no verdict: {task.outcome}", NOTE)
             yield from (
-                found("warning", task, text, NOTE)
+                finding("warning", task, text, NOTE)
                 for text in (task.result.warnings if task.result else ())
             )
-            lemmas.setdefault((task.text or task.theory, task.lemma, *sorted(task.flags)), {})[
-                task.verdict
-            ] = source, task
+            lemmas.setdefault(
+                (
+                    task.plan.theory_digest or task.plan.theory,
+                    task.plan.lemma,
+                    *sorted(task.plan.flags),
+                ),
+                {},
+            )[task.verdict] = source, task
             if task.verdict is Verdict.VERIFIED:
-                models.setdefault((source, task.theory, task.cwd, task.text, task.flags), {})[
-                    task.trait
-                ] = task
+                models.setdefault(
+                    (
+                        source,
+                        task.plan.theory,
+                        task.plan.cwd,
+                        task.plan.theory_digest,
+                        task.plan.flags,
+                    ),
+                    {},
+                )[task.plan.trait] = task
     for known in models.values():
         if Trait.ALL_TRACES in known and Trait.EXISTS_TRACE not in known:
             text = "no exists-trace lemma with a trace: what is verified of all traces may hold because nothing can happen"
-            yield Finding("vacuity", known[Trait.ALL_TRACES].theory, "", text, NOTE)
+            yield Finding("vacuity", known[Trait.ALL_TRACES].plan.theory, "", text, NOTE)
     for verdicts in lemmas.values():
         if verdicts.keys() >= ANSWERS:
             (here, yes), (there, no) = verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED]
             yield Finding(
                 "disagreement",
-                yes.theory,
-                yes.lemma,
-                f"verified by {yes.prover}, falsified by {no.prover}"
+                yes.plan.theory,
+                yes.plan.lemma,
+                f"verified by {yes.plan.prover}, falsified by {no.plan.prover}"
                 + f" (in {here} and in {there})" * (here != there),
             )
 
 
 def _missed(task: Task, message: str) -> Finding:
-    return found("expectation", task, message, FLIP if task.verdict in ANSWERS else WRONG)
+    return finding("expectation", task, message, FLIP if task.verdict in ANSWERS else WRONG)
 
 
 def read_expectations(path: str) -> list[Task]:
@@ -5672,35 +6003,44 @@ def compare(
     patterns, the same prover and flags beat others. `tolerance` 0: what is not among them is no news."""
     exact, patterns, met = dict[tuple[str, str], list[Task]](), list[Task](), set[int]()
     for old in before:
-        patterns += [old] * _is_pattern(old.lemma + old.theory)
-        exact.setdefault((os.path.basename(old.theory), old.lemma), []).append(old)
+        patterns += [old] * _is_pattern(old.plan.lemma + old.plan.theory)
+        exact.setdefault((os.path.basename(old.plan.theory), old.plan.lemma), []).append(old)
     for task in tasks:
-        base = os.path.basename(task.theory)
+        base = os.path.basename(task.plan.theory)
         theories = (base, os.path.splitext(base)[0], "")
         known = next(
-            (exact[theory, task.lemma] for theory in theories if (theory, task.lemma) in exact),
+            (
+                exact[theory, task.plan.lemma]
+                for theory in theories
+                if (theory, task.plan.lemma) in exact
+            ),
             None,
         ) or [
             old
             for old in patterns
-            if fnmatch.fnmatchcase(task.lemma, old.lemma)
-            and any(fnmatch.fnmatchcase(theory, old.theory) for theory in (*theories, task.theory))
+            if fnmatch.fnmatchcase(task.plan.lemma, old.plan.lemma)
+            and any(
+                fnmatch.fnmatchcase(theory, old.plan.theory)
+                for theory in (*theories, task.plan.theory)
+            )
         ]
         met.update(map(id, known))
         known = [
-            old for old in known if (old.prover, old.flags) == (task.prover, task.flags)
+            old
+            for old in known
+            if (old.plan.prover, old.plan.flags) == (task.plan.prover, task.plan.flags)
         ] or known
         if known:
             yield from _moved(task, known, where, tolerance)
         elif tolerance:
-            yield found("expectation", task, f"new: not {where}", NOTE)
+            yield finding("expectation", task, f"new: not {where}", NOTE)
     for old in itertools.chain(*exact.values()):
         if id(old) not in met:
             yield Finding(
                 "missing",
-                old.theory,
-                old.lemma,
-                f"{outcome_word(old)} {where}, not in these results",
+                old.plan.theory,
+                old.plan.lemma,
+                f"{old.outcome} {where}, not in these results",
                 WRONG if old.verdict in ANSWERS else NOTE,
             )
 
@@ -5708,12 +6048,18 @@ def compare(
 def _moved(task: Task, before: Sequence[Task], where: str, tolerance: float) -> Iterator[Finding]:
     same = [old.result for old in before if old.verdict == task.verdict]
     if not same:
-        text = f"{' or '.join(dict.fromkeys(map(outcome_word, before)))} {where}, {outcome_word(task)} now"
+        text = (
+            f"{' or '.join(dict.fromkeys(map(outcome_word, before)))} {where}, {task.outcome} now"
+        )
         better = tolerance and all(old.verdict not in ANSWERS for old in before)
-        yield found("expectation", task, text, NOTE) if better else _missed(task, text)
+        yield finding("expectation", task, text, NOTE) if better else _missed(task, text)
     for what, least in ("steps", 0), ("seconds", 1):
         now, *past = (
-            0 if not result else result.prover_s or result.wall_s if least else result.steps or 0
+            0
+            if not result
+            else result.prover_s or result.usage.wall_s
+            if least
+            else result.steps or 0
             for result in (task.result, *same)
         )
         if (
@@ -5723,7 +6069,7 @@ def _moved(task: Task, before: Sequence[Task], where: str, tolerance: float) -> 
             and now > max(past) * tolerance
             and now - max(past) > least
         ):
-            yield found(
+            yield finding(
                 "expectation",
                 task,
                 f"{now:,g} {what}, {max(past):,g} {where}: more than {tolerance:g} times as many",
@@ -5746,7 +6092,7 @@ CLOCK_S = 2  # by so much times may differ only because files were copied
 
 
 @dataclass
-class Log:
+class ProverLog:
     """What a process said of one theory in its last summary."""
 
     file: str
@@ -5766,7 +6112,7 @@ class Evidence:
         self.batches: dict[str, Batch] = {}
         self.findings: list[Finding] = []
         self.seen: set[str] = set()  # real paths
-        self.logs: list[Log] = []
+        self.logs: list[ProverLog] = []
         self.cut_short: list[str] = []  # logs without a summary that ended
         self.theories: dict[str, Theory] = {}
         self.provers: dict[str, str] = {}  # that wrote these
@@ -5779,7 +6125,7 @@ class Evidence:
                 )
         for source, batch in self.batches.items():
             self._check_results(source, batch)
-        by_folder: dict[str, list[Log]] = {}
+        by_folder: dict[str, list[ProverLog]] = {}
         for log in self.logs:  # paths may be named in any order
             by_folder.setdefault(log.folder, []).append(log)
         for folder, logs in by_folder.items():
@@ -5788,7 +6134,9 @@ class Evidence:
             path
         ) in self.theories:  # proofs that nobody is known to have checked, or no proofs at all
             if os.path.realpath(path) not in self.explained:
-                self._add_logs(path, [Log(path, os.path.dirname(path), path, "", ProverOutput())])
+                self._add_logs(
+                    path, [ProverLog(path, os.path.dirname(path), path, "", ProverOutput())]
+                )
         complete = {path for log in self.logs for path in (log.file, os.path.splitext(log.file)[0])}
         for path in self.cut_short:
             twin = os.path.join(os.path.dirname(path), os.path.basename(path).replace("err", "out"))
@@ -5818,15 +6166,15 @@ class Evidence:
             if not {JOURNAL, UPSTREAM_REPORT}.isdisjoint(names):
                 try:
                     batch = load_results(folder, self.warn)
-                    if "recheck_of" in batch.header:
+                    if batch.header.recheck_of:
                         self.findings += [
-                            found(
+                            finding(
                                 "invalid",
                                 task,
-                                f"{task.prover} does not confirm the proof: {outcome_word(task)}",
+                                f"{task.plan.prover} does not confirm the proof: {task.outcome}",
                             )
                             for task in batch.tasks.values()
-                            if missed_expectation(task)
+                            if task.misses_expectation
                         ]
                     else:
                         self.batches[folder] = batch
@@ -5882,40 +6230,30 @@ class Evidence:
                     break
         return False
 
-    def _add_logs(self, source: str, logs: Sequence[Log]) -> None:
+    def _add_logs(self, source: str, logs: Sequence[ProverLog]) -> None:
         """The logs of a folder as one Batch. A lemma that one was not asked for gives way to any other's word."""
         results: dict[tuple[Any, ...], list[Task]] = {}
         written = [self._written(log) for log in logs]
         for log, path in zip(logs, written):
             for task in self._told(log, path, written.count(path) == 1):
-                results.setdefault((task.theory, task.prover, task.lemma, task.trait), []).append(
-                    task
-                )
+                results.setdefault(
+                    (task.plan.theory, task.plan.prover, task.plan.lemma, task.plan.trait), []
+                ).append(task)
         batch = self.batches[source] = Batch()
-        batch.apply(
-            {
-                "event": "batch",
-                "id": "",
-                "at": "",
-                "recipe_file": source,
-                "cwd": source,
-                "provers": {},
-                "limits": to_json(Limits(0, 0, 0)),
-            }
-        )
+        batch.apply(Header(recipe_file=source, cwd=source))
         for tasks in results.values():
             asked = [task for task in tasks if not not_asked_for(task)] or tasks[:1]
             for task in {task.verdict: task for task in reversed(asked)}.values():
-                task.id = str(len(batch.tasks))
-                batch.apply(task_event(task))
+                task_id = str(len(batch.tasks))
+                batch.apply(replace(task.plan, id=task_id))
                 if task.result:
-                    batch.apply({**finish_event(task, "", 1, task.result), "at": ""})
+                    batch.apply(Finished(task_id, "", 1, replace(task.result, at="")))
                 if not_asked_for(task):
                     self.findings.append(
-                        found("missing", task, "nobody asked for a proof of it", NOTE)
+                        finding("missing", task, "nobody asked for a proof of it", NOTE)
                     )
 
-    def _told(self, log: Log, written: str, alone: bool) -> Iterator[Task]:
+    def _told(self, log: ProverLog, written: str, alone: bool) -> Iterator[Task]:
         """The results in a log, and lemmas of its analyzed theory that have none. `alone`: no other log's process wrote that."""
         groups: dict[tuple[str, bool], list[Lemma]] = {}
         for line in log.said.lines:
@@ -5935,17 +6273,17 @@ class Evidence:
                 log.file, log.theory, self.provers.get(written, ""), known.get(key) or groups[key]
             )
             if key in groups:
-                result = judge(task, Outcome(Status.COMPLETED, ExitStatus(0)), said, "")
+                result = judge(task.plan, Outcome(Status.COMPLETED, ExitStatus(0)), said, "")
                 task.status, task.result = result.status, replace(result, warnings=warnings)
             if theory and key not in known:
                 self.findings.append(
-                    found("assumption", task, f"{UNKNOWN}: not in the theory as it is here", NOTE)
+                    finding("assumption", task, f"{UNKNOWN}: not in the theory as it is here", NOTE)
                 )
             if written and alone:
                 self.findings += judge_proof(task, known.get(key, ()))
             yield task
 
-    def _theory_of(self, log: Log, written: str, diff: bool) -> Theory | None:
+    def _theory_of(self, log: ProverLog, written: str, diff: bool) -> Theory | None:
         """The analyzed theory, where the flags have had their effect; else the one that the prover was given."""
         source = self._source(log, written)
         self.explained.update(map(os.path.realpath, filter(None, (written, source))))
@@ -5972,7 +6310,7 @@ class Evidence:
         )
         return None
 
-    def _written(self, log: Log) -> str:
+    def _written(self, log: ProverLog) -> str:
         """The analyzed theory of a log: the log holds both, or says where that was written."""
         names = (log.output, os.path.basename(log.output)) if log.output else ()
         return next(
@@ -5985,7 +6323,7 @@ class Evidence:
             "",
         )
 
-    def _source(self, log: Log, written: str) -> str:
+    def _source(self, log: ProverLog, written: str) -> str:
         """The theory that a prover was given: where it says so, beside the log, or the only one of this name among the inputs."""
         name = os.path.basename(log.theory)
         named = [
@@ -6016,8 +6354,12 @@ class Evidence:
         """Compare a batch with its theories as they are now, and each verdict with the proof that was kept."""
         views: dict[tuple[Any, ...], list[Task]] = {}
         for task in batch.tasks.values():
-            view = theory_view((*batch.provers[task.prover].options, *task.options), task.flags)
-            views.setdefault((os.path.join(task.cwd, task.theory), *view), []).append(task)
+            view = theory_view(
+                (*batch.provers[task.plan.prover].options, *task.plan.options), task.plan.flags
+            )
+            views.setdefault((os.path.join(task.plan.cwd, task.plan.theory), *view), []).append(
+                task
+            )
         for (path, flags, diff, auto_sources), tasks in views.items():
             self.explained.add(os.path.realpath(path))
             try:
@@ -6025,43 +6367,47 @@ class Evidence:
                     load_theory(path, flags, diff, auto_sources, keep_text=True), tasks
                 )
             except InputError as error:
-                if os.path.exists(path) or not tasks[0].key:
+                if os.path.exists(path) or not tasks[0].plan.key:
                     self.findings.append(
-                        Finding("assumption", tasks[0].theory, "", f"{UNKNOWN}: {error}", NOTE)
+                        Finding("assumption", tasks[0].plan.theory, "", f"{UNKNOWN}: {error}", NOTE)
                     )
             for task in tasks:
                 proof = os.path.join(source, "proofs", task.id + ".spthy")
                 try:
                     if task.verdict and os.path.isfile(proof):
                         self.findings += judge_proof(
-                            task, _lemma_groups(load_theory(proof, diff=diff)).get(task.lemma, ())
+                            task,
+                            _lemma_groups(load_theory(proof, diff=diff)).get(task.plan.lemma, ()),
                         )
                 except InputError as error:
                     self.findings.append(
-                        found("invalid", task, f"its proof can't be read: {error}", NOTE)
+                        finding("invalid", task, f"its proof can't be read: {error}", NOTE)
                     )
 
     def _compare_with(self, theory: Theory, tasks: Sequence[Task]) -> None:
         """Whether a theory has changed; if not, which of its lemmas have no result."""
-        changed, names = os.stat(theory.path).st_mtime - CLOCK_S, {task.lemma for task in tasks}
+        changed, names = (
+            os.stat(theory.path).st_mtime - CLOCK_S,
+            {task.plan.lemma for task in tasks},
+        )
         stale = [
             task
             for task in tasks
             if task.result
             and (  # batch-tamarin keeps no key and no text
-                task.text not in ("", theory.digest[:32])
-                or (not task.key and instant(task.result.at) < changed)
+                task.plan.theory_digest not in ("", theory.digest[:32])
+                or (not task.plan.key and instant(task.result.at) < changed)
             )
         ]
-        self.findings += [found("stale", task, "the theory has changed since") for task in stale]
+        self.findings += [finding("stale", task, "the theory has changed since") for task in stale]
         self.findings += [
-            Finding("missing", tasks[0].theory, name, "has no result", NOTE)
+            Finding("missing", tasks[0].plan.theory, name, "has no result", NOTE)
             for name, lemmas in _lemma_groups(theory).items()
             if not stale and name not in names and not lemmas[0].optional
         ]
 
 
-def read_logs(path: str, lines: Sequence[str], head: bytes) -> Iterator[Log]:
+def read_logs(path: str, lines: Sequence[str], head: bytes) -> Iterator[ProverLog]:
     """What the last summary in a file (its `lines`) says of each theory."""
     starts = [number for number, line in enumerate(lines) if line.startswith("analyzed: ")]
     ended = ["====="] * any(line.startswith("=====") for line in lines[2:])
@@ -6073,10 +6419,10 @@ def read_logs(path: str, lines: Sequence[str], head: bytes) -> Iterator[Log]:
         )
         _read_summary(["", "", *block, *ended], said, "")
         output = next((line[10:].strip() for line in block if line.startswith("  output: ")), "")
-        yield Log(path, os.path.dirname(path), block[0][10:].strip(), output, said)
+        yield ProverLog(path, os.path.dirname(path), block[0][10:].strip(), output, said)
 
 
-def log_warnings(log: Log, theory: str) -> tuple[str, ...]:
+def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
     """What the prover warned of, but for its complaint that `--prove` named a generated lemma."""
     generated = [
         line.name
@@ -6088,7 +6434,7 @@ def log_warnings(log: Log, theory: str) -> tuple[str, ...]:
     )
     return tuple(
         prover_warnings(
-            file_task("", "", "", [Lemma(asked, Trait.DIFF, "", (), "")]), log.said, theory
+            file_task("", "", "", [Lemma(asked, Trait.DIFF, "", (), "")]).plan, log.said, theory
         )
     )
 
@@ -6097,27 +6443,26 @@ def file_task(
     file: str, theory: str, prover: str, lemmas: Sequence[Lemma], result: Result | None = None
 ) -> Task:
     """A task whose result stands in a file; `lemmas`: one, or its two sides."""
-    first, sides = lemmas[0], tuple(lemma.side for lemma in lemmas if lemma.side)
-    return Task(
-        "",
-        file,
-        theory,
-        first.name,
-        first.trait,
-        sides,
-        prover or "unknown prover",
-        (),
-        (),
-        Limits(0, 0, 0),
-        os.path.dirname(file),
-        True,
-        first.optional,
-        assumed_by(lemmas),
+    first = lemmas[0]
+    plan = Plan(
+        id="",
+        entry=file,
+        theory=theory,
+        lemma=first.name,
+        trait=first.trait,
+        sides=tuple(lemma.side for lemma in lemmas if lemma.side),
+        prover=prover or "unknown prover",
+        options=(),
+        flags=(),
+        limits=Limits(0, 0, 0),
+        cwd=os.path.dirname(file),
+        prove=True,
+        optional=first.optional,
+        assumes=assumed_by(lemmas),
         expect=None,
         key="",
-        status=result.status if result else Status.PENDING,
-        result=result,
     )
+    return Task(plan, result.status if result else Status.PENDING, result=result)
 
 
 def not_asked_for(task: Task) -> bool:
@@ -6139,13 +6484,13 @@ def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
     if task.verdict in ANSWERS and claim != task.verdict:
         sorry = any("sorry" in lemma.proof for lemma in stored)
         why = f"says {claim}" + " (it has `sorry` in it)" * sorry if claim else "is not there"
-        yield found(
+        yield finding(
             "invalid", task, f"the prover's summary says {task.verdict}, the stored proof {why}"
         )
     elif claim is Verdict.INCOMPLETE:
-        yield found("sorry", task, "the stored proof is unfinished", NOTE)
+        yield finding("sorry", task, "the stored proof is unfinished", NOTE)
     elif task.verdict is None:
-        yield found(
+        yield finding(
             "missing",
             task,
             f"claimed {claim} by a stored proof, unchecked" if claim else "has no result",
@@ -6165,78 +6510,83 @@ class Recheck:
     def __init__(self, batch: Batch, directory: str, prover: Prover) -> None:
         self.batch, self.results, self.prover = batch, os.path.abspath(directory), prover
         self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
-        self.inputs: dict[tuple[Any, ...], Inputs] = {}
+        self.inputs: dict[TheoryView, Inputs] = {}
         self._theory = functools.lru_cache(maxsize=8)(
             functools.partial(load_theory, keep_text=True)
         )
 
     def plan(self, warn: Callable[[str], None]) -> Batch:
         """The checks of all answers that there are; what can't be checked is warned of."""
-        planned = Batch(
-            os.urandom(6).hex(), provers={self.prover.alias: self.prover}, inputs=self.inputs
+        header = replace(
+            self.batch.header,
+            at=timestamp(),
+            id=os.urandom(6).hex(),
+            pid=os.getpid(),
+            host=os.uname().nodename,
+            provers={self.prover.alias: self.prover},
+            recheck_of=self.results,
         )
-        for task in (task for task in self.batch.tasks.values() if task.verdict in ANSWERS):
+        planned = Batch(header, inputs=self.inputs)
+        for task in self.batch.tasks.values():
+            if not task.is_answered:
+                continue
             try:
-                check = self.task(task)
-                planned.tasks[check.id] = check
+                check = self.check_of(task)
+                planned.tasks[check.id] = Task(check)
             except InputError as error:
                 warn(f"the proof of {task.id} can't be checked: {error}")
-        planned.header = {
-            **self.batch.header,
-            "at": now(),
-            "id": planned.id,
-            "pid": os.getpid(),
-            "host": os.uname().nodename,
-            "provers": {self.prover.alias: to_json(self.prover)},
-            "recheck_of": self.results,
-        }
         return planned
 
-    def task(self, task: Task) -> Task:
+    def check_of(self, task: Task) -> Plan:
         """The check of one proof, its theory written. Raises InputError when it can't be checked."""
         theory = self._original(task)
         folder_of_task = os.path.join(self.results, "recheck", self.prover.alias, task.id)
         text, path = (
             self._text(task, theory),
-            os.path.join(folder_of_task, os.path.basename(task.theory)),
+            os.path.join(folder_of_task, os.path.basename(task.plan.theory)),
         )
         os.makedirs(folder_of_task, exist_ok=True)
         write_file(path, text)
         for folder, name in theory.oracle_rankings:  # tamarin-prover calls them when it checks, too
-            oracle = used_oracles(replace(theory, oracle_rankings=((folder, name),)), (), task.cwd)
+            oracle = used_oracles(
+                replace(theory, oracle_rankings=((folder, name),)), (), task.plan.cwd
+            )
             link = os.path.join(folder_of_task, name or "oracle")
             if folder is not None and "/" not in name and not os.path.lexists(link):
                 os.symlink(oracle[0], link)
         key = sha256(
             json.dumps(
-                [text, self.prover.identity, self.prover.options, task.options, task.flags]
+                [
+                    text,
+                    self.prover.identity,
+                    self.prover.options,
+                    task.plan.options,
+                    task.plan.flags,
+                ]
             ).encode()
         )[:32]
         check = replace(
-            task,
+            task.plan,
             id=task.id + "~recheck",
             theory=path,
             prover=self.prover.alias,
             prove=False,
             assumes=(),
-            text="",
+            theory_digest="",
             expect=task.verdict,
             key=key,
             lemma_key="",
-            status=Status.PENDING,
-            attempts=0,
-            result=None,
         )
-        self.inputs[check.inputs_key] = Inputs("", key, False, {path: file_state_now(path)}, {})
+        self.inputs[check.view] = Inputs("", key, False, {path: file_state_now(path)}, {})
         return check
 
     def _original(self, task: Task) -> Theory:
         """The theory as it was when the task was proven."""
-        options = (*self.batch.provers[task.prover].options, *task.options)
+        options = (*self.batch.provers[task.plan.prover].options, *task.plan.options)
         theory = self._theory(
-            os.path.join(task.cwd, task.theory), *theory_view(options, task.flags)
+            os.path.join(task.plan.cwd, task.plan.theory), *theory_view(options, task.plan.flags)
         )
-        if theory.digest[:32] != task.text:
+        if theory.digest[:32] != task.plan.theory_digest:
             raise InputError(
                 "the theory has changed since it was proven: run that again first", theory.path
             )
@@ -6252,26 +6602,27 @@ class Recheck:
         proofs = [
             text
             for name, text in stored.segments
-            if name == task.lemma and not text.startswith(STATEMENTS)
+            if name == task.plan.lemma and not text.startswith(STATEMENTS)
         ]
         original = [
             (name, text)
             for name, text in theory.segments
             if not name or text.startswith(STATEMENTS)
         ]
-        if task.lemma == EQUIVALENCE_LEMMA and task.lemma not in dict(original):
+        if task.plan.lemma == EQUIVALENCE_LEMMA and task.plan.lemma not in dict(original):
             original.insert(
-                -1, (task.lemma, f"diffLemma {task.lemma}:")
+                -1, (task.plan.lemma, f"diffLemma {task.plan.lemma}:")
             )  # before the theory's `end`
         if any(set('":') & set(proof) for proof in proofs):
             raise InputError("its stored proof holds what is no proof")
-        if len(proofs) != 1 or sum(name == task.lemma for name, _ in original) != 1:
+        if len(proofs) != 1 or sum(name == task.plan.lemma for name, _ in original) != 1:
             raise InputError(
                 "a lemma that Tamarin made, or one with no proof, or with proofs for two sides"
             )
         return (
             "\n".join(
-                f"{text}\n{proofs[0]}" if name == task.lemma else text for name, text in original
+                f"{text}\n{proofs[0]}" if name == task.plan.lemma else text
+                for name, text in original
             )
             + "\n"
         )
@@ -6283,7 +6634,7 @@ class Recheck:
 def write_derived_files(batch: Batch, directory: str) -> None:
     """What the Batch alone can make again, but for success/ and failed/."""
     rerun = os.path.join(directory, rerun_name(batch))
-    if unanswered(batch):
+    if batch.unanswered:
         write_file(rerun, rerun_recipe(batch, directory))
     else:
         remove_file(rerun)  # of an earlier stop
@@ -6291,15 +6642,6 @@ def write_derived_files(batch: Batch, directory: str) -> None:
     write_file(
         os.path.join(directory, "summary.html"), REPORTS["html"](batch, directory, directory)
     )
-
-
-def unanswered(batch: Batch) -> list[Task]:
-    """What has no verdict, and wants one."""
-    return [
-        task
-        for task in batch.tasks.values()
-        if task.verdict is None and task.status is not Status.SUPERSEDED
-    ]
 
 
 # --- The final table ------------------------------------------------------------------------------
@@ -6348,7 +6690,10 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     totals = ", ".join(f"{count:,} {word}" for word, count in count_outcomes(tasks).items())
     for what, count in (
         ("not as expected", sum(map(missed_expectation, tasks))),
-        ("resting on a falsified lemma", sum(bool(closure.false(task)) for task in tasks)),
+        (
+            "resting on a falsified lemma",
+            sum(bool(closure.false_assumptions(task)) for task in tasks),
+        ),
     ):
         totals += f"; {count:,} {what}" if count else ""
     lines += ["", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}"]
@@ -6383,15 +6728,19 @@ def text_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
 def _table_row(task: Task, closure: Closure) -> tuple[str, ...]:
     result = task.result or Result(task.status)
     notes = (
-        f"expected {task.expect}!" if missed_expectation(task) else "",
+        f"expected {task.plan.expect}!" if task.misses_expectation else "",
         closure.outcome(task).partition(", ")[2],
         result.reason[:160],
         *(f"warning: {warning}" for warning in result.warnings),
         f"cached {result.ran[:10]}".rstrip() if result.cached else "",
     )
-    used = (duration(result.wall_s), f"{result.peak_mb:,.0f} MB") if task.result else ("", "")
+    used = (
+        (duration(result.usage.wall_s), f"{result.usage.peak_mb:,.0f} MB")
+        if task.result
+        else ("", "")
+    )
     return (
-        outcome_word(task),
+        task.outcome,
         task.id,
         str(result.steps or ""),
         *used,
@@ -6416,20 +6765,20 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
         form(beside),
         batch.header,
         [*batch.tasks.values()],
-        from_json(Limits, batch.header["limits"]),
+        batch.header.limits,
     )
     closure, left = Closure(tasks), len(tasks) - batch.count(*FINAL)
-    yield page.opening + page.line(1, "Tamarin batch " + os.path.basename(header["recipe_file"]))
-    spans = [*_spans(tasks)] or [(instant(header["at"]),) * 2]
+    yield page.opening + page.line(1, "Tamarin batch " + os.path.basename(header.recipe_file))
+    spans = [*_spans(tasks)] or [(instant(header.at),) * 2]
     began, ended = min(span[0] for span in spans), max(span[1] for span in spans)
     yield page.facts(
         (
-            ("recipe", header["recipe_file"]),
-            ("directory", header["cwd"]),
-            ("host", f"{header.get('host', '')} {header.get('platform', '')}".strip()),
+            ("recipe", header.recipe_file),
+            ("directory", header.cwd),
+            ("host", f"{header.host} {header.platform}".strip()),
             (
                 "run by",
-                f"batch_tamarin.py {header['version']}" if header["version"] else "batch-tamarin",
+                f"batch_tamarin.py {header.version}" if header.version else "batch-tamarin",
             ),
             ("began", utc(began)),
             ("ended", f"not yet: {plural(left, 'task')} left" if left else utc(ended)),
@@ -6444,7 +6793,7 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
             ),
             (
                 "resting on a falsified lemma",
-                ", ".join(task.id for task in filter(closure.false, tasks))[:1000],
+                ", ".join(task.id for task in filter(closure.false_assumptions, tasks))[:1000],
             ),
         )
     )
@@ -6463,7 +6812,7 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
     )
     groups: dict[str, list[Result]] = {word: [] for word in WORDS}
     for task in tasks:
-        groups[outcome_word(task)].append(task.result or Result(task.status))
+        groups[task.outcome].append(task.result or Result(task.status))
     groups["all"] = list(itertools.chain.from_iterable(groups.values()))
     yield page.section(
         "Totals",
@@ -6474,9 +6823,9 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
                 word,
                 f"{len(results):,}",
                 f"{sum(result.cached for result in results):,}",
-                f"{sum(result.wall_s for result in results):,.1f}",
-                f"{sum(result.cpu_s for result in results):,.1f}",
-                f"{max((result.peak_mb for result in results), default=0):,.0f}",
+                f"{sum(result.usage.wall_s for result in results):,.1f}",
+                f"{sum(result.usage.cpu_s for result in results):,.1f}",
+                f"{max((result.usage.peak_mb for result in results), default=0):,.0f}",
             )
             for word, results in groups.items()
             if results or word in WORDS[:6]
@@ -6488,7 +6837,7 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
         else sorted(tasks, key=lambda task: not needs_look(task, closure))[:SHOWN_TASKS]
     )
     cut = f"{len(shown):,} of {len(tasks):,} tasks, those that need a look first; csv and json reports hold all."
-    expected = any(task.expect for task in shown)
+    expected = any(task.plan.expect for task in shown)
     yield page.section(
         "Results",
         (
@@ -6509,18 +6858,22 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
         [
             (
                 closure.outcome(task),
-                task.lemma,
-                *[task.expect or ""] * expected,
-                task.theory,
-                result.trait or task.trait,
-                task.prover,
+                task.plan.lemma,
+                *[task.plan.expect or ""] * expected,
+                task.plan.theory,
+                result.trait or task.plan.trait,
+                task.plan.prover,
                 str(result.steps or ""),
                 *(
-                    (f"{result.wall_s:.2f}", f"{result.cpu_s:.2f}", f"{result.peak_mb:.0f}")
+                    (
+                        f"{result.usage.wall_s:.2f}",
+                        f"{result.usage.cpu_s:.2f}",
+                        f"{result.usage.peak_mb:.0f}",
+                    )
                     if task.result
                     else ("", "", "")
                 ),
-                str(task.limits.cores),
+                str(task.plan.limits.cores),
                 (result.ran[:10] or "yes") * result.cached,
             )
             for task in shown
@@ -6530,10 +6883,10 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
     )
     cells: dict[tuple[str, str], dict[str, list[str]]] = {}
     for task in shown:
-        cells.setdefault((task.theory, task.lemma), {}).setdefault(task.prover, []).append(
-            closure.outcome(task)
-        )
-    provers = list(dict.fromkeys(task.prover for task in shown))
+        cells.setdefault((task.plan.theory, task.plan.lemma), {}).setdefault(
+            task.plan.prover, []
+        ).append(closure.outcome(task))
+    provers = list(dict.fromkeys(task.plan.prover for task in shown))
     if len(provers) > 1:
         yield page.section(
             "Verdicts by prover",
@@ -6546,9 +6899,9 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
         )
     yield page.charts(shown)
     rests = [
-        (task, closure.open(task))
+        (task, closure.open_assumptions(task))
         for task in shown
-        if task.assumes and (task.trait, task.verdict) in RESTING
+        if task.plan.assumes and (task.plan.trait, task.verdict) in RESTING
     ]
     yield page.section(
         "Assumptions",
@@ -6556,18 +6909,20 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
         "lllwll",
         [
             (
-                task.theory,
-                task.lemma,
-                task.prover,
-                outcome_word(task),
+                task.plan.theory,
+                task.plan.lemma,
+                task.plan.prover,
+                task.outcome,
                 listed(known),
-                listed(name for name in task.assumes if name not in {each.lemma for each in known}),
+                listed(
+                    name for name in task.plan.assumes if name not in {each.lemma for each in known}
+                ),
             )
             for task, known in rests
         ],
         "These results hold if the lemmas that their proofs assume hold.",
     )
-    if unanswered(batch):
+    if batch.unanswered:
         yield page.line(2, "To run again") + page.line(
             0, f"What has no verdict: {rerun_name(batch)} in the results directory."
         )
@@ -6584,7 +6939,7 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
 def _spans(tasks: Iterable[Task]) -> Iterator[tuple[Any, ...]]:
     """Start, end and task of what ran in this batch."""
     return (
-        (instant(task.result.at) - task.result.wall_s, instant(task.result.at), task)
+        (instant(task.result.at) - task.result.usage.wall_s, instant(task.result.at), task)
         for task in tasks
         if task.result and task.result.at and not task.result.cached
     )
@@ -6593,32 +6948,32 @@ def _spans(tasks: Iterable[Task]) -> Iterator[tuple[Any, ...]]:
 def _details(page: Writer, batch: Batch, directory: str, task: Task) -> Iterator[str]:
     result, prover, outputs = (
         task.result or Result(task.status),
-        batch.provers[task.prover],
+        batch.provers[task.plan.prover],
         result_files(directory, task.id),
     )
     yield page.facts(
         (
-            ("theory", task.theory),
-            ("lemma", f"{task.lemma} ({result.trait or task.trait or '?'})"),
-            ("recipe task", task.name),
+            ("theory", task.plan.theory),
+            ("lemma", f"{task.plan.lemma} ({result.trait or task.plan.trait or '?'})"),
+            ("recipe task", task.plan.entry),
             (
                 "prover",
-                f"{task.prover} ({prover.flavour} {prover.version or 'of unknown version'})",
+                f"{task.plan.prover} ({prover.flavour} {prover.version or 'of unknown version'})",
             ),
-            ("expected", task.expect or ""),
+            ("expected", task.plan.expect or ""),
             ("reason", result.reason),
             ("warnings", "; ".join(result.warnings)),
             ("steps", str(result.steps or "")),
-            ("takes for granted", ", ".join(task.assumes)),
-            ("options", quoted(task.options)),
-            ("flags", " ".join(task.flags)),
+            ("takes for granted", ", ".join(task.plan.assumes)),
+            ("options", quoted(task.plan.options)),
+            ("flags", " ".join(task.plan.flags)),
             (
                 "limits",
-                f"{plural(task.limits.cores, 'core')}, {task.limits.memory_mb:,} MB, {task.limits.timeout_s:,g} s",
+                f"{plural(task.plan.limits.cores, 'core')}, {task.plan.limits.memory_mb:,} MB, {task.plan.limits.timeout_s:,g} s",
             ),
             (
                 "used",
-                f"{result.wall_s:,.2f} s, {result.cpu_s:,.2f} s CPU, {result.peak_mb:,.0f} MB (average {result.avg_mb:,.0f} MB)"
+                f"{result.usage.wall_s:,.2f} s, {result.usage.cpu_s:,.2f} s CPU, {result.usage.peak_mb:,.0f} MB (average {result.usage.avg_mb:,.0f} MB)"
                 if task.result
                 else "",
             ),
@@ -6629,10 +6984,10 @@ def _details(page: Writer, batch: Batch, directory: str, task: Task) -> Iterator
             ),
             ("ended", utc(instant(result.at))),
             ("attempts", str(task.attempts or "")),
-            ("exit", " ".join(str(part) for pair in (result.exit or {}).items() for part in pair)),
+            ("exit", str(result.exit or "")),
         )
     )
-    yield page.code(quoted(prover_command(prover, task, outputs)))
+    yield page.code(quoted(prover_command(prover, task.plan, outputs)))
     if result.stderr_tail.strip():
         yield page.line(0, "The end of its stderr:") + page.code(result.stderr_tail.strip("\n"))
     if os.path.exists(outputs.trace_dot):
@@ -6931,7 +7286,7 @@ class Html(Writer):
                     row,
                     (start - begin) / (end - begin or 1),
                     (stop - start) / (end - begin or 1),
-                    f"{task.id}: {outcome_word(task)}, {duration(stop - start)}",
+                    f"{task.id}: {task.outcome}, {duration(stop - start)}",
                     False,
                 )
             )
@@ -6941,7 +7296,7 @@ class Html(Writer):
             ("Largest memory", "peak_mb", "{:,.0f} MB".format),
         ):
             values = sorted(
-                ((getattr(task.result, measure), task) for _, _, task in spans),
+                ((getattr(task.result.usage, measure), task) for _, _, task in spans),
                 key=lambda pair: -pair[0],
             )[:25]
             charts.append(
@@ -6954,7 +7309,7 @@ class Html(Writer):
                             row,
                             0,
                             value / (values[0][0] or 1),
-                            f"{shape(value)}  {task.id} ({outcome_word(task)})",
+                            f"{shape(value)}  {task.id} ({task.outcome})",
                             True,
                         )
                         for row, (value, task) in enumerate(values)
@@ -6973,7 +7328,7 @@ class Html(Writer):
     ) -> str:
         """A bar in a row of its chart, its left edge and width as shares of 1."""
         return (
-            f'<g><title>{self.escape(told)}</title><rect class="{outcome_word(task).replace(" ", "-")}" x="{left:.3%}" '
+            f'<g><title>{self.escape(told)}</title><rect class="{task.outcome.replace(" ", "-")}" x="{left:.3%}" '
             f'y="{20 * row}" width="{max(0.001, width):.3%}" height="18"/>'
             f'<text x="4" y="{20 * row + 14}">{self.escape(told * labelled)}</text></g>\n'
         )
@@ -7047,28 +7402,29 @@ show();
 def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """One line per task, with the model's field names."""
     closure = Closure(batch.tasks.values())
-    names = dict.fromkeys(
-        (*field_names(Task), *field_names(Limits), *field_names(Result), "assuming")
+    rows = (
+        {**task_json(task), "assuming": tuple(map(str, closure.open_assumptions(task)))}
+        for task in batch.tasks.values()
     )
-    return csv_lines(
-        [
-            name
-            for name in names
-            if name not in ("limits", "result", "lemmas", "exit", "stderr_tail")
-        ],
-        (
-            {
-                **own_fields(task),
-                **own_fields(task.limits),
-                **own_fields(task.result or Result(task.status, trait=task.trait)),
-                "assuming": tuple(map(str, closure.open(task))),
-            }
-            for task in batch.tasks.values()
-        ),
-    )
+    left_out = ("limits", "lemmas", "exit", "stderr_tail")
+    names = (*json_names(Plan), "status", "attempts", *json_names(Limits), *json_names(Result))
+    columns = [name for name in dict.fromkeys(names) if name not in left_out]
+    return csv_lines([*columns, "assuming"], rows)
 
 
-def csv_lines(names: Sequence[str], rows: Iterable[Event]) -> Iterator[str]:
+def task_json(task: Task) -> Json:
+    """A task's plan, its limits, and what came of it, under the names of the journal."""
+    result = task.result or Result(task.status, trait=task.plan.trait)
+    return {
+        **encode(task.plan),
+        "status": task.status,
+        "attempts": task.attempts,
+        **encode(task.plan.limits),
+        **encode(result),
+    }
+
+
+def csv_lines(names: Sequence[str], rows: Iterable[Json]) -> Iterator[str]:
     """CSV of what rows have under these names. A text that a spreadsheet would take for a formula gets an apostrophe."""
     import csv
     from types import SimpleNamespace
@@ -7082,26 +7438,30 @@ def csv_lines(names: Sequence[str], rows: Iterable[Event]) -> Iterator[str]:
 def _csv_cell(value: Any) -> Any:
     if isinstance(value, str):
         return "'" * value.startswith(("=", "+", "-", "@")) + printable(value)
-    return _csv_cell("; ".join(value)) if isinstance(value, tuple) else value
+    return _csv_cell("; ".join(value)) if isinstance(value, (tuple, list)) else value
 
 
 def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """The Batch: what its `batch` and `end` events said, and every task with its plan and result, one a line."""
-    encode = json.JSONEncoder(default=own_fields).encode
     closure = Closure(batch.tasks.values())
-    yield encode({"batch": batch.header, "end": batch.ended})[:-1] + ', "tasks": ['
-    yield from (
-        (",\n" if number else "\n")
-        + encode({**own_fields(task), "assuming": assuming(closure, task)})
-        for number, task in enumerate(batch.tasks.values())
-    )
+    ended = encode_event(batch.ended) if batch.ended else None
+    yield json.dumps({"batch": encode_event(batch.header), "end": ended})[:-1] + ', "tasks": ['
+    for number, task in enumerate(batch.tasks.values()):
+        about = {
+            **encode(task.plan),
+            "status": task.status,
+            "attempts": task.attempts,
+            "result": encode(task.result),
+            "assuming": assuming(closure, task),
+        }
+        yield (",\n" if number else "\n") + json.dumps(about)
     yield "\n]}\n"
 
 
-def assuming(closure: Closure, task: Task) -> list[Event]:
+def assuming(closure: Closure, task: Task) -> list[Json]:
     return [
         {"lemma": each.lemma, "state": each.state, "via": list(each.chain)}
-        for each in closure.open(task)
+        for each in closure.open_assumptions(task)
     ]
 
 
@@ -7109,14 +7469,14 @@ def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """JUnit XML: what is not as expected, or rests on a false lemma, is a failure, no answer an error; not run is skipped."""
     closure = Closure(batch.tasks.values())
     about = {
-        "timestamp": batch.header["at"][:19],
-        "hostname": batch.header.get("host", "localhost"),
+        "timestamp": batch.header.at[:19],
+        "hostname": batch.header.host or "localhost",
     }
     return junit_suites(
         (
             {
                 "name": name,
-                "time": f"{sum(task.result.wall_s for task in tasks if task.result):.3f}",
+                "time": f"{sum(task.result.usage.wall_s for task in tasks if task.result):.3f}",
                 **about,
             },
             [_junit_case(task, closure) for task in tasks],
@@ -7128,25 +7488,25 @@ def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
 def _junit_case(task: Task, closure: Closure) -> str:
     result, missed, told = (
         task.result or Result(task.status),
-        missed_expectation(task),
+        task.misses_expectation,
         closure.outcome(task),
     )
     about = {
-        "name": f"{task.lemma} [{task.prover}]",
-        "classname": f"{task.name}.{task.theory}",
-        "time": f"{result.wall_s:.3f}",
+        "name": f"{task.plan.lemma} [{task.plan.prover}]",
+        "classname": f"{task.plan.entry}.{task.plan.theory}",
+        "time": f"{result.usage.wall_s:.3f}",
     }
     told = "; ".join(
         filter(
             None,
             (
-                f"expected {task.expect}, got {told}" if missed else told,
+                f"expected {task.plan.expect}, got {told}" if missed else told,
                 result.reason,
                 *result.warnings,
             ),
         )
     )
-    if task.verdict in ANSWERS and not missed and not closure.false(task):
+    if task.verdict in ANSWERS and not missed and not closure.false_assumptions(task):
         return element("testcase", about, element("system-out", {}, text=told))
     kind = (
         "failure"
@@ -7158,7 +7518,7 @@ def _junit_case(task: Task, closure: Closure) -> str:
     return element(
         "testcase",
         about,
-        element(kind, {"type": outcome_word(task), "message": told}, text=result.stderr_tail),
+        element(kind, {"type": task.outcome, "message": told}, text=result.stderr_tail),
     )
 
 
@@ -7194,24 +7554,24 @@ def audit_report(
     form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool
 ) -> str:
     """What an audit found. CSV: a line for each result, then one for each finding."""
-    rows, told = [], [{**own_fields(each), "note": each.rank == NOTE} for each in findings]
+    rows, told = [], [{**vars(each), "note": each.rank == NOTE} for each in findings]
     for source, batch in batches.items():
         closure = Closure(batch.tasks.values())
         for task in batch.tasks.values():
             result = task.result or Result(task.status)
             rows.append(
                 {
-                    "theory": task.theory,
-                    "lemma": task.lemma,
-                    "prover": task.prover,
+                    "theory": task.plan.theory,
+                    "lemma": task.plan.lemma,
+                    "prover": task.plan.prover,
                     "verdict": task.verdict,
                     "state": closure.outcome(task),
                     "assuming": assuming(closure, task),
                     "steps": result.steps,
-                    "time_s": result.wall_s or result.prover_s,
-                    "flags": task.flags,
+                    "time_s": result.usage.wall_s or result.prover_s,
+                    "flags": task.plan.flags,
                     "source": source,
-                    "word": outcome_word(task),
+                    "word": task.outcome,
                 }
             )
     if form == "json":
@@ -7237,7 +7597,7 @@ def audit_report(
 
 
 def audit_page(
-    page: Writer, rows: Sequence[Event], findings: Sequence[Finding], details: bool
+    page: Writer, rows: Sequence[Json], findings: Sequence[Finding], details: bool
 ) -> Iterator[str]:
     """Problems first, with what to do about them; then what there is of each theory, and if wanted of each lemma."""
     wrong, notes = (
@@ -7297,7 +7657,7 @@ def audit_page(
         )
 
 
-def audit_junit(rows: Iterable[Event], findings: Iterable[Finding]) -> str:
+def audit_junit(rows: Iterable[Json], findings: Iterable[Finding]) -> str:
     """A case for each lemma: findings are failures, no answer is an error."""
     parts = [
         (
@@ -7371,7 +7731,7 @@ class Progress:
         self.quiet, self.debug, self.silent = args.quiet, args.debug, args.progress == "none"
         self.screen = Screen(self.block) if draws_block(args.progress, args.quiet) else None
         self.done = sum(task.status in FINAL for task in tasks)
-        self._starts: dict[str, Event] = {}  # by job id, of what runs
+        self._starts: dict[str, Started] = {}  # by job id, of what runs
         self._surveyed: tuple[dict[str, int], tuple[float, bool]] = ({}, (0.0, False))
         self._survey_due = 0.0
 
@@ -7388,17 +7748,17 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         """Take note, and tell, of an event that has just been applied."""
-        if event["event"] == "batch":  # another driver goes on
+        if isinstance(event, Header):  # another driver goes on
             self._starts.clear()
-        elif event["event"] == "start":
-            if event["ids"]:  # else it loads a theory, for no task
-                self._starts[event["job"]] = event
+        elif isinstance(event, Started):
+            if event.ids:  # else it loads a theory, for no task
+                self._starts[event.job] = event
             if self.debug and not self.silent:
-                where = f"attempt {event['attempt']}, process {event['pid']}; {self._use()} in use"
-                say(f"start {event['job']} ({where}): {quoted(event['command'])}")
-        elif event["event"] == "finish":
-            self._starts.pop(event.get("job", ""), None)
-            task = self.batch.tasks[event["id"]]
+                where = f"attempt {event.attempt}, process {event.pid}; {self._use()} in use"
+                say(f"start {event.job} ({where}): {quoted(event.command)}")
+        elif isinstance(event, Finished):
+            self._starts.pop(event.job, None)
+            task = self.batch.tasks[event.id]
             self.done += task.status in FINAL
             if not self.silent and not (self.quiet and exit_code([task], Closure(())) == 0):
                 say(self._line(task))
@@ -7407,46 +7767,44 @@ class Progress:
         result = task.result or Result(task.status)
         about = [f"cached {result.ran[:10]}".rstrip()] if result.cached else []
         about += [plural(result.steps, "step")] if result.steps else []
-        about += [duration(result.wall_s), f"{result.peak_mb:,.0f} MB"]
-        reason = f" (expected {task.expect}!)" if missed_expectation(task) else ""
+        about += [duration(result.usage.wall_s), f"{result.usage.peak_mb:,.0f} MB"]
+        reason = f" (expected {task.plan.expect}!)" if task.misses_expectation else ""
         reason += f": {result.reason}" if result.reason else ""
         total, room = str(len(self.tasks)), terminal_size()[0] - 20 if self.screen else math.inf
-        name = task.id if len(task.id) < room else task.lemma
-        line = f"[{self.done:{len(total)}}/{total}] {outcome_word(task):12} {name} ({', '.join(about)}){reason}"
+        name = task.id if len(task.id) < room else task.plan.lemma
+        line = f"[{self.done:{len(total)}}/{total}] {task.outcome:12} {name} ({', '.join(about)}){reason}"
         return fit(line, terminal_size()[0] - 1, glyphs()[2]).rstrip() if self.screen else line
 
-    def jobs(self) -> Iterator[Event]:
+    def jobs(self) -> Iterator[Json]:
         """What runs, the longest first, as `status --json` tells it: seconds, MB (None where it can't be seen), its stderr."""
         for job, start in self._starts.items():
-            live, task = self.live.get(job), self.batch.tasks[start["ids"][0]]
+            live, task = self.live.get(job), self.batch.tasks[start.ids[0]]
             elapsed = (
                 time.monotonic() - live.started
                 if live
-                else max(0.0, time.time() - instant(start["at"]))
+                else max(0.0, time.time() - instant(start.at))
             )
             yield {
                 "id": job,
-                "lemma": task.lemma,
+                "lemma": task.plan.lemma,
                 "elapsed_s": elapsed,
-                "limits": to_json(task.limits),
+                "limits": encode(task.plan.limits),
                 "memory_mb": live.rss_mb if live else tree_memory_mb(start),
                 "log": result_files(self.directory, job).stderr,
             }
 
     def _use(self) -> str:
         used = sum(
-            self.batch.tasks[start["ids"][0]].limits.cores for start in self._starts.values()
+            self.batch.tasks[start.ids[0]].plan.limits.cores for start in self._starts.values()
         )
-        return f"{used}/{plural(self.batch.header['limits']['cores'], 'core')}"
+        return f"{used}/{plural(self.batch.header.limits.cores, 'core')}"
 
-    def survey(self, jobs: Sequence[Event]) -> tuple[dict[str, int], tuple[float, bool]]:
+    def survey(self, jobs: Sequence[Json]) -> tuple[dict[str, int], tuple[float, bool]]:
         """How many tasks came to what, and the forecast; taken anew so rarely that it costs at most 1/200 of a core."""
         began = time.monotonic()
         if began >= self._survey_due:
             running = {
-                task_id: job["elapsed_s"]
-                for job in jobs
-                for task_id in self._starts[job["id"]]["ids"]
+                task_id: job["elapsed_s"] for job in jobs for task_id in self._starts[job["id"]].ids
             }
             self._surveyed = count_outcomes(self.tasks), forecast(self.tasks, running, len(jobs))
             self._survey_due = began + 200 * (time.monotonic() - began)
@@ -7459,13 +7817,13 @@ class Progress:
         jobs, done, total = list(self.jobs()), self.done, len(self.tasks)
         counts, (left_s, bound) = self.survey(jobs)
         left = f"{'at most' if bound else 'about'} {clock(left_s)} left" if done < total else ""
-        elapsed = clock(time.time() - instant(self.batch.header["at"]))
+        elapsed = clock(time.time() - instant(self.batch.header.at))
         text = f"{done:,}/{total:,}  {done * 100 // max(1, total)} %  {elapsed}  {left}".rstrip()
         width = min(40, columns - len(text) - 3)
         filled = width * done // max(1, total)
         bar = f"{glyphs()[0] * filled}{glyphs()[1] * (width - filled)}  " if width >= 5 else ""
         memory_mb = sum(job["memory_mb"] or 0 for job in jobs)
-        facts = [self._use(), f"{size(memory_mb)}/{size(self.batch.header['limits']['memory_mb'])}"]
+        facts = [self._use(), f"{size(memory_mb)}/{size(self.batch.header.limits.memory_mb)}"]
         facts += [
             f"{count:,} {word}"
             for word, count in counts.items()
@@ -7493,18 +7851,20 @@ def forecast(
     times: dict[str, list[float]] = {}
     for task in tasks:
         if task.result and task.status in FINAL:
-            for name in (task.name, ""):
-                times.setdefault(name, []).append(task.result.wall_s)
+            for name in (task.plan.entry, ""):
+                times.setdefault(name, []).append(task.result.usage.wall_s)
     means = {name: sum(found) / len(found) for name, found in times.items()}
     rests = [0.0]
     for task in (task for task in tasks if task.status not in FINAL):
-        mean, ran = means.get(task.name, means.get("", math.inf)), running.get(task.id, 0.0)
-        rests.append(max(0.0, min(mean - ran if ran < mean else ran, task.limits.timeout_s - ran)))
+        mean, ran = means.get(task.plan.entry, means.get("", math.inf)), running.get(task.id, 0.0)
+        rests.append(
+            max(0.0, min(mean - ran if ran < mean else ran, task.plan.limits.timeout_s - ran))
+        )
     shared, longest = sum(rests) / max(1, slots), max(rests)
     return (max(shared, longest), False) if means else (shared + longest, True)
 
 
-def job_line(job: Event, columns: int) -> str:
+def job_line(job: Json, columns: int) -> str:
     """Id, phase, time and memory of a running job; on a narrow terminal without the limits."""
     now_at, time_s, limits = phase(job["log"]), clock(job["elapsed_s"]), job["limits"]
     memory = "" if job["memory_mb"] is None else size(job["memory_mb"])
@@ -7542,10 +7902,10 @@ def size(megabytes: float) -> str:
     )
 
 
-def tree_memory_mb(start: Event) -> float | None:
+def tree_memory_mb(start: Started) -> float | None:
     """What another driver's job uses now; None when it runs on another host or is gone."""
-    tree = [int(start["pid"])]
-    if (start["host"], start["boot_id"]) != host_id() or process_start(tree[0]) != start["started"]:
+    tree = [start.pid]
+    if (start.host, start.boot_id) != host_id() or process_start(tree[0]) != start.started:
         return None
     for pid in tree:  # it grows meanwhile
         tree += _children(pid)
@@ -7558,8 +7918,6 @@ class Screen:
     It changes no mode of the terminal and leaves the cursor below the block, so that nothing is left to put right, however the
     program ends."""
 
-    current: Screen | None = None  # the one that `say` must not write into
-
     def __init__(self, block: Callable[[int, int], list[str]]) -> None:
         self._block = block  # makes the lines for so many columns and rows
         self._said: list[str] = []
@@ -7567,12 +7925,12 @@ class Screen:
         self._drawn = 0.0
 
     def __enter__(self) -> None:
-        Screen.current = self
+        _listeners.append(self.say)
         # Not through the event loop: the block must be forgotten before anything else goes on after Ctrl-Z and `fg`.
         signal.signal(signal.SIGCONT, lambda *_: self._shown.clear())
 
     def __exit__(self, *_: object) -> None:
-        Screen.current = None
+        _listeners.remove(self.say)
         signal.signal(signal.SIGCONT, signal.SIG_DFL)
         self.draw(last=True)
 
@@ -7994,7 +8352,7 @@ def command_check(args: argparse.Namespace) -> int:
     batch = plan_recipe(
         recipe, PlanOptions(str(args.cores or ""), str(args.memory or ""), args.timeout)
     )
-    room, found = from_json(Limits, batch.header["limits"]), dict[str, list[str]]()
+    room, found = batch.header.limits, dict[str, list[str]]()
     with (
         tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder,
         Supervisor(batch.id) as supervisor,
@@ -8006,9 +8364,11 @@ def command_check(args: argparse.Namespace) -> int:
             ]
         )
 
+        shown = draws_block("auto")
+
         async def work(job: Job) -> bool:
             outcome = await supervisor.run(
-                job, lambda pid, started: screen.draw() if Screen.current else None
+                job, lambda pid, started: screen.draw() if shown else None
             )
             found[job.id] = list(_judge_check(batch, job, outcome, folder))
             if args.report and any(
@@ -8017,7 +8377,7 @@ def command_check(args: argparse.Namespace) -> int:
                 _report_check(job, found[job.id], result_files(folder, job.id).proof)
             return True
 
-        with screen if draws_block("auto") else nullcontext():
+        with screen if shown else nullcontext():
             asyncio.run(
                 Scheduler(Room(room.cores, room.memory_mb)).run([job for job, _ in tests], work)
             )
@@ -8026,10 +8386,11 @@ def command_check(args: argparse.Namespace) -> int:
         lines = [*heading, *(f"  {note}" for note in found[job.id])]
         for task in (batch.tasks[task_id] for task_id in job.task_ids if args.debug):
             lines.append(
-                f"  {task.id}: {task.limits}" + (f", expect {task.expect}" if task.expect else "")
+                f"  {task.id}: {task.plan.limits}"
+                + (f", expect {task.plan.expect}" if task.plan.expect else "")
             )
             lines.append(
-                f"    {quoted(prover_command(batch.provers[task.prover], task, result_files(directory, task.id)))}"
+                f"    {quoted(prover_command(batch.provers[task.plan.prover], task.plan, result_files(directory, task.id)))}"
             )
         print(coloured("\n".join(map(printable, lines)), sys.stdout))
     errors = sum(note.startswith("error: ") for notes in found.values() for note in notes)
@@ -8072,26 +8433,28 @@ def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[tuple[Job, 
             ),
         )
     for task in batch.tasks.values():
-        loads.setdefault(task.inputs_key, []).append(task)
+        loads.setdefault(task.plan.view, []).append(task)
     for tasks in loads.values():
         task, prover, outputs = (
             tasks[0],
-            batch.provers[tasks[0].prover],
+            batch.provers[tasks[0].plan.prover],
             result_files(folder, tasks[0].id),
         )
         names, limits = (
-            ", ".join(dict.fromkeys(each.name for each in tasks)),
-            dict.fromkeys(each.limits for each in tasks),
+            ", ".join(dict.fromkeys(each.plan.entry for each in tasks)),
+            dict.fromkeys(each.plan.limits for each in tasks),
         )
         most = Limits(*map(max, zip(*map(dataclasses.astuple, limits))))
-        command = prover_command(prover, replace(task, prove=False, limits=most), outputs)
-        view = quoted((task.theory, *task.options, *(f"-D={flag}" for flag in task.flags)))
+        command = prover_command(prover, replace(task.plan, prove=False, limits=most), outputs)
+        view = quoted(
+            (task.plan.theory, *task.plan.options, *(f"-D={flag}" for flag in task.plan.flags))
+        )
         yield (
             Job(
                 task.id,
                 1,
                 command,
-                task.cwd,
+                task.plan.cwd,
                 prover_environment(prover),
                 most,
                 outputs.stdout,
@@ -8100,7 +8463,7 @@ def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[tuple[Job, 
             ),
             (
                 "",
-                f"{names}: {view} with {task.prover}, {plural(len(tasks), 'task')} of {' or '.join(map(str, limits))}",
+                f"{names}: {view} with {task.plan.prover}, {plural(len(tasks), 'task')} of {' or '.join(map(str, limits))}",
             ),
         )
 
@@ -8123,19 +8486,17 @@ def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Itera
             else f"warning: self-test failed: {why or 'it does not say why'}"
         )
         return
-    task, (status, reason) = (
-        replace(batch.tasks[job.task_ids[0]], prove=False),
-        _judge_exit(outcome, output),
-    )
-    loaded = f"loads in {duration(outcome.wall_s)} and {outcome.peak_mb:,.0f} MB"
+    plan = replace(batch.tasks[job.task_ids[0]].plan, prove=False)
+    status, reason = _judge_exit(outcome, output)
+    loaded = f"loads in {duration(outcome.usage.wall_s)} and {outcome.usage.peak_mb:,.0f} MB"
     yield loaded if status is Status.COMPLETED else f"error: it does not load: {reason}"
     yield from (
         f"warning: {warning}"
-        for warning in prover_warnings(task, output, result_files(folder, job.id).proof)
+        for warning in prover_warnings(plan, output, result_files(folder, job.id).proof)
     )
-    options = (*batch.provers[task.prover].options, *task.options)
-    theory = load_theory(os.path.join(task.cwd, task.theory), *theory_view(options, task.flags))
-    for oracle in used_oracles(theory, options, task.cwd):
+    options = (*batch.provers[plan.prover].options, *plan.options)
+    theory = load_theory(os.path.join(plan.cwd, plan.theory), *theory_view(options, plan.flags))
+    for oracle in used_oracles(theory, options, plan.cwd):
         problem = oracle_problem(oracle)
         yield f"error: oracle {oracle} {problem}" if problem else f"oracle {oracle}"
 
@@ -8269,9 +8630,9 @@ def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
 
 def _init_task(
     args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]
-) -> Event:
+) -> Json:
     """The recipe's entry for one theory."""
-    entry: Event = {
+    entry: Json = {
         "theory_file": recipe_path(file, args.output),
         "tamarin_versions": list(provers),
         "output_file_prefix": name,
@@ -8295,7 +8656,7 @@ def _init_task(
     names = list(_lemma_groups(theory))
     say(f"lemmas of {file}: {', '.join(names) or 'none'}")
 
-    def known(text: str) -> list[Event]:
+    def known(text: str) -> list[Json]:
         for word in (pattern.lstrip("!") for pattern in text.split()):
             if not any(_selects(word, lemma) for lemma in theory.lemmas):
                 raise InputError(f"no lemma of {file} matches '{word}'{did_you_mean(word, names)}")
@@ -8337,7 +8698,7 @@ def command_status(args: argparse.Namespace) -> int:
     def look() -> tuple[str, str]:
         for event in journal_events(file, path, warn, batch.apply):
             progress(event)
-        if not batch.header:
+        if not batch.has_begun:
             raise InputError("this journal tells of no batch", path)
         progress.done = batch.count(
             *FINAL
@@ -8387,32 +8748,30 @@ def command_status(args: argparse.Namespace) -> int:
 
 def batch_state(batch: Batch, path: str) -> tuple[str, str]:
     """A word and a sentence: running, finished, stopped, died, or unknown (on another host)."""
-    header, number = batch.header, (batch.ended or {}).get("signal")
+    header = batch.header
+    if batch.ended and batch.ended.signal:
+        return "stopped", f"stopped by {signal.Signals(batch.ended.signal).name}"
     if batch.ended:
+        return "finished", "finished"
+    if header.host != os.uname().nodename:
         return (
-            ("stopped", f"stopped by {signal.Signals(number).name}")
-            if number
-            else ("finished", "finished")
-        )
-    if header["host"] != os.uname().nodename:
-        return (
-            ("running", f"runs on {header['host']}")
+            ("running", f"runs on {header.host}")
             if is_locked(path)
             else (
                 "unknown",
-                f"began on {header['host']}: from here nobody can see whether it still runs",
+                f"began on {header.host}: from here nobody can see whether it still runs",
             )
         )
     # The lock is tried only while the process is there: a run that is about to begin must not find it taken.
-    if process_start(header["pid"]) and is_locked(path):
-        return "running", f"running (process {header['pid']})"
+    if process_start(header.pid) and is_locked(path):
+        return "running", f"running (process {header.pid})"
     return (
         "died",
-        f"died: its process {header['pid']} is gone, and with it what is shown as running",
+        f"died: its process {header.pid} is gone, and with it what is shown as running",
     )
 
 
-def status_json(batch: Batch, progress: Progress, state: str) -> Event:
+def status_json(batch: Batch, progress: Progress, state: str) -> Json:
     """What `status --json` says."""
     jobs = list(progress.jobs()) if state == "running" else []
     counts, (left_s, bound) = progress.survey(jobs)
@@ -8420,11 +8779,11 @@ def status_json(batch: Batch, progress: Progress, state: str) -> Event:
     return {
         "batch": batch.id,
         "state": state,
-        "began": batch.header["at"],
+        "began": batch.header.at,
         "tasks": len(batch.tasks),
         "done": progress.done,
         "counts": counts,
-        "limits": batch.header["limits"],
+        "limits": encode(batch.header.limits),
         "running": running,
         "eta_s": round(left_s) if jobs else None,
         "eta_is_a_bound": bound and bool(jobs),
@@ -8472,16 +8831,16 @@ def command_run(args: argparse.Namespace) -> int:
 def command_resume(args: argparse.Namespace) -> int:
     """Go on where a batch stopped, from its results directory alone."""
     directory = os.path.abspath(results_directory(args.results, JOURNAL))
-    batch = load_batch(os.path.join(directory, JOURNAL), warn)
+    batch, _ = load_batch(os.path.join(directory, JOURNAL), warn)
     header = batch.header
-    if not header:
+    if not batch.has_begun:
         raise InputError(
             "this journal tells of no batch: run the recipe again",
             os.path.join(args.results, JOURNAL),
         )
-    if "recheck_of" in header:
+    if header.recheck_of:
         raise InputError(
-            f"this is a recheck: batch_tamarin.py recheck {quoted([header['recheck_of']])} goes on with it",
+            f"this is a recheck: batch_tamarin.py recheck {quoted([header.recheck_of])} goes on with it",
             args.results,
         )
     if batch.ended and batch.count(*FINAL) == len(batch.tasks):
@@ -8491,15 +8850,13 @@ def command_resume(args: argparse.Namespace) -> int:
         )
         return exit_code(list(batch.tasks.values()), Closure(batch.tasks.values()))
     try:
-        os.chdir(header["cwd"])
+        os.chdir(header.cwd)
     except OSError as error:
         raise InputError(
-            f"the batch's working directory {header['cwd']} can't be entered: {error.strerror}"
+            f"the batch's working directory {header.cwd} can't be entered: {error.strerror}"
         ) from None
-    recipe = Recipe(header["recipe_file"], json.dumps(header["recipe"], indent=2))
-    return run_recipe(
-        recipe, from_json(PlanOptions, header["options"]), directory, args, fresh=False
-    )
+    recipe = Recipe(header.recipe_file, json.dumps(header.recipe, indent=2))
+    return run_recipe(recipe, header.options, directory, args, fresh=False)
 
 
 def command_report(args: argparse.Namespace) -> int:
@@ -8551,13 +8908,13 @@ def command_recheck(args: argparse.Namespace) -> int:
     import asyncio
 
     directory = results_directory(args.results, JOURNAL)
-    batch = load_batch(os.path.join(directory, JOURNAL), warn)
-    if not batch.header or "recheck_of" in batch.header:
+    batch, _ = load_batch(os.path.join(directory, JOURNAL), warn)
+    if not batch.has_begun or batch.header.recheck_of:
         raise InputError(
             "this journal tells of no batch, or is itself a recheck",
             os.path.join(directory, JOURNAL),
         )
-    recipe = Recipe(batch.header["recipe_file"], json.dumps(batch.header["recipe"]))
+    recipe = Recipe(batch.header.recipe_file, json.dumps(batch.header.recipe))
     asked = args.prover or recipe.data.get("config", {}).get("recheck_with", "")
     known, program = recipe.data["tamarin_versions"], find_program(asked or os.curdir)
     if not asked:
@@ -8692,9 +9049,9 @@ def run_batch(
         asyncio.run(progress.beside(runner.run(waiting)))
     if checks:
         checks.close()
-    if cache and cache.close():
+    if cache and cache.prune():
         warn(cache.problem)
-    journal.record({"event": "end", "at": now(), "signal": runner.stopped})
+    journal.record(Ended(runner.stopped, timestamp()))
     journal.close()
     write_derived_files(batch, directory)
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
@@ -8725,10 +9082,10 @@ def check_proofs(recheck: Recheck, runner: Runner) -> Journal:
 
     async def check(task: Task) -> None:
         try:
-            planned = recheck.task(task)
+            planned = recheck.check_of(task)
         except InputError:
             return  # `plan` will tell
-        journal.record(task_event(planned))
+        journal.record(planned)
         await checker.prove(journal.batch.tasks[planned.id])
 
     runner.check = check
@@ -8737,8 +9094,8 @@ def check_proofs(recheck: Recheck, runner: Runner) -> Journal:
 
 def write_event_files(directory: str, batch: Batch, event: Event) -> None:
     """The result file of a task that has just ended."""
-    if event["event"] == "finish":
-        write_result_file(directory, batch.tasks[event["id"]])
+    if isinstance(event, Finished):
+        write_result_file(directory, batch.tasks[event.id])
 
 
 if __name__ == "__main__":

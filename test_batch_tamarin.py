@@ -181,11 +181,15 @@ def lock_is_free(path):
     return True
 
 
-def a_task(**changes):
-    fields = {"id": "i", "name": "n", "theory": "t.spthy", "lemma": "one", "trait": "all-traces", "sides": (), "prover": "p",
+def a_plan(**changes):
+    fields = {"id": "i", "entry": "n", "theory": "t.spthy", "lemma": "one", "trait": "all-traces", "sides": (), "prover": "p",
               "options": (), "flags": (), "limits": bt.Limits(1, 1024, 60), "cwd": "/", "prove": True, "optional": False,
               "assumes": (), "expect": None, "key": "k"}
-    return bt.Task(**{**fields, **changes})
+    return bt.Plan(**{**fields, **changes})
+
+
+def a_task(status=bt.Status.PENDING, result=None, **changes):
+    return bt.Task(a_plan(**changes), status, result=result)
 
 
 # --- Running a recipe --------------------------------------------------------------------------------------------------
@@ -236,8 +240,8 @@ def test_a_plan_in_memory_is_the_plan_on_disk(lab):
     journal = bt.Journal(str(lab.path / "j.jsonl"))
     journal.begin(planned)
     journal.close()
-    loaded = bt.load_batch(str(lab.path / "j.jsonl"), pytest.fail)
-    assert loaded == planned and loaded.tasks["t--one--fake"].options == ("--bound=5",)
+    loaded, _ = bt.load_batch(str(lab.path / "j.jsonl"), pytest.fail)
+    assert loaded == planned and loaded.tasks["t--one--fake"].plan.options == ("--bound=5",)
 
 
 def test_expectations_decide_the_exit_code(lab):
@@ -390,7 +394,7 @@ def summary_of(*lines):
 def test_summary_lines(tmp_path, lines, sides, trait, verdict, steps):
     (tmp_path / "out").write_text("junk\n" + summary_of(*lines))
     output = bt.read_output(str(tmp_path / "out"), str(tmp_path / "none"))
-    result = bt.judge(a_task(sides=sides, trait=trait), bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0)), output, "")
+    result = bt.judge(a_plan(sides=sides, trait=trait), bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0)), output, "")
     assert (result.verdict, result.steps) == (verdict, steps), result
     assert len(result.lemmas) == len(lines)
 
@@ -405,7 +409,7 @@ def test_only_the_last_summary_counts(tmp_path):
 def test_a_generated_lemma_that_is_not_needed(tmp_path):
     (tmp_path / "out").write_text(summary_of("  one (all-traces): verified (7 steps)"))
     output = bt.read_output(str(tmp_path / "out"), "")
-    result = bt.judge(a_task(lemma="AUTO_typing", optional=True), bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0)), output, "")
+    result = bt.judge(a_plan(lemma="AUTO_typing", optional=True), bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0)), output, "")
     assert (result.status, result.verdict) == ("superseded", None)
 
 
@@ -414,10 +418,10 @@ def test_warnings_are_told_apart(tmp_path):
               "Derivation Checks\n=================\n\n  Derivation checks timed out.\n*/\n")
     (tmp_path / "proof").write_text("/*\n" + report)
     output = bt.ProverOutput(failed_checks=2, old_maude="3.2")
-    warnings = list(bt.prover_warnings(a_task(), output, str(tmp_path / "proof")))
+    warnings = list(bt.prover_warnings(a_plan(), output, str(tmp_path / "proof")))
     assert warnings == ["derivation checks timed out (raise --derivcheck-timeout)", "1 wellformedness check failed: Unbound variables",
                         "Maude 3.2 is not supported by this prover"]
-    asked = bt.prover_warnings(a_task(lemma="Observational_equivalence"), bt.ProverOutput(failed_checks=1), str(tmp_path / "none"))
+    asked = bt.prover_warnings(a_plan(lemma="Observational_equivalence"), bt.ProverOutput(failed_checks=1), str(tmp_path / "none"))
     assert list(asked) == [], "the complaint about the name we asked for is none of the theory's"
 
 
@@ -464,7 +468,7 @@ def test_real_runs_are_read_right(name):
     ended = bt.ExitStatus(code=code) if code >= 0 else bt.ExitStatus(signal=signal.Signals(-code).name)
     output = bt.read_output(str(folder / "stdout"), str(folder / "stderr"))
     sides = tuple(line.side for line in output.lines if line.name == lemma and line.side)
-    task = a_task(lemma=lemma, sides=sides, trait="diff" if lemma == "Observational_equivalence" else "all-traces")
+    task = a_plan(lemma=lemma, sides=sides, trait="diff" if lemma == "Observational_equivalence" else "all-traces")
     result = bt.judge(task, bt.Outcome(bt.Status.COMPLETED, exit=ended), output, str(folder / "out.spthy"))
     assert [result.status, result.verdict, result.steps] == wanted, result
     assert bool(result.reason) == (result.verdict not in bt.ANSWERS), result
@@ -749,7 +753,7 @@ def test_damaged_journals(lab, damage, told):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(damage(lines)))
     warnings = []
-    batch = bt.load_batch(str(path), warnings.append)
+    batch, _ = bt.load_batch(str(path), warnings.append)
     assert len(warnings) == told and all(re.search(r"batch\.jsonl:\d+: ", warning) for warning in warnings), warnings
     assert len(batch.tasks) == 3 and batch.count(bt.Status.COMPLETED) >= 2
 
@@ -776,11 +780,11 @@ def test_a_full_disk_stops_the_batch_and_loses_nothing(lab, monkeypatch):
     """A write that fails in the middle of the batch leaves whole lines behind, and what is there goes on."""
     path = journal_of(lab)
     journal = bt.Journal(str(path))
-    journal.batch = bt.load_batch(str(path), pytest.fail)
+    journal.batch, _ = bt.load_batch(str(path), pytest.fail)
     size = path.stat().st_size
     monkeypatch.setattr(bt.os, "write", lambda fd, data, write=os.write: write(fd, data[: len(data) // 2]))
     with pytest.raises(bt.StorageError, match="make room"):
-        journal.record({"event": "end", "at": bt.now()})
+        journal.record(bt.Ended(at=bt.timestamp()))
     monkeypatch.undo()
     os.close(journal.fd)
     assert path.stat().st_size == size
@@ -788,13 +792,13 @@ def test_a_full_disk_stops_the_batch_and_loses_nothing(lab, monkeypatch):
 
 def test_events_that_cannot_follow_are_refused():
     batch = bt.Batch()
-    batch.apply(bt.task_event(a_task()))
-    start = {"event": "start", "ids": ["i"], "attempt": 1}
+    batch.apply(a_plan())
+    start = bt.Started(("i",), "i", 1)
     batch.apply(start)
     with pytest.raises(ValueError, match="begun before"):
         batch.apply(start)
     with pytest.raises(ValueError, match="can't finish as running"):
-        batch.apply({"event": "finish", "id": "i", "status": "running"})
+        batch.apply(bt.Finished("i", "i", 1, bt.Result(bt.Status.RUNNING)))
 
 
 @pytest.mark.parametrize("change, holds", [
@@ -803,7 +807,7 @@ def test_events_that_cannot_follow_are_refused():
 def test_when_a_timeout_still_holds(change, holds):
     old = a_task()
     old.status, old.result = bt.Status.TIMEOUT, bt.Result(bt.Status.TIMEOUT)
-    assert bt.still_holds(old, a_task(**change)) is holds
+    assert bt.still_holds(old, a_plan(**change)) is holds
 
 
 TORTURE_ROUNDS = int(os.environ.get("TORTURE_ROUNDS", "2"))
@@ -837,7 +841,7 @@ def test_torture(lab, number):
             assert len(finished) == len(set(finished)), "a finished task ran again"
             assert set(before) <= set(finished), "a result was lost"
             wait_for(lambda: lock_is_free(journal), "the watchdog's end")
-        assert bt.load_batch(str(journal), pytest.fail).count(bt.Status.COMPLETED) == 12
+        assert bt.load_batch(str(journal), pytest.fail)[0].count(bt.Status.COMPLETED) == 12
         wait_for(lambda: not living_provers(lab.path))
 
 
@@ -1148,7 +1152,7 @@ class Bench:
     def job(self, *command: str, timeout: float = RUN_S, memory: int = 4096, cwd: str = "") -> bt.Job:
         self.count += 1
         name = f"job{self.count}"
-        return bt.Job(name, 1, command, cwd or os.getcwd(), ENV, bt.Limits(1, memory, timeout),
+        return bt.Job(name, 1, command, cwd or str(self.folder), ENV, bt.Limits(1, memory, timeout),
                    str(self.folder / f"{name}.out"), str(self.folder / f"{name}.err"))
 
     def sh(self, script: str, **limits) -> bt.Job:
@@ -1226,7 +1230,7 @@ def test_logs_are_appended_to(bench):
 def test_timeout_is_told_from_a_fast_failure(bench):
     slow, fast = bench.run(bench.sh("SLEEP", timeout=0.4), bench.sh("exit 1"))
     assert (slow.status, slow.exit.signal) == (bt.Status.TIMEOUT, "SIGTERM") and "0.4 s" in slow.reason
-    assert slow.wall_s >= 0.4
+    assert slow.usage.wall_s >= 0.4
     assert (fast.status, fast.exit.code) == (bt.Status.COMPLETED, 1)
 
 
@@ -1299,7 +1303,7 @@ def test_a_daemon_left_behind_is_ended(bench, env):
 
 def test_closing_its_outputs_ends_nothing(bench):
     outcome, = bench.run(bench.sh("exec >&- 2>&- <&-; sleep 0.3; exit 7"))
-    assert (outcome.status, outcome.exit.code) == (bt.Status.COMPLETED, 7) and outcome.wall_s >= 0.3
+    assert (outcome.status, outcome.exit.code) == (bt.Status.COMPLETED, 7) and outcome.usage.wall_s >= 0.3
 
 
 @needs_linux
@@ -1382,7 +1386,7 @@ def test_suspended_time_does_not_count(bench, monkeypatch):
         supervisor.resume()
         (bench.folder / "awake").touch()
     outcome, = bench.run(bench.sh("until [ -e awake ]; do sleep 0.05; done", timeout=3600), during=nap)
-    assert outcome.status is bt.Status.COMPLETED and outcome.wall_s < 3600
+    assert outcome.status is bt.Status.COMPLETED and outcome.usage.wall_s < 3600
 
 
 # Measuring
@@ -1408,8 +1412,8 @@ def test_cpu_and_peak_are_the_whole_trees(bench):
     burner, hoard = bench.run(
         bench.py(f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {burn!r}])"),
         bench.py(THREE.format("x = b'1' * (60 << 20); print(flush=True); wait()") + "wait()"), during=looked)
-    assert 0.25 < burner.cpu_s < 3
-    assert 170 < hoard.peak_mb < 300 and 40 < hoard.avg_mb <= hoard.peak_mb
+    assert 0.25 < burner.usage.cpu_s < 3
+    assert 170 < hoard.usage.peak_mb < 300 and 40 < hoard.usage.avg_mb <= hoard.usage.peak_mb
 
 
 @needs_linux
@@ -1417,7 +1421,7 @@ def test_cpu_of_orphans_counts(bench):
     burn = "import os\nwhile sum(os.times()[:2]) < 0.3: pass"
     daemon = f"if not os.fork():\n if os.fork(): os._exit(0)\n exec({burn!r}); os._exit(0)"
     outcome, = bench.run(bench.py(f"import os\nr, w = os.pipe()\n{daemon}\nos.close(w); os.read(r, 1)"))
-    assert outcome.cpu_s > 0.25
+    assert outcome.usage.cpu_s > 0.25
 
 
 def test_a_short_job_shows_its_peak_and_a_tiny_one_not_the_drivers(lab):
@@ -1437,7 +1441,7 @@ HOG = "import mmap\nm = []\nwhile True: m.append(mmap.mmap(-1, 16 << 20, flags=0
 def test_a_hog_is_ended_close_to_its_limit(bench):
     outcome, = bench.run(bench.py(HOG, memory=1024))
     assert (outcome.status, outcome.exit.signal) == (bt.Status.MEMORY_LIMIT, "SIGKILL") and "1,024 MB" in outcome.reason
-    assert 1024 < outcome.peak_mb < 1024 * 1.25  # 1.1 on a machine that isn't busy with something else
+    assert 1024 < outcome.usage.peak_mb < 1024 * 1.25  # 1.1 on a machine that isn't busy with something else
 
 
 def test_the_memory_limit_is_the_whole_trees(bench):
@@ -1458,7 +1462,7 @@ def test_a_child_about_to_exec_does_not_count_twice(bench, monkeypatch):
     child = "if not os.fork():\n os.read(fifo, 1)\n os.execv('/bin/true', ['true'])"
     outcome, = bench.run(bench.py(f"import os\nfifo = os.open('looked', os.O_RDWR)\nx = b'1' * (150 << 20)\n{child}\nos.wait()", memory=250),
                          during=looked)
-    assert outcome.status is bt.Status.COMPLETED and 150 < outcome.peak_mb < 250
+    assert outcome.status is bt.Status.COMPLETED and 150 < outcome.usage.peak_mb < 250
 
 
 @needs_linux
@@ -1508,17 +1512,19 @@ def test_a_child_inherits_nothing_but_its_logs(bench):
 
 
 def test_what_cannot_be_started_fails_with_a_reason(bench, monkeypatch):
+    here = os.getcwd()  # where no shell comes between
+
     def script(name: str, text: str, mode: int = 0o755) -> str:
         (bench.folder / name).write_text(text)
         (bench.folder / name).chmod(mode)
         return str(bench.folder / name)
-    lost_log = bench.sh("true")
+    lost_log = bench.sh("true", cwd=here)
     object.__setattr__(lost_log, "stdout", str(bench.folder / "no" / "out"))
     cases = {
-        "no such program": bench.job("no-such-prover"), "interpreter": bench.job(script("a", "#!/no/such\n")),
-        "not executable": bench.job(script("b", "#!/bin/sh\n", 0o644)), "not a program": bench.job(script("c", "\0\1binary")),
-        "a folder": bench.job(str(bench.folder)), "working directory": bench.sh("true", cwd="/no/such/folder"),
-        "its log": lost_log, "null": bench.job("/bin/echo", "a\0b"), "too long": bench.job("/bin/echo", *["x" * 100000] * 50),
+        "no such program": bench.job("no-such-prover", cwd=here), "interpreter": bench.job(script("a", "#!/no/such\n"), cwd=here),
+        "not executable": bench.job(script("b", "#!/bin/sh\n", 0o644), cwd=here), "not a program": bench.job(script("c", "\0\1binary"), cwd=here),
+        "a folder": bench.job(str(bench.folder), cwd=here), "working directory": bench.sh("true", cwd="/no/such/folder"),
+        "its log": lost_log, "null": bench.job("/bin/echo", "a\0b", cwd=here), "too long": bench.job("/bin/echo", *["x" * 100000] * 50, cwd=here),
     }
     outcomes = bench.run(*cases.values(), bench.sh("true"))
     assert outcomes.pop().status is bt.Status.COMPLETED
@@ -1568,7 +1574,7 @@ def test_a_log_without_lines_gets_no_new_ones(tmp_path, monkeypatch):
         monkeypatch.setattr(bt, name, value)
     path = tmp_path / "log"
     path.write_bytes(b"x" * 9000)
-    log = bt._Log(str(path))
+    log = bt.CappedLog(str(path))
     log.cap()
     assert path.read_bytes() == b"x" * 1000 + b"[batch_tamarin left out 7000 bytes here] " + b"x" * 1000
     with path.open("ab") as file:
@@ -1632,9 +1638,9 @@ def test_a_later_run_ends_survivors_and_no_strangers(bench):
         os.kill(pid, signal.SIGKILL)
     end_of(driver)
     host, boot = bt.host_id()
-    events = [{"pid": pid, "started": begun, "host": host, "boot_id": boot} for pid, begun, _ in started]
-    elsewhere = {**events.pop(), "host": "another"}
-    reused = {"pid": stranger.pid, "started": bt.process_start(stranger.pid) - 1, "host": host, "boot_id": boot}
+    events = [bt.Started((), "j", 1, pid, begun, host, boot) for pid, begun, _ in started]
+    elsewhere = bt.replace(events.pop(), host="another")
+    reused = bt.Started((), "j", 1, stranger.pid, bt.process_start(stranger.pid) - 1, host, boot)
     try:
         ended = bt.end_survivors("batch-" + bench.token, [*events, elsewhere, reused])
         assert {pid for pid, _, _ in started[:2]} <= set(ended) and stranger.pid not in ended and os.getpid() not in ended
@@ -2747,12 +2753,12 @@ def test_progress_in_a_pipe(lab, args, lines):
 
 def view_of(tasks, running=0):
     """A Progress over made-up tasks, some of which run."""
-    batch = bt.Batch("b", {"at": bt.now(), "limits": {"cores": 64, "memory_mb": 65536, "timeout_s": 60}}, tasks={task.id: task for task in tasks})
+    header = bt.Header(at=bt.timestamp(), id="b", limits=bt.Limits(64, 65536, 60))
+    batch = bt.Batch(header, {task.id: task for task in tasks})
     args = bt.argparse.Namespace(quiet=False, debug=False, progress="none")
     progress = bt.Progress(batch, batch.tasks.values(), "nowhere", {}, args)
     for number, task in enumerate(tasks[:running]):
-        start = {"event": "start", "at": bt.now(), "ids": [task.id], "job": task.id, "attempt": 1, "pid": number, "started": 1,
-                 "host": "elsewhere", "boot_id": "", "command": ["p"]}
+        start = bt.Started((task.id,), task.id, 1, number, 1, "elsewhere", "", ("p",), bt.timestamp())
         batch.apply(start)
         progress(start)
     return progress
@@ -2781,7 +2787,7 @@ def test_wide_characters_are_measured():
 
 def finished(task, seconds, status="completed"):
     task.status = bt.Status(status)
-    task.result = bt.Result(task.status, bt.Verdict.VERIFIED, wall_s=seconds)
+    task.result = bt.Result(task.status, bt.Verdict.VERIFIED, usage=bt.Usage(seconds))
     return task
 
 
@@ -2796,7 +2802,7 @@ def finished(task, seconds, status="completed"):
     ([("a", 10), ("a", None)], {"2": 58}, 1, (2, False)),  # but not beyond its limit
 ])
 def test_forecast(tasks, running, slots, wanted):
-    made = [a_task(id=str(number), name=name) for number, (name, _) in enumerate(tasks, 1)]
+    made = [a_task(id=str(number), entry=name) for number, (name, _) in enumerate(tasks, 1)]
     for task, (_, seconds) in zip(made, tasks):
         if seconds:
             finished(task, seconds)
@@ -2993,11 +2999,10 @@ def test_status_follows_until_the_end(lab, on_terminal):
 
 
 def test_status_of_many_tasks(lab):
-    header = {"event": "batch", "at": bt.now(), "id": "b", "pid": 1, "host": "elsewhere", "limits": {"cores": 2, "memory_mb": 1024, "timeout_s": 60},
-              "provers": {}}
-    tasks = [a_task(id=f"t{number}", name=f"n{number % 9}") for number in range(10_000)]
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, wall_s=1)
-    events = [header, *map(bt.task_event, tasks), *(bt.finish_event(task, task.id, 1, result) for task in tasks[:4_000])]
+    header = bt.Header(at=bt.timestamp(), id="b", recipe_file="r.json", pid=1, host="elsewhere", limits=bt.Limits(2, 1024, 60))
+    plans = [a_plan(id=f"t{number}", entry=f"n{number % 9}") for number in range(10_000)]
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, usage=bt.Usage(1), at=bt.timestamp())
+    events = [header, *plans, *(bt.Finished(plan.id, plan.id, 1, result) for plan in plans[:4_000])]
     (lab.path / "results").mkdir()
     (lab.path / "results" / "batch.jsonl").write_bytes(b"".join(map(bt.json_line, events)))
     told = json.loads(lab.run("status", "results", "--json", code=0).stdout)
@@ -3214,17 +3219,16 @@ HOSTILE = ["<script>alert(1)</script>", "<img src=http://127.0.0.1:8009/x onerro
 
 def hostile_batch(text):
     """A batch in which every text that comes from outside is this one; ids are what they are in our own batches, safe."""
-    batch = bt.Batch("b", provers={alias: bt.Prover(alias, ("prover", text), (text,), version="1.11.0") for alias in (text, "other")})
-    batch.header = {"event": "batch", "at": "2026-01-02T03:04:05.000000Z", "id": "b", "version": "0.1.0", "recipe_file": f"/r/{text}.json",
-                    "host": text, "platform": "linux", "cwd": f"/{text}", "limits": {"cores": 2, "memory_mb": 2048, "timeout_s": 60},
-                    "recipe": {}, "options": {}, "scheduler": "fifo", "provers": {}}
+    provers = {alias: bt.Prover(alias, ("prover", text), (text,), version="1.11.0") for alias in (text, "other")}
+    batch = bt.Batch(bt.Header(at="2026-01-02T03:04:05.000000Z", id="b", version="0.1.0", recipe_file=f"/r/{text}.json", host=text,
+                               platform="linux", cwd=f"/{text}", limits=bt.Limits(2, 2048, 60), provers=provers))
     ends = [bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, "all-traces"), bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED, 3),
-            bt.Result(bt.Status.TIMEOUT), bt.Result(bt.Status.FAILED, exit={"code": 1}), None]
+            bt.Result(bt.Status.TIMEOUT), bt.Result(bt.Status.FAILED, exit=bt.ExitStatus(1)), None]
     for number, result in enumerate(ends):
-        task = a_task(id=f"i{number}", name=text, theory=text, lemma=text, prover=(text, "other")[number % 2], options=(text,), flags=(text,),
+        task = a_task(id=f"i{number}", entry=text, theory=text, lemma=text, prover=(text, "other")[number % 2], options=(text,), flags=(text,),
                       cwd="/" + text, assumes=(text,), expect=(None, "verified")[number % 2])
         if result:
-            task.status, task.result = result.status, bt.replace(result, at="2026-01-02T03:04:06.000000Z", wall_s=1.0, reason=text,
+            task.status, task.result = result.status, bt.replace(result, at="2026-01-02T03:04:06.000000Z", usage=bt.Usage(1.0), reason=text,
                                                                  warnings=(text,), stderr_tail=f"{text}\n{text}")
         batch.tasks[task.id] = task
     return batch
@@ -3368,12 +3372,12 @@ def upstream_report():
 def test_results_of_batch_tamarin_are_read(lab, tmp_path):
     lab.write("out/execution_report.json", json.dumps(upstream_report()))
     batch = bt.load_results(str(tmp_path / "out"), pytest.fail)
-    assert {task.lemma: (task.verdict, task.result.steps if task.result else None) for task in batch.tasks.values()} == {
+    assert {task.plan.lemma: (task.verdict, task.result.steps if task.result else None) for task in batch.tasks.values()} == {
         lemma: told[2:] for lemma, told in UPSTREAM.items()}
     assert [str(task.status) for task in batch.tasks.values()] == ["completed", "completed", "failed", "completed", "timeout", "memory_limit",
                                                                    "failed", "pending"]
     task = batch.tasks["nspk--a--stable"]
-    assert (task.cwd, task.limits, task.result.wall_s) == (str(tmp_path), bt.Limits(2, 4096, 60), 12.5)
+    assert (task.plan.cwd, task.plan.limits, task.result.usage.wall_s) == (str(tmp_path), bt.Limits(2, 4096, 60), 12.5)
     for form in bt.REPORTS:
         assert "nspk" in lab.run("report", "out", "-f", form, code=0).stdout
     assert "left as it is" in lab.run("report", "out", "--rebuild", code=2).stderr
@@ -3440,9 +3444,9 @@ def test_the_page_in_a_browser(lab):
     """Filter and sort by the address, as the DOM shows them; and every request, local ones too, would come to our proxy."""
     batch = hostile_batch(HOSTILE[1])
     for number, task in enumerate(batch.tasks.values()):
-        task.lemma = f"{'even' if number % 2 == 0 else 'odd'}{number} {task.lemma}"
+        task.plan = bt.replace(task.plan, lemma=f"{'even' if number % 2 == 0 else 'odd'}{number} {task.plan.lemma}")
         if task.result:
-            task.result.wall_s = (3, 1, 20, 4)[number]
+            task.result = bt.replace(task.result, usage=bt.Usage((3, 1, 20, 4)[number]))
     (lab.path / "traces").mkdir()
     evil = "<svg xmlns='http://www.w3.org/2000/svg'><image href='http://127.0.0.1:8009/svg'/><script>fetch('http://127.0.0.1:8009/script')</script></svg>"
     lab.write("traces/i2.dot", "digraph {}")
@@ -3579,7 +3583,7 @@ def closure(*tasks):
                     result=bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict)) if verdict else None)
              for lemma, trait, verdict, assumes in tasks]
     rests = bt.Closure(known)
-    return {task.lemma: [str(each) for each in rests.open(task)] for task in known}
+    return {task.plan.lemma: [str(each) for each in rests.open_assumptions(task)] for task in known}
 
 
 ALL, EXISTS, DIFF = "all-traces", "exists-trace", "diff"
@@ -3620,12 +3624,12 @@ def test_closure_of_many_tasks(assumes):
 def test_other_texts_provers_and_flags_prove_nothing():
     done = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
     other = {"lemma": "a", "status": bt.Status.COMPLETED, "result": done}
-    task = a_task(lemma="b", assumes=("a",), text="T", status=bt.Status.COMPLETED, result=done)
-    for change in {"text": "U"}, {"text": "T", "prover": "q"}, {"text": "T", "flags": ("X",)}:
+    task = a_task(lemma="b", assumes=("a",), theory_digest="T", status=bt.Status.COMPLETED, result=done)
+    for change in {"theory_digest": "U"}, {"theory_digest": "T", "prover": "q"}, {"theory_digest": "T", "flags": ("X",)}:
         assert bt.Closure([task, a_task(**other, **change)]).outcome(task) == "verified, assuming a (not in the results)"
-    assert bt.Closure([task, a_task(**other, text="T", options=("--bound=9",))]).outcome(task) == "verified"
+    assert bt.Closure([task, a_task(**other, theory_digest="T", options=("--bound=9",))]).outcome(task) == "verified"
     not_needed = bt.Result(bt.Status.SUPERSEDED)
-    assert bt.Closure([task, a_task(lemma="a", text="T", optional=True, status=bt.Status.SUPERSEDED, result=not_needed)]).open(task) == []
+    assert bt.Closure([task, a_task(lemma="a", theory_digest="T", optional=True, status=bt.Status.SUPERSEDED, result=not_needed)]).open_assumptions(task) == []
 
 
 def test_long_lists_are_cut():
