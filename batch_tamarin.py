@@ -648,8 +648,11 @@ class Header:
     cwd: str = ""
     scheduler: str = "fifo"
     provers: dict[str, Prover] = field(default_factory=dict)
+    # The driver: these four name one process for ever.
     pid: int = 0
+    started: int = 0  # what `process_start` tells
     host: str = ""
+    boot_id: str = ""
     python: str = ""
     platform: str = ""
     vanished: tuple[str, ...] = field(default=(), metadata=SPARSE)  # tasks no longer planned
@@ -3726,7 +3729,9 @@ def plan_batch(
         scheduler=options.scheduler or config.get("scheduler", "fifo"),
         provers=provers,
         pid=os.getpid(),
-        host=os.uname().nodename,
+        started=process_start(os.getpid()),
+        host=host_id()[0],
+        boot_id=host_id()[1],
         python=sys.version.split()[0],
         platform=sys.platform,
     )
@@ -6522,7 +6527,7 @@ class Recheck:
             at=timestamp(),
             id=os.urandom(6).hex(),
             pid=os.getpid(),
-            host=os.uname().nodename,
+            started=process_start(os.getpid()),
             provers={self.prover.alias: self.prover},
             recheck_of=self.results,
         )
