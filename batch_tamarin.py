@@ -882,16 +882,21 @@ def decode(cls: type[T], data: Mapping[str, Any]) -> T:
     if not isinstance(data, dict):
         raise TypeError(f"{data!r:.40} is no object")
     values: dict[str, Any] = {}
-    for each in _json_fields(cast(Hashable, cls)):
-        if each.inline:
-            values[each.attribute] = each.decode(data)
-        elif each.name in data:
+    for attribute, name, inline, _, default, plain, read in _json_fields(cast(Hashable, cls)):
+        if inline:
+            values[attribute] = read(data)
+            continue
+        value = data.get(name, dataclasses.MISSING)
+        if value is dataclasses.MISSING:
+            if default is dataclasses.MISSING:
+                raise KeyError(name)
+        elif type(value) is plain:
+            values[attribute] = value
+        else:
             try:
-                values[each.attribute] = each.decode(data[each.name])
+                values[attribute] = read(value)
             except (TypeError, ValueError):
-                raise TypeError(f"'{each.name}' is {data[each.name]!r:.40}") from None
-        elif each.default is dataclasses.MISSING:
-            raise KeyError(each.name)
+                raise TypeError(f"'{name}' is {value!r:.40}") from None
     return cls(**values)
 
 
@@ -912,7 +917,8 @@ class _JsonField(NamedTuple):
     inline: bool
     sparse: bool
     default: Any  # MISSING: it must be there
-    decode: Callable[[Any], Any]
+    plain: type[Any] | None  # a value of this very type is taken as it is
+    read: Callable[[Any], Any]  # what makes its value of what JSON has
 
 
 @functools.cache
@@ -932,13 +938,14 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
                 inline="inline" in each.metadata,
                 sparse="sparse" in each.metadata,
                 default=each.default if each.default_factory is dataclasses.MISSING else None,
-                decode=_decoder(kinds[each.name]),
+                plain=kinds[each.name] if kinds[each.name] in (str, int, bool) else None,
+                read=_reader(kinds[each.name]),
             )
         )
     return tuple(fields)
 
 
-def _decoder(kind: Any) -> Callable[[Any], Any]:
+def _reader(kind: Any) -> Callable[[Any], Any]:
     """What reads a value of this kind from JSON; it raises TypeError or ValueError for others."""
     import typing
 
@@ -948,13 +955,13 @@ def _decoder(kind: Any) -> Callable[[Any], Any]:
     if origin is Annotated:  # SharedText
         return lambda text: sys.intern(_checked(str, text))
     if origin is Union:  # Optional
-        some = _decoder(parts[0])
+        some = _reader(parts[0])
         return lambda value: None if value is None else some(value)
     if origin is tuple:
-        item = _decoder(parts[0])
+        item = _reader(parts[0])
         return lambda values: share(tuple(map(item, _checked(list, values))))
     if origin is dict:
-        member = _decoder(parts[1])
+        member = _reader(parts[1])
         return lambda values: {
             name: member(value) for name, value in _checked(dict, values).items()
         }
