@@ -266,15 +266,17 @@ def fit(text: str, width: int, ellipsis: str = "…", tail: int = 0) -> str:
 
 def plural(count: int, noun: str) -> str:
     """`1 task`, `2 tasks`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    ending = "" if count == 1 else "s"
+    return f"{count:,} {noun}{ending}"
 
 
 def listed(things: Iterable[Any], most: int = 5) -> str:
     """`a, b, c and 3 more`."""
     words = [str(thing) for thing in things]
     shown = ", ".join(words[:most])
-    more = len(words) - most
-    return f"{shown} and {more:,} more" if more > 0 else shown
+    if len(words) <= most:
+        return shown
+    return f"{shown} and {len(words) - most:,} more"
 
 
 def quoted(command: Iterable[str]) -> str:
@@ -288,8 +290,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint at the nearest known word, or ""."""
     import difflib
 
-    near = difflib.get_close_matches(word, list(known), 1, 0.5)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    for near in difflib.get_close_matches(word, list(known), 1, 0.5):
+        return f" (did you mean '{near}'?)"
+    return ""
 
 
 # --- Times, digests, files ------------------------------------------------------------------------
@@ -313,7 +316,9 @@ def instant(at: str) -> float:
 
 def utc(seconds: float) -> str:
     """A time (seconds since 1970) for people; "" for none."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds > 0 else ""
+    if seconds <= 0:
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 def duration(seconds: float) -> str:
@@ -338,7 +343,9 @@ def sha256(data: bytes) -> str:
 def path_from(file: str, cwd: str) -> str:
     """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
     full = os.path.abspath(file)
-    return os.path.relpath(full, cwd) if os.path.commonpath([full, cwd]) == cwd else full
+    if os.path.commonpath([full, cwd]) != cwd:
+        return full
+    return os.path.relpath(full, cwd)
 
 
 def file_stamp(path: str | int) -> tuple[int, ...]:
