@@ -149,6 +149,13 @@ class Trait(Word):
     DIFF = "diff"
 
 
+class Flavour(Word):
+    """Which program a prover is, as its --version says."""
+
+    TAMARIN_PROVER = "tamarin-prover"
+    TAMARIN_RS = "tamarin-rs"
+
+
 FINAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}
 MET_A_LIMIT = frozenset({Status.TIMEOUT, Status.MEMORY_LIMIT})
 ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
@@ -450,7 +457,7 @@ class Prover:
     command: tuple[str, ...]  # argv up to the theory
     options: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
-    flavour: str = "tamarin-prover"  # or "tamarin-rs"; told by --version
+    flavour: Flavour = Flavour.TAMARIN_PROVER
     version: str = ""  # "1.11.0"; "" when the prover did not say
     identity: str = ""  # digest of the files on its command line and of what --version says
 
@@ -2899,362 +2906,542 @@ def _marker(pid: int) -> str:
 
 # === Prover =======================================================================================
 
-TAIL_LINES, TAIL_CHARS = 20, 2_000  # of stderr, kept with a failed task
-ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
-GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
-_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
+# --- The command line -----------------------------------------------------------------------------
+
+# The first version that writes traces by --output-json and --output-dot; tamarin-rs always does.
+TRACES_SINCE = (1, 10)
+
+
+def prover_command(prover: Prover, plan: Plan, outputs: Outputs) -> tuple[str, ...]:
+    """The command line that proves (or with `prove: false` checks) one task.
+
+    Values are joined by `=`: tamarin-prover takes the X of `-D X` for a theory file.
+    """
+    command = [*prover.command, *_cores_options(prover, plan.limits.cores), plan.theory]
+    if plan.prove:
+        command.append(f"--prove={plan.lemma}")
+    command += prover.options
+    command += plan.options
+    for flag in plan.flags:
+        command.append(f"-D={flag}")
+    if _writes_traces(prover):
+        command.append(f"--output-json={outputs.trace_json}")
+        command.append(f"--output-dot={outputs.trace_dot}")
+    command.append(f"--output={outputs.proof}")
+    return tuple(command)
+
+
+def _cores_options(prover: Prover, cores: int) -> tuple[str, ...]:
+    if prover.flavour is Flavour.TAMARIN_RS:  # it refuses `+RTS` with exit code 2
+        return (f"--processors={cores}",)
+    return ("+RTS", f"-N{cores}", "-RTS")
+
+
+def _writes_traces(prover: Prover) -> bool:
+    """Whether the prover knows the trace options; one that did not tell its version is taken to."""
+    if prover.flavour is Flavour.TAMARIN_RS or not prover.version:
+        return True
+    return tuple(map(int, prover.version.split("."))) >= TRACES_SINCE
+
+
+def prover_environment(prover: Prover) -> dict[str, str]:
+    """The child's environment: ours, the recipe's `env`, and a UTF-8 locale.
+
+    Without one Tamarin dies on the first non-ASCII character that it reads or writes.
+    """
+    env = {**os.environ, **prover.env}
+    locale = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or ""
+    if not re.search("utf-?8", locale, re.IGNORECASE):
+        env["LC_ALL"] = "en_US.UTF-8" if MACOS else "C.UTF-8"
+    return env
+
+
+# --- What a prover printed ------------------------------------------------------------------------
+
+SUMMARY_HEADING = "=\nsummary of summaries:\n"
+REPORT_HEADING = "WARNING: the following wellformedness checks failed!"
+# What is kept of stderr with a failed task.
+TAIL_LINES = 20
+TAIL_CHARS = 2_000
+COMPLAINT_CHARS = 300
+PARSE_ERROR_LINES = 4
+PARSE_ERROR_CHARS = 600
+
 _SUMMARY = re.compile(
-    r"^  ?(?:(LHS|RHS) :  |(DiffLemma):  )?(\w+) (?:\((all-traces|exists-trace)\))?: "
-    r"(\S.*?)(?: \((\d{1,18}) steps\))?$"
+    r"^  ?(?:(?P<side>LHS|RHS) :  |(?P<diff>DiffLemma):  )?"
+    r"(?P<name>\w+) (?:\((?P<trait>all-traces|exists-trace)\))?: "
+    r"(?P<verdict>\S.*?)(?: \((?P<steps>\d{1,18}) steps\))?$"
 )
 _WARNING = re.compile(r"^  WARNING: (\d{1,18}) wellformedness checks? failed!")
 _SECONDS = re.compile(r"^  processing time: (\d{1,18}(?:\.\d*)?(?:e-?\d\d?)?)s")
+# How the texts of verdicts begin (lib/theory/src/Theory/Proof.hs). Any other is no verdict.
+_VERDICT_TEXTS = {
+    "verified": Verdict.VERIFIED,
+    "falsified": Verdict.FALSIFIED,
+    "analysis incomplete": Verdict.INCOMPLETE,
+    "analysis undetermined": Verdict.INCOMPLETE,
+    "analysis cannot be finished": Verdict.INCOMPLETE,
+    "analysis has been invalidated": Verdict.INCOMPLETE,
+}
+_OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
+_PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
+_COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
+# Lines of stderr that say nothing of what went wrong.
 _PROGRESS = re.compile(
     r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack "
     r"|  error, called at "
 )
-_OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
-_COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
-_PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
 _UNDERLINE = re.compile(r"={3,}$")
-_TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
-_VERDICTS = (
-    ("verified", Verdict.VERIFIED),
-    ("falsified", Verdict.FALSIFIED),
-    *(
-        (f"analysis {word}", Verdict.INCOMPLETE)
-        for word in ("incomplete", "undetermined", "cannot be finished", "has been invalidated")
-    ),
+_PHASE = re.compile(
+    r"^\[Theory [^]\n]*\] (?P<said>[^\n]+)"
+    r"|^\[Saturating Sources\] (?:Step (?P<step>\d+) \(Max (?P<most>\d+)\)|Done)",
+    re.MULTILINE,
 )
-
-
-def prover_command(prover: Prover, plan: Plan, outputs: Outputs) -> tuple[str, ...]:
-    """The command line that proves (or with `prove: false` checks) one task. Values need `=`: `-D X` would load a file X."""
-    rust, cores = (
-        prover.flavour == "tamarin-rs",
-        plan.limits.cores,
-    )  # tamarin-rs refuses `+RTS` with exit 2
-    old = not rust and prover.version and tuple(map(int, prover.version.split("."))) < (1, 10)
-    traces = (
-        () if old else (f"--output-json={outputs.trace_json}", f"--output-dot={outputs.trace_dot}")
-    )
-    return (
-        *prover.command,
-        *((f"--processors={cores}",) if rust else ("+RTS", f"-N{cores}", "-RTS")),
-        plan.theory,
-        *((f"--prove={plan.lemma}",) if plan.prove else ()),
-        *prover.options,
-        *plan.options,
-        *(f"-D={flag}" for flag in plan.flags),
-        *traces,
-        f"--output={outputs.proof}",
-    )
-
-
-def prover_environment(prover: Prover) -> dict[str, str]:
-    """The child's environment. Without a UTF-8 locale Tamarin dies on the first non-ASCII character it reads or writes."""
-    env = {**os.environ, **prover.env}
-    locale = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or ""
-    if not re.search("utf-?8", locale, re.IGNORECASE):
-        env["LC_ALL"] = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
-    return env
 
 
 @dataclass
 class ProverOutput:
-    """What one process said: the lines of its last summary, and what else a result needs."""
+    """What one process said: all that a result needs, so that its files are read once."""
 
-    lines: list[SummaryLine] = field(default_factory=list)
+    lines: list[SummaryLine] = field(default_factory=list)  # of the lemma that was asked for
+    printed: list[str] = field(default_factory=list)  # the summary's lines, of every lemma
     summary: bool = False  # a summary was printed to its end
-    prover_s: float | None = None
-    failed_checks: int = 0
-    old_maude: str = ""
+    prover_s: float | None = None  # its own "processing time"
+    failed_checks: int = 0  # wellformedness checks
+    old_maude: str = ""  # the version of a Maude that the prover does not support
     parse_error: str = ""
     complaint: str = ""  # the line of stderr that tells best what went wrong
     stderr_tail: str = ""
 
+    def lemma_names(self) -> set[str]:
+        """The lemmas that the summary names: all of the theory's."""
+        found = map(_SUMMARY.match, self.printed)
+        return {line["name"] for line in found if line}
+
 
 def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
-    """Read a process's two log files, in bounded memory; of the summary only the lines of `lemma`, if it is given."""
-    output, lines = ProverOutput(), ends_of(stderr)
-    _read_summary(last_part(stdout, "=\nsummary of summaries:\n"), output, lemma)
-    error: list[str] = []  # the lines of a parse error, once its first was seen
-    for line in lines:
-        maude, place = _OLD_MAUDE.search(line), _PARSE_ERROR.match(line)
-        if maude:
-            output.old_maude = maude.group(1)
-        if place or (error and len(error) < 4 and line):
-            error.append(
-                line if not place else f"{place.group(1)}:{place.group(2)}:{place.group(3)}:"
-            )
-        elif line.strip() and not _COMPLAINT.match(output.complaint) and not _PROGRESS.match(line):
-            output.complaint = line.strip()[
-                :300
-            ]  # the first that the prover marks as one, else the last
-    output.parse_error = " ".join(error)[:600]
-    output.stderr_tail = "\n".join(line[:TAIL_CHARS] for line in lines[-TAIL_LINES:])[-TAIL_CHARS:]
+    """What one process said in its two log files, read in bounded memory.
+
+    lemma: only its lines of the summary become SummaryLines; "": all do.
+    """
+    errors = ends_of(stderr)
+    output = ProverOutput(
+        printed=last_part(stdout, SUMMARY_HEADING),
+        old_maude=_unsupported_maude(errors),
+        parse_error=_parse_error(errors),
+        complaint=_complaint(errors),
+        stderr_tail=_tail(errors),
+    )
+    _read_summary(output.printed, output, lemma)
     return output
 
 
-def has_loaded(stderr: str) -> bool:
-    """Whether a prover says that it has parsed, translated and closed the theory (they do from 1.8 on)."""
-    return any(line.endswith("] Theory closed") for line in ends_of(stderr))
-
-
 def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
-    """Only what stands between the last "summary of summaries:" and the line of `=` that ends it counts: tamarin-prover 1.4 prints
-    the block twice, and a theory printed before it may contain lookalikes."""
+    """Add to `output` what a summary says; `lines` begin with the two of its heading.
+
+    It ends with a line of `=`: what was not printed to its end is no summary. tamarin-prover 1.4
+    prints the block twice, and a theory printed before it may contain lookalikes, so the caller
+    takes the last one.
+    """
     theories = sum(line.startswith("analyzed: ") for line in lines)
     for line in lines[2:]:
         if line.startswith("====="):
             output.summary = theories < 2  # else a verdict may be another theory's
             return
-        if (
-            lemma not in line and line[2:3] not in "Wp"
-        ):  # a theory has many other lemmas: don't look at their lines
-            continue
-        found, checks, seconds = _SUMMARY.match(line), _WARNING.match(line), _SECONDS.match(line)
+        # A theory may have thousands of other lemmas: their lines are not worth a look. What is
+        # said of the whole theory begins with `  WARNING` or `  processing`.
+        if lemma in line or line[2:3] in ("W", "p"):
+            _read_summary_line(line, output)
+
+
+def _read_summary_line(line: str, output: ProverOutput) -> None:
+    found = _SUMMARY.match(line)
+    if found:
+        output.lines.append(_summary_line(found))
+        return
+    checks = _WARNING.match(line)
+    if checks:
+        output.failed_checks = int(checks[1])
+    seconds = _SECONDS.match(line)
+    if seconds:
+        output.prover_s = float(seconds[1])
+
+
+def _summary_line(found: re.Match[str]) -> SummaryLine:
+    trait = found["trait"] or ""
+    if found["diff"]:
+        trait = Trait.DIFF
+    return SummaryLine(
+        name=found["name"],
+        side=found["side"] or "",
+        trait=trait,
+        verdict=_verdict_in(found["verdict"]),
+        steps=int(found["steps"]) if found["steps"] else None,
+    )
+
+
+def _verdict_in(text: str) -> Verdict | None:
+    """The verdict that a text of the summary stands for; None for one that we don't know."""
+    for beginning, verdict in _VERDICT_TEXTS.items():
+        if text.startswith(beginning):
+            return verdict
+    return None
+
+
+def _unsupported_maude(errors: Sequence[str]) -> str:
+    """The version of Maude that the prover calls unsupported, or ""."""
+    version = ""
+    for line in errors:
+        found = _OLD_MAUDE.search(line)
         if found:
-            side, diff, name, trait, text, steps = found.groups()
-            verdict = next((word for start, word in _VERDICTS if text.startswith(start)), None)
-            trait = trait or (Trait.DIFF if diff else "")
-            output.lines.append(
-                SummaryLine(name, side or "", trait, verdict, int(steps) if steps else None)
-            )
-        elif checks:
-            output.failed_checks = int(checks.group(1))
-        elif seconds:
-            output.prover_s = float(seconds.group(1))
+            version = found[1]
+    return version
+
+
+def _parse_error(errors: Sequence[str]) -> str:
+    """`t.spthy:3:1:` and what the prover says of that place, or ""."""
+    told: list[str] = []
+    for line in errors:
+        place = _PARSE_ERROR.match(line)
+        if place:
+            told.append(f"{place[1]}:{place[2]}:{place[3]}:")
+        elif told and line and len(told) < PARSE_ERROR_LINES:
+            told.append(line)
+    return " ".join(told)[:PARSE_ERROR_CHARS]
+
+
+def _complaint(errors: Sequence[str]) -> str:
+    """The first line that the prover marks as a complaint; else the last that is no progress."""
+    last = ""
+    for line in errors:
+        if not line.strip() or _PROGRESS.match(line):
+            continue
+        last = line.strip()[:COMPLAINT_CHARS]
+        if _COMPLAINT.match(last):
+            break
+    return last
+
+
+def _tail(errors: Sequence[str]) -> str:
+    """The last lines of stderr, of bounded length."""
+    last = [line[:TAIL_CHARS] for line in errors[-TAIL_LINES:]]
+    return "\n".join(last)[-TAIL_CHARS:]
+
+
+def has_loaded(stderr: str) -> bool:
+    """Whether a prover says that it has parsed, translated and closed the theory.
+
+    Provers do so from 1.8 on.
+    """
+    return any(line.endswith("] Theory closed") for line in ends_of(stderr))
+
+
+def phase(log: str) -> str:
+    """What a prover says it is doing, from the end of its stderr; "" if it says nothing we know."""
+    try:
+        text = read_from_end(log, 2048).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    found = list(_PHASE.finditer(text))
+    if not found:
+        return ""
+    last = found[-1]
+    if last["said"]:
+        return printable(re.sub("^Theory | started$", "", last["said"])).lower()
+    if last["step"]:
+        return f"saturating sources {last['step']}/{last['most']}"
+    return "proving"
 
 
 def wellformedness_titles(theory: str) -> list[str]:
-    """The headings of the wellformedness report that Tamarin writes at the end of a theory: a proof file, or its stdout."""
-    lines = last_part(theory, "WARNING: the following wellformedness checks failed!")
-    report = list(itertools.takewhile(lambda line: line != "*/", lines))
-    return [
-        line.strip()
-        for line, below in zip(report, [*report[1:], ""])
-        if line.startswith("Accountability (") or (_UNDERLINE.match(below) and line.strip())
-    ]  # this one is not underlined
+    """The headings of the wellformedness report at the end of a file.
+
+    Tamarin writes the report behind the theory: into a proof file, or to its stdout.
+    """
+    report = list(itertools.takewhile(lambda line: line != "*/", last_part(theory, REPORT_HEADING)))
+    titles: list[str] = []
+    for line, below in zip(report, [*report[1:], ""]):
+        is_underlined = line.strip() and _UNDERLINE.match(below)
+        # Those of accountability are headings without a line below them.
+        if is_underlined or line.startswith("Accountability ("):
+            titles.append(line.strip())
+    return titles
 
 
-def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
-    """The graphs of `lemma` among the concatenated DOT graphs of all attacks in the file; `names`: the theory's lemmas."""
-    graphs = re.split(r"^(?=(?:strict )?digraph )", text, flags=re.MULTILINE)[1:]
-    return "".join(
-        graph
-        for graph in graphs
-        if graph_lemma(graph.partition('"')[2].partition('"')[0], {*names, lemma}) == lemma
-    )
+# --- The result -----------------------------------------------------------------------------------
+
+GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
+ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
+DERIVATION_CHECKS = "Derivation Checks"
 
 
-def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
-    """The same for the JSON traces; text that is no such JSON is left as it is."""
-    try:
-        traces = json.loads(text)
-        own = [
-            graph
-            for graph in traces["graphs"]
-            if graph_lemma(graph["jgLabel"], {*names, lemma}) == lemma
-        ]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return text
-    return (
-        ""
-        if not own
-        else text
-        if own == traces["graphs"]
-        else json.dumps({**traces, "graphs": own}, indent=1)
-    )
+@dataclass(frozen=True)
+class Judgement:
+    """What was concluded: only COMPLETED goes with a verdict; without one it says why."""
 
-
-def graph_lemma(label: str, known: Iterable[str]) -> str:
-    """The one of the `known` lemmas that a trace's label names; it ends in the lemma's name and the path of proof cases, joined
-    by `-`, which only the first case may lack."""
-    found = _TRACE_LABEL.search(label)
-    rest = found.group(1) if found else label
-    fitting = [name for name in known if rest.startswith(name)]
-    return max(
-        fitting,
-        key=lambda name: (rest[len(name) : len(name) + 1] in ("", "-"), len(name)),
-        default="",
-    )
+    status: Status
+    verdict: Verdict | None = None
+    reason: str = ""  # for people
 
 
 def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Result:
     """The result of one task: how its job ended, and what the prover printed for that very lemma.
 
-    Silence, an exit code, a summary without the lemma or with an unknown word never make a verdict."""
-    lines = [
-        line
-        for line in output.lines
-        if line.name == plan.lemma  # in diff mode one for each side
-        and (line.side in plan.sides if plan.sides else not line.side)
-        and (line.trait == Trait.DIFF) == (plan.trait == Trait.DIFF)
-    ]
-    verdict: Verdict | None = None
-    status, reason = _judge_exit(outcome, output)
-    if status is Status.COMPLETED:
-        status, verdict, reason = _judge_lines(plan, lines)
-    steps = [line.steps for line in lines if line.steps is not None and verdict]
-    usage = outcome.usage
+    Silence, an exit code, a summary without the lemma or with an unknown word never make a verdict.
+    proof: the path of the analyzed theory, which names the wellformedness checks that failed.
+    """
+    lines = [line for line in output.lines if _belongs_to(line, plan)]
+    judgement = _judge_exit(outcome, output)
+    if judgement.status is Status.COMPLETED:
+        judgement = _judge_lines(plan, lines)
+    steps = None
+    stderr_tail = output.stderr_tail
+    if judgement.verdict is not None:
+        steps = _total_steps(lines)
+        stderr_tail = ""
     return Result(
-        status=status,
-        verdict=verdict,
-        steps=sum(steps) if steps else None,
+        status=judgement.status,
+        verdict=judgement.verdict,
+        steps=steps,
         trait=lines[0].trait if lines else plan.trait,
         lemmas=tuple(lines),
         exit=outcome.exit,
-        usage=Usage(
-            wall_s=round(usage.wall_s, 3),
-            cpu_s=round(usage.cpu_s, 3),
-            peak_mb=round(usage.peak_mb, 1),
-            avg_mb=round(usage.avg_mb, 1),
-        ),
+        usage=_rounded(outcome.usage),
         prover_s=output.prover_s,
         warnings=tuple(prover_warnings(plan, output, proof)),
-        reason=reason,
-        stderr_tail="" if verdict else output.stderr_tail,
+        reason=judgement.reason,
+        stderr_tail=stderr_tail,
         at=timestamp(),
     )
 
 
-def _judge_exit(outcome: Outcome, output: ProverOutput) -> tuple[Status, str]:
-    ended, said = outcome.exit or ExitStatus(), output.parse_error or output.complaint
+def _belongs_to(line: SummaryLine, plan: Plan) -> bool:
+    """Whether a line of the summary is about the task's lemma; in diff mode each side has one."""
+    if line.name != plan.lemma:
+        return False
+    if (line.trait == Trait.DIFF) != (plan.trait == Trait.DIFF):
+        return False
+    return line.side in (plan.sides or ("",))
+
+
+def _judge_exit(outcome: Outcome, output: ProverOutput) -> Judgement:
+    """What the end of a job tells: COMPLETED only for a whole summary and no sign of failure."""
     if outcome.status is not Status.COMPLETED:
-        return outcome.status, outcome.reason
+        return Judgement(outcome.status, reason=outcome.reason)
+    ended = outcome.exit or ExitStatus()
     if ended.code == GHC_HEAP_EXHAUSTED:
-        return Status.MEMORY_LIMIT, "the prover's own heap limit (+RTS -M) was reached"
-    if ended.signal or ended.code:
-        how = (
-            f"killed by {ended.signal}, not by this batch"
-            if ended.signal
-            else f"exit code {ended.code}"
-        )
-        return Status.FAILED, how + (f": {said}" if said else "")
-    return (
-        (Status.COMPLETED, "")
-        if output.summary
-        else (Status.FAILED, "exit code 0, but the prover printed no summary")
-    )
+        reason = "the prover's own heap limit (+RTS -M) was reached"
+        return Judgement(Status.MEMORY_LIMIT, reason=reason)
+    if ended.signal:
+        return _failed(f"killed by {ended.signal}, not by this batch", output)
+    if ended.code:
+        return _failed(f"exit code {ended.code}", output)
+    if not output.summary:
+        reason = "exit code 0, but the prover printed no summary"
+        return Judgement(Status.FAILED, reason=reason)
+    return Judgement(Status.COMPLETED)
 
 
-def _judge_lines(plan: Plan, lines: Sequence[SummaryLine]) -> tuple[Status, Verdict | None, str]:
-    missing = [side for side in plan.sides if side not in {line.side for line in lines}]
+def _failed(how: str, output: ProverOutput) -> Judgement:
+    """The failure of a prover, with its own words for it."""
+    said = output.parse_error or output.complaint
+    if said:
+        how += f": {said}"
+    return Judgement(Status.FAILED, reason=how)
+
+
+def _judge_lines(plan: Plan, lines: Sequence[SummaryLine]) -> Judgement:
+    """What the summary's lines about a lemma say together: one for each side of a diff task."""
     if not lines and plan.optional:
-        return Status.SUPERSEDED, None, "not needed: no partial deconstructions are left"
-    if not lines or missing:
-        where = f" on side {missing[0]}" if missing and lines else ""
-        return (
-            Status.FAILED,
-            None,
-            f"the prover's summary has no line for lemma '{plan.lemma}'{where}",
-        )
+        reason = "not needed: no partial deconstructions are left"
+        return Judgement(Status.SUPERSEDED, reason=reason)
+    missing = f"the prover's summary has no line for lemma '{plan.lemma}'"
+    if not lines:
+        return Judgement(Status.FAILED, reason=missing)
+    sides_there = {line.side for line in lines}
+    for side in plan.sides:
+        if side not in sides_there:
+            return Judgement(Status.FAILED, reason=f"{missing} on side {side}")
     verdicts = {line.verdict for line in lines}
     if None in verdicts:
-        return (
-            Status.FAILED,
-            None,
-            f"the prover's summary has an unknown verdict for lemma '{plan.lemma}'",
-        )
-    verdict = next(
-        word
-        for word in (Verdict.FALSIFIED, Verdict.INCOMPLETE, Verdict.VERIFIED)
-        if word in verdicts
-    )
-    return (
-        Status.COMPLETED,
-        verdict,
-        "the prover could not finish the analysis" if verdict is Verdict.INCOMPLETE else "",
+        reason = f"the prover's summary has an unknown verdict for lemma '{plan.lemma}'"
+        return Judgement(Status.FAILED, reason=reason)
+    if Verdict.FALSIFIED in verdicts:
+        return Judgement(Status.COMPLETED, Verdict.FALSIFIED)
+    if Verdict.INCOMPLETE in verdicts:
+        reason = "the prover could not finish the analysis"
+        return Judgement(Status.COMPLETED, Verdict.INCOMPLETE, reason)
+    return Judgement(Status.COMPLETED, Verdict.VERIFIED)
+
+
+def _total_steps(lines: Sequence[SummaryLine]) -> int | None:
+    """The steps of all sides; None when the prover gives no number."""
+    steps = [line.steps for line in lines if line.steps is not None]
+    return sum(steps) if steps else None
+
+
+def _rounded(usage: Usage) -> Usage:
+    """A usage as precise as it was measured: milliseconds and tenths of a MB."""
+    return Usage(
+        wall_s=round(usage.wall_s, 3),
+        cpu_s=round(usage.cpu_s, 3),
+        peak_mb=round(usage.peak_mb, 1),
+        avg_mb=round(usage.avg_mb, 1),
     )
 
 
 def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[str]:
-    """What the prover warned of. Its complaint about a generated lemma's name (asked for by us) is none of the theory's."""
+    """What the prover warned of, in sentences.
+
+    Its complaint about a generated lemma's name (asked for by us) is none of the theory's.
+    proof: the path of the analyzed theory, which names the checks that failed.
+    """
     count = output.failed_checks
-    titles = wellformedness_titles(proof) if count else []
-    if plan.prove and (plan.optional or plan.lemma == EQUIVALENCE_LEMMA):
-        count -= bool(count)
-        titles = [title for title in titles if title != ASKED_NAME_CHECK]
-    if (
-        "Derivation Checks" in titles
-    ):  # they have 5 s by default: this depends on the machine, never on the verdict
+    titles: list[str] = []
+    if count:
+        titles = wellformedness_titles(proof)
+    asked_for_generated = plan.optional or plan.lemma == EQUIVALENCE_LEMMA
+    if count and plan.prove and asked_for_generated:
         count -= 1
-        titles.remove("Derivation Checks")
+        titles = [title for title in titles if title != ASKED_NAME_CHECK]
+    # They have 5 s by default: this depends on the machine, never on the verdict.
+    if DERIVATION_CHECKS in titles:
+        count -= 1
+        titles.remove(DERIVATION_CHECKS)
         yield "derivation checks timed out (raise --derivcheck-timeout)"
     if count > 0:
-        yield f"{plural(count, 'wellformedness check')} failed" + (
-            f": {', '.join(dict.fromkeys(titles))}" if titles else ""
-        )
+        failed = f"{plural(count, 'wellformedness check')} failed"
+        if titles:
+            failed += ": " + ", ".join(dict.fromkeys(titles))
+        yield failed
     if output.old_maude:
         yield f"Maude {output.old_maude} is not supported by this prover"
 
 
+# --- Traces ---------------------------------------------------------------------------------------
+# The trace files hold the graphs of all lemmas of the theory with an attack, stored ones too.
+
+_GRAPH_BEGINS = re.compile(r"^(?=(?:strict )?digraph )", re.MULTILINE)
+_TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
+
+
+def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
+    """The graphs of `lemma` among the concatenated DOT graphs of a file, as one text.
+
+    names: the theory's lemmas.
+    """
+    known = {*names, lemma}
+    own: list[str] = []
+    for graph in _GRAPH_BEGINS.split(text)[1:]:
+        label = graph.partition('"')[2].partition('"')[0]
+        if graph_lemma(label, known) == lemma:
+            own.append(graph)
+    return "".join(own)
+
+
+def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
+    """The same for the JSON traces; text that is no such JSON is left as it is."""
+    known = {*names, lemma}
+    try:
+        traces = json.loads(text)
+        graphs = traces["graphs"]
+        own = [graph for graph in graphs if graph_lemma(graph["jgLabel"], known) == lemma]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text
+    if not own:
+        return ""
+    if own == graphs:
+        return text
+    return json.dumps({**traces, "graphs": own}, indent=1)
+
+
+def graph_lemma(label: str, known: Iterable[str]) -> str:
+    """The one of the `known` lemmas that a trace's label names, or "".
+
+    The label ends in the lemma's name and the path of proof cases, joined by `-`, which only the
+    first case may lack.
+    """
+    rest = label
+    found = _TRACE_LABEL.search(label)
+    if found:
+        rest = found[1]
+
+    def likelihood(name: str) -> tuple[bool, int]:
+        behind = rest[len(name) : len(name) + 1]
+        return behind in ("", "-"), len(name)
+
+    fitting = [name for name in known if rest.startswith(name)]
+    return max(fitting, key=likelihood, default="")
+
+
+# --- Versions -------------------------------------------------------------------------------------
+
 VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
+_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class VersionAnswer:
+    """What one executable says to `--version`, with the options and environment of its alias."""
+
+    flavour: Flavour
+    version: str  # "" when it did not say
+    identity: str  # as Prover.identity
+    problem: str = ""  # why there is no version
 
 
 async def ask_versions(provers: Iterable[Prover]) -> None:
-    """Ask every prover its version, all at once and each executable once; one that does not tell is warned of."""
+    """Ask every prover its version, all at once and each executable once.
+
+    Sets flavour, version and identity; one that does not tell its version is warned of.
+    """
     import asyncio
     import tempfile
 
-    groups: dict[str, list[Prover]] = {}
+    questions: dict[Hashable, list[Prover]] = {}  # what is asked of an executable: its aliases
     for prover in provers:
-        groups.setdefault(json.dumps([prover.command, prover.options, prover.env]), []).append(
-            prover
-        )
+        question = (prover.command, prover.options, tuple(prover.env.items()))
+        questions.setdefault(question, []).append(prover)
+    groups = list(questions.values())
     with (
         tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder,
         Supervisor(os.urandom(6).hex()) as supervisor,
     ):
-        await asyncio.gather(*(_ask_version(supervisor, folder, same) for same in groups.values()))
+        asked = [_ask_version(supervisor, folder, group[0]) for group in groups]
+        answers = await asyncio.gather(*asked)
+    for group, answer in zip(groups, answers):
+        for prover in group:
+            prover.flavour = answer.flavour
+            prover.version = answer.version
+            prover.identity = answer.identity
+        if answer.problem:
+            warn(f"prover '{group[0].alias}' did not tell its version: {answer.problem}")
 
 
-async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Prover]) -> None:
-    prover = provers[0]
-    stdout, stderr = (os.path.join(folder, prover.alias + ending) for ending in (".out", ".err"))
+async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> VersionAnswer:
+    """Run a prover with `--version`, its log files in `folder`."""
+    log = os.path.join(folder, prover.alias)
     job = Job(
-        prover.alias,
-        1,
-        (*prover.command, "--version", *prover.options),
-        os.getcwd(),
-        prover_environment(prover),
-        VERSION_LIMITS,
-        stdout,
-        stderr,
+        id=prover.alias,
+        attempt=1,
+        command=(*prover.command, "--version", *prover.options),
+        cwd=os.getcwd(),
+        env=prover_environment(prover),
+        limits=VERSION_LIMITS,
+        stdout=f"{log}.out",
+        stderr=f"{log}.err",
     )
     outcome = await supervisor.run(job, lambda pid, started: None)
-    said = "\n".join(ends_of(stdout))
-    found = _VERSION.search(said)
+    said = "\n".join(ends_of(job.stdout))
+    # What the files are may change without a word from --version.
     digests = [look_at_file(word) for word in prover.command if os.path.isfile(word)]
-    for same in provers:
-        same.flavour, same.version = found.groups() if found else ("tamarin-prover", "")
-        same.identity = sha256(json.dumps([digests, said]).encode())
-    if not prover.version:
-        problem = (
-            outcome.reason
-            or read_output(stdout, stderr).complaint
-            or "it said nothing that we know"
-        )
-        warn(f"prover '{prover.alias}' did not tell its version: {problem}")
-
-
-_PHASE = re.compile(
-    r"^\[Theory [^]\n]*\] ([^\n]+)|^\[Saturating Sources\] (?:Step (\d+) \(Max (\d+)\)|Done)",
-    re.MULTILINE,
-)
-
-
-def phase(log: str) -> str:
-    """What a prover says it is doing, from the end of its stderr; "" when it says nothing that we know."""
-    with suppress(OSError):
-        for said, step, steps in _PHASE.findall(
-            read_from_end(log, 2048).decode("utf-8", "replace")
-        )[-1:]:
-            if said:
-                return printable(re.sub("^Theory | started$", "", said)).lower()
-            return f"saturating sources {step}/{steps}" if step else "proving"
-    return ""
+    identity = sha256(json.dumps([digests, said]).encode())
+    found = _VERSION.search(said)
+    if found:
+        return VersionAnswer(Flavour(found[1]), found[2], identity)
+    complaint = _complaint(ends_of(job.stderr))
+    problem = outcome.reason or complaint or "it said nothing that we know"
+    return VersionAnswer(Flavour.TAMARIN_PROVER, "", identity, problem)
 
 
 # === Recipe =======================================================================================
@@ -5072,7 +5259,7 @@ class Runner:
         try:
             output = read_output(outputs.stdout, outputs.stderr, task.plan.lemma)
             result = judge(task.plan, outcome, output, outputs.proof)
-            keep_outputs(task, result, outputs)
+            keep_outputs(task, result, outputs, output)
             return result, output
         except OSError as error:  # too many open files, perhaps: the next task may have better luck
             failed = replace(
@@ -5151,7 +5338,7 @@ def set_aside(outputs: Outputs) -> None:
             os.rename(path, next(name for name in names if not os.path.exists(name)))
 
 
-def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
+def keep_outputs(task: Task, result: Result, outputs: Outputs, output: ProverOutput) -> None:
     """Leave what belongs to the result: a proof with its verdict, the traces of this lemma; nothing half-written."""
     if result.status is not Status.COMPLETED:
         for path in (outputs.proof, outputs.trace_json, outputs.trace_dot):
@@ -5165,12 +5352,7 @@ def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
                 text = file.read()
         except OSError:
             continue
-        names = (
-            {line.name for line in read_output(outputs.stdout, outputs.stderr).lines}
-            if text
-            else ()
-        )
-        kept = own(text, task.plan.lemma, names) if text else ""
+        kept = own(text, task.plan.lemma, output.lemma_names()) if text else ""
         if not kept:
             remove_file(path)
         elif kept != text:
@@ -8492,9 +8674,10 @@ def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Itera
         )
         return
     plan = replace(batch.tasks[job.task_ids[0]].plan, prove=False)
-    status, reason = _judge_exit(outcome, output)
+    judgement = _judge_exit(outcome, output)
     loaded = f"loads in {duration(outcome.usage.wall_s)} and {outcome.usage.peak_mb:,.0f} MB"
-    yield loaded if status is Status.COMPLETED else f"error: it does not load: {reason}"
+    does_load = judgement.status is Status.COMPLETED
+    yield loaded if does_load else f"error: it does not load: {judgement.reason}"
     yield from (
         f"warning: {warning}"
         for warning in prover_warnings(plan, output, result_files(folder, job.id).proof)
