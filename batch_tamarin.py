@@ -4351,27 +4351,55 @@ JOURNAL = "batch.jsonl"
 
 
 class Journal:
-    """The truth about a batch on disk, one JSON object a line, by one writer, who holds a lock. `record` is how a running batch
-    changes: the line is written, then the batch changed. Results that come together share a `flush`; only then is anyone told."""
+    """The truth about a batch on disk, one JSON object a line, by one writer.
 
-    def __init__(self, path: str) -> None:
-        """Open or create, and lock, the journal at `path`. Raises OSError, StorageError."""
-        self.path, self.batch = path, Batch()
+    `record` is how a running batch changes: the line is written, then the batch changed. Results
+    that come together share a `flush`; only then is anyone told.
+    """
+
+    def __init__(self, path: str, take_over: bool = False) -> None:
+        """Open or create, and lock, the journal at `path`.
+
+        take_over: the user vouches that no other run is at work, where no lock can tell.
+        Raises OSError, StorageError.
+        """
+        self.path = path
+        self.batch = Batch()
         self.observers: list[Callable[[Event], None]] = []  # told of an event once it is on disk
         self._unflushed: list[Event] = []
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._by_file = lock_journal(self.fd, path)
+        try:
+            lock_journal(self.fd, path, take_over)
+        except StorageError:
+            os.close(self.fd)
+            raise
         self.size = os.fstat(self.fd).st_size
+
+    @property
+    def directory(self) -> str:
+        """The results directory that it stands in."""
+        return os.path.dirname(self.path)
 
     def begin(self, batch: Batch) -> None:
         """Write the plan of a new batch. Raises StorageError."""
         self.batch = batch
         lines = map(json_line, batch.events())
-        while data := b"".join(
-            itertools.islice(lines, 1_000)
-        ):  # 100,000 tasks need not be in memory as text
+        # In pieces: 100,000 tasks need not be in memory as text.
+        while True:
+            data = b"".join(itertools.islice(lines, 1_000))
+            if not data:
+                break
             self._write(data)
         self._sync()
+
+    def go_on(self, batch: Batch, end: int) -> None:
+        """Go on with the batch that this journal tells of, from the `end` of its last whole line.
+
+        Raises OSError.
+        """
+        self.batch = batch
+        os.ftruncate(self.fd, end)  # what follows is a line that a dying writer left half-written
+        self.size = end
 
     def record(self, event: Event) -> None:
         """Write one event, then apply it. Raises StorageError."""
@@ -4389,21 +4417,23 @@ class Journal:
                 observer(event)
 
     def close(self) -> None:
+        """Flush, and let others write. Raises StorageError."""
         self.flush()
         os.close(self.fd)
-        if self._by_file:
-            remove_file(self.path + ".lock")
 
     def _write(self, data: bytes) -> None:
-        """Append whole lines. If they don't go in whole the file is cut back, so that it always ends with a whole line."""
+        """Append whole lines.
+
+        If they don't go in whole the file is cut back, so that it always ends with a whole line.
+        """
         try:
             if os.write(self.fd, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             os.ftruncate(self.fd, self.size)
             raise StorageError(
-                f"the journal can't be written: {error.strerror}. What it holds is safe: make room, then "
-                "run the same command again to go on",
+                f"the journal can't be written: {error.strerror}. What it holds is safe: make room, "
+                "then run the same command again to go on",
                 self.path,
             ) from None
         self.size += len(data)
@@ -4412,88 +4442,50 @@ class Journal:
         try:
             getattr(os, "fdatasync", os.fsync)(self.fd)
         except OSError as error:
-            if error.errno not in (
-                errno.EINVAL,
-                errno.ENOTSUP,
-            ):  # some file systems have nothing to flush
+            # Some file systems have nothing to flush.
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
                 raise StorageError(
                     f"the journal can't be brought to disk: {error.strerror}", self.path
                 ) from None
 
 
 def json_line(event: Event) -> bytes:
-    """One line of the journal; half a surrogate pair (an undecodable file name) survives as its JSON escape."""
+    """One line of the journal.
+
+    Half a surrogate pair (an undecodable file name) survives as its JSON escape.
+    """
     text = json.dumps(encode_event(event), ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def lock_journal(fd: int, path: str) -> bool:
-    """Make this process the journal's one writer; whether that took a lock file. Raises StorageError that says who is."""
-    import fcntl
+def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
+    """The Batch that a journal tells of, and where its last whole line ends.
 
+    tell: is told of lines that are skipped. Raises InputError when there is no journal.
+    """
+    import gc
+
+    batch = Batch()
+    gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
+        with open(path, "rb") as file:
+            deque(journal_events(file, path, tell, batch.apply), maxlen=0)
+            return batch, file.tell()
     except OSError as error:
-        no_locks = error.errno in (
-            errno.ENOLCK,
-            errno.ENOSYS,
-            errno.EOPNOTSUPP,
-        )  # the file system has none
-        if no_locks and lock_by_file(path):
-            return True
-        os.close(fd)
-        if not no_locks and error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
-    holder = load_batch(path, lambda _: None)[0].header
-    raise StorageError(
-        f"another run is at work here (process {holder.pid or '?'} on {holder.host or '?'}): "
-        f"wait for it, or give another directory with -o",
-        path,
-    )
-
-
-def lock_by_file(path: str) -> bool:
-    """Hold the journal by a file beside it that names this process, unless the one that it names still lives or may live."""
-    host, boot = host_id()
-    try:
-        with open(path + ".lock", "x", encoding="utf-8") as file:
-            json.dump(
-                {
-                    "host": host,
-                    "boot_id": boot,
-                    "pid": os.getpid(),
-                    "started": process_start(os.getpid()),
-                },
-                file,
-            )
-        return True
-    except FileExistsError:
-        if lock_file_holds(path):
-            return False
-    remove_file(path + ".lock")
-    return lock_by_file(path)
-
-
-def lock_file_holds(path: str) -> bool:
-    """Whether there is such a file, and its process is not known to be gone."""
-    try:
-        with open(path + ".lock", encoding="utf-8") as file:
-            holder = json.load(file)
-        return (holder["host"], holder["boot_id"]) != host_id() or process_start(
-            holder["pid"]
-        ) == holder["started"]
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, KeyError, TypeError):
-        return True
+        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
+    finally:
+        gc.enable()
 
 
 def journal_events(
-    file: BinaryIO, path: str, warn: Callable[[str], None], apply: Callable[[Event], None]
+    file: BinaryIO, path: str, tell: Callable[[str], None], apply: Callable[[Event], None]
 ) -> Iterator[Event]:
-    """The events from where the file stands, applied; it is left standing before a torn last line. Leading NULs (blocks that a
-    crashed file system never filled) are stripped. A line that can't be read, or an event applied, is skipped, loudly."""
+    """The events from where the file stands, each after `apply` took it.
+
+    The file is left standing before a torn last line. Leading NULs (blocks that a crashed file
+    system never filled) are stripped. A line that can't be read, or an event that can't be applied,
+    is skipped, and `tell` told.
+    """
     for number, line in enumerate(file, 1):
         if not line.endswith(b"\n"):
             file.seek(-len(line), os.SEEK_CUR)
@@ -4504,151 +4496,280 @@ def journal_events(
                 apply(event)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if line.strip(b"\0 \r\n"):
-                warn(
-                    f"{path}:{number}: this line can't be used and is skipped ({type(error).__name__}: {error})"
-                )
-        else:
-            if event:
-                yield event
+                problem = f"{type(error).__name__}: {error}"
+                tell(f"{path}:{number}: this line can't be used and is skipped ({problem})")
+            continue
+        if event:
+            yield event
 
 
-def load_batch(path: str, warn: Callable[[str], None]) -> tuple[Batch, int]:
-    """The Batch that a journal tells of, and where its last whole line ends.
+# --- One writer: the lock, or the last driver where the file system has no locks ------------------
 
-    Raises InputError when there is no journal."""
-    import gc
-
-    batch = Batch()
-    gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
-    try:
-        with open(path, "rb") as file:
-            deque(journal_events(file, path, warn, batch.apply), maxlen=0)
-            return batch, file.tell()
-    except OSError as error:
-        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
-    finally:
-        gc.enable()
+# What flock says on a file system without locks.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
-def is_locked(path: str) -> bool:
-    """Whether some process holds the journal's lock."""
+def lock_journal(fd: int, path: str, take_over: bool) -> None:
+    """Make this process the journal's one writer, as long as it has `fd` open.
+
+    Where the file system has no locks the journal's last driver decides: a run goes on only when
+    that is known to be dead, or the user takes over. Raises StorageError that says who is at work.
+    """
     import fcntl
 
     try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:  # any other: this file system has no locks
-        return isinstance(error, BlockingIOError) or lock_file_holds(path)
-    return False
+        locked = _try_lock(fd, fcntl.LOCK_EX)
+    except OSError as error:
+        raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
+    if locked:
+        return
+    batch, _ = load_batch(path, lambda _: None)
+    if locked is None and (take_over or _is_abandoned(batch)):
+        return
+    header = batch.header
+    driver = f"process {header.pid or '?'} on {header.host or '?'}"
+    if locked is None and driver_lives(header) is None:
+        raise StorageError(
+            f"this file system has no locks, and from here nobody can see whether the last run "
+            f"({driver}) is still at work: if it is not, add --take-over",
+            path,
+        )
+    raise StorageError(
+        f"another run is at work here ({driver}): wait for it, or give another directory with -o",
+        path,
+    )
+
+
+def _try_lock(fd: int, kind: int) -> bool | None:
+    """Whether a lock could be had at once; None on a file system without locks. Raises OSError."""
+    import fcntl
+
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return None
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _is_abandoned(batch: Batch) -> bool:
+    """Whether it is known that no other process is at work on a batch."""
+    if not batch.has_begun or batch.ended:
+        return True
+    if driver_lives(batch.header) is False:
+        return True
+    # One run opens its batch of rechecks twice.
+    return batch.header.pid == os.getpid() and driver_lives(batch.header) is True
+
+
+def driver_lives(header: Header) -> bool | None:
+    """Whether the process that drives, or drove, a batch still lives; None where nobody can tell.
+
+    On this host a process is what it was while boot, pid namespace, pid and start time are the
+    same. Another boot of the same host has ended it; in another pid namespace, or on another host,
+    it can't be seen.
+    """
+    host, boot_id = host_id()
+    if header.host != host or not header.boot_id:
+        return None
+    if header.boot_id == boot_id:
+        return process_start(header.pid) == header.started
+    # `host_id` puts the pid namespace behind the boot's own id.
+    same_boot = header.boot_id.partition(" ")[0] == boot_id.partition(" ")[0]
+    return None if same_boot else False
+
+
+def is_driven(header: Header, path: str) -> bool | None:
+    """Whether a run is at work on a journal; None where nobody can tell."""
+    lives = driver_lives(header)
+    # When the driver is dead the lock isn't tried: a run that begins now must not find it taken.
+    if lives is False:
+        return False
+    locked = is_locked(path)
+    if locked is None:
+        return lives
+    if not locked and header.host != host_id()[0]:
+        return None  # a network file system may keep the locks of each host apart
+    return locked
+
+
+def is_locked(path: str) -> bool | None:
+    """Whether some process holds the journal's lock; None where that can't be known."""
+    import fcntl
+
+    with suppress(OSError), open(path, "rb") as file:
+        free = _try_lock(file.fileno(), fcntl.LOCK_SH)
+        if free is not None:
+            return not free
+    return None
 
 
 # --- The results directory ------------------------------------------------------------------------
 
-OUTPUT_FILES = (
-    ("logs", ".out"),
-    ("logs", ".err"),
-    ("proofs", ".spthy"),
-    ("traces", ".json"),
-    ("traces", ".dot"),
-)
+RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
 
 
 def result_files(directory: str, job: str) -> Outputs:
     """Where a job leaves its files: absolute paths."""
-    directory = os.path.abspath(directory)
+    root = os.path.abspath(directory)
+
+    def path(folder: str, ending: str) -> str:
+        return os.path.join(root, folder, job + ending)
+
     return Outputs(
-        *(os.path.join(directory, folder, job + ending) for folder, ending in OUTPUT_FILES)
+        stdout=path("logs", ".out"),
+        stderr=path("logs", ".err"),
+        proof=path("proofs", ".spthy"),
+        trace_json=path("traces", ".json"),
+        trace_dot=path("traces", ".dot"),
     )
 
 
-RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
-
-
 def open_results(
-    directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None]
-) -> tuple[str, Journal]:
-    """The directory to write to and its journal, whose batch is ready to run. An unfinished batch of the same recipe goes on;
-    beside anything else, which is not touched, a dated sibling is made. Raises StorageError."""
+    directory: str,
+    planned: Batch,
+    fresh: bool,
+    tell: Callable[[str], None],
+    take_over: bool = False,
+) -> Journal:
+    """The journal of a batch that is ready to run, in its results directory.
+
+    An unfinished batch of the same recipe goes on, unless a `fresh` one is wanted; beside anything
+    else, which is not touched, a dated sibling is made. Raises StorageError.
+    """
     try:
         os.makedirs(directory, exist_ok=True)
-        found = os.listdir(directory)
-        begun = [
-            place
-            for place in (directory, newest_sibling(directory))
-            if place and os.path.exists(f"{place}/{JOURNAL}")
-        ]
-        for place in [directory] if not found else [] if fresh else begun:
-            journal = Journal(os.path.join(place, JOURNAL))
-            if not journal.size or continue_batch(journal, planned, tell):
-                break
-            journal.close()
-        else:
-            place, known = dated_sibling(directory), JOURNAL in found and not fresh
-            what = (
-                "a finished batch, or another recipe's, is there already and"
-                if known
-                else "what is there"
-            )
-            tell(f"{what} is left alone: a new batch begins in {place}")
-            journal = Journal(os.path.join(place, JOURNAL))
-        if not journal.size:
+        journal = _usable_journal(directory, planned, fresh, tell, take_over)
+        if journal is None:
+            journal = _journal_beside(directory, fresh, tell)
+        if journal.size == 0:
             journal.begin(planned)
         for folder in RESULT_FOLDERS:
-            os.makedirs(os.path.join(place, folder), exist_ok=True)
+            os.makedirs(os.path.join(journal.directory, folder), exist_ok=True)
     except OSError as error:
         raise StorageError(
             f"the results directory can't be written: {error.strerror}", error.filename or directory
         ) from None
-    return place, journal
+    return journal
+
+
+def _usable_journal(
+    directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None], take_over: bool
+) -> Journal | None:
+    """A new journal in an empty directory, or that of a batch to go on with; None for neither."""
+    for place in _possible_places(directory, fresh):
+        journal = Journal(os.path.join(place, JOURNAL), take_over)
+        if journal.size == 0 or continue_batch(journal, planned, tell):
+            return journal
+        journal.close()
+    return None
+
+
+def _possible_places(directory: str, fresh: bool) -> list[str]:
+    """Where this batch may stand already, or begin without touching anything."""
+    if not os.listdir(directory):
+        return [directory]
+    if fresh:
+        return []
+    places: list[str] = []
+    if os.path.exists(os.path.join(directory, JOURNAL)):
+        places.append(directory)
+    newest = newest_sibling(directory)
+    if newest:
+        places.append(newest)
+    return places
+
+
+def _journal_beside(directory: str, fresh: bool, tell: Callable[[str], None]) -> Journal:
+    """A new journal in a dated directory beside this one, which is left as it is."""
+    sibling = dated_sibling(directory)
+    what = "what is there"
+    if not fresh and os.path.exists(os.path.join(directory, JOURNAL)):
+        what = "a finished batch, or another recipe's, is there already and"
+    tell(f"{what} is left alone: a new batch begins in {sibling}")
+    return Journal(os.path.join(sibling, JOURNAL))
 
 
 def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> bool:
-    """Bring an unfinished batch of the same recipe up to the present plan; False, and nothing done, for any other batch."""
+    """Bring an unfinished batch of the same recipe up to the present plan.
+
+    False, and nothing done, for any other batch, or where there is no journal of ours at all.
+    """
     old, end = load_batch(journal.path, tell)
-    journal.batch = old
-    old.inputs = planned.inputs
-    before, now = old.header, planned.header
-    same = old.has_begun and (
-        before.recipe_file == now.recipe_file
-        or (before.recipe, before.cwd) == (now.recipe, now.cwd)
-    )
-    finished = old.ended is not None and old.count(*FINAL) == len(old.tasks)
-    known = [
-        (old.tasks[task.id], task.plan) for task in planned.tasks.values() if task.id in old.tasks
-    ]
-    grown = any(task.plan.key == plan.key and not still_holds(task, plan) for task, plan in known)
-    if not same or (finished and not grown):  # or no journal of ours at all
+    if not _is_same_recipe(old, planned.header) or _is_settled(old, planned):
         return False
-    running = [task.started for task in old.tasks.values() if task.status is Status.RUNNING]
-    end_survivors(old.id, [started for started in running if started])
-    journal.size = end
-    os.ftruncate(journal.fd, end)  # a line that a dying writer left half-written
-    rerun = sum(task.is_final and task.plan.key != plan.key for task, plan in known)
+    end_survivors(old.id, _running(old))
+    again = _planned_again(old, planned)
+    outdated = sum(task.is_final and task.plan.key != plan.key for task, plan in again)
     vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
-    journal.record(replace(now, id=old.id, vanished=vanished))
+    old.inputs = planned.inputs
+    journal.go_on(old, end)
+    journal.record(replace(planned.header, id=old.id, vanished=vanished))
     for task in planned.tasks.values():
-        if task.id not in old.tasks or task.plan != old.tasks[task.id].plan:
+        before = old.tasks.get(task.id)
+        if before is None or before.plan != task.plan:
             journal.record(task.plan)
-    tell(
-        f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
-        + (f"; {rerun:,} run again, as a theory, an option or a prover changed" if rerun else "")
-        + (f"; no longer planned: {', '.join(vanished[:10])}" if vanished else "")
-    )
+    told = f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
+    if outdated:
+        told += f"; {outdated:,} run again, as a theory, an option or a prover changed"
+    if vanished:
+        told += f"; no longer planned: {', '.join(vanished[:10])}"
+    tell(told)
     return True
+
+
+def _is_same_recipe(old: Batch, planned: Header) -> bool:
+    """Whether a batch is of the recipe that is planned: its file, or equal text in one place."""
+    if not old.has_begun:
+        return False
+    if old.header.recipe_file == planned.recipe_file:
+        return True
+    return old.header.recipe == planned.recipe and old.header.cwd == planned.cwd
+
+
+def _is_settled(old: Batch, planned: Batch) -> bool:
+    """Whether a batch has finished, and no limit has grown that one of its tasks has met."""
+    if old.ended is None or old.count(*FINAL) < len(old.tasks):
+        return False
+    for task, plan in _planned_again(old, planned):
+        if task.plan.key == plan.key and not still_holds(task, plan):
+            return False
+    return True
+
+
+def _running(batch: Batch) -> Iterator[Started]:
+    """The last starts of what ran when the driver died."""
+    for task in batch.tasks.values():
+        if task.status is Status.RUNNING and task.started:
+            yield task.started
+
+
+def _planned_again(old: Batch, planned: Batch) -> Iterator[tuple[Task, Plan]]:
+    """The tasks of a batch that are planned again, each with its new plan."""
+    for task in planned.tasks.values():
+        before = old.tasks.get(task.id)
+        if before is not None:
+            yield before, task.plan
 
 
 def newest_sibling(directory: str) -> str:
     """The newest dated directory beside this one that holds a journal, or ""."""
     import glob
 
-    stem = glob.escape(directory.rstrip(os.sep)) + "_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]_*"
-    return max(
-        (os.path.dirname(path) for path in glob.glob(os.path.join(stem, JOURNAL))), default=""
-    )
+    stem = glob.escape(directory.rstrip(os.sep))
+    dated = f"{stem}_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]_*"
+    directories = map(os.path.dirname, glob.glob(os.path.join(dated, JOURNAL)))
+    return max(directories, default="")
 
 
 def dated_sibling(directory: str) -> str:
-    """Make `NAME_YYYY-MM-DD_HH-MM-SS` beside a directory, for nobody else."""
+    """Make `NAME_YYYY-MM-DD_HH-MM-SS` beside a directory, for nobody else.
+
+    Raises OSError, StorageError.
+    """
     stem = directory.rstrip(os.sep) + time.strftime("_%Y-%m-%d_%H-%M-%S")
     for path in (stem, *(f"{stem}_{number}" for number in range(2, 1_000))):
         with suppress(FileExistsError):
@@ -4658,12 +4779,13 @@ def dated_sibling(directory: str) -> str:
 
 
 def results_directory(path: str, *records: str) -> str:
-    """The results directory that a user means: it, or one of the records in it. Raises InputError that says what is wrong."""
-    directory = (
-        os.path.dirname(path) or "."
-        if os.path.basename(path) in records and os.path.isfile(path)
-        else path
-    )
+    """The results directory that a user means: it, or one of the `records` (names) in it.
+
+    Raises InputError that says what is wrong.
+    """
+    directory = path
+    if os.path.basename(path) in records and os.path.isfile(path):
+        directory = os.path.dirname(path) or "."
     if os.path.isfile(directory):
         raise InputError(
             "is a file: give the results directory (`run` names it after 'results:')",
@@ -4672,11 +4794,11 @@ def results_directory(path: str, *records: str) -> str:
     if not os.path.isdir(directory):
         raise InputError("there is no such results directory", printable(path))
     if not any(os.path.exists(os.path.join(directory, name)) for name in records):
+        problem = "holds no results"
         newest = newest_sibling(directory)
-        raise InputError(
-            "holds no results" + (f"; the newest beside it: {printable(newest)}" if newest else ""),
-            printable(path),
-        )
+        if newest:
+            problem += f"; the newest beside it: {printable(newest)}"
+        raise InputError(problem, printable(path))
     return directory
 
 
@@ -6710,6 +6832,8 @@ class Recheck:
             id=os.urandom(6).hex(),
             pid=os.getpid(),
             started=process_start(os.getpid()),
+            host=host_id()[0],
+            boot_id=host_id()[1],
             provers={self.prover.alias: self.prover},
             recheck_of=self.results,
         )
@@ -8256,7 +8380,8 @@ def command_line_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     limits = ("--cores", "--memory", "--timeout")
     cache = ("--cache-dir", "--cache-size")
-    running = ("-t --task", "-q --quiet", "-d --debug", "--no-cache", *cache, "--progress")
+    shared = ("-t --task", "-q --quiet", "-d --debug", "--take-over", "--progress")
+    running = (*shared, "--no-cache", *cache)
     for func, arguments, *examples in (
         (
             command_run,
@@ -8321,7 +8446,7 @@ def command_line_parser() -> argparse.ArgumentParser:
         ),
         (
             command_recheck,
-            ("results", "--prover (recheck)", *running[:3], "--progress"),
+            ("results", "--prover (recheck)", *shared),
             "results --prover tamarin-prover",
             "results --prover stable -t '*--secrecy--*'",
         ),
@@ -8399,6 +8524,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--fresh": {
         **SWITCH,
         "help": "begin anew beside an unfinished batch instead of going on with it",
+    },
+    "--take-over": {
+        **SWITCH,
+        "help": "where the file system has no locks: go on although nobody can see whether the last "
+        "run, perhaps on another host, is still at work",
     },
     "--cores": {
         "type": cores_argument,
@@ -8941,17 +9071,15 @@ def batch_state(batch: Batch, path: str) -> tuple[str, str]:
         return "stopped", f"stopped by {signal.Signals(batch.ended.signal).name}"
     if batch.ended:
         return "finished", "finished"
-    if header.host != os.uname().nodename:
+    driven = is_driven(header, path)
+    if driven is None:
         return (
-            ("running", f"runs on {header.host}")
-            if is_locked(path)
-            else (
-                "unknown",
-                f"began on {header.host}: from here nobody can see whether it still runs",
-            )
+            "unknown",
+            f"began on {header.host}: from here nobody can see whether it still runs",
         )
-    # The lock is tried only while the process is there: a run that is about to begin must not find it taken.
-    if process_start(header.pid) and is_locked(path):
+    if driven and header.host != os.uname().nodename:
+        return "running", f"runs on {header.host}"
+    if driven:
         return "running", f"running (process {header.pid})"
     return (
         "died",
@@ -9222,8 +9350,8 @@ def run_batch(
     import asyncio
 
     selected_ids = select_ids(planned, args.task)
-    directory, journal = open_results(directory, planned, fresh, say)
-    batch = journal.batch
+    journal = open_results(directory, planned, fresh, say, args.take_over)
+    directory, batch = journal.directory, journal.batch
     restore_result_files(directory, batch)
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     waiting = [task for task in tasks if task.status not in FINAL]
@@ -9233,7 +9361,7 @@ def run_batch(
         progress = Progress(batch, tasks, directory, supervisor.live, args)
         journal.observers += [lambda event: write_event_files(directory, batch, event), progress]
         runner = Runner(directory, journal, supervisor, cache, say if args.debug else None)
-        checks = check_proofs(recheck, runner) if recheck else None
+        checks = check_proofs(recheck, runner, args.take_over) if recheck else None
         asyncio.run(progress.beside(runner.run(waiting)))
     if checks:
         checks.close()
@@ -9257,11 +9385,10 @@ def run_batch(
     return code
 
 
-def check_proofs(recheck: Recheck, runner: Runner) -> Journal:
+def check_proofs(recheck: Recheck, runner: Runner, take_over: bool) -> Journal:
     """Let every proof of a running batch be checked at once, in the room of its task; returns the journal of that."""
-    recheck.directory, journal = open_results(
-        recheck.directory, recheck.plan(warn), False, lambda _: None
-    )
+    journal = open_results(recheck.directory, recheck.plan(warn), False, lambda _: None, take_over)
+    recheck.directory = journal.directory
     checker = Runner(recheck.directory, journal, runner.supervisor)
     checker.scheduler = runner.scheduler
     journal.observers.append(
