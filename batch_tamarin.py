@@ -3004,7 +3004,7 @@ class ProverOutput:
     """What one process said: all that a result needs, so that its files are read once."""
 
     lines: list[SummaryLine] = field(default_factory=list)  # of the lemma that was asked for
-    printed: list[str] = field(default_factory=list)  # the summary's lines, of every lemma
+    printed: list[str] = field(default_factory=list)  # the summary's text, of every lemma
     summary: bool = False  # a summary was printed to its end
     prover_s: float | None = None  # its own "processing time"
     failed_checks: int = 0  # wellformedness checks
@@ -3104,7 +3104,7 @@ def _parse_error(errors: Sequence[str]) -> str:
     for line in errors:
         place = _PARSE_ERROR.match(line)
         if place:
-            told.append(f"{place[1]}:{place[2]}:{place[3]}:")
+            told.append(":".join(place.groups()) + ":")
         elif told and line and len(told) < PARSE_ERROR_LINES:
             told.append(line)
     return " ".join(told)[:PARSE_ERROR_CHARS]
@@ -3117,6 +3117,7 @@ def _complaint(errors: Sequence[str]) -> str:
         if not line.strip() or _PROGRESS.match(line):
             continue
         last = line.strip()[:COMPLAINT_CHARS]
+        # What is complained of later follows from the first.
         if _COMPLAINT.match(last):
             break
     return last
@@ -3158,7 +3159,9 @@ def wellformedness_titles(theory: str) -> list[str]:
 
     Tamarin writes the report behind the theory: into a proof file, or to its stdout.
     """
-    report = list(itertools.takewhile(lambda line: line != "*/", last_part(theory, REPORT_HEADING)))
+    report = last_part(theory, REPORT_HEADING)
+    if "*/" in report:
+        report = report[: report.index("*/")]
     titles: list[str] = []
     for line, below in zip(report, [*report[1:], ""]):
         is_underlined = line.strip() and _UNDERLINE.match(below)
@@ -3266,6 +3269,7 @@ def _judge_lines(plan: Plan, lines: Sequence[SummaryLine]) -> Judgement:
     if None in verdicts:
         reason = f"the prover's summary has an unknown verdict for lemma '{plan.lemma}'"
         return Judgement(Status.FAILED, reason=reason)
+    # Of two sides the worse decides.
     if Verdict.FALSIFIED in verdicts:
         return Judgement(Status.COMPLETED, Verdict.FALSIFIED)
     if Verdict.INCOMPLETE in verdicts:
@@ -3322,6 +3326,7 @@ def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[st
 # The trace files hold the graphs of all lemmas of the theory with an attack, stored ones too.
 
 _GRAPH_BEGINS = re.compile(r"^(?=(?:strict )?digraph )", re.MULTILINE)
+_QUOTED = re.compile(r'"([^"]*)"')
 _TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
 
 
@@ -3333,8 +3338,8 @@ def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
     known = {*names, lemma}
     own: list[str] = []
     for graph in _GRAPH_BEGINS.split(text)[1:]:
-        label = graph.partition('"')[2].partition('"')[0]
-        if graph_lemma(label, known) == lemma:
+        label = _QUOTED.search(graph)
+        if label and graph_lemma(label[1], known) == lemma:
             own.append(graph)
     return "".join(own)
 
@@ -3421,6 +3426,7 @@ async def ask_versions(provers: Iterable[Prover]) -> None:
 async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> VersionAnswer:
     """Run a prover with `--version`, its log files in `folder`."""
     log = os.path.join(folder, prover.alias)
+    # With the alias's own options: they decide which Maude is found.
     job = Job(
         id=prover.alias,
         attempt=1,
@@ -3433,7 +3439,7 @@ async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> V
     )
     outcome = await supervisor.run(job, lambda pid, started: None)
     said = "\n".join(ends_of(job.stdout))
-    # What the files are may change without a word from --version.
+    # A prover that was built anew may say the same.
     digests = [look_at_file(word) for word in prover.command if os.path.isfile(word)]
     identity = sha256(json.dumps([digests, said]).encode())
     found = _VERSION.search(said)
@@ -4432,8 +4438,8 @@ class Journal:
         except OSError as error:
             os.ftruncate(self.fd, self.size)
             raise StorageError(
-                f"the journal can't be written: {error.strerror}. What it holds is safe: make room, "
-                "then run the same command again to go on",
+                f"the journal can't be written: {error.strerror}. What it holds is safe: make "
+                "room, then run the same command again to go on",
                 self.path,
             ) from None
         self.size += len(data)
@@ -4524,20 +4530,20 @@ def lock_journal(fd: int, path: str, take_over: bool) -> None:
     if locked:
         return
     batch, _ = load_batch(path, lambda _: None)
-    if locked is None and (take_over or _is_abandoned(batch)):
-        return
     header = batch.header
     driver = f"process {header.pid or '?'} on {header.host or '?'}"
-    if locked is None and driver_lives(header) is None:
-        raise StorageError(
-            f"this file system has no locks, and from here nobody can see whether the last run "
-            f"({driver}) is still at work: if it is not, add --take-over",
-            path,
-        )
-    raise StorageError(
-        f"another run is at work here ({driver}): wait for it, or give another directory with -o",
-        path,
+    problem = (
+        f"another run is at work here ({driver}): wait for it, or give another directory with -o"
     )
+    if locked is None:
+        if take_over or _is_abandoned(batch):
+            return
+        if driver_lives(header) is None:
+            problem = (
+                "this file system has no locks, and from here nobody can see whether the last run "
+                f"({driver}) is still at work: if it is not, add --take-over"
+            )
+    raise StorageError(problem, path)
 
 
 def _try_lock(fd: int, kind: int) -> bool | None:
@@ -4559,10 +4565,11 @@ def _is_abandoned(batch: Batch) -> bool:
     """Whether it is known that no other process is at work on a batch."""
     if not batch.has_begun or batch.ended:
         return True
-    if driver_lives(batch.header) is False:
+    lives = driver_lives(batch.header)
+    if lives is False:
         return True
-    # One run opens its batch of rechecks twice.
-    return batch.header.pid == os.getpid() and driver_lives(batch.header) is True
+    # It may be ourselves: one run opens its batch of rechecks twice.
+    return lives is True and batch.header.pid == os.getpid()
 
 
 def driver_lives(header: Header) -> bool | None:
@@ -4573,7 +4580,10 @@ def driver_lives(header: Header) -> bool | None:
     it can't be seen.
     """
     host, boot_id = host_id()
-    if header.host != host or not header.boot_id:
+    if header.host != host:
+        return None
+    # Older versions wrote neither.
+    if not header.boot_id or not header.started:
         return None
     if header.boot_id == boot_id:
         return process_start(header.pid) == header.started
@@ -4677,6 +4687,7 @@ def _possible_places(directory: str, fresh: bool) -> list[str]:
     places: list[str] = []
     if os.path.exists(os.path.join(directory, JOURNAL)):
         places.append(directory)
+    # An earlier run may have had to begin beside what was there.
     newest = newest_sibling(directory)
     if newest:
         places.append(newest)
@@ -4701,12 +4712,15 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
     old, end = load_batch(journal.path, tell)
     if not _is_same_recipe(old, planned.header) or _is_settled(old, planned):
         return False
+    # What a killed driver left behind must not write into the files of those that run next.
     end_survivors(old.id, _running(old))
+    # Counted now: with its new plan a task forgets a result that no longer holds.
     again = _planned_again(old, planned)
     outdated = sum(task.is_final and task.plan.key != plan.key for task, plan in again)
     vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
     old.inputs = planned.inputs
     journal.go_on(old, end)
+    # The first line names the new driver: where there are no locks it keeps others away.
     journal.record(replace(planned.header, id=old.id, vanished=vanished))
     for task in planned.tasks.values():
         before = old.tasks.get(task.id)
