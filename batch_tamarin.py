@@ -149,6 +149,13 @@ class Trait(Word):
     DIFF = "diff"
 
 
+class Flavour(Word):
+    """Which program a prover is, as its --version says."""
+
+    TAMARIN_PROVER = "tamarin-prover"
+    TAMARIN_RS = "tamarin-rs"
+
+
 FINAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}
 MET_A_LIMIT = frozenset({Status.TIMEOUT, Status.MEMORY_LIMIT})
 ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
@@ -457,7 +464,7 @@ class Prover:
     command: tuple[str, ...]  # argv up to the theory
     options: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
-    flavour: str = "tamarin-prover"  # or "tamarin-rs"; told by --version
+    flavour: Flavour = Flavour.TAMARIN_PROVER
     version: str = ""  # "1.11.0"; "" when the prover did not say
     identity: str = ""  # digest of the files on its command line and of what --version says
 
@@ -2913,362 +2920,548 @@ def _marker(pid: int) -> str:
 
 # === Prover =======================================================================================
 
-TAIL_LINES, TAIL_CHARS = 20, 2_000  # of stderr, kept with a failed task
-ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
-GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
-_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
+# --- The command line -----------------------------------------------------------------------------
+
+# The first version that writes traces by --output-json and --output-dot; tamarin-rs always does.
+TRACES_SINCE = (1, 10)
+
+
+def prover_command(prover: Prover, plan: Plan, outputs: Outputs) -> tuple[str, ...]:
+    """The command line that proves (or with `prove: false` checks) one task.
+
+    Values are joined by `=`: tamarin-prover takes the X of `-D X` for a theory file.
+    """
+    command = [*prover.command, *_cores_options(prover, plan.limits.cores), plan.theory]
+    if plan.prove:
+        command.append(f"--prove={plan.lemma}")
+    command += prover.options
+    command += plan.options
+    for flag in plan.flags:
+        command.append(f"-D={flag}")
+    if _writes_traces(prover):
+        command.append(f"--output-json={outputs.trace_json}")
+        command.append(f"--output-dot={outputs.trace_dot}")
+    command.append(f"--output={outputs.proof}")
+    return tuple(command)
+
+
+def _cores_options(prover: Prover, cores: int) -> tuple[str, ...]:
+    if prover.flavour is Flavour.TAMARIN_RS:  # it refuses `+RTS` with exit code 2
+        return (f"--processors={cores}",)
+    return ("+RTS", f"-N{cores}", "-RTS")
+
+
+def _writes_traces(prover: Prover) -> bool:
+    """Whether the prover knows the trace options; one that did not tell its version is taken to."""
+    if prover.flavour is Flavour.TAMARIN_RS or not prover.version:
+        return True
+    return tuple(map(int, prover.version.split("."))) >= TRACES_SINCE
+
+
+def prover_environment(prover: Prover) -> dict[str, str]:
+    """The child's environment: ours, the recipe's `env`, and a UTF-8 locale.
+
+    Without one Tamarin dies on the first non-ASCII character that it reads or writes.
+    """
+    env = {**os.environ, **prover.env}
+    locale = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or ""
+    if not re.search("utf-?8", locale, re.IGNORECASE):
+        env["LC_ALL"] = "en_US.UTF-8" if MACOS else "C.UTF-8"
+    return env
+
+
+# --- What a prover printed ------------------------------------------------------------------------
+
+SUMMARY_HEADING = "=\nsummary of summaries:\n"
+REPORT_HEADING = "WARNING: the following wellformedness checks failed!"
+# What is kept of stderr with a failed task.
+TAIL_LINES = 20
+TAIL_CHARS = 2_000
+COMPLAINT_CHARS = 300
+PARSE_ERROR_LINES = 4
+PARSE_ERROR_CHARS = 600
+
 _SUMMARY = re.compile(
-    r"^  ?(?:(LHS|RHS) :  |(DiffLemma):  )?(\w+) (?:\((all-traces|exists-trace)\))?: "
-    r"(\S.*?)(?: \((\d{1,18}) steps\))?$"
+    r"^  ?(?:(?P<side>LHS|RHS) :  |(?P<diff>DiffLemma):  )?"
+    r"(?P<name>\w+) (?:\((?P<trait>all-traces|exists-trace)\))?: "
+    r"(?P<verdict>\S.*?)(?: \((?P<steps>\d{1,18}) steps\))?$"
 )
 _WARNING = re.compile(r"^  WARNING: (\d{1,18}) wellformedness checks? failed!")
 _SECONDS = re.compile(r"^  processing time: (\d{1,18}(?:\.\d*)?(?:e-?\d\d?)?)s")
+# How the texts of verdicts begin (lib/theory/src/Theory/Proof.hs). Any other is no verdict.
+_VERDICT_TEXTS = {
+    "verified": Verdict.VERIFIED,
+    "falsified": Verdict.FALSIFIED,
+    "analysis incomplete": Verdict.INCOMPLETE,
+    "analysis undetermined": Verdict.INCOMPLETE,
+    "analysis cannot be finished": Verdict.INCOMPLETE,
+    "analysis has been invalidated": Verdict.INCOMPLETE,
+}
+_OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
+_PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
+_COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
+# Lines of stderr that say nothing of what went wrong.
 _PROGRESS = re.compile(
     r"\[Theory [^]]*\] |\[Saturating Sources\] |maude tool: | checking |diffLemma$|CallStack "
     r"|  error, called at "
 )
-_OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
-_COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
-_PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
 _UNDERLINE = re.compile(r"={3,}$")
-_TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
-_VERDICTS = (
-    ("verified", Verdict.VERIFIED),
-    ("falsified", Verdict.FALSIFIED),
-    *(
-        (f"analysis {word}", Verdict.INCOMPLETE)
-        for word in ("incomplete", "undetermined", "cannot be finished", "has been invalidated")
-    ),
+_PHASE = re.compile(
+    r"^\[Theory [^]\n]*\] (?P<said>[^\n]+)"
+    r"|^\[Saturating Sources\] (?:Step (?P<step>\d+) \(Max (?P<most>\d+)\)|Done)",
+    re.MULTILINE,
 )
-
-
-def prover_command(prover: Prover, plan: Plan, outputs: Outputs) -> tuple[str, ...]:
-    """The command line that proves (or with `prove: false` checks) one task. Values need `=`: `-D X` would load a file X."""
-    rust, cores = (
-        prover.flavour == "tamarin-rs",
-        plan.limits.cores,
-    )  # tamarin-rs refuses `+RTS` with exit 2
-    old = not rust and prover.version and tuple(map(int, prover.version.split("."))) < (1, 10)
-    traces = (
-        () if old else (f"--output-json={outputs.trace_json}", f"--output-dot={outputs.trace_dot}")
-    )
-    return (
-        *prover.command,
-        *((f"--processors={cores}",) if rust else ("+RTS", f"-N{cores}", "-RTS")),
-        plan.theory,
-        *((f"--prove={plan.lemma}",) if plan.prove else ()),
-        *prover.options,
-        *plan.options,
-        *(f"-D={flag}" for flag in plan.flags),
-        *traces,
-        f"--output={outputs.proof}",
-    )
-
-
-def prover_environment(prover: Prover) -> dict[str, str]:
-    """The child's environment. Without a UTF-8 locale Tamarin dies on the first non-ASCII character it reads or writes."""
-    env = {**os.environ, **prover.env}
-    locale = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or ""
-    if not re.search("utf-?8", locale, re.IGNORECASE):
-        env["LC_ALL"] = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
-    return env
 
 
 @dataclass
 class ProverOutput:
-    """What one process said: the lines of its last summary, and what else a result needs."""
+    """What one process said: all that a result needs, so that its files are read once."""
 
-    lines: list[SummaryLine] = field(default_factory=list)
+    lines: list[SummaryLine] = field(default_factory=list)  # of the lemma that was asked for
+    printed: list[str] = field(default_factory=list)  # the summary's text, of every lemma
     summary: bool = False  # a summary was printed to its end
-    prover_s: float | None = None
-    failed_checks: int = 0
-    old_maude: str = ""
+    prover_s: float | None = None  # its own "processing time"
+    failed_checks: int = 0  # wellformedness checks
+    old_maude: str = ""  # the version of a Maude that the prover does not support
     parse_error: str = ""
     complaint: str = ""  # the line of stderr that tells best what went wrong
     stderr_tail: str = ""
 
+    def lemma_names(self) -> set[str]:
+        """The lemmas that the summary names: all of the theory's."""
+        found = map(_SUMMARY.match, self.printed)
+        return {line["name"] for line in found if line}
+
 
 def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
-    """Read a process's two log files, in bounded memory; of the summary only the lines of `lemma`, if it is given."""
-    output, lines = ProverOutput(), ends_of(stderr)
-    _read_summary(last_part(stdout, "=\nsummary of summaries:\n"), output, lemma)
-    error: list[str] = []  # the lines of a parse error, once its first was seen
-    for line in lines:
-        maude, place = _OLD_MAUDE.search(line), _PARSE_ERROR.match(line)
-        if maude:
-            output.old_maude = maude.group(1)
-        if place or (error and len(error) < 4 and line):
-            error.append(
-                line if not place else f"{place.group(1)}:{place.group(2)}:{place.group(3)}:"
-            )
-        elif line.strip() and not _COMPLAINT.match(output.complaint) and not _PROGRESS.match(line):
-            output.complaint = line.strip()[
-                :300
-            ]  # the first that the prover marks as one, else the last
-    output.parse_error = " ".join(error)[:600]
-    output.stderr_tail = "\n".join(line[:TAIL_CHARS] for line in lines[-TAIL_LINES:])[-TAIL_CHARS:]
+    """What one process said in its two log files, read in bounded memory.
+
+    lemma: only its lines of the summary become SummaryLines; "": all do.
+    """
+    errors = ends_of(stderr)
+    output = ProverOutput(
+        printed=last_part(stdout, SUMMARY_HEADING),
+        old_maude=_unsupported_maude(errors),
+        parse_error=_parse_error(errors),
+        complaint=_complaint(errors),
+        stderr_tail=_tail(errors),
+    )
+    _read_summary(output.printed, output, lemma)
     return output
 
 
-def has_loaded(stderr: str) -> bool:
-    """Whether a prover says that it has parsed, translated and closed the theory (they do from 1.8 on)."""
-    return any(line.endswith("] Theory closed") for line in ends_of(stderr))
-
-
 def _read_summary(lines: Sequence[str], output: ProverOutput, lemma: str) -> None:
-    """Only what stands between the last "summary of summaries:" and the line of `=` that ends it counts: tamarin-prover 1.4 prints
-    the block twice, and a theory printed before it may contain lookalikes."""
+    """Add to `output` what a summary says; `lines` begin with the two of its heading.
+
+    It ends with a line of `=`: what was not printed to its end is no summary. tamarin-prover 1.4
+    prints the block twice, and a theory printed before it may contain lookalikes, so the caller
+    takes the last one.
+    """
     theories = sum(line.startswith("analyzed: ") for line in lines)
     for line in lines[2:]:
         if line.startswith("====="):
             output.summary = theories < 2  # else a verdict may be another theory's
             return
-        if (
-            lemma not in line and line[2:3] not in "Wp"
-        ):  # a theory has many other lemmas: don't look at their lines
-            continue
-        found, checks, seconds = _SUMMARY.match(line), _WARNING.match(line), _SECONDS.match(line)
+        # A theory may have thousands of other lemmas: their lines are not worth a look. What is
+        # said of the whole theory begins with `  WARNING` or `  processing`.
+        if lemma in line or line[2:3] in ("W", "p"):
+            _read_summary_line(line, output)
+
+
+def _read_summary_line(line: str, output: ProverOutput) -> None:
+    found = _SUMMARY.match(line)
+    if found:
+        output.lines.append(_summary_line(found))
+        return
+    checks = _WARNING.match(line)
+    if checks:
+        output.failed_checks = int(checks[1])
+    seconds = _SECONDS.match(line)
+    if seconds:
+        output.prover_s = float(seconds[1])
+
+
+def _summary_line(found: re.Match[str]) -> SummaryLine:
+    trait = found["trait"] or ""
+    if found["diff"]:
+        trait = Trait.DIFF
+    return SummaryLine(
+        name=found["name"],
+        side=found["side"] or "",
+        trait=trait,
+        verdict=_verdict_in(found["verdict"]),
+        steps=int(found["steps"]) if found["steps"] else None,
+    )
+
+
+def _verdict_in(text: str) -> Verdict | None:
+    """The verdict that a text of the summary stands for; None for one that we don't know."""
+    for beginning, verdict in _VERDICT_TEXTS.items():
+        if text.startswith(beginning):
+            return verdict
+    return None
+
+
+def _unsupported_maude(errors: Sequence[str]) -> str:
+    """The version of Maude that the prover calls unsupported, or ""."""
+    version = ""
+    for line in errors:
+        found = _OLD_MAUDE.search(line)
         if found:
-            side, diff, name, trait, text, steps = found.groups()
-            verdict = next((word for start, word in _VERDICTS if text.startswith(start)), None)
-            trait = trait or (Trait.DIFF if diff else "")
-            output.lines.append(
-                SummaryLine(name, side or "", trait, verdict, int(steps) if steps else None)
-            )
-        elif checks:
-            output.failed_checks = int(checks.group(1))
-        elif seconds:
-            output.prover_s = float(seconds.group(1))
+            version = found[1]
+    return version
+
+
+def _parse_error(errors: Sequence[str]) -> str:
+    """`t.spthy:3:1:` and what the prover says of that place, or ""."""
+    told: list[str] = []
+    for line in errors:
+        place = _PARSE_ERROR.match(line)
+        if place:
+            told.append(":".join(place.groups()) + ":")
+        elif told and line and len(told) < PARSE_ERROR_LINES:
+            told.append(line)
+    return " ".join(told)[:PARSE_ERROR_CHARS]
+
+
+def _complaint(errors: Sequence[str]) -> str:
+    """The first line that the prover marks as a complaint; else the last that is no progress."""
+    last = ""
+    for line in errors:
+        if not line.strip() or _PROGRESS.match(line):
+            continue
+        last = line.strip()[:COMPLAINT_CHARS]
+        # What is complained of later follows from the first.
+        if _COMPLAINT.match(last):
+            break
+    return last
+
+
+def _tail(errors: Sequence[str]) -> str:
+    """The last lines of stderr, of bounded length."""
+    last = [line[:TAIL_CHARS] for line in errors[-TAIL_LINES:]]
+    return "\n".join(last)[-TAIL_CHARS:]
+
+
+def has_loaded(stderr: str) -> bool:
+    """Whether a prover says that it has parsed, translated and closed the theory.
+
+    Provers do so from 1.8 on.
+    """
+    return any(line.endswith("] Theory closed") for line in ends_of(stderr))
+
+
+def phase(log: str) -> str:
+    """What a prover says it is doing, from the end of its stderr; "" if it says nothing we know."""
+    try:
+        text = read_from_end(log, 2048).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    found = list(_PHASE.finditer(text))
+    if not found:
+        return ""
+    last = found[-1]
+    if last["said"]:
+        return printable(re.sub("^Theory | started$", "", last["said"])).lower()
+    if last["step"]:
+        return f"saturating sources {last['step']}/{last['most']}"
+    return "proving"
 
 
 def wellformedness_titles(theory: str) -> list[str]:
-    """The headings of the wellformedness report that Tamarin writes at the end of a theory: a proof file, or its stdout."""
-    lines = last_part(theory, "WARNING: the following wellformedness checks failed!")
-    report = list(itertools.takewhile(lambda line: line != "*/", lines))
-    return [
-        line.strip()
-        for line, below in zip(report, [*report[1:], ""])
-        if line.startswith("Accountability (") or (_UNDERLINE.match(below) and line.strip())
-    ]  # this one is not underlined
+    """The headings of the wellformedness report at the end of a file.
+
+    Tamarin writes the report behind the theory: into a proof file, or to its stdout.
+    """
+    report = last_part(theory, REPORT_HEADING)
+    if "*/" in report:
+        report = report[: report.index("*/")]
+    titles: list[str] = []
+    for line, below in zip(report, [*report[1:], ""]):
+        is_underlined = line.strip() and _UNDERLINE.match(below)
+        # Those of accountability are headings without a line below them.
+        if is_underlined or line.startswith("Accountability ("):
+            titles.append(line.strip())
+    return titles
 
 
-def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
-    """The graphs of `lemma` among the concatenated DOT graphs of all attacks in the file; `names`: the theory's lemmas."""
-    graphs = re.split(r"^(?=(?:strict )?digraph )", text, flags=re.MULTILINE)[1:]
-    return "".join(
-        graph
-        for graph in graphs
-        if graph_lemma(graph.partition('"')[2].partition('"')[0], {*names, lemma}) == lemma
-    )
+# --- The result -----------------------------------------------------------------------------------
+
+GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
+ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
+DERIVATION_CHECKS = "Derivation Checks"
 
 
-def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
-    """The same for the JSON traces; text that is no such JSON is left as it is."""
-    try:
-        traces = json.loads(text)
-        own = [
-            graph
-            for graph in traces["graphs"]
-            if graph_lemma(graph["jgLabel"], {*names, lemma}) == lemma
-        ]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return text
-    return (
-        ""
-        if not own
-        else text
-        if own == traces["graphs"]
-        else json.dumps({**traces, "graphs": own}, indent=1)
-    )
+@dataclass(frozen=True)
+class Judgement:
+    """What was concluded: only COMPLETED goes with a verdict; without one it says why."""
 
-
-def graph_lemma(label: str, known: Iterable[str]) -> str:
-    """The one of the `known` lemmas that a trace's label names; it ends in the lemma's name and the path of proof cases, joined
-    by `-`, which only the first case may lack."""
-    found = _TRACE_LABEL.search(label)
-    rest = found.group(1) if found else label
-    fitting = [name for name in known if rest.startswith(name)]
-    return max(
-        fitting,
-        key=lambda name: (rest[len(name) : len(name) + 1] in ("", "-"), len(name)),
-        default="",
-    )
+    status: Status
+    verdict: Verdict | None = None
+    reason: str = ""  # for people
 
 
 def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Result:
     """The result of one task: how its job ended, and what the prover printed for that very lemma.
 
-    Silence, an exit code, a summary without the lemma or with an unknown word never make a verdict."""
-    lines = [
-        line
-        for line in output.lines
-        if line.name == plan.lemma  # in diff mode one for each side
-        and (line.side in plan.sides if plan.sides else not line.side)
-        and (line.trait == Trait.DIFF) == (plan.trait == Trait.DIFF)
-    ]
-    verdict: Verdict | None = None
-    status, reason = _judge_exit(outcome, output)
-    if status is Status.COMPLETED:
-        status, verdict, reason = _judge_lines(plan, lines)
-    steps = [line.steps for line in lines if line.steps is not None and verdict]
-    usage = outcome.usage
+    Silence, an exit code, a summary without the lemma or with an unknown word never make a verdict.
+    proof: the path of the analyzed theory, which names the wellformedness checks that failed.
+    """
+    lines = [line for line in output.lines if _belongs_to(line, plan)]
+    judgement = _judge_exit(outcome, output)
+    if judgement.status is Status.COMPLETED:
+        judgement = _judge_lines(plan, lines)
+    steps = None
+    stderr_tail = output.stderr_tail
+    if judgement.verdict is not None:
+        steps = _total_steps(lines)
+        stderr_tail = ""
     return Result(
-        status=status,
-        verdict=verdict,
-        steps=sum(steps) if steps else None,
+        status=judgement.status,
+        verdict=judgement.verdict,
+        steps=steps,
         trait=lines[0].trait if lines else plan.trait,
         lemmas=tuple(lines),
         exit=outcome.exit,
-        usage=Usage(
-            wall_s=round(usage.wall_s, 3),
-            cpu_s=round(usage.cpu_s, 3),
-            peak_mb=round(usage.peak_mb, 1),
-            avg_mb=round(usage.avg_mb, 1),
-        ),
+        usage=_rounded(outcome.usage),
         prover_s=output.prover_s,
         warnings=tuple(prover_warnings(plan, output, proof)),
-        reason=reason,
-        stderr_tail="" if verdict else output.stderr_tail,
+        reason=judgement.reason,
+        stderr_tail=stderr_tail,
         at=timestamp(),
     )
 
 
-def _judge_exit(outcome: Outcome, output: ProverOutput) -> tuple[Status, str]:
-    ended, said = outcome.exit or ExitStatus(), output.parse_error or output.complaint
+def _belongs_to(line: SummaryLine, plan: Plan) -> bool:
+    """Whether a line of the summary is about the task's lemma; in diff mode each side has one."""
+    if line.name != plan.lemma:
+        return False
+    if (line.trait == Trait.DIFF) != (plan.trait == Trait.DIFF):
+        return False
+    return line.side in (plan.sides or ("",))
+
+
+def _judge_exit(outcome: Outcome, output: ProverOutput) -> Judgement:
+    """What the end of a job tells: COMPLETED only for a whole summary and no sign of failure."""
     if outcome.status is not Status.COMPLETED:
-        return outcome.status, outcome.reason
+        return Judgement(outcome.status, reason=outcome.reason)
+    ended = outcome.exit or ExitStatus()
     if ended.code == GHC_HEAP_EXHAUSTED:
-        return Status.MEMORY_LIMIT, "the prover's own heap limit (+RTS -M) was reached"
-    if ended.signal or ended.code:
-        how = (
-            f"killed by {ended.signal}, not by this batch"
-            if ended.signal
-            else f"exit code {ended.code}"
-        )
-        return Status.FAILED, how + (f": {said}" if said else "")
-    return (
-        (Status.COMPLETED, "")
-        if output.summary
-        else (Status.FAILED, "exit code 0, but the prover printed no summary")
-    )
+        reason = "the prover's own heap limit (+RTS -M) was reached"
+        return Judgement(Status.MEMORY_LIMIT, reason=reason)
+    if ended.signal:
+        return _failed(f"killed by {ended.signal}, not by this batch", output)
+    if ended.code:
+        return _failed(f"exit code {ended.code}", output)
+    if not output.summary:
+        reason = "exit code 0, but the prover printed no summary"
+        return Judgement(Status.FAILED, reason=reason)
+    return Judgement(Status.COMPLETED)
 
 
-def _judge_lines(plan: Plan, lines: Sequence[SummaryLine]) -> tuple[Status, Verdict | None, str]:
-    missing = [side for side in plan.sides if side not in {line.side for line in lines}]
+def _failed(how: str, output: ProverOutput) -> Judgement:
+    """The failure of a prover, with its own words for it."""
+    said = output.parse_error or output.complaint
+    if said:
+        how += f": {said}"
+    return Judgement(Status.FAILED, reason=how)
+
+
+def _judge_lines(plan: Plan, lines: Sequence[SummaryLine]) -> Judgement:
+    """What the summary's lines about a lemma say together: one for each side of a diff task."""
     if not lines and plan.optional:
-        return Status.SUPERSEDED, None, "not needed: no partial deconstructions are left"
-    if not lines or missing:
-        where = f" on side {missing[0]}" if missing and lines else ""
-        return (
-            Status.FAILED,
-            None,
-            f"the prover's summary has no line for lemma '{plan.lemma}'{where}",
-        )
+        reason = "not needed: no partial deconstructions are left"
+        return Judgement(Status.SUPERSEDED, reason=reason)
+    missing = f"the prover's summary has no line for lemma '{plan.lemma}'"
+    if not lines:
+        return Judgement(Status.FAILED, reason=missing)
+    sides_there = {line.side for line in lines}
+    for side in plan.sides:
+        if side not in sides_there:
+            return Judgement(Status.FAILED, reason=f"{missing} on side {side}")
     verdicts = {line.verdict for line in lines}
     if None in verdicts:
-        return (
-            Status.FAILED,
-            None,
-            f"the prover's summary has an unknown verdict for lemma '{plan.lemma}'",
-        )
-    verdict = next(
-        word
-        for word in (Verdict.FALSIFIED, Verdict.INCOMPLETE, Verdict.VERIFIED)
-        if word in verdicts
-    )
-    return (
-        Status.COMPLETED,
-        verdict,
-        "the prover could not finish the analysis" if verdict is Verdict.INCOMPLETE else "",
+        reason = f"the prover's summary has an unknown verdict for lemma '{plan.lemma}'"
+        return Judgement(Status.FAILED, reason=reason)
+    # Of two sides the worse decides.
+    if Verdict.FALSIFIED in verdicts:
+        return Judgement(Status.COMPLETED, Verdict.FALSIFIED)
+    if Verdict.INCOMPLETE in verdicts:
+        reason = "the prover could not finish the analysis"
+        return Judgement(Status.COMPLETED, Verdict.INCOMPLETE, reason)
+    return Judgement(Status.COMPLETED, Verdict.VERIFIED)
+
+
+def _total_steps(lines: Sequence[SummaryLine]) -> int | None:
+    """The steps of all sides; None when the prover gives no number."""
+    steps = [line.steps for line in lines if line.steps is not None]
+    return sum(steps) if steps else None
+
+
+def _rounded(usage: Usage) -> Usage:
+    """A usage as precise as it was measured: milliseconds and tenths of a MB."""
+    return Usage(
+        wall_s=round(usage.wall_s, 3),
+        cpu_s=round(usage.cpu_s, 3),
+        peak_mb=round(usage.peak_mb, 1),
+        avg_mb=round(usage.avg_mb, 1),
     )
 
 
 def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[str]:
-    """What the prover warned of. Its complaint about a generated lemma's name (asked for by us) is none of the theory's."""
+    """What the prover warned of, in sentences.
+
+    Its complaint about a generated lemma's name (asked for by us) is none of the theory's.
+    proof: the path of the analyzed theory, which names the checks that failed.
+    """
     count = output.failed_checks
-    titles = wellformedness_titles(proof) if count else []
-    if plan.prove and (plan.optional or plan.lemma == EQUIVALENCE_LEMMA):
-        count -= bool(count)
-        titles = [title for title in titles if title != ASKED_NAME_CHECK]
-    if (
-        "Derivation Checks" in titles
-    ):  # they have 5 s by default: this depends on the machine, never on the verdict
+    titles: list[str] = []
+    if count:
+        titles = wellformedness_titles(proof)
+    asked_for_generated = plan.optional or plan.lemma == EQUIVALENCE_LEMMA
+    if count and plan.prove and asked_for_generated:
         count -= 1
-        titles.remove("Derivation Checks")
+        titles = [title for title in titles if title != ASKED_NAME_CHECK]
+    # They have 5 s by default: this depends on the machine, never on the verdict.
+    if DERIVATION_CHECKS in titles:
+        count -= 1
+        titles.remove(DERIVATION_CHECKS)
         yield "derivation checks timed out (raise --derivcheck-timeout)"
     if count > 0:
-        yield f"{plural(count, 'wellformedness check')} failed" + (
-            f": {', '.join(dict.fromkeys(titles))}" if titles else ""
-        )
+        failed = f"{plural(count, 'wellformedness check')} failed"
+        if titles:
+            failed += ": " + ", ".join(dict.fromkeys(titles))
+        yield failed
     if output.old_maude:
         yield f"Maude {output.old_maude} is not supported by this prover"
 
 
+# --- Traces ---------------------------------------------------------------------------------------
+# The trace files hold the graphs of all lemmas of the theory with an attack, stored ones too.
+
+_GRAPH_BEGINS = re.compile(r"^(?=(?:strict )?digraph )", re.MULTILINE)
+_QUOTED = re.compile(r'"([^"]*)"')
+_TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
+
+
+def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
+    """The graphs of `lemma` among the concatenated DOT graphs of a file, as one text.
+
+    names: the theory's lemmas.
+    """
+    known = {*names, lemma}
+    own: list[str] = []
+    for graph in _GRAPH_BEGINS.split(text)[1:]:
+        label = _QUOTED.search(graph)
+        if label and graph_lemma(label[1], known) == lemma:
+            own.append(graph)
+    return "".join(own)
+
+
+def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
+    """The same for the JSON traces; text that is no such JSON is left as it is."""
+    known = {*names, lemma}
+    try:
+        traces = json.loads(text)
+        graphs = traces["graphs"]
+        own = [graph for graph in graphs if graph_lemma(graph["jgLabel"], known) == lemma]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text
+    if not own:
+        return ""
+    if own == graphs:
+        return text
+    return json.dumps({**traces, "graphs": own}, indent=1)
+
+
+def graph_lemma(label: str, known: Iterable[str]) -> str:
+    """The one of the `known` lemmas that a trace's label names, or "".
+
+    The label ends in the lemma's name and the path of proof cases, joined by `-`, which only the
+    first case may lack.
+    """
+    rest = label
+    found = _TRACE_LABEL.search(label)
+    if found:
+        rest = found[1]
+
+    def likelihood(name: str) -> tuple[bool, int]:
+        behind = rest[len(name) : len(name) + 1]
+        return behind in ("", "-"), len(name)
+
+    fitting = [name for name in known if rest.startswith(name)]
+    return max(fitting, key=likelihood, default="")
+
+
+# --- Versions -------------------------------------------------------------------------------------
+
 VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
+_VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class VersionAnswer:
+    """What one executable says to `--version`, with the options and environment of its alias."""
+
+    flavour: Flavour
+    version: str  # "" when it did not say
+    identity: str  # as Prover.identity
+    problem: str = ""  # why there is no version
 
 
 async def ask_versions(provers: Iterable[Prover]) -> None:
-    """Ask every prover its version, all at once and each executable once; one that does not tell is warned of."""
+    """Ask every prover its version, all at once and each executable once.
+
+    Sets flavour, version and identity; one that does not tell its version is warned of.
+    """
     import asyncio
     import tempfile
 
-    groups: dict[str, list[Prover]] = {}
+    questions: dict[Hashable, list[Prover]] = {}  # what is asked of an executable: its aliases
     for prover in provers:
-        groups.setdefault(json.dumps([prover.command, prover.options, prover.env]), []).append(
-            prover
-        )
+        question = (prover.command, prover.options, tuple(prover.env.items()))
+        questions.setdefault(question, []).append(prover)
+    groups = list(questions.values())
     with (
         tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder,
         Supervisor(os.urandom(6).hex()) as supervisor,
     ):
-        await asyncio.gather(*(_ask_version(supervisor, folder, same) for same in groups.values()))
+        asked = [_ask_version(supervisor, folder, group[0]) for group in groups]
+        answers = await asyncio.gather(*asked)
+    for group, answer in zip(groups, answers):
+        for prover in group:
+            prover.flavour = answer.flavour
+            prover.version = answer.version
+            prover.identity = answer.identity
+        if answer.problem:
+            warn(f"prover '{group[0].alias}' did not tell its version: {answer.problem}")
 
 
-async def _ask_version(supervisor: Supervisor, folder: str, provers: Sequence[Prover]) -> None:
-    prover = provers[0]
-    stdout, stderr = (os.path.join(folder, prover.alias + ending) for ending in (".out", ".err"))
+async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> VersionAnswer:
+    """Run a prover with `--version`, its log files in `folder`."""
+    log = os.path.join(folder, prover.alias)
+    # With the alias's own options: they decide which Maude is found.
     job = Job(
-        prover.alias,
-        1,
-        (*prover.command, "--version", *prover.options),
-        os.getcwd(),
-        prover_environment(prover),
-        VERSION_LIMITS,
-        stdout,
-        stderr,
+        id=prover.alias,
+        attempt=1,
+        command=(*prover.command, "--version", *prover.options),
+        cwd=os.getcwd(),
+        env=prover_environment(prover),
+        limits=VERSION_LIMITS,
+        stdout=f"{log}.out",
+        stderr=f"{log}.err",
     )
     outcome = await supervisor.run(job, lambda pid, started: None)
-    said = "\n".join(ends_of(stdout))
-    found = _VERSION.search(said)
+    said = "\n".join(ends_of(job.stdout))
+    # A prover that was built anew may say the same.
     digests = [look_at_file(word) for word in prover.command if os.path.isfile(word)]
-    for same in provers:
-        same.flavour, same.version = found.groups() if found else ("tamarin-prover", "")
-        same.identity = sha256(json.dumps([digests, said]).encode())
-    if not prover.version:
-        problem = (
-            outcome.reason
-            or read_output(stdout, stderr).complaint
-            or "it said nothing that we know"
-        )
-        warn(f"prover '{prover.alias}' did not tell its version: {problem}")
-
-
-_PHASE = re.compile(
-    r"^\[Theory [^]\n]*\] ([^\n]+)|^\[Saturating Sources\] (?:Step (\d+) \(Max (\d+)\)|Done)",
-    re.MULTILINE,
-)
-
-
-def phase(log: str) -> str:
-    """What a prover says it is doing, from the end of its stderr; "" when it says nothing that we know."""
-    with suppress(OSError):
-        for said, step, steps in _PHASE.findall(
-            read_from_end(log, 2048).decode("utf-8", "replace")
-        )[-1:]:
-            if said:
-                return printable(re.sub("^Theory | started$", "", said)).lower()
-            return f"saturating sources {step}/{steps}" if step else "proving"
-    return ""
+    identity = sha256(json.dumps([digests, said]).encode())
+    found = _VERSION.search(said)
+    if found:
+        return VersionAnswer(Flavour(found[1]), found[2], identity)
+    complaint = _complaint(ends_of(job.stderr))
+    problem = outcome.reason or complaint or "it said nothing that we know"
+    return VersionAnswer(Flavour.TAMARIN_PROVER, "", identity, problem)
 
 
 # === Recipe =======================================================================================
@@ -4178,27 +4371,55 @@ JOURNAL = "batch.jsonl"
 
 
 class Journal:
-    """The truth about a batch on disk, one JSON object a line, by one writer, who holds a lock. `record` is how a running batch
-    changes: the line is written, then the batch changed. Results that come together share a `flush`; only then is anyone told."""
+    """The truth about a batch on disk, one JSON object a line, by one writer.
 
-    def __init__(self, path: str) -> None:
-        """Open or create, and lock, the journal at `path`. Raises OSError, StorageError."""
-        self.path, self.batch = path, Batch()
+    `record` is how a running batch changes: the line is written, then the batch changed. Results
+    that come together share a `flush`; only then is anyone told.
+    """
+
+    def __init__(self, path: str, take_over: bool = False) -> None:
+        """Open or create, and lock, the journal at `path`.
+
+        take_over: the user vouches that no other run is at work, where no lock can tell.
+        Raises OSError, StorageError.
+        """
+        self.path = path
+        self.batch = Batch()
         self.observers: list[Callable[[Event], None]] = []  # told of an event once it is on disk
         self._unflushed: list[Event] = []
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._by_file = lock_journal(self.fd, path)
+        try:
+            lock_journal(self.fd, path, take_over)
+        except StorageError:
+            os.close(self.fd)
+            raise
         self.size = os.fstat(self.fd).st_size
+
+    @property
+    def directory(self) -> str:
+        """The results directory that it stands in."""
+        return os.path.dirname(self.path)
 
     def begin(self, batch: Batch) -> None:
         """Write the plan of a new batch. Raises StorageError."""
         self.batch = batch
         lines = map(json_line, batch.events())
-        while data := b"".join(
-            itertools.islice(lines, 1_000)
-        ):  # 100,000 tasks need not be in memory as text
+        # In pieces: 100,000 tasks need not be in memory as text.
+        while True:
+            data = b"".join(itertools.islice(lines, 1_000))
+            if not data:
+                break
             self._write(data)
         self._sync()
+
+    def go_on(self, batch: Batch, end: int) -> None:
+        """Go on with the batch that this journal tells of, from the `end` of its last whole line.
+
+        Raises OSError.
+        """
+        self.batch = batch
+        os.ftruncate(self.fd, end)  # what follows is a line that a dying writer left half-written
+        self.size = end
 
     def record(self, event: Event) -> None:
         """Write one event, then apply it. Raises StorageError."""
@@ -4216,21 +4437,23 @@ class Journal:
                 observer(event)
 
     def close(self) -> None:
+        """Flush, and let others write. Raises StorageError."""
         self.flush()
         os.close(self.fd)
-        if self._by_file:
-            remove_file(self.path + ".lock")
 
     def _write(self, data: bytes) -> None:
-        """Append whole lines. If they don't go in whole the file is cut back, so that it always ends with a whole line."""
+        """Append whole lines.
+
+        If they don't go in whole the file is cut back, so that it always ends with a whole line.
+        """
         try:
             if os.write(self.fd, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             os.ftruncate(self.fd, self.size)
             raise StorageError(
-                f"the journal can't be written: {error.strerror}. What it holds is safe: make room, then "
-                "run the same command again to go on",
+                f"the journal can't be written: {error.strerror}. What it holds is safe: make "
+                "room, then run the same command again to go on",
                 self.path,
             ) from None
         self.size += len(data)
@@ -4239,88 +4462,50 @@ class Journal:
         try:
             getattr(os, "fdatasync", os.fsync)(self.fd)
         except OSError as error:
-            if error.errno not in (
-                errno.EINVAL,
-                errno.ENOTSUP,
-            ):  # some file systems have nothing to flush
+            # Some file systems have nothing to flush.
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
                 raise StorageError(
                     f"the journal can't be brought to disk: {error.strerror}", self.path
                 ) from None
 
 
 def json_line(event: Event) -> bytes:
-    """One line of the journal; half a surrogate pair (an undecodable file name) survives as its JSON escape."""
+    """One line of the journal.
+
+    Half a surrogate pair (an undecodable file name) survives as its JSON escape.
+    """
     text = json.dumps(encode_event(event), ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def lock_journal(fd: int, path: str) -> bool:
-    """Make this process the journal's one writer; whether that took a lock file. Raises StorageError that says who is."""
-    import fcntl
+def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
+    """The Batch that a journal tells of, and where its last whole line ends.
 
+    tell: is told of lines that are skipped. Raises InputError when there is no journal.
+    """
+    import gc
+
+    batch = Batch()
+    gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
+        with open(path, "rb") as file:
+            deque(journal_events(file, path, tell, batch.apply), maxlen=0)
+            return batch, file.tell()
     except OSError as error:
-        no_locks = error.errno in (
-            errno.ENOLCK,
-            errno.ENOSYS,
-            errno.EOPNOTSUPP,
-        )  # the file system has none
-        if no_locks and lock_by_file(path):
-            return True
-        os.close(fd)
-        if not no_locks and error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
-    holder = load_batch(path, lambda _: None)[0].header
-    raise StorageError(
-        f"another run is at work here (process {holder.pid or '?'} on {holder.host or '?'}): "
-        f"wait for it, or give another directory with -o",
-        path,
-    )
-
-
-def lock_by_file(path: str) -> bool:
-    """Hold the journal by a file beside it that names this process, unless the one that it names still lives or may live."""
-    host, boot = host_id()
-    try:
-        with open(path + ".lock", "x", encoding="utf-8") as file:
-            json.dump(
-                {
-                    "host": host,
-                    "boot_id": boot,
-                    "pid": os.getpid(),
-                    "started": process_start(os.getpid()),
-                },
-                file,
-            )
-        return True
-    except FileExistsError:
-        if lock_file_holds(path):
-            return False
-    remove_file(path + ".lock")
-    return lock_by_file(path)
-
-
-def lock_file_holds(path: str) -> bool:
-    """Whether there is such a file, and its process is not known to be gone."""
-    try:
-        with open(path + ".lock", encoding="utf-8") as file:
-            holder = json.load(file)
-        return (holder["host"], holder["boot_id"]) != host_id() or process_start(
-            holder["pid"]
-        ) == holder["started"]
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError, KeyError, TypeError):
-        return True
+        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
+    finally:
+        gc.enable()
 
 
 def journal_events(
-    file: BinaryIO, path: str, warn: Callable[[str], None], apply: Callable[[Event], None]
+    file: BinaryIO, path: str, tell: Callable[[str], None], apply: Callable[[Event], None]
 ) -> Iterator[Event]:
-    """The events from where the file stands, applied; it is left standing before a torn last line. Leading NULs (blocks that a
-    crashed file system never filled) are stripped. A line that can't be read, or an event applied, is skipped, loudly."""
+    """The events from where the file stands, each after `apply` took it.
+
+    The file is left standing before a torn last line. Leading NULs (blocks that a crashed file
+    system never filled) are stripped. A line that can't be read, or an event that can't be applied,
+    is skipped, and `tell` told.
+    """
     for number, line in enumerate(file, 1):
         if not line.endswith(b"\n"):
             file.seek(-len(line), os.SEEK_CUR)
@@ -4331,151 +4516,288 @@ def journal_events(
                 apply(event)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if line.strip(b"\0 \r\n"):
-                warn(
-                    f"{path}:{number}: this line can't be used and is skipped ({type(error).__name__}: {error})"
-                )
-        else:
-            if event:
-                yield event
+                problem = f"{type(error).__name__}: {error}"
+                tell(f"{path}:{number}: this line can't be used and is skipped ({problem})")
+            continue
+        if event:
+            yield event
 
 
-def load_batch(path: str, warn: Callable[[str], None]) -> tuple[Batch, int]:
-    """The Batch that a journal tells of, and where its last whole line ends.
+# --- One writer: the lock, or the last driver where the file system has no locks ------------------
 
-    Raises InputError when there is no journal."""
-    import gc
-
-    batch = Batch()
-    gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
-    try:
-        with open(path, "rb") as file:
-            deque(journal_events(file, path, warn, batch.apply), maxlen=0)
-            return batch, file.tell()
-    except OSError as error:
-        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
-    finally:
-        gc.enable()
+# What flock says on a file system without locks.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
-def is_locked(path: str) -> bool:
-    """Whether some process holds the journal's lock."""
+def lock_journal(fd: int, path: str, take_over: bool) -> None:
+    """Make this process the journal's one writer, as long as it has `fd` open.
+
+    Where the file system has no locks the journal's last driver decides: a run goes on only when
+    that is known to be dead, or the user takes over. Raises StorageError that says who is at work.
+    """
     import fcntl
 
     try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:  # any other: this file system has no locks
-        return isinstance(error, BlockingIOError) or lock_file_holds(path)
-    return False
+        locked = _try_lock(fd, fcntl.LOCK_EX)
+    except OSError as error:
+        raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
+    if locked:
+        return
+    batch, _ = load_batch(path, lambda _: None)
+    header = batch.header
+    driver = f"process {header.pid or '?'} on {header.host or '?'}"
+    problem = (
+        f"another run is at work here ({driver}): wait for it, or give another directory with -o"
+    )
+    if locked is None:
+        if take_over or _is_abandoned(batch):
+            return
+        if driver_lives(header) is None:
+            problem = (
+                "this file system has no locks, and from here nobody can see whether the last run "
+                f"({driver}) is still at work: if it is not, add --take-over"
+            )
+    raise StorageError(problem, path)
+
+
+def _try_lock(fd: int, kind: int) -> bool | None:
+    """Whether a lock could be had at once; None on a file system without locks. Raises OSError."""
+    import fcntl
+
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return None
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _is_abandoned(batch: Batch) -> bool:
+    """Whether it is known that no other process is at work on a batch."""
+    if not batch.has_begun or batch.ended:
+        return True
+    lives = driver_lives(batch.header)
+    if lives is False:
+        return True
+    # It may be ourselves: one run opens its batch of rechecks twice.
+    return lives is True and batch.header.pid == os.getpid()
+
+
+def driver_lives(header: Header) -> bool | None:
+    """Whether the process that drives, or drove, a batch still lives; None where nobody can tell.
+
+    On this host a process is what it was while boot, pid namespace, pid and start time are the
+    same. Another boot of the same host has ended it; in another pid namespace, or on another host,
+    it can't be seen.
+    """
+    host, boot_id = host_id()
+    if header.host != host:
+        return None
+    # Older versions wrote neither.
+    if not header.boot_id or not header.started:
+        return None
+    if header.boot_id == boot_id:
+        return process_start(header.pid) == header.started
+    # `host_id` puts the pid namespace behind the boot's own id.
+    same_boot = header.boot_id.partition(" ")[0] == boot_id.partition(" ")[0]
+    return None if same_boot else False
+
+
+def is_driven(header: Header, path: str) -> bool | None:
+    """Whether a run is at work on a journal; None where nobody can tell."""
+    lives = driver_lives(header)
+    # When the driver is dead the lock isn't tried: a run that begins now must not find it taken.
+    if lives is False:
+        return False
+    locked = is_locked(path)
+    if locked is None:
+        return lives
+    if not locked and header.host != host_id()[0]:
+        return None  # a network file system may keep the locks of each host apart
+    return locked
+
+
+def is_locked(path: str) -> bool | None:
+    """Whether some process holds the journal's lock; None where that can't be known."""
+    import fcntl
+
+    with suppress(OSError), open(path, "rb") as file:
+        free = _try_lock(file.fileno(), fcntl.LOCK_SH)
+        if free is not None:
+            return not free
+    return None
 
 
 # --- The results directory ------------------------------------------------------------------------
 
-OUTPUT_FILES = (
-    ("logs", ".out"),
-    ("logs", ".err"),
-    ("proofs", ".spthy"),
-    ("traces", ".json"),
-    ("traces", ".dot"),
-)
+RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
 
 
 def result_files(directory: str, job: str) -> Outputs:
     """Where a job leaves its files: absolute paths."""
-    directory = os.path.abspath(directory)
+    root = os.path.abspath(directory)
+
+    def path(folder: str, ending: str) -> str:
+        return os.path.join(root, folder, job + ending)
+
     return Outputs(
-        *(os.path.join(directory, folder, job + ending) for folder, ending in OUTPUT_FILES)
+        stdout=path("logs", ".out"),
+        stderr=path("logs", ".err"),
+        proof=path("proofs", ".spthy"),
+        trace_json=path("traces", ".json"),
+        trace_dot=path("traces", ".dot"),
     )
 
 
-RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
-
-
 def open_results(
-    directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None]
-) -> tuple[str, Journal]:
-    """The directory to write to and its journal, whose batch is ready to run. An unfinished batch of the same recipe goes on;
-    beside anything else, which is not touched, a dated sibling is made. Raises StorageError."""
+    directory: str,
+    planned: Batch,
+    fresh: bool,
+    tell: Callable[[str], None],
+    take_over: bool = False,
+) -> Journal:
+    """The journal of a batch that is ready to run, in its results directory.
+
+    An unfinished batch of the same recipe goes on, unless a `fresh` one is wanted; beside anything
+    else, which is not touched, a dated sibling is made. Raises StorageError.
+    """
     try:
         os.makedirs(directory, exist_ok=True)
-        found = os.listdir(directory)
-        begun = [
-            place
-            for place in (directory, newest_sibling(directory))
-            if place and os.path.exists(f"{place}/{JOURNAL}")
-        ]
-        for place in [directory] if not found else [] if fresh else begun:
-            journal = Journal(os.path.join(place, JOURNAL))
-            if not journal.size or continue_batch(journal, planned, tell):
-                break
-            journal.close()
-        else:
-            place, known = dated_sibling(directory), JOURNAL in found and not fresh
-            what = (
-                "a finished batch, or another recipe's, is there already and"
-                if known
-                else "what is there"
-            )
-            tell(f"{what} is left alone: a new batch begins in {place}")
-            journal = Journal(os.path.join(place, JOURNAL))
-        if not journal.size:
+        journal = _usable_journal(directory, planned, fresh, tell, take_over)
+        if journal is None:
+            journal = _journal_beside(directory, fresh, tell)
+        if journal.size == 0:
             journal.begin(planned)
         for folder in RESULT_FOLDERS:
-            os.makedirs(os.path.join(place, folder), exist_ok=True)
+            os.makedirs(os.path.join(journal.directory, folder), exist_ok=True)
     except OSError as error:
         raise StorageError(
             f"the results directory can't be written: {error.strerror}", error.filename or directory
         ) from None
-    return place, journal
+    return journal
+
+
+def _usable_journal(
+    directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None], take_over: bool
+) -> Journal | None:
+    """A new journal in an empty directory, or that of a batch to go on with; None for neither."""
+    for place in _possible_places(directory, fresh):
+        journal = Journal(os.path.join(place, JOURNAL), take_over)
+        if journal.size == 0 or continue_batch(journal, planned, tell):
+            return journal
+        journal.close()
+    return None
+
+
+def _possible_places(directory: str, fresh: bool) -> list[str]:
+    """Where this batch may stand already, or begin without touching anything."""
+    if not os.listdir(directory):
+        return [directory]
+    if fresh:
+        return []
+    places: list[str] = []
+    if os.path.exists(os.path.join(directory, JOURNAL)):
+        places.append(directory)
+    # An earlier run may have had to begin beside what was there.
+    newest = newest_sibling(directory)
+    if newest:
+        places.append(newest)
+    return places
+
+
+def _journal_beside(directory: str, fresh: bool, tell: Callable[[str], None]) -> Journal:
+    """A new journal in a dated directory beside this one, which is left as it is."""
+    sibling = dated_sibling(directory)
+    what = "what is there"
+    if not fresh and os.path.exists(os.path.join(directory, JOURNAL)):
+        what = "a finished batch, or another recipe's, is there already and"
+    tell(f"{what} is left alone: a new batch begins in {sibling}")
+    return Journal(os.path.join(sibling, JOURNAL))
 
 
 def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> bool:
-    """Bring an unfinished batch of the same recipe up to the present plan; False, and nothing done, for any other batch."""
+    """Bring an unfinished batch of the same recipe up to the present plan.
+
+    False, and nothing done, for any other batch, or where there is no journal of ours at all.
+    """
     old, end = load_batch(journal.path, tell)
-    journal.batch = old
-    old.inputs = planned.inputs
-    before, now = old.header, planned.header
-    same = old.has_begun and (
-        before.recipe_file == now.recipe_file
-        or (before.recipe, before.cwd) == (now.recipe, now.cwd)
-    )
-    finished = old.ended is not None and old.count(*FINAL) == len(old.tasks)
-    known = [
-        (old.tasks[task.id], task.plan) for task in planned.tasks.values() if task.id in old.tasks
-    ]
-    grown = any(task.plan.key == plan.key and not still_holds(task, plan) for task, plan in known)
-    if not same or (finished and not grown):  # or no journal of ours at all
+    if not _is_same_recipe(old, planned.header) or _is_settled(old, planned):
         return False
-    running = [task.started for task in old.tasks.values() if task.status is Status.RUNNING]
-    end_survivors(old.id, [started for started in running if started])
-    journal.size = end
-    os.ftruncate(journal.fd, end)  # a line that a dying writer left half-written
-    rerun = sum(task.is_final and task.plan.key != plan.key for task, plan in known)
+    # What a killed driver left behind must not write into the files of those that run next.
+    end_survivors(old.id, _running(old))
+    # Counted now: with its new plan a task forgets a result that no longer holds.
+    again = _planned_again(old, planned)
+    outdated = sum(task.is_final and task.plan.key != plan.key for task, plan in again)
     vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
-    journal.record(replace(now, id=old.id, vanished=vanished))
+    old.inputs = planned.inputs
+    journal.go_on(old, end)
+    # The first line names the new driver: where there are no locks it keeps others away.
+    journal.record(replace(planned.header, id=old.id, vanished=vanished))
     for task in planned.tasks.values():
-        if task.id not in old.tasks or task.plan != old.tasks[task.id].plan:
+        before = old.tasks.get(task.id)
+        if before is None or before.plan != task.plan:
             journal.record(task.plan)
-    tell(
-        f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
-        + (f"; {rerun:,} run again, as a theory, an option or a prover changed" if rerun else "")
-        + (f"; no longer planned: {', '.join(vanished[:10])}" if vanished else "")
-    )
+    told = f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
+    if outdated:
+        told += f"; {outdated:,} run again, as a theory, an option or a prover changed"
+    if vanished:
+        told += f"; no longer planned: {', '.join(vanished[:10])}"
+    tell(told)
     return True
+
+
+def _is_same_recipe(old: Batch, planned: Header) -> bool:
+    """Whether a batch is of the recipe that is planned: its file, or equal text in one place."""
+    if not old.has_begun:
+        return False
+    if old.header.recipe_file == planned.recipe_file:
+        return True
+    return old.header.recipe == planned.recipe and old.header.cwd == planned.cwd
+
+
+def _is_settled(old: Batch, planned: Batch) -> bool:
+    """Whether a batch has finished, and no limit has grown that one of its tasks has met."""
+    if old.ended is None or old.count(*FINAL) < len(old.tasks):
+        return False
+    for task, plan in _planned_again(old, planned):
+        if task.plan.key == plan.key and not still_holds(task, plan):
+            return False
+    return True
+
+
+def _running(batch: Batch) -> Iterator[Started]:
+    """The last starts of what ran when the driver died."""
+    for task in batch.tasks.values():
+        if task.status is Status.RUNNING and task.started:
+            yield task.started
+
+
+def _planned_again(old: Batch, planned: Batch) -> Iterator[tuple[Task, Plan]]:
+    """The tasks of a batch that are planned again, each with its new plan."""
+    for task in planned.tasks.values():
+        before = old.tasks.get(task.id)
+        if before is not None:
+            yield before, task.plan
 
 
 def newest_sibling(directory: str) -> str:
     """The newest dated directory beside this one that holds a journal, or ""."""
     import glob
 
-    stem = glob.escape(directory.rstrip(os.sep)) + "_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]_*"
-    return max(
-        (os.path.dirname(path) for path in glob.glob(os.path.join(stem, JOURNAL))), default=""
-    )
+    stem = glob.escape(directory.rstrip(os.sep))
+    dated = f"{stem}_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]_*"
+    directories = map(os.path.dirname, glob.glob(os.path.join(dated, JOURNAL)))
+    return max(directories, default="")
 
 
 def dated_sibling(directory: str) -> str:
-    """Make `NAME_YYYY-MM-DD_HH-MM-SS` beside a directory, for nobody else."""
+    """Make `NAME_YYYY-MM-DD_HH-MM-SS` beside a directory, for nobody else.
+
+    Raises OSError, StorageError.
+    """
     stem = directory.rstrip(os.sep) + time.strftime("_%Y-%m-%d_%H-%M-%S")
     for path in (stem, *(f"{stem}_{number}" for number in range(2, 1_000))):
         with suppress(FileExistsError):
@@ -4485,12 +4807,13 @@ def dated_sibling(directory: str) -> str:
 
 
 def results_directory(path: str, *records: str) -> str:
-    """The results directory that a user means: it, or one of the records in it. Raises InputError that says what is wrong."""
-    directory = (
-        os.path.dirname(path) or "."
-        if os.path.basename(path) in records and os.path.isfile(path)
-        else path
-    )
+    """The results directory that a user means: it, or one of the `records` (names) in it.
+
+    Raises InputError that says what is wrong.
+    """
+    directory = path
+    if os.path.basename(path) in records and os.path.isfile(path):
+        directory = os.path.dirname(path) or "."
     if os.path.isfile(directory):
         raise InputError(
             "is a file: give the results directory (`run` names it after 'results:')",
@@ -4499,11 +4822,11 @@ def results_directory(path: str, *records: str) -> str:
     if not os.path.isdir(directory):
         raise InputError("there is no such results directory", printable(path))
     if not any(os.path.exists(os.path.join(directory, name)) for name in records):
+        problem = "holds no results"
         newest = newest_sibling(directory)
-        raise InputError(
-            "holds no results" + (f"; the newest beside it: {printable(newest)}" if newest else ""),
-            printable(path),
-        )
+        if newest:
+            problem += f"; the newest beside it: {printable(newest)}"
+        raise InputError(problem, printable(path))
     return directory
 
 
@@ -5086,7 +5409,7 @@ class Runner:
         try:
             output = read_output(outputs.stdout, outputs.stderr, task.plan.lemma)
             result = judge(task.plan, outcome, output, outputs.proof)
-            keep_outputs(task, result, outputs)
+            keep_outputs(task, result, outputs, output)
             return result, output
         except OSError as error:  # too many open files, perhaps: the next task may have better luck
             failed = replace(
@@ -5165,7 +5488,7 @@ def set_aside(outputs: Outputs) -> None:
             os.rename(path, next(name for name in names if not os.path.exists(name)))
 
 
-def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
+def keep_outputs(task: Task, result: Result, outputs: Outputs, output: ProverOutput) -> None:
     """Leave what belongs to the result: a proof with its verdict, the traces of this lemma; nothing half-written."""
     if result.status is not Status.COMPLETED:
         for path in (outputs.proof, outputs.trace_json, outputs.trace_dot):
@@ -5179,12 +5502,7 @@ def keep_outputs(task: Task, result: Result, outputs: Outputs) -> None:
                 text = file.read()
         except OSError:
             continue
-        names = (
-            {line.name for line in read_output(outputs.stdout, outputs.stderr).lines}
-            if text
-            else ()
-        )
-        kept = own(text, task.plan.lemma, names) if text else ""
+        kept = own(text, task.plan.lemma, output.lemma_names()) if text else ""
         if not kept:
             remove_file(path)
         elif kept != text:
@@ -6542,6 +6860,8 @@ class Recheck:
             id=os.urandom(6).hex(),
             pid=os.getpid(),
             started=process_start(os.getpid()),
+            host=host_id()[0],
+            boot_id=host_id()[1],
             provers={self.prover.alias: self.prover},
             recheck_of=self.results,
         )
@@ -8088,7 +8408,8 @@ def command_line_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     limits = ("--cores", "--memory", "--timeout")
     cache = ("--cache-dir", "--cache-size")
-    running = ("-t --task", "-q --quiet", "-d --debug", "--no-cache", *cache, "--progress")
+    shared = ("-t --task", "-q --quiet", "-d --debug", "--take-over", "--progress")
+    running = (*shared, "--no-cache", *cache)
     for func, arguments, *examples in (
         (
             command_run,
@@ -8153,7 +8474,7 @@ def command_line_parser() -> argparse.ArgumentParser:
         ),
         (
             command_recheck,
-            ("results", "--prover (recheck)", *running[:3], "--progress"),
+            ("results", "--prover (recheck)", *shared),
             "results --prover tamarin-prover",
             "results --prover stable -t '*--secrecy--*'",
         ),
@@ -8231,6 +8552,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--fresh": {
         **SWITCH,
         "help": "begin anew beside an unfinished batch instead of going on with it",
+    },
+    "--take-over": {
+        **SWITCH,
+        "help": "where the file system has no locks: go on although nobody can see whether the last "
+        "run, perhaps on another host, is still at work",
     },
     "--cores": {
         "type": cores_argument,
@@ -8506,9 +8832,10 @@ def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Itera
         )
         return
     plan = replace(batch.tasks[job.task_ids[0]].plan, prove=False)
-    status, reason = _judge_exit(outcome, output)
+    judgement = _judge_exit(outcome, output)
     loaded = f"loads in {duration(outcome.usage.wall_s)} and {outcome.usage.peak_mb:,.0f} MB"
-    yield loaded if status is Status.COMPLETED else f"error: it does not load: {reason}"
+    does_load = judgement.status is Status.COMPLETED
+    yield loaded if does_load else f"error: it does not load: {judgement.reason}"
     yield from (
         f"warning: {warning}"
         for warning in prover_warnings(plan, output, result_files(folder, job.id).proof)
@@ -8772,17 +9099,15 @@ def batch_state(batch: Batch, path: str) -> tuple[str, str]:
         return "stopped", f"stopped by {signal.Signals(batch.ended.signal).name}"
     if batch.ended:
         return "finished", "finished"
-    if header.host != os.uname().nodename:
+    driven = is_driven(header, path)
+    if driven is None:
         return (
-            ("running", f"runs on {header.host}")
-            if is_locked(path)
-            else (
-                "unknown",
-                f"began on {header.host}: from here nobody can see whether it still runs",
-            )
+            "unknown",
+            f"began on {header.host}: from here nobody can see whether it still runs",
         )
-    # The lock is tried only while the process is there: a run that is about to begin must not find it taken.
-    if process_start(header.pid) and is_locked(path):
+    if driven and header.host != os.uname().nodename:
+        return "running", f"runs on {header.host}"
+    if driven:
         return "running", f"running (process {header.pid})"
     return (
         "died",
@@ -9053,8 +9378,8 @@ def run_batch(
     import asyncio
 
     selected_ids = select_ids(planned, args.task)
-    directory, journal = open_results(directory, planned, fresh, say)
-    batch = journal.batch
+    journal = open_results(directory, planned, fresh, say, args.take_over)
+    directory, batch = journal.directory, journal.batch
     restore_result_files(directory, batch)
     tasks = [batch.tasks[task_id] for task_id in selected_ids]
     waiting = [task for task in tasks if task.status not in FINAL]
@@ -9064,7 +9389,7 @@ def run_batch(
         progress = Progress(batch, tasks, directory, supervisor.live, args)
         journal.observers += [lambda event: write_event_files(directory, batch, event), progress]
         runner = Runner(directory, journal, supervisor, cache, say if args.debug else None)
-        checks = check_proofs(recheck, runner) if recheck else None
+        checks = check_proofs(recheck, runner, args.take_over) if recheck else None
         asyncio.run(progress.beside(runner.run(waiting)))
     if checks:
         checks.close()
@@ -9088,11 +9413,10 @@ def run_batch(
     return code
 
 
-def check_proofs(recheck: Recheck, runner: Runner) -> Journal:
+def check_proofs(recheck: Recheck, runner: Runner, take_over: bool) -> Journal:
     """Let every proof of a running batch be checked at once, in the room of its task; returns the journal of that."""
-    recheck.directory, journal = open_results(
-        recheck.directory, recheck.plan(warn), False, lambda _: None
-    )
+    journal = open_results(recheck.directory, recheck.plan(warn), False, lambda _: None, take_over)
+    recheck.directory = journal.directory
     checker = Runner(recheck.directory, journal, runner.supervisor)
     checker.scheduler = runner.scheduler
     journal.observers.append(

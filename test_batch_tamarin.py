@@ -2536,21 +2536,98 @@ def test_wrong_kinds_in_a_journal_are_skipped(lab, field, value):
         assert "is skipped" in lab.run(*command).stderr
 
 
-def test_a_lock_file_where_the_file_system_has_no_locks(tmp_path, monkeypatch):
-    import fcntl as module
-
-    def no_locks(*_):
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A file system without locks."""
+    def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")
-    monkeypatch.setattr(module, "flock", no_locks)
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def a_driver(**changes):
+    """The header of a batch that this process drives, but for the changes."""
+    host, boot_id = bt.host_id()
+    fields = {"recipe_file": "/r.json", "pid": os.getpid(), "started": bt.process_start(os.getpid()), "host": host, "boot_id": boot_id}
+    return bt.Header(**{**fields, **changes})
+
+
+STRANGER = {"pid": os.getppid(), "started": bt.process_start(os.getppid())}  # lives, and is not this process
+
+
+@pytest.mark.parametrize("changes, lives, state, told", [
+    (STRANGER, True, "running", "another run is at work here"),
+    ({}, True, "running", ""),  # our own
+    ({"started": 1}, False, "died", ""),  # a pid that another process has got
+    ({"boot_id": "an earlier boot pid:[1]"}, False, "died", ""),
+    ({"boot_id": bt.host_id()[1].partition(" ")[0] + " pid:[1]"}, None, "unknown", "--take-over"),  # another container of this host
+    ({"host": "elsewhere", "started": 1}, None, "unknown", "--take-over"),
+    ({"boot_id": "", "started": 0}, None, "unknown", "--take-over"),  # as older versions wrote it
+])
+def test_the_last_driver_decides_where_the_file_system_has_no_locks(tmp_path, no_locks, changes, lives, state, told):
+    path = str(tmp_path / "batch.jsonl")
+    journal = bt.Journal(path)
+    batch = bt.Batch(a_driver(**changes))
+    journal.begin(batch)
+    os.write(journal.fd, b'{"torn')
+    os.close(journal.fd)
+    written = Path(path).read_bytes()
+    assert bt.driver_lives(batch.header) is lives and bt.batch_state(batch, path)[0] == state
+    if told:
+        with pytest.raises(bt.StorageError, match=told):
+            bt.Journal(path)
+        with pytest.raises(bt.StorageError, match=told):
+            bt.open_results(str(tmp_path), bt.Batch(a_driver()), False, pytest.fail)
+    else:
+        bt.Journal(path).close()
+    assert Path(path).read_bytes() == written, "no line is cut before it is known that nobody is at work"
+    taken = bt.open_results(str(tmp_path), bt.Batch(a_driver()), False, lambda _: None, take_over=True)
+    taken.close()
+    assert bt.load_batch(path, pytest.fail)[0].header == a_driver()
+
+
+def test_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
+    path = str(tmp_path / "batch.jsonl")
+    journal = bt.Journal(path)
+    journal.begin(bt.Batch(a_driver(host="elsewhere")))
+    journal.record(bt.Ended(at=bt.timestamp()))
+    journal.close()
+    bt.Journal(path).close()
+
+
+def test_locks_of_the_file_system_decide_where_there_are_some(tmp_path):
     path = str(tmp_path / "batch.jsonl")
     first = bt.Journal(path)
-    with pytest.raises(bt.StorageError, match="another run"):
-        bt.Journal(path)
-    assert bt.is_locked(path)
+    first.begin(bt.Batch(a_driver()))
+    for take_over in (False, True):
+        with pytest.raises(bt.StorageError, match="another run is at work here"):
+            bt.Journal(path, take_over)
+    assert bt.is_locked(path) and bt.batch_state(first.batch, path)[0] == "running"
     first.close()
-    assert not bt.is_locked(path)
-    (tmp_path / "batch.jsonl.lock").write_text(json.dumps({**dict(zip(("host", "boot_id"), bt.host_id())), "pid": 1, "started": -1}))
+    assert bt.is_locked(path) is False and bt.batch_state(first.batch, path)[0] == "died"
     bt.Journal(path).close()
+
+
+NO_LOCKS = f"""import errno, fcntl, sys
+sys.path.insert(0, {str(HERE)!r})
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = flock
+import batch_tamarin
+sys.exit(batch_tamarin.main())
+"""
+
+
+def test_a_batch_from_another_host_is_taken_over(lab):
+    path = journal_of(lab)
+    lines = path.read_text().splitlines(keepends=True)
+    header = {**json.loads(lines[0]), "host": "elsewhere"}
+    kept = [line for line in lines[1:] if '"event":"end"' not in line and not ('"event":"finish"' in line and "t--two--fake" in line)]
+    path.write_text(json.dumps(header) + "\n" + "".join(kept))
+    lab.command = lambda *args: [sys.executable, "-c", NO_LOCKS, *args]
+    assert "add --take-over" in lab.run("run", "recipe.json", code=2).stderr
+    assert json.loads(lab.run("status", "results", "--json").stdout)["state"] == "unknown"
+    assert "resuming: 2 of 3 done" in lab.run("resume", "results", "--take-over", code=0).stderr
+    assert len(lab.finishes()) == 3 and [path.name for path in (lab.path / "results").glob("batch*")] == ["batch.jsonl"]
 
 
 def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
