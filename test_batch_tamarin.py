@@ -2806,7 +2806,8 @@ def test_forecast(tasks, running, slots, wanted):
     for task, (_, seconds) in zip(made, tasks):
         if seconds:
             finished(task, seconds)
-    assert bt.forecast(made, running, slots) == pytest.approx(wanted)
+    tally = bt.Tally(bt.Batch(bt.Header(), {task.id: task for task in made}), made)
+    assert tally.forecast(running, slots) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("log, wanted", [
