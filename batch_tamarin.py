@@ -7751,15 +7751,20 @@ class Progress:
 
         job = asyncio.ensure_future(work)
         with self.screen or nullcontext():
+            # Without news, too: clocks and memory go on.
             while self.screen and not job.done():
                 self.screen.draw()
                 await asyncio.wait([job], timeout=TICK_S)
             await job
 
-    def __call__(self, event: Event) -> None:
-        """Take note, and tell, of an event that has just been applied."""
+    def note(self, event: Event) -> None:
+        """Take note of an event that has just been applied."""
         self.tally.note(event)
         self.running.note(event)
+
+    def __call__(self, event: Event) -> None:
+        """Take note, and tell, of an event that has just been applied."""
+        self.note(event)
         if self.silent:
             return
         if isinstance(event, Started) and self.debug:
@@ -7769,23 +7774,26 @@ class Progress:
 
     def _tell_start(self, start: Started) -> None:
         process = f"attempt {start.attempt}, process {start.pid}"
-        cores = self._cores_in_use()
-        say(f"start {start.job} ({process}; {cores} in use): {quoted(start.command)}")
+        command = quoted(start.command)
+        say(f"start {start.job} ({process}; {self._cores_in_use()} in use): {command}")
 
     def _tell_end(self, task: Task) -> None:
         if self.quiet and not is_problem(task):
             return
         total = str(self.tally.total)
-        counter = f"[{self.tally.done:{len(total)}}/{total}]"
+        done = str(self.tally.done).rjust(len(total))
+        heading = f"[{done}/{total}] {task.outcome:12}"
+        facts = result_facts(task)
         if self.screen is None:
-            say(f"{counter} {task.outcome:12} {task.id} {result_facts(task)}")
+            say(f"{heading} {task.id} {facts}")
             return
-        columns = terminal_size()[0]
+        columns, _ = terminal_size()
         name = task.id
+        # A long id would push what came of the task off the line.
         if len(name) >= columns - 20:
             name = task.plan.lemma
-        line = f"{counter} {task.outcome:12} {name} {result_facts(task)}"
-        say(fit(line, columns - 1, glyphs().ellipsis).rstrip())
+        line = fit(f"{heading} {name} {facts}", columns - 1, glyphs().ellipsis)
+        say(line.rstrip())
 
     def _cores_in_use(self) -> str:
         total = self.batch.header.limits.cores
@@ -7803,13 +7811,15 @@ class Progress:
         """The live block for a terminal of this size: at most two thirds of its height."""
         jobs = self.running.look()
         lines = [self._bar(jobs, columns), *self._facts(jobs, columns)]
+        # What was said before stays in sight above the block.
         room = max(0, rows * 2 // 3 - len(lines))
         if room >= len(jobs):
             lines += [job_line(job, columns) for job in jobs]
         elif room > 0:
             shown = jobs[: room - 1]
+            more = len(jobs) - len(shown)
             lines += [job_line(job, columns) for job in shown]
-            lines.append(f"  and {len(jobs) - len(shown)} more")
+            lines.append(f"  and {more} more")
         return lines[: max(1, rows - 1)]
 
     def _bar(self, jobs: Sequence[RunningJob], columns: int) -> str:
@@ -7817,15 +7827,17 @@ class Progress:
         done = self.tally.done
         total = self.tally.total
         percent = done * 100 // max(1, total)
-        elapsed = clock(time.time() - instant(self.batch.header.at))
-        text = f"{done:,}/{total:,}  {percent} %  {elapsed}"
+        elapsed_s = time.time() - instant(self.batch.header.at)
+        text = f"{done:,}/{total:,}  {percent} %  {clock(elapsed_s)}"
         if done < total:
             text += f"  {self.forecast(jobs)}"
         width = min(40, columns - len(text) - 3)
+        # So short a bar shows nothing.
         if width < 5:
             return text
         filled = width * done // max(1, total)
-        bar = glyphs().filled * filled + glyphs().empty * (width - filled)
+        bar = glyphs().filled * filled
+        bar = bar.ljust(width, glyphs().empty)
         return f"{bar}  {text}"
 
     def _facts(self, jobs: Sequence[RunningJob], columns: int) -> list[str]:
@@ -7840,7 +7852,8 @@ class Progress:
                 facts.append(f"{count:,} {word}")
         # A no-break space is none to `textwrap`.
         text = ", ".join(fact.replace(" ", "\xa0") for fact in facts)
-        return [line.replace("\xa0", " ") for line in textwrap.wrap(text, columns - 1)]
+        lines = textwrap.wrap(text, columns - 1)
+        return [line.replace("\xa0", " ") for line in lines]
 
 
 def is_problem(task: Task) -> bool:
@@ -7999,6 +8012,7 @@ class Tally:
         shared_s = total_s / max(1, slots)
         if self._all_times.count:
             return Forecast(max(shared_s, longest_s), False)
+        # Jobs that start as soon as there is room never take longer (R. L. Graham, 1966).
         return Forecast(shared_s + longest_s, True)
 
     def _rest_s(self, entry: str, timeout_s: float, ran_s: float) -> float:
@@ -8008,6 +8022,7 @@ class Tally:
         if not times.count:
             return limit_s
         mean_s = times.total_s / times.count
+        # Times of proofs have a long tail: what has run long will run long.
         rest_s = mean_s - ran_s if ran_s < mean_s else ran_s
         return min(rest_s, limit_s)
 
@@ -8097,6 +8112,7 @@ class RunningJobs:
 
 def tree_memory_mb(start: Started) -> float | None:
     """What another driver's job uses now, in MB; None when it runs on another host or is gone."""
+    # The pid of another host, or from before a reboot, is a stranger's here.
     if (start.host, start.boot_id) != host_id():
         return None
     if process_start(start.pid) != start.started:
@@ -8133,15 +8149,17 @@ def job_line(job: RunningJob, columns: int) -> str:
         figures = f"{of_time:>15}  {of_memory:>10}"
     width = max(8, columns - 5 - len(doing) - len(figures))
     # Ids differ at both ends: the cut is in the middle.
-    return f"  {fit(name, width, ellipsis, width // 2)} {doing} {figures}"
+    name = fit(name, width, ellipsis, width // 2)
+    return f"  {name} {doing} {figures}"
 
 
 def clock(seconds: float) -> str:
     """`0:05`, `1:02:03`."""
     minutes, second = divmod(int(max(0, seconds)), 60)
-    if minutes < 60:
-        return f"{minutes}:{second:02}"
-    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
+    hours, minute = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minute:02}:{second:02}"
+    return f"{minute}:{second:02}"
 
 
 def size(megabytes: float) -> str:
@@ -8178,12 +8196,14 @@ class Screen:
     def __exit__(self, *_: object) -> None:
         _listeners.remove(self.say)
         signal.signal(signal.SIGCONT, signal.SIG_DFL)
+        # This waits where the terminal takes nothing (Ctrl-S): nothing that was said is lost.
         with suppress(OSError, ValueError):
             self._write([])
 
     def say(self, line: str) -> None:
         """Show a line above the block, at once or with the next drawing."""
         self._said.append(line)
+        # A thousand results a second need not be a thousand drawings.
         if time.monotonic() - self._drawn >= REDRAW_S:
             self.draw()
 
@@ -8196,6 +8216,7 @@ class Screen:
             if self._is_ours():
                 columns, rows = terminal_size()
                 ellipsis = glyphs().ellipsis
+                # One column stays free: some terminals wrap a line that fills the last one.
                 for line in self._block(columns, rows):
                     lines.append(fit(line, columns - 1, ellipsis).rstrip())
             self._write(lines)
@@ -8221,6 +8242,7 @@ class Screen:
         height = self._height()
         if height:
             text = f"\r\x1b[{height}A"
+        # Every line wipes what stood behind it, the end of the text what stood below.
         for line in (*self._said, *lines):
             text += coloured(line, sys.stderr) + "\x1b[K\n"
         self._said.clear()
@@ -8233,7 +8255,8 @@ class Screen:
         columns, _ = terminal_size()
         height = 0
         for line in self._shown:
-            height += max(1, math.ceil(display_width(line) / columns))
+            rows = math.ceil(display_width(line) / columns)
+            height += max(1, rows)
         return height
 
 
@@ -8287,18 +8310,21 @@ CHECK_REPORT = "wellformedness-check-report"  # the folder that `check --report`
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     open_missing_streams()
+    # A name that the user's locale can't show is no reason to fail.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     args = command_line_parser().parse_args(argv)
     try:
+        # From here on Ctrl-C is answered below. Where it is ignored (nohup) it stays so.
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         return int(args.func(args))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output (such as `head`) is gone: nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
     except InputError as error:
         for line in str(error).split("\n"):
             say(f"error: {line}")
@@ -8312,7 +8338,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def open_missing_streams() -> None:
     """Make /dev/null of a standard stream that was closed for us (`>&-`).
 
-    Else the journal would be opened under its number, and written to by every `print`.
+    Else the journal would be opened under its number.
     """
     while os.open(os.devnull, os.O_RDWR) < 3:
         pass
@@ -8329,14 +8355,18 @@ class Parser(argparse.ArgumentParser):
     """Names the nearest word for a mistyped one, and doesn't bury the error under the usage."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # argparse tells of unknown arguments in the main parser, which doesn't know the options of
+        # the command. The command's parser is asked by this method, so that it can.
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             options = [option for option in self._option_string_actions if option.startswith("--")]
             name = unknown[0].partition("=")[0]
-            self.error(f"unknown argument '{printable(unknown[0])}'{did_you_mean(name, options)}")
+            hint = did_you_mean(name, options)
+            self.error(f"unknown argument '{printable(unknown[0])}'{hint}")
         return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
+        # argparse has put the choices into the message already.
         problem, _, rest = message.partition("(choose from ")
         if rest:
             choices = rest.rstrip(")")
@@ -8629,13 +8659,17 @@ def add_command(
     `examples`: arguments of the command, with a comment where one is needed.
     """
     name = func.__name__.removeprefix("command_")
-    text = "\n".join(line.strip() for line in (func.__doc__ or "").splitlines())
-    lines = [f"  batch_tamarin.py {name} {example}" for example in examples]
+    doc = func.__doc__ or ""
+    # Before Python 3.13 the lines of a docstring keep their indentation.
+    lines = [line.strip() for line in doc.splitlines()]
+    epilog = "examples:"
+    for example in examples:
+        epilog += f"\n  batch_tamarin.py {name} {example}"
     parser = commands.add_parser(
         name,
-        help=text.split("\n")[0].rstrip("."),
-        description=text,
-        epilog="\n".join(["examples:", *lines]),
+        help=lines[0].rstrip("."),
+        description="\n".join(lines),
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(func=func)
@@ -8662,6 +8696,7 @@ def add_limit_arguments(parser: Parser) -> None:
         "--memory",
         type=memory_argument,
         metavar="GB",
+        # argparse formats this: %% shows as %.
         help='memory for all jobs together: GB, "max" or "50%%"',
     )
     parser.add_argument(
@@ -8779,6 +8814,7 @@ def number_argument(text: str) -> float:
 
 def positive_number(text: str) -> float | None:
     """A positive number below 10^9, as recipes allow it, an int where it is whole; else None."""
+    # `float` alone would also take `nan`, `1_000` and white space.
     if not re.fullmatch(r"\d+(\.\d+)?(e-\d+)?", text):
         return None
     number = float(text)
@@ -8789,13 +8825,21 @@ def positive_number(text: str) -> float | None:
 
 def asked_options(args: argparse.Namespace) -> PlanOptions:
     """What the limits of the command line say over the recipe."""
-    return PlanOptions(str(args.cores or ""), str(args.memory or ""), args.timeout)
+    cores = str(args.cores or "")
+    memory = str(args.memory or "")
+    return PlanOptions(cores, memory, args.timeout)
 
 
 def recipe_results(recipe: Recipe) -> str:
     """The results directory that a recipe names."""
     config: Json = recipe.data.get("config", {})
-    return os.path.expanduser(str(config.get("output_directory", "results")))
+    directory: str = config.get("output_directory", "results")
+    return os.path.expanduser(directory)
+
+
+def print_coloured(text: str) -> None:
+    """Print to stdout, in colours where it shows them."""
+    print(coloured(text, sys.stdout), end="")
 
 
 # --- check ----------------------------------------------------------------------------------------
@@ -8806,6 +8850,7 @@ class CheckJob:
     """A self-test of a prover, or one load of a theory, and what came of it."""
 
     job: Job  # serves the tasks that load the theory in this way; none for a self-test
+    proof: str  # path of the theory as the prover writes it, with its report in a comment
     heading: tuple[str, ...]  # lines to show above what is found
     outcome: Outcome = Outcome(Status.PENDING)
     # What was found, for people: "error: " where the recipe can't run, "warning: " where results
@@ -8841,26 +8886,17 @@ def command_check(args: argparse.Namespace) -> int:
             os.makedirs(os.path.join(folder, name))
         checks = [*self_tests(batch, folder), *theory_loads(batch, folder)]
         run_checks(batch, checks)
+        # Only now, when no job runs whose limits would have to wait for it.
         for check in checks:
             check.notes += check_notes(batch, check)
             if args.report and check.needs_look:
                 write_check_report(check)
+    directory = recipe_results(recipe)
     for check in checks:
-        lines = [*check.heading, *(f"  {note}" for note in check.notes)]
+        print_check(check)
         if args.debug:
-            for task_id in check.job.task_ids:
-                lines += task_lines(batch, batch.tasks[task_id], recipe_results(recipe))
-        print(coloured("\n".join(map(printable, lines)), sys.stdout))
-    room = batch.header.limits
-    cores = plural(room.cores, "core")
-    tasks = plural(len(batch.tasks), "task")
-    print(f"\n{tasks}, together on {cores} and {room.memory_mb / 1024:.3g} GB")
-    errors = sum(check.errors for check in checks)
-    if errors:
-        say(f"error: this recipe can't run as it is: {plural(errors, 'error')}")
-        return 2
-    say(f"it can run: batch_tamarin.py run {quoted([args.recipe])}")
-    return 0
+            print_tasks(batch, check.job.task_ids, directory)
+    return conclude_checks(batch, checks, args.recipe)
 
 
 def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
@@ -8880,7 +8916,8 @@ def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
             stderr=outputs.stderr,
         )
         version = prover.version or "(version unknown)"
-        yield CheckJob(job, (f"{alias}: {prover.flavour} {version}, {quoted(prover.command)}",))
+        heading = f"{alias}: {prover.flavour} {version}, {quoted(prover.command)}"
+        yield CheckJob(job, outputs.proof, (heading,))
 
 
 def theory_loads(batch: Batch, folder: str) -> Iterator[CheckJob]:
@@ -8897,28 +8934,36 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
     plan = tasks[0].plan
     prover = batch.provers[plan.prover]
     limits = list(dict.fromkeys(task.limits for task in tasks))
-    most = Limits(
-        cores=max(each.cores for each in limits),
-        memory_mb=max(each.memory_mb for each in limits),
-        timeout_s=max(each.timeout_s for each in limits),
-    )
+    # Where it does not load under the largest limits, it does under none.
+    load = replace(plan, prove=False, limits=largest_limits(limits))
     outputs = result_files(folder, plan.id)
     job = Job(
         id=plan.id,
         attempt=1,
-        command=prover_command(prover, replace(plan, prove=False, limits=most), outputs),
+        command=prover_command(prover, load, outputs),
         cwd=plan.cwd,
         env=prover_environment(prover),
-        limits=most,
+        limits=load.limits,
         stdout=outputs.stdout,
         stderr=outputs.stderr,
         task_ids=tuple(task.id for task in tasks),
     )
     entries = ", ".join(dict.fromkeys(task.plan.entry for task in tasks))
-    theory = quoted([plan.theory, *plan.options, *(f"-D={flag}" for flag in plan.flags)])
+    flags = [f"-D={flag}" for flag in plan.flags]
+    theory = quoted([plan.theory, *plan.options, *flags])
     count = plural(len(tasks), "task")
-    each_of = " or ".join(str(each) for each in limits)
-    return CheckJob(job, ("", f"{entries}: {theory} with {plan.prover}, {count} of {each_of}"))
+    sizes = " or ".join(map(str, limits))
+    heading = f"{entries}: {theory} with {plan.prover}, {count} of {sizes}"
+    return CheckJob(job, outputs.proof, ("", heading))
+
+
+def largest_limits(limits: Collection[Limits]) -> Limits:
+    """Of each kind the largest."""
+    return Limits(
+        cores=max(each.cores for each in limits),
+        memory_mb=max(each.memory_mb for each in limits),
+        timeout_s=max(each.timeout_s for each in limits),
+    )
 
 
 def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
@@ -8929,7 +8974,8 @@ def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
     with Supervisor(batch.id) as supervisor:
 
         def block(columns: int, rows: int) -> list[str]:
-            return [f"checking {ended}/{len(checks)}: {', '.join(supervisor.live)}"]
+            names = ", ".join(supervisor.live)
+            return [f"checking {ended}/{len(checks)}: {names}"]
 
         screen = Screen(block) if draws_block("auto") else None
 
@@ -8955,9 +9001,11 @@ def check_notes(batch: Batch, check: CheckJob) -> Iterator[str]:
     if not check.job.task_ids:
         yield self_test_note(check, output)
         return
-    plan = replace(batch.tasks[check.job.task_ids[0]].plan, prove=False)
+    task = batch.tasks[check.job.task_ids[0]]
+    # As it was loaded: no lemma was asked for by name.
+    plan = replace(task.plan, prove=False)
     yield load_note(check, output)
-    for warning in prover_warnings(plan, output, check_proof(check)):
+    for warning in prover_warnings(plan, output, check.proof):
         yield f"warning: {warning}"
     yield from oracle_notes(plan, batch.provers[plan.prover])
 
@@ -8985,40 +9033,68 @@ def load_note(check: CheckJob, output: ProverOutput) -> str:
 def oracle_notes(plan: Plan, prover: Prover) -> Iterator[str]:
     """Which oracles the tasks of a theory call, and which of them can't be called."""
     options = (*prover.options, *plan.options)
-    theory = load_theory(os.path.join(plan.cwd, plan.theory), *theory_view(options, plan.flags))
+    path = os.path.join(plan.cwd, plan.theory)
+    theory = load_theory(path, *theory_view(options, plan.flags))
+    # A load does not call them: a broken one ends a proof only after seconds.
     for oracle in used_oracles(theory, options, plan.cwd):
         problem = oracle_problem(oracle)
-        yield f"error: oracle {oracle} {problem}" if problem else f"oracle {oracle}"
+        if problem:
+            yield f"error: oracle {oracle} {problem}"
+        else:
+            yield f"oracle {oracle}"
 
 
-def task_lines(batch: Batch, task: Task, directory: str) -> list[str]:
-    """A task with its limits and the command that would run it, results going to `directory`."""
-    line = f"  {task.id}: {task.limits}"
-    if task.plan.expect:
-        line += f", expect {task.plan.expect}"
-    outputs = result_files(directory, task.id)
-    command = prover_command(batch.provers[task.plan.prover], task.plan, outputs)
-    return [line, f"    {quoted(command)}"]
+def print_check(check: CheckJob) -> None:
+    """Show what a job found."""
+    lines = list(check.heading)
+    for note in check.notes:
+        lines.append(f"  {note}")
+    for line in lines:
+        print_coloured(printable(line) + "\n")
+
+
+def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
+    """Show tasks with their limits and the commands that would run them, results in `directory`."""
+    for task_id in task_ids:
+        plan = batch.tasks[task_id].plan
+        line = f"  {task_id}: {plan.limits}"
+        if plan.expect:
+            line += f", expect {plan.expect}"
+        outputs = result_files(directory, task_id)
+        command = prover_command(batch.provers[plan.prover], plan, outputs)
+        print(printable(line))
+        print(printable(f"    {quoted(command)}"))
+
+
+def conclude_checks(batch: Batch, checks: Iterable[CheckJob], recipe_file: str) -> int:
+    """Say what there is to run, and whether it can; the exit code."""
+    tasks = plural(len(batch.tasks), "task")
+    room = batch.header.limits
+    cores = plural(room.cores, "core")
+    memory_gb = room.memory_mb / 1024
+    print(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB")
+    errors = sum(check.errors for check in checks)
+    if errors:
+        say(f"error: this recipe can't run as it is: {plural(errors, 'error')}")
+        return 2
+    say(f"it can run: batch_tamarin.py run {quoted([recipe_file])}")
+    return 0
 
 
 def write_check_report(check: CheckJob) -> None:
     """Write the command, what was found, the prover's own report, and its stderr to a file."""
     heading = "WARNING: the following wellformedness checks failed!"
+    lines = last_part(check.proof, heading)
     # With --quit-on-warning the prover reports on stdout.
-    lines = [*last_part(check_proof(check), heading), *last_part(check.job.stdout, heading)]
+    lines += last_part(check.job.stdout, heading)
     report = "\n".join(lines).partition("\n*/")[0]
+    # Its outputs went to a folder that is gone when somebody reads this.
     command = quoted(word for word in check.job.command if not word.startswith("--output"))
     stderr = "\n".join(ends_of(check.job.stderr))
     text = "\n\n".join([command, *check.notes, report, stderr])
     os.makedirs(CHECK_REPORT, exist_ok=True)
     name = check.job.id.replace(" ", "-") + ".txt"
     write_file(os.path.join(CHECK_REPORT, name), text + "\n")
-
-
-def check_proof(check: CheckJob) -> str:
-    """The path of the theory as the prover wrote it, with its report in a comment."""
-    folder = os.path.dirname(os.path.dirname(check.job.stdout))
-    return result_files(folder, check.job.id).proof
 
 
 # --- init -----------------------------------------------------------------------------------------
@@ -9050,6 +9126,7 @@ def command_init(args: argparse.Namespace) -> int:
     versions = recipe_versions(provers, args.output)
     data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
     recipe = Recipe(args.output, json.dumps(data, indent=2) + "\n")
+    # What can't be planned is refused here, before it is written.
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
     sys.stdout.write(recipe.text)
     answer = ask(args, f"write this to {args.output}?", "yes", str)
@@ -9069,7 +9146,7 @@ def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[
     """
     if args.yes:
         return check(str(default))
-    prompt = f"{printable(question)} [{printable(str(default))}]: "
+    prompt = printable(f"{question} [{default}]: ")
     while True:
         print(prompt, end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
@@ -9084,6 +9161,7 @@ def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[
 def ask_provers(args: argparse.Namespace) -> dict[str, Prover]:
     """The provers to use, by alias; those on PATH are shown with their versions."""
     found = [name for name in ("tamarin-prover", "tamarin-rs") if find_program(name)]
+    # Who is asked should know what there is to choose from.
     if found and not args.yes:
         for prover in provers_named(" ".join(found)).values():
             program = find_program(prover.command[0])
@@ -9102,7 +9180,9 @@ def provers_named(text: str) -> dict[str, Prover]:
     for program in programs:
         if not find_program(program):
             raise InputError(f"there is no executable program '{program}'")
-    provers = {alias: Prover(alias, (word,)) for alias, word in _named(programs).items()}
+    provers: dict[str, Prover] = {}
+    for alias, program in _named(programs).items():
+        provers[alias] = Prover(alias, (program,))
     asyncio.run(ask_versions(provers.values()))
     return provers
 
@@ -9162,6 +9242,7 @@ def ask_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[st
     try:
         theory = load_theory(file)
     except InputError as error:
+        # The reader names the option that the theory needs.
         if "--diff" not in error.message:
             raise
         theory = load_theory(file, diff=True)
@@ -9188,14 +9269,16 @@ def provers_with_diff(provers: Mapping[str, Prover], file: str) -> list[str]:
 def ask_lemmas(args: argparse.Namespace, theory: Theory, file: str) -> list[Json]:
     """The `lemmas` of a recipe's task."""
     names = list(_lemma_groups(theory))
-    say(f"lemmas of {file}: {', '.join(names) or 'none'}")
+    listing = ", ".join(names)
+    say(f"lemmas of {file}: {listing or 'none'}")
 
     def check(text: str) -> list[Json]:
         patterns = text.split()
         for pattern in patterns:
             word = pattern.lstrip("!")
             if not any(_selects(word, lemma) for lemma in theory.lemmas):
-                raise InputError(f"no lemma of {file} matches '{word}'{did_you_mean(word, names)}")
+                hint = did_you_mean(word, names)
+                raise InputError(f"no lemma of {file} matches '{word}'{hint}")
         return [{"name": pattern} for pattern in patterns]
 
     default = " ".join(args.lemma or ["*"])
@@ -9206,9 +9289,11 @@ def _named(paths: Iterable[str]) -> dict[str, str]:
     """The files by safe names, made of their own."""
     named: dict[str, str] = {}
     for path in paths:
-        base = re.sub(r"[^\w.-]|\.\.", "_", os.path.basename(path).removesuffix(".spthy"))
+        base = os.path.basename(path).removesuffix(".spthy")
+        base = re.sub(r"[^\w.-]|\.\.", "_", base)
         name = base
         number = 1
+        # Two files of one name, in different directories.
         while name in named:
             number += 1
             name = f"{base}_{number}"
@@ -9243,30 +9328,26 @@ def command_status(args: argparse.Namespace) -> int:
     with open(path, "rb") as file:
         batch = Batch()
         progress = Progress(batch, batch.tasks.values(), directory, {}, args)
-        journal = FollowedJournal(file, path, batch, progress)
-        if args.follow:
-            state = follow_batch(journal, args.json)
-        else:
-            state = journal.look()
-            if args.json:
-                print(json.dumps(status_json(batch, progress, state), indent=2))
-    if not args.json:
-        heading = printable(f"batch {batch.id} in {args.results}: {state.sentence}")
-        text = status_text(batch, progress, state, args.results)
-        sys.stdout.write(coloured(f"{heading}\n{text}", sys.stdout))
+        journal = FollowedJournal(file, path, progress)
+        if args.json:
+            print_status_json(journal, args.follow)
+            return 0
+        state = follow_batch(journal) if args.follow else journal.look()
+    heading = f"batch {batch.id} in {args.results}: {state.sentence}"
+    print(printable(heading))
+    print_coloured(status_text(batch, progress, state, args.results))
     return 0
 
 
 class FollowedJournal:
     """A journal that another process may be writing; brings a batch up to what it says."""
 
-    def __init__(self, file: BinaryIO, path: str, batch: Batch, progress: Progress) -> None:
-        self.file = file
-        self.path = path
-        self.batch = batch
+    def __init__(self, file: BinaryIO, path: str, progress: Progress) -> None:
         self.progress = progress
-        self.is_silent = progress.silent
-        progress.silent = True  # what is past is not told
+        self.batch = progress.batch
+        self.observer: Callable[[Event], None] = progress.note  # what is past is not told
+        self._file = file
+        self._path = path
 
     def look(self) -> BatchState:
         """Read what is new; the state of the batch after that. Raises InputError."""
@@ -9277,29 +9358,21 @@ class FollowedJournal:
         return state
 
     def _read_on(self) -> BatchState:
-        for event in journal_events(self.file, self.path, warn, self.batch.apply):
-            self.progress(event)
+        for event in journal_events(self._file, self._path, warn, self.batch.apply):
+            self.observer(event)
         if not self.batch.has_begun:
-            raise InputError("this journal tells of no batch", self.path)
-        return batch_state(self.batch, self.path)
+            raise InputError("this journal tells of no batch", self._path)
+        return batch_state(self.batch, self._path)
 
 
-def follow_batch(journal: FollowedJournal, as_json: bool) -> BatchState:
-    """Show a batch until it ends, like its own terminal does, or as lines of JSON."""
+def follow_batch(journal: FollowedJournal) -> BatchState:
+    """Show a batch until it ends, like its own terminal does; the state in which it ended."""
     progress = journal.progress
-    batch = journal.batch
     state = journal.look()
-    if as_json:
-        while True:
-            print(json.dumps(status_json(batch, progress, state)), flush=True)
-            if not state.is_running:
-                return state
-            time.sleep(JSON_LOOK_S)
-            state = journal.look()
-    progress.silent = journal.is_silent
     if not progress.silent:
-        done = f"{progress.tally.done:,} of {plural(progress.tally.total, 'task')} done"
-        say(f"{state.sentence}, {done}")
+        tasks = plural(progress.tally.total, "task")
+        say(f"{state.sentence}, {progress.tally.done:,} of {tasks} done")
+    journal.observer = progress
     with progress.screen or nullcontext():
         while state.is_running:
             if progress.screen:
@@ -9307,6 +9380,19 @@ def follow_batch(journal: FollowedJournal, as_json: bool) -> BatchState:
             time.sleep(TICK_S)
             state = journal.look()
     return state
+
+
+def print_status_json(journal: FollowedJournal, follow: bool) -> None:
+    """Print the status as JSON; `follow`: one line for each look, until the batch ends."""
+    state = journal.look()
+    if not follow:
+        print(json.dumps(status_json(journal.progress, state), indent=2))
+        return
+    print(json.dumps(status_json(journal.progress, state)), flush=True)
+    while state.is_running:
+        time.sleep(JSON_LOOK_S)
+        state = journal.look()
+        print(json.dumps(status_json(journal.progress, state)), flush=True)
 
 
 def status_text(batch: Batch, progress: Progress, state: BatchState, directory: str) -> str:
@@ -9320,20 +9406,22 @@ def status_text(batch: Batch, progress: Progress, state: BatchState, directory: 
     return "".join(printable(line) + "\n" for line in lines)
 
 
-def status_json(batch: Batch, progress: Progress, state: BatchState) -> Json:
+def status_json(progress: Progress, state: BatchState) -> Json:
     """What `status --json` says."""
+    tally = progress.tally
+    header = progress.batch.header
     jobs: list[RunningJob] = []
     if state.is_running:
         jobs = progress.running.look()
     forecast = progress.forecast(jobs)
     return {
-        "batch": batch.id,
+        "batch": header.id,
         "state": state.word,
-        "began": batch.header.at,
-        "tasks": progress.tally.total,
-        "done": progress.tally.done,
-        "counts": progress.tally.counts(),
-        "limits": encode(batch.header.limits),
+        "began": header.at,
+        "tasks": tally.total,
+        "done": tally.done,
+        "counts": tally.counts(),
+        "limits": encode(header.limits),
         "running": [job.as_json() for job in jobs],
         "eta_s": round(forecast.left_s) if jobs else None,
         "eta_is_a_bound": forecast.is_bound and bool(jobs),
@@ -9344,7 +9432,8 @@ def batch_state(batch: Batch, path: str) -> BatchState:
     """What becomes of the batch whose journal lies at `path`."""
     header = batch.header
     if batch.ended and batch.ended.signal:
-        return BatchState("stopped", f"stopped by {signal.Signals(batch.ended.signal).name}")
+        name = signal.Signals(batch.ended.signal).name
+        return BatchState("stopped", f"stopped by {name}")
     if batch.ended:
         return BatchState("finished", "finished")
     if header.host != os.uname().nodename:
@@ -9405,6 +9494,7 @@ def audit_code(tasks: Sequence[Task], findings: Iterable[Finding], strict: bool)
         return 1
     if not tasks:
         return 3
+    # What rests on a false lemma is among the findings: here only answers are missing.
     return exit_code(tasks, Closure(()))
 
 
@@ -9436,7 +9526,7 @@ def command_report(args: argparse.Namespace) -> int:
             if len(formats) > 1:
                 path = with_report_ending(path, form)
             write_report(batch, directory, form, path)
-    except BrokenPipeError:
+    except BrokenPipeError:  # `main` answers it
         raise
     except OSError as error:
         raise InputError(
@@ -9487,7 +9577,7 @@ def write_report(batch: Batch, directory: str, form: str, path: str) -> None:
 
 
 def rebuild(batch: Batch, directory: str) -> None:
-    """Make every derived file of a results directory again. Raises InputError where it isn't ours."""
+    """Make every derived file of a results directory of ours again. Raises InputError, OSError."""
     if not os.path.exists(os.path.join(directory, JOURNAL)):
         raise InputError(f"there is no {JOURNAL}: what others wrote is left as it is", directory)
     for folder in ("success", "failed"):
@@ -9531,8 +9621,10 @@ def lemma_row(lemma: Lemma) -> tuple[str, str, str, str, str]:
     name = f"{lemma.side} {lemma.name}".strip()
     if lemma.optional:
         name += " (if needed)"
+    line = str(lemma.line or "")
     attributes = ", ".join(lemma.attributes)
-    return name, lemma.trait, str(lemma.line or ""), attributes, ", ".join(lemma.assumes)
+    assumes = ", ".join(lemma.assumes)
+    return name, lemma.trait, line, attributes, assumes
 
 
 # --- cache ----------------------------------------------------------------------------------------
@@ -9551,6 +9643,7 @@ def command_cache(args: argparse.Namespace) -> int:
 def clear_cache(cache: Cache, errors_only: bool) -> None:
     """Remove all entries, or only those without a verdict."""
     removed = 0
+    # A list: folders change while entries are removed.
     for _, _, path in list(cache.entries()):
         if errors_only:
             found = cache.read(path)
@@ -9558,7 +9651,7 @@ def clear_cache(cache: Cache, errors_only: bool) -> None:
                 continue
         remove_entry(path)
         removed += 1
-    print(f"entries removed from {printable(cache.directory)}: {removed:,}")
+    print(printable(f"entries removed from {cache.directory}: {removed:,}"))
 
 
 def show_cache(cache: Cache) -> None:
@@ -9571,7 +9664,7 @@ def show_cache(cache: Cache) -> None:
         if found:
             tasks.append(found[0])
     most_gb = cache.size_mb / 1024
-    print(f"{printable(cache.directory)}: {used_mb:,.1f} MB of at most {most_gb:g} GB")
+    print(printable(f"{cache.directory}: {used_mb:,.1f} MB of at most {most_gb:g} GB"))
     rows = [("result", "entries")]
     for outcome, count in count_outcomes(tasks).items():
         rows.append((outcome, f"{count:,}"))
@@ -9606,8 +9699,9 @@ def command_resume(args: argparse.Namespace) -> int:
     tasks = list(batch.tasks.values())
     if batch.ended and all(task.is_final for task in tasks):
         say("nothing is left to do: this batch has finished")
-        sys.stdout.write(coloured(final_table(batch, args.results, tasks), sys.stdout))
+        print_coloured(final_table(batch, args.results, tasks))
         return exit_code(tasks, Closure(tasks))
+    # Relative names mean what they meant when the batch began.
     try:
         os.chdir(header.cwd)
     except OSError as error:
