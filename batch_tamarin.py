@@ -8779,7 +8779,9 @@ def add_repeatable_argument(parser: Parser, *names: str, **details: Any) -> None
     parser.add_argument(*names, action="append", default=[], **details)
 
 
-# The types of arguments. argparse shows the message of an ArgumentTypeError as it is.
+# --- Types of arguments ---------------------------------------------------------------------------
+
+# argparse shows the message of an ArgumentTypeError as it is, and replaces any other.
 
 
 def cores_argument(text: str) -> int | str:
@@ -8821,6 +8823,9 @@ def positive_number(text: str) -> float | None:
     if not 0 < number < 1e9:
         return None
     return int(number) if number.is_integer() else number
+
+
+# --- What several commands need -------------------------------------------------------------------
 
 
 def asked_options(args: argparse.Namespace) -> PlanOptions:
