@@ -9389,15 +9389,14 @@ def follow_batch(journal: FollowedJournal) -> BatchState:
 
 def print_status_json(journal: FollowedJournal, follow: bool) -> None:
     """Print the status as JSON; `follow`: one line for each look, until the batch ends."""
-    state = journal.look()
-    if not follow:
-        print(json.dumps(status_json(journal.progress, state), indent=2))
-        return
-    print(json.dumps(status_json(journal.progress, state)), flush=True)
-    while state.is_running:
-        time.sleep(JSON_LOOK_S)
+    indent = None if follow else 2
+    while True:
         state = journal.look()
-        print(json.dumps(status_json(journal.progress, state)), flush=True)
+        status = status_json(journal.progress, state)
+        print(json.dumps(status, indent=indent), flush=True)
+        if not follow or not state.is_running:
+            return
+        time.sleep(JSON_LOOK_S)
 
 
 def status_text(batch: Batch, progress: Progress, state: BatchState, directory: str) -> str:
@@ -9499,7 +9498,7 @@ def audit_code(tasks: Sequence[Task], findings: Iterable[Finding], strict: bool)
         return 1
     if not tasks:
         return 3
-    # What rests on a false lemma is among the findings: here only answers are missing.
+    # What rests on a false lemma is a finding already: no closure is needed.
     return exit_code(tasks, Closure(()))
 
 
@@ -9694,10 +9693,8 @@ def command_resume(args: argparse.Namespace) -> int:
     batch, _ = load_batch(os.path.join(directory, JOURNAL), warn)
     header = batch.header
     if not batch.has_begun:
-        raise InputError(
-            "this journal tells of no batch: run the recipe again",
-            os.path.join(args.results, JOURNAL),
-        )
+        path = os.path.join(args.results, JOURNAL)
+        raise InputError("this journal tells of no batch: run the recipe again", path)
     if header.recheck_of:
         command = f"batch_tamarin.py recheck {quoted([header.recheck_of])}"
         raise InputError(f"this is a recheck: {command} goes on with it", args.results)
