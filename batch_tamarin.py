@@ -8049,14 +8049,17 @@ ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
 # === Terminal =====================================================================================
 
-REDRAW_S, TICK_S = 0.1, 0.25  # at most ten redraws a second; without news, four
+REDRAW_S = 0.1  # at most ten redraws a second
+TICK_S = 0.25  # without news, four
 PROGRESS_MODES = ("auto", "bar", "plain", "none")
 
 
 class Progress:
-    """Watches the events of a batch, live or from its journal: tells of each on one line, and draws the live block.
+    """Watches the events of a batch, live or from its journal: tells of each, and draws the block.
 
-    `tasks`: those that count. `live`: what the supervisor of this process, if there is one, knows of its jobs."""
+    `tasks`: those that count. `live`: what the supervisor of this process, if there is one, knows
+    of its jobs, by job id. `args`: `quiet`, `debug` and `progress` of the command line.
+    """
 
     def __init__(
         self,
@@ -8066,13 +8069,15 @@ class Progress:
         live: Mapping[str, Live],
         args: argparse.Namespace,
     ) -> None:
-        self.batch, self.tasks, self.directory, self.live = batch, tasks, directory, live
-        self.quiet, self.debug, self.silent = args.quiet, args.debug, args.progress == "none"
-        self.screen = Screen(self.block) if draws_block(args.progress, args.quiet) else None
-        self.done = sum(task.status in FINAL for task in tasks)
-        self._starts: dict[str, Started] = {}  # by job id, of what runs
-        self._surveyed: tuple[dict[str, int], tuple[float, bool]] = ({}, (0.0, False))
-        self._survey_due = 0.0
+        self.batch = batch
+        self.tally = Tally(batch, tasks)
+        self.running = RunningJobs(batch, directory, live)
+        self.quiet: bool = args.quiet
+        self.debug: bool = args.debug
+        self.silent: bool = args.progress == "none"
+        self.screen: Screen | None = None
+        if draws_block(args.progress, args.quiet):
+            self.screen = Screen(self.block)
 
     async def beside(self, work: Awaitable[None]) -> None:
         """Await some work, and keep the live block alive meanwhile."""
@@ -8080,246 +8085,540 @@ class Progress:
 
         job = asyncio.ensure_future(work)
         with self.screen or nullcontext():
+            # Without news, too: clocks and memory go on.
             while self.screen and not job.done():
                 self.screen.draw()
                 await asyncio.wait([job], timeout=TICK_S)
             await job
 
+    def note(self, event: Event) -> None:
+        """Take note of an event that has just been applied."""
+        self.tally.note(event)
+        self.running.note(event)
+
     def __call__(self, event: Event) -> None:
         """Take note, and tell, of an event that has just been applied."""
-        if isinstance(event, Header):  # another driver goes on
-            self._starts.clear()
-        elif isinstance(event, Started):
-            if event.ids:  # else it loads a theory, for no task
-                self._starts[event.job] = event
-            if self.debug and not self.silent:
-                where = f"attempt {event.attempt}, process {event.pid}; {self._use()} in use"
-                say(f"start {event.job} ({where}): {quoted(event.command)}")
-        elif isinstance(event, Finished):
-            self._starts.pop(event.job, None)
-            task = self.batch.tasks[event.id]
-            self.done += task.status in FINAL
-            if not self.silent and not (self.quiet and exit_code([task], Closure(())) == 0):
-                say(self._line(task))
+        self.note(event)
+        if self.silent:
+            return
+        if isinstance(event, Started) and self.debug:
+            self._tell_start(event)
+        if isinstance(event, Finished):
+            self._tell_end(self.batch.tasks[event.id])
 
-    def _line(self, task: Task) -> str:
-        result = task.result or Result(task.status)
-        about = [f"cached {result.ran[:10]}".rstrip()] if result.cached else []
-        about += [plural(result.steps, "step")] if result.steps else []
-        about += [duration(result.usage.wall_s), f"{result.usage.peak_mb:,.0f} MB"]
-        reason = f" (expected {task.plan.expect}!)" if task.misses_expectation else ""
-        reason += f": {result.reason}" if result.reason else ""
-        total, room = str(len(self.tasks)), terminal_size()[0] - 20 if self.screen else math.inf
-        name = task.id if len(task.id) < room else task.plan.lemma
-        line = f"[{self.done:{len(total)}}/{total}] {task.outcome:12} {name} ({', '.join(about)}){reason}"
-        return fit(line, terminal_size()[0] - 1, glyphs()[2]).rstrip() if self.screen else line
+    def _tell_start(self, start: Started) -> None:
+        process = f"attempt {start.attempt}, process {start.pid}"
+        command = quoted(start.command)
+        say(f"start {start.job} ({process}; {self._cores_in_use()} in use): {command}")
 
-    def jobs(self) -> Iterator[Json]:
-        """What runs, the longest first, as `status --json` tells it: seconds, MB (None where it can't be seen), its stderr."""
-        for job, start in self._starts.items():
-            live, task = self.live.get(job), self.batch.tasks[start.ids[0]]
-            elapsed = (
-                time.monotonic() - live.started
-                if live
-                else max(0.0, time.time() - instant(start.at))
-            )
-            yield {
-                "id": job,
-                "lemma": task.plan.lemma,
-                "elapsed_s": elapsed,
-                "limits": encode(task.plan.limits),
-                "memory_mb": live.rss_mb if live else tree_memory_mb(start),
-                "log": result_files(self.directory, job).stderr,
-            }
+    def _tell_end(self, task: Task) -> None:
+        if self.quiet and not is_problem(task):
+            return
+        total = str(self.tally.total)
+        done = str(self.tally.done).rjust(len(total))
+        heading = f"[{done}/{total}] {task.outcome:12}"
+        facts = result_facts(task)
+        if self.screen is None:
+            say(f"{heading} {task.id} {facts}")
+            return
+        columns, _ = terminal_size()
+        name = task.id
+        # A long id would push what came of the task off the line.
+        if len(name) >= columns - 20:
+            name = task.plan.lemma
+        line = fit(f"{heading} {name} {facts}", columns - 1, glyphs().ellipsis)
+        say(line.rstrip())
 
-    def _use(self) -> str:
-        used = sum(
-            self.batch.tasks[start.ids[0]].plan.limits.cores for start in self._starts.values()
-        )
-        return f"{used}/{plural(self.batch.header.limits.cores, 'core')}"
+    def _cores_in_use(self) -> str:
+        total = self.batch.header.limits.cores
+        return f"{self.running.cores()}/{plural(total, 'core')}"
 
-    def survey(self, jobs: Sequence[Json]) -> tuple[dict[str, int], tuple[float, bool]]:
-        """How many tasks came to what, and the forecast; taken anew so rarely that it costs at most 1/200 of a core."""
-        began = time.monotonic()
-        if began >= self._survey_due:
-            running = {
-                task_id: job["elapsed_s"] for job in jobs for task_id in self._starts[job["id"]].ids
-            }
-            self._surveyed = count_outcomes(self.tasks), forecast(self.tasks, running, len(jobs))
-            self._survey_due = began + 200 * (time.monotonic() - began)
-        return self._surveyed
+    def forecast(self, jobs: Sequence[RunningJob]) -> Forecast:
+        """When all tasks will have ended, if these jobs run now."""
+        ran_s: dict[str, float] = {}
+        for job in jobs:
+            for task_id in job.task_ids:
+                ran_s[task_id] = job.elapsed_s
+        return self.tally.forecast(ran_s, len(jobs))
 
     def block(self, columns: int, rows: int) -> list[str]:
         """The live block for a terminal of this size: at most two thirds of its height."""
+        jobs = self.running.look()
+        lines = [self._bar(jobs, columns), *self._facts(jobs, columns)]
+        # What was said before stays in sight above the block.
+        room = max(0, rows * 2 // 3 - len(lines))
+        if room >= len(jobs):
+            lines += [job_line(job, columns) for job in jobs]
+        elif room > 0:
+            shown = jobs[: room - 1]
+            more = len(jobs) - len(shown)
+            lines += [job_line(job, columns) for job in shown]
+            lines.append(f"  and {more} more")
+        return lines[: max(1, rows - 1)]
+
+    def _bar(self, jobs: Sequence[RunningJob], columns: int) -> str:
+        """How far the batch is: a bar if there is room for one, counts, time gone, time left."""
+        done = self.tally.done
+        total = self.tally.total
+        percent = done * 100 // max(1, total)
+        elapsed_s = time.time() - instant(self.batch.header.at)
+        text = f"{done:,}/{total:,}  {percent} %  {clock(elapsed_s)}"
+        if done < total:
+            text += f"  {self.forecast(jobs)}"
+        width = min(40, columns - len(text) - 3)
+        # So short a bar shows nothing.
+        if width < 5:
+            return text
+        filled = width * done // max(1, total)
+        bar = glyphs().filled * filled
+        bar = bar.ljust(width, glyphs().empty)
+        return f"{bar}  {text}"
+
+    def _facts(self, jobs: Sequence[RunningJob], columns: int) -> list[str]:
+        """Cores and memory in use, and how many tasks came to what; lines break between facts."""
         import textwrap
 
-        jobs, done, total = list(self.jobs()), self.done, len(self.tasks)
-        counts, (left_s, bound) = self.survey(jobs)
-        left = f"{'at most' if bound else 'about'} {clock(left_s)} left" if done < total else ""
-        elapsed = clock(time.time() - instant(self.batch.header.at))
-        text = f"{done:,}/{total:,}  {done * 100 // max(1, total)} %  {elapsed}  {left}".rstrip()
-        width = min(40, columns - len(text) - 3)
-        filled = width * done // max(1, total)
-        bar = f"{glyphs()[0] * filled}{glyphs()[1] * (width - filled)}  " if width >= 5 else ""
-        memory_mb = sum(job["memory_mb"] or 0 for job in jobs)
-        facts = [self._use(), f"{size(memory_mb)}/{size(self.batch.header.limits.memory_mb)}"]
-        facts += [
-            f"{count:,} {word}"
-            for word, count in counts.items()
-            if word not in ("pending", "running")
-        ]
-        unbroken = ", ".join(fact.replace(" ", "\xa0") for fact in facts)  # within a fact
-        head = [
-            bar + text,
-            *(line.replace("\xa0", " ") for line in textwrap.wrap(unbroken, columns - 1)),
-        ]
-        room = max(0, rows * 2 // 3 - len(head))
-        lines = [job_line(job, columns) for job in jobs[:room]]
-        if 0 < room < len(jobs):
-            lines[-1] = f"  and {len(jobs) - room + 1} more"
-        return [*head, *lines][: max(1, rows - 1)]
+        used_mb = sum(job.memory_mb or 0 for job in jobs)
+        total_mb = self.batch.header.limits.memory_mb
+        facts = [self._cores_in_use(), f"{size(used_mb)}/{size(total_mb)}"]
+        for word, count in self.tally.counts().items():
+            if word not in (Status.PENDING, Status.RUNNING):
+                facts.append(f"{count:,} {word}")
+        # A no-break space is none to `textwrap`.
+        text = ", ".join(fact.replace(" ", "\xa0") for fact in facts)
+        lines = textwrap.wrap(text, columns - 1)
+        return [line.replace("\xa0", " ") for line in lines]
 
 
-def forecast(
-    tasks: Collection[Task], running: Mapping[str, float], slots: int
-) -> tuple[float, bool]:
-    """Seconds until all tasks have ended, and whether that is only what their limits allow, as none has finished yet.
+def is_problem(task: Task) -> bool:
+    """Whether a task that ended needs a look: it has no answer, or not the expected one."""
+    if task.misses_expectation:
+        return True
+    return not task.is_answered and task.status is not Status.SUPERSEDED
 
-    A task is taken to need what the finished ones of its recipe task (else: of all) needed on average; one that has run longer
-    than that, as long again; none more than its limit. `running`: seconds by task id; `slots`: how many jobs run side by side."""
-    times: dict[str, list[float]] = {}
-    for task in tasks:
-        if task.result and task.status in FINAL:
-            for name in (task.plan.entry, ""):
-                times.setdefault(name, []).append(task.result.usage.wall_s)
-    means = {name: sum(found) / len(found) for name, found in times.items()}
-    rests = [0.0]
-    for task in (task for task in tasks if task.status not in FINAL):
-        mean, ran = means.get(task.plan.entry, means.get("", math.inf)), running.get(task.id, 0.0)
-        rests.append(
-            max(0.0, min(mean - ran if ran < mean else ran, task.plan.limits.timeout_s - ran))
+
+def result_facts(task: Task) -> str:
+    """`(7 steps, 0.4 s, 120 MB)` of a task that ended, and why there is no verdict."""
+    result = task.result or Result(task.status)
+    facts: list[str] = []
+    if result.cached:
+        facts.append(f"cached {result.ran[:10]}".rstrip())
+    if result.steps:
+        facts.append(plural(result.steps, "step"))
+    facts.append(duration(result.usage.wall_s))
+    facts.append(f"{result.usage.peak_mb:,.0f} MB")
+    text = f"({', '.join(facts)})"
+    if task.misses_expectation:
+        text += f" (expected {task.plan.expect}!)"
+    if result.reason:
+        text += f": {result.reason}"
+    return text
+
+
+# --- Counts and the forecast ----------------------------------------------------------------------
+
+
+class Forecast(NamedTuple):
+    """When all tasks will have ended."""
+
+    left_s: float
+    is_bound: bool  # only what limits allow: no task has ended yet that could tell more
+
+    def __str__(self) -> str:
+        how = "at most" if self.is_bound else "about"
+        return f"{how} {clock(self.left_s)} left"
+
+
+@dataclass
+class Times:
+    """What some tasks took, as a running sum."""
+
+    count: int = 0
+    total_s: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.total_s += seconds
+
+
+class Tally:
+    """How many tasks came to what, and what the rest will take.
+
+    Kept up event by event: a look costs as much at 100,000 tasks as at ten.
+    """
+
+    def __init__(self, batch: Batch, tasks: Collection[Task]) -> None:
+        """`tasks`: those of the batch that count; it may grow and shrink with the batch's plan."""
+        self._batch = batch
+        self._tasks = tasks
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        self._is_stale = False
+        self._done = 0
+        self._outcomes: Counter[str] = Counter()  # of final tasks
+        self._begun: dict[str, str] = {}  # by id: the outcomes of others that have begun
+        # How many tasks are not final, by recipe entry and timeout: what a forecast needs of them.
+        self._open: Counter[tuple[str, float]] = Counter()
+        # What final tasks took: all of them, and those of each recipe entry.
+        self._all_times = Times()
+        self._entry_times: dict[str, Times] = {}
+        for task in self._tasks:
+            self._open[open_key(task.plan)] += 1
+            self._note_status(task)
+
+    def note(self, event: Event) -> None:
+        """Take note of an event that has just been applied."""
+        if isinstance(event, (Header, Plan)):
+            # Any task may have another status now. A journal begins with thousands of plans: they
+            # are counted at the next look, all at once.
+            self._is_stale = True
+        elif self._is_stale:
+            return
+        elif isinstance(event, Started):
+            for task_id in event.ids:
+                self._begun[task_id] = Status.RUNNING
+        elif isinstance(event, Finished):
+            self._note_status(self._batch.tasks[event.id])
+
+    def _note_status(self, task: Task) -> None:
+        """Count a task that was open until now."""
+        if task.is_final:
+            self._begun.pop(task.id, None)
+            self._open[open_key(task.plan)] -= 1
+            self._done += 1
+            self._outcomes[task.outcome] += 1
+            self._note_time(task)
+        elif task.status is not Status.PENDING:
+            self._begun[task.id] = task.outcome
+
+    def _note_time(self, task: Task) -> None:
+        if task.result is None:
+            return
+        seconds = task.result.usage.wall_s
+        self._all_times.add(seconds)
+        self._entry_times.setdefault(task.plan.entry, Times()).add(seconds)
+
+    def _refresh(self) -> None:
+        if self._is_stale:
+            self._count_anew()
+
+    @property
+    def total(self) -> int:
+        """How many tasks count."""
+        return len(self._tasks)
+
+    @property
+    def done(self) -> int:
+        """How many of them are final."""
+        self._refresh()
+        return self._done
+
+    def counts(self) -> dict[str, int]:
+        """How many tasks came to which outcome, in the order of our words; none that is 0."""
+        self._refresh()
+        counts = self._outcomes + Counter(self._begun.values())
+        counts[Status.PENDING] = self.total - self._done - len(self._begun)
+        return {word: counts[word] for word in WORDS if counts[word] > 0}
+
+    def forecast(self, running: Mapping[str, float], slots: int) -> Forecast:
+        """When all tasks will have ended, if `slots` jobs go on running side by side.
+
+        A task is taken to need what the finished ones of its recipe entry (else: of all) needed on
+        average; one that has run longer than that, as long again; none more than its limit.
+        `running`: for how many seconds each running task has run, by id.
+        """
+        self._refresh()
+        total_s = 0.0
+        longest_s = 0.0
+        waiting = self._open.copy()
+        for task_id, ran_s in running.items():
+            plan = self._batch.tasks[task_id].plan
+            waiting[open_key(plan)] -= 1
+            rest_s = self._rest_s(plan.entry, plan.limits.timeout_s, ran_s)
+            total_s += rest_s
+            longest_s = max(longest_s, rest_s)
+        for (entry, timeout_s), count in waiting.items():
+            if count > 0:
+                rest_s = self._rest_s(entry, timeout_s, 0.0)
+                total_s += rest_s * count
+                longest_s = max(longest_s, rest_s)
+        shared_s = total_s / max(1, slots)
+        if self._all_times.count:
+            return Forecast(max(shared_s, longest_s), False)
+        # Jobs that start as soon as there is room never take longer (R. L. Graham, 1966).
+        return Forecast(shared_s + longest_s, True)
+
+    def _rest_s(self, entry: str, timeout_s: float, ran_s: float) -> float:
+        """What a task of this recipe entry still needs after so many seconds."""
+        times = self._entry_times.get(entry, self._all_times)
+        limit_s = max(0.0, timeout_s - ran_s)
+        if not times.count:
+            return limit_s
+        mean_s = times.total_s / times.count
+        # Times of proofs have a long tail: what has run long will run long.
+        rest_s = mean_s - ran_s if ran_s < mean_s else ran_s
+        return min(rest_s, limit_s)
+
+
+def open_key(plan: Plan) -> tuple[str, float]:
+    """What the forecast for an open task depends on: its recipe entry and its timeout."""
+    return plan.entry, plan.limits.timeout_s
+
+
+# --- What runs ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A job that runs, as a person sees it."""
+
+    id: str
+    lemma: str  # of its first task
+    task_ids: tuple[str, ...]
+    elapsed_s: float
+    limits: Limits
+    memory_mb: float | None  # None where it can't be seen: on another host, or gone
+    log: str  # path of the prover's stderr
+
+    def as_json(self) -> Json:
+        """What `status --json` tells of it."""
+        return {
+            "id": self.id,
+            "lemma": self.lemma,
+            "elapsed_s": self.elapsed_s,
+            "limits": encode(self.limits),
+            "memory_mb": self.memory_mb,
+            "log": self.log,
+            "phase": phase(self.log),
+        }
+
+
+class RunningJobs:
+    """Which jobs run now, of this process or of another one whose journal we read."""
+
+    def __init__(self, batch: Batch, directory: str, live: Mapping[str, Live]) -> None:
+        self._batch = batch
+        self._directory = directory
+        self._live = live
+        self._starts: dict[str, Started] = {}  # by job id
+
+    def note(self, event: Event) -> None:
+        """Take note of an event that has just been applied."""
+        if isinstance(event, Header):
+            self._starts.clear()  # another driver goes on: nothing of the former one runs
+        elif isinstance(event, Started):
+            if event.ids:  # else it loads a theory, for no task
+                self._starts[event.job] = event
+        elif isinstance(event, Finished):
+            self._starts.pop(event.job, None)
+
+    def cores(self) -> int:
+        """How many cores these jobs may use."""
+        return sum(self._task(start).limits.cores for start in self._starts.values())
+
+    def look(self) -> list[RunningJob]:
+        """The jobs as they are now, the longest first."""
+        return [self._look_at(start) for start in self._starts.values()]
+
+    def _look_at(self, start: Started) -> RunningJob:
+        live = self._live.get(start.job)
+        if live:
+            elapsed_s = time.monotonic() - live.started
+            memory_mb: float | None = live.rss_mb
+        else:
+            elapsed_s = max(0.0, time.time() - instant(start.at))
+            memory_mb = tree_memory_mb(start)
+        task = self._task(start)
+        return RunningJob(
+            id=start.job,
+            lemma=task.plan.lemma,
+            task_ids=start.ids,
+            elapsed_s=elapsed_s,
+            limits=task.limits,
+            memory_mb=memory_mb,
+            log=result_files(self._directory, start.job).stderr,
         )
-    shared, longest = sum(rests) / max(1, slots), max(rests)
-    return (max(shared, longest), False) if means else (shared + longest, True)
+
+    def _task(self, start: Started) -> Task:
+        return self._batch.tasks[start.ids[0]]
 
 
-def job_line(job: Json, columns: int) -> str:
+def tree_memory_mb(start: Started) -> float | None:
+    """What another driver's job uses now, in MB; None when it runs on another host or is gone."""
+    # The pid of another host, or from before a reboot, is a stranger's here.
+    if (start.host, start.boot_id) != host_id():
+        return None
+    if process_start(start.pid) != start.started:
+        return None
+    total_bytes = 0
+    unseen = [start.pid]
+    while unseen:
+        pid = unseen.pop()
+        unseen += _children(pid)
+        _, resident = _memory(pid)
+        total_bytes += resident
+    return total_bytes / MB
+
+
+NARROW = 64  # columns; below, a job's line leaves out its limits
+
+
+def job_line(job: RunningJob, columns: int) -> str:
     """Id, phase, time and memory of a running job; on a narrow terminal without the limits."""
-    now_at, time_s, limits = phase(job["log"]), clock(job["elapsed_s"]), job["limits"]
-    memory = "" if job["memory_mb"] is None else size(job["memory_mb"])
-    if columns < 64:
-        label, figures = job["lemma"], f"{time_s:>5} {memory:>4}"
-        now_at = fit(now_at.replace("saturating ", ""), 11, glyphs()[2])
+    ellipsis = glyphs().ellipsis
+    time_s = clock(job.elapsed_s)
+    memory = ""
+    if job.memory_mb is not None:
+        memory = size(job.memory_mb)
+    if columns < NARROW:
+        name = job.lemma
+        doing = fit(phase(job.log).replace("saturating ", ""), 11, ellipsis)
+        figures = f"{time_s:>5} {memory:>4}"
     else:
-        label, of_time, of_memory = (
-            job["id"],
-            f"{time_s}/{clock(limits['timeout_s'])}",
-            f"{memory}/{size(limits['memory_mb'])}",
-        )
+        name = job.id
+        doing = fit(phase(job.log), 23, ellipsis)
+        of_time = f"{time_s}/{clock(job.limits.timeout_s)}"
+        of_memory = f"{memory}/{size(job.limits.memory_mb)}"
         figures = f"{of_time:>15}  {of_memory:>10}"
-        now_at = fit(now_at, 23, glyphs()[2])
-    width = max(8, columns - 5 - len(now_at) - len(figures))
-    return f"  {fit(label, width, glyphs()[2], width // 2)} {now_at} {figures}"
+    width = max(8, columns - 5 - len(doing) - len(figures))
+    # Ids differ at both ends: the cut is in the middle.
+    name = fit(name, width, ellipsis, width // 2)
+    return f"  {name} {doing} {figures}"
 
 
 def clock(seconds: float) -> str:
     """`0:05`, `1:02:03`."""
     minutes, second = divmod(int(max(0, seconds)), 60)
-    return (
-        f"{minutes // 60}:{minutes % 60:02}:{second:02}"
-        if minutes >= 60
-        else f"{minutes}:{second:02}"
-    )
+    hours, minute = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minute:02}:{second:02}"
+    return f"{minute}:{second:02}"
 
 
 def size(megabytes: float) -> str:
     """`340M`, `1.5G`, `16G`."""
-    return (
-        f"{megabytes:.0f}M"
-        if megabytes < 1000
-        else f"{megabytes / 1024:.1f}".removesuffix(".0") + "G"
-    )
+    if megabytes < 1000:
+        return f"{megabytes:.0f}M"
+    gigabytes = f"{megabytes / 1024:.1f}"
+    return gigabytes.removesuffix(".0") + "G"
 
 
-def tree_memory_mb(start: Started) -> float | None:
-    """What another driver's job uses now; None when it runs on another host or is gone."""
-    tree = [start.pid]
-    if (start.host, start.boot_id) != host_id() or process_start(tree[0]) != start.started:
-        return None
-    for pid in tree:  # it grows meanwhile
-        tree += _children(pid)
-    return sum(_memory(pid)[1] for pid in tree) / MB
+# --- The screen -----------------------------------------------------------------------------------
 
 
 class Screen:
-    """The last lines of a terminal, drawn over again and again; what is said meanwhile scrolls by above them.
+    """The last lines of a terminal, drawn over again and again; what is said scrolls by above them.
 
-    It changes no mode of the terminal and leaves the cursor below the block, so that nothing is left to put right, however the
-    program ends."""
+    It changes no mode of the terminal and leaves the cursor below the block, so that nothing is
+    left to put right, however the program ends.
+    """
 
     def __init__(self, block: Callable[[int, int], list[str]]) -> None:
-        self._block = block  # makes the lines for so many columns and rows
-        self._said: list[str] = []
-        self._shown: list[str] = []  # the lines that stand there
-        self._drawn = 0.0
+        """`block` makes the lines for so many columns and rows."""
+        self._block = block
+        self._said: list[str] = []  # since the last drawing
+        self._shown: list[str] = []  # the lines of the block that stand there
+        self._drawn = 0.0  # when, on the monotonic clock
 
     def __enter__(self) -> None:
         _listeners.append(self.say)
-        # Not through the event loop: the block must be forgotten before anything else goes on after Ctrl-Z and `fg`.
+        # Not through the event loop: the block must be forgotten before anything else goes on
+        # after Ctrl-Z and `fg`.
         signal.signal(signal.SIGCONT, lambda *_: self._shown.clear())
 
     def __exit__(self, *_: object) -> None:
         _listeners.remove(self.say)
         signal.signal(signal.SIGCONT, signal.SIG_DFL)
-        self.draw(last=True)
+        # This waits where the terminal takes nothing (Ctrl-S): nothing that was said is lost.
+        with suppress(OSError, ValueError):
+            self._write([])
 
     def say(self, line: str) -> None:
+        """Show a line above the block, at once or with the next drawing."""
         self._said.append(line)
+        # A thousand results a second need not be a thousand drawings.
         if time.monotonic() - self._drawn >= REDRAW_S:
             self.draw()
 
-    def draw(self, last: bool = False) -> None:
-        """Write what was said, and the block below it, at one stroke; not while the terminal takes nothing (Ctrl-S)."""
+    def draw(self) -> None:
+        """Write what was said, and the block below it; not while the terminal takes nothing."""
+        with suppress(OSError, ValueError):  # the terminal is gone: the batch goes on
+            if not self._takes_output():
+                return
+            lines: list[str] = []
+            if self._is_ours():
+                columns, rows = terminal_size()
+                ellipsis = glyphs().ellipsis
+                # One column stays free: some terminals wrap a line that fills the last one.
+                for line in self._block(columns, rows):
+                    lines.append(fit(line, columns - 1, ellipsis).rstrip())
+            self._write(lines)
+        self._drawn = time.monotonic()
+
+    def _takes_output(self) -> bool:
+        """False after Ctrl-S: a write would wait for Ctrl-Q, and all jobs with it."""
         import select
 
-        with suppress(OSError, ValueError):  # the terminal is gone: the batch goes on
-            if not last and not select.select([], [sys.stderr], [], 0)[1]:
-                return
-            columns, rows = terminal_size()
-            up = sum(
-                max(1, -(-display_width(line) // columns)) for line in self._shown
-            )  # a narrower terminal has wrapped them
-            ours = not last
-            with suppress(
-                OSError
-            ):  # no job control; else not while a user types to the shell that we run behind
-                ours = ours and os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
-            self._shown = (
-                [
-                    fit(line, columns - 1, glyphs()[2]).rstrip()
-                    for line in self._block(columns, rows)
-                ]
-                if ours
-                else []
-            )
-            said, self._said = self._said, []
-            moved = f"\r\x1b[{up}A" if up else ""
-            lines = (f"{coloured(line, sys.stderr)}\x1b[K\n" for line in (*said, *self._shown))
-            sys.stderr.write(moved + "".join(lines) + "\x1b[J")
-            sys.stderr.flush()
-        self._drawn = time.monotonic()
+        _, writable, _ = select.select([], [sys.stderr], [], 0)
+        return bool(writable)
+
+    def _is_ours(self) -> bool:
+        """False while we run in the background and a user types to the shell."""
+        try:
+            return os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
+        except OSError:  # there is no job control
+            return True
+
+    def _write(self, lines: list[str]) -> None:
+        """Replace the block by what was said and these lines, at one stroke."""
+        text = ""
+        height = self._height()
+        if height:
+            text = f"\r\x1b[{height}A"
+        # Every line wipes what stood behind it, the end of the text what stood below.
+        for line in (*self._said, *lines):
+            text += coloured(line, sys.stderr) + "\x1b[K\n"
+        self._said.clear()
+        self._shown = lines
+        sys.stderr.write(text + "\x1b[J")
+        sys.stderr.flush()
+
+    def _height(self) -> int:
+        """How many rows the block takes now: a terminal made narrower has wrapped its lines."""
+        columns, _ = terminal_size()
+        height = 0
+        for line in self._shown:
+            rows = math.ceil(display_width(line) / columns)
+            height += max(1, rows)
+        return height
 
 
 def draws_block(mode: str, quiet: bool = False) -> bool:
     """Whether a live block is wanted, and stderr is a terminal that can show it."""
-    return sys.stderr.isatty() and (
-        mode == "bar" or mode == "auto" and not quiet and os.environ.get("TERM", "dumb") != "dumb"
-    )
+    if not sys.stderr.isatty():
+        return False
+    if mode == "auto":
+        return not quiet and os.environ.get("TERM", "dumb") != "dumb"
+    return mode == "bar"
 
 
-def glyphs() -> str:
+class Glyphs(NamedTuple):
     """What a bar is drawn with, done and open, and what stands where text was cut."""
-    return "█░…" if "utf" in (sys.stderr.encoding or "").lower() else "#-~"
+
+    filled: str
+    empty: str
+    ellipsis: str
+
+
+UNICODE_GLYPHS = Glyphs("█", "░", "…")
+ASCII_GLYPHS = Glyphs("#", "-", "~")
+
+
+def glyphs() -> Glyphs:
+    """The glyphs that stderr can show."""
+    encoding = sys.stderr.encoding or ""
+    return UNICODE_GLYPHS if "utf" in encoding.lower() else ASCII_GLYPHS
 
 
 # === Commands =====================================================================================
@@ -8335,613 +8634,863 @@ examples:
   what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
 
 type `batch_tamarin.py COMMAND --help` for a command's options and examples.
-exit codes: 0 all proven or refuted as expected; 1 an expectation was missed, a verdict rests on a false lemma, or an audit found
-something; 2 wrong usage or input; 3 some task has no
-`verified` or `falsified`; 130, 143, 129 stopped by SIGINT, SIGTERM, SIGHUP.
+exit codes: 0 all proven or refuted as expected; 1 an expectation was missed, a verdict rests on a
+false lemma, or an audit found something; 2 wrong usage or input; 3 some task has no `verified` or
+`falsified`; 130, 143, 129 stopped by SIGINT, SIGTERM, SIGHUP.
 """
+CHECK_REPORT = "wellformedness-check-report"  # the folder that `check --report` writes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     open_missing_streams()
+    # A name that the user's locale can't show is no reason to fail.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     args = command_line_parser().parse_args(argv)
     try:
+        # From here on Ctrl-C is answered below. Where it is ignored (nohup) it stays so.
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         return int(args.func(args))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output (such as `head`) is gone: nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
     except InputError as error:
         for line in str(error).split("\n"):
             say(f"error: {line}")
-    except (
-        OSError
-    ) as error:  # a full disk, too many open files: what the environment did gets no traceback
-        say(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
+    except OSError as error:
+        # A full disk, too many open files: what the environment did gets no traceback.
+        place = f"{error.filename}: " if error.filename else ""
+        say(f"error: {place}{error.strerror or error}")
     return 2
 
 
 def open_missing_streams() -> None:
-    """A descriptor that was closed for us (`>&-`) becomes /dev/null: else the journal would be opened under its number."""
+    """Make /dev/null of a standard stream that was closed for us (`>&-`).
+
+    Else the journal would be opened under its number.
+    """
     while os.open(os.devnull, os.O_RDWR) < 3:
         pass
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - they are open as long as this process
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as long as this process lives
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+# --- The command line -----------------------------------------------------------------------------
 
 
 class Parser(argparse.ArgumentParser):
-    """Names the nearest option or command for a mistyped one, and doesn't bury the error under the usage."""
+    """Names the nearest word for a mistyped one, and doesn't bury the error under the usage."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # argparse tells of unknown arguments in the main parser, which doesn't know the options of
+        # the command. The command's parser is asked by this method, so that it can.
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             options = [option for option in self._option_string_actions if option.startswith("--")]
-            self.error(
-                f"unknown argument '{printable(unknown[0])}'{did_you_mean(unknown[0].partition('=')[0], options)}"
-            )
+            name = unknown[0].partition("=")[0]
+            hint = did_you_mean(name, options)
+            self.error(f"unknown argument '{printable(unknown[0])}'{hint}")
         return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
-        wrong, _, choices = message.partition("(choose from ")
-        if choices:
-            word = wrong.rpartition("invalid choice: ")[2].strip(" '")
-            message = f"{wrong.rstrip()}{did_you_mean(word, re.findall('[a-z-]+', choices))}; it is one of {choices.rstrip(')')}"
+        # argparse has put the choices into the message already.
+        problem, _, rest = message.partition("(choose from ")
+        if rest:
+            choices = rest.rstrip(")")
+            word = problem.rpartition("invalid choice: ")[2].strip(" '")
+            hint = did_you_mean(word, re.findall("[a-z-]+", choices))
+            message = f"{problem.rstrip()}{hint}; it is one of {choices}"
         self.exit(2, f"{self.prog}: error: {message}\ntype '{self.prog} --help' for help\n")
 
 
 def command_line_parser() -> argparse.ArgumentParser:
-    """The commands: of each its function, whose docstring is its help, its ARGUMENTS, and examples without the program's name."""
-    layout = argparse.RawDescriptionHelpFormatter
+    """The parser of all commands; what it returns has the command's function as `func`."""
     parser = Parser(
         prog="batch_tamarin.py",
         description=(__doc__ or "").split("\n")[0],
         epilog=EXAMPLES,
-        formatter_class=layout,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"batch_tamarin.py {__version__}")
-    parser.set_defaults(quiet=False, debug=False)  # for commands without these options
+    # For commands without these options.
+    parser.set_defaults(quiet=False, debug=False, take_over=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    limits = ("--cores", "--memory", "--timeout")
-    cache = ("--cache-dir", "--cache-size")
-    shared = ("-t --task", "-q --quiet", "-d --debug", "--take-over", "--progress")
-    running = (*shared, "--no-cache", *cache)
-    for func, arguments, *examples in (
-        (
-            command_run,
-            ("recipe", "-o --output", "--fresh", *limits, "-s --scheduler", *running),
-            "recipe.json",
-            "recipe.json -t 'nslpk3--*' -o /scratch/out",
-            "recipe.json --cores 16 --memory 50%   # on half of a shared server",
-        ),
-        (command_resume, ("results", *running), "results", "results -t '*--secrecy--*'"),
-        (
-            command_check,
-            ("recipe", *limits, "--report", "-d --debug (check)"),
-            "recipe.json",
-            "recipe.json -d          # every task with its command",
-            f"recipe.json --report    # all that the provers say, in ./{CHECK_REPORT}/",
-        ),
-        (
-            command_init,
-            (
-                "theories",
-                "-o --output (init)",
-                "--force",
-                "-y --yes",
-                "--prover",
-                *limits,
-                "--lemma",
-                "--results",
-            ),
-            "handshake.spthy",
-            "models/*.spthy -o all.json",
-            "handshake.spthy --yes --prover tamarin-prover --lemma 'secrecy*' --timeout 7200",
-        ),
-        (
-            command_status,
-            ("results", "-f --follow", "--json (status)", "--progress"),
-            "results",
-            "results --follow",
-            "results --json",
-        ),
-        (
-            command_report,
-            ("results", "-f --format", "-o --output (report)", "--rebuild"),
-            "results",
-            "results -f tex -f csv -o tables.tex",
-            "results --rebuild",
-        ),
-        (
-            command_audit,
-            (
-                "paths",
-                "--expect",
-                "--against",
-                "--tolerance",
-                "--strict",
-                "--format",
-                "-d --details",
-            ),
-            "results",
-            "paper/*.spthy logs -d",
-            "results --expect pinned.csv",
-            "new --against old --tolerance 1.5 --format junit",
-        ),
-        (
-            command_recheck,
-            ("results", "--prover (recheck)", *shared),
-            "results --prover tamarin-prover",
-            "results --prover stable -t '*--secrecy--*'",
-        ),
-        (
-            command_lemmas,
-            ("theory", "-D --define", "--diff", "--auto-sources", "--json"),
-            "theory.spthy",
-            "theory.spthy -D WITH_REVEAL --json",
-        ),
-        (command_cache, ("action", "--errors-only", *cache), "info", "clear --errors-only"),
-    ):
-        name, text = func.__name__.partition("_")[2], func.__doc__ or ""
-        epilog = "\n".join(
-            ["examples:", *(f"  batch_tamarin.py {name} {example}" for example in examples)]
-        )
-        command = commands.add_parser(
-            name,
-            help=text.split("\n")[0].rstrip("."),
-            description=text,
-            epilog=epilog,
-            formatter_class=layout,
-        )
-        command.set_defaults(func=func)
-        for argument in arguments:
-            command.add_argument(*argument.partition(" (")[0].split(), **ARGUMENTS[argument])
+    add_run_command(commands)
+    add_resume_command(commands)
+    add_check_command(commands)
+    add_init_command(commands)
+    add_status_command(commands)
+    add_report_command(commands)
+    add_audit_command(commands)
+    add_recheck_command(commands)
+    add_lemmas_command(commands)
+    add_cache_command(commands)
     return parser
 
 
-def number_argument(check: Check, problem: str) -> Callable[[str], Any]:
-    """An argparse type: a text as the value that stands for it in a recipe, if the recipe's own check accepts that."""
+def add_run_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(
+        commands,
+        command_run,
+        "recipe.json",
+        "recipe.json -t 'nslpk3--*' -o /scratch/out",
+        "recipe.json --cores 16 --memory 50%   # on half of a shared server",
+    )
+    add_recipe_argument(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        default="",
+        help="results directory (instead of the recipe's output_directory)",
+    )
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="begin anew beside an unfinished batch instead of going on with it",
+    )
+    add_limit_arguments(parser)
+    parser.add_argument(
+        "-s",
+        "--scheduler",
+        choices=SCHEDULERS,
+        default="",
+        help="which waiting task starts first: in file order (fifo), the smallest (sjf) or largest "
+        "(ljf) by cores and memory",
+    )
+    add_running_arguments(parser)
 
-    def read(text: str) -> Any:
-        def refuse(*_: object) -> NoReturn:
-            raise argparse.ArgumentTypeError(f"'{text}' is {problem}")
 
-        number = float(text) if re.fullmatch(r"\d+(\.\d+)?(e-\d+)?", text) else math.inf
-        value = int(number) if number.is_integer() else number if number < math.inf else text
-        check(cast(Any, argparse.Namespace(problem=refuse)), value, ())
-        return value
-
-    return read
+def add_resume_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(commands, command_resume, "results", "results -t '*--secrecy--*'")
+    add_results_argument(parser)
+    add_running_arguments(parser)
 
 
-cores_argument = number_argument(
-    _CONFIG["global_max_cores"], 'neither a positive whole number nor "max"'
-)
-memory_argument = number_argument(
-    _CONFIG["global_max_memory"], 'neither GB, nor "max", nor a percentage such as 50%'
-)
-seconds_argument = number_argument(_CONFIG["default_timeout"], "no positive number below 10^9")
-SWITCH: dict[str, Any] = {"action": "store_true"}
-REPEATABLE: dict[str, Any] = {"action": "append", "default": []}
-CHECK_REPORT = "wellformedness-check-report"
-# What argparse must know of each argument. A command in brackets tells apart what several commands understand differently.
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "recipe": {"metavar": "RECIPE", "help": "the recipe, a JSON file"},
-    "results": {"metavar": "RESULTS", "help": "the results directory"},
-    "theory": {"metavar": "THEORY", "help": "a .spthy file"},
-    "theories": {"metavar": "THEORY", "nargs": "+", "help": "a .spthy file"},
-    "-o --output": {
-        "metavar": "DIR",
-        "default": "",
-        "help": "results directory (instead of the recipe's output_directory)",
-    },
-    "-o --output (init)": {
-        "metavar": "FILE",
-        "default": "recipe.json",
-        "help": "where to write the recipe (recipe.json)",
-    },
-    "-o --output (report)": {
-        "metavar": "FILE",
-        "default": "",
-        "help": "write to this file, for several formats with their endings",
-    },
-    "--fresh": {
-        **SWITCH,
-        "help": "begin anew beside an unfinished batch instead of going on with it",
-    },
-    "--take-over": {
-        **SWITCH,
-        "help": "where the file system has no locks: go on although nobody can see whether the last "
-        "run, perhaps on another host, is still at work",
-    },
-    "--cores": {
-        "type": cores_argument,
-        "metavar": "N",
-        "help": 'cores for all jobs together, or "max"',
-    },
-    "--memory": {
-        "type": memory_argument,
-        "metavar": "GB",
-        "help": 'memory for all jobs together: GB, "max" or "50%%"',
-    },
-    "--timeout": {
-        "type": seconds_argument,
-        "default": 0,
-        "metavar": "S",
-        "help": "seconds for a task that has no timeout of its own (instead of default_timeout)",
-    },
-    "-s --scheduler": {
-        "choices": SCHEDULERS,
-        "default": "",
-        "help": "which waiting task starts first: in file order (fifo), the "
-        "smallest (sjf) or largest (ljf) by cores and memory",
-    },
-    "-t --task": {
-        **REPEATABLE,
-        "metavar": "PATTERN",
-        "help": "run only tasks whose id begins with this or matches this shell pattern (repeatable)",
-    },
-    "-q --quiet": {**SWITCH, "help": "show only problems and the final table"},
-    "-d --debug": {**SWITCH, "help": "show the commands too, and what was new to the cache"},
-    "-d --debug (check)": {**SWITCH, "help": "show every task with its limits and command"},
-    "--no-cache": {**SWITCH, "help": "prove everything, and keep nothing for other runs"},
-    "--cache-dir": {
-        "metavar": "DIR",
-        "default": "",
-        "help": "the cache (default: ~/.cache/batch-tamarin)",
-    },
-    "--cache-size": {
-        "metavar": "GB",
-        "type": seconds_argument,
-        "default": CACHE_GB,
-        "help": f"its size at most (default: {CACHE_GB:g})",
-    },
-    "--progress": {
-        "choices": PROGRESS_MODES,
-        "default": "auto",
-        "help": "a live block on the terminal (bar), one line for each "
-        "finished task (plain), or nothing until the end (none); auto: bar on a terminal that can, else plain",
-    },
-    "--report": {
-        **SWITCH,
-        "help": f"write the full text of warnings and errors to ./{CHECK_REPORT}/",
-    },
-    "--force": {**SWITCH, "help": "write over a file that is there"},
-    "-y --yes": {**SWITCH, "help": "ask nothing: take the options, else the defaults"},
-    "--prover": {
-        **REPEATABLE,
-        "metavar": "PROGRAM",
-        "help": "a prover: a file or a command on PATH (repeatable)",
-    },
-    "--prover (recheck)": {
-        "metavar": "PROVER",
-        "default": "",
-        "help": "one of the batch's provers by its alias, a file, or a command "
-        "on PATH (default: the recipe's recheck_with)",
-    },
-    "--lemma": {
-        **REPEATABLE,
-        "metavar": "PATTERN",
-        "help": "lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away (repeatable)",
-    },
-    "--results": {
-        "metavar": "DIR",
-        "default": "results",
-        "help": "the recipe's results directory (results)",
-    },
-    "-f --follow": {**SWITCH, "help": "go on until the batch ends, like the batch's own terminal"},
-    "--json": {**SWITCH, "help": "JSON instead of a table"},
-    "--json (status)": {**SWITCH, "help": "JSON; with --follow one line for each look"},
-    "-f --format": {
-        **REPEATABLE,
-        "choices": list(REPORTS),
-        "help": "repeatable; default: by the ending of -o FILE, else md",
-    },
-    "paths": {
-        "metavar": "PATH",
-        "nargs": "+",
-        "help": "results directories (ours, batch-tamarin's), analyzed theories, prover "
-        "logs, folders of these, and the theories themselves",
-    },
-    "--expect": {
-        "metavar": "FILE",
-        "help": 'expected verdicts: JSON ({"lemma or pattern": "verified"}, or that for each '
-        "theory), or CSV with the columns theory,lemma,verdict",
-    },
-    "--against": {
-        **REPEATABLE,
-        "metavar": "BASELINE",
-        "help": "earlier results, in any form (repeatable)",
-    },
-    "--tolerance": {
-        "type": seconds_argument,
-        "default": math.inf,
-        "metavar": "FACTOR",
-        "help": "with --against: steps or seconds may grow by so much",
-    },
-    "--strict": {**SWITCH, "help": "notes count as findings"},
-    "--format": {
-        "choices": ("table", "json", "csv", "md", "junit"),
-        "default": "table",
-        "help": "default: a table for people",
-    },
-    "-d --details": {**SWITCH, "help": "show every lemma"},
-    "--rebuild": {
-        **SWITCH,
-        "help": "write the derived files of RESULTS again: success/, failed/, execution_report.json, the "
-        "rerun recipe, summary.html",
-    },
-    "-D --define": {**REPEATABLE, "metavar": "FLAG", "help": "a preprocessor flag (repeatable)"},
-    "--diff": {
-        **SWITCH,
-        "help": "as with Tamarin's --diff: both sides, and Observational_equivalence",
-    },
-    "--auto-sources": {**SWITCH, "help": "as with Tamarin's --auto-sources"},
-    "action": {"choices": ("info", "clear")},
-    "--errors-only": {**SWITCH, "help": "clear only what has no verdict: limits met, parse errors"},
-}
+def add_check_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(
+        commands,
+        command_check,
+        "recipe.json",
+        "recipe.json -d          # every task with its command",
+        f"recipe.json --report    # all that the provers say, in ./{CHECK_REPORT}/",
+    )
+    add_recipe_argument(parser)
+    add_limit_arguments(parser)
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help=f"write the full text of warnings and errors to ./{CHECK_REPORT}/",
+    )
+    parser.add_argument(
+        "-d",
+        "--debug",
+        action="store_true",
+        help="show every task with its limits and command",
+    )
+
+
+def add_init_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(
+        commands,
+        command_init,
+        "handshake.spthy",
+        "models/*.spthy -o all.json",
+        "handshake.spthy --yes --prover tamarin-prover --lemma 'secrecy*' --timeout 7200",
+    )
+    parser.add_argument("theories", metavar="THEORY", nargs="+", help="a .spthy file")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default="recipe.json",
+        help="where to write the recipe (recipe.json)",
+    )
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.add_argument(
+        "-y",
+        "--yes",
+        action="store_true",
+        help="ask nothing: take the options, else the defaults",
+    )
+    add_repeatable_argument(
+        parser,
+        "--prover",
+        metavar="PROGRAM",
+        help="a prover: a file or a command on PATH (repeatable)",
+    )
+    add_limit_arguments(parser)
+    add_repeatable_argument(
+        parser,
+        "--lemma",
+        metavar="PATTERN",
+        help="lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away "
+        "(repeatable)",
+    )
+    parser.add_argument(
+        "--results",
+        metavar="DIR",
+        default="results",
+        help="the recipe's results directory (results)",
+    )
+
+
+def add_status_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(commands, command_status, "results", "results --follow", "results --json")
+    add_results_argument(parser)
+    parser.add_argument(
+        "-f",
+        "--follow",
+        action="store_true",
+        help="go on until the batch ends, like the batch's own terminal",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="JSON; with --follow one line for each look"
+    )
+    add_progress_argument(parser)
+
+
+def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(
+        commands,
+        command_report,
+        "results",
+        "results -f tex -f csv -o tables.tex",
+        "results --rebuild",
+    )
+    add_results_argument(parser)
+    add_repeatable_argument(
+        parser,
+        "-f",
+        "--format",
+        choices=list(REPORTS),
+        help="repeatable; default: by the ending of -o FILE, else md",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default="",
+        help="write to this file, for several formats with their endings",
+    )
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="write the derived files of RESULTS again: success/, failed/, execution_report.json, "
+        "the rerun recipe, summary.html",
+    )
+
+
+def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(
+        commands,
+        command_audit,
+        "results",
+        "paper/*.spthy logs -d",
+        "results --expect pinned.csv",
+        "new --against old --tolerance 1.5 --format junit",
+    )
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        help="results directories (ours, batch-tamarin's), analyzed theories, prover logs, folders "
+        "of these, and the theories themselves",
+    )
+    parser.add_argument(
+        "--expect",
+        metavar="FILE",
+        help='expected verdicts: JSON ({"lemma or pattern": "verified"}, or that for each theory), '
+        "or CSV with the columns theory,lemma,verdict",
+    )
+    add_repeatable_argument(
+        parser,
+        "--against",
+        metavar="BASELINE",
+        help="earlier results, in any form (repeatable)",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=number_argument,
+        default=math.inf,
+        metavar="FACTOR",
+        help="with --against: steps or seconds may grow by so much",
+    )
+    parser.add_argument("--strict", action="store_true", help="notes count as findings")
+    parser.add_argument(
+        "--format",
+        choices=("table", "json", "csv", "md", "junit"),
+        default="table",
+        help="default: a table for people",
+    )
+    parser.add_argument("-d", "--details", action="store_true", help="show every lemma")
+
+
+def add_recheck_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(
+        commands,
+        command_recheck,
+        "results --prover tamarin-prover",
+        "results --prover stable -t '*--secrecy--*'",
+    )
+    add_results_argument(parser)
+    parser.add_argument(
+        "--prover",
+        metavar="PROVER",
+        default="",
+        help="one of the batch's provers by its alias, a file, or a command on PATH (default: the "
+        "recipe's recheck_with)",
+    )
+    add_batch_arguments(parser)
+
+
+def add_lemmas_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(
+        commands, command_lemmas, "theory.spthy", "theory.spthy -D WITH_REVEAL --json"
+    )
+    parser.add_argument("theory", metavar="THEORY", help="a .spthy file")
+    add_repeatable_argument(
+        parser, "-D", "--define", metavar="FLAG", help="a preprocessor flag (repeatable)"
+    )
+    parser.add_argument(
+        "--diff",
+        action="store_true",
+        help="as with Tamarin's --diff: both sides, and Observational_equivalence",
+    )
+    parser.add_argument(
+        "--auto-sources", action="store_true", help="as with Tamarin's --auto-sources"
+    )
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+
+
+def add_cache_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(commands, command_cache, "info", "clear --errors-only")
+    parser.add_argument("action", choices=("info", "clear"))
+    parser.add_argument(
+        "--errors-only",
+        action="store_true",
+        help="clear only what has no verdict: limits met, parse errors",
+    )
+    add_cache_arguments(parser)
+
+
+def add_command(
+    commands: argparse._SubParsersAction[Parser],
+    func: Callable[[argparse.Namespace], int],
+    *examples: str,
+) -> Parser:
+    """The parser of one more command, named after its function, whose docstring is its help.
+
+    `examples`: arguments of the command, with a comment where one is needed.
+    """
+    name = func.__name__.removeprefix("command_")
+    doc = func.__doc__ or ""
+    # Before Python 3.13 the lines of a docstring keep their indentation.
+    lines = [line.strip() for line in doc.splitlines()]
+    epilog = "examples:"
+    for example in examples:
+        epilog += f"\n  batch_tamarin.py {name} {example}"
+    parser = commands.add_parser(
+        name,
+        help=lines[0].rstrip("."),
+        description="\n".join(lines),
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(func=func)
+    return parser
+
+
+def add_recipe_argument(parser: Parser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="the recipe, a JSON file")
+
+
+def add_results_argument(parser: Parser) -> None:
+    parser.add_argument("results", metavar="RESULTS", help="the results directory")
+
+
+def add_limit_arguments(parser: Parser) -> None:
+    """What all jobs together may use, and the time of a task; `asked_options` makes use of them."""
+    parser.add_argument(
+        "--cores",
+        type=cores_argument,
+        metavar="N",
+        help='cores for all jobs together, or "max"',
+    )
+    parser.add_argument(
+        "--memory",
+        type=memory_argument,
+        metavar="GB",
+        # argparse formats this: %% shows as %.
+        help='memory for all jobs together: GB, "max" or "50%%"',
+    )
+    parser.add_argument(
+        "--timeout",
+        type=number_argument,
+        default=0,
+        metavar="S",
+        help="seconds for a task that has no timeout of its own (instead of default_timeout)",
+    )
+
+
+def add_running_arguments(parser: Parser) -> None:
+    """What `run` and `resume` have in common."""
+    add_batch_arguments(parser)
+    parser.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="prove everything, and keep nothing for other runs",
+    )
+    add_cache_arguments(parser)
+
+
+def add_batch_arguments(parser: Parser) -> None:
+    """What all have in common that run a batch: which tasks, and how it is shown."""
+    add_task_argument(parser)
+    add_verbosity_arguments(parser)
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="go on although another run may be at work here, where the file system has no locks",
+    )
+    add_progress_argument(parser)
+
+
+def add_task_argument(parser: Parser) -> None:
+    add_repeatable_argument(
+        parser,
+        "-t",
+        "--task",
+        metavar="PATTERN",
+        help="run only tasks whose id begins with this or matches this shell pattern (repeatable)",
+    )
+
+
+def add_verbosity_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="show only problems and the final table"
+    )
+    parser.add_argument(
+        "-d",
+        "--debug",
+        action="store_true",
+        help="show the commands too, and what was new to the cache",
+    )
+
+
+def add_cache_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "--cache-dir",
+        metavar="DIR",
+        default="",
+        help="the cache (default: ~/.cache/batch-tamarin)",
+    )
+    parser.add_argument(
+        "--cache-size",
+        metavar="GB",
+        type=number_argument,
+        default=CACHE_GB,
+        help=f"its size at most (default: {CACHE_GB:g})",
+    )
+
+
+def add_progress_argument(parser: Parser) -> None:
+    parser.add_argument(
+        "--progress",
+        choices=PROGRESS_MODES,
+        default="auto",
+        help="a live block on the terminal (bar), one line for each finished task (plain), or "
+        "nothing until the end (none); auto: bar on a terminal that can, else plain",
+    )
+
+
+def add_repeatable_argument(parser: Parser, *names: str, **details: Any) -> None:
+    """An option that may be given several times: a list of values, empty without it."""
+    parser.add_argument(*names, action="append", default=[], **details)
+
+
+# --- Types of arguments ---------------------------------------------------------------------------
+
+# argparse shows the message of an ArgumentTypeError as it is, and replaces any other.
+
+
+def cores_argument(text: str) -> int | str:
+    """A number of cores, or "max"."""
+    if text.lower() == "max":
+        return text
+    cores = positive_number(text)
+    if not isinstance(cores, int):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a positive whole number nor \"max\"")
+    return cores
+
+
+def memory_argument(text: str) -> float | str:
+    """An amount of memory: GB, "max" or "50%"."""
+    if text.lower() == "max" or percentage(text):
+        return text
+    memory_gb = positive_number(text)
+    if memory_gb is None:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is neither GB, nor \"max\", nor a percentage such as 50%"
+        )
+    return memory_gb
+
+
+def number_argument(text: str) -> float:
+    """A positive number: seconds, GB, a factor."""
+    number = positive_number(text)
+    if number is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no positive number below 10^9")
+    return number
+
+
+def positive_number(text: str) -> float | None:
+    """A positive number below 10^9, as recipes allow it, an int where it is whole; else None."""
+    # `float` alone would also take `nan`, `1_000` and white space.
+    if not re.fullmatch(r"\d+(\.\d+)?(e-\d+)?", text):
+        return None
+    number = float(text)
+    if not 0 < number < 1e9:
+        return None
+    return int(number) if number.is_integer() else number
+
+
+# --- What several commands need -------------------------------------------------------------------
+
+
+def asked_options(args: argparse.Namespace) -> PlanOptions:
+    """What the limits of the command line say over the recipe."""
+    cores = str(args.cores or "")
+    memory = str(args.memory or "")
+    return PlanOptions(cores, memory, args.timeout)
+
+
+def recipe_results(recipe: Recipe) -> str:
+    """The results directory that a recipe names."""
+    config: Json = recipe.data.get("config", {})
+    directory: str = config.get("output_directory", "results")
+    return os.path.expanduser(directory)
+
+
+def print_coloured(text: str) -> None:
+    """Print to stdout, in colours where it shows them."""
+    print(coloured(text, sys.stdout), end="")
+
 
 # --- check ----------------------------------------------------------------------------------------
 
 
+@dataclass
+class CheckJob:
+    """A self-test of a prover, or one load of a theory, and what came of it."""
+
+    job: Job  # serves the tasks that load the theory in this way; none for a self-test
+    proof: str  # path of the theory as the prover writes it, with its report in a comment
+    heading: tuple[str, ...]  # lines to show above what is found
+    outcome: Outcome = Outcome(Status.PENDING)
+    # What was found, for people: "error: " where the recipe can't run, "warning: " where results
+    # need a look.
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def limits(self) -> Limits:
+        return self.job.limits
+
+    @property
+    def errors(self) -> int:
+        """For how many reasons the recipe can't run."""
+        return sum(note.startswith("error: ") for note in self.notes)
+
+    @property
+    def needs_look(self) -> bool:
+        """Whether there is an error or a warning."""
+        return any(note.startswith(("error: ", "warning: ")) for note in self.notes)
+
+
 def command_check(args: argparse.Namespace) -> int:
-    """Test a recipe before it runs: its plan, its provers and oracles; every theory is loaded with its tasks' own options."""
-    import asyncio
+    """Test a recipe before it runs: its plan, its provers, its theories and their oracles.
+
+    Every theory is loaded once with its tasks' own options, under their limits.
+    """
     import tempfile
 
     recipe = Recipe(args.recipe)
-    batch = plan_recipe(
-        recipe, PlanOptions(str(args.cores or ""), str(args.memory or ""), args.timeout)
-    )
-    room, found = batch.header.limits, dict[str, list[str]]()
-    with (
-        tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder,
-        Supervisor(batch.id) as supervisor,
-    ):
-        tests = list(_check_jobs(batch, folder, room))
-        screen = Screen(
-            lambda columns, rows: [
-                f"checking {len(found)}/{len(tests)}: {', '.join(supervisor.live)}"
-            ]
+    batch = plan_recipe(recipe, asked_options(args))
+    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
+        for name in RESULT_FOLDERS:
+            os.makedirs(os.path.join(folder, name))
+        checks = [*self_tests(batch, folder), *theory_loads(batch, folder)]
+        run_checks(batch, checks)
+        # Only now, when no job runs whose limits would have to wait for it.
+        for check in checks:
+            check.notes += check_notes(batch, check)
+            if args.report and check.needs_look:
+                write_check_report(check)
+    directory = recipe_results(recipe)
+    for check in checks:
+        print_check(check)
+        if args.debug:
+            print_tasks(batch, check.job.task_ids, directory)
+    return conclude_checks(batch, checks, args.recipe)
+
+
+def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
+    """A self-test of each prover; its output goes below `folder`."""
+    memory_mb = min(VERSION_LIMITS.memory_mb, batch.header.limits.memory_mb)
+    for alias, prover in batch.provers.items():
+        name = f"self-test of {alias}"
+        outputs = result_files(folder, name)
+        job = Job(
+            id=name,
+            attempt=1,
+            command=(*prover.command, "test", *prover.options),
+            cwd=os.getcwd(),
+            env=prover_environment(prover),
+            limits=Limits(cores=1, memory_mb=memory_mb, timeout_s=60),
+            stdout=outputs.stdout,
+            stderr=outputs.stderr,
         )
+        version = prover.version or "(version unknown)"
+        heading = f"{alias}: {prover.flavour} {version}, {quoted(prover.command)}"
+        yield CheckJob(job, outputs.proof, (heading,))
 
-        shown = draws_block("auto")
 
-        async def work(job: Job) -> bool:
-            outcome = await supervisor.run(
-                job, lambda pid, started: screen.draw() if shown else None
-            )
-            found[job.id] = list(_judge_check(batch, job, outcome, folder))
-            if args.report and any(
-                note.startswith(("warning: ", "error: ")) for note in found[job.id]
-            ):
-                _report_check(job, found[job.id], result_files(folder, job.id).proof)
+def theory_loads(batch: Batch, folder: str) -> Iterator[CheckJob]:
+    """A load of each theory by each prover with each options and flags that some task has."""
+    groups: dict[TheoryView, list[Task]] = {}
+    for task in batch.tasks.values():
+        groups.setdefault(task.plan.view, []).append(task)
+    for tasks in groups.values():
+        yield theory_load(batch, tasks, folder)
+
+
+def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
+    """The load of one theory, for all tasks that load it alike, under their largest limits."""
+    plan = tasks[0].plan
+    prover = batch.provers[plan.prover]
+    limits = list(dict.fromkeys(task.limits for task in tasks))
+    # Where it does not load under the largest limits, it does under none.
+    load = replace(plan, prove=False, limits=largest_limits(limits))
+    outputs = result_files(folder, plan.id)
+    job = Job(
+        id=plan.id,
+        attempt=1,
+        command=prover_command(prover, load, outputs),
+        cwd=plan.cwd,
+        env=prover_environment(prover),
+        limits=load.limits,
+        stdout=outputs.stdout,
+        stderr=outputs.stderr,
+        task_ids=tuple(task.id for task in tasks),
+    )
+    entries = ", ".join(dict.fromkeys(task.plan.entry for task in tasks))
+    flags = [f"-D={flag}" for flag in plan.flags]
+    theory = quoted([plan.theory, *plan.options, *flags])
+    count = plural(len(tasks), "task")
+    sizes = " or ".join(map(str, limits))
+    heading = f"{entries}: {theory} with {plan.prover}, {count} of {sizes}"
+    return CheckJob(job, outputs.proof, ("", heading))
+
+
+def largest_limits(limits: Collection[Limits]) -> Limits:
+    """Of each kind the largest."""
+    return Limits(
+        cores=max(each.cores for each in limits),
+        memory_mb=max(each.memory_mb for each in limits),
+        timeout_s=max(each.timeout_s for each in limits),
+    )
+
+
+def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
+    """Run the jobs side by side, within the limits of the batch; on a terminal, show which."""
+    import asyncio
+
+    ended = 0
+    with Supervisor(batch.id) as supervisor:
+
+        def block(columns: int, rows: int) -> list[str]:
+            names = ", ".join(supervisor.live)
+            return [f"checking {ended}/{len(checks)}: {names}"]
+
+        screen = Screen(block) if draws_block("auto") else None
+
+        def on_start(pid: int, started: int) -> None:
+            if screen:
+                screen.draw()
+
+        async def work(check: CheckJob) -> bool:
+            nonlocal ended
+            check.outcome = await supervisor.run(check.job, on_start)
+            ended += 1
             return True
 
-        with screen if shown else nullcontext():
-            asyncio.run(
-                Scheduler(Room(room.cores, room.memory_mb)).run([job for job, _ in tests], work)
-            )
-    directory = os.path.expanduser(recipe.data.get("config", {}).get("output_directory", "results"))
-    for job, heading in tests:
-        lines = [*heading, *(f"  {note}" for note in found[job.id])]
-        for task in (batch.tasks[task_id] for task_id in job.task_ids if args.debug):
-            lines.append(
-                f"  {task.id}: {task.plan.limits}"
-                + (f", expect {task.plan.expect}" if task.plan.expect else "")
-            )
-            lines.append(
-                f"    {quoted(prover_command(batch.provers[task.plan.prover], task.plan, result_files(directory, task.id)))}"
-            )
-        print(coloured("\n".join(map(printable, lines)), sys.stdout))
-    errors = sum(note.startswith("error: ") for notes in found.values() for note in notes)
-    print(
-        f"\n{plural(len(batch.tasks), 'task')}, together on {plural(room.cores, 'core')} and {room.memory_mb / 1024:.3g} GB"
-    )
-    say(
-        f"error: this recipe can't run as it is: {plural(errors, 'error')}"
-        if errors
-        else f"it can run: batch_tamarin.py run {quoted([args.recipe])}"
-    )
-    return 2 if errors else 0
+        room = batch.header.limits
+        scheduler = Scheduler(Room(room.cores, room.memory_mb))
+        with screen or nullcontext():
+            asyncio.run(scheduler.run(checks, work))
 
 
-def _check_jobs(batch: Batch, folder: str, room: Limits) -> Iterator[tuple[Job, tuple[str, ...]]]:
-    """Self-tests of the provers; loads of each theory by each prover with each options and flags, under the largest limits of
-    the tasks. Each with the lines to show above what it finds."""
-    for name in RESULT_FOLDERS:
-        os.makedirs(os.path.join(folder, name))
-    small, loads = (
-        Limits(1, min(VERSION_LIMITS.memory_mb, room.memory_mb), 60),
-        dict[tuple[Any, ...], list[Task]](),
-    )
-    for alias, prover in batch.provers.items():
-        name, outputs = f"self-test of {alias}", result_files(folder, f"self-test of {alias}")
-        command = (*prover.command, "test", *prover.options)
-        yield (
-            Job(
-                name,
-                1,
-                command,
-                os.getcwd(),
-                prover_environment(prover),
-                small,
-                outputs.stdout,
-                outputs.stderr,
-            ),
-            (
-                f"{alias}: {prover.flavour} {prover.version or '(version unknown)'}, {quoted(prover.command)}",
-            ),
-        )
-    for task in batch.tasks.values():
-        loads.setdefault(task.plan.view, []).append(task)
-    for tasks in loads.values():
-        task, prover, outputs = (
-            tasks[0],
-            batch.provers[tasks[0].plan.prover],
-            result_files(folder, tasks[0].id),
-        )
-        names, limits = (
-            ", ".join(dict.fromkeys(each.plan.entry for each in tasks)),
-            dict.fromkeys(each.plan.limits for each in tasks),
-        )
-        most = Limits(*map(max, zip(*map(dataclasses.astuple, limits))))
-        command = prover_command(prover, replace(task.plan, prove=False, limits=most), outputs)
-        view = quoted(
-            (task.plan.theory, *task.plan.options, *(f"-D={flag}" for flag in task.plan.flags))
-        )
-        yield (
-            Job(
-                task.id,
-                1,
-                command,
-                task.plan.cwd,
-                prover_environment(prover),
-                most,
-                outputs.stdout,
-                outputs.stderr,
-                tuple(each.id for each in tasks),
-            ),
-            (
-                "",
-                f"{names}: {view} with {task.plan.prover}, {plural(len(tasks), 'task')} of {' or '.join(map(str, limits))}",
-            ),
-        )
-
-
-def _judge_check(batch: Batch, job: Job, outcome: Outcome, folder: str) -> Iterator[str]:
-    """What was found, for people: "error: " where the recipe can't run, "warning: " where results need a look."""
-    output = read_output(job.stdout, job.stderr)
-    if not job.task_ids:
-        passed = outcome.exit == ExitStatus(0) and "should work as intended" in "\n".join(
-            ends_of(job.stdout)
-        )
-        why = (
-            f"Maude {output.old_maude} is not supported"
-            if output.old_maude
-            else outcome.reason or output.complaint
-        )
-        yield (
-            "self-test passed"
-            if passed
-            else f"warning: self-test failed: {why or 'it does not say why'}"
-        )
+def check_notes(batch: Batch, check: CheckJob) -> Iterator[str]:
+    """What a job found, for people."""
+    output = read_output(check.job.stdout, check.job.stderr)
+    if not check.job.task_ids:
+        yield self_test_note(check, output)
         return
-    plan = replace(batch.tasks[job.task_ids[0]].plan, prove=False)
-    judgement = _judge_exit(outcome, output)
-    loaded = f"loads in {duration(outcome.usage.wall_s)} and {outcome.usage.peak_mb:,.0f} MB"
-    does_load = judgement.status is Status.COMPLETED
-    yield loaded if does_load else f"error: it does not load: {judgement.reason}"
-    yield from (
-        f"warning: {warning}"
-        for warning in prover_warnings(plan, output, result_files(folder, job.id).proof)
-    )
-    options = (*batch.provers[plan.prover].options, *plan.options)
-    theory = load_theory(os.path.join(plan.cwd, plan.theory), *theory_view(options, plan.flags))
+    task = batch.tasks[check.job.task_ids[0]]
+    # As it was loaded: no lemma was asked for by name.
+    plan = replace(task.plan, prove=False)
+    yield load_note(check, output)
+    for warning in prover_warnings(plan, output, check.proof):
+        yield f"warning: {warning}"
+    yield from oracle_notes(plan, batch.provers[plan.prover])
+
+
+def self_test_note(check: CheckJob, output: ProverOutput) -> str:
+    """Whether a prover's self-test passed; else why not."""
+    said = "\n".join(ends_of(check.job.stdout))
+    if check.outcome.exit == ExitStatus(0) and "should work as intended" in said:
+        return "self-test passed"
+    reason = check.outcome.reason or output.complaint or "it does not say why"
+    if output.old_maude:
+        reason = f"Maude {output.old_maude} is not supported"
+    return f"warning: self-test failed: {reason}"
+
+
+def load_note(check: CheckJob, output: ProverOutput) -> str:
+    """What loading a theory took; or why it failed."""
+    judgement = _judge_exit(check.outcome, output)
+    if judgement.status is not Status.COMPLETED:
+        return f"error: it does not load: {judgement.reason}"
+    usage = check.outcome.usage
+    return f"loads in {duration(usage.wall_s)} and {usage.peak_mb:,.0f} MB"
+
+
+def oracle_notes(plan: Plan, prover: Prover) -> Iterator[str]:
+    """Which oracles the tasks of a theory call, and which of them can't be called."""
+    options = (*prover.options, *plan.options)
+    path = os.path.join(plan.cwd, plan.theory)
+    theory = load_theory(path, *theory_view(options, plan.flags))
+    # A load does not call them: a broken one ends a proof only after seconds.
     for oracle in used_oracles(theory, options, plan.cwd):
         problem = oracle_problem(oracle)
-        yield f"error: oracle {oracle} {problem}" if problem else f"oracle {oracle}"
+        if problem:
+            yield f"error: oracle {oracle} {problem}"
+        else:
+            yield f"oracle {oracle}"
 
 
-def _report_check(job: Job, notes: Sequence[str], theory: str) -> None:
-    """A file with the command, what was found, the prover's own report, and its stderr."""
+def print_check(check: CheckJob) -> None:
+    """Show what a job found."""
+    lines = list(check.heading)
+    for note in check.notes:
+        lines.append(f"  {note}")
+    for line in lines:
+        print_coloured(printable(line) + "\n")
+
+
+def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
+    """Show tasks with their limits and the commands that would run them, results in `directory`."""
+    for task_id in task_ids:
+        plan = batch.tasks[task_id].plan
+        line = f"  {task_id}: {plan.limits}"
+        if plan.expect:
+            line += f", expect {plan.expect}"
+        outputs = result_files(directory, task_id)
+        command = prover_command(batch.provers[plan.prover], plan, outputs)
+        print(printable(line))
+        print(printable(f"    {quoted(command)}"))
+
+
+def conclude_checks(batch: Batch, checks: Iterable[CheckJob], recipe_file: str) -> int:
+    """Say what there is to run, and whether it can; the exit code."""
+    tasks = plural(len(batch.tasks), "task")
+    room = batch.header.limits
+    cores = plural(room.cores, "core")
+    memory_gb = room.memory_mb / 1024
+    print(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB")
+    errors = sum(check.errors for check in checks)
+    if errors:
+        say(f"error: this recipe can't run as it is: {plural(errors, 'error')}")
+        return 2
+    say(f"it can run: batch_tamarin.py run {quoted([recipe_file])}")
+    return 0
+
+
+def write_check_report(check: CheckJob) -> None:
+    """Write the command, what was found, the prover's own report, and its stderr to a file."""
+    heading = "WARNING: the following wellformedness checks failed!"
+    lines = last_part(check.proof, heading)
+    # With --quit-on-warning the prover reports on stdout.
+    lines += last_part(check.job.stdout, heading)
+    report = "\n".join(lines).partition("\n*/")[0]
+    # Its outputs went to a folder that is gone when somebody reads this.
+    command = quoted(word for word in check.job.command if not word.startswith("--output"))
+    stderr = "\n".join(ends_of(check.job.stderr))
+    text = "\n\n".join([command, *check.notes, report, stderr])
     os.makedirs(CHECK_REPORT, exist_ok=True)
-    heading = (
-        "WARNING: the following wellformedness checks failed!"  # with --quit-on-warning on stdout
-    )
-    warnings = "\n".join((*last_part(theory, heading), *last_part(job.stdout, heading))).partition(
-        "\n*/"
-    )[0]
-    command = quoted(word for word in job.command if not word.startswith("--output"))
-    text = "\n\n".join([command, *notes, warnings, "\n".join(ends_of(job.stderr))])
-    write_file(os.path.join(CHECK_REPORT, job.id.replace(" ", "-") + ".txt"), text + "\n")
+    name = check.job.id.replace(" ", "-") + ".txt"
+    write_file(os.path.join(CHECK_REPORT, name), text + "\n")
 
 
 # --- init -----------------------------------------------------------------------------------------
 
 
 def command_init(args: argparse.Namespace) -> int:
-    """Write a recipe for some theories: asks on a terminal, or takes defaults and options with --yes."""
+    """Write a recipe for some theories.
+
+    Asks on a terminal, or with --yes takes options and defaults.
+    """
     if not args.yes and not sys.stdin.isatty():
         raise InputError(
-            "stdin is no terminal to ask on: add --yes, and options for what should not be as by default"
+            "stdin is no terminal to ask on: add --yes, and options for what should not be as by "
+            "default"
         )
     if os.path.exists(args.output) and not args.force:
         raise InputError(
             "is there already: give another file with -o, or write over it with --force",
             args.output,
         )
-    provers, room = _init_provers(args), Limits(available_cores(), available_memory_mb(), math.inf)
-    config = {
-        key: ask(args, question, default, check)
-        for key, question, default, check in (
-            (
-                "global_max_cores",
-                f"cores for all jobs together (here: {room.cores})",
-                args.cores or "max",
-                cores_argument,
-            ),
-            (
-                "global_max_memory",
-                f"GB for all jobs together (here: {room.memory_mb / 1024:.3g})",
-                args.memory or "max",
-                memory_argument,
-            ),
-            (
-                "default_timeout",
-                "seconds for one lemma",
-                args.timeout or DEFAULT_TIMEOUT_S,
-                seconds_argument,
-            ),
-        )
-    }
-    most = _global_limits(config, room, PlanOptions(), warn)
-    job = {
-        "max_cores": min(DEFAULT_CORES, most.cores),
-        "max_memory": min(DEFAULT_MEMORY_GB, max(1, most.memory_mb // 1024)),
-    }
-    tasks = {
-        name: {**_init_task(args, file, name, provers), "resources": job}
-        for name, file in _named(args.theories).items()
-    }
+    room = Limits(available_cores(), available_memory_mb(), math.inf)
+    provers = ask_provers(args)
+    config = ask_limits(args, room)
+    resources = default_resources(config, room)
+    tasks: Json = {}
+    for name, file in _named(args.theories).items():
+        tasks[name] = {**ask_task(args, file, name, provers), "resources": resources}
     config["output_directory"] = ask(args, "directory for the results", args.results, str)
-    programs = {
-        alias: {
-            "path": recipe_path(prover.command[0], args.output)
-            if os.sep in prover.command[0]
-            else prover.command[0]
-        }
-        for alias, prover in provers.items()
-    }
-    recipe = Recipe(
-        args.output,
-        json.dumps({"config": config, "tamarin_versions": programs, "tasks": tasks}, indent=2)
-        + "\n",
-    )
+    versions = recipe_versions(provers, args.output)
+    data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
+    recipe = Recipe(args.output, json.dumps(data, indent=2) + "\n")
+    # What can't be planned is refused here, before it is written.
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
     sys.stdout.write(recipe.text)
-    if ask(args, f"write this to {args.output}?", "yes", str).lower() not in ("y", "yes"):
+    answer = ask(args, f"write this to {args.output}?", "yes", str)
+    if answer.lower() not in ("y", "yes"):
         raise InputError("nothing was written")
     write_file(args.output, recipe.text)
-    say(
-        f"{plural(len(planned.tasks), 'task')}; next: batch_tamarin.py check {quoted([args.output])}"
-    )
+    count = plural(len(planned.tasks), "task")
+    say(f"{count}; next: batch_tamarin.py check {quoted([args.output])}")
     return 0
 
 
 def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[str], T]) -> T:
-    """Ask on the terminal until the answer is one (Enter takes the default); with --yes take the default."""
-    while not args.yes:
-        print(
-            f"{printable(question)} [{printable(str(default))}]: ",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
+    """The answer that a user gives on the terminal; with --yes the default.
+
+    `check` makes a value of the text, or raises InputError or ArgumentTypeError: then the question
+    is asked again. Enter takes the default. Raises InputError at the end of the input.
+    """
+    if args.yes:
+        return check(str(default))
+    prompt = printable(f"{question} [{default}]: ")
+    while True:
+        print(prompt, end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
         if not answer:
             raise InputError("no answer: nothing was written")
@@ -8949,35 +9498,84 @@ def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[
             return check(answer.strip() or str(default))
         except (InputError, argparse.ArgumentTypeError) as error:
             say(f"error: {error}")
-    return check(str(default))
 
 
-def _init_provers(args: argparse.Namespace) -> dict[str, Prover]:
+def ask_provers(args: argparse.Namespace) -> dict[str, Prover]:
     """The provers to use, by alias; those on PATH are shown with their versions."""
+    found = [name for name in ("tamarin-prover", "tamarin-rs") if find_program(name)]
+    # Who is asked should know what there is to choose from.
+    if found and not args.yes:
+        for prover in provers_named(" ".join(found)).values():
+            program = find_program(prover.command[0])
+            say(f"found {program}, version {prover.version or 'unknown'}")
+    default = " ".join(args.prover or found[:1])
+    return ask(args, "provers (commands or files)", default, provers_named)
+
+
+def provers_named(text: str) -> dict[str, Prover]:
+    """The provers that some words mean, by alias, asked for their versions. Raises InputError."""
     import asyncio
 
-    def programs(text: str) -> dict[str, Prover]:
-        missing = [word for word in text.split() if not find_program(word)]
-        if missing or not text:
-            raise InputError(
-                f"there is no executable program '{missing[0]}'"
-                if missing
-                else "no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)"
-            )
-        provers = {alias: Prover(alias, (word,)) for alias, word in _named(text.split()).items()}
-        asyncio.run(ask_versions(provers.values()))
-        return provers
-
-    found = [name for name in ("tamarin-prover", "tamarin-rs") if find_program(name)]
-    for prover in programs(" ".join(found)).values() if found and not args.yes else ():
-        say(f"found {find_program(prover.command[0])}, version {prover.version or 'unknown'}")
-    return ask(args, "provers (commands or files)", " ".join(args.prover or found[:1]), programs)
+    programs = text.split()
+    if not programs:
+        raise InputError("no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
+    for program in programs:
+        if not find_program(program):
+            raise InputError(f"there is no executable program '{program}'")
+    provers: dict[str, Prover] = {}
+    for alias, program in _named(programs).items():
+        provers[alias] = Prover(alias, (program,))
+    asyncio.run(ask_versions(provers.values()))
+    return provers
 
 
-def _init_task(
-    args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]
-) -> Json:
-    """The recipe's entry for one theory."""
+def ask_limits(args: argparse.Namespace, room: Limits) -> Json:
+    """The recipe's `config`: what all jobs together may use, and the time of one."""
+    cores = ask(
+        args,
+        f"cores for all jobs together (here: {room.cores})",
+        args.cores or "max",
+        cores_argument,
+    )
+    memory_gb = ask(
+        args,
+        f"GB for all jobs together (here: {room.memory_mb / 1024:.3g})",
+        args.memory or "max",
+        memory_argument,
+    )
+    timeout_s = ask(
+        args, "seconds for one lemma", args.timeout or DEFAULT_TIMEOUT_S, number_argument
+    )
+    return {
+        "global_max_cores": cores,
+        "global_max_memory": memory_gb,
+        "default_timeout": timeout_s,
+    }
+
+
+def default_resources(config: Json, room: Limits) -> Json:
+    """The `resources` of a recipe's task: as by default, but no more than the whole batch has."""
+    most = _global_limits(config, room, PlanOptions(), warn)
+    memory_gb = max(1, most.memory_mb // 1024)
+    return {
+        "max_cores": min(DEFAULT_CORES, most.cores),
+        "max_memory": min(DEFAULT_MEMORY_GB, memory_gb),
+    }
+
+
+def recipe_versions(provers: Mapping[str, Prover], recipe_file: str) -> Json:
+    """The recipe's `tamarin_versions`: files by their paths, commands on PATH by their names."""
+    versions: Json = {}
+    for alias, prover in provers.items():
+        path = prover.command[0]
+        if os.sep in path:
+            path = recipe_path(path, recipe_file)
+        versions[alias] = {"path": path}
+    return versions
+
+
+def ask_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]) -> Json:
+    """The recipe's entry for one theory, but for its resources. Raises InputError."""
     entry: Json = {
         "theory_file": recipe_path(file, args.output),
         "tamarin_versions": list(provers),
@@ -8986,189 +9584,442 @@ def _init_task(
     try:
         theory = load_theory(file)
     except InputError as error:
+        # The reader names the option that the theory needs.
         if "--diff" not in error.message:
             raise
-        theory, entry["tamarin_options"] = load_theory(file, diff=True), ["--diff"]
+        theory = load_theory(file, diff=True)
         say(f"note: {file} uses diff(...): it is proven with --diff, which tamarin-rs has not")
-        entry["tamarin_versions"] = [
-            alias for alias, prover in provers.items() if prover.flavour != "tamarin-rs"
-        ]
-        if not entry["tamarin_versions"]:
-            raise InputError("this theory needs a tamarin-prover", file) from None
+        entry["tamarin_options"] = ["--diff"]
+        entry["tamarin_versions"] = provers_with_diff(provers, file)
     if any(lemma.parent for lemma in theory.lemmas):
         say(
-            f"note: {file} has accountability lemmas: the name of one means all lemmas that Tamarin makes of it"
+            f"note: {file} has accountability lemmas: the name of one means all lemmas that "
+            "Tamarin makes of it"
         )
-    names = list(_lemma_groups(theory))
-    say(f"lemmas of {file}: {', '.join(names) or 'none'}")
-
-    def known(text: str) -> list[Json]:
-        for word in (pattern.lstrip("!") for pattern in text.split()):
-            if not any(_selects(word, lemma) for lemma in theory.lemmas):
-                raise InputError(f"no lemma of {file} matches '{word}'{did_you_mean(word, names)}")
-        return [{"name": pattern} for pattern in text.split()]
-
-    patterns = " ".join(args.lemma or ["*"])
-    entry["lemmas"] = ask(
-        args, "lemmas (names or patterns; '!pattern' takes away)", patterns, known
-    )
+    entry["lemmas"] = ask_lemmas(args, theory, file)
     return entry
+
+
+def provers_with_diff(provers: Mapping[str, Prover], file: str) -> list[str]:
+    """The aliases of the provers that know --diff. Raises InputError when there is none."""
+    aliases = [alias for alias, prover in provers.items() if prover.flavour != "tamarin-rs"]
+    if not aliases:
+        raise InputError("this theory needs a tamarin-prover", file)
+    return aliases
+
+
+def ask_lemmas(args: argparse.Namespace, theory: Theory, file: str) -> list[Json]:
+    """The `lemmas` of a recipe's task."""
+    names = list(_lemma_groups(theory))
+    listing = ", ".join(names)
+    say(f"lemmas of {file}: {listing or 'none'}")
+
+    def check(text: str) -> list[Json]:
+        patterns = text.split()
+        for pattern in patterns:
+            word = pattern.lstrip("!")
+            if not any(_selects(word, lemma) for lemma in theory.lemmas):
+                hint = did_you_mean(word, names)
+                raise InputError(f"no lemma of {file} matches '{word}'{hint}")
+        return [{"name": pattern} for pattern in patterns]
+
+    default = " ".join(args.lemma or ["*"])
+    return ask(args, "lemmas (names or patterns; '!pattern' takes away)", default, check)
 
 
 def _named(paths: Iterable[str]) -> dict[str, str]:
     """The files by safe names, made of their own."""
     named: dict[str, str] = {}
     for path in paths:
-        base = re.sub(r"[^\w.-]|\.\.", "_", os.path.basename(path).removesuffix(".spthy"))
-        names = (base, *(f"{base}_{number}" for number in range(2, len(named) + 3)))
-        named[next(name for name in names if name not in named)] = path
+        base = os.path.basename(path).removesuffix(".spthy")
+        base = re.sub(r"[^\w.-]|\.\.", "_", base)
+        name = base
+        number = 1
+        # Two files of one name, in different directories.
+        while name in named:
+            number += 1
+            name = f"{base}_{number}"
+        named[name] = path
     return named
 
 
 # --- status ---------------------------------------------------------------------------------------
 
+JSON_LOOK_S = 1.0  # between two lines of `status --follow --json`
+PIPE_COLUMNS = 120  # how wide the block is where no terminal says it
+
+
+class BatchState(NamedTuple):
+    """What becomes of a batch."""
+
+    word: str  # "running", "finished", "stopped", "died", or "unknown" (on another host)
+    sentence: str
+
+    @property
+    def is_running(self) -> bool:
+        return self.word == "running"
+
 
 def command_status(args: argparse.Namespace) -> int:
-    """Tell what a batch does now, from another terminal: what runs, what is done, what is left and for how long."""
-    directory, batch = results_directory(args.results, JOURNAL), Batch()
-    path, progress = (
-        os.path.join(directory, JOURNAL),
-        Progress(batch, batch.tasks.values(), directory, {}, args),
-    )
-    screen, silent = (
-        progress.screen if args.follow and not args.json else None,
-        progress.silent or args.json,
-    )
-    progress.silent = True  # as for what is past
+    """Tell what a batch does now, from another terminal.
 
-    def look() -> tuple[str, str]:
-        for event in journal_events(file, path, warn, batch.apply):
-            progress(event)
-        if not batch.has_begun:
-            raise InputError("this journal tells of no batch", path)
-        progress.done = batch.count(
-            *FINAL
-        )  # events alone don't tell: another driver may have planned anew
-        return batch_state(batch, path)
-
-    with open(path, "rb") as file, screen or nullcontext():
-        while True:
-            state, sentence = look()
-            if state in (
-                "died",
-                "unknown",
-            ):  # or it ended as it should, after we had read and before we asked
-                state, sentence = look()
-            if args.follow and progress.silent and not silent:
-                say(f"{sentence}, {progress.done:,} of {plural(len(batch.tasks), 'task')} done")
-            progress.silent = silent
-            if args.json:
-                print(
-                    json.dumps(
-                        status_json(batch, progress, state), indent=None if args.follow else 2
-                    ),
-                    flush=True,
-                )
-            elif screen:
-                screen.draw()
-            if not args.follow or state != "running":
-                break
-            time.sleep(TICK_S * (4 if args.json else 1))
-    if not args.json:
-        lines = (
-            progress.block(terminal_size()[0] if sys.stdout.isatty() else 120, sys.maxsize)
-            if state == "running"
-            else ()
-        )
-        text = "".join(printable(line) + "\n" for line in lines) or final_table(
-            batch, args.results, list(batch.tasks.values())
-        )
-        sys.stdout.write(
-            coloured(
-                printable(f"batch {batch.id} in {args.results}: {sentence}") + "\n" + text,
-                sys.stdout,
-            )
-        )
+    What runs, what is done, what is left and for how long; of a batch that has ended, its results.
+    """
+    directory = results_directory(args.results, JOURNAL)
+    path = os.path.join(directory, JOURNAL)
+    with open(path, "rb") as file:
+        batch = Batch()
+        progress = Progress(batch, batch.tasks.values(), directory, {}, args)
+        journal = FollowedJournal(file, path, progress)
+        if args.json:
+            print_status_json(journal, args.follow)
+            return 0
+        state = follow_batch(journal) if args.follow else journal.look()
+    heading = f"batch {batch.id} in {args.results}: {state.sentence}"
+    print(printable(heading))
+    print_coloured(status_text(batch, progress, state, args.results))
     return 0
 
 
-def batch_state(batch: Batch, path: str) -> tuple[str, str]:
-    """A word and a sentence: running, finished, stopped, died, or unknown (on another host)."""
+class FollowedJournal:
+    """A journal that another process may be writing; brings a batch up to what it says."""
+
+    def __init__(self, file: BinaryIO, path: str, progress: Progress) -> None:
+        self.progress = progress
+        self.batch = progress.batch
+        self.observer: Callable[[Event], None] = progress.note  # what is past is not told
+        self._file = file
+        self._path = path
+
+    def look(self) -> BatchState:
+        """Read what is new; the state of the batch after that. Raises InputError."""
+        state = self._read_on()
+        if state.word in ("died", "unknown"):
+            # Or it ended as it should, after we had read and before we asked.
+            state = self._read_on()
+        return state
+
+    def _read_on(self) -> BatchState:
+        for event in journal_events(self._file, self._path, warn, self.batch.apply):
+            self.observer(event)
+        if not self.batch.has_begun:
+            raise InputError("this journal tells of no batch", self._path)
+        return batch_state(self.batch, self._path)
+
+
+def follow_batch(journal: FollowedJournal) -> BatchState:
+    """Show a batch until it ends, like its own terminal does; the state in which it ended."""
+    progress = journal.progress
+    state = journal.look()
+    if not progress.silent:
+        tasks = plural(progress.tally.total, "task")
+        say(f"{state.sentence}, {progress.tally.done:,} of {tasks} done")
+    journal.observer = progress
+    with progress.screen or nullcontext():
+        while state.is_running:
+            if progress.screen:
+                progress.screen.draw()
+            time.sleep(TICK_S)
+            state = journal.look()
+    return state
+
+
+def print_status_json(journal: FollowedJournal, follow: bool) -> None:
+    """Print the status as JSON; `follow`: one line for each look, until the batch ends."""
+    indent = None if follow else 2
+    while True:
+        state = journal.look()
+        status = status_json(journal.progress, state)
+        print(json.dumps(status, indent=indent), flush=True)
+        if not follow or not state.is_running:
+            return
+        time.sleep(JSON_LOOK_S)
+
+
+def status_text(batch: Batch, progress: Progress, state: BatchState, directory: str) -> str:
+    """The block of a batch that runs, the final table of any other."""
+    if not state.is_running:
+        return final_table(batch, directory, list(batch.tasks.values()))
+    columns = PIPE_COLUMNS
+    if sys.stdout.isatty():
+        columns, _ = terminal_size()
+    lines = progress.block(columns, sys.maxsize)
+    return "".join(printable(line) + "\n" for line in lines)
+
+
+def status_json(progress: Progress, state: BatchState) -> Json:
+    """What `status --json` says."""
+    tally = progress.tally
+    header = progress.batch.header
+    jobs: list[RunningJob] = []
+    if state.is_running:
+        jobs = progress.running.look()
+    forecast = progress.forecast(jobs)
+    return {
+        "batch": header.id,
+        "state": state.word,
+        "began": header.at,
+        "tasks": tally.total,
+        "done": tally.done,
+        "counts": tally.counts(),
+        "limits": encode(header.limits),
+        "running": [job.as_json() for job in jobs],
+        "eta_s": round(forecast.left_s) if jobs else None,
+        "eta_is_a_bound": forecast.is_bound and bool(jobs),
+    }
+
+
+def batch_state(batch: Batch, path: str) -> BatchState:
+    """What becomes of the batch whose journal lies at `path`."""
     header = batch.header
     if batch.ended and batch.ended.signal:
-        return "stopped", f"stopped by {signal.Signals(batch.ended.signal).name}"
+        name = signal.Signals(batch.ended.signal).name
+        return BatchState("stopped", f"stopped by {name}")
     if batch.ended:
-        return "finished", "finished"
+        return BatchState("finished", "finished")
     driven = is_driven(header, path)
     if driven is None:
-        return (
+        return BatchState(
             "unknown",
             f"began on {header.host}: from here nobody can see whether it still runs",
         )
     if driven and header.host != os.uname().nodename:
-        return "running", f"runs on {header.host}"
+        return BatchState("running", f"runs on {header.host}")
     if driven:
-        return "running", f"running (process {header.pid})"
-    return (
+        return BatchState("running", f"running (process {header.pid})")
+    return BatchState(
         "died",
         f"died: its process {header.pid} is gone, and with it what is shown as running",
     )
-
-
-def status_json(batch: Batch, progress: Progress, state: str) -> Json:
-    """What `status --json` says."""
-    jobs = list(progress.jobs()) if state == "running" else []
-    counts, (left_s, bound) = progress.survey(jobs)
-    running = [{**job, "phase": phase(job["log"])} for job in jobs]
-    return {
-        "batch": batch.id,
-        "state": state,
-        "began": batch.header.at,
-        "tasks": len(batch.tasks),
-        "done": progress.done,
-        "counts": counts,
-        "limits": encode(batch.header.limits),
-        "running": running,
-        "eta_s": round(left_s) if jobs else None,
-        "eta_is_a_bound": bound and bool(jobs),
-    }
 
 
 # --- audit ----------------------------------------------------------------------------------------
 
 
 def command_audit(args: argparse.Namespace) -> int:
-    """Tell what results really establish: what verdicts rest on, what contradicts them, and what is not as expected."""
+    """Tell what results really establish.
+
+    What verdicts rest on, what contradicts them, and what is not as expected.
+    """
     evidence = Evidence(args.paths, warn)
-    tasks = [task for batch in evidence.batches.values() for task in batch.tasks.values()]
+    tasks = all_tasks(evidence)
     findings = [*audit(evidence.batches), *evidence.findings]
     if args.expect:
         findings += compare(tasks, read_expectations(args.expect), "expected", 0)
     if args.against:
-        baseline = Evidence(args.against, warn).batches.values()
-        before = [task for batch in baseline for task in batch.tasks.values()]
+        before = all_tasks(Evidence(args.against, warn))
         findings += compare(tasks, before, "in the baseline", args.tolerance)
-    findings.sort(key=lambda finding: (finding.rank, list(ADVICE).index(finding.kind)))
-    failed = any(finding.rank != NOTE or args.strict for finding in findings)
-    code = 1 if failed else exit_code(tasks, Closure(())) if tasks else 3
+    kinds = list(ADVICE)
+    findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
+    code = audit_code(tasks, findings, args.strict)
     text = audit_report(args.format, code == 0, evidence.batches, findings, args.details)
-    cast(Any, sys.stdout).reconfigure(encoding="utf-8")
-    sys.stdout.write(coloured(text, sys.stdout) if args.format == "table" else text)
+    if args.format == "table":
+        text = coloured(text, sys.stdout)
+    use_utf8_on_stdout()
+    sys.stdout.write(text)
     return code
 
 
-# --- run, resume, report, lemmas, cache -----------------------------------------------------------
+def all_tasks(evidence: Evidence) -> list[Task]:
+    """The tasks of all batches that some evidence holds."""
+    tasks: list[Task] = []
+    for batch in evidence.batches.values():
+        tasks += batch.tasks.values()
+    return tasks
+
+
+def audit_code(tasks: Sequence[Task], findings: Iterable[Finding], strict: bool) -> int:
+    """The exit code of an audit: 1 for a finding, 3 where there is nothing that was proven."""
+    if any(strict or finding.rank != NOTE for finding in findings):
+        return 1
+    if not tasks:
+        return 3
+    # What rests on a false lemma is a finding already: no closure is needed.
+    return exit_code(tasks, Closure(()))
+
+
+def use_utf8_on_stdout() -> None:
+    """Reports are UTF-8, whatever the user's locale is."""
+    cast(Any, sys.stdout).reconfigure(encoding="utf-8")
+
+
+# --- report ---------------------------------------------------------------------------------------
+
+
+def command_report(args: argparse.Namespace) -> int:
+    """Write what came out, for people or programs.
+
+    Also of a batch that has not finished, and of what batch-tamarin left.
+    """
+    batch = load_results(args.results, warn)
+    directory = results_directory(args.results, JOURNAL, UPSTREAM_REPORT)
+    formats = report_formats(args)
+    if len(formats) > 1 and not args.output:
+        raise InputError(
+            "several formats need -o FILE: each is written to FILE with its own ending"
+        )
+    try:
+        if args.rebuild:
+            rebuild(batch, directory)
+        for form in formats:
+            path = args.output
+            if len(formats) > 1:
+                path = with_report_ending(path, form)
+            write_report(batch, directory, form, path)
+    except BrokenPipeError:  # `main` answers it
+        raise
+    except OSError as error:
+        raise InputError(
+            f"the report can't be written: {error.strerror}", error.filename or ""
+        ) from None
+    return 0
+
+
+def report_formats(args: argparse.Namespace) -> list[str]:
+    """The formats asked for; else that of the ending of -o FILE; else Markdown.
+
+    None where derived files are to be made again and no more is asked for.
+    """
+    if args.format:
+        return list(args.format)
+    if args.rebuild and not args.output:
+        return []
+    ending = os.path.splitext(args.output)[1]
+    for form in REPORTS:
+        if report_ending(form) == ending:
+            return [form]
+    return ["md"]
+
+
+def with_report_ending(path: str, form: str) -> str:
+    """The file for one of several formats; an ending of any format gives way."""
+    stem, ending = os.path.splitext(path)
+    if any(report_ending(known) == ending for known in REPORTS):
+        path = stem
+    return path + report_ending(form)
+
+
+def report_ending(form: str) -> str:
+    """The ending of a file in this format, with its dot."""
+    return "." + ENDINGS.get(form, form)
+
+
+def write_report(batch: Batch, directory: str, form: str, path: str) -> None:
+    """Write one report to a file, or to stdout if `path` is "". Raises OSError."""
+    folder = os.path.dirname(path) or "."
+    pieces = REPORTS[form](batch, directory, folder)
+    if path:
+        os.makedirs(folder, exist_ok=True)
+        write_file(path, pieces)
+    else:
+        use_utf8_on_stdout()
+        sys.stdout.writelines(pieces)
+
+
+def rebuild(batch: Batch, directory: str) -> None:
+    """Make every derived file of a results directory of ours again. Raises InputError, OSError."""
+    if not os.path.exists(os.path.join(directory, JOURNAL)):
+        raise InputError(f"there is no {JOURNAL}: what others wrote is left as it is", directory)
+    for folder in ("success", "failed"):
+        os.makedirs(os.path.join(directory, folder), exist_ok=True)
+    for task in batch.tasks.values():
+        write_result_file(directory, task)
+    write_derived_files(batch, directory)
+
+
+# --- lemmas ---------------------------------------------------------------------------------------
+
+
+def command_lemmas(args: argparse.Namespace) -> int:
+    """List what Tamarin would list in a theory, and what each lemma takes for granted."""
+    flags = [flag.lstrip("=") for flag in args.define]
+    theory = load_theory(args.theory, flags, args.diff, args.auto_sources)
+    if args.json:
+        lemmas = [lemma_json(lemma) for lemma in theory.lemmas]
+        print(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2))
+        return 0
+    rows = [("lemma", "trait", "line", "attributes", "assumes")]
+    rows += [lemma_row(lemma) for lemma in theory.lemmas]
+    print(text_table(rows))
+    return 0
+
+
+def lemma_json(lemma: Lemma) -> Json:
+    """A lemma as `lemmas --json` tells it."""
+    return {
+        "name": lemma.name,
+        "trait": lemma.trait,
+        "side": lemma.side,
+        "attributes": lemma.attributes,
+        "assumes": lemma.assumes,
+        "line": lemma.line,
+    }
+
+
+def lemma_row(lemma: Lemma) -> tuple[str, str, str, str, str]:
+    """A lemma as a row of the table."""
+    name = f"{lemma.side} {lemma.name}".strip()
+    if lemma.optional:
+        name += " (if needed)"
+    line = str(lemma.line or "")
+    attributes = ", ".join(lemma.attributes)
+    assumes = ", ".join(lemma.assumes)
+    return name, lemma.trait, line, attributes, assumes
+
+
+# --- cache ----------------------------------------------------------------------------------------
+
+
+def command_cache(args: argparse.Namespace) -> int:
+    """Show what the cache holds, or clear it."""
+    cache = Cache(args.cache_dir, args.cache_size)
+    if args.action == "clear":
+        clear_cache(cache, args.errors_only)
+    else:
+        show_cache(cache)
+    return 0
+
+
+def clear_cache(cache: Cache, errors_only: bool) -> None:
+    """Remove all entries, or only those without a verdict."""
+    removed = 0
+    # A list: folders change while entries are removed.
+    for _, _, path in list(cache.entries()):
+        if errors_only:
+            found = cache.read(path)
+            if found is None or found[0].verdict:
+                continue
+        remove_entry(path)
+        removed += 1
+    print(printable(f"entries removed from {cache.directory}: {removed:,}"))
+
+
+def show_cache(cache: Cache) -> None:
+    """Print where the cache is, its size, and how many entries it has of each outcome."""
+    used_mb = 0.0
+    tasks: list[Task] = []
+    for _, size_mb, path in cache.entries():
+        used_mb += size_mb
+        found = cache.read(path)
+        if found:
+            tasks.append(found[0])
+    most_gb = cache.size_mb / 1024
+    print(printable(f"{cache.directory}: {used_mb:,.1f} MB of at most {most_gb:g} GB"))
+    rows = [("result", "entries")]
+    for outcome, count in count_outcomes(tasks).items():
+        rows.append((outcome, f"{count:,}"))
+    if tasks:
+        print(text_table(rows, right=(1,)))
+
+
+# --- run, resume, recheck -------------------------------------------------------------------------
 
 
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
     recipe = Recipe(args.recipe)
-    options = PlanOptions(
-        str(args.cores or ""), str(args.memory or ""), args.timeout, args.scheduler
-    )
-    directory = args.output or os.path.expanduser(
-        recipe.data.get("config", {}).get("output_directory", "results")
-    )
+    options = replace(asked_options(args), scheduler=args.scheduler)
+    directory = args.output or recipe_results(recipe)
     return run_recipe(recipe, options, directory, args, args.fresh)
 
 
@@ -9178,21 +10029,17 @@ def command_resume(args: argparse.Namespace) -> int:
     batch, _ = load_batch(os.path.join(directory, JOURNAL), warn)
     header = batch.header
     if not batch.has_begun:
-        raise InputError(
-            "this journal tells of no batch: run the recipe again",
-            os.path.join(args.results, JOURNAL),
-        )
+        path = os.path.join(args.results, JOURNAL)
+        raise InputError("this journal tells of no batch: run the recipe again", path)
     if header.recheck_of:
-        raise InputError(
-            f"this is a recheck: batch_tamarin.py recheck {quoted([header.recheck_of])} goes on with it",
-            args.results,
-        )
-    if batch.ended and batch.count(*FINAL) == len(batch.tasks):
+        command = f"batch_tamarin.py recheck {quoted([header.recheck_of])}"
+        raise InputError(f"this is a recheck: {command} goes on with it", args.results)
+    tasks = list(batch.tasks.values())
+    if batch.ended and all(task.is_final for task in tasks):
         say("nothing is left to do: this batch has finished")
-        sys.stdout.write(
-            coloured(final_table(batch, args.results, list(batch.tasks.values())), sys.stdout)
-        )
-        return exit_code(list(batch.tasks.values()), Closure(batch.tasks.values()))
+        print_coloured(final_table(batch, args.results, tasks))
+        return exit_code(tasks, Closure(tasks))
+    # Relative names mean what they meant when the batch began.
     try:
         os.chdir(header.cwd)
     except OSError as error:
@@ -9201,50 +10048,6 @@ def command_resume(args: argparse.Namespace) -> int:
         ) from None
     recipe = Recipe(header.recipe_file, json.dumps(header.recipe, indent=2))
     return run_recipe(recipe, header.options, directory, args, fresh=False)
-
-
-def command_report(args: argparse.Namespace) -> int:
-    """Write what came out, also of an unfinished batch or in batch-tamarin's results, for people or programs."""
-    batch = load_results(args.results, warn)
-    directory = results_directory(args.results, JOURNAL, UPSTREAM_REPORT)
-    stem, ending = os.path.splitext(args.output)
-    endings = {name: "." + ENDINGS.get(name, name) for name in REPORTS}
-    formats = args.format or [name for name in REPORTS if endings[name] == ending] or ["md"]
-    if len(formats) > 1 and not args.output:
-        raise InputError(
-            "several formats need -o FILE: each is written to FILE with its own ending"
-        )
-    try:
-        if args.rebuild:
-            rebuild(batch, directory)
-        for name in formats if args.format or args.output or not args.rebuild else ():
-            base = stem if ending in endings.values() else args.output
-            path = base + endings[name] if len(formats) > 1 else args.output
-            pieces = REPORTS[name](batch, directory, os.path.dirname(path) or ".")
-            if path:
-                os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-                write_file(path, pieces)
-            else:
-                cast(Any, sys.stdout).reconfigure(encoding="utf-8")
-                sys.stdout.writelines(pieces)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise InputError(
-            f"the report can't be written: {error.strerror}", error.filename or ""
-        ) from None
-    return 0
-
-
-def rebuild(batch: Batch, directory: str) -> None:
-    """Make every derived file of one of our results directories again."""
-    if not os.path.exists(os.path.join(directory, JOURNAL)):
-        raise InputError(f"there is no {JOURNAL}: what others wrote is left as it is", directory)
-    for folder in ("success", "failed"):
-        os.makedirs(os.path.join(directory, folder), exist_ok=True)
-    for task in batch.tasks.values():
-        write_result_file(directory, task)
-    write_derived_files(batch, directory)
 
 
 def command_recheck(args: argparse.Namespace) -> int:
@@ -9281,62 +10084,6 @@ def command_recheck(args: argparse.Namespace) -> int:
     if not planned.tasks:
         raise InputError("no proof of these results can be checked", printable(args.results))
     return run_batch(planned, recheck.directory, args)
-
-
-def command_lemmas(args: argparse.Namespace) -> int:
-    """List what Tamarin would list in a theory, and what each lemma takes for granted."""
-    theory = load_theory(
-        args.theory, [flag.lstrip("=") for flag in args.define], args.diff, args.auto_sources
-    )
-    if args.json:
-        fields = ("name", "trait", "side", "attributes", "assumes", "line")
-        lemmas = [{name: getattr(lemma, name) for name in fields} for lemma in theory.lemmas]
-        print(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2))
-        return 0
-    rows = [("lemma", "trait", "line", "attributes", "assumes")]
-    rows += [
-        (
-            f"{lemma.side} {lemma.name}".strip() + (" (if needed)" if lemma.optional else ""),
-            lemma.trait,
-            str(lemma.line or ""),
-            ", ".join(lemma.attributes),
-            ", ".join(lemma.assumes),
-        )
-        for lemma in theory.lemmas
-    ]
-    print(text_table(rows))
-    return 0
-
-
-def command_cache(args: argparse.Namespace) -> int:
-    """Show what the cache holds, or clear it."""
-    cache = Cache(args.cache_dir, args.cache_size)
-    entries = [
-        (found[0] if found else None, size_mb, path)
-        for _, size_mb, path in cache.entries()
-        for found in (cache.read(path),)
-    ]
-    if args.action == "clear":
-        gone = [
-            path for task, _, path in entries if not args.errors_only or (task and not task.verdict)
-        ]
-        for path in gone:
-            remove_entry(path)
-        print(f"entries removed from {printable(cache.directory)}: {len(gone):,}")
-        return 0
-    used, counts = (
-        sum(size_mb for _, size_mb, _ in entries),
-        count_outcomes(task for task, *_ in entries if task),
-    )
-    print(f"{printable(cache.directory)}: {used:,.1f} MB of at most {cache.size_mb / 1024:g} GB")
-    if counts:
-        print(
-            text_table(
-                [("result", "entries"), *((word, f"{count:,}") for word, count in counts.items())],
-                right=(1,),
-            )
-        )
-    return 0
 
 
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:

@@ -2883,7 +2883,30 @@ def test_forecast(tasks, running, slots, wanted):
     for task, (_, seconds) in zip(made, tasks):
         if seconds:
             finished(task, seconds)
-    assert bt.forecast(made, running, slots) == pytest.approx(wanted)
+    tally = bt.Tally(bt.Batch(bt.Header(), {task.id: task for task in made}), made)
+    assert tally.forecast(running, slots) == pytest.approx(wanted)
+
+
+def test_the_tally_kept_by_events_is_that_of_the_tasks():
+    plans = [a_plan(id=str(number), entry="ab"[number % 2], limits=bt.Limits(1, 1, 60 + number % 3)) for number in range(8)]
+    batch = bt.Batch(bt.Header(), {plan.id: bt.Task(plan) for plan in plans})
+    tally = bt.Tally(batch, batch.tasks.values())
+
+    def start(task_id, attempt=1):
+        return bt.Started((task_id,), task_id, attempt)
+
+    def finish(task_id, status, verdict=None):
+        return bt.Finished(task_id, task_id, 1, bt.Result(bt.Status(status), verdict, usage=bt.Usage(10 + int(task_id))))
+
+    for event in [start("0"), start("1"), finish("0", "completed", bt.Verdict.VERIFIED), start("2"), finish("1", "interrupted"), finish("2", "timeout"),
+                  start("1", 2), finish("3", "completed", bt.Verdict.FALSIFIED),  # from the cache: it never started
+                  bt.Header(vanished=("7",)), a_plan(id="0", key="new"), a_plan(id="8"), start("0", 2), finish("8", "failed")]:
+        batch.apply(event)
+        tally.note(event)
+        fresh = bt.Tally(batch, batch.tasks.values())
+        running = {task.id: 5.0 for task in batch.tasks.values() if task.status is bt.Status.RUNNING}
+        assert tally.counts() == bt.count_outcomes(batch.tasks.values()) and tally.total == len(batch.tasks)
+        assert tally.done == batch.count(*bt.FINAL) and tally.forecast(running, 2) == fresh.forecast(running, 2)
 
 
 @pytest.mark.parametrize("log, wanted", [
