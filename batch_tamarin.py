@@ -4492,8 +4492,13 @@ def results_directory(path: str, *records: str) -> str:
 
 # === Cache ========================================================================================
 
+# Nothing in here can make a result wrong: a stored one is used only where its key says that the
+# prover would say the same again, and only when its files are whole. Nothing in here can end a
+# batch either: what can't be stored is said once, what can't be read is a miss.
+
 CACHE_GB = 2.0  # unless --cache-size says otherwise
 _ENTRY_FILE = "entry.json"
+# What these don't match is not ours, whatever directory we were given, and is left alone.
 _FOLDER = re.compile(r"[0-9a-f]{32}")
 _ENTRY = re.compile(
     r"(?P<key>[0-9a-f]{32})"
@@ -4554,11 +4559,13 @@ class Cache:
         self.size_mb = size_gb * 1024
         self.problem = ""  # the first reason why nothing can be stored
         self._stored = 0  # entries since it was last kept to its size
+        # Another host may be faster, or have other things to do: a limit is met there or not.
         self._limit_kind = f"limit-{sha256(os.uname().nodename.encode())[:16]}"
 
     def find(self, plan: Plan, inputs: Inputs) -> Hit | None:
         """The stored result that holds for a task, if there is one."""
         names = self._entries_of(inputs, plan.lemma)
+        # Most entries of a lemma are of older texts: their names alone rule them out.
         candidates = [name for name in names if self._may_answer(name, plan)]
         # What met a limit comes last: a verdict says more. Before that, the very same text first.
         candidates.sort(key=lambda name: (name.kind == self._limit_kind, name.key != plan.key))
@@ -4569,7 +4576,7 @@ class Cache:
         return None
 
     def find_load(self, inputs: Inputs) -> Result | None:
-        """What came of loading this very text, if the prover is known to have loaded it."""
+        """The load of this very text, if the prover is known to have loaded it."""
         path = self._load_path(inputs)
         entry = self.read(path)
         if entry is None:
@@ -4658,6 +4665,7 @@ class Cache:
         try:
             with open(os.path.join(path, _ENTRY_FILE), encoding="utf-8") as file:
                 entry = decode(Entry, json.load(file))
+            # The files are copied to where these names say: never trust them.
             if not os.path.basename(path).startswith(entry.plan.key):
                 raise ValueError("it stands under another's key")
             if not set(entry.files) <= set(field_names(Outputs)):
@@ -4673,6 +4681,7 @@ class Cache:
         """Whether an entry, by its name, could hold for a task."""
         if name.unfinished:
             return False
+        # A limit says something about the whole file only: other lemmas take their time as well.
         if name.kind.startswith("limit-"):
             return name.key == plan.key and name.kind == self._limit_kind
         same_lemma = plan.lemma_key != "" and name.kind == plan.lemma_key
@@ -4706,16 +4715,19 @@ class Cache:
             return
         temporary = f"{path}-{os.getpid()}"
         try:
+            # Under another name until it is whole: other runs look into this directory, too.
             os.makedirs(temporary)
             files: dict[str, str] = {}
             for name, output in outputs.items():
                 if os.path.exists(output):
+                    # The digest is of what was copied: what changes meanwhile can't deceive it.
                     files[name] = copy_file(output, os.path.join(temporary, name))
             text = json.dumps(encode(replace(entry, files=files)))
             write_file(os.path.join(temporary, _ENTRY_FILE), text)
             os.rename(temporary, path)
         except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else another run was faster
+            # An entry that is there already was made by another run, which was faster.
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 reason = error.strerror or error
                 self.problem = f"results can't be kept in the cache {self.directory}: {reason}"
             shutil.rmtree(temporary, ignore_errors=True)
@@ -4828,6 +4840,9 @@ class Executor(Protocol):
     async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
         """Run a job and return when its whole tree is gone; on_start(pid, start time)."""
 
+    def stop(self, job_id: str, reason: str) -> None:
+        """End one job if it runs: its outcome is `interrupted`."""
+
     def interrupt(self, reason: str, at_once: bool = False) -> None:
         """Stop every job and start no other."""
 
@@ -4886,7 +4901,7 @@ class Scheduler:
 
     def __init__(self, room: Room) -> None:
         self.room = room
-        self.stopped = False
+        self.stopped = False  # for ever: what is added later does not start
         # One queue for all of equal limits, so that there are few to look through. What waits
         # stands there with its place in the order of all.
         self._queues: dict[Limits, deque[tuple[int, Work]]] = {}
@@ -4894,6 +4909,7 @@ class Scheduler:
         # The first waiting place when it was first overtaken, and when that was.
         self._overtaken_place = -1
         self._overtaken_since = 0.0
+        # What runs. The event loop itself holds no reference to it.
         self._jobs: set[asyncio.Future[None]] = set()
         self._error: BaseException | None = None
 
@@ -4944,6 +4960,7 @@ class Scheduler:
         by_place = sorted(self._queues, key=lambda limits: self._queues[limits][0][0])
         if not by_place:
             return None
+        # Within a queue nobody overtakes: only its first may start.
         first_place = self._queues[by_place[0]][0][0]
         if self._is_starving(first_place, by_place[0].timeout_s):
             del by_place[1:]
@@ -4969,6 +4986,7 @@ class Scheduler:
         import asyncio
 
         try:
+            # What failed keeps its room as well: nobody knows what it left running.
             if await item.work():
                 self.room.give(item.limits)
         except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it in the end
@@ -5046,7 +5064,7 @@ class Runner:
             if not self.signals.stopped_by:
                 await draw_traces(self.directory, self.executor, self.batch.header.limits)
         finally:
-            self.recorder.journal.flush()
+            self.recorder.flush()
 
     async def _ask_cache(
         self, cached: CachedResults, tasks: Iterable[Task]
@@ -5106,6 +5124,7 @@ class Runner:
         remove_outputs(run.outputs)
         if load:
             await cached.keep_load(run, load)
+        # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
         for task, hit in hits:
             if not load or not await cached.restore(task, hit.after_load(load)):
                 self.scheduler.add([self._proving(task)])
@@ -5141,7 +5160,7 @@ class StopSignals:
             loop.add_signal_handler(signal.SIGTSTP, self._suspend)
 
     def _interrupt(self, number: signal.Signals) -> None:
-        self.scheduler.stop()
+        self.scheduler.stop()  # first: a job that ends now must not make room for another
         reason = f"stopped by {signal.Signals(number).name}"
         if self.stopped_by:
             self.executor.interrupt(reason, at_once=True)
@@ -5154,6 +5173,7 @@ class StopSignals:
     def _suspend(self) -> None:
         """This process goes on from here, and its jobs with it, when it is told to."""
         self.executor.suspend()
+        # Not SIGTSTP: our own handler has taken its place.
         os.kill(os.getpid(), signal.SIGSTOP)
         self.executor.resume()
 
@@ -5181,6 +5201,7 @@ class Recorder:
         import asyncio
 
         self.journal.record(event)
+        # One flush takes 0.25 ms, and the loop stands still meanwhile.
         if not self._flush_is_due:
             self._flush_is_due = True
             asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
@@ -5200,10 +5221,14 @@ class Recorder:
         )
         self.record(event)
 
+    def flush(self) -> None:
+        """Bring to disk what was recorded, and let it be shown. Raises StorageError."""
+        self.journal.flush()
+
     def _flush(self) -> None:
         self._flush_is_due = False
         try:
-            self.journal.flush()
+            self.flush()
         except (OSError, StorageError) as error:
             self._on_error(error)
 
@@ -5213,9 +5238,10 @@ class Recorder:
 
 @dataclass(frozen=True)
 class ProverRun:
-    """One run of a prover: what for, as which job, and where its files go."""
+    """One run of a prover: what for, on which files, as which job, and where its own files go."""
 
     plan: Plan
+    inputs: Inputs
     job: Job
     outputs: Outputs
 
@@ -5230,6 +5256,7 @@ class ProverRuns:
         self.directory = directory
         self.executor = executor
         self.recorder = recorder
+        # Once for each prover: it copies our whole environment.
         self._environments = {
             alias: prover_environment(prover) for alias, prover in batch.provers.items()
         }
@@ -5260,20 +5287,20 @@ class ProverRuns:
             stderr=outputs.stderr,
             task_ids=task_ids,
         )
-        return ProverRun(plan, job, outputs)
+        return ProverRun(plan, self.batch.inputs[plan.view], job, outputs)
 
     async def run(self, run: ProverRun) -> Outcome:
         """Run a prover, on what was planned and nothing else.
 
         What read other files would stand under a wrong key: it is `interrupted`.
         """
-        inputs = self.batch.inputs[run.plan.view]
-        changed = await changed_input(run.plan, inputs)
+        changed = await changed_input(run.plan, run.inputs)
         if changed:
             return Outcome(Status.INTERRUPTED, reason=changed)
         on_start = functools.partial(self.recorder.record_start, run.job)
         outcome = await self.executor.run(run.job, on_start)
-        changed = await changed_input(run.plan, inputs)
+        # Once more: it may have read a file before or after an edit.
+        changed = await changed_input(run.plan, run.inputs)
         if changed:
             return replace(outcome, status=Status.INTERRUPTED, reason=changed)
         return outcome
@@ -5328,6 +5355,7 @@ def read_load(run: ProverRun, outcome: Outcome) -> Result | None:
             return None
     except OSError:
         return None
+    # They are about the text as it is now. What a hit's own proof was warned of may be gone.
     warnings = tuple(prover_warnings(run.plan, output, run.outputs.proof))
     return Result(Status.COMPLETED, exit=outcome.exit, warnings=warnings, at=timestamp())
 
@@ -5349,7 +5377,8 @@ class CachedResults:
         self.directory = directory
         self.recorder = recorder
         self.tell = tell
-        self._loads: dict[TheoryView, Result | None] = {}  # what is stored of them
+        # What is stored of the load of each text: looked up once, though many hits rest on it.
+        self._loads: dict[TheoryView, Result | None] = {}
 
     async def find(self, plan: Plan) -> Hit | None:
         """The stored result that holds for a task, if nothing changed since it was planned."""
@@ -5378,7 +5407,7 @@ class CachedResults:
         import asyncio
 
         outputs = result_files(self.directory, task.id)
-        set_aside(outputs)
+        set_aside(outputs)  # of an attempt that a stop interrupted
         restored = await asyncio.to_thread(self.cache.restore, hit, outputs)
         if restored:
             result = replace(hit.result, at=timestamp())
@@ -5389,17 +5418,15 @@ class CachedResults:
         """Store a result while other things go on; the end of the event loop waits for that."""
         import asyncio
 
-        inputs = self.batch.inputs[run.plan.view]
         asyncio.get_running_loop().run_in_executor(
-            None, self.cache.store, run.plan, result, run.outputs, inputs, parse_error
+            None, self.cache.store, run.plan, result, run.outputs, run.inputs, parse_error
         )
 
     async def keep_load(self, run: ProverRun, load: Result) -> None:
         """Remember that the prover has loaded a text."""
         import asyncio
 
-        inputs = self.batch.inputs[run.plan.view]
-        await asyncio.to_thread(self.cache.store_load, run.plan, load, inputs)
+        await asyncio.to_thread(self.cache.store_load, run.plan, load, run.inputs)
 
 
 # --- The files of an attempt ----------------------------------------------------------------------
@@ -5407,6 +5434,7 @@ class CachedResults:
 
 def set_aside(outputs: Outputs) -> None:
     """Keep what an earlier attempt left: `ID.out` becomes `ID~1.out`. Nothing is written over."""
+    # The drawings are found by the name of their DOT file, whether it is still there or not.
     for path in (*dataclasses.astuple(outputs), *_existing_drawings(outputs.trace_dot)):
         if os.path.exists(path):
             os.rename(path, _free_name(path))
@@ -5436,6 +5464,7 @@ def keep_outputs(plan: Plan, result: Result, outputs: Outputs) -> None:
         for path in (outputs.proof, outputs.trace_json, outputs.trace_dot):
             remove_file(path)
         return
+    # Provers write the traces of all lemmas in the file, of stored proofs as well.
     dot = _trace_text(outputs.trace_dot)
     graphs = _trace_text(outputs.trace_json)
     if not dot and not graphs:
@@ -5515,6 +5544,7 @@ def _undrawn_traces(folder: str) -> list[str]:
     undrawn: list[str] = []
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
+        # No id has a `~`: it marks what `set_aside` has kept of earlier attempts.
         if name.endswith(".dot") and "~" not in name and not drawings(path):
             undrawn.append(path)
     return undrawn
@@ -5527,11 +5557,13 @@ async def _draw_trace(executor: Executor, job: Job) -> bool:
     made = [f"{job.id}.svg"]
     while os.path.exists(f"{job.id}.{len(made) + 1}.svg"):
         made.append(f"{job.id}.{len(made) + 1}.svg")
-    for path, drawing in zip(made, _drawing_names(job.id)):
-        if outcome.exit == ExitStatus(0):
-            os.replace(path, drawing)
-        else:
-            remove_file(path)
+    # What dot did not make, or a full disk, is told of as not drawn: a drawing ends no batch.
+    with suppress(OSError):
+        for path, drawing in zip(made, _drawing_names(job.id)):
+            if outcome.exit == ExitStatus(0):
+                os.replace(path, drawing)
+            else:
+                remove_file(path)
     return not outcome.unkillable
 
 
@@ -9324,8 +9356,8 @@ def run_recipe(
 ) -> int:
     """Plan, run and report; returns the exit code.
 
-    With `recheck_with` in the recipe's config, the proofs are checked when the batch has ended. A
-    check that does not confirm a verdict, or was stopped, decides the exit code.
+    With `recheck_with` in the recipe's config, the proofs are checked when the batch has ended, in
+    a batch of their own. A check that does not confirm a verdict, or a stop, decides the exit code.
     """
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
@@ -9333,6 +9365,7 @@ def run_recipe(
     checker = recipe.data.get("config", {}).get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
+    # All answers that there are: from the cache, of earlier runs, and not chosen by -t as well.
     recheck = Recheck(done.batch, done.directory, planned.provers[checker])
     checks = recheck.plan(warn)
     if not checks.tasks:
