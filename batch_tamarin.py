@@ -5073,9 +5073,12 @@ class Runner:
 
         Those that wait for the same load are one list.
         """
+        import asyncio
+
         missing: list[Task] = []
         held: dict[TheoryView, list[TaskHit]] = {}
         for task in tasks:
+            await asyncio.sleep(0)  # for signals, and for the screen
             if self.scheduler.stopped:
                 break
             hit = await cached.find(task.plan)
@@ -5382,19 +5385,13 @@ class CachedResults:
 
     async def find(self, plan: Plan) -> Hit | None:
         """The stored result that holds for a task, if nothing changed since it was planned."""
-        import asyncio
-
         inputs = self.batch.inputs[plan.view]
         if await changed_input(plan, inputs):
             return None
-        hit = await asyncio.to_thread(self._find, plan, inputs)
-        if not hit and self.tell:
-            reason = await asyncio.to_thread(self.cache.what_is_new, plan, inputs)
-            self.tell(f"not in the cache: {plan.id}: {reason}")
-        return hit
-
-    def _find(self, plan: Plan, inputs: Inputs) -> Hit | None:
         hit = self.cache.find(plan, inputs)
+        if not hit and self.tell:
+            reason = self.cache.what_is_new(plan, inputs)
+            self.tell(f"not in the cache: {plan.id}: {reason}")
         if hit is None or hit.counts:
             return hit
         if plan.view not in self._loads:
