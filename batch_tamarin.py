@@ -75,6 +75,7 @@ from typing import (
     Callable,
     NamedTuple,
     Optional,
+    Protocol,
     TypeVar,
     Union,
     cast,
@@ -687,10 +688,6 @@ class Task:
     @property
     def id(self) -> str:
         return self.plan.id
-
-    @property
-    def limits(self) -> Limits:
-        return self.plan.limits
 
     @property
     def verdict(self) -> Verdict | None:
@@ -4832,7 +4829,40 @@ def results_directory(path: str, *records: str) -> str:
 
 # === Cache ========================================================================================
 
-CACHE_GB = 2.0
+# Nothing in here can make a result wrong: a stored one is used only where its key says that the
+# prover would say the same again, and only when its files are whole. Nothing in here can end a
+# batch either: what can't be stored is said once, what can't be read is a miss.
+
+CACHE_GB = 2.0  # unless --cache-size says otherwise
+_ENTRY_FILE = "entry.json"
+# What these don't match is not ours, whatever directory we were given, and is left alone.
+_FOLDER = re.compile(r"[0-9a-f]{32}")
+_ENTRY = re.compile(
+    r"(?P<key>[0-9a-f]{32})"
+    r"\.(?P<kind>|[0-9a-f]{32}|limit-[0-9a-f]{16}|loaded)"
+    r"(?P<unfinished>-\d+)?"
+)
+_PRUNE_AFTER = 1_000  # entries that were stored
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in the `entry.json` of a cache's entry: a result, and what it is a result of."""
+
+    plan: Plan = field(metadata=named("task"))
+    result: Result = field(metadata=named("finish"))
+    parts: dict[str, str]  # digests of what the result depends on, by words for people
+    files: dict[str, str]  # SHA-256 of the outputs in the entry, by their names in Outputs
+
+    @property
+    def task(self) -> Task:
+        """The task as it was when its result was stored."""
+        return Task(self.plan, self.result.status, result=self.result)
+
+    @property
+    def is_load(self) -> bool:
+        """Whether it tells that a prover has loaded a theory, and of no lemma."""
+        return not self.plan.lemma
 
 
 class Hit(NamedTuple):
@@ -4840,188 +4870,181 @@ class Hit(NamedTuple):
 
     result: Result  # as the task's own, marked as cached
     path: str  # of the entry
-    files: Mapping[str, str]  # SHA-256 of the outputs in it, by their names in Outputs
-    exact: bool  # nothing that Tamarin reads changed since
+    files: Mapping[str, str]  # as in the entry
+    # False: lemmas changed that can't matter to this one, in a text that the prover may refuse. It
+    # counts only when the prover has loaded that text.
+    counts: bool
+
+    def after_load(self, load: Result) -> Hit:
+        """The hit when the prover has loaded the text: it counts, with the warnings of the load."""
+        return self._replace(result=replace(self.result, warnings=load.warnings), counts=True)
 
 
 class Cache:
-    """Results under digests of all that they depend on, in a directory that any number of runs may share; never fatal.
+    """Results under digests of all that they depend on, shared by any number of runs; never fatal.
 
-    Below it, `LEMMA/KEY.KIND/` holds `entry.json` and the outputs. LEMMA is a digest of a theory's and a lemma's name, KEY is
-    `Task.key`, KIND is `Task.lemma_key`, `limit-HOST` for what met its limits on that host, or `loaded` for a text that a prover
-    has loaded. An entry appears whole, by a rename, and is never changed; what is damaged is removed, the least used go first."""
+    Below its directory, `LEMMA/KEY.KIND/` holds `entry.json` and the outputs. LEMMA is a digest of
+    the names of a theory and a lemma, KEY is `Plan.key`. KIND is `Plan.lemma_key` (or nothing where
+    only the whole file counts), `limit-HOST` for what met its limits on that host, or `loaded` for
+    a text that a prover has loaded. An entry appears whole, by a rename, and is never changed. What
+    is damaged is removed; when there is too much, the least recently used go first.
+    """
 
     def __init__(self, directory: str = "", size_gb: float = CACHE_GB) -> None:
         """`directory`: default $XDG_CACHE_HOME/batch-tamarin, or ~/.cache/batch-tamarin."""
-        base = os.environ.get("XDG_CACHE_HOME", "")
-        base = base if os.path.isabs(base) else os.path.expanduser("~/.cache")
-        self.directory = os.path.abspath(directory or os.path.join(base, "batch-tamarin"))
-        self.size_mb, self.stored, self.problem = (
-            size_gb * 1024,
-            0,
-            "",
-        )  # the first reason why nothing can be stored
-        self._host = sha256(os.uname().nodename.encode())[:16]
+        self.directory = os.path.abspath(directory or _default_cache_directory())
+        self.size_mb = size_gb * 1024
+        self.problem = ""  # the first reason why nothing can be stored
+        self._stored = 0  # entries since it was last kept to its size
+        # Another host may be faster, or have other things to do: a limit is met there or not.
+        self._limit_kind = f"limit-{sha256(os.uname().nodename.encode())[:16]}"
 
-    def find(self, task: Task, inputs: Inputs) -> Hit | None:
-        """The stored result that holds for a task: first one of the very same text, last one that met a limit on this host."""
-        paths = _names(self._folder(inputs.theory, task.plan.lemma))
-        for path in sorted(paths, key=lambda path: (_by_limit(path), task.plan.key not in path)):
-            entry = (
-                self.read(path)
-                if task.plan.key in path or (task.plan.lemma_key and task.plan.lemma_key in path)
-                else None
-            )
-            if (
-                entry
-                and (not _by_limit(path) or path.endswith(self._host))
-                and still_holds(entry[0], task.plan, by_lemma=True)
-            ):
-                old, exact = cast(Result, entry[0].result), entry[0].plan.key == task.plan.key
-                return Hit(
-                    replace(
-                        old,
-                        cached=True,
-                        ran=old.at,
-                        old_text=not exact,
-                        warnings=old.warnings if exact else (),
-                    ),
-                    path,
-                    entry[1]["files"],
-                    exact,
-                )
+    def find(self, plan: Plan, inputs: Inputs) -> Hit | None:
+        """The stored result that holds for a task, if there is one."""
+        names = self._entries_of(inputs, plan.lemma)
+        # Most entries of a lemma are of older texts: their names alone rule them out.
+        candidates = [name for name in names if self._may_answer(name, plan)]
+        # What met a limit comes last: a verdict says more. Before that, the very same text first.
+        candidates.sort(key=lambda name: (name.kind == self._limit_kind, name.key != plan.key))
+        for name in candidates:
+            entry = self.read(name.path)
+            if entry and still_holds(entry.task, plan, by_lemma=True):
+                return _hit(entry, name.path, same_text=entry.plan.key == plan.key)
         return None
 
+    def find_load(self, inputs: Inputs) -> Result | None:
+        """The load of this very text, if the prover is known to have loaded it."""
+        path = self._load_path(inputs)
+        entry = self.read(path)
+        if entry is None:
+            return None
+        _mark_as_used(path)
+        return entry.result
+
     def restore(self, hit: Hit, outputs: Outputs) -> bool:
-        """Copy a result's files to where the task's own would be; False, and no file, if they aren't whole."""
+        """Copy a result's files to where the task's own would be.
+
+        False, and no file is left, if they aren't whole.
+        """
         try:
             for name, digest in hit.files.items():
                 if copy_file(os.path.join(hit.path, name), getattr(outputs, name)) != digest:
                     raise FileNotFoundError
-            with suppress(OSError):  # a cache that others own
-                os.utime(hit.path)  # the least recently used is removed first
-            return True
         except OSError as error:
             if isinstance(error, FileNotFoundError):  # damaged, or removed by another run
                 remove_entry(hit.path)
             for name in hit.files:
                 remove_file(getattr(outputs, name))
             return False
+        _mark_as_used(hit.path)
+        return True
 
     def store(
-        self, task: Task, event: Finished, outputs: Outputs, inputs: Inputs, parse_error: bool
+        self, plan: Plan, result: Result, outputs: Outputs, inputs: Inputs, parse_error: bool
     ) -> None:
-        """Keep a result, told of by its `finish` event, if it would be the same again."""
-        result = task.result or Result(task.status)
-        by_limit = task.status in (Status.TIMEOUT, Status.MEMORY_LIMIT)
-        # The kernel or a stranger may have ended it, too: a limit was met for sure only where it shows.
-        met = (
-            task.status is Status.TIMEOUT
-            or result.usage.peak_mb >= task.plan.limits.memory_mb
-            or result.exit == ExitStatus(GHC_HEAP_EXHAUSTED)
-        )
-        settled = (
-            task.status is Status.COMPLETED
-            or parse_error
-            or (task.plan.optional and task.status is Status.SUPERSEDED)
-        )
-        if settled or (by_limit and met):
-            kind = (
-                f"limit-{self._host}" if by_limit else task.plan.lemma_key if task.verdict else ""
-            )
-            path = os.path.join(
-                self._folder(inputs.theory, task.plan.lemma), f"{task.plan.key}.{kind}"
-            )
-            if by_limit:
-                remove_entry(path)  # met under other limits
-            self._write(
-                path,
-                outputs,
-                {
-                    "task": encode_event(task.plan),
-                    "finish": encode_event(event),
-                    "parts": inputs.parts_of(task.plan.lemma),
-                },
-            )
+        """Keep a result if it would be the same again; `parse_error`: the prover told of one."""
+        kind = self._kind_to_store(plan, result, parse_error)
+        if kind is None:
+            return
+        path = os.path.join(self._folder(inputs, plan.lemma), f"{plan.key}.{kind}")
+        if kind == self._limit_kind:
+            remove_entry(path)  # met under other limits
+        entry = Entry(plan, result, inputs.parts_of(plan.lemma), files={})
+        self._write(path, entry, vars(outputs))
 
-    def has_loaded(self, inputs: Inputs) -> bool:
-        """Whether the prover is known to have loaded this very text."""
-        with suppress(OSError):
-            os.utime(self._load_entry(inputs))
-        return os.path.exists(self._load_entry(inputs))
+    def store_load(self, plan: Plan, result: Result, inputs: Inputs) -> None:
+        """Remember that the prover has loaded a text; `plan`: of the load."""
+        self._write(self._load_path(inputs), Entry(plan, result, parts={}, files={}), outputs={})
 
-    def remember_load(self, inputs: Inputs) -> None:
-        """The prover has loaded this text."""
-        if not self.has_loaded(inputs):
-            self._write(self._load_entry(inputs), None, {})
-
-    def what_is_new(self, task: Task, inputs: Inputs) -> str:
-        """Why no stored result holds for a task: which parts of its key no stored result of that lemma has."""
-        entries = [
-            entry
-            for _, entry in filter(
-                None, map(self.read, _names(self._folder(inputs.theory, task.plan.lemma)))
-            )
-        ]
-        known = {part for entry in entries for part in entry["parts"].items()}
-        new = [part[0] for part in inputs.parts_of(task.plan.lemma).items() if part not in known]
+    def what_is_new(self, plan: Plan, inputs: Inputs) -> str:
+        """Why no stored result holds for a task: the parts of its key that no stored one has."""
+        entries: list[Entry] = []
+        for name in self._entries_of(inputs, plan.lemma):
+            entry = self.read(name.path)
+            if entry:
+                entries.append(entry)
         if not entries:
             return "no result of it is stored"
-        if any(entry["task"]["key"] == task.plan.key for entry in entries):
+        if any(entry.plan.key == plan.key for entry in entries):
             return "what is stored of it met smaller limits, or those of another host"
-        return (
-            f"new: {', '.join(new)}"
-            if new
-            else "nothing is new, but never stood together like this"
-        )
+        known = {part for entry in entries for part in entry.parts.items()}
+        new = [
+            word
+            for word, digest in inputs.parts_of(plan.lemma).items()
+            if (word, digest) not in known
+        ]
+        if new:
+            return f"new: {', '.join(new)}"
+        return "nothing is new, but never stood together like this"
 
     def prune(self) -> str:
         """Keep to the size that is allowed; returns why nothing could be stored, or ""."""
-        left = self.size_mb if self.stored else math.inf
-        for _, size_mb, path in sorted(self.entries(), reverse=True) if self.stored else ():
-            left -= size_mb
-            if left < 0:
-                remove_entry(path)
-        self.stored = 0
+        if self._stored:
+            self._stored = 0
+            left_mb = self.size_mb
+            for entry in sorted(self.entries(), reverse=True):
+                left_mb -= entry.size_mb
+                if left_mb < 0:
+                    remove_entry(entry.path)
         return self.problem
 
-    def entries(self) -> Iterator[tuple[float, float, str]]:
-        """When last used (seconds since 1970), size in MB and path of all entries, those included that were never finished."""
-        for path in itertools.chain.from_iterable(
-            map(_names, _names(self.directory, "[0-9a-f]{32}"))
-        ):
-            with suppress(OSError):  # gone meanwhile
-                sizes = [os.stat(os.path.join(path, file)).st_size for file in os.listdir(path)]
-                yield os.stat(path).st_mtime, sum(sizes) / MB, path
+    def entries(self) -> Iterator[CacheUse]:
+        """What all entries take up, those included that were never finished."""
+        for name in _list_directory(self.directory):
+            if not _FOLDER.fullmatch(name):
+                continue
+            for entry in _entry_names(os.path.join(self.directory, name)):
+                with suppress(OSError):  # gone meanwhile
+                    yield _use_of(entry.path)
 
-    def read(self, path: str) -> tuple[Task, Json] | None:
-        """The task of an entry with its result, and all that the entry says; one that makes no sense is removed."""
+    def read(self, path: str) -> Entry | None:
+        """An entry; None if it isn't there. One that makes no sense is removed."""
         try:
-            if not os.path.isfile(os.path.join(path, "entry.json")):
-                return None
-            with open(os.path.join(path, "entry.json"), encoding="utf-8") as file:
-                entry = json.load(file, parse_constant=_refuse_constant)
-            plan, result = decode(Plan, entry["task"]), decode(Result, entry["finish"])
-            task = Task(plan, result.status, result=result)
-            if not os.path.basename(path).startswith(task.plan.key) or not set(
-                entry["files"]
-            ) <= set(field_names(Outputs)):
-                raise ValueError
-            return task, {**entry, "parts": dict(entry["parts"]), "files": dict(entry["files"])}
+            with open(os.path.join(path, _ENTRY_FILE), encoding="utf-8") as file:
+                entry = decode(Entry, json.load(file))
+            # The files are copied to where these names say: never trust them.
+            if not os.path.basename(path).startswith(entry.plan.key):
+                raise ValueError("it stands under another's key")
+            if not set(entry.files) <= set(field_names(Outputs)):
+                raise ValueError("it names files that are none of ours")
+            return entry
         except OSError:  # gone meanwhile, not yet whole, or not ours to read
             return None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            if not path.endswith(".loaded"):
-                remove_entry(path)
+            remove_entry(path)
             return None
 
-    def _folder(self, theory: str, lemma: str) -> str:
-        return os.path.join(self.directory, sha256(json.dumps([theory, lemma]).encode())[:32])
+    def _may_answer(self, name: _EntryName, plan: Plan) -> bool:
+        """Whether an entry, by its name, could hold for a task."""
+        if name.unfinished:
+            return False
+        # A limit says something about the whole file only: other lemmas take their time as well.
+        if name.kind.startswith("limit-"):
+            return name.key == plan.key and name.kind == self._limit_kind
+        same_lemma = plan.lemma_key != "" and name.kind == plan.lemma_key
+        return name.key == plan.key or same_lemma
 
-    def _load_entry(self, inputs: Inputs) -> str:
-        return os.path.join(self._folder(inputs.theory, ""), inputs.key + ".loaded")
+    def _kind_to_store(self, plan: Plan, result: Result, parse_error: bool) -> str | None:
+        """Under which kind a result is kept; None if it might be another one next time."""
+        if result.status in MET_A_LIMIT:
+            return self._limit_kind if _met_its_own_limit(plan, result) else None
+        if result.status is Status.COMPLETED:
+            return plan.lemma_key
+        not_needed = plan.optional and result.status is Status.SUPERSEDED
+        refused = parse_error and result.status is Status.FAILED
+        return "" if not_needed or refused else None
 
-    def _write(self, path: str, outputs: Outputs | None, entry: Json) -> None:
+    def _entries_of(self, inputs: Inputs, lemma: str) -> list[_EntryName]:
+        return _entry_names(self._folder(inputs, lemma))
+
+    def _folder(self, inputs: Inputs, lemma: str) -> str:
+        names = json.dumps([inputs.theory, lemma])
+        return os.path.join(self.directory, sha256(names.encode())[:32])
+
+    def _load_path(self, inputs: Inputs) -> str:
+        return os.path.join(self._folder(inputs, lemma=""), f"{inputs.key}.loaded")
+
+    def _write(self, path: str, entry: Entry, outputs: Mapping[str, str]) -> None:
         """Make an entry; a problem is kept for `prune` and ends all storing."""
         import shutil
 
@@ -5029,37 +5052,80 @@ class Cache:
             return
         temporary = f"{path}-{os.getpid()}"
         try:
+            # Under another name until it is whole: other runs look into this directory, too.
             os.makedirs(temporary)
-            files = {
-                name: copy_file(output, os.path.join(temporary, name))
-                for name, output in (vars(outputs) if outputs else {}).items()
-                if os.path.exists(output)
-            }
-            write_file(os.path.join(temporary, "entry.json"), json.dumps({**entry, "files": files}))
+            files: dict[str, str] = {}
+            for name, output in outputs.items():
+                if os.path.exists(output):
+                    # The digest is of what was copied: what changes meanwhile can't deceive it.
+                    files[name] = copy_file(output, os.path.join(temporary, name))
+            text = json.dumps(encode(replace(entry, files=files)))
+            write_file(os.path.join(temporary, _ENTRY_FILE), text)
             os.rename(temporary, path)
         except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else another run was faster
-                self.problem = f"results can't be kept in the cache {self.directory}: {error.strerror or error}"
+            # An entry that is there already was made by another run, which was faster.
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                reason = error.strerror or error
+                self.problem = f"results can't be kept in the cache {self.directory}: {reason}"
             shutil.rmtree(temporary, ignore_errors=True)
-        self.stored += 1
-        if self.stored > 1000:
+        self._stored += 1
+        if self._stored > _PRUNE_AFTER:
             self.prune()
 
 
-def _names(
-    folder: str, pattern: str = r"[0-9a-f]{32}\.(|[0-9a-f]{32}|limit-[0-9a-f]{16}|loaded)(-\d+)?"
-) -> list[str]:
-    """Paths of what the cache (or a run that was killed) made in a folder; none if it isn't there."""
-    with suppress(OSError):
-        return [
-            os.path.join(folder, name) for name in os.listdir(folder) if re.fullmatch(pattern, name)
-        ]
-    return []
+class CacheUse(NamedTuple):
+    """What an entry takes up. Those that were used last sort last."""
+
+    used: float  # when last; seconds since 1970
+    size_mb: float
+    path: str
 
 
-def _by_limit(path: str) -> bool:
-    """Whether an entry holds what met its limits."""
-    return ".limit-" in os.path.basename(path)
+class _EntryName(NamedTuple):
+    """What the name of an entry tells."""
+
+    path: str
+    key: str
+    kind: str
+    unfinished: bool  # another run is just making it, or was killed when it did
+
+
+def _default_cache_directory() -> str:
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # the specification tells to ignore it then
+        base = os.path.expanduser("~/.cache")
+    return os.path.join(base, "batch-tamarin")
+
+
+def _list_directory(path: str) -> list[str]:
+    """The names in a directory; none if it isn't there."""
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _entry_names(folder: str) -> list[_EntryName]:
+    """What the cache made in a folder: a directory that the user gave may hold other things."""
+    names: list[_EntryName] = []
+    for name in _list_directory(folder):
+        found = _ENTRY.fullmatch(name)
+        if found:
+            path = os.path.join(folder, name)
+            unfinished = found["unfinished"] is not None
+            names.append(_EntryName(path, found["key"], found["kind"], unfinished))
+    return names
+
+
+def _use_of(path: str) -> CacheUse:
+    """What an entry takes up. Raises OSError when it is gone."""
+    sizes = [os.stat(os.path.join(path, name)).st_size for name in os.listdir(path)]
+    return CacheUse(os.stat(path).st_mtime, sum(sizes) / MB, path)
+
+
+def _mark_as_used(path: str) -> None:
+    with suppress(OSError):  # a cache that others own
+        os.utime(path)
 
 
 def remove_entry(path: str) -> None:
@@ -5071,161 +5137,359 @@ def remove_entry(path: str) -> None:
         os.rmdir(os.path.dirname(path))
 
 
+def _hit(entry: Entry, path: str, same_text: bool) -> Hit:
+    """The result of an entry as that of a task with the same text, or the same lemma's at least."""
+    old = entry.result
+    result = replace(
+        old,
+        cached=True,
+        ran=old.at,
+        old_text=not same_text,
+        # They may be about lemmas that are no longer there.
+        warnings=old.warnings if same_text else (),
+    )
+    return Hit(result, path, entry.files, counts=same_text)
+
+
+def _met_its_own_limit(plan: Plan, result: Result) -> bool:
+    """Whether it shows that a limit was met: else the kernel or a stranger may have ended it."""
+    return (
+        result.status is Status.TIMEOUT
+        or result.usage.peak_mb >= plan.limits.memory_mb
+        or result.exit == ExitStatus(GHC_HEAP_EXHAUSTED)
+    )
+
+
 # === Scheduler and executors ======================================================================
 
 FLUSH_S = 0.005  # how long a result may wait for others before it is brought to disk and shown
 TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
+DOT_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=30)  # of drawing one trace file
+
+
+class Executor(Protocol):
+    """Where jobs run: on this machine it is the Supervisor."""
+
+    @property
+    def live(self) -> Mapping[str, Live]:
+        """The jobs that run, by id."""
+
+    async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
+        """Run a job and return when its whole tree is gone; on_start(pid, start time)."""
+
+    def stop(self, job_id: str, reason: str) -> None:
+        """End one job if it runs: its outcome is `interrupted`."""
+
+    def interrupt(self, reason: str, at_once: bool = False) -> None:
+        """Stop every job and start no other."""
+
+    def suspend(self) -> None:
+        """Hold every job, its time limit included, until `resume`."""
+
+    def resume(self) -> None:
+        """Let every held job go on."""
+
+
+# --- The scheduler --------------------------------------------------------------------------------
 
 
 class Room:
-    """The cores and the memory (MB) that jobs share: two semaphores taken together: no job holds one and waits for the other."""
+    """The cores and the memory (MB) that jobs share.
+
+    Two semaphores that are taken together: no job holds one and waits for the other.
+    """
 
     def __init__(self, cores: int, memory_mb: int) -> None:
-        self.cores, self.memory_mb = cores, memory_mb
+        self.cores = cores
+        self.memory_mb = memory_mb
 
     def fits(self, limits: Limits) -> bool:
         return limits.cores <= self.cores and limits.memory_mb <= self.memory_mb
 
     def take(self, limits: Limits) -> None:
-        self.cores, self.memory_mb = self.cores - limits.cores, self.memory_mb - limits.memory_mb
+        self.cores -= limits.cores
+        self.memory_mb -= limits.memory_mb
 
     def give(self, limits: Limits) -> None:
-        self.cores, self.memory_mb = self.cores + limits.cores, self.memory_mb + limits.memory_mb
+        self.cores += limits.cores
+        self.memory_mb += limits.memory_mb
+
+
+# Does the work of one job; returns whether the job's room is free again (it is not while processes
+# are left that can't be killed).
+Work = Callable[[], Awaitable[bool]]
+
+
+class Waiting(NamedTuple):
+    """Work that waits until its limits fit into the room."""
+
+    limits: Limits
+    work: Work
 
 
 class Scheduler:
-    """Does the work on items as soon as their `limits` fit into the room, in order.
+    """One coroutine per job, each begun as soon as its limits fit into the room, in order.
 
-    An item that fits may overtake one that doesn't. When the first waiting one has been overtaken for as long as its own timeout,
-    nothing else starts until it does: with limits capped to the whole room, nothing can wait for ever. (Limits are poor estimates
-    of run times: reserving by them, as EASY backfilling does, doubled the makespan in simulations.)"""
+    A job that fits may overtake one that doesn't. When the first waiting one has been overtaken for
+    as long as its own timeout, nothing else starts until it does: with limits capped to the whole
+    room, nothing can wait for ever. (Limits are poor estimates of run times: reserving by them, as
+    EASY backfilling does, doubled the makespan in simulations.)
+    """
 
     def __init__(self, room: Room) -> None:
-        self.room, self.stopped = room, False
+        self.room = room
+        self.stopped = False  # for ever: what is added later does not start
+        # One queue for all of equal limits, so that there are few to look through. What waits
+        # stands there with its place in the order of all.
+        self._queues: dict[Limits, deque[tuple[int, Work]]] = {}
         self._places = itertools.count()
-        # One queue for all items of equal limits: few to look through. An item stands there with its place and its work.
-        self._waiting: dict[Limits, deque[tuple[int, Any, Callable[[Any], Awaitable[bool]]]]] = {}
-        self._overtaken: tuple[int, float] = (
-            -1,
-            0.0,
-        )  # the first waiting item's place, and since when others start before it
+        # The first waiting place when it was first overtaken, and when that was.
+        self._overtaken_place = -1
+        self._overtaken_since = 0.0
+        # What runs. The event loop itself holds no reference to it.
         self._jobs: set[asyncio.Future[None]] = set()
         self._error: BaseException | None = None
 
-    def add(self, items: Iterable[Any], work: Callable[[Any], Awaitable[bool]]) -> None:
-        """Let these wait for room, behind what waits already; `work` tells whether an item's room is free again."""
-        for item in () if self.stopped else items:
-            self._waiting.setdefault(item.limits, deque()).append((next(self._places), item, work))
-        self._start_what_fits()
+    async def run(self, items: Iterable[Waiting]) -> None:
+        """Work on these and all that is added meanwhile, until the last job has ended.
 
-    async def run(self, items: Iterable[Any], work: Callable[[Any], Awaitable[bool]]) -> None:
-        """Work on these and all that is added meanwhile, until the last job has ended. Raises what a job or `fail` raised."""
+        Raises what a job raised, or what `fail` was told.
+        """
         import asyncio
 
-        self.add(items, work)
+        self.add(items)
         while self._jobs:
             await asyncio.wait(self._jobs, return_when=asyncio.FIRST_COMPLETED)
         if self._error:
             raise self._error
 
+    def add(self, items: Iterable[Waiting]) -> None:
+        """Let these wait for room, behind what waits already; not when it has been stopped."""
+        if self.stopped:
+            return
+        for limits, work in items:
+            queue = self._queues.setdefault(limits, deque())
+            queue.append((next(self._places), work))
+        self._start_what_fits()
+
     def stop(self) -> None:
         """Start nothing new."""
         self.stopped = True
-        self._waiting.clear()
+        self._queues.clear()
 
     def fail(self, error: BaseException) -> None:
-        """Start nothing new, and let `run` raise this."""
+        """Start nothing new, and let `run` raise this when the jobs have ended."""
         self._error = self._error or error
         self.stop()
 
     def _start_what_fits(self) -> None:
         import asyncio
 
-        for limits, job in iter(self._next, None):
-            self.room.take(limits)
-            self._jobs.add(asyncio.ensure_future(self._job(limits, job)))
+        while True:
+            item = self._take_next()
+            if item is None:
+                return
+            self.room.take(item.limits)
+            self._jobs.add(asyncio.ensure_future(self._job(item)))
 
-    def _next(self) -> tuple[Limits, Awaitable[bool]] | None:
-        """Take the first waiting item that may start now."""
-        queues = sorted(self._waiting.items(), key=lambda pair: pair[1][0][0])
-        place, since = self._overtaken
-        starving = (
-            queues
-            and queues[0][1][0][0] == place
-            and time.monotonic() - since >= queues[0][0].timeout_s
-        )
-        for limits, queue in queues[:1] if starving else queues:
-            if self.room.fits(limits):
-                place, item, work = queue.popleft()
-                first = queues[0][1][0][0] if queues[0][1] else place
-                if place > first and self._overtaken[0] != first:
-                    self._overtaken = (first, time.monotonic())
-                if not queue:
-                    del self._waiting[limits]
-                return limits, work(item)
+    def _take_next(self) -> Waiting | None:
+        """The first waiting item that may start now, taken out of its queue."""
+        by_place = sorted(self._queues, key=lambda limits: self._queues[limits][0][0])
+        if not by_place:
+            return None
+        # Within a queue nobody overtakes: only its first may start.
+        first_place = self._queues[by_place[0]][0][0]
+        if self._is_starving(first_place, by_place[0].timeout_s):
+            del by_place[1:]
+        for limits in by_place:
+            if not self.room.fits(limits):
+                continue
+            queue = self._queues[limits]
+            place, work = queue.popleft()
+            if not queue:
+                del self._queues[limits]
+            if place != first_place and self._overtaken_place != first_place:
+                self._overtaken_place = first_place
+                self._overtaken_since = time.monotonic()
+            return Waiting(limits, work)
         return None
 
-    async def _job(self, limits: Limits, job: Awaitable[bool]) -> None:
+    def _is_starving(self, place: int, timeout_s: float) -> bool:
+        """Whether the first waiting item has been overtaken for as long as its own timeout."""
+        overtaken_s = time.monotonic() - self._overtaken_since
+        return place == self._overtaken_place and overtaken_s >= timeout_s
+
+    async def _job(self, item: Waiting) -> None:
         import asyncio
 
         try:
-            if await job:
-                self.room.give(limits)
-        except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it when the other jobs have ended
+            # What failed keeps its room as well: nobody knows what it left running.
+            if await item.work():
+                self.room.give(item.limits)
+        except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it in the end
             self.fail(error)
         finally:
-            self._jobs.discard(asyncio.current_task())
+            self._jobs.discard(cast("asyncio.Future[None]", asyncio.current_task()))
             self._start_what_fits()
 
 
 def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
-    """Waiting tasks in the order in which they should start: as planned, or smallest or largest (cores + GB) first."""
+    """Waiting tasks in the order in which they should start.
+
+    `fifo`: as planned. `sjf`, `ljf`: smallest or largest first, by cores + GB asked for.
+    """
     if scheduler == "fifo":
         return list(tasks)
-    return sorted(
-        tasks,
-        key=lambda task: task.plan.limits.cores + task.plan.limits.memory_mb / 1024,
-        reverse=scheduler == "ljf",
-    )
+    return sorted(tasks, key=_size_asked_for, reverse=scheduler == "ljf")
+
+
+def _size_asked_for(task: Task) -> float:
+    limits = task.plan.limits
+    return limits.cores + limits.memory_mb / 1024
+
+
+# --- From waiting to finished ---------------------------------------------------------------------
+
+
+class TaskHit(NamedTuple):
+    """A task, and the stored result that holds for it."""
+
+    task: Task
+    hit: Hit
 
 
 class Runner:
-    """Brings tasks from waiting to finished: the way of a lemma through prover, reader and journal."""
+    """Brings tasks from waiting to finished: from the cache, or through prover and reader."""
 
     def __init__(
         self,
         directory: str,
         journal: Journal,
-        supervisor: Supervisor,
+        executor: Executor,
         cache: Cache | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
         """`tell`: wants to know why a task is not in the cache."""
-        self.directory, self.journal, self.batch, self.supervisor = (
-            directory,
-            journal,
-            journal.batch,
-            supervisor,
-        )
+        self.directory = directory
+        self.batch = journal.batch
+        self.executor = executor
         limits = self.batch.header.limits
         self.scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
-        self.cache, self.tell = cache, tell
-        self._environments = {
-            alias: prover_environment(prover) for alias, prover in self.batch.provers.items()
-        }
-        self._host = host_id()
-        self._flushing = False
-        self._held: dict[
-            str, list[tuple[Task, Hit]]
-        ] = {}  # by Inputs.key: hits that wait for the prover to load that text
-        self._to_load: dict[str, int] = {}  # by Inputs.key: how many tasks will yet load the text
-        self.stopped = 0  # the signal that stopped the batch
-        self.check: Callable[[Task], Awaitable[object]] | None = (
-            None  # what to do with each proof, as soon as it is there
-        )
+        self.signals = StopSignals(self.scheduler, executor)
+        self.recorder = Recorder(journal, self._give_up)
+        self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
+        self.cached: CachedResults | None = None
+        if cache:
+            self.cached = CachedResults(cache, self.batch, directory, self.recorder, tell)
 
     async def run(self, tasks: Iterable[Task]) -> None:
-        """Run these tasks, under the signals that a user or a system sends. Raises StorageError."""
+        """Run these tasks, under the signals that a user or a system sends.
+
+        Raises StorageError when results can't be written any more.
+        """
+        self.signals.listen()
+        try:
+            missing = list(tasks)
+            loads: list[list[TaskHit]] = []
+            if self.cached:
+                missing, loads = await self._ask_cache(self.cached, missing)
+            # Loads come first: many results may wait for one.
+            waiting = [self._loading(hits) for hits in loads]
+            for task in in_order(missing, self.batch.header.scheduler):
+                waiting.append(self._proving(task))
+            await self.scheduler.run(waiting)
+            if not self.signals.stopped_by:
+                await draw_traces(self.directory, self.executor, self.batch.header.limits)
+        finally:
+            self.recorder.flush()
+
+    async def _ask_cache(
+        self, cached: CachedResults, tasks: Iterable[Task]
+    ) -> tuple[list[Task], list[list[TaskHit]]]:
+        """Restore what counts now; returns what is not stored, and the hits that wait for a load.
+
+        Those that wait for the same load are one list.
+        """
+        import asyncio
+
+        missing: list[Task] = []
+        held: dict[TheoryView, list[TaskHit]] = {}
+        for task in tasks:
+            await asyncio.sleep(0)  # for signals, and for the screen
+            if self.scheduler.stopped:
+                break
+            hit = await cached.find(task.plan)
+            if hit and not hit.counts:
+                held.setdefault(task.plan.view, []).append(TaskHit(task, hit))
+            elif not hit or not await cached.restore(task, hit):
+                missing.append(task)
+        return missing, list(held.values())
+
+    def _proving(self, task: Task) -> Waiting:
+        return Waiting(task.plan.limits, lambda: self._work(self._prove(task)))
+
+    def _loading(self, hits: list[TaskHit]) -> Waiting:
+        return Waiting(hits[0].task.plan.limits, lambda: self._work(self._load(hits)))
+
+    async def _work(self, job: Awaitable[Outcome]) -> bool:
+        """Await a job, and all that its outcome brings; whether its room is free again."""
+        try:
+            outcome = await job
+        except (OSError, StorageError) as error:
+            self._give_up(error)
+            return True
+        return not outcome.unkillable
+
+    async def _prove(self, task: Task) -> Outcome:
+        """One attempt at one task."""
+        run = self.prover_runs.proving(task)
+        set_aside(run.outputs)
+        outcome = await self.prover_runs.run(run)
+        result, parse_error = read_result(run, outcome)
+        self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
+        if self.cached:
+            self.cached.keep(run, result, parse_error)
+        return outcome
+
+    async def _load(self, hits: list[TaskHit]) -> Outcome:
+        """Load a theory without proving: if the prover takes its text the hits on it count.
+
+        If it doesn't, or if what was stored is damaged, the lemmas are proven.
+        """
+        cached = cast(CachedResults, self.cached)
+        run = self.prover_runs.loading(hits[0].task)
+        remove_outputs(run.outputs)  # of a driver that was killed: logs are appended to
+        outcome = await self.prover_runs.run(run)
+        load = read_load(run, outcome)
+        remove_outputs(run.outputs)
+        if load:
+            await cached.keep_load(run, load)
+        # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
+        for task, hit in hits:
+            if not load or not await cached.restore(task, hit.after_load(load)):
+                self.scheduler.add([self._proving(task)])
+        return outcome
+
+    def _give_up(self, error: Exception) -> None:
+        """What happens can't be recorded any more: end everything, let `run` raise the error."""
+        self.scheduler.fail(error)
+        self.executor.interrupt("the results can't be written any more")
+
+
+class StopSignals:
+    """What signals do to a running batch.
+
+    The first SIGINT, SIGTERM or SIGHUP starts nothing new and ends what runs, a second one kills at
+    once. Ctrl-Z holds every job, then this process.
+    """
+
+    def __init__(self, scheduler: Scheduler, executor: Executor) -> None:
+        self.scheduler = scheduler
+        self.executor = executor
+        self.stopped_by = 0  # the number of the first signal
+
+    def listen(self) -> None:
+        """Answer to signals from now on, but not to those that we were started to ignore."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -5234,352 +5498,425 @@ class Runner:
                 loop.add_signal_handler(number, self._interrupt, number)
         if not is_ignored(signal.SIGTSTP):
             loop.add_signal_handler(signal.SIGTSTP, self._suspend)
-        try:
-            waiting = [task for task in tasks if not await self._from_cache(task)]
-            for key in self._held.keys() - self._to_load.keys():
-                self._to_load[key] = 1
-                self.scheduler.add([self._held[key][0][0]], self.load)
-            await self.scheduler.run(in_order(waiting, self.batch.header.scheduler), self.prove)
-            if not self.stopped:
-                await draw_traces(self.directory, self.supervisor, self.batch.header.limits)
-        finally:
-            self.journal.flush()
-
-    async def prove(self, task: Task) -> bool:
-        """One attempt at one task; whether its room is free again."""
-        outputs, attempt = result_files(self.directory, task.id), task.attempts + 1
-        try:
-            set_aside(outputs)
-            outcome = await self._run_job(task.plan, task.id, attempt, outputs)
-            result, output = self._result(task, outcome, outputs)
-            event = Finished(task.id, task.id, attempt, result)
-            self._record(event)
-            if self.cache:
-                self._store(self.cache, task, event, outputs, bool(output.parse_error))
-            await self._end_of_load(task, outcome, output, outputs)
-            if self.check and result.verdict in ANSWERS:
-                await self.check(task)
-        except (OSError, StorageError) as error:
-            self._give_up(error)
-            return True
-        return not outcome.unkillable
-
-    async def load(self, task: Task) -> bool:
-        """Load a task's theory without proving, for the hits that wait for it; whether its room is free again."""
-        job_id = task.id + "~load"
-        outputs = result_files(self.directory, job_id)
-        for path in dataclasses.astuple(
-            outputs
-        ):  # a driver that was killed may have left them, and logs are appended to
-            remove_file(path)
-        outcome = await self._run_job(replace(task.plan, prove=False), job_id, 0, outputs)
-        await self._end_of_load(task, outcome, read_output(outputs.stdout, outputs.stderr), outputs)
-        for path in dataclasses.astuple(outputs):
-            remove_file(path)
-        return not outcome.unkillable
-
-    async def _run_job(self, plan: Plan, job_id: str, attempt: int, outputs: Outputs) -> Outcome:
-        """Run a prover on a task. Meanwhile, hits count as soon as it says that it has loaded their text."""
-        import asyncio
-
-        prover = self.batch.provers[plan.prover]
-        job = Job(
-            job_id,
-            attempt,
-            prover_command(prover, plan, outputs),
-            plan.cwd,
-            self._environments[prover.alias],
-            plan.limits,
-            outputs.stdout,
-            outputs.stderr,
-            (plan.id,) if attempt else (),
-        )
-
-        changed, outcome = await self._changed_input(plan), Outcome(Status.INTERRUPTED)
-        if not changed:
-            running = asyncio.ensure_future(
-                self.supervisor.run(job, functools.partial(self._record_start, job))
-            )
-            while (
-                self._inputs(plan).key in self._held
-                and not (await asyncio.wait([running], timeout=0.2))[0]
-            ):
-                try:
-                    if has_loaded(job.stderr) and not await self._changed_input(plan):
-                        await self._text_loaded(plan)
-                except (OSError, StorageError) as error:
-                    self._give_up(error)
-            outcome = await running
-            changed = await self._changed_input(plan)
-        return replace(outcome, status=Status.INTERRUPTED, reason=changed) if changed else outcome
-
-    # --- The cache: hits, and those that are held back until the prover has loaded a text that it has never seen
-
-    async def _from_cache(self, task: Task) -> bool:
-        """Whether the cache answers for a task, now or when its text is loaded."""
-        import asyncio
-
-        inputs, hit = self._inputs(task.plan), None
-        if self.cache and not self.scheduler.stopped and not await self._changed_input(task.plan):
-            hit = self.cache.find(task, inputs)
-            if hit and not hit.exact and not self.cache.has_loaded(inputs):
-                self._held.setdefault(inputs.key, []).append((task, hit))
-                return True
-            if not hit and self.tell:
-                self.tell(f"not in the cache: {task.id}: {self.cache.what_is_new(task, inputs)}")
-        if hit and await self._restore(task, hit):
-            await asyncio.sleep(0)  # for signals, and for the screen
-            return True
-        self._to_load[inputs.key] = self._to_load.get(inputs.key, 0) + 1
-        return False
-
-    def _store(
-        self, cache: Cache, task: Task, event: Finished, outputs: Outputs, parse_error: bool
-    ) -> None:
-        """Keep a result in the cache while other things go on: its files may be large. The end of the loop waits for that."""
-        import asyncio
-
-        asyncio.get_running_loop().run_in_executor(
-            None, cache.store, task, event, outputs, self._inputs(task.plan), parse_error
-        )
-
-    async def _restore(self, task: Task, hit: Hit) -> bool:
-        """Make a stored result that of a task; False if it is damaged."""
-        import asyncio
-
-        outputs = result_files(self.directory, task.id)
-        set_aside(outputs)
-        restored = self.cache is not None and await asyncio.to_thread(
-            self.cache.restore, hit, outputs
-        )
-        if restored:
-            self._record(
-                Finished(task.id, task.id, task.attempts, replace(hit.result, at=timestamp()))
-            )
-        return restored
-
-    async def _text_loaded(self, plan: Plan) -> None:
-        """The prover takes the text of this task's theory: hits that waited for that count."""
-        if self.cache:
-            self.cache.remember_load(self._inputs(plan))
-        for held, hit in self._held.pop(self._inputs(plan).key, ()):
-            if not await self._restore(held, hit):
-                self.scheduler.add([held], self.prove)
-
-    async def _end_of_load(
-        self, task: Task, outcome: Outcome, output: ProverOutput, outputs: Outputs
-    ) -> None:
-        """A job that loads this task's theory is over. If none did and no other will, hits that wait for that don't count."""
-        key = self._inputs(task.plan).key
-        self._to_load[key] = self._to_load.get(key, 0) - 1
-        if outcome.status is not Status.INTERRUPTED and (
-            output.summary or has_loaded(outputs.stderr)
-        ):
-            await self._text_loaded(task.plan)
-        elif not self._to_load[key]:
-            self.scheduler.add([held for held, _ in self._held.pop(key, ())], self.prove)
-
-    def _inputs(self, plan: Plan) -> Inputs:
-        return self.batch.inputs[plan.view]
-
-    async def _changed_input(self, plan: Plan) -> str:
-        """Why what the prover reads now is not what was planned; "" if it is. Such a result would stand under a wrong key.
-
-        A file that is gone is the prover's to tell of, or it is the prover itself."""
-        import asyncio
-
-        files = self._inputs(plan).files
-        for path, planned in list(files.items()):
-            if file_stamp(path) in (planned.stamp, ()):
-                continue
-            state = await asyncio.to_thread(
-                file_state_now, path
-            )  # a prover may be large, and was only touched, perhaps
-            if state.digest != planned.digest or planned.executable not in ("", state.executable):
-                return (
-                    f"{path_from(path, plan.cwd)} changed since the batch was planned: run it again"
-                )
-            files[path] = planned._replace(stamp=state.stamp)
-        return ""
-
-    def _result(
-        self, task: Task, outcome: Outcome, outputs: Outputs
-    ) -> tuple[Result, ProverOutput]:
-        """What came of an attempt, its files settled."""
-        try:
-            output = read_output(outputs.stdout, outputs.stderr, task.plan.lemma)
-            result = judge(task.plan, outcome, output, outputs.proof)
-            keep_outputs(task, result, outputs, output)
-            return result, output
-        except OSError as error:  # too many open files, perhaps: the next task may have better luck
-            failed = replace(
-                outcome, status=Status.FAILED, reason=f"its output can't be read: {error.strerror}"
-            )
-            return judge(task.plan, failed, ProverOutput(), ""), ProverOutput()
-
-    def _give_up(self, error: Exception) -> None:
-        """What happens can't be recorded any more: end everything, let `run` raise the error."""
-        self.scheduler.fail(error)
-        self.supervisor.interrupt("the results can't be written any more")
-
-    def _record_start(self, job: Job, pid: int, started: int) -> None:
-        host, boot_id = self._host
-        self._record(
-            Started(
-                ids=job.task_ids,
-                job=job.id,
-                attempt=job.attempt,
-                pid=pid,
-                started=started,
-                host=host,
-                boot_id=boot_id,
-                command=job.command,
-                at=timestamp(),
-            )
-        )
-
-    def _record(self, event: Event) -> None:
-        """Record now, flush in a moment: results that come in quick succession share one flush."""
-        self.journal.record(event)
-        if not self._flushing:
-            import asyncio
-
-            self._flushing = True
-            asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
-
-    def _flush(self) -> None:
-        self._flushing = False
-        try:
-            self.journal.flush()
-        except (OSError, StorageError) as error:
-            self._give_up(error)
 
     def _interrupt(self, number: signal.Signals) -> None:
-        """The first signal ends what runs (SIGTERM, 3 s, SIGKILL) and starts nothing new, a second one kills at once."""
-        self.scheduler.stop()
-        if not self.stopped:
-            say(
-                f"stopping: {plural(len(self.supervisor.live), 'job')} to end within {GRACE_S:g} s; once more kills at once"
-            )
-        self.supervisor.interrupt(
-            f"stopped by {signal.Signals(number).name}", at_once=bool(self.stopped)
-        )
-        self.stopped = self.stopped or number
+        self.scheduler.stop()  # first: a job that ends now must not make room for another
+        reason = f"stopped by {signal.Signals(number).name}"
+        if self.stopped_by:
+            self.executor.interrupt(reason, at_once=True)
+            return
+        self.stopped_by = number
+        jobs = plural(len(self.executor.live), "job")
+        say(f"stopping: {jobs} to end within {GRACE_S:g} s; once more kills at once")
+        self.executor.interrupt(reason)
 
     def _suspend(self) -> None:
-        """Ctrl-Z holds every prover, then this process; it goes on from here when it is told to."""
-        self.supervisor.suspend()
+        """This process goes on from here, and its jobs with it, when it is told to."""
+        self.executor.suspend()
+        # Not SIGTSTP: our own handler has taken its place.
         os.kill(os.getpid(), signal.SIGSTOP)
-        self.supervisor.resume()
+        self.executor.resume()
 
 
 def is_ignored(number: signal.Signals) -> bool:
-    """Whether whoever started us wants this signal to be ignored (`nohup`, a script's `&`): it stays so."""
+    """Whether whoever started us wants this signal to be ignored (`nohup`, a script's `&`)."""
     return signal.getsignal(number) == signal.SIG_IGN
 
 
+class Recorder:
+    """Writes events to the journal at once, and flushes it in a moment.
+
+    Results that come in quick succession share one flush.
+    """
+
+    def __init__(self, journal: Journal, on_error: Callable[[Exception], None]) -> None:
+        """`on_error` is called when a flush fails."""
+        self.journal = journal
+        self._on_error = on_error
+        self._host, self._boot_id = host_id()
+        self._flush_is_due = False
+
+    def record(self, event: Event) -> None:
+        """Write and apply an event. Raises StorageError."""
+        import asyncio
+
+        self.journal.record(event)
+        # One flush takes 0.25 ms, and the loop stands still meanwhile.
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+
+    def record_start(self, job: Job, pid: int, started: int) -> None:
+        """Record that a job runs as this process; `started`: what `process_start` tells of it."""
+        event = Started(
+            ids=job.task_ids,
+            job=job.id,
+            attempt=job.attempt,
+            pid=pid,
+            started=started,
+            host=self._host,
+            boot_id=self._boot_id,
+            command=job.command,
+            at=timestamp(),
+        )
+        self.record(event)
+
+    def flush(self) -> None:
+        """Bring to disk what was recorded, and let it be shown. Raises StorageError."""
+        self.journal.flush()
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        try:
+            self.flush()
+        except (OSError, StorageError) as error:
+            self._on_error(error)
+
+
+# --- Provers at work ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ProverRun:
+    """One run of a prover: what for, on which files, as which job, and where its own files go."""
+
+    plan: Plan
+    inputs: Inputs
+    job: Job
+    outputs: Outputs
+
+
+class ProverRuns:
+    """The runs of provers in one batch."""
+
+    def __init__(
+        self, batch: Batch, directory: str, executor: Executor, recorder: Recorder
+    ) -> None:
+        self.batch = batch
+        self.directory = directory
+        self.executor = executor
+        self.recorder = recorder
+        # Once for each prover: it copies our whole environment.
+        self._environments = {
+            alias: prover_environment(prover) for alias, prover in batch.provers.items()
+        }
+
+    def proving(self, task: Task) -> ProverRun:
+        """The next attempt at a task."""
+        return self._prepare(task.plan, task.id, task.attempts + 1, (task.id,))
+
+    def loading(self, task: Task) -> ProverRun:
+        """Loading a task's theory without proving: it serves no task by itself."""
+        inputs = self.batch.inputs[task.plan.view]
+        plan = replace(task.plan, lemma="", prove=False, key=inputs.key, lemma_key="")
+        return self._prepare(plan, f"{task.id}~load", 1, task_ids=())
+
+    def _prepare(
+        self, plan: Plan, job_id: str, attempt: int, task_ids: tuple[str, ...]
+    ) -> ProverRun:
+        prover = self.batch.provers[plan.prover]
+        outputs = result_files(self.directory, job_id)
+        job = Job(
+            id=job_id,
+            attempt=attempt,
+            command=prover_command(prover, plan, outputs),
+            cwd=plan.cwd,
+            env=self._environments[prover.alias],
+            limits=plan.limits,
+            stdout=outputs.stdout,
+            stderr=outputs.stderr,
+            task_ids=task_ids,
+        )
+        return ProverRun(plan, self.batch.inputs[plan.view], job, outputs)
+
+    async def run(self, run: ProverRun) -> Outcome:
+        """Run a prover, on what was planned and nothing else.
+
+        What read other files would stand under a wrong key: it is `interrupted`.
+        """
+        changed = await changed_input(run.plan, run.inputs)
+        if changed:
+            return Outcome(Status.INTERRUPTED, reason=changed)
+        on_start = functools.partial(self.recorder.record_start, run.job)
+        outcome = await self.executor.run(run.job, on_start)
+        # Once more: it may have read a file before or after an edit.
+        changed = await changed_input(run.plan, run.inputs)
+        if changed:
+            return replace(outcome, status=Status.INTERRUPTED, reason=changed)
+        return outcome
+
+
+async def changed_input(plan: Plan, inputs: Inputs) -> str:
+    """Why what the prover reads now is not what was planned; "" if it is.
+
+    A file that is gone is the prover's to tell of, or it is the prover itself.
+    """
+    import asyncio
+
+    for path, planned in list(inputs.files.items()):
+        if file_stamp(path) in (planned.stamp, ()):
+            continue
+        # It was only touched, perhaps: the bytes tell. In a thread, as a prover may be large.
+        state = await asyncio.to_thread(file_state_now, path)
+        same_mode = planned.executable in ("", state.executable)
+        if state.digest != planned.digest or not same_mode:
+            file = path_from(path, plan.cwd)
+            return f"{file} changed since the batch was planned: run it again"
+        inputs.files[path] = planned._replace(stamp=state.stamp)
+    return ""
+
+
+def read_result(run: ProverRun, outcome: Outcome) -> tuple[Result, bool]:
+    """What came of an attempt, its files settled, and whether the prover told of a parse error."""
+    outputs = run.outputs
+    try:
+        output = read_output(outputs.stdout, outputs.stderr, run.plan.lemma)
+        result = judge(run.plan, outcome, output, outputs.proof)
+        keep_outputs(run.plan, result, outputs, output)
+    except OSError as error:  # too many open files, perhaps: the next task may have better luck
+        reason = f"its output can't be read: {error.strerror}"
+        failed = replace(outcome, status=Status.FAILED, reason=reason)
+        return judge(run.plan, failed, ProverOutput(), proof=""), False
+    return result, bool(output.parse_error)
+
+
+def read_load(run: ProverRun, outcome: Outcome) -> Result | None:
+    """What came of loading a theory; None unless the prover said that it has loaded it.
+
+    It has when it says `Theory closed`, even if it meets its limit after that (in the search for
+    proofs that are stored in the text, say), or when it prints a summary (before 1.8, it says no
+    more than that).
+    """
+    if outcome.status is Status.INTERRUPTED:
+        return None
+    try:
+        output = read_output(run.outputs.stdout, run.outputs.stderr)
+        if not output.summary and not has_loaded(run.outputs.stderr):
+            return None
+    except OSError:
+        return None
+    # They are about the text as it is now. What a hit's own proof was warned of may be gone.
+    warnings = tuple(prover_warnings(run.plan, output, run.outputs.proof))
+    return Result(Status.COMPLETED, exit=outcome.exit, warnings=warnings, at=timestamp())
+
+
+class CachedResults:
+    """What the cache answers for the tasks of one batch. Its files may be large: threads copy."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        batch: Batch,
+        directory: str,
+        recorder: Recorder,
+        tell: Callable[[str], None] | None,
+    ) -> None:
+        """`tell`: wants to know why a task is not in the cache."""
+        self.cache = cache
+        self.batch = batch
+        self.directory = directory
+        self.recorder = recorder
+        self.tell = tell
+        # What is stored of the load of each text: looked up once, though many hits rest on it.
+        self._loads: dict[TheoryView, Result | None] = {}
+
+    async def find(self, plan: Plan) -> Hit | None:
+        """The stored result that holds for a task, if nothing changed since it was planned."""
+        inputs = self.batch.inputs[plan.view]
+        if await changed_input(plan, inputs):
+            return None
+        hit = self.cache.find(plan, inputs)
+        if not hit and self.tell:
+            reason = self.cache.what_is_new(plan, inputs)
+            self.tell(f"not in the cache: {plan.id}: {reason}")
+        if hit is None or hit.counts:
+            return hit
+        if plan.view not in self._loads:
+            self._loads[plan.view] = self.cache.find_load(inputs)
+        load = self._loads[plan.view]
+        return hit.after_load(load) if load else hit
+
+    async def restore(self, task: Task, hit: Hit) -> bool:
+        """Make a stored result that of a task; False if it is damaged. Raises StorageError."""
+        import asyncio
+
+        outputs = result_files(self.directory, task.id)
+        set_aside(outputs)  # of an attempt that a stop interrupted
+        restored = await asyncio.to_thread(self.cache.restore, hit, outputs)
+        if restored:
+            result = replace(hit.result, at=timestamp())
+            self.recorder.record(Finished(task.id, task.id, task.attempts, result))
+        return restored
+
+    def keep(self, run: ProverRun, result: Result, parse_error: bool) -> None:
+        """Store a result while other things go on; the end of the event loop waits for that."""
+        import asyncio
+
+        asyncio.get_running_loop().run_in_executor(
+            None, self.cache.store, run.plan, result, run.outputs, run.inputs, parse_error
+        )
+
+    async def keep_load(self, run: ProverRun, load: Result) -> None:
+        """Remember that the prover has loaded a text."""
+        import asyncio
+
+        await asyncio.to_thread(self.cache.store_load, run.plan, load, run.inputs)
+
+
+# --- The files of an attempt ----------------------------------------------------------------------
+
+
 def set_aside(outputs: Outputs) -> None:
-    """Keep what an earlier attempt left: `ID.out` becomes `ID~1.out`. Nothing is ever written over."""
-    drawn = itertools.takewhile(os.path.exists, _drawing_names(outputs.trace_dot))
-    for path in (*dataclasses.astuple(outputs), *drawn):
+    """Keep what an earlier attempt left: `ID.out` becomes `ID~1.out`. Nothing is written over."""
+    # The drawings are found by the name of their DOT file, whether it is still there or not.
+    for path in (*dataclasses.astuple(outputs), *_existing_drawings(outputs.trace_dot)):
         if os.path.exists(path):
-            stem, ending = os.path.splitext(path)
-            names = (f"{stem}~{number}{ending}" for number in itertools.count(1))
-            os.rename(path, next(name for name in names if not os.path.exists(name)))
+            os.rename(path, _free_name(path))
 
 
-def keep_outputs(task: Task, result: Result, outputs: Outputs, output: ProverOutput) -> None:
-    """Leave what belongs to the result: a proof with its verdict, the traces of this lemma; nothing half-written."""
+def _free_name(path: str) -> str:
+    """`ID~1.out`, `ID~2.out` ...: the first that is not there."""
+    stem, ending = os.path.splitext(path)
+    number = 1
+    while os.path.exists(f"{stem}~{number}{ending}"):
+        number += 1
+    return f"{stem}~{number}{ending}"
+
+
+def remove_outputs(outputs: Outputs) -> None:
+    """Remove what is nobody's result."""
+    for path in dataclasses.astuple(outputs):
+        remove_file(path)
+
+
+def keep_outputs(plan: Plan, result: Result, outputs: Outputs, output: ProverOutput) -> None:
+    """Leave what belongs to the result: a proof with its verdict, the traces of this lemma.
+
+    Nothing half-written stays. Raises OSError.
+    """
     if result.status is not Status.COMPLETED:
         for path in (outputs.proof, outputs.trace_json, outputs.trace_dot):
             remove_file(path)
         return
-    for path, own in ((outputs.trace_dot, own_dot), (outputs.trace_json, own_json)):
-        try:
-            if os.stat(path).st_size > TRACE_CAP:
-                continue
-            with open(path, encoding="utf-8", errors="replace") as file:
-                text = file.read()
-        except OSError:
-            continue
-        kept = own(text, task.plan.lemma, output.lemma_names()) if text else ""
-        if not kept:
+    # Provers write the traces of all lemmas in the file, of stored proofs as well.
+    dot = _trace_text(outputs.trace_dot)
+    graphs = _trace_text(outputs.trace_json)
+    if not dot and not graphs:
+        return
+    lemmas = output.lemma_names()
+    if dot:
+        _keep_own(outputs.trace_dot, dot, own_dot(dot, plan.lemma, lemmas))
+    if graphs:
+        _keep_own(outputs.trace_json, graphs, own_json(graphs, plan.lemma, lemmas))
+
+
+def _trace_text(path: str) -> str:
+    """The text of a trace file; "" if there is none or it is too large. An empty one is removed."""
+    try:
+        size = os.stat(path).st_size
+        if size == 0:
             remove_file(path)
-        elif kept != text:
-            write_file(path, kept)
+        if size == 0 or size > TRACE_CAP:
+            return ""
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
-async def draw_traces(directory: str, supervisor: Supervisor, room: Limits) -> None:
-    """Draw every `traces/ID.dot` that has no drawing yet, by Graphviz's `dot`; what it can't draw in time stays DOT."""
+def _keep_own(path: str, text: str, own: str) -> None:
+    """Leave in a trace file, which holds `text`, what is the lemma's own."""
+    if not own:
+        remove_file(path)
+    elif own != text:
+        write_file(path, own)
+
+
+# --- Drawings of traces ---------------------------------------------------------------------------
+
+
+async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
+    """Draw every `traces/ID.dot` that has no drawing yet, by Graphviz's `dot`.
+
+    What it can't draw in time, or without `dot`, stays DOT; that is said once.
+    """
     import shutil
 
-    traces = os.path.join(os.path.abspath(directory), "traces")
-    undrawn = sorted(
-        path
-        for path in (
-            os.path.join(traces, name) for name in os.listdir(traces) if name.endswith(".dot")
-        )
-        if "~" not in path[len(traces) :] and not drawings(path)
-    )
+    folder = os.path.join(os.path.abspath(directory), "traces")
+    undrawn = _undrawn_traces(folder)
+    if not undrawn:
+        return
     program = shutil.which("dot")
-    if not program and undrawn:
-        warn(
-            f"there is no 'dot' (Graphviz) here: {plural(len(undrawn), 'trace')} in {traces} can't be drawn"
+    if not program:
+        traces = plural(len(undrawn), "trace")
+        warn(f"there is no 'dot' (Graphviz) here: {traces} in {folder} can't be drawn")
+        return
+    memory_mb = min(DOT_LIMITS.memory_mb, room.memory_mb)
+    limits = replace(DOT_LIMITS, memory_mb=memory_mb)
+    waiting: list[Waiting] = []
+    for path in undrawn:
+        job = Job(
+            id=path,
+            attempt=1,
+            command=(program, "-Tsvg", "-O", path),
+            cwd=folder,
+            env=os.environ,
+            limits=limits,
+            stdout=os.devnull,
+            stderr=os.devnull,
         )
-    limits = Limits(1, min(2048, room.memory_mb), 30)
-    jobs = (
-        Job(
-            path,
-            1,
-            (str(program), "-Tsvg", "-O", path),
-            traces,
-            os.environ,
-            limits,
-            os.devnull,
-            os.devnull,
-        )
-        for path in undrawn
-    )
+        waiting.append(Waiting(limits, functools.partial(_draw_trace, executor, job)))
+    await Scheduler(Room(room.cores, room.memory_mb)).run(waiting)
+    left = [path for path in undrawn if not drawings(path)]
+    if left:
+        traces = plural(len(left), "trace")
+        warn(f"dot could not draw {traces} within {limits.timeout_s:g} s: {', '.join(left[:5])}")
 
-    async def draw(job: Job) -> bool:
-        path, outcome = job.id, await supervisor.run(job, lambda pid, started: None)
-        parts = [
-            f"{path}.svg",
-            *itertools.takewhile(
-                os.path.exists, (f"{path}.{number}.svg" for number in itertools.count(2))
-            ),
-        ]
-        for part, drawing in zip(parts, _drawing_names(path)):  # one graph makes one file
+
+def _undrawn_traces(folder: str) -> list[str]:
+    """The DOT files of the last attempts that have no drawing yet."""
+    undrawn: list[str] = []
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        # No id has a `~`: it marks what `set_aside` has kept of earlier attempts.
+        if name.endswith(".dot") and "~" not in name and not drawings(path):
+            undrawn.append(path)
+    return undrawn
+
+
+async def _draw_trace(executor: Executor, job: Job) -> bool:
+    """Draw one DOT file, which the job's id names; whether the room is free again."""
+    outcome = await executor.run(job, lambda pid, started: None)
+    # One graph makes one file: ID.dot.svg, ID.dot.2.svg ...
+    made = [f"{job.id}.svg"]
+    while os.path.exists(f"{job.id}.{len(made) + 1}.svg"):
+        made.append(f"{job.id}.{len(made) + 1}.svg")
+    # What dot did not make, or a full disk, is told of as not drawn: a drawing ends no batch.
+    with suppress(OSError):
+        for path, drawing in zip(made, _drawing_names(job.id)):
             if outcome.exit == ExitStatus(0):
-                os.replace(part, drawing)
+                os.replace(path, drawing)
             else:
-                remove_file(part)
-        return not outcome.unkillable
-
-    if program:
-        await Scheduler(Room(room.cores, room.memory_mb)).run(jobs, draw)
-        undrawn = [path for path in undrawn if not drawings(path)]
-        if undrawn:
-            warn(
-                f"dot could not draw {plural(len(undrawn), 'trace')} within {limits.timeout_s:g} s: {', '.join(undrawn[:5])}"
-            )
+                remove_file(path)
+    return not outcome.unkillable
 
 
 def drawings(dot: str) -> list[str]:
-    """The drawings of a DOT file's graphs, unless an earlier attempt's DOT file was drawn."""
-    there, drawn_from = (
-        itertools.takewhile(os.path.exists, _drawing_names(dot)),
-        os.stat(dot).st_mtime,
-    )
-    return [path for path in there if os.stat(path).st_mtime >= drawn_from]
+    """The drawings of a DOT file's graphs; none that were made of an earlier attempt's file."""
+    written = os.stat(dot).st_mtime
+    return [path for path in _existing_drawings(dot) if os.stat(path).st_mtime >= written]
+
+
+def _existing_drawings(dot: str) -> Iterator[str]:
+    return itertools.takewhile(os.path.exists, _drawing_names(dot))
 
 
 def _drawing_names(dot: str) -> Iterator[str]:
-    """ID.svg, ID~graph2.svg ...: no id has a `~`."""
+    """Where the drawings of a DOT file's graphs go: ID.svg, ID~graph2.svg ...: no id has a `~`."""
     stem = os.path.splitext(dot)[0]
-    return itertools.chain(
-        (f"{stem}.svg",), (f"{stem}~graph{number}.svg" for number in itertools.count(2))
-    )
+    yield f"{stem}.svg"
+    for number in itertools.count(2):
+        yield f"{stem}~graph{number}.svg"
 
 
 # === Interchange with batch-tamarin ===============================================================
@@ -8415,7 +8752,7 @@ class RunningJobs:
 
     def cores(self) -> int:
         """How many cores these jobs may use."""
-        return sum(self._task(start).limits.cores for start in self._starts.values())
+        return sum(self._task(start).plan.limits.cores for start in self._starts.values())
 
     def look(self) -> list[RunningJob]:
         """The jobs as they are now, the longest first."""
@@ -8435,7 +8772,7 @@ class RunningJobs:
             lemma=task.plan.lemma,
             task_ids=start.ids,
             elapsed_s=elapsed_s,
-            limits=task.limits,
+            limits=task.plan.limits,
             memory_mb=memory_mb,
             log=result_files(self._directory, start.job).stderr,
         )
@@ -9275,7 +9612,7 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
     """The load of one theory, for all tasks that load it alike, under their largest limits."""
     plan = tasks[0].plan
     prover = batch.provers[plan.prover]
-    limits = list(dict.fromkeys(task.limits for task in tasks))
+    limits = list(dict.fromkeys(task.plan.limits for task in tasks))
     # Where it does not load under the largest limits, it does under none.
     load = replace(plan, prove=False, limits=largest_limits(limits))
     outputs = result_files(folder, plan.id)
@@ -9333,8 +9670,9 @@ def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
 
         room = batch.header.limits
         scheduler = Scheduler(Room(room.cores, room.memory_mb))
+        waiting = [Waiting(check.job.limits, functools.partial(work, check)) for check in checks]
         with screen or nullcontext():
-            asyncio.run(scheduler.run(checks, work))
+            asyncio.run(scheduler.run(waiting))
 
 
 def check_notes(batch: Batch, check: CheckJob) -> Iterator[str]:
@@ -9987,7 +10325,7 @@ def clear_cache(cache: Cache, errors_only: bool) -> None:
     for _, _, path in list(cache.entries()):
         if errors_only:
             found = cache.read(path)
-            if found is None or found[0].verdict:
+            if found is None or found.is_load or found.task.verdict:
                 continue
         remove_entry(path)
         removed += 1
@@ -10001,8 +10339,8 @@ def show_cache(cache: Cache) -> None:
     for _, size_mb, path in cache.entries():
         used_mb += size_mb
         found = cache.read(path)
-        if found:
-            tasks.append(found[0])
+        if found and not found.is_load:
+            tasks.append(found.task)
     most_gb = cache.size_mb / 1024
     print(printable(f"{cache.directory}: {used_mb:,.1f} MB of at most {most_gb:g} GB"))
     rows = [("result", "entries")]
@@ -10051,39 +10389,43 @@ def command_resume(args: argparse.Namespace) -> int:
 
 
 def command_recheck(args: argparse.Namespace) -> int:
-    """Let another prover check the proofs of some results, without searching: it must come to the same verdicts."""
+    """Let another prover check stored proofs, without a search: it must reach the same verdicts."""
     import asyncio
 
     directory = results_directory(args.results, JOURNAL)
-    batch, _ = load_batch(os.path.join(directory, JOURNAL), warn)
+    journal_path = os.path.join(directory, JOURNAL)
+    batch, _ = load_batch(journal_path, warn)
     if not batch.has_begun or batch.header.recheck_of:
-        raise InputError(
-            "this journal tells of no batch, or is itself a recheck",
-            os.path.join(directory, JOURNAL),
-        )
+        raise InputError("this journal tells of no batch, or is itself a recheck", journal_path)
     recipe = Recipe(batch.header.recipe_file, json.dumps(batch.header.recipe))
     asked = args.prover or recipe.data.get("config", {}).get("recheck_with", "")
-    known, program = recipe.data["tamarin_versions"], find_program(asked or os.curdir)
-    if not asked:
-        raise InputError(
-            "which prover is to check the proofs? Give --prover, or recheck_with in the recipe's config"
-        )
-    if asked not in known and not program:
-        raise InputError(
-            f"--prover '{printable(asked)}' is none of the recipe's provers ({', '.join(known)}), nor a program"
-        )
-    prover = (
-        _recipe_prover(recipe, asked)
-        if asked in known
-        else Prover(next(iter(_named([asked]))), (program,))
-    )
+    prover = _checking_prover(recipe, asked)
     recipe.raise_problems()
     asyncio.run(ask_versions([prover]))
     recheck = Recheck(batch, directory, prover)
     planned = recheck.plan(warn)
     if not planned.tasks:
         raise InputError("no proof of these results can be checked", printable(args.results))
-    return run_batch(planned, recheck.directory, args)
+    return run_batch(planned, recheck.directory, args, args.task).exit_code
+
+
+def _checking_prover(recipe: Recipe, asked: str) -> Prover:
+    """The prover that is to check proofs: one of the recipe's, or a program. Raises InputError."""
+    if not asked:
+        raise InputError(
+            "which prover is to check the proofs? "
+            "Give --prover, or recheck_with in the recipe's config"
+        )
+    known = recipe.data["tamarin_versions"]
+    if asked in known:
+        return _recipe_prover(recipe, asked)
+    program = find_program(asked)
+    if not program:
+        raise InputError(
+            f"--prover '{printable(asked)}' is none of the recipe's provers "
+            f"({', '.join(known)}), nor a program"
+        )
+    return Prover(next(iter(_named([asked]))), (program,))
 
 
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
@@ -10092,98 +10434,89 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
 
     provers = recipe_provers(recipe)
     asyncio.run(ask_versions(provers.values()))
-    return plan_batch(
-        recipe, provers, Limits(available_cores(), available_memory_mb(), math.inf), options, warn
-    )
+    machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    return plan_batch(recipe, provers, machine, options, warn)
 
 
 def run_recipe(
     recipe: Recipe, options: PlanOptions, directory: str, args: argparse.Namespace, fresh: bool
 ) -> int:
-    """Plan, run and report: the one pipeline."""
+    """Plan, run and report; returns the exit code.
+
+    With `recheck_with` in the recipe's config, the proofs are checked when the batch has ended, in
+    a batch of their own. A check that does not confirm a verdict, or a stop, decides the exit code.
+    """
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
-    return run_batch(
-        planned,
-        directory,
-        args,
-        fresh,
-        cache,
-        recipe.data.get("config", {}).get("recheck_with", ""),
-    )
+    done = run_batch(planned, directory, args, args.task, fresh, cache)
+    checker = recipe.data.get("config", {}).get("recheck_with", "")
+    if not checker or done.was_stopped:
+        return done.exit_code
+    # All answers that there are: from the cache, of earlier runs, and not chosen by -t as well.
+    recheck = Recheck(done.batch, done.directory, planned.provers[checker])
+    checks = recheck.plan(warn)
+    if not checks.tasks:
+        return done.exit_code
+    checked = run_batch(checks, recheck.directory, args)
+    if checked.was_stopped or checked.exit_code == 1:
+        return checked.exit_code
+    return done.exit_code
+
+
+class BatchRun(NamedTuple):
+    """How a run of a batch ended, and where its results are."""
+
+    batch: Batch
+    directory: str
+    exit_code: int  # above 128 if a signal stopped it
+
+    @property
+    def was_stopped(self) -> bool:
+        return self.exit_code > 128
 
 
 def run_batch(
     planned: Batch,
     directory: str,
     args: argparse.Namespace,
+    patterns: Sequence[str] = (),
     fresh: bool = False,
     cache: Cache | None = None,
-    recheck_with: str = "",
-) -> int:
-    """Run what is left of a batch, and tell what came out. `recheck_with`: the prover that is to check every proof."""
+) -> BatchRun:
+    """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
+
+    Raises InputError when a pattern chooses nothing, StorageError when the results can't be kept.
+    """
     import asyncio
 
-    selected_ids = select_ids(planned, args.task)
+    chosen_ids = select_ids(planned, patterns)
     journal = open_results(directory, planned, fresh, say, args.take_over)
-    directory, batch = journal.directory, journal.batch
+    directory = journal.directory
+    batch = journal.batch
     restore_result_files(directory, batch)
-    tasks = [batch.tasks[task_id] for task_id in selected_ids]
-    waiting = [task for task in tasks if task.status not in FINAL]
+    tasks = [batch.tasks[task_id] for task_id in chosen_ids]
+    waiting = [task for task in tasks if not task.is_final]
     say(f"batch {batch.id}: {plural(len(waiting), 'task')} to run in {directory}")
-    recheck = Recheck(batch, directory, planned.provers[recheck_with]) if recheck_with else None
     with Supervisor(batch.id, journal.fd) as supervisor:
         progress = Progress(batch, tasks, directory, supervisor.live, args)
-        journal.observers += [lambda event: write_event_files(directory, batch, event), progress]
+        journal.observers.append(functools.partial(write_event_files, directory, batch))
+        journal.observers.append(progress)
         runner = Runner(directory, journal, supervisor, cache, say if args.debug else None)
-        checks = check_proofs(recheck, runner, args.take_over) if recheck else None
         asyncio.run(progress.beside(runner.run(waiting)))
-    if checks:
-        checks.close()
     if cache and cache.prune():
         warn(cache.problem)
-    journal.record(Ended(runner.stopped, timestamp()))
+    stopped_by = runner.signals.stopped_by
+    journal.record(Ended(stopped_by, timestamp()))
     journal.close()
     write_derived_files(batch, directory)
-    tasks = [batch.tasks[task_id] for task_id in selected_ids]
     sys.stdout.write(coloured(final_table(batch, directory, tasks), sys.stdout))
-    code = (
-        128 + runner.stopped if runner.stopped else exit_code(tasks, Closure(batch.tasks.values()))
-    )
-    if (
-        recheck and not runner.stopped and (rest := recheck.plan(warn)).tasks
-    ):  # proofs from the cache and earlier runs, too
-        checked = run_batch(
-            rest, recheck.directory, argparse.Namespace(**{**vars(args), "task": []})
-        )
-        code = checked if checked > 128 or checked == 1 else code
-    return code
-
-
-def check_proofs(recheck: Recheck, runner: Runner, take_over: bool) -> Journal:
-    """Let every proof of a running batch be checked at once, in the room of its task; returns the journal of that."""
-    journal = open_results(recheck.directory, recheck.plan(warn), False, lambda _: None, take_over)
-    recheck.directory = journal.directory
-    checker = Runner(recheck.directory, journal, runner.supervisor)
-    checker.scheduler = runner.scheduler
-    journal.observers.append(
-        lambda event: write_event_files(recheck.directory, journal.batch, event)
-    )
-
-    async def check(task: Task) -> None:
-        try:
-            planned = recheck.check_of(task)
-        except InputError:
-            return  # `plan` will tell
-        journal.record(planned)
-        await checker.prove(journal.batch.tasks[planned.id])
-
-    runner.check = check
-    return journal
+    if stopped_by:
+        return BatchRun(batch, directory, 128 + stopped_by)
+    return BatchRun(batch, directory, exit_code(tasks, Closure(batch.tasks.values())))
 
 
 def write_event_files(directory: str, batch: Batch, event: Event) -> None:
-    """The result file of a task that has just ended."""
+    """Write the result file of a task that has just ended."""
     if isinstance(event, Finished):
         write_result_file(directory, batch.tasks[event.id])
 

@@ -1715,11 +1715,6 @@ def test_max_of_this_machine():
 # --- Scheduling --------------------------------------------------------------------------------------------------------
 
 
-class Waiting(typing.NamedTuple):
-    job: tuple
-    limits: bt.Limits
-
-
 class Clock:
     """Runs a Scheduler on made-up jobs (name, cores, memory in MB, seconds, timeout) on an event loop whose time is simulated."""
 
@@ -1730,11 +1725,11 @@ class Clock:
         monkeypatch.setattr(bt.time, "monotonic", lambda: self.now)
         scheduler = bt.Scheduler(self.room)
         self.sleepers = []
-        asyncio.run(self.drive(scheduler, [Waiting(job, bt.Limits(job[1], job[2], job[4])) for job in jobs]))
+        asyncio.run(self.drive(scheduler, [bt.Waiting(bt.Limits(job[1], job[2], job[4]), lambda job=job: self.work(job)) for job in jobs]))
         return [name for name, _ in self.log]
 
     async def drive(self, scheduler, jobs):
-        running = asyncio.ensure_future(scheduler.run(jobs, lambda waiting: self.work(waiting.job)))
+        running = asyncio.ensure_future(scheduler.run(jobs))
         while not running.done():
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -1895,12 +1890,12 @@ def test_only_what_changed_is_proven(model):
     model.edit("rule A", "/* a comment */   rule A")
     assert model.proven() == [], "a comment"
     model.edit('lemma l7: all-traces "All', 'lemma l7: all-traces "All z')
-    assert model.proven() == ["l7"], "one plain lemma edited"
+    assert model.proven() == ["l7", "load"], "one plain lemma edited"
     assert all(event["old_text"] == (event["id"] != "t--l7--fake") for event in results_of(model).values() if event["cached"])
     model.edit("Out(~k)", "Out('a'), Out(~k)")
     assert model.proven() == ALL_LEMMAS, "one rule edited"
     model.edit('[reuse]: all-traces "All', '[reuse]: all-traces "All z')
-    assert model.proven() == sorted(f"l{number}" for number in range(5, 20)), "a reuse lemma edited: itself and those after it"
+    assert model.proven() == [*sorted(f"l{number}" for number in range(5, 20)), "load"], "a reuse lemma edited: itself and those after it"
     model.edit("Inc: []", "Inc: [ In(x) ]", "inc.spthy")
     assert model.proven() == ALL_LEMMAS, "an included file edited"
     model.edit("#!/bin/sh", "#!/bin/sh\nexit 0", "oracle")
@@ -1921,7 +1916,7 @@ def test_why_something_runs(model):
     assert "t--l3--fake: new: options, preprocessor flags\n" in model.last.stderr
     model.recipe(config={"global_max_cores": 2})
     model.edit("lemma l19: all", "lemma new: all")
-    assert model.proven("-d") == ["new"] and "t--new--fake: no result of it is stored\n" in model.last.stderr
+    assert model.proven("-d") == ["load", "new"] and "t--new--fake: no result of it is stored\n" in model.last.stderr
     model.edit('[reuse]: all-traces "All', '[reuse]: all-traces "All z')
     model.edit('lemma l8: all-traces "All', 'lemma l8: all-traces "All z')
     model.proven("-d")
@@ -2029,28 +2024,70 @@ def test_what_is_never_kept(lab):
 
 
 def test_hits_wait_until_the_prover_has_loaded_the_text(model):
-    model.write("oracle", "#!/bin/sh\n", 0o755)
-    model.proven()
-    # One lemma runs for long: the others count as soon as it has loaded the text, not before.
+    """One load goes first; what is not in the cache runs beside it, and longer."""
     model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit("import hashlib", 'time.sleep(600 * (asked == "l7"))\nimport hashlib', "model")
+    model.edit('print("[Theory T] Theory loaded', """if os.path.exists("hold"):
+    while asked == "l7" or not asked and not os.path.exists("go"):
+        time.sleep(0.05)
+print("[Theory T] Theory loaded""", "model")
     model.proven("-t", "t--l1*")
-    model.edit('lemma l7: all-traces "All', 'lemma l7: all-traces "All z')
+    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
+    (model.path / "hold").touch()
     (model.path / "runs").write_text("")
-    process = model.start("run", "recipe.json", "--fresh")
-    wait_for(lambda: (model.path / "runs").read_text().count("\n") == 9 and len(results_of(model)) == 19)
+    process = model.start("run", "recipe.json", "--fresh", "-t", "t--l1*", "-t", "t--l7*")
+    ran = lambda: (model.path / "runs").read_text().split()  # noqa: E731
+    wait_for(lambda: len(ran()) == 2)
+    assert ran()[0] == "load" and not results_of(model), "nothing counts before the prover has loaded the text"
+    (model.path / "go").touch()
+    wait_for(lambda: len(results_of(model)) == 10)
+    assert all(event["cached"] for event in results_of(model).values()), "they count while others still run"
     process.send_signal(signal.SIGTERM)
     end_of(process)
-    assert sum(event["cached"] for event in results_of(model).values()) == 11
+    assert sorted(ran()) == ["l7", "load"]
 
 
-def test_a_text_that_nobody_loads_is_loaded_once(model):
+def test_a_text_is_loaded_once(model):
     model.proven()
     model.edit('lemma l3: all-traces "All k #i. A(k) @ i ==> T"\n', "")
     assert model.proven() == ["load"] and all(event["old_text"] for event in results_of(model).values())
     newest = max(model.path.glob("results_*"))
     assert not list(newest.rglob("*~load*")), "what it wrote is nobody's result"
+    assert [event["attempt"] for event in model.events("start", newest)] == [1]
     assert model.proven() == [], "and that is remembered"
+    model.edit('lemma l7: all-traces "All', 'lemma l7: all-traces "All z')
+    assert model.proven() == ["l7", "load"], "one lemma edited: one proof and one load"
+    for entry in Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*/*.loaded/entry.json"):
+        entry.write_text('{"files": {}}')  # what an older version wrote
+    assert model.proven() == ["load"], "a load that can't be read is no load"
+
+
+def test_hits_take_the_warnings_of_the_load(model):
+    """Those of the load of the new text, not those of the old text that the lemma was proven in."""
+    model.edit("{rule}\\nsummary of summaries:\\n\\nanalyzed: x\\n\\n", "{rule}\\nsummary of summaries:\\n\\nanalyzed: x\\n{warning}\\n", "model")
+    model.edit('rule = "=" * 78\n', 'rule = "=" * 78\ncount = sum("WRONG" in item for item in items)\n'
+               'warning = f"\\n  WARNING: {count} wellformedness check failed!\\n" * bool(count)\n', "model")
+    model.recipe(config={"global_max_cores": 2}, lemmas=[{"name": "l[0-3]"}])
+    model.proven()
+    assert not any(event["warnings"] for event in results_of(model).values())
+    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "WRONG All')
+    for ran in (["load"], []):
+        assert model.proven() == ran
+        events = results_of(model)
+        assert len(events) == 4 and all(event["cached"] and event["warnings"] == ["1 wellformedness check failed"] for event in events.values())
+
+
+def test_a_load_that_meets_its_limit_after_it_has_loaded_counts(model):
+    model.recipe(config={"global_max_cores": 2}, resources={"max_memory": 1}, lemmas=[{"name": "l[0-3]"}])
+    model.edit("import os, re, sys", "import os, re, sys, time", "model")
+    model.edit("kept = []\n", 'if not asked:\n    sys.stderr.flush()\n    hog = b"1" * (1200 << 20)\n    time.sleep(600)\nkept = []\n', "model")
+    model.proven()
+    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
+    assert model.proven() == ["load"] and all(event["cached"] for event in results_of(model).values())
+    assert model.proven() == [], "and that is remembered"
+    model.edit("Theory closed", "Theory open", "model")
+    assert model.proven() == ["l0", "l1", "l2", "l3"], "another prover"
+    model.edit('"All z', '"All y')
+    assert model.proven() == ["l0", "l1", "l2", "l3", "load"], "a load that did not get so far is none"
 
 
 def test_hits_are_withdrawn_when_the_prover_refuses_the_text(model):
@@ -2149,7 +2186,7 @@ def test_the_cache_has_a_size(model):
     assert 0 < sum(path.stat().st_size for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*") if path.is_file()) <= 0.001 * 2**30
     assert model.proven("--cache-size", "0.001") == ["l0", "l1", "l2"], "the least recently used are gone"
     shown = model.run("cache", "info", code=0).stdout
-    assert "MB of at most 2 GB" in shown and str(model.run("cache", "clear", code=0).stdout).strip().endswith(": 4")
+    assert "MB of at most 2 GB" in shown and str(model.run("cache", "clear", code=0).stdout).strip().endswith(": 3")
     assert not list(Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*"))
 
 
@@ -2294,17 +2331,34 @@ def test_recheck_tells_what_is_not_confirmed(lab):
     assert "its own" not in done.stderr and "goes on with it" in lab.run("resume", "results/recheck-trusted", code=2).stderr
 
 
-def test_recheck_with_checks_each_proof_at_once(lab):
-    lab.prover("TRAIT=all-traces VERDICT=verified PROOF=; case $LEMMA in three) while [ ! -s checked ]; do sleep 0.05; done;; esac; " + FINDER)
+def test_recheck_with_checks_all_proofs_when_the_batch_has_ended(lab):
+    lab.prover("TRAIT=all-traces VERDICT=verified PROOF=; [ ! -e checked ] || exit 1; " + FINDER)
     lab.prover('echo x >> checked; echo "  one (all-traces): verified (9 steps)\n  three (all-traces): verified (1 steps)" | summary\n', alias="trusted")
     lab.recipe(config={"recheck_with": "trusted", "global_max_cores": 2}, tamarin_versions=["fake"], lemmas=[{"name": "one"}, {"name": "three"}])
-    done = lab.run("run", "recipe.json", code=0)  # `three` waits until the proof of `one` has been checked
+    done = lab.run("run", "recipe.json", code=0)
     assert done.stdout.count("2 tasks: 2 verified") == 2
     assert len(lab.events("start", "results/recheck-trusted")) == 2 and (lab.path / "checked").read_text() == "x\nx\n"
+    assert [len(lab.events("end", place)) for place in ("results", "results/recheck-trusted")] == [1, 1], "a batch of its own"
     done = lab.run("run", "recipe.json", code=0)
     assert (lab.path / "checked").read_text() == "x\nx\nx\nx\n", "proofs from the cache are checked as well"
     lab.prover('echo "  one (all-traces): verified (9 steps)" | summary\n', alias="trusted")
     assert "the prover's summary has no line for lemma 'three'" in lab.run("run", "recipe.json", code=1).stdout
+
+
+def test_a_batch_that_was_stopped_is_not_rechecked(lab):
+    """What stops the batch leaves the checks for later; what stops the checks is told by the exit code."""
+    lab.prover('TRAIT=all-traces VERDICT=verified PROOF=; [ -e go ] || [ $LEMMA = one ] || { kill -TERM $PPID; sleep 600; }; ' + FINDER)
+    lab.prover("[ -e checkable ] || { kill -TERM $PPID; sleep 600; }; " + CHECKER, alias="trusted")
+    lab.recipe(config={"recheck_with": "trusted", "global_max_cores": 1}, tamarin_versions=["fake"], lemmas=[{"name": "one"}, {"name": "three"}])
+    lab.run("run", "recipe.json", code=143)
+    assert not (lab.path / "results" / "recheck-trusted").exists()
+    (lab.path / "go").touch()
+    lab.run("run", "recipe.json", code=143)
+    assert {event["verdict"] for event in lab.events("finish")} == {None, "verified"}
+    assert [event["signal"] for event in lab.events("end", "results/recheck-trusted")] == [15]
+    (lab.path / "checkable").touch()
+    lab.run("recheck", "results", code=0)
+    assert {event["verdict"] for event in lab.events("finish", "results/recheck-trusted")} == {None, "verified"}
 
 
 def test_what_cannot_be_rechecked_is_said(lab):
