@@ -1132,10 +1132,10 @@ class Theory:
     cannot_split: str
     tokens: TokenText = field(repr=False, compare=False)
 
-    @functools.cached_property
+    @property
     def segments(self) -> tuple[Segment, ...]:
         """The token text, item by item: comments and white space outside strings don't count."""
-        return tuple(self.tokens.segments())
+        return self.tokens.segments
 
     @functools.cached_property
     def digest(self) -> str:
@@ -1285,7 +1285,7 @@ def _diff_order(claims: Sequence[Claim], path: str, auto_sources: bool) -> list[
     """Every lemma on both sides, then the equivalences."""
     sided: list[Lemma] = []
     equivalences: list[Lemma] = []
-    for lemma, _ in claims:
+    for lemma, _ in claims:  # --diff refuses case tests
         if lemma.trait == Trait.DIFF:
             equivalences.append(lemma)
         else:
@@ -1359,7 +1359,7 @@ class _Assumptions:
         self._diff_reuse = [lemma.name for lemma in usable if "diff_reuse" in lemma.attributes]
         # The `reuse` lemmas that we have passed, by side.
         self._reusable: dict[str, list[Lemma]] = {"": [], "LHS": [], "RHS": []}
-        # Neighbours share one tuple.
+        # By what they depend on: neighbours share one tuple.
         self._known: dict[Hashable, tuple[str, ...]] = {}
 
     def pass_by(self, lemma: Lemma) -> None:
@@ -1371,6 +1371,7 @@ class _Assumptions:
         """The names that a lemma takes for granted here, in theory order."""
         of_diff = lemma.trait == Trait.DIFF
         passed = len(self._reusable[lemma.side])
+        # All that the answer depends on: `reuse` lemmas are only ever added.
         key = (lemma.side, of_diff, passed, lemma.is_sources, hidden)
         if key not in self._known:
             names = self._for_diff() if of_diff else self._for_one_side(lemma, hidden)
@@ -1434,6 +1435,7 @@ def used_oracles(theory: Theory, options: Sequence[str], cwd: str) -> tuple[str,
     default = _default_oracle(theory.path, cwd)
     paths: list[str] = []
     for folder, name in _asked_rankings(theory, options):
+        # Only the theory itself, and no file that it includes elsewhere, has a default of its own.
         if not name:
             name = default if folder in (None, own_folder) else "oracle"
         directory = cwd if folder is None else folder
@@ -1469,10 +1471,7 @@ def _default_oracle(theory_file: str, cwd: str) -> str:
     return "oracle"
 
 
-# --- Reading the files of a theory ----------------------------------------------------------------
-
-# Files that include each other twice would be read 2^n times.
-_MAX_INCLUDES = 10_000
+# --- Reading a theory -----------------------------------------------------------------------------
 
 
 class Claim(NamedTuple):
@@ -1529,396 +1528,14 @@ def read_theory(path: str, flags: Iterable[str], diff: bool) -> TheoryReading:
     return reading
 
 
-class SourceFiles:
-    """The files of a theory while they are read: limits on all together, and no circles."""
-
-    def __init__(self) -> None:
-        self.states: dict[str, FileState] = {}  # by path, in the order of reading
-        self._open: dict[str, None] = {}  # real paths of the files that we are in, this one last
-        self._reads = 0
-        self._bytes = 0
-
-    def open(self, include: Include) -> str:
-        """The text of a file. Raises InputError where Tamarin would refuse it, or it is no text."""
-        path = include.path
-        try:
-            data = self._read(path)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(
-                f"can't read '{path}': {reason}", include.asked_by, include.line
-            ) from None
-        if len(data) > MAX_THEORY_BYTES or self._bytes > 4 * MAX_THEORY_BYTES:
-            most = f"at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes"
-            raise InputError(f"too large: {most}", path)
-        return _decoded(data, path)
-
-    def close(self) -> None:
-        """The file that was opened last has been read to its end."""
-        self._open.popitem()
-
-    def _read(self, path: str) -> bytes:
-        """The bytes of a file, up to one more than it may have. Raises OSError or ValueError."""
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device might never end
-            raise ValueError("not a regular file")
-        real = os.path.realpath(path)
-        if real in self._open:
-            raise ValueError("it includes itself")
-        if self._reads > _MAX_INCLUDES:
-            raise ValueError(f"more than {_MAX_INCLUDES} includes")
-        with open(path, "rb") as file:
-            stamp = file_stamp(file.fileno())
-            data = file.read(MAX_THEORY_BYTES + 1)
-        self.states[path] = FileState(stamp, sha256(data))
-        self._open[real] = None
-        self._reads += 1
-        self._bytes += len(data)
-        return data
-
-
-def _decoded(data: bytes, path: str) -> str:
-    """The text of these bytes. Raises InputError if they are not UTF-8, as Tamarin wants it."""
-    if data.startswith(b"\xef\xbb\xbf"):
-        message = "a byte order mark, which Tamarin refuses: save the file as UTF-8 without BOM"
-        raise InputError(message, path, 1, 1)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        message = (
-            "not UTF-8, which Tamarin refuses: convert the file, e.g. with iconv -f latin1 -t utf-8"
-        )
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(message, path, line) from None
-
-
-# --- The token text of a theory -------------------------------------------------------------------
-
-_BLANKS = re.compile(r"[^\S\u2028\u2029\x85\x1c-\x1f]+")  # what Haskell takes for blanks
-# A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
-# All three kinds begin with the blank: `re` then looks at nothing but blanks.
-_IDLE_BLANK = re.compile(
-    r' (?:(?<=[,;()\[\]] )(?=[\w"~$,;()\[\]]|$)'
-    r'|(?<=[\w",;()\[\]] )(?=[,;()\[\]])'
-    r"|(?<=^ )(?=[,;()\[\]]))"
-)
-
-
-class _Piece(NamedTuple):
-    """A stretch of a theory's text."""
-
-    text: str
-    is_code: bool  # else every character of it counts
-
-
-class TokenText:
-    """Collects the text of a theory in segments, without comments."""
-
-    def __init__(self) -> None:
-        self.lemma = ""  # whose segment is being collected; "" for what is no lemma
-        self._pieces: list[_Piece] = []  # of that segment
-        self._code: list[str] = []  # code behind these
-        self._finished: list[tuple[str, list[_Piece]]] = []  # whose segment, its pieces
-
-    def begin(self, lemma: str = "") -> None:
-        """A new item, or the proof of a lemma, starts here."""
-        self._end_code()
-        if self._pieces:
-            self._finished.append((self.lemma, self._pieces))
-        self._pieces = []
-        self.lemma = lemma
-
-    def discard(self) -> None:
-        """Take back the segment that is being collected."""
-        self._pieces = []
-        self._code = []
-
-    def add_code(self, text: str) -> None:
-        """White space in this text counts as one blank, or not at all."""
-        self._code.append(text)
-
-    def add_verbatim(self, text: str) -> None:
-        """Every character of this text counts."""
-        self._end_code()
-        self._pieces.append(_Piece(text, is_code=False))
-
-    def _end_code(self) -> None:
-        if self._code:
-            self._pieces.append(_Piece("".join(self._code), is_code=True))
-            self._code = []
-
-    def segments(self) -> Iterator[Segment]:
-        """The finished segments that are not empty."""
-        for lemma, pieces in self._finished:
-            text = "".join(_tidy(piece) for piece in pieces).strip(" ")
-            if text:
-                yield Segment(lemma, text)
-
-
-def _tidy(piece: _Piece) -> str:
-    """The text of a piece, without white space that doesn't count."""
-    if not piece.is_code:
-        return piece.text
-    # As `_BLANKS.sub(" ", ...)`, in half the time.
-    return _IDLE_BLANK.sub("", " ".join(_BLANKS.split(piece.text)))
-
-
-# --- A place in the text of a file ----------------------------------------------------------------
-
-_COMMENT_EDGE = re.compile(r"/\*|\*/")
-_IDENTIFIER = re.compile(r"(?!(?:in|let|rule|diff)(?!\w))[^\W_]\w*")
-_NO_WORD = re.compile(r"\W")
-
-
-class EndOfFile(Exception):  # noqa: N818 - no error
-    """The rest of the file doesn't count: behind `end`, or behind what is no item of an include."""
-
-
-class SourceText:
-    """The text of one file, and what is wrong in it."""
-
-    def __init__(self, path: str, text: str, is_included: bool) -> None:
-        self.path = path
-        self.text = text
-        self.is_included = is_included  # by another file
-        self._counted = (0, 1)  # a place, and the number of the line there
-
-    def line(self, place: int) -> int:
-        """The number of the line at this place, counted on from the place asked for before."""
-        counted, line = self._counted
-        if counted > place:
-            counted, line = 0, 1
-        line += self.text.count("\n", counted, place)
-        self._counted = (place, line)
-        return line
-
-    def fail(self, place: int, message: str) -> NoReturn:
-        """Raise InputError for what Tamarin refuses at this place."""
-        column = place - self.text.rfind("\n", 0, place)
-        raise InputError(message, self.path, self.line(place), column)
-
-
-class Cursor(SourceText):
-    """Where we read in a file.
-
-    What has been passed is handed on to the token text, at the latest when that has to know.
-    """
-
-    def __init__(self, path: str, text: str, is_included: bool, tokens: TokenText) -> None:
-        super().__init__(path, text, is_included)
-        self.tokens = tokens
-        self.pos = 0  # where to read on
-        self.handed_on = 0  # the text before this place is in the token text
-        # Of the text handed on: the end of the last thing in it that is no blank and no comment (0:
-        # an item may stand next), and how many brackets are open.
-        self.last = 0
-        self.depth = 0
-
-    def refuse(self, place: int, message: str) -> NoReturn:
-        """What is no item is an error in a theory; an included file silently ends there."""
-        if not self.is_included:
-            self.fail(place, message)
-        self.pos = place
-        raise EndOfFile
-
-    # Looking ahead, and passing what is there
-
-    def next_is(self, *symbols: str) -> bool:
-        """Whether one of these stands here."""
-        return self.text.startswith(symbols, self.pos)
-
-    def take(self, *symbols: str) -> bool:
-        """Pass the first of these that stands here, and the white space behind it."""
-        for symbol in symbols:
-            if self.text.startswith(symbol, self.pos):
-                self.pos += len(symbol)
-                self.skip_blanks()
-                return True
-        return False
-
-    def identifier(self) -> str:
-        """Pass a name and the white space behind it; "" where none stands here."""
-        name = _IDENTIFIER.match(self.text, self.pos)
-        if not name:
-            return ""
-        self.pos = name.end()
-        self.skip_blanks()
-        return name.group()
-
-    def skip_blanks(self) -> None:
-        """Pass white space and comments."""
-        while True:
-            blanks = _BLANKS.match(self.text, self.pos)
-            if blanks:
-                self.pos = blanks.end()
-            if self.next_is("//"):
-                self._pass_comment(self._end_of_line())
-            elif self.next_is("/*"):
-                self._pass_comment(self._end_of_comment())
-            else:
-                return
-
-    def _end_of_line(self) -> int:
-        end = self.text.find("\n", self.pos)
-        return len(self.text) if end < 0 else end
-
-    def _end_of_comment(self) -> int:
-        """The end of the comment that starts here; comments nest."""
-        end = self.pos + len("/*")
-        depth = 1
-        while depth:
-            edge = _COMMENT_EDGE.search(self.text, end)
-            if not edge:
-                self.fail(
-                    self.pos,
-                    "this comment is never closed (comments nest: every /* needs its own */)",
-                )
-            depth += 1 if edge.group() == "/*" else -1
-            end = edge.end()
-        return end
-
-    # Handing on what has been passed
-
-    def hand_on(self, upto: int) -> None:
-        """Take the text up to here as code."""
-        if upto <= self.handed_on:
-            return
-        code = self.text[self.handed_on : upto]
-        stripped = code.rstrip()
-        if stripped:
-            self.last = self.handed_on + len(stripped)
-            self.depth += code.count("(") + code.count("[") - code.count(")") - code.count("]")
-        self.tokens.add_code(code)
-        self.handed_on = upto
-
-    def pass_verbatim(self, start: int, end: int) -> None:
-        """Take this stretch as it is, and go on behind it."""
-        self.hand_on(start)
-        self.tokens.add_verbatim(self.text[start:end])
-        self.last = end
-        self.handed_on = end
-        self.pos = end
-
-    def _pass_comment(self, end: int) -> None:
-        """A comment stands here, up to `end`: it counts as a blank."""
-        self.hand_on(self.pos)
-        self.tokens.add_code(" ")
-        self.handed_on = end
-        self.pos = end
-
-    def last_word(self) -> str:
-        """The word that ends at `last`, or "".
-
-        Of a long one the last 8 characters: more than any word that matters has.
-        """
-        return _NO_WORD.split(self.text[max(0, self.last - 8) : self.last])[-1]
-
-
-# --- Strings, constants and formulas --------------------------------------------------------------
-
-# What counts inside of formulas and outside. Every alternative starts with a plain character: `re`
-# then passes over all other characters without trying them.
-_EVERYWHERE = r"//|/\*|\"|'|\0|diff(?<!\wdiff)(?=\s*[(/])"
-_FORMULA_EVENT = re.compile(_EVERYWHERE)
-_CONSTANT_REST = re.compile(r"[^'\n]+'")
-# Inside of `text{* *}` star and backslash must be escaped.
-_FORMAL_COMMENT_EDGE = re.compile(r"\\[\\*]?|\*\}?")
-_EXPORT_EDGE = re.compile(r'\\[\\"]|"')
-_NEEDS_DIFF = "needs observational equivalence: add --diff to the options"
-
-
-def pass_formula(cursor: Cursor, reading: TheoryReading, start: int) -> None:
-    """Pass a formula from quote to quote; it is code, but for its constants."""
-    cursor.pos = start + 1
-    while True:
-        event = _FORMULA_EVENT.search(cursor.text, cursor.pos)
-        if not event:
-            cursor.fail(start, "this double quote is never closed")
-        cursor.pos = event.end()
-        if event.group() == '"':
-            return
-        pass_formula_event(cursor, reading, event.start(), event.group())
-
-
-def pass_formula_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
-    """Pass a comment, a constant or a diff operator; `word` tells what, and begins at `start`."""
-    if word in ("//", "/*"):
-        cursor.pos = start
-        cursor.skip_blanks()
-    elif word == "'":
-        _pass_constant(cursor, start)
-    elif word == "diff":
-        _pass_diff_operator(cursor, reading, start)
-    else:
-        cursor.refuse(start, "a NUL character, which Tamarin refuses: is this a text file?")
-
-
-def _pass_constant(cursor: Cursor, start: int) -> None:
-    """Pass the rest of a constant in single quotes."""
-    cursor.skip_blanks()  # Tamarin takes a comment behind the quote for a comment
-    rest = _CONSTANT_REST.match(cursor.text, cursor.pos)
-    if not rest:
-        cursor.refuse(
-            start, "a constant in single quotes may not be empty and must end on its line"
-        )
-    cursor.pass_verbatim(max(start, cursor.handed_on), rest.end())
-
-
-def _pass_diff_operator(cursor: Cursor, reading: TheoryReading, start: int) -> None:
-    cursor.skip_blanks()
-    if not cursor.next_is("("):
-        return
-    reading.words.add("diff")
-    if not reading.diff and "diffEquivLemma" not in reading.words:
-        cursor.refuse(start, "the diff operator " + _NEEDS_DIFF)
-
-
-def _pass_string(cursor: Cursor, start: int) -> None:
-    closing = cursor.text.find('"', start + 1)
-    if closing < 0:
-        cursor.fail(start, "this double quote is never closed")
-    cursor.pass_verbatim(start, closing + 1)
-
-
-def _pass_formal_comment(cursor: Cursor, bracket: int) -> None:
-    """Pass `text{* ... *}`: the letters before the bracket belong to it."""
-    begin = bracket
-    while begin > cursor.handed_on and cursor.text[begin - 1].isalpha():
-        begin -= 1
-    if begin < bracket:
-        cursor.hand_on(begin)
-        cursor.tokens.begin()
-        _pass_escaped(cursor, begin, bracket + len("{*"), _FORMAL_COMMENT_EDGE, "*}")
-
-
-def _pass_export(cursor: Cursor) -> None:
-    """Pass the text of an export, whose first quote stands here."""
-    _pass_escaped(cursor, cursor.pos, cursor.pos + 1, _EXPORT_EDGE, '"')
-
-
-def _pass_escaped(
-    cursor: Cursor, begin: int, inside: int, edges: re.Pattern[str], closing: str
-) -> None:
-    """Pass a text with escapes; its opening stands at `begin`, what it says from `inside` on.
-
-    edges: finds `closing`, the escapes, and single characters that should have been escaped.
-    """
-    end = inside
-    word = ""
-    while word != closing:
-        edge = edges.search(cursor.text, end)
-        if not edge:
-            cursor.fail(begin, "this text is never closed")
-        end = edge.end()
-        word = edge.group()
-        if len(word) == 1 and word != closing:
-            cursor.fail(
-                edge.start(), r"in a formal comment write \* and \\ for a star and a backslash"
-            )
-    cursor.pass_verbatim(begin, end)
-
-
 # --- The items of a file --------------------------------------------------------------------------
 
+# A file is not parsed. One pattern finds the next place that can matter: a quote, a comment, a
+# directive, a word that may begin an item. All between two such places is code. What can hide such
+# places (strings, formulas, comments) is passed at once, and so are the parts of an item whose
+# words could be taken for the next item.
+
+_NEEDS_DIFF = "needs observational equivalence: add --diff to the options"
 _NAMED_ITEMS = ("axiom", "diffLemma", "export", "lemma", "let", "restriction", "rule", "test")
 _OTHER_ITEMS = (
     "builtins",
@@ -1953,6 +1570,10 @@ _NAME_PASSED = ("axiom", "export", "restriction", "rule", "test")
 _BEHIND_NAMED = r"(?=\s*(?:[\w(]|//|/\*))"
 _BEHIND_OTHER = r"(?=\s*(?:[:\[]|//|/\*))"
 _BEHIND_END = r"(?![(:,.]|\s*(?:=(?!=)|/(?![/*])))"
+
+# What counts inside of formulas and outside. Every alternative starts with a plain character: `re`
+# then passes over all other characters without trying them.
+_EVERYWHERE = r"//|/\*|\"|'|\0|diff(?<!\wdiff)(?=\s*[(/])"
 
 
 def _word_pattern(word: str, behind: str = "") -> str:
@@ -2153,6 +1774,7 @@ def _on_item(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> N
         return
     cursor.tokens.begin()
     if word == "end":
+        # The word belongs to a theory; in an included file nothing of it counts.
         if cursor.is_included:
             cursor.pos = start
         raise EndOfFile
@@ -2207,22 +1829,16 @@ def read_lemma(cursor: Cursor, reading: TheoryReading, start: int, word: str) ->
     attributes = _read_attributes(cursor, reading)
     if not name or not cursor.take(":"):
         cursor.refuse(cursor.pos, f"expected '{word} NAME [attributes]:'")
-    trait: Trait | None = Trait.DIFF
+    trait = Trait.DIFF
     tests: tuple[str, ...] = ()
     if word == "diffLemma":
         cursor.hand_on(cursor.pos)
-        cursor.last = 0  # complete without a formula
+        cursor.last = 0  # complete without a formula: an item may stand next
     else:
-        trait = _take_trait(cursor)
-        if not trait and not cursor.next_is('"'):
-            tests = _read_case_tests(cursor, reading, name)
-        if not cursor.next_is('"'):
-            cursor.refuse(cursor.pos, f"lemma '{name}' needs a formula in double quotes")
-        pass_formula(cursor, reading, cursor.pos)
+        trait, tests = _read_statement(cursor, reading, name)
     cursor.tokens.lemma = name
     line = cursor.line(start)
     proof = _begin_proof(cursor, name)
-    trait = trait or Trait.ALL_TRACES
     lemma = Lemma(name, trait, "", attributes, cursor.path, line, proof=proof)
     reading.claims.append(Claim(lemma, tests))
 
@@ -2232,12 +1848,20 @@ def _take_modulo_e(cursor: Cursor) -> bool:
     return cursor.take("modulo") and cursor.take("E") and cursor.take(")")
 
 
-def _take_trait(cursor: Cursor) -> Trait | None:
-    """Pass the word for what a lemma quantifies over; None: it has none."""
-    for trait in (Trait.EXISTS_TRACE, Trait.ALL_TRACES):
-        if cursor.take(trait):
-            return trait
-    return None
+def _read_statement(
+    cursor: Cursor, reading: TheoryReading, lemma: str
+) -> tuple[Trait, tuple[str, ...]]:
+    """What stands behind the colon of a lemma, up to the end of its formula: trait, case tests."""
+    trait = Trait.ALL_TRACES
+    tests: tuple[str, ...] = ()
+    if cursor.take("exists-trace"):
+        trait = Trait.EXISTS_TRACE
+    elif not cursor.take("all-traces") and not cursor.next_is('"'):
+        tests = _read_case_tests(cursor, reading, lemma)
+    if not cursor.next_is('"'):
+        cursor.refuse(cursor.pos, f"lemma '{lemma}' needs a formula in double quotes")
+    pass_formula(cursor, reading, cursor.pos)
+    return trait, tests
 
 
 def _read_case_tests(cursor: Cursor, reading: TheoryReading, lemma: str) -> tuple[str, ...]:
@@ -2309,7 +1933,8 @@ def read_ranking(cursor: Cursor, reading: TheoryReading) -> str:
         oracle, name, letters = part.groups(default="")
         if oracle:
             reading.rankings.append(OracleRanking(os.path.dirname(cursor.path), name))
-        elif "o" in letters or "O" in letters:  # behind another letter
+        elif "o" in letters or "O" in letters:
+            # Behind another letter it takes no name, and comes from the prover's own directory.
             reading.rankings.append(OracleRanking(None, ""))
         if name:
             cursor.pass_verbatim(part.start(2) - 1, part.end(2) + 1)
@@ -2354,7 +1979,10 @@ class _Branch(NamedTuple):
 
 
 class Preprocessor:
-    """Obeys the directives of one file, which are no part of its text."""
+    """Obeys the directives of one file, which are no part of its text.
+
+    It counts #ifdefs as tamarin-prover 1.11 does: in what is disabled it sees none.
+    """
 
     def __init__(self, cursor: Cursor, reading: TheoryReading) -> None:
         self._cursor = cursor
@@ -2511,6 +2139,397 @@ class FlagFormula:
             closed = self._open.pop()
             self._open[-1].add_part(closed.one_held != closed.negated)
         return True
+
+
+# --- Strings, constants and formulas --------------------------------------------------------------
+
+_FORMULA_EVENT = re.compile(_EVERYWHERE)
+_CONSTANT_REST = re.compile(r"[^'\n]+'")
+# Inside of `text{* *}` star and backslash must be escaped.
+_FORMAL_COMMENT_EDGE = re.compile(r"\\[\\*]?|\*\}?")
+_EXPORT_EDGE = re.compile(r'\\[\\"]|"')
+
+
+def pass_formula(cursor: Cursor, reading: TheoryReading, start: int) -> None:
+    """Pass a formula from quote to quote; it is code, but for its constants."""
+    cursor.pos = start + 1
+    while True:
+        event = _FORMULA_EVENT.search(cursor.text, cursor.pos)
+        if not event:
+            cursor.fail(start, "this double quote is never closed")
+        cursor.pos = event.end()
+        if event.group() == '"':
+            return
+        pass_formula_event(cursor, reading, event.start(), event.group())
+
+
+def pass_formula_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
+    """Pass a comment, a constant or a diff operator; `word` tells what, and begins at `start`."""
+    if word in ("//", "/*"):
+        cursor.pos = start
+        cursor.skip_blanks()
+    elif word == "'":
+        _pass_constant(cursor, start)
+    elif word == "diff":
+        _pass_diff_operator(cursor, reading, start)
+    else:
+        cursor.refuse(start, "a NUL character, which Tamarin refuses: is this a text file?")
+
+
+def _pass_constant(cursor: Cursor, start: int) -> None:
+    """Pass the rest of a constant in single quotes."""
+    cursor.skip_blanks()  # Tamarin takes a comment behind the quote for a comment
+    rest = _CONSTANT_REST.match(cursor.text, cursor.pos)
+    if not rest:
+        cursor.refuse(
+            start, "a constant in single quotes may not be empty and must end on its line"
+        )
+    cursor.pass_verbatim(max(start, cursor.handed_on), rest.end())
+
+
+def _pass_diff_operator(cursor: Cursor, reading: TheoryReading, start: int) -> None:
+    cursor.skip_blanks()
+    if not cursor.next_is("("):
+        return
+    reading.words.add("diff")
+    if not reading.diff and "diffEquivLemma" not in reading.words:
+        cursor.refuse(start, "the diff operator " + _NEEDS_DIFF)
+
+
+def _pass_string(cursor: Cursor, start: int) -> None:
+    closing = cursor.text.find('"', start + 1)
+    if closing < 0:
+        cursor.fail(start, "this double quote is never closed")
+    cursor.pass_verbatim(start, closing + 1)
+
+
+def _pass_formal_comment(cursor: Cursor, bracket: int) -> None:
+    """Pass `text{* ... *}`: the letters before the bracket belong to it."""
+    begin = bracket
+    while begin > cursor.handed_on and cursor.text[begin - 1].isalpha():
+        begin -= 1
+    if begin < bracket:
+        cursor.hand_on(begin)
+        cursor.tokens.begin()
+        _pass_escaped(cursor, begin, bracket + len("{*"), _FORMAL_COMMENT_EDGE, "*}")
+
+
+def _pass_export(cursor: Cursor) -> None:
+    """Pass the text of an export, whose first quote stands here."""
+    _pass_escaped(cursor, cursor.pos, cursor.pos + 1, _EXPORT_EDGE, '"')
+
+
+def _pass_escaped(
+    cursor: Cursor, begin: int, inside: int, edges: re.Pattern[str], closing: str
+) -> None:
+    """Pass a text with escapes; its opening stands at `begin`, what it says from `inside` on.
+
+    edges: finds `closing`, the escapes, and single characters that should have been escaped.
+    """
+    end = inside
+    word = ""
+    while word != closing:
+        edge = edges.search(cursor.text, end)
+        if not edge:
+            cursor.fail(begin, "this text is never closed")
+        end = edge.end()
+        word = edge.group()
+        if len(word) == 1 and word != closing:
+            cursor.fail(
+                edge.start(), r"in a formal comment write \* and \\ for a star and a backslash"
+            )
+    cursor.pass_verbatim(begin, end)
+
+
+# --- A place in the text of a file ----------------------------------------------------------------
+
+_BLANKS = re.compile(r"[^\S\u2028\u2029\x85\x1c-\x1f]+")  # what Haskell takes for blanks
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_IDENTIFIER = re.compile(r"(?!(?:in|let|rule|diff)(?!\w))[^\W_]\w*")
+_NO_WORD = re.compile(r"\W")
+
+
+class EndOfFile(Exception):  # noqa: N818 - no error
+    """The rest of the file doesn't count: behind `end`, or behind what is no item of an include."""
+
+
+class SourceText:
+    """The text of one file, and what is wrong in it."""
+
+    def __init__(self, path: str, text: str, is_included: bool) -> None:
+        self.path = path
+        self.text = text
+        self.is_included = is_included  # by another file
+        self._counted = (0, 1)  # a place, and the number of the line there
+
+    def line(self, place: int) -> int:
+        """The number of the line at this place, counted on from the place asked for before."""
+        counted, line = self._counted
+        if counted > place:
+            counted, line = 0, 1
+        line += self.text.count("\n", counted, place)
+        self._counted = (place, line)
+        return line
+
+    def fail(self, place: int, message: str) -> NoReturn:
+        """Raise InputError for what Tamarin refuses at this place."""
+        column = place - self.text.rfind("\n", 0, place)
+        raise InputError(message, self.path, self.line(place), column)
+
+
+class Cursor(SourceText):
+    """Where we read in a file, and what of it has been handed on to the token text.
+
+    Passing something only moves `pos`. It is handed on with what follows it, unless it counts in
+    another way than code does: a comment, or a stretch that is taken verbatim.
+    """
+
+    def __init__(self, path: str, text: str, is_included: bool, tokens: TokenText) -> None:
+        super().__init__(path, text, is_included)
+        self.tokens = tokens
+        self.pos = 0  # where to read on
+        self.handed_on = 0  # the text before this place is in the token text
+        # Of the text handed on:
+        self.last = 0  # the end of what stands last, blanks and comments aside; 0: nothing counts
+        self.depth = 0  # how many brackets are open
+
+    def refuse(self, place: int, message: str) -> NoReturn:
+        """What is no item is an error in a theory; an included file silently ends there."""
+        if not self.is_included:
+            self.fail(place, message)
+        self.pos = place
+        raise EndOfFile
+
+    def next_is(self, *symbols: str) -> bool:
+        """Whether one of these stands here."""
+        return self.text.startswith(symbols, self.pos)
+
+    def take(self, *symbols: str) -> bool:
+        """Pass the first of these that stands here, and the white space behind it."""
+        for symbol in symbols:
+            if self.text.startswith(symbol, self.pos):
+                self.pos += len(symbol)
+                self.skip_blanks()
+                return True
+        return False
+
+    def identifier(self) -> str:
+        """Pass a name and the white space behind it; "" where none stands here."""
+        name = _IDENTIFIER.match(self.text, self.pos)
+        if not name:
+            return ""
+        self.pos = name.end()
+        self.skip_blanks()
+        return name.group()
+
+    def skip_blanks(self) -> None:
+        """Pass white space and comments."""
+        while True:
+            blanks = _BLANKS.match(self.text, self.pos)
+            if blanks:
+                self.pos = blanks.end()
+            if self.next_is("//"):
+                self._pass_comment(self._end_of_line())
+            elif self.next_is("/*"):
+                self._pass_comment(self._end_of_comment())
+            else:
+                return
+
+    def _end_of_line(self) -> int:
+        end = self.text.find("\n", self.pos)
+        return len(self.text) if end < 0 else end
+
+    def _end_of_comment(self) -> int:
+        """The end of the comment that starts here; comments nest."""
+        end = self.pos + len("/*")
+        depth = 1
+        while depth:
+            edge = _COMMENT_EDGE.search(self.text, end)
+            if not edge:
+                self.fail(
+                    self.pos,
+                    "this comment is never closed (comments nest: every /* needs its own */)",
+                )
+            depth += 1 if edge.group() == "/*" else -1
+            end = edge.end()
+        return end
+
+    def hand_on(self, upto: int) -> None:
+        """Take the text up to here as code."""
+        if upto <= self.handed_on:
+            return
+        code = self.text[self.handed_on : upto]
+        stripped = code.rstrip()
+        if stripped:
+            self.last = self.handed_on + len(stripped)
+            self.depth += code.count("(") + code.count("[") - code.count(")") - code.count("]")
+        self.tokens.add_code(code)
+        self.handed_on = upto
+
+    def pass_verbatim(self, start: int, end: int) -> None:
+        """Take this stretch as it is, and go on behind it."""
+        self.hand_on(start)
+        self.tokens.add_verbatim(self.text[start:end])
+        self.last = end
+        self.handed_on = end
+        self.pos = end
+
+    def _pass_comment(self, end: int) -> None:
+        """A comment stands here, up to `end`: it counts as a blank."""
+        self.hand_on(self.pos)
+        self.tokens.add_code(" ")
+        self.handed_on = end
+        self.pos = end
+
+    def last_word(self) -> str:
+        """The word that ends at `last`, or "".
+
+        Of a long one the last 8 characters: more than any word that matters has.
+        """
+        return _NO_WORD.split(self.text[max(0, self.last - 8) : self.last])[-1]
+
+
+# --- The token text of a theory -------------------------------------------------------------------
+
+# A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
+# All three kinds begin with the blank: `re` then looks at nothing but blanks.
+_IDLE_BLANK = re.compile(
+    r' (?:(?<=[,;()\[\]] )(?=[\w"~$,;()\[\]]|$)'
+    r'|(?<=[\w",;()\[\]] )(?=[,;()\[\]])'
+    r"|(?<=^ )(?=[,;()\[\]]))"
+)
+
+
+class _Piece(NamedTuple):
+    """A stretch of a theory's text."""
+
+    text: str
+    is_code: bool  # else every character of it counts
+
+
+class TokenText:
+    """Collects the text of a theory in segments, without comments."""
+
+    def __init__(self) -> None:
+        self.lemma = ""  # whose segment is being collected; "" for what is no lemma
+        self._pieces: list[_Piece] = []  # of that segment
+        self._code: list[str] = []  # code behind these
+        self._finished: list[tuple[str, list[_Piece]]] = []  # whose segment, its pieces
+
+    def begin(self, lemma: str = "") -> None:
+        """A new item, or the proof of a lemma, starts here."""
+        self._end_code()
+        if self._pieces:
+            self._finished.append((self.lemma, self._pieces))
+        self._pieces = []
+        self.lemma = lemma
+
+    def discard(self) -> None:
+        """Take back the segment that is being collected."""
+        self._pieces = []
+        self._code = []
+
+    def add_code(self, text: str) -> None:
+        """White space in this text counts as one blank, or not at all."""
+        self._code.append(text)
+
+    def add_verbatim(self, text: str) -> None:
+        """Every character of this text counts."""
+        self._end_code()
+        self._pieces.append(_Piece(text, is_code=False))
+
+    def _end_code(self) -> None:
+        if self._code:
+            self._pieces.append(_Piece("".join(self._code), is_code=True))
+            self._code = []
+
+    @functools.cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """All segments that are not empty, once the theory is read to its end."""
+        # Made only when somebody asks: it takes as long as all the reading.
+        segments: list[Segment] = []
+        for lemma, pieces in self._finished:
+            text = "".join(_tidy(piece) for piece in pieces).strip(" ")
+            if text:
+                segments.append(Segment(lemma, text))
+        self._finished.clear()
+        return tuple(segments)
+
+
+def _tidy(piece: _Piece) -> str:
+    """The text of a piece, without white space that doesn't count."""
+    if not piece.is_code:
+        return piece.text
+    # As `_BLANKS.sub(" ", ...)`, in half the time.
+    return _IDLE_BLANK.sub("", " ".join(_BLANKS.split(piece.text)))
+
+
+# --- The files of a theory ------------------------------------------------------------------------
+
+# Files that include each other twice would be read 2^n times.
+_MAX_INCLUDES = 10_000
+
+
+class SourceFiles:
+    """The files of a theory while they are read: limits on all together, and no circles."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, FileState] = {}  # by path, in the order of reading
+        self._open: dict[str, None] = {}  # real paths of the files that we are in, this one last
+        self._reads = 0
+        self._bytes = 0
+
+    def open(self, include: Include) -> str:
+        """The text of a file. Raises InputError where Tamarin would refuse it, or it is no text."""
+        path = include.path
+        try:
+            data = self._read(path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"can't read '{path}': {reason}", include.asked_by, include.line
+            ) from None
+        if len(data) > MAX_THEORY_BYTES or self._bytes > 4 * MAX_THEORY_BYTES:
+            most = f"at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes"
+            raise InputError(f"too large: {most}", path)
+        return _decoded(data, path)
+
+    def close(self) -> None:
+        """The file that was opened last has been read to its end."""
+        self._open.popitem()
+
+    def _read(self, path: str) -> bytes:
+        """The bytes of a file, up to one more than it may have. Raises OSError or ValueError."""
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device might never end
+            raise ValueError("not a regular file")
+        real = os.path.realpath(path)
+        if real in self._open:
+            raise ValueError("it includes itself")
+        if self._reads > _MAX_INCLUDES:
+            raise ValueError(f"more than {_MAX_INCLUDES} includes")
+        with open(path, "rb") as file:
+            stamp = file_stamp(file.fileno())
+            data = file.read(MAX_THEORY_BYTES + 1)
+        self.states[path] = FileState(stamp, sha256(data))
+        self._open[real] = None
+        self._reads += 1
+        self._bytes += len(data)
+        return data
+
+
+def _decoded(data: bytes, path: str) -> str:
+    """The text of these bytes. Raises InputError if they are not UTF-8, as Tamarin wants it."""
+    if data.startswith(b"\xef\xbb\xbf"):
+        message = "a byte order mark, which Tamarin refuses: save the file as UTF-8 without BOM"
+        raise InputError(message, path, 1, 1)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = (
+            "not UTF-8, which Tamarin refuses: convert the file, e.g. with iconv -f latin1 -t utf-8"
+        )
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(message, path, line) from None
 
 
 # === Machine ======================================================================================
