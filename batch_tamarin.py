@@ -1031,19 +1031,49 @@ def decode_event(data: Mapping[str, Any]) -> Event | None:
 
 # === Theory =======================================================================================
 
-# The rules were read in the sources of tamarin-prover 1.11 (lib/theory/src/Theory/Text/Parser*, Prover.hs, ClosedTheory.hs,
-# Accountability/Generation.hs, Main/TheoryLoader.hs) and compared with what the prover lists.
+# The rules were read in the sources of tamarin-prover 1.11 (lib/theory/src/Theory/Text/Parser*,
+# Prover.hs, ClosedTheory.hs, Accountability/Generation.hs, Main/TheoryLoader.hs) and compared with
+# what the prover lists.
 
 MAX_THEORY_BYTES = 64 * MB  # of one file; four times this for a theory with all that it includes
-_MAX_INCLUDES = 10_000  # files that include each other twice would be read 2^n times
 AUTO_SOURCES_LEMMA = "AUTO_typing"
 EQUIVALENCE_LEMMA = "Observational_equivalence"
+# How a branch of a stored proof may end; `contradiction` needs no word of its own here.
+PROOF_ENDS = (
+    "ATTACK",
+    "INVALIDATED",
+    "MIRRORED",
+    "SOLVED",
+    "UNFINISHABLE",
+    "UNFINISHABLEdiff",
+    "sorry",
+)
+# How the text of a lemma begins; that of its stored proof doesn't.
+STATEMENTS = ("lemma", "diffLemma")
+
+
+@slotted
+@dataclass(frozen=True)
+class StoredProof:
+    """A proof that stands behind its lemma, by what tells how it ended."""
+
+    ends: frozenset[str]  # which of PROOF_ENDS it has
+
+    @property
+    def found_trace(self) -> bool:
+        """Whether it ends in a trace; that counts beside open cases too."""
+        return not self.ends.isdisjoint(("SOLVED", "ATTACK"))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every branch ends in a contradiction or a mirror."""
+        return self.ends <= {"MIRRORED"}
 
 
 @slotted
 @dataclass(frozen=True)
 class Lemma:
-    """One line of Tamarin's summary: something `--prove=NAME` can ask for, on one side in diff mode."""
+    """One line of Tamarin's summary: what `--prove=NAME` can ask for, on one side in diff mode."""
 
     name: str
     trait: Trait
@@ -1052,267 +1082,478 @@ class Lemma:
     file: str  # where it stands: the theory, or a file it includes
     line: int = 0  # from 1; 0 for what Tamarin adds by itself
     parent: str = ""  # the accountability lemma this is a part of, else ""
-    proof: str = ""  # "proof" and which PROOF_ENDS it has; "" if none is stored, or only `by sorry`
-    assumes: tuple[
-        str, ...
-    ] = ()  # names of the lemmas a proof of this one takes for granted, in theory order
+    proof: StoredProof | None = None  # None also for `by sorry` alone
+    # Names of the lemmas that a proof of this one takes for granted, in theory order.
+    assumes: tuple[str, ...] = ()
     optional: bool = False  # --auto-sources adds it only where partial deconstructions are left
 
     @property
     def claim(self) -> Verdict | None:
-        """What the stored proof would show if a prover checked it; a trace that was found counts beside open cases."""
-        ends, trace = (
-            self.proof.split(),
-            Verdict.VERIFIED if self.trait == Trait.EXISTS_TRACE else Verdict.FALSIFIED,
-        )
-        if not {"SOLVED", "ATTACK"}.isdisjoint(ends):
-            return trace
-        closed = Verdict.FALSIFIED if trace is Verdict.VERIFIED else Verdict.VERIFIED
-        return (
-            None
-            if not ends
-            else closed
-            if ends in (["proof"], ["proof", "MIRRORED"])
-            else Verdict.INCOMPLETE
-        )
+        """The verdict that the stored proof would get if a prover checked it; None without one."""
+        if not self.proof:
+            return None
+        wants_trace = self.trait == Trait.EXISTS_TRACE
+        if self.proof.found_trace:
+            return Verdict.VERIFIED if wants_trace else Verdict.FALSIFIED
+        if self.proof.is_complete:
+            return Verdict.FALSIFIED if wants_trace else Verdict.VERIFIED
+        return Verdict.INCOMPLETE
+
+    @property
+    def is_sources(self) -> bool:
+        """Whether it describes sources; `typing` is the older word."""
+        return "sources" in self.attributes or "typing" in self.attributes
+
+
+class OracleRanking(NamedTuple):
+    """An oracle that a theory asks for: the letter `o` or `O` of a heuristic."""
+
+    folder: str | None  # of the file that says so; None: the prover's own directory
+    name: str  # "": the default
+
+
+class Segment(NamedTuple):
+    """The token text of one item, or of the stored proof of a lemma."""
+
+    lemma: str  # whose statement or proof it is; "" for all else
+    text: str
+
+
+class SplitDigests(NamedTuple):
+    """SHA-256 of the parts of a theory's token text."""
+
+    rest: str  # of all that is no lemma
+    lemmas: dict[str, list[PlacedDigest]]  # of the statement and the proof of each lemma
+
+
+class PlacedDigest(NamedTuple):
+    """SHA-256 of a segment, and where that stands."""
+
+    place: int  # among all segments
+    rest_before: int  # how many segments that belong to no lemma stand before it
+    digest: str
 
 
 @dataclass
 class Theory:
-    """A theory as Tamarin would load it with given flags; `lemmas` stand in the order of Tamarin's summary."""
+    """A theory as Tamarin would load it with given flags."""
 
     path: str
     name: str
     diff: bool
     auto_sources: bool  # by the option, or by the theory's configuration block
-    lemmas: tuple[Lemma, ...]
+    lemmas: tuple[Lemma, ...]  # in the order of Tamarin's summary
     files: dict[str, FileState]  # the theory itself, then all that it includes, as they were read
     configuration: tuple[str, ...]  # arguments of the `configuration: "..."` block
-    oracle_rankings: tuple[
-        tuple[str | None, str], ...
-    ]  # of each `o`: folder (None: the prover's), name ("": the default)
-    cannot_split: (
-        str  # why a lemma can't be judged by its text and what it assumes alone; "": it can
-    )
-    segments: tuple[
-        tuple[str, str], ...
-    ]  # (lemma name or "", token text); empty unless loaded with keep_text
+    oracle_rankings: tuple[OracleRanking, ...]
+    # Why a lemma can't be judged by its text and what it assumes alone; "": it can.
+    cannot_split: str
+    tokens: TokenText = field(repr=False, compare=False)
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The token text, item by item: comments and white space outside strings don't count."""
+        return self.tokens.segments
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the token text: comments and white space outside strings don't count. Needs the text."""
+        """SHA-256 of the token text."""
         return sha256("\n".join(text for _, text in self.segments).encode())
 
     @property
     def splits_for_sure(self) -> bool:
-        """Whether each lemma's text is a plain statement or proof, so that nothing else can hide in it. (Some provers read items
-        that are glued to what stands before or behind them, as `by sorryrestriction r: ...`.)"""
-        return all(
-            _SURE_LEMMA.fullmatch(text)
-            if text.startswith(STATEMENTS)
-            else not set('":') & set(text)
-            for name, text in self.segments
-            if name
-        )
+        """Whether each lemma's text is a plain statement or proof: nothing else can hide in it.
+
+        Some provers read items that are glued to what stands before or behind them, as in
+        `by sorryrestriction r: ...`.
+        """
+        return all(_is_plain(text) for name, text in self.segments if name)
 
     def digest_of(self, lemmas: Iterable[str]) -> str:
-        """SHA-256 of the token text without all other lemmas, everything left in its place. Needs the text."""
-        rest, places = self.split_digests
-        kept = sorted(place for name in set(lemmas) for place in places.get(name, ()))
-        return sha256(json.dumps([rest, [place[1:] for place in kept]]).encode())
+        """SHA-256 of the token text without all other lemmas, everything left in its place."""
+        kept: list[PlacedDigest] = []
+        for name in set(lemmas):
+            kept += self.split_digests.lemmas.get(name, ())
+        places = [[each.rest_before, each.digest] for each in sorted(kept)]
+        return sha256(json.dumps([self.split_digests.rest, places]).encode())
 
     @functools.cached_property
-    def split_digests(self) -> tuple[str, dict[str, list[tuple[int, int, str]]]]:
-        """Digest of what is no lemma; of each lemma its place, how many pieces of the rest stand before it, and its digest."""
+    def split_digests(self) -> SplitDigests:
+        """Digests of what is no lemma, and of each lemma."""
         rest: list[str] = []
-        places: dict[str, list[tuple[int, int, str]]] = {}
+        lemmas: dict[str, list[PlacedDigest]] = {}
         for place, (name, text) in enumerate(self.segments):
             digest = sha256(text.encode())
             if name:
-                places.setdefault(name, []).append((place, len(rest), digest))
+                lemmas.setdefault(name, []).append(PlacedDigest(place, len(rest), digest))
             else:
                 rest.append(digest)
-        return sha256("".join(rest).encode()), places
+        return SplitDigests(sha256("".join(rest).encode()), lemmas)
+
+
+_PLAIN_STATEMENT = re.compile(
+    r'lemma ?(?:\(modulo E\) ?)?\w+ ?(?:\[(?:[\w ,=.]|"[^"]*"|\{[\w ]*\})*\] ?)?: ?'
+    r'(?:(?:all-traces|exists-trace) ?)?"[^"]*"\s*'
+)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether the token text of a lemma, or of its stored proof, can hold no other item."""
+    if text.startswith(STATEMENTS):
+        return _PLAIN_STATEMENT.fullmatch(text) is not None
+    return '"' not in text and ":" not in text
 
 
 def load_theory(
-    path: str,
-    flags: Sequence[str] = (),
-    diff: bool = False,
-    auto_sources: bool = False,
-    keep_text: bool = False,
+    path: str, flags: Sequence[str] = (), diff: bool = False, auto_sources: bool = False
 ) -> Theory:
-    """Read a theory as `tamarin-prover PATH -D=FLAG... [--diff] [--auto-sources]` would.
+    """A theory as `tamarin-prover PATH -D=FLAG... [--diff] [--auto-sources]` would read it.
 
-    Raises InputError, with file and line, for whatever Tamarin would refuse and can be seen without parsing terms.
-    Time and memory are linear in the text."""
-    found = TheoryReading(flags, diff, keep_text)
-    scanner: FileScanner | None = FileScanner(path, found)
-    while scanner:  # a loop, no recursion: includes may be nested thousands deep
-        included = scanner.run()
-        scanner = FileScanner(included, found, scanner) if included else scanner.parent
-    auto_sources = auto_sources or bool(option_values(found.configuration, "--auto-sources"))
-    shown = (_diff_order if diff else _trace_order)(found.claims, path, auto_sources)
-    reasons = {
-        "diff mode": diff,
-        "a top-level process": "process" in found.words,
-        "accountability": any(lemma.parent for lemma in shown),
-        "export lemmas": not found.words.isdisjoint(("equivLemma", "diffEquivLemma")),
-        "--auto-sources": auto_sources,
-    }
+    Raises InputError, with file and line, for whatever Tamarin would refuse and can be seen without
+    parsing terms. Time and memory are linear in the text.
+    """
+    reading = read_theory(path, flags, diff)
+    auto_sources = auto_sources or bool(option_values(reading.configuration, "--auto-sources"))
+    in_order = _diff_order if diff else _trace_order
+    lemmas = in_order(reading.claims, path, auto_sources)
+    _refuse_second_lemmas(lemmas)
     return Theory(
-        path,
-        found.name,
-        diff,
-        auto_sources,
-        tuple(_with_assumptions(shown, diff)),
-        dict(found.files),
-        found.configuration,
-        tuple(dict.fromkeys(found.rankings)),
-        next((reason for reason, applies in reasons.items() if applies), ""),
-        tuple(found.segments()),
+        path=path,
+        name=reading.name,
+        diff=diff,
+        auto_sources=auto_sources,
+        lemmas=tuple(_with_assumptions(lemmas, diff)),
+        files=reading.files.states,
+        configuration=reading.configuration,
+        oracle_rankings=tuple(dict.fromkeys(reading.rankings)),
+        cannot_split=_why_not_split(reading, lemmas, auto_sources),
+        tokens=reading.tokens,
     )
 
 
-def used_oracles(theory: Theory, options: Sequence[str], cwd: str) -> tuple[str, ...]:
-    """Absolute paths of the oracles a prover started in `cwd` would call, whether they exist or not.
-
-    A `--heuristic` among the options replaces all that the theory says, and its oracle is searched from `cwd`."""
-    argument = path_from(theory.path, cwd)
-    # Tamarin cuts at the first dot and keeps the last slash: dir/x.spthy has the default /x.oracle, which is never there.
-    bare = argument[:1] + argument[1:].partition(".")[0] + ".oracle"
-    default = bare if "/" not in argument and os.path.isfile(os.path.join(cwd, bare)) else "oracle"
-    rankings = theory.oracle_rankings
-    for heuristic in option_values(options, "--heuristic")[-1:]:
-        letters = re.sub(r"\{[^{}]*\}", "", heuristic)  # {names} of tactics are no letters
-        names = option_values(options, "--oraclename")
-        rankings = ((None, names[-1] if names else ""),) if set(letters) & {"o", "O"} else ()
-    own = (None, os.path.dirname(theory.path))
-    paths = (
-        os.path.join(
-            cwd if folder is None else folder, name or (default if folder in own else "oracle")
-        )
-        for folder, name in rankings
-    )
-    return tuple(dict.fromkeys(map(os.path.abspath, paths)))
-
-
-def option_values(options: Iterable[str], name: str) -> list[str]:
-    """What a long option is given, in order ("" where nothing). Tamarin lets users cut it short."""
-    parted = (option.partition("=") for option in options)
-    return [value for word, _, value in parted if len(word) > 3 and name.startswith(word)]
-
-
-def _trace_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[Lemma]:
-    """File order; the parts of accountability lemmas behind all others, each kind of part for every case test."""
-    shown = [lemma for lemma, tests in claims if not tests]
-    for lemma, tests in claims:
-        parts = [f"{test}_suff" for test in tests] + ["verif_empty"]
-        parts += [
-            f"{test}_{kind}"
-            for kind in ("verif_nonempty", "min", "uniq", "inj", "single")
-            for test in tests
-        ]
-        shown += [
-            replace(
-                lemma,
-                name=f"{lemma.name}_{part}",
-                parent=lemma.name,
-                trait=Trait.EXISTS_TRACE
-                if part.endswith(("_suff", "_single"))
-                else Trait.ALL_TRACES,
-            )
-            for part in parts
-            if tests
-        ]
-    if auto_sources and all(lemma.name != AUTO_SOURCES_LEMMA for lemma in shown):
-        shown.append(
-            Lemma(AUTO_SOURCES_LEMMA, Trait.ALL_TRACES, "", ("sources",), path, optional=True)
-        )
-    return shown
-
-
-def _diff_order(claims: Sequence[_Claim], path: str, auto_sources: bool) -> list[Lemma]:
-    """Every lemma on both sides, the right one first; where --auto-sources adds lemmas, all of one side before the other."""
-    equivalences = [lemma for lemma, _ in claims if lemma.trait == Trait.DIFF]
-    if all(lemma.name != EQUIVALENCE_LEMMA for lemma in equivalences):
-        equivalences.append(Lemma(EQUIVALENCE_LEMMA, Trait.DIFF, "", (), path))
-    sided: list[Lemma] = []
-    for lemma, _ in claims:
-        only = [
-            side for word, side in (("left", "LHS"), ("right", "RHS")) if word in lemma.attributes
-        ][:1]
-        sided += [
-            replace(lemma, side=side)
-            for side in only or ("RHS", "LHS")
-            if lemma.trait != Trait.DIFF
-        ]
+def _why_not_split(reading: TheoryReading, lemmas: Sequence[Lemma], auto_sources: bool) -> str:
+    """Why more than its own text and what it assumes can matter to a lemma; "" if nothing can."""
+    if reading.diff:
+        return "diff mode"
+    if "process" in reading.words:
+        return "a top-level process"
+    if any(lemma.parent for lemma in lemmas):
+        return "accountability"
+    if not reading.words.isdisjoint(("equivLemma", "diffEquivLemma")):
+        return "export lemmas"
     if auto_sources:
-        taken = {(lemma.name, lemma.side) for lemma in sided}
-        sided += [
-            Lemma(
-                f"{AUTO_SOURCES_LEMMA}_{side}",
-                Trait.ALL_TRACES,
-                side,
-                ("sources",),
-                path,
-                optional=True,
-            )
-            for side in ("LHS", "RHS")
-            if (f"{AUTO_SOURCES_LEMMA}_{side}", side) not in taken
-        ]
-        sided.sort(key=lambda lemma: lemma.side)
-    return sided + equivalences
+        return "--auto-sources"
+    return ""
 
 
-def _with_assumptions(shown: Sequence[Lemma], diff: bool) -> Iterator[Lemma]:
-    """The lemmas with the names each takes for granted (gatherReusableLemmas in Prover.hs and ClosedTheory.hs, typAsms)."""
-    place = {
-        lemma.name: index for index, lemma in reversed(list(enumerate(shown)))
-    }  # of the first with this name
-    usable = [lemma for lemma in shown if lemma.trait == Trait.ALL_TRACES]
-    sources = [lemma.name for lemma in usable if not _SOURCES.isdisjoint(lemma.attributes)]
-    for_diff = sources + [lemma.name for lemma in usable if "diff_reuse" in lemma.attributes]
-    reuse: dict[str, list[tuple[str, bool]]] = {
-        "": [],
-        "LHS": [],
-        "RHS": [],
-    }  # of each side: name, whether it is `sources`
-    known: dict[
-        tuple[str, bool, int, bool, frozenset[str]], tuple[str, ...]
-    ] = {}  # neighbours share one tuple
+def _refuse_second_lemmas(lemmas: Iterable[Lemma]) -> None:
+    """Raise InputError for a name that comes twice on one side, or twice as a diffLemma."""
     seen: set[tuple[str, bool, str]] = set()
-    for lemma in shown:
-        kind = side, of_diff = lemma.side, lemma.trait == Trait.DIFF
-        if (*kind, lemma.name) in seen:
+    for lemma in lemmas:
+        key = (lemma.side, lemma.trait == Trait.DIFF, lemma.name)
+        if key in seen:
             raise InputError(
                 f"a second lemma '{lemma.name}': Tamarin refuses this, rename one",
                 lemma.file,
                 lemma.line,
             )
-        seen.add((*kind, lemma.name))
-        before, is_sources = reuse[side], not _SOURCES.isdisjoint(lemma.attributes)
-        hidden = frozenset(
-            word[11:] for word in lemma.attributes if word.startswith("hide_lemma=") and not diff
-        )
-        key = (*kind, len(before), is_sources, hidden)
-        if key not in known:
-            names = set(for_diff if of_diff else () if is_sources else sources)
-            if not of_diff and "ALL" not in hidden:
-                names.update(
-                    name
-                    for name, of_kind in before
-                    if name not in hidden and (of_kind or not is_sources)
-                )
-            known[key] = tuple(sorted(names, key=place.__getitem__))
-        yield replace(lemma, assumes=known[key])
+        seen.add(key)
+
+
+# --- Which lemmas there are, in the order of the summary ------------------------------------------
+
+
+def lemmas_by_name(theory: Theory) -> dict[str, list[Lemma]]:
+    """Each lemma by name, in theory order; in diff mode both sides together."""
+    groups: dict[str, list[Lemma]] = {}
+    for lemma in theory.lemmas:
+        groups.setdefault(lemma.name, []).append(lemma)
+    return groups
+
+
+def _trace_order(claims: Sequence[Claim], path: str, auto_sources: bool) -> list[Lemma]:
+    """File order; the parts of accountability lemmas behind all others."""
+    lemmas = [claim.lemma for claim in claims if not claim.tests]
+    for claim in claims:
+        if claim.tests:
+            lemmas += _accountability_parts(claim)
+    if auto_sources and all(lemma.name != AUTO_SOURCES_LEMMA for lemma in lemmas):
+        lemmas.append(_auto_sources_lemma(AUTO_SOURCES_LEMMA, "", path))
+    return lemmas
+
+
+def _accountability_parts(claim: Claim) -> Iterator[Lemma]:
+    """The lemmas that Tamarin makes of an accountability lemma (Accountability/Generation.hs)."""
+
+    def part(name: str, trait: Trait) -> Lemma:
+        lemma = claim.lemma
+        return replace(lemma, name=f"{lemma.name}_{name}", parent=lemma.name, trait=trait)
+
+    for test in claim.tests:
+        yield part(f"{test}_suff", Trait.EXISTS_TRACE)
+    yield part("verif_empty", Trait.ALL_TRACES)
+    for kind in ("verif_nonempty", "min", "uniq", "inj"):
+        for test in claim.tests:
+            yield part(f"{test}_{kind}", Trait.ALL_TRACES)
+    for test in claim.tests:
+        yield part(f"{test}_single", Trait.EXISTS_TRACE)
+
+
+def _diff_order(claims: Sequence[Claim], path: str, auto_sources: bool) -> list[Lemma]:
+    """Every lemma on both sides, then the equivalences."""
+    sided: list[Lemma] = []
+    equivalences: list[Lemma] = []
+    for lemma, _ in claims:  # --diff refuses case tests
+        if lemma.trait == Trait.DIFF:
+            equivalences.append(lemma)
+        else:
+            sided += [replace(lemma, side=side) for side in _sides(lemma)]
+    if auto_sources:
+        sided = _with_auto_sources(sided, path)
+    if all(lemma.name != EQUIVALENCE_LEMMA for lemma in equivalences):
+        equivalences.append(Lemma(EQUIVALENCE_LEMMA, Trait.DIFF, "", (), path))
+    return sided + equivalences
+
+
+def _sides(lemma: Lemma) -> tuple[str, ...]:
+    """The sides of a lemma in diff mode, in the order of the summary."""
+    if "left" in lemma.attributes:
+        return ("LHS",)
+    if "right" in lemma.attributes:
+        return ("RHS",)
+    return ("RHS", "LHS")
+
+
+def _with_auto_sources(sided: Sequence[Lemma], path: str) -> list[Lemma]:
+    """With --auto-sources each side gets its lemma, and stands together."""
+    taken = {(lemma.name, lemma.side) for lemma in sided}
+    lemmas = list(sided)
+    for side in ("LHS", "RHS"):
+        name = f"{AUTO_SOURCES_LEMMA}_{side}"
+        if (name, side) not in taken:
+            lemmas.append(_auto_sources_lemma(name, side, path))
+    return sorted(lemmas, key=lambda lemma: lemma.side)
+
+
+def _auto_sources_lemma(name: str, side: str, path: str) -> Lemma:
+    return Lemma(name, Trait.ALL_TRACES, side, ("sources",), path, optional=True)
+
+
+# --- What a lemma takes for granted ---------------------------------------------------------------
+
+
+def assumed_by(lemmas: Iterable[Lemma]) -> tuple[str, ...]:
+    """What a lemma, of which these are the sides, takes for granted."""
+    return share(tuple(dict.fromkeys(name for side in lemmas for name in side.assumes)))
+
+
+def _with_assumptions(lemmas: Sequence[Lemma], diff: bool) -> Iterator[Lemma]:
+    """The lemmas with the names that each takes for granted."""
+    assumptions = _Assumptions(lemmas)
+    for lemma in lemmas:
+        # Diff mode ignores hide_lemma.
+        hidden = frozenset() if diff else _hidden_by(lemma)
+        yield replace(lemma, assumes=assumptions.of(lemma, hidden))
+        assumptions.pass_by(lemma)
+
+
+def _hidden_by(lemma: Lemma) -> frozenset[str]:
+    """What the `hide_lemma=` attributes of a lemma name."""
+    word = "hide_lemma="
+    return frozenset(
+        attribute[len(word) :] for attribute in lemma.attributes if attribute.startswith(word)
+    )
+
+
+class _Assumptions:
+    """What can be taken for granted at a place in a theory, which moves from lemma to lemma."""
+
+    def __init__(self, lemmas: Sequence[Lemma]) -> None:
+        self._place: dict[str, int] = {}  # of the first lemma with this name
+        for place, lemma in enumerate(lemmas):
+            self._place.setdefault(lemma.name, place)
+        usable = [lemma for lemma in lemmas if lemma.trait == Trait.ALL_TRACES]
+        self._sources = [lemma.name for lemma in usable if lemma.is_sources]
+        self._diff_reuse = [lemma.name for lemma in usable if "diff_reuse" in lemma.attributes]
+        # The `reuse` lemmas that we have passed, by side.
+        self._reusable: dict[str, list[Lemma]] = {"": [], "LHS": [], "RHS": []}
+        # By what they depend on: neighbours share one tuple.
+        self._known: dict[Hashable, tuple[str, ...]] = {}
+
+    def pass_by(self, lemma: Lemma) -> None:
+        """Go on behind this lemma: the next ones may reuse it."""
         if "reuse" in lemma.attributes and lemma.trait == Trait.ALL_TRACES:
-            before.append((lemma.name, is_sources))
+            self._reusable[lemma.side].append(lemma)
+
+    def of(self, lemma: Lemma, hidden: frozenset[str]) -> tuple[str, ...]:
+        """The names that a lemma takes for granted here, in theory order."""
+        of_diff = lemma.trait == Trait.DIFF
+        passed = len(self._reusable[lemma.side])
+        # All that the answer depends on: `reuse` lemmas are only ever added.
+        key = (lemma.side, of_diff, passed, lemma.is_sources, hidden)
+        if key not in self._known:
+            names = self._for_diff() if of_diff else self._for_one_side(lemma, hidden)
+            self._known[key] = tuple(sorted(names, key=self._place.__getitem__))
+        return self._known[key]
+
+    def _for_diff(self) -> set[str]:
+        """Equivalences take no plain `reuse` lemma."""
+        return {*self._sources, *self._diff_reuse}
+
+    def _for_one_side(self, lemma: Lemma, hidden: frozenset[str]) -> set[str]:
+        """`sources` lemmas can't be hidden; one of them takes for granted only earlier ones."""
+        names: set[str] = set()
+        if not lemma.is_sources:
+            names.update(self._sources)
+        if "ALL" in hidden:
+            return names
+        for reusable in self._reusable[lemma.side]:
+            if reusable.name in hidden:
+                continue
+            if reusable.is_sources or not lemma.is_sources:
+                names.add(reusable.name)
+        return names
 
 
-_Claim = tuple[
-    Lemma, tuple[str, ...]
-]  # a lemma as it is written, with the case tests it names (accountability)
+# --- Command lines and oracles --------------------------------------------------------------------
+
+
+class ReadingOptions(NamedTuple):
+    """What of a command line changes how a theory is read: arguments of `load_theory`."""
+
+    flags: tuple[str, ...]  # of the preprocessor
+    diff: bool
+    auto_sources: bool
+
+
+def theory_view(options: Sequence[str], flags: Iterable[str]) -> ReadingOptions:
+    """What of a command line changes how a theory is read; `flags` are given beside the options."""
+    # Tamarin also takes `-DX`.
+    short = [option[2:].lstrip("=") for option in options if option.startswith("-D")]
+    return ReadingOptions(
+        flags=(*flags, *short, *option_values(options, "--defines")),
+        diff=bool(option_values(options, "--diff")),
+        auto_sources=bool(option_values(options, "--auto-sources")),
+    )
+
+
+def option_values(options: Iterable[str], name: str) -> list[str]:
+    """What a long option is given, in order ("" where nothing). Tamarin lets users cut it short."""
+    values: list[str] = []
+    for option in options:
+        word, _, value = option.partition("=")
+        if len(word) > len("--x") and name.startswith(word):
+            values.append(value)
+    return values
+
+
+def used_oracles(theory: Theory, options: Sequence[str], cwd: str) -> tuple[str, ...]:
+    """Absolute paths of the oracles a prover started in `cwd` would call, whether there or not."""
+    own_folder = os.path.dirname(theory.path)
+    default = _default_oracle(theory.path, cwd)
+    paths: list[str] = []
+    for folder, name in _asked_rankings(theory, options):
+        # Only the theory itself, and no file that it includes elsewhere, has a default of its own.
+        if not name:
+            name = default if folder in (None, own_folder) else "oracle"
+        directory = cwd if folder is None else folder
+        paths.append(os.path.abspath(os.path.join(directory, name)))
+    return tuple(dict.fromkeys(paths))
+
+
+def _asked_rankings(theory: Theory, options: Sequence[str]) -> tuple[OracleRanking, ...]:
+    """A `--heuristic` among the options replaces all that the theory says.
+
+    Its oracle is searched from the prover's directory.
+    """
+    heuristics = option_values(options, "--heuristic")
+    if not heuristics:
+        return theory.oracle_rankings
+    letters = re.sub(r"\{[^{}]*\}", "", heuristics[-1])  # {names} of tactics are no letters
+    if "o" not in letters and "O" not in letters:
+        return ()
+    names = option_values(options, "--oraclename") or [""]
+    return (OracleRanking(None, names[-1]),)
+
+
+def _default_oracle(theory_file: str, cwd: str) -> str:
+    """The name of the oracle of a heuristic that names none.
+
+    Tamarin cuts the argument at the first dot and keeps the last slash: dir/x.spthy has the default
+    /x.oracle, which is never there.
+    """
+    argument = path_from(theory_file, cwd)
+    own = argument[:1] + argument[1:].partition(".")[0] + ".oracle"
+    if "/" not in argument and os.path.isfile(os.path.join(cwd, own)):
+        return own
+    return "oracle"
+
+
+# --- Reading a theory -----------------------------------------------------------------------------
+
+
+class Claim(NamedTuple):
+    """A lemma as it is written, with the case tests that it names (accountability)."""
+
+    lemma: Lemma
+    tests: tuple[str, ...]
+
+
+class Include(NamedTuple):
+    """A file to be read, and which file asks for it in which line (0: a user does)."""
+
+    path: str
+    asked_by: str
+    line: int
+
+
+@dataclass
+class TheoryReading:
+    """What has been found so far in all files of a theory, and what one file leaves to the next."""
+
+    flags: set[str]  # of the preprocessor: given, and defined so far
+    diff: bool
+    files: SourceFiles
+    tokens: TokenText
+    name: str = ""
+    configuration: tuple[str, ...] = ()
+    claims: list[Claim] = field(default_factory=list)
+    rankings: list[OracleRanking] = field(default_factory=list)
+    words: set[str] = field(default_factory=set)  # that began an item; `diff` for the operator
+    tests: set[str] = field(default_factory=set)  # names of the case tests
+
+    def add_proof_end(self, word: str) -> None:
+        """One of PROOF_ENDS stands here: it counts in the stored proof that we are in, if any."""
+        if not self.tokens.lemma:
+            return
+        lemma, tests = self.claims[-1]
+        if lemma.proof and word not in lemma.proof.ends:
+            proof = StoredProof(lemma.proof.ends | {word})
+            self.claims[-1] = Claim(replace(lemma, proof=proof), tests)
+
+
+def read_theory(path: str, flags: Iterable[str], diff: bool) -> TheoryReading:
+    """All that the scanner finds in a theory and in the files that it includes."""
+    reading = TheoryReading(set(flags), diff, SourceFiles(), TokenText())
+    # No recursion: includes may be nested thousands deep.
+    scans = [scan_file(Include(path, path, 0), reading)]
+    while scans:
+        include = next(scans[-1], None)
+        if include:
+            scans.append(scan_file(include, reading))
+        else:
+            scans.pop()
+    return reading
+
+
+# --- The items of a file --------------------------------------------------------------------------
+
+# A file is not parsed. One pattern finds the next place that can matter: a quote, a comment, a
+# directive, a word that may begin an item. All between two such places is code. What can hide such
+# places (strings, formulas, comments) is passed at once, and so are the parts of an item whose
+# words could be taken for the next item.
+
+_NEEDS_DIFF = "needs observational equivalence: add --diff to the options"
 _NAMED_ITEMS = ("axiom", "diffLemma", "export", "lemma", "let", "restriction", "rule", "test")
 _OTHER_ITEMS = (
     "builtins",
@@ -1340,55 +1581,40 @@ _NOT_IN_DIFF = (
     "process",
     "test",
 )
-# What must follow a word to begin an item, unless it is a comment: a name or `(modulo E)`; `:` or `[`; nothing of a term.
-_BEHIND = {
-    **dict.fromkeys(_NAMED_ITEMS, r"(?=\s*(?:[\w(]|//|/\*))"),
-    **dict.fromkeys(_OTHER_ITEMS, r"(?=\s*(?:[:\[]|//|/\*))"),
-    "end": r"(?![(:,.]|\s*(?:=(?!=)|/(?![/*])))",
-}
-_ITEM = "|".join(rf"{word}(?!\w)(?<!\w{word}){behind}" for word, behind in _BEHIND.items())
-# Every alternative starts with a plain character: `re` then passes over all other characters without trying them.
+# Their names are passed at once, for a name may be a word that begins an item.
+_NAME_PASSED = ("axiom", "export", "restriction", "rule", "test")
+# What must follow a word to begin an item, unless it is a comment: a name or `(modulo E)`; `:` or
+# `[`; nothing of a term.
+_BEHIND_NAMED = r"(?=\s*(?:[\w(]|//|/\*))"
+_BEHIND_OTHER = r"(?=\s*(?:[:\[]|//|/\*))"
+_BEHIND_END = r"(?![(:,.]|\s*(?:=(?!=)|/(?![/*])))"
+
+# What counts inside of formulas and outside. Every alternative starts with a plain character: `re`
+# then passes over all other characters without trying them.
 _EVERYWHERE = r"//|/\*|\"|'|\0|diff(?<!\wdiff)(?=\s*[(/])"
-_FORMULA_EVENT = re.compile(_EVERYWHERE)
-PROOF_ENDS = (
-    "ATTACK",
-    "INVALIDATED",
-    "MIRRORED",
-    "SOLVED",
-    "UNFINISHABLE",
-    "UNFINISHABLEdiff",
-    "sorry",
-)  # but contradiction
-_PROOF_END = "|".join(rf"{word}(?!\w)(?<!\w{word})" for word in PROOF_ENDS)
+
+
+def _word_pattern(word: str, behind: str = "") -> str:
+    """A pattern for this as a word by itself; it starts with a plain character."""
+    return rf"{word}(?!\w)(?<!\w{word}){behind}"
+
+
 _EVENT = re.compile(
-    rf"{_EVERYWHERE}|\{{\*|#ifdef|#define|#include|#else|#endif|{_ITEM}|{_PROOF_END}"
+    "|".join(
+        (
+            _EVERYWHERE,
+            r"\{\*",
+            "#ifdef|#define|#include|#else|#endif",
+            *(_word_pattern(word, _BEHIND_NAMED) for word in _NAMED_ITEMS),
+            *(_word_pattern(word, _BEHIND_OTHER) for word in _OTHER_ITEMS),
+            _word_pattern("end", _BEHIND_END),
+            *(_word_pattern(word) for word in PROOF_ENDS),
+        )
+    )
 )
-STATEMENTS = (
-    "lemma",
-    "diffLemma",
-)  # how the text of a lemma begins; that of its stored proof doesn't
-_SURE_LEMMA = re.compile(
-    r'lemma ?(?:\(modulo E\) ?)?\w+ ?(?:\[(?:[\w ,=.]|"[^"]*"|\{[\w ]*\})*\] ?)?: ?'
-    r'(?:(?:all-traces|exists-trace) ?)?"[^"]*"\s*'
-)
-_BLANKS = re.compile(r"[^\S\u2028\u2029\x85\x1c-\x1f]+")  # what Haskell takes for blanks
-# A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
-_IDLE_BLANK = re.compile(
-    r'(?<=[,;()\[\]]) (?=[\w"~$,;()\[\]]|$)|(?<=[\w",;()\[\]]) (?=[,;()\[\]])|^ (?=[,;()\[\]])'
-)
-_COMMENT_START = re.compile(r"//|/\*")
-_COMMENT_EDGE = re.compile(r"/\*|\*/")
-_IDENTIFIER = re.compile(r"(?!(?:in|let|rule|diff)(?!\w))[^\W_]\w*")
-_CONSTANT_REST = re.compile(r"[^'\n]+'")
-_FORMAL_COMMENT_EDGE = re.compile(
-    r"\\[\\*]?|\*\}?"
-)  # inside `text{* *}` star and backslash must be escaped
-_EXPORT_EDGE = re.compile(r'\\[\\"]|"')
-_RANKING = re.compile(r'([oO]) *(?:"([^"\n\r]+)")? *|\{[^"\n\r{}]+\} *|([^\W\d_]+) *')
-_STRING_LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
-_NO_WORD = re.compile(r"\W")
-_INCLUDED_NAME = re.compile(r'"\s*((?:[^\W_]|[./])+)[^\S\n]*"')
-_BRANCH_END = re.compile(r"#\s*(else|endif)")
+# A string behind these words is a formula.
+_BEFORE_FORMULAS = ("traces", "trace", "for")
+# What an item may stand behind, beside letters and digits: the end of a complete thing.
 _ITEM_ENDS = frozenset("\"])}>',⊥⊤_")
 # Behind these words a word is a name or a term, whatever it looks like.
 _OPEN_WORDS = frozenset(
@@ -1411,585 +1637,917 @@ _OPEN_WORDS = frozenset(
         "unlock",
     )
 )
-_ATTRIBUTES = ("diff_reuse", "left", "reuse", "right", "sources", "typing", "use_induction")
-_SOURCES = frozenset(("sources", "typing"))  # `typing` is the older name
-_PROOF_WORD = re.compile(
-    r"(?:ATTACK|INVALIDATED|MIRRORED|SOLVED|UNFINISHABLE|UNFINISHABLEdiff|backward|by|contradiction|"
-    r"induction|rule(?=-equivalence)|simplify|solve|sorry|step)(?!\w)"
-)
-_NO_ENDIF = "this #ifdef has no #endif"
-_NEEDS_DIFF = "needs observational equivalence: add --diff to the options"
+_STRING_LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
+_COMMENT_START = re.compile(r"//|/\*")
 
 
-class TheoryReading:
-    """What the scanner has found so far, in all files of a theory, and what one file leaves to the next."""
+def scan_file(include: Include, reading: TheoryReading) -> Iterator[Include]:
+    """Read a file, in one pass from one place that can matter to the next, into `reading`.
 
-    def __init__(self, flags: Sequence[str], diff: bool, keep_text: bool) -> None:
-        self.flags, self.diff, self.keep_text = set(flags), diff, keep_text
-        self.name, self.bytes = "", 0
-        self.claims: list[_Claim] = []
-        self.files: list[tuple[str, FileState]] = []  # in the order of reading
-        self.reading: dict[str, None] = {}  # real paths of the files we are in, this one last
-        self.configuration: tuple[str, ...] = ()
-        self.rankings: list[tuple[str | None, str]] = []
-        self.words: set[str] = set()  # that began an item, and `diff` for the operator
-        self.tests: set[str] = set()
-        self.pieces: list[tuple[bool, str]] = []  # (to be kept as it is, text)
-        self.cuts: list[tuple[int, str]] = [
-            (0, "")
-        ]  # from this piece on the text belongs to that lemma ("": to none)
-
-    def cut(self, lemma: str = "") -> None:
-        """A new item, or the proof of a lemma, starts here."""
-        self.cuts.append((len(self.pieces), lemma))
-
-    def end_in_proof(self, word: str) -> None:
-        """One of PROOF_ENDS stands here, which counts in the proof of the lemma that was found last."""
-        lemma, tests = self.claims[-1] if self.cuts[-1][1] else (None, ())
-        if lemma and lemma.proof and word not in lemma.proof.split():
-            self.claims[-1] = replace(lemma, proof=f"{lemma.proof} {word}"), tests
-
-    def segments(self) -> Iterator[tuple[str, str]]:
-        """The token text of each item: white space outside strings is one blank, or none where it is idle."""
-        for (start, name), (end, _) in zip(self.cuts, self.cuts[1:] + [(len(self.pieces), "")]):
-            groups = itertools.groupby(self.pieces[start:end], key=lambda piece: piece[0])
-            runs = ((verbatim, "".join(text for _, text in group)) for verbatim, group in groups)
-            text = "".join(
-                text if verbatim else _IDLE_BLANK.sub("", _BLANKS.sub(" ", text))
-                for verbatim, text in runs
-            )
-            if text.strip(" "):
-                yield name, text.strip(" ")
+    Yields the files that are to be read in between.
+    """
+    text = reading.files.open(include)
+    is_included = include.line > 0
+    cursor = Cursor(include.path, text, is_included, reading.tokens)
+    preprocessor = Preprocessor(cursor, reading)
+    try:
+        _read_heading(cursor, reading)
+        while True:
+            event = _EVENT.search(cursor.text, cursor.pos)
+            if not event:
+                _refuse_missing_end(cursor)
+            cursor.pos = event.end()
+            word = event.group()
+            if not word.startswith("#"):
+                _on_event(cursor, reading, event.start(), word)
+                continue
+            included = preprocessor.obey(event.start(), word)
+            if included:
+                yield Include(included, cursor.path, cursor.line(cursor.pos))
+    except EndOfFile:
+        preprocessor.expect_no_open_branch()
+        _hand_on_rest(cursor)
+        reading.files.close()
 
 
-def without_comments(text: str) -> str:
+def _read_heading(cursor: Cursor, reading: TheoryReading) -> None:
+    """`theory NAME [configuration: "..."] begin`; an included file has none of this."""
+    cursor.skip_blanks()
+    if cursor.is_included:
+        if cursor.next_is("theory"):
+            raise EndOfFile
+        return
+    if not cursor.take("theory"):
+        cursor.fail(
+            cursor.pos,
+            "a theory starts with 'theory NAME'; is this a file for others to include?",
+        )
+    reading.name = cursor.identifier()
+    if cursor.take("configuration") and cursor.take(":"):
+        reading.configuration = _read_configuration(cursor)
+    if not reading.name or not cursor.take("begin"):
+        cursor.fail(cursor.pos, "expected 'theory NAME begin'")
+
+
+def _read_configuration(cursor: Cursor) -> tuple[str, ...]:
+    """The arguments in the string of a configuration block."""
+    import shlex
+
+    literal = _STRING_LITERAL.match(cursor.text, cursor.pos)
+    if not literal:
+        cursor.fail(cursor.pos, "'configuration:' needs a string")
+    cursor.pass_verbatim(literal.start(), literal.end())
+    cursor.skip_blanks()
+    text = re.sub(r"\\(.)", r"\1", literal.group(1))
+    if len(text) < 10_000:  # shlex takes quadratic time
+        with suppress(ValueError):
+            return tuple(shlex.split(text))
+    return tuple(text.split())
+
+
+def _refuse_missing_end(cursor: Cursor) -> NoReturn:
+    end = len(cursor.text)
+    cursor.hand_on(end)
+    message = "the theory has no 'end'"
+    if cursor.depth > 0:
+        message += ", or a bracket is not closed"
+    cursor.refuse(end, message)
+
+
+def _hand_on_rest(cursor: Cursor) -> None:
+    """Behind its end the text of a file does not count, if the prover sees the end where we do.
+
+    It is a segment of its own, so that it tells apart texts where that matters.
+    """
+    cursor.hand_on(cursor.pos)
+    cursor.tokens.begin()
+    rest = _without_comments(cursor.text[cursor.pos :]).strip()
+    if rest:
+        cursor.tokens.add_verbatim(rest)
+        cursor.tokens.begin()
+
+
+def _without_comments(text: str) -> str:
     """The text without `//` comments and those `/* */` that end; here they don't nest."""
-    kept, place = list[str](), 0
-    while comment := _COMMENT_START.search(text, place):
-        closing = "\n" if comment.group() == "//" else "*/"
-        end = text.find(closing, comment.end())
-        if end < 0 and closing == "*/":
+    kept: list[str] = []
+    place = 0
+    while True:
+        comment = _COMMENT_START.search(text, place)
+        if not comment:
             break
+        if comment.group() == "//":
+            end = text.find("\n", comment.end())
+            behind = len(text) if end < 0 else end
+        else:
+            end = text.find("*/", comment.end())
+            behind = end + len("*/")
+            if end < 0:
+                break
         kept.append(text[place : comment.start()])
-        place = len(text) if end < 0 else end + len(closing.strip())
+        place = behind
     return "".join(kept) + text[place:]
 
 
-class FileScanner:
-    """Reads one file of a theory, in one pass from one place that can matter to the next, into a common TheoryReading."""
+def _on_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
+    """Deal with what can stand in a theory, but for directives."""
+    if word == '"':
+        _on_double_quote(cursor, reading, start)
+    elif word == "{*":
+        _pass_formal_comment(cursor, start)
+    elif word in ("//", "/*", "'", "diff", "\0"):
+        pass_formula_event(cursor, reading, start, word)
+    else:
+        cursor.hand_on(start)
+        if word in PROOF_ENDS:
+            reading.add_proof_end(word)
+        elif _item_may_stand_here(cursor):
+            _on_item(cursor, reading, start, word)
 
-    def __init__(self, path: str, found: TheoryReading, parent: FileScanner | None = None) -> None:
-        self.path, self.found, self.parent = path, found, parent
-        self.pos = 0  # where to read on
-        self.done = 0  # text before this place has been handed on
-        self.last = 0  # the end of the last code or text handed on, without blanks; 0: an item may stand next
-        self.depth = 0  # open brackets at `done`
-        self.counted = (0, 1)  # the number of the line at a place
-        self.conditions: list[
-            tuple[int, bool]
-        ] = []  # open #ifdefs: place, whether we are behind their #else
-        self.text = self._read()
 
-    def _read(self) -> str:
-        """The text of the file, if Tamarin would read it and it may be one of ours."""
-        found, parent, path = self.found, self.parent, self.path
-        place = (parent.path, parent.line(parent.pos)) if parent else (path, 0)
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device might never end
-                raise OSError(0, "not a regular file")
-            real = os.path.realpath(path)
-            if real in found.reading or len(found.files) > _MAX_INCLUDES:
-                raise OSError(
-                    0,
-                    "it includes itself"
-                    if real in found.reading
-                    else f"more than {_MAX_INCLUDES} includes",
-                )
-            with open(path, "rb") as file:
-                stamp, data = file_stamp(file.fileno()), file.read(MAX_THEORY_BYTES + 1)
-            found.files.append((path, FileState(stamp, sha256(data))))
-            found.bytes += len(data)
-            found.reading[real] = None
-            if len(data) > MAX_THEORY_BYTES or found.bytes > 4 * MAX_THEORY_BYTES:
-                raise InputError(
-                    f"too large: at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes",
-                    path,
-                )
-            if data.startswith(b"\xef\xbb\xbf"):
-                raise InputError(
-                    "a byte order mark, which Tamarin refuses: save the file as UTF-8 without BOM",
-                    path,
-                    1,
-                    1,
-                )
-            return data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                "not UTF-8, which Tamarin refuses: convert the file, e.g. with iconv -f latin1 -t utf-8",
-                path,
-                data.count(b"\n", 0, error.start) + 1,
-            ) from None
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"can't read '{path}': {getattr(error, 'strerror', None) or error}", *place
-            ) from None
+def _on_double_quote(cursor: Cursor, reading: TheoryReading, start: int) -> None:
+    cursor.hand_on(start)
+    before = cursor.text[cursor.last - 1 : cursor.last]
+    if before == ":" or cursor.last_word() in _BEFORE_FORMULAS:
+        pass_formula(cursor, reading, start)
+    else:
+        _pass_string(cursor, start)
 
-    def run(self) -> str:
-        """Read on; returns the path of a file to be read in between, or "" at the end."""
+
+def _item_may_stand_here(cursor: Cursor) -> bool:
+    """An item stands outside of all brackets, behind a complete thing."""
+    if cursor.depth:
+        return False
+    if cursor.last:
+        before = cursor.text[cursor.last - 1]
+        if before not in _ITEM_ENDS and not before.isalnum():
+            return False
+    return cursor.last_word() not in _OPEN_WORDS
+
+
+def _on_item(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
+    """Read an item as far as words in it could be taken for the next one."""
+    if word == "rule" and cursor.last_word() in ("left", "right"):  # a side of a diff rule
+        if not reading.diff:
+            cursor.refuse(start, "a rule with sides " + _NEEDS_DIFF)
+        return
+    cursor.tokens.begin()
+    if word == "end":
+        # The word belongs to a theory; in an included file nothing of it counts.
+        if cursor.is_included:
+            cursor.pos = start
+        raise EndOfFile
+    if reading.diff and word in _NOT_IN_DIFF:
+        cursor.refuse(start, f"'{word}' is not allowed with --diff")
+    cursor.skip_blanks()
+    name = cursor.identifier() if word in _NAME_PASSED else ""
+    if word in STATEMENTS:
+        read_lemma(cursor, reading, start, word)
+    elif word in ("restriction", "axiom"):
+        if name and cursor.next_is("[") and not reading.diff:
+            cursor.fail(cursor.pos, "a restriction for one side " + _NEEDS_DIFF)
+    elif word == "test":
+        reading.tests.add(name)
+    elif word == "heuristic":
+        _read_heuristic(cursor, reading, start)
+    elif word == "export" and name and cursor.take(":") and cursor.next_is('"'):
+        _pass_export(cursor)
+    reading.words.add(word)
+
+
+def _read_heuristic(cursor: Cursor, reading: TheoryReading, start: int) -> None:
+    """The heuristic of the whole theory, behind its word."""
+    if not cursor.take(":"):
+        return
+    if "heuristic" in reading.words:
+        cursor.fail(start, "a second 'heuristic:', which Tamarin refuses")
+    read_ranking(cursor, reading)
+
+
+# --- Lemmas ---------------------------------------------------------------------------------------
+
+_ATTRIBUTES = ("diff_reuse", "left", "reuse", "right", "sources", "typing", "use_induction")
+_RANKING = re.compile(r'([oO]) *(?:"([^"\n\r]+)")? *|\{[^"\n\r{}]+\} *|([^\W\d_]+) *')
+_PROOF_WORD = re.compile(
+    rf"(?:{'|'.join(PROOF_ENDS)}|backward|by|contradiction|"
+    r"induction|rule(?=-equivalence)|simplify|solve|step)(?!\w)"
+)
+
+
+def read_lemma(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
+    """Read a lemma from behind its word (which stands at `start`) up to its proof.
+
+    `lemma [(modulo E)] NAME [attributes]: [all-traces|exists-trace] "..."`,
+    `lemma NAME [attributes]: t1, t2 accounts for "..."` or `diffLemma NAME [attributes]:`.
+    """
+    if word == "diffLemma" and not reading.diff:
+        cursor.refuse(start, "a diffLemma " + _NEEDS_DIFF)
+    if cursor.take("(") and not _take_modulo_e(cursor):
+        cursor.refuse(start, "expected '(modulo E)'")
+    name = cursor.identifier()
+    attributes = _read_attributes(cursor, reading)
+    if not name or not cursor.take(":"):
+        cursor.refuse(cursor.pos, f"expected '{word} NAME [attributes]:'")
+    trait = Trait.DIFF
+    tests: tuple[str, ...] = ()
+    if word == "diffLemma":
+        cursor.hand_on(cursor.pos)
+        cursor.last = 0  # complete without a formula: an item may stand next
+    else:
+        trait, tests = _read_statement(cursor, reading, name)
+    cursor.tokens.lemma = name
+    line = cursor.line(start)
+    proof = _begin_proof(cursor, name)
+    lemma = Lemma(name, trait, "", attributes, cursor.path, line, proof=proof)
+    reading.claims.append(Claim(lemma, tests))
+
+
+def _take_modulo_e(cursor: Cursor) -> bool:
+    """Pass `modulo E)`; False: something else stands here."""
+    return cursor.take("modulo") and cursor.take("E") and cursor.take(")")
+
+
+def _read_statement(
+    cursor: Cursor, reading: TheoryReading, lemma: str
+) -> tuple[Trait, tuple[str, ...]]:
+    """What stands behind the colon of a lemma, up to the end of its formula: trait, case tests."""
+    trait = Trait.ALL_TRACES
+    tests: tuple[str, ...] = ()
+    if cursor.take("exists-trace"):
+        trait = Trait.EXISTS_TRACE
+    elif not cursor.take("all-traces") and not cursor.next_is('"'):
+        tests = _read_case_tests(cursor, reading, lemma)
+    if not cursor.next_is('"'):
+        cursor.refuse(cursor.pos, f"lemma '{lemma}' needs a formula in double quotes")
+    pass_formula(cursor, reading, cursor.pos)
+    return trait, tests
+
+
+def _read_case_tests(cursor: Cursor, reading: TheoryReading, lemma: str) -> tuple[str, ...]:
+    """`t1, t2 accounts for`: Tamarin wants the tests before the lemma."""
+    words = ("accounts for", "account for")
+    tests = [cursor.identifier()]
+    while cursor.take(",") and not cursor.next_is(*words):
+        tests.append(cursor.identifier())
+    if "" in tests or not cursor.take(*words):
+        cursor.refuse(
+            cursor.pos,
+            f"lemma '{lemma}' needs a formula in double quotes, or 'TESTS accounts for' one",
+        )
+    if reading.diff:
+        cursor.refuse(cursor.pos, "accountability lemmas are not allowed with --diff")
+    for test in tests:
+        if test not in reading.tests:
+            cursor.fail(cursor.pos, f"lemma '{lemma}': no case test '{test}' stands before it")
+    return tuple(tests)
+
+
+def _read_attributes(cursor: Cursor, reading: TheoryReading) -> tuple[str, ...]:
+    """`[reuse, hide_lemma=NAME, heuristic=o "oracle", output=[spthy]]`, if that stands here."""
+    attributes: list[str] = []
+    if not cursor.take("["):
+        return ()
+    while not cursor.take("]"):
+        attributes.append(_read_attribute(cursor, reading))
+        if not cursor.take(",") and not cursor.next_is("]"):
+            cursor.refuse(cursor.pos, "expected ',' or ']' behind a lemma attribute")
+    return tuple(attributes)
+
+
+def _read_attribute(cursor: Cursor, reading: TheoryReading) -> str:
+    place = cursor.pos
+    word = cursor.identifier()
+    if word == "heuristic" and cursor.take("="):
+        return "heuristic=" + read_ranking(cursor, reading)
+    if word == "hide_lemma" and cursor.take("="):
+        return "hide_lemma=" + (cursor.identifier() or _read_list(cursor))
+    if word == "output" and cursor.take("="):
+        value = cursor.identifier() or _read_list(cursor)
+        return "output=" + "".join(value.split())
+    if word not in _ATTRIBUTES:
+        cursor.refuse(
+            place,
+            f"no lemma attribute '{word or cursor.text[place : place + 1]}'; allowed are "
+            f"{', '.join(_ATTRIBUTES)}, heuristic=, hide_lemma=, output=",
+        )
+    return word
+
+
+def _read_list(cursor: Cursor) -> str:
+    """Pass `[module, ...]`: what stands here up to the next `]`; "" where there is none."""
+    end = cursor.text.find("]", cursor.pos) + 1
+    text = cursor.text[cursor.pos : end]
+    cursor.pos += len(text)
+    cursor.skip_blanks()
+    return text
+
+
+def read_ranking(cursor: Cursor, reading: TheoryReading) -> str:
+    """Pass a heuristic: a row of letters, `o "oracle"` and `{tactic}` on one line; its text."""
+    start = cursor.pos
+    while True:
+        part = _RANKING.match(cursor.text, cursor.pos)
+        if not part:
+            break
+        oracle, name, letters = part.groups(default="")
+        if oracle:
+            reading.rankings.append(OracleRanking(os.path.dirname(cursor.path), name))
+        elif "o" in letters or "O" in letters:
+            # Behind another letter it takes no name, and comes from the prover's own directory.
+            reading.rankings.append(OracleRanking(None, ""))
+        if name:
+            cursor.pass_verbatim(part.start(2) - 1, part.end(2) + 1)
+        cursor.pos = part.end()
+    text = " ".join(cursor.text[start : cursor.pos].split())
+    cursor.skip_blanks()
+    return text
+
+
+def _begin_proof(cursor: Cursor, lemma: str) -> StoredProof | None:
+    """Pass the first word of the stored proof, if one stands here; None also for `by sorry` alone.
+
+    The proof is a segment of its own.
+    """
+    cursor.skip_blanks()
+    first = _PROOF_WORD.match(cursor.text, cursor.pos)
+    if not first:
+        return None
+    word = first.group()
+    if word == "SOLVED":
+        cursor.fail(cursor.pos, "SOLVED without a proof, which Tamarin refuses")
+    cursor.hand_on(cursor.pos)
+    cursor.tokens.begin(lemma)
+    cursor.take(word)
+    if word == "sorry" or (word == "by" and cursor.next_is("sorry")):
+        return None
+    return StoredProof(frozenset({word}.intersection(PROOF_ENDS)))
+
+
+# --- The preprocessor -----------------------------------------------------------------------------
+
+_INCLUDED_NAME = re.compile(r'"\s*((?:[^\W_]|[./])+)[^\S\n]*"')
+_BRANCH_END = re.compile(r"#\s*(else|endif)")
+_NO_ENDIF = "this #ifdef has no #endif"
+
+
+class _Branch(NamedTuple):
+    """The part of an #ifdef that we are in, which is enabled."""
+
+    ifdef: int  # the place of its #ifdef
+    is_else: bool  # whether it is the part behind #else
+
+
+class Preprocessor:
+    """Obeys the directives of one file, which are no part of its text.
+
+    It counts #ifdefs as tamarin-prover 1.11 does: in what is disabled it sees none.
+    """
+
+    def __init__(self, cursor: Cursor, reading: TheoryReading) -> None:
+        self._cursor = cursor
+        self._flags = reading.flags
+        self._branches: list[_Branch] = []  # the innermost last
+
+    def obey(self, start: int, word: str) -> str:
+        """Pass the directive that begins with `word` at `start`; the path of a file to include."""
+        cursor = self._cursor
+        cursor.hand_on(start)
+        if cursor.depth > 0:
+            cursor.refuse(
+                start, f"'{word}' may stand between items only; is a bracket before it not closed?"
+            )
+        cursor.tokens.begin()
+        last = cursor.last
+        depth = cursor.depth
+        cursor.skip_blanks()
         included = ""
-        try:
-            if not self.pos:
-                self._begin()
-            while not included:
-                event = _EVENT.search(self.text, self.pos)
-                if not event:
-                    self._hand_on(len(self.text))
-                    self._refuse(
-                        len(self.text),
-                        "the theory has no 'end'"
-                        + ", or a bracket is not closed" * (self.depth > 0),
-                    )
-                included = self._on_event(event.start(), event.end(), event.group())
-        except EOFError:  # the rest of the file does not count
-            if self.conditions:
-                self._fail(self.conditions[-1][0], _NO_ENDIF + " before the end")
-            self._hand_on(self.pos)
-            rest = without_comments(self.text[self.pos :]).strip()
-            if (
-                rest and self.found.keep_text
-            ):  # it does not count, if we and the prover agree on where the end is
-                self.found.cut()
-                self.found.pieces.append((True, rest))
-            self.found.reading.popitem()
-        self.found.cut()
+        if word == "#define":
+            self._define(start)
+        elif word == "#include":
+            included = self._include()
+        elif word == "#ifdef":
+            self._ifdef(start)
+        elif word == "#else":
+            self._else(start)
+        else:
+            self._endif(start)
+        # Comments in the directive have handed on what stands before them.
+        cursor.tokens.discard()
+        cursor.handed_on = cursor.pos
+        cursor.last = last
+        cursor.depth = depth
         return included
 
-    def _begin(self) -> None:
-        """`theory NAME [configuration: "..."] begin`; an included file has none of this."""
-        self._skip()
-        if self.parent and not self._next("theory"):
+    def expect_no_open_branch(self) -> None:
+        """At the end of the file: raise InputError for an #ifdef without #endif."""
+        if self._branches:
+            self._cursor.fail(self._branches[-1].ifdef, _NO_ENDIF + " before the end")
+
+    def _define(self, start: int) -> None:
+        flag = self._cursor.identifier()
+        if not flag:
+            self._cursor.fail(start, "'#define' needs a name")
+        self._flags.add(flag)
+
+    def _include(self) -> str:
+        """The path of the file: relative to this one."""
+        cursor = self._cursor
+        name = _INCLUDED_NAME.match(cursor.text, cursor.pos)
+        if not name:
+            cursor.fail(
+                cursor.pos,
+                "expected '#include \"FILE\"', with only letters, digits, '.' and '/' in the name "
+                "of the file",
+            )
+        cursor.pos = name.end()
+        return os.path.join(os.path.dirname(cursor.path), name.group(1))
+
+    def _ifdef(self, start: int) -> None:
+        """A disabled branch ends at the next #else or #endif, in whatever that stands.
+
+        That may be a comment, a string, a nested #ifdef.
+        """
+        cursor = self._cursor
+        if FlagFormula(cursor, self._flags).holds():
+            self._branches.append(_Branch(start, is_else=False))
             return
-        if self.parent or not self._take("theory"):
-            self._refuse(
-                self.pos,
-                "a theory starts with 'theory NAME'; is this a file for others to include?",
-            )
-        self.found.name = self._identifier()
-        if self._take("configuration") and self._take(":"):
-            import shlex
+        end = _BRANCH_END.search(cursor.text, cursor.pos)
+        if not end:
+            cursor.fail(start, _NO_ENDIF)
+        cursor.pos = end.end()
+        if end.group(1) == "else":
+            self._branches.append(_Branch(start, is_else=True))
 
-            literal = _STRING_LITERAL.match(self.text, self.pos) or self._fail(
-                self.pos, "'configuration:' needs a string"
-            )
-            text = re.sub(r"\\(.)", r"\1", literal.group(1))
-            self.found.configuration = tuple(text.split())
-            if len(text) < 10_000:  # shlex takes quadratic time
-                with suppress(ValueError):
-                    self.found.configuration = tuple(shlex.split(text))
-            self._pass(literal.start(), literal.end(), verbatim=True)
-            self._skip()
-        if not self.found.name or not self._take("begin"):
-            self._fail(self.pos, "expected 'theory NAME begin'")
+    def _else(self, start: int) -> None:
+        """All up to the next #endif is disabled, in whatever that stands."""
+        if not self._branches or self._branches[-1].is_else:
+            self._refuse_stray(start, "#else")
+        branch = self._branches.pop()
+        end = self._cursor.text.find("#endif", self._cursor.pos)
+        if end < 0:
+            self._cursor.fail(branch.ifdef, _NO_ENDIF)
+        self._cursor.pos = end + len("#endif")
 
-    def line(self, pos: int) -> int:
-        """The number of the line at this place, counted on from the place asked for before."""
-        counted, line = self.counted if self.counted[0] <= pos else (0, 1)
-        self.counted = pos, line + self.text.count("\n", counted, pos)
-        return self.counted[1]
+    def _endif(self, start: int) -> None:
+        if not self._branches:
+            self._refuse_stray(start, "#endif")
+        self._branches.pop()
 
-    def _fail(self, pos: int, message: str) -> NoReturn:
-        raise InputError(message, self.path, self.line(pos), pos - self.text.rfind("\n", 0, pos))
+    def _refuse_stray(self, start: int, word: str) -> NoReturn:
+        self._cursor.refuse(
+            start,
+            f"'{word}' without an #ifdef; Tamarin doesn't count #ifdefs nested in a disabled "
+            "branch: the first #else or #endif there ends the outer one",
+        )
 
-    def _refuse(self, pos: int, message: str) -> NoReturn:
-        """Something that is no item: an error in a theory; in an included file Tamarin silently stops reading."""
-        if not self.parent:
-            self._fail(pos, message)
-        self.pos = pos
-        raise EOFError
 
-    def _hand_on(self, upto: int) -> None:
-        """Take the text up to here as code."""
-        chunk = self.text[self.done : upto]
-        stripped = chunk.rstrip()
-        if stripped:
-            self.last = self.done + len(stripped)
-            self.depth += chunk.count("(") + chunk.count("[") - chunk.count(")") - chunk.count("]")
-        if chunk and self.found.keep_text:
-            self.found.pieces.append((False, chunk))
-        self.done = max(upto, self.done)
+@dataclass
+class _Bracket:
+    """An open bracket of a flag formula: alternatives between `|`, of parts between `&`."""
 
-    def _pass(self, start: int, end: int, verbatim: bool) -> None:
-        """Take this stretch as it is, or as a blank, and go on behind it."""
-        self._hand_on(start)
-        if self.found.keep_text:
-            self.found.pieces.append((verbatim, self.text[start:end] if verbatim else " "))
-        self.last = end if verbatim else self.last
-        self.done = self.pos = end
+    negated: bool  # whether "not" stands before it
+    one_held: bool = False  # whether an alternative holds that we have passed
+    holds_so_far: bool = True  # whether all parts of the present one hold that we have passed
 
-    def _skip(self) -> None:
-        """Pass white space and comments, which nest."""
+    def add_part(self, holds: bool) -> None:
+        self.holds_so_far = self.holds_so_far and holds
+
+    def end_alternative(self) -> None:
+        self.one_held = self.one_held or self.holds_so_far
+        self.holds_so_far = True
+
+
+class FlagFormula:
+    """`not A & (B | C)`, read at a place: `&` binds tighter; "notA" means `not A`.
+
+    Only tamarin-rs knows brackets.
+    """
+
+    def __init__(self, cursor: Cursor, flags: Collection[str]) -> None:
+        self._cursor = cursor
+        self._flags = flags
+        # No recursion: brackets may be nested thousands deep. The first is no real one.
+        self._open = [_Bracket(negated=False)]
+
+    def holds(self) -> bool:
+        """Pass the formula; whether it holds with these flags."""
+        cursor = self._cursor
         while True:
-            blanks = _BLANKS.match(self.text, self.pos)
-            start = self.pos = blanks.end() if blanks else self.pos
-            if self.text.startswith("//", start):
-                end = self.text.find("\n", start)
-                self._pass(start, len(self.text) if end < 0 else end, verbatim=False)
-            elif self.text.startswith("/*", start):
-                depth, end = 1, start + 2
-                while depth:
-                    edge = _COMMENT_EDGE.search(self.text, end) or self._fail(
-                        start,
-                        "this comment is never closed (comments nest: every /* needs its own */)",
-                    )
-                    depth, end = depth + (1 if edge.group() == "/*" else -1), edge.end()
-                self._pass(start, end, verbatim=False)
-            else:
-                return
+            negated = cursor.take("not", "¬")
+            if cursor.take("("):
+                self._open.append(_Bracket(negated))
+                continue
+            flag = cursor.identifier()
+            if not flag:
+                cursor.fail(cursor.pos, "expected the name of a flag")
+            self._open[-1].add_part((flag in self._flags) != negated)
+            if not self._goes_on():
+                return self._open[0].one_held
 
-    def _next(self, *symbols: str) -> bool:
+    def _goes_on(self) -> bool:
+        """Pass what may stand behind a part, closing brackets too: whether another part follows."""
+        cursor = self._cursor
+        while not cursor.take("&", "∧"):
+            self._open[-1].end_alternative()
+            if cursor.take("|", "∨"):
+                return True
+            if len(self._open) == 1:
+                return False
+            if not cursor.take(")"):
+                cursor.fail(cursor.pos, "expected ')'")
+            closed = self._open.pop()
+            self._open[-1].add_part(closed.one_held != closed.negated)
+        return True
+
+
+# --- Strings, constants and formulas --------------------------------------------------------------
+
+_FORMULA_EVENT = re.compile(_EVERYWHERE)
+_CONSTANT_REST = re.compile(r"[^'\n]+'")
+# Inside of `text{* *}` star and backslash must be escaped.
+_FORMAL_COMMENT_EDGE = re.compile(r"\\[\\*]?|\*\}?")
+_EXPORT_EDGE = re.compile(r'\\[\\"]|"')
+
+
+def pass_formula(cursor: Cursor, reading: TheoryReading, start: int) -> None:
+    """Pass a formula from quote to quote; it is code, but for its constants."""
+    cursor.pos = start + 1
+    while True:
+        event = _FORMULA_EVENT.search(cursor.text, cursor.pos)
+        if not event:
+            cursor.fail(start, "this double quote is never closed")
+        cursor.pos = event.end()
+        if event.group() == '"':
+            return
+        pass_formula_event(cursor, reading, event.start(), event.group())
+
+
+def pass_formula_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
+    """Pass a comment, a constant or a diff operator; `word` tells what, and begins at `start`."""
+    if word in ("//", "/*"):
+        cursor.pos = start
+        cursor.skip_blanks()
+    elif word == "'":
+        _pass_constant(cursor, start)
+    elif word == "diff":
+        _pass_diff_operator(cursor, reading, start)
+    else:
+        cursor.refuse(start, "a NUL character, which Tamarin refuses: is this a text file?")
+
+
+def _pass_constant(cursor: Cursor, start: int) -> None:
+    """Pass the rest of a constant in single quotes."""
+    cursor.skip_blanks()  # Tamarin takes a comment behind the quote for a comment
+    rest = _CONSTANT_REST.match(cursor.text, cursor.pos)
+    if not rest:
+        cursor.refuse(
+            start, "a constant in single quotes may not be empty and must end on its line"
+        )
+    cursor.pass_verbatim(max(start, cursor.handed_on), rest.end())
+
+
+def _pass_diff_operator(cursor: Cursor, reading: TheoryReading, start: int) -> None:
+    cursor.skip_blanks()
+    if not cursor.next_is("("):
+        return
+    reading.words.add("diff")
+    if not reading.diff and "diffEquivLemma" not in reading.words:
+        cursor.refuse(start, "the diff operator " + _NEEDS_DIFF)
+
+
+def _pass_string(cursor: Cursor, start: int) -> None:
+    closing = cursor.text.find('"', start + 1)
+    if closing < 0:
+        cursor.fail(start, "this double quote is never closed")
+    cursor.pass_verbatim(start, closing + 1)
+
+
+def _pass_formal_comment(cursor: Cursor, bracket: int) -> None:
+    """Pass `text{* ... *}`: the letters before the bracket belong to it."""
+    begin = bracket
+    while begin > cursor.handed_on and cursor.text[begin - 1].isalpha():
+        begin -= 1
+    if begin < bracket:
+        cursor.hand_on(begin)
+        cursor.tokens.begin()
+        _pass_escaped(cursor, begin, bracket + len("{*"), _FORMAL_COMMENT_EDGE, "*}")
+
+
+def _pass_export(cursor: Cursor) -> None:
+    """Pass the text of an export, whose first quote stands here."""
+    _pass_escaped(cursor, cursor.pos, cursor.pos + 1, _EXPORT_EDGE, '"')
+
+
+def _pass_escaped(
+    cursor: Cursor, begin: int, inside: int, edges: re.Pattern[str], closing: str
+) -> None:
+    """Pass a text with escapes; its opening stands at `begin`, what it says from `inside` on.
+
+    edges: finds `closing`, the escapes, and single characters that should have been escaped.
+    """
+    end = inside
+    word = ""
+    while word != closing:
+        edge = edges.search(cursor.text, end)
+        if not edge:
+            cursor.fail(begin, "this text is never closed")
+        end = edge.end()
+        word = edge.group()
+        if len(word) == 1 and word != closing:
+            cursor.fail(
+                edge.start(), r"in a formal comment write \* and \\ for a star and a backslash"
+            )
+    cursor.pass_verbatim(begin, end)
+
+
+# --- A place in the text of a file ----------------------------------------------------------------
+
+_BLANKS = re.compile(r"[^\S\u2028\u2029\x85\x1c-\x1f]+")  # what Haskell takes for blanks
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_IDENTIFIER = re.compile(r"(?!(?:in|let|rule|diff)(?!\w))[^\W_]\w*")
+_NO_WORD = re.compile(r"\W")
+
+
+class EndOfFile(Exception):  # noqa: N818 - no error
+    """The rest of the file doesn't count: behind `end`, or behind what is no item of an include."""
+
+
+class SourceText:
+    """The text of one file, and what is wrong in it."""
+
+    def __init__(self, path: str, text: str, is_included: bool) -> None:
+        self.path = path
+        self.text = text
+        self.is_included = is_included  # by another file
+        self._counted = (0, 1)  # a place, and the number of the line there
+
+    def line(self, place: int) -> int:
+        """The number of the line at this place, counted on from the place asked for before."""
+        counted, line = self._counted
+        if counted > place:
+            counted, line = 0, 1
+        line += self.text.count("\n", counted, place)
+        self._counted = (place, line)
+        return line
+
+    def fail(self, place: int, message: str) -> NoReturn:
+        """Raise InputError for what Tamarin refuses at this place."""
+        column = place - self.text.rfind("\n", 0, place)
+        raise InputError(message, self.path, self.line(place), column)
+
+
+class Cursor(SourceText):
+    """Where we read in a file, and what of it has been handed on to the token text.
+
+    Passing something only moves `pos`. It is handed on with what follows it, unless it counts in
+    another way than code does: a comment, or a stretch that is taken verbatim.
+    """
+
+    def __init__(self, path: str, text: str, is_included: bool, tokens: TokenText) -> None:
+        super().__init__(path, text, is_included)
+        self.tokens = tokens
+        self.pos = 0  # where to read on
+        self.handed_on = 0  # the text before this place is in the token text
+        # Of the text handed on:
+        self.last = 0  # the end of what stands last, blanks and comments aside; 0: nothing counts
+        self.depth = 0  # how many brackets are open
+
+    def refuse(self, place: int, message: str) -> NoReturn:
+        """What is no item is an error in a theory; an included file silently ends there."""
+        if not self.is_included:
+            self.fail(place, message)
+        self.pos = place
+        raise EndOfFile
+
+    def next_is(self, *symbols: str) -> bool:
+        """Whether one of these stands here."""
         return self.text.startswith(symbols, self.pos)
 
-    def _take(self, *symbols: str) -> bool:
-        """Pass the first of these that is next, and the white space behind it."""
+    def take(self, *symbols: str) -> bool:
+        """Pass the first of these that stands here, and the white space behind it."""
         for symbol in symbols:
             if self.text.startswith(symbol, self.pos):
                 self.pos += len(symbol)
-                self._skip()
+                self.skip_blanks()
                 return True
         return False
 
-    def _identifier(self) -> str:
-        """Pass a name and the white space behind it; "" where none is next."""
-        matched = _IDENTIFIER.match(self.text, self.pos)
-        if matched:
-            self.pos = matched.end()
-            self._skip()
-        return matched.group() if matched else ""
+    def identifier(self) -> str:
+        """Pass a name and the white space behind it; "" where none stands here."""
+        name = _IDENTIFIER.match(self.text, self.pos)
+        if not name:
+            return ""
+        self.pos = name.end()
+        self.skip_blanks()
+        return name.group()
 
-    def _last_word(self) -> str:
-        """The word that ends at `last`, or "". Of a long one the last 8 characters: more than any word that matters has."""
+    def skip_blanks(self) -> None:
+        """Pass white space and comments."""
+        while True:
+            blanks = _BLANKS.match(self.text, self.pos)
+            if blanks:
+                self.pos = blanks.end()
+            if self.next_is("//"):
+                self._pass_comment(self._end_of_line())
+            elif self.next_is("/*"):
+                self._pass_comment(self._end_of_comment())
+            else:
+                return
+
+    def _end_of_line(self) -> int:
+        end = self.text.find("\n", self.pos)
+        return len(self.text) if end < 0 else end
+
+    def _end_of_comment(self) -> int:
+        """The end of the comment that starts here; comments nest."""
+        end = self.pos + len("/*")
+        depth = 1
+        while depth:
+            edge = _COMMENT_EDGE.search(self.text, end)
+            if not edge:
+                self.fail(
+                    self.pos,
+                    "this comment is never closed (comments nest: every /* needs its own */)",
+                )
+            depth += 1 if edge.group() == "/*" else -1
+            end = edge.end()
+        return end
+
+    def hand_on(self, upto: int) -> None:
+        """Take the text up to here as code."""
+        if upto <= self.handed_on:
+            return
+        code = self.text[self.handed_on : upto]
+        stripped = code.rstrip()
+        if stripped:
+            self.last = self.handed_on + len(stripped)
+            self.depth += code.count("(") + code.count("[") - code.count(")") - code.count("]")
+        self.tokens.add_code(code)
+        self.handed_on = upto
+
+    def pass_verbatim(self, start: int, end: int) -> None:
+        """Take this stretch as it is, and go on behind it."""
+        self.hand_on(start)
+        self.tokens.add_verbatim(self.text[start:end])
+        self.last = end
+        self.handed_on = end
+        self.pos = end
+
+    def _pass_comment(self, end: int) -> None:
+        """A comment stands here, up to `end`: it counts as a blank."""
+        self.hand_on(self.pos)
+        self.tokens.add_code(" ")
+        self.handed_on = end
+        self.pos = end
+
+    def last_word(self) -> str:
+        """The word that ends at `last`, or "".
+
+        Of a long one the last 8 characters: more than any word that matters has.
+        """
         return _NO_WORD.split(self.text[max(0, self.last - 8) : self.last])[-1]
 
-    def _on_event(self, start: int, end: int, word: str) -> str:
-        """Deal with what can stand in a theory; returns the path of a file to include, or ""."""
-        self.pos = end
-        if word[0] == "#":
-            return self._on_directive(start, word)
-        if word == '"':
-            self._hand_on(start)
-            if self.text[self.last - 1 : self.last] == ":" or self._last_word() in (
-                "traces",
-                "trace",
-                "for",
-            ):
-                self._pass_formula(start)
-            else:  # a string
-                end = self.text.find('"', start + 1) + 1 or self._fail(
-                    start, "this double quote is never closed"
-                )
-                self._pass(start, end, verbatim=True)
-        elif word == "{*":
-            self._on_formal_comment(start)
-        elif not self._passed(start, word):
-            self._hand_on(start)
-            before = self.text[self.last - 1] if self.last else ","
-            if word in PROOF_ENDS:
-                self.found.end_in_proof(word)
-            # An item stands outside of all brackets, behind a complete thing.
-            elif (
-                not self.depth
-                and (before in _ITEM_ENDS or before.isalnum())
-                and self._last_word() not in _OPEN_WORDS
-            ):
-                self._on_item(start, word)
-        return ""
 
-    def _passed(self, start: int, word: str) -> bool:
-        """Pass a comment, a constant or a diff operator, which count inside of formulas too; False: it is none."""
-        if word in ("//", "/*"):
-            self.pos = start
-            self._skip()
-        elif word == "'":
-            self._skip()  # Tamarin takes a comment behind the quote for a comment
-            rest = _CONSTANT_REST.match(self.text, self.pos) or self._refuse(
-                start, "a constant in single quotes may not be empty and must end on its line"
-            )
-            self._pass(max(start, self.done), rest.end(), verbatim=True)
-        elif word == "diff":
-            self._skip()
-            if self._next("("):
-                self.found.words.add("diff")
-                if not self.found.diff and "diffEquivLemma" not in self.found.words:
-                    self._refuse(start, "the diff operator " + _NEEDS_DIFF)
-        elif word == "\0":
-            self._refuse(start, "a NUL character, which Tamarin refuses: is this a text file?")
-        return word in ("//", "/*", "'", "diff")
+# --- The token text of a theory -------------------------------------------------------------------
 
-    def _pass_formula(self, start: int) -> None:
-        """Pass a formula from quote to quote; it is handed on as code, but for its constants."""
-        self.pos, word = start + 1, ""
-        while word != '"':
-            event = _FORMULA_EVENT.search(self.text, self.pos) or self._fail(
-                start, "this double quote is never closed"
-            )
-            self.pos, word = event.end(), event.group()
-            self._passed(event.start(), word)
+# A blank is idle beside a bracket or comma, unless an operator stands there: `] ->` is not `]->`.
+# All three kinds begin with the blank: `re` then looks at nothing but blanks.
+_IDLE_BLANK = re.compile(
+    r' (?:(?<=[,;()\[\]] )(?=[\w"~$,;()\[\]]|$)'
+    r'|(?<=[\w",;()\[\]] )(?=[,;()\[\]])'
+    r"|(?<=^ )(?=[,;()\[\]]))"
+)
 
-    def _on_formal_comment(self, start: int) -> None:
-        """`text{* ... *}`: the letters before the bracket belong to it."""
-        begin = start
-        while begin > self.done and self.text[begin - 1].isalpha():
-            begin -= 1
-        if begin < start:
-            self._hand_on(begin)
-            self.found.cut()
-            self._pass_escaped(begin, start + 2, _FORMAL_COMMENT_EDGE, "*}")
 
-    def _pass_escaped(self, begin: int, start: int, edges: re.Pattern[str], closing: str) -> None:
-        """Take a text with escapes, from `begin` to its closing edge behind `start`."""
-        end, word = start, ""
-        while word != closing:
-            edge = edges.search(self.text, end) or self._fail(begin, "this text is never closed")
-            end, word = edge.end(), edge.group()
-            if len(word) == 1 and word != closing:
-                self._fail(
-                    edge.start(), r"in a formal comment write \* and \\ for a star and a backslash"
-                )
-        self._pass(begin, end, verbatim=True)
+class _Piece(NamedTuple):
+    """A stretch of a theory's text."""
 
-    def _on_item(self, start: int, word: str) -> None:
-        """Read an item as far as words in it could be taken for the next one."""
-        found = self.found
-        if word == "rule" and self._last_word() in ("left", "right"):  # a side of a diff rule
-            if not found.diff:
-                self._refuse(start, "a rule with sides " + _NEEDS_DIFF)
-            return
-        found.cut()
-        if word == "end":
-            self.pos = start if self.parent else self.pos
-            raise EOFError
-        if found.diff and word in _NOT_IN_DIFF:
-            self._refuse(start, f"'{word}' is not allowed with --diff")
-        self._skip()
-        name = (
-            self._identifier() if word in ("restriction", "axiom", "test", "rule", "export") else ""
+    text: str
+    is_code: bool  # else every character of it counts
+
+
+class TokenText:
+    """Collects the text of a theory in segments, without comments."""
+
+    def __init__(self) -> None:
+        self.lemma = ""  # whose segment is being collected; "" for what is no lemma
+        self._pieces: list[_Piece] = []  # of that segment
+        self._code: list[str] = []  # code behind these
+        self._finished: list[tuple[str, list[_Piece]]] = []  # whose segment, its pieces
+
+    def begin(self, lemma: str = "") -> None:
+        """A new item, or the proof of a lemma, starts here."""
+        self._end_code()
+        if self._pieces:
+            self._finished.append((self.lemma, self._pieces))
+        self._pieces = []
+        self.lemma = lemma
+
+    def discard(self) -> None:
+        """Take back the segment that is being collected."""
+        self._pieces = []
+        self._code = []
+
+    def add_code(self, text: str) -> None:
+        """White space in this text counts as one blank, or not at all."""
+        self._code.append(text)
+
+    def add_verbatim(self, text: str) -> None:
+        """Every character of this text counts."""
+        self._end_code()
+        self._pieces.append(_Piece(text, is_code=False))
+
+    def _end_code(self) -> None:
+        if self._code:
+            self._pieces.append(_Piece("".join(self._code), is_code=True))
+            self._code = []
+
+    @functools.cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """All segments that are not empty, once the theory is read to its end."""
+        # Made only when somebody asks: it takes as long as all the reading.
+        segments: list[Segment] = []
+        for lemma, pieces in self._finished:
+            text = "".join(_tidy(piece) for piece in pieces).strip(" ")
+            if text:
+                segments.append(Segment(lemma, text))
+        self._finished.clear()
+        return tuple(segments)
+
+
+def _tidy(piece: _Piece) -> str:
+    """The text of a piece, without white space that doesn't count."""
+    if not piece.is_code:
+        return piece.text
+    # As `_BLANKS.sub(" ", ...)`, in half the time.
+    return _IDLE_BLANK.sub("", " ".join(_BLANKS.split(piece.text)))
+
+
+# --- The files of a theory ------------------------------------------------------------------------
+
+# Files that include each other twice would be read 2^n times.
+_MAX_INCLUDES = 10_000
+
+
+class SourceFiles:
+    """The files of a theory while they are read: limits on all together, and no circles."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, FileState] = {}  # by path, in the order of reading
+        self._open: dict[str, None] = {}  # real paths of the files that we are in, this one last
+        self._reads = 0
+        self._bytes = 0
+
+    def open(self, include: Include) -> str:
+        """The text of a file. Raises InputError where Tamarin would refuse it, or it is no text."""
+        path = include.path
+        try:
+            data = self._read(path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"can't read '{path}': {reason}", include.asked_by, include.line
+            ) from None
+        if len(data) > MAX_THEORY_BYTES or self._bytes > 4 * MAX_THEORY_BYTES:
+            most = f"at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes"
+            raise InputError(f"too large: {most}", path)
+        return _decoded(data, path)
+
+    def close(self) -> None:
+        """The file that was opened last has been read to its end."""
+        self._open.popitem()
+
+    def _read(self, path: str) -> bytes:
+        """The bytes of a file, up to one more than it may have. Raises OSError or ValueError."""
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device might never end
+            raise ValueError("not a regular file")
+        real = os.path.realpath(path)
+        if real in self._open:
+            raise ValueError("it includes itself")
+        if self._reads > _MAX_INCLUDES:
+            raise ValueError(f"more than {_MAX_INCLUDES} includes")
+        with open(path, "rb") as file:
+            stamp = file_stamp(file.fileno())
+            data = file.read(MAX_THEORY_BYTES + 1)
+        self.states[path] = FileState(stamp, sha256(data))
+        self._open[real] = None
+        self._reads += 1
+        self._bytes += len(data)
+        return data
+
+
+def _decoded(data: bytes, path: str) -> str:
+    """The text of these bytes. Raises InputError if they are not UTF-8, as Tamarin wants it."""
+    if data.startswith(b"\xef\xbb\xbf"):
+        message = "a byte order mark, which Tamarin refuses: save the file as UTF-8 without BOM"
+        raise InputError(message, path, 1, 1)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = (
+            "not UTF-8, which Tamarin refuses: convert the file, e.g. with iconv -f latin1 -t utf-8"
         )
-        if word in ("lemma", "diffLemma"):
-            self._on_lemma(start, word)
-        elif word in ("restriction", "axiom") and name and self._next("[") and not found.diff:
-            self._fail(self.pos, "a restriction for one side " + _NEEDS_DIFF)
-        elif word == "test":
-            found.tests.add(name)
-        elif word == "heuristic" and self._take(":"):
-            if word in found.words:
-                self._fail(start, "a second 'heuristic:', which Tamarin refuses")
-            self._ranking()
-        elif word == "export" and name and self._take(":") and self._next('"'):
-            self._pass_escaped(self.pos, self.pos + 1, _EXPORT_EDGE, '"')
-        found.words.add(word)
-
-    def _on_lemma(self, start: int, word: str) -> None:
-        """`lemma [(modulo E)] NAME [attributes]: [all-traces|exists-trace] "..."`, `lemma NAME: t1, t2 accounts for "..."` or
-        `diffLemma NAME [attributes]:`, up to the proof."""
-        if word == "diffLemma" and not self.found.diff:
-            self._refuse(start, "a diffLemma " + _NEEDS_DIFF)
-        if self._take("(") and not (self._take("modulo") and self._take("E") and self._take(")")):
-            self._refuse(start, "expected '(modulo E)'")
-        name, attributes = self._identifier(), self._attributes()
-        if not name or not self._take(":"):
-            self._refuse(self.pos, f"expected '{word} NAME [attributes]:'")
-        trait, tests = Trait.ALL_TRACES, tuple[str, ...]()
-        if word == "diffLemma":
-            self._hand_on(self.pos)
-            trait, self.last = Trait.DIFF, 0  # complete without a formula
-        elif self._take("exists-trace"):
-            trait = Trait.EXISTS_TRACE
-        elif not self._take("all-traces") and not self._next('"'):
-            tests = self._case_tests(name)
-        if word == "lemma":
-            if not self._next('"'):
-                self._refuse(self.pos, f"lemma '{name}' needs a formula in double quotes")
-            self._pass_formula(self.pos)
-        self.found.cuts[-1] = (self.found.cuts[-1][0], name)
-        lemma = Lemma(
-            name, trait, "", attributes, self.path, self.line(start), proof=self._proof(name)
-        )
-        self.found.claims.append((lemma, tests))
-
-    def _case_tests(self, name: str) -> tuple[str, ...]:
-        """`t1, t2 accounts for`: Tamarin wants the tests before the lemma."""
-        tests = [self._identifier()]
-        while self._take(",") and not self._next("accounts for", "account for"):
-            tests.append(self._identifier())
-        if "" in tests or not self._take("accounts for", "account for"):
-            self._refuse(
-                self.pos,
-                f"lemma '{name}' needs a formula in double quotes, or 'TESTS accounts for' one",
-            )
-        if self.found.diff:
-            self._refuse(self.pos, "accountability lemmas are not allowed with --diff")
-        for test in tests:
-            if test not in self.found.tests:
-                self._fail(self.pos, f"lemma '{name}': no case test '{test}' stands before it")
-        return tuple(tests)
-
-    def _attributes(self) -> tuple[str, ...]:
-        """`[reuse, hide_lemma=NAME, heuristic=o "oracle", output=[spthy]]`, if that is next."""
-        found: list[str] = []
-        closed = not self._take("[")
-        while not closed and not self._take("]"):
-            place, word = self.pos, self._identifier()
-            if word in ("heuristic", "hide_lemma", "output") and self._take("="):
-                value = self._ranking() if word == "heuristic" else self._identifier()
-                if not value and word != "heuristic":  # output=[module, ...]
-                    value = self.text[self.pos : self.text.find("]", self.pos) + 1]
-                    self.pos += len(value)
-                    self._skip()
-                word += "=" + ("".join(value.split()) if word == "output" else value)
-            elif word not in _ATTRIBUTES:
-                self._refuse(
-                    place,
-                    f"no lemma attribute '{word or self.text[place : place + 1]}'; allowed are "
-                    f"{', '.join(_ATTRIBUTES)}, heuristic=, hide_lemma=, output=",
-                )
-            found.append(word)
-            if not self._take(",") and not self._next("]"):
-                self._refuse(self.pos, "expected ',' or ']' behind a lemma attribute")
-        return tuple(found)
-
-    def _ranking(self) -> str:
-        """Pass a heuristic (a row of letters, `o "oracle"` and `{tactic}` on one line); returns its text."""
-        start = self.pos
-        for matched in iter(lambda: _RANKING.match(self.text, self.pos), None):
-            oracle, name, letters = matched.groups()
-            if oracle or set(letters or "") & {
-                "o",
-                "O",
-            }:  # behind another letter: from the prover's own directory
-                self.found.rankings.append(
-                    (os.path.dirname(self.path) if oracle else None, name or "")
-                )
-            if name:
-                self._pass(matched.start(2) - 1, matched.end(2) + 1, verbatim=True)
-            self.pos = matched.end()
-        text = " ".join(self.text[start : self.pos].split())
-        self._skip()
-        return text
-
-    def _proof(self, name: str) -> str:
-        """Begin the stored proof, if one is next, as a text of its own; "" where it is none, or `by sorry` alone."""
-        self._skip()
-        first = _PROOF_WORD.match(self.text, self.pos)
-        word = first.group() if first else ""
-        if not word:
-            return ""
-        if word == "SOLVED":
-            self._fail(self.pos, "SOLVED without a proof, which Tamarin refuses")
-        self._hand_on(self.pos)
-        self.found.cut(name)
-        self._take(word)
-        if word == "sorry" or word == "by" and self._next("sorry"):
-            return ""
-        return f"proof {word}" if word in PROOF_ENDS else "proof"
-
-    def _on_directive(self, start: int, word: str) -> str:
-        """Obey a directive of the preprocessor, which is no part of the text; returns the path of a file to include, or ""."""
-        self._hand_on(start)
-        if self.depth > 0:
-            self._refuse(
-                start, f"'{word}' may stand between items only; is a bracket before it not closed?"
-            )
-        self.found.cut()
-        mark, last, included = len(self.found.pieces), self.last, ""
-        self._skip()
-        if word == "#define":
-            self.found.flags.add(self._identifier() or self._fail(start, "'#define' needs a name"))
-        elif word == "#include":
-            name = _INCLUDED_NAME.match(self.text, self.pos) or self._fail(
-                self.pos,
-                "expected '#include \"FILE\"', with only letters, digits, '.' and '/' in the name of the file",
-            )
-            self.pos, included = name.end(), os.path.join(os.path.dirname(self.path), name.group(1))
-        else:
-            self._branch(start, word)
-        del self.found.pieces[mark:]
-        self.done, self.last = self.pos, last
-        return included
-
-    def _branch(self, start: int, word: str) -> None:
-        """#ifdef, #else behind an enabled branch, or #endif. A disabled branch ends at the next #else or #endif, in whatever
-        that stands: a comment, a string, a nested #ifdef; that of an #else at the next #endif."""
-        if word == "#ifdef":
-            enabled = self._flag_formula()
-            end = (
-                None
-                if enabled
-                else _BRANCH_END.search(self.text, self.pos) or self._fail(start, _NO_ENDIF)
-            )
-            self.pos = end.end() if end else self.pos
-            if not end or end.group(1) == "else":
-                self.conditions.append((start, not enabled))
-            return
-        if not self.conditions or word == "#else" and self.conditions[-1][1]:
-            self._refuse(
-                start,
-                f"'{word}' without an #ifdef; Tamarin doesn't count #ifdefs nested in a disabled branch: "
-                "the first #else or #endif there ends the outer one",
-            )
-        place, _ = self.conditions.pop()
-        if word == "#else":
-            behind = self.text.find("#endif", self.pos) + len("#endif")
-            self.pos = behind if behind >= len("#endif") else self._fail(place, _NO_ENDIF)
-
-    def _flag_formula(self) -> bool:
-        """`not A & (B | C)`: `&` binds tighter; "notA" means `not A`. Only tamarin-rs knows parentheses."""
-        outer: list[
-            tuple[bool, bool, bool]
-        ] = []  # of every open bracket: the values before it, whether "not" stands there
-        some, every = False, True  # whether an alternative holds, whether this one does so far
-        while True:
-            negated = self._take("not", "¬")
-            if self._take("("):
-                outer.append((some, every, negated))
-                some, every = False, True
-                continue
-            flag = self._identifier() or self._fail(self.pos, "expected the name of a flag")
-            every = every and (flag in self.found.flags) != negated
-            while not self._take("&", "∧"):
-                some, every = some or every, True
-                if self._take("|", "∨"):
-                    break
-                if not outer:
-                    return some
-                if not self._take(")"):
-                    self._fail(self.pos, "expected ')'")
-                (some, before, negated), inner = outer.pop(), some
-                every = before and inner != negated
-
-
-def theory_view(options: Sequence[str], flags: Iterable[str]) -> tuple[tuple[str, ...], bool, bool]:
-    """What of a command line changes how a theory is read: preprocessor flags, diff mode, automatic sources."""
-    defined = [
-        option[2:].lstrip("=") for option in options if option.startswith("-D")
-    ]  # Tamarin also takes `-DX`
-    return (
-        (*flags, *defined, *option_values(options, "--defines")),
-        bool(option_values(options, "--diff")),
-        bool(option_values(options, "--auto-sources")),
-    )
-
-
-def _lemma_groups(theory: Theory) -> dict[str, list[Lemma]]:
-    """Each lemma by name, in theory order; in diff mode both sides together."""
-    groups: dict[str, list[Lemma]] = {}
-    for lemma in theory.lemmas:
-        groups.setdefault(lemma.name, []).append(lemma)
-    return groups
-
-
-def assumed_by(lemmas: Iterable[Lemma]) -> tuple[str, ...]:
-    """What a lemma, of which these are the sides, takes for granted."""
-    return share(tuple(dict.fromkeys(name for side in lemmas for name in side.assumes)))
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(message, path, line) from None
 
 
 # === Machine ======================================================================================
@@ -4214,11 +4772,11 @@ class _Planner:
                 _Choice(item, merged, alias, where, sides, place, theory)
                 for alias, theory in views
                 if theory
-                for place, sides in enumerate(_lemma_groups(theory).values())
+                for place, sides in enumerate(lemmas_by_name(theory).values())
                 if _selects(name, sides[0])
             ]
             if not chosen and views[0][1]:
-                self._no_such_lemma(name, _lemma_groups(views[0][1]), where, file)
+                self._no_such_lemma(name, lemmas_by_name(views[0][1]), where, file)
             taken = {choice.lemmas[0].name for choice in found} if _is_pattern(name) else ()
             found += [choice for choice in chosen if choice.lemmas[0].name not in taken]
         for name, where in (
@@ -4260,7 +4818,7 @@ class _Planner:
                 del self.theories[old]
             self.theories[view] = None
             try:
-                self.theories[view] = load_theory(*view, keep_text=True)
+                self.theories[view] = load_theory(*view)
                 if file in self.twins and self._all_digests(view, options) != self._all_digests(
                     (self.twins[file], *view[1:]), options
                 ):
@@ -6023,7 +6581,7 @@ def _lemmas_now(
 ) -> dict[str, list[Lemma]]:
     """A theory's lemmas, if it is still there: batch-tamarin does not say what they assume."""
     with suppress(InputError):
-        return _lemma_groups(load_theory(path, *theory_view(options, flags)))
+        return lemmas_by_name(load_theory(path, *theory_view(options, flags)))
     return {}
 
 
@@ -6892,7 +7450,9 @@ class Evidence:
         """Read a theory, with --diff if it demands that; one that can't be read is noted."""
         for diff in (False, True):
             try:
-                self.theories[path] = load_theory(path, diff=diff)
+                theory = load_theory(path, diff=diff)
+                # Its text isn't needed: a folder may hold many GB of proofs.
+                self.theories[path] = replace(theory, tokens=TokenText())
                 version = _MADE_BY.search(read_from_end(path, 2 * MB))
                 self.provers[path] = f"Tamarin {version.group(1).decode()}" if version else ""
                 return True
@@ -6937,7 +7497,7 @@ class Evidence:
         theory = self._theory_of(
             log, written, any(diff or lemmas[0].side for (_, diff), lemmas in groups.items())
         )
-        listed_here = _lemma_groups(theory) if theory else {}
+        listed_here = lemmas_by_name(theory) if theory else {}
         known = {
             (name, lemmas[0].trait == Trait.DIFF): lemmas for name, lemmas in listed_here.items()
         }
@@ -7037,9 +7597,7 @@ class Evidence:
         for (path, flags, diff, auto_sources), tasks in views.items():
             self.explained.add(os.path.realpath(path))
             try:
-                self._compare_with(
-                    load_theory(path, flags, diff, auto_sources, keep_text=True), tasks
-                )
+                self._compare_with(load_theory(path, flags, diff, auto_sources), tasks)
             except InputError as error:
                 if os.path.exists(path) or not tasks[0].plan.key:
                     self.findings.append(
@@ -7051,7 +7609,7 @@ class Evidence:
                     if task.verdict and os.path.isfile(proof):
                         self.findings += judge_proof(
                             task,
-                            _lemma_groups(load_theory(proof, diff=diff)).get(task.plan.lemma, ()),
+                            lemmas_by_name(load_theory(proof, diff=diff)).get(task.plan.lemma, ()),
                         )
                 except InputError as error:
                     self.findings.append(
@@ -7076,7 +7634,7 @@ class Evidence:
         self.findings += [finding("stale", task, "the theory has changed since") for task in stale]
         self.findings += [
             Finding("missing", tasks[0].plan.theory, name, "has no result", NOTE)
-            for name, lemmas in _lemma_groups(theory).items()
+            for name, lemmas in lemmas_by_name(theory).items()
             if not stale and name not in names and not lemmas[0].optional
         ]
 
@@ -7156,7 +7714,7 @@ def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
         Verdict.VERIFIED,
     )
     if task.verdict in ANSWERS and claim != task.verdict:
-        sorry = any("sorry" in lemma.proof for lemma in stored)
+        sorry = any("sorry" in lemma.proof.ends for lemma in stored if lemma.proof)
         why = f"says {claim}" + " (it has `sorry` in it)" * sorry if claim else "is not there"
         yield finding(
             "invalid", task, f"the prover's summary says {task.verdict}, the stored proof {why}"
@@ -7185,9 +7743,7 @@ class Recheck:
         self.batch, self.results, self.prover = batch, os.path.abspath(directory), prover
         self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
         self.inputs: dict[TheoryView, Inputs] = {}
-        self._theory = functools.lru_cache(maxsize=8)(
-            functools.partial(load_theory, keep_text=True)
-        )
+        self._theory = functools.lru_cache(maxsize=8)(load_theory)
 
     def plan(self, warn: Callable[[str], None]) -> Batch:
         """The checks of all answers that there are; what can't be checked is warned of."""
@@ -7225,7 +7781,7 @@ class Recheck:
         write_file(path, text)
         for folder, name in theory.oracle_rankings:  # tamarin-prover calls them when it checks, too
             oracle = used_oracles(
-                replace(theory, oracle_rankings=((folder, name),)), (), task.plan.cwd
+                replace(theory, oracle_rankings=(OracleRanking(folder, name),)), (), task.plan.cwd
             )
             link = os.path.join(folder_of_task, name or "oracle")
             if folder is not None and "/" not in name and not os.path.lexists(link):
@@ -7272,9 +7828,7 @@ class Recheck:
 
     def _text(self, task: Task, theory: Theory) -> str:
         """The original text with no proof but that of the task's lemma."""
-        stored = load_theory(
-            result_files(self.results, task.id).proof, (), theory.diff, keep_text=True
-        )
+        stored = load_theory(result_files(self.results, task.id).proof, (), theory.diff)
         proofs = [
             text
             for name, text in stored.segments
@@ -9948,7 +10502,7 @@ def provers_with_diff(provers: Mapping[str, Prover], file: str) -> list[str]:
 
 def ask_lemmas(args: argparse.Namespace, theory: Theory, file: str) -> list[Json]:
     """The `lemmas` of a recipe's task."""
-    names = list(_lemma_groups(theory))
+    names = list(lemmas_by_name(theory))
     listing = ", ".join(names)
     say(f"lemmas of {file}: {listing or 'none'}")
 

@@ -990,7 +990,7 @@ def test_a_missing_file_a_directory_and_a_bad_name_are_errors(tmp_path):
 
 @pytest.mark.parametrize("condition, flags, holds", [
     ("X", "X", True), ("not X", "X", False), ("notX", "", True), ("X & Y", "X", False), ("X | Y", "Y", True),
-    ("not X & not Y | Z", "XZ", True), ("not X & (Y | Z)", "Z", True), ("¬X ∧ Y", "Y", True), ("not (X | Y)", "Y", False)])
+    ("not X & not Y | Z", "XZ", True), ("not X & (Y | Z)", "Z", True), ("¬X ∧ Y", "Y", True), ("not (X | Y)", "Y", False), ("(X /* c */ | Y)", "Y", True)])
 def test_flag_formulas(load, condition, flags, holds):
     theory = load(f"#ifdef {condition}\n" + a_lemma("a") + "#else\n" + a_lemma("b") + "#endif\n", flags=list(flags))
     assert lemma_names(theory) == (["a"] if holds else ["b"])
@@ -1086,18 +1086,18 @@ def test_oracles(load, tmp_path):
 
 def test_the_token_text_ignores_comments_and_splits_at_lemmas(load):
     rule = "rule R: [ Fr(~x) ]--[ A( ~x, 'a  b' ) ]->[]\n"
-    one = load(rule + a_lemma("a") + "by sorry\n" + "builtins: hashing\n" + a_lemma("b") + "text{* x *}\n", keep_text=True)
+    one = load(rule + a_lemma("a") + "by sorry\n" + "builtins: hashing\n" + a_lemma("b") + "text{* x *}\n")
     other = load("// c\n" + rule.replace(" ", "  ").replace("a    b", "a  b") + "/* d\n*/" + a_lemma("a").replace(" ", "\n ") + "by/**/ sorry\n" +
-                 "#ifdef X\n" + a_lemma("x") + "#endif\nbuiltins: hashing /* */\n" + a_lemma("b") + "text{* x *}\n", keep_text=True)
+                 "#ifdef X\n" + a_lemma("x") + "#endif\nbuiltins: hashing /* */\n" + a_lemma("b") + "text{* x *}\n")
     assert one.digest == other.digest
-    only_a = load(rule + a_lemma("a") + "by sorry\nbuiltins: hashing\ntext{* x *}\n", keep_text=True)
+    only_a = load(rule + a_lemma("a") + "by sorry\nbuiltins: hashing\ntext{* x *}\n")
     assert one.digest_of(["a"]) == only_a.digest_of(["a"]) == other.digest_of(["a"]) != one.digest_of(["a", "b"])
     assert one.digest_of(["a", "b"]) == other.digest_of(["b", "a"])
-    earlier = load(rule + a_lemma("b") + a_lemma("a") + "by sorry\nbuiltins: hashing\ntext{* x *}\n", keep_text=True)
+    earlier = load(rule + a_lemma("b") + a_lemma("a") + "by sorry\nbuiltins: hashing\ntext{* x *}\n")
     assert one.digest_of(["b"]) != earlier.digest_of(["b"]) and one.digest_of([]) == earlier.digest_of([]), "places count"
     assert one.cannot_split == "" and load("process: 0").cannot_split == "a top-level process"
-    assert load(rule).segments == ()
-    assert one.digest_of([]) != load(rule.replace("a  b", "a b") + "builtins: hashing\ntext{* x *}\n", keep_text=True).digest_of([])
+    assert load(rule).segments == (("", "theory T begin"), ("", "rule R: [Fr(~x)]--[A(~x,'a  b')]->[]"), ("", "end"))
+    assert one.digest_of([]) != load(rule.replace("a  b", "a b") + "builtins: hashing\ntext{* x *}\n").digest_of([])
 
 
 @pytest.mark.parametrize("body, count", [
@@ -2229,16 +2229,16 @@ def test_a_lemma_in_which_more_may_hide_makes_the_whole_file_the_key(load):
     rule = "rule R: [ Fr(~x) ]--[ A(~x) ]->[]\n"
     for text in (a_lemma("a") + 'restrictionfoo: "F"\n', 'lemma a: "T" by sorryrestriction r: "F"\n',
                  'lemma a [heuristic={x(}]: "T"\nrestriction r: "F"\nlemma z [heuristic={x)}]: "T"\n'):
-        assert not load(rule + text + a_lemma("b"), keep_text=True).splits_for_sure, text
+        assert not load(rule + text + a_lemma("b")).splits_for_sure, text
     for text in (a_lemma("a"), 'lemma a [reuse, heuristic={tac}]: all-traces "All x #i. A(x) @ i ==> T" simplify by contradiction\n',
                  'lemma (modulo E) a [hide_lemma=b, heuristic=o "my.py"]: exists-trace "T"\n'):
-        assert load(rule + text + a_lemma("b"), keep_text=True).splits_for_sure, text
+        assert load(rule + text + a_lemma("b")).splits_for_sure, text
 
 
 def test_what_stands_behind_the_end_counts_unless_it_is_a_comment(tmp_path):
     def digest(text):
         (tmp_path / "t.spthy").write_text("theory T begin\n" + text)
-        return bt.load_theory(str(tmp_path / "t.spthy"), keep_text=True).digest
+        return bt.load_theory(str(tmp_path / "t.spthy")).digest
     assert digest("end\n") == digest("end\n/* Output\nverified */ // x\n") != digest("end (start(x)) = x\nrestriction r: \"F\"\nend\n")
     assert digest("end\n") != digest("\u2028end\n"), "Tamarin refuses a blank of this kind"
 
@@ -3312,7 +3312,7 @@ def read_everything(path):
         Path(path + ".spthy").write_text(theory)
         try:
             bt.Evidence([path + ".spthy"], lambda message: None)
-            loaded = bt.load_theory(path + ".spthy", keep_text=True)
+            loaded = bt.load_theory(path + ".spthy")
         except bt.InputError:
             continue
         assert loaded.digest and loaded.splits_for_sure in (True, False)
@@ -4048,7 +4048,7 @@ def test_what_stored_proofs_claim(load):
 
 
 def test_a_stored_proof_is_a_text_of_its_own(load):
-    segments = load('lemma a: "T" simplify by sorry\nlemma b: "T"', keep_text=True).segments
+    segments = load('lemma a: "T" simplify by sorry\nlemma b: "T"').segments
     assert [segment for segment in segments if segment[0]] == [("a", 'lemma a: "T"'), ("a", "simplify by sorry"), ("b", 'lemma b: "T"')]
 
 
