@@ -2027,7 +2027,10 @@ def _cgroup_folders(root: str, controller: str) -> Iterator[str]:
     """Where this process's cgroup, and each one above it, may show its limits: v1 and v2."""
     table = os.fsdecode(read_kernel_file(os.path.join(root, "proc/self/cgroup")))
     for line in table.splitlines():
-        hierarchy, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        fields = line.split(":", 2)
+        if len(fields) < 3:
+            continue
+        hierarchy, controllers, path = fields
         if hierarchy == "0":  # v2; "unified" where v1 is mounted beside it
             mounts = ["", "unified"]
         elif controller in controllers.split(","):
@@ -2051,6 +2054,7 @@ def _numbers_of(folder: str, *names: str) -> list[int]:
 
 
 def _numbers(text: str | bytes) -> list[int]:
+    # Words like "max" set no limit, and neither does Slurm's 0.
     return [int(word) for word in text.split() if word.isdigit() and int(word)]
 
 
@@ -2109,7 +2113,8 @@ def process_start(pid: int) -> int:
 
 def process_info(pid: int) -> ProcessInfo:
     """What the system tells of a process (Linux)."""
-    # The name before the fields may hold anything, blanks and parentheses too.
+    # The name before the fields may hold anything, blanks and parentheses too. The first field
+    # behind it is number 3 in proc(5).
     fields = read_kernel_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     if len(fields) <= 19:
         return ProcessInfo()
@@ -2243,6 +2248,7 @@ def _mac_usage(pid: int) -> _MacUsage:
 def find_program(name: str, directory: str = "", env: Mapping[str, str] | None = None) -> str:
     """The absolute path of an executable file, or of a command on PATH (that of `env`), or ""."""
     name = os.path.expanduser(name)
+    # As a shell finds it; what is on no PATH may still lie beside the recipe.
     folders = [os.getcwd(), directory]
     if os.sep not in name:
         folders = [*os.get_exec_path(env), *folders]
@@ -2320,6 +2326,7 @@ def look_at_file(path: str) -> str:
     return sha256(f"{state.digest} {state.executable}".encode())
 
 
+# Hundreds of tasks read the same theories and are proven by the same programs.
 @functools.lru_cache(maxsize=1024)
 def file_state(path: str) -> FileState:
     """What a file is when it is asked for first."""
@@ -2697,6 +2704,7 @@ def start_leader(job: Job, marker: str, home: str) -> Leader:
     command = job.command
     if job.cwd != home:
         command = _in_directory(job.cwd, command)
+    # Not `subprocess`: posix_spawn costs a tenth of it, and nothing of ours runs in the child.
     pid = os.posix_spawnp(
         command[0],
         command,
@@ -2860,7 +2868,7 @@ class Monitor:
 
 
 class OomKills:
-    """Whether the kernel's out-of-memory killer struck lately."""
+    """Whether the kernel's out-of-memory killer struck lately: it only counts, and names nobody."""
 
     def __init__(self) -> None:
         # Two, so that a kill just before a look is not missed.
@@ -2898,6 +2906,7 @@ def seconds_to_limit(live: Live, age_s: float) -> float:
     """How soon a job can meet a limit."""
     limits = live.job.limits
     free_mb = limits.memory_mb - live.usage.rss_mb
+    # A little earlier than the fastest prover would be there.
     by_memory_s = max(CLOSEST_LOOK_S, 0.8 * free_mb / FASTEST_HOG)
     if age_s >= limits.timeout_s:  # it is being ended
         return by_memory_s
@@ -3024,6 +3033,7 @@ class ProcessFinder:
 
     def _owner_of(self, pid: int) -> Live | None:
         """Whose an orphan is: by marker, session or last sample, or as there is no other job."""
+        # What empties its environment and leaves its session was seen below its leader before.
         marker = marker_of(pid)
         session = process_info(pid).session
         for live in self._live.values():
@@ -3079,6 +3089,7 @@ async def end_tree(live: Live, finder: ProcessFinder) -> tuple[int, ...]:
     """
     import asyncio
 
+    # In rounds: while some die, others are born, or come to us as orphans. No event tells of all.
     kill_at = time.monotonic()
     if live.cause:
         kill_at += GRACE_S
@@ -3096,13 +3107,18 @@ async def end_tree(live: Live, finder: ProcessFinder) -> tuple[int, ...]:
             return tuple(sorted(left))
         if now >= kill_at:
             signal_tree(live, left, signal.SIGKILL)
-        elif left - asked:
-            signal_tree(live, left - asked, signal.SIGTERM)
-            # A stopped process takes no SIGTERM.
-            signal_tree(live, left - asked, signal.SIGCONT)
+        elif not left <= asked:
+            ask_to_end(live, left - asked)
             asked |= left
         await asyncio.sleep(pause_s)
         pause_s = min(0.05, pause_s * 1.5)
+
+
+def ask_to_end(live: Live, pids: Collection[int]) -> None:
+    """Ask these processes of a job to end."""
+    signal_tree(live, pids, signal.SIGTERM)
+    # A stopped process takes no SIGTERM.
+    signal_tree(live, pids, signal.SIGCONT)
 
 
 def kill_tree_now(live: Live, finder: ProcessFinder) -> None:
@@ -3141,9 +3157,10 @@ def signal_tree(live: Live, pids: Collection[int], number: int) -> None:
 
 
 def _group_is_ours(live: Live, pids: Iterable[int]) -> bool:
-    """Whether the leader's number names its group for sure: while one of ours is in there."""
+    """Whether the leader's number names its group for sure."""
     if live.has_leader:
         return True
+    # While one of ours is in there, the system gives the number to no other.
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             if os.getpgid(pid) == live.leader.pid:
@@ -3156,9 +3173,9 @@ def _group_is_ours(live: Live, pids: Iterable[int]) -> bool:
 
 def reap(live: Live) -> None:
     """Take the exit status of a job's leader, if it has ended."""
-    leader = live.leader
-    if leader.ended is not None:
+    if not live.has_leader:
         return
+    leader = live.leader
     try:
         reaped, status, rusage = os.wait4(leader.pid, os.WNOHANG)
     except ChildProcessError:  # somebody else waited for it: its status is lost
@@ -3169,6 +3186,7 @@ def reap(live: Live) -> None:
         return
     leader.ended = time.monotonic()
     leader.exit = exit_status(status)
+    # What the driver's own memory left in the child's peak differs a little from what we saw.
     live.usage.add_ended(rusage, leader.driver_peak_mb + 0.5)
     if live.cause is None and leader.ended > live.due + LATE_S:
         judge_late(live, leader.ended)
@@ -3285,6 +3303,7 @@ class Watchdog(NamedTuple):
 def start_watchdog(batch_id: str, lock_fd: int | None) -> Watchdog:
     """A watchdog, just forked. Only SIGKILL and SIGSTOP reach it."""
     reading, writing = os.pipe()
+    # Blocked in the watchdog for ever: what ends the driver must not end it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     pid = os.fork()
     if pid == 0:
@@ -3300,6 +3319,7 @@ def start_watchdog(batch_id: str, lock_fd: int | None) -> Watchdog:
 def _keep_watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
     """Wait until the driver dies, then kill what it leaves behind."""
     os.setsid()
+    # No log or journal of ours is held open; but the lock is, until we are done.
     for number in set(map(int, os.listdir("/dev/fd"))) - {pipe, lock_fd}:
         with suppress(OSError):  # the descriptor of listdir itself
             os.close(number)
@@ -3339,7 +3359,8 @@ def end_survivors(batch_id: str, recorded: Iterable[Started]) -> list[int]:
         # of the batch.
         for process in found:
             if process_start(process.pid) == process.started:
-                send_signal(process.pid, signal.SIGKILL if process in held else signal.SIGSTOP)
+                number = signal.SIGKILL if process in held else signal.SIGSTOP
+                send_signal(process.pid, number)
         held |= found
         time.sleep(0.005)
     return sorted({process.pid for process in held})
