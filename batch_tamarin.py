@@ -85,6 +85,7 @@ from typing import (
 # Modules that only some commands need are imported there: every module costs start-up time.
 if TYPE_CHECKING:
     import asyncio
+    import resource
     from typing import BinaryIO, NoReturn, TextIO
 
 __version__ = "0.1.0"
@@ -2552,72 +2553,103 @@ def _decoded(data: bytes, path: str) -> str:
 
 # === Machine ======================================================================================
 
+# Facts: proc(5), cgroups(7); for macOS <libproc.h>.
+
 MACOS = sys.platform == "darwin"
-PROC_PGRP_ONLY, PROC_PPID_ONLY = 2, 6  # macOS: what proc_listpids selects by
-MAXRSS_MB = (
-    2**-20 if MACOS else 2**-10
-)  # the unit of ru_maxrss: the largest of the process waited for and those it waited for
+
+
+# --- Cores and memory that this process may use ---------------------------------------------------
 
 
 def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
-    """Cores this process may use: the least of affinity, cgroup quota (v1 and v2, every level) and the Slurm allocation on this
-    node. A fraction of a core doesn't count, but one core is always there. root: where proc and sys are looked for."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    bounds = [
-        float(len(affinity(0)) if affinity else os.cpu_count() or 1),
-        *_numbers(environ.get("SLURM_CPUS_ON_NODE", "")),
-    ]
-    for quota in _cgroups(root, "cpu", "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"):
-        bounds += [quota[0] / quota[1]] if len(quota) == 2 else []  # the period alone: no quota
+    """Cores this process may use: the least of affinity, cgroup quotas and Slurm allocation.
+
+    A fraction of a core doesn't count, but one core is always there. root: where proc and sys are
+    looked for.
+    """
+    bounds = [float(_cores_to_run_on())]
+    bounds += _numbers(environ.get("SLURM_CPUS_ON_NODE", ""))
+    for folder in _cgroup_folders(root, "cpu"):
+        # v2 has both numbers in one file, "max" for no quota; v1 in two, -1 for no quota.
+        numbers = _numbers_of(folder, "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
+        if len(numbers) == 2:
+            quota, period = numbers
+            bounds.append(quota / period)
     return max(1, int(min(bounds)))
 
 
 def available_memory_mb(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
-    """Memory in MB this process may use, taken or not: the least of what is built in, cgroup limits and the Slurm allocation."""
-    names = ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE")
-    per_node, per_core, cores = (_numbers(environ.get(name, "")) for name in names)
-    bounds = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB, *per_node]
-    bounds += [per_core[0] * cores[0]] if per_core and cores else []
-    for limits in _cgroups(root, "memory", "memory.max", "memory.high", "memory.limit_in_bytes"):
+    """MB this process may use, taken or not: the least of what is built in, cgroups and Slurm."""
+    bounds = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB]
+    bounds += _numbers(environ.get("SLURM_MEM_PER_NODE", ""))
+    per_core = _numbers(environ.get("SLURM_MEM_PER_CPU", ""))
+    cores = _numbers(environ.get("SLURM_CPUS_ON_NODE", ""))
+    if per_core and cores:
+        bounds.append(per_core[0] * cores[0])
+    for folder in _cgroup_folders(root, "memory"):
+        limits = _numbers_of(folder, "memory.max", "memory.high", "memory.limit_in_bytes")
         bounds += [limit // MB for limit in limits]
     return max(1, min(bounds))
 
 
-def _cgroups(root: str, controller: str, *names: str) -> Iterator[list[int]]:
-    """The numbers in these files of this process's cgroup and of all above it, v1 and v2. A container without a cgroup namespace
-    reads its path from outside, and finds its own limits at the mount's root."""
-    for line in os.fsdecode(_read(os.path.join(root, "proc/self/cgroup"))).splitlines():
-        number, controllers, path = (line.split(":", 2) + ["", ""])[:3]
-        mounts = (
-            ["", "unified"]
-            if number == "0"
-            else [controller]
-            if controller in controllers.split(",")
-            else []
-        )
+def _cores_to_run_on() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    if affinity:
+        return len(affinity(0))
+    return os.cpu_count() or 1
+
+
+def _cgroup_folders(root: str, controller: str) -> Iterator[str]:
+    """Where this process's cgroup, and each one above it, may show its limits: v1 and v2."""
+    table = os.fsdecode(read_kernel_file(os.path.join(root, "proc/self/cgroup")))
+    for line in table.splitlines():
+        fields = line.split(":", 2)
+        if len(fields) < 3:
+            continue
+        hierarchy, controllers, path = fields
+        if hierarchy == "0":  # v2; "unified" where v1 is mounted beside it
+            mounts = ["", "unified"]
+        elif controller in controllers.split(","):
+            mounts = [controller]
+        else:
+            continue
+        # A container without a cgroup namespace reads its path as it is outside, and finds its own
+        # limits at the mount's root.
         parts = [part for part in path.split("/") if part not in ("", "..")]
-        for mount, length in itertools.product(mounts, range(len(parts) + 1)):
-            folder = os.path.join(root, "sys/fs/cgroup", mount, *parts[:length])
-            yield _numbers(b" ".join(_read(os.path.join(folder, name)) for name in names))
+        for mount in mounts:
+            for depth in range(len(parts) + 1):
+                yield os.path.join(root, "sys/fs/cgroup", mount, *parts[:depth])
+
+
+def _numbers_of(folder: str, *names: str) -> list[int]:
+    """The positive numbers in those of these files that are there."""
+    numbers = []
+    for name in names:
+        numbers += _numbers(read_kernel_file(os.path.join(folder, name)))
+    return numbers
 
 
 def _numbers(text: str | bytes) -> list[int]:
+    # Words like "max" set no limit, and neither does Slurm's 0.
     return [int(word) for word in text.split() if word.isdigit() and int(word)]
 
 
-def host_id() -> tuple[str, str]:
-    """(host, boot id): between two equal ones a pid with its start time means the same process. The boot id holds the pid
-    namespace, too: containers share a kernel and often a name, but not their pids."""
-    if MACOS:
-        return os.uname().nodename, os.popen("sysctl -n kern.bootsessionuuid").read().strip()
-    boot = _read("/proc/sys/kernel/random/boot_id").decode().strip()
-    with suppress(OSError):
-        boot += " " + os.readlink("/proc/self/ns/pid")
-    return os.uname().nodename, boot
+# --- Processes ------------------------------------------------------------------------------------
 
 
-class _Process(NamedTuple):
-    """From /proc/PID/stat; zeros when it is gone."""
+# The unit of ru_maxrss: the largest of the process waited for and those it waited for.
+MAXRSS_MB = 2**-20 if MACOS else 2**-10
+
+
+class ProcessId(NamedTuple):
+    """Names one process since boot: pids are used again."""
+
+    pid: int
+    started: int  # what `process_start` tells
+
+
+class ProcessInfo(NamedTuple):
+    """What /proc/PID/stat tells of a process; as it stands here when the process is gone."""
 
     state: str = "X"
     parent: int = 0
@@ -2625,62 +2657,115 @@ class _Process(NamedTuple):
     started: int = 0  # clock ticks since boot
 
 
+class ProcessMemory(NamedTuple):
+    """What a process has of memory, in bytes."""
+
+    virtual: int = 0  # its address space; 0 on macOS
+    resident: int = 0
+
+
+def host_id() -> tuple[str, str]:
+    """(host, boot id): between two equal ones a pid with its start time means the same process.
+
+    The boot id holds the pid namespace, too: containers share a kernel and often a name, but not
+    their pids.
+    """
+    if MACOS:
+        return os.uname().nodename, os.popen("sysctl -n kern.bootsessionuuid").read().strip()
+    boot = read_kernel_file("/proc/sys/kernel/random/boot_id").decode().strip()
+    with suppress(OSError):
+        boot += " " + os.readlink("/proc/self/ns/pid")
+    return os.uname().nodename, boot
+
+
 def process_start(pid: int) -> int:
-    """When a process started, in the system's own unit: with its pid it names one process since boot; 0 when it is gone."""
+    """When a process started, in the system's own unit; 0 when it is gone."""
     with suppress(OSError):  # no descriptor free to look with
-        return _mac_usage(pid)[1] if MACOS else _process(pid).started
+        if MACOS:
+            return _mac_usage(pid).started
+        return process_info(pid).started
     return 0
 
 
-def _process(pid: int) -> _Process:
-    fields = (
-        _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    )  # the name before may hold anything
-    return (
-        _Process(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
-        if len(fields) > 19
-        else _Process()
+def process_info(pid: int) -> ProcessInfo:
+    """What the system tells of a process (Linux)."""
+    # The name before the fields may hold anything, blanks and parentheses too. The first field
+    # behind it is number 3 in proc(5).
+    fields = read_kernel_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    if len(fields) <= 19:
+        return ProcessInfo()
+    return ProcessInfo(
+        state=fields[0].decode(),
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        started=int(fields[19]),
     )
 
 
-def _processes() -> dict[int, _Process]:
+def living_processes() -> dict[int, ProcessInfo]:
     """Every living process by pid (Linux)."""
-    table = {int(name): _process(int(name)) for name in os.listdir("/proc") if name.isdigit()}
-    return {pid: process for pid, process in table.items() if process.state not in "ZX"}
+    living = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            info = process_info(int(name))
+            if info.state not in "ZX":
+                living[int(name)] = info
+    return living
 
 
-def _children(pid: int) -> list[int]:
-    """Children of a process, dead ones included; the list can miss one while another dies, so who must know looks again."""
+def children_of(pid: int) -> list[int]:
+    """Children of a process, dead ones included.
+
+    The list can miss one while another dies, so who must know looks again.
+    """
     if MACOS:
-        return _mac_pids(PROC_PPID_ONLY, pid)
-    if not os.path.exists("/proc/thread-self/children"):  # a kernel built without
-        return [child for child, process in _processes().items() if process.parent == pid]
-    with suppress(FileNotFoundError, ProcessLookupError):
+        return _mac_pids(_PROC_PPID_ONLY, pid)
+    if not _kernel_lists_children():
+        table = living_processes()
+        return [child for child, info in table.items() if info.parent == pid]
+    try:
         threads = os.listdir(f"/proc/{pid}/task")
-        return [
-            int(child)
-            for thread in threads
-            for child in _read(f"/proc/{pid}/task/{thread}/children").split()
-        ]
-    return []
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    children: list[int] = []
+    for thread in threads:
+        children += map(int, read_kernel_file(f"/proc/{pid}/task/{thread}/children").split())
+    return children
 
 
-def _memory(pid: int) -> tuple[int, int]:
-    """(address space, resident) in bytes; of the second alone on macOS, zeros when it is gone."""
+@functools.cache
+def _kernel_lists_children() -> bool:
+    """Whether it was built with CONFIG_PROC_CHILDREN."""
+    return os.path.exists("/proc/thread-self/children")
+
+
+def memory_of(pid: int) -> ProcessMemory:
+    """What a process has of memory; zeros when it is gone."""
     if MACOS:
-        return 0, _mac_usage(pid)[0]
-    page, pages = os.sysconf("SC_PAGE_SIZE"), _read(f"/proc/{pid}/statm").split() or [b"0", b"0"]
-    return int(pages[0]) * page, int(pages[1]) * page
+        return ProcessMemory(resident=_mac_usage(pid).resident)
+    pages = read_kernel_file(f"/proc/{pid}/statm").split()
+    if not pages:
+        return ProcessMemory()
+    page_size = os.sysconf("SC_PAGE_SIZE")
+    return ProcessMemory(int(pages[0]) * page_size, int(pages[1]) * page_size)
 
 
-def _oom_kills(path: str = "/proc/vmstat") -> int:
-    """How often the kernel's out-of-memory killer struck (Linux 4.13; all cgroups, the whole system), or -1."""
-    count = re.search(rb"^oom_kill (\d+)$", _read(path), re.MULTILINE)
-    return int(count[1]) if count else -1
+def oom_kill_count(path: str = "/proc/vmstat") -> int:
+    """How often the kernel's out-of-memory killer struck since boot, or -1.
+
+    In all cgroups of the whole system (Linux 4.13).
+    """
+    count = re.search(rb"^oom_kill (\d+)$", read_kernel_file(path), re.MULTILINE)
+    if count is None:
+        return -1
+    return int(count[1])
 
 
-def _read(path: str) -> bytes:
-    """A file of /proc or /sys; empty when it is gone or not ours to look at. OSError when no descriptor is free."""
+def read_kernel_file(path: str) -> bytes:
+    """A file of /proc or /sys; empty when it is gone or not ours to look at.
+
+    Raises OSError when no descriptor is free.
+    """
     try:
         with open(path, "rb", buffering=0) as file:
             return file.readall()
@@ -2690,14 +2775,31 @@ def _read(path: str) -> bytes:
         return b""
 
 
-def _send(pid: int, number: int) -> None:
+def send_signal(pid: int, number: int) -> None:
     """Signal a process, or a group by its negative number; it may be gone."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
 
 
+# What proc_listpids selects by.
+_PROC_PGRP_ONLY = 2
+_PROC_PPID_ONLY = 6
+
+
+class _MacUsage(NamedTuple):
+    """What rusage_info_v0 tells of a process; zeros when it is gone."""
+
+    resident: int = 0  # bytes
+    started: int = 0  # in Mach's time since boot
+
+
+def mac_group(number: int) -> list[int]:
+    """The pids of a process group (macOS)."""
+    return _mac_pids(_PROC_PGRP_ONLY, number)
+
+
 def _mac_pids(kind: int, number: int) -> list[int]:
-    """proc_listpids: pids by parent or group."""
+    """Pids by parent or group: proc_listpids."""
     import ctypes
 
     pids = (ctypes.c_int * 4096)()
@@ -2705,50 +2807,72 @@ def _mac_pids(kind: int, number: int) -> list[int]:
     return [pid for pid in pids if pid]
 
 
-def _mac_usage(pid: int) -> tuple[int, int]:
-    """proc_pid_rusage, rusage_info_v0: (resident bytes, start in Mach's time since boot)."""
+def _mac_usage(pid: int) -> _MacUsage:
+    """What proc_pid_rusage tells of a process."""
     import ctypes
 
     info = (ctypes.c_uint64 * 12)()
     failed = ctypes.CDLL(None).proc_pid_rusage(pid, 0, info)
-    return (0, 0) if failed else (int(info[8]), int(info[10]))
+    if failed:
+        return _MacUsage()
+    return _MacUsage(resident=int(info[8]), started=int(info[10]))
+
+
+# --- Programs -------------------------------------------------------------------------------------
 
 
 def find_program(name: str, directory: str = "", env: Mapping[str, str] | None = None) -> str:
-    """The absolute path of an executable file, or of a command on PATH (that of `env`); "" if there is none."""
+    """The absolute path of an executable file, or of a command on PATH (that of `env`), or ""."""
     name = os.path.expanduser(name)
-    folders = (
-        [os.getcwd(), directory]
-        if os.sep in name
-        else [*os.get_exec_path(env), os.getcwd(), directory]
-    )
-    paths = (os.path.abspath(os.path.join(folder, name)) for folder in folders)
-    return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), "")
+    # As a shell finds it; what is on no PATH may still lie beside the recipe.
+    folders = [os.getcwd(), directory]
+    if os.sep not in name:
+        folders = [*os.get_exec_path(env), *folders]
+    for folder in folders:
+        path = os.path.abspath(os.path.join(folder, name))
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return ""
 
 
-def relative_to(name: str, directory: str) -> list[str]:
-    """What a recipe's path can mean: against the working directory; if nothing is there, against the recipe's own directory."""
-    name = os.path.expanduser(name)
-    paths = [path for path in (name, os.path.join(directory, name)) if os.path.exists(path)]
-    return paths[:1] if len(paths) == 2 and os.path.samefile(*paths) else paths
-
-
-_INTERPRETER = re.compile(
-    r"#! *(?:(?:[^ ]*/)?env +(?:(?:-|\w+=)[^ ]* +)*)?([^ \n]+)"
-)  # that `env` calls, or the system itself
+# Of a script's first line: what the system calls, or `env` for it.
+_INTERPRETER = re.compile(r"#! *(?:(?:[^ ]*/)?env +(?:(?:-|\w+=)[^ ]* +)*)?([^ \n]+)")
 
 
 def oracle_problem(path: str) -> str:
-    """Why an oracle can't be called; "" if it can. Tamarin finds out only when it has loaded the theory."""
-    if not os.path.isfile(path) or not os.access(path, os.X_OK):
-        return "is not executable (chmod +x)" if os.path.isfile(path) else "does not exist"
+    """Why an oracle can't be called; "" if it can.
+
+    Tamarin finds out only when it has loaded the theory.
+    """
+    if not os.path.isfile(path):
+        return "does not exist"
+    if not os.access(path, os.X_OK):
+        return "is not executable (chmod +x)"
     with open(path, "rb") as file:
-        found = _INTERPRETER.match(os.fsdecode(file.readline(1024)))
-    return (
-        f"needs the interpreter {found[1]!r}, which is not there"
-        if found and not find_program(found[1])
-        else ""
-    )
+        first_line = os.fsdecode(file.readline(1024))
+    found = _INTERPRETER.match(first_line)
+    if found and not find_program(found[1]):
+        return f"needs the interpreter {found[1]!r}, which is not there"
+    return ""
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
+# Characters of a prover's line that are looked at; a line of output may be of any length.
+LINE_CAP = 65_536
+
+
+def relative_to(name: str, directory: str) -> list[str]:
+    """What a recipe's path can mean: a file below the working directory, or below the recipe's.
+
+    One path, or none; two where both are there and are different files.
+    """
+    name = os.path.expanduser(name)
+    candidates = (name, os.path.join(directory, name))
+    paths = [path for path in candidates if os.path.exists(path)]
+    if len(paths) == 2 and os.path.samefile(*paths):
+        return paths[:1]
+    return paths
 
 
 def read_text(path: str, limit: int = 64 * MB) -> str:
@@ -2770,6 +2894,15 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
         raise InputError("is no UTF-8 text: save it as UTF-8", path, line, column) from None
 
 
+def look_at_file(path: str) -> str:
+    """A digest of a file's bytes and of who may execute it; "" when it can't be read."""
+    state = file_state(path)
+    if not state.digest:
+        return ""
+    return sha256(f"{state.digest} {state.executable}".encode())
+
+
+# Hundreds of tasks read the same theories and are proven by the same programs.
 @functools.lru_cache(maxsize=1024)
 def file_state(path: str) -> FileState:
     """What a file is when it is asked for first."""
@@ -2780,177 +2913,138 @@ def file_state_now(path: str) -> FileState:
     """What a file is: its `file_stamp`, SHA-256 of its bytes, who may execute it."""
     import hashlib
 
-    stamp, digest = file_stamp(path), hashlib.sha256()
-    with suppress(OSError), open(path, "rb") as file:
-        for block in iter(functools.partial(file.read, MB), b""):
-            digest.update(block)
-        return FileState(stamp, digest.hexdigest(), oct(os.fstat(file.fileno()).st_mode & 0o111))
-    return FileState(stamp, "")
-
-
-def look_at_file(path: str) -> str:
-    """A digest of a file's bytes and of who may execute it; "" when it can't be read."""
-    state = file_state(path)
-    return state.digest and sha256(f"{state.digest} {state.executable}".encode())
-
-
-def read_from_end(path: str, size: int) -> bytes:
-    """The last `size` bytes of a file, nothing of a missing one."""
-    with suppress(FileNotFoundError), open(path, "rb", buffering=0) as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - size))
-        return file.read(size)
-    return b""  # nothing was ever printed
-
-
-def ends_of(path: str, size: int = 65_536) -> list[str]:
-    """The lines at the beginning and the end of a text file: all of them unless it is large."""
-    tail = read_from_end(path, 2 * size)
-    if len(tail) == 2 * size:
+    stamp = file_stamp(path)
+    digest = hashlib.sha256()
+    try:
         with open(path, "rb") as file:
-            tail = file.read(size) + b"\n" + tail[size:]
-    return tail.decode("utf-8", "replace").splitlines()
-
-
-def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
-    """The lines of a text file from the last `marker` on, if it stands within `reach` bytes of the end; else none."""
-    for step in (65_536, reach):  # most summaries are short
-        data = read_from_end(path, step)
-        start = data.rfind(marker.encode())
-        if start >= 0 or len(data) < step:
-            break
-    return (
-        [line[:LINE_CAP] for line in data[start:].decode("utf-8", "replace").split("\n")]
-        if start >= 0
-        else []
-    )
-
-
-# Facts about Tamarin: its src/Main/TheoryLoader.hs, src/Main/Mode/Batch.hs and lib/theory/src/Theory/Proof.hs (1.11.0),
-# and real runs of tamarin-prover 1.4 to 1.11 and tamarin-rs 1.13.
-
-LINE_CAP = 65_536  # characters of a prover's line that are looked at; a line of output may be of any length
+            for block in _blocks(file):
+                digest.update(block)
+            executable = os.fstat(file.fileno()).st_mode & 0o111
+    except OSError:
+        return FileState(stamp, "")
+    return FileState(stamp, digest.hexdigest(), oct(executable))
 
 
 def copy_file(source: str, target: str) -> str:
     """Copy a file to where none is; returns its SHA-256. Raises OSError."""
     import hashlib
 
-    digest = hashlib.sha256()
     if not os.path.isfile(source):
         raise FileNotFoundError(source)
+    digest = hashlib.sha256()
     with open(source, "rb") as reading, open(target, "xb") as writing:
-        for block in iter(functools.partial(reading.read, MB), b""):
+        for block in _blocks(reading):
             digest.update(block)
             writing.write(block)
     return digest.hexdigest()
 
 
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """What a file holds, in pieces."""
+    return iter(functools.partial(file.read, MB), b"")
+
+
+def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
+    """The lines of a text file from the last `marker` on.
+
+    None if it doesn't stand within `reach` bytes of the end.
+    """
+    for size in (65_536, reach):  # most summaries are short
+        data = read_from_end(path, size)
+        start = data.rfind(marker.encode())
+        if start >= 0:
+            text = data[start:].decode("utf-8", "replace")
+            return [line[:LINE_CAP] for line in text.split("\n")]
+        if len(data) < size:
+            break
+    return []
+
+
+def ends_of(path: str, size: int = 65_536) -> list[str]:
+    """The lines of a text file; of a large one, those in `size` bytes at its beginning and end."""
+    data = read_from_end(path, 2 * size)
+    if len(data) == 2 * size:
+        with open(path, "rb") as file:
+            data = file.read(size) + b"\n" + data[size:]
+    return data.decode("utf-8", "replace").splitlines()
+
+
+def read_from_end(path: str, size: int) -> bytes:
+    """The last `size` bytes of a file, nothing of a missing one."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            length = os.fstat(file.fileno()).st_size
+            file.seek(max(0, length - size))
+            return file.read(size)
+    except FileNotFoundError:  # nothing was ever printed
+        return b""
+
+
 # === Supervisor ===================================================================================
 
-# Facts: proc(5), prctl(2), wait4(2), posix_spawn(3), cgroups(7), the kernel's fs/exec.c (what execs takes over the peak of the
-# memory it leaves: under posix_spawn the driver's) and mm/oom_kill.c; for macOS <libproc.h>.
+# Facts: proc(5), prctl(2), wait4(2), posix_spawn(3), the kernel's fs/exec.c (what execs takes over
+# the peak of the memory it leaves: under posix_spawn the driver's) and mm/oom_kill.c.
 
 MARKER = "BATCH_TAMARIN_JOB"  # in the environment of every job: <batch>/<job>/<attempt>
-GRACE_S, UNKILLABLE_S = (
-    3.0,
-    30.0,
-)  # from SIGTERM to SIGKILL; what outlives SIGKILL for so long is given up
-LONGEST_LOOK_S, CLOSEST_LOOK_S, FIRST_LOOK_S = 1.0, 0.02, 0.005
-FASTEST_HOG = 3 * 1024  # MB per second a prover is expected to grow at most
+
+GRACE_S = 3.0  # from SIGTERM to SIGKILL
+UNKILLABLE_S = 30.0  # what outlives SIGKILL for so long is given up
+
+LONGEST_LOOK_S = 1.0  # between two looks at a job
+CLOSEST_LOOK_S = 0.02
+FIRST_LOOK_S = 0.005
+LONE_LOOK_S = 0.06  # what is looked at less often is looked at together with others
 LATE_S = 0.5  # a look that is so late did not hold a job to its limits
+FASTEST_HOG = 3 * 1024  # MB per second a prover is expected to grow at most
 COPY_S = 1.0  # for so long a child that looks like its parent is taken for one about to exec
-LOG_CAP, LOG_HEAD, LOG_TAIL = 64 * MB, 16 * MB, 16 * MB
-RESET = (
-    signal.SIGPIPE,
-    signal.SIGXFSZ,
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTERM,
-    signal.SIGTSTP,
-)
 
-
-@dataclass(eq=False)
-class Live:
-    """A job that runs: figures for the live view, and what the supervisor must remember of it."""
-
-    job: Job
-    marker: str
-    pid: int
-    started: float  # monotonic; moved on by suspended time: now - started is time run
-    looked: float  # when the last sample was taken
-    due: float  # when the next one is: later, and the loop was busy elsewhere
-    driver_peak: float  # MB; a fresh child's ru_maxrss starts there
-    logs: list[CappedLog]
-    turn: asyncio.Future[None]  # done: the leader has ended, or the tree is to be ended
-    rss_mb: float = 0.0
-    peak_mb: float = 0.0
-    cpu_s: float = 0.0
-    mb_seconds: float = 0.0
-    tree: set[int] = field(default_factory=set)  # pids of the last sample
-    copies: dict[int, float] = field(
-        default_factory=dict
-    )  # pid of a child that may still share its parent's memory: since when
-    timer: asyncio.TimerHandle = field(init=False)  # for the next look
-    ended: float | None = None  # when the leader was reaped; until then its pid and group are ours
-    exit: ExitStatus | None = None
-    why: tuple[Status, str] | None = None  # set by whoever ends it first
-    kill: bool = False  # SIGKILL without (further) grace
+LOG_CAP = 64 * MB
+LOG_HEAD = 16 * MB  # of a longer log, what is kept of its beginning
+LOG_TAIL = 16 * MB  # and of its end
 
 
 @final
 class Supervisor:
-    """Runs jobs for one batch, as a context manager around it; single-threaded, one per driver. batch_id: unique; inside another
-    supervisor's job (on a Slurm node) that job's marker, so that the outer marker is a prefix of the inner ones. lock_fd: stays
-    open in a watchdog until no process of the batch is left."""
+    """Runs jobs for one batch, as a context manager around it; single-threaded, one per driver.
+
+    batch_id: unique; inside another supervisor's job (on a Slurm node) that job's marker, so that
+    the outer marker is a prefix of the inner ones. lock_fd: stays open in a watchdog until no
+    process of the batch is left.
+    """
 
     def __init__(self, batch_id: str, lock_fd: int | None = None) -> None:
         self.live: dict[str, Live] = {}  # by job id
-        self._batch_id, self._lock_fd = batch_id, lock_fd
-        self._adopted: dict[
-            int, Live | None
-        ] = {}  # orphans that came to us, not reaped yet: whose they are
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._batch_id = batch_id
+        self._lock_fd = lock_fd
+        self._finder = ProcessFinder(self.live)
+        self._monitor = Monitor(self._finder)
+        self._loop: asyncio.AbstractEventLoop | None = None  # the one that tells of SIGCHLD
         self._stopped: str | None = None  # why nothing more is started
-        self._suspended: float | None = None  # since when, while every tree is held
-        self._oom_kills: deque[int] = deque(
-            maxlen=2
-        )  # two, so that a kill just before a look is not missed
-        self._adopted_at = self._oom_at = 0.0  # when we looked last
+        self._suspended: float | None = None  # since when every tree is held
 
     def __enter__(self) -> Supervisor:
         self._home = os.getcwd()
-        for number in map(int, os.listdir("/dev/fd")):
-            with suppress(OSError):  # the descriptor of listdir itself
-                os.set_inheritable(
-                    number, number <= 2
-                )  # Python opens all close-on-exec; what a shell handed down isn't
+        _keep_descriptors_from_children()
         if not MACOS:
-            import ctypes
-
-            ctypes.CDLL(None).prctl(
-                36, 1, 0, 0, 0
-            )  # PR_SET_CHILD_SUBREAPER: orphans of our descendants come to us
-        self._watchdog, self._pipe = _start_watchdog(self._batch_id, self._lock_fd)
-        self._strangers = {
-            self._watchdog,
-            *_children(os.getpid()),
-        }  # what a shell started before it became us by `exec`
+            _become_subreaper()
+        self._watchdog = start_watchdog(self._batch_id, self._lock_fd)
+        # Children that we have already: what a shell started before it became us by `exec`.
+        self._finder.leave_alone([self._watchdog.pid, *children_of(os.getpid())])
         return self
 
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # no descriptor free to look with
-            for live in (*self.live.values(), None):
-                self._end_now(live)
-        _send(self._watchdog, signal.SIGKILL)  # nothing is left to watch
-        os.close(self._pipe)
-        with suppress(ChildProcessError):
-            os.waitpid(self._watchdog, 0)
+            for live in self.live.values():
+                kill_tree_now(live, self._finder)
+            kill_orphans_now(self._finder)
+        self._watchdog.end()
 
     async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
-        """Run a job and return when its whole tree is gone; never raises for what a prover or the system does. Right after the
-        start, on_start(pid, started) is called: `started` is what `process_start` tells of it."""
+        """How a job ended, once its whole tree is gone; never raises for a prover or the system.
+
+        Right after the start, on_start(pid, started) is called: `started` is what `process_start`
+        tells of it.
+        """
         import asyncio
 
         if self._stopped is not None:
@@ -2958,44 +3052,37 @@ class Supervisor:
         try:
             live = self._start(job, asyncio.get_running_loop())
         except (OSError, ValueError) as error:
-            return Outcome(
-                Status.FAILED,
-                reason=f"could not start {job.command[0]}: {_why_not_started(job, error)}",
-            )
+            reason = f"could not start {job.command[0]}: {_why_not_started(job, error)}"
+            return Outcome(Status.FAILED, reason=reason)
+        pid = live.leader.pid
         try:
-            on_start(live.pid, process_start(live.pid))
+            on_start(pid, process_start(pid))
             await live.turn
-            stuck = await self._end(live)
-            if (
-                live.exit
-                and live.exit.signal in ("SIGTERM", "SIGINT", "SIGHUP")
-                and live.why is None
-            ):
-                await asyncio.sleep(
-                    0.2
-                )  # systemd and Slurm signal everything at once: is it our turn, too?
+            unkillable = await end_tree(live, self._finder)
+            if live.may_share_our_end:
+                # systemd and Slurm signal everything at once: is it our turn, too?
+                await asyncio.sleep(0.2)
         except BaseException:
-            self._end_now(live)
+            kill_tree_now(live, self._finder)
             raise
         finally:
             live.timer.cancel()
             del self.live[job.id]
+            self._watchdog.forget(pid)
         for log in live.logs:
             log.cap()
-        return self._outcome(live, stuck)
+        return outcome_of(live, unkillable, self._monitor.oom_kills)
 
     def stop(
         self, job_id: str, reason: str, at_once: bool = False, status: Status = Status.INTERRUPTED
     ) -> None:
-        """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once. Its outcome gets this status and reason."""
-        if live := self.live.get(job_id):
-            if (
-                live.ended is None or live.exit and live.exit.signal
-            ):  # what ended by itself stays so while its rest is killed
-                live.why = live.why or (status, reason)
-            live.kill = live.kill or at_once
-            if not live.turn.done():
-                live.turn.set_result(None)
+        """End one job if it runs: SIGTERM, 3 s, SIGKILL; or SIGKILL at once.
+
+        Its outcome gets this status and reason.
+        """
+        live = self.live.get(job_id)
+        if live:
+            live.stop(Cause(status, reason), at_once)
 
     def interrupt(self, reason: str, at_once: bool = False) -> None:
         """Stop every job and start no other. Called again with at_once, it cuts the grace short."""
@@ -3007,433 +3094,415 @@ class Supervisor:
         """Hold every tree (Ctrl-Z); limits' clocks stand still until `resume`."""
         self._suspended = time.monotonic()
         for live in self.live.values():
-            self._signal(live, self._tree(live), signal.SIGSTOP)
+            live.timer.cancel()
+            signal_tree(live, self._finder.tree_of(live), signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let every held tree go on."""
-        now = time.monotonic()
-        away, self._suspended = now - (self._suspended or now), None
+        if self._suspended is None:
+            return
+        away_s = time.monotonic() - self._suspended
+        self._suspended = None
         for live in self.live.values():
-            live.started, live.looked, live.due = (
-                live.started + away,
-                live.looked + away,
-                live.due + away,
-            )
-            self._signal(live, self._tree(live), signal.SIGCONT)
             live.timer.cancel()
-            self._look(live)
+            live.put_clocks_forward(away_s)
+            signal_tree(live, self._finder.tree_of(live), signal.SIGCONT)
+            self._monitor.look(live)
 
     def _start(self, job: Job, loop: asyncio.AbstractEventLoop) -> Live:
-        """Spawn the leader in a session of its own, with nothing of ours but its log files."""
-        import resource
+        """A job that was just started and is looked at from now on.
 
+        Raises OSError or ValueError when it can't be started.
+        """
         if loop is not self._loop:
             self._loop = loop
-            loop.add_signal_handler(signal.SIGCHLD, self._reap)
-        marker, append = (
-            f"{self._batch_id}/{job.id}/{job.attempt}",
-            os.O_WRONLY | os.O_APPEND | os.O_CREAT,
-        )
-        files = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, job.stdout, append, 0o666),
-            (os.POSIX_SPAWN_OPEN, 2, job.stderr, append, 0o666),
-        ]
+            loop.add_signal_handler(signal.SIGCHLD, self._reap_all)
         started = time.monotonic()
-        command = job.command if job.cwd == self._home else _in_directory(job.cwd, job.command)
-        pid = os.posix_spawnp(
-            command[0],
-            command,
-            {**job.env, MARKER: marker},
-            file_actions=files,
-            setsid=True,
-            setsigmask=(),
-            setsigdef=RESET,
+        leader = start_leader(job, f"{self._batch_id}/{job.id}/{job.attempt}", self._home)
+        paths = dict.fromkeys((job.stdout, job.stderr))
+        live = Live(
+            job=job,
+            started=started,
+            leader=leader,
+            usage=UsageSoFar(sampled=started),
+            logs=[CappedLog(path) for path in paths],
+            turn=loop.create_future(),
         )
-        inherited = 0.0 if MACOS else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_MB
-        logs = [CappedLog(path) for path in dict.fromkeys((job.stdout, job.stderr))]
-        live = self.live[job.id] = Live(
-            job,
-            marker,
-            pid,
-            started,
-            started,
-            started + FIRST_LOOK_S,
-            inherited,
-            logs,
-            loop.create_future(),
-        )
-        self._tell_watchdog(b"+%d\n" % pid)
-        live.timer = loop.call_later(FIRST_LOOK_S, self._look, live)
+        self.live[job.id] = live
+        self._monitor.watch(live)
+        self._watchdog.watch(leader.pid)
         return live
 
-    def _tell_watchdog(self, word: bytes) -> None:
-        """Which leaders there are: on macOS, no marker is to be seen."""
-        with suppress(OSError):  # somebody killed it
-            if MACOS:
-                os.write(self._pipe, word)
-
-    def _look(self, live: Live) -> None:
-        """Sample a job, hold it to its limits, and come again: soon in its youth and near a limit, else every second."""
-        self._reap(live)  # also makes up for a SIGCHLD that somebody lost
-        if live.ended is not None or self._suspended is not None:
-            return
-        now, limits = time.monotonic(), live.job.limits
-        age, since = now - live.started, now - live.looked
-        pause = min(LONGEST_LOOK_S, max(FIRST_LOOK_S, age / 2))
-        with suppress(OSError):  # no descriptor free to look with: the next look may have one
-            self._sample(live, now)
-            pause = min([pause, *(self._watch_log(live, log, since) for log in live.logs)])
-        if live.rss_mb > limits.memory_mb:
-            reason = f"used {live.rss_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB"
-            self.stop(live.job.id, reason, True, Status.MEMORY_LIMIT)
-        elif age >= limits.timeout_s:
-            self.stop(
-                live.job.id,
-                f"ran into its time limit of {limits.timeout_s:g} s",
-                False,
-                Status.TIMEOUT,
-            )
-        else:
-            pause = min(pause, limits.timeout_s - age)
-        pause = min(
-            pause, max(CLOSEST_LOOK_S, 0.8 * (limits.memory_mb - live.rss_mb) / FASTEST_HOG)
-        )
-        loop = live.turn.get_loop()
-        due, grid = (
-            loop.time() + pause,
-            2.0 ** (math.frexp(pause)[1] - 1),
-        )  # common multiples: many jobs need few wake-ups
-        live.timer = loop.call_at(due // grid * grid if pause > 0.06 else due, self._look, live)
-        live.due = now + pause
-
-    def _sample(self, live: Live, now: float) -> None:
-        """Sum the resident memory of the tree; a child that just forked shows its parent's memory once more and doesn't count."""
-        if now - self._oom_at >= 1:
-            self._oom_at = now
-            self._oom_kills.append(_oom_kills())
-        total, sizes, copies = 0, {0: (0, 0)}, {}
-        for pid, parent in self._tree(live, CLOSEST_LOOK_S).items():
-            virtual, resident = sizes[pid] = _memory(pid)
-            if 0 < virtual == sizes[parent][0] and resident <= sizes[parent][1]:
-                copies[pid] = live.copies.get(pid, now)
-                resident = 0 if now - copies[pid] < COPY_S else resident
-            total += resident
-        live.tree, live.copies, live.rss_mb = set(sizes), copies, total / MB
-        live.peak_mb = max(live.peak_mb, live.rss_mb)
-        live.mb_seconds += live.rss_mb * (now - live.looked)
-        live.looked = now
-
-    def _watch_log(self, live: Live, log: CappedLog, since: float) -> float:
-        """Cut a log that is too long, its writers held meanwhile; return in how many seconds it may be too long again."""
-        size = os.stat(log.path).st_size
-        rate, log.size = (size - log.size) / max(1e-3, since), size
-        if size <= LOG_CAP:
-            return (
-                max(CLOSEST_LOOK_S, 0.5 * (LOG_CAP - size) / rate) if rate > 0 else LONGEST_LOOK_S
-            )
-        tree = self._tree(live)
-        self._signal(live, tree, signal.SIGSTOP)
-        log.cap()
-        self._signal(live, tree, signal.SIGCONT)
-        return CLOSEST_LOOK_S
-
-    def _tree(self, live: Live, age_s: float = 0.0) -> dict[int, int]:
-        """Every process of a job, and its parent, parents first: the leader, its orphans that came to us (as seen at most `age_s`
-        ago), and all below. What matters is asked again until it is empty."""
-        self._reap(live)
-        tree: dict[int, int] = {}
-        try:
-            if time.monotonic() - self._adopted_at > age_s:
-                self._adopt()
-            todo = [(pid, 0) for pid, owner in self._adopted.items() if owner is live]
-            todo += [(live.pid, 0)] if live.ended is None else []
-            if MACOS:
-                todo += [(pid, 0) for pid in _mac_pids(PROC_PGRP_ONLY, live.pid) if pid != live.pid]
-            while todo:
-                pid, parent = todo.pop()
-                if pid not in tree:
-                    tree[pid] = parent
-                    todo += [(child, pid) for child in _children(pid)]
-            return tree
-        except OSError:
-            return {live.pid: 0}  # no descriptor free to look with: assume the worst
-
-    def _adopt(self) -> Collection[int]:
-        """Take note of orphans that came to us, find out whose they are, and reap the dead ones: singly, as wait4(-1) would take
-        the exit status of leaders from those who wait for it. Return those that live."""
-        self._adopted_at, lives = time.monotonic(), list(self.live.values())
-        ours = {live.pid for live in lives if live.ended is None}
-        for pid in set(_children(os.getpid())) - self._strangers - ours:
-            if (
-                pid not in self._adopted
-            ):  # known by its marker, its session, the last sample, or because there is no other job
-                marker, session = _marker(pid), _process(pid).session
-                sure = [
-                    live
-                    for live in lives
-                    if marker == live.marker or session == live.pid or pid in live.tree
-                ]
-                self._adopted[pid] = (sure or lives)[0] if sure or len(lives) == 1 else None
-            reaped, _, usage = os.wait4(pid, os.WNOHANG)
-            owner = self._adopted.pop(pid) if reaped else None
-            if owner:
-                owner.cpu_s += usage.ru_utime + usage.ru_stime
-                owner.peak_mb = max(owner.peak_mb, usage.ru_maxrss * MAXRSS_MB)
-        return self._adopted
-
-    def _reap(self, *lives: Live) -> None:
-        """Take the exit status of these leaders, or of all, if they have ended."""
-        for live in lives or self.live.values():
-            if live.ended is not None:
-                continue
-            with suppress(ChildProcessError):  # somebody else waited for it: its status is lost
-                reaped, status, usage = os.wait4(live.pid, os.WNOHANG)
-                if not reaped:
-                    continue
-                live.exit = exit_status(status)
-                live.cpu_s += usage.ru_utime + usage.ru_stime
-                if usage.ru_maxrss * MAXRSS_MB > live.driver_peak + 0.5:
-                    live.peak_mb = max(live.peak_mb, usage.ru_maxrss * MAXRSS_MB)
-            live.ended = time.monotonic()
-            if live.exit and live.ended > live.due + LATE_S and not live.why:
-                self._judge_late(live, live.exit)
-            self._tell_watchdog(b"-%d\n" % live.pid)
-            if not live.turn.done():
-                live.turn.set_result(None)
-
-    def _judge_late(self, live: Live, ended: ExitStatus) -> None:
-        """Hold to its limits a leader that ended while nobody could look: by its own peak, and by when it last wrote to its stdout,
-        where provers end with their summary. What wrote nothing counts as having run until now."""
-        limits, noticed = live.job.limits, time.monotonic()
-        with suppress(OSError):
-            said = os.stat(live.job.stdout)
-            last_word = noticed - max(0.0, time.time() - said.st_mtime)
-            if (
-                stat.S_ISREG(said.st_mode) and said.st_size and last_word > live.started - 0.1
-            ):  # the kernel's clock of files is coarse
-                live.ended = max(live.looked, last_word)
-        if ended.signal:
-            return
-        if live.peak_mb > limits.memory_mb:
-            live.why = (
-                Status.MEMORY_LIMIT,
-                f"used {live.peak_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB",
-            )
-        elif (live.ended or noticed) - live.started > limits.timeout_s:
-            live.why = Status.TIMEOUT, f"ran into its time limit of {limits.timeout_s:g} s"
-
-    async def _end(self, live: Live) -> tuple[int, ...]:
-        """Return when the tree is gone; or, with what is left, when it outlived SIGKILL for too long."""
-        import asyncio
-
-        kill_at, pause, asked = time.monotonic() + (GRACE_S if live.why else 0), 0.001, set[int]()
-        while left := set(self._tree(live)):
-            now = time.monotonic()
-            kill_at = min(kill_at, now) if live.kill else kill_at
-            if now >= kill_at + UNKILLABLE_S:
-                self._strangers |= left
-                return tuple(sorted(left))
-            if now >= kill_at:
-                self._signal(live, left, signal.SIGKILL)
-            elif left - asked:
-                self._signal(live, left - asked, signal.SIGTERM)
-                self._signal(
-                    live, left - asked, signal.SIGCONT
-                )  # a stopped process takes no SIGTERM
-                asked |= left
-            await asyncio.sleep(pause)
-            pause = min(0.05, pause * 1.5)
-        return ()
-
-    def _end_now(self, live: Live | None) -> None:
-        """Kill a tree, or (None) orphans that could be of any job, at once: the driver gives way to nothing on its way out."""
-        patience = time.monotonic() + GRACE_S
-        while time.monotonic() < patience and (left := self._tree(live) if live else self._adopt()):
-            self._signal(live, left, signal.SIGKILL)
-            time.sleep(0.002)
-
-    def _signal(self, live: Live | None, tree: Collection[int], number: int) -> None:
-        """Signal processes of a job; the leader's number is its group's for sure only while one of ours is in there."""
-        with suppress(ProcessLookupError, PermissionError):
-            if (
-                live
-                and number != signal.SIGTERM
-                and (live.ended is None or live.pid in map(os.getpgid, tree))
-            ):
-                os.killpg(
-                    live.pid, number
-                )  # at one stroke: nothing forks away. Not SIGTERM: a second one may mean more than one
-        for pid in tree:
-            if not live or pid != live.pid or live.ended is None:
-                _send(pid, number)
-
-    def _outcome(self, live: Live, stuck: tuple[int, ...]) -> Outcome:
-        if live.why:
-            status, reason = live.why
-        elif live.exit is None:
-            status, reason = Status.FAILED, "its exit status was lost"
-        elif not live.exit.signal:
-            status, reason = Status.COMPLETED, ""
-        elif (
-            live.exit.signal == "SIGKILL"
-            and self._oom_kills
-            and 0 <= self._oom_kills[0] < _oom_kills()
-        ):
-            status, reason = Status.MEMORY_LIMIT, "killed by the kernel's out-of-memory killer"
-        else:
-            status, reason = (
-                Status.FAILED,
-                f"ended by signal {live.exit.signal}, which batch_tamarin did not send",
-            )
-        if stuck:
-            reason = f"{reason}; processes {', '.join(map(str, stuck))} can't be killed (waiting in the kernel?)".lstrip(
-                "; "
-            )
-        wall = (live.ended or time.monotonic()) - live.started
-        average = (
-            min(live.peak_mb, live.mb_seconds / (live.looked - live.started))
-            if live.mb_seconds
-            else live.peak_mb
-        )
-        return Outcome(
-            status, live.exit, Usage(wall, live.cpu_s, live.peak_mb, average), reason, stuck
-        )
+    def _reap_all(self) -> None:
+        """Some child ended. Each leader is asked for: wait4(-1) would take what others wait for."""
+        for live in self.live.values():
+            reap(live)
 
 
-def end_survivors(batch_id: str, recorded: Iterable[Started]) -> list[int]:
-    """Kill what an earlier driver of this batch left running on this host, and return the pids. A process counts if it carries
-    the batch's marker, or if a `start` event in `recorded` tells of its pid, start time, host and boot; then so do its session
-    and descendants. Never this process or one it descends from. What outlives SIGKILL for 30 s is given up."""
-    here, patience = host_id(), time.monotonic() + UNKILLABLE_S
-    known = {
-        (start.pid, start.started)
-        for start in recorded
-        if (start.host, start.boot_id) == here and start.started
-    }
-    held: set[tuple[int, int]] = set()
-    while (found := _survivors(batch_id, known | held)) and time.monotonic() < patience:
-        # Held first, killed in a later round: a shell whose child died before it would start the next one, and if the shell was
-        # killed then, nothing would show any more that this child is of the batch.
-        for pid, started in found:
-            if process_start(pid) == started:
-                _send(pid, signal.SIGKILL if (pid, started) in held else signal.SIGSTOP)
-        held |= found
-        time.sleep(0.005)
-    return sorted({pid for pid, _ in held})
+# --- A job that runs, and what is remembered of it ------------------------------------------------
 
 
-def _survivors(batch_id: str, known: set[tuple[int, int]]) -> set[tuple[int, int]]:
-    """(pid, start time) of everything alive that end_survivors may end."""
-    if MACOS:
-        roots = [pid for pid, started in known if process_start(pid) == started]
-        return {
-            (pid, process_start(pid))
-            for root in roots
-            for pid in (root, *_mac_pids(PROC_PGRP_ONLY, root))
-        }
-    table = _processes()
-    found = {
-        pid
-        for pid in table
-        if (pid, table[pid].started) in known or _marker(pid).startswith(batch_id + "/")
-    }
-    sessions = {table[pid].session for pid in found if table[pid].session in found}
-    while (
-        more := {
-            pid
-            for pid, process in table.items()
-            if process.parent in found or process.session in sessions
-        }
-        - found
-    ):
-        found |= more
-    own = os.getpid()
-    while own in table:
-        found.discard(own)
-        own = table[own].parent
-    return {(pid, table[pid].started) for pid in found}
+class Cause(NamedTuple):
+    """Why we end a job: what its outcome gets."""
+
+    status: Status
+    reason: str
 
 
-def exit_status(status: int) -> ExitStatus:
-    """From wait's 16-bit status; real-time signals have no name of their own."""
-    code = os.waitstatus_to_exitcode(status)
-    names = {number.value: number.name for number in signal.Signals} if code < 0 else {}
-    return (
-        ExitStatus(code=code) if code >= 0 else ExitStatus(signal=names.get(-code, f"SIG{-code}"))
+@dataclass
+class Leader:
+    """A job's first process, which the session and the group have their number from."""
+
+    pid: int
+    marker: str
+    driver_peak_mb: float  # of the driver at the start: a fresh child's ru_maxrss begins there
+    ended: float | None = None  # when it was reaped; until then its pid and group are ours
+    exit: ExitStatus | None = None  # None also when somebody else took it
+
+    @property
+    def died_of(self) -> str:
+        """The signal that ended it, or ""."""
+        return self.exit.signal if self.exit else ""
+
+
+@dataclass
+class UsageSoFar:
+    """What a job has used so far, over its whole tree."""
+
+    sampled: float  # when its memory was looked at last
+    rss_mb: float = 0.0  # then
+    peak_mb: float = 0.0
+    mb_seconds: float = 0.0
+    cpu_s: float = 0.0  # of what has ended
+    pids: set[int] = field(default_factory=set)  # in the last sample
+    # Children that may still share their parent's memory: since when.
+    copies: dict[int, float] = field(default_factory=dict)
+
+    def add_sample(self, rss_mb: float, now: float) -> None:
+        """Count what all of the tree has in memory now."""
+        self.rss_mb = rss_mb
+        self.peak_mb = max(self.peak_mb, rss_mb)
+        self.mb_seconds += rss_mb * (now - self.sampled)
+        self.sampled = now
+
+    def add_ended(self, rusage: resource.struct_rusage, least_mb: float = 0.0) -> None:
+        """Count what a process used that has ended; a peak up to `least_mb` may not be its own."""
+        self.cpu_s += rusage.ru_utime + rusage.ru_stime
+        peak_mb = rusage.ru_maxrss * MAXRSS_MB
+        if peak_mb > least_mb:
+            self.peak_mb = max(self.peak_mb, peak_mb)
+
+    def average_mb(self, started: float) -> float:
+        """The memory weighted by time, of a job that started then."""
+        if not self.mb_seconds:
+            return self.peak_mb
+        return min(self.peak_mb, self.mb_seconds / (self.sampled - started))
+
+
+@dataclass(eq=False)
+class Live:
+    """A job that runs. `job`, `started` and `rss_mb` are for the live view."""
+
+    job: Job
+    started: float  # monotonic; moved on by suspended time: now - started is time run
+    leader: Leader
+    usage: UsageSoFar
+    logs: list[CappedLog]
+    turn: asyncio.Future[None]  # done: the leader has ended, or the tree is to be ended
+    due: float = field(init=False)  # the next look; if it comes later, the loop was busy elsewhere
+    timer: asyncio.TimerHandle = field(init=False)  # for it
+    cause: Cause | None = None  # set by whoever ends it first
+    no_grace: bool = False  # SIGKILL without (further) waiting
+
+    @property
+    def rss_mb(self) -> float:
+        """MB that its tree had in memory at the last look."""
+        return self.usage.rss_mb
+
+    @property
+    def has_leader(self) -> bool:
+        """Whether its leader wasn't reaped yet."""
+        return self.leader.ended is None
+
+    @property
+    def may_share_our_end(self) -> bool:
+        """Whether it was ended, not by us, by what also ends a driver."""
+        return self.cause is None and self.leader.died_of in ("SIGTERM", "SIGINT", "SIGHUP")
+
+    def stop(self, cause: Cause, at_once: bool) -> None:
+        """Have its tree ended, for the first cause that is given."""
+        # What ended by itself stays so while its rest is killed.
+        if self.cause is None and (self.has_leader or self.leader.died_of):
+            self.cause = cause
+        if at_once:
+            self.no_grace = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Let `Supervisor.run` go on with its end."""
+        if not self.turn.done():
+            self.turn.set_result(None)
+
+    def put_clocks_forward(self, seconds: float) -> None:
+        """Forget a time in which it was held."""
+        self.started += seconds
+        self.usage.sampled += seconds
+        self.due += seconds
+
+
+# --- Starting a job -------------------------------------------------------------------------------
+
+# Signals that a child gets back with their usual effect.
+RESET = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGTSTP,
+)
+
+
+def start_leader(job: Job, marker: str, home: str) -> Leader:
+    """The leader of a job, started in a session of its own, with nothing of ours but its log files.
+
+    home: our own working directory. Raises OSError or ValueError.
+    """
+    import resource
+
+    append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    files = (
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, job.stdout, append, 0o666),
+        (os.POSIX_SPAWN_OPEN, 2, job.stderr, append, 0o666),
     )
+    command = job.command
+    if job.cwd != home:
+        command = _in_directory(job.cwd, command)
+    # Not `subprocess`: posix_spawn costs a tenth of it, and nothing of ours runs in the child.
+    pid = os.posix_spawnp(
+        command[0],
+        command,
+        {**job.env, MARKER: marker},
+        file_actions=files,
+        setsid=True,
+        setsigmask=(),
+        setsigdef=RESET,
+    )
+    if MACOS:  # a fresh child starts from nothing
+        return Leader(pid, marker, 0.0)
+    return Leader(pid, marker, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_MB)
 
 
 def _in_directory(directory: str, command: tuple[str, ...]) -> tuple[str, ...]:
-    """A command line that does the same in a directory: posix_spawn can't change it, and ours is that of all our threads. The
-    shell reads no text but this one. Raises OSError where there is no such directory or program."""
+    """A command line that does the same in a directory.
+
+    posix_spawn can't change it, and ours is that of all our threads. The shell reads no text but
+    this one. Raises OSError where there is no such directory or program.
+    """
     os.stat(os.path.join(directory, "."))
     if os.sep in command[0]:
         os.stat(os.path.join(directory, command[0]))
     return ("/bin/sh", "-c", 'cd -- "$0" && exec "$@"', directory, *command)
 
 
+# What posix_spawn's error numbers mean, where it doesn't depend on the program.
+_START_ERRORS = {
+    errno.ENOEXEC: "not a program for this machine, or a script without #! line",
+    errno.EAGAIN: "no more processes allowed (ulimit -u, or the pids limit of a cgroup)",
+    errno.EMFILE: "this process has too many open files (ulimit -n)",
+}
+
+
 def _why_not_started(job: Job, error: Exception) -> str:
-    """A sentence for the user; posix_spawn reports one error number for changing files, finding and executing the program."""
-    program, number = job.command[0], getattr(error, "errno", None) or 0
+    """A sentence for the user.
+
+    posix_spawn has one error number for opening the logs, finding and executing the program.
+    """
     if not os.access(job.cwd, os.X_OK):
         return f"the working directory {job.cwd} does not exist or is closed to you"
     for log in (job.stdout, job.stderr):
         if not os.access(os.path.dirname(log), os.W_OK):
             return f"its log {log} can't be written"
-    path, nowhere = (
-        os.path.join(job.cwd, program) if "/" in program else "",
-        "there is no such program",
-    )
-    maybe = "" if path else f"{nowhere}, or "  # a closed folder on PATH hides that it is nowhere
-    hints = {
-        errno.ENOENT: "its interpreter (#! line) or loader is missing"
-        if os.path.exists(path)
-        else nowhere,
-        errno.EACCES: "it is a folder"
-        if os.path.isdir(path)
-        else f"{maybe}it is not executable, or its folder is closed to you",
-        errno.ENOEXEC: "not a program for this machine, or a script without #! line",
-        errno.EAGAIN: "no more processes allowed (ulimit -u, or the pids limit of a cgroup)",
-        errno.EMFILE: "this process has too many open files (ulimit -n)",
-    }
-    return hints.get(number) or getattr(error, "strerror", None) or str(error)
+    if not isinstance(error, OSError):
+        return str(error)
+    if error.errno == errno.ENOENT:
+        return _why_not_found(job)
+    if error.errno == errno.EACCES:
+        return _why_not_executed(job)
+    if error.errno in _START_ERRORS:
+        return _START_ERRORS[error.errno]
+    return error.strerror or str(error)
 
 
-def _start_watchdog(batch_id: str, lock_fd: int | None) -> tuple[int, int]:
-    """Fork a process that sleeps until the pipe to it closes; (pid, our end of the pipe). Only SIGKILL and SIGSTOP reach it."""
-    reading, writing = os.pipe()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _watch(batch_id, reading, lock_fd)
-        finally:
-            os._exit(0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    os.close(reading)
-    return pid, writing
+def _why_not_found(job: Job) -> str:
+    program = job.command[0]
+    if "/" in program and os.path.exists(os.path.join(job.cwd, program)):
+        return "its interpreter (#! line) or loader is missing"
+    return "there is no such program"
 
 
-def _watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
-    """Wait until the driver dies, then kill what it leaves behind."""
-    os.setsid()
-    for number in set(map(int, os.listdir("/dev/fd"))) - {pipe, lock_fd}:
+def _why_not_executed(job: Job) -> str:
+    program = job.command[0]
+    closed = "it is not executable, or its folder is closed to you"
+    if "/" not in program:  # a closed folder on PATH hides that it is nowhere
+        return f"there is no such program, or {closed}"
+    if os.path.isdir(os.path.join(job.cwd, program)):
+        return "it is a folder"
+    return closed
+
+
+def _keep_descriptors_from_children() -> None:
+    """Python opens all of ours close-on-exec; what a shell handed down isn't."""
+    for number in map(int, os.listdir("/dev/fd")):
         with suppress(OSError):  # the descriptor of listdir itself
-            os.close(number)
-    leaders, rest = set[int](), b""
-    for chunk in iter(lambda: os.read(pipe, 65536), b""):
-        *words, rest = (rest + chunk).split(b"\n")
-        for word in words:
-            (leaders.add if word.startswith(b"+") else leaders.discard)(int(word[1:]))
-    for pid in leaders:
-        _send(-pid, signal.SIGKILL)
-    end_survivors(batch_id, ())
+            os.set_inheritable(number, number <= 2)
+
+
+def _become_subreaper() -> None:
+    """Orphans of our descendants come to us (Linux)."""
+    import ctypes
+
+    pr_set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+
+
+# --- Looking: memory, time and logs, and holding a job to its limits ------------------------------
+
+
+class Monitor:
+    """Looks at jobs from time to time, and ends those that meet a limit."""
+
+    def __init__(self, finder: ProcessFinder) -> None:
+        self.oom_kills = OomKills()
+        self._finder = finder
+
+    def watch(self, live: Live) -> None:
+        """Look at a job that was just started, from now on."""
+        self._look_again(live, live.started, FIRST_LOOK_S)
+
+    def look(self, live: Live) -> None:
+        """Sample a job, hold it to its limits, and come again.
+
+        Soon in its youth and near a limit, else every second.
+        """
+        reap(live)  # also makes up for a SIGCHLD that somebody lost
+        if not live.has_leader:
+            return
+        now = time.monotonic()
+        since_s = now - live.usage.sampled
+        age_s = now - live.started
+        pauses = [LONGEST_LOOK_S, max(FIRST_LOOK_S, age_s / 2)]
+        with suppress(OSError):  # no descriptor free to look with: the next look may have one
+            self._sample(live, now)
+            for log in live.logs:
+                pauses.append(self._watch_log(live, log, since_s))
+        hold_to_limits(live, age_s)
+        pauses.append(seconds_to_limit(live, age_s))
+        self._look_again(live, now, min(pauses))
+
+    def _look_again(self, live: Live, now: float, pause_s: float) -> None:
+        loop = live.turn.get_loop()
+        due = loop.time() + pause_s
+        if pause_s > LONE_LOOK_S:
+            # At common multiples of a power of two: many jobs need few wake-ups.
+            grid = 2.0 ** (math.frexp(pause_s)[1] - 1)
+            due = due // grid * grid
+        live.timer = loop.call_at(due, self.look, live)
+        live.due = now + pause_s
+
+    def _sample(self, live: Live, now: float) -> None:
+        """Sum the resident memory of the tree."""
+        self.oom_kills.look(now)
+        total = 0
+        sizes = {0: ProcessMemory()}
+        copies = {}
+        tree = self._finder.tree_of(live, CLOSEST_LOOK_S)
+        for pid, parent in tree.items():
+            size = sizes[pid] = memory_of(pid)
+            if is_copy(size, sizes[parent]):
+                copies[pid] = live.usage.copies.get(pid, now)
+                if now - copies[pid] < COPY_S:
+                    continue
+            total += size.resident
+        live.usage.pids = set(tree)
+        live.usage.copies = copies
+        live.usage.add_sample(total / MB, now)
+
+    def _watch_log(self, live: Live, log: CappedLog, since_s: float) -> float:
+        """Cut a log that is too long; returns in how many seconds it may be so again."""
+        pause_s = log.seconds_to_cap(since_s)
+        if pause_s > 0:
+            return pause_s
+        # Its writers are held meanwhile, so that nothing is lost.
+        tree = self._finder.tree_of(live)
+        signal_tree(live, tree, signal.SIGSTOP)
+        log.cap()
+        signal_tree(live, tree, signal.SIGCONT)
+        return CLOSEST_LOOK_S
+
+
+class OomKills:
+    """Whether the kernel's out-of-memory killer struck lately: it only counts, and names nobody."""
+
+    def __init__(self) -> None:
+        # Two, so that a kill just before a look is not missed.
+        self.counts: deque[int] = deque(maxlen=2)
+        self._looked = 0.0
+
+    def look(self, now: float) -> None:
+        """Take the count, at most once a second."""
+        if now - self._looked >= 1:
+            self._looked = now
+            self.counts.append(oom_kill_count())
+
+    def grew(self) -> bool:
+        """Whether there was a kill since the last look but one."""
+        if not self.counts:
+            return False
+        return 0 <= self.counts[0] < oom_kill_count()
+
+
+def is_copy(child: ProcessMemory, parent: ProcessMemory) -> bool:
+    """Whether a child looks as if it had just forked: it shows its parent's memory once more."""
+    return 0 < child.virtual == parent.virtual and child.resident <= parent.resident
+
+
+def hold_to_limits(live: Live, age_s: float) -> None:
+    """End a job that is over its memory or time."""
+    limits = live.job.limits
+    if live.usage.rss_mb > limits.memory_mb:
+        live.stop(over_memory(live.usage.rss_mb, limits), at_once=True)
+    elif age_s >= limits.timeout_s:
+        live.stop(over_time(limits), at_once=False)
+
+
+def seconds_to_limit(live: Live, age_s: float) -> float:
+    """How soon a job can meet a limit."""
+    limits = live.job.limits
+    free_mb = limits.memory_mb - live.usage.rss_mb
+    # A little earlier than the fastest prover would be there.
+    by_memory_s = max(CLOSEST_LOOK_S, 0.8 * free_mb / FASTEST_HOG)
+    if age_s >= limits.timeout_s:  # it is being ended
+        return by_memory_s
+    return min(by_memory_s, limits.timeout_s - age_s)
+
+
+def over_memory(used_mb: float, limits: Limits) -> Cause:
+    """What a job is ended for that used too much memory."""
+    reason = f"used {used_mb:,.0f} MB; its limit is {limits.memory_mb:,} MB"
+    return Cause(Status.MEMORY_LIMIT, reason)
+
+
+def over_time(limits: Limits) -> Cause:
+    """What a job is ended for that took too long."""
+    return Cause(Status.TIMEOUT, f"ran into its time limit of {limits.timeout_s:g} s")
 
 
 @dataclass
 class CappedLog:
-    """A log file that a prover appends to; past LOG_CAP its middle is left out, again and again if need be."""
+    """A log file that a prover appends to; past LOG_CAP its middle is left out, repeatedly."""
 
     path: str
     size: int = 0  # at the last look
@@ -3441,36 +3510,480 @@ class CappedLog:
     note: int = 0  # length of the note after it
     left_out: int = 0  # bytes
 
+    def seconds_to_cap(self, since_s: float) -> float:
+        """How soon it may be over LOG_CAP, if it grows as since the last look; 0 when it is.
+
+        Raises OSError.
+        """
+        size = os.stat(self.path).st_size
+        rate = (size - self.size) / max(1e-3, since_s)
+        self.size = size
+        if size > LOG_CAP:
+            return 0
+        if rate <= 0:
+            return LONGEST_LOOK_S
+        return max(CLOSEST_LOOK_S, 0.5 * (LOG_CAP - size) / rate)
+
     def cap(self) -> None:
-        """Keep the head, a note and the tail of a log over LOG_CAP; both are cut between lines if they have any."""
+        """Keep the head, a note and the tail of a log over LOG_CAP."""
         with suppress(OSError):  # too long a log is no reason to stop a batch
-            length = os.stat(self.path).st_size
-            if length <= LOG_CAP:
-                return
-            import shutil
+            size = os.stat(self.path).st_size
+            if size > LOG_CAP:
+                self._cut(size)
 
-            with open(self.path, "rb") as reading, open(self.path, "r+b") as writing:
-                self.head = self.head or reading.read(LOG_HEAD).rfind(b"\n") + 1 or LOG_HEAD
-                source = reading.seek(length - LOG_TAIL)
-                whole = reading.readline(MB).endswith(b"\n")
-                source = reading.seek(reading.tell() if whole else source)
-                self.left_out += source - self.head - self.note
-                writing.seek(self.head)
-                # Half a line of the tail goes on the note's line: standing alone it could look like a verdict.
-                self.note = writing.write(
-                    b"[batch_tamarin left out %d bytes here]%s"
-                    % (self.left_out, b"\n" if whole else b" ")
-                )
-                shutil.copyfileobj(reading, writing)
-                self.size = writing.truncate()
+    def _cut(self, size: int) -> None:
+        """Leave out its middle: between two lines, if it has lines."""
+        import shutil
+
+        with open(self.path, "rb") as reading, open(self.path, "r+b") as writing:
+            if not self.head:
+                lines = reading.read(LOG_HEAD).rfind(b"\n") + 1
+                self.head = lines or LOG_HEAD
+            tail = reading.seek(size - LOG_TAIL)
+            # Half a line of the tail goes on the note's line: alone it could look like a verdict.
+            behind_note = b" "
+            if reading.readline(MB).endswith(b"\n"):
+                tail = reading.tell()
+                behind_note = b"\n"
+            self.left_out += tail - self.head - self.note
+            note = b"[batch_tamarin left out %d bytes here]" % self.left_out
+            writing.seek(self.head)
+            self.note = writing.write(note + behind_note)
+            reading.seek(tail)
+            shutil.copyfileobj(reading, writing)
+            self.size = writing.truncate()
 
 
-def _marker(pid: int) -> str:
-    """The value of MARKER a process was started with, or "": environ is what exec left, whatever the process did since."""
-    _, found, rest = (b"\0" + _read(f"/proc/{pid}/environ")).partition(
-        b"\0" + MARKER.encode() + b"="
+# --- Finding the processes of a job ---------------------------------------------------------------
+
+
+class ProcessFinder:
+    """Finds all processes of the jobs in `live`, those that lost their parent included."""
+
+    def __init__(self, live: Mapping[str, Live]) -> None:
+        self._live = live
+        # Orphans that came to us, not reaped yet: whose they are, if that can be told.
+        self._orphans: dict[int, Live | None] = {}
+        self._strangers: set[int] = set()  # children of ours that are of no job
+        self._adopted = 0.0  # when we looked last
+
+    def leave_alone(self, pids: Iterable[int]) -> None:
+        """Never take these for a job's."""
+        self._strangers.update(pids)
+
+    def tree_of(self, live: Live, age_s: float = 0.0) -> dict[int, int]:
+        """Every process of a job, and its parent (or 0), parents first.
+
+        The leader, its orphans (as seen at most `age_s` seconds ago), and all below. A process can
+        be missed while others die, so who must know asks until there is none.
+        """
+        reap(live)
+        try:
+            if time.monotonic() - self._adopted > age_s:
+                self.adopt()
+            return _with_descendants(self._roots_of(live))
+        except OSError:
+            return {live.leader.pid: 0}  # no descriptor free to look with: assume the worst
+
+    def adopt(self) -> Collection[int]:
+        """The orphans that came to us and live; the dead ones are reaped, for their owner."""
+        self._adopted = time.monotonic()
+        for pid in self._unreaped_orphans():
+            if pid not in self._orphans:
+                self._orphans[pid] = self._owner_of(pid)
+            # Singly: wait4(-1) would take the exit status of leaders from those who wait for it.
+            reaped, _, rusage = os.wait4(pid, os.WNOHANG)
+            if reaped:
+                owner = self._orphans.pop(pid)
+                if owner:
+                    owner.usage.add_ended(rusage)
+        return self._orphans
+
+    def _unreaped_orphans(self) -> set[int]:
+        """Children of ours that are no leaders."""
+        orphans = set(children_of(os.getpid())) - self._strangers
+        for live in self._live.values():
+            if live.has_leader:
+                orphans.discard(live.leader.pid)
+        return orphans
+
+    def _owner_of(self, pid: int) -> Live | None:
+        """Whose an orphan is: by marker, session or last sample, or as there is no other job."""
+        # What empties its environment and leaves its session was seen below its leader before.
+        marker = marker_of(pid)
+        session = process_info(pid).session
+        for live in self._live.values():
+            leader = live.leader
+            if marker == leader.marker or session == leader.pid or pid in live.usage.pids:
+                return live
+        if len(self._live) == 1:
+            return next(iter(self._live.values()))
+        return None
+
+    def _roots_of(self, live: Live) -> list[int]:
+        """What a job's tree grows from."""
+        leader = live.leader.pid
+        roots = [pid for pid, owner in self._orphans.items() if owner is live]
+        if live.has_leader:
+            roots.append(leader)
+        if MACOS:  # no orphan comes to us there
+            roots += [pid for pid in mac_group(leader) if pid != leader]
+        return roots
+
+
+def _with_descendants(roots: Iterable[int]) -> dict[int, int]:
+    """Processes and all below them, each with its parent (a root with 0), parents first."""
+    tree: dict[int, int] = {}
+    todo = [(pid, 0) for pid in roots]
+    while todo:
+        pid, parent = todo.pop()
+        if pid not in tree:
+            tree[pid] = parent
+            todo += [(child, pid) for child in children_of(pid)]
+    return tree
+
+
+def marker_of(pid: int) -> str:
+    """The value of MARKER a process was started with, or "".
+
+    /proc/PID/environ is what exec left, whatever the process did since.
+    """
+    assignment = f"{MARKER}=".encode()
+    for variable in read_kernel_file(f"/proc/{pid}/environ").split(b"\0"):
+        if variable.startswith(assignment):
+            return os.fsdecode(variable[len(assignment) :])
+    return ""
+
+
+# --- Ending a job's processes ---------------------------------------------------------------------
+
+
+async def end_tree(live: Live, finder: ProcessFinder) -> tuple[int, ...]:
+    """What of a job's tree outlived SIGKILL for too long: nothing as a rule, when all is gone.
+
+    What we stop gets SIGTERM and GRACE_S seconds; what is left of a job that ended is killed.
+    """
+    import asyncio
+
+    # In rounds: while some die, others are born, or come to us as orphans. No event tells of all.
+    kill_at = time.monotonic()
+    if live.cause:
+        kill_at += GRACE_S
+    pause_s = 0.001
+    asked: set[int] = set()
+    while True:
+        left = set(finder.tree_of(live))
+        if not left:
+            return ()
+        now = time.monotonic()
+        if live.no_grace:
+            kill_at = min(kill_at, now)
+        if now >= kill_at + UNKILLABLE_S:
+            finder.leave_alone(left)
+            return tuple(sorted(left))
+        if now >= kill_at:
+            signal_tree(live, left, signal.SIGKILL)
+        elif not left <= asked:
+            ask_to_end(live, left - asked)
+            asked |= left
+        await asyncio.sleep(pause_s)
+        pause_s = min(0.05, pause_s * 1.5)
+
+
+def ask_to_end(live: Live, pids: Collection[int]) -> None:
+    """Ask these processes of a job to end."""
+    signal_tree(live, pids, signal.SIGTERM)
+    # A stopped process takes no SIGTERM.
+    signal_tree(live, pids, signal.SIGCONT)
+
+
+def kill_tree_now(live: Live, finder: ProcessFinder) -> None:
+    """Kill a job's tree at once: the driver gives way to nothing on its way out."""
+    for left in _until_gone(lambda: finder.tree_of(live)):
+        signal_tree(live, left, signal.SIGKILL)
+
+
+def kill_orphans_now(finder: ProcessFinder) -> None:
+    """Kill orphans that could be of any job, when there are no jobs any more."""
+    for left in _until_gone(finder.adopt):
+        for pid in left:
+            send_signal(pid, signal.SIGKILL)
+
+
+def _until_gone(find: Callable[[], Collection[int]]) -> Iterator[Collection[int]]:
+    """What is left, again and again, until nothing is or GRACE_S seconds have passed."""
+    patience = time.monotonic() + GRACE_S
+    while time.monotonic() < patience:
+        left = find()
+        if not left:
+            return
+        yield left
+        time.sleep(0.002)
+
+
+def signal_tree(live: Live, pids: Collection[int], number: int) -> None:
+    """Signal these processes of a job; they may be gone."""
+    leader = live.leader.pid
+    # First at one stroke, so that nothing forks away; but a second SIGTERM may mean more than one.
+    if number != signal.SIGTERM and _group_is_ours(live, pids):
+        send_signal(-leader, number)
+    for pid in pids:
+        if live.has_leader or pid != leader:
+            send_signal(pid, number)
+
+
+def _group_is_ours(live: Live, pids: Iterable[int]) -> bool:
+    """Whether the leader's number names its group for sure."""
+    if live.has_leader:
+        return True
+    # While one of ours is in there, the system gives the number to no other.
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(pid) == live.leader.pid:
+                return True
+    return False
+
+
+# --- How a job ended ------------------------------------------------------------------------------
+
+
+def reap(live: Live) -> None:
+    """Take the exit status of a job's leader, if it has ended."""
+    if not live.has_leader:
+        return
+    leader = live.leader
+    try:
+        reaped, status, rusage = os.wait4(leader.pid, os.WNOHANG)
+    except ChildProcessError:  # somebody else waited for it: its status is lost
+        leader.ended = time.monotonic()
+        live.wake()
+        return
+    if not reaped:
+        return
+    leader.ended = time.monotonic()
+    leader.exit = exit_status(status)
+    # What the driver's own memory left in the child's peak differs a little from what we saw.
+    live.usage.add_ended(rusage, leader.driver_peak_mb + 0.5)
+    if live.cause is None and leader.ended > live.due + LATE_S:
+        judge_late(live, leader.ended)
+    live.wake()
+
+
+def judge_late(live: Live, noticed: float) -> None:
+    """Hold to its limits a leader that ended while nobody could look.
+
+    By its own peak, and by when it last wrote to its stdout, where provers end with their summary.
+    What wrote nothing counts as having run until it was noticed.
+    """
+    ended = noticed
+    last_word = _last_word(live.job.stdout, noticed)
+    if last_word > live.started - 0.1:  # the kernel's clock of files is coarse
+        ended = max(live.usage.sampled, last_word)
+    live.leader.ended = ended
+    if live.leader.died_of:
+        return
+    limits = live.job.limits
+    if live.usage.peak_mb > limits.memory_mb:
+        live.cause = over_memory(live.usage.peak_mb, limits)
+    elif ended - live.started > limits.timeout_s:
+        live.cause = over_time(limits)
+
+
+def _last_word(path: str, now: float) -> float:
+    """When a log was written to last, in monotonic seconds; minus infinity for an empty one."""
+    with suppress(OSError):
+        status = os.stat(path)
+        if stat.S_ISREG(status.st_mode) and status.st_size:
+            return now - max(0.0, time.time() - status.st_mtime)
+    return -math.inf
+
+
+def outcome_of(live: Live, unkillable: tuple[int, ...], oom_kills: OomKills) -> Outcome:
+    """How a job ended whose tree is gone, but for processes that can't be killed."""
+    ended = live.leader.ended
+    if ended is None:
+        ended = time.monotonic()
+    usage = live.usage
+    cause = live.cause or _own_end(live.leader, oom_kills)
+    reasons = [cause.reason] if cause.reason else []
+    if unkillable:
+        pids = ", ".join(map(str, unkillable))
+        reasons.append(f"processes {pids} can't be killed (waiting in the kernel?)")
+    return Outcome(
+        status=cause.status,
+        exit=live.leader.exit,
+        usage=Usage(
+            wall_s=ended - live.started,
+            cpu_s=usage.cpu_s,
+            peak_mb=usage.peak_mb,
+            avg_mb=usage.average_mb(live.started),
+        ),
+        reason="; ".join(reasons),
+        unkillable=unkillable,
     )
-    return os.fsdecode(rest.partition(b"\0")[0]) if found else ""
+
+
+def _own_end(leader: Leader, oom_kills: OomKills) -> Cause:
+    """What is to be said of a job that we did not end."""
+    if leader.exit is None:
+        return Cause(Status.FAILED, "its exit status was lost")
+    if not leader.died_of:
+        return Cause(Status.COMPLETED, "")
+    if leader.died_of == "SIGKILL" and oom_kills.grew():
+        return Cause(Status.MEMORY_LIMIT, "killed by the kernel's out-of-memory killer")
+    reason = f"ended by signal {leader.died_of}, which batch_tamarin did not send"
+    return Cause(Status.FAILED, reason)
+
+
+def exit_status(status: int) -> ExitStatus:
+    """From wait's 16-bit status."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return ExitStatus(code=code)
+    try:
+        return ExitStatus(signal=signal.Signals(-code).name)
+    except ValueError:  # real-time signals have no name of their own
+        return ExitStatus(signal=f"SIG{-code}")
+
+
+# --- After a driver that was killed ---------------------------------------------------------------
+
+
+class Watchdog(NamedTuple):
+    """A process that sleeps until the driver dies, then kills what the driver leaves behind."""
+
+    pid: int
+    pipe: int  # our end of it: closes when we die, however that comes
+
+    def watch(self, leader: int) -> None:
+        """Tell it of a job that runs."""
+        self._tell(b"+%d\n" % leader)
+
+    def forget(self, leader: int) -> None:
+        """Tell it that nothing is left of a job."""
+        self._tell(b"-%d\n" % leader)
+
+    def _tell(self, word: bytes) -> None:
+        if MACOS:  # elsewhere it finds them by their marker
+            with suppress(OSError):  # somebody killed it
+                os.write(self.pipe, word)
+
+    def end(self) -> None:
+        """End it: nothing is left to watch."""
+        send_signal(self.pid, signal.SIGKILL)
+        os.close(self.pipe)
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def start_watchdog(batch_id: str, lock_fd: int | None) -> Watchdog:
+    """A watchdog, just forked. Only SIGKILL and SIGSTOP reach it."""
+    reading, writing = os.pipe()
+    # Blocked in the watchdog for ever: what ends the driver must not end it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _keep_watch(batch_id, reading, lock_fd)
+        finally:
+            os._exit(0)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    os.close(reading)
+    return Watchdog(pid, writing)
+
+
+def _keep_watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
+    """Wait until the driver dies, then kill what it leaves behind."""
+    os.setsid()
+    # No log or journal of ours is held open; but the lock is, until we are done.
+    for number in set(map(int, os.listdir("/dev/fd"))) - {pipe, lock_fd}:
+        with suppress(OSError):  # the descriptor of listdir itself
+            os.close(number)
+    leaders: set[int] = set()
+    with open(pipe, "rb") as words:
+        for word in words:
+            pid = int(word[1:])
+            if word.startswith(b"+"):
+                leaders.add(pid)
+            else:
+                leaders.discard(pid)
+    for pid in leaders:
+        send_signal(-pid, signal.SIGKILL)
+    end_survivors(batch_id, ())
+
+
+def end_survivors(batch_id: str, recorded: Iterable[Started]) -> list[int]:
+    """The pids of what an earlier driver of this batch left running on this host, now killed.
+
+    A process counts if it carries the batch's marker, or if a `start` event in `recorded` tells of
+    its pid, start time, host and boot; then so do its session and descendants. Never this process
+    or one it descends from. What outlives SIGKILL for 30 s is given up.
+    """
+    here = host_id()
+    known = set()
+    for start in recorded:
+        if start.started and (start.host, start.boot_id) == here:
+            known.add(ProcessId(start.pid, start.started))
+    held: set[ProcessId] = set()
+    patience = time.monotonic() + UNKILLABLE_S
+    while time.monotonic() < patience:
+        found = _survivors(batch_id, known | held)
+        if not found:
+            break
+        # Held first, killed in a later round: a shell whose child died before it would start the
+        # next one, and if the shell was killed then, nothing would show any more that this child is
+        # of the batch.
+        for process in found:
+            if process_start(process.pid) == process.started:
+                number = signal.SIGKILL if process in held else signal.SIGSTOP
+                send_signal(process.pid, number)
+        held |= found
+        time.sleep(0.005)
+    return sorted({process.pid for process in held})
+
+
+def _survivors(batch_id: str, known: set[ProcessId]) -> set[ProcessId]:
+    """Everything alive that `end_survivors` may end."""
+    if MACOS:
+        return _mac_groups_of(known)
+    table = living_processes()
+    found = set()
+    for pid, info in table.items():
+        is_known = ProcessId(pid, info.started) in known
+        if is_known or marker_of(pid).startswith(batch_id + "/"):
+            found.add(pid)
+    found = _with_sessions_and_descendants(found, table)
+    # Not this process, nor what it descends from.
+    pid = os.getpid()
+    while pid in table:
+        found.discard(pid)
+        pid = table[pid].parent
+    return {ProcessId(pid, table[pid].started) for pid in found}
+
+
+def _with_sessions_and_descendants(pids: set[int], table: Mapping[int, ProcessInfo]) -> set[int]:
+    """Processes, the sessions that these lead, and all below."""
+    sessions = {pid for pid in pids if table[pid].session == pid}
+    found = set(pids)
+    while True:
+        more = set()
+        for pid, info in table.items():
+            if info.parent in found or info.session in sessions:
+                more.add(pid)
+        if more <= found:
+            return found
+        found |= more
+
+
+def _mac_groups_of(known: set[ProcessId]) -> set[ProcessId]:
+    """The living ones of these processes, and their groups: no marker is to be seen there."""
+    found = set()
+    for leader in known:
+        if process_start(leader.pid) == leader.started:
+            found.add(leader)
+            for pid in mac_group(leader.pid):
+                found.add(ProcessId(pid, process_start(pid)))
+    return found
 
 
 # === Prover =======================================================================================
@@ -9346,8 +9859,8 @@ def tree_memory_mb(start: Started) -> float | None:
     unseen = [start.pid]
     while unseen:
         pid = unseen.pop()
-        unseen += _children(pid)
-        _, resident = _memory(pid)
+        unseen += children_of(pid)
+        resident = memory_of(pid).resident
         total_bytes += resident
     return total_bytes / MB
 

@@ -1238,10 +1238,10 @@ def test_a_foreign_signal_is_a_failure_unless_the_whole_batch_is_stopped(bench):
     async def shoot(supervisor):
         await until_async(lambda: len(supervisor.live) == 2)
         first, second = supervisor.live.values()
-        os.kill(first.pid, signal.SIGKILL)
+        os.kill(first.leader.pid, signal.SIGKILL)
         await until_async(lambda: first.job.id not in supervisor.live)
-        os.kill(second.pid, signal.SIGTERM)
-        await until_async(lambda: second.ended)
+        os.kill(second.leader.pid, signal.SIGTERM)
+        await until_async(lambda: second.leader.ended)
         supervisor.interrupt("the system goes down")
     failed, stopped = bench.run(bench.sh("exec SLEEP"), bench.sh("exec SLEEP"), during=shoot)
     assert (failed.status, failed.exit.signal) == (bt.Status.FAILED, "SIGKILL")
@@ -1252,10 +1252,10 @@ def test_a_foreign_signal_is_a_failure_unless_the_whole_batch_is_stopped(bench):
 def test_the_kernels_out_of_memory_killer_is_named(bench, monkeypatch):
     vmstat = bench.folder / "vmstat"
     vmstat.write_text("pgfault 1\noom_kill 4\n")
-    monkeypatch.setattr(bt._oom_kills, "__defaults__", (str(vmstat),))
+    monkeypatch.setattr(bt.oom_kill_count, "__defaults__", (str(vmstat),))
 
     async def looked(supervisor):
-        await until_async(lambda: supervisor._oom_kills)
+        await until_async(lambda: supervisor._monitor.oom_kills.counts)
         (bench.folder / "looked").touch()
     struck, = bench.run(bench.sh(f"until [ -e looked ]; do sleep 0.05; done; echo oom_kill 5 > {vmstat}; kill -KILL $$"), during=looked)
     assert struck.status is bt.Status.MEMORY_LIMIT and "out-of-memory killer" in struck.reason
@@ -1287,7 +1287,7 @@ def test_a_timeout_ends_the_whole_tree(bench, name, monkeypatch):
     script, sleepers = TREES[name]
 
     def complete(live):
-        return len(bench.left()) == sleepers and (name != "stopped" or bt._process(live.pid).state == "T")
+        return len(bench.left()) == sleepers and (name != "stopped" or bt.process_info(live.leader.pid).state == "T")
     outcome, = bench.run(bench.sh(script), during=bench.limited_once(complete))
     assert outcome.status is bt.Status.TIMEOUT and outcome.unkillable == ()
 
@@ -1406,7 +1406,7 @@ def test_cpu_and_peak_are_the_whole_trees(bench):
         live, begun = supervisor.live["job2"], time.monotonic()
         await until_async(lambda: bench.out(live.job).count("\n") == 3)
         grown = time.monotonic()
-        await until_async(lambda: live.looked - grown > 2 * (grown - begun))
+        await until_async(lambda: live.usage.sampled - grown > 2 * (grown - begun))
         (bench.folder / "looked").touch()
     burn = "import os, time\nwhile sum(os.times()[:2]) < 0.3: pass"
     burner, hoard = bench.run(
@@ -1456,7 +1456,7 @@ def test_a_child_about_to_exec_does_not_count_twice(bench, monkeypatch):
 
     async def looked(supervisor):
         (live,) = supervisor.live.values()
-        await until_async(lambda: live.copies)
+        await until_async(lambda: live.usage.copies)
         (bench.folder / "looked").write_bytes(b"x")
     os.mkfifo(bench.folder / "looked")  # to wait without taking memory
     child = "if not os.fork():\n os.read(fifo, 1)\n os.execv('/bin/true', ['true'])"
@@ -1468,9 +1468,9 @@ def test_a_child_about_to_exec_does_not_count_twice(bench, monkeypatch):
 @needs_linux
 def test_many_sleepers_are_seldom_looked_at(bench, monkeypatch):
     """Once a second each, and all of them at the same moments."""
-    def look(supervisor, live, look=bt.Supervisor._look):
-        looks.append(live.pid)
-        look(supervisor, live)
+    def look(monitor, live, look=bt.Monitor.look):
+        looks.append(live.leader.pid)
+        look(monitor, live)
 
     async def watch(supervisor):
         await asyncio.sleep(2.2)
@@ -1482,7 +1482,7 @@ def test_many_sleepers_are_seldom_looked_at(bench, monkeypatch):
         assert len({live.timer.when() for live in supervisor.live.values()}) <= 2
         supervisor.interrupt("measured")
     looks: list[int] = []
-    monkeypatch.setattr(bt.Supervisor, "_look", look)
+    monkeypatch.setattr(bt.Monitor, "look", look)
     bench.run(*(bench.sh("exec SLEEP", memory=16384) for _ in range(64)), during=watch)
 
 
@@ -1591,7 +1591,7 @@ sys.path[:0] = {path!r}
 from batch_tamarin import Job, Limits, Supervisor
 lock = int(sys.argv[1])
 async def main(supervisor):
-    def told(pid, started): print(pid, started, supervisor._watchdog, flush=True)
+    def told(pid, started): print(pid, started, supervisor._watchdog.pid, flush=True)
     def job(name, script):
         return Job(name, 1, ("/bin/sh", "-c", script), "/", dict(os.environ), Limits(1, 999, 99), "{log}", "{log}")
     await asyncio.gather(*(supervisor.run(job(name, script), told) for name, script in enumerate({scripts!r})))
@@ -1626,7 +1626,7 @@ def test_the_watchdog_outlives_a_killed_driver_and_ends_its_provers(bench):
     wait_for(lambda: lock_is_free(lock))
     assert bench.left() == []
     end_of(driver)
-    wait_for(lambda: bt.process_start(watchdog) == 0 or bt._process(watchdog).state == "Z")
+    wait_for(lambda: bt.process_start(watchdog) == 0 or bt.process_info(watchdog).state == "Z")
 
 
 @needs_linux
@@ -1666,7 +1666,7 @@ def test_without_a_free_descriptor_a_job_waits_to_be_looked_after(bench):
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         try:
             os.mkdir(bench.folder / "go")
-            await until_async(lambda: live.ended)
+            await until_async(lambda: live.leader.ended)
             await asyncio.sleep(0.3)
             assert supervisor.live  # nobody can see whether its tree is gone
         finally:
