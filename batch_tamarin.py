@@ -6707,20 +6707,23 @@ def _task_lines(rows: Sequence[Row]) -> Iterator[str]:
         shown = problems[:TABLE_ROWS]
         hidden = len(problems) - len(shown)
     if shown:
-        heads = ("result", "task", "steps", "time", "memory", "")
-        yield text_table([heads, *map(_final_cells, shown)], right=(2, 3, 4))
+        lines = [["result", "task", "steps", "time", "memory", ""]]
+        lines += [list(_final_cells(row)) for row in shown]
+        yield text_table(lines, right=(2, 3, 4))
     if hidden:
         yield f"and {plural(hidden, 'task')} more without a verdict, or not as expected"
 
 
-def _final_cells(row: Row) -> tuple[str, ...]:
-    time_used = ""
-    memory_used = ""
+def _final_cells(row: Row) -> Iterator[str]:
+    yield row.outcome
+    yield row.task.id
+    yield str(row.result.steps or "")
     if row.task.result:
-        time_used = duration(row.result.usage.wall_s)
-        memory_used = f"{row.result.usage.peak_mb:,.0f} MB"
-    steps = str(row.result.steps or "")
-    return (row.outcome, row.task.id, steps, time_used, memory_used, "; ".join(_notes(row)))
+        yield duration(row.result.usage.wall_s)
+        yield f"{row.result.usage.peak_mb:,.0f} MB"
+    else:
+        yield from ("", "")
+    yield "; ".join(_notes(row))
 
 
 def _notes(row: Row) -> Iterator[str]:
@@ -6745,8 +6748,7 @@ def _day(at: str) -> str:
 
 def _totals_line(rows: Sequence[Row]) -> str:
     counts = count_outcomes(row.task for row in rows)
-    told = ", ".join(f"{count:,} {word}" for word, count in counts.items())
-    line = f"{plural(len(rows), 'task')}: {told}"
+    line = f"{plural(len(rows), 'task')}: {told_counts(counts)}"
     unexpected = sum(row.task.misses_expectation for row in rows)
     if unexpected:
         line += f"; {unexpected:,} not as expected"
@@ -6773,6 +6775,11 @@ def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
     """How many tasks came to which outcome, in the order of WORDS."""
     counts = Counter(task.outcome for task in tasks)
     return {word: counts[word] for word in WORDS if word in counts}
+
+
+def told_counts(counts: Mapping[str, int]) -> str:
+    """`7 verified, 1 timeout`."""
+    return ", ".join(f"{count:,} {word}" for word, count in counts.items())
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
@@ -6828,14 +6835,23 @@ class Column:
 Cells = Sequence[str]  # of one row, a text for each column
 
 
-@dataclass(frozen=True)
+@dataclass
 class Table:
     """A table of a page, in no format yet; without rows it isn't shown."""
 
-    title: str  # of the section that it makes
-    columns: Sequence[Column]
-    rows: Sequence[Cells]
+    title: str = ""  # of the section that it makes
     about: str = ""  # what a reader must know to understand it
+    columns: list[Column] = field(default_factory=list)
+    rows: list[Cells] = field(default_factory=list)
+
+    def add_columns(self, *titles: str, kind: Kind = Kind.TEXT) -> None:
+        """Further columns of one kind."""
+        for title in titles:
+            self.columns.append(Column(title, kind))
+
+    def add_row(self, *cells: str) -> None:
+        """A further row: a text for each column."""
+        self.rows.append(cells)
 
     @property
     def heads(self) -> Cells:
@@ -6907,29 +6923,23 @@ def task_anchor(number: int) -> str:
     return f"t{number}"
 
 
-def _batch_facts(batch: Batch, rows: Sequence[Row]) -> list[Fact]:
+def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     header = batch.header
-    limits = header.limits
-    program = f"batch_tamarin.py {header.version}" if header.version else "batch-tamarin"
+    yield "recipe", header.recipe_file
+    yield "directory", header.cwd
+    yield "host", f"{header.host} {header.platform}".strip()
+    yield "run by", f"batch_tamarin.py {header.version}" if header.version else "batch-tamarin"
     spans = list(spans_of(rows))
     began = min((span.began for span in spans), default=instant(header.at))
     ended = max((span.ended for span in spans), default=began)
     left = len(rows) - batch.count(*FINAL)
-    memory_gb = limits.memory_mb / 1024
-    unexpected = [row for row in rows if row.task.misses_expectation]
-    unfounded = [row for row in rows if row.rests_on_false]
-    return [
-        ("recipe", header.recipe_file),
-        ("directory", header.cwd),
-        ("host", f"{header.host} {header.platform}".strip()),
-        ("run by", program),
-        ("began", utc(began)),
-        ("ended", f"not yet: {plural(left, 'task')} left" if left else utc(ended)),
-        ("took", duration(ended - began)),
-        ("limits", f"{plural(limits.cores, 'core')}, {memory_gb:.1f} GB for all jobs"),
-        ("not as expected", _ids(unexpected)),
-        ("resting on a falsified lemma", _ids(unfounded)),
-    ]
+    yield "began", utc(began)
+    yield "ended", f"not yet: {plural(left, 'task')} left" if left else utc(ended)
+    yield "took", duration(ended - began)
+    cores = plural(header.limits.cores, "core")
+    yield "limits", f"{cores}, {header.limits.memory_mb / 1024:.1f} GB for all jobs"
+    yield "not as expected", _ids(row for row in rows if row.task.misses_expectation)
+    yield "resting on a falsified lemma", _ids(row for row in rows if row.rests_on_false)
 
 
 def _ids(rows: Iterable[Row]) -> str:
@@ -6937,145 +6947,123 @@ def _ids(rows: Iterable[Row]) -> str:
 
 
 def _provers_table(batch: Batch) -> Table:
-    rows: list[Cells] = []
+    table = Table("Provers")
+    table.add_columns("prover", "version", "command")
     for alias, prover in batch.provers.items():
         version = f"{prover.flavour} {prover.version or '(unknown)'}"
         command = " ".join([*prover.command, *prover.options])
-        rows.append((alias, version, command))
-    return Table("Provers", [Column("prover"), Column("version"), Column("command")], rows)
+        table.add_row(alias, version, command)
+    return table
 
 
 def _totals_table(rows: Sequence[Row]) -> Table:
     """What came out, and what it took, by outcome; the words for how a task can end always."""
+    table = Table("Totals")
+    table.add_columns("result", kind=Kind.OUTCOME)
+    table.add_columns("tasks", "cached", "time (s)", "CPU (s)", kind=Kind.NUMBER)
+    table.add_columns("most memory (MB)", kind=Kind.NUMBER)
     groups: dict[str, list[Row]] = {word: [] for word in WORDS}
     for row in rows:
         groups[row.outcome].append(row)
     always = WORDS[: WORDS.index("interrupted")]
-    lines = [_totals(word, group) for word, group in groups.items() if group or word in always]
+    for word, group in groups.items():
+        if group or word in always:
+            table.add_row(word, *_totals(group))
     if rows:
-        lines.append(_totals("all", rows))
-    columns = [
-        Column("result", Kind.OUTCOME),
-        Column("tasks", Kind.NUMBER),
-        Column("cached", Kind.NUMBER),
-        Column("time (s)", Kind.NUMBER),
-        Column("CPU (s)", Kind.NUMBER),
-        Column("most memory (MB)", Kind.NUMBER),
-    ]
-    return Table("Totals", columns, lines)
+        table.add_row("all", *_totals(rows))
+    return table
 
 
-def _totals(word: str, rows: Sequence[Row]) -> Cells:
-    """A line of totals: how many tasks, and what they used."""
-    cached = sum(row.result.cached for row in rows)
-    wall_s = sum(row.result.usage.wall_s for row in rows)
-    cpu_s = sum(row.result.usage.cpu_s for row in rows)
-    peak_mb = max((row.result.usage.peak_mb for row in rows), default=0)
-    return (
-        word,
-        f"{len(rows):,}",
-        f"{cached:,}",
-        f"{wall_s:,.1f}",
-        f"{cpu_s:,.1f}",
-        f"{peak_mb:,.0f}",
-    )
+def _totals(rows: Sequence[Row]) -> Iterator[str]:
+    """How many tasks, and what they used."""
+    usages = [row.result.usage for row in rows]
+    yield f"{len(rows):,}"
+    yield f"{sum(row.result.cached for row in rows):,}"
+    yield f"{sum(usage.wall_s for usage in usages):,.1f}"
+    yield f"{sum(usage.cpu_s for usage in usages):,.1f}"
+    yield f"{max((usage.peak_mb for usage in usages), default=0):,.0f}"
 
 
 def _results_table(rows: Sequence[Row], total: int) -> Table:
     """A line for each task that is shown; expectations only where there are any."""
-    columns = [
-        Column("result", Kind.OUTCOME),
-        Column("lemma", Kind.TASK),
-        Column("theory"),
-        Column("trait"),
-        Column("prover"),
-        Column("steps", Kind.NUMBER),
-        Column("time (s)", Kind.AMOUNT),
-        Column("CPU (s)", Kind.NUMBER),
-        Column("memory (MB)", Kind.AMOUNT),
-        Column("cores", Kind.NUMBER),
-        Column("cached"),
-    ]
-    lines = [_result_cells(row) for row in rows]
-    if any(row.plan.expect for row in rows):
-        columns.insert(2, Column("expected"))
-        for row, line in zip(rows, lines):
-            line.insert(2, row.plan.expect or "")
-    about = ""
+    table = Table("Results")
     if len(rows) < total:
-        about = f"{len(rows):,} of {total:,} tasks, those that need a look first; "
-        about += "csv and json reports hold all."
-    return Table("Results", columns, lines, about)
+        table.about = (
+            f"{len(rows):,} of {total:,} tasks, those that need a look first; "
+            "csv and json reports hold all."
+        )
+    with_expected = any(row.plan.expect for row in rows)
+    table.add_columns("result", kind=Kind.OUTCOME)
+    table.add_columns("lemma", kind=Kind.TASK)
+    if with_expected:
+        table.add_columns("expected")
+    table.add_columns("theory", "trait", "prover")
+    table.add_columns("steps", kind=Kind.NUMBER)
+    table.add_columns("time (s)", kind=Kind.AMOUNT)
+    table.add_columns("CPU (s)", kind=Kind.NUMBER)
+    table.add_columns("memory (MB)", kind=Kind.AMOUNT)
+    table.add_columns("cores", kind=Kind.NUMBER)
+    table.add_columns("cached")
+    for row in rows:
+        table.add_row(*_result_cells(row, with_expected))
+    return table
 
 
-def _result_cells(row: Row) -> list[str]:
-    plan = row.plan
+def _result_cells(row: Row, with_expected: bool) -> Iterator[str]:
     result = row.result
-    used = ["", "", ""]
+    yield row.told
+    yield row.plan.lemma
+    if with_expected:
+        yield row.plan.expect or ""
+    yield row.plan.theory
+    yield result.trait or row.plan.trait
+    yield row.plan.prover
+    yield str(result.steps or "")
     if row.task.result:
-        usage = result.usage
-        used = [f"{usage.wall_s:.2f}", f"{usage.cpu_s:.2f}", f"{usage.peak_mb:.0f}"]
-    cached = ""
+        yield f"{result.usage.wall_s:.2f}"
+        yield f"{result.usage.cpu_s:.2f}"
+        yield f"{result.usage.peak_mb:.0f}"
+    else:
+        yield from ("", "", "")
+    yield str(row.plan.limits.cores)
     if result.cached:
-        cached = _day(result.ran) or "yes"
-    return [
-        row.told,
-        plan.lemma,
-        plan.theory,
-        result.trait or plan.trait,
-        plan.prover,
-        str(result.steps or ""),
-        *used,
-        str(plan.limits.cores),
-        cached,
-    ]
+        yield _day(result.ran) or "yes"
+    else:
+        yield ""
 
 
 def _matrix_table(rows: Sequence[Row]) -> Table:
     """What each prover says of a lemma, side by side; empty where there is only one prover."""
+    table = Table("Verdicts by prover")
     provers = list(dict.fromkeys(row.plan.prover for row in rows))
-    outcomes: dict[tuple[str, str], dict[str, list[str]]] = {}
+    if len(provers) < 2:
+        return table
+    table.add_columns("theory", "lemma")
+    table.add_columns(*provers, kind=Kind.OUTCOME)
+    lemmas: dict[tuple[str, str], dict[str, list[str]]] = {}
     for row in rows:
-        lemma = outcomes.setdefault((row.plan.theory, row.plan.lemma), {})
-        lemma.setdefault(row.plan.prover, []).append(row.told)
-    lines: list[Cells] = []
-    if len(provers) > 1:
-        for (theory, name), told in outcomes.items():
-            by_prover = [" / ".join(told.get(prover, ())) for prover in provers]
-            lines.append((theory, name, *by_prover))
-    columns = [Column("theory"), Column("lemma")]
-    columns += [Column(prover, Kind.OUTCOME) for prover in provers]
-    return Table("Verdicts by prover", columns, lines)
+        told = lemmas.setdefault((row.plan.theory, row.plan.lemma), {})
+        told.setdefault(row.plan.prover, []).append(row.told)
+    for (theory, lemma), told in lemmas.items():
+        table.add_row(theory, lemma, *(" / ".join(told.get(prover, ())) for prover in provers))
+    return table
 
 
 def _assumptions_table(rows: Sequence[Row]) -> Table:
-    lines: list[Cells] = []
+    """What verdicts take for granted, of those that do."""
+    table = Table("Assumptions")
+    table.about = "These results hold if the lemmas that their proofs assume hold."
+    table.add_columns("theory", "lemma", "prover")
+    table.add_columns("result", kind=Kind.OUTCOME)
+    table.add_columns("not verified here", "verified here")
     for row in rows:
         plan = row.plan
-        if not plan.assumes or (plan.trait, row.task.verdict) not in RESTING:
-            continue
-        known = {each.lemma for each in row.assuming}
-        verified = [name for name in plan.assumes if name not in known]
-        lines.append(
-            (
-                plan.theory,
-                plan.lemma,
-                plan.prover,
-                row.outcome,
-                listed(row.assuming),
-                listed(verified),
-            )
-        )
-    columns = [
-        Column("theory"),
-        Column("lemma"),
-        Column("prover"),
-        Column("result", Kind.OUTCOME),
-        Column("not verified here"),
-        Column("verified here"),
-    ]
-    about = "These results hold if the lemmas that their proofs assume hold."
-    return Table("Assumptions", columns, lines, about)
+        if plan.assumes and (plan.trait, row.task.verdict) in RESTING:
+            known = {each.lemma for each in row.assuming}
+            verified = listed(name for name in plan.assumes if name not in known)
+            open_ones = listed(row.assuming)
+            table.add_row(plan.theory, plan.lemma, plan.prover, row.outcome, open_ones, verified)
+    return table
 
 
 def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Iterator[str]:
@@ -7091,45 +7079,46 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
         yield page.trace(f"Attack trace of {row.task.id}", outputs.trace_dot)
 
 
-def _task_facts(row: Row, prover: Prover) -> list[Fact]:
+def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     plan = row.plan
     result = row.result
-    limits = plan.limits
+    yield "theory", plan.theory
+    yield "lemma", f"{plan.lemma} ({result.trait or plan.trait or '?'})"
+    yield "recipe task", plan.entry
     version = prover.version or "of unknown version"
-    return [
-        ("theory", plan.theory),
-        ("lemma", f"{plan.lemma} ({result.trait or plan.trait or '?'})"),
-        ("recipe task", plan.entry),
-        ("prover", f"{plan.prover} ({prover.flavour} {version})"),
-        ("expected", plan.expect or ""),
-        ("reason", result.reason),
-        ("warnings", "; ".join(result.warnings)),
-        ("steps", str(result.steps or "")),
-        ("takes for granted", ", ".join(plan.assumes)),
-        ("options", quoted(plan.options)),
-        ("flags", " ".join(plan.flags)),
-        (
-            "limits",
-            f"{plural(limits.cores, 'core')}, {limits.memory_mb:,} MB, {limits.timeout_s:,g} s",
-        ),
-        ("used", _told_usage(result.usage) if row.task.result else ""),
-        ("cached", _told_origin(result)),
-        ("ended", utc(instant(result.at))),
-        ("attempts", str(row.task.attempts or "")),
-        ("exit", str(result.exit or "")),
-    ]
+    yield "prover", f"{plan.prover} ({prover.flavour} {version})"
+    yield "expected", plan.expect or ""
+    yield "reason", result.reason
+    yield "warnings", "; ".join(result.warnings)
+    yield "steps", str(result.steps or "")
+    yield "takes for granted", ", ".join(plan.assumes)
+    yield "options", quoted(plan.options)
+    yield "flags", " ".join(plan.flags)
+    yield "limits", _told_limits(plan.limits)
+    if row.task.result:
+        yield "used", _told_usage(result.usage)
+    if result.cached:
+        yield "cached", _told_origin(result)
+    yield "ended", utc(instant(result.at))
+    yield "attempts", str(row.task.attempts or "")
+    yield "exit", str(result.exit or "")
+
+
+def _told_limits(limits: Limits) -> str:
+    cores = plural(limits.cores, "core")
+    return f"{cores}, {limits.memory_mb:,} MB, {limits.timeout_s:,g} s"
 
 
 def _told_usage(usage: Usage) -> str:
     times = f"{usage.wall_s:,.2f} s, {usage.cpu_s:,.2f} s CPU"
-    return f"{times}, {usage.peak_mb:,.0f} MB (average {usage.avg_mb:,.0f} MB)"
+    memory = f"{usage.peak_mb:,.0f} MB (average {usage.avg_mb:,.0f} MB)"
+    return f"{times}, {memory}"
 
 
 def _told_origin(result: Result) -> str:
-    """What to keep in mind of a result from the cache, "" for another."""
-    if not result.cached:
-        return ""
-    told = f"{utc(instant(result.ran)) or 'yes'}: the figures are of then"
+    """What to keep in mind of a result from the cache."""
+    ran = utc(instant(result.ran)) or "yes"
+    told = f"{ran}: the figures are of then"
     if result.old_text:
         told += ", its proof file may hold older texts of other lemmas"
     return told
@@ -7187,8 +7176,13 @@ class Writer:
 
     def facts(self, facts: Iterable[Fact]) -> str:
         """Those facts that are told, one a line."""
-        told = [fact for fact in facts if fact[1]]
-        return self.table(Table("", [Column("", Kind.NAME), Column("")], told))
+        table = Table()
+        table.add_columns("", kind=Kind.NAME)
+        table.add_columns("")
+        for name, text in facts:
+            if text:
+                table.add_row(name, text)
+        return self.table(table)
 
     def section(self, table: Table) -> str:
         """A table under its heading; nothing where it has no rows."""
@@ -7589,7 +7583,9 @@ def _csv_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = printable(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    if text.startswith(("=", "+", "-", "@")):
+        return "'" + text
+    return text
 
 
 def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
@@ -7642,10 +7638,6 @@ class JUnitCase:
     time_s: float | None = None
     notes: list[JUnitNote] = field(default_factory=list)
 
-    def has(self, tag: str) -> bool:
-        """Whether one of its notes is of this kind."""
-        return any(note.tag == tag for note in self.notes)
-
 
 @dataclass(frozen=True)
 class JUnitSuite:
@@ -7654,6 +7646,10 @@ class JUnitSuite:
     name: str
     cases: Sequence[JUnitCase]
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+    def count(self, tag: str) -> int:
+        """How many of its cases have a note of this kind."""
+        return sum(any(note.tag == tag for note in case.notes) for case in self.cases)
 
 
 def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
@@ -7668,33 +7664,37 @@ def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
 def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
     closure = Closure(batch.tasks.values())
     for name, tasks in recipe_tasks(batch.tasks.values()).items():
-        time_s = sum(task.result.usage.wall_s for task in tasks if task.result)
+        rows = list(rows_of(tasks, closure))
+        time_s = sum(row.result.usage.wall_s for row in rows)
         attributes = {
             "time": f"{time_s:.3f}",
             "timestamp": batch.header.at[:19],  # JUnit's have no fractions and no zone
             "hostname": batch.header.host or "localhost",
         }
-        cases = [_junit_case(row) for row in rows_of(tasks, closure)]
-        yield JUnitSuite(name, cases, attributes)
+        yield JUnitSuite(name, [_junit_case(row) for row in rows], attributes)
 
 
 def _junit_case(row: Row) -> JUnitCase:
-    outcome = row.told
+    plan = row.plan
+    case = JUnitCase(
+        name=f"{plan.lemma} [{plan.prover}]",
+        class_name=f"{plan.entry}.{plan.theory}",
+        time_s=row.result.usage.wall_s,
+    )
+    told = [row.told]
     if row.task.misses_expectation:
-        outcome = f"expected {row.plan.expect}, got {row.told}"
-    told = [text for text in (outcome, row.result.reason, *row.result.warnings) if text]
+        told = [f"expected {plan.expect}, got {row.told}"]
+    if row.result.reason:
+        told.append(row.result.reason)
+    told += filter(None, row.result.warnings)
     message = "; ".join(told)
     tag = _junit_tag(row)
     if tag == "system-out":
         note = JUnitNote(tag, text=message)
     else:
         note = JUnitNote(tag, message, type=row.outcome, text=row.result.stderr_tail)
-    return JUnitCase(
-        name=f"{row.plan.lemma} [{row.plan.prover}]",
-        class_name=f"{row.plan.entry}.{row.plan.theory}",
-        time_s=row.result.usage.wall_s,
-        notes=[note],
-    )
+    case.notes.append(note)
+    return case
 
 
 def _junit_tag(row: Row) -> str:
@@ -7713,20 +7713,22 @@ def junit_lines(suites: Iterable[JUnitSuite]) -> Iterator[str]:
 
 
 def _suite_lines(suite: JUnitSuite) -> Iterator[str]:
-    counts = {
-        "tests": str(len(suite.cases)),
-        "failures": str(sum(case.has("failure") for case in suite.cases)),
-        "errors": str(sum(case.has("error") for case in suite.cases)),
-        "skipped": str(sum(case.has("skipped") for case in suite.cases)),
-    }
-    yield xml_tag("testsuite", {"name": suite.name, **suite.attributes, **counts}) + "\n"
-    for case in suite.cases:
-        attributes = {"name": case.name, "classname": case.class_name}
-        if case.time_s is not None:
-            attributes["time"] = f"{case.time_s:.3f}"
-        notes = "".join(map(_note_xml, case.notes))
-        yield f"{xml_tag('testcase', attributes)}{notes}</testcase>\n"
+    attributes: dict[str, object] = {"name": suite.name, **suite.attributes}
+    attributes["tests"] = len(suite.cases)
+    attributes["failures"] = suite.count("failure")
+    attributes["errors"] = suite.count("error")
+    attributes["skipped"] = suite.count("skipped")
+    yield xml_tag("testsuite", attributes) + "\n"
+    yield from map(_case_xml, suite.cases)
     yield "</testsuite>\n"
+
+
+def _case_xml(case: JUnitCase) -> str:
+    attributes = {"name": case.name, "classname": case.class_name}
+    if case.time_s is not None:
+        attributes["time"] = f"{case.time_s:.3f}"
+    notes = "".join(map(_note_xml, case.notes))
+    return xml_tag("testcase", attributes) + notes + "</testcase>\n"
 
 
 def _note_xml(note: JUnitNote) -> str:
@@ -7735,15 +7737,17 @@ def _note_xml(note: JUnitNote) -> str:
         attributes["type"] = note.type
     if note.message:
         attributes["message"] = note.message
-    return f"{xml_tag(note.tag, attributes)}{xml_text(note.text)}</{note.tag}>\n"
+    return xml_tag(note.tag, attributes) + xml_text(note.text) + f"</{note.tag}>\n"
 
 
-def xml_tag(tag: str, attributes: Mapping[str, str]) -> str:
+def xml_tag(tag: str, attributes: Mapping[str, object]) -> str:
     """The start of an XML element; the values are any text."""
     from xml.sax.saxutils import quoteattr
 
-    written = [f" {name}={quoteattr(printable(value))}" for name, value in attributes.items()]
-    return f"<{tag}{''.join(written)}>"
+    start = "<" + tag
+    for name, value in attributes.items():
+        start += f" {name}={quoteattr(printable(str(value)))}"
+    return start + ">"
 
 
 def xml_text(text: str) -> str:
@@ -7770,16 +7774,12 @@ def audit_report(
 
     CSV: a line for each result, then one for each finding. `details`: pages show every lemma.
     """
-    rows = [
-        AuditRow(source, row) for source, batch in batches.items() for row in rows_of_batch(batch)
-    ]
+    rows: list[AuditRow] = []
+    for source, batch in batches.items():
+        for row in rows_of_batch(batch):
+            rows.append(AuditRow(source, row))
     if form == "json":
-        told = {
-            "ok": ok,
-            "lemmas": [_audit_json(each) for each in rows],
-            "findings": [_finding_json(each) for each in findings],
-        }
-        return json.dumps(told, indent=1) + "\n"
+        return _audit_json(ok, rows, findings)
     if form == "csv":
         return "".join(_audit_csv(rows, findings))
     if form == "junit":
@@ -7788,7 +7788,16 @@ def audit_report(
     return "".join(_audit_page(page, rows, findings, details))
 
 
-def _audit_json(each: AuditRow) -> Json:
+def _audit_json(ok: bool, rows: Iterable[AuditRow], findings: Iterable[Finding]) -> str:
+    told = {
+        "ok": ok,
+        "lemmas": list(map(_result_json, rows)),
+        "findings": list(map(_finding_json, findings)),
+    }
+    return json.dumps(told, indent=1) + "\n"
+
+
+def _result_json(each: AuditRow) -> Json:
     row = each.row
     return {
         "theory": row.plan.theory,
@@ -7823,21 +7832,9 @@ def _finding_json(finding: Finding) -> Json:
 
 
 def _audit_csv(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> Iterator[str]:
-    columns = [
-        "theory",
-        "lemma",
-        "prover",
-        "verdict",
-        "state",
-        "steps",
-        "time_s",
-        "source",
-        "kind",
-        "message",
-        "note",
-    ]
-    objects = [*map(_audit_json, rows), *map(_finding_json, findings)]
-    return csv_lines(columns, objects)
+    results = ["theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source"]
+    columns = [*results, "kind", "message", "note"]
+    return csv_lines(columns, [*map(_result_json, rows), *map(_finding_json, findings)])
 
 
 def _audit_suite(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> JUnitSuite:
@@ -7876,15 +7873,18 @@ def _audit_page(
 
 def _findings_part(page: Writer, title: str, findings: Sequence[Finding]) -> Iterator[str]:
     """Findings, those that say the same in one line; then what to do about each kind."""
-    places: dict[tuple[str, str], dict[str, None]] = {}  # of each kind and message, in order
+    # Of each kind and message the places, in the order of the findings.
+    places: dict[tuple[str, str], dict[str, None]] = {}
     for each in findings:
         place = each.theory
         if each.lemma:
             place = f"{os.path.basename(each.theory)}: {each.lemma}"
         places.setdefault((each.kind, each.message), {})[place] = None
-    columns = [Column("kind"), Column("what"), Column("where")]
-    lines = [(kind, message, listed(known, 3)) for (kind, message), known in places.items()]
-    yield page.section(Table(title, columns, lines))
+    table = Table(title)
+    table.add_columns("kind", "what", "where")
+    for (kind, message), known in places.items():
+        table.add_row(kind, message, listed(known, 3))
+    yield page.section(table)
     for kind in dict.fromkeys(each.kind for each in findings):
         yield page.paragraph(f"{kind}: {ADVICE[kind]}")
 
@@ -7895,35 +7895,26 @@ def _theories_table(rows: Iterable[AuditRow]) -> Table:
     for source, row in rows:
         group = (row.plan.theory, row.plan.prover, source)
         counts.setdefault(group, Counter())[row.outcome] += 1
-    lines: list[Cells] = []
+    table = Table("Theories")
+    table.add_columns("theory", "prover")
+    table.add_columns("lemmas", kind=Kind.NUMBER)
+    table.add_columns("results", "from")
     for (theory, prover, source), count in counts.items():
-        told = ", ".join(f"{number:,} {word}" for word, number in count.items())
-        lines.append((theory, prover, f"{sum(count.values()):,}", told, source))
-    columns = [
-        Column("theory"),
-        Column("prover"),
-        Column("lemmas", Kind.NUMBER),
-        Column("results"),
-        Column("from"),
-    ]
-    return Table("Theories", columns, lines)
+        lemmas = sum(count.values())
+        table.add_row(theory, prover, f"{lemmas:,}", told_counts(count), source)
+    return table
 
 
 def _lemmas_table(rows: Iterable[AuditRow]) -> Table:
-    lines: list[Cells] = []
+    table = Table("Lemmas")
+    table.add_columns("theory", "lemma", "prover", "result")
+    table.add_columns("steps", "time (s)", kind=Kind.NUMBER)
     for _, row in rows:
+        plan = row.plan
         steps = str(row.result.steps or "")
         seconds = str(_seconds(row) or "")
-        lines.append((row.plan.theory, row.plan.lemma, row.plan.prover, row.told, steps, seconds))
-    columns = [
-        Column("theory"),
-        Column("lemma"),
-        Column("prover"),
-        Column("result"),
-        Column("steps", Kind.NUMBER),
-        Column("time (s)", Kind.NUMBER),
-    ]
-    return Table("Lemmas", columns, lines)
+        table.add_row(plan.theory, plan.lemma, plan.prover, row.told, steps, seconds)
+    return table
 
 
 # --- The page's style sheet and script ------------------------------------------------------------
