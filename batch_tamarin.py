@@ -6686,13 +6686,11 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     Of a large batch it has only the tasks that are problems.
     """
     rows = list(rows_of(tasks, Closure(batch.tasks.values())))
-    lines = [
-        *_task_lines(rows),
-        "",
-        _totals_line(rows),
-        f"results: {printable(directory)}",
-        *_next_steps(directory, tasks),
-    ]
+    lines = list(_task_lines(rows))
+    lines.append("")
+    lines.append(_totals_line(rows))
+    lines.append(f"results: {printable(directory)}")
+    lines += _next_steps(directory, tasks)
     return "\n".join(lines) + "\n"
 
 
@@ -6748,7 +6746,7 @@ def _day(at: str) -> str:
 
 def _totals_line(rows: Sequence[Row]) -> str:
     counts = count_outcomes(row.task for row in rows)
-    line = f"{plural(len(rows), 'task')}: {told_counts(counts)}"
+    line = plural(len(rows), "task") + ": " + told_counts(counts)
     unexpected = sum(row.task.misses_expectation for row in rows)
     if unexpected:
         line += f"; {unexpected:,} not as expected"
@@ -6787,14 +6785,16 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> st
 
     `right`: the numbers of the columns that are set to the right.
     """
-    cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(display_width, column)) for column in zip(*cells)]
+    table = [list(map(printable, row)) for row in rows]
+    widths = [max(map(display_width, column)) for column in zip(*table)]
     lines: list[str] = []
-    for row in cells:
-        padded: list[str] = []
-        for number, (cell, width) in enumerate(zip(row, widths)):
-            padded.append(cell.rjust(width) if number in right else fit(cell, width))
-        lines.append("  ".join(padded).rstrip())
+    for cells in table:
+        for number, width in enumerate(widths):
+            if number in right:
+                cells[number] = cells[number].rjust(width)
+            else:
+                cells[number] = fit(cells[number], width)
+        lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
@@ -6859,6 +6859,12 @@ class Table:
         titles = [column.title for column in self.columns]
         return titles if any(titles) else ()
 
+    def largest(self, number: int) -> float:
+        """The largest value of a column of amounts, 0 for another column."""
+        if self.columns[number].kind is not Kind.AMOUNT:
+            return 0
+        return max(float(row[number] or 0) for row in self.rows)
+
     @property
     def head_and_rows(self) -> Sequence[Cells]:
         """All lines from the top."""
@@ -6882,8 +6888,9 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
     page = form(beside)
     rows = list(rows_of_batch(batch))
     shown = _chosen_rows(rows)
+    recipe = os.path.basename(batch.header.recipe_file)
     yield page.opening
-    yield page.heading(1, "Tamarin batch " + os.path.basename(batch.header.recipe_file))
+    yield page.heading(1, f"Tamarin batch {recipe}")
     yield page.facts(_batch_facts(batch, rows))
     yield page.section(_provers_table(batch))
     yield page.section(_totals_table(rows))
@@ -6893,11 +6900,13 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
     yield page.section(_assumptions_table(shown))
     if batch.unanswered:
         yield page.heading(2, "To run again")
-        yield page.paragraph(f"What has no verdict: {rerun_name(batch)} in the results directory.")
+        where = f"{rerun_name(batch)} in the results directory"
+        yield page.paragraph(f"What has no verdict: {where}.")
     yield page.heading(2, "Tasks")
     for number, row in enumerate(shown):
+        title = f"{row.task.id}: {row.told}"
         parts = _task_details(page, batch, directory, row)
-        yield page.details(f"{row.task.id}: {row.told}", task_anchor(number), parts)
+        yield page.details(title, task_anchor(number), parts)
     yield page.closing
 
 
@@ -6928,16 +6937,23 @@ def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     yield "recipe", header.recipe_file
     yield "directory", header.cwd
     yield "host", f"{header.host} {header.platform}".strip()
-    yield "run by", f"batch_tamarin.py {header.version}" if header.version else "batch-tamarin"
+    if header.version:
+        yield "run by", f"batch_tamarin.py {header.version}"
+    else:
+        yield "run by", "batch-tamarin"
     spans = list(spans_of(rows))
     began = min((span.began for span in spans), default=instant(header.at))
     ended = max((span.ended for span in spans), default=began)
     left = len(rows) - batch.count(*FINAL)
     yield "began", utc(began)
-    yield "ended", f"not yet: {plural(left, 'task')} left" if left else utc(ended)
+    if left:
+        yield "ended", f"not yet: {plural(left, 'task')} left"
+    else:
+        yield "ended", utc(ended)
     yield "took", duration(ended - began)
     cores = plural(header.limits.cores, "core")
-    yield "limits", f"{cores}, {header.limits.memory_mb / 1024:.1f} GB for all jobs"
+    memory_gb = header.limits.memory_mb / 1024
+    yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
     yield "not as expected", _ids(row for row in rows if row.task.misses_expectation)
     yield "resting on a falsified lemma", _ids(row for row in rows if row.rests_on_false)
 
@@ -6962,13 +6978,13 @@ def _totals_table(rows: Sequence[Row]) -> Table:
     table.add_columns("result", kind=Kind.OUTCOME)
     table.add_columns("tasks", "cached", "time (s)", "CPU (s)", kind=Kind.NUMBER)
     table.add_columns("most memory (MB)", kind=Kind.NUMBER)
-    groups: dict[str, list[Row]] = {word: [] for word in WORDS}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups[row.outcome].append(row)
+        groups.setdefault(row.outcome, []).append(row)
     always = WORDS[: WORDS.index("interrupted")]
-    for word, group in groups.items():
-        if group or word in always:
-            table.add_row(word, *_totals(group))
+    for word in WORDS:
+        if word in groups or word in always:
+            table.add_row(word, *_totals(groups.get(word, [])))
     if rows:
         table.add_row("all", *_totals(rows))
     return table
@@ -6976,12 +6992,21 @@ def _totals_table(rows: Sequence[Row]) -> Table:
 
 def _totals(rows: Sequence[Row]) -> Iterator[str]:
     """How many tasks, and what they used."""
-    usages = [row.result.usage for row in rows]
+    cached = 0
+    wall_s = 0.0
+    cpu_s = 0.0
+    peak_mb = 0.0
+    for row in rows:
+        usage = row.result.usage
+        cached += row.result.cached
+        wall_s += usage.wall_s
+        cpu_s += usage.cpu_s
+        peak_mb = max(peak_mb, usage.peak_mb)
     yield f"{len(rows):,}"
-    yield f"{sum(row.result.cached for row in rows):,}"
-    yield f"{sum(usage.wall_s for usage in usages):,.1f}"
-    yield f"{sum(usage.cpu_s for usage in usages):,.1f}"
-    yield f"{max((usage.peak_mb for usage in usages), default=0):,.0f}"
+    yield f"{cached:,}"
+    yield f"{wall_s:,.1f}"
+    yield f"{cpu_s:,.1f}"
+    yield f"{peak_mb:,.0f}"
 
 
 def _results_table(rows: Sequence[Row], total: int) -> Table:
@@ -7040,12 +7065,16 @@ def _matrix_table(rows: Sequence[Row]) -> Table:
         return table
     table.add_columns("theory", "lemma")
     table.add_columns(*provers, kind=Kind.OUTCOME)
-    lemmas: dict[tuple[str, str], dict[str, list[str]]] = {}
+    lines: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        told = lemmas.setdefault((row.plan.theory, row.plan.lemma), {})
-        told.setdefault(row.plan.prover, []).append(row.told)
-    for (theory, lemma), told in lemmas.items():
-        table.add_row(theory, lemma, *(" / ".join(told.get(prover, ())) for prover in provers))
+        theory = row.plan.theory
+        lemma = row.plan.lemma
+        line = lines.setdefault((theory, lemma), [theory, lemma, *[""] * len(provers)])
+        place = 2 + provers.index(row.plan.prover)
+        # Several tasks: with other options or flags.
+        line[place] = f"{line[place]} / {row.told}" if line[place] else row.told
+    for line in lines.values():
+        table.add_row(*line)
     return table
 
 
@@ -7188,8 +7217,11 @@ class Writer:
         """A table under its heading; nothing where it has no rows."""
         if not table.rows:
             return ""
-        about = self.paragraph(table.about) if table.about else ""
-        return self.heading(2, table.title) + about + self.table(table)
+        parts = [self.heading(2, table.title)]
+        if table.about:
+            parts.append(self.paragraph(table.about))
+        parts.append(self.table(table))
+        return "".join(parts)
 
     def details(self, title: str, anchor: str, parts: Iterable[str]) -> str:
         """What is known of one task; `anchor` is where a table's link leads."""
@@ -7213,11 +7245,13 @@ class Writer:
 
     def link(self, name: str, path: str) -> str:
         """Where a file lies."""
-        return self.paragraph(f"{name}: {os.path.relpath(path, self.beside)}")
+        place = os.path.relpath(path, self.beside)
+        return self.paragraph(f"{name}: {place}")
 
     def framed(self, frame: Frame, texts: Iterable[str]) -> str:
         """Texts, escaped, in their frame."""
-        return frame.before + frame.between.join(map(self.escape, texts)) + frame.after
+        escaped = map(self.escape, texts)
+        return frame.before + frame.between.join(escaped) + frame.after
 
     def table_rows(self, rows: Iterable[Cells]) -> str:
         return "".join(self.framed(self.row_frame, row) for row in rows)
@@ -7235,7 +7269,8 @@ class Writer:
         """A file as a relative address, all but plain characters in per cent signs."""
         import urllib.parse
 
-        return urllib.parse.quote(os.fsencode(os.path.relpath(path, self.beside)))
+        relative = os.path.relpath(path, self.beside)
+        return urllib.parse.quote(os.fsencode(relative))
 
 
 class PlainText(Writer):
@@ -7256,20 +7291,26 @@ class Markdown(Writer):
     def table(self, table: Table) -> str:
         heads = table.heads or [""] * len(table.columns)
         rules = ["--:" if column.is_number else "---" for column in table.columns]
-        rule = f"| {' | '.join(rules)} |\n"
-        return self.table_rows([heads]) + rule + self.table_rows(table.rows) + "\n"
+        parts = [
+            self.table_rows([heads]),
+            "| " + " | ".join(rules) + " |\n",
+            self.table_rows(table.rows),
+            "\n",
+        ]
+        return "".join(parts)
 
     def code(self, text: str) -> str:
-        runs = re.findall("`+", text)
-        fence = "`" * max(3, 1 + max(map(len, runs), default=0))  # longer than any inside
-        lines = [printable(line) for line in text.expandtabs().split("\n")]
+        longest = max(map(len, re.findall("`+", text)), default=0)
+        fence = "`" * max(3, longest + 1)
+        lines = map(printable, text.expandtabs().split("\n"))
         return "\n".join([fence + "text", *lines, fence, "\n"])
 
     def drawing(self, name: str, path: str) -> str:
         return "!" + self.link(name, path)
 
     def link(self, name: str, path: str) -> str:
-        return f"[{self.escape(name)}]({self.url(path)})\n\n"
+        text = self.escape(name)
+        return f"[{text}]({self.url(path)})\n\n"
 
 
 class Latex(Writer):
@@ -7330,18 +7371,19 @@ class Latex(Writer):
         return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
 
     def table(self, table: Table) -> str:
-        head = ""
+        forms = self._column_forms(table)
+        parts = [f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
         if table.heads:
-            head = self.table_rows([table.heads]) + "\\midrule\n\\endhead\n"
-        return (
-            f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{self._column_forms(table)}@{{}}}}\n"
-            f"\\toprule\n{head}{self.table_rows(table.rows)}"
-            "\\bottomrule\n\\end{longtable}}\n\n"
-        )
+            parts.append(self.table_rows([table.heads]))
+            parts.append("\\midrule\n\\endhead\n")
+        parts.append(self.table_rows(table.rows))
+        parts.append("\\bottomrule\n\\end{longtable}}\n\n")
+        return "".join(parts)
 
     def _column_forms(self, table: Table) -> str:
         """The columns as longtable takes them: long ones wrap where a line can't hold them all."""
-        widths = [max(map(len, column)) + 3 for column in zip(*table.head_and_rows)]
+        columns = zip(*table.head_and_rows)
+        widths = [max(map(len, cells)) + 3 for cells in columns]
         long = sum(width for width in widths if width > self.short)
         scale = 1.0
         if long:
@@ -7383,20 +7425,22 @@ class Typst(Writer):
 
     def table(self, table: Table) -> str:
         sides = ["right" if column.is_number else "left" for column in table.columns]
-        head = ""
+        align = ", ".join(sides)
+        parts = [f"#table(columns: {len(sides)}, align: ({align}), table.hline(),\n"]
         if table.heads:
-            cells = self.table_rows([table.heads])
-            head = f"  table.header(\n{cells}  ), table.hline(stroke: 0.5pt),\n"
-        return (
-            f"#table(columns: {len(sides)}, align: ({', '.join(sides)}), table.hline(),\n"
-            f"{head}{self.table_rows(table.rows)}  table.hline())\n"
-        )
+            parts.append("  table.header(\n")
+            parts.append(self.table_rows([table.heads]))
+            parts.append("  ), table.hline(stroke: 0.5pt),\n")
+        parts.append(self.table_rows(table.rows))
+        parts.append("  table.hline())\n")
+        return "".join(parts)
 
     def drawing(self, name: str, path: str) -> str:
-        text = self.file_text(path).translate(self.escapes).replace("\n", "\\n")
-        if not text:
+        svg = self.file_text(path)
+        if not svg:
             return self.link(name, path)
-        return f'#image(bytes("{text}"), format: "svg", alt: "{self.escape(name)}")\n'
+        literal = svg.translate(self.escapes).replace("\n", "\\n")
+        return f'#image(bytes("{literal}"), format: "svg", alt: "{self.escape(name)}")\n'
 
 
 class Html(Writer):
@@ -7415,32 +7459,36 @@ class Html(Writer):
         import base64
 
         super().__init__(beside)
-        digest = base64.b64encode(bytes.fromhex(sha256(PAGE_SCRIPT.encode()))).decode()
-        self.opening = PAGE_HEAD % (digest, PAGE_STYLE)
+        digest = bytes.fromhex(sha256(PAGE_SCRIPT.encode()))
+        self.opening = PAGE_HEAD % (base64.b64encode(digest).decode(), PAGE_STYLE)
         self.closing = f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
 
     def table(self, table: Table) -> str:
-        heads = ""
-        if table.heads:
-            heads = f"<thead><tr>{''.join(map(self._head, table.columns))}</thead>"
-        largest = [
-            _largest(column, cells) for column, cells in zip(table.columns, zip(*table.rows))
-        ]
-        rows: list[str] = []
-        for number, row in enumerate(table.rows):
-            cells = map(self._cell, table.columns, row, largest, itertools.repeat(number))
-            rows.append(f"<tr>{''.join(cells)}\n")
-        about = self.escape("Table of " + (", ".join(table.heads) or "facts"))
+        about = ", ".join(table.heads) or "facts"
+        label = self.escape(f"Table of {about}")
+        parts = [f'<div class="wide" role="region" tabindex="0" aria-label="{label}">']
         has_tasks = any(column.kind is Kind.TASK for column in table.columns)
-        identity = " id=results" if has_tasks else ""
-        return (
-            f'<div class="wide" role="region" tabindex="0" aria-label="{about}">'
-            f"<table{identity}>{heads}<tbody>\n{''.join(rows)}</tbody></table></div>\n"
-        )
+        parts.append("<table id=results>" if has_tasks else "<table>")
+        if table.heads:
+            parts.append("<thead><tr>")
+            parts += map(self._head, table.columns)
+            parts.append("</thead>")
+        parts.append("<tbody>\n")
+        parts += self._body(table)
+        parts.append("</tbody></table></div>\n")
+        return "".join(parts)
 
     def _head(self, column: Column) -> str:
         kind = " class=n" if column.is_number else ""
         return f'<th scope="col"{kind}>{self.escape(column.title)}'
+
+    def _body(self, table: Table) -> Iterator[str]:
+        largest = list(map(table.largest, range(len(table.columns))))
+        for number, row in enumerate(table.rows):
+            yield "<tr>"
+            for column, cell, most in zip(table.columns, row, largest):
+                yield self._cell(column, cell, most, number)
+            yield "\n"
 
     def _cell(self, column: Column, cell: str, largest: float, number: int) -> str:
         """A cell of row `number`; `largest`: of an AMOUNT, the column's largest value."""
@@ -7452,19 +7500,23 @@ class Html(Writer):
         if column.kind is Kind.NAME:
             return f'<th scope="row">{text}'
         if column.kind is Kind.AMOUNT and cell and largest:
-            return f'<td class="n bar" style="--share:{float(cell) / largest:.1%}">{text}'
-        return f"<td class=n>{text}" if column.is_number else f"<td>{text}"
+            share = float(cell) / largest
+            return f'<td class="n bar" style="--share:{share:.1%}">{text}'
+        if column.is_number:
+            return f"<td class=n>{text}"
+        return f"<td>{text}"
 
     def details(self, title: str, anchor: str, parts: Iterable[str]) -> str:
-        summary = f"<summary><h3>{self.escape(title)}</h3></summary>"
-        return f'<details id="{anchor}">{summary}\n{"".join(parts)}</details>\n'
+        summary = f"<summary><h3>{self.escape(title)}</h3></summary>\n"
+        return f'<details id="{anchor}">{summary}' + "".join(parts) + "</details>\n"
 
     def drawing(self, name: str, path: str) -> str:
         import base64
 
-        image = base64.b64encode(self.file_text(path).encode()).decode()
-        if not image:
+        svg = self.file_text(path)
+        if not svg:
             return self.link(name, path)
+        image = base64.b64encode(svg.encode()).decode()
         shown = f'<img alt="{self.escape(name)}" src="data:image/svg+xml;base64,{image}">'
         return f"<p>{shown}<br>{self._anchor(name, path)}</p>\n"
 
@@ -7472,36 +7524,36 @@ class Html(Writer):
         return f"<p>{self._anchor(name, path)}</p>\n"
 
     def _anchor(self, name: str, path: str) -> str:
-        return f'<a href="{self.escape(self.url(path))}">{self.escape(name)}</a>'
+        address = self.escape(self.url(path))
+        return f'<a href="{address}">{self.escape(name)}</a>'
 
     def timeline(self, spans: Sequence[Span]) -> str:
         if not spans:
             return ""
         began = min(span.began for span in spans)
         ended = max(span.ended for span in spans)
-        whole = ended - began or 1
         lanes = _lanes(spans)
-        bars: list[str] = []
+        height = LANE_HEIGHT * len(lanes)
+        label = self.escape(f"Timeline, {utc(began)} to {utc(ended)}")
+        parts = [f"<h2>{label}</h2>\n"]
+        parts.append(f'<svg role="img" aria-label="{label}" width="100%" height="{height}">\n')
         for number, lane in enumerate(lanes):
+            top = LANE_HEIGHT * number
             for span in lane:
-                left = (span.began - began) / whole
-                width = (span.ended - span.began) / whole
-                bars.append(self._bar(span, number, left, width))
-        title = self.escape(f"Timeline, {utc(began)} to {utc(ended)}")
-        return (
-            f'<h2>{title}</h2>\n<svg role="img" aria-label="{title}" width="100%" '
-            f'height="{LANE_HEIGHT * len(lanes)}">\n{"".join(bars)}</svg>\n'
-        )
+                parts.append(self._bar(span, top, began, ended))
+        parts.append("</svg>\n")
+        return "".join(parts)
 
-    def _bar(self, span: Span, lane: int, left: float, width: float) -> str:
-        """A bar of the timeline, its left edge and width as shares of the whole."""
-        told = f"{span.row.task.id}: {span.row.outcome}, {duration(span.ended - span.began)}"
-        return (
-            f"<g><title>{self.escape(told)}</title>"
-            f'<rect class="{_style_class(span.row.outcome)}" x="{left:.3%}" '
-            f'y="{LANE_HEIGHT * lane}" width="{max(0.001, width):.3%}" '
-            f'height="{LANE_HEIGHT - 2}"/></g>\n'
-        )
+    def _bar(self, span: Span, top: int, began: float, ended: float) -> str:
+        """A bar of a timeline from `began` to `ended`, `top` pixels from its upper edge."""
+        task = f"{span.row.task.id}: {span.row.outcome}"
+        told = self.escape(f"{task}, {duration(span.ended - span.began)}")
+        whole = ended - began or 1
+        left = (span.began - began) / whole
+        width = max(0.001, (span.ended - span.began) / whole)
+        kind = _style_class(span.row.outcome)
+        place = f'x="{left:.3%}" y="{top}" width="{width:.3%}" height="{LANE_HEIGHT - 2}"'
+        return f'<g><title>{told}</title><rect class="{kind}" {place}/></g>\n'
 
 
 LANE_HEIGHT = 20  # of the timeline, in pixels
@@ -7520,13 +7572,6 @@ def _lanes(spans: Iterable[Span]) -> list[list[Span]]:
     return lanes
 
 
-def _largest(column: Column, cells: Iterable[str]) -> float:
-    """The largest value of a column of amounts, 0 for other columns."""
-    if column.kind is not Kind.AMOUNT:
-        return 0
-    return max(float(cell or 0) for cell in cells)
-
-
 def _style_class(outcome: str) -> str:
     """The class that PAGE_STYLE has for one of WORDS."""
     return outcome.replace(" ", "-")
@@ -7537,15 +7582,11 @@ def _style_class(outcome: str) -> str:
 
 def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """One line per task, with the model's field names."""
+    names = [*json_names(Plan), "status", "attempts"]
+    names += json_names(Limits)
+    names += json_names(Result)
+    names.append("assuming")
     left_out = ("limits", "lemmas", "exit", "stderr_tail")
-    names = [
-        *json_names(Plan),
-        "status",
-        "attempts",
-        *json_names(Limits),
-        *json_names(Result),
-        "assuming",
-    ]
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     return csv_lines(columns, map(_csv_object, rows_of_batch(batch)))
 
@@ -7638,6 +7679,10 @@ class JUnitCase:
     time_s: float | None = None
     notes: list[JUnitNote] = field(default_factory=list)
 
+    def has(self, tag: str) -> bool:
+        """Whether one of its notes is of this kind."""
+        return any(note.tag == tag for note in self.notes)
+
 
 @dataclass(frozen=True)
 class JUnitSuite:
@@ -7649,7 +7694,7 @@ class JUnitSuite:
 
     def count(self, tag: str) -> int:
         """How many of its cases have a note of this kind."""
-        return sum(any(note.tag == tag for note in case.notes) for case in self.cases)
+        return sum(case.has(tag) for case in self.cases)
 
 
 def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
@@ -7664,14 +7709,14 @@ def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
 def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
     closure = Closure(batch.tasks.values())
     for name, tasks in recipe_tasks(batch.tasks.values()).items():
-        rows = list(rows_of(tasks, closure))
-        time_s = sum(row.result.usage.wall_s for row in rows)
+        cases = list(map(_junit_case, rows_of(tasks, closure)))
+        time_s = sum(case.time_s or 0 for case in cases)
         attributes = {
             "time": f"{time_s:.3f}",
             "timestamp": batch.header.at[:19],  # JUnit's have no fractions and no zone
             "hostname": batch.header.host or "localhost",
         }
-        yield JUnitSuite(name, [_junit_case(row) for row in rows], attributes)
+        yield JUnitSuite(name, cases, attributes)
 
 
 def _junit_case(row: Row) -> JUnitCase:
@@ -7737,7 +7782,8 @@ def _note_xml(note: JUnitNote) -> str:
         attributes["type"] = note.type
     if note.message:
         attributes["message"] = note.message
-    return xml_tag(note.tag, attributes) + xml_text(note.text) + f"</{note.tag}>\n"
+    start = xml_tag(note.tag, attributes)
+    return start + xml_text(note.text) + f"</{note.tag}>\n"
 
 
 def xml_tag(tag: str, attributes: Mapping[str, object]) -> str:
@@ -7746,7 +7792,8 @@ def xml_tag(tag: str, attributes: Mapping[str, object]) -> str:
 
     start = "<" + tag
     for name, value in attributes.items():
-        start += f" {name}={quoteattr(printable(str(value)))}"
+        text = printable(str(value))
+        start += f" {name}={quoteattr(text)}"
     return start + ">"
 
 
@@ -7754,7 +7801,8 @@ def xml_text(text: str) -> str:
     """Any text as XML shows it, line by line."""
     from xml.sax.saxutils import escape
 
-    return "\n".join(escape(printable(line)) for line in text.split("\n"))
+    lines = map(printable, text.split("\n"))
+    return escape("\n".join(lines))
 
 
 # --- What an audit says ---------------------------------------------------------------------------
@@ -7832,9 +7880,11 @@ def _finding_json(finding: Finding) -> Json:
 
 
 def _audit_csv(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> Iterator[str]:
-    results = ["theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source"]
-    columns = [*results, "kind", "message", "note"]
-    return csv_lines(columns, [*map(_result_json, rows), *map(_finding_json, findings)])
+    columns = ["theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source"]
+    columns += ["kind", "message", "note"]
+    objects = list(map(_result_json, rows))
+    objects += map(_finding_json, findings)
+    return csv_lines(columns, objects)
 
 
 def _audit_suite(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> JUnitSuite:
@@ -7860,10 +7910,15 @@ def _audit_page(
     page: Writer, rows: Sequence[AuditRow], findings: Sequence[Finding], details: bool
 ) -> Iterator[str]:
     """Problems first, then what there is of each theory, and if wanted of each lemma."""
-    wrong = [each for each in findings if each.rank != NOTE]
-    notes = [each for each in findings if each.rank == NOTE]
-    counted = f"{plural(len(wrong), 'finding')} and {plural(len(notes), 'note')}"
-    yield page.heading(1, f"{counted} on {plural(len(rows), 'result')}")
+    wrong: list[Finding] = []
+    notes: list[Finding] = []
+    for each in findings:
+        chosen = notes if each.rank == NOTE else wrong
+        chosen.append(each)
+    found = plural(len(wrong), "finding")
+    noted = plural(len(notes), "note")
+    results = plural(len(rows), "result")
+    yield page.heading(1, f"{found} and {noted} on {results}")
     yield from _findings_part(page, "Findings", wrong)
     yield from _findings_part(page, "Notes", notes)
     yield page.section(_theories_table(rows))
@@ -7936,7 +7991,7 @@ PAGE_STYLE = r"""
   color-scheme: light dark;
   --line: #8887;
   --faint: #8882;
-  --bar: #48c4;
+  --bar: #49d6;
 }
 body {
   margin: 0;
@@ -7996,7 +8051,7 @@ tbody th {
 
 /* Time and memory: a bar for the share of the column's largest, which the cell gives. */
 .bar {
-  min-width: 7em;
+  min-width: 5.5em;
   background: linear-gradient(to right, var(--bar) var(--share), transparent 0) no-repeat;
   background-size: 100% calc(100% - 4px);
   background-position: center;
