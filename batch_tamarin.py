@@ -6644,6 +6644,7 @@ def write_derived_files(batch: Batch, directory: str) -> None:
     else:
         remove_file(rerun)  # of an earlier stop
     write_file(os.path.join(directory, UPSTREAM_REPORT), execution_report(batch, directory))
+    # It grows with the batch and its traces: written last, and in pieces.
     page = REPORTS["html"](batch, directory, directory)
     write_file(os.path.join(directory, "summary.html"), page)
 
@@ -6701,6 +6702,7 @@ def _task_lines(rows: Sequence[Row]) -> Iterator[str]:
     hidden = 0
     if len(begun) > TABLE_ROWS:
         problems = [row for row in begun if is_problem(row)]
+        # A wrong result must not hide among timeouts: failures first.
         problems.sort(key=lambda row: not row.is_failure)
         shown = problems[:TABLE_ROWS]
         hidden = len(problems) - len(shown)
@@ -6728,6 +6730,7 @@ def _notes(row: Row) -> Iterator[str]:
     """What a person should know of a task beside its figures."""
     if row.task.misses_expectation:
         yield f"expected {row.plan.expect}!"
+    # `told` is the outcome, which has a column of its own, and behind a comma what it rests on.
     _, _, what_it_rests_on = row.told.partition(", ")
     if what_it_rests_on:
         yield what_it_rests_on
@@ -6874,8 +6877,7 @@ class Table:
 Fact = tuple[str, str]  # its name, and what is so; "" for one that isn't told
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """When a task ran in this batch, in seconds since 1970."""
 
     began: float
@@ -6914,6 +6916,7 @@ def _chosen_rows(rows: Sequence[Row]) -> Sequence[Row]:
     """The rows that a page has room for."""
     if len(rows) <= SHOWN_TASKS:
         return rows
+    # Both kinds stay in plan order: sorting is stable, also in reverse.
     problems_first = sorted(rows, key=is_problem, reverse=True)
     return problems_first[:SHOWN_TASKS]
 
@@ -6922,6 +6925,7 @@ def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
     """When tasks ran, of those that did in this batch and have ended."""
     for row in rows:
         result = row.result
+        # A cached result's figures are of another batch.
         if result.at and not result.cached:
             ended = instant(result.at)
             yield Span(ended - result.usage.wall_s, ended, row)
@@ -6941,11 +6945,11 @@ def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
         yield "run by", f"batch_tamarin.py {header.version}"
     else:
         yield "run by", "batch-tamarin"
-    spans = list(spans_of(rows))
-    began = min((span.began for span in spans), default=instant(header.at))
-    ended = max((span.ended for span in spans), default=began)
-    left = len(rows) - batch.count(*FINAL)
+    # By what ran, not by the header's time: that is of the last time that the batch went on.
+    began = min((span.began for span in spans_of(rows)), default=instant(header.at))
+    ended = max((span.ended for span in spans_of(rows)), default=began)
     yield "began", utc(began)
+    left = len(rows) - batch.count(*FINAL)
     if left:
         yield "ended", f"not yet: {plural(left, 'task')} left"
     else:
@@ -6981,6 +6985,7 @@ def _totals_table(rows: Sequence[Row]) -> Table:
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.outcome, []).append(row)
+    # A line of zeros is news, too: nothing failed, nothing met a limit.
     always = WORDS[: WORDS.index("interrupted")]
     for word in WORDS:
         if word in groups or word in always:
@@ -7067,12 +7072,13 @@ def _matrix_table(rows: Sequence[Row]) -> Table:
     table.add_columns(*provers, kind=Kind.OUTCOME)
     lines: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        theory = row.plan.theory
-        lemma = row.plan.lemma
-        line = lines.setdefault((theory, lemma), [theory, lemma, *[""] * len(provers)])
-        place = 2 + provers.index(row.plan.prover)
-        # Several tasks: with other options or flags.
-        line[place] = f"{line[place]} / {row.told}" if line[place] else row.told
+        names = (row.plan.theory, row.plan.lemma)
+        line = lines.setdefault(names, [*names, *[""] * len(provers)])
+        place = len(names) + provers.index(row.plan.prover)
+        if line[place]:
+            # The same lemma under other options, or of another entry of the recipe.
+            line[place] += " / "
+        line[place] += row.told
     for line in lines.values():
         table.add_row(*line)
     return table
@@ -7087,6 +7093,7 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
     table.add_columns("not verified here", "verified here")
     for row in rows:
         plan = row.plan
+        # A trace that was found rests on nothing, whatever its lemma takes for granted.
         if plan.assumes and (plan.trait, row.task.verdict) in RESTING:
             known = {each.lemma for each in row.assuming}
             verified = listed(name for name in plan.assumes if name not in known)
@@ -7259,6 +7266,7 @@ class Writer:
     def file_text(self, path: str) -> str:
         """The text of a trace, "" when the page has no room for it (left)."""
         with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+            # Asked of the open file: what has this name may change until it is read.
             if os.fstat(file.fileno()).st_size <= min(GRAPH_CAP, self.room):
                 text = file.read(GRAPH_CAP)
                 self.room -= len(text)
@@ -7301,6 +7309,7 @@ class Markdown(Writer):
 
     def code(self, text: str) -> str:
         longest = max(map(len, re.findall("`+", text)), default=0)
+        # A fence ends at the first line of at least as many backticks.
         fence = "`" * max(3, longest + 1)
         lines = map(printable, text.expandtabs().split("\n"))
         return "\n".join([fence + "text", *lines, fence, "\n"])
@@ -7358,16 +7367,20 @@ class Latex(Writer):
             "`": r"\textasciigrave{}",
         }
     )
-    line_width = 185  # characters of a table that fit on a line
-    short = 20  # a column of at most so many characters is never wrapped
+    # By trial, in footnotesize on landscape A4: about so many characters fit on a line. A column of
+    # no more than `short` characters never wraps: it would gain nothing.
+    line_width = 185
+    short = 20
 
     def escape(self, text: str) -> str:
         """As `Writer.escape`; blanks that TeX would swallow stay.
 
         A character that pdflatex's fonts may not have is shown by its number.
         """
+        # Printable ASCII and the letters of Latin-1, which the T1 encoding has.
         known = re.sub("[^\x20-\x7e\xc0-\xff]", _code_point, printable(text))
         escaped = super().escape(known)
+        # `\ ` is a blank that stays; without one an empty line of a code would vanish.
         return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
 
     def table(self, table: Table) -> str:
@@ -7387,6 +7400,8 @@ class Latex(Writer):
         long = sum(width for width in widths if width > self.short)
         scale = 1.0
         if long:
+            # Short columns get what they need, long ones share the rest in proportion; where that
+            # is next to nothing the table is wider than the page, but can be read.
             left = self.line_width - (sum(widths) - long)
             scale = min(1.0, max(0.1, left / long))
         forms: list[str] = []
@@ -7396,6 +7411,7 @@ class Latex(Writer):
             elif scale == 1 or width <= self.short:
                 forms.append("l")
             else:
+                # A line is 200 wide here: the gaps between columns need room, too.
                 share = scale * width / 200
                 forms.append(f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}")
         return "".join(forms)
@@ -7449,7 +7465,6 @@ class Html(Writer):
     A drawn trace is an image in a data: URL, in which a browser runs no script and loads nothing.
     """
 
-    closing = "</main>\n"  # and the script
     paragraph_form = "<p>%s</p>\n"
     heading_forms = ("<h1>%s</h1>\n", "<h2>%s</h2>\n", "<h3>%s</h3>\n")
     code_frame = Frame("<pre>", "\n", "</pre>\n")
@@ -7459,6 +7474,7 @@ class Html(Writer):
         import base64
 
         super().__init__(beside)
+        # The page's policy lets a browser run the script of this digest and no other.
         digest = bytes.fromhex(sha256(PAGE_SCRIPT.encode()))
         self.opening = PAGE_HEAD % (base64.b64encode(digest).decode(), PAGE_STYLE)
         self.closing = f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
@@ -7495,6 +7511,7 @@ class Html(Writer):
         text = self.escape(cell)
         if column.kind is Kind.TASK:
             return f'<td><a href="#{task_anchor(number)}">{text}</a>'
+        # No colour for "verified, assuming ...": it isn't to be taken for the plain word.
         if column.kind is Kind.OUTCOME and cell in WORDS:
             return f'<td class="w {_style_class(cell)}">{text}'
         if column.kind is Kind.NAME:
@@ -7550,6 +7567,7 @@ class Html(Writer):
         told = self.escape(f"{task}, {duration(span.ended - span.began)}")
         whole = ended - began or 1
         left = (span.began - began) / whole
+        # The shortest can still be seen, and pointed at.
         width = max(0.001, (span.ended - span.began) / whole)
         kind = _style_class(span.row.outcome)
         place = f'x="{left:.3%}" y="{top}" width="{width:.3%}" height="{LANE_HEIGHT - 2}"'
@@ -7557,6 +7575,8 @@ class Html(Writer):
 
 
 LANE_HEIGHT = 20  # of the timeline, in pixels
+# A job starts a moment before the result of the one whose place it takes is journalled.
+OVERLAP_S = 0.05
 
 
 def _lanes(spans: Iterable[Span]) -> list[list[Span]]:
@@ -7564,7 +7584,7 @@ def _lanes(spans: Iterable[Span]) -> list[list[Span]]:
     lanes: list[list[Span]] = []
     for span in sorted(spans, key=lambda span: (span.began, span.ended)):
         for lane in lanes:
-            if lane[-1].ended <= span.began + 0.05:
+            if lane[-1].ended <= span.began + OVERLAP_S:
                 lane.append(span)
                 break
         else:
@@ -7586,6 +7606,7 @@ def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     names += json_names(Limits)
     names += json_names(Result)
     names.append("assuming")
+    # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
     left_out = ("limits", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     return csv_lines(columns, map(_csv_object, rows_of_batch(batch)))
@@ -7632,6 +7653,7 @@ def _csv_cell(value: Any) -> Any:
 def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """The Batch: what its `batch` and `end` events said, and every task, one a line."""
     ended = encode_event(batch.ended) if batch.ended else None
+    # The object is written in pieces: a large batch as one text would take too much memory.
     head = json.dumps({"batch": encode_event(batch.header), "end": ended})
     yield head[:-1] + ', "tasks": ['
     separator = "\n"
@@ -7745,6 +7767,7 @@ def _junit_case(row: Row) -> JUnitCase:
 def _junit_tag(row: Row) -> str:
     if row.task.is_answered:
         return "failure" if row.is_failure else "system-out"
+    # A race's loser was stopped because another variant had answered: no error of its own.
     has_no_end = not row.task.is_final or row.task.status is Status.SUPERSEDED
     return "skipped" if has_no_end else "error"
 
@@ -7801,6 +7824,7 @@ def xml_text(text: str) -> str:
     """Any text as XML shows it, line by line."""
     from xml.sax.saxutils import escape
 
+    # XML can't hold control characters, not even escaped.
     lines = map(printable, text.split("\n"))
     return escape("\n".join(lines))
 
@@ -7832,6 +7856,7 @@ def audit_report(
         return "".join(_audit_csv(rows, findings))
     if form == "junit":
         return "".join(junit_lines([_audit_suite(rows, findings)]))
+    # Only traces need a place to be relative to, and an audit shows none.
     page = Markdown(".") if form == "md" else PlainText(".")
     return "".join(_audit_page(page, rows, findings, details))
 
@@ -7891,6 +7916,7 @@ def _audit_suite(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> JUnit
     """A case for each lemma: findings are failures, no answer is an error."""
     cases: dict[tuple[str, str], JUnitCase] = {}
 
+    # Several batches may hold the same lemma: one case, which has failed if one of them has.
     def case_of(theory: str, lemma: str, prover: str) -> JUnitCase:
         name = f"{lemma or theory} [{prover}]"
         return cases.setdefault((theory, name), JUnitCase(name, theory))
