@@ -6686,30 +6686,29 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
 
     Of a large batch it has only the tasks that are problems.
     """
-    rows = list(rows_of(tasks, Closure(batch.tasks.values())))
+    begun = [task for task in tasks if task.status is not Status.PENDING]
+    rows: Iterable[Row] = rows_of(begun, Closure(batch.tasks.values()))
+    if len(begun) > TABLE_ROWS:
+        # A wrong result must not hide among timeouts: failures first.
+        problems = filter(is_problem, rows)
+        rows = sorted(problems, key=lambda row: not row.is_failure)
+    rows = list(rows)
     lines = list(_task_lines(rows))
     lines.append("")
-    lines.append(_totals_line(rows))
+    lines.append(_totals_line(tasks, rows))
     lines.append(f"results: {printable(directory)}")
     lines += _next_steps(directory, tasks)
     return "\n".join(lines) + "\n"
 
 
 def _task_lines(rows: Sequence[Row]) -> Iterator[str]:
-    """The table, and how many problems it had no room for; nothing if no task has begun."""
-    begun = [row for row in rows if row.task.status is not Status.PENDING]
-    shown = begun
-    hidden = 0
-    if len(begun) > TABLE_ROWS:
-        problems = [row for row in begun if is_problem(row)]
-        # A wrong result must not hide among timeouts: failures first.
-        problems.sort(key=lambda row: not row.is_failure)
-        shown = problems[:TABLE_ROWS]
-        hidden = len(problems) - len(shown)
+    """The table, and for how many rows it had no room; nothing if there are none."""
+    shown = rows[:TABLE_ROWS]
     if shown:
         lines = [["result", "task", "steps", "time", "memory", ""]]
         lines += [list(_final_cells(row)) for row in shown]
         yield text_table(lines, right=(2, 3, 4))
+    hidden = len(rows) - len(shown)
     if hidden:
         yield f"and {plural(hidden, 'task')} more without a verdict, or not as expected"
 
@@ -6747,13 +6746,14 @@ def _day(at: str) -> str:
     return at[:10]
 
 
-def _totals_line(rows: Sequence[Row]) -> str:
-    counts = count_outcomes(row.task for row in rows)
-    line = plural(len(rows), "task") + ": " + told_counts(counts)
-    unexpected = sum(row.task.misses_expectation for row in rows)
+def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
+    """Totals of all tasks; `rows` has all that are failures."""
+    line = plural(len(tasks), "task") + ": " + told_counts(count_outcomes(tasks))
+    failures = [row for row in rows if row.is_failure]
+    unexpected = sum(row.task.misses_expectation for row in failures)
     if unexpected:
         line += f"; {unexpected:,} not as expected"
-    unfounded = sum(bool(row.rests_on_false) for row in rows)
+    unfounded = sum(bool(row.rests_on_false) for row in failures)
     if unfounded:
         line += f"; {unfounded:,} resting on a falsified lemma"
     return line
@@ -7130,7 +7130,7 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "takes for granted", ", ".join(plan.assumes)
     yield "options", quoted(plan.options)
     yield "flags", " ".join(plan.flags)
-    yield "limits", _told_limits(plan.limits)
+    yield "limits", str(plan.limits)
     if row.task.result:
         yield "used", _told_usage(result.usage)
     if result.cached:
@@ -7138,11 +7138,6 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "ended", utc(instant(result.at))
     yield "attempts", str(row.task.attempts or "")
     yield "exit", str(result.exit or "")
-
-
-def _told_limits(limits: Limits) -> str:
-    cores = plural(limits.cores, "core")
-    return f"{cores}, {limits.memory_mb:,} MB, {limits.timeout_s:,g} s"
 
 
 def _told_usage(usage: Usage) -> str:
@@ -7187,9 +7182,8 @@ class Writer:
     escapes: Mapping[int, str] = {}  # as `str.translate` takes them
 
     def __init__(self, beside: str) -> None:
-        self.beside = (
-            beside  # the directory that the page is for: names of files are relative to it
-        )
+        # The directory that the page is for: names of files are relative to it.
+        self.beside = beside
         self.room = PAGE_CAP  # for traces, in bytes
 
     def escape(self, text: str) -> str:
