@@ -8375,21 +8375,35 @@ class Recheck:
 
 
 def write_derived_files(batch: Batch, directory: str) -> None:
-    """What the Batch alone can make again, but for success/ and failed/."""
+    """Write what the Batch alone can make again, except success/ and failed/. Raises OSError."""
     rerun = os.path.join(directory, rerun_name(batch))
     if batch.unanswered:
         write_file(rerun, rerun_recipe(batch, directory))
     else:
         remove_file(rerun)  # of an earlier stop
     write_file(os.path.join(directory, UPSTREAM_REPORT), execution_report(batch, directory))
-    write_file(
-        os.path.join(directory, "summary.html"), REPORTS["html"](batch, directory, directory)
-    )
+    # It grows with the batch and its traces: written last, and in pieces.
+    page = REPORTS["html"](batch, directory, directory)
+    write_file(os.path.join(directory, "summary.html"), page)
+
+
+def rows_of_batch(batch: Batch) -> Iterator[Row]:
+    """All tasks of a batch as people see them, in plan order."""
+    tasks = batch.tasks.values()
+    return rows_of(tasks, Closure(tasks))
+
+
+def is_problem(row: Row) -> bool:
+    """Whether the exit code tells of it: a failure, or no answer although one is wanted."""
+    is_settled = row.task.is_answered or row.task.status is Status.SUPERSEDED
+    return row.is_failure or not is_settled
 
 
 # --- The final table ------------------------------------------------------------------------------
 
 TABLE_ROWS = 40  # a longer batch shows its problems only
+
+# Of outcomes, in the order in which they are told.
 WORDS = (
     "verified",
     "falsified",
@@ -8402,464 +8416,648 @@ WORDS = (
     "running",
     "pending",
     "completed",
-)  # of outcomes, in the order in which they are told
-
-
-def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
-    """How many tasks came to which outcome, in the order of our words."""
-    counts = Counter(map(outcome_word, tasks))
-    return {word: counts[word] for word in WORDS if word in counts}
+)
 
 
 def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
-    """What came out, for a terminal: the tasks (of a large batch only those that need a look), totals, where to look next."""
-    ran = [task for task in tasks if task.status is not Status.PENDING]
-    closure = Closure(batch.tasks.values())
-    problems = [task for task in ran if exit_code([task], closure)]
-    shown = (
-        ran
-        if len(ran) <= TABLE_ROWS
-        else sorted(problems, key=missed_expectation, reverse=True)[:TABLE_ROWS]
-    )
-    rows = [
-        ("result", "task", "steps", "time", "memory", ""),
-        *(_table_row(task, closure) for task in shown),
-    ]
-    lines = [text_table(rows, right=(2, 3, 4))] if shown else []
-    if len(shown) < len(problems):
-        lines.append(
-            f"and {plural(len(problems) - len(shown), 'task')} more without a verdict, or not as expected"
-        )
-    totals = ", ".join(f"{count:,} {word}" for word, count in count_outcomes(tasks).items())
-    for what, count in (
-        ("not as expected", sum(map(missed_expectation, tasks))),
-        (
-            "resting on a falsified lemma",
-            sum(bool(closure.false_assumptions(task)) for task in tasks),
-        ),
-    ):
-        totals += f"; {count:,} {what}" if count else ""
-    lines += ["", f"{plural(len(tasks), 'task')}: {totals}", f"results: {printable(directory)}"]
-    where, first = (
-        quoted([printable(directory)]),
-        {task.status: task.id for task in reversed(tasks)},
-    )
-    if first.keys() & {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}:
-        lines.append(f"go on: batch_tamarin.py resume {where}")
-    if Status.FAILED in first:
-        lines.append(f"why:   less {where}/logs/{first[Status.FAILED]}.err")
-    if first.keys() & {Status.TIMEOUT, Status.MEMORY_LIMIT}:
-        lines.append(
-            "more:  run the recipe again with larger limits: only what met its limit runs again"
-        )
+    """What came out of `tasks`, for a terminal: a line for each, totals, where to look next.
+
+    Of a large batch it has only the tasks that are problems.
+    """
+    begun = [task for task in tasks if task.status is not Status.PENDING]
+    rows: Iterable[Row] = rows_of(begun, Closure(batch.tasks.values()))
+    if len(begun) > TABLE_ROWS:
+        # A wrong result must not hide among timeouts: failures first.
+        problems = filter(is_problem, rows)
+        rows = sorted(problems, key=lambda row: not row.is_failure)
+    rows = list(rows)
+    lines = list(_task_lines(rows))
+    lines.append("")
+    lines.append(_totals_line(tasks, rows))
+    lines.append(f"results: {printable(directory)}")
+    lines += _next_steps(directory, tasks)
     return "\n".join(lines) + "\n"
 
 
-def text_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Columns as wide as they need to be; the first row is the heading. Safe for a terminal."""
-    cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(display_width, column)) for column in zip(*cells)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column in right else fit(cell, width)
-            for column, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in cells
-    )
+def _task_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """The table, and for how many rows it had no room; nothing if there are none."""
+    shown = rows[:TABLE_ROWS]
+    if shown:
+        lines = [["result", "task", "steps", "time", "memory", ""]]
+        lines += [list(_final_cells(row)) for row in shown]
+        yield text_table(lines, right=(2, 3, 4))
+    hidden = len(rows) - len(shown)
+    if hidden:
+        yield f"and {plural(hidden, 'task')} more without a verdict, or not as expected"
 
 
-def _table_row(task: Task, closure: Closure) -> tuple[str, ...]:
-    result = task.result or Result(task.status)
-    notes = (
-        f"expected {task.plan.expect}!" if task.misses_expectation else "",
-        closure.outcome(task).partition(", ")[2],
-        result.reason[:160],
-        *(f"warning: {warning}" for warning in result.warnings),
-        f"cached {result.ran[:10]}".rstrip() if result.cached else "",
-    )
-    used = (
-        (duration(result.usage.wall_s), f"{result.usage.peak_mb:,.0f} MB")
-        if task.result
-        else ("", "")
-    )
-    return (
-        task.outcome,
-        task.id,
-        str(result.steps or ""),
-        *used,
-        "; ".join(filter(None, notes)),
-    )
+def _final_cells(row: Row) -> Iterator[str]:
+    yield row.outcome
+    yield row.task.id
+    yield str(row.result.steps or "")
+    if row.task.result:
+        yield duration(row.result.usage.wall_s)
+        yield f"{row.result.usage.peak_mb:,.0f} MB"
+    else:
+        yield from ("", "")
+    yield "; ".join(_notes(row))
+
+
+def _notes(row: Row) -> Iterator[str]:
+    """What a person should know of a task beside its figures."""
+    if row.task.misses_expectation:
+        yield f"expected {row.plan.expect}!"
+    # `told` is the outcome, which has a column of its own, and behind a comma what it rests on.
+    _, _, what_it_rests_on = row.told.partition(", ")
+    if what_it_rests_on:
+        yield what_it_rests_on
+    if row.result.reason:
+        yield row.result.reason[:160]
+    for warning in row.result.warnings:
+        yield f"warning: {warning}"
+    if row.result.cached:
+        yield f"cached {_day(row.result.ran)}".rstrip()
+
+
+def _day(at: str) -> str:
+    """The day of a time in the journal, "" for none."""
+    return at[:10]
+
+
+def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
+    """Totals of all tasks; `rows` has all that are failures."""
+    line = plural(len(tasks), "task") + ": " + told_counts(count_outcomes(tasks))
+    failures = [row for row in rows if row.is_failure]
+    unexpected = sum(row.task.misses_expectation for row in failures)
+    if unexpected:
+        line += f"; {unexpected:,} not as expected"
+    unfounded = sum(bool(row.rests_on_false) for row in failures)
+    if unfounded:
+        line += f"; {unfounded:,} resting on a falsified lemma"
+    return line
+
+
+def _next_steps(directory: str, tasks: Sequence[Task]) -> Iterator[str]:
+    """What a user can do about tasks without an answer."""
+    where = quoted([printable(directory)])
+    statuses = {task.status for task in tasks}
+    if not statuses <= FINAL:
+        yield f"go on: batch_tamarin.py resume {where}"
+    if Status.FAILED in statuses:
+        failed = next(task for task in tasks if task.status is Status.FAILED)
+        yield f"why:   less {where}/logs/{failed.id}.err"
+    if statuses & MET_A_LIMIT:
+        yield "more:  run the recipe again with larger limits: only what met its limit runs again"
+
+
+def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
+    """How many tasks came to which outcome, in the order of WORDS."""
+    counts = Counter(task.outcome for task in tasks)
+    return {word: counts[word] for word in WORDS if word in counts}
+
+
+def told_counts(counts: Mapping[str, int]) -> str:
+    """`7 verified, 1 timeout`."""
+    return ", ".join(f"{count:,} {word}" for word, count in counts.items())
+
+
+def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Columns as wide as they need to be; the first row is the heading. Safe for a terminal.
+
+    `right`: the numbers of the columns that are set to the right.
+    """
+    table = [list(map(printable, row)) for row in rows]
+    widths = [max(map(display_width, column)) for column in zip(*table)]
+    lines: list[str] = []
+    for cells in table:
+        for number, width in enumerate(widths):
+            if number in right:
+                cells[number] = cells[number].rjust(width)
+            else:
+                cells[number] = fit(cells[number], width)
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
 
 
 # --- What a page says, whatever its format --------------------------------------------------------
 
-SHOWN_TASKS = (
-    3_000  # of a larger batch pages show those that need a look first; csv and json hold all
-)
-GRAPH_CAP, PAGE_CAP = (
-    4 * MB,
-    24 * MB,
-)  # traces inside one page: each, and together; beyond that the page names the file
+# Of a larger batch pages show so many tasks, problems first; csv and json hold all.
+SHOWN_TASKS = 3_000
+# Traces inside one page, in bytes: each, and together. Beyond that the page names the file.
+GRAPH_CAP = 4 * MB
+PAGE_CAP = 24 * MB
+LISTED_IDS = 1_000  # characters of a list of tasks
+
+
+class Kind(enum.Enum):
+    """What the cells of a column are, which decides how they are shown."""
+
+    TEXT = enum.auto()
+    NUMBER = enum.auto()
+    AMOUNT = enum.auto()  # a number >= 0 or "", with a bar for its share of the column's largest
+    OUTCOME = enum.auto()  # one of WORDS, or a text
+    NAME = enum.auto()  # the row's name
+    TASK = enum.auto()  # a link to the details of the task, which come in the order of the rows
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a page's table."""
+
+    title: str
+    kind: Kind = Kind.TEXT
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its cells are set to the right."""
+        return self.kind in (Kind.NUMBER, Kind.AMOUNT)
+
+
+Cells = Sequence[str]  # of one row, a text for each column
+
+
+@dataclass
+class Table:
+    """A table of a page, in no format yet; without rows it isn't shown."""
+
+    title: str = ""  # of the section that it makes
+    about: str = ""  # what a reader must know to understand it
+    columns: list[Column] = field(default_factory=list)
+    rows: list[Cells] = field(default_factory=list)
+
+    def add_columns(self, *titles: str, kind: Kind = Kind.TEXT) -> None:
+        """Further columns of one kind."""
+        for title in titles:
+            self.columns.append(Column(title, kind))
+
+    def add_row(self, *cells: str) -> None:
+        """A further row: a text for each column."""
+        self.rows.append(cells)
+
+    @property
+    def heads(self) -> Cells:
+        """The titles of the columns; empty if none has one."""
+        titles = [column.title for column in self.columns]
+        return titles if any(titles) else ()
+
+    def largest(self, number: int) -> float:
+        """The largest value of a column of amounts, 0 for another column."""
+        if self.columns[number].kind is not Kind.AMOUNT:
+            return 0
+        return max(float(row[number] or 0) for row in self.rows)
+
+    @property
+    def head_and_rows(self) -> Sequence[Cells]:
+        """All lines from the top."""
+        return [self.heads, *self.rows] if self.heads else self.rows
+
+
+Fact = tuple[str, str]  # its name, and what is so; "" for one that isn't told
+
+
+class Span(NamedTuple):
+    """When a task ran in this batch, in seconds since 1970."""
+
+    began: float
+    ended: float
+    row: Row
 
 
 def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -> Iterator[str]:
-    """A page, from top to bottom."""
-    page, header, tasks, limits = (
-        form(beside),
-        batch.header,
-        [*batch.tasks.values()],
-        batch.header.limits,
-    )
-    closure, left = Closure(tasks), len(tasks) - batch.count(*FINAL)
-    yield page.opening + page.line(1, "Tamarin batch " + os.path.basename(header.recipe_file))
-    spans = [*_spans(tasks)] or [(instant(header.at),) * 2]
-    began, ended = min(span[0] for span in spans), max(span[1] for span in spans)
-    yield page.facts(
-        (
-            ("recipe", header.recipe_file),
-            ("directory", header.cwd),
-            ("host", f"{header.host} {header.platform}".strip()),
-            (
-                "run by",
-                f"batch_tamarin.py {header.version}" if header.version else "batch-tamarin",
-            ),
-            ("began", utc(began)),
-            ("ended", f"not yet: {plural(left, 'task')} left" if left else utc(ended)),
-            ("took", duration(ended - began)),
-            (
-                "limits",
-                f"{plural(limits.cores, 'core')}, {limits.memory_mb / 1024:.1f} GB for all jobs",
-            ),
-            (
-                "not as expected",
-                ", ".join(task.id for task in filter(missed_expectation, tasks))[:1000],
-            ),
-            (
-                "resting on a falsified lemma",
-                ", ".join(task.id for task in filter(closure.false_assumptions, tasks))[:1000],
-            ),
-        )
-    )
-    yield page.section(
-        "Provers",
-        ("prover", "version", "command"),
-        "lll",
-        [
-            (
-                alias,
-                f"{prover.flavour} {prover.version or '(unknown)'}",
-                " ".join((*prover.command, *prover.options)),
-            )
-            for alias, prover in batch.provers.items()
-        ],
-    )
-    groups: dict[str, list[Result]] = {word: [] for word in WORDS}
-    for task in tasks:
-        groups[task.outcome].append(task.result or Result(task.status))
-    groups["all"] = list(itertools.chain.from_iterable(groups.values()))
-    yield page.section(
-        "Totals",
-        ("result", "tasks", "cached", "time (s)", "CPU (s)", "most memory (MB)"),
-        "wrrrrr",
-        [
-            (
-                word,
-                f"{len(results):,}",
-                f"{sum(result.cached for result in results):,}",
-                f"{sum(result.usage.wall_s for result in results):,.1f}",
-                f"{sum(result.usage.cpu_s for result in results):,.1f}",
-                f"{max((result.usage.peak_mb for result in results), default=0):,.0f}",
-            )
-            for word, results in groups.items()
-            if results or word in WORDS[:6]
-        ],
-    )
-    shown = (
-        tasks
-        if len(tasks) <= SHOWN_TASKS
-        else sorted(tasks, key=lambda task: not needs_look(task, closure))[:SHOWN_TASKS]
-    )
-    cut = f"{len(shown):,} of {len(tasks):,} tasks, those that need a look first; csv and json reports hold all."
-    expected = any(task.plan.expect for task in shown)
-    yield page.section(
-        "Results",
-        (
-            "result",
-            "lemma",
-            *["expected"] * expected,
-            "theory",
-            "trait",
-            "prover",
-            "steps",
-            "time (s)",
-            "CPU (s)",
-            "memory (MB)",
-            "cores",
-            "cached",
-        ),
-        f"wa{'l' * expected}lllrrrrrl",
-        [
-            (
-                closure.outcome(task),
-                task.plan.lemma,
-                *[task.plan.expect or ""] * expected,
-                task.plan.theory,
-                result.trait or task.plan.trait,
-                task.plan.prover,
-                str(result.steps or ""),
-                *(
-                    (
-                        f"{result.usage.wall_s:.2f}",
-                        f"{result.usage.cpu_s:.2f}",
-                        f"{result.usage.peak_mb:.0f}",
-                    )
-                    if task.result
-                    else ("", "", "")
-                ),
-                str(task.plan.limits.cores),
-                (result.ran[:10] or "yes") * result.cached,
-            )
-            for task in shown
-            for result in (task.result or Result(task.status),)
-        ],
-        cut if len(shown) < len(tasks) else "",
-    )
-    cells: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for task in shown:
-        cells.setdefault((task.plan.theory, task.plan.lemma), {}).setdefault(
-            task.plan.prover, []
-        ).append(closure.outcome(task))
-    provers = list(dict.fromkeys(task.plan.prover for task in shown))
-    if len(provers) > 1:
-        yield page.section(
-            "Verdicts by prover",
-            ("theory", "lemma", *provers),
-            "ll" + "w" * len(provers),
-            [
-                (*key, *(" / ".join(row.get(prover, ())) for prover in provers))
-                for key, row in cells.items()
-            ],
-        )
-    yield page.charts(shown)
-    rests = [
-        (task, closure.open_assumptions(task))
-        for task in shown
-        if task.plan.assumes and (task.plan.trait, task.verdict) in RESTING
-    ]
-    yield page.section(
-        "Assumptions",
-        ("theory", "lemma", "prover", "result", "not verified here", "verified here"),
-        "lllwll",
-        [
-            (
-                task.plan.theory,
-                task.plan.lemma,
-                task.plan.prover,
-                task.outcome,
-                listed(known),
-                listed(
-                    name for name in task.plan.assumes if name not in {each.lemma for each in known}
-                ),
-            )
-            for task, known in rests
-        ],
-        "These results hold if the lemmas that their proofs assume hold.",
-    )
+    """A page from top to bottom, in pieces, for a file in the directory `beside`."""
+    page = form(beside)
+    rows = list(rows_of_batch(batch))
+    shown = _chosen_rows(rows)
+    recipe = os.path.basename(batch.header.recipe_file)
+    yield page.opening
+    yield page.heading(1, f"Tamarin batch {recipe}")
+    yield page.facts(_batch_facts(batch, rows))
+    yield page.section(_provers_table(batch))
+    yield page.section(_totals_table(rows))
+    yield page.section(_results_table(shown, len(rows)))
+    yield page.section(_matrix_table(shown))
+    yield page.timeline(list(spans_of(shown)))
+    yield page.section(_assumptions_table(shown))
     if batch.unanswered:
-        yield page.line(2, "To run again") + page.line(
-            0, f"What has no verdict: {rerun_name(batch)} in the results directory."
-        )
-    yield page.line(2, "Tasks")
-    for number, task in enumerate(shown):
-        yield page.details(
-            f"{task.id}: {closure.outcome(task)}",
-            f"t{number}",
-            _details(page, batch, directory, task),
-        )
+        yield page.heading(2, "To run again")
+        where = f"{rerun_name(batch)} in the results directory"
+        yield page.paragraph(f"What has no verdict: {where}.")
+    yield page.heading(2, "Tasks")
+    for number, row in enumerate(shown):
+        title = f"{row.task.id}: {row.told}"
+        parts = _task_details(page, batch, directory, row)
+        yield page.details(title, task_anchor(number), parts)
     yield page.closing
 
 
-def _spans(tasks: Iterable[Task]) -> Iterator[tuple[Any, ...]]:
-    """Start, end and task of what ran in this batch."""
-    return (
-        (instant(task.result.at) - task.result.usage.wall_s, instant(task.result.at), task)
-        for task in tasks
-        if task.result and task.result.at and not task.result.cached
-    )
+def _chosen_rows(rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows that a page has room for."""
+    if len(rows) <= SHOWN_TASKS:
+        return rows
+    # Both kinds stay in plan order: sorting is stable, also in reverse.
+    problems_first = sorted(rows, key=is_problem, reverse=True)
+    return problems_first[:SHOWN_TASKS]
 
 
-def _details(page: Writer, batch: Batch, directory: str, task: Task) -> Iterator[str]:
-    result, prover, outputs = (
-        task.result or Result(task.status),
-        batch.provers[task.plan.prover],
-        result_files(directory, task.id),
-    )
-    yield page.facts(
-        (
-            ("theory", task.plan.theory),
-            ("lemma", f"{task.plan.lemma} ({result.trait or task.plan.trait or '?'})"),
-            ("recipe task", task.plan.entry),
-            (
-                "prover",
-                f"{task.plan.prover} ({prover.flavour} {prover.version or 'of unknown version'})",
-            ),
-            ("expected", task.plan.expect or ""),
-            ("reason", result.reason),
-            ("warnings", "; ".join(result.warnings)),
-            ("steps", str(result.steps or "")),
-            ("takes for granted", ", ".join(task.plan.assumes)),
-            ("options", quoted(task.plan.options)),
-            ("flags", " ".join(task.plan.flags)),
-            (
-                "limits",
-                f"{plural(task.plan.limits.cores, 'core')}, {task.plan.limits.memory_mb:,} MB, {task.plan.limits.timeout_s:,g} s",
-            ),
-            (
-                "used",
-                f"{result.usage.wall_s:,.2f} s, {result.usage.cpu_s:,.2f} s CPU, {result.usage.peak_mb:,.0f} MB (average {result.usage.avg_mb:,.0f} MB)"
-                if task.result
-                else "",
-            ),
-            (
-                "cached",
-                f"{utc(instant(result.ran)) or 'yes'}: the figures are of then" * result.cached
-                + ", its proof file may hold older texts of other lemmas" * result.old_text,
-            ),
-            ("ended", utc(instant(result.at))),
-            ("attempts", str(task.attempts or "")),
-            ("exit", str(result.exit or "")),
+def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
+    """When tasks ran, of those that did in this batch and have ended."""
+    for row in rows:
+        result = row.result
+        # A cached result's figures are of another batch.
+        if result.at and not result.cached:
+            ended = instant(result.at)
+            yield Span(ended - result.usage.wall_s, ended, row)
+
+
+def task_anchor(number: int) -> str:
+    """How a page names the details of its n-th task, from 0."""
+    return f"t{number}"
+
+
+def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
+    header = batch.header
+    yield "recipe", header.recipe_file
+    yield "directory", header.cwd
+    yield "host", f"{header.host} {header.platform}".strip()
+    if header.version:
+        yield "run by", f"batch_tamarin.py {header.version}"
+    else:
+        yield "run by", "batch-tamarin"
+    # By what ran, not by the header's time: that is of the last time that the batch went on.
+    began = min((span.began for span in spans_of(rows)), default=instant(header.at))
+    ended = max((span.ended for span in spans_of(rows)), default=began)
+    yield "began", utc(began)
+    left = len(rows) - batch.count(*FINAL)
+    if left:
+        yield "ended", f"not yet: {plural(left, 'task')} left"
+    else:
+        yield "ended", utc(ended)
+    yield "took", duration(ended - began)
+    cores = plural(header.limits.cores, "core")
+    memory_gb = header.limits.memory_mb / 1024
+    yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
+    yield "not as expected", _ids(row for row in rows if row.task.misses_expectation)
+    yield "resting on a falsified lemma", _ids(row for row in rows if row.rests_on_false)
+
+
+def _ids(rows: Iterable[Row]) -> str:
+    return ", ".join(row.task.id for row in rows)[:LISTED_IDS]
+
+
+def _provers_table(batch: Batch) -> Table:
+    table = Table("Provers")
+    table.add_columns("prover", "version", "command")
+    for alias, prover in batch.provers.items():
+        version = f"{prover.flavour} {prover.version or '(unknown)'}"
+        command = " ".join([*prover.command, *prover.options])
+        table.add_row(alias, version, command)
+    return table
+
+
+def _totals_table(rows: Sequence[Row]) -> Table:
+    """What came out, and what it took, by outcome; the words for how a task can end always."""
+    table = Table("Totals")
+    table.add_columns("result", kind=Kind.OUTCOME)
+    table.add_columns("tasks", "cached", "time (s)", "CPU (s)", kind=Kind.NUMBER)
+    table.add_columns("most memory (MB)", kind=Kind.NUMBER)
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.outcome, []).append(row)
+    # A line of zeros is news, too: nothing failed, nothing met a limit.
+    always = WORDS[: WORDS.index("interrupted")]
+    for word in WORDS:
+        if word in groups or word in always:
+            table.add_row(word, *_totals(groups.get(word, [])))
+    if rows:
+        table.add_row("all", *_totals(rows))
+    return table
+
+
+def _totals(rows: Sequence[Row]) -> Iterator[str]:
+    """How many tasks, and what they used."""
+    cached = 0
+    wall_s = 0.0
+    cpu_s = 0.0
+    peak_mb = 0.0
+    for row in rows:
+        usage = row.result.usage
+        cached += row.result.cached
+        wall_s += usage.wall_s
+        cpu_s += usage.cpu_s
+        peak_mb = max(peak_mb, usage.peak_mb)
+    yield f"{len(rows):,}"
+    yield f"{cached:,}"
+    yield f"{wall_s:,.1f}"
+    yield f"{cpu_s:,.1f}"
+    yield f"{peak_mb:,.0f}"
+
+
+def _results_table(rows: Sequence[Row], total: int) -> Table:
+    """A line for each task that is shown; expectations only where there are any."""
+    table = Table("Results")
+    if len(rows) < total:
+        table.about = (
+            f"{len(rows):,} of {total:,} tasks, those that need a look first; "
+            "csv and json reports hold all."
         )
-    )
-    yield page.code(quoted(prover_command(prover, task.plan, outputs)))
-    if result.stderr_tail.strip():
-        yield page.line(0, "The end of its stderr:") + page.code(result.stderr_tail.strip("\n"))
+    with_expected = any(row.plan.expect for row in rows)
+    table.add_columns("result", kind=Kind.OUTCOME)
+    table.add_columns("lemma", kind=Kind.TASK)
+    if with_expected:
+        table.add_columns("expected")
+    table.add_columns("theory", "trait", "prover")
+    table.add_columns("steps", kind=Kind.NUMBER)
+    table.add_columns("time (s)", kind=Kind.AMOUNT)
+    table.add_columns("CPU (s)", kind=Kind.NUMBER)
+    table.add_columns("memory (MB)", kind=Kind.AMOUNT)
+    table.add_columns("cores", kind=Kind.NUMBER)
+    table.add_columns("cached")
+    for row in rows:
+        table.add_row(*_result_cells(row, with_expected))
+    return table
+
+
+def _result_cells(row: Row, with_expected: bool) -> Iterator[str]:
+    result = row.result
+    yield row.told
+    yield row.plan.lemma
+    if with_expected:
+        yield row.plan.expect or ""
+    yield row.plan.theory
+    yield result.trait or row.plan.trait
+    yield row.plan.prover
+    yield str(result.steps or "")
+    if row.task.result:
+        yield f"{result.usage.wall_s:.2f}"
+        yield f"{result.usage.cpu_s:.2f}"
+        yield f"{result.usage.peak_mb:.0f}"
+    else:
+        yield from ("", "", "")
+    yield str(row.plan.limits.cores)
+    if result.cached:
+        yield _day(result.ran) or "yes"
+    else:
+        yield ""
+
+
+def _matrix_table(rows: Sequence[Row]) -> Table:
+    """What each prover says of a lemma, side by side; empty where there is only one prover."""
+    table = Table("Verdicts by prover")
+    provers = list(dict.fromkeys(row.plan.prover for row in rows))
+    if len(provers) < 2:
+        return table
+    table.add_columns("theory", "lemma")
+    table.add_columns(*provers, kind=Kind.OUTCOME)
+    lines: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        names = (row.plan.theory, row.plan.lemma)
+        line = lines.setdefault(names, [*names, *[""] * len(provers)])
+        place = len(names) + provers.index(row.plan.prover)
+        if line[place]:
+            # The same lemma under other options, or of another entry of the recipe.
+            line[place] += " / "
+        line[place] += row.told
+    for line in lines.values():
+        table.add_row(*line)
+    return table
+
+
+def _assumptions_table(rows: Sequence[Row]) -> Table:
+    """What verdicts take for granted, of those that do."""
+    table = Table("Assumptions")
+    table.about = "These results hold if the lemmas that their proofs assume hold."
+    table.add_columns("theory", "lemma", "prover")
+    table.add_columns("result", kind=Kind.OUTCOME)
+    table.add_columns("not verified here", "verified here")
+    for row in rows:
+        plan = row.plan
+        # A trace that was found rests on nothing, whatever its lemma takes for granted.
+        if plan.assumes and (plan.trait, row.task.verdict) in RESTING:
+            known = {each.lemma for each in row.assuming}
+            verified = listed(name for name in plan.assumes if name not in known)
+            open_ones = listed(row.assuming)
+            table.add_row(plan.theory, plan.lemma, plan.prover, row.outcome, open_ones, verified)
+    return table
+
+
+def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Iterator[str]:
+    """All that is known of a task: facts, command line, what the prover said, attack traces."""
+    prover = batch.provers[row.plan.prover]
+    outputs = result_files(directory, row.task.id)
+    yield page.facts(_task_facts(row, prover))
+    yield page.code(quoted(prover_command(prover, row.plan, outputs)))
+    if row.result.stderr_tail.strip():
+        yield page.paragraph("The end of its stderr:")
+        yield page.code(row.result.stderr_tail.strip("\n"))
     if os.path.exists(outputs.trace_dot):
-        yield page.trace(f"Attack trace of {task.id}", outputs.trace_dot)
+        yield page.trace(f"Attack trace of {row.task.id}", outputs.trace_dot)
+
+
+def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
+    plan = row.plan
+    result = row.result
+    yield "theory", plan.theory
+    yield "lemma", f"{plan.lemma} ({result.trait or plan.trait or '?'})"
+    yield "recipe task", plan.entry
+    version = prover.version or "of unknown version"
+    yield "prover", f"{plan.prover} ({prover.flavour} {version})"
+    yield "expected", plan.expect or ""
+    yield "reason", result.reason
+    yield "warnings", "; ".join(result.warnings)
+    yield "steps", str(result.steps or "")
+    yield "takes for granted", ", ".join(plan.assumes)
+    yield "options", quoted(plan.options)
+    yield "flags", " ".join(plan.flags)
+    yield "limits", str(plan.limits)
+    if row.task.result:
+        yield "used", _told_usage(result.usage)
+    if result.cached:
+        yield "cached", _told_origin(result)
+    yield "ended", utc(instant(result.at))
+    yield "attempts", str(row.task.attempts or "")
+    yield "exit", str(result.exit or "")
+
+
+def _told_usage(usage: Usage) -> str:
+    times = f"{usage.wall_s:,.2f} s, {usage.cpu_s:,.2f} s CPU"
+    memory = f"{usage.peak_mb:,.0f} MB (average {usage.avg_mb:,.0f} MB)"
+    return f"{times}, {memory}"
+
+
+def _told_origin(result: Result) -> str:
+    """What to keep in mind of a result from the cache."""
+    ran = utc(instant(result.ran)) or "yes"
+    told = f"{ran}: the figures are of then"
+    if result.old_text:
+        told += ", its proof file may hold older texts of other lemmas"
+    return told
 
 
 # --- Writers of pages: a new format is one class --------------------------------------------------
 
 
+class Frame(NamedTuple):
+    """What stands before, between and after the texts of a row, or the lines of a code."""
+
+    before: str
+    between: str
+    after: str
+
+
 class Writer:
-    """Renders the parts of a page, here as plain text. All text that was not made here passes through `escape`, line by line.
+    """Renders the parts of a page in one format.
 
-    A table's `columns` are a letter each: l text, r number, h the row's name, w one of WORDS, a link to the row's details."""
+    All text that was not made here passes through `escape`, line by line. A format needs `table`,
+    its own escapes and the forms below; what else it can do better, it overrides.
+    """
 
-    opening, closing = "", ""
-    lines: Sequence[str] = ("%s\n\n",) * 4  # a paragraph, the title, two levels of headings
-    row_parts = code_parts = (
-        "",
-        "\n",
-        "\n",
-    )  # before, between and after the cells of a row; the lines of a code
-    escapes: Mapping[int, str] = {}
+    opening = ""
+    closing = ""
+    paragraph_form = "%s\n\n"
+    heading_forms: Sequence[str] = ("%s\n\n",) * 3  # of level 1 (the page's title), 2 and 3
+    row_frame = Frame("", "\n", "\n")
+    code_frame = Frame("", "\n", "\n")
+    escapes: Mapping[int, str] = {}  # as `str.translate` takes them
 
     def __init__(self, beside: str) -> None:
-        self.beside, self.left = (
-            beside,
-            PAGE_CAP,
-        )  # the directory that the page is for; how much of traces it still has room for
+        # The directory that the page is for: names of files are relative to it.
+        self.beside = beside
+        self.room = PAGE_CAP  # for traces, in bytes
 
     def escape(self, text: str) -> str:
+        """Any text as one line that the format shows as it is."""
         return printable(text).translate(self.escapes)
 
-    def joined(self, parts: tuple[str, str, str], texts: Iterable[str]) -> str:
-        return parts[0] + parts[1].join(map(self.escape, texts)) + parts[2]
+    def table(self, table: Table) -> str:
+        """A table without its title."""
+        raise NotImplementedError
 
-    def line(self, level: int, text: str) -> str:
-        return self.lines[level] % self.escape(text)
+    def paragraph(self, text: str) -> str:
+        return self.paragraph_form % self.escape(text)
+
+    def heading(self, level: int, text: str) -> str:
+        return self.heading_forms[level - 1] % self.escape(text)
 
     def code(self, text: str) -> str:
-        return self.joined(self.code_parts, text.expandtabs().split("\n"))
+        """A text of several lines as it stands."""
+        return self.framed(self.code_frame, text.expandtabs().split("\n"))
 
-    def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
-        return (
-            text_table([head, *rows], [place for place, kind in enumerate(columns) if kind == "r"])
-            + "\n\n"
-        )
+    def facts(self, facts: Iterable[Fact]) -> str:
+        """Those facts that are told, one a line."""
+        table = Table()
+        table.add_columns("", kind=Kind.NAME)
+        table.add_columns("")
+        for name, text in facts:
+            if text:
+                table.add_row(name, text)
+        return self.table(table)
 
-    def rows(self, rows: Iterable[Sequence[str]]) -> str:
-        return "".join(self.joined(self.row_parts, row) for row in rows)
-
-    def facts(self, facts: Iterable[tuple[str, str]]) -> str:
-        return self.table((), "hl", [fact for fact in facts if fact[1]])
-
-    def section(
-        self,
-        title: str,
-        head: Sequence[str],
-        columns: str,
-        rows: Sequence[Sequence[str]],
-        about: str = "",
-    ) -> str:
-        """A table under its heading, unless it is empty."""
-        return (
-            self.line(2, title)
-            + (self.line(0, about) if about else "")
-            + self.table(head, columns, rows)
-            if rows
-            else ""
-        )
+    def section(self, table: Table) -> str:
+        """A table under its heading; nothing where it has no rows."""
+        if not table.rows:
+            return ""
+        parts = [self.heading(2, table.title)]
+        if table.about:
+            parts.append(self.paragraph(table.about))
+        parts.append(self.table(table))
+        return "".join(parts)
 
     def details(self, title: str, anchor: str, parts: Iterable[str]) -> str:
-        return self.line(3, title) + "".join(parts)
+        """What is known of one task; `anchor` is where a table's link leads."""
+        return self.heading(3, title) + "".join(parts)
 
-    def charts(self, tasks: Iterable[Task]) -> str:
-        return ""  # the tables hold the same figures
+    def timeline(self, spans: Sequence[Span]) -> str:
+        """A picture of which task ran when, in a format that has pictures."""
+        return ""
 
     def trace(self, name: str, dot: str) -> str:
-        """The drawn graphs, else the DOT text; of what is too large, so that `content` has no text of it, the path."""
+        """The drawn graphs of a DOT file, else its text, else where it lies."""
         drawn = drawings(dot)
-        text = "" if drawn else self.content(dot)
-        return (
-            self.code(text)
-            if text
-            else "".join(self.drawing(path, name) for path in drawn or [dot])
-        )
+        if drawn:
+            return "".join(self.drawing(name, path) for path in drawn)
+        text = self.file_text(dot)
+        return self.code(text) if text else self.link(name, dot)
 
-    def drawing(self, path: str, name: str) -> str:
-        return self.line(0, f"{name}: {os.path.relpath(path, self.beside)}")
+    def drawing(self, name: str, path: str) -> str:
+        """A drawn graph (SVG), or where it lies."""
+        return self.link(name, path)
 
-    def content(self, path: str) -> str:
-        """A trace file's text, "" when it is too large for the page."""
+    def link(self, name: str, path: str) -> str:
+        """Where a file lies."""
+        place = os.path.relpath(path, self.beside)
+        return self.paragraph(f"{name}: {place}")
+
+    def framed(self, frame: Frame, texts: Iterable[str]) -> str:
+        """Texts, escaped, in their frame."""
+        escaped = map(self.escape, texts)
+        return frame.before + frame.between.join(escaped) + frame.after
+
+    def table_rows(self, rows: Iterable[Cells]) -> str:
+        return "".join(self.framed(self.row_frame, row) for row in rows)
+
+    def file_text(self, path: str) -> str:
+        """The text of a trace, "" when the page has no room for it (left)."""
         with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
-            if os.fstat(file.fileno()).st_size <= min(GRAPH_CAP, self.left):
+            # Asked of the open file: what has this name may change until it is read.
+            if os.fstat(file.fileno()).st_size <= min(GRAPH_CAP, self.room):
                 text = file.read(GRAPH_CAP)
-                self.left -= len(text)
+                self.room -= len(text)
                 return text
         return ""
 
     def url(self, path: str) -> str:
+        """A file as a relative address, all but plain characters in per cent signs."""
         import urllib.parse
 
-        return urllib.parse.quote(os.fsencode(os.path.relpath(path, self.beside)))
+        relative = os.path.relpath(path, self.beside)
+        return urllib.parse.quote(os.fsencode(relative))
+
+
+class PlainText(Writer):
+    """For a terminal."""
+
+    def table(self, table: Table) -> str:
+        right = [number for number, column in enumerate(table.columns) if column.is_number]
+        return text_table(table.head_and_rows, right) + "\n\n"
 
 
 class Markdown(Writer):
     """As GitHub renders it."""
 
-    lines, row_parts = ("%s\n\n", "# %s\n\n", "## %s\n\n", "### %s\n\n"), ("| ", " | ", " |\n")
-    escapes = str.maketrans({char: "\\" + char for char in "\\`*_[]{}<>#|&~$!@:"})
+    heading_forms = ("# %s\n\n", "## %s\n\n", "### %s\n\n")
+    row_frame = Frame("| ", " | ", " |\n")
+    escapes = str.maketrans({sign: "\\" + sign for sign in "\\`*_[]{}<>#|&~$!@:"})
 
-    def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
-        rule = " | ".join("--:" if kind == "r" else "---" for kind in columns)
-        return f"{self.rows([head or ('', '')])}| {rule} |\n{self.rows(rows)}\n"
+    def table(self, table: Table) -> str:
+        heads = table.heads or [""] * len(table.columns)
+        rules = ["--:" if column.is_number else "---" for column in table.columns]
+        parts = [
+            self.table_rows([heads]),
+            "| " + " | ".join(rules) + " |\n",
+            self.table_rows(table.rows),
+            "\n",
+        ]
+        return "".join(parts)
 
     def code(self, text: str) -> str:
-        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-        return "\n".join(
-            (fence + "text", *map(printable, text.expandtabs().split("\n")), fence, "\n")
-        )
+        longest = max(map(len, re.findall("`+", text)), default=0)
+        # A fence ends at the first line of at least as many backticks.
+        fence = "`" * max(3, longest + 1)
+        lines = map(printable, text.expandtabs().split("\n"))
+        return "\n".join([fence + "text", *lines, fence, "\n"])
 
-    def drawing(self, path: str, name: str) -> str:
-        return f"{'!' * path.endswith('.svg')}[{self.escape(name)}]({self.url(path)})\n\n"
+    def drawing(self, name: str, path: str) -> str:
+        return "!" + self.link(name, path)
+
+    def link(self, name: str, path: str) -> str:
+        text = self.escape(name)
+        return f"[{text}]({self.url(path)})\n\n"
 
 
 class Latex(Writer):
     """For pdflatex, with tables that a paper can take over."""
 
-    opening, closing = (
-        r"""\documentclass[a4paper,landscape]{article}
+    opening = r"""\documentclass[a4paper,landscape]{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \usepackage{textcomp,booktabs,longtable,array}
@@ -8867,579 +9065,952 @@ class Latex(Writer):
 \IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
 \setlength{\parindent}{0pt}\setlength{\parskip}{4pt}\setcounter{secnumdepth}{0}\emergencystretch=3em
 \begin{document}
-""",
-        "\\end{document}\n",
-    )
-    lines = ("%s\n\n", "\n\\section{%s}\n", "\n\\subsection{%s}\n", "\n\\subsubsection{%s}\n")
-    code_parts, row_parts = (
-        ("{\\ttfamily\\scriptsize\\raggedright\n", "\\par\n", "\\par}\n\n"),
-        ("", " & ", " \\\\\n"),
-    )
+"""
+    closing = "\\end{document}\n"
+    heading_forms = ("\n\\section{%s}\n", "\n\\subsection{%s}\n", "\n\\subsubsection{%s}\n")
+    row_frame = Frame("", " & ", " \\\\\n")
+    code_frame = Frame("{\\ttfamily\\scriptsize\\raggedright\n", "\\par\n", "\\par}\n\n")
     escapes = str.maketrans(
         {
-            **{char: "\\" + char for char in "{}$&#%"},
-            **{char: f"{{{char}}}" for char in "[]*-,"},
+            "{": r"\{",
+            "}": r"\}",
+            "$": r"\$",
+            "&": r"\&",
+            "#": r"\#",
+            "%": r"\%",
+            # A row's first cell may begin with what `\\` takes for its argument; `--` and `,,` are
+            # other signs.
+            "[": "{[}",
+            "]": "{]}",
+            "*": "{*}",
+            "-": "{-}",
+            ",": "{,}",
+            # Long names may break here.
             "_": r"\_\allowbreak{}",
             "/": r"/\allowbreak{}",
-            **{
-                char: f"\\text{name}{{}}"
-                for char, name in zip(
-                    "\\^~<>|\"'`",
-                    (
-                        "backslash",
-                        "asciicircum",
-                        "asciitilde",
-                        "less",
-                        "greater",
-                        "bar",
-                        "quotedbl",
-                        "quotesingle",
-                        "asciigrave",
-                    ),
-                )
-            },
+            "\\": r"\textbackslash{}",
+            "^": r"\textasciicircum{}",
+            "~": r"\textasciitilde{}",
+            "<": r"\textless{}",
+            ">": r"\textgreater{}",
+            "|": r"\textbar{}",
+            '"': r"\textquotedbl{}",
+            "'": r"\textquotesingle{}",
+            "`": r"\textasciigrave{}",
         }
     )
+    # By trial, in footnotesize on landscape A4: about so many characters fit on a line. A column of
+    # no more than `short` characters never wraps: it would gain nothing.
+    line_width = 185
+    short = 20
 
     def escape(self, text: str) -> str:
-        """A character that pdflatex's fonts may not have is shown by its number; blanks that TeX would swallow stay."""
-        known = re.sub(
-            "[^\x20-\x7e\xc0-\xff]", lambda found: f"<U+{ord(found.group()):04X}>", printable(text)
-        )
-        return re.sub("^ |(?<= ) ", r"\\ ", super().escape(known)) or r"\ "
+        """As `Writer.escape`; blanks that TeX would swallow stay.
 
-    def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
-        widths = [max(map(len, column)) + 3 for column in zip(*rows, head or rows[0])]
-        wide = sum(width for width in widths if width > 20)
-        scale = min(
-            1, max(0.1, (185 - sum(widths) + wide) / (wide or 1))
-        )  # long cells wrap where 185 characters are not enough
-        form = "".join(
-            "r"
-            if kind == "r"
-            else "l"
-            if scale == 1 or width <= 20
-            else f">{{\\raggedright\\arraybackslash}}p{{{scale * width / 200:.3f}\\linewidth}}"
-            for kind, width in zip(columns, widths)
-        )
-        first = f"{self.rows([head])}\\midrule\n\\endhead\n" if head else ""
-        return (
-            f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{form}@{{}}}}\n\\toprule\n{first}{self.rows(rows)}"
-            "\\bottomrule\n\\end{longtable}}\n\n"
-        )
+        A character that pdflatex's fonts may not have is shown by its number.
+        """
+        # Printable ASCII and the letters of Latin-1, which the T1 encoding has.
+        known = re.sub("[^\x20-\x7e\xc0-\xff]", _code_point, printable(text))
+        escaped = super().escape(known)
+        # `\ ` is a blank that stays; without one an empty line of a code would vanish.
+        return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
+
+    def table(self, table: Table) -> str:
+        forms = self._column_forms(table)
+        parts = [f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
+        if table.heads:
+            parts.append(self.table_rows([table.heads]))
+            parts.append("\\midrule\n\\endhead\n")
+        parts.append(self.table_rows(table.rows))
+        parts.append("\\bottomrule\n\\end{longtable}}\n\n")
+        return "".join(parts)
+
+    def _column_forms(self, table: Table) -> str:
+        """The columns as longtable takes them: long ones wrap where a line can't hold them all."""
+        columns = zip(*table.head_and_rows)
+        widths = [max(map(len, cells)) + 3 for cells in columns]
+        long = sum(width for width in widths if width > self.short)
+        scale = 1.0
+        if long:
+            # Short columns get what they need, long ones share the rest in proportion; where that
+            # is next to nothing the table is wider than the page, but can be read.
+            left = self.line_width - (sum(widths) - long)
+            scale = min(1.0, max(0.1, left / long))
+        forms: list[str] = []
+        for column, width in zip(table.columns, widths):
+            if column.is_number:
+                forms.append("r")
+            elif scale == 1 or width <= self.short:
+                forms.append("l")
+            else:
+                # A line is 200 wide here: the gaps between columns need room, too.
+                share = scale * width / 200
+                forms.append(f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}")
+        return "".join(forms)
+
+
+def _code_point(found: re.Match[str]) -> str:
+    return f"<U+{ord(found[0]):04X}>"
 
 
 class Typst(Writer):
     """All text stands in string literals, so that nothing in it is markup."""
 
-    opening = "#set page(flipped: true, margin: 15mm)\n#set text(size: 9pt)\n#set table(stroke: none, inset: 3pt)\n"
-    lines = ('#par("%s")\n', *(f'\n#heading(level: {level}, "%s")\n' for level in (1, 2, 3)))
-    code_parts, row_parts = ('#raw(block: true, "', "\\n", '")\n'), ('  "', '", "', '",\n')
+    opening = (
+        "#set page(flipped: true, margin: 15mm)\n"
+        "#set text(size: 9pt)\n"
+        "#set table(stroke: none, inset: 3pt)\n"
+    )
+    paragraph_form = '#par("%s")\n'
+    heading_forms = (
+        '\n#heading(level: 1, "%s")\n',
+        '\n#heading(level: 2, "%s")\n',
+        '\n#heading(level: 3, "%s")\n',
+    )
+    row_frame = Frame('  "', '", "', '",\n')
+    code_frame = Frame('#raw(block: true, "', "\\n", '")\n')
     escapes = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
-    def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
-        align = ", ".join("right" if kind == "r" else "left" for kind in columns)
-        first = (
-            f"  table.header(\n{self.rows([head])}  ), table.hline(stroke: 0.5pt),\n"
-            if head
-            else ""
-        )
-        return f"#table(columns: {len(columns)}, align: ({align}), table.hline(),\n{first}{self.rows(rows)}  table.hline())\n"
+    def table(self, table: Table) -> str:
+        sides = ["right" if column.is_number else "left" for column in table.columns]
+        align = ", ".join(sides)
+        parts = [f"#table(columns: {len(sides)}, align: ({align}), table.hline(),\n"]
+        if table.heads:
+            parts.append("  table.header(\n")
+            parts.append(self.table_rows([table.heads]))
+            parts.append("  ), table.hline(stroke: 0.5pt),\n")
+        parts.append(self.table_rows(table.rows))
+        parts.append("  table.hline())\n")
+        return "".join(parts)
 
-    def drawing(self, path: str, name: str) -> str:
-        text = self.content(path).translate(self.escapes).replace("\n", "\\n")
-        return (
-            f'#image(bytes("{text}"), format: "svg", alt: "{self.escape(name)}")\n'
-            if text
-            else super().drawing(path, name)
-        )
+    def drawing(self, name: str, path: str) -> str:
+        svg = self.file_text(path)
+        if not svg:
+            return self.link(name, path)
+        literal = svg.translate(self.escapes).replace("\n", "\\n")
+        return f'#image(bytes("{literal}"), format: "svg", alt: "{self.escape(name)}")\n'
 
 
 class Html(Writer):
-    """One file for any browser, offline: no script but ours (told by its digest), nothing loaded. A drawn trace is an image in a
-    data: URL, in which a browser runs no script and loads nothing."""
+    """One file for any browser, offline: no script but ours (told by its digest), nothing loaded.
 
-    lines, code_parts = (
-        ("<p>%s</p>\n", "<h1>%s</h1>\n", "<h2>%s</h2>\n", "<h3>%s</h3>\n"),
-        ("<pre>", "\n", "</pre>\n"),
-    )
+    A drawn trace is an image in a data: URL, in which a browser runs no script and loads nothing.
+    """
+
+    paragraph_form = "<p>%s</p>\n"
+    heading_forms = ("<h1>%s</h1>\n", "<h2>%s</h2>\n", "<h3>%s</h3>\n")
+    code_frame = Frame("<pre>", "\n", "</pre>\n")
     escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
     def __init__(self, beside: str) -> None:
         import base64
 
         super().__init__(beside)
-        digest = base64.b64encode(bytes.fromhex(sha256(PAGE_SCRIPT.encode()))).decode()
-        self.opening, self.closing = (
-            PAGE_HEAD % (digest, PAGE_STYLE),
-            f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n",
-        )
+        # The page's policy lets a browser run the script of this digest and no other.
+        digest = bytes.fromhex(sha256(PAGE_SCRIPT.encode()))
+        self.opening = PAGE_HEAD % (base64.b64encode(digest).decode(), PAGE_STYLE)
+        self.closing = f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
 
-    def table(self, head: Sequence[str], columns: str, rows: Sequence[Sequence[str]]) -> str:
-        heads = "".join(
-            f'<th scope="col"{" class=n" * (kind == "r")}>{self.escape(name)}'
-            for kind, name in zip(columns, head)
-        )
-        body = "".join(
-            f"<tr>{''.join(map(self._cell, columns, row, itertools.repeat(at)))}\n"
-            for at, row in enumerate(rows)
-        )
-        about = self.escape("Table of " + (", ".join(head) or "facts"))
-        return (
-            f'<div class="wide" role="region" tabindex="0" aria-label="{about}">'
-            f"<table{' id=results' * ('a' in columns)}><thead><tr>{heads}</thead><tbody>\n{body}</tbody></table></div>\n"
-        )
+    def table(self, table: Table) -> str:
+        about = ", ".join(table.heads) or "facts"
+        label = self.escape(f"Table of {about}")
+        parts = [f'<div class="wide" role="region" tabindex="0" aria-label="{label}">']
+        has_tasks = any(column.kind is Kind.TASK for column in table.columns)
+        parts.append("<table id=results>" if has_tasks else "<table>")
+        if table.heads:
+            parts.append("<thead><tr>")
+            parts += map(self._head, table.columns)
+            parts.append("</thead>")
+        parts.append("<tbody>\n")
+        parts += self._body(table)
+        parts.append("</tbody></table></div>\n")
+        return "".join(parts)
 
-    def _cell(self, kind: str, cell: str, number: int) -> str:
-        if kind == "a":
-            return f'<td><a href="#t{number}">{self.escape(cell)}</a>'
-        if kind == "w" and cell in WORDS:
-            return f'<td class="w {cell.replace(" ", "-")}">{cell}'
-        return {"h": '<th scope="row">', "r": "<td class=n>"}.get(kind, "<td>") + self.escape(cell)
+    def _head(self, column: Column) -> str:
+        kind = " class=n" if column.is_number else ""
+        return f'<th scope="col"{kind}>{self.escape(column.title)}'
+
+    def _body(self, table: Table) -> Iterator[str]:
+        largest = list(map(table.largest, range(len(table.columns))))
+        for number, row in enumerate(table.rows):
+            yield "<tr>"
+            for column, cell, most in zip(table.columns, row, largest):
+                yield self._cell(column, cell, most, number)
+            yield "\n"
+
+    def _cell(self, column: Column, cell: str, largest: float, number: int) -> str:
+        """A cell of row `number`; `largest`: of an AMOUNT, the column's largest value."""
+        text = self.escape(cell)
+        if column.kind is Kind.TASK:
+            return f'<td><a href="#{task_anchor(number)}">{text}</a>'
+        # No colour for "verified, assuming ...": it isn't to be taken for the plain word.
+        if column.kind is Kind.OUTCOME and cell in WORDS:
+            return f'<td class="w {_style_class(cell)}">{text}'
+        if column.kind is Kind.NAME:
+            return f'<th scope="row">{text}'
+        if column.kind is Kind.AMOUNT and cell and largest:
+            share = float(cell) / largest
+            return f'<td class="n bar" style="--share:{share:.1%}">{text}'
+        if column.is_number:
+            return f"<td class=n>{text}"
+        return f"<td>{text}"
 
     def details(self, title: str, anchor: str, parts: Iterable[str]) -> str:
-        return f'<details id="{anchor}"><summary><h3>{self.escape(title)}</h3></summary>\n{"".join(parts)}</details>\n'
+        summary = f"<summary><h3>{self.escape(title)}</h3></summary>\n"
+        return f'<details id="{anchor}">{summary}' + "".join(parts) + "</details>\n"
 
-    def drawing(self, path: str, name: str) -> str:
+    def drawing(self, name: str, path: str) -> str:
         import base64
 
-        image = base64.b64encode(self.content(path).encode()).decode()
-        shown = (
-            f'<img alt="{self.escape(name)}" src="data:image/svg+xml;base64,{image}"><br>'
-            if image
-            else ""
-        )
-        return f'<p>{shown}<a href="{self.escape(self.url(path))}">{self.escape(name)}</a></p>\n'
+        svg = self.file_text(path)
+        if not svg:
+            return self.link(name, path)
+        image = base64.b64encode(svg.encode()).decode()
+        shown = f'<img alt="{self.escape(name)}" src="data:image/svg+xml;base64,{image}">'
+        return f"<p>{shown}<br>{self._anchor(name, path)}</p>\n"
 
-    def charts(self, tasks: Iterable[Task]) -> str:
-        """Who ran when; the largest in time and memory."""
-        spans = sorted(_spans(tasks), key=lambda span: span[:2])
-        begin, end = (
-            min((span[0] for span in spans), default=0),
-            max((span[1] for span in spans), default=0),
-        )
-        free: list[float] = []  # when each row is free again: a task goes into the first that is
-        bars = []
-        for start, stop, task in spans:
-            row = next((row for row, since in enumerate(free) if since <= start + 0.05), len(free))
-            free[row : row + 1] = [stop]
-            bars.append(
-                self._bar(
-                    task,
-                    row,
-                    (start - begin) / (end - begin or 1),
-                    (stop - start) / (end - begin or 1),
-                    f"{task.id}: {task.outcome}, {duration(stop - start)}",
-                    False,
-                )
-            )
-        charts = [(f"Timeline, {utc(begin)} to {utc(end)}", len(free), bars)]
-        for title, measure, shape in (
-            ("Longest times", "wall_s", duration),
-            ("Largest memory", "peak_mb", "{:,.0f} MB".format),
-        ):
-            values = sorted(
-                ((getattr(task.result.usage, measure), task) for _, _, task in spans),
-                key=lambda pair: -pair[0],
-            )[:25]
-            charts.append(
-                (
-                    title,
-                    len(values),
-                    [
-                        self._bar(
-                            task,
-                            row,
-                            0,
-                            value / (values[0][0] or 1),
-                            f"{shape(value)}  {task.id} ({task.outcome})",
-                            True,
-                        )
-                        for row, (value, task) in enumerate(values)
-                    ],
-                )
-            )
-        return "".join(
-            f'<h2>{title}</h2>\n<svg role="img" aria-label="{title}" width="100%" height="{20 * rows}">\n'
-            f"{''.join(bars)}</svg>\n"
-            for title, rows, bars in charts
-            if bars
-        )
+    def link(self, name: str, path: str) -> str:
+        return f"<p>{self._anchor(name, path)}</p>\n"
 
-    def _bar(
-        self, task: Task, row: int, left: float, width: float, told: str, labelled: bool
-    ) -> str:
-        """A bar in a row of its chart, its left edge and width as shares of 1."""
-        return (
-            f'<g><title>{self.escape(told)}</title><rect class="{task.outcome.replace(" ", "-")}" x="{left:.3%}" '
-            f'y="{20 * row}" width="{max(0.001, width):.3%}" height="18"/>'
-            f'<text x="4" y="{20 * row + 14}">{self.escape(told * labelled)}</text></g>\n'
-        )
+    def _anchor(self, name: str, path: str) -> str:
+        address = self.escape(self.url(path))
+        return f'<a href="{address}">{self.escape(name)}</a>'
+
+    def timeline(self, spans: Sequence[Span]) -> str:
+        if not spans:
+            return ""
+        began = min(span.began for span in spans)
+        ended = max(span.ended for span in spans)
+        lanes = _lanes(spans)
+        height = LANE_HEIGHT * len(lanes)
+        label = self.escape(f"Timeline, {utc(began)} to {utc(ended)}")
+        parts = [f"<h2>{label}</h2>\n"]
+        parts.append(f'<svg role="img" aria-label="{label}" width="100%" height="{height}">\n')
+        for number, lane in enumerate(lanes):
+            top = LANE_HEIGHT * number
+            for span in lane:
+                parts.append(self._bar(span, top, began, ended))
+        parts.append("</svg>\n")
+        return "".join(parts)
+
+    def _bar(self, span: Span, top: int, began: float, ended: float) -> str:
+        """A bar of a timeline from `began` to `ended`, `top` pixels from its upper edge."""
+        task = f"{span.row.task.id}: {span.row.outcome}"
+        told = self.escape(f"{task}, {duration(span.ended - span.began)}")
+        whole = ended - began or 1
+        left = (span.began - began) / whole
+        # The shortest can still be seen, and pointed at.
+        width = max(0.001, (span.ended - span.began) / whole)
+        kind = _style_class(span.row.outcome)
+        place = f'x="{left:.3%}" y="{top}" width="{width:.3%}" height="{LANE_HEIGHT - 2}"'
+        return f'<g><title>{told}</title><rect class="{kind}" {place}/></g>\n'
 
 
-PAGE_HEAD = """<!DOCTYPE html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy"
-content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-%s'">
-<title>Tamarin batch report</title><style>%s</style><main>
-"""
-PAGE_STYLE = """
-:root{color-scheme:light dark;--line:#8887;--faint:#8882}
-body{margin:0;font:15px/1.45 system-ui,sans-serif;overflow-wrap:anywhere}
-main{max-width:1500px;margin:auto;padding:0 1rem 3rem}h1{font-size:1.5rem}h2{font-size:1.15rem;margin:1.8rem 0 .5rem}
-h3{display:inline;font-size:1rem;font-weight:500}.wide{overflow-x:auto}thead th,pre,svg{background:var(--faint)}
-table{border-collapse:collapse;font-size:.9rem}thead th,.w,#results td{white-space:nowrap}tbody th{font-weight:500}
-th,td{text-align:left;vertical-align:top;padding:.2rem .5rem;border-bottom:1px solid var(--line);min-width:3em}
-th,td{overflow-wrap:normal}tr>th+td:last-child{overflow-wrap:anywhere}.n{text-align:right;font-variant-numeric:tabular-nums}
-.verified{--mark:#1a65}.falsified{--mark:#e525}.failed{--mark:#94e5}.incomplete,.timeout,.memory-limit{--mark:#cb05}
-.w{background:var(--mark,#8884)}rect{fill:var(--mark,#8884);stroke:Canvas}.w::before{content:"\\2013\\a0"}
-.w.verified::before{content:"\\2713\\a0"}.w.falsified::before{content:"\\2717\\a0"}
-svg text{fill:CanvasText;white-space:pre}svg{display:block;font:12px system-ui,sans-serif}img{max-width:100%;background:#fff}
-pre{padding:.6rem;font-size:.82rem;white-space:pre-wrap}details{border-bottom:1px solid var(--line);padding:.35rem 0}
-summary,button{cursor:pointer}thead button{font:inherit;padding:0;border:0;background:none}
-#tools{margin:.5rem 0;display:flex;flex-wrap:wrap;gap:.3rem 1rem}
-[aria-sort=ascending] button::after{content:" \\25b2"}[aria-sort=descending] button::after{content:" \\25bc"}
-@media print{#tools{display:none}table,pre{font-size:8pt}.wide{overflow:visible}tr,img{break-inside:avoid}
-.w,rect{print-color-adjust:exact}}
-"""
-# Filter and order stand in the address (#filter=WORDS&result=WORD&sort=COLUMN or -COLUMN), so that a view can be passed on.
-PAGE_SCRIPT = """
-const find = id => document.getElementById(id), table = find('results'), body = table.tBodies[0], rows = [...body.rows];
-const heads = [...table.tHead.rows[0].cells], names = heads.map(head => head.textContent);
-const texts = rows.map(row => row.innerText.toLowerCase()), results = rows.map(row => row.cells[0].textContent);
-const make = (parent, name, text) => Object.assign(parent.appendChild(document.createElement(name)), {textContent: text});
-const tools = make(document.body, 'div', ''), box = make(make(tools, 'label', 'Filter '), 'input');
-const pick = make(make(tools, 'label', 'Result '), 'select'), count = make(tools, 'output');
-const order = new Intl.Collator('en', {numeric: true}).compare;
-const keep = sort => location.replace('#' + new URLSearchParams({filter: box.value, result: pick.value, sort}));
-let sort = '';
-function show() {
-  const view = new URLSearchParams(location.hash.slice(1)), part = find(location.hash.slice(1));
-  if (part) return part.open = true, part.scrollIntoView();
-  [box.value, pick.value, sort] = ['filter', 'result', 'sort'].map(name => view.get(name) || '');
-  const words = box.value.toLowerCase().split(/\\s+/);
-  const column = names.indexOf(sort.replace('-', '')), sign = sort[0] === '-' ? -1 : 1;
-  const fits = at => words.every(word => texts[at].includes(word)) && [results[at], ''].includes(pick.value);
-  rows.forEach((row, at) => { row.hidden = !fits(at); });
-  count.value = rows.filter(row => !row.hidden).length + ' of ' + rows.length;
-  const key = row => row.cells[column].textContent;
-  body.append(...column < 0 ? rows : [...rows].sort((a, b) => sign * order(key(a), key(b))));
-  heads.forEach((head, at) => head.setAttribute('aria-sort', at !== column ? 'none' : sign < 0 ? 'descending' : 'ascending'));
-}
-for (const word of ['', ...new Set(results)]) make(pick, 'option', word);
-heads.forEach((head, at) => {
-  head.textContent = '';
-  make(head, 'button', names[at]).onclick = () => keep(sort === names[at] ? '-' + sort : names[at]);
-});
-box.oninput = pick.onchange = () => keep(sort);
-onhashchange = show;
-onbeforeprint = () => document.querySelectorAll('details').forEach(part => { part.open = true; });
-tools.id = 'tools';
-table.parentElement.before(tools);
-show();
-"""
+LANE_HEIGHT = 20  # of the timeline, in pixels
+# A job starts a moment before the result of the one whose place it takes is journalled.
+OVERLAP_S = 0.05
+
+
+def _lanes(spans: Iterable[Span]) -> list[list[Span]]:
+    """Spans in as few lanes as hold them side by side: each goes into the first that is free."""
+    lanes: list[list[Span]] = []
+    for span in sorted(spans, key=lambda span: (span.began, span.ended)):
+        for lane in lanes:
+            if lane[-1].ended <= span.began + OVERLAP_S:
+                lane.append(span)
+                break
+        else:
+            lanes.append([span])
+    return lanes
+
+
+def _style_class(outcome: str) -> str:
+    """The class that PAGE_STYLE has for one of WORDS."""
+    return outcome.replace(" ", "-")
+
 
 # --- Reports for programs -------------------------------------------------------------------------
 
 
 def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """One line per task, with the model's field names."""
-    closure = Closure(batch.tasks.values())
-    rows = (
-        {**task_json(task), "assuming": tuple(map(str, closure.open_assumptions(task)))}
-        for task in batch.tasks.values()
-    )
+    names = [*json_names(Plan), "status", "attempts"]
+    names += json_names(Limits)
+    names += json_names(Result)
+    names.append("assuming")
+    # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
     left_out = ("limits", "lemmas", "exit", "stderr_tail")
-    names = (*json_names(Plan), "status", "attempts", *json_names(Limits), *json_names(Result))
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
-    return csv_lines([*columns, "assuming"], rows)
+    return csv_lines(columns, map(_csv_object, rows_of_batch(batch)))
 
 
-def task_json(task: Task) -> Json:
+def _csv_object(row: Row) -> Json:
     """A task's plan, its limits, and what came of it, under the names of the journal."""
-    result = task.result or Result(task.status, trait=task.plan.trait)
     return {
-        **encode(task.plan),
-        "status": task.status,
-        "attempts": task.attempts,
-        **encode(task.plan.limits),
-        **encode(result),
+        **encode(row.plan),
+        "status": row.task.status,
+        "attempts": row.task.attempts,
+        **encode(row.plan.limits),
+        **encode(row.result),
+        "assuming": [str(each) for each in row.assuming],
     }
 
 
 def csv_lines(names: Sequence[str], rows: Iterable[Json]) -> Iterator[str]:
-    """CSV of what rows have under these names. A text that a spreadsheet would take for a formula gets an apostrophe."""
+    """CSV of what rows have under these names.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe.
+    """
     import csv
     from types import SimpleNamespace
 
+    # `writerow` returns what `write` does: the text.
     writer: Any = csv.writer(SimpleNamespace(write=str), lineterminator="\n")
-    yield writer.writerow(names)  # it returns what `write` does: the text
+    yield writer.writerow(names)
     for row in rows:
         yield writer.writerow([_csv_cell(row.get(name, "")) for name in names])
 
 
 def _csv_cell(value: Any) -> Any:
-    if isinstance(value, str):
-        return "'" * value.startswith(("=", "+", "-", "@")) + printable(value)
-    return _csv_cell("; ".join(value)) if isinstance(value, (tuple, list)) else value
+    if isinstance(value, (tuple, list)):
+        value = "; ".join(value)
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    if text.startswith(("=", "+", "-", "@")):
+        return "'" + text
+    return text
 
 
 def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
-    """The Batch: what its `batch` and `end` events said, and every task with its plan and result, one a line."""
-    closure = Closure(batch.tasks.values())
+    """The Batch: what its `batch` and `end` events said, and every task, one a line."""
     ended = encode_event(batch.ended) if batch.ended else None
-    yield json.dumps({"batch": encode_event(batch.header), "end": ended})[:-1] + ', "tasks": ['
-    for number, task in enumerate(batch.tasks.values()):
-        about = {
-            **encode(task.plan),
-            "status": task.status,
-            "attempts": task.attempts,
-            "result": encode(task.result),
-            "assuming": assuming(closure, task),
-        }
-        yield (",\n" if number else "\n") + json.dumps(about)
+    # The object is written in pieces: a large batch as one text would take too much memory.
+    head = json.dumps({"batch": encode_event(batch.header), "end": ended})
+    yield head[:-1] + ', "tasks": ['
+    separator = "\n"
+    for row in rows_of_batch(batch):
+        yield separator + json.dumps(_json_object(row))
+        separator = ",\n"
     yield "\n]}\n"
 
 
-def assuming(closure: Closure, task: Task) -> list[Json]:
+def _json_object(row: Row) -> Json:
+    return {
+        **encode(row.plan),
+        "status": row.task.status,
+        "attempts": row.task.attempts,
+        "result": encode(row.task.result),
+        "assuming": _assuming_json(row),
+    }
+
+
+def _assuming_json(row: Row) -> list[Json]:
     return [
-        {"lemma": each.lemma, "state": each.state, "via": list(each.chain)}
-        for each in closure.open_assumptions(task)
+        {"lemma": each.lemma, "state": each.state, "via": list(each.chain)} for each in row.assuming
     ]
 
 
+# --- JUnit ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class JUnitNote:
+    """What a test case says: of what `tag`, and why."""
+
+    tag: str  # "failure", "error" or "skipped"; "system-out" of a case that passed
+    message: str = ""
+    type: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class JUnitCase:
+    """A test case; it has passed unless a note says otherwise."""
+
+    name: str
+    class_name: str
+    time_s: float | None = None
+    notes: list[JUnitNote] = field(default_factory=list)
+
+    def has(self, tag: str) -> bool:
+        """Whether one of its notes is of this kind."""
+        return any(note.tag == tag for note in self.notes)
+
+
+@dataclass(frozen=True)
+class JUnitSuite:
+    """Test cases that belong together."""
+
+    name: str
+    cases: Sequence[JUnitCase]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    def count(self, tag: str) -> int:
+        """How many of its cases have a note of this kind."""
+        return sum(case.has(tag) for case in self.cases)
+
+
 def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
-    """JUnit XML: what is not as expected, or rests on a false lemma, is a failure, no answer an error; not run is skipped."""
+    """JUnit XML, a suite for each entry of the recipe.
+
+    What is not as expected, or rests on a falsified lemma, is a failure; no answer is an error;
+    what was not run is skipped.
+    """
+    return junit_lines(_junit_suites(batch))
+
+
+def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
     closure = Closure(batch.tasks.values())
-    about = {
-        "timestamp": batch.header.at[:19],
-        "hostname": batch.header.host or "localhost",
-    }
-    return junit_suites(
-        (
-            {
-                "name": name,
-                "time": f"{sum(task.result.usage.wall_s for task in tasks if task.result):.3f}",
-                **about,
-            },
-            [_junit_case(task, closure) for task in tasks],
-        )
-        for name, tasks in recipe_tasks(batch.tasks.values()).items()
-    )
-
-
-def _junit_case(task: Task, closure: Closure) -> str:
-    result, missed, told = (
-        task.result or Result(task.status),
-        task.misses_expectation,
-        closure.outcome(task),
-    )
-    about = {
-        "name": f"{task.plan.lemma} [{task.plan.prover}]",
-        "classname": f"{task.plan.entry}.{task.plan.theory}",
-        "time": f"{result.usage.wall_s:.3f}",
-    }
-    told = "; ".join(
-        filter(
-            None,
-            (
-                f"expected {task.plan.expect}, got {told}" if missed else told,
-                result.reason,
-                *result.warnings,
-            ),
-        )
-    )
-    if task.verdict in ANSWERS and not missed and not closure.false_assumptions(task):
-        return element("testcase", about, element("system-out", {}, text=told))
-    kind = (
-        "failure"
-        if task.verdict in ANSWERS
-        else "skipped"
-        if task.status not in FINAL or task.status is Status.SUPERSEDED
-        else "error"
-    )
-    return element(
-        "testcase",
-        about,
-        element(kind, {"type": task.outcome, "message": told}, text=result.stderr_tail),
-    )
-
-
-def junit_suites(suites: Iterable[tuple[Mapping[str, str], Sequence[str]]]) -> Iterator[str]:
-    """JUnit XML, in pieces, of suites: of each its attributes and its cases."""
-    yield '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n'
-    for about, cases in suites:
-        counts = {
-            name: str(sum(start in case for case in cases))
-            for name, start in (
-                ("tests", "<testcase"),
-                ("failures", "<failure"),
-                ("errors", "<error"),
-                ("skipped", "<skipped"),
-            )
+    for name, tasks in recipe_tasks(batch.tasks.values()).items():
+        cases = list(map(_junit_case, rows_of(tasks, closure)))
+        time_s = sum(case.time_s or 0 for case in cases)
+        attributes = {
+            "time": f"{time_s:.3f}",
+            "timestamp": batch.header.at[:19],  # JUnit's have no fractions and no zone
+            "hostname": batch.header.host or "localhost",
         }
-        yield element("testsuite", {**about, **counts}, "\n" + "".join(cases))
+        yield JUnitSuite(name, cases, attributes)
+
+
+def _junit_case(row: Row) -> JUnitCase:
+    plan = row.plan
+    case = JUnitCase(
+        name=f"{plan.lemma} [{plan.prover}]",
+        class_name=f"{plan.entry}.{plan.theory}",
+        time_s=row.result.usage.wall_s,
+    )
+    told = [row.told]
+    if row.task.misses_expectation:
+        told = [f"expected {plan.expect}, got {row.told}"]
+    if row.result.reason:
+        told.append(row.result.reason)
+    told += filter(None, row.result.warnings)
+    message = "; ".join(told)
+    tag = _junit_tag(row)
+    if tag == "system-out":
+        note = JUnitNote(tag, text=message)
+    else:
+        note = JUnitNote(tag, message, type=row.outcome, text=row.result.stderr_tail)
+    case.notes.append(note)
+    return case
+
+
+def _junit_tag(row: Row) -> str:
+    if row.task.is_answered:
+        return "failure" if row.is_failure else "system-out"
+    # A race's loser was stopped because another variant had answered: no error of its own.
+    has_no_end = not row.task.is_final or row.task.status is Status.SUPERSEDED
+    return "skipped" if has_no_end else "error"
+
+
+def junit_lines(suites: Iterable[JUnitSuite]) -> Iterator[str]:
+    """JUnit XML, in pieces."""
+    yield '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n'
+    for suite in suites:
+        yield from _suite_lines(suite)
     yield "</testsuites>\n"
 
 
-def element(tag: str, attributes: Mapping[str, str], inner: str = "", text: str = "") -> str:
-    """An XML element; what is in it is XML, or any text."""
-    from xml.sax.saxutils import escape, quoteattr
+def _suite_lines(suite: JUnitSuite) -> Iterator[str]:
+    attributes: dict[str, object] = {"name": suite.name, **suite.attributes}
+    attributes["tests"] = len(suite.cases)
+    attributes["failures"] = suite.count("failure")
+    attributes["errors"] = suite.count("error")
+    attributes["skipped"] = suite.count("skipped")
+    yield xml_tag("testsuite", attributes) + "\n"
+    yield from map(_case_xml, suite.cases)
+    yield "</testsuite>\n"
 
-    inner += "\n".join(escape(printable(line)) for line in text.split("\n"))
-    return f"<{tag}{''.join(f' {name}={quoteattr(printable(value))}' for name, value in attributes.items())}>{inner}</{tag}>\n"
+
+def _case_xml(case: JUnitCase) -> str:
+    attributes = {"name": case.name, "classname": case.class_name}
+    if case.time_s is not None:
+        attributes["time"] = f"{case.time_s:.3f}"
+    notes = "".join(map(_note_xml, case.notes))
+    return xml_tag("testcase", attributes) + notes + "</testcase>\n"
+
+
+def _note_xml(note: JUnitNote) -> str:
+    attributes: dict[str, str] = {}
+    if note.type:
+        attributes["type"] = note.type
+    if note.message:
+        attributes["message"] = note.message
+    start = xml_tag(note.tag, attributes)
+    return start + xml_text(note.text) + f"</{note.tag}>\n"
+
+
+def xml_tag(tag: str, attributes: Mapping[str, object]) -> str:
+    """The start of an XML element; the values are any text."""
+    from xml.sax.saxutils import quoteattr
+
+    start = "<" + tag
+    for name, value in attributes.items():
+        text = printable(str(value))
+        start += f" {name}={quoteattr(text)}"
+    return start + ">"
+
+
+def xml_text(text: str) -> str:
+    """Any text as XML shows it, line by line."""
+    from xml.sax.saxutils import escape
+
+    # XML can't hold control characters, not even escaped.
+    lines = map(printable, text.split("\n"))
+    return escape("\n".join(lines))
 
 
 # --- What an audit says ---------------------------------------------------------------------------
 
 
+class AuditRow(NamedTuple):
+    """A task as people see it, and where it was read: the name of its batch."""
+
+    source: str
+    row: Row
+
+
 def audit_report(
     form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool
 ) -> str:
-    """What an audit found. CSV: a line for each result, then one for each finding."""
-    rows, told = [], [{**vars(each), "note": each.rank == NOTE} for each in findings]
+    """What an audit found, as table, json, csv, md or junit.
+
+    CSV: a line for each result, then one for each finding. `details`: pages show every lemma.
+    """
+    rows: list[AuditRow] = []
     for source, batch in batches.items():
-        closure = Closure(batch.tasks.values())
-        for task in batch.tasks.values():
-            result = task.result or Result(task.status)
-            rows.append(
-                {
-                    "theory": task.plan.theory,
-                    "lemma": task.plan.lemma,
-                    "prover": task.plan.prover,
-                    "verdict": task.verdict,
-                    "state": closure.outcome(task),
-                    "assuming": assuming(closure, task),
-                    "steps": result.steps,
-                    "time_s": result.usage.wall_s or result.prover_s,
-                    "flags": task.plan.flags,
-                    "source": source,
-                    "word": task.outcome,
-                }
-            )
+        for row in rows_of_batch(batch):
+            rows.append(AuditRow(source, row))
     if form == "json":
-        return json.dumps({"ok": ok, "lemmas": rows, "findings": told}, indent=1) + "\n"
+        return _audit_json(ok, rows, findings)
     if form == "csv":
-        names = (
-            "theory",
-            "lemma",
-            "prover",
-            "verdict",
-            "state",
-            "steps",
-            "time_s",
-            "source",
-            "kind",
-            "message",
-            "note",
-        )
-        return "".join(csv_lines(names, rows + told))
+        return "".join(_audit_csv(rows, findings))
     if form == "junit":
-        return audit_junit(rows, findings)
-    return "".join(audit_page((Markdown if form == "md" else Writer)("."), rows, findings, details))
+        return "".join(junit_lines([_audit_suite(rows, findings)]))
+    # Only traces need a place to be relative to, and an audit shows none.
+    page = Markdown(".") if form == "md" else PlainText(".")
+    return "".join(_audit_page(page, rows, findings, details))
 
 
-def audit_page(
-    page: Writer, rows: Sequence[Json], findings: Sequence[Finding], details: bool
-) -> Iterator[str]:
-    """Problems first, with what to do about them; then what there is of each theory, and if wanted of each lemma."""
-    wrong, notes = (
-        [each for each in findings if (each.rank == NOTE) == noted] for noted in (False, True)
-    )
-    yield page.line(
-        1,
-        f"{plural(len(wrong), 'finding')} and {plural(len(notes), 'note')} on {plural(len(rows), 'result')}",
-    )
-    for title, chosen in ("Findings", wrong), ("Notes", notes):
-        folded: dict[tuple[str, str], dict[str, str]] = {}
-        for each in chosen:
-            where = f"{os.path.basename(each.theory)}: {each.lemma}" if each.lemma else each.theory
-            folded.setdefault((each.kind, each.message), {})[where] = where
-        yield page.section(
-            title,
-            ("kind", "what", "where"),
-            "lll",
-            [(*key, listed(where, 3)) for key, where in folded.items()],
-        )
-        yield from (
-            page.line(0, f"{kind}: {ADVICE[kind]}")
-            for kind in dict.fromkeys(kind for kind, _ in folded)
-        )
-    counts: dict[tuple[str, ...], Counter[str]] = {}
-    for row in rows:
-        counts.setdefault((row["theory"], row["prover"], row["source"]), Counter())[
-            row["word"]
-        ] += 1
-    yield page.section(
-        "Theories",
-        ("theory", "prover", "lemmas", "results", "from"),
-        "llrll",
-        [
-            (
-                theory,
-                prover,
-                f"{sum(count.values()):,}",
-                ", ".join(f"{number:,} {word}" for word, number in count.items()),
-                source,
-            )
-            for (theory, prover, source), count in counts.items()
-        ],
-    )
-    if details:
-        yield page.section(
-            "Lemmas",
-            ("theory", "lemma", "prover", "result", "steps", "time (s)"),
-            "llllrr",
-            [
-                tuple(
-                    str(row[key] or "")
-                    for key in ("theory", "lemma", "prover", "state", "steps", "time_s")
-                )
-                for row in rows
-            ],
-        )
+def _audit_json(ok: bool, rows: Iterable[AuditRow], findings: Iterable[Finding]) -> str:
+    told = {
+        "ok": ok,
+        "lemmas": list(map(_result_json, rows)),
+        "findings": list(map(_finding_json, findings)),
+    }
+    return json.dumps(told, indent=1) + "\n"
 
 
-def audit_junit(rows: Iterable[Json], findings: Iterable[Finding]) -> str:
+def _result_json(each: AuditRow) -> Json:
+    row = each.row
+    return {
+        "theory": row.plan.theory,
+        "lemma": row.plan.lemma,
+        "prover": row.plan.prover,
+        "verdict": row.task.verdict,
+        "state": row.told,
+        "assuming": _assuming_json(row),
+        "steps": row.result.steps,
+        "time_s": _seconds(row),
+        "flags": row.plan.flags,
+        "source": each.source,
+        "word": row.outcome,
+    }
+
+
+def _seconds(row: Row) -> float | None:
+    """How long a proof took: what we measured, or what the prover said in a log."""
+    return row.result.usage.wall_s or row.result.prover_s
+
+
+def _finding_json(finding: Finding) -> Json:
+    return {
+        "kind": finding.kind,
+        "theory": finding.theory,
+        "lemma": finding.lemma,
+        "message": finding.message,
+        "rank": finding.rank,
+        "prover": finding.prover,
+        "note": finding.rank == NOTE,
+    }
+
+
+def _audit_csv(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> Iterator[str]:
+    columns = ["theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source"]
+    columns += ["kind", "message", "note"]
+    objects = list(map(_result_json, rows))
+    objects += map(_finding_json, findings)
+    return csv_lines(columns, objects)
+
+
+def _audit_suite(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> JUnitSuite:
     """A case for each lemma: findings are failures, no answer is an error."""
-    parts = [
-        (
-            (row["theory"], row["lemma"], row["prover"]),
-            element("error", {"message": row["state"]}) * (row["verdict"] not in ANSWERS),
-        )
-        for row in rows
-    ]
-    parts += [
-        (
-            (each.theory, each.lemma, each.prover),
-            element("failure", {"type": each.kind, "message": each.message}),
-        )
-        for each in findings
-        if each.rank != NOTE
-    ]
-    cases: dict[tuple[str, ...], str] = {}
-    for about, part in parts:
-        cases[about] = cases.get(about, "") + part
-    return "".join(
-        junit_suites(
-            [
-                (
-                    {"name": "audit"},
-                    [
-                        element(
-                            "testcase",
-                            {"name": f"{lemma or theory} [{prover}]", "classname": theory},
-                            inner,
-                        )
-                        for (theory, lemma, prover), inner in cases.items()
-                    ],
-                )
-            ]
-        )
-    )
+    cases: dict[tuple[str, str], JUnitCase] = {}
+
+    # Several batches may hold the same lemma: one case, which has failed if one of them has.
+    def case_of(theory: str, lemma: str, prover: str) -> JUnitCase:
+        name = f"{lemma or theory} [{prover}]"
+        return cases.setdefault((theory, name), JUnitCase(name, theory))
+
+    for _, row in rows:
+        case = case_of(row.plan.theory, row.plan.lemma, row.plan.prover)
+        if not row.task.is_answered:
+            case.notes.append(JUnitNote("error", row.told))
+    for each in findings:
+        if each.rank != NOTE:
+            case = case_of(each.theory, each.lemma, each.prover)
+            case.notes.append(JUnitNote("failure", each.message, type=each.kind))
+    return JUnitSuite("audit", list(cases.values()))
 
 
-# A report, in pieces, of a batch and its results directory, for the directory that it is written to.
+def _audit_page(
+    page: Writer, rows: Sequence[AuditRow], findings: Sequence[Finding], details: bool
+) -> Iterator[str]:
+    """Problems first, then what there is of each theory, and if wanted of each lemma."""
+    wrong: list[Finding] = []
+    notes: list[Finding] = []
+    for each in findings:
+        chosen = notes if each.rank == NOTE else wrong
+        chosen.append(each)
+    found = plural(len(wrong), "finding")
+    noted = plural(len(notes), "note")
+    results = plural(len(rows), "result")
+    yield page.heading(1, f"{found} and {noted} on {results}")
+    yield from _findings_part(page, "Findings", wrong)
+    yield from _findings_part(page, "Notes", notes)
+    yield page.section(_theories_table(rows))
+    if details:
+        yield page.section(_lemmas_table(rows))
+
+
+def _findings_part(page: Writer, title: str, findings: Sequence[Finding]) -> Iterator[str]:
+    """Findings, those that say the same in one line; then what to do about each kind."""
+    # Of each kind and message the places, in the order of the findings.
+    places: dict[tuple[str, str], dict[str, None]] = {}
+    for each in findings:
+        place = each.theory
+        if each.lemma:
+            place = f"{os.path.basename(each.theory)}: {each.lemma}"
+        places.setdefault((each.kind, each.message), {})[place] = None
+    table = Table(title)
+    table.add_columns("kind", "what", "where")
+    for (kind, message), known in places.items():
+        table.add_row(kind, message, listed(known, 3))
+    yield page.section(table)
+    for kind in dict.fromkeys(each.kind for each in findings):
+        yield page.paragraph(f"{kind}: {ADVICE[kind]}")
+
+
+def _theories_table(rows: Iterable[AuditRow]) -> Table:
+    """How many lemmas of a theory came to which outcome, by prover and source."""
+    counts: dict[tuple[str, str, str], Counter[str]] = {}
+    for source, row in rows:
+        group = (row.plan.theory, row.plan.prover, source)
+        counts.setdefault(group, Counter())[row.outcome] += 1
+    table = Table("Theories")
+    table.add_columns("theory", "prover")
+    table.add_columns("lemmas", kind=Kind.NUMBER)
+    table.add_columns("results", "from")
+    for (theory, prover, source), count in counts.items():
+        lemmas = sum(count.values())
+        table.add_row(theory, prover, f"{lemmas:,}", told_counts(count), source)
+    return table
+
+
+def _lemmas_table(rows: Iterable[AuditRow]) -> Table:
+    table = Table("Lemmas")
+    table.add_columns("theory", "lemma", "prover", "result")
+    table.add_columns("steps", "time (s)", kind=Kind.NUMBER)
+    for _, row in rows:
+        plan = row.plan
+        steps = str(row.result.steps or "")
+        seconds = str(_seconds(row) or "")
+        table.add_row(plan.theory, plan.lemma, plan.prover, row.told, steps, seconds)
+    return table
+
+
+# --- The page's style sheet and script ------------------------------------------------------------
+
+# `%s`: the digest of the script, the only one that a browser may run; the style sheet.
+PAGE_HEAD = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy"
+content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-%s'">
+<title>Tamarin batch report</title>
+<style>%s</style>
+<main>
+"""
+
+PAGE_STYLE = r"""
+:root {
+  color-scheme: light dark;
+  --line: #8887;
+  --faint: #8882;
+  --bar: #49d6;
+}
+body {
+  margin: 0;
+  font: 15px/1.45 system-ui, sans-serif;
+  overflow-wrap: anywhere;
+}
+main {
+  max-width: 1500px;
+  margin: auto;
+  padding: 0 1rem 3rem;
+}
+h1 {
+  font-size: 1.5rem;
+}
+h2 {
+  margin: 1.8rem 0 .5rem;
+  font-size: 1.15rem;
+}
+h3 {
+  display: inline;
+  font-size: 1rem;
+  font-weight: 500;
+}
+
+/* Tables. A wide one scrolls by itself; only the last column of facts breaks anywhere. */
+.wide {
+  overflow-x: auto;
+}
+table {
+  border-collapse: collapse;
+  font-size: .9rem;
+}
+th, td {
+  min-width: 3em;
+  padding: .2rem .5rem;
+  border-bottom: 1px solid var(--line);
+  text-align: left;
+  vertical-align: top;
+  overflow-wrap: normal;
+}
+tr > th + td:last-child {
+  overflow-wrap: anywhere;
+}
+thead th, pre, svg {
+  background: var(--faint);
+}
+thead th, .w, #results td {
+  white-space: nowrap;
+}
+tbody th {
+  font-weight: 500;
+}
+.n {
+  text-align: right;
+  font-variant-numeric: tabular-nums;
+}
+
+/* Time and memory: a bar for the share of the column's largest, which the cell gives. */
+.bar {
+  min-width: 5.5em;
+  background: linear-gradient(to right, var(--bar) var(--share), transparent 0) no-repeat;
+  background-size: 100% calc(100% - 4px);
+  background-position: center;
+}
+
+/* Outcomes, in tables and in the timeline: a colour, and a sign for who sees none. */
+.verified {
+  --mark: #1a65;
+}
+.falsified {
+  --mark: #e525;
+}
+.failed {
+  --mark: #94e5;
+}
+.incomplete, .timeout, .memory-limit {
+  --mark: #cb05;
+}
+.w {
+  background: var(--mark, #8884);
+}
+.w::before {
+  content: "\2013\a0";
+}
+.w.verified::before {
+  content: "\2713\a0";
+}
+.w.falsified::before {
+  content: "\2717\a0";
+}
+rect {
+  fill: var(--mark, #8884);
+  stroke: Canvas;
+}
+svg {
+  display: block;
+}
+
+/* Details of a task. */
+details {
+  padding: .35rem 0;
+  border-bottom: 1px solid var(--line);
+}
+pre {
+  padding: .6rem;
+  font-size: .82rem;
+  white-space: pre-wrap;
+}
+img {
+  max-width: 100%;
+  background: #fff;
+}
+
+/* What the script adds: filters, and a button in each column's head. */
+summary, button {
+  cursor: pointer;
+}
+#tools {
+  display: flex;
+  flex-wrap: wrap;
+  gap: .3rem 1rem;
+  margin: .5rem 0;
+}
+thead button {
+  padding: 0;
+  border: 0;
+  background: none;
+  font: inherit;
+}
+[aria-sort=ascending] button::after {
+  content: " \25b2";
+}
+[aria-sort=descending] button::after {
+  content: " \25bc";
+}
+
+@media print {
+  #tools {
+    display: none;
+  }
+  table, pre {
+    font-size: 8pt;
+  }
+  .wide {
+    overflow: visible;
+  }
+  tr, img {
+    break-inside: avoid;
+  }
+  .w, .bar, rect {
+    print-color-adjust: exact;
+  }
+}
+"""
+
+PAGE_SCRIPT = r"""
+// Filter and order of the results stand in the address (#filter=WORDS&result=WORD&sort=COLUMN, or
+// sort=-COLUMN for the largest first), so that a view can be passed on.
+
+const byId = id => document.getElementById(id);
+
+function make(parent, name, text) {
+  const element = document.createElement(name);
+  element.textContent = text;
+  return parent.appendChild(element);
+}
+
+function makeInteractive(table) {
+  const body = table.tBodies[0];
+  const rows = [...body.rows];
+  const heads = [...table.tHead.rows[0].cells];
+  const titles = heads.map(head => head.textContent);
+  const texts = rows.map(row => row.innerText.toLowerCase());
+  const results = rows.map(row => row.cells[0].textContent);
+  const compare = new Intl.Collator('en', {numeric: true}).compare;
+
+  const tools = make(document.body, 'div', '');
+  tools.id = 'tools';
+  const filter = make(make(tools, 'label', 'Filter '), 'input', '');
+  const result = make(make(tools, 'label', 'Result '), 'select', '');
+  const count = make(tools, 'output', '');
+  table.parentElement.before(tools);
+  for (const word of ['', ...new Set(results)]) {
+    make(result, 'option', word);
+  }
+
+  let sort = '';
+
+  function keepInAddress(newSort) {
+    const view = {filter: filter.value, result: result.value, sort: newSort};
+    location.replace('#' + new URLSearchParams(view));
+  }
+
+  function showRows() {
+    const words = filter.value.toLowerCase().split(/\s+/);
+    let shown = 0;
+    rows.forEach((row, at) => {
+      const hasWords = words.every(word => texts[at].includes(word));
+      const hasResult = result.value === '' || result.value === results[at];
+      row.hidden = !(hasWords && hasResult);
+      shown += row.hidden ? 0 : 1;
+    });
+    count.value = shown + ' of ' + rows.length;
+  }
+
+  function sortRows() {
+    const descending = sort.startsWith('-');
+    const column = titles.indexOf(descending ? sort.slice(1) : sort);
+    const key = row => row.cells[column].textContent;
+    const sorted = [...rows];
+    if (column >= 0) {
+      sorted.sort((a, b) => descending ? compare(key(b), key(a)) : compare(key(a), key(b)));
+    }
+    body.append(...sorted);
+    heads.forEach((head, at) => {
+      const direction = descending ? 'descending' : 'ascending';
+      head.setAttribute('aria-sort', at === column ? direction : 'none');
+    });
+  }
+
+  function show() {
+    const address = location.hash.slice(1);
+    const details = byId(address);
+    if (details) {
+      details.open = true;
+      details.scrollIntoView();
+      return;
+    }
+    const view = new URLSearchParams(address);
+    filter.value = view.get('filter') || '';
+    result.value = view.get('result') || '';
+    sort = view.get('sort') || '';
+    showRows();
+    sortRows();
+  }
+
+  heads.forEach((head, at) => {
+    const title = titles[at];
+    head.textContent = '';
+    const button = make(head, 'button', title);
+    button.onclick = () => keepInAddress(sort === title ? '-' + title : title);
+  });
+  filter.oninput = () => keepInAddress(sort);
+  result.onchange = () => keepInAddress(sort);
+  onhashchange = show;
+  show();
+}
+
+onbeforeprint = () => {
+  for (const details of document.querySelectorAll('details')) {
+    details.open = true;
+  }
+};
+
+if (byId('results')) {
+  makeInteractive(byId('results'));
+}
+"""
+
+
+# A report, in pieces, of a batch and its results directory, for the directory that it goes to.
 REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
     "md": functools.partial(page_report, Markdown),
     "html": functools.partial(page_report, Html),
@@ -9450,6 +10021,7 @@ REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
     "json": json_report,
 }
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
+
 
 # === Terminal =====================================================================================
 

@@ -3588,6 +3588,19 @@ def test_a_large_batch_is_cut_for_people_only(monkeypatch):
     assert report_of(batch, "csv").count("\n") == 6
 
 
+def test_time_and_memory_have_bars_in_their_cells():
+    batch = hostile_batch("x")
+    for task, seconds, peak_mb in zip(batch.tasks.values(), (8, 2, 1e-9, 0), (0, 50, 200, 1)):
+        task.result = bt.replace(task.result, usage=bt.Usage(seconds, peak_mb=peak_mb))
+    page = report_of(batch, "html")
+    results = page.partition("<table id=results>")[2].partition("</table>")[0].splitlines()[1:-1]
+    assert [re.findall(r'style="--share:([^"]*)">([^<]*)', row) for row in results] == [
+        [("100.0%", "8.00"), ("0.0%", "0")], [("25.0%", "2.00"), ("25.0%", "50")], [("0.0%", "0.00"), ("100.0%", "200")],
+        [("0.0%", "0.00"), ("0.5%", "1")], []]
+    nothing = report_of(bt.Batch(tasks={"i": a_task(id="i", prover="other")}, header=batch.header), "html")
+    assert "--share:" not in nothing.partition("<main>")[2] and page.count("<svg") == 1 and "<svg" not in nothing
+
+
 # What Chromium asks of Google by itself, whatever the page.
 CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
             "--disable-component-update", "--disable-sync", "--disable-default-apps", "--proxy-bypass-list=<-loopback>", "--dump-dom"]
