@@ -560,6 +560,8 @@ BAD = {  # change of a good recipe -> what the message must say
     "RTS cores": (lambda r: r["tasks"]["task"].update(tamarin_options=["+RTS", "-N4", "-RTS"]), ["-N", "max_cores"]),
     "docker": (lambda r: r["tamarin_versions"].update(fake={"command": ["docker", "run", "tamarin"]}), ["docker", "apptainer"]),
     "two at once": (lambda r: (r["config"].update(default_timeout=-1), r["config"].update(nope=1)), ["default_timeout", "config.nope"]),
+    "granularity": (lambda r: r["config"].update(granularity="lemma"), ["config.granularity", "unknown key", "allowed: global_max_cores"]),
+    "variants": (lambda r: r["tasks"]["task"].update(variants={}), ["tasks.task.variants", "unknown key", "allowed: theory_file"]),
     "missed expectation name": (lambda r: r["tasks"]["task"].update(expect={"onee": "verified"}), ["expect.onee", "did you mean 'one'"]),
 }
 
@@ -611,8 +613,7 @@ def test_schema_and_checks_name_the_same_keys():
     definitions = schema["$defs"]
     for fields, where in [(bt._RECIPE, schema), (bt._CONFIG, schema["properties"]["config"]), (bt._TASK, definitions["task"]),
                           (bt._LEMMA, definitions["lemma"]), (bt._RESOURCES, definitions["resources"])]:
-        later = {key for key, check in fields.items() if check is bt.check_later}
-        assert set(where["properties"]) == set(fields) - later
+        assert set(where["properties"]) == set(fields)
 
 
 def test_json_positions():
