@@ -740,9 +740,9 @@ class LemmaParts(NamedTuple):
 class Dependencies:
     """All that can change the results of the tasks that read the same files.
 
-    A named set of digests, as it was when the batch was planned. From it follow the keys under which
-    results are kept, and what is new where none is. Cores, memory and time are not in it: they
-    decide whether there is a verdict, never which.
+    A named set of digests, as it was when the batch was planned. From it follow the keys under
+    which results are kept, and what is new where none is. Cores, memory and time are not in it:
+    they decide whether there is a verdict, never which.
     """
 
     theory: str  # its name
@@ -3348,6 +3348,7 @@ class Recipe:
         place = ".".join(map(str, path))
         if place:
             message = f"{place}: {message}"
+        # What is missing has no place of its own: that of the object around it is shown.
         while path and path not in self._positions:
             path = path[:-1]
         offset = self._positions.get(path, 0)
@@ -3382,6 +3383,7 @@ class Recipe:
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
         if repeated:
+            # Python's `json` keeps the last without a word.
             self._refuse_repeated_keys()
         if not isinstance(data, dict):
             message = 'a recipe is a JSON object: {"tamarin_versions": ..., "tasks": ...}'
@@ -3440,7 +3442,7 @@ class RecipeProblem(NamedTuple):
     message: str
 
 
-class Kind:
+class ValueKind:
     """What a value in a recipe may be."""
 
     def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
@@ -3449,7 +3451,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class PlainValue(Kind):
+class PlainValue(ValueKind):
     """A value for which `is_good` holds; in the message FOUND stands for what is there instead."""
 
     is_good: Callable[[Any], bool]
@@ -3461,7 +3463,7 @@ class PlainValue(Kind):
 
 
 @dataclass(frozen=True)
-class Number(Kind):
+class Number(ValueKind):
     """A positive number, or one of the words; the word "50%" stands for any percentage."""
 
     words: tuple[str, ...] = ()
@@ -3482,8 +3484,10 @@ class Number(Kind):
         return value.lower() in self.words
 
     def _is_number(self, value: Any) -> bool:
+        number = value
         # batch-tamarin takes "60" for 60.
-        number = float(value) if isinstance(value, str) and value.isdecimal() else value
+        if isinstance(value, str) and value.isdecimal():
+            number = float(value)
         # By type: True is an instance of int.
         if type(number) not in (int, float) or not 0 < number < 1e9:
             return False
@@ -3491,7 +3495,7 @@ class Number(Kind):
 
 
 @dataclass(frozen=True)
-class OneOf(Kind):
+class OneOf(ValueKind):
     """One of some words."""
 
     words: tuple[str, ...]
@@ -3503,10 +3507,10 @@ class OneOf(Kind):
 
 
 @dataclass(frozen=True)
-class ListOf(Kind):
+class ListOf(ValueKind):
     """A list of at least so many values of one kind."""
 
-    item: Kind
+    item: ValueKind
     message: str = "must be a list, not FOUND"
     least: int = 0
 
@@ -3519,10 +3523,10 @@ class ListOf(Kind):
 
 
 @dataclass(frozen=True)
-class Named(Kind):
+class Named(ValueKind):
     """An object from names, at least one, that the user gives to values of one kind."""
 
-    item: Kind
+    item: ValueKind
     message: str
 
     def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
@@ -3534,10 +3538,10 @@ class Named(Kind):
 
 
 @dataclass(frozen=True)
-class Fields(Kind):
+class Fields(ValueKind):
     """An object with these members and no others."""
 
-    members: Mapping[str, Kind]
+    members: Mapping[str, ValueKind]
     required: tuple[str, ...] = ()
 
     def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
@@ -3556,7 +3560,7 @@ class Fields(Kind):
                 yield RecipeProblem(path, f"'{key}' is missing")
 
 
-class Options(Kind):
+class Options(ValueKind):
     """A list of prover options that are not this program's own business."""
 
     def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
@@ -3573,18 +3577,20 @@ class Options(Kind):
 
 
 @dataclass(frozen=True)
-class OneOrNamed(Kind):
+class OneOrNamed(ValueKind):
     """A value of one kind, or an object from names to such values."""
 
-    item: Kind
+    item: ValueKind
     message: str
 
     def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
-        kind = Named(self.item, self.message) if isinstance(value, dict) else self.item
-        yield from kind.problems(value, path)
+        if isinstance(value, dict):
+            yield from Named(self.item, self.message).problems(value, path)
+        else:
+            yield from self.item.problems(value, path)
 
 
-class ProverEntry(Kind):
+class ProverEntry(ValueKind):
     """A prover of `tamarin_versions`; its alias becomes part of file names."""
 
     def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
@@ -3647,6 +3653,7 @@ def option_problem(option: Any) -> str:
             f"'{printable(option)}' would be read as a theory file: an option's value is joined "
             "by '=', as in --bound=5"
         )
+    # What the tool decides itself would contradict what the plan says.
     for own, advice in _OWN_OPTIONS.items():
         if _means_option(name, own):
             return f"{own} can't be given here: {advice}"
@@ -3656,15 +3663,19 @@ def option_problem(option: Any) -> str:
 def _means_option(word: str, option: str) -> bool:
     """Whether Tamarin takes a word (without its `=VALUE`) for an option."""
     if option.startswith("--"):  # may be cut short
-        return word == option or (len(word) > 3 and option.startswith(word))
+        return option.startswith(word) and (len(word) > 3 or word == option)
     return word.startswith(option)  # its value may follow at once
+
+
+# NUL, and halves of characters, which JSON may name.
+_NOT_FOR_COMMANDS = re.compile("[\0\ud800-\udfff]")
 
 
 def is_text(value: Any) -> bool:
     """Whether it is a text that is not empty and that a command line can hold."""
     if not isinstance(value, str) or not value:
         return False
-    return not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value)
+    return not _NOT_FOR_COMMANDS.search(value)
 
 
 def is_file_name_part(value: Any) -> bool:
@@ -3707,7 +3718,7 @@ ENVIRONMENT = PlainValue(
 )
 TEXTS = ListOf(TEXT, "must be a list with at least one text, not FOUND", least=1)
 
-_CONFIG: dict[str, Kind] = {
+_CONFIG: dict[str, ValueKind] = {
     "global_max_cores": Number(("max",), whole=True),  # of all jobs together
     "global_max_memory": Number(("max", "50%")),  # GB, of all jobs together
     "default_timeout": Number(),  # seconds
@@ -3716,7 +3727,7 @@ _CONFIG: dict[str, Kind] = {
     "recheck_with": TEXT,  # alias of a prover that checks every proof
 }
 
-_PROVER: dict[str, Kind] = {
+_PROVER: dict[str, ValueKind] = {
     # One of these two: a file, or a command on PATH; or a whole command line up to the theory.
     "path": TEXT,
     "command": TEXTS,
@@ -3728,28 +3739,28 @@ _PROVER: dict[str, Kind] = {
 }
 
 # Of one job. What is missing is inherited: lemma, task, then the defaults.
-_RESOURCES: dict[str, Kind] = {
+_RESOURCES: dict[str, ValueKind] = {
     "max_cores": Number(whole=True),
     "max_memory": Number(),  # GB
     "timeout": Number(),  # seconds
 }
 
 # What a task says and one of its lemmas may say anew.
-_OVERRIDES: dict[str, Kind] = {
+_OVERRIDES: dict[str, ValueKind] = {
     "tamarin_versions": TEXTS,  # aliases
     "tamarin_options": Options(),
     "preprocess_flags": ListOf(FLAG),
     "resources": Fields(_RESOURCES),
 }
 
-_LEMMA: dict[str, Kind] = {
+_LEMMA: dict[str, ValueKind] = {
     # Exact; else a shell pattern, case-sensitive; "!pattern" takes lemmas away.
     "name": TEXT,
     **_OVERRIDES,
     "expect": VERDICT,
 }
 
-_TASK: dict[str, Kind] = {
+_TASK: dict[str, ValueKind] = {
     # A pattern, too, where the prefix contains {theory}.
     "theory_file": TEXT,
     "output_file_prefix": FILE_NAME,
@@ -3761,7 +3772,7 @@ _TASK: dict[str, Kind] = {
     "prove": BOOLEAN,  # false: check the proofs stored in the theory instead of searching
 }
 
-_RECIPE: dict[str, Kind] = {
+_RECIPE: dict[str, ValueKind] = {
     "$schema": ANYTHING,
     "config": Fields(_CONFIG),
     "tamarin_versions": Named(ProverEntry(), "must be an object with at least one prover"),
@@ -3789,7 +3800,7 @@ def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
             hint = did_you_mean(alias, known)
             recipe.problem(path, f"no prover '{printable(alias)}' in tamarin_versions{hint}")
         elif alias not in provers:
-            provers[alias] = recipe_prover(recipe, alias)
+            provers[alias] = _recipe_prover(recipe, alias)
     recipe.raise_problems()
     return provers
 
@@ -3809,7 +3820,7 @@ def _aliases_of(entry: Json, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
         yield (*path, "tamarin_versions", index), alias
 
 
-def recipe_prover(recipe: Recipe, alias: str) -> Prover:
+def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
     """A prover of the recipe, found on this machine; what is wrong with it is noted."""
     entry = recipe.data["tamarin_versions"][alias]
     path: JsonPath = ("tamarin_versions", alias)
@@ -3825,11 +3836,12 @@ def recipe_prover(recipe: Recipe, alias: str) -> Prover:
 
 def _program(recipe: Recipe, path: JsonPath, word: str) -> str:
     """The absolute path of a prover's program."""
+    # As every relative path of a recipe: what is here comes before what is beside the recipe.
     program = find_program(word, recipe.directory)
     name = os.path.basename(word)
     if os.sep in word:
-        meant = relative_to(word, recipe.directory)
-        programs = [each for each in meant if os.path.isfile(each) and os.access(each, os.X_OK)]
+        files = filter(os.path.isfile, relative_to(word, recipe.directory))
+        programs = [file for file in files if os.access(file, os.X_OK)]
         refuse_two_files(recipe, path, word, programs)
     if name in ("docker", "podman"):
         recipe.problem(
@@ -3853,7 +3865,7 @@ def _argument(recipe: Recipe, path: JsonPath, word: str) -> str:
     """
     if os.sep not in word or word.startswith("-"):
         return word
-    files = [each for each in relative_to(word, recipe.directory) if os.path.isfile(each)]
+    files = list(filter(os.path.isfile, relative_to(word, recipe.directory)))
     refuse_two_files(recipe, path, word, files)
     return os.path.abspath(files[0]) if files else word
 
@@ -3901,15 +3913,22 @@ def plan_batch(
 
     `room`: what this process may use. Raises InputError with all that is wrong.
     """
-    limits = batch_limits(recipe.config, room, options, warn)
+    limits = _global_limits(recipe.config, room, options, warn)
     planner = _Planner(recipe, provers, limits, warn)
     tasks: dict[str, Task] = {}
     for name, entry in recipe.data["tasks"].items():
         for plan in planner.plans_of(name, entry):
             tasks[plan.id] = Task(plan)
     recipe.raise_problems()
-    host = host_id()
-    header = Header(
+    header = _header(recipe, provers, limits, options)
+    return Batch(header, tasks, inputs=planner.dependencies.found)
+
+
+def _header(
+    recipe: Recipe, provers: dict[str, Prover], limits: Limits, options: PlanOptions
+) -> Header:
+    host, boot_id = host_id()
+    return Header(
         at=timestamp(),
         id=os.urandom(6).hex(),
         version=__version__,
@@ -3922,12 +3941,11 @@ def plan_batch(
         provers=provers,
         pid=os.getpid(),
         started=process_start(os.getpid()),
-        host=host[0],
-        boot_id=host[1],
+        host=host,
+        boot_id=boot_id,
         python=sys.version.split()[0],
         platform=sys.platform,
     )
-    return Batch(header, tasks, inputs=planner.dependencies.found)
 
 
 class _Planner:
@@ -3958,20 +3976,16 @@ class _Planner:
             choices = self.lemmas.select(entry, file)
             if choices:
                 self._refuse_idle_expectations(entry, choices)
+            prefix = entry.prefix.replace("{theory}", _stem(file.path))
+            argument = share(path_from(file.path, entry.cwd))
             for choice in choices:
-                yield self._plan(entry, choice, file)
+                self._refuse_diff(choice)
+                yield self._plan(entry, choice, prefix, argument)
 
-    def _plan(self, entry: RecipeEntry, choice: LemmaChoice, file: TheoryFile) -> Plan:
+    def _plan(self, entry: RecipeEntry, choice: LemmaChoice, prefix: str, argument: str) -> Plan:
+        """`argument`: how the command line names the theory."""
         item = choice.item
         lemma = choice.lemma
-        theory = choice.loaded.theory
-        if theory.diff and self.provers[choice.alias].flavour == "tamarin-rs":
-            self.recipe.problem(
-                item.path,
-                f"tamarin-rs ('{choice.alias}') has no --diff: use tamarin-prover for this task",
-            )
-        prefix = entry.prefix.replace("{theory}", _stem(file.path))
-        argument = share(path_from(file.path, entry.cwd))
         view = TheoryView(choice.alias, argument, item.options, item.flags, entry.cwd)
         dependencies = self.dependencies.of(view, choice.loaded)
         return Plan(
@@ -3992,8 +4006,17 @@ class _Planner:
             expect=_expected_verdict(item.expect, lemma),
             key=dependencies.task_key(lemma.name, entry.prove),
             lemma_key=dependencies.lemma_key(lemma.name, entry.prove),
-            theory_digest=share(theory.digest[:32]),
+            theory_digest=share(dependencies.text[:32]),
         )
+
+    def _refuse_diff(self, choice: LemmaChoice) -> None:
+        """tamarin-rs has no diff mode."""
+        alias = choice.alias
+        if choice.loaded.theory.diff and self.provers[alias].flavour == "tamarin-rs":
+            self.recipe.problem(
+                choice.item.path,
+                f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task",
+            )
 
     def _refuse_idle_expectations(self, entry: RecipeEntry, choices: Sequence[LemmaChoice]) -> None:
         """What is expected of no lemma would never be missed."""
@@ -4038,7 +4061,7 @@ class LemmaItem:
     """
 
     pattern: str
-    path: JsonPath  # of the pattern
+    path: JsonPath
     aliases: tuple[str, ...]
     options: tuple[str, ...]
     flags: tuple[str, ...]
@@ -4075,26 +4098,20 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
     exclusions: list[LemmaExclusion] = []
     for index, item in enumerate(data.get("lemmas", ())):
         item_path = (*path, "lemmas", index)
-        pattern = item["name"]
+        pattern: str = item["name"]
         if pattern.startswith("!"):
-            exclusions.append(LemmaExclusion(pattern[1:], (*item_path, "name")))
-            continue
-        resources = [
-            AskedResources(item.get("resources", {}), item_path),
-            AskedResources(data.get("resources", {}), path),
-        ]
-        items.append(
-            _read_item(pattern, (*item_path, "name"), {**data, **item}, limits.decide(resources))
-        )
+            exclusions.append(LemmaExclusion(pattern[1:], item_path))
+        else:
+            items.append(_read_item(item, item_path, data, path, limits))
     if not items:
-        own = limits.decide([AskedResources(data.get("resources", {}), path)])
-        items.append(_read_item("*", path, data, own))
+        items.append(_read_item({"name": "*"}, path, data, path, limits))
+    cwd = os.path.expanduser(data.get("cwd", "."))
     return RecipeEntry(
         name=name,
         path=path,
         theory_file=data["theory_file"],
         prefix=data["output_file_prefix"],
-        cwd=share(os.path.abspath(os.path.expanduser(data.get("cwd", ".")))),
+        cwd=share(os.path.abspath(cwd)),
         prove=data.get("prove", True),
         expect=data.get("expect"),
         items=tuple(items),
@@ -4102,23 +4119,30 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
     )
 
 
-def _read_item(pattern: str, path: JsonPath, data: Json, limits: Limits) -> LemmaItem:
-    """`data`: the task's members, with the item's own over them."""
+def _read_item(
+    item: Json, path: JsonPath, task: Json, task_path: JsonPath, limits: JobLimits
+) -> LemmaItem:
+    """An item of a task's `lemmas`; where it says nothing the task's word counts."""
+    whole = {**task, **item}
+    resources = [
+        AskedResources(item.get("resources", {}), path),
+        AskedResources(task.get("resources", {}), task_path),
+    ]
     return LemmaItem(
-        pattern=pattern,
+        pattern=item["name"],
         path=path,
-        aliases=tuple(data["tamarin_versions"]),
-        options=share(tuple(data.get("tamarin_options", ()))),
-        flags=share(tuple(data.get("preprocess_flags", ()))),
-        limits=limits,
-        expect=data.get("expect"),
+        aliases=tuple(whole["tamarin_versions"]),
+        options=share(tuple(whole.get("tamarin_options", ()))),
+        flags=share(tuple(whole.get("preprocess_flags", ()))),
+        limits=limits.decide(resources),
+        expect=whole.get("expect"),
     )
 
 
 # --- Limits ---------------------------------------------------------------------------------------
 
 
-def batch_limits(
+def _global_limits(
     config: Json, room: Limits, options: PlanOptions, warn: Callable[[str], None]
 ) -> Limits:
     """The limits of all jobs together, no more than this process may use; and a job's default time.
@@ -4138,7 +4162,8 @@ def batch_limits(
 def _global_limit(asked: str, most: int, unit: int, name: str, warn: Callable[[str], None]) -> int:
     """How much of `most` all jobs together may use: "max", "50%", or a number of units."""
     part = 1.0 if asked.lower() == "max" else percentage(asked)
-    limit = int(most * part) if part else int(float(asked) * unit)
+    amount = most * part if part else float(asked) * unit
+    limit = int(amount)
     if limit > most:
         warn(
             f"{limit / unit:g} {name} asked for, but this process may use "
@@ -4161,15 +4186,18 @@ class JobLimits:
         """`batch`: the limits of all jobs together, and a job's default time."""
         self._batch = batch
         self._warn = warn
+        # Many lemmas inherit the limit of their task: one warning for all.
         self._warned_of: set[JsonPath] = set()
 
     def decide(self, sources: Sequence[AskedResources]) -> Limits:
         """Each field is that of the first of the sources that has it, else the default."""
-        memory_gb = self._batch.memory_mb / 1024
+        most_gb = self._batch.memory_mb / 1024
         cores = self._amount(sources, "max_cores", DEFAULT_CORES, self._batch.cores)
-        memory = self._amount(sources, "max_memory", DEFAULT_MEMORY_GB, memory_gb)
+        memory_gb = self._amount(sources, "max_memory", DEFAULT_MEMORY_GB, most_gb)
         timeout_s = self._amount(sources, "timeout", self._batch.timeout_s, math.inf)
-        return share(Limits(int(cores), max(1, int(memory * 1024)), timeout_s))
+        # A limit of 0 MB would let nothing run.
+        memory_mb = max(1, int(memory_gb * 1024))
+        return share(Limits(int(cores), memory_mb, timeout_s))
 
     def _amount(
         self, sources: Sequence[AskedResources], key: str, default: float, most: float
@@ -4206,27 +4234,38 @@ def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
     """The theories that an entry names, in the order of their paths; what is wrong is noted."""
     name = entry.theory_file
     place = (*entry.path, "theory_file")
-    files = [path for path in relative_to(name, recipe.directory) if os.path.isfile(path)]
-    if files:
-        return [TheoryFile(name, files[0], place, files[1] if len(files) > 1 else "")]
     may_be_many = "{theory}" in entry.prefix
+    theories = _named_theory(recipe, name, place)
+    if not theories and may_be_many:
+        theories = _matching_theories(recipe, name, place)
+    if theories:
+        return theories
     if _is_pattern(name) and not may_be_many:
         recipe.problem(
             place,
             "a pattern needs {theory} in output_file_prefix, so that each theory has results of "
             "its own",
         )
-        return []
-    theories = _matching_theories(recipe, name, place) if may_be_many else []
-    if not theories:
+    else:
         recipe.problem(place, f"there is no theory file '{printable(name)}'")
-    return theories
+    return []
+
+
+def _named_theory(recipe: Recipe, name: str, place: JsonPath) -> list[TheoryFile]:
+    """The file of this very name, if there is one."""
+    meant = relative_to(name, recipe.directory)
+    files = [path for path in meant if os.path.isfile(path)]
+    if not files:
+        return []
+    twin = files[1] if len(files) > 1 else ""
+    return [TheoryFile(name, files[0], place, twin)]
 
 
 def _matching_theories(recipe: Recipe, pattern: str, place: JsonPath) -> list[TheoryFile]:
     """The files that match a pattern here; if there are none, in the recipe's own directory."""
-    roots = dict.fromkeys([os.getcwd(), os.path.abspath(recipe.directory or ".")])
-    matches = [paths for paths in (_glob(pattern, root) for root in roots) if paths]
+    directories = [os.getcwd(), os.path.abspath(recipe.directory or ".")]
+    matches = [_glob(pattern, root) for root in dict.fromkeys(directories)]
+    matches = [paths for paths in matches if paths]
     if not matches:
         return []
     if len(matches) == 1:
@@ -4236,16 +4275,19 @@ def _matching_theories(recipe: Recipe, pattern: str, place: JsonPath) -> list[Th
         first_files = [next(iter(paths.values())) for paths in matches]
         recipe.problem(place, two_files(pattern, first_files))
         return [TheoryFile(pattern, path, place) for path in here.values()]
-    return [TheoryFile(pattern, path, place, beside_recipe[name]) for name, path in here.items()]
+    theories: list[TheoryFile] = []
+    for name, path in here.items():
+        theories.append(TheoryFile(pattern, path, place, beside_recipe[name]))
+    return theories
 
 
 def _glob(pattern: str, root: str) -> dict[str, str]:
     """The files below `root` that match a pattern: paths by names relative to `root`, sorted."""
     import glob
 
-    whole_pattern = os.path.join(glob.escape(root), os.path.expanduser(pattern))
-    paths = sorted(glob.glob(whole_pattern, recursive=True))
-    return {os.path.relpath(path, root): path for path in paths if os.path.isfile(path)}
+    pattern = os.path.join(glob.escape(root), os.path.expanduser(pattern))
+    paths = filter(os.path.isfile, glob.glob(pattern, recursive=True))
+    return {os.path.relpath(path, root): path for path in sorted(paths)}
 
 
 @dataclass
@@ -4265,7 +4307,7 @@ class TheoryReader:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        # Their texts take room: only the last few are kept.
+        # Their texts take room: only the last few are kept. Neighbours in a recipe read the same.
         self._load = functools.lru_cache(maxsize=8)(_load_with_text)
 
     def read(
@@ -4299,7 +4341,7 @@ def _all_digests(theory: Theory, options: Sequence[str]) -> list[str]:
     return digests
 
 
-# --- LemmaChoice of lemmas -----------------------------------------------------------------------------
+# --- Choice of lemmas -----------------------------------------------------------------------------
 
 
 class LemmaChoice(NamedTuple):
@@ -4332,6 +4374,7 @@ class LemmaSelection:
         it stands.
         """
         chosen: list[LemmaChoice] = []
+        # Exact names first: no pattern takes again what they took.
         for item in sorted(entry.items, key=lambda item: _is_pattern(item.pattern)):
             choices = self._matching(item, file)
             if _is_pattern(item.pattern):
@@ -4351,6 +4394,7 @@ class LemmaSelection:
             loaded = self._theories.read(file, options, item.flags)
             if loaded is None:
                 continue
+            # A prover's own options may hide a lemma from it that another one has.
             theories.append(loaded.theory)
             for place, sides in enumerate(_lemma_groups(loaded.theory).values()):
                 if _selects(item.pattern, sides[0]):
@@ -4363,10 +4407,11 @@ class LemmaSelection:
         """What an exclusion leaves."""
         left = [choice for choice in chosen if not _selects(exclusion.pattern, choice.lemma)]
         word = printable(f"!{exclusion.pattern}")
+        path = (*exclusion.path, "name")
         if chosen and not left:
-            self._recipe.problem(exclusion.path, f"'{word}' leaves no lemma")
+            self._recipe.problem(path, f"'{word}' leaves no lemma")
         elif chosen and len(left) == len(chosen):
-            self._recipe.problem(exclusion.path, f"'{word}' takes no lemma away")
+            self._recipe.problem(path, f"'{word}' takes no lemma away")
         return left
 
     def _no_such_lemma(self, item: LemmaItem, file: TheoryFile, names: Collection[str]) -> None:
@@ -4380,7 +4425,7 @@ class LemmaSelection:
             some += ", ..."
         hint = did_you_mean(item.pattern, names)
         self._recipe.problem(
-            item.path,
+            (*item.path, "name"),
             f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}",
         )
 
@@ -4391,11 +4436,12 @@ def _is_pattern(name: str) -> bool:
 
 def _selects(pattern: str, lemma: Lemma) -> bool:
     """Whether a name or a shell pattern means this lemma, or the one that it was generated from."""
-    if not _is_pattern(pattern):
-        return pattern in (lemma.name, lemma.parent)
-    if fnmatch.fnmatchcase(lemma.name, pattern):
-        return True
-    return lemma.parent != "" and fnmatch.fnmatchcase(lemma.parent, pattern)
+    names = [lemma.name]
+    if lemma.parent:
+        names.append(lemma.parent)
+    if _is_pattern(pattern):
+        return any(fnmatch.fnmatchcase(name, pattern) for name in names)
+    return pattern in names
 
 
 def sides_of(lemmas: Iterable[Lemma]) -> tuple[str, ...]:
@@ -4429,7 +4475,7 @@ class DependencyFinder:
 def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) -> Dependencies:
     """All that results depend on: this decides which results hold, so nothing may be missing here.
 
-    The theory and what it includes count by their text, everything else by its bytes.
+    A theory and what it includes count by their text, everything else by its bytes.
     """
     theory = loaded.theory
     options = prover.all_options(view.options)
@@ -4437,23 +4483,19 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
     programs = _program_files(prover, view.cwd, environment)
     maude = _maude_file(options, view.cwd, environment)
     oracles = used_oracles(theory, options, view.cwd)
-    needs_cwd = bool(oracles) or _name_files(options, view.cwd)
-    values: dict[str, Any] = {
-        "prover": [
-            prover.identity,
-            [look_at_file(path) for path in programs],
-            [word for word in prover.command if word not in programs],
-        ],
-        "Maude": look_at_file(maude),
-        "options": [prover.options, view.options],
-        "preprocessor flags": view.flags,
-        "environment": [
-            sorted(prover.env.items()),
-            [environment.get(name) for name in RESULT_VARIABLES],
-        ],
-    }
+    values: dict[str, Any] = {}
+    values["prover"] = _prover_value(prover, programs)
+    values["Maude"] = look_at_file(maude)
+    # In their order: of two that contradict each other the last counts.
+    values["options"] = [prover.options, view.options]
+    values["preprocessor flags"] = view.flags
+    values["environment"] = _environment_value(prover, environment)
     for path in oracles:
-        values[f"oracle {path_from(path, view.cwd)}"] = [path, look_at_file(path)]
+        name = f"oracle {path_from(path, view.cwd)}"
+        # By its path, too: a script may look where it stands.
+        values[name] = [path, look_at_file(path)]
+    # An oracle runs there, and a relative path in an option means another file elsewhere.
+    needs_cwd = bool(oracles) or _options_name_files(options, view.cwd)
     values["working directory"] = view.cwd if needs_cwd else ""
     why_whole = _why_whole_theory(loaded, options)
     return Dependencies(
@@ -4466,10 +4508,24 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
     )
 
 
+def _prover_value(prover: Prover, programs: Sequence[str]) -> list[Any]:
+    """What the prover itself is: what it says of itself, its files, the other words of its call."""
+    digests = [look_at_file(path) for path in programs]
+    words = [word for word in prover.command if word not in programs]
+    return [prover.identity, digests, words]
+
+
+def _environment_value(prover: Prover, environment: Mapping[str, str]) -> list[Any]:
+    """What the recipe gives the prover as environment, and what else of it matters."""
+    inherited = [environment.get(name) for name in RESULT_VARIABLES]
+    return [sorted(prover.env.items()), inherited]
+
+
 def _program_files(prover: Prover, cwd: str, environment: Mapping[str, str]) -> list[str]:
-    """The files that a prover's command names: programs, as in `nice tamarin-prover`, and others."""
+    """The files among the words of a command: programs, as in `nice tamarin-prover`, and others."""
     programs = [find_program(word, cwd, environment) for word in prover.command]
     files = [path for path in programs if path]
+    # An argument of a command such as `apptainer exec tamarin.sif tamarin-prover`.
     for word in prover.command:
         path = os.path.join(cwd, word)
         if os.path.isfile(path) and path not in files:
@@ -4485,7 +4541,7 @@ def _maude_file(options: Sequence[str], cwd: str, environment: Mapping[str, str]
     return find_program(maude, cwd, environment)
 
 
-def _name_files(options: Iterable[str], cwd: str) -> bool:
+def _options_name_files(options: Iterable[str], cwd: str) -> bool:
     """Whether the value of some option can be a path that is there."""
     for option in options:
         _, joined, value = option.partition("=")
@@ -4496,10 +4552,12 @@ def _name_files(options: Iterable[str], cwd: str) -> bool:
 
 def _file_states(theory: Theory, others: Iterable[str]) -> dict[str, FileState]:
     """Of the theory and what it includes as they were read, and of all others that are named."""
-    states = {os.path.abspath(path): state for path, state in theory.files.items()}
-    for path in others:
-        if path:
-            states[os.path.abspath(path)] = file_state(os.path.abspath(path))
+    states: dict[str, FileState] = {}
+    for path, state in theory.files.items():
+        states[os.path.abspath(path)] = state
+    for path in filter(None, others):
+        full_path = os.path.abspath(path)
+        states[full_path] = file_state(full_path)
     return states
 
 
@@ -4522,21 +4580,36 @@ def lemma_parts(theory: Theory) -> dict[str, LemmaParts]:
     rest, pieces = theory.split_digests
     parts: dict[str, LemmaParts] = {}
     for lemma in theory.lemmas:
-        # Of each piece: its place, how many pieces of what is no lemma stand before it, its digest.
         own = pieces[lemma.name]
-        start = own[0][1]
-        assumed: list[tuple[int, int, str]] = []
-        for place, before, digest in sorted(
-            piece for name in lemma.assumes for piece in pieces[name]
-        ):
-            own_before = sum(own_place < place for own_place, _, _ in own)
-            assumed.append((own_before, before - start, digest))
+        rest_before = [before for _, before, _ in own]
+        digests = [digest for _, _, digest in own]
+        assumed: list[_Piece] = []
+        for name in lemma.assumes:
+            assumed += pieces[name]
+        # Neighbours stand at the same place in the rest, and assume the same.
         parts[lemma.name] = LemmaParts(
-            around=share(json_digest([rest, [before for _, before, _ in own]])),
-            own=json_digest([digest for _, _, digest in own]),
-            assumed=share(json_digest(assumed)),
+            around=share(json_digest([rest, rest_before])),
+            own=json_digest(digests),
+            assumed=share(json_digest(_seen_from(own, sorted(assumed)))),
         )
     return parts
+
+
+# A statement or proof: its place, how many pieces of what is no lemma stand before it, its digest.
+_Piece = tuple[int, int, str]
+
+
+def _seen_from(own: Sequence[_Piece], assumed: Iterable[_Piece]) -> list[_Piece]:
+    """The pieces of assumed lemmas, with places that count from those of the lemma itself.
+
+    So they stay the same where something is added before all of these lemmas.
+    """
+    start = own[0][1]
+    seen: list[_Piece] = []
+    for place, before, digest in assumed:
+        own_before = sum(own_place < place for own_place, _, _ in own)
+        seen.append((own_before, before - start, digest))
+    return seen
 
 
 def refuse_two_meanings(recipe: Recipe, prover: Prover, cwd: str) -> None:
@@ -4583,6 +4656,7 @@ class TaskIds:
 def _safe_file_name(text: str) -> str:
     """A file name of at most ID_BYTES; what is longer ends in a digest of the text."""
     name = re.sub(r"[^\w.+-]", "_", text)
+    # No hidden file, and nothing that a command takes for an option.
     if name[0] in ".-":
         name = "_" + name[1:]
     data = name.encode()
@@ -4612,6 +4686,7 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         matching = {task_id for task_id in batch.tasks if _id_matches(task_id, pattern)}
         if not matching:
+            # Most likely mistyped: to run the rest in silence would waste a night.
             raise InputError(_no_such_task(batch, pattern))
         chosen |= matching
     return [task_id for task_id in batch.tasks if task_id in chosen]
@@ -8643,7 +8718,7 @@ def command_line_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def number_argument(kind: Kind, problem: str) -> Callable[[str], Any]:
+def number_argument(kind: ValueKind, problem: str) -> Callable[[str], Any]:
     """An argparse type: a text as the value that stands for it in a recipe, if the recipe's own check accepts that."""
 
     def read(text: str) -> Any:
@@ -9031,7 +9106,7 @@ def command_init(args: argparse.Namespace) -> int:
             ),
         )
     }
-    most = batch_limits(config, room, PlanOptions(), warn)
+    most = _global_limits(config, room, PlanOptions(), warn)
     job = {
         "max_cores": min(DEFAULT_CORES, most.cores),
         "max_memory": min(DEFAULT_MEMORY_GB, max(1, most.memory_mb // 1024)),
@@ -9404,7 +9479,7 @@ def command_recheck(args: argparse.Namespace) -> int:
             f"--prover '{printable(asked)}' is none of the recipe's provers ({', '.join(known)}), nor a program"
         )
     prover = (
-        recipe_prover(recipe, asked)
+        _recipe_prover(recipe, asked)
         if asked in known
         else Prover(next(iter(_named([asked]))), (program,))
     )
