@@ -3474,7 +3474,8 @@ class Number(ValueKind):
             return
         allowed = ["a positive whole number" if self.whole else "a positive number"]
         allowed += [f'"{word}"' for word in self.words]
-        yield RecipeProblem(path, f"must be {' or '.join(allowed)}, not {_described(value)}")
+        wanted = " or ".join(allowed)
+        yield RecipeProblem(path, f"must be {wanted}, not {_described(value)}")
 
     def _is_word(self, value: Any) -> bool:
         if not isinstance(value, str):
@@ -3663,7 +3664,7 @@ def option_problem(option: Any) -> str:
 def _means_option(word: str, option: str) -> bool:
     """Whether Tamarin takes a word (without its `=VALUE`) for an option."""
     if option.startswith("--"):  # may be cut short
-        return option.startswith(word) and (len(word) > 3 or word == option)
+        return option.startswith(word) and len(word) > 3
     return word.startswith(option)  # its value may follow at once
 
 
@@ -3680,7 +3681,9 @@ def is_text(value: Any) -> bool:
 
 def is_file_name_part(value: Any) -> bool:
     """Whether it can stand inside the name of a file, whatever stands before and behind it."""
-    return is_text(value) and value.isprintable() and not re.search(r"[/\\]|\.\.", value)
+    if not is_text(value) or not value.isprintable():
+        return False
+    return not re.search(r"[/\\]|\.\.", value)
 
 
 def is_flag(value: Any) -> bool:
@@ -4253,8 +4256,7 @@ def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
 
 def _named_theory(recipe: Recipe, name: str, place: JsonPath) -> list[TheoryFile]:
     """The file of this very name, if there is one."""
-    meant = relative_to(name, recipe.directory)
-    files = [path for path in meant if os.path.isfile(path)]
+    files = list(filter(os.path.isfile, relative_to(name, recipe.directory)))
     if not files:
         return []
     twin = files[1] if len(files) > 1 else ""
@@ -4264,20 +4266,22 @@ def _named_theory(recipe: Recipe, name: str, place: JsonPath) -> list[TheoryFile
 def _matching_theories(recipe: Recipe, pattern: str, place: JsonPath) -> list[TheoryFile]:
     """The files that match a pattern here; if there are none, in the recipe's own directory."""
     directories = [os.getcwd(), os.path.abspath(recipe.directory or ".")]
-    matches = [_glob(pattern, root) for root in dict.fromkeys(directories)]
-    matches = [paths for paths in matches if paths]
+    matches: list[dict[str, str]] = []
+    for root in dict.fromkeys(directories):
+        paths = _glob(pattern, root)
+        if paths:
+            matches.append(paths)
     if not matches:
         return []
-    if len(matches) == 1:
-        return [TheoryFile(pattern, path, place) for path in matches[0].values()]
-    here, beside_recipe = matches
-    if list(here) != list(beside_recipe):
-        first_files = [next(iter(paths.values())) for paths in matches]
-        recipe.problem(place, two_files(pattern, first_files))
-        return [TheoryFile(pattern, path, place) for path in here.values()]
+    twins: dict[str, str] = {}
+    if len(matches) > 1:
+        here, twins = matches
+        if list(here) != list(twins):
+            first_files = [next(iter(paths.values())) for paths in matches]
+            recipe.problem(place, two_files(pattern, first_files))
     theories: list[TheoryFile] = []
-    for name, path in here.items():
-        theories.append(TheoryFile(pattern, path, place, beside_recipe[name]))
+    for name, path in matches[0].items():
+        theories.append(TheoryFile(pattern, path, place, twins.get(name, "")))
     return theories
 
 
@@ -4336,9 +4340,9 @@ def _load_with_text(
 
 def _all_digests(theory: Theory, options: Sequence[str]) -> list[str]:
     """Of a theory with its includes and its oracles."""
-    digests = [state.digest for state in theory.files.values()]
-    digests += [look_at_file(path) for path in used_oracles(theory, options, os.getcwd())]
-    return digests
+    oracles = used_oracles(theory, options, os.getcwd())
+    texts = [state.digest for state in theory.files.values()]
+    return [*texts, *map(look_at_file, oracles)]
 
 
 # --- Choice of lemmas -----------------------------------------------------------------------------
@@ -4510,21 +4514,21 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
 
 def _prover_value(prover: Prover, programs: Sequence[str]) -> list[Any]:
     """What the prover itself is: what it says of itself, its files, the other words of its call."""
-    digests = [look_at_file(path) for path in programs]
+    digests = list(map(look_at_file, programs))
     words = [word for word in prover.command if word not in programs]
     return [prover.identity, digests, words]
 
 
 def _environment_value(prover: Prover, environment: Mapping[str, str]) -> list[Any]:
     """What the recipe gives the prover as environment, and what else of it matters."""
-    inherited = [environment.get(name) for name in RESULT_VARIABLES]
+    inherited = list(map(environment.get, RESULT_VARIABLES))
     return [sorted(prover.env.items()), inherited]
 
 
 def _program_files(prover: Prover, cwd: str, environment: Mapping[str, str]) -> list[str]:
     """The files among the words of a command: programs, as in `nice tamarin-prover`, and others."""
     programs = [find_program(word, cwd, environment) for word in prover.command]
-    files = [path for path in programs if path]
+    files = list(filter(None, programs))
     # An argument of a command such as `apptainer exec tamarin.sif tamarin-prover`.
     for word in prover.command:
         path = os.path.join(cwd, word)
