@@ -1939,7 +1939,7 @@ def test_what_a_lemma_depends_on_fixes_the_text_without_other_lemmas(lab):
         f'lemma {name}{attributes}: "{formula}"{proof}' for name, attributes, formula, proof in (
             ("s1", " [sources]", "F", "\nby sorry"), ("s2", " [sources]", "T", ""), ("r", " [reuse]", "F", ""), ("x", "", "T", "\nby sorry"), ("y", "", "T", "")))]
     seen = {}
-    for _ in range(300):
+    for _ in range(150):
         order = rng.sample(pieces, rng.randrange(3, len(pieces) + 1))
         lab.write("t.spthy", "theory T begin\n" + "\n".join(order) + "\nend\n")
         theory = bt.load_theory(str(lab.path / "t.spthy"), keep_text=True)
