@@ -470,6 +470,10 @@ class Prover:
     version: str = ""  # "1.11.0"; "" when the prover did not say
     identity: str = ""  # digest of the files on its command line and of what --version says
 
+    def all_options(self, own: Sequence[str]) -> tuple[str, ...]:
+        """The options of a call: those of every call, then the task's own."""
+        return (*self.options, *own)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -736,21 +740,61 @@ class FileState(NamedTuple):
     executable: str = ""  # the mode's bits; "" where they don't matter
 
 
+def json_digest(value: Any) -> str:
+    """128 bits of the SHA-256 of a value's JSON text, in hexadecimal."""
+    return sha256(json.dumps(value).encode())[:32]
+
+
+class LemmaParts(NamedTuple):
+    """Digests of what of a theory's text the result of one lemma depends on."""
+
+    around: str  # all that is no lemma, and where in it the lemma stands
+    own: str  # the lemma's own text
+    assumed: str  # the lemmas that it takes for granted, and where they stand to it
+
+
 @dataclass
-class Inputs:
-    """What tasks that read the same files have in common, as it was when the batch was planned."""
+class Dependencies:
+    """All that can change the results of the tasks that read the same files.
+
+    A named set of digests, as it was when the batch was planned. From it follow the keys under
+    which results are kept, and what is new where none is. Cores, memory and time are not in it:
+    they decide whether there is a verdict, never which.
+    """
 
     theory: str  # its name
-    key: str  # of the whole theory, as this prover with these options would load it
-    splits: bool  # a lemma can be judged by its own text, what it assumes, and all that is no lemma
     files: dict[str, FileState]  # all that a prover reads, by absolute path
-    parts: dict[str, str]  # digests, by words for people
-    # Digests of each lemma's text, and of those that it assumes.
-    lemmas: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: dict[str, str]  # what matters to every lemma beside the theory, by words for people
+    text: str = ""  # the whole theory
+    why_whole: str = ""  # why all of it matters to every lemma
+    lemmas: Mapping[str, LemmaParts] = field(default_factory=dict)  # where not all of it does
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Of the whole theory, as this prover with these options would load it."""
+        return json_digest([self.parts, self.text])
+
+    def task_key(self, lemma: str, prove: bool) -> str:
+        """`Plan.key` of a lemma that is proven, or whose stored proof is checked."""
+        return json_digest([self.key, prove, lemma])
+
+    def lemma_key(self, lemma: str, prove: bool) -> str:
+        """`Plan.lemma_key`; "" where the whole theory counts."""
+        if lemma not in self.lemmas:
+            return ""
+        return json_digest([self.parts_of(lemma), prove, lemma])
 
     def parts_of(self, lemma: str) -> dict[str, str]:
-        """Digests of all that the result of a lemma depends on, by words for people."""
-        return {**self.parts, **dict(zip(("lemma", "assumed lemmas"), self.lemmas.get(lemma, ())))}
+        """All that the result of a lemma depends on, by words for people."""
+        if lemma not in self.lemmas:
+            return {**self.parts, f"theory ({self.why_whole}: all of it counts)": self.text}
+        theory = self.lemmas[lemma]
+        return {
+            **self.parts,
+            "theory outside of lemmas": theory.around,
+            "lemma": theory.own,
+            "assumed lemmas": theory.assumed,
+        }
 
 
 @dataclass
@@ -764,7 +808,7 @@ class Batch:
     tasks: dict[str, Task] = field(default_factory=dict)  # in plan order
     ended: Ended | None = None  # unless something started after it
     # What planning found of the files; known to the driver only.
-    inputs: dict[TheoryView, Inputs] = field(default_factory=dict, compare=False, repr=False)
+    inputs: dict[TheoryView, Dependencies] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -773,6 +817,10 @@ class Batch:
     @property
     def provers(self) -> dict[str, Prover]:
         return self.header.provers
+
+    def options_of(self, plan: Plan) -> tuple[str, ...]:
+        """All options that a task's prover gets."""
+        return self.provers[plan.prover].all_options(plan.options)
 
     @property
     def unanswered(self) -> list[Task]:
@@ -1174,14 +1222,6 @@ class Theory:
         `by sorryrestriction r: ...`.
         """
         return all(_is_plain(text) for name, text in self.segments if name)
-
-    def digest_of(self, lemmas: Iterable[str]) -> str:
-        """SHA-256 of the token text without all other lemmas, everything left in its place."""
-        kept: list[PlacedDigest] = []
-        for name in set(lemmas):
-            kept += self.split_digests.lemmas.get(name, ())
-        places = [[each.rest_before, each.digest] for each in sorted(kept)]
-        return sha256(json.dumps([self.split_digests.rest, places]).encode())
 
     @functools.cached_property
     def split_digests(self) -> SplitDigests:
@@ -4543,76 +4583,96 @@ async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> V
 
 # === Recipe =======================================================================================
 
-JsonPath = tuple[Union[str, int], ...]
-Check = Callable[["Recipe", Any, JsonPath], None]
-DEFAULT_CORES, DEFAULT_MEMORY_GB, DEFAULT_TIMEOUT_S = 4, 16, 3600
+# What is not said in a recipe.
+DEFAULT_CORES = 4
+DEFAULT_MEMORY_GB = 16
+DEFAULT_TIMEOUT_S = 3600
 SCHEDULERS = ("fifo", "sjf", "ljf")
-ID_BYTES = 200
-_JSON_TOKEN = re.compile(
-    r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+'
-)  # a text with a colon behind it is a key
+
+# Where something stands in a recipe: ("tasks", "NAME", "lemmas", 0).
+JsonPath = tuple[Union[str, int], ...]
 
 
 class Recipe:
-    """A recipe file: its JSON object, checked, and where in the text all stands. Raises InputError with all problems at once."""
+    """A recipe file: its JSON object, checked, and where in the text all stands."""
 
     def __init__(self, path: str, text: str | None = None) -> None:
-        """Read the file at `path`, or take `text` for what it says."""
-        self.path, self.text = path, read_text(path) if text is None else text
-        self.problems: list[InputError] = []
-        self.data: dict[str, Any] = self._parse()
-        check_recipe(self, self.data, ())
+        """Read the file at `path`, or take `text` for what it says.
+
+        Raises InputError with all that is wrong.
+        """
+        self.path = path
+        self.text = read_text(path) if text is None else text
+        self._problems: dict[str, None] = {}  # in the order of their discovery, each once
+        self.data: Json = self._parse()
+        for problem in RECIPE.problems(self.data, ()):
+            self.problem(problem.path, problem.message)
         self.raise_problems()
+
+    @property
+    def directory(self) -> str:
+        """The recipe's own directory, "" for the working directory."""
+        return os.path.dirname(self.path)
+
+    @property
+    def config(self) -> Json:
+        """What it says of the whole batch."""
+        config: Json = self.data.get("config", {})
+        return config
 
     def problem(self, path: JsonPath, message: str) -> None:
         """Note that something is wrong at a place of the JSON text."""
-        place, known = ".".join(map(str, path)), path
-        while known and known not in self._positions:
-            known = known[:-1]
-        offset = self._positions.get(known, 0)
-        line, column = (
-            self.text.count("\n", 0, offset) + 1,
-            offset - self.text.rfind("\n", 0, offset),
-        )
-        self.problems.append(
-            InputError(f"{place}: {message}" if place else message, self.path, line, column)
-        )
+        place = ".".join(map(str, path))
+        if place:
+            message = f"{place}: {message}"
+        # What is missing has no place of its own: that of the object around it is shown.
+        while path and path not in self._positions:
+            path = path[:-1]
+        offset = self._positions.get(path, 0)
+        line = self.text.count("\n", 0, offset) + 1
+        column = offset - self.text.rfind("\n", 0, offset)
+        self.note(InputError(message, self.path, line, column))
+
+    def note(self, error: InputError) -> None:
+        """Note that something is wrong, here or in a file that the recipe names."""
+        self._problems[str(error)] = None
 
     def raise_problems(self) -> None:
-        if self.problems:
-            raise InputError("\n".join(map(str, self.problems)))
+        """Raise InputError with all problems that were noted, if there are any."""
+        if self._problems:
+            raise InputError("\n".join(self._problems))
 
-    def _parse(self) -> dict[str, Any]:
-        repeated = False
+    def _parse(self) -> Json:
+        """The text as a JSON object. A member that is `null` is as if it were not there."""
+        repeated: list[Json] = []  # objects in which a key stands twice
 
-        def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-            nonlocal repeated
-            repeated = repeated or len(dict(items)) < len(items)
-            return {
-                key: value for key, value in items if value is not None
-            }  # null: as if it were not there
+        def members(pairs: list[tuple[str, Any]]) -> Json:
+            whole = dict(pairs)
+            if len(whole) < len(pairs):
+                repeated.append(whole)
+            return {key: value for key, value in pairs if value is not None}
 
         try:
-            data = json.loads(self.text, object_pairs_hook=pairs, parse_constant=_refuse_constant)
+            data = json.loads(self.text, object_pairs_hook=members, parse_constant=_refuse_constant)
         except json.JSONDecodeError as error:
-            raise InputError(
-                f"this is no valid JSON: {error.msg}", self.path, error.lineno, error.colno
-            ) from None
+            message = f"this is no valid JSON: {error.msg}"
+            raise InputError(message, self.path, error.lineno, error.colno) from None
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
         if repeated:
-            for where, count in Counter(where for where, _ in json_positions(self.text)).items():
-                if count > 1:
-                    self.problem(where, "this key stands here twice: keep one")
-            self.raise_problems()
+            # Python's `json` keeps the last without a word.
+            self._refuse_repeated_keys()
         if not isinstance(data, dict):
-            raise InputError(
-                'a recipe is a JSON object: {"tamarin_versions": ..., "tasks": ...}',
-                self.path,
-                1,
-                1,
-            )
+            message = 'a recipe is a JSON object: {"tamarin_versions": ..., "tasks": ...}'
+            raise InputError(message, self.path, 1, 1)
         return data
+
+    def _refuse_repeated_keys(self) -> None:
+        counts = Counter(path for path, _ in json_positions(self.text))
+        for path, count in counts.items():
+            if count > 1:
+                self.problem(path, "this key stands here twice: keep one")
+        self.raise_problems()
 
     @functools.cached_property
     def _positions(self) -> dict[JsonPath, int]:
@@ -4621,364 +4681,502 @@ class Recipe:
 
 
 def _refuse_constant(word: str) -> NoReturn:
+    """Python's `json` reads NaN and Infinity, which are no JSON."""
     raise ValueError(f"{word} is no JSON number")
+
+
+# A string that has a colon behind it is a key.
+_JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+')
 
 
 def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
     """Where each member (its key) and each element of valid JSON text begins."""
-    path: list[str | int] = []
+    path: list[str | int] = []  # of an open list the index, of an open object the last key
     for token in _JSON_TOKEN.finditer(text):
         word, string, is_key = token.group(0, 1, 2)
         if is_key:
             path[-1] = json.loads(string)
-        if is_key or (word not in "]}," and path and isinstance(path[-1], int)):
+        in_list = bool(path) and isinstance(path[-1], int)
+        if is_key or (in_list and word not in "]},"):
             yield tuple(path), token.start()
-        if word in "[{":
-            path.append(0 if word == "[" else "")
+        if word == "[":
+            path.append(0)
+        elif word == "{":
+            path.append("")
         elif word in "]}":
             path.pop()
-        elif word == "," and isinstance(path[-1], int):
-            path[-1] += 1
+        elif word == "," and in_list:
+            path[-1] = cast(int, path[-1]) + 1
 
 
-# --- What a recipe may contain: a table of checks for each kind of object -------------------------
+# --- Kinds of values in a recipe ------------------------------------------------------------------
 
 
-def check_value(good: Callable[[Any], object], message: str) -> Check:
-    """A value for which `good` holds; in the message FOUND stands for what is there instead."""
+class RecipeProblem(NamedTuple):
+    """What is wrong at a place of a recipe."""
 
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        if not good(value):
-            recipe.problem(path, message.replace("FOUND", _described(value)))
-
-    return check
+    path: JsonPath
+    message: str
 
 
-def check_number(whole: bool, *words: str) -> Check:
-    """A positive number (`whole`: an integer; "60" will do), or one of the words; the word "50%" stands for any percentage."""
+class ValueKind:
+    """What a value in a recipe may be."""
 
-    def good(value: Any) -> bool:
-        if isinstance(value, str) and (
-            value.lower() in words or ("50%" in words and percentage(value))
-        ):
+    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+        """All that is wrong with a value that stands at `path`, or inside it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PlainValue(ValueKind):
+    """A value for which `is_good` holds; in the message FOUND stands for what is there instead."""
+
+    is_good: Callable[[Any], bool]
+    message: str
+
+    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+        if not self.is_good(value):
+            yield RecipeProblem(path, self.message.replace("FOUND", _described(value)))
+
+
+@dataclass(frozen=True)
+class Number(ValueKind):
+    """A positive number, or one of the words; the word "50%" stands for any percentage."""
+
+    words: tuple[str, ...] = ()
+    whole: bool = False
+
+    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+        if self._is_word(value) or self._is_number(value):
+            return
+        allowed = ["a positive whole number" if self.whole else "a positive number"]
+        allowed += [f'"{word}"' for word in self.words]
+        wanted = " or ".join(allowed)
+        yield RecipeProblem(path, f"must be {wanted}, not {_described(value)}")
+
+    def _is_word(self, value: Any) -> bool:
+        if not isinstance(value, str):
+            return False
+        if "50%" in self.words and percentage(value):
             return True
-        number = float(value) if isinstance(value, str) and value.isdecimal() else value
-        return type(number) in (int, float) and 0 < number < 1e9 and not (whole and number % 1)
+        return value.lower() in self.words
 
-    allowed = [
-        "a positive whole number" if whole else "a positive number",
-        *(f'"{word}"' for word in words),
-    ]
-    return check_value(good, f"must be {' or '.join(allowed)}, not FOUND")
-
-
-def check_one_of(*words: str) -> Check:
-    return check_value(
-        lambda value: value in words, f"must be one of {', '.join(words)}, not FOUND"
-    )
+    def _is_number(self, value: Any) -> bool:
+        number = value
+        # batch-tamarin takes "60" for 60.
+        if isinstance(value, str) and value.isdecimal():
+            number = float(value)
+        # By type: True is an instance of int.
+        if type(number) not in (int, float) or not 0 < number < 1e9:
+            return False
+        return not self.whole or number % 1 == 0
 
 
-def check_each(kind: type[Any], item: Check, message: str, least: int = 0) -> Check:
-    """A list, or an object from names (`kind`), of at least so many members that pass the check `item`."""
-    shape = check_value(lambda value: isinstance(value, kind) and len(value) >= least, message)
+@dataclass(frozen=True)
+class OneOf(ValueKind):
+    """One of some words."""
 
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        shape(recipe, value, path)
-        if isinstance(value, kind):
-            for key, member in value.items() if kind is dict else enumerate(value):
-                item(recipe, member, (*path, key))
+    words: tuple[str, ...]
 
-    return check
+    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+        if value not in self.words:
+            allowed = ", ".join(self.words)
+            yield RecipeProblem(path, f"must be one of {allowed}, not {_described(value)}")
 
 
-def check_object(fields: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
+@dataclass(frozen=True)
+class ListOf(ValueKind):
+    """A list of at least so many values of one kind."""
+
+    item: ValueKind
+    message: str = "must be a list, not FOUND"
+    least: int = 0
+
+    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+        if not isinstance(value, list) or len(value) < self.least:
+            yield RecipeProblem(path, self.message.replace("FOUND", _described(value)))
+            return
+        for index, item in enumerate(value):
+            yield from self.item.problems(item, (*path, index))
+
+
+@dataclass(frozen=True)
+class Named(ValueKind):
+    """An object from names, at least one, that the user gives to values of one kind."""
+
+    item: ValueKind
+    message: str
+
+    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+        if not isinstance(value, dict) or not value:
+            yield RecipeProblem(path, self.message)
+            return
+        for name, item in value.items():
+            yield from self.item.problems(item, (*path, name))
+
+
+@dataclass(frozen=True)
+class Fields(ValueKind):
     """An object with these members and no others."""
 
-    def member(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        key = str(path[-1])
-        if key in fields:
-            return fields[key](recipe, value, path)
-        allowed = ", ".join(name for name, check in fields.items() if check is not check_later)
-        recipe.problem(path, f"unknown key{did_you_mean(key, fields)}; allowed: {allowed}")
+    members: Mapping[str, ValueKind]
+    required: tuple[str, ...] = ()
 
-    members = check_each(dict, member, "must be an object, not FOUND")
-
-    def check(recipe: Recipe, value: Any, path: JsonPath) -> None:
-        members(recipe, value, path)
-        for key in required if isinstance(value, dict) else ():
+    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+        if not isinstance(value, dict):
+            yield RecipeProblem(path, f"must be an object, not {_described(value)}")
+            return
+        for key, member in value.items():
+            if key in self.members:
+                yield from self.members[key].problems(member, (*path, key))
+            else:
+                hint = did_you_mean(key, self.members)
+                allowed = ", ".join(self.members)
+                yield RecipeProblem((*path, key), f"unknown key{hint}; allowed: {allowed}")
+        for key in self.required:
             if key not in value:
-                recipe.problem(path, f"'{key}' is missing")
+                yield RecipeProblem(path, f"'{key}' is missing")
 
-    return check
+
+class Options(ValueKind):
+    """A list of prover options that are not this program's own business."""
+
+    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+        if not isinstance(value, list):
+            yield RecipeProblem(path, f"must be a list of texts, not {_described(value)}")
+            return
+        for index, option in enumerate(value):
+            problem = option_problem(option)
+            if problem:
+                yield RecipeProblem((*path, index), problem)
+        runtime = [option for option in value if option in ("+RTS", "-RTS")]
+        if runtime and runtime[-1] == "+RTS":
+            yield RecipeProblem(path, "'+RTS' needs a '-RTS' after its options")
+
+
+@dataclass(frozen=True)
+class OneOrNamed(ValueKind):
+    """A value of one kind, or an object from names to such values."""
+
+    item: ValueKind
+    message: str
+
+    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+        if isinstance(value, dict):
+            yield from Named(self.item, self.message).problems(value, path)
+        else:
+            yield from self.item.problems(value, path)
+
+
+class ProverEntry(ValueKind):
+    """A prover of `tamarin_versions`; its alias becomes part of file names."""
+
+    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+        yield from FILE_NAME.problems(path[-1], path)
+        yield from Fields(_PROVER).problems(value, path)
+        if isinstance(value, dict) and ("path" in value) == ("command" in value):
+            yield RecipeProblem(
+                path, "needs either 'path' (a file, or a command on PATH) or 'command' (a list)"
+            )
 
 
 def _described(value: Any) -> str:
-    return (
-        "an object"
-        if isinstance(value, dict)
-        else "a list"
-        if isinstance(value, list)
-        else json.dumps(value)[:60]
-    )
-
-
-def _is_text(value: Any) -> bool:
-    return (
-        isinstance(value, str)
-        and value != ""
-        and not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value)
-    )
-
-
-def check_version(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    check_name(recipe, path[-1], path)
-    check_object(_VERSION_FIELDS)(recipe, value, path)
-    if isinstance(value, dict) and ("path" in value) == ("command" in value):
-        recipe.problem(
-            path, "needs either 'path' (a file, or a command on PATH) or 'command' (a list)"
-        )
-
-
-def check_options(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    """A list of prover options; words between +RTS and -RTS are GHC's."""
-    check_each(list, check_option, "must be a list of texts, not FOUND")(recipe, value, path)
-    runtime = (
-        [item for item in value if item in ("+RTS", "-RTS")] if isinstance(value, list) else []
-    )
-    if runtime[-1:] == ["+RTS"]:
-        recipe.problem(path, "'+RTS' needs a '-RTS' after its options")
-
-
-def check_option(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    """One prover option that is not the tool's own business. Inside `+RTS ... -RTS` only -N is."""
-    if not _is_text(value):
-        return recipe.problem(path, f"must be an option of the prover, not {_described(value)}")
-    name = value.split("=")[0]
-    if " " in name and name[0] in "-+":
-        return recipe.problem(
-            path, 'one option per text: use a list such as ["+RTS", "-M8g", "-RTS"]'
-        )
-    if name[:1] not in ("-", "+"):
-        return recipe.problem(
-            path,
-            f"'{printable(value)}' would be read as a theory file: an option's value is joined by '=', "
-            "as in --bound=5",
-        )
-    for own, advice in _OWN_OPTIONS.items():
-        short = (
-            own[0] == "-" and own[1] != "-"
-        )  # its value may follow at once, and a long one may be abbreviated
-        if (
-            name == own
-            or (short and name.startswith(own))
-            or (not short and len(name) > 3 and own.startswith(name))
-        ):
-            return recipe.problem(path, f"{own} can't be given here: {advice}")
-
-
-def check_expectations(recipe: Recipe, value: Any, path: JsonPath) -> None:
-    lemmas = check_each(dict, check_expectation, "must be an object with at least one lemma", 1)
-    (lemmas if isinstance(value, dict) else check_expectation)(recipe, value, path)
+    """What stands there instead of something good, for people."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    return json.dumps(value)[:60]
 
 
 def percentage(text: str) -> float | None:
     """The share that "50%" means, or None."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
-    return float(found.group(1)) / 100 if found and 0 < float(found.group(1)) <= 100 else None
+    if found is None or not 0 < float(found[1]) <= 100:
+        return None
+    return float(found[1]) / 100
 
 
-check_text = check_value(_is_text, "must be a text that is not empty, not FOUND")
-check_bool = check_value(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
-check_any = check_value(lambda value: True, "")
-check_later = check_value(
-    lambda value: False, "is not supported by this version of batch_tamarin.py: remove it"
-)
-check_expectation = check_one_of(Verdict.VERIFIED, Verdict.FALSIFIED)
-check_flag = check_value(
-    lambda value: isinstance(value, str) and re.fullmatch(r"\w+", value),
-    "must be the name of one preprocessor flag, without -D",
-)
-check_name = check_value(
-    lambda value: _is_text(value) and value.isprintable() and not re.search(r"[/\\]|\.\.", value),
+# What can't be given as an option, and what to do instead.
+_OWN_OPTIONS = {
+    "--prove": "name the lemmas under 'lemmas'",
+    "--lemma": "name the lemmas under 'lemmas'",
+    "-o": "proofs are always written to the results directory",
+    "-O": "proofs are always written to the results directory",
+    "--output": "proofs are always written to the results directory",
+    "--Output": "proofs are always written to the results directory",
+    "--output-json": "traces are always written to the results directory",
+    "--output-dot": "traces are always written to the results directory",
+    "--output-module": "a translation proves nothing",
+    "-m": "a translation proves nothing",
+    "--parse-only": "it proves nothing: use the 'check' command",
+    "--precompute-only": "it proves nothing",
+    "-N": "use 'max_cores' in 'resources'",
+    "--processors": "use 'max_cores' in 'resources'",
+}
+
+
+def option_problem(option: Any) -> str:
+    """Why this can't be an option of a prover, "" if it can.
+
+    Words between +RTS and -RTS, which are GHC's, are judged alike.
+    """
+    if not is_text(option):
+        return f"must be an option of the prover, not {_described(option)}"
+    name = option.split("=")[0]
+    if " " in name and name[0] in "-+":
+        return 'one option per text: use a list such as ["+RTS", "-M8g", "-RTS"]'
+    if name[:1] not in ("-", "+"):
+        return (
+            f"'{printable(option)}' would be read as a theory file: an option's value is joined "
+            "by '=', as in --bound=5"
+        )
+    # What the tool decides itself would contradict what the plan says.
+    for own, advice in _OWN_OPTIONS.items():
+        if _means_option(name, own):
+            return f"{own} can't be given here: {advice}"
+    return ""
+
+
+def _means_option(word: str, option: str) -> bool:
+    """Whether Tamarin takes a word (without its `=VALUE`) for an option."""
+    if option.startswith("--"):  # may be cut short
+        return option.startswith(word) and len(word) > 3
+    return word.startswith(option)  # its value may follow at once
+
+
+# NUL, and halves of characters, which JSON may name.
+_NOT_FOR_COMMANDS = re.compile("[\0\ud800-\udfff]")
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is a text that is not empty and that a command line can hold."""
+    if not isinstance(value, str) or not value:
+        return False
+    return not _NOT_FOR_COMMANDS.search(value)
+
+
+def is_file_name_part(value: Any) -> bool:
+    """Whether it can stand inside the name of a file, whatever stands before and behind it."""
+    if not is_text(value) or not value.isprintable():
+        return False
+    return not re.search(r"[/\\]|\.\.", value)
+
+
+def is_flag(value: Any) -> bool:
+    """Whether it is the name of a preprocessor flag."""
+    return isinstance(value, str) and re.fullmatch(r"\w+", value) is not None
+
+
+def is_environment(value: Any) -> bool:
+    """Whether it is an object from variables to texts, as a process can get it."""
+    if not isinstance(value, dict):
+        return False
+    for name, text in value.items():
+        if not name or "=" in name or "\0" in name:
+            return False
+        if not isinstance(text, str) or "\0" in text:
+            return False
+    return True
+
+
+# --- What a recipe may contain --------------------------------------------------------------------
+
+ANYTHING = PlainValue(lambda value: True, "")
+TEXT = PlainValue(is_text, "must be a text that is not empty, not FOUND")
+BOOLEAN = PlainValue(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
+FLAG = PlainValue(is_flag, "must be the name of one preprocessor flag, without -D")
+VERDICT = OneOf((Verdict.VERIFIED, Verdict.FALSIFIED))
+FILE_NAME = PlainValue(
+    is_file_name_part,
     "becomes part of file names: a text without '/', '\\', '..' and control characters, not FOUND",
 )
-check_env = check_value(
-    lambda value: (
-        isinstance(value, dict)
-        and all(
-            isinstance(text, str) and "\0" not in text and name and not set("=\0") & set(name)
-            for name, text in value.items()
-        )
-    ),
-    'must be an object from variables (not empty, without "=") to texts, such as {"TMPDIR": "/scratch"}',
+ENVIRONMENT = PlainValue(
+    is_environment,
+    'must be an object from variables (not empty, without "=") to texts, '
+    'such as {"TMPDIR": "/scratch"}',
 )
-_OWN_OPTIONS = {
-    option: advice
-    for options, advice in (
-        ("--prove --lemma", "name the lemmas under 'lemmas'"),
-        ("-o -O --output --Output", "proofs are always written to the results directory"),
-        ("--output-json --output-dot", "traces are always written to the results directory"),
-        ("--output-module -m", "a translation proves nothing"),
-        ("--parse-only", "it proves nothing: use the 'check' command"),
-        ("--precompute-only", "it proves nothing"),
-        ("-N --processors", "use 'max_cores' in 'resources'"),
-    )
-    for option in options.split()
+TEXTS = ListOf(TEXT, "must be a list with at least one text, not FOUND", least=1)
+
+_CONFIG: dict[str, ValueKind] = {
+    "global_max_cores": Number(("max",), whole=True),  # of all jobs together
+    "global_max_memory": Number(("max", "50%")),  # GB, of all jobs together
+    "default_timeout": Number(),  # seconds
+    "output_directory": TEXT,
+    "scheduler": OneOf(SCHEDULERS),  # which waiting task starts first
+    "recheck_with": TEXT,  # alias of a prover that checks every proof
 }
-_SOME_TEXTS = check_each(list, check_text, "must be a list with at least one text, not FOUND", 1)
-_VERSION_FIELDS: dict[str, Check] = {
-    "path": check_text,
-    "command": _SOME_TEXTS,
-    "options": check_options,
-    "env": check_env,
-    "version": check_text,
-    "test_success": check_any,
+
+_PROVER: dict[str, ValueKind] = {
+    # One of these two: a file, or a command on PATH; or a whole command line up to the theory.
+    "path": TEXT,
+    "command": TEXTS,
+    "options": Options(),  # of every call
+    "env": ENVIRONMENT,
+    # What batch-tamarin writes here; not used.
+    "version": TEXT,
+    "test_success": ANYTHING,
 }
-_RESOURCES = {
-    "max_cores": check_number(True),
-    "max_memory": check_number(False),
-    "timeout": check_number(False),
+
+# Of one job. What is missing is inherited: lemma, task, then the defaults.
+_RESOURCES: dict[str, ValueKind] = {
+    "max_cores": Number(whole=True),
+    "max_memory": Number(),  # GB
+    "timeout": Number(),  # seconds
 }
-_FLAGS = check_each(list, check_flag, "must be a list, not FOUND")
-_OVERRIDES: dict[str, Check] = {
-    "tamarin_versions": _SOME_TEXTS,
-    "tamarin_options": check_options,
-    "preprocess_flags": _FLAGS,
-    "resources": check_object(_RESOURCES),
+
+# What a task says and one of its lemmas may say anew.
+_OVERRIDES: dict[str, ValueKind] = {
+    "tamarin_versions": TEXTS,  # aliases
+    "tamarin_options": Options(),
+    "preprocess_flags": ListOf(FLAG),
+    "resources": Fields(_RESOURCES),
 }
-_LEMMA: dict[str, Check] = {"name": check_text, **_OVERRIDES, "expect": check_expectation}
-_TASK: dict[str, Check] = {
-    "theory_file": check_text,
-    "output_file_prefix": check_name,
+
+_LEMMA: dict[str, ValueKind] = {
+    # Exact; else a shell pattern, case-sensitive; "!pattern" takes lemmas away.
+    "name": TEXT,
     **_OVERRIDES,
-    "expect": check_expectations,
-    "cwd": check_text,
-    "lemmas": check_each(list, check_object(_LEMMA, ["name"]), "must be a list, not FOUND"),
-    "prove": check_bool,
-    "variants": check_later,
-    "race": check_later,
+    "expect": VERDICT,
 }
-_TASKS = check_each(
-    dict,
-    check_object(_TASK, ["theory_file", "tamarin_versions", "output_file_prefix"]),
-    "must be an object with at least one task",
-    1,
-)
-_PROVERS = check_each(dict, check_version, "must be an object with at least one prover", 1)
-_CONFIG: dict[str, Check] = {
-    "global_max_cores": check_number(True, "max"),
-    "global_max_memory": check_number(False, "max", "50%"),
-    "default_timeout": check_number(False),
-    "output_directory": check_text,
-    "scheduler": check_one_of(*SCHEDULERS),
-    "granularity": check_one_of("lemma"),
-    "launcher": check_one_of("local"),
-    "recheck_with": check_text,
+
+_TASK: dict[str, ValueKind] = {
+    # A pattern, too, where the prefix contains {theory}.
+    "theory_file": TEXT,
+    "output_file_prefix": FILE_NAME,
+    **_OVERRIDES,
+    # One for all of its lemmas, or by lemma: names or patterns.
+    "expect": OneOrNamed(VERDICT, "must be an object with at least one lemma"),
+    "cwd": TEXT,  # where its jobs run
+    "lemmas": ListOf(Fields(_LEMMA, required=("name",))),  # all when left out
+    "prove": BOOLEAN,  # false: check the proofs stored in the theory instead of searching
 }
-_RECIPE: dict[str, Check] = {
-    "$schema": check_any,
-    "config": check_object(_CONFIG),
-    "tamarin_versions": _PROVERS,
-    "tasks": _TASKS,
+
+_RECIPE: dict[str, ValueKind] = {
+    "$schema": ANYTHING,
+    "config": Fields(_CONFIG),
+    "tamarin_versions": Named(ProverEntry(), "must be an object with at least one prover"),
+    "tasks": Named(
+        Fields(_TASK, required=("theory_file", "tamarin_versions", "output_file_prefix")),
+        "must be an object with at least one task",
+    ),
 }
-check_recipe = check_object(_RECIPE, ["tamarin_versions", "tasks"])
+
+RECIPE = Fields(_RECIPE, required=("tamarin_versions", "tasks"))
+
 
 # --- Provers of a recipe --------------------------------------------------------------------------
 
 
 def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
-    """The provers that the recipe's tasks use, found on this machine, their versions not yet asked. Raises InputError."""
+    """The provers that are used, found on this machine, their versions not yet asked, by alias.
+
+    Raises InputError with all that is wrong.
+    """
     provers: dict[str, Prover] = {}
-    known, config = recipe.data["tamarin_versions"], recipe.data.get("config", {})
-    named: list[tuple[JsonPath, str]] = [
-        (("config", key), config[key]) for key in ("recheck_with",) if key in config
-    ]
-    for name, task in recipe.data["tasks"].items():
-        for *place, entry in (
-            (task,),
-            *(("lemmas", *item) for item in enumerate(task.get("lemmas", ()))),
-        ):
-            named += [
-                (("tasks", name, *place, "tamarin_versions", index), alias)
-                for index, alias in enumerate(entry.get("tamarin_versions", ()))
-            ]
-    for path, alias in named:
+    known = recipe.data["tamarin_versions"]
+    for path, alias in _used_aliases(recipe):
         if alias not in known:
-            recipe.problem(
-                path,
-                f"no prover '{printable(alias)}' in tamarin_versions{did_you_mean(alias, known)}",
-            )
+            hint = did_you_mean(alias, known)
+            recipe.problem(path, f"no prover '{printable(alias)}' in tamarin_versions{hint}")
         elif alias not in provers:
             provers[alias] = _recipe_prover(recipe, alias)
     recipe.raise_problems()
     return provers
 
 
+def _used_aliases(recipe: Recipe) -> Iterator[tuple[JsonPath, str]]:
+    """Each use of a prover's alias, and where it stands."""
+    if "recheck_with" in recipe.config:
+        yield ("config", "recheck_with"), recipe.config["recheck_with"]
+    for name, task in recipe.data["tasks"].items():
+        yield from _aliases_of(task, ("tasks", name))
+        for index, item in enumerate(task.get("lemmas", ())):
+            yield from _aliases_of(item, ("tasks", name, "lemmas", index))
+
+
+def _aliases_of(entry: Json, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
+    for index, alias in enumerate(entry.get("tamarin_versions", ())):
+        yield (*path, "tamarin_versions", index), alias
+
+
 def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
-    entry, path = recipe.data["tamarin_versions"][alias], ("tamarin_versions", alias)
+    """A prover of the recipe, found on this machine; what is wrong with it is noted."""
+    entry = recipe.data["tamarin_versions"][alias]
+    path: JsonPath = ("tamarin_versions", alias)
     words = entry.get("command") or [entry["path"]]
-    name, directory = os.path.basename(words[0]), os.path.dirname(recipe.path)
-    program = find_program(words[0], directory)
+    arguments = [_argument(recipe, path, word) for word in words[1:]]
+    return Prover(
+        alias=alias,
+        command=(_program(recipe, path, words[0]), *arguments),
+        options=tuple(entry.get("options", ())),
+        env=dict(entry.get("env", {})),
+    )
 
-    def argument(word: str) -> str:
-        """A relative path among the arguments, as it is here: a task may run in another directory."""
-        files = (
-            [path for path in relative_to(word, directory) if os.path.isfile(path)]
-            if os.sep in word and word[0] != "-"
-            else []
-        )
-        same_file(recipe, path, word, files)
-        return os.path.abspath(files[0]) if files else word
 
-    if os.sep in words[0]:
-        programs = [
-            path
-            for path in relative_to(words[0], directory)
-            if os.path.isfile(path) and os.access(path, os.X_OK)
-        ]
-        same_file(recipe, path, words[0], programs)
+def _program(recipe: Recipe, path: JsonPath, word: str) -> str:
+    """The absolute path of a prover's program."""
+    # As every relative path of a recipe: what is here comes before what is beside the recipe.
+    program = find_program(word, recipe.directory)
+    name = os.path.basename(word)
+    if os.sep in word:
+        files = filter(os.path.isfile, relative_to(word, recipe.directory))
+        programs = [file for file in files if os.access(file, os.X_OK)]
+        refuse_two_files(recipe, path, word, programs)
     if name in ("docker", "podman"):
         recipe.problem(
             path,
-            f"{name} runs the prover outside our process tree, where limits can't hold: use apptainer, or "
-            "install the prover",
+            f"{name} runs the prover outside our process tree, where limits can't hold: "
+            "use apptainer, or install the prover",
         )
     if not program:
         recipe.problem(
             path,
-            f"there is no executable program '{printable(words[0])}': give a file, or a command on PATH",
+            f"there is no executable program '{printable(word)}': "
+            "give a file, or a command on PATH",
         )
-    return Prover(
-        alias,
-        (program or words[0], *map(argument, words[1:])),
-        tuple(entry.get("options", ())),
-        dict(entry.get("env", {})),
-    )
+    return program
 
 
-def same_file(recipe: Recipe, place: JsonPath, name: str, paths: Sequence[str]) -> None:
+def _argument(recipe: Recipe, path: JsonPath, word: str) -> str:
+    """A word of a prover's command line behind its program.
+
+    A path is made absolute, as it is here: a task may run in another directory.
+    """
+    if os.sep not in word or word.startswith("-"):
+        return word
+    files = list(filter(os.path.isfile, relative_to(word, recipe.directory)))
+    refuse_two_files(recipe, path, word, files)
+    return os.path.abspath(files[0]) if files else word
+
+
+def refuse_two_files(recipe: Recipe, path: JsonPath, name: str, files: Sequence[str]) -> None:
     """Note a problem where a name can mean two files that are not equal."""
-    if len({look_at_file(path) for path in paths}) > 1:
-        recipe.problem(place, two_files(name, paths))
+    digests = {look_at_file(file) for file in files}
+    if len(digests) > 1:
+        recipe.problem(path, two_files(name, files))
 
 
-def two_files(name: str, paths: Iterable[str]) -> str:
+def two_files(name: str, files: Iterable[str]) -> str:
+    """What to say where a name can mean two files that differ."""
+    shown = " and ".join(printable(os.path.abspath(file)) for file in files)
     return (
-        f"'{printable(name)}' can mean two files that differ, {' and '.join(printable(os.path.abspath(path)) for path in paths)}: "
+        f"'{printable(name)}' can mean two files that differ, {shown}: "
         "give the absolute path of one"
     )
 
 
 def recipe_path(file: str, recipe_file: str) -> str:
-    """How a recipe should name a file: relative to its own directory, unless that could mean another one here."""
+    """How a recipe should name a file: relative to its own directory.
+
+    Absolute where the relative path could mean another file here.
+    """
     directory = os.path.dirname(os.path.abspath(recipe_file))
     relative = os.path.relpath(file, directory)
     meant = relative_to(relative, directory)
-    return (
-        relative
-        if meant and all(os.path.samefile(path, file) for path in meant)
-        else os.path.abspath(file)
-    )
+    if meant and all(os.path.samefile(path, file) for path in meant):
+        return relative
+    return os.path.abspath(file)
 
 
 # === Plan =========================================================================================
@@ -4991,17 +5189,26 @@ def plan_batch(
     options: PlanOptions,
     warn: Callable[[str], None],
 ) -> Batch:
-    """The completely resolved Batch of a recipe, in file order. Raises InputError with all that is wrong."""
-    config = recipe.data.get("config", {})
-    limits = _global_limits(config, room, options, warn)
+    """The completely resolved Batch of a recipe, in file order.
+
+    `room`: what this process may use. Raises InputError with all that is wrong.
+    """
+    limits = _global_limits(recipe.config, room, options, warn)
     planner = _Planner(recipe, provers, limits, warn)
-    tasks = {
-        task.id: task
-        for name, entry in recipe.data["tasks"].items()
-        for task in planner.recipe_task(name, entry)
-    }
+    tasks: dict[str, Task] = {}
+    for name, entry in recipe.data["tasks"].items():
+        for plan in planner.plans_of(name, entry):
+            tasks[plan.id] = Task(plan)
     recipe.raise_problems()
-    header = Header(
+    header = _header(recipe, provers, limits, options)
+    return Batch(header, tasks, inputs=planner.dependencies.found)
+
+
+def _header(
+    recipe: Recipe, provers: dict[str, Prover], limits: Limits, options: PlanOptions
+) -> Header:
+    host, boot_id = host_id()
+    return Header(
         at=timestamp(),
         id=os.urandom(6).hex(),
         version=__version__,
@@ -5010,57 +5217,19 @@ def plan_batch(
         options=options,
         limits=limits,
         cwd=os.getcwd(),
-        scheduler=options.scheduler or config.get("scheduler", "fifo"),
+        scheduler=options.scheduler or recipe.config.get("scheduler", "fifo"),
         provers=provers,
         pid=os.getpid(),
         started=process_start(os.getpid()),
-        host=host_id()[0],
-        boot_id=host_id()[1],
+        host=host,
+        boot_id=boot_id,
         python=sys.version.split()[0],
         platform=sys.platform,
     )
-    return Batch(header, tasks, inputs=planner.inputs)
-
-
-def _global_limits(
-    config: Json, room: Limits, options: PlanOptions, warn: Callable[[str], None]
-) -> Limits:
-    """Those of the whole batch: what is asked for, but no more than this process may use (`room`); and a job's default time."""
-    limits: list[int] = []
-    for asked, key, most, unit, name in (
-        (options.cores, "global_max_cores", room.cores, 1, "cores"),
-        (options.memory, "global_max_memory", room.memory_mb, 1024, "GB"),
-    ):
-        word = str(asked or config.get(key, "max")).lower()
-        part = 1.0 if word == "max" else percentage(word)
-        limit = int(most * part if part else float(word) * unit)
-        if limit > most:
-            warn(
-                f"{limit / unit:g} {name} asked for, but this process may use {most / unit:.4g} {name}: capped"
-            )
-        limits.append(max(1, min(limit, most)))
-    return Limits(
-        limits[0],
-        limits[1],
-        options.timeout_s or float(config.get("default_timeout", DEFAULT_TIMEOUT_S)),
-    )
-
-
-@dataclass
-class _Choice:
-    """One lemma that an item of a task's `lemmas` selects."""
-
-    item: Mapping[str, Any]
-    entry: Mapping[str, Any]  # the task's fields, overridden by the item's
-    alias: str  # of the prover: its own options may change how the theory is read
-    path: JsonPath  # of the item's name
-    lemmas: list[Lemma]  # one, or its two sides in diff mode
-    place: int  # in the theory
-    theory: Theory
 
 
 class _Planner:
-    """Plans one recipe task after the other; remembers the ids given, the theories read and the caps already said."""
+    """Plans one entry of the recipe's `tasks` after the other."""
 
     def __init__(
         self,
@@ -5069,344 +5238,477 @@ class _Planner:
         limits: Limits,
         warn: Callable[[str], None],
     ) -> None:
-        self.recipe, self.provers, self.limits, self.warn = recipe, provers, limits, warn
-        self.directory = os.path.dirname(recipe.path)
-        self.ids: set[str] = set()
-        self.capped: set[JsonPath] = set()
-        self.theories: dict[tuple[Any, ...], Theory | None] = {}
-        self.inputs: dict[TheoryView, Inputs] = {}
-        self.twins: dict[
-            str, str
-        ] = {}  # by theory file: another one that its name in the recipe can mean
+        self.recipe = recipe
+        self.provers = provers
+        self.limits = JobLimits(limits, warn)
+        self.lemmas = LemmaSelection(recipe, provers)
+        self.dependencies = DependencyFinder(recipe, provers)
+        self.ids = TaskIds()
 
-    def recipe_task(self, name: str, entry: Mapping[str, Any]) -> Iterator[Task]:
-        """The tasks of one entry of the recipe's `tasks`: theories, then lemmas in theory order, then provers."""
-        path: JsonPath = ("tasks", name)
-        cwd = os.path.abspath(os.path.expanduser(entry.get("cwd", ".")))
-        if not os.path.isdir(cwd):
-            return self.recipe.problem((*path, "cwd"), f"there is no directory '{printable(cwd)}'")
-        for file in self._theory_files(entry, path):
-            prefix = entry["output_file_prefix"].replace(
-                "{theory}", os.path.splitext(os.path.basename(file))[0]
-            )
-            choices, expect = self._choices(entry, path, file), entry.get("expect")
-            names = {choice.lemmas[0].name for choice in choices}
-            for pattern in (
-                expect if isinstance(expect, dict) and choices else ()
-            ):  # what matches nothing would never be missed
-                if not any(_selects(pattern, choice.lemmas[0]) for choice in choices):
-                    self.recipe.problem(
-                        (*path, "expect", pattern),
-                        f"matches no planned lemma{did_you_mean(pattern, names)}",
-                    )
+    def plans_of(self, name: str, data: Json) -> Iterator[Plan]:
+        """The plans of one entry: theories, then lemmas in theory order, then provers."""
+        entry = read_entry(name, data, self.limits)
+        if not os.path.isdir(entry.cwd):
+            message = f"there is no directory '{printable(entry.cwd)}'"
+            self.recipe.problem((*entry.path, "cwd"), message)
+            return
+        for file in find_theories(self.recipe, entry):
+            choices = self.lemmas.select(entry, file)
+            if choices:
+                self._refuse_idle_expectations(entry, choices)
+            prefix = entry.prefix.replace("{theory}", _stem(file.path))
+            argument = share(path_from(file.path, entry.cwd))
             for choice in choices:
-                yield self._task(name, choice, file, prefix, cwd)
+                self._refuse_diff(choice)
+                yield self._plan(entry, choice, prefix, argument)
 
-    def _task(self, name: str, choice: _Choice, file: str, prefix: str, cwd: str) -> Task:
-        lemma, entry, alias, theory = choice.lemmas[0], choice.entry, choice.alias, choice.theory
-        if theory.diff and self.provers[alias].flavour == "tamarin-rs":
-            self.recipe.problem(
-                choice.path,
-                f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task",
-            )
-        expect = entry.get("expect")
-        if isinstance(expect, dict):  # by names, which come first, and patterns
-            fitting = (
-                word for pattern, word in expect.items() if fnmatch.fnmatchcase(lemma.name, pattern)
-            )
-            expect = expect.get(lemma.name) or next(fitting, None)
-        plan = Plan(
-            id=self._unique_id(f"{prefix}--{lemma.name}--{alias}"),
-            entry=name,
-            theory=share(path_from(file, cwd)),
+    def _plan(self, entry: RecipeEntry, choice: LemmaChoice, prefix: str, argument: str) -> Plan:
+        """`argument`: how the command line names the theory."""
+        item = choice.item
+        lemma = choice.lemma
+        view = TheoryView(choice.alias, argument, item.options, item.flags, entry.cwd)
+        dependencies = self.dependencies.of(view, choice.loaded)
+        return Plan(
+            id=self.ids.new(f"{prefix}--{lemma.name}--{choice.alias}"),
+            entry=entry.name,
+            theory=view.theory,
             lemma=lemma.name,
             trait=lemma.trait,
-            prover=alias,
-            sides=share(tuple(side.side for side in choice.lemmas if side.side)),
-            options=share(tuple(entry.get("tamarin_options", ()))),
-            flags=share(tuple(entry.get("preprocess_flags", ()))),
-            limits=self._limits(choice),
-            cwd=share(cwd),
-            prove=entry.get("prove", True),
+            sides=sides_of(choice.sides),
+            prover=view.prover,
+            options=view.options,
+            flags=view.flags,
+            limits=item.limits,
+            cwd=view.cwd,
+            prove=entry.prove,
             optional=lemma.optional,
-            assumes=assumed_by(choice.lemmas),
-            expect=expect,
-            key="",
-            theory_digest=share(theory.digest[:32]),
+            assumes=assumed_by(choice.sides),
+            expect=_expected_verdict(item.expect, lemma),
+            key=dependencies.task_key(lemma.name, entry.prove),
+            lemma_key=dependencies.lemma_key(lemma.name, entry.prove),
+            theory_digest=share(dependencies.text[:32]),
         )
-        key, lemma_key = self._keys(plan, theory)
-        return Task(replace(plan, key=key, lemma_key=lemma_key))
 
-    def _inputs(self, plan: Plan, theory: Theory) -> Inputs:
-        """Everything that can change a result, but for the lemma; cores, memory and time can't."""
-        if plan.view not in self.inputs:
-            prover, options, flags, cwd = (
-                self.provers[plan.prover],
-                plan.options,
-                plan.flags,
-                plan.cwd,
-            )
-            env, all_options = prover_environment(prover), (*prover.options, *options)
-            oracles = used_oracles(theory, all_options, cwd)
-            maude = ["maude", *option_values(all_options, "--with-maude")][-1]
-            maude_path = find_program(
-                os.path.join(cwd, os.path.expanduser(maude)) if os.sep in maude else maude, cwd, env
-            )
-            files = list(
-                filter(None, (find_program(word, cwd, env) for word in prover.command))
-            )  # as in `nice tamarin-prover`
-            self._refuse_two_meanings(prover, cwd)
-            files += [
-                path
-                for path in (os.path.join(cwd, word) for word in prover.command)
-                if os.path.isfile(path) and path not in files
-            ]
-            depends = bool(oracles) or any(
-                os.path.exists(os.path.join(cwd, option.partition("=")[2] or ".."))
-                for option in all_options
-                if "=" in option
-            )
-            words = {
-                "prover": [
-                    prover.identity,
-                    [look_at_file(path) for path in files],
-                    [word for word in prover.command if word not in files],
-                ],
-                "Maude": look_at_file(maude_path),
-                "options": [prover.options, options],
-                "preprocessor flags": flags,
-                "environment": [
-                    sorted(prover.env.items()),
-                    [env.get(name) for name in RESULT_VARIABLES],
-                ],
-                **{
-                    f"oracle {path_from(path, cwd)}": [path, look_at_file(path)] for path in oracles
-                },
-                "working directory": cwd if depends else "",
-            }
-            quits = option_values((*all_options, *theory.configuration), "--quit-on-warning")
-            why_whole = (
-                theory.cannot_split
-                or "--quit-on-warning" * bool(quits)
-                or "unusual lemmas" * (not theory.splits_for_sure)
-            )
-            parts = {name: sha256(json.dumps(value).encode())[:32] for name, value in words.items()}
-            parts |= (
-                {f"theory ({why_whole}: all of it counts)": theory.digest[:32]}
-                if why_whole
-                else {"theory outside of lemmas": theory.split_digests[0][:32]}
-            )
-            others = map(os.path.abspath, (*oracles, *files, *filter(None, [maude_path])))
-            read = {
-                **{os.path.abspath(path): state for path, state in theory.files.items()},
-                **{path: file_state(path) for path in others},
-            }
-            key = sha256(json.dumps([words, theory.digest]).encode())[:32]
-            self.inputs[plan.view] = Inputs(theory.name, key, not why_whole, read, parts)
-        return self.inputs[plan.view]
-
-    def _refuse_two_meanings(self, prover: Prover, cwd: str) -> None:
-        """A bare word of a command may be a file where the task runs, and another one here, where the version is asked."""
-        place: JsonPath = ("tamarin_versions", prover.alias, "command")
-        for word in prover.command[1:]:
-            paths = os.path.abspath(word), os.path.join(cwd, word)
-            if look_at_file(paths[0]) != look_at_file(paths[1]) and place not in self.capped:
-                self.capped.add(place)
-                self.recipe.problem(
-                    place,
-                    f"'{printable(word)}' is not the same file here and in {printable(cwd)}, where a task "
-                    f"runs: write './{printable(word)}' for the one here, or an absolute path",
-                )
-
-    def _keys(self, plan: Plan, theory: Theory) -> tuple[str, str]:
-        """`Task.key` and `Task.lemma_key`: of the whole file, and of what can matter to this lemma."""
-        inputs, lemma, prove = self._inputs(plan, theory), plan.lemma, plan.prove
-        whole = sha256(f"{inputs.key} {prove} {lemma}".encode())[:32]
-        if not inputs.splits:
-            return whole, ""
-        places = theory.split_digests[1]
-        texts = (
-            "".join(digest for each in lemmas for *_, digest in places.get(each, ()))
-            for lemmas in ((lemma,), plan.assumes)
-        )
-        inputs.lemmas[lemma] = tuple(share(sha256(text.encode())[:16]) for text in texts)
-        return whole, sha256(
-            json.dumps(
-                [inputs.parts, theory.digest_of((lemma, *plan.assumes)), prove, lemma]
-            ).encode()
-        )[:32]
-
-    def _theory_files(self, entry: Mapping[str, Any], path: JsonPath) -> list[str]:
-        pattern = entry["theory_file"]
-        meant, many = (
-            relative_to(pattern, self.directory),
-            "{theory}" in entry["output_file_prefix"],
-        )
-        found = [[path] for path in meant if os.path.isfile(path)]
-        if many and not found:
-            import glob
-
-            roots = dict.fromkeys(map(os.path.abspath, (".", self.directory or ".")))
-            matches = (
-                glob.glob(
-                    os.path.join(glob.escape(root), os.path.expanduser(pattern)), recursive=True
-                )
-                for root in roots
-            )
-            found = [sorted(filter(os.path.isfile, paths)) for paths in matches]
-            names = [
-                [os.path.relpath(path, root) for path in paths] for paths, root in zip(found, roots)
-            ]
-            if all(names[1:]) and names[0] and names[-1] != names[0]:
-                self.recipe.problem(
-                    (*path, "theory_file"), two_files(pattern, (paths[0] for paths in found))
-                )
-            found = [paths for paths in found if paths]
-        files = found[0] if found else []
-        self.twins.update(zip(*found) if len(found) == 2 else ())
-        if not files:
+    def _refuse_diff(self, choice: LemmaChoice) -> None:
+        """tamarin-rs has no diff mode."""
+        alias = choice.alias
+        if choice.loaded.theory.diff and self.provers[alias].flavour == "tamarin-rs":
             self.recipe.problem(
-                (*path, "theory_file"),
-                (
-                    f"there is no theory file '{printable(pattern)}'"
-                    if many or not _is_pattern(pattern)
-                    else "a pattern needs {theory} in output_file_prefix, so that each theory has results of its own"
-                ),
+                choice.item.path,
+                f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task",
             )
-        return files
 
-    def _choices(self, entry: Mapping[str, Any], path: JsonPath, file: str) -> list[_Choice]:
-        """What the task's `lemmas` select, in theory order. An exact name beats patterns; of patterns the first counts;
-        "!pattern" takes away, wherever it stands."""
-        items = [
-            (item, (*path, "lemmas", index, "name"))
-            for index, item in enumerate(entry.get("lemmas", ()))
-        ]
-        takes = [pair for pair in items if pair[0]["name"][0] != "!"] or [({"name": "*"}, path)]
-        found: list[_Choice] = []
-        for item, where in sorted(takes, key=lambda pair: _is_pattern(pair[0]["name"])):
-            name, merged = item["name"], {**entry, **item}
-            views = [
-                (alias, self._theory(merged, alias, file, (*path, "theory_file")))
-                for alias in merged["tamarin_versions"]
-            ]
-            chosen = [
-                _Choice(item, merged, alias, where, sides, place, theory)
-                for alias, theory in views
-                if theory
-                for place, sides in enumerate(lemmas_by_name(theory).values())
-                if _selects(name, sides[0])
-            ]
-            if not chosen and views[0][1]:
-                self._no_such_lemma(name, lemmas_by_name(views[0][1]), where, file)
-            taken = {choice.lemmas[0].name for choice in found} if _is_pattern(name) else ()
-            found += [choice for choice in chosen if choice.lemmas[0].name not in taken]
-        for name, where in (
-            (item["name"], where) for item, where in items if item["name"][0] == "!" and found
-        ):
-            left = [choice for choice in found if not _selects(name[1:], choice.lemmas[0])]
-            if len(left) in (0, len(found)):
-                self.recipe.problem(
-                    where,
-                    f"'{printable(name)}' {'takes no lemma away' if left else 'leaves no lemma'}",
-                )
-            found = left
-        return sorted(found, key=lambda choice: choice.place)
+    def _refuse_idle_expectations(self, entry: RecipeEntry, choices: Sequence[LemmaChoice]) -> None:
+        """What is expected of no lemma would never be missed."""
+        if not isinstance(entry.expect, dict):
+            return
+        names = {choice.lemma.name for choice in choices}
+        for pattern in entry.expect:
+            if not any(_selects(pattern, choice.lemma) for choice in choices):
+                hint = did_you_mean(pattern, names)
+                path = (*entry.path, "expect", pattern)
+                self.recipe.problem(path, f"matches no planned lemma{hint}")
 
-    def _no_such_lemma(
-        self, name: str, groups: Mapping[str, list[Lemma]], where: JsonPath, file: str
-    ) -> None:
-        if not groups:
-            return self.recipe.problem(
-                where[:2], f"{printable(file)} has no lemmas (with these flags): nothing to prove"
-            )
-        some = ", ".join(list(groups)[:12]) + (", ..." if len(groups) > 12 else "")
-        self.recipe.problem(
-            where,
-            f"no lemma of {printable(file)} matches '{printable(name)}'{did_you_mean(name, groups)}; "
-            f"it has: {some}",
+
+def _stem(path: str) -> str:
+    """A file's name without its ending."""
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _expected_verdict(expect: Expectations, lemma: Lemma) -> Verdict | None:
+    """What is expected of a lemma: its own name beats patterns, of these the first counts."""
+    if not isinstance(expect, dict):
+        return Verdict(expect) if expect else None
+    if lemma.name in expect:
+        return Verdict(expect[lemma.name])
+    for pattern, verdict in expect.items():
+        if _selects(pattern, lemma):
+            return Verdict(verdict)
+    return None
+
+
+# --- An entry of the recipe -----------------------------------------------------------------------
+
+# A verdict; or verdicts by lemma, a name or a pattern.
+Expectations = Union[str, dict[str, str], None]
+
+
+@dataclass(frozen=True)
+class LemmaItem:
+    """What an entry says of the lemmas that one name or pattern selects.
+
+    Each word is that of the item in `lemmas` where it has one, else that of the task.
+    """
+
+    pattern: str
+    path: JsonPath
+    aliases: tuple[str, ...]
+    options: tuple[str, ...]
+    flags: tuple[str, ...]
+    limits: Limits
+    expect: Expectations
+
+
+class LemmaExclusion(NamedTuple):
+    """Lemmas that an entry takes away: `"!pattern"`, here without the `!`."""
+
+    pattern: str
+    path: JsonPath
+
+
+@dataclass(frozen=True)
+class RecipeEntry:
+    """An entry of the recipe's `tasks`, its inheritance resolved."""
+
+    name: str
+    path: JsonPath
+    theory_file: str  # a name or a pattern
+    prefix: str  # may contain {theory}
+    cwd: str  # absolute
+    prove: bool
+    expect: Expectations
+    items: tuple[LemmaItem, ...]
+    exclusions: tuple[LemmaExclusion, ...]
+
+
+def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
+    """An entry of the recipe's `tasks`, from its checked JSON object."""
+    path: JsonPath = ("tasks", name)
+    items: list[LemmaItem] = []
+    exclusions: list[LemmaExclusion] = []
+    for index, item in enumerate(data.get("lemmas", ())):
+        item_path = (*path, "lemmas", index)
+        pattern: str = item["name"]
+        if pattern.startswith("!"):
+            exclusions.append(LemmaExclusion(pattern[1:], item_path))
+        else:
+            items.append(_read_item(item, item_path, data, path, limits))
+    if not items:
+        items.append(_read_item({"name": "*"}, path, data, path, limits))
+    cwd = os.path.expanduser(data.get("cwd", "."))
+    return RecipeEntry(
+        name=name,
+        path=path,
+        theory_file=data["theory_file"],
+        prefix=data["output_file_prefix"],
+        cwd=share(os.path.abspath(cwd)),
+        prove=data.get("prove", True),
+        expect=data.get("expect"),
+        items=tuple(items),
+        exclusions=tuple(exclusions),
+    )
+
+
+def _read_item(
+    item: Json, path: JsonPath, task: Json, task_path: JsonPath, limits: JobLimits
+) -> LemmaItem:
+    """An item of a task's `lemmas`; where it says nothing the task's word counts."""
+    whole = {**task, **item}
+    resources = [
+        AskedResources(item.get("resources", {}), path),
+        AskedResources(task.get("resources", {}), task_path),
+    ]
+    return LemmaItem(
+        pattern=item["name"],
+        path=path,
+        aliases=tuple(whole["tamarin_versions"]),
+        options=share(tuple(whole.get("tamarin_options", ()))),
+        flags=share(tuple(whole.get("preprocess_flags", ()))),
+        limits=limits.decide(resources),
+        expect=whole.get("expect"),
+    )
+
+
+# --- Limits ---------------------------------------------------------------------------------------
+
+
+def _global_limits(
+    config: Json, room: Limits, options: PlanOptions, warn: Callable[[str], None]
+) -> Limits:
+    """The limits of all jobs together, no more than this process may use; and a job's default time.
+
+    What the command line says comes first, then the recipe's `config`, then "max".
+    """
+    cores = options.cores or config.get("global_max_cores", "max")
+    memory = options.memory or config.get("global_max_memory", "max")
+    timeout_s = options.timeout_s or config.get("default_timeout", DEFAULT_TIMEOUT_S)
+    return Limits(
+        cores=_global_limit(str(cores), room.cores, 1, "cores", warn),
+        memory_mb=_global_limit(str(memory), room.memory_mb, 1024, "GB", warn),
+        timeout_s=float(timeout_s),
+    )
+
+
+def _global_limit(asked: str, most: int, unit: int, name: str, warn: Callable[[str], None]) -> int:
+    """How much of `most` all jobs together may use: "max", "50%", or a number of units."""
+    part = 1.0 if asked.lower() == "max" else percentage(asked)
+    amount = most * part if part else float(asked) * unit
+    limit = int(amount)
+    if limit > most:
+        warn(
+            f"{limit / unit:g} {name} asked for, but this process may use "
+            f"{most / unit:.4g} {name}: capped"
         )
+    return max(1, min(limit, most))
 
-    def _theory(
-        self, entry: Mapping[str, Any], alias: str, file: str, path: JsonPath
-    ) -> Theory | None:
-        """The theory as this prover will see it with these options and flags; None when that is a problem (noted once)."""
-        options = (*self.provers[alias].options, *entry.get("tamarin_options", ()))
-        view = (file, *theory_view(options, entry.get("preprocess_flags", ())))
-        if view not in self.theories:
-            for old in [known for known, theory in self.theories.items() if theory][
-                :-8
-            ]:  # their texts take room
-                del self.theories[old]
-            self.theories[view] = None
-            try:
-                self.theories[view] = load_theory(*view)
-                if file in self.twins and self._all_digests(view, options) != self._all_digests(
-                    (self.twins[file], *view[1:]), options
-                ):
-                    self.recipe.problem(
-                        path, two_files(entry["theory_file"], (file, self.twins[file]))
-                    )
-            except InputError as error:
-                self.recipe.problems.append(error)
-        return self.theories[view]
 
-    def _all_digests(self, view: tuple[Any, ...], options: Sequence[str]) -> list[str]:
-        """Of a theory with its includes and its oracles. Raises InputError."""
-        theory = load_theory(*view)
-        oracles = used_oracles(theory, options, os.getcwd())
-        return [*(state.digest for state in theory.files.values()), *map(look_at_file, oracles)]
+class AskedResources(NamedTuple):
+    """A `resources` object of the recipe, and where the object that holds it stands."""
 
-    def _limits(self, choice: _Choice) -> Limits:
-        """Per field: the lemma's, the task's, the default; above the global limit it is capped, else it would wait for ever."""
-        item, task = choice.path[:-1], choice.path[:2]
-        own, inherited = (
-            choice.item.get("resources", {}),
-            self.recipe.data["tasks"][task[1]].get("resources", {}),
+    values: Json
+    path: JsonPath
+
+
+class JobLimits:
+    """Decides what one job may use; above a limit of the whole batch it would wait for ever."""
+
+    def __init__(self, batch: Limits, warn: Callable[[str], None]) -> None:
+        """`batch`: the limits of all jobs together, and a job's default time."""
+        self._batch = batch
+        self._warn = warn
+        # Many lemmas inherit the limit of their task: one warning for all.
+        self._warned_of: set[JsonPath] = set()
+
+    def decide(self, sources: Sequence[AskedResources]) -> Limits:
+        """Each field is that of the first of the sources that has it, else the default."""
+        most_gb = self._batch.memory_mb / 1024
+        cores = self._amount(sources, "max_cores", DEFAULT_CORES, self._batch.cores)
+        memory_gb = self._amount(sources, "max_memory", DEFAULT_MEMORY_GB, most_gb)
+        timeout_s = self._amount(sources, "timeout", self._batch.timeout_s, math.inf)
+        # A limit of 0 MB would let nothing run.
+        memory_mb = max(1, int(memory_gb * 1024))
+        return share(Limits(int(cores), memory_mb, timeout_s))
+
+    def _amount(
+        self, sources: Sequence[AskedResources], key: str, default: float, most: float
+    ) -> float:
+        for source in sources:
+            if key not in source.values:
+                continue
+            asked = float(source.values[key])
+            if asked > most:
+                self._warn_of_cap((*source.path, "resources", key), asked, most)
+            return min(asked, most)
+        return min(default, most)
+
+    def _warn_of_cap(self, path: JsonPath, asked: float, most: float) -> None:
+        if path not in self._warned_of:
+            self._warned_of.add(path)
+            place = ".".join(map(str, path))
+            self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
+
+
+# --- Theory files ---------------------------------------------------------------------------------
+
+
+class TheoryFile(NamedTuple):
+    """A theory that an entry of the recipe names."""
+
+    name: str  # as in the recipe
+    path: str
+    place: JsonPath  # of the name in the recipe
+    twin: str = ""  # another file that the name can mean as well: it must say the same
+
+
+def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
+    """The theories that an entry names, in the order of their paths; what is wrong is noted."""
+    name = entry.theory_file
+    place = (*entry.path, "theory_file")
+    may_be_many = "{theory}" in entry.prefix
+    theories = _named_theory(recipe, name, place)
+    if not theories and may_be_many:
+        theories = _matching_theories(recipe, name, place)
+    if theories:
+        return theories
+    if _is_pattern(name) and not may_be_many:
+        recipe.problem(
+            place,
+            "a pattern needs {theory} in output_file_prefix, so that each theory has results of "
+            "its own",
         )
-        chosen: list[float] = []
-        for key, default, most in (
-            ("max_cores", DEFAULT_CORES, self.limits.cores),
-            ("timeout", self.limits.timeout_s, math.inf),
-            ("max_memory", DEFAULT_MEMORY_GB, self.limits.memory_mb / 1024),
-        ):
-            asked = float(own.get(key, inherited.get(key, default)))
-            where = (*(item if key in own else task), "resources", key)
-            if asked > most and (key in own or key in inherited) and where not in self.capped:
-                self.capped.add(where)
-                self.warn(
-                    f"{'.'.join(map(str, where))}: {asked:g} is above the global limit: capped at {most:.3g}"
-                )
-            chosen.append(min(asked, most))
-        return share(Limits(int(chosen[0]), max(1, int(chosen[2] * 1024)), chosen[1]))
-
-    def _unique_id(self, text: str) -> str:
-        """A safe file name of at most 200 bytes, unlike every other one even where case is ignored."""
-        base = re.sub(r"[^\w.+-]", "_", text)
-        base = "_" + base[1:] if base[0] in ".-" else base
-        if len(base.encode()) > ID_BYTES:
-            base = (
-                base.encode()[: ID_BYTES - 20].decode("utf-8", "ignore")
-                + "-"
-                + sha256(text.encode())[:12]
-            )
-        folded = base.lower()
-        if (
-            not base.isascii()
-        ):  # equal for what a case-ignoring, Unicode-composing file system takes for the same
-            import unicodedata
-
-            folded = unicodedata.normalize("NFC", base.casefold())
-        endings = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
-        ending = next(ending for ending in endings if folded + ending not in self.ids)
-        self.ids.add(folded + ending)
-        return base + ending
+    else:
+        recipe.problem(place, f"there is no theory file '{printable(name)}'")
+    return []
 
 
-RESULT_VARIABLES = (
-    "GHCRTS",
-    "TAMARIN_NO_MAUDE_VARIANTS",
-)  # of the environment: they can change what is proven
+def _named_theory(recipe: Recipe, name: str, place: JsonPath) -> list[TheoryFile]:
+    """The file of this very name, if there is one."""
+    files = list(filter(os.path.isfile, relative_to(name, recipe.directory)))
+    if not files:
+        return []
+    twin = files[1] if len(files) > 1 else ""
+    return [TheoryFile(name, files[0], place, twin)]
+
+
+def _matching_theories(recipe: Recipe, pattern: str, place: JsonPath) -> list[TheoryFile]:
+    """The files that match a pattern here; if there are none, in the recipe's own directory."""
+    directories = [os.getcwd(), os.path.abspath(recipe.directory or ".")]
+    matches: list[dict[str, str]] = []
+    for root in dict.fromkeys(directories):
+        paths = _glob(pattern, root)
+        if paths:
+            matches.append(paths)
+    if not matches:
+        return []
+    twins: dict[str, str] = {}
+    if len(matches) > 1:
+        here, twins = matches
+        if list(here) != list(twins):
+            first_files = [next(iter(paths.values())) for paths in matches]
+            recipe.problem(place, two_files(pattern, first_files))
+    theories: list[TheoryFile] = []
+    for name, path in matches[0].items():
+        theories.append(TheoryFile(pattern, path, place, twins.get(name, "")))
+    return theories
+
+
+def _glob(pattern: str, root: str) -> dict[str, str]:
+    """The files below `root` that match a pattern: paths by names relative to `root`, sorted."""
+    import glob
+
+    pattern = os.path.join(glob.escape(root), os.path.expanduser(pattern))
+    paths = filter(os.path.isfile, glob.glob(pattern, recursive=True))
+    return {os.path.relpath(path, root): path for path in sorted(paths)}
+
+
+@dataclass
+class LoadedTheory:
+    """A theory as some provers will see it."""
+
+    theory: Theory
+
+    @functools.cached_property
+    def lemma_parts(self) -> dict[str, LemmaParts]:
+        """What the result of each lemma depends on; none unless every lemma is plain for sure."""
+        return lemma_parts(self.theory) if self.theory.splits_for_sure else {}
+
+
+class TheoryReader:
+    """Reads theories as provers will; notes what is wrong with them."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        # Their texts take room: only the last few are kept. Neighbours in a recipe read the same.
+        self._load = functools.lru_cache(maxsize=8)(_load_with_text)
+
+    def read(
+        self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]
+    ) -> LoadedTheory | None:
+        """The theory as a prover with these options and flags will see it; None for a problem."""
+        view = theory_view(options, flags)
+        try:
+            loaded = self._load(file.path, *view)
+            if file.twin:
+                twin = self._load(file.twin, *view)
+                if _all_digests(loaded.theory, options) != _all_digests(twin.theory, options):
+                    message = two_files(file.name, (file.path, file.twin))
+                    self._recipe.problem(file.place, message)
+        except InputError as error:
+            self._recipe.note(error)
+            return None
+        return loaded
+
+
+def _load_with_text(
+    path: str, flags: Sequence[str], diff: bool, auto_sources: bool
+) -> LoadedTheory:
+    return LoadedTheory(load_theory(path, flags, diff, auto_sources))
+
+
+def _all_digests(theory: Theory, options: Sequence[str]) -> list[str]:
+    """Of a theory with its includes and its oracles."""
+    oracles = used_oracles(theory, options, os.getcwd())
+    texts = [state.digest for state in theory.files.values()]
+    return [*texts, *map(look_at_file, oracles)]
+
+
+# --- Choice of lemmas -----------------------------------------------------------------------------
+
+
+class LemmaChoice(NamedTuple):
+    """A lemma that an item of an entry selects, for one prover."""
+
+    item: LemmaItem
+    alias: str  # of the prover: its own options may change how the theory is read
+    loaded: LoadedTheory
+    place: int  # of the lemma in the theory
+    sides: list[Lemma]  # the lemma; in diff mode it may stand on two sides
+
+    @property
+    def lemma(self) -> Lemma:
+        """The lemma, on its first side."""
+        return self.sides[0]
+
+
+class LemmaSelection:
+    """Selects lemmas of theories; notes what selects none."""
+
+    def __init__(self, recipe: Recipe, provers: Mapping[str, Prover]) -> None:
+        self._recipe = recipe
+        self._provers = provers
+        self._theories = TheoryReader(recipe)
+
+    def select(self, entry: RecipeEntry, file: TheoryFile) -> list[LemmaChoice]:
+        """What an entry selects of a theory, in theory order.
+
+        An exact name beats patterns; of patterns the first counts; "!pattern" takes away, wherever
+        it stands.
+        """
+        chosen: list[LemmaChoice] = []
+        # Exact names first: no pattern takes again what they took.
+        for item in sorted(entry.items, key=lambda item: _is_pattern(item.pattern)):
+            choices = self._matching(item, file)
+            if _is_pattern(item.pattern):
+                taken = {choice.lemma.name for choice in chosen}
+                choices = [choice for choice in choices if choice.lemma.name not in taken]
+            chosen += choices
+        for exclusion in entry.exclusions:
+            chosen = self._without(exclusion, chosen)
+        return sorted(chosen, key=lambda choice: choice.place)
+
+    def _matching(self, item: LemmaItem, file: TheoryFile) -> list[LemmaChoice]:
+        """What one item selects, for each of its provers."""
+        choices: list[LemmaChoice] = []
+        theories: list[Theory] = []
+        for alias in item.aliases:
+            options = self._provers[alias].all_options(item.options)
+            loaded = self._theories.read(file, options, item.flags)
+            if loaded is None:
+                continue
+            # A prover's own options may hide a lemma from it that another one has.
+            theories.append(loaded.theory)
+            for place, sides in enumerate(lemmas_by_name(loaded.theory).values()):
+                if _selects(item.pattern, sides[0]):
+                    choices.append(LemmaChoice(item, alias, loaded, place, sides))
+        if theories and not choices:
+            self._no_such_lemma(item, file, lemmas_by_name(theories[0]))
+        return choices
+
+    def _without(self, exclusion: LemmaExclusion, chosen: list[LemmaChoice]) -> list[LemmaChoice]:
+        """What an exclusion leaves."""
+        left = [choice for choice in chosen if not _selects(exclusion.pattern, choice.lemma)]
+        word = printable(f"!{exclusion.pattern}")
+        path = (*exclusion.path, "name")
+        if chosen and not left:
+            self._recipe.problem(path, f"'{word}' leaves no lemma")
+        elif chosen and len(left) == len(chosen):
+            self._recipe.problem(path, f"'{word}' takes no lemma away")
+        return left
+
+    def _no_such_lemma(self, item: LemmaItem, file: TheoryFile, names: Collection[str]) -> None:
+        path = printable(file.path)
+        if not names:
+            message = f"{path} has no lemmas (with these flags): nothing to prove"
+            self._recipe.problem(item.path[:2], message)
+            return
+        some = ", ".join(list(names)[:12])
+        if len(names) > 12:
+            some += ", ..."
+        hint = did_you_mean(item.pattern, names)
+        self._recipe.problem(
+            (*item.path, "name"),
+            f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}",
+        )
 
 
 def _is_pattern(name: str) -> bool:
@@ -5414,32 +5716,273 @@ def _is_pattern(name: str) -> bool:
 
 
 def _selects(pattern: str, lemma: Lemma) -> bool:
-    """Whether a name or a shell pattern means this lemma, or the accountability lemma it was generated from."""
-    return any(name and fnmatch.fnmatchcase(name, pattern) for name in (lemma.name, lemma.parent))
+    """Whether a name or a shell pattern means this lemma, or the one that it was generated from."""
+    names = [lemma.name]
+    if lemma.parent:
+        names.append(lemma.parent)
+    if _is_pattern(pattern):
+        return any(fnmatch.fnmatchcase(name, pattern) for name in names)
+    return pattern in names
+
+
+def sides_of(lemmas: Iterable[Lemma]) -> tuple[str, ...]:
+    """`Plan.sides` of a lemma that is given on all its sides: none outside of diff mode."""
+    return share(tuple(lemma.side for lemma in lemmas if lemma.side))
+
+
+# --- What results depend on -----------------------------------------------------------------------
+
+# Variables of the environment that can change what is proven.
+RESULT_VARIABLES = ("GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS")
+
+
+class DependencyFinder:
+    """Finds what results depend on, once for all tasks that read the same files."""
+
+    def __init__(self, recipe: Recipe, provers: Mapping[str, Prover]) -> None:
+        self.found: dict[TheoryView, Dependencies] = {}
+        self._recipe = recipe
+        self._provers = provers
+
+    def of(self, view: TheoryView, loaded: LoadedTheory) -> Dependencies:
+        """All that results depend on where one prover reads this theory, with these options."""
+        if view not in self.found:
+            prover = self._provers[view.prover]
+            refuse_two_meanings(self._recipe, prover, view.cwd)
+            self.found[view] = find_dependencies(prover, view, loaded)
+        return self.found[view]
+
+
+def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) -> Dependencies:
+    """All that results depend on: this decides which results hold, so nothing may be missing here.
+
+    A theory and what it includes count by their text, everything else by its bytes.
+    """
+    theory = loaded.theory
+    options = prover.all_options(view.options)
+    environment = prover_environment(prover)
+    programs = _program_files(prover, view.cwd, environment)
+    maude = _maude_file(options, view.cwd, environment)
+    oracles = used_oracles(theory, options, view.cwd)
+    values: dict[str, Any] = {}
+    values["prover"] = _prover_value(prover, programs)
+    values["Maude"] = look_at_file(maude)
+    # In their order: of two that contradict each other the last counts.
+    values["options"] = [prover.options, view.options]
+    values["preprocessor flags"] = view.flags
+    values["environment"] = _environment_value(prover, environment)
+    for path in oracles:
+        name = f"oracle {path_from(path, view.cwd)}"
+        # By its path, too: a script may look where it stands.
+        values[name] = [path, look_at_file(path)]
+    # An oracle runs there, and a relative path in an option means another file elsewhere.
+    needs_cwd = bool(oracles) or _options_name_files(options, view.cwd)
+    values["working directory"] = view.cwd if needs_cwd else ""
+    why_whole = _why_whole_theory(loaded, options)
+    return Dependencies(
+        theory=theory.name,
+        files=_file_states(theory, [*oracles, *programs, maude]),
+        parts={name: json_digest(value) for name, value in values.items()},
+        text=theory.digest,
+        why_whole=why_whole,
+        lemmas={} if why_whole else loaded.lemma_parts,
+    )
+
+
+def _prover_value(prover: Prover, programs: Sequence[str]) -> list[Any]:
+    """What the prover itself is: what it says of itself, its files, the other words of its call."""
+    digests = list(map(look_at_file, programs))
+    words = [word for word in prover.command if word not in programs]
+    return [prover.identity, digests, words]
+
+
+def _environment_value(prover: Prover, environment: Mapping[str, str]) -> list[Any]:
+    """What the recipe gives the prover as environment, and what else of it matters."""
+    inherited = list(map(environment.get, RESULT_VARIABLES))
+    return [sorted(prover.env.items()), inherited]
+
+
+def _program_files(prover: Prover, cwd: str, environment: Mapping[str, str]) -> list[str]:
+    """The files among the words of a command: programs, as in `nice tamarin-prover`, and others."""
+    programs = [find_program(word, cwd, environment) for word in prover.command]
+    files = list(filter(None, programs))
+    # An argument of a command such as `apptainer exec tamarin.sif tamarin-prover`.
+    for word in prover.command:
+        path = os.path.join(cwd, word)
+        if os.path.isfile(path) and path not in files:
+            files.append(path)
+    return files
+
+
+def _maude_file(options: Sequence[str], cwd: str, environment: Mapping[str, str]) -> str:
+    """The Maude that a prover will call; "" if there is none."""
+    maude = ["maude", *option_values(options, "--with-maude")][-1]
+    if os.sep in maude:
+        maude = os.path.join(cwd, os.path.expanduser(maude))
+    return find_program(maude, cwd, environment)
+
+
+def _options_name_files(options: Iterable[str], cwd: str) -> bool:
+    """Whether the value of some option can be a path that is there."""
+    for option in options:
+        _, joined, value = option.partition("=")
+        if joined and os.path.exists(os.path.join(cwd, value)):
+            return True
+    return False
+
+
+def _file_states(theory: Theory, others: Iterable[str]) -> dict[str, FileState]:
+    """Of the theory and what it includes as they were read, and of all others that are named."""
+    states: dict[str, FileState] = {}
+    for path, state in theory.files.items():
+        states[os.path.abspath(path)] = state
+    for path in filter(None, others):
+        full_path = os.path.abspath(path)
+        states[full_path] = file_state(full_path)
+    return states
+
+
+def _why_whole_theory(loaded: LoadedTheory, options: Sequence[str]) -> str:
+    """Why the whole theory can matter to the result of each lemma; "" where it can't."""
+    theory = loaded.theory
+    if theory.cannot_split:
+        return theory.cannot_split
+    if option_values((*options, *theory.configuration), "--quit-on-warning"):
+        return "--quit-on-warning"
+    return "" if loaded.lemma_parts else "unusual lemmas"
+
+
+def lemma_parts(theory: Theory) -> dict[str, LemmaParts]:
+    """What of a theory's text the result of each lemma depends on, where it splits.
+
+    The three parts together fix the text without all other lemmas, everything left in its place:
+    Tamarin goes by positions.
+    """
+    rest, placed = theory.split_digests
+    parts: dict[str, LemmaParts] = {}
+    for lemma in theory.lemmas:
+        own = placed[lemma.name]
+        rest_before = [segment.rest_before for segment in own]
+        digests = [segment.digest for segment in own]
+        assumed: list[PlacedDigest] = []
+        for name in lemma.assumes:
+            assumed += placed[name]
+        # Neighbours stand at the same place in the rest, and assume the same.
+        parts[lemma.name] = LemmaParts(
+            around=share(json_digest([rest, rest_before])),
+            own=json_digest(digests),
+            assumed=share(json_digest(_seen_from(own, sorted(assumed)))),
+        )
+    return parts
+
+
+def _seen_from(own: Sequence[PlacedDigest], assumed: Iterable[PlacedDigest]) -> list[PlacedDigest]:
+    """The segments of assumed lemmas, with places that count from those of the lemma itself.
+
+    So they stay the same where something is added before all of these lemmas.
+    """
+    start = own[0].rest_before
+    seen: list[PlacedDigest] = []
+    for segment in assumed:
+        own_before = sum(each.place < segment.place for each in own)
+        seen.append(PlacedDigest(own_before, segment.rest_before - start, segment.digest))
+    return seen
+
+
+def refuse_two_meanings(recipe: Recipe, prover: Prover, cwd: str) -> None:
+    """Note a problem where a bare word of a prover's command means two files.
+
+    It may be one file where the task runs, and another one here, where the version is asked.
+    """
+    for word in prover.command[1:]:
+        here = os.path.abspath(word)
+        there = os.path.join(cwd, word)
+        if look_at_file(here) != look_at_file(there):
+            shown = printable(word)
+            recipe.problem(
+                ("tamarin_versions", prover.alias, "command"),
+                f"'{shown}' is not the same file here and in {printable(cwd)}, where a task runs: "
+                f"write './{shown}' for the one here, or an absolute path",
+            )
+
+
+# --- Ids ------------------------------------------------------------------------------------------
+
+ID_BYTES = 200
+
+
+class TaskIds:
+    """Gives tasks their ids: safe file names, unlike each other even where case is ignored."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+
+    def new(self, text: str) -> str:
+        """An id that says `text`; what is taken gets `_2`, `_3`."""
+        name = _safe_file_name(text)
+        folded = _without_case(name)
+        number = 1
+        ending = ""
+        while folded + ending in self._given:
+            number += 1
+            ending = f"_{number}"
+        self._given.add(folded + ending)
+        return name + ending
+
+
+def _safe_file_name(text: str) -> str:
+    """A file name of at most ID_BYTES; what is longer ends in a digest of the text."""
+    name = re.sub(r"[^\w.+-]", "_", text)
+    # No hidden file, and nothing that a command takes for an option.
+    if name[0] in ".-":
+        name = "_" + name[1:]
+    data = name.encode()
+    if len(data) <= ID_BYTES:
+        return name
+    start = data[: ID_BYTES - 20].decode("utf-8", "ignore")
+    return f"{start}-{sha256(text.encode())[:12]}"
+
+
+def _without_case(name: str) -> str:
+    """Equal for what a case-ignoring, Unicode-composing file system takes for the same."""
+    if name.isascii():
+        return name.lower()
+    import unicodedata
+
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
-    """The ids that -t selects: by prefix or shell pattern; all without -t. Raises InputError for a pattern without a match."""
+    """The ids that -t selects, by prefix or shell pattern; all without -t.
+
+    Raises InputError for a pattern without a match.
+    """
+    if not patterns:
+        return list(batch.tasks)
     chosen: set[str] = set()
     for pattern in patterns:
-        matching = {
-            task_id
-            for task_id in batch.tasks
-            if task_id.startswith(pattern)  # a recheck goes by its task's id
-            or fnmatch.fnmatchcase(task_id.removesuffix("~recheck"), pattern)
-        }
+        matching = {task_id for task_id in batch.tasks if _id_matches(task_id, pattern)}
         if not matching:
-            lemma = any(task.plan.lemma == pattern for task in batch.tasks.values())
-            hint = (
-                f"; for that lemma: -t '*--{pattern}--*'"
-                if lemma
-                else did_you_mean(pattern, batch.tasks)
-            )
-            raise InputError(
-                f"-t '{printable(pattern)}' matches no task{hint}; ids look like '{next(iter(batch.tasks))}'"
-            )
+            # Most likely mistyped: to run the rest in silence would waste a night.
+            raise InputError(_no_such_task(batch, pattern))
         chosen |= matching
-    return [task_id for task_id in batch.tasks if task_id in chosen or not patterns]
+    return [task_id for task_id in batch.tasks if task_id in chosen]
+
+
+def _id_matches(task_id: str, pattern: str) -> bool:
+    if task_id.startswith(pattern):
+        return True
+    # A recheck goes by its task's id.
+    return fnmatch.fnmatchcase(task_id.removesuffix("~recheck"), pattern)
+
+
+def _no_such_task(batch: Batch, pattern: str) -> str:
+    if any(task.plan.lemma == pattern for task in batch.tasks.values()):
+        hint = f"; for that lemma: -t '*--{pattern}--*'"
+    else:
+        hint = did_you_mean(pattern, batch.tasks)
+    example = next(iter(batch.tasks))
+    return f"-t '{printable(pattern)}' matches no task{hint}; ids look like '{example}'"
 
 
 # === Journal ======================================================================================
@@ -5979,7 +6522,7 @@ class Cache:
         # Another host may be faster, or have other things to do: a limit is met there or not.
         self._limit_kind = f"limit-{sha256(os.uname().nodename.encode())[:16]}"
 
-    def find(self, plan: Plan, inputs: Inputs) -> Hit | None:
+    def find(self, plan: Plan, inputs: Dependencies) -> Hit | None:
         """The stored result that holds for a task, if there is one."""
         names = self._entries_of(inputs, plan.lemma)
         # Most entries of a lemma are of older texts: their names alone rule them out.
@@ -5992,7 +6535,7 @@ class Cache:
                 return _hit(entry, name.path, same_text=entry.plan.key == plan.key)
         return None
 
-    def find_load(self, inputs: Inputs) -> Result | None:
+    def find_load(self, inputs: Dependencies) -> Result | None:
         """The load of this very text, if the prover is known to have loaded it."""
         path = self._load_path(inputs)
         entry = self.read(path)
@@ -6020,7 +6563,7 @@ class Cache:
         return True
 
     def store(
-        self, plan: Plan, result: Result, outputs: Outputs, inputs: Inputs, parse_error: bool
+        self, plan: Plan, result: Result, outputs: Outputs, inputs: Dependencies, parse_error: bool
     ) -> None:
         """Keep a result if it would be the same again; `parse_error`: the prover told of one."""
         kind = self._kind_to_store(plan, result, parse_error)
@@ -6032,11 +6575,11 @@ class Cache:
         entry = Entry(plan, result, inputs.parts_of(plan.lemma), files={})
         self._write(path, entry, vars(outputs))
 
-    def store_load(self, plan: Plan, result: Result, inputs: Inputs) -> None:
+    def store_load(self, plan: Plan, result: Result, inputs: Dependencies) -> None:
         """Remember that the prover has loaded a text; `plan`: of the load."""
         self._write(self._load_path(inputs), Entry(plan, result, parts={}, files={}), outputs={})
 
-    def what_is_new(self, plan: Plan, inputs: Inputs) -> str:
+    def what_is_new(self, plan: Plan, inputs: Dependencies) -> str:
         """Why no stored result holds for a task: the parts of its key that no stored one has."""
         entries: list[Entry] = []
         for name in self._entries_of(inputs, plan.lemma):
@@ -6114,14 +6657,14 @@ class Cache:
         refused = parse_error and result.status is Status.FAILED
         return "" if not_needed or refused else None
 
-    def _entries_of(self, inputs: Inputs, lemma: str) -> list[_EntryName]:
+    def _entries_of(self, inputs: Dependencies, lemma: str) -> list[_EntryName]:
         return _entry_names(self._folder(inputs, lemma))
 
-    def _folder(self, inputs: Inputs, lemma: str) -> str:
+    def _folder(self, inputs: Dependencies, lemma: str) -> str:
         names = json.dumps([inputs.theory, lemma])
         return os.path.join(self.directory, sha256(names.encode())[:32])
 
-    def _load_path(self, inputs: Inputs) -> str:
+    def _load_path(self, inputs: Dependencies) -> str:
         return os.path.join(self._folder(inputs, lemma=""), f"{inputs.key}.loaded")
 
     def _write(self, path: str, entry: Entry, outputs: Mapping[str, str]) -> None:
@@ -6661,7 +7204,7 @@ class ProverRun:
     """One run of a prover: what for, on which files, as which job, and where its own files go."""
 
     plan: Plan
-    inputs: Inputs
+    inputs: Dependencies
     job: Job
     outputs: Outputs
 
@@ -6726,7 +7269,7 @@ class ProverRuns:
         return outcome
 
 
-async def changed_input(plan: Plan, inputs: Inputs) -> str:
+async def changed_input(plan: Plan, inputs: Dependencies) -> str:
     """Why what the prover reads now is not what was planned; "" if it is.
 
     A file that is gone is the prover's to tell of, or it is the prover itself.
@@ -8110,9 +8653,7 @@ class Evidence:
         """Compare a batch with its theories as they are now, and each verdict with the proof that was kept."""
         views: dict[tuple[Any, ...], list[Task]] = {}
         for task in batch.tasks.values():
-            view = theory_view(
-                (*batch.provers[task.plan.prover].options, *task.plan.options), task.plan.flags
-            )
+            view = theory_view(batch.options_of(task.plan), task.plan.flags)
             views.setdefault((os.path.join(task.plan.cwd, task.plan.theory), *view), []).append(
                 task
             )
@@ -8204,7 +8745,7 @@ def file_task(
         theory=theory,
         lemma=first.name,
         trait=first.trait,
-        sides=tuple(lemma.side for lemma in lemmas if lemma.side),
+        sides=sides_of(lemmas),
         prover=prover or "unknown prover",
         options=(),
         flags=(),
@@ -8264,7 +8805,7 @@ class Recheck:
     def __init__(self, batch: Batch, directory: str, prover: Prover) -> None:
         self.batch, self.results, self.prover = batch, os.path.abspath(directory), prover
         self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
-        self.inputs: dict[TheoryView, Inputs] = {}
+        self.inputs: dict[TheoryView, Dependencies] = {}
         self._theory = functools.lru_cache(maxsize=8)(load_theory)
 
     def plan(self, warn: Callable[[str], None]) -> Batch:
@@ -8313,8 +8854,7 @@ class Recheck:
                 [
                     text,
                     self.prover.identity,
-                    self.prover.options,
-                    task.plan.options,
+                    self.prover.all_options(task.plan.options),
                     task.plan.flags,
                 ]
             ).encode()
@@ -8331,12 +8871,13 @@ class Recheck:
             key=key,
             lemma_key="",
         )
-        self.inputs[check.view] = Inputs("", key, False, {path: file_state_now(path)}, {})
+        files = {path: file_state_now(path)}
+        self.inputs[check.view] = Dependencies("", files, {"stored proof": key})
         return check
 
     def _original(self, task: Task) -> Theory:
         """The theory as it was when the task was proven."""
-        options = (*self.batch.provers[task.plan.prover].options, *task.plan.options)
+        options = self.batch.options_of(task.plan)
         theory = self._theory(
             os.path.join(task.plan.cwd, task.plan.theory), *theory_view(options, task.plan.flags)
         )
@@ -11353,7 +11894,7 @@ def load_note(check: CheckJob, output: ProverOutput) -> str:
 
 def oracle_notes(plan: Plan, prover: Prover) -> Iterator[str]:
     """Which oracles the tasks of a theory call, and which of them can't be called."""
-    options = (*prover.options, *plan.options)
+    options = prover.all_options(plan.options)
     path = os.path.join(plan.cwd, plan.theory)
     theory = load_theory(path, *theory_view(options, plan.flags))
     # A load does not call them: a broken one ends a proof only after seconds.

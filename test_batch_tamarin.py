@@ -543,6 +543,23 @@ def test_globbed_theories(lab):
     assert list(lab.finishes()) and [task["id"] for task in lab.events("task")] == ["g-a--one--fake", "g-b--one--fake"]
 
 
+def test_what_is_expected_of_an_accountability_lemma_is_expected_of_its_parts(lab):
+    lab.prover(VERIFY)
+    lab.write("t.spthy", "theory T begin\nrule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n"
+              'test t: "Ex k #i. A(k) @ i"\nlemma acc: t accounts for "All k #i. A(k) @ i ==> F"\nlemma other: "T"\nend\n')
+    lab.recipe(expect={"acc": "verified", "acc_t_suff": "falsified"})
+    lab.run("run", "recipe.json", code=1)
+    expected = {task["lemma"]: task["expect"] for task in lab.events("task")}
+    assert expected.pop("other") is None and expected.pop("acc_t_suff") == "falsified" and len(expected) == 6
+    assert set(expected.values()) == {"verified"}, expected
+
+
+def test_the_same_complaint_is_made_once(lab):
+    lab.prover(VERIFY)
+    lab.recipe(theory_file="u.spthy", tamarin_versions=["fake", "fake"])
+    assert lab.run("run", "recipe.json", code=2).stderr.count("no theory file") == 1
+
+
 BAD = {  # change of a good recipe -> what the message must say
     "unknown key": (lambda r: r["tasks"]["task"]["resources"].update(max_core=1), ["max_core", "did you mean 'max_cores'", "recipe.json:"]),
     "wrong type": (lambda r: r["config"].update(default_timeout="soon"), ["config.default_timeout", "positive number"]),
@@ -560,6 +577,8 @@ BAD = {  # change of a good recipe -> what the message must say
     "RTS cores": (lambda r: r["tasks"]["task"].update(tamarin_options=["+RTS", "-N4", "-RTS"]), ["-N", "max_cores"]),
     "docker": (lambda r: r["tamarin_versions"].update(fake={"command": ["docker", "run", "tamarin"]}), ["docker", "apptainer"]),
     "two at once": (lambda r: (r["config"].update(default_timeout=-1), r["config"].update(nope=1)), ["default_timeout", "config.nope"]),
+    "granularity": (lambda r: r["config"].update(granularity="lemma"), ["config.granularity", "unknown key", "allowed: global_max_cores"]),
+    "variants": (lambda r: r["tasks"]["task"].update(variants={}), ["tasks.task.variants", "unknown key", "allowed: theory_file"]),
     "missed expectation name": (lambda r: r["tasks"]["task"].update(expect={"onee": "verified"}), ["expect.onee", "did you mean 'one'"]),
 }
 
@@ -611,8 +630,7 @@ def test_schema_and_checks_name_the_same_keys():
     definitions = schema["$defs"]
     for fields, where in [(bt._RECIPE, schema), (bt._CONFIG, schema["properties"]["config"]), (bt._TASK, definitions["task"]),
                           (bt._LEMMA, definitions["lemma"]), (bt._RESOURCES, definitions["resources"])]:
-        later = {key for key, check in fields.items() if check is bt.check_later}
-        assert set(where["properties"]) == set(fields) - later
+        assert set(where["properties"]) == set(fields)
 
 
 def test_json_positions():
@@ -1907,6 +1925,25 @@ def test_only_what_changed_is_proven(model):
     (model.path / "oracle").chmod(0o644)
     assert model.proven() == ALL_LEMMAS and {event["status"] for event in results_of(model).values()} == {"failed"}
     assert model.proven() == ALL_LEMMAS, "such a failure is nothing to keep"
+
+
+def test_what_a_lemma_depends_on_fixes_the_text_without_other_lemmas(lab):
+    """Whatever is moved or edited: the parts of a lemma are the same exactly where the text that matters to it is."""
+    rng = random.Random(7)
+    pieces = ["rule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]", "rule B: [ Fr(~k) ] --[ A(~k) ]-> [ ]", *(
+        f'lemma {name}{attributes}: "{formula}"{proof}' for name, attributes, formula, proof in (
+            ("s1", " [sources]", "F", "\nby sorry"), ("s2", " [sources]", "T", ""), ("r", " [reuse]", "F", ""), ("x", "", "T", "\nby sorry"), ("y", "", "T", "")))]
+    seen = {}
+    for _ in range(150):
+        order = rng.sample(pieces, rng.randrange(3, len(pieces) + 1))
+        lab.write("t.spthy", "theory T begin\n" + "\n".join(order) + "\nend\n")
+        theory = bt.load_theory(str(lab.path / "t.spthy"), keep_text=True)
+        for lemma in theory.lemmas:
+            matters = {"", lemma.name, *lemma.assumes}
+            text = tuple(text for name, text in theory.segments if name in matters)
+            parts = lemma.name, bt.lemma_parts(theory)[lemma.name]
+            assert seen.setdefault(parts, text) == text
+            assert seen.setdefault((lemma.name, text), parts) == parts
 
 
 def test_why_something_runs(model):
