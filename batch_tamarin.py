@@ -5252,100 +5252,176 @@ def _drawing_names(dot: str) -> Iterator[str]:
 
 # === Interchange with batch-tamarin ===============================================================
 
+# Read in the sources of batch-tamarin 1.2.0: its execution_report.json, success/ and failed/.
+
 UPSTREAM_REPORT = "execution_report.json"
-_UPSTREAM_STATUS = {
-    "timeout": Status.TIMEOUT,
-    "memory_limit_exceeded": Status.MEMORY_LIMIT,
-    "signal_interrupted": Status.INTERRUPTED,
+
+
+class _UpstreamEnd(NamedTuple):
+    """How batch-tamarin says that a task ended."""
+
+    status: str
+    return_code: int
+    error_type: str
+
+
+_UPSTREAM_ENDS = {
+    Status.PENDING: _UpstreamEnd("pending", 0, ""),
+    Status.RUNNING: _UpstreamEnd("pending", 0, ""),
+    Status.COMPLETED: _UpstreamEnd("completed", 0, ""),
+    Status.SUPERSEDED: _UpstreamEnd("completed", 0, ""),
+    Status.FAILED: _UpstreamEnd("failed", -1, "tamarin_error"),
+    Status.TIMEOUT: _UpstreamEnd("timeout", -1, "timeout"),
+    Status.MEMORY_LIMIT: _UpstreamEnd("memory_limit_exceeded", -2, "memory_limit"),
+    Status.INTERRUPTED: _UpstreamEnd("signal_interrupted", -3, "wrapper_killed"),
 }
+_SUCCESSES = frozenset({Status.COMPLETED, Status.SUPERSEDED})  # what it calls successes
+
+
+# --- Reading --------------------------------------------------------------------------------------
 
 
 def load_results(path: str, warn: Callable[[str], None]) -> Batch:
-    """The Batch of a results directory, given by itself or one of its files: of our journal, else of the execution_report.json
-    that batch-tamarin 1.2 writes. Raises InputError."""
+    """The Batch of a results directory, which is given by itself or by one of its records.
+
+    Of our journal, if there is one; else of the report that batch-tamarin 1.2 writes. Raises
+    InputError.
+    """
     directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
-    journal, report = os.path.join(directory, JOURNAL), os.path.join(directory, UPSTREAM_REPORT)
-    if os.path.exists(journal):
-        batch, _ = load_batch(journal, warn)
-        if not batch.has_begun:
-            raise InputError("this journal tells of no batch", journal)
-        return batch
-    try:
-        return _upstream_batch(json.loads(read_text(report)), os.path.abspath(directory))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"this is not what batch-tamarin 1.2 writes ({type(error).__name__}: {error})", report
-        ) from None
-
-
-def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
-    """batch-tamarin's report as a Batch. It leaves out where it ran: above the results, or else here, is the best guess."""
-    batch, config = Batch(), data["config"]
-    below = os.sep + os.path.normpath(config["output_directory"])
-    cwd = directory[: -len(below)] if directory.endswith(below) else os.getcwd()
-    cores, memory, timeout = (
-        value if isinstance(value, int) else 0
-        for value in (
-            config["global_max_cores"],
-            config["global_max_memory"],
-            config["default_timeout"],
-        )
-    )
-    runs = [
-        (name, entry["theory_file"], task_id, task)
-        for name, entry in data["tasks"].items()
-        for task_id, task in entry["subtasks"].items()
-    ]
-    began = min(
-        filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)),
-        default=timestamp(),
-    )
-    provers = {
-        alias: Prover(
-            alias,
-            (entry["path"],),
-            version="".join(re.findall(r"\d{1,9}(?:\.\d{1,9})+", entry.get("version") or "")[:1]),
-        )
-        for alias, entry in data["tamarin_versions"].items()
-    }
-    batch.apply(
-        Header(
-            at=began,
-            recipe_file=data["recipe"],
-            limits=Limits(cores, memory * 1024, timeout),
-            cwd=cwd,
-            provers=provers,
-        )
-    )
-    for name, theory, task_id, task in runs:
-        config, result = task["task_config"], task.get("task_result") or {}
-        resources, trait = config["resources"], result.get("analysis_type", "")
-        options = tuple(config.get("options") or ())
-        flags = tuple(config.get("preprocessor_flags") or ())
-        lemmas = _lemmas_now(os.path.join(cwd, theory), options, flags).get(config["lemma"], [])
-        plan = Plan(
-            id=task_id,
-            entry=name,
-            theory=theory,
-            lemma=config["lemma"],
-            trait=trait if trait in set(Trait) else lemmas[0].trait if lemmas else "",
-            sides=(),
-            prover=batch.provers[config["tamarin_alias"]].alias,
-            options=options,
-            flags=flags,
-            limits=Limits(resources["cores"], resources["memory"] * 1024, resources["timeout"]),
-            cwd=cwd,
-            prove=True,
-            optional=False,
-            assumes=assumed_by(lemmas),
-            expect=None,
-            key="",
-        )
-        batch.apply(decode(Plan, json.loads(json.dumps(encode(plan)))))
-        if result:
-            told = _upstream_result(task["task_execution_metadata"], result)
-            batch.apply(Finished(task_id, task_id, 1, decode(Result, told)))
+    journal = os.path.join(directory, JOURNAL)
+    if not os.path.exists(journal):
+        return _load_report(directory)
+    batch, _ = load_batch(journal, warn)
+    if not batch.has_begun:
+        raise InputError("this journal tells of no batch", journal)
     return batch
+
+
+def _load_report(directory: str) -> Batch:
+    """The Batch of batch-tamarin's report in a directory."""
+    path = os.path.join(directory, UPSTREAM_REPORT)
+    batch = Batch()
+    try:
+        report = json.loads(read_text(path))
+        for event in _report_events(report, os.path.abspath(directory)):
+            batch.apply(event)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise InputError(f"this is not what batch-tamarin 1.2 writes ({problem})", path) from None
+    return batch
+
+
+class _Subtask(NamedTuple):
+    """One task in batch-tamarin's report."""
+
+    id: str
+    entry: str  # of its recipe
+    theory: str
+    data: Json
+
+    @property
+    def metadata(self) -> Json:
+        return cast(Json, self.data["task_execution_metadata"])
+
+    @property
+    def result(self) -> Json:
+        """How it ended; empty before that."""
+        return self.data.get("task_result") or {}
+
+
+def _report_events(report: Json, directory: str) -> Iterator[Event]:
+    """What batch-tamarin's report says, as the events of a journal.
+
+    What it says is put into the words of our journal, whose reader checks that all is of its kind.
+    """
+    header = _report_header(report, directory)
+    yield header
+    for subtask in _subtasks(report):
+        plan = _subtask_plan(subtask, header)
+        yield plan
+        if subtask.result:
+            result = decode(Result, _subtask_result(subtask))
+            yield Finished(plan.id, plan.id, 1, result)
+
+
+def _subtasks(report: Json) -> Iterator[_Subtask]:
+    for entry, about in report["tasks"].items():
+        for task_id, data in about["subtasks"].items():
+            yield _Subtask(task_id, entry, about["theory_file"], data)
+
+
+def _report_header(report: Json, directory: str) -> Header:
+    config = report["config"]
+    starts = [_utc(subtask.metadata["exec_start"]) for subtask in _subtasks(report)]
+    provers = {}
+    for alias, about in report["tamarin_versions"].items():
+        provers[alias] = _reported_prover(alias, about)
+    data = {
+        "at": min((start for start in starts if start), default=timestamp()),
+        "recipe_file": report["recipe"],
+        "limits": {
+            "cores": _number_or_zero(config["global_max_cores"]),
+            "memory_mb": _number_or_zero(config["global_max_memory"]) * 1024,
+            "timeout_s": _number_or_zero(config["default_timeout"]),
+        },
+        "cwd": _where_it_ran(config["output_directory"], directory),
+        "provers": provers,
+    }
+    return decode(Header, data)
+
+
+def _reported_prover(alias: str, about: Json) -> Json:
+    version = re.search(r"\d{1,9}(?:\.\d{1,9})+", about.get("version") or "")
+    return {
+        "alias": alias,
+        "command": [about["path"]],
+        "version": version[0] if version else "",
+    }
+
+
+def _number_or_zero(limit: Any) -> int:
+    """A limit of its `config`: 0, no limit known, where it says "max"."""
+    return limit if isinstance(limit, int) else 0
+
+
+def _where_it_ran(output_directory: str, directory: str) -> str:
+    """Where batch-tamarin ran, which it leaves out: above the results, or else here."""
+    below = os.sep + os.path.normpath(output_directory)
+    if directory.endswith(below):
+        return directory[: -len(below)]
+    return os.getcwd()
+
+
+def _subtask_plan(subtask: _Subtask, header: Header) -> Plan:
+    config = subtask.data["task_config"]
+    resources = config["resources"]
+    options = config.get("options") or []
+    flags = config.get("preprocessor_flags") or []
+    path = os.path.join(header.cwd, subtask.theory)
+    lemmas = _lemmas_now(path, tuple(options), tuple(flags)).get(config["lemma"], [])
+    data = {
+        "id": subtask.id,
+        "name": subtask.entry,
+        "theory": subtask.theory,
+        "lemma": config["lemma"],
+        "trait": _reported_trait(subtask.result, lemmas),
+        "sides": [],
+        "prover": header.provers[config["tamarin_alias"]].alias,
+        "options": options,
+        "flags": flags,
+        "limits": {
+            "cores": resources["cores"],
+            "memory_mb": resources["memory"] * 1024,
+            "timeout_s": resources["timeout"],
+        },
+        "cwd": header.cwd,
+        "prove": True,
+        "optional": False,
+        "assumes": list(assumed_by(lemmas)),
+        "expect": None,
+        "key": "",
+    }
+    return decode(Plan, data)
 
 
 @functools.lru_cache(maxsize=64)
@@ -5358,34 +5434,44 @@ def _lemmas_now(
     return {}
 
 
-def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Json:
-    """How one of its tasks ended. A run without a verdict for the lemma is called "verified", 0 steps, "unknown" there."""
-    ended = {
-        "at": _utc(run["exec_end"]),
-        "wall_s": float(run["exec_duration_monotonic"]),
-        "peak_mb": float(run["peak_memory"]),
-        "avg_mb": float(run["avg_memory"]),
-        "cached": bool(run["cache_hit"]),
-        "warnings": list(result.get("warnings", ())),
-    }
-    if "lemma_result" not in result:
-        code = result.get("return_code", "")
-        return {
-            **ended,
-            "status": _UPSTREAM_STATUS.get(run["status"], Status.FAILED),
-            "reason": result["error_description"],
-            "stderr_tail": "\n".join(result.get("last_stderr_lines", ())),
-            "exit": {"code": int(code)} if code.isdigit() else None,
-        }
-    word, trait = result["lemma_result"], result["analysis_type"]
-    if word == Verdict.VERIFIED and trait == "unknown":
-        return {
-            **ended,
-            "status": Status.FAILED,
-            "reason": "batch-tamarin found no verdict of this lemma",
-        }
+def _reported_trait(result: Json, lemmas: Sequence[Lemma]) -> str:
+    """The trait that a result says, or else the theory as it is now; "" if neither does."""
+    said = result.get("analysis_type", "")
+    if said in set(Trait):
+        return str(said)
+    return str(lemmas[0].trait) if lemmas else ""
+
+
+def _subtask_result(subtask: _Subtask) -> Json:
+    """How a task ended, in the words of our journal."""
+    result = subtask.result
+    if "lemma_result" in result:
+        outcome = _reported_verdict(result)
+    else:
+        outcome = _reported_failure(result, subtask.metadata["status"])
+    return {**_reported_usage(subtask.metadata), "warnings": result.get("warnings", []), **outcome}
+
+
+def _reported_usage(metadata: Json) -> Json:
     return {
-        **ended,
+        "at": _utc(metadata["exec_end"]),
+        "wall_s": float(metadata["exec_duration_monotonic"]),
+        "peak_mb": float(metadata["peak_memory"]),
+        "avg_mb": float(metadata["avg_memory"]),
+        "cached": bool(metadata["cache_hit"]),
+    }
+
+
+def _reported_verdict(result: Json) -> Json:
+    """What the prover said of the lemma.
+
+    batch-tamarin calls a run without a verdict for the lemma "verified", of trait "unknown".
+    """
+    word = result["lemma_result"]
+    trait = result["analysis_type"]
+    if word == Verdict.VERIFIED and trait == "unknown":
+        return {"status": Status.FAILED, "reason": "batch-tamarin found no verdict of this lemma"}
+    return {
         "status": Status.COMPLETED,
         "verdict": Verdict.INCOMPLETE if word == "unterminated" else word,
         "steps": result["steps"] or None,
@@ -5394,147 +5480,169 @@ def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Json:
     }
 
 
+def _reported_failure(result: Json, status: str) -> Json:
+    code = result.get("return_code", "")
+    return {
+        "status": _status_of(status),
+        "reason": result["error_description"],
+        "stderr_tail": "\n".join(result.get("last_stderr_lines", ())),
+        "exit": {"code": int(code)} if code.isdigit() else None,
+    }
+
+
+def _status_of(word: str) -> Status:
+    """Our status for its word, of a task without a verdict: what it calls completed failed, too."""
+    for status in (Status.TIMEOUT, Status.MEMORY_LIMIT, Status.INTERRUPTED):
+        if word == _UPSTREAM_ENDS[status].status:
+            return status
+    return Status.FAILED
+
+
 def _utc(local: str) -> str:
-    """A time of batch-tamarin's (local, without a zone) as the journal writes times; "" for none."""
+    """A time of batch-tamarin's (local, no zone) as the journal writes times; "" for none."""
     import datetime
 
-    with suppress(ValueError):
+    try:
         moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00"))
-        return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return ""
+    except ValueError:
+        return ""
+    return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-_WON = (Status.COMPLETED, Status.SUPERSEDED)
-# How its words differ from ours: status, return code and error type.
-_UPSTREAM_ENDS = {
-    **dict.fromkeys(Status, ("pending", 0, "")),
-    **dict.fromkeys(_WON, ("completed", 0, "")),
-    Status.FAILED: ("failed", -1, "tamarin_error"),
-    Status.TIMEOUT: ("timeout", -1, "timeout"),
-    Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
-    Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed"),
-}
+# --- Writing: success/ and failed/ ----------------------------------------------------------------
 
 
 def write_result_file(directory: str, task: Task) -> None:
-    """success/ID.json or failed/ID.json of a task that has ended; what an earlier attempt left goes."""
-    result, places = task.result or Result(task.status), _result_folders(task)
-    lemma = {task.plan.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
-    measures = {
-        "time": result.usage.wall_s,
-        "avg_memory": result.usage.avg_mb,
-        "peak_memory": result.usage.peak_mb,
-    }
-    content = {
-        "task_id": task.id,
-        "wrapper_measures": measures,
-        **(
-            {
-                "warnings": result.warnings,
-                "tamarin_timing": result.prover_s or 0.0,
-                "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
-                "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
-                "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
-                "unterminated_lemma": [] if result.verdict in ANSWERS else [task.plan.lemma],
-            }
-            if "success" in places
-            else _failure(result)
-        ),
-    }
+    """Write success/ID.json or failed/ID.json of a task that has ended.
+
+    What an earlier attempt left in the other folder goes. Raises OSError.
+    """
+    home = _result_folder(task)
     for folder in ("success", "failed"):
         path = os.path.join(directory, folder, task.id + ".json")
-        if folder in places:
-            write_file(path, json.dumps(content, indent=2) + "\n")
+        if folder == home:
+            write_file(path, json.dumps(_result_file(directory, task), indent=2) + "\n")
         else:
             remove_file(path)
 
 
 def restore_result_files(directory: str, batch: Batch) -> None:
-    """Make success/ and failed/ what the journal says: one may be unwritten by a driver that died, or of an older plan."""
-    found = {
-        folder: set(os.listdir(os.path.join(directory, folder))) for folder in ("success", "failed")
-    }
+    """Make success/ and failed/ what the journal says.
+
+    A driver that died may not have written one, and others may be of an older plan.
+    """
+    succeeded = set(os.listdir(os.path.join(directory, "success")))
+    failed = set(os.listdir(os.path.join(directory, "failed")))
     for task in batch.tasks.values():
-        if {folder for folder in found if task.id + ".json" in found[folder]} != _result_folders(
-            task
-        ):
+        name = task.id + ".json"
+        home = _result_folder(task)
+        in_its_place = (name in succeeded) == (home == "success")
+        if not in_its_place or (name in failed) != (home == "failed"):
             write_result_file(directory, task)
 
 
-def _result_folders(task: Task) -> set[str]:
-    return {"success" if task.status in _WON else "failed"} if task.result else set()
+def _result_folder(task: Task) -> str:
+    """Where the result of a task stands; "" before it has one."""
+    if not task.result:
+        return ""
+    return "success" if task.status in _SUCCESSES else "failed"
 
 
-def _failure(result: Result) -> Json:
-    code = result.exit.code if result.exit and result.status is Status.FAILED else None
+def _result_file(directory: str, task: Task) -> Json:
+    result = task.result or Result(task.status)
+    content: Json = {
+        "task_id": task.id,
+        "wrapper_measures": {
+            "time": result.usage.wall_s,
+            "avg_memory": result.usage.avg_mb,
+            "peak_memory": result.usage.peak_mb,
+        },
+    }
+    if task.status in _SUCCESSES:
+        content.update(_success(directory, task, result))
+    else:
+        content.update(_failure(result))
+    return content
+
+
+def _success(directory: str, task: Task, result: Result) -> Json:
+    lemma = {task.plan.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
     return {
-        "error_description": result.reason or str(result.status),
-        "last_stderr_lines": result.stderr_tail.splitlines(),
-        "return_code": _UPSTREAM_ENDS[result.status][1] if code is None else int(code),
+        "warnings": result.warnings,
+        "tamarin_timing": result.prover_s or 0.0,
+        "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
+        "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
+        "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
+        "unterminated_lemma": [] if result.verdict in ANSWERS else [task.plan.lemma],
     }
 
 
-def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
-    """Tasks by recipe task; where that was of several theories, by each of them, under names that no other has."""
-    groups: dict[str, dict[tuple[Any, ...], list[Task]]] = {}
-    for task in tasks:
-        groups.setdefault(task.plan.entry, {}).setdefault(
-            (task.plan.theory, task.plan.cwd, task.plan.prove), []
-        ).append(task)
-    named: dict[str, list[Task]] = {}
-    for name, parts in groups.items():
-        others = (f"{name} {number}" for number in itertools.count(2))
-        named.update(
-            zip(
-                itertools.chain([name], (other for other in others if other not in groups)),
-                parts.values(),
-            )
-        )
-    return named
+def _failure(result: Result) -> Json:
+    code = _UPSTREAM_ENDS[result.status].return_code
+    if result.status is Status.FAILED and result.exit and result.exit.code is not None:
+        code = result.exit.code
+    return {
+        "error_description": result.reason or str(result.status),
+        "last_stderr_lines": result.stderr_tail.splitlines(),
+        "return_code": code,
+    }
+
+
+# --- Writing: the execution report ----------------------------------------------------------------
 
 
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
     """The whole batch as batch-tamarin's execution_report.json, in pieces."""
-    ended = [task.result for task in batch.tasks.values() if task.result]
-    times, peaks = (
-        [result.usage.wall_s for result in ended],
-        [result.usage.peak_mb for result in ended],
-    )
-    won = sum(result.status in _WON for result in ended)
-    totals = {
-        "total_tasks": len(batch.tasks),
-        "total_successes": won,
-        "total_failures": len(ended) - won,
-        "total_cache_hit": sum(result.cached for result in ended),
-        "total_runtime": sum(times),
-        "total_memory": sum(peaks),
-        "max_runtime": max(times, default=0.0),
-        "max_memory": max(peaks, default=0.0),
-    }
+    provers = {}
+    for alias, prover in batch.provers.items():
+        provers[alias] = {"path": prover.command[0], "version": _v_version(prover)}
     head = {
         "recipe": os.path.basename(batch.header.recipe_file),
         "config": _config(batch, directory),
-        "tamarin_versions": {
-            alias: {"path": prover.command[0], "version": prover.version and f"v{prover.version}"}
-            for alias, prover in batch.provers.items()
-        },
-        "execution_metadata": totals,
+        "tamarin_versions": provers,
+        "execution_metadata": _totals(batch),
     }
-    return _with_tasks(
-        head,
-        '"subtasks": {',
-        (
-            (
-                name,
-                {"theory_file": tasks[0].plan.theory},
-                (
-                    f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}"
-                    for task in tasks
-                ),
-            )
-            for name, tasks in recipe_tasks(batch.tasks.values()).items()
-        ),
+    entries = (
+        _TaskEntry(
+            name=name,
+            members={"theory_file": tasks[0].plan.theory},
+            last="subtasks",
+            brackets="{}",
+            items=_subtask_items(batch, directory, tasks),
+        )
+        for name, tasks in recipe_tasks(batch.tasks.values()).items()
     )
+    return _with_tasks(head, entries)
+
+
+def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    """Tasks by the recipe's entry; one of several theories is several, under names of their own."""
+    entries: dict[str, dict[_EntryPart, list[Task]]] = {}
+    for task in tasks:
+        part = _EntryPart(task.plan.theory, task.plan.cwd, task.plan.prove)
+        entries.setdefault(task.plan.entry, {}).setdefault(part, []).append(task)
+    named: dict[str, list[Task]] = {}
+    for entry, parts in entries.items():
+        for name, members in zip(_part_names(entry, entries), parts.values()):
+            named[name] = members
+    return named
+
+
+class _EntryPart(NamedTuple):
+    """What all tasks of an entry have in common in batch-tamarin's recipes."""
+
+    theory: str
+    cwd: str
+    prove: bool
+
+
+def _part_names(entry: str, taken: Collection[str]) -> Iterator[str]:
+    """`entry`, `entry 2`, `entry 3`, ..., without those that other entries have."""
+    yield entry
+    for number in itertools.count(2):
+        name = f"{entry} {number}"
+        if name not in taken:
+            yield name
 
 
 def _config(batch: Batch, directory: str) -> Json:
@@ -5547,133 +5655,209 @@ def _config(batch: Batch, directory: str) -> Json:
     }
 
 
-def _with_tasks(
-    head: Json, opening: str, tasks: Iterable[tuple[str, Json, Iterable[str]]]
-) -> Iterator[str]:
-    """A JSON object with `tasks` as its last key, piece by piece: of each task name, object, and the items of its last key."""
-    yield json.dumps(head, indent=2)[:-2] + ',\n  "tasks": {'
-    for number, (name, entry, items) in enumerate(tasks):
-        yield f"{',' * bool(number)}\n    {json.dumps(name)}: {json.dumps(entry)[:-1]}, {opening}"
-        for place, item in enumerate(items):
-            yield f"{',' * bool(place)}\n      {item}"
-        yield "}}" if opening[-1] == "{" else "]}"
+def _v_version(prover: Prover) -> str:
+    """`v1.11.0`, or "" where the prover did not say."""
+    return f"v{prover.version}" if prover.version else ""
+
+
+def _totals(batch: Batch) -> Json:
+    ended = [task.result for task in batch.tasks.values() if task.result]
+    times = [result.usage.wall_s for result in ended]
+    peaks = [result.usage.peak_mb for result in ended]
+    successes = sum(result.status in _SUCCESSES for result in ended)
+    return {
+        "total_tasks": len(batch.tasks),
+        "total_successes": successes,
+        "total_failures": len(ended) - successes,
+        "total_cache_hit": sum(result.cached for result in ended),
+        "total_runtime": sum(times),
+        "total_memory": sum(peaks),
+        "max_runtime": max(times, default=0.0),
+        "max_memory": max(peaks, default=0.0),
+    }
+
+
+class _TaskEntry(NamedTuple):
+    """An entry of the member `tasks`, whose last member is too long to be made at once."""
+
+    name: str
+    members: Json  # all but the last; at least one
+    last: str  # its name
+    brackets: str  # "{}" or "[]"
+    items: Iterable[str]  # what stands between these, as JSON
+
+
+def _with_tasks(head: Json, entries: Iterable[_TaskEntry]) -> Iterator[str]:
+    """A JSON object in pieces: `head`, not empty, and behind its members `tasks`."""
+    yield json.dumps(head, indent=2).removesuffix("\n}")
+    yield ',\n  "tasks": {'
+    comma = ""
+    for entry in entries:
+        members = json.dumps(entry.members).removesuffix("}")
+        yield f"{comma}\n    {json.dumps(entry.name)}: {members}, {json.dumps(entry.last)}: "
+        yield entry.brackets[0]
+        yield from _one_a_line(entry.items)
+        yield entry.brackets[1] + "}"
+        comma = ","
     yield "\n  }\n}\n"
 
 
-def _subtask(batch: Batch, directory: str, task: Task) -> Json:
-    import datetime
+def _one_a_line(items: Iterable[str]) -> Iterator[str]:
+    comma = ""
+    for item in items:
+        yield f"{comma}\n      {item}"
+        comma = ","
 
-    result, outputs = task.result or Result(task.status), result_files(directory, task.id)
-    at = instant(result.at or batch.header.at)
-    began, ended = (
-        datetime.datetime.fromtimestamp(seconds).isoformat(
-            timespec="microseconds"
-        )  # local, without a zone
-        for seconds in (at - result.usage.wall_s, at)
-    )
-    subtask: Json = {
-        "task_config": {
-            "tamarin_alias": task.plan.prover,
-            "lemma": task.plan.lemma,
-            "output_theory_file": outputs.proof,
-            "output_trace_file": outputs.trace_json,
-            "options": task.plan.options,
-            "preprocessor_flags": task.plan.flags,
-            "resources": {
-                "cores": task.plan.limits.cores,
-                "memory": max(1, round(task.plan.limits.memory_mb / 1024)),
-                "timeout": max(1, round(task.plan.limits.timeout_s)),
-            },
-        },
-        "task_execution_metadata": {
-            "command": prover_command(batch.provers[task.plan.prover], task.plan, outputs),
-            "status": _UPSTREAM_ENDS[task.status][0],
-            "cache_hit": result.cached,
-            "exec_start": began,
-            "exec_end": ended,
-            "exec_duration_monotonic": result.usage.wall_s,
-            "avg_memory": result.usage.avg_mb,
-            "peak_memory": result.usage.peak_mb,
+
+def _subtask_items(batch: Batch, directory: str, tasks: Iterable[Task]) -> Iterator[str]:
+    for task in tasks:
+        yield f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}"
+
+
+def _subtask(batch: Batch, directory: str, task: Task) -> Json:
+    outputs = result_files(directory, task.id)
+    subtask = {
+        "task_config": _task_config(task.plan, outputs),
+        "task_execution_metadata": _task_execution_metadata(batch, task, outputs),
+    }
+    if task.result:
+        subtask["task_result"] = _task_result(task.result)
+    return subtask
+
+
+def _task_config(plan: Plan, outputs: Outputs) -> Json:
+    return {
+        "tamarin_alias": plan.prover,
+        "lemma": plan.lemma,
+        "output_theory_file": outputs.proof,
+        "output_trace_file": outputs.trace_json,
+        "options": plan.options,
+        "preprocessor_flags": plan.flags,
+        "resources": {
+            "cores": plan.limits.cores,
+            "memory": max(1, round(plan.limits.memory_mb / 1024)),
+            "timeout": max(1, round(plan.limits.timeout_s)),
         },
     }
-    if task.status in _WON:
-        subtask["task_result"] = {
+
+
+def _task_execution_metadata(batch: Batch, task: Task, outputs: Outputs) -> Json:
+    result = task.result or Result(task.status)
+    ended = instant(result.at or batch.header.at)
+    return {
+        "command": prover_command(batch.provers[task.plan.prover], task.plan, outputs),
+        "status": _UPSTREAM_ENDS[task.status].status,
+        "cache_hit": result.cached,
+        "exec_start": _local_time(ended - result.usage.wall_s),
+        "exec_end": _local_time(ended),
+        "exec_duration_monotonic": result.usage.wall_s,
+        "avg_memory": result.usage.avg_mb,
+        "peak_memory": result.usage.peak_mb,
+    }
+
+
+def _local_time(seconds: float) -> str:
+    """A time (seconds since 1970) as batch-tamarin writes it: local, without a zone."""
+    import datetime
+
+    return datetime.datetime.fromtimestamp(seconds).isoformat(timespec="microseconds")
+
+
+def _task_result(result: Result) -> Json:
+    if result.status in _SUCCESSES:
+        return {
             "warnings": result.warnings,
             "real_time_tamarin_measure": result.prover_s or 0.0,
             "steps": result.steps or 0,
             "lemma_result": result.verdict if result.verdict in ANSWERS else "unterminated",
             "analysis_type": result.trait,
         }
-    elif task.result:
-        failure = _failure(result)
-        subtask["task_result"] = {
-            **failure,
-            "return_code": str(failure["return_code"]),
-            "error_type": _UPSTREAM_ENDS[task.status][2],
-        }
-    return subtask
+    failure = _failure(result)
+    return {
+        **failure,
+        "return_code": str(failure["return_code"]),
+        "error_type": _UPSTREAM_ENDS[result.status].error_type,
+    }
+
+
+# --- Writing: a recipe of what is left ------------------------------------------------------------
 
 
 def rerun_name(batch: Batch) -> str:
-    return f"{os.path.splitext(os.path.basename(batch.header.recipe_file))[0]}-rerun.json"
+    """The file name of `rerun_recipe` in the results directory."""
+    stem, _ = os.path.splitext(os.path.basename(batch.header.recipe_file))
+    return f"{stem}-rerun.json"
 
 
 def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
-    """A recipe of what has no verdict yet. Only where the batch needs what batch-tamarin does not know has it such keys."""
+    """A recipe of what has no verdict yet, in pieces.
+
+    It has keys that batch-tamarin does not know only where the batch needs them.
+    """
     cwd = batch.header.cwd
+    provers = {alias: _recipe_version(prover) for alias, prover in batch.provers.items()}
     head = {
         "config": _config(batch, os.path.join(path_from(directory, cwd), "rerun")),
-        "tamarin_versions": {
-            alias: {
-                key: value
-                for key, value in (
-                    ("path", "" if prover.command[1:] else prover.command[0]),
-                    ("command", prover.command[1:] and prover.command),
-                    ("version", prover.version and f"v{prover.version}"),
-                    ("options", prover.options),
-                    ("env", prover.env),
-                )
-                if value
-            }
-            for alias, prover in batch.provers.items()
+        "tamarin_versions": provers,
+    }
+    entries = (
+        _TaskEntry(
+            name=name,
+            members=_recipe_task(tasks, cwd),
+            last="lemmas",
+            brackets="[]",
+            items=(json.dumps(_recipe_lemma(task.plan)) for task in tasks),
+        )
+        for name, tasks in recipe_tasks(batch.unanswered).items()
+    )
+    return _with_tasks(head, entries)
+
+
+def _recipe_version(prover: Prover) -> Json:
+    version: Json = {}
+    if len(prover.command) == 1:
+        version["path"] = prover.command[0]
+    else:
+        version["command"] = prover.command
+    if prover.version:
+        version["version"] = _v_version(prover)
+    if prover.options:
+        version["options"] = prover.options
+    if prover.env:
+        version["env"] = prover.env
+    return version
+
+
+def _recipe_task(tasks: Sequence[Task], cwd: str) -> Json:
+    plan = tasks[0].plan
+    prefix, _, _ = plan.id.partition(f"--{plan.lemma}--")
+    entry: Json = {
+        "theory_file": path_from(os.path.join(plan.cwd, plan.theory), cwd),
+        "tamarin_versions": list(dict.fromkeys(task.plan.prover for task in tasks)),
+        "output_file_prefix": prefix,
+    }
+    if plan.cwd != cwd:
+        entry["cwd"] = plan.cwd
+    if not plan.prove:
+        entry["prove"] = False
+    return entry
+
+
+def _recipe_lemma(plan: Plan) -> Json:
+    lemma: Json = {
+        "name": plan.lemma,
+        "tamarin_versions": [plan.prover],
+        "tamarin_options": plan.options,
+        "preprocess_flags": plan.flags,
+        "resources": {
+            "max_cores": plan.limits.cores,
+            "max_memory": math.ceil(plan.limits.memory_mb / 1024),
+            "timeout": math.ceil(plan.limits.timeout_s),
         },
     }
-    return _with_tasks(
-        head,
-        '"lemmas": [',
-        (
-            (
-                name,
-                {
-                    "theory_file": path_from(
-                        os.path.join(tasks[0].plan.cwd, tasks[0].plan.theory), cwd
-                    ),
-                    "tamarin_versions": list(dict.fromkeys(task.plan.prover for task in tasks)),
-                    "output_file_prefix": tasks[0].id.partition(f"--{tasks[0].plan.lemma}--")[0],
-                    **({} if tasks[0].plan.cwd == cwd else {"cwd": tasks[0].plan.cwd}),
-                    **({} if tasks[0].plan.prove else {"prove": False}),
-                },
-                (
-                    json.dumps(
-                        {
-                            "name": task.plan.lemma,
-                            "tamarin_versions": [task.plan.prover],
-                            "tamarin_options": task.plan.options,
-                            "preprocess_flags": task.plan.flags,
-                            "resources": {
-                                "max_cores": task.plan.limits.cores,
-                                "max_memory": math.ceil(task.plan.limits.memory_mb / 1024),
-                                "timeout": math.ceil(task.plan.limits.timeout_s),
-                            },
-                            **({"expect": task.plan.expect} if task.plan.expect else {}),
-                        }
-                    )
-                    for task in tasks
-                ),
-            )
-            for name, tasks in recipe_tasks(batch.unanswered).items()
-        ),
-    )
+    if plan.expect:
+        lemma["expect"] = plan.expect
+    return lemma
 
 
 # === Assumptions and audit ========================================================================
