@@ -6344,7 +6344,7 @@ def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]
     False, and nothing done, for any other batch, or where there is no journal of ours at all.
     """
     old, end = load_batch(journal.path, tell)
-    if not _is_same_recipe(old, planned.header) or _is_settled(old, planned):
+    if not _is_same_recipe(old, planned.header) or _has_nothing_left(old, planned):
         return False
     # What a killed driver left behind must not write into the files of those that run next.
     end_survivors(old.id, _running(old))
@@ -6378,7 +6378,7 @@ def _is_same_recipe(old: Batch, planned: Header) -> bool:
     return old.header.recipe == planned.recipe and old.header.cwd == planned.cwd
 
 
-def _is_settled(old: Batch, planned: Batch) -> bool:
+def _has_nothing_left(old: Batch, planned: Batch) -> bool:
     """Whether a batch has finished, and no limit has grown that one of its tasks has met."""
     if old.ended is None or old.count(*FINAL) < len(old.tasks):
         return False
@@ -7544,100 +7544,176 @@ def _drawing_names(dot: str) -> Iterator[str]:
 
 # === Interchange with batch-tamarin ===============================================================
 
+# Read in the sources of batch-tamarin 1.2.0: its execution_report.json, success/ and failed/.
+
 UPSTREAM_REPORT = "execution_report.json"
-_UPSTREAM_STATUS = {
-    "timeout": Status.TIMEOUT,
-    "memory_limit_exceeded": Status.MEMORY_LIMIT,
-    "signal_interrupted": Status.INTERRUPTED,
+
+
+class _UpstreamEnd(NamedTuple):
+    """How batch-tamarin says that a task ended."""
+
+    status: str
+    return_code: int
+    error_type: str
+
+
+_UPSTREAM_ENDS = {
+    Status.PENDING: _UpstreamEnd("pending", 0, ""),
+    Status.RUNNING: _UpstreamEnd("pending", 0, ""),
+    Status.COMPLETED: _UpstreamEnd("completed", 0, ""),
+    Status.SUPERSEDED: _UpstreamEnd("completed", 0, ""),
+    Status.FAILED: _UpstreamEnd("failed", -1, "tamarin_error"),
+    Status.TIMEOUT: _UpstreamEnd("timeout", -1, "timeout"),
+    Status.MEMORY_LIMIT: _UpstreamEnd("memory_limit_exceeded", -2, "memory_limit"),
+    Status.INTERRUPTED: _UpstreamEnd("signal_interrupted", -3, "wrapper_killed"),
 }
+_SUCCESSES = frozenset({Status.COMPLETED, Status.SUPERSEDED})  # what it calls successes
+
+
+# --- Reading --------------------------------------------------------------------------------------
 
 
 def load_results(path: str, warn: Callable[[str], None]) -> Batch:
-    """The Batch of a results directory, given by itself or one of its files: of our journal, else of the execution_report.json
-    that batch-tamarin 1.2 writes. Raises InputError."""
+    """The Batch of a results directory, which is given by itself or by one of its records.
+
+    Of our journal, if there is one; else of the report that batch-tamarin 1.2 writes. Raises
+    InputError.
+    """
     directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
-    journal, report = os.path.join(directory, JOURNAL), os.path.join(directory, UPSTREAM_REPORT)
-    if os.path.exists(journal):
-        batch, _ = load_batch(journal, warn)
-        if not batch.has_begun:
-            raise InputError("this journal tells of no batch", journal)
-        return batch
-    try:
-        return _upstream_batch(json.loads(read_text(report)), os.path.abspath(directory))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"this is not what batch-tamarin 1.2 writes ({type(error).__name__}: {error})", report
-        ) from None
-
-
-def _upstream_batch(data: Mapping[str, Any], directory: str) -> Batch:
-    """batch-tamarin's report as a Batch. It leaves out where it ran: above the results, or else here, is the best guess."""
-    batch, config = Batch(), data["config"]
-    below = os.sep + os.path.normpath(config["output_directory"])
-    cwd = directory[: -len(below)] if directory.endswith(below) else os.getcwd()
-    cores, memory, timeout = (
-        value if isinstance(value, int) else 0
-        for value in (
-            config["global_max_cores"],
-            config["global_max_memory"],
-            config["default_timeout"],
-        )
-    )
-    runs = [
-        (name, entry["theory_file"], task_id, task)
-        for name, entry in data["tasks"].items()
-        for task_id, task in entry["subtasks"].items()
-    ]
-    began = min(
-        filter(None, (_utc(run[3]["task_execution_metadata"]["exec_start"]) for run in runs)),
-        default=timestamp(),
-    )
-    provers = {
-        alias: Prover(
-            alias,
-            (entry["path"],),
-            version="".join(re.findall(r"\d{1,9}(?:\.\d{1,9})+", entry.get("version") or "")[:1]),
-        )
-        for alias, entry in data["tamarin_versions"].items()
-    }
-    batch.apply(
-        Header(
-            at=began,
-            recipe_file=data["recipe"],
-            limits=Limits(cores, memory * 1024, timeout),
-            cwd=cwd,
-            provers=provers,
-        )
-    )
-    for name, theory, task_id, task in runs:
-        config, result = task["task_config"], task.get("task_result") or {}
-        resources, trait = config["resources"], result.get("analysis_type", "")
-        options = tuple(config.get("options") or ())
-        flags = tuple(config.get("preprocessor_flags") or ())
-        lemmas = _lemmas_now(os.path.join(cwd, theory), options, flags).get(config["lemma"], [])
-        plan = Plan(
-            id=task_id,
-            entry=name,
-            theory=theory,
-            lemma=config["lemma"],
-            trait=trait if trait in set(Trait) else lemmas[0].trait if lemmas else "",
-            sides=(),
-            prover=batch.provers[config["tamarin_alias"]].alias,
-            options=options,
-            flags=flags,
-            limits=Limits(resources["cores"], resources["memory"] * 1024, resources["timeout"]),
-            cwd=cwd,
-            prove=True,
-            optional=False,
-            assumes=assumed_by(lemmas),
-            expect=None,
-            key="",
-        )
-        batch.apply(decode(Plan, json.loads(json.dumps(encode(plan)))))
-        if result:
-            told = _upstream_result(task["task_execution_metadata"], result)
-            batch.apply(Finished(task_id, task_id, 1, decode(Result, told)))
+    journal = os.path.join(directory, JOURNAL)
+    if not os.path.exists(journal):
+        return _load_report(directory)
+    batch, _ = load_batch(journal, warn)
+    if not batch.has_begun:
+        raise InputError("this journal tells of no batch", journal)
     return batch
+
+
+def _load_report(directory: str) -> Batch:
+    """The Batch of batch-tamarin's report in a directory."""
+    path = os.path.join(directory, UPSTREAM_REPORT)
+    batch = Batch()
+    try:
+        report = json.loads(read_text(path))
+        for event in _report_events(report, os.path.abspath(directory)):
+            batch.apply(event)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise InputError(f"this is not what batch-tamarin 1.2 writes ({problem})", path) from None
+    return batch
+
+
+class _Subtask(NamedTuple):
+    """One task in batch-tamarin's report."""
+
+    id: str
+    entry: str  # of its recipe
+    theory: str
+    data: Json
+
+    @property
+    def metadata(self) -> Json:
+        return cast(Json, self.data["task_execution_metadata"])
+
+    @property
+    def result(self) -> Json:
+        """How it ended; empty before that."""
+        return self.data.get("task_result") or {}
+
+
+def _report_events(report: Json, directory: str) -> Iterator[Event]:
+    """What batch-tamarin's report says, as the events of a journal.
+
+    What it says is put into the words of our journal, whose reader checks that all is of its kind.
+    """
+    header = _report_header(report, directory)
+    yield header
+    for subtask in _subtasks(report):
+        plan = _subtask_plan(subtask, header)
+        yield plan
+        if subtask.result:
+            result = decode(Result, _subtask_result(subtask))
+            yield Finished(plan.id, plan.id, 1, result)
+
+
+def _subtasks(report: Json) -> Iterator[_Subtask]:
+    for entry, about in report["tasks"].items():
+        for task_id, data in about["subtasks"].items():
+            yield _Subtask(task_id, entry, about["theory_file"], data)
+
+
+def _report_header(report: Json, directory: str) -> Header:
+    config = report["config"]
+    starts = [_utc(subtask.metadata["exec_start"]) for subtask in _subtasks(report)]
+    provers = {}
+    for alias, about in report["tamarin_versions"].items():
+        provers[alias] = _reported_prover(alias, about)
+    data = {
+        "at": min((start for start in starts if start), default=timestamp()),
+        "recipe_file": report["recipe"],
+        "limits": {
+            "cores": _number_or_zero(config["global_max_cores"]),
+            "memory_mb": _number_or_zero(config["global_max_memory"]) * 1024,
+            "timeout_s": _number_or_zero(config["default_timeout"]),
+        },
+        "cwd": _where_it_ran(config["output_directory"], directory),
+        "provers": provers,
+    }
+    return decode(Header, data)
+
+
+def _reported_prover(alias: str, about: Json) -> Json:
+    version = re.search(r"\d{1,9}(?:\.\d{1,9})+", about.get("version") or "")
+    return {
+        "alias": alias,
+        "command": [about["path"]],
+        "version": version[0] if version else "",
+    }
+
+
+def _number_or_zero(limit: Any) -> int:
+    """A limit of its `config`: 0, no limit known, where it says "max"."""
+    return limit if isinstance(limit, int) else 0
+
+
+def _where_it_ran(output_directory: str, directory: str) -> str:
+    """Where batch-tamarin ran, which it leaves out: above the results, or else here."""
+    below = os.sep + os.path.normpath(output_directory)
+    if directory.endswith(below):
+        return directory[: -len(below)]
+    return os.getcwd()
+
+
+def _subtask_plan(subtask: _Subtask, header: Header) -> Plan:
+    config = subtask.data["task_config"]
+    resources = config["resources"]
+    options = config.get("options") or []
+    flags = config.get("preprocessor_flags") or []
+    path = os.path.join(header.cwd, subtask.theory)
+    lemmas = _lemmas_now(path, tuple(options), tuple(flags)).get(config["lemma"], [])
+    data = {
+        "id": subtask.id,
+        "name": subtask.entry,
+        "theory": subtask.theory,
+        "lemma": config["lemma"],
+        "trait": _reported_trait(subtask.result, lemmas),
+        "sides": [],
+        "prover": header.provers[config["tamarin_alias"]].alias,
+        "options": options,
+        "flags": flags,
+        "limits": {
+            "cores": resources["cores"],
+            "memory_mb": resources["memory"] * 1024,
+            "timeout_s": resources["timeout"],
+        },
+        "cwd": header.cwd,
+        "prove": True,
+        "optional": False,
+        "assumes": list(assumed_by(lemmas)),
+        "expect": None,
+        "key": "",
+    }
+    return decode(Plan, data)
 
 
 @functools.lru_cache(maxsize=64)
@@ -7650,34 +7726,44 @@ def _lemmas_now(
     return {}
 
 
-def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Json:
-    """How one of its tasks ended. A run without a verdict for the lemma is called "verified", 0 steps, "unknown" there."""
-    ended = {
-        "at": _utc(run["exec_end"]),
-        "wall_s": float(run["exec_duration_monotonic"]),
-        "peak_mb": float(run["peak_memory"]),
-        "avg_mb": float(run["avg_memory"]),
-        "cached": bool(run["cache_hit"]),
-        "warnings": list(result.get("warnings", ())),
-    }
-    if "lemma_result" not in result:
-        code = result.get("return_code", "")
-        return {
-            **ended,
-            "status": _UPSTREAM_STATUS.get(run["status"], Status.FAILED),
-            "reason": result["error_description"],
-            "stderr_tail": "\n".join(result.get("last_stderr_lines", ())),
-            "exit": {"code": int(code)} if code.isdigit() else None,
-        }
-    word, trait = result["lemma_result"], result["analysis_type"]
-    if word == Verdict.VERIFIED and trait == "unknown":
-        return {
-            **ended,
-            "status": Status.FAILED,
-            "reason": "batch-tamarin found no verdict of this lemma",
-        }
+def _reported_trait(result: Json, lemmas: Sequence[Lemma]) -> str:
+    """The trait that a result says, or else the theory as it is now; "" if neither does."""
+    said = result.get("analysis_type", "")
+    if said in set(Trait):
+        return str(said)
+    return str(lemmas[0].trait) if lemmas else ""
+
+
+def _subtask_result(subtask: _Subtask) -> Json:
+    """How a task ended, in the words of our journal."""
+    result = subtask.result
+    if "lemma_result" in result:
+        outcome = _reported_verdict(result)
+    else:
+        outcome = _reported_failure(result, subtask.metadata["status"])
+    return {**_reported_usage(subtask.metadata), "warnings": result.get("warnings", []), **outcome}
+
+
+def _reported_usage(metadata: Json) -> Json:
     return {
-        **ended,
+        "at": _utc(metadata["exec_end"]),
+        "wall_s": float(metadata["exec_duration_monotonic"]),
+        "peak_mb": float(metadata["peak_memory"]),
+        "avg_mb": float(metadata["avg_memory"]),
+        "cached": bool(metadata["cache_hit"]),
+    }
+
+
+def _reported_verdict(result: Json) -> Json:
+    """What the prover said of the lemma.
+
+    batch-tamarin calls a run without a verdict for the lemma "verified", of trait "unknown".
+    """
+    word = result["lemma_result"]
+    trait = result["analysis_type"]
+    if word == Verdict.VERIFIED and trait == "unknown":
+        return {"status": Status.FAILED, "reason": "batch-tamarin found no verdict of this lemma"}
+    return {
         "status": Status.COMPLETED,
         "verdict": Verdict.INCOMPLETE if word == "unterminated" else word,
         "steps": result["steps"] or None,
@@ -7686,147 +7772,169 @@ def _upstream_result(run: Mapping[str, Any], result: Mapping[str, Any]) -> Json:
     }
 
 
+def _reported_failure(result: Json, status: str) -> Json:
+    code = result.get("return_code", "")
+    return {
+        "status": _status_of(status),
+        "reason": result["error_description"],
+        "stderr_tail": "\n".join(result.get("last_stderr_lines", ())),
+        "exit": {"code": int(code)} if code.isdigit() else None,
+    }
+
+
+def _status_of(word: str) -> Status:
+    """Our status for its word, of a task without a verdict: what it calls completed failed, too."""
+    for status in (Status.TIMEOUT, Status.MEMORY_LIMIT, Status.INTERRUPTED):
+        if word == _UPSTREAM_ENDS[status].status:
+            return status
+    return Status.FAILED
+
+
 def _utc(local: str) -> str:
-    """A time of batch-tamarin's (local, without a zone) as the journal writes times; "" for none."""
+    """A time of batch-tamarin's (local, no zone) as the journal writes times; "" for none."""
     import datetime
 
-    with suppress(ValueError):
+    try:
         moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00"))
-        return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return ""
+    except ValueError:
+        return ""
+    return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-_WON = (Status.COMPLETED, Status.SUPERSEDED)
-# How its words differ from ours: status, return code and error type.
-_UPSTREAM_ENDS = {
-    **dict.fromkeys(Status, ("pending", 0, "")),
-    **dict.fromkeys(_WON, ("completed", 0, "")),
-    Status.FAILED: ("failed", -1, "tamarin_error"),
-    Status.TIMEOUT: ("timeout", -1, "timeout"),
-    Status.MEMORY_LIMIT: ("memory_limit_exceeded", -2, "memory_limit"),
-    Status.INTERRUPTED: ("signal_interrupted", -3, "wrapper_killed"),
-}
+# --- Writing: success/ and failed/ ----------------------------------------------------------------
 
 
 def write_result_file(directory: str, task: Task) -> None:
-    """success/ID.json or failed/ID.json of a task that has ended; what an earlier attempt left goes."""
-    result, places = task.result or Result(task.status), _result_folders(task)
-    lemma = {task.plan.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
-    measures = {
-        "time": result.usage.wall_s,
-        "avg_memory": result.usage.avg_mb,
-        "peak_memory": result.usage.peak_mb,
-    }
-    content = {
-        "task_id": task.id,
-        "wrapper_measures": measures,
-        **(
-            {
-                "warnings": result.warnings,
-                "tamarin_timing": result.prover_s or 0.0,
-                "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
-                "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
-                "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
-                "unterminated_lemma": [] if result.verdict in ANSWERS else [task.plan.lemma],
-            }
-            if "success" in places
-            else _failure(result)
-        ),
-    }
+    """Write success/ID.json or failed/ID.json of a task that has ended.
+
+    What an earlier attempt left in the other folder goes. Raises OSError.
+    """
+    home = _result_folder(task)
     for folder in ("success", "failed"):
         path = os.path.join(directory, folder, task.id + ".json")
-        if folder in places:
-            write_file(path, json.dumps(content, indent=2) + "\n")
+        if folder == home:
+            write_file(path, json.dumps(_result_file(directory, task), indent=2) + "\n")
         else:
             remove_file(path)
 
 
 def restore_result_files(directory: str, batch: Batch) -> None:
-    """Make success/ and failed/ what the journal says: one may be unwritten by a driver that died, or of an older plan."""
-    found = {
-        folder: set(os.listdir(os.path.join(directory, folder))) for folder in ("success", "failed")
-    }
+    """Make success/ and failed/ what the journal says.
+
+    A driver that died may not have written one, and others may be of an older plan.
+    """
+    succeeded = set(os.listdir(os.path.join(directory, "success")))
+    failed = set(os.listdir(os.path.join(directory, "failed")))
     for task in batch.tasks.values():
-        if {folder for folder in found if task.id + ".json" in found[folder]} != _result_folders(
-            task
-        ):
+        name = task.id + ".json"
+        home = _result_folder(task)
+        in_its_place = (name in succeeded) == (home == "success")
+        if not in_its_place or (name in failed) != (home == "failed"):
             write_result_file(directory, task)
 
 
-def _result_folders(task: Task) -> set[str]:
-    return {"success" if task.status in _WON else "failed"} if task.result else set()
+def _result_folder(task: Task) -> str:
+    """Where the result of a task stands; "" before it has one."""
+    if not task.result:
+        return ""
+    return "success" if task.status in _SUCCESSES else "failed"
 
 
-def _failure(result: Result) -> Json:
-    code = result.exit.code if result.exit and result.status is Status.FAILED else None
+def _result_file(directory: str, task: Task) -> Json:
+    result = task.result or Result(task.status)
+    content: Json = {
+        "task_id": task.id,
+        "wrapper_measures": {
+            "time": result.usage.wall_s,
+            "avg_memory": result.usage.avg_mb,
+            "peak_memory": result.usage.peak_mb,
+        },
+    }
+    if task.status in _SUCCESSES:
+        content.update(_success(directory, task, result))
+    else:
+        content.update(_failure(result))
+    return content
+
+
+def _success(directory: str, task: Task, result: Result) -> Json:
+    lemma = {task.plan.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
     return {
-        "error_description": result.reason or str(result.status),
-        "last_stderr_lines": result.stderr_tail.splitlines(),
-        "return_code": _UPSTREAM_ENDS[result.status][1] if code is None else int(code),
+        "warnings": result.warnings,
+        "tamarin_timing": result.prover_s or 0.0,
+        "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
+        "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
+        "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
+        "unterminated_lemma": [] if result.verdict in ANSWERS else [task.plan.lemma],
     }
 
 
-def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
-    """Tasks by recipe task; where that was of several theories, by each of them, under names that no other has."""
-    groups: dict[str, dict[tuple[Any, ...], list[Task]]] = {}
-    for task in tasks:
-        groups.setdefault(task.plan.entry, {}).setdefault(
-            (task.plan.theory, task.plan.cwd, task.plan.prove), []
-        ).append(task)
-    named: dict[str, list[Task]] = {}
-    for name, parts in groups.items():
-        others = (f"{name} {number}" for number in itertools.count(2))
-        named.update(
-            zip(
-                itertools.chain([name], (other for other in others if other not in groups)),
-                parts.values(),
-            )
-        )
-    return named
+def _failure(result: Result) -> Json:
+    code = _UPSTREAM_ENDS[result.status].return_code
+    if result.status is Status.FAILED and result.exit and result.exit.code is not None:
+        code = result.exit.code
+    return {
+        "error_description": result.reason or str(result.status),
+        "last_stderr_lines": result.stderr_tail.splitlines(),
+        "return_code": code,
+    }
+
+
+# --- Writing: the execution report ----------------------------------------------------------------
 
 
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
     """The whole batch as batch-tamarin's execution_report.json, in pieces."""
-    ended = [task.result for task in batch.tasks.values() if task.result]
-    times, peaks = (
-        [result.usage.wall_s for result in ended],
-        [result.usage.peak_mb for result in ended],
-    )
-    won = sum(result.status in _WON for result in ended)
-    totals = {
-        "total_tasks": len(batch.tasks),
-        "total_successes": won,
-        "total_failures": len(ended) - won,
-        "total_cache_hit": sum(result.cached for result in ended),
-        "total_runtime": sum(times),
-        "total_memory": sum(peaks),
-        "max_runtime": max(times, default=0.0),
-        "max_memory": max(peaks, default=0.0),
-    }
+    provers = {}
+    for alias, prover in batch.provers.items():
+        provers[alias] = {"path": prover.command[0], "version": _v_version(prover)}
     head = {
         "recipe": os.path.basename(batch.header.recipe_file),
         "config": _config(batch, directory),
-        "tamarin_versions": {
-            alias: {"path": prover.command[0], "version": prover.version and f"v{prover.version}"}
-            for alias, prover in batch.provers.items()
-        },
-        "execution_metadata": totals,
+        "tamarin_versions": provers,
+        "execution_metadata": _totals(batch),
     }
-    return _with_tasks(
-        head,
-        '"subtasks": {',
-        (
-            (
-                name,
-                {"theory_file": tasks[0].plan.theory},
-                (
-                    f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}"
-                    for task in tasks
-                ),
-            )
-            for name, tasks in recipe_tasks(batch.tasks.values()).items()
-        ),
+    entries = (
+        _TaskEntry(
+            name=name,
+            members={"theory_file": tasks[0].plan.theory},
+            last="subtasks",
+            brackets="{}",
+            items=_subtask_items(batch, directory, tasks),
+        )
+        for name, tasks in recipe_tasks(batch.tasks.values()).items()
     )
+    return _with_tasks(head, entries)
+
+
+def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    """Tasks by the recipe's entry; one of several theories is several, under names of their own."""
+    entries: dict[str, dict[_EntryPart, list[Task]]] = {}
+    for task in tasks:
+        part = _EntryPart(task.plan.theory, task.plan.cwd, task.plan.prove)
+        entries.setdefault(task.plan.entry, {}).setdefault(part, []).append(task)
+    named: dict[str, list[Task]] = {}
+    for entry, parts in entries.items():
+        for name, members in zip(_part_names(entry, entries), parts.values()):
+            named[name] = members
+    return named
+
+
+class _EntryPart(NamedTuple):
+    """What all tasks of an entry have in common in batch-tamarin's recipes."""
+
+    theory: str
+    cwd: str
+    prove: bool
+
+
+def _part_names(entry: str, taken: Collection[str]) -> Iterator[str]:
+    """`entry`, `entry 2`, `entry 3`, ..., without those that other entries have."""
+    yield entry
+    for number in itertools.count(2):
+        name = f"{entry} {number}"
+        if name not in taken:
+            yield name
 
 
 def _config(batch: Batch, directory: str) -> Json:
@@ -7839,297 +7947,387 @@ def _config(batch: Batch, directory: str) -> Json:
     }
 
 
-def _with_tasks(
-    head: Json, opening: str, tasks: Iterable[tuple[str, Json, Iterable[str]]]
-) -> Iterator[str]:
-    """A JSON object with `tasks` as its last key, piece by piece: of each task name, object, and the items of its last key."""
-    yield json.dumps(head, indent=2)[:-2] + ',\n  "tasks": {'
-    for number, (name, entry, items) in enumerate(tasks):
-        yield f"{',' * bool(number)}\n    {json.dumps(name)}: {json.dumps(entry)[:-1]}, {opening}"
-        for place, item in enumerate(items):
-            yield f"{',' * bool(place)}\n      {item}"
-        yield "}}" if opening[-1] == "{" else "]}"
+def _v_version(prover: Prover) -> str:
+    """`v1.11.0`, or "" where the prover did not say."""
+    return f"v{prover.version}" if prover.version else ""
+
+
+def _totals(batch: Batch) -> Json:
+    ended = [task.result for task in batch.tasks.values() if task.result]
+    times = [result.usage.wall_s for result in ended]
+    peaks = [result.usage.peak_mb for result in ended]
+    successes = sum(result.status in _SUCCESSES for result in ended)
+    return {
+        "total_tasks": len(batch.tasks),
+        "total_successes": successes,
+        "total_failures": len(ended) - successes,
+        "total_cache_hit": sum(result.cached for result in ended),
+        "total_runtime": sum(times),
+        "total_memory": sum(peaks),
+        "max_runtime": max(times, default=0.0),
+        "max_memory": max(peaks, default=0.0),
+    }
+
+
+class _TaskEntry(NamedTuple):
+    """An entry of the member `tasks`, whose last member is too long to be made at once."""
+
+    name: str
+    members: Json  # all but the last; at least one
+    last: str  # its name
+    brackets: str  # "{}" or "[]"
+    items: Iterable[str]  # what stands between these, as JSON
+
+
+def _with_tasks(head: Json, entries: Iterable[_TaskEntry]) -> Iterator[str]:
+    """A JSON object in pieces: `head`, not empty, and behind its members `tasks`."""
+    yield json.dumps(head, indent=2).removesuffix("\n}")
+    yield ',\n  "tasks": {'
+    comma = ""
+    for entry in entries:
+        members = json.dumps(entry.members).removesuffix("}")
+        yield f"{comma}\n    {json.dumps(entry.name)}: {members}, {json.dumps(entry.last)}: "
+        yield entry.brackets[0]
+        yield from _one_a_line(entry.items)
+        yield entry.brackets[1] + "}"
+        comma = ","
     yield "\n  }\n}\n"
 
 
-def _subtask(batch: Batch, directory: str, task: Task) -> Json:
-    import datetime
+def _one_a_line(items: Iterable[str]) -> Iterator[str]:
+    comma = ""
+    for item in items:
+        yield f"{comma}\n      {item}"
+        comma = ","
 
-    result, outputs = task.result or Result(task.status), result_files(directory, task.id)
-    at = instant(result.at or batch.header.at)
-    began, ended = (
-        datetime.datetime.fromtimestamp(seconds).isoformat(
-            timespec="microseconds"
-        )  # local, without a zone
-        for seconds in (at - result.usage.wall_s, at)
-    )
-    subtask: Json = {
-        "task_config": {
-            "tamarin_alias": task.plan.prover,
-            "lemma": task.plan.lemma,
-            "output_theory_file": outputs.proof,
-            "output_trace_file": outputs.trace_json,
-            "options": task.plan.options,
-            "preprocessor_flags": task.plan.flags,
-            "resources": {
-                "cores": task.plan.limits.cores,
-                "memory": max(1, round(task.plan.limits.memory_mb / 1024)),
-                "timeout": max(1, round(task.plan.limits.timeout_s)),
-            },
-        },
-        "task_execution_metadata": {
-            "command": prover_command(batch.provers[task.plan.prover], task.plan, outputs),
-            "status": _UPSTREAM_ENDS[task.status][0],
-            "cache_hit": result.cached,
-            "exec_start": began,
-            "exec_end": ended,
-            "exec_duration_monotonic": result.usage.wall_s,
-            "avg_memory": result.usage.avg_mb,
-            "peak_memory": result.usage.peak_mb,
+
+def _subtask_items(batch: Batch, directory: str, tasks: Iterable[Task]) -> Iterator[str]:
+    for task in tasks:
+        yield f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}"
+
+
+def _subtask(batch: Batch, directory: str, task: Task) -> Json:
+    outputs = result_files(directory, task.id)
+    subtask = {
+        "task_config": _task_config(task.plan, outputs),
+        "task_execution_metadata": _task_execution_metadata(batch, task, outputs),
+    }
+    if task.result:
+        subtask["task_result"] = _task_result(task.result)
+    return subtask
+
+
+def _task_config(plan: Plan, outputs: Outputs) -> Json:
+    return {
+        "tamarin_alias": plan.prover,
+        "lemma": plan.lemma,
+        "output_theory_file": outputs.proof,
+        "output_trace_file": outputs.trace_json,
+        "options": plan.options,
+        "preprocessor_flags": plan.flags,
+        "resources": {
+            "cores": plan.limits.cores,
+            "memory": max(1, round(plan.limits.memory_mb / 1024)),
+            "timeout": max(1, round(plan.limits.timeout_s)),
         },
     }
-    if task.status in _WON:
-        subtask["task_result"] = {
+
+
+def _task_execution_metadata(batch: Batch, task: Task, outputs: Outputs) -> Json:
+    result = task.result or Result(task.status)
+    ended = instant(result.at or batch.header.at)
+    return {
+        "command": prover_command(batch.provers[task.plan.prover], task.plan, outputs),
+        "status": _UPSTREAM_ENDS[task.status].status,
+        "cache_hit": result.cached,
+        "exec_start": _local_time(ended - result.usage.wall_s),
+        "exec_end": _local_time(ended),
+        "exec_duration_monotonic": result.usage.wall_s,
+        "avg_memory": result.usage.avg_mb,
+        "peak_memory": result.usage.peak_mb,
+    }
+
+
+def _local_time(seconds: float) -> str:
+    """A time (seconds since 1970) as batch-tamarin writes it: local, without a zone."""
+    import datetime
+
+    return datetime.datetime.fromtimestamp(seconds).isoformat(timespec="microseconds")
+
+
+def _task_result(result: Result) -> Json:
+    if result.status in _SUCCESSES:
+        return {
             "warnings": result.warnings,
             "real_time_tamarin_measure": result.prover_s or 0.0,
             "steps": result.steps or 0,
             "lemma_result": result.verdict if result.verdict in ANSWERS else "unterminated",
             "analysis_type": result.trait,
         }
-    elif task.result:
-        failure = _failure(result)
-        subtask["task_result"] = {
-            **failure,
-            "return_code": str(failure["return_code"]),
-            "error_type": _UPSTREAM_ENDS[task.status][2],
-        }
-    return subtask
+    failure = _failure(result)
+    return {
+        **failure,
+        "return_code": str(failure["return_code"]),
+        "error_type": _UPSTREAM_ENDS[result.status].error_type,
+    }
+
+
+# --- Writing: a recipe of what is left ------------------------------------------------------------
 
 
 def rerun_name(batch: Batch) -> str:
-    return f"{os.path.splitext(os.path.basename(batch.header.recipe_file))[0]}-rerun.json"
+    """The file name of `rerun_recipe` in the results directory."""
+    stem, _ = os.path.splitext(os.path.basename(batch.header.recipe_file))
+    return f"{stem}-rerun.json"
 
 
 def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
-    """A recipe of what has no verdict yet. Only where the batch needs what batch-tamarin does not know has it such keys."""
+    """A recipe of what has no verdict yet, in pieces.
+
+    It has keys that batch-tamarin does not know only where the batch needs them.
+    """
     cwd = batch.header.cwd
+    provers = {alias: _recipe_version(prover) for alias, prover in batch.provers.items()}
     head = {
         "config": _config(batch, os.path.join(path_from(directory, cwd), "rerun")),
-        "tamarin_versions": {
-            alias: {
-                key: value
-                for key, value in (
-                    ("path", "" if prover.command[1:] else prover.command[0]),
-                    ("command", prover.command[1:] and prover.command),
-                    ("version", prover.version and f"v{prover.version}"),
-                    ("options", prover.options),
-                    ("env", prover.env),
-                )
-                if value
-            }
-            for alias, prover in batch.provers.items()
+        "tamarin_versions": provers,
+    }
+    entries = (
+        _TaskEntry(
+            name=name,
+            members=_recipe_task(tasks, cwd),
+            last="lemmas",
+            brackets="[]",
+            items=(json.dumps(_recipe_lemma(task.plan)) for task in tasks),
+        )
+        for name, tasks in recipe_tasks(batch.unanswered).items()
+    )
+    return _with_tasks(head, entries)
+
+
+def _recipe_version(prover: Prover) -> Json:
+    version: Json = {}
+    if len(prover.command) == 1:
+        version["path"] = prover.command[0]
+    else:
+        version["command"] = prover.command
+    if prover.version:
+        version["version"] = _v_version(prover)
+    if prover.options:
+        version["options"] = prover.options
+    if prover.env:
+        version["env"] = prover.env
+    return version
+
+
+def _recipe_task(tasks: Sequence[Task], cwd: str) -> Json:
+    plan = tasks[0].plan
+    prefix, _, _ = plan.id.partition(f"--{plan.lemma}--")
+    entry: Json = {
+        "theory_file": path_from(os.path.join(plan.cwd, plan.theory), cwd),
+        "tamarin_versions": list(dict.fromkeys(task.plan.prover for task in tasks)),
+        "output_file_prefix": prefix,
+    }
+    if plan.cwd != cwd:
+        entry["cwd"] = plan.cwd
+    if not plan.prove:
+        entry["prove"] = False
+    return entry
+
+
+def _recipe_lemma(plan: Plan) -> Json:
+    lemma: Json = {
+        "name": plan.lemma,
+        "tamarin_versions": [plan.prover],
+        "tamarin_options": plan.options,
+        "preprocess_flags": plan.flags,
+        "resources": {
+            "max_cores": plan.limits.cores,
+            "max_memory": math.ceil(plan.limits.memory_mb / 1024),
+            "timeout": math.ceil(plan.limits.timeout_s),
         },
     }
-    return _with_tasks(
-        head,
-        '"lemmas": [',
-        (
-            (
-                name,
-                {
-                    "theory_file": path_from(
-                        os.path.join(tasks[0].plan.cwd, tasks[0].plan.theory), cwd
-                    ),
-                    "tamarin_versions": list(dict.fromkeys(task.plan.prover for task in tasks)),
-                    "output_file_prefix": tasks[0].id.partition(f"--{tasks[0].plan.lemma}--")[0],
-                    **({} if tasks[0].plan.cwd == cwd else {"cwd": tasks[0].plan.cwd}),
-                    **({} if tasks[0].plan.prove else {"prove": False}),
-                },
-                (
-                    json.dumps(
-                        {
-                            "name": task.plan.lemma,
-                            "tamarin_versions": [task.plan.prover],
-                            "tamarin_options": task.plan.options,
-                            "preprocess_flags": task.plan.flags,
-                            "resources": {
-                                "max_cores": task.plan.limits.cores,
-                                "max_memory": math.ceil(task.plan.limits.memory_mb / 1024),
-                                "timeout": math.ceil(task.plan.limits.timeout_s),
-                            },
-                            **({"expect": task.plan.expect} if task.plan.expect else {}),
-                        }
-                    )
-                    for task in tasks
-                ),
-            )
-            for name, tasks in recipe_tasks(batch.unanswered).items()
-        ),
-    )
+    if plan.expect:
+        lemma["expect"] = plan.expect
+    return lemma
 
 
 # === Assumptions and audit ========================================================================
 
-# A verdict says: if the lemmas hold that its proof takes for granted. What is known of results is a function of Batches; what
-# other tools left is read into Batches first.
+# A verdict says: if the lemmas hold that its proof takes for granted. What is known of results is a
+# function of Batches; what other tools left is read into Batches first.
 
-RESTING = (
-    (Trait.ALL_TRACES, Verdict.VERIFIED),
-    (Trait.EXISTS_TRACE, Verdict.FALSIFIED),
-    (Trait.DIFF, Verdict.VERIFIED),
+# Only these verdicts rest on assumptions: a trace that was found is one whatever else holds.
+RESTING = frozenset(
+    {
+        (Trait.ALL_TRACES, Verdict.VERIFIED),
+        (Trait.EXISTS_TRACE, Verdict.FALSIFIED),
+        (Trait.DIFF, Verdict.VERIFIED),
+    }
 )
-ADVICE = {  # of every kind of finding, in the order in which they are told
-    "expectation": "find out what changed: theory, prover, options or limits; or correct what is expected",
-    "assumption": "prove what is assumed, with the same prover and text; if it is false, correct it: anything follows from it",
-    "disagreement": "at most one is right: compare texts, flags and assumptions, let another prover check the proof",
-    "invalid": "do not rely on it: run the prover again and keep all that it writes",
-    "stale": "run it again, on the theory as it is now",
-    "missing": "prove it: nothing is known of it",
-    "vacuity": "add an exists-trace lemma: where the rules can't run, everything is true of all traces",
-    "sorry": "finish the proof",
-    "warning": "correct the theory; `check --report` shows all that the prover says",
-}
-FLIP, WRONG, NOTE = range(
-    3
-)  # a verdict turned into its opposite; another finding; what counts with --strict only
+MOST_STEPS = 9  # of a chain of lemmas that is told
+
+# Of every settled lemma the open ones that it rests on, each with the next lemma on the way there:
+# "" where it assumes the open one itself.
+Ways = dict[str, dict[str, str]]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something that a reader of results must know."""
+class Model(NamedTuple):
+    """What results must have in common to say something about each other."""
 
-    kind: str  # one of ADVICE
-    theory: str
-    lemma: str
-    message: str
-    rank: int = WRONG
-    prover: str = ""
-
-
-def finding(kind: str, task: Task, message: str, rank: int = WRONG) -> Finding:
-    """A finding about a task."""
-    return Finding(kind, task.plan.theory, task.plan.lemma, message, rank, task.plan.prover)
+    text: str  # digest of the theory's text, or its name where that is not known
+    cwd: str  # where that name means something; "" of a digest
+    prover: str
+    flags: tuple[str, ...]
 
 
 class Assumption(NamedTuple):
-    """A lemma taken for granted that is not verified: what is known of it, and the lemmas by way of which it is reached."""
+    """A lemma that is taken for granted and not verified."""
 
     lemma: str
-    state: str
-    chain: tuple[str, ...]
+    state: str  # what is known of it: its outcome, or that it is not in the results
+    chain: tuple[str, ...]  # the lemmas by way of which it is reached
 
     def __str__(self) -> str:
-        return f"{self.lemma} ({self.state})" + f" via {' > '.join(self.chain)}" * bool(self.chain)
+        way = f" via {' > '.join(self.chain)}" if self.chain else ""
+        return f"{self.lemma} ({self.state}){way}"
 
 
 class Closure:
-    """What verdicts rest on, as far as the results tell that are of the same theory text, prover and flags."""
+    """What verdicts rest on, as far as results of the same theory text, prover and flags tell."""
 
     def __init__(self, tasks: Iterable[Task]) -> None:
-        self.groups: dict[tuple[Any, ...], dict[str, Task]] = {}
-        self.rests: dict[tuple[Any, ...], dict[str, dict[str, str]]] = {}
-        for task in tasks:
-            group = self.groups.setdefault(self._place(task), {})
-            other = group.setdefault(task.plan.lemma, task)
-            if other.verdict is not Verdict.FALSIFIED and (
-                task.verdict is Verdict.FALSIFIED or not self._settled(other)
-            ):
-                group[task.plan.lemma] = (
-                    task  # the worst news of a lemma counts, then that it is verified
-                )
+        self._results = _results_by_model(tasks)
+        self._ways: dict[Model, Ways] = {}  # of a model once it is asked for
 
     def open_assumptions(self, task: Task) -> list[Assumption]:
-        """What the verdict assumes and is not verified here, nearest first. A trace that was found assumes nothing."""
+        """What the verdict assumes and is not verified here, nearest first.
+
+        A trace that was found assumes nothing.
+        """
         if (task.plan.trait, task.verdict) not in RESTING or not task.plan.assumes:
             return []
-        place = self._place(task)
-        group = self.groups.get(place, {})
-        rests = self.rests[place] = self.rests[place] if place in self.rests else self._rests(group)
-        first = {name: "" for name in task.plan.assumes if name not in rests}
-        for name in task.plan.assumes:
-            first = {
-                **first,
-                **{lemma: name for lemma in rests.get(name, ()) if lemma not in first},
-            }
-        return [
-            Assumption(
-                lemma,
-                outcome_word(group[lemma]) if lemma in group else "not in the results",
-                tuple(itertools.islice(_way(rests, name, lemma), 9)),
-            )
-            for lemma, name in first.items()
-        ]
+        model = _model_of(task.plan)
+        results = self._results.get(model, {})
+        if model not in self._ways:
+            self._ways[model] = _ways_to_open_lemmas(results)
+        ways = self._ways[model]
+        assumptions: list[Assumption] = []
+        for lemma, step in _open_below(task.plan.assumes, ways).items():
+            state = results[lemma].outcome if lemma in results else "not in the results"
+            assumptions.append(Assumption(lemma, state, _chain(ways, step, lemma)))
+        return assumptions
 
     def false_assumptions(self, task: Task) -> list[Assumption]:
         """The falsified lemmas that the verdict rests on."""
-        return [each for each in self.open_assumptions(task) if each.state == Verdict.FALSIFIED]
+        return _falsified(self.open_assumptions(task))
 
     def outcome(self, task: Task) -> str:
-        """`verified`, `verified, assuming types (timeout)`, `verified, resting on a falsified lemma: nothing_leaks`."""
-        known, false = self.open_assumptions(task), self.false_assumptions(task)
-        if false:
-            return f"{task.verdict}, resting on a falsified lemma: {listed(false)}".replace(
-                " (falsified)", ""
-            )
-        return task.outcome + (f", assuming {listed(known)}" if known else "")
+        """The outcome with what it rests on: `verified, assuming types (timeout)`."""
+        return _told(task, self.open_assumptions(task))
 
-    def _place(self, task: Task) -> tuple[Any, ...]:
-        return (
-            task.plan.theory_digest or (task.plan.theory, task.plan.cwd),
-            task.plan.prover,
-            task.plan.flags,
-        )
 
-    def _settled(self, task: Task) -> bool:
-        return task.verdict is Verdict.VERIFIED or (
-            task.plan.optional and task.status is Status.SUPERSEDED
-        )  # not needed
+def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
+    return [each for each in assumptions if each.state == Verdict.FALSIFIED]
 
-    def _rests(self, group: Mapping[str, Task]) -> dict[str, dict[str, str]]:
-        """Of every settled lemma the open ones that it rests on, each with the next lemma on the way there ("": none)."""
-        settled = {name: task for name, task in group.items() if self._settled(task)}
-        rests = {
-            name: {lemma: "" for lemma in task.plan.assumes if lemma not in settled}
-            for name, task in settled.items()
-        }
-        users: dict[str, list[str]] = {}
-        waiting = deque(name for name, lemmas in rests.items() if lemmas)
-        for name, lemma in (
-            ((name, lemma) for name, task in settled.items() for lemma in task.plan.assumes)
-            if waiting
-            else ()
-        ):
+
+def _told(task: Task, assumptions: Sequence[Assumption]) -> str:
+    """`verified, assuming types (timeout)`; `verified, resting on a falsified lemma: calm`."""
+    false = _falsified(assumptions)
+    if false:
+        lemmas = listed(false).replace(" (falsified)", "")
+        return f"{task.outcome}, resting on a falsified lemma: {lemmas}"
+    if assumptions:
+        return f"{task.outcome}, assuming {listed(assumptions)}"
+    return task.outcome
+
+
+def _results_by_model(tasks: Iterable[Task]) -> dict[Model, dict[str, Task]]:
+    """Of each model the one result of each lemma that counts."""
+    models: dict[Model, dict[str, Task]] = {}
+    for task in tasks:
+        results = models.setdefault(_model_of(task.plan), {})
+        known = results.get(task.plan.lemma)
+        if known is None or _outweighs(task, known):
+            results[task.plan.lemma] = task
+    return models
+
+
+def _model_of(plan: Plan) -> Model:
+    if plan.theory_digest:
+        return Model(plan.theory_digest, "", plan.prover, plan.flags)
+    return Model(plan.theory, plan.cwd, plan.prover, plan.flags)
+
+
+def _outweighs(later: Task, known: Task) -> bool:
+    """Whether the later of two results counts: the worst news do, then that it is verified."""
+    if known.verdict is Verdict.FALSIFIED:
+        return False
+    return later.verdict is Verdict.FALSIFIED or not _is_closed(known)
+
+
+def _is_closed(task: Task) -> bool:
+    """Whether who assumes the lemma needs nothing more: it is verified, or does not exist."""
+    not_needed = task.plan.optional and task.status is Status.SUPERSEDED
+    return task.verdict is Verdict.VERIFIED or not_needed
+
+
+def _ways_to_open_lemmas(results: Mapping[str, Task]) -> Ways:
+    """What each settled lemma rests on.
+
+    Open lemmas are handed on from each lemma to those that assume it until nothing is new: this
+    ends in circles, too, and every way is finite.
+    """
+    settled = {name: task for name, task in results.items() if _is_closed(task)}
+    ways: Ways = {}
+    for name, task in settled.items():
+        ways[name] = {lemma: "" for lemma in task.plan.assumes if lemma not in settled}
+    waiting = deque(name for name, lemmas in ways.items() if lemmas)
+    if not waiting:  # the usual case: all is verified
+        return ways
+    users = _users(settled)
+    while waiting:
+        below = waiting.popleft()
+        for name in users.get(below, ()):
+            if ways[below].keys() <= ways[name].keys():
+                continue
+            handed_on = dict.fromkeys(ways[below], below)
+            ways[name] = {**handed_on, **ways[name]}
+            waiting.append(name)
+    return ways
+
+
+def _users(tasks: Mapping[str, Task]) -> dict[str, list[str]]:
+    """By each lemma those that assume it."""
+    users: dict[str, list[str]] = {}
+    for name, task in tasks.items():
+        for lemma in task.plan.assumes:
             users.setdefault(lemma, []).append(name)
-        while waiting:
-            below = waiting.popleft()
-            for name in users.get(below, ()):
-                if not rests[name].keys() >= rests[below].keys():
-                    rests[name] = {**dict.fromkeys(rests[below], below), **rests[name]}
-                    waiting.append(name)
-        return rests
+    return users
 
 
-def _way(rests: Mapping[str, Mapping[str, str]], name: str, lemma: str) -> Iterator[str]:
-    """The chain of lemmas, from `name` on, that leads to an open one."""
-    while name:
-        yield name
-        name = rests[name][lemma]
+def _open_below(assumes: Iterable[str], ways: Ways) -> dict[str, str]:
+    """The open lemmas below these, nearest first, each with the one to go by ("": itself)."""
+    steps = {name: "" for name in assumes if name not in ways}
+    for name in assumes:
+        for lemma in ways.get(name, ()):
+            steps.setdefault(lemma, name)
+    return steps
 
 
-def outcome_word(task: Task) -> str:
-    """The verdict if there is one, else the status."""
-    return str(task.verdict or task.status).replace("_", " ")
-
-
-def missed_expectation(task: Task) -> bool:
-    """Whether the task has an answer that is not the one its recipe expects, or should have one and has none."""
-    waiting = task.status in (Status.PENDING, Status.RUNNING, Status.INTERRUPTED)
-    return bool(task.plan.expect) and not waiting and task.verdict != task.plan.expect
+def _chain(ways: Ways, first: str, lemma: str) -> tuple[str, ...]:
+    """The lemmas, from the first on, that lead to an open one; of a long chain its beginning."""
+    chain: list[str] = []
+    step = first
+    while step and len(chain) < MOST_STEPS:
+        chain.append(step)
+        step = ways[step][lemma]
+    return tuple(chain)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A task as people see it: made once, used by every table, every report, the audit and `status`.
+    """A task as people see it: made once, used by every table and report, the audit and `status`.
 
     Times in seconds, memory in MB; what did not end has a `result` with nothing but its status.
     """
@@ -8164,127 +8362,209 @@ def rows_of(tasks: Iterable[Task], closure: Closure) -> Iterator[Row]:
             task=task,
             result=task.result or Result(task.status, trait=task.plan.trait),
             outcome=task.outcome,
-            told=closure.outcome(task),
+            told=_told(task, assuming),
             assuming=tuple(assuming),
-            rests_on_false=tuple(each for each in assuming if each.state == Verdict.FALSIFIED),
+            rests_on_false=tuple(_falsified(assuming)),
         )
 
 
+def exit_code_of(rows: Iterable[Row]) -> int:
+    """The exit code that these results ask for.
+
+    1: an expectation was missed, or a verdict rests on a falsified lemma; 3: some task has neither
+    `verified` nor `falsified`, and should have.
+    """
+    code = 0
+    for row in rows:
+        if row.is_failure:
+            return 1
+        if not row.task.is_answered and row.task.status is not Status.SUPERSEDED:
+            code = 3
+    return code
+
+
+def exit_code(tasks: Iterable[Task], closure: Closure) -> int:
+    """The exit code that these tasks ask for, as `exit_code_of`."""
+    return exit_code_of(rows_of(tasks, closure))
+
+
 def needs_look(task: Task, closure: Closure) -> bool:
-    """Whether a person should look at it: no answer, not the expected one, or one that follows from a false lemma."""
-    return task.verdict not in ANSWERS or exit_code([task], closure) > 0
+    """Whether a person should look at a task, as `Row.needs_look`."""
+    return any(row.needs_look for row in rows_of([task], closure))
 
 
-def exit_code(tasks: Sequence[Task], closure: Closure) -> int:
-    """1: an expectation was missed, or a verdict rests on a false lemma; 3: some task has neither `verified` nor `falsified`."""
-    if any(task.misses_expectation or closure.false_assumptions(task) for task in tasks):
-        return 1
-    settled = (task.verdict in ANSWERS or task.status is Status.SUPERSEDED for task in tasks)
-    return 0 if all(settled) else 3
+def outcome_word(task: Task) -> str:
+    """The verdict if there is one, else the status, in words."""
+    return task.outcome
+
+
+def missed_expectation(task: Task) -> bool:
+    """Whether a task is not as expected, as `Task.misses_expectation`."""
+    return task.misses_expectation
+
+
+# --- Findings -------------------------------------------------------------------------------------
+
+# Of every kind of finding what to do about it, in the order in which they are told.
+ADVICE = {
+    "expectation": "find out what changed: theory, prover, options or limits; or correct what is "
+    "expected",
+    "assumption": "prove what is assumed, with the same prover and text; if it is false, correct "
+    "it: anything follows from it",
+    "disagreement": "at most one is right: compare texts, flags and assumptions, let another "
+    "prover check the proof",
+    "invalid": "do not rely on it: run the prover again and keep all that it writes",
+    "stale": "run it again, on the theory as it is now",
+    "missing": "prove it: nothing is known of it",
+    "vacuity": "add an exists-trace lemma: where the rules can't run, everything is true of all "
+    "traces",
+    "sorry": "finish the proof",
+    "warning": "correct the theory; `check --report` shows all that the prover says",
+}
+
+# How bad a finding is; the first are told first.
+FLIP = 0  # a verdict turned into its opposite
+WRONG = 1
+NOTE = 2  # counts with --strict only
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a reader of results must know."""
+
+    kind: str  # one of ADVICE
+    theory: str
+    lemma: str
+    message: str
+    rank: int = WRONG
+    prover: str = ""
+
+
+def finding(kind: str, task: Task, message: str, rank: int = WRONG) -> Finding:
+    """A finding about a task."""
+    return Finding(kind, task.plan.theory, task.plan.lemma, message, rank, task.plan.prover)
 
 
 def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
-    """What results say about themselves and about each other."""
-    models: dict[tuple[Any, ...], dict[str, Task]] = {}  # a verified lemma of each trait
-    lemmas: dict[
-        tuple[Any, ...], dict[Verdict | None, tuple[str, Task]]
-    ] = {}  # of one text, or path where that is not known
-    for source, batch in batches.items():
-        closure = Closure(batch.tasks.values())
-        for task in batch.tasks.values():
-            if task.misses_expectation:
-                yield _missed(task, f"expected {task.plan.expect}, got {task.outcome}")
-            if closure.open_assumptions(task):
-                yield finding(
-                    "assumption",
-                    task,
-                    closure.outcome(task),
-                    WRONG if closure.false_assumptions(task) else NOTE,
-                )
-            # What a log or a theory has no verdict of is told where those are read.
-            if (
-                task.verdict is None
-                and task.status is not Status.SUPERSEDED
-                and task.plan.limits.cores
-            ):
-                yield finding("missing", task, f"no verdict: {task.outcome}", NOTE)
-            yield from (
-                finding("warning", task, text, NOTE)
-                for text in (task.result.warnings if task.result else ())
-            )
-            lemmas.setdefault(
-                (
-                    task.plan.theory_digest or task.plan.theory,
-                    task.plan.lemma,
-                    *sorted(task.plan.flags),
-                ),
-                {},
-            )[task.verdict] = source, task
-            if task.verdict is Verdict.VERIFIED:
-                models.setdefault(
-                    (
-                        source,
-                        task.plan.theory,
-                        task.plan.cwd,
-                        task.plan.theory_digest,
-                        task.plan.flags,
-                    ),
-                    {},
-                )[task.plan.trait] = task
-    for known in models.values():
-        if Trait.ALL_TRACES in known and Trait.EXISTS_TRACE not in known:
-            text = "no exists-trace lemma with a trace: what is verified of all traces may hold because nothing can happen"
-            yield Finding("vacuity", known[Trait.ALL_TRACES].plan.theory, "", text, NOTE)
-    for verdicts in lemmas.values():
-        if verdicts.keys() >= ANSWERS:
-            (here, yes), (there, no) = verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED]
-            yield Finding(
-                "disagreement",
-                yes.plan.theory,
-                yes.plan.lemma,
-                f"verified by {yes.plan.prover}, falsified by {no.plan.prover}"
-                + f" (in {here} and in {there})" * (here != there),
-            )
+    """What results say about themselves and about each other; `batches` by where they stand."""
+    for batch in batches.values():
+        for row in rows_of(batch.tasks.values(), Closure(batch.tasks.values())):
+            yield from _findings_of_task(row)
+        yield from _vacuous_models(batch)
+    yield from _disagreements(batches)
+
+
+def _findings_of_task(row: Row) -> Iterator[Finding]:
+    task = row.task
+    if task.misses_expectation:
+        yield _missed(task, f"expected {task.plan.expect}, got {row.outcome}")
+    if row.assuming:
+        rank = WRONG if row.rests_on_false else NOTE
+        yield finding("assumption", task, row.told, rank)
+    # What a log or a theory has no verdict of is told where those are read.
+    stands_in_a_file = task.plan.limits.cores == 0
+    if task.wants_verdict and not stands_in_a_file:
+        yield finding("missing", task, f"no verdict: {row.outcome}", NOTE)
+    for text in row.result.warnings:
+        yield finding("warning", task, text, NOTE)
 
 
 def _missed(task: Task, message: str) -> Finding:
-    return finding("expectation", task, message, FLIP if task.verdict in ANSWERS else WRONG)
+    """A finding that a result is not the expected one; an opposite answer is the worst."""
+    return finding("expectation", task, message, FLIP if task.is_answered else WRONG)
+
+
+class _Rules(NamedTuple):
+    """Whose rules are the same, whoever proves: the results of one theory text with its flags."""
+
+    text: str  # its digest; "" where it is not known
+    theory: str
+    cwd: str
+    flags: tuple[str, ...]
+
+
+def _vacuous_models(batch: Batch) -> Iterator[Finding]:
+    """Theories of which something is verified of all traces, and no trace was found."""
+    verified: dict[_Rules, set[str]] = {}  # traits
+    for task in batch.tasks.values():
+        if task.verdict is Verdict.VERIFIED:
+            plan = task.plan
+            rules = _Rules(plan.theory_digest, plan.theory, plan.cwd, plan.flags)
+            verified.setdefault(rules, set()).add(plan.trait)
+    text = (
+        "no exists-trace lemma with a trace: what is verified of all traces may hold because "
+        "nothing can happen"
+    )
+    for rules, traits in verified.items():
+        if Trait.ALL_TRACES in traits and Trait.EXISTS_TRACE not in traits:
+            yield Finding("vacuity", rules.theory, "", text, NOTE)
+
+
+class _Question(NamedTuple):
+    """What can have one answer only: a lemma of a theory text with flags."""
+
+    text: str  # digest, or the theory's name where the text is not known
+    lemma: str
+    flags: tuple[str, ...]  # sorted
+
+
+class _Answer(NamedTuple):
+    """A verdict, and where it stands."""
+
+    source: str
+    task: Task
+
+
+def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
+    """Lemmas that are verified here and falsified there."""
+    answers: dict[_Question, dict[Verdict, _Answer]] = {}
+    for source, batch in batches.items():
+        for task in batch.tasks.values():
+            if task.verdict is not None:
+                plan = task.plan
+                text = plan.theory_digest or plan.theory
+                question = _Question(text, plan.lemma, tuple(sorted(plan.flags)))
+                answers.setdefault(question, {})[task.verdict] = _Answer(source, task)
+    for verdicts in answers.values():
+        if verdicts.keys() >= ANSWERS:
+            yield _disagreement(verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED])
+
+
+def _disagreement(verified: _Answer, falsified: _Answer) -> Finding:
+    plan = verified.task.plan
+    message = f"verified by {plan.prover}, falsified by {falsified.task.plan.prover}"
+    if verified.source != falsified.source:
+        message += f" (in {verified.source} and in {falsified.source})"
+    return Finding("disagreement", plan.theory, plan.lemma, message)
+
+
+# --- Expectations and comparison ------------------------------------------------------------------
+
+
+class _Expected(NamedTuple):
+    """A row of a file of expectations; theory and lemma may be shell patterns."""
+
+    theory: str  # with or without folder and ending; "": any
+    lemma: str
+    verdict: str
 
 
 def read_expectations(path: str) -> list[Task]:
     """What a file expects, as results that would be so. Raises InputError.
 
-    JSON: `{"lemma": "verified"}` or `{"theory.spthy": {"lemma": "verified"}}`. CSV: columns `theory,lemma,verdict`; a row without
-    a verdict expects nothing. Theories (with or without folder and ending; "": any) and lemmas may be shell patterns."""
+    JSON: `{"lemma": "verified"}` or `{"theory.spthy": {"lemma": "verified"}}`. CSV: columns
+    `theory,lemma,verdict`; a row without a verdict expects nothing. Theories (with or without
+    folder and ending; "": any) and lemmas may be shell patterns.
+    """
     import csv
 
-    text, rows = read_text(path), list[tuple[Any, Any, Any]]()
+    text = read_text(path)
     try:
-        if text.lstrip()[:1] == "{":
-            for name, value in json.loads(text).items():
-                rows += (
-                    [(name, *pair) for pair in value.items()]
-                    if isinstance(value, dict)
-                    else [("", name, value)]
-                )
-        else:
-            rows = [
-                (row["theory"], row["lemma"], row["verdict"])
-                for row in csv.DictReader(text.splitlines())
-                if row["verdict"]
-            ]
+        is_json = text.lstrip().startswith("{")
+        rows = list(_expected_json(text) if is_json else _expected_csv(text))
         if not rows:
             raise ValueError("nothing is expected")
-        return [
-            file_task(
-                "",
-                theory or "",
-                "",
-                [Lemma(lemma, Trait.ALL_TRACES, "", (), path)],
-                Result(Status.COMPLETED, Verdict(verdict)),
-            )
-            for theory, lemma, verdict in rows
-        ]
+        return [_expected_task(row, path) for row in rows]
     except (ValueError, KeyError, RecursionError, csv.Error) as error:
         raise InputError(
             "not a JSON object, or CSV with theory,lemma,verdict, of which each verdict is one of "
@@ -8293,94 +8573,174 @@ def read_expectations(path: str) -> list[Task]:
         ) from None
 
 
+def _expected_json(text: str) -> Iterator[_Expected]:
+    for name, value in json.loads(text).items():
+        if isinstance(value, dict):
+            for lemma, verdict in value.items():
+                yield _Expected(name, lemma, verdict)
+        else:
+            yield _Expected("", name, value)
+
+
+def _expected_csv(text: str) -> Iterator[_Expected]:
+    import csv
+
+    for row in csv.DictReader(text.splitlines()):
+        if row["verdict"]:
+            yield _Expected(row["theory"] or "", row["lemma"] or "", row["verdict"])
+
+
+def _expected_task(row: _Expected, path: str) -> Task:
+    lemma = Lemma(row.lemma, Trait.ALL_TRACES, "", (), path)
+    result = Result(Status.COMPLETED, Verdict(row.verdict))
+    return file_task("", row.theory, "", [lemma], result)
+
+
 def compare(
     tasks: Iterable[Task], before: Iterable[Task], where: str, tolerance: float
 ) -> Iterator[Finding]:
-    """How results differ from other ones, or expected ones. Theories are the same when their base names are; an exact name beats
-    patterns, the same prover and flags beat others. `tolerance` 0: what is not among them is no news."""
-    exact, patterns, met = dict[tuple[str, str], list[Task]](), list[Task](), set[int]()
-    for old in before:
-        patterns += [old] * _is_pattern(old.plan.lemma + old.plan.theory)
-        exact.setdefault((os.path.basename(old.plan.theory), old.plan.lemma), []).append(old)
+    """How results differ from other ones, or from expected ones, that stand `where`.
+
+    `tolerance`: so many times the steps and seconds are no news; 0: the others are expectations,
+    and what is not among them is no news either.
+    """
+    baseline = _Baseline(before)
     for task in tasks:
-        base = os.path.basename(task.plan.theory)
-        theories = (base, os.path.splitext(base)[0], "")
-        known = next(
-            (
-                exact[theory, task.plan.lemma]
-                for theory in theories
-                if (theory, task.plan.lemma) in exact
-            ),
-            None,
-        ) or [
-            old
-            for old in patterns
-            if fnmatch.fnmatchcase(task.plan.lemma, old.plan.lemma)
-            and any(
-                fnmatch.fnmatchcase(theory, old.plan.theory)
-                for theory in (*theories, task.plan.theory)
-            )
-        ]
-        met.update(map(id, known))
-        known = [
-            old
-            for old in known
-            if (old.plan.prover, old.plan.flags) == (task.plan.prover, task.plan.flags)
-        ] or known
+        known = baseline.results_for(task)
         if known:
-            yield from _moved(task, known, where, tolerance)
+            yield from _changed_verdict(task, known, where, tolerance)
+            yield from _changed_costs(task, known, where, tolerance)
         elif tolerance:
             yield finding("expectation", task, f"new: not {where}", NOTE)
-    for old in itertools.chain(*exact.values()):
-        if id(old) not in met:
-            yield Finding(
-                "missing",
-                old.plan.theory,
-                old.plan.lemma,
-                f"{old.outcome} {where}, not in these results",
-                WRONG if old.verdict in ANSWERS else NOTE,
-            )
+    for old in baseline.not_met():
+        message = f"{old.outcome} {where}, not in these results"
+        rank = WRONG if old.is_answered else NOTE
+        yield Finding("missing", old.plan.theory, old.plan.lemma, message, rank)
 
 
-def _moved(task: Task, before: Sequence[Task], where: str, tolerance: float) -> Iterator[Finding]:
-    same = [old.result for old in before if old.verdict == task.verdict]
-    if not same:
-        text = (
-            f"{' or '.join(dict.fromkeys(map(outcome_word, before)))} {where}, {task.outcome} now"
+class _Baseline:
+    """Results to compare others with.
+
+    Theories are the same when their base names are. An exact name beats patterns, the same prover
+    and flags beat others.
+    """
+
+    def __init__(self, results: Iterable[Task]) -> None:
+        self.results = list(results)
+        self.exact: dict[tuple[str, str], list[Task]] = {}  # by theory and lemma
+        self.patterns: list[Task] = []
+        # A task is no key: it can change.
+        self.met: set[int] = set()  # ids of the objects that were compared with something
+        for result in self.results:
+            plan = result.plan
+            self.exact.setdefault((os.path.basename(plan.theory), plan.lemma), []).append(result)
+            if _is_pattern(plan.lemma) or _is_pattern(plan.theory):
+                self.patterns.append(result)
+
+    def results_for(self, task: Task) -> list[Task]:
+        """The results that a task must be compared with."""
+        known = self._exact_results(task) or self._matching_patterns(task)
+        self.met.update(id(result) for result in known)
+        same = [result for result in known if _same_prover(result.plan, task.plan)]
+        return same or known
+
+    def not_met(self) -> Iterator[Task]:
+        """The results that nothing was compared with."""
+        for result in self.results:
+            if id(result) not in self.met:
+                yield result
+
+    def _exact_results(self, task: Task) -> list[Task]:
+        for theory in _theory_names(task.plan.theory):
+            if (theory, task.plan.lemma) in self.exact:
+                return self.exact[theory, task.plan.lemma]
+        return []
+
+    def _matching_patterns(self, task: Task) -> list[Task]:
+        return [result for result in self.patterns if _matches(task.plan, result.plan)]
+
+
+def _matches(plan: Plan, pattern: Plan) -> bool:
+    """Whether a plan's lemma and theory are meant by shell patterns in their place."""
+    if not fnmatch.fnmatchcase(plan.lemma, pattern.lemma):
+        return False
+    theories = (*_theory_names(plan.theory), plan.theory)
+    return any(fnmatch.fnmatchcase(theory, pattern.theory) for theory in theories)
+
+
+def _theory_names(theory: str) -> tuple[str, str, str]:
+    """The names under which an expectation may mean a theory: "" means any."""
+    base = os.path.basename(theory)
+    stem, _ = os.path.splitext(base)
+    return base, stem, ""
+
+
+def _same_prover(plan: Plan, other: Plan) -> bool:
+    return plan.prover == other.prover and plan.flags == other.flags
+
+
+def _changed_verdict(
+    task: Task, before: Sequence[Task], where: str, tolerance: float
+) -> Iterator[Finding]:
+    if any(old.verdict == task.verdict for old in before):
+        return
+    words = " or ".join(dict.fromkeys(old.outcome for old in before))
+    message = f"{words} {where}, {task.outcome} now"
+    had_an_answer = any(old.is_answered for old in before)
+    if tolerance and not had_an_answer:
+        yield finding("expectation", task, message, NOTE)
+    else:
+        yield _missed(task, message)
+
+
+# Smaller differences say nothing.
+NOISE = {"steps": 0, "seconds": 1}
+
+
+def proof_cost(result: Result) -> dict[str, float]:
+    """What a proof took, by the words of the report: a new measure is one more entry."""
+    return {"steps": result.steps or 0, "seconds": result.prover_s or result.usage.wall_s}
+
+
+def _changed_costs(
+    task: Task, before: Sequence[Task], where: str, tolerance: float
+) -> Iterator[Finding]:
+    earlier = [old.result for old in before if old.result and old.verdict == task.verdict]
+    if task.verdict is None or not task.result or not earlier:
+        return
+    for growth in _grown_costs(task.result, earlier, tolerance):
+        message = (
+            f"{growth.cost:,g} {growth.what}, {growth.before:,g} {where}: "
+            f"more than {tolerance:g} times as many"
         )
-        better = tolerance and all(old.verdict not in ANSWERS for old in before)
-        yield finding("expectation", task, text, NOTE) if better else _missed(task, text)
-    for what, least in ("steps", 0), ("seconds", 1):
-        now, *past = (
-            0
-            if not result
-            else result.prover_s or result.usage.wall_s
-            if least
-            else result.steps or 0
-            for result in (task.result, *same)
-        )
-        if (
-            task.verdict
-            and past
-            and max(past)
-            and now > max(past) * tolerance
-            and now - max(past) > least
-        ):
-            yield finding(
-                "expectation",
-                task,
-                f"{now:,g} {what}, {max(past):,g} {where}: more than {tolerance:g} times as many",
-            )
+        yield finding("expectation", task, message)
+
+
+class _Growth(NamedTuple):
+    """A cost that has grown."""
+
+    what: str  # a word of `proof_cost`
+    before: float
+    cost: float
+
+
+def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) -> Iterator[_Growth]:
+    for what, cost in proof_cost(result).items():
+        before = max(proof_cost(old)[what] for old in earlier)
+        if before and cost > before * tolerance and cost - before > NOISE[what]:
+            yield _Growth(what, before, cost)
 
 
 # --- What is to be audited ------------------------------------------------------------------------
 
+# What a file is its content tells: a theory begins with its name, and a prover's words with these.
 _BEGINS_THEORY = re.compile(
     rb"\s*(?:/[/*].*?)??^[ \t]*theory\s+\w+\s+(?:begin|configuration|/[/*])",
     re.DOTALL | re.MULTILINE,
 )
 _OF_A_PROVER = re.compile(
-    rb"^(?:\[Theory \w+\] |tamarin-(?:prover|rs): |summary of summaries:|.*\(line \d+, column \d+\):$)",
+    rb"^(?:\[Theory \w+\] |tamarin-(?:prover|rs): |summary of summaries:"
+    rb"|.*\(line \d+, column \d+\):$)",
     re.MULTILINE,
 )
 _MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
@@ -8388,356 +8748,533 @@ UNKNOWN = "what the verdicts assume is unknown"
 CLOCK_S = 2  # by so much times may differ only because files were copied
 
 
-@dataclass
+@dataclass(frozen=True)
+class Evidence:
+    """What there is at some paths."""
+
+    batches: dict[str, Batch]  # by where they stand; the logs of a folder are one
+    findings: list[Finding]  # what reading showed
+
+
+def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence:
+    """What there is at these paths: results directories, analyzed theories, logs of provers.
+
+    Folders are searched for all of these; what is none of them is passed over. Raises InputError
+    for a path where there is nothing.
+    """
+    # Paths may be named in any order: all is read before anything is matched.
+    reader = EvidenceReader(warn)
+    for path in paths:
+        if not reader.read(path):
+            raise InputError(
+                "here are neither results, nor an analyzed theory, nor a log of a prover",
+                printable(path),
+            )
+    files = [file for file in reader.files.values() if file]
+    # Which theory text each log belongs to, and the texts that no results are of.
+    index = TextIndex([file.text for file in files if file.text])
+    logs = [match_log(log, index) for file in files for log in file.logs]
+    claims = _unchecked_texts(index, _explained(reader.batches, logs))
+    # What is known of results, and what reading showed about them.
+    batches = dict(reader.batches)
+    findings = [
+        *_unconfirmed_proofs(reader.rechecks),
+        *_unreadable_texts(files),
+        *_findings_of_batches(reader.batches),
+    ]
+    for folder, matches in _by_folder(logs).items():
+        said = [LogResults(match, list(_results_in_log(match))) for match in matches]
+        results = _results_that_count(said)
+        batches[folder] = _file_batch(folder, results)
+        findings += _findings_of_logs(said, results)
+    for proofs in _by_model(claims):
+        path = proofs[0].log.file
+        stored = _union_of_proofs(proofs)
+        batches[path] = _file_batch(path, [each.task for each in stored])
+        findings += _findings_of_claims(proofs, stored)
+    findings += _runs_without_summary(files)
+    return Evidence(batches, findings)
+
+
+# Step 1: read each file and each results directory once.
+
+# Names with sides: by it a log and a theory text are known to belong together.
+LemmaList = frozenset[tuple[str, str]]
+
+
+def lemma_list(lemmas: Iterable[Lemma | SummaryLine]) -> LemmaList:
+    """The names of lemmas with their sides."""
+    return frozenset((lemma.name, lemma.side) for lemma in lemmas)
+
+
+@dataclass(frozen=True)
 class ProverLog:
     """What a process said of one theory in its last summary."""
 
     file: str
-    folder: str
     theory: str  # as the prover was given it
     output: str  # where it says that it wrote the analyzed theory
     said: ProverOutput
 
+    @property
+    def folder(self) -> str:
+        return os.path.dirname(self.file)
 
-class Evidence:
-    """What there is at some paths: Batches by where they come from, and what reading showed about them. Logs and analyzed
-    theories make one Batch in each folder. What a file is its content tells; what is none of these is passed over."""
+    @property
+    def lemmas(self) -> LemmaList:
+        """The lemma list of the theory that it is of."""
+        return lemma_list(self.said.lines)
 
-    def __init__(self, paths: Iterable[str], warn: Callable[[str], None]) -> None:
-        """Raises InputError for a path where there is nothing."""
+
+@dataclass(frozen=True)
+class TheoryText:
+    """A theory among the files: as people wrote it, or as a prover printed it."""
+
+    path: str
+    theory: Theory
+    model: str  # digest of all that it says but proofs
+    made_by: str = ""  # the prover that printed it: "Tamarin 1.11.0"; "" of what people wrote
+    has_summary: bool = False  # it stands in a log
+
+    @property
+    def lemma_lists(self) -> set[LemmaList]:
+        """The lemma lists that a prover may show of it: --auto-sources adds what is needed only."""
+        sure = [lemma for lemma in self.theory.lemmas if not lemma.optional]
+        return {lemma_list(self.theory.lemmas), lemma_list(sure)}
+
+
+@dataclass(frozen=True)
+class EvidenceFile:
+    """What a file that a prover wrote or read says."""
+
+    path: str
+    text: TheoryText | None
+    problem: str = ""  # why it is no theory though it begins as one
+    logs: tuple[ProverLog, ...] = ()  # of each theory that a complete summary tells of
+    is_cut: bool = False  # a summary was begun, and not ended
+    is_talk: bool = False  # what a prover says beside its summary, or before it was ended
+
+
+class EvidenceReader:
+    """Reads what stands at paths: every file and folder once, by whatever links it is reached."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
         self.warn = warn
-        self.batches: dict[str, Batch] = {}
-        self.findings: list[Finding] = []
-        self.seen: set[str] = set()  # real paths
-        self.logs: list[ProverLog] = []
-        self.cut_short: list[str] = []  # logs without a summary that ended
-        self.theories: dict[str, Theory] = {}
-        self.provers: dict[str, str] = {}  # that wrote these
-        self.explained: set[str] = set()  # real paths of theories that results are of
-        for path in paths:
-            if not self._add(path):
-                raise InputError(
-                    "here are neither results, nor an analyzed theory, nor a log of a prover",
-                    printable(path),
-                )
-        for source, batch in self.batches.items():
-            self._check_results(source, batch)
-        by_folder: dict[str, list[ProverLog]] = {}
-        for log in self.logs:  # paths may be named in any order
-            by_folder.setdefault(log.folder, []).append(log)
-        for folder, logs in by_folder.items():
-            self._add_logs(folder, logs)
-        for (
-            path
-        ) in self.theories:  # proofs that nobody is known to have checked, or no proofs at all
-            if os.path.realpath(path) not in self.explained:
-                self._add_logs(
-                    path, [ProverLog(path, os.path.dirname(path), path, "", ProverOutput())]
-                )
-        complete = {path for log in self.logs for path in (log.file, os.path.splitext(log.file)[0])}
-        for path in self.cut_short:
-            twin = os.path.join(os.path.dirname(path), os.path.basename(path).replace("err", "out"))
-            if complete.isdisjoint(
-                (twin, os.path.splitext(path)[0])
-            ):  # else what a prover said beside its summary
-                self.findings.append(
-                    Finding(
-                        "missing",
-                        path,
-                        "",
-                        "no complete summary: the prover was ended, or still runs",
-                    )
-                )
+        self.batches: dict[str, Batch] = {}  # by the results directory
+        self.rechecks: list[Batch] = []
+        self.files: dict[str, EvidenceFile | None] = {}  # by real path; None: of no prover
+        self._folders: set[str] = set()  # real paths
 
-    def _add(self, path: str) -> bool:
-        """Take in what a user named; False: there is nothing."""
+    def read(self, path: str) -> bool:
+        """Read what a user named; False if there is nothing for an audit. Raises InputError."""
         if os.path.basename(path) in (JOURNAL, UPSTREAM_REPORT) and os.path.isfile(path):
             path = os.path.dirname(path) or "."
-        if not os.path.isdir(path):
-            return self._add_file(path)
-        something = os.path.realpath(path) in self.seen
+        if os.path.isdir(path):
+            return self._read_folder(path)
+        return self._read_file(path)
+
+    def _read_folder(self, path: str) -> bool:
+        something = os.path.realpath(path) in self._folders
         for folder, folders, names in os.walk(path, followlinks=True):
-            if os.path.realpath(folder) in self.seen:  # links may lead round in circles
-                folders[:], names[:] = (), ()
-            self.seen.add(os.path.realpath(folder))
-            if not {JOURNAL, UPSTREAM_REPORT}.isdisjoint(names):
-                try:
-                    batch = load_results(folder, self.warn)
-                    if batch.header.recheck_of:
-                        self.findings += [
-                            finding(
-                                "invalid",
-                                task,
-                                f"{task.plan.prover} does not confirm the proof: {task.outcome}",
-                            )
-                            for task in batch.tasks.values()
-                            if task.misses_expectation
-                        ]
-                    else:
-                        self.batches[folder] = batch
-                    something, folders[:], names[:] = (
-                        True,
-                        [name for name in folders if name.startswith("recheck-")],
-                        (),
-                    )
-                except InputError as error:
-                    self.warn(str(error))
+            if os.path.realpath(folder) in self._folders:
+                folders.clear()  # links may lead round in circles
+                continue
+            self._folders.add(os.path.realpath(folder))
+            if self._read_results(folder, names):
+                something = True
+                folders[:] = [name for name in folders if name.startswith("recheck-")]
+                names.clear()
             folders.sort()
             for name in sorted(names):
                 with suppress(InputError):
-                    something |= self._add_file(os.path.join(folder, name))
+                    something |= self._read_file(os.path.join(folder, name))
         return something
 
-    def _add_file(self, path: str) -> bool:
-        """Take a theory, a log, or both in one; False: it is none."""
+    def _read_results(self, folder: str, names: Iterable[str]) -> bool:
+        """Read a results directory; False if it is none, or can't be read."""
+        if JOURNAL not in names and UPSTREAM_REPORT not in names:
+            return False
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                return False
-            with open(path, "rb") as file:
-                head = file.read(65_536)
-            lines = last_part(path, "=\nsummary of summaries:\n") if b"\0" not in head else []
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"can't be read: {getattr(error, 'strerror', None) or error}", printable(path)
-            ) from None
-        theory, said = _BEGINS_THEORY.match(head), lines or _OF_A_PROVER.search(head)
-        if os.path.realpath(path) not in self.seen:
-            self.seen.add(os.path.realpath(path))
-            logs = list(read_logs(path, lines, head))
-            self.logs += [log for log in logs if log.said.summary]
-            if said and not (logs and all(log.said.summary for log in logs)):
-                self.cut_short.append(path)
-            if theory:
-                self._load(path)
-        return bool(theory or said)
+            batch = load_results(folder, self.warn)
+        except InputError as error:
+            self.warn(str(error))
+            return False
+        if batch.header.recheck_of:
+            self.rechecks.append(batch)
+        else:
+            self.batches[folder] = batch
+        return True
 
-    def _load(self, path: str) -> bool:
-        """Read a theory, with --diff if it demands that; one that can't be read is noted."""
-        for diff in (False, True):
-            try:
-                theory = load_theory(path, diff=diff)
-                # Its text isn't needed: a folder may hold many GB of proofs.
-                self.theories[path] = replace(theory, tokens=TokenText())
-                version = _MADE_BY.search(read_from_end(path, 2 * MB))
-                self.provers[path] = f"Tamarin {version.group(1).decode()}" if version else ""
-                return True
-            except InputError as error:
-                if diff or _NEEDS_DIFF not in str(error):
-                    self.findings.append(
-                        Finding("invalid", path, "", f"can't be read as a theory: {error}", NOTE)
-                    )
-                    break
-        return False
+    def _read_file(self, path: str) -> bool:
+        real = os.path.realpath(path)
+        if real not in self.files:
+            self.files[real] = read_evidence_file(path)
+        return self.files[real] is not None
 
-    def _add_logs(self, source: str, logs: Sequence[ProverLog]) -> None:
-        """The logs of a folder as one Batch. A lemma that one was not asked for gives way to any other's word."""
-        results: dict[tuple[Any, ...], list[Task]] = {}
-        written = [self._written(log) for log in logs]
-        for log, path in zip(logs, written):
-            for task in self._told(log, path, written.count(path) == 1):
-                results.setdefault(
-                    (task.plan.theory, task.plan.prover, task.plan.lemma, task.plan.trait), []
-                ).append(task)
-        batch = self.batches[source] = Batch()
-        batch.apply(Header(recipe_file=source, cwd=source))
-        for tasks in results.values():
-            asked = [task for task in tasks if not not_asked_for(task)] or tasks[:1]
-            for task in {task.verdict: task for task in reversed(asked)}.values():
-                task_id = str(len(batch.tasks))
-                batch.apply(replace(task.plan, id=task_id))
-                if task.result:
-                    batch.apply(Finished(task_id, "", 1, replace(task.result, at="")))
-                if not_asked_for(task):
-                    self.findings.append(
-                        finding("missing", task, "nobody asked for a proof of it", NOTE)
-                    )
 
-    def _told(self, log: ProverLog, written: str, alone: bool) -> Iterator[Task]:
-        """The results in a log, and lemmas of its analyzed theory that have none. `alone`: no other log's process wrote that."""
-        groups: dict[tuple[str, bool], list[Lemma]] = {}
-        for line in log.said.lines:
-            groups.setdefault((line.name, line.trait == Trait.DIFF), []).append(
-                Lemma(line.name, Trait(line.trait or Trait.ALL_TRACES), line.side, (), log.file)
-            )
-        theory = self._theory_of(
-            log, written, any(diff or lemmas[0].side for (_, diff), lemmas in groups.items())
-        )
-        listed_here = lemmas_by_name(theory) if theory else {}
-        known = {
-            (name, lemmas[0].trait == Trait.DIFF): lemmas for name, lemmas in listed_here.items()
-        }
-        said, warnings = replace(log.said, failed_checks=0), log_warnings(log, written or log.file)
-        for key in dict.fromkeys((*groups, *(known if written else ()))):
-            task = file_task(
-                log.file, log.theory, self.provers.get(written, ""), known.get(key) or groups[key]
-            )
-            if key in groups:
-                result = judge(task.plan, Outcome(Status.COMPLETED, ExitStatus(0)), said, "")
-                task.status, task.result = result.status, replace(result, warnings=warnings)
-            if theory and key not in known:
-                self.findings.append(
-                    finding("assumption", task, f"{UNKNOWN}: not in the theory as it is here", NOTE)
-                )
-            if written and alone:
-                self.findings += judge_proof(task, known.get(key, ()))
-            yield task
-
-    def _theory_of(self, log: ProverLog, written: str, diff: bool) -> Theory | None:
-        """The analyzed theory, where the flags have had their effect; else the one that the prover was given."""
-        source = self._source(log, written)
-        self.explained.update(map(os.path.realpath, filter(None, (written, source))))
-        if source and os.stat(source).st_mtime > os.stat(log.file).st_mtime + CLOCK_S:
-            self.findings.append(
-                Finding("stale", log.theory, "", f"{source} is newer than {log.file}")
-            )
-        with suppress(InputError):
-            if not written and "#ifdef" in read_text(source):
-                text = f"{UNKNOWN}: {source} has #ifdefs, the log no flags"
-                self.findings.append(Finding("assumption", log.theory, "", text, NOTE))
-            auto_sources = any(line.name.startswith(AUTO_SOURCES_LEMMA) for line in log.said.lines)
-            return (
-                self.theories[written] if written else load_theory(source, (), diff, auto_sources)
-            )
-        self.findings.append(
-            Finding(
-                "assumption",
-                log.theory,
-                "",
-                f"{UNKNOWN}: the theory is not here, or can't be read",
-                NOTE,
-            )
-        )
+def read_evidence_file(path: str) -> EvidenceFile | None:
+    """What a theory or a log says; None of any other file. Raises InputError."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+        with open(path, "rb") as file:
+            head = file.read(65_536)
+        summary: list[str] = []
+        if b"\0" not in head:
+            summary = last_part(path, "=\nsummary of summaries:\n")
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or error
+        raise InputError(f"can't be read: {problem}", printable(path)) from None
+    begins_theory = bool(_BEGINS_THEORY.match(head))
+    speaks = bool(_OF_A_PROVER.search(head))
+    if not (begins_theory or summary or speaks):
         return None
-
-    def _written(self, log: ProverLog) -> str:
-        """The analyzed theory of a log: the log holds both, or says where that was written."""
-        names = (log.output, os.path.basename(log.output)) if log.output else ()
-        return next(
-            (
-                path
-                for path in (log.file, *(os.path.join(log.folder, name) for name in names))
-                if path in self.theories
-                or (path != log.file and os.path.isfile(path) and self._load(path))
-            ),
-            "",
-        )
-
-    def _source(self, log: ProverLog, written: str) -> str:
-        """The theory that a prover was given: where it says so, beside the log, or the only one of this name among the inputs."""
-        name = os.path.basename(log.theory)
-        named = [
-            path
-            for path, theory in self.theories.items()
-            if not self.provers[path]
-            and (
-                os.path.basename(path) == name
-                or (
-                    written
-                    and os.path.dirname(path) == log.folder
-                    and theory.name == self.theories[written].name
-                )
-            )
-        ]
-        places = (
-            os.path.join(log.folder, log.theory),
-            os.path.join(log.folder, name),
-            log.theory,
-            *named[: len(named) == 1],
-        )
-        return next(
-            (path for path in places if os.path.isfile(path) and path not in (log.file, written)),
-            "",
-        )
-
-    def _check_results(self, source: str, batch: Batch) -> None:
-        """Compare a batch with its theories as they are now, and each verdict with the proof that was kept."""
-        views: dict[tuple[Any, ...], list[Task]] = {}
-        for task in batch.tasks.values():
-            view = theory_view(batch.options_of(task.plan), task.plan.flags)
-            views.setdefault((os.path.join(task.plan.cwd, task.plan.theory), *view), []).append(
-                task
-            )
-        for (path, flags, diff, auto_sources), tasks in views.items():
-            self.explained.add(os.path.realpath(path))
-            try:
-                self._compare_with(load_theory(path, flags, diff, auto_sources), tasks)
-            except InputError as error:
-                if os.path.exists(path) or not tasks[0].plan.key:
-                    self.findings.append(
-                        Finding("assumption", tasks[0].plan.theory, "", f"{UNKNOWN}: {error}", NOTE)
-                    )
-            for task in tasks:
-                proof = os.path.join(source, "proofs", task.id + ".spthy")
-                try:
-                    if task.verdict and os.path.isfile(proof):
-                        self.findings += judge_proof(
-                            task,
-                            lemmas_by_name(load_theory(proof, diff=diff)).get(task.plan.lemma, ()),
-                        )
-                except InputError as error:
-                    self.findings.append(
-                        finding("invalid", task, f"its proof can't be read: {error}", NOTE)
-                    )
-
-    def _compare_with(self, theory: Theory, tasks: Sequence[Task]) -> None:
-        """Whether a theory has changed; if not, which of its lemmas have no result."""
-        changed, names = (
-            os.stat(theory.path).st_mtime - CLOCK_S,
-            {task.plan.lemma for task in tasks},
-        )
-        stale = [
-            task
-            for task in tasks
-            if task.result
-            and (  # batch-tamarin keeps no key and no text
-                task.plan.theory_digest not in ("", theory.digest[:32])
-                or (not task.plan.key and instant(task.result.at) < changed)
-            )
-        ]
-        self.findings += [finding("stale", task, "the theory has changed since") for task in stale]
-        self.findings += [
-            Finding("missing", tasks[0].plan.theory, name, "has no result", NOTE)
-            for name, lemmas in lemmas_by_name(theory).items()
-            if not stale and name not in names and not lemmas[0].optional
-        ]
+    logs = list(read_logs(path, summary, head))
+    text = None
+    problem = ""
+    if begins_theory:
+        try:
+            text = read_theory_text(path, bool(logs))
+        except InputError as error:
+            problem = str(error)
+    if text and not text.made_by:
+        # No prover printed a summary into what people wrote: it stands in a comment.
+        return EvidenceFile(path, text)
+    complete = tuple(log for log in logs if log.said.summary)
+    all_complete = bool(logs) and len(complete) == len(logs)
+    return EvidenceFile(
+        path,
+        text,
+        problem=problem,
+        logs=complete,
+        is_cut=bool(summary) and not all_complete,
+        is_talk=speaks and not summary,
+    )
 
 
-def read_logs(path: str, lines: Sequence[str], head: bytes) -> Iterator[ProverLog]:
-    """What the last summary in a file (its `lines`) says of each theory."""
-    starts = [number for number, line in enumerate(lines) if line.startswith("analyzed: ")]
-    ended = ["====="] * any(line.startswith("=====") for line in lines[2:])
+def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
+    """A theory, read with --diff if it demands that. Raises InputError."""
+    try:
+        theory = load_theory(path)
+    except InputError as error:
+        if _NEEDS_DIFF not in str(error):
+            raise
+        theory = load_theory(path, diff=True)
+    version = _MADE_BY.search(read_from_end(path, 2 * MB))
+    made_by = f"Tamarin {version[1].decode()}" if version else ""
+    return replace(theory_text(theory), made_by=made_by, has_summary=has_summary)
+
+
+def theory_text(theory: Theory) -> TheoryText:
+    """A theory that was loaded with its text, which may be long and is not kept."""
+    statements = "\n".join(text for _, text in _statements(theory))
+    model = sha256(statements.encode())[:32]
+    return TheoryText(theory.path, replace(theory, tokens=TokenText()), model)
+
+
+def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[ProverLog]:
+    """What the last summary in a file says of each theory; `head` is the beginning of the file."""
+    starts = [number for number, line in enumerate(summary) if line.startswith("analyzed: ")]
+    has_end = any(line.startswith("=====") for line in summary[2:])
     old_maude = _OLD_MAUDE.search(head.decode("utf-8", "replace"))
-    for start, stop in zip(starts, [*starts[1:], len(lines)]):
-        block, said = (
-            lines[start:stop],
-            ProverOutput(old_maude=old_maude.group(1) if old_maude else ""),
+    for start, stop in zip(starts, [*starts[1:], len(summary)]):
+        # Each theory as if it were the only one: two lines of heading, its own, and the end, which
+        # in the file stands behind the last.
+        block = list(summary[start:stop])
+        lines = ["", "", *block]
+        if has_end:
+            lines.append("=====")
+        said = ProverOutput()
+        if old_maude:
+            said.old_maude = old_maude[1]
+        _read_summary(lines, said, "")
+        yield ProverLog(path, _behind("analyzed: ", block), _behind("  output: ", block), said)
+
+
+def _behind(words: str, lines: Iterable[str]) -> str:
+    """What stands behind these words in the first line that begins with them, or ""."""
+    for line in lines:
+        if line.startswith(words):
+            return line[len(words) :].strip()
+    return ""
+
+
+# Step 2: find the theory text that a log belongs to.
+
+
+class TextIndex:
+    """The theory texts among the files, by path, name and lemma list."""
+
+    def __init__(self, texts: Iterable[TheoryText]) -> None:
+        self.texts = {text.path: text for text in texts}
+        self._by_name: dict[str, list[TheoryText]] = {}
+        self._by_lemmas: dict[LemmaList, list[TheoryText]] = {}
+        for text in self.texts.values():
+            self._by_name.setdefault(os.path.basename(text.path), []).append(text)
+            for lemmas in text.lemma_lists:
+                self._by_lemmas.setdefault(lemmas, []).append(text)
+
+    def named(self, name: str) -> list[TheoryText]:
+        """The texts in files of this name."""
+        return self._by_name.get(name, [])
+
+    def with_lemmas(self, lemmas: LemmaList) -> list[TheoryText]:
+        """The texts that have just these lemmas."""
+        return self._by_lemmas.get(lemmas, [])
+
+
+@dataclass(frozen=True)
+class Match:
+    """A log, and the theory that it belongs to."""
+
+    log: ProverLog
+    printed: TheoryText | None  # as the prover printed it: the flags have had their effect
+    source: str  # where the theory stands that the prover was given; "" if it is not here
+    text: TheoryText | None  # the printed theory, or else the source as the prover read it
+
+    @property
+    def prover(self) -> str:
+        """Who proved, as far as the text tells: "Tamarin 1.11.0", or ""."""
+        return self.printed.made_by if self.printed else ""
+
+    @property
+    def digest(self) -> str:
+        """Of the text that was proven; "" where that is not known."""
+        return self.text.model if self.text and not self.by_name else ""
+
+    @property
+    def by_name(self) -> bool:
+        """Whether nothing but its name says that the text is the log's."""
+        return (
+            self.printed is None
+            and self.text is not None
+            and self.log.lemmas not in self.text.lemma_lists
         )
-        _read_summary(["", "", *block, *ended], said, "")
-        output = next((line[10:].strip() for line in block if line.startswith("  output: ")), "")
-        yield ProverLog(path, os.path.dirname(path), block[0][10:].strip(), output, said)
+
+
+def match_log(log: ProverLog, index: TextIndex) -> Match:
+    """Which theory text a log belongs to.
+
+    The one that it holds itself, or one with its lemma list. Where there is none, a source of the
+    name that it says is taken for what is assumed, but it proves nothing about where it belongs.
+    """
+    printed = _printed_text(log, index)
+    source = _source_of(log, index, printed)
+    text = printed
+    if not printed and source:
+        with suppress(InputError):
+            text = _source_as_read(source, log)
+    return Match(log, printed, source, text)
+
+
+def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
+    """The analyzed theory: in the log itself, or the only one with its lemma list."""
+    if log.file in index.texts:
+        return index.texts[log.file]
+    fitting: list[TheoryText] = []
+    for text in index.with_lemmas(log.lemmas):
+        # The text in another log is what that log's process printed.
+        if text.made_by and not text.has_summary:
+            fitting.append(text)
+    # Where several have these lemmas, the log may say which of them its process wrote.
+    output = os.path.basename(log.output)
+    named = [text for text in fitting if os.path.basename(text.path) == output]
+    return _nearest(named, log.folder) or _nearest(fitting, log.folder)
+
+
+def _nearest(texts: Sequence[TheoryText], folder: str) -> TheoryText | None:
+    """The only one of these texts in the folder, or the only one at all."""
+    near = [text for text in texts if os.path.dirname(text.path) == folder]
+    for some in (near, texts):
+        if len(some) == 1:
+            return some[0]
+    return None
+
+
+def _source_of(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> str:
+    """Where the theory stands that the prover was given, or ""."""
+    name = os.path.basename(log.theory)
+    beside = os.path.join(log.folder, name)
+    # The name that the log says, as seen from the log and from here.
+    for path in (os.path.join(log.folder, log.theory), beside, log.theory):
+        is_print = printed is not None and path == printed.path
+        if os.path.isfile(path) and path != log.file and not is_print:
+            return path
+    source = _nearest(_sources(index.named(name)), log.folder)
+    if not source:
+        source = _nearest(_sources(index.with_lemmas(log.lemmas)), log.folder)
+    return source.path if source else ""
+
+
+def _sources(texts: Iterable[TheoryText]) -> list[TheoryText]:
+    """Those that no prover printed."""
+    return [text for text in texts if not text.made_by]
+
+
+def _source_as_read(path: str, log: ProverLog) -> TheoryText:
+    """A theory with the options that show in a log. Raises InputError."""
+    lines = log.said.lines
+    diff = any(line.side or line.trait == Trait.DIFF for line in lines)
+    auto_sources = any(line.name.startswith(AUTO_SOURCES_LEMMA) for line in lines)
+    return theory_text(load_theory(path, (), diff, auto_sources))
+
+
+def _explained(batches: Mapping[str, Batch], matches: Iterable[Match]) -> set[str]:
+    """Real paths of the theories that results are of."""
+    paths: set[str] = set()
+    for batch in batches.values():
+        paths.update(_theory_path(task.plan) for task in batch.tasks.values())
+    for match in matches:
+        if match.printed:
+            paths.add(match.printed.path)
+        if match.source:
+            paths.add(match.source)
+    return {os.path.realpath(path) for path in paths}
+
+
+def _unchecked_texts(index: TextIndex, explained: Collection[str]) -> list[Match]:
+    """Texts that no results are of: what their proofs claim nobody is known to have checked.
+
+    Each stands as a log in which nothing is said. A source of which a prover printed one of them is
+    none of its own.
+    """
+    texts: list[TheoryText] = []
+    for text in index.texts.values():
+        if os.path.realpath(text.path) not in explained:
+            texts.append(text)
+    matches: list[Match] = []
+    sources: set[str] = set()
+    for text in texts:
+        source = _source_of_print(text, index) if text.made_by else ""
+        sources.add(source)
+        log = ProverLog(text.path, text.path, "", ProverOutput())
+        matches.append(Match(log, text, source, text))
+    return [match for match in matches if match.log.file not in sources]
+
+
+def _source_of_print(printed: TheoryText, index: TextIndex) -> str:
+    """Where the theory stands that a prover printed this of: its name and its lemma list, or ""."""
+    sources = _sources(index.with_lemmas(lemma_list(printed.theory.lemmas)))
+    same_name = [text for text in sources if text.theory.name == printed.theory.name]
+    source = _nearest(same_name, os.path.dirname(printed.path))
+    return source.path if source else ""
+
+
+# Step 3: the results in logs, a batch for each folder.
+
+
+class LogResults(NamedTuple):
+    """What a log tells of the theory that it belongs to."""
+
+    match: Match
+    tasks: list[Task]
+
+
+class LemmaKey(NamedTuple):
+    """A lemma of a theory: the sides of one are together, a diffLemma of its name is another."""
+
+    name: str
+    is_diff: bool
+
+
+def _by_folder(matches: Iterable[Match]) -> dict[str, list[Match]]:
+    folders: dict[str, list[Match]] = {}
+    for match in matches:
+        folders.setdefault(match.log.folder, []).append(match)
+    return folders
+
+
+def _results_that_count(logs: Iterable[LogResults]) -> list[Task]:
+    """Of each lemma in the logs of a folder one result for each verdict that there is.
+
+    A lemma that one log was not asked for gives way to any other's word.
+    """
+    lemmas: dict[tuple[Model, str, str], list[Task]] = {}
+    for task in itertools.chain.from_iterable(log.tasks for log in logs):
+        key = (_model_of(task.plan), task.plan.lemma, task.plan.trait)
+        lemmas.setdefault(key, []).append(task)
+    results: list[Task] = []
+    for tasks in lemmas.values():
+        asked_for = [task for task in tasks if not not_asked_for(task)]
+        verdicts: dict[Verdict | None, Task] = {}
+        for task in asked_for or tasks[:1]:
+            verdicts.setdefault(task.verdict, task)
+        results += verdicts.values()
+    return results
+
+
+def _results_in_log(match: Match) -> Iterator[Task]:
+    """What a log says of each lemma; of a printed theory also the lemmas that it is silent of."""
+    log = match.log
+    said = _lemmas_of_log(log)
+    known = _lemmas_of_text(match.text)
+    keys = dict.fromkeys(said)
+    printed_in = log.file
+    if match.printed:
+        keys.update(dict.fromkeys(known))
+        printed_in = match.printed.path
+    warnings = log_warnings(log, printed_in)
+    # A warning of these checks is told by `warnings`, with what the theory says of it.
+    output = replace(log.said, failed_checks=0)
+    for key in keys:
+        # The theory tells more of a lemma than the log: what it assumes.
+        lemma = known.get(key) or said[key]
+        task = file_task(log.file, log.theory, match.prover, lemma, text=match.digest)
+        if key in said:
+            result = judge(task.plan, Outcome(Status.COMPLETED, ExitStatus(0)), output, "")
+            task.status = result.status
+            task.result = replace(result, warnings=warnings)
+        yield task
+
+
+def _lemmas_of_log(log: ProverLog) -> dict[LemmaKey, list[Lemma]]:
+    """The lemmas that a log tells of; what they assume it does not tell."""
+    lemmas: dict[LemmaKey, list[Lemma]] = {}
+    for line in log.said.lines:
+        trait = Trait(line.trait or Trait.ALL_TRACES)
+        lemma = Lemma(line.name, trait, line.side, (), log.file)
+        lemmas.setdefault(_lemma_key(lemma), []).append(lemma)
+    return lemmas
+
+
+def _lemmas_of_text(text: TheoryText | None) -> dict[LemmaKey, list[Lemma]]:
+    lemmas: dict[LemmaKey, list[Lemma]] = {}
+    if text:
+        for sides in lemmas_by_name(text.theory).values():
+            lemmas[_lemma_key(sides[0])] = sides
+    return lemmas
+
+
+def _lemma_key(lemma: Lemma) -> LemmaKey:
+    return LemmaKey(lemma.name, lemma.trait == Trait.DIFF)
 
 
 def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
-    """What the prover warned of, but for its complaint that `--prove` named a generated lemma."""
-    generated = [
-        line.name
-        for line in log.said.lines
-        if line.name.startswith((EQUIVALENCE_LEMMA, AUTO_SOURCES_LEMMA))
-    ]
-    asked = (
-        EQUIVALENCE_LEMMA if generated and ASKED_NAME_CHECK in wellformedness_titles(theory) else ""
-    )
-    return tuple(
-        prover_warnings(
-            file_task("", "", "", [Lemma(asked, Trait.DIFF, "", (), "")]).plan, log.said, theory
-        )
-    )
+    """What the prover warned of; `theory` is the file with the theory as the prover printed it.
+
+    Its complaint that `--prove` named a lemma that it generates itself is none of the theory's.
+    """
+    generated = (EQUIVALENCE_LEMMA, AUTO_SOURCES_LEMMA)
+    has_generated = any(line.name.startswith(generated) for line in log.said.lines)
+    asked = ""
+    if has_generated and ASKED_NAME_CHECK in wellformedness_titles(theory):
+        asked = EQUIVALENCE_LEMMA
+    task = file_task("", "", "", [Lemma(asked, Trait.DIFF, "", (), "")])
+    return tuple(prover_warnings(task.plan, log.said, theory))
 
 
 def file_task(
-    file: str, theory: str, prover: str, lemmas: Sequence[Lemma], result: Result | None = None
+    file: str,
+    theory: str,
+    prover: str,
+    lemmas: Sequence[Lemma],
+    result: Result | None = None,
+    text: str = "",
 ) -> Task:
-    """A task whose result stands in a file; `lemmas`: one, or its two sides."""
+    """A task whose result stands in a file.
+
+    `lemmas`: one, or its two sides; `text`: digest of the theory text, "" where it is not known.
+    """
     first = lemmas[0]
     plan = Plan(
         id="",
@@ -8756,61 +9293,342 @@ def file_task(
         assumes=assumed_by(lemmas),
         expect=None,
         key="",
+        theory_digest=text,
     )
     return Task(plan, result.status if result else Status.PENDING, result=result)
 
 
+def _file_batch(source: str, tasks: Iterable[Task]) -> Batch:
+    """A batch of results that stand in files."""
+    batch = Batch()
+    batch.apply(Header(recipe_file=source, cwd=source))
+    for number, task in enumerate(tasks):
+        batch.apply(replace(task.plan, id=str(number)))
+        if task.result:
+            batch.apply(Finished(str(number), "", 1, replace(task.result, at="")))
+    return batch
+
+
 def not_asked_for(task: Task) -> bool:
-    """Tamarin lists every lemma of a theory, in one step those that it was not asked for."""
-    return (
-        task.verdict is Verdict.INCOMPLETE
-        and task.result is not None
-        and task.result.steps == len(task.result.lemmas)
-    )
+    """Whether a result is that of a lemma which nobody asked for.
+
+    Tamarin lists every lemma of a theory, in one step those that it was not asked for.
+    """
+    if task.result is None or task.verdict is not Verdict.INCOMPLETE:
+        return False
+    return task.result.steps == len(task.result.lemmas)
+
+
+# Step 4: what proofs claim that nobody is known to have checked.
+
+
+class ProofOnFile(NamedTuple):
+    """A lemma with the proof that a text has of it, on both sides in diff mode."""
+
+    task: Task  # without a result
+    lemmas: Sequence[Lemma]
+
+
+def _by_model(claims: Iterable[Match]) -> list[list[Match]]:
+    """Texts of a folder that differ in nothing but proofs are together."""
+    groups: dict[tuple[str, str, str], list[Match]] = {}
+    for match in claims:
+        if match.text:
+            key = (match.log.folder, match.text.made_by, match.text.model)
+            groups.setdefault(key, []).append(match)
+    return list(groups.values())
+
+
+def _union_of_proofs(matches: Sequence[Match]) -> list[ProofOnFile]:
+    """Of each lemma the proof that claims most."""
+    first = matches[0]
+    best: dict[LemmaKey, list[Lemma]] = {}
+    for match in matches:
+        for key, lemmas in _lemmas_of_text(match.text).items():
+            if key not in best or _claim_rank(lemmas) > _claim_rank(best[key]):
+                best[key] = lemmas
+    theory = first.source or first.log.file
+    stored: list[ProofOnFile] = []
+    for lemmas in best.values():
+        task = file_task(first.log.file, theory, first.prover, lemmas, text=first.digest)
+        stored.append(ProofOnFile(task, lemmas))
+    return stored
+
+
+_CLAIMS = (None, Verdict.INCOMPLETE, Verdict.VERIFIED, Verdict.FALSIFIED)
+
+
+def _claim_rank(lemmas: Iterable[Lemma]) -> int:
+    """The larger, the more a stored proof claims."""
+    return _CLAIMS.index(stored_claim(lemmas))
+
+
+def stored_claim(lemmas: Iterable[Lemma]) -> Verdict | None:
+    """What a stored proof, in diff mode of both sides, would show if a prover checked it."""
+    claims = {lemma.claim for lemma in lemmas} or {None}
+    for claim in (Verdict.FALSIFIED, None, Verdict.INCOMPLETE):
+        if claim in claims:
+            return claim
+    return Verdict.VERIFIED
+
+
+# Step 5: what reading showed.
+
+
+def _unconfirmed_proofs(rechecks: Iterable[Batch]) -> Iterator[Finding]:
+    for batch in rechecks:
+        for task in batch.tasks.values():
+            if task.misses_expectation:
+                message = f"{task.plan.prover} does not confirm the proof: {task.outcome}"
+                yield finding("invalid", task, message)
+
+
+def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
+    for file in files:
+        if file.problem:
+            message = f"can't be read as a theory: {file.problem}"
+            yield Finding("invalid", file.path, "", message, NOTE)
+
+
+def _runs_without_summary(files: Sequence[EvidenceFile]) -> Iterator[Finding]:
+    """Runs that were ended, or still go on, as far as the files of a folder show for certain.
+
+    What a prover says beside its summary may be in a file of its own: only where there are more of
+    these than files with a summary, some run has none.
+    """
+    message = "no complete summary: the prover was ended, or still runs"
+    talks: dict[str, list[str]] = {}
+    summaries: Counter[str] = Counter()
+    for file in files:
+        folder = os.path.dirname(file.path)
+        if file.is_cut:
+            yield Finding("missing", file.path, "", message)
+        elif file.is_talk:
+            talks.setdefault(folder, []).append(file.path)
+        elif file.logs:
+            summaries[folder] += 1
+    for folder, paths in talks.items():
+        if len(paths) > summaries[folder]:
+            yield Finding("missing", listed(paths, 1), "", message)
+
+
+def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> Iterator[Finding]:
+    """What the logs of a folder show; `results` are those that count."""
+    writers = Counter(log.match.printed.path for log in logs if log.match.printed)
+    for match, tasks in logs:
+        yield from _findings_of_match(match)
+        known = _lemmas_of_text(match.text)
+        for task in tasks:
+            key = LemmaKey(task.plan.lemma, task.plan.trait == Trait.DIFF)
+            if match.text and key not in known:
+                message = f"{UNKNOWN}: not in the theory as it is here"
+                yield finding("assumption", task, message, NOTE)
+            # Where several processes wrote to one file it is not known whose proof is left.
+            if match.printed and writers[match.printed.path] == 1:
+                yield from judge_proof(task, known.get(key, ()))
+    for task in results:
+        if not_asked_for(task):
+            yield finding("missing", task, "nobody asked for a proof of it", NOTE)
+
+
+def _findings_of_claims(
+    matches: Iterable[Match], stored: Iterable[ProofOnFile]
+) -> Iterator[Finding]:
+    """What texts show that no prover is known to have checked."""
+    for match in matches:
+        yield from _findings_of_match(match)
+    for proof in stored:
+        yield from judge_proof(proof.task, proof.lemmas)
+
+
+def _findings_of_match(match: Match) -> Iterator[Finding]:
+    """What the text that a log belongs to leaves in doubt."""
+    log = match.log
+    if match.source and _is_newer(match.source, log.file):
+        yield Finding("stale", log.theory, "", f"{match.source} is newer than {log.file}")
+    if not match.text:
+        message = f"{UNKNOWN}: the theory is not here, or can't be read"
+        yield Finding("assumption", log.theory, "", message, NOTE)
+        return
+    if match.by_name:
+        message = f"text matched by name: the lemmas of {match.source} are not those of {log.file}"
+        yield Finding("assumption", log.theory, "", message, NOTE)
+    if not match.printed and "#ifdef" in read_text(match.source):
+        message = f"{UNKNOWN}: {match.source} has #ifdefs, the log no flags"
+        yield Finding("assumption", log.theory, "", message, NOTE)
+
+
+def _is_newer(path: str, than: str) -> bool:
+    return os.stat(path).st_mtime > os.stat(than).st_mtime + CLOCK_S
 
 
 def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
-    """Whether the stored proof of a task's lemma (in diff mode of both sides) says what the prover said."""
-    claims = {lemma.claim for lemma in stored} or {None}
-    claim = next(
-        (each for each in (Verdict.FALSIFIED, None, Verdict.INCOMPLETE) if each in claims),
-        Verdict.VERIFIED,
-    )
-    if task.verdict in ANSWERS and claim != task.verdict:
-        sorry = any("sorry" in lemma.proof.ends for lemma in stored if lemma.proof)
-        why = f"says {claim}" + " (it has `sorry` in it)" * sorry if claim else "is not there"
-        yield finding(
-            "invalid", task, f"the prover's summary says {task.verdict}, the stored proof {why}"
-        )
+    """Whether the stored proof of a task's lemma (in diff mode of both sides) says what it should.
+
+    That is what the prover said, if it said anything.
+    """
+    claim = stored_claim(stored)
+    if task.is_answered and claim != task.verdict:
+        message = f"the prover's summary says {task.verdict}, the stored proof {_words(stored)}"
+        yield finding("invalid", task, message)
     elif claim is Verdict.INCOMPLETE:
         yield finding("sorry", task, "the stored proof is unfinished", NOTE)
+    elif task.verdict is None and claim:
+        message = f"claimed {claim} by a stored proof, unchecked"
+        yield finding("missing", task, message, NOTE)
     elif task.verdict is None:
-        yield finding(
-            "missing",
-            task,
-            f"claimed {claim} by a stored proof, unchecked" if claim else "has no result",
-            NOTE,
-        )
+        yield finding("missing", task, "has no result", NOTE)
+
+
+def _words(stored: Sequence[Lemma]) -> str:
+    claim = stored_claim(stored)
+    if not claim:
+        return "is not there"
+    if any("sorry" in lemma.proof.ends for lemma in stored if lemma.proof):
+        return f"says {claim} (it has `sorry` in it)"
+    return f"says {claim}"
+
+
+class _View(NamedTuple):
+    """A theory file and what of a command line changes how it is read."""
+
+    path: str
+    flags: tuple[str, ...]
+    diff: bool
+    auto_sources: bool
+
+
+def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
+    """Batches compared with their theories as they are now, and verdicts with the proofs kept."""
+    for directory, batch in batches.items():
+        for view, tasks in _views_of(batch).items():
+            yield from _findings_of_view(view, tasks)
+            for task in tasks:
+                yield from _findings_of_proof(directory, task, view.diff)
+
+
+def _views_of(batch: Batch) -> dict[_View, list[Task]]:
+    views: dict[_View, list[Task]] = {}
+    for task in batch.tasks.values():
+        options = (*batch.provers[task.plan.prover].options, *task.plan.options)
+        flags, diff, auto_sources = theory_view(options, task.plan.flags)
+        view = _View(_theory_path(task.plan), flags, diff, auto_sources)
+        views.setdefault(view, []).append(task)
+    return views
+
+
+def _theory_path(plan: Plan) -> str:
+    return os.path.join(plan.cwd, plan.theory)
+
+
+def _findings_of_view(view: _View, tasks: Sequence[Task]) -> Iterator[Finding]:
+    """Whether a theory has changed; if not, which of its lemmas have no result."""
+    name = tasks[0].plan.theory
+    try:
+        theory = load_theory(*view)
+    except InputError as error:
+        is_ours = tasks[0].plan.key != ""  # our journal says what is assumed, without the theory
+        if os.path.exists(view.path) or not is_ours:
+            yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
+        return
+    changed_at = os.stat(view.path).st_mtime - CLOCK_S
+    stale = [task for task in tasks if _is_stale(task, theory, changed_at)]
+    for task in stale:
+        yield finding("stale", task, "the theory has changed since")
+    if stale:
+        return
+    with_result = {task.plan.lemma for task in tasks}
+    for lemma, sides in lemmas_by_name(theory).items():
+        if lemma not in with_result and not sides[0].optional:
+            yield Finding("missing", name, lemma, "has no result", NOTE)
+
+
+def _is_stale(task: Task, theory: Theory, changed_at: float) -> bool:
+    """Whether a result is of an older text; of batch-tamarin's only the time is known."""
+    if not task.result:
+        return False
+    if task.plan.theory_digest not in ("", theory.digest[:32]):
+        return True
+    # A fresh clone has new times: they count only where nothing better is known.
+    return not task.plan.key and instant(task.result.at) < changed_at
+
+
+def _findings_of_proof(directory: str, task: Task, diff: bool) -> Iterator[Finding]:
+    """Whether the proof that was kept says what the verdict says."""
+    path = os.path.join(directory, "proofs", task.id + ".spthy")
+    if not task.verdict or not os.path.isfile(path):
+        return
+    try:
+        theory = load_theory(path, diff=diff)
+    except InputError as error:
+        yield finding("invalid", task, f"its proof can't be read: {error}", NOTE)
+        return
+    yield from judge_proof(task, lemmas_by_name(theory).get(task.plan.lemma, []))
 
 
 # --- Recheck --------------------------------------------------------------------------------------
 
 
 class Recheck:
-    """Checks of the proofs of a batch by another prover, as tasks of a batch of their own in `recheck-ALIAS/` of its results.
+    """Checks of the proofs of a batch by another prover, in `recheck-ALIAS/` of its results.
 
-    Each stored proof is put into the original theory text, alone, which is loaded without `--prove`: checked, not searched. The
-    same verdict is expected. (Tamarin can't always load its own output again.)"""
+    They are tasks of a batch of their own. Each stored proof is put into the original theory text,
+    alone, which is loaded without `--prove`: checked, not searched. The same verdict is expected.
+    (Tamarin can't always load its own output again.)
+    """
 
     def __init__(self, batch: Batch, directory: str, prover: Prover) -> None:
-        self.batch, self.results, self.prover = batch, os.path.abspath(directory), prover
+        self.batch = batch
+        self.results = os.path.abspath(directory)
+        self.prover = prover
         self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
         self.inputs: dict[TheoryView, Dependencies] = {}
-        self._theory = functools.lru_cache(maxsize=8)(load_theory)
+        # Many tasks are of one theory.
+        self._load = functools.lru_cache(maxsize=8)(load_theory)
 
     def plan(self, warn: Callable[[str], None]) -> Batch:
         """The checks of all answers that there are; what can't be checked is warned of."""
-        header = replace(
+        planned = Batch(self._header(), inputs=self.inputs)
+        for task in self.batch.tasks.values():
+            if not task.is_answered:
+                continue
+            try:
+                check = self.check_of(task)
+            except InputError as error:
+                warn(f"the proof of {task.id} can't be checked: {error}")
+            else:
+                planned.tasks[check.id] = Task(check)
+        return planned
+
+    def check_of(self, task: Task) -> Plan:
+        """The check of one proof, its theory written. Raises InputError if it can't be checked."""
+        theory = self._original(task)
+        stored_in = result_files(self.results, task.id).proof
+        stored = load_theory(stored_in, (), theory.diff)
+        text = text_to_check(theory, stored, task.plan.lemma)
+        folder = os.path.join(self.results, "recheck", self.prover.alias, task.id)
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, os.path.basename(task.plan.theory))
+        write_file(path, text)
+        link_oracles(theory, task.plan.cwd, folder)
+        check = replace(
+            task.plan,
+            id=task.id + "~recheck",
+            theory=path,
+            prover=self.prover.alias,
+            prove=False,
+            assumes=(),
+            theory_digest="",
+            expect=task.verdict,
+            key=self._key(task.plan, text),
+            lemma_key="",
+        )
+        files = {path: file_state_now(path)}
+        self.inputs[check.view] = Dependencies("", files, {"stored proof": check.key})
+        return check
+
+    def _header(self) -> Header:
+        return replace(
             self.batch.header,
             at=timestamp(),
             id=os.urandom(6).hex(),
@@ -8821,104 +9639,84 @@ class Recheck:
             provers={self.prover.alias: self.prover},
             recheck_of=self.results,
         )
-        planned = Batch(header, inputs=self.inputs)
-        for task in self.batch.tasks.values():
-            if not task.is_answered:
-                continue
-            try:
-                check = self.check_of(task)
-                planned.tasks[check.id] = Task(check)
-            except InputError as error:
-                warn(f"the proof of {task.id} can't be checked: {error}")
-        return planned
-
-    def check_of(self, task: Task) -> Plan:
-        """The check of one proof, its theory written. Raises InputError when it can't be checked."""
-        theory = self._original(task)
-        folder_of_task = os.path.join(self.results, "recheck", self.prover.alias, task.id)
-        text, path = (
-            self._text(task, theory),
-            os.path.join(folder_of_task, os.path.basename(task.plan.theory)),
-        )
-        os.makedirs(folder_of_task, exist_ok=True)
-        write_file(path, text)
-        for folder, name in theory.oracle_rankings:  # tamarin-prover calls them when it checks, too
-            oracle = used_oracles(
-                replace(theory, oracle_rankings=(OracleRanking(folder, name),)), (), task.plan.cwd
-            )
-            link = os.path.join(folder_of_task, name or "oracle")
-            if folder is not None and "/" not in name and not os.path.lexists(link):
-                os.symlink(oracle[0], link)
-        key = sha256(
-            json.dumps(
-                [
-                    text,
-                    self.prover.identity,
-                    self.prover.all_options(task.plan.options),
-                    task.plan.flags,
-                ]
-            ).encode()
-        )[:32]
-        check = replace(
-            task.plan,
-            id=task.id + "~recheck",
-            theory=path,
-            prover=self.prover.alias,
-            prove=False,
-            assumes=(),
-            theory_digest="",
-            expect=task.verdict,
-            key=key,
-            lemma_key="",
-        )
-        files = {path: file_state_now(path)}
-        self.inputs[check.view] = Dependencies("", files, {"stored proof": key})
-        return check
 
     def _original(self, task: Task) -> Theory:
-        """The theory as it was when the task was proven."""
-        options = self.batch.options_of(task.plan)
-        theory = self._theory(
-            os.path.join(task.plan.cwd, task.plan.theory), *theory_view(options, task.plan.flags)
-        )
-        if theory.digest[:32] != task.plan.theory_digest:
-            raise InputError(
-                "the theory has changed since it was proven: run that again first", theory.path
-            )
+        """The theory as it was when the task was proven. Raises InputError."""
+        plan = task.plan
+        options = (*self.batch.provers[plan.prover].options, *plan.options)
+        view = theory_view(options, plan.flags)
+        theory = self._load(_theory_path(plan), *view)
+        if theory.digest[:32] != plan.theory_digest:
+            problem = "the theory has changed since it was proven: run that again first"
+            raise InputError(problem, theory.path)
         if theory.diff and self.prover.flavour == "tamarin-rs":
             raise InputError("tamarin-rs has no --diff", theory.path)
         return theory
 
-    def _text(self, task: Task, theory: Theory) -> str:
-        """The original text with no proof but that of the task's lemma."""
-        stored = load_theory(result_files(self.results, task.id).proof, (), theory.diff)
-        proofs = [
-            text
-            for name, text in stored.segments
-            if name == task.plan.lemma and not text.startswith(STATEMENTS)
-        ]
-        original = [
-            (name, text)
-            for name, text in theory.segments
-            if not name or text.startswith(STATEMENTS)
-        ]
-        if task.plan.lemma == EQUIVALENCE_LEMMA and task.plan.lemma not in dict(original):
-            original.insert(
-                -1, (task.plan.lemma, f"diffLemma {task.plan.lemma}:")
-            )  # before the theory's `end`
-        if any(set('":') & set(proof) for proof in proofs):
+    def _key(self, plan: Plan, text: str) -> str:
+        """Digest of everything that can change what the check says."""
+        options = self.prover.all_options(plan.options)
+        parts = [text, self.prover.identity, options, plan.flags]
+        return sha256(json.dumps(parts).encode())[:32]
+
+
+def text_to_check(original: Theory, stored: Theory, lemma: str) -> str:
+    """The original text with no proof but the stored one of a lemma. Raises InputError.
+
+    Both theories were loaded with their text.
+    """
+    statements = _statements(original)
+    if lemma == EQUIVALENCE_LEMMA and lemma not in dict(statements):
+        statements.insert(-1, (lemma, f"diffLemma {lemma}:"))  # before the theory's `end`
+    proofs: list[str] = []
+    for name, text in stored.segments:
+        if name == lemma and _is_proof(name, text):
+            proofs.append(text)
+    for proof in proofs:
+        if '"' in proof or ":" in proof:
             raise InputError("its stored proof holds what is no proof")
-        if len(proofs) != 1 or sum(name == task.plan.lemma for name, _ in original) != 1:
-            raise InputError(
-                "a lemma that Tamarin made, or one with no proof, or with proofs for two sides"
-            )
-        return (
-            "\n".join(
-                f"{text}\n{proofs[0]}" if name == task.plan.lemma else text
-                for name, text in original
-            )
-            + "\n"
+    places = [name for name, _ in statements].count(lemma)
+    if len(proofs) != 1 or places != 1:
+        raise InputError(
+            "a lemma that Tamarin made, or one with no proof, or with proofs for two sides"
         )
+    pieces: list[str] = []
+    for name, text in statements:
+        pieces.append(text)
+        if name == lemma:
+            pieces.append(proofs[0])
+    return "\n".join(pieces) + "\n"
+
+
+def _statements(theory: Theory) -> list[tuple[str, str]]:
+    """The text to its `end` without proofs: pieces, with the lemma that each is of, or ""."""
+    statements: list[tuple[str, str]] = []
+    for name, text in theory.segments:
+        if _is_proof(name, text):
+            continue
+        statements.append((name, text))
+        if text == "end":  # a prover's log goes on behind it
+            break
+    return statements
+
+
+def _is_proof(name: str, text: str) -> bool:
+    """Whether a piece of a theory's text is the stored proof of a lemma."""
+    return name != "" and not text.startswith(STATEMENTS)
+
+
+def link_oracles(theory: Theory, cwd: str, folder: str) -> None:
+    """Let the oracles of a theory be found from its copy in a folder.
+
+    tamarin-prover calls them also when it checks a proof.
+    """
+    for ranking in theory.oracle_rankings:
+        only_this = replace(theory, oracle_rankings=(ranking,))
+        oracle = used_oracles(only_this, (), cwd)[0]
+        link = os.path.join(folder, ranking.name or "oracle")
+        is_beside = ranking.folder is not None and "/" not in ranking.name
+        if is_beside and not os.path.lexists(link):
+            os.symlink(oracle, link)
 
 
 # === Reports ======================================================================================
@@ -9276,13 +10074,13 @@ def _totals_table(rows: Sequence[Row]) -> Table:
     always = WORDS[: WORDS.index("interrupted")]
     for word in WORDS:
         if word in groups or word in always:
-            table.add_row(word, *_totals(groups.get(word, [])))
+            table.add_row(word, *_usage_cells(groups.get(word, [])))
     if rows:
-        table.add_row("all", *_totals(rows))
+        table.add_row("all", *_usage_cells(rows))
     return table
 
 
-def _totals(rows: Sequence[Row]) -> Iterator[str]:
+def _usage_cells(rows: Sequence[Row]) -> Iterator[str]:
     """How many tasks, and what they used."""
     cached = 0
     wall_s = 0.0
@@ -12321,13 +13119,13 @@ def command_audit(args: argparse.Namespace) -> int:
 
     What verdicts rest on, what contradicts them, and what is not as expected.
     """
-    evidence = Evidence(args.paths, warn)
+    evidence = read_evidence(args.paths, warn)
     tasks = all_tasks(evidence)
     findings = [*audit(evidence.batches), *evidence.findings]
     if args.expect:
         findings += compare(tasks, read_expectations(args.expect), "expected", 0)
     if args.against:
-        before = all_tasks(Evidence(args.against, warn))
+        before = all_tasks(read_evidence(args.against, warn))
         findings += compare(tasks, before, "in the baseline", args.tolerance)
     kinds = list(ADVICE)
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))

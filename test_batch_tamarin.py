@@ -1937,7 +1937,7 @@ def test_what_a_lemma_depends_on_fixes_the_text_without_other_lemmas(lab):
     for _ in range(150):
         order = rng.sample(pieces, rng.randrange(3, len(pieces) + 1))
         lab.write("t.spthy", "theory T begin\n" + "\n".join(order) + "\nend\n")
-        theory = bt.load_theory(str(lab.path / "t.spthy"), keep_text=True)
+        theory = bt.load_theory(str(lab.path / "t.spthy"))
         for lemma in theory.lemmas:
             matters = {"", lemma.name, *lemma.assumes}
             text = tuple(text for name, text in theory.segments if name in matters)
@@ -3342,13 +3342,13 @@ def read_everything(path):
     bt.own_dot("digraph " + text + f'\ndigraph "{text}" {{}}', "one", ["two"])
     bt.coloured(text, type("Tty", (), {"isatty": lambda self: True})())
     bt.printable(text)
-    bt.Evidence([path + ".log"], lambda message: None)
+    bt.read_evidence([path + ".log"], lambda message: None)
     for theory in (text, "theory T begin\n" + text, f'theory T begin lemma a: "{text}"\nend', f"theory T begin end {text}",
                    f"theory T begin heuristic: {text}\nend", f"theory T begin #include {text}\nend",
                    f'theory T configuration: "{text}" begin end'):
         Path(path + ".spthy").write_text(theory)
         try:
-            bt.Evidence([path + ".spthy"], lambda message: None)
+            bt.read_evidence([path + ".spthy"], lambda message: None)
             loaded = bt.load_theory(path + ".spthy")
         except bt.InputError:
             continue
@@ -3918,13 +3918,58 @@ def test_logs_of_one_folder_are_one_set_of_results(lab):
     assert [message for _, message, _ in told["missing"]] == ["no complete summary: the prover was ended, or still runs"] * 2
 
 
-def test_a_log_finds_the_theory_that_it_says_was_written(lab):
+def test_a_log_belongs_to_the_analyzed_theory_with_its_lemmas(lab):
     lab.write("run/log", a_log(*VERDICTS, output="/gone/elsewhere/out.spthy"))
     lab.write("run/out.spthy", analyzed(FALSE_REUSE, {**PROVEN, "quiet": "by sorry"}, "1.9.0"))
-    told = Audited(lab, "run/log", code=1)
+    told = Audited(lab, "run", code=1)
     assert [lemma for lemma, *_ in told["invalid"]] == ["quiet"] and told.lemmas["calm"]["prover"] == "Tamarin 1.9.0"
     lab.write("run/later", a_log(*VERDICTS, output="out.spthy"))   # one process wrote over the other's: which is not known
     assert not Audited(lab, "run", code=0)["invalid"]
+
+
+def test_logs_belong_to_the_text_that_they_hold_or_list(lab):
+    """The same name in two folders, and one theory with two sets of flags, are different texts."""
+    traces = ("calm (all-traces): falsified - found trace (9 steps)", *VERDICTS[1:])
+    lab.write("a/bell.spthy", FALSE_REUSE)
+    lab.write("a/log", a_log(*VERDICTS))
+    lab.write("b/bell.spthy", FALSE_REUSE.replace("Out(~b)", "Out(h(~b))"))
+    lab.write("b/log", a_log(*traces))
+    told = Audited(lab, "a", "b", code=1)
+    assert not told["disagreement"] and told["assumption"][0][1].startswith("verified, resting on a falsified lemma")
+    falsified = {**PROVEN, "calm": "simplify SOLVED"}
+    lab.write("c/plain.log", analyzed(FALSE_REUSE, PROVEN) + a_log(*VERDICTS))
+    lab.write("c/flags.log", analyzed(FALSE_REUSE.replace("Out(~b)", "Out(h(~b))"), falsified) + a_log(*traces))
+    told = Audited(lab, "c", code=1)
+    assert not told["disagreement"] and not told["invalid"] and len(told.told["lemmas"]) == 8
+    assert sum("resting on a falsified" in entry["state"] for entry in told.told["lemmas"]) == 2
+    lab.write("c/flags.log", analyzed(FALSE_REUSE, falsified) + a_log(*traces))
+    assert [lemma for lemma, *_ in Audited(lab, "c", code=1)["disagreement"]] == ["calm"]
+
+
+def test_a_text_matched_by_name_is_said(lab):
+    lab.write("logs/log", a_log(*VERDICTS))
+    lab.write("models/bell.spthy", FALSE_REUSE.replace("lemma heard", "lemma unheard"))
+    os.utime(lab.path / "models/bell.spthy", (1, 1))
+    told = Audited(lab, "logs", "models", code=0)
+    assert any(message.startswith("text matched by name: the lemmas of models/bell.spthy are not those") for _, message, _ in told["assumption"])
+    lab.write("models/bell.spthy", FALSE_REUSE)
+    os.utime(lab.path / "models/bell.spthy", (1, 1))
+    assert not Audited(lab, "logs", "models", code=0)["assumption"]
+
+
+def test_a_summary_in_a_comment_of_what_people_wrote_is_none(lab):
+    lab.write("bell.spthy", FALSE_REUSE.replace("begin\n", f"begin\n/*{a_log(*VERDICTS)}*/\n"))
+    told = Audited(lab, "bell.spthy", code=3)
+    assert [message for _, message, _ in told["missing"]] == ["has no result"] * 4 and not any(entry["verdict"] for entry in told.told["lemmas"])
+
+
+def test_proofs_of_one_text_are_one_set_of_claims(lab):
+    lab.write("bell.spthy", FALSE_REUSE)
+    for name in PROVEN:
+        lab.write(f"proofs/{name}.spthy", analyzed(FALSE_REUSE, {**dict.fromkeys(PROVEN, "by sorry"), name: PROVEN[name]}))
+    told = Audited(lab, "bell.spthy", "proofs", code=3)
+    assert told["missing"] == [(name, "claimed verified by a stored proof, unchecked", True) for name in PROVEN]
+    assert {entry["theory"] for entry in told.told["lemmas"]} == {"bell.spthy"} and len(told.told["lemmas"]) == 4
 
 
 def test_several_theories_in_one_log(lab):
