@@ -100,7 +100,7 @@ MB = 2**20
 
 
 class InputError(Exception):
-    """Something a user gave is wrong: where (file, line and column from 1), what, and what to do."""
+    """Something a user gave is wrong: where (file, line, column from 1), what, and what to do."""
 
     def __init__(self, message: str, file: str = "", line: int = 0, column: int = 0) -> None:
         self.message = message
@@ -612,7 +612,7 @@ class TheoryView(NamedTuple):
 @slotted
 @dataclass(frozen=True)
 class Started:
-    """A job began: the `start` event. pid, start time, host and boot id name one process for ever."""
+    """A job began: the `start` event. pid, start time, host and boot id name one process."""
 
     ids: tuple[str, ...]  # of the tasks that the job serves
     job: str
@@ -700,7 +700,7 @@ class Task:
 
     @property
     def is_final(self) -> bool:
-        """Whether it is done: it runs again only if what it rests on changes, or its limits grow."""
+        """Whether it is done: it runs again if what it rests on changes, or its limits grow."""
         return self.status in FINAL
 
     @property
@@ -857,7 +857,7 @@ class Batch:
             self.tasks.pop(task_id, None)
 
     def _plan(self, plan: Plan) -> None:
-        """A plan, or a changed plan: an older result under this id counts only if it still holds."""
+        """A plan, or a changed one: an older result under this id counts only if it still holds."""
         if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", ".."):
             raise ValueError(f"'{plan.id}' can't name files")
         before = self.tasks.get(plan.id)
