@@ -6291,6 +6291,9 @@ def open_results(
             journal = _journal_beside(directory, fresh, tell)
         if journal.size == 0:
             journal.begin(planned)
+        # Those who watch from now on know the batch as it is here: what is told to them later must
+        # have happened later.
+        journal.flush()
         for folder in RESULT_FOLDERS:
             os.makedirs(os.path.join(journal.directory, folder), exist_ok=True)
     except OSError as error:

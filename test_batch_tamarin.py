@@ -3202,6 +3202,19 @@ def test_status_of_many_tasks(lab):
     assert told["state"] == "unknown" and told["done"] == 4_000
 
 
+def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
+    """Two that end at once after a batch went on: both are counted, each once."""
+    lab.write("t.spthy", many_lemmas(8))
+    lab.prover(VERIFY)
+    lab.recipe(config={"global_max_cores": 4, "global_max_memory": 4})
+    four = [argument for lemma in json.loads(lab.run("lemmas", "t.spthy", "--json").stdout)["lemmas"][:4] for argument in ("-t", f"t--{lemma['name']}--")]
+    lab.run("run", "recipe.json", *four, code=0)
+    monkeypatch.setattr(bt, "FLUSH_S", 1.0)  # all four end before anyone is told
+    monkeypatch.chdir(lab.path)
+    assert bt.main(["run", "recipe.json", "--no-cache", "--cores", "4", "--memory", "4"]) == 0
+    assert re.findall(r"^\[(\d)/8\]", capfd.readouterr().err, re.MULTILINE) == ["5", "6", "7", "8"]
+
+
 # --- What can't wait -----------------------------------------------------------------------------------------------------
 
 
