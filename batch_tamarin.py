@@ -858,8 +858,10 @@ class Batch:
 
     def _plan(self, plan: Plan) -> None:
         """A plan, or a changed one: an older result under this id counts only if it still holds."""
-        if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", ".."):
+        if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", "..") or "\0" in plan.id:
             raise ValueError(f"'{plan.id}' can't name files")
+        if self.has_begun and plan.prover not in self.provers:
+            raise ValueError(f"'{plan.prover}' is no prover of this batch")
         before = self.tasks.get(plan.id)
         task = self.tasks[plan.id] = Task(plan)
         if before:
@@ -3885,10 +3887,15 @@ def exit_status(status: int) -> ExitStatus:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return ExitStatus(code=code)
+    return ExitStatus(signal=signal_name(-code))
+
+
+def signal_name(number: int) -> str:
+    """`SIGTERM`, or `SIG42` for one without a name."""
     try:
-        return ExitStatus(signal=signal.Signals(-code).name)
+        return signal.Signals(number).name
     except ValueError:  # real-time signals have no name of their own
-        return ExitStatus(signal=f"SIG{-code}")
+        return f"SIG{number}"
 
 
 # --- After a driver that was killed ---------------------------------------------------------------
@@ -8349,9 +8356,9 @@ class Row:
         return self.task.misses_expectation or bool(self.rests_on_false)
 
     @property
-    def needs_look(self) -> bool:
-        """Whether a person should look at it: no answer, or a failure."""
-        return self.is_failure or not self.task.is_answered
+    def is_problem(self) -> bool:
+        """Whether the exit code tells of it: a failure, or no answer although one is wanted."""
+        return self.is_failure or not self.task.is_settled
 
 
 def rows_of(tasks: Iterable[Task], closure: Closure) -> Iterator[Row]:
@@ -8378,7 +8385,7 @@ def exit_code_of(rows: Iterable[Row]) -> int:
     for row in rows:
         if row.is_failure:
             return 1
-        if not row.task.is_answered and row.task.status is not Status.SUPERSEDED:
+        if row.is_problem:
             code = 3
     return code
 
@@ -8386,21 +8393,6 @@ def exit_code_of(rows: Iterable[Row]) -> int:
 def exit_code(tasks: Iterable[Task], closure: Closure) -> int:
     """The exit code that these tasks ask for, as `exit_code_of`."""
     return exit_code_of(rows_of(tasks, closure))
-
-
-def needs_look(task: Task, closure: Closure) -> bool:
-    """Whether a person should look at a task, as `Row.needs_look`."""
-    return any(row.needs_look for row in rows_of([task], closure))
-
-
-def outcome_word(task: Task) -> str:
-    """The verdict if there is one, else the status, in words."""
-    return task.outcome
-
-
-def missed_expectation(task: Task) -> bool:
-    """Whether a task is not as expected, as `Task.misses_expectation`."""
-    return task.misses_expectation
 
 
 # --- Findings -------------------------------------------------------------------------------------
@@ -9298,10 +9290,12 @@ def file_task(
     return Task(plan, result.status if result else Status.PENDING, result=result)
 
 
-def _file_batch(source: str, tasks: Iterable[Task]) -> Batch:
+def _file_batch(source: str, tasks: Collection[Task]) -> Batch:
     """A batch of results that stand in files."""
     batch = Batch()
-    batch.apply(Header(recipe_file=source, cwd=source))
+    aliases = {task.plan.prover for task in tasks}
+    provers = {alias: Prover(alias, ()) for alias in aliases}
+    batch.apply(Header(recipe_file=source, cwd=source, provers=provers))
     for number, task in enumerate(tasks):
         batch.apply(replace(task.plan, id=str(number)))
         if task.result:
@@ -9741,11 +9735,6 @@ def rows_of_batch(batch: Batch) -> Iterator[Row]:
     return rows_of(tasks, Closure(tasks))
 
 
-def is_problem(row: Row) -> bool:
-    """Whether the exit code tells of it: a failure, or no answer although one is wanted."""
-    return row.is_failure or not row.task.is_settled
-
-
 # --- The final table ------------------------------------------------------------------------------
 
 TABLE_ROWS = 40  # a longer batch shows its problems only
@@ -9775,7 +9764,7 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     rows: Iterable[Row] = rows_of(begun, Closure(batch.tasks.values()))
     if len(begun) > TABLE_ROWS:
         # A wrong result must not hide among timeouts: failures first.
-        problems = filter(is_problem, rows)
+        problems = [row for row in rows if row.is_problem]
         rows = sorted(problems, key=lambda row: not row.is_failure)
     rows = list(rows)
     lines = list(_task_lines(rows))
@@ -9852,7 +9841,9 @@ def _next_steps(directory: str, tasks: Sequence[Task]) -> Iterator[str]:
         yield f"go on: batch_tamarin.py resume {where}"
     if Status.FAILED in statuses:
         failed = next(task for task in tasks if task.status is Status.FAILED)
-        yield f"why:   less {where}/logs/{failed.id}.err"
+        # A user pastes this into a shell, and an id may be what a foreign journal says.
+        log = os.path.join(directory, "logs", failed.id + ".err")
+        yield f"why:   less {quoted([printable(log)])}"
     if statuses & MET_A_LIMIT:
         yield "more:  run the recipe again with larger limits: only what met its limit runs again"
 
@@ -10002,7 +9993,7 @@ def _chosen_rows(rows: Sequence[Row]) -> Sequence[Row]:
     if len(rows) <= SHOWN_TASKS:
         return rows
     # Both kinds stay in plan order: sorting is stable, also in reverse.
-    problems_first = sorted(rows, key=is_problem, reverse=True)
+    problems_first = sorted(rows, key=lambda row: row.is_problem, reverse=True)
     return problems_first[:SHOWN_TASKS]
 
 
@@ -10104,8 +10095,7 @@ def _results_table(rows: Sequence[Row], total: int) -> Table:
     table = Table("Results")
     if len(rows) < total:
         table.about = (
-            f"{len(rows):,} of {total:,} tasks, those that need a look first; "
-            "csv and json reports hold all."
+            f"{len(rows):,} of {total:,} tasks, problems first; csv and json reports hold all."
         )
     with_expected = any(row.plan.expect for row in rows)
     table.add_columns("result", kind=Kind.OUTCOME)
@@ -11970,12 +11960,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # From here on Ctrl-C is answered below. Where it is ignored (nohup) it stays so.
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        return int(args.func(args))
+        code = int(args.func(args))
+        # What can't be written must be known here: at exit, Python would only complain of it.
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output (such as `head`) is gone: nobody to tell
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        pass
     except InputError as error:
         for line in str(error).split("\n"):
             say(f"error: {line}")
@@ -11983,7 +11975,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A full disk, too many open files: what the environment did gets no traceback.
         place = f"{error.filename}: " if error.filename else ""
         say(f"error: {place}{error.strerror or error}")
+    flush_or_discard_output()
     return 2
+
+
+def flush_or_discard_output() -> None:
+    """Write what stdout still holds; what can't be written goes nowhere.
+
+    Python would try it again at exit, complain, and change the exit code.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
 
 
 def open_missing_streams() -> None:
@@ -12491,8 +12496,7 @@ def asked_options(args: argparse.Namespace) -> PlanOptions:
 
 def recipe_results(recipe: Recipe) -> str:
     """The results directory that a recipe names."""
-    config: Json = recipe.data.get("config", {})
-    directory: str = config.get("output_directory", "results")
+    directory: str = recipe.config.get("output_directory", "results")
     return os.path.expanduser(directory)
 
 
@@ -12920,7 +12924,9 @@ def ask_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[st
 
 def provers_with_diff(provers: Mapping[str, Prover], file: str) -> list[str]:
     """The aliases of the provers that know --diff. Raises InputError when there is none."""
-    aliases = [alias for alias, prover in provers.items() if prover.flavour != "tamarin-rs"]
+    aliases = [
+        alias for alias, prover in provers.items() if prover.flavour is not Flavour.TAMARIN_RS
+    ]
     if not aliases:
         raise InputError("this theory needs a tamarin-prover", file)
     return aliases
@@ -13091,8 +13097,7 @@ def batch_state(batch: Batch, path: str) -> BatchState:
     """What becomes of the batch whose journal lies at `path`."""
     header = batch.header
     if batch.ended and batch.ended.signal:
-        name = signal.Signals(batch.ended.signal).name
-        return BatchState("stopped", f"stopped by {name}")
+        return BatchState("stopped", f"stopped by {signal_name(batch.ended.signal)}")
     if batch.ended:
         return BatchState("finished", "finished")
     driven = is_driven(header, path)
@@ -13357,7 +13362,9 @@ def command_resume(args: argparse.Namespace) -> int:
         say("nothing is left to do: this batch has finished")
         print_coloured(final_table(batch, args.results, tasks))
         return exit_code(tasks, Closure(tasks))
-    # Relative names mean what they meant when the batch began.
+    if args.cache_dir:
+        args.cache_dir = os.path.abspath(args.cache_dir)
+    # The recipe's names mean what they meant when the batch began; the command line's don't.
     try:
         os.chdir(header.cwd)
     except OSError as error:
@@ -13378,7 +13385,7 @@ def command_recheck(args: argparse.Namespace) -> int:
     if not batch.has_begun or batch.header.recheck_of:
         raise InputError("this journal tells of no batch, or is itself a recheck", journal_path)
     recipe = Recipe(batch.header.recipe_file, json.dumps(batch.header.recipe))
-    asked = args.prover or recipe.data.get("config", {}).get("recheck_with", "")
+    asked = args.prover or recipe.config.get("recheck_with", "")
     prover = _checking_prover(recipe, asked)
     recipe.raise_problems()
     asyncio.run(ask_versions([prover]))
@@ -13429,7 +13436,7 @@ def run_recipe(
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
     done = run_batch(planned, directory, args, args.task, fresh, cache)
-    checker = recipe.data.get("config", {}).get("recheck_with", "")
+    checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
     # All answers that there are: from the cache, of earlier runs, and not chosen by -t as well.
