@@ -9761,15 +9761,16 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     Of a large batch it has only the tasks that are problems.
     """
     begun = [task for task in tasks if task.status is not Status.PENDING]
-    rows: Iterable[Row] = rows_of(begun, Closure(batch.tasks.values()))
+    rows = rows_of(begun, Closure(batch.tasks.values()))
     if len(begun) > TABLE_ROWS:
+        chosen = [row for row in rows if row.is_problem]
         # A wrong result must not hide among timeouts: failures first.
-        problems = [row for row in rows if row.is_problem]
-        rows = sorted(problems, key=lambda row: not row.is_failure)
-    rows = list(rows)
-    lines = list(_task_lines(rows))
+        chosen.sort(key=lambda row: not row.is_failure)
+    else:
+        chosen = list(rows)
+    lines = list(_task_lines(chosen))
     lines.append("")
-    lines.append(_totals_line(tasks, rows))
+    lines.append(_totals_line(tasks, chosen))
     lines.append(f"results: {printable(directory)}")
     lines += _next_steps(directory, tasks)
     return "\n".join(lines) + "\n"
@@ -9780,7 +9781,9 @@ def _task_lines(rows: Sequence[Row]) -> Iterator[str]:
     shown = rows[:TABLE_ROWS]
     if shown:
         lines = [["result", "task", "steps", "time", "memory", ""]]
-        lines += [list(_final_cells(row)) for row in shown]
+        for row in shown:
+            cells = list(_final_cells(row))
+            lines.append(cells)
         yield text_table(lines, right=(2, 3, 4))
     hidden = len(rows) - len(shown)
     if hidden:
@@ -9788,6 +9791,7 @@ def _task_lines(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _final_cells(row: Row) -> Iterator[str]:
+    """A row of the final table."""
     yield row.outcome
     yield row.task.id
     yield str(row.result.steps or "")
@@ -9808,6 +9812,7 @@ def _notes(row: Row) -> Iterator[str]:
     if what_it_rests_on:
         yield what_it_rests_on
     if row.result.reason:
+        # It may quote the prover at length.
         yield row.result.reason[:160]
     for warning in row.result.warnings:
         yield f"warning: {warning}"
@@ -9822,7 +9827,8 @@ def _day(at: str) -> str:
 
 def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
     """Totals of all tasks; `rows` has all that are failures."""
-    line = plural(len(tasks), "task") + ": " + told_counts(count_outcomes(tasks))
+    counts = count_outcomes(tasks)
+    line = f"{plural(len(tasks), 'task')}: {told_counts(counts)}"
     failures = [row for row in rows if row.is_failure]
     unexpected = sum(row.task.misses_expectation for row in failures)
     if unexpected:
@@ -9856,7 +9862,10 @@ def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
 
 def told_counts(counts: Mapping[str, int]) -> str:
     """`7 verified, 1 timeout`."""
-    return ", ".join(f"{count:,} {word}" for word, count in counts.items())
+    parts: list[str] = []
+    for word, count in counts.items():
+        parts.append(f"{count:,} {word}")
+    return ", ".join(parts)
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
@@ -9865,7 +9874,10 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> st
     `right`: the numbers of the columns that are set to the right.
     """
     table = [list(map(printable, row)) for row in rows]
-    widths = [max(map(display_width, column)) for column in zip(*table)]
+    widths: list[int] = []
+    for column in zip(*table):
+        widest = max(map(display_width, column))
+        widths.append(widest)
     lines: list[str] = []
     for cells in table:
         for number, width in enumerate(widths):
@@ -9942,7 +9954,11 @@ class Table:
         """The largest value of a column of amounts, 0 for another column."""
         if self.columns[number].kind is not Kind.AMOUNT:
             return 0
-        return max(float(row[number] or 0) for row in self.rows)
+        largest = 0.0
+        for row in self.rows:
+            value = float(row[number] or 0)
+            largest = max(largest, value)
+        return largest
 
     @property
     def head_and_rows(self) -> Sequence[Cells]:
@@ -10013,6 +10029,7 @@ def task_anchor(number: int) -> str:
 
 
 def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
+    """What is so of the whole batch."""
     header = batch.header
     yield "recipe", header.recipe_file
     yield "directory", header.cwd
@@ -10022,8 +10039,11 @@ def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     else:
         yield "run by", "batch-tamarin"
     # By what ran, not by the header's time: that is of the last time that the batch went on.
-    began = min((span.began for span in spans_of(rows)), default=instant(header.at))
-    ended = max((span.ended for span in spans_of(rows)), default=began)
+    spans = list(spans_of(rows))
+    began = ended = instant(header.at)
+    if spans:
+        began = min(span.began for span in spans)
+        ended = max(span.ended for span in spans)
     yield "began", utc(began)
     left = len(rows) - batch.count(*FINAL)
     if left:
@@ -10039,10 +10059,13 @@ def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
 
 
 def _ids(rows: Iterable[Row]) -> str:
-    return ", ".join(row.task.id for row in rows)[:LISTED_IDS]
+    """The ids of tasks, cut where a page would drown in them."""
+    ids = ", ".join(row.task.id for row in rows)
+    return ids[:LISTED_IDS]
 
 
 def _provers_table(batch: Batch) -> Table:
+    """The provers of a batch with their versions."""
     table = Table("Provers")
     table.add_columns("prover", "version", "command")
     for alias, prover in batch.provers.items():
@@ -10115,6 +10138,7 @@ def _results_table(rows: Sequence[Row], total: int) -> Table:
 
 
 def _result_cells(row: Row, with_expected: bool) -> Iterator[str]:
+    """A line of the table of results."""
     result = row.result
     yield row.told
     yield row.plan.lemma
@@ -10148,7 +10172,10 @@ def _matrix_table(rows: Sequence[Row]) -> Table:
     lines: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         names = (row.plan.theory, row.plan.lemma)
-        line = lines.setdefault(names, [*names, *[""] * len(provers)])
+        if names not in lines:
+            empty = [""] * len(provers)
+            lines[names] = [*names, *empty]
+        line = lines[names]
         place = len(names) + provers.index(row.plan.prover)
         if line[place]:
             # The same lemma under other options, or of another entry of the recipe.
@@ -10167,14 +10194,22 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
     table.add_columns("result", kind=Kind.OUTCOME)
     table.add_columns("not verified here", "verified here")
     for row in rows:
-        plan = row.plan
         # A trace that was found rests on nothing, whatever its lemma takes for granted.
-        if plan.assumes and (plan.trait, row.task.verdict) in RESTING:
-            known = {each.lemma for each in row.assuming}
-            verified = listed(name for name in plan.assumes if name not in known)
-            open_ones = listed(row.assuming)
-            table.add_row(plan.theory, plan.lemma, plan.prover, row.outcome, open_ones, verified)
+        rests = (row.plan.trait, row.task.verdict) in RESTING
+        if rests and row.plan.assumes:
+            table.add_row(*_assumption_cells(row))
     return table
+
+
+def _assumption_cells(row: Row) -> Iterator[str]:
+    """A line of the table of assumptions."""
+    yield row.plan.theory
+    yield row.plan.lemma
+    yield row.plan.prover
+    yield row.outcome
+    yield listed(row.assuming)
+    unverified = {each.lemma for each in row.assuming}
+    yield listed(name for name in row.plan.assumes if name not in unverified)
 
 
 def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Iterator[str]:
@@ -10191,10 +10226,12 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
 
 
 def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
+    """What was planned of a task, and what came of it."""
     plan = row.plan
     result = row.result
+    trait = result.trait or plan.trait or "?"
     yield "theory", plan.theory
-    yield "lemma", f"{plan.lemma} ({result.trait or plan.trait or '?'})"
+    yield "lemma", f"{plan.lemma} ({trait})"
     yield "recipe task", plan.entry
     version = prover.version or "of unknown version"
     yield "prover", f"{plan.prover} ({prover.flavour} {version})"
@@ -10466,13 +10503,7 @@ class Latex(Writer):
         """The columns as longtable takes them: long ones wrap where a line can't hold them all."""
         columns = zip(*table.head_and_rows)
         widths = [max(map(len, cells)) + 3 for cells in columns]
-        long = sum(width for width in widths if width > self.short)
-        scale = 1.0
-        if long:
-            # Short columns get what they need, long ones share the rest in proportion; where that
-            # is next to nothing the table is wider than the page, but can be read.
-            left = self.line_width - (sum(widths) - long)
-            scale = min(1.0, max(0.1, left / long))
+        scale = self._scale(widths)
         forms: list[str] = []
         for column, width in zip(table.columns, widths):
             if column.is_number:
@@ -10485,8 +10516,27 @@ class Latex(Writer):
                 forms.append(f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}")
         return "".join(forms)
 
+    def _scale(self, widths: Iterable[int]) -> float:
+        """How much of the characters that a long column needs it gets, at most 1.
+
+        Short columns get what they need, long ones share the rest in proportion.
+        """
+        short = 0
+        long = 0
+        for width in widths:
+            if width > self.short:
+                long += width
+            else:
+                short += width
+        if not long:
+            return 1.0
+        left = self.line_width - short
+        # Where next to nothing is left the table is wider than the page, but can be read.
+        return min(1.0, max(0.1, left / long))
+
 
 def _code_point(found: re.Match[str]) -> str:
+    """A character by its number."""
     return f"<U+{ord(found[0]):04X}>"
 
 
@@ -10594,7 +10644,8 @@ class Html(Writer):
 
     def details(self, title: str, anchor: str, parts: Iterable[str]) -> str:
         summary = f"<summary><h3>{self.escape(title)}</h3></summary>\n"
-        return f'<details id="{anchor}">{summary}' + "".join(parts) + "</details>\n"
+        content = "".join(parts)
+        return f'<details id="{anchor}">{summary}{content}</details>\n'
 
     def drawing(self, name: str, path: str) -> str:
         import base64
@@ -10620,7 +10671,8 @@ class Html(Writer):
         ended = max(span.ended for span in spans)
         lanes = _lanes(spans)
         height = LANE_HEIGHT * len(lanes)
-        label = self.escape(f"Timeline, {utc(began)} to {utc(ended)}")
+        title = f"Timeline, {utc(began)} to {utc(ended)}"
+        label = self.escape(title)
         parts = [f"<h2>{label}</h2>\n"]
         parts.append(f'<svg role="img" aria-label="{label}" width="100%" height="{height}">\n')
         for number, lane in enumerate(lanes):
@@ -10632,14 +10684,17 @@ class Html(Writer):
 
     def _bar(self, span: Span, top: int, began: float, ended: float) -> str:
         """A bar of a timeline from `began` to `ended`, `top` pixels from its upper edge."""
-        task = f"{span.row.task.id}: {span.row.outcome}"
-        told = self.escape(f"{task}, {duration(span.ended - span.began)}")
-        whole = ended - began or 1
-        left = (span.began - began) / whole
+        outcome = span.row.outcome
+        took_s = span.ended - span.began
+        told = self.escape(f"{span.row.task.id}: {outcome}, {duration(took_s)}")
+        # Of a batch that took no time at all, too, there are shares.
+        whole_s = ended - began or 1
+        left = (span.began - began) / whole_s
         # The shortest can still be seen, and pointed at.
-        width = max(0.001, (span.ended - span.began) / whole)
-        kind = _style_class(span.row.outcome)
-        place = f'x="{left:.3%}" y="{top}" width="{width:.3%}" height="{LANE_HEIGHT - 2}"'
+        width = max(0.001, took_s / whole_s)
+        height = LANE_HEIGHT - 2
+        place = f'x="{left:.3%}" y="{top}" width="{width:.3%}" height="{height}"'
+        kind = _style_class(outcome)
         return f'<g><title>{told}</title><rect class="{kind}" {place}/></g>\n'
 
 
@@ -10705,10 +10760,12 @@ def csv_lines(names: Sequence[str], rows: Iterable[Json]) -> Iterator[str]:
     writer: Any = csv.writer(SimpleNamespace(write=str), lineterminator="\n")
     yield writer.writerow(names)
     for row in rows:
-        yield writer.writerow([_csv_cell(row.get(name, "")) for name in names])
+        values = [row.get(name, "") for name in names]
+        yield writer.writerow(map(_csv_cell, values))
 
 
 def _csv_cell(value: Any) -> Any:
+    """A value as CSV has it: several in one cell, a text on one line."""
     if isinstance(value, (tuple, list)):
         value = "; ".join(value)
     if not isinstance(value, str):
@@ -10723,8 +10780,9 @@ def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """The Batch: what its `batch` and `end` events said, and every task, one a line."""
     ended = encode_event(batch.ended) if batch.ended else None
     # The object is written in pieces: a large batch as one text would take too much memory.
-    head = json.dumps({"batch": encode_event(batch.header), "end": ended})
-    yield head[:-1] + ', "tasks": ['
+    began = encode_event(batch.header)
+    head = json.dumps({"batch": began, "end": ended})
+    yield head.removesuffix("}") + ', "tasks": ['
     separator = "\n"
     for row in rows_of_batch(batch):
         yield separator + json.dumps(_json_object(row))
@@ -10733,6 +10791,7 @@ def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
 
 
 def _json_object(row: Row) -> Json:
+    """A task's plan, what came of it, and what that rests on."""
     return {
         **encode(row.plan),
         "status": row.task.status,
@@ -10743,9 +10802,12 @@ def _json_object(row: Row) -> Json:
 
 
 def _assuming_json(row: Row) -> list[Json]:
-    return [
-        {"lemma": each.lemma, "state": each.state, "via": list(each.chain)} for each in row.assuming
-    ]
+    """What a verdict takes for granted."""
+    assuming: list[Json] = []
+    for each in row.assuming:
+        chain = list(each.chain)
+        assuming.append({"lemma": each.lemma, "state": each.state, "via": chain})
+    return assuming
 
 
 # --- JUnit ----------------------------------------------------------------------------------------
@@ -10798,6 +10860,7 @@ def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
 
 
 def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
+    """A suite for each entry of the recipe."""
     closure = Closure(batch.tasks.values())
     for name, tasks in recipe_tasks(batch.tasks.values()).items():
         cases = list(map(_junit_case, rows_of(tasks, closure)))
@@ -10811,6 +10874,7 @@ def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
 
 
 def _junit_case(row: Row) -> JUnitCase:
+    """A task as a test case, with a note of what came of it."""
     plan = row.plan
     case = JUnitCase(
         name=f"{plan.lemma} [{plan.prover}]",
@@ -10834,11 +10898,16 @@ def _junit_case(row: Row) -> JUnitCase:
 
 
 def _junit_tag(row: Row) -> str:
-    if row.task.is_answered:
-        return "failure" if row.is_failure else "system-out"
-    # A race's loser was stopped because another variant had answered: no error of its own.
-    has_no_end = not row.task.is_final or row.task.status is Status.SUPERSEDED
-    return "skipped" if has_no_end else "error"
+    """Of what kind the note of a task is, as JUnitNote.tag says."""
+    task = row.task
+    if task.is_answered and row.is_failure:
+        return "failure"
+    if task.is_answered:
+        return "system-out"
+    # A superseded one needs no answer: it has no error of its own.
+    if task.is_settled or not task.is_final:
+        return "skipped"
+    return "error"
 
 
 def junit_lines(suites: Iterable[JUnitSuite]) -> Iterator[str]:
@@ -10850,6 +10919,7 @@ def junit_lines(suites: Iterable[JUnitSuite]) -> Iterator[str]:
 
 
 def _suite_lines(suite: JUnitSuite) -> Iterator[str]:
+    """A test suite with its cases, in pieces."""
     attributes: dict[str, object] = {"name": suite.name, **suite.attributes}
     attributes["tests"] = len(suite.cases)
     attributes["failures"] = suite.count("failure")
@@ -10931,6 +11001,7 @@ def audit_report(
 
 
 def _audit_json(ok: bool, rows: Iterable[AuditRow], findings: Iterable[Finding]) -> str:
+    """All that an audit found as one JSON object."""
     told = {
         "ok": ok,
         "lemmas": list(map(_result_json, rows)),
@@ -10940,6 +11011,7 @@ def _audit_json(ok: bool, rows: Iterable[AuditRow], findings: Iterable[Finding])
 
 
 def _result_json(each: AuditRow) -> Json:
+    """A task as an audit tells it; `state` says what its verdict rests on, `word` doesn't."""
     row = each.row
     return {
         "theory": row.plan.theory,
@@ -10974,6 +11046,7 @@ def _finding_json(finding: Finding) -> Json:
 
 
 def _audit_csv(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> Iterator[str]:
+    """Results, then findings; a column that one of them has not is empty there."""
     columns = ["theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source"]
     columns += ["kind", "message", "note"]
     objects = list(map(_result_json, rows))
@@ -10985,8 +11058,8 @@ def _audit_suite(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> JUnit
     """A case for each lemma: findings are failures, no answer is an error."""
     cases: dict[tuple[str, str], JUnitCase] = {}
 
-    # Several batches may hold the same lemma: one case, which has failed if one of them has.
     def case_of(theory: str, lemma: str, prover: str) -> JUnitCase:
+        """One case, which has failed if one has of the batches that hold this lemma."""
         name = f"{lemma or theory} [{prover}]"
         return cases.setdefault((theory, name), JUnitCase(name, theory))
 
@@ -11028,7 +11101,8 @@ def _findings_part(page: Writer, title: str, findings: Sequence[Finding]) -> Ite
     for each in findings:
         place = each.theory
         if each.lemma:
-            place = f"{os.path.basename(each.theory)}: {each.lemma}"
+            file = os.path.basename(each.theory)
+            place = f"{file}: {each.lemma}"
         places.setdefault((each.kind, each.message), {})[place] = None
     table = Table(title)
     table.add_columns("kind", "what", "where")
@@ -11051,11 +11125,13 @@ def _theories_table(rows: Iterable[AuditRow]) -> Table:
     table.add_columns("results", "from")
     for (theory, prover, source), count in counts.items():
         lemmas = sum(count.values())
-        table.add_row(theory, prover, f"{lemmas:,}", told_counts(count), source)
+        results = told_counts(count)
+        table.add_row(theory, prover, f"{lemmas:,}", results, source)
     return table
 
 
 def _lemmas_table(rows: Iterable[AuditRow]) -> Table:
+    """A line for each result."""
     table = Table("Lemmas")
     table.add_columns("theory", "lemma", "prover", "result")
     table.add_columns("steps", "time (s)", kind=Kind.NUMBER)
@@ -11421,8 +11497,9 @@ class Progress:
 
     def _tell_start(self, start: Started) -> None:
         process = f"attempt {start.attempt}, process {start.pid}"
+        cores = self._cores_in_use()
         command = quoted(start.command)
-        say(f"start {start.job} ({process}; {self._cores_in_use()} in use): {command}")
+        say(f"start {start.job} ({process}; {cores} in use): {command}")
 
     def _tell_end(self, task: Task) -> None:
         went_well = task.is_settled and not task.misses_expectation
@@ -11509,7 +11586,7 @@ def result_facts(task: Task) -> str:
     result = task.result or Result(task.status)
     facts: list[str] = []
     if result.cached:
-        facts.append(f"cached {result.ran[:10]}".rstrip())
+        facts.append(f"cached {_day(result.ran)}".rstrip())
     if result.steps:
         facts.append(plural(result.steps, "step"))
     facts.append(duration(result.usage.wall_s))

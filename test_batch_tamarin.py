@@ -3229,7 +3229,8 @@ def test_status_follows_until_the_end(lab, on_terminal):
 
 
 def test_status_of_many_tasks(lab):
-    header = bt.Header(at=bt.timestamp(), id="b", recipe_file="r.json", pid=1, host="elsewhere", limits=bt.Limits(2, 1024, 60))
+    header = bt.Header(at=bt.timestamp(), id="b", recipe_file="r.json", pid=1, host="elsewhere", limits=bt.Limits(2, 1024, 60),
+                       provers={"p": bt.Prover("p", ("p",))})
     plans = [a_plan(id=f"t{number}", entry=f"n{number % 9}") for number in range(10_000)]
     result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, usage=bt.Usage(1), at=bt.timestamp())
     events = [header, *plans, *(bt.Finished(plan.id, plan.id, 1, result) for plan in plans[:4_000])]
