@@ -10373,10 +10373,10 @@ class Writer:
         """The text of a trace, "" when the page has no room for it (left)."""
         with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
             # Asked of the open file: what has this name may change until it is read.
-            if os.fstat(file.fileno()).st_size <= min(GRAPH_CAP, self.room):
-                text = file.read(GRAPH_CAP)
-                self.room -= len(text)
-                return text
+            size_bytes = os.fstat(file.fileno()).st_size
+            if size_bytes <= min(GRAPH_CAP, self.room):
+                self.room -= size_bytes
+                return file.read(GRAPH_CAP)
         return ""
 
     def url(self, path: str) -> str:
@@ -11496,12 +11496,14 @@ class Progress:
             self._tell_end(self.batch.tasks[event.id])
 
     def _tell_start(self, start: Started) -> None:
+        """Say which command began."""
         process = f"attempt {start.attempt}, process {start.pid}"
         cores = self._cores_in_use()
         command = quoted(start.command)
         say(f"start {start.job} ({process}; {cores} in use): {command}")
 
     def _tell_end(self, task: Task) -> None:
+        """Say what came of a task; with --quiet only what didn't go well."""
         went_well = task.is_settled and not task.misses_expectation
         if self.quiet and went_well:
             return
@@ -11521,6 +11523,7 @@ class Progress:
         say(line.rstrip())
 
     def _cores_in_use(self) -> str:
+        """`3/16 cores`."""
         total = self.batch.header.limits.cores
         return f"{self.running.cores()}/{plural(total, 'core')}"
 
@@ -11638,6 +11641,7 @@ class Tally:
         self._count_anew()
 
     def _count_anew(self) -> None:
+        """Forget what was counted, and count the tasks as they are."""
         self._is_stale = False
         self._done = 0
         self._outcomes: Counter[str] = Counter()  # of final tasks
@@ -11677,6 +11681,7 @@ class Tally:
             self._begun[task.id] = task.outcome
 
     def _note_time(self, task: Task) -> None:
+        """Count what a final task took."""
         if task.result is None:
             return
         seconds = task.result.usage.wall_s
@@ -11684,6 +11689,7 @@ class Tally:
         self._entry_times.setdefault(task.plan.entry, Times()).add(seconds)
 
     def _refresh(self) -> None:
+        """Count anew if any task may have changed otherwise than by a start or an end."""
         if self._is_stale:
             self._count_anew()
 
@@ -11806,6 +11812,7 @@ class RunningJobs:
         return [self._look_at(start) for start in self._starts.values()]
 
     def _look_at(self, start: Started) -> RunningJob:
+        """A job as it is now: by our own supervisor's figures, else by its processes."""
         live = self._live.get(start.job)
         if live:
             elapsed_s = time.monotonic() - live.started
@@ -12656,7 +12663,8 @@ def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
             stderr=outputs.stderr,
         )
         version = prover.version or "(version unknown)"
-        heading = f"{alias}: {prover.flavour} {version}, {quoted(prover.command)}"
+        command = quoted(prover.command)
+        heading = f"{alias}: {prover.flavour} {version}, {command}"
         yield CheckJob(job, outputs.proof, (heading,))
 
 
@@ -12688,13 +12696,19 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
         stderr=outputs.stderr,
         task_ids=tuple(task.id for task in tasks),
     )
-    entries = ", ".join(dict.fromkeys(task.plan.entry for task in tasks))
+    return CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
+
+
+def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
+    """What a theory is loaded for: tasks that load it alike, and the limits that these have."""
+    plan = tasks[0].plan
+    entries = dict.fromkeys(task.plan.entry for task in tasks)
+    names = ", ".join(entries)
     flags = [f"-D={flag}" for flag in plan.flags]
     theory = quoted([plan.theory, *plan.options, *flags])
     count = plural(len(tasks), "task")
     sizes = " or ".join(map(str, limits))
-    heading = f"{entries}: {theory} with {plan.prover}, {count} of {sizes}"
-    return CheckJob(job, outputs.proof, ("", heading))
+    return f"{names}: {theory} with {plan.prover}, {count} of {sizes}"
 
 
 def largest_limits(limits: Collection[Limits]) -> Limits:
@@ -12731,7 +12745,10 @@ def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
 
         room = batch.header.limits
         scheduler = Scheduler(Room(room.cores, room.memory_mb))
-        waiting = [Waiting(check.job.limits, functools.partial(work, check)) for check in checks]
+        waiting: list[Waiting] = []
+        for check in checks:
+            start = functools.partial(work, check)
+            waiting.append(Waiting(check.job.limits, start))
         with screen or nullcontext():
             asyncio.run(scheduler.run(waiting))
 
@@ -12830,9 +12847,9 @@ def write_check_report(check: CheckJob) -> None:
     lines += last_part(check.job.stdout, heading)
     report = "\n".join(lines).partition("\n*/")[0]
     # Its outputs went to a folder that is gone when somebody reads this.
-    command = quoted(word for word in check.job.command if not word.startswith("--output"))
+    command = [word for word in check.job.command if not word.startswith("--output")]
     stderr = "\n".join(ends_of(check.job.stderr))
-    text = "\n\n".join([command, *check.notes, report, stderr])
+    text = "\n\n".join([quoted(command), *check.notes, report, stderr])
     os.makedirs(CHECK_REPORT, exist_ok=True)
     name = check.job.id.replace(" ", "-") + ".txt"
     write_file(os.path.join(CHECK_REPORT, name), text + "\n")
@@ -12862,11 +12879,14 @@ def command_init(args: argparse.Namespace) -> int:
     resources = default_resources(config, room)
     tasks: Json = {}
     for name, file in _named(args.theories).items():
-        tasks[name] = {**ask_task(args, file, name, provers), "resources": resources}
+        entry = ask_task(args, file, name, provers)
+        entry["resources"] = resources
+        tasks[name] = entry
     config["output_directory"] = ask(args, "directory for the results", args.results, str)
     versions = recipe_versions(provers, args.output)
     data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
-    recipe = Recipe(args.output, json.dumps(data, indent=2) + "\n")
+    text = json.dumps(data, indent=2) + "\n"
+    recipe = Recipe(args.output, text)
     # What can't be planned is refused here, before it is written.
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
     sys.stdout.write(recipe.text)
@@ -12889,6 +12909,7 @@ def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[
         return check(str(default))
     prompt = printable(f"{question} [{default}]: ")
     while True:
+        # Not to stdout, where the recipe goes: it may be a file.
         print(prompt, end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
         if not answer:
@@ -12906,7 +12927,8 @@ def ask_provers(args: argparse.Namespace) -> dict[str, Prover]:
     if found and not args.yes:
         for prover in provers_named(" ".join(found)).values():
             program = find_program(prover.command[0])
-            say(f"found {program}, version {prover.version or 'unknown'}")
+            version = prover.version or "unknown"
+            say(f"found {program}, version {version}")
     default = " ".join(args.prover or found[:1])
     return ask(args, "provers (commands or files)", default, provers_named)
 
@@ -12930,24 +12952,16 @@ def provers_named(text: str) -> dict[str, Prover]:
 
 def ask_limits(args: argparse.Namespace, room: Limits) -> Json:
     """The recipe's `config`: what all jobs together may use, and the time of one."""
-    cores = ask(
-        args,
-        f"cores for all jobs together (here: {room.cores})",
-        args.cores or "max",
-        cores_argument,
-    )
-    memory_gb = ask(
-        args,
-        f"GB for all jobs together (here: {room.memory_mb / 1024:.3g})",
-        args.memory or "max",
-        memory_argument,
-    )
-    timeout_s = ask(
-        args, "seconds for one lemma", args.timeout or DEFAULT_TIMEOUT_S, number_argument
-    )
+    room_gb = room.memory_mb / 1024
+    question = f"cores for all jobs together (here: {room.cores})"
+    cores = ask(args, question, args.cores or "max", cores_argument)
+    question = f"GB for all jobs together (here: {room_gb:.3g})"
+    memory = ask(args, question, args.memory or "max", memory_argument)
+    default_s = args.timeout or DEFAULT_TIMEOUT_S
+    timeout_s = ask(args, "seconds for one lemma", default_s, number_argument)
     return {
         "global_max_cores": cores,
-        "global_max_memory": memory_gb,
+        "global_max_memory": memory,
         "default_timeout": timeout_s,
     }
 
@@ -13101,6 +13115,7 @@ class FollowedJournal:
         return state
 
     def _read_on(self) -> BatchState:
+        """Read to the end once; the state after that."""
         for event in journal_events(self._file, self._path, warn, self.batch.apply):
             self.observer(event)
         if not self.batch.has_begun:
@@ -13113,13 +13128,15 @@ def follow_batch(journal: FollowedJournal) -> BatchState:
     progress = journal.progress
     state = journal.look()
     if not progress.silent:
+        done = progress.tally.done
         tasks = plural(progress.tally.total, "task")
-        say(f"{state.sentence}, {progress.tally.done:,} of {tasks} done")
+        say(f"{state.sentence}, {done:,} of {tasks} done")
     journal.observer = progress
     with progress.screen or nullcontext():
         while state.is_running:
             if progress.screen:
                 progress.screen.draw()
+            # By looking again and again: a journal may grow on another host, which tells nobody.
             time.sleep(TICK_S)
             state = journal.look()
     return state
@@ -13232,7 +13249,7 @@ def audit_code(tasks: Sequence[Task], findings: Iterable[Finding], strict: bool)
     """The exit code of an audit: 1 for a finding, 3 where there is nothing that was proven."""
     if any(strict or finding.rank != NOTE for finding in findings):
         return 1
-    if not tasks:
+    if not tasks:  # nothing found in nothing is no success
         return 3
     # What rests on a false lemma is a finding already: no closure is needed.
     return exit_code(tasks, Closure(()))
@@ -13391,7 +13408,8 @@ def clear_cache(cache: Cache, errors_only: bool) -> None:
                 continue
         remove_entry(path)
         removed += 1
-    print(printable(f"entries removed from {cache.directory}: {removed:,}"))
+    told = f"entries removed from {cache.directory}: {removed:,}"
+    print(printable(told))
 
 
 def show_cache(cache: Cache) -> None:
@@ -13404,7 +13422,8 @@ def show_cache(cache: Cache) -> None:
         if found and not found.is_load:
             tasks.append(found.task)
     most_gb = cache.size_mb / 1024
-    print(printable(f"{cache.directory}: {used_mb:,.1f} MB of at most {most_gb:g} GB"))
+    told = f"{cache.directory}: {used_mb:,.1f} MB of at most {most_gb:g} GB"
+    print(printable(told))
     rows = [("result", "entries")]
     for outcome, count in count_outcomes(tasks).items():
         rows.append((outcome, f"{count:,}"))
@@ -13426,7 +13445,8 @@ def command_run(args: argparse.Namespace) -> int:
 def command_resume(args: argparse.Namespace) -> int:
     """Go on where a batch stopped, from its results directory alone."""
     directory = os.path.abspath(results_directory(args.results, JOURNAL))
-    batch, _ = load_batch(os.path.join(directory, JOURNAL), warn)
+    journal_path = os.path.join(directory, JOURNAL)
+    batch, _ = load_batch(journal_path, warn)
     header = batch.header
     if not batch.has_begun:
         path = os.path.join(args.results, JOURNAL)
@@ -13448,7 +13468,9 @@ def command_resume(args: argparse.Namespace) -> int:
         raise InputError(
             f"the batch's working directory {header.cwd} can't be entered: {error.strerror}"
         ) from None
-    recipe = Recipe(header.recipe_file, json.dumps(header.recipe, indent=2))
+    # As it was then: the file may say something else today.
+    text = json.dumps(header.recipe, indent=2)
+    recipe = Recipe(header.recipe_file, text)
     return run_recipe(recipe, header.options, directory, args, fresh=False)
 
 
@@ -13461,7 +13483,8 @@ def command_recheck(args: argparse.Namespace) -> int:
     batch, _ = load_batch(journal_path, warn)
     if not batch.has_begun or batch.header.recheck_of:
         raise InputError("this journal tells of no batch, or is itself a recheck", journal_path)
-    recipe = Recipe(batch.header.recipe_file, json.dumps(batch.header.recipe))
+    text = json.dumps(batch.header.recipe)
+    recipe = Recipe(batch.header.recipe_file, text)
     asked = args.prover or recipe.config.get("recheck_with", "")
     prover = _checking_prover(recipe, asked)
     recipe.raise_problems()
@@ -13485,11 +13508,13 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
         return _recipe_prover(recipe, asked)
     program = find_program(asked)
     if not program:
+        aliases = ", ".join(known)
         raise InputError(
-            f"--prover '{printable(asked)}' is none of the recipe's provers "
-            f"({', '.join(known)}), nor a program"
+            f"--prover '{printable(asked)}' is none of the recipe's provers ({aliases}), "
+            "nor a program"
         )
-    return Prover(next(iter(_named([asked]))), (program,))
+    (alias,) = _named([asked])
+    return Prover(alias, (program,))
 
 
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
@@ -13560,23 +13585,28 @@ def run_batch(
     restore_result_files(directory, batch)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
     waiting = [task for task in tasks if not task.is_final]
-    say(f"batch {batch.id}: {plural(len(waiting), 'task')} to run in {directory}")
+    left = plural(len(waiting), "task")
+    say(f"batch {batch.id}: {left} to run in {directory}")
     with Supervisor(batch.id, journal.fd) as supervisor:
         progress = Progress(batch, tasks, directory, supervisor.live, args)
+        # First the file: who is told that a task has ended finds it.
         journal.observers.append(functools.partial(write_event_files, directory, batch))
         journal.observers.append(progress)
-        runner = Runner(directory, journal, supervisor, cache, say if args.debug else None)
+        tell = say if args.debug else None
+        runner = Runner(directory, journal, supervisor, cache, tell)
         asyncio.run(progress.beside(runner.run(waiting)))
     if cache and cache.prune():
         warn(cache.problem)
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
+    # Before what may fail on a full disk: the journal is whole, and the rest follows from it.
     journal.close()
     write_derived_files(batch, directory)
-    sys.stdout.write(coloured(final_table(batch, directory, tasks), sys.stdout))
+    print_coloured(final_table(batch, directory, tasks))
     if stopped_by:
         return BatchRun(batch, directory, 128 + stopped_by)
-    return BatchRun(batch, directory, exit_code(tasks, Closure(batch.tasks.values())))
+    closure = Closure(batch.tasks.values())
+    return BatchRun(batch, directory, exit_code(tasks, closure))
 
 
 def write_event_files(directory: str, batch: Batch, event: Event) -> None:
