@@ -858,8 +858,10 @@ class Batch:
 
     def _plan(self, plan: Plan) -> None:
         """A plan, or a changed one: an older result under this id counts only if it still holds."""
-        if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", ".."):
+        if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", "..") or "\0" in plan.id:
             raise ValueError(f"'{plan.id}' can't name files")
+        if self.has_begun and plan.prover not in self.provers:
+            raise ValueError(f"'{plan.prover}' is no prover of this batch")
         before = self.tasks.get(plan.id)
         task = self.tasks[plan.id] = Task(plan)
         if before:
@@ -3885,10 +3887,15 @@ def exit_status(status: int) -> ExitStatus:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return ExitStatus(code=code)
+    return ExitStatus(signal=signal_name(-code))
+
+
+def signal_name(number: int) -> str:
+    """`SIGTERM`, or `SIG42` for one without a name."""
     try:
-        return ExitStatus(signal=signal.Signals(-code).name)
+        return signal.Signals(number).name
     except ValueError:  # real-time signals have no name of their own
-        return ExitStatus(signal=f"SIG{-code}")
+        return f"SIG{number}"
 
 
 # --- After a driver that was killed ---------------------------------------------------------------
@@ -8352,9 +8359,9 @@ class Row:
         return self.task.misses_expectation or bool(self.rests_on_false)
 
     @property
-    def needs_look(self) -> bool:
-        """Whether a person should look at it: no answer, or a failure."""
-        return self.is_failure or not self.task.is_answered
+    def is_problem(self) -> bool:
+        """Whether the exit code tells of it: a failure, or no answer although one is wanted."""
+        return self.is_failure or not self.task.is_settled
 
 
 def rows_of(tasks: Iterable[Task], closure: Closure) -> Iterator[Row]:
@@ -8381,7 +8388,7 @@ def exit_code_of(rows: Iterable[Row]) -> int:
     for row in rows:
         if row.is_failure:
             return 1
-        if not row.task.is_answered and row.task.status is not Status.SUPERSEDED:
+        if row.is_problem:
             code = 3
     return code
 
@@ -8389,21 +8396,6 @@ def exit_code_of(rows: Iterable[Row]) -> int:
 def exit_code(tasks: Iterable[Task], closure: Closure) -> int:
     """The exit code that these tasks ask for, as `exit_code_of`."""
     return exit_code_of(rows_of(tasks, closure))
-
-
-def needs_look(task: Task, closure: Closure) -> bool:
-    """Whether a person should look at a task, as `Row.needs_look`."""
-    return any(row.needs_look for row in rows_of([task], closure))
-
-
-def outcome_word(task: Task) -> str:
-    """The verdict if there is one, else the status, in words."""
-    return task.outcome
-
-
-def missed_expectation(task: Task) -> bool:
-    """Whether a task is not as expected, as `Task.misses_expectation`."""
-    return task.misses_expectation
 
 
 # --- Findings -------------------------------------------------------------------------------------
@@ -9301,10 +9293,12 @@ def file_task(
     return Task(plan, result.status if result else Status.PENDING, result=result)
 
 
-def _file_batch(source: str, tasks: Iterable[Task]) -> Batch:
+def _file_batch(source: str, tasks: Collection[Task]) -> Batch:
     """A batch of results that stand in files."""
     batch = Batch()
-    batch.apply(Header(recipe_file=source, cwd=source))
+    aliases = {task.plan.prover for task in tasks}
+    provers = {alias: Prover(alias, ()) for alias in aliases}
+    batch.apply(Header(recipe_file=source, cwd=source, provers=provers))
     for number, task in enumerate(tasks):
         batch.apply(replace(task.plan, id=str(number)))
         if task.result:
@@ -9744,11 +9738,6 @@ def rows_of_batch(batch: Batch) -> Iterator[Row]:
     return rows_of(tasks, Closure(tasks))
 
 
-def is_problem(row: Row) -> bool:
-    """Whether the exit code tells of it: a failure, or no answer although one is wanted."""
-    return row.is_failure or not row.task.is_settled
-
-
 # --- The final table ------------------------------------------------------------------------------
 
 TABLE_ROWS = 40  # a longer batch shows its problems only
@@ -9775,15 +9764,16 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
     Of a large batch it has only the tasks that are problems.
     """
     begun = [task for task in tasks if task.status is not Status.PENDING]
-    rows: Iterable[Row] = rows_of(begun, Closure(batch.tasks.values()))
+    rows = rows_of(begun, Closure(batch.tasks.values()))
     if len(begun) > TABLE_ROWS:
+        chosen = [row for row in rows if row.is_problem]
         # A wrong result must not hide among timeouts: failures first.
-        problems = filter(is_problem, rows)
-        rows = sorted(problems, key=lambda row: not row.is_failure)
-    rows = list(rows)
-    lines = list(_task_lines(rows))
+        chosen.sort(key=lambda row: not row.is_failure)
+    else:
+        chosen = list(rows)
+    lines = list(_task_lines(chosen))
     lines.append("")
-    lines.append(_totals_line(tasks, rows))
+    lines.append(_totals_line(tasks, chosen))
     lines.append(f"results: {printable(directory)}")
     lines += _next_steps(directory, tasks)
     return "\n".join(lines) + "\n"
@@ -9794,7 +9784,9 @@ def _task_lines(rows: Sequence[Row]) -> Iterator[str]:
     shown = rows[:TABLE_ROWS]
     if shown:
         lines = [["result", "task", "steps", "time", "memory", ""]]
-        lines += [list(_final_cells(row)) for row in shown]
+        for row in shown:
+            cells = list(_final_cells(row))
+            lines.append(cells)
         yield text_table(lines, right=(2, 3, 4))
     hidden = len(rows) - len(shown)
     if hidden:
@@ -9802,6 +9794,7 @@ def _task_lines(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _final_cells(row: Row) -> Iterator[str]:
+    """A row of the final table."""
     yield row.outcome
     yield row.task.id
     yield str(row.result.steps or "")
@@ -9822,6 +9815,7 @@ def _notes(row: Row) -> Iterator[str]:
     if what_it_rests_on:
         yield what_it_rests_on
     if row.result.reason:
+        # It may quote the prover at length.
         yield row.result.reason[:160]
     for warning in row.result.warnings:
         yield f"warning: {warning}"
@@ -9836,7 +9830,8 @@ def _day(at: str) -> str:
 
 def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
     """Totals of all tasks; `rows` has all that are failures."""
-    line = plural(len(tasks), "task") + ": " + told_counts(count_outcomes(tasks))
+    counts = count_outcomes(tasks)
+    line = f"{plural(len(tasks), 'task')}: {told_counts(counts)}"
     failures = [row for row in rows if row.is_failure]
     unexpected = sum(row.task.misses_expectation for row in failures)
     if unexpected:
@@ -9855,7 +9850,9 @@ def _next_steps(directory: str, tasks: Sequence[Task]) -> Iterator[str]:
         yield f"go on: batch_tamarin.py resume {where}"
     if Status.FAILED in statuses:
         failed = next(task for task in tasks if task.status is Status.FAILED)
-        yield f"why:   less {where}/logs/{failed.id}.err"
+        # A user pastes this into a shell, and an id may be what a foreign journal says.
+        log = os.path.join(directory, "logs", failed.id + ".err")
+        yield f"why:   less {quoted([printable(log)])}"
     if statuses & MET_A_LIMIT:
         yield "more:  run the recipe again with larger limits: only what met its limit runs again"
 
@@ -9868,7 +9865,10 @@ def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
 
 def told_counts(counts: Mapping[str, int]) -> str:
     """`7 verified, 1 timeout`."""
-    return ", ".join(f"{count:,} {word}" for word, count in counts.items())
+    parts: list[str] = []
+    for word, count in counts.items():
+        parts.append(f"{count:,} {word}")
+    return ", ".join(parts)
 
 
 def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
@@ -9877,7 +9877,10 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> st
     `right`: the numbers of the columns that are set to the right.
     """
     table = [list(map(printable, row)) for row in rows]
-    widths = [max(map(display_width, column)) for column in zip(*table)]
+    widths: list[int] = []
+    for column in zip(*table):
+        widest = max(map(display_width, column))
+        widths.append(widest)
     lines: list[str] = []
     for cells in table:
         for number, width in enumerate(widths):
@@ -9954,7 +9957,11 @@ class Table:
         """The largest value of a column of amounts, 0 for another column."""
         if self.columns[number].kind is not Kind.AMOUNT:
             return 0
-        return max(float(row[number] or 0) for row in self.rows)
+        largest = 0.0
+        for row in self.rows:
+            value = float(row[number] or 0)
+            largest = max(largest, value)
+        return largest
 
     @property
     def head_and_rows(self) -> Sequence[Cells]:
@@ -10005,7 +10012,7 @@ def _chosen_rows(rows: Sequence[Row]) -> Sequence[Row]:
     if len(rows) <= SHOWN_TASKS:
         return rows
     # Both kinds stay in plan order: sorting is stable, also in reverse.
-    problems_first = sorted(rows, key=is_problem, reverse=True)
+    problems_first = sorted(rows, key=lambda row: row.is_problem, reverse=True)
     return problems_first[:SHOWN_TASKS]
 
 
@@ -10025,6 +10032,7 @@ def task_anchor(number: int) -> str:
 
 
 def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
+    """What is so of the whole batch."""
     header = batch.header
     yield "recipe", header.recipe_file
     yield "directory", header.cwd
@@ -10034,8 +10042,11 @@ def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     else:
         yield "run by", "batch-tamarin"
     # By what ran, not by the header's time: that is of the last time that the batch went on.
-    began = min((span.began for span in spans_of(rows)), default=instant(header.at))
-    ended = max((span.ended for span in spans_of(rows)), default=began)
+    spans = list(spans_of(rows))
+    began = ended = instant(header.at)
+    if spans:
+        began = min(span.began for span in spans)
+        ended = max(span.ended for span in spans)
     yield "began", utc(began)
     left = len(rows) - batch.count(*FINAL)
     if left:
@@ -10051,10 +10062,13 @@ def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
 
 
 def _ids(rows: Iterable[Row]) -> str:
-    return ", ".join(row.task.id for row in rows)[:LISTED_IDS]
+    """The ids of tasks, cut where a page would drown in them."""
+    ids = ", ".join(row.task.id for row in rows)
+    return ids[:LISTED_IDS]
 
 
 def _provers_table(batch: Batch) -> Table:
+    """The provers of a batch with their versions."""
     table = Table("Provers")
     table.add_columns("prover", "version", "command")
     for alias, prover in batch.provers.items():
@@ -10107,8 +10121,7 @@ def _results_table(rows: Sequence[Row], total: int) -> Table:
     table = Table("Results")
     if len(rows) < total:
         table.about = (
-            f"{len(rows):,} of {total:,} tasks, those that need a look first; "
-            "csv and json reports hold all."
+            f"{len(rows):,} of {total:,} tasks, problems first; csv and json reports hold all."
         )
     with_expected = any(row.plan.expect for row in rows)
     table.add_columns("result", kind=Kind.OUTCOME)
@@ -10128,6 +10141,7 @@ def _results_table(rows: Sequence[Row], total: int) -> Table:
 
 
 def _result_cells(row: Row, with_expected: bool) -> Iterator[str]:
+    """A line of the table of results."""
     result = row.result
     yield row.told
     yield row.plan.lemma
@@ -10161,7 +10175,10 @@ def _matrix_table(rows: Sequence[Row]) -> Table:
     lines: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         names = (row.plan.theory, row.plan.lemma)
-        line = lines.setdefault(names, [*names, *[""] * len(provers)])
+        if names not in lines:
+            empty = [""] * len(provers)
+            lines[names] = [*names, *empty]
+        line = lines[names]
         place = len(names) + provers.index(row.plan.prover)
         if line[place]:
             # The same lemma under other options, or of another entry of the recipe.
@@ -10180,14 +10197,22 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
     table.add_columns("result", kind=Kind.OUTCOME)
     table.add_columns("not verified here", "verified here")
     for row in rows:
-        plan = row.plan
         # A trace that was found rests on nothing, whatever its lemma takes for granted.
-        if plan.assumes and (plan.trait, row.task.verdict) in RESTING:
-            known = {each.lemma for each in row.assuming}
-            verified = listed(name for name in plan.assumes if name not in known)
-            open_ones = listed(row.assuming)
-            table.add_row(plan.theory, plan.lemma, plan.prover, row.outcome, open_ones, verified)
+        rests = (row.plan.trait, row.task.verdict) in RESTING
+        if rests and row.plan.assumes:
+            table.add_row(*_assumption_cells(row))
     return table
+
+
+def _assumption_cells(row: Row) -> Iterator[str]:
+    """A line of the table of assumptions."""
+    yield row.plan.theory
+    yield row.plan.lemma
+    yield row.plan.prover
+    yield row.outcome
+    yield listed(row.assuming)
+    unverified = {each.lemma for each in row.assuming}
+    yield listed(name for name in row.plan.assumes if name not in unverified)
 
 
 def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Iterator[str]:
@@ -10204,10 +10229,12 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
 
 
 def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
+    """What was planned of a task, and what came of it."""
     plan = row.plan
     result = row.result
+    trait = result.trait or plan.trait or "?"
     yield "theory", plan.theory
-    yield "lemma", f"{plan.lemma} ({result.trait or plan.trait or '?'})"
+    yield "lemma", f"{plan.lemma} ({trait})"
     yield "recipe task", plan.entry
     version = prover.version or "of unknown version"
     yield "prover", f"{plan.prover} ({prover.flavour} {version})"
@@ -10349,10 +10376,10 @@ class Writer:
         """The text of a trace, "" when the page has no room for it (left)."""
         with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
             # Asked of the open file: what has this name may change until it is read.
-            if os.fstat(file.fileno()).st_size <= min(GRAPH_CAP, self.room):
-                text = file.read(GRAPH_CAP)
-                self.room -= len(text)
-                return text
+            size_bytes = os.fstat(file.fileno()).st_size
+            if size_bytes <= min(GRAPH_CAP, self.room):
+                self.room -= size_bytes
+                return file.read(GRAPH_CAP)
         return ""
 
     def url(self, path: str) -> str:
@@ -10479,13 +10506,7 @@ class Latex(Writer):
         """The columns as longtable takes them: long ones wrap where a line can't hold them all."""
         columns = zip(*table.head_and_rows)
         widths = [max(map(len, cells)) + 3 for cells in columns]
-        long = sum(width for width in widths if width > self.short)
-        scale = 1.0
-        if long:
-            # Short columns get what they need, long ones share the rest in proportion; where that
-            # is next to nothing the table is wider than the page, but can be read.
-            left = self.line_width - (sum(widths) - long)
-            scale = min(1.0, max(0.1, left / long))
+        scale = self._scale(widths)
         forms: list[str] = []
         for column, width in zip(table.columns, widths):
             if column.is_number:
@@ -10498,8 +10519,27 @@ class Latex(Writer):
                 forms.append(f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}")
         return "".join(forms)
 
+    def _scale(self, widths: Iterable[int]) -> float:
+        """How much of the characters that a long column needs it gets, at most 1.
+
+        Short columns get what they need, long ones share the rest in proportion.
+        """
+        short = 0
+        long = 0
+        for width in widths:
+            if width > self.short:
+                long += width
+            else:
+                short += width
+        if not long:
+            return 1.0
+        left = self.line_width - short
+        # Where next to nothing is left the table is wider than the page, but can be read.
+        return min(1.0, max(0.1, left / long))
+
 
 def _code_point(found: re.Match[str]) -> str:
+    """A character by its number."""
     return f"<U+{ord(found[0]):04X}>"
 
 
@@ -10607,7 +10647,8 @@ class Html(Writer):
 
     def details(self, title: str, anchor: str, parts: Iterable[str]) -> str:
         summary = f"<summary><h3>{self.escape(title)}</h3></summary>\n"
-        return f'<details id="{anchor}">{summary}' + "".join(parts) + "</details>\n"
+        content = "".join(parts)
+        return f'<details id="{anchor}">{summary}{content}</details>\n'
 
     def drawing(self, name: str, path: str) -> str:
         import base64
@@ -10633,7 +10674,8 @@ class Html(Writer):
         ended = max(span.ended for span in spans)
         lanes = _lanes(spans)
         height = LANE_HEIGHT * len(lanes)
-        label = self.escape(f"Timeline, {utc(began)} to {utc(ended)}")
+        title = f"Timeline, {utc(began)} to {utc(ended)}"
+        label = self.escape(title)
         parts = [f"<h2>{label}</h2>\n"]
         parts.append(f'<svg role="img" aria-label="{label}" width="100%" height="{height}">\n')
         for number, lane in enumerate(lanes):
@@ -10645,14 +10687,17 @@ class Html(Writer):
 
     def _bar(self, span: Span, top: int, began: float, ended: float) -> str:
         """A bar of a timeline from `began` to `ended`, `top` pixels from its upper edge."""
-        task = f"{span.row.task.id}: {span.row.outcome}"
-        told = self.escape(f"{task}, {duration(span.ended - span.began)}")
-        whole = ended - began or 1
-        left = (span.began - began) / whole
+        outcome = span.row.outcome
+        took_s = span.ended - span.began
+        told = self.escape(f"{span.row.task.id}: {outcome}, {duration(took_s)}")
+        # Of a batch that took no time at all, too, there are shares.
+        whole_s = ended - began or 1
+        left = (span.began - began) / whole_s
         # The shortest can still be seen, and pointed at.
-        width = max(0.001, (span.ended - span.began) / whole)
-        kind = _style_class(span.row.outcome)
-        place = f'x="{left:.3%}" y="{top}" width="{width:.3%}" height="{LANE_HEIGHT - 2}"'
+        width = max(0.001, took_s / whole_s)
+        height = LANE_HEIGHT - 2
+        place = f'x="{left:.3%}" y="{top}" width="{width:.3%}" height="{height}"'
+        kind = _style_class(outcome)
         return f'<g><title>{told}</title><rect class="{kind}" {place}/></g>\n'
 
 
@@ -10718,10 +10763,12 @@ def csv_lines(names: Sequence[str], rows: Iterable[Json]) -> Iterator[str]:
     writer: Any = csv.writer(SimpleNamespace(write=str), lineterminator="\n")
     yield writer.writerow(names)
     for row in rows:
-        yield writer.writerow([_csv_cell(row.get(name, "")) for name in names])
+        values = [row.get(name, "") for name in names]
+        yield writer.writerow(map(_csv_cell, values))
 
 
 def _csv_cell(value: Any) -> Any:
+    """A value as CSV has it: several in one cell, a text on one line."""
     if isinstance(value, (tuple, list)):
         value = "; ".join(value)
     if not isinstance(value, str):
@@ -10736,8 +10783,9 @@ def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """The Batch: what its `batch` and `end` events said, and every task, one a line."""
     ended = encode_event(batch.ended) if batch.ended else None
     # The object is written in pieces: a large batch as one text would take too much memory.
-    head = json.dumps({"batch": encode_event(batch.header), "end": ended})
-    yield head[:-1] + ', "tasks": ['
+    began = encode_event(batch.header)
+    head = json.dumps({"batch": began, "end": ended})
+    yield head.removesuffix("}") + ', "tasks": ['
     separator = "\n"
     for row in rows_of_batch(batch):
         yield separator + json.dumps(_json_object(row))
@@ -10746,6 +10794,7 @@ def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
 
 
 def _json_object(row: Row) -> Json:
+    """A task's plan, what came of it, and what that rests on."""
     return {
         **encode(row.plan),
         "status": row.task.status,
@@ -10756,9 +10805,12 @@ def _json_object(row: Row) -> Json:
 
 
 def _assuming_json(row: Row) -> list[Json]:
-    return [
-        {"lemma": each.lemma, "state": each.state, "via": list(each.chain)} for each in row.assuming
-    ]
+    """What a verdict takes for granted."""
+    assuming: list[Json] = []
+    for each in row.assuming:
+        chain = list(each.chain)
+        assuming.append({"lemma": each.lemma, "state": each.state, "via": chain})
+    return assuming
 
 
 # --- JUnit ----------------------------------------------------------------------------------------
@@ -10811,6 +10863,7 @@ def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
 
 
 def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
+    """A suite for each entry of the recipe."""
     closure = Closure(batch.tasks.values())
     for name, tasks in recipe_tasks(batch.tasks.values()).items():
         cases = list(map(_junit_case, rows_of(tasks, closure)))
@@ -10824,6 +10877,7 @@ def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
 
 
 def _junit_case(row: Row) -> JUnitCase:
+    """A task as a test case, with a note of what came of it."""
     plan = row.plan
     case = JUnitCase(
         name=f"{plan.lemma} [{plan.prover}]",
@@ -10847,11 +10901,16 @@ def _junit_case(row: Row) -> JUnitCase:
 
 
 def _junit_tag(row: Row) -> str:
-    if row.task.is_answered:
-        return "failure" if row.is_failure else "system-out"
-    # A race's loser was stopped because another variant had answered: no error of its own.
-    has_no_end = not row.task.is_final or row.task.status is Status.SUPERSEDED
-    return "skipped" if has_no_end else "error"
+    """Of what kind the note of a task is, as JUnitNote.tag says."""
+    task = row.task
+    if task.is_answered and row.is_failure:
+        return "failure"
+    if task.is_answered:
+        return "system-out"
+    # A superseded one needs no answer: it has no error of its own.
+    if task.is_settled or not task.is_final:
+        return "skipped"
+    return "error"
 
 
 def junit_lines(suites: Iterable[JUnitSuite]) -> Iterator[str]:
@@ -10863,6 +10922,7 @@ def junit_lines(suites: Iterable[JUnitSuite]) -> Iterator[str]:
 
 
 def _suite_lines(suite: JUnitSuite) -> Iterator[str]:
+    """A test suite with its cases, in pieces."""
     attributes: dict[str, object] = {"name": suite.name, **suite.attributes}
     attributes["tests"] = len(suite.cases)
     attributes["failures"] = suite.count("failure")
@@ -10944,6 +11004,7 @@ def audit_report(
 
 
 def _audit_json(ok: bool, rows: Iterable[AuditRow], findings: Iterable[Finding]) -> str:
+    """All that an audit found as one JSON object."""
     told = {
         "ok": ok,
         "lemmas": list(map(_result_json, rows)),
@@ -10953,6 +11014,7 @@ def _audit_json(ok: bool, rows: Iterable[AuditRow], findings: Iterable[Finding])
 
 
 def _result_json(each: AuditRow) -> Json:
+    """A task as an audit tells it; `state` says what its verdict rests on, `word` doesn't."""
     row = each.row
     return {
         "theory": row.plan.theory,
@@ -10987,6 +11049,7 @@ def _finding_json(finding: Finding) -> Json:
 
 
 def _audit_csv(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> Iterator[str]:
+    """Results, then findings; a column that one of them has not is empty there."""
     columns = ["theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source"]
     columns += ["kind", "message", "note"]
     objects = list(map(_result_json, rows))
@@ -10998,8 +11061,8 @@ def _audit_suite(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> JUnit
     """A case for each lemma: findings are failures, no answer is an error."""
     cases: dict[tuple[str, str], JUnitCase] = {}
 
-    # Several batches may hold the same lemma: one case, which has failed if one of them has.
     def case_of(theory: str, lemma: str, prover: str) -> JUnitCase:
+        """One case, which has failed if one has of the batches that hold this lemma."""
         name = f"{lemma or theory} [{prover}]"
         return cases.setdefault((theory, name), JUnitCase(name, theory))
 
@@ -11041,7 +11104,8 @@ def _findings_part(page: Writer, title: str, findings: Sequence[Finding]) -> Ite
     for each in findings:
         place = each.theory
         if each.lemma:
-            place = f"{os.path.basename(each.theory)}: {each.lemma}"
+            file = os.path.basename(each.theory)
+            place = f"{file}: {each.lemma}"
         places.setdefault((each.kind, each.message), {})[place] = None
     table = Table(title)
     table.add_columns("kind", "what", "where")
@@ -11064,11 +11128,13 @@ def _theories_table(rows: Iterable[AuditRow]) -> Table:
     table.add_columns("results", "from")
     for (theory, prover, source), count in counts.items():
         lemmas = sum(count.values())
-        table.add_row(theory, prover, f"{lemmas:,}", told_counts(count), source)
+        results = told_counts(count)
+        table.add_row(theory, prover, f"{lemmas:,}", results, source)
     return table
 
 
 def _lemmas_table(rows: Iterable[AuditRow]) -> Table:
+    """A line for each result."""
     table = Table("Lemmas")
     table.add_columns("theory", "lemma", "prover", "result")
     table.add_columns("steps", "time (s)", kind=Kind.NUMBER)
@@ -11433,11 +11499,14 @@ class Progress:
             self._tell_end(self.batch.tasks[event.id])
 
     def _tell_start(self, start: Started) -> None:
+        """Say which command began."""
         process = f"attempt {start.attempt}, process {start.pid}"
+        cores = self._cores_in_use()
         command = quoted(start.command)
-        say(f"start {start.job} ({process}; {self._cores_in_use()} in use): {command}")
+        say(f"start {start.job} ({process}; {cores} in use): {command}")
 
     def _tell_end(self, task: Task) -> None:
+        """Say what came of a task; with --quiet only what didn't go well."""
         went_well = task.is_settled and not task.misses_expectation
         if self.quiet and went_well:
             return
@@ -11457,6 +11526,7 @@ class Progress:
         say(line.rstrip())
 
     def _cores_in_use(self) -> str:
+        """`3/16 cores`."""
         total = self.batch.header.limits.cores
         return f"{self.running.cores()}/{plural(total, 'core')}"
 
@@ -11522,7 +11592,7 @@ def result_facts(task: Task) -> str:
     result = task.result or Result(task.status)
     facts: list[str] = []
     if result.cached:
-        facts.append(f"cached {result.ran[:10]}".rstrip())
+        facts.append(f"cached {_day(result.ran)}".rstrip())
     if result.steps:
         facts.append(plural(result.steps, "step"))
     facts.append(duration(result.usage.wall_s))
@@ -11574,6 +11644,7 @@ class Tally:
         self._count_anew()
 
     def _count_anew(self) -> None:
+        """Forget what was counted, and count the tasks as they are."""
         self._is_stale = False
         self._done = 0
         self._outcomes: Counter[str] = Counter()  # of final tasks
@@ -11613,6 +11684,7 @@ class Tally:
             self._begun[task.id] = task.outcome
 
     def _note_time(self, task: Task) -> None:
+        """Count what a final task took."""
         if task.result is None:
             return
         seconds = task.result.usage.wall_s
@@ -11620,6 +11692,7 @@ class Tally:
         self._entry_times.setdefault(task.plan.entry, Times()).add(seconds)
 
     def _refresh(self) -> None:
+        """Count anew if any task may have changed otherwise than by a start or an end."""
         if self._is_stale:
             self._count_anew()
 
@@ -11742,6 +11815,7 @@ class RunningJobs:
         return [self._look_at(start) for start in self._starts.values()]
 
     def _look_at(self, start: Started) -> RunningJob:
+        """A job as it is now: by our own supervisor's figures, else by its processes."""
         live = self._live.get(start.job)
         if live:
             elapsed_s = time.monotonic() - live.started
@@ -11973,12 +12047,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # From here on Ctrl-C is answered below. Where it is ignored (nohup) it stays so.
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        return int(args.func(args))
+        code = int(args.func(args))
+        # What can't be written must be known here: at exit, Python would only complain of it.
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # the reader of our output (such as `head`) is gone: nobody to tell
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        pass
     except InputError as error:
         for line in str(error).split("\n"):
             say(f"error: {line}")
@@ -11986,7 +12062,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A full disk, too many open files: what the environment did gets no traceback.
         place = f"{error.filename}: " if error.filename else ""
         say(f"error: {place}{error.strerror or error}")
+    flush_or_discard_output()
     return 2
+
+
+def flush_or_discard_output() -> None:
+    """Write what stdout still holds; what can't be written goes nowhere.
+
+    Python would try it again at exit, complain, and change the exit code.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
 
 
 def open_missing_streams() -> None:
@@ -12494,8 +12583,7 @@ def asked_options(args: argparse.Namespace) -> PlanOptions:
 
 def recipe_results(recipe: Recipe) -> str:
     """The results directory that a recipe names."""
-    config: Json = recipe.data.get("config", {})
-    directory: str = config.get("output_directory", "results")
+    directory: str = recipe.config.get("output_directory", "results")
     return os.path.expanduser(directory)
 
 
@@ -12578,7 +12666,8 @@ def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
             stderr=outputs.stderr,
         )
         version = prover.version or "(version unknown)"
-        heading = f"{alias}: {prover.flavour} {version}, {quoted(prover.command)}"
+        command = quoted(prover.command)
+        heading = f"{alias}: {prover.flavour} {version}, {command}"
         yield CheckJob(job, outputs.proof, (heading,))
 
 
@@ -12610,13 +12699,19 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
         stderr=outputs.stderr,
         task_ids=tuple(task.id for task in tasks),
     )
-    entries = ", ".join(dict.fromkeys(task.plan.entry for task in tasks))
+    return CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
+
+
+def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
+    """What a theory is loaded for: tasks that load it alike, and the limits that these have."""
+    plan = tasks[0].plan
+    entries = dict.fromkeys(task.plan.entry for task in tasks)
+    names = ", ".join(entries)
     flags = [f"-D={flag}" for flag in plan.flags]
     theory = quoted([plan.theory, *plan.options, *flags])
     count = plural(len(tasks), "task")
     sizes = " or ".join(map(str, limits))
-    heading = f"{entries}: {theory} with {plan.prover}, {count} of {sizes}"
-    return CheckJob(job, outputs.proof, ("", heading))
+    return f"{names}: {theory} with {plan.prover}, {count} of {sizes}"
 
 
 def largest_limits(limits: Collection[Limits]) -> Limits:
@@ -12653,7 +12748,10 @@ def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
 
         room = batch.header.limits
         scheduler = Scheduler(Room(room.cores, room.memory_mb))
-        waiting = [Waiting(check.job.limits, functools.partial(work, check)) for check in checks]
+        waiting: list[Waiting] = []
+        for check in checks:
+            start = functools.partial(work, check)
+            waiting.append(Waiting(check.job.limits, start))
         with screen or nullcontext():
             asyncio.run(scheduler.run(waiting))
 
@@ -12752,9 +12850,9 @@ def write_check_report(check: CheckJob) -> None:
     lines += last_part(check.job.stdout, heading)
     report = "\n".join(lines).partition("\n*/")[0]
     # Its outputs went to a folder that is gone when somebody reads this.
-    command = quoted(word for word in check.job.command if not word.startswith("--output"))
+    command = [word for word in check.job.command if not word.startswith("--output")]
     stderr = "\n".join(ends_of(check.job.stderr))
-    text = "\n\n".join([command, *check.notes, report, stderr])
+    text = "\n\n".join([quoted(command), *check.notes, report, stderr])
     os.makedirs(CHECK_REPORT, exist_ok=True)
     name = check.job.id.replace(" ", "-") + ".txt"
     write_file(os.path.join(CHECK_REPORT, name), text + "\n")
@@ -12784,11 +12882,14 @@ def command_init(args: argparse.Namespace) -> int:
     resources = default_resources(config, room)
     tasks: Json = {}
     for name, file in _named(args.theories).items():
-        tasks[name] = {**ask_task(args, file, name, provers), "resources": resources}
+        entry = ask_task(args, file, name, provers)
+        entry["resources"] = resources
+        tasks[name] = entry
     config["output_directory"] = ask(args, "directory for the results", args.results, str)
     versions = recipe_versions(provers, args.output)
     data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
-    recipe = Recipe(args.output, json.dumps(data, indent=2) + "\n")
+    text = json.dumps(data, indent=2) + "\n"
+    recipe = Recipe(args.output, text)
     # What can't be planned is refused here, before it is written.
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
     sys.stdout.write(recipe.text)
@@ -12811,6 +12912,7 @@ def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[
         return check(str(default))
     prompt = printable(f"{question} [{default}]: ")
     while True:
+        # Not to stdout, where the recipe goes: it may be a file.
         print(prompt, end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
         if not answer:
@@ -12828,7 +12930,8 @@ def ask_provers(args: argparse.Namespace) -> dict[str, Prover]:
     if found and not args.yes:
         for prover in provers_named(" ".join(found)).values():
             program = find_program(prover.command[0])
-            say(f"found {program}, version {prover.version or 'unknown'}")
+            version = prover.version or "unknown"
+            say(f"found {program}, version {version}")
     default = " ".join(args.prover or found[:1])
     return ask(args, "provers (commands or files)", default, provers_named)
 
@@ -12852,24 +12955,16 @@ def provers_named(text: str) -> dict[str, Prover]:
 
 def ask_limits(args: argparse.Namespace, room: Limits) -> Json:
     """The recipe's `config`: what all jobs together may use, and the time of one."""
-    cores = ask(
-        args,
-        f"cores for all jobs together (here: {room.cores})",
-        args.cores or "max",
-        cores_argument,
-    )
-    memory_gb = ask(
-        args,
-        f"GB for all jobs together (here: {room.memory_mb / 1024:.3g})",
-        args.memory or "max",
-        memory_argument,
-    )
-    timeout_s = ask(
-        args, "seconds for one lemma", args.timeout or DEFAULT_TIMEOUT_S, number_argument
-    )
+    room_gb = room.memory_mb / 1024
+    question = f"cores for all jobs together (here: {room.cores})"
+    cores = ask(args, question, args.cores or "max", cores_argument)
+    question = f"GB for all jobs together (here: {room_gb:.3g})"
+    memory = ask(args, question, args.memory or "max", memory_argument)
+    default_s = args.timeout or DEFAULT_TIMEOUT_S
+    timeout_s = ask(args, "seconds for one lemma", default_s, number_argument)
     return {
         "global_max_cores": cores,
-        "global_max_memory": memory_gb,
+        "global_max_memory": memory,
         "default_timeout": timeout_s,
     }
 
@@ -12923,7 +13018,9 @@ def ask_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[st
 
 def provers_with_diff(provers: Mapping[str, Prover], file: str) -> list[str]:
     """The aliases of the provers that know --diff. Raises InputError when there is none."""
-    aliases = [alias for alias, prover in provers.items() if prover.flavour != "tamarin-rs"]
+    aliases = [
+        alias for alias, prover in provers.items() if prover.flavour is not Flavour.TAMARIN_RS
+    ]
     if not aliases:
         raise InputError("this theory needs a tamarin-prover", file)
     return aliases
@@ -13021,6 +13118,7 @@ class FollowedJournal:
         return state
 
     def _read_on(self) -> BatchState:
+        """Read to the end once; the state after that."""
         for event in journal_events(self._file, self._path, warn, self.batch.apply):
             self.observer(event)
         if not self.batch.has_begun:
@@ -13033,13 +13131,15 @@ def follow_batch(journal: FollowedJournal) -> BatchState:
     progress = journal.progress
     state = journal.look()
     if not progress.silent:
+        done = progress.tally.done
         tasks = plural(progress.tally.total, "task")
-        say(f"{state.sentence}, {progress.tally.done:,} of {tasks} done")
+        say(f"{state.sentence}, {done:,} of {tasks} done")
     journal.observer = progress
     with progress.screen or nullcontext():
         while state.is_running:
             if progress.screen:
                 progress.screen.draw()
+            # By looking again and again: a journal may grow on another host, which tells nobody.
             time.sleep(TICK_S)
             state = journal.look()
     return state
@@ -13094,8 +13194,7 @@ def batch_state(batch: Batch, path: str) -> BatchState:
     """What becomes of the batch whose journal lies at `path`."""
     header = batch.header
     if batch.ended and batch.ended.signal:
-        name = signal.Signals(batch.ended.signal).name
-        return BatchState("stopped", f"stopped by {name}")
+        return BatchState("stopped", f"stopped by {signal_name(batch.ended.signal)}")
     if batch.ended:
         return BatchState("finished", "finished")
     driven = is_driven(header, path)
@@ -13153,7 +13252,7 @@ def audit_code(tasks: Sequence[Task], findings: Iterable[Finding], strict: bool)
     """The exit code of an audit: 1 for a finding, 3 where there is nothing that was proven."""
     if any(strict or finding.rank != NOTE for finding in findings):
         return 1
-    if not tasks:
+    if not tasks:  # nothing found in nothing is no success
         return 3
     # What rests on a false lemma is a finding already: no closure is needed.
     return exit_code(tasks, Closure(()))
@@ -13312,7 +13411,8 @@ def clear_cache(cache: Cache, errors_only: bool) -> None:
                 continue
         remove_entry(path)
         removed += 1
-    print(printable(f"entries removed from {cache.directory}: {removed:,}"))
+    told = f"entries removed from {cache.directory}: {removed:,}"
+    print(printable(told))
 
 
 def show_cache(cache: Cache) -> None:
@@ -13325,7 +13425,8 @@ def show_cache(cache: Cache) -> None:
         if found and not found.is_load:
             tasks.append(found.task)
     most_gb = cache.size_mb / 1024
-    print(printable(f"{cache.directory}: {used_mb:,.1f} MB of at most {most_gb:g} GB"))
+    told = f"{cache.directory}: {used_mb:,.1f} MB of at most {most_gb:g} GB"
+    print(printable(told))
     rows = [("result", "entries")]
     for outcome, count in count_outcomes(tasks).items():
         rows.append((outcome, f"{count:,}"))
@@ -13347,7 +13448,8 @@ def command_run(args: argparse.Namespace) -> int:
 def command_resume(args: argparse.Namespace) -> int:
     """Go on where a batch stopped, from its results directory alone."""
     directory = os.path.abspath(results_directory(args.results, JOURNAL))
-    batch, _ = load_batch(os.path.join(directory, JOURNAL), warn)
+    journal_path = os.path.join(directory, JOURNAL)
+    batch, _ = load_batch(journal_path, warn)
     header = batch.header
     if not batch.has_begun:
         path = os.path.join(args.results, JOURNAL)
@@ -13360,14 +13462,18 @@ def command_resume(args: argparse.Namespace) -> int:
         say("nothing is left to do: this batch has finished")
         print_coloured(final_table(batch, args.results, tasks))
         return exit_code(tasks, Closure(tasks))
-    # Relative names mean what they meant when the batch began.
+    if args.cache_dir:
+        args.cache_dir = os.path.abspath(args.cache_dir)
+    # The recipe's names mean what they meant when the batch began; the command line's don't.
     try:
         os.chdir(header.cwd)
     except OSError as error:
         raise InputError(
             f"the batch's working directory {header.cwd} can't be entered: {error.strerror}"
         ) from None
-    recipe = Recipe(header.recipe_file, json.dumps(header.recipe, indent=2))
+    # As it was then: the file may say something else today.
+    text = json.dumps(header.recipe, indent=2)
+    recipe = Recipe(header.recipe_file, text)
     return run_recipe(recipe, header.options, directory, args, fresh=False)
 
 
@@ -13380,8 +13486,9 @@ def command_recheck(args: argparse.Namespace) -> int:
     batch, _ = load_batch(journal_path, warn)
     if not batch.has_begun or batch.header.recheck_of:
         raise InputError("this journal tells of no batch, or is itself a recheck", journal_path)
-    recipe = Recipe(batch.header.recipe_file, json.dumps(batch.header.recipe))
-    asked = args.prover or recipe.data.get("config", {}).get("recheck_with", "")
+    text = json.dumps(batch.header.recipe)
+    recipe = Recipe(batch.header.recipe_file, text)
+    asked = args.prover or recipe.config.get("recheck_with", "")
     prover = _checking_prover(recipe, asked)
     recipe.raise_problems()
     asyncio.run(ask_versions([prover]))
@@ -13404,11 +13511,13 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
         return _recipe_prover(recipe, asked)
     program = find_program(asked)
     if not program:
+        aliases = ", ".join(known)
         raise InputError(
-            f"--prover '{printable(asked)}' is none of the recipe's provers "
-            f"({', '.join(known)}), nor a program"
+            f"--prover '{printable(asked)}' is none of the recipe's provers ({aliases}), "
+            "nor a program"
         )
-    return Prover(next(iter(_named([asked]))), (program,))
+    (alias,) = _named([asked])
+    return Prover(alias, (program,))
 
 
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
@@ -13432,7 +13541,7 @@ def run_recipe(
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
     done = run_batch(planned, directory, args, args.task, fresh, cache)
-    checker = recipe.data.get("config", {}).get("recheck_with", "")
+    checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
     # All answers that there are: from the cache, of earlier runs, and not chosen by -t as well.
@@ -13479,23 +13588,28 @@ def run_batch(
     restore_result_files(directory, batch)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
     waiting = [task for task in tasks if not task.is_final]
-    say(f"batch {batch.id}: {plural(len(waiting), 'task')} to run in {directory}")
+    left = plural(len(waiting), "task")
+    say(f"batch {batch.id}: {left} to run in {directory}")
     with Supervisor(batch.id, journal.fd) as supervisor:
         progress = Progress(batch, tasks, directory, supervisor.live, args)
+        # First the file: who is told that a task has ended finds it.
         journal.observers.append(functools.partial(write_event_files, directory, batch))
         journal.observers.append(progress)
-        runner = Runner(directory, journal, supervisor, cache, say if args.debug else None)
+        tell = say if args.debug else None
+        runner = Runner(directory, journal, supervisor, cache, tell)
         asyncio.run(progress.beside(runner.run(waiting)))
     if cache and cache.prune():
         warn(cache.problem)
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
+    # Before what may fail on a full disk: the journal is whole, and the rest follows from it.
     journal.close()
     write_derived_files(batch, directory)
-    sys.stdout.write(coloured(final_table(batch, directory, tasks), sys.stdout))
+    print_coloured(final_table(batch, directory, tasks))
     if stopped_by:
         return BatchRun(batch, directory, 128 + stopped_by)
-    return BatchRun(batch, directory, exit_code(tasks, Closure(batch.tasks.values())))
+    closure = Closure(batch.tasks.values())
+    return BatchRun(batch, directory, exit_code(tasks, closure))
 
 
 def write_event_files(directory: str, batch: Batch, event: Event) -> None:

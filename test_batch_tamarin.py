@@ -776,6 +776,38 @@ def test_damaged_journals(lab, damage, told):
     assert len(batch.tasks) == 3 and batch.count(bt.Status.COMPLETED) >= 2
 
 
+@pytest.mark.parametrize("word, before, after", [
+    ("task", '"prover":"fake"', '"prover":"another"'), ("task", '"id":"t--one--fake"', '"id":"t--one\\u0000"'), ("end", '"signal":0', '"signal":999')])
+def test_a_journal_that_makes_no_sense_is_shown_as_far_as_it_does(lab, word, before, after):
+    path = journal_of(lab)
+    lines = path.read_text().splitlines(keepends=True)
+    (number, *_) = [number for number, line in enumerate(lines) if f'"event":"{word}"' in line and (word == "end" or "t--one--fake" in line)]
+    assert before in lines[number]
+    lines[number] = lines[number].replace(before, after, 1)
+    path.write_text("".join(lines))
+    done = lab.run("status", "results", code=0)
+    assert "2 verified" in done.stdout or "stopped by SIG999" in done.stdout
+    for form in bt.REPORTS:
+        lab.run("report", "results", "-f", form, code=0)
+    lab.run("report", "results", "--rebuild", code=0)
+    lab.run("audit", "results")
+
+
+def test_output_that_cannot_be_written_is_one_clear_error(lab):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(lab.command("lemmas", "t.spthy"), cwd=lab.path, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=RUN_S)
+    assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
+
+
+def test_a_cache_named_to_resume_lies_where_the_user_is(lab):
+    interrupted_batch(lab)
+    elsewhere = lab.path / "elsewhere"
+    elsewhere.mkdir()
+    lab.run("resume", "../results", "--cache-dir", "kept", cwd=elsewhere)
+    assert (elsewhere / "kept").is_dir() and not (lab.path / "kept").exists()
+
+
 def test_a_damaged_journal_is_gone_on_with(lab):
     path = journal_of(lab)
     kept = [line for line in path.read_bytes().splitlines(keepends=True) if b'"end"' not in line and b'"t--two--fake","status"' not in line
@@ -3011,6 +3043,11 @@ def test_phases(tmp_path, log, wanted):
     assert bt.phase(str(tmp_path / "log")) == wanted and bt.phase(str(tmp_path / "none")) == ""
 
 
+def test_a_log_is_named_as_a_shell_takes_it():
+    tasks = [a_task(bt.Status.FAILED, bt.Result(bt.Status.FAILED), id="a\x1b[31m$(x) b")]
+    assert bt.final_table(bt.Batch(), "results", tasks).splitlines()[-1] == "why:   less 'results/logs/a\N{REPLACEMENT CHARACTER}[31m$(x) b.err'"
+
+
 def test_the_final_table_is_short_for_many_tasks():
     tasks = [finished(a_task(id=f"t{number}", expect="falsified" if number == 4999 else None), 1) for number in range(5000)]
     for task in tasks[:100]:
@@ -3192,7 +3229,8 @@ def test_status_follows_until_the_end(lab, on_terminal):
 
 
 def test_status_of_many_tasks(lab):
-    header = bt.Header(at=bt.timestamp(), id="b", recipe_file="r.json", pid=1, host="elsewhere", limits=bt.Limits(2, 1024, 60))
+    header = bt.Header(at=bt.timestamp(), id="b", recipe_file="r.json", pid=1, host="elsewhere", limits=bt.Limits(2, 1024, 60),
+                       provers={"p": bt.Prover("p", ("p",))})
     plans = [a_plan(id=f"t{number}", entry=f"n{number % 9}") for number in range(10_000)]
     result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, usage=bt.Usage(1), at=bt.timestamp())
     events = [header, *plans, *(bt.Finished(plan.id, plan.id, 1, result) for plan in plans[:4_000])]
