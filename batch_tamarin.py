@@ -1049,7 +1049,8 @@ def _checked(kind: type[T], value: Any) -> T:
 
 def _number(value: Any) -> float:
     """A finite number: NaN and infinity are no JSON, though Python reads and writes them."""
-    if type(value) not in (int, float) or not math.isfinite(value):
+    # An integer of JSON may be larger than any float, for which `isfinite` would raise.
+    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
         raise TypeError
     return cast(float, value)
 
@@ -4362,14 +4363,16 @@ def _judge_exit(outcome: Outcome, output: ProverOutput) -> Judgement:
     """What the end of a job tells: COMPLETED only for a whole summary and no sign of failure."""
     if outcome.status is not Status.COMPLETED:
         return Judgement(outcome.status, reason=outcome.reason)
-    ended = outcome.exit or ExitStatus()
+    ended = outcome.exit
+    if ended is None:  # nothing is believed of what is not known to have gone well
+        return _failed("its exit status is not known", output)
     if ended.code == GHC_HEAP_EXHAUSTED:
         reason = "the prover's own heap limit (+RTS -M) was reached"
         return Judgement(Status.MEMORY_LIMIT, reason=reason)
     if ended.signal:
         return _failed(f"killed by {ended.signal}, not by this batch", output)
-    if ended.code:
-        return _failed(f"exit code {ended.code}", output)
+    if ended.code != 0:
+        return _failed(f"exit {ended}", output)
     if not output.summary:
         reason = "exit code 0, but the prover printed no summary"
         return Judgement(Status.FAILED, reason=reason)
@@ -6673,9 +6676,10 @@ class Cache:
 
         if self.problem:
             return
-        temporary = f"{path}-{os.getpid()}"
+        # Under another name until it is whole, and nobody else's: other runs, on other hosts too,
+        # and our own other threads may be storing the same result.
+        temporary = f"{path}-{int(os.urandom(8).hex(), 16)}"
         try:
-            # Under another name until it is whole: other runs look into this directory, too.
             os.makedirs(temporary)
             files: dict[str, str] = {}
             for name, output in outputs.items():
@@ -7065,10 +7069,13 @@ class Runner:
 
     async def _prove(self, task: Task) -> Outcome:
         """One attempt at one task."""
+        import asyncio
+
         run = self.prover_runs.proving(task)
         set_aside(run.outputs)
         outcome = await self.prover_runs.run(run)
-        result, parse_error = read_result(run, outcome)
+        # In a thread: traces may be large.
+        result, parse_error = await asyncio.to_thread(read_result, run, outcome)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         if self.cached:
             self.cached.keep(run, result, parse_error)
@@ -7079,11 +7086,13 @@ class Runner:
 
         If it doesn't, or if what was stored is damaged, the lemmas are proven.
         """
+        import asyncio
+
         cached = cast(CachedResults, self.cached)
         run = self.prover_runs.loading(hits[0].task)
         remove_outputs(run.outputs)  # of a driver that was killed: logs are appended to
         outcome = await self.prover_runs.run(run)
-        load = read_load(run, outcome)
+        load = await asyncio.to_thread(read_load, run, outcome)
         remove_outputs(run.outputs)
         if load:
             await cached.keep_load(run, load)
@@ -7316,10 +7325,10 @@ def read_load(run: ProverRun, outcome: Outcome) -> Result | None:
         output = read_output(run.outputs.stdout, run.outputs.stderr)
         if not output.summary and not has_loaded(run.outputs.stderr):
             return None
-    except OSError:
+        # They are about the text as it is now. What a hit's own proof was warned of may be gone.
+        warnings = tuple(prover_warnings(run.plan, output, run.outputs.proof))
+    except OSError:  # what can't be read has told nothing: the lemmas are proven
         return None
-    # They are about the text as it is now. What a hit's own proof was warned of may be gone.
-    warnings = tuple(prover_warnings(run.plan, output, run.outputs.proof))
     return Result(Status.COMPLETED, exit=outcome.exit, warnings=warnings, at=timestamp())
 
 

@@ -394,7 +394,9 @@ def summary_of(*lines):
 def test_summary_lines(tmp_path, lines, sides, trait, verdict, steps):
     (tmp_path / "out").write_text("junk\n" + summary_of(*lines))
     output = bt.read_output(str(tmp_path / "out"), str(tmp_path / "none"))
-    result = bt.judge(a_plan(sides=sides, trait=trait), bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0)), output, "")
+    plan = a_plan(sides=sides, trait=trait)
+    assert bt.judge(plan, bt.Outcome(bt.Status.COMPLETED), output, "").verdict is None, "nobody knows how it ended"
+    result = bt.judge(plan, bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0)), output, "")
     assert (result.verdict, result.steps) == (verdict, steps), result
     assert len(result.lemmas) == len(lines)
 
@@ -2173,6 +2175,42 @@ def test_a_cache_that_cannot_be_written_is_a_warning(model):
         assert done.returncode in (0, 1, 3) and done.stderr.count("can't be kept in the cache") == 1
 
 
+def test_two_threads_store_one_result(tmp_path, monkeypatch):
+    """Two tasks of one key end at once, as under two aliases of one prover: neither takes the other's files away."""
+    outputs = bt.result_files(str(tmp_path), "i")
+    (tmp_path / "proofs").mkdir()
+    Path(outputs.proof).write_text("proof")
+    plan, result = a_plan(key="a" * 32, lemma_key="b" * 32), bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+    cache, inputs = bt.Cache(str(tmp_path / "cache")), bt.Dependencies("T", {}, {})
+    copy = bt.copy_file
+
+    def while_another_stores(source, target):
+        monkeypatch.setattr(bt, "copy_file", copy)
+        cache.store(plan, result, outputs, inputs, parse_error=False)
+        return copy(source, target)
+    monkeypatch.setattr(bt, "copy_file", while_another_stores)
+    cache.store(plan, result, outputs, inputs, parse_error=False)
+    assert cache.problem == ""
+    hit = cache.find(plan, inputs)
+    Path(outputs.proof).unlink()
+    assert hit and cache.restore(hit, outputs) and Path(outputs.proof).read_text() == "proof"
+    assert len(list((tmp_path / "cache").glob("*/*"))) == 1, "nothing unfinished is left"
+
+
+def test_a_load_that_cannot_be_read_is_no_load(tmp_path):
+    for folder in ("logs", "proofs/i.spthy"):
+        (tmp_path / folder).mkdir(parents=True)
+    outputs = bt.result_files(str(tmp_path), "i")
+    Path(outputs.stderr).write_text("[Theory T] Theory closed\n")
+    Path(outputs.stdout).write_text("=\nsummary of summaries:\n\nanalyzed: t\n\n  WARNING: 1 wellformedness check failed!\n\n=====\n")
+    job = bt.Job("i", 1, ("p",), "/", {}, bt.Limits(1, 1024, 60), outputs.stdout, outputs.stderr)
+    run = bt.ProverRun(a_plan(lemma="", prove=False), bt.Dependencies("T", {}, {}), job, outputs)
+    outcome = bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(0))
+    assert bt.read_load(run, outcome) is None
+    Path(outputs.proof).rmdir()
+    assert bt.read_load(run, outcome).warnings == ("1 wellformedness check failed",)
+
+
 def test_the_name_of_the_cache_directory_means_nothing(model):
     model.recipe(lemmas=[{"name": "l1"}])
     assert model.proven("--cache-dir", "no.limit-here") == ["l1"] and model.proven("--cache-dir", "no.limit-here") == []
@@ -2619,7 +2657,7 @@ def test_closed_streams(lab):
     assert len(lab.finishes()) == 3
 
 
-@pytest.mark.parametrize("field, value", [("peak_mb", "x"), ("wall_s", []), ("stderr_tail", []), ("warnings", 1), ("steps", "2"), ("at", {})])
+@pytest.mark.parametrize("field, value", [("peak_mb", "x"), ("wall_s", []), ("wall_s", 10**400), ("stderr_tail", []), ("warnings", 1), ("steps", "2"), ("at", {})])
 def test_wrong_kinds_in_a_journal_are_skipped(lab, field, value):
     path = journal_of(lab)
     lines = path.read_text().splitlines()
