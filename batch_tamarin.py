@@ -5546,6 +5546,9 @@ def _named_theory(recipe: Recipe, name: str, place: JsonPath) -> list[TheoryFile
 def _matching_theories(recipe: Recipe, pattern: str, place: JsonPath) -> list[TheoryFile]:
     """The files that match a pattern here; if there are none, in the recipe's own directory."""
     directories = [os.getcwd(), os.path.abspath(recipe.directory or ".")]
+    # An absolute pattern means the same files from everywhere.
+    if os.path.isabs(os.path.expanduser(pattern)):
+        directories = directories[:1]
     matches: list[dict[str, str]] = []
     for root in dict.fromkeys(directories):
         paths = _glob(pattern, root)
@@ -6690,14 +6693,19 @@ class Cache:
             write_file(os.path.join(temporary, _ENTRY_FILE), text)
             os.rename(temporary, path)
         except OSError as error:
-            # An entry that is there already was made by another run, which was faster.
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            # An entry that is there already was made by another run, which was faster. What is gone
+            # was removed by one that keeps to its size.
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) and not self._is_pruned(error):
                 reason = error.strerror or error
                 self.problem = f"results can't be kept in the cache {self.directory}: {reason}"
             shutil.rmtree(temporary, ignore_errors=True)
         self._stored += 1
         if self._stored > _PRUNE_AFTER:
             self.prune()
+
+    def _is_pruned(self, error: OSError) -> bool:
+        """Whether something is missing below the cache's directory, but not this itself."""
+        return error.errno == errno.ENOENT and os.path.isdir(self.directory)
 
 
 class CacheUse(NamedTuple):

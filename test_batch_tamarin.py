@@ -536,6 +536,15 @@ def test_ids_are_safe_and_unique(lab):
     assert all(len(name.encode()) <= 200 for name in ids) and len({name.lower() for name in ids}) == 4
 
 
+def test_an_absolute_pattern_means_the_same_everywhere(lab):
+    lab.prover(VERIFY)
+    lab.recipe(theory_file=str(lab.path / "*.spthy"), output_file_prefix="{theory}", lemmas=[{"name": "one"}])
+    (lab.path / "a" / "deep").mkdir(parents=True)
+    (lab.path / "recipe.json").rename(lab.path / "a" / "recipe.json")
+    lab.run("run", "a/recipe.json", code=0)
+    assert list(lab.finishes()) == ["t--one--fake"]
+
+
 def test_globbed_theories(lab):
     lab.prover(VERIFY)
     for name in ("b", "a"):
@@ -2195,6 +2204,25 @@ def test_two_threads_store_one_result(tmp_path, monkeypatch):
     Path(outputs.proof).unlink()
     assert hit and cache.restore(hit, outputs) and Path(outputs.proof).read_text() == "proof"
     assert len(list((tmp_path / "cache").glob("*/*"))) == 1, "nothing unfinished is left"
+
+
+def test_what_another_run_removes_meanwhile_ends_no_storing(tmp_path, monkeypatch):
+    """A run that keeps the cache to its size removes what this one is just making: the next result is stored."""
+    outputs = bt.result_files(str(tmp_path), "i")
+    (tmp_path / "proofs").mkdir()
+    Path(outputs.proof).write_text("proof")
+    plan, result = a_plan(key="a" * 32), bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+    cache, inputs = bt.Cache(str(tmp_path / "cache")), bt.Dependencies("T", {}, {})
+    copy = bt.copy_file
+
+    def remove_first(source, target):
+        monkeypatch.setattr(bt, "copy_file", copy)
+        bt.remove_entry(os.path.dirname(target))
+        return copy(source, target)
+    monkeypatch.setattr(bt, "copy_file", remove_first)
+    for stored in (False, True):
+        cache.store(plan, result, outputs, inputs, parse_error=False)
+        assert cache.problem == "" and bool(cache.find(plan, inputs)) is stored
 
 
 def test_a_load_that_cannot_be_read_is_no_load(tmp_path):
