@@ -4052,6 +4052,7 @@ def prover_command(prover: Prover, plan: Plan, outputs: Outputs) -> tuple[str, .
     command = [*prover.command, *_cores_options(prover, plan.limits.cores), plan.theory]
     if plan.prove:
         command.append(f"--prove={plan.lemma}")
+    # The task's own come last: of two that contradict each other the last counts.
     command += prover.options
     command += plan.options
     for flag in plan.flags:
@@ -4084,6 +4085,7 @@ def prover_environment(prover: Prover) -> dict[str, str]:
     env = {**os.environ, **prover.env}
     locale = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or ""
     if not re.search("utf-?8", locale, re.IGNORECASE):
+        # C.UTF-8 is everywhere but on macOS; other names are there only if they were generated.
         env["LC_ALL"] = "en_US.UTF-8" if MACOS else "C.UTF-8"
     return env
 
@@ -4333,6 +4335,7 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     stderr_tail = output.stderr_tail
     if judgement.verdict is not None:
         steps = _total_steps(lines)
+        # It is kept to explain why there is no verdict; beside one it would only fill the journal.
         stderr_tail = ""
     return Result(
         status=judgement.status,
@@ -4542,6 +4545,7 @@ async def ask_versions(provers: Iterable[Prover]) -> None:
         question = (prover.command, prover.options, tuple(prover.env.items()))
         questions.setdefault(question, []).append(prover)
     groups = list(questions.values())
+    # Under an id of its own: there is no batch yet, and the watchdog ends what carries this id.
     with (
         tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder,
         Supervisor(os.urandom(6).hex()) as supervisor,
@@ -4943,7 +4947,8 @@ def option_problem(option: Any) -> str:
 
 def _means_option(word: str, option: str) -> bool:
     """Whether Tamarin takes a word (without its `=VALUE`) for an option."""
-    if option.startswith("--"):  # may be cut short
+    if option.startswith("--"):
+        # Tamarin takes any beginning that only one option has; `--p` has several.
         return option.startswith(word) and len(word) > 3
     return word.startswith(option)  # its value may follow at once
 
@@ -5199,6 +5204,8 @@ def plan_batch(
     limits = _global_limits(recipe.config, room, options, warn)
     planner = _Planner(recipe, provers, limits, warn)
     tasks: dict[str, Task] = {}
+    # All of them, whatever -t chooses later: an id must not depend on what else runs today. And on
+    # after a problem: a user wants to hear of all at once.
     for name, entry in recipe.data["tasks"].items():
         for plan in planner.plans_of(name, entry):
             tasks[plan.id] = Task(plan)
@@ -5595,7 +5602,7 @@ class TheoryReader:
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         # Their texts take room: only the last few are kept. Neighbours in a recipe read the same.
-        self._load = functools.lru_cache(maxsize=8)(_load_with_text)
+        self._load = functools.lru_cache(maxsize=8)(_load_theory)
 
     def read(
         self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]
@@ -5615,9 +5622,7 @@ class TheoryReader:
         return loaded
 
 
-def _load_with_text(
-    path: str, flags: Sequence[str], diff: bool, auto_sources: bool
-) -> LoadedTheory:
+def _load_theory(path: str, flags: Sequence[str], diff: bool, auto_sources: bool) -> LoadedTheory:
     return LoadedTheory(load_theory(path, flags, diff, auto_sources))
 
 
@@ -5738,7 +5743,8 @@ def sides_of(lemmas: Iterable[Lemma]) -> tuple[str, ...]:
 
 # --- What results depend on -----------------------------------------------------------------------
 
-# Variables of the environment that can change what is proven.
+# Variables of the environment that can change what is proven. GHCRTS holds options of GHC's
+# runtime, such as a limit of the heap.
 RESULT_VARIABLES = ("GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS")
 
 
@@ -5938,6 +5944,7 @@ class TaskIds:
 
 def _safe_file_name(text: str) -> str:
     """A file name of at most ID_BYTES; what is longer ends in a digest of the text."""
+    # No `~` either: behind it stand the marks of earlier attempts, loads, drawings and rechecks.
     name = re.sub(r"[^\w.+-]", "_", text)
     # No hidden file, and nothing that a command takes for an option.
     if name[0] in ".-":
@@ -6049,12 +6056,14 @@ class Journal:
 
     def record(self, event: Event) -> None:
         """Write one event, then apply it. Raises StorageError."""
+        # In this order: what can't be written has not happened.
         self._write(json_line(event))
         self.batch.apply(event)
         self._unflushed.append(event)
 
     def flush(self) -> None:
         """Bring what was recorded to the disk, then tell the observers. Raises StorageError."""
+        # Taken away first: if this fails the batch ends, and what may be lost is shown to nobody.
         events, self._unflushed = self._unflushed, []
         if not all(isinstance(event, Started) for event in events):  # a lost start only runs again
             self._sync()
@@ -6073,6 +6082,7 @@ class Journal:
         If they don't go in whole the file is cut back, so that it always ends with a whole line.
         """
         try:
+            # Without a buffer: what failed must not follow with a later write.
             if os.write(self.fd, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
@@ -6297,6 +6307,7 @@ def open_results(
             journal = _journal_beside(directory, fresh, tell)
         if journal.size == 0:
             journal.begin(planned)
+        # After the journal: a directory that holds something, but no journal, counts as foreign.
         for folder in RESULT_FOLDERS:
             os.makedirs(os.path.join(journal.directory, folder), exist_ok=True)
     except OSError as error:
@@ -6311,6 +6322,7 @@ def _usable_journal(
 ) -> Journal | None:
     """A new journal in an empty directory, or that of a batch to go on with; None for neither."""
     for place in _possible_places(directory, fresh):
+        # Locked before it is read: what it tells can't change any more.
         journal = Journal(os.path.join(place, JOURNAL), take_over)
         if journal.size == 0 or continue_batch(journal, planned, tell):
             return journal
@@ -6839,13 +6851,16 @@ class Room:
         self.memory_mb = memory_mb
 
     def fits(self, limits: Limits) -> bool:
+        """Whether a job with these limits may start now."""
         return limits.cores <= self.cores and limits.memory_mb <= self.memory_mb
 
     def take(self, limits: Limits) -> None:
+        """A job with these limits starts."""
         self.cores -= limits.cores
         self.memory_mb -= limits.memory_mb
 
     def give(self, limits: Limits) -> None:
+        """Such a job has ended, and nothing of it is left."""
         self.cores += limits.cores
         self.memory_mb += limits.memory_mb
 
@@ -7080,6 +7095,7 @@ class Runner:
         import asyncio
 
         run = self.prover_runs.proving(task)
+        # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
         set_aside(run.outputs)
         outcome = await self.prover_runs.run(run)
         # In a thread: traces may be large.
@@ -7248,6 +7264,7 @@ class ProverRuns:
     def loading(self, task: Task) -> ProverRun:
         """Loading a task's theory without proving: it serves no task by itself."""
         inputs = self.batch.inputs[task.plan.view]
+        # Without a lemma, under the key of the whole text: one load is good for all its lemmas.
         plan = replace(task.plan, lemma="", prove=False, key=inputs.key, lemma_key="")
         return self._prepare(plan, f"{task.id}~load", 1, task_ids=())
 
@@ -7274,6 +7291,7 @@ class ProverRuns:
 
         What read other files would stand under a wrong key: it is `interrupted`.
         """
+        # What is edited while tasks wait, perhaps for days, is no longer what their keys say.
         changed = await changed_input(run.plan, run.inputs)
         if changed:
             return Outcome(Status.INTERRUPTED, reason=changed)
