@@ -4938,6 +4938,10 @@ def option_problem(option: Any) -> str:
             f"'{printable(option)}' would be read as a theory file: an option's value is joined "
             "by '=', as in --bound=5"
         )
+    # Tamarin would take `--a` for --auto-sources, `--l` for --lemma, and what follows `--` for a
+    # theory file; of `-vDX` it takes each letter. Nobody here would know what it was told.
+    if re.fullmatch("--.?", name) or re.match("-v+[^v]", name):
+        return f"'{printable(option)}' must be written out, one option per text"
     # What the tool decides itself would contradict what the plan says.
     for own, advice in _OWN_OPTIONS.items():
         if _means_option(name, own):
@@ -4948,7 +4952,7 @@ def option_problem(option: Any) -> str:
 def _means_option(word: str, option: str) -> bool:
     """Whether Tamarin takes a word (without its `=VALUE`) for an option."""
     if option.startswith("--"):
-        # Tamarin takes any beginning that only one option has; `--p` has several.
+        # Tamarin takes any beginning that only one option has.
         return option.startswith(word) and len(word) > 3
     return word.startswith(option)  # its value may follow at once
 

@@ -583,6 +583,8 @@ BAD = {  # change of a good recipe -> what the message must say
     "no such lemma": (lambda r: r["tasks"]["task"].update(lemmas=[{"name": "ones"}]), ["'ones'", "did you mean 'one'", "lemmas.0.name"]),
     "nothing taken away": (lambda r: r["tasks"]["task"].update(lemmas=[{"name": "!x*"}]), ["'!x*' takes no lemma away"]),
     "path in prefix": (lambda r: r["tasks"]["task"].update(output_file_prefix="../up"), ["output_file_prefix", "file names"]),
+    **{f"option {option}": (lambda r, option=option: r["tasks"]["task"].update(tamarin_options=[option]), ["must be written out"])
+       for option in ("--", "--a", "--l=two", "-vD=X")},
     "own option": (lambda r: r["tasks"]["task"].update(tamarin_options=["--prove=one"]), ["--prove", "'lemmas'"]),
     "bare word": (lambda r: r["tasks"]["task"].update(tamarin_options=["--bound", "5"]), ["'5'", "joined by '='"]),
     "RTS cores": (lambda r: r["tasks"]["task"].update(tamarin_options=["+RTS", "-N4", "-RTS"]), ["-N", "max_cores"]),
