@@ -4762,6 +4762,7 @@ class Number(ValueKind):
         yield RecipeProblem(path, f"must be {wanted}, not {_described(value)}")
 
     def _is_word(self, value: Any) -> bool:
+        """Whether it is one of the words, or a percentage where these are allowed."""
         if not isinstance(value, str):
             return False
         if "50%" in self.words and percentage(value):
@@ -4769,6 +4770,7 @@ class Number(ValueKind):
         return value.lower() in self.words
 
     def _is_number(self, value: Any) -> bool:
+        """Whether it is a number in range, or a whole one written as a text."""
         number = value
         # batch-tamarin takes "60" for 60.
         if isinstance(value, str) and value.isdecimal():
@@ -5108,6 +5110,7 @@ def _used_aliases(recipe: Recipe) -> Iterator[tuple[JsonPath, str]]:
 
 
 def _aliases_of(entry: Json, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
+    """The aliases that a task, or one of its lemmas, names itself."""
     for index, alias in enumerate(entry.get("tamarin_versions", ())):
         yield (*path, "tamarin_versions", index), alias
 
@@ -5221,6 +5224,7 @@ def plan_batch(
 def _header(
     recipe: Recipe, provers: dict[str, Prover], limits: Limits, options: PlanOptions
 ) -> Header:
+    """The `batch` event of this run, with this process as its driver."""
     host, boot_id = host_id()
     return Header(
         at=timestamp(),
@@ -5496,6 +5500,7 @@ class JobLimits:
     def _amount(
         self, sources: Sequence[AskedResources], key: str, default: float, most: float
     ) -> float:
+        """One field, never above `most`; who asked for more is warned."""
         for source in sources:
             if key not in source.values:
                 continue
@@ -6974,6 +6979,7 @@ class Scheduler:
         return place == self._overtaken_place and overtaken_s >= timeout_s
 
     async def _job(self, item: Waiting) -> None:
+        """Do the work of one item, then start what fits into the room that it leaves."""
         import asyncio
 
         try:
