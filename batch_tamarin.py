@@ -1051,7 +1051,8 @@ def _checked(kind: type[T], value: Any) -> T:
 
 def _number(value: Any) -> float:
     """A finite number: NaN and infinity are no JSON, though Python reads and writes them."""
-    if type(value) not in (int, float) or not math.isfinite(value):
+    # An integer of JSON may be larger than any float, for which `isfinite` would raise.
+    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
         raise TypeError
     return cast(float, value)
 
@@ -4058,6 +4059,7 @@ def prover_command(prover: Prover, plan: Plan, outputs: Outputs) -> tuple[str, .
     command = [*prover.command, *_cores_options(prover, plan.limits.cores), plan.theory]
     if plan.prove:
         command.append(f"--prove={plan.lemma}")
+    # The task's own come last: of two that contradict each other the last counts.
     command += prover.options
     command += plan.options
     for flag in plan.flags:
@@ -4090,6 +4092,7 @@ def prover_environment(prover: Prover) -> dict[str, str]:
     env = {**os.environ, **prover.env}
     locale = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or ""
     if not re.search("utf-?8", locale, re.IGNORECASE):
+        # C.UTF-8 is everywhere but on macOS; other names are there only if they were generated.
         env["LC_ALL"] = "en_US.UTF-8" if MACOS else "C.UTF-8"
     return env
 
@@ -4339,6 +4342,7 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     stderr_tail = output.stderr_tail
     if judgement.verdict is not None:
         steps = _total_steps(lines)
+        # It is kept to explain why there is no verdict; beside one it would only fill the journal.
         stderr_tail = ""
     return Result(
         status=judgement.status,
@@ -4369,14 +4373,16 @@ def _judge_exit(outcome: Outcome, output: ProverOutput) -> Judgement:
     """What the end of a job tells: COMPLETED only for a whole summary and no sign of failure."""
     if outcome.status is not Status.COMPLETED:
         return Judgement(outcome.status, reason=outcome.reason)
-    ended = outcome.exit or ExitStatus()
+    ended = outcome.exit
+    if ended is None:  # nothing is believed of what is not known to have gone well
+        return _failed("its exit status is not known", output)
     if ended.code == GHC_HEAP_EXHAUSTED:
         reason = "the prover's own heap limit (+RTS -M) was reached"
         return Judgement(Status.MEMORY_LIMIT, reason=reason)
     if ended.signal:
         return _failed(f"killed by {ended.signal}, not by this batch", output)
-    if ended.code:
-        return _failed(f"exit code {ended.code}", output)
+    if ended.code != 0:
+        return _failed(f"exit {ended}", output)
     if not output.summary:
         reason = "exit code 0, but the prover printed no summary"
         return Judgement(Status.FAILED, reason=reason)
@@ -4546,6 +4552,7 @@ async def ask_versions(provers: Iterable[Prover]) -> None:
         question = (prover.command, prover.options, tuple(prover.env.items()))
         questions.setdefault(question, []).append(prover)
     groups = list(questions.values())
+    # Under an id of its own: there is no batch yet, and the watchdog ends what carries this id.
     with (
         tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder,
         Supervisor(os.urandom(6).hex()) as supervisor,
@@ -4762,6 +4769,7 @@ class Number(ValueKind):
         yield RecipeProblem(path, f"must be {wanted}, not {_described(value)}")
 
     def _is_word(self, value: Any) -> bool:
+        """Whether it is one of the words, or a percentage where these are allowed."""
         if not isinstance(value, str):
             return False
         if "50%" in self.words and percentage(value):
@@ -4769,6 +4777,7 @@ class Number(ValueKind):
         return value.lower() in self.words
 
     def _is_number(self, value: Any) -> bool:
+        """Whether it is a number in range, or a whole one written as a text."""
         number = value
         # batch-tamarin takes "60" for 60.
         if isinstance(value, str) and value.isdecimal():
@@ -4938,6 +4947,10 @@ def option_problem(option: Any) -> str:
             f"'{printable(option)}' would be read as a theory file: an option's value is joined "
             "by '=', as in --bound=5"
         )
+    # Tamarin would take `--a` for --auto-sources, `--l` for --lemma, and what follows `--` for a
+    # theory file; of `-vDX` it takes each letter. Nobody here would know what it was told.
+    if re.fullmatch("--.?", name) or re.match("-v+[^v]", name):
+        return f"'{printable(option)}' must be written out, one option per text"
     # What the tool decides itself would contradict what the plan says.
     for own, advice in _OWN_OPTIONS.items():
         if _means_option(name, own):
@@ -4947,7 +4960,8 @@ def option_problem(option: Any) -> str:
 
 def _means_option(word: str, option: str) -> bool:
     """Whether Tamarin takes a word (without its `=VALUE`) for an option."""
-    if option.startswith("--"):  # may be cut short
+    if option.startswith("--"):
+        # Tamarin takes any beginning that only one option has.
         return option.startswith(word) and len(word) > 3
     return word.startswith(option)  # its value may follow at once
 
@@ -5103,6 +5117,7 @@ def _used_aliases(recipe: Recipe) -> Iterator[tuple[JsonPath, str]]:
 
 
 def _aliases_of(entry: Json, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
+    """The aliases that a task, or one of its lemmas, names itself."""
     for index, alias in enumerate(entry.get("tamarin_versions", ())):
         yield (*path, "tamarin_versions", index), alias
 
@@ -5203,6 +5218,8 @@ def plan_batch(
     limits = _global_limits(recipe.config, room, options, warn)
     planner = _Planner(recipe, provers, limits, warn)
     tasks: dict[str, Task] = {}
+    # All of them, whatever -t chooses later: an id must not depend on what else runs today. And on
+    # after a problem: a user wants to hear of all at once.
     for name, entry in recipe.data["tasks"].items():
         for plan in planner.plans_of(name, entry):
             tasks[plan.id] = Task(plan)
@@ -5214,6 +5231,7 @@ def plan_batch(
 def _header(
     recipe: Recipe, provers: dict[str, Prover], limits: Limits, options: PlanOptions
 ) -> Header:
+    """The `batch` event of this run, with this process as its driver."""
     host, boot_id = host_id()
     return Header(
         at=timestamp(),
@@ -5489,6 +5507,7 @@ class JobLimits:
     def _amount(
         self, sources: Sequence[AskedResources], key: str, default: float, most: float
     ) -> float:
+        """One field, never above `most`; who asked for more is warned."""
         for source in sources:
             if key not in source.values:
                 continue
@@ -5550,6 +5569,9 @@ def _named_theory(recipe: Recipe, name: str, place: JsonPath) -> list[TheoryFile
 def _matching_theories(recipe: Recipe, pattern: str, place: JsonPath) -> list[TheoryFile]:
     """The files that match a pattern here; if there are none, in the recipe's own directory."""
     directories = [os.getcwd(), os.path.abspath(recipe.directory or ".")]
+    # An absolute pattern means the same files from everywhere.
+    if os.path.isabs(os.path.expanduser(pattern)):
+        directories = directories[:1]
     matches: list[dict[str, str]] = []
     for root in dict.fromkeys(directories):
         paths = _glob(pattern, root)
@@ -5596,7 +5618,7 @@ class TheoryReader:
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         # Their texts take room: only the last few are kept. Neighbours in a recipe read the same.
-        self._load = functools.lru_cache(maxsize=8)(_load_with_text)
+        self._load = functools.lru_cache(maxsize=8)(_load_theory)
 
     def read(
         self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]
@@ -5616,9 +5638,7 @@ class TheoryReader:
         return loaded
 
 
-def _load_with_text(
-    path: str, flags: Sequence[str], diff: bool, auto_sources: bool
-) -> LoadedTheory:
+def _load_theory(path: str, flags: Sequence[str], diff: bool, auto_sources: bool) -> LoadedTheory:
     return LoadedTheory(load_theory(path, flags, diff, auto_sources))
 
 
@@ -5739,7 +5759,8 @@ def sides_of(lemmas: Iterable[Lemma]) -> tuple[str, ...]:
 
 # --- What results depend on -----------------------------------------------------------------------
 
-# Variables of the environment that can change what is proven.
+# Variables of the environment that can change what is proven. GHCRTS holds options of GHC's
+# runtime, such as a limit of the heap.
 RESULT_VARIABLES = ("GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS")
 
 
@@ -5939,6 +5960,7 @@ class TaskIds:
 
 def _safe_file_name(text: str) -> str:
     """A file name of at most ID_BYTES; what is longer ends in a digest of the text."""
+    # No `~` either: behind it stand the marks of earlier attempts, loads, drawings and rechecks.
     name = re.sub(r"[^\w.+-]", "_", text)
     # No hidden file, and nothing that a command takes for an option.
     if name[0] in ".-":
@@ -6050,12 +6072,14 @@ class Journal:
 
     def record(self, event: Event) -> None:
         """Write one event, then apply it. Raises StorageError."""
+        # In this order: what can't be written has not happened.
         self._write(json_line(event))
         self.batch.apply(event)
         self._unflushed.append(event)
 
     def flush(self) -> None:
         """Bring what was recorded to the disk, then tell the observers. Raises StorageError."""
+        # Taken away first: if this fails the batch ends, and what may be lost is shown to nobody.
         events, self._unflushed = self._unflushed, []
         if not all(isinstance(event, Started) for event in events):  # a lost start only runs again
             self._sync()
@@ -6074,6 +6098,7 @@ class Journal:
         If they don't go in whole the file is cut back, so that it always ends with a whole line.
         """
         try:
+            # Without a buffer: what failed must not follow with a later write.
             if os.write(self.fd, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
@@ -6301,6 +6326,7 @@ def open_results(
         # Those who watch from now on know the batch as it is here: what is told to them later must
         # have happened later.
         journal.flush()
+        # After the journal: a directory that holds something, but no journal, counts as foreign.
         for folder in RESULT_FOLDERS:
             os.makedirs(os.path.join(journal.directory, folder), exist_ok=True)
     except OSError as error:
@@ -6315,6 +6341,7 @@ def _usable_journal(
 ) -> Journal | None:
     """A new journal in an empty directory, or that of a batch to go on with; None for neither."""
     for place in _possible_places(directory, fresh):
+        # Locked before it is read: what it tells can't change any more.
         journal = Journal(os.path.join(place, JOURNAL), take_over)
         if journal.size == 0 or continue_batch(journal, planned, tell):
             return journal
@@ -6683,9 +6710,10 @@ class Cache:
 
         if self.problem:
             return
-        temporary = f"{path}-{os.getpid()}"
+        # Under another name until it is whole, and nobody else's: other runs, on other hosts too,
+        # and our own other threads may be storing the same result.
+        temporary = f"{path}-{int(os.urandom(8).hex(), 16)}"
         try:
-            # Under another name until it is whole: other runs look into this directory, too.
             os.makedirs(temporary)
             files: dict[str, str] = {}
             for name, output in outputs.items():
@@ -6696,14 +6724,19 @@ class Cache:
             write_file(os.path.join(temporary, _ENTRY_FILE), text)
             os.rename(temporary, path)
         except OSError as error:
-            # An entry that is there already was made by another run, which was faster.
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            # An entry that is there already was made by another run, which was faster. What is gone
+            # was removed by one that keeps to its size.
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) and not self._is_pruned(error):
                 reason = error.strerror or error
                 self.problem = f"results can't be kept in the cache {self.directory}: {reason}"
             shutil.rmtree(temporary, ignore_errors=True)
         self._stored += 1
         if self._stored > _PRUNE_AFTER:
             self.prune()
+
+    def _is_pruned(self, error: OSError) -> bool:
+        """Whether something is missing below the cache's directory, but not this itself."""
+        return error.errno == errno.ENOENT and os.path.isdir(self.directory)
 
 
 class CacheUse(NamedTuple):
@@ -6837,13 +6870,16 @@ class Room:
         self.memory_mb = memory_mb
 
     def fits(self, limits: Limits) -> bool:
+        """Whether a job with these limits may start now."""
         return limits.cores <= self.cores and limits.memory_mb <= self.memory_mb
 
     def take(self, limits: Limits) -> None:
+        """A job with these limits starts."""
         self.cores -= limits.cores
         self.memory_mb -= limits.memory_mb
 
     def give(self, limits: Limits) -> None:
+        """Such a job has ended, and nothing of it is left."""
         self.cores += limits.cores
         self.memory_mb += limits.memory_mb
 
@@ -6953,6 +6989,7 @@ class Scheduler:
         return place == self._overtaken_place and overtaken_s >= timeout_s
 
     async def _job(self, item: Waiting) -> None:
+        """Do the work of one item, then start what fits into the room that it leaves."""
         import asyncio
 
         try:
@@ -7075,10 +7112,14 @@ class Runner:
 
     async def _prove(self, task: Task) -> Outcome:
         """One attempt at one task."""
+        import asyncio
+
         run = self.prover_runs.proving(task)
+        # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
         set_aside(run.outputs)
         outcome = await self.prover_runs.run(run)
-        result, parse_error = read_result(run, outcome)
+        # In a thread: traces may be large.
+        result, parse_error = await asyncio.to_thread(read_result, run, outcome)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         if self.cached:
             self.cached.keep(run, result, parse_error)
@@ -7089,11 +7130,13 @@ class Runner:
 
         If it doesn't, or if what was stored is damaged, the lemmas are proven.
         """
+        import asyncio
+
         cached = cast(CachedResults, self.cached)
         run = self.prover_runs.loading(hits[0].task)
         remove_outputs(run.outputs)  # of a driver that was killed: logs are appended to
         outcome = await self.prover_runs.run(run)
-        load = read_load(run, outcome)
+        load = await asyncio.to_thread(read_load, run, outcome)
         remove_outputs(run.outputs)
         if load:
             await cached.keep_load(run, load)
@@ -7241,6 +7284,7 @@ class ProverRuns:
     def loading(self, task: Task) -> ProverRun:
         """Loading a task's theory without proving: it serves no task by itself."""
         inputs = self.batch.inputs[task.plan.view]
+        # Without a lemma, under the key of the whole text: one load is good for all its lemmas.
         plan = replace(task.plan, lemma="", prove=False, key=inputs.key, lemma_key="")
         return self._prepare(plan, f"{task.id}~load", 1, task_ids=())
 
@@ -7267,6 +7311,7 @@ class ProverRuns:
 
         What read other files would stand under a wrong key: it is `interrupted`.
         """
+        # What is edited while tasks wait, perhaps for days, is no longer what their keys say.
         changed = await changed_input(run.plan, run.inputs)
         if changed:
             return Outcome(Status.INTERRUPTED, reason=changed)
@@ -7326,10 +7371,10 @@ def read_load(run: ProverRun, outcome: Outcome) -> Result | None:
         output = read_output(run.outputs.stdout, run.outputs.stderr)
         if not output.summary and not has_loaded(run.outputs.stderr):
             return None
-    except OSError:
+        # They are about the text as it is now. What a hit's own proof was warned of may be gone.
+        warnings = tuple(prover_warnings(run.plan, output, run.outputs.proof))
+    except OSError:  # what can't be read has told nothing: the lemmas are proven
         return None
-    # They are about the text as it is now. What a hit's own proof was warned of may be gone.
-    warnings = tuple(prover_warnings(run.plan, output, run.outputs.proof))
     return Result(Status.COMPLETED, exit=outcome.exit, warnings=warnings, at=timestamp())
 
 

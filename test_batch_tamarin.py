@@ -394,7 +394,9 @@ def summary_of(*lines):
 def test_summary_lines(tmp_path, lines, sides, trait, verdict, steps):
     (tmp_path / "out").write_text("junk\n" + summary_of(*lines))
     output = bt.read_output(str(tmp_path / "out"), str(tmp_path / "none"))
-    result = bt.judge(a_plan(sides=sides, trait=trait), bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0)), output, "")
+    plan = a_plan(sides=sides, trait=trait)
+    assert bt.judge(plan, bt.Outcome(bt.Status.COMPLETED), output, "").verdict is None, "nobody knows how it ended"
+    result = bt.judge(plan, bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0)), output, "")
     assert (result.verdict, result.steps) == (verdict, steps), result
     assert len(result.lemmas) == len(lines)
 
@@ -534,6 +536,15 @@ def test_ids_are_safe_and_unique(lab):
     assert all(len(name.encode()) <= 200 for name in ids) and len({name.lower() for name in ids}) == 4
 
 
+def test_an_absolute_pattern_means_the_same_everywhere(lab):
+    lab.prover(VERIFY)
+    lab.recipe(theory_file=str(lab.path / "*.spthy"), output_file_prefix="{theory}", lemmas=[{"name": "one"}])
+    (lab.path / "a" / "deep").mkdir(parents=True)
+    (lab.path / "recipe.json").rename(lab.path / "a" / "recipe.json")
+    lab.run("run", "a/recipe.json", code=0)
+    assert list(lab.finishes()) == ["t--one--fake"]
+
+
 def test_globbed_theories(lab):
     lab.prover(VERIFY)
     for name in ("b", "a"):
@@ -572,6 +583,8 @@ BAD = {  # change of a good recipe -> what the message must say
     "no such lemma": (lambda r: r["tasks"]["task"].update(lemmas=[{"name": "ones"}]), ["'ones'", "did you mean 'one'", "lemmas.0.name"]),
     "nothing taken away": (lambda r: r["tasks"]["task"].update(lemmas=[{"name": "!x*"}]), ["'!x*' takes no lemma away"]),
     "path in prefix": (lambda r: r["tasks"]["task"].update(output_file_prefix="../up"), ["output_file_prefix", "file names"]),
+    **{f"option {option}": (lambda r, option=option: r["tasks"]["task"].update(tamarin_options=[option]), ["must be written out"])
+       for option in ("--", "--a", "--l=two", "-vD=X")},
     "own option": (lambda r: r["tasks"]["task"].update(tamarin_options=["--prove=one"]), ["--prove", "'lemmas'"]),
     "bare word": (lambda r: r["tasks"]["task"].update(tamarin_options=["--bound", "5"]), ["'5'", "joined by '='"]),
     "RTS cores": (lambda r: r["tasks"]["task"].update(tamarin_options=["+RTS", "-N4", "-RTS"]), ["-N", "max_cores"]),
@@ -2205,6 +2218,61 @@ def test_a_cache_that_cannot_be_written_is_a_warning(model):
         assert done.returncode in (0, 1, 3) and done.stderr.count("can't be kept in the cache") == 1
 
 
+def test_two_threads_store_one_result(tmp_path, monkeypatch):
+    """Two tasks of one key end at once, as under two aliases of one prover: neither takes the other's files away."""
+    outputs = bt.result_files(str(tmp_path), "i")
+    (tmp_path / "proofs").mkdir()
+    Path(outputs.proof).write_text("proof")
+    plan, result = a_plan(key="a" * 32, lemma_key="b" * 32), bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+    cache, inputs = bt.Cache(str(tmp_path / "cache")), bt.Dependencies("T", {}, {})
+    copy = bt.copy_file
+
+    def while_another_stores(source, target):
+        monkeypatch.setattr(bt, "copy_file", copy)
+        cache.store(plan, result, outputs, inputs, parse_error=False)
+        return copy(source, target)
+    monkeypatch.setattr(bt, "copy_file", while_another_stores)
+    cache.store(plan, result, outputs, inputs, parse_error=False)
+    assert cache.problem == ""
+    hit = cache.find(plan, inputs)
+    Path(outputs.proof).unlink()
+    assert hit and cache.restore(hit, outputs) and Path(outputs.proof).read_text() == "proof"
+    assert len(list((tmp_path / "cache").glob("*/*"))) == 1, "nothing unfinished is left"
+
+
+def test_what_another_run_removes_meanwhile_ends_no_storing(tmp_path, monkeypatch):
+    """A run that keeps the cache to its size removes what this one is just making: the next result is stored."""
+    outputs = bt.result_files(str(tmp_path), "i")
+    (tmp_path / "proofs").mkdir()
+    Path(outputs.proof).write_text("proof")
+    plan, result = a_plan(key="a" * 32), bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+    cache, inputs = bt.Cache(str(tmp_path / "cache")), bt.Dependencies("T", {}, {})
+    copy = bt.copy_file
+
+    def remove_first(source, target):
+        monkeypatch.setattr(bt, "copy_file", copy)
+        bt.remove_entry(os.path.dirname(target))
+        return copy(source, target)
+    monkeypatch.setattr(bt, "copy_file", remove_first)
+    for stored in (False, True):
+        cache.store(plan, result, outputs, inputs, parse_error=False)
+        assert cache.problem == "" and bool(cache.find(plan, inputs)) is stored
+
+
+def test_a_load_that_cannot_be_read_is_no_load(tmp_path):
+    for folder in ("logs", "proofs/i.spthy"):
+        (tmp_path / folder).mkdir(parents=True)
+    outputs = bt.result_files(str(tmp_path), "i")
+    Path(outputs.stderr).write_text("[Theory T] Theory closed\n")
+    Path(outputs.stdout).write_text("=\nsummary of summaries:\n\nanalyzed: t\n\n  WARNING: 1 wellformedness check failed!\n\n=====\n")
+    job = bt.Job("i", 1, ("p",), "/", {}, bt.Limits(1, 1024, 60), outputs.stdout, outputs.stderr)
+    run = bt.ProverRun(a_plan(lemma="", prove=False), bt.Dependencies("T", {}, {}), job, outputs)
+    outcome = bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(0))
+    assert bt.read_load(run, outcome) is None
+    Path(outputs.proof).rmdir()
+    assert bt.read_load(run, outcome).warnings == ("1 wellformedness check failed",)
+
+
 def test_the_name_of_the_cache_directory_means_nothing(model):
     model.recipe(lemmas=[{"name": "l1"}])
     assert model.proven("--cache-dir", "no.limit-here") == ["l1"] and model.proven("--cache-dir", "no.limit-here") == []
@@ -2651,7 +2719,7 @@ def test_closed_streams(lab):
     assert len(lab.finishes()) == 3
 
 
-@pytest.mark.parametrize("field, value", [("peak_mb", "x"), ("wall_s", []), ("stderr_tail", []), ("warnings", 1), ("steps", "2"), ("at", {})])
+@pytest.mark.parametrize("field, value", [("peak_mb", "x"), ("wall_s", []), ("wall_s", 10**400), ("stderr_tail", []), ("warnings", 1), ("steps", "2"), ("at", {})])
 def test_wrong_kinds_in_a_journal_are_skipped(lab, field, value):
     path = journal_of(lab)
     lines = path.read_text().splitlines()
