@@ -266,10 +266,14 @@ def fit(text: str, width: int, ellipsis: str = "…", tail: int = 0) -> str:
         return ""
     if display_width(text) > width:
         head = text[:width]
-        end = text[len(text) - tail :]
-        while head and display_width(head + ellipsis + end) > width:
-            head = head[:-1]
-        text = head + ellipsis + end
+        rest = ellipsis + text[len(text) - tail :]
+        while display_width(head + rest) > width:
+            # A tail of wide characters may have no room of its own.
+            if head:
+                head = head[:-1]
+            else:
+                rest = rest[1:]
+        text = head + rest
     return text + " " * (width - display_width(text))
 
 
@@ -382,7 +386,7 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
         ) as file:
             file.writelines(pieces)
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:  # what makes the pieces may fail, too
         remove_file(temporary)
         raise
 
@@ -1049,7 +1053,8 @@ def _checked(kind: type[T], value: Any) -> T:
 
 def _number(value: Any) -> float:
     """A finite number: NaN and infinity are no JSON, though Python reads and writes them."""
-    if type(value) not in (int, float) or not math.isfinite(value):
+    # Not `math.isfinite`: it raises OverflowError for an integer of 400 digits.
+    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
         raise TypeError
     return cast(float, value)
 
@@ -2893,8 +2898,11 @@ def oracle_problem(path: str) -> str:
         return "does not exist"
     if not os.access(path, os.X_OK):
         return "is not executable (chmod +x)"
-    with open(path, "rb") as file:
-        first_line = os.fsdecode(file.readline(1024))
+    try:
+        with open(path, "rb") as file:
+            first_line = os.fsdecode(file.readline(1024))
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
     found = _INTERPRETER.match(first_line)
     if found and not find_program(found[1]):
         return f"needs the interpreter {found[1]!r}, which is not there"
@@ -3433,7 +3441,8 @@ class Monitor:
         Soon in its youth and near a limit, else every second.
         """
         reap(live)  # also makes up for a SIGCHLD that somebody lost
-        if not live.has_leader:
+        # In the grace of what we end, the limit of memory still holds for those that are left.
+        if not live.has_leader and not live.cause:
             return
         now = time.monotonic()
         since_s = now - live.usage.sampled
@@ -3441,7 +3450,8 @@ class Monitor:
         pauses = [LONGEST_LOOK_S, max(FIRST_LOOK_S, age_s / 2)]
         with suppress(OSError):  # no descriptor free to look with: the next look may have one
             self._sample(live, now)
-            for log in live.logs:
+        for log in live.logs:
+            with suppress(OSError):  # somebody removed it
                 pauses.append(self._watch_log(live, log, since_s))
         hold_to_limits(live, age_s)
         pauses.append(seconds_to_limit(live, age_s))
@@ -3504,9 +3514,9 @@ class OomKills:
 
     def grew(self) -> bool:
         """Whether there was a kill since the last look but one."""
-        if not self.counts:
-            return False
-        return 0 <= self.counts[0] < oom_kill_count()
+        with suppress(OSError):  # no descriptor free to look with
+            return len(self.counts) > 0 and 0 <= self.counts[0] < oom_kill_count()
+        return False
 
 
 def is_copy(child: ProcessMemory, parent: ProcessMemory) -> bool:
@@ -3926,13 +3936,15 @@ def start_watchdog(batch_id: str, lock_fd: int | None) -> Watchdog:
     reading, writing = os.pipe()
     # Blocked in the watchdog for ever: what ends the driver must not end it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _keep_watch(batch_id, reading, lock_fd)
-        finally:
-            os._exit(0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _keep_watch(batch_id, reading, lock_fd)
+            finally:
+                os._exit(0)
+    finally:  # also where no more processes are allowed
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(reading)
     return Watchdog(pid, writing)
 
