@@ -168,6 +168,7 @@ ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
 
 def say(message: str) -> None:
     """Tell the user one line: on stderr, or above the live block while there is one."""
+    # It may name what others wrote: a theory, a file, a prover's last words.
     _listeners[-1](printable(message))
 
 
@@ -207,6 +208,7 @@ _COLOURED = re.compile(
 
 def coloured(text: str, stream: TextIO) -> str:
     """Verdicts, and what needs a look, in colour, where the user's terminal shows colours."""
+    # https://no-color.org
     if not stream.isatty() or os.environ.get("NO_COLOR"):
         return text
     if os.environ.get("TERM", "dumb") == "dumb":
@@ -225,6 +227,7 @@ def terminal_size() -> tuple[int, int]:
     columns = rows = 0
     with suppress(OSError, ValueError):
         columns, rows = os.get_terminal_size(sys.stderr.fileno())
+    # Serial lines and some pseudo-terminals say 0 x 0.
     return max(columns or 80, 10), rows or 24
 
 
@@ -313,6 +316,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def timestamp() -> str:
     """The time as the journal writes it: UTC, ISO 8601, microseconds."""
+    # Without `datetime`: it is called for every event, and the module costs start-up time.
     seconds, micros = divmod(time.time_ns() // 1000, 1_000_000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{micros:06d}Z"
 
@@ -336,6 +340,7 @@ def utc(seconds: float) -> str:
 
 def duration(seconds: float) -> str:
     """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
+    # Rounded before it is divided: no "60 s", no "1 min 60 s".
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02} min"
@@ -379,8 +384,10 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
     `text`: all of it, or its pieces. Raises OSError.
     """
     pieces = [text] if isinstance(text, str) else text
+    # In the same folder: a rename is one step only within a file system.
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
+        # Names of files may hold bytes that are no text: escaped, they hide no report.
         with open(
             temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
         ) as file:
@@ -402,6 +409,7 @@ def remove_file(path: str) -> None:
 
 def slotted(cls: type[T]) -> type[T]:
     """`dataclass(slots=True)`, which Python 3.9 lacks: half the memory at 100,000 tasks."""
+    # No class gets slots afterwards: it is built again, without what would stand in their way.
     names = tuple(field_names(cls))
     dropped = {*names, "__dict__", "__weakref__"}
     body = {key: value for key, value in vars(cls).items() if key not in dropped}
@@ -414,10 +422,10 @@ def field_names(cls: type[Any]) -> Iterable[str]:
 
 
 # How the fields of the model stand in JSON, where that isn't their own name and value.
-INLINE: Mapping[str, Any] = {
-    "inline": True
-}  # the fields of this part stand among those of the whole
-SPARSE: Mapping[str, Any] = {"sparse": True}  # left out while it has its default
+# The fields of this part stand among those of the whole.
+INLINE: Mapping[str, Any] = {"inline": True}
+# Left out while it has its default.
+SPARSE: Mapping[str, Any] = {"sparse": True}
 
 
 def named(name: str) -> Mapping[str, Any]:
@@ -513,7 +521,8 @@ class Outputs:
 class ExitStatus:
     """How a process ended: an exit code or a signal, never both."""
 
-    code: Optional[int] = field(default=None, metadata=SPARSE)  # noqa: UP045 - read at run time, on 3.9
+    # `Optional`, here and below: the codec evaluates these types at run time, on Python 3.9 too.
+    code: Optional[int] = field(default=None, metadata=SPARSE)  # noqa: UP045
     signal: str = field(default="", metadata=SPARSE)  # "SIGKILL"
 
     def __str__(self) -> str:
@@ -696,10 +705,12 @@ class Task:
 
     @property
     def id(self) -> str:
+        """Its plan's."""
         return self.plan.id
 
     @property
     def verdict(self) -> Verdict | None:
+        """What the prover printed in its last attempt; None while that runs, or without one."""
         return self.result.verdict if self.result else None
 
     @property
@@ -816,15 +827,13 @@ class Batch:
 
     @property
     def id(self) -> str:
+        """Its header's; unique, as processes and survivors are found by it."""
         return self.header.id
 
     @property
     def provers(self) -> dict[str, Prover]:
+        """The provers by alias."""
         return self.header.provers
-
-    def options_of(self, plan: Plan) -> tuple[str, ...]:
-        """All options that a task's prover gets."""
-        return self.provers[plan.prover].all_options(plan.options)
 
     @property
     def unanswered(self) -> list[Task]:
@@ -862,6 +871,7 @@ class Batch:
 
     def _plan(self, plan: Plan) -> None:
         """A plan, or a changed one: an older result under this id counts only if it still holds."""
+        # A journal can come from anywhere, and ids name files that we write and remove.
         if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", ".."):
             raise ValueError(f"'{plan.id}' can't name files")
         before = self.tasks.get(plan.id)
@@ -873,6 +883,7 @@ class Batch:
                 task.result = before.result
 
     def _start(self, started: Started) -> None:
+        # All are looked at before one is changed: a refused event leaves no trace.
         tasks = [self.tasks[task_id] for task_id in started.ids]
         for task in tasks:
             if started.attempt <= task.attempts:
@@ -912,10 +923,12 @@ def still_holds(old: Task, new: Plan, by_lemma: bool = False) -> bool:
     """
     if not old.is_final:
         return False
+    # That a limit was met says nothing of a larger one.
     if old.status in MET_A_LIMIT and not new.limits.no_larger_than(old.plan.limits):
         return False
     if old.plan.key == new.key:
         return True
+    # Without a verdict the prover may have refused a text that doesn't matter to the lemma.
     same_lemma = old.plan.lemma_key != "" and old.plan.lemma_key == new.lemma_key
     return by_lemma and same_lemma and old.verdict is not None
 
@@ -959,7 +972,7 @@ def decode(cls: type[T], data: Mapping[str, Any]) -> T:
         if value is dataclasses.MISSING:
             if default is dataclasses.MISSING:
                 raise KeyError(name)
-        elif type(value) is plain:
+        elif type(value) is plain:  # most are: not worth a call
             values[attribute] = value
         else:
             try:
@@ -1046,6 +1059,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
 
 
 def _checked(kind: type[T], value: Any) -> T:
+    # Not `isinstance`: to Python `True` is an integer, to JSON it is not.
     if type(value) is not kind:
         raise TypeError
     return value
@@ -1076,6 +1090,7 @@ EVENT_WORDS = {kind: word for word, kind in EVENTS.items()}
 
 def encode_event(event: Event) -> dict[str, Any]:
     """An event as its line in the journal has it."""
+    # An event that knows its own time keeps it: `encode` comes last.
     return {"event": EVENT_WORDS[type(event)], "at": timestamp(), **encode(event)}
 
 
@@ -1477,7 +1492,7 @@ class ReadingOptions(NamedTuple):
     auto_sources: bool
 
 
-def theory_view(options: Sequence[str], flags: Iterable[str]) -> ReadingOptions:
+def reading_options(options: Sequence[str], flags: Iterable[str]) -> ReadingOptions:
     """What of a command line changes how a theory is read; `flags` are given beside the options."""
     # Tamarin also takes `-DX`.
     short = [option[2:].lstrip("=") for option in options if option.startswith("-D")]
@@ -2160,9 +2175,11 @@ class _Bracket:
     holds_so_far: bool = True  # whether all parts of the present one hold that we have passed
 
     def add_part(self, holds: bool) -> None:
+        """Pass one part of the present alternative."""
         self.holds_so_far = self.holds_so_far and holds
 
     def end_alternative(self) -> None:
+        """Pass the end of the present alternative: another may follow."""
         self.one_held = self.one_held or self.holds_so_far
         self.holds_so_far = True
 
@@ -2314,6 +2331,7 @@ def _pass_escaped(
 
 _BLANKS = re.compile(r"[^\S\u2028\u2029\x85\x1c-\x1f]+")  # what Haskell takes for blanks
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
+# Tamarin takes these four words for no name.
 _IDENTIFIER = re.compile(r"(?!(?:in|let|rule|diff)(?!\w))[^\W_]\w*")
 _NO_WORD = re.compile(r"\W")
 
@@ -2329,7 +2347,8 @@ class SourceText:
         self.path = path
         self.text = text
         self.is_included = is_included  # by another file
-        self._counted = (0, 1)  # a place, and the number of the line there
+        # A place, and the number of its line: to count from the start each time would be quadratic.
+        self._counted = (0, 1)
 
     def line(self, place: int) -> int:
         """The number of the line at this place, counted on from the place asked for before."""
@@ -2571,12 +2590,14 @@ class SourceFiles:
         """The bytes of a file, up to one more than it may have. Raises OSError or ValueError."""
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device might never end
             raise ValueError("not a regular file")
+        # By real paths: a circle may lead through links.
         real = os.path.realpath(path)
         if real in self._open:
             raise ValueError("it includes itself")
         if self._reads > _MAX_INCLUDES:
             raise ValueError(f"more than {_MAX_INCLUDES} includes")
         with open(path, "rb") as file:
+            # Before the bytes: what changes while we read has another stamp afterwards.
             stamp = file_stamp(file.fileno())
             data = file.read(MAX_THEORY_BYTES + 1)
         self.states[path] = FileState(stamp, sha256(data))
@@ -2947,7 +2968,7 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
         raise InputError("is no UTF-8 text: save it as UTF-8", path, line, column) from None
 
 
-def look_at_file(path: str) -> str:
+def file_digest(path: str) -> str:
     """A digest of a file's bytes and of who may execute it; "" when it can't be read."""
     state = file_state(path)
     if not state.digest:
@@ -2966,6 +2987,7 @@ def file_state_now(path: str) -> FileState:
     """What a file is: its `file_stamp`, SHA-256 of its bytes, who may execute it."""
     import hashlib
 
+    # Before the bytes: what changes while we read has another stamp afterwards.
     stamp = file_stamp(path)
     digest = hashlib.sha256()
     try:
@@ -3000,7 +3022,8 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
 def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
     """The lines of a text file from the last `marker` on.
 
-    None if it doesn't stand within `reach` bytes of the end.
+    Empty if it doesn't stand within `reach` bytes of the end. Raises OSError, but not for a missing
+    file.
     """
     for size in (65_536, reach):  # most summaries are short
         data = read_from_end(path, size)
@@ -3014,7 +3037,10 @@ def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
 
 
 def ends_of(path: str, size: int = 65_536) -> list[str]:
-    """The lines of a text file; of a large one, those in `size` bytes at its beginning and end."""
+    """The lines of a text file; of a large one, those in `size` bytes at its beginning and end.
+
+    Raises OSError, but not for a missing file.
+    """
     data = read_from_end(path, 2 * size)
     if len(data) == 2 * size:
         with open(path, "rb") as file:
@@ -3023,7 +3049,7 @@ def ends_of(path: str, size: int = 65_536) -> list[str]:
 
 
 def read_from_end(path: str, size: int) -> bytes:
-    """The last `size` bytes of a file, nothing of a missing one."""
+    """The last `size` bytes of a file, nothing of a missing one. Raises OSError."""
     try:
         with open(path, "rb", buffering=0) as file:
             length = os.fstat(file.fileno()).st_size
@@ -3076,6 +3102,7 @@ class Supervisor:
         self._suspended: float | None = None  # since when every tree is held
 
     def __enter__(self) -> Supervisor:
+        # Asked for once: the process's directory never changes while there are jobs.
         self._home = os.getcwd()
         _keep_descriptors_from_children()
         if not MACOS:
@@ -3171,6 +3198,8 @@ class Supervisor:
             self._loop = loop
             loop.add_signal_handler(signal.SIGCHLD, self._reap_all)
         started = time.monotonic()
+        # Nothing is awaited from here until the job is in `live`: a look at another job in between
+        # would take the leader for an orphan, and reap it.
         leader = start_leader(job, f"{self._batch_id}/{job.id}/{job.attempt}", self._home)
         paths = dict.fromkeys((job.stdout, job.stderr))
         live = Live(
@@ -3734,6 +3763,7 @@ async def end_tree(live: Live, finder: ProcessFinder) -> tuple[int, ...]:
         if live.no_grace:
             kill_at = min(kill_at, now)
         if now >= kill_at + UNKILLABLE_S:
+            # Its owner is forgotten soon: the finder would take it for another job's.
             finder.leave_alone(left)
             return tuple(sorted(left))
         if now >= kill_at:
@@ -3957,6 +3987,7 @@ def _keep_watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
         with suppress(OSError):  # the descriptor of listdir itself
             os.close(number)
     leaders: set[int] = set()
+    # The words end when the driver does, whatever ends it: the kernel closes its end of the pipe.
     with open(pipe, "rb") as words:
         for word in words:
             pid = int(word[1:])
@@ -4583,7 +4614,7 @@ async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> V
     outcome = await supervisor.run(job, lambda pid, started: None)
     said = "\n".join(ends_of(job.stdout))
     # A prover that was built anew may say the same.
-    digests = [look_at_file(word) for word in prover.command if os.path.isfile(word)]
+    digests = [file_digest(word) for word in prover.command if os.path.isfile(word)]
     identity = sha256(json.dumps([digests, said]).encode())
     found = _VERSION.search(said)
     if found:
@@ -5164,7 +5195,7 @@ def _argument(recipe: Recipe, path: JsonPath, word: str) -> str:
 
 def refuse_two_files(recipe: Recipe, path: JsonPath, name: str, files: Sequence[str]) -> None:
     """Note a problem where a name can mean two files that are not equal."""
-    digests = {look_at_file(file) for file in files}
+    digests = {file_digest(file) for file in files}
     if len(digests) > 1:
         recipe.problem(path, two_files(name, files))
 
@@ -5607,7 +5638,7 @@ class TheoryReader:
         self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]
     ) -> LoadedTheory | None:
         """The theory as a prover with these options and flags will see it; None for a problem."""
-        view = theory_view(options, flags)
+        view = reading_options(options, flags)
         try:
             loaded = self._load(file.path, *view)
             if file.twin:
@@ -5631,7 +5662,7 @@ def _all_digests(theory: Theory, options: Sequence[str]) -> list[str]:
     """Of a theory with its includes and its oracles."""
     oracles = used_oracles(theory, options, os.getcwd())
     texts = [state.digest for state in theory.files.values()]
-    return [*texts, *map(look_at_file, oracles)]
+    return [*texts, *map(file_digest, oracles)]
 
 
 # --- Choice of lemmas -----------------------------------------------------------------------------
@@ -5778,7 +5809,7 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
     oracles = used_oracles(theory, options, view.cwd)
     values: dict[str, Any] = {}
     values["prover"] = _prover_value(prover, programs)
-    values["Maude"] = look_at_file(maude)
+    values["Maude"] = file_digest(maude)
     # In their order: of two that contradict each other the last counts.
     values["options"] = [prover.options, view.options]
     values["preprocessor flags"] = view.flags
@@ -5786,7 +5817,7 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
     for path in oracles:
         name = f"oracle {path_from(path, view.cwd)}"
         # By its path, too: a script may look where it stands.
-        values[name] = [path, look_at_file(path)]
+        values[name] = [path, file_digest(path)]
     # An oracle runs there, and a relative path in an option means another file elsewhere.
     needs_cwd = bool(oracles) or _options_name_files(options, view.cwd)
     values["working directory"] = view.cwd if needs_cwd else ""
@@ -5803,7 +5834,7 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
 
 def _prover_value(prover: Prover, programs: Sequence[str]) -> list[Any]:
     """What the prover itself is: what it says of itself, its files, the other words of its call."""
-    digests = list(map(look_at_file, programs))
+    digests = list(map(file_digest, programs))
     words = [word for word in prover.command if word not in programs]
     return [prover.identity, digests, words]
 
@@ -5909,7 +5940,7 @@ def refuse_two_meanings(recipe: Recipe, prover: Prover, cwd: str) -> None:
     for word in prover.command[1:]:
         here = os.path.abspath(word)
         there = os.path.join(cwd, word)
-        if look_at_file(here) != look_at_file(there):
+        if file_digest(here) != file_digest(there):
             shown = printable(word)
             recipe.problem(
                 ("tamarin_versions", prover.alias, "command"),
@@ -7734,7 +7765,7 @@ def _lemmas_now(
 ) -> dict[str, list[Lemma]]:
     """A theory's lemmas, if it is still there: batch-tamarin does not say what they assume."""
     with suppress(InputError):
-        return lemmas_by_name(load_theory(path, *theory_view(options, flags)))
+        return lemmas_by_name(load_theory(path, *reading_options(options, flags)))
     return {}
 
 
@@ -9523,7 +9554,7 @@ def _views_of(batch: Batch) -> dict[_View, list[Task]]:
     views: dict[_View, list[Task]] = {}
     for task in batch.tasks.values():
         options = (*batch.provers[task.plan.prover].options, *task.plan.options)
-        flags, diff, auto_sources = theory_view(options, task.plan.flags)
+        flags, diff, auto_sources = reading_options(options, task.plan.flags)
         view = _View(_theory_path(task.plan), flags, diff, auto_sources)
         views.setdefault(view, []).append(task)
     return views
@@ -9656,7 +9687,7 @@ class Recheck:
         """The theory as it was when the task was proven. Raises InputError."""
         plan = task.plan
         options = (*self.batch.provers[plan.prover].options, *plan.options)
-        view = theory_view(options, plan.flags)
+        view = reading_options(options, plan.flags)
         theory = self._load(_theory_path(plan), *view)
         if theory.digest[:32] != plan.theory_digest:
             problem = "the theory has changed since it was proven: run that again first"
@@ -12706,7 +12737,7 @@ def oracle_notes(plan: Plan, prover: Prover) -> Iterator[str]:
     """Which oracles the tasks of a theory call, and which of them can't be called."""
     options = prover.all_options(plan.options)
     path = os.path.join(plan.cwd, plan.theory)
-    theory = load_theory(path, *theory_view(options, plan.flags))
+    theory = load_theory(path, *reading_options(options, plan.flags))
     # A load does not call them: a broken one ends a proof only after seconds.
     for oracle in used_oracles(theory, options, plan.cwd):
         problem = oracle_problem(oracle)

@@ -2593,7 +2593,7 @@ def test_each_prover_sees_the_theory_with_its_own_options(lab):
     (["-DX"], (("X",), False, False)), (["-D=X"], (("X",), False, False)), (["--def=X"], (("X",), False, False)),
     (["--dif"], ((), True, False)), (["--auto"], ((), False, True)), (["--derivcheck-timeout=0"], ((), False, False))])
 def test_options_are_seen_however_they_are_written(options, view):
-    assert bt.theory_view(options, ()) == view
+    assert bt.reading_options(options, ()) == view
 
 
 def test_a_theory_that_changes_while_the_batch_runs(lab):
