@@ -160,6 +160,7 @@ class Flavour(Word):
 
 FINAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}
 MET_A_LIMIT = frozenset({Status.TIMEOUT, Status.MEMORY_LIMIT})
+# `incomplete` is a verdict but answers nothing: another heuristic may.
 ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
 
 
@@ -282,8 +283,9 @@ def fit(text: str, width: int, ellipsis: str = "…", tail: int = 0) -> str:
 
 def plural(count: int, noun: str) -> str:
     """`1 task`, `2 tasks`."""
-    ending = "" if count == 1 else "s"
-    return f"{count:,} {noun}{ending}"
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun}s"
 
 
 def listed(things: Iterable[Any], most: int = 5) -> str:
@@ -757,6 +759,7 @@ class FileState(NamedTuple):
 
 def json_digest(value: Any) -> str:
     """128 bits of the SHA-256 of a value's JSON text, in hexadecimal."""
+    # Half of them: every task in a journal has two or three such digests.
     return sha256(json.dumps(value).encode())[:32]
 
 
@@ -864,6 +867,7 @@ class Batch:
 
     def _begin(self, header: Header) -> None:
         """A batch begins, or goes on with a plan in which some tasks are no longer there."""
+        # Going on repeats the header, and after it only the plans that changed.
         self.header = header
         self.ended = None
         for task_id in header.vanished:
@@ -877,6 +881,7 @@ class Batch:
         before = self.tasks.get(plan.id)
         task = self.tasks[plan.id] = Task(plan)
         if before:
+            # Counted on even if nothing else holds: a number of an attempt names one process tree.
             task.attempts = before.attempts
             if still_holds(before, plan):
                 task.status = before.status
@@ -893,7 +898,7 @@ class Batch:
             task.attempts = started.attempt
             task.started = started
             task.result = None
-        self.ended = None
+        self.ended = None  # a batch that ended goes on
 
     def _finish(self, finished: Finished) -> None:
         task = self.tasks[finished.id]
@@ -1014,6 +1019,7 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
     fields: list[_JsonField] = []
     for each in dataclasses.fields(cls):
         fields.append(
+            # A made default is for the class to make; any value says that there is one.
             _JsonField(
                 attribute=each.name,
                 name=each.metadata.get("name", each.name),
@@ -1316,6 +1322,7 @@ def _refuse_second_lemmas(lemmas: Iterable[Lemma]) -> None:
     """Raise InputError for a name that comes twice on one side, or twice as a diffLemma."""
     seen: set[tuple[str, bool, str]] = set()
     for lemma in lemmas:
+        # A diffLemma may have the name of a lemma.
         key = (lemma.side, lemma.trait == Trait.DIFF, lemma.name)
         if key in seen:
             raise InputError(
@@ -1398,6 +1405,7 @@ def _with_auto_sources(sided: Sequence[Lemma], path: str) -> list[Lemma]:
         name = f"{AUTO_SOURCES_LEMMA}_{side}"
         if (name, side) not in taken:
             lemmas.append(_auto_sources_lemma(name, side, path))
+    # A stable sort: each side keeps its order.
     return sorted(lemmas, key=lambda lemma: lemma.side)
 
 
@@ -1471,7 +1479,7 @@ class _Assumptions:
         names: set[str] = set()
         if not lemma.is_sources:
             names.update(self._sources)
-        if "ALL" in hidden:
+        if "ALL" in hidden:  # of the `reuse` lemmas
             return names
         for reusable in self._reusable[lemma.side]:
             if reusable.name in hidden:
@@ -1533,8 +1541,9 @@ def _asked_rankings(theory: Theory, options: Sequence[str]) -> tuple[OracleRanki
     Its oracle is searched from the prover's directory.
     """
     heuristics = option_values(options, "--heuristic")
-    if not heuristics:
+    if not heuristics:  # without it Tamarin ignores --oraclename
         return theory.oracle_rankings
+    # Of options given twice Tamarin takes the last.
     letters = re.sub(r"\{[^{}]*\}", "", heuristics[-1])  # {names} of tactics are no letters
     if "o" not in letters and "O" not in letters:
         return ()
@@ -1844,6 +1853,7 @@ def _item_may_stand_here(cursor: Cursor) -> bool:
     if cursor.depth:
         return False
     if cursor.last:
+        # What comes behind an operator, a colon or the like goes on with that.
         before = cursor.text[cursor.last - 1]
         if before not in _ITEM_ENDS and not before.isalnum():
             return False
@@ -2651,6 +2661,7 @@ def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) ->
 
 def available_memory_mb(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
     """MB this process may use, taken or not: the least of what is built in, cgroups and Slurm."""
+    # Slurm's own unit is MB, too, and it gives either the node's memory or that of each core.
     bounds = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB]
     bounds += _numbers(environ.get("SLURM_MEM_PER_NODE", ""))
     per_core = _numbers(environ.get("SLURM_MEM_PER_CPU", ""))
@@ -2796,7 +2807,7 @@ def children_of(pid: int) -> list[int]:
         return [child for child, info in table.items() if info.parent == pid]
     try:
         threads = os.listdir(f"/proc/{pid}/task")
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):  # gone, or not ours to look at
         return []
     children: list[int] = []
     for thread in threads:
@@ -2969,7 +2980,7 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
 
 
 def file_digest(path: str) -> str:
-    """A digest of a file's bytes and of who may execute it; "" when it can't be read."""
+    """A digest of what `file_state` tells of a file; "" when it can't be read."""
     state = file_state(path)
     if not state.digest:
         return ""
@@ -2979,7 +2990,7 @@ def file_digest(path: str) -> str:
 # Hundreds of tasks read the same theories and are proven by the same programs.
 @functools.lru_cache(maxsize=1024)
 def file_state(path: str) -> FileState:
-    """What a file is when it is asked for first."""
+    """What a file was when it was asked for first."""
     return file_state_now(path)
 
 
@@ -3117,6 +3128,7 @@ class Supervisor:
             for live in self.live.values():
                 kill_tree_now(live, self._finder)
             kill_orphans_now(self._finder)
+        # Last: if we are killed before this, it does the rest.
         self._watchdog.end()
 
     async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
@@ -3353,6 +3365,7 @@ def start_leader(job: Job, marker: str, home: str) -> Leader:
     """
     import resource
 
+    # After a cut of its log, a prover goes on at the new end: O_APPEND.
     append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     files = (
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -3995,7 +4008,7 @@ def _keep_watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
                 leaders.add(pid)
             else:
                 leaders.discard(pid)
-    for pid in leaders:
+    for pid in leaders:  # on macOS, where no marker can be read
         send_signal(-pid, signal.SIGKILL)
     end_survivors(batch_id, ())
 

@@ -1485,6 +1485,15 @@ def test_the_memory_limit_is_the_whole_trees(bench):
     assert outcome.status is bt.Status.MEMORY_LIMIT
 
 
+@needs_linux
+def test_children_of_a_process_that_is_hidden_from_us(monkeypatch):
+    def hidden(path):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+    monkeypatch.setattr(bt, "_kernel_lists_children", lambda: True)
+    monkeypatch.setattr(os, "listdir", hidden)
+    assert bt.children_of(1) == []
+
+
 def test_the_memory_limit_holds_in_the_grace_of_a_timeout(bench, monkeypatch):
     monkeypatch.setattr(bt, "GRACE_S", 2.0 * RUN_S)
     job = bench.py("import os, signal\nif not os.fork():\n signal.signal(signal.SIGTERM, lambda *_: None)\n print(flush=True)\n"
