@@ -2746,6 +2746,8 @@ class ProcessMemory(NamedTuple):
     resident: int = 0
 
 
+# Asked for once: the live view compares it in every frame, and macOS starts a program for it.
+@functools.cache
 def host_id() -> tuple[str, str]:
     """(host, boot id): between two equal ones a pid with its start time means the same process.
 
