@@ -160,6 +160,7 @@ class Flavour(Word):
 
 FINAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}
 MET_A_LIMIT = frozenset({Status.TIMEOUT, Status.MEMORY_LIMIT})
+# `incomplete` is a verdict but answers nothing: another heuristic may.
 ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
 
 
@@ -168,6 +169,7 @@ ANSWERS = frozenset({Verdict.VERIFIED, Verdict.FALSIFIED})
 
 def say(message: str) -> None:
     """Tell the user one line: on stderr, or above the live block while there is one."""
+    # It may name what others wrote: a theory, a file, a prover's last words.
     _listeners[-1](printable(message))
 
 
@@ -207,6 +209,7 @@ _COLOURED = re.compile(
 
 def coloured(text: str, stream: TextIO) -> str:
     """Verdicts, and what needs a look, in colour, where the user's terminal shows colours."""
+    # https://no-color.org
     if not stream.isatty() or os.environ.get("NO_COLOR"):
         return text
     if os.environ.get("TERM", "dumb") == "dumb":
@@ -225,6 +228,7 @@ def terminal_size() -> tuple[int, int]:
     columns = rows = 0
     with suppress(OSError, ValueError):
         columns, rows = os.get_terminal_size(sys.stderr.fileno())
+    # Serial lines and some pseudo-terminals say 0 x 0.
     return max(columns or 80, 10), rows or 24
 
 
@@ -266,17 +270,22 @@ def fit(text: str, width: int, ellipsis: str = "…", tail: int = 0) -> str:
         return ""
     if display_width(text) > width:
         head = text[:width]
-        end = text[len(text) - tail :]
-        while head and display_width(head + ellipsis + end) > width:
-            head = head[:-1]
-        text = head + ellipsis + end
+        rest = ellipsis + text[len(text) - tail :]
+        while display_width(head + rest) > width:
+            # A tail of wide characters may have no room of its own.
+            if head:
+                head = head[:-1]
+            else:
+                rest = rest[1:]
+        text = head + rest
     return text + " " * (width - display_width(text))
 
 
 def plural(count: int, noun: str) -> str:
     """`1 task`, `2 tasks`."""
-    ending = "" if count == 1 else "s"
-    return f"{count:,} {noun}{ending}"
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun}s"
 
 
 def listed(things: Iterable[Any], most: int = 5) -> str:
@@ -309,6 +318,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def timestamp() -> str:
     """The time as the journal writes it: UTC, ISO 8601, microseconds."""
+    # Without `datetime`: it is called for every event, and the module costs start-up time.
     seconds, micros = divmod(time.time_ns() // 1000, 1_000_000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{micros:06d}Z"
 
@@ -332,6 +342,7 @@ def utc(seconds: float) -> str:
 
 def duration(seconds: float) -> str:
     """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
+    # Rounded before it is divided: no "60 s", no "1 min 60 s".
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02} min"
@@ -375,14 +386,16 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
     `text`: all of it, or its pieces. Raises OSError.
     """
     pieces = [text] if isinstance(text, str) else text
+    # In the same folder: a rename is one step only within a file system.
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
+        # Names of files may hold bytes that are no text: escaped, they hide no report.
         with open(
             temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n"
         ) as file:
             file.writelines(pieces)
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:  # what makes the pieces may fail, too
         remove_file(temporary)
         raise
 
@@ -398,6 +411,7 @@ def remove_file(path: str) -> None:
 
 def slotted(cls: type[T]) -> type[T]:
     """`dataclass(slots=True)`, which Python 3.9 lacks: half the memory at 100,000 tasks."""
+    # No class gets slots afterwards: it is built again, without what would stand in their way.
     names = tuple(field_names(cls))
     dropped = {*names, "__dict__", "__weakref__"}
     body = {key: value for key, value in vars(cls).items() if key not in dropped}
@@ -410,10 +424,10 @@ def field_names(cls: type[Any]) -> Iterable[str]:
 
 
 # How the fields of the model stand in JSON, where that isn't their own name and value.
-INLINE: Mapping[str, Any] = {
-    "inline": True
-}  # the fields of this part stand among those of the whole
-SPARSE: Mapping[str, Any] = {"sparse": True}  # left out while it has its default
+# The fields of this part stand among those of the whole.
+INLINE: Mapping[str, Any] = {"inline": True}
+# Left out while it has its default.
+SPARSE: Mapping[str, Any] = {"sparse": True}
 
 
 def named(name: str) -> Mapping[str, Any]:
@@ -509,7 +523,8 @@ class Outputs:
 class ExitStatus:
     """How a process ended: an exit code or a signal, never both."""
 
-    code: Optional[int] = field(default=None, metadata=SPARSE)  # noqa: UP045 - read at run time, on 3.9
+    # `Optional`, here and below: the codec evaluates these types at run time, on Python 3.9 too.
+    code: Optional[int] = field(default=None, metadata=SPARSE)  # noqa: UP045
     signal: str = field(default="", metadata=SPARSE)  # "SIGKILL"
 
     def __str__(self) -> str:
@@ -692,10 +707,12 @@ class Task:
 
     @property
     def id(self) -> str:
+        """Its plan's."""
         return self.plan.id
 
     @property
     def verdict(self) -> Verdict | None:
+        """What the prover printed in its last attempt; None while that runs, or without one."""
         return self.result.verdict if self.result else None
 
     @property
@@ -742,6 +759,7 @@ class FileState(NamedTuple):
 
 def json_digest(value: Any) -> str:
     """128 bits of the SHA-256 of a value's JSON text, in hexadecimal."""
+    # Half of them: every task in a journal has two or three such digests.
     return sha256(json.dumps(value).encode())[:32]
 
 
@@ -812,15 +830,13 @@ class Batch:
 
     @property
     def id(self) -> str:
+        """Its header's; unique, as processes and survivors are found by it."""
         return self.header.id
 
     @property
     def provers(self) -> dict[str, Prover]:
+        """The provers by alias."""
         return self.header.provers
-
-    def options_of(self, plan: Plan) -> tuple[str, ...]:
-        """All options that a task's prover gets."""
-        return self.provers[plan.prover].all_options(plan.options)
 
     @property
     def unanswered(self) -> list[Task]:
@@ -851,6 +867,7 @@ class Batch:
 
     def _begin(self, header: Header) -> None:
         """A batch begins, or goes on with a plan in which some tasks are no longer there."""
+        # Going on repeats the header, and after it only the plans that changed.
         self.header = header
         self.ended = None
         for task_id in header.vanished:
@@ -858,6 +875,7 @@ class Batch:
 
     def _plan(self, plan: Plan) -> None:
         """A plan, or a changed one: an older result under this id counts only if it still holds."""
+        # A journal can come from anywhere, and ids name files that we write and remove.
         if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", "..") or "\0" in plan.id:
             raise ValueError(f"'{plan.id}' can't name files")
         if self.has_begun and plan.prover not in self.provers:
@@ -865,12 +883,14 @@ class Batch:
         before = self.tasks.get(plan.id)
         task = self.tasks[plan.id] = Task(plan)
         if before:
+            # Counted on even if nothing else holds: a number of an attempt names one process tree.
             task.attempts = before.attempts
             if still_holds(before, plan):
                 task.status = before.status
                 task.result = before.result
 
     def _start(self, started: Started) -> None:
+        # All are looked at before one is changed: a refused event leaves no trace.
         tasks = [self.tasks[task_id] for task_id in started.ids]
         for task in tasks:
             if started.attempt <= task.attempts:
@@ -880,7 +900,7 @@ class Batch:
             task.attempts = started.attempt
             task.started = started
             task.result = None
-        self.ended = None
+        self.ended = None  # a batch that ended goes on
 
     def _finish(self, finished: Finished) -> None:
         task = self.tasks[finished.id]
@@ -910,10 +930,12 @@ def still_holds(old: Task, new: Plan, by_lemma: bool = False) -> bool:
     """
     if not old.is_final:
         return False
+    # That a limit was met says nothing of a larger one.
     if old.status in MET_A_LIMIT and not new.limits.no_larger_than(old.plan.limits):
         return False
     if old.plan.key == new.key:
         return True
+    # Without a verdict the prover may have refused a text that doesn't matter to the lemma.
     same_lemma = old.plan.lemma_key != "" and old.plan.lemma_key == new.lemma_key
     return by_lemma and same_lemma and old.verdict is not None
 
@@ -957,7 +979,7 @@ def decode(cls: type[T], data: Mapping[str, Any]) -> T:
         if value is dataclasses.MISSING:
             if default is dataclasses.MISSING:
                 raise KeyError(name)
-        elif type(value) is plain:
+        elif type(value) is plain:  # most are: not worth a call
             values[attribute] = value
         else:
             try:
@@ -999,6 +1021,7 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
     fields: list[_JsonField] = []
     for each in dataclasses.fields(cls):
         fields.append(
+            # A made default is for the class to make; any value says that there is one.
             _JsonField(
                 attribute=each.name,
                 name=each.metadata.get("name", each.name),
@@ -1044,6 +1067,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
 
 
 def _checked(kind: type[T], value: Any) -> T:
+    # Not `isinstance`: to Python `True` is an integer, to JSON it is not.
     if type(value) is not kind:
         raise TypeError
     return value
@@ -1051,7 +1075,7 @@ def _checked(kind: type[T], value: Any) -> T:
 
 def _number(value: Any) -> float:
     """A finite number: NaN and infinity are no JSON, though Python reads and writes them."""
-    # An integer of JSON may be larger than any float, for which `isfinite` would raise.
+    # Not `math.isfinite`: it raises OverflowError for an integer of 400 digits.
     if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
         raise TypeError
     return cast(float, value)
@@ -1074,6 +1098,7 @@ EVENT_WORDS = {kind: word for word, kind in EVENTS.items()}
 
 def encode_event(event: Event) -> dict[str, Any]:
     """An event as its line in the journal has it."""
+    # An event that knows its own time keeps it: `encode` comes last.
     return {"event": EVENT_WORDS[type(event)], "at": timestamp(), **encode(event)}
 
 
@@ -1299,6 +1324,7 @@ def _refuse_second_lemmas(lemmas: Iterable[Lemma]) -> None:
     """Raise InputError for a name that comes twice on one side, or twice as a diffLemma."""
     seen: set[tuple[str, bool, str]] = set()
     for lemma in lemmas:
+        # A diffLemma may have the name of a lemma.
         key = (lemma.side, lemma.trait == Trait.DIFF, lemma.name)
         if key in seen:
             raise InputError(
@@ -1381,6 +1407,7 @@ def _with_auto_sources(sided: Sequence[Lemma], path: str) -> list[Lemma]:
         name = f"{AUTO_SOURCES_LEMMA}_{side}"
         if (name, side) not in taken:
             lemmas.append(_auto_sources_lemma(name, side, path))
+    # A stable sort: each side keeps its order.
     return sorted(lemmas, key=lambda lemma: lemma.side)
 
 
@@ -1454,7 +1481,7 @@ class _Assumptions:
         names: set[str] = set()
         if not lemma.is_sources:
             names.update(self._sources)
-        if "ALL" in hidden:
+        if "ALL" in hidden:  # of the `reuse` lemmas
             return names
         for reusable in self._reusable[lemma.side]:
             if reusable.name in hidden:
@@ -1475,7 +1502,7 @@ class ReadingOptions(NamedTuple):
     auto_sources: bool
 
 
-def theory_view(options: Sequence[str], flags: Iterable[str]) -> ReadingOptions:
+def reading_options(options: Sequence[str], flags: Iterable[str]) -> ReadingOptions:
     """What of a command line changes how a theory is read; `flags` are given beside the options."""
     # Tamarin also takes `-DX`.
     short = [option[2:].lstrip("=") for option in options if option.startswith("-D")]
@@ -1516,8 +1543,9 @@ def _asked_rankings(theory: Theory, options: Sequence[str]) -> tuple[OracleRanki
     Its oracle is searched from the prover's directory.
     """
     heuristics = option_values(options, "--heuristic")
-    if not heuristics:
+    if not heuristics:  # without it Tamarin ignores --oraclename
         return theory.oracle_rankings
+    # Of options given twice Tamarin takes the last.
     letters = re.sub(r"\{[^{}]*\}", "", heuristics[-1])  # {names} of tactics are no letters
     if "o" not in letters and "O" not in letters:
         return ()
@@ -1827,6 +1855,7 @@ def _item_may_stand_here(cursor: Cursor) -> bool:
     if cursor.depth:
         return False
     if cursor.last:
+        # What comes behind an operator, a colon or the like goes on with that.
         before = cursor.text[cursor.last - 1]
         if before not in _ITEM_ENDS and not before.isalnum():
             return False
@@ -2158,9 +2187,11 @@ class _Bracket:
     holds_so_far: bool = True  # whether all parts of the present one hold that we have passed
 
     def add_part(self, holds: bool) -> None:
+        """Pass one part of the present alternative."""
         self.holds_so_far = self.holds_so_far and holds
 
     def end_alternative(self) -> None:
+        """Pass the end of the present alternative: another may follow."""
         self.one_held = self.one_held or self.holds_so_far
         self.holds_so_far = True
 
@@ -2312,6 +2343,7 @@ def _pass_escaped(
 
 _BLANKS = re.compile(r"[^\S\u2028\u2029\x85\x1c-\x1f]+")  # what Haskell takes for blanks
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
+# Tamarin takes these four words for no name.
 _IDENTIFIER = re.compile(r"(?!(?:in|let|rule|diff)(?!\w))[^\W_]\w*")
 _NO_WORD = re.compile(r"\W")
 
@@ -2327,7 +2359,8 @@ class SourceText:
         self.path = path
         self.text = text
         self.is_included = is_included  # by another file
-        self._counted = (0, 1)  # a place, and the number of the line there
+        # A place, and the number of its line: to count from the start each time would be quadratic.
+        self._counted = (0, 1)
 
     def line(self, place: int) -> int:
         """The number of the line at this place, counted on from the place asked for before."""
@@ -2569,12 +2602,14 @@ class SourceFiles:
         """The bytes of a file, up to one more than it may have. Raises OSError or ValueError."""
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device might never end
             raise ValueError("not a regular file")
+        # By real paths: a circle may lead through links.
         real = os.path.realpath(path)
         if real in self._open:
             raise ValueError("it includes itself")
         if self._reads > _MAX_INCLUDES:
             raise ValueError(f"more than {_MAX_INCLUDES} includes")
         with open(path, "rb") as file:
+            # Before the bytes: what changes while we read has another stamp afterwards.
             stamp = file_stamp(file.fileno())
             data = file.read(MAX_THEORY_BYTES + 1)
         self.states[path] = FileState(stamp, sha256(data))
@@ -2628,6 +2663,7 @@ def available_cores(root: str = "/", environ: Mapping[str, str] = os.environ) ->
 
 def available_memory_mb(root: str = "/", environ: Mapping[str, str] = os.environ) -> int:
     """MB this process may use, taken or not: the least of what is built in, cgroups and Slurm."""
+    # Slurm's own unit is MB, too, and it gives either the node's memory or that of each core.
     bounds = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB]
     bounds += _numbers(environ.get("SLURM_MEM_PER_NODE", ""))
     per_core = _numbers(environ.get("SLURM_MEM_PER_CPU", ""))
@@ -2712,6 +2748,8 @@ class ProcessMemory(NamedTuple):
     resident: int = 0
 
 
+# Asked for once: the live view compares it in every frame, and macOS starts a program for it.
+@functools.cache
 def host_id() -> tuple[str, str]:
     """(host, boot id): between two equal ones a pid with its start time means the same process.
 
@@ -2773,7 +2811,7 @@ def children_of(pid: int) -> list[int]:
         return [child for child, info in table.items() if info.parent == pid]
     try:
         threads = os.listdir(f"/proc/{pid}/task")
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):  # gone, or not ours to look at
         return []
     children: list[int] = []
     for thread in threads:
@@ -2896,8 +2934,11 @@ def oracle_problem(path: str) -> str:
         return "does not exist"
     if not os.access(path, os.X_OK):
         return "is not executable (chmod +x)"
-    with open(path, "rb") as file:
-        first_line = os.fsdecode(file.readline(1024))
+    try:
+        with open(path, "rb") as file:
+            first_line = os.fsdecode(file.readline(1024))
+    except OSError as error:
+        return f"can't be read: {error.strerror}"
     found = _INTERPRETER.match(first_line)
     if found and not find_program(found[1]):
         return f"needs the interpreter {found[1]!r}, which is not there"
@@ -2942,8 +2983,8 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
         raise InputError("is no UTF-8 text: save it as UTF-8", path, line, column) from None
 
 
-def look_at_file(path: str) -> str:
-    """A digest of a file's bytes and of who may execute it; "" when it can't be read."""
+def file_digest(path: str) -> str:
+    """A digest of what `file_state` tells of a file; "" when it can't be read."""
     state = file_state(path)
     if not state.digest:
         return ""
@@ -2953,7 +2994,7 @@ def look_at_file(path: str) -> str:
 # Hundreds of tasks read the same theories and are proven by the same programs.
 @functools.lru_cache(maxsize=1024)
 def file_state(path: str) -> FileState:
-    """What a file is when it is asked for first."""
+    """What a file was when it was asked for first."""
     return file_state_now(path)
 
 
@@ -2961,6 +3002,7 @@ def file_state_now(path: str) -> FileState:
     """What a file is: its `file_stamp`, SHA-256 of its bytes, who may execute it."""
     import hashlib
 
+    # Before the bytes: what changes while we read has another stamp afterwards.
     stamp = file_stamp(path)
     digest = hashlib.sha256()
     try:
@@ -2995,7 +3037,8 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
 def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
     """The lines of a text file from the last `marker` on.
 
-    None if it doesn't stand within `reach` bytes of the end.
+    Empty if it doesn't stand within `reach` bytes of the end. Raises OSError, but not for a missing
+    file.
     """
     for size in (65_536, reach):  # most summaries are short
         data = read_from_end(path, size)
@@ -3009,7 +3052,10 @@ def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
 
 
 def ends_of(path: str, size: int = 65_536) -> list[str]:
-    """The lines of a text file; of a large one, those in `size` bytes at its beginning and end."""
+    """The lines of a text file; of a large one, those in `size` bytes at its beginning and end.
+
+    Raises OSError, but not for a missing file.
+    """
     data = read_from_end(path, 2 * size)
     if len(data) == 2 * size:
         with open(path, "rb") as file:
@@ -3018,7 +3064,7 @@ def ends_of(path: str, size: int = 65_536) -> list[str]:
 
 
 def read_from_end(path: str, size: int) -> bytes:
-    """The last `size` bytes of a file, nothing of a missing one."""
+    """The last `size` bytes of a file, nothing of a missing one. Raises OSError."""
     try:
         with open(path, "rb", buffering=0) as file:
             length = os.fstat(file.fileno()).st_size
@@ -3071,6 +3117,7 @@ class Supervisor:
         self._suspended: float | None = None  # since when every tree is held
 
     def __enter__(self) -> Supervisor:
+        # Asked for once: the process's directory never changes while there are jobs.
         self._home = os.getcwd()
         _keep_descriptors_from_children()
         if not MACOS:
@@ -3085,6 +3132,7 @@ class Supervisor:
             for live in self.live.values():
                 kill_tree_now(live, self._finder)
             kill_orphans_now(self._finder)
+        # Last: if we are killed before this, it does the rest.
         self._watchdog.end()
 
     async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
@@ -3166,6 +3214,8 @@ class Supervisor:
             self._loop = loop
             loop.add_signal_handler(signal.SIGCHLD, self._reap_all)
         started = time.monotonic()
+        # Nothing is awaited from here until the job is in `live`: a look at another job in between
+        # would take the leader for an orphan, and reap it.
         leader = start_leader(job, f"{self._batch_id}/{job.id}/{job.attempt}", self._home)
         paths = dict.fromkeys((job.stdout, job.stderr))
         live = Live(
@@ -3319,6 +3369,7 @@ def start_leader(job: Job, marker: str, home: str) -> Leader:
     """
     import resource
 
+    # After a cut of its log, a prover goes on at the new end: O_APPEND.
     append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     files = (
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -3436,7 +3487,8 @@ class Monitor:
         Soon in its youth and near a limit, else every second.
         """
         reap(live)  # also makes up for a SIGCHLD that somebody lost
-        if not live.has_leader:
+        # In the grace of what we end, the limit of memory still holds for those that are left.
+        if not live.has_leader and not live.cause:
             return
         now = time.monotonic()
         since_s = now - live.usage.sampled
@@ -3444,7 +3496,8 @@ class Monitor:
         pauses = [LONGEST_LOOK_S, max(FIRST_LOOK_S, age_s / 2)]
         with suppress(OSError):  # no descriptor free to look with: the next look may have one
             self._sample(live, now)
-            for log in live.logs:
+        for log in live.logs:
+            with suppress(OSError):  # somebody removed it
                 pauses.append(self._watch_log(live, log, since_s))
         hold_to_limits(live, age_s)
         pauses.append(seconds_to_limit(live, age_s))
@@ -3507,9 +3560,9 @@ class OomKills:
 
     def grew(self) -> bool:
         """Whether there was a kill since the last look but one."""
-        if not self.counts:
-            return False
-        return 0 <= self.counts[0] < oom_kill_count()
+        with suppress(OSError):  # no descriptor free to look with
+            return len(self.counts) > 0 and 0 <= self.counts[0] < oom_kill_count()
+        return False
 
 
 def is_copy(child: ProcessMemory, parent: ProcessMemory) -> bool:
@@ -3727,6 +3780,7 @@ async def end_tree(live: Live, finder: ProcessFinder) -> tuple[int, ...]:
         if live.no_grace:
             kill_at = min(kill_at, now)
         if now >= kill_at + UNKILLABLE_S:
+            # Its owner is forgotten soon: the finder would take it for another job's.
             finder.leave_alone(left)
             return tuple(sorted(left))
         if now >= kill_at:
@@ -3934,13 +3988,15 @@ def start_watchdog(batch_id: str, lock_fd: int | None) -> Watchdog:
     reading, writing = os.pipe()
     # Blocked in the watchdog for ever: what ends the driver must not end it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _keep_watch(batch_id, reading, lock_fd)
-        finally:
-            os._exit(0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _keep_watch(batch_id, reading, lock_fd)
+            finally:
+                os._exit(0)
+    finally:  # also where no more processes are allowed
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(reading)
     return Watchdog(pid, writing)
 
@@ -3953,6 +4009,7 @@ def _keep_watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
         with suppress(OSError):  # the descriptor of listdir itself
             os.close(number)
     leaders: set[int] = set()
+    # The words end when the driver does, whatever ends it: the kernel closes its end of the pipe.
     with open(pipe, "rb") as words:
         for word in words:
             pid = int(word[1:])
@@ -3960,7 +4017,7 @@ def _keep_watch(batch_id: str, pipe: int, lock_fd: int | None) -> None:
                 leaders.add(pid)
             else:
                 leaders.discard(pid)
-    for pid in leaders:
+    for pid in leaders:  # on macOS, where no marker can be read
         send_signal(-pid, signal.SIGKILL)
     end_survivors(batch_id, ())
 
@@ -4585,7 +4642,7 @@ async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> V
     outcome = await supervisor.run(job, lambda pid, started: None)
     said = "\n".join(ends_of(job.stdout))
     # A prover that was built anew may say the same.
-    digests = [look_at_file(word) for word in prover.command if os.path.isfile(word)]
+    digests = [file_digest(word) for word in prover.command if os.path.isfile(word)]
     identity = sha256(json.dumps([digests, said]).encode())
     found = _VERSION.search(said)
     if found:
@@ -5174,7 +5231,7 @@ def _argument(recipe: Recipe, path: JsonPath, word: str) -> str:
 
 def refuse_two_files(recipe: Recipe, path: JsonPath, name: str, files: Sequence[str]) -> None:
     """Note a problem where a name can mean two files that are not equal."""
-    digests = {look_at_file(file) for file in files}
+    digests = {file_digest(file) for file in files}
     if len(digests) > 1:
         recipe.problem(path, two_files(name, files))
 
@@ -5624,7 +5681,7 @@ class TheoryReader:
         self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]
     ) -> LoadedTheory | None:
         """The theory as a prover with these options and flags will see it; None for a problem."""
-        view = theory_view(options, flags)
+        view = reading_options(options, flags)
         try:
             loaded = self._load(file.path, *view)
             if file.twin:
@@ -5646,7 +5703,7 @@ def _all_digests(theory: Theory, options: Sequence[str]) -> list[str]:
     """Of a theory with its includes and its oracles."""
     oracles = used_oracles(theory, options, os.getcwd())
     texts = [state.digest for state in theory.files.values()]
-    return [*texts, *map(look_at_file, oracles)]
+    return [*texts, *map(file_digest, oracles)]
 
 
 # --- Choice of lemmas -----------------------------------------------------------------------------
@@ -5794,7 +5851,7 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
     oracles = used_oracles(theory, options, view.cwd)
     values: dict[str, Any] = {}
     values["prover"] = _prover_value(prover, programs)
-    values["Maude"] = look_at_file(maude)
+    values["Maude"] = file_digest(maude)
     # In their order: of two that contradict each other the last counts.
     values["options"] = [prover.options, view.options]
     values["preprocessor flags"] = view.flags
@@ -5802,7 +5859,7 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
     for path in oracles:
         name = f"oracle {path_from(path, view.cwd)}"
         # By its path, too: a script may look where it stands.
-        values[name] = [path, look_at_file(path)]
+        values[name] = [path, file_digest(path)]
     # An oracle runs there, and a relative path in an option means another file elsewhere.
     needs_cwd = bool(oracles) or _options_name_files(options, view.cwd)
     values["working directory"] = view.cwd if needs_cwd else ""
@@ -5819,7 +5876,7 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
 
 def _prover_value(prover: Prover, programs: Sequence[str]) -> list[Any]:
     """What the prover itself is: what it says of itself, its files, the other words of its call."""
-    digests = list(map(look_at_file, programs))
+    digests = list(map(file_digest, programs))
     words = [word for word in prover.command if word not in programs]
     return [prover.identity, digests, words]
 
@@ -5925,7 +5982,7 @@ def refuse_two_meanings(recipe: Recipe, prover: Prover, cwd: str) -> None:
     for word in prover.command[1:]:
         here = os.path.abspath(word)
         there = os.path.join(cwd, word)
-        if look_at_file(here) != look_at_file(there):
+        if file_digest(here) != file_digest(there):
             shown = printable(word)
             recipe.problem(
                 ("tamarin_versions", prover.alias, "command"),
@@ -7777,7 +7834,7 @@ def _lemmas_now(
 ) -> dict[str, list[Lemma]]:
     """A theory's lemmas, if it is still there: batch-tamarin does not say what they assume."""
     with suppress(InputError):
-        return lemmas_by_name(load_theory(path, *theory_view(options, flags)))
+        return lemmas_by_name(load_theory(path, *reading_options(options, flags)))
     return {}
 
 
@@ -9553,7 +9610,7 @@ def _views_of(batch: Batch) -> dict[_View, list[Task]]:
     views: dict[_View, list[Task]] = {}
     for task in batch.tasks.values():
         options = (*batch.provers[task.plan.prover].options, *task.plan.options)
-        flags, diff, auto_sources = theory_view(options, task.plan.flags)
+        flags, diff, auto_sources = reading_options(options, task.plan.flags)
         view = _View(_theory_path(task.plan), flags, diff, auto_sources)
         views.setdefault(view, []).append(task)
     return views
@@ -9686,7 +9743,7 @@ class Recheck:
         """The theory as it was when the task was proven. Raises InputError."""
         plan = task.plan
         options = (*self.batch.provers[plan.prover].options, *plan.options)
-        view = theory_view(options, plan.flags)
+        view = reading_options(options, plan.flags)
         theory = self._load(_theory_path(plan), *view)
         if theory.digest[:32] != plan.theory_digest:
             problem = "the theory has changed since it was proven: run that again first"
@@ -12840,7 +12897,7 @@ def oracle_notes(plan: Plan, prover: Prover) -> Iterator[str]:
     """Which oracles the tasks of a theory call, and which of them can't be called."""
     options = prover.all_options(plan.options)
     path = os.path.join(plan.cwd, plan.theory)
-    theory = load_theory(path, *theory_view(options, plan.flags))
+    theory = load_theory(path, *reading_options(options, plan.flags))
     # A load does not call them: a broken one ends a proof only after seconds.
     for oracle in used_oracles(theory, options, plan.cwd):
         problem = oracle_problem(oracle)

@@ -932,6 +932,23 @@ def living_provers(path):
     return found
 
 
+def test_a_number_larger_than_any_float_is_refused():
+    for number in (10**400, float("inf"), float("nan"), True, "1"):
+        with pytest.raises(TypeError):
+            bt.decode(bt.Limits, {"cores": 1, "memory_mb": 1, "timeout_s": number})
+
+
+def test_a_derived_file_whose_making_fails_leaves_the_old_one(tmp_path):
+    def pieces():
+        yield "new"
+        raise KeyError("lost")
+    path = tmp_path / "report"
+    path.write_text("old")
+    with pytest.raises(KeyError):
+        bt.write_file(str(path), pieces())
+    assert os.listdir(tmp_path) == ["report"] and path.read_text() == "old"
+
+
 # --- Theories ----------------------------------------------------------------------------------------------------------
 
 FORMULA = '"All x #i. A(x)@i ==> F"'
@@ -1514,6 +1531,33 @@ def test_the_memory_limit_is_the_whole_trees(bench):
 
 
 @needs_linux
+def test_children_of_a_process_that_is_hidden_from_us(monkeypatch):
+    def hidden(path):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+    monkeypatch.setattr(bt, "_kernel_lists_children", lambda: True)
+    monkeypatch.setattr(os, "listdir", hidden)
+    assert bt.children_of(1) == []
+
+
+def test_the_memory_limit_holds_in_the_grace_of_a_timeout(bench, monkeypatch):
+    monkeypatch.setattr(bt, "GRACE_S", 2.0 * RUN_S)
+    job = bench.py("import os, signal\nif not os.fork():\n signal.signal(signal.SIGTERM, lambda *_: None)\n print(flush=True)\n"
+                   " signal.pause()\n x = b'1' * (400 << 20)\nwhile True: signal.pause()", memory=250)
+    outcome, = bench.run(job, during=bench.limited_once(lambda live: bench.out(live.job)))
+    assert (outcome.status, outcome.exit.signal) == (bt.Status.TIMEOUT, "SIGTERM")
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+def test_no_descriptor_to_ask_for_out_of_memory_kills(monkeypatch, code):
+    def count():
+        raise OSError(code, os.strerror(code))
+    kills = bt.OomKills()
+    kills.counts.append(3)
+    monkeypatch.setattr(bt, "oom_kill_count", count)
+    assert not kills.grew()
+
+
+@needs_linux
 def test_a_child_about_to_exec_does_not_count_twice(bench, monkeypatch):
     monkeypatch.setattr(bt, "COPY_S", RUN_S)
 
@@ -1644,6 +1688,18 @@ def test_a_log_without_lines_gets_no_new_ones(tmp_path, monkeypatch):
         file.write(b"y" * 4000)
     log.cap()
     assert path.read_bytes() == b"x" * 1000 + b"[batch_tamarin left out 11000 bytes here] " + b"y" * 1000
+
+
+def test_a_log_that_somebody_removes_hides_no_other(bench):
+    async def flood(supervisor):
+        (live,) = supervisor.live.values()
+        await until_async(lambda: os.path.exists(live.job.stderr))
+        os.remove(live.job.stdout)
+        with open(live.job.stderr, "ab") as file:
+            file.truncate(bt.LOG_CAP + 1)
+        await until_async(lambda: os.path.getsize(live.job.stderr) < bt.LOG_CAP)
+        supervisor.interrupt("enough")
+    bench.run(bench.sh("exec SLEEP"), during=flood)
 
 
 # Drivers that die
@@ -2646,7 +2702,7 @@ def test_each_prover_sees_the_theory_with_its_own_options(lab):
     (["-DX"], (("X",), False, False)), (["-D=X"], (("X",), False, False)), (["--def=X"], (("X",), False, False)),
     (["--dif"], ((), True, False)), (["--auto"], ((), False, True)), (["--derivcheck-timeout=0"], ((), False, False))])
 def test_options_are_seen_however_they_are_written(options, view):
-    assert bt.theory_view(options, ()) == view
+    assert bt.reading_options(options, ()) == view
 
 
 def test_a_theory_that_changes_while_the_batch_runs(lab):
@@ -3050,6 +3106,7 @@ def test_the_block_fits_every_size(columns, rows, name):
 def test_wide_characters_are_measured():
     assert bt.display_width("a\N{CJK UNIFIED IDEOGRAPH-8B49}") == 3 and bt.display_width("e\N{COMBINING ACUTE ACCENT}") == 1
     assert bt.fit("abcdefgh", 5, "~", 2) == "ab~gh" and bt.fit("ab", 4) == "ab  " and bt.fit("abc", 0) == ""
+    assert bt.fit("\N{CJK UNIFIED IDEOGRAPH-8B49}" * 6, 5, "~", 3) == "\N{CJK UNIFIED IDEOGRAPH-8B49}" * 2 + " "
     rows = [line.index("x") + line.count("\N{CJK UNIFIED IDEOGRAPH-8B49}") for line in
             bt.text_table([("ab", "x"), ("\N{CJK UNIFIED IDEOGRAPH-8B49}", "x")]).splitlines()]
     assert len(set(rows)) == 1
@@ -3195,6 +3252,15 @@ def test_oracles_are_tested(tmp_path, text, mode, problem):
         path.chmod(mode)
     found = bt.oracle_problem(str(path))
     assert problem in found and bool(problem) == bool(found)
+
+
+def test_an_oracle_that_cannot_be_read(tmp_path, monkeypatch):
+    def closed(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    path = tmp_path / "oracle"
+    path.touch(0o711)
+    monkeypatch.setattr("builtins.open", closed)
+    assert bt.oracle_problem(str(path)) == "can't be read: Permission denied"
 
 
 def test_check_tests_the_oracles_that_would_be_called(lab):
