@@ -7687,7 +7687,7 @@ def _report_header(report: Json, directory: str) -> Header:
 
 def _reported_prover(alias: str, about: Json) -> Json:
     prover = {"alias": alias, "command": [about["path"]]}
-    # It keeps the whole line that the prover printed.
+    # Its field may hold more than the number: `v1.11.0`.
     version = re.search(r"\d{1,9}(?:\.\d{1,9})+", about.get("version") or "")
     if version:
         prover["version"] = version[0]
@@ -7997,7 +7997,7 @@ def _part_names(entry: str, taken: Collection[str]) -> Iterator[str]:
 
 
 def _config(batch: Batch, directory: str) -> Json:
-    """The member `config`: whole GB and seconds, at least 1, for it takes nothing else."""
+    """The member `config`: whole GB and seconds, at least 1."""
     limits = batch.header.limits
     return {
         "global_max_cores": limits.cores,
@@ -8104,7 +8104,7 @@ def _task_config(plan: Plan, outputs: Outputs) -> Json:
 
 def _task_execution_metadata(batch: Batch, task: Task, outputs: Outputs) -> Json:
     result = task.result or Result(task.status)
-    # Its reader demands times also of what never ran.
+    # What never ran is given the batch's beginning: the format has no task without times.
     ended = instant(result.at or batch.header.at)
     return {
         "command": prover_command(batch.provers[task.plan.prover], task.plan, outputs),
@@ -8512,7 +8512,9 @@ def _findings_of_task(row: Row) -> Iterator[Finding]:
     if task.misses_expectation:
         yield _missed(task, f"expected {task.plan.expect}, got {row.outcome}")
     if row.assuming:
-        rank = WRONG if row.rests_on_false else NOTE
+        rank = NOTE
+        if row.rests_on_false:
+            rank = WRONG
         yield finding("assumption", task, row.told, rank)
     # What a log or a theory has no verdict of is told where those are read.
     if task.wants_verdict and not stands_in_a_file(task):
@@ -8555,11 +8557,18 @@ def _vacuous_models(batch: Batch) -> Iterator[Finding]:
             yield Finding("vacuity", rules.theory, "", text, NOTE)
 
 
+class LemmaKey(NamedTuple):
+    """A lemma of a theory: the sides of one are together, a diffLemma of its name is another."""
+
+    name: str
+    is_diff: bool
+
+
 class _Question(NamedTuple):
     """What can have one answer only: a lemma of a theory text with flags."""
 
     text: str  # digest, or the theory's name where the text is not known
-    lemma: str
+    lemma: LemmaKey
     flags: tuple[str, ...]  # sorted
 
 
@@ -8578,7 +8587,8 @@ def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
             if task.verdict is not None:
                 plan = task.plan
                 text = plan.theory_digest or plan.theory
-                question = _Question(text, plan.lemma, tuple(sorted(plan.flags)))
+                lemma = LemmaKey(plan.lemma, plan.trait == Trait.DIFF)
+                question = _Question(text, lemma, tuple(sorted(plan.flags)))
                 answers.setdefault(question, {})[task.verdict] = _Answer(source, task)
     for verdicts in answers.values():
         if verdicts.keys() >= ANSWERS:
@@ -9250,14 +9260,8 @@ class LogResults(NamedTuple):
     tasks: list[Task]
 
 
-class LemmaKey(NamedTuple):
-    """A lemma of a theory: the sides of one are together, a diffLemma of its name is another."""
-
-    name: str
-    is_diff: bool
-
-
 def _by_folder(matches: Iterable[Match]) -> dict[str, list[Match]]:
+    # A theory's name in a log means something only where the prover ran.
     folders: dict[str, list[Match]] = {}
     for match in matches:
         folders.setdefault(match.log.folder, []).append(match)
@@ -9447,6 +9451,7 @@ def _union_of_proofs(matches: Sequence[Match]) -> list[ProofOnFile]:
     return stored
 
 
+# From the least that a proof may claim to the most: a trace needs no other branch.
 _CLAIMS = (None, Verdict.INCOMPLETE, Verdict.VERIFIED, Verdict.FALSIFIED)
 
 
@@ -9712,6 +9717,7 @@ class Recheck:
             prover=self.prover.alias,
             prove=False,
             assumes=(),
+            # The text was made for this check: no other result is of it.
             theory_digest="",
             expect=task.verdict,
             key=self._key(task.plan, text),
@@ -9807,6 +9813,7 @@ def link_oracles(theory: Theory, cwd: str, folder: str) -> None:
     tamarin-prover calls them also when it checks a proof.
     """
     for ranking in theory.oracle_rankings:
+        # A ranking alone has just one oracle.
         only_this = replace(theory, oracle_rankings=(ranking,))
         oracle = used_oracles(only_this, (), cwd)[0]
         link = os.path.join(folder, ranking.name or "oracle")

@@ -4003,6 +4003,15 @@ def test_vacuity_and_disagreement(lab):
     assert not Audited(lab, "old", "new", code=0)["disagreement"]
 
 
+def test_a_diff_lemma_and_a_lemma_of_its_name_are_two_questions():
+    batch = bt.Batch()
+    for trait, verdict in (ALL, "verified"), (DIFF, "falsified"):
+        task = a_task(id=trait, lemma="x", trait=trait)
+        batch.apply(task.plan)
+        batch.apply(bt.Finished(trait, "", 1, bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))))
+    assert not [each for each in bt.audit({"here": batch}) if each.kind == "disagreement"]
+
+
 def test_provers_that_disagree_in_one_batch(lab):
     lab.prover(VERIFY, "a")
     lab.prover(VERIFY.replace("verified", "falsified - found trace"), "b")
