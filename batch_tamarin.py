@@ -7698,7 +7698,17 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
     batch, _ = load_batch(journal, warn)
     if not batch.has_begun:
         raise InputError("this journal tells of no batch", journal)
+    _name_lost_provers(batch, journal, warn)
     return batch
+
+
+def _name_lost_provers(batch: Batch, journal: str, warn: Callable[[str], None]) -> None:
+    """Give the provers of tasks a command where the header lacks it: results are shown without."""
+    for alias in dict.fromkeys(task.plan.prover for task in batch.tasks.values()):
+        prover = batch.provers.get(alias)
+        if prover is None or not prover.command:
+            warn(f"{journal}: how prover '{printable(alias)}' was called is not said")
+            batch.provers[alias] = Prover(alias, (alias,))
 
 
 def _load_report(directory: str) -> Batch:
@@ -7709,7 +7719,14 @@ def _load_report(directory: str) -> Batch:
         report = json.loads(read_text(path))
         for event in _report_events(report, os.path.abspath(directory)):
             batch.apply(event)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,  # a year or a number beyond all bounds
+        RecursionError,
+    ) as error:
         problem = f"{type(error).__name__}: {error}"
         raise InputError(f"this is not what batch-tamarin 1.2 writes ({problem})", path) from None
     return batch
@@ -7749,19 +7766,25 @@ def _report_events(report: Json, directory: str) -> Iterator[Event]:
 
 
 def _subtasks(report: Json) -> Iterator[_Subtask]:
+    """The tasks of a report, in its order. Raises KeyError and the like for what is none."""
     for entry, about in report["tasks"].items():
         for task_id, data in about["subtasks"].items():
             yield _Subtask(task_id, entry, about["theory_file"], data)
 
 
 def _report_header(report: Json, directory: str) -> Header:
+    """What is true of the whole batch; it began when its first task did."""
     config = report["config"]
-    starts = [_utc(subtask.metadata["exec_start"]) for subtask in _subtasks(report)]
+    starts: list[str] = []
+    for subtask in _subtasks(report):
+        start = _utc(subtask.metadata["exec_start"])
+        if start:
+            starts.append(start)
     provers = {}
     for alias, about in report["tamarin_versions"].items():
         provers[alias] = _reported_prover(alias, about)
     data = {
-        "at": min((start for start in starts if start), default=timestamp()),
+        "at": min(starts, default=timestamp()),
         "recipe_file": report["recipe"],
         "limits": {
             "cores": _number_or_zero(config["global_max_cores"]),
@@ -7775,17 +7798,19 @@ def _report_header(report: Json, directory: str) -> Header:
 
 
 def _reported_prover(alias: str, about: Json) -> Json:
+    prover = {"alias": alias, "command": [about["path"]]}
+    # Its field may hold more than the number: `v1.11.0`.
     version = re.search(r"\d{1,9}(?:\.\d{1,9})+", about.get("version") or "")
-    return {
-        "alias": alias,
-        "command": [about["path"]],
-        "version": version[0] if version else "",
-    }
+    if version:
+        prover["version"] = version[0]
+    return prover
 
 
 def _number_or_zero(limit: Any) -> int:
     """A limit of its `config`: 0, no limit known, where it says "max"."""
-    return limit if isinstance(limit, int) else 0
+    if isinstance(limit, int):
+        return limit
+    return 0
 
 
 def _where_it_ran(output_directory: str, directory: str) -> str:
@@ -7796,7 +7821,18 @@ def _where_it_ran(output_directory: str, directory: str) -> str:
     return os.getcwd()
 
 
+# Of the fields of a plan, those that batch-tamarin's tasks don't have.
+_UNKNOWN_TO_UPSTREAM: Json = {
+    "sides": [],
+    "prove": True,
+    "optional": False,
+    "expect": None,
+    "key": "",
+}
+
+
 def _subtask_plan(subtask: _Subtask, header: Header) -> Plan:
+    """What was decided about a task; what it assumes is read from the theory as it is now."""
     config = subtask.data["task_config"]
     resources = config["resources"]
     options = config.get("options") or []
@@ -7804,12 +7840,12 @@ def _subtask_plan(subtask: _Subtask, header: Header) -> Plan:
     path = os.path.join(header.cwd, subtask.theory)
     lemmas = _lemmas_now(path, tuple(options), tuple(flags)).get(config["lemma"], [])
     data = {
+        **_UNKNOWN_TO_UPSTREAM,
         "id": subtask.id,
         "name": subtask.entry,
         "theory": subtask.theory,
         "lemma": config["lemma"],
         "trait": _reported_trait(subtask.result, lemmas),
-        "sides": [],
         "prover": header.provers[config["tamarin_alias"]].alias,
         "options": options,
         "flags": flags,
@@ -7819,11 +7855,7 @@ def _subtask_plan(subtask: _Subtask, header: Header) -> Plan:
             "timeout_s": resources["timeout"],
         },
         "cwd": header.cwd,
-        "prove": True,
-        "optional": False,
         "assumes": list(assumed_by(lemmas)),
-        "expect": None,
-        "key": "",
     }
     return decode(Plan, data)
 
@@ -7843,20 +7875,25 @@ def _reported_trait(result: Json, lemmas: Sequence[Lemma]) -> str:
     said = result.get("analysis_type", "")
     if said in set(Trait):
         return str(said)
-    return str(lemmas[0].trait) if lemmas else ""
+    if lemmas:
+        return str(lemmas[0].trait)
+    return ""
 
 
 def _subtask_result(subtask: _Subtask) -> Json:
     """How a task ended, in the words of our journal."""
     result = subtask.result
+    said = _reported_usage(subtask.metadata)
+    said["warnings"] = result.get("warnings", [])
     if "lemma_result" in result:
-        outcome = _reported_verdict(result)
+        said.update(_reported_verdict(result))
     else:
-        outcome = _reported_failure(result, subtask.metadata["status"])
-    return {**_reported_usage(subtask.metadata), "warnings": result.get("warnings", []), **outcome}
+        said.update(_reported_failure(result, subtask.metadata["status"]))
+    return said
 
 
 def _reported_usage(metadata: Json) -> Json:
+    """What a task used, in seconds and MB as with us, and when it ended."""
     return {
         "at": _utc(metadata["exec_end"]),
         "wall_s": float(metadata["exec_duration_monotonic"]),
@@ -7873,25 +7910,34 @@ def _reported_verdict(result: Json) -> Json:
     """
     word = result["lemma_result"]
     trait = result["analysis_type"]
-    if word == Verdict.VERIFIED and trait == "unknown":
-        return {"status": Status.FAILED, "reason": "batch-tamarin found no verdict of this lemma"}
+    if trait == "unknown":
+        if word == Verdict.VERIFIED:
+            reason = "batch-tamarin found no verdict of this lemma"
+            return {"status": Status.FAILED, "reason": reason}
+        trait = ""
+    if word == "unterminated":
+        word = Verdict.INCOMPLETE
     return {
         "status": Status.COMPLETED,
-        "verdict": Verdict.INCOMPLETE if word == "unterminated" else word,
+        "verdict": word,
         "steps": result["steps"] or None,
-        "trait": "" if trait == "unknown" else trait,
+        "trait": trait,
         "prover_s": result["real_time_tamarin_measure"] or None,
     }
 
 
 def _reported_failure(result: Json, status: str) -> Json:
-    code = result.get("return_code", "")
-    return {
+    """Why there is no verdict."""
+    failure: Json = {
         "status": _status_of(status),
         "reason": result["error_description"],
         "stderr_tail": "\n".join(result.get("last_stderr_lines", ())),
-        "exit": {"code": int(code)} if code.isdigit() else None,
     }
+    # Negative codes are words of batch-tamarin's for limits and signals, none of the prover's.
+    code = result.get("return_code", "")
+    if code.isdigit():
+        failure["exit"] = {"code": int(code)}
+    return failure
 
 
 def _status_of(word: str) -> Status:
@@ -7949,10 +7995,13 @@ def _result_folder(task: Task) -> str:
     """Where the result of a task stands; "" before it has one."""
     if not task.result:
         return ""
-    return "success" if task.status in _SUCCESSES else "failed"
+    if task.status in _SUCCESSES:
+        return "success"
+    return "failed"
 
 
 def _result_file(directory: str, task: Task) -> Json:
+    """What stands in a task's file; units as with us: seconds and MB."""
     result = task.result or Result(task.status)
     content: Json = {
         "task_id": task.id,
@@ -7970,18 +8019,27 @@ def _result_file(directory: str, task: Task) -> Json:
 
 
 def _success(directory: str, task: Task, result: Result) -> Json:
-    lemma = {task.plan.lemma: {"steps": result.steps or 0, "analysis_type": result.trait}}
-    return {
+    """What is told of a success: one of the last three members names the lemma."""
+    success: Json = {
         "warnings": result.warnings,
         "tamarin_timing": result.prover_s or 0.0,
-        "output_spthy": os.path.join(directory, "proofs", task.id + ".spthy"),
-        "verified_lemma": lemma if result.verdict is Verdict.VERIFIED else {},
-        "falsified_lemma": lemma if result.verdict is Verdict.FALSIFIED else {},
-        "unterminated_lemma": [] if result.verdict in ANSWERS else [task.plan.lemma],
+        "output_spthy": result_files(directory, task.id).proof,
+        "verified_lemma": {},
+        "falsified_lemma": {},
+        "unterminated_lemma": [],
     }
+    about = {"steps": result.steps or 0, "analysis_type": result.trait}
+    if result.verdict is Verdict.VERIFIED:
+        success["verified_lemma"] = {task.plan.lemma: about}
+    elif result.verdict is Verdict.FALSIFIED:
+        success["falsified_lemma"] = {task.plan.lemma: about}
+    else:
+        success["unterminated_lemma"] = [task.plan.lemma]
+    return success
 
 
 def _failure(result: Result) -> Json:
+    """What is told of a failure, in the result file and in the report alike."""
     code = _UPSTREAM_ENDS[result.status].return_code
     if result.status is Status.FAILED and result.exit and result.exit.code is not None:
         code = result.exit.code
@@ -8006,17 +8064,18 @@ def execution_report(batch: Batch, directory: str) -> Iterator[str]:
         "tamarin_versions": provers,
         "execution_metadata": _totals(batch),
     }
-    entries = (
-        _TaskEntry(
+    return _with_tasks(head, _report_entries(batch, directory))
+
+
+def _report_entries(batch: Batch, directory: str) -> Iterator[_TaskEntry]:
+    for name, tasks in recipe_tasks(batch.tasks.values()).items():
+        yield _TaskEntry(
             name=name,
             members={"theory_file": tasks[0].plan.theory},
             last="subtasks",
             brackets="{}",
             items=_subtask_items(batch, directory, tasks),
         )
-        for name, tasks in recipe_tasks(batch.tasks.values()).items()
-    )
-    return _with_tasks(head, entries)
 
 
 def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
@@ -8050,6 +8109,7 @@ def _part_names(entry: str, taken: Collection[str]) -> Iterator[str]:
 
 
 def _config(batch: Batch, directory: str) -> Json:
+    """The member `config`: whole GB and seconds, at least 1."""
     limits = batch.header.limits
     return {
         "global_max_cores": limits.cores,
@@ -8061,10 +8121,13 @@ def _config(batch: Batch, directory: str) -> Json:
 
 def _v_version(prover: Prover) -> str:
     """`v1.11.0`, or "" where the prover did not say."""
-    return f"v{prover.version}" if prover.version else ""
+    if not prover.version:
+        return ""
+    return f"v{prover.version}"
 
 
 def _totals(batch: Batch) -> Json:
+    """Sums over what has ended; its `total_memory` is the sum of the peaks."""
     ended = [task.result for task in batch.tasks.values() if task.result]
     times = [result.usage.wall_s for result in ended]
     peaks = [result.usage.peak_mb for result in ended]
@@ -8097,8 +8160,10 @@ def _with_tasks(head: Json, entries: Iterable[_TaskEntry]) -> Iterator[str]:
     yield ',\n  "tasks": {'
     comma = ""
     for entry in entries:
+        name = json.dumps(entry.name)
         members = json.dumps(entry.members).removesuffix("}")
-        yield f"{comma}\n    {json.dumps(entry.name)}: {members}, {json.dumps(entry.last)}: "
+        last = json.dumps(entry.last)
+        yield f"{comma}\n    {name}: {members}, {last}: "
         yield entry.brackets[0]
         yield from _one_a_line(entry.items)
         yield entry.brackets[1] + "}"
@@ -8107,6 +8172,7 @@ def _with_tasks(head: Json, entries: Iterable[_TaskEntry]) -> Iterator[str]:
 
 
 def _one_a_line(items: Iterable[str]) -> Iterator[str]:
+    """The items with commas between them."""
     comma = ""
     for item in items:
         yield f"{comma}\n      {item}"
@@ -8115,10 +8181,13 @@ def _one_a_line(items: Iterable[str]) -> Iterator[str]:
 
 def _subtask_items(batch: Batch, directory: str, tasks: Iterable[Task]) -> Iterator[str]:
     for task in tasks:
-        yield f"{json.dumps(task.id)}: {json.dumps(_subtask(batch, directory, task))}"
+        name = json.dumps(task.id)
+        value = json.dumps(_subtask(batch, directory, task))
+        yield f"{name}: {value}"
 
 
 def _subtask(batch: Batch, directory: str, task: Task) -> Json:
+    """What the report says of a task; it has no `task_result` before it ended."""
     outputs = result_files(directory, task.id)
     subtask = {
         "task_config": _task_config(task.plan, outputs),
@@ -8147,6 +8216,7 @@ def _task_config(plan: Plan, outputs: Outputs) -> Json:
 
 def _task_execution_metadata(batch: Batch, task: Task, outputs: Outputs) -> Json:
     result = task.result or Result(task.status)
+    # What never ran is given the batch's beginning: the format has no task without times.
     ended = instant(result.at or batch.header.at)
     return {
         "command": prover_command(batch.provers[task.plan.prover], task.plan, outputs),
@@ -8168,19 +8238,21 @@ def _local_time(seconds: float) -> str:
 
 
 def _task_result(result: Result) -> Json:
-    if result.status in _SUCCESSES:
-        return {
-            "warnings": result.warnings,
-            "real_time_tamarin_measure": result.prover_s or 0.0,
-            "steps": result.steps or 0,
-            "lemma_result": result.verdict if result.verdict in ANSWERS else "unterminated",
-            "analysis_type": result.trait,
-        }
-    failure = _failure(result)
+    """How a task ended: a success with a verdict or "unterminated", or a failure."""
+    if result.status not in _SUCCESSES:
+        failure = _failure(result)
+        failure["return_code"] = str(failure["return_code"])
+        failure["error_type"] = _UPSTREAM_ENDS[result.status].error_type
+        return failure
+    word = "unterminated"
+    if result.verdict in ANSWERS:
+        word = str(result.verdict)
     return {
-        **failure,
-        "return_code": str(failure["return_code"]),
-        "error_type": _UPSTREAM_ENDS[result.status].error_type,
+        "warnings": result.warnings,
+        "real_time_tamarin_measure": result.prover_s or 0.0,
+        "steps": result.steps or 0,
+        "lemma_result": word,
+        "analysis_type": result.trait,
     }
 
 
@@ -8198,26 +8270,28 @@ def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
 
     It has keys that batch-tamarin does not know only where the batch needs them.
     """
-    cwd = batch.header.cwd
+    results = path_from(directory, batch.header.cwd)
     provers = {alias: _recipe_version(prover) for alias, prover in batch.provers.items()}
     head = {
-        "config": _config(batch, os.path.join(path_from(directory, cwd), "rerun")),
+        "config": _config(batch, os.path.join(results, "rerun")),
         "tamarin_versions": provers,
     }
-    entries = (
-        _TaskEntry(
+    return _with_tasks(head, _rerun_entries(batch))
+
+
+def _rerun_entries(batch: Batch) -> Iterator[_TaskEntry]:
+    for name, tasks in recipe_tasks(batch.unanswered).items():
+        yield _TaskEntry(
             name=name,
-            members=_recipe_task(tasks, cwd),
+            members=_recipe_task(tasks, batch.header.cwd),
             last="lemmas",
             brackets="[]",
             items=(json.dumps(_recipe_lemma(task.plan)) for task in tasks),
         )
-        for name, tasks in recipe_tasks(batch.unanswered).items()
-    )
-    return _with_tasks(head, entries)
 
 
 def _recipe_version(prover: Prover) -> Json:
+    """A prover as an entry of `tamarin_versions`."""
     version: Json = {}
     if len(prover.command) == 1:
         version["path"] = prover.command[0]
@@ -8233,11 +8307,13 @@ def _recipe_version(prover: Prover) -> Json:
 
 
 def _recipe_task(tasks: Sequence[Task], cwd: str) -> Json:
+    """An entry of a recipe without its lemmas; the tasks have an `_EntryPart` in common."""
     plan = tasks[0].plan
+    aliases = dict.fromkeys(task.plan.prover for task in tasks)
     prefix, _, _ = plan.id.partition(f"--{plan.lemma}--")
     entry: Json = {
         "theory_file": path_from(os.path.join(plan.cwd, plan.theory), cwd),
-        "tamarin_versions": list(dict.fromkeys(task.plan.prover for task in tasks)),
+        "tamarin_versions": list(aliases),
         "output_file_prefix": prefix,
     }
     if plan.cwd != cwd:
@@ -8248,6 +8324,7 @@ def _recipe_task(tasks: Sequence[Task], cwd: str) -> Json:
 
 
 def _recipe_lemma(plan: Plan) -> Json:
+    """A task as an item of `lemmas`: limits are rounded up, never below what they were."""
     lemma: Json = {
         "name": plan.lemma,
         "tamarin_versions": [plan.prover],
@@ -8301,8 +8378,14 @@ class Assumption(NamedTuple):
     chain: tuple[str, ...]  # the lemmas by way of which it is reached
 
     def __str__(self) -> str:
-        way = f" via {' > '.join(self.chain)}" if self.chain else ""
-        return f"{self.lemma} ({self.state}){way}"
+        return f"{self.lemma} ({self.state}){self.way}"
+
+    @property
+    def way(self) -> str:
+        """` via heard > quiet`, or "" where it is assumed directly."""
+        if not self.chain:
+            return ""
+        return " via " + " > ".join(self.chain)
 
 
 class Closure:
@@ -8326,17 +8409,11 @@ class Closure:
         ways = self._ways[model]
         assumptions: list[Assumption] = []
         for lemma, step in _open_below(task.plan.assumes, ways).items():
-            state = results[lemma].outcome if lemma in results else "not in the results"
+            state = "not in the results"
+            if lemma in results:
+                state = results[lemma].outcome
             assumptions.append(Assumption(lemma, state, _chain(ways, step, lemma)))
         return assumptions
-
-    def false_assumptions(self, task: Task) -> list[Assumption]:
-        """The falsified lemmas that the verdict rests on."""
-        return _falsified(self.open_assumptions(task))
-
-    def outcome(self, task: Task) -> str:
-        """The outcome with what it rests on: `verified, assuming types (timeout)`."""
-        return _told(task, self.open_assumptions(task))
 
 
 def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
@@ -8347,7 +8424,7 @@ def _told(task: Task, assumptions: Sequence[Assumption]) -> str:
     """`verified, assuming types (timeout)`; `verified, resting on a falsified lemma: calm`."""
     false = _falsified(assumptions)
     if false:
-        lemmas = listed(false).replace(" (falsified)", "")
+        lemmas = listed(each.lemma + each.way for each in false)
         return f"{task.outcome}, resting on a falsified lemma: {lemmas}"
     if assumptions:
         return f"{task.outcome}, assuming {listed(assumptions)}"
@@ -8403,8 +8480,9 @@ def _ways_to_open_lemmas(results: Mapping[str, Task]) -> Ways:
         for name in users.get(below, ()):
             if ways[below].keys() <= ways[name].keys():
                 continue
-            handed_on = dict.fromkeys(ways[below], below)
-            ways[name] = {**handed_on, **ways[name]}
+            # A way that is known stays: it was found first, and can't lead back here.
+            for lemma in ways[below]:
+                ways[name].setdefault(lemma, below)
             waiting.append(name)
     return ways
 
@@ -8480,24 +8558,19 @@ def rows_of(tasks: Iterable[Task], closure: Closure) -> Iterator[Row]:
         )
 
 
-def exit_code_of(rows: Iterable[Row]) -> int:
-    """The exit code that these results ask for.
+def exit_code(tasks: Iterable[Task], closure: Closure) -> int:
+    """The exit code that these tasks ask for; `closure` knows all tasks of the batch.
 
     1: an expectation was missed, or a verdict rests on a falsified lemma; 3: some task has neither
     `verified` nor `falsified`, and should have.
     """
     code = 0
-    for row in rows:
+    for row in rows_of(tasks, closure):
         if row.is_failure:
             return 1
         if row.is_problem:
             code = 3
     return code
-
-
-def exit_code(tasks: Iterable[Task], closure: Closure) -> int:
-    """The exit code that these tasks ask for, as `exit_code_of`."""
-    return exit_code_of(rows_of(tasks, closure))
 
 
 # --- Findings -------------------------------------------------------------------------------------
@@ -8556,11 +8629,12 @@ def _findings_of_task(row: Row) -> Iterator[Finding]:
     if task.misses_expectation:
         yield _missed(task, f"expected {task.plan.expect}, got {row.outcome}")
     if row.assuming:
-        rank = WRONG if row.rests_on_false else NOTE
+        rank = NOTE
+        if row.rests_on_false:
+            rank = WRONG
         yield finding("assumption", task, row.told, rank)
     # What a log or a theory has no verdict of is told where those are read.
-    stands_in_a_file = task.plan.limits.cores == 0
-    if task.wants_verdict and not stands_in_a_file:
+    if task.wants_verdict and not stands_in_a_file(task):
         yield finding("missing", task, f"no verdict: {row.outcome}", NOTE)
     for text in row.result.warnings:
         yield finding("warning", task, text, NOTE)
@@ -8568,7 +8642,10 @@ def _findings_of_task(row: Row) -> Iterator[Finding]:
 
 def _missed(task: Task, message: str) -> Finding:
     """A finding that a result is not the expected one; an opposite answer is the worst."""
-    return finding("expectation", task, message, FLIP if task.is_answered else WRONG)
+    rank = WRONG
+    if task.is_answered:
+        rank = FLIP
+    return finding("expectation", task, message, rank)
 
 
 class _Rules(NamedTuple):
@@ -8597,11 +8674,18 @@ def _vacuous_models(batch: Batch) -> Iterator[Finding]:
             yield Finding("vacuity", rules.theory, "", text, NOTE)
 
 
+class LemmaKey(NamedTuple):
+    """A lemma of a theory: the sides of one are together, a diffLemma of its name is another."""
+
+    name: str
+    is_diff: bool
+
+
 class _Question(NamedTuple):
     """What can have one answer only: a lemma of a theory text with flags."""
 
     text: str  # digest, or the theory's name where the text is not known
-    lemma: str
+    lemma: LemmaKey
     flags: tuple[str, ...]  # sorted
 
 
@@ -8620,7 +8704,8 @@ def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
             if task.verdict is not None:
                 plan = task.plan
                 text = plan.theory_digest or plan.theory
-                question = _Question(text, plan.lemma, tuple(sorted(plan.flags)))
+                lemma = LemmaKey(plan.lemma, plan.trait == Trait.DIFF)
+                question = _Question(text, lemma, tuple(sorted(plan.flags)))
                 answers.setdefault(question, {})[task.verdict] = _Answer(source, task)
     for verdicts in answers.values():
         if verdicts.keys() >= ANSWERS:
@@ -8657,17 +8742,18 @@ def read_expectations(path: str) -> list[Task]:
 
     text = read_text(path)
     try:
-        is_json = text.lstrip().startswith("{")
-        rows = list(_expected_json(text) if is_json else _expected_csv(text))
-        if not rows:
+        read = _expected_csv
+        if text.lstrip().startswith("{"):
+            read = _expected_json
+        expected = [_expected_task(row, path) for row in read(text)]
+        if not expected:
             raise ValueError("nothing is expected")
-        return [_expected_task(row, path) for row in rows]
     except (ValueError, KeyError, RecursionError, csv.Error) as error:
-        raise InputError(
-            "not a JSON object, or CSV with theory,lemma,verdict, of which each verdict is one of "
-            f"{', '.join(Verdict)}: {printable(str(error))}",
-            path,
-        ) from None
+        allowed = "a JSON object, or CSV with theory,lemma,verdict, of which each verdict is one of"
+        verdicts = ", ".join(Verdict)
+        problem = printable(str(error))
+        raise InputError(f"not {allowed} {verdicts}: {problem}", path) from None
+    return expected
 
 
 def _expected_json(text: str) -> Iterator[_Expected]:
@@ -8718,8 +8804,8 @@ def compare(
 class _Baseline:
     """Results to compare others with.
 
-    Theories are the same when their base names are. An exact name beats patterns, the same prover
-    and flags beat others.
+    Theories are the same when their base names are. An exact name beats patterns, the same folder
+    beats others, the same prover and flags beat others.
     """
 
     def __init__(self, results: Iterable[Task]) -> None:
@@ -8730,13 +8816,18 @@ class _Baseline:
         self.met: set[int] = set()  # ids of the objects that were compared with something
         for result in self.results:
             plan = result.plan
-            self.exact.setdefault((os.path.basename(plan.theory), plan.lemma), []).append(result)
+            key = (os.path.basename(plan.theory), plan.lemma)
+            self.exact.setdefault(key, []).append(result)
             if _is_pattern(plan.lemma) or _is_pattern(plan.theory):
                 self.patterns.append(result)
 
     def results_for(self, task: Task) -> list[Task]:
         """The results that a task must be compared with."""
         known = self._exact_results(task) or self._matching_patterns(task)
+        # Two theories of one name may stand in two folders: what is known of one is no word for
+        # the other.
+        here = [result for result in known if _same_place(result.plan, task.plan)]
+        known = here or known
         self.met.update(id(result) for result in known)
         same = [result for result in known if _same_prover(result.plan, task.plan)]
         return same or known
@@ -8770,6 +8861,10 @@ def _theory_names(theory: str) -> tuple[str, str, str]:
     base = os.path.basename(theory)
     stem, _ = os.path.splitext(base)
     return base, stem, ""
+
+
+def _same_place(plan: Plan, other: Plan) -> bool:
+    return os.path.normpath(plan.theory) == os.path.normpath(other.theory)
 
 
 def _same_prover(plan: Plan, other: Plan) -> bool:
@@ -8806,10 +8901,8 @@ def _changed_costs(
     if task.verdict is None or not task.result or not earlier:
         return
     for growth in _grown_costs(task.result, earlier, tolerance):
-        message = (
-            f"{growth.cost:,g} {growth.what}, {growth.before:,g} {where}: "
-            f"more than {tolerance:g} times as many"
-        )
+        change = f"{growth.cost:,g} {growth.what}, {growth.before:,g} {where}"
+        message = f"{change}: more than {tolerance:g} times as many"
         yield finding("expectation", task, message)
 
 
@@ -8972,7 +9065,7 @@ class EvidenceReader:
 
     def _read_folder(self, path: str) -> bool:
         something = os.path.realpath(path) in self._folders
-        for folder, folders, names in os.walk(path, followlinks=True):
+        for folder, folders, names in os.walk(path, onerror=self._tell, followlinks=True):
             if os.path.realpath(folder) in self._folders:
                 folders.clear()  # links may lead round in circles
                 continue
@@ -8983,9 +9076,15 @@ class EvidenceReader:
                 names.clear()
             folders.sort()
             for name in sorted(names):
-                with suppress(InputError):
+                try:
                     something |= self._read_file(os.path.join(folder, name))
+                except InputError as error:
+                    # Nobody knows what is in it: it may be the log that the audit is about.
+                    self._tell(error)
         return something
+
+    def _tell(self, error: Exception) -> None:
+        self.warn(f"passed over: {error}")
 
     def _read_results(self, folder: str, names: Iterable[str]) -> bool:
         """Read a results directory; False if it is none, or can't be read."""
@@ -9018,7 +9117,7 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
             head = file.read(65_536)
         summary: list[str] = []
         if b"\0" not in head:
-            summary = last_part(path, "=\nsummary of summaries:\n")
+            summary = last_part(path, SUMMARY_HEADING)
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or error
         raise InputError(f"can't be read: {problem}", printable(path)) from None
@@ -9058,7 +9157,9 @@ def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
             raise
         theory = load_theory(path, diff=True)
     version = _MADE_BY.search(read_from_end(path, 2 * MB))
-    made_by = f"Tamarin {version[1].decode()}" if version else ""
+    made_by = ""
+    if version:
+        made_by = f"Tamarin {version[1].decode('ascii', 'replace')}"
     return replace(theory_text(theory), made_by=made_by, has_summary=has_summary)
 
 
@@ -9132,21 +9233,23 @@ class Match:
     @property
     def prover(self) -> str:
         """Who proved, as far as the text tells: "Tamarin 1.11.0", or ""."""
-        return self.printed.made_by if self.printed else ""
+        if not self.printed:
+            return ""
+        return self.printed.made_by
 
     @property
     def digest(self) -> str:
         """Of the text that was proven; "" where that is not known."""
-        return self.text.model if self.text and not self.by_name else ""
+        if self.text is None or self.by_name:
+            return ""
+        return self.text.model
 
     @property
     def by_name(self) -> bool:
         """Whether nothing but its name says that the text is the log's."""
-        return (
-            self.printed is None
-            and self.text is not None
-            and self.log.lemmas not in self.text.lemma_lists
-        )
+        if self.printed or not self.text:
+            return False
+        return self.log.lemmas not in self.text.lemma_lists
 
 
 def match_log(log: ProverLog, index: TextIndex) -> Match:
@@ -9192,15 +9295,20 @@ def _source_of(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> 
     """Where the theory stands that the prover was given, or ""."""
     name = os.path.basename(log.theory)
     beside = os.path.join(log.folder, name)
+    what_it_wrote = {os.path.realpath(log.file)}
+    if printed:
+        what_it_wrote.add(os.path.realpath(printed.path))
     # The name that the log says, as seen from the log and from here.
     for path in (os.path.join(log.folder, log.theory), beside, log.theory):
-        is_print = printed is not None and path == printed.path
-        if os.path.isfile(path) and path != log.file and not is_print:
+        if os.path.isfile(path) and os.path.realpath(path) not in what_it_wrote:
             return path
-    source = _nearest(_sources(index.named(name)), log.folder)
-    if not source:
-        source = _nearest(_sources(index.with_lemmas(log.lemmas)), log.folder)
-    return source.path if source else ""
+    by_name = _nearest(_sources(index.named(name)), log.folder)
+    if by_name:
+        return by_name.path
+    by_lemmas = _nearest(_sources(index.with_lemmas(log.lemmas)), log.folder)
+    if by_lemmas:
+        return by_lemmas.path
+    return ""
 
 
 def _sources(texts: Iterable[TheoryText]) -> list[TheoryText]:
@@ -9235,15 +9343,15 @@ def _unchecked_texts(index: TextIndex, explained: Collection[str]) -> list[Match
     Each stands as a log in which nothing is said. A source of which a prover printed one of them is
     none of its own.
     """
-    texts: list[TheoryText] = []
-    for text in index.texts.values():
-        if os.path.realpath(text.path) not in explained:
-            texts.append(text)
     matches: list[Match] = []
     sources: set[str] = set()
-    for text in texts:
-        source = _source_of_print(text, index) if text.made_by else ""
-        sources.add(source)
+    for text in index.texts.values():
+        if os.path.realpath(text.path) in explained:
+            continue
+        source = ""
+        if text.made_by:
+            source = _source_of_print(text, index)
+            sources.add(source)
         log = ProverLog(text.path, text.path, "", ProverOutput())
         matches.append(Match(log, text, source, text))
     return [match for match in matches if match.log.file not in sources]
@@ -9254,7 +9362,9 @@ def _source_of_print(printed: TheoryText, index: TextIndex) -> str:
     sources = _sources(index.with_lemmas(lemma_list(printed.theory.lemmas)))
     same_name = [text for text in sources if text.theory.name == printed.theory.name]
     source = _nearest(same_name, os.path.dirname(printed.path))
-    return source.path if source else ""
+    if not source:
+        return ""
+    return source.path
 
 
 # Step 3: the results in logs, a batch for each folder.
@@ -9267,14 +9377,8 @@ class LogResults(NamedTuple):
     tasks: list[Task]
 
 
-class LemmaKey(NamedTuple):
-    """A lemma of a theory: the sides of one are together, a diffLemma of its name is another."""
-
-    name: str
-    is_diff: bool
-
-
 def _by_folder(matches: Iterable[Match]) -> dict[str, list[Match]]:
+    # A theory's name in a log means something only where the prover ran.
     folders: dict[str, list[Match]] = {}
     for match in matches:
         folders.setdefault(match.log.folder, []).append(match)
@@ -9287,9 +9391,10 @@ def _results_that_count(logs: Iterable[LogResults]) -> list[Task]:
     A lemma that one log was not asked for gives way to any other's word.
     """
     lemmas: dict[tuple[Model, str, str], list[Task]] = {}
-    for task in itertools.chain.from_iterable(log.tasks for log in logs):
-        key = (_model_of(task.plan), task.plan.lemma, task.plan.trait)
-        lemmas.setdefault(key, []).append(task)
+    for log in logs:
+        for task in log.tasks:
+            key = (_model_of(task.plan), task.plan.lemma, task.plan.trait)
+            lemmas.setdefault(key, []).append(task)
     results: list[Task] = []
     for tasks in lemmas.values():
         asked_for = [task for task in tasks if not not_asked_for(task)]
@@ -9360,6 +9465,15 @@ def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
     return tuple(prover_warnings(task.plan, log.said, theory))
 
 
+# Nothing is known of the limits of what stands in a file.
+_NO_LIMITS = Limits(0, 0, 0)
+
+
+def stands_in_a_file(task: Task) -> bool:
+    """Whether a task was made by `file_task`, not planned in a batch."""
+    return task.plan.limits == _NO_LIMITS
+
+
 def file_task(
     file: str,
     theory: str,
@@ -9383,7 +9497,7 @@ def file_task(
         prover=prover or "unknown prover",
         options=(),
         flags=(),
-        limits=Limits(0, 0, 0),
+        limits=_NO_LIMITS,
         cwd=os.path.dirname(file),
         prove=True,
         optional=first.optional,
@@ -9392,7 +9506,9 @@ def file_task(
         key="",
         theory_digest=text,
     )
-    return Task(plan, result.status if result else Status.PENDING, result=result)
+    if result:
+        return Task(plan, result.status, result=result)
+    return Task(plan)
 
 
 def _file_batch(source: str, tasks: Collection[Task]) -> Batch:
@@ -9454,6 +9570,7 @@ def _union_of_proofs(matches: Sequence[Match]) -> list[ProofOnFile]:
     return stored
 
 
+# From the least that a proof may claim to the most: a trace needs no other branch.
 _CLAIMS = (None, Verdict.INCOMPLETE, Verdict.VERIFIED, Verdict.FALSIFIED)
 
 
@@ -9544,7 +9661,8 @@ def _findings_of_match(match: Match) -> Iterator[Finding]:
     """What the text that a log belongs to leaves in doubt."""
     log = match.log
     if match.source and _is_newer(match.source, log.file):
-        yield Finding("stale", log.theory, "", f"{match.source} is newer than {log.file}")
+        # Only a date: a copy or a clone is newer, too.
+        yield Finding("stale", log.theory, "", f"{match.source} is newer than {log.file}", NOTE)
     if not match.text:
         message = f"{UNKNOWN}: the theory is not here, or can't be read"
         yield Finding("assumption", log.theory, "", message, NOTE)
@@ -9630,26 +9748,27 @@ def _findings_of_view(view: _View, tasks: Sequence[Task]) -> Iterator[Finding]:
         if os.path.exists(view.path) or not is_ours:
             yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
         return
-    changed_at = os.stat(view.path).st_mtime - CLOCK_S
-    stale = [task for task in tasks if _is_stale(task, theory, changed_at)]
-    for task in stale:
-        yield finding("stale", task, "the theory has changed since")
+    stale = list(_stale_results(view, tasks, theory.digest[:32]))
     if stale:
+        yield from stale
         return
-    with_result = {task.plan.lemma for task in tasks}
+    planned = {task.plan.lemma for task in tasks}
     for lemma, sides in lemmas_by_name(theory).items():
-        if lemma not in with_result and not sides[0].optional:
+        if lemma not in planned and not sides[0].optional:
             yield Finding("missing", name, lemma, "has no result", NOTE)
 
 
-def _is_stale(task: Task, theory: Theory, changed_at: float) -> bool:
-    """Whether a result is of an older text; of batch-tamarin's only the time is known."""
-    if not task.result:
-        return False
-    if task.plan.theory_digest not in ("", theory.digest[:32]):
-        return True
-    # A fresh clone has new times: they count only where nothing better is known.
-    return not task.plan.key and instant(task.result.at) < changed_at
+def _stale_results(view: _View, tasks: Iterable[Task], digest: str) -> Iterator[Finding]:
+    """Results of an older text than that of this digest; only of batch-tamarin's by their dates."""
+    changed_at = os.stat(view.path).st_mtime - CLOCK_S
+    for task in tasks:
+        if not task.result:
+            continue
+        if task.plan.theory_digest not in ("", digest):
+            yield finding("stale", task, "the theory has changed since")
+        # A fresh clone has new dates: they count only where nothing better is known.
+        elif not task.plan.key and instant(task.result.at) < changed_at:
+            yield finding("stale", task, "the theory is newer", NOTE)
 
 
 def _findings_of_proof(directory: str, task: Task, diff: bool) -> Iterator[Finding]:
@@ -9696,7 +9815,7 @@ class Recheck:
             except InputError as error:
                 warn(f"the proof of {task.id} can't be checked: {error}")
             else:
-                planned.tasks[check.id] = Task(check)
+                planned.apply(check)
         return planned
 
     def check_of(self, task: Task) -> Plan:
@@ -9717,6 +9836,7 @@ class Recheck:
             prover=self.prover.alias,
             prove=False,
             assumes=(),
+            # The text was made for this check: no other result is of it.
             theory_digest="",
             expect=task.verdict,
             key=self._key(task.plan, text),
@@ -9727,14 +9847,16 @@ class Recheck:
         return check
 
     def _header(self) -> Header:
+        """That of the batch, with this process as its driver."""
+        host, boot_id = host_id()
         return replace(
             self.batch.header,
             at=timestamp(),
             id=os.urandom(6).hex(),
             pid=os.getpid(),
             started=process_start(os.getpid()),
-            host=host_id()[0],
-            boot_id=host_id()[1],
+            host=host,
+            boot_id=boot_id,
             provers={self.prover.alias: self.prover},
             recheck_of=self.results,
         )
@@ -9810,6 +9932,7 @@ def link_oracles(theory: Theory, cwd: str, folder: str) -> None:
     tamarin-prover calls them also when it checks a proof.
     """
     for ranking in theory.oracle_rankings:
+        # A ranking alone has just one oracle.
         only_this = replace(theory, oracle_rankings=(ranking,))
         oracle = used_oracles(only_this, (), cwd)[0]
         link = os.path.join(folder, ranking.name or "oracle")
@@ -13585,9 +13708,9 @@ def command_recheck(args: argparse.Namespace) -> int:
 
     directory = results_directory(args.results, JOURNAL)
     journal_path = os.path.join(directory, JOURNAL)
-    batch, _ = load_batch(journal_path, warn)
-    if not batch.has_begun or batch.header.recheck_of:
-        raise InputError("this journal tells of no batch, or is itself a recheck", journal_path)
+    batch = load_results(directory, warn)
+    if batch.header.recheck_of:
+        raise InputError("this is itself a recheck", journal_path)
     text = json.dumps(batch.header.recipe)
     recipe = Recipe(batch.header.recipe_file, text)
     asked = args.prover or recipe.config.get("recheck_with", "")

@@ -4012,20 +4012,30 @@ def test_closure_of_many_tasks(assumes):
     assert found["l99999"][0].startswith("l0 (falsified)") or "l0 (falsified)" in found["l99999"][-1]
 
 
+def told_of(task, *others):
+    rows = bt.rows_of([task], bt.Closure([task, *others]))
+    return next(rows).told
+
+
+def test_the_nearest_assumptions_are_told_first():
+    assert closure(("far", ALL, None, ""), ("near", ALL, None, ""), ("x", ALL, "verified", "far"), ("y", ALL, "verified", "x near"),
+                   ("z", ALL, "verified", "y"))["z"] == ["near (timeout) via y", "far (timeout) via y > x"]
+
+
 def test_other_texts_provers_and_flags_prove_nothing():
     done = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
     other = {"lemma": "a", "status": bt.Status.COMPLETED, "result": done}
     task = a_task(lemma="b", assumes=("a",), theory_digest="T", status=bt.Status.COMPLETED, result=done)
     for change in {"theory_digest": "U"}, {"theory_digest": "T", "prover": "q"}, {"theory_digest": "T", "flags": ("X",)}:
-        assert bt.Closure([task, a_task(**other, **change)]).outcome(task) == "verified, assuming a (not in the results)"
-    assert bt.Closure([task, a_task(**other, theory_digest="T", options=("--bound=9",))]).outcome(task) == "verified"
+        assert told_of(task, a_task(**other, **change)) == "verified, assuming a (not in the results)"
+    assert told_of(task, a_task(**other, theory_digest="T", options=("--bound=9",))) == "verified"
     not_needed = bt.Result(bt.Status.SUPERSEDED)
     assert bt.Closure([task, a_task(lemma="a", theory_digest="T", optional=True, status=bt.Status.SUPERSEDED, result=not_needed)]).open_assumptions(task) == []
 
 
 def test_long_lists_are_cut():
     tasks = [a_task(lemma="x", assumes=tuple("abcdefgh"), status=bt.Status.COMPLETED, result=bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED))]
-    assert bt.Closure(tasks).outcome(tasks[0]).endswith("e (not in the results) and 3 more")
+    assert told_of(*tasks).endswith("e (not in the results) and 3 more")
 
 
 PROVEN = {"calm": "by contradiction", "quiet": "simplify\nby contradiction", "still": "by contradiction", "heard": "simplify\nSOLVED // found"}
@@ -4085,7 +4095,7 @@ def test_a_log_with_and_without_its_theory(lab):
     os.utime(lab.path / "logs/one.log")  # however long all this took
     assert "assuming calm" in Audited(lab, "logs", "models", code=3).states["quiet"]
     os.utime(lab.path / "logs/one.log", (1, 1))
-    assert len(Audited(lab, "logs", "models", code=1)["stale"]) == 1
+    assert [note for _, _, note in Audited(lab, "logs", "models", code=0)["stale"]] == [True], "a date alone is a note"
     lab.write("models/bell.spthy", FALSE_REUSE.replace("lemma quiet", "lemma hush"))
     assert ("quiet", "what the verdicts assume is unknown: not in the theory as it is here", True) in Audited(
         lab, "logs", "models", code=1)["assumption"]
@@ -4178,6 +4188,15 @@ def test_vacuity_and_disagreement(lab):
     assert not Audited(lab, "old", "new", code=0)["disagreement"]
 
 
+def test_a_diff_lemma_and_a_lemma_of_its_name_are_two_questions():
+    batch = bt.Batch()
+    for trait, verdict in (ALL, "verified"), (DIFF, "falsified"):
+        task = a_task(id=trait, lemma="x", trait=trait)
+        batch.apply(task.plan)
+        batch.apply(bt.Finished(trait, "", 1, bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))))
+    assert not [each for each in bt.audit({"here": batch}) if each.kind == "disagreement"]
+
+
 def test_provers_that_disagree_in_one_batch(lab):
     lab.prover(VERIFY, "a")
     lab.prover(VERIFY.replace("verified", "falsified - found trace"), "b")
@@ -4236,6 +4255,45 @@ def test_a_baseline_and_its_tolerance(lab):
     lab.run("audit", "old", "--against", "nowhere", code=2)
 
 
+def test_theories_of_one_name_in_two_folders_are_compared_apart(lab):
+    def run(name, a, *b):
+        logs = [a_log(f"calm (all-traces): {words} (3 steps)", theory=f"{folder}/bell.spthy") for folder, words in zip("ab", (a, *b))]
+        for number, log in enumerate(logs):
+            lab.write(f"{name}/log{number}", log)
+    run("old", "verified", "falsified - found trace")
+    run("turned", "falsified - found trace", "falsified - found trace")
+    run("less", "verified")
+    assert [lemma for lemma, message, _ in Audited(lab, "turned", "--against", "old", code=1)["expectation"] if "falsified now" in message] == ["calm"]
+    assert ("calm", "falsified in the baseline, not in these results", False) in Audited(lab, "less", "--against", "old", code=1)["missing"]
+
+
+def test_a_file_that_cannot_be_read_is_no_silence(lab):
+    lab.write("dir/log", a_log(*VERDICTS))
+    (lab.path / "dir/other.log").symlink_to("other.log")
+    assert "passed over: dir/other.log: can't be read" in lab.run("audit", "dir", code=0).stderr
+
+
+@pytest.mark.parametrize("lost", [lambda header: header.update(provers={}), lambda header: header["provers"]["fake"].update(command=[])],
+                         ids=["prover", "command"])
+def test_results_whose_prover_the_journal_lacks_are_shown(lab, lost):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+    header, _, rest = (lab.path / "results/batch.jsonl").read_text().partition("\n")
+    header = json.loads(header)
+    lost(header)
+    lab.write("results/batch.jsonl", json.dumps(header) + "\n" + rest)
+    for command in ("audit", "results"), ("report", "results", "--rebuild"), ("recheck", "results", "--prover", "fake"):
+        done = lab.run(*command)
+        assert "how prover 'fake' was called is not said" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert "3 verified" in lab.run("audit", "results").stdout
+
+
+def test_a_date_beyond_all_bounds_is_no_traceback(lab):
+    lab.write("out/execution_report.json", json.dumps(upstream_report()).replace('"exec_start": "', '"exec_start": "0001-01-01T00:00:00+14:00", "x": "'))
+    assert "Traceback" not in lab.run("audit", "out").stderr
+
+
 def test_a_pinned_csv_is_an_expectation(lab):
     lab.write("log", a_log(*VERDICTS))
     lab.write("pinned.csv", lab.run("audit", "log", "--format", "csv", code=0).stdout)
@@ -4253,7 +4311,7 @@ def test_results_of_batch_tamarin_are_audited(lab):
     told = Audited(lab, "out", code=3)
     assert told.states["a"].endswith("assuming e (timeout)") and ("z", "has no result", True) in told["missing"] and not told["stale"]
     os.utime(lab.path / "NSPK3.spthy")
-    assert Audited(lab, "out", code=1)["stale"]
+    assert [(lemma, note) for lemma, _, note in Audited(lab, "out", code=3)["stale"]][:1] == [("a", True)], "a date alone is a note"
 
 
 HOSTILE_EVIDENCE = {
