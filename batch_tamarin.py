@@ -878,8 +878,6 @@ class Batch:
         # A journal can come from anywhere, and ids name files that we write and remove.
         if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", "..") or "\0" in plan.id:
             raise ValueError(f"'{plan.id}' can't name files")
-        if self.has_begun and plan.prover not in self.provers:
-            raise ValueError(f"'{plan.prover}' is no prover of this batch")
         before = self.tasks.get(plan.id)
         task = self.tasks[plan.id] = Task(plan)
         if before:

@@ -799,7 +799,7 @@ def test_a_journal_that_makes_no_sense_is_shown_as_far_as_it_does(lab, word, bef
     lines[number] = lines[number].replace(before, after, 1)
     path.write_text("".join(lines))
     done = lab.run("status", "results", code=0)
-    assert "2 verified" in done.stdout or "stopped by SIG999" in done.stdout
+    assert re.search("[23] verified", done.stdout) or "stopped by SIG999" in done.stdout
     for form in bt.REPORTS:
         lab.run("report", "results", "-f", form, code=0)
     lab.run("report", "results", "--rebuild", code=0)
@@ -3808,7 +3808,7 @@ def test_without_dot_it_is_said_once(lab):
 def test_a_large_batch_is_cut_for_people_only(monkeypatch):
     monkeypatch.setattr(bt, "SHOWN_TASKS", 3)
     batch = hostile_batch("x")
-    assert "3 of 5 tasks, those" in report_of(batch, "md") and "### i0" not in report_of(batch, "md")
+    assert "3 of 5 tasks, problems first" in report_of(batch, "md") and "### i0" not in report_of(batch, "md")
     assert report_of(batch, "csv").count("\n") == 6
 
 
@@ -4009,7 +4009,7 @@ def test_of_several_results_of_a_lemma_the_worst_counts():
 def test_closure_of_many_tasks(assumes):
     tasks = [(f"l{number}", ALL, "verified" if number else "falsified", assumes(number) if number else "") for number in range(100_000)]
     found = closure(*tasks)  # does not end if the time grows with the square of their number
-    assert found["l99999"][0].startswith("l0 (falsified)") or "l0 (falsified)" in found["l99999"][-1]
+    assert any(each.startswith("l0 (falsified)") for each in found["l99999"])
 
 
 def told_of(task, *others):
@@ -4095,7 +4095,7 @@ def test_a_log_with_and_without_its_theory(lab):
     os.utime(lab.path / "logs/one.log")  # however long all this took
     assert "assuming calm" in Audited(lab, "logs", "models", code=3).states["quiet"]
     os.utime(lab.path / "logs/one.log", (1, 1))
-    assert [note for _, _, note in Audited(lab, "logs", "models", code=0)["stale"]] == [True], "a date alone is a note"
+    assert [note for _, _, note in Audited(lab, "logs", "models", code=3)["stale"]] == [True], "a date alone is a note"
     lab.write("models/bell.spthy", FALSE_REUSE.replace("lemma quiet", "lemma hush"))
     assert ("quiet", "what the verdicts assume is unknown: not in the theory as it is here", True) in Audited(
         lab, "logs", "models", code=1)["assumption"]
