@@ -4374,8 +4374,7 @@ ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
 DERIVATION_CHECKS = "Derivation Checks"
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What was concluded: only COMPLETED goes with a verdict; without one it says why."""
 
     status: Status
@@ -4584,8 +4583,7 @@ VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
 _VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class VersionAnswer:
+class VersionAnswer(NamedTuple):
     """What one executable says to `--version`, with the options and environment of its alias."""
 
     flavour: Flavour
@@ -4796,7 +4794,7 @@ class ValueKind:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class PlainValue(ValueKind):
     """A value for which `is_good` holds; in the message FOUND stands for what is there instead."""
 
@@ -4808,7 +4806,7 @@ class PlainValue(ValueKind):
             yield RecipeProblem(path, self.message.replace("FOUND", _described(value)))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Number(ValueKind):
     """A positive number, or one of the words; the word "50%" stands for any percentage."""
 
@@ -4843,7 +4841,7 @@ class Number(ValueKind):
         return not self.whole or number % 1 == 0
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class OneOf(ValueKind):
     """One of some words."""
 
@@ -4855,7 +4853,7 @@ class OneOf(ValueKind):
             yield RecipeProblem(path, f"must be one of {allowed}, not {_described(value)}")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ListOf(ValueKind):
     """A list of at least so many values of one kind."""
 
@@ -4871,7 +4869,7 @@ class ListOf(ValueKind):
             yield from self.item.problems(item, (*path, index))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Named(ValueKind):
     """An object from names, at least one, that the user gives to values of one kind."""
 
@@ -4886,7 +4884,7 @@ class Named(ValueKind):
             yield from self.item.problems(item, (*path, name))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Fields(ValueKind):
     """An object with these members and no others."""
 
@@ -4925,7 +4923,7 @@ class Options(ValueKind):
             yield RecipeProblem(path, "'+RTS' needs a '-RTS' after its options")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class OneOrNamed(ValueKind):
     """A value of one kind, or an object from names to such values."""
 
@@ -5413,8 +5411,7 @@ def _expected_verdict(expect: Expectations, lemma: Lemma) -> Verdict | None:
 Expectations = Union[str, dict[str, str], None]
 
 
-@dataclass(frozen=True)
-class LemmaItem:
+class LemmaItem(NamedTuple):
     """What an entry says of the lemmas that one name or pattern selects.
 
     Each word is that of the item in `lemmas` where it has one, else that of the task.
@@ -5436,8 +5433,7 @@ class LemmaExclusion(NamedTuple):
     path: JsonPath
 
 
-@dataclass(frozen=True)
-class RecipeEntry:
+class RecipeEntry(NamedTuple):
     """An entry of the recipe's `tasks`, its inheritance resolved."""
 
     name: str
@@ -7307,8 +7303,7 @@ class Recorder:
 # --- Provers at work ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ProverRun:
+class ProverRun(NamedTuple):
     """One run of a prover: what for, on which files, as which job, and where its own files go."""
 
     plan: Plan
@@ -8513,8 +8508,7 @@ def _chain(ways: Ways, first: str, lemma: str) -> tuple[str, ...]:
     return tuple(chain)
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A task as people see it: made once, used by every table and report, the audit and `status`.
 
     Times in seconds, memory in MB; what did not end has a `result` with nothing but its status.
@@ -8596,8 +8590,7 @@ WRONG = 1
 NOTE = 2  # counts with --strict only
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """Something that a reader of results must know."""
 
     kind: str  # one of ADVICE
@@ -8936,8 +8929,7 @@ UNKNOWN = "what the verdicts assume is unknown"
 CLOCK_S = 2  # by so much times may differ only because files were copied
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What there is at some paths."""
 
     batches: dict[str, Batch]  # by where they stand; the logs of a folder are one
@@ -8995,8 +8987,7 @@ def lemma_list(lemmas: Iterable[Lemma | SummaryLine]) -> LemmaList:
     return frozenset((lemma.name, lemma.side) for lemma in lemmas)
 
 
-@dataclass(frozen=True)
-class ProverLog:
+class ProverLog(NamedTuple):
     """What a process said of one theory in its last summary."""
 
     file: str
@@ -9031,8 +9022,7 @@ class TheoryText:
         return {lemma_list(self.theory.lemmas), lemma_list(sure)}
 
 
-@dataclass(frozen=True)
-class EvidenceFile:
+class EvidenceFile(NamedTuple):
     """What a file that a prover wrote or read says."""
 
     path: str
@@ -9219,8 +9209,7 @@ class TextIndex:
         return self._by_lemmas.get(lemmas, [])
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """A log, and the theory that it belongs to."""
 
     log: ProverLog
@@ -10136,8 +10125,7 @@ class Kind(enum.Enum):
     TASK = enum.auto()  # a link to the details of the task, which come in the order of the rows
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column of a page's table."""
 
     title: str
@@ -11039,8 +11027,7 @@ def _assuming_json(row: Row) -> list[Json]:
 # --- JUnit ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class JUnitNote:
+class JUnitNote(NamedTuple):
     """What a test case says: of what `tag`, and why."""
 
     tag: str  # "failure", "error" or "skipped"; "system-out" of a case that passed
@@ -11985,8 +11972,7 @@ def open_key(plan: Plan) -> tuple[str, float]:
 # --- What runs ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class RunningJob:
+class RunningJob(NamedTuple):
     """A job that runs, as a person sees it."""
 
     id: str

@@ -4098,7 +4098,7 @@ def test_a_log_with_and_without_its_theory(lab):
     assert [note for _, _, note in Audited(lab, "logs", "models", code=3)["stale"]] == [True], "a date alone is a note"
     lab.write("models/bell.spthy", FALSE_REUSE.replace("lemma quiet", "lemma hush"))
     assert ("quiet", "what the verdicts assume is unknown: not in the theory as it is here", True) in Audited(
-        lab, "logs", "models", code=1)["assumption"]
+        lab, "logs", "models", code=3)["assumption"]
 
 
 def test_logs_of_one_folder_are_one_set_of_results(lab):
