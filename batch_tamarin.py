@@ -1674,19 +1674,24 @@ def _word_pattern(word: str, behind: str = "") -> str:
     return rf"{word}(?!\w)(?<!\w{word}){behind}"
 
 
-_EVENT = re.compile(
-    "|".join(
-        (
-            _EVERYWHERE,
-            r"\{\*",
-            "#ifdef|#define|#include|#else|#endif",
-            *(_word_pattern(word, _BEHIND_NAMED) for word in _NAMED_ITEMS),
-            *(_word_pattern(word, _BEHIND_OTHER) for word in _OTHER_ITEMS),
-            _word_pattern("end", _BEHIND_END),
-            *(_word_pattern(word) for word in PROOF_ENDS),
-        )
-    )
-)
+@functools.cache
+def _event_pattern() -> re.Pattern[str]:
+    """What can matter outside of formulas.
+
+    Compiled when it is needed: it takes as long as many other patterns of this file together, and
+    not every command reads a theory.
+    """
+    patterns = [_EVERYWHERE, r"\{\*", "#ifdef|#define|#include|#else|#endif"]
+    for word in _NAMED_ITEMS:
+        patterns.append(_word_pattern(word, _BEHIND_NAMED))
+    for word in _OTHER_ITEMS:
+        patterns.append(_word_pattern(word, _BEHIND_OTHER))
+    patterns.append(_word_pattern("end", _BEHIND_END))
+    for word in PROOF_ENDS:
+        patterns.append(_word_pattern(word))
+    return re.compile("|".join(patterns))
+
+
 # A string behind these words is a formula.
 _BEFORE_FORMULAS = ("traces", "trace", "for")
 # What an item may stand behind, beside letters and digits: the end of a complete thing.
@@ -1725,10 +1730,11 @@ def scan_file(include: Include, reading: TheoryReading) -> Iterator[Include]:
     is_included = include.line > 0
     cursor = Cursor(include.path, text, is_included, reading.tokens)
     preprocessor = Preprocessor(cursor, reading)
+    events = _event_pattern()
     try:
         _read_heading(cursor, reading)
         while True:
-            event = _EVENT.search(cursor.text, cursor.pos)
+            event = events.search(cursor.text, cursor.pos)
             if not event:
                 _refuse_missing_end(cursor)
             cursor.pos = event.end()
