@@ -1015,7 +1015,7 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
         return ()
     import typing
 
-    kinds = typing.get_type_hints(cls, include_extras=True)
+    kinds = typing.get_type_hints(cls, globals(), include_extras=True)
     fields: list[_JsonField] = []
     for each in dataclasses.fields(cls):
         fields.append(
@@ -7175,8 +7175,10 @@ class Runner:
         # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
         set_aside(run.outputs)
         outcome = await self.prover_runs.run(run)
-        # In a thread: traces may be large.
-        result, parse_error = await asyncio.to_thread(read_result, run, outcome)
+        if take_long_to_read(run.outputs):
+            result, parse_error = await asyncio.to_thread(read_result, run, outcome)
+        else:  # a thread would take longer than that
+            result, parse_error = read_result(run, outcome)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         if self.cached:
             self.cached.keep(run, result, parse_error)
@@ -7398,6 +7400,15 @@ async def changed_input(plan: Plan, inputs: Dependencies) -> str:
             return f"{file} changed since the batch was planned: run it again"
         inputs.files[path] = planned._replace(stamp=state.stamp)
     return ""
+
+
+def take_long_to_read(outputs: Outputs) -> bool:
+    """Whether reading these files could hold up the event loop, as traces of many MB do."""
+    for path in (outputs.stdout, outputs.trace_json, outputs.trace_dot):
+        with suppress(OSError):  # not every prover writes all of them
+            if os.stat(path).st_size > MB:
+                return True
+    return False
 
 
 def read_result(run: ProverRun, outcome: Outcome) -> tuple[Result, bool]:
