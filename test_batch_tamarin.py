@@ -1,17 +1,25 @@
-"""Tests of batch_tamarin.py: pure functions directly, everything else through the command line and real processes.
+"""What batch_tamarin.py promises, as tests: sections have the titles of the program's.
 
-Provers are small shell scripts. Where ../shared (real theories and real prover runs) is there, it is used as well.
+Run: `pytest` (all of it), `python test_batch_tamarin.py soak` (what takes long: random kills, walks
+and mutations), `python test_batch_tamarin.py bench` (its speed, beside other programs).
 
-No test depends on how fast the machine is. Tests wait for what happens (a line in a journal, a file, an exit), for minutes if need be;
-a prover that is meant to pass has minutes, too, and one that is meant to run into its limit waits for something that never comes.
+Provers are small shell scripts. Where ../shared (real theories and real prover runs) is there, it is
+used as well.
+
+No test depends on how fast the machine is. Tests wait for what happens (a line in a journal, a file,
+an exit), for minutes if need be; a prover that is meant to pass has minutes, too, and one that is
+meant to run into its limit waits for something that never comes.
 """
+
 from __future__ import annotations
 
 import asyncio
 import csv
+import dataclasses
 import errno
 import fcntl
 import json
+import multiprocessing
 import os
 import pty
 import random
@@ -42,44 +50,74 @@ HERE = Path(__file__).resolve().parent
 SCRIPT = HERE / "batch_tamarin.py"
 SHARED = HERE.parent / "shared"
 TRANSCRIPTS = SHARED / "transcripts"
-needs_transcripts = pytest.mark.skipif(not TRANSCRIPTS.is_dir(), reason="needs ../shared/transcripts")
+CORPUS = SHARED / "corpus"
+needs_transcripts = pytest.mark.skipif(
+    not TRANSCRIPTS.is_dir(), reason="needs ../shared/transcripts"
+)
+needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason="needs ../shared/corpus")
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 
-# --- Help for the tests ------------------------------------------------------------------------------------------------
+# === Help for the tests ===========================================================================
 
-THEORY = """theory T begin
-rule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]
+# Limits in seconds, generous: no test passes or fails by them, they only end what hangs.
+WAIT_S = 180  # for one event
+RUN_S = 300  # for one run of the program
+TEST_S = 1800  # for one test
+
+# Provers of the tests. After this beginning $LEMMA is the lemma asked for, $OUT, $JSON and $DOT are
+# the files to write, and `summary` prints what it reads as the summary of a real prover.
+PRELUDE = r"""#!/bin/sh
+case "$*" in *--version*) echo "tamarin-prover 1.11.0, (C) nobody"; exit 0;; esac
+for word in "$@"; do
+    case "$word" in
+        --prove=*) LEMMA="${word#--prove=}";;
+        --output=*) OUT="${word#--output=}";;
+        --output-json=*) JSON="${word#--output-json=}";;
+        --output-dot=*) DOT="${word#--output-dot=}";;
+    esac
+done
+RULE===============================================================================
+summary() {
+    printf '%s\nsummary of summaries:\n\nanalyzed: x.spthy\n\n' $RULE
+    printf '  processing time: 0.12s\n  \n'
+    cat
+    printf '\n%s\n' $RULE
+}
+"""
+VERIFY = """
+echo "theory proof" > "$OUT"
+echo "  $LEMMA (all-traces): verified (7 steps)" | summary
+"""
+
+RULE_A = "rule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n"
+THEORY = f"""theory T begin
+{RULE_A}
 lemma one [reuse]: "All k #i. A(k) @ i ==> T"
 lemma two: exists-trace "Ex k #i. A(k) @ i"
 lemma three: "All k #i. A(k) @ i ==> F"
 end
 """
 
-WAIT_S, RUN_S, TEST_S = 180, 300, 1800  # for an event; for a whole run of the program; for a test. None passes or fails by them
 
-# What a prover of the tests begins with: $LEMMA is the lemma asked for, $OUT the proof file; `summary` prints a summary.
-PRELUDE = r"""#!/bin/sh
-case "$*" in *--version*) echo "tamarin-prover 1.11.0, (C) nobody"; exit 0;; esac
-for word in "$@"; do
-    case "$word" in --prove=*) LEMMA="${word#--prove=}";; --output=*) OUT="${word#--output=}";;
-                    --output-json=*) JSON="${word#--output-json=}";; --output-dot=*) DOT="${word#--output-dot=}";; esac
-done
-RULE===============================================================================
-summary() { printf '%s\nsummary of summaries:\n\nanalyzed: x.spthy\n\n  processing time: 0.12s\n  \n' $RULE; cat; printf '\n%s\n' $RULE; }
-"""
-VERIFY = 'echo "theory proof" > "$OUT"; echo "  $LEMMA (all-traces): verified (7 steps)" | summary\n'
+def many_lemmas(count):
+    """A theory with the lemmas l0, l1, ..."""
+    lemmas = [f'lemma l{number}: "All k #i. A(k) @ i ==> T"\n' for number in range(count)]
+    return f"theory T begin\n{RULE_A}{''.join(lemmas)}end\n"
 
 
 class Lab:
     """A directory with a theory, provers and a recipe, and the program to run on them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path):
         self.path = path
-        self.write("t.spthy", THEORY)
+        self.results = path / "results"
+        self.journal = self.results / "batch.jsonl"
         self.provers = {}
+        self.write("t.spthy", THEORY)
 
     def write(self, name, text, mode=0o644):
+        """Write a file (and its folders); its path."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -87,66 +125,138 @@ class Lab:
         return path
 
     def prover(self, body, alias="fake"):
+        """Make a prover of the recipe: a shell script that begins with PRELUDE."""
         self.write(f"{alias}.sh", PRELUDE + body, 0o755)
         self.provers[alias] = {"path": f"./{alias}.sh"}
 
-    def recipe(self, config=None, name="recipe.json", tasks=None, **task):
-        entry = {"theory_file": "t.spthy", "tamarin_versions": list(self.provers)[:1], "output_file_prefix": "t",
-                 "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300}, **task}
-        data = {"config": {"output_directory": "results", **(config or {})}, "tamarin_versions": self.provers,
-                "tasks": tasks or {"task": entry}}
-        self.write(name, json.dumps(data, indent=2))
+    def recipe(self, config=None, name="recipe.json", tasks=None, **entry):
+        """Write a recipe of one entry "task", which proves t.spthy with the first prover."""
+        task = {
+            "theory_file": "t.spthy",
+            "tamarin_versions": list(self.provers)[:1],
+            "output_file_prefix": "t",
+            "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300},
+        }
+        task.update(entry)
+        recipe = {
+            "config": {"output_directory": "results", **(config or {})},
+            "tamarin_versions": self.provers,
+            "tasks": tasks or {"task": task},
+        }
+        self.write(name, json.dumps(recipe, indent=2))
 
     def command(self, *args):
+        """The words that start the program as users do."""
         return [sys.executable, str(SCRIPT), *args]
 
-    def run(self, *args, code=None, **options):
-        """Run the program; its whole output is in the message when the exit code is not the wanted one."""
-        done = subprocess.run(self.command(*args), **{"cwd": self.path, "timeout": RUN_S, **options}, capture_output=True, text=True)
-        told = f"exit {done.returncode}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
-        assert "Traceback" not in done.stderr, told
-        if code is not None:
-            assert done.returncode == code, told
+    def run(self, *args, code=None, cwd=None):
+        """Run one command line in a process of its own; the finished process.
+
+        Its whole output is in the message when the exit code isn't the wanted one.
+        """
+        done = fork_program(args, cwd or self.path)
+        check_end(done, code)
+        return done
+
+    def run_script(self, *args, code=None, **options):
+        """Run the program as users do: `python batch_tamarin.py ...`. Options as of `subprocess.run`."""
+        options = {"cwd": self.path, "timeout": RUN_S, **options}
+        done = subprocess.run(self.command(*args), capture_output=True, text=True, **options)
+        check_end(done, code)
         return done
 
     def start(self, *args, **options):
-        return subprocess.Popen(self.command(*args), cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+        """Start the program as users do; the running process."""
+        return subprocess.Popen(
+            self.command(*args),
+            cwd=self.path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
 
     def events(self, kind=None, results="results"):
-        """What the journal holds, so far."""
+        """What the journal holds, so far: all events, or those of one kind."""
         journal = self.path / results / "batch.jsonl"
-        lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
-        return [event for event in map(json.loads, (line for line in lines if line.endswith(b"\n"))) if kind in (None, event["event"])]
+        if not journal.exists():
+            return []
+        lines = journal.read_bytes().splitlines(keepends=True)
+        events = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return [event for event in events if kind in (None, event["event"])]
 
     def finishes(self, results="results"):
+        """The last `finish` event of each task, by its id."""
         return {event["id"]: event for event in self.events("finish", results)}
 
     def only_finish(self):
+        """The `finish` event of a batch of one task."""
         (event,) = self.events("finish")
         return event
 
 
-@pytest.fixture(autouse=True)
-def cache_home(tmp_path_factory, monkeypatch):
-    """Every test has a cache of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+def fork_program(args, cwd):
+    """Run `main(args)` in a child of this process, from a directory; the finished process.
+
+    As the script does it, but Python isn't started and the file not compiled once more for each of
+    some thousand runs.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = multiprocessing.get_context("fork").Process(
+            target=be_the_program, args=(args, cwd, out.fileno(), err.fileno())
+        )
+        child.start()
+        child.join(RUN_S)
+        if child.exitcode is None:
+            child.kill()
+            raise AssertionError(f"{args} did not end within {RUN_S} s")
+        told = []
+        for file in (out, err):
+            file.seek(0)
+            told.append(file.read().decode(errors="surrogateescape"))
+        return subprocess.CompletedProcess(args, child.exitcode, *told)
 
 
-@pytest.fixture
-def lab(tmp_path):
-    return Lab(tmp_path)
+def be_the_program(args, cwd, out, err):
+    """What the child of `fork_program` does, until its end."""
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    sys.stdout = open(1, "w", closefd=False, encoding="utf-8")
+    sys.stderr = open(2, "w", closefd=False, encoding="utf-8", errors="backslashreplace")
+    sys.stderr.reconfigure(line_buffering=True)
+    sys.argv = [str(SCRIPT), *args]
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    os.chdir(cwd)
+    # What an earlier test made the program remember in this process.
+    for value in list(vars(bt).values()):
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
+    sys.exit(bt.main(list(args)))
 
 
-@pytest.fixture(autouse=True)
-def an_end():
-    """Every test ends, also one that waits for what it has no limit for."""
-    def give_up(*_):
-        raise AssertionError(f"this test did not end within {TEST_S} s")
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(TEST_S)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+def check_end(done, code):
+    """Assert that there was no traceback and, where one is wanted, that the exit code is right."""
+    told = f"exit {done.returncode}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+    assert "Traceback" not in done.stderr, told
+    if code is not None:
+        assert done.returncode == code, told
+
+
+def interrupted_batch(lab, lemmas=6, body=None):
+    """A batch that SIGTERM stopped when two tasks had finished and the third and fourth hung.
+
+    They do not hang any more when it goes on.
+    """
+    hang = 'case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 600;; esac; echo "$LEMMA" >> runs; '
+    lab.write("t.spthy", many_lemmas(lemmas))
+    lab.prover(body or hang + VERIFY)
+    lab.recipe(config={"global_max_cores": 2})
+    process = lab.start("run", "recipe.json")
+    wait_for(lambda: len(lab.events("finish")) == 2 and len(lab.events("start")) == 4)
+    process.send_signal(signal.SIGTERM)
+    end_of(process)
+    assert process.returncode == 143
+    (lab.path / "go").touch()
 
 
 def wait_for(condition, what=""):
@@ -157,7 +267,7 @@ def wait_for(condition, what=""):
         if value:
             return value
         assert time.monotonic() < end, f"waited for {WAIT_S} s in vain: {what or condition}"
-        time.sleep(0.02)
+        time.sleep(0.01)
 
 
 def end_of(process):
@@ -182,53 +292,65 @@ def lock_is_free(path):
 
 
 def a_plan(**changes):
-    fields = {"id": "i", "entry": "n", "theory": "t.spthy", "lemma": "one", "trait": "all-traces", "sides": (), "prover": "p",
-              "options": (), "flags": (), "limits": bt.Limits(1, 1024, 60), "cwd": "/", "prove": True, "optional": False,
-              "assumes": (), "expect": None, "key": "k"}
-    return bt.Plan(**{**fields, **changes})
+    """The plan of a task, with some fields of one's own."""
+    plan = bt.Plan(
+        id="i",
+        entry="n",
+        theory="t.spthy",
+        lemma="one",
+        trait="all-traces",
+        sides=(),
+        prover="p",
+        options=(),
+        flags=(),
+        limits=bt.Limits(1, 1024, 60),
+        cwd="/",
+        prove=True,
+        optional=False,
+        assumes=(),
+        expect=None,
+        key="k",
+    )
+    return dataclasses.replace(plan, **changes)
 
 
 def a_task(status=bt.Status.PENDING, result=None, **changes):
+    """A task, with some fields of its plan of one's own."""
     return bt.Task(a_plan(**changes), status, result=result)
 
 
-# --- Running a recipe --------------------------------------------------------------------------------------------------
+@pytest.fixture
+def lab(tmp_path):
+    return Lab(tmp_path)
 
 
-def test_run_end_to_end(lab):
-    lab.prover('case $LEMMA in one) W=verified;; two) W="falsified - no trace found";; *) W="analysis incomplete";; esac\n'
-               'echo proof > "$OUT"; echo "  $LEMMA (all-traces): $W (3 steps)" | summary')
-    lab.recipe()
-    done = lab.run("run", "recipe.json", code=3)
-    finishes = lab.finishes()
-    assert {name: event["verdict"] for name, event in finishes.items()} == {
-        "t--one--fake": "verified", "t--two--fake": "falsified", "t--three--fake": "incomplete"}
-    first = finishes["t--one--fake"]
-    assert first["status"] == "completed" and first["steps"] == 3 and first["trait"] == "all-traces" and first["prover_s"] == 0.12
-    assert first["lemmas"] == [{"name": "one", "side": "", "trait": "all-traces", "verdict": "verified", "steps": 3}]
-    assert first["exit"] == {"code": 0} and first["cached"] is False and first["wall_s"] > 0
-    results = lab.path / "results"
-    assert (results / "proofs" / "t--one--fake.spthy").read_text() == "proof\n"
-    assert json.loads((results / "success" / "t--one--fake.json").read_text())["verified_lemma"] == {
-        "one": {"steps": 3, "analysis_type": "all-traces"}}
-    assert "verified" in done.stdout and "t--three--fake" in done.stdout
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path_factory, monkeypatch):
+    """Every test has a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
-def test_journal_order_and_content(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", code=0)
-    events = lab.events()
-    assert [event["event"] for event in events[:4]] == ["batch", "task", "task", "task"] and events[-1]["event"] == "end"
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["at"]) for event in events)
-    task = events[1]
-    assert task["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 300} and task["theory"] == "t.spthy"
-    assert task["prover"] == "fake" and task["assumes"] == [] and re.fullmatch("[0-9a-f]{32}", task["key"])
-    assert lab.events("task")[2]["assumes"] == ["one"], "a reuse lemma before it is taken for granted"
-    start = lab.events("start")[0]
-    assert {"ids", "job", "attempt", "pid", "started", "host", "boot_id", "command"} <= set(start)
-    assert "--prove=one" in start["command"] and start["command"][1:4] == ["+RTS", "-N1", "-RTS"]
-    assert not [word for word in start["command"] if word.startswith("--output") and not word.split("=")[1].startswith("/")]
+@pytest.fixture(autouse=True)
+def same_directory(monkeypatch):
+    """Every test begins in the same directory, wherever another one went."""
+    monkeypatch.chdir(HERE)
+
+
+@pytest.fixture(autouse=True)
+def an_end():
+    """Every test ends, also one that waits for what it has no limit for."""
+
+    def give_up(*_):
+        raise AssertionError(f"this test did not end within {TEST_S} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(TEST_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+# === Model ========================================================================================
 
 
 def test_a_plan_in_memory_is_the_plan_on_disk(lab):
@@ -236,7 +358,9 @@ def test_a_plan_in_memory_is_the_plan_on_disk(lab):
     lab.recipe(expect="verified", tamarin_options=["--bound=5"], preprocess_flags=["X"])
     os.chdir(lab.path)
     recipe = bt.Recipe("recipe.json")
-    planned = bt.plan_batch(recipe, bt.recipe_provers(recipe), bt.Limits(4, 8192, 0), bt.PlanOptions(), print)
+    planned = bt.plan_batch(
+        recipe, bt.recipe_provers(recipe), bt.Limits(4, 8192, 0), bt.PlanOptions(), print
+    )
     journal = bt.Journal(str(lab.path / "j.jsonl"))
     journal.begin(planned)
     journal.close()
@@ -244,13 +368,1487 @@ def test_a_plan_in_memory_is_the_plan_on_disk(lab):
     assert loaded == planned and loaded.tasks["t--one--fake"].plan.options == ("--bound=5",)
 
 
-def test_expectations_decide_the_exit_code(lab):
+def test_events_that_cannot_follow_are_refused():
+    batch = bt.Batch()
+    batch.apply(a_plan())
+    start = bt.Started(("i",), "i", 1)
+    batch.apply(start)
+    with pytest.raises(ValueError, match="begun before"):
+        batch.apply(start)
+    with pytest.raises(ValueError, match="can't finish as running"):
+        batch.apply(bt.Finished("i", "i", 1, bt.Result(bt.Status.RUNNING)))
+
+
+def test_the_tally_kept_by_events_is_that_of_the_tasks():
+    plans = [
+        a_plan(id=str(number), entry="ab"[number % 2], limits=bt.Limits(1, 1, 60 + number % 3))
+        for number in range(8)
+    ]
+    batch = bt.Batch(bt.Header(), {plan.id: bt.Task(plan) for plan in plans})
+    tally = bt.Tally(batch, batch.tasks.values())
+
+    def start(task_id, attempt=1):
+        return bt.Started((task_id,), task_id, attempt)
+
+    def finish(task_id, status, verdict=None):
+        return bt.Finished(
+            task_id,
+            task_id,
+            1,
+            bt.Result(bt.Status(status), verdict, usage=bt.Usage(10 + int(task_id))),
+        )
+
+    for event in [
+        start("0"),
+        start("1"),
+        finish("0", "completed", bt.Verdict.VERIFIED),
+        start("2"),
+        finish("1", "interrupted"),
+        finish("2", "timeout"),
+        start("1", 2),
+        finish("3", "completed", bt.Verdict.FALSIFIED),  # from the cache: it never started
+        bt.Header(vanished=("7",)),
+        a_plan(id="0", key="new"),
+        a_plan(id="8"),
+        start("0", 2),
+        finish("8", "failed"),
+    ]:
+        batch.apply(event)
+        tally.note(event)
+        fresh = bt.Tally(batch, batch.tasks.values())
+        running = {
+            task.id: 5.0 for task in batch.tasks.values() if task.status is bt.Status.RUNNING
+        }
+        assert tally.counts() == bt.count_outcomes(batch.tasks.values()) and tally.total == len(
+            batch.tasks
+        )
+        assert tally.done == batch.count(*bt.FINAL) and tally.forecast(
+            running, 2
+        ) == fresh.forecast(running, 2)
+
+
+# === Theory =======================================================================================
+
+FORMULA = '"All x #i. A(x)@i ==> F"'
+
+
+def a_lemma(name, attributes="", trait=""):
+    return f"lemma {name}{attributes}: {trait} {FORMULA}\n"
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Write a theory with this body (and other files), and load it."""
+
+    def loader(body, files=None, whole=False, **options):
+        for name, text in (files or {}).items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        data = body if whole else f"theory T\nbegin\n{body}\nend\n"
+        (tmp_path / "t.spthy").write_bytes(data if isinstance(data, bytes) else data.encode())
+        return bt.load_theory(str(tmp_path / "t.spthy"), **options)
+
+    return loader
+
+
+def lemma_names(theory):
+    return [lemma.name for lemma in theory.lemmas]
+
+
+def shown_lemmas(theory):
+    return [f"{lemma.side} {lemma.name} {lemma.trait}".strip() for lemma in theory.lemmas]
+
+
+def assumed(theory, name, side=""):
+    return next(
+        lemma.assumes for lemma in theory.lemmas if lemma.name == name and side in ("", lemma.side)
+    )
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("/* /* " + a_lemma("x") + " */ " + a_lemma("y") + "*/" + a_lemma("a"), ["a"]),
+        ('lemma a: "All x #i. // not the end: "\n A(x)@i ==> F"\n' + a_lemma("b"), ["a", "b"]),
+        ("rule Q: [In('http://x')]-->[Out('a/*b')]\n" + a_lemma("a"), ["a"]),
+        (
+            "rule Q: [In('//x\n y')]-->[]\n" + a_lemma("a"),
+            ["a"],
+        ),  # Tamarin sees a comment behind the quote
+        ('lemma a: "All #i. A(\'x"y\')@i ==> F"\n' + a_lemma("b"), ["a", "b"]),
+        ("text{* " + a_lemma("x") + r" \* " + "*}\n" + a_lemma("a"), ["a"]),
+        (a_lemma("a") + "end junk \" ' /* " + a_lemma("x"), ["a"]),
+        ("functions: end/0, lemma/1, test/2\n" + a_lemma("a"), ["a"]),
+        ("rule Q: let end = '1' lemma = end in [In(end)]-->[Out(lemma)]\n" + a_lemma("a"), ["a"]),
+        ("predicates: P(x) <=> Ex end. end = x\n" + a_lemma("a"), ["a"]),
+        ("lemma(modulo E)a[reuse,]:all-traces" + FORMULA, ["a"]),
+        ("lemma /* c */ a // d\n : exists-trace // e\n" + FORMULA, ["a"]),
+        (r'export p: "lemma x: \"a\" \\ // y"' + "\n" + a_lemma("a"), ["a"]),
+        (
+            'tactic: t\npresort: C\nprio: {smallest}\n regex "don\'t // x" | isFactName "lemma"\n'
+            + a_lemma("a"),
+            ["a"],
+        ),
+        (
+            'rule Q [color=#ffffff, process="in(\'x);// y", role="lemma a: "]: []-->[]\n'
+            + a_lemma("a"),
+            ["a"],
+        ),
+        (
+            "process: new end; !P | in(x); event A(x)\n"
+            + a_lemma("a")
+            + "let Q = 0\n"
+            + a_lemma("b"),
+            ["a", "b"],
+        ),
+        ("process: 0\nequivLemma: 0 0\ndiffEquivLemma: out(diff('1','2'))\n" + a_lemma("a"), ["a"]),
+        ("lemma a: \"All #ifdef. A('1')@#ifdef ==> F\"\n" + a_lemma("b"), ["a", "b"]),
+        (a_lemma("é") + a_lemma("1a_b"), ["é", "1a_b"]),
+    ],
+)
+def test_lemmas_are_found_where_tamarin_finds_them(load, text, expected):
+    assert lemma_names(load(text)) == expected
+
+
+def test_traits_attributes_lines_and_stored_proofs(load):
+    theory = load(
+        'lemma a [ sources , hide_lemma = b,\n heuristic=o "x y" , output=[spthy, msr] ]:\n exists-trace '
+        + FORMULA
+        + "\n/* guarded */ by /* */ sorry\n"
+        + a_lemma("b", trait="all-traces")
+        + "simplify\nsolve( A( '(' ) @ #i )\n"
+        "  case end\n  by sorry\nqed\n" + a_lemma("c")
+    )
+    first, _second, _third = theory.lemmas
+    assert first.attributes == (
+        "sources",
+        "hide_lemma=b",
+        'heuristic=o "x y"',
+        "output=[spthy,msr]",
+    )
+    assert [(entry.trait, entry.line, bool(entry.proof)) for entry in theory.lemmas] == [
+        ("exists-trace", 3, False),
+        ("all-traces", 7, True),
+        ("all-traces", 13, False),
+    ]
+    assert first.file.endswith("t.spthy")
+
+
+@pytest.mark.parametrize(
+    "text, line, message",
+    [
+        (a_lemma("a") + "/* /* */", 4, "comment is never closed"),
+        ('lemma a: "All x', 3, "double quote is never closed"),
+        ("text{* a", 3, "never closed"),
+        ("text{* a * b *}", 3, "star"),
+        ("rule Q: [In('x)]-->[]", 3, "single quotes"),
+        (a_lemma("a") + a_lemma("a"), 4, "second lemma 'a'"),
+        ("lemma a [reused]: " + FORMULA, 3, "reused"),
+        ("lemma a " + FORMULA, 3, "expected"),
+        (a_lemma("a") + "SOLVED", 4, "SOLVED"),
+        ("heuristic: s\nheuristic: C", 4, "second 'heuristic:'"),
+        ("#ifdef X\n" + a_lemma("a"), 3, "no #endif"),
+        ("#define X\n#ifdef X\n" + a_lemma("a"), 4, "no #endif"),
+        ("#ifdef X\n#ifdef Y\n#endif\n#endif", 6, "nested"),
+        ('#include "nope.spthy"', 3, "nope.spthy"),
+        ('#include "a-b.spthy"', 3, "letters, digits"),
+        ("rule Q: [In('1')\n#ifdef X\n]-->[]\n#endif", 4, "between items"),
+        ("rule Q: [In(x)]-->[Out(diff(x, '1'))]", 3, "--diff"),
+        ("diffLemma a:", 3, "--diff"),
+        ("rule Q: []-->[] left rule Q: []-->[] right rule Q: []-->[]", 3, "--diff"),
+        ("restriction r [left]: " + FORMULA, 3, "--diff"),
+        ("lemma a: t accounts for " + FORMULA, 3, "no case test 't'"),
+        (a_lemma("a") + "\0", 4, "NUL"),
+    ],
+)
+def test_what_tamarin_refuses_is_refused_with_its_place(load, text, line, message):
+    with pytest.raises(bt.InputError, match=re.escape(message)) as caught:
+        load(text)
+    assert caught.value.line == line and caught.value.file.endswith(".spthy")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"  \n",
+        b"lemma a: x",
+        b"theory",
+        b"theory T",
+        b"theory T begin",
+        b"theory T begin lemma end",
+        "\ufefftheory T begin end".encode(),
+        b"theory T begin // \xe9\nend",
+        b"\0" * 100,
+        b"(" * 99_999,
+    ],
+)
+def test_what_is_no_theory_is_refused(load, data):
+    with pytest.raises(bt.InputError):
+        load(data, whole=True)
+
+
+def test_a_missing_file_a_directory_and_a_bad_name_are_errors(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "none.spthy", tmp_path, tmp_path / "fifo", "a\0b"):
+        with pytest.raises(bt.InputError, match="can't read"):
+            bt.load_theory(str(path))
+
+
+@pytest.mark.parametrize(
+    "condition, flags, holds",
+    [
+        ("X", "X", True),
+        ("not X", "X", False),
+        ("notX", "", True),
+        ("X & Y", "X", False),
+        ("X | Y", "Y", True),
+        ("not X & not Y | Z", "XZ", True),
+        ("not X & (Y | Z)", "Z", True),
+        ("¬X ∧ Y", "Y", True),
+        ("not (X | Y)", "Y", False),
+        ("(X /* c */ | Y)", "Y", True),
+    ],
+)
+def test_flag_formulas(load, condition, flags, holds):
+    theory = load(
+        f"#ifdef {condition}\n" + a_lemma("a") + "#else\n" + a_lemma("b") + "#endif\n",
+        flags=list(flags),
+    )
+    assert lemma_names(theory) == (["a"] if holds else ["b"])
+
+
+def test_disabled_text_ends_at_the_first_directive_wherever_it_stands(load):
+    assert lemma_names(load("#ifdef X\nskipped // #endif\n" + a_lemma("a"))) == ["a"]
+    assert lemma_names(
+        load("#define X\n#ifdef X\n" + a_lemma("a") + "#else \" ' /*\n#endif\n" + a_lemma("b"))
+    ) == ["a", "b"]
+    assert lemma_names(
+        load(
+            "#define X\n#define Y\n#ifdef X\n#ifdef Y\n"
+            + a_lemma("a")
+            + "#endif\n"
+            + a_lemma("b")
+            + "#endif\n"
+        )
+    ) == ["a", "b"]
+
+
+def test_includes_are_relative_to_the_including_file_and_share_flags(load):
+    theory = load(
+        '#include "sub/one.spthy"\n#ifdef X\n' + a_lemma("c") + "#endif\n",
+        {
+            "sub/one.spthy": '#include "two.spthy"\n' + a_lemma("a") + "end\n" + a_lemma("unread"),
+            "sub/two.spthy": "#define X\n" + a_lemma("b"),
+        },
+    )
+    assert lemma_names(theory) == ["b", "a", "c"]
+    assert [os.path.basename(path) for path in theory.files] == [
+        "t.spthy",
+        "one.spthy",
+        "two.spthy",
+    ]
+    assert [(os.path.basename(entry.file), entry.line) for entry in theory.lemmas] == [
+        ("two.spthy", 2),
+        ("one.spthy", 2),
+        ("t.spthy", 5),
+    ]
+
+
+def test_an_include_silently_ends_at_what_is_no_item(load):
+    files = {
+        "whole.spthy": "theory S begin\n" + a_lemma("x") + "end",
+        "stray.spthy": a_lemma("a") + "#endif\n" + a_lemma("x"),
+    }
+    assert lemma_names(
+        load('#include "whole.spthy"\n#include "stray.spthy"\n' + a_lemma("b"), files)
+    ) == ["a", "b"]
+
+
+def test_an_include_cycle_is_an_error(load):
+    with pytest.raises(bt.InputError, match="includes itself") as caught:
+        load('#include "a.spthy"', {"a.spthy": '\n#include "t.spthy"'})
+    assert caught.value.line == 2 and caught.value.file.endswith("a.spthy")
+
+
+def test_trace_mode_assumes_earlier_reuse_lemmas_and_all_sources_lemmas(load):
+    theory = load(
+        a_lemma("early")
+        + a_lemma("r1", "[reuse]")
+        + a_lemma("r2", "[reuse]", "exists-trace")
+        + a_lemma("s1", "[sources]")
+        + a_lemma("both", "[typing, reuse]")
+        + a_lemma("s2", "[sources]")
+        + a_lemma("r3", "[reuse]")
+        + a_lemma("hides", "[hide_lemma=r1, hide_lemma=both]")
+        + a_lemma("hides_all", "[hide_lemma=ALL]")
+        + a_lemma("sources_exists", "[sources]", "exists-trace")
+        + a_lemma("late")
+    )
+    assert assumed(theory, "early") == ("s1", "both", "s2")
+    assert assumed(theory, "r1") == ("s1", "both", "s2")
+    assert (
+        assumed(theory, "s1") == ()
+        and assumed(theory, "s2") == ("both",)
+        and assumed(theory, "sources_exists") == ("both",)
+    )
+    assert assumed(theory, "hides") == (
+        "s1",
+        "both",
+        "s2",
+        "r3",
+    )  # as a sources lemma `both` can't be hidden
+    assert assumed(theory, "hides_all") == ("s1", "both", "s2")
+    assert assumed(theory, "late") == ("r1", "s1", "both", "s2", "r3")
+
+
+def test_diff_mode_lists_both_sides_and_assumes_by_side(load):
+    theory = load(
+        a_lemma("r", "[reuse, left]")
+        + a_lemma("s", "[sources, right]")
+        + a_lemma("a", "[hide_lemma=r]")
+        + "diffLemma d [reuse]:\n\n"
+        + a_lemma("dr", "[diff_reuse]")
+        + a_lemma("ex", "[diff_reuse]", "exists-trace"),
+        diff=True,
+    )
+    assert shown_lemmas(theory) == [
+        "LHS r all-traces",
+        "RHS s all-traces",
+        "RHS a all-traces",
+        "LHS a all-traces",
+        "RHS dr all-traces",
+        "LHS dr all-traces",
+        "RHS ex exists-trace",
+        "LHS ex exists-trace",
+        "d diff",
+        "Observational_equivalence diff",
+    ]
+    assert assumed(theory, "a", "LHS") == ("r", "s") and assumed(theory, "a", "RHS") == ("s",)
+    assert assumed(theory, "d") == assumed(theory, "Observational_equivalence") == ("s", "dr")
+    assert lemma_names(load("diffLemma Observational_equivalence:", diff=True)) == [
+        "Observational_equivalence"
+    ]
+    for text in (
+        "process: 0",
+        "predicates: P(x) <=> x = x",
+        'export p: "x"',
+        "let P = 0",
+        "lemma a: t accounts for " + FORMULA,
+    ):
+        with pytest.raises(bt.InputError, match="--diff"):
+            load(text, diff=True)
+
+
+def test_an_accountability_lemma_becomes_its_parts_behind_all_others(load):
+    theory = load(
+        f"test t: {FORMULA}\ntest u: {FORMULA}\nlemma acc [reuse]: t, u accounts for {FORMULA}\n"
+        + a_lemma("z", "[reuse]")
+    )
+    assert shown_lemmas(theory) == [
+        "z all-traces",
+        "acc_t_suff exists-trace",
+        "acc_u_suff exists-trace",
+        "acc_verif_empty all-traces",
+        *(
+            f"acc_{test}_{part} all-traces"
+            for part in ("verif_nonempty", "min", "uniq", "inj")
+            for test in "tu"
+        ),
+        "acc_t_single exists-trace",
+        "acc_u_single exists-trace",
+    ]
+    assert {entry.parent for entry in theory.lemmas[1:]} == {
+        "acc"
+    } and theory.cannot_split == "accountability"
+    assert assumed(theory, "acc_verif_empty") == ("z",)
+    assert assumed(theory, "acc_u_verif_nonempty") == (
+        "z",
+        "acc_verif_empty",
+        "acc_t_verif_nonempty",
+    )
+
+
+def test_auto_sources_by_option_or_configuration_block(load):
+    theory = load(a_lemma("a"), auto_sources=True)
+    assert (
+        lemma_names(theory) == ["a", "AUTO_typing"]
+        and theory.lemmas[1].optional
+        and assumed(theory, "a") == ("AUTO_typing",)
+    )
+    configured = load(
+        'theory T configuration: "--auto-sources --stop-on-trace=NONE" begin\n'
+        + a_lemma("AUTO_typing")
+        + "end",
+        whole=True,
+    )
+    assert (
+        configured.auto_sources
+        and lemma_names(configured) == ["AUTO_typing"]
+        and not configured.lemmas[0].optional
+    )
+    assert configured.configuration == ("--auto-sources", "--stop-on-trace=NONE")
+    assert shown_lemmas(load(a_lemma("a"), auto_sources=True, diff=True))[:4] == [
+        "LHS a all-traces",
+        "LHS AUTO_typing_LHS all-traces",
+        "RHS a all-traces",
+        "RHS AUTO_typing_RHS all-traces",
+    ]
+
+
+def test_oracles(load, tmp_path):
+    theory = load(
+        'heuristic: o "tools/x" s\n#include "sub/i.spthy"\n'
+        + a_lemma("a", "[heuristic=O]")
+        + a_lemma("b", "[heuristic=sO]"),
+        {"sub/i.spthy": a_lemma("i", '[heuristic=o "y"]'), "t.oracle": ""},
+    )
+    root, sub = str(tmp_path), str(tmp_path / "sub")
+    assert bt.used_oracles(theory, [], root) == (
+        f"{root}/tools/x",
+        f"{root}/sub/y",
+        f"{root}/t.oracle",
+    )
+    assert bt.used_oracles(theory, ["--oraclename=z"], sub) == (
+        f"{root}/tools/x",
+        f"{root}/sub/y",
+        f"{root}/oracle",
+        f"{sub}/oracle",
+    )
+    assert bt.used_oracles(theory, ["--heuristic=so", "--oraclename=z"], sub) == (f"{sub}/z",)
+    assert bt.used_oracles(theory, ["--heuristic=o"], root) == (f"{root}/t.oracle",)
+    assert bt.used_oracles(theory, ["--heuristic={o}s"], root) == ()
+
+
+def test_the_token_text_ignores_comments_and_splits_at_lemmas(load):
+    rule = "rule R: [ Fr(~x) ]--[ A( ~x, 'a  b' ) ]->[]\n"
+    one = load(
+        rule + a_lemma("a") + "by sorry\n" + "builtins: hashing\n" + a_lemma("b") + "text{* x *}\n"
+    )
+    other = load(
+        "// c\n"
+        + rule.replace(" ", "  ").replace("a    b", "a  b")
+        + "/* d\n*/"
+        + a_lemma("a").replace(" ", "\n ")
+        + "by/**/ sorry\n"
+        + "#ifdef X\n"
+        + a_lemma("x")
+        + "#endif\nbuiltins: hashing /* */\n"
+        + a_lemma("b")
+        + "text{* x *}\n"
+    )
+    assert one.digest == other.digest
+    only_a = load(rule + a_lemma("a") + "by sorry\nbuiltins: hashing\ntext{* x *}\n")
+    parts = {
+        name: bt.lemma_parts(theory)
+        for name, theory in (("one", one), ("other", other), ("only_a", only_a))
+    }
+    assert (
+        parts["one"]["a"]
+        == parts["only_a"]["a"]
+        == parts["other"]["a"]
+        != parts["one"]["b"]
+        == parts["other"]["b"]
+    )
+    earlier = load(
+        rule + a_lemma("b") + a_lemma("a") + "by sorry\nbuiltins: hashing\ntext{* x *}\n"
+    )
+    assert (
+        parts["one"]["b"] != bt.lemma_parts(earlier)["b"]
+        and one.split_digests.rest == earlier.split_digests.rest
+    ), "places count"
+    assert one.cannot_split == "" and load("process: 0").cannot_split == "a top-level process"
+    assert load(rule).segments == (
+        ("", "theory T begin"),
+        ("", "rule R: [Fr(~x)]--[A(~x,'a  b')]->[]"),
+        ("", "end"),
+    )
+    assert (
+        one.split_digests.rest
+        != load(rule.replace("a  b", "a b") + "builtins: hashing\ntext{* x *}\n").split_digests.rest
+    )
+
+
+@pytest.mark.parametrize(
+    "body, count",
+    [
+        ("/*" * 100_000 + "*/" * 100_000 + a_lemma("a"), 1),
+        (" " * 5_000_000 + a_lemma("a"), 1),
+        ("//" + "x" * 5_000_000 + "\n", 0),
+        ("#define X " + "#ifdef X\n" * 20_000 + "#endif\n" * 20_000, 0),
+        ("'a' " * 100_000, 0),
+        ("#ifdef " + "(" * 50_000 + "X" + ")" * 50_000 + "\n#endif\n", 0),
+        ("".join(a_lemma(f"a{i}") for i in range(5_000)), 5_000),
+    ],
+)
+def test_hostile_size_and_nesting(load, body, count):
+    assert len(load(body).lemmas) == count
+
+
+def test_too_large_files_are_refused(load, monkeypatch):
+    monkeypatch.setattr(bt, "MAX_THEORY_BYTES", 2**20)
+    with pytest.raises(bt.InputError, match="too large"):
+        load("x" * 2**20)
+
+
+def test_includes_that_double_are_refused(load):
+    files = {f"i{level}.spthy": f'#include "i{level + 1}.spthy"\n' * 2 for level in range(40)}
+    with pytest.raises(bt.InputError, match="includes"):
+        load('#include "i0.spthy"', {**files, "i40.spthy": ""})
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="no shared corpus here")
+def test_the_shared_corpus_lists_what_tamarin_lists():
+    wrong = []
+    for name, known in json.loads((CORPUS / "lemmas.json").read_text()).items():
+        try:
+            theory = bt.load_theory(str(CORPUS / "theories" / name), diff=known["diff"])
+            lines = [
+                f"{entry.side} :  {entry.name} ({entry.trait})"
+                if entry.side
+                else f"DiffLemma:  {entry.name} "
+                if entry.trait == "diff"
+                else f"{entry.name} ({entry.trait})"
+                for entry in theory.lemmas
+                if not entry.optional
+            ]
+        except bt.InputError as error:
+            lines = str(error)
+        expected = (
+            [line.rpartition(": ")[0] for line in known["summary"]] if known["loads"] else None
+        )
+        if lines != expected and not (expected is None and isinstance(lines, str)):
+            wrong.append((name, expected, lines))
+    assert not wrong
+
+
+def test_a_lemma_in_which_more_may_hide_makes_the_whole_file_the_key(load):
+    """Some provers read `restrictionfoo: "..."` as an item, glued to what stands before it or not."""
+    rule = "rule R: [ Fr(~x) ]--[ A(~x) ]->[]\n"
+    for text in (
+        a_lemma("a") + 'restrictionfoo: "F"\n',
+        'lemma a: "T" by sorryrestriction r: "F"\n',
+        'lemma a [heuristic={x(}]: "T"\nrestriction r: "F"\nlemma z [heuristic={x)}]: "T"\n',
+    ):
+        assert not load(rule + text + a_lemma("b")).splits_for_sure, text
+    for text in (
+        a_lemma("a"),
+        'lemma a [reuse, heuristic={tac}]: all-traces "All x #i. A(x) @ i ==> T" simplify by contradiction\n',
+        'lemma (modulo E) a [hide_lemma=b, heuristic=o "my.py"]: exists-trace "T"\n',
+    ):
+        assert load(rule + text + a_lemma("b")).splits_for_sure, text
+
+
+def test_what_stands_behind_the_end_counts_unless_it_is_a_comment(tmp_path):
+    def digest(text):
+        (tmp_path / "t.spthy").write_text("theory T begin\n" + text)
+        return bt.load_theory(str(tmp_path / "t.spthy")).digest
+
+    assert (
+        digest("end\n")
+        == digest("end\n/* Output\nverified */ // x\n")
+        != digest('end (start(x)) = x\nrestriction r: "F"\nend\n')
+    )
+    assert digest("end\n") != digest("\u2028end\n"), "Tamarin refuses a blank of this kind"
+
+
+FLAGGED = THEORY.replace("lemma three", '#ifdef X\nlemma hidden [reuse]: "F"\n#endif\nlemma three')
+
+
+def test_each_prover_sees_the_theory_with_its_own_options(lab):
     lab.prover(VERIFY)
-    lab.recipe(expect={"one": "verified", "t*": "verified"})
+    lab.provers["withx"] = {**lab.provers["fake"], "options": ["-D=X"]}
+    lab.write("t.spthy", FLAGGED)
+    lab.recipe(tamarin_versions=["fake", "withx"])
     lab.run("run", "recipe.json", code=0)
-    lab.recipe(expect={"one": "falsified"})
-    done = lab.run("run", "recipe.json", "--fresh", code=1)
-    assert "expected falsified" in done.stdout
+    assert [task["id"] for task in lab.events("task")] == [
+        "t--one--fake",
+        "t--one--withx",
+        "t--two--fake",
+        "t--two--withx",
+        "t--three--fake",
+        "t--hidden--withx",
+        "t--three--withx",
+    ]
+    assumes = {task["id"]: task["assumes"] for task in lab.events("task")}
+    assert assumes["t--three--fake"] == ["one"] and assumes["t--three--withx"] == ["one", "hidden"]
+
+
+@pytest.mark.parametrize(
+    "options, view",
+    [
+        (["-DX"], (("X",), False, False)),
+        (["-D=X"], (("X",), False, False)),
+        (["--def=X"], (("X",), False, False)),
+        (["--dif"], ((), True, False)),
+        (["--auto"], ((), False, True)),
+        (["--derivcheck-timeout=0"], ((), False, False)),
+    ],
+)
+def test_options_are_seen_however_they_are_written(options, view):
+    assert bt.reading_options(options, ()) == view
+
+
+def test_what_stored_proofs_claim(load):
+    def claim(proof, trait=""):
+        return (
+            load(f'lemma a: {trait} "T"\n{proof}\nrule R: [ ] --[ SOLVED() ]-> [ ]').lemmas[0].claim
+        )
+
+    for proof, everywhere, somewhere in [
+        ("by contradiction", "verified", "falsified"),
+        ("simplify SOLVED", "falsified", "verified"),
+        ("simplify by sorry", "incomplete", "incomplete"),
+        ("by sorry", None, None),
+        ("", None, None),
+        ("simplify // SOLVED\nby contradiction /* sorry */", "verified", "falsified"),
+        ("induction case sorry1 SOLVED next case b by sorry qed", "falsified", "verified"),
+        ("simplify by UNFINISHABLE", "incomplete", "incomplete"),
+        ("by UNFINISHABLE", "incomplete", "incomplete"),
+    ]:
+        assert (claim(proof), claim(proof, "exists-trace")) == (everywhere, somewhere), proof
+
+
+def test_a_stored_proof_is_a_text_of_its_own(load):
+    segments = load('lemma a: "T" simplify by sorry\nlemma b: "T"').segments
+    assert [segment for segment in segments if segment[0]] == [
+        ("a", 'lemma a: "T"'),
+        ("a", "simplify by sorry"),
+        ("b", 'lemma b: "T"'),
+    ]
+
+
+# === Machine ======================================================================================
+
+
+def root_folder(folder: Path, cgroup: str, files: dict[str, str]) -> str:
+    """A folder that looks like / to who asks for cgroups."""
+    texts = {
+        "proc/self/cgroup": cgroup,
+        **{"sys/fs/cgroup/" + name: text for name, text in files.items()},
+    }
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return str(folder)
+
+
+def test_max_respects_cgroups_of_both_versions(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    monkeypatch.setattr(
+        os, "sysconf", lambda name: {"SC_PHYS_PAGES": 2**26, "SC_PAGE_SIZE": 4096}[name]
+    )
+    two_levels = {
+        "a/cpu.max": "250000 100000",
+        "a/b/cpu.max": "max 100000",
+        "a/memory.max": str(8 << 30),
+        "a/b/memory.high": str(3 << 30),
+    }
+    inside = {
+        "cpu/cpu.cfs_quota_us": "50000",
+        "cpu/cpu.cfs_period_us": "100000",
+        "memory/memory.limit_in_bytes": str(2 << 30),
+    }
+    unlimited = {
+        "cpu/cpu.cfs_quota_us": "-1",
+        "cpu/cpu.cfs_period_us": "100000",
+        "memory/memory.limit_in_bytes": str(2**63 - 4096),
+    }
+    bare = root_folder(tmp_path / "bare", "0::/", {})
+    two = root_folder(tmp_path / "two", "0::/a/b", two_levels)
+    one = root_folder(tmp_path / "one", "5:cpu,cpuacct:/docker/x\n4:memory:/docker/x", inside)
+    free = root_folder(tmp_path / "free", "5:cpu:/\n4:memory:/", unlimited)
+    assert [bt.available_cores(root, {}) for root in (bare, two, one, free)] == [64, 2, 1, 64]
+    assert [bt.available_memory_mb(root, {}) for root in (bare, two, one, free)] == [
+        2**18,
+        3 << 10,
+        2 << 10,
+        2**18,
+    ]
+    slurm = {"SLURM_CPUS_ON_NODE": "6", "SLURM_MEM_PER_CPU": "1000"}
+    assert (bt.available_cores(bare, slurm), bt.available_memory_mb(bare, slurm)) == (6, 6000)
+    assert bt.available_memory_mb(bare, {"SLURM_MEM_PER_NODE": "5000"}) == 5000
+    assert bt.available_memory_mb(bare, {"SLURM_MEM_PER_NODE": "0"}) == 2**18
+
+
+def test_max_of_this_machine():
+    assert 1 <= bt.available_cores() <= (os.cpu_count() or 1)
+    assert (
+        64
+        < bt.available_memory_mb()
+        <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    )
+
+
+# === Supervisor ===================================================================================
+
+ENV = {name: value for name, value in os.environ.items() if name != bt.MARKER}
+
+
+class Bench:
+    """Makes jobs in a folder of their own, runs them, and knows which processes they left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = folder, 0
+        self.token = f"77{os.getpid()}{time.monotonic_ns() % 10**9}"  # an argument that an empty environment can't hide
+
+    def job(
+        self, *command: str, timeout: float = RUN_S, memory: int = 4096, cwd: str = ""
+    ) -> bt.Job:
+        self.count += 1
+        name = f"job{self.count}"
+        return bt.Job(
+            name,
+            1,
+            command,
+            cwd or str(self.folder),
+            ENV,
+            bt.Limits(1, memory, timeout),
+            str(self.folder / f"{name}.out"),
+            str(self.folder / f"{name}.err"),
+        )
+
+    def sh(self, script: str, **limits) -> bt.Job:
+        return self.job("/bin/sh", "-c", script.replace("SLEEP", f"sleep {self.token}"), **limits)
+
+    def py(self, script: str, **limits) -> bt.Job:
+        return self.job(
+            sys.executable, "-S", "-E", "-c", script.replace("TOKEN", self.token), **limits
+        )
+
+    def run(self, *jobs: bt.Job, during=None) -> list[bt.Outcome]:
+        """Run jobs side by side; `during(supervisor)` is a coroutine that runs beside them."""
+
+        async def all_of(supervisor: bt.Supervisor) -> list[bt.Outcome]:
+            running = [
+                asyncio.ensure_future(supervisor.run(job, lambda pid, started: None))
+                for job in jobs
+            ]
+            if during:
+                await asyncio.sleep(0)  # every job is started now
+                await asyncio.wait_for(during(supervisor), RUN_S)
+            return list(await asyncio.wait_for(asyncio.gather(*running), RUN_S))
+
+        with bt.Supervisor("batch-" + self.token) as supervisor:
+            outcomes = asyncio.run(all_of(supervisor))
+            assert not supervisor.live
+        assert self.left() == []
+        return outcomes
+
+    def left(self) -> list[int]:
+        """Living processes with the token in their command line."""
+        found = []
+        for line in subprocess.check_output(
+            ["ps", "-A", "-o", "pid=,stat=,args="], text=True
+        ).splitlines():
+            pid, state, args = line.split(None, 2)
+            if f"sleep {self.token}" in args and not state.startswith("Z") and " -c " not in args:
+                found.append(int(pid))
+        return found
+
+    def out(self, job: bt.Job) -> str:
+        return Path(job.stdout).read_text(errors="replace") if os.path.exists(job.stdout) else ""
+
+    def limited_once(self, ready) -> typing.Callable:
+        """For `during`: the only job runs into its time limit, but not before `ready(live)` holds."""
+
+        async def wait_and_limit(supervisor: bt.Supervisor) -> None:
+            await until_async(lambda: supervisor.live and ready(*supervisor.live.values()))
+            (live,) = supervisor.live.values()
+            object.__setattr__(live.job, "limits", bt.replace(live.job.limits, timeout_s=0.4))
+
+        return wait_and_limit
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+async def until_async(condition) -> None:
+    """`wait_for`, while the event loop goes on."""
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end, f"waited for {WAIT_S} s in vain: {condition}"
+        await asyncio.sleep(0.01)
+
+
+def test_own_end_is_told_with_its_code_or_signal(bench):
+    zero, three, fault = bench.run(
+        bench.sh("echo out; echo err >&2"), bench.sh("exit 3"), bench.sh("kill -SEGV $$")
+    )
+    assert (zero.status, zero.exit.code, zero.reason) == (bt.Status.COMPLETED, 0, "")
+    assert (three.status, three.exit.code) == (bt.Status.COMPLETED, 3)
+    assert (fault.status, fault.exit.code, fault.exit.signal) == (bt.Status.FAILED, None, "SIGSEGV")
+    assert "SIGSEGV" in fault.reason
+    assert (bench.folder / "job1.out").read_text() == "out\n" and (
+        bench.folder / "job1.err"
+    ).read_text() == "err\n"
+
+
+def test_logs_are_appended_to(bench):
+    job = bench.sh("echo again")
+    bench.run(job)
+    bench.run(job)
+    assert bench.out(job) == "again\nagain\n"
+
+
+def test_timeout_is_told_from_a_fast_failure(bench):
+    slow, fast = bench.run(bench.sh("SLEEP", timeout=0.4), bench.sh("exit 1"))
+    assert (slow.status, slow.exit.signal) == (
+        bt.Status.TIMEOUT,
+        "SIGTERM",
+    ) and "0.4 s" in slow.reason
+    assert slow.usage.wall_s >= 0.4
+    assert (fast.status, fast.exit.code) == (bt.Status.COMPLETED, 1)
+
+
+def test_a_foreign_signal_is_a_failure_unless_the_whole_batch_is_stopped(bench):
+    async def shoot(supervisor):
+        await until_async(lambda: len(supervisor.live) == 2)
+        first, second = supervisor.live.values()
+        os.kill(first.leader.pid, signal.SIGKILL)
+        await until_async(lambda: first.job.id not in supervisor.live)
+        os.kill(second.leader.pid, signal.SIGTERM)
+        await until_async(lambda: second.leader.ended)
+        supervisor.interrupt("the system goes down")
+
+    failed, stopped = bench.run(bench.sh("exec SLEEP"), bench.sh("exec SLEEP"), during=shoot)
+    assert (failed.status, failed.exit.signal) == (bt.Status.FAILED, "SIGKILL")
+    assert (stopped.status, stopped.exit.signal, stopped.reason) == (
+        bt.Status.INTERRUPTED,
+        "SIGTERM",
+        "the system goes down",
+    )
+
+
+@needs_linux
+def test_the_kernels_out_of_memory_killer_is_named(bench, monkeypatch):
+    vmstat = bench.folder / "vmstat"
+    vmstat.write_text("pgfault 1\noom_kill 4\n")
+    monkeypatch.setattr(bt.oom_kill_count, "__defaults__", (str(vmstat),))
+
+    async def looked(supervisor):
+        await until_async(lambda: supervisor._monitor.oom_kills.counts)
+        (bench.folder / "looked").touch()
+
+    (struck,) = bench.run(
+        bench.sh(
+            f"until [ -e looked ]; do sleep 0.05; done; echo oom_kill 5 > {vmstat}; kill -KILL $$"
+        ),
+        during=looked,
+    )
+    assert struck.status is bt.Status.MEMORY_LIMIT and "out-of-memory killer" in struck.reason
+
+
+DAEMON = """
+import os, sys, time
+if os.fork(): time.sleep({wait}); os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+for number in range(3): os.close(number)
+os.execve("/bin/sleep", ["sleep", "TOKEN"], {env})
+"""
+
+TREES = {  # and how many sleepers there are when it is complete
+    "child": ("SLEEP & SLEEP & wait", 2),
+    "session": ("setsid SLEEP & setsid sh -c 'SLEEP & SLEEP & wait' & wait", 3),
+    "deaf": ("trap '' TERM; SLEEP & setsid SLEEP & wait; SLEEP", 2),
+    "deaf leader gone": ("(trap '' TERM; SLEEP; SLEEP) & wait", 1),
+    "orphans": ("(setsid sh -c 'SLEEP &' &); sleep 0.1; SLEEP", 2),
+    "stopped": (
+        "SLEEP & until ps -o args= -p $! | grep -q ^sleep; do :; done; kill -STOP $!; kill -STOP $$",
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_timeout_ends_the_whole_tree(bench, name, monkeypatch):
+    monkeypatch.setattr(bt, "GRACE_S", 0.5)
+    script, sleepers = TREES[name]
+
+    def complete(live):
+        return len(bench.left()) == sleepers and (
+            name != "stopped" or bt.process_info(live.leader.pid).state == "T"
+        )
+
+    (outcome,) = bench.run(bench.sh(script), during=bench.limited_once(complete))
+    assert outcome.status is bt.Status.TIMEOUT and outcome.unkillable == ()
+
+
+@needs_linux
+@pytest.mark.parametrize("env", ["os.environ", "{}"])
+def test_a_daemon_left_behind_is_ended(bench, env):
+    """Also one in a session of its own with an empty environment, beside another job."""
+    early, late, other = bench.run(
+        bench.py(DAEMON.format(wait=0, env=env)),
+        bench.py(DAEMON.format(wait=0.3, env=env)),
+        bench.sh("sleep 0.5"),
+    )
+    assert [early.status, late.status, other.status] == [bt.Status.COMPLETED] * 3
+
+
+def test_closing_its_outputs_ends_nothing(bench):
+    (outcome,) = bench.run(bench.sh("exec >&- 2>&- <&-; sleep 0.3; exit 7"))
+    assert (outcome.status, outcome.exit.code) == (
+        bt.Status.COMPLETED,
+        7,
+    ) and outcome.usage.wall_s >= 0.3
+
+
+@needs_linux
+@pytest.mark.parametrize(
+    "script, sleepers",
+    [
+        (
+            "import os\nfor _ in range(6): os.fork()\nos.execv('/bin/sleep', ['sleep', 'TOKEN'])",
+            64,
+        ),  # at once
+        (
+            "import os, time\nwhile True:\n if os.fork(): os._exit(0)\n os.setsid()\n time.sleep(0.002)",
+            0,
+        ),  # from pid to pid
+        (
+            "import os, time\nwhile True:\n if not os.fork(): os.execv('/bin/sleep', ['sleep', 'TOKEN'])\n time.sleep(.01)",
+            10,
+        ),
+    ],
+)
+def test_a_storm_of_forks_is_outrun(bench, script, sleepers):
+    storm = bench.limited_once(lambda live: len(bench.left()) >= sleepers)
+    (outcome,) = bench.run(
+        bench.py("import time; time.sleep(0.05)\n" + script), during=storm if sleepers else None
+    )
+    assert outcome.unkillable == ()
+
+
+def test_run_returns_only_when_the_tree_is_gone(bench, monkeypatch):
+    monkeypatch.setattr(bt, "GRACE_S", 0.5)
+
+    async def main(supervisor):
+        running = asyncio.ensure_future(
+            supervisor.run(
+                bench.sh("trap '' TERM; setsid SLEEP & SLEEP"), lambda pid, started: None
+            )
+        )
+        await bench.limited_once(lambda live: len(bench.left()) == 2)(supervisor)
+        await running
+        return bench.left()
+
+    with bt.Supervisor("b") as supervisor:
+        assert asyncio.run(main(supervisor)) == []
+
+
+def test_interrupt_gives_grace_and_at_once_does_not(bench, monkeypatch):
+    monkeypatch.setattr(bt, "GRACE_S", 2.0 * RUN_S)
+
+    async def stop(supervisor):
+        await until_async(
+            lambda: (
+                len(bench.left()) == 2
+                and all(bench.out(live.job) for live in supervisor.live.values())
+            )
+        )
+        supervisor.interrupt("stopped by SIGINT")
+        await until_async(lambda: len(supervisor.live) == 1)
+        supervisor.interrupt("stopped by SIGINT", at_once=True)
+
+    polite, deaf = bench.run(
+        bench.sh("trap 'exit 5' TERM; SLEEP & echo; while :; do wait; done"),
+        bench.sh("trap '' TERM; echo; SLEEP"),
+        during=stop,
+    )
+    assert (polite.status, polite.exit.code, polite.reason) == (
+        bt.Status.INTERRUPTED,
+        5,
+        "stopped by SIGINT",
+    )
+    assert (deaf.status, deaf.exit.signal) == (bt.Status.INTERRUPTED, "SIGKILL")
+
+
+def test_stop_ends_one_job_and_interrupt_starts_no_more(bench):
+    async def stop(supervisor):
+        await until_async(lambda: len(supervisor.live) == 2)
+        supervisor.stop("job1", "another variant was faster")
+        await until_async(lambda: len(supervisor.live) == 1)
+        supervisor.interrupt("enough")
+        late = await supervisor.run(bench.sh("SLEEP"), lambda pid, started: pytest.fail("started"))
+        assert (late.status, late.exit, late.reason) == (bt.Status.INTERRUPTED, None, "enough")
+
+    one, two = bench.run(bench.sh("exec SLEEP"), bench.sh("exec SLEEP"), during=stop)
+    assert (one.status, one.reason) == (bt.Status.INTERRUPTED, "another variant was faster")
+    assert (two.status, two.reason) == (bt.Status.INTERRUPTED, "enough")
+
+
+def test_an_exception_leaves_nothing_behind(bench):
+    def refuse(pid, started):
+        raise RuntimeError("journal full")
+
+    with pytest.raises(RuntimeError), bt.Supervisor("b") as supervisor:
+        asyncio.run(supervisor.run(bench.sh("setsid SLEEP & SLEEP"), refuse))
+    assert bench.left() == []
+
+    async def cancel(supervisor):
+        running = asyncio.ensure_future(
+            supervisor.run(bench.sh("setsid SLEEP & SLEEP"), lambda pid, started: None)
+        )
+        await until_async(bench.left)
+        running.cancel()
+
+    with bt.Supervisor("b") as supervisor:
+        asyncio.run(cancel(supervisor))
+    assert bench.left() == []
+
+
+def test_suspended_time_does_not_count(bench, monkeypatch):
+    """Two hours pass at once, and the limit is one."""
+
+    async def nap(supervisor):
+        await until_async(lambda: supervisor.live)
+        supervisor.suspend()
+        clock = time.monotonic
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", clock)
+        monkeypatch.setattr(bt.time, "monotonic", lambda: clock() + 7200)
+        supervisor.resume()
+        (bench.folder / "awake").touch()
+
+    (outcome,) = bench.run(
+        bench.sh("until [ -e awake ]; do sleep 0.05; done", timeout=3600), during=nap
+    )
+    assert outcome.status is bt.Status.COMPLETED and outcome.usage.wall_s < 3600
+
+
+# Three children that do something; `wait()` returns when there is a file `looked`.
+THREE = """import os, time
+def wait():
+ while not os.path.exists("looked"): time.sleep(0.05)
+for _ in range(3):
+ if not os.fork(): {}; os._exit(0)
+"""
+
+
+def test_cpu_and_peak_are_the_whole_trees(bench):
+    async def looked(supervisor):
+        """The three have their memory for most of the job's life, and were seen with it."""
+        live, begun = supervisor.live["job2"], time.monotonic()
+        await until_async(lambda: bench.out(live.job).count("\n") == 3)
+        grown = time.monotonic()
+        await until_async(lambda: live.usage.sampled - grown > 2 * (grown - begun))
+        (bench.folder / "looked").touch()
+
+    burn = "import os, time\nwhile sum(os.times()[:2]) < 0.3: pass"
+    burner, hoard = bench.run(
+        bench.py(f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {burn!r}])"),
+        bench.py(THREE.format("x = b'1' * (60 << 20); print(flush=True); wait()") + "wait()"),
+        during=looked,
+    )
+    assert 0.25 < burner.usage.cpu_s < 3
+    assert 170 < hoard.usage.peak_mb < 300 and 40 < hoard.usage.avg_mb <= hoard.usage.peak_mb
+
+
+@needs_linux
+def test_cpu_of_orphans_counts(bench):
+    burn = "import os\nwhile sum(os.times()[:2]) < 0.3: pass"
+    daemon = f"if not os.fork():\n if os.fork(): os._exit(0)\n exec({burn!r}); os._exit(0)"
+    (outcome,) = bench.run(
+        bench.py(f"import os\nr, w = os.pipe()\n{daemon}\nos.close(w); os.read(r, 1)")
+    )
+    assert outcome.usage.cpu_s > 0.25
+
+
+HOG = "import mmap\nm = []\nwhile True: m.append(mmap.mmap(-1, 16 << 20, flags=0x8022))"  # private, anonymous, populated
+
+
+@needs_linux
+def test_a_hog_is_ended_close_to_its_limit(bench):
+    (outcome,) = bench.run(bench.py(HOG, memory=1024))
+    assert (outcome.status, outcome.exit.signal) == (
+        bt.Status.MEMORY_LIMIT,
+        "SIGKILL",
+    ) and "1,024 MB" in outcome.reason
+    assert (
+        1024 < outcome.usage.peak_mb < 1024 * 1.25
+    )  # 1.1 on a machine that isn't busy with something else
+
+
+def test_the_memory_limit_is_the_whole_trees(bench):
+    grow = "os.setsid(); x = b'1' * (100 << 20); wait()"
+    (outcome,) = bench.run(bench.py(THREE.format(grow) + "wait()", memory=250))
+    assert outcome.status is bt.Status.MEMORY_LIMIT
+
+
+@needs_linux
+def test_children_of_a_process_that_is_hidden_from_us(monkeypatch):
+    def hidden(path):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+
+    monkeypatch.setattr(bt, "_kernel_lists_children", lambda: True)
+    monkeypatch.setattr(os, "listdir", hidden)
+    assert bt.children_of(1) == []
+
+
+def test_the_memory_limit_holds_in_the_grace_of_a_timeout(bench, monkeypatch):
+    monkeypatch.setattr(bt, "GRACE_S", 2.0 * RUN_S)
+    job = bench.py(
+        "import os, signal\nif not os.fork():\n signal.signal(signal.SIGTERM, lambda *_: None)\n print(flush=True)\n"
+        " signal.pause()\n x = b'1' * (400 << 20)\nwhile True: signal.pause()",
+        memory=250,
+    )
+    (outcome,) = bench.run(job, during=bench.limited_once(lambda live: bench.out(live.job)))
+    assert (outcome.status, outcome.exit.signal) == (bt.Status.TIMEOUT, "SIGTERM")
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+def test_no_descriptor_to_ask_for_out_of_memory_kills(monkeypatch, code):
+    def count():
+        raise OSError(code, os.strerror(code))
+
+    kills = bt.OomKills()
+    kills.counts.append(3)
+    monkeypatch.setattr(bt, "oom_kill_count", count)
+    assert not kills.grew()
+
+
+@needs_linux
+def test_a_child_about_to_exec_does_not_count_twice(bench, monkeypatch):
+    monkeypatch.setattr(bt, "COPY_S", RUN_S)
+
+    async def looked(supervisor):
+        (live,) = supervisor.live.values()
+        await until_async(lambda: live.usage.copies)
+        (bench.folder / "looked").write_bytes(b"x")
+
+    os.mkfifo(bench.folder / "looked")  # to wait without taking memory
+    child = "if not os.fork():\n os.read(fifo, 1)\n os.execv('/bin/true', ['true'])"
+    (outcome,) = bench.run(
+        bench.py(
+            f"import os\nfifo = os.open('looked', os.O_RDWR)\nx = b'1' * (150 << 20)\n{child}\nos.wait()",
+            memory=250,
+        ),
+        during=looked,
+    )
+    assert outcome.status is bt.Status.COMPLETED and 150 < outcome.usage.peak_mb < 250
+
+
+@needs_linux
+def test_many_sleepers_are_seldom_looked_at(bench, monkeypatch):
+    """Once a second each, and all of them at the same moments."""
+
+    def look(monitor, live, look=bt.Monitor.look):
+        looks.append(live.leader.pid)
+        look(monitor, live)
+
+    async def watch(supervisor):
+        await asyncio.sleep(2.2)
+        looks.clear()
+        begun = time.monotonic()
+        await asyncio.sleep(1.5)
+        seconds = time.monotonic() - begun
+        assert len(looks) <= 64 * (seconds + 1)
+        assert len({live.timer.when() for live in supervisor.live.values()}) <= 2
+        supervisor.interrupt("measured")
+
+    looks: list[int] = []
+    monkeypatch.setattr(bt.Monitor, "look", look)
+    bench.run(*(bench.sh("exec SLEEP", memory=16384) for _ in range(64)), during=watch)
+
+
+@needs_linux
+def test_a_child_inherits_nothing_but_its_logs(bench):
+    leak = os.open(os.devnull, os.O_RDONLY)
+    os.set_inheritable(leak, True)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        job = bench.sh(
+            "ls -l /proc/self/fd; grep -E 'Sig(Blk|Ign)' /proc/self/status; echo $BATCH_TAMARIN_JOB; "
+            "ps -o sid= -p $$; echo $$; pwd",
+            cwd="/usr",
+        )
+        bench.run(job)
+    finally:
+        os.close(leak)
+        signal.signal(signal.SIGHUP, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    said = bench.out(job)
+    assert re.search(r"\b0 -> /dev/null", said) and "job1.out" in said and "job1.err" in said
+    assert len(re.findall(r"^l.* -> ", said, re.MULTILINE)) == 4, said  # the fourth is ls's own
+    assert [int(bits, 16) & 0x7FFFFFFF for bits in re.findall(r"Sig\w+:\s*(\w+)", said)] == [
+        0,
+        0,
+    ], said  # above: glibc's own
+    marker, session, pid, folder = said.split()[-4:]
+    assert (marker, session, folder) == (f"batch-{bench.token}/job1/1", pid, "/usr")
+    assert os.getcwd() != "/usr"
+
+
+def test_what_cannot_be_started_fails_with_a_reason(bench, monkeypatch):
+    here = os.getcwd()  # where no shell comes between
+
+    def script(name: str, text: str, mode: int = 0o755) -> str:
+        (bench.folder / name).write_text(text)
+        (bench.folder / name).chmod(mode)
+        return str(bench.folder / name)
+
+    lost_log = bench.sh("true", cwd=here)
+    object.__setattr__(lost_log, "stdout", str(bench.folder / "no" / "out"))
+    cases = {
+        "no such program": bench.job("no-such-prover", cwd=here),
+        "interpreter": bench.job(script("a", "#!/no/such\n"), cwd=here),
+        "not executable": bench.job(script("b", "#!/bin/sh\n", 0o644), cwd=here),
+        "not a program": bench.job(script("c", "\0\1binary"), cwd=here),
+        "a folder": bench.job(str(bench.folder), cwd=here),
+        "working directory": bench.sh("true", cwd="/no/such/folder"),
+        "its log": lost_log,
+        "null": bench.job("/bin/echo", "a\0b", cwd=here),
+        "too long": bench.job("/bin/echo", *["x" * 100000] * 50, cwd=here),
+    }
+    outcomes = bench.run(*cases.values(), bench.sh("true"))
+    assert outcomes.pop().status is bt.Status.COMPLETED
+    for expected, outcome in zip(cases, outcomes):
+        assert (outcome.status, outcome.exit) == (
+            bt.Status.FAILED,
+            None,
+        ) and expected in outcome.reason, outcome
+
+    for number, expected in (
+        (errno.EAGAIN, "no more processes allowed"),
+        (errno.EMFILE, "too many open files"),
+    ):
+
+        def refuse(*arguments, number=number, **options):
+            raise OSError(number, "no")
+
+        monkeypatch.setattr(os, "posix_spawnp", refuse)
+        assert expected in bench.run(bench.sh("true"))[0].reason
+
+
+def test_a_prover_deleted_while_running_ends_well_and_is_missed_later(bench):
+    prover = bench.folder / "prover"
+    prover.write_text("#!/bin/sh\nrm $0\nsleep 0.1\nexit 4\n")
+    prover.chmod(0o755)
+    assert bench.run(bench.job(str(prover)))[0].exit.code == 4
+    assert "no such program" in bench.run(bench.job(str(prover)))[0].reason
+
+
+@needs_linux  # GNU seq
+@pytest.mark.parametrize(
+    "lines, caps", [(33_300_000, None), (3_000_000, (4 << 20, 1 << 20, 1 << 20))]
+)
+def test_a_flood_keeps_head_and_tail(bench, monkeypatch, lines, caps):
+    """300 MB with the real caps, then small ones that make it cut many times while it grows; all lines have 9 bytes."""
+    for name, value in zip(("LOG_CAP", "LOG_HEAD", "LOG_TAIL"), caps or ()):
+        monkeypatch.setattr(bt, name, value)
+    first, last = 10**7, 10**7 + lines - 1
+    job = bench.sh(f"seq {first} {last}")
+    (outcome,) = bench.run(job)
+    assert outcome.exit.code == 0
+    assert os.path.getsize(job.stdout) <= bt.LOG_CAP
+    head, note, tail = Path(job.stdout).read_bytes().partition(b"[batch_tamarin left out ")
+    left_out, end_of_note, tail = tail.partition(b" bytes here]\n")
+    assert note and end_of_note and len(head) > bt.LOG_HEAD - 20 and len(tail) >= bt.LOG_TAIL - 20
+    assert int(left_out) + len(head) + len(tail) == lines * 9
+    for part, number in ((head, first), (tail, last + 1 - len(tail) // 9)):
+        lines_at = range(0, len(part), 9 * 997)
+        assert [part[at : at + 9] for at in lines_at] == [
+            b"%d\n" % (number + at // 9) for at in lines_at
+        ]
+
+
+def test_a_log_without_lines_gets_no_new_ones(tmp_path, monkeypatch):
+    """Half a line must never stand alone: it could read like a verdict."""
+    for name, value in (("LOG_CAP", 4000), ("LOG_HEAD", 1000), ("LOG_TAIL", 1000)):
+        monkeypatch.setattr(bt, name, value)
+    path = tmp_path / "log"
+    path.write_bytes(b"x" * 9000)
+    log = bt.CappedLog(str(path))
+    log.cap()
+    assert (
+        path.read_bytes()
+        == b"x" * 1000 + b"[batch_tamarin left out 7000 bytes here] " + b"x" * 1000
+    )
+    with path.open("ab") as file:
+        file.write(b"y" * 4000)
+    log.cap()
+    assert (
+        path.read_bytes()
+        == b"x" * 1000 + b"[batch_tamarin left out 11000 bytes here] " + b"y" * 1000
+    )
+
+
+def test_a_log_that_somebody_removes_hides_no_other(bench):
+    async def flood(supervisor):
+        (live,) = supervisor.live.values()
+        await until_async(lambda: os.path.exists(live.job.stderr))
+        os.remove(live.job.stdout)
+        with open(live.job.stderr, "ab") as file:
+            file.truncate(bt.LOG_CAP + 1)
+        await until_async(lambda: os.path.getsize(live.job.stderr) < bt.LOG_CAP)
+        supervisor.interrupt("enough")
+
+    bench.run(bench.sh("exec SLEEP"), during=flood)
+
+
+DRIVER = """
+import asyncio, os, sys
+sys.path[:0] = {path!r}
+from batch_tamarin import Job, Limits, Supervisor
+lock = int(sys.argv[1])
+async def main(supervisor):
+    def told(pid, started): print(pid, started, supervisor._watchdog.pid, flush=True)
+    def job(name, script):
+        return Job(name, 1, ("/bin/sh", "-c", script), "/", dict(os.environ), Limits(1, 999, 99), "{log}", "{log}")
+    await asyncio.gather(*(supervisor.run(job(name, script), told) for name, script in enumerate({scripts!r})))
+with Supervisor("{batch}", lock) as supervisor:
+    asyncio.run(main(supervisor))
+"""
+
+
+def start_driver(
+    bench: Bench, *scripts: str
+) -> tuple[subprocess.Popen[str], list[list[int]], Path]:
+    """A driver in a process group of its own, holding a lock; (process, [pid, started, watchdog] of its jobs, lock file)."""
+    lock = bench.folder / "lock"
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    source = DRIVER.format(
+        path=[str(Path(__file__).parent)],
+        log=bench.folder / "log",
+        batch="batch-" + bench.token,
+        scripts=[script.replace("SLEEP", f"sleep {bench.token}") for script in scripts],
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", source, str(handle)],
+        stdout=subprocess.PIPE,
+        text=True,
+        pass_fds=[handle],
+        start_new_session=True,
+    )
+    os.close(handle)
+    started = [[int(word) for word in driver.stdout.readline().split()] for _ in scripts]
+    return driver, started, lock
+
+
+@needs_linux
+def test_the_watchdog_outlives_a_killed_driver_and_ends_its_provers(bench):
+    driver, started, lock = start_driver(
+        bench, "trap '' TERM HUP; SLEEP", "setsid SLEEP & (setsid SLEEP &) ; env -i SLEEP"
+    )
+    wait_for(lambda: len(bench.left()) == 4)
+    watchdog = started[0][2]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(watchdog, number)
+    assert not lock_is_free(lock)
+    os.killpg(driver.pid, signal.SIGKILL)
+    wait_for(lambda: lock_is_free(lock))
+    assert bench.left() == []
+    end_of(driver)
+    wait_for(lambda: bt.process_start(watchdog) == 0 or bt.process_info(watchdog).state == "Z")
+
+
+@needs_linux
+def test_a_later_run_ends_survivors_and_no_strangers(bench):
+    driver, started, _ = start_driver(
+        bench, "exec SLEEP", "setsid SLEEP & exec env -i sh -c 'SLEEP; SLEEP'", "exec env -i SLEEP"
+    )
+    wait_for(lambda: len(bench.left()) == 4)
+    stranger = subprocess.Popen(
+        ["sleep", bench.token], env={**ENV, bt.MARKER: f"batch-{bench.token}1/job/1"}
+    )
+    for pid in (started[0][2], driver.pid):
+        os.kill(pid, signal.SIGKILL)
+    end_of(driver)
+    host, boot = bt.host_id()
+    events = [bt.Started((), "j", 1, pid, begun, host, boot) for pid, begun, _ in started]
+    elsewhere = bt.replace(events.pop(), host="another")
+    reused = bt.Started((), "j", 1, stranger.pid, bt.process_start(stranger.pid) - 1, host, boot)
+    try:
+        ended = bt.end_survivors("batch-" + bench.token, [*events, elsewhere, reused])
+        assert (
+            {pid for pid, _, _ in started[:2]} <= set(ended)
+            and stranger.pid not in ended
+            and os.getpid() not in ended
+        )
+        assert sorted(bench.left()) == sorted([started[2][0], stranger.pid])
+        assert bt.end_survivors("batch-" + bench.token, [*events, reused]) == []
+    finally:
+        stranger.kill()
+        stranger.wait()
+        os.kill(started[2][0], signal.SIGKILL)
+
+
+def test_a_normal_end_releases_the_lock(bench):
+    driver, _, lock = start_driver(bench, "true")
+    end_of(driver)
+    assert driver.returncode == 0 and lock_is_free(lock)
+
+
+def test_without_a_free_descriptor_a_job_waits_to_be_looked_after(bench):
+    async def starve(supervisor):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        await until_async(bench.left)
+        (live,) = supervisor.live.values()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            os.mkdir(bench.folder / "go")
+            await until_async(lambda: live.leader.ended)
+            await asyncio.sleep(0.3)
+            assert supervisor.live  # nobody can see whether its tree is gone
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    (running,) = bench.run(
+        bench.sh("SLEEP & until [ -e go ]; do sleep 0.05; done; exit 6"), during=starve
+    )
+    assert (running.status, running.exit.code) == (bt.Status.COMPLETED, 6)
+
+
+@needs_linux
+@pytest.mark.parametrize(
+    "script, waits_s, limits, status",
+    [
+        ("sleep 2", 0, {"timeout": 1}, bt.Status.TIMEOUT),
+        ("echo summary", 2, {"timeout": 1}, bt.Status.COMPLETED),
+        (
+            "exec {python} -S -c \"x = b'1' * (300 << 20)\"",
+            0.6,
+            {"memory": 100},
+            bt.Status.MEMORY_LIMIT,
+        ),
+    ],
+)
+def test_what_ended_while_nobody_looked_is_judged_by_its_own_end(
+    bench, script, waits_s, limits, status
+):
+    job = bench.sh(script.format(python=sys.executable), **limits)
+
+    def busy(pid, started):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        time.sleep(waits_s)  # the loop is still busy
+
+    with bt.Supervisor("batch-" + bench.token) as supervisor:
+        outcome = asyncio.run(supervisor.run(job, busy))
+    assert outcome.status is status and outcome.exit == bt.ExitStatus(0), outcome
+
+
+def test_a_job_has_a_directory_of_its_own(bench, monkeypatch):
+    folder = bench.folder / "-a '$(b)\n"
+    folder.mkdir()
+    monkeypatch.setattr(
+        os, "chdir", lambda path: pytest.fail("the process's own directory changes")
+    )
+    job, lost = (
+        bench.job("/bin/pwd", "-P", cwd=str(folder)),
+        bench.job("no-such-prover", cwd=str(folder)),
+    )
+    outcome, gone = bench.run(job, lost)
+    assert outcome.exit == bt.ExitStatus(0) and bench.out(job) == f"{folder}\n"
+    assert gone.exit == bt.ExitStatus(127) and "no-such-prover" in Path(lost.stderr).read_text()
+
+
+# === Prover =======================================================================================
 
 
 def test_version_is_asked_once_per_executable(lab):
@@ -268,7 +1866,9 @@ def test_version_is_asked_once_per_executable(lab):
 def test_tamarin_rs_gets_its_own_cores_option(lab):
     lab.prover(VERIFY)
     script = lab.path / "fake.sh"
-    script.write_text(script.read_text().replace("tamarin-prover 1.11.0, (C) nobody", "tamarin-rs 1.13.0"))
+    script.write_text(
+        script.read_text().replace("tamarin-prover 1.11.0, (C) nobody", "tamarin-rs 1.13.0")
+    )
     lab.recipe()
     lab.run("run", "recipe.json", "-t", "t--one", code=0)
     (start,) = lab.events("start")
@@ -280,17 +1880,8 @@ def test_child_gets_a_utf8_locale(lab, given):
     lab.prover('echo "${LC_ALL:-$LC_CTYPE}" > locale; ' + VERIFY)
     lab.recipe(lemmas=[{"name": "one"}])
     env = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG"))}
-    lab.run("run", "recipe.json", code=0, env={**env, **given})
+    lab.run_script("run", "recipe.json", code=0, env={**env, **given})
     assert "UTF-8" in (lab.path / "locale").read_text()
-
-
-def test_task_filter_and_its_typo(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", "-t", "t--t*", "-q", code=0)
-    assert set(lab.finishes()) == {"t--two--fake", "t--three--fake"}
-    done = lab.run("run", "recipe.json", "-t", "t--onn", "-o", "other", code=2)
-    assert "did you mean 't--one--fake'" in done.stderr and not (lab.path / "other").exists()
 
 
 def test_traces_of_other_lemmas_are_taken_out(lab):
@@ -304,7 +1895,10 @@ printf '  one (all-traces): falsified - found trace (2 steps)\\n  one_more (all-
     traces = lab.path / "results" / "traces"
     dot = (traces / "t--one--fake.dot").read_text()
     assert "one-Case" in dot and "one_more" not in dot
-    assert [graph["jgLabel"] for graph in json.loads((traces / "t--one--fake.json").read_text())["graphs"]] == [label + "one-Case"]
+    assert [
+        graph["jgLabel"]
+        for graph in json.loads((traces / "t--one--fake.json").read_text())["graphs"]
+    ] == [label + "one-Case"]
 
 
 def test_no_trace_files_without_an_attack(lab):
@@ -314,49 +1908,51 @@ def test_no_trace_files_without_an_attack(lab):
     assert not list((lab.path / "results" / "traces").iterdir())
 
 
-def test_the_demo_recipe(tmp_path):
-    done = Lab(tmp_path).run("run", str(HERE / "recipes" / "demo.json"), code=3)
-    verdicts = re.findall(r"^(verified|falsified|incomplete|timeout|failed) ", done.stdout, re.MULTILINE)
-    assert {word: verdicts.count(word) for word in verdicts} == {
-        "verified": 7, "falsified": 3, "incomplete": 1, "timeout": 1, "failed": 1}
-    assert (tmp_path / "results-demo" / "traces" / "counter--bounded--demo.dot").is_file()
-    assert "proves nothing" in (tmp_path / "results-demo" / "logs" / "counter--bounded--demo.err").read_text()
-
-
-def test_a_recipe_is_found_from_anywhere(lab):
-    """Relative paths: against the working directory; if nothing is there, against the recipe's own directory."""
-    lab.prover(VERIFY)
-    lab.recipe()
-    (lab.path / "elsewhere").mkdir()
-    lab.run("run", "../recipe.json", cwd=lab.path / "elsewhere", code=0)
-    assert (lab.path / "elsewhere" / "results" / "batch.jsonl").is_file()
-
-
-def test_cwd_of_a_task(lab):
-    lab.prover("pwd > here; " + VERIFY)
-    lab.write("sub/u.spthy", THEORY)
-    lab.recipe(cwd="sub", theory_file="sub/u.spthy", lemmas=[{"name": "one"}])
-    lab.run("run", "recipe.json", code=0)
-    assert (lab.path / "sub" / "here").read_text().strip() == str(lab.path / "sub")
-    assert "u.spthy" in lab.events("start")[0]["command"]
-
-
-# --- Truth: only a printed verdict for that lemma is a verdict ---------------------------------------------------------
-
 LIES = {
     "silence": ("exit 0", "failed", "no summary"),
-    "another lemma": ('echo "  two (all-traces): verified (3 steps)" | summary', "failed", "no line for lemma 'one'"),
-    "longer name": ('echo "  one_more (all-traces): verified (3 steps)" | summary', "failed", "no line for lemma 'one'"),
-    "verdict outside a summary": ('echo "  one (all-traces): verified (3 steps)"', "failed", "no summary"),
-    "summary cut off": ("printf '%s\\nsummary of summaries:\\n\\n  one (all-traces): verified (3 steps)\\n' $RULE", "failed", "no summary"),
-    "exit 3 at once": ('echo boom >&2; exit 3', "failed", "exit code 3: boom"),
+    "another lemma": (
+        'echo "  two (all-traces): verified (3 steps)" | summary',
+        "failed",
+        "no line for lemma 'one'",
+    ),
+    "longer name": (
+        'echo "  one_more (all-traces): verified (3 steps)" | summary',
+        "failed",
+        "no line for lemma 'one'",
+    ),
+    "verdict outside a summary": (
+        'echo "  one (all-traces): verified (3 steps)"',
+        "failed",
+        "no summary",
+    ),
+    "summary cut off": (
+        "printf '%s\\nsummary of summaries:\\n\\n  one (all-traces): verified (3 steps)\\n' $RULE",
+        "failed",
+        "no summary",
+    ),
+    "exit 3 at once": ("echo boom >&2; exit 3", "failed", "exit code 3: boom"),
     "verdict, then exit 1": (VERIFY + "exit 1", "failed", "exit code 1"),
-    "unknown word": ('echo "  one (all-traces): probably fine (3 steps)" | summary', "failed", "unknown verdict"),
+    "unknown word": (
+        'echo "  one (all-traces): probably fine (3 steps)" | summary',
+        "failed",
+        "unknown verdict",
+    ),
     "segfault": ("kill -SEGV $$", "failed", "SIGSEGV"),
-    "heap exhausted": ('echo "tamarin-prover: Heap exhausted;" >&2; exit 251', "memory_limit", "heap limit"),
-    "parse error": ('printf \'"t.spthy" (line 68, column 1):\\nunexpected "#"\\nexpecting "end"\\n\' >&2; exit 1', "failed",
-                    't.spthy:68:1: unexpected "#"'),
-    "missing maude": ('echo "tamarin-prover: Maude is not installed. Ensure it is." >&2; exit 1', "failed", "Maude is not installed"),
+    "heap exhausted": (
+        'echo "tamarin-prover: Heap exhausted;" >&2; exit 251',
+        "memory_limit",
+        "heap limit",
+    ),
+    "parse error": (
+        'printf \'"t.spthy" (line 68, column 1):\\nunexpected "#"\\nexpecting "end"\\n\' >&2; exit 1',
+        "failed",
+        't.spthy:68:1: unexpected "#"',
+    ),
+    "missing maude": (
+        'echo "tamarin-prover: Maude is not installed. Ensure it is." >&2; exit 1',
+        "failed",
+        "Maude is not installed",
+    ),
 }
 
 
@@ -367,8 +1963,15 @@ def test_never_a_verdict_that_was_not_printed(lab, name):
     lab.recipe(lemmas=[{"name": "one"}])
     lab.run("run", "recipe.json", code=3)
     event = lab.only_finish()
-    assert (event["status"], event["verdict"]) == (status, None) and reason in event["reason"], event
-    assert json.loads((lab.path / "results" / "failed" / "t--one--fake.json").read_text())["error_description"] == event["reason"]
+    assert (event["status"], event["verdict"]) == (status, None) and reason in event["reason"], (
+        event
+    )
+    assert (
+        json.loads((lab.path / "results" / "failed" / "t--one--fake.json").read_text())[
+            "error_description"
+        ]
+        == event["reason"]
+    )
     assert not (lab.path / "results" / "proofs" / "t--one--fake.spthy").exists()
 
 
@@ -377,25 +1980,78 @@ def summary_of(*lines):
     return "\n".join([rule, "summary of summaries:", "", "analyzed: t", "", *lines, "", rule, ""])
 
 
-@pytest.mark.parametrize("lines, sides, trait, verdict, steps", [
-    (["  one (all-traces): verified (7 steps)"], (), "all-traces", "verified", 7),
-    (["  one (exists-trace): falsified - no trace found (3 steps)"], (), "exists-trace", "falsified", 3),
-    (["  one (all-traces): analysis undetermined (2 steps)"], (), "all-traces", "incomplete", 2),
-    (["  one (all-traces): analysis cannot be finished (reducible operators in subterms) (9 steps)"], (), "all-traces", "incomplete", 9),
-    (["  one (all-traces): analysis has been invalidated (9 steps)"], (), "all-traces", "incomplete", 9),
-    (["  RHS :  one (all-traces): verified (4 steps)", "  LHS :  one (all-traces): verified (5 steps)"], ("LHS", "RHS"), "all-traces",
-     "verified", 9),
-    (["  RHS :  one (all-traces): verified (4 steps)", "  LHS :  one (all-traces): falsified - found trace (5 steps)"], ("LHS", "RHS"),
-     "all-traces", "falsified", 9),
-    (["  LHS :  one (all-traces): verified (5 steps)"], ("LHS", "RHS"), "all-traces", None, None),
-    (["  DiffLemma:  one : falsified - found trace (4 steps)"], (), "diff", "falsified", 4),
-    (["  DiffLemma:  one : verified (383 steps)"], (), "diff", "verified", 383),
-])
+@pytest.mark.parametrize(
+    "lines, sides, trait, verdict, steps",
+    [
+        (["  one (all-traces): verified (7 steps)"], (), "all-traces", "verified", 7),
+        (
+            ["  one (exists-trace): falsified - no trace found (3 steps)"],
+            (),
+            "exists-trace",
+            "falsified",
+            3,
+        ),
+        (
+            ["  one (all-traces): analysis undetermined (2 steps)"],
+            (),
+            "all-traces",
+            "incomplete",
+            2,
+        ),
+        (
+            [
+                "  one (all-traces): analysis cannot be finished (reducible operators in subterms) (9 steps)"
+            ],
+            (),
+            "all-traces",
+            "incomplete",
+            9,
+        ),
+        (
+            ["  one (all-traces): analysis has been invalidated (9 steps)"],
+            (),
+            "all-traces",
+            "incomplete",
+            9,
+        ),
+        (
+            [
+                "  RHS :  one (all-traces): verified (4 steps)",
+                "  LHS :  one (all-traces): verified (5 steps)",
+            ],
+            ("LHS", "RHS"),
+            "all-traces",
+            "verified",
+            9,
+        ),
+        (
+            [
+                "  RHS :  one (all-traces): verified (4 steps)",
+                "  LHS :  one (all-traces): falsified - found trace (5 steps)",
+            ],
+            ("LHS", "RHS"),
+            "all-traces",
+            "falsified",
+            9,
+        ),
+        (
+            ["  LHS :  one (all-traces): verified (5 steps)"],
+            ("LHS", "RHS"),
+            "all-traces",
+            None,
+            None,
+        ),
+        (["  DiffLemma:  one : falsified - found trace (4 steps)"], (), "diff", "falsified", 4),
+        (["  DiffLemma:  one : verified (383 steps)"], (), "diff", "verified", 383),
+    ],
+)
 def test_summary_lines(tmp_path, lines, sides, trait, verdict, steps):
     (tmp_path / "out").write_text("junk\n" + summary_of(*lines))
     output = bt.read_output(str(tmp_path / "out"), str(tmp_path / "none"))
     plan = a_plan(sides=sides, trait=trait)
-    assert bt.judge(plan, bt.Outcome(bt.Status.COMPLETED), output, "").verdict is None, "nobody knows how it ended"
+    assert bt.judge(plan, bt.Outcome(bt.Status.COMPLETED), output, "").verdict is None, (
+        "nobody knows how it ended"
+    )
     result = bt.judge(plan, bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0)), output, "")
     assert (result.verdict, result.steps) == (verdict, steps), result
     assert len(result.lemmas) == len(lines)
@@ -403,7 +2059,10 @@ def test_summary_lines(tmp_path, lines, sides, trait, verdict, steps):
 
 def test_only_the_last_summary_counts(tmp_path):
     """tamarin-prover 1.4 prints the summary twice; what a theory's own text prints before can't forge one."""
-    (tmp_path / "out").write_text(summary_of("  one (all-traces): verified (7 steps)") + summary_of("  one (all-traces): falsified - found trace (2 steps)"))
+    (tmp_path / "out").write_text(
+        summary_of("  one (all-traces): verified (7 steps)")
+        + summary_of("  one (all-traces): falsified - found trace (2 steps)")
+    )
     output = bt.read_output(str(tmp_path / "out"), "")
     assert [line.verdict for line in output.lines] == ["falsified"]
 
@@ -411,19 +2070,33 @@ def test_only_the_last_summary_counts(tmp_path):
 def test_a_generated_lemma_that_is_not_needed(tmp_path):
     (tmp_path / "out").write_text(summary_of("  one (all-traces): verified (7 steps)"))
     output = bt.read_output(str(tmp_path / "out"), "")
-    result = bt.judge(a_plan(lemma="AUTO_typing", optional=True), bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0)), output, "")
+    result = bt.judge(
+        a_plan(lemma="AUTO_typing", optional=True),
+        bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0)),
+        output,
+        "",
+    )
     assert (result.status, result.verdict) == ("superseded", None)
 
 
 def test_warnings_are_told_apart(tmp_path):
-    report = ("WARNING: the following wellformedness checks failed!\n\nUnbound variables\n=================\n\n  x\n\n"
-              "Derivation Checks\n=================\n\n  Derivation checks timed out.\n*/\n")
+    report = (
+        "WARNING: the following wellformedness checks failed!\n\nUnbound variables\n=================\n\n  x\n\n"
+        "Derivation Checks\n=================\n\n  Derivation checks timed out.\n*/\n"
+    )
     (tmp_path / "proof").write_text("/*\n" + report)
     output = bt.ProverOutput(failed_checks=2, old_maude="3.2")
     warnings = list(bt.prover_warnings(a_plan(), output, str(tmp_path / "proof")))
-    assert warnings == ["derivation checks timed out (raise --derivcheck-timeout)", "1 wellformedness check failed: Unbound variables",
-                        "Maude 3.2 is not supported by this prover"]
-    asked = bt.prover_warnings(a_plan(lemma="Observational_equivalence"), bt.ProverOutput(failed_checks=1), str(tmp_path / "none"))
+    assert warnings == [
+        "derivation checks timed out (raise --derivcheck-timeout)",
+        "1 wellformedness check failed: Unbound variables",
+        "Maude 3.2 is not supported by this prover",
+    ]
+    asked = bt.prover_warnings(
+        a_plan(lemma="Observational_equivalence"),
+        bt.ProverOutput(failed_checks=1),
+        str(tmp_path / "none"),
+    )
     assert list(asked) == [], "the complaint about the name we asked for is none of the theory's"
 
 
@@ -467,23 +2140,152 @@ def test_real_runs_are_read_right(name):
     folder = TRANSCRIPTS / name
     lemma, *wanted = REAL_RUNS[name]
     code = json.loads((folder / "run.json").read_text())["exit_code"]
-    ended = bt.ExitStatus(code=code) if code >= 0 else bt.ExitStatus(signal=signal.Signals(-code).name)
+    ended = (
+        bt.ExitStatus(code=code) if code >= 0 else bt.ExitStatus(signal=signal.Signals(-code).name)
+    )
     output = bt.read_output(str(folder / "stdout"), str(folder / "stderr"))
     sides = tuple(line.side for line in output.lines if line.name == lemma and line.side)
-    task = a_plan(lemma=lemma, sides=sides, trait="diff" if lemma == "Observational_equivalence" else "all-traces")
-    result = bt.judge(task, bt.Outcome(bt.Status.COMPLETED, exit=ended), output, str(folder / "out.spthy"))
+    task = a_plan(
+        lemma=lemma,
+        sides=sides,
+        trait="diff" if lemma == "Observational_equivalence" else "all-traces",
+    )
+    result = bt.judge(
+        task, bt.Outcome(bt.Status.COMPLETED, exit=ended), output, str(folder / "out.spthy")
+    )
     assert [result.status, result.verdict, result.steps] == wanted, result
     assert bool(result.reason) == (result.verdict not in bt.ANSWERS), result
-    assert bool(result.warnings) == (name in ("accountability", "accountability-parent-name", "no-such-lemma")), result
+    assert bool(result.warnings) == (
+        name in ("accountability", "accountability-parent-name", "no-such-lemma")
+    ), result
 
 
-# --- Recipes -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "log, wanted",
+    [
+        ("maude tool: 'maude'\n", ""),
+        ("[Theory T] Theory loaded\n", "loaded"),
+        ("[Theory T] Derivation checks started\n", "derivation checks"),
+        (
+            "[Theory T] Theory closed\n[Saturating Sources] Step 2 (Max 5)\n",
+            "saturating sources 2/5",
+        ),
+        ("[Saturating Sources] Step 1 (Max 5)\n[Saturating Sources] Done\nx\n", "proving"),
+        ("[Theory T] a\x1b[2Jb started\n", "a\N{REPLACEMENT CHARACTER}[2jb"),
+    ],
+)
+def test_phases(tmp_path, log, wanted):
+    (tmp_path / "log").write_text("x" * 5000 + "\n" + log)
+    assert bt.phase(str(tmp_path / "log")) == wanted and bt.phase(str(tmp_path / "none")) == ""
+
+
+LONG = 1 << 18
+
+LONG_LINES = [
+    "a" * LONG,
+    " " * LONG,
+    "=" * LONG,
+    "1" * LONG,
+    '"' * LONG,
+    "/*" * (LONG // 2),
+    "'" * LONG,
+    "{" * LONG,
+    "\t \n" * (LONG // 3),
+    "(" * LONG,
+    "Generated from: " * (LONG // 16),
+    "WARNING: " * (LONG // 9),
+    '" (line 1' * (LONG // 8),
+    "_SL1-AS0" * (LONG // 8),
+    "theory a begin " * (LONG // 15),
+    "expected " * (LONG // 9),
+    "lemma " * (LONG // 6),
+    "# " * (LONG // 2),
+    "1." * (LONG // 2),
+    "returned unsupported version '" * (LONG // 30),
+    "  a (all-traces): verified (1 steps" * (LONG // 35),
+]
+
+
+def read_everything(path):
+    """Let everything that reads prover output or theory text read this file; run in a process of its own."""
+    text = Path(path).read_text()
+    report = f"theory T begin end\nWARNING: the following wellformedness checks failed!\n{text}\n==========\n"
+    Path(path + ".report").write_text(report)
+    Path(path + ".log").write_text(
+        f"[Theory T] {text}\n=\nsummary of summaries:\n\nanalyzed: {text}\n\n  {text}\n{text}\n=====\n"
+    )
+    bt.wellformedness_titles(path + ".report")
+    bt.read_output(path + ".log", path, "one")
+    bt.has_loaded(path)
+    bt.phase(path)
+    bt.own_dot("digraph " + text + f'\ndigraph "{text}" {{}}', "one", ["two"])
+    bt.coloured(text, type("Tty", (), {"isatty": lambda self: True})())
+    bt.printable(text)
+    bt.read_evidence([path + ".log"], lambda message: None)
+    for theory in (
+        text,
+        "theory T begin\n" + text,
+        f'theory T begin lemma a: "{text}"\nend',
+        f"theory T begin end {text}",
+        f"theory T begin heuristic: {text}\nend",
+        f"theory T begin #include {text}\nend",
+        f'theory T configuration: "{text}" begin end',
+    ):
+        Path(path + ".spthy").write_text(theory)
+        try:
+            bt.read_evidence([path + ".spthy"], lambda message: None)
+            loaded = bt.load_theory(path + ".spthy")
+        except bt.InputError:
+            continue
+        assert loaded.digest and loaded.splits_for_sure in (True, False)
+        bt.used_oracles(loaded, [f"--heuristic={text}"], "/")
+
+
+@pytest.mark.parametrize("number", range(len(LONG_LINES)))
+def test_what_reads_provers_and_theories_takes_time_in_proportion(tmp_path, number):
+    """Something quadratic would need longer than its limit, and hours for 1 MB."""
+    (tmp_path / "long").write_text(LONG_LINES[number])
+    call = f"import test_batch_tamarin as tests; tests.read_everything({str(tmp_path / 'long')!r})"
+    subprocess.run([sys.executable, "-c", call], cwd=HERE, check=True, timeout=300)
+
+
+# === Recipe =======================================================================================
+
+
+def test_a_recipe_is_found_from_anywhere(lab):
+    """Relative paths: against the working directory; if nothing is there, against the recipe's own directory."""
+    lab.prover(VERIFY)
+    lab.recipe()
+    (lab.path / "elsewhere").mkdir()
+    lab.run("run", "../recipe.json", cwd=lab.path / "elsewhere", code=0)
+    assert (lab.path / "elsewhere" / "results" / "batch.jsonl").is_file()
+
+
+def test_cwd_of_a_task(lab):
+    lab.prover("pwd > here; " + VERIFY)
+    lab.write("sub/u.spthy", THEORY)
+    lab.recipe(cwd="sub", theory_file="sub/u.spthy", lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    assert (lab.path / "sub" / "here").read_text().strip() == str(lab.path / "sub")
+    assert "u.spthy" in lab.events("start")[0]["command"]
 
 
 def test_lemma_patterns_overrides_and_inheritance(lab):
     lab.prover(VERIFY)
-    lab.recipe(tamarin_options=["--bound=9"], resources={"max_cores": 1, "max_memory": 1, "timeout": 500}, lemmas=[
-        {"name": "t*"}, {"name": "three", "tamarin_options": [], "resources": {"timeout": 70}, "expect": "falsified"}, {"name": "!two"}])
+    lab.recipe(
+        tamarin_options=["--bound=9"],
+        resources={"max_cores": 1, "max_memory": 1, "timeout": 500},
+        lemmas=[
+            {"name": "t*"},
+            {
+                "name": "three",
+                "tamarin_options": [],
+                "resources": {"timeout": 70},
+                "expect": "falsified",
+            },
+            {"name": "!two"},
+        ],
+    )
     lab.run("run", "recipe.json", code=1)
     (task,) = lab.events("task")
     assert task["lemma"] == "three" and task["options"] == [] and task["expect"] == "falsified"
@@ -493,52 +2295,38 @@ def test_lemma_patterns_overrides_and_inheritance(lab):
 def test_what_batch_tamarin_accepts_is_accepted(lab):
     lab.prover(VERIFY)
     lab.provers["fake"].update(version="v1.11.0", test_success=True)
-    lab.recipe(config={"global_max_cores": "MAX", "global_max_memory": " 50 %", "default_timeout": "60"}, lemmas=[
-        {"name": "one", "tamarin_options": None, "preprocess_flags": [], "resources": {"timeout": "70", "max_cores": None}}, {"name": "t*"}],
-        resources={"max_cores": 1.0, "max_memory": "1"}, tamarin_options=["--bound=9"], preprocess_flags=None)
+    lab.recipe(
+        config={"global_max_cores": "MAX", "global_max_memory": " 50 %", "default_timeout": "60"},
+        lemmas=[
+            {
+                "name": "one",
+                "tamarin_options": None,
+                "preprocess_flags": [],
+                "resources": {"timeout": "70", "max_cores": None},
+            },
+            {"name": "t*"},
+        ],
+        resources={"max_cores": 1.0, "max_memory": "1"},
+        tamarin_options=["--bound=9"],
+        preprocess_flags=None,
+    )
     lab.run("run", "recipe.json", code=0)
     first, second, _ = lab.events("task")
-    assert first["options"] == ["--bound=9"] and first["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 70}
+    assert first["options"] == ["--bound=9"] and first["limits"] == {
+        "cores": 1,
+        "memory_mb": 1024,
+        "timeout_s": 70,
+    }
     assert second["limits"]["timeout_s"] == 60
-
-
-def test_plan_is_in_file_order(lab):
-    lab.prover(VERIFY)
-    lab.recipe(lemmas=[{"name": "three"}, {"name": "*o*"}])
-    lab.run("run", "recipe.json", "-q", code=0)
-    assert [task["lemma"] for task in lab.events("task")] == ["one", "two", "three"]
-
-
-def test_limits_above_the_global_ones_are_capped(lab):
-    lab.prover(VERIFY)
-    lab.recipe(config={"global_max_cores": 1, "global_max_memory": 2}, resources={"max_cores": 64, "max_memory": 500})
-    done = lab.run("run", "recipe.json", code=0)
-    assert done.stderr.count("capped") == 2, done.stderr
-    assert lab.events("task")[0]["limits"] == {"cores": 1, "memory_mb": 2048, "timeout_s": 3600}
-
-
-def test_command_line_over_recipe(lab):
-    lab.prover(VERIFY)
-    lab.recipe(config={"global_max_memory": 1}, resources={"max_memory": 1})
-    lab.run("run", "recipe.json", "--cores", "1", "--memory", "50%", "--timeout", "77", "-o", "there", code=0)
-    header, task = lab.events("batch", "there")[0], lab.events("task", "there")[0]
-    assert header["limits"]["cores"] == 1 and header["limits"]["memory_mb"] > 64 and task["limits"]["timeout_s"] == 77
-
-
-def test_ids_are_safe_and_unique(lab):
-    lab.prover(VERIFY)
-    task = {"theory_file": "t.spthy", "tamarin_versions": ["fake"], "lemmas": [{"name": "one"}]}
-    lab.recipe(tasks={"a": {**task, "output_file_prefix": "x y"}, "b": {**task, "output_file_prefix": "X_y"},
-                      "c": {**task, "output_file_prefix": "x y"}, "d": {**task, "output_file_prefix": "\N{SNOWMAN}" * 150}})
-    lab.run("run", "recipe.json", "-t", "x_y--one--fake_3", code=0)
-    ids = [event["id"] for event in lab.events("task")]
-    assert ids[:3] == ["x_y--one--fake", "X_y--one--fake_2", "x_y--one--fake_3"]
-    assert all(len(name.encode()) <= 200 for name in ids) and len({name.lower() for name in ids}) == 4
 
 
 def test_an_absolute_pattern_means_the_same_everywhere(lab):
     lab.prover(VERIFY)
-    lab.recipe(theory_file=str(lab.path / "*.spthy"), output_file_prefix="{theory}", lemmas=[{"name": "one"}])
+    lab.recipe(
+        theory_file=str(lab.path / "*.spthy"),
+        output_file_prefix="{theory}",
+        lemmas=[{"name": "one"}],
+    )
     (lab.path / "a" / "deep").mkdir(parents=True)
     (lab.path / "recipe.json").rename(lab.path / "a" / "recipe.json")
     lab.run("run", "a/recipe.json", code=0)
@@ -549,19 +2337,31 @@ def test_globbed_theories(lab):
     lab.prover(VERIFY)
     for name in ("b", "a"):
         lab.write(f"many/{name}.spthy", THEORY)
-    lab.recipe(theory_file="many/*.spthy", output_file_prefix="g-{theory}", lemmas=[{"name": "one"}])
+    lab.recipe(
+        theory_file="many/*.spthy", output_file_prefix="g-{theory}", lemmas=[{"name": "one"}]
+    )
     lab.run("run", "recipe.json", code=0)
-    assert list(lab.finishes()) and [task["id"] for task in lab.events("task")] == ["g-a--one--fake", "g-b--one--fake"]
+    assert list(lab.finishes()) and [task["id"] for task in lab.events("task")] == [
+        "g-a--one--fake",
+        "g-b--one--fake",
+    ]
 
 
 def test_what_is_expected_of_an_accountability_lemma_is_expected_of_its_parts(lab):
     lab.prover(VERIFY)
-    lab.write("t.spthy", "theory T begin\nrule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n"
-              'test t: "Ex k #i. A(k) @ i"\nlemma acc: t accounts for "All k #i. A(k) @ i ==> F"\nlemma other: "T"\nend\n')
+    lab.write(
+        "t.spthy",
+        "theory T begin\nrule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n"
+        'test t: "Ex k #i. A(k) @ i"\nlemma acc: t accounts for "All k #i. A(k) @ i ==> F"\nlemma other: "T"\nend\n',
+    )
     lab.recipe(expect={"acc": "verified", "acc_t_suff": "falsified"})
     lab.run("run", "recipe.json", code=1)
     expected = {task["lemma"]: task["expect"] for task in lab.events("task")}
-    assert expected.pop("other") is None and expected.pop("acc_t_suff") == "falsified" and len(expected) == 6
+    assert (
+        expected.pop("other") is None
+        and expected.pop("acc_t_suff") == "falsified"
+        and len(expected) == 6
+    )
     assert set(expected.values()) == {"verified"}, expected
 
 
@@ -572,27 +2372,83 @@ def test_the_same_complaint_is_made_once(lab):
 
 
 BAD = {  # change of a good recipe -> what the message must say
-    "unknown key": (lambda r: r["tasks"]["task"]["resources"].update(max_core=1), ["max_core", "did you mean 'max_cores'", "recipe.json:"]),
-    "wrong type": (lambda r: r["config"].update(default_timeout="soon"), ["config.default_timeout", "positive number"]),
-    "zero limit": (lambda r: r["config"].update(global_max_cores=0), ["global_max_cores", "positive whole number"]),
+    "unknown key": (
+        lambda r: r["tasks"]["task"]["resources"].update(max_core=1),
+        ["max_core", "did you mean 'max_cores'", "recipe.json:"],
+    ),
+    "wrong type": (
+        lambda r: r["config"].update(default_timeout="soon"),
+        ["config.default_timeout", "positive number"],
+    ),
+    "zero limit": (
+        lambda r: r["config"].update(global_max_cores=0),
+        ["global_max_cores", "positive whole number"],
+    ),
     "boolean limit": (lambda r: r["config"].update(global_max_cores=True), ["global_max_cores"]),
-    "unknown alias": (lambda r: r["tasks"]["task"].update(tamarin_versions=["fak"]), ["'fak'", "did you mean 'fake'"]),
+    "unknown alias": (
+        lambda r: r["tasks"]["task"].update(tamarin_versions=["fak"]),
+        ["'fak'", "did you mean 'fake'"],
+    ),
     "missing key": (lambda r: r["tasks"]["task"].pop("theory_file"), ["'theory_file' is missing"]),
-    "no such theory": (lambda r: r["tasks"]["task"].update(theory_file="u.spthy"), ["no theory file 'u.spthy'"]),
-    "no such prover": (lambda r: r["tamarin_versions"]["fake"].update(path="nowhere"), ["no executable program 'nowhere'"]),
-    "no such lemma": (lambda r: r["tasks"]["task"].update(lemmas=[{"name": "ones"}]), ["'ones'", "did you mean 'one'", "lemmas.0.name"]),
-    "nothing taken away": (lambda r: r["tasks"]["task"].update(lemmas=[{"name": "!x*"}]), ["'!x*' takes no lemma away"]),
-    "path in prefix": (lambda r: r["tasks"]["task"].update(output_file_prefix="../up"), ["output_file_prefix", "file names"]),
-    **{f"option {option}": (lambda r, option=option: r["tasks"]["task"].update(tamarin_options=[option]), ["must be written out"])
-       for option in ("--", "--a", "--l=two", "-vD=X")},
-    "own option": (lambda r: r["tasks"]["task"].update(tamarin_options=["--prove=one"]), ["--prove", "'lemmas'"]),
-    "bare word": (lambda r: r["tasks"]["task"].update(tamarin_options=["--bound", "5"]), ["'5'", "joined by '='"]),
-    "RTS cores": (lambda r: r["tasks"]["task"].update(tamarin_options=["+RTS", "-N4", "-RTS"]), ["-N", "max_cores"]),
-    "docker": (lambda r: r["tamarin_versions"].update(fake={"command": ["docker", "run", "tamarin"]}), ["docker", "apptainer"]),
-    "two at once": (lambda r: (r["config"].update(default_timeout=-1), r["config"].update(nope=1)), ["default_timeout", "config.nope"]),
-    "granularity": (lambda r: r["config"].update(granularity="lemma"), ["config.granularity", "unknown key", "allowed: global_max_cores"]),
-    "variants": (lambda r: r["tasks"]["task"].update(variants={}), ["tasks.task.variants", "unknown key", "allowed: theory_file"]),
-    "missed expectation name": (lambda r: r["tasks"]["task"].update(expect={"onee": "verified"}), ["expect.onee", "did you mean 'one'"]),
+    "no such theory": (
+        lambda r: r["tasks"]["task"].update(theory_file="u.spthy"),
+        ["no theory file 'u.spthy'"],
+    ),
+    "no such prover": (
+        lambda r: r["tamarin_versions"]["fake"].update(path="nowhere"),
+        ["no executable program 'nowhere'"],
+    ),
+    "no such lemma": (
+        lambda r: r["tasks"]["task"].update(lemmas=[{"name": "ones"}]),
+        ["'ones'", "did you mean 'one'", "lemmas.0.name"],
+    ),
+    "nothing taken away": (
+        lambda r: r["tasks"]["task"].update(lemmas=[{"name": "!x*"}]),
+        ["'!x*' takes no lemma away"],
+    ),
+    "path in prefix": (
+        lambda r: r["tasks"]["task"].update(output_file_prefix="../up"),
+        ["output_file_prefix", "file names"],
+    ),
+    **{
+        f"option {option}": (
+            lambda r, option=option: r["tasks"]["task"].update(tamarin_options=[option]),
+            ["must be written out"],
+        )
+        for option in ("--", "--a", "--l=two", "-vD=X")
+    },
+    "own option": (
+        lambda r: r["tasks"]["task"].update(tamarin_options=["--prove=one"]),
+        ["--prove", "'lemmas'"],
+    ),
+    "bare word": (
+        lambda r: r["tasks"]["task"].update(tamarin_options=["--bound", "5"]),
+        ["'5'", "joined by '='"],
+    ),
+    "RTS cores": (
+        lambda r: r["tasks"]["task"].update(tamarin_options=["+RTS", "-N4", "-RTS"]),
+        ["-N", "max_cores"],
+    ),
+    "docker": (
+        lambda r: r["tamarin_versions"].update(fake={"command": ["docker", "run", "tamarin"]}),
+        ["docker", "apptainer"],
+    ),
+    "two at once": (
+        lambda r: (r["config"].update(default_timeout=-1), r["config"].update(nope=1)),
+        ["default_timeout", "config.nope"],
+    ),
+    "granularity": (
+        lambda r: r["config"].update(granularity="lemma"),
+        ["config.granularity", "unknown key", "allowed: global_max_cores"],
+    ),
+    "variants": (
+        lambda r: r["tasks"]["task"].update(variants={}),
+        ["tasks.task.variants", "unknown key", "allowed: theory_file"],
+    ),
+    "missed expectation name": (
+        lambda r: r["tasks"]["task"].update(expect={"onee": "verified"}),
+        ["expect.onee", "did you mean 'one'"],
+    ),
 }
 
 
@@ -609,16 +2465,21 @@ def test_bad_recipes_are_refused_with_a_reason(lab, name):
     assert not (lab.path / "results").exists(), "nothing is written"
 
 
-@pytest.mark.parametrize("text, words", [
-    ('{"tasks": {', ["recipe.json:1:12", "no valid JSON"]),
-    ('{\n "config": {"default_timeout": NaN}}', ["NaN"]),
-    ('{"config": {},\n "config": {}}', ["recipe.json:2:2", "twice"]),
-    ("[]", ["a recipe is a JSON object"]),
-    ("", ["no valid JSON"]),
-    ("[" * 100_000, ["can't be read"]),
-    ('{"config": {"output_directory": 1, "default_timeout": 0}, "tamarin_versions": {}, "tasks": []}',
-     ["output_directory", "default_timeout", "tamarin_versions", "tasks"]),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ('{"tasks": {', ["recipe.json:1:12", "no valid JSON"]),
+        ('{\n "config": {"default_timeout": NaN}}', ["NaN"]),
+        ('{"config": {},\n "config": {}}', ["recipe.json:2:2", "twice"]),
+        ("[]", ["a recipe is a JSON object"]),
+        ("", ["no valid JSON"]),
+        ("[" * 100_000, ["can't be read"]),
+        (
+            '{"config": {"output_directory": 1, "default_timeout": 0}, "tamarin_versions": {}, "tasks": []}',
+            ["output_directory", "default_timeout", "tamarin_versions", "tasks"],
+        ),
+    ],
+)
 def test_broken_json(lab, text, words):
     lab.write("recipe.json", text)
     done = lab.run("run", "recipe.json", code=2)
@@ -641,35 +2502,225 @@ def test_theory_without_lemmas(lab):
 def test_schema_and_checks_name_the_same_keys():
     schema = json.loads((HERE / "recipes" / "recipe.schema.json").read_text())
     definitions = schema["$defs"]
-    for fields, where in [(bt._RECIPE, schema), (bt._CONFIG, schema["properties"]["config"]), (bt._TASK, definitions["task"]),
-                          (bt._LEMMA, definitions["lemma"]), (bt._RESOURCES, definitions["resources"])]:
+    for fields, where in [
+        (bt._RECIPE, schema),
+        (bt._CONFIG, schema["properties"]["config"]),
+        (bt._TASK, definitions["task"]),
+        (bt._LEMMA, definitions["lemma"]),
+        (bt._RESOURCES, definitions["resources"]),
+    ]:
         assert set(where["properties"]) == set(fields)
 
 
 def test_json_positions():
     text = '{"a": [1, {"b": "x,]"}],\n "c": {}}'
     assert {path: text[offset] for path, offset in bt.json_positions(text)} == {
-        ("a",): '"', ("a", 0): "1", ("a", 1): "{", ("a", 1, "b"): '"', ("c",): '"'}
+        ("a",): '"',
+        ("a", 0): "1",
+        ("a", 1): "{",
+        ("a", 1, "b"): '"',
+        ("c",): '"',
+    }
 
 
-# --- The journal and going on -----------------------------------------------------------------------------------------
+def test_a_number_larger_than_any_float_is_refused():
+    for number in (10**400, float("inf"), float("nan"), True, "1"):
+        with pytest.raises(TypeError):
+            bt.decode(bt.Limits, {"cores": 1, "memory_mb": 1, "timeout_s": number})
 
-def many_lemmas(count):
-    lemmas = "".join(f'lemma l{number}: "All k #i. A(k) @ i ==> T"\n' for number in range(count))
-    return f"theory T begin\nrule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n{lemmas}end\n"
+
+def test_a_second_theory_on_the_command_line(lab, tmp_path):
+    lab.prover(VERIFY)
+    lab.provers["fake"]["options"] = ["other.spthy"]
+    lab.recipe()
+    assert "would be read as a theory file" in lab.run("run", "recipe.json", code=2).stderr
+    (tmp_path / "out").write_text(
+        summary_of(
+            "  one (all-traces): verified (7 steps)",
+            "",
+            "analyzed: u",
+            "",
+            "  two (all-traces): verified (7 steps)",
+        )
+    )
+    assert not bt.read_output(str(tmp_path / "out"), "").summary
 
 
-def interrupted_batch(lab, lemmas=6, body=None):
-    """A batch that was stopped by SIGTERM when two tasks had finished and the third and fourth hung."""
-    lab.write("t.spthy", many_lemmas(lemmas))
-    lab.prover(body or 'case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 600;; esac; echo "$LEMMA" >> runs; ' + VERIFY)
-    lab.recipe(config={"global_max_cores": 2})
-    process = lab.start("run", "recipe.json")
-    wait_for(lambda: len(lab.events("finish")) == 2 and len(lab.events("start")) == 4)
-    process.send_signal(signal.SIGTERM)
-    end_of(process)
-    assert process.returncode == 143
-    (lab.path / "go").touch()
+@pytest.mark.parametrize(
+    "here, beside, code",
+    [
+        ({}, {}, 0),
+        ({"t.spthy": THEORY.replace("~k", "~x")}, {}, 2),
+        ({"i.inc": "rule B: [ ] --> [ ]"}, {}, 2),
+        ({"oracle": "#!/bin/cat"}, {}, 2),
+    ],
+)
+def test_a_relative_name_means_one_theory(lab, here, beside, code):
+    """Where it could mean two, here and beside the recipe, they must be the same, with their includes and oracles."""
+    lab.prover(VERIFY)
+    lab.provers["fake"]["path"] = str(lab.path / "fake.sh")
+    lab.recipe(lemmas=[{"name": "one"}])
+    theory = THEORY.replace("begin", 'begin\n#include "i.inc"\nheuristic: o "oracle"')
+    for folder, changes in (("here", here), ("beside", beside)):
+        for name, text in {
+            "t.spthy": theory,
+            "i.inc": "rule A2: [ ] --> [ ]",
+            "oracle": "#!/bin/sh",
+            **changes,
+        }.items():
+            lab.write(
+                f"{folder}/{name}",
+                text.replace("begin\nrule", 'begin\n#include "i.inc"\nrule'),
+                0o755,
+            )
+    os.rename(lab.path / "recipe.json", lab.path / "beside" / "recipe.json")
+    done = subprocess.run(
+        lab.command("run", "../beside/recipe.json"),
+        cwd=lab.path / "here",
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == code, done.stderr
+    if code:
+        assert all(
+            str(lab.path / folder / "t.spthy") in done.stderr for folder in ("here", "beside")
+        ), done.stderr
+        assert "theory_file" in done.stderr and "recipe.json:" in done.stderr
+
+
+def test_what_runs_is_what_is_digested_and_asked(lab):
+    """A relative wrapper of a task with a directory of its own: the one that is here, whatever has that name there."""
+    lab.prover(VERIFY)
+    lab.write(
+        "there/fake.sh",
+        PRELUDE + 'echo "  $LEMMA (all-traces): falsified - found trace (7 steps)" | summary',
+        0o755,
+    )
+    lab.write("there/t.spthy", THEORY)
+    lab.provers["fake"] = {"command": ["sh", "./fake.sh"]}
+    lab.recipe(cwd="there", lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    assert (
+        lab.only_finish()["verdict"] == "verified"
+        and str(lab.path / "fake.sh") in lab.events("start")[0]["command"]
+    )
+    lab.provers["fake"] = {"command": ["sh", "fake.sh"]}
+    lab.recipe(cwd="there", lemmas=[{"name": "one"}])
+    assert (
+        "'fake.sh' is not the same file here and in"
+        in lab.run("run", "recipe.json", "--fresh", code=2).stderr
+    )
+
+
+# === Plan =========================================================================================
+
+
+def test_task_filter_and_its_typo(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", "-t", "t--t*", "-q", code=0)
+    assert set(lab.finishes()) == {"t--two--fake", "t--three--fake"}
+    done = lab.run("run", "recipe.json", "-t", "t--onn", "-o", "other", code=2)
+    assert "did you mean 't--one--fake'" in done.stderr and not (lab.path / "other").exists()
+
+
+def test_plan_is_in_file_order(lab):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "three"}, {"name": "*o*"}])
+    lab.run("run", "recipe.json", "-q", code=0)
+    assert [task["lemma"] for task in lab.events("task")] == ["one", "two", "three"]
+
+
+def test_limits_above_the_global_ones_are_capped(lab):
+    lab.prover(VERIFY)
+    lab.recipe(
+        config={"global_max_cores": 1, "global_max_memory": 2},
+        resources={"max_cores": 64, "max_memory": 500},
+    )
+    done = lab.run("run", "recipe.json", code=0)
+    assert done.stderr.count("capped") == 2, done.stderr
+    assert lab.events("task")[0]["limits"] == {"cores": 1, "memory_mb": 2048, "timeout_s": 3600}
+
+
+def test_command_line_over_recipe(lab):
+    lab.prover(VERIFY)
+    lab.recipe(config={"global_max_memory": 1}, resources={"max_memory": 1})
+    lab.run(
+        "run",
+        "recipe.json",
+        "--cores",
+        "1",
+        "--memory",
+        "50%",
+        "--timeout",
+        "77",
+        "-o",
+        "there",
+        code=0,
+    )
+    header, task = lab.events("batch", "there")[0], lab.events("task", "there")[0]
+    assert (
+        header["limits"]["cores"] == 1
+        and header["limits"]["memory_mb"] > 64
+        and task["limits"]["timeout_s"] == 77
+    )
+
+
+def test_ids_are_safe_and_unique(lab):
+    lab.prover(VERIFY)
+    task = {"theory_file": "t.spthy", "tamarin_versions": ["fake"], "lemmas": [{"name": "one"}]}
+    lab.recipe(
+        tasks={
+            "a": {**task, "output_file_prefix": "x y"},
+            "b": {**task, "output_file_prefix": "X_y"},
+            "c": {**task, "output_file_prefix": "x y"},
+            "d": {**task, "output_file_prefix": "\N{SNOWMAN}" * 150},
+        }
+    )
+    lab.run("run", "recipe.json", "-t", "x_y--one--fake_3", code=0)
+    ids = [event["id"] for event in lab.events("task")]
+    assert ids[:3] == ["x_y--one--fake", "X_y--one--fake_2", "x_y--one--fake_3"]
+    assert (
+        all(len(name.encode()) <= 200 for name in ids) and len({name.lower() for name in ids}) == 4
+    )
+
+
+# === Journal ======================================================================================
+
+
+def test_journal_order_and_content(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+    events = lab.events()
+    assert [event["event"] for event in events[:4]] == ["batch", "task", "task", "task"] and events[
+        -1
+    ]["event"] == "end"
+    assert all(
+        re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["at"]) for event in events
+    )
+    task = events[1]
+    assert (
+        task["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 300}
+        and task["theory"] == "t.spthy"
+    )
+    assert (
+        task["prover"] == "fake"
+        and task["assumes"] == []
+        and re.fullmatch("[0-9a-f]{32}", task["key"])
+    )
+    assert lab.events("task")[2]["assumes"] == ["one"], (
+        "a reuse lemma before it is taken for granted"
+    )
+    start = lab.events("start")[0]
+    assert {"ids", "job", "attempt", "pid", "started", "host", "boot_id", "command"} <= set(start)
+    assert "--prove=one" in start["command"] and start["command"][1:4] == ["+RTS", "-N1", "-RTS"]
+    assert not [
+        word
+        for word in start["command"]
+        if word.startswith("--output") and not word.split("=")[1].startswith("/")
+    ]
 
 
 def test_a_stopped_batch_goes_on(lab):
@@ -680,8 +2731,13 @@ def test_a_stopped_batch_goes_on(lab):
     done = lab.run("run", "recipe.json", code=0)
     assert "resuming: 2 of 6 done" in done.stderr
     runs = (lab.path / "runs").read_text().split()
-    assert sorted(runs) == [f"l{number}" for number in range(6)], "every lemma ran to its end exactly once"
-    assert all(event["verdict"] == "verified" for event in lab.finishes().values()) and len(lab.finishes()) == 6
+    assert sorted(runs) == [f"l{number}" for number in range(6)], (
+        "every lemma ran to its end exactly once"
+    )
+    assert (
+        all(event["verdict"] == "verified" for event in lab.finishes().values())
+        and len(lab.finishes()) == 6
+    )
 
 
 def test_resume_needs_only_the_directory(lab):
@@ -695,12 +2751,23 @@ def test_resume_needs_only_the_directory(lab):
 def test_what_changed_since_runs_again(lab):
     interrupted_batch(lab, lemmas=4)
     text = (lab.path / "t.spthy").read_text()
-    lab.write("t.spthy", "/* a comment changes nothing */ " + text.replace('lemma l3: "All k #i. A(k) @ i ==> T"\n', 'lemma new: "F"\n'))
+    lab.write(
+        "t.spthy",
+        "/* a comment changes nothing */ "
+        + text.replace('lemma l3: "All k #i. A(k) @ i ==> T"\n', 'lemma new: "F"\n'),
+    )
     done = lab.run("run", "recipe.json", "--no-cache", code=0)
     assert "no longer planned: t--l3--fake" in done.stderr
     report = json.loads((lab.path / "results" / "execution_report.json").read_text())
-    assert set(report["tasks"]["task"]["subtasks"]) == {"t--l0--fake", "t--l1--fake", "t--l2--fake", "t--new--fake"}
-    assert (lab.path / "runs").read_text().split().count("l0") == 2, "the theory's text changed: nothing old holds"
+    assert set(report["tasks"]["task"]["subtasks"]) == {
+        "t--l0--fake",
+        "t--l1--fake",
+        "t--l2--fake",
+        "t--new--fake",
+    }
+    assert (lab.path / "runs").read_text().split().count("l0") == 2, (
+        "the theory's text changed: nothing old holds"
+    )
 
 
 def test_a_comment_changes_nothing(lab):
@@ -711,16 +2778,27 @@ def test_a_comment_changes_nothing(lab):
 
 
 def test_outputs_of_an_earlier_attempt_are_kept(lab):
-    interrupted_batch(lab, body='echo "attempt says $LEMMA" >&2; case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 600;; esac; ' + VERIFY)
+    interrupted_batch(
+        lab,
+        body='echo "attempt says $LEMMA" >&2; case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 600;; esac; '
+        + VERIFY,
+    )
     lab.run("run", "recipe.json", code=0)
     logs = lab.path / "results" / "logs"
-    interrupted = next(event["id"] for event in lab.events("finish") if event["status"] == "interrupted")
+    interrupted = next(
+        event["id"] for event in lab.events("finish") if event["status"] == "interrupted"
+    )
     assert (logs / f"{interrupted}~1.err").is_file() and (logs / f"{interrupted}.err").is_file()
-    assert [event["attempt"] for event in lab.events("start") if event["job"] == interrupted] == [1, 2]
+    assert [event["attempt"] for event in lab.events("start") if event["job"] == interrupted] == [
+        1,
+        2,
+    ]
 
 
 def test_larger_limits_run_again_what_failed_by_limits(lab):
-    lab.prover('case $LEMMA in three) [ -e go ] || exec sleep 600;; esac; echo "$LEMMA" >> runs; ' + VERIFY)
+    lab.prover(
+        'case $LEMMA in three) [ -e go ] || exec sleep 600;; esac; echo "$LEMMA" >> runs; ' + VERIFY
+    )
     lab.recipe(lemmas=[{"name": "*"}, {"name": "three", "resources": {"timeout": 1}}])
     lab.run("run", "recipe.json", code=3)
     assert lab.finishes()["t--three--fake"]["status"] == "timeout"
@@ -736,7 +2814,9 @@ def test_finished_and_foreign_directories_are_left_alone(lab):
     lab.run("run", "recipe.json", code=0)
     before = {path: path.stat().st_mtime_ns for path in (lab.path / "results").rglob("*")}
     done = lab.run("run", "recipe.json", code=0)
-    sibling = re.search(r"a new batch begins in (results_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)", done.stderr).group(1)
+    sibling = re.search(
+        r"a new batch begins in (results_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)", done.stderr
+    ).group(1)
     assert (lab.path / sibling / "batch.jsonl").is_file()
     lab.write("mine/notes.txt", "mine")
     assert "mine_" in lab.run("run", "recipe.json", "-o", "mine", code=0).stderr
@@ -769,32 +2849,69 @@ def journal_of(lab):
     return lab.path / "results" / "batch.jsonl"
 
 
-@pytest.mark.parametrize("damage, told", [
-    (lambda lines: lines[:-2] + [lines[-2][:40]], 0),  # a torn tail
-    (lambda lines: [lines[0], b"\0" * 4096 + lines[1], *lines[2:]], 0),  # a block that was never written
-    (lambda lines: [*lines[:2], b"rubbish\n", b"[1]\n", b'{"no": 1}\n', *lines[2:]], 3),
-    (lambda lines: [*lines[:-1], *lines[-2:-1], lines[-1]], 0),  # a line twice
-    (lambda lines: [*lines[:2], b'{"event": "from_the_future", "id": 1}\n', *lines[2:]], 0),
-    (lambda lines: [line.replace(b'"event"', b'"added_field":[1],"event"', 1) for line in lines], 0),
-    (lambda lines: [*lines[:4], b'{"event":"finish","id":"nobody","status":"completed"}\n', *lines[4:]], 1),
-    (lambda lines: [*lines[:4], b'{"event":"finish","id":"t--one--fake","status":"fine"}\n', *lines[4:]], 1),
-])
+@pytest.mark.parametrize(
+    "damage, told",
+    [
+        (lambda lines: lines[:-2] + [lines[-2][:40]], 0),  # a torn tail
+        (
+            lambda lines: [lines[0], b"\0" * 4096 + lines[1], *lines[2:]],
+            0,
+        ),  # a block that was never written
+        (lambda lines: [*lines[:2], b"rubbish\n", b"[1]\n", b'{"no": 1}\n', *lines[2:]], 3),
+        (lambda lines: [*lines[:-1], *lines[-2:-1], lines[-1]], 0),  # a line twice
+        (lambda lines: [*lines[:2], b'{"event": "from_the_future", "id": 1}\n', *lines[2:]], 0),
+        (
+            lambda lines: [
+                line.replace(b'"event"', b'"added_field":[1],"event"', 1) for line in lines
+            ],
+            0,
+        ),
+        (
+            lambda lines: [
+                *lines[:4],
+                b'{"event":"finish","id":"nobody","status":"completed"}\n',
+                *lines[4:],
+            ],
+            1,
+        ),
+        (
+            lambda lines: [
+                *lines[:4],
+                b'{"event":"finish","id":"t--one--fake","status":"fine"}\n',
+                *lines[4:],
+            ],
+            1,
+        ),
+    ],
+)
 def test_damaged_journals(lab, damage, told):
     path = journal_of(lab)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(damage(lines)))
     warnings = []
     batch, _ = bt.load_batch(str(path), warnings.append)
-    assert len(warnings) == told and all(re.search(r"batch\.jsonl:\d+: ", warning) for warning in warnings), warnings
+    assert len(warnings) == told and all(
+        re.search(r"batch\.jsonl:\d+: ", warning) for warning in warnings
+    ), warnings
     assert len(batch.tasks) == 3 and batch.count(bt.Status.COMPLETED) >= 2
 
 
-@pytest.mark.parametrize("word, before, after", [
-    ("task", '"prover":"fake"', '"prover":"another"'), ("task", '"id":"t--one--fake"', '"id":"t--one\\u0000"'), ("end", '"signal":0', '"signal":999')])
+@pytest.mark.parametrize(
+    "word, before, after",
+    [
+        ("task", '"prover":"fake"', '"prover":"another"'),
+        ("task", '"id":"t--one--fake"', '"id":"t--one\\u0000"'),
+        ("end", '"signal":0', '"signal":999'),
+    ],
+)
 def test_a_journal_that_makes_no_sense_is_shown_as_far_as_it_does(lab, word, before, after):
     path = journal_of(lab)
     lines = path.read_text().splitlines(keepends=True)
-    (number, *_) = [number for number, line in enumerate(lines) if f'"event":"{word}"' in line and (word == "end" or "t--one--fake" in line)]
+    (number, *_) = [
+        number
+        for number, line in enumerate(lines)
+        if f'"event":"{word}"' in line and (word == "end" or "t--one--fake" in line)
+    ]
     assert before in lines[number]
     lines[number] = lines[number].replace(before, after, 1)
     path.write_text("".join(lines))
@@ -809,7 +2926,15 @@ def test_a_journal_that_makes_no_sense_is_shown_as_far_as_it_does(lab, word, bef
 def test_output_that_cannot_be_written_is_one_clear_error(lab):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(lab.command("lemmas", "t.spthy"), cwd=lab.path, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=RUN_S)
+        done = subprocess.run(
+            lab.command("lemmas", "t.spthy"),
+            cwd=lab.path,
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=RUN_S,
+        )
     assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
 
 
@@ -823,12 +2948,17 @@ def test_a_cache_named_to_resume_lies_where_the_user_is(lab):
 
 def test_a_damaged_journal_is_gone_on_with(lab):
     path = journal_of(lab)
-    kept = [line for line in path.read_bytes().splitlines(keepends=True) if b'"end"' not in line and b'"t--two--fake","status"' not in line
-            and not (b'"finish"' in line and b"t--two--fake" in line)]
+    kept = [
+        line
+        for line in path.read_bytes().splitlines(keepends=True)
+        if b'"end"' not in line
+        and b'"t--two--fake","status"' not in line
+        and not (b'"finish"' in line and b"t--two--fake" in line)
+    ]
     path.write_bytes(b"".join(kept) + b'{"event":"finish","id":"t--tw')
     done = lab.run("run", "recipe.json", code=0)
     assert "resuming: 2 of 3 done" in done.stderr
-    assert b'"t--tw' + b'{' not in path.read_bytes() and len(lab.finishes()) == 3
+    assert b'"t--tw' + b"{" not in path.read_bytes() and len(lab.finishes()) == 3
 
 
 def test_an_empty_journal_is_begun(lab):
@@ -845,7 +2975,9 @@ def test_a_full_disk_stops_the_batch_and_loses_nothing(lab, monkeypatch):
     journal = bt.Journal(str(path))
     journal.batch, _ = bt.load_batch(str(path), pytest.fail)
     size = path.stat().st_size
-    monkeypatch.setattr(bt.os, "write", lambda fd, data, write=os.write: write(fd, data[: len(data) // 2]))
+    monkeypatch.setattr(
+        bt.os, "write", lambda fd, data, write=os.write: write(fd, data[: len(data) // 2])
+    )
     with pytest.raises(bt.StorageError, match="make room"):
         journal.record(bt.Ended(at=bt.timestamp()))
     monkeypatch.undo()
@@ -853,1061 +2985,284 @@ def test_a_full_disk_stops_the_batch_and_loses_nothing(lab, monkeypatch):
     assert path.stat().st_size == size
 
 
-def test_events_that_cannot_follow_are_refused():
-    batch = bt.Batch()
-    batch.apply(a_plan())
-    start = bt.Started(("i",), "i", 1)
-    batch.apply(start)
-    with pytest.raises(ValueError, match="begun before"):
-        batch.apply(start)
-    with pytest.raises(ValueError, match="can't finish as running"):
-        batch.apply(bt.Finished("i", "i", 1, bt.Result(bt.Status.RUNNING)))
-
-
-@pytest.mark.parametrize("change, holds", [
-    ({}, True), ({"key": "other"}, False), ({"limits": bt.Limits(1, 1024, 61)}, False), ({"limits": bt.Limits(1, 1024, 59)}, True),
-    ({"limits": bt.Limits(2, 1024, 60)}, False)])
+@pytest.mark.parametrize(
+    "change, holds",
+    [
+        ({}, True),
+        ({"key": "other"}, False),
+        ({"limits": bt.Limits(1, 1024, 61)}, False),
+        ({"limits": bt.Limits(1, 1024, 59)}, True),
+        ({"limits": bt.Limits(2, 1024, 60)}, False),
+    ],
+)
 def test_when_a_timeout_still_holds(change, holds):
     old = a_task()
     old.status, old.result = bt.Status.TIMEOUT, bt.Result(bt.Status.TIMEOUT)
     assert bt.still_holds(old, a_plan(**change)) is holds
 
 
-TORTURE_ROUNDS = int(os.environ.get("TORTURE_ROUNDS", "2"))
-
-
-@needs_linux
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_torture(lab, number):
-    """Stopped at random moments, gone on with: every task has one final result, none that was finished runs again, no prover is left.
-
-    A moment is a number of new lines in the journal and a little more; now and then it comes before the program does anything."""
-    lab.write("t.spthy", many_lemmas(12))
-    lab.prover('echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); ' + VERIFY)
-    lab.recipe(config={"global_max_cores": 4})
+def test_ids_that_would_leave_the_results_are_refused(lab):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
     journal = lab.path / "results" / "batch.jsonl"
-    for _ in range(TORTURE_ROUNDS):
-        shutil.rmtree(lab.path / "results", ignore_errors=True)
-        finished, lives = [], 0
-        while len(finished) < 12:
-            lives += 1
-            assert lives <= 100, f"it does not get on: {len(finished)} of 12 tasks finished in 100 runs"
-            wanted = steps_of(lab) + random.randint(0, 10)
-            process = lab.start("run", "recipe.json", "-q")
-            wait_for(lambda: process.poll() is not None or steps_of(lab) >= wanted, "a run that does anything")
-            time.sleep(random.uniform(0, 0.1))
-            process.send_signal(number)
-            _, told = end_of(process)
-            # A signal may also come before the program has begun to handle it; then Python itself ends.
-            assert process.returncode in (0, 128 + number, -number) or told.endswith("KeyboardInterrupt\n"), told
-            before, finished = finished, final_results(journal)
-            assert len(finished) == len(set(finished)), "a finished task ran again"
-            assert set(before) <= set(finished), "a result was lost"
-            wait_for(lambda: lock_is_free(journal), "the watchdog's end")
-        assert bt.load_batch(str(journal), pytest.fail)[0].count(bt.Status.COMPLETED) == 12
-        wait_for(lambda: not living_provers(lab.path))
+    journal.write_text(journal.read_text().replace('"id":"t--one--fake"', '"id":"../../evil"'))
+    done = lab.run("recheck", "results", "--prover", "fake", code=2)
+    assert "can't name files" in done.stderr and not list(lab.path.parent.glob("evil*"))
 
 
-def steps_of(lab):
-    """How often a job started or finished."""
-    return len(lab.events("start")) + len(lab.events("finish"))
+def limit_files(bytes_each):
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_each, bytes_each))
 
 
-def final_results(journal):
-    """The ids of all `finish` events but those of interrupted attempts."""
-    lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
-    events = [json.loads(line) for line in lines if line.endswith(b"\n")]
-    return [event["id"] for event in events if event["event"] == "finish" and event["status"] != "interrupted"]
-
-
-def living_provers(path):
-    """Processes whose command line names a file below `path`."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and str(path).encode() in (entry / "cmdline").read_bytes() and b"fake.sh" in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
-
-
-def test_a_number_larger_than_any_float_is_refused():
-    for number in (10**400, float("inf"), float("nan"), True, "1"):
-        with pytest.raises(TypeError):
-            bt.decode(bt.Limits, {"cores": 1, "memory_mb": 1, "timeout_s": number})
-
-
-def test_a_derived_file_whose_making_fails_leaves_the_old_one(tmp_path):
-    def pieces():
-        yield "new"
-        raise KeyError("lost")
-    path = tmp_path / "report"
-    path.write_text("old")
-    with pytest.raises(KeyError):
-        bt.write_file(str(path), pieces())
-    assert os.listdir(tmp_path) == ["report"] and path.read_text() == "old"
-
-
-# --- Theories ----------------------------------------------------------------------------------------------------------
-
-FORMULA = '"All x #i. A(x)@i ==> F"'
-CORPUS = SHARED / "corpus"
-
-
-def a_lemma(name, attributes="", trait=""):
-    return f"lemma {name}{attributes}: {trait} {FORMULA}\n"
-
-
-@pytest.fixture
-def load(tmp_path):
-    """Write a theory with this body (and other files), and load it."""
-    def loader(body, files=None, whole=False, **options):
-        for name, text in (files or {}).items():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(text, encoding="utf-8")
-        data = body if whole else f"theory T\nbegin\n{body}\nend\n"
-        (tmp_path / "t.spthy").write_bytes(data if isinstance(data, bytes) else data.encode())
-        return bt.load_theory(str(tmp_path / "t.spthy"), **options)
-    return loader
-
-
-def lemma_names(theory):
-    return [lemma.name for lemma in theory.lemmas]
-
-
-def shown_lemmas(theory):
-    return [f"{lemma.side} {lemma.name} {lemma.trait}".strip() for lemma in theory.lemmas]
-
-
-def assumed(theory, name, side=""):
-    return next(lemma.assumes for lemma in theory.lemmas if lemma.name == name and side in ("", lemma.side))
-
-
-# The language
-
-@pytest.mark.parametrize("text, expected", [
-    ("/* /* " + a_lemma("x") + " */ " + a_lemma("y") + "*/" + a_lemma("a"), ["a"]),
-    ('lemma a: "All x #i. // not the end: "\n A(x)@i ==> F"\n' + a_lemma("b"), ["a", "b"]),
-    ("rule Q: [In('http://x')]-->[Out('a/*b')]\n" + a_lemma("a"), ["a"]),
-    ("rule Q: [In('//x\n y')]-->[]\n" + a_lemma("a"), ["a"]),     # Tamarin sees a comment behind the quote
-    ("lemma a: \"All #i. A('x\"y')@i ==> F\"\n" + a_lemma("b"), ["a", "b"]),
-    ("text{* " + a_lemma("x") + r" \* " + "*}\n" + a_lemma("a"), ["a"]),
-    (a_lemma("a") + "end junk \" ' /* " + a_lemma("x"), ["a"]),
-    ("functions: end/0, lemma/1, test/2\n" + a_lemma("a"), ["a"]),
-    ("rule Q: let end = '1' lemma = end in [In(end)]-->[Out(lemma)]\n" + a_lemma("a"), ["a"]),
-    ("predicates: P(x) <=> Ex end. end = x\n" + a_lemma("a"), ["a"]),
-    ("lemma(modulo E)a[reuse,]:all-traces" + FORMULA, ["a"]),
-    ("lemma /* c */ a // d\n : exists-trace // e\n" + FORMULA, ["a"]),
-    (r'export p: "lemma x: \"a\" \\ // y"' + "\n" + a_lemma("a"), ["a"]),
-    ("tactic: t\npresort: C\nprio: {smallest}\n regex \"don't // x\" | isFactName \"lemma\"\n" + a_lemma("a"), ["a"]),
-    ("rule Q [color=#ffffff, process=\"in('x);// y\", role=\"lemma a: \"]: []-->[]\n" + a_lemma("a"), ["a"]),
-    ("process: new end; !P | in(x); event A(x)\n" + a_lemma("a") + "let Q = 0\n" + a_lemma("b"), ["a", "b"]),
-    ("process: 0\nequivLemma: 0 0\ndiffEquivLemma: out(diff('1','2'))\n" + a_lemma("a"), ["a"]),
-    ('lemma a: "All #ifdef. A(\'1\')@#ifdef ==> F"\n' + a_lemma("b"), ["a", "b"]),
-    (a_lemma("é") + a_lemma("1a_b"), ["é", "1a_b"]),
-])
-def test_lemmas_are_found_where_tamarin_finds_them(load, text, expected):
-    assert lemma_names(load(text)) == expected
-
-
-def test_traits_attributes_lines_and_stored_proofs(load):
-    theory = load('lemma a [ sources , hide_lemma = b,\n heuristic=o "x y" , output=[spthy, msr] ]:\n exists-trace ' + FORMULA +
-                  "\n/* guarded */ by /* */ sorry\n" + a_lemma("b", trait="all-traces") + "simplify\nsolve( A( '(' ) @ #i )\n"
-                  "  case end\n  by sorry\nqed\n" + a_lemma("c"))
-    first, _second, _third = theory.lemmas
-    assert first.attributes == ("sources", "hide_lemma=b", 'heuristic=o "x y"', "output=[spthy,msr]")
-    assert [(entry.trait, entry.line, bool(entry.proof)) for entry in theory.lemmas] == [
-        ("exists-trace", 3, False), ("all-traces", 7, True), ("all-traces", 13, False)]
-    assert first.file.endswith("t.spthy")
-
-
-@pytest.mark.parametrize("text, line, message", [
-    (a_lemma("a") + "/* /* */", 4, "comment is never closed"),
-    ('lemma a: "All x', 3, "double quote is never closed"),
-    ("text{* a", 3, "never closed"),
-    ("text{* a * b *}", 3, "star"),
-    ("rule Q: [In('x)]-->[]", 3, "single quotes"),
-    (a_lemma("a") + a_lemma("a"), 4, "second lemma 'a'"),
-    ("lemma a [reused]: " + FORMULA, 3, "reused"),
-    ("lemma a " + FORMULA, 3, "expected"),
-    (a_lemma("a") + "SOLVED", 4, "SOLVED"),
-    ("heuristic: s\nheuristic: C", 4, "second 'heuristic:'"),
-    ("#ifdef X\n" + a_lemma("a"), 3, "no #endif"),
-    ("#define X\n#ifdef X\n" + a_lemma("a"), 4, "no #endif"),
-    ("#ifdef X\n#ifdef Y\n#endif\n#endif", 6, "nested"),
-    ("#include \"nope.spthy\"", 3, "nope.spthy"),
-    ("#include \"a-b.spthy\"", 3, "letters, digits"),
-    ("rule Q: [In('1')\n#ifdef X\n]-->[]\n#endif", 4, "between items"),
-    ("rule Q: [In(x)]-->[Out(diff(x, '1'))]", 3, "--diff"),
-    ("diffLemma a:", 3, "--diff"),
-    ("rule Q: []-->[] left rule Q: []-->[] right rule Q: []-->[]", 3, "--diff"),
-    ("restriction r [left]: " + FORMULA, 3, "--diff"),
-    ("lemma a: t accounts for " + FORMULA, 3, "no case test 't'"),
-    (a_lemma("a") + "\0", 4, "NUL"),
-])
-def test_what_tamarin_refuses_is_refused_with_its_place(load, text, line, message):
-    with pytest.raises(bt.InputError, match=re.escape(message)) as caught:
-        load(text)
-    assert caught.value.line == line and caught.value.file.endswith(".spthy")
-
-
-@pytest.mark.parametrize("data", [b"", b"  \n", b"lemma a: x", b"theory", b"theory T", b"theory T begin", b"theory T begin lemma end",
-                                  "\ufefftheory T begin end".encode(), b"theory T begin // \xe9\nend", b"\0" * 100, b"(" * 99_999])
-def test_what_is_no_theory_is_refused(load, data):
-    with pytest.raises(bt.InputError):
-        load(data, whole=True)
-
-
-def test_a_missing_file_a_directory_and_a_bad_name_are_errors(tmp_path):
-    os.mkfifo(tmp_path / "fifo")
-    for path in (tmp_path / "none.spthy", tmp_path, tmp_path / "fifo", "a\0b"):
-        with pytest.raises(bt.InputError, match="can't read"):
-            bt.load_theory(str(path))
-
-
-# The preprocessor
-
-@pytest.mark.parametrize("condition, flags, holds", [
-    ("X", "X", True), ("not X", "X", False), ("notX", "", True), ("X & Y", "X", False), ("X | Y", "Y", True),
-    ("not X & not Y | Z", "XZ", True), ("not X & (Y | Z)", "Z", True), ("¬X ∧ Y", "Y", True), ("not (X | Y)", "Y", False), ("(X /* c */ | Y)", "Y", True)])
-def test_flag_formulas(load, condition, flags, holds):
-    theory = load(f"#ifdef {condition}\n" + a_lemma("a") + "#else\n" + a_lemma("b") + "#endif\n", flags=list(flags))
-    assert lemma_names(theory) == (["a"] if holds else ["b"])
-
-
-def test_disabled_text_ends_at_the_first_directive_wherever_it_stands(load):
-    assert lemma_names(load("#ifdef X\nskipped // #endif\n" + a_lemma("a"))) == ["a"]
-    assert lemma_names(load("#define X\n#ifdef X\n" + a_lemma("a") + "#else \" ' /*\n#endif\n" + a_lemma("b"))) == ["a", "b"]
-    assert lemma_names(load("#define X\n#define Y\n#ifdef X\n#ifdef Y\n" + a_lemma("a") + "#endif\n" + a_lemma("b") + "#endif\n")) == ["a", "b"]
-
-
-def test_includes_are_relative_to_the_including_file_and_share_flags(load):
-    theory = load('#include "sub/one.spthy"\n#ifdef X\n' + a_lemma("c") + "#endif\n",
-                  {"sub/one.spthy": '#include "two.spthy"\n' + a_lemma("a") + "end\n" + a_lemma("unread"),
-                   "sub/two.spthy": "#define X\n" + a_lemma("b")})
-    assert lemma_names(theory) == ["b", "a", "c"]
-    assert [os.path.basename(path) for path in theory.files] == ["t.spthy", "one.spthy", "two.spthy"]
-    assert [(os.path.basename(entry.file), entry.line) for entry in theory.lemmas] == [
-        ("two.spthy", 2), ("one.spthy", 2), ("t.spthy", 5)]
-
-
-def test_an_include_silently_ends_at_what_is_no_item(load):
-    files = {"whole.spthy": "theory S begin\n" + a_lemma("x") + "end", "stray.spthy": a_lemma("a") + "#endif\n" + a_lemma("x")}
-    assert lemma_names(load('#include "whole.spthy"\n#include "stray.spthy"\n' + a_lemma("b"), files)) == ["a", "b"]
-
-
-def test_an_include_cycle_is_an_error(load):
-    with pytest.raises(bt.InputError, match="includes itself") as caught:
-        load('#include "a.spthy"', {"a.spthy": '\n#include "t.spthy"'})
-    assert caught.value.line == 2 and caught.value.file.endswith("a.spthy")
-
-
-# What a lemma takes for granted
-
-def test_trace_mode_assumes_earlier_reuse_lemmas_and_all_sources_lemmas(load):
-    theory = load(a_lemma("early") + a_lemma("r1", "[reuse]") + a_lemma("r2", "[reuse]", "exists-trace") + a_lemma("s1", "[sources]") +
-                  a_lemma("both", "[typing, reuse]") + a_lemma("s2", "[sources]") + a_lemma("r3", "[reuse]") +
-                  a_lemma("hides", "[hide_lemma=r1, hide_lemma=both]") + a_lemma("hides_all", "[hide_lemma=ALL]") +
-                  a_lemma("sources_exists", "[sources]", "exists-trace") + a_lemma("late"))
-    assert assumed(theory, "early") == ("s1", "both", "s2")
-    assert assumed(theory, "r1") == ("s1", "both", "s2")
-    assert assumed(theory, "s1") == () and assumed(theory, "s2") == ("both",) and assumed(theory, "sources_exists") == ("both",)
-    assert assumed(theory, "hides") == ("s1", "both", "s2", "r3")   # as a sources lemma `both` can't be hidden
-    assert assumed(theory, "hides_all") == ("s1", "both", "s2")
-    assert assumed(theory, "late") == ("r1", "s1", "both", "s2", "r3")
-
-
-def test_diff_mode_lists_both_sides_and_assumes_by_side(load):
-    theory = load(a_lemma("r", "[reuse, left]") + a_lemma("s", "[sources, right]") + a_lemma("a", "[hide_lemma=r]") + "diffLemma d [reuse]:\n\n" +
-                  a_lemma("dr", "[diff_reuse]") + a_lemma("ex", "[diff_reuse]", "exists-trace"), diff=True)
-    assert shown_lemmas(theory) == ["LHS r all-traces", "RHS s all-traces", "RHS a all-traces", "LHS a all-traces", "RHS dr all-traces",
-                             "LHS dr all-traces", "RHS ex exists-trace", "LHS ex exists-trace", "d diff", "Observational_equivalence diff"]
-    assert assumed(theory, "a", "LHS") == ("r", "s") and assumed(theory, "a", "RHS") == ("s",)
-    assert assumed(theory, "d") == assumed(theory, "Observational_equivalence") == ("s", "dr")
-    assert lemma_names(load("diffLemma Observational_equivalence:", diff=True)) == ["Observational_equivalence"]
-    for text in ("process: 0", "predicates: P(x) <=> x = x", 'export p: "x"', "let P = 0", "lemma a: t accounts for " + FORMULA):
-        with pytest.raises(bt.InputError, match="--diff"):
-            load(text, diff=True)
-
-
-def test_an_accountability_lemma_becomes_its_parts_behind_all_others(load):
-    theory = load(f"test t: {FORMULA}\ntest u: {FORMULA}\nlemma acc [reuse]: t, u accounts for {FORMULA}\n" + a_lemma("z", "[reuse]"))
-    assert shown_lemmas(theory) == ["z all-traces", "acc_t_suff exists-trace", "acc_u_suff exists-trace", "acc_verif_empty all-traces",
-                             *(f"acc_{test}_{part} all-traces" for part in ("verif_nonempty", "min", "uniq", "inj") for test in "tu"),
-                             "acc_t_single exists-trace", "acc_u_single exists-trace"]
-    assert {entry.parent for entry in theory.lemmas[1:]} == {"acc"} and theory.cannot_split == "accountability"
-    assert assumed(theory, "acc_verif_empty") == ("z",)
-    assert assumed(theory, "acc_u_verif_nonempty") == ("z", "acc_verif_empty", "acc_t_verif_nonempty")
-
-
-def test_auto_sources_by_option_or_configuration_block(load):
-    theory = load(a_lemma("a"), auto_sources=True)
-    assert lemma_names(theory) == ["a", "AUTO_typing"] and theory.lemmas[1].optional and assumed(theory, "a") == ("AUTO_typing",)
-    configured = load('theory T configuration: "--auto-sources --stop-on-trace=NONE" begin\n' + a_lemma("AUTO_typing") + "end", whole=True)
-    assert configured.auto_sources and lemma_names(configured) == ["AUTO_typing"] and not configured.lemmas[0].optional
-    assert configured.configuration == ("--auto-sources", "--stop-on-trace=NONE")
-    assert shown_lemmas(load(a_lemma("a"), auto_sources=True, diff=True))[:4] == [
-        "LHS a all-traces", "LHS AUTO_typing_LHS all-traces", "RHS a all-traces", "RHS AUTO_typing_RHS all-traces"]
-
-
-# Oracles, text, hostile input
-
-def test_oracles(load, tmp_path):
-    theory = load('heuristic: o "tools/x" s\n#include "sub/i.spthy"\n' + a_lemma("a", '[heuristic=O]') + a_lemma("b", "[heuristic=sO]"),
-                  {"sub/i.spthy": a_lemma("i", '[heuristic=o "y"]'), "t.oracle": ""})
-    root, sub = str(tmp_path), str(tmp_path / "sub")
-    assert bt.used_oracles(theory, [], root) == (f"{root}/tools/x", f"{root}/sub/y", f"{root}/t.oracle")
-    assert bt.used_oracles(theory, ["--oraclename=z"], sub) == (f"{root}/tools/x", f"{root}/sub/y", f"{root}/oracle", f"{sub}/oracle")
-    assert bt.used_oracles(theory, ["--heuristic=so", "--oraclename=z"], sub) == (f"{sub}/z",)
-    assert bt.used_oracles(theory, ["--heuristic=o"], root) == (f"{root}/t.oracle",)
-    assert bt.used_oracles(theory, ["--heuristic={o}s"], root) == ()
-
-
-def test_the_token_text_ignores_comments_and_splits_at_lemmas(load):
-    rule = "rule R: [ Fr(~x) ]--[ A( ~x, 'a  b' ) ]->[]\n"
-    one = load(rule + a_lemma("a") + "by sorry\n" + "builtins: hashing\n" + a_lemma("b") + "text{* x *}\n")
-    other = load("// c\n" + rule.replace(" ", "  ").replace("a    b", "a  b") + "/* d\n*/" + a_lemma("a").replace(" ", "\n ") + "by/**/ sorry\n" +
-                 "#ifdef X\n" + a_lemma("x") + "#endif\nbuiltins: hashing /* */\n" + a_lemma("b") + "text{* x *}\n")
-    assert one.digest == other.digest
-    only_a = load(rule + a_lemma("a") + "by sorry\nbuiltins: hashing\ntext{* x *}\n")
-    parts = {name: bt.lemma_parts(theory) for name, theory in (("one", one), ("other", other), ("only_a", only_a))}
-    assert parts["one"]["a"] == parts["only_a"]["a"] == parts["other"]["a"] != parts["one"]["b"] == parts["other"]["b"]
-    earlier = load(rule + a_lemma("b") + a_lemma("a") + "by sorry\nbuiltins: hashing\ntext{* x *}\n")
-    assert parts["one"]["b"] != bt.lemma_parts(earlier)["b"] and one.split_digests.rest == earlier.split_digests.rest, "places count"
-    assert one.cannot_split == "" and load("process: 0").cannot_split == "a top-level process"
-    assert load(rule).segments == (("", "theory T begin"), ("", "rule R: [Fr(~x)]--[A(~x,'a  b')]->[]"), ("", "end"))
-    assert one.split_digests.rest != load(rule.replace("a  b", "a b") + "builtins: hashing\ntext{* x *}\n").split_digests.rest
-
-
-@pytest.mark.parametrize("body, count", [
-    ("/*" * 100_000 + "*/" * 100_000 + a_lemma("a"), 1), (" " * 5_000_000 + a_lemma("a"), 1), ("//" + "x" * 5_000_000 + "\n", 0),
-    ("#define X " + "#ifdef X\n" * 20_000 + "#endif\n" * 20_000, 0), ("'a' " * 100_000, 0),
-    ("#ifdef " + "(" * 50_000 + "X" + ")" * 50_000 + "\n#endif\n", 0), ("".join(a_lemma(f"a{i}") for i in range(5_000)), 5_000)])
-def test_hostile_size_and_nesting(load, body, count):
-    assert len(load(body).lemmas) == count
-
-
-def test_too_large_files_are_refused(load, monkeypatch):
-    monkeypatch.setattr(bt, "MAX_THEORY_BYTES", 2 ** 20)
-    with pytest.raises(bt.InputError, match="too large"):
-        load("x" * 2 ** 20)
-
-
-def test_includes_that_double_are_refused(load):
-    files = {f"i{level}.spthy": f'#include "i{level + 1}.spthy"\n' * 2 for level in range(40)}
-    with pytest.raises(bt.InputError, match="includes"):
-        load('#include "i0.spthy"', {**files, "i40.spthy": ""})
-
-
-@pytest.mark.skipif(not CORPUS.is_dir(), reason="no shared corpus here")
-def test_the_shared_corpus_lists_what_tamarin_lists():
-    wrong = []
-    for name, known in json.loads((CORPUS / "lemmas.json").read_text()).items():
-        try:
-            theory = bt.load_theory(str(CORPUS / "theories" / name), diff=known["diff"])
-            lines = [f"{entry.side} :  {entry.name} ({entry.trait})" if entry.side else
-                     f"DiffLemma:  {entry.name} " if entry.trait == "diff" else f"{entry.name} ({entry.trait})"
-                     for entry in theory.lemmas if not entry.optional]
-        except bt.InputError as error:
-            lines = str(error)
-        expected = [line.rpartition(": ")[0] for line in known["summary"]] if known["loads"] else None
-        if lines != expected and not (expected is None and isinstance(lines, str)):
-            wrong.append((name, expected, lines))
-    assert not wrong
-
-
-# --- Processes and limits ----------------------------------------------------------------------------------------------
-
-ENV = {name: value for name, value in os.environ.items() if name != bt.MARKER}
-
-
-class Bench:
-    """Makes jobs in a folder of their own, runs them, and knows which processes they left."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.count = folder, 0
-        self.token = f"77{os.getpid()}{time.monotonic_ns() % 10**9}"  # an argument that an empty environment can't hide
-
-    def job(self, *command: str, timeout: float = RUN_S, memory: int = 4096, cwd: str = "") -> bt.Job:
-        self.count += 1
-        name = f"job{self.count}"
-        return bt.Job(name, 1, command, cwd or str(self.folder), ENV, bt.Limits(1, memory, timeout),
-                   str(self.folder / f"{name}.out"), str(self.folder / f"{name}.err"))
-
-    def sh(self, script: str, **limits) -> bt.Job:
-        return self.job("/bin/sh", "-c", script.replace("SLEEP", f"sleep {self.token}"), **limits)
-
-    def py(self, script: str, **limits) -> bt.Job:
-        return self.job(sys.executable, "-S", "-E", "-c", script.replace("TOKEN", self.token), **limits)
-
-    def run(self, *jobs: bt.Job, during=None) -> list[bt.Outcome]:
-        """Run jobs side by side; `during(supervisor)` is a coroutine that runs beside them."""
-        async def all_of(supervisor: bt.Supervisor) -> list[bt.Outcome]:
-            running = [asyncio.ensure_future(supervisor.run(job, lambda pid, started: None)) for job in jobs]
-            if during:
-                await asyncio.sleep(0)  # every job is started now
-                await asyncio.wait_for(during(supervisor), RUN_S)
-            return list(await asyncio.wait_for(asyncio.gather(*running), RUN_S))
-        with bt.Supervisor("batch-" + self.token) as supervisor:
-            outcomes = asyncio.run(all_of(supervisor))
-            assert not supervisor.live
-        assert self.left() == []
-        return outcomes
-
-    def left(self) -> list[int]:
-        """Living processes with the token in their command line."""
-        found = []
-        for line in subprocess.check_output(["ps", "-A", "-o", "pid=,stat=,args="], text=True).splitlines():
-            pid, state, args = line.split(None, 2)
-            if f"sleep {self.token}" in args and not state.startswith("Z") and " -c " not in args:
-                found.append(int(pid))
-        return found
-
-    def out(self, job: bt.Job) -> str:
-        return Path(job.stdout).read_text(errors="replace") if os.path.exists(job.stdout) else ""
-
-    def limited_once(self, ready) -> typing.Callable:
-        """For `during`: the only job runs into its time limit, but not before `ready(live)` holds."""
-        async def wait_and_limit(supervisor: bt.Supervisor) -> None:
-            await until_async(lambda: supervisor.live and ready(*supervisor.live.values()))
-            (live,) = supervisor.live.values()
-            object.__setattr__(live.job, "limits", bt.replace(live.job.limits, timeout_s=0.4))
-        return wait_and_limit
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
-
-
-async def until_async(condition) -> None:
-    """`wait_for`, while the event loop goes on."""
-    end = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < end, f"waited for {WAIT_S} s in vain: {condition}"
-        await asyncio.sleep(0.01)
-
-
-# How it ended
-
-def test_own_end_is_told_with_its_code_or_signal(bench):
-    zero, three, fault = bench.run(bench.sh("echo out; echo err >&2"), bench.sh("exit 3"), bench.sh("kill -SEGV $$"))
-    assert (zero.status, zero.exit.code, zero.reason) == (bt.Status.COMPLETED, 0, "")
-    assert (three.status, three.exit.code) == (bt.Status.COMPLETED, 3)
-    assert (fault.status, fault.exit.code, fault.exit.signal) == (bt.Status.FAILED, None, "SIGSEGV")
-    assert "SIGSEGV" in fault.reason
-    assert (bench.folder / "job1.out").read_text() == "out\n" and (bench.folder / "job1.err").read_text() == "err\n"
-
-
-def test_logs_are_appended_to(bench):
-    job = bench.sh("echo again")
-    bench.run(job)
-    bench.run(job)
-    assert bench.out(job) == "again\nagain\n"
-
-
-def test_timeout_is_told_from_a_fast_failure(bench):
-    slow, fast = bench.run(bench.sh("SLEEP", timeout=0.4), bench.sh("exit 1"))
-    assert (slow.status, slow.exit.signal) == (bt.Status.TIMEOUT, "SIGTERM") and "0.4 s" in slow.reason
-    assert slow.usage.wall_s >= 0.4
-    assert (fast.status, fast.exit.code) == (bt.Status.COMPLETED, 1)
-
-
-def test_a_foreign_signal_is_a_failure_unless_the_whole_batch_is_stopped(bench):
-    async def shoot(supervisor):
-        await until_async(lambda: len(supervisor.live) == 2)
-        first, second = supervisor.live.values()
-        os.kill(first.leader.pid, signal.SIGKILL)
-        await until_async(lambda: first.job.id not in supervisor.live)
-        os.kill(second.leader.pid, signal.SIGTERM)
-        await until_async(lambda: second.leader.ended)
-        supervisor.interrupt("the system goes down")
-    failed, stopped = bench.run(bench.sh("exec SLEEP"), bench.sh("exec SLEEP"), during=shoot)
-    assert (failed.status, failed.exit.signal) == (bt.Status.FAILED, "SIGKILL")
-    assert (stopped.status, stopped.exit.signal, stopped.reason) == (bt.Status.INTERRUPTED, "SIGTERM", "the system goes down")
-
-
-@needs_linux
-def test_the_kernels_out_of_memory_killer_is_named(bench, monkeypatch):
-    vmstat = bench.folder / "vmstat"
-    vmstat.write_text("pgfault 1\noom_kill 4\n")
-    monkeypatch.setattr(bt.oom_kill_count, "__defaults__", (str(vmstat),))
-
-    async def looked(supervisor):
-        await until_async(lambda: supervisor._monitor.oom_kills.counts)
-        (bench.folder / "looked").touch()
-    struck, = bench.run(bench.sh(f"until [ -e looked ]; do sleep 0.05; done; echo oom_kill 5 > {vmstat}; kill -KILL $$"), during=looked)
-    assert struck.status is bt.Status.MEMORY_LIMIT and "out-of-memory killer" in struck.reason
-
-
-# Whole trees
-
-DAEMON = """
-import os, sys, time
-if os.fork(): time.sleep({wait}); os._exit(0)
-os.setsid()
-if os.fork(): os._exit(0)
-for number in range(3): os.close(number)
-os.execve("/bin/sleep", ["sleep", "TOKEN"], {env})
-"""
-TREES = {  # and how many sleepers there are when it is complete
-    "child": ("SLEEP & SLEEP & wait", 2),
-    "session": ("setsid SLEEP & setsid sh -c 'SLEEP & SLEEP & wait' & wait", 3),
-    "deaf": ("trap '' TERM; SLEEP & setsid SLEEP & wait; SLEEP", 2),
-    "deaf leader gone": ("(trap '' TERM; SLEEP; SLEEP) & wait", 1),
-    "orphans": ("(setsid sh -c 'SLEEP &' &); sleep 0.1; SLEEP", 2),
-    "stopped": ("SLEEP & until ps -o args= -p $! | grep -q ^sleep; do :; done; kill -STOP $!; kill -STOP $$", 1),
-}
-
-
-@pytest.mark.parametrize("name", TREES)
-def test_a_timeout_ends_the_whole_tree(bench, name, monkeypatch):
-    monkeypatch.setattr(bt, "GRACE_S", 0.5)
-    script, sleepers = TREES[name]
-
-    def complete(live):
-        return len(bench.left()) == sleepers and (name != "stopped" or bt.process_info(live.leader.pid).state == "T")
-    outcome, = bench.run(bench.sh(script), during=bench.limited_once(complete))
-    assert outcome.status is bt.Status.TIMEOUT and outcome.unkillable == ()
-
-
-@needs_linux
-@pytest.mark.parametrize("env", ["os.environ", "{}"])
-def test_a_daemon_left_behind_is_ended(bench, env):
-    """Also one in a session of its own with an empty environment, beside another job."""
-    early, late, other = bench.run(bench.py(DAEMON.format(wait=0, env=env)), bench.py(DAEMON.format(wait=0.3, env=env)),
-                                   bench.sh("sleep 0.5"))
-    assert [early.status, late.status, other.status] == [bt.Status.COMPLETED] * 3
-
-
-def test_closing_its_outputs_ends_nothing(bench):
-    outcome, = bench.run(bench.sh("exec >&- 2>&- <&-; sleep 0.3; exit 7"))
-    assert (outcome.status, outcome.exit.code) == (bt.Status.COMPLETED, 7) and outcome.usage.wall_s >= 0.3
-
-
-@needs_linux
-@pytest.mark.parametrize("script, sleepers", [
-    ("import os\nfor _ in range(6): os.fork()\nos.execv('/bin/sleep', ['sleep', 'TOKEN'])", 64),  # at once
-    ("import os, time\nwhile True:\n if os.fork(): os._exit(0)\n os.setsid()\n time.sleep(0.002)", 0),  # from pid to pid
-    ("import os, time\nwhile True:\n if not os.fork(): os.execv('/bin/sleep', ['sleep', 'TOKEN'])\n time.sleep(.01)", 10),
-])
-def test_a_storm_of_forks_is_outrun(bench, script, sleepers):
-    storm = bench.limited_once(lambda live: len(bench.left()) >= sleepers)
-    outcome, = bench.run(bench.py("import time; time.sleep(0.05)\n" + script), during=storm if sleepers else None)
-    assert outcome.unkillable == ()
-
-
-def test_run_returns_only_when_the_tree_is_gone(bench, monkeypatch):
-    monkeypatch.setattr(bt, "GRACE_S", 0.5)
-
-    async def main(supervisor):
-        running = asyncio.ensure_future(supervisor.run(bench.sh("trap '' TERM; setsid SLEEP & SLEEP"), lambda pid, started: None))
-        await bench.limited_once(lambda live: len(bench.left()) == 2)(supervisor)
-        await running
-        return bench.left()
-    with bt.Supervisor("b") as supervisor:
-        assert asyncio.run(main(supervisor)) == []
-
-
-# Stopping
-
-def test_interrupt_gives_grace_and_at_once_does_not(bench, monkeypatch):
-    monkeypatch.setattr(bt, "GRACE_S", 2.0 * RUN_S)
-
-    async def stop(supervisor):
-        await until_async(lambda: len(bench.left()) == 2 and all(bench.out(live.job) for live in supervisor.live.values()))
-        supervisor.interrupt("stopped by SIGINT")
-        await until_async(lambda: len(supervisor.live) == 1)
-        supervisor.interrupt("stopped by SIGINT", at_once=True)
-    polite, deaf = bench.run(bench.sh("trap 'exit 5' TERM; SLEEP & echo; while :; do wait; done"), bench.sh("trap '' TERM; echo; SLEEP"),
-                             during=stop)
-    assert (polite.status, polite.exit.code, polite.reason) == (bt.Status.INTERRUPTED, 5, "stopped by SIGINT")
-    assert (deaf.status, deaf.exit.signal) == (bt.Status.INTERRUPTED, "SIGKILL")
-
-
-def test_stop_ends_one_job_and_interrupt_starts_no_more(bench):
-    async def stop(supervisor):
-        await until_async(lambda: len(supervisor.live) == 2)
-        supervisor.stop("job1", "another variant was faster")
-        await until_async(lambda: len(supervisor.live) == 1)
-        supervisor.interrupt("enough")
-        late = await supervisor.run(bench.sh("SLEEP"), lambda pid, started: pytest.fail("started"))
-        assert (late.status, late.exit, late.reason) == (bt.Status.INTERRUPTED, None, "enough")
-    one, two = bench.run(bench.sh("exec SLEEP"), bench.sh("exec SLEEP"), during=stop)
-    assert (one.status, one.reason) == (bt.Status.INTERRUPTED, "another variant was faster")
-    assert (two.status, two.reason) == (bt.Status.INTERRUPTED, "enough")
-
-
-def test_an_exception_leaves_nothing_behind(bench):
-    def refuse(pid, started):
-        raise RuntimeError("journal full")
-    with pytest.raises(RuntimeError), bt.Supervisor("b") as supervisor:
-        asyncio.run(supervisor.run(bench.sh("setsid SLEEP & SLEEP"), refuse))
-    assert bench.left() == []
-
-    async def cancel(supervisor):
-        running = asyncio.ensure_future(supervisor.run(bench.sh("setsid SLEEP & SLEEP"), lambda pid, started: None))
-        await until_async(bench.left)
-        running.cancel()
-    with bt.Supervisor("b") as supervisor:
-        asyncio.run(cancel(supervisor))
-    assert bench.left() == []
-
-
-def test_suspended_time_does_not_count(bench, monkeypatch):
-    """Two hours pass at once, and the limit is one."""
-    async def nap(supervisor):
-        await until_async(lambda: supervisor.live)
-        supervisor.suspend()
-        clock = time.monotonic
-        monkeypatch.setattr(asyncio.get_running_loop(), "time", clock)
-        monkeypatch.setattr(bt.time, "monotonic", lambda: clock() + 7200)
-        supervisor.resume()
-        (bench.folder / "awake").touch()
-    outcome, = bench.run(bench.sh("until [ -e awake ]; do sleep 0.05; done", timeout=3600), during=nap)
-    assert outcome.status is bt.Status.COMPLETED and outcome.usage.wall_s < 3600
-
-
-# Measuring
-
-# Three children that do something; `wait()` returns when there is a file `looked`.
-THREE = """import os, time
-def wait():
- while not os.path.exists("looked"): time.sleep(0.05)
-for _ in range(3):
- if not os.fork(): {}; os._exit(0)
-"""
-
-
-def test_cpu_and_peak_are_the_whole_trees(bench):
-    async def looked(supervisor):
-        """The three have their memory for most of the job's life, and were seen with it."""
-        live, begun = supervisor.live["job2"], time.monotonic()
-        await until_async(lambda: bench.out(live.job).count("\n") == 3)
-        grown = time.monotonic()
-        await until_async(lambda: live.usage.sampled - grown > 2 * (grown - begun))
-        (bench.folder / "looked").touch()
-    burn = "import os, time\nwhile sum(os.times()[:2]) < 0.3: pass"
-    burner, hoard = bench.run(
-        bench.py(f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {burn!r}])"),
-        bench.py(THREE.format("x = b'1' * (60 << 20); print(flush=True); wait()") + "wait()"), during=looked)
-    assert 0.25 < burner.usage.cpu_s < 3
-    assert 170 < hoard.usage.peak_mb < 300 and 40 < hoard.usage.avg_mb <= hoard.usage.peak_mb
-
-
-@needs_linux
-def test_cpu_of_orphans_counts(bench):
-    burn = "import os\nwhile sum(os.times()[:2]) < 0.3: pass"
-    daemon = f"if not os.fork():\n if os.fork(): os._exit(0)\n exec({burn!r}); os._exit(0)"
-    outcome, = bench.run(bench.py(f"import os\nr, w = os.pipe()\n{daemon}\nos.close(w); os.read(r, 1)"))
-    assert outcome.usage.cpu_s > 0.25
-
-
-def test_a_short_job_shows_its_peak_and_a_tiny_one_not_the_drivers(lab):
-    """Through the program, as what the kernel tells counts only above the driver's own peak, and pytest's may be high."""
-    lab.prover(f"case $LEMMA in one) exec {sys.executable} -S -E -c \"x = b'1' * (200 << 20)\";; *) sleep 0.1;; esac")
+def test_a_disk_that_is_full_in_the_middle(lab):
+    """A limit on the size of files stands for a full disk: one clear error, a readable journal, and going on works."""
+    lab.write("t.spthy", many_lemmas(30))
+    lab.prover(VERIFY)
     lab.recipe()
-    lab.run("run", "recipe.json", code=3)
-    short, tiny, _ = sorted(lab.finishes().values(), key=lambda event: -event["peak_mb"])
-    assert short["id"] == "t--one--fake" and 200 <= short["peak_mb"] < 260
-    assert 0.1 < tiny["peak_mb"] < 20 and tiny["cpu_s"] < 0.1
+    lab.run("run", "recipe.json", "-o", "resultz", "--cache-dir", "another", code=0)
+    lines = (lab.path / "resultz" / "batch.jsonl").read_bytes().splitlines(keepends=True)
+    half = [number for number, line in enumerate(lines) if b'"finish"' in line][15]
+    done = lab.run_script(
+        "run", "recipe.json", code=2, preexec_fn=limit_files(sum(map(len, lines[:half])))
+    )
+    assert (
+        done.stderr.count("error:") == 1
+        and "batch.jsonl: the journal can't be written" in done.stderr
+    ), done.stderr
+    assert (lab.path / "results" / "batch.jsonl").read_bytes().endswith(b"\n")
+    finished = len(
+        final_results(lab.path / "results" / "batch.jsonl")
+    )  # a short line, of an interrupted one, may still have gone in
+    assert 0 < finished < 30
+    assert f"resuming: {finished} of 30 done" in lab.run("run", "recipe.json", code=0).stderr
+    assert len(lab.finishes()) == 30
 
 
-HOG = "import mmap\nm = []\nwhile True: m.append(mmap.mmap(-1, 16 << 20, flags=0x8022))"  # private, anonymous, populated
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_place(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    (lab.path / "closed").mkdir(mode=0o555)
+    assert (
+        "can't be written" in lab.run("run", "recipe.json", "-o", "closed/results", code=2).stderr
+    )
 
 
-@needs_linux
-def test_a_hog_is_ended_close_to_its_limit(bench):
-    outcome, = bench.run(bench.py(HOG, memory=1024))
-    assert (outcome.status, outcome.exit.signal) == (bt.Status.MEMORY_LIMIT, "SIGKILL") and "1,024 MB" in outcome.reason
-    assert 1024 < outcome.usage.peak_mb < 1024 * 1.25  # 1.1 on a machine that isn't busy with something else
+def test_odd_names_of_directories(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    (lab.path / "real").mkdir()
+    (lab.path / "li nk \N{SNOWMAN}").symlink_to("real")
+    lab.run("run", "recipe.json", "-o", "li nk \N{SNOWMAN}", code=0)
+    assert (lab.path / "real" / "batch.jsonl").is_file()
+    lab.write("file", "")
+    assert "can't be written" in lab.run("run", "recipe.json", "-o", "file", code=2).stderr
 
 
-def test_the_memory_limit_is_the_whole_trees(bench):
-    grow = "os.setsid(); x = b'1' * (100 << 20); wait()"
-    outcome, = bench.run(bench.py(THREE.format(grow) + "wait()", memory=250))
-    assert outcome.status is bt.Status.MEMORY_LIMIT
+def test_a_foreign_journal_is_not_touched(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.write("results/batch.jsonl", '{"custom_id": 1}\n{"custom_id": 2}')
+    lab.run("run", "recipe.json", code=0)
+    assert (
+        lab.path / "results" / "batch.jsonl"
+    ).read_text() == '{"custom_id": 1}\n{"custom_id": 2}'
+    assert len(list(lab.path.glob("results_*"))) == 1
 
 
-@needs_linux
-def test_children_of_a_process_that_is_hidden_from_us(monkeypatch):
-    def hidden(path):
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
-    monkeypatch.setattr(bt, "_kernel_lists_children", lambda: True)
-    monkeypatch.setattr(os, "listdir", hidden)
-    assert bt.children_of(1) == []
+def test_result_files_are_what_the_journal_says_after_going_on(lab):
+    interrupted_batch(lab)
+    success = lab.path / "results" / "success"
+    (success / "t--l0--fake.json").unlink()
+    (success / "t--l5--fake.json").write_text("{}")
+    lab.run("resume", "results", "-t", "t--l2", code=0)
+    assert sorted(path.name for path in success.iterdir()) == [
+        f"t--l{number}--fake.json" for number in (0, 1, 2)
+    ]
 
 
-def test_the_memory_limit_holds_in_the_grace_of_a_timeout(bench, monkeypatch):
-    monkeypatch.setattr(bt, "GRACE_S", 2.0 * RUN_S)
-    job = bench.py("import os, signal\nif not os.fork():\n signal.signal(signal.SIGTERM, lambda *_: None)\n print(flush=True)\n"
-                   " signal.pause()\n x = b'1' * (400 << 20)\nwhile True: signal.pause()", memory=250)
-    outcome, = bench.run(job, during=bench.limited_once(lambda live: bench.out(live.job)))
-    assert (outcome.status, outcome.exit.signal) == (bt.Status.TIMEOUT, "SIGTERM")
+def test_resuming_a_finished_batch_runs_nothing(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+    done = lab.run("resume", "results", code=0)
+    assert (
+        "nothing is left to do" in done.stderr
+        and "3 verified" in done.stdout
+        and not list(lab.path.glob("results_*"))
+    )
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
-def test_no_descriptor_to_ask_for_out_of_memory_kills(monkeypatch, code):
-    def count():
-        raise OSError(code, os.strerror(code))
-    kills = bt.OomKills()
-    kills.counts.append(3)
-    monkeypatch.setattr(bt, "oom_kill_count", count)
-    assert not kills.grew()
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("peak_mb", "x"),
+        ("wall_s", []),
+        ("wall_s", 10**400),
+        ("stderr_tail", []),
+        ("warnings", 1),
+        ("steps", "2"),
+        ("at", {}),
+    ],
+)
+def test_wrong_kinds_in_a_journal_are_skipped(lab, field, value):
+    path = journal_of(lab)
+    lines = path.read_text().splitlines()
+    event = next(json.loads(line) for line in lines if '"finish"' in line)
+    path.write_text("\n".join([*lines, json.dumps({**event, field: value})]) + "\n")
+    for command in (["status", "results"], ["report", "results", "-f", "md"]):
+        assert "is skipped" in lab.run(*command).stderr
 
 
-@needs_linux
-def test_a_child_about_to_exec_does_not_count_twice(bench, monkeypatch):
-    monkeypatch.setattr(bt, "COPY_S", RUN_S)
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A file system without locks."""
 
-    async def looked(supervisor):
-        (live,) = supervisor.live.values()
-        await until_async(lambda: live.usage.copies)
-        (bench.folder / "looked").write_bytes(b"x")
-    os.mkfifo(bench.folder / "looked")  # to wait without taking memory
-    child = "if not os.fork():\n os.read(fifo, 1)\n os.execv('/bin/true', ['true'])"
-    outcome, = bench.run(bench.py(f"import os\nfifo = os.open('looked', os.O_RDWR)\nx = b'1' * (150 << 20)\n{child}\nos.wait()", memory=250),
-                         during=looked)
-    assert outcome.status is bt.Status.COMPLETED and 150 < outcome.usage.peak_mb < 250
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
 
 
-@needs_linux
-def test_many_sleepers_are_seldom_looked_at(bench, monkeypatch):
-    """Once a second each, and all of them at the same moments."""
-    def look(monitor, live, look=bt.Monitor.look):
-        looks.append(live.leader.pid)
-        look(monitor, live)
-
-    async def watch(supervisor):
-        await asyncio.sleep(2.2)
-        looks.clear()
-        begun = time.monotonic()
-        await asyncio.sleep(1.5)
-        seconds = time.monotonic() - begun
-        assert len(looks) <= 64 * (seconds + 1)
-        assert len({live.timer.when() for live in supervisor.live.values()}) <= 2
-        supervisor.interrupt("measured")
-    looks: list[int] = []
-    monkeypatch.setattr(bt.Monitor, "look", look)
-    bench.run(*(bench.sh("exec SLEEP", memory=16384) for _ in range(64)), during=watch)
-
-
-# What a child gets
-
-@needs_linux
-def test_a_child_inherits_nothing_but_its_logs(bench):
-    leak = os.open(os.devnull, os.O_RDONLY)
-    os.set_inheritable(leak, True)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-    try:
-        job = bench.sh("ls -l /proc/self/fd; grep -E 'Sig(Blk|Ign)' /proc/self/status; echo $BATCH_TAMARIN_JOB; "
-                       "ps -o sid= -p $$; echo $$; pwd", cwd="/usr")
-        bench.run(job)
-    finally:
-        os.close(leak)
-        signal.signal(signal.SIGHUP, before)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    said = bench.out(job)
-    assert re.search(r"\b0 -> /dev/null", said) and "job1.out" in said and "job1.err" in said
-    assert len(re.findall(r"^l.* -> ", said, re.MULTILINE)) == 4, said  # the fourth is ls's own
-    assert [int(bits, 16) & 0x7fffffff for bits in re.findall(r"Sig\w+:\s*(\w+)", said)] == [0, 0], said  # above: glibc's own
-    marker, session, pid, folder = said.split()[-4:]
-    assert (marker, session, folder) == (f"batch-{bench.token}/job1/1", pid, "/usr")
-    assert os.getcwd() != "/usr"
-
-
-def test_what_cannot_be_started_fails_with_a_reason(bench, monkeypatch):
-    here = os.getcwd()  # where no shell comes between
-
-    def script(name: str, text: str, mode: int = 0o755) -> str:
-        (bench.folder / name).write_text(text)
-        (bench.folder / name).chmod(mode)
-        return str(bench.folder / name)
-    lost_log = bench.sh("true", cwd=here)
-    object.__setattr__(lost_log, "stdout", str(bench.folder / "no" / "out"))
-    cases = {
-        "no such program": bench.job("no-such-prover", cwd=here), "interpreter": bench.job(script("a", "#!/no/such\n"), cwd=here),
-        "not executable": bench.job(script("b", "#!/bin/sh\n", 0o644), cwd=here), "not a program": bench.job(script("c", "\0\1binary"), cwd=here),
-        "a folder": bench.job(str(bench.folder), cwd=here), "working directory": bench.sh("true", cwd="/no/such/folder"),
-        "its log": lost_log, "null": bench.job("/bin/echo", "a\0b", cwd=here), "too long": bench.job("/bin/echo", *["x" * 100000] * 50, cwd=here),
+def a_driver(**changes):
+    """The header of a batch that this process drives, but for the changes."""
+    host, boot_id = bt.host_id()
+    fields = {
+        "recipe_file": "/r.json",
+        "pid": os.getpid(),
+        "started": bt.process_start(os.getpid()),
+        "host": host,
+        "boot_id": boot_id,
     }
-    outcomes = bench.run(*cases.values(), bench.sh("true"))
-    assert outcomes.pop().status is bt.Status.COMPLETED
-    for expected, outcome in zip(cases, outcomes):
-        assert (outcome.status, outcome.exit) == (bt.Status.FAILED, None) and expected in outcome.reason, outcome
-
-    for number, expected in ((errno.EAGAIN, "no more processes allowed"), (errno.EMFILE, "too many open files")):
-        def refuse(*arguments, number=number, **options):
-            raise OSError(number, "no")
-        monkeypatch.setattr(os, "posix_spawnp", refuse)
-        assert expected in bench.run(bench.sh("true"))[0].reason
+    return bt.Header(**{**fields, **changes})
 
 
-def test_a_prover_deleted_while_running_ends_well_and_is_missed_later(bench):
-    prover = bench.folder / "prover"
-    prover.write_text("#!/bin/sh\nrm $0\nsleep 0.1\nexit 4\n")
-    prover.chmod(0o755)
-    assert bench.run(bench.job(str(prover)))[0].exit.code == 4
-    assert "no such program" in bench.run(bench.job(str(prover)))[0].reason
+STRANGER = {
+    "pid": os.getppid(),
+    "started": bt.process_start(os.getppid()),
+}  # lives, and is not this process
 
 
-# Logs
+@pytest.mark.parametrize(
+    "changes, lives, state, told",
+    [
+        (STRANGER, True, "running", "another run is at work here"),
+        ({}, True, "running", ""),  # our own
+        ({"started": 1}, False, "died", ""),  # a pid that another process has got
+        ({"boot_id": "an earlier boot pid:[1]"}, False, "died", ""),
+        (
+            {"boot_id": bt.host_id()[1].partition(" ")[0] + " pid:[1]"},
+            None,
+            "unknown",
+            "--take-over",
+        ),  # another container of this host
+        ({"host": "elsewhere", "started": 1}, None, "unknown", "--take-over"),
+        (
+            {"boot_id": "", "started": 0},
+            None,
+            "unknown",
+            "--take-over",
+        ),  # as older versions wrote it
+    ],
+)
+def test_the_last_driver_decides_where_the_file_system_has_no_locks(
+    tmp_path, no_locks, changes, lives, state, told
+):
+    path = str(tmp_path / "batch.jsonl")
+    journal = bt.Journal(path)
+    batch = bt.Batch(a_driver(**changes))
+    journal.begin(batch)
+    os.write(journal.fd, b'{"torn')
+    os.close(journal.fd)
+    written = Path(path).read_bytes()
+    assert bt.driver_lives(batch.header) is lives and bt.batch_state(batch, path)[0] == state
+    if told:
+        with pytest.raises(bt.StorageError, match=told):
+            bt.Journal(path)
+        with pytest.raises(bt.StorageError, match=told):
+            bt.open_results(str(tmp_path), bt.Batch(a_driver()), False, pytest.fail)
+    else:
+        bt.Journal(path).close()
+    assert Path(path).read_bytes() == written, (
+        "no line is cut before it is known that nobody is at work"
+    )
+    taken = bt.open_results(
+        str(tmp_path), bt.Batch(a_driver()), False, lambda _: None, take_over=True
+    )
+    taken.close()
+    assert bt.load_batch(path, pytest.fail)[0].header == a_driver()
 
-@needs_linux  # GNU seq
-@pytest.mark.parametrize("lines, caps", [(33_300_000, None), (3_000_000, (4 << 20, 1 << 20, 1 << 20))])
-def test_a_flood_keeps_head_and_tail(bench, monkeypatch, lines, caps):
-    """300 MB with the real caps, then small ones that make it cut many times while it grows; all lines have 9 bytes."""
-    for name, value in zip(("LOG_CAP", "LOG_HEAD", "LOG_TAIL"), caps or ()):
-        monkeypatch.setattr(bt, name, value)
-    first, last = 10**7, 10**7 + lines - 1
-    job = bench.sh(f"seq {first} {last}")
-    outcome, = bench.run(job)
-    assert outcome.exit.code == 0
-    assert os.path.getsize(job.stdout) <= bt.LOG_CAP
-    head, note, tail = Path(job.stdout).read_bytes().partition(b"[batch_tamarin left out ")
-    left_out, end_of_note, tail = tail.partition(b" bytes here]\n")
-    assert note and end_of_note and len(head) > bt.LOG_HEAD - 20 and len(tail) >= bt.LOG_TAIL - 20
-    assert int(left_out) + len(head) + len(tail) == lines * 9
-    for part, number in ((head, first), (tail, last + 1 - len(tail) // 9)):
-        lines_at = range(0, len(part), 9 * 997)
-        assert [part[at:at + 9] for at in lines_at] == [b"%d\n" % (number + at // 9) for at in lines_at]
+
+def test_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
+    path = str(tmp_path / "batch.jsonl")
+    journal = bt.Journal(path)
+    journal.begin(bt.Batch(a_driver(host="elsewhere")))
+    journal.record(bt.Ended(at=bt.timestamp()))
+    journal.close()
+    bt.Journal(path).close()
 
 
-def test_a_log_without_lines_gets_no_new_ones(tmp_path, monkeypatch):
-    """Half a line must never stand alone: it could read like a verdict."""
-    for name, value in (("LOG_CAP", 4000), ("LOG_HEAD", 1000), ("LOG_TAIL", 1000)):
-        monkeypatch.setattr(bt, name, value)
-    path = tmp_path / "log"
-    path.write_bytes(b"x" * 9000)
-    log = bt.CappedLog(str(path))
-    log.cap()
-    assert path.read_bytes() == b"x" * 1000 + b"[batch_tamarin left out 7000 bytes here] " + b"x" * 1000
-    with path.open("ab") as file:
-        file.write(b"y" * 4000)
-    log.cap()
-    assert path.read_bytes() == b"x" * 1000 + b"[batch_tamarin left out 11000 bytes here] " + b"y" * 1000
+def test_locks_of_the_file_system_decide_where_there_are_some(tmp_path):
+    path = str(tmp_path / "batch.jsonl")
+    first = bt.Journal(path)
+    first.begin(bt.Batch(a_driver()))
+    for take_over in (False, True):
+        with pytest.raises(bt.StorageError, match="another run is at work here"):
+            bt.Journal(path, take_over)
+    assert bt.is_locked(path) and bt.batch_state(first.batch, path)[0] == "running"
+    first.close()
+    assert bt.is_locked(path) is False and bt.batch_state(first.batch, path)[0] == "died"
+    bt.Journal(path).close()
 
 
-def test_a_log_that_somebody_removes_hides_no_other(bench):
-    async def flood(supervisor):
-        (live,) = supervisor.live.values()
-        await until_async(lambda: os.path.exists(live.job.stderr))
-        os.remove(live.job.stdout)
-        with open(live.job.stderr, "ab") as file:
-            file.truncate(bt.LOG_CAP + 1)
-        await until_async(lambda: os.path.getsize(live.job.stderr) < bt.LOG_CAP)
-        supervisor.interrupt("enough")
-    bench.run(bench.sh("exec SLEEP"), during=flood)
-
-
-# Drivers that die
-
-DRIVER = """
-import asyncio, os, sys
-sys.path[:0] = {path!r}
-from batch_tamarin import Job, Limits, Supervisor
-lock = int(sys.argv[1])
-async def main(supervisor):
-    def told(pid, started): print(pid, started, supervisor._watchdog.pid, flush=True)
-    def job(name, script):
-        return Job(name, 1, ("/bin/sh", "-c", script), "/", dict(os.environ), Limits(1, 999, 99), "{log}", "{log}")
-    await asyncio.gather(*(supervisor.run(job(name, script), told) for name, script in enumerate({scripts!r})))
-with Supervisor("{batch}", lock) as supervisor:
-    asyncio.run(main(supervisor))
+NO_LOCKS = f"""import errno, fcntl, sys
+sys.path.insert(0, {str(HERE)!r})
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = flock
+import batch_tamarin
+sys.exit(batch_tamarin.main())
 """
 
 
-def start_driver(bench: Bench, *scripts: str) -> tuple[subprocess.Popen[str], list[list[int]], Path]:
-    """A driver in a process group of its own, holding a lock; (process, [pid, started, watchdog] of its jobs, lock file)."""
-    lock = bench.folder / "lock"
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    source = DRIVER.format(path=[str(Path(__file__).parent)], log=bench.folder / "log", batch="batch-" + bench.token,
-                           scripts=[script.replace("SLEEP", f"sleep {bench.token}") for script in scripts])
-    driver = subprocess.Popen([sys.executable, "-c", source, str(handle)], stdout=subprocess.PIPE, text=True, pass_fds=[handle],
-                              start_new_session=True)
-    os.close(handle)
-    started = [[int(word) for word in driver.stdout.readline().split()] for _ in scripts]
-    return driver, started, lock
+def test_a_batch_from_another_host_is_taken_over(lab):
+    path = journal_of(lab)
+    lines = path.read_text().splitlines(keepends=True)
+    header = {**json.loads(lines[0]), "host": "elsewhere"}
+    kept = [
+        line
+        for line in lines[1:]
+        if '"event":"end"' not in line
+        and not ('"event":"finish"' in line and "t--two--fake" in line)
+    ]
+    path.write_text(json.dumps(header) + "\n" + "".join(kept))
+    lab.command = lambda *args: [sys.executable, "-c", NO_LOCKS, *args]
+    assert "add --take-over" in lab.run_script("run", "recipe.json", code=2).stderr
+    assert json.loads(lab.run_script("status", "results", "--json").stdout)["state"] == "unknown"
+    assert (
+        "resuming: 2 of 3 done" in lab.run_script("resume", "results", "--take-over", code=0).stderr
+    )
+    assert len(lab.finishes()) == 3 and [
+        path.name for path in (lab.path / "results").glob("batch*")
+    ] == ["batch.jsonl"]
 
 
-@needs_linux
-def test_the_watchdog_outlives_a_killed_driver_and_ends_its_provers(bench):
-    driver, started, lock = start_driver(bench, "trap '' TERM HUP; SLEEP", "setsid SLEEP & (setsid SLEEP &) ; env -i SLEEP")
-    wait_for(lambda: len(bench.left()) == 4)
-    watchdog = started[0][2]
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        os.kill(watchdog, number)
-    assert not lock_is_free(lock)
-    os.killpg(driver.pid, signal.SIGKILL)
-    wait_for(lambda: lock_is_free(lock))
-    assert bench.left() == []
-    end_of(driver)
-    wait_for(lambda: bt.process_start(watchdog) == 0 or bt.process_info(watchdog).state == "Z")
+def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
+    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 600; " + VERIFY)
+    lab.recipe()
+    lab.write("results/mine.txt", "")
+    process = lab.start("run", "recipe.json")
+    wait_for(lambda: [path for path in lab.path.glob("results_*/success/*")])
+    process.terminate()
+    end_of(process)
+    lab.write("go", "")
+    done = lab.run("run", "recipe.json", code=0)
+    assert "resuming: 1 of 3 done" in done.stderr and len(list(lab.path.glob("results_*"))) == 1
+    assert "the newest beside it: results_" in lab.run("status", "results", code=2).stderr
 
 
-@needs_linux
-def test_a_later_run_ends_survivors_and_no_strangers(bench):
-    driver, started, _ = start_driver(bench, "exec SLEEP", "setsid SLEEP & exec env -i sh -c 'SLEEP; SLEEP'", "exec env -i SLEEP")
-    wait_for(lambda: len(bench.left()) == 4)
-    stranger = subprocess.Popen(["sleep", bench.token], env={**ENV, bt.MARKER: f"batch-{bench.token}1/job/1"})
-    for pid in (started[0][2], driver.pid):
-        os.kill(pid, signal.SIGKILL)
-    end_of(driver)
-    host, boot = bt.host_id()
-    events = [bt.Started((), "j", 1, pid, begun, host, boot) for pid, begun, _ in started]
-    elsewhere = bt.replace(events.pop(), host="another")
-    reused = bt.Started((), "j", 1, stranger.pid, bt.process_start(stranger.pid) - 1, host, boot)
-    try:
-        ended = bt.end_survivors("batch-" + bench.token, [*events, elsewhere, reused])
-        assert {pid for pid, _, _ in started[:2]} <= set(ended) and stranger.pid not in ended and os.getpid() not in ended
-        assert sorted(bench.left()) == sorted([started[2][0], stranger.pid])
-        assert bt.end_survivors("batch-" + bench.token, [*events, reused]) == []
-    finally:
-        stranger.kill()
-        stranger.wait()
-        os.kill(started[2][0], signal.SIGKILL)
-
-
-def test_a_normal_end_releases_the_lock(bench):
-    driver, _, lock = start_driver(bench, "true")
-    end_of(driver)
-    assert driver.returncode == 0 and lock_is_free(lock)
-
-
-def test_without_a_free_descriptor_a_job_waits_to_be_looked_after(bench):
-    async def starve(supervisor):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        await until_async(bench.left)
-        (live,) = supervisor.live.values()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        try:
-            os.mkdir(bench.folder / "go")
-            await until_async(lambda: live.leader.ended)
-            await asyncio.sleep(0.3)
-            assert supervisor.live  # nobody can see whether its tree is gone
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    running, = bench.run(bench.sh("SLEEP & until [ -e go ]; do sleep 0.05; done; exit 6"), during=starve)
-    assert (running.status, running.exit.code) == (bt.Status.COMPLETED, 6)
-
-
-# What this process may use
-
-def root_folder(folder: Path, cgroup: str, files: dict[str, str]) -> str:
-    """A folder that looks like / to who asks for cgroups."""
-    texts = {"proc/self/cgroup": cgroup, **{"sys/fs/cgroup/" + name: text for name, text in files.items()}}
-    for name, text in texts.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
-    return str(folder)
-
-
-def test_max_respects_cgroups_of_both_versions(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
-    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PHYS_PAGES": 2**26, "SC_PAGE_SIZE": 4096}[name])
-    two_levels = {"a/cpu.max": "250000 100000", "a/b/cpu.max": "max 100000", "a/memory.max": str(8 << 30),
-                  "a/b/memory.high": str(3 << 30)}
-    inside = {"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000", "memory/memory.limit_in_bytes": str(2 << 30)}
-    unlimited = {"cpu/cpu.cfs_quota_us": "-1",
-                 "cpu/cpu.cfs_period_us": "100000", "memory/memory.limit_in_bytes": str(2**63 - 4096)}
-    bare = root_folder(tmp_path / "bare", "0::/", {})
-    two = root_folder(tmp_path / "two", "0::/a/b", two_levels)
-    one = root_folder(tmp_path / "one", "5:cpu,cpuacct:/docker/x\n4:memory:/docker/x", inside)
-    free = root_folder(tmp_path / "free", "5:cpu:/\n4:memory:/", unlimited)
-    assert [bt.available_cores(root, {}) for root in (bare, two, one, free)] == [64, 2, 1, 64]
-    assert [bt.available_memory_mb(root, {}) for root in (bare, two, one, free)] == [2**18, 3 << 10, 2 << 10, 2**18]
-    slurm = {"SLURM_CPUS_ON_NODE": "6", "SLURM_MEM_PER_CPU": "1000"}
-    assert (bt.available_cores(bare, slurm), bt.available_memory_mb(bare, slurm)) == (6, 6000)
-    assert bt.available_memory_mb(bare, {"SLURM_MEM_PER_NODE": "5000"}) == 5000
-    assert bt.available_memory_mb(bare, {"SLURM_MEM_PER_NODE": "0"}) == 2**18
-
-
-def test_max_of_this_machine():
-    assert 1 <= bt.available_cores() <= (os.cpu_count() or 1)
-    assert 64 < bt.available_memory_mb() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
-
-
-# --- Scheduling --------------------------------------------------------------------------------------------------------
-
-
-class Clock:
-    """Runs a Scheduler on made-up jobs (name, cores, memory in MB, seconds, timeout) on an event loop whose time is simulated."""
-
-    def __init__(self, cores=4, memory_mb=4096):
-        self.now, self.log, self.room = 0.0, [], bt.Room(cores, memory_mb)
-
-    def run(self, jobs, monkeypatch):
-        monkeypatch.setattr(bt.time, "monotonic", lambda: self.now)
-        scheduler = bt.Scheduler(self.room)
-        self.sleepers = []
-        asyncio.run(self.drive(scheduler, [bt.Waiting(bt.Limits(job[1], job[2], job[4]), lambda job=job: self.work(job)) for job in jobs]))
-        return [name for name, _ in self.log]
-
-    async def drive(self, scheduler, jobs):
-        running = asyncio.ensure_future(scheduler.run(jobs))
-        while not running.done():
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            if self.sleepers and not running.done():
-                self.sleepers.sort(key=lambda pair: pair[0])
-                self.now, future = self.sleepers.pop(0)
-                future.set_result(None)
-                for _ in range(6):
-                    await asyncio.sleep(0)
-        await running
-
-    async def work(self, job):
-        self.log.append((job[0], self.now))
-        future = asyncio.get_running_loop().create_future()
-        self.sleepers.append((self.now + job[3], future))
-        await future
-        return True
-
-
-def test_a_job_that_fits_overtakes_one_that_does_not(monkeypatch):
-    clock = Clock()
-    order = clock.run([("a", 3, 1, 10, 100), ("wide", 4, 1, 1, 100), ("b", 1, 1, 1, 100), ("c", 1, 1, 1, 100)], monkeypatch)
-    assert order == ["a", "b", "c", "wide"] and dict(clock.log) == {"a": 0, "b": 0, "c": 1, "wide": 10}
-
-
-def test_nothing_waits_for_ever(monkeypatch):
-    """Small jobs could overtake the wide one without end; after its own timeout (5 s) it comes first."""
-    clock = Clock()
-    small = [(f"s{number}", 2, 1, 1 + number % 2, 5) for number in range(100)]
-    clock.run([*small[:2], ("wide", 4, 1, 1, 5), *small[2:]], monkeypatch)
-    assert 5 <= dict(clock.log)["wide"] <= 8
-
-
-def test_cores_and_memory_are_taken_together(monkeypatch):
-    clock = Clock(cores=4, memory_mb=100)
-    clock.run([("a", 1, 60, 5, 9), ("b", 1, 60, 5, 9), ("c", 1, 40, 5, 9)], monkeypatch)
-    assert dict(clock.log) == {"a": 0, "c": 0, "b": 5} and (clock.room.cores, clock.room.memory_mb) == (4, 100)
-
-
-def test_room_of_what_cannot_be_killed_is_not_given_away(monkeypatch):
-    clock = Clock(cores=1)
-    clock.work = lambda job, work=clock.work: stuck(work, job)
-    assert clock.run([("a", 1, 1, 1, 9), ("b", 1, 1, 1, 9)], monkeypatch) == ["a"]
-
-
-async def stuck(work, job):
-    await work(job)
-    return False
-
-
-def test_orders():
-    tasks = [a_task(id=name, limits=bt.Limits(cores, memory * 1024, 9)) for name, cores, memory in
-             [("mid", 2, 2), ("big", 4, 16), ("small", 1, 1), ("mid2", 1, 3)]]
-    assert [task.id for task in bt.in_order(tasks, "fifo")] == ["mid", "big", "small", "mid2"]
-    assert [task.id for task in bt.in_order(tasks, "sjf")] == ["small", "mid", "mid2", "big"]
-    assert [task.id for task in bt.in_order(tasks, "ljf")] == ["big", "mid", "mid2", "small"]
-
-
-# --- Cache -------------------------------------------------------------------------------------------------------------
+# === Cache ========================================================================================
 
 # A prover whose answer depends on all that Tamarin's depends on, and on nothing else.
 MODEL = f"""#!{sys.executable} -S
@@ -1962,8 +3317,14 @@ def model(lab):
     lab.write("model", MODEL, 0o755)
     lab.provers["fake"] = {"path": "./model"}
     lab.write("inc.spthy", "rule Inc: [] --> []\n")
-    lemmas = "".join(f'lemma l{number}{" [reuse]" * (number == 5)}: all-traces "All k #i. A(k) @ i ==> T"\n' for number in range(20))
-    lab.write("t.spthy", f'theory T begin\nheuristic: o\nrule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n#include "inc.spthy"\n{lemmas}end\n')
+    lemmas = "".join(
+        f'lemma l{number}{" [reuse]" * (number == 5)}: all-traces "All k #i. A(k) @ i ==> T"\n'
+        for number in range(20)
+    )
+    lab.write(
+        "t.spthy",
+        f'theory T begin\nheuristic: o\nrule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n#include "inc.spthy"\n{lemmas}end\n',
+    )
     lab.write("oracle", "#!/bin/sh\n", 0o755)
     lab.recipe(config={"global_max_cores": 2})
 
@@ -1985,8 +3346,14 @@ def model(lab):
 
 def results_of(lab, directory=None):
     """What came out, by task; and the journal's finishes."""
-    journal = max(lab.path.glob("results*/batch.jsonl"), key=lambda path: path.stat().st_mtime_ns) if directory is None else directory
-    finishes = [json.loads(line) for line in journal.read_text().splitlines() if '"event":"finish"' in line]
+    journal = (
+        max(lab.path.glob("results*/batch.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+        if directory is None
+        else directory
+    )
+    finishes = [
+        json.loads(line) for line in journal.read_text().splitlines() if '"event":"finish"' in line
+    ]
     return {event["id"]: event for event in finishes}
 
 
@@ -2001,39 +3368,70 @@ def test_only_what_changed_is_proven(model):
     for task_id, event in again.items():
         same = ("status", "verdict", "steps", "wall_s", "cpu_s", "peak_mb", "lemmas", "exit")
         assert [event[name] for name in same] == [first[task_id][name] for name in same]
-        assert event["cached"] and event["ran"] == first[task_id]["at"] and not event["old_text"] and not first[task_id]["cached"]
+        assert (
+            event["cached"]
+            and event["ran"] == first[task_id]["at"]
+            and not event["old_text"]
+            and not first[task_id]["cached"]
+        )
     newest = max(model.path.glob("results_*"))
     for folder, ending in (("proofs", "spthy"), ("logs", "out"), ("logs", "err")):
         name = f"t--l3--fake.{ending}"
-        assert (newest / folder / name).read_bytes() == (model.path / "results" / folder / name).read_bytes()
+        assert (newest / folder / name).read_bytes() == (
+            model.path / "results" / folder / name
+        ).read_bytes()
     model.edit("rule A", "/* a comment */   rule A")
     assert model.proven() == [], "a comment"
     model.edit('lemma l7: all-traces "All', 'lemma l7: all-traces "All z')
     assert model.proven() == ["l7", "load"], "one plain lemma edited"
-    assert all(event["old_text"] == (event["id"] != "t--l7--fake") for event in results_of(model).values() if event["cached"])
+    assert all(
+        event["old_text"] == (event["id"] != "t--l7--fake")
+        for event in results_of(model).values()
+        if event["cached"]
+    )
     model.edit("Out(~k)", "Out('a'), Out(~k)")
     assert model.proven() == ALL_LEMMAS, "one rule edited"
     model.edit('[reuse]: all-traces "All', '[reuse]: all-traces "All z')
-    assert model.proven() == [*sorted(f"l{number}" for number in range(5, 20)), "load"], "a reuse lemma edited: itself and those after it"
+    assert model.proven() == [*sorted(f"l{number}" for number in range(5, 20)), "load"], (
+        "a reuse lemma edited: itself and those after it"
+    )
     model.edit("Inc: []", "Inc: [ In(x) ]", "inc.spthy")
     assert model.proven() == ALL_LEMMAS, "an included file edited"
     model.edit("#!/bin/sh", "#!/bin/sh\nexit 0", "oracle")
-    assert model.proven("-d") == ALL_LEMMAS and "t--l3--fake: new: oracle oracle\n" in model.last.stderr, "the oracle edited"
+    assert (
+        model.proven("-d") == ALL_LEMMAS
+        and "t--l3--fake: new: oracle oracle\n" in model.last.stderr
+    ), "the oracle edited"
     assert model.proven("--cores", "1") == [], "cores changed"
     model.edit('version = "1.11.0"', 'version = "1.11.1"', "model")
-    assert model.proven("-d") == ALL_LEMMAS and "t--l3--fake: new: prover\n" in model.last.stderr, "the prover updated"
+    assert model.proven("-d") == ALL_LEMMAS and "t--l3--fake: new: prover\n" in model.last.stderr, (
+        "the prover updated"
+    )
     assert model.proven("--no-cache") == ALL_LEMMAS
     (model.path / "oracle").chmod(0o644)
-    assert model.proven() == ALL_LEMMAS and {event["status"] for event in results_of(model).values()} == {"failed"}
+    assert model.proven() == ALL_LEMMAS and {
+        event["status"] for event in results_of(model).values()
+    } == {"failed"}
     assert model.proven() == ALL_LEMMAS, "such a failure is nothing to keep"
 
 
 def test_what_a_lemma_depends_on_fixes_the_text_without_other_lemmas(lab):
     """Whatever is moved or edited: the parts of a lemma are the same exactly where the text that matters to it is."""
     rng = random.Random(7)
-    pieces = ["rule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]", "rule B: [ Fr(~k) ] --[ A(~k) ]-> [ ]", *(
-        f'lemma {name}{attributes}: "{formula}"{proof}' for name, attributes, formula, proof in (
-            ("s1", " [sources]", "F", "\nby sorry"), ("s2", " [sources]", "T", ""), ("r", " [reuse]", "F", ""), ("x", "", "T", "\nby sorry"), ("y", "", "T", "")))]
+    pieces = [
+        "rule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]",
+        "rule B: [ Fr(~k) ] --[ A(~k) ]-> [ ]",
+        *(
+            f'lemma {name}{attributes}: "{formula}"{proof}'
+            for name, attributes, formula, proof in (
+                ("s1", " [sources]", "F", "\nby sorry"),
+                ("s2", " [sources]", "T", ""),
+                ("r", " [reuse]", "F", ""),
+                ("x", "", "T", "\nby sorry"),
+                ("y", "", "T", ""),
+            )
+        ),
+    ]
     seen = {}
     for _ in range(150):
         order = rng.sample(pieces, rng.randrange(3, len(pieces) + 1))
@@ -2049,17 +3447,28 @@ def test_what_a_lemma_depends_on_fixes_the_text_without_other_lemmas(lab):
 
 def test_why_something_runs(model):
     model.proven()
-    model.recipe(config={"global_max_cores": 2}, tamarin_options=["--bound=3"], preprocess_flags=["F"])
+    model.recipe(
+        config={"global_max_cores": 2}, tamarin_options=["--bound=3"], preprocess_flags=["F"]
+    )
     model.proven("-d")
     assert "t--l3--fake: new: options, preprocessor flags\n" in model.last.stderr
     model.recipe(config={"global_max_cores": 2})
     model.edit("lemma l19: all", "lemma new: all")
-    assert model.proven("-d") == ["load", "new"] and "t--new--fake: no result of it is stored\n" in model.last.stderr
+    assert (
+        model.proven("-d") == ["load", "new"]
+        and "t--new--fake: no result of it is stored\n" in model.last.stderr
+    )
     model.edit('[reuse]: all-traces "All', '[reuse]: all-traces "All z')
     model.edit('lemma l8: all-traces "All', 'lemma l8: all-traces "All z')
     model.proven("-d")
-    assert "l5--fake: new: lemma\n" in model.last.stderr and "l8--fake: new: lemma, assumed lemmas\n" in model.last.stderr
-    assert "l9--fake: new: assumed lemmas\n" in model.last.stderr and "l4--fake:" not in model.last.stderr
+    assert (
+        "l5--fake: new: lemma\n" in model.last.stderr
+        and "l8--fake: new: lemma, assumed lemmas\n" in model.last.stderr
+    )
+    assert (
+        "l9--fake: new: assumed lemmas\n" in model.last.stderr
+        and "l4--fake:" not in model.last.stderr
+    )
     model.edit("lemma l1:", "rule Late: [] --> []\nlemma l1:")
     model.proven("-d")
     assert "l1--fake: new: theory outside of lemmas\n" in model.last.stderr
@@ -2070,33 +3479,70 @@ def test_a_hit_never_hides_a_change(model):
     rng = random.Random(8)
     lemmas = ["l0", "l1", "l2", "l3"]
     parts = {name: f'lemma {name}: all-traces "F{name}"\n' for name in lemmas}
-    state = {"rule": "rule R: [] --> []\n", "function": ("before", "functions: f/1\n"), "process": "", "tail": "", "comment": ""}
+    state = {
+        "rule": "rule R: [] --> []\n",
+        "function": ("before", "functions: f/1\n"),
+        "process": "",
+        "tail": "",
+        "comment": "",
+    }
 
     def write():
         where, function = state["function"]
         body = [*(parts[name] for name in lemmas)]
         body[2:2] = [function] if where == "amid" else []
-        text = (state["comment"] + (function if where == "before" else "") + state["rule"] + "heuristic: o\n" + '#include "inc.spthy"\n'
-                + "".join(body) + "#ifdef X\nrule X: [] --> []\n#endif\n" + state["process"] + (function if where == "after" else "") + state["tail"])
+        text = (
+            state["comment"]
+            + (function if where == "before" else "")
+            + state["rule"]
+            + "heuristic: o\n"
+            + '#include "inc.spthy"\n'
+            + "".join(body)
+            + "#ifdef X\nrule X: [] --> []\n#endif\n"
+            + state["process"]
+            + (function if where == "after" else "")
+            + state["tail"]
+        )
         model.write("t.spthy", f"theory T begin\n{text}end\n")
 
     def edit_lemma(kind):
         name, number = rng.choice(lemmas), rng.randrange(3)
-        attributes = {"reuse": " [reuse]", "sources": " [sources]", "hide": " [hide_lemma=l0]"}.get(kind, "")
-        parts[name] = f'lemma {name}{attributes}: all-traces "F{number}{" SYNTAX" * (kind == "syntax")}"\n'
+        attributes = {"reuse": " [reuse]", "sources": " [sources]", "hide": " [hide_lemma=l0]"}.get(
+            kind, ""
+        )
+        parts[name] = (
+            f'lemma {name}{attributes}: all-traces "F{number}{" SYNTAX" * (kind == "syntax")}"\n'
+        )
 
     edits = {
-        **{kind: lambda kind=kind: edit_lemma(kind) for kind in ("plain", "reuse", "sources", "hide", "syntax")},
+        **{
+            kind: lambda kind=kind: edit_lemma(kind)
+            for kind in ("plain", "reuse", "sources", "hide", "syntax")
+        },
         "order": lambda: rng.shuffle(lemmas),
         "rule": lambda: state.update(rule=f"rule R: [] --> [ A('{rng.randrange(3)}') ]\n"),
-        "function": lambda: state.update(function=(rng.choice(["before", "amid", "after"]), f"functions: f/{rng.randrange(1, 3)}\n")),
+        "function": lambda: state.update(
+            function=(
+                rng.choice(["before", "amid", "after"]),
+                f"functions: f/{rng.randrange(1, 3)}\n",
+            )
+        ),
         "process": lambda: state.update(process="" if state["process"] else "process: 0\n"),
-        "one more lemma": lambda: state.update(tail=f'lemma more: all-traces "G{rng.randrange(3)}"\n'),
+        "one more lemma": lambda: state.update(
+            tail=f'lemma more: all-traces "G{rng.randrange(3)}"\n'
+        ),
         "comment": lambda: state.update(comment=f"// {rng.random()}\n"),
-        "include": lambda: model.write("inc.spthy", f"rule Inc: [] --> [ B('{rng.randrange(3)}') ]\n"),
-        "oracle": lambda: model.write("oracle", f"#!/bin/sh\nexit {rng.randrange(3)}\n", rng.choice([0o755, 0o755, 0o644])),
-        "options": lambda: model.recipe(config={"global_max_cores": 2}, tamarin_options=rng.choice([[], ["--bound=5"], ["--quit-on-warning"]]),
-                                        preprocess_flags=rng.choice([[], ["X"]])),
+        "include": lambda: model.write(
+            "inc.spthy", f"rule Inc: [] --> [ B('{rng.randrange(3)}') ]\n"
+        ),
+        "oracle": lambda: model.write(
+            "oracle", f"#!/bin/sh\nexit {rng.randrange(3)}\n", rng.choice([0o755, 0o755, 0o644])
+        ),
+        "options": lambda: model.recipe(
+            config={"global_max_cores": 2},
+            tamarin_options=rng.choice([[], ["--bound=5"], ["--quit-on-warning"]]),
+            preprocess_flags=rng.choice([[], ["X"]]),
+        ),
     }
     told = ("status", "verdict", "steps", "reason", "lemmas")
     kinds, cached = [*edits, *rng.sample(list(edits), 4)], 0
@@ -2104,15 +3550,24 @@ def test_a_hit_never_hides_a_change(model):
     for number, kind in enumerate(kinds):
         edits[kind]()
         write()
-        runs = {name: model.start("run", "recipe.json", "-q", "-o", f"{name}{number}", *options)
-                for name, options in (("with", ()), ("without", ("--no-cache",)))}
+        runs = {
+            name: model.start("run", "recipe.json", "-q", "-o", f"{name}{number}", *options)
+            for name, options in (("with", ()), ("without", ("--no-cache",)))
+        }
         for process in runs.values():
             output = end_of(process)
             assert process.returncode in (0, 1, 3), output
-        with_cache, without = (results_of(model, model.path / f"{name}{number}" / "batch.jsonl") for name in runs)
+        with_cache, without = (
+            results_of(model, model.path / f"{name}{number}" / "batch.jsonl") for name in runs
+        )
         for task_id, event in without.items():
-            assert not event["cached"] and [with_cache[task_id][name] for name in told] == [event[name] for name in told], (kind, task_id, model.path)
-            assert with_cache[task_id]["cached"] or event["warnings"] == with_cache[task_id]["warnings"]
+            assert not event["cached"] and [with_cache[task_id][name] for name in told] == [
+                event[name] for name in told
+            ], (kind, task_id, model.path)
+            assert (
+                with_cache[task_id]["cached"]
+                or event["warnings"] == with_cache[task_id]["warnings"]
+            )
             cached += with_cache[task_id]["cached"]
     assert cached > 5, "the test means nothing if little was cached"
 
@@ -2120,21 +3575,32 @@ def test_a_hit_never_hides_a_change(model):
 def test_limits_are_remembered_for_this_host_and_for_no_larger_ones(model):
     """l1 runs into its limit; the limits of the others are as much larger or smaller."""
     model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit("import hashlib", 'time.sleep(600 * (asked == "l1" and not os.path.exists("quick")))\nimport hashlib', "model")
+    model.edit(
+        "import hashlib",
+        'time.sleep(600 * (asked == "l1" and not os.path.exists("quick")))\nimport hashlib',
+        "model",
+    )
     model.write("t.spthy", 'theory T begin\nrule A: [] --> []\nlemma l0: "T"\nlemma l1: "T"\nend\n')
 
     def started(*args, factor=1, memory=1, of_l1=0.5):
-        model.recipe(resources={"max_cores": 1, "max_memory": memory, "timeout": 300 * factor},
-                     lemmas=[{"name": "*"}, {"name": "l1", "resources": {"timeout": of_l1 * factor}}])
+        model.recipe(
+            resources={"max_cores": 1, "max_memory": memory, "timeout": 300 * factor},
+            lemmas=[{"name": "*"}, {"name": "l1", "resources": {"timeout": of_l1 * factor}}],
+        )
         model.proven(*args)
-        journal = max(model.path.glob("results*"), key=lambda path: (path / "batch.jsonl").stat().st_mtime_ns)
+        journal = max(
+            model.path.glob("results*"), key=lambda path: (path / "batch.jsonl").stat().st_mtime_ns
+        )
         return sorted(event["job"] for event in model.events("start", journal))
+
     both, l1 = ["t--l0--fake", "t--l1--fake"], ["t--l1--fake"]
     assert started() == both and results_of(model)["t--l1--fake"]["status"] == "timeout"
     assert started() == [] and results_of(model)["t--l1--fake"]["status"] == "timeout"
     assert started(factor=0.5) == []
     for larger in ({"memory": 2}, {"factor": 2}):
-        assert started("-d", **larger) == l1 and "met smaller limits" in model.last.stderr, "only what timed out"
+        assert started("-d", **larger) == l1 and "met smaller limits" in model.last.stderr, (
+            "only what timed out"
+        )
     assert started(factor=2) == []
     for entry in Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*/*limit*"):
         entry.rename(entry.parent / f"{entry.name.partition('.')[0]}.limit-{'0' * 16}")
@@ -2146,16 +3612,22 @@ def test_limits_are_remembered_for_this_host_and_for_no_larger_ones(model):
 
 def test_what_is_never_kept(lab):
     """A signal, a missing program, an interruption, silence; a parse error is, until errors are cleared."""
-    lab.prover('echo "$LEMMA" >> runs; case $LEMMA in one) kill -9 $$;; two) kill -TERM $PPID; sleep 600;; esac')
+    lab.prover(
+        'echo "$LEMMA" >> runs; case $LEMMA in one) kill -9 $$;; two) kill -TERM $PPID; sleep 600;; esac'
+    )
     lab.recipe(config={"global_max_cores": 1})
     for _ in range(2):
         lab.run("run", "recipe.json", "--fresh", code=143)
     assert (lab.path / "runs").read_text().split() == ["one", "two"] * 2
-    lab.prover('echo "$LEMMA" >> runs; case $LEMMA in one) exit 0;; two) exec /nowhere;; esac; printf \'"t.spthy" (line 2, column 3):\\nno\\n\' >&2; exit 1')
+    lab.prover(
+        'echo "$LEMMA" >> runs; case $LEMMA in one) exit 0;; two) exec /nowhere;; esac; printf \'"t.spthy" (line 2, column 3):\\nno\\n\' >&2; exit 1'
+    )
     for lemmas in (["one", "two", "three"], ["one", "two"]):
         (lab.path / "runs").write_text("")
         done = lab.run("run", "recipe.json", "--fresh", code=3)
-        assert (lab.path / "runs").read_text().split() == lemmas and "t.spthy:2:3: no" in done.stdout
+        assert (
+            lab.path / "runs"
+        ).read_text().split() == lemmas and "t.spthy:2:3: no" in done.stdout
     assert "removed" in lab.run("cache", "clear", "--errors-only", code=0).stdout
     lab.run("run", "recipe.json", "--fresh", "-t", "t--three", code=3)
     assert (lab.path / "runs").read_text().split()[-1] == "three"
@@ -2164,10 +3636,14 @@ def test_what_is_never_kept(lab):
 def test_hits_wait_until_the_prover_has_loaded_the_text(model):
     """One load goes first; what is not in the cache runs beside it, and longer."""
     model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit('print("[Theory T] Theory loaded', """if os.path.exists("hold"):
+    model.edit(
+        'print("[Theory T] Theory loaded',
+        """if os.path.exists("hold"):
     while asked == "l7" or not asked and not os.path.exists("go"):
         time.sleep(0.05)
-print("[Theory T] Theory loaded""", "model")
+print("[Theory T] Theory loaded""",
+        "model",
+    )
     model.proven("-t", "t--l1*")
     model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
     (model.path / "hold").touch()
@@ -2180,7 +3656,9 @@ print("[Theory T] Theory loaded""", "model")
     assert not results_of(model), "nothing counts before the prover has loaded the text"
     (model.path / "go").touch()
     wait_for(lambda: len(results_of(model)) == 10)
-    assert all(event["cached"] for event in results_of(model).values()), "they count while others still run"
+    assert all(event["cached"] for event in results_of(model).values()), (
+        "they count while others still run"
+    )
     process.send_signal(signal.SIGTERM)
     end_of(process)
     assert sorted(ran()) == ["l7", "load"]
@@ -2189,7 +3667,9 @@ print("[Theory T] Theory loaded""", "model")
 def test_a_text_is_loaded_once(model):
     model.proven()
     model.edit('lemma l3: all-traces "All k #i. A(k) @ i ==> T"\n', "")
-    assert model.proven() == ["load"] and all(event["old_text"] for event in results_of(model).values())
+    assert model.proven() == ["load"] and all(
+        event["old_text"] for event in results_of(model).values()
+    )
     newest = max(model.path.glob("results_*"))
     assert not list(newest.rglob("*~load*")), "what it wrote is nobody's result"
     assert [event["attempt"] for event in model.events("start", newest)] == [1]
@@ -2203,9 +3683,17 @@ def test_a_text_is_loaded_once(model):
 
 def test_hits_take_the_warnings_of_the_load(model):
     """Those of the load of the new text, not those of the old text that the lemma was proven in."""
-    model.edit("{rule}\\nsummary of summaries:\\n\\nanalyzed: x\\n\\n", "{rule}\\nsummary of summaries:\\n\\nanalyzed: x\\n{warning}\\n", "model")
-    model.edit('rule = "=" * 78\n', 'rule = "=" * 78\ncount = sum("WRONG" in item for item in items)\n'
-               'warning = f"\\n  WARNING: {count} wellformedness check failed!\\n" * bool(count)\n', "model")
+    model.edit(
+        "{rule}\\nsummary of summaries:\\n\\nanalyzed: x\\n\\n",
+        "{rule}\\nsummary of summaries:\\n\\nanalyzed: x\\n{warning}\\n",
+        "model",
+    )
+    model.edit(
+        'rule = "=" * 78\n',
+        'rule = "=" * 78\ncount = sum("WRONG" in item for item in items)\n'
+        'warning = f"\\n  WARNING: {count} wellformedness check failed!\\n" * bool(count)\n',
+        "model",
+    )
     model.recipe(config={"global_max_cores": 2}, lemmas=[{"name": "l[0-3]"}])
     model.proven()
     assert not any(event["warnings"] for event in results_of(model).values())
@@ -2213,21 +3701,34 @@ def test_hits_take_the_warnings_of_the_load(model):
     for ran in (["load"], []):
         assert model.proven() == ran
         events = results_of(model)
-        assert len(events) == 4 and all(event["cached"] and event["warnings"] == ["1 wellformedness check failed"] for event in events.values())
+        assert len(events) == 4 and all(
+            event["cached"] and event["warnings"] == ["1 wellformedness check failed"]
+            for event in events.values()
+        )
 
 
 def test_a_load_that_meets_its_limit_after_it_has_loaded_counts(model):
-    model.recipe(config={"global_max_cores": 2}, resources={"max_memory": 1}, lemmas=[{"name": "l[0-3]"}])
+    model.recipe(
+        config={"global_max_cores": 2}, resources={"max_memory": 1}, lemmas=[{"name": "l[0-3]"}]
+    )
     model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit("kept = []\n", 'if not asked:\n    sys.stderr.flush()\n    hog = b"1" * (1200 << 20)\n    time.sleep(600)\nkept = []\n', "model")
+    model.edit(
+        "kept = []\n",
+        'if not asked:\n    sys.stderr.flush()\n    hog = b"1" * (1200 << 20)\n    time.sleep(600)\nkept = []\n',
+        "model",
+    )
     model.proven()
     model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
-    assert model.proven() == ["load"] and all(event["cached"] for event in results_of(model).values())
+    assert model.proven() == ["load"] and all(
+        event["cached"] for event in results_of(model).values()
+    )
     assert model.proven() == [], "and that is remembered"
     model.edit("Theory closed", "Theory open", "model")
     assert model.proven() == ["l0", "l1", "l2", "l3"], "another prover"
     model.edit('"All z', '"All y')
-    assert model.proven() == ["l0", "l1", "l2", "l3", "load"], "a load that did not get so far is none"
+    assert model.proven() == ["l0", "l1", "l2", "l3", "load"], (
+        "a load that did not get so far is none"
+    )
 
 
 def test_hits_are_withdrawn_when_the_prover_refuses_the_text(model):
@@ -2236,14 +3737,22 @@ def test_hits_are_withdrawn_when_the_prover_refuses_the_text(model):
     model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "SYNTAX All')
     assert model.proven() == [], "the model prover notes down nothing when it refuses a text"
     refused = results_of(model)
-    assert {event["status"] for event in refused.values()} == {"failed"} and not any(event["cached"] for event in refused.values())
+    assert {event["status"] for event in refused.values()} == {"failed"} and not any(
+        event["cached"] for event in refused.values()
+    )
     assert all("t.spthy:1:1: unexpected" in event["reason"] for event in refused.values())
-    assert model.proven() == [] and all(event["cached"] for event in results_of(model).values()), "a parse error is kept"
+    assert model.proven() == [] and all(event["cached"] for event in results_of(model).values()), (
+        "a parse error is kept"
+    )
     model.edit("SYNTAX All", "All")
-    assert model.proven() == [] and {event["status"] for event in results_of(model).values()} == {"completed"}
+    assert model.proven() == [] and {event["status"] for event in results_of(model).values()} == {
+        "completed"
+    }
 
 
-@pytest.mark.parametrize("harm", ["truncate", "garbage", "other", "missing", "not json", "empty dir", "list"])
+@pytest.mark.parametrize(
+    "harm", ["truncate", "garbage", "other", "missing", "not json", "empty dir", "list"]
+)
 def test_a_damaged_entry_is_a_miss_and_removed(model, harm):
     model.recipe(lemmas=[{"name": "l1"}])
     model.proven()
@@ -2260,7 +3769,10 @@ def test_a_damaged_entry_is_a_miss_and_removed(model, harm):
         shutil.rmtree(entry)
         entry.mkdir()
     else:
-        text = {"other": (entry / "entry.json").read_text().replace('"stdout"', '"../x"'), "list": "[1]"}.get(harm, "{")
+        text = {
+            "other": (entry / "entry.json").read_text().replace('"stdout"', '"../x"'),
+            "list": "[1]",
+        }.get(harm, "{")
         (entry / "entry.json").write_text(text)
     assert model.proven() == ["l1"] and results_of(model)["t--l1--fake"]["steps"] == right["steps"]
     assert model.proven() == [], "stored anew"
@@ -2269,8 +3781,11 @@ def test_a_damaged_entry_is_a_miss_and_removed(model, harm):
 def test_a_cache_that_cannot_be_written_is_a_warning(model):
     (model.path / "file").touch()
     model.recipe(lemmas=[{"name": "l1"}])
-    for place in ({"XDG_CACHE_HOME": str(model.path / "file")}, {"HOME": str(model.path / "file"), "XDG_CACHE_HOME": ""}):
-        done = model.run("run", "recipe.json", "--fresh", env={**os.environ, **place})
+    for place in (
+        {"XDG_CACHE_HOME": str(model.path / "file")},
+        {"HOME": str(model.path / "file"), "XDG_CACHE_HOME": ""},
+    ):
+        done = model.run_script("run", "recipe.json", "--fresh", env={**os.environ, **place})
         assert done.returncode in (0, 1, 3) and done.stderr.count("can't be kept in the cache") == 1
 
 
@@ -2279,7 +3794,10 @@ def test_two_threads_store_one_result(tmp_path, monkeypatch):
     outputs = bt.result_files(str(tmp_path), "i")
     (tmp_path / "proofs").mkdir()
     Path(outputs.proof).write_text("proof")
-    plan, result = a_plan(key="a" * 32, lemma_key="b" * 32), bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+    plan, result = (
+        a_plan(key="a" * 32, lemma_key="b" * 32),
+        bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED),
+    )
     cache, inputs = bt.Cache(str(tmp_path / "cache")), bt.Dependencies("T", {}, {})
     copy = bt.copy_file
 
@@ -2287,6 +3805,7 @@ def test_two_threads_store_one_result(tmp_path, monkeypatch):
         monkeypatch.setattr(bt, "copy_file", copy)
         cache.store(plan, result, outputs, inputs, parse_error=False)
         return copy(source, target)
+
     monkeypatch.setattr(bt, "copy_file", while_another_stores)
     cache.store(plan, result, outputs, inputs, parse_error=False)
     assert cache.problem == ""
@@ -2309,6 +3828,7 @@ def test_what_another_run_removes_meanwhile_ends_no_storing(tmp_path, monkeypatc
         monkeypatch.setattr(bt, "copy_file", copy)
         bt.remove_entry(os.path.dirname(target))
         return copy(source, target)
+
     monkeypatch.setattr(bt, "copy_file", remove_first)
     for stored in (False, True):
         cache.store(plan, result, outputs, inputs, parse_error=False)
@@ -2320,7 +3840,9 @@ def test_a_load_that_cannot_be_read_is_no_load(tmp_path):
         (tmp_path / folder).mkdir(parents=True)
     outputs = bt.result_files(str(tmp_path), "i")
     Path(outputs.stderr).write_text("[Theory T] Theory closed\n")
-    Path(outputs.stdout).write_text("=\nsummary of summaries:\n\nanalyzed: t\n\n  WARNING: 1 wellformedness check failed!\n\n=====\n")
+    Path(outputs.stdout).write_text(
+        "=\nsummary of summaries:\n\nanalyzed: t\n\n  WARNING: 1 wellformedness check failed!\n\n=====\n"
+    )
     job = bt.Job("i", 1, ("p",), "/", {}, bt.Limits(1, 1024, 60), outputs.stdout, outputs.stderr)
     run = bt.ProverRun(a_plan(lemma="", prove=False), bt.Dependencies("T", {}, {}), job, outputs)
     outcome = bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(0))
@@ -2331,7 +3853,10 @@ def test_a_load_that_cannot_be_read_is_no_load(tmp_path):
 
 def test_the_name_of_the_cache_directory_means_nothing(model):
     model.recipe(lemmas=[{"name": "l1"}])
-    assert model.proven("--cache-dir", "no.limit-here") == ["l1"] and model.proven("--cache-dir", "no.limit-here") == []
+    assert (
+        model.proven("--cache-dir", "no.limit-here") == ["l1"]
+        and model.proven("--cache-dir", "no.limit-here") == []
+    )
 
 
 def test_a_log_that_a_killed_driver_left_is_no_load(model):
@@ -2343,7 +3868,9 @@ def test_a_log_that_a_killed_driver_left_is_no_load(model):
         model.write(f"new/logs/t--l0--fake~load.{ending}", "[Theory T] Theory closed\n")
     shutil.copy(model.path / "results" / "batch.jsonl", model.path / "new" / "batch.jsonl")
     lines = (model.path / "new" / "batch.jsonl").read_text().splitlines(True)
-    (model.path / "new" / "batch.jsonl").write_text("".join(line for line in lines if '"event":"batch"' in line))
+    (model.path / "new" / "batch.jsonl").write_text(
+        "".join(line for line in lines if '"event":"batch"' in line)
+    )
     model.run("run", "recipe.json", "-o", "new")
     events = results_of(model, model.path / "new" / "batch.jsonl")
     assert len(events) == 4 and {event["status"] for event in events.values()} == {"failed"}
@@ -2357,18 +3884,35 @@ def test_a_prover_behind_another_command_counts(model):
 
     def starts():
         (model.path / "runs").write_text("")
-        assert model.run("run", "recipe.json", "--fresh", env={**os.environ, "PATH": path}).returncode in (0, 3)
+        assert model.run_script(
+            "run", "recipe.json", "--fresh", env={**os.environ, "PATH": path}
+        ).returncode in (0, 3)
         return (model.path / "runs").read_text().split()
+
     assert starts() == ["l1"] and starts() == []
-    model.edit("import hashlib", "import hashlib # another program, of the same version", "bin/hidden-model")
+    model.edit(
+        "import hashlib",
+        "import hashlib # another program, of the same version",
+        "bin/hidden-model",
+    )
     assert starts() == ["l1"]
 
 
-@pytest.mark.parametrize("tail, options", [("process: 0\n", []), ('restrictionfoo: "F"\n', []), ("", ["--quit-on-warning"]),
-                                           ("", ["--quit"]), ("", ["--auto-sources"])])
+@pytest.mark.parametrize(
+    "tail, options",
+    [
+        ("process: 0\n", []),
+        ('restrictionfoo: "F"\n', []),
+        ("", ["--quit-on-warning"]),
+        ("", ["--quit"]),
+        ("", ["--auto-sources"]),
+    ],
+)
 def test_where_a_theory_does_not_split_any_edit_counts(model, tail, options):
     model.edit("lemma l6:", f"{tail}lemma l6:")
-    model.recipe(config={"global_max_cores": 2}, tamarin_options=options, lemmas=[{"name": "l[0-3]"}])
+    model.recipe(
+        config={"global_max_cores": 2}, tamarin_options=options, lemmas=[{"name": "l[0-3]"}]
+    )
     assert model.proven() == ["l0", "l1", "l2", "l3"] and model.proven() == []
     model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
     assert model.proven() == ["l0", "l1", "l2", "l3"]
@@ -2378,15 +3922,31 @@ def test_the_cache_has_a_size(model):
     model.edit("proof.write(f", "proof.write('x' * 300_000 + f", "model")
     model.recipe(config={"global_max_cores": 1}, lemmas=[{"name": "l[0-5]"}])
     model.proven("--cache-size", "0.001")
-    assert 0 < sum(path.stat().st_size for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*") if path.is_file()) <= 0.001 * 2**30
-    assert model.proven("--cache-size", "0.001") == ["l0", "l1", "l2"], "the least recently used are gone"
+    assert (
+        0
+        < sum(
+            path.stat().st_size
+            for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*")
+            if path.is_file()
+        )
+        <= 0.001 * 2**30
+    )
+    assert model.proven("--cache-size", "0.001") == ["l0", "l1", "l2"], (
+        "the least recently used are gone"
+    )
     shown = model.run("cache", "info", code=0).stdout
-    assert "MB of at most 2 GB" in shown and str(model.run("cache", "clear", code=0).stdout).strip().endswith(": 3")
+    assert "MB of at most 2 GB" in shown and str(
+        model.run("cache", "clear", code=0).stdout
+    ).strip().endswith(": 3")
     assert not list(Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*"))
 
 
 def test_foreign_files_in_a_cache_directory_are_left_alone(model):
-    keep = [model.write("c/precious/file", "x"), model.write(f"c/{'0' * 32}/note", "x"), model.write(f"c/{'0' * 32}/{'a' * 32}.txt/note", "x")]
+    keep = [
+        model.write("c/precious/file", "x"),
+        model.write(f"c/{'0' * 32}/note", "x"),
+        model.write(f"c/{'0' * 32}/{'a' * 32}.txt/note", "x"),
+    ]
     model.recipe(lemmas=[{"name": "l1"}])
     model.proven("--cache-dir", "c", "--cache-size", "0.0000001")
     model.run("cache", "clear", "--cache-dir", "c", code=0)
@@ -2397,12 +3957,19 @@ def test_two_runs_share_a_cache(model):
     """Four at once, with room for next to nothing: every result is right, whoever removes what."""
     model.proven("--no-cache")
     right = {task_id: event["steps"] for task_id, event in results_of(model).items()}
-    processes = [model.start("run", "recipe.json", "-o", f"results-{number}", "--cache-size", size)
-                 for number, size in enumerate(["1", "0.00001", "1", "0.00001"])]
+    processes = [
+        model.start("run", "recipe.json", "-o", f"results-{number}", "--cache-size", size)
+        for number, size in enumerate(["1", "0.00001", "1", "0.00001"])
+    ]
     for number, process in enumerate(processes):
         told = end_of(process)
         assert process.returncode in (0, 1, 3), told
-        assert {task_id: event["steps"] for task_id, event in results_of(model, model.path / f"results-{number}" / "batch.jsonl").items()} == right
+        assert {
+            task_id: event["steps"]
+            for task_id, event in results_of(
+                model, model.path / f"results-{number}" / "batch.jsonl"
+            ).items()
+        } == right
 
 
 def test_restored_results_are_marked_in_reports(model):
@@ -2415,312 +3982,12 @@ def test_restored_results_are_marked_in_reports(model):
     assert f"cached {day}" in model.last.stdout and f"(cached {day}, " in model.last.stderr
     page = (newest / "summary.html").read_text()
     assert day in page and "older texts of other lemmas" in page
-    rows = list(csv.DictReader(model.run("report", str(newest), "-f", "csv", code=0).stdout.splitlines()))
-    assert [(row["cached"], row["ran"][:10], row["old_text"]) for row in rows] == [("True", day, "True")] * 2
-
-
-def test_a_lemma_in_which_more_may_hide_makes_the_whole_file_the_key(load):
-    """Some provers read `restrictionfoo: "..."` as an item, glued to what stands before it or not."""
-    rule = "rule R: [ Fr(~x) ]--[ A(~x) ]->[]\n"
-    for text in (a_lemma("a") + 'restrictionfoo: "F"\n', 'lemma a: "T" by sorryrestriction r: "F"\n',
-                 'lemma a [heuristic={x(}]: "T"\nrestriction r: "F"\nlemma z [heuristic={x)}]: "T"\n'):
-        assert not load(rule + text + a_lemma("b")).splits_for_sure, text
-    for text in (a_lemma("a"), 'lemma a [reuse, heuristic={tac}]: all-traces "All x #i. A(x) @ i ==> T" simplify by contradiction\n',
-                 'lemma (modulo E) a [hide_lemma=b, heuristic=o "my.py"]: exists-trace "T"\n'):
-        assert load(rule + text + a_lemma("b")).splits_for_sure, text
-
-
-def test_what_stands_behind_the_end_counts_unless_it_is_a_comment(tmp_path):
-    def digest(text):
-        (tmp_path / "t.spthy").write_text("theory T begin\n" + text)
-        return bt.load_theory(str(tmp_path / "t.spthy")).digest
-    assert digest("end\n") == digest("end\n/* Output\nverified */ // x\n") != digest("end (start(x)) = x\nrestriction r: \"F\"\nend\n")
-    assert digest("end\n") != digest("\u2028end\n"), "Tamarin refuses a blank of this kind"
-
-
-def test_ids_that_would_leave_the_results_are_refused(lab):
-    lab.prover(VERIFY)
-    lab.recipe(lemmas=[{"name": "one"}])
-    lab.run("run", "recipe.json", code=0)
-    journal = lab.path / "results" / "batch.jsonl"
-    journal.write_text(journal.read_text().replace('"id":"t--one--fake"', '"id":"../../evil"'))
-    done = lab.run("recheck", "results", "--prover", "fake", code=2)
-    assert "can't name files" in done.stderr and not list(lab.path.parent.glob("evil*"))
-
-
-def test_pages_tell_in_their_results_what_a_verdict_rests_on(lab):
-    lab.write("t.spthy", THEORY.replace("lemma three", 'lemma four [hide_lemma=one]: "T"\nlemma three'))
-    lab.prover('case $LEMMA in one) WORD="falsified - found trace";; *) WORD=verified;; esac; echo "theory proof" > "$OUT"; '
-               'echo "  $LEMMA (all-traces): $WORD (7 steps)" | summary\n')
-    lab.recipe()
-    lab.run("run", "recipe.json", code=1)
-    page = lab.run("report", "results", "-f", "md", code=0).stdout
-    rows = [line.split(" | ") for line in page.partition("## Results")[2].partition("## ")[0].splitlines() if "three" in line or "four" in line]
-    assert [row[0].lstrip("| ").replace("\\", "") for row in rows] == ["verified", "verified, resting on a falsified lemma: one"]
-    html = (lab.path / "results" / "summary.html").read_text()
-    assert html.count("verified, resting on a falsified lemma: one") >= 2 and "<td>verified, resting" in html, "not shown as good"
-
-
-def test_an_audit_names_what_has_no_verdict(lab):
-    lab.prover("case $LEMMA in two) exit 1;; esac; " + VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", code=3)
-    assert "no verdict: failed" in lab.run("audit", "results", code=3).stdout
-    assert "no verdict: failed" in lab.run("audit", "results", "--strict", code=1).stdout
-
-
-# --- Recheck -----------------------------------------------------------------------------------------------------------
-
-# One that finds a proof and stores it in a theory that it changed; one that checks what is stored and never proves.
-FINDER = """F="lemma $LEMMA: $TRAIT \\"x\\" simplify by solve( A( ~k ) @ #i ) $PROOF"
-printf 'theory T begin\\nrestriction evil: "F"\\nrule Evil: [] --> []\\n%s\\nend\\n' "$F" > "$OUT"
-echo "  $LEMMA ($TRAIT): $VERDICT (7 steps)" | summary
-"""
-CHECKER = r"""for word in "$@"; do case "$word" in --prove*) echo "$word" >> proved;; -*) ;; *.spthy) cat "$word" >> checked;; esac; done
-echo "  one (all-traces): verified (9 steps)\n  three (all-traces): verified (9 steps)" | summary
-"""
-
-
-def rechecked(lab, proof=""):
-    lab.prover(f"TRAIT=all-traces VERDICT=verified PROOF='{proof}'; " + FINDER)
-    lab.prover(CHECKER, alias="trusted")
-    lab.recipe(tamarin_versions=["fake"], lemmas=[{"name": "one"}, {"name": "three"}])
-
-
-def test_recheck_puts_the_stored_proof_into_the_original_text(lab):
-    rechecked(lab)
-    lab.run("run", "recipe.json", code=0)
-    before = (lab.path / "results" / "batch.jsonl").read_bytes()
-    done = lab.run("recheck", "results", "--prover", "trusted", code=0)
-    assert not (lab.path / "proved").exists(), "checked, not proven"
-    text = (lab.path / "checked").read_text()
-    assert text.count("rule A:") == 2 and text.count('lemma three: "All k #i.') == 2, text
-    assert "evil" not in text and "Evil" not in text, "of the stored file the proof alone counts"
-    assert text.count("simplify by solve(") == 2 and text.count("lemma two") == 2 and done.stdout.count("t--") == 2
-    assert (lab.path / "results" / "batch.jsonl").read_bytes() == before
-    assert {event["expect"] for event in lab.events("task", "results/recheck-trusted")} == {"verified"}
-
-
-def test_recheck_takes_nothing_but_a_proof_from_the_stored_file(lab):
-    rechecked(lab, proof='by contradictionrestriction r: \\"F\\"')
-    lab.run("run", "recipe.json", code=0)
-    done = lab.run("recheck", "results", "--prover", "trusted", code=2)
-    assert done.stderr.count("its stored proof holds what is no proof") == 2 and not (lab.path / "checked").exists()
-
-
-def test_recheck_tells_what_is_not_confirmed(lab):
-    lab.prover("TRAIT=all-traces VERDICT=verified PROOF=; " + FINDER)
-    confirm = "echo \"  one (all-traces): verified (9 steps)\n  three (all-traces): WORD (1 steps)\" | summary\n"
-    lab.prover(confirm.replace("WORD", "analysis incomplete"), alias="trusted")
-    lab.prover(confirm.replace("WORD", "verified"), alias="other")
-    lab.recipe(tamarin_versions=["fake"], lemmas=[{"name": "one"}, {"name": "three"}])
-    lab.run("run", "recipe.json", code=0)
-    assert "1 task:" in lab.run("recheck", "results", "--prover", "other", "-t", "*--one--fake").stdout
-    assert "Give --prover" in lab.run("recheck", "results", code=2).stderr
-    done = lab.run("recheck", "results", "--prover", "trusted", code=1)
-    assert "expected verified!" in done.stdout and "1 not as expected" in done.stdout
-    found = json.loads(lab.run("audit", "results", "--format", "json", code=1).stdout)["findings"]
-    assert [(each["kind"], each["lemma"]) for each in found if not each["note"]] == [("invalid", "three")]
-    lab.run("recheck", "results", "--prover", "./other.sh", code=0)
-    assert sorted(path.name for path in (lab.path / "results").glob("recheck-*")) == ["recheck-other", "recheck-other.sh", "recheck-trusted"]
-    assert "its own" not in done.stderr and "goes on with it" in lab.run("resume", "results/recheck-trusted", code=2).stderr
-
-
-def test_recheck_with_checks_all_proofs_when_the_batch_has_ended(lab):
-    lab.prover("TRAIT=all-traces VERDICT=verified PROOF=; [ ! -e checked ] || exit 1; " + FINDER)
-    lab.prover('echo x >> checked; echo "  one (all-traces): verified (9 steps)\n  three (all-traces): verified (1 steps)" | summary\n', alias="trusted")
-    lab.recipe(config={"recheck_with": "trusted", "global_max_cores": 2}, tamarin_versions=["fake"], lemmas=[{"name": "one"}, {"name": "three"}])
-    done = lab.run("run", "recipe.json", code=0)
-    assert done.stdout.count("2 tasks: 2 verified") == 2
-    assert len(lab.events("start", "results/recheck-trusted")) == 2 and (lab.path / "checked").read_text() == "x\nx\n"
-    assert [len(lab.events("end", place)) for place in ("results", "results/recheck-trusted")] == [1, 1], "a batch of its own"
-    done = lab.run("run", "recipe.json", code=0)
-    assert (lab.path / "checked").read_text() == "x\nx\nx\nx\n", "proofs from the cache are checked as well"
-    lab.prover('echo "  one (all-traces): verified (9 steps)" | summary\n', alias="trusted")
-    assert "the prover's summary has no line for lemma 'three'" in lab.run("run", "recipe.json", code=1).stdout
-
-
-def test_a_batch_that_was_stopped_is_not_rechecked(lab):
-    """What stops the batch leaves the checks for later; what stops the checks is told by the exit code."""
-    lab.prover('TRAIT=all-traces VERDICT=verified PROOF=; [ -e go ] || [ $LEMMA = one ] || { kill -TERM $PPID; sleep 600; }; ' + FINDER)
-    lab.prover("[ -e checkable ] || { kill -TERM $PPID; sleep 600; }; " + CHECKER, alias="trusted")
-    lab.recipe(config={"recheck_with": "trusted", "global_max_cores": 1}, tamarin_versions=["fake"], lemmas=[{"name": "one"}, {"name": "three"}])
-    lab.run("run", "recipe.json", code=143)
-    assert not (lab.path / "results" / "recheck-trusted").exists()
-    (lab.path / "go").touch()
-    lab.run("run", "recipe.json", code=143)
-    assert {event["verdict"] for event in lab.events("finish")} == {None, "verified"}
-    assert [event["signal"] for event in lab.events("end", "results/recheck-trusted")] == [15]
-    (lab.path / "checkable").touch()
-    lab.run("recheck", "results", code=0)
-    assert {event["verdict"] for event in lab.events("finish", "results/recheck-trusted")} == {None, "verified"}
-
-
-def test_what_cannot_be_rechecked_is_said(lab):
-    rechecked(lab)
-    lab.run("run", "recipe.json", code=0)
-    (lab.path / "results" / "proofs" / "t--one--fake.spthy").write_text("theory T begin\nend\n")
-    (lab.path / "results" / "proofs" / "t--three--fake.spthy").unlink()
-    done = lab.run("recheck", "results", "--prover", "trusted")
-    assert done.stderr.count("can't be checked: ") == 2 and "error: results: no proof of these results" in done.stderr and done.returncode == 2
-    lab.write("t.spthy", THEORY.replace("A(~k)", "B(~k)"))
-    assert lab.run("recheck", "results", "--prover", "trusted").stderr.count("the theory has changed since it was proven") == 2
-    for arguments in ([], ["--prover", "nosuch"], ["--prover", "trusted"]):
-        assert "error: " in lab.run("recheck", "results", *arguments, code=2).stderr
-    lab.recipe(config={"recheck_with": "nosuch"})
-    assert "config.recheck_with: no prover 'nosuch'" in lab.run("run", "recipe.json", code=2).stderr
-
-
-# --- Limits and mishaps through the command line -----------------------------------------------------------------------
-
-
-def test_timeout_and_memory_limit(lab):
-    hog = f'exec {sys.executable} -S -c "import time; x = b\'1\' * (400 << 20); time.sleep(600)"'
-    lab.prover(f"case $LEMMA in one) trap '' TERM; setsid sleep 677 & sleep 678;; two) {hog};; *) {VERIFY.strip()};; esac")
-    lab.recipe(config={"global_max_memory": 1}, resources={"max_cores": 1, "max_memory": 0.2, "timeout": 300},
-               lemmas=[{"name": "*"}, {"name": "one", "resources": {"timeout": 1}}])
-    lab.run("run", "recipe.json", code=3)
-    finishes = lab.finishes()
-    assert finishes["t--one--fake"]["status"] == "timeout" and "limit of 1 s" in finishes["t--one--fake"]["reason"]
-    assert finishes["t--two--fake"]["status"] == "memory_limit" and finishes["t--two--fake"]["exit"] == {"signal": "SIGKILL"}
-    assert finishes["t--three--fake"]["verdict"] == "verified"
-    assert not living_provers(lab.path)
-
-
-def test_a_prover_that_disappears(lab):
-    lab.prover('rm -f fake.sh; ' + VERIFY)
-    lab.recipe(config={"global_max_cores": 1})
-    lab.run("run", "recipe.json", code=3)
-    statuses = [(event["status"], event["reason"]) for event in lab.finishes().values()]
-    assert statuses[0][0] == "completed" and all(status == "failed" and "no such program" in reason for status, reason in statuses[1:])
-
-
-def test_a_flood_of_output(lab):
-    lab.prover(f"head -c 100000000 /dev/zero | tr '\\0' x; head -c 100000 /dev/urandom >&2; {VERIFY}")
-    lab.recipe(lemmas=[{"name": "one"}])
-    lab.run("run", "recipe.json", code=0)
-    assert (lab.path / "results" / "logs" / "t--one--fake.out").stat().st_size < 80 << 20
-
-
-def test_signals_stop_gracefully_then_at_once(lab):
-    lab.prover("trap '' TERM; echo up; sleep 600")
-    lab.recipe(config={"global_max_cores": 1})
-    process = lab.start("run", "recipe.json")
-    wait_for(lambda: (lab.path / "results" / "logs" / "t--one--fake.out").exists() and
-             "up" in (lab.path / "results" / "logs" / "t--one--fake.out").read_text())
-    process.send_signal(signal.SIGHUP)
-    while not process.stderr.readline().startswith("stopping: 1 job "):
-        assert process.poll() is None
-    process.send_signal(signal.SIGHUP)
-    out, _ = end_of(process)
-    assert process.returncode == 129
-    event = lab.only_finish()
-    assert event["status"] == "interrupted" and event["reason"] == "stopped by SIGHUP" and event["exit"] == {"signal": "SIGKILL"}
-    assert "interrupted" in out and lab.events()[-1]["signal"] == signal.SIGHUP and not living_provers(lab.path)
-
-
-@needs_linux
-def test_provers_end_with_a_killed_driver_and_a_later_run_goes_on(lab):
-    lab.prover("[ -e go ] || { setsid sleep 678 & sleep 679; }; " + VERIFY)
-    lab.recipe(config={"global_max_cores": 1})
-    process = lab.start("run", "recipe.json")
-    wait_for(lambda: living_provers(lab.path))
-    process.kill()
-    end_of(process)
-    wait_for(lambda: not living_provers(lab.path) and lock_is_free(lab.path / "results" / "batch.jsonl"))
-    (lab.path / "go").touch()
-    assert "resuming: 0 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
-
-
-def limit_files(bytes_each):
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_each, bytes_each))
-
-
-def test_a_disk_that_is_full_in_the_middle(lab):
-    """A limit on the size of files stands for a full disk: one clear error, a readable journal, and going on works."""
-    lab.write("t.spthy", many_lemmas(30))
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", "-o", "resultz", "--cache-dir", "another", code=0)
-    lines = (lab.path / "resultz" / "batch.jsonl").read_bytes().splitlines(keepends=True)
-    half = [number for number, line in enumerate(lines) if b'"finish"' in line][15]
-    done = lab.run("run", "recipe.json", code=2, preexec_fn=limit_files(sum(map(len, lines[:half]))))
-    assert done.stderr.count("error:") == 1 and "batch.jsonl: the journal can't be written" in done.stderr, done.stderr
-    assert (lab.path / "results" / "batch.jsonl").read_bytes().endswith(b"\n")
-    finished = len(final_results(lab.path / "results" / "batch.jsonl"))  # a short line, of an interrupted one, may still have gone in
-    assert 0 < finished < 30
-    assert f"resuming: {finished} of 30 done" in lab.run("run", "recipe.json", code=0).stderr
-    assert len(lab.finishes()) == 30
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_place(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    (lab.path / "closed").mkdir(mode=0o555)
-    assert "can't be written" in lab.run("run", "recipe.json", "-o", "closed/results", code=2).stderr
-
-
-def test_odd_names_of_directories(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    (lab.path / "real").mkdir()
-    (lab.path / "li nk \N{SNOWMAN}").symlink_to("real")
-    lab.run("run", "recipe.json", "-o", "li nk \N{SNOWMAN}", code=0)
-    assert (lab.path / "real" / "batch.jsonl").is_file()
-    lab.write("file", "")
-    assert "can't be written" in lab.run("run", "recipe.json", "-o", "file", code=2).stderr
-
-
-def test_few_open_files(lab):
-    """With hardly any descriptors tasks fail with a reason or the batch stops with one error, but nothing is wrong or lost."""
-    lab.prover(VERIFY)
-    lab.recipe()
-    done = lab.run("run", "recipe.json", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (14, 14)))
-    assert done.returncode in (0, 2, 3), done.stderr
-    assert done.returncode != 2 or "error:" in done.stderr
-
-
-# --- What an attack found ----------------------------------------------------------------------------------------------
-
-FLAGGED = THEORY.replace("lemma three", '#ifdef X\nlemma hidden [reuse]: "F"\n#endif\nlemma three')
-
-
-def test_each_prover_sees_the_theory_with_its_own_options(lab):
-    lab.prover(VERIFY)
-    lab.provers["withx"] = {**lab.provers["fake"], "options": ["-D=X"]}
-    lab.write("t.spthy", FLAGGED)
-    lab.recipe(tamarin_versions=["fake", "withx"])
-    lab.run("run", "recipe.json", code=0)
-    assert [task["id"] for task in lab.events("task")] == [
-        "t--one--fake", "t--one--withx", "t--two--fake", "t--two--withx", "t--three--fake", "t--hidden--withx", "t--three--withx"]
-    assumes = {task["id"]: task["assumes"] for task in lab.events("task")}
-    assert assumes["t--three--fake"] == ["one"] and assumes["t--three--withx"] == ["one", "hidden"]
-
-
-@pytest.mark.parametrize("options, view", [
-    (["-DX"], (("X",), False, False)), (["-D=X"], (("X",), False, False)), (["--def=X"], (("X",), False, False)),
-    (["--dif"], ((), True, False)), (["--auto"], ((), False, True)), (["--derivcheck-timeout=0"], ((), False, False))])
-def test_options_are_seen_however_they_are_written(options, view):
-    assert bt.reading_options(options, ()) == view
-
-
-def test_a_theory_that_changes_while_the_batch_runs(lab):
-    lab.prover('[ $LEMMA = one ] && echo "// more" >> t.spthy; ' + VERIFY)
-    lab.recipe(config={"global_max_cores": 1})
-    lab.run("run", "recipe.json", code=3)
-    assert {(event["status"], event["verdict"]) for event in lab.finishes().values()} == {("interrupted", None)}
-    assert all("t.spthy changed since" in event["reason"] for event in lab.finishes().values())
-    assert len(lab.events("start")) == 1, "what is not what was planned is not even started"
-
-
-def test_a_second_theory_on_the_command_line(lab, tmp_path):
-    lab.prover(VERIFY)
-    lab.provers["fake"]["options"] = ["other.spthy"]
-    lab.recipe()
-    assert "would be read as a theory file" in lab.run("run", "recipe.json", code=2).stderr
-    (tmp_path / "out").write_text(summary_of("  one (all-traces): verified (7 steps)", "", "analyzed: u", "", "  two (all-traces): verified (7 steps)"))
-    assert not bt.read_output(str(tmp_path / "out"), "").summary
+    rows = list(
+        csv.DictReader(model.run("report", str(newest), "-f", "csv", code=0).stdout.splitlines())
+    )
+    assert [(row["cached"], row["ran"][:10], row["old_text"]) for row in rows] == [
+        ("True", day, "True")
+    ] * 2
 
 
 @pytest.mark.parametrize("change", ["maude", "environment"])
@@ -2741,725 +4008,230 @@ def test_what_else_can_change_a_result(lab, change, monkeypatch):
     assert "resuming: 0 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
 
 
-def test_a_foreign_journal_is_not_touched(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.write("results/batch.jsonl", '{"custom_id": 1}\n{"custom_id": 2}')
-    lab.run("run", "recipe.json", code=0)
-    assert (lab.path / "results" / "batch.jsonl").read_text() == '{"custom_id": 1}\n{"custom_id": 2}'
-    assert len(list(lab.path.glob("results_*"))) == 1
-
-
-def test_result_files_are_what_the_journal_says_after_going_on(lab):
-    interrupted_batch(lab)
-    success = lab.path / "results" / "success"
-    (success / "t--l0--fake.json").unlink()
-    (success / "t--l5--fake.json").write_text("{}")
-    lab.run("resume", "results", "-t", "t--l2", code=0)
-    assert sorted(path.name for path in success.iterdir()) == [f"t--l{number}--fake.json" for number in (0, 1, 2)]
-
-
-def test_resuming_a_finished_batch_runs_nothing(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", code=0)
-    done = lab.run("resume", "results", code=0)
-    assert "nothing is left to do" in done.stderr and "3 verified" in done.stdout and not list(lab.path.glob("results_*"))
-
-
-def test_closed_streams(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    command = " ".join([*lab.command("run", "recipe.json"), "<&- >&- 2>&-"])
-    assert subprocess.run(["sh", "-c", command], cwd=lab.path, timeout=RUN_S, check=False).returncode == 0
-    assert len(lab.finishes()) == 3
-
-
-@pytest.mark.parametrize("field, value", [("peak_mb", "x"), ("wall_s", []), ("wall_s", 10**400), ("stderr_tail", []), ("warnings", 1), ("steps", "2"), ("at", {})])
-def test_wrong_kinds_in_a_journal_are_skipped(lab, field, value):
-    path = journal_of(lab)
-    lines = path.read_text().splitlines()
-    event = next(json.loads(line) for line in lines if '"finish"' in line)
-    path.write_text("\n".join([*lines, json.dumps({**event, field: value})]) + "\n")
-    for command in (["status", "results"], ["report", "results", "-f", "md"]):
-        assert "is skipped" in lab.run(*command).stderr
-
-
-@pytest.fixture
-def no_locks(monkeypatch):
-    """A file system without locks."""
-    def flock(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-    monkeypatch.setattr(fcntl, "flock", flock)
-
-
-def a_driver(**changes):
-    """The header of a batch that this process drives, but for the changes."""
-    host, boot_id = bt.host_id()
-    fields = {"recipe_file": "/r.json", "pid": os.getpid(), "started": bt.process_start(os.getpid()), "host": host, "boot_id": boot_id}
-    return bt.Header(**{**fields, **changes})
-
-
-STRANGER = {"pid": os.getppid(), "started": bt.process_start(os.getppid())}  # lives, and is not this process
-
-
-@pytest.mark.parametrize("changes, lives, state, told", [
-    (STRANGER, True, "running", "another run is at work here"),
-    ({}, True, "running", ""),  # our own
-    ({"started": 1}, False, "died", ""),  # a pid that another process has got
-    ({"boot_id": "an earlier boot pid:[1]"}, False, "died", ""),
-    ({"boot_id": bt.host_id()[1].partition(" ")[0] + " pid:[1]"}, None, "unknown", "--take-over"),  # another container of this host
-    ({"host": "elsewhere", "started": 1}, None, "unknown", "--take-over"),
-    ({"boot_id": "", "started": 0}, None, "unknown", "--take-over"),  # as older versions wrote it
-])
-def test_the_last_driver_decides_where_the_file_system_has_no_locks(tmp_path, no_locks, changes, lives, state, told):
-    path = str(tmp_path / "batch.jsonl")
-    journal = bt.Journal(path)
-    batch = bt.Batch(a_driver(**changes))
-    journal.begin(batch)
-    os.write(journal.fd, b'{"torn')
-    os.close(journal.fd)
-    written = Path(path).read_bytes()
-    assert bt.driver_lives(batch.header) is lives and bt.batch_state(batch, path)[0] == state
-    if told:
-        with pytest.raises(bt.StorageError, match=told):
-            bt.Journal(path)
-        with pytest.raises(bt.StorageError, match=told):
-            bt.open_results(str(tmp_path), bt.Batch(a_driver()), False, pytest.fail)
-    else:
-        bt.Journal(path).close()
-    assert Path(path).read_bytes() == written, "no line is cut before it is known that nobody is at work"
-    taken = bt.open_results(str(tmp_path), bt.Batch(a_driver()), False, lambda _: None, take_over=True)
-    taken.close()
-    assert bt.load_batch(path, pytest.fail)[0].header == a_driver()
-
-
-def test_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
-    path = str(tmp_path / "batch.jsonl")
-    journal = bt.Journal(path)
-    journal.begin(bt.Batch(a_driver(host="elsewhere")))
-    journal.record(bt.Ended(at=bt.timestamp()))
-    journal.close()
-    bt.Journal(path).close()
-
-
-def test_locks_of_the_file_system_decide_where_there_are_some(tmp_path):
-    path = str(tmp_path / "batch.jsonl")
-    first = bt.Journal(path)
-    first.begin(bt.Batch(a_driver()))
-    for take_over in (False, True):
-        with pytest.raises(bt.StorageError, match="another run is at work here"):
-            bt.Journal(path, take_over)
-    assert bt.is_locked(path) and bt.batch_state(first.batch, path)[0] == "running"
-    first.close()
-    assert bt.is_locked(path) is False and bt.batch_state(first.batch, path)[0] == "died"
-    bt.Journal(path).close()
-
-
-NO_LOCKS = f"""import errno, fcntl, sys
-sys.path.insert(0, {str(HERE)!r})
-def flock(*_):
-    raise OSError(errno.ENOLCK, "No locks available")
-fcntl.flock = flock
-import batch_tamarin
-sys.exit(batch_tamarin.main())
-"""
-
-
-def test_a_batch_from_another_host_is_taken_over(lab):
-    path = journal_of(lab)
-    lines = path.read_text().splitlines(keepends=True)
-    header = {**json.loads(lines[0]), "host": "elsewhere"}
-    kept = [line for line in lines[1:] if '"event":"end"' not in line and not ('"event":"finish"' in line and "t--two--fake" in line)]
-    path.write_text(json.dumps(header) + "\n" + "".join(kept))
-    lab.command = lambda *args: [sys.executable, "-c", NO_LOCKS, *args]
-    assert "add --take-over" in lab.run("run", "recipe.json", code=2).stderr
-    assert json.loads(lab.run("status", "results", "--json").stdout)["state"] == "unknown"
-    assert "resuming: 2 of 3 done" in lab.run("resume", "results", "--take-over", code=0).stderr
-    assert len(lab.finishes()) == 3 and [path.name for path in (lab.path / "results").glob("batch*")] == ["batch.jsonl"]
-
-
-def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
-    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 600; " + VERIFY)
-    lab.recipe()
-    lab.write("results/mine.txt", "")
-    process = lab.start("run", "recipe.json")
-    wait_for(lambda: [path for path in lab.path.glob("results_*/success/*")])
-    process.terminate()
-    end_of(process)
-    lab.write("go", "")
-    done = lab.run("run", "recipe.json", code=0)
-    assert "resuming: 1 of 3 done" in done.stderr and len(list(lab.path.glob("results_*"))) == 1
-    assert "the newest beside it: results_" in lab.run("status", "results", code=2).stderr
-
-
-@pytest.mark.parametrize("command", [["report", "results/nowhere"], ["status", "nowhere"], ["resume", "nowhere"], ["resume", "recipe.json"]])
-def test_a_mistyped_results_directory(lab, command):
-    journal_of(lab)
-    told = lab.run(*command, code=2).stderr
-    assert "there is no such results directory" in told or "is a file" in told, told
-
-
-# --- Start-up and help -------------------------------------------------------------------------------------------------
-
-
-def test_version_and_help(lab):
-    assert lab.run("--version", code=0).stdout == f"batch_tamarin.py {bt.__version__}\n"
-    text = lab.run("--help", code=0).stdout
-    assert "examples:" in text and "exit codes" in text
-    assert lab.run(code=2).stderr and lab.run("run", code=2).stderr
-
-
-def test_contents_and_banners_agree():
-    source = SCRIPT.read_text(encoding="utf-8")
-    listed = re.findall(r"^    ([A-Z].*)$", bt.__doc__.partition("Contents")[2].partition("\nWords:")[0], re.MULTILINE)
-    banners = re.findall(r"^# === (.*) =+$", source, re.MULTILINE)
-    assert [title.partition(" (")[0] for title in banners] == listed
-
-
-# --- A person at a terminal: live block, check, init, status -----------------------------------------------------------
-
-
-class Terminal:
-    """A program on a pseudo-terminal, and what a person sees there: enough of a terminal for what the program writes."""
-
-    def __init__(self, lab, *args, columns=80, rows=24, **env):
-        self.raw = b""
-        self.pid, self.master = pty.fork()
-        if self.pid == 0:
-            os.chdir(lab.path)
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-            clean = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "LC_ALL", "LANG", "LC_CTYPE")}
-            os.execve(sys.executable, lab.command(*args), {**clean, "TERM": "xterm", "LC_ALL": "C.UTF-8", **env})
-
-    def read(self, seconds=0.05):
-        """Take what the program has written; False when it is gone."""
-        while select.select([self.master], [], [], seconds)[0]:
-            try:
-                data = os.read(self.master, 65536)
-            except OSError:
-                data = b""
-            if not data:
-                return False
-            self.raw += data
-        return True
-
-    def until(self, text, times=1):
-        """Wait until this stands on the terminal so often."""
-        wait_for(lambda: (self.read(), self.text().count(text) >= times)[1], f"{text!r} on the terminal, {times} times")
-
-    def stop_output(self):
-        """Ctrl-S, and what is written until it takes effect (the terminal tells in a byte before what it lets us read)."""
-        fcntl.ioctl(self.master, termios.TIOCPKT, struct.pack("i", 1))
-        self.type("\x13")
-        told = 0
-        while not told & termios.TIOCPKT_STOP:
-            told, *data = os.read(self.master, 65536)
-            self.raw += bytes(data)
-        fcntl.ioctl(self.master, termios.TIOCPKT, struct.pack("i", 0))
-
-    def end(self):
-        """Wait for the program; its exit code."""
-        end = time.monotonic() + RUN_S
-        while self.read():
-            if time.monotonic() > end:
-                os.kill(self.pid, signal.SIGKILL)
-        status = os.waitpid(self.pid, 0)[1]
-        os.close(self.master)
-        return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
-
-    def type(self, text):
-        os.write(self.master, text.encode())
-
-    def text(self):
-        """What stands on the terminal, all that scrolled away included."""
-        lines, row, column = [""], 0, 0
-        for part in re.findall(r"\x1b\[\d*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", self.raw.decode("utf-8", "replace")):
-            if part == "\n":
-                row += 1
-                lines += [""] * (row == len(lines))
-            elif part == "\r":
-                column = 0
-            elif part[0] != "\x1b":
-                lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part):]
-                column += len(part)
-            elif part[-1] == "A":
-                row -= int(part[2:-1])
-            elif part[-1] == "K":
-                lines[row] = lines[row][:column]
-            elif part[-1] == "J":
-                lines[row:] = [lines[row][:column]]
-        return "\n".join(lines)
-
-
-SLOW = ('echo "[Theory T] Theory loaded" >&2; echo "[Saturating Sources] Step 3 (Max 5)" >&2\n'
-        'until [ -e go ]; do sleep 0.05; done\n' + VERIFY)
-
-
-def slow_batch(lab, **task):
-    lab.prover(SLOW)
-    lab.recipe(config={"global_max_cores": 2}, **task)
-
-
-def test_the_live_block_comes_and_goes(lab):
-    slow_batch(lab)
-    terminal = Terminal(lab, "run", "recipe.json")
-    terminal.until("saturating sources 3/5", times=2)
-    seen = terminal.text()
-    assert "0/3  0 %" in seen and "░░░░" in seen and "2/2 cores" in seen and "at most" in seen
-    assert re.search(r"t--one--fake +saturating sources 3/5 +\d:\d\d/5:00 +\d+M/1G", seen), seen
-    (lab.path / "go").touch()
-    assert terminal.end() == 0
-    seen = terminal.text()
-    assert "░" not in seen and "saturating" not in seen, "nothing of the block is left:\n" + seen
-    assert [line[:14].strip() for line in seen.splitlines() if line.startswith("[")] == ["[1/3] verified", "[2/3] verified", "[3/3] verified"]
-    assert b"\x1b[32mverified" in terminal.raw and "3 tasks: 3 verified" in seen
-    assert b"\x1b[?" not in terminal.raw and b"\x1b[2J" not in terminal.raw, "no mode is changed, the screen never cleared"
-
-
-def test_ctrl_c_and_ctrl_z_leave_the_terminal_sane(lab):
-    slow_batch(lab)
-    terminal = Terminal(lab, "run", "recipe.json")
-    terminal.until("saturating sources 3/5", times=2)
-    before = termios.tcgetattr(terminal.master)
-    terminal.type("\x1a")
-    wait_for(lambda: os.waitpid(terminal.pid, os.WUNTRACED | os.WNOHANG)[0])
-    terminal.read()
-    terminal.raw += b"\r\n$ fg\r\n"  # what a shell writes meanwhile must stay
-    os.kill(terminal.pid, signal.SIGCONT)
-    terminal.until("0/3  0 %", times=2)
-    terminal.until("saturating sources 3/5", times=4)
-    seen = terminal.text()
-    assert seen.count("0/3  0 %") == 2 and "$ fg" in seen and termios.tcgetattr(terminal.master) == before, seen
-    terminal.type("\x03")
-    assert terminal.end() == 130
-    seen = terminal.text()
-    assert "stopping: 2 jobs" in seen and "2 interrupted" in seen and "resume results" in seen, seen
-    assert seen.count("0/3  0 %") == 1, "only the block from before Ctrl-Z is left"
-
-
-def test_a_stuck_terminal_does_not_hold_up_the_batch(lab):
-    slow_batch(lab)
-    terminal = Terminal(lab, "run", "recipe.json")
-    terminal.until("saturating sources 3/5")
-    terminal.stop_output()
-    (lab.path / "go").touch()
-    wait_for(lambda: len(lab.finishes()) == 3)
-    terminal.read()
-    assert "verified" not in terminal.text()
-    terminal.type("\x11")
-    assert terminal.end() == 0 and "3 tasks: 3 verified" in terminal.text()
-
-
-@pytest.mark.parametrize("env, args, bar, colour", [
-    ({}, (), True, True), ({"NO_COLOR": "1"}, (), True, False), ({"TERM": "dumb"}, (), False, False), ({}, ("-q",), False, True),
-    ({}, ("--progress", "plain"), False, True), ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, (), True, True)])
-def test_terminals_of_all_kinds(lab, env, args, bar, colour):
-    lab.prover(("until [ -e go ]; do sleep 0.05; done; " if bar else "sleep 0.4; ") + VERIFY)
-    lab.recipe(lemmas=[{"name": "one"}], expect="verified")
-    terminal = Terminal(lab, "run", "recipe.json", *args, **env)
-    if bar:
-        terminal.until("0/1  0 %")
-        lab.write("go", "")
-    assert terminal.end() == 0
-    assert (b"0/1  0 %" in terminal.raw) is bar and (b"\x1b[32m" in terminal.raw) is colour, terminal.raw
-    if env.get("LC_ALL") == "C":
-        assert terminal.raw.isascii() and b"-----" in terminal.raw
-    assert ("[1/1]" in terminal.text()) is ("-q" not in args)
-
-
-@pytest.mark.parametrize("args, lines", [((), 4), (("-q",), 2), (("--progress", "none"), 1), (("-d",), 10), (("--progress", "bar"), 4)])
-def test_progress_in_a_pipe(lab, args, lines):
-    lab.prover('[ "$LEMMA" = two ] && exit 1; ' + VERIFY)
-    lab.recipe()
-    done = lab.run("run", "recipe.json", *args, code=3)
-    assert len(done.stderr.splitlines()) == lines and "\x1b" not in done.stdout + done.stderr, done.stderr
-    assert ("--prove=one" in done.stderr) is ("-d" in args)
-
-
-def view_of(tasks, running=0):
-    """A Progress over made-up tasks, some of which run."""
-    header = bt.Header(at=bt.timestamp(), id="b", limits=bt.Limits(64, 65536, 60))
-    batch = bt.Batch(header, {task.id: task for task in tasks})
-    args = bt.argparse.Namespace(quiet=False, debug=False, progress="none")
-    progress = bt.Progress(batch, batch.tasks.values(), "nowhere", {}, args)
-    for number, task in enumerate(tasks[:running]):
-        start = bt.Started((task.id,), task.id, 1, number, 1, "elsewhere", "", ("p",), bt.timestamp())
-        batch.apply(start)
-        progress(start)
-    return progress
-
-
-@pytest.mark.parametrize("columns, rows", [(80, 24), (120, 40), (40, 15), (20, 5), (10, 2), (300, 50)])
-@pytest.mark.parametrize("name", ["handshake--agreement_{}--tamarin", "\N{CJK UNIFIED IDEOGRAPH-8B49}" * 40 + "{}", "e\N{COMBINING ACUTE ACCENT}{}"])
-def test_the_block_fits_every_size(columns, rows, name):
-    progress = view_of([a_task(id=name.format(number), lemma=name.format(number)) for number in range(90)], running=64)
-    lines = progress.block(columns, rows)
-    assert 1 <= len(lines) <= max(1, rows - 1) and (rows < 15 or len(lines) <= rows * 2 // 3)
-    cut = [bt.fit(line, columns - 1).rstrip() for line in lines]
-    assert max(map(bt.display_width, cut)) <= columns - 1
-    if columns >= 40:
-        assert cut == [line.rstrip() for line in lines], "nothing had to be cut from outside"
-        assert "0/90" in lines[0] and any("64/64" in line for line in lines) and any("more" in line for line in lines)
-
-
-def test_wide_characters_are_measured():
-    assert bt.display_width("a\N{CJK UNIFIED IDEOGRAPH-8B49}") == 3 and bt.display_width("e\N{COMBINING ACUTE ACCENT}") == 1
-    assert bt.fit("abcdefgh", 5, "~", 2) == "ab~gh" and bt.fit("ab", 4) == "ab  " and bt.fit("abc", 0) == ""
-    assert bt.fit("\N{CJK UNIFIED IDEOGRAPH-8B49}" * 6, 5, "~", 3) == "\N{CJK UNIFIED IDEOGRAPH-8B49}" * 2 + " "
-    rows = [line.index("x") + line.count("\N{CJK UNIFIED IDEOGRAPH-8B49}") for line in
-            bt.text_table([("ab", "x"), ("\N{CJK UNIFIED IDEOGRAPH-8B49}", "x")]).splitlines()]
-    assert len(set(rows)) == 1
-
-
-def finished(task, seconds, status="completed"):
-    task.status = bt.Status(status)
-    task.result = bt.Result(task.status, bt.Verdict.VERIFIED, usage=bt.Usage(seconds))
-    return task
-
-
-@pytest.mark.parametrize("tasks, running, slots, wanted", [
-    ([], {}, 0, (0, True)),
-    ([("a", None)] * 4, {}, 2, (60 * 4 / 2 + 60, True)),
-    ([("a", 10), ("a", 20), ("a", None), ("a", None)], {}, 1, (30, False)),
-    ([("a", 10), ("b", None), ("b", None)], {}, 2, (10, False)),
-    ([("a", 10), ("b", 40), ("b", None)], {}, 1, (40, False)),
-    ([("a", 10), ("a", None)], {"2": 4}, 1, (6, False)),
-    ([("a", 10), ("a", None)], {"2": 25}, 1, (25, False)),  # longer than the others: as long again
-    ([("a", 10), ("a", None)], {"2": 58}, 1, (2, False)),  # but not beyond its limit
-])
-def test_forecast(tasks, running, slots, wanted):
-    made = [a_task(id=str(number), entry=name) for number, (name, _) in enumerate(tasks, 1)]
-    for task, (_, seconds) in zip(made, tasks):
-        if seconds:
-            finished(task, seconds)
-    tally = bt.Tally(bt.Batch(bt.Header(), {task.id: task for task in made}), made)
-    assert tally.forecast(running, slots) == pytest.approx(wanted)
-
-
-def test_the_tally_kept_by_events_is_that_of_the_tasks():
-    plans = [a_plan(id=str(number), entry="ab"[number % 2], limits=bt.Limits(1, 1, 60 + number % 3)) for number in range(8)]
-    batch = bt.Batch(bt.Header(), {plan.id: bt.Task(plan) for plan in plans})
-    tally = bt.Tally(batch, batch.tasks.values())
-
-    def start(task_id, attempt=1):
-        return bt.Started((task_id,), task_id, attempt)
-
-    def finish(task_id, status, verdict=None):
-        return bt.Finished(task_id, task_id, 1, bt.Result(bt.Status(status), verdict, usage=bt.Usage(10 + int(task_id))))
-
-    for event in [start("0"), start("1"), finish("0", "completed", bt.Verdict.VERIFIED), start("2"), finish("1", "interrupted"), finish("2", "timeout"),
-                  start("1", 2), finish("3", "completed", bt.Verdict.FALSIFIED),  # from the cache: it never started
-                  bt.Header(vanished=("7",)), a_plan(id="0", key="new"), a_plan(id="8"), start("0", 2), finish("8", "failed")]:
-        batch.apply(event)
-        tally.note(event)
-        fresh = bt.Tally(batch, batch.tasks.values())
-        running = {task.id: 5.0 for task in batch.tasks.values() if task.status is bt.Status.RUNNING}
-        assert tally.counts() == bt.count_outcomes(batch.tasks.values()) and tally.total == len(batch.tasks)
-        assert tally.done == batch.count(*bt.FINAL) and tally.forecast(running, 2) == fresh.forecast(running, 2)
-
-
-@pytest.mark.parametrize("log, wanted", [
-    ("maude tool: 'maude'\n", ""), ("[Theory T] Theory loaded\n", "loaded"), ("[Theory T] Derivation checks started\n", "derivation checks"),
-    ("[Theory T] Theory closed\n[Saturating Sources] Step 2 (Max 5)\n", "saturating sources 2/5"),
-    ("[Saturating Sources] Step 1 (Max 5)\n[Saturating Sources] Done\nx\n", "proving"), ("[Theory T] a\x1b[2Jb started\n", "a\N{REPLACEMENT CHARACTER}[2jb")])
-def test_phases(tmp_path, log, wanted):
-    (tmp_path / "log").write_text("x" * 5000 + "\n" + log)
-    assert bt.phase(str(tmp_path / "log")) == wanted and bt.phase(str(tmp_path / "none")) == ""
-
-
-def test_a_log_is_named_as_a_shell_takes_it():
-    tasks = [a_task(bt.Status.FAILED, bt.Result(bt.Status.FAILED), id="a\x1b[31m$(x) b")]
-    assert bt.final_table(bt.Batch(), "results", tasks).splitlines()[-1] == "why:   less 'results/logs/a\N{REPLACEMENT CHARACTER}[31m$(x) b.err'"
-
-
-def test_the_final_table_is_short_for_many_tasks():
-    tasks = [finished(a_task(id=f"t{number}", expect="falsified" if number == 4999 else None), 1) for number in range(5000)]
-    for task in tasks[:100]:
-        task.status, task.result = bt.Status.FAILED, bt.Result(bt.Status.FAILED, reason="exit code 1")
-    text = bt.final_table(bt.Batch(), "results", tasks)
-    assert len(text.splitlines()) < 50 and "61 tasks more" in text
-    assert text.splitlines()[1].startswith("verified  t4999") and "expected falsified!" in text.splitlines()[1], "what is unexpected comes first"
-    assert "5,000 tasks: 4,900 verified, 100 failed; 1 not as expected" in text and "less results/logs/t0.err" in text
-    assert len(bt.final_table(bt.Batch(), "results", tasks[200:205]).splitlines()) == 9
-
-
-@pytest.mark.parametrize("args, hint", [
-    (["rnu"], "did you mean 'run'"), (["run", "r.json", "--sheduler", "fifo"], "'--sheduler' (did you mean '--scheduler'?)"),
-    (["run", "r.json", "-s", "fif"], "did you mean 'fifo'"), (["status", "r", "--jsno=1"], "did you mean '--json'")])
-def test_mistyped_words_get_a_suggestion(capsys, args, hint):
-    with pytest.raises(SystemExit, match="2"):
-        bt.main(args)
-    told = capsys.readouterr().err
-    assert hint in told and len(told.splitlines()) == 2, told
-
-
-@pytest.mark.parametrize("command", ["run", "resume", "check", "init", "status", "lemmas"])
-def test_every_command_has_help_with_examples(capsys, command):
-    with pytest.raises(SystemExit, match="0"):
-        bt.main([command, "--help"])
-    assert f"examples:\n  batch_tamarin.py {command} " in capsys.readouterr().out
-
-
-# check
-
-CHECKED = r"""
-case "$1" in test) echo "All tests successful. The prover should work as intended."; exit 0;; esac
-echo "$@" >> calls
-case "$*" in *--prove*) exit 9;; *--broken*) printf '"t.spthy" (line 3, column 7):\nunexpected "x"\n' >&2; exit 1;; esac
-printf '/*\nWARNING: the following wellformedness checks failed!\n\nUnbound variables\n=================\n\n  rule A has x\n*/\n' > "$OUT"
-printf '  WARNING: 1 wellformedness check failed!\n  one (all-traces): analysis incomplete (1 steps)' | summary
-"""
-
-
-def test_check_loads_each_variation_once_with_its_own_options(lab):
-    lab.prover(CHECKED)
-    lab.recipe(lemmas=[{"name": "*"}, {"name": "two", "tamarin_options": ["--bound=7"], "preprocess_flags": ["X"]}])
-    before = sorted(lab.path.iterdir())
-    done = lab.run("check", "recipe.json", "-d", code=0)
-    calls = (lab.path / "calls").read_text().splitlines()
-    assert len(calls) == 2 and not any("--prove" in call for call in calls) and sum("--bound=7 -D=X" in call for call in calls) == 1
-    assert "self-test passed" in done.stdout and done.stdout.count("1 wellformedness check failed: Unbound variables") == 2
-    assert "t--one--fake: 1 core, 1 GB, 300 s" in done.stdout and "--prove=two --bound=7 -D=X" in done.stdout
-    assert "it can run" in done.stderr and sorted(lab.path.iterdir()) == sorted([*before, lab.path / "calls"]), "nothing is written"
-
-
-def test_check_reports_what_cannot_run(lab):
-    lab.prover(CHECKED.replace("All tests successful. The prover should work as intended.", "WARNING: Some tests failed."))
-    lab.recipe(tamarin_options=["--broken"])
-    done = lab.run("check", "recipe.json", "--report", code=2)
-    assert 'error: it does not load: exit code 1: t.spthy:3:7: unexpected "x"' in done.stdout and "self-test failed" in done.stdout
-    assert 'unexpected "x"' in (lab.path / bt.CHECK_REPORT / "t--one--fake.txt").read_text()
-    lab.recipe()
-    lab.run("check", "recipe.json", "--report", code=0)
-    assert "rule A has x" in (lab.path / bt.CHECK_REPORT / "t--one--fake.txt").read_text()
-
-
-def test_check_keeps_the_limits(lab):
-    lab.prover(CHECKED + "sleep 600")
-    lab.recipe(resources={"max_cores": 1, "max_memory": 1, "timeout": 0.3})
-    assert "ran into its time limit of 0.3 s" in lab.run("check", "recipe.json", code=2).stdout
-
-
-@pytest.mark.parametrize("text, mode, problem", [
-    ("#!/bin/sh\n", 0o755, ""), ("#!/usr/bin/env -S sh -e\n", 0o755, ""), ("#!/bin/sh\n", 0o644, "not executable"), (None, 0, "does not exist"),
-    ("#!/usr/bin/nosuch -x\n", 0o755, "needs the interpreter '/usr/bin/nosuch'"), ("#!/usr/bin/env nosuch\n", 0o755, "needs the interpreter 'nosuch'"),
-    ("#!/bin/sh\r\n", 0o755, "needs the interpreter '/bin/sh\\r'")])
-def test_oracles_are_tested(tmp_path, text, mode, problem):
-    path = tmp_path / "oracle"
-    if text is not None:
-        path.write_bytes(text.encode())
-        path.chmod(mode)
-    found = bt.oracle_problem(str(path))
-    assert problem in found and bool(problem) == bool(found)
-
-
-def test_an_oracle_that_cannot_be_read(tmp_path, monkeypatch):
-    def closed(*_):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    path = tmp_path / "oracle"
-    path.touch(0o711)
-    monkeypatch.setattr("builtins.open", closed)
-    assert bt.oracle_problem(str(path)) == "can't be read: Permission denied"
-
-
-def test_check_tests_the_oracles_that_would_be_called(lab):
-    lab.prover(CHECKED)
-    lab.recipe(tamarin_options=["--heuristic=o", "--oraclename=ask.py"])
-    assert f"error: oracle {lab.path}/ask.py does not exist" in lab.run("check", "recipe.json", code=2).stdout
-    lab.write("ask.py", "#!/bin/sh\n", 0o755)
-    lab.run("check", "recipe.json", code=0)
-
-
-# init
-
-
-def test_init_makes_a_recipe_that_passes_check(lab):
-    lab.prover(CHECKED)
-    lab.write("sub/u.spthy", THEORY.replace('"All k #i. A(k) @ i ==> F"', '"diff(1,2)"').replace("A(~k) ]-> [ Out(~k) ]", "A(~k) ]-> [ Out(diff(~k, ~k)) ]"))
-    done = lab.run("init", "t.spthy", "sub/u.spthy", "--yes", "--prover", "./fake.sh", "-o", "sub/r.json", "--cores", "1", "--memory", "50%", "--timeout", "77",
-                   "--lemma", "one", "--lemma", "t*", "--results", "out", code=0)
-    data = json.loads((lab.path / "sub" / "r.json").read_text())
-    assert data == json.loads(done.stdout) and data["config"] == {"global_max_cores": 1, "global_max_memory": "50%", "default_timeout": 77,
-                                                                  "output_directory": "out"}
-    assert [task.get("tamarin_options") for task in data["tasks"].values()] == [None, ["--diff"]] and "note: sub/u.spthy uses diff" in done.stderr
-    assert data["tasks"]["t"]["lemmas"] == [{"name": "one"}, {"name": "t*"}] and data["tasks"]["t"]["theory_file"] == "../t.spthy"
-    lab.run("check", "sub/r.json", code=0)
-
-
-def test_init_never_asks_a_pipe_and_never_overwrites(lab):
-    lab.prover(VERIFY)
-    assert "add --yes" in lab.run("init", "t.spthy", code=2, stdin=subprocess.DEVNULL).stderr
-    lab.write("recipe.json", "mine")
-    assert "--force" in lab.run("init", "t.spthy", "--yes", "--prover", "./fake.sh", code=2).stderr
-    assert (lab.path / "recipe.json").read_text() == "mine"
-    assert "no lemma of t.spthy matches 'on'" in lab.run("init", "t.spthy", "--yes", "--force", "--prover", "./fake.sh", "--lemma", "on", code=2).stderr
-    lab.run("init", "t.spthy", "--yes", "--force", "--prover", "./fake.sh", code=0)
-    assert json.loads((lab.path / "recipe.json").read_text())["tasks"]["t"]["tamarin_versions"] == ["fake.sh"]
-
-
-def test_init_asks_on_a_terminal(lab):
-    lab.prover(VERIFY)
-    terminal = Terminal(lab, "init", "t.spthy", PATH="/usr/bin:/bin")
-    for question, answer in [("provers (commands or files)", "./nosuch"), ("no executable program './nosuch'", "./fake.sh"), ("cores for all", "many"),
-                             ("'many' is neither", ""), ("GB for all jobs", "1.5"), ("seconds for one lemma", ""), ("lemmas of t.spthy: one, two, three", "thre"),
-                             ("did you mean 'three'", "t* !two"), ("directory for the results", "out"), ("write this to recipe.json?", "y")]:
-        terminal.until(question)
-        terminal.type(answer + "\n")
-    assert terminal.end() == 0
-    seen = terminal.text()
-    assert seen.index('"tamarin_versions"') < seen.index("write this"), "the recipe is shown before it is written"
-    data = json.loads((lab.path / "recipe.json").read_text())
-    assert data["config"]["global_max_memory"] == 1.5 and data["tasks"]["t"]["lemmas"] == [{"name": "t*"}, {"name": "!two"}]
-
-
-# status
-
-
-def test_status_of_a_running_a_dead_and_a_finished_batch(lab):
-    slow_batch(lab)
-    assert "results: there is no such results directory" in lab.run("status", "results", code=2).stderr
-    process = lab.start("run", "recipe.json")
-    wait_for(lambda: len(lab.events("start")) == 2)
-    wait_for(lambda: all("Step 3" in (lab.path / "results" / "logs" / f"t--{name}--fake.err").read_text() for name in ("one", "two")))
-    told = json.loads(lab.run("status", "results", "--json", code=0).stdout)
-    assert told["state"] == "running" and told["counts"] == {"pending": 1, "running": 2} and told["tasks"] == 3 and told["eta_is_a_bound"] is True
-    assert told["running"][0]["phase"] == "saturating sources 3/5" and told["running"][0]["limits"]["timeout_s"] == 300
-    assert sys.platform != "linux" or 0 < told["running"][0]["memory_mb"] < 100
-    seen = lab.run("status", "results", code=0).stdout
-    assert f"running (process {process.pid})" in seen and "t--two--fake" in seen and "2/2 cores" in seen
-    process.kill()
-    end_of(process)
-    seen = lab.run("status", "results", code=0).stdout
-    assert f"died: its process {process.pid} is gone" in seen and "batch_tamarin.py resume results" in seen
-    (lab.path / "go").touch()
-    wait_for(lambda: lock_is_free(lab.path / "results" / "batch.jsonl"))  # the watchdog keeps it until the provers are gone
-    lab.run("resume", "results", code=0)
-    seen = lab.run("status", "results", code=0).stdout
-    assert "finished" in seen and "3 tasks: 3 verified" in seen
-
-
-@pytest.mark.parametrize("on_terminal", [False, True])
-def test_status_follows_until_the_end(lab, on_terminal):
-    slow_batch(lab)
-    process = lab.start("run", "recipe.json")
-    wait_for(lambda: len(lab.events("start")) == 2)
-    if on_terminal:
-        terminal = Terminal(lab, "status", "results", "--follow")
-        terminal.until("saturating sources 3/5")
-    else:
-        follower = lab.start("status", "results", "--follow")
-        assert follower.stderr.readline() == f"running (process {process.pid}), 0 of 3 tasks done\n"
-    (lab.path / "go").touch()
-    end_of(process)
-    if on_terminal:
-        assert terminal.end() == 0
-        seen = terminal.text()
-        assert "saturating" not in seen and "░" not in seen
-    else:
-        seen = "".join(reversed(end_of(follower)))
-        assert follower.returncode == 0
-    assert seen.index("[1/3] verified") < seen.index("[3/3] verified") < seen.index("3 tasks: 3 verified"), seen
-
-
-def test_status_of_many_tasks(lab):
-    header = bt.Header(at=bt.timestamp(), id="b", recipe_file="r.json", pid=1, host="elsewhere", limits=bt.Limits(2, 1024, 60),
-                       provers={"p": bt.Prover("p", ("p",))})
-    plans = [a_plan(id=f"t{number}", entry=f"n{number % 9}") for number in range(10_000)]
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, usage=bt.Usage(1), at=bt.timestamp())
-    events = [header, *plans, *(bt.Finished(plan.id, plan.id, 1, result) for plan in plans[:4_000])]
-    (lab.path / "results").mkdir()
-    (lab.path / "results" / "batch.jsonl").write_bytes(b"".join(map(bt.json_line, events)))
-    told = json.loads(lab.run("status", "results", "--json", code=0).stdout)
-    assert told["state"] == "unknown" and told["done"] == 4_000
-
-
-def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
-    """Two that end at once after a batch went on: both are counted, each once."""
-    lab.write("t.spthy", many_lemmas(8))
-    lab.prover(VERIFY)
-    lab.recipe(config={"global_max_cores": 4, "global_max_memory": 4})
-    four = [argument for lemma in json.loads(lab.run("lemmas", "t.spthy", "--json").stdout)["lemmas"][:4] for argument in ("-t", f"t--{lemma['name']}--")]
-    lab.run("run", "recipe.json", *four, code=0)
-    monkeypatch.setattr(bt, "FLUSH_S", 1.0)  # all four end before anyone is told
-    monkeypatch.chdir(lab.path)
-    assert bt.main(["run", "recipe.json", "--no-cache", "--cores", "4", "--memory", "4"]) == 0
-    assert re.findall(r"^\[(\d)/8\]", capfd.readouterr().err, re.MULTILINE) == ["5", "6", "7", "8"]
-
-
-# --- What can't wait -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
-def test_a_signal_that_was_ignored_at_the_start_stays_ignored(lab, number):
-    """`nohup` ignores SIGHUP, a script's `&` SIGINT: the batch goes on."""
-    lab.prover("until [ -e go ]; do sleep 0.05; done; " + VERIFY)
-    lab.recipe(lemmas=[{"name": "one"}])
-    process = lab.start("run", "recipe.json", preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))
-    wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and lab.events("start"), 180)
-    process.send_signal(number)
-    lab.write("go", "")
-    process.communicate(timeout=180)
-    assert process.returncode == 0 and lab.only_finish()["verdict"] == "verified"
-
-
-def test_an_audit_takes_logs_in_any_order(lab):
-    for name, word in (("d/a", "falsified - found trace"), ("e/b", "verified"), ("d/c", "verified")):
-        lab.write(f"{name}.log", summary_of(f"  {name[-1]} (all-traces): {word} (2 steps)").replace("x.spthy", f"{name[-1]}.spthy"))
-    said = lab.run("audit", "d/a.log", "e/b.log", "d/c.log", "--format", "json").stdout
-    assert {row["lemma"]: row["verdict"] for row in json.loads(said)["lemmas"]} == {"a": "falsified", "b": "verified", "c": "verified"}
-
-
-def test_init_writes_the_theory_that_it_has_shown(lab):
-    lab.prover(VERIFY)
-    lab.write("work/a.spthy", THEORY.replace("one", "mine"))
-    lab.write("a.spthy", THEORY.replace("one", "others"))
-    (lab.path / "work" / "sub").mkdir()
-    command = lab.command("init", "a.spthy", "-o", "sub/r.json", "--yes", "--prover", "../fake.sh", "--cores", "1")
-    subprocess.run(command, cwd=lab.path / "work", check=True, timeout=300)
-    for place, recipe in ((lab.path / "work", "sub/r.json"), (lab.path / "work" / "sub", "r.json")):
-        done = subprocess.run(lab.command("run", recipe), cwd=place, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0 and "mine" in done.stdout and "others" not in done.stdout, done
-
-
-@pytest.mark.parametrize("here, beside, code", [
-    ({}, {}, 0), ({"t.spthy": THEORY.replace("~k", "~x")}, {}, 2), ({"i.inc": "rule B: [ ] --> [ ]"}, {}, 2), ({"oracle": "#!/bin/cat"}, {}, 2)])
-def test_a_relative_name_means_one_theory(lab, here, beside, code):
-    """Where it could mean two, here and beside the recipe, they must be the same, with their includes and oracles."""
-    lab.prover(VERIFY)
-    lab.provers["fake"]["path"] = str(lab.path / "fake.sh")
-    lab.recipe(lemmas=[{"name": "one"}])
-    theory = THEORY.replace("begin", 'begin\n#include "i.inc"\nheuristic: o "oracle"')
-    for folder, changes in (("here", here), ("beside", beside)):
-        for name, text in {"t.spthy": theory, "i.inc": "rule A2: [ ] --> [ ]", "oracle": "#!/bin/sh", **changes}.items():
-            lab.write(f"{folder}/{name}", text.replace("begin\nrule", 'begin\n#include "i.inc"\nrule'), 0o755)
-    os.rename(lab.path / "recipe.json", lab.path / "beside" / "recipe.json")
-    done = subprocess.run(lab.command("run", "../beside/recipe.json"), cwd=lab.path / "here", capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, done.stderr
-    if code:
-        assert all(str(lab.path / folder / "t.spthy") in done.stderr for folder in ("here", "beside")), done.stderr
-        assert "theory_file" in done.stderr and "recipe.json:" in done.stderr
-
-
-def test_what_runs_is_what_is_digested_and_asked(lab):
-    """A relative wrapper of a task with a directory of its own: the one that is here, whatever has that name there."""
-    lab.prover(VERIFY)
-    lab.write("there/fake.sh", PRELUDE + 'echo "  $LEMMA (all-traces): falsified - found trace (7 steps)" | summary', 0o755)
-    lab.write("there/t.spthy", THEORY)
-    lab.provers["fake"] = {"command": ["sh", "./fake.sh"]}
-    lab.recipe(cwd="there", lemmas=[{"name": "one"}])
-    lab.run("run", "recipe.json", code=0)
-    assert lab.only_finish()["verdict"] == "verified" and str(lab.path / "fake.sh") in lab.events("start")[0]["command"]
-    lab.provers["fake"] = {"command": ["sh", "fake.sh"]}
-    lab.recipe(cwd="there", lemmas=[{"name": "one"}])
-    assert "'fake.sh' is not the same file here and in" in lab.run("run", "recipe.json", "--fresh", code=2).stderr
-
-
 def test_an_input_that_is_only_touched_has_not_changed(lab):
     lab.prover("touch t.spthy fake.sh; " + VERIFY)
     lab.recipe(lemmas=[{"name": "one"}])
     lab.run("run", "recipe.json", code=0)
     assert lab.only_finish()["verdict"] == "verified"
+
+
+# === Scheduler and executors ======================================================================
+
+
+def test_a_short_job_shows_its_peak_and_a_tiny_one_not_the_drivers(lab):
+    """Through the program, as what the kernel tells counts only above the driver's own peak, and pytest's may be high."""
+    lab.prover(
+        f"case $LEMMA in one) exec {sys.executable} -S -E -c \"x = b'1' * (200 << 20)\";; *) sleep 0.1;; esac"
+    )
+    lab.recipe()
+    lab.run("run", "recipe.json", code=3)
+    short, tiny, _ = sorted(lab.finishes().values(), key=lambda event: -event["peak_mb"])
+    assert short["id"] == "t--one--fake" and 200 <= short["peak_mb"] < 260
+    assert 0.1 < tiny["peak_mb"] < 20 and tiny["cpu_s"] < 0.1
+
+
+class Clock:
+    """Runs a Scheduler on made-up jobs (name, cores, memory in MB, seconds, timeout) on an event loop whose time is simulated."""
+
+    def __init__(self, cores=4, memory_mb=4096):
+        self.now, self.log, self.room = 0.0, [], bt.Room(cores, memory_mb)
+
+    def run(self, jobs, monkeypatch):
+        monkeypatch.setattr(bt.time, "monotonic", lambda: self.now)
+        scheduler = bt.Scheduler(self.room)
+        self.sleepers = []
+        asyncio.run(
+            self.drive(
+                scheduler,
+                [
+                    bt.Waiting(bt.Limits(job[1], job[2], job[4]), lambda job=job: self.work(job))
+                    for job in jobs
+                ],
+            )
+        )
+        return [name for name, _ in self.log]
+
+    async def drive(self, scheduler, jobs):
+        running = asyncio.ensure_future(scheduler.run(jobs))
+        while not running.done():
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            if self.sleepers and not running.done():
+                self.sleepers.sort(key=lambda pair: pair[0])
+                self.now, future = self.sleepers.pop(0)
+                future.set_result(None)
+                for _ in range(6):
+                    await asyncio.sleep(0)
+        await running
+
+    async def work(self, job):
+        self.log.append((job[0], self.now))
+        future = asyncio.get_running_loop().create_future()
+        self.sleepers.append((self.now + job[3], future))
+        await future
+        return True
+
+
+def test_a_job_that_fits_overtakes_one_that_does_not(monkeypatch):
+    clock = Clock()
+    order = clock.run(
+        [("a", 3, 1, 10, 100), ("wide", 4, 1, 1, 100), ("b", 1, 1, 1, 100), ("c", 1, 1, 1, 100)],
+        monkeypatch,
+    )
+    assert order == ["a", "b", "c", "wide"] and dict(clock.log) == {
+        "a": 0,
+        "b": 0,
+        "c": 1,
+        "wide": 10,
+    }
+
+
+def test_nothing_waits_for_ever(monkeypatch):
+    """Small jobs could overtake the wide one without end; after its own timeout (5 s) it comes first."""
+    clock = Clock()
+    small = [(f"s{number}", 2, 1, 1 + number % 2, 5) for number in range(100)]
+    clock.run([*small[:2], ("wide", 4, 1, 1, 5), *small[2:]], monkeypatch)
+    assert 5 <= dict(clock.log)["wide"] <= 8
+
+
+def test_cores_and_memory_are_taken_together(monkeypatch):
+    clock = Clock(cores=4, memory_mb=100)
+    clock.run([("a", 1, 60, 5, 9), ("b", 1, 60, 5, 9), ("c", 1, 40, 5, 9)], monkeypatch)
+    assert dict(clock.log) == {"a": 0, "c": 0, "b": 5} and (
+        clock.room.cores,
+        clock.room.memory_mb,
+    ) == (4, 100)
+
+
+def test_room_of_what_cannot_be_killed_is_not_given_away(monkeypatch):
+    clock = Clock(cores=1)
+    clock.work = lambda job, work=clock.work: stuck(work, job)
+    assert clock.run([("a", 1, 1, 1, 9), ("b", 1, 1, 1, 9)], monkeypatch) == ["a"]
+
+
+async def stuck(work, job):
+    await work(job)
+    return False
+
+
+def test_orders():
+    tasks = [
+        a_task(id=name, limits=bt.Limits(cores, memory * 1024, 9))
+        for name, cores, memory in [("mid", 2, 2), ("big", 4, 16), ("small", 1, 1), ("mid2", 1, 3)]
+    ]
+    assert [task.id for task in bt.in_order(tasks, "fifo")] == ["mid", "big", "small", "mid2"]
+    assert [task.id for task in bt.in_order(tasks, "sjf")] == ["small", "mid", "mid2", "big"]
+    assert [task.id for task in bt.in_order(tasks, "ljf")] == ["big", "mid", "mid2", "small"]
+
+
+def test_timeout_and_memory_limit(lab):
+    hog = f"exec {sys.executable} -S -c \"import time; x = b'1' * (400 << 20); time.sleep(600)\""
+    lab.prover(
+        f"case $LEMMA in one) trap '' TERM; setsid sleep 677 & sleep 678;; two) {hog};; *) {VERIFY.strip()};; esac"
+    )
+    lab.recipe(
+        config={"global_max_memory": 1},
+        resources={"max_cores": 1, "max_memory": 0.2, "timeout": 300},
+        lemmas=[{"name": "*"}, {"name": "one", "resources": {"timeout": 1}}],
+    )
+    lab.run("run", "recipe.json", code=3)
+    finishes = lab.finishes()
+    assert (
+        finishes["t--one--fake"]["status"] == "timeout"
+        and "limit of 1 s" in finishes["t--one--fake"]["reason"]
+    )
+    assert finishes["t--two--fake"]["status"] == "memory_limit" and finishes["t--two--fake"][
+        "exit"
+    ] == {"signal": "SIGKILL"}
+    assert finishes["t--three--fake"]["verdict"] == "verified"
+    assert not living_provers(lab.path)
+
+
+def test_a_prover_that_disappears(lab):
+    lab.prover("rm -f fake.sh; " + VERIFY)
+    lab.recipe(config={"global_max_cores": 1})
+    lab.run("run", "recipe.json", code=3)
+    statuses = [(event["status"], event["reason"]) for event in lab.finishes().values()]
+    assert statuses[0][0] == "completed" and all(
+        status == "failed" and "no such program" in reason for status, reason in statuses[1:]
+    )
+
+
+def test_a_flood_of_output(lab):
+    lab.prover(
+        f"head -c 100000000 /dev/zero | tr '\\0' x; head -c 100000 /dev/urandom >&2; {VERIFY}"
+    )
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    assert (lab.path / "results" / "logs" / "t--one--fake.out").stat().st_size < 80 << 20
+
+
+def test_signals_stop_gracefully_then_at_once(lab):
+    lab.prover("trap '' TERM; echo up; sleep 600")
+    lab.recipe(config={"global_max_cores": 1})
+    process = lab.start("run", "recipe.json")
+    wait_for(
+        lambda: (
+            (lab.path / "results" / "logs" / "t--one--fake.out").exists()
+            and "up" in (lab.path / "results" / "logs" / "t--one--fake.out").read_text()
+        )
+    )
+    process.send_signal(signal.SIGHUP)
+    while not process.stderr.readline().startswith("stopping: 1 job "):
+        assert process.poll() is None
+    process.send_signal(signal.SIGHUP)
+    out, _ = end_of(process)
+    assert process.returncode == 129
+    event = lab.only_finish()
+    assert (
+        event["status"] == "interrupted"
+        and event["reason"] == "stopped by SIGHUP"
+        and event["exit"] == {"signal": "SIGKILL"}
+    )
+    assert (
+        "interrupted" in out
+        and lab.events()[-1]["signal"] == signal.SIGHUP
+        and not living_provers(lab.path)
+    )
+
+
+@needs_linux
+def test_provers_end_with_a_killed_driver_and_a_later_run_goes_on(lab):
+    lab.prover("[ -e go ] || { setsid sleep 678 & sleep 679; }; " + VERIFY)
+    lab.recipe(config={"global_max_cores": 1})
+    process = lab.start("run", "recipe.json")
+    wait_for(lambda: living_provers(lab.path))
+    process.kill()
+    end_of(process)
+    wait_for(
+        lambda: not living_provers(lab.path) and lock_is_free(lab.path / "results" / "batch.jsonl")
+    )
+    (lab.path / "go").touch()
+    assert "resuming: 0 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
+
+
+def test_few_open_files(lab):
+    """With hardly any descriptors tasks fail with a reason or the batch stops with one error, but nothing is wrong or lost."""
+    lab.prover(VERIFY)
+    lab.recipe()
+    done = lab.run_script(
+        "run",
+        "recipe.json",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (14, 14)),
+    )
+    assert done.returncode in (0, 2, 3), done.stderr
+    assert done.returncode != 2 or "error:" in done.stderr
+
+
+def test_a_theory_that_changes_while_the_batch_runs(lab):
+    lab.prover('[ $LEMMA = one ] && echo "// more" >> t.spthy; ' + VERIFY)
+    lab.recipe(config={"global_max_cores": 1})
+    lab.run("run", "recipe.json", code=3)
+    assert {(event["status"], event["verdict"]) for event in lab.finishes().values()} == {
+        ("interrupted", None)
+    }
+    assert all("t.spthy changed since" in event["reason"] for event in lab.finishes().values())
+    assert len(lab.events("start")) == 1, "what is not what was planned is not even started"
 
 
 def test_limits_hold_while_results_are_copied(lab, monkeypatch):
@@ -3480,289 +4252,154 @@ def test_limits_hold_while_results_are_copied(lab, monkeypatch):
     monkeypatch.setattr(bt, "copy_file", slow_copy)
     monkeypatch.chdir(lab.path)
     assert bt.main(["run", "recipe.json", "--cores", "2", "--memory", "2", "-q"]) == 3
-    assert not late and {event["lemmas"] and event["status"] or event["status"] for event in lab.events("finish")} == {"completed", "timeout"}
+    assert not late and {
+        event["lemmas"] and event["status"] or event["status"] for event in lab.events("finish")
+    } == {"completed", "timeout"}
 
 
-@needs_linux
-@pytest.mark.parametrize("script, waits_s, limits, status", [
-    ("sleep 2", 0, {"timeout": 1}, bt.Status.TIMEOUT), ("echo summary", 2, {"timeout": 1}, bt.Status.COMPLETED),
-    ("exec {python} -S -c \"x = b'1' * (300 << 20)\"", 0.6, {"memory": 100}, bt.Status.MEMORY_LIMIT)])
-def test_what_ended_while_nobody_looked_is_judged_by_its_own_end(bench, script, waits_s, limits, status):
-    job = bench.sh(script.format(python=sys.executable), **limits)
+# === Interchange with batch-tamarin ===============================================================
 
-    def busy(pid, started):
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        time.sleep(waits_s)  # the loop is still busy
-
-    with bt.Supervisor("batch-" + bench.token) as supervisor:
-        outcome = asyncio.run(supervisor.run(job, busy))
-    assert outcome.status is status and outcome.exit == bt.ExitStatus(0), outcome
-
-
-def test_a_job_has_a_directory_of_its_own(bench, monkeypatch):
-    folder = bench.folder / "-a '$(b)\n"
-    folder.mkdir()
-    monkeypatch.setattr(os, "chdir", lambda path: pytest.fail("the process's own directory changes"))
-    job, lost = bench.job("/bin/pwd", "-P", cwd=str(folder)), bench.job("no-such-prover", cwd=str(folder))
-    outcome, gone = bench.run(job, lost)
-    assert outcome.exit == bt.ExitStatus(0) and bench.out(job) == f"{folder}\n"
-    assert gone.exit == bt.ExitStatus(127) and "no-such-prover" in Path(lost.stderr).read_text()
-
-
-LONG = 1 << 18
-LONG_LINES = ["a" * LONG, " " * LONG, "=" * LONG, "1" * LONG, '"' * LONG, "/*" * (LONG // 2), "'" * LONG, "{" * LONG, "\t \n" * (LONG // 3),
-              "(" * LONG, "Generated from: " * (LONG // 16), "WARNING: " * (LONG // 9), '" (line 1' * (LONG // 8), "_SL1-AS0" * (LONG // 8),
-              "theory a begin " * (LONG // 15), "expected " * (LONG // 9), "lemma " * (LONG // 6), "# " * (LONG // 2), "1." * (LONG // 2),
-              "returned unsupported version '" * (LONG // 30), "  a (all-traces): verified (1 steps" * (LONG // 35)]
-
-
-def read_everything(path):
-    """Let everything that reads prover output or theory text read this file; run in a process of its own."""
-    text = Path(path).read_text()
-    report = f"theory T begin end\nWARNING: the following wellformedness checks failed!\n{text}\n==========\n"
-    Path(path + ".report").write_text(report)
-    Path(path + ".log").write_text(f"[Theory T] {text}\n=\nsummary of summaries:\n\nanalyzed: {text}\n\n  {text}\n{text}\n=====\n")
-    bt.wellformedness_titles(path + ".report")
-    bt.read_output(path + ".log", path, "one")
-    bt.has_loaded(path)
-    bt.phase(path)
-    bt.own_dot("digraph " + text + f'\ndigraph "{text}" {{}}', "one", ["two"])
-    bt.coloured(text, type("Tty", (), {"isatty": lambda self: True})())
-    bt.printable(text)
-    bt.read_evidence([path + ".log"], lambda message: None)
-    for theory in (text, "theory T begin\n" + text, f'theory T begin lemma a: "{text}"\nend', f"theory T begin end {text}",
-                   f"theory T begin heuristic: {text}\nend", f"theory T begin #include {text}\nend",
-                   f'theory T configuration: "{text}" begin end'):
-        Path(path + ".spthy").write_text(theory)
-        try:
-            bt.read_evidence([path + ".spthy"], lambda message: None)
-            loaded = bt.load_theory(path + ".spthy")
-        except bt.InputError:
-            continue
-        assert loaded.digest and loaded.splits_for_sure in (True, False)
-        bt.used_oracles(loaded, [f"--heuristic={text}"], "/")
-
-
-@pytest.mark.parametrize("number", range(len(LONG_LINES)))
-def test_what_reads_provers_and_theories_takes_time_in_proportion(tmp_path, number):
-    """Something quadratic would need longer than its limit, and hours for 1 MB."""
-    (tmp_path / "long").write_text(LONG_LINES[number])
-    call = f"import test_batch_tamarin as tests; tests.read_everything({str(tmp_path / 'long')!r})"
-    subprocess.run([sys.executable, "-c", call], cwd=HERE, check=True, timeout=300)
-
-
-# --- The benchmark: python test_batch_tamarin.py bench -----------------------------------------------------------------
-
-
-def measured(command, folder):
-    """(seconds, CPU seconds, peak MB of the largest process) of a command and its children."""
-    begun = time.monotonic()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, _, usage = os.wait4(process.pid, 0)
-    return time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
-def benchmark(folder, tasks=200, rounds=5):
-    """A prover that answers at once, two slots; the peers run the same commands. Medians of some rounds, in turn."""
-    lab = Lab(folder)
-    lab.write("t.spthy", many_lemmas(tasks))
-    lab.prover('printf "%s\\nsummary of summaries:\\n\\n  $LEMMA (all-traces): verified (1 steps)\\n\\n%s\\n" $RULE $RULE')
-    lab.recipe(config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60})
-    command = f"seq 0 {tasks - 1} | xargs -P2 -I@ ./fake.sh +RTS -N1 -RTS t.spthy --prove=l@ --output=x > /dev/null"
-    contest = {"xargs -P2": ["sh", "-c", command],
-               "batch_tamarin.py": [sys.executable, str(SCRIPT), "run", "recipe.json", "-q", "-o", "results@"],
-               "batch_tamarin.py --version": [sys.executable, str(SCRIPT), "--version"],
-               "python -c pass": [sys.executable, "-c", "pass"]}
-    peer = shutil.which("batch-tamarin")
-    if peer:
-        contest["batch-tamarin (peer)"] = [peer, "run", "recipe.json"]
-    figures = {name: [] for name in contest}
-    for number in range(rounds):
-        for name, words in contest.items():
-            if name == "batch-tamarin (peer)":
-                shutil.rmtree(lab.path / "results", ignore_errors=True)
-            figures[name].append(measured([word.replace("results@", f"results-{number}") for word in words], lab.path))
-    print(f"{tasks} tasks, instant prover, 2 slots, Python {sys.version.split()[0]}, median of {rounds}")
-    for name, rows in figures.items():
-        wall, cpu, peak = (statistics.median(column) for column in zip(*rows))
-        print(f"{name:28} {wall:7.3f} s   CPU {cpu:6.3f} s   largest process {peak:6.1f} MB")
-
-
-# --- Reports -----------------------------------------------------------------------------------------------------------
-
-HOSTILE = ["<script>alert(1)</script>", "<img src=http://127.0.0.1:8009/x onerror=alert(1)>", "a & b \"double\" 'single'",
-           "$\\input{/etc/passwd}$ \\end{document} 100% #1 ^~", '#[typst] #panic() "; #eval("1")', "a|b|c", "`code` ``` _em_ *strong* [l](u)",
-           "=cmd()", "+1", "-2", "@SUM(A1)", "\x1b[31mred\x07", "\u202egnp.exe", "bad \udcff byte", "]]> --> %s {0} {{x}} \\", "\u2028\x00\x85", "x" * 300]
-
-
-def hostile_batch(text):
-    """A batch in which every text that comes from outside is this one; ids are what they are in our own batches, safe."""
-    provers = {alias: bt.Prover(alias, ("prover", text), (text,), version="1.11.0") for alias in (text, "other")}
-    batch = bt.Batch(bt.Header(at="2026-01-02T03:04:05.000000Z", id="b", version="0.1.0", recipe_file=f"/r/{text}.json", host=text,
-                               platform="linux", cwd=f"/{text}", limits=bt.Limits(2, 2048, 60), provers=provers))
-    ends = [bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, "all-traces"), bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED, 3),
-            bt.Result(bt.Status.TIMEOUT), bt.Result(bt.Status.FAILED, exit=bt.ExitStatus(1)), None]
-    for number, result in enumerate(ends):
-        task = a_task(id=f"i{number}", entry=text, theory=text, lemma=text, prover=(text, "other")[number % 2], options=(text,), flags=(text,),
-                      cwd="/" + text, assumes=(text,), expect=(None, "verified")[number % 2])
-        if result:
-            task.status, task.result = result.status, bt.replace(result, at="2026-01-02T03:04:06.000000Z", usage=bt.Usage(1.0), reason=text,
-                                                                 warnings=(text,), stderr_tail=f"{text}\n{text}")
-        batch.tasks[task.id] = task
-    return batch
-
-
-def report_of(batch, form, directory="/nowhere"):
-    return "".join(bt.REPORTS[form](batch, str(directory), str(directory)))
-
-
-def html_parts(page):
-    """Tags with their attributes, and the text outside of style and script."""
-    tags, texts = [], []
-
-    class Reader(HTMLParser):
-        def handle_starttag(self, tag, attributes):
-            tags.append((tag, dict(attributes)))
-
-        def handle_data(self, data):
-            if tags and tags[-1][0] not in ("style", "script"):
-                texts.append(data)
-
-    Reader().feed(page)
-    return tags, "\0".join(texts)
-
-
-@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_text_is_shown_as_text_in_every_format(text, tmp_path):
-    batch, shown = hostile_batch(text), bt.printable(text)
-    (tmp_path / "traces").mkdir()
-    (tmp_path / "traces/i1.dot").write_text(f'digraph "{text}" {{}}', encoding="utf-8", errors="surrogateescape")
-    pages = {form: report_of(batch, form, tmp_path) for form in bt.REPORTS}
-    for form, page in pages.items():
-        page.encode()
-        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", page), form
-    tags, told = html_parts(pages["html"])
-    assert {name for name, _ in tags} <= set(["html", "meta", "title", "style", "main", "h1", "h2", "h3", "p", "a", "div", "table", "thead", "tbody", "tr", "th", "td", "svg", "g", "rect", "text", "details", "summary", "pre", "script"]), tags
-    assert [name for name, _ in tags].count("script") == 1
-    assert not [found for found in tags for key in found[1] if key.startswith("on") or (key in ("href", "src") and found[1][key][0] != "#")]
-    assert told.count(shown) > 20
-    prose = "\n".join(line for number, part in enumerate(re.split(r"(?m)^(`{3,})text\n(?:.*\n)*?\1$", pages["md"])) if number % 2 == 0
-                      for line in part.splitlines())
-    plain = re.sub(r"\\[!-/:-@\[-`{-~]", "", prose)  # what is left of Markdown's own signs once escaped ones are gone
-    assert not re.search(r"[`*_<\[$]", plain) and all(line.count("|") == line.count(" | ") + 2 for line in plain.splitlines() if "|" in line)
-    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", prose).count(shown) > 20
-    commands = set(re.findall(r"\\([a-zA-Z]+)", pages["tex"].partition("\\begin{document}")[2]))
-    assert commands <= set(["section", "subsection", "subsubsection", "footnotesize", "begin", "end", "toprule", "midrule", "endhead", "bottomrule", "ttfamily", "scriptsize", "raggedright", "arraybackslash", "linewidth", "par", "allowbreak", "textbackslash", "textasciicircum", "textasciitilde", "textless", "textgreater", "textbar", "textquotedbl", "textquotesingle", "textasciigrave"]), commands
-    body = re.sub(r"\\[{}$&#%_ \\]|@\{\}", "", pages["tex"])
-    assert body.count("{") == body.count("}") and not re.search(r"[$#%^~]", body.partition("\\begin{document}")[2])
-    strings = re.findall(r'"((?:[^"\\]|\\.)*)"', pages["typ"])
-    assert sum(shown in re.sub(r"\\(.)", r"\1", string) for string in strings) > 20
-    assert re.fullmatch(r"[\w\s#():,.]*", re.sub(r'"(?:[^"\\]|\\.)*"', "", pages["typ"]))
-    rows = list(csv.DictReader(pages["csv"].splitlines()))
-    assert len(rows) == 5 and all(row["lemma"].lstrip("'") == shown.lstrip("'") for row in rows)
-    assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
-    cases = list(ElementTree.fromstring(pages["junit"]).iter("testcase"))
-    assert [case[0].tag for case in cases] == ["system-out", "failure", "error", "error", "skipped"]
-    assert cases[2][0].attrib == {"type": "timeout", "message": f"timeout; {shown}; {shown}"}
-    assert [task["lemma"] for task in json.loads(pages["json"])["tasks"]] == [text] * 5
-
-
-def test_report_command(lab):
-    lab.prover('case $LEMMA in three) exit 3;; esac; ' + VERIFY)
-    lab.recipe(expect={"two": "falsified"})
-    lab.run("run", "recipe.json", code=1)
-    assert lab.run("report", "results", code=0).stdout.startswith("# Tamarin batch recipe.json\n")
-    lab.run("report", "results", "-o", "r.html", code=0)
-    lab.run("report", "results", "-f", "md", "-f", "junit", "-f", "csv", "-o", "all.md", code=0)
-    assert (lab.path / "all.xml").is_file() and (lab.path / "all.csv").read_text().count("\n") == 4
-    assert (lab.path / "r.html").read_text().replace("\n", "") == (lab.path / "results/summary.html").read_text().replace("\n", "")
-    suite = ElementTree.parse(lab.path / "all.xml").getroot()[0]
-    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
-    assert "several formats need -o" in lab.run("report", "results", "-f", "md", "-f", "csv", code=2).stderr
-    assert "can't be written" in lab.run("report", "results", "-o", "recipe.json/dir.md", code=2).stderr
-    assert "nowhere: there is no such results directory" in lab.run("report", "nowhere", code=2).stderr
-
-
-def test_derived_files_can_be_made_again(lab):
-    lab.prover('case $LEMMA in three) echo oops >&2; exit 3;; esac; ' + VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", code=3)
-    files = {path: path.read_bytes() for path in (lab.path / "results").rglob("*") if path.is_file()}
-    derived = [path for path in files if path.parent.name in ("success", "failed") or path.parent.name == "results" and path.suffix != ".jsonl"]
-    assert len(derived) == 6
-    for path in derived:
-        path.unlink()
-    lab.run("report", "results", "--rebuild", code=0)
-    assert {path: path.read_bytes() for path in (lab.path / "results").rglob("*") if path.is_file()} == files
-
-
-def test_a_batch_that_died_has_its_reports(lab):
-    interrupted_batch(lab)
-    lines = (lab.path / "results/batch.jsonl").read_bytes().splitlines(keepends=True)
-    (lab.path / "results/batch.jsonl").write_bytes(b"".join(lines[:-3]))
-    lab.run("report", "results", "--rebuild", code=0)
-    assert "not yet: " in (lab.path / "results/summary.html").read_text()
-    assert json.loads((lab.path / "results/execution_report.json").read_text())["tasks"]
-
-
-def test_the_rerun_recipe_has_what_is_left_and_runs(lab):
-    lab.prover('case $LEMMA in three) exit 3;; esac; ' + VERIFY)
-    lab.recipe(tamarin_options=["--heuristic=S"], preprocess_flags=["A"])
-    lab.run("run", "recipe.json", code=3)
-    recipe = json.loads((lab.path / "results/recipe-rerun.json").read_text())
-    assert recipe["tasks"] == {"task": {
-        "theory_file": "t.spthy", "tamarin_versions": ["fake"], "output_file_prefix": "t", "lemmas": [
-            {"name": "three", "tamarin_versions": ["fake"], "tamarin_options": ["--heuristic=S"], "preprocess_flags": ["A"],
-             "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300}}]}}
-    assert set(recipe["config"]) == {"global_max_cores", "global_max_memory", "default_timeout", "output_directory"}
-    assert recipe["tamarin_versions"] == {"fake": {"path": str(lab.path / "fake.sh"), "version": "v1.11.0"}}
-    lab.prover(VERIFY)
-    lab.run("run", "results/recipe-rerun.json", code=0)
-    assert list(lab.finishes("results/rerun")) == ["t--three--fake"]
-    lab.run("run", "recipe.json", "--fresh", code=0)
-    (fresh,) = lab.path.glob("results_*")
-    assert not list(fresh.glob("*-rerun.json"))
-
-
-UPSTREAM = {"a": ("completed", {"lemma_result": "verified", "steps": 54, "analysis_type": "all-traces"}, "verified", 54),
-            "b": ("completed", {"lemma_result": "falsified", "steps": 0, "analysis_type": "all-traces"}, "falsified", None),
-            "c": ("completed", {"lemma_result": "verified", "steps": 0, "analysis_type": "unknown"}, None, None),
-            "d": ("completed", {"lemma_result": "unterminated", "steps": 0, "analysis_type": "unknown"}, "incomplete", None),
-            "e": ("timeout", {"return_code": "-1", "error_type": "timeout", "error_description": "late"}, None, None),
-            "f": ("memory_limit_exceeded", {"return_code": "-2", "error_type": "memory_limit", "error_description": "big"}, None, None),
-            "g": ("completed", {"return_code": "1", "error_type": "tamarin_error", "error_description": "bad", "last_stderr_lines": ["x", ""]}, None, None),
-            "h": ("pending", None, None, None)}
+UPSTREAM = {
+    "a": (
+        "completed",
+        {"lemma_result": "verified", "steps": 54, "analysis_type": "all-traces"},
+        "verified",
+        54,
+    ),
+    "b": (
+        "completed",
+        {"lemma_result": "falsified", "steps": 0, "analysis_type": "all-traces"},
+        "falsified",
+        None,
+    ),
+    "c": (
+        "completed",
+        {"lemma_result": "verified", "steps": 0, "analysis_type": "unknown"},
+        None,
+        None,
+    ),
+    "d": (
+        "completed",
+        {"lemma_result": "unterminated", "steps": 0, "analysis_type": "unknown"},
+        "incomplete",
+        None,
+    ),
+    "e": (
+        "timeout",
+        {"return_code": "-1", "error_type": "timeout", "error_description": "late"},
+        None,
+        None,
+    ),
+    "f": (
+        "memory_limit_exceeded",
+        {"return_code": "-2", "error_type": "memory_limit", "error_description": "big"},
+        None,
+        None,
+    ),
+    "g": (
+        "completed",
+        {
+            "return_code": "1",
+            "error_type": "tamarin_error",
+            "error_description": "bad",
+            "last_stderr_lines": ["x", ""],
+        },
+        None,
+        None,
+    ),
+    "h": ("pending", None, None, None),
+}
 
 
 def upstream_report():
     def subtask(lemma, status, result):
-        ran = {"command": [], "status": status, "cache_hit": False, "exec_start": "2026-01-02T03:04:00.250000" if result else "",
-               "exec_end": "2026-01-02T03:04:12" if result else "", "exec_duration_monotonic": 12.5, "avg_memory": 1.0, "peak_memory": 350.25}
-        made = {"task_result": {"warnings": [], "real_time_tamarin_measure": 0.0, **result}} if result else {}
-        return {"task_config": {"tamarin_alias": "stable", "lemma": lemma, "output_theory_file": "", "output_trace_file": "", "options": ["-x"],
-                                "resources": {"cores": 2, "memory": 4, "timeout": 60}}, "task_execution_metadata": ran, **made}
-    return {"recipe": "demo.json", "config": {"global_max_cores": 2, "global_max_memory": 8, "default_timeout": 3600, "output_directory": "out"},
-            "tamarin_versions": {"stable": {"path": "tamarin-prover", "version": "v1.11.0"}}, "execution_metadata": {},
-            "tasks": {"nspk": {"theory_file": "NSPK3.spthy", "subtasks": {
-                f"nspk--{lemma}--stable": subtask(lemma, *told[:2]) for lemma, told in UPSTREAM.items()}}}}
+        ran = {
+            "command": [],
+            "status": status,
+            "cache_hit": False,
+            "exec_start": "2026-01-02T03:04:00.250000" if result else "",
+            "exec_end": "2026-01-02T03:04:12" if result else "",
+            "exec_duration_monotonic": 12.5,
+            "avg_memory": 1.0,
+            "peak_memory": 350.25,
+        }
+        made = (
+            {"task_result": {"warnings": [], "real_time_tamarin_measure": 0.0, **result}}
+            if result
+            else {}
+        )
+        return {
+            "task_config": {
+                "tamarin_alias": "stable",
+                "lemma": lemma,
+                "output_theory_file": "",
+                "output_trace_file": "",
+                "options": ["-x"],
+                "resources": {"cores": 2, "memory": 4, "timeout": 60},
+            },
+            "task_execution_metadata": ran,
+            **made,
+        }
+
+    return {
+        "recipe": "demo.json",
+        "config": {
+            "global_max_cores": 2,
+            "global_max_memory": 8,
+            "default_timeout": 3600,
+            "output_directory": "out",
+        },
+        "tamarin_versions": {"stable": {"path": "tamarin-prover", "version": "v1.11.0"}},
+        "execution_metadata": {},
+        "tasks": {
+            "nspk": {
+                "theory_file": "NSPK3.spthy",
+                "subtasks": {
+                    f"nspk--{lemma}--stable": subtask(lemma, *told[:2])
+                    for lemma, told in UPSTREAM.items()
+                },
+            }
+        },
+    }
 
 
 def test_results_of_batch_tamarin_are_read(lab, tmp_path):
     lab.write("out/execution_report.json", json.dumps(upstream_report()))
     batch = bt.load_results(str(tmp_path / "out"), pytest.fail)
-    assert {task.plan.lemma: (task.verdict, task.result.steps if task.result else None) for task in batch.tasks.values()} == {
-        lemma: told[2:] for lemma, told in UPSTREAM.items()}
-    assert [str(task.status) for task in batch.tasks.values()] == ["completed", "completed", "failed", "completed", "timeout", "memory_limit",
-                                                                   "failed", "pending"]
+    assert {
+        task.plan.lemma: (task.verdict, task.result.steps if task.result else None)
+        for task in batch.tasks.values()
+    } == {lemma: told[2:] for lemma, told in UPSTREAM.items()}
+    assert [str(task.status) for task in batch.tasks.values()] == [
+        "completed",
+        "completed",
+        "failed",
+        "completed",
+        "timeout",
+        "memory_limit",
+        "failed",
+        "pending",
+    ]
     task = batch.tasks["nspk--a--stable"]
-    assert (task.plan.cwd, task.plan.limits, task.result.usage.wall_s) == (str(tmp_path), bt.Limits(2, 4096, 60), 12.5)
+    assert (task.plan.cwd, task.plan.limits, task.result.usage.wall_s) == (
+        str(tmp_path),
+        bt.Limits(2, 4096, 60),
+        12.5,
+    )
     for form in bt.REPORTS:
         assert "nspk" in lab.run("report", "out", "-f", form, code=0).stdout
     assert "left as it is" in lab.run("report", "out", "--rebuild", code=2).stderr
 
 
-@pytest.mark.parametrize("damage", [lambda report: report.pop("tasks"), lambda report: report["config"].update(output_directory=None),
-                                    lambda report: report["tamarin_versions"].clear(), lambda report: report.update(tasks=[1])])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda report: report.pop("tasks"),
+        lambda report: report["config"].update(output_directory=None),
+        lambda report: report["tamarin_versions"].clear(),
+        lambda report: report.update(tasks=[1]),
+    ],
+)
 def test_what_batch_tamarin_did_not_write_is_refused(lab, damage):
     report = upstream_report()
     damage(report)
@@ -3770,121 +4407,36 @@ def test_what_batch_tamarin_did_not_write_is_refused(lab, damage):
     assert "not what batch-tamarin 1.2 writes" in lab.run("report", "out", code=2).stderr
 
 
-TWO_GRAPHS = """printf 'digraph "x" { a -> b }\\ndigraph "x" { c }\\n' | sed "s/x/N0_SL0-AS0-CL0-A0-C0-NF_$LEMMA/" > "$DOT"; """
-DOT = """#!/bin/sh
-echo "$$" >> dots; case "$*" in *three*) exit 1;; esac
-for file in "$@"; do :; done
-echo "<svg xmlns='http://www.w3.org/2000/svg'><script>one</script></svg>" > $file.svg; echo "<svg>two</svg>" > $file.2.svg
-"""
+def test_results_of_batch_tamarin_are_audited(lab):
+    lab.write("out/execution_report.json", json.dumps(upstream_report()))
+    told = Audited(lab, "out", code=3)
+    assert told["assumption"][0][1].startswith("what the verdicts assume is unknown")
+    lab.write(
+        "NSPK3.spthy", 'theory N begin\nlemma e [sources]: "T"\nlemma a: "T"\nlemma z: "T"\nend\n'
+    )
+    os.utime(lab.path / "NSPK3.spthy", (1, 1))
+    told = Audited(lab, "out", code=3)
+    assert (
+        told.states["a"].endswith("assuming e (timeout)")
+        and ("z", "has no result", True) in told["missing"]
+        and not told["stale"]
+    )
+    os.utime(lab.path / "NSPK3.spthy")
+    assert [(lemma, note) for lemma, _, note in Audited(lab, "out", code=3)["stale"]][:1] == [
+        ("a", True)
+    ], "a date alone is a note"
 
 
-def test_traces_are_drawn_and_shown(lab):
-    lab.prover(TWO_GRAPHS + VERIFY)
+# === Assumptions and audit ========================================================================
+
+
+def test_an_audit_names_what_has_no_verdict(lab):
+    lab.prover("case $LEMMA in two) exit 1;; esac; " + VERIFY)
     lab.recipe()
-    lab.write("bin/dot", DOT, 0o755)
-    done = lab.run("run", "recipe.json", code=0, env={**os.environ, "PATH": f"{lab.path}/bin:{os.environ['PATH']}"})
-    assert sorted(path.name for path in (lab.path / "results/traces").glob("t--t*")) == [
-        "t--three--fake.dot", "t--two--fake.dot", "t--two--fake.svg", "t--two--fake~graph2.svg"]
-    assert "dot could not draw 1 trace" in done.stderr
-    page = (lab.path / "results/summary.html").read_text()
-    tags, told = html_parts(page)
-    images = [found["src"] for name, found in tags if name == "img"]
-    assert len(images) == 4 and all(image.startswith("data:image/svg+xml;base64,") for image in images)
-    assert "<svg>two</svg>" not in page and "digraph" in told  # what could not be drawn
-    assert lab.run("report", "results", "-f", "typ").stdout.count('#image(bytes("<svg') == 4
-    assert "![Attack trace of t--two--fake](results/traces/t--two--fake%7Egraph2.svg)".replace("%7E", "~") in lab.run("report", "results").stdout
+    lab.run("run", "recipe.json", code=3)
+    assert "no verdict: failed" in lab.run("audit", "results", code=3).stdout
+    assert "no verdict: failed" in lab.run("audit", "results", "--strict", code=1).stdout
 
-
-def test_without_dot_it_is_said_once(lab):
-    lab.prover(TWO_GRAPHS + VERIFY)
-    lab.recipe()
-    for name in ("sh", "sed", "cat", "echo"):
-        (lab.path / "bin").mkdir(exist_ok=True)
-        (lab.path / "bin" / name).symlink_to(shutil.which(name))
-    done = lab.run("run", "recipe.json", code=0, env={**os.environ, "PATH": f"{lab.path}/bin"})
-    assert done.stderr.count("no 'dot'") == 1 and "3 traces" in done.stderr
-
-
-def test_a_large_batch_is_cut_for_people_only(monkeypatch):
-    monkeypatch.setattr(bt, "SHOWN_TASKS", 3)
-    batch = hostile_batch("x")
-    assert "3 of 5 tasks, problems first" in report_of(batch, "md") and "### i0" not in report_of(batch, "md")
-    assert report_of(batch, "csv").count("\n") == 6
-
-
-def test_time_and_memory_have_bars_in_their_cells():
-    batch = hostile_batch("x")
-    for task, seconds, peak_mb in zip(batch.tasks.values(), (8, 2, 1e-9, 0), (0, 50, 200, 1)):
-        task.result = bt.replace(task.result, usage=bt.Usage(seconds, peak_mb=peak_mb))
-    page = report_of(batch, "html")
-    results = page.partition("<table id=results>")[2].partition("</table>")[0].splitlines()[1:-1]
-    assert [re.findall(r'style="--share:([^"]*)">([^<]*)', row) for row in results] == [
-        [("100.0%", "8.00"), ("0.0%", "0")], [("25.0%", "2.00"), ("25.0%", "50")], [("0.0%", "0.00"), ("100.0%", "200")],
-        [("0.0%", "0.00"), ("0.5%", "1")], []]
-    nothing = report_of(bt.Batch(tasks={"i": a_task(id="i", prover="other")}, header=batch.header), "html")
-    assert "--share:" not in nothing.partition("<main>")[2] and page.count("<svg") == 1 and "<svg" not in nothing
-
-
-# What Chromium asks of Google by itself, whatever the page.
-CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync", "--disable-default-apps", "--proxy-bypass-list=<-loopback>", "--dump-dom"]
-
-
-@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium (.ci/run installs it)")
-def test_the_page_in_a_browser(lab):
-    """Filter and sort by the address, as the DOM shows them; and every request, local ones too, would come to our proxy."""
-    batch = hostile_batch(HOSTILE[1])
-    for number, task in enumerate(batch.tasks.values()):
-        task.plan = bt.replace(task.plan, lemma=f"{'even' if number % 2 == 0 else 'odd'}{number} {task.plan.lemma}")
-        if task.result:
-            task.result = bt.replace(task.result, usage=bt.Usage((3, 1, 20, 4)[number]))
-    (lab.path / "traces").mkdir()
-    evil = "<svg xmlns='http://www.w3.org/2000/svg'><image href='http://127.0.0.1:8009/svg'/><script>fetch('http://127.0.0.1:8009/script')</script></svg>"
-    lab.write("traces/i2.dot", "digraph {}")
-    lab.write("traces/i2.svg", evil)
-    lab.write("page.html", report_of(batch, "html", lab.path))
-    lab.write("control.html", "<img src='http://127.0.0.1:8009/control'>")
-    with socket.create_server(("127.0.0.1", 0)) as proxy:
-        asked = []
-        threading.Thread(target=take_requests, args=(proxy, asked), daemon=True).start()
-        profile = [f"--user-data-dir={lab.path}/profile", f"--proxy-server=http://127.0.0.1:{proxy.getsockname()[1]}"]
-        shown = [subprocess.run(["chromium", *CHROMIUM, *profile, f"file://{lab.path}/{page}"], capture_output=True, text=True,
-                                timeout=RUN_S).stdout
-                 for page in ("page.html#filter=EVEN&sort=-time (s)", "control.html")]
-        proxy.shutdown(socket.SHUT_RDWR)
-    assert [url for url in asked if "google" not in url] == ["http://127.0.0.1:8009/control"]
-    tags, told = html_parts(shown[0])
-    table = re.search(r"<table id=\"results\">.*?</table>", shown[0], re.DOTALL).group()
-    rows = re.findall(r"<tr( hidden=\"\")?>.*?<a href=\"#(t\d)\">", table.partition("<tbody>")[2], re.DOTALL)
-    assert [name for hidden, name in rows if not hidden] == ["t2", "t0", "t4"] and len(rows) == 5
-    assert "3 of 5" in told and [found for name, found in tags if name == "th" and found.get("aria-sort") == "descending"]
-
-
-def take_requests(proxy, asked):
-    while True:
-        try:
-            connection = proxy.accept()[0]
-        except OSError:
-            return
-        threading.Thread(target=take_request, args=(connection, asked), daemon=True).start()
-
-
-def take_request(connection, asked):
-    """One that asks for nothing is closed by who opened it."""
-    with connection:
-        connection.settimeout(RUN_S)
-        try:
-            asked.append(connection.recv(4096).split()[1].decode())
-        except (OSError, IndexError):
-            pass
-
-
-if __name__ == "__main__" and sys.argv[1:] == ["bench"]:
-    with tempfile.TemporaryDirectory() as scratch:
-        benchmark(Path(scratch))
-
-
-# --- Audit -------------------------------------------------------------------------------------------------------------
 
 # `calm` is false and reusable; `quiet` is false, too, and follows from it, `still` follows from `quiet`.
 FALSE_REUSE = """theory Bell begin
@@ -3895,25 +4447,43 @@ lemma still [hide_lemma=calm]: "All b #i. Rings(b) @ i ==> not (Ex #j. K(b) @ j)
 lemma heard: exists-trace "Ex b #i. Rings(b) @ i"
 end
 """
+
 BELL_PROVER = """case $LEMMA in calm) verdict="falsified - found trace"; trait=all-traces; proof="simplify SOLVED // found";;
     heard) verdict="falsified - no trace found"; trait=exists-trace; proof="by contradiction";;
     *) verdict=verified; trait=all-traces; proof="by contradiction";; esac
 sed "s|^lemma $LEMMA.*|&\\n$proof|" bell.spthy > "$OUT"; echo "  $LEMMA ($trait): $verdict (3 steps)" | summary
 """
+
 RULE = "=" * 78
 
 
 def a_log(*lines, theory="bell.spthy", output="", ended=True):
     said = f"  output:          {output}\n" if output else ""
-    return "\n".join((RULE, "summary of summaries:", "", f"analyzed: {theory}", "", said + "  processing time: 1.50s", "  ",
-                      *(f"  {line}" for line in lines), "", *([RULE, ""] if ended else [])))
+    return "\n".join(
+        (
+            RULE,
+            "summary of summaries:",
+            "",
+            f"analyzed: {theory}",
+            "",
+            said + "  processing time: 1.50s",
+            "  ",
+            *(f"  {line}" for line in lines),
+            "",
+            *([RULE, ""] if ended else []),
+        )
+    )
 
 
 def analyzed(theory, proofs, version="1.11.0"):
     """A theory as the prover writes it, with these proofs of its lemmas."""
     for name, proof in proofs.items():
-        theory = re.sub(rf"(?m)^lemma {name}\b.*$", lambda found, proof=proof: f"{found[0]}\n{proof}", theory)
-    return theory.replace("\nend\n", f"\n/*\nGenerated from:\nTamarin version {version}\nMaude version 3.4\n*/\nend\n")
+        theory = re.sub(
+            rf"(?m)^lemma {name}\b.*$", lambda found, proof=proof: f"{found[0]}\n{proof}", theory
+        )
+    return theory.replace(
+        "\nend\n", f"\n/*\nGenerated from:\nTamarin version {version}\nMaude version 3.4\n*/\nend\n"
+    )
 
 
 class Audited:
@@ -3926,7 +4496,11 @@ class Audited:
         self.states = {entry["lemma"]: entry["state"] for entry in self.told["lemmas"]}
 
     def __getitem__(self, kind):
-        return [(each["lemma"], each["message"], each["note"]) for each in self.told["findings"] if each["kind"] == kind]
+        return [
+            (each["lemma"], each["message"], each["note"])
+            for each in self.told["findings"]
+            if each["kind"] == kind
+        ]
 
 
 def test_a_false_reuse_lemma_is_found_in_a_run(lab):
@@ -3934,17 +4508,41 @@ def test_a_false_reuse_lemma_is_found_in_a_run(lab):
     lab.prover(BELL_PROVER)
     lab.recipe(theory_file="bell.spthy", output_file_prefix="bell")
     done = lab.run("run", "recipe.json", code=1)
-    assert "resting on a falsified lemma: calm" in done.stdout and "3 resting on a falsified lemma" in done.stdout
+    assert (
+        "resting on a falsified lemma: calm" in done.stdout
+        and "3 resting on a falsified lemma" in done.stdout
+    )
     told = Audited(lab, "results", code=1)
-    assert told.states == {"calm": "falsified", "quiet": "verified, resting on a falsified lemma: calm",
-                           "still": "verified, resting on a falsified lemma: calm via quiet",
-                           "heard": "falsified, resting on a falsified lemma: calm"}
-    assert told.lemmas["still"]["assuming"] == [{"lemma": "calm", "state": "falsified", "via": ["quiet"]}]
-    assert [lemma for lemma, _, note in told["assumption"] if not note] == ["quiet", "still", "heard"]
+    assert told.states == {
+        "calm": "falsified",
+        "quiet": "verified, resting on a falsified lemma: calm",
+        "still": "verified, resting on a falsified lemma: calm via quiet",
+        "heard": "falsified, resting on a falsified lemma: calm",
+    }
+    assert told.lemmas["still"]["assuming"] == [
+        {"lemma": "calm", "state": "falsified", "via": ["quiet"]}
+    ]
+    assert [lemma for lemma, _, note in told["assumption"] if not note] == [
+        "quiet",
+        "still",
+        "heard",
+    ]
     assert not told["invalid"] and not told["sorry"] and not told["stale"]
-    rows = list(csv.DictReader(lab.run("report", "results", "-f", "csv", code=0).stdout.splitlines()))
-    assert [row["assuming"] for row in rows] == ["", "calm (falsified)", "calm (falsified) via quiet", "calm (falsified)"]
-    assert json.loads(lab.run("report", "results", "-f", "json").stdout)["tasks"][2]["assuming"][0]["lemma"] == "calm"
+    rows = list(
+        csv.DictReader(lab.run("report", "results", "-f", "csv", code=0).stdout.splitlines())
+    )
+    assert [row["assuming"] for row in rows] == [
+        "",
+        "calm (falsified)",
+        "calm (falsified) via quiet",
+        "calm (falsified)",
+    ]
+    assert (
+        json.loads(lab.run("report", "results", "-f", "json").stdout)["tasks"][2]["assuming"][0][
+            "lemma"
+        ]
+        == "calm"
+    )
     assert lab.run("report", "results", "-f", "junit").stdout.count("<failure") == 3
     assert "calm (falsified) via quiet" in lab.run("report", "results", "-f", "md").stdout
 
@@ -3955,13 +4553,26 @@ def test_open_assumptions_are_shown_and_a_changed_theory_is_stale(lab):
     done = lab.run("run", "recipe.json", code=3)
     assert "assuming one (timeout)" in done.stdout
     told = Audited(lab, "results", code=3)
-    assert told.states["three"] == "verified, assuming one (timeout)" and told.states["one"] == "timeout"
-    assert told["assumption"] == [("three", "verified, assuming one (timeout)", True)] and not told["stale"]
-    assert {lemma for lemma, *_ in told["invalid"]} == {"two", "three"}   # what this prover writes is no theory: a note
+    assert (
+        told.states["three"] == "verified, assuming one (timeout)"
+        and told.states["one"] == "timeout"
+    )
+    assert (
+        told["assumption"] == [("three", "verified, assuming one (timeout)", True)]
+        and not told["stale"]
+    )
+    assert {lemma for lemma, *_ in told["invalid"]} == {
+        "two",
+        "three",
+    }  # what this prover writes is no theory: a note
     lab.write("t.spthy", "// a comment changes nothing\n" + THEORY)
     assert not Audited(lab, "results", code=3)["stale"]
     lab.write("t.spthy", THEORY.replace("Out(~k)", "Out(h(~k))"))
-    assert {lemma for lemma, *_ in Audited(lab, "results", code=1)["stale"]} == {"one", "two", "three"}
+    assert {lemma for lemma, *_ in Audited(lab, "results", code=1)["stale"]} == {
+        "one",
+        "two",
+        "three",
+    }
     (lab.path / "t.spthy").unlink()
     assert not Audited(lab, "results", code=3)["stale"]
     (lab.path / "results/batch.jsonl").rename(lab.path / "told.txt")  # what it is its content tells
@@ -3970,9 +4581,16 @@ def test_open_assumptions_are_shown_and_a_changed_theory_is_stale(lab):
 
 
 def closure(*tasks):
-    known = [a_task(lemma=lemma, trait=trait, assumes=tuple(assumes.split()), status=bt.Status.COMPLETED if verdict else bt.Status.TIMEOUT,
-                    result=bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict)) if verdict else None)
-             for lemma, trait, verdict, assumes in tasks]
+    known = [
+        a_task(
+            lemma=lemma,
+            trait=trait,
+            assumes=tuple(assumes.split()),
+            status=bt.Status.COMPLETED if verdict else bt.Status.TIMEOUT,
+            result=bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict)) if verdict else None,
+        )
+        for lemma, trait, verdict, assumes in tasks
+    ]
     rests = bt.Closure(known)
     return {task.plan.lemma: [str(each) for each in rests.open_assumptions(task)] for task in known}
 
@@ -3981,33 +4599,79 @@ ALL, EXISTS, DIFF = "all-traces", "exists-trace", "diff"
 
 
 def test_closure():
-    assert closure(("a", ALL, None, ""), ("b", ALL, "verified", "a"), ("c", ALL, "verified", "b"), ("d", ALL, "verified", "c gone a"),
-                   ("e", EXISTS, "verified", "a"), ("f", EXISTS, "falsified", "c"), ("g", ALL, "falsified", "a"),
-                   ("h", DIFF, "verified", "g"), ("i", ALL, "incomplete", "a"), ("j", ALL, "verified", "i h")) == {
-        "a": [], "b": ["a (timeout)"], "c": ["a (timeout) via b"], "d": ["gone (not in the results)", "a (timeout)"],
-        "e": [], "f": ["a (timeout) via c > b"], "g": [], "h": ["g (falsified)"], "i": [],
-        "j": ["i (incomplete)", "g (falsified) via h"]}
+    assert closure(
+        ("a", ALL, None, ""),
+        ("b", ALL, "verified", "a"),
+        ("c", ALL, "verified", "b"),
+        ("d", ALL, "verified", "c gone a"),
+        ("e", EXISTS, "verified", "a"),
+        ("f", EXISTS, "falsified", "c"),
+        ("g", ALL, "falsified", "a"),
+        ("h", DIFF, "verified", "g"),
+        ("i", ALL, "incomplete", "a"),
+        ("j", ALL, "verified", "i h"),
+    ) == {
+        "a": [],
+        "b": ["a (timeout)"],
+        "c": ["a (timeout) via b"],
+        "d": ["gone (not in the results)", "a (timeout)"],
+        "e": [],
+        "f": ["a (timeout) via c > b"],
+        "g": [],
+        "h": ["g (falsified)"],
+        "i": [],
+        "j": ["i (incomplete)", "g (falsified) via h"],
+    }
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_closure_in_a_circle(first):
-    circle = [("a", ALL, "verified", "b"), ("b", ALL, "verified", "c a"), ("c", ALL, "verified", "a out")]
+    circle = [
+        ("a", ALL, "verified", "b"),
+        ("b", ALL, "verified", "c a"),
+        ("c", ALL, "verified", "a out"),
+    ]
     found = closure(*circle[first:], *circle[:first], ("out", ALL, "falsified", ""))
-    assert {name: [each.split(" via")[0] for each in rests] for name, rests in found.items() if rests} == {
-        name: ["out (falsified)"] for name in "abc"}
+    assert {
+        name: [each.split(" via")[0] for each in rests] for name, rests in found.items() if rests
+    } == {name: ["out (falsified)"] for name in "abc"}
     assert closure(*circle[:2], ("c", ALL, "verified", "a"))["a"] == []
 
 
 def test_of_several_results_of_a_lemma_the_worst_counts():
-    for verdicts in ("verified", "falsified", None), ("falsified", None, "verified"), (None, "verified", "falsified"):
-        assert closure(*(("a", ALL, verdict, "") for verdict in verdicts), ("b", ALL, "verified", "a"))["b"] == ["a (falsified)"]
-    assert closure(("a", ALL, None, ""), ("a", ALL, "verified", ""), ("b", ALL, "verified", "a"))["b"] == []
+    for verdicts in (
+        ("verified", "falsified", None),
+        ("falsified", None, "verified"),
+        (None, "verified", "falsified"),
+    ):
+        assert closure(
+            *(("a", ALL, verdict, "") for verdict in verdicts), ("b", ALL, "verified", "a")
+        )["b"] == ["a (falsified)"]
+    assert (
+        closure(("a", ALL, None, ""), ("a", ALL, "verified", ""), ("b", ALL, "verified", "a"))["b"]
+        == []
+    )
 
 
-@pytest.mark.parametrize("assumes", [lambda number: f"l{number - 1}", lambda number: " ".join(f"l{place}" for place in range(number - 10, number)),
-                                     lambda number: f"l{(number + 1) % 100_000}"], ids=["chain", "ten", "circle"])
+@pytest.mark.parametrize(
+    "assumes",
+    [
+        lambda number: f"l{number - 1}",
+        lambda number: " ".join(f"l{place}" for place in range(number - 10, number)),
+        lambda number: f"l{(number + 1) % 100_000}",
+    ],
+    ids=["chain", "ten", "circle"],
+)
 def test_closure_of_many_tasks(assumes):
-    tasks = [(f"l{number}", ALL, "verified" if number else "falsified", assumes(number) if number else "") for number in range(100_000)]
+    tasks = [
+        (
+            f"l{number}",
+            ALL,
+            "verified" if number else "falsified",
+            assumes(number) if number else "",
+        )
+        for number in range(100_000)
+    ]
     found = closure(*tasks)  # does not end if the time grows with the square of their number
     assert any(each.startswith("l0 (falsified)") for each in found["l99999"])
 
@@ -4018,109 +4682,229 @@ def told_of(task, *others):
 
 
 def test_the_nearest_assumptions_are_told_first():
-    assert closure(("far", ALL, None, ""), ("near", ALL, None, ""), ("x", ALL, "verified", "far"), ("y", ALL, "verified", "x near"),
-                   ("z", ALL, "verified", "y"))["z"] == ["near (timeout) via y", "far (timeout) via y > x"]
+    assert closure(
+        ("far", ALL, None, ""),
+        ("near", ALL, None, ""),
+        ("x", ALL, "verified", "far"),
+        ("y", ALL, "verified", "x near"),
+        ("z", ALL, "verified", "y"),
+    )["z"] == ["near (timeout) via y", "far (timeout) via y > x"]
 
 
 def test_other_texts_provers_and_flags_prove_nothing():
     done = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
     other = {"lemma": "a", "status": bt.Status.COMPLETED, "result": done}
-    task = a_task(lemma="b", assumes=("a",), theory_digest="T", status=bt.Status.COMPLETED, result=done)
-    for change in {"theory_digest": "U"}, {"theory_digest": "T", "prover": "q"}, {"theory_digest": "T", "flags": ("X",)}:
-        assert told_of(task, a_task(**other, **change)) == "verified, assuming a (not in the results)"
+    task = a_task(
+        lemma="b", assumes=("a",), theory_digest="T", status=bt.Status.COMPLETED, result=done
+    )
+    for change in (
+        {"theory_digest": "U"},
+        {"theory_digest": "T", "prover": "q"},
+        {"theory_digest": "T", "flags": ("X",)},
+    ):
+        assert (
+            told_of(task, a_task(**other, **change)) == "verified, assuming a (not in the results)"
+        )
     assert told_of(task, a_task(**other, theory_digest="T", options=("--bound=9",))) == "verified"
     not_needed = bt.Result(bt.Status.SUPERSEDED)
-    assert bt.Closure([task, a_task(lemma="a", theory_digest="T", optional=True, status=bt.Status.SUPERSEDED, result=not_needed)]).open_assumptions(task) == []
+    assert (
+        bt.Closure(
+            [
+                task,
+                a_task(
+                    lemma="a",
+                    theory_digest="T",
+                    optional=True,
+                    status=bt.Status.SUPERSEDED,
+                    result=not_needed,
+                ),
+            ]
+        ).open_assumptions(task)
+        == []
+    )
 
 
 def test_long_lists_are_cut():
-    tasks = [a_task(lemma="x", assumes=tuple("abcdefgh"), status=bt.Status.COMPLETED, result=bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED))]
+    tasks = [
+        a_task(
+            lemma="x",
+            assumes=tuple("abcdefgh"),
+            status=bt.Status.COMPLETED,
+            result=bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED),
+        )
+    ]
     assert told_of(*tasks).endswith("e (not in the results) and 3 more")
 
 
-PROVEN = {"calm": "by contradiction", "quiet": "simplify\nby contradiction", "still": "by contradiction", "heard": "simplify\nSOLVED // found"}
-VERDICTS = ("calm (all-traces): verified (3 steps)", "quiet (all-traces): verified (3 steps)", "still (all-traces): verified (3 steps)",
-            "heard (exists-trace): verified (2 steps)")
+PROVEN = {
+    "calm": "by contradiction",
+    "quiet": "simplify\nby contradiction",
+    "still": "by contradiction",
+    "heard": "simplify\nSOLVED // found",
+}
+
+VERDICTS = (
+    "calm (all-traces): verified (3 steps)",
+    "quiet (all-traces): verified (3 steps)",
+    "still (all-traces): verified (3 steps)",
+    "heard (exists-trace): verified (2 steps)",
+)
 
 
 def test_an_analyzed_theory_with_its_summary(lab):
-    whole = analyzed(FALSE_REUSE, PROVEN) + "/* Output\n\n" + a_log(*VERDICTS, theory="models/bell.spthy", output="x.tmp") + "*/\n"
+    whole = (
+        analyzed(FALSE_REUSE, PROVEN)
+        + "/* Output\n\n"
+        + a_log(*VERDICTS, theory="models/bell.spthy", output="x.tmp")
+        + "*/\n"
+    )
     lab.write("out/a.spthy", whole)
     told = Audited(lab, "out", code=0)
     assert told.told["findings"] == [] and told.told["lemmas"][0]["prover"] == "Tamarin 1.11.0"
-    assert told.lemmas["heard"] == {**told.lemmas["heard"], "theory": "models/bell.spthy", "verdict": "verified", "steps": 2, "time_s": 1.5}
-    lab.write("out/a.spthy", whole.replace("calm (all-traces): verified", "calm (all-traces): falsified - found trace"))
+    assert told.lemmas["heard"] == {
+        **told.lemmas["heard"],
+        "theory": "models/bell.spthy",
+        "verdict": "verified",
+        "steps": 2,
+        "time_s": 1.5,
+    }
+    lab.write(
+        "out/a.spthy",
+        whole.replace("calm (all-traces): verified", "calm (all-traces): falsified - found trace"),
+    )
     told = Audited(lab, "out/a.spthy", code=1)
-    assert told["invalid"] == [("calm", "the prover's summary says falsified, the stored proof says verified", False)]
+    assert told["invalid"] == [
+        ("calm", "the prover's summary says falsified, the stored proof says verified", False)
+    ]
     assert "resting on a falsified lemma: calm via quiet" in told.states["still"]
 
 
-@pytest.mark.parametrize("lemma,proof,why", [("calm", "simplify\nby sorry", "says incomplete (it has `sorry` in it)"), ("calm", "by sorry", "is not there"),
-                                             ("heard", "by contradiction", "says falsified"), ("calm", "simplify SOLVED", "says falsified")])
+@pytest.mark.parametrize(
+    "lemma,proof,why",
+    [
+        ("calm", "simplify\nby sorry", "says incomplete (it has `sorry` in it)"),
+        ("calm", "by sorry", "is not there"),
+        ("heard", "by contradiction", "says falsified"),
+        ("calm", "simplify SOLVED", "says falsified"),
+    ],
+)
 def test_proofs_that_say_otherwise(lab, lemma, proof, why):
     lab.write("a.spthy", analyzed(FALSE_REUSE, {**PROVEN, lemma: proof}) + a_log(*VERDICTS))
-    assert Audited(lab, "a.spthy", code=1)["invalid"] == [(lemma, f"the prover's summary says verified, the stored proof {why}", False)]
+    assert Audited(lab, "a.spthy", code=1)["invalid"] == [
+        (lemma, f"the prover's summary says verified, the stored proof {why}", False)
+    ]
 
 
 def test_claims_are_not_verdicts(lab):
-    lab.write("a.spthy", analyzed(FALSE_REUSE, {**PROVEN, "quiet": "simplify\nby sorry", "still": "by sorry"}))
+    lab.write(
+        "a.spthy",
+        analyzed(FALSE_REUSE, {**PROVEN, "quiet": "simplify\nby sorry", "still": "by sorry"}),
+    )
     told = Audited(lab, "a.spthy", code=3)
     assert all(entry["verdict"] is None for entry in told.lemmas.values())
-    assert told["missing"] == [("calm", "claimed verified by a stored proof, unchecked", True), ("still", "has no result", True),
-                               ("heard", "claimed verified by a stored proof, unchecked", True)]
+    assert told["missing"] == [
+        ("calm", "claimed verified by a stored proof, unchecked", True),
+        ("still", "has no result", True),
+        ("heard", "claimed verified by a stored proof, unchecked", True),
+    ]
     assert told["sorry"] == [("quiet", "the stored proof is unfinished", True)]
     Audited(lab, "a.spthy", "--strict", code=1)
 
 
 def test_a_trace_beside_open_cases_is_a_trace(lab):
-    lab.write("a.spthy", analyzed(FALSE_REUSE, {**PROVEN, "heard": "simplify\nsolve( A )\n  case one\n  SOLVED\nnext\n  case two\n  by sorry\nqed"})
-              + a_log(*VERDICTS))
+    lab.write(
+        "a.spthy",
+        analyzed(
+            FALSE_REUSE,
+            {
+                **PROVEN,
+                "heard": "simplify\nsolve( A )\n  case one\n  SOLVED\nnext\n  case two\n  by sorry\nqed",
+            },
+        )
+        + a_log(*VERDICTS),
+    )
     assert not Audited(lab, "a.spthy", code=0)["sorry"]
 
 
 def test_a_log_with_and_without_its_theory(lab):
-    lines = ("calm (all-traces): analysis incomplete (1 steps)", "quiet (all-traces): verified (3 steps)",
-             "heard (exists-trace): verified (2 steps)")
+    lines = (
+        "calm (all-traces): analysis incomplete (1 steps)",
+        "quiet (all-traces): verified (3 steps)",
+        "heard (exists-trace): verified (2 steps)",
+    )
     lab.write("logs/one.log", a_log(*lines))
     told = Audited(lab, "logs", code=3)
-    assert told["assumption"] == [("", "what the verdicts assume is unknown: the theory is not here, or can't be read", True)]
-    assert told.states["quiet"] == "verified" and told["missing"] == [("calm", "nobody asked for a proof of it", True)]
+    assert told["assumption"] == [
+        ("", "what the verdicts assume is unknown: the theory is not here, or can't be read", True)
+    ]
+    assert told.states["quiet"] == "verified" and told["missing"] == [
+        ("calm", "nobody asked for a proof of it", True)
+    ]
     lab.write("logs/bell.spthy", FALSE_REUSE)
     os.utime(lab.path / "logs/one.log")
     told = Audited(lab, "logs", code=3)
-    assert told.states["quiet"] == "verified, assuming calm (incomplete)" and len(told.told["lemmas"]) == 3
+    assert (
+        told.states["quiet"] == "verified, assuming calm (incomplete)"
+        and len(told.told["lemmas"]) == 3
+    )
     shutil.move(lab.path / "logs/bell.spthy", lab.path / "elsewhere.spthy")
     assert Audited(lab, "logs", code=3).states["quiet"] == "verified"
     lab.write("models/bell.spthy", FALSE_REUSE)
     os.utime(lab.path / "logs/one.log")  # however long all this took
     assert "assuming calm" in Audited(lab, "logs", "models", code=3).states["quiet"]
     os.utime(lab.path / "logs/one.log", (1, 1))
-    assert [note for _, _, note in Audited(lab, "logs", "models", code=3)["stale"]] == [True], "a date alone is a note"
+    assert [note for _, _, note in Audited(lab, "logs", "models", code=3)["stale"]] == [True], (
+        "a date alone is a note"
+    )
     lab.write("models/bell.spthy", FALSE_REUSE.replace("lemma quiet", "lemma hush"))
-    assert ("quiet", "what the verdicts assume is unknown: not in the theory as it is here", True) in Audited(
-        lab, "logs", "models", code=3)["assumption"]
+    assert (
+        "quiet",
+        "what the verdicts assume is unknown: not in the theory as it is here",
+        True,
+    ) in Audited(lab, "logs", "models", code=3)["assumption"]
 
 
 def test_logs_of_one_folder_are_one_set_of_results(lab):
     lab.write("d/bell.spthy", FALSE_REUSE)
-    not_asked = [line.replace(": verified (3", ": analysis incomplete (1").replace(": verified (2", ": analysis incomplete (1") for line in VERDICTS]
+    not_asked = [
+        line.replace(": verified (3", ": analysis incomplete (1").replace(
+            ": verified (2", ": analysis incomplete (1"
+        )
+        for line in VERDICTS
+    ]
     for number in range(4):
-        lab.write(f"d/log{number}", a_log(*(VERDICTS[place] if place == number else line for place, line in enumerate(not_asked))))
+        lab.write(
+            f"d/log{number}",
+            a_log(
+                *(
+                    VERDICTS[place] if place == number else line
+                    for place, line in enumerate(not_asked)
+                )
+            ),
+        )
         lab.write(f"d/log{number}.err", "[Theory Bell] Theory loaded\n[Saturating Sources] Done\n")
     told = Audited(lab, "d", code=0)
-    assert [entry["verdict"] for entry in told.told["lemmas"]] == ["verified"] * 4 and not told["missing"]
+    assert [entry["verdict"] for entry in told.told["lemmas"]] == ["verified"] * 4 and not told[
+        "missing"
+    ]
     lab.write("d/log9", a_log(*not_asked, ended=False))
     lab.write("d/late.err", "[Theory Bell] Theory loaded\n")
     told = Audited(lab, "d", code=1)
-    assert [message for _, message, _ in told["missing"]] == ["no complete summary: the prover was ended, or still runs"] * 2
+    assert [message for _, message, _ in told["missing"]] == [
+        "no complete summary: the prover was ended, or still runs"
+    ] * 2
 
 
 def test_a_log_belongs_to_the_analyzed_theory_with_its_lemmas(lab):
     lab.write("run/log", a_log(*VERDICTS, output="/gone/elsewhere/out.spthy"))
     lab.write("run/out.spthy", analyzed(FALSE_REUSE, {**PROVEN, "quiet": "by sorry"}, "1.9.0"))
     told = Audited(lab, "run", code=1)
-    assert [lemma for lemma, *_ in told["invalid"]] == ["quiet"] and told.lemmas["calm"]["prover"] == "Tamarin 1.9.0"
-    lab.write("run/later", a_log(*VERDICTS, output="out.spthy"))   # one process wrote over the other's: which is not known
+    assert [lemma for lemma, *_ in told["invalid"]] == ["quiet"] and told.lemmas["calm"][
+        "prover"
+    ] == "Tamarin 1.9.0"
+    lab.write(
+        "run/later", a_log(*VERDICTS, output="out.spthy")
+    )  # one process wrote over the other's: which is not known
     assert not Audited(lab, "run", code=0)["invalid"]
 
 
@@ -4132,10 +4916,15 @@ def test_logs_belong_to_the_text_that_they_hold_or_list(lab):
     lab.write("b/bell.spthy", FALSE_REUSE.replace("Out(~b)", "Out(h(~b))"))
     lab.write("b/log", a_log(*traces))
     told = Audited(lab, "a", "b", code=1)
-    assert not told["disagreement"] and told["assumption"][0][1].startswith("verified, resting on a falsified lemma")
+    assert not told["disagreement"] and told["assumption"][0][1].startswith(
+        "verified, resting on a falsified lemma"
+    )
     falsified = {**PROVEN, "calm": "simplify SOLVED"}
     lab.write("c/plain.log", analyzed(FALSE_REUSE, PROVEN) + a_log(*VERDICTS))
-    lab.write("c/flags.log", analyzed(FALSE_REUSE.replace("Out(~b)", "Out(h(~b))"), falsified) + a_log(*traces))
+    lab.write(
+        "c/flags.log",
+        analyzed(FALSE_REUSE.replace("Out(~b)", "Out(h(~b))"), falsified) + a_log(*traces),
+    )
     told = Audited(lab, "c", code=1)
     assert not told["disagreement"] and not told["invalid"] and len(told.told["lemmas"]) == 8
     assert sum("resting on a falsified" in entry["state"] for entry in told.told["lemmas"]) == 2
@@ -4148,7 +4937,10 @@ def test_a_text_matched_by_name_is_said(lab):
     lab.write("models/bell.spthy", FALSE_REUSE.replace("lemma heard", "lemma unheard"))
     os.utime(lab.path / "models/bell.spthy", (1, 1))
     told = Audited(lab, "logs", "models", code=0)
-    assert any(message.startswith("text matched by name: the lemmas of models/bell.spthy are not those") for _, message, _ in told["assumption"])
+    assert any(
+        message.startswith("text matched by name: the lemmas of models/bell.spthy are not those")
+        for _, message, _ in told["assumption"]
+    )
     lab.write("models/bell.spthy", FALSE_REUSE)
     os.utime(lab.path / "models/bell.spthy", (1, 1))
     assert not Audited(lab, "logs", "models", code=0)["assumption"]
@@ -4157,23 +4949,36 @@ def test_a_text_matched_by_name_is_said(lab):
 def test_a_summary_in_a_comment_of_what_people_wrote_is_none(lab):
     lab.write("bell.spthy", FALSE_REUSE.replace("begin\n", f"begin\n/*{a_log(*VERDICTS)}*/\n"))
     told = Audited(lab, "bell.spthy", code=3)
-    assert [message for _, message, _ in told["missing"]] == ["has no result"] * 4 and not any(entry["verdict"] for entry in told.told["lemmas"])
+    assert [message for _, message, _ in told["missing"]] == ["has no result"] * 4 and not any(
+        entry["verdict"] for entry in told.told["lemmas"]
+    )
 
 
 def test_proofs_of_one_text_are_one_set_of_claims(lab):
     lab.write("bell.spthy", FALSE_REUSE)
     for name in PROVEN:
-        lab.write(f"proofs/{name}.spthy", analyzed(FALSE_REUSE, {**dict.fromkeys(PROVEN, "by sorry"), name: PROVEN[name]}))
+        lab.write(
+            f"proofs/{name}.spthy",
+            analyzed(FALSE_REUSE, {**dict.fromkeys(PROVEN, "by sorry"), name: PROVEN[name]}),
+        )
     told = Audited(lab, "bell.spthy", "proofs", code=3)
-    assert told["missing"] == [(name, "claimed verified by a stored proof, unchecked", True) for name in PROVEN]
-    assert {entry["theory"] for entry in told.told["lemmas"]} == {"bell.spthy"} and len(told.told["lemmas"]) == 4
+    assert told["missing"] == [
+        (name, "claimed verified by a stored proof, unchecked", True) for name in PROVEN
+    ]
+    assert {entry["theory"] for entry in told.told["lemmas"]} == {"bell.spthy"} and len(
+        told.told["lemmas"]
+    ) == 4
 
 
 def test_several_theories_in_one_log(lab):
-    first, second = a_log("x (all-traces): verified (2 steps)", theory="a.spthy"), a_log("x (all-traces): falsified - found trace (2 steps)", theory="b.spthy")
+    first, second = (
+        a_log("x (all-traces): verified (2 steps)", theory="a.spthy"),
+        a_log("x (all-traces): falsified - found trace (2 steps)", theory="b.spthy"),
+    )
     lab.write("log", first.rpartition(RULE)[0] + second.partition("summaries:\n")[2])
-    assert [(entry["theory"], entry["verdict"]) for entry in Audited(lab, "log", code=0).told["lemmas"]] == [
-        ("a.spthy", "verified"), ("b.spthy", "falsified")]
+    assert [
+        (entry["theory"], entry["verdict"]) for entry in Audited(lab, "log", code=0).told["lemmas"]
+    ] == [("a.spthy", "verified"), ("b.spthy", "falsified")]
 
 
 def test_vacuity_and_disagreement(lab):
@@ -4183,8 +4988,17 @@ def test_vacuity_and_disagreement(lab):
     Audited(lab, "new", "--strict", code=1)
     lab.write("old/log", a_log("calm (all-traces): falsified - found trace (9 steps)", VERDICTS[3]))
     told = Audited(lab, "old", "new", code=1)
-    assert told["disagreement"] == [("calm", "verified by unknown prover, falsified by unknown prover (in new and in old)", False)]
-    lab.write("old/log", a_log("calm (all-traces): falsified - found trace (9 steps)", theory="other.spthy"))
+    assert told["disagreement"] == [
+        (
+            "calm",
+            "verified by unknown prover, falsified by unknown prover (in new and in old)",
+            False,
+        )
+    ]
+    lab.write(
+        "old/log",
+        a_log("calm (all-traces): falsified - found trace (9 steps)", theory="other.spthy"),
+    )
     assert not Audited(lab, "old", "new", code=0)["disagreement"]
 
 
@@ -4200,38 +5014,90 @@ def test_a_diff_lemma_and_a_lemma_of_its_name_are_two_questions():
 def test_provers_that_disagree_in_one_batch(lab):
     lab.prover(VERIFY, "a")
     lab.prover(VERIFY.replace("verified", "falsified - found trace"), "b")
-    lab.recipe(tamarin_versions=["a", "b"], lemmas=[{"name": "three"}, {"name": "one", "tamarin_versions": ["a"]}])
+    lab.recipe(
+        tamarin_versions=["a", "b"],
+        lemmas=[{"name": "three"}, {"name": "one", "tamarin_versions": ["a"]}],
+    )
     lab.run("run", "recipe.json", code=0)
-    assert Audited(lab, "results", code=1)["disagreement"] == [("three", "verified by a, falsified by b", False)]
+    assert Audited(lab, "results", code=1)["disagreement"] == [
+        ("three", "verified by a, falsified by b", False)
+    ]
 
 
 def test_warnings_are_notes(lab):
     report = "\n/*\nWARNING: the following wellformedness checks failed!\n\nUnbound variables\n=================\n\nDerivation Checks\n=================\n*/\nend\n"
-    log = a_log(*VERDICTS).replace("  calm", "  WARNING: 2 wellformedness check failed!\n           The analysis results might be wrong!\n  \n  calm")
+    log = a_log(*VERDICTS).replace(
+        "  calm",
+        "  WARNING: 2 wellformedness check failed!\n           The analysis results might be wrong!\n  \n  calm",
+    )
     lab.write("a.spthy", analyzed(FALSE_REUSE, PROVEN).replace("\nend\n", report) + log)
     told = Audited(lab, "a.spthy", code=0)
     assert {message for _, message, note in told["warning"] if note} == {
-        "derivation checks timed out (raise --derivcheck-timeout)", "1 wellformedness check failed: Unbound variables"}
-    lab.write("b.log", "maude tool: 'maude'\n 'maude --version' returned unsupported version '3.2'\n" + a_log(*VERDICTS))
+        "derivation checks timed out (raise --derivcheck-timeout)",
+        "1 wellformedness check failed: Unbound variables",
+    }
+    lab.write(
+        "b.log",
+        "maude tool: 'maude'\n 'maude --version' returned unsupported version '3.2'\n"
+        + a_log(*VERDICTS),
+    )
     assert "Maude 3.2 is not supported by this prover" in lab.run("audit", "b.log", code=0).stdout
 
 
-@pytest.mark.parametrize("text,code,told", [
-    ('{"calm": "verified", "h*": "verified"}', 0, []), ('{"bell": {"calm": "verified"}, "heard": "verified"}', 0, []),
-    ('{"models/bell.spthy": {"*": "verified"}, "other.spthy": {"calm": "falsified"}}', 1, [("missing", "calm")]),
-    ('{"*": "falsified", "calm": "verified", "quiet": "verified", "still": "verified"}', 1, [("expectation", "heard")]),
-    ('{"calm": "incomplete", "gone": "verified"}', 1, [("expectation", "calm"), ("missing", "gone")]),
-    ("theory,lemma,verdict\nbell.spthy,calm,falsified\n,heard,\n", 1, [("expectation", "calm")]),
-    ("\ufefftheory,lemma,verdict\r\n,heard,verified\r\n", 0, [])])
+@pytest.mark.parametrize(
+    "text,code,told",
+    [
+        ('{"calm": "verified", "h*": "verified"}', 0, []),
+        ('{"bell": {"calm": "verified"}, "heard": "verified"}', 0, []),
+        (
+            '{"models/bell.spthy": {"*": "verified"}, "other.spthy": {"calm": "falsified"}}',
+            1,
+            [("missing", "calm")],
+        ),
+        (
+            '{"*": "falsified", "calm": "verified", "quiet": "verified", "still": "verified"}',
+            1,
+            [("expectation", "heard")],
+        ),
+        (
+            '{"calm": "incomplete", "gone": "verified"}',
+            1,
+            [("expectation", "calm"), ("missing", "gone")],
+        ),
+        (
+            "theory,lemma,verdict\nbell.spthy,calm,falsified\n,heard,\n",
+            1,
+            [("expectation", "calm")],
+        ),
+        ("\ufefftheory,lemma,verdict\r\n,heard,verified\r\n", 0, []),
+    ],
+)
 def test_expectations_of_a_file(lab, text, code, told):
     lab.write("log", a_log(*VERDICTS, theory="models/bell.spthy"))
     lab.write("expect", text)
     found = Audited(lab, "log", "--expect", "expect", code=code)
-    assert [(each["kind"], each["lemma"]) for each in found.told["findings"] if not each["note"]] == told
+    assert [
+        (each["kind"], each["lemma"]) for each in found.told["findings"] if not each["note"]
+    ] == told
 
 
-@pytest.mark.parametrize("text", ["", "{}", "{", "[1]", '{"a": "maybe"}', '{"a": ["verified"]}', '{"a": {"b": {}}}', "lemma;verdict\na;b\n",
-                                  "theory,lemma,verdict\n", "theory,lemma,verdict\na,b,maybe\n", "\0", '{"a":' * 5000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "{",
+        "[1]",
+        '{"a": "maybe"}',
+        '{"a": ["verified"]}',
+        '{"a": {"b": {}}}',
+        "lemma;verdict\na;b\n",
+        "theory,lemma,verdict\n",
+        "theory,lemma,verdict\na,b,maybe\n",
+        "\0",
+        '{"a":' * 5000,
+    ],
+)
 def test_bad_expectations_are_refused(lab, text):
     lab.write("log", a_log(*VERDICTS))
     lab.write("expect", text)
@@ -4241,30 +5107,52 @@ def test_bad_expectations_are_refused(lab, text):
 
 def test_a_baseline_and_its_tolerance(lab):
     lab.write("old/log", a_log(*VERDICTS, theory="there/bell.spthy"))
-    lab.write("new/log", a_log("calm (all-traces): falsified - found trace (3 steps)", "quiet (all-traces): analysis incomplete (8 steps)",
-                               "heard (exists-trace): verified (40 steps)", "fresh (all-traces): verified (2 steps)").replace("1.50s", "9s"))
+    lab.write(
+        "new/log",
+        a_log(
+            "calm (all-traces): falsified - found trace (3 steps)",
+            "quiet (all-traces): analysis incomplete (8 steps)",
+            "heard (exists-trace): verified (40 steps)",
+            "fresh (all-traces): verified (2 steps)",
+        ).replace("1.50s", "9s"),
+    )
     found = Audited(lab, "new", "--against", "old", code=1)
     assert [(each["kind"], each["lemma"], each["note"]) for each in found.told["findings"]][:3] == [
-        ("expectation", "calm", False), ("expectation", "quiet", False), ("missing", "still", False)]   # the flip comes first
+        ("expectation", "calm", False),
+        ("expectation", "quiet", False),
+        ("missing", "still", False),
+    ]  # the flip comes first
     assert found["expectation"][0][1] == "verified in the baseline, falsified now"
     assert ("fresh", "new: not in the baseline", True) in found["expectation"]
     found = Audited(lab, "new", "--against", "old", "--tolerance", "1.5", code=1)
     assert [message for lemma, message, _ in found["expectation"] if lemma == "heard"] == [
-        "40 steps, 2 in the baseline: more than 1.5 times as many", "9 seconds, 1.5 in the baseline: more than 1.5 times as many"]
+        "40 steps, 2 in the baseline: more than 1.5 times as many",
+        "9 seconds, 1.5 in the baseline: more than 1.5 times as many",
+    ]
     Audited(lab, "old", "--against", "old", "--tolerance", "1", code=0)
     lab.run("audit", "old", "--against", "nowhere", code=2)
 
 
 def test_theories_of_one_name_in_two_folders_are_compared_apart(lab):
     def run(name, a, *b):
-        logs = [a_log(f"calm (all-traces): {words} (3 steps)", theory=f"{folder}/bell.spthy") for folder, words in zip("ab", (a, *b))]
+        logs = [
+            a_log(f"calm (all-traces): {words} (3 steps)", theory=f"{folder}/bell.spthy")
+            for folder, words in zip("ab", (a, *b))
+        ]
         for number, log in enumerate(logs):
             lab.write(f"{name}/log{number}", log)
+
     run("old", "verified", "falsified - found trace")
     run("turned", "falsified - found trace", "falsified - found trace")
     run("less", "verified")
-    assert [lemma for lemma, message, _ in Audited(lab, "turned", "--against", "old", code=1)["expectation"] if "falsified now" in message] == ["calm"]
-    assert ("calm", "falsified in the baseline, not in these results", False) in Audited(lab, "less", "--against", "old", code=1)["missing"]
+    assert [
+        lemma
+        for lemma, message, _ in Audited(lab, "turned", "--against", "old", code=1)["expectation"]
+        if "falsified now" in message
+    ] == ["calm"]
+    assert ("calm", "falsified in the baseline, not in these results", False) in Audited(
+        lab, "less", "--against", "old", code=1
+    )["missing"]
 
 
 def test_a_file_that_cannot_be_read_is_no_silence(lab):
@@ -4273,8 +5161,14 @@ def test_a_file_that_cannot_be_read_is_no_silence(lab):
     assert "passed over: dir/other.log: can't be read" in lab.run("audit", "dir", code=0).stderr
 
 
-@pytest.mark.parametrize("lost", [lambda header: header.update(provers={}), lambda header: header["provers"]["fake"].update(command=[])],
-                         ids=["prover", "command"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        lambda header: header.update(provers={}),
+        lambda header: header["provers"]["fake"].update(command=[]),
+    ],
+    ids=["prover", "command"],
+)
 def test_results_whose_prover_the_journal_lacks_are_shown(lab, lost):
     lab.prover(VERIFY)
     lab.recipe()
@@ -4283,14 +5177,26 @@ def test_results_whose_prover_the_journal_lacks_are_shown(lab, lost):
     header = json.loads(header)
     lost(header)
     lab.write("results/batch.jsonl", json.dumps(header) + "\n" + rest)
-    for command in ("audit", "results"), ("report", "results", "--rebuild"), ("recheck", "results", "--prover", "fake"):
+    for command in (
+        ("audit", "results"),
+        ("report", "results", "--rebuild"),
+        ("recheck", "results", "--prover", "fake"),
+    ):
         done = lab.run(*command)
-        assert "how prover 'fake' was called is not said" in done.stderr and "Traceback" not in done.stderr, done.stderr
+        assert (
+            "how prover 'fake' was called is not said" in done.stderr
+            and "Traceback" not in done.stderr
+        ), done.stderr
     assert "3 verified" in lab.run("audit", "results").stdout
 
 
 def test_a_date_beyond_all_bounds_is_no_traceback(lab):
-    lab.write("out/execution_report.json", json.dumps(upstream_report()).replace('"exec_start": "', '"exec_start": "0001-01-01T00:00:00+14:00", "x": "'))
+    lab.write(
+        "out/execution_report.json",
+        json.dumps(upstream_report()).replace(
+            '"exec_start": "', '"exec_start": "0001-01-01T00:00:00+14:00", "x": "'
+        ),
+    )
     assert "Traceback" not in lab.run("audit", "out").stderr
 
 
@@ -4298,29 +5204,36 @@ def test_a_pinned_csv_is_an_expectation(lab):
     lab.write("log", a_log(*VERDICTS))
     lab.write("pinned.csv", lab.run("audit", "log", "--format", "csv", code=0).stdout)
     Audited(lab, "log", "--expect", "pinned.csv", code=0)
-    lab.write("log", a_log(*VERDICTS[:3], "heard (exists-trace): falsified - no trace found (2 steps)"))
-    assert [lemma for lemma, *_ in Audited(lab, "log", "--expect", "pinned.csv", code=1)["expectation"]] == ["heard"]
-
-
-def test_results_of_batch_tamarin_are_audited(lab):
-    lab.write("out/execution_report.json", json.dumps(upstream_report()))
-    told = Audited(lab, "out", code=3)
-    assert told["assumption"][0][1].startswith("what the verdicts assume is unknown")
-    lab.write("NSPK3.spthy", "theory N begin\nlemma e [sources]: \"T\"\nlemma a: \"T\"\nlemma z: \"T\"\nend\n")
-    os.utime(lab.path / "NSPK3.spthy", (1, 1))
-    told = Audited(lab, "out", code=3)
-    assert told.states["a"].endswith("assuming e (timeout)") and ("z", "has no result", True) in told["missing"] and not told["stale"]
-    os.utime(lab.path / "NSPK3.spthy")
-    assert [(lemma, note) for lemma, _, note in Audited(lab, "out", code=3)["stale"]][:1] == [("a", True)], "a date alone is a note"
+    lab.write(
+        "log", a_log(*VERDICTS[:3], "heard (exists-trace): falsified - no trace found (2 steps)")
+    )
+    assert [
+        lemma for lemma, *_ in Audited(lab, "log", "--expect", "pinned.csv", code=1)["expectation"]
+    ] == ["heard"]
 
 
 HOSTILE_EVIDENCE = {
-    "nothing": b"", "binary": bytes(range(256)) * 999, "nul": b"theory T begin\0end", "latin": "theory T begin // \xe9\nend".encode("latin-1"),
-    "open": b"theory T begin\nlemma a: \"T\"\n", "deep": b"theory T begin\n" + b"/*" * 99_999, "blank": b"//" + b"\n" * 99_999,
-    "twice": b'theory T begin\nlemma a: "T"\nlemma a: "T"\nend\n', "cut": a_log(*VERDICTS, ended=False).encode(),
-    "odd": a_log("calm (all-traces): maybe (3 steps)", "\x1b[31mred (all-traces): verified (1 steps)", theory="\x1b]0;x\x07../../etc/passwd").encode(),
-    "huge": a_log("calm (all-traces): verified (" + "9" * 5000 + " steps)", theory="a" * 99_999).encode(),
-    "no names": b"=\nsummary of summaries:\n\nanalyzed: \n\n=====\n", "journal": b'{"event": "batch"}\n{"event": 1}\n', "json": b'{"event"' * 9999}
+    "nothing": b"",
+    "binary": bytes(range(256)) * 999,
+    "nul": b"theory T begin\0end",
+    "latin": "theory T begin // \xe9\nend".encode("latin-1"),
+    "open": b'theory T begin\nlemma a: "T"\n',
+    "deep": b"theory T begin\n" + b"/*" * 99_999,
+    "blank": b"//" + b"\n" * 99_999,
+    "twice": b'theory T begin\nlemma a: "T"\nlemma a: "T"\nend\n',
+    "cut": a_log(*VERDICTS, ended=False).encode(),
+    "odd": a_log(
+        "calm (all-traces): maybe (3 steps)",
+        "\x1b[31mred (all-traces): verified (1 steps)",
+        theory="\x1b]0;x\x07../../etc/passwd",
+    ).encode(),
+    "huge": a_log(
+        "calm (all-traces): verified (" + "9" * 5000 + " steps)", theory="a" * 99_999
+    ).encode(),
+    "no names": b"=\nsummary of summaries:\n\nanalyzed: \n\n=====\n",
+    "journal": b'{"event": "batch"}\n{"event": 1}\n',
+    "json": b'{"event"' * 9999,
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE_EVIDENCE)
@@ -4329,11 +5242,22 @@ def test_damaged_and_hostile_files(lab, name):
     (lab.path / "dir/bad").write_bytes(HOSTILE_EVIDENCE[name])
     for form in ("table", "json", "csv", "md", "junit"):
         done = lab.run("audit", "dir", "-d", "--format", form)
-        assert done.returncode in (0, 1, 3) and "heard" in done.stdout and "\x1b" not in done.stdout and "\x07" not in done.stdout
+        assert (
+            done.returncode in (0, 1, 3)
+            and "heard" in done.stdout
+            and "\x1b" not in done.stdout
+            and "\x07" not in done.stdout
+        )
         if form == "junit":
             ElementTree.fromstring(done.stdout)
     alone = lab.run("audit", "dir/bad")
-    assert alone.returncode in ((2,) if name in ("nothing", "binary", "blank", "journal", "json") else (0,) if name == "huge" else (1, 3))
+    assert alone.returncode in (
+        (2,)
+        if name in ("nothing", "binary", "blank", "journal", "json")
+        else (0,)
+        if name == "huge"
+        else (1, 3)
+    )
 
 
 def test_folders_with_loops_pipes_and_nothing(lab):
@@ -4366,34 +5290,31 @@ def test_an_unfinished_batch_is_audited(lab):
 
 
 def test_the_table_for_people(lab):
-    lab.write("log", a_log(*VERDICTS[:3]).replace("calm (all-traces): verified", "calm (all-traces): falsified - found trace"))
+    lab.write(
+        "log",
+        a_log(*VERDICTS[:3]).replace(
+            "calm (all-traces): verified", "calm (all-traces): falsified - found trace"
+        ),
+    )
     lab.write("bell.spthy", FALSE_REUSE)
     os.utime(lab.path / "bell.spthy", (1, 1))
     told = lab.run("audit", ".", code=1).stdout
-    assert told.index("Findings") < told.index("bell.spthy: quiet") < told.index("assumption: prove what is assumed") < told.index(
-        "Notes") < told.index("Theories") and "heard" not in told
+    assert (
+        told.index("Findings")
+        < told.index("bell.spthy: quiet")
+        < told.index("assumption: prove what is assumed")
+        < told.index("Notes")
+        < told.index("Theories")
+        and "heard" not in told
+    )
     assert told == lab.run("audit", ".", code=1).stdout
     assert "still" in lab.run("audit", ".", "-d", code=1).stdout.partition("Lemmas")[2]
 
 
-def test_what_stored_proofs_claim(load):
-    def claim(proof, trait=""):
-        return load(f'lemma a: {trait} "T"\n{proof}\nrule R: [ ] --[ SOLVED() ]-> [ ]').lemmas[0].claim
-    for proof, everywhere, somewhere in [("by contradiction", "verified", "falsified"), ("simplify SOLVED", "falsified", "verified"),
-                                         ("simplify by sorry", "incomplete", "incomplete"), ("by sorry", None, None), ("", None, None),
-                                         ("simplify // SOLVED\nby contradiction /* sorry */", "verified", "falsified"),
-                                         ("induction case sorry1 SOLVED next case b by sorry qed", "falsified", "verified"),
-                                         ("simplify by UNFINISHABLE", "incomplete", "incomplete"), ("by UNFINISHABLE", "incomplete", "incomplete")]:
-        assert (claim(proof), claim(proof, "exists-trace")) == (everywhere, somewhere), proof
-
-
-def test_a_stored_proof_is_a_text_of_its_own(load):
-    segments = load('lemma a: "T" simplify by sorry\nlemma b: "T"').segments
-    assert [segment for segment in segments if segment[0]] == [("a", 'lemma a: "T"'), ("a", "simplify by sorry"), ("b", 'lemma b: "T"')]
-
-
 @needs_transcripts
-@pytest.mark.parametrize("name", sorted(path.name for path in TRANSCRIPTS.glob("*")) if TRANSCRIPTS.is_dir() else [])
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in TRANSCRIPTS.glob("*")) if TRANSCRIPTS.is_dir() else []
+)
 def test_real_runs_are_audited(lab, name):
     done = lab.run("audit", str(TRANSCRIPTS / name), "--format", "json")
     summary = "summary of summaries:" in (TRANSCRIPTS / name / "stdout").read_text(encoding="utf-8")
@@ -4402,12 +5323,1658 @@ def test_real_runs_are_audited(lab, name):
         return
     told = json.loads(done.stdout)
     wrong = {(each["kind"], each["lemma"]) for each in told["findings"] if not each["note"]}
-    assert wrong == ({("assumption", "key_secret"), ("assumption", "executable")} if name == "false-reuse-all" else set())
-    assert done.returncode == (1 if wrong else 0 if all(entry["verdict"] in ("verified", "falsified") for entry in told["lemmas"]) else 3)
+    assert wrong == (
+        {("assumption", "key_secret"), ("assumption", "executable")}
+        if name == "false-reuse-all"
+        else set()
+    )
+    assert done.returncode == (
+        1
+        if wrong
+        else 0
+        if all(entry["verdict"] in ("verified", "falsified") for entry in told["lemmas"])
+        else 3
+    )
     notes = {each["kind"] for each in told["findings"]}
     assert ("sorry" in notes) == (name in ("bound-incomplete", "check-broken-proof"))
-    assert ("missing" in notes) == any(entry["steps"] in (1, 2) and entry["verdict"] == "incomplete" for entry in told["lemmas"])
+    assert ("missing" in notes) == any(
+        entry["steps"] in (1, 2) and entry["verdict"] == "incomplete" for entry in told["lemmas"]
+    )
     if name == "false-reuse-one":
         assert "assuming nothing_leaks (incomplete)" in done.stdout
     if name in ("all-lemmas", "all-lemmas-rs", "diff-two-sides", "auto-sources", "defines"):
         assert told["ok"] and not told["findings"]
+
+
+def test_an_audit_takes_logs_in_any_order(lab):
+    for name, word in (
+        ("d/a", "falsified - found trace"),
+        ("e/b", "verified"),
+        ("d/c", "verified"),
+    ):
+        lab.write(
+            f"{name}.log",
+            summary_of(f"  {name[-1]} (all-traces): {word} (2 steps)").replace(
+                "x.spthy", f"{name[-1]}.spthy"
+            ),
+        )
+    said = lab.run("audit", "d/a.log", "e/b.log", "d/c.log", "--format", "json").stdout
+    assert {row["lemma"]: row["verdict"] for row in json.loads(said)["lemmas"]} == {
+        "a": "falsified",
+        "b": "verified",
+        "c": "verified",
+    }
+
+
+# === Reports ======================================================================================
+
+
+def test_a_derived_file_whose_making_fails_leaves_the_old_one(tmp_path):
+    def pieces():
+        yield "new"
+        raise KeyError("lost")
+
+    path = tmp_path / "report"
+    path.write_text("old")
+    with pytest.raises(KeyError):
+        bt.write_file(str(path), pieces())
+    assert os.listdir(tmp_path) == ["report"] and path.read_text() == "old"
+
+
+def test_pages_tell_in_their_results_what_a_verdict_rests_on(lab):
+    lab.write(
+        "t.spthy", THEORY.replace("lemma three", 'lemma four [hide_lemma=one]: "T"\nlemma three')
+    )
+    lab.prover(
+        'case $LEMMA in one) WORD="falsified - found trace";; *) WORD=verified;; esac; echo "theory proof" > "$OUT"; '
+        'echo "  $LEMMA (all-traces): $WORD (7 steps)" | summary\n'
+    )
+    lab.recipe()
+    lab.run("run", "recipe.json", code=1)
+    page = lab.run("report", "results", "-f", "md", code=0).stdout
+    rows = [
+        line.split(" | ")
+        for line in page.partition("## Results")[2].partition("## ")[0].splitlines()
+        if "three" in line or "four" in line
+    ]
+    assert [row[0].lstrip("| ").replace("\\", "") for row in rows] == [
+        "verified",
+        "verified, resting on a falsified lemma: one",
+    ]
+    html = (lab.path / "results" / "summary.html").read_text()
+    assert (
+        html.count("verified, resting on a falsified lemma: one") >= 2
+        and "<td>verified, resting" in html
+    ), "not shown as good"
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=http://127.0.0.1:8009/x onerror=alert(1)>",
+    "a & b \"double\" 'single'",
+    "$\\input{/etc/passwd}$ \\end{document} 100% #1 ^~",
+    '#[typst] #panic() "; #eval("1")',
+    "a|b|c",
+    "`code` ``` _em_ *strong* [l](u)",
+    "=cmd()",
+    "+1",
+    "-2",
+    "@SUM(A1)",
+    "\x1b[31mred\x07",
+    "\u202egnp.exe",
+    "bad \udcff byte",
+    "]]> --> %s {0} {{x}} \\",
+    "\u2028\x00\x85",
+    "x" * 300,
+]
+
+
+def hostile_batch(text):
+    """A batch in which every text that comes from outside is this one; ids are what they are in our own batches, safe."""
+    provers = {
+        alias: bt.Prover(alias, ("prover", text), (text,), version="1.11.0")
+        for alias in (text, "other")
+    }
+    batch = bt.Batch(
+        bt.Header(
+            at="2026-01-02T03:04:05.000000Z",
+            id="b",
+            version="0.1.0",
+            recipe_file=f"/r/{text}.json",
+            host=text,
+            platform="linux",
+            cwd=f"/{text}",
+            limits=bt.Limits(2, 2048, 60),
+            provers=provers,
+        )
+    )
+    ends = [
+        bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, "all-traces"),
+        bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED, 3),
+        bt.Result(bt.Status.TIMEOUT),
+        bt.Result(bt.Status.FAILED, exit=bt.ExitStatus(1)),
+        None,
+    ]
+    for number, result in enumerate(ends):
+        task = a_task(
+            id=f"i{number}",
+            entry=text,
+            theory=text,
+            lemma=text,
+            prover=(text, "other")[number % 2],
+            options=(text,),
+            flags=(text,),
+            cwd="/" + text,
+            assumes=(text,),
+            expect=(None, "verified")[number % 2],
+        )
+        if result:
+            task.status, task.result = (
+                result.status,
+                bt.replace(
+                    result,
+                    at="2026-01-02T03:04:06.000000Z",
+                    usage=bt.Usage(1.0),
+                    reason=text,
+                    warnings=(text,),
+                    stderr_tail=f"{text}\n{text}",
+                ),
+            )
+        batch.tasks[task.id] = task
+    return batch
+
+
+def report_of(batch, form, directory="/nowhere"):
+    return "".join(bt.REPORTS[form](batch, str(directory), str(directory)))
+
+
+def html_parts(page):
+    """Tags with their attributes, and the text outside of style and script."""
+    tags, texts = [], []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            tags.append((tag, dict(attributes)))
+
+        def handle_data(self, data):
+            if tags and tags[-1][0] not in ("style", "script"):
+                texts.append(data)
+
+    Reader().feed(page)
+    return tags, "\0".join(texts)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_text_is_shown_as_text_in_every_format(text, tmp_path):
+    batch, shown = hostile_batch(text), bt.printable(text)
+    (tmp_path / "traces").mkdir()
+    (tmp_path / "traces/i1.dot").write_text(
+        f'digraph "{text}" {{}}', encoding="utf-8", errors="surrogateescape"
+    )
+    pages = {form: report_of(batch, form, tmp_path) for form in bt.REPORTS}
+    for form, page in pages.items():
+        page.encode()
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", page), form
+    tags, told = html_parts(pages["html"])
+    assert {name for name, _ in tags} <= set(
+        [
+            "html",
+            "meta",
+            "title",
+            "style",
+            "main",
+            "h1",
+            "h2",
+            "h3",
+            "p",
+            "a",
+            "div",
+            "table",
+            "thead",
+            "tbody",
+            "tr",
+            "th",
+            "td",
+            "svg",
+            "g",
+            "rect",
+            "text",
+            "details",
+            "summary",
+            "pre",
+            "script",
+        ]
+    ), tags
+    assert [name for name, _ in tags].count("script") == 1
+    assert not [
+        found
+        for found in tags
+        for key in found[1]
+        if key.startswith("on") or (key in ("href", "src") and found[1][key][0] != "#")
+    ]
+    assert told.count(shown) > 20
+    prose = "\n".join(
+        line
+        for number, part in enumerate(re.split(r"(?m)^(`{3,})text\n(?:.*\n)*?\1$", pages["md"]))
+        if number % 2 == 0
+        for line in part.splitlines()
+    )
+    plain = re.sub(
+        r"\\[!-/:-@\[-`{-~]", "", prose
+    )  # what is left of Markdown's own signs once escaped ones are gone
+    assert not re.search(r"[`*_<\[$]", plain) and all(
+        line.count("|") == line.count(" | ") + 2 for line in plain.splitlines() if "|" in line
+    )
+    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", prose).count(shown) > 20
+    commands = set(re.findall(r"\\([a-zA-Z]+)", pages["tex"].partition("\\begin{document}")[2]))
+    assert commands <= set(
+        [
+            "section",
+            "subsection",
+            "subsubsection",
+            "footnotesize",
+            "begin",
+            "end",
+            "toprule",
+            "midrule",
+            "endhead",
+            "bottomrule",
+            "ttfamily",
+            "scriptsize",
+            "raggedright",
+            "arraybackslash",
+            "linewidth",
+            "par",
+            "allowbreak",
+            "textbackslash",
+            "textasciicircum",
+            "textasciitilde",
+            "textless",
+            "textgreater",
+            "textbar",
+            "textquotedbl",
+            "textquotesingle",
+            "textasciigrave",
+        ]
+    ), commands
+    body = re.sub(r"\\[{}$&#%_ \\]|@\{\}", "", pages["tex"])
+    assert body.count("{") == body.count("}") and not re.search(
+        r"[$#%^~]", body.partition("\\begin{document}")[2]
+    )
+    strings = re.findall(r'"((?:[^"\\]|\\.)*)"', pages["typ"])
+    assert sum(shown in re.sub(r"\\(.)", r"\1", string) for string in strings) > 20
+    assert re.fullmatch(r"[\w\s#():,.]*", re.sub(r'"(?:[^"\\]|\\.)*"', "", pages["typ"]))
+    rows = list(csv.DictReader(pages["csv"].splitlines()))
+    assert len(rows) == 5 and all(row["lemma"].lstrip("'") == shown.lstrip("'") for row in rows)
+    assert not [
+        cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))
+    ]
+    cases = list(ElementTree.fromstring(pages["junit"]).iter("testcase"))
+    assert [case[0].tag for case in cases] == ["system-out", "failure", "error", "error", "skipped"]
+    assert cases[2][0].attrib == {"type": "timeout", "message": f"timeout; {shown}; {shown}"}
+    assert [task["lemma"] for task in json.loads(pages["json"])["tasks"]] == [text] * 5
+
+
+def test_report_command(lab):
+    lab.prover("case $LEMMA in three) exit 3;; esac; " + VERIFY)
+    lab.recipe(expect={"two": "falsified"})
+    lab.run("run", "recipe.json", code=1)
+    assert lab.run("report", "results", code=0).stdout.startswith("# Tamarin batch recipe.json\n")
+    lab.run("report", "results", "-o", "r.html", code=0)
+    lab.run("report", "results", "-f", "md", "-f", "junit", "-f", "csv", "-o", "all.md", code=0)
+    assert (lab.path / "all.xml").is_file() and (lab.path / "all.csv").read_text().count("\n") == 4
+    assert (lab.path / "r.html").read_text().replace("\n", "") == (
+        lab.path / "results/summary.html"
+    ).read_text().replace("\n", "")
+    suite = ElementTree.parse(lab.path / "all.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
+    assert (
+        "several formats need -o"
+        in lab.run("report", "results", "-f", "md", "-f", "csv", code=2).stderr
+    )
+    assert (
+        "can't be written"
+        in lab.run("report", "results", "-o", "recipe.json/dir.md", code=2).stderr
+    )
+    assert (
+        "nowhere: there is no such results directory" in lab.run("report", "nowhere", code=2).stderr
+    )
+
+
+def test_derived_files_can_be_made_again(lab):
+    lab.prover("case $LEMMA in three) echo oops >&2; exit 3;; esac; " + VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=3)
+    files = {
+        path: path.read_bytes() for path in (lab.path / "results").rglob("*") if path.is_file()
+    }
+    derived = [
+        path
+        for path in files
+        if path.parent.name in ("success", "failed")
+        or path.parent.name == "results"
+        and path.suffix != ".jsonl"
+    ]
+    assert len(derived) == 6
+    for path in derived:
+        path.unlink()
+    lab.run("report", "results", "--rebuild", code=0)
+    assert {
+        path: path.read_bytes() for path in (lab.path / "results").rglob("*") if path.is_file()
+    } == files
+
+
+def test_a_batch_that_died_has_its_reports(lab):
+    interrupted_batch(lab)
+    lines = (lab.path / "results/batch.jsonl").read_bytes().splitlines(keepends=True)
+    (lab.path / "results/batch.jsonl").write_bytes(b"".join(lines[:-3]))
+    lab.run("report", "results", "--rebuild", code=0)
+    assert "not yet: " in (lab.path / "results/summary.html").read_text()
+    assert json.loads((lab.path / "results/execution_report.json").read_text())["tasks"]
+
+
+def test_the_rerun_recipe_has_what_is_left_and_runs(lab):
+    lab.prover("case $LEMMA in three) exit 3;; esac; " + VERIFY)
+    lab.recipe(tamarin_options=["--heuristic=S"], preprocess_flags=["A"])
+    lab.run("run", "recipe.json", code=3)
+    recipe = json.loads((lab.path / "results/recipe-rerun.json").read_text())
+    assert recipe["tasks"] == {
+        "task": {
+            "theory_file": "t.spthy",
+            "tamarin_versions": ["fake"],
+            "output_file_prefix": "t",
+            "lemmas": [
+                {
+                    "name": "three",
+                    "tamarin_versions": ["fake"],
+                    "tamarin_options": ["--heuristic=S"],
+                    "preprocess_flags": ["A"],
+                    "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300},
+                }
+            ],
+        }
+    }
+    assert set(recipe["config"]) == {
+        "global_max_cores",
+        "global_max_memory",
+        "default_timeout",
+        "output_directory",
+    }
+    assert recipe["tamarin_versions"] == {
+        "fake": {"path": str(lab.path / "fake.sh"), "version": "v1.11.0"}
+    }
+    lab.prover(VERIFY)
+    lab.run("run", "results/recipe-rerun.json", code=0)
+    assert list(lab.finishes("results/rerun")) == ["t--three--fake"]
+    lab.run("run", "recipe.json", "--fresh", code=0)
+    (fresh,) = lab.path.glob("results_*")
+    assert not list(fresh.glob("*-rerun.json"))
+
+
+TWO_GRAPHS = """printf 'digraph "x" { a -> b }\\ndigraph "x" { c }\\n' | sed "s/x/N0_SL0-AS0-CL0-A0-C0-NF_$LEMMA/" > "$DOT"; """
+
+DOT = """#!/bin/sh
+echo "$$" >> dots; case "$*" in *three*) exit 1;; esac
+for file in "$@"; do :; done
+echo "<svg xmlns='http://www.w3.org/2000/svg'><script>one</script></svg>" > $file.svg; echo "<svg>two</svg>" > $file.2.svg
+"""
+
+
+def test_traces_are_drawn_and_shown(lab):
+    lab.prover(TWO_GRAPHS + VERIFY)
+    lab.recipe()
+    lab.write("bin/dot", DOT, 0o755)
+    done = lab.run_script(
+        "run",
+        "recipe.json",
+        code=0,
+        env={**os.environ, "PATH": f"{lab.path}/bin:{os.environ['PATH']}"},
+    )
+    assert sorted(path.name for path in (lab.path / "results/traces").glob("t--t*")) == [
+        "t--three--fake.dot",
+        "t--two--fake.dot",
+        "t--two--fake.svg",
+        "t--two--fake~graph2.svg",
+    ]
+    assert "dot could not draw 1 trace" in done.stderr
+    page = (lab.path / "results/summary.html").read_text()
+    tags, told = html_parts(page)
+    images = [found["src"] for name, found in tags if name == "img"]
+    assert len(images) == 4 and all(
+        image.startswith("data:image/svg+xml;base64,") for image in images
+    )
+    assert "<svg>two</svg>" not in page and "digraph" in told  # what could not be drawn
+    assert lab.run("report", "results", "-f", "typ").stdout.count('#image(bytes("<svg') == 4
+    assert (
+        "![Attack trace of t--two--fake](results/traces/t--two--fake%7Egraph2.svg)".replace(
+            "%7E", "~"
+        )
+        in lab.run("report", "results").stdout
+    )
+
+
+def test_without_dot_it_is_said_once(lab):
+    lab.prover(TWO_GRAPHS + VERIFY)
+    lab.recipe()
+    for name in ("sh", "sed", "cat", "echo"):
+        (lab.path / "bin").mkdir(exist_ok=True)
+        (lab.path / "bin" / name).symlink_to(shutil.which(name))
+    done = lab.run_script(
+        "run", "recipe.json", code=0, env={**os.environ, "PATH": f"{lab.path}/bin"}
+    )
+    assert done.stderr.count("no 'dot'") == 1 and "3 traces" in done.stderr
+
+
+def test_a_large_batch_is_cut_for_people_only(monkeypatch):
+    monkeypatch.setattr(bt, "SHOWN_TASKS", 3)
+    batch = hostile_batch("x")
+    assert "3 of 5 tasks, problems first" in report_of(batch, "md") and "### i0" not in report_of(
+        batch, "md"
+    )
+    assert report_of(batch, "csv").count("\n") == 6
+
+
+def test_time_and_memory_have_bars_in_their_cells():
+    batch = hostile_batch("x")
+    for task, seconds, peak_mb in zip(batch.tasks.values(), (8, 2, 1e-9, 0), (0, 50, 200, 1)):
+        task.result = bt.replace(task.result, usage=bt.Usage(seconds, peak_mb=peak_mb))
+    page = report_of(batch, "html")
+    results = page.partition("<table id=results>")[2].partition("</table>")[0].splitlines()[1:-1]
+    assert [re.findall(r'style="--share:([^"]*)">([^<]*)', row) for row in results] == [
+        [("100.0%", "8.00"), ("0.0%", "0")],
+        [("25.0%", "2.00"), ("25.0%", "50")],
+        [("0.0%", "0.00"), ("100.0%", "200")],
+        [("0.0%", "0.00"), ("0.5%", "1")],
+        [],
+    ]
+    nothing = report_of(
+        bt.Batch(tasks={"i": a_task(id="i", prover="other")}, header=batch.header), "html"
+    )
+    assert (
+        "--share:" not in nothing.partition("<main>")[2]
+        and page.count("<svg") == 1
+        and "<svg" not in nothing
+    )
+
+
+# What Chromium asks of Google by itself, whatever the page.
+CHROMIUM = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--proxy-bypass-list=<-loopback>",
+    "--dump-dom",
+]
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium (.ci/run installs it)")
+def test_the_page_in_a_browser(lab):
+    """Filter and sort by the address, as the DOM shows them; and every request, local ones too, would come to our proxy."""
+    batch = hostile_batch(HOSTILE[1])
+    for number, task in enumerate(batch.tasks.values()):
+        task.plan = bt.replace(
+            task.plan, lemma=f"{'even' if number % 2 == 0 else 'odd'}{number} {task.plan.lemma}"
+        )
+        if task.result:
+            task.result = bt.replace(task.result, usage=bt.Usage((3, 1, 20, 4)[number]))
+    (lab.path / "traces").mkdir()
+    evil = "<svg xmlns='http://www.w3.org/2000/svg'><image href='http://127.0.0.1:8009/svg'/><script>fetch('http://127.0.0.1:8009/script')</script></svg>"
+    lab.write("traces/i2.dot", "digraph {}")
+    lab.write("traces/i2.svg", evil)
+    lab.write("page.html", report_of(batch, "html", lab.path))
+    lab.write("control.html", "<img src='http://127.0.0.1:8009/control'>")
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        asked = []
+        threading.Thread(target=take_requests, args=(proxy, asked), daemon=True).start()
+        profile = [
+            f"--user-data-dir={lab.path}/profile",
+            f"--proxy-server=http://127.0.0.1:{proxy.getsockname()[1]}",
+        ]
+        shown = [
+            subprocess.run(
+                ["chromium", *CHROMIUM, *profile, f"file://{lab.path}/{page}"],
+                capture_output=True,
+                text=True,
+                timeout=RUN_S,
+            ).stdout
+            for page in ("page.html#filter=EVEN&sort=-time (s)", "control.html")
+        ]
+        proxy.shutdown(socket.SHUT_RDWR)
+    assert [url for url in asked if "google" not in url] == ["http://127.0.0.1:8009/control"]
+    tags, told = html_parts(shown[0])
+    table = re.search(r"<table id=\"results\">.*?</table>", shown[0], re.DOTALL).group()
+    rows = re.findall(
+        r"<tr( hidden=\"\")?>.*?<a href=\"#(t\d)\">", table.partition("<tbody>")[2], re.DOTALL
+    )
+    assert [name for hidden, name in rows if not hidden] == ["t2", "t0", "t4"] and len(rows) == 5
+    assert "3 of 5" in told and [
+        found for name, found in tags if name == "th" and found.get("aria-sort") == "descending"
+    ]
+
+
+def take_requests(proxy, asked):
+    while True:
+        try:
+            connection = proxy.accept()[0]
+        except OSError:
+            return
+        threading.Thread(target=take_request, args=(connection, asked), daemon=True).start()
+
+
+def take_request(connection, asked):
+    """One that asks for nothing is closed by who opened it."""
+    with connection:
+        connection.settimeout(RUN_S)
+        try:
+            asked.append(connection.recv(4096).split()[1].decode())
+        except (OSError, IndexError):
+            pass
+
+
+# === Terminal =====================================================================================
+
+
+class Terminal:
+    """A program on a pseudo-terminal, and what a person sees there: enough of a terminal for what the program writes."""
+
+    def __init__(self, lab, *args, columns=80, rows=24, **env):
+        self.raw = b""
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            os.chdir(lab.path)
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            clean = {
+                name: value
+                for name, value in os.environ.items()
+                if name not in ("NO_COLOR", "LC_ALL", "LANG", "LC_CTYPE")
+            }
+            os.execve(
+                sys.executable,
+                lab.command(*args),
+                {**clean, "TERM": "xterm", "LC_ALL": "C.UTF-8", **env},
+            )
+
+    def read(self, seconds=0.05):
+        """Take what the program has written; False when it is gone."""
+        while select.select([self.master], [], [], seconds)[0]:
+            try:
+                data = os.read(self.master, 65536)
+            except OSError:
+                data = b""
+            if not data:
+                return False
+            self.raw += data
+        return True
+
+    def until(self, text, times=1):
+        """Wait until this stands on the terminal so often."""
+        wait_for(
+            lambda: (self.read(), self.text().count(text) >= times)[1],
+            f"{text!r} on the terminal, {times} times",
+        )
+
+    def stop_output(self):
+        """Ctrl-S, and what is written until it takes effect (the terminal tells in a byte before what it lets us read)."""
+        fcntl.ioctl(self.master, termios.TIOCPKT, struct.pack("i", 1))
+        self.type("\x13")
+        told = 0
+        while not told & termios.TIOCPKT_STOP:
+            told, *data = os.read(self.master, 65536)
+            self.raw += bytes(data)
+        fcntl.ioctl(self.master, termios.TIOCPKT, struct.pack("i", 0))
+
+    def end(self):
+        """Wait for the program; its exit code."""
+        end = time.monotonic() + RUN_S
+        while self.read():
+            if time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
+        status = os.waitpid(self.pid, 0)[1]
+        os.close(self.master)
+        return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def text(self):
+        """What stands on the terminal, all that scrolled away included."""
+        lines, row, column = [""], 0, 0
+        for part in re.findall(
+            r"\x1b\[\d*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", self.raw.decode("utf-8", "replace")
+        ):
+            if part == "\n":
+                row += 1
+                lines += [""] * (row == len(lines))
+            elif part == "\r":
+                column = 0
+            elif part[0] != "\x1b":
+                lines[row] = (
+                    lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
+                )
+                column += len(part)
+            elif part[-1] == "A":
+                row -= int(part[2:-1])
+            elif part[-1] == "K":
+                lines[row] = lines[row][:column]
+            elif part[-1] == "J":
+                lines[row:] = [lines[row][:column]]
+        return "\n".join(lines)
+
+
+SLOW = (
+    'echo "[Theory T] Theory loaded" >&2; echo "[Saturating Sources] Step 3 (Max 5)" >&2\n'
+    "until [ -e go ]; do sleep 0.05; done\n" + VERIFY
+)
+
+
+def slow_batch(lab, **task):
+    lab.prover(SLOW)
+    lab.recipe(config={"global_max_cores": 2}, **task)
+
+
+def test_the_live_block_comes_and_goes(lab):
+    slow_batch(lab)
+    terminal = Terminal(lab, "run", "recipe.json")
+    terminal.until("saturating sources 3/5", times=2)
+    seen = terminal.text()
+    assert "0/3  0 %" in seen and "░░░░" in seen and "2/2 cores" in seen and "at most" in seen
+    assert re.search(r"t--one--fake +saturating sources 3/5 +\d:\d\d/5:00 +\d+M/1G", seen), seen
+    (lab.path / "go").touch()
+    assert terminal.end() == 0
+    seen = terminal.text()
+    assert "░" not in seen and "saturating" not in seen, "nothing of the block is left:\n" + seen
+    assert [line[:14].strip() for line in seen.splitlines() if line.startswith("[")] == [
+        "[1/3] verified",
+        "[2/3] verified",
+        "[3/3] verified",
+    ]
+    assert b"\x1b[32mverified" in terminal.raw and "3 tasks: 3 verified" in seen
+    assert b"\x1b[?" not in terminal.raw and b"\x1b[2J" not in terminal.raw, (
+        "no mode is changed, the screen never cleared"
+    )
+
+
+def test_ctrl_c_and_ctrl_z_leave_the_terminal_sane(lab):
+    slow_batch(lab)
+    terminal = Terminal(lab, "run", "recipe.json")
+    terminal.until("saturating sources 3/5", times=2)
+    before = termios.tcgetattr(terminal.master)
+    terminal.type("\x1a")
+    wait_for(lambda: os.waitpid(terminal.pid, os.WUNTRACED | os.WNOHANG)[0])
+    terminal.read()
+    terminal.raw += b"\r\n$ fg\r\n"  # what a shell writes meanwhile must stay
+    os.kill(terminal.pid, signal.SIGCONT)
+    terminal.until("0/3  0 %", times=2)
+    terminal.until("saturating sources 3/5", times=4)
+    seen = terminal.text()
+    assert (
+        seen.count("0/3  0 %") == 2
+        and "$ fg" in seen
+        and termios.tcgetattr(terminal.master) == before
+    ), seen
+    terminal.type("\x03")
+    assert terminal.end() == 130
+    seen = terminal.text()
+    assert "stopping: 2 jobs" in seen and "2 interrupted" in seen and "resume results" in seen, seen
+    assert seen.count("0/3  0 %") == 1, "only the block from before Ctrl-Z is left"
+
+
+def test_a_stuck_terminal_does_not_hold_up_the_batch(lab):
+    slow_batch(lab)
+    terminal = Terminal(lab, "run", "recipe.json")
+    terminal.until("saturating sources 3/5")
+    terminal.stop_output()
+    (lab.path / "go").touch()
+    wait_for(lambda: len(lab.finishes()) == 3)
+    terminal.read()
+    assert "verified" not in terminal.text()
+    terminal.type("\x11")
+    assert terminal.end() == 0 and "3 tasks: 3 verified" in terminal.text()
+
+
+@pytest.mark.parametrize(
+    "env, args, bar, colour",
+    [
+        ({}, (), True, True),
+        ({"NO_COLOR": "1"}, (), True, False),
+        ({"TERM": "dumb"}, (), False, False),
+        ({}, ("-q",), False, True),
+        ({}, ("--progress", "plain"), False, True),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, (), True, True),
+    ],
+)
+def test_terminals_of_all_kinds(lab, env, args, bar, colour):
+    lab.prover(("until [ -e go ]; do sleep 0.05; done; " if bar else "sleep 0.4; ") + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}], expect="verified")
+    terminal = Terminal(lab, "run", "recipe.json", *args, **env)
+    if bar:
+        terminal.until("0/1  0 %")
+        lab.write("go", "")
+    assert terminal.end() == 0
+    assert (b"0/1  0 %" in terminal.raw) is bar and (b"\x1b[32m" in terminal.raw) is colour, (
+        terminal.raw
+    )
+    if env.get("LC_ALL") == "C":
+        assert terminal.raw.isascii() and b"-----" in terminal.raw
+    assert ("[1/1]" in terminal.text()) is ("-q" not in args)
+
+
+@pytest.mark.parametrize(
+    "args, lines",
+    [((), 4), (("-q",), 2), (("--progress", "none"), 1), (("-d",), 10), (("--progress", "bar"), 4)],
+)
+def test_progress_in_a_pipe(lab, args, lines):
+    lab.prover('[ "$LEMMA" = two ] && exit 1; ' + VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", *args, code=3)
+    assert len(done.stderr.splitlines()) == lines and "\x1b" not in done.stdout + done.stderr, (
+        done.stderr
+    )
+    assert ("--prove=one" in done.stderr) is ("-d" in args)
+
+
+def view_of(tasks, running=0):
+    """A Progress over made-up tasks, some of which run."""
+    header = bt.Header(at=bt.timestamp(), id="b", limits=bt.Limits(64, 65536, 60))
+    batch = bt.Batch(header, {task.id: task for task in tasks})
+    args = bt.argparse.Namespace(quiet=False, debug=False, progress="none")
+    progress = bt.Progress(batch, batch.tasks.values(), "nowhere", {}, args)
+    for number, task in enumerate(tasks[:running]):
+        start = bt.Started(
+            (task.id,), task.id, 1, number, 1, "elsewhere", "", ("p",), bt.timestamp()
+        )
+        batch.apply(start)
+        progress(start)
+    return progress
+
+
+@pytest.mark.parametrize(
+    "columns, rows", [(80, 24), (120, 40), (40, 15), (20, 5), (10, 2), (300, 50)]
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "handshake--agreement_{}--tamarin",
+        "\N{CJK UNIFIED IDEOGRAPH-8B49}" * 40 + "{}",
+        "e\N{COMBINING ACUTE ACCENT}{}",
+    ],
+)
+def test_the_block_fits_every_size(columns, rows, name):
+    progress = view_of(
+        [a_task(id=name.format(number), lemma=name.format(number)) for number in range(90)],
+        running=64,
+    )
+    lines = progress.block(columns, rows)
+    assert 1 <= len(lines) <= max(1, rows - 1) and (rows < 15 or len(lines) <= rows * 2 // 3)
+    cut = [bt.fit(line, columns - 1).rstrip() for line in lines]
+    assert max(map(bt.display_width, cut)) <= columns - 1
+    if columns >= 40:
+        assert cut == [line.rstrip() for line in lines], "nothing had to be cut from outside"
+        assert (
+            "0/90" in lines[0]
+            and any("64/64" in line for line in lines)
+            and any("more" in line for line in lines)
+        )
+
+
+def test_wide_characters_are_measured():
+    assert (
+        bt.display_width("a\N{CJK UNIFIED IDEOGRAPH-8B49}") == 3
+        and bt.display_width("e\N{COMBINING ACUTE ACCENT}") == 1
+    )
+    assert (
+        bt.fit("abcdefgh", 5, "~", 2) == "ab~gh"
+        and bt.fit("ab", 4) == "ab  "
+        and bt.fit("abc", 0) == ""
+    )
+    assert (
+        bt.fit("\N{CJK UNIFIED IDEOGRAPH-8B49}" * 6, 5, "~", 3)
+        == "\N{CJK UNIFIED IDEOGRAPH-8B49}" * 2 + " "
+    )
+    rows = [
+        line.index("x") + line.count("\N{CJK UNIFIED IDEOGRAPH-8B49}")
+        for line in bt.text_table(
+            [("ab", "x"), ("\N{CJK UNIFIED IDEOGRAPH-8B49}", "x")]
+        ).splitlines()
+    ]
+    assert len(set(rows)) == 1
+
+
+def finished(task, seconds, status="completed"):
+    task.status = bt.Status(status)
+    task.result = bt.Result(task.status, bt.Verdict.VERIFIED, usage=bt.Usage(seconds))
+    return task
+
+
+@pytest.mark.parametrize(
+    "tasks, running, slots, wanted",
+    [
+        ([], {}, 0, (0, True)),
+        ([("a", None)] * 4, {}, 2, (60 * 4 / 2 + 60, True)),
+        ([("a", 10), ("a", 20), ("a", None), ("a", None)], {}, 1, (30, False)),
+        ([("a", 10), ("b", None), ("b", None)], {}, 2, (10, False)),
+        ([("a", 10), ("b", 40), ("b", None)], {}, 1, (40, False)),
+        ([("a", 10), ("a", None)], {"2": 4}, 1, (6, False)),
+        (
+            [("a", 10), ("a", None)],
+            {"2": 25},
+            1,
+            (25, False),
+        ),  # longer than the others: as long again
+        ([("a", 10), ("a", None)], {"2": 58}, 1, (2, False)),  # but not beyond its limit
+    ],
+)
+def test_forecast(tasks, running, slots, wanted):
+    made = [a_task(id=str(number), entry=name) for number, (name, _) in enumerate(tasks, 1)]
+    for task, (_, seconds) in zip(made, tasks):
+        if seconds:
+            finished(task, seconds)
+    tally = bt.Tally(bt.Batch(bt.Header(), {task.id: task for task in made}), made)
+    assert tally.forecast(running, slots) == pytest.approx(wanted)
+
+
+def test_a_log_is_named_as_a_shell_takes_it():
+    tasks = [a_task(bt.Status.FAILED, bt.Result(bt.Status.FAILED), id="a\x1b[31m$(x) b")]
+    assert (
+        bt.final_table(bt.Batch(), "results", tasks).splitlines()[-1]
+        == "why:   less 'results/logs/a\N{REPLACEMENT CHARACTER}[31m$(x) b.err'"
+    )
+
+
+def test_the_final_table_is_short_for_many_tasks():
+    tasks = [
+        finished(a_task(id=f"t{number}", expect="falsified" if number == 4999 else None), 1)
+        for number in range(5000)
+    ]
+    for task in tasks[:100]:
+        task.status, task.result = (
+            bt.Status.FAILED,
+            bt.Result(bt.Status.FAILED, reason="exit code 1"),
+        )
+    text = bt.final_table(bt.Batch(), "results", tasks)
+    assert len(text.splitlines()) < 50 and "61 tasks more" in text
+    assert (
+        text.splitlines()[1].startswith("verified  t4999")
+        and "expected falsified!" in text.splitlines()[1]
+    ), "what is unexpected comes first"
+    assert (
+        "5,000 tasks: 4,900 verified, 100 failed; 1 not as expected" in text
+        and "less results/logs/t0.err" in text
+    )
+    assert len(bt.final_table(bt.Batch(), "results", tasks[200:205]).splitlines()) == 9
+
+
+# === Commands =====================================================================================
+
+
+def test_run_end_to_end(lab):
+    lab.prover(
+        'case $LEMMA in one) W=verified;; two) W="falsified - no trace found";; *) W="analysis incomplete";; esac\n'
+        'echo proof > "$OUT"; echo "  $LEMMA (all-traces): $W (3 steps)" | summary'
+    )
+    lab.recipe()
+    done = lab.run("run", "recipe.json", code=3)
+    finishes = lab.finishes()
+    assert {name: event["verdict"] for name, event in finishes.items()} == {
+        "t--one--fake": "verified",
+        "t--two--fake": "falsified",
+        "t--three--fake": "incomplete",
+    }
+    first = finishes["t--one--fake"]
+    assert (
+        first["status"] == "completed"
+        and first["steps"] == 3
+        and first["trait"] == "all-traces"
+        and first["prover_s"] == 0.12
+    )
+    assert first["lemmas"] == [
+        {"name": "one", "side": "", "trait": "all-traces", "verdict": "verified", "steps": 3}
+    ]
+    assert first["exit"] == {"code": 0} and first["cached"] is False and first["wall_s"] > 0
+    results = lab.path / "results"
+    assert (results / "proofs" / "t--one--fake.spthy").read_text() == "proof\n"
+    assert json.loads((results / "success" / "t--one--fake.json").read_text())[
+        "verified_lemma"
+    ] == {"one": {"steps": 3, "analysis_type": "all-traces"}}
+    assert "verified" in done.stdout and "t--three--fake" in done.stdout
+
+
+def test_expectations_decide_the_exit_code(lab):
+    lab.prover(VERIFY)
+    lab.recipe(expect={"one": "verified", "t*": "verified"})
+    lab.run("run", "recipe.json", code=0)
+    lab.recipe(expect={"one": "falsified"})
+    done = lab.run("run", "recipe.json", "--fresh", code=1)
+    assert "expected falsified" in done.stdout
+
+
+def test_the_demo_recipe(tmp_path):
+    done = Lab(tmp_path).run("run", str(HERE / "recipes" / "demo.json"), code=3)
+    verdicts = re.findall(
+        r"^(verified|falsified|incomplete|timeout|failed) ", done.stdout, re.MULTILINE
+    )
+    assert {word: verdicts.count(word) for word in verdicts} == {
+        "verified": 7,
+        "falsified": 3,
+        "incomplete": 1,
+        "timeout": 1,
+        "failed": 1,
+    }
+    assert (tmp_path / "results-demo" / "traces" / "counter--bounded--demo.dot").is_file()
+    assert (
+        "proves nothing"
+        in (tmp_path / "results-demo" / "logs" / "counter--bounded--demo.err").read_text()
+    )
+
+
+# One that finds a proof and stores it in a theory that it changed; one that checks what is stored and never proves.
+FINDER = """F="lemma $LEMMA: $TRAIT \\"x\\" simplify by solve( A( ~k ) @ #i ) $PROOF"
+printf 'theory T begin\\nrestriction evil: "F"\\nrule Evil: [] --> []\\n%s\\nend\\n' "$F" > "$OUT"
+echo "  $LEMMA ($TRAIT): $VERDICT (7 steps)" | summary
+"""
+
+CHECKER = r"""for word in "$@"; do case "$word" in --prove*) echo "$word" >> proved;; -*) ;; *.spthy) cat "$word" >> checked;; esac; done
+echo "  one (all-traces): verified (9 steps)\n  three (all-traces): verified (9 steps)" | summary
+"""
+
+
+def rechecked(lab, proof=""):
+    lab.prover(f"TRAIT=all-traces VERDICT=verified PROOF='{proof}'; " + FINDER)
+    lab.prover(CHECKER, alias="trusted")
+    lab.recipe(tamarin_versions=["fake"], lemmas=[{"name": "one"}, {"name": "three"}])
+
+
+def test_recheck_puts_the_stored_proof_into_the_original_text(lab):
+    rechecked(lab)
+    lab.run("run", "recipe.json", code=0)
+    before = (lab.path / "results" / "batch.jsonl").read_bytes()
+    done = lab.run("recheck", "results", "--prover", "trusted", code=0)
+    assert not (lab.path / "proved").exists(), "checked, not proven"
+    text = (lab.path / "checked").read_text()
+    assert text.count("rule A:") == 2 and text.count('lemma three: "All k #i.') == 2, text
+    assert "evil" not in text and "Evil" not in text, "of the stored file the proof alone counts"
+    assert (
+        text.count("simplify by solve(") == 2
+        and text.count("lemma two") == 2
+        and done.stdout.count("t--") == 2
+    )
+    assert (lab.path / "results" / "batch.jsonl").read_bytes() == before
+    assert {event["expect"] for event in lab.events("task", "results/recheck-trusted")} == {
+        "verified"
+    }
+
+
+def test_recheck_takes_nothing_but_a_proof_from_the_stored_file(lab):
+    rechecked(lab, proof='by contradictionrestriction r: \\"F\\"')
+    lab.run("run", "recipe.json", code=0)
+    done = lab.run("recheck", "results", "--prover", "trusted", code=2)
+    assert (
+        done.stderr.count("its stored proof holds what is no proof") == 2
+        and not (lab.path / "checked").exists()
+    )
+
+
+def test_recheck_tells_what_is_not_confirmed(lab):
+    lab.prover("TRAIT=all-traces VERDICT=verified PROOF=; " + FINDER)
+    confirm = 'echo "  one (all-traces): verified (9 steps)\n  three (all-traces): WORD (1 steps)" | summary\n'
+    lab.prover(confirm.replace("WORD", "analysis incomplete"), alias="trusted")
+    lab.prover(confirm.replace("WORD", "verified"), alias="other")
+    lab.recipe(tamarin_versions=["fake"], lemmas=[{"name": "one"}, {"name": "three"}])
+    lab.run("run", "recipe.json", code=0)
+    assert (
+        "1 task:" in lab.run("recheck", "results", "--prover", "other", "-t", "*--one--fake").stdout
+    )
+    assert "Give --prover" in lab.run("recheck", "results", code=2).stderr
+    done = lab.run("recheck", "results", "--prover", "trusted", code=1)
+    assert "expected verified!" in done.stdout and "1 not as expected" in done.stdout
+    found = json.loads(lab.run("audit", "results", "--format", "json", code=1).stdout)["findings"]
+    assert [(each["kind"], each["lemma"]) for each in found if not each["note"]] == [
+        ("invalid", "three")
+    ]
+    lab.run("recheck", "results", "--prover", "./other.sh", code=0)
+    assert sorted(path.name for path in (lab.path / "results").glob("recheck-*")) == [
+        "recheck-other",
+        "recheck-other.sh",
+        "recheck-trusted",
+    ]
+    assert (
+        "its own" not in done.stderr
+        and "goes on with it" in lab.run("resume", "results/recheck-trusted", code=2).stderr
+    )
+
+
+def test_recheck_with_checks_all_proofs_when_the_batch_has_ended(lab):
+    lab.prover("TRAIT=all-traces VERDICT=verified PROOF=; [ ! -e checked ] || exit 1; " + FINDER)
+    lab.prover(
+        'echo x >> checked; echo "  one (all-traces): verified (9 steps)\n  three (all-traces): verified (1 steps)" | summary\n',
+        alias="trusted",
+    )
+    lab.recipe(
+        config={"recheck_with": "trusted", "global_max_cores": 2},
+        tamarin_versions=["fake"],
+        lemmas=[{"name": "one"}, {"name": "three"}],
+    )
+    done = lab.run("run", "recipe.json", code=0)
+    assert done.stdout.count("2 tasks: 2 verified") == 2
+    assert (
+        len(lab.events("start", "results/recheck-trusted")) == 2
+        and (lab.path / "checked").read_text() == "x\nx\n"
+    )
+    assert [len(lab.events("end", place)) for place in ("results", "results/recheck-trusted")] == [
+        1,
+        1,
+    ], "a batch of its own"
+    done = lab.run("run", "recipe.json", code=0)
+    assert (lab.path / "checked").read_text() == "x\nx\nx\nx\n", (
+        "proofs from the cache are checked as well"
+    )
+    lab.prover('echo "  one (all-traces): verified (9 steps)" | summary\n', alias="trusted")
+    assert (
+        "the prover's summary has no line for lemma 'three'"
+        in lab.run("run", "recipe.json", code=1).stdout
+    )
+
+
+def test_a_batch_that_was_stopped_is_not_rechecked(lab):
+    """What stops the batch leaves the checks for later; what stops the checks is told by the exit code."""
+    lab.prover(
+        "TRAIT=all-traces VERDICT=verified PROOF=; [ -e go ] || [ $LEMMA = one ] || { kill -TERM $PPID; sleep 600; }; "
+        + FINDER
+    )
+    lab.prover("[ -e checkable ] || { kill -TERM $PPID; sleep 600; }; " + CHECKER, alias="trusted")
+    lab.recipe(
+        config={"recheck_with": "trusted", "global_max_cores": 1},
+        tamarin_versions=["fake"],
+        lemmas=[{"name": "one"}, {"name": "three"}],
+    )
+    lab.run("run", "recipe.json", code=143)
+    assert not (lab.path / "results" / "recheck-trusted").exists()
+    (lab.path / "go").touch()
+    lab.run("run", "recipe.json", code=143)
+    assert {event["verdict"] for event in lab.events("finish")} == {None, "verified"}
+    assert [event["signal"] for event in lab.events("end", "results/recheck-trusted")] == [15]
+    (lab.path / "checkable").touch()
+    lab.run("recheck", "results", code=0)
+    assert {event["verdict"] for event in lab.events("finish", "results/recheck-trusted")} == {
+        None,
+        "verified",
+    }
+
+
+def test_what_cannot_be_rechecked_is_said(lab):
+    rechecked(lab)
+    lab.run("run", "recipe.json", code=0)
+    (lab.path / "results" / "proofs" / "t--one--fake.spthy").write_text("theory T begin\nend\n")
+    (lab.path / "results" / "proofs" / "t--three--fake.spthy").unlink()
+    done = lab.run("recheck", "results", "--prover", "trusted")
+    assert (
+        done.stderr.count("can't be checked: ") == 2
+        and "error: results: no proof of these results" in done.stderr
+        and done.returncode == 2
+    )
+    lab.write("t.spthy", THEORY.replace("A(~k)", "B(~k)"))
+    assert (
+        lab.run("recheck", "results", "--prover", "trusted").stderr.count(
+            "the theory has changed since it was proven"
+        )
+        == 2
+    )
+    for arguments in ([], ["--prover", "nosuch"], ["--prover", "trusted"]):
+        assert "error: " in lab.run("recheck", "results", *arguments, code=2).stderr
+    lab.recipe(config={"recheck_with": "nosuch"})
+    assert "config.recheck_with: no prover 'nosuch'" in lab.run("run", "recipe.json", code=2).stderr
+
+
+def test_closed_streams(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    command = " ".join([*lab.command("run", "recipe.json"), "<&- >&- 2>&-"])
+    assert (
+        subprocess.run(["sh", "-c", command], cwd=lab.path, timeout=RUN_S, check=False).returncode
+        == 0
+    )
+    assert len(lab.finishes()) == 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["report", "results/nowhere"],
+        ["status", "nowhere"],
+        ["resume", "nowhere"],
+        ["resume", "recipe.json"],
+    ],
+)
+def test_a_mistyped_results_directory(lab, command):
+    journal_of(lab)
+    told = lab.run(*command, code=2).stderr
+    assert "there is no such results directory" in told or "is a file" in told, told
+
+
+def test_version_and_help(lab):
+    assert lab.run("--version", code=0).stdout == f"batch_tamarin.py {bt.__version__}\n"
+    text = lab.run("--help", code=0).stdout
+    assert "examples:" in text and "exit codes" in text
+    assert lab.run(code=2).stderr and lab.run("run", code=2).stderr
+
+
+def test_contents_and_banners_agree():
+    source = SCRIPT.read_text(encoding="utf-8")
+    listed = re.findall(
+        r"^    ([A-Z].*)$",
+        bt.__doc__.partition("Contents")[2].partition("\nWords:")[0],
+        re.MULTILINE,
+    )
+    banners = re.findall(r"^# === (.*) =+$", source, re.MULTILINE)
+    assert [title.partition(" (")[0] for title in banners] == listed
+
+
+@pytest.mark.parametrize(
+    "args, hint",
+    [
+        (["rnu"], "did you mean 'run'"),
+        (["run", "r.json", "--sheduler", "fifo"], "'--sheduler' (did you mean '--scheduler'?)"),
+        (["run", "r.json", "-s", "fif"], "did you mean 'fifo'"),
+        (["status", "r", "--jsno=1"], "did you mean '--json'"),
+    ],
+)
+def test_mistyped_words_get_a_suggestion(capsys, args, hint):
+    with pytest.raises(SystemExit, match="2"):
+        bt.main(args)
+    told = capsys.readouterr().err
+    assert hint in told and len(told.splitlines()) == 2, told
+
+
+@pytest.mark.parametrize("command", ["run", "resume", "check", "init", "status", "lemmas"])
+def test_every_command_has_help_with_examples(capsys, command):
+    with pytest.raises(SystemExit, match="0"):
+        bt.main([command, "--help"])
+    assert f"examples:\n  batch_tamarin.py {command} " in capsys.readouterr().out
+
+
+CHECKED = r"""
+case "$1" in test) echo "All tests successful. The prover should work as intended."; exit 0;; esac
+echo "$@" >> calls
+case "$*" in *--prove*) exit 9;; *--broken*) printf '"t.spthy" (line 3, column 7):\nunexpected "x"\n' >&2; exit 1;; esac
+printf '/*\nWARNING: the following wellformedness checks failed!\n\nUnbound variables\n=================\n\n  rule A has x\n*/\n' > "$OUT"
+printf '  WARNING: 1 wellformedness check failed!\n  one (all-traces): analysis incomplete (1 steps)' | summary
+"""
+
+
+def test_check_loads_each_variation_once_with_its_own_options(lab):
+    lab.prover(CHECKED)
+    lab.recipe(
+        lemmas=[
+            {"name": "*"},
+            {"name": "two", "tamarin_options": ["--bound=7"], "preprocess_flags": ["X"]},
+        ]
+    )
+    before = sorted(lab.path.iterdir())
+    done = lab.run("check", "recipe.json", "-d", code=0)
+    calls = (lab.path / "calls").read_text().splitlines()
+    assert (
+        len(calls) == 2
+        and not any("--prove" in call for call in calls)
+        and sum("--bound=7 -D=X" in call for call in calls) == 1
+    )
+    assert (
+        "self-test passed" in done.stdout
+        and done.stdout.count("1 wellformedness check failed: Unbound variables") == 2
+    )
+    assert (
+        "t--one--fake: 1 core, 1 GB, 300 s" in done.stdout
+        and "--prove=two --bound=7 -D=X" in done.stdout
+    )
+    assert "it can run" in done.stderr and sorted(lab.path.iterdir()) == sorted(
+        [*before, lab.path / "calls"]
+    ), "nothing is written"
+
+
+def test_check_reports_what_cannot_run(lab):
+    lab.prover(
+        CHECKED.replace(
+            "All tests successful. The prover should work as intended.",
+            "WARNING: Some tests failed.",
+        )
+    )
+    lab.recipe(tamarin_options=["--broken"])
+    done = lab.run("check", "recipe.json", "--report", code=2)
+    assert (
+        'error: it does not load: exit code 1: t.spthy:3:7: unexpected "x"' in done.stdout
+        and "self-test failed" in done.stdout
+    )
+    assert 'unexpected "x"' in (lab.path / bt.CHECK_REPORT / "t--one--fake.txt").read_text()
+    lab.recipe()
+    lab.run("check", "recipe.json", "--report", code=0)
+    assert "rule A has x" in (lab.path / bt.CHECK_REPORT / "t--one--fake.txt").read_text()
+
+
+def test_check_keeps_the_limits(lab):
+    lab.prover(CHECKED + "sleep 600")
+    lab.recipe(resources={"max_cores": 1, "max_memory": 1, "timeout": 0.3})
+    assert "ran into its time limit of 0.3 s" in lab.run("check", "recipe.json", code=2).stdout
+
+
+@pytest.mark.parametrize(
+    "text, mode, problem",
+    [
+        ("#!/bin/sh\n", 0o755, ""),
+        ("#!/usr/bin/env -S sh -e\n", 0o755, ""),
+        ("#!/bin/sh\n", 0o644, "not executable"),
+        (None, 0, "does not exist"),
+        ("#!/usr/bin/nosuch -x\n", 0o755, "needs the interpreter '/usr/bin/nosuch'"),
+        ("#!/usr/bin/env nosuch\n", 0o755, "needs the interpreter 'nosuch'"),
+        ("#!/bin/sh\r\n", 0o755, "needs the interpreter '/bin/sh\\r'"),
+    ],
+)
+def test_oracles_are_tested(tmp_path, text, mode, problem):
+    path = tmp_path / "oracle"
+    if text is not None:
+        path.write_bytes(text.encode())
+        path.chmod(mode)
+    found = bt.oracle_problem(str(path))
+    assert problem in found and bool(problem) == bool(found)
+
+
+def test_an_oracle_that_cannot_be_read(tmp_path, monkeypatch):
+    def closed(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    path = tmp_path / "oracle"
+    path.touch(0o711)
+    monkeypatch.setattr("builtins.open", closed)
+    assert bt.oracle_problem(str(path)) == "can't be read: Permission denied"
+
+
+def test_check_tests_the_oracles_that_would_be_called(lab):
+    lab.prover(CHECKED)
+    lab.recipe(tamarin_options=["--heuristic=o", "--oraclename=ask.py"])
+    assert (
+        f"error: oracle {lab.path}/ask.py does not exist"
+        in lab.run("check", "recipe.json", code=2).stdout
+    )
+    lab.write("ask.py", "#!/bin/sh\n", 0o755)
+    lab.run("check", "recipe.json", code=0)
+
+
+def test_init_makes_a_recipe_that_passes_check(lab):
+    lab.prover(CHECKED)
+    lab.write(
+        "sub/u.spthy",
+        THEORY.replace('"All k #i. A(k) @ i ==> F"', '"diff(1,2)"').replace(
+            "A(~k) ]-> [ Out(~k) ]", "A(~k) ]-> [ Out(diff(~k, ~k)) ]"
+        ),
+    )
+    done = lab.run(
+        "init",
+        "t.spthy",
+        "sub/u.spthy",
+        "--yes",
+        "--prover",
+        "./fake.sh",
+        "-o",
+        "sub/r.json",
+        "--cores",
+        "1",
+        "--memory",
+        "50%",
+        "--timeout",
+        "77",
+        "--lemma",
+        "one",
+        "--lemma",
+        "t*",
+        "--results",
+        "out",
+        code=0,
+    )
+    data = json.loads((lab.path / "sub" / "r.json").read_text())
+    assert data == json.loads(done.stdout) and data["config"] == {
+        "global_max_cores": 1,
+        "global_max_memory": "50%",
+        "default_timeout": 77,
+        "output_directory": "out",
+    }
+    assert [task.get("tamarin_options") for task in data["tasks"].values()] == [
+        None,
+        ["--diff"],
+    ] and "note: sub/u.spthy uses diff" in done.stderr
+    assert (
+        data["tasks"]["t"]["lemmas"] == [{"name": "one"}, {"name": "t*"}]
+        and data["tasks"]["t"]["theory_file"] == "../t.spthy"
+    )
+    lab.run("check", "sub/r.json", code=0)
+
+
+def test_init_never_asks_a_pipe_and_never_overwrites(lab):
+    lab.prover(VERIFY)
+    assert "add --yes" in lab.run_script("init", "t.spthy", code=2, stdin=subprocess.DEVNULL).stderr
+    lab.write("recipe.json", "mine")
+    assert "--force" in lab.run("init", "t.spthy", "--yes", "--prover", "./fake.sh", code=2).stderr
+    assert (lab.path / "recipe.json").read_text() == "mine"
+    assert (
+        "no lemma of t.spthy matches 'on'"
+        in lab.run(
+            "init", "t.spthy", "--yes", "--force", "--prover", "./fake.sh", "--lemma", "on", code=2
+        ).stderr
+    )
+    lab.run("init", "t.spthy", "--yes", "--force", "--prover", "./fake.sh", code=0)
+    assert json.loads((lab.path / "recipe.json").read_text())["tasks"]["t"]["tamarin_versions"] == [
+        "fake.sh"
+    ]
+
+
+def test_init_asks_on_a_terminal(lab):
+    lab.prover(VERIFY)
+    terminal = Terminal(lab, "init", "t.spthy", PATH="/usr/bin:/bin")
+    for question, answer in [
+        ("provers (commands or files)", "./nosuch"),
+        ("no executable program './nosuch'", "./fake.sh"),
+        ("cores for all", "many"),
+        ("'many' is neither", ""),
+        ("GB for all jobs", "1.5"),
+        ("seconds for one lemma", ""),
+        ("lemmas of t.spthy: one, two, three", "thre"),
+        ("did you mean 'three'", "t* !two"),
+        ("directory for the results", "out"),
+        ("write this to recipe.json?", "y"),
+    ]:
+        terminal.until(question)
+        terminal.type(answer + "\n")
+    assert terminal.end() == 0
+    seen = terminal.text()
+    assert seen.index('"tamarin_versions"') < seen.index("write this"), (
+        "the recipe is shown before it is written"
+    )
+    data = json.loads((lab.path / "recipe.json").read_text())
+    assert data["config"]["global_max_memory"] == 1.5 and data["tasks"]["t"]["lemmas"] == [
+        {"name": "t*"},
+        {"name": "!two"},
+    ]
+
+
+def test_status_of_a_running_a_dead_and_a_finished_batch(lab):
+    slow_batch(lab)
+    assert (
+        "results: there is no such results directory" in lab.run("status", "results", code=2).stderr
+    )
+    process = lab.start("run", "recipe.json")
+    wait_for(lambda: len(lab.events("start")) == 2)
+    wait_for(
+        lambda: all(
+            "Step 3" in (lab.path / "results" / "logs" / f"t--{name}--fake.err").read_text()
+            for name in ("one", "two")
+        )
+    )
+    told = json.loads(lab.run("status", "results", "--json", code=0).stdout)
+    assert (
+        told["state"] == "running"
+        and told["counts"] == {"pending": 1, "running": 2}
+        and told["tasks"] == 3
+        and told["eta_is_a_bound"] is True
+    )
+    assert (
+        told["running"][0]["phase"] == "saturating sources 3/5"
+        and told["running"][0]["limits"]["timeout_s"] == 300
+    )
+    assert sys.platform != "linux" or 0 < told["running"][0]["memory_mb"] < 100
+    seen = lab.run("status", "results", code=0).stdout
+    assert (
+        f"running (process {process.pid})" in seen
+        and "t--two--fake" in seen
+        and "2/2 cores" in seen
+    )
+    process.kill()
+    end_of(process)
+    seen = lab.run("status", "results", code=0).stdout
+    assert (
+        f"died: its process {process.pid} is gone" in seen
+        and "batch_tamarin.py resume results" in seen
+    )
+    (lab.path / "go").touch()
+    wait_for(
+        lambda: lock_is_free(lab.path / "results" / "batch.jsonl")
+    )  # the watchdog keeps it until the provers are gone
+    lab.run("resume", "results", code=0)
+    seen = lab.run("status", "results", code=0).stdout
+    assert "finished" in seen and "3 tasks: 3 verified" in seen
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_status_follows_until_the_end(lab, on_terminal):
+    slow_batch(lab)
+    process = lab.start("run", "recipe.json")
+    wait_for(lambda: len(lab.events("start")) == 2)
+    if on_terminal:
+        terminal = Terminal(lab, "status", "results", "--follow")
+        terminal.until("saturating sources 3/5")
+    else:
+        follower = lab.start("status", "results", "--follow")
+        assert follower.stderr.readline() == f"running (process {process.pid}), 0 of 3 tasks done\n"
+    (lab.path / "go").touch()
+    end_of(process)
+    if on_terminal:
+        assert terminal.end() == 0
+        seen = terminal.text()
+        assert "saturating" not in seen and "░" not in seen
+    else:
+        seen = "".join(reversed(end_of(follower)))
+        assert follower.returncode == 0
+    assert (
+        seen.index("[1/3] verified")
+        < seen.index("[3/3] verified")
+        < seen.index("3 tasks: 3 verified")
+    ), seen
+
+
+def test_status_of_many_tasks(lab):
+    header = bt.Header(
+        at=bt.timestamp(),
+        id="b",
+        recipe_file="r.json",
+        pid=1,
+        host="elsewhere",
+        limits=bt.Limits(2, 1024, 60),
+        provers={"p": bt.Prover("p", ("p",))},
+    )
+    plans = [a_plan(id=f"t{number}", entry=f"n{number % 9}") for number in range(10_000)]
+    result = bt.Result(
+        bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, usage=bt.Usage(1), at=bt.timestamp()
+    )
+    events = [header, *plans, *(bt.Finished(plan.id, plan.id, 1, result) for plan in plans[:4_000])]
+    (lab.path / "results").mkdir()
+    (lab.path / "results" / "batch.jsonl").write_bytes(b"".join(map(bt.json_line, events)))
+    told = json.loads(lab.run("status", "results", "--json", code=0).stdout)
+    assert told["state"] == "unknown" and told["done"] == 4_000
+
+
+def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
+    """Two that end at once after a batch went on: both are counted, each once."""
+    lab.write("t.spthy", many_lemmas(8))
+    lab.prover(VERIFY)
+    lab.recipe(config={"global_max_cores": 4, "global_max_memory": 4})
+    four = [
+        argument
+        for lemma in json.loads(lab.run("lemmas", "t.spthy", "--json").stdout)["lemmas"][:4]
+        for argument in ("-t", f"t--{lemma['name']}--")
+    ]
+    lab.run("run", "recipe.json", *four, code=0)
+    monkeypatch.setattr(bt, "FLUSH_S", 1.0)  # all four end before anyone is told
+    monkeypatch.chdir(lab.path)
+    assert bt.main(["run", "recipe.json", "--no-cache", "--cores", "4", "--memory", "4"]) == 0
+    assert re.findall(r"^\[(\d)/8\]", capfd.readouterr().err, re.MULTILINE) == ["5", "6", "7", "8"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored(lab, number):
+    """`nohup` ignores SIGHUP, a script's `&` SIGINT: the batch goes on."""
+    lab.prover("until [ -e go ]; do sleep 0.05; done; " + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    process = lab.start(
+        "run", "recipe.json", preexec_fn=lambda: signal.signal(number, signal.SIG_IGN)
+    )
+    wait_for(lambda: (lab.path / "results" / "batch.jsonl").exists() and lab.events("start"), 180)
+    process.send_signal(number)
+    lab.write("go", "")
+    process.communicate(timeout=180)
+    assert process.returncode == 0 and lab.only_finish()["verdict"] == "verified"
+
+
+def test_init_writes_the_theory_that_it_has_shown(lab):
+    lab.prover(VERIFY)
+    lab.write("work/a.spthy", THEORY.replace("one", "mine"))
+    lab.write("a.spthy", THEORY.replace("one", "others"))
+    (lab.path / "work" / "sub").mkdir()
+    command = lab.command(
+        "init", "a.spthy", "-o", "sub/r.json", "--yes", "--prover", "../fake.sh", "--cores", "1"
+    )
+    subprocess.run(command, cwd=lab.path / "work", check=True, timeout=300)
+    for place, recipe in ((lab.path / "work", "sub/r.json"), (lab.path / "work" / "sub", "r.json")):
+        done = subprocess.run(
+            lab.command("run", recipe), cwd=place, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0 and "mine" in done.stdout and "others" not in done.stdout, done
+
+
+# === Soak =========================================================================================
+
+TORTURE_ROUNDS = int(os.environ.get("TORTURE_ROUNDS", "2"))
+
+
+@needs_linux
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_torture(lab, number):
+    """Stopped at random moments, gone on with: every task has one final result, none that was finished runs again, no prover is left.
+
+    A moment is a number of new lines in the journal and a little more; now and then it comes before the program does anything."""
+    lab.write("t.spthy", many_lemmas(12))
+    lab.prover('echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); ' + VERIFY)
+    lab.recipe(config={"global_max_cores": 4})
+    journal = lab.path / "results" / "batch.jsonl"
+    for _ in range(TORTURE_ROUNDS):
+        shutil.rmtree(lab.path / "results", ignore_errors=True)
+        finished, lives = [], 0
+        while len(finished) < 12:
+            lives += 1
+            assert lives <= 100, (
+                f"it does not get on: {len(finished)} of 12 tasks finished in 100 runs"
+            )
+            wanted = steps_of(lab) + random.randint(0, 10)
+            process = lab.start("run", "recipe.json", "-q")
+            wait_for(
+                lambda: process.poll() is not None or steps_of(lab) >= wanted,
+                "a run that does anything",
+            )
+            time.sleep(random.uniform(0, 0.1))
+            process.send_signal(number)
+            _, told = end_of(process)
+            # A signal may also come before the program has begun to handle it; then Python itself ends.
+            assert process.returncode in (0, 128 + number, -number) or told.endswith(
+                "KeyboardInterrupt\n"
+            ), told
+            before, finished = finished, final_results(journal)
+            assert len(finished) == len(set(finished)), "a finished task ran again"
+            assert set(before) <= set(finished), "a result was lost"
+            wait_for(lambda: lock_is_free(journal), "the watchdog's end")
+        assert bt.load_batch(str(journal), pytest.fail)[0].count(bt.Status.COMPLETED) == 12
+        wait_for(lambda: not living_provers(lab.path))
+
+
+def steps_of(lab):
+    """How often a job started or finished."""
+    return len(lab.events("start")) + len(lab.events("finish"))
+
+
+def final_results(journal):
+    """The ids of all `finish` events but those of interrupted attempts."""
+    lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
+    events = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    return [
+        event["id"]
+        for event in events
+        if event["event"] == "finish" and event["status"] != "interrupted"
+    ]
+
+
+def living_provers(path):
+    """Processes whose command line names a file below `path`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if (
+                entry.name.isdigit()
+                and str(path).encode() in (entry / "cmdline").read_bytes()
+                and b"fake.sh" in (entry / "cmdline").read_bytes()
+            ):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+# === Benchmark ====================================================================================
+
+
+def measured(command, folder):
+    """(seconds, CPU seconds, peak MB of the largest process) of a command and its children."""
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, _, usage = os.wait4(process.pid, 0)
+    return time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def benchmark(folder, tasks=200, rounds=5):
+    """A prover that answers at once, two slots; the peers run the same commands. Medians of some rounds, in turn."""
+    lab = Lab(folder)
+    lab.write("t.spthy", many_lemmas(tasks))
+    lab.prover(
+        'printf "%s\\nsummary of summaries:\\n\\n  $LEMMA (all-traces): verified (1 steps)\\n\\n%s\\n" $RULE $RULE'
+    )
+    lab.recipe(config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60})
+    command = f"seq 0 {tasks - 1} | xargs -P2 -I@ ./fake.sh +RTS -N1 -RTS t.spthy --prove=l@ --output=x > /dev/null"
+    contest = {
+        "xargs -P2": ["sh", "-c", command],
+        "batch_tamarin.py": [
+            sys.executable,
+            str(SCRIPT),
+            "run",
+            "recipe.json",
+            "-q",
+            "-o",
+            "results@",
+        ],
+        "batch_tamarin.py --version": [sys.executable, str(SCRIPT), "--version"],
+        "python -c pass": [sys.executable, "-c", "pass"],
+    }
+    peer = shutil.which("batch-tamarin")
+    if peer:
+        contest["batch-tamarin (peer)"] = [peer, "run", "recipe.json"]
+    figures = {name: [] for name in contest}
+    for number in range(rounds):
+        for name, words in contest.items():
+            if name == "batch-tamarin (peer)":
+                shutil.rmtree(lab.path / "results", ignore_errors=True)
+            figures[name].append(
+                measured(
+                    [word.replace("results@", f"results-{number}") for word in words], lab.path
+                )
+            )
+    print(
+        f"{tasks} tasks, instant prover, 2 slots, Python {sys.version.split()[0]}, median of {rounds}"
+    )
+    for name, rows in figures.items():
+        wall, cpu, peak = (statistics.median(column) for column in zip(*rows))
+        print(f"{name:28} {wall:7.3f} s   CPU {cpu:6.3f} s   largest process {peak:6.1f} MB")
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["bench"]:
+    with tempfile.TemporaryDirectory() as scratch:
+        benchmark(Path(scratch))
