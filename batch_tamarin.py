@@ -66,7 +66,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import (
     TYPE_CHECKING,
@@ -580,6 +580,7 @@ class Result:
     ran: str = ""  # of a cached one: when it ran
     old_text: bool = False  # of a cached one: its proof file may hold older texts of other lemmas
     reason: str = ""  # for people: why there is no verdict
+    refused: bool = field(default=False, metadata=SPARSE)  # a parse error: the text is to blame
     stderr_tail: str = ""
     at: str = ""  # when it was journalled
 
@@ -690,8 +691,37 @@ class Header:
     boot_id: str = ""
     python: str = ""
     platform: str = ""
+    # All that the theories of the plan read: SHA-256 by path, as `path_from` the working directory.
+    inputs: dict[str, str] = field(default_factory=dict)
     vanished: tuple[str, ...] = field(default=(), metadata=SPARSE)  # tasks no longer planned
+    again: tuple[str, ...] = field(default=(), metadata=SPARSE)  # they run whatever they came to
     recheck_of: str = field(default="", metadata=SPARSE)  # the results whose proofs are checked
+
+
+def outcome_words(result: Result) -> str:
+    """The verdict if there is one, else the status, in words."""
+    return str(result.verdict or result.status).replace("_", " ")
+
+
+class Record(NamedTuple):
+    """A result, and what it is a result of."""
+
+    result: Result
+    plan: Plan  # as it was then: its text, options and limits are those of the result
+    attempt: int = 0
+    host: str = ""  # where it came
+
+    def holds(self, plan: Plan, host: str) -> bool:
+        """Whether it is also the result of `plan`, on `host`: the prover would say it again.
+
+        Crashes, signals and what was missing may be gone next time.
+        """
+        if self.plan.key != plan.key:
+            return False
+        status = self.result.status
+        if status in MET_A_LIMIT:
+            return self.host == host and plan.limits.no_larger_than(self.plan.limits)
+        return status in (Status.COMPLETED, Status.SUPERSEDED) or self.result.refused
 
 
 @slotted
@@ -703,12 +733,37 @@ class Task:
     status: Status = Status.PENDING
     attempts: int = 0
     started: Started | None = None  # its last start
-    result: Result | None = None
+    record: Record | None = None  # its result
+    # Results that a newer plan or attempt has replaced, the last one last. They come back when
+    # they hold again.
+    earlier: tuple[Record, ...] = ()
+
+    @classmethod
+    def with_result(cls, plan: Plan, result: Result) -> Task:
+        """A task that has ended, outside of any batch."""
+        return cls(plan, result.status, record=Record(result, plan))
 
     @property
     def id(self) -> str:
         """Its plan's."""
         return self.plan.id
+
+    @property
+    def result(self) -> Result | None:
+        """How its last attempt ended; None while one runs, or before the first."""
+        return self.record.result if self.record else None
+
+    def newest_holding(self, plan: Plan, host: str) -> Record | None:
+        """The newest of its results that holds for a plan, on a host."""
+        for record in (self.record, *reversed(self.earlier)):
+            if record and record.holds(plan, host):
+                return record
+        return None
+
+    @property
+    def outdated(self) -> Record | None:
+        """While it has no result: the newest one that it had, of something else."""
+        return self.earlier[-1] if self.earlier and not self.record else None
 
     @property
     def verdict(self) -> Verdict | None:
@@ -743,7 +798,7 @@ class Task:
     @property
     def outcome(self) -> str:
         """The verdict if there is one, else the status, in words."""
-        return str(self.verdict or self.status).replace("_", " ")
+        return outcome_words(self.result or Result(self.status))
 
 
 class FileState(NamedTuple):
@@ -785,6 +840,7 @@ class Dependencies:
     parts: dict[str, str]  # what matters to every lemma beside the theory, by words for people
     text: str = ""  # the whole theory
     why_whole: str = ""  # why all of it matters to every lemma
+    sources: tuple[str, ...] = ()  # of the files: the theory, what it includes, the oracles
     lemmas: Mapping[str, LemmaParts] = field(default_factory=dict)  # where not all of it does
 
     @functools.cached_property
@@ -824,6 +880,8 @@ class Batch:
 
     header: Header = field(default_factory=Header)
     tasks: dict[str, Task] = field(default_factory=dict)  # in plan order
+    # What was planned once and isn't any more. Its results come back with its plan.
+    withdrawn: dict[str, Task] = field(default_factory=dict)
     ended: Ended | None = None  # unless something started after it
     # What planning found of the files; known to the driver only.
     inputs: dict[TheoryView, Dependencies] = field(default_factory=dict, compare=False, repr=False)
@@ -871,21 +929,53 @@ class Batch:
         self.header = header
         self.ended = None
         for task_id in header.vanished:
-            self.tasks.pop(task_id, None)
+            task = self.tasks.pop(task_id, None)
+            if task:
+                self.withdrawn[task_id] = task
+        for task in self.tasks.values():
+            if task.status is Status.RUNNING:
+                task.status = Status.PENDING  # its driver has died
+            self._settle(task)
 
     def _plan(self, plan: Plan) -> None:
         """A plan, or a changed one: an older result under this id counts only if it still holds."""
         # A journal can come from anywhere, and ids name files that we write and remove.
         if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", "..") or "\0" in plan.id:
             raise ValueError(f"'{plan.id}' can't name files")
-        before = self.tasks.get(plan.id)
-        task = self.tasks[plan.id] = Task(plan)
-        if before:
-            # Counted on even if nothing else holds: a number of an attempt names one process tree.
-            task.attempts = before.attempts
-            if still_holds(before, plan):
-                task.status = before.status
-                task.result = before.result
+        # Attempts are counted on even if nothing else holds: their numbers name files.
+        task = self.tasks.get(plan.id) or self.withdrawn.pop(plan.id, None)
+        if task is None:
+            self.tasks[plan.id] = Task(plan)
+            return
+        self.tasks[plan.id] = task
+        task.plan = plan
+        self._settle(task)
+
+    def _settle(self, task: Task) -> None:
+        """Give a task the newest of its results that holds.
+
+        If there is none it keeps a failure that another attempt may mend, until that is wanted, and
+        loses what is a result of something else.
+        """
+        if task.id in self.header.again:
+            self._retire(task)
+            return
+        holding = task.newest_holding(task.plan, self.header.host)
+        if holding and holding is not task.record:
+            self._retire(task)
+            task.earlier = tuple(record for record in task.earlier if record is not holding)
+            task.record = holding
+            task.status = holding.result.status
+        elif task.record and not holding and not _may_be_tried_again(task.record, task.plan):
+            self._retire(task)
+
+    def _retire(self, task: Task) -> None:
+        """Take a task's result away; what may hold again is kept."""
+        record = task.record
+        task.record = None
+        task.status = Status.PENDING
+        if record and record.holds(record.plan, record.host):
+            task.earlier = (*task.earlier, record)
 
     def _start(self, started: Started) -> None:
         # All are looked at before one is changed: a refused event leaves no trace.
@@ -894,10 +984,10 @@ class Batch:
             if started.attempt <= task.attempts:
                 raise ValueError(f"attempt {started.attempt} of task '{task.id}' has begun before")
         for task in tasks:
+            self._retire(task)
             task.status = Status.RUNNING
             task.attempts = started.attempt
             task.started = started
-            task.result = None
         self.ended = None  # a batch that ended goes on
 
     def _finish(self, finished: Finished) -> None:
@@ -905,8 +995,14 @@ class Batch:
         status = finished.result.status
         if status in (Status.PENDING, Status.RUNNING):
             raise ValueError(f"task '{task.id}' can't finish as {status}")
+        self._retire(task)
         task.status = status
-        task.result = finished.result
+        task.attempts = max(task.attempts, finished.attempt)
+        task.record = Record(finished.result, task.plan, finished.attempt, self.header.host)
+
+    def needs_run(self, task: Task) -> bool:
+        """Whether a task has no result that holds."""
+        return not (task.record and task.record.holds(task.plan, self.header.host))
 
     def events(self) -> Iterator[Event]:
         """The plan as events: what a fresh journal begins with."""
@@ -919,23 +1015,21 @@ class Batch:
         return sum(task.status in statuses for task in self.tasks.values())
 
 
-def still_holds(old: Task, new: Plan, by_lemma: bool = False) -> bool:
-    """Whether the result of `old` is that of `new`.
+def what_changed(old: Plan, new: Plan) -> str:
+    """What a result of the old plan is a result of, seen from the new one, where it doesn't hold."""
+    if old.key == new.key:
+        return "an earlier run" if new.limits.no_larger_than(old.limits) else "smaller limits"
+    if old.theory_digest != new.theory_digest:
+        return "an older text"
+    if (old.options, old.flags, old.prove) != (new.options, new.flags, new.prove):
+        return "other options"
+    # Its files, an oracle, Maude, or what the environment says.
+    return "an older prover"
 
-    Nothing may have changed that can change it, and no limit that it met may have grown.
-    by_lemma: a verdict also holds where only lemmas changed that can't matter to it, if the prover
-    takes the new text at all.
-    """
-    if not old.is_final:
-        return False
-    # That a limit was met says nothing of a larger one.
-    if old.status in MET_A_LIMIT and not new.limits.no_larger_than(old.plan.limits):
-        return False
-    if old.plan.key == new.key:
-        return True
-    # Without a verdict the prover may have refused a text that doesn't matter to the lemma.
-    same_lemma = old.plan.lemma_key != "" and old.plan.lemma_key == new.lemma_key
-    return by_lemma and same_lemma and old.verdict is not None
+
+def _may_be_tried_again(record: Record, plan: Plan) -> bool:
+    """Whether a result that does not hold is still the last word on this very plan."""
+    return record.plan.key == plan.key and record.result.status not in MET_A_LIMIT
 
 
 # --- The codec: the model as JSON and back, by the types of its fields ----------------------------
@@ -4415,6 +4509,7 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
         prover_s=output.prover_s,
         warnings=tuple(prover_warnings(plan, output, proof)),
         reason=judgement.reason,
+        refused=bool(output.parse_error) and judgement.status is Status.FAILED,
         stderr_tail=stderr_tail,
         at=timestamp(),
     )
@@ -5283,8 +5378,19 @@ def plan_batch(
         for plan in planner.plans_of(name, entry):
             tasks[plan.id] = Task(plan)
     recipe.raise_problems()
+    found = planner.dependencies.found
     header = _header(recipe, provers, limits, options)
-    return Batch(header, tasks, inputs=planner.dependencies.found)
+    header.inputs.update(_source_digests(found.values(), header.cwd))
+    return Batch(header, tasks, inputs=found)
+
+
+def _source_digests(
+    all_dependencies: Iterable[Dependencies], cwd: str
+) -> Iterator[tuple[str, str]]:
+    """`Header.inputs` of what was planned, as pairs."""
+    for dependencies in all_dependencies:
+        for path in dependencies.sources:
+            yield path_from(path, cwd), dependencies.files[path].digest
 
 
 def _header(
@@ -5870,6 +5976,7 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
         parts={name: json_digest(value) for name, value in values.items()},
         text=theory.digest,
         why_whole=why_whole,
+        sources=tuple(map(os.path.abspath, (*theory.files, *filter(None, oracles)))),
         lemmas={} if why_whole else loaded.lemma_parts,
     )
 
@@ -6091,6 +6198,7 @@ class Journal:
         """
         self.path = path
         self.batch = Batch()
+        self.is_new = False  # whether the batch has begun with this run
         self.observers: list[Callable[[Event], None]] = []  # told of an event once it is on disk
         self._unflushed: list[Event] = []
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -6109,6 +6217,7 @@ class Journal:
     def begin(self, batch: Batch) -> None:
         """Write the plan of a new batch. Raises StorageError."""
         self.batch = batch
+        self.is_new = True
         lines = map(json_line, batch.events())
         # In pieces: 100,000 tasks need not be in memory as text.
         while True:
@@ -6118,14 +6227,16 @@ class Journal:
             self._write(data)
         self._sync()
 
-    def go_on(self, batch: Batch, end: int) -> None:
-        """Go on with the batch that this journal tells of, from the `end` of its last whole line.
+    def load(self, tell: Callable[[str], None]) -> None:
+        """Read the batch that this journal tells of. Raises InputError."""
+        self.batch, self.size = load_batch(self.path, tell)
 
-        Raises OSError.
-        """
-        self.batch = batch
-        os.ftruncate(self.fd, end)  # what follows is a line that a dying writer left half-written
-        self.size = end
+    def go_on(self, header: Header) -> None:
+        """Go on with the batch that was loaded, with a new driver. Raises OSError, StorageError."""
+        # Behind the last whole line stands what a dying writer left half-written.
+        os.ftruncate(self.fd, self.size)
+        # First of all: where there are no locks this line keeps others away.
+        self.record(header)
 
     def record(self, event: Event) -> None:
         """Write one event, then apply it. Raises StorageError."""
@@ -6368,58 +6479,91 @@ def open_results(
     tell: Callable[[str], None],
     take_over: bool = False,
 ) -> Journal:
-    """The journal of a batch that is ready to run, in its results directory.
+    """The journal of a batch, in its results directory: a new one, or one that was begun before.
 
-    An unfinished batch of the same recipe goes on, unless a `fresh` one is wanted; beside anything
-    else, which is not touched, a dated sibling is made. Raises StorageError.
+    A recipe has one results directory, which is gone on with unless a `fresh` one is wanted; beside
+    anything else, which is not touched, a dated sibling is made. Raises StorageError.
     """
-    try:
+    with storage_errors(directory):
         os.makedirs(directory, exist_ok=True)
         journal = _usable_journal(directory, planned, fresh, tell, take_over)
         if journal is None:
             journal = _journal_beside(directory, fresh, tell)
         if journal.size == 0:
             journal.begin(planned)
-        # Those who watch from now on know the batch as it is here: what is told to them later must
-        # have happened later.
-        journal.flush()
-        # After the journal: a directory that holds something, but no journal, counts as foreign.
-        for folder in RESULT_FOLDERS:
-            os.makedirs(os.path.join(journal.directory, folder), exist_ok=True)
+    return journal
+
+
+@contextmanager
+def storage_errors(directory: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError that names the file."""
+    try:
+        yield
     except OSError as error:
         raise StorageError(
             f"the results directory can't be written: {error.strerror}", error.filename or directory
         ) from None
-    return journal
 
 
 def _usable_journal(
     directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None], take_over: bool
 ) -> Journal | None:
     """A new journal in an empty directory, or that of a batch to go on with; None for neither."""
-    for place in _possible_places(directory, fresh):
+    if not os.listdir(directory):
+        return Journal(os.path.join(directory, JOURNAL), take_over)
+    if fresh:
+        return None
+    newest = newest_results(directory, planned.header)
+    if not newest:
+        return None
+    journal = Journal(os.path.join(newest, JOURNAL), take_over)
+    if journal.size:
         # Locked before it is read: what it tells can't change any more.
-        journal = Journal(os.path.join(place, JOURNAL), take_over)
-        if journal.size == 0 or continue_batch(journal, planned, tell):
-            return journal
-        journal.close()
+        journal.load(tell)
+    return journal
+
+
+def newest_results(directory: str, planned: Header) -> str:
+    """The newest batch of a recipe in this directory or in the dated ones beside it; "" for none.
+
+    A journal in which nothing stands yet is as good as the recipe's own.
+    """
+    newest = ""
+    begun_last = ""
+    for place in (directory, *dated_siblings(directory)):
+        path = os.path.join(place, JOURNAL)
+        if not os.path.exists(path):
+            continue
+        begun = first_header(path)
+        if begun is None:
+            usable = os.path.getsize(path) == 0
+        else:
+            usable = _is_same_recipe(begun, planned)
+        begun_at = begun.at if begun else ""
+        # A sibling is made only beside what is there: of equal ones it is the newer.
+        if usable and begun_at >= begun_last:
+            newest = place
+            begun_last = begun_at
+    return newest
+
+
+def first_header(path: str) -> Header | None:
+    """What a journal says of its batch when that begins; None if it does not say it."""
+    try:
+        with open(path, "rb") as file:
+            for event in journal_events(file, path, lambda _: None, lambda _: None):
+                if isinstance(event, Header):
+                    return event
+    except OSError as error:
+        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
     return None
 
 
-def _possible_places(directory: str, fresh: bool) -> list[str]:
-    """Where this batch may stand already, or begin without touching anything."""
-    if not os.listdir(directory):
-        return [directory]
-    if fresh:
-        return []
-    places: list[str] = []
-    if os.path.exists(os.path.join(directory, JOURNAL)):
-        places.append(directory)
-    # An earlier run may have had to begin beside what was there.
-    newest = newest_sibling(directory)
-    if newest:
-        places.append(newest)
-    return places
+def _is_same_recipe(begun: Header, planned: Header) -> bool:
+    """Whether a batch is of the recipe that is planned: its file, or equal text in one place."""
+    if begun.recipe_file == planned.recipe_file:
+        return True
+    return begun.recipe == planned.recipe and begun.cwd == planned.cwd
 
 
 def _journal_beside(directory: str, fresh: bool, tell: Callable[[str], None]) -> Journal:
@@ -6427,59 +6571,70 @@ def _journal_beside(directory: str, fresh: bool, tell: Callable[[str], None]) ->
     sibling = dated_sibling(directory)
     what = "what is there"
     if not fresh and os.path.exists(os.path.join(directory, JOURNAL)):
-        what = "a finished batch, or another recipe's, is there already and"
+        what = "another recipe's batch is there already and"
     tell(f"{what} is left alone: a new batch begins in {sibling}")
     return Journal(os.path.join(sibling, JOURNAL))
 
 
-def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> bool:
-    """Bring an unfinished batch of the same recipe up to the present plan.
+class Changes(NamedTuple):
+    """How what is wanted now differs from a batch that was begun before."""
 
-    False, and nothing done, for any other batch, or where there is no journal of ours at all.
+    header: Header  # with the new driver
+    plans: list[Plan]  # new or changed
+    differs: bool  # whether anything does, but for the driver
+
+
+def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> Changes:
+    """How what is planned, and is to run, differs from the batch of the recipe that it goes on with.
+
+    `ids`: the chosen tasks. Those without a result that holds run; `again`: all of them do.
     """
-    old, end = load_batch(journal.path, tell)
-    if not _is_same_recipe(old, planned.header) or _has_nothing_left(old, planned):
-        return False
-    # What a killed driver left behind must not write into the files of those that run next.
-    end_survivors(old.id, _running(old))
-    # Counted now: with its new plan a task forgets a result that no longer holds.
-    again = _planned_again(old, planned)
-    outdated = sum(task.is_final and task.plan.key != plan.key for task, plan in again)
     vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
-    old.inputs = planned.inputs
-    journal.go_on(old, end)
-    # The first line names the new driver: where there are no locks it keeps others away.
-    journal.record(replace(planned.header, id=old.id, vanished=vanished))
+    ended: list[str] = []
+    waits = False
+    for task_id in ids:
+        task = old.tasks.get(task_id)
+        plan = planned.tasks[task_id].plan
+        if task and (again or not task.newest_holding(plan, planned.header.host)):
+            waits = True
+            if task.record:
+                ended.append(task_id)
+    plans: list[Plan] = []
     for task in planned.tasks.values():
         before = old.tasks.get(task.id)
         if before is None or before.plan != task.plan:
-            journal.record(task.plan)
-    told = f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
-    if outdated:
-        told += f"; {outdated:,} run again, as a theory, an option or a prover changed"
-    if vanished:
-        told += f"; no longer planned: {', '.join(vanished[:10])}"
-    tell(told)
-    return True
+            plans.append(task.plan)
+    header = replace(planned.header, id=old.id, vanished=vanished, again=tuple(ended))
+    differs = bool(waits or plans or vanished) or not _say_the_same(old.header, header)
+    return Changes(header, plans, differs)
 
 
-def _is_same_recipe(old: Batch, planned: Header) -> bool:
-    """Whether a batch is of the recipe that is planned: its file, or equal text in one place."""
-    if not old.has_begun:
-        return False
-    if old.header.recipe_file == planned.recipe_file:
-        return True
-    return old.header.recipe == planned.recipe and old.header.cwd == planned.cwd
+def _say_the_same(one: Header, other: Header) -> bool:
+    """Whether two headers differ in nothing that results or a later run could depend on."""
+    return (
+        one.recipe == other.recipe
+        and one.options == other.options
+        and one.limits == other.limits
+        and one.cwd == other.cwd
+        and one.scheduler == other.scheduler
+        and one.provers == other.provers
+        and one.inputs == other.inputs
+    )
 
 
-def _has_nothing_left(old: Batch, planned: Batch) -> bool:
-    """Whether a batch has finished, and no limit has grown that one of its tasks has met."""
-    if old.ended is None or old.count(*FINAL) < len(old.tasks):
-        return False
-    for task, plan in _planned_again(old, planned):
-        if task.plan.key == plan.key and not still_holds(task, plan):
-            return False
-    return True
+def go_on(journal: Journal, changes: Changes, tell: Callable[[str], None]) -> None:
+    """Bring a batch that was begun before up to the present plan. Raises OSError, StorageError."""
+    batch = journal.batch
+    # What a killed driver left behind must not write into the files of those that run next.
+    end_survivors(batch.id, _running(batch))
+    journal.go_on(changes.header)
+    for plan in changes.plans:
+        journal.record(plan)
+    # Those who watch from now on know the batch as it is here: what is told to them later must
+    # have happened later.
+    journal.flush()
+    for line in _told_of_going_on(batch, changes.header.vanished):
+        tell(line)
 
 
 def _running(batch: Batch) -> Iterator[Started]:
@@ -6489,22 +6644,39 @@ def _running(batch: Batch) -> Iterator[Started]:
             yield task.started
 
 
-def _planned_again(old: Batch, planned: Batch) -> Iterator[tuple[Task, Plan]]:
-    """The tasks of a batch that are planned again, each with its new plan."""
-    for task in planned.tasks.values():
-        before = old.tasks.get(task.id)
-        if before is not None:
-            yield before, task.plan
+def _told_of_going_on(batch: Batch, vanished: Sequence[str]) -> Iterator[str]:
+    """How much of a batch is done already, and why something runs again."""
+    tasks = batch.tasks.values()
+    holding = sum(not batch.needs_run(task) for task in tasks)
+    told = f"going on: {holding:,} of {plural(len(tasks), 'result')} hold"
+    reasons: Counter[str] = Counter()
+    for task in tasks:
+        if task.outdated:
+            reasons[what_changed(task.outdated.plan, task.plan)] += 1
+    for reason, count in reasons.items():
+        told += f"; of {reason}: {count:,}"
+    yield told
+    if vanished:
+        ids = ", ".join(vanished[:10])
+        if len(vanished) > 10:
+            ids += ", ..."
+        yield f"no longer planned, their results are kept: {ids}"
 
 
-def newest_sibling(directory: str) -> str:
-    """The newest dated directory beside this one that holds a journal, or ""."""
+def dated_siblings(directory: str) -> list[str]:
+    """The dated directories beside this one that hold a journal, the newest last."""
     import glob
 
     stem = glob.escape(directory.rstrip(os.sep))
     dated = f"{stem}_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]_*"
     directories = map(os.path.dirname, glob.glob(os.path.join(dated, JOURNAL)))
-    return max(directories, default="")
+    # Of those of one second the tenth (`_10`) comes behind the second (`_2`).
+    return sorted(directories, key=lambda path: (path[: _dated_length(directory)], len(path), path))
+
+
+def _dated_length(directory: str) -> int:
+    """The length of the names of dated directories beside this one, but for a number behind it."""
+    return len(directory.rstrip(os.sep)) + len("_YYYY-MM-DD_HH-MM-SS")
 
 
 def dated_sibling(directory: str) -> str:
@@ -6537,9 +6709,9 @@ def results_directory(path: str, *records: str) -> str:
         raise InputError("there is no such results directory", printable(path))
     if not any(os.path.exists(os.path.join(directory, name)) for name in records):
         problem = "holds no results"
-        newest = newest_sibling(directory)
-        if newest:
-            problem += f"; the newest beside it: {printable(newest)}"
+        siblings = dated_siblings(directory)
+        if siblings:
+            problem += f"; the newest beside it: {printable(siblings[-1])}"
         raise InputError(problem, printable(path))
     return directory
 
@@ -6574,7 +6746,7 @@ class Entry:
     @property
     def task(self) -> Task:
         """The task as it was when its result was stored."""
-        return Task(self.plan, self.result.status, result=self.result)
+        return Task.with_result(self.plan, self.result)
 
     @property
     def is_load(self) -> bool:
@@ -6625,7 +6797,7 @@ class Cache:
         candidates.sort(key=lambda name: (name.kind == self._limit_kind, name.key != plan.key))
         for name in candidates:
             entry = self.read(name.path)
-            if entry and still_holds(entry.task, plan, by_lemma=True):
+            if entry and _answers(entry, plan):
                 return _hit(entry, name.path, same_text=entry.plan.key == plan.key)
         return None
 
@@ -6638,14 +6810,18 @@ class Cache:
         _mark_as_used(path)
         return entry.result
 
-    def restore(self, hit: Hit, outputs: Outputs) -> bool:
-        """Copy a result's files to where the task's own would be.
+    def restore(self, hit: Hit, outputs: Outputs, known: Outputs | None = None) -> bool:
+        """Put a result's files to where the task's own would be.
 
-        False, and no file is left, if they aren't whole.
+        False, and no file is left, if they aren't whole. `known`: files that may be the same; then
+        they are taken and nothing is copied.
         """
         try:
             for name, digest in hit.files.items():
-                if copy_file(os.path.join(hit.path, name), getattr(outputs, name)) != digest:
+                target = getattr(outputs, name)
+                if known and file_state_now(getattr(known, name)).digest == digest:
+                    os.rename(getattr(known, name), target)
+                elif copy_file(os.path.join(hit.path, name), target) != digest:
                     raise FileNotFoundError
         except OSError as error:
             if isinstance(error, FileNotFoundError):  # damaged, or removed by another run
@@ -6656,11 +6832,9 @@ class Cache:
         _mark_as_used(hit.path)
         return True
 
-    def store(
-        self, plan: Plan, result: Result, outputs: Outputs, inputs: Dependencies, parse_error: bool
-    ) -> None:
-        """Keep a result if it would be the same again; `parse_error`: the prover told of one."""
-        kind = self._kind_to_store(plan, result, parse_error)
+    def store(self, plan: Plan, result: Result, outputs: Outputs, inputs: Dependencies) -> None:
+        """Keep a result if it would be the same again."""
+        kind = self._kind_to_store(plan, result)
         if kind is None:
             return
         path = os.path.join(self._folder(inputs, plan.lemma), f"{plan.key}.{kind}")
@@ -6741,15 +6915,14 @@ class Cache:
         same_lemma = plan.lemma_key != "" and name.kind == plan.lemma_key
         return name.key == plan.key or same_lemma
 
-    def _kind_to_store(self, plan: Plan, result: Result, parse_error: bool) -> str | None:
+    def _kind_to_store(self, plan: Plan, result: Result) -> str | None:
         """Under which kind a result is kept; None if it might be another one next time."""
         if result.status in MET_A_LIMIT:
             return self._limit_kind if _met_its_own_limit(plan, result) else None
         if result.status is Status.COMPLETED:
             return plan.lemma_key
         not_needed = plan.optional and result.status is Status.SUPERSEDED
-        refused = parse_error and result.status is Status.FAILED
-        return "" if not_needed or refused else None
+        return "" if not_needed or result.refused else None
 
     def _entries_of(self, inputs: Dependencies, lemma: str) -> list[_EntryName]:
         return _entry_names(self._folder(inputs, lemma))
@@ -6858,6 +7031,21 @@ def remove_entry(path: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):
         os.rmdir(os.path.dirname(path))
+
+
+def _answers(entry: Entry, plan: Plan) -> bool:
+    """Whether a stored result is that of a task.
+
+    A verdict is also that where only lemmas changed that can't matter to it, if the prover takes
+    the new text at all.
+    """
+    record = Record(entry.result, entry.plan)
+    # Entries of limits are named by their host.
+    if record.holds(plan, record.host):
+        return True
+    # Without a verdict the prover may have refused a text that doesn't matter to the lemma.
+    same_lemma = plan.lemma_key != "" and entry.plan.lemma_key == plan.lemma_key
+    return same_lemma and entry.result.verdict is not None
 
 
 def _hit(entry: Entry, path: str, same_text: bool) -> Hit:
@@ -7104,21 +7292,22 @@ class Runner:
         self.scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
         self.signals = StopSignals(self.scheduler, executor)
         self.recorder = Recorder(journal, self._give_up)
+        self.files = AttemptFiles(directory)
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
         self.cached: CachedResults | None = None
         if cache:
-            self.cached = CachedResults(cache, self.batch, directory, self.recorder, tell)
+            self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
 
-    async def run(self, tasks: Iterable[Task]) -> None:
+    async def run(self, tasks: Iterable[Task], again: bool = False) -> None:
         """Run these tasks, under the signals that a user or a system sends.
 
-        Raises StorageError when results can't be written any more.
+        `again`: they are proven anew, whatever is stored. Raises StorageError when results can't be written any more.
         """
         self.signals.listen()
         try:
             missing = list(tasks)
             loads: list[list[TaskHit]] = []
-            if self.cached:
+            if self.cached and not again:
                 missing, loads = await self._ask_cache(self.cached, missing)
             # Loads come first: many results may wait for one.
             waiting = [self._loading(hits) for hits in loads]
@@ -7173,15 +7362,15 @@ class Runner:
 
         run = self.prover_runs.proving(task)
         # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
-        set_aside(run.outputs)
+        self.files.set_aside(task)
         outcome = await self.prover_runs.run(run)
         if take_long_to_read(run.outputs):
-            result, parse_error = await asyncio.to_thread(read_result, run, outcome)
+            result = await asyncio.to_thread(read_result, run, outcome)
         else:  # a thread would take longer than that
-            result, parse_error = read_result(run, outcome)
+            result = read_result(run, outcome)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         if self.cached:
-            self.cached.keep(run, result, parse_error)
+            self.cached.keep(run, result)
         return outcome
 
     async def _load(self, hits: list[TaskHit]) -> Outcome:
@@ -7411,8 +7600,8 @@ def take_long_to_read(outputs: Outputs) -> bool:
     return False
 
 
-def read_result(run: ProverRun, outcome: Outcome) -> tuple[Result, bool]:
-    """What came of an attempt, its files settled, and whether the prover told of a parse error."""
+def read_result(run: ProverRun, outcome: Outcome) -> Result:
+    """What came of an attempt, its files settled."""
     outputs = run.outputs
     try:
         output = read_output(outputs.stdout, outputs.stderr, run.plan.lemma)
@@ -7421,8 +7610,8 @@ def read_result(run: ProverRun, outcome: Outcome) -> tuple[Result, bool]:
     except OSError as error:  # too many open files, perhaps: the next task may have better luck
         reason = f"its output can't be read: {error.strerror}"
         failed = replace(outcome, status=Status.FAILED, reason=reason)
-        return judge(run.plan, failed, ProverOutput(), proof=""), False
-    return result, bool(output.parse_error)
+        return judge(run.plan, failed, ProverOutput(), proof="")
+    return result
 
 
 def read_load(run: ProverRun, outcome: Outcome) -> Result | None:
@@ -7452,14 +7641,14 @@ class CachedResults:
         self,
         cache: Cache,
         batch: Batch,
-        directory: str,
+        files: AttemptFiles,
         recorder: Recorder,
         tell: Callable[[str], None] | None,
     ) -> None:
         """`tell`: wants to know why a task is not in the cache."""
         self.cache = cache
         self.batch = batch
-        self.directory = directory
+        self.files = files
         self.recorder = recorder
         self.tell = tell
         # What is stored of the load of each text: looked up once, though many hits rest on it.
@@ -7485,20 +7674,22 @@ class CachedResults:
         """Make a stored result that of a task; False if it is damaged. Raises StorageError."""
         import asyncio
 
-        outputs = result_files(self.directory, task.id)
-        set_aside(outputs)  # of an attempt that a stop interrupted
-        restored = await asyncio.to_thread(self.cache.restore, hit, outputs)
+        self.files.set_aside(task)  # of an attempt that failed
+        outputs = result_files(self.files.directory, task.id)
+        known = self.files.earlier_outputs(task)
+        restored = await asyncio.to_thread(self.cache.restore, hit, outputs, known)
         if restored:
             result = replace(hit.result, at=timestamp())
-            self.recorder.record(Finished(task.id, task.id, task.attempts, result))
+            # A number of its own: evidence is kept by it.
+            self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
         return restored
 
-    def keep(self, run: ProverRun, result: Result, parse_error: bool) -> None:
+    def keep(self, run: ProverRun, result: Result) -> None:
         """Store a result while other things go on; the end of the event loop waits for that."""
         import asyncio
 
         asyncio.get_running_loop().run_in_executor(
-            None, self.cache.store, run.plan, result, run.outputs, run.inputs, parse_error
+            None, self.cache.store, run.plan, result, run.outputs, run.inputs
         )
 
     async def keep_load(self, run: ProverRun, load: Result) -> None:
@@ -7511,21 +7702,134 @@ class CachedResults:
 # --- The files of an attempt ----------------------------------------------------------------------
 
 
-def set_aside(outputs: Outputs) -> None:
-    """Keep what an earlier attempt left: `ID.out` becomes `ID~1.out`. Nothing is written over."""
-    # The drawings are found by the name of their DOT file, whether it is still there or not.
-    for path in (*dataclasses.astuple(outputs), *_existing_drawings(outputs.trace_dot)):
-        if os.path.exists(path):
-            os.rename(path, _free_name(path))
+class AttemptFiles:
+    """What attempts have left in a results directory: logs, proofs and traces.
+
+    In its own place stands what belongs to a task's result, and nothing else. In earlier/ stands,
+    as ID~ATTEMPT, what belongs to results that were replaced. Nothing is written over.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = os.path.abspath(directory)
+        self.earlier = os.path.join(self.directory, "earlier")
+
+    def settle(self, batch: Batch) -> None:
+        """Bring everything to where it belongs: plans may have changed, a driver may have died.
+
+        Raises OSError.
+        """
+        present = set(self._present_ids())
+        kept: dict[str, list[str]] = {}
+        for name in _names_in(self.earlier):
+            found = _EVIDENCE.fullmatch(name)
+            if found:
+                kept.setdefault(found["stem"], []).append(found["ending"])
+        for task in batch.withdrawn.values():
+            if task.id in present:
+                self.set_aside(task)
+        for task in batch.tasks.values():
+            own = f"{task.id}~{task.record.attempt}" if task.record else ""
+            # Its own files are elsewhere, so what stands in their place is of another attempt.
+            if task.id in present and (own in kept or not task.record):
+                self._move_away(task.id, _last_other_attempt(task))
+            for ending in kept.get(own, ()):
+                os.rename(self._earlier_path(own, ending), self._path(task.id, ending))
+
+    def set_aside(self, task: Task) -> None:
+        """Make room for another attempt at a task. Raises OSError."""
+        self._move_away(task.id, task.record.attempt if task.record else task.attempts)
+
+    def earlier_outputs(self, task: Task) -> Outputs | None:
+        """Where the files of the task's newest replaced result are; they may be right once more."""
+        if not task.earlier:
+            return None
+        stem = f"{task.id}~{task.earlier[-1].attempt}"
+        paths: dict[str, str] = {}
+        for name, path in vars(result_files(self.directory, task.id)).items():
+            ending = os.path.basename(path)[len(task.id) :]
+            paths[name] = self._earlier_path(stem, ending)
+        return Outputs(**paths)
+
+    def _present_ids(self) -> Iterator[str]:
+        """The ids of tasks of which something stands in its place."""
+        for folder in ("logs", "proofs", "traces"):
+            for name in _names_in(os.path.join(self.directory, folder)):
+                found = _EVIDENCE.fullmatch(name)
+                if found:
+                    yield found["stem"]
+
+    def _move_away(self, task_id: str, attempt: int) -> None:
+        outputs = result_files(self.directory, task_id)
+        # The drawings are found by the name of their DOT file, whether it is still there or not.
+        for path in (*dataclasses.astuple(outputs), *_existing_drawings(outputs.trace_dot)):
+            if os.path.lexists(path):
+                os.makedirs(self.earlier, exist_ok=True)
+                ending = os.path.basename(path)[len(task_id) :]
+                os.rename(path, _free_name(self._earlier_path(f"{task_id}~{attempt}", ending)))
+
+    def _earlier_path(self, stem: str, ending: str) -> str:
+        return os.path.join(self.earlier, stem + ending)
+
+    def _path(self, task_id: str, ending: str) -> str:
+        """Where a file of a result stands, by how its name ends."""
+        folder = _FOLDERS.get(ending.rpartition(".")[2], "traces")
+        return os.path.join(self.directory, folder, task_id + ending)
+
+
+# How the files of an attempt are called. The drawings of a second graph and on are ID~graph2.svg.
+_EVIDENCE = re.compile(r"(?P<stem>.+?)(?P<ending>(?:~graph\d+)?\.(?:out|err|spthy|json|dot|svg))")
+_FOLDERS = {"out": "logs", "err": "logs", "spthy": "proofs"}  # of others: traces
+
+
+def _last_other_attempt(task: Task) -> int:
+    """The last attempt at a task but that of its result."""
+    if task.record is None or task.record.attempt != task.attempts:
+        return task.attempts
+    return max((record.attempt for record in task.earlier), default=0)
+
+
+def _names_in(folder: str) -> list[str]:
+    """The names in a folder; none if it isn't there."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 def _free_name(path: str) -> str:
-    """`ID~1.out`, `ID~2.out` ...: the first that is not there."""
+    """A path, or `ID~1~2.out` ...: the first that is not there."""
     stem, ending = os.path.splitext(path)
     number = 1
-    while os.path.exists(f"{stem}~{number}{ending}"):
+    while os.path.lexists(path):
         number += 1
-    return f"{stem}~{number}{ending}"
+        path = f"{stem}~{number}{ending}"
+    return path
+
+
+def keep_inputs(batch: Batch, directory: str) -> None:
+    """Keep every theory, include and oracle as it was planned: inputs/SHA256.
+
+    What has changed since then is not kept: no result can be of it. Raises OSError.
+    """
+    folder = os.path.join(directory, "inputs")
+    os.makedirs(folder, exist_ok=True)
+    kept = set(os.listdir(folder))
+    for dependencies in batch.inputs.values():
+        for source in dependencies.sources:
+            digest = dependencies.files[source].digest
+            if digest and digest not in kept:
+                kept.add(digest)
+                _keep_input(source, os.path.join(folder, digest), digest)
+
+
+def _keep_input(source: str, path: str, digest: str) -> None:
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with suppress(FileNotFoundError):  # gone since it was planned
+            if copy_file(source, temporary) == digest:
+                os.replace(temporary, path)
+    finally:
+        remove_file(temporary)
 
 
 def remove_outputs(outputs: Outputs) -> None:
@@ -8431,7 +8735,13 @@ def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
 
 
 def _told(task: Task, assumptions: Sequence[Assumption]) -> str:
-    """`verified, assuming types (timeout)`; `verified, resting on a falsified lemma: calm`."""
+    """`verified, assuming types (timeout)`; `verified, resting on a falsified lemma: calm`.
+
+    Of what has no result yet also the one that it had: `pending, was verified (an older text)`.
+    """
+    if task.outdated:
+        was = outcome_words(task.outdated.result)
+        return f"{task.outcome}, was {was} ({what_changed(task.outdated.plan, task.plan)})"
     false = _falsified(assumptions)
     if false:
         lemmas = listed(each.lemma + each.way for each in false)
@@ -9428,8 +9738,7 @@ def _results_in_log(match: Match) -> Iterator[Task]:
         task = file_task(log.file, log.theory, match.prover, lemma, text=match.digest)
         if key in said:
             result = judge(task.plan, Outcome(Status.COMPLETED, ExitStatus(0)), output, "")
-            task.status = result.status
-            task.result = replace(result, warnings=warnings)
+            task = Task.with_result(task.plan, replace(result, warnings=warnings))
         yield task
 
 
@@ -9511,7 +9820,7 @@ def file_task(
         theory_digest=text,
     )
     if result:
-        return Task(plan, result.status, result=result)
+        return Task.with_result(plan, result)
     return Task(plan)
 
 
@@ -9992,7 +10301,7 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
 
     Of a large batch it has only the tasks that are problems.
     """
-    begun = [task for task in tasks if task.status is not Status.PENDING]
+    begun = [task for task in tasks if task.status is not Status.PENDING or task.outdated]
     rows = rows_of(begun, Closure(batch.tasks.values()))
     if len(begun) > TABLE_ROWS:
         chosen = [row for row in rows if row.is_problem]
@@ -12389,7 +12698,7 @@ def add_run_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "--fresh",
         action="store_true",
-        help="begin anew beside an unfinished batch instead of going on with it",
+        help="begin a new batch, in a dated directory beside the one that is there",
     )
     add_limit_arguments(parser)
     parser.add_argument(
@@ -12679,9 +12988,15 @@ def add_running_arguments(parser: Parser) -> None:
     """What `run` and `resume` have in common."""
     add_batch_arguments(parser)
     parser.add_argument(
+        "--again",
+        action="store_true",
+        help="prove the tasks that -t selects anew (without -t: all), whatever results there are",
+    )
+    parser.add_argument(
         "--no-cache",
         action="store_true",
-        help="prove everything, and keep nothing for other runs",
+        help="take no results of other runs, and keep none for them; what this results directory "
+        "holds still counts",
     )
     add_cache_arguments(parser)
 
@@ -13683,11 +13998,6 @@ def command_resume(args: argparse.Namespace) -> int:
     if header.recheck_of:
         command = f"batch_tamarin.py recheck {quoted([header.recheck_of])}"
         raise InputError(f"this is a recheck: {command} goes on with it", args.results)
-    tasks = list(batch.tasks.values())
-    if batch.ended and all(task.is_final for task in tasks):
-        say("nothing is left to do: this batch has finished")
-        print_coloured(final_table(batch, args.results, tasks))
-        return exit_code(tasks, Closure(tasks))
     if args.cache_dir:
         args.cache_dir = os.path.abspath(args.cache_dir)
     # The recipe's names mean what they meant when the batch began; the command line's don't.
@@ -13766,7 +14076,7 @@ def run_recipe(
     """
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
-    done = run_batch(planned, directory, args, args.task, fresh, cache)
+    done = run_batch(planned, directory, args, args.task, fresh, cache, args.again)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
@@ -13800,10 +14110,11 @@ def run_batch(
     patterns: Sequence[str] = (),
     fresh: bool = False,
     cache: Cache | None = None,
+    again: bool = False,
 ) -> BatchRun:
     """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
 
-    Raises InputError when a pattern chooses nothing, StorageError when the results can't be kept.
+    `again`: also what has a result, and without asking the cache. Raises InputError when a pattern chooses nothing, StorageError when the results can't be kept.
     """
     import asyncio
 
@@ -13811,9 +14122,18 @@ def run_batch(
     journal = open_results(directory, planned, fresh, say, args.take_over)
     directory = journal.directory
     batch = journal.batch
-    restore_result_files(directory, batch)
+    if not journal.is_new:
+        changes = changes_of(batch, planned, chosen_ids, again)
+        batch.inputs = planned.inputs
+        if not changes.differs:
+            journal.close()
+            return _nothing_to_do(batch, directory, chosen_ids)
+        go_on(journal, changes, say)
+    prepare_directory(batch, directory)
+    if not journal.is_new:
+        show_as_it_is_now(batch, directory)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
-    waiting = [task for task in tasks if not task.is_final]
+    waiting = [task for task in tasks if batch.needs_run(task)]
     left = plural(len(waiting), "task")
     say(f"batch {batch.id}: {left} to run in {directory}")
     with Supervisor(batch.id, journal.fd) as supervisor:
@@ -13823,7 +14143,7 @@ def run_batch(
         journal.observers.append(progress)
         tell = say if args.debug else None
         runner = Runner(directory, journal, supervisor, cache, tell)
-        asyncio.run(progress.beside(runner.run(waiting)))
+        asyncio.run(progress.beside(runner.run(waiting, again)))
     if cache and cache.prune():
         warn(cache.problem)
     stopped_by = runner.signals.stopped_by
@@ -13836,6 +14156,40 @@ def run_batch(
         return BatchRun(batch, directory, 128 + stopped_by)
     closure = Closure(batch.tasks.values())
     return BatchRun(batch, directory, exit_code(tasks, closure))
+
+
+def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun:
+    """Every result that is asked for is there, and holds: nothing is written."""
+    tasks = [batch.tasks[task_id] for task_id in ids]
+    results = plural(len(tasks), "result")
+    say(f"nothing to do: {results} in {directory} still hold (--again proves anew)")
+    print_coloured(final_table(batch, directory, tasks))
+    closure = Closure(batch.tasks.values())
+    return BatchRun(batch, directory, exit_code(tasks, closure))
+
+
+def prepare_directory(batch: Batch, directory: str) -> None:
+    """Make the folders of a results directory, and keep what is to be proven. Raises StorageError.
+
+    After the journal has begun: a directory that holds something, but no journal, counts as
+    foreign.
+    """
+    with storage_errors(directory):
+        for folder in RESULT_FOLDERS:
+            os.makedirs(os.path.join(directory, folder), exist_ok=True)
+        keep_inputs(batch, directory)
+
+
+def show_as_it_is_now(batch: Batch, directory: str) -> None:
+    """Let everything in a results directory be what the batch says now. Raises StorageError.
+
+    Before the first proof begins: who looks while it runs, or when it was killed, must not see the
+    verdict of an older text as today's.
+    """
+    with storage_errors(directory):
+        AttemptFiles(directory).settle(batch)
+        restore_result_files(directory, batch)
+        write_derived_files(batch, directory)
 
 
 def write_event_files(directory: str, batch: Batch, event: Event) -> None:
