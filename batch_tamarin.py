@@ -1623,46 +1623,119 @@ def read_theory(path: str, flags: Iterable[str], diff: bool) -> TheoryReading:
 
 # --- The items of a file --------------------------------------------------------------------------
 
-# A file is not parsed. One pattern finds the next place that can matter: a quote, a comment, a
-# directive, a word that may begin an item. All between two such places is code. What can hide such
-# places (strings, formulas, comments) is passed at once, and so are the parts of an item whose
-# words could be taken for the next item.
+# A theory is a row of items. Tamarin finds their borders by parsing every term; here only the
+# borders matter, and each shows by the word that begins an item. But of these words Tamarin
+# reserves just `rule` and `let` (reservedNames in Token.hs): `end`, `lemma` or `test` may as well
+# be a variable, a function, a process, a case of a proof. So this is what the scanner decides of
+# each such word: does an item begin here, or is it a name?
+#
+# - An item taken for a name: nobody proves that lemma, or the theory seems to have no end.
+# - A name taken for an item: an error that Tamarin doesn't make, or (`end`) all lemmas behind it
+#   are lost.
+#
+# The two neighbours decide, and the tables say how. Tamarin tries items where the one before is
+# complete, and nowhere else: what stands before the word must be something that can come last in
+# an item (_LAST_CHARACTERS, _UNFINISHED_WORDS), outside of all brackets. What stands behind it must
+# look like the head of that item (_ITEMS).
+#
+# It is one pass: a pattern finds the next place that can matter, be it a quote, a comment, a
+# directive or such a word; all between two of them is code. What may hide such places (strings,
+# formulas, comments) is passed at once, and so are names of items.
+#
+# Files named here are those of Theory/Text/Parser/ in tamarin-prover.
 
 _NEEDS_DIFF = "needs observational equivalence: add --diff to the options"
-_NAMED_ITEMS = ("axiom", "diffLemma", "export", "lemma", "let", "restriction", "rule", "test")
-_OTHER_ITEMS = (
-    "builtins",
-    "diffEquivLemma",
-    "equations",
-    "equivLemma",
-    "function",
-    "functions",
-    "heuristic",
-    "macros",
-    "options",
-    "predicate",
-    "predicates",
-    "process",
-    "tactic",
+
+# What stands behind the word, as a look ahead. A comment may hide anything: then we take it for
+# the head of an item.
+_NAME = r"(?=\s*(?:\w|\(\s*modulo|//|/\*))"
+_COLON = r"(?=\s*(?:[:\[]|//|/\*))"
+# `end` has no head: all that tells is what goes on with a name. That is its arguments, arity or
+# sort, a comma or a dot in a list or behind variables, `=` in a definition; but `===` is a line
+# that people draw.
+_NO_TERM = r"(?![(:,.]|\s*(?:=(?!=)|/(?![/*])))"
+
+
+class _Item(NamedTuple):
+    """A word that begins items."""
+
+    word: str
+    behind: str  # the pattern of what stands behind it then
+    in_diff: bool = True  # whether --diff allows such items: `diffTheory` in Parser.hs lists them
+
+
+_ITEMS = (
+    # Lemma.hs, Accountability.hs
+    _Item("lemma", _NAME),
+    _Item("diffLemma", _NAME),
+    _Item("test", _NAME, in_diff=False),
+    # Restriction.hs; `axiom` is the older word.
+    _Item("restriction", _NAME),
+    _Item("axiom", _NAME),
+    # Rule.hs
+    _Item("rule", _NAME),
+    # Signature.hs, Macro.hs
+    _Item("builtins", _COLON),
+    _Item("functions", _COLON),
+    _Item("function", _COLON),
+    _Item("equations", _COLON),
+    _Item("macros", _COLON),
+    _Item("options", _COLON, in_diff=False),
+    _Item("predicates", _COLON, in_diff=False),
+    _Item("predicate", _COLON, in_diff=False),
+    _Item("export", _NAME, in_diff=False),
+    _Item("heuristic", _COLON),
+    # Tactics.hs
+    _Item("tactic", _COLON),
+    # Sapic.hs
+    _Item("process", _COLON, in_diff=False),
+    _Item("let", _NAME, in_diff=False),
+    _Item("equivLemma", _COLON, in_diff=False),
+    _Item("diffEquivLemma", _COLON, in_diff=False),
+    # Parser.hs
+    _Item("end", _NO_TERM),
 )
-_NOT_IN_DIFF = (
-    "diffEquivLemma",
-    "equivLemma",
-    "export",
-    "let",
-    "options",
-    "predicate",
-    "predicates",
-    "process",
-    "test",
+_ITEM_OF_WORD = {item.word: item for item in _ITEMS}
+
+# What can come last in an item, beside letters and digits; all other characters want more.
+_LAST_CHARACTERS = frozenset(
+    '"'  # a formula, an export, an argument in a tactic
+    "'"  # a constant
+    "]"  # the conclusions of a rule, attributes of a function
+    ")"  # arguments, a goal in a stored proof
+    ">"  # a pair, as in the last equation
+    "}"  # a formal comment, a {tactic} in a heuristic
+    ","  # Token.hs: a list may end in a comma (sepEndBy)
+    "⊥⊤"  # the formula of a predicate
+    "_"  # a name
 )
-# Their names are passed at once, for a name may be a word that begins an item.
-_NAME_PASSED = ("axiom", "export", "restriction", "rule", "test")
-# What must follow a word to begin an item, unless it is a comment: a name or `(modulo E)`; `:` or
-# `[`; nothing of a term.
-_BEHIND_NAMED = r"(?=\s*(?:[\w(]|//|/\*))"
-_BEHIND_OTHER = r"(?=\s*(?:[:\[]|//|/\*))"
-_BEHIND_END = r"(?![(:,.]|\s*(?:=(?!=)|/(?![/*])))"
+# Words that want more: what stands behind them is a name or a term, whatever it looks like.
+_UNFINISHED_WORDS = frozenset(
+    (
+        # Sapic.hs: actions and other parts of processes
+        "as",
+        "delete",
+        "else",
+        "if",
+        "in",
+        "insert",
+        "lock",
+        "lookup",
+        "new",
+        "then",
+        "unlock",
+        # Let.hs: also in rules
+        "let",
+        # Formula.hs: predicates, and conditions of processes, have formulas without quotes.
+        "All",
+        "Ex",
+        "not",
+        # Proof.hs
+        "case",
+    )
+)
+# A string behind these words is a formula.
+_BEFORE_FORMULAS = ("traces", "trace", "for")
 
 # What counts inside of formulas and outside. Every alternative starts with a plain character: `re`
 # then passes over all other characters without trying them.
@@ -1682,41 +1755,13 @@ def _event_pattern() -> re.Pattern[str]:
     not every command reads a theory.
     """
     patterns = [_EVERYWHERE, r"\{\*", "#ifdef|#define|#include|#else|#endif"]
-    for word in _NAMED_ITEMS:
-        patterns.append(_word_pattern(word, _BEHIND_NAMED))
-    for word in _OTHER_ITEMS:
-        patterns.append(_word_pattern(word, _BEHIND_OTHER))
-    patterns.append(_word_pattern("end", _BEHIND_END))
+    for item in _ITEMS:
+        patterns.append(_word_pattern(item.word, item.behind))
     for word in PROOF_ENDS:
         patterns.append(_word_pattern(word))
     return re.compile("|".join(patterns))
 
 
-# A string behind these words is a formula.
-_BEFORE_FORMULAS = ("traces", "trace", "for")
-# What an item may stand behind, beside letters and digits: the end of a complete thing.
-_ITEM_ENDS = frozenset("\"])}>',⊥⊤_")
-# Behind these words a word is a name or a term, whatever it looks like.
-_OPEN_WORDS = frozenset(
-    (
-        "as",
-        "case",
-        "delete",
-        "else",
-        "event",
-        "if",
-        "in",
-        "insert",
-        "let",
-        "lock",
-        "lookup",
-        "new",
-        "not",
-        "rule",
-        "then",
-        "unlock",
-    )
-)
 _STRING_LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 _COMMENT_START = re.compile(r"//|/\*")
 
@@ -1847,53 +1892,58 @@ def _on_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> 
 
 def _on_double_quote(cursor: Cursor, reading: TheoryReading, start: int) -> None:
     cursor.hand_on(start)
-    before = cursor.text[cursor.last - 1 : cursor.last]
-    if before == ":" or cursor.last_word() in _BEFORE_FORMULAS:
+    if cursor.last_character() == ":" or cursor.last_word() in _BEFORE_FORMULAS:
         pass_formula(cursor, reading, start)
     else:
         _pass_string(cursor, start)
 
 
 def _item_may_stand_here(cursor: Cursor) -> bool:
-    """An item stands outside of all brackets, behind a complete thing."""
+    """Whether all that stands before this place can be whole items."""
     if cursor.depth:
         return False
-    if cursor.last:
-        # What comes behind an operator, a colon or the like goes on with that.
-        before = cursor.text[cursor.last - 1]
-        if before not in _ITEM_ENDS and not before.isalnum():
-            return False
-    return cursor.last_word() not in _OPEN_WORDS
+    last = cursor.last_character()
+    if last and last not in _LAST_CHARACTERS and not last.isalnum():
+        return False
+    return cursor.last_word() not in _UNFINISHED_WORDS
 
 
 def _on_item(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
     """Read an item as far as words in it could be taken for the next one."""
-    if word == "rule" and cursor.last_word() in ("left", "right"):  # a side of a diff rule
-        if not reading.diff:
-            cursor.refuse(start, "a rule with sides " + _NEEDS_DIFF)
-        return
+    is_side = word == "rule" and cursor.last_word() in ("left", "right")
+    if is_side and not reading.diff:
+        cursor.refuse(start, "a rule with sides " + _NEEDS_DIFF)
     cursor.tokens.begin()
     if word == "end":
         # The word belongs to a theory; in an included file nothing of it counts.
         if cursor.is_included:
             cursor.pos = start
         raise EndOfFile
-    if reading.diff and word in _NOT_IN_DIFF:
+    item = _ITEM_OF_WORD[word]
+    if reading.diff and not item.in_diff:
         cursor.refuse(start, f"'{word}' is not allowed with --diff")
     cursor.skip_blanks()
-    name = cursor.identifier() if word in _NAME_PASSED else ""
     if word in STATEMENTS:
         read_lemma(cursor, reading, start, word)
-    elif word in ("restriction", "axiom"):
-        if name and cursor.next_is("[") and not reading.diff:
+    elif word == "heuristic":
+        _read_heuristic(cursor, reading, start)
+    elif item.behind == _NAME:
+        _read_name(cursor, reading, word)
+    reading.words.add(word)
+
+
+def _read_name(cursor: Cursor, reading: TheoryReading, word: str) -> None:
+    """Pass the name of an item: it may be a word that begins others."""
+    if word == "rule" and cursor.take("("):
+        cursor.take_modulo("E", "AC")
+    name = cursor.identifier()
+    if word in ("restriction", "axiom"):
+        if cursor.next_is("[") and not reading.diff:
             cursor.fail(cursor.pos, "a restriction for one side " + _NEEDS_DIFF)
     elif word == "test":
         reading.tests.add(name)
-    elif word == "heuristic":
-        _read_heuristic(cursor, reading, start)
-    elif word == "export" and name and cursor.take(":") and cursor.next_is('"'):
+    elif word == "export" and cursor.take(":") and cursor.next_is('"'):
         _pass_export(cursor)
-    reading.words.add(word)
 
 
 def _read_heuristic(cursor: Cursor, reading: TheoryReading, start: int) -> None:
@@ -1923,7 +1973,7 @@ def read_lemma(cursor: Cursor, reading: TheoryReading, start: int, word: str) ->
     """
     if word == "diffLemma" and not reading.diff:
         cursor.refuse(start, "a diffLemma " + _NEEDS_DIFF)
-    if cursor.take("(") and not _take_modulo_e(cursor):
+    if cursor.take("(") and not cursor.take_modulo("E"):
         cursor.refuse(start, "expected '(modulo E)'")
     name = cursor.identifier()
     attributes = _read_attributes(cursor, reading)
@@ -1932,8 +1982,9 @@ def read_lemma(cursor: Cursor, reading: TheoryReading, start: int, word: str) ->
     trait = Trait.DIFF
     tests: tuple[str, ...] = ()
     if word == "diffLemma":
+        # It is complete with its colon.
         cursor.hand_on(cursor.pos)
-        cursor.last = 0  # complete without a formula: an item may stand next
+        cursor.forget_last()
     else:
         trait, tests = _read_statement(cursor, reading, name)
     cursor.tokens.lemma = name
@@ -1941,11 +1992,6 @@ def read_lemma(cursor: Cursor, reading: TheoryReading, start: int, word: str) ->
     proof = _begin_proof(cursor, name)
     lemma = Lemma(name, trait, "", attributes, cursor.path, line, proof=proof)
     reading.claims.append(Claim(lemma, tests))
-
-
-def _take_modulo_e(cursor: Cursor) -> bool:
-    """Pass `modulo E)`; False: something else stands here."""
-    return cursor.take("modulo") and cursor.take("E") and cursor.take(")")
 
 
 def _read_statement(
@@ -2417,6 +2463,10 @@ class Cursor(SourceText):
                 return True
         return False
 
+    def take_modulo(self, *theories: str) -> bool:
+        """Pass `modulo E)` behind its bracket; False: something else stands here."""
+        return self.take("modulo") and self.take(*theories) and self.take(")")
+
     def identifier(self) -> str:
         """Pass a name and the white space behind it; "" where none stands here."""
         name = _IDENTIFIER.match(self.text, self.pos)
@@ -2484,6 +2534,14 @@ class Cursor(SourceText):
         self.tokens.add_code(" ")
         self.handed_on = end
         self.pos = end
+
+    def forget_last(self) -> None:
+        """What is handed on now is as if nothing stood before it."""
+        self.last = 0
+
+    def last_character(self) -> str:
+        """The character that stands last, blanks and comments aside; "" where nothing does."""
+        return self.text[self.last - 1 : self.last] if self.last else ""
 
     def last_word(self) -> str:
         """The word that ends at `last`, or "".
