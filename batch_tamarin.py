@@ -1285,7 +1285,7 @@ def load_theory(
     parsing terms. Time and memory are linear in the text.
     """
     reading = read_theory(path, flags, diff)
-    auto_sources = auto_sources or bool(option_values(reading.configuration, "--auto-sources"))
+    auto_sources = auto_sources or AUTO_SOURCES.is_given(reading.configuration)
     in_order = _diff_order if diff else _trace_order
     lemmas = in_order(reading.claims, path, auto_sources)
     _refuse_second_lemmas(lemmas)
@@ -1489,7 +1489,103 @@ class _Assumptions:
         return names
 
 
-# --- Command lines and oracles --------------------------------------------------------------------
+# --- Options of a prover --------------------------------------------------------------------------
+
+
+class ProverOption(NamedTuple):
+    """An option of Tamarin that means something to this program."""
+
+    name: str  # as we write it
+    other_name: str = ""  # Tamarin takes this one as well
+    takes_value: bool = True
+    refusal: str = ""  # why a recipe can't give it, and what to do instead; "" where it can
+
+    def with_value(self, value: object) -> str:
+        """The word of a command line that sets it to this."""
+        return f"{self.name}={value}"
+
+    def is_meant_by(self, word: str) -> bool:
+        """Whether Tamarin takes a word for this option, whatever value it gives."""
+        return self._value_in(word) is not None
+
+    def is_given(self, words: Iterable[str]) -> bool:
+        """Whether it is among the words of a command line."""
+        return any(map(self.is_meant_by, words))
+
+    def values(self, words: Iterable[str]) -> list[str]:
+        """What the words of a command line give it, in their order; "" where they give nothing."""
+        values: list[str] = []
+        for word in words:
+            value = self._value_in(word)
+            if value is not None:
+                values.append(value)
+        return values
+
+    def _value_in(self, word: str) -> str | None:
+        """The value that a word gives this option; None where it means none, or another one."""
+        for name in filter(None, (self.name, self.other_name)):
+            if name.startswith("--"):
+                # Tamarin takes any beginning that only one of its options has. Which ones these
+                # are differs by version: here a beginning means all that it can mean.
+                given, _, value = word.partition("=")
+                if len(given) > len("--x") and name.startswith(given):
+                    return value
+            elif word.startswith(name):
+                # Behind one letter the value may follow at once: -DX and -D=X are the same.
+                return word[len(name) :].removeprefix("=")
+        return None
+
+
+# The one place that knows options of Tamarin: src/Main/TheoryLoader.hs, src/Main/Environment.hs and
+# src/Main/Mode/Batch.hs list them. Those that are not here only guide the search for a proof: for
+# results they count as they are written, and nothing here looks at them.
+
+# What the theory says.
+DEFINES = ProverOption("-D", "--defines")
+DIFF = ProverOption("--diff", takes_value=False)
+AUTO_SOURCES = ProverOption("--auto-sources", takes_value=False)
+# Which oracle is called.
+HEURISTIC = ProverOption("--heuristic")
+ORACLE_NAME = ProverOption("--oraclename")
+# Which files results depend on.
+WITH_MAUDE = ProverOption("--with-maude")
+# What one lemma makes of another: a warning for any of them ends the run.
+QUIT_ON_WARNING = ProverOption("--quit-on-warning", takes_value=False)
+
+# What this program decides itself; the recipe would contradict the plan.
+_NAME_LEMMAS = "name the lemmas under 'lemmas'"
+_PROOFS_ARE_WRITTEN = "proofs are always written to the results directory"
+_TRACES_ARE_WRITTEN = "traces are always written to the results directory"
+_USE_MAX_CORES = "use 'max_cores' in 'resources'"
+PROVE = ProverOption("--prove", refusal=_NAME_LEMMAS)
+OUTPUT = ProverOption("--output", "-o", refusal=_PROOFS_ARE_WRITTEN)
+OUTPUT_JSON = ProverOption("--output-json", "--oj", refusal=_TRACES_ARE_WRITTEN)
+OUTPUT_DOT = ProverOption("--output-dot", "--od", refusal=_TRACES_ARE_WRITTEN)
+PROCESSORS = ProverOption("--processors", refusal=_USE_MAX_CORES)  # of tamarin-rs
+RUNTIME_CORES = ProverOption("-N", refusal=_USE_MAX_CORES)  # of GHC, between +RTS and -RTS
+
+PROVER_OPTIONS = (
+    DEFINES,
+    DIFF,
+    AUTO_SOURCES,
+    HEURISTIC,
+    ORACLE_NAME,
+    WITH_MAUDE,
+    QUIT_ON_WARNING,
+    PROVE,
+    ProverOption("--lemma", refusal=_NAME_LEMMAS),
+    OUTPUT,
+    ProverOption("--Output", "-O", refusal=_PROOFS_ARE_WRITTEN),
+    OUTPUT_JSON,
+    OUTPUT_DOT,
+    ProverOption("--output-module", "-m", refusal="a translation proves nothing"),
+    ProverOption(
+        "--parse-only", takes_value=False, refusal="it proves nothing: use the 'check' command"
+    ),
+    ProverOption("--precompute-only", takes_value=False, refusal="it proves nothing"),
+    PROCESSORS,
+    RUNTIME_CORES,
+)
 
 
 class ReadingOptions(NamedTuple):
@@ -1502,23 +1598,14 @@ class ReadingOptions(NamedTuple):
 
 def reading_options(options: Sequence[str], flags: Iterable[str]) -> ReadingOptions:
     """What of a command line changes how a theory is read; `flags` are given beside the options."""
-    # Tamarin also takes `-DX`.
-    short = [option[2:].lstrip("=") for option in options if option.startswith("-D")]
     return ReadingOptions(
-        flags=(*flags, *short, *option_values(options, "--defines")),
-        diff=bool(option_values(options, "--diff")),
-        auto_sources=bool(option_values(options, "--auto-sources")),
+        flags=(*flags, *DEFINES.values(options)),
+        diff=DIFF.is_given(options),
+        auto_sources=AUTO_SOURCES.is_given(options),
     )
 
 
-def option_values(options: Iterable[str], name: str) -> list[str]:
-    """What a long option is given, in order ("" where nothing). Tamarin lets users cut it short."""
-    values: list[str] = []
-    for option in options:
-        word, _, value = option.partition("=")
-        if len(word) > len("--x") and name.startswith(word):
-            values.append(value)
-    return values
+# --- Oracles --------------------------------------------------------------------------------------
 
 
 def used_oracles(theory: Theory, options: Sequence[str], cwd: str) -> tuple[str, ...]:
@@ -1540,14 +1627,14 @@ def _asked_rankings(theory: Theory, options: Sequence[str]) -> tuple[OracleRanki
 
     Its oracle is searched from the prover's directory.
     """
-    heuristics = option_values(options, "--heuristic")
+    heuristics = HEURISTIC.values(options)
     if not heuristics:  # without it Tamarin ignores --oraclename
         return theory.oracle_rankings
     # Of options given twice Tamarin takes the last.
     letters = re.sub(r"\{[^{}]*\}", "", heuristics[-1])  # {names} of tactics are no letters
     if "o" not in letters and "O" not in letters:
         return ()
-    names = option_values(options, "--oraclename") or [""]
+    names = ORACLE_NAME.values(options) or [""]
     return (OracleRanking(None, names[-1]),)
 
 
@@ -4177,23 +4264,23 @@ def prover_command(prover: Prover, plan: Plan, outputs: Outputs) -> tuple[str, .
     """
     command = [*prover.command, *_cores_options(prover, plan.limits.cores), plan.theory]
     if plan.prove:
-        command.append(f"--prove={plan.lemma}")
+        command.append(PROVE.with_value(plan.lemma))
     # The task's own come last: of two that contradict each other the last counts.
     command += prover.options
     command += plan.options
     for flag in plan.flags:
-        command.append(f"-D={flag}")
+        command.append(DEFINES.with_value(flag))
     if _writes_traces(prover):
-        command.append(f"--output-json={outputs.trace_json}")
-        command.append(f"--output-dot={outputs.trace_dot}")
-    command.append(f"--output={outputs.proof}")
+        command.append(OUTPUT_JSON.with_value(outputs.trace_json))
+        command.append(OUTPUT_DOT.with_value(outputs.trace_dot))
+    command.append(OUTPUT.with_value(outputs.proof))
     return tuple(command)
 
 
 def _cores_options(prover: Prover, cores: int) -> tuple[str, ...]:
     if prover.flavour is Flavour.TAMARIN_RS:  # it refuses `+RTS` with exit code 2
-        return (f"--processors={cores}",)
-    return ("+RTS", f"-N{cores}", "-RTS")
+        return (PROCESSORS.with_value(cores),)
+    return ("+RTS", f"{RUNTIME_CORES.name}{cores}", "-RTS")
 
 
 def _writes_traces(prover: Prover) -> bool:
@@ -5030,25 +5117,6 @@ def percentage(text: str) -> float | None:
     return float(found[1]) / 100
 
 
-# What can't be given as an option, and what to do instead.
-_OWN_OPTIONS = {
-    "--prove": "name the lemmas under 'lemmas'",
-    "--lemma": "name the lemmas under 'lemmas'",
-    "-o": "proofs are always written to the results directory",
-    "-O": "proofs are always written to the results directory",
-    "--output": "proofs are always written to the results directory",
-    "--Output": "proofs are always written to the results directory",
-    "--output-json": "traces are always written to the results directory",
-    "--output-dot": "traces are always written to the results directory",
-    "--output-module": "a translation proves nothing",
-    "-m": "a translation proves nothing",
-    "--parse-only": "it proves nothing: use the 'check' command",
-    "--precompute-only": "it proves nothing",
-    "-N": "use 'max_cores' in 'resources'",
-    "--processors": "use 'max_cores' in 'resources'",
-}
-
-
 def option_problem(option: Any) -> str:
     """Why this can't be an option of a prover, "" if it can.
 
@@ -5056,7 +5124,7 @@ def option_problem(option: Any) -> str:
     """
     if not is_text(option):
         return f"must be an option of the prover, not {_described(option)}"
-    name = option.split("=")[0]
+    name, joined, _ = option.partition("=")
     if " " in name and name[0] in "-+":
         return 'one option per text: use a list such as ["+RTS", "-M8g", "-RTS"]'
     if name[:1] not in ("-", "+"):
@@ -5068,19 +5136,14 @@ def option_problem(option: Any) -> str:
     # theory file; of `-vDX` it takes each letter. Nobody here would know what it was told.
     if re.fullmatch("--.?", name) or re.match("-v+[^v]", name):
         return f"'{printable(option)}' must be written out, one option per text"
-    # What the tool decides itself would contradict what the plan says.
-    for own, advice in _OWN_OPTIONS.items():
-        if _means_option(name, own):
-            return f"{own} can't be given here: {advice}"
+    for known in PROVER_OPTIONS:
+        if not known.is_meant_by(option):
+            continue
+        if known.refusal:
+            return f"{known.name} can't be given here: {known.refusal}"
+        if joined and not known.takes_value:
+            return f"{known.name} takes no value"
     return ""
-
-
-def _means_option(word: str, option: str) -> bool:
-    """Whether Tamarin takes a word (without its `=VALUE`) for an option."""
-    if option.startswith("--"):
-        # Tamarin takes any beginning that only one option has.
-        return option.startswith(word) and len(word) > 3
-    return word.startswith(option)  # its value may follow at once
 
 
 # NUL, and halves of characters, which JSON may name.
@@ -5959,7 +6022,9 @@ def _program_files(prover: Prover, cwd: str, environment: Mapping[str, str]) -> 
 
 def _maude_file(options: Sequence[str], cwd: str, environment: Mapping[str, str]) -> str:
     """The Maude that a prover will call; "" if there is none."""
-    maude = ["maude", *option_values(options, "--with-maude")][-1]
+    # The last one counts. Without a value the option means what Tamarin takes without it.
+    asked = ["maude", *WITH_MAUDE.values(options)][-1]
+    maude = asked or "maude"
     if os.sep in maude:
         maude = os.path.join(cwd, os.path.expanduser(maude))
     return find_program(maude, cwd, environment)
@@ -5990,7 +6055,7 @@ def _why_whole_theory(loaded: LoadedTheory, options: Sequence[str]) -> str:
     theory = loaded.theory
     if theory.cannot_split:
         return theory.cannot_split
-    if option_values((*options, *theory.configuration), "--quit-on-warning"):
+    if QUIT_ON_WARNING.is_given((*options, *theory.configuration)):
         return "--quit-on-warning"
     return "" if loaded.lemma_parts else "unusual lemmas"
 
@@ -12991,7 +13056,7 @@ def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
     plan = tasks[0].plan
     entries = dict.fromkeys(task.plan.entry for task in tasks)
     names = ", ".join(entries)
-    flags = [f"-D={flag}" for flag in plan.flags]
+    flags = [DEFINES.with_value(flag) for flag in plan.flags]
     theory = quoted([plan.theory, *plan.options, *flags])
     count = plural(len(tasks), "task")
     sizes = " or ".join(map(str, limits))
@@ -13289,7 +13354,7 @@ def ask_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[st
             raise
         theory = load_theory(file, diff=True)
         say(f"note: {file} uses diff(...): it is proven with --diff, which tamarin-rs has not")
-        entry["tamarin_options"] = ["--diff"]
+        entry["tamarin_options"] = [DIFF.name]
         entry["tamarin_versions"] = provers_with_diff(provers, file)
     if any(lemma.parent for lemma in theory.lemmas):
         say(
