@@ -5383,13 +5383,12 @@ def recipe_path(file: str, recipe_file: str) -> str:
 
 # === Plan =========================================================================================
 
+# Says something to the user that stops nothing.
+Warn = Callable[[str], None]
+
 
 def plan_batch(
-    recipe: Recipe,
-    provers: dict[str, Prover],
-    room: Limits,
-    options: PlanOptions,
-    warn: Callable[[str], None],
+    recipe: Recipe, provers: dict[str, Prover], room: Limits, options: PlanOptions, warn: Warn
 ) -> Batch:
     """The completely resolved Batch of a recipe, in file order.
 
@@ -5413,22 +5412,28 @@ def _header(
 ) -> Header:
     """The `batch` event of this run, with this process as its driver."""
     host, boot_id = host_id()
+    # At random: two drivers may plan the same recipe in the same moment, on two machines.
+    batch_id = os.urandom(6).hex()
+    scheduler = options.scheduler or recipe.config.get("scheduler", "fifo")
+    own_pid = os.getpid()
+    python = sys.version.split()[0]
     return Header(
         at=timestamp(),
-        id=os.urandom(6).hex(),
+        id=batch_id,
         version=__version__,
         recipe_file=os.path.abspath(recipe.path),
         recipe=recipe.data,
         options=options,
         limits=limits,
         cwd=os.getcwd(),
-        scheduler=options.scheduler or recipe.config.get("scheduler", "fifo"),
+        scheduler=scheduler,
         provers=provers,
-        pid=os.getpid(),
-        started=process_start(os.getpid()),
+        pid=own_pid,
+        # Pids are used again: this tells our process from a later one.
+        started=process_start(own_pid),
         host=host,
         boot_id=boot_id,
-        python=sys.version.split()[0],
+        python=python,
         platform=sys.platform,
     )
 
@@ -5441,7 +5446,7 @@ class _Planner:
         recipe: Recipe,
         provers: Mapping[str, Prover],
         limits: Limits,
-        warn: Callable[[str], None],
+        warn: Warn,
     ) -> None:
         self.recipe = recipe
         self.provers = provers
@@ -5461,8 +5466,10 @@ class _Planner:
             choices = self.lemmas.select(entry, file)
             if choices:
                 self._refuse_idle_expectations(entry, choices)
-            prefix = entry.prefix.replace("{theory}", _stem(file.path))
-            argument = share(path_from(file.path, entry.cwd))
+            stem = _stem(file.path)
+            prefix = entry.prefix.replace("{theory}", stem)
+            argument = path_from(file.path, entry.cwd)
+            argument = share(argument)
             for choice in choices:
                 self._refuse_diff(choice)
                 yield self._plan(entry, choice, prefix, argument)
@@ -5473,13 +5480,21 @@ class _Planner:
         lemma = choice.lemma
         view = TheoryView(choice.alias, argument, item.options, item.flags, entry.cwd)
         dependencies = self.dependencies.of(view, choice.loaded)
+        task_id = self.ids.new(f"{prefix}--{lemma.name}--{choice.alias}")
+        sides = sides_of(choice.sides)
+        assumes = assumed_by(choice.sides)
+        expect = _expected_verdict(item.expect, lemma)
+        key = dependencies.task_key(lemma.name, entry.prove)
+        lemma_key = dependencies.lemma_key(lemma.name, entry.prove)
+        # Enough to tell texts apart, and it stands in the journal once for each task.
+        theory_digest = dependencies.text[:32]
         return Plan(
-            id=self.ids.new(f"{prefix}--{lemma.name}--{choice.alias}"),
+            id=task_id,
             entry=entry.name,
             theory=view.theory,
             lemma=lemma.name,
             trait=lemma.trait,
-            sides=sides_of(choice.sides),
+            sides=sides,
             prover=view.prover,
             options=view.options,
             flags=view.flags,
@@ -5487,21 +5502,20 @@ class _Planner:
             cwd=view.cwd,
             prove=entry.prove,
             optional=lemma.optional,
-            assumes=assumed_by(choice.sides),
-            expect=_expected_verdict(item.expect, lemma),
-            key=dependencies.task_key(lemma.name, entry.prove),
-            lemma_key=dependencies.lemma_key(lemma.name, entry.prove),
-            theory_digest=share(dependencies.text[:32]),
+            assumes=assumes,
+            expect=expect,
+            key=key,
+            lemma_key=lemma_key,
+            theory_digest=share(theory_digest),
         )
 
     def _refuse_diff(self, choice: LemmaChoice) -> None:
         """tamarin-rs has no diff mode."""
         alias = choice.alias
-        if choice.loaded.theory.diff and self.provers[alias].flavour == "tamarin-rs":
-            self.recipe.problem(
-                choice.item.path,
-                f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task",
-            )
+        flavour = self.provers[alias].flavour
+        if choice.loaded.theory.diff and flavour is Flavour.TAMARIN_RS:
+            message = f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task"
+            self.recipe.problem(choice.item.path, message)
 
     def _refuse_idle_expectations(self, entry: RecipeEntry, choices: Sequence[LemmaChoice]) -> None:
         """What is expected of no lemma would never be missed."""
@@ -5509,21 +5523,26 @@ class _Planner:
             return
         names = {choice.lemma.name for choice in choices}
         for pattern in entry.expect:
-            if not any(_selects(pattern, choice.lemma) for choice in choices):
-                hint = did_you_mean(pattern, names)
-                path = (*entry.path, "expect", pattern)
-                self.recipe.problem(path, f"matches no planned lemma{hint}")
+            if any(_selects(pattern, choice.lemma) for choice in choices):
+                continue
+            hint = did_you_mean(pattern, names)
+            path = (*entry.path, "expect", pattern)
+            self.recipe.problem(path, f"matches no planned lemma{hint}")
 
 
 def _stem(path: str) -> str:
     """A file's name without its ending."""
-    return os.path.splitext(os.path.basename(path))[0]
+    name = os.path.basename(path)
+    stem, _ = os.path.splitext(name)
+    return stem
 
 
 def _expected_verdict(expect: Expectations, lemma: Lemma) -> Verdict | None:
     """What is expected of a lemma: its own name beats patterns, of these the first counts."""
-    if not isinstance(expect, dict):
-        return Verdict(expect) if expect else None
+    if not expect:
+        return None
+    if isinstance(expect, str):
+        return Verdict(expect)
     if lemma.name in expect:
         return Verdict(expect[lemma.name])
     for pattern, verdict in expect.items():
@@ -5579,24 +5598,31 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
     path: JsonPath = ("tasks", name)
     items: list[LemmaItem] = []
     exclusions: list[LemmaExclusion] = []
-    for index, item in enumerate(data.get("lemmas", ())):
+    lemmas = data.get("lemmas", ())
+    for index, item in enumerate(lemmas):
         item_path = (*path, "lemmas", index)
         pattern: str = item["name"]
         if pattern.startswith("!"):
-            exclusions.append(LemmaExclusion(pattern[1:], item_path))
+            exclusion = LemmaExclusion(pattern[1:], item_path)
+            exclusions.append(exclusion)
         else:
             items.append(_read_item(item, item_path, data, path, limits))
+    # Who names no lemma, or only some that are not wanted, means all others.
     if not items:
-        items.append(_read_item({"name": "*"}, path, data, path, limits))
+        all_lemmas = {"name": "*"}
+        items.append(_read_item(all_lemmas, path, data, path, limits))
     cwd = os.path.expanduser(data.get("cwd", "."))
+    cwd = os.path.abspath(cwd)
+    prove = data.get("prove", True)
+    expect = data.get("expect")
     return RecipeEntry(
         name=name,
         path=path,
         theory_file=data["theory_file"],
         prefix=data["output_file_prefix"],
-        cwd=share(os.path.abspath(cwd)),
-        prove=data.get("prove", True),
-        expect=data.get("expect"),
+        cwd=share(cwd),
+        prove=prove,
+        expect=expect,
         items=tuple(items),
         exclusions=tuple(exclusions),
     )
@@ -5607,52 +5633,56 @@ def _read_item(
 ) -> LemmaItem:
     """An item of a task's `lemmas`; where it says nothing the task's word counts."""
     whole = {**task, **item}
-    resources = [
-        AskedResources(item.get("resources", {}), path),
-        AskedResources(task.get("resources", {}), task_path),
-    ]
+    aliases = tuple(whole["tamarin_versions"])
+    options = tuple(whole.get("tamarin_options", ()))
+    flags = tuple(whole.get("preprocess_flags", ()))
+    expect = whole.get("expect")
+    # These are inherited field by field, and not as a whole.
+    own_resources = item.get("resources", {})
+    task_resources = task.get("resources", {})
+    own = AskedResources(own_resources, path)
+    inherited = AskedResources(task_resources, task_path)
     return LemmaItem(
         pattern=item["name"],
         path=path,
-        aliases=tuple(whole["tamarin_versions"]),
-        options=share(tuple(whole.get("tamarin_options", ()))),
-        flags=share(tuple(whole.get("preprocess_flags", ()))),
-        limits=limits.decide(resources),
-        expect=whole.get("expect"),
+        aliases=aliases,
+        options=share(options),
+        flags=share(flags),
+        limits=limits.decide([own, inherited]),
+        expect=expect,
     )
 
 
 # --- Limits ---------------------------------------------------------------------------------------
 
 
-def _global_limits(
-    config: Json, room: Limits, options: PlanOptions, warn: Callable[[str], None]
-) -> Limits:
+def _global_limits(config: Json, room: Limits, options: PlanOptions, warn: Warn) -> Limits:
     """The limits of all jobs together, no more than this process may use; and a job's default time.
 
     What the command line says comes first, then the recipe's `config`, then "max".
     """
-    cores = options.cores or config.get("global_max_cores", "max")
-    memory = options.memory or config.get("global_max_memory", "max")
+    asked_cores = options.cores or config.get("global_max_cores", "max")
+    asked_memory = options.memory or config.get("global_max_memory", "max")
     timeout_s = options.timeout_s or config.get("default_timeout", DEFAULT_TIMEOUT_S)
-    return Limits(
-        cores=_global_limit(str(cores), room.cores, 1, "cores", warn),
-        memory_mb=_global_limit(str(memory), room.memory_mb, 1024, "GB", warn),
-        timeout_s=float(timeout_s),
-    )
+    cores = _global_limit(str(asked_cores), room.cores, 1, "cores", warn)
+    memory_mb = _global_limit(str(asked_memory), room.memory_mb, 1024, "GB", warn)
+    return Limits(cores, memory_mb, float(timeout_s))
 
 
-def _global_limit(asked: str, most: int, unit: int, name: str, warn: Callable[[str], None]) -> int:
+def _global_limit(asked: str, most: int, unit: int, name: str, warn: Warn) -> int:
     """How much of `most` all jobs together may use: "max", "50%", or a number of units."""
-    part = 1.0 if asked.lower() == "max" else percentage(asked)
+    if asked.lower() == "max":
+        return max(1, most)
+    part = percentage(asked)
     amount = most * part if part else float(asked) * unit
     limit = int(amount)
     if limit > most:
-        warn(
-            f"{limit / unit:g} {name} asked for, but this process may use "
-            f"{most / unit:.4g} {name}: capped"
-        )
-    return max(1, min(limit, most))
+        wanted = f"{limit / unit:g} {name}"
+        there = f"{most / unit:.4g} {name}"
+        warn(f"{wanted} asked for, but this process may use {there}: capped")
+        limit = most
+    # A part of very little may be nothing, and with nothing no job would ever start.
+    return max(1, limit)
 
 
 class AskedResources(NamedTuple):
@@ -5665,7 +5695,7 @@ class AskedResources(NamedTuple):
 class JobLimits:
     """Decides what one job may use; above a limit of the whole batch it would wait for ever."""
 
-    def __init__(self, batch: Limits, warn: Callable[[str], None]) -> None:
+    def __init__(self, batch: Limits, warn: Warn) -> None:
         """`batch`: the limits of all jobs together, and a job's default time."""
         self._batch = batch
         self._warn = warn
@@ -5690,16 +5720,18 @@ class JobLimits:
             if key not in source.values:
                 continue
             asked = float(source.values[key])
-            if asked > most:
-                self._warn_of_cap((*source.path, "resources", key), asked, most)
-            return min(asked, most)
+            if asked <= most:
+                return asked
+            self._warn_of_cap((*source.path, "resources", key), asked, most)
+            return most
         return min(default, most)
 
     def _warn_of_cap(self, path: JsonPath, asked: float, most: float) -> None:
-        if path not in self._warned_of:
-            self._warned_of.add(path)
-            place = ".".join(map(str, path))
-            self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
+        if path in self._warned_of:
+            return
+        self._warned_of.add(path)
+        place = ".".join(map(str, path))
+        self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
 
 
 # --- Theory files ---------------------------------------------------------------------------------
@@ -5724,33 +5756,36 @@ def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
         theories = _matching_theories(recipe, name, place)
     if theories:
         return theories
+    message = f"there is no theory file '{printable(name)}'"
     if _is_pattern(name) and not may_be_many:
-        recipe.problem(
-            place,
+        message = (
             "a pattern needs {theory} in output_file_prefix, so that each theory has results of "
-            "its own",
+            "its own"
         )
-    else:
-        recipe.problem(place, f"there is no theory file '{printable(name)}'")
+    recipe.problem(place, message)
     return []
 
 
 def _named_theory(recipe: Recipe, name: str, place: JsonPath) -> list[TheoryFile]:
     """The file of this very name, if there is one."""
-    files = list(filter(os.path.isfile, relative_to(name, recipe.directory)))
+    paths = relative_to(name, recipe.directory)
+    files = list(filter(os.path.isfile, paths))
     if not files:
         return []
     twin = files[1] if len(files) > 1 else ""
-    return [TheoryFile(name, files[0], place, twin)]
+    theory = TheoryFile(name, files[0], place, twin)
+    return [theory]
 
 
 def _matching_theories(recipe: Recipe, pattern: str, place: JsonPath) -> list[TheoryFile]:
     """The files that match a pattern here; if there are none, in the recipe's own directory."""
-    directories = [os.getcwd(), os.path.abspath(recipe.directory or ".")]
+    beside_recipe = os.path.abspath(recipe.directory or ".")
+    directories = [os.getcwd(), beside_recipe]
     # An absolute pattern means the same files from everywhere.
     if os.path.isabs(os.path.expanduser(pattern)):
         directories = directories[:1]
     matches: list[dict[str, str]] = []
+    # The recipe may lie in the working directory.
     for root in dict.fromkeys(directories):
         paths = _glob(pattern, root)
         if paths:
@@ -5760,12 +5795,14 @@ def _matching_theories(recipe: Recipe, pattern: str, place: JsonPath) -> list[Th
     twins: dict[str, str] = {}
     if len(matches) > 1:
         here, twins = matches
+        # Files of one name are compared when they are read.
         if list(here) != list(twins):
             first_files = [next(iter(paths.values())) for paths in matches]
             recipe.problem(place, two_files(pattern, first_files))
     theories: list[TheoryFile] = []
     for name, path in matches[0].items():
-        theories.append(TheoryFile(pattern, path, place, twins.get(name, "")))
+        twin = twins.get(name, "")
+        theories.append(TheoryFile(pattern, path, place, twin))
     return theories
 
 
@@ -5773,8 +5810,11 @@ def _glob(pattern: str, root: str) -> dict[str, str]:
     """The files below `root` that match a pattern: paths by names relative to `root`, sorted."""
     import glob
 
-    pattern = os.path.join(glob.escape(root), os.path.expanduser(pattern))
-    paths = filter(os.path.isfile, glob.glob(pattern, recursive=True))
+    # Only the recipe's part is a pattern: the directory may be called `[old]`.
+    escaped_root = glob.escape(root)
+    pattern = os.path.join(escaped_root, os.path.expanduser(pattern))
+    matches = glob.glob(pattern, recursive=True)
+    paths = filter(os.path.isfile, matches)
     return {os.path.relpath(path, root): path for path in sorted(paths)}
 
 
@@ -5807,13 +5847,20 @@ class TheoryReader:
             loaded = self._load(file.path, *view)
             if file.twin:
                 twin = self._load(file.twin, *view)
-                if _all_digests(loaded.theory, options) != _all_digests(twin.theory, options):
-                    message = two_files(file.name, (file.path, file.twin))
-                    self._recipe.problem(file.place, message)
+                self._refuse_unequal(file, loaded, twin, options)
         except InputError as error:
             self._recipe.note(error)
             return None
         return loaded
+
+    def _refuse_unequal(
+        self, file: TheoryFile, loaded: LoadedTheory, twin: LoadedTheory, options: Sequence[str]
+    ) -> None:
+        """Two files of the name that the recipe gives must be one theory."""
+        digests = _all_digests(loaded.theory, options)
+        if digests != _all_digests(twin.theory, options):
+            message = two_files(file.name, (file.path, file.twin))
+            self._recipe.problem(file.place, message)
 
 
 def _load_theory(path: str, flags: Sequence[str], diff: bool, auto_sources: bool) -> LoadedTheory:
@@ -5823,8 +5870,9 @@ def _load_theory(path: str, flags: Sequence[str], diff: bool, auto_sources: bool
 def _all_digests(theory: Theory, options: Sequence[str]) -> list[str]:
     """Of a theory with its includes and its oracles."""
     oracles = used_oracles(theory, options, os.getcwd())
-    texts = [state.digest for state in theory.files.values()]
-    return [*texts, *map(file_digest, oracles)]
+    digests = [state.digest for state in theory.files.values()]
+    digests += map(file_digest, oracles)
+    return digests
 
 
 # --- Choice of lemmas -----------------------------------------------------------------------------
@@ -5861,7 +5909,8 @@ class LemmaSelection:
         """
         chosen: list[LemmaChoice] = []
         # Exact names first: no pattern takes again what they took.
-        for item in sorted(entry.items, key=lambda item: _is_pattern(item.pattern)):
+        items = sorted(entry.items, key=lambda item: _is_pattern(item.pattern))
+        for item in items:
             choices = self._matching(item, file)
             if _is_pattern(item.pattern):
                 taken = {choice.lemma.name for choice in chosen}
@@ -5882,21 +5931,29 @@ class LemmaSelection:
                 continue
             # A prover's own options may hide a lemma from it that another one has.
             theories.append(loaded.theory)
-            for place, sides in enumerate(lemmas_by_name(loaded.theory).values()):
+            groups = lemmas_by_name(loaded.theory)
+            for place, sides in enumerate(groups.values()):
                 if _selects(item.pattern, sides[0]):
-                    choices.append(LemmaChoice(item, alias, loaded, place, sides))
+                    choice = LemmaChoice(item, alias, loaded, place, sides)
+                    choices.append(choice)
+        # A theory that can't be read has been complained of.
         if theories and not choices:
-            self._no_such_lemma(item, file, lemmas_by_name(theories[0]))
+            names = lemmas_by_name(theories[0])
+            self._no_such_lemma(item, file, names)
         return choices
 
     def _without(self, exclusion: LemmaExclusion, chosen: list[LemmaChoice]) -> list[LemmaChoice]:
         """What an exclusion leaves."""
         left = [choice for choice in chosen if not _selects(exclusion.pattern, choice.lemma)]
+        # Nothing was chosen before: that has been complained of.
+        if not chosen:
+            return left
         word = printable(f"!{exclusion.pattern}")
         path = (*exclusion.path, "name")
-        if chosen and not left:
+        if not left:
             self._recipe.problem(path, f"'{word}' leaves no lemma")
-        elif chosen and len(left) == len(chosen):
+        elif len(left) == len(chosen):
+            # Most likely mistyped, and what should not run would run.
             self._recipe.problem(path, f"'{word}' takes no lemma away")
         return left
 
@@ -5906,14 +5963,13 @@ class LemmaSelection:
             message = f"{path} has no lemmas (with these flags): nothing to prove"
             self._recipe.problem(item.path[:2], message)
             return
-        some = ", ".join(list(names)[:12])
-        if len(names) > 12:
+        first_names = list(names)[:12]
+        some = ", ".join(first_names)
+        if len(names) > len(first_names):
             some += ", ..."
         hint = did_you_mean(item.pattern, names)
-        self._recipe.problem(
-            (*item.path, "name"),
-            f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}",
-        )
+        message = f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}"
+        self._recipe.problem((*item.path, "name"), message)
 
 
 def _is_pattern(name: str) -> bool:
@@ -5970,7 +6026,7 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
     programs = _program_files(prover, view.cwd, environment)
     maude = _maude_file(options, view.cwd, environment)
     oracles = used_oracles(theory, options, view.cwd)
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {}  # by the name that `run -d` gives them
     values["prover"] = _prover_value(prover, programs)
     values["Maude"] = file_digest(maude)
     # In their order: of two that contradict each other the last counts.
@@ -5984,34 +6040,42 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
     # An oracle runs there, and a relative path in an option means another file elsewhere.
     needs_cwd = bool(oracles) or _options_name_files(options, view.cwd)
     values["working directory"] = view.cwd if needs_cwd else ""
+    files = _file_states(theory, [*oracles, *programs, maude])
+    parts = {name: json_digest(value) for name, value in values.items()}
     why_whole = _why_whole_theory(loaded, options)
+    lemmas = {} if why_whole else loaded.lemma_parts
     return Dependencies(
         theory=theory.name,
-        files=_file_states(theory, [*oracles, *programs, maude]),
-        parts={name: json_digest(value) for name, value in values.items()},
+        files=files,
+        parts=parts,
         text=theory.digest,
         why_whole=why_whole,
-        lemmas={} if why_whole else loaded.lemma_parts,
+        lemmas=lemmas,
     )
 
 
 def _prover_value(prover: Prover, programs: Sequence[str]) -> list[Any]:
     """What the prover itself is: what it says of itself, its files, the other words of its call."""
     digests = list(map(file_digest, programs))
+    # Programs count by their bytes alone: the same prover elsewhere is the same.
     words = [word for word in prover.command if word not in programs]
     return [prover.identity, digests, words]
 
 
 def _environment_value(prover: Prover, environment: Mapping[str, str]) -> list[Any]:
     """What the recipe gives the prover as environment, and what else of it matters."""
+    given = sorted(prover.env.items())
     inherited = list(map(environment.get, RESULT_VARIABLES))
-    return [sorted(prover.env.items()), inherited]
+    return [given, inherited]
 
 
 def _program_files(prover: Prover, cwd: str, environment: Mapping[str, str]) -> list[str]:
     """The files among the words of a command: programs, as in `nice tamarin-prover`, and others."""
-    programs = [find_program(word, cwd, environment) for word in prover.command]
-    files = list(filter(None, programs))
+    files: list[str] = []
+    for word in prover.command:
+        program = find_program(word, cwd, environment)
+        if program:
+            files.append(program)
     # An argument of a command such as `apptainer exec tamarin.sif tamarin-prover`.
     for word in prover.command:
         path = os.path.join(cwd, word)
@@ -6034,7 +6098,8 @@ def _options_name_files(options: Iterable[str], cwd: str) -> bool:
     """Whether the value of some option can be a path that is there."""
     for option in options:
         _, joined, value = option.partition("=")
-        if joined and os.path.exists(os.path.join(cwd, value)):
+        path = os.path.join(cwd, value)
+        if joined and os.path.exists(path):
             return True
     return False
 
@@ -6043,7 +6108,9 @@ def _file_states(theory: Theory, others: Iterable[str]) -> dict[str, FileState]:
     """Of the theory and what it includes as they were read, and of all others that are named."""
     states: dict[str, FileState] = {}
     for path, state in theory.files.items():
-        states[os.path.abspath(path)] = state
+        full_path = os.path.abspath(path)
+        states[full_path] = state
+    # A Maude that is not there has no path.
     for path in filter(None, others):
         full_path = os.path.abspath(path)
         states[full_path] = file_state(full_path)
@@ -6075,11 +6142,13 @@ def lemma_parts(theory: Theory) -> dict[str, LemmaParts]:
         assumed: list[PlacedDigest] = []
         for name in lemma.assumes:
             assumed += placed[name]
+        assumed_from_here = _seen_from(own, sorted(assumed))
+        around_digest = json_digest([rest, rest_before])
+        own_digest = json_digest(digests)
+        assumed_digest = json_digest(assumed_from_here)
         # Neighbours stand at the same place in the rest, and assume the same.
         parts[lemma.name] = LemmaParts(
-            around=share(json_digest([rest, rest_before])),
-            own=json_digest(digests),
-            assumed=share(json_digest(_seen_from(own, sorted(assumed)))),
+            around=share(around_digest), own=own_digest, assumed=share(assumed_digest)
         )
     return parts
 
@@ -6093,7 +6162,8 @@ def _seen_from(own: Sequence[PlacedDigest], assumed: Iterable[PlacedDigest]) -> 
     seen: list[PlacedDigest] = []
     for segment in assumed:
         own_before = sum(each.place < segment.place for each in own)
-        seen.append(PlacedDigest(own_before, segment.rest_before - start, segment.digest))
+        rest_between = segment.rest_before - start
+        seen.append(PlacedDigest(own_before, rest_between, segment.digest))
     return seen
 
 
@@ -6105,13 +6175,14 @@ def refuse_two_meanings(recipe: Recipe, prover: Prover, cwd: str) -> None:
     for word in prover.command[1:]:
         here = os.path.abspath(word)
         there = os.path.join(cwd, word)
-        if file_digest(here) != file_digest(there):
-            shown = printable(word)
-            recipe.problem(
-                ("tamarin_versions", prover.alias, "command"),
-                f"'{shown}' is not the same file here and in {printable(cwd)}, where a task runs: "
-                f"write './{shown}' for the one here, or an absolute path",
-            )
+        if file_digest(here) == file_digest(there):
+            continue
+        shown = printable(word)
+        message = (
+            f"'{shown}' is not the same file here and in {printable(cwd)}, where a task runs: "
+            f"write './{shown}' for the one here, or an absolute path"
+        )
+        recipe.problem(("tamarin_versions", prover.alias, "command"), message)
 
 
 # --- Ids ------------------------------------------------------------------------------------------
@@ -6148,8 +6219,10 @@ def _safe_file_name(text: str) -> str:
     data = name.encode()
     if len(data) <= ID_BYTES:
         return name
+    # The cut may go through a character.
     start = data[: ID_BYTES - 20].decode("utf-8", "ignore")
-    return f"{start}-{sha256(text.encode())[:12]}"
+    digest = sha256(text.encode())
+    return f"{start}-{digest[:12]}"
 
 
 def _without_case(name: str) -> str:
@@ -6158,7 +6231,8 @@ def _without_case(name: str) -> str:
         return name.lower()
     import unicodedata
 
-    return unicodedata.normalize("NFC", name.casefold())
+    folded = name.casefold()
+    return unicodedata.normalize("NFC", folded)
 
 
 def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
@@ -6182,11 +6256,13 @@ def _id_matches(task_id: str, pattern: str) -> bool:
     if task_id.startswith(pattern):
         return True
     # A recheck goes by its task's id.
-    return fnmatch.fnmatchcase(task_id.removesuffix("~recheck"), pattern)
+    own_id = task_id.removesuffix("~recheck")
+    return fnmatch.fnmatchcase(own_id, pattern)
 
 
 def _no_such_task(batch: Batch, pattern: str) -> str:
-    if any(task.plan.lemma == pattern for task in batch.tasks.values()):
+    lemmas = {task.plan.lemma for task in batch.tasks.values()}
+    if pattern in lemmas:
         hint = f"; for that lemma: -t '*--{pattern}--*'"
     else:
         hint = did_you_mean(pattern, batch.tasks)
