@@ -4848,8 +4848,9 @@ class Recipe:
             path = path[:-1]
         offset = self._positions.get(path, 0)
         line = self.text.count("\n", 0, offset) + 1
-        column = offset - self.text.rfind("\n", 0, offset)
-        self.note(InputError(message, self.path, line, column))
+        line_start = self.text.rfind("\n", 0, offset)
+        error = InputError(message, self.path, line, offset - line_start)
+        self.note(error)
 
     def note(self, error: InputError) -> None:
         """Note that something is wrong, here or in a file that the recipe names."""
@@ -4886,16 +4887,18 @@ class Recipe:
         return data
 
     def _refuse_repeated_keys(self) -> None:
-        counts = Counter(path for path, _ in json_positions(self.text))
-        for path, count in counts.items():
-            if count > 1:
+        seen: set[JsonPath] = set()
+        for path, _ in json_positions(self.text):
+            if path in seen:
                 self.problem(path, "this key stands here twice: keep one")
+            seen.add(path)
         self.raise_problems()
 
     @functools.cached_property
     def _positions(self) -> dict[JsonPath, int]:
         """Needed only where something is wrong. Of a key that stands twice, the second."""
-        return dict(json_positions(self.text))
+        positions = json_positions(self.text)
+        return dict(positions)
 
 
 def _refuse_constant(word: str) -> NoReturn:
@@ -4915,7 +4918,8 @@ def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
         if is_key:
             path[-1] = json.loads(string)
         in_list = bool(path) and isinstance(path[-1], int)
-        if is_key or (in_list and word not in "]},"):
+        is_element = in_list and word not in "]},"
+        if is_key or is_element:
             yield tuple(path), token.start()
         if word == "[":
             path.append(0)
@@ -4924,7 +4928,8 @@ def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
         elif word in "]}":
             path.pop()
         elif word == "," and in_list:
-            path[-1] = cast(int, path[-1]) + 1
+            index = cast(int, path[-1])
+            path[-1] = index + 1
 
 
 # --- Kinds of values in a recipe ------------------------------------------------------------------
@@ -4937,10 +4942,13 @@ class RecipeProblem(NamedTuple):
     message: str
 
 
+Problems = Iterator[RecipeProblem]
+
+
 class ValueKind:
     """What a value in a recipe may be."""
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         """All that is wrong with a value that stands at `path`, or inside it."""
         raise NotImplementedError
 
@@ -4952,9 +4960,10 @@ class PlainValue(ValueKind):
     is_good: Callable[[Any], bool]
     message: str
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if not self.is_good(value):
-            yield RecipeProblem(path, self.message.replace("FOUND", _described(value)))
+            message = self.message.replace("FOUND", _described(value))
+            yield RecipeProblem(path, message)
 
 
 @dataclass(eq=False)
@@ -4964,12 +4973,12 @@ class Number(ValueKind):
     words: tuple[str, ...] = ()
     whole: bool = False
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if self._is_word(value) or self._is_number(value):
             return
-        allowed = ["a positive whole number" if self.whole else "a positive number"]
-        allowed += [f'"{word}"' for word in self.words]
-        wanted = " or ".join(allowed)
+        wanted = "a positive whole number" if self.whole else "a positive number"
+        for word in self.words:
+            wanted += f' or "{word}"'
         yield RecipeProblem(path, f"must be {wanted}, not {_described(value)}")
 
     def _is_word(self, value: Any) -> bool:
@@ -4987,7 +4996,10 @@ class Number(ValueKind):
         if isinstance(value, str) and value.isdecimal():
             number = float(value)
         # By type: True is an instance of int.
-        if type(number) not in (int, float) or not 0 < number < 1e9:
+        if type(number) not in (int, float):
+            return False
+        # No machine has more, and 1e999 is infinite.
+        if not 0 < number < 1e9:
             return False
         return not self.whole or number % 1 == 0
 
@@ -4998,7 +5010,7 @@ class OneOf(ValueKind):
 
     words: tuple[str, ...]
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if value not in self.words:
             allowed = ", ".join(self.words)
             yield RecipeProblem(path, f"must be one of {allowed}, not {_described(value)}")
@@ -5012,9 +5024,10 @@ class ListOf(ValueKind):
     message: str = "must be a list, not FOUND"
     least: int = 0
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, list) or len(value) < self.least:
-            yield RecipeProblem(path, self.message.replace("FOUND", _described(value)))
+            message = self.message.replace("FOUND", _described(value))
+            yield RecipeProblem(path, message)
             return
         for index, item in enumerate(value):
             yield from self.item.problems(item, (*path, index))
@@ -5027,7 +5040,7 @@ class Named(ValueKind):
     item: ValueKind
     message: str
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, dict) or not value:
             yield RecipeProblem(path, self.message)
             return
@@ -5042,17 +5055,20 @@ class Fields(ValueKind):
     members: Mapping[str, ValueKind]
     required: tuple[str, ...] = ()
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, dict):
             yield RecipeProblem(path, f"must be an object, not {_described(value)}")
             return
+        allowed = ", ".join(self.members)
         for key, member in value.items():
-            if key in self.members:
-                yield from self.members[key].problems(member, (*path, key))
+            member_path = (*path, key)
+            kind = self.members.get(key)
+            if kind:
+                yield from kind.problems(member, member_path)
             else:
+                # A misspelt limit that is passed over would never hold.
                 hint = did_you_mean(key, self.members)
-                allowed = ", ".join(self.members)
-                yield RecipeProblem((*path, key), f"unknown key{hint}; allowed: {allowed}")
+                yield RecipeProblem(member_path, f"unknown key{hint}; allowed: {allowed}")
         for key in self.required:
             if key not in value:
                 yield RecipeProblem(path, f"'{key}' is missing")
@@ -5061,15 +5077,16 @@ class Fields(ValueKind):
 class Options(ValueKind):
     """A list of prover options that are not this program's own business."""
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, list):
             yield RecipeProblem(path, f"must be a list of texts, not {_described(value)}")
             return
         for index, option in enumerate(value):
-            problem = option_problem(option)
-            if problem:
-                yield RecipeProblem((*path, index), problem)
+            message = option_problem(option)
+            if message:
+                yield RecipeProblem((*path, index), message)
         runtime = [option for option in value if option in ("+RTS", "-RTS")]
+        # GHC would take all that follows, --output too, for options of its own.
         if runtime and runtime[-1] == "+RTS":
             yield RecipeProblem(path, "'+RTS' needs a '-RTS' after its options")
 
@@ -5081,23 +5098,25 @@ class OneOrNamed(ValueKind):
     item: ValueKind
     message: str
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        kind = self.item
         if isinstance(value, dict):
-            yield from Named(self.item, self.message).problems(value, path)
-        else:
-            yield from self.item.problems(value, path)
+            kind = Named(self.item, self.message)
+        yield from kind.problems(value, path)
 
 
 class ProverEntry(ValueKind):
     """A prover of `tamarin_versions`; its alias becomes part of file names."""
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
-        yield from FILE_NAME.problems(path[-1], path)
-        yield from Fields(_PROVER).problems(value, path)
-        if isinstance(value, dict) and ("path" in value) == ("command" in value):
-            yield RecipeProblem(
-                path, "needs either 'path' (a file, or a command on PATH) or 'command' (a list)"
-            )
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        alias = path[-1]
+        yield from FILE_NAME.problems(alias, path)
+        yield from PROVER_FIELDS.problems(value, path)
+        if not isinstance(value, dict):
+            return
+        if ("path" in value) == ("command" in value):
+            message = "needs either 'path' (a file, or a command on PATH) or 'command' (a list)"
+            yield RecipeProblem(path, message)
 
 
 def _described(value: Any) -> str:
@@ -5106,15 +5125,17 @@ def _described(value: Any) -> str:
         return "an object"
     if isinstance(value, list):
         return "a list"
-    return json.dumps(value)[:60]
+    text = json.dumps(value)
+    return text[:60]
 
 
 def percentage(text: str) -> float | None:
     """The share that "50%" means, or None."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
-    if found is None or not 0 < float(found[1]) <= 100:
+    if not found:
         return None
-    return float(found[1]) / 100
+    percent = float(found[1])
+    return percent / 100 if 0 < percent <= 100 else None
 
 
 def option_problem(option: Any) -> str:
@@ -5173,6 +5194,7 @@ def is_environment(value: Any) -> bool:
     """Whether it is an object from variables to texts, as a process can get it."""
     if not isinstance(value, dict):
         return False
+    # Of a name with `=` the child would see another variable.
     for name, text in value.items():
         if not name or "=" in name or "\0" in name:
             return False
@@ -5219,6 +5241,8 @@ _PROVER: dict[str, ValueKind] = {
     "test_success": ANYTHING,
 }
 
+PROVER_FIELDS = Fields(_PROVER)
+
 # Of one job. What is missing is inherited: lemma, task, then the defaults.
 _RESOURCES: dict[str, ValueKind] = {
     "max_cores": Number(whole=True),
@@ -5241,26 +5265,28 @@ _LEMMA: dict[str, ValueKind] = {
     "expect": VERDICT,
 }
 
+# One for all of its lemmas, or by lemma: names or patterns.
+EXPECTATIONS = OneOrNamed(VERDICT, "must be an object with at least one lemma")
+LEMMA_FIELDS = Fields(_LEMMA, required=("name",))
+
 _TASK: dict[str, ValueKind] = {
     # A pattern, too, where the prefix contains {theory}.
     "theory_file": TEXT,
     "output_file_prefix": FILE_NAME,
     **_OVERRIDES,
-    # One for all of its lemmas, or by lemma: names or patterns.
-    "expect": OneOrNamed(VERDICT, "must be an object with at least one lemma"),
+    "expect": EXPECTATIONS,
     "cwd": TEXT,  # where its jobs run
-    "lemmas": ListOf(Fields(_LEMMA, required=("name",))),  # all when left out
+    "lemmas": ListOf(LEMMA_FIELDS),  # all when left out
     "prove": BOOLEAN,  # false: check the proofs stored in the theory instead of searching
 }
 
+TASK_FIELDS = Fields(_TASK, required=("theory_file", "tamarin_versions", "output_file_prefix"))
+
 _RECIPE: dict[str, ValueKind] = {
-    "$schema": ANYTHING,
+    "$schema": ANYTHING,  # for editors
     "config": Fields(_CONFIG),
     "tamarin_versions": Named(ProverEntry(), "must be an object with at least one prover"),
-    "tasks": Named(
-        Fields(_TASK, required=("theory_file", "tamarin_versions", "output_file_prefix")),
-        "must be an object with at least one task",
-    ),
+    "tasks": Named(TASK_FIELDS, "must be an object with at least one task"),
 }
 
 RECIPE = Fields(_RECIPE, required=("tamarin_versions", "tasks"))
@@ -5276,6 +5302,7 @@ def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
     """
     provers: dict[str, Prover] = {}
     known = recipe.data["tamarin_versions"]
+    # The others need not be here: people share one list of provers between machines.
     for path, alias in _used_aliases(recipe):
         if alias not in known:
             hint = did_you_mean(alias, known)
@@ -5288,17 +5315,21 @@ def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
 
 def _used_aliases(recipe: Recipe) -> Iterator[tuple[JsonPath, str]]:
     """Each use of a prover's alias, and where it stands."""
-    if "recheck_with" in recipe.config:
-        yield ("config", "recheck_with"), recipe.config["recheck_with"]
-    for name, task in recipe.data["tasks"].items():
+    recheck_with = recipe.config.get("recheck_with")
+    if recheck_with:
+        yield ("config", "recheck_with"), recheck_with
+    tasks = recipe.data["tasks"]
+    for name, task in tasks.items():
         yield from _aliases_of(task, ("tasks", name))
-        for index, item in enumerate(task.get("lemmas", ())):
+        lemmas = task.get("lemmas", ())
+        for index, item in enumerate(lemmas):
             yield from _aliases_of(item, ("tasks", name, "lemmas", index))
 
 
 def _aliases_of(entry: Json, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
     """The aliases that a task, or one of its lemmas, names itself."""
-    for index, alias in enumerate(entry.get("tamarin_versions", ())):
+    aliases = entry.get("tamarin_versions", ())
+    for index, alias in enumerate(aliases):
         yield (*path, "tamarin_versions", index), alias
 
 
@@ -5306,14 +5337,13 @@ def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
     """A prover of the recipe, found on this machine; what is wrong with it is noted."""
     entry = recipe.data["tamarin_versions"][alias]
     path: JsonPath = ("tamarin_versions", alias)
-    words = entry.get("command") or [entry["path"]]
-    arguments = [_argument(recipe, path, word) for word in words[1:]]
-    return Prover(
-        alias=alias,
-        command=(_program(recipe, path, words[0]), *arguments),
-        options=tuple(entry.get("options", ())),
-        env=dict(entry.get("env", {})),
-    )
+    program, *rest = entry.get("command") or [entry["path"]]
+    command = [_program(recipe, path, program)]
+    for word in rest:
+        command.append(_argument(recipe, path, word))
+    options = entry.get("options", ())
+    env = entry.get("env", {})
+    return Prover(alias=alias, command=tuple(command), options=tuple(options), env=dict(env))
 
 
 def _program(recipe: Recipe, path: JsonPath, word: str) -> str:
@@ -5322,21 +5352,20 @@ def _program(recipe: Recipe, path: JsonPath, word: str) -> str:
     program = find_program(word, recipe.directory)
     name = os.path.basename(word)
     if os.sep in word:
-        files = filter(os.path.isfile, relative_to(word, recipe.directory))
+        meant = relative_to(word, recipe.directory)
+        files = filter(os.path.isfile, meant)
         programs = [file for file in files if os.access(file, os.X_OK)]
         refuse_two_files(recipe, path, word, programs)
     if name in ("docker", "podman"):
-        recipe.problem(
-            path,
+        message = (
             f"{name} runs the prover outside our process tree, where limits can't hold: "
-            "use apptainer, or install the prover",
+            "use apptainer, or install the prover"
         )
+        recipe.problem(path, message)
     if not program:
-        recipe.problem(
-            path,
-            f"there is no executable program '{printable(word)}': "
-            "give a file, or a command on PATH",
-        )
+        shown = printable(word)
+        message = f"there is no executable program '{shown}': give a file, or a command on PATH"
+        recipe.problem(path, message)
     return program
 
 
@@ -5347,7 +5376,8 @@ def _argument(recipe: Recipe, path: JsonPath, word: str) -> str:
     """
     if os.sep not in word or word.startswith("-"):
         return word
-    files = list(filter(os.path.isfile, relative_to(word, recipe.directory)))
+    meant = relative_to(word, recipe.directory)
+    files = list(filter(os.path.isfile, meant))
     refuse_two_files(recipe, path, word, files)
     return os.path.abspath(files[0]) if files else word
 
@@ -5355,17 +5385,18 @@ def _argument(recipe: Recipe, path: JsonPath, word: str) -> str:
 def refuse_two_files(recipe: Recipe, path: JsonPath, name: str, files: Sequence[str]) -> None:
     """Note a problem where a name can mean two files that are not equal."""
     digests = {file_digest(file) for file in files}
+    # Copies of one file are no question.
     if len(digests) > 1:
-        recipe.problem(path, two_files(name, files))
+        message = two_files(name, files)
+        recipe.problem(path, message)
 
 
 def two_files(name: str, files: Iterable[str]) -> str:
     """What to say where a name can mean two files that differ."""
-    shown = " and ".join(printable(os.path.abspath(file)) for file in files)
-    return (
-        f"'{printable(name)}' can mean two files that differ, {shown}: "
-        "give the absolute path of one"
-    )
+    paths = map(os.path.abspath, files)
+    shown_paths = " and ".join(map(printable, paths))
+    shown = printable(name)
+    return f"'{shown}' can mean two files that differ, {shown_paths}: give the absolute path of one"
 
 
 def recipe_path(file: str, recipe_file: str) -> str:
@@ -5373,7 +5404,8 @@ def recipe_path(file: str, recipe_file: str) -> str:
 
     Absolute where the relative path could mean another file here.
     """
-    directory = os.path.dirname(os.path.abspath(recipe_file))
+    recipe_file = os.path.abspath(recipe_file)
+    directory = os.path.dirname(recipe_file)
     relative = os.path.relpath(file, directory)
     meant = relative_to(relative, directory)
     if meant and all(os.path.samefile(path, file) for path in meant):
