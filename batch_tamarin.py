@@ -1273,6 +1273,7 @@ def _is_plain(text: str) -> bool:
     """Whether the token text of a lemma, or of its stored proof, can hold no other item."""
     if text.startswith(STATEMENTS):
         return _PLAIN_STATEMENT.fullmatch(text) is not None
+    # Every item has one of these; few proofs have.
     return '"' not in text and ":" not in text
 
 
@@ -1689,6 +1690,7 @@ class TheoryReading:
         if not self.tokens.lemma:
             return
         lemma, tests = self.claims[-1]
+        # Large proofs have thousands of ends of few kinds.
         if lemma.proof and word not in lemma.proof.ends:
             proof = StoredProof(lemma.proof.ends | {word})
             self.claims[-1] = Claim(replace(lemma, proof=proof), tests)
@@ -1821,11 +1823,11 @@ _UNFINISHED_WORDS = frozenset(
         "case",
     )
 )
-# A string behind these words is a formula.
-_BEFORE_FORMULAS = ("traces", "trace", "for")
 
-# What counts inside of formulas and outside. Every alternative starts with a plain character: `re`
-# then passes over all other characters without trying them.
+# What counts inside of formulas and outside: comments, quotes, NUL (Tamarin refuses it, and who has
+# one has no text), and the operator `diff`. Every alternative starts with a plain character: `re`
+# then passes over all other characters without trying them. So what must not stand before a word
+# is looked for behind it.
 _EVERYWHERE = r"//|/\*|\"|'|\0|diff(?<!\wdiff)(?=\s*[(/])"
 
 
@@ -1968,7 +1970,7 @@ def _on_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> 
     elif word == "{*":
         _pass_formal_comment(cursor, start)
     elif word in ("//", "/*", "'", "diff", "\0"):
-        pass_formula_event(cursor, reading, start, word)
+        pass_common_event(cursor, reading, start, word)
     else:
         cursor.hand_on(start)
         if word in PROOF_ENDS:
@@ -1979,7 +1981,9 @@ def _on_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> 
 
 def _on_double_quote(cursor: Cursor, reading: TheoryReading, start: int) -> None:
     cursor.hand_on(start)
-    if cursor.last_character() == ":" or cursor.last_word() in _BEFORE_FORMULAS:
+    # That of a restriction or case test; lemmas pass their own. Other strings are attributes and
+    # arguments: in these `//` is no comment.
+    if cursor.last_character() == ":":
         pass_formula(cursor, reading, start)
     else:
         _pass_string(cursor, start)
@@ -2045,7 +2049,10 @@ def _read_heuristic(cursor: Cursor, reading: TheoryReading, start: int) -> None:
 # --- Lemmas ---------------------------------------------------------------------------------------
 
 _ATTRIBUTES = ("diff_reuse", "left", "reuse", "right", "sources", "typing", "use_induction")
+# Signature.hs, goalRanking: an oracle with or without a name, a {tactic}, letters. Only spaces may
+# stand between: what follows on the same line goes on with the letters.
 _RANKING = re.compile(r'([oO]) *(?:"([^"\n\r]+)")? *|\{[^"\n\r{}]+\} *|([^\W\d_]+) *')
+# Proof.hs: how the proof of a lemma or diffLemma may begin.
 _PROOF_WORD = re.compile(
     rf"(?:{'|'.join(PROOF_ENDS)}|backward|by|contradiction|"
     r"induction|rule(?=-equivalence)|simplify|solve|step)(?!\w)"
@@ -2199,7 +2206,9 @@ def _begin_proof(cursor: Cursor, lemma: str) -> StoredProof | None:
 
 # --- The preprocessor -----------------------------------------------------------------------------
 
+# Token.hs, filePath. Blanks may stand behind the first quote, as behind any symbol.
 _INCLUDED_NAME = re.compile(r'"\s*((?:[^\W_]|[./])+)[^\S\n]*"')
+# In a disabled branch Tamarin takes `#` for a symbol of its own: blanks may follow.
 _BRANCH_END = re.compile(r"#\s*(else|endif)")
 _NO_ENDIF = "this #ifdef has no #endif"
 
@@ -2231,6 +2240,7 @@ class Preprocessor:
                 start, f"'{word}' may stand between items only; is a bracket before it not closed?"
             )
         cursor.tokens.begin()
+        # To what follows it is as if the directive were not there.
         last = cursor.last
         depth = cursor.depth
         cursor.skip_blanks()
@@ -2395,10 +2405,10 @@ def pass_formula(cursor: Cursor, reading: TheoryReading, start: int) -> None:
         cursor.pos = event.end()
         if event.group() == '"':
             return
-        pass_formula_event(cursor, reading, event.start(), event.group())
+        pass_common_event(cursor, reading, event.start(), event.group())
 
 
-def pass_formula_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
+def pass_common_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
     """Pass a comment, a constant or a diff operator; `word` tells what, and begins at `start`."""
     if word in ("//", "/*"):
         cursor.pos = start
@@ -2419,6 +2429,7 @@ def _pass_constant(cursor: Cursor, start: int) -> None:
         cursor.refuse(
             start, "a constant in single quotes may not be empty and must end on its line"
         )
+    # Behind such a comment the quote is in the token text already.
     cursor.pass_verbatim(max(start, cursor.handed_on), rest.end())
 
 
