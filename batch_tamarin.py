@@ -1538,8 +1538,8 @@ class ProverOption(NamedTuple):
 
 
 # The one place that knows options of Tamarin: src/Main/TheoryLoader.hs, src/Main/Environment.hs and
-# src/Main/Mode/Batch.hs list them. Those that are not here only guide the search for a proof: for
-# results they count as they are written, and nothing here looks at them.
+# src/Main/Mode/Batch.hs list them. All others, such as --bound, change nothing that this program
+# reads or decides: results depend on them as they are written.
 
 # What the theory says.
 DEFINES = ProverOption("-D", "--defines")
@@ -1550,7 +1550,7 @@ HEURISTIC = ProverOption("--heuristic")
 ORACLE_NAME = ProverOption("--oraclename")
 # Which files results depend on.
 WITH_MAUDE = ProverOption("--with-maude")
-# What one lemma makes of another: a warning for any of them ends the run.
+# Whether a lemma's result hangs on all others: a warning for any of them ends the run.
 QUIT_ON_WARNING = ProverOption("--quit-on-warning", takes_value=False)
 
 # What this program decides itself; the recipe would contradict the plan.
