@@ -4887,6 +4887,7 @@ class Recipe:
         except json.JSONDecodeError as error:
             message = f"this is no valid JSON: {error.msg}"
             raise InputError(message, self.path, error.lineno, error.colno) from None
+        # NaN; a number of too many digits; lists nested deeper than Python's stack.
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
         if repeated:
@@ -5198,6 +5199,7 @@ def is_file_name_part(value: Any) -> bool:
 
 def is_flag(value: Any) -> bool:
     """Whether it is the name of a preprocessor flag."""
+    # An #ifdef can ask for nothing else: flags are identifiers (Text/Parser.hs, flagatom).
     return isinstance(value, str) and re.fullmatch(r"\w+", value) is not None
 
 
