@@ -1367,6 +1367,7 @@ def _is_plain(text: str) -> bool:
     """Whether the token text of a lemma, or of its stored proof, can hold no other item."""
     if text.startswith(STATEMENTS):
         return _PLAIN_STATEMENT.fullmatch(text) is not None
+    # Every item has one of these; few proofs have.
     return '"' not in text and ":" not in text
 
 
@@ -1379,7 +1380,7 @@ def load_theory(
     parsing terms. Time and memory are linear in the text.
     """
     reading = read_theory(path, flags, diff)
-    auto_sources = auto_sources or bool(option_values(reading.configuration, "--auto-sources"))
+    auto_sources = auto_sources or AUTO_SOURCES.is_given(reading.configuration)
     in_order = _diff_order if diff else _trace_order
     lemmas = in_order(reading.claims, path, auto_sources)
     _refuse_second_lemmas(lemmas)
@@ -1583,7 +1584,103 @@ class _Assumptions:
         return names
 
 
-# --- Command lines and oracles --------------------------------------------------------------------
+# --- Options of a prover --------------------------------------------------------------------------
+
+
+class ProverOption(NamedTuple):
+    """An option of Tamarin that means something to this program."""
+
+    name: str  # as we write it
+    other_name: str = ""  # Tamarin takes this one as well
+    takes_value: bool = True
+    refusal: str = ""  # why a recipe can't give it, and what to do instead; "" where it can
+
+    def with_value(self, value: object) -> str:
+        """The word of a command line that sets it to this."""
+        return f"{self.name}={value}"
+
+    def is_meant_by(self, word: str) -> bool:
+        """Whether Tamarin takes a word for this option, whatever value it gives."""
+        return self._value_in(word) is not None
+
+    def is_given(self, words: Iterable[str]) -> bool:
+        """Whether it is among the words of a command line."""
+        return any(map(self.is_meant_by, words))
+
+    def values(self, words: Iterable[str]) -> list[str]:
+        """What the words of a command line give it, in their order; "" where they give nothing."""
+        values: list[str] = []
+        for word in words:
+            value = self._value_in(word)
+            if value is not None:
+                values.append(value)
+        return values
+
+    def _value_in(self, word: str) -> str | None:
+        """The value that a word gives this option; None where it means none, or another one."""
+        for name in filter(None, (self.name, self.other_name)):
+            if name.startswith("--"):
+                # Tamarin takes any beginning that only one of its options has. Which ones these
+                # are differs by version: here a beginning means all that it can mean.
+                given, _, value = word.partition("=")
+                if len(given) > len("--x") and name.startswith(given):
+                    return value
+            elif word.startswith(name):
+                # Behind one letter the value may follow at once: -DX and -D=X are the same.
+                return word[len(name) :].removeprefix("=")
+        return None
+
+
+# The one place that knows options of Tamarin: src/Main/TheoryLoader.hs, src/Main/Environment.hs and
+# src/Main/Mode/Batch.hs list them. All others, such as --bound, change nothing that this program
+# reads or decides: results depend on them as they are written.
+
+# What the theory says.
+DEFINES = ProverOption("-D", "--defines")
+DIFF = ProverOption("--diff", takes_value=False)
+AUTO_SOURCES = ProverOption("--auto-sources", takes_value=False)
+# Which oracle is called.
+HEURISTIC = ProverOption("--heuristic")
+ORACLE_NAME = ProverOption("--oraclename")
+# Which files results depend on.
+WITH_MAUDE = ProverOption("--with-maude")
+# Whether a lemma's result hangs on all others: a warning for any of them ends the run.
+QUIT_ON_WARNING = ProverOption("--quit-on-warning", takes_value=False)
+
+# What this program decides itself; the recipe would contradict the plan.
+_NAME_LEMMAS = "name the lemmas under 'lemmas'"
+_PROOFS_ARE_WRITTEN = "proofs are always written to the results directory"
+_TRACES_ARE_WRITTEN = "traces are always written to the results directory"
+_USE_MAX_CORES = "use 'max_cores' in 'resources'"
+PROVE = ProverOption("--prove", refusal=_NAME_LEMMAS)
+OUTPUT = ProverOption("--output", "-o", refusal=_PROOFS_ARE_WRITTEN)
+OUTPUT_JSON = ProverOption("--output-json", "--oj", refusal=_TRACES_ARE_WRITTEN)
+OUTPUT_DOT = ProverOption("--output-dot", "--od", refusal=_TRACES_ARE_WRITTEN)
+PROCESSORS = ProverOption("--processors", refusal=_USE_MAX_CORES)  # of tamarin-rs
+RUNTIME_CORES = ProverOption("-N", refusal=_USE_MAX_CORES)  # of GHC, between +RTS and -RTS
+
+PROVER_OPTIONS = (
+    DEFINES,
+    DIFF,
+    AUTO_SOURCES,
+    HEURISTIC,
+    ORACLE_NAME,
+    WITH_MAUDE,
+    QUIT_ON_WARNING,
+    PROVE,
+    ProverOption("--lemma", refusal=_NAME_LEMMAS),
+    OUTPUT,
+    ProverOption("--Output", "-O", refusal=_PROOFS_ARE_WRITTEN),
+    OUTPUT_JSON,
+    OUTPUT_DOT,
+    ProverOption("--output-module", "-m", refusal="a translation proves nothing"),
+    ProverOption(
+        "--parse-only", takes_value=False, refusal="it proves nothing: use the 'check' command"
+    ),
+    ProverOption("--precompute-only", takes_value=False, refusal="it proves nothing"),
+    PROCESSORS,
+    RUNTIME_CORES,
+)
 
 
 class ReadingOptions(NamedTuple):
@@ -1596,23 +1693,14 @@ class ReadingOptions(NamedTuple):
 
 def reading_options(options: Sequence[str], flags: Iterable[str]) -> ReadingOptions:
     """What of a command line changes how a theory is read; `flags` are given beside the options."""
-    # Tamarin also takes `-DX`.
-    short = [option[2:].lstrip("=") for option in options if option.startswith("-D")]
     return ReadingOptions(
-        flags=(*flags, *short, *option_values(options, "--defines")),
-        diff=bool(option_values(options, "--diff")),
-        auto_sources=bool(option_values(options, "--auto-sources")),
+        flags=(*flags, *DEFINES.values(options)),
+        diff=DIFF.is_given(options),
+        auto_sources=AUTO_SOURCES.is_given(options),
     )
 
 
-def option_values(options: Iterable[str], name: str) -> list[str]:
-    """What a long option is given, in order ("" where nothing). Tamarin lets users cut it short."""
-    values: list[str] = []
-    for option in options:
-        word, _, value = option.partition("=")
-        if len(word) > len("--x") and name.startswith(word):
-            values.append(value)
-    return values
+# --- Oracles --------------------------------------------------------------------------------------
 
 
 def used_oracles(theory: Theory, options: Sequence[str], cwd: str) -> tuple[str, ...]:
@@ -1634,14 +1722,14 @@ def _asked_rankings(theory: Theory, options: Sequence[str]) -> tuple[OracleRanki
 
     Its oracle is searched from the prover's directory.
     """
-    heuristics = option_values(options, "--heuristic")
+    heuristics = HEURISTIC.values(options)
     if not heuristics:  # without it Tamarin ignores --oraclename
         return theory.oracle_rankings
     # Of options given twice Tamarin takes the last.
     letters = re.sub(r"\{[^{}]*\}", "", heuristics[-1])  # {names} of tactics are no letters
     if "o" not in letters and "O" not in letters:
         return ()
-    names = option_values(options, "--oraclename") or [""]
+    names = ORACLE_NAME.values(options) or [""]
     return (OracleRanking(None, names[-1]),)
 
 
@@ -1696,6 +1784,7 @@ class TheoryReading:
         if not self.tokens.lemma:
             return
         lemma, tests = self.claims[-1]
+        # Large proofs have thousands of ends of few kinds.
         if lemma.proof and word not in lemma.proof.ends:
             proof = StoredProof(lemma.proof.ends | {word})
             self.claims[-1] = Claim(replace(lemma, proof=proof), tests)
@@ -1717,49 +1806,122 @@ def read_theory(path: str, flags: Iterable[str], diff: bool) -> TheoryReading:
 
 # --- The items of a file --------------------------------------------------------------------------
 
-# A file is not parsed. One pattern finds the next place that can matter: a quote, a comment, a
-# directive, a word that may begin an item. All between two such places is code. What can hide such
-# places (strings, formulas, comments) is passed at once, and so are the parts of an item whose
-# words could be taken for the next item.
+# A theory is a row of items. Tamarin finds their borders by parsing every term; here only the
+# borders matter, and each shows by the word that begins an item. But of these words Tamarin
+# reserves just `rule` and `let` (reservedNames in Token.hs): `end`, `lemma` or `test` may as well
+# be a variable, a function, a process, a case of a proof. So this is what the scanner decides of
+# each such word: does an item begin here, or is it a name?
+#
+# - An item taken for a name: nobody proves that lemma, or the theory seems to have no end.
+# - A name taken for an item: an error that Tamarin doesn't make, or (`end`) all lemmas behind it
+#   are lost.
+#
+# The two neighbours decide, and the tables say how. Tamarin tries items where the one before is
+# complete, and nowhere else: what stands before the word must be something that can come last in
+# an item (_LAST_CHARACTERS, _UNFINISHED_WORDS), outside of all brackets. What stands behind it must
+# look like the head of that item (_ITEMS).
+#
+# It is one pass: a pattern finds the next place that can matter, be it a quote, a comment, a
+# directive or such a word; all between two of them is code. What may hide such places (strings,
+# formulas, comments) is passed at once, and so are names of items.
+#
+# Files named here are those of Theory/Text/Parser/ in tamarin-prover.
 
 _NEEDS_DIFF = "needs observational equivalence: add --diff to the options"
-_NAMED_ITEMS = ("axiom", "diffLemma", "export", "lemma", "let", "restriction", "rule", "test")
-_OTHER_ITEMS = (
-    "builtins",
-    "diffEquivLemma",
-    "equations",
-    "equivLemma",
-    "function",
-    "functions",
-    "heuristic",
-    "macros",
-    "options",
-    "predicate",
-    "predicates",
-    "process",
-    "tactic",
-)
-_NOT_IN_DIFF = (
-    "diffEquivLemma",
-    "equivLemma",
-    "export",
-    "let",
-    "options",
-    "predicate",
-    "predicates",
-    "process",
-    "test",
-)
-# Their names are passed at once, for a name may be a word that begins an item.
-_NAME_PASSED = ("axiom", "export", "restriction", "rule", "test")
-# What must follow a word to begin an item, unless it is a comment: a name or `(modulo E)`; `:` or
-# `[`; nothing of a term.
-_BEHIND_NAMED = r"(?=\s*(?:[\w(]|//|/\*))"
-_BEHIND_OTHER = r"(?=\s*(?:[:\[]|//|/\*))"
-_BEHIND_END = r"(?![(:,.]|\s*(?:=(?!=)|/(?![/*])))"
 
-# What counts inside of formulas and outside. Every alternative starts with a plain character: `re`
-# then passes over all other characters without trying them.
+# What stands behind the word, as a look ahead. A comment may hide anything: then we take it for
+# the head of an item.
+_NAME = r"(?=\s*(?:\w|\(\s*modulo|//|/\*))"
+_COLON = r"(?=\s*(?:[:\[]|//|/\*))"
+# `end` has no head: all that tells is what goes on with a name. That is its arguments, arity or
+# sort, a comma or a dot in a list or behind variables, `=` in a definition; but `===` is a line
+# that people draw.
+_NO_TERM = r"(?![(:,.]|\s*(?:=(?!=)|/(?![/*])))"
+
+
+class _Item(NamedTuple):
+    """A word that begins items."""
+
+    word: str
+    behind: str  # the pattern of what stands behind it then
+    in_diff: bool = True  # whether --diff allows such items: `diffTheory` in Parser.hs lists them
+
+
+_ITEMS = (
+    # Lemma.hs, Accountability.hs
+    _Item("lemma", _NAME),
+    _Item("diffLemma", _NAME),
+    _Item("test", _NAME, in_diff=False),
+    # Restriction.hs; `axiom` is the older word.
+    _Item("restriction", _NAME),
+    _Item("axiom", _NAME),
+    # Rule.hs
+    _Item("rule", _NAME),
+    # Signature.hs, Macro.hs
+    _Item("builtins", _COLON),
+    _Item("functions", _COLON),
+    _Item("function", _COLON),
+    _Item("equations", _COLON),
+    _Item("macros", _COLON),
+    _Item("options", _COLON, in_diff=False),
+    _Item("predicates", _COLON, in_diff=False),
+    _Item("predicate", _COLON, in_diff=False),
+    _Item("export", _NAME, in_diff=False),
+    _Item("heuristic", _COLON),
+    # Tactics.hs
+    _Item("tactic", _COLON),
+    # Sapic.hs
+    _Item("process", _COLON, in_diff=False),
+    _Item("let", _NAME, in_diff=False),
+    _Item("equivLemma", _COLON, in_diff=False),
+    _Item("diffEquivLemma", _COLON, in_diff=False),
+    # Parser.hs
+    _Item("end", _NO_TERM),
+)
+_ITEM_OF_WORD = {item.word: item for item in _ITEMS}
+
+# What can come last in an item, beside letters and digits; all other characters want more.
+_LAST_CHARACTERS = frozenset(
+    '"'  # a formula, an export, an argument in a tactic
+    "'"  # a constant
+    "]"  # the conclusions of a rule, attributes of a function
+    ")"  # arguments, a goal in a stored proof
+    ">"  # a pair, as in the last equation
+    "}"  # a formal comment, a {tactic} in a heuristic
+    ","  # Token.hs: a list may end in a comma (sepEndBy)
+    "⊥⊤"  # the formula of a predicate
+    "_"  # a name
+)
+# Words that want more: what stands behind them is a name or a term, whatever it looks like.
+_UNFINISHED_WORDS = frozenset(
+    (
+        # Sapic.hs: actions and other parts of processes
+        "as",
+        "delete",
+        "else",
+        "if",
+        "in",
+        "insert",
+        "lock",
+        "lookup",
+        "new",
+        "then",
+        "unlock",
+        # Let.hs: also in rules
+        "let",
+        # Formula.hs: predicates, and conditions of processes, have formulas without quotes.
+        "All",
+        "Ex",
+        "not",
+        # Proof.hs
+        "case",
+    )
+)
+
+# What counts inside of formulas and outside: comments, quotes, NUL (Tamarin refuses it, and who has
+# one has no text), and the operator `diff`. Every alternative starts with a plain character: `re`
+# then passes over all other characters without trying them. So what must not stand before a word
+# is looked for behind it.
 _EVERYWHERE = r"//|/\*|\"|'|\0|diff(?<!\wdiff)(?=\s*[(/])"
 
 
@@ -1776,41 +1938,13 @@ def _event_pattern() -> re.Pattern[str]:
     not every command reads a theory.
     """
     patterns = [_EVERYWHERE, r"\{\*", "#ifdef|#define|#include|#else|#endif"]
-    for word in _NAMED_ITEMS:
-        patterns.append(_word_pattern(word, _BEHIND_NAMED))
-    for word in _OTHER_ITEMS:
-        patterns.append(_word_pattern(word, _BEHIND_OTHER))
-    patterns.append(_word_pattern("end", _BEHIND_END))
+    for item in _ITEMS:
+        patterns.append(_word_pattern(item.word, item.behind))
     for word in PROOF_ENDS:
         patterns.append(_word_pattern(word))
     return re.compile("|".join(patterns))
 
 
-# A string behind these words is a formula.
-_BEFORE_FORMULAS = ("traces", "trace", "for")
-# What an item may stand behind, beside letters and digits: the end of a complete thing.
-_ITEM_ENDS = frozenset("\"])}>',⊥⊤_")
-# Behind these words a word is a name or a term, whatever it looks like.
-_OPEN_WORDS = frozenset(
-    (
-        "as",
-        "case",
-        "delete",
-        "else",
-        "event",
-        "if",
-        "in",
-        "insert",
-        "let",
-        "lock",
-        "lookup",
-        "new",
-        "not",
-        "rule",
-        "then",
-        "unlock",
-    )
-)
 _STRING_LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 _COMMENT_START = re.compile(r"//|/\*")
 
@@ -1930,7 +2064,7 @@ def _on_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> 
     elif word == "{*":
         _pass_formal_comment(cursor, start)
     elif word in ("//", "/*", "'", "diff", "\0"):
-        pass_formula_event(cursor, reading, start, word)
+        pass_common_event(cursor, reading, start, word)
     else:
         cursor.hand_on(start)
         if word in PROOF_ENDS:
@@ -1941,53 +2075,60 @@ def _on_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> 
 
 def _on_double_quote(cursor: Cursor, reading: TheoryReading, start: int) -> None:
     cursor.hand_on(start)
-    before = cursor.text[cursor.last - 1 : cursor.last]
-    if before == ":" or cursor.last_word() in _BEFORE_FORMULAS:
+    # That of a restriction or case test; lemmas pass their own. Other strings are attributes and
+    # arguments: in these `//` is no comment.
+    if cursor.last_character() == ":":
         pass_formula(cursor, reading, start)
     else:
         _pass_string(cursor, start)
 
 
 def _item_may_stand_here(cursor: Cursor) -> bool:
-    """An item stands outside of all brackets, behind a complete thing."""
+    """Whether all that stands before this place can be whole items."""
     if cursor.depth:
         return False
-    if cursor.last:
-        # What comes behind an operator, a colon or the like goes on with that.
-        before = cursor.text[cursor.last - 1]
-        if before not in _ITEM_ENDS and not before.isalnum():
-            return False
-    return cursor.last_word() not in _OPEN_WORDS
+    last = cursor.last_character()
+    if last and last not in _LAST_CHARACTERS and not last.isalnum():
+        return False
+    return cursor.last_word() not in _UNFINISHED_WORDS
 
 
 def _on_item(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
     """Read an item as far as words in it could be taken for the next one."""
-    if word == "rule" and cursor.last_word() in ("left", "right"):  # a side of a diff rule
-        if not reading.diff:
-            cursor.refuse(start, "a rule with sides " + _NEEDS_DIFF)
-        return
+    is_side = word == "rule" and cursor.last_word() in ("left", "right")
+    if is_side and not reading.diff:
+        cursor.refuse(start, "a rule with sides " + _NEEDS_DIFF)
     cursor.tokens.begin()
     if word == "end":
         # The word belongs to a theory; in an included file nothing of it counts.
         if cursor.is_included:
             cursor.pos = start
         raise EndOfFile
-    if reading.diff and word in _NOT_IN_DIFF:
+    item = _ITEM_OF_WORD[word]
+    if reading.diff and not item.in_diff:
         cursor.refuse(start, f"'{word}' is not allowed with --diff")
     cursor.skip_blanks()
-    name = cursor.identifier() if word in _NAME_PASSED else ""
     if word in STATEMENTS:
         read_lemma(cursor, reading, start, word)
-    elif word in ("restriction", "axiom"):
-        if name and cursor.next_is("[") and not reading.diff:
+    elif word == "heuristic":
+        _read_heuristic(cursor, reading, start)
+    elif item.behind == _NAME:
+        _read_name(cursor, reading, word)
+    reading.words.add(word)
+
+
+def _read_name(cursor: Cursor, reading: TheoryReading, word: str) -> None:
+    """Pass the name of an item: it may be a word that begins others."""
+    if word == "rule" and cursor.take("("):
+        cursor.take_modulo("E", "AC")
+    name = cursor.identifier()
+    if word in ("restriction", "axiom"):
+        if cursor.next_is("[") and not reading.diff:
             cursor.fail(cursor.pos, "a restriction for one side " + _NEEDS_DIFF)
     elif word == "test":
         reading.tests.add(name)
-    elif word == "heuristic":
-        _read_heuristic(cursor, reading, start)
-    elif word == "export" and name and cursor.take(":") and cursor.next_is('"'):
+    elif word == "export" and cursor.take(":") and cursor.next_is('"'):
         _pass_export(cursor)
-    reading.words.add(word)
 
 
 def _read_heuristic(cursor: Cursor, reading: TheoryReading, start: int) -> None:
@@ -2002,7 +2143,10 @@ def _read_heuristic(cursor: Cursor, reading: TheoryReading, start: int) -> None:
 # --- Lemmas ---------------------------------------------------------------------------------------
 
 _ATTRIBUTES = ("diff_reuse", "left", "reuse", "right", "sources", "typing", "use_induction")
+# Signature.hs, goalRanking: an oracle with or without a name, a {tactic}, letters. Only spaces may
+# stand between: what follows on the same line goes on with the letters.
 _RANKING = re.compile(r'([oO]) *(?:"([^"\n\r]+)")? *|\{[^"\n\r{}]+\} *|([^\W\d_]+) *')
+# Proof.hs: how the proof of a lemma or diffLemma may begin.
 _PROOF_WORD = re.compile(
     rf"(?:{'|'.join(PROOF_ENDS)}|backward|by|contradiction|"
     r"induction|rule(?=-equivalence)|simplify|solve|step)(?!\w)"
@@ -2017,7 +2161,7 @@ def read_lemma(cursor: Cursor, reading: TheoryReading, start: int, word: str) ->
     """
     if word == "diffLemma" and not reading.diff:
         cursor.refuse(start, "a diffLemma " + _NEEDS_DIFF)
-    if cursor.take("(") and not _take_modulo_e(cursor):
+    if cursor.take("(") and not cursor.take_modulo("E"):
         cursor.refuse(start, "expected '(modulo E)'")
     name = cursor.identifier()
     attributes = _read_attributes(cursor, reading)
@@ -2026,8 +2170,9 @@ def read_lemma(cursor: Cursor, reading: TheoryReading, start: int, word: str) ->
     trait = Trait.DIFF
     tests: tuple[str, ...] = ()
     if word == "diffLemma":
+        # It is complete with its colon.
         cursor.hand_on(cursor.pos)
-        cursor.last = 0  # complete without a formula: an item may stand next
+        cursor.forget_last()
     else:
         trait, tests = _read_statement(cursor, reading, name)
     cursor.tokens.lemma = name
@@ -2035,11 +2180,6 @@ def read_lemma(cursor: Cursor, reading: TheoryReading, start: int, word: str) ->
     proof = _begin_proof(cursor, name)
     lemma = Lemma(name, trait, "", attributes, cursor.path, line, proof=proof)
     reading.claims.append(Claim(lemma, tests))
-
-
-def _take_modulo_e(cursor: Cursor) -> bool:
-    """Pass `modulo E)`; False: something else stands here."""
-    return cursor.take("modulo") and cursor.take("E") and cursor.take(")")
 
 
 def _read_statement(
@@ -2160,7 +2300,9 @@ def _begin_proof(cursor: Cursor, lemma: str) -> StoredProof | None:
 
 # --- The preprocessor -----------------------------------------------------------------------------
 
+# Token.hs, filePath. Blanks may stand behind the first quote, as behind any symbol.
 _INCLUDED_NAME = re.compile(r'"\s*((?:[^\W_]|[./])+)[^\S\n]*"')
+# In a disabled branch Tamarin takes `#` for a symbol of its own: blanks may follow.
 _BRANCH_END = re.compile(r"#\s*(else|endif)")
 _NO_ENDIF = "this #ifdef has no #endif"
 
@@ -2192,6 +2334,7 @@ class Preprocessor:
                 start, f"'{word}' may stand between items only; is a bracket before it not closed?"
             )
         cursor.tokens.begin()
+        # To what follows it is as if the directive were not there.
         last = cursor.last
         depth = cursor.depth
         cursor.skip_blanks()
@@ -2356,10 +2499,10 @@ def pass_formula(cursor: Cursor, reading: TheoryReading, start: int) -> None:
         cursor.pos = event.end()
         if event.group() == '"':
             return
-        pass_formula_event(cursor, reading, event.start(), event.group())
+        pass_common_event(cursor, reading, event.start(), event.group())
 
 
-def pass_formula_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
+def pass_common_event(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> None:
     """Pass a comment, a constant or a diff operator; `word` tells what, and begins at `start`."""
     if word in ("//", "/*"):
         cursor.pos = start
@@ -2380,6 +2523,7 @@ def _pass_constant(cursor: Cursor, start: int) -> None:
         cursor.refuse(
             start, "a constant in single quotes may not be empty and must end on its line"
         )
+    # Behind such a comment the quote is in the token text already.
     cursor.pass_verbatim(max(start, cursor.handed_on), rest.end())
 
 
@@ -2511,6 +2655,10 @@ class Cursor(SourceText):
                 return True
         return False
 
+    def take_modulo(self, *theories: str) -> bool:
+        """Pass `modulo E)` behind its bracket; False: something else stands here."""
+        return self.take("modulo") and self.take(*theories) and self.take(")")
+
     def identifier(self) -> str:
         """Pass a name and the white space behind it; "" where none stands here."""
         name = _IDENTIFIER.match(self.text, self.pos)
@@ -2578,6 +2726,14 @@ class Cursor(SourceText):
         self.tokens.add_code(" ")
         self.handed_on = end
         self.pos = end
+
+    def forget_last(self) -> None:
+        """What is handed on now is as if nothing stood before it."""
+        self.last = 0
+
+    def last_character(self) -> str:
+        """The character that stands last, blanks and comments aside; "" where nothing does."""
+        return self.text[self.last - 1 : self.last] if self.last else ""
 
     def last_word(self) -> str:
         """The word that ends at `last`, or "".
@@ -4213,23 +4369,23 @@ def prover_command(prover: Prover, plan: Plan, outputs: Outputs) -> tuple[str, .
     """
     command = [*prover.command, *_cores_options(prover, plan.limits.cores), plan.theory]
     if plan.prove:
-        command.append(f"--prove={plan.lemma}")
+        command.append(PROVE.with_value(plan.lemma))
     # The task's own come last: of two that contradict each other the last counts.
     command += prover.options
     command += plan.options
     for flag in plan.flags:
-        command.append(f"-D={flag}")
+        command.append(DEFINES.with_value(flag))
     if _writes_traces(prover):
-        command.append(f"--output-json={outputs.trace_json}")
-        command.append(f"--output-dot={outputs.trace_dot}")
-    command.append(f"--output={outputs.proof}")
+        command.append(OUTPUT_JSON.with_value(outputs.trace_json))
+        command.append(OUTPUT_DOT.with_value(outputs.trace_dot))
+    command.append(OUTPUT.with_value(outputs.proof))
     return tuple(command)
 
 
 def _cores_options(prover: Prover, cores: int) -> tuple[str, ...]:
     if prover.flavour is Flavour.TAMARIN_RS:  # it refuses `+RTS` with exit code 2
-        return (f"--processors={cores}",)
-    return ("+RTS", f"-N{cores}", "-RTS")
+        return (PROCESSORS.with_value(cores),)
+    return ("+RTS", f"{RUNTIME_CORES.name}{cores}", "-RTS")
 
 
 def _writes_traces(prover: Prover) -> bool:
@@ -4798,8 +4954,9 @@ class Recipe:
             path = path[:-1]
         offset = self._positions.get(path, 0)
         line = self.text.count("\n", 0, offset) + 1
-        column = offset - self.text.rfind("\n", 0, offset)
-        self.note(InputError(message, self.path, line, column))
+        line_start = self.text.rfind("\n", 0, offset)
+        error = InputError(message, self.path, line, offset - line_start)
+        self.note(error)
 
     def note(self, error: InputError) -> None:
         """Note that something is wrong, here or in a file that the recipe names."""
@@ -4825,6 +4982,7 @@ class Recipe:
         except json.JSONDecodeError as error:
             message = f"this is no valid JSON: {error.msg}"
             raise InputError(message, self.path, error.lineno, error.colno) from None
+        # NaN; a number of too many digits; lists nested deeper than Python's stack.
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
         if repeated:
@@ -4836,16 +4994,18 @@ class Recipe:
         return data
 
     def _refuse_repeated_keys(self) -> None:
-        counts = Counter(path for path, _ in json_positions(self.text))
-        for path, count in counts.items():
-            if count > 1:
+        seen: set[JsonPath] = set()
+        for path, _ in json_positions(self.text):
+            if path in seen:
                 self.problem(path, "this key stands here twice: keep one")
+            seen.add(path)
         self.raise_problems()
 
     @functools.cached_property
     def _positions(self) -> dict[JsonPath, int]:
         """Needed only where something is wrong. Of a key that stands twice, the second."""
-        return dict(json_positions(self.text))
+        positions = json_positions(self.text)
+        return dict(positions)
 
 
 def _refuse_constant(word: str) -> NoReturn:
@@ -4865,7 +5025,8 @@ def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
         if is_key:
             path[-1] = json.loads(string)
         in_list = bool(path) and isinstance(path[-1], int)
-        if is_key or (in_list and word not in "]},"):
+        is_element = in_list and word not in "]},"
+        if is_key or is_element:
             yield tuple(path), token.start()
         if word == "[":
             path.append(0)
@@ -4874,7 +5035,8 @@ def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
         elif word in "]}":
             path.pop()
         elif word == "," and in_list:
-            path[-1] = cast(int, path[-1]) + 1
+            index = cast(int, path[-1])
+            path[-1] = index + 1
 
 
 # --- Kinds of values in a recipe ------------------------------------------------------------------
@@ -4887,10 +5049,13 @@ class RecipeProblem(NamedTuple):
     message: str
 
 
+Problems = Iterator[RecipeProblem]
+
+
 class ValueKind:
     """What a value in a recipe may be."""
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         """All that is wrong with a value that stands at `path`, or inside it."""
         raise NotImplementedError
 
@@ -4902,9 +5067,10 @@ class PlainValue(ValueKind):
     is_good: Callable[[Any], bool]
     message: str
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if not self.is_good(value):
-            yield RecipeProblem(path, self.message.replace("FOUND", _described(value)))
+            message = self.message.replace("FOUND", _described(value))
+            yield RecipeProblem(path, message)
 
 
 @dataclass(eq=False)
@@ -4914,12 +5080,12 @@ class Number(ValueKind):
     words: tuple[str, ...] = ()
     whole: bool = False
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if self._is_word(value) or self._is_number(value):
             return
-        allowed = ["a positive whole number" if self.whole else "a positive number"]
-        allowed += [f'"{word}"' for word in self.words]
-        wanted = " or ".join(allowed)
+        wanted = "a positive whole number" if self.whole else "a positive number"
+        for word in self.words:
+            wanted += f' or "{word}"'
         yield RecipeProblem(path, f"must be {wanted}, not {_described(value)}")
 
     def _is_word(self, value: Any) -> bool:
@@ -4937,7 +5103,10 @@ class Number(ValueKind):
         if isinstance(value, str) and value.isdecimal():
             number = float(value)
         # By type: True is an instance of int.
-        if type(number) not in (int, float) or not 0 < number < 1e9:
+        if type(number) not in (int, float):
+            return False
+        # No machine has more, and 1e999 is infinite.
+        if not 0 < number < 1e9:
             return False
         return not self.whole or number % 1 == 0
 
@@ -4948,7 +5117,7 @@ class OneOf(ValueKind):
 
     words: tuple[str, ...]
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if value not in self.words:
             allowed = ", ".join(self.words)
             yield RecipeProblem(path, f"must be one of {allowed}, not {_described(value)}")
@@ -4962,9 +5131,10 @@ class ListOf(ValueKind):
     message: str = "must be a list, not FOUND"
     least: int = 0
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, list) or len(value) < self.least:
-            yield RecipeProblem(path, self.message.replace("FOUND", _described(value)))
+            message = self.message.replace("FOUND", _described(value))
+            yield RecipeProblem(path, message)
             return
         for index, item in enumerate(value):
             yield from self.item.problems(item, (*path, index))
@@ -4977,7 +5147,7 @@ class Named(ValueKind):
     item: ValueKind
     message: str
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, dict) or not value:
             yield RecipeProblem(path, self.message)
             return
@@ -4992,17 +5162,20 @@ class Fields(ValueKind):
     members: Mapping[str, ValueKind]
     required: tuple[str, ...] = ()
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, dict):
             yield RecipeProblem(path, f"must be an object, not {_described(value)}")
             return
+        allowed = ", ".join(self.members)
         for key, member in value.items():
-            if key in self.members:
-                yield from self.members[key].problems(member, (*path, key))
+            member_path = (*path, key)
+            kind = self.members.get(key)
+            if kind:
+                yield from kind.problems(member, member_path)
             else:
+                # A misspelt limit that is passed over would never hold.
                 hint = did_you_mean(key, self.members)
-                allowed = ", ".join(self.members)
-                yield RecipeProblem((*path, key), f"unknown key{hint}; allowed: {allowed}")
+                yield RecipeProblem(member_path, f"unknown key{hint}; allowed: {allowed}")
         for key in self.required:
             if key not in value:
                 yield RecipeProblem(path, f"'{key}' is missing")
@@ -5011,15 +5184,16 @@ class Fields(ValueKind):
 class Options(ValueKind):
     """A list of prover options that are not this program's own business."""
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
         if not isinstance(value, list):
             yield RecipeProblem(path, f"must be a list of texts, not {_described(value)}")
             return
         for index, option in enumerate(value):
-            problem = option_problem(option)
-            if problem:
-                yield RecipeProblem((*path, index), problem)
+            message = option_problem(option)
+            if message:
+                yield RecipeProblem((*path, index), message)
         runtime = [option for option in value if option in ("+RTS", "-RTS")]
+        # GHC would take all that follows, --output too, for options of its own.
         if runtime and runtime[-1] == "+RTS":
             yield RecipeProblem(path, "'+RTS' needs a '-RTS' after its options")
 
@@ -5031,23 +5205,25 @@ class OneOrNamed(ValueKind):
     item: ValueKind
     message: str
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        kind = self.item
         if isinstance(value, dict):
-            yield from Named(self.item, self.message).problems(value, path)
-        else:
-            yield from self.item.problems(value, path)
+            kind = Named(self.item, self.message)
+        yield from kind.problems(value, path)
 
 
 class ProverEntry(ValueKind):
     """A prover of `tamarin_versions`; its alias becomes part of file names."""
 
-    def problems(self, value: Any, path: JsonPath) -> Iterator[RecipeProblem]:
-        yield from FILE_NAME.problems(path[-1], path)
-        yield from Fields(_PROVER).problems(value, path)
-        if isinstance(value, dict) and ("path" in value) == ("command" in value):
-            yield RecipeProblem(
-                path, "needs either 'path' (a file, or a command on PATH) or 'command' (a list)"
-            )
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        alias = path[-1]
+        yield from FILE_NAME.problems(alias, path)
+        yield from PROVER_FIELDS.problems(value, path)
+        if not isinstance(value, dict):
+            return
+        if ("path" in value) == ("command" in value):
+            message = "needs either 'path' (a file, or a command on PATH) or 'command' (a list)"
+            yield RecipeProblem(path, message)
 
 
 def _described(value: Any) -> str:
@@ -5056,34 +5232,17 @@ def _described(value: Any) -> str:
         return "an object"
     if isinstance(value, list):
         return "a list"
-    return json.dumps(value)[:60]
+    text = json.dumps(value)
+    return text[:60]
 
 
 def percentage(text: str) -> float | None:
     """The share that "50%" means, or None."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
-    if found is None or not 0 < float(found[1]) <= 100:
+    if not found:
         return None
-    return float(found[1]) / 100
-
-
-# What can't be given as an option, and what to do instead.
-_OWN_OPTIONS = {
-    "--prove": "name the lemmas under 'lemmas'",
-    "--lemma": "name the lemmas under 'lemmas'",
-    "-o": "proofs are always written to the results directory",
-    "-O": "proofs are always written to the results directory",
-    "--output": "proofs are always written to the results directory",
-    "--Output": "proofs are always written to the results directory",
-    "--output-json": "traces are always written to the results directory",
-    "--output-dot": "traces are always written to the results directory",
-    "--output-module": "a translation proves nothing",
-    "-m": "a translation proves nothing",
-    "--parse-only": "it proves nothing: use the 'check' command",
-    "--precompute-only": "it proves nothing",
-    "-N": "use 'max_cores' in 'resources'",
-    "--processors": "use 'max_cores' in 'resources'",
-}
+    percent = float(found[1])
+    return percent / 100 if 0 < percent <= 100 else None
 
 
 def option_problem(option: Any) -> str:
@@ -5093,7 +5252,7 @@ def option_problem(option: Any) -> str:
     """
     if not is_text(option):
         return f"must be an option of the prover, not {_described(option)}"
-    name = option.split("=")[0]
+    name, joined, _ = option.partition("=")
     if " " in name and name[0] in "-+":
         return 'one option per text: use a list such as ["+RTS", "-M8g", "-RTS"]'
     if name[:1] not in ("-", "+"):
@@ -5105,19 +5264,14 @@ def option_problem(option: Any) -> str:
     # theory file; of `-vDX` it takes each letter. Nobody here would know what it was told.
     if re.fullmatch("--.?", name) or re.match("-v+[^v]", name):
         return f"'{printable(option)}' must be written out, one option per text"
-    # What the tool decides itself would contradict what the plan says.
-    for own, advice in _OWN_OPTIONS.items():
-        if _means_option(name, own):
-            return f"{own} can't be given here: {advice}"
+    for known in PROVER_OPTIONS:
+        if not known.is_meant_by(option):
+            continue
+        if known.refusal:
+            return f"{known.name} can't be given here: {known.refusal}"
+        if joined and not known.takes_value:
+            return f"{known.name} takes no value"
     return ""
-
-
-def _means_option(word: str, option: str) -> bool:
-    """Whether Tamarin takes a word (without its `=VALUE`) for an option."""
-    if option.startswith("--"):
-        # Tamarin takes any beginning that only one option has.
-        return option.startswith(word) and len(word) > 3
-    return word.startswith(option)  # its value may follow at once
 
 
 # NUL, and halves of characters, which JSON may name.
@@ -5140,6 +5294,7 @@ def is_file_name_part(value: Any) -> bool:
 
 def is_flag(value: Any) -> bool:
     """Whether it is the name of a preprocessor flag."""
+    # An #ifdef can ask for nothing else: flags are identifiers (Text/Parser.hs, flagatom).
     return isinstance(value, str) and re.fullmatch(r"\w+", value) is not None
 
 
@@ -5147,6 +5302,7 @@ def is_environment(value: Any) -> bool:
     """Whether it is an object from variables to texts, as a process can get it."""
     if not isinstance(value, dict):
         return False
+    # Of a name with `=` the child would see another variable.
     for name, text in value.items():
         if not name or "=" in name or "\0" in name:
             return False
@@ -5193,6 +5349,8 @@ _PROVER: dict[str, ValueKind] = {
     "test_success": ANYTHING,
 }
 
+PROVER_FIELDS = Fields(_PROVER)
+
 # Of one job. What is missing is inherited: lemma, task, then the defaults.
 _RESOURCES: dict[str, ValueKind] = {
     "max_cores": Number(whole=True),
@@ -5215,26 +5373,28 @@ _LEMMA: dict[str, ValueKind] = {
     "expect": VERDICT,
 }
 
+# One for all of its lemmas, or by lemma: names or patterns.
+EXPECTATIONS = OneOrNamed(VERDICT, "must be an object with at least one lemma")
+LEMMA_FIELDS = Fields(_LEMMA, required=("name",))
+
 _TASK: dict[str, ValueKind] = {
     # A pattern, too, where the prefix contains {theory}.
     "theory_file": TEXT,
     "output_file_prefix": FILE_NAME,
     **_OVERRIDES,
-    # One for all of its lemmas, or by lemma: names or patterns.
-    "expect": OneOrNamed(VERDICT, "must be an object with at least one lemma"),
+    "expect": EXPECTATIONS,
     "cwd": TEXT,  # where its jobs run
-    "lemmas": ListOf(Fields(_LEMMA, required=("name",))),  # all when left out
+    "lemmas": ListOf(LEMMA_FIELDS),  # all when left out
     "prove": BOOLEAN,  # false: check the proofs stored in the theory instead of searching
 }
 
+TASK_FIELDS = Fields(_TASK, required=("theory_file", "tamarin_versions", "output_file_prefix"))
+
 _RECIPE: dict[str, ValueKind] = {
-    "$schema": ANYTHING,
+    "$schema": ANYTHING,  # for editors
     "config": Fields(_CONFIG),
     "tamarin_versions": Named(ProverEntry(), "must be an object with at least one prover"),
-    "tasks": Named(
-        Fields(_TASK, required=("theory_file", "tamarin_versions", "output_file_prefix")),
-        "must be an object with at least one task",
-    ),
+    "tasks": Named(TASK_FIELDS, "must be an object with at least one task"),
 }
 
 RECIPE = Fields(_RECIPE, required=("tamarin_versions", "tasks"))
@@ -5250,6 +5410,7 @@ def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
     """
     provers: dict[str, Prover] = {}
     known = recipe.data["tamarin_versions"]
+    # The others need not be here: people share one list of provers between machines.
     for path, alias in _used_aliases(recipe):
         if alias not in known:
             hint = did_you_mean(alias, known)
@@ -5262,17 +5423,21 @@ def recipe_provers(recipe: Recipe) -> dict[str, Prover]:
 
 def _used_aliases(recipe: Recipe) -> Iterator[tuple[JsonPath, str]]:
     """Each use of a prover's alias, and where it stands."""
-    if "recheck_with" in recipe.config:
-        yield ("config", "recheck_with"), recipe.config["recheck_with"]
-    for name, task in recipe.data["tasks"].items():
+    recheck_with = recipe.config.get("recheck_with")
+    if recheck_with:
+        yield ("config", "recheck_with"), recheck_with
+    tasks = recipe.data["tasks"]
+    for name, task in tasks.items():
         yield from _aliases_of(task, ("tasks", name))
-        for index, item in enumerate(task.get("lemmas", ())):
+        lemmas = task.get("lemmas", ())
+        for index, item in enumerate(lemmas):
             yield from _aliases_of(item, ("tasks", name, "lemmas", index))
 
 
 def _aliases_of(entry: Json, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
     """The aliases that a task, or one of its lemmas, names itself."""
-    for index, alias in enumerate(entry.get("tamarin_versions", ())):
+    aliases = entry.get("tamarin_versions", ())
+    for index, alias in enumerate(aliases):
         yield (*path, "tamarin_versions", index), alias
 
 
@@ -5280,14 +5445,13 @@ def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
     """A prover of the recipe, found on this machine; what is wrong with it is noted."""
     entry = recipe.data["tamarin_versions"][alias]
     path: JsonPath = ("tamarin_versions", alias)
-    words = entry.get("command") or [entry["path"]]
-    arguments = [_argument(recipe, path, word) for word in words[1:]]
-    return Prover(
-        alias=alias,
-        command=(_program(recipe, path, words[0]), *arguments),
-        options=tuple(entry.get("options", ())),
-        env=dict(entry.get("env", {})),
-    )
+    program, *rest = entry.get("command") or [entry["path"]]
+    command = [_program(recipe, path, program)]
+    for word in rest:
+        command.append(_argument(recipe, path, word))
+    options = entry.get("options", ())
+    env = entry.get("env", {})
+    return Prover(alias=alias, command=tuple(command), options=tuple(options), env=dict(env))
 
 
 def _program(recipe: Recipe, path: JsonPath, word: str) -> str:
@@ -5296,21 +5460,20 @@ def _program(recipe: Recipe, path: JsonPath, word: str) -> str:
     program = find_program(word, recipe.directory)
     name = os.path.basename(word)
     if os.sep in word:
-        files = filter(os.path.isfile, relative_to(word, recipe.directory))
+        meant = relative_to(word, recipe.directory)
+        files = filter(os.path.isfile, meant)
         programs = [file for file in files if os.access(file, os.X_OK)]
         refuse_two_files(recipe, path, word, programs)
     if name in ("docker", "podman"):
-        recipe.problem(
-            path,
+        message = (
             f"{name} runs the prover outside our process tree, where limits can't hold: "
-            "use apptainer, or install the prover",
+            "use apptainer, or install the prover"
         )
+        recipe.problem(path, message)
     if not program:
-        recipe.problem(
-            path,
-            f"there is no executable program '{printable(word)}': "
-            "give a file, or a command on PATH",
-        )
+        shown = printable(word)
+        message = f"there is no executable program '{shown}': give a file, or a command on PATH"
+        recipe.problem(path, message)
     return program
 
 
@@ -5321,7 +5484,8 @@ def _argument(recipe: Recipe, path: JsonPath, word: str) -> str:
     """
     if os.sep not in word or word.startswith("-"):
         return word
-    files = list(filter(os.path.isfile, relative_to(word, recipe.directory)))
+    meant = relative_to(word, recipe.directory)
+    files = list(filter(os.path.isfile, meant))
     refuse_two_files(recipe, path, word, files)
     return os.path.abspath(files[0]) if files else word
 
@@ -5329,17 +5493,18 @@ def _argument(recipe: Recipe, path: JsonPath, word: str) -> str:
 def refuse_two_files(recipe: Recipe, path: JsonPath, name: str, files: Sequence[str]) -> None:
     """Note a problem where a name can mean two files that are not equal."""
     digests = {file_digest(file) for file in files}
+    # Copies of one file are no question.
     if len(digests) > 1:
-        recipe.problem(path, two_files(name, files))
+        message = two_files(name, files)
+        recipe.problem(path, message)
 
 
 def two_files(name: str, files: Iterable[str]) -> str:
     """What to say where a name can mean two files that differ."""
-    shown = " and ".join(printable(os.path.abspath(file)) for file in files)
-    return (
-        f"'{printable(name)}' can mean two files that differ, {shown}: "
-        "give the absolute path of one"
-    )
+    paths = map(os.path.abspath, files)
+    shown_paths = " and ".join(map(printable, paths))
+    shown = printable(name)
+    return f"'{shown}' can mean two files that differ, {shown_paths}: give the absolute path of one"
 
 
 def recipe_path(file: str, recipe_file: str) -> str:
@@ -5347,7 +5512,8 @@ def recipe_path(file: str, recipe_file: str) -> str:
 
     Absolute where the relative path could mean another file here.
     """
-    directory = os.path.dirname(os.path.abspath(recipe_file))
+    recipe_file = os.path.abspath(recipe_file)
+    directory = os.path.dirname(recipe_file)
     relative = os.path.relpath(file, directory)
     meant = relative_to(relative, directory)
     if meant and all(os.path.samefile(path, file) for path in meant):
@@ -5357,13 +5523,12 @@ def recipe_path(file: str, recipe_file: str) -> str:
 
 # === Plan =========================================================================================
 
+# Says something to the user that stops nothing.
+Warn = Callable[[str], None]
+
 
 def plan_batch(
-    recipe: Recipe,
-    provers: dict[str, Prover],
-    room: Limits,
-    options: PlanOptions,
-    warn: Callable[[str], None],
+    recipe: Recipe, provers: dict[str, Prover], room: Limits, options: PlanOptions, warn: Warn
 ) -> Batch:
     """The completely resolved Batch of a recipe, in file order.
 
@@ -5398,22 +5563,28 @@ def _header(
 ) -> Header:
     """The `batch` event of this run, with this process as its driver."""
     host, boot_id = host_id()
+    # At random: two drivers may plan the same recipe in the same moment, on two machines.
+    batch_id = os.urandom(6).hex()
+    scheduler = options.scheduler or recipe.config.get("scheduler", "fifo")
+    own_pid = os.getpid()
+    python = sys.version.split()[0]
     return Header(
         at=timestamp(),
-        id=os.urandom(6).hex(),
+        id=batch_id,
         version=__version__,
         recipe_file=os.path.abspath(recipe.path),
         recipe=recipe.data,
         options=options,
         limits=limits,
         cwd=os.getcwd(),
-        scheduler=options.scheduler or recipe.config.get("scheduler", "fifo"),
+        scheduler=scheduler,
         provers=provers,
-        pid=os.getpid(),
-        started=process_start(os.getpid()),
+        pid=own_pid,
+        # Pids are used again: this tells our process from a later one.
+        started=process_start(own_pid),
         host=host,
         boot_id=boot_id,
-        python=sys.version.split()[0],
+        python=python,
         platform=sys.platform,
     )
 
@@ -5426,7 +5597,7 @@ class _Planner:
         recipe: Recipe,
         provers: Mapping[str, Prover],
         limits: Limits,
-        warn: Callable[[str], None],
+        warn: Warn,
     ) -> None:
         self.recipe = recipe
         self.provers = provers
@@ -5446,8 +5617,10 @@ class _Planner:
             choices = self.lemmas.select(entry, file)
             if choices:
                 self._refuse_idle_expectations(entry, choices)
-            prefix = entry.prefix.replace("{theory}", _stem(file.path))
-            argument = share(path_from(file.path, entry.cwd))
+            stem = _stem(file.path)
+            prefix = entry.prefix.replace("{theory}", stem)
+            argument = path_from(file.path, entry.cwd)
+            argument = share(argument)
             for choice in choices:
                 self._refuse_diff(choice)
                 yield self._plan(entry, choice, prefix, argument)
@@ -5458,13 +5631,21 @@ class _Planner:
         lemma = choice.lemma
         view = TheoryView(choice.alias, argument, item.options, item.flags, entry.cwd)
         dependencies = self.dependencies.of(view, choice.loaded)
+        task_id = self.ids.new(f"{prefix}--{lemma.name}--{choice.alias}")
+        sides = sides_of(choice.sides)
+        assumes = assumed_by(choice.sides)
+        expect = _expected_verdict(item.expect, lemma)
+        key = dependencies.task_key(lemma.name, entry.prove)
+        lemma_key = dependencies.lemma_key(lemma.name, entry.prove)
+        # Enough to tell texts apart, and it stands in the journal once for each task.
+        theory_digest = dependencies.text[:32]
         return Plan(
-            id=self.ids.new(f"{prefix}--{lemma.name}--{choice.alias}"),
+            id=task_id,
             entry=entry.name,
             theory=view.theory,
             lemma=lemma.name,
             trait=lemma.trait,
-            sides=sides_of(choice.sides),
+            sides=sides,
             prover=view.prover,
             options=view.options,
             flags=view.flags,
@@ -5472,21 +5653,20 @@ class _Planner:
             cwd=view.cwd,
             prove=entry.prove,
             optional=lemma.optional,
-            assumes=assumed_by(choice.sides),
-            expect=_expected_verdict(item.expect, lemma),
-            key=dependencies.task_key(lemma.name, entry.prove),
-            lemma_key=dependencies.lemma_key(lemma.name, entry.prove),
-            theory_digest=share(dependencies.text[:32]),
+            assumes=assumes,
+            expect=expect,
+            key=key,
+            lemma_key=lemma_key,
+            theory_digest=share(theory_digest),
         )
 
     def _refuse_diff(self, choice: LemmaChoice) -> None:
         """tamarin-rs has no diff mode."""
         alias = choice.alias
-        if choice.loaded.theory.diff and self.provers[alias].flavour == "tamarin-rs":
-            self.recipe.problem(
-                choice.item.path,
-                f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task",
-            )
+        flavour = self.provers[alias].flavour
+        if choice.loaded.theory.diff and flavour is Flavour.TAMARIN_RS:
+            message = f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task"
+            self.recipe.problem(choice.item.path, message)
 
     def _refuse_idle_expectations(self, entry: RecipeEntry, choices: Sequence[LemmaChoice]) -> None:
         """What is expected of no lemma would never be missed."""
@@ -5494,21 +5674,26 @@ class _Planner:
             return
         names = {choice.lemma.name for choice in choices}
         for pattern in entry.expect:
-            if not any(_selects(pattern, choice.lemma) for choice in choices):
-                hint = did_you_mean(pattern, names)
-                path = (*entry.path, "expect", pattern)
-                self.recipe.problem(path, f"matches no planned lemma{hint}")
+            if any(_selects(pattern, choice.lemma) for choice in choices):
+                continue
+            hint = did_you_mean(pattern, names)
+            path = (*entry.path, "expect", pattern)
+            self.recipe.problem(path, f"matches no planned lemma{hint}")
 
 
 def _stem(path: str) -> str:
     """A file's name without its ending."""
-    return os.path.splitext(os.path.basename(path))[0]
+    name = os.path.basename(path)
+    stem, _ = os.path.splitext(name)
+    return stem
 
 
 def _expected_verdict(expect: Expectations, lemma: Lemma) -> Verdict | None:
     """What is expected of a lemma: its own name beats patterns, of these the first counts."""
-    if not isinstance(expect, dict):
-        return Verdict(expect) if expect else None
+    if not expect:
+        return None
+    if isinstance(expect, str):
+        return Verdict(expect)
     if lemma.name in expect:
         return Verdict(expect[lemma.name])
     for pattern, verdict in expect.items():
@@ -5564,24 +5749,31 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
     path: JsonPath = ("tasks", name)
     items: list[LemmaItem] = []
     exclusions: list[LemmaExclusion] = []
-    for index, item in enumerate(data.get("lemmas", ())):
+    lemmas = data.get("lemmas", ())
+    for index, item in enumerate(lemmas):
         item_path = (*path, "lemmas", index)
         pattern: str = item["name"]
         if pattern.startswith("!"):
-            exclusions.append(LemmaExclusion(pattern[1:], item_path))
+            exclusion = LemmaExclusion(pattern[1:], item_path)
+            exclusions.append(exclusion)
         else:
             items.append(_read_item(item, item_path, data, path, limits))
+    # Who names no lemma, or only some that are not wanted, means all others.
     if not items:
-        items.append(_read_item({"name": "*"}, path, data, path, limits))
+        all_lemmas = {"name": "*"}
+        items.append(_read_item(all_lemmas, path, data, path, limits))
     cwd = os.path.expanduser(data.get("cwd", "."))
+    cwd = os.path.abspath(cwd)
+    prove = data.get("prove", True)
+    expect = data.get("expect")
     return RecipeEntry(
         name=name,
         path=path,
         theory_file=data["theory_file"],
         prefix=data["output_file_prefix"],
-        cwd=share(os.path.abspath(cwd)),
-        prove=data.get("prove", True),
-        expect=data.get("expect"),
+        cwd=share(cwd),
+        prove=prove,
+        expect=expect,
         items=tuple(items),
         exclusions=tuple(exclusions),
     )
@@ -5592,52 +5784,56 @@ def _read_item(
 ) -> LemmaItem:
     """An item of a task's `lemmas`; where it says nothing the task's word counts."""
     whole = {**task, **item}
-    resources = [
-        AskedResources(item.get("resources", {}), path),
-        AskedResources(task.get("resources", {}), task_path),
-    ]
+    aliases = tuple(whole["tamarin_versions"])
+    options = tuple(whole.get("tamarin_options", ()))
+    flags = tuple(whole.get("preprocess_flags", ()))
+    expect = whole.get("expect")
+    # These are inherited field by field, and not as a whole.
+    own_resources = item.get("resources", {})
+    task_resources = task.get("resources", {})
+    own = AskedResources(own_resources, path)
+    inherited = AskedResources(task_resources, task_path)
     return LemmaItem(
         pattern=item["name"],
         path=path,
-        aliases=tuple(whole["tamarin_versions"]),
-        options=share(tuple(whole.get("tamarin_options", ()))),
-        flags=share(tuple(whole.get("preprocess_flags", ()))),
-        limits=limits.decide(resources),
-        expect=whole.get("expect"),
+        aliases=aliases,
+        options=share(options),
+        flags=share(flags),
+        limits=limits.decide([own, inherited]),
+        expect=expect,
     )
 
 
 # --- Limits ---------------------------------------------------------------------------------------
 
 
-def _global_limits(
-    config: Json, room: Limits, options: PlanOptions, warn: Callable[[str], None]
-) -> Limits:
+def _global_limits(config: Json, room: Limits, options: PlanOptions, warn: Warn) -> Limits:
     """The limits of all jobs together, no more than this process may use; and a job's default time.
 
     What the command line says comes first, then the recipe's `config`, then "max".
     """
-    cores = options.cores or config.get("global_max_cores", "max")
-    memory = options.memory or config.get("global_max_memory", "max")
+    asked_cores = options.cores or config.get("global_max_cores", "max")
+    asked_memory = options.memory or config.get("global_max_memory", "max")
     timeout_s = options.timeout_s or config.get("default_timeout", DEFAULT_TIMEOUT_S)
-    return Limits(
-        cores=_global_limit(str(cores), room.cores, 1, "cores", warn),
-        memory_mb=_global_limit(str(memory), room.memory_mb, 1024, "GB", warn),
-        timeout_s=float(timeout_s),
-    )
+    cores = _global_limit(str(asked_cores), room.cores, 1, "cores", warn)
+    memory_mb = _global_limit(str(asked_memory), room.memory_mb, 1024, "GB", warn)
+    return Limits(cores, memory_mb, float(timeout_s))
 
 
-def _global_limit(asked: str, most: int, unit: int, name: str, warn: Callable[[str], None]) -> int:
+def _global_limit(asked: str, most: int, unit: int, name: str, warn: Warn) -> int:
     """How much of `most` all jobs together may use: "max", "50%", or a number of units."""
-    part = 1.0 if asked.lower() == "max" else percentage(asked)
+    if asked.lower() == "max":
+        return max(1, most)
+    part = percentage(asked)
     amount = most * part if part else float(asked) * unit
     limit = int(amount)
     if limit > most:
-        warn(
-            f"{limit / unit:g} {name} asked for, but this process may use "
-            f"{most / unit:.4g} {name}: capped"
-        )
-    return max(1, min(limit, most))
+        wanted = f"{limit / unit:g} {name}"
+        there = f"{most / unit:.4g} {name}"
+        warn(f"{wanted} asked for, but this process may use {there}: capped")
+        limit = most
+    # A part of very little may be nothing, and with nothing no job would ever start.
+    return max(1, limit)
 
 
 class AskedResources(NamedTuple):
@@ -5650,7 +5846,7 @@ class AskedResources(NamedTuple):
 class JobLimits:
     """Decides what one job may use; above a limit of the whole batch it would wait for ever."""
 
-    def __init__(self, batch: Limits, warn: Callable[[str], None]) -> None:
+    def __init__(self, batch: Limits, warn: Warn) -> None:
         """`batch`: the limits of all jobs together, and a job's default time."""
         self._batch = batch
         self._warn = warn
@@ -5675,16 +5871,18 @@ class JobLimits:
             if key not in source.values:
                 continue
             asked = float(source.values[key])
-            if asked > most:
-                self._warn_of_cap((*source.path, "resources", key), asked, most)
-            return min(asked, most)
+            if asked <= most:
+                return asked
+            self._warn_of_cap((*source.path, "resources", key), asked, most)
+            return most
         return min(default, most)
 
     def _warn_of_cap(self, path: JsonPath, asked: float, most: float) -> None:
-        if path not in self._warned_of:
-            self._warned_of.add(path)
-            place = ".".join(map(str, path))
-            self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
+        if path in self._warned_of:
+            return
+        self._warned_of.add(path)
+        place = ".".join(map(str, path))
+        self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
 
 
 # --- Theory files ---------------------------------------------------------------------------------
@@ -5709,33 +5907,36 @@ def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
         theories = _matching_theories(recipe, name, place)
     if theories:
         return theories
+    message = f"there is no theory file '{printable(name)}'"
     if _is_pattern(name) and not may_be_many:
-        recipe.problem(
-            place,
+        message = (
             "a pattern needs {theory} in output_file_prefix, so that each theory has results of "
-            "its own",
+            "its own"
         )
-    else:
-        recipe.problem(place, f"there is no theory file '{printable(name)}'")
+    recipe.problem(place, message)
     return []
 
 
 def _named_theory(recipe: Recipe, name: str, place: JsonPath) -> list[TheoryFile]:
     """The file of this very name, if there is one."""
-    files = list(filter(os.path.isfile, relative_to(name, recipe.directory)))
+    paths = relative_to(name, recipe.directory)
+    files = list(filter(os.path.isfile, paths))
     if not files:
         return []
     twin = files[1] if len(files) > 1 else ""
-    return [TheoryFile(name, files[0], place, twin)]
+    theory = TheoryFile(name, files[0], place, twin)
+    return [theory]
 
 
 def _matching_theories(recipe: Recipe, pattern: str, place: JsonPath) -> list[TheoryFile]:
     """The files that match a pattern here; if there are none, in the recipe's own directory."""
-    directories = [os.getcwd(), os.path.abspath(recipe.directory or ".")]
+    beside_recipe = os.path.abspath(recipe.directory or ".")
+    directories = [os.getcwd(), beside_recipe]
     # An absolute pattern means the same files from everywhere.
     if os.path.isabs(os.path.expanduser(pattern)):
         directories = directories[:1]
     matches: list[dict[str, str]] = []
+    # The recipe may lie in the working directory.
     for root in dict.fromkeys(directories):
         paths = _glob(pattern, root)
         if paths:
@@ -5745,12 +5946,14 @@ def _matching_theories(recipe: Recipe, pattern: str, place: JsonPath) -> list[Th
     twins: dict[str, str] = {}
     if len(matches) > 1:
         here, twins = matches
+        # Files of one name are compared when they are read.
         if list(here) != list(twins):
             first_files = [next(iter(paths.values())) for paths in matches]
             recipe.problem(place, two_files(pattern, first_files))
     theories: list[TheoryFile] = []
     for name, path in matches[0].items():
-        theories.append(TheoryFile(pattern, path, place, twins.get(name, "")))
+        twin = twins.get(name, "")
+        theories.append(TheoryFile(pattern, path, place, twin))
     return theories
 
 
@@ -5758,8 +5961,11 @@ def _glob(pattern: str, root: str) -> dict[str, str]:
     """The files below `root` that match a pattern: paths by names relative to `root`, sorted."""
     import glob
 
-    pattern = os.path.join(glob.escape(root), os.path.expanduser(pattern))
-    paths = filter(os.path.isfile, glob.glob(pattern, recursive=True))
+    # Only the recipe's part is a pattern: the directory may be called `[old]`.
+    escaped_root = glob.escape(root)
+    pattern = os.path.join(escaped_root, os.path.expanduser(pattern))
+    matches = glob.glob(pattern, recursive=True)
+    paths = filter(os.path.isfile, matches)
     return {os.path.relpath(path, root): path for path in sorted(paths)}
 
 
@@ -5792,13 +5998,20 @@ class TheoryReader:
             loaded = self._load(file.path, *view)
             if file.twin:
                 twin = self._load(file.twin, *view)
-                if _all_digests(loaded.theory, options) != _all_digests(twin.theory, options):
-                    message = two_files(file.name, (file.path, file.twin))
-                    self._recipe.problem(file.place, message)
+                self._refuse_unequal(file, loaded, twin, options)
         except InputError as error:
             self._recipe.note(error)
             return None
         return loaded
+
+    def _refuse_unequal(
+        self, file: TheoryFile, loaded: LoadedTheory, twin: LoadedTheory, options: Sequence[str]
+    ) -> None:
+        """Two files of the name that the recipe gives must be one theory."""
+        digests = _all_digests(loaded.theory, options)
+        if digests != _all_digests(twin.theory, options):
+            message = two_files(file.name, (file.path, file.twin))
+            self._recipe.problem(file.place, message)
 
 
 def _load_theory(path: str, flags: Sequence[str], diff: bool, auto_sources: bool) -> LoadedTheory:
@@ -5808,8 +6021,9 @@ def _load_theory(path: str, flags: Sequence[str], diff: bool, auto_sources: bool
 def _all_digests(theory: Theory, options: Sequence[str]) -> list[str]:
     """Of a theory with its includes and its oracles."""
     oracles = used_oracles(theory, options, os.getcwd())
-    texts = [state.digest for state in theory.files.values()]
-    return [*texts, *map(file_digest, oracles)]
+    digests = [state.digest for state in theory.files.values()]
+    digests += map(file_digest, oracles)
+    return digests
 
 
 # --- Choice of lemmas -----------------------------------------------------------------------------
@@ -5846,7 +6060,8 @@ class LemmaSelection:
         """
         chosen: list[LemmaChoice] = []
         # Exact names first: no pattern takes again what they took.
-        for item in sorted(entry.items, key=lambda item: _is_pattern(item.pattern)):
+        items = sorted(entry.items, key=lambda item: _is_pattern(item.pattern))
+        for item in items:
             choices = self._matching(item, file)
             if _is_pattern(item.pattern):
                 taken = {choice.lemma.name for choice in chosen}
@@ -5867,21 +6082,29 @@ class LemmaSelection:
                 continue
             # A prover's own options may hide a lemma from it that another one has.
             theories.append(loaded.theory)
-            for place, sides in enumerate(lemmas_by_name(loaded.theory).values()):
+            groups = lemmas_by_name(loaded.theory)
+            for place, sides in enumerate(groups.values()):
                 if _selects(item.pattern, sides[0]):
-                    choices.append(LemmaChoice(item, alias, loaded, place, sides))
+                    choice = LemmaChoice(item, alias, loaded, place, sides)
+                    choices.append(choice)
+        # A theory that can't be read has been complained of.
         if theories and not choices:
-            self._no_such_lemma(item, file, lemmas_by_name(theories[0]))
+            names = lemmas_by_name(theories[0])
+            self._no_such_lemma(item, file, names)
         return choices
 
     def _without(self, exclusion: LemmaExclusion, chosen: list[LemmaChoice]) -> list[LemmaChoice]:
         """What an exclusion leaves."""
         left = [choice for choice in chosen if not _selects(exclusion.pattern, choice.lemma)]
+        # Nothing was chosen before: that has been complained of.
+        if not chosen:
+            return left
         word = printable(f"!{exclusion.pattern}")
         path = (*exclusion.path, "name")
-        if chosen and not left:
+        if not left:
             self._recipe.problem(path, f"'{word}' leaves no lemma")
-        elif chosen and len(left) == len(chosen):
+        elif len(left) == len(chosen):
+            # Most likely mistyped, and what should not run would run.
             self._recipe.problem(path, f"'{word}' takes no lemma away")
         return left
 
@@ -5891,14 +6114,13 @@ class LemmaSelection:
             message = f"{path} has no lemmas (with these flags): nothing to prove"
             self._recipe.problem(item.path[:2], message)
             return
-        some = ", ".join(list(names)[:12])
-        if len(names) > 12:
+        first_names = list(names)[:12]
+        some = ", ".join(first_names)
+        if len(names) > len(first_names):
             some += ", ..."
         hint = did_you_mean(item.pattern, names)
-        self._recipe.problem(
-            (*item.path, "name"),
-            f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}",
-        )
+        message = f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}"
+        self._recipe.problem((*item.path, "name"), message)
 
 
 def _is_pattern(name: str) -> bool:
@@ -5955,7 +6177,7 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
     programs = _program_files(prover, view.cwd, environment)
     maude = _maude_file(options, view.cwd, environment)
     oracles = used_oracles(theory, options, view.cwd)
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {}  # by the name that `run -d` gives them
     values["prover"] = _prover_value(prover, programs)
     values["Maude"] = file_digest(maude)
     # In their order: of two that contradict each other the last counts.
@@ -5969,35 +6191,43 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
     # An oracle runs there, and a relative path in an option means another file elsewhere.
     needs_cwd = bool(oracles) or _options_name_files(options, view.cwd)
     values["working directory"] = view.cwd if needs_cwd else ""
+    files = _file_states(theory, [*oracles, *programs, maude])
+    parts = {name: json_digest(value) for name, value in values.items()}
     why_whole = _why_whole_theory(loaded, options)
+    lemmas = {} if why_whole else loaded.lemma_parts
     return Dependencies(
         theory=theory.name,
-        files=_file_states(theory, [*oracles, *programs, maude]),
-        parts={name: json_digest(value) for name, value in values.items()},
+        files=files,
+        parts=parts,
         text=theory.digest,
         why_whole=why_whole,
+        lemmas=lemmas,
         sources=tuple(map(os.path.abspath, (*theory.files, *filter(None, oracles)))),
-        lemmas={} if why_whole else loaded.lemma_parts,
     )
 
 
 def _prover_value(prover: Prover, programs: Sequence[str]) -> list[Any]:
     """What the prover itself is: what it says of itself, its files, the other words of its call."""
     digests = list(map(file_digest, programs))
+    # Programs count by their bytes alone: the same prover elsewhere is the same.
     words = [word for word in prover.command if word not in programs]
     return [prover.identity, digests, words]
 
 
 def _environment_value(prover: Prover, environment: Mapping[str, str]) -> list[Any]:
     """What the recipe gives the prover as environment, and what else of it matters."""
+    given = sorted(prover.env.items())
     inherited = list(map(environment.get, RESULT_VARIABLES))
-    return [sorted(prover.env.items()), inherited]
+    return [given, inherited]
 
 
 def _program_files(prover: Prover, cwd: str, environment: Mapping[str, str]) -> list[str]:
     """The files among the words of a command: programs, as in `nice tamarin-prover`, and others."""
-    programs = [find_program(word, cwd, environment) for word in prover.command]
-    files = list(filter(None, programs))
+    files: list[str] = []
+    for word in prover.command:
+        program = find_program(word, cwd, environment)
+        if program:
+            files.append(program)
     # An argument of a command such as `apptainer exec tamarin.sif tamarin-prover`.
     for word in prover.command:
         path = os.path.join(cwd, word)
@@ -6008,7 +6238,9 @@ def _program_files(prover: Prover, cwd: str, environment: Mapping[str, str]) -> 
 
 def _maude_file(options: Sequence[str], cwd: str, environment: Mapping[str, str]) -> str:
     """The Maude that a prover will call; "" if there is none."""
-    maude = ["maude", *option_values(options, "--with-maude")][-1]
+    # The last one counts. Without a value the option means what Tamarin takes without it.
+    asked = ["maude", *WITH_MAUDE.values(options)][-1]
+    maude = asked or "maude"
     if os.sep in maude:
         maude = os.path.join(cwd, os.path.expanduser(maude))
     return find_program(maude, cwd, environment)
@@ -6018,7 +6250,8 @@ def _options_name_files(options: Iterable[str], cwd: str) -> bool:
     """Whether the value of some option can be a path that is there."""
     for option in options:
         _, joined, value = option.partition("=")
-        if joined and os.path.exists(os.path.join(cwd, value)):
+        path = os.path.join(cwd, value)
+        if joined and os.path.exists(path):
             return True
     return False
 
@@ -6027,7 +6260,9 @@ def _file_states(theory: Theory, others: Iterable[str]) -> dict[str, FileState]:
     """Of the theory and what it includes as they were read, and of all others that are named."""
     states: dict[str, FileState] = {}
     for path, state in theory.files.items():
-        states[os.path.abspath(path)] = state
+        full_path = os.path.abspath(path)
+        states[full_path] = state
+    # A Maude that is not there has no path.
     for path in filter(None, others):
         full_path = os.path.abspath(path)
         states[full_path] = file_state(full_path)
@@ -6039,7 +6274,7 @@ def _why_whole_theory(loaded: LoadedTheory, options: Sequence[str]) -> str:
     theory = loaded.theory
     if theory.cannot_split:
         return theory.cannot_split
-    if option_values((*options, *theory.configuration), "--quit-on-warning"):
+    if QUIT_ON_WARNING.is_given((*options, *theory.configuration)):
         return "--quit-on-warning"
     return "" if loaded.lemma_parts else "unusual lemmas"
 
@@ -6059,11 +6294,13 @@ def lemma_parts(theory: Theory) -> dict[str, LemmaParts]:
         assumed: list[PlacedDigest] = []
         for name in lemma.assumes:
             assumed += placed[name]
+        assumed_from_here = _seen_from(own, sorted(assumed))
+        around_digest = json_digest([rest, rest_before])
+        own_digest = json_digest(digests)
+        assumed_digest = json_digest(assumed_from_here)
         # Neighbours stand at the same place in the rest, and assume the same.
         parts[lemma.name] = LemmaParts(
-            around=share(json_digest([rest, rest_before])),
-            own=json_digest(digests),
-            assumed=share(json_digest(_seen_from(own, sorted(assumed)))),
+            around=share(around_digest), own=own_digest, assumed=share(assumed_digest)
         )
     return parts
 
@@ -6077,7 +6314,8 @@ def _seen_from(own: Sequence[PlacedDigest], assumed: Iterable[PlacedDigest]) -> 
     seen: list[PlacedDigest] = []
     for segment in assumed:
         own_before = sum(each.place < segment.place for each in own)
-        seen.append(PlacedDigest(own_before, segment.rest_before - start, segment.digest))
+        rest_between = segment.rest_before - start
+        seen.append(PlacedDigest(own_before, rest_between, segment.digest))
     return seen
 
 
@@ -6089,13 +6327,14 @@ def refuse_two_meanings(recipe: Recipe, prover: Prover, cwd: str) -> None:
     for word in prover.command[1:]:
         here = os.path.abspath(word)
         there = os.path.join(cwd, word)
-        if file_digest(here) != file_digest(there):
-            shown = printable(word)
-            recipe.problem(
-                ("tamarin_versions", prover.alias, "command"),
-                f"'{shown}' is not the same file here and in {printable(cwd)}, where a task runs: "
-                f"write './{shown}' for the one here, or an absolute path",
-            )
+        if file_digest(here) == file_digest(there):
+            continue
+        shown = printable(word)
+        message = (
+            f"'{shown}' is not the same file here and in {printable(cwd)}, where a task runs: "
+            f"write './{shown}' for the one here, or an absolute path"
+        )
+        recipe.problem(("tamarin_versions", prover.alias, "command"), message)
 
 
 # --- Ids ------------------------------------------------------------------------------------------
@@ -6132,8 +6371,10 @@ def _safe_file_name(text: str) -> str:
     data = name.encode()
     if len(data) <= ID_BYTES:
         return name
+    # The cut may go through a character.
     start = data[: ID_BYTES - 20].decode("utf-8", "ignore")
-    return f"{start}-{sha256(text.encode())[:12]}"
+    digest = sha256(text.encode())
+    return f"{start}-{digest[:12]}"
 
 
 def _without_case(name: str) -> str:
@@ -6142,7 +6383,8 @@ def _without_case(name: str) -> str:
         return name.lower()
     import unicodedata
 
-    return unicodedata.normalize("NFC", name.casefold())
+    folded = name.casefold()
+    return unicodedata.normalize("NFC", folded)
 
 
 def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
@@ -6166,11 +6408,13 @@ def _id_matches(task_id: str, pattern: str) -> bool:
     if task_id.startswith(pattern):
         return True
     # A recheck goes by its task's id.
-    return fnmatch.fnmatchcase(task_id.removesuffix("~recheck"), pattern)
+    own_id = task_id.removesuffix("~recheck")
+    return fnmatch.fnmatchcase(own_id, pattern)
 
 
 def _no_such_task(batch: Batch, pattern: str) -> str:
-    if any(task.plan.lemma == pattern for task in batch.tasks.values()):
+    lemmas = {task.plan.lemma for task in batch.tasks.values()}
+    if pattern in lemmas:
         hint = f"; for that lemma: -t '*--{pattern}--*'"
     else:
         hint = did_you_mean(pattern, batch.tasks)
@@ -13248,7 +13492,7 @@ def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
     plan = tasks[0].plan
     entries = dict.fromkeys(task.plan.entry for task in tasks)
     names = ", ".join(entries)
-    flags = [f"-D={flag}" for flag in plan.flags]
+    flags = [DEFINES.with_value(flag) for flag in plan.flags]
     theory = quoted([plan.theory, *plan.options, *flags])
     count = plural(len(tasks), "task")
     sizes = " or ".join(map(str, limits))
@@ -13546,7 +13790,7 @@ def ask_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[st
             raise
         theory = load_theory(file, diff=True)
         say(f"note: {file} uses diff(...): it is proven with --diff, which tamarin-rs has not")
-        entry["tamarin_options"] = ["--diff"]
+        entry["tamarin_options"] = [DIFF.name]
         entry["tamarin_versions"] = provers_with_diff(provers, file)
     if any(lemma.parent for lemma in theory.lemmas):
         say(
