@@ -1371,15 +1371,24 @@ def _is_plain(text: str) -> bool:
     return '"' not in text and ":" not in text
 
 
+NO_COPIES: Mapping[str, str] = {}
+
+
 def load_theory(
-    path: str, flags: Sequence[str] = (), diff: bool = False, auto_sources: bool = False
+    path: str,
+    flags: Sequence[str] = (),
+    diff: bool = False,
+    auto_sources: bool = False,
+    copies: Mapping[str, str] = NO_COPIES,
 ) -> Theory:
     """A theory as `tamarin-prover PATH -D=FLAG... [--diff] [--auto-sources]` would read it.
+
+    `copies`: of files that are not to be read where they lie, by absolute path.
 
     Raises InputError, with file and line, for whatever Tamarin would refuse and can be seen without
     parsing terms. Time and memory are linear in the text.
     """
-    reading = read_theory(path, flags, diff)
+    reading = read_theory(path, flags, diff, copies)
     auto_sources = auto_sources or AUTO_SOURCES.is_given(reading.configuration)
     in_order = _diff_order if diff else _trace_order
     lemmas = in_order(reading.claims, path, auto_sources)
@@ -1790,9 +1799,11 @@ class TheoryReading:
             self.claims[-1] = Claim(replace(lemma, proof=proof), tests)
 
 
-def read_theory(path: str, flags: Iterable[str], diff: bool) -> TheoryReading:
+def read_theory(
+    path: str, flags: Iterable[str], diff: bool, copies: Mapping[str, str]
+) -> TheoryReading:
     """All that the scanner finds in a theory and in the files that it includes."""
-    reading = TheoryReading(set(flags), diff, SourceFiles(), TokenText())
+    reading = TheoryReading(set(flags), diff, SourceFiles(copies), TokenText())
     # No recursion: includes may be nested thousands deep.
     scans = [scan_file(Include(path, path, 0), reading)]
     while scans:
@@ -2827,8 +2838,10 @@ _MAX_INCLUDES = 10_000
 class SourceFiles:
     """The files of a theory while they are read: limits on all together, and no circles."""
 
-    def __init__(self) -> None:
+    def __init__(self, copies: Mapping[str, str]) -> None:
+        """`copies`: of files that are not to be read where they lie, by absolute path."""
         self.states: dict[str, FileState] = {}  # by path, in the order of reading
+        self._copies = copies
         self._open: dict[str, None] = {}  # real paths of the files that we are in, this one last
         self._reads = 0
         self._bytes = 0
@@ -2854,7 +2867,8 @@ class SourceFiles:
 
     def _read(self, path: str) -> bytes:
         """The bytes of a file, up to one more than it may have. Raises OSError or ValueError."""
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device might never end
+        place = self._copies.get(os.path.abspath(path), path)
+        if not stat.S_ISREG(os.stat(place).st_mode):  # a pipe or a device might never end
             raise ValueError("not a regular file")
         # By real paths: a circle may lead through links.
         real = os.path.realpath(path)
@@ -2862,7 +2876,7 @@ class SourceFiles:
             raise ValueError("it includes itself")
         if self._reads > _MAX_INCLUDES:
             raise ValueError(f"more than {_MAX_INCLUDES} includes")
-        with open(path, "rb") as file:
+        with open(place, "rb") as file:
             # Before the bytes: what changes while we read has another stamp afterwards.
             stamp = file_stamp(file.fileno())
             data = file.read(MAX_THEORY_BYTES + 1)
@@ -8050,6 +8064,17 @@ def _free_name(path: str) -> str:
     return path
 
 
+def kept_inputs(header: Header, directory: str) -> dict[str, str]:
+    """The copies in inputs/ of what a batch was planned with, by the absolute path of the source."""
+    folder = os.path.join(directory, "inputs")
+    copies: dict[str, str] = {}
+    for path, digest in header.inputs.items():
+        copy = os.path.join(folder, os.path.basename(digest))
+        if os.path.isfile(copy):
+            copies[os.path.join(header.cwd, path)] = copy
+    return copies
+
+
 def keep_inputs(batch: Batch, directory: str) -> None:
     """Keep every theory, include and oracle as it was planned: inputs/SHA256.
 
@@ -8067,10 +8092,14 @@ def keep_inputs(batch: Batch, directory: str) -> None:
 
 
 def _keep_input(source: str, path: str, digest: str) -> None:
+    """Copy a source, if it still is what its digest says."""
+    import shutil
+
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with suppress(FileNotFoundError):  # gone since it was planned
             if copy_file(source, temporary) == digest:
+                shutil.copymode(source, temporary)  # an oracle is executed
                 os.replace(temporary, path)
     finally:
         remove_file(temporary)
@@ -10358,8 +10387,11 @@ class Recheck:
         self.prover = prover
         self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
         self.inputs: dict[TheoryView, Dependencies] = {}
+        # What was proven, not what lies there today.
+        self.copies = kept_inputs(batch.header, self.results)
+        load = functools.partial(load_theory, copies=self.copies)
         # Many tasks are of one theory.
-        self._load = functools.lru_cache(maxsize=8)(load_theory)
+        self._load = functools.lru_cache(maxsize=8)(load)
 
     def plan(self, warn: Callable[[str], None]) -> Batch:
         """The checks of all answers that there are; what can't be checked is warned of."""
@@ -10385,7 +10417,7 @@ class Recheck:
         os.makedirs(folder, exist_ok=True)
         path = os.path.join(folder, os.path.basename(task.plan.theory))
         write_file(path, text)
-        link_oracles(theory, task.plan.cwd, folder)
+        link_oracles(theory, task.plan.cwd, folder, self.copies)
         check = replace(
             task.plan,
             id=task.id + "~recheck",
@@ -10483,8 +10515,8 @@ def _is_proof(name: str, text: str) -> bool:
     return name != "" and not text.startswith(STATEMENTS)
 
 
-def link_oracles(theory: Theory, cwd: str, folder: str) -> None:
-    """Let the oracles of a theory be found from its copy in a folder.
+def link_oracles(theory: Theory, cwd: str, folder: str, copies: Mapping[str, str]) -> None:
+    """Let the oracles of a theory, or their `copies`, be found from its copy in a folder.
 
     tamarin-prover calls them also when it checks a proof.
     """
@@ -10495,7 +10527,7 @@ def link_oracles(theory: Theory, cwd: str, folder: str) -> None:
         link = os.path.join(folder, ranking.name or "oracle")
         is_beside = ranking.folder is not None and "/" not in ranking.name
         if is_beside and not os.path.lexists(link):
-            os.symlink(oracle, link)
+            os.symlink(copies.get(os.path.abspath(oracle), oracle), link)
 
 
 # === Reports ======================================================================================
