@@ -316,7 +316,9 @@ def a_plan(**changes):
 
 def a_task(status=bt.Status.PENDING, result=None, **changes):
     """A task, with some fields of its plan of one's own."""
-    return bt.Task(a_plan(**changes), status, result=result)
+    if result is None:
+        return bt.Task(a_plan(**changes), status)
+    return bt.Task.with_result(a_plan(**changes), result)
 
 
 @pytest.fixture
