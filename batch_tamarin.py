@@ -8376,8 +8376,26 @@ class Model(NamedTuple):
 
     text: str  # digest of the theory's text, or its name where that is not known
     cwd: str  # where that name means something; "" of a digest
+    flags: tuple[str, ...]  # sorted: the preprocessor knows no order
     prover: str
-    flags: tuple[str, ...]
+
+    @property
+    def of_any_prover(self) -> Model:
+        """The same rules, whoever proves: what can happen does not depend on it."""
+        return self._replace(prover="")
+
+    @property
+    def of_any_folder(self) -> Model:
+        """The same name in any folder, where no more is known of the text."""
+        return self._replace(cwd="")
+
+
+class Question(NamedTuple):
+    """What can have one answer only."""
+
+    model: Model
+    lemma: str
+    trait: str  # a diffLemma may have the name of a lemma
 
 
 class Assumption(NamedTuple):
@@ -8412,7 +8430,7 @@ class Closure:
         """
         if (task.plan.trait, task.verdict) not in RESTING or not task.plan.assumes:
             return []
-        model = _model_of(task.plan)
+        model = model_of(task.plan)
         results = self._results.get(model, {})
         if model not in self._ways:
             self._ways[model] = _ways_to_open_lemmas(results)
@@ -8445,17 +8463,19 @@ def _results_by_model(tasks: Iterable[Task]) -> dict[Model, dict[str, Task]]:
     """Of each model the one result of each lemma that counts."""
     models: dict[Model, dict[str, Task]] = {}
     for task in tasks:
-        results = models.setdefault(_model_of(task.plan), {})
+        results = models.setdefault(model_of(task.plan), {})
         known = results.get(task.plan.lemma)
         if known is None or _outweighs(task, known):
             results[task.plan.lemma] = task
     return models
 
 
-def _model_of(plan: Plan) -> Model:
+def model_of(plan: Plan) -> Model:
+    """The model that a result of this plan is about."""
+    flags = tuple(sorted(plan.flags))
     if plan.theory_digest:
-        return Model(plan.theory_digest, "", plan.prover, plan.flags)
-    return Model(plan.theory, plan.cwd, plan.prover, plan.flags)
+        return Model(plan.theory_digest, "", flags, plan.prover)
+    return Model(plan.theory, plan.cwd, flags, plan.prover)
 
 
 def _outweighs(later: Task, known: Task) -> bool:
@@ -8595,8 +8615,8 @@ ADVICE = {
     "invalid": "do not rely on it: run the prover again and keep all that it writes",
     "stale": "run it again, on the theory as it is now",
     "missing": "prove it: nothing is known of it",
-    "vacuity": "add an exists-trace lemma: where the rules can't run, everything is true of all "
-    "traces",
+    "vacuity": "let an exists-trace lemma show that the rules can run: where they can't, "
+    "everything is true of all traces",
     "sorry": "finish the proof",
     "warning": "correct the theory; `check --report` shows all that the prover says",
 }
@@ -8656,45 +8676,34 @@ def _missed(task: Task, message: str) -> Finding:
     return finding("expectation", task, message, rank)
 
 
-class _Rules(NamedTuple):
-    """Whose rules are the same, whoever proves: the results of one theory text with its flags."""
-
-    text: str  # its digest; "" where it is not known
-    theory: str
-    cwd: str
-    flags: tuple[str, ...]
-
-
 def _vacuous_models(batch: Batch) -> Iterator[Finding]:
-    """Theories of which something is verified of all traces, and no trace was found."""
-    verified: dict[_Rules, set[str]] = {}  # traits
+    """Models of which something is verified of all traces, and no trace was found."""
+    models: dict[Model, list[Task]] = {}
     for task in batch.tasks.values():
-        if task.verdict is Verdict.VERIFIED:
-            plan = task.plan
-            rules = _Rules(plan.theory_digest, plan.theory, plan.cwd, plan.flags)
-            verified.setdefault(rules, set()).add(plan.trait)
-    text = (
-        "no exists-trace lemma with a trace: what is verified of all traces may hold because "
-        "nothing can happen"
-    )
-    for rules, traits in verified.items():
-        if Trait.ALL_TRACES in traits and Trait.EXISTS_TRACE not in traits:
-            yield Finding("vacuity", rules.theory, "", text, NOTE)
+        models.setdefault(model_of(task.plan).of_any_prover, []).append(task)
+    for tasks in models.values():
+        verified = {task.plan.trait for task in tasks if task.verdict is Verdict.VERIFIED}
+        if Trait.ALL_TRACES in verified and Trait.EXISTS_TRACE not in verified:
+            yield _vacuity(tasks)
 
 
-class LemmaKey(NamedTuple):
-    """A lemma of a theory: the sides of one are together, a diffLemma of its name is another."""
-
-    name: str
-    is_diff: bool
-
-
-class _Question(NamedTuple):
-    """What can have one answer only: a lemma of a theory text with flags."""
-
-    text: str  # digest, or the theory's name where the text is not known
-    lemma: LemmaKey
-    flags: tuple[str, ...]  # sorted
+def _vacuity(tasks: Sequence[Task]) -> Finding:
+    """That no trace of a model was found, and which lemmas should have had one."""
+    # An answer says more than that another prover had none.
+    without: dict[str, str] = {}
+    for task in tasks:
+        if task.plan.trait != Trait.EXISTS_TRACE:
+            continue
+        if task.verdict is Verdict.FALSIFIED:
+            without[task.plan.lemma] = "falsified, no trace"
+        else:
+            without.setdefault(task.plan.lemma, task.outcome)
+    missing = "no exists-trace lemma"
+    if without:
+        lemmas = listed(f"{lemma}: {outcome}" for lemma, outcome in without.items())
+        missing = f"no exists-trace lemma with a trace ({lemmas})"
+    message = f"{missing}: what is verified of all traces may hold because nothing can happen"
+    return Finding("vacuity", tasks[0].plan.theory, "", message, NOTE)
 
 
 class _Answer(NamedTuple):
@@ -8706,14 +8715,14 @@ class _Answer(NamedTuple):
 
 def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Lemmas that are verified here and falsified there."""
-    answers: dict[_Question, dict[Verdict, _Answer]] = {}
+    answers: dict[Question, dict[Verdict, _Answer]] = {}
     for source, batch in batches.items():
         for task in batch.tasks.values():
             if task.verdict is not None:
-                plan = task.plan
-                text = plan.theory_digest or plan.theory
-                lemma = LemmaKey(plan.lemma, plan.trait == Trait.DIFF)
-                question = _Question(text, lemma, tuple(sorted(plan.flags)))
+                # Logs of one theory stand in many folders. Of those that have nothing but the
+                # theory's name in common, people must look which are of one text.
+                model = model_of(task.plan).of_any_prover.of_any_folder
+                question = Question(model, task.plan.lemma, task.plan.trait)
                 answers.setdefault(question, {})[task.verdict] = _Answer(source, task)
     for verdicts in answers.values():
         if verdicts.keys() >= ANSWERS:
@@ -8971,7 +8980,7 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     # Which theory text each log belongs to, and the texts that no results are of.
     index = TextIndex([file.text for file in files if file.text])
     logs = [match_log(log, index) for file in files for log in file.logs]
-    claims = _unchecked_texts(index, _explained(reader.batches, logs))
+    claims = unchecked_texts(index, _theories_with_results(reader.batches, logs))
     # What is known of results, and what reading showed about them.
     batches = dict(reader.batches)
     findings = [
@@ -8984,24 +8993,27 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
         results = _results_that_count(said)
         batches[folder] = _file_batch(folder, results)
         findings += _findings_of_logs(said, results)
-    for proofs in _by_model(claims):
-        path = proofs[0].log.file
-        stored = _union_of_proofs(proofs)
+    for texts in _by_model(claims):
+        path = texts[0].text.path
+        stored = _union_of_proofs(texts)
         batches[path] = _file_batch(path, [each.task for each in stored])
-        findings += _findings_of_claims(proofs, stored)
+        findings += _findings_of_claims(texts, stored)
     findings += _runs_without_summary(files)
     return Evidence(batches, findings)
 
 
 # Step 1: read each file and each results directory once.
 
-# Names with sides: by it a log and a theory text are known to belong together.
-LemmaList = frozenset[tuple[str, str]]
+# The lemmas of a theory as people wrote them: the same for a source, whatever options it is read
+# with, for what a prover printed of it, and for the summary.
+LemmaNames = frozenset[str]
 
 
-def lemma_list(lemmas: Iterable[Lemma | SummaryLine]) -> LemmaList:
-    """The names of lemmas with their sides."""
-    return frozenset((lemma.name, lemma.side) for lemma in lemmas)
+def lemma_names(lemmas: Iterable[Lemma | SummaryLine]) -> LemmaNames:
+    """The names of lemmas, without those that Tamarin adds."""
+    # With --auto-sources it adds one only when it needs it; with --diff each has two sides.
+    added = (AUTO_SOURCES_LEMMA, EQUIVALENCE_LEMMA)
+    return frozenset(lemma.name for lemma in lemmas if not lemma.name.startswith(added))
 
 
 class ProverLog(NamedTuple):
@@ -9017,9 +9029,9 @@ class ProverLog(NamedTuple):
         return os.path.dirname(self.file)
 
     @property
-    def lemmas(self) -> LemmaList:
-        """The lemma list of the theory that it is of."""
-        return lemma_list(self.said.lines)
+    def lemmas(self) -> LemmaNames:
+        """All lemmas of the theory: a summary lists those, too, that nobody asked for."""
+        return lemma_names(self.said.lines)
 
 
 @dataclass(frozen=True)
@@ -9033,10 +9045,13 @@ class TheoryText:
     has_summary: bool = False  # it stands in a log
 
     @property
-    def lemma_lists(self) -> set[LemmaList]:
-        """The lemma lists that a prover may show of it: --auto-sources adds what is needed only."""
-        sure = [lemma for lemma in self.theory.lemmas if not lemma.optional]
-        return {lemma_list(self.theory.lemmas), lemma_list(sure)}
+    def folder(self) -> str:
+        return os.path.dirname(self.path)
+
+    @property
+    def lemmas(self) -> LemmaNames:
+        """What a log of this theory lists."""
+        return lemma_names(self.theory.lemmas)
 
 
 class EvidenceFile(NamedTuple):
@@ -9202,37 +9217,73 @@ def _behind(words: str, lines: Iterable[str]) -> str:
     return ""
 
 
-# Step 2: find the theory text that a log belongs to.
+# Step 2: find the theory texts that a log belongs to.
+#
+# There are up to two: what the prover printed, in which flags have had their effect, and the source
+# that people wrote. Each is taken by the strongest evidence that there is for one:
+#   1. The log holds the printed text: one process wrote both (`TextIndex.text_in`).
+#   2. A printed text has the lemmas that the log lists, and the name that the log says of its
+#      output, or else those lemmas alone (`_printed_text`).
+#   3. A source stands where the log says, or has the file name that it says (`_source_named`).
+#   4. A source has those lemmas, and the printed text's theory name (`_source_renamed`).
+# A log whose lemmas are not those of its source is matched by name alone: this is said, and the log
+# is not counted as one of that text (`Match.digest`). Where the same evidence speaks for several
+# texts, one in the log's folder is taken, and otherwise none (`_nearest`): what is not known is
+# never guessed.
 
 
 class TextIndex:
-    """The theory texts among the files, by path, name and lemma list."""
+    """The theory texts among the files."""
 
     def __init__(self, texts: Iterable[TheoryText]) -> None:
         self.texts = {text.path: text for text in texts}
-        self._by_name: dict[str, list[TheoryText]] = {}
-        self._by_lemmas: dict[LemmaList, list[TheoryText]] = {}
-        for text in self.texts.values():
-            self._by_name.setdefault(os.path.basename(text.path), []).append(text)
-            for lemmas in text.lemma_lists:
-                self._by_lemmas.setdefault(lemmas, []).append(text)
 
-    def named(self, name: str) -> list[TheoryText]:
-        """The texts in files of this name."""
-        return self._by_name.get(name, [])
+    def text_in(self, log: ProverLog) -> TheoryText | None:
+        """The text that stands in the same file as a log."""
+        return self.texts.get(log.file)
 
-    def with_lemmas(self, lemmas: LemmaList) -> list[TheoryText]:
-        """The texts that have just these lemmas."""
-        return self._by_lemmas.get(lemmas, [])
+    @functools.cached_property
+    def printed(self) -> dict[LemmaNames, list[TheoryText]]:
+        """What provers wrote into files of their own, by lemmas."""
+        # The text in a log is what that log's process printed, and no other's.
+        return self._by_lemmas(
+            text for text in self.texts.values() if text.made_by and not text.has_summary
+        )
+
+    @functools.cached_property
+    def sources(self) -> dict[LemmaNames, list[TheoryText]]:
+        """What people wrote, by lemmas."""
+        return self._by_lemmas(text for text in self.texts.values() if not text.made_by)
+
+    @functools.cached_property
+    def sources_by_name(self) -> dict[str, list[TheoryText]]:
+        """What people wrote, by the name of the file."""
+        names: dict[str, list[TheoryText]] = {}
+        for texts in self.sources.values():
+            for text in texts:
+                names.setdefault(os.path.basename(text.path), []).append(text)
+        return names
+
+    @staticmethod
+    def _by_lemmas(texts: Iterable[TheoryText]) -> dict[LemmaNames, list[TheoryText]]:
+        groups: dict[LemmaNames, list[TheoryText]] = {}
+        for text in texts:
+            groups.setdefault(text.lemmas, []).append(text)
+        return groups
 
 
 class Match(NamedTuple):
-    """A log, and the theory that it belongs to."""
+    """A log, and the theory texts that it belongs to."""
 
     log: ProverLog
-    printed: TheoryText | None  # as the prover printed it: the flags have had their effect
-    source: str  # where the theory stands that the prover was given; "" if it is not here
-    text: TheoryText | None  # the printed theory, or else the source as the prover read it
+    printed: TheoryText | None
+    source: str  # its path; "" if it is not here
+    source_text: TheoryText | None  # as the prover read it; None: not needed, or can't be read
+
+    @property
+    def text(self) -> TheoryText | None:
+        """What was proven, as well as that is known."""
+        return self.printed or self.source_text
 
     @property
     def prover(self) -> str:
@@ -9242,82 +9293,85 @@ class Match(NamedTuple):
         return self.printed.made_by
 
     @property
+    def by_name(self) -> bool:
+        """Whether nothing but its name says that the text is the log's."""
+        if self.printed or not self.source_text:
+            return False
+        return self.source_text.lemmas != self.log.lemmas
+
+    @property
     def digest(self) -> str:
         """Of the text that was proven; "" where that is not known."""
         if self.text is None or self.by_name:
             return ""
         return self.text.model
 
-    @property
-    def by_name(self) -> bool:
-        """Whether nothing but its name says that the text is the log's."""
-        if self.printed or not self.text:
-            return False
-        return self.log.lemmas not in self.text.lemma_lists
-
 
 def match_log(log: ProverLog, index: TextIndex) -> Match:
-    """Which theory text a log belongs to.
-
-    The one that it holds itself, or one with its lemma list. Where there is none, a source of the
-    name that it says is taken for what is assumed, but it proves nothing about where it belongs.
-    """
-    printed = _printed_text(log, index)
-    source = _source_of(log, index, printed)
-    text = printed
-    if not printed and source:
+    """The theory texts that a log belongs to."""
+    printed = index.text_in(log) or _printed_text(log, index)
+    source = _source_named(log, index, printed)
+    if not source:
+        source = _source_renamed(log.lemmas, log.folder, index, printed)
+    source_text = None
+    if source and not printed:
         with suppress(InputError):
-            text = _source_as_read(source, log)
-    return Match(log, printed, source, text)
+            source_text = _source_as_read(source, log)
+    return Match(log, printed, source, source_text)
 
 
 def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
-    """The analyzed theory: in the log itself, or the only one with its lemma list."""
-    if log.file in index.texts:
-        return index.texts[log.file]
-    fitting: list[TheoryText] = []
-    for text in index.with_lemmas(log.lemmas):
-        # The text in another log is what that log's process printed.
-        if text.made_by and not text.has_summary:
-            fitting.append(text)
-    # Where several have these lemmas, the log may say which of them its process wrote.
+    """The printed text with just the lemmas of a log: without them it is another run's."""
+    texts = index.printed.get(log.lemmas, [])
+    # Files of provers are moved and renamed: the name helps to choose, and is not asked for.
     output = os.path.basename(log.output)
-    named = [text for text in fitting if os.path.basename(text.path) == output]
-    return _nearest(named, log.folder) or _nearest(fitting, log.folder)
+    named = [text for text in texts if os.path.basename(text.path) == output]
+    return _nearest(named, log.folder) or _nearest(texts, log.folder)
+
+
+def _source_named(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> str:
+    """Where the theory stands that a log names, or "".
+
+    Its lemmas may be others by now: it is nearer to the log than a stranger which has the same.
+    """
+    name = os.path.basename(log.theory)
+    # The name means something where the prover ran: there the log was left, or we are there now.
+    # Who checks a stored proof gives the prover what one printed, but no run reads what it writes.
+    outputs = [os.path.realpath(log.file)]
+    if printed:
+        outputs.append(os.path.realpath(printed.path))
+    beside = os.path.join(log.folder, name)
+    for path in (os.path.join(log.folder, log.theory), beside, log.theory):
+        if os.path.isfile(path) and os.path.realpath(path) not in outputs:
+            return path
+    return _path(_nearest(index.sources_by_name.get(name, []), log.folder))
+
+
+def _source_renamed(
+    lemmas: LemmaNames, folder: str, index: TextIndex, printed: TheoryText | None
+) -> str:
+    """Where the only source with these lemmas stands, or ""."""
+    sources = index.sources.get(lemmas, [])
+    # Variants of a theory have the same lemmas; a prover prints the name that stands in the text.
+    if printed:
+        title = printed.theory.name
+        sources = [source for source in sources if source.theory.name == title]
+    return _path(_nearest(sources, folder))
 
 
 def _nearest(texts: Sequence[TheoryText], folder: str) -> TheoryText | None:
-    """The only one of these texts in the folder, or the only one at all."""
-    near = [text for text in texts if os.path.dirname(text.path) == folder]
-    for some in (near, texts):
-        if len(some) == 1:
-            return some[0]
-    return None
+    """The only one of these texts in the folder, or else the only one at all."""
+    near = [text for text in texts if text.folder == folder] or texts
+    if len(near) != 1:
+        return None
+    return near[0]
 
 
-def _source_of(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> str:
-    """Where the theory stands that the prover was given, or ""."""
-    name = os.path.basename(log.theory)
-    beside = os.path.join(log.folder, name)
-    what_it_wrote = {os.path.realpath(log.file)}
-    if printed:
-        what_it_wrote.add(os.path.realpath(printed.path))
-    # The name that the log says, as seen from the log and from here.
-    for path in (os.path.join(log.folder, log.theory), beside, log.theory):
-        if os.path.isfile(path) and os.path.realpath(path) not in what_it_wrote:
-            return path
-    by_name = _nearest(_sources(index.named(name)), log.folder)
-    if by_name:
-        return by_name.path
-    by_lemmas = _nearest(_sources(index.with_lemmas(log.lemmas)), log.folder)
-    if by_lemmas:
-        return by_lemmas.path
-    return ""
-
-
-def _sources(texts: Iterable[TheoryText]) -> list[TheoryText]:
-    """Those that no prover printed."""
-    return [text for text in texts if not text.made_by]
+def _path(text: TheoryText | None) -> str:
+    """Where a text stands, or ""."""
+    if not text:
+        return ""
+    return text.path
 
 
 def _source_as_read(path: str, log: ProverLog) -> TheoryText:
@@ -9328,47 +9382,40 @@ def _source_as_read(path: str, log: ProverLog) -> TheoryText:
     return theory_text(load_theory(path, (), diff, auto_sources))
 
 
-def _explained(batches: Mapping[str, Batch], matches: Iterable[Match]) -> set[str]:
+def _theories_with_results(batches: Mapping[str, Batch], matches: Iterable[Match]) -> set[str]:
     """Real paths of the theories that results are of."""
     paths: set[str] = set()
     for batch in batches.values():
         paths.update(_theory_path(task.plan) for task in batch.tasks.values())
     for match in matches:
-        if match.printed:
-            paths.add(match.printed.path)
-        if match.source:
-            paths.add(match.source)
-    return {os.path.realpath(path) for path in paths}
+        paths.add(_path(match.printed))
+        paths.add(match.source)
+    return {os.path.realpath(path) for path in paths if path}
 
 
-def _unchecked_texts(index: TextIndex, explained: Collection[str]) -> list[Match]:
-    """Texts that no results are of: what their proofs claim nobody is known to have checked.
+class UncheckedText(NamedTuple):
+    """A text that no results are of: what its proofs claim nobody is known to have checked."""
 
-    Each stands as a log in which nothing is said. A source of which a prover printed one of them is
-    none of its own.
+    text: TheoryText
+    source: str  # where the theory stands that a prover printed it of; "" if that is not known
+
+
+def unchecked_texts(index: TextIndex, with_results: Collection[str]) -> list[UncheckedText]:
+    """The texts that no results are of; `with_results`: real paths of the others.
+
+    A source of which a prover printed one of them is none of its own: its lemmas would be told
+    twice.
     """
-    matches: list[Match] = []
-    sources: set[str] = set()
+    claims: list[UncheckedText] = []
     for text in index.texts.values():
-        if os.path.realpath(text.path) in explained:
+        if os.path.realpath(text.path) in with_results:
             continue
         source = ""
         if text.made_by:
-            source = _source_of_print(text, index)
-            sources.add(source)
-        log = ProverLog(text.path, text.path, "", ProverOutput())
-        matches.append(Match(log, text, source, text))
-    return [match for match in matches if match.log.file not in sources]
-
-
-def _source_of_print(printed: TheoryText, index: TextIndex) -> str:
-    """Where the theory stands that a prover printed this of: its name and its lemma list, or ""."""
-    sources = _sources(index.with_lemmas(lemma_list(printed.theory.lemmas)))
-    same_name = [text for text in sources if text.theory.name == printed.theory.name]
-    source = _nearest(same_name, os.path.dirname(printed.path))
-    if not source:
-        return ""
-    return source.path
+            source = _source_renamed(text.lemmas, text.folder, index, text)
+        claims.append(UncheckedText(text, source))
+    sources = {claim.source for claim in claims}
+    return [claim for claim in claims if claim.text.path not in sources]
 
 
 # Step 3: the results in logs, a batch for each folder.
@@ -9394,13 +9441,13 @@ def _results_that_count(logs: Iterable[LogResults]) -> list[Task]:
 
     A lemma that one log was not asked for gives way to any other's word.
     """
-    lemmas: dict[tuple[Model, str, str], list[Task]] = {}
+    questions: dict[Question, list[Task]] = {}
     for log in logs:
         for task in log.tasks:
-            key = (_model_of(task.plan), task.plan.lemma, task.plan.trait)
-            lemmas.setdefault(key, []).append(task)
+            question = Question(model_of(task.plan), task.plan.lemma, task.plan.trait)
+            questions.setdefault(question, []).append(task)
     results: list[Task] = []
-    for tasks in lemmas.values():
+    for tasks in questions.values():
         asked_for = [task for task in tasks if not not_asked_for(task)]
         verdicts: dict[Verdict | None, Task] = {}
         for task in asked_for or tasks[:1]:
@@ -9449,6 +9496,13 @@ def _lemmas_of_text(text: TheoryText | None) -> dict[LemmaKey, list[Lemma]]:
         for sides in lemmas_by_name(text.theory).values():
             lemmas[_lemma_key(sides[0])] = sides
     return lemmas
+
+
+class LemmaKey(NamedTuple):
+    """A lemma of a theory: the sides of one are together, a diffLemma of its name is another."""
+
+    name: str
+    is_diff: bool
 
 
 def _lemma_key(lemma: Lemma) -> LemmaKey:
@@ -9548,28 +9602,28 @@ class ProofOnFile(NamedTuple):
     lemmas: Sequence[Lemma]
 
 
-def _by_model(claims: Iterable[Match]) -> list[list[Match]]:
+def _by_model(claims: Iterable[UncheckedText]) -> list[list[UncheckedText]]:
     """Texts of a folder that differ in nothing but proofs are together."""
-    groups: dict[tuple[str, str, str], list[Match]] = {}
-    for match in claims:
-        if match.text:
-            key = (match.log.folder, match.text.made_by, match.text.model)
-            groups.setdefault(key, []).append(match)
+    # Who proves lemma by lemma has a file of each, and every one holds all lemmas.
+    groups: dict[tuple[str, str, str], list[UncheckedText]] = {}
+    for claim in claims:
+        key = (claim.text.folder, claim.text.made_by, claim.text.model)
+        groups.setdefault(key, []).append(claim)
     return list(groups.values())
 
 
-def _union_of_proofs(matches: Sequence[Match]) -> list[ProofOnFile]:
+def _union_of_proofs(claims: Sequence[UncheckedText]) -> list[ProofOnFile]:
     """Of each lemma the proof that claims most."""
-    first = matches[0]
     best: dict[LemmaKey, list[Lemma]] = {}
-    for match in matches:
-        for key, lemmas in _lemmas_of_text(match.text).items():
+    for claim in claims:
+        for key, lemmas in _lemmas_of_text(claim.text).items():
             if key not in best or _claim_rank(lemmas) > _claim_rank(best[key]):
                 best[key] = lemmas
-    theory = first.source or first.log.file
+    text = claims[0].text
+    theory = claims[0].source or text.path
     stored: list[ProofOnFile] = []
     for lemmas in best.values():
-        task = file_task(first.log.file, theory, first.prover, lemmas, text=first.digest)
+        task = file_task(text.path, theory, text.made_by, lemmas, text=text.model)
         stored.append(ProofOnFile(task, lemmas))
     return stored
 
@@ -9652,11 +9706,12 @@ def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> It
 
 
 def _findings_of_claims(
-    matches: Iterable[Match], stored: Iterable[ProofOnFile]
+    claims: Iterable[UncheckedText], stored: Iterable[ProofOnFile]
 ) -> Iterator[Finding]:
     """What texts show that no prover is known to have checked."""
-    for match in matches:
-        yield from _findings_of_match(match)
+    for text, source in claims:
+        if source:
+            yield from _newer_source(source, text.path, text.path)
     for proof in stored:
         yield from judge_proof(proof.task, proof.lemmas)
 
@@ -9664,9 +9719,8 @@ def _findings_of_claims(
 def _findings_of_match(match: Match) -> Iterator[Finding]:
     """What the text that a log belongs to leaves in doubt."""
     log = match.log
-    if match.source and _is_newer(match.source, log.file):
-        # Only a date: a copy or a clone is newer, too.
-        yield Finding("stale", log.theory, "", f"{match.source} is newer than {log.file}", NOTE)
+    if match.source:
+        yield from _newer_source(match.source, log.file, log.theory)
     if not match.text:
         message = f"{UNKNOWN}: the theory is not here, or can't be read"
         yield Finding("assumption", log.theory, "", message, NOTE)
@@ -9679,8 +9733,11 @@ def _findings_of_match(match: Match) -> Iterator[Finding]:
         yield Finding("assumption", log.theory, "", message, NOTE)
 
 
-def _is_newer(path: str, than: str) -> bool:
-    return os.stat(path).st_mtime > os.stat(than).st_mtime + CLOCK_S
+def _newer_source(source: str, file: str, theory: str) -> Iterator[Finding]:
+    """Whether a source was changed after a prover wrote this file; `theory` is what to call it."""
+    if os.stat(source).st_mtime > os.stat(file).st_mtime + CLOCK_S:
+        # Only a date: a copy or a clone is newer, too.
+        yield Finding("stale", theory, "", f"{source} is newer than {file}", NOTE)
 
 
 def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
