@@ -7666,7 +7666,8 @@ def _drawing_names(dot: str) -> Iterator[str]:
 
 # === Interchange with batch-tamarin ===============================================================
 
-# Read in the sources of batch-tamarin 1.2.0: its execution_report.json, success/ and failed/.
+# Read in the sources of batch-tamarin 1.2.0: its execution_report.json, success/ and failed/. What
+# was written for its results shall work on ours, and its results can be shown and audited here.
 
 UPSTREAM_REPORT = "execution_report.json"
 
@@ -7679,15 +7680,23 @@ class _UpstreamEnd(NamedTuple):
     error_type: str
 
 
+# Its codes below 0 are words for such an end, not what the prover exited with.
+_IS_PENDING = _UpstreamEnd("pending", 0, "")
+_SUCCEEDED = _UpstreamEnd("completed", 0, "")
+_FAILED = _UpstreamEnd("failed", -1, "tamarin_error")
+_TOOK_TOO_LONG = _UpstreamEnd("timeout", -1, "timeout")
+_GREW_TOO_LARGE = _UpstreamEnd("memory_limit_exceeded", -2, "memory_limit")
+_WAS_STOPPED = _UpstreamEnd("signal_interrupted", -3, "wrapper_killed")
+
 _UPSTREAM_ENDS = {
-    Status.PENDING: _UpstreamEnd("pending", 0, ""),
-    Status.RUNNING: _UpstreamEnd("pending", 0, ""),
-    Status.COMPLETED: _UpstreamEnd("completed", 0, ""),
-    Status.SUPERSEDED: _UpstreamEnd("completed", 0, ""),
-    Status.FAILED: _UpstreamEnd("failed", -1, "tamarin_error"),
-    Status.TIMEOUT: _UpstreamEnd("timeout", -1, "timeout"),
-    Status.MEMORY_LIMIT: _UpstreamEnd("memory_limit_exceeded", -2, "memory_limit"),
-    Status.INTERRUPTED: _UpstreamEnd("signal_interrupted", -3, "wrapper_killed"),
+    Status.PENDING: _IS_PENDING,
+    Status.RUNNING: _IS_PENDING,
+    Status.COMPLETED: _SUCCEEDED,
+    Status.SUPERSEDED: _SUCCEEDED,
+    Status.FAILED: _FAILED,
+    Status.TIMEOUT: _TOOK_TOO_LONG,
+    Status.MEMORY_LIMIT: _GREW_TOO_LARGE,
+    Status.INTERRUPTED: _WAS_STOPPED,
 }
 _SUCCESSES = frozenset({Status.COMPLETED, Status.SUPERSEDED})  # what it calls successes
 
@@ -7714,10 +7723,12 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
 
 def _name_lost_provers(batch: Batch, journal: str, warn: Callable[[str], None]) -> None:
     """Give the provers of tasks a command where the header lacks it: results are shown without."""
-    for alias in dict.fromkeys(task.plan.prover for task in batch.tasks.values()):
+    tasks = batch.tasks.values()
+    for alias in dict.fromkeys(task.plan.prover for task in tasks):
         prover = batch.provers.get(alias)
         if prover is None or not prover.command:
-            warn(f"{journal}: how prover '{printable(alias)}' was called is not said")
+            shown = printable(alias)
+            warn(f"{journal}: how prover '{shown}' was called is not said")
             batch.provers[alias] = Prover(alias, (alias,))
 
 
@@ -7790,27 +7801,30 @@ def _report_header(report: Json, directory: str) -> Header:
         start = _utc(subtask.metadata["exec_start"])
         if start:
             starts.append(start)
-    provers = {}
+    provers: Json = {}
     for alias, about in report["tamarin_versions"].items():
         provers[alias] = _reported_prover(alias, about)
-    data = {
-        "at": min(starts, default=timestamp()),
-        "recipe_file": report["recipe"],
-        "limits": {
-            "cores": _number_or_zero(config["global_max_cores"]),
-            "memory_mb": _number_or_zero(config["global_max_memory"]) * 1024,
-            "timeout_s": _number_or_zero(config["default_timeout"]),
-        },
-        "cwd": _where_it_ran(config["output_directory"], directory),
-        "provers": provers,
-    }
+    cores = _number_or_zero(config["global_max_cores"])
+    memory_gb = _number_or_zero(config["global_max_memory"])
+    timeout_s = _number_or_zero(config["default_timeout"])
+    cwd = _where_it_ran(config["output_directory"], directory)
+    data: Json = {"recipe_file": report["recipe"], "cwd": cwd, "provers": provers}
+    # Nothing began: the report is of this moment, as far as anyone can tell.
+    data["at"] = min(starts, default=timestamp())
+    data["limits"] = _limits_json(cores, memory_gb, timeout_s)
     return decode(Header, data)
+
+
+def _limits_json(cores: Any, memory_gb: Any, timeout_s: Any) -> Json:
+    """Limits as they stand in our journal; the numbers may be anything yet. Raises TypeError."""
+    return {"cores": cores, "memory_mb": memory_gb * 1024, "timeout_s": timeout_s}
 
 
 def _reported_prover(alias: str, about: Json) -> Json:
     prover = {"alias": alias, "command": [about["path"]]}
     # Its field may hold more than the number: `v1.11.0`.
-    version = re.search(r"\d{1,9}(?:\.\d{1,9})+", about.get("version") or "")
+    said = about.get("version") or ""
+    version = re.search(r"\d{1,9}(?:\.\d{1,9})+", said)
     if version:
         prover["version"] = version[0]
     return prover
@@ -7831,7 +7845,8 @@ def _where_it_ran(output_directory: str, directory: str) -> str:
     return os.getcwd()
 
 
-# Of the fields of a plan, those that batch-tamarin's tasks don't have.
+# Of the fields of a plan, those that batch-tamarin's tasks don't have. The key is empty: nothing is
+# known to be the same as what was proven there, so its results are shown and never taken over.
 _UNKNOWN_TO_UPSTREAM: Json = {
     "sides": [],
     "prove": True,
@@ -7844,32 +7859,25 @@ _UNKNOWN_TO_UPSTREAM: Json = {
 def _subtask_plan(subtask: _Subtask, header: Header) -> Plan:
     """What was decided about a task; what it assumes is read from the theory as it is now."""
     config = subtask.data["task_config"]
-    resources = config["resources"]
+    lemma = config["lemma"]
     options = config.get("options") or []
     flags = config.get("preprocessor_flags") or []
     path = os.path.join(header.cwd, subtask.theory)
-    lemmas = _lemmas_now(path, tuple(options), tuple(flags)).get(config["lemma"], [])
-    data = {
-        **_UNKNOWN_TO_UPSTREAM,
-        "id": subtask.id,
-        "name": subtask.entry,
-        "theory": subtask.theory,
-        "lemma": config["lemma"],
-        "trait": _reported_trait(subtask.result, lemmas),
-        "prover": header.provers[config["tamarin_alias"]].alias,
-        "options": options,
-        "flags": flags,
-        "limits": {
-            "cores": resources["cores"],
-            "memory_mb": resources["memory"] * 1024,
-            "timeout_s": resources["timeout"],
-        },
-        "cwd": header.cwd,
-        "assumes": list(assumed_by(lemmas)),
-    }
+    lemmas = _lemmas_now(path, tuple(options), tuple(flags))
+    sides = lemmas.get(lemma, [])
+    data: Json = {**_UNKNOWN_TO_UPSTREAM, "id": subtask.id, "name": subtask.entry}
+    data.update({"theory": subtask.theory, "cwd": header.cwd})
+    data.update({"options": options, "flags": flags, "lemma": lemma})
+    data["trait"] = _reported_trait(subtask.result, sides)
+    data["assumes"] = list(assumed_by(sides))
+    # An alias without a prover is a damaged report: it is refused here.
+    data["prover"] = header.provers[config["tamarin_alias"]].alias
+    limits = config["resources"]
+    data["limits"] = _limits_json(limits["cores"], limits["memory"], limits["timeout"])
     return decode(Plan, data)
 
 
+# Hundreds of tasks are of one theory.
 @functools.lru_cache(maxsize=64)
 def _lemmas_now(
     path: str, options: tuple[str, ...], flags: tuple[str, ...]
@@ -7904,13 +7912,12 @@ def _subtask_result(subtask: _Subtask) -> Json:
 
 def _reported_usage(metadata: Json) -> Json:
     """What a task used, in seconds and MB as with us, and when it ended."""
-    return {
-        "at": _utc(metadata["exec_end"]),
-        "wall_s": float(metadata["exec_duration_monotonic"]),
-        "peak_mb": float(metadata["peak_memory"]),
-        "avg_mb": float(metadata["avg_memory"]),
-        "cached": bool(metadata["cache_hit"]),
-    }
+    usage: Json = {"wall_s": float(metadata["exec_duration_monotonic"])}
+    usage["peak_mb"] = float(metadata["peak_memory"])
+    usage["avg_mb"] = float(metadata["avg_memory"])
+    usage["at"] = _utc(metadata["exec_end"])
+    usage["cached"] = bool(metadata["cache_hit"])
+    return usage
 
 
 def _reported_verdict(result: Json) -> Json:
@@ -7927,22 +7934,18 @@ def _reported_verdict(result: Json) -> Json:
         trait = ""
     if word == "unterminated":
         word = Verdict.INCOMPLETE
-    return {
-        "status": Status.COMPLETED,
-        "verdict": word,
-        "steps": result["steps"] or None,
-        "trait": trait,
-        "prover_s": result["real_time_tamarin_measure"] or None,
-    }
+    verdict: Json = {"status": Status.COMPLETED, "verdict": word, "trait": trait}
+    # 0 stands for a number that it did not find.
+    verdict["steps"] = result["steps"] or None
+    verdict["prover_s"] = result["real_time_tamarin_measure"] or None
+    return verdict
 
 
 def _reported_failure(result: Json, status: str) -> Json:
     """Why there is no verdict."""
-    failure: Json = {
-        "status": _status_of(status),
-        "reason": result["error_description"],
-        "stderr_tail": "\n".join(result.get("last_stderr_lines", ())),
-    }
+    lines = result.get("last_stderr_lines", ())
+    failure: Json = {"status": _status_of(status), "stderr_tail": "\n".join(lines)}
+    failure["reason"] = result["error_description"]
     # Negative codes are words of batch-tamarin's for limits and signals, none of the prover's.
     code = result.get("return_code", "")
     if code.isdigit():
@@ -7963,6 +7966,7 @@ def _utc(local: str) -> str:
     import datetime
 
     try:
+        # Python 3.9 and 3.10 read no `Z`.
         moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00"))
     except ValueError:
         return ""
@@ -7981,7 +7985,8 @@ def write_result_file(directory: str, task: Task) -> None:
     for folder in ("success", "failed"):
         path = os.path.join(directory, folder, task.id + ".json")
         if folder == home:
-            write_file(path, json.dumps(_result_file(directory, task), indent=2) + "\n")
+            content = _result_file(directory, task)
+            write_file(path, json.dumps(content, indent=2) + "\n")
         else:
             remove_file(path)
 
@@ -7991,13 +7996,17 @@ def restore_result_files(directory: str, batch: Batch) -> None:
 
     A driver that died may not have written one, and others may be of an older plan.
     """
-    succeeded = set(os.listdir(os.path.join(directory, "success")))
-    failed = set(os.listdir(os.path.join(directory, "failed")))
+    # Two listings are faster than a look at two paths for each of 100,000 tasks.
+    success_folder = os.path.join(directory, "success")
+    succeeded = set(os.listdir(success_folder))
+    failure_folder = os.path.join(directory, "failed")
+    failed = set(os.listdir(failure_folder))
     for task in batch.tasks.values():
         name = task.id + ".json"
         home = _result_folder(task)
-        in_its_place = (name in succeeded) == (home == "success")
-        if not in_its_place or (name in failed) != (home == "failed"):
+        success_is_right = (name in succeeded) == (home == "success")
+        failure_is_right = (name in failed) == (home == "failed")
+        if not (success_is_right and failure_is_right):
             write_result_file(directory, task)
 
 
@@ -8013,14 +8022,11 @@ def _result_folder(task: Task) -> str:
 def _result_file(directory: str, task: Task) -> Json:
     """What stands in a task's file; units as with us: seconds and MB."""
     result = task.result or Result(task.status)
-    content: Json = {
-        "task_id": task.id,
-        "wrapper_measures": {
-            "time": result.usage.wall_s,
-            "avg_memory": result.usage.avg_mb,
-            "peak_memory": result.usage.peak_mb,
-        },
-    }
+    usage = result.usage
+    measures = {"time": usage.wall_s}
+    measures["avg_memory"] = usage.avg_mb
+    measures["peak_memory"] = usage.peak_mb
+    content: Json = {"task_id": task.id, "wrapper_measures": measures}
     if task.status in _SUCCESSES:
         content.update(_success(directory, task, result))
     else:
@@ -8030,14 +8036,13 @@ def _result_file(directory: str, task: Task) -> Json:
 
 def _success(directory: str, task: Task, result: Result) -> Json:
     """What is told of a success: one of the last three members names the lemma."""
-    success: Json = {
-        "warnings": result.warnings,
-        "tamarin_timing": result.prover_s or 0.0,
-        "output_spthy": result_files(directory, task.id).proof,
-        "verified_lemma": {},
-        "falsified_lemma": {},
-        "unterminated_lemma": [],
-    }
+    success: Json = {"warnings": result.warnings}
+    success["tamarin_timing"] = result.prover_s or 0.0
+    success["output_spthy"] = result_files(directory, task.id).proof
+    # All three are always there: a reader asks each for the lemma.
+    success["verified_lemma"] = {}
+    success["falsified_lemma"] = {}
+    success["unterminated_lemma"] = []
     about = {"steps": result.steps or 0, "analysis_type": result.trait}
     if result.verdict is Verdict.VERIFIED:
         success["verified_lemma"] = {task.plan.lemma: about}
@@ -8051,13 +8056,13 @@ def _success(directory: str, task: Task, result: Result) -> Json:
 def _failure(result: Result) -> Json:
     """What is told of a failure, in the result file and in the report alike."""
     code = _UPSTREAM_ENDS[result.status].return_code
-    if result.status is Status.FAILED and result.exit and result.exit.code is not None:
-        code = result.exit.code
-    return {
-        "error_description": result.reason or str(result.status),
-        "last_stderr_lines": result.stderr_tail.splitlines(),
-        "return_code": code,
-    }
+    exit_status = result.exit
+    if result.status is Status.FAILED and exit_status and exit_status.code is not None:
+        code = exit_status.code
+    failure: Json = {"error_description": result.reason or str(result.status)}
+    failure["last_stderr_lines"] = result.stderr_tail.splitlines()
+    failure["return_code"] = code
+    return failure
 
 
 # --- Writing: the execution report ----------------------------------------------------------------
@@ -8065,39 +8070,38 @@ def _failure(result: Result) -> Json:
 
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
     """The whole batch as batch-tamarin's execution_report.json, in pieces."""
-    provers = {}
+    provers: Json = {}
     for alias, prover in batch.provers.items():
-        provers[alias] = {"path": prover.command[0], "version": _v_version(prover)}
-    head = {
-        "recipe": os.path.basename(batch.header.recipe_file),
-        "config": _config(batch, directory),
-        "tamarin_versions": provers,
-        "execution_metadata": _totals(batch),
-    }
+        path = prover.command[0]
+        provers[alias] = {"path": path, "version": _v_version(prover)}
+    head: Json = {"recipe": os.path.basename(batch.header.recipe_file)}
+    head["config"] = _config(batch, directory)
+    head["tamarin_versions"] = provers
+    head["execution_metadata"] = _totals(batch)
     return _with_tasks(head, _report_entries(batch, directory))
 
 
 def _report_entries(batch: Batch, directory: str) -> Iterator[_TaskEntry]:
-    for name, tasks in recipe_tasks(batch.tasks.values()).items():
-        yield _TaskEntry(
-            name=name,
-            members={"theory_file": tasks[0].plan.theory},
-            last="subtasks",
-            brackets="{}",
-            items=_subtask_items(batch, directory, tasks),
-        )
+    entries = recipe_tasks(batch.tasks.values())
+    for name, tasks in entries.items():
+        members = {"theory_file": tasks[0].plan.theory}
+        subtasks = _subtask_items(batch, directory, tasks)
+        yield _TaskEntry(name, members, last="subtasks", brackets="{}", items=subtasks)
 
 
 def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
     """Tasks by the recipe's entry; one of several theories is several, under names of their own."""
+    # An entry of ours may be of many theories, by a glob or by variants; one of its has one.
     entries: dict[str, dict[_EntryPart, list[Task]]] = {}
     for task in tasks:
-        part = _EntryPart(task.plan.theory, task.plan.cwd, task.plan.prove)
-        entries.setdefault(task.plan.entry, {}).setdefault(part, []).append(task)
+        plan = task.plan
+        part = _EntryPart(plan.theory, plan.cwd, plan.prove)
+        parts = entries.setdefault(plan.entry, {})
+        parts.setdefault(part, []).append(task)
     named: dict[str, list[Task]] = {}
     for entry, parts in entries.items():
-        for name, members in zip(_part_names(entry, entries), parts.values()):
-            named[name] = members
+        names = _part_names(entry, entries)
+        named.update(zip(names, parts.values()))
     return named
 
 
@@ -8121,12 +8125,11 @@ def _part_names(entry: str, taken: Collection[str]) -> Iterator[str]:
 def _config(batch: Batch, directory: str) -> Json:
     """The member `config`: whole GB and seconds, at least 1."""
     limits = batch.header.limits
-    return {
-        "global_max_cores": limits.cores,
-        "global_max_memory": max(1, limits.memory_mb // 1024),
-        "default_timeout": max(1, round(limits.timeout_s)),
-        "output_directory": directory,
-    }
+    config: Json = {"global_max_cores": limits.cores}
+    config["global_max_memory"] = max(1, limits.memory_mb // 1024)
+    config["default_timeout"] = max(1, round(limits.timeout_s))
+    config["output_directory"] = directory
+    return config
 
 
 def _v_version(prover: Prover) -> str:
@@ -8138,20 +8141,19 @@ def _v_version(prover: Prover) -> str:
 
 def _totals(batch: Batch) -> Json:
     """Sums over what has ended; its `total_memory` is the sum of the peaks."""
-    ended = [task.result for task in batch.tasks.values() if task.result]
-    times = [result.usage.wall_s for result in ended]
-    peaks = [result.usage.peak_mb for result in ended]
-    successes = sum(result.status in _SUCCESSES for result in ended)
-    return {
-        "total_tasks": len(batch.tasks),
-        "total_successes": successes,
-        "total_failures": len(ended) - successes,
-        "total_cache_hit": sum(result.cached for result in ended),
-        "total_runtime": sum(times),
-        "total_memory": sum(peaks),
-        "max_runtime": max(times, default=0.0),
-        "max_memory": max(peaks, default=0.0),
-    }
+    tasks = batch.tasks.values()
+    results = [task.result for task in tasks if task.result]
+    times = [result.usage.wall_s for result in results]
+    peaks = [result.usage.peak_mb for result in results]
+    successes = sum(result.status in _SUCCESSES for result in results)
+    totals: Json = {"total_tasks": len(tasks), "total_successes": successes}
+    totals["total_failures"] = len(results) - successes
+    totals["total_cache_hit"] = sum(result.cached for result in results)
+    totals["total_runtime"] = sum(times)
+    totals["total_memory"] = sum(peaks)
+    totals["max_runtime"] = max(times, default=0.0)
+    totals["max_memory"] = max(peaks, default=0.0)
+    return totals
 
 
 class _TaskEntry(NamedTuple):
@@ -8166,6 +8168,7 @@ class _TaskEntry(NamedTuple):
 
 def _with_tasks(head: Json, entries: Iterable[_TaskEntry]) -> Iterator[str]:
     """A JSON object in pieces: `head`, not empty, and behind its members `tasks`."""
+    # As one text, the report of 100,000 tasks would be the largest thing in memory.
     yield json.dumps(head, indent=2).removesuffix("\n}")
     yield ',\n  "tasks": {'
     comma = ""
@@ -8199,45 +8202,44 @@ def _subtask_items(batch: Batch, directory: str, tasks: Iterable[Task]) -> Itera
 def _subtask(batch: Batch, directory: str, task: Task) -> Json:
     """What the report says of a task; it has no `task_result` before it ended."""
     outputs = result_files(directory, task.id)
-    subtask = {
-        "task_config": _task_config(task.plan, outputs),
-        "task_execution_metadata": _task_execution_metadata(batch, task, outputs),
-    }
+    subtask: Json = {"task_config": _task_config(task.plan, outputs)}
+    subtask["task_execution_metadata"] = _task_execution_metadata(batch, task, outputs)
     if task.result:
         subtask["task_result"] = _task_result(task.result)
     return subtask
 
 
 def _task_config(plan: Plan, outputs: Outputs) -> Json:
-    return {
-        "tamarin_alias": plan.prover,
-        "lemma": plan.lemma,
-        "output_theory_file": outputs.proof,
-        "output_trace_file": outputs.trace_json,
-        "options": plan.options,
-        "preprocessor_flags": plan.flags,
-        "resources": {
-            "cores": plan.limits.cores,
-            "memory": max(1, round(plan.limits.memory_mb / 1024)),
-            "timeout": max(1, round(plan.limits.timeout_s)),
-        },
-    }
+    """What the report says of a plan; limits in whole GB and seconds, at least 1."""
+    limits = plan.limits
+    resources = {"cores": limits.cores}
+    resources["memory"] = max(1, round(limits.memory_mb / 1024))
+    resources["timeout"] = max(1, round(limits.timeout_s))
+    config: Json = {"tamarin_alias": plan.prover, "lemma": plan.lemma}
+    config["output_theory_file"] = outputs.proof
+    config["output_trace_file"] = outputs.trace_json
+    config["options"] = plan.options
+    config["preprocessor_flags"] = plan.flags
+    config["resources"] = resources
+    return config
 
 
 def _task_execution_metadata(batch: Batch, task: Task, outputs: Outputs) -> Json:
+    """What the report says of a run."""
+    prover = batch.provers[task.plan.prover]
     result = task.result or Result(task.status)
+    usage = result.usage
     # What never ran is given the batch's beginning: the format has no task without times.
     ended = instant(result.at or batch.header.at)
-    return {
-        "command": prover_command(batch.provers[task.plan.prover], task.plan, outputs),
-        "status": _UPSTREAM_ENDS[task.status].status,
-        "cache_hit": result.cached,
-        "exec_start": _local_time(ended - result.usage.wall_s),
-        "exec_end": _local_time(ended),
-        "exec_duration_monotonic": result.usage.wall_s,
-        "avg_memory": result.usage.avg_mb,
-        "peak_memory": result.usage.peak_mb,
-    }
+    metadata: Json = {"command": prover_command(prover, task.plan, outputs)}
+    metadata["status"] = _UPSTREAM_ENDS[task.status].status
+    metadata["cache_hit"] = result.cached
+    metadata["exec_start"] = _local_time(ended - usage.wall_s)
+    metadata["exec_end"] = _local_time(ended)
+    metadata["exec_duration_monotonic"] = usage.wall_s
+    metadata["avg_memory"] = usage.avg_mb
+    metadata["peak_memory"] = usage.peak_mb
+    return metadata
 
 
 def _local_time(seconds: float) -> str:
@@ -8251,19 +8253,19 @@ def _task_result(result: Result) -> Json:
     """How a task ended: a success with a verdict or "unterminated", or a failure."""
     if result.status not in _SUCCESSES:
         failure = _failure(result)
+        # There a text, while failed/ID.json has a number.
         failure["return_code"] = str(failure["return_code"])
         failure["error_type"] = _UPSTREAM_ENDS[result.status].error_type
         return failure
     word = "unterminated"
     if result.verdict in ANSWERS:
         word = str(result.verdict)
-    return {
-        "warnings": result.warnings,
-        "real_time_tamarin_measure": result.prover_s or 0.0,
-        "steps": result.steps or 0,
-        "lemma_result": word,
-        "analysis_type": result.trait,
-    }
+    success: Json = {"warnings": result.warnings}
+    success["real_time_tamarin_measure"] = result.prover_s or 0.0
+    success["steps"] = result.steps or 0
+    success["lemma_result"] = word
+    success["analysis_type"] = result.trait
+    return success
 
 
 # --- Writing: a recipe of what is left ------------------------------------------------------------
@@ -8271,7 +8273,8 @@ def _task_result(result: Result) -> Json:
 
 def rerun_name(batch: Batch) -> str:
     """The file name of `rerun_recipe` in the results directory."""
-    stem, _ = os.path.splitext(os.path.basename(batch.header.recipe_file))
+    name = os.path.basename(batch.header.recipe_file)
+    stem, _ = os.path.splitext(name)
     return f"{stem}-rerun.json"
 
 
@@ -8280,24 +8283,22 @@ def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
 
     It has keys that batch-tamarin does not know only where the batch needs them.
     """
+    # Beside what is there: nothing of the results that it is made of is written over.
     results = path_from(directory, batch.header.cwd)
-    provers = {alias: _recipe_version(prover) for alias, prover in batch.provers.items()}
-    head = {
-        "config": _config(batch, os.path.join(results, "rerun")),
-        "tamarin_versions": provers,
-    }
+    provers: Json = {}
+    for alias, prover in batch.provers.items():
+        provers[alias] = _recipe_version(prover)
+    config = _config(batch, os.path.join(results, "rerun"))
+    head: Json = {"config": config, "tamarin_versions": provers}
     return _with_tasks(head, _rerun_entries(batch))
 
 
 def _rerun_entries(batch: Batch) -> Iterator[_TaskEntry]:
-    for name, tasks in recipe_tasks(batch.unanswered).items():
-        yield _TaskEntry(
-            name=name,
-            members=_recipe_task(tasks, batch.header.cwd),
-            last="lemmas",
-            brackets="[]",
-            items=(json.dumps(_recipe_lemma(task.plan)) for task in tasks),
-        )
+    entries = recipe_tasks(batch.unanswered)
+    for name, tasks in entries.items():
+        members = _recipe_task(tasks, batch.header.cwd)
+        lemmas = (json.dumps(_recipe_lemma(task.plan)) for task in tasks)
+        yield _TaskEntry(name, members, last="lemmas", brackets="[]", items=lemmas)
 
 
 def _recipe_version(prover: Prover) -> Json:
@@ -8320,12 +8321,12 @@ def _recipe_task(tasks: Sequence[Task], cwd: str) -> Json:
     """An entry of a recipe without its lemmas; the tasks have an `_EntryPart` in common."""
     plan = tasks[0].plan
     aliases = dict.fromkeys(task.plan.prover for task in tasks)
+    # Ids begin with it: proven again, the tasks are found under their old names.
     prefix, _, _ = plan.id.partition(f"--{plan.lemma}--")
-    entry: Json = {
-        "theory_file": path_from(os.path.join(plan.cwd, plan.theory), cwd),
-        "tamarin_versions": list(aliases),
-        "output_file_prefix": prefix,
-    }
+    theory = os.path.join(plan.cwd, plan.theory)
+    entry: Json = {"theory_file": path_from(theory, cwd)}
+    entry["tamarin_versions"] = list(aliases)
+    entry["output_file_prefix"] = prefix
     if plan.cwd != cwd:
         entry["cwd"] = plan.cwd
     if not plan.prove:
@@ -8335,17 +8336,14 @@ def _recipe_task(tasks: Sequence[Task], cwd: str) -> Json:
 
 def _recipe_lemma(plan: Plan) -> Json:
     """A task as an item of `lemmas`: limits are rounded up, never below what they were."""
-    lemma: Json = {
-        "name": plan.lemma,
-        "tamarin_versions": [plan.prover],
-        "tamarin_options": plan.options,
-        "preprocess_flags": plan.flags,
-        "resources": {
-            "max_cores": plan.limits.cores,
-            "max_memory": math.ceil(plan.limits.memory_mb / 1024),
-            "timeout": math.ceil(plan.limits.timeout_s),
-        },
-    }
+    limits = plan.limits
+    resources = {"max_cores": limits.cores}
+    resources["max_memory"] = math.ceil(limits.memory_mb / 1024)
+    resources["timeout"] = math.ceil(limits.timeout_s)
+    lemma: Json = {"name": plan.lemma, "tamarin_versions": [plan.prover]}
+    lemma["tamarin_options"] = plan.options
+    lemma["preprocess_flags"] = plan.flags
+    lemma["resources"] = resources
     if plan.expect:
         lemma["expect"] = plan.expect
     return lemma
