@@ -10010,10 +10010,11 @@ def write_derived_files(batch: Batch, directory: str) -> None:
         write_file(rerun, rerun_recipe(batch, directory))
     else:
         remove_file(rerun)  # of an earlier stop
-    write_file(os.path.join(directory, UPSTREAM_REPORT), execution_report(batch, directory))
+    report = os.path.join(directory, UPSTREAM_REPORT)
+    write_file(report, execution_report(batch, directory))
     # It grows with the batch and its traces: written last, and in pieces.
-    page = REPORTS["html"](batch, directory, directory)
-    write_file(os.path.join(directory, "summary.html"), page)
+    page = os.path.join(directory, "summary.html")
+    write_file(page, page_report(Html, batch, directory, directory))
 
 
 def rows_of_batch(batch: Batch) -> Iterator[Row]:
@@ -10079,12 +10080,15 @@ def _task_lines(rows: Sequence[Row]) -> Iterator[str]:
 
 def _final_cells(row: Row) -> Iterator[str]:
     """A row of the final table."""
+    result = row.result
     yield row.outcome
     yield row.task.id
-    yield str(row.result.steps or "")
+    yield str(result.steps or "")
+    # Zeros would be read as measured.
     if row.task.result:
-        yield duration(row.result.usage.wall_s)
-        yield f"{row.result.usage.peak_mb:,.0f} MB"
+        usage = result.usage
+        yield duration(usage.wall_s)
+        yield f"{usage.peak_mb:,.0f} MB"
     else:
         yield from ("", "")
     yield "; ".join(_notes(row))
@@ -10098,13 +10102,15 @@ def _notes(row: Row) -> Iterator[str]:
     _, _, what_it_rests_on = row.told.partition(", ")
     if what_it_rests_on:
         yield what_it_rests_on
-    if row.result.reason:
+    result = row.result
+    if result.reason:
         # It may quote the prover at length.
-        yield row.result.reason[:160]
-    for warning in row.result.warnings:
+        yield result.reason[:160]
+    for warning in result.warnings:
         yield f"warning: {warning}"
-    if row.result.cached:
-        yield f"cached {_day(row.result.ran)}".rstrip()
+    if result.cached:
+        day = _day(result.ran)
+        yield f"cached {day}".rstrip()
 
 
 def _day(at: str) -> str:
@@ -10114,8 +10120,9 @@ def _day(at: str) -> str:
 
 def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
     """Totals of all tasks; `rows` has all that are failures."""
-    counts = count_outcomes(tasks)
-    line = f"{plural(len(tasks), 'task')}: {told_counts(counts)}"
+    total = plural(len(tasks), "task")
+    counts = told_counts(count_outcomes(tasks))
+    line = f"{total}: {counts}"
     failures = [row for row in rows if row.is_failure]
     unexpected = sum(row.task.misses_expectation for row in failures)
     if unexpected:
@@ -10134,9 +10141,10 @@ def _next_steps(directory: str, tasks: Sequence[Task]) -> Iterator[str]:
         yield f"go on: batch_tamarin.py resume {where}"
     if Status.FAILED in statuses:
         failed = next(task for task in tasks if task.status is Status.FAILED)
-        # A user pastes this into a shell, and an id may be what a foreign journal says.
         log = os.path.join(directory, "logs", failed.id + ".err")
-        yield f"why:   less {quoted([printable(log)])}"
+        # A user pastes this into a shell, and an id may be what a foreign journal says.
+        shown = quoted([printable(log)])
+        yield f"why:   less {shown}"
     if statuses & MET_A_LIMIT:
         yield "more:  run the recipe again with larger limits: only what met its limit runs again"
 
@@ -10151,7 +10159,8 @@ def told_counts(counts: Mapping[str, int]) -> str:
     """`7 verified, 1 timeout`."""
     parts: list[str] = []
     for word, count in counts.items():
-        parts.append(f"{count:,} {word}")
+        part = f"{count:,} {word}"
+        parts.append(part)
     return ", ".join(parts)
 
 
@@ -10319,7 +10328,8 @@ def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     header = batch.header
     yield "recipe", header.recipe_file
     yield "directory", header.cwd
-    yield "host", f"{header.host} {header.platform}".strip()
+    host = f"{header.host} {header.platform}"
+    yield "host", host.strip()
     if header.version:
         yield "run by", f"batch_tamarin.py {header.version}"
     else:
@@ -10333,15 +10343,19 @@ def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     yield "began", utc(began)
     left = len(rows) - batch.count(*FINAL)
     if left:
-        yield "ended", f"not yet: {plural(left, 'task')} left"
+        tasks = plural(left, "task")
+        yield "ended", f"not yet: {tasks} left"
     else:
         yield "ended", utc(ended)
     yield "took", duration(ended - began)
-    cores = plural(header.limits.cores, "core")
-    memory_gb = header.limits.memory_mb / 1024
+    limits = header.limits
+    cores = plural(limits.cores, "core")
+    memory_gb = limits.memory_mb / 1024
     yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
-    yield "not as expected", _ids(row for row in rows if row.task.misses_expectation)
-    yield "resting on a falsified lemma", _ids(row for row in rows if row.rests_on_false)
+    unexpected = [row for row in rows if row.task.misses_expectation]
+    yield "not as expected", _ids(unexpected)
+    unfounded = [row for row in rows if row.rests_on_false]
+    yield "resting on a falsified lemma", _ids(unfounded)
 
 
 def _ids(rows: Iterable[Row]) -> str:
@@ -10355,9 +10369,10 @@ def _provers_table(batch: Batch) -> Table:
     table = Table("Provers")
     table.add_columns("prover", "version", "command")
     for alias, prover in batch.provers.items():
-        version = f"{prover.flavour} {prover.version or '(unknown)'}"
-        command = " ".join([*prover.command, *prover.options])
-        table.add_row(alias, version, command)
+        number = prover.version or "(unknown)"
+        version = f"{prover.flavour} {number}"
+        words = [*prover.command, *prover.options]
+        table.add_row(alias, version, " ".join(words))
     return table
 
 
@@ -10374,9 +10389,11 @@ def _totals_table(rows: Sequence[Row]) -> Table:
     always = WORDS[: WORDS.index("interrupted")]
     for word in WORDS:
         if word in groups or word in always:
-            table.add_row(word, *_usage_cells(groups.get(word, [])))
+            cells = _usage_cells(groups.get(word, []))
+            table.add_row(word, *cells)
     if rows:
-        table.add_row("all", *_usage_cells(rows))
+        cells = _usage_cells(rows)
+        table.add_row("all", *cells)
     return table
 
 
@@ -10425,22 +10442,24 @@ def _results_table(rows: Sequence[Row], total: int) -> Table:
 
 def _result_cells(row: Row, with_expected: bool) -> Iterator[str]:
     """A line of the table of results."""
+    plan = row.plan
     result = row.result
     yield row.told
-    yield row.plan.lemma
+    yield plan.lemma
     if with_expected:
-        yield row.plan.expect or ""
-    yield row.plan.theory
-    yield result.trait or row.plan.trait
-    yield row.plan.prover
+        yield plan.expect or ""
+    yield plan.theory
+    yield result.trait or plan.trait
+    yield plan.prover
     yield str(result.steps or "")
     if row.task.result:
-        yield f"{result.usage.wall_s:.2f}"
-        yield f"{result.usage.cpu_s:.2f}"
-        yield f"{result.usage.peak_mb:.0f}"
+        usage = result.usage
+        yield f"{usage.wall_s:.2f}"
+        yield f"{usage.cpu_s:.2f}"
+        yield f"{usage.peak_mb:.0f}"
     else:
         yield from ("", "", "")
-    yield str(row.plan.limits.cores)
+    yield str(plan.limits.cores)
     if result.cached:
         yield _day(result.ran) or "yes"
     else:
@@ -10450,19 +10469,21 @@ def _result_cells(row: Row, with_expected: bool) -> Iterator[str]:
 def _matrix_table(rows: Sequence[Row]) -> Table:
     """What each prover says of a lemma, side by side; empty where there is only one prover."""
     table = Table("Verdicts by prover")
-    provers = list(dict.fromkeys(row.plan.prover for row in rows))
+    aliases = dict.fromkeys(row.plan.prover for row in rows)
+    provers = list(aliases)
     if len(provers) < 2:
         return table
     table.add_columns("theory", "lemma")
     table.add_columns(*provers, kind=Kind.OUTCOME)
     lines: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        names = (row.plan.theory, row.plan.lemma)
+        plan = row.plan
+        names = (plan.theory, plan.lemma)
         if names not in lines:
             empty = [""] * len(provers)
             lines[names] = [*names, *empty]
         line = lines[names]
-        place = len(names) + provers.index(row.plan.prover)
+        place = len(names) + provers.index(plan.prover)
         if line[place]:
             # The same lemma under other options, or of another entry of the recipe.
             line[place] += " / "
@@ -10480,35 +10501,43 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
     table.add_columns("result", kind=Kind.OUTCOME)
     table.add_columns("not verified here", "verified here")
     for row in rows:
+        plan = row.plan
         # A trace that was found rests on nothing, whatever its lemma takes for granted.
-        rests = (row.plan.trait, row.task.verdict) in RESTING
-        if rests and row.plan.assumes:
-            table.add_row(*_assumption_cells(row))
+        rests = (plan.trait, row.task.verdict) in RESTING
+        if rests and plan.assumes:
+            cells = _assumption_cells(row)
+            table.add_row(*cells)
     return table
 
 
 def _assumption_cells(row: Row) -> Iterator[str]:
     """A line of the table of assumptions."""
-    yield row.plan.theory
-    yield row.plan.lemma
-    yield row.plan.prover
+    plan = row.plan
+    yield plan.theory
+    yield plan.lemma
+    yield plan.prover
     yield row.outcome
     yield listed(row.assuming)
     unverified = {each.lemma for each in row.assuming}
-    yield listed(name for name in row.plan.assumes if name not in unverified)
+    verified = [name for name in plan.assumes if name not in unverified]
+    yield listed(verified)
 
 
 def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Iterator[str]:
     """All that is known of a task: facts, command line, what the prover said, attack traces."""
-    prover = batch.provers[row.plan.prover]
-    outputs = result_files(directory, row.task.id)
+    plan = row.plan
+    prover = batch.provers[plan.prover]
+    outputs = result_files(directory, plan.id)
     yield page.facts(_task_facts(row, prover))
-    yield page.code(quoted(prover_command(prover, row.plan, outputs)))
-    if row.result.stderr_tail.strip():
+    command = prover_command(prover, plan, outputs)
+    yield page.code(quoted(command))
+    stderr = row.result.stderr_tail
+    if stderr.strip():
         yield page.paragraph("The end of its stderr:")
-        yield page.code(row.result.stderr_tail.strip("\n"))
-    if os.path.exists(outputs.trace_dot):
-        yield page.trace(f"Attack trace of {row.task.id}", outputs.trace_dot)
+        yield page.code(stderr.strip("\n"))
+    trace = outputs.trace_dot
+    if os.path.exists(trace):
+        yield page.trace(f"Attack trace of {plan.id}", trace)
 
 
 def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
@@ -10539,9 +10568,12 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
 
 
 def _told_usage(usage: Usage) -> str:
-    times = f"{usage.wall_s:,.2f} s, {usage.cpu_s:,.2f} s CPU"
-    memory = f"{usage.peak_mb:,.0f} MB (average {usage.avg_mb:,.0f} MB)"
-    return f"{times}, {memory}"
+    """Time and memory, over the whole process tree."""
+    wall = f"{usage.wall_s:,.2f} s"
+    cpu = f"{usage.cpu_s:,.2f} s CPU"
+    peak = f"{usage.peak_mb:,.0f} MB"
+    average = f"average {usage.avg_mb:,.0f} MB"
+    return f"{wall}, {cpu}, {peak} ({average})"
 
 
 def _told_origin(result: Result) -> str:
@@ -10650,10 +10682,12 @@ class Writer:
     def framed(self, frame: Frame, texts: Iterable[str]) -> str:
         """Texts, escaped, in their frame."""
         escaped = map(self.escape, texts)
-        return frame.before + frame.between.join(escaped) + frame.after
+        content = frame.between.join(escaped)
+        return frame.before + content + frame.after
 
     def table_rows(self, rows: Iterable[Cells]) -> str:
-        return "".join(self.framed(self.row_frame, row) for row in rows)
+        frame = self.row_frame
+        return "".join(self.framed(frame, row) for row in rows)
 
     def file_text(self, path: str) -> str:
         """The text of a trace, "" when the page has no room for it (left)."""
@@ -10689,29 +10723,33 @@ class Markdown(Writer):
     escapes = str.maketrans({sign: "\\" + sign for sign in "\\`*_[]{}<>#|&~$!@:"})
 
     def table(self, table: Table) -> str:
+        # Markdown has no table without a heading: of facts it is empty.
         heads = table.heads or [""] * len(table.columns)
         rules = ["--:" if column.is_number else "---" for column in table.columns]
-        parts = [
-            self.table_rows([heads]),
-            "| " + " | ".join(rules) + " |\n",
-            self.table_rows(table.rows),
-            "\n",
-        ]
+        rule = " | ".join(rules)
+        parts = [self.table_rows([heads])]
+        parts.append(f"| {rule} |\n")
+        parts.append(self.table_rows(table.rows))
+        parts.append("\n")
         return "".join(parts)
 
     def code(self, text: str) -> str:
-        longest = max(map(len, re.findall("`+", text)), default=0)
+        fences = re.findall("`+", text)
+        longest = max(map(len, fences), default=0)
         # A fence ends at the first line of at least as many backticks.
         fence = "`" * max(3, longest + 1)
+        # Between fences nothing is markup: what is escaped there would show its backslashes.
         lines = map(printable, text.expandtabs().split("\n"))
-        return "\n".join([fence + "text", *lines, fence, "\n"])
+        content = "\n".join(lines)
+        return f"{fence}text\n{content}\n{fence}\n\n"
 
     def drawing(self, name: str, path: str) -> str:
         return "!" + self.link(name, path)
 
     def link(self, name: str, path: str) -> str:
         text = self.escape(name)
-        return f"[{text}]({self.url(path)})\n\n"
+        address = self.url(path)
+        return f"[{text}]({address})\n\n"
 
 
 class Latex(Writer):
@@ -10788,7 +10826,10 @@ class Latex(Writer):
     def _column_forms(self, table: Table) -> str:
         """The columns as longtable takes them: long ones wrap where a line can't hold them all."""
         columns = zip(*table.head_and_rows)
-        widths = [max(map(len, cells)) + 3 for cells in columns]
+        widths: list[int] = []
+        for cells in columns:
+            longest = max(map(len, cells))
+            widths.append(longest + 3)  # the gap to the next
         scale = self._scale(widths)
         forms: list[str] = []
         for column, width in zip(table.columns, widths):
@@ -10799,7 +10840,8 @@ class Latex(Writer):
             else:
                 # A line is 200 wide here: the gaps between columns need room, too.
                 share = scale * width / 200
-                forms.append(f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}")
+                form = f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}"
+                forms.append(form)
         return "".join(forms)
 
     def _scale(self, widths: Iterable[int]) -> float:
@@ -10823,7 +10865,8 @@ class Latex(Writer):
 
 def _code_point(found: re.Match[str]) -> str:
     """A character by its number."""
-    return f"<U+{ord(found[0]):04X}>"
+    number = ord(found[0])
+    return f"<U+{number:04X}>"
 
 
 class Typst(Writer):
@@ -10847,7 +10890,8 @@ class Typst(Writer):
     def table(self, table: Table) -> str:
         sides = ["right" if column.is_number else "left" for column in table.columns]
         align = ", ".join(sides)
-        parts = [f"#table(columns: {len(sides)}, align: ({align}), table.hline(),\n"]
+        number = len(sides)
+        parts = [f"#table(columns: {number}, align: ({align}), table.hline(),\n"]
         if table.heads:
             parts.append("  table.header(\n")
             parts.append(self.table_rows([table.heads]))
@@ -10861,7 +10905,8 @@ class Typst(Writer):
         if not svg:
             return self.link(name, path)
         literal = svg.translate(self.escapes).replace("\n", "\\n")
-        return f'#image(bytes("{literal}"), format: "svg", alt: "{self.escape(name)}")\n'
+        text = self.escape(name)
+        return f'#image(bytes("{literal}"), format: "svg", alt: "{text}")\n'
 
 
 class Html(Writer):
@@ -10881,15 +10926,20 @@ class Html(Writer):
         super().__init__(beside)
         # The page's policy lets a browser run the script of this digest and no other.
         digest = bytes.fromhex(sha256(PAGE_SCRIPT.encode()))
-        self.opening = PAGE_HEAD % (base64.b64encode(digest).decode(), PAGE_STYLE)
+        allowed = base64.b64encode(digest).decode()
+        self.opening = PAGE_HEAD % (allowed, PAGE_STYLE)
         self.closing = f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
 
     def table(self, table: Table) -> str:
         about = ", ".join(table.heads) or "facts"
         label = self.escape(f"Table of {about}")
         parts = [f'<div class="wide" role="region" tabindex="0" aria-label="{label}">']
-        has_tasks = any(column.kind is Kind.TASK for column in table.columns)
-        parts.append("<table id=results>" if has_tasks else "<table>")
+        kinds = [column.kind for column in table.columns]
+        # By this id PAGE_SCRIPT finds the one table that can be sorted and filtered.
+        if Kind.TASK in kinds:
+            parts.append("<table id=results>")
+        else:
+            parts.append("<table>")
         if table.heads:
             parts.append("<thead><tr>")
             parts += map(self._head, table.columns)
@@ -10900,11 +10950,13 @@ class Html(Writer):
         return "".join(parts)
 
     def _head(self, column: Column) -> str:
+        title = self.escape(column.title)
         kind = " class=n" if column.is_number else ""
-        return f'<th scope="col"{kind}>{self.escape(column.title)}'
+        return f'<th scope="col"{kind}>{title}'
 
     def _body(self, table: Table) -> Iterator[str]:
-        largest = list(map(table.largest, range(len(table.columns))))
+        numbers = range(len(table.columns))
+        largest = list(map(table.largest, numbers))
         for number, row in enumerate(table.rows):
             yield "<tr>"
             for column, cell, most in zip(table.columns, row, largest):
@@ -10915,7 +10967,8 @@ class Html(Writer):
         """A cell of row `number`; `largest`: of an AMOUNT, the column's largest value."""
         text = self.escape(cell)
         if column.kind is Kind.TASK:
-            return f'<td><a href="#{task_anchor(number)}">{text}</a>'
+            anchor = task_anchor(number)
+            return f'<td><a href="#{anchor}">{text}</a>'
         # No colour for "verified, assuming ...": it isn't to be taken for the plain word.
         if column.kind is Kind.OUTCOME and cell in WORDS:
             return f'<td class="w {_style_class(cell)}">{text}'
@@ -10929,7 +10982,8 @@ class Html(Writer):
         return f"<td>{text}"
 
     def details(self, title: str, anchor: str, parts: Iterable[str]) -> str:
-        summary = f"<summary><h3>{self.escape(title)}</h3></summary>\n"
+        shown = self.escape(title)
+        summary = f"<summary><h3>{shown}</h3></summary>\n"
         content = "".join(parts)
         return f'<details id="{anchor}">{summary}{content}</details>\n'
 
@@ -10940,15 +10994,19 @@ class Html(Writer):
         if not svg:
             return self.link(name, path)
         image = base64.b64encode(svg.encode()).decode()
-        shown = f'<img alt="{self.escape(name)}" src="data:image/svg+xml;base64,{image}">'
-        return f"<p>{shown}<br>{self._anchor(name, path)}</p>\n"
+        text = self.escape(name)
+        shown = f'<img alt="{text}" src="data:image/svg+xml;base64,{image}">'
+        anchor = self._anchor(name, path)
+        return f"<p>{shown}<br>{anchor}</p>\n"
 
     def link(self, name: str, path: str) -> str:
-        return f"<p>{self._anchor(name, path)}</p>\n"
+        anchor = self._anchor(name, path)
+        return f"<p>{anchor}</p>\n"
 
     def _anchor(self, name: str, path: str) -> str:
+        text = self.escape(name)
         address = self.escape(self.url(path))
-        return f'<a href="{address}">{self.escape(name)}</a>'
+        return f'<a href="{address}">{text}</a>'
 
     def timeline(self, spans: Sequence[Span]) -> str:
         if not spans:
@@ -10957,14 +11015,16 @@ class Html(Writer):
         ended = max(span.ended for span in spans)
         lanes = _lanes(spans)
         height = LANE_HEIGHT * len(lanes)
-        title = f"Timeline, {utc(began)} to {utc(ended)}"
-        label = self.escape(title)
+        first = utc(began)
+        last = utc(ended)
+        label = self.escape(f"Timeline, {first} to {last}")
         parts = [f"<h2>{label}</h2>\n"]
         parts.append(f'<svg role="img" aria-label="{label}" width="100%" height="{height}">\n')
         for number, lane in enumerate(lanes):
             top = LANE_HEIGHT * number
             for span in lane:
-                parts.append(self._bar(span, top, began, ended))
+                bar = self._bar(span, top, began, ended)
+                parts.append(bar)
         parts.append("</svg>\n")
         return "".join(parts)
 
@@ -10972,16 +11032,18 @@ class Html(Writer):
         """A bar of a timeline from `began` to `ended`, `top` pixels from its upper edge."""
         outcome = span.row.outcome
         took_s = span.ended - span.began
-        told = self.escape(f"{span.row.task.id}: {outcome}, {duration(took_s)}")
+        took = duration(took_s)
+        told = self.escape(f"{span.row.task.id}: {outcome}, {took}")
         # Of a batch that took no time at all, too, there are shares.
         whole_s = ended - began or 1
         left = (span.began - began) / whole_s
         # The shortest can still be seen, and pointed at.
         width = max(0.001, took_s / whole_s)
         height = LANE_HEIGHT - 2
-        place = f'x="{left:.3%}" y="{top}" width="{width:.3%}" height="{height}"'
+        place = f'x="{left:.3%}" y="{top}"'
+        size = f'width="{width:.3%}" height="{height}"'
         kind = _style_class(outcome)
-        return f'<g><title>{told}</title><rect class="{kind}" {place}/></g>\n'
+        return f'<g><title>{told}</title><rect class="{kind}" {place} {size}/></g>\n'
 
 
 LANE_HEIGHT = 20  # of the timeline, in pixels
@@ -11019,19 +11081,20 @@ def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
     left_out = ("limits", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
-    return csv_lines(columns, map(_csv_object, rows_of_batch(batch)))
+    objects = map(_csv_object, rows_of_batch(batch))
+    return csv_lines(columns, objects)
 
 
 def _csv_object(row: Row) -> Json:
     """A task's plan, its limits, and what came of it, under the names of the journal."""
-    return {
-        **encode(row.plan),
-        "status": row.task.status,
-        "attempts": row.task.attempts,
-        **encode(row.plan.limits),
-        **encode(row.result),
-        "assuming": [str(each) for each in row.assuming],
-    }
+    told: Json = encode(row.plan)
+    told["status"] = row.task.status
+    told["attempts"] = row.task.attempts
+    told.update(encode(row.plan.limits))
+    # Last: how it ended is its status, too.
+    told.update(encode(row.result))
+    told["assuming"] = [str(each) for each in row.assuming]
+    return told
 
 
 def csv_lines(names: Sequence[str], rows: Iterable[Json]) -> Iterator[str]:
@@ -11064,35 +11127,38 @@ def _csv_cell(value: Any) -> Any:
 
 def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """The Batch: what its `batch` and `end` events said, and every task, one a line."""
-    ended = encode_event(batch.ended) if batch.ended else None
+    ended = None
+    if batch.ended:
+        ended = encode_event(batch.ended)
     # The object is written in pieces: a large batch as one text would take too much memory.
     began = encode_event(batch.header)
     head = json.dumps({"batch": began, "end": ended})
     yield head.removesuffix("}") + ', "tasks": ['
     separator = "\n"
     for row in rows_of_batch(batch):
-        yield separator + json.dumps(_json_object(row))
+        told = json.dumps(_json_object(row))
+        yield separator + told
         separator = ",\n"
     yield "\n]}\n"
 
 
 def _json_object(row: Row) -> Json:
     """A task's plan, what came of it, and what that rests on."""
-    return {
-        **encode(row.plan),
-        "status": row.task.status,
-        "attempts": row.task.attempts,
-        "result": encode(row.task.result),
-        "assuming": _assuming_json(row),
-    }
+    told: Json = encode(row.plan)
+    told["status"] = row.task.status
+    told["attempts"] = row.task.attempts
+    told["result"] = encode(row.task.result)
+    told["assuming"] = _assuming_json(row)
+    return told
 
 
 def _assuming_json(row: Row) -> list[Json]:
     """What a verdict takes for granted."""
     assuming: list[Json] = []
     for each in row.assuming:
-        chain = list(each.chain)
-        assuming.append({"lemma": each.lemma, "state": each.state, "via": chain})
+        told: Json = {"lemma": each.lemma, "state": each.state}
+        told["via"] = list(each.chain)
+        assuming.append(told)
     return assuming
 
 
@@ -11146,38 +11212,38 @@ def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
 
 def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
     """A suite for each entry of the recipe."""
+    header = batch.header
     closure = Closure(batch.tasks.values())
-    for name, tasks in recipe_tasks(batch.tasks.values()).items():
-        cases = list(map(_junit_case, rows_of(tasks, closure)))
+    entries = recipe_tasks(batch.tasks.values())
+    for name, tasks in entries.items():
+        rows = rows_of(tasks, closure)
+        cases = list(map(_junit_case, rows))
         time_s = sum(case.time_s or 0 for case in cases)
-        attributes = {
-            "time": f"{time_s:.3f}",
-            "timestamp": batch.header.at[:19],  # JUnit's have no fractions and no zone
-            "hostname": batch.header.host or "localhost",
-        }
+        attributes = {"time": f"{time_s:.3f}"}
+        attributes["timestamp"] = header.at[:19]  # JUnit's have no fractions and no zone
+        attributes["hostname"] = header.host or "localhost"
         yield JUnitSuite(name, cases, attributes)
 
 
 def _junit_case(row: Row) -> JUnitCase:
     """A task as a test case, with a note of what came of it."""
     plan = row.plan
-    case = JUnitCase(
-        name=f"{plan.lemma} [{plan.prover}]",
-        class_name=f"{plan.entry}.{plan.theory}",
-        time_s=row.result.usage.wall_s,
-    )
+    result = row.result
+    name = f"{plan.lemma} [{plan.prover}]"
+    class_name = f"{plan.entry}.{plan.theory}"
+    case = JUnitCase(name, class_name, result.usage.wall_s)
     told = [row.told]
     if row.task.misses_expectation:
         told = [f"expected {plan.expect}, got {row.told}"]
-    if row.result.reason:
-        told.append(row.result.reason)
-    told += filter(None, row.result.warnings)
+    if result.reason:
+        told.append(result.reason)
+    told += filter(None, result.warnings)
     message = "; ".join(told)
     tag = _junit_tag(row)
     if tag == "system-out":
         note = JUnitNote(tag, text=message)
     else:
-        note = JUnitNote(tag, message, type=row.outcome, text=row.result.stderr_tail)
+        note = JUnitNote(tag, message, type=row.outcome, text=result.stderr_tail)
     case.notes.append(note)
     return case
 
@@ -11230,7 +11296,8 @@ def _note_xml(note: JUnitNote) -> str:
     if note.message:
         attributes["message"] = note.message
     start = xml_tag(note.tag, attributes)
-    return start + xml_text(note.text) + f"</{note.tag}>\n"
+    text = xml_text(note.text)
+    return f"{start}{text}</{note.tag}>\n"
 
 
 def xml_tag(tag: str, attributes: Mapping[str, object]) -> str:
@@ -11239,8 +11306,8 @@ def xml_tag(tag: str, attributes: Mapping[str, object]) -> str:
 
     start = "<" + tag
     for name, value in attributes.items():
-        text = printable(str(value))
-        start += f" {name}={quoteattr(text)}"
+        text = quoteattr(printable(str(value)))
+        start += f" {name}={text}"
     return start + ">"
 
 
@@ -11279,55 +11346,55 @@ def audit_report(
     if form == "csv":
         return "".join(_audit_csv(rows, findings))
     if form == "junit":
-        return "".join(junit_lines([_audit_suite(rows, findings)]))
+        suite = _audit_suite(rows, findings)
+        return "".join(junit_lines([suite]))
     # Only traces need a place to be relative to, and an audit shows none.
     page = Markdown(".") if form == "md" else PlainText(".")
-    return "".join(_audit_page(page, rows, findings, details))
+    parts = _audit_page(page, rows, findings, details)
+    return "".join(parts)
 
 
 def _audit_json(ok: bool, rows: Iterable[AuditRow], findings: Iterable[Finding]) -> str:
     """All that an audit found as one JSON object."""
-    told = {
-        "ok": ok,
-        "lemmas": list(map(_result_json, rows)),
-        "findings": list(map(_finding_json, findings)),
-    }
+    told: Json = {"ok": ok}
+    told["lemmas"] = list(map(_result_json, rows))
+    told["findings"] = list(map(_finding_json, findings))
     return json.dumps(told, indent=1) + "\n"
 
 
 def _result_json(each: AuditRow) -> Json:
     """A task as an audit tells it; `state` says what its verdict rests on, `word` doesn't."""
     row = each.row
-    return {
-        "theory": row.plan.theory,
-        "lemma": row.plan.lemma,
-        "prover": row.plan.prover,
-        "verdict": row.task.verdict,
-        "state": row.told,
-        "assuming": _assuming_json(row),
-        "steps": row.result.steps,
-        "time_s": _seconds(row),
-        "flags": row.plan.flags,
-        "source": each.source,
-        "word": row.outcome,
-    }
+    told = _place_json(row.plan.theory, row.plan.lemma, row.plan.prover)
+    told["verdict"] = row.task.verdict
+    told["state"] = row.told
+    told["assuming"] = _assuming_json(row)
+    told["steps"] = row.result.steps
+    told["time_s"] = _seconds(row)
+    told["flags"] = row.plan.flags
+    told["source"] = each.source
+    told["word"] = row.outcome
+    return told
+
+
+def _finding_json(finding: Finding) -> Json:
+    """A finding; `note`: it counts with --strict only."""
+    told = _place_json(finding.theory, finding.lemma, finding.prover)
+    told["kind"] = finding.kind
+    told["message"] = finding.message
+    told["rank"] = finding.rank
+    told["note"] = finding.rank == NOTE
+    return told
+
+
+def _place_json(theory: str, lemma: str, prover: str) -> Json:
+    """What results and findings are told by: who reads both can join them."""
+    return {"theory": theory, "lemma": lemma, "prover": prover}
 
 
 def _seconds(row: Row) -> float | None:
     """How long a proof took: what we measured, or what the prover said in a log."""
     return row.result.usage.wall_s or row.result.prover_s
-
-
-def _finding_json(finding: Finding) -> Json:
-    return {
-        "kind": finding.kind,
-        "theory": finding.theory,
-        "lemma": finding.lemma,
-        "message": finding.message,
-        "rank": finding.rank,
-        "prover": finding.prover,
-        "note": finding.rank == NOTE,
-    }
 
 
 def _audit_csv(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> Iterator[str]:
@@ -11346,16 +11413,21 @@ def _audit_suite(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> JUnit
     def case_of(theory: str, lemma: str, prover: str) -> JUnitCase:
         """One case, which has failed if one has of the batches that hold this lemma."""
         name = f"{lemma or theory} [{prover}]"
-        return cases.setdefault((theory, name), JUnitCase(name, theory))
+        case = JUnitCase(name, theory)
+        return cases.setdefault((theory, name), case)
 
     for _, row in rows:
-        case = case_of(row.plan.theory, row.plan.lemma, row.plan.prover)
+        plan = row.plan
+        case = case_of(plan.theory, plan.lemma, plan.prover)
         if not row.task.is_answered:
-            case.notes.append(JUnitNote("error", row.told))
+            note = JUnitNote("error", row.told)
+            case.notes.append(note)
     for each in findings:
+        # Notes may be meant so: they must not turn a build red.
         if each.rank != NOTE:
             case = case_of(each.theory, each.lemma, each.prover)
-            case.notes.append(JUnitNote("failure", each.message, type=each.kind))
+            note = JUnitNote("failure", each.message, type=each.kind)
+            case.notes.append(note)
     return JUnitSuite("audit", list(cases.values()))
 
 
@@ -11388,30 +11460,35 @@ def _findings_part(page: Writer, title: str, findings: Sequence[Finding]) -> Ite
         if each.lemma:
             file = os.path.basename(each.theory)
             place = f"{file}: {each.lemma}"
-        places.setdefault((each.kind, each.message), {})[place] = None
+        known = places.setdefault((each.kind, each.message), {})
+        known[place] = None
     table = Table(title)
     table.add_columns("kind", "what", "where")
     for (kind, message), known in places.items():
         table.add_row(kind, message, listed(known, 3))
     yield page.section(table)
     for kind in dict.fromkeys(each.kind for each in findings):
-        yield page.paragraph(f"{kind}: {ADVICE[kind]}")
+        advice = ADVICE[kind]
+        yield page.paragraph(f"{kind}: {advice}")
 
 
 def _theories_table(rows: Iterable[AuditRow]) -> Table:
     """How many lemmas of a theory came to which outcome, by prover and source."""
     counts: dict[tuple[str, str, str], Counter[str]] = {}
     for source, row in rows:
-        group = (row.plan.theory, row.plan.prover, source)
-        counts.setdefault(group, Counter())[row.outcome] += 1
+        plan = row.plan
+        group = (plan.theory, plan.prover, source)
+        count = counts.setdefault(group, Counter())
+        count[row.outcome] += 1
     table = Table("Theories")
     table.add_columns("theory", "prover")
     table.add_columns("lemmas", kind=Kind.NUMBER)
     table.add_columns("results", "from")
     for (theory, prover, source), count in counts.items():
         lemmas = sum(count.values())
+        number = f"{lemmas:,}"
         results = told_counts(count)
-        table.add_row(theory, prover, f"{lemmas:,}", results, source)
+        table.add_row(theory, prover, number, results, source)
     return table
 
 
