@@ -8426,19 +8426,22 @@ class Closure:
 
         A trace that was found assumes nothing.
         """
-        if (task.plan.trait, task.verdict) not in RESTING or not task.plan.assumes:
+        plan = task.plan
+        rests = (plan.trait, task.verdict) in RESTING
+        if not (rests and plan.assumes):
             return []
-        model = model_of(task.plan)
+        model = model_of(plan)
         results = self._results.get(model, {})
         if model not in self._ways:
             self._ways[model] = _ways_to_open_lemmas(results)
         ways = self._ways[model]
         assumptions: list[Assumption] = []
-        for lemma, step in _open_below(task.plan.assumes, ways).items():
+        for lemma, step in _open_below(plan.assumes, ways).items():
             state = "not in the results"
             if lemma in results:
                 state = results[lemma].outcome
-            assumptions.append(Assumption(lemma, state, _chain(ways, step, lemma)))
+            chain = _chain(ways, step, lemma)
+            assumptions.append(Assumption(lemma, state, chain))
         return assumptions
 
 
@@ -8461,10 +8464,11 @@ def _results_by_model(tasks: Iterable[Task]) -> dict[Model, dict[str, Task]]:
     """Of each model the one result of each lemma that counts."""
     models: dict[Model, dict[str, Task]] = {}
     for task in tasks:
+        lemma = task.plan.lemma
         results = models.setdefault(model_of(task.plan), {})
-        known = results.get(task.plan.lemma)
+        known = results.get(lemma)
         if known is None or _outweighs(task, known):
-            results[task.plan.lemma] = task
+            results[lemma] = task
     return models
 
 
@@ -8498,7 +8502,8 @@ def _ways_to_open_lemmas(results: Mapping[str, Task]) -> Ways:
     settled = {name: task for name, task in results.items() if _is_closed(task)}
     ways: Ways = {}
     for name, task in settled.items():
-        ways[name] = {lemma: "" for lemma in task.plan.assumes if lemma not in settled}
+        assumes = task.plan.assumes
+        ways[name] = {lemma: "" for lemma in assumes if lemma not in settled}
     waiting = deque(name for name, lemmas in ways.items() if lemmas)
     if not waiting:  # the usual case: all is verified
         return ways
@@ -8574,14 +8579,17 @@ class Row(NamedTuple):
 def rows_of(tasks: Iterable[Task], closure: Closure) -> Iterator[Row]:
     """Tasks as people see them; `closure` knows all tasks of the batch."""
     for task in tasks:
+        result = task.result or Result(task.status, trait=task.plan.trait)
         assuming = closure.open_assumptions(task)
+        told = _told(task, assuming)
+        false = _falsified(assuming)
         yield Row(
-            task=task,
-            result=task.result or Result(task.status, trait=task.plan.trait),
+            task,
+            result,
             outcome=task.outcome,
-            told=_told(task, assuming),
+            told=told,
             assuming=tuple(assuming),
-            rests_on_false=tuple(_falsified(assuming)),
+            rests_on_false=tuple(false),
         )
 
 
@@ -8638,13 +8646,15 @@ class Finding(NamedTuple):
 
 def finding(kind: str, task: Task, message: str, rank: int = WRONG) -> Finding:
     """A finding about a task."""
-    return Finding(kind, task.plan.theory, task.plan.lemma, message, rank, task.plan.prover)
+    plan = task.plan
+    return Finding(kind, plan.theory, plan.lemma, message, rank, plan.prover)
 
 
 def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """What results say about themselves and about each other; `batches` by where they stand."""
     for batch in batches.values():
-        for row in rows_of(batch.tasks.values(), Closure(batch.tasks.values())):
+        tasks = batch.tasks.values()
+        for row in rows_of(tasks, Closure(tasks)):
             yield from _findings_of_task(row)
         yield from _vacuous_models(batch)
     yield from _disagreements(batches)
@@ -8653,7 +8663,8 @@ def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
 def _findings_of_task(row: Row) -> Iterator[Finding]:
     task = row.task
     if task.misses_expectation:
-        yield _missed(task, f"expected {task.plan.expect}, got {row.outcome}")
+        message = f"expected {task.plan.expect}, got {row.outcome}"
+        yield _missed(task, message)
     if row.assuming:
         rank = NOTE
         if row.rests_on_false:
@@ -8678,7 +8689,8 @@ def _vacuous_models(batch: Batch) -> Iterator[Finding]:
     """Models of which something is verified of all traces, and no trace was found."""
     models: dict[Model, list[Task]] = {}
     for task in batch.tasks.values():
-        models.setdefault(model_of(task.plan).of_any_prover, []).append(task)
+        model = model_of(task.plan).of_any_prover
+        models.setdefault(model, []).append(task)
     for tasks in models.values():
         verified = {task.plan.trait for task in tasks if task.verdict is Verdict.VERIFIED}
         if Trait.ALL_TRACES in verified and Trait.EXISTS_TRACE not in verified:
@@ -8696,10 +8708,10 @@ def _vacuity(tasks: Sequence[Task]) -> Finding:
             without[task.plan.lemma] = "falsified, no trace"
         else:
             without.setdefault(task.plan.lemma, task.outcome)
-    missing = "no exists-trace lemma"
+    missing = "no exists-trace lemma in these results"
     if without:
-        lemmas = listed(f"{lemma}: {outcome}" for lemma, outcome in without.items())
-        missing = f"no exists-trace lemma with a trace ({lemmas})"
+        told = [f"{lemma}: {outcome}" for lemma, outcome in without.items()]
+        missing = f"no exists-trace lemma with a trace ({listed(told)})"
     message = f"{missing}: what is verified of all traces may hold because nothing can happen"
     return Finding("vacuity", tasks[0].plan.theory, "", message, NOTE)
 
@@ -8721,7 +8733,8 @@ def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
                 # theory's name in common, people must look which are of one text.
                 model = model_of(task.plan).of_any_prover.of_any_folder
                 question = Question(model, task.plan.lemma, task.plan.trait)
-                answers.setdefault(question, {})[task.verdict] = _Answer(source, task)
+                verdicts = answers.setdefault(question, {})
+                verdicts[task.verdict] = _Answer(source, task)
     for verdicts in answers.values():
         if verdicts.keys() >= ANSWERS:
             yield _disagreement(verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED])
@@ -8729,7 +8742,8 @@ def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
 
 def _disagreement(verified: _Answer, falsified: _Answer) -> Finding:
     plan = verified.task.plan
-    message = f"verified by {plan.prover}, falsified by {falsified.task.plan.prover}"
+    other = falsified.task.plan.prover
+    message = f"verified by {plan.prover}, falsified by {other}"
     if verified.source != falsified.source:
         message += f" (in {verified.source} and in {falsified.source})"
     return Finding("disagreement", plan.theory, plan.lemma, message)
@@ -8784,8 +8798,11 @@ def _expected_csv(text: str) -> Iterator[_Expected]:
     import csv
 
     for row in csv.DictReader(text.splitlines()):
+        theory = row["theory"] or ""
+        lemma = row["lemma"] or ""
+        # What `audit --format csv` writes is a pinned expectation: some of its lines are findings.
         if row["verdict"]:
-            yield _Expected(row["theory"] or "", row["lemma"] or "", row["verdict"])
+            yield _Expected(theory, lemma, row["verdict"])
 
 
 def _expected_task(row: _Expected, path: str) -> Task:
@@ -8811,9 +8828,10 @@ def compare(
         elif tolerance:
             yield finding("expectation", task, f"new: not {where}", NOTE)
     for old in baseline.not_met():
+        plan = old.plan
         message = f"{old.outcome} {where}, not in these results"
         rank = WRONG if old.is_answered else NOTE
-        yield Finding("missing", old.plan.theory, old.plan.lemma, message, rank)
+        yield Finding("missing", plan.theory, plan.lemma, message, rank)
 
 
 class _Baseline:
@@ -8831,7 +8849,8 @@ class _Baseline:
         self.met: set[int] = set()  # ids of the objects that were compared with something
         for result in self.results:
             plan = result.plan
-            key = (os.path.basename(plan.theory), plan.lemma)
+            theory = os.path.basename(plan.theory)
+            key = (theory, plan.lemma)
             self.exact.setdefault(key, []).append(result)
             if _is_pattern(plan.lemma) or _is_pattern(plan.theory):
                 self.patterns.append(result)
@@ -8879,7 +8898,8 @@ def _theory_names(theory: str) -> tuple[str, str, str]:
 
 
 def _same_place(plan: Plan, other: Plan) -> bool:
-    return os.path.normpath(plan.theory) == os.path.normpath(other.theory)
+    place = os.path.normpath(plan.theory)
+    return place == os.path.normpath(other.theory)
 
 
 def _same_prover(plan: Plan, other: Plan) -> bool:
@@ -8891,7 +8911,8 @@ def _changed_verdict(
 ) -> Iterator[Finding]:
     if any(old.verdict == task.verdict for old in before):
         return
-    words = " or ".join(dict.fromkeys(old.outcome for old in before))
+    outcomes = dict.fromkeys(old.outcome for old in before)
+    words = " or ".join(outcomes)
     message = f"{words} {where}, {task.outcome} now"
     had_an_answer = any(old.is_answered for old in before)
     if tolerance and not had_an_answer:
@@ -8906,7 +8927,9 @@ NOISE = {"steps": 0, "seconds": 1}
 
 def proof_cost(result: Result) -> dict[str, float]:
     """What a proof took, by the words of the report: a new measure is one more entry."""
-    return {"steps": result.steps or 0, "seconds": result.prover_s or result.usage.wall_s}
+    # A log has nothing but the prover's own time: that is what can be compared.
+    seconds = result.prover_s or result.usage.wall_s
+    return {"steps": result.steps or 0, "seconds": seconds}
 
 
 def _changed_costs(
@@ -8916,8 +8939,9 @@ def _changed_costs(
     if task.verdict is None or not task.result or not earlier:
         return
     for growth in _grown_costs(task.result, earlier, tolerance):
-        change = f"{growth.cost:,g} {growth.what}, {growth.before:,g} {where}"
-        message = f"{change}: more than {tolerance:g} times as many"
+        now = f"{growth.cost:,g} {growth.what}"
+        before_that = f"{growth.before:,g} {where}"
+        message = f"{now}, {before_that}: more than {tolerance:g} times as many"
         yield finding("expectation", task, message)
 
 
@@ -8932,7 +8956,8 @@ class _Growth(NamedTuple):
 def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) -> Iterator[_Growth]:
     for what, cost in proof_cost(result).items():
         before = max(proof_cost(old)[what] for old in earlier)
-        if before and cost > before * tolerance and cost - before > NOISE[what]:
+        matters = cost - before > NOISE[what]
+        if before and matters and cost > before * tolerance:
             yield _Growth(what, before, cost)
 
 
@@ -8981,20 +9006,19 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     claims = unchecked_texts(index, _theories_with_results(reader.batches, logs))
     # What is known of results, and what reading showed about them.
     batches = dict(reader.batches)
-    findings = [
-        *_unconfirmed_proofs(reader.rechecks),
-        *_unreadable_texts(files),
-        *_findings_of_batches(reader.batches),
-    ]
+    findings = list(_unconfirmed_proofs(reader.rechecks))
+    findings += _unreadable_texts(files)
+    findings += _findings_of_batches(reader.batches)
     for folder, matches in _by_folder(logs).items():
-        said = [LogResults(match, list(_results_in_log(match))) for match in matches]
+        said = list(map(read_results, matches))
         results = _results_that_count(said)
         batches[folder] = _file_batch(folder, results)
         findings += _findings_of_logs(said, results)
     for texts in _by_model(claims):
         path = texts[0].text.path
         stored = _union_of_proofs(texts)
-        batches[path] = _file_batch(path, [each.task for each in stored])
+        tasks = [each.task for each in stored]
+        batches[path] = _file_batch(path, tasks)
         findings += _findings_of_claims(texts, stored)
     findings += _runs_without_summary(files)
     return Evidence(batches, findings)
@@ -9011,7 +9035,8 @@ def lemma_names(lemmas: Iterable[Lemma | SummaryLine]) -> LemmaNames:
     """The names of lemmas, without those that Tamarin adds."""
     # With --auto-sources it adds one only when it needs it; with --diff each has two sides.
     added = (AUTO_SOURCES_LEMMA, EQUIVALENCE_LEMMA)
-    return frozenset(lemma.name for lemma in lemmas if not lemma.name.startswith(added))
+    names = {lemma.name for lemma in lemmas}
+    return frozenset(name for name in names if not name.startswith(added))
 
 
 class ProverLog(NamedTuple):
@@ -9075,7 +9100,8 @@ class EvidenceReader:
 
     def read(self, path: str) -> bool:
         """Read what a user named; False if there is nothing for an audit. Raises InputError."""
-        if os.path.basename(path) in (JOURNAL, UPSTREAM_REPORT) and os.path.isfile(path):
+        is_record = os.path.basename(path) in (JOURNAL, UPSTREAM_REPORT)
+        if is_record and os.path.isfile(path):
             path = os.path.dirname(path) or "."
         if os.path.isdir(path):
             return self._read_folder(path)
@@ -9155,15 +9181,11 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         # No prover printed a summary into what people wrote: it stands in a comment.
         return EvidenceFile(path, text)
     complete = tuple(log for log in logs if log.said.summary)
+    # One that was ended while it wrote the summary has said nothing that counts.
     all_complete = bool(logs) and len(complete) == len(logs)
-    return EvidenceFile(
-        path,
-        text,
-        problem=problem,
-        logs=complete,
-        is_cut=bool(summary) and not all_complete,
-        is_talk=speaks and not summary,
-    )
+    is_cut = bool(summary) and not all_complete
+    is_talk = speaks and not summary
+    return EvidenceFile(path, text, problem, complete, is_cut=is_cut, is_talk=is_talk)
 
 
 def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
@@ -9183,8 +9205,8 @@ def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
 
 def theory_text(theory: Theory) -> TheoryText:
     """A theory that was loaded with its text, which may be long and is not kept."""
-    statements = "\n".join(text for _, text in _statements(theory))
-    model = sha256(statements.encode())[:32]
+    statements = [text for _, text in _statements(theory)]
+    model = sha256("\n".join(statements).encode())[:32]
     return TheoryText(theory.path, replace(theory, tokens=TokenText()), model)
 
 
@@ -9204,7 +9226,9 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
         if old_maude:
             said.old_maude = old_maude[1]
         _read_summary(lines, said, "")
-        yield ProverLog(path, _behind("analyzed: ", block), _behind("  output: ", block), said)
+        theory = _behind("analyzed: ", block)
+        output = _behind("  output: ", block)
+        yield ProverLog(path, theory, output, said)
 
 
 def _behind(words: str, lines: Iterable[str]) -> str:
@@ -9244,14 +9268,14 @@ class TextIndex:
     def printed(self) -> dict[LemmaNames, list[TheoryText]]:
         """What provers wrote into files of their own, by lemmas."""
         # The text in a log is what that log's process printed, and no other's.
-        return self._by_lemmas(
-            text for text in self.texts.values() if text.made_by and not text.has_summary
-        )
+        texts = [text for text in self.texts.values() if text.made_by]
+        return _by_lemmas(text for text in texts if not text.has_summary)
 
     @functools.cached_property
     def sources(self) -> dict[LemmaNames, list[TheoryText]]:
         """What people wrote, by lemmas."""
-        return self._by_lemmas(text for text in self.texts.values() if not text.made_by)
+        texts = self.texts.values()
+        return _by_lemmas(text for text in texts if not text.made_by)
 
     @functools.cached_property
     def sources_by_name(self) -> dict[str, list[TheoryText]]:
@@ -9259,15 +9283,16 @@ class TextIndex:
         names: dict[str, list[TheoryText]] = {}
         for texts in self.sources.values():
             for text in texts:
-                names.setdefault(os.path.basename(text.path), []).append(text)
+                name = os.path.basename(text.path)
+                names.setdefault(name, []).append(text)
         return names
 
-    @staticmethod
-    def _by_lemmas(texts: Iterable[TheoryText]) -> dict[LemmaNames, list[TheoryText]]:
-        groups: dict[LemmaNames, list[TheoryText]] = {}
-        for text in texts:
-            groups.setdefault(text.lemmas, []).append(text)
-        return groups
+
+def _by_lemmas(texts: Iterable[TheoryText]) -> dict[LemmaNames, list[TheoryText]]:
+    groups: dict[LemmaNames, list[TheoryText]] = {}
+    for text in texts:
+        groups.setdefault(text.lemmas, []).append(text)
+    return groups
 
 
 class Match(NamedTuple):
@@ -9338,11 +9363,13 @@ def _source_named(log: ProverLog, index: TextIndex, printed: TheoryText | None) 
     outputs = [os.path.realpath(log.file)]
     if printed:
         outputs.append(os.path.realpath(printed.path))
+    from_log = os.path.join(log.folder, log.theory)
     beside = os.path.join(log.folder, name)
-    for path in (os.path.join(log.folder, log.theory), beside, log.theory):
+    for path in (from_log, beside, log.theory):
         if os.path.isfile(path) and os.path.realpath(path) not in outputs:
             return path
-    return _path(_nearest(index.sources_by_name.get(name, []), log.folder))
+    sources = index.sources_by_name.get(name, [])
+    return _path(_nearest(sources, log.folder))
 
 
 def _source_renamed(
@@ -9377,14 +9404,17 @@ def _source_as_read(path: str, log: ProverLog) -> TheoryText:
     lines = log.said.lines
     diff = any(line.side or line.trait == Trait.DIFF for line in lines)
     auto_sources = any(line.name.startswith(AUTO_SOURCES_LEMMA) for line in lines)
-    return theory_text(load_theory(path, (), diff, auto_sources))
+    # Of flags a log says nothing; they are told of where the theory asks for any.
+    theory = load_theory(path, (), diff, auto_sources)
+    return theory_text(theory)
 
 
 def _theories_with_results(batches: Mapping[str, Batch], matches: Iterable[Match]) -> set[str]:
     """Real paths of the theories that results are of."""
     paths: set[str] = set()
     for batch in batches.values():
-        paths.update(_theory_path(task.plan) for task in batch.tasks.values())
+        for task in batch.tasks.values():
+            paths.add(_theory_path(task.plan))
     for match in matches:
         paths.add(_path(match.printed))
         paths.add(match.source)
@@ -9442,7 +9472,8 @@ def _results_that_count(logs: Iterable[LogResults]) -> list[Task]:
     questions: dict[Question, list[Task]] = {}
     for log in logs:
         for task in log.tasks:
-            question = Question(model_of(task.plan), task.plan.lemma, task.plan.trait)
+            plan = task.plan
+            question = Question(model_of(plan), plan.lemma, plan.trait)
             questions.setdefault(question, []).append(task)
     results: list[Task] = []
     for tasks in questions.values():
@@ -9452,6 +9483,11 @@ def _results_that_count(logs: Iterable[LogResults]) -> list[Task]:
             verdicts.setdefault(task.verdict, task)
         results += verdicts.values()
     return results
+
+
+def read_results(match: Match) -> LogResults:
+    """What a log tells, as tasks."""
+    return LogResults(match, list(_results_in_log(match)))
 
 
 def _results_in_log(match: Match) -> Iterator[Task]:
@@ -9467,12 +9503,14 @@ def _results_in_log(match: Match) -> Iterator[Task]:
     warnings = log_warnings(log, printed_in)
     # A warning of these checks is told by `warnings`, with what the theory says of it.
     output = replace(log.said, failed_checks=0)
+    # Its exit code nobody kept; a process that was ended has no complete summary.
+    ended_well = Outcome(Status.COMPLETED, ExitStatus(0))
     for key in keys:
         # The theory tells more of a lemma than the log: what it assumes.
         lemma = known.get(key) or said[key]
         task = file_task(log.file, log.theory, match.prover, lemma, text=match.digest)
         if key in said:
-            result = judge(task.plan, Outcome(Status.COMPLETED, ExitStatus(0)), output, "")
+            result = judge(task.plan, ended_well, output, "")
             task.status = result.status
             task.result = replace(result, warnings=warnings)
         yield task
@@ -9513,11 +9551,13 @@ def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
     Its complaint that `--prove` named a lemma that it generates itself is none of the theory's.
     """
     generated = (EQUIVALENCE_LEMMA, AUTO_SOURCES_LEMMA)
-    has_generated = any(line.name.startswith(generated) for line in log.said.lines)
+    names = [line.name for line in log.said.lines]
+    has_generated = any(name.startswith(generated) for name in names)
     asked = ""
     if has_generated and ASKED_NAME_CHECK in wellformedness_titles(theory):
         asked = EQUIVALENCE_LEMMA
-    task = file_task("", "", "", [Lemma(asked, Trait.DIFF, "", (), "")])
+    lemma = Lemma(asked, Trait.DIFF, "", (), "")
+    task = file_task("", "", "", [lemma])
     return tuple(prover_warnings(task.plan, log.said, theory))
 
 
@@ -9576,7 +9616,8 @@ def _file_batch(source: str, tasks: Collection[Task]) -> Batch:
     for number, task in enumerate(tasks):
         batch.apply(replace(task.plan, id=str(number)))
         if task.result:
-            batch.apply(Finished(str(number), "", 1, replace(task.result, at="")))
+            result = replace(task.result, at="")
+            batch.apply(Finished(str(number), "", 1, result))
     return batch
 
 
@@ -9615,7 +9656,8 @@ def _union_of_proofs(claims: Sequence[UncheckedText]) -> list[ProofOnFile]:
     best: dict[LemmaKey, list[Lemma]] = {}
     for claim in claims:
         for key, lemmas in _lemmas_of_text(claim.text).items():
-            if key not in best or _claim_rank(lemmas) > _claim_rank(best[key]):
+            known = best.get(key)
+            if known is None or _claim_rank(lemmas) > _claim_rank(known):
                 best[key] = lemmas
     text = claims[0].text
     theory = claims[0].source or text.path
@@ -9686,12 +9728,14 @@ def _runs_without_summary(files: Sequence[EvidenceFile]) -> Iterator[Finding]:
 
 def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> Iterator[Finding]:
     """What the logs of a folder show; `results` are those that count."""
-    writers = Counter(log.match.printed.path for log in logs if log.match.printed)
+    printed = [log.match.printed for log in logs]
+    writers = Counter(text.path for text in printed if text)
     for match, tasks in logs:
         yield from _findings_of_match(match)
         known = _lemmas_of_text(match.text)
         for task in tasks:
-            key = LemmaKey(task.plan.lemma, task.plan.trait == Trait.DIFF)
+            plan = task.plan
+            key = LemmaKey(plan.lemma, plan.trait == Trait.DIFF)
             if match.text and key not in known:
                 message = f"{UNKNOWN}: not in the theory as it is here"
                 yield finding("assumption", task, message, NOTE)
@@ -9733,9 +9777,11 @@ def _findings_of_match(match: Match) -> Iterator[Finding]:
 
 def _newer_source(source: str, file: str, theory: str) -> Iterator[Finding]:
     """Whether a source was changed after a prover wrote this file; `theory` is what to call it."""
-    if os.stat(source).st_mtime > os.stat(file).st_mtime + CLOCK_S:
+    written_at = os.stat(file).st_mtime + CLOCK_S
+    if os.stat(source).st_mtime > written_at:
         # Only a date: a copy or a clone is newer, too.
-        yield Finding("stale", theory, "", f"{source} is newer than {file}", NOTE)
+        message = f"{source} is newer than {file}"
+        yield Finding("stale", theory, "", message, NOTE)
 
 
 def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
@@ -9760,7 +9806,8 @@ def _words(stored: Sequence[Lemma]) -> str:
     claim = stored_claim(stored)
     if not claim:
         return "is not there"
-    if any("sorry" in lemma.proof.ends for lemma in stored if lemma.proof):
+    proofs = [lemma.proof for lemma in stored]
+    if any("sorry" in proof.ends for proof in proofs if proof):
         return f"says {claim} (it has `sorry` in it)"
     return f"says {claim}"
 
@@ -9786,9 +9833,10 @@ def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
 def _views_of(batch: Batch) -> dict[_View, list[Task]]:
     views: dict[_View, list[Task]] = {}
     for task in batch.tasks.values():
-        options = (*batch.provers[task.plan.prover].options, *task.plan.options)
-        flags, diff, auto_sources = reading_options(options, task.plan.flags)
-        view = _View(_theory_path(task.plan), flags, diff, auto_sources)
+        plan = task.plan
+        options = batch.provers[plan.prover].all_options(plan.options)
+        flags, diff, auto_sources = reading_options(options, plan.flags)
+        view = _View(_theory_path(plan), flags, diff, auto_sources)
         views.setdefault(view, []).append(task)
     return views
 
@@ -9805,9 +9853,11 @@ def _findings_of_view(view: _View, tasks: Sequence[Task]) -> Iterator[Finding]:
     except InputError as error:
         is_ours = tasks[0].plan.key != ""  # our journal says what is assumed, without the theory
         if os.path.exists(view.path) or not is_ours:
-            yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
+            message = f"{UNKNOWN}: {error}"
+            yield Finding("assumption", name, "", message, NOTE)
         return
-    stale = list(_stale_results(view, tasks, theory.digest[:32]))
+    digest = theory.digest[:32]
+    stale = list(_stale_results(view, tasks, digest))
     if stale:
         yield from stale
         return
@@ -9840,7 +9890,8 @@ def _findings_of_proof(directory: str, task: Task, diff: bool) -> Iterator[Findi
     except InputError as error:
         yield finding("invalid", task, f"its proof can't be read: {error}", NOTE)
         return
-    yield from judge_proof(task, lemmas_by_name(theory).get(task.plan.lemma, []))
+    stored = lemmas_by_name(theory).get(task.plan.lemma, [])
+    yield from judge_proof(task, stored)
 
 
 # --- Recheck --------------------------------------------------------------------------------------
@@ -9885,7 +9936,8 @@ class Recheck:
         text = text_to_check(theory, stored, task.plan.lemma)
         folder = os.path.join(self.results, "recheck", self.prover.alias, task.id)
         os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, os.path.basename(task.plan.theory))
+        name = os.path.basename(task.plan.theory)
+        path = os.path.join(folder, name)
         write_file(path, text)
         link_oracles(theory, task.plan.cwd, folder)
         check = replace(
@@ -9923,7 +9975,7 @@ class Recheck:
     def _original(self, task: Task) -> Theory:
         """The theory as it was when the task was proven. Raises InputError."""
         plan = task.plan
-        options = (*self.batch.provers[plan.prover].options, *plan.options)
+        options = self.batch.provers[plan.prover].all_options(plan.options)
         view = reading_options(options, plan.flags)
         theory = self._load(_theory_path(plan), *view)
         if theory.digest[:32] != plan.theory_digest:
@@ -9947,7 +9999,8 @@ def text_to_check(original: Theory, stored: Theory, lemma: str) -> str:
     """
     statements = _statements(original)
     if lemma == EQUIVALENCE_LEMMA and lemma not in dict(statements):
-        statements.insert(-1, (lemma, f"diffLemma {lemma}:"))  # before the theory's `end`
+        statement = f"diffLemma {lemma}:"
+        statements.insert(-1, (lemma, statement))  # before the theory's `end`
     proofs: list[str] = []
     for name, text in stored.segments:
         if name == lemma and _is_proof(name, text):
