@@ -7692,6 +7692,7 @@ _UPSTREAM_ENDS = {
     Status.PENDING: _IS_PENDING,
     Status.RUNNING: _IS_PENDING,
     Status.COMPLETED: _SUCCEEDED,
+    # It has no word for what nobody needs any more; to call it a failure would be worse.
     Status.SUPERSEDED: _SUCCEEDED,
     Status.FAILED: _FAILED,
     Status.TIMEOUT: _TOOK_TOO_LONG,
@@ -7712,6 +7713,7 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
     """
     directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
     journal = os.path.join(directory, JOURNAL)
+    # Where both are, the report was made of the journal.
     if not os.path.exists(journal):
         return _load_report(directory)
     batch, _ = load_batch(journal, warn)
@@ -7723,6 +7725,7 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
 
 def _name_lost_provers(batch: Batch, journal: str, warn: Callable[[str], None]) -> None:
     """Give the provers of tasks a command where the header lacks it: results are shown without."""
+    # A journal may be damaged, or of another program: a missing name must not hide its results.
     tasks = batch.tasks.values()
     for alias in dict.fromkeys(task.plan.prover for task in tasks):
         prover = batch.provers.get(alias)
@@ -7740,6 +7743,7 @@ def _load_report(directory: str) -> Batch:
         report = json.loads(read_text(path))
         for event in _report_events(report, os.path.abspath(directory)):
             batch.apply(event)
+    # It comes from outside: any part may be missing, or of another kind.
     except (
         ValueError,
         KeyError,
@@ -7839,6 +7843,7 @@ def _number_or_zero(limit: Any) -> int:
 
 def _where_it_ran(output_directory: str, directory: str) -> str:
     """Where batch-tamarin ran, which it leaves out: above the results, or else here."""
+    # Its paths of theories are relative to that directory.
     below = os.sep + os.path.normpath(output_directory)
     if directory.endswith(below):
         return directory[: -len(below)]
@@ -7981,6 +7986,7 @@ def write_result_file(directory: str, task: Task) -> None:
 
     What an earlier attempt left in the other folder goes. Raises OSError.
     """
+    # A task that failed, ran again and succeeded must not stand in both.
     home = _result_folder(task)
     for folder in ("success", "failed"):
         path = os.path.join(directory, folder, task.id + ".json")
@@ -8056,6 +8062,7 @@ def _success(directory: str, task: Task, result: Result) -> Json:
 def _failure(result: Result) -> Json:
     """What is told of a failure, in the result file and in the report alike."""
     code = _UPSTREAM_ENDS[result.status].return_code
+    # Where a prover ended by itself its own code tells more.
     exit_status = result.exit
     if result.status is Status.FAILED and exit_status and exit_status.code is not None:
         code = exit_status.code
@@ -8340,6 +8347,7 @@ def _recipe_lemma(plan: Plan) -> Json:
     resources = {"max_cores": limits.cores}
     resources["max_memory"] = math.ceil(limits.memory_mb / 1024)
     resources["timeout"] = math.ceil(limits.timeout_s)
+    # Other provers may have answered the same lemma: each names the one that has not.
     lemma: Json = {"name": plan.lemma, "tamarin_versions": [plan.prover]}
     lemma["tamarin_options"] = plan.options
     lemma["preprocess_flags"] = plan.flags
@@ -8482,6 +8490,7 @@ def model_of(plan: Plan) -> Model:
 
 def _outweighs(later: Task, known: Task) -> bool:
     """Whether the later of two results counts: the worst news do, then that it is verified."""
+    # One counterexample is enough; that it was verified elsewhere is a finding of its own.
     if known.verdict is Verdict.FALSIFIED:
         return False
     return later.verdict is Verdict.FALSIFIED or not _is_closed(known)
@@ -8601,6 +8610,7 @@ def exit_code(tasks: Iterable[Task], closure: Closure) -> int:
     """
     code = 0
     for row in rows_of(tasks, closure):
+        # A wrong result is worse news than any number of missing ones.
         if row.is_failure:
             return 1
         if row.is_problem:
@@ -8736,6 +8746,7 @@ def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
                 verdicts = answers.setdefault(question, {})
                 verdicts[task.verdict] = _Answer(source, task)
     for verdicts in answers.values():
+        # `incomplete` contradicts nobody.
         if verdicts.keys() >= ANSWERS:
             yield _disagreement(verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED])
 
@@ -9115,6 +9126,7 @@ class EvidenceReader:
                 continue
             self._folders.add(os.path.realpath(folder))
             if self._read_results(folder, names):
+                # The journal says all that the files beside it say; rechecks have one of their own.
                 something = True
                 folders[:] = [name for name in folders if name.startswith("recheck-")]
                 names.clear()
@@ -9160,6 +9172,7 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         with open(path, "rb") as file:
             head = file.read(65_536)
         summary: list[str] = []
+        # Binary files are of no prover, and may be huge: they are not searched for a summary.
         if b"\0" not in head:
             summary = last_part(path, SUMMARY_HEADING)
     except (OSError, ValueError) as error:
@@ -9196,6 +9209,7 @@ def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
         if _NEEDS_DIFF not in str(error):
             raise
         theory = load_theory(path, diff=True)
+    # Tamarin says so behind the last lemma; in a log only the summary comes after it.
     version = _MADE_BY.search(read_from_end(path, 2 * MB))
     made_by = ""
     if version:
@@ -9478,6 +9492,7 @@ def _results_that_count(logs: Iterable[LogResults]) -> list[Task]:
     results: list[Task] = []
     for tasks in questions.values():
         asked_for = [task for task in tasks if not not_asked_for(task)]
+        # Not one for all: where two logs say different things, that is what an audit must tell.
         verdicts: dict[Verdict | None, Task] = {}
         for task in asked_for or tasks[:1]:
             verdicts.setdefault(task.verdict, task)
@@ -9680,6 +9695,7 @@ def _claim_rank(lemmas: Iterable[Lemma]) -> int:
 def stored_claim(lemmas: Iterable[Lemma]) -> Verdict | None:
     """What a stored proof, in diff mode of both sides, would show if a prover checked it."""
     claims = {lemma.claim for lemma in lemmas} or {None}
+    # An attack on one side is one on the lemma; to verify it takes a whole proof of each side.
     for claim in (Verdict.FALSIFIED, None, Verdict.INCOMPLETE):
         if claim in claims:
             return claim
@@ -9692,6 +9708,7 @@ def stored_claim(lemmas: Iterable[Lemma]) -> Verdict | None:
 def _unconfirmed_proofs(rechecks: Iterable[Batch]) -> Iterator[Finding]:
     for batch in rechecks:
         for task in batch.tasks.values():
+            # Silence confirms nothing: what has no verdict is not as expected, either.
             if task.misses_expectation:
                 message = f"{task.plan.prover} does not confirm the proof: {task.outcome}"
                 yield finding("invalid", task, message)
@@ -10005,6 +10022,7 @@ def text_to_check(original: Theory, stored: Theory, lemma: str) -> str:
     for name, text in stored.segments:
         if name == lemma and _is_proof(name, text):
             proofs.append(text)
+    # A proof has neither. An axiom that hides behind it would make the check worthless.
     for proof in proofs:
         if '"' in proof or ":" in proof:
             raise InputError("its stored proof holds what is no proof")
@@ -10101,7 +10119,9 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
 
     Of a large batch it has only the tasks that are problems.
     """
+    # What was not begun has nothing to show: the totals count it.
     begun = [task for task in tasks if task.status is not Status.PENDING]
+    # All tasks of the batch: lemmas that were not asked for this time are assumed all the same.
     rows = rows_of(begun, Closure(batch.tasks.values()))
     if len(begun) > TABLE_ROWS:
         chosen = [row for row in rows if row.is_problem]
@@ -10190,6 +10210,7 @@ def _next_steps(directory: str, tasks: Sequence[Task]) -> Iterator[str]:
     """What a user can do about tasks without an answer."""
     where = quoted([printable(directory)])
     statuses = {task.status for task in tasks}
+    # From the directory alone: the recipe may be elsewhere by now.
     if not statuses <= FINAL:
         yield f"go on: batch_tamarin.py resume {where}"
     if Status.FAILED in statuses:
@@ -10222,6 +10243,7 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> st
 
     `right`: the numbers of the columns that are set to the right.
     """
+    # Cells quote theories and provers: what controls a terminal must not reach it.
     table = [list(map(printable, row)) for row in rows]
     widths: list[int] = []
     for column in zip(*table):
@@ -10373,6 +10395,7 @@ def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
 
 def task_anchor(number: int) -> str:
     """How a page names the details of its n-th task, from 0."""
+    # An id can have characters that are no name of a place in some format.
     return f"t{number}"
 
 
@@ -10383,6 +10406,7 @@ def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     yield "directory", header.cwd
     host = f"{header.host} {header.platform}"
     yield "host", host.strip()
+    # What we read of batch-tamarin's has no version of ours.
     if header.version:
         yield "run by", f"batch_tamarin.py {header.version}"
     else:
@@ -10461,6 +10485,7 @@ def _usage_cells(rows: Sequence[Row]) -> Iterator[str]:
         cached += row.result.cached
         wall_s += usage.wall_s
         cpu_s += usage.cpu_s
+        # Jobs ran one after the other, too: a sum of their peaks was never in use.
         peak_mb = max(peak_mb, usage.peak_mb)
     yield f"{len(rows):,}"
     yield f"{cached:,}"
@@ -10476,6 +10501,7 @@ def _results_table(rows: Sequence[Row], total: int) -> Table:
         table.about = (
             f"{len(rows):,} of {total:,} tasks, problems first; csv and json reports hold all."
         )
+    # An empty column would ask everyone what is missing there.
     with_expected = any(row.plan.expect for row in rows)
     table.add_columns("result", kind=Kind.OUTCOME)
     table.add_columns("lemma", kind=Kind.TASK)
@@ -10524,6 +10550,7 @@ def _matrix_table(rows: Sequence[Row]) -> Table:
     table = Table("Verdicts by prover")
     aliases = dict.fromkeys(row.plan.prover for row in rows)
     provers = list(aliases)
+    # One column would say the same as the table of results.
     if len(provers) < 2:
         return table
     table.add_columns("theory", "lemma")
@@ -10616,6 +10643,7 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     if result.cached:
         yield "cached", _told_origin(result)
     yield "ended", utc(instant(result.at))
+    # 0 of what came from the cache, or never began.
     yield "attempts", str(row.task.attempts or "")
     yield "exit", str(result.exit or "")
 
@@ -10717,6 +10745,7 @@ class Writer:
 
     def trace(self, name: str, dot: str) -> str:
         """The drawn graphs of a DOT file, else its text, else where it lies."""
+        # Drawn when the batch ended, or never: a report starts no program.
         drawn = drawings(dot)
         if drawn:
             return "".join(self.drawing(name, path) for path in drawn)
@@ -10729,6 +10758,7 @@ class Writer:
 
     def link(self, name: str, path: str) -> str:
         """Where a file lies."""
+        # Relative: the page and the results can be moved together.
         place = os.path.relpath(path, self.beside)
         return self.paragraph(f"{name}: {place}")
 
@@ -10808,6 +10838,7 @@ class Markdown(Writer):
 class Latex(Writer):
     """For pdflatex, with tables that a paper can take over."""
 
+    # Without lmodern, T1 may have bitmap fonts only, but not every installation has it.
     opening = r"""\documentclass[a4paper,landscape]{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
@@ -10936,6 +10967,7 @@ class Typst(Writer):
         '\n#heading(level: 2, "%s")\n',
         '\n#heading(level: 3, "%s")\n',
     )
+    # Commas behind the last cell and row are allowed: no row is a special case.
     row_frame = Frame('  "', '", "', '",\n')
     code_frame = Frame('#raw(block: true, "', "\\n", '")\n')
     escapes = str.maketrans({"\\": "\\\\", '"': '\\"'})
@@ -10986,6 +11018,7 @@ class Html(Writer):
     def table(self, table: Table) -> str:
         about = ", ".join(table.heads) or "facts"
         label = self.escape(f"Table of {about}")
+        # A wide table scrolls in a box of its own. With `tabindex` the keyboard can do that, too.
         parts = [f'<div class="wide" role="region" tabindex="0" aria-label="{label}">']
         kinds = [column.kind for column in table.columns]
         # By this id PAGE_SCRIPT finds the one table that can be sorted and filtered.
@@ -11066,6 +11099,7 @@ class Html(Writer):
             return ""
         began = min(span.began for span in spans)
         ended = max(span.ended for span in spans)
+        # As many lanes as jobs ran at a time, not one a task: a batch may have thousands.
         lanes = _lanes(spans)
         height = LANE_HEIGHT * len(lanes)
         first = utc(began)
@@ -11096,6 +11130,7 @@ class Html(Writer):
         place = f'x="{left:.3%}" y="{top}"'
         size = f'width="{width:.3%}" height="{height}"'
         kind = _style_class(outcome)
+        # Browsers show a `title` where the pointer is, and read it out.
         return f'<g><title>{told}</title><rect class="{kind}" {place} {size}/></g>\n'
 
 
@@ -11107,6 +11142,7 @@ OVERLAP_S = 0.05
 def _lanes(spans: Iterable[Span]) -> list[list[Span]]:
     """Spans in as few lanes as hold them side by side: each goes into the first that is free."""
     lanes: list[list[Span]] = []
+    # In order of their beginnings, the first free lane makes the fewest lanes.
     for span in sorted(spans, key=lambda span: (span.began, span.ended)):
         for lane in lanes:
             if lane[-1].ended <= span.began + OVERLAP_S:
@@ -11143,6 +11179,7 @@ def _csv_object(row: Row) -> Json:
     told: Json = encode(row.plan)
     told["status"] = row.task.status
     told["attempts"] = row.task.attempts
+    # Nested objects are no columns: those of one value each are laid open.
     told.update(encode(row.plan.limits))
     # Last: how it ended is its status, too.
     told.update(encode(row.result))
@@ -11173,6 +11210,7 @@ def _csv_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = printable(value)
+    # https://owasp.org/www-community/attacks/CSV_Injection
     if text.startswith(("=", "+", "-", "@")):
         return "'" + text
     return text
@@ -11187,6 +11225,7 @@ def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     began = encode_event(batch.header)
     head = json.dumps({"batch": began, "end": ended})
     yield head.removesuffix("}") + ', "tasks": ['
+    # One a line: what works by lines, as `grep` does, works here.
     separator = "\n"
     for row in rows_of_batch(batch):
         told = json.dumps(_json_object(row))
@@ -11294,6 +11333,7 @@ def _junit_case(row: Row) -> JUnitCase:
     message = "; ".join(told)
     tag = _junit_tag(row)
     if tag == "system-out":
+        # What a passed case rests on, and warnings, have no other place in JUnit.
         note = JUnitNote(tag, text=message)
     else:
         note = JUnitNote(tag, message, type=row.outcome, text=result.stderr_tail)
@@ -11359,6 +11399,7 @@ def xml_tag(tag: str, attributes: Mapping[str, object]) -> str:
 
     start = "<" + tag
     for name, value in attributes.items():
+        # With its quotes: which ones depends on the text.
         text = quoteattr(printable(str(value)))
         start += f" {name}={text}"
     return start + ">"
@@ -11447,6 +11488,7 @@ def _place_json(theory: str, lemma: str, prover: str) -> Json:
 
 def _seconds(row: Row) -> float | None:
     """How long a proof took: what we measured, or what the prover said in a log."""
+    # Of what stands in a log nobody measured anything: 0.
     return row.result.usage.wall_s or row.result.prover_s
 
 
@@ -11454,6 +11496,7 @@ def _audit_csv(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> Iterato
     """Results, then findings; a column that one of them has not is empty there."""
     columns = ["theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source"]
     columns += ["kind", "message", "note"]
+    # The file can be a pinned expectation: findings have no verdict, so that they expect nothing.
     objects = list(map(_result_json, rows))
     objects += map(_finding_json, findings)
     return csv_lines(columns, objects)
@@ -11497,6 +11540,7 @@ def _audit_page(
     noted = plural(len(notes), "note")
     results = plural(len(rows), "result")
     yield page.heading(1, f"{found} and {noted} on {results}")
+    # Apart: notes may be many, and must not hide what is wrong.
     yield from _findings_part(page, "Findings", wrong)
     yield from _findings_part(page, "Notes", notes)
     yield page.section(_theories_table(rows))
@@ -11530,6 +11574,7 @@ def _theories_table(rows: Iterable[AuditRow]) -> Table:
     counts: dict[tuple[str, str, str], Counter[str]] = {}
     for source, row in rows:
         plan = row.plan
+        # By source, too: in two folders one name may mean two texts.
         group = (plan.theory, plan.prover, source)
         count = counts.setdefault(group, Counter())
         count[row.outcome] += 1
@@ -11572,6 +11617,8 @@ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-sr
 <main>
 """
 
+# For light and dark screens and for paper. Outcomes have a sign beside their colour: not everyone
+# sees colours, and not every printer has any.
 PAGE_STYLE = r"""
 :root {
   color-scheme: light dark;
@@ -11733,6 +11780,7 @@ thead button {
 }
 """
 
+# It filters and sorts. Without it, in a browser that runs none, the page says the same.
 PAGE_SCRIPT = r"""
 // Filter and order of the results stand in the address (#filter=WORDS&result=WORD&sort=COLUMN, or
 // sort=-COLUMN for the largest first), so that a view can be passed on.
