@@ -9260,16 +9260,16 @@ def _behind(words: str, lines: Iterable[str]) -> str:
 #   1. The log holds the printed text: one process wrote both (`TextIndex.text_in`).
 #   2. A printed text has the lemmas that the log lists, and the name that the log says of its
 #      output, or else those lemmas alone (`_printed_text`).
-#   3. A source stands where the log says, or has the file name that it says (`_source_named`).
-#   4. A source has those lemmas, and the printed text's theory name (`_source_renamed`).
-# A log whose lemmas are not those of its source is matched by name alone: this is said, and the log
-# is not counted as one of that text (`Match.digest`). Where the same evidence speaks for several
-# texts, one in the log's folder is taken, and otherwise none (`_nearest`): what is not known is
-# never guessed.
+#   3. A source stands where the log says, or has the file name that it says (`_source_by_name`).
+#   4. A source has those lemmas, and the printed text's theory name where that is known
+#      (`_source_by_lemmas`). So the source of a printed text without a log is found, too.
+# Where the same evidence speaks for several texts, the one in the log's folder is taken, or else
+# none (`_nearest`): nothing is guessed. A source that has the name, but not the lemmas of the log is
+# matched by name alone: this is said, and the results do not count as of that text (`Match.digest`).
 
 
 class TextIndex:
-    """The theory texts among the files."""
+    """The theory texts among the files, by what a log can know of them."""
 
     def __init__(self, texts: Iterable[TheoryText]) -> None:
         self.texts = {text.path: text for text in texts}
@@ -9347,9 +9347,9 @@ class Match(NamedTuple):
 def match_log(log: ProverLog, index: TextIndex) -> Match:
     """The theory texts that a log belongs to."""
     printed = index.text_in(log) or _printed_text(log, index)
-    source = _source_named(log, index, printed)
+    source = _source_by_name(log, index, printed)
     if not source:
-        source = _source_renamed(log.lemmas, log.folder, index, printed)
+        source = _source_by_lemmas(log.lemmas, log.folder, index, printed)
     source_text = None
     if source and not printed:
         with suppress(InputError):
@@ -9366,7 +9366,7 @@ def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
     return _nearest(named, log.folder) or _nearest(texts, log.folder)
 
 
-def _source_named(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> str:
+def _source_by_name(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> str:
     """Where the theory stands that a log names, or "".
 
     Its lemmas may be others by now: it is nearer to the log than a stranger which has the same.
@@ -9386,7 +9386,7 @@ def _source_named(log: ProverLog, index: TextIndex, printed: TheoryText | None) 
     return _path(_nearest(sources, log.folder))
 
 
-def _source_renamed(
+def _source_by_lemmas(
     lemmas: LemmaNames, folder: str, index: TextIndex, printed: TheoryText | None
 ) -> str:
     """Where the only source with these lemmas stands, or ""."""
@@ -9454,7 +9454,7 @@ def unchecked_texts(index: TextIndex, with_results: Collection[str]) -> list[Unc
             continue
         source = ""
         if text.made_by:
-            source = _source_renamed(text.lemmas, text.folder, index, text)
+            source = _source_by_lemmas(text.lemmas, text.folder, index, text)
         claims.append(UncheckedText(text, source))
     sources = {claim.source for claim in claims}
     return [claim for claim in claims if claim.text.path not in sources]
