@@ -9263,9 +9263,10 @@ def _behind(words: str, lines: Iterable[str]) -> str:
 #   3. A source stands where the log says, or has the file name that it says (`_source_by_name`).
 #   4. A source has those lemmas, and the printed text's theory name where that is known
 #      (`_source_by_lemmas`). So the source of a printed text without a log is found, too.
-# Where the same evidence speaks for several texts, the one in the log's folder is taken, or else
-# none (`_nearest`): nothing is guessed. A source that has the name, but not the lemmas of the log is
-# matched by name alone: this is said, and the results do not count as of that text (`Match.digest`).
+# Where the same evidence speaks for several texts, the only one in the log's folder is taken, or
+# else none (`_nearest`): nothing is guessed. A source that has the name, but not the lemmas of the
+# log, is matched by name alone: this is said, and the results do not count as ones of that text
+# (`Match.digest`).
 
 
 class TextIndex:
