@@ -8243,7 +8243,8 @@ def _drawing_names(dot: str) -> Iterator[str]:
 
 # === Interchange with batch-tamarin ===============================================================
 
-# Read in the sources of batch-tamarin 1.2.0: its execution_report.json, success/ and failed/.
+# Read in the sources of batch-tamarin 1.2.0: its execution_report.json, success/ and failed/. What
+# was written for its results shall work on ours, and its results can be shown and audited here.
 
 UPSTREAM_REPORT = "execution_report.json"
 
@@ -8256,15 +8257,24 @@ class _UpstreamEnd(NamedTuple):
     error_type: str
 
 
+# Its codes below 0 are words for such an end, not what the prover exited with.
+_IS_PENDING = _UpstreamEnd("pending", 0, "")
+_SUCCEEDED = _UpstreamEnd("completed", 0, "")
+_FAILED = _UpstreamEnd("failed", -1, "tamarin_error")
+_TOOK_TOO_LONG = _UpstreamEnd("timeout", -1, "timeout")
+_GREW_TOO_LARGE = _UpstreamEnd("memory_limit_exceeded", -2, "memory_limit")
+_WAS_STOPPED = _UpstreamEnd("signal_interrupted", -3, "wrapper_killed")
+
 _UPSTREAM_ENDS = {
-    Status.PENDING: _UpstreamEnd("pending", 0, ""),
-    Status.RUNNING: _UpstreamEnd("pending", 0, ""),
-    Status.COMPLETED: _UpstreamEnd("completed", 0, ""),
-    Status.SUPERSEDED: _UpstreamEnd("completed", 0, ""),
-    Status.FAILED: _UpstreamEnd("failed", -1, "tamarin_error"),
-    Status.TIMEOUT: _UpstreamEnd("timeout", -1, "timeout"),
-    Status.MEMORY_LIMIT: _UpstreamEnd("memory_limit_exceeded", -2, "memory_limit"),
-    Status.INTERRUPTED: _UpstreamEnd("signal_interrupted", -3, "wrapper_killed"),
+    Status.PENDING: _IS_PENDING,
+    Status.RUNNING: _IS_PENDING,
+    Status.COMPLETED: _SUCCEEDED,
+    # It has no word for what nobody needs any more; to call it a failure would be worse.
+    Status.SUPERSEDED: _SUCCEEDED,
+    Status.FAILED: _FAILED,
+    Status.TIMEOUT: _TOOK_TOO_LONG,
+    Status.MEMORY_LIMIT: _GREW_TOO_LARGE,
+    Status.INTERRUPTED: _WAS_STOPPED,
 }
 _SUCCESSES = frozenset({Status.COMPLETED, Status.SUPERSEDED})  # what it calls successes
 
@@ -8280,6 +8290,7 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
     """
     directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
     journal = os.path.join(directory, JOURNAL)
+    # Where both are, the report was made of the journal.
     if not os.path.exists(journal):
         return _load_report(directory)
     batch, _ = load_batch(journal, warn)
@@ -8291,10 +8302,13 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
 
 def _name_lost_provers(batch: Batch, journal: str, warn: Callable[[str], None]) -> None:
     """Give the provers of tasks a command where the header lacks it: results are shown without."""
-    for alias in dict.fromkeys(task.plan.prover for task in batch.tasks.values()):
+    # A journal may be damaged, or of another program: a missing name must not hide its results.
+    tasks = batch.tasks.values()
+    for alias in dict.fromkeys(task.plan.prover for task in tasks):
         prover = batch.provers.get(alias)
         if prover is None or not prover.command:
-            warn(f"{journal}: how prover '{printable(alias)}' was called is not said")
+            shown = printable(alias)
+            warn(f"{journal}: how prover '{shown}' was called is not said")
             batch.provers[alias] = Prover(alias, (alias,))
 
 
@@ -8306,6 +8320,7 @@ def _load_report(directory: str) -> Batch:
         report = json.loads(read_text(path))
         for event in _report_events(report, os.path.abspath(directory)):
             batch.apply(event)
+    # It comes from outside: any part may be missing, or of another kind.
     except (
         ValueError,
         KeyError,
@@ -8367,27 +8382,30 @@ def _report_header(report: Json, directory: str) -> Header:
         start = _utc(subtask.metadata["exec_start"])
         if start:
             starts.append(start)
-    provers = {}
+    provers: Json = {}
     for alias, about in report["tamarin_versions"].items():
         provers[alias] = _reported_prover(alias, about)
-    data = {
-        "at": min(starts, default=timestamp()),
-        "recipe_file": report["recipe"],
-        "limits": {
-            "cores": _number_or_zero(config["global_max_cores"]),
-            "memory_mb": _number_or_zero(config["global_max_memory"]) * 1024,
-            "timeout_s": _number_or_zero(config["default_timeout"]),
-        },
-        "cwd": _where_it_ran(config["output_directory"], directory),
-        "provers": provers,
-    }
+    cores = _number_or_zero(config["global_max_cores"])
+    memory_gb = _number_or_zero(config["global_max_memory"])
+    timeout_s = _number_or_zero(config["default_timeout"])
+    cwd = _where_it_ran(config["output_directory"], directory)
+    data: Json = {"recipe_file": report["recipe"], "cwd": cwd, "provers": provers}
+    # Nothing began: the report is of this moment, as far as anyone can tell.
+    data["at"] = min(starts, default=timestamp())
+    data["limits"] = _limits_json(cores, memory_gb, timeout_s)
     return decode(Header, data)
+
+
+def _limits_json(cores: Any, memory_gb: Any, timeout_s: Any) -> Json:
+    """Limits as they stand in our journal; the numbers may be anything yet. Raises TypeError."""
+    return {"cores": cores, "memory_mb": memory_gb * 1024, "timeout_s": timeout_s}
 
 
 def _reported_prover(alias: str, about: Json) -> Json:
     prover = {"alias": alias, "command": [about["path"]]}
     # Its field may hold more than the number: `v1.11.0`.
-    version = re.search(r"\d{1,9}(?:\.\d{1,9})+", about.get("version") or "")
+    said = about.get("version") or ""
+    version = re.search(r"\d{1,9}(?:\.\d{1,9})+", said)
     if version:
         prover["version"] = version[0]
     return prover
@@ -8402,13 +8420,15 @@ def _number_or_zero(limit: Any) -> int:
 
 def _where_it_ran(output_directory: str, directory: str) -> str:
     """Where batch-tamarin ran, which it leaves out: above the results, or else here."""
+    # Its paths of theories are relative to that directory.
     below = os.sep + os.path.normpath(output_directory)
     if directory.endswith(below):
         return directory[: -len(below)]
     return os.getcwd()
 
 
-# Of the fields of a plan, those that batch-tamarin's tasks don't have.
+# Of the fields of a plan, those that batch-tamarin's tasks don't have. The key is empty: nothing is
+# known to be the same as what was proven there, so its results are shown and never taken over.
 _UNKNOWN_TO_UPSTREAM: Json = {
     "sides": [],
     "prove": True,
@@ -8421,32 +8441,25 @@ _UNKNOWN_TO_UPSTREAM: Json = {
 def _subtask_plan(subtask: _Subtask, header: Header) -> Plan:
     """What was decided about a task; what it assumes is read from the theory as it is now."""
     config = subtask.data["task_config"]
-    resources = config["resources"]
+    lemma = config["lemma"]
     options = config.get("options") or []
     flags = config.get("preprocessor_flags") or []
     path = os.path.join(header.cwd, subtask.theory)
-    lemmas = _lemmas_now(path, tuple(options), tuple(flags)).get(config["lemma"], [])
-    data = {
-        **_UNKNOWN_TO_UPSTREAM,
-        "id": subtask.id,
-        "name": subtask.entry,
-        "theory": subtask.theory,
-        "lemma": config["lemma"],
-        "trait": _reported_trait(subtask.result, lemmas),
-        "prover": header.provers[config["tamarin_alias"]].alias,
-        "options": options,
-        "flags": flags,
-        "limits": {
-            "cores": resources["cores"],
-            "memory_mb": resources["memory"] * 1024,
-            "timeout_s": resources["timeout"],
-        },
-        "cwd": header.cwd,
-        "assumes": list(assumed_by(lemmas)),
-    }
+    lemmas = _lemmas_now(path, tuple(options), tuple(flags))
+    sides = lemmas.get(lemma, [])
+    data: Json = {**_UNKNOWN_TO_UPSTREAM, "id": subtask.id, "name": subtask.entry}
+    data.update({"theory": subtask.theory, "cwd": header.cwd})
+    data.update({"options": options, "flags": flags, "lemma": lemma})
+    data["trait"] = _reported_trait(subtask.result, sides)
+    data["assumes"] = list(assumed_by(sides))
+    # An alias without a prover is a damaged report: it is refused here.
+    data["prover"] = header.provers[config["tamarin_alias"]].alias
+    limits = config["resources"]
+    data["limits"] = _limits_json(limits["cores"], limits["memory"], limits["timeout"])
     return decode(Plan, data)
 
 
+# Hundreds of tasks are of one theory.
 @functools.lru_cache(maxsize=64)
 def _lemmas_now(
     path: str, options: tuple[str, ...], flags: tuple[str, ...]
@@ -8481,13 +8494,12 @@ def _subtask_result(subtask: _Subtask) -> Json:
 
 def _reported_usage(metadata: Json) -> Json:
     """What a task used, in seconds and MB as with us, and when it ended."""
-    return {
-        "at": _utc(metadata["exec_end"]),
-        "wall_s": float(metadata["exec_duration_monotonic"]),
-        "peak_mb": float(metadata["peak_memory"]),
-        "avg_mb": float(metadata["avg_memory"]),
-        "cached": bool(metadata["cache_hit"]),
-    }
+    usage: Json = {"wall_s": float(metadata["exec_duration_monotonic"])}
+    usage["peak_mb"] = float(metadata["peak_memory"])
+    usage["avg_mb"] = float(metadata["avg_memory"])
+    usage["at"] = _utc(metadata["exec_end"])
+    usage["cached"] = bool(metadata["cache_hit"])
+    return usage
 
 
 def _reported_verdict(result: Json) -> Json:
@@ -8504,22 +8516,18 @@ def _reported_verdict(result: Json) -> Json:
         trait = ""
     if word == "unterminated":
         word = Verdict.INCOMPLETE
-    return {
-        "status": Status.COMPLETED,
-        "verdict": word,
-        "steps": result["steps"] or None,
-        "trait": trait,
-        "prover_s": result["real_time_tamarin_measure"] or None,
-    }
+    verdict: Json = {"status": Status.COMPLETED, "verdict": word, "trait": trait}
+    # 0 stands for a number that it did not find.
+    verdict["steps"] = result["steps"] or None
+    verdict["prover_s"] = result["real_time_tamarin_measure"] or None
+    return verdict
 
 
 def _reported_failure(result: Json, status: str) -> Json:
     """Why there is no verdict."""
-    failure: Json = {
-        "status": _status_of(status),
-        "reason": result["error_description"],
-        "stderr_tail": "\n".join(result.get("last_stderr_lines", ())),
-    }
+    lines = result.get("last_stderr_lines", ())
+    failure: Json = {"status": _status_of(status), "stderr_tail": "\n".join(lines)}
+    failure["reason"] = result["error_description"]
     # Negative codes are words of batch-tamarin's for limits and signals, none of the prover's.
     code = result.get("return_code", "")
     if code.isdigit():
@@ -8540,6 +8548,7 @@ def _utc(local: str) -> str:
     import datetime
 
     try:
+        # Python 3.9 and 3.10 read no `Z`.
         moment = datetime.datetime.fromisoformat(local.replace("Z", "+00:00"))
     except ValueError:
         return ""
@@ -8554,11 +8563,13 @@ def write_result_file(directory: str, task: Task) -> None:
 
     What an earlier attempt left in the other folder goes. Raises OSError.
     """
+    # A task that failed, ran again and succeeded must not stand in both.
     home = _result_folder(task)
     for folder in ("success", "failed"):
         path = os.path.join(directory, folder, task.id + ".json")
         if folder == home:
-            write_file(path, json.dumps(_result_file(directory, task), indent=2) + "\n")
+            content = _result_file(directory, task)
+            write_file(path, json.dumps(content, indent=2) + "\n")
         else:
             remove_file(path)
 
@@ -8568,13 +8579,17 @@ def restore_result_files(directory: str, batch: Batch) -> None:
 
     A driver that died may not have written one, and others may be of an older plan.
     """
-    succeeded = set(os.listdir(os.path.join(directory, "success")))
-    failed = set(os.listdir(os.path.join(directory, "failed")))
+    # Two listings are faster than a look at two paths for each of 100,000 tasks.
+    success_folder = os.path.join(directory, "success")
+    succeeded = set(os.listdir(success_folder))
+    failure_folder = os.path.join(directory, "failed")
+    failed = set(os.listdir(failure_folder))
     for task in batch.tasks.values():
         name = task.id + ".json"
         home = _result_folder(task)
-        in_its_place = (name in succeeded) == (home == "success")
-        if not in_its_place or (name in failed) != (home == "failed"):
+        success_is_right = (name in succeeded) == (home == "success")
+        failure_is_right = (name in failed) == (home == "failed")
+        if not (success_is_right and failure_is_right):
             write_result_file(directory, task)
 
 
@@ -8590,14 +8605,11 @@ def _result_folder(task: Task) -> str:
 def _result_file(directory: str, task: Task) -> Json:
     """What stands in a task's file; units as with us: seconds and MB."""
     result = task.result or Result(task.status)
-    content: Json = {
-        "task_id": task.id,
-        "wrapper_measures": {
-            "time": result.usage.wall_s,
-            "avg_memory": result.usage.avg_mb,
-            "peak_memory": result.usage.peak_mb,
-        },
-    }
+    usage = result.usage
+    measures = {"time": usage.wall_s}
+    measures["avg_memory"] = usage.avg_mb
+    measures["peak_memory"] = usage.peak_mb
+    content: Json = {"task_id": task.id, "wrapper_measures": measures}
     if task.status in _SUCCESSES:
         content.update(_success(directory, task, result))
     else:
@@ -8607,14 +8619,13 @@ def _result_file(directory: str, task: Task) -> Json:
 
 def _success(directory: str, task: Task, result: Result) -> Json:
     """What is told of a success: one of the last three members names the lemma."""
-    success: Json = {
-        "warnings": result.warnings,
-        "tamarin_timing": result.prover_s or 0.0,
-        "output_spthy": result_files(directory, task.id).proof,
-        "verified_lemma": {},
-        "falsified_lemma": {},
-        "unterminated_lemma": [],
-    }
+    success: Json = {"warnings": result.warnings}
+    success["tamarin_timing"] = result.prover_s or 0.0
+    success["output_spthy"] = result_files(directory, task.id).proof
+    # All three are always there: a reader asks each for the lemma.
+    success["verified_lemma"] = {}
+    success["falsified_lemma"] = {}
+    success["unterminated_lemma"] = []
     about = {"steps": result.steps or 0, "analysis_type": result.trait}
     if result.verdict is Verdict.VERIFIED:
         success["verified_lemma"] = {task.plan.lemma: about}
@@ -8628,13 +8639,14 @@ def _success(directory: str, task: Task, result: Result) -> Json:
 def _failure(result: Result) -> Json:
     """What is told of a failure, in the result file and in the report alike."""
     code = _UPSTREAM_ENDS[result.status].return_code
-    if result.status is Status.FAILED and result.exit and result.exit.code is not None:
-        code = result.exit.code
-    return {
-        "error_description": result.reason or str(result.status),
-        "last_stderr_lines": result.stderr_tail.splitlines(),
-        "return_code": code,
-    }
+    # Where a prover ended by itself its own code tells more.
+    exit_status = result.exit
+    if result.status is Status.FAILED and exit_status and exit_status.code is not None:
+        code = exit_status.code
+    failure: Json = {"error_description": result.reason or str(result.status)}
+    failure["last_stderr_lines"] = result.stderr_tail.splitlines()
+    failure["return_code"] = code
+    return failure
 
 
 # --- Writing: the execution report ----------------------------------------------------------------
@@ -8642,39 +8654,38 @@ def _failure(result: Result) -> Json:
 
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
     """The whole batch as batch-tamarin's execution_report.json, in pieces."""
-    provers = {}
+    provers: Json = {}
     for alias, prover in batch.provers.items():
-        provers[alias] = {"path": prover.command[0], "version": _v_version(prover)}
-    head = {
-        "recipe": os.path.basename(batch.header.recipe_file),
-        "config": _config(batch, directory),
-        "tamarin_versions": provers,
-        "execution_metadata": _totals(batch),
-    }
+        path = prover.command[0]
+        provers[alias] = {"path": path, "version": _v_version(prover)}
+    head: Json = {"recipe": os.path.basename(batch.header.recipe_file)}
+    head["config"] = _config(batch, directory)
+    head["tamarin_versions"] = provers
+    head["execution_metadata"] = _totals(batch)
     return _with_tasks(head, _report_entries(batch, directory))
 
 
 def _report_entries(batch: Batch, directory: str) -> Iterator[_TaskEntry]:
-    for name, tasks in recipe_tasks(batch.tasks.values()).items():
-        yield _TaskEntry(
-            name=name,
-            members={"theory_file": tasks[0].plan.theory},
-            last="subtasks",
-            brackets="{}",
-            items=_subtask_items(batch, directory, tasks),
-        )
+    entries = recipe_tasks(batch.tasks.values())
+    for name, tasks in entries.items():
+        members = {"theory_file": tasks[0].plan.theory}
+        subtasks = _subtask_items(batch, directory, tasks)
+        yield _TaskEntry(name, members, last="subtasks", brackets="{}", items=subtasks)
 
 
 def recipe_tasks(tasks: Iterable[Task]) -> dict[str, list[Task]]:
     """Tasks by the recipe's entry; one of several theories is several, under names of their own."""
+    # An entry of ours may be of many theories, by a glob or by variants; one of its has one.
     entries: dict[str, dict[_EntryPart, list[Task]]] = {}
     for task in tasks:
-        part = _EntryPart(task.plan.theory, task.plan.cwd, task.plan.prove)
-        entries.setdefault(task.plan.entry, {}).setdefault(part, []).append(task)
+        plan = task.plan
+        part = _EntryPart(plan.theory, plan.cwd, plan.prove)
+        parts = entries.setdefault(plan.entry, {})
+        parts.setdefault(part, []).append(task)
     named: dict[str, list[Task]] = {}
     for entry, parts in entries.items():
-        for name, members in zip(_part_names(entry, entries), parts.values()):
-            named[name] = members
+        names = _part_names(entry, entries)
+        named.update(zip(names, parts.values()))
     return named
 
 
@@ -8698,12 +8709,11 @@ def _part_names(entry: str, taken: Collection[str]) -> Iterator[str]:
 def _config(batch: Batch, directory: str) -> Json:
     """The member `config`: whole GB and seconds, at least 1."""
     limits = batch.header.limits
-    return {
-        "global_max_cores": limits.cores,
-        "global_max_memory": max(1, limits.memory_mb // 1024),
-        "default_timeout": max(1, round(limits.timeout_s)),
-        "output_directory": directory,
-    }
+    config: Json = {"global_max_cores": limits.cores}
+    config["global_max_memory"] = max(1, limits.memory_mb // 1024)
+    config["default_timeout"] = max(1, round(limits.timeout_s))
+    config["output_directory"] = directory
+    return config
 
 
 def _v_version(prover: Prover) -> str:
@@ -8715,20 +8725,19 @@ def _v_version(prover: Prover) -> str:
 
 def _totals(batch: Batch) -> Json:
     """Sums over what has ended; its `total_memory` is the sum of the peaks."""
-    ended = [task.result for task in batch.tasks.values() if task.result]
-    times = [result.usage.wall_s for result in ended]
-    peaks = [result.usage.peak_mb for result in ended]
-    successes = sum(result.status in _SUCCESSES for result in ended)
-    return {
-        "total_tasks": len(batch.tasks),
-        "total_successes": successes,
-        "total_failures": len(ended) - successes,
-        "total_cache_hit": sum(result.cached for result in ended),
-        "total_runtime": sum(times),
-        "total_memory": sum(peaks),
-        "max_runtime": max(times, default=0.0),
-        "max_memory": max(peaks, default=0.0),
-    }
+    tasks = batch.tasks.values()
+    results = [task.result for task in tasks if task.result]
+    times = [result.usage.wall_s for result in results]
+    peaks = [result.usage.peak_mb for result in results]
+    successes = sum(result.status in _SUCCESSES for result in results)
+    totals: Json = {"total_tasks": len(tasks), "total_successes": successes}
+    totals["total_failures"] = len(results) - successes
+    totals["total_cache_hit"] = sum(result.cached for result in results)
+    totals["total_runtime"] = sum(times)
+    totals["total_memory"] = sum(peaks)
+    totals["max_runtime"] = max(times, default=0.0)
+    totals["max_memory"] = max(peaks, default=0.0)
+    return totals
 
 
 class _TaskEntry(NamedTuple):
@@ -8743,6 +8752,7 @@ class _TaskEntry(NamedTuple):
 
 def _with_tasks(head: Json, entries: Iterable[_TaskEntry]) -> Iterator[str]:
     """A JSON object in pieces: `head`, not empty, and behind its members `tasks`."""
+    # As one text, the report of 100,000 tasks would be the largest thing in memory.
     yield json.dumps(head, indent=2).removesuffix("\n}")
     yield ',\n  "tasks": {'
     comma = ""
@@ -8776,45 +8786,44 @@ def _subtask_items(batch: Batch, directory: str, tasks: Iterable[Task]) -> Itera
 def _subtask(batch: Batch, directory: str, task: Task) -> Json:
     """What the report says of a task; it has no `task_result` before it ended."""
     outputs = result_files(directory, task.id)
-    subtask = {
-        "task_config": _task_config(task.plan, outputs),
-        "task_execution_metadata": _task_execution_metadata(batch, task, outputs),
-    }
+    subtask: Json = {"task_config": _task_config(task.plan, outputs)}
+    subtask["task_execution_metadata"] = _task_execution_metadata(batch, task, outputs)
     if task.result:
         subtask["task_result"] = _task_result(task.result)
     return subtask
 
 
 def _task_config(plan: Plan, outputs: Outputs) -> Json:
-    return {
-        "tamarin_alias": plan.prover,
-        "lemma": plan.lemma,
-        "output_theory_file": outputs.proof,
-        "output_trace_file": outputs.trace_json,
-        "options": plan.options,
-        "preprocessor_flags": plan.flags,
-        "resources": {
-            "cores": plan.limits.cores,
-            "memory": max(1, round(plan.limits.memory_mb / 1024)),
-            "timeout": max(1, round(plan.limits.timeout_s)),
-        },
-    }
+    """What the report says of a plan; limits in whole GB and seconds, at least 1."""
+    limits = plan.limits
+    resources = {"cores": limits.cores}
+    resources["memory"] = max(1, round(limits.memory_mb / 1024))
+    resources["timeout"] = max(1, round(limits.timeout_s))
+    config: Json = {"tamarin_alias": plan.prover, "lemma": plan.lemma}
+    config["output_theory_file"] = outputs.proof
+    config["output_trace_file"] = outputs.trace_json
+    config["options"] = plan.options
+    config["preprocessor_flags"] = plan.flags
+    config["resources"] = resources
+    return config
 
 
 def _task_execution_metadata(batch: Batch, task: Task, outputs: Outputs) -> Json:
+    """What the report says of a run."""
+    prover = batch.provers[task.plan.prover]
     result = task.result or Result(task.status)
+    usage = result.usage
     # What never ran is given the batch's beginning: the format has no task without times.
     ended = instant(result.at or batch.header.at)
-    return {
-        "command": prover_command(batch.provers[task.plan.prover], task.plan, outputs),
-        "status": _UPSTREAM_ENDS[task.status].status,
-        "cache_hit": result.cached,
-        "exec_start": _local_time(ended - result.usage.wall_s),
-        "exec_end": _local_time(ended),
-        "exec_duration_monotonic": result.usage.wall_s,
-        "avg_memory": result.usage.avg_mb,
-        "peak_memory": result.usage.peak_mb,
-    }
+    metadata: Json = {"command": prover_command(prover, task.plan, outputs)}
+    metadata["status"] = _UPSTREAM_ENDS[task.status].status
+    metadata["cache_hit"] = result.cached
+    metadata["exec_start"] = _local_time(ended - usage.wall_s)
+    metadata["exec_end"] = _local_time(ended)
+    metadata["exec_duration_monotonic"] = usage.wall_s
+    metadata["avg_memory"] = usage.avg_mb
+    metadata["peak_memory"] = usage.peak_mb
+    return metadata
 
 
 def _local_time(seconds: float) -> str:
@@ -8828,19 +8837,19 @@ def _task_result(result: Result) -> Json:
     """How a task ended: a success with a verdict or "unterminated", or a failure."""
     if result.status not in _SUCCESSES:
         failure = _failure(result)
+        # There a text, while failed/ID.json has a number.
         failure["return_code"] = str(failure["return_code"])
         failure["error_type"] = _UPSTREAM_ENDS[result.status].error_type
         return failure
     word = "unterminated"
     if result.verdict in ANSWERS:
         word = str(result.verdict)
-    return {
-        "warnings": result.warnings,
-        "real_time_tamarin_measure": result.prover_s or 0.0,
-        "steps": result.steps or 0,
-        "lemma_result": word,
-        "analysis_type": result.trait,
-    }
+    success: Json = {"warnings": result.warnings}
+    success["real_time_tamarin_measure"] = result.prover_s or 0.0
+    success["steps"] = result.steps or 0
+    success["lemma_result"] = word
+    success["analysis_type"] = result.trait
+    return success
 
 
 # --- Writing: a recipe of what is left ------------------------------------------------------------
@@ -8848,7 +8857,8 @@ def _task_result(result: Result) -> Json:
 
 def rerun_name(batch: Batch) -> str:
     """The file name of `rerun_recipe` in the results directory."""
-    stem, _ = os.path.splitext(os.path.basename(batch.header.recipe_file))
+    name = os.path.basename(batch.header.recipe_file)
+    stem, _ = os.path.splitext(name)
     return f"{stem}-rerun.json"
 
 
@@ -8857,24 +8867,22 @@ def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
 
     It has keys that batch-tamarin does not know only where the batch needs them.
     """
+    # Beside what is there: nothing of the results that it is made of is written over.
     results = path_from(directory, batch.header.cwd)
-    provers = {alias: _recipe_version(prover) for alias, prover in batch.provers.items()}
-    head = {
-        "config": _config(batch, os.path.join(results, "rerun")),
-        "tamarin_versions": provers,
-    }
+    provers: Json = {}
+    for alias, prover in batch.provers.items():
+        provers[alias] = _recipe_version(prover)
+    config = _config(batch, os.path.join(results, "rerun"))
+    head: Json = {"config": config, "tamarin_versions": provers}
     return _with_tasks(head, _rerun_entries(batch))
 
 
 def _rerun_entries(batch: Batch) -> Iterator[_TaskEntry]:
-    for name, tasks in recipe_tasks(batch.unanswered).items():
-        yield _TaskEntry(
-            name=name,
-            members=_recipe_task(tasks, batch.header.cwd),
-            last="lemmas",
-            brackets="[]",
-            items=(json.dumps(_recipe_lemma(task.plan)) for task in tasks),
-        )
+    entries = recipe_tasks(batch.unanswered)
+    for name, tasks in entries.items():
+        members = _recipe_task(tasks, batch.header.cwd)
+        lemmas = (json.dumps(_recipe_lemma(task.plan)) for task in tasks)
+        yield _TaskEntry(name, members, last="lemmas", brackets="[]", items=lemmas)
 
 
 def _recipe_version(prover: Prover) -> Json:
@@ -8897,12 +8905,12 @@ def _recipe_task(tasks: Sequence[Task], cwd: str) -> Json:
     """An entry of a recipe without its lemmas; the tasks have an `_EntryPart` in common."""
     plan = tasks[0].plan
     aliases = dict.fromkeys(task.plan.prover for task in tasks)
+    # Ids begin with it: proven again, the tasks are found under their old names.
     prefix, _, _ = plan.id.partition(f"--{plan.lemma}--")
-    entry: Json = {
-        "theory_file": path_from(os.path.join(plan.cwd, plan.theory), cwd),
-        "tamarin_versions": list(aliases),
-        "output_file_prefix": prefix,
-    }
+    theory = os.path.join(plan.cwd, plan.theory)
+    entry: Json = {"theory_file": path_from(theory, cwd)}
+    entry["tamarin_versions"] = list(aliases)
+    entry["output_file_prefix"] = prefix
     if plan.cwd != cwd:
         entry["cwd"] = plan.cwd
     if not plan.prove:
@@ -8912,17 +8920,15 @@ def _recipe_task(tasks: Sequence[Task], cwd: str) -> Json:
 
 def _recipe_lemma(plan: Plan) -> Json:
     """A task as an item of `lemmas`: limits are rounded up, never below what they were."""
-    lemma: Json = {
-        "name": plan.lemma,
-        "tamarin_versions": [plan.prover],
-        "tamarin_options": plan.options,
-        "preprocess_flags": plan.flags,
-        "resources": {
-            "max_cores": plan.limits.cores,
-            "max_memory": math.ceil(plan.limits.memory_mb / 1024),
-            "timeout": math.ceil(plan.limits.timeout_s),
-        },
-    }
+    limits = plan.limits
+    resources = {"max_cores": limits.cores}
+    resources["max_memory"] = math.ceil(limits.memory_mb / 1024)
+    resources["timeout"] = math.ceil(limits.timeout_s)
+    # Other provers may have answered the same lemma: each names the one that has not.
+    lemma: Json = {"name": plan.lemma, "tamarin_versions": [plan.prover]}
+    lemma["tamarin_options"] = plan.options
+    lemma["preprocess_flags"] = plan.flags
+    lemma["resources"] = resources
     if plan.expect:
         lemma["expect"] = plan.expect
     return lemma
@@ -8953,8 +8959,26 @@ class Model(NamedTuple):
 
     text: str  # digest of the theory's text, or its name where that is not known
     cwd: str  # where that name means something; "" of a digest
+    flags: tuple[str, ...]  # sorted: the preprocessor knows no order
     prover: str
-    flags: tuple[str, ...]
+
+    @property
+    def of_any_prover(self) -> Model:
+        """The same rules, whoever proves: what can happen does not depend on it."""
+        return self._replace(prover="")
+
+    @property
+    def of_any_folder(self) -> Model:
+        """The same name in any folder, where no more is known of the text."""
+        return self._replace(cwd="")
+
+
+class Question(NamedTuple):
+    """What can have one answer only."""
+
+    model: Model
+    lemma: str
+    trait: str  # a diffLemma may have the name of a lemma
 
 
 class Assumption(NamedTuple):
@@ -8987,19 +9011,22 @@ class Closure:
 
         A trace that was found assumes nothing.
         """
-        if (task.plan.trait, task.verdict) not in RESTING or not task.plan.assumes:
+        plan = task.plan
+        rests = (plan.trait, task.verdict) in RESTING
+        if not (rests and plan.assumes):
             return []
-        model = _model_of(task.plan)
+        model = model_of(plan)
         results = self._results.get(model, {})
         if model not in self._ways:
             self._ways[model] = _ways_to_open_lemmas(results)
         ways = self._ways[model]
         assumptions: list[Assumption] = []
-        for lemma, step in _open_below(task.plan.assumes, ways).items():
+        for lemma, step in _open_below(plan.assumes, ways).items():
             state = "not in the results"
             if lemma in results:
                 state = results[lemma].outcome
-            assumptions.append(Assumption(lemma, state, _chain(ways, step, lemma)))
+            chain = _chain(ways, step, lemma)
+            assumptions.append(Assumption(lemma, state, chain))
         return assumptions
 
 
@@ -9028,21 +9055,25 @@ def _results_by_model(tasks: Iterable[Task]) -> dict[Model, dict[str, Task]]:
     """Of each model the one result of each lemma that counts."""
     models: dict[Model, dict[str, Task]] = {}
     for task in tasks:
-        results = models.setdefault(_model_of(task.plan), {})
-        known = results.get(task.plan.lemma)
+        lemma = task.plan.lemma
+        results = models.setdefault(model_of(task.plan), {})
+        known = results.get(lemma)
         if known is None or _outweighs(task, known):
-            results[task.plan.lemma] = task
+            results[lemma] = task
     return models
 
 
-def _model_of(plan: Plan) -> Model:
+def model_of(plan: Plan) -> Model:
+    """The model that a result of this plan is about."""
+    flags = tuple(sorted(plan.flags))
     if plan.theory_digest:
-        return Model(plan.theory_digest, "", plan.prover, plan.flags)
-    return Model(plan.theory, plan.cwd, plan.prover, plan.flags)
+        return Model(plan.theory_digest, "", flags, plan.prover)
+    return Model(plan.theory, plan.cwd, flags, plan.prover)
 
 
 def _outweighs(later: Task, known: Task) -> bool:
     """Whether the later of two results counts: the worst news do, then that it is verified."""
+    # One counterexample is enough; that it was verified elsewhere is a finding of its own.
     if known.verdict is Verdict.FALSIFIED:
         return False
     return later.verdict is Verdict.FALSIFIED or not _is_closed(known)
@@ -9063,7 +9094,8 @@ def _ways_to_open_lemmas(results: Mapping[str, Task]) -> Ways:
     settled = {name: task for name, task in results.items() if _is_closed(task)}
     ways: Ways = {}
     for name, task in settled.items():
-        ways[name] = {lemma: "" for lemma in task.plan.assumes if lemma not in settled}
+        assumes = task.plan.assumes
+        ways[name] = {lemma: "" for lemma in assumes if lemma not in settled}
     waiting = deque(name for name, lemmas in ways.items() if lemmas)
     if not waiting:  # the usual case: all is verified
         return ways
@@ -9139,14 +9171,17 @@ class Row(NamedTuple):
 def rows_of(tasks: Iterable[Task], closure: Closure) -> Iterator[Row]:
     """Tasks as people see them; `closure` knows all tasks of the batch."""
     for task in tasks:
+        result = task.result or Result(task.status, trait=task.plan.trait)
         assuming = closure.open_assumptions(task)
+        told = _told(task, assuming)
+        false = _falsified(assuming)
         yield Row(
-            task=task,
-            result=task.result or Result(task.status, trait=task.plan.trait),
+            task,
+            result,
             outcome=task.outcome,
-            told=_told(task, assuming),
+            told=told,
             assuming=tuple(assuming),
-            rests_on_false=tuple(_falsified(assuming)),
+            rests_on_false=tuple(false),
         )
 
 
@@ -9158,6 +9193,7 @@ def exit_code(tasks: Iterable[Task], closure: Closure) -> int:
     """
     code = 0
     for row in rows_of(tasks, closure):
+        # A wrong result is worse news than any number of missing ones.
         if row.is_failure:
             return 1
         if row.is_problem:
@@ -9178,8 +9214,8 @@ ADVICE = {
     "invalid": "do not rely on it: run the prover again and keep all that it writes",
     "stale": "run it again, on the theory as it is now",
     "missing": "prove it: nothing is known of it",
-    "vacuity": "add an exists-trace lemma: where the rules can't run, everything is true of all "
-    "traces",
+    "vacuity": "let an exists-trace lemma show that the rules can run: where they can't, "
+    "everything is true of all traces",
     "sorry": "finish the proof",
     "warning": "correct the theory; `check --report` shows all that the prover says",
 }
@@ -9203,13 +9239,15 @@ class Finding(NamedTuple):
 
 def finding(kind: str, task: Task, message: str, rank: int = WRONG) -> Finding:
     """A finding about a task."""
-    return Finding(kind, task.plan.theory, task.plan.lemma, message, rank, task.plan.prover)
+    plan = task.plan
+    return Finding(kind, plan.theory, plan.lemma, message, rank, plan.prover)
 
 
 def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """What results say about themselves and about each other; `batches` by where they stand."""
     for batch in batches.values():
-        for row in rows_of(batch.tasks.values(), Closure(batch.tasks.values())):
+        tasks = batch.tasks.values()
+        for row in rows_of(tasks, Closure(tasks)):
             yield from _findings_of_task(row)
         yield from _vacuous_models(batch)
     yield from _disagreements(batches)
@@ -9218,7 +9256,8 @@ def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
 def _findings_of_task(row: Row) -> Iterator[Finding]:
     task = row.task
     if task.misses_expectation:
-        yield _missed(task, f"expected {task.plan.expect}, got {row.outcome}")
+        message = f"expected {task.plan.expect}, got {row.outcome}"
+        yield _missed(task, message)
     if row.assuming:
         rank = NOTE
         if row.rests_on_false:
@@ -9239,45 +9278,35 @@ def _missed(task: Task, message: str) -> Finding:
     return finding("expectation", task, message, rank)
 
 
-class _Rules(NamedTuple):
-    """Whose rules are the same, whoever proves: the results of one theory text with its flags."""
-
-    text: str  # its digest; "" where it is not known
-    theory: str
-    cwd: str
-    flags: tuple[str, ...]
-
-
 def _vacuous_models(batch: Batch) -> Iterator[Finding]:
-    """Theories of which something is verified of all traces, and no trace was found."""
-    verified: dict[_Rules, set[str]] = {}  # traits
+    """Models of which something is verified of all traces, and no trace was found."""
+    models: dict[Model, list[Task]] = {}
     for task in batch.tasks.values():
-        if task.verdict is Verdict.VERIFIED:
-            plan = task.plan
-            rules = _Rules(plan.theory_digest, plan.theory, plan.cwd, plan.flags)
-            verified.setdefault(rules, set()).add(plan.trait)
-    text = (
-        "no exists-trace lemma with a trace: what is verified of all traces may hold because "
-        "nothing can happen"
-    )
-    for rules, traits in verified.items():
-        if Trait.ALL_TRACES in traits and Trait.EXISTS_TRACE not in traits:
-            yield Finding("vacuity", rules.theory, "", text, NOTE)
+        model = model_of(task.plan).of_any_prover
+        models.setdefault(model, []).append(task)
+    for tasks in models.values():
+        verified = {task.plan.trait for task in tasks if task.verdict is Verdict.VERIFIED}
+        if Trait.ALL_TRACES in verified and Trait.EXISTS_TRACE not in verified:
+            yield _vacuity(tasks)
 
 
-class LemmaKey(NamedTuple):
-    """A lemma of a theory: the sides of one are together, a diffLemma of its name is another."""
-
-    name: str
-    is_diff: bool
-
-
-class _Question(NamedTuple):
-    """What can have one answer only: a lemma of a theory text with flags."""
-
-    text: str  # digest, or the theory's name where the text is not known
-    lemma: LemmaKey
-    flags: tuple[str, ...]  # sorted
+def _vacuity(tasks: Sequence[Task]) -> Finding:
+    """That no trace of a model was found, and which lemmas should have had one."""
+    # An answer says more than that another prover had none.
+    without: dict[str, str] = {}
+    for task in tasks:
+        if task.plan.trait != Trait.EXISTS_TRACE:
+            continue
+        if task.verdict is Verdict.FALSIFIED:
+            without[task.plan.lemma] = "falsified, no trace"
+        else:
+            without.setdefault(task.plan.lemma, task.outcome)
+    missing = "no exists-trace lemma in these results"
+    if without:
+        told = [f"{lemma}: {outcome}" for lemma, outcome in without.items()]
+        missing = f"no exists-trace lemma with a trace ({listed(told)})"
+    message = f"{missing}: what is verified of all traces may hold because nothing can happen"
+    return Finding("vacuity", tasks[0].plan.theory, "", message, NOTE)
 
 
 class _Answer(NamedTuple):
@@ -9289,23 +9318,26 @@ class _Answer(NamedTuple):
 
 def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Lemmas that are verified here and falsified there."""
-    answers: dict[_Question, dict[Verdict, _Answer]] = {}
+    answers: dict[Question, dict[Verdict, _Answer]] = {}
     for source, batch in batches.items():
         for task in batch.tasks.values():
             if task.verdict is not None:
-                plan = task.plan
-                text = plan.theory_digest or plan.theory
-                lemma = LemmaKey(plan.lemma, plan.trait == Trait.DIFF)
-                question = _Question(text, lemma, tuple(sorted(plan.flags)))
-                answers.setdefault(question, {})[task.verdict] = _Answer(source, task)
+                # Logs of one theory stand in many folders. Of those that have nothing but the
+                # theory's name in common, people must look which are of one text.
+                model = model_of(task.plan).of_any_prover.of_any_folder
+                question = Question(model, task.plan.lemma, task.plan.trait)
+                verdicts = answers.setdefault(question, {})
+                verdicts[task.verdict] = _Answer(source, task)
     for verdicts in answers.values():
+        # `incomplete` contradicts nobody.
         if verdicts.keys() >= ANSWERS:
             yield _disagreement(verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED])
 
 
 def _disagreement(verified: _Answer, falsified: _Answer) -> Finding:
     plan = verified.task.plan
-    message = f"verified by {plan.prover}, falsified by {falsified.task.plan.prover}"
+    other = falsified.task.plan.prover
+    message = f"verified by {plan.prover}, falsified by {other}"
     if verified.source != falsified.source:
         message += f" (in {verified.source} and in {falsified.source})"
     return Finding("disagreement", plan.theory, plan.lemma, message)
@@ -9360,8 +9392,11 @@ def _expected_csv(text: str) -> Iterator[_Expected]:
     import csv
 
     for row in csv.DictReader(text.splitlines()):
+        theory = row["theory"] or ""
+        lemma = row["lemma"] or ""
+        # What `audit --format csv` writes is a pinned expectation: some of its lines are findings.
         if row["verdict"]:
-            yield _Expected(row["theory"] or "", row["lemma"] or "", row["verdict"])
+            yield _Expected(theory, lemma, row["verdict"])
 
 
 def _expected_task(row: _Expected, path: str) -> Task:
@@ -9387,9 +9422,10 @@ def compare(
         elif tolerance:
             yield finding("expectation", task, f"new: not {where}", NOTE)
     for old in baseline.not_met():
+        plan = old.plan
         message = f"{old.outcome} {where}, not in these results"
         rank = WRONG if old.is_answered else NOTE
-        yield Finding("missing", old.plan.theory, old.plan.lemma, message, rank)
+        yield Finding("missing", plan.theory, plan.lemma, message, rank)
 
 
 class _Baseline:
@@ -9407,7 +9443,8 @@ class _Baseline:
         self.met: set[int] = set()  # ids of the objects that were compared with something
         for result in self.results:
             plan = result.plan
-            key = (os.path.basename(plan.theory), plan.lemma)
+            theory = os.path.basename(plan.theory)
+            key = (theory, plan.lemma)
             self.exact.setdefault(key, []).append(result)
             if _is_pattern(plan.lemma) or _is_pattern(plan.theory):
                 self.patterns.append(result)
@@ -9455,7 +9492,8 @@ def _theory_names(theory: str) -> tuple[str, str, str]:
 
 
 def _same_place(plan: Plan, other: Plan) -> bool:
-    return os.path.normpath(plan.theory) == os.path.normpath(other.theory)
+    place = os.path.normpath(plan.theory)
+    return place == os.path.normpath(other.theory)
 
 
 def _same_prover(plan: Plan, other: Plan) -> bool:
@@ -9467,7 +9505,8 @@ def _changed_verdict(
 ) -> Iterator[Finding]:
     if any(old.verdict == task.verdict for old in before):
         return
-    words = " or ".join(dict.fromkeys(old.outcome for old in before))
+    outcomes = dict.fromkeys(old.outcome for old in before)
+    words = " or ".join(outcomes)
     message = f"{words} {where}, {task.outcome} now"
     had_an_answer = any(old.is_answered for old in before)
     if tolerance and not had_an_answer:
@@ -9482,7 +9521,9 @@ NOISE = {"steps": 0, "seconds": 1}
 
 def proof_cost(result: Result) -> dict[str, float]:
     """What a proof took, by the words of the report: a new measure is one more entry."""
-    return {"steps": result.steps or 0, "seconds": result.prover_s or result.usage.wall_s}
+    # A log has nothing but the prover's own time: that is what can be compared.
+    seconds = result.prover_s or result.usage.wall_s
+    return {"steps": result.steps or 0, "seconds": seconds}
 
 
 def _changed_costs(
@@ -9492,8 +9533,9 @@ def _changed_costs(
     if task.verdict is None or not task.result or not earlier:
         return
     for growth in _grown_costs(task.result, earlier, tolerance):
-        change = f"{growth.cost:,g} {growth.what}, {growth.before:,g} {where}"
-        message = f"{change}: more than {tolerance:g} times as many"
+        now = f"{growth.cost:,g} {growth.what}"
+        before_that = f"{growth.before:,g} {where}"
+        message = f"{now}, {before_that}: more than {tolerance:g} times as many"
         yield finding("expectation", task, message)
 
 
@@ -9508,7 +9550,8 @@ class _Growth(NamedTuple):
 def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) -> Iterator[_Growth]:
     for what, cost in proof_cost(result).items():
         before = max(proof_cost(old)[what] for old in earlier)
-        if before and cost > before * tolerance and cost - before > NOISE[what]:
+        matters = cost - before > NOISE[what]
+        if before and matters and cost > before * tolerance:
             yield _Growth(what, before, cost)
 
 
@@ -9554,37 +9597,40 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     # Which theory text each log belongs to, and the texts that no results are of.
     index = TextIndex([file.text for file in files if file.text])
     logs = [match_log(log, index) for file in files for log in file.logs]
-    claims = _unchecked_texts(index, _explained(reader.batches, logs))
+    claims = unchecked_texts(index, _theories_with_results(reader.batches, logs))
     # What is known of results, and what reading showed about them.
     batches = dict(reader.batches)
-    findings = [
-        *_unconfirmed_proofs(reader.rechecks),
-        *_unreadable_texts(files),
-        *_findings_of_batches(reader.batches),
-    ]
+    findings = list(_unconfirmed_proofs(reader.rechecks))
+    findings += _unreadable_texts(files)
+    findings += _findings_of_batches(reader.batches)
     for folder, matches in _by_folder(logs).items():
-        said = [LogResults(match, list(_results_in_log(match))) for match in matches]
+        said = list(map(read_results, matches))
         results = _results_that_count(said)
         batches[folder] = _file_batch(folder, results)
         findings += _findings_of_logs(said, results)
-    for proofs in _by_model(claims):
-        path = proofs[0].log.file
-        stored = _union_of_proofs(proofs)
-        batches[path] = _file_batch(path, [each.task for each in stored])
-        findings += _findings_of_claims(proofs, stored)
+    for texts in _by_model(claims):
+        path = texts[0].text.path
+        stored = _union_of_proofs(texts)
+        tasks = [each.task for each in stored]
+        batches[path] = _file_batch(path, tasks)
+        findings += _findings_of_claims(texts, stored)
     findings += _runs_without_summary(files)
     return Evidence(batches, findings)
 
 
 # Step 1: read each file and each results directory once.
 
-# Names with sides: by it a log and a theory text are known to belong together.
-LemmaList = frozenset[tuple[str, str]]
+# The lemmas of a theory as people wrote them: the same for a source, whatever options it is read
+# with, for what a prover printed of it, and for the summary.
+LemmaNames = frozenset[str]
 
 
-def lemma_list(lemmas: Iterable[Lemma | SummaryLine]) -> LemmaList:
-    """The names of lemmas with their sides."""
-    return frozenset((lemma.name, lemma.side) for lemma in lemmas)
+def lemma_names(lemmas: Iterable[Lemma | SummaryLine]) -> LemmaNames:
+    """The names of lemmas, without those that Tamarin adds."""
+    # With --auto-sources it adds one only when it needs it; with --diff each has two sides.
+    added = (AUTO_SOURCES_LEMMA, EQUIVALENCE_LEMMA)
+    names = {lemma.name for lemma in lemmas}
+    return frozenset(name for name in names if not name.startswith(added))
 
 
 class ProverLog(NamedTuple):
@@ -9600,9 +9646,9 @@ class ProverLog(NamedTuple):
         return os.path.dirname(self.file)
 
     @property
-    def lemmas(self) -> LemmaList:
-        """The lemma list of the theory that it is of."""
-        return lemma_list(self.said.lines)
+    def lemmas(self) -> LemmaNames:
+        """All lemmas of the theory: a summary lists those, too, that nobody asked for."""
+        return lemma_names(self.said.lines)
 
 
 @dataclass(frozen=True)
@@ -9616,10 +9662,13 @@ class TheoryText:
     has_summary: bool = False  # it stands in a log
 
     @property
-    def lemma_lists(self) -> set[LemmaList]:
-        """The lemma lists that a prover may show of it: --auto-sources adds what is needed only."""
-        sure = [lemma for lemma in self.theory.lemmas if not lemma.optional]
-        return {lemma_list(self.theory.lemmas), lemma_list(sure)}
+    def folder(self) -> str:
+        return os.path.dirname(self.path)
+
+    @property
+    def lemmas(self) -> LemmaNames:
+        """What a log of this theory lists."""
+        return lemma_names(self.theory.lemmas)
 
 
 class EvidenceFile(NamedTuple):
@@ -9645,7 +9694,8 @@ class EvidenceReader:
 
     def read(self, path: str) -> bool:
         """Read what a user named; False if there is nothing for an audit. Raises InputError."""
-        if os.path.basename(path) in (JOURNAL, UPSTREAM_REPORT) and os.path.isfile(path):
+        is_record = os.path.basename(path) in (JOURNAL, UPSTREAM_REPORT)
+        if is_record and os.path.isfile(path):
             path = os.path.dirname(path) or "."
         if os.path.isdir(path):
             return self._read_folder(path)
@@ -9659,6 +9709,7 @@ class EvidenceReader:
                 continue
             self._folders.add(os.path.realpath(folder))
             if self._read_results(folder, names):
+                # The journal says all that the files beside it say; rechecks have one of their own.
                 something = True
                 folders[:] = [name for name in folders if name.startswith("recheck-")]
                 names.clear()
@@ -9704,6 +9755,7 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         with open(path, "rb") as file:
             head = file.read(65_536)
         summary: list[str] = []
+        # Binary files are of no prover, and may be huge: they are not searched for a summary.
         if b"\0" not in head:
             summary = last_part(path, SUMMARY_HEADING)
     except (OSError, ValueError) as error:
@@ -9725,15 +9777,11 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         # No prover printed a summary into what people wrote: it stands in a comment.
         return EvidenceFile(path, text)
     complete = tuple(log for log in logs if log.said.summary)
+    # One that was ended while it wrote the summary has said nothing that counts.
     all_complete = bool(logs) and len(complete) == len(logs)
-    return EvidenceFile(
-        path,
-        text,
-        problem=problem,
-        logs=complete,
-        is_cut=bool(summary) and not all_complete,
-        is_talk=speaks and not summary,
-    )
+    is_cut = bool(summary) and not all_complete
+    is_talk = speaks and not summary
+    return EvidenceFile(path, text, problem, complete, is_cut=is_cut, is_talk=is_talk)
 
 
 def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
@@ -9744,6 +9792,7 @@ def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
         if _NEEDS_DIFF not in str(error):
             raise
         theory = load_theory(path, diff=True)
+    # Tamarin says so behind the last lemma; in a log only the summary comes after it.
     version = _MADE_BY.search(read_from_end(path, 2 * MB))
     made_by = ""
     if version:
@@ -9753,8 +9802,8 @@ def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
 
 def theory_text(theory: Theory) -> TheoryText:
     """A theory that was loaded with its text, which may be long and is not kept."""
-    statements = "\n".join(text for _, text in _statements(theory))
-    model = sha256(statements.encode())[:32]
+    statements = [text for _, text in _statements(theory)]
+    model = sha256("\n".join(statements).encode())[:32]
     return TheoryText(theory.path, replace(theory, tokens=TokenText()), model)
 
 
@@ -9774,7 +9823,9 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
         if old_maude:
             said.old_maude = old_maude[1]
         _read_summary(lines, said, "")
-        yield ProverLog(path, _behind("analyzed: ", block), _behind("  output: ", block), said)
+        theory = _behind("analyzed: ", block)
+        output = _behind("  output: ", block)
+        yield ProverLog(path, theory, output, said)
 
 
 def _behind(words: str, lines: Iterable[str]) -> str:
@@ -9785,37 +9836,75 @@ def _behind(words: str, lines: Iterable[str]) -> str:
     return ""
 
 
-# Step 2: find the theory text that a log belongs to.
+# Step 2: find the theory texts that a log belongs to.
+#
+# There are up to two: what the prover printed, in which flags have had their effect, and the source
+# that people wrote. Each is taken by the strongest evidence that there is for one:
+#   1. The log holds the printed text: one process wrote both (`TextIndex.text_in`).
+#   2. A printed text has the lemmas that the log lists, and the name that the log says of its
+#      output, or else those lemmas alone (`_printed_text`).
+#   3. A source stands where the log says, or has the file name that it says (`_source_by_name`).
+#   4. A source has those lemmas, and the printed text's theory name where that is known
+#      (`_source_by_lemmas`). So the source of a printed text without a log is found, too.
+# Where the same evidence speaks for several texts, the only one in the log's folder is taken, or
+# else none (`_nearest`): nothing is guessed. A source that has the name, but not the lemmas of the
+# log, is matched by name alone: this is said, and the results do not count as ones of that text
+# (`Match.digest`).
 
 
 class TextIndex:
-    """The theory texts among the files, by path, name and lemma list."""
+    """The theory texts among the files, by what a log can know of them."""
 
     def __init__(self, texts: Iterable[TheoryText]) -> None:
         self.texts = {text.path: text for text in texts}
-        self._by_name: dict[str, list[TheoryText]] = {}
-        self._by_lemmas: dict[LemmaList, list[TheoryText]] = {}
-        for text in self.texts.values():
-            self._by_name.setdefault(os.path.basename(text.path), []).append(text)
-            for lemmas in text.lemma_lists:
-                self._by_lemmas.setdefault(lemmas, []).append(text)
 
-    def named(self, name: str) -> list[TheoryText]:
-        """The texts in files of this name."""
-        return self._by_name.get(name, [])
+    def text_in(self, log: ProverLog) -> TheoryText | None:
+        """The text that stands in the same file as a log."""
+        return self.texts.get(log.file)
 
-    def with_lemmas(self, lemmas: LemmaList) -> list[TheoryText]:
-        """The texts that have just these lemmas."""
-        return self._by_lemmas.get(lemmas, [])
+    @functools.cached_property
+    def printed(self) -> dict[LemmaNames, list[TheoryText]]:
+        """What provers wrote into files of their own, by lemmas."""
+        # The text in a log is what that log's process printed, and no other's.
+        texts = [text for text in self.texts.values() if text.made_by]
+        return _by_lemmas(text for text in texts if not text.has_summary)
+
+    @functools.cached_property
+    def sources(self) -> dict[LemmaNames, list[TheoryText]]:
+        """What people wrote, by lemmas."""
+        texts = self.texts.values()
+        return _by_lemmas(text for text in texts if not text.made_by)
+
+    @functools.cached_property
+    def sources_by_name(self) -> dict[str, list[TheoryText]]:
+        """What people wrote, by the name of the file."""
+        names: dict[str, list[TheoryText]] = {}
+        for texts in self.sources.values():
+            for text in texts:
+                name = os.path.basename(text.path)
+                names.setdefault(name, []).append(text)
+        return names
+
+
+def _by_lemmas(texts: Iterable[TheoryText]) -> dict[LemmaNames, list[TheoryText]]:
+    groups: dict[LemmaNames, list[TheoryText]] = {}
+    for text in texts:
+        groups.setdefault(text.lemmas, []).append(text)
+    return groups
 
 
 class Match(NamedTuple):
-    """A log, and the theory that it belongs to."""
+    """A log, and the theory texts that it belongs to."""
 
     log: ProverLog
-    printed: TheoryText | None  # as the prover printed it: the flags have had their effect
-    source: str  # where the theory stands that the prover was given; "" if it is not here
-    text: TheoryText | None  # the printed theory, or else the source as the prover read it
+    printed: TheoryText | None
+    source: str  # its path; "" if it is not here
+    source_text: TheoryText | None  # as the prover read it; None: not needed, or can't be read
+
+    @property
+    def text(self) -> TheoryText | None:
+        """What was proven, as well as that is known."""
+        return self.printed or self.source_text
 
     @property
     def prover(self) -> str:
@@ -9825,82 +9914,87 @@ class Match(NamedTuple):
         return self.printed.made_by
 
     @property
+    def by_name(self) -> bool:
+        """Whether nothing but its name says that the text is the log's."""
+        if self.printed or not self.source_text:
+            return False
+        return self.source_text.lemmas != self.log.lemmas
+
+    @property
     def digest(self) -> str:
         """Of the text that was proven; "" where that is not known."""
         if self.text is None or self.by_name:
             return ""
         return self.text.model
 
-    @property
-    def by_name(self) -> bool:
-        """Whether nothing but its name says that the text is the log's."""
-        if self.printed or not self.text:
-            return False
-        return self.log.lemmas not in self.text.lemma_lists
-
 
 def match_log(log: ProverLog, index: TextIndex) -> Match:
-    """Which theory text a log belongs to.
-
-    The one that it holds itself, or one with its lemma list. Where there is none, a source of the
-    name that it says is taken for what is assumed, but it proves nothing about where it belongs.
-    """
-    printed = _printed_text(log, index)
-    source = _source_of(log, index, printed)
-    text = printed
-    if not printed and source:
+    """The theory texts that a log belongs to."""
+    printed = index.text_in(log) or _printed_text(log, index)
+    source = _source_by_name(log, index, printed)
+    if not source:
+        source = _source_by_lemmas(log.lemmas, log.folder, index, printed)
+    source_text = None
+    if source and not printed:
         with suppress(InputError):
-            text = _source_as_read(source, log)
-    return Match(log, printed, source, text)
+            source_text = _source_as_read(source, log)
+    return Match(log, printed, source, source_text)
 
 
 def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
-    """The analyzed theory: in the log itself, or the only one with its lemma list."""
-    if log.file in index.texts:
-        return index.texts[log.file]
-    fitting: list[TheoryText] = []
-    for text in index.with_lemmas(log.lemmas):
-        # The text in another log is what that log's process printed.
-        if text.made_by and not text.has_summary:
-            fitting.append(text)
-    # Where several have these lemmas, the log may say which of them its process wrote.
+    """The printed text with just the lemmas of a log: without them it is another run's."""
+    texts = index.printed.get(log.lemmas, [])
+    # Files of provers are moved and renamed: the name helps to choose, and is not asked for.
     output = os.path.basename(log.output)
-    named = [text for text in fitting if os.path.basename(text.path) == output]
-    return _nearest(named, log.folder) or _nearest(fitting, log.folder)
+    named = [text for text in texts if os.path.basename(text.path) == output]
+    return _nearest(named, log.folder) or _nearest(texts, log.folder)
+
+
+def _source_by_name(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> str:
+    """Where the theory stands that a log names, or "".
+
+    Its lemmas may be others by now: it is nearer to the log than a stranger which has the same.
+    """
+    name = os.path.basename(log.theory)
+    # The name means something where the prover ran: there the log was left, or we are there now.
+    # Who checks a stored proof gives the prover what one printed, but no run reads what it writes.
+    outputs = [os.path.realpath(log.file)]
+    if printed:
+        outputs.append(os.path.realpath(printed.path))
+    from_log = os.path.join(log.folder, log.theory)
+    beside = os.path.join(log.folder, name)
+    for path in (from_log, beside, log.theory):
+        if os.path.isfile(path) and os.path.realpath(path) not in outputs:
+            return path
+    sources = index.sources_by_name.get(name, [])
+    return _path(_nearest(sources, log.folder))
+
+
+def _source_by_lemmas(
+    lemmas: LemmaNames, folder: str, index: TextIndex, printed: TheoryText | None
+) -> str:
+    """Where the only source with these lemmas stands, or ""."""
+    sources = index.sources.get(lemmas, [])
+    # Variants of a theory have the same lemmas; a prover prints the name that stands in the text.
+    if printed:
+        title = printed.theory.name
+        sources = [source for source in sources if source.theory.name == title]
+    return _path(_nearest(sources, folder))
 
 
 def _nearest(texts: Sequence[TheoryText], folder: str) -> TheoryText | None:
-    """The only one of these texts in the folder, or the only one at all."""
-    near = [text for text in texts if os.path.dirname(text.path) == folder]
-    for some in (near, texts):
-        if len(some) == 1:
-            return some[0]
-    return None
+    """The only one of these texts in the folder, or else the only one at all."""
+    near = [text for text in texts if text.folder == folder] or texts
+    if len(near) != 1:
+        return None
+    return near[0]
 
 
-def _source_of(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> str:
-    """Where the theory stands that the prover was given, or ""."""
-    name = os.path.basename(log.theory)
-    beside = os.path.join(log.folder, name)
-    what_it_wrote = {os.path.realpath(log.file)}
-    if printed:
-        what_it_wrote.add(os.path.realpath(printed.path))
-    # The name that the log says, as seen from the log and from here.
-    for path in (os.path.join(log.folder, log.theory), beside, log.theory):
-        if os.path.isfile(path) and os.path.realpath(path) not in what_it_wrote:
-            return path
-    by_name = _nearest(_sources(index.named(name)), log.folder)
-    if by_name:
-        return by_name.path
-    by_lemmas = _nearest(_sources(index.with_lemmas(log.lemmas)), log.folder)
-    if by_lemmas:
-        return by_lemmas.path
-    return ""
-
-
-def _sources(texts: Iterable[TheoryText]) -> list[TheoryText]:
-    """Those that no prover printed."""
-    return [text for text in texts if not text.made_by]
+def _path(text: TheoryText | None) -> str:
+    """Where a text stands, or ""."""
+    if not text:
+        return ""
+    return text.path
 
 
 def _source_as_read(path: str, log: ProverLog) -> TheoryText:
@@ -9908,50 +10002,46 @@ def _source_as_read(path: str, log: ProverLog) -> TheoryText:
     lines = log.said.lines
     diff = any(line.side or line.trait == Trait.DIFF for line in lines)
     auto_sources = any(line.name.startswith(AUTO_SOURCES_LEMMA) for line in lines)
-    return theory_text(load_theory(path, (), diff, auto_sources))
+    # Of flags a log says nothing; they are told of where the theory asks for any.
+    theory = load_theory(path, (), diff, auto_sources)
+    return theory_text(theory)
 
 
-def _explained(batches: Mapping[str, Batch], matches: Iterable[Match]) -> set[str]:
+def _theories_with_results(batches: Mapping[str, Batch], matches: Iterable[Match]) -> set[str]:
     """Real paths of the theories that results are of."""
     paths: set[str] = set()
     for batch in batches.values():
-        paths.update(_theory_path(task.plan) for task in batch.tasks.values())
+        for task in batch.tasks.values():
+            paths.add(_theory_path(task.plan))
     for match in matches:
-        if match.printed:
-            paths.add(match.printed.path)
-        if match.source:
-            paths.add(match.source)
-    return {os.path.realpath(path) for path in paths}
+        paths.add(_path(match.printed))
+        paths.add(match.source)
+    return {os.path.realpath(path) for path in paths if path}
 
 
-def _unchecked_texts(index: TextIndex, explained: Collection[str]) -> list[Match]:
-    """Texts that no results are of: what their proofs claim nobody is known to have checked.
+class UncheckedText(NamedTuple):
+    """A text that no results are of: what its proofs claim nobody is known to have checked."""
 
-    Each stands as a log in which nothing is said. A source of which a prover printed one of them is
-    none of its own.
+    text: TheoryText
+    source: str  # where the theory stands that a prover printed it of; "" if that is not known
+
+
+def unchecked_texts(index: TextIndex, with_results: Collection[str]) -> list[UncheckedText]:
+    """The texts that no results are of; `with_results`: real paths of the others.
+
+    A source of which a prover printed one of them is none of its own: its lemmas would be told
+    twice.
     """
-    matches: list[Match] = []
-    sources: set[str] = set()
+    claims: list[UncheckedText] = []
     for text in index.texts.values():
-        if os.path.realpath(text.path) in explained:
+        if os.path.realpath(text.path) in with_results:
             continue
         source = ""
         if text.made_by:
-            source = _source_of_print(text, index)
-            sources.add(source)
-        log = ProverLog(text.path, text.path, "", ProverOutput())
-        matches.append(Match(log, text, source, text))
-    return [match for match in matches if match.log.file not in sources]
-
-
-def _source_of_print(printed: TheoryText, index: TextIndex) -> str:
-    """Where the theory stands that a prover printed this of: its name and its lemma list, or ""."""
-    sources = _sources(index.with_lemmas(lemma_list(printed.theory.lemmas)))
-    same_name = [text for text in sources if text.theory.name == printed.theory.name]
-    source = _nearest(same_name, os.path.dirname(printed.path))
-    if not source:
-        return ""
-    return source.path
+            source = _source_by_lemmas(text.lemmas, text.folder, index, text)
+        claims.append(UncheckedText(text, source))
+    sources = {claim.source for claim in claims}
+    return [claim for claim in claims if claim.text.path not in sources]
 
 
 # Step 3: the results in logs, a batch for each folder.
@@ -9977,19 +10067,26 @@ def _results_that_count(logs: Iterable[LogResults]) -> list[Task]:
 
     A lemma that one log was not asked for gives way to any other's word.
     """
-    lemmas: dict[tuple[Model, str, str], list[Task]] = {}
+    questions: dict[Question, list[Task]] = {}
     for log in logs:
         for task in log.tasks:
-            key = (_model_of(task.plan), task.plan.lemma, task.plan.trait)
-            lemmas.setdefault(key, []).append(task)
+            plan = task.plan
+            question = Question(model_of(plan), plan.lemma, plan.trait)
+            questions.setdefault(question, []).append(task)
     results: list[Task] = []
-    for tasks in lemmas.values():
+    for tasks in questions.values():
         asked_for = [task for task in tasks if not not_asked_for(task)]
+        # Not one for all: where two logs say different things, that is what an audit must tell.
         verdicts: dict[Verdict | None, Task] = {}
         for task in asked_for or tasks[:1]:
             verdicts.setdefault(task.verdict, task)
         results += verdicts.values()
     return results
+
+
+def read_results(match: Match) -> LogResults:
+    """What a log tells, as tasks."""
+    return LogResults(match, list(_results_in_log(match)))
 
 
 def _results_in_log(match: Match) -> Iterator[Task]:
@@ -10005,12 +10102,14 @@ def _results_in_log(match: Match) -> Iterator[Task]:
     warnings = log_warnings(log, printed_in)
     # A warning of these checks is told by `warnings`, with what the theory says of it.
     output = replace(log.said, failed_checks=0)
+    # Its exit code nobody kept; a process that was ended has no complete summary.
+    ended_well = Outcome(Status.COMPLETED, ExitStatus(0))
     for key in keys:
         # The theory tells more of a lemma than the log: what it assumes.
         lemma = known.get(key) or said[key]
         task = file_task(log.file, log.theory, match.prover, lemma, text=match.digest)
         if key in said:
-            result = judge(task.plan, Outcome(Status.COMPLETED, ExitStatus(0)), output, "")
+            result = judge(task.plan, ended_well, output, "")
             task = Task.with_result(task.plan, replace(result, warnings=warnings))
         yield task
 
@@ -10033,6 +10132,13 @@ def _lemmas_of_text(text: TheoryText | None) -> dict[LemmaKey, list[Lemma]]:
     return lemmas
 
 
+class LemmaKey(NamedTuple):
+    """A lemma of a theory: the sides of one are together, a diffLemma of its name is another."""
+
+    name: str
+    is_diff: bool
+
+
 def _lemma_key(lemma: Lemma) -> LemmaKey:
     return LemmaKey(lemma.name, lemma.trait == Trait.DIFF)
 
@@ -10043,11 +10149,13 @@ def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
     Its complaint that `--prove` named a lemma that it generates itself is none of the theory's.
     """
     generated = (EQUIVALENCE_LEMMA, AUTO_SOURCES_LEMMA)
-    has_generated = any(line.name.startswith(generated) for line in log.said.lines)
+    names = [line.name for line in log.said.lines]
+    has_generated = any(name.startswith(generated) for name in names)
     asked = ""
     if has_generated and ASKED_NAME_CHECK in wellformedness_titles(theory):
         asked = EQUIVALENCE_LEMMA
-    task = file_task("", "", "", [Lemma(asked, Trait.DIFF, "", (), "")])
+    lemma = Lemma(asked, Trait.DIFF, "", (), "")
+    task = file_task("", "", "", [lemma])
     return tuple(prover_warnings(task.plan, log.said, theory))
 
 
@@ -10106,7 +10214,8 @@ def _file_batch(source: str, tasks: Collection[Task]) -> Batch:
     for number, task in enumerate(tasks):
         batch.apply(replace(task.plan, id=str(number)))
         if task.result:
-            batch.apply(Finished(str(number), "", 1, replace(task.result, at="")))
+            result = replace(task.result, at="")
+            batch.apply(Finished(str(number), "", 1, result))
     return batch
 
 
@@ -10130,28 +10239,29 @@ class ProofOnFile(NamedTuple):
     lemmas: Sequence[Lemma]
 
 
-def _by_model(claims: Iterable[Match]) -> list[list[Match]]:
+def _by_model(claims: Iterable[UncheckedText]) -> list[list[UncheckedText]]:
     """Texts of a folder that differ in nothing but proofs are together."""
-    groups: dict[tuple[str, str, str], list[Match]] = {}
-    for match in claims:
-        if match.text:
-            key = (match.log.folder, match.text.made_by, match.text.model)
-            groups.setdefault(key, []).append(match)
+    # Who proves lemma by lemma has a file of each, and every one holds all lemmas.
+    groups: dict[tuple[str, str, str], list[UncheckedText]] = {}
+    for claim in claims:
+        key = (claim.text.folder, claim.text.made_by, claim.text.model)
+        groups.setdefault(key, []).append(claim)
     return list(groups.values())
 
 
-def _union_of_proofs(matches: Sequence[Match]) -> list[ProofOnFile]:
+def _union_of_proofs(claims: Sequence[UncheckedText]) -> list[ProofOnFile]:
     """Of each lemma the proof that claims most."""
-    first = matches[0]
     best: dict[LemmaKey, list[Lemma]] = {}
-    for match in matches:
-        for key, lemmas in _lemmas_of_text(match.text).items():
-            if key not in best or _claim_rank(lemmas) > _claim_rank(best[key]):
+    for claim in claims:
+        for key, lemmas in _lemmas_of_text(claim.text).items():
+            known = best.get(key)
+            if known is None or _claim_rank(lemmas) > _claim_rank(known):
                 best[key] = lemmas
-    theory = first.source or first.log.file
+    text = claims[0].text
+    theory = claims[0].source or text.path
     stored: list[ProofOnFile] = []
     for lemmas in best.values():
-        task = file_task(first.log.file, theory, first.prover, lemmas, text=first.digest)
+        task = file_task(text.path, theory, text.made_by, lemmas, text=text.model)
         stored.append(ProofOnFile(task, lemmas))
     return stored
 
@@ -10168,6 +10278,7 @@ def _claim_rank(lemmas: Iterable[Lemma]) -> int:
 def stored_claim(lemmas: Iterable[Lemma]) -> Verdict | None:
     """What a stored proof, in diff mode of both sides, would show if a prover checked it."""
     claims = {lemma.claim for lemma in lemmas} or {None}
+    # An attack on one side is one on the lemma; to verify it takes a whole proof of each side.
     for claim in (Verdict.FALSIFIED, None, Verdict.INCOMPLETE):
         if claim in claims:
             return claim
@@ -10180,6 +10291,7 @@ def stored_claim(lemmas: Iterable[Lemma]) -> Verdict | None:
 def _unconfirmed_proofs(rechecks: Iterable[Batch]) -> Iterator[Finding]:
     for batch in rechecks:
         for task in batch.tasks.values():
+            # Silence confirms nothing: what has no verdict is not as expected, either.
             if task.misses_expectation:
                 message = f"{task.plan.prover} does not confirm the proof: {task.outcome}"
                 yield finding("invalid", task, message)
@@ -10216,12 +10328,14 @@ def _runs_without_summary(files: Sequence[EvidenceFile]) -> Iterator[Finding]:
 
 def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> Iterator[Finding]:
     """What the logs of a folder show; `results` are those that count."""
-    writers = Counter(log.match.printed.path for log in logs if log.match.printed)
+    printed = [log.match.printed for log in logs]
+    writers = Counter(text.path for text in printed if text)
     for match, tasks in logs:
         yield from _findings_of_match(match)
         known = _lemmas_of_text(match.text)
         for task in tasks:
-            key = LemmaKey(task.plan.lemma, task.plan.trait == Trait.DIFF)
+            plan = task.plan
+            key = LemmaKey(plan.lemma, plan.trait == Trait.DIFF)
             if match.text and key not in known:
                 message = f"{UNKNOWN}: not in the theory as it is here"
                 yield finding("assumption", task, message, NOTE)
@@ -10234,11 +10348,12 @@ def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> It
 
 
 def _findings_of_claims(
-    matches: Iterable[Match], stored: Iterable[ProofOnFile]
+    claims: Iterable[UncheckedText], stored: Iterable[ProofOnFile]
 ) -> Iterator[Finding]:
     """What texts show that no prover is known to have checked."""
-    for match in matches:
-        yield from _findings_of_match(match)
+    for text, source in claims:
+        if source:
+            yield from _newer_source(source, text.path, text.path)
     for proof in stored:
         yield from judge_proof(proof.task, proof.lemmas)
 
@@ -10246,9 +10361,8 @@ def _findings_of_claims(
 def _findings_of_match(match: Match) -> Iterator[Finding]:
     """What the text that a log belongs to leaves in doubt."""
     log = match.log
-    if match.source and _is_newer(match.source, log.file):
-        # Only a date: a copy or a clone is newer, too.
-        yield Finding("stale", log.theory, "", f"{match.source} is newer than {log.file}", NOTE)
+    if match.source:
+        yield from _newer_source(match.source, log.file, log.theory)
     if not match.text:
         message = f"{UNKNOWN}: the theory is not here, or can't be read"
         yield Finding("assumption", log.theory, "", message, NOTE)
@@ -10261,8 +10375,13 @@ def _findings_of_match(match: Match) -> Iterator[Finding]:
         yield Finding("assumption", log.theory, "", message, NOTE)
 
 
-def _is_newer(path: str, than: str) -> bool:
-    return os.stat(path).st_mtime > os.stat(than).st_mtime + CLOCK_S
+def _newer_source(source: str, file: str, theory: str) -> Iterator[Finding]:
+    """Whether a source was changed after a prover wrote this file; `theory` is what to call it."""
+    written_at = os.stat(file).st_mtime + CLOCK_S
+    if os.stat(source).st_mtime > written_at:
+        # Only a date: a copy or a clone is newer, too.
+        message = f"{source} is newer than {file}"
+        yield Finding("stale", theory, "", message, NOTE)
 
 
 def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
@@ -10287,7 +10406,8 @@ def _words(stored: Sequence[Lemma]) -> str:
     claim = stored_claim(stored)
     if not claim:
         return "is not there"
-    if any("sorry" in lemma.proof.ends for lemma in stored if lemma.proof):
+    proofs = [lemma.proof for lemma in stored]
+    if any("sorry" in proof.ends for proof in proofs if proof):
         return f"says {claim} (it has `sorry` in it)"
     return f"says {claim}"
 
@@ -10313,9 +10433,10 @@ def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
 def _views_of(batch: Batch) -> dict[_View, list[Task]]:
     views: dict[_View, list[Task]] = {}
     for task in batch.tasks.values():
-        options = (*batch.provers[task.plan.prover].options, *task.plan.options)
-        flags, diff, auto_sources = reading_options(options, task.plan.flags)
-        view = _View(_theory_path(task.plan), flags, diff, auto_sources)
+        plan = task.plan
+        options = batch.provers[plan.prover].all_options(plan.options)
+        flags, diff, auto_sources = reading_options(options, plan.flags)
+        view = _View(_theory_path(plan), flags, diff, auto_sources)
         views.setdefault(view, []).append(task)
     return views
 
@@ -10332,9 +10453,11 @@ def _findings_of_view(view: _View, tasks: Sequence[Task]) -> Iterator[Finding]:
     except InputError as error:
         is_ours = tasks[0].plan.key != ""  # our journal says what is assumed, without the theory
         if os.path.exists(view.path) or not is_ours:
-            yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
+            message = f"{UNKNOWN}: {error}"
+            yield Finding("assumption", name, "", message, NOTE)
         return
-    stale = list(_stale_results(view, tasks, theory.digest[:32]))
+    digest = theory.digest[:32]
+    stale = list(_stale_results(view, tasks, digest))
     if stale:
         yield from stale
         return
@@ -10367,7 +10490,8 @@ def _findings_of_proof(directory: str, task: Task, diff: bool) -> Iterator[Findi
     except InputError as error:
         yield finding("invalid", task, f"its proof can't be read: {error}", NOTE)
         return
-    yield from judge_proof(task, lemmas_by_name(theory).get(task.plan.lemma, []))
+    stored = lemmas_by_name(theory).get(task.plan.lemma, [])
+    yield from judge_proof(task, stored)
 
 
 # --- Recheck --------------------------------------------------------------------------------------
@@ -10415,7 +10539,8 @@ class Recheck:
         text = text_to_check(theory, stored, task.plan.lemma)
         folder = os.path.join(self.results, "recheck", self.prover.alias, task.id)
         os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, os.path.basename(task.plan.theory))
+        name = os.path.basename(task.plan.theory)
+        path = os.path.join(folder, name)
         write_file(path, text)
         link_oracles(theory, task.plan.cwd, folder, self.copies)
         check = replace(
@@ -10453,7 +10578,7 @@ class Recheck:
     def _original(self, task: Task) -> Theory:
         """The theory as it was when the task was proven. Raises InputError."""
         plan = task.plan
-        options = (*self.batch.provers[plan.prover].options, *plan.options)
+        options = self.batch.provers[plan.prover].all_options(plan.options)
         view = reading_options(options, plan.flags)
         theory = self._load(_theory_path(plan), *view)
         if theory.digest[:32] != plan.theory_digest:
@@ -10477,11 +10602,13 @@ def text_to_check(original: Theory, stored: Theory, lemma: str) -> str:
     """
     statements = _statements(original)
     if lemma == EQUIVALENCE_LEMMA and lemma not in dict(statements):
-        statements.insert(-1, (lemma, f"diffLemma {lemma}:"))  # before the theory's `end`
+        statement = f"diffLemma {lemma}:"
+        statements.insert(-1, (lemma, statement))  # before the theory's `end`
     proofs: list[str] = []
     for name, text in stored.segments:
         if name == lemma and _is_proof(name, text):
             proofs.append(text)
+    # A proof has neither. An axiom that hides behind it would make the check worthless.
     for proof in proofs:
         if '"' in proof or ":" in proof:
             raise InputError("its stored proof holds what is no proof")
@@ -10540,10 +10667,11 @@ def write_derived_files(batch: Batch, directory: str) -> None:
         write_file(rerun, rerun_recipe(batch, directory))
     else:
         remove_file(rerun)  # of an earlier stop
-    write_file(os.path.join(directory, UPSTREAM_REPORT), execution_report(batch, directory))
+    report = os.path.join(directory, UPSTREAM_REPORT)
+    write_file(report, execution_report(batch, directory))
     # It grows with the batch and its traces: written last, and in pieces.
-    page = REPORTS["html"](batch, directory, directory)
-    write_file(os.path.join(directory, "summary.html"), page)
+    page = os.path.join(directory, "summary.html")
+    write_file(page, page_report(Html, batch, directory, directory))
 
 
 def rows_of_batch(batch: Batch) -> Iterator[Row]:
@@ -10577,7 +10705,9 @@ def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
 
     Of a large batch it has only the tasks that are problems.
     """
+    # What was never begun has nothing to show: the totals count it.
     begun = [task for task in tasks if task.status is not Status.PENDING or task.outdated]
+    # All tasks of the batch: lemmas that were not asked for this time are assumed all the same.
     rows = rows_of(begun, Closure(batch.tasks.values()))
     if len(begun) > TABLE_ROWS:
         chosen = [row for row in rows if row.is_problem]
@@ -10609,12 +10739,15 @@ def _task_lines(rows: Sequence[Row]) -> Iterator[str]:
 
 def _final_cells(row: Row) -> Iterator[str]:
     """A row of the final table."""
+    result = row.result
     yield row.outcome
     yield row.task.id
-    yield str(row.result.steps or "")
+    yield str(result.steps or "")
+    # Zeros would be read as measured.
     if row.task.result:
-        yield duration(row.result.usage.wall_s)
-        yield f"{row.result.usage.peak_mb:,.0f} MB"
+        usage = result.usage
+        yield duration(usage.wall_s)
+        yield f"{usage.peak_mb:,.0f} MB"
     else:
         yield from ("", "")
     yield "; ".join(_notes(row))
@@ -10628,13 +10761,15 @@ def _notes(row: Row) -> Iterator[str]:
     _, _, what_it_rests_on = row.told.partition(", ")
     if what_it_rests_on:
         yield what_it_rests_on
-    if row.result.reason:
+    result = row.result
+    if result.reason:
         # It may quote the prover at length.
-        yield row.result.reason[:160]
-    for warning in row.result.warnings:
+        yield result.reason[:160]
+    for warning in result.warnings:
         yield f"warning: {warning}"
-    if row.result.cached:
-        yield f"cached {_day(row.result.ran)}".rstrip()
+    if result.cached:
+        day = _day(result.ran)
+        yield f"cached {day}".rstrip()
 
 
 def _day(at: str) -> str:
@@ -10644,8 +10779,9 @@ def _day(at: str) -> str:
 
 def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
     """Totals of all tasks; `rows` has all that are failures."""
-    counts = count_outcomes(tasks)
-    line = f"{plural(len(tasks), 'task')}: {told_counts(counts)}"
+    total = plural(len(tasks), "task")
+    counts = told_counts(count_outcomes(tasks))
+    line = f"{total}: {counts}"
     failures = [row for row in rows if row.is_failure]
     unexpected = sum(row.task.misses_expectation for row in failures)
     if unexpected:
@@ -10660,13 +10796,15 @@ def _next_steps(directory: str, tasks: Sequence[Task]) -> Iterator[str]:
     """What a user can do about tasks without an answer."""
     where = quoted([printable(directory)])
     statuses = {task.status for task in tasks}
+    # From the directory alone: the recipe may be elsewhere by now.
     if not statuses <= FINAL:
         yield f"go on: batch_tamarin.py resume {where}"
     if Status.FAILED in statuses:
         failed = next(task for task in tasks if task.status is Status.FAILED)
-        # A user pastes this into a shell, and an id may be what a foreign journal says.
         log = os.path.join(directory, "logs", failed.id + ".err")
-        yield f"why:   less {quoted([printable(log)])}"
+        # A user pastes this into a shell, and an id may be what a foreign journal says.
+        shown = quoted([printable(log)])
+        yield f"why:   less {shown}"
     if statuses & MET_A_LIMIT:
         yield "more:  run the recipe again with larger limits: only what met its limit runs again"
 
@@ -10681,7 +10819,8 @@ def told_counts(counts: Mapping[str, int]) -> str:
     """`7 verified, 1 timeout`."""
     parts: list[str] = []
     for word, count in counts.items():
-        parts.append(f"{count:,} {word}")
+        part = f"{count:,} {word}"
+        parts.append(part)
     return ", ".join(parts)
 
 
@@ -10690,6 +10829,7 @@ def text_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> st
 
     `right`: the numbers of the columns that are set to the right.
     """
+    # Cells quote theories and provers: what controls a terminal must not reach it.
     table = [list(map(printable, row)) for row in rows]
     widths: list[int] = []
     for column in zip(*table):
@@ -10841,6 +10981,7 @@ def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
 
 def task_anchor(number: int) -> str:
     """How a page names the details of its n-th task, from 0."""
+    # An id can have characters that are no name of a place in some format.
     return f"t{number}"
 
 
@@ -10849,7 +10990,9 @@ def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     header = batch.header
     yield "recipe", header.recipe_file
     yield "directory", header.cwd
-    yield "host", f"{header.host} {header.platform}".strip()
+    host = f"{header.host} {header.platform}"
+    yield "host", host.strip()
+    # What we read of batch-tamarin's has no version of ours.
     if header.version:
         yield "run by", f"batch_tamarin.py {header.version}"
     else:
@@ -10863,15 +11006,19 @@ def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     yield "began", utc(began)
     left = len(rows) - batch.count(*FINAL)
     if left:
-        yield "ended", f"not yet: {plural(left, 'task')} left"
+        tasks = plural(left, "task")
+        yield "ended", f"not yet: {tasks} left"
     else:
         yield "ended", utc(ended)
     yield "took", duration(ended - began)
-    cores = plural(header.limits.cores, "core")
-    memory_gb = header.limits.memory_mb / 1024
+    limits = header.limits
+    cores = plural(limits.cores, "core")
+    memory_gb = limits.memory_mb / 1024
     yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
-    yield "not as expected", _ids(row for row in rows if row.task.misses_expectation)
-    yield "resting on a falsified lemma", _ids(row for row in rows if row.rests_on_false)
+    unexpected = [row for row in rows if row.task.misses_expectation]
+    yield "not as expected", _ids(unexpected)
+    unfounded = [row for row in rows if row.rests_on_false]
+    yield "resting on a falsified lemma", _ids(unfounded)
 
 
 def _ids(rows: Iterable[Row]) -> str:
@@ -10885,9 +11032,10 @@ def _provers_table(batch: Batch) -> Table:
     table = Table("Provers")
     table.add_columns("prover", "version", "command")
     for alias, prover in batch.provers.items():
-        version = f"{prover.flavour} {prover.version or '(unknown)'}"
-        command = " ".join([*prover.command, *prover.options])
-        table.add_row(alias, version, command)
+        number = prover.version or "(unknown)"
+        version = f"{prover.flavour} {number}"
+        words = [*prover.command, *prover.options]
+        table.add_row(alias, version, " ".join(words))
     return table
 
 
@@ -10904,9 +11052,11 @@ def _totals_table(rows: Sequence[Row]) -> Table:
     always = WORDS[: WORDS.index("interrupted")]
     for word in WORDS:
         if word in groups or word in always:
-            table.add_row(word, *_usage_cells(groups.get(word, [])))
+            cells = _usage_cells(groups.get(word, []))
+            table.add_row(word, *cells)
     if rows:
-        table.add_row("all", *_usage_cells(rows))
+        cells = _usage_cells(rows)
+        table.add_row("all", *cells)
     return table
 
 
@@ -10921,6 +11071,7 @@ def _usage_cells(rows: Sequence[Row]) -> Iterator[str]:
         cached += row.result.cached
         wall_s += usage.wall_s
         cpu_s += usage.cpu_s
+        # Jobs ran one after the other, too: a sum of their peaks was never in use.
         peak_mb = max(peak_mb, usage.peak_mb)
     yield f"{len(rows):,}"
     yield f"{cached:,}"
@@ -10936,6 +11087,7 @@ def _results_table(rows: Sequence[Row], total: int) -> Table:
         table.about = (
             f"{len(rows):,} of {total:,} tasks, problems first; csv and json reports hold all."
         )
+    # An empty column would ask everyone what is missing there.
     with_expected = any(row.plan.expect for row in rows)
     table.add_columns("result", kind=Kind.OUTCOME)
     table.add_columns("lemma", kind=Kind.TASK)
@@ -10955,22 +11107,24 @@ def _results_table(rows: Sequence[Row], total: int) -> Table:
 
 def _result_cells(row: Row, with_expected: bool) -> Iterator[str]:
     """A line of the table of results."""
+    plan = row.plan
     result = row.result
     yield row.told
-    yield row.plan.lemma
+    yield plan.lemma
     if with_expected:
-        yield row.plan.expect or ""
-    yield row.plan.theory
-    yield result.trait or row.plan.trait
-    yield row.plan.prover
+        yield plan.expect or ""
+    yield plan.theory
+    yield result.trait or plan.trait
+    yield plan.prover
     yield str(result.steps or "")
     if row.task.result:
-        yield f"{result.usage.wall_s:.2f}"
-        yield f"{result.usage.cpu_s:.2f}"
-        yield f"{result.usage.peak_mb:.0f}"
+        usage = result.usage
+        yield f"{usage.wall_s:.2f}"
+        yield f"{usage.cpu_s:.2f}"
+        yield f"{usage.peak_mb:.0f}"
     else:
         yield from ("", "", "")
-    yield str(row.plan.limits.cores)
+    yield str(plan.limits.cores)
     if result.cached:
         yield _day(result.ran) or "yes"
     else:
@@ -10980,19 +11134,22 @@ def _result_cells(row: Row, with_expected: bool) -> Iterator[str]:
 def _matrix_table(rows: Sequence[Row]) -> Table:
     """What each prover says of a lemma, side by side; empty where there is only one prover."""
     table = Table("Verdicts by prover")
-    provers = list(dict.fromkeys(row.plan.prover for row in rows))
+    aliases = dict.fromkeys(row.plan.prover for row in rows)
+    provers = list(aliases)
+    # One column would say the same as the table of results.
     if len(provers) < 2:
         return table
     table.add_columns("theory", "lemma")
     table.add_columns(*provers, kind=Kind.OUTCOME)
     lines: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        names = (row.plan.theory, row.plan.lemma)
+        plan = row.plan
+        names = (plan.theory, plan.lemma)
         if names not in lines:
             empty = [""] * len(provers)
             lines[names] = [*names, *empty]
         line = lines[names]
-        place = len(names) + provers.index(row.plan.prover)
+        place = len(names) + provers.index(plan.prover)
         if line[place]:
             # The same lemma under other options, or of another entry of the recipe.
             line[place] += " / "
@@ -11010,35 +11167,43 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
     table.add_columns("result", kind=Kind.OUTCOME)
     table.add_columns("not verified here", "verified here")
     for row in rows:
+        plan = row.plan
         # A trace that was found rests on nothing, whatever its lemma takes for granted.
-        rests = (row.plan.trait, row.task.verdict) in RESTING
-        if rests and row.plan.assumes:
-            table.add_row(*_assumption_cells(row))
+        rests = (plan.trait, row.task.verdict) in RESTING
+        if rests and plan.assumes:
+            cells = _assumption_cells(row)
+            table.add_row(*cells)
     return table
 
 
 def _assumption_cells(row: Row) -> Iterator[str]:
     """A line of the table of assumptions."""
-    yield row.plan.theory
-    yield row.plan.lemma
-    yield row.plan.prover
+    plan = row.plan
+    yield plan.theory
+    yield plan.lemma
+    yield plan.prover
     yield row.outcome
     yield listed(row.assuming)
     unverified = {each.lemma for each in row.assuming}
-    yield listed(name for name in row.plan.assumes if name not in unverified)
+    verified = [name for name in plan.assumes if name not in unverified]
+    yield listed(verified)
 
 
 def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Iterator[str]:
     """All that is known of a task: facts, command line, what the prover said, attack traces."""
-    prover = batch.provers[row.plan.prover]
-    outputs = result_files(directory, row.task.id)
+    plan = row.plan
+    prover = batch.provers[plan.prover]
+    outputs = result_files(directory, plan.id)
     yield page.facts(_task_facts(row, prover))
-    yield page.code(quoted(prover_command(prover, row.plan, outputs)))
-    if row.result.stderr_tail.strip():
+    command = prover_command(prover, plan, outputs)
+    yield page.code(quoted(command))
+    stderr = row.result.stderr_tail
+    if stderr.strip():
         yield page.paragraph("The end of its stderr:")
-        yield page.code(row.result.stderr_tail.strip("\n"))
-    if os.path.exists(outputs.trace_dot):
-        yield page.trace(f"Attack trace of {row.task.id}", outputs.trace_dot)
+        yield page.code(stderr.strip("\n"))
+    trace = outputs.trace_dot
+    if os.path.exists(trace):
+        yield page.trace(f"Attack trace of {plan.id}", trace)
 
 
 def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
@@ -11064,14 +11229,18 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     if result.cached:
         yield "cached", _told_origin(result)
     yield "ended", utc(instant(result.at))
+    # 0 of what came from the cache, or never began.
     yield "attempts", str(row.task.attempts or "")
     yield "exit", str(result.exit or "")
 
 
 def _told_usage(usage: Usage) -> str:
-    times = f"{usage.wall_s:,.2f} s, {usage.cpu_s:,.2f} s CPU"
-    memory = f"{usage.peak_mb:,.0f} MB (average {usage.avg_mb:,.0f} MB)"
-    return f"{times}, {memory}"
+    """Time and memory, over the whole process tree."""
+    wall = f"{usage.wall_s:,.2f} s"
+    cpu = f"{usage.cpu_s:,.2f} s CPU"
+    peak = f"{usage.peak_mb:,.0f} MB"
+    average = f"average {usage.avg_mb:,.0f} MB"
+    return f"{wall}, {cpu}, {peak} ({average})"
 
 
 def _told_origin(result: Result) -> str:
@@ -11162,6 +11331,7 @@ class Writer:
 
     def trace(self, name: str, dot: str) -> str:
         """The drawn graphs of a DOT file, else its text, else where it lies."""
+        # Drawn when the batch ended, or never: a report starts no program.
         drawn = drawings(dot)
         if drawn:
             return "".join(self.drawing(name, path) for path in drawn)
@@ -11174,16 +11344,19 @@ class Writer:
 
     def link(self, name: str, path: str) -> str:
         """Where a file lies."""
+        # Relative: the page and the results can be moved together.
         place = os.path.relpath(path, self.beside)
         return self.paragraph(f"{name}: {place}")
 
     def framed(self, frame: Frame, texts: Iterable[str]) -> str:
         """Texts, escaped, in their frame."""
         escaped = map(self.escape, texts)
-        return frame.before + frame.between.join(escaped) + frame.after
+        content = frame.between.join(escaped)
+        return frame.before + content + frame.after
 
     def table_rows(self, rows: Iterable[Cells]) -> str:
-        return "".join(self.framed(self.row_frame, row) for row in rows)
+        frame = self.row_frame
+        return "".join(self.framed(frame, row) for row in rows)
 
     def file_text(self, path: str) -> str:
         """The text of a trace, "" when the page has no room for it (left)."""
@@ -11219,34 +11392,39 @@ class Markdown(Writer):
     escapes = str.maketrans({sign: "\\" + sign for sign in "\\`*_[]{}<>#|&~$!@:"})
 
     def table(self, table: Table) -> str:
+        # Markdown has no table without a heading: of facts it is empty.
         heads = table.heads or [""] * len(table.columns)
         rules = ["--:" if column.is_number else "---" for column in table.columns]
-        parts = [
-            self.table_rows([heads]),
-            "| " + " | ".join(rules) + " |\n",
-            self.table_rows(table.rows),
-            "\n",
-        ]
+        rule = " | ".join(rules)
+        parts = [self.table_rows([heads])]
+        parts.append(f"| {rule} |\n")
+        parts.append(self.table_rows(table.rows))
+        parts.append("\n")
         return "".join(parts)
 
     def code(self, text: str) -> str:
-        longest = max(map(len, re.findall("`+", text)), default=0)
+        fences = re.findall("`+", text)
+        longest = max(map(len, fences), default=0)
         # A fence ends at the first line of at least as many backticks.
         fence = "`" * max(3, longest + 1)
+        # Between fences nothing is markup: what is escaped there would show its backslashes.
         lines = map(printable, text.expandtabs().split("\n"))
-        return "\n".join([fence + "text", *lines, fence, "\n"])
+        content = "\n".join(lines)
+        return f"{fence}text\n{content}\n{fence}\n\n"
 
     def drawing(self, name: str, path: str) -> str:
         return "!" + self.link(name, path)
 
     def link(self, name: str, path: str) -> str:
         text = self.escape(name)
-        return f"[{text}]({self.url(path)})\n\n"
+        address = self.url(path)
+        return f"[{text}]({address})\n\n"
 
 
 class Latex(Writer):
     """For pdflatex, with tables that a paper can take over."""
 
+    # Without lmodern, T1 may have bitmap fonts only, but not every installation has it.
     opening = r"""\documentclass[a4paper,landscape]{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
@@ -11318,7 +11496,10 @@ class Latex(Writer):
     def _column_forms(self, table: Table) -> str:
         """The columns as longtable takes them: long ones wrap where a line can't hold them all."""
         columns = zip(*table.head_and_rows)
-        widths = [max(map(len, cells)) + 3 for cells in columns]
+        widths: list[int] = []
+        for cells in columns:
+            longest = max(map(len, cells))
+            widths.append(longest + 3)  # the gap to the next
         scale = self._scale(widths)
         forms: list[str] = []
         for column, width in zip(table.columns, widths):
@@ -11329,7 +11510,8 @@ class Latex(Writer):
             else:
                 # A line is 200 wide here: the gaps between columns need room, too.
                 share = scale * width / 200
-                forms.append(f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}")
+                form = f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}"
+                forms.append(form)
         return "".join(forms)
 
     def _scale(self, widths: Iterable[int]) -> float:
@@ -11353,7 +11535,8 @@ class Latex(Writer):
 
 def _code_point(found: re.Match[str]) -> str:
     """A character by its number."""
-    return f"<U+{ord(found[0]):04X}>"
+    number = ord(found[0])
+    return f"<U+{number:04X}>"
 
 
 class Typst(Writer):
@@ -11370,6 +11553,7 @@ class Typst(Writer):
         '\n#heading(level: 2, "%s")\n',
         '\n#heading(level: 3, "%s")\n',
     )
+    # Commas behind the last cell and row are allowed: no row is a special case.
     row_frame = Frame('  "', '", "', '",\n')
     code_frame = Frame('#raw(block: true, "', "\\n", '")\n')
     escapes = str.maketrans({"\\": "\\\\", '"': '\\"'})
@@ -11377,7 +11561,8 @@ class Typst(Writer):
     def table(self, table: Table) -> str:
         sides = ["right" if column.is_number else "left" for column in table.columns]
         align = ", ".join(sides)
-        parts = [f"#table(columns: {len(sides)}, align: ({align}), table.hline(),\n"]
+        number = len(sides)
+        parts = [f"#table(columns: {number}, align: ({align}), table.hline(),\n"]
         if table.heads:
             parts.append("  table.header(\n")
             parts.append(self.table_rows([table.heads]))
@@ -11391,7 +11576,8 @@ class Typst(Writer):
         if not svg:
             return self.link(name, path)
         literal = svg.translate(self.escapes).replace("\n", "\\n")
-        return f'#image(bytes("{literal}"), format: "svg", alt: "{self.escape(name)}")\n'
+        text = self.escape(name)
+        return f'#image(bytes("{literal}"), format: "svg", alt: "{text}")\n'
 
 
 class Html(Writer):
@@ -11411,15 +11597,21 @@ class Html(Writer):
         super().__init__(beside)
         # The page's policy lets a browser run the script of this digest and no other.
         digest = bytes.fromhex(sha256(PAGE_SCRIPT.encode()))
-        self.opening = PAGE_HEAD % (base64.b64encode(digest).decode(), PAGE_STYLE)
+        allowed = base64.b64encode(digest).decode()
+        self.opening = PAGE_HEAD % (allowed, PAGE_STYLE)
         self.closing = f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
 
     def table(self, table: Table) -> str:
         about = ", ".join(table.heads) or "facts"
         label = self.escape(f"Table of {about}")
+        # A wide table scrolls in a box of its own. With `tabindex` the keyboard can do that, too.
         parts = [f'<div class="wide" role="region" tabindex="0" aria-label="{label}">']
-        has_tasks = any(column.kind is Kind.TASK for column in table.columns)
-        parts.append("<table id=results>" if has_tasks else "<table>")
+        kinds = [column.kind for column in table.columns]
+        # By this id PAGE_SCRIPT finds the one table that can be sorted and filtered.
+        if Kind.TASK in kinds:
+            parts.append("<table id=results>")
+        else:
+            parts.append("<table>")
         if table.heads:
             parts.append("<thead><tr>")
             parts += map(self._head, table.columns)
@@ -11430,11 +11622,13 @@ class Html(Writer):
         return "".join(parts)
 
     def _head(self, column: Column) -> str:
+        title = self.escape(column.title)
         kind = " class=n" if column.is_number else ""
-        return f'<th scope="col"{kind}>{self.escape(column.title)}'
+        return f'<th scope="col"{kind}>{title}'
 
     def _body(self, table: Table) -> Iterator[str]:
-        largest = list(map(table.largest, range(len(table.columns))))
+        numbers = range(len(table.columns))
+        largest = list(map(table.largest, numbers))
         for number, row in enumerate(table.rows):
             yield "<tr>"
             for column, cell, most in zip(table.columns, row, largest):
@@ -11445,7 +11639,8 @@ class Html(Writer):
         """A cell of row `number`; `largest`: of an AMOUNT, the column's largest value."""
         text = self.escape(cell)
         if column.kind is Kind.TASK:
-            return f'<td><a href="#{task_anchor(number)}">{text}</a>'
+            anchor = task_anchor(number)
+            return f'<td><a href="#{anchor}">{text}</a>'
         # No colour for "verified, assuming ...": it isn't to be taken for the plain word.
         if column.kind is Kind.OUTCOME and cell in WORDS:
             return f'<td class="w {_style_class(cell)}">{text}'
@@ -11459,7 +11654,8 @@ class Html(Writer):
         return f"<td>{text}"
 
     def details(self, title: str, anchor: str, parts: Iterable[str]) -> str:
-        summary = f"<summary><h3>{self.escape(title)}</h3></summary>\n"
+        shown = self.escape(title)
+        summary = f"<summary><h3>{shown}</h3></summary>\n"
         content = "".join(parts)
         return f'<details id="{anchor}">{summary}{content}</details>\n'
 
@@ -11470,31 +11666,38 @@ class Html(Writer):
         if not svg:
             return self.link(name, path)
         image = base64.b64encode(svg.encode()).decode()
-        shown = f'<img alt="{self.escape(name)}" src="data:image/svg+xml;base64,{image}">'
-        return f"<p>{shown}<br>{self._anchor(name, path)}</p>\n"
+        text = self.escape(name)
+        shown = f'<img alt="{text}" src="data:image/svg+xml;base64,{image}">'
+        anchor = self._anchor(name, path)
+        return f"<p>{shown}<br>{anchor}</p>\n"
 
     def link(self, name: str, path: str) -> str:
-        return f"<p>{self._anchor(name, path)}</p>\n"
+        anchor = self._anchor(name, path)
+        return f"<p>{anchor}</p>\n"
 
     def _anchor(self, name: str, path: str) -> str:
+        text = self.escape(name)
         address = self.escape(self.url(path))
-        return f'<a href="{address}">{self.escape(name)}</a>'
+        return f'<a href="{address}">{text}</a>'
 
     def timeline(self, spans: Sequence[Span]) -> str:
         if not spans:
             return ""
         began = min(span.began for span in spans)
         ended = max(span.ended for span in spans)
+        # As many lanes as jobs ran at a time, not one a task: a batch may have thousands.
         lanes = _lanes(spans)
         height = LANE_HEIGHT * len(lanes)
-        title = f"Timeline, {utc(began)} to {utc(ended)}"
-        label = self.escape(title)
+        first = utc(began)
+        last = utc(ended)
+        label = self.escape(f"Timeline, {first} to {last}")
         parts = [f"<h2>{label}</h2>\n"]
         parts.append(f'<svg role="img" aria-label="{label}" width="100%" height="{height}">\n')
         for number, lane in enumerate(lanes):
             top = LANE_HEIGHT * number
             for span in lane:
-                parts.append(self._bar(span, top, began, ended))
+                bar = self._bar(span, top, began, ended)
+                parts.append(bar)
         parts.append("</svg>\n")
         return "".join(parts)
 
@@ -11502,16 +11705,19 @@ class Html(Writer):
         """A bar of a timeline from `began` to `ended`, `top` pixels from its upper edge."""
         outcome = span.row.outcome
         took_s = span.ended - span.began
-        told = self.escape(f"{span.row.task.id}: {outcome}, {duration(took_s)}")
+        took = duration(took_s)
+        told = self.escape(f"{span.row.task.id}: {outcome}, {took}")
         # Of a batch that took no time at all, too, there are shares.
         whole_s = ended - began or 1
         left = (span.began - began) / whole_s
         # The shortest can still be seen, and pointed at.
         width = max(0.001, took_s / whole_s)
         height = LANE_HEIGHT - 2
-        place = f'x="{left:.3%}" y="{top}" width="{width:.3%}" height="{height}"'
+        place = f'x="{left:.3%}" y="{top}"'
+        size = f'width="{width:.3%}" height="{height}"'
         kind = _style_class(outcome)
-        return f'<g><title>{told}</title><rect class="{kind}" {place}/></g>\n'
+        # Browsers show a `title` where the pointer is, and read it out.
+        return f'<g><title>{told}</title><rect class="{kind}" {place} {size}/></g>\n'
 
 
 LANE_HEIGHT = 20  # of the timeline, in pixels
@@ -11522,6 +11728,7 @@ OVERLAP_S = 0.05
 def _lanes(spans: Iterable[Span]) -> list[list[Span]]:
     """Spans in as few lanes as hold them side by side: each goes into the first that is free."""
     lanes: list[list[Span]] = []
+    # In order of their beginnings, the first free lane makes the fewest lanes.
     for span in sorted(spans, key=lambda span: (span.began, span.ended)):
         for lane in lanes:
             if lane[-1].ended <= span.began + OVERLAP_S:
@@ -11549,19 +11756,21 @@ def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
     left_out = ("limits", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
-    return csv_lines(columns, map(_csv_object, rows_of_batch(batch)))
+    objects = map(_csv_object, rows_of_batch(batch))
+    return csv_lines(columns, objects)
 
 
 def _csv_object(row: Row) -> Json:
     """A task's plan, its limits, and what came of it, under the names of the journal."""
-    return {
-        **encode(row.plan),
-        "status": row.task.status,
-        "attempts": row.task.attempts,
-        **encode(row.plan.limits),
-        **encode(row.result),
-        "assuming": [str(each) for each in row.assuming],
-    }
+    told: Json = encode(row.plan)
+    told["status"] = row.task.status
+    told["attempts"] = row.task.attempts
+    # Nested objects are no columns: those of one value each are laid open.
+    told.update(encode(row.plan.limits))
+    # Last: how it ended is its status, too.
+    told.update(encode(row.result))
+    told["assuming"] = [str(each) for each in row.assuming]
+    return told
 
 
 def csv_lines(names: Sequence[str], rows: Iterable[Json]) -> Iterator[str]:
@@ -11587,6 +11796,7 @@ def _csv_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = printable(value)
+    # https://owasp.org/www-community/attacks/CSV_Injection
     if text.startswith(("=", "+", "-", "@")):
         return "'" + text
     return text
@@ -11594,35 +11804,39 @@ def _csv_cell(value: Any) -> Any:
 
 def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     """The Batch: what its `batch` and `end` events said, and every task, one a line."""
-    ended = encode_event(batch.ended) if batch.ended else None
+    ended = None
+    if batch.ended:
+        ended = encode_event(batch.ended)
     # The object is written in pieces: a large batch as one text would take too much memory.
     began = encode_event(batch.header)
     head = json.dumps({"batch": began, "end": ended})
     yield head.removesuffix("}") + ', "tasks": ['
+    # One a line: what works by lines, as `grep` does, works here.
     separator = "\n"
     for row in rows_of_batch(batch):
-        yield separator + json.dumps(_json_object(row))
+        told = json.dumps(_json_object(row))
+        yield separator + told
         separator = ",\n"
     yield "\n]}\n"
 
 
 def _json_object(row: Row) -> Json:
     """A task's plan, what came of it, and what that rests on."""
-    return {
-        **encode(row.plan),
-        "status": row.task.status,
-        "attempts": row.task.attempts,
-        "result": encode(row.task.result),
-        "assuming": _assuming_json(row),
-    }
+    told: Json = encode(row.plan)
+    told["status"] = row.task.status
+    told["attempts"] = row.task.attempts
+    told["result"] = encode(row.task.result)
+    told["assuming"] = _assuming_json(row)
+    return told
 
 
 def _assuming_json(row: Row) -> list[Json]:
     """What a verdict takes for granted."""
     assuming: list[Json] = []
     for each in row.assuming:
-        chain = list(each.chain)
-        assuming.append({"lemma": each.lemma, "state": each.state, "via": chain})
+        told: Json = {"lemma": each.lemma, "state": each.state}
+        told["via"] = list(each.chain)
+        assuming.append(told)
     return assuming
 
 
@@ -11676,38 +11890,39 @@ def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
 
 def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
     """A suite for each entry of the recipe."""
+    header = batch.header
     closure = Closure(batch.tasks.values())
-    for name, tasks in recipe_tasks(batch.tasks.values()).items():
-        cases = list(map(_junit_case, rows_of(tasks, closure)))
+    entries = recipe_tasks(batch.tasks.values())
+    for name, tasks in entries.items():
+        rows = rows_of(tasks, closure)
+        cases = list(map(_junit_case, rows))
         time_s = sum(case.time_s or 0 for case in cases)
-        attributes = {
-            "time": f"{time_s:.3f}",
-            "timestamp": batch.header.at[:19],  # JUnit's have no fractions and no zone
-            "hostname": batch.header.host or "localhost",
-        }
+        attributes = {"time": f"{time_s:.3f}"}
+        attributes["timestamp"] = header.at[:19]  # JUnit's have no fractions and no zone
+        attributes["hostname"] = header.host or "localhost"
         yield JUnitSuite(name, cases, attributes)
 
 
 def _junit_case(row: Row) -> JUnitCase:
     """A task as a test case, with a note of what came of it."""
     plan = row.plan
-    case = JUnitCase(
-        name=f"{plan.lemma} [{plan.prover}]",
-        class_name=f"{plan.entry}.{plan.theory}",
-        time_s=row.result.usage.wall_s,
-    )
+    result = row.result
+    name = f"{plan.lemma} [{plan.prover}]"
+    class_name = f"{plan.entry}.{plan.theory}"
+    case = JUnitCase(name, class_name, result.usage.wall_s)
     told = [row.told]
     if row.task.misses_expectation:
         told = [f"expected {plan.expect}, got {row.told}"]
-    if row.result.reason:
-        told.append(row.result.reason)
-    told += filter(None, row.result.warnings)
+    if result.reason:
+        told.append(result.reason)
+    told += filter(None, result.warnings)
     message = "; ".join(told)
     tag = _junit_tag(row)
     if tag == "system-out":
+        # What a passed case rests on, and warnings, have no other place in JUnit.
         note = JUnitNote(tag, text=message)
     else:
-        note = JUnitNote(tag, message, type=row.outcome, text=row.result.stderr_tail)
+        note = JUnitNote(tag, message, type=row.outcome, text=result.stderr_tail)
     case.notes.append(note)
     return case
 
@@ -11760,7 +11975,8 @@ def _note_xml(note: JUnitNote) -> str:
     if note.message:
         attributes["message"] = note.message
     start = xml_tag(note.tag, attributes)
-    return start + xml_text(note.text) + f"</{note.tag}>\n"
+    text = xml_text(note.text)
+    return f"{start}{text}</{note.tag}>\n"
 
 
 def xml_tag(tag: str, attributes: Mapping[str, object]) -> str:
@@ -11769,8 +11985,9 @@ def xml_tag(tag: str, attributes: Mapping[str, object]) -> str:
 
     start = "<" + tag
     for name, value in attributes.items():
-        text = printable(str(value))
-        start += f" {name}={quoteattr(text)}"
+        # With its quotes: which ones depends on the text.
+        text = quoteattr(printable(str(value)))
+        start += f" {name}={text}"
     return start + ">"
 
 
@@ -11809,61 +12026,63 @@ def audit_report(
     if form == "csv":
         return "".join(_audit_csv(rows, findings))
     if form == "junit":
-        return "".join(junit_lines([_audit_suite(rows, findings)]))
+        suite = _audit_suite(rows, findings)
+        return "".join(junit_lines([suite]))
     # Only traces need a place to be relative to, and an audit shows none.
     page = Markdown(".") if form == "md" else PlainText(".")
-    return "".join(_audit_page(page, rows, findings, details))
+    parts = _audit_page(page, rows, findings, details)
+    return "".join(parts)
 
 
 def _audit_json(ok: bool, rows: Iterable[AuditRow], findings: Iterable[Finding]) -> str:
     """All that an audit found as one JSON object."""
-    told = {
-        "ok": ok,
-        "lemmas": list(map(_result_json, rows)),
-        "findings": list(map(_finding_json, findings)),
-    }
+    told: Json = {"ok": ok}
+    told["lemmas"] = list(map(_result_json, rows))
+    told["findings"] = list(map(_finding_json, findings))
     return json.dumps(told, indent=1) + "\n"
 
 
 def _result_json(each: AuditRow) -> Json:
     """A task as an audit tells it; `state` says what its verdict rests on, `word` doesn't."""
     row = each.row
-    return {
-        "theory": row.plan.theory,
-        "lemma": row.plan.lemma,
-        "prover": row.plan.prover,
-        "verdict": row.task.verdict,
-        "state": row.told,
-        "assuming": _assuming_json(row),
-        "steps": row.result.steps,
-        "time_s": _seconds(row),
-        "flags": row.plan.flags,
-        "source": each.source,
-        "word": row.outcome,
-    }
+    told = _place_json(row.plan.theory, row.plan.lemma, row.plan.prover)
+    told["verdict"] = row.task.verdict
+    told["state"] = row.told
+    told["assuming"] = _assuming_json(row)
+    told["steps"] = row.result.steps
+    told["time_s"] = _seconds(row)
+    told["flags"] = row.plan.flags
+    told["source"] = each.source
+    told["word"] = row.outcome
+    return told
+
+
+def _finding_json(finding: Finding) -> Json:
+    """A finding; `note`: it counts with --strict only."""
+    told = _place_json(finding.theory, finding.lemma, finding.prover)
+    told["kind"] = finding.kind
+    told["message"] = finding.message
+    told["rank"] = finding.rank
+    told["note"] = finding.rank == NOTE
+    return told
+
+
+def _place_json(theory: str, lemma: str, prover: str) -> Json:
+    """What results and findings are told by: who reads both can join them."""
+    return {"theory": theory, "lemma": lemma, "prover": prover}
 
 
 def _seconds(row: Row) -> float | None:
     """How long a proof took: what we measured, or what the prover said in a log."""
+    # Of what stands in a log nobody measured anything: 0.
     return row.result.usage.wall_s or row.result.prover_s
-
-
-def _finding_json(finding: Finding) -> Json:
-    return {
-        "kind": finding.kind,
-        "theory": finding.theory,
-        "lemma": finding.lemma,
-        "message": finding.message,
-        "rank": finding.rank,
-        "prover": finding.prover,
-        "note": finding.rank == NOTE,
-    }
 
 
 def _audit_csv(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> Iterator[str]:
     """Results, then findings; a column that one of them has not is empty there."""
     columns = ["theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source"]
     columns += ["kind", "message", "note"]
+    # The file can be a pinned expectation: findings have no verdict, so that they expect nothing.
     objects = list(map(_result_json, rows))
     objects += map(_finding_json, findings)
     return csv_lines(columns, objects)
@@ -11876,16 +12095,21 @@ def _audit_suite(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> JUnit
     def case_of(theory: str, lemma: str, prover: str) -> JUnitCase:
         """One case, which has failed if one has of the batches that hold this lemma."""
         name = f"{lemma or theory} [{prover}]"
-        return cases.setdefault((theory, name), JUnitCase(name, theory))
+        case = JUnitCase(name, theory)
+        return cases.setdefault((theory, name), case)
 
     for _, row in rows:
-        case = case_of(row.plan.theory, row.plan.lemma, row.plan.prover)
+        plan = row.plan
+        case = case_of(plan.theory, plan.lemma, plan.prover)
         if not row.task.is_answered:
-            case.notes.append(JUnitNote("error", row.told))
+            note = JUnitNote("error", row.told)
+            case.notes.append(note)
     for each in findings:
+        # Notes may be meant so: they must not turn a build red.
         if each.rank != NOTE:
             case = case_of(each.theory, each.lemma, each.prover)
-            case.notes.append(JUnitNote("failure", each.message, type=each.kind))
+            note = JUnitNote("failure", each.message, type=each.kind)
+            case.notes.append(note)
     return JUnitSuite("audit", list(cases.values()))
 
 
@@ -11902,6 +12126,7 @@ def _audit_page(
     noted = plural(len(notes), "note")
     results = plural(len(rows), "result")
     yield page.heading(1, f"{found} and {noted} on {results}")
+    # Apart: notes may be many, and must not hide what is wrong.
     yield from _findings_part(page, "Findings", wrong)
     yield from _findings_part(page, "Notes", notes)
     yield page.section(_theories_table(rows))
@@ -11918,30 +12143,36 @@ def _findings_part(page: Writer, title: str, findings: Sequence[Finding]) -> Ite
         if each.lemma:
             file = os.path.basename(each.theory)
             place = f"{file}: {each.lemma}"
-        places.setdefault((each.kind, each.message), {})[place] = None
+        known = places.setdefault((each.kind, each.message), {})
+        known[place] = None
     table = Table(title)
     table.add_columns("kind", "what", "where")
     for (kind, message), known in places.items():
         table.add_row(kind, message, listed(known, 3))
     yield page.section(table)
     for kind in dict.fromkeys(each.kind for each in findings):
-        yield page.paragraph(f"{kind}: {ADVICE[kind]}")
+        advice = ADVICE[kind]
+        yield page.paragraph(f"{kind}: {advice}")
 
 
 def _theories_table(rows: Iterable[AuditRow]) -> Table:
     """How many lemmas of a theory came to which outcome, by prover and source."""
     counts: dict[tuple[str, str, str], Counter[str]] = {}
     for source, row in rows:
-        group = (row.plan.theory, row.plan.prover, source)
-        counts.setdefault(group, Counter())[row.outcome] += 1
+        plan = row.plan
+        # By source, too: in two folders one name may mean two texts.
+        group = (plan.theory, plan.prover, source)
+        count = counts.setdefault(group, Counter())
+        count[row.outcome] += 1
     table = Table("Theories")
     table.add_columns("theory", "prover")
     table.add_columns("lemmas", kind=Kind.NUMBER)
     table.add_columns("results", "from")
     for (theory, prover, source), count in counts.items():
         lemmas = sum(count.values())
+        number = f"{lemmas:,}"
         results = told_counts(count)
-        table.add_row(theory, prover, f"{lemmas:,}", results, source)
+        table.add_row(theory, prover, number, results, source)
     return table
 
 
@@ -11972,6 +12203,8 @@ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-sr
 <main>
 """
 
+# For light and dark screens and for paper. Outcomes have a sign beside their colour: not everyone
+# sees colours, and not every printer has any.
 PAGE_STYLE = r"""
 :root {
   color-scheme: light dark;
@@ -12133,6 +12366,7 @@ thead button {
 }
 """
 
+# It filters and sorts. Without it, in a browser that runs none, the page says the same.
 PAGE_SCRIPT = r"""
 // Filter and order of the results stand in the address (#filter=WORDS&result=WORD&sort=COLUMN, or
 // sort=-COLUMN for the largest first), so that a view can be passed on.
