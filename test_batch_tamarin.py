@@ -373,7 +373,7 @@ def test_a_plan_in_memory_is_the_plan_on_disk(lab):
     lab.prover(VERIFY)
     lab.recipe(expect="verified", tamarin_options=["--bound=5"], preprocess_flags=["X"])
     planned = plan_recipe(lab)
-    path = str(lab.path / "j.jsonl")
+    path = f"{lab.path}/j.jsonl"
     journal = bt.Journal(path)
     journal.begin(planned)
     journal.close()
@@ -538,7 +538,8 @@ def told_story():
 
 def test_the_tally_counts_the_outcomes_of_the_tasks(told_story):
     for batch, tally in told_story:
-        assert tally.counts() == bt.count_outcomes(batch.tasks.values())
+        tasks = batch.tasks.values()
+        assert tally.counts() == bt.count_outcomes(tasks)
 
 
 def test_the_tally_counts_all_tasks_and_those_that_are_done(told_story):
@@ -549,9 +550,10 @@ def test_the_tally_counts_all_tasks_and_those_that_are_done(told_story):
 
 def test_the_tally_forecasts_as_one_that_counts_anew(told_story):
     for batch, tally in told_story:
-        fresh = bt.Tally(batch, batch.tasks.values())
+        tasks = batch.tasks.values()
+        fresh = bt.Tally(batch, tasks)
         running = {}
-        for task in batch.tasks.values():
+        for task in tasks:
             if task.status == "running":
                 running[task.id] = 5.0
         assert tally.forecast(running, 2) == fresh.forecast(running, 2)
@@ -757,7 +759,8 @@ def test_sorry_alone_is_no_stored_proof(load):
     assert theory.lemmas[0].proof is None
 
 
-# The line of the error (the text begins in line 3), and what the message must say.
+# By the sources of tamarin-prover 1.11 (lib/theory/src/Theory/Text/Parser*). After each name: the
+# line of the error (the text begins in line 3), and what the message must say.
 REFUSED = r"""
 --- an open comment: 4 comment is never closed
 lemma a: "T"
@@ -1000,6 +1003,7 @@ def test_reuse_lemmas_can_be_hidden_and_sources_lemmas_cannot(load, name, wanted
     assert assumed(load(ASSUMING), name) == wanted
 
 
+# By Prover.hs, ClosedTheory.hs and the parser of tamarin-prover 1.11.
 @pytest.fixture
 def diff_theory(load):
     """A theory for --diff with lemmas of all kinds."""
@@ -1461,7 +1465,8 @@ def test_options_that_change_no_reading_are_none():
     assert bt.reading_options(["--derivcheck-timeout=0"], ()) == ((), False, False)
 
 
-# What a stored proof claims: of a lemma for all traces, and of one that some trace exists.
+# What a stored proof claims: of a lemma for all traces, and of one that some trace exists. An open
+# case leaves both open, a trace answers in spite of it (as tamarin-prover 1.11 prints it).
 CLAIMS = """
 --- a contradiction: verified falsified
 by contradiction
@@ -1511,9 +1516,9 @@ def room_in(tmp_path, monkeypatch):
     def room(cgroup, limits="", **environment):
         root = str(tmp_path)
         write_line(f"{root}/proc/self/cgroup", cgroup)
-        for line in limits.split("\n"):
-            name, _, text = line.strip().partition(": ")
-            write_line(f"{root}/sys/fs/cgroup/{name or 'other'}", text)
+        for line in limits.strip().splitlines():
+            name, _, text = line.partition(": ")
+            write_line(f"{root}/sys/fs/cgroup/{name}", text)
         memory_mb = bt.available_memory_mb(root, environment)
         return bt.available_cores(root, environment), memory_mb / 1024
 
@@ -2863,15 +2868,6 @@ def test_a_task_runs_in_its_cwd(lab):
     assert "u.spthy" in start["command"]
 
 
-@pytest.fixture
-def two_and_three(lab):
-    """The plans of two lemmas, of which the second says all anew that its task says."""
-    lab.prover(VERIFY)
-    lab.recipe(lemmas=[{"name": "two"}, {"name": "three"}])
-    change_recipe(lab, TASK_AND_LEMMA.strip())
-    return plans_of(lab)
-
-
 TASK_AND_LEMMA = """
 tasks.task.tamarin_options = ["--bound=9"]
 tasks.task.resources = {"max_cores": 2, "max_memory": 3, "timeout": 500}
@@ -2880,6 +2876,15 @@ tasks.task.lemmas.1.tamarin_options = []
 tasks.task.lemmas.1.resources = {"timeout": 70}
 tasks.task.lemmas.1.expect = "falsified"
 """
+
+
+@pytest.fixture
+def two_and_three(lab):
+    """The plans of two lemmas, of which the second says all anew that its task says."""
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "two"}, {"name": "three"}])
+    change_recipe(lab, TASK_AND_LEMMA.strip())
+    return plans_of(lab)
 
 
 def test_a_lemma_inherits_what_its_task_says(two_and_three):
@@ -3227,7 +3232,7 @@ def test_json_positions():
     assert "\n".join(lines) == POSITIONS.strip()
 
 
-# As tamarin-prover 1.11 prints it, were there two theories on its command line.
+# In the form of tamarin-prover 1.11, were there two theories on its command line.
 TWO_SUMMARIES = """
 ==============================================================================
 summary of summaries:
