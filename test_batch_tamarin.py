@@ -1150,7 +1150,8 @@ def test_auto_sources_in_diff_mode_sorts_by_side(load):
 @pytest.fixture
 def with_oracles(load):
     """A theory with named oracles, here and in an included file, and the default one."""
-    files = {"sub/i.spthy": 'lemma i [heuristic=o "y"]: "T"', "t.oracle": ""}
+    included = 'lemma i [heuristic=o "y"]: "T" lemma j [heuristic=O]: "T"'
+    files = {"sub/i.spthy": included, "t.oracle": ""}
     body = """
         heuristic: o "tools/x" s
         #include "sub/i.spthy"
@@ -1162,12 +1163,14 @@ def with_oracles(load):
 
 # Where the prover runs, its options, and the oracles that it calls. By Main/TheoryLoader.hs.
 ORACLES = """
---- as the theory says: tools/x sub/y t.oracle
+--- as the theory says: tools/x sub/y sub/oracle t.oracle
 .
---- elsewhere the default is another one: tools/x sub/y oracle sub/oracle
+--- elsewhere the default is another one: tools/x sub/y sub/oracle oracle
 sub --oraclename=z
 --- a heuristic that is given replaces those of the theory: sub/z
 sub --heuristic=so --oraclename=z
+--- of options that are given twice the last counts: sub/z
+sub --heuristic=s --heuristic=o --oraclename=y --oraclename=z
 --- a heuristic that is given takes the default: t.oracle
 . --heuristic=o
 --- the name of a tactic is no heuristic:
@@ -1466,7 +1469,7 @@ def test_options_that_change_no_reading_are_none():
 
 
 # What a stored proof claims: of a lemma for all traces, and of one that some trace exists. An open
-# case leaves both open, a trace answers in spite of it (as tamarin-prover 1.11 prints it).
+# case leaves both open, a trace answers in spite of it (ProofStatus in Theory/Proof.hs).
 CLAIMS = """
 --- a contradiction: verified falsified
 by contradiction
