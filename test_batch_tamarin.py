@@ -1579,6 +1579,11 @@ def test_max_in_cgroups_that_set_no_limit(room_in):
     assert memory_gb == 256
 
 
+def test_max_in_a_cgroup_of_version_2_beside_those_of_version_1(room_in):
+    _, memory_gb = room_in("4:memory:/\n0::/a", "unified/a/memory.max: 1073741824")
+    assert memory_gb == 1
+
+
 def test_max_is_what_slurm_allocated_by_core(room_in):
     cores, memory_gb = room_in("0::/", SLURM_CPUS_ON_NODE="6", SLURM_MEM_PER_CPU="1024")
     assert cores == 6
@@ -3051,6 +3056,8 @@ BAD_RECIPES = r"""
 tasks.task.resources.max_core = 1
 --- a wrong type: config.default_timeout; positive number
 config.default_timeout = "soon"
+--- a percentage of no amount: config.default_timeout; positive number
+config.default_timeout = "50%"
 --- a limit of zero: global_max_cores; positive whole number
 config.global_max_cores = 0
 --- half a core: global_max_cores; positive whole number
@@ -3290,6 +3297,16 @@ def test_a_relative_name_that_means_two_theories_is_refused(two_theories, name):
     assert "theory_file" in told
     assert f"{two_theories.path}/here/t.spthy" in told
     assert f"{two_theories.path}/beside/t.spthy" in told
+
+
+@pytest.mark.parametrize("entry", [{"path": "./fake.sh"}, {"command": ["sh", "./fake.sh"]}])
+def test_a_relative_name_that_means_two_provers_is_refused(lab, entry):
+    lab.prover(VERIFY)
+    lab.write("deep/fake.sh", "#!/bin/sh\n", 0o755)
+    lab.provers["fake"] = entry
+    lab.recipe(name="deep/recipe.json")
+    told = complaints(lab, "deep/recipe.json")
+    assert "'./fake.sh' can mean two files that differ" in told
 
 
 @pytest.fixture
