@@ -2921,20 +2921,27 @@ def test_lemmas_that_a_pattern_takes_away_are_not_planned(lab):
     assert planned_lemmas(lab, "!t*") == "one"
 
 
+def lemmas_with_options(lab):
+    """What the lab's recipe plans, in its order, each as `LEMMA OPTIONS`."""
+    lines = []
+    for plan in plans_of(lab):
+        words = [plan.lemma, *plan.options]
+        lines.append(" ".join(words))
+    return lines
+
+
 def test_an_exact_name_beats_a_pattern_before_it(lab):
     lab.prover(VERIFY)
     pattern = {"name": "t*", "tamarin_options": ["--bound=5"]}
     lab.recipe(lemmas=[pattern, {"name": "three"}])
-    options = {plan.lemma: plan.options for plan in plans_of(lab)}
-    assert options == {"two": ("--bound=5",), "three": ()}
+    assert lemmas_with_options(lab) == ["two --bound=5", "three"]
 
 
 def test_of_patterns_the_first_counts(lab):
     lab.prover(VERIFY)
     first = {"name": "*o", "tamarin_options": ["--bound=5"]}
     lab.recipe(lemmas=[first, {"name": "t*"}])
-    options = {plan.lemma: plan.options for plan in plans_of(lab)}
-    assert options == {"two": ("--bound=5",), "three": ()}
+    assert lemmas_with_options(lab) == ["two --bound=5", "three"]
 
 
 # What batch-tamarin writes into recipes, or takes there: numbers as texts, 1.0 for 1, null.
@@ -3389,12 +3396,19 @@ def test_a_plan_is_in_the_order_of_the_theory(lab):
     assert planned_lemmas(lab, "three", "*o*") == "one two three"
 
 
+ABOVE_THE_BATCH = """
+config.global_max_cores = 1
+config.global_max_memory = 2
+tasks.task.resources = {"max_cores": 64, "max_memory": 500}
+"""
+
+
 @pytest.fixture
 def capped(lab):
     """What a recipe with limits above those of its batch plans, and the warnings."""
     lab.prover(VERIFY)
-    lab.recipe(config={"global_max_cores": 1, "global_max_memory": 2})
-    change_recipe(lab, 'tasks.task.resources = {"max_cores": 64, "max_memory": 500}')
+    lab.recipe(lemmas=[{"name": "one"}, {"name": "two"}, {"name": "three"}])
+    change_recipe(lab, ABOVE_THE_BATCH.strip())
     warnings = []
     return plans_of(lab, warn=warnings.append), warnings
 
