@@ -3583,6 +3583,14 @@ def test_a_key_stays_with_what_only_decides_whether_there_is_a_verdict(one_lemma
     assert keys_of(one_lemma) == before
 
 
+def test_with_quit_on_warning_the_whole_theory_matters_to_each_lemma(one_lemma):
+    (plan,) = plans_of(one_lemma)
+    assert plan.lemma_key
+    change_recipe(one_lemma, 'tasks.task.tamarin_options = ["--quit-on-warning"]')
+    (strict,) = plans_of(one_lemma)
+    assert strict.lemma_key == ""
+
+
 # === Journal ======================================================================================
 
 
