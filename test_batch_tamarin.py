@@ -4364,7 +4364,7 @@ def run_here(lab, capsys, monkeypatch):
 
     def run(*args, code):
         monkeypatch.chdir(lab.path)
-        forget()
+        forget_what_was_read()
         capsys.readouterr()
         returned = bt.main(list(args))
         told = capsys.readouterr()
@@ -4374,7 +4374,7 @@ def run_here(lab, capsys, monkeypatch):
     return run
 
 
-def forget():
+def forget_what_was_read():
     """Make the program forget what it remembered in this process, as if it were a new one."""
     for value in list(vars(bt).values()):
         if hasattr(value, "cache_clear"):
@@ -4433,15 +4433,19 @@ def test_a_limit_that_batch_tamarin_calls_max_is_not_known(lab):
     assert read_upstream_report(lab, report).header.limits.cores == 0
 
 
-def test_a_batch_of_batch_tamarin_began_with_its_first_task(lab, monkeypatch):
-    monkeypatch.setenv("TZ", "XYZ-2")  # two hours ahead of UTC: its times are local ones
-    time.tzset()
-    try:
-        batch = read_upstream_report(lab)
-    finally:
-        monkeypatch.undo()
+@pytest.fixture
+def two_hours_ahead():
+    """Local times are two hours ahead of UTC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "XYZ-2")
         time.tzset()
-    assert batch.header.at == "2026-01-02T01:04:00.250000Z"
+        yield
+    time.tzset()
+
+
+def test_a_batch_of_batch_tamarin_began_with_its_first_task(lab, two_hours_ahead):
+    batch = read_upstream_report(lab)
+    assert batch.header.at == "2026-01-02T01:04:00.250000Z", "its times are local ones"
 
 
 @pytest.mark.parametrize("form", bt.REPORTS)
@@ -4549,7 +4553,7 @@ def test_one_entry_with_two_theories_is_two_of_batch_tamarins():
     assert named["n 3"] == [tasks[1]]
 
 
-def result_file(tmp_path, folder):
+def upstream_file(tmp_path, folder):
     """What stands in the result file of task `i`."""
     path = tmp_path / folder / "i.json"
     return json.loads(path.read_text())
@@ -4560,7 +4564,7 @@ def test_the_result_file_of_a_success_names_its_lemma(tmp_path):
     (tmp_path / "failed").mkdir()
     result = bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED, 3, "all-traces")
     bt.write_result_file(str(tmp_path), a_task(bt.Status.COMPLETED, result))
-    told = result_file(tmp_path, "success")
+    told = upstream_file(tmp_path, "success")
     assert told["task_id"] == "i"
     assert told["verified_lemma"] == {}
     assert told["falsified_lemma"] == {"one": {"steps": 3, "analysis_type": "all-traces"}}
@@ -4575,7 +4579,7 @@ def test_a_later_failure_takes_the_place_of_a_success(tmp_path):
     result = bt.Result(bt.Status.FAILED, exit=bt.ExitStatus(3), stderr_tail="a\nb")
     task = a_task(bt.Status.FAILED, result)
     bt.restore_result_files(str(tmp_path), bt.Batch(tasks={"i": task}))
-    told = result_file(tmp_path, "failed")
+    told = upstream_file(tmp_path, "failed")
     assert told["return_code"] == 3
     assert told["last_stderr_lines"] == ["a", "b"]
     assert not success.exists()
@@ -5209,7 +5213,7 @@ def test_a_log_tells_the_verdicts_of_its_summary(lab, audit):
 
 
 def test_an_analyzed_theory_tells_the_verdicts_of_the_summary_behind_it(lab, audit):
-    """As `-o` of older provers wrote it: the summary stands in a comment behind the theory."""
+    """Here in a comment, behind the `end` of the theory."""
     summary = BELL_LOG.replace("bell.spthy", "models/bell.spthy")
     lab.write("out/a.spthy", f"{printed_theory()}/* Output\n\n{summary}*/\n")
     told = audit("out", code=0)
@@ -5344,8 +5348,7 @@ def test_a_proof_file_that_two_processes_wrote_convicts_neither(lab, audit):
 
 
 def test_of_two_analyzed_theories_that_fit_the_one_that_the_log_names_is_its_own(lab, audit):
-    output = "  output:          /gone/elsewhere/out.spthy\n  processing time"
-    lab.write("run/log", BELL_LOG.replace("  processing time", output))
+    lab.write("run/log", a_log(CALM, QUIET, STILL, HEARD, output="/gone/elsewhere/out.spthy"))
     lab.write("run/out.spthy", printed_theory(quiet="by sorry"))
     lab.write("run/old.spthy", printed_theory(still="by sorry"))
     told = audit("run", code=1)
@@ -5545,8 +5548,8 @@ def test_a_diff_lemma_and_a_lemma_of_its_name_are_two_questions():
     assert disagreements(a_verified("x"), a_falsified("x", trait="diff")) == []
 
 
-# How a prover ends a theory that it complains of, and its summary
-# (../shared/transcripts/wellformedness).
+# How a prover ends a theory that it complains of (../shared/transcripts/wellformedness-no-prove),
+# and how its summary begins then (../shared/transcripts/accountability-parent-name).
 COMPLAINTS = """
 /*
 WARNING: the following wellformedness checks failed!
@@ -5866,6 +5869,13 @@ def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, monkeypatch
             ElementTree.fromstring(told)
 
 
+@pytest.mark.parametrize("form", ["table", "json", "csv", "md", "junit"])
+def test_an_audit_is_told_in_every_form(lab, run_here, form):
+    lab.write("log", BELL_LOG)
+    told = run_here("audit", "log", "--details", "--format", form, code=0)
+    assert "heard" in told.out
+
+
 def test_a_file_that_cannot_be_read_is_no_silence(lab, run_here):
     lab.write("dir/log", BELL_LOG)
     (lab.path / "dir/other.log").symlink_to("other.log")
@@ -5942,7 +5952,9 @@ def test_a_table_tells_findings_with_advice_then_notes_then_theories(audit_table
 
 
 def test_a_table_shows_lemmas_with_details_only(audit_table):
-    assert "Lemmas" not in audit_table()
+    told = audit_table()
+    assert "Lemmas" not in told
+    assert "calm" not in told.partition("Theories")[2]
     assert "still" in audit_table("-d").partition("Lemmas")[2]
 
 
@@ -6010,8 +6022,17 @@ version-rs
 
 
 @needs_transcripts
-@pytest.mark.parametrize("name, code, kinds", [(*row[:2], row[2:]) for row in words_in(REAL_RUNS)])
-def test_a_real_run_shows_nothing_wrong(audit, name, code, kinds):
+def test_every_real_run_is_audited_here():
+    expected = {"false-reuse-all", *ENDED_RUNS.split(), *NO_RUNS.split()}
+    for name, *_ in words_in(REAL_RUNS):
+        expected.add(name)
+    assert expected == set(os.listdir(TRANSCRIPTS))
+
+
+@needs_transcripts
+@pytest.mark.parametrize("line", REAL_RUNS.strip().splitlines())
+def test_a_real_run_shows_nothing_wrong(audit, line):
+    name, code, *kinds = line.split()
     told = audit(str(TRANSCRIPTS / name), code=int(code))
     assert told.kinds == set(kinds)
     assert [each for each in told.told if not each["note"]] == []
