@@ -4846,9 +4846,20 @@ def test_lemmas_that_assume_each_other_rest_on_what_one_of_them_assumes(first):
     tasks = tasks_in(CIRCLE)
     rotated = tasks[first:] + tasks[:first]
     rests = rests_of(rotated)
-    for lemma in "abc":
-        (told,) = rests[lemma]
-        assert told.startswith("out (falsified)")
+    assert rests["a"] == ["out (falsified) via b > c"]
+    assert rests["b"] == ["out (falsified) via c"]
+    assert rests["c"] == ["out (falsified)"]
+
+
+def test_where_lemmas_assume_each_other_no_way_goes_round():
+    rests = closure("""
+        x  all-traces  -
+        y  all-traces  -
+        a  all-traces  verified  b x
+        b  all-traces  verified  a y
+    """)
+    assert rests["a"] == ["x (timeout)", "y (timeout) via b"]
+    assert rests["b"] == ["y (timeout)", "x (timeout) via a"]
 
 
 def test_lemmas_that_assume_only_each_other_rest_on_nothing_open():
@@ -5287,6 +5298,14 @@ def test_a_text_matched_by_name_is_said(lab, audit):
     told = audit("logs", "models", code=0)
     by_name = "text matched by name: the lemmas of models/bell.spthy are not those of logs/log"
     assert by_name in told.notes("assumption")
+
+
+def test_results_of_a_text_matched_by_name_contradict_none_of_that_text(lab, audit):
+    write_old(lab, "models/bell.spthy", BELL)
+    lab.write("a/log", BELL_LOG)
+    lab.write("b/log", a_log(CALM_IS_FALSE))
+    told = audit("a", "b", "models", code=0)
+    assert "disagreement" not in told.kinds
 
 
 def test_a_text_matched_by_its_lemmas_needs_no_word(lab, audit):
