@@ -4358,6 +4358,12 @@ def read_upstream_report(lab, report=None):
     return bt.load_results(str(lab.path / "out"), pytest.fail)
 
 
+def write_old(lab, name, text):
+    """Write a file that is older than every other."""
+    path = lab.write(name, text)
+    os.utime(path, (1, 1))
+
+
 @pytest.fixture
 def run_here(lab, capsys, monkeypatch):
     """Run a command line that starts no process in this one, from the lab's directory."""
@@ -4511,12 +4517,23 @@ def test_what_results_of_batch_tamarin_assume_is_unknown_without_the_theory(lab,
 
 def test_what_results_of_batch_tamarin_assume_is_read_from_the_theory(lab, audit):
     write_upstream_report(lab)
-    old = lab.write("NSPK3.spthy", UPSTREAM_THEORY)
-    os.utime(old, (1, 1))
+    write_old(lab, "NSPK3.spthy", UPSTREAM_THEORY)
     told = audit("out", code=3)
     assert told.states["proven"] == "verified, assuming late (timeout)"
     assert "other: has no result" in told.notes("missing")
     assert "stale" not in told.kinds
+
+
+def test_a_lemma_that_the_prover_may_add_is_not_missing(lab, audit):
+    report = upstream_report()
+    for subtask in report["tasks"]["nspk"]["subtasks"].values():
+        subtask["task_config"]["options"] = ["--auto-sources"]
+    write_upstream_report(lab, report)
+    write_old(lab, "NSPK3.spthy", UPSTREAM_THEORY)
+    told = audit("out", code=3)
+    missing = "\n".join(told.notes("missing"))
+    assert "other: has no result" in missing
+    assert "AUTO_typing" not in missing
 
 
 def test_a_theory_newer_than_results_of_batch_tamarin_is_a_note(lab, audit):
@@ -5129,8 +5146,9 @@ def test_a_kept_proof_that_is_no_theory_is_a_note(one_failed, audit):
     assert told.findings("invalid") == []
 
 
-def test_a_comment_makes_no_results_stale(lab, one_failed, audit):
-    lab.write("t.spthy", "// a comment changes nothing\n" + THEORY)
+def test_neither_a_comment_nor_a_date_makes_results_stale(lab, one_failed, audit):
+    path = lab.write("t.spthy", "// a comment changes nothing\n" + THEORY)
+    os.utime(path, (2**32, 2**32))
     told = audit("results", code=3)
     assert "stale" not in told.kinds
 
@@ -5204,12 +5222,6 @@ def test_results_whose_prover_the_journal_lacks_are_shown(lab, run_here, lose):
 
 
 # --- Logs and the theories that they belong to ----------------------------------------------------
-
-
-def write_old(lab, name, text):
-    """Write a file that is older than every other."""
-    path = lab.write(name, text)
-    os.utime(path, (1, 1))
 
 
 def test_a_log_tells_the_verdicts_of_its_summary(lab, audit):
