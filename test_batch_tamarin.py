@@ -5164,187 +5164,354 @@ def test_limits_hold_while_results_are_copied(lab, monkeypatch):
 
 # === Interchange with batch-tamarin ===============================================================
 
-UPSTREAM = {
-    "a": (
-        "completed",
-        {"lemma_result": "verified", "steps": 54, "analysis_type": "all-traces"},
-        "verified",
-        54,
-    ),
-    "b": (
-        "completed",
-        {"lemma_result": "falsified", "steps": 0, "analysis_type": "all-traces"},
-        "falsified",
-        None,
-    ),
-    "c": (
-        "completed",
-        {"lemma_result": "verified", "steps": 0, "analysis_type": "unknown"},
-        None,
-        None,
-    ),
-    "d": (
-        "completed",
-        {"lemma_result": "unterminated", "steps": 0, "analysis_type": "unknown"},
-        "incomplete",
-        None,
-    ),
-    "e": (
-        "timeout",
-        {"return_code": "-1", "error_type": "timeout", "error_description": "late"},
-        None,
-        None,
-    ),
-    "f": (
-        "memory_limit_exceeded",
-        {"return_code": "-2", "error_type": "memory_limit", "error_description": "big"},
-        None,
-        None,
-    ),
-    "g": (
-        "completed",
-        {
-            "return_code": "1",
-            "error_type": "tamarin_error",
-            "error_description": "bad",
-            "last_stderr_lines": ["x", ""],
-        },
-        None,
-        None,
-    ),
-    "h": ("pending", None, None, None),
-}
+# What batch-tamarin 1.2.0 writes, after its sources (see "Interchange" in the program): a report, a
+# task in it, and of tasks that ended differently the status and the `task_result`.
+UPSTREAM_REPORT = """{
+  "recipe": "demo.json",
+  "config": {
+    "global_max_cores": 2,
+    "global_max_memory": 8,
+    "default_timeout": 3600,
+    "output_directory": "out"
+  },
+  "tamarin_versions": {"stable": {"path": "tamarin-prover", "version": "v1.11.0"}},
+  "execution_metadata": {},
+  "tasks": {"nspk": {"theory_file": "NSPK3.spthy", "subtasks": {}}}
+}"""
+UPSTREAM_SUBTASK = """{
+  "task_config": {
+    "tamarin_alias": "stable",
+    "lemma": "",
+    "output_theory_file": "",
+    "output_trace_file": "",
+    "options": ["-x"],
+    "resources": {"cores": 2, "memory": 4, "timeout": 60}
+  },
+  "task_execution_metadata": {
+    "command": [],
+    "status": "",
+    "cache_hit": false,
+    "exec_start": "",
+    "exec_end": "",
+    "exec_duration_monotonic": 12.5,
+    "avg_memory": 1.0,
+    "peak_memory": 350.25
+  }
+}"""
+UPSTREAM_ENDS = """{
+  "proven": ["completed",
+    {"lemma_result": "verified", "steps": 54, "analysis_type": "all-traces"}],
+  "refuted": ["completed",
+    {"lemma_result": "falsified", "steps": 0, "analysis_type": "all-traces"}],
+  "silent": ["completed",
+    {"lemma_result": "verified", "steps": 0, "analysis_type": "unknown"}],
+  "open": ["completed",
+    {"lemma_result": "unterminated", "steps": 0, "analysis_type": "unknown"}],
+  "late": ["timeout",
+    {"return_code": "-1", "error_type": "timeout", "error_description": "late"}],
+  "big": ["memory_limit_exceeded",
+    {"return_code": "-2", "error_type": "memory_limit", "error_description": "big"}],
+  "broken": ["completed",
+    {"return_code": "1", "error_type": "tamarin_error", "error_description": "bad",
+     "last_stderr_lines": ["x", ""]}],
+  "waiting": ["pending", null]
+}"""
+# The same in our words: status, verdict, steps.
+UPSTREAM_MEANINGS = """
+proven   completed     verified    54
+refuted  completed     falsified   None
+silent   failed        None        None
+open     completed     incomplete  None
+late     timeout       None        None
+big      memory_limit  None        None
+broken   failed        None        None
+"""
+
+
+def words_in(text):
+    """A table in a text: the words of each line."""
+    return [line.split() for line in text.strip().splitlines()]
 
 
 def upstream_report():
-    def subtask(lemma, status, result):
-        ran = {
-            "command": [],
-            "status": status,
-            "cache_hit": False,
-            "exec_start": "2026-01-02T03:04:00.250000" if result else "",
-            "exec_end": "2026-01-02T03:04:12" if result else "",
-            "exec_duration_monotonic": 12.5,
-            "avg_memory": 1.0,
-            "peak_memory": 350.25,
-        }
-        made = (
-            {"task_result": {"warnings": [], "real_time_tamarin_measure": 0.0, **result}}
-            if result
-            else {}
-        )
-        return {
-            "task_config": {
-                "tamarin_alias": "stable",
-                "lemma": lemma,
-                "output_theory_file": "",
-                "output_trace_file": "",
-                "options": ["-x"],
-                "resources": {"cores": 2, "memory": 4, "timeout": 60},
-            },
-            "task_execution_metadata": ran,
-            **made,
-        }
-
-    return {
-        "recipe": "demo.json",
-        "config": {
-            "global_max_cores": 2,
-            "global_max_memory": 8,
-            "default_timeout": 3600,
-            "output_directory": "out",
-        },
-        "tamarin_versions": {"stable": {"path": "tamarin-prover", "version": "v1.11.0"}},
-        "execution_metadata": {},
-        "tasks": {
-            "nspk": {
-                "theory_file": "NSPK3.spthy",
-                "subtasks": {
-                    f"nspk--{lemma}--stable": subtask(lemma, *told[:2])
-                    for lemma, told in UPSTREAM.items()
-                },
-            }
-        },
-    }
+    """A report of batch-tamarin's with a task for each of UPSTREAM_ENDS."""
+    report = json.loads(UPSTREAM_REPORT)
+    subtasks = report["tasks"]["nspk"]["subtasks"]
+    for lemma, (status, result) in json.loads(UPSTREAM_ENDS).items():
+        subtask = json.loads(UPSTREAM_SUBTASK)
+        subtask["task_config"]["lemma"] = lemma
+        metadata = subtask["task_execution_metadata"]
+        metadata["status"] = status
+        if result:
+            metadata["exec_start"] = "2026-01-02T03:04:00.250000"
+            metadata["exec_end"] = "2026-01-02T03:04:12"
+            common = {"warnings": [], "real_time_tamarin_measure": 0.0}
+            subtask["task_result"] = {**common, **result}
+        subtasks[f"nspk--{lemma}--stable"] = subtask
+    return report
 
 
-def test_results_of_batch_tamarin_are_read(lab, tmp_path):
-    lab.write("out/execution_report.json", json.dumps(upstream_report()))
-    batch = bt.load_results(str(tmp_path / "out"), pytest.fail)
-    assert {
-        task.plan.lemma: (task.verdict, task.result.steps if task.result else None)
-        for task in batch.tasks.values()
-    } == {lemma: told[2:] for lemma, told in UPSTREAM.items()}
-    assert [str(task.status) for task in batch.tasks.values()] == [
-        "completed",
-        "completed",
-        "failed",
-        "completed",
-        "timeout",
-        "memory_limit",
-        "failed",
-        "pending",
-    ]
-    task = batch.tasks["nspk--a--stable"]
-    assert (task.plan.cwd, task.plan.limits, task.result.usage.wall_s) == (
-        str(tmp_path),
-        bt.Limits(2, 4096, 60),
-        12.5,
-    )
-    for form in bt.REPORTS:
-        assert "nspk" in lab.run("report", "out", "-f", form, code=0).stdout
-    assert "left as it is" in lab.run("report", "out", "--rebuild", code=2).stderr
+def write_upstream_report(lab, report=None):
+    """Make `out` a results directory of batch-tamarin's."""
+    text = json.dumps(report or upstream_report())
+    lab.write("out/execution_report.json", text)
+
+
+def read_upstream_report(lab, report=None):
+    """The batch that a report of batch-tamarin's is read as."""
+    write_upstream_report(lab, report)
+    return bt.load_results(str(lab.path / "out"), pytest.fail)
+
+
+def write_old(lab, name, text):
+    """Write a file that is older than every other."""
+    path = lab.write(name, text)
+    os.utime(path, (1, 1))
+
+
+@pytest.fixture
+def run_here(lab, capsys, monkeypatch):
+    """Run a command line that starts no process in this one, from the lab's directory."""
+
+    def run(*args, code):
+        monkeypatch.chdir(lab.path)
+        forget_what_was_read()
+        capsys.readouterr()
+        returned = bt.main(list(args))
+        told = capsys.readouterr()
+        assert returned == code, f"exit {returned}\n{told.out}\n{told.err}"
+        return told
+
+    return run
+
+
+def forget_what_was_read():
+    """Make the program forget what it remembered in this process, as if it were a new one."""
+    for value in list(vars(bt).values()):
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
+
+
+# --- Reading --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lemma, status, verdict, steps", words_in(UPSTREAM_MEANINGS))
+def test_what_batch_tamarin_says_of_a_task(lab, lemma, status, verdict, steps):
+    batch = read_upstream_report(lab)
+    task = batch.tasks[f"nspk--{lemma}--stable"]
+    assert str(task.status) == status
+    assert str(task.verdict) == verdict
+    assert str(task.result.steps) == steps
+
+
+def test_a_task_that_batch_tamarin_did_not_run_has_no_result(lab):
+    batch = read_upstream_report(lab)
+    task = batch.tasks["nspk--waiting--stable"]
+    assert task.status is bt.Status.PENDING
+    assert task.result is None
+    assert len(batch.tasks) == 8
+
+
+def test_what_batch_tamarin_says_of_a_failure(lab):
+    result = read_upstream_report(lab).tasks["nspk--broken--stable"].result
+    assert result.exit == bt.ExitStatus(1)
+    assert result.reason == "bad"
+    assert result.stderr_tail == "x\n"
+
+
+def test_a_negative_code_of_batch_tamarin_is_no_exit_code(lab):
+    result = read_upstream_report(lab).tasks["nspk--late--stable"].result
+    assert result.exit is None
+
+
+def test_what_batch_tamarin_decided_and_measured(lab):
+    batch = read_upstream_report(lab)
+    task = batch.tasks["nspk--proven--stable"]
+    assert task.plan.entry == "nspk"
+    assert task.plan.theory == "NSPK3.spthy"
+    assert task.plan.cwd == str(lab.path), "where `out` is"
+    assert task.plan.options == ("-x",)
+    assert task.plan.limits == bt.Limits(2, 4096, 60)
+    assert task.result.usage.wall_s == 12.5
+    assert task.result.usage.peak_mb == 350.25
+    assert batch.header.limits == bt.Limits(2, 8192, 3600)
+    assert batch.provers["stable"].version == "1.11.0"
+
+
+def test_a_limit_that_batch_tamarin_calls_max_is_not_known(lab):
+    report = upstream_report()
+    report["config"]["global_max_cores"] = "max"
+    assert read_upstream_report(lab, report).header.limits.cores == 0
+
+
+@pytest.fixture
+def two_hours_ahead():
+    """Local times are two hours ahead of UTC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "XYZ-2")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def test_a_batch_of_batch_tamarin_began_with_its_first_task(lab, two_hours_ahead):
+    batch = read_upstream_report(lab)
+    assert batch.header.at == "2026-01-02T01:04:00.250000Z", "its times are local ones"
+
+
+@pytest.mark.parametrize("form", bt.REPORTS)
+def test_results_of_batch_tamarin_are_reported(lab, run_here, form):
+    write_upstream_report(lab)
+    assert "nspk" in run_here("report", "out", "-f", form, code=0).out
+
+
+def test_the_files_of_batch_tamarin_are_not_rebuilt(lab, run_here):
+    write_upstream_report(lab)
+    assert "left as it is" in run_here("report", "out", "--rebuild", code=2).err
+
+
+def without_tasks(report):
+    del report["tasks"]
+
+
+def without_output_directory(report):
+    report["config"]["output_directory"] = None
+
+
+def without_provers(report):
+    report["tamarin_versions"].clear()
+
+
+def with_tasks_in_a_list(report):
+    report["tasks"] = [1]
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [
-        lambda report: report.pop("tasks"),
-        lambda report: report["config"].update(output_directory=None),
-        lambda report: report["tamarin_versions"].clear(),
-        lambda report: report.update(tasks=[1]),
-    ],
+    "damage", [without_tasks, without_output_directory, without_provers, with_tasks_in_a_list]
 )
-def test_what_batch_tamarin_did_not_write_is_refused(lab, damage):
+def test_what_batch_tamarin_did_not_write_is_refused(lab, run_here, damage):
     report = upstream_report()
     damage(report)
-    lab.write("out/execution_report.json", json.dumps(report))
-    assert "not what batch-tamarin 1.2 writes" in lab.run("report", "out", code=2).stderr
+    write_upstream_report(lab, report)
+    assert "not what batch-tamarin 1.2 writes" in run_here("report", "out", code=2).err
 
 
-def test_results_of_batch_tamarin_are_audited(lab):
-    lab.write("out/execution_report.json", json.dumps(upstream_report()))
-    told = Audited(lab, "out", code=3)
-    assert told["assumption"][0][1].startswith("what the verdicts assume is unknown")
-    lab.write(
-        "NSPK3.spthy", 'theory N begin\nlemma e [sources]: "T"\nlemma a: "T"\nlemma z: "T"\nend\n'
-    )
-    os.utime(lab.path / "NSPK3.spthy", (1, 1))
-    told = Audited(lab, "out", code=3)
-    assert (
-        told.states["a"].endswith("assuming e (timeout)")
-        and ("z", "has no result", True) in told["missing"]
-        and not told["stale"]
-    )
-    os.utime(lab.path / "NSPK3.spthy")
-    assert [(lemma, note) for lemma, _, note in Audited(lab, "out", code=3)["stale"]][:1] == [
-        ("a", True)
-    ], "a date alone is a note"
+def test_a_date_beyond_all_bounds_is_no_traceback(lab, run_here):
+    report = upstream_report()
+    task = report["tasks"]["nspk"]["subtasks"]["nspk--proven--stable"]
+    task["task_execution_metadata"]["exec_start"] = "0001-01-01T00:00:00+14:00"
+    write_upstream_report(lab, report)
+    assert "not what batch-tamarin 1.2 writes" in run_here("audit", "out", code=2).err
+
+
+# --- In an audit ----------------------------------------------------------------------------------
+
+UPSTREAM_THEORY = """theory N begin
+lemma late [sources]: "T"
+lemma proven: "T"
+lemma other: "T"
+end
+"""
+
+
+def test_what_results_of_batch_tamarin_assume_is_unknown_without_the_theory(lab, audit):
+    write_upstream_report(lab)
+    first, *_ = audit("out", code=3).notes("assumption")
+    assert first.startswith("what the verdicts assume is unknown")
+
+
+def test_what_results_of_batch_tamarin_assume_is_read_from_the_theory(lab, audit):
+    write_upstream_report(lab)
+    write_old(lab, "NSPK3.spthy", UPSTREAM_THEORY)
+    told = audit("out", code=3)
+    assert told.states["proven"] == "verified, assuming late (timeout)"
+    assert "other: has no result" in told.notes("missing")
+    assert "stale" not in told.kinds
+
+
+def test_a_lemma_that_the_prover_may_add_is_not_missing(lab, audit):
+    report = upstream_report()
+    for subtask in report["tasks"]["nspk"]["subtasks"].values():
+        subtask["task_config"]["options"] = ["--auto-sources"]
+    write_upstream_report(lab, report)
+    write_old(lab, "NSPK3.spthy", UPSTREAM_THEORY)
+    told = audit("out", code=3)
+    missing = "\n".join(told.notes("missing"))
+    assert "other: has no result" in missing
+    assert "AUTO_typing" not in missing
+
+
+def test_a_theory_newer_than_results_of_batch_tamarin_is_a_note(lab, audit):
+    write_upstream_report(lab)
+    lab.write("NSPK3.spthy", UPSTREAM_THEORY)
+    told = audit("out", code=3)
+    assert "proven: the theory is newer" in told.notes("stale")
+    assert told.findings("stale") == [], "a date alone proves nothing"
+
+
+# --- Writing --------------------------------------------------------------------------------------
+
+
+def test_our_report_is_read_as_batch_tamarins(lab):
+    batch = read_upstream_report(lab)
+    lab.write("again/out/execution_report.json", "".join(bt.execution_report(batch, "out")))
+    again = bt.load_results(str(lab.path / "again/out"), pytest.fail)
+    assert list(again.tasks) == list(batch.tasks)
+    for task in batch.tasks.values():
+        copy = again.tasks[task.id]
+        assert copy.outcome == task.outcome
+        assert copy.plan.limits == task.plan.limits
+        assert copy.plan.options == task.plan.options
+
+
+def test_one_entry_with_two_theories_is_two_of_batch_tamarins():
+    tasks = [
+        a_task(entry="n", theory="a.spthy"),
+        a_task(entry="n", theory="b.spthy"),
+        a_task(entry="n 2"),
+    ]
+    named = bt.recipe_tasks(tasks)
+    assert list(named) == ["n", "n 3", "n 2"]
+    assert named["n 3"] == [tasks[1]]
+
+
+def upstream_file(tmp_path, folder):
+    """What stands in the result file of task `i`."""
+    path = tmp_path / folder / "i.json"
+    return json.loads(path.read_text())
+
+
+def test_the_result_file_of_a_success_names_its_lemma(tmp_path):
+    (tmp_path / "success").mkdir()
+    (tmp_path / "failed").mkdir()
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED, 3, "all-traces")
+    bt.write_result_file(str(tmp_path), a_task(bt.Status.COMPLETED, result))
+    told = upstream_file(tmp_path, "success")
+    assert told["task_id"] == "i"
+    assert told["verified_lemma"] == {}
+    assert told["falsified_lemma"] == {"one": {"steps": 3, "analysis_type": "all-traces"}}
+    assert told["unterminated_lemma"] == []
+
+
+def test_a_later_failure_takes_the_place_of_a_success(tmp_path):
+    (tmp_path / "failed").mkdir()
+    success = tmp_path / "success" / "i.json"
+    success.parent.mkdir()
+    success.write_text("{}")
+    result = bt.Result(bt.Status.FAILED, exit=bt.ExitStatus(3), stderr_tail="a\nb")
+    task = a_task(bt.Status.FAILED, result)
+    bt.restore_result_files(str(tmp_path), bt.Batch(tasks={"i": task}))
+    told = upstream_file(tmp_path, "failed")
+    assert told["return_code"] == 3
+    assert told["last_stderr_lines"] == ["a", "b"]
+    assert not success.exists()
 
 
 # === Assumptions and audit ========================================================================
 
-
-def test_an_audit_names_what_has_no_verdict(lab):
-    lab.prover("case $LEMMA in two) exit 1;; esac; " + VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", code=3)
-    assert "no verdict: failed" in lab.run("audit", "results", code=3).stdout
-    assert "no verdict: failed" in lab.run("audit", "results", "--strict", code=1).stdout
-
-
-# `calm` is false and reusable; `quiet` is false, too, and follows from it, `still` follows from `quiet`.
-FALSE_REUSE = """theory Bell begin
+# `calm` is false and reusable; `quiet` is false, too, and follows from it; `still` follows from
+# `quiet`. `heard` is true: the bell can ring.
+BELL = """theory Bell begin
 rule Ring: [ Fr(~b) ] --[ Rings(~b) ]-> [ Out(~b) ]
 lemma calm [reuse]: "All b #i. Rings(b) @ i ==> F"
 lemma quiet [reuse, hide_lemma=nobody]: "All b #i. Rings(b) @ i ==> not (Ex #j. K(b) @ j)"
@@ -5352,923 +5519,1486 @@ lemma still [hide_lemma=calm]: "All b #i. Rings(b) @ i ==> not (Ex #j. K(b) @ j)
 lemma heard: exists-trace "Ex b #i. Rings(b) @ i"
 end
 """
-
-BELL_PROVER = """case $LEMMA in calm) verdict="falsified - found trace"; trait=all-traces; proof="simplify SOLVED // found";;
-    heard) verdict="falsified - no trace found"; trait=exists-trace; proof="by contradiction";;
-    *) verdict=verified; trait=all-traces; proof="by contradiction";; esac
-sed "s|^lemma $LEMMA.*|&\\n$proof|" bell.spthy > "$OUT"; echo "  $LEMMA ($trait): $verdict (3 steps)" | summary
+OTHER_BELL = BELL.replace("Out(~b)", "Out(h(~b))")
+# A real prover's verdicts (../shared/transcripts/false-reuse-all): proofs use reusable lemmas, also
+# false ones.
+BELL_PROVER = """
+verdict=verified; trait=all-traces; proof="by contradiction"
+case $LEMMA in
+    calm) verdict="falsified - found trace"; proof="simplify SOLVED // found";;
+    heard) verdict="falsified - no trace found"; trait=exists-trace;;
+esac
+sed "s|^lemma $LEMMA.*|&\\n$proof|" bell.spthy > "$OUT"
+echo "  $LEMMA ($trait): $verdict (3 steps)" | summary
 """
 
 RULE = "=" * 78
+CALM = "calm (all-traces): verified (3 steps)"
+QUIET = "quiet (all-traces): verified (3 steps)"
+STILL = "still (all-traces): verified (3 steps)"
+HEARD = "heard (exists-trace): verified (2 steps)"
+CALM_IS_FALSE = "calm (all-traces): falsified - found trace (9 steps)"
 
 
 def a_log(*lines, theory="bell.spthy", output="", ended=True):
-    said = f"  output:          {output}\n" if output else ""
-    return "\n".join(
-        (
-            RULE,
-            "summary of summaries:",
-            "",
-            f"analyzed: {theory}",
-            "",
-            said + "  processing time: 1.50s",
-            "  ",
-            *(f"  {line}" for line in lines),
-            "",
-            *([RULE, ""] if ended else []),
-        )
-    )
+    """The summary that a prover ends with, with these lines on lemmas."""
+    text = f"{RULE}\nsummary of summaries:\n\nanalyzed: {theory}\n\n"
+    if output:
+        text += f"  output:          {output}\n"
+    text += "  processing time: 1.50s\n  \n"
+    for line in lines:
+        text += f"  {line}\n"
+    if ended:
+        text += f"\n{RULE}\n"
+    return text
 
 
-def analyzed(theory, proofs, version="1.11.0"):
-    """A theory as the prover writes it, with these proofs of its lemmas."""
-    for name, proof in proofs.items():
-        theory = re.sub(
-            rf"(?m)^lemma {name}\b.*$", lambda found, proof=proof: f"{found[0]}\n{proof}", theory
-        )
-    return theory.replace(
-        "\nend\n", f"\n/*\nGenerated from:\nTamarin version {version}\nMaude version 3.4\n*/\nend\n"
-    )
-
-
-class Audited:
-    """What `audit --format json` says; findings by kind as (lemma, message)."""
-
-    def __init__(self, lab, *args, code):
-        self.told = json.loads(lab.run("audit", *args, "--format", "json", code=code).stdout)
-        assert self.told["ok"] == (code == 0)
-        self.lemmas = {entry["lemma"]: entry for entry in self.told["lemmas"]}
-        self.states = {entry["lemma"]: entry["state"] for entry in self.told["lemmas"]}
-
-    def __getitem__(self, kind):
-        return [
-            (each["lemma"], each["message"], each["note"])
-            for each in self.told["findings"]
-            if each["kind"] == kind
-        ]
-
-
-def test_a_false_reuse_lemma_is_found_in_a_run(lab):
-    lab.write("bell.spthy", FALSE_REUSE)
-    lab.prover(BELL_PROVER)
-    lab.recipe(theory_file="bell.spthy", output_file_prefix="bell")
-    done = lab.run("run", "recipe.json", code=1)
-    assert (
-        "resting on a falsified lemma: calm" in done.stdout
-        and "3 resting on a falsified lemma" in done.stdout
-    )
-    told = Audited(lab, "results", code=1)
-    assert told.states == {
-        "calm": "falsified",
-        "quiet": "verified, resting on a falsified lemma: calm",
-        "still": "verified, resting on a falsified lemma: calm via quiet",
-        "heard": "falsified, resting on a falsified lemma: calm",
-    }
-    assert told.lemmas["still"]["assuming"] == [
-        {"lemma": "calm", "state": "falsified", "via": ["quiet"]}
-    ]
-    assert [lemma for lemma, _, note in told["assumption"] if not note] == [
-        "quiet",
-        "still",
-        "heard",
-    ]
-    assert not told["invalid"] and not told["sorry"] and not told["stale"]
-    rows = list(
-        csv.DictReader(lab.run("report", "results", "-f", "csv", code=0).stdout.splitlines())
-    )
-    assert [row["assuming"] for row in rows] == [
-        "",
-        "calm (falsified)",
-        "calm (falsified) via quiet",
-        "calm (falsified)",
-    ]
-    assert (
-        json.loads(lab.run("report", "results", "-f", "json").stdout)["tasks"][2]["assuming"][0][
-            "lemma"
-        ]
-        == "calm"
-    )
-    assert lab.run("report", "results", "-f", "junit").stdout.count("<failure") == 3
-    assert "calm (falsified) via quiet" in lab.run("report", "results", "-f", "md").stdout
-
-
-def test_open_assumptions_are_shown_and_a_changed_theory_is_stale(lab):
-    lab.prover('[ "$LEMMA" = one ] && exec sleep 600; ' + VERIFY)
-    lab.recipe(lemmas=[{"name": "*"}, {"name": "one", "resources": {"timeout": 1}}])
-    done = lab.run("run", "recipe.json", code=3)
-    assert "assuming one (timeout)" in done.stdout
-    told = Audited(lab, "results", code=3)
-    assert (
-        told.states["three"] == "verified, assuming one (timeout)"
-        and told.states["one"] == "timeout"
-    )
-    assert (
-        told["assumption"] == [("three", "verified, assuming one (timeout)", True)]
-        and not told["stale"]
-    )
-    assert {lemma for lemma, *_ in told["invalid"]} == {
-        "two",
-        "three",
-    }  # what this prover writes is no theory: a note
-    lab.write("t.spthy", "// a comment changes nothing\n" + THEORY)
-    assert not Audited(lab, "results", code=3)["stale"]
-    lab.write("t.spthy", THEORY.replace("Out(~k)", "Out(h(~k))"))
-    assert {lemma for lemma, *_ in Audited(lab, "results", code=1)["stale"]} == {
-        "one",
-        "two",
-        "three",
-    }
-    (lab.path / "t.spthy").unlink()
-    assert not Audited(lab, "results", code=3)["stale"]
-    (lab.path / "results/batch.jsonl").rename(lab.path / "told.txt")  # what it is its content tells
-    shutil.rmtree(lab.path / "results")
-    assert lab.run("audit", "told.txt", code=2)
-
-
-def closure(*tasks):
-    known = [
-        a_task(
-            lemma=lemma,
-            trait=trait,
-            assumes=tuple(assumes.split()),
-            status=bt.Status.COMPLETED if verdict else bt.Status.TIMEOUT,
-            result=bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict)) if verdict else None,
-        )
-        for lemma, trait, verdict, assumes in tasks
-    ]
-    rests = bt.Closure(known)
-    return {task.plan.lemma: [str(each) for each in rests.open_assumptions(task)] for task in known}
-
-
-ALL, EXISTS, DIFF = "all-traces", "exists-trace", "diff"
-
-
-def test_closure():
-    assert closure(
-        ("a", ALL, None, ""),
-        ("b", ALL, "verified", "a"),
-        ("c", ALL, "verified", "b"),
-        ("d", ALL, "verified", "c gone a"),
-        ("e", EXISTS, "verified", "a"),
-        ("f", EXISTS, "falsified", "c"),
-        ("g", ALL, "falsified", "a"),
-        ("h", DIFF, "verified", "g"),
-        ("i", ALL, "incomplete", "a"),
-        ("j", ALL, "verified", "i h"),
-    ) == {
-        "a": [],
-        "b": ["a (timeout)"],
-        "c": ["a (timeout) via b"],
-        "d": ["gone (not in the results)", "a (timeout)"],
-        "e": [],
-        "f": ["a (timeout) via c > b"],
-        "g": [],
-        "h": ["g (falsified)"],
-        "i": [],
-        "j": ["i (incomplete)", "g (falsified) via h"],
-    }
-
-
-@pytest.mark.parametrize("first", [0, 1, 2])
-def test_closure_in_a_circle(first):
-    circle = [
-        ("a", ALL, "verified", "b"),
-        ("b", ALL, "verified", "c a"),
-        ("c", ALL, "verified", "a out"),
-    ]
-    found = closure(*circle[first:], *circle[:first], ("out", ALL, "falsified", ""))
-    assert {
-        name: [each.split(" via")[0] for each in rests] for name, rests in found.items() if rests
-    } == {name: ["out (falsified)"] for name in "abc"}
-    assert closure(*circle[:2], ("c", ALL, "verified", "a"))["a"] == []
-
-
-def test_of_several_results_of_a_lemma_the_worst_counts():
-    for verdicts in (
-        ("verified", "falsified", None),
-        ("falsified", None, "verified"),
-        (None, "verified", "falsified"),
-    ):
-        assert closure(
-            *(("a", ALL, verdict, "") for verdict in verdicts), ("b", ALL, "verified", "a")
-        )["b"] == ["a (falsified)"]
-    assert (
-        closure(("a", ALL, None, ""), ("a", ALL, "verified", ""), ("b", ALL, "verified", "a"))["b"]
-        == []
-    )
-
-
-@pytest.mark.parametrize(
-    "assumes",
-    [
-        lambda number: f"l{number - 1}",
-        lambda number: " ".join(f"l{place}" for place in range(number - 10, number)),
-        lambda number: f"l{(number + 1) % 100_000}",
-    ],
-    ids=["chain", "ten", "circle"],
-)
-def test_closure_of_many_tasks(assumes):
-    tasks = [
-        (
-            f"l{number}",
-            ALL,
-            "verified" if number else "falsified",
-            assumes(number) if number else "",
-        )
-        for number in range(100_000)
-    ]
-    found = closure(*tasks)  # does not end if the time grows with the square of their number
-    assert any(each.startswith("l0 (falsified)") for each in found["l99999"])
-
-
-def told_of(task, *others):
-    rows = bt.rows_of([task], bt.Closure([task, *others]))
-    return next(rows).told
-
-
-def test_the_nearest_assumptions_are_told_first():
-    assert closure(
-        ("far", ALL, None, ""),
-        ("near", ALL, None, ""),
-        ("x", ALL, "verified", "far"),
-        ("y", ALL, "verified", "x near"),
-        ("z", ALL, "verified", "y"),
-    )["z"] == ["near (timeout) via y", "far (timeout) via y > x"]
-
-
-def test_other_texts_provers_and_flags_prove_nothing():
-    done = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
-    other = {"lemma": "a", "status": bt.Status.COMPLETED, "result": done}
-    task = a_task(
-        lemma="b", assumes=("a",), theory_digest="T", status=bt.Status.COMPLETED, result=done
-    )
-    for change in (
-        {"theory_digest": "U"},
-        {"theory_digest": "T", "prover": "q"},
-        {"theory_digest": "T", "flags": ("X",)},
-    ):
-        assert (
-            told_of(task, a_task(**other, **change)) == "verified, assuming a (not in the results)"
-        )
-    assert told_of(task, a_task(**other, theory_digest="T", options=("--bound=9",))) == "verified"
-    not_needed = bt.Result(bt.Status.SUPERSEDED)
-    assert (
-        bt.Closure(
-            [
-                task,
-                a_task(
-                    lemma="a",
-                    theory_digest="T",
-                    optional=True,
-                    status=bt.Status.SUPERSEDED,
-                    result=not_needed,
-                ),
-            ]
-        ).open_assumptions(task)
-        == []
-    )
-
-
-def test_long_lists_are_cut():
-    tasks = [
-        a_task(
-            lemma="x",
-            assumes=tuple("abcdefgh"),
-            status=bt.Status.COMPLETED,
-            result=bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED),
-        )
-    ]
-    assert told_of(*tasks).endswith("e (not in the results) and 3 more")
-
-
-PROVEN = {
+BELL_LOG = a_log(CALM, QUIET, STILL, HEARD)
+FALSE_BELL_LOG = a_log(CALM_IS_FALSE, QUIET, STILL, HEARD)
+BELL_PROOFS = {
     "calm": "by contradiction",
     "quiet": "simplify\nby contradiction",
     "still": "by contradiction",
     "heard": "simplify\nSOLVED // found",
 }
 
-VERDICTS = (
-    "calm (all-traces): verified (3 steps)",
-    "quiet (all-traces): verified (3 steps)",
-    "still (all-traces): verified (3 steps)",
-    "heard (exists-trace): verified (2 steps)",
-)
+
+def printed_theory(theory=BELL, version="1.11.0", **proofs):
+    """A theory as a prover prints it: with BELL_PROOFS, but for the lemmas with other proofs."""
+    proofs = {**BELL_PROOFS, **proofs}
+    lines = []
+    for line in theory.splitlines():
+        lines.append(line)
+        lemma = re.match(r"lemma (\w+)", line)
+        if lemma:
+            lines.append(proofs[lemma[1]])
+    text = "\n".join(lines).removesuffix("end")
+    made_by = f"/*\nGenerated from:\nTamarin version {version}\nMaude version 3.4\n*/"
+    return f"{text}\n{made_by}\nend\n"
 
 
-def test_an_analyzed_theory_with_its_summary(lab):
-    whole = (
-        analyzed(FALSE_REUSE, PROVEN)
-        + "/* Output\n\n"
-        + a_log(*VERDICTS, theory="models/bell.spthy", output="x.tmp")
-        + "*/\n"
-    )
-    lab.write("out/a.spthy", whole)
-    told = Audited(lab, "out", code=0)
-    assert told.told["findings"] == [] and told.told["lemmas"][0]["prover"] == "Tamarin 1.11.0"
-    assert told.lemmas["heard"] == {
-        **told.lemmas["heard"],
-        "theory": "models/bell.spthy",
-        "verdict": "verified",
-        "steps": 2,
-        "time_s": 1.5,
-    }
-    lab.write(
-        "out/a.spthy",
-        whole.replace("calm (all-traces): verified", "calm (all-traces): falsified - found trace"),
-    )
-    told = Audited(lab, "out/a.spthy", code=1)
-    assert told["invalid"] == [
-        ("calm", "the prover's summary says falsified, the stored proof says verified", False)
-    ]
-    assert "resting on a falsified lemma: calm via quiet" in told.states["still"]
+class Audit:
+    """What `audit --format json` says."""
+
+    def __init__(self, told):
+        self.ok = told["ok"]
+        self.rows = told["lemmas"]
+        self.told = told["findings"]
+        self.kinds = {each["kind"] for each in self.told}
+        self.by_lemma = {row["lemma"]: row for row in self.rows}
+        self.states = {row["lemma"]: row["state"] for row in self.rows}
+        self.verdicts = [row["verdict"] for row in self.rows]
+
+    def findings(self, kind):
+        """What counts: `lemma: message`, or `message` of a whole theory; in the order told."""
+        return [words_of(each) for each in self.told if is_of(each, kind, note=False)]
+
+    def notes(self, kind):
+        """What counts with --strict only."""
+        return [words_of(each) for each in self.told if is_of(each, kind, note=True)]
+
+    def found_of(self, kind):
+        """The lemmas of findings that count."""
+        return [each["lemma"] for each in self.told if is_of(each, kind, note=False)]
+
+
+def is_of(finding, kind, note):
+    """Whether a finding is of a kind, and a note or none."""
+    return finding["kind"] == kind and finding["note"] == note
+
+
+def words_of(finding):
+    """`lemma: message`, or `message` of a whole theory."""
+    if not finding["lemma"]:
+        return finding["message"]
+    return f"{finding['lemma']}: {finding['message']}"
+
+
+@pytest.fixture
+def audit(run_here):
+    """Run `audit` from the lab's directory and read what it says."""
+
+    def run(*args, code):
+        told = run_here("audit", *args, "--format", "json", code=code)
+        audit = Audit(json.loads(told.out))
+        assert audit.ok == (code == 0)
+        return audit
+
+    return run
+
+
+# --- What a verdict rests on ----------------------------------------------------------------------
+
+
+def tasks_in(table):
+    """Tasks from a table: lemma, trait, verdict (-: it met its time limit), what it assumes."""
+    tasks = []
+    for lemma, trait, verdict, *assumes in words_in(table):
+        result = bt.Result(bt.Status.TIMEOUT)
+        if verdict != "-":
+            result = bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))
+        plan = {"id": lemma, "lemma": lemma, "trait": trait, "assumes": tuple(assumes)}
+        tasks.append(a_task(result.status, result, **plan))
+    return tasks
+
+
+def closure(table):
+    """What each result in a table rests on, as people are told."""
+    return rests_of(tasks_in(table))
+
+
+def rests_of(tasks):
+    known = bt.Closure(tasks)
+    rests = {}
+    for task in tasks:
+        found = known.open_assumptions(task)
+        rests[task.plan.lemma] = list(map(str, found))
+    return rests
+
+
+def test_a_verdict_rests_on_what_it_assumes_and_is_not_verified():
+    rests = closure("""
+        types   all-traces  -
+        secret  all-traces  verified  types
+    """)
+    assert rests["secret"] == ["types (timeout)"]
+
+
+def test_what_is_verified_is_no_open_assumption():
+    rests = closure("""
+        types   all-traces  verified
+        secret  all-traces  verified  types
+    """)
+    assert rests["secret"] == []
+
+
+def test_an_assumption_is_handed_on_with_the_lemmas_on_the_way():
+    rests = closure("""
+        a  all-traces    -
+        b  all-traces    verified   a
+        c  all-traces    verified   b
+        d  exists-trace  falsified  c
+    """)
+    assert rests["b"] == ["a (timeout)"]
+    assert rests["c"] == ["a (timeout) via b"]
+    assert rests["d"] == ["a (timeout) via c > b"]
+
+
+def test_an_assumption_that_is_direct_is_told_so():
+    rests = closure("""
+        a  all-traces  -
+        b  all-traces  verified  a
+        c  all-traces  verified  b a
+    """)
+    assert rests["c"] == ["a (timeout)"]
+
+
+def test_an_assumption_without_a_result_is_open():
+    rests = closure("a  all-traces  verified  gone")
+    assert rests["a"] == ["gone (not in the results)"]
+
+
+def test_an_incomplete_lemma_is_open_and_hands_on_nothing():
+    rests = closure("""
+        a  all-traces  -
+        b  all-traces  incomplete  a
+        c  all-traces  verified    b
+    """)
+    assert rests["c"] == ["b (incomplete)"]
 
 
 @pytest.mark.parametrize(
-    "lemma,proof,why",
+    "trait, verdict, rests",
+    words_in("""
+        all-traces    verified    yes
+        all-traces    falsified   no
+        all-traces    incomplete  no
+        exists-trace  verified    no
+        exists-trace  falsified   yes
+        diff          verified    yes
+        diff          falsified   no
+    """),
+)
+def test_which_verdicts_rest_on_assumptions(trait, verdict, rests):
+    """A trace that was found is one whatever else holds."""
+    found = closure(f"a  all-traces  -\nb  {trait}  {verdict}  a")
+    expected = {"yes": ["a (timeout)"], "no": []}
+    assert found["b"] == expected[rests]
+
+
+def test_several_assumptions_are_told_by_their_ways():
+    rests = closure("""
+        a  all-traces  incomplete
+        b  all-traces  falsified
+        c  diff        verified    b
+        d  all-traces  verified    a c
+    """)
+    assert rests["d"] == ["a (incomplete)", "b (falsified) via c"]
+
+
+def test_the_nearest_assumptions_are_told_first():
+    rests = closure("""
+        far   all-traces  -
+        near  all-traces  -
+        x     all-traces  verified  far
+        y     all-traces  verified  x near
+        z     all-traces  verified  y
+    """)
+    assert rests["z"] == ["near (timeout) via y", "far (timeout) via y > x"]
+
+
+def test_of_a_long_chain_the_beginning_is_told():
+    lines = ["l0  all-traces  -"]
+    for number in range(1, 20):
+        lines.append(f"l{number}  all-traces  verified  l{number - 1}")
+    (told,) = closure("\n".join(lines))["l19"]
+    assert told == "l0 (timeout) via l18 > l17 > l16 > l15 > l14 > l13 > l12 > l11 > l10"
+
+
+CIRCLE = """
+a    all-traces  verified   b
+b    all-traces  verified   c a
+c    all-traces  verified   a out
+out  all-traces  falsified
+"""
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 3])
+def test_lemmas_that_assume_each_other_rest_on_what_one_of_them_assumes(first):
+    tasks = tasks_in(CIRCLE)
+    rotated = tasks[first:] + tasks[:first]
+    rests = rests_of(rotated)
+    assert rests["a"] == ["out (falsified) via b > c"]
+    assert rests["b"] == ["out (falsified) via c"]
+    assert rests["c"] == ["out (falsified)"]
+
+
+def test_where_lemmas_assume_each_other_no_way_goes_round():
+    rests = closure("""
+        x  all-traces  -
+        y  all-traces  -
+        a  all-traces  verified  b x
+        b  all-traces  verified  a y
+    """)
+    assert rests["a"] == ["x (timeout)", "y (timeout) via b"]
+    assert rests["b"] == ["y (timeout)", "x (timeout) via a"]
+
+
+def test_lemmas_that_assume_only_each_other_rest_on_nothing_open():
+    rests = closure("""
+        a  all-traces  verified  b
+        b  all-traces  verified  a
+    """)
+    assert rests == {"a": [], "b": []}
+
+
+# Three results of one lemma, in any order: the first alone is what counts.
+THREE_RESULTS = """
+verified   falsified  -
+falsified  -          verified
+-          verified   falsified
+"""
+
+
+@pytest.mark.parametrize("first, second, third", words_in(THREE_RESULTS))
+def test_a_lemma_that_is_falsified_once_is_falsified(first, second, third):
+    rests = closure(f"""
+        a  all-traces  {first}
+        a  all-traces  {second}
+        a  all-traces  {third}
+        b  all-traces  verified  a
+    """)
+    assert rests["b"] == ["a (falsified)"]
+
+
+@pytest.mark.parametrize("first, second", [("-", "verified"), ("verified", "-")])
+def test_a_lemma_that_is_verified_once_and_never_falsified_is_verified(first, second):
+    rests = closure(f"""
+        a  all-traces  {first}
+        a  all-traces  {second}
+        b  all-traces  verified  a
+    """)
+    assert rests["b"] == []
+
+
+def one_before(number, count):
+    return [number - 1]
+
+
+def ten_before(number, count):
+    return range(max(0, number - 10), number)
+
+
+def next_in_a_circle(number, count):
+    return [(number + 1) % count]
+
+
+MANY_LEMMAS = pytest.mark.parametrize("assumes", [one_before, ten_before, next_in_a_circle])
+
+
+def many_results(assumes, count):
+    """Tasks l0 (falsified), l1, ...; each assumes the lemmas whose numbers `assumes` says."""
+    lines = ["l0  all-traces  falsified"]
+    for number in range(1, count):
+        names = [f"l{other}" for other in assumes(number, count)]
+        lines.append(f"l{number}  all-traces  verified  {' '.join(names)}")
+    return tasks_in("\n".join(lines))
+
+
+@MANY_LEMMAS
+def test_more_lemmas_than_python_can_nest_calls_are_closed(assumes):
+    count = 2 * sys.getrecursionlimit()
+    rests = rests_of(many_results(assumes, count))
+    (told,) = rests[f"l{count - 1}"]
+    assert told.startswith("l0 (falsified)")
+
+
+@MANY_LEMMAS
+def test_closing_twice_as_many_lemmas_takes_twice_as_much(assumes):
+    steps = {}
+    for count in (100, 200):
+        tasks = many_results(assumes, count)
+        steps[count] = instructions_of(lambda tasks=tasks: rests_of(tasks))
+    assert steps[200] < 2.5 * steps[100]
+
+
+def instructions_of(action):
+    """How many instructions Python executes for an action: the same on every machine."""
+    count = 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def a_verified(lemma, *assumes, **changes):
+    """A task whose lemma is verified."""
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+    return a_task(result.status, result, lemma=lemma, assumes=assumes, **changes)
+
+
+def told_of(task, *others):
+    """What people are told of a task, which stands in a batch with others."""
+    closure = bt.Closure([task, *others])
+    (row,) = bt.rows_of([task], closure)
+    return row.told
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"theory_digest": "U"}, {"prover": "q"}, {"flags": ("X",)}],
+    ids=["text", "prover", "flags"],
+)
+def test_results_of_another_text_prover_or_flag_prove_nothing(change):
+    task = a_verified("b", "a", theory_digest="T")
+    other = a_verified("a", **{"theory_digest": "T", **change})
+    assert told_of(task, other) == "verified, assuming a (not in the results)"
+
+
+def test_results_with_other_options_are_of_the_same_model():
+    task = a_verified("b", "a", theory_digest="T")
+    other = a_verified("a", theory_digest="T", options=("--bound=9",))
+    assert told_of(task, other) == "verified"
+
+
+def test_a_lemma_that_the_prover_did_not_need_to_add_is_no_open_assumption():
+    task = a_verified("b", "a")
+    result = bt.Result(bt.Status.SUPERSEDED)
+    not_needed = a_task(result.status, result, lemma="a", optional=True)
+    assert told_of(task, not_needed) == "verified"
+
+
+def test_a_lemma_that_another_variant_was_faster_at_is_an_open_assumption():
+    task = a_verified("b", "a")
+    result = bt.Result(bt.Status.SUPERSEDED)
+    superseded = a_task(result.status, result, lemma="a")
+    assert told_of(task, superseded) == "verified, assuming a (superseded)"
+
+
+def test_of_many_open_assumptions_five_are_told():
+    task = a_verified("x", *"abcdefgh")
+    assert told_of(task).endswith("e (not in the results) and 3 more")
+
+
+def exit_code_of(tasks, batch):
+    """The exit code of some tasks of a batch."""
+    return bt.exit_code(tasks, bt.Closure(batch))
+
+
+def test_an_answer_that_rests_on_a_falsified_lemma_is_a_failure():
+    tasks = tasks_in("a  all-traces  falsified\nb  all-traces  verified  a")
+    assert exit_code_of(tasks, tasks) == 1
+    assert exit_code_of(tasks[:1], tasks) == 0
+
+
+def test_an_answer_that_rests_on_an_open_lemma_is_an_answer():
+    tasks = tasks_in("a  all-traces  -\nb  all-traces  verified  a")
+    assert exit_code_of(tasks, tasks) == 3
+    assert exit_code_of(tasks[1:], tasks) == 0
+
+
+# --- The same in a run and its reports ------------------------------------------------------------
+
+
+def test_a_run_tells_what_rests_on_a_false_lemma(lab, audit):
+    lab.write("bell.spthy", BELL)
+    lab.prover(BELL_PROVER)
+    lab.recipe(theory_file="bell.spthy", output_file_prefix="bell")
+    done = lab.run("run", "recipe.json", code=1)
+    assert "resting on a falsified lemma: calm" in done.stdout
+    assert "3 resting on a falsified lemma" in done.stdout
+    told = audit("results", code=1)
+    assert told.states == {
+        "calm": "falsified",
+        "quiet": "verified, resting on a falsified lemma: calm",
+        "still": "verified, resting on a falsified lemma: calm via quiet",
+        "heard": "falsified, resting on a falsified lemma: calm",
+    }
+    assert told.by_lemma["still"]["assuming"] == [
+        {"lemma": "calm", "state": "falsified", "via": ["quiet"]}
+    ]
+    assert told.found_of("assumption") == ["quiet", "still", "heard"]
+    assert told.kinds.isdisjoint({"invalid", "sorry", "stale"}), "the kept proofs say the same"
+
+
+def bell_report(form):
+    """A report of results as `test_a_run_tells_what_rests_on_a_false_lemma` has them."""
+    tasks = tasks_in("""
+        calm   all-traces    falsified
+        quiet  all-traces    verified   calm
+        still  all-traces    verified   quiet
+        heard  exists-trace  falsified  calm
+    """)
+    header = bt.Header(at="2026-01-02T03:04:05.000000Z", provers={"p": bt.Prover("p", ("p",))})
+    batch = bt.Batch(header, {task.id: task for task in tasks})
+    return "".join(bt.REPORTS[form](batch, "/nowhere", "/nowhere"))
+
+
+def test_a_csv_report_tells_what_verdicts_assume():
+    rows = csv.DictReader(bell_report("csv").splitlines())
+    assert [row["assuming"] for row in rows] == [
+        "",
+        "calm (falsified)",
+        "calm (falsified) via quiet",
+        "calm (falsified)",
+    ]
+
+
+def test_a_json_report_tells_what_verdicts_assume():
+    still = json.loads(bell_report("json"))["tasks"][2]
+    (assumption,) = still["assuming"]
+    assert assumption["lemma"] == "calm"
+
+
+def test_a_junit_report_has_failed_cases_where_a_verdict_rests_on_a_false_lemma():
+    assert bell_report("junit").count("<failure") == 3
+
+
+def test_a_markdown_report_tells_what_verdicts_assume():
+    assert "calm (falsified) via quiet" in bell_report("md")
+
+
+# --- Results of ours in an audit ------------------------------------------------------------------
+
+FAIL_ONE = "[ $LEMMA != one ] || exit 1\n"
+
+
+@pytest.fixture
+def one_failed(lab):
+    """Results of t.spthy: the prover failed with `one`, on which `three` rests."""
+    lab.prover(FAIL_ONE + VERIFY)
+    lab.recipe()
+    return lab.run("run", "recipe.json", code=3)
+
+
+def test_a_run_tells_what_a_verdict_assumes(one_failed):
+    assert "assuming one (failed)" in one_failed.stdout
+
+
+def test_an_open_assumption_is_a_note(one_failed, audit):
+    told = audit("results", code=3)
+    assert told.states["one"] == "failed"
+    assert told.states["three"] == "verified, assuming one (failed)"
+    assert told.findings("assumption") == []
+    assert told.notes("assumption") == ["three: verified, assuming one (failed)"]
+
+
+def test_an_audit_names_what_has_no_verdict(one_failed, audit):
+    told = audit("results", code=3)
+    assert "one: no verdict: failed" in told.notes("missing")
+
+
+def test_with_strict_a_note_is_a_finding(one_failed, run_here):
+    told = run_here("audit", "results", "--strict", code=1)
+    assert "no verdict: failed" in told.out
+
+
+def test_a_kept_proof_that_is_no_theory_is_a_note(one_failed, audit):
+    told = audit("results", code=3)
+    two, three = told.notes("invalid")
+    assert two.startswith("two: its proof can't be read"), "VERIFY prints no theory"
+    assert three.startswith("three: its proof can't be read")
+    assert told.findings("invalid") == []
+
+
+def test_neither_a_comment_nor_a_date_makes_results_stale(lab, one_failed, audit):
+    path = lab.write("t.spthy", "// a comment changes nothing\n" + THEORY)
+    os.utime(path, (2**32, 2**32))
+    told = audit("results", code=3)
+    assert "stale" not in told.kinds
+
+
+def test_results_of_a_theory_that_has_changed_are_stale(lab, one_failed, audit):
+    lab.write("t.spthy", THEORY.replace("Out(~k)", "Out(h(~k))"))
+    told = audit("results", code=1)
+    assert told.found_of("stale") == ["one", "two", "three"]
+
+
+def test_results_whose_theory_is_gone_are_not_stale(lab, one_failed, audit):
+    (lab.path / "t.spthy").unlink()
+    told = audit("results", code=3)
+    assert "stale" not in told.kinds
+    assert told.states["three"] == "verified, assuming one (failed)", "our journal says it"
+
+
+def test_a_lemma_that_nobody_planned_is_missing(lab, audit):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}, {"name": "two"}])
+    lab.run("run", "recipe.json", code=0)
+    told = audit("results", code=0)
+    assert "three: has no result" in told.notes("missing")
+
+
+def test_a_journal_under_another_name_is_no_evidence(lab, run_here):
+    lab.write("told.txt", '{"event": "batch"}\n')
+    told = run_here("audit", "told.txt", code=2)
+    assert "neither results" in told.err
+
+
+def test_the_results_of_a_batch_that_was_killed_are_audited(lab, audit):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+    kept = []
+    for line in lab.journal.read_text().splitlines(keepends=True):
+        kept.append(line)
+        if json.loads(line)["event"] == "finish":
+            break
+    lab.journal.write_text("".join(kept))
+    told = audit("results", code=3)
+    assert told.verdicts.count("verified") == 1
+    assert told.verdicts.count(None) == 2
+
+
+def header_without_provers(header):
+    header["provers"] = {}
+
+
+def header_without_command(header):
+    header["provers"]["fake"]["command"] = []
+
+
+@pytest.mark.parametrize("lose", [header_without_provers, header_without_command])
+def test_results_whose_prover_the_journal_lacks_are_shown(lab, run_here, lose):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+    header, _, rest = lab.journal.read_text().partition("\n")
+    header = json.loads(header)
+    lose(header)
+    lab.journal.write_text(json.dumps(header) + "\n" + rest)
+    told = run_here("audit", "results", code=0)
+    assert "3 verified" in told.out
+    lost = "how prover 'fake' was called is not said"
+    assert lost in told.err
+    told = run_here("report", "results", "--rebuild", code=0)
+    assert lost in told.err
+    assert lost in lab.run("recheck", "results", "--prover", "fake").stderr
+
+
+# --- Logs and the theories that they belong to ----------------------------------------------------
+
+
+def test_a_log_tells_the_verdicts_of_its_summary(lab, audit):
+    lab.write("log", a_log(CALM, HEARD, theory="models/bell.spthy"))
+    told = audit("log", code=0)
+    heard = told.by_lemma["heard"]
+    assert heard["theory"] == "models/bell.spthy"
+    assert heard["verdict"] == "verified"
+    assert heard["steps"] == 2
+    assert heard["time_s"] == 1.5
+    assert heard["prover"] == "unknown prover"
+
+
+def test_an_analyzed_theory_tells_the_verdicts_of_the_summary_behind_it(lab, audit):
+    """Here in a comment, behind the `end` of the theory."""
+    summary = BELL_LOG.replace("bell.spthy", "models/bell.spthy")
+    lab.write("out/a.spthy", f"{printed_theory()}/* Output\n\n{summary}*/\n")
+    told = audit("out", code=0)
+    assert told.told == []
+    assert told.by_lemma["heard"]["verdict"] == "verified"
+    assert told.by_lemma["heard"]["theory"] == "models/bell.spthy"
+    assert told.by_lemma["calm"]["prover"] == "Tamarin 1.11.0"
+
+
+def test_what_a_log_assumes_is_unknown_without_the_theory(lab, audit):
+    lab.write("log", BELL_LOG)
+    told = audit("log", code=0)
+    unknown = "what the verdicts assume is unknown: the theory is not here, or can't be read"
+    assert told.notes("assumption") == [unknown]
+    assert told.states["quiet"] == "verified"
+
+
+# `calm` is open: the prover had more steps than one for it.
+OPEN_BELL_LOG = a_log("calm (all-traces): analysis incomplete (8 steps)", QUIET, HEARD)
+
+
+@pytest.mark.parametrize("folder", ["logs", "models"])
+def test_what_a_log_assumes_is_read_from_a_theory_in_a_folder_that_was_named(lab, audit, folder):
+    lab.write("logs/one.log", OPEN_BELL_LOG)
+    write_old(lab, f"{folder}/bell.spthy", BELL)
+    told = audit("logs", folder, code=3)
+    assert told.states["quiet"] == "verified, assuming calm (incomplete)"
+    assert len(told.rows) == 3, "the theory is no evidence of its own"
+
+
+def test_a_theory_that_was_not_named_says_nothing_of_a_log(lab, audit):
+    lab.write("logs/one.log", OPEN_BELL_LOG)
+    lab.write("elsewhere/bell.spthy", BELL)
+    told = audit("logs", code=3)
+    assert told.states["quiet"] == "verified"
+
+
+def test_a_lemma_in_one_step_is_one_that_nobody_asked_for(lab, audit):
+    """Tamarin lists every lemma (../shared/transcripts/two-lemmas-one-process)."""
+    lab.write("log", a_log("calm (all-traces): analysis incomplete (1 steps)", HEARD))
+    told = audit("log", code=3)
+    assert told.notes("missing") == ["calm: nobody asked for a proof of it"]
+
+
+def test_a_theory_newer_than_a_log_is_a_note(lab, audit):
+    write_old(lab, "logs/log", BELL_LOG)
+    lab.write("models/bell.spthy", BELL)
+    told = audit("logs", "models", code=0)
+    assert told.notes("stale") == ["models/bell.spthy is newer than logs/log"]
+
+
+def test_a_lemma_that_the_theory_lacks_is_told(lab, audit):
+    lab.write("logs/log", BELL_LOG)
+    lab.write("models/bell.spthy", BELL.replace("lemma quiet", "lemma hush"))
+    told = audit("logs", "models", code=0)
+    unknown = "what the verdicts assume is unknown: not in the theory as it is here"
+    assert f"quiet: {unknown}" in told.notes("assumption")
+
+
+def test_what_a_log_assumes_is_unknown_where_flags_change_the_theory(lab, audit):
+    lab.write("log", BELL_LOG)
+    lab.write("bell.spthy", BELL.replace("begin\n", "begin\n#ifdef LOUD\n#endif\n"))
+    told = audit("log", code=0)
+    unknown = "what the verdicts assume is unknown: bell.spthy has #ifdefs, the log no flags"
+    assert unknown in told.notes("assumption")
+
+
+def test_a_text_matched_by_name_is_said(lab, audit):
+    lab.write("logs/log", BELL_LOG)
+    write_old(lab, "models/bell.spthy", BELL.replace("lemma heard", "lemma unheard"))
+    told = audit("logs", "models", code=0)
+    by_name = "text matched by name: the lemmas of models/bell.spthy are not those of logs/log"
+    assert by_name in told.notes("assumption")
+
+
+def test_results_of_a_text_matched_by_name_contradict_none_of_that_text(lab, audit):
+    write_old(lab, "models/bell.spthy", BELL)
+    lab.write("a/log", BELL_LOG)
+    lab.write("b/log", a_log(CALM_IS_FALSE))
+    told = audit("a", "b", "models", code=0)
+    assert "disagreement" not in told.kinds
+
+
+def test_a_text_matched_by_its_lemmas_needs_no_word(lab, audit):
+    lab.write("logs/log", BELL_LOG)
+    write_old(lab, "models/bell.spthy", BELL)
+    told = audit("logs", "models", code=0)
+    assert "assumption" not in told.kinds
+
+
+def test_logs_of_one_folder_are_one_set_of_results(lab, audit):
+    """Each process was asked for one lemma, and listed the others in one step."""
+    lab.write("d/bell.spthy", BELL)
+    lines = [CALM, QUIET, STILL, HEARD]
+    not_asked = [re.sub(r": .*", ": analysis incomplete (1 steps)", line) for line in lines]
+    for number, line in enumerate(lines):
+        said = list(not_asked)
+        said[number] = line
+        lab.write(f"d/log{number}", a_log(*said))
+        lab.write(f"d/log{number}.err", "[Theory Bell] Theory loaded\n")
+    told = audit("d", code=0)
+    assert told.verdicts == ["verified"] * 4
+    assert "missing" not in told.kinds
+
+
+CUT_OFF = "no complete summary: the prover was ended, or still runs"
+
+
+def test_a_log_that_was_cut_off_is_a_finding(lab, audit):
+    lab.write("log", a_log(CALM, ended=False))
+    told = audit("log", code=1)
+    assert told.findings("missing") == [CUT_OFF]
+
+
+def test_a_run_that_left_no_summary_is_a_finding(lab, audit):
+    """Its stderr shows that there was one; beside it are the two files of a run that ended."""
+    lab.write("d/log", BELL_LOG)
+    lab.write("d/log.err", "[Theory Bell] Theory loaded\n")
+    told = audit("d", code=0)
+    assert told.findings("missing") == []
+    lab.write("d/late.err", "[Theory Bell] Theory loaded\n")
+    told = audit("d", code=1)
+    assert told.findings("missing") == [CUT_OFF]
+
+
+def test_a_log_belongs_to_the_analyzed_theory_with_its_lemmas(lab, audit):
+    lab.write("run/log", BELL_LOG)
+    lab.write("run/out.spthy", printed_theory(version="1.9.0", quiet="by sorry"))
+    told = audit("run", code=1)
+    assert told.found_of("invalid") == ["quiet"]
+    assert told.by_lemma["calm"]["prover"] == "Tamarin 1.9.0"
+
+
+def test_a_proof_file_that_two_processes_wrote_convicts_neither(lab, audit):
+    lab.write("run/log", BELL_LOG)
+    lab.write("run/later", BELL_LOG)
+    lab.write("run/out.spthy", printed_theory(quiet="by sorry"))
+    told = audit("run", code=0)
+    assert "invalid" not in told.kinds
+
+
+def test_of_two_analyzed_theories_that_fit_the_one_that_the_log_names_is_its_own(lab, audit):
+    lab.write("run/log", a_log(CALM, QUIET, STILL, HEARD, output="/gone/elsewhere/out.spthy"))
+    lab.write("run/out.spthy", printed_theory(quiet="by sorry"))
+    lab.write("run/old.spthy", printed_theory(still="by sorry"))
+    told = audit("run", code=1)
+    assert told.found_of("invalid") == ["quiet"]
+
+
+def test_theories_of_one_name_in_two_folders_do_not_disagree(lab, audit):
+    lab.write("a/bell.spthy", BELL)
+    lab.write("a/log", BELL_LOG)
+    lab.write("b/bell.spthy", OTHER_BELL)
+    lab.write("b/log", FALSE_BELL_LOG)
+    told = audit("a", "b", code=1)
+    assert "disagreement" not in told.kinds
+    first, *_ = told.findings("assumption")
+    assert first == "quiet: verified, resting on a falsified lemma: calm"
+
+
+def test_logs_that_hold_different_texts_do_not_disagree(lab, audit):
+    """One theory with two sets of flags: a full log has the text that was proven."""
+    lab.write("c/plain.log", printed_theory() + BELL_LOG)
+    lab.write("c/flags.log", printed_theory(OTHER_BELL, calm="simplify SOLVED") + FALSE_BELL_LOG)
+    told = audit("c", code=1)
+    assert told.kinds.isdisjoint({"disagreement", "invalid"})
+    assert len(told.rows) == 8
+    resting = [row for row in told.rows if "resting on a falsified" in row["state"]]
+    assert len(resting) == 2
+
+
+def test_logs_that_hold_the_same_text_disagree(lab, audit):
+    lab.write("c/one.log", printed_theory() + BELL_LOG)
+    lab.write("c/two.log", printed_theory(calm="simplify SOLVED") + FALSE_BELL_LOG)
+    told = audit("c", code=1)
+    assert told.found_of("disagreement") == ["calm"]
+
+
+def test_several_theories_in_one_log(lab, audit):
+    first = a_log("x (all-traces): verified (2 steps)", theory="a.spthy")
+    second = a_log("x (all-traces): falsified - found trace (2 steps)", theory="b.spthy")
+    head, _, _ = first.rpartition(RULE)
+    _, _, rest = second.partition("summaries:\n")
+    lab.write("log", head + rest)
+    told = audit("log", code=0)
+    assert [row["theory"] for row in told.rows] == ["a.spthy", "b.spthy"]
+    assert told.verdicts == ["verified", "falsified"]
+
+
+def test_logs_may_be_named_in_any_order(lab, audit):
+    """Here one of another folder between two of one folder."""
+    lab.write("d/a.log", a_log("a (all-traces): falsified - found trace (2 steps)"))
+    lab.write("e/b.log", a_log("b (all-traces): verified (2 steps)"))
+    lab.write("d/c.log", a_log("c (all-traces): verified (2 steps)"))
+    told = audit("d/a.log", "e/b.log", "d/c.log", code=0)
+    assert told.states == {"a": "falsified", "b": "verified", "c": "verified"}
+
+
+# --- Proofs that are stored -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "lemma, proof, words",
     [
         ("calm", "simplify\nby sorry", "says incomplete (it has `sorry` in it)"),
         ("calm", "by sorry", "is not there"),
         ("heard", "by contradiction", "says falsified"),
         ("calm", "simplify SOLVED", "says falsified"),
     ],
+    ids=["unfinished", "none", "no trace", "a trace"],
 )
-def test_proofs_that_say_otherwise(lab, lemma, proof, why):
-    lab.write("a.spthy", analyzed(FALSE_REUSE, {**PROVEN, lemma: proof}) + a_log(*VERDICTS))
-    assert Audited(lab, "a.spthy", code=1)["invalid"] == [
-        (lemma, f"the prover's summary says verified, the stored proof {why}", False)
+def test_a_proof_that_says_otherwise_than_the_prover_is_a_finding(lab, audit, lemma, proof, words):
+    lab.write("a.spthy", printed_theory(**{lemma: proof}) + BELL_LOG)
+    message = f"{lemma}: the prover's summary says verified, the stored proof {words}"
+    told = audit("a.spthy", code=1)
+    assert told.findings("invalid") == [message]
+
+
+def test_a_summary_that_says_otherwise_than_the_proof_is_a_finding(lab, audit):
+    lab.write("a.spthy", printed_theory() + FALSE_BELL_LOG)
+    told = audit("a.spthy", code=1)
+    message = "calm: the prover's summary says falsified, the stored proof says verified"
+    assert told.findings("invalid") == [message]
+    assert "resting on a falsified lemma: calm via quiet" in told.states["still"]
+
+
+def test_a_proof_that_nobody_checked_is_a_claim_and_no_verdict(lab, audit):
+    lab.write("a.spthy", printed_theory(quiet="simplify\nby sorry", still="by sorry"))
+    told = audit("a.spthy", code=3)
+    assert told.verdicts == [None] * 4
+    assert told.notes("missing") == [
+        "calm: claimed verified by a stored proof, unchecked",
+        "still: has no result",
+        "heard: claimed verified by a stored proof, unchecked",
     ]
+    assert told.notes("sorry") == ["quiet: the stored proof is unfinished"]
 
 
-def test_claims_are_not_verdicts(lab):
-    lab.write(
-        "a.spthy",
-        analyzed(FALSE_REUSE, {**PROVEN, "quiet": "simplify\nby sorry", "still": "by sorry"}),
+def test_with_strict_claims_are_findings(lab, audit):
+    lab.write("a.spthy", printed_theory())
+    told = audit("a.spthy", "--strict", code=1)
+    assert len(told.notes("missing")) == 4
+
+
+def test_a_trace_beside_open_cases_is_a_trace(lab, audit):
+    proof = "simplify\nsolve( A )\n  case one\n  SOLVED\nnext\n  case two\n  by sorry\nqed"
+    lab.write("a.spthy", printed_theory(heard=proof) + BELL_LOG)
+    told = audit("a.spthy", code=0)
+    assert "sorry" not in told.kinds
+
+
+def test_a_summary_in_a_comment_of_what_people_wrote_is_none(lab, audit):
+    lab.write("bell.spthy", BELL.replace("begin\n", f"begin\n/*{BELL_LOG}*/\n"))
+    told = audit("bell.spthy", code=3)
+    assert told.verdicts == [None] * 4
+    assert told.notes("missing") == [f"{name}: has no result" for name in BELL_PROOFS]
+
+
+def test_proofs_of_one_text_are_one_set_of_claims(lab, audit):
+    """A file for each lemma, as our results have them, and the theory that they are of."""
+    lab.write("bell.spthy", BELL)
+    for name, proof in BELL_PROOFS.items():
+        others = dict.fromkeys(BELL_PROOFS, "by sorry")
+        lab.write(f"proofs/{name}.spthy", printed_theory(**{**others, name: proof}))
+    told = audit("bell.spthy", "proofs", code=3)
+    claim = "claimed verified by a stored proof, unchecked"
+    assert told.notes("missing") == [f"{name}: {claim}" for name in BELL_PROOFS]
+    assert [row["theory"] for row in told.rows] == ["bell.spthy"] * 4
+
+
+def test_a_theory_that_cannot_be_read_is_a_note(lab, audit):
+    lab.write("d/log", BELL_LOG)
+    lab.write("d/open.spthy", 'theory T begin\nlemma a: "T"\n')
+    told = audit("d", code=0)
+    (message,) = told.notes("invalid")
+    assert message.startswith("can't be read as a theory: d/open.spthy")
+
+
+# --- Vacuity, disagreement, warnings --------------------------------------------------------------
+
+
+def test_without_a_trace_what_holds_of_all_traces_may_be_vacuous(lab, audit):
+    lab.write("log", a_log(CALM, QUIET, STILL))
+    told = audit("log", code=0)
+    (message,) = told.notes("vacuity")
+    assert message.startswith("no exists-trace lemma with a trace")
+
+
+def test_with_a_trace_nothing_is_vacuous(lab, audit):
+    lab.write("log", a_log(CALM, HEARD))
+    told = audit("log", code=0)
+    assert "vacuity" not in told.kinds
+
+
+def test_logs_of_two_folders_can_disagree(lab, audit):
+    lab.write("new/log", a_log(CALM, QUIET))
+    lab.write("old/log", a_log(CALM_IS_FALSE, HEARD))
+    told = audit("old", "new", code=1)
+    (message,) = told.findings("disagreement")
+    who = "verified by unknown prover, falsified by unknown prover"
+    assert message == f"calm: {who} (in new and in old)"
+
+
+def test_lemmas_of_one_name_in_two_theories_do_not_disagree(lab, audit):
+    lab.write("new/log", a_log(CALM))
+    lab.write("old/log", a_log(CALM_IS_FALSE, theory="other.spthy"))
+    told = audit("old", "new", code=0)
+    assert "disagreement" not in told.kinds
+
+
+def disagreements(*tasks):
+    """What an audit of a batch with these tasks says of disagreement."""
+    batch = bt.Batch(tasks={str(number): task for number, task in enumerate(tasks)})
+    found = bt.audit({"here": batch})
+    return [each for each in found if each.kind == "disagreement"]
+
+
+def a_falsified(lemma, **changes):
+    """A task whose lemma is falsified."""
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED)
+    return a_task(result.status, result, lemma=lemma, **changes)
+
+
+def test_two_provers_of_one_batch_can_disagree():
+    (found,) = disagreements(
+        a_verified("three", prover="a"),
+        a_falsified("three", prover="b"),
+        a_verified("one", prover="a"),
     )
-    told = Audited(lab, "a.spthy", code=3)
-    assert all(entry["verdict"] is None for entry in told.lemmas.values())
-    assert told["missing"] == [
-        ("calm", "claimed verified by a stored proof, unchecked", True),
-        ("still", "has no result", True),
-        ("heard", "claimed verified by a stored proof, unchecked", True),
-    ]
-    assert told["sorry"] == [("quiet", "the stored proof is unfinished", True)]
-    Audited(lab, "a.spthy", "--strict", code=1)
+    assert found.lemma == "three"
+    assert found.message == "verified by a, falsified by b"
+    assert found.rank == bt.WRONG
 
 
-def test_a_trace_beside_open_cases_is_a_trace(lab):
-    lab.write(
-        "a.spthy",
-        analyzed(
-            FALSE_REUSE,
-            {
-                **PROVEN,
-                "heard": "simplify\nsolve( A )\n  case one\n  SOLVED\nnext\n  case two\n  by sorry\nqed",
-            },
-        )
-        + a_log(*VERDICTS),
-    )
-    assert not Audited(lab, "a.spthy", code=0)["sorry"]
-
-
-def test_a_log_with_and_without_its_theory(lab):
-    lines = (
-        "calm (all-traces): analysis incomplete (1 steps)",
-        "quiet (all-traces): verified (3 steps)",
-        "heard (exists-trace): verified (2 steps)",
-    )
-    lab.write("logs/one.log", a_log(*lines))
-    told = Audited(lab, "logs", code=3)
-    assert told["assumption"] == [
-        ("", "what the verdicts assume is unknown: the theory is not here, or can't be read", True)
-    ]
-    assert told.states["quiet"] == "verified" and told["missing"] == [
-        ("calm", "nobody asked for a proof of it", True)
-    ]
-    lab.write("logs/bell.spthy", FALSE_REUSE)
-    os.utime(lab.path / "logs/one.log")
-    told = Audited(lab, "logs", code=3)
-    assert (
-        told.states["quiet"] == "verified, assuming calm (incomplete)"
-        and len(told.told["lemmas"]) == 3
-    )
-    shutil.move(lab.path / "logs/bell.spthy", lab.path / "elsewhere.spthy")
-    assert Audited(lab, "logs", code=3).states["quiet"] == "verified"
-    lab.write("models/bell.spthy", FALSE_REUSE)
-    os.utime(lab.path / "logs/one.log")  # however long all this took
-    assert "assuming calm" in Audited(lab, "logs", "models", code=3).states["quiet"]
-    os.utime(lab.path / "logs/one.log", (1, 1))
-    assert [note for _, _, note in Audited(lab, "logs", "models", code=3)["stale"]] == [True], (
-        "a date alone is a note"
-    )
-    lab.write("models/bell.spthy", FALSE_REUSE.replace("lemma quiet", "lemma hush"))
-    assert (
-        "quiet",
-        "what the verdicts assume is unknown: not in the theory as it is here",
-        True,
-    ) in Audited(lab, "logs", "models", code=3)["assumption"]
-
-
-def test_logs_of_one_folder_are_one_set_of_results(lab):
-    lab.write("d/bell.spthy", FALSE_REUSE)
-    not_asked = [
-        line.replace(": verified (3", ": analysis incomplete (1").replace(
-            ": verified (2", ": analysis incomplete (1"
-        )
-        for line in VERDICTS
-    ]
-    for number in range(4):
-        lab.write(
-            f"d/log{number}",
-            a_log(
-                *(
-                    VERDICTS[place] if place == number else line
-                    for place, line in enumerate(not_asked)
-                )
-            ),
-        )
-        lab.write(f"d/log{number}.err", "[Theory Bell] Theory loaded\n[Saturating Sources] Done\n")
-    told = Audited(lab, "d", code=0)
-    assert [entry["verdict"] for entry in told.told["lemmas"]] == ["verified"] * 4 and not told[
-        "missing"
-    ]
-    lab.write("d/log9", a_log(*not_asked, ended=False))
-    lab.write("d/late.err", "[Theory Bell] Theory loaded\n")
-    told = Audited(lab, "d", code=1)
-    assert [message for _, message, _ in told["missing"]] == [
-        "no complete summary: the prover was ended, or still runs"
-    ] * 2
-
-
-def test_a_log_belongs_to_the_analyzed_theory_with_its_lemmas(lab):
-    lab.write("run/log", a_log(*VERDICTS, output="/gone/elsewhere/out.spthy"))
-    lab.write("run/out.spthy", analyzed(FALSE_REUSE, {**PROVEN, "quiet": "by sorry"}, "1.9.0"))
-    told = Audited(lab, "run", code=1)
-    assert [lemma for lemma, *_ in told["invalid"]] == ["quiet"] and told.lemmas["calm"][
-        "prover"
-    ] == "Tamarin 1.9.0"
-    lab.write(
-        "run/later", a_log(*VERDICTS, output="out.spthy")
-    )  # one process wrote over the other's: which is not known
-    assert not Audited(lab, "run", code=0)["invalid"]
-
-
-def test_logs_belong_to_the_text_that_they_hold_or_list(lab):
-    """The same name in two folders, and one theory with two sets of flags, are different texts."""
-    traces = ("calm (all-traces): falsified - found trace (9 steps)", *VERDICTS[1:])
-    lab.write("a/bell.spthy", FALSE_REUSE)
-    lab.write("a/log", a_log(*VERDICTS))
-    lab.write("b/bell.spthy", FALSE_REUSE.replace("Out(~b)", "Out(h(~b))"))
-    lab.write("b/log", a_log(*traces))
-    told = Audited(lab, "a", "b", code=1)
-    assert not told["disagreement"] and told["assumption"][0][1].startswith(
-        "verified, resting on a falsified lemma"
-    )
-    falsified = {**PROVEN, "calm": "simplify SOLVED"}
-    lab.write("c/plain.log", analyzed(FALSE_REUSE, PROVEN) + a_log(*VERDICTS))
-    lab.write(
-        "c/flags.log",
-        analyzed(FALSE_REUSE.replace("Out(~b)", "Out(h(~b))"), falsified) + a_log(*traces),
-    )
-    told = Audited(lab, "c", code=1)
-    assert not told["disagreement"] and not told["invalid"] and len(told.told["lemmas"]) == 8
-    assert sum("resting on a falsified" in entry["state"] for entry in told.told["lemmas"]) == 2
-    lab.write("c/flags.log", analyzed(FALSE_REUSE, falsified) + a_log(*traces))
-    assert [lemma for lemma, *_ in Audited(lab, "c", code=1)["disagreement"]] == ["calm"]
-
-
-def test_a_text_matched_by_name_is_said(lab):
-    lab.write("logs/log", a_log(*VERDICTS))
-    lab.write("models/bell.spthy", FALSE_REUSE.replace("lemma heard", "lemma unheard"))
-    os.utime(lab.path / "models/bell.spthy", (1, 1))
-    told = Audited(lab, "logs", "models", code=0)
-    assert any(
-        message.startswith("text matched by name: the lemmas of models/bell.spthy are not those")
-        for _, message, _ in told["assumption"]
-    )
-    lab.write("models/bell.spthy", FALSE_REUSE)
-    os.utime(lab.path / "models/bell.spthy", (1, 1))
-    assert not Audited(lab, "logs", "models", code=0)["assumption"]
-
-
-def test_a_summary_in_a_comment_of_what_people_wrote_is_none(lab):
-    lab.write("bell.spthy", FALSE_REUSE.replace("begin\n", f"begin\n/*{a_log(*VERDICTS)}*/\n"))
-    told = Audited(lab, "bell.spthy", code=3)
-    assert [message for _, message, _ in told["missing"]] == ["has no result"] * 4 and not any(
-        entry["verdict"] for entry in told.told["lemmas"]
-    )
-
-
-def test_proofs_of_one_text_are_one_set_of_claims(lab):
-    lab.write("bell.spthy", FALSE_REUSE)
-    for name in PROVEN:
-        lab.write(
-            f"proofs/{name}.spthy",
-            analyzed(FALSE_REUSE, {**dict.fromkeys(PROVEN, "by sorry"), name: PROVEN[name]}),
-        )
-    told = Audited(lab, "bell.spthy", "proofs", code=3)
-    assert told["missing"] == [
-        (name, "claimed verified by a stored proof, unchecked", True) for name in PROVEN
-    ]
-    assert {entry["theory"] for entry in told.told["lemmas"]} == {"bell.spthy"} and len(
-        told.told["lemmas"]
-    ) == 4
-
-
-def test_several_theories_in_one_log(lab):
-    first, second = (
-        a_log("x (all-traces): verified (2 steps)", theory="a.spthy"),
-        a_log("x (all-traces): falsified - found trace (2 steps)", theory="b.spthy"),
-    )
-    lab.write("log", first.rpartition(RULE)[0] + second.partition("summaries:\n")[2])
-    assert [
-        (entry["theory"], entry["verdict"]) for entry in Audited(lab, "log", code=0).told["lemmas"]
-    ] == [("a.spthy", "verified"), ("b.spthy", "falsified")]
-
-
-def test_vacuity_and_disagreement(lab):
-    lab.write("new/log", a_log(*VERDICTS[:3]))
-    told = Audited(lab, "new", code=0)
-    assert len(told["vacuity"]) == 1 and told["vacuity"][0][2]
-    Audited(lab, "new", "--strict", code=1)
-    lab.write("old/log", a_log("calm (all-traces): falsified - found trace (9 steps)", VERDICTS[3]))
-    told = Audited(lab, "old", "new", code=1)
-    assert told["disagreement"] == [
-        (
-            "calm",
-            "verified by unknown prover, falsified by unknown prover (in new and in old)",
-            False,
-        )
-    ]
-    lab.write(
-        "old/log",
-        a_log("calm (all-traces): falsified - found trace (9 steps)", theory="other.spthy"),
-    )
-    assert not Audited(lab, "old", "new", code=0)["disagreement"]
+def test_results_with_different_flags_do_not_disagree():
+    assert disagreements(a_verified("x", flags=("A",)), a_falsified("x")) == []
 
 
 def test_a_diff_lemma_and_a_lemma_of_its_name_are_two_questions():
-    batch = bt.Batch()
-    for trait, verdict in (ALL, "verified"), (DIFF, "falsified"):
-        task = a_task(id=trait, lemma="x", trait=trait)
-        batch.apply(task.plan)
-        batch.apply(bt.Finished(trait, "", 1, bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))))
-    assert not [each for each in bt.audit({"here": batch}) if each.kind == "disagreement"]
+    assert disagreements(a_verified("x"), a_falsified("x", trait="diff")) == []
 
 
-def test_provers_that_disagree_in_one_batch(lab):
-    lab.prover(VERIFY, "a")
-    lab.prover(VERIFY.replace("verified", "falsified - found trace"), "b")
-    lab.recipe(
-        tamarin_versions=["a", "b"],
-        lemmas=[{"name": "three"}, {"name": "one", "tamarin_versions": ["a"]}],
-    )
-    lab.run("run", "recipe.json", code=0)
-    assert Audited(lab, "results", code=1)["disagreement"] == [
-        ("three", "verified by a, falsified by b", False)
-    ]
+# How a prover ends a theory that it complains of (../shared/transcripts/wellformedness-no-prove),
+# and how its summary begins then (../shared/transcripts/accountability-parent-name).
+COMPLAINTS = """
+/*
+WARNING: the following wellformedness checks failed!
 
+Unbound variables
+=================
 
-def test_warnings_are_notes(lab):
-    report = "\n/*\nWARNING: the following wellformedness checks failed!\n\nUnbound variables\n=================\n\nDerivation Checks\n=================\n*/\nend\n"
-    log = a_log(*VERDICTS).replace(
-        "  calm",
-        "  WARNING: 2 wellformedness check failed!\n           The analysis results might be wrong!\n  \n  calm",
-    )
-    lab.write("a.spthy", analyzed(FALSE_REUSE, PROVEN).replace("\nend\n", report) + log)
-    told = Audited(lab, "a.spthy", code=0)
-    assert {message for _, message, note in told["warning"] if note} == {
-        "derivation checks timed out (raise --derivcheck-timeout)",
-        "1 wellformedness check failed: Unbound variables",
-    }
-    lab.write(
-        "b.log",
-        "maude tool: 'maude'\n 'maude --version' returned unsupported version '3.2'\n"
-        + a_log(*VERDICTS),
-    )
-    assert "Maude 3.2 is not supported by this prover" in lab.run("audit", "b.log", code=0).stdout
-
-
-@pytest.mark.parametrize(
-    "text,code,told",
-    [
-        ('{"calm": "verified", "h*": "verified"}', 0, []),
-        ('{"bell": {"calm": "verified"}, "heard": "verified"}', 0, []),
-        (
-            '{"models/bell.spthy": {"*": "verified"}, "other.spthy": {"calm": "falsified"}}',
-            1,
-            [("missing", "calm")],
-        ),
-        (
-            '{"*": "falsified", "calm": "verified", "quiet": "verified", "still": "verified"}',
-            1,
-            [("expectation", "heard")],
-        ),
-        (
-            '{"calm": "incomplete", "gone": "verified"}',
-            1,
-            [("expectation", "calm"), ("missing", "gone")],
-        ),
-        (
-            "theory,lemma,verdict\nbell.spthy,calm,falsified\n,heard,\n",
-            1,
-            [("expectation", "calm")],
-        ),
-        ("\ufefftheory,lemma,verdict\r\n,heard,verified\r\n", 0, []),
-    ],
+Derivation Checks
+=================
+*/
+end
+"""
+COMPLAINTS_IN_SUMMARY = (
+    "  WARNING: 2 wellformedness check failed!\n"
+    "           The analysis results might be wrong!\n"
+    "  \n"
 )
-def test_expectations_of_a_file(lab, text, code, told):
-    lab.write("log", a_log(*VERDICTS, theory="models/bell.spthy"))
-    lab.write("expect", text)
-    found = Audited(lab, "log", "--expect", "expect", code=code)
-    assert [
-        (each["kind"], each["lemma"]) for each in found.told["findings"] if not each["note"]
-    ] == told
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{}",
-        "{",
-        "[1]",
-        '{"a": "maybe"}',
-        '{"a": ["verified"]}',
-        '{"a": {"b": {}}}',
-        "lemma;verdict\na;b\n",
-        "theory,lemma,verdict\n",
-        "theory,lemma,verdict\na,b,maybe\n",
-        "\0",
-        '{"a":' * 5000,
-    ],
-)
-def test_bad_expectations_are_refused(lab, text):
-    lab.write("log", a_log(*VERDICTS))
-    lab.write("expect", text)
-    assert "expect: " in lab.run("audit", "log", "--expect", "expect", code=2).stderr
-    lab.run("audit", "log", "--expect", "missing", code=2)
+def test_wellformedness_warnings_are_notes(lab, audit):
+    theory = printed_theory().removesuffix("\nend\n") + COMPLAINTS
+    log = BELL_LOG.replace("  calm", COMPLAINTS_IN_SUMMARY + "  calm")
+    lab.write("a.spthy", theory + log)
+    told = audit("a.spthy", code=0)
+    warnings = told.notes("warning")
+    assert "calm: derivation checks timed out (raise --derivcheck-timeout)" in warnings
+    assert "calm: 1 wellformedness check failed: Unbound variables" in warnings
+    assert len(warnings) == 2 * len(BELL_PROOFS)
 
 
-def test_a_baseline_and_its_tolerance(lab):
-    lab.write("old/log", a_log(*VERDICTS, theory="there/bell.spthy"))
-    lab.write(
-        "new/log",
-        a_log(
-            "calm (all-traces): falsified - found trace (3 steps)",
-            "quiet (all-traces): analysis incomplete (8 steps)",
-            "heard (exists-trace): verified (40 steps)",
-            "fresh (all-traces): verified (2 steps)",
-        ).replace("1.50s", "9s"),
-    )
-    found = Audited(lab, "new", "--against", "old", code=1)
-    assert [(each["kind"], each["lemma"], each["note"]) for each in found.told["findings"]][:3] == [
-        ("expectation", "calm", False),
-        ("expectation", "quiet", False),
-        ("missing", "still", False),
-    ]  # the flip comes first
-    assert found["expectation"][0][1] == "verified in the baseline, falsified now"
-    assert ("fresh", "new: not in the baseline", True) in found["expectation"]
-    found = Audited(lab, "new", "--against", "old", "--tolerance", "1.5", code=1)
-    assert [message for lemma, message, _ in found["expectation"] if lemma == "heard"] == [
-        "40 steps, 2 in the baseline: more than 1.5 times as many",
-        "9 seconds, 1.5 in the baseline: more than 1.5 times as many",
-    ]
-    Audited(lab, "old", "--against", "old", "--tolerance", "1", code=0)
-    lab.run("audit", "old", "--against", "nowhere", code=2)
+def test_a_maude_that_the_prover_does_not_support_is_a_note(lab, audit):
+    # ../shared/transcripts/test-old-maude
+    maude = "maude tool: 'maude'\n 'maude --version' returned unsupported version '3.2'\n"
+    lab.write("b.log", maude + BELL_LOG)
+    warnings = audit("b.log", code=0).notes("warning")
+    assert "calm: Maude 3.2 is not supported by this prover" in warnings
 
 
-def test_theories_of_one_name_in_two_folders_are_compared_apart(lab):
-    def run(name, a, *b):
-        logs = [
-            a_log(f"calm (all-traces): {words} (3 steps)", theory=f"{folder}/bell.spthy")
-            for folder, words in zip("ab", (a, *b))
-        ]
-        for number, log in enumerate(logs):
-            lab.write(f"{name}/log{number}", log)
-
-    run("old", "verified", "falsified - found trace")
-    run("turned", "falsified - found trace", "falsified - found trace")
-    run("less", "verified")
-    assert [
-        lemma
-        for lemma, message, _ in Audited(lab, "turned", "--against", "old", code=1)["expectation"]
-        if "falsified now" in message
-    ] == ["calm"]
-    assert ("calm", "falsified in the baseline, not in these results", False) in Audited(
-        lab, "less", "--against", "old", code=1
-    )["missing"]
+# --- Expectations and baselines -------------------------------------------------------------------
 
 
-def test_a_file_that_cannot_be_read_is_no_silence(lab):
-    lab.write("dir/log", a_log(*VERDICTS))
-    (lab.path / "dir/other.log").symlink_to("other.log")
-    assert "passed over: dir/other.log: can't be read" in lab.run("audit", "dir", code=0).stderr
+@pytest.fixture
+def audit_expecting(lab, audit):
+    """Audit a log in which all lemmas of the bell are verified with a file of expectations."""
+    lab.write("log", BELL_LOG.replace("bell.spthy", "models/bell.spthy"))
+
+    def run(text, code):
+        lab.write("expect", text)
+        return audit("log", "--expect", "expect", code=code)
+
+    return run
 
 
-@pytest.mark.parametrize(
-    "lost",
-    [
-        lambda header: header.update(provers={}),
-        lambda header: header["provers"]["fake"].update(command=[]),
-    ],
-    ids=["prover", "command"],
-)
-def test_results_whose_prover_the_journal_lacks_are_shown(lab, lost):
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", code=0)
-    header, _, rest = (lab.path / "results/batch.jsonl").read_text().partition("\n")
-    header = json.loads(header)
-    lost(header)
-    lab.write("results/batch.jsonl", json.dumps(header) + "\n" + rest)
-    for command in (
-        ("audit", "results"),
-        ("report", "results", "--rebuild"),
-        ("recheck", "results", "--prover", "fake"),
-    ):
-        done = lab.run(*command)
-        assert (
-            "how prover 'fake' was called is not said" in done.stderr
-            and "Traceback" not in done.stderr
-        ), done.stderr
-    assert "3 verified" in lab.run("audit", "results").stdout
-
-
-def test_a_date_beyond_all_bounds_is_no_traceback(lab):
-    lab.write(
-        "out/execution_report.json",
-        json.dumps(upstream_report()).replace(
-            '"exec_start": "', '"exec_start": "0001-01-01T00:00:00+14:00", "x": "'
-        ),
-    )
-    assert "Traceback" not in lab.run("audit", "out").stderr
-
-
-def test_a_pinned_csv_is_an_expectation(lab):
-    lab.write("log", a_log(*VERDICTS))
-    lab.write("pinned.csv", lab.run("audit", "log", "--format", "csv", code=0).stdout)
-    Audited(lab, "log", "--expect", "pinned.csv", code=0)
-    lab.write(
-        "log", a_log(*VERDICTS[:3], "heard (exists-trace): falsified - no trace found (2 steps)")
-    )
-    assert [
-        lemma for lemma, *_ in Audited(lab, "log", "--expect", "pinned.csv", code=1)["expectation"]
-    ] == ["heard"]
-
-
-HOSTILE_EVIDENCE = {
-    "nothing": b"",
-    "binary": bytes(range(256)) * 999,
-    "nul": b"theory T begin\0end",
-    "latin": "theory T begin // \xe9\nend".encode("latin-1"),
-    "open": b'theory T begin\nlemma a: "T"\n',
-    "deep": b"theory T begin\n" + b"/*" * 99_999,
-    "blank": b"//" + b"\n" * 99_999,
-    "twice": b'theory T begin\nlemma a: "T"\nlemma a: "T"\nend\n',
-    "cut": a_log(*VERDICTS, ended=False).encode(),
-    "odd": a_log(
-        "calm (all-traces): maybe (3 steps)",
-        "\x1b[31mred (all-traces): verified (1 steps)",
-        theory="\x1b]0;x\x07../../etc/passwd",
-    ).encode(),
-    "huge": a_log(
-        "calm (all-traces): verified (" + "9" * 5000 + " steps)", theory="a" * 99_999
-    ).encode(),
-    "no names": b"=\nsummary of summaries:\n\nanalyzed: \n\n=====\n",
-    "journal": b'{"event": "batch"}\n{"event": 1}\n',
-    "json": b'{"event"' * 9999,
+EXPECTATIONS_MET = {
+    "patterns": '{"calm": "verified", "h*": "verified"}',
+    "theory": '{"bell": {"calm": "verified"}, "heard": "verified"}',
+    "csv as Excel writes it": "\ufefftheory,lemma,verdict\r\n,heard,verified\r\n",
+    "no verdict": "theory,lemma,verdict\n,calm,verified\n,heard,\n",
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE_EVIDENCE)
-def test_damaged_and_hostile_files(lab, name):
-    lab.write("dir/good.log", a_log(*VERDICTS))
-    (lab.path / "dir/bad").write_bytes(HOSTILE_EVIDENCE[name])
-    for form in ("table", "json", "csv", "md", "junit"):
-        done = lab.run("audit", "dir", "-d", "--format", form)
-        assert (
-            done.returncode in (0, 1, 3)
-            and "heard" in done.stdout
-            and "\x1b" not in done.stdout
-            and "\x07" not in done.stdout
-        )
-        if form == "junit":
-            ElementTree.fromstring(done.stdout)
-    alone = lab.run("audit", "dir/bad")
-    assert alone.returncode in (
-        (2,)
-        if name in ("nothing", "binary", "blank", "journal", "json")
-        else (0,)
-        if name == "huge"
-        else (1, 3)
+@pytest.mark.parametrize("text", EXPECTATIONS_MET.values(), ids=EXPECTATIONS_MET)
+def test_expectations_that_are_met(audit_expecting, text):
+    told = audit_expecting(text, code=0)
+    assert told.kinds.isdisjoint({"expectation", "missing"})
+
+
+def test_a_missed_expectation_is_a_finding(audit_expecting):
+    told = audit_expecting('{"calm": "incomplete", "heard": "falsified"}', code=1)
+    assert told.findings("expectation") == [
+        "calm: incomplete expected, verified now",
+        "heard: falsified expected, verified now",
+    ]
+
+
+def test_a_missed_expectation_of_a_csv_is_a_finding(audit_expecting):
+    told = audit_expecting("theory,lemma,verdict\nbell.spthy,calm,falsified\n", code=1)
+    assert told.found_of("expectation") == ["calm"]
+    assert "missing" not in told.kinds
+
+
+def test_an_exact_name_beats_a_pattern(audit_expecting):
+    named = '"calm": "verified", "quiet": "verified", "still": "verified"'
+    told = audit_expecting('{"*": "falsified", ' + named + "}", code=1)
+    assert told.found_of("expectation") == ["heard"]
+
+
+def test_an_expected_lemma_without_a_result_is_a_finding(audit_expecting):
+    told = audit_expecting('{"calm": "verified", "gone": "verified"}', code=1)
+    assert told.findings("missing") == ["gone: verified expected, not in these results"]
+
+
+def test_an_expected_theory_without_results_is_a_finding(audit_expecting):
+    text = '{"models/bell.spthy": {"*": "verified"}, "other.spthy": {"calm": "falsified"}}'
+    told = audit_expecting(text, code=1)
+    assert told.found_of("missing") == ["calm"]
+    assert "expectation" not in told.kinds
+
+
+def test_the_csv_of_an_audit_is_an_expectation(lab, run_here, audit):
+    lab.write("log", BELL_LOG)
+    pinned = run_here("audit", "log", "--format", "csv", code=0).out
+    lab.write("pinned.csv", pinned)
+    audit("log", "--expect", "pinned.csv", code=0)
+    lab.write(
+        "log", BELL_LOG.replace(HEARD, HEARD.replace("verified", "falsified - no trace found"))
     )
+    told = audit("log", "--expect", "pinned.csv", code=1)
+    assert told.found_of("expectation") == ["heard"]
 
 
-def test_folders_with_loops_pipes_and_nothing(lab):
-    lab.write("dir/sub/log", a_log(*VERDICTS))
+BAD_EXPECTATIONS = {
+    "empty": "",
+    "no lemma": "{}",
+    "cut": "{",
+    "list": "[1]",
+    "no verdict": '{"a": "maybe"}',
+    "list of verdicts": '{"a": ["verified"]}',
+    "too deep": '{"a": {"b": {}}}',
+    "semicolons": "lemma;verdict\na;b\n",
+    "no row": "theory,lemma,verdict\n",
+    "csv without verdict": "theory,lemma,verdict\na,b,maybe\n",
+    "nul": "\0",
+    "much too deep": '{"a":' * 5000,
+}
+
+
+@pytest.mark.parametrize("text", BAD_EXPECTATIONS.values(), ids=BAD_EXPECTATIONS)
+def test_bad_expectations_are_refused(lab, run_here, text):
+    lab.write("log", BELL_LOG)
+    lab.write("expect", text)
+    told = run_here("audit", "log", "--expect", "expect", code=2)
+    assert "expect: " in told.err
+
+
+def test_expectations_that_are_not_there_are_refused(lab, run_here):
+    lab.write("log", BELL_LOG)
+    told = run_here("audit", "log", "--expect", "nowhere", code=2)
+    assert "nowhere: " in told.err
+
+
+@pytest.fixture
+def audit_against(lab, audit):
+    """Audit a log with some lines against one in which all lemmas of the bell are verified."""
+    lab.write("old/log", BELL_LOG.replace("bell.spthy", "there/bell.spthy"))
+
+    def run(*lines, code, options=(), time="1.50s"):
+        log = a_log(*lines)
+        lab.write("new/log", log.replace("1.50s", time))
+        return audit("new", "--against", "old", *options, code=code)
+
+    return run
+
+
+def test_results_are_as_in_the_baseline(audit_against):
+    told = audit_against(CALM, QUIET, STILL, HEARD, code=0, options=["--tolerance", "1"])
+    assert told.kinds.isdisjoint({"expectation", "missing"})
+
+
+def test_what_differs_from_the_baseline_is_told_with_the_worst_first(audit_against):
+    """A verdict that has turned into its opposite before one that is lost."""
+    lost = "calm (all-traces): analysis incomplete (8 steps)"
+    turned = "quiet (all-traces): falsified - found trace (3 steps)"
+    told = audit_against(lost, turned, HEARD, code=1)
+    assert told.findings("expectation") == [
+        "quiet: verified in the baseline, falsified now",
+        "calm: verified in the baseline, incomplete now",
+    ]
+    assert told.findings("missing") == ["still: verified in the baseline, not in these results"]
+    kinds = [each["kind"] for each in told.told if not each["note"]]
+    assert kinds == ["expectation", "expectation", "missing"]
+
+
+def test_a_lemma_that_the_baseline_lacks_is_a_note(audit_against):
+    fresh = "fresh (all-traces): verified (2 steps)"
+    told = audit_against(CALM, QUIET, STILL, HEARD, fresh, code=0)
+    assert told.notes("expectation") == ["fresh: new: not in the baseline"]
+
+
+SLOW_HEARD = HEARD.replace("2 steps", "40 steps")
+
+
+def test_steps_and_seconds_beyond_the_tolerance_are_findings(audit_against):
+    lines = (CALM, QUIET, STILL, SLOW_HEARD)
+    told = audit_against(*lines, code=1, options=["--tolerance", "1.5"], time="9s")
+    slower = "9 seconds, 1.5 in the baseline: more than 1.5 times as many"
+    assert told.findings("expectation") == [
+        f"calm: {slower}",
+        f"quiet: {slower}",
+        f"still: {slower}",
+        "heard: 40 steps, 2 in the baseline: more than 1.5 times as many",
+        f"heard: {slower}",
+    ]
+
+
+def test_less_than_a_second_more_is_no_finding(audit_against):
+    lines = (CALM, QUIET, STILL, HEARD)
+    told = audit_against(*lines, code=0, options=["--tolerance", "1.1"], time="2.4s")
+    assert "expectation" not in told.kinds
+
+
+def test_without_a_tolerance_steps_and_seconds_do_not_matter(audit_against):
+    told = audit_against(CALM, QUIET, STILL, SLOW_HEARD, code=0, time="900s")
+    assert "expectation" not in told.kinds
+
+
+def test_a_baseline_that_is_not_there_is_refused(lab, run_here):
+    lab.write("log", BELL_LOG)
+    told = run_here("audit", "log", "--against", "nowhere", code=2)
+    assert "nowhere: " in told.err
+
+
+@pytest.fixture
+def two_bells(lab):
+    """A baseline of theories of one name in two folders: `calm` holds in one of them."""
+    lab.write("old/log0", a_log(CALM, theory="a/bell.spthy"))
+    lab.write("old/log1", a_log(CALM_IS_FALSE, theory="b/bell.spthy"))
+
+
+def test_a_theory_is_compared_with_that_of_its_folder(lab, two_bells, audit):
+    lab.write("new/log0", a_log(CALM_IS_FALSE, theory="a/bell.spthy"))
+    lab.write("new/log1", a_log(CALM_IS_FALSE, theory="b/bell.spthy"))
+    told = audit("new", "--against", "old", code=1)
+    assert told.findings("expectation") == ["calm: verified in the baseline, falsified now"]
+
+
+def test_a_theory_is_missed_although_another_folder_has_one_of_its_name(lab, two_bells, audit):
+    lab.write("new/log0", a_log(CALM, theory="a/bell.spthy"))
+    told = audit("new", "--against", "old", code=1)
+    message = "calm: falsified in the baseline, not in these results"
+    assert told.findings("missing") == [message]
+
+
+def test_results_are_compared_with_those_of_the_same_prover():
+    before = [a_verified("x", prover="p"), a_falsified("x", prover="q")]
+    after = [a_falsified("x", prover="p")]
+    (found,) = bt.compare(after, before, "before", 0)
+    assert found.message == "verified before, falsified now"
+
+
+def test_of_another_prover_any_earlier_verdict_is_as_good():
+    before = [a_verified("x", prover="p"), a_falsified("x", prover="q")]
+    after = [a_falsified("x", prover="new")]
+    assert list(bt.compare(after, before, "before", 0)) == []
+
+
+# --- Files and folders ----------------------------------------------------------------------------
+
+ODD_LINES = ["calm (all-traces): maybe (3 steps)", "\x1b[31mred (all-traces): verified (1 steps)"]
+ODD_LOG = a_log(*ODD_LINES, theory="\x1b]0;x\x07../../etc/passwd")
+HUGE_LOG = a_log(f"calm (all-traces): verified ({'9' * 5000} steps)", theory="a" * 99_999)
+HOSTILE_FILES = {
+    "binary": bytes(range(256)) * 999,
+    "nul": b"theory T begin\0end",
+    "latin": b"theory T begin // \xe9\nend",
+    "blank": b"//" + b"\n" * 99_999,
+}
+HOSTILE_TEXTS = {
+    "nothing": "",
+    "open": 'theory T begin\nlemma a: "T"\n',
+    "deep": "theory T begin\n" + "/*" * 20_000,
+    "twice": 'theory T begin\nlemma a: "T"\nlemma a: "T"\nend\n',
+    "cut": a_log(CALM, ended=False),
+    "odd": ODD_LOG,
+    "huge": HUGE_LOG,
+    "no-names": "=\nsummary of summaries:\n\nanalyzed: \n\n=====\n",
+    "journal": '{"event": "batch"}\n{"event": 1}\n',
+    "json": '{"event"' * 9999,
+}
+# The exit code of an audit of nothing else.
+HOSTILE_CODES = """
+binary    2
+nul       3
+latin     3
+blank     2
+nothing   2
+open      3
+deep      3
+twice     3
+cut       1
+odd       3
+huge      0
+no-names  3
+journal   2
+json      2
+"""
+
+
+def write_hostile_file(lab, path, name):
+    """Write one of HOSTILE_FILES or HOSTILE_TEXTS."""
+    if name in HOSTILE_TEXTS:
+        lab.write(path, HOSTILE_TEXTS[name])
+    else:
+        (lab.path / path).write_bytes(HOSTILE_FILES[name])
+
+
+@pytest.mark.parametrize("name, code", words_in(HOSTILE_CODES))
+def test_a_damaged_or_hostile_file_alone(lab, run_here, name, code):
+    write_hostile_file(lab, "bad", name)
+    run_here("audit", "bad", code=int(code))
+
+
+@pytest.mark.parametrize("name", [*HOSTILE_FILES, *HOSTILE_TEXTS])
+def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, monkeypatch, name):
+    lab.write("dir/good.log", BELL_LOG)
+    write_hostile_file(lab, "dir/bad", name)
+    monkeypatch.chdir(lab.path)
+    warnings = []
+    evidence = bt.read_evidence(["dir"], warnings.append)
+    findings = [*bt.audit(evidence.batches), *evidence.findings]
+    for form in ("table", "json", "csv", "md", "junit"):
+        told = bt.audit_report(form, False, evidence.batches, findings, True)
+        assert "heard" in told, form
+        assert "\x1b" not in told, form
+        assert "\x07" not in told, form
+        if form == "junit":
+            ElementTree.fromstring(told)
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv", "md", "junit"])
+def test_an_audit_is_told_in_every_form(lab, run_here, form):
+    lab.write("log", BELL_LOG)
+    told = run_here("audit", "log", "--details", "--format", form, code=0)
+    assert "heard" in told.out
+
+
+def test_a_file_that_cannot_be_read_is_no_silence(lab, run_here):
+    lab.write("dir/log", BELL_LOG)
+    (lab.path / "dir/other.log").symlink_to("other.log")
+    told = run_here("audit", "dir", code=0)
+    assert "passed over: dir/other.log: can't be read" in told.err
+
+
+def test_a_file_is_read_once_by_whatever_links_it_is_reached(lab, audit):
+    lab.write("dir/sub/log", BELL_LOG)
     (lab.path / "dir/sub/up").symlink_to(lab.path / "dir")
     (lab.path / "dir/again").symlink_to("sub/log")
+    told = audit("dir", "dir/sub", "dir/again", code=0)
+    assert len(told.rows) == 4
+
+
+def test_results_are_read_once_by_whatever_links_they_are_reached(lab, audit):
+    write_upstream_report(lab)
+    (lab.path / "same").symlink_to("out")
+    told = audit("same", "out", "out", code=3)
+    assert len(told.rows) == len(json.loads(UPSTREAM_ENDS))
+
+
+def test_pipes_and_links_to_nowhere_are_passed_over(lab, audit):
+    lab.write("dir/log", BELL_LOG)
     os.mkfifo(lab.path / "dir/pipe")
     (lab.path / "dir/gone").symlink_to("nowhere")
-    assert len(Audited(lab, "dir", "dir/sub", "dir/again", code=0).told["lemmas"]) == 4
+    told = audit("dir", code=0)
+    assert len(told.rows) == 4
+
+
+@pytest.mark.parametrize("path", ["empty", "empty/notes.txt", "pipe", "link", "nowhere"])
+def test_a_path_without_evidence_is_refused(lab, run_here, path):
     lab.write("empty/notes.txt", "nothing of a prover")
-    for path in "empty", "empty/notes.txt", "dir/pipe", "dir/gone", "nowhere", "a\0b":
-        with_nul = "\0" in path
-        assert with_nul or "error: " in lab.run("audit", path, code=2).stderr
+    os.mkfifo(lab.path / "pipe")
+    (lab.path / "link").symlink_to("nowhere")
+    told = run_here("audit", path, code=2)
+    assert "error: " in told.err
+
+
+def test_a_journal_that_is_none_is_refused(lab, run_here):
     lab.write("results/batch.jsonl", "no journal\n")
-    assert lab.run("audit", "results", code=2)
+    told = run_here("audit", "results", code=2)
+    assert "error: " in told.err
 
 
-def test_a_broken_results_directory_does_not_hide_the_rest(lab):
+def test_a_broken_results_directory_does_not_hide_the_rest(lab, run_here):
     lab.write("all/a/execution_report.json", "[1]")
-    lab.write("all/a/log", a_log(*VERDICTS))
-    done = lab.run("audit", "all", code=0)
-    assert "not what batch-tamarin 1.2 writes" in done.stderr and "4 results" in done.stdout
+    lab.write("all/a/log", BELL_LOG)
+    told = run_here("audit", "all", code=0)
+    assert "not what batch-tamarin 1.2 writes" in told.err
+    assert "4 results" in told.out
 
 
-def test_an_unfinished_batch_is_audited(lab):
-    interrupted_batch(lab)
-    (lab.path / "same").symlink_to("results")
-    assert lab.run("audit", "same", "results", "results", code=3).stdout.count("t.spthy  ") == 1
-    assert json.loads(lab.run("audit", "results", "--format", "json", code=3).stdout)["ok"] is False
+# --- The table for people -------------------------------------------------------------------------
 
 
-def test_the_table_for_people(lab):
-    lab.write(
-        "log",
-        a_log(*VERDICTS[:3]).replace(
-            "calm (all-traces): verified", "calm (all-traces): falsified - found trace"
-        ),
-    )
-    lab.write("bell.spthy", FALSE_REUSE)
-    os.utime(lab.path / "bell.spthy", (1, 1))
-    told = lab.run("audit", ".", code=1).stdout
-    assert (
-        told.index("Findings")
-        < told.index("bell.spthy: quiet")
-        < told.index("assumption: prove what is assumed")
-        < told.index("Notes")
-        < told.index("Theories")
-        and "heard" not in told
-    )
-    assert told == lab.run("audit", ".", code=1).stdout
-    assert "still" in lab.run("audit", ".", "-d", code=1).stdout.partition("Lemmas")[2]
+@pytest.fixture
+def audit_table(lab, run_here):
+    """The table of an audit with a false lemma that `quiet` and `still` rest on."""
+    lab.write("log", a_log(CALM_IS_FALSE, QUIET, STILL))
+    write_old(lab, "bell.spthy", BELL)
+
+    def run(*options):
+        return run_here("audit", ".", *options, code=1).out
+
+    return run
+
+
+def test_a_table_tells_findings_with_advice_then_notes_then_theories(audit_table):
+    told = audit_table()
+    order = ["Findings", "bell.spthy: quiet", "assumption: prove what is", "Notes", "Theories"]
+    places = [told.index(words) for words in order]
+    assert places == sorted(places)
+
+
+def test_a_table_shows_lemmas_with_details_only(audit_table):
+    told = audit_table()
+    assert "Lemmas" not in told
+    assert "calm" not in told.partition("Theories")[2]
+    assert "still" in audit_table("-d").partition("Lemmas")[2]
+
+
+def test_a_table_is_the_same_each_time(audit_table):
+    assert audit_table() == audit_table()
+
+
+# --- Real runs ------------------------------------------------------------------------------------
+
+
+# What audits of the runs in ../shared/transcripts tell: exit code, kinds of notes. Where somebody
+# asked for one lemma, the others are missing.
+REAL_RUNS = """
+accountability              0  warning
+accountability-parent-name  3  missing warning
+accountability-prefix       0  warning
+all-lemmas                  0
+all-lemmas-rs               0
+auto-sources                0
+bound-incomplete            3  missing sorry
+check-broken-proof          3  missing sorry
+check-stored-proof          3  assumption missing vacuity
+check-stored-proof-of-rs    3  assumption missing vacuity
+defines                     0
+diff-falsified              0
+diff-one-lemma              3  assumption missing
+diff-two-sides              0
+diff-verified               0
+false-reuse-one             3  assumption missing vacuity
+falsified-all-traces        3  missing
+no-prove                    3  missing
+no-such-lemma               3  missing warning
+prefix                      3  missing
+two-lemmas-one-process      3  missing vacuity
+verified                    3  assumption missing vacuity
+verified-exists-trace       3  missing
+verified-rs                 3  assumption missing vacuity
+wellformedness-no-prove     3  missing warning
+"""
+# Runs that were begun and have no summary, and what is no run on a theory.
+ENDED_RUNS = """
+diff-without-flag
+heap-limit
+interrupted-int
+killed-kill
+killed-term
+missing-maude
+missing-theory
+no-locale
+no-locale-stdout
+parse-error
+wellformedness
+wellformedness-quit
+"""
+NO_RUNS = """
+bad-option
+diff-rs
+old-style-cores-rs
+test-ok
+test-old-maude
+version
+version-old-maude
+version-rs
+"""
 
 
 @needs_transcripts
-@pytest.mark.parametrize(
-    "name", sorted(path.name for path in TRANSCRIPTS.glob("*")) if TRANSCRIPTS.is_dir() else []
-)
-def test_real_runs_are_audited(lab, name):
-    done = lab.run("audit", str(TRANSCRIPTS / name), "--format", "json")
-    summary = "summary of summaries:" in (TRANSCRIPTS / name / "stdout").read_text(encoding="utf-8")
-    if not summary:
-        assert done.returncode in (1, 2)
-        return
-    told = json.loads(done.stdout)
-    wrong = {(each["kind"], each["lemma"]) for each in told["findings"] if not each["note"]}
-    assert wrong == (
-        {("assumption", "key_secret"), ("assumption", "executable")}
-        if name == "false-reuse-all"
-        else set()
-    )
-    assert done.returncode == (
-        1
-        if wrong
-        else 0
-        if all(entry["verdict"] in ("verified", "falsified") for entry in told["lemmas"])
-        else 3
-    )
-    notes = {each["kind"] for each in told["findings"]}
-    assert ("sorry" in notes) == (name in ("bound-incomplete", "check-broken-proof"))
-    assert ("missing" in notes) == any(
-        entry["steps"] in (1, 2) and entry["verdict"] == "incomplete" for entry in told["lemmas"]
-    )
-    if name == "false-reuse-one":
-        assert "assuming nothing_leaks (incomplete)" in done.stdout
-    if name in ("all-lemmas", "all-lemmas-rs", "diff-two-sides", "auto-sources", "defines"):
-        assert told["ok"] and not told["findings"]
+def test_every_real_run_is_audited_here():
+    expected = {"false-reuse-all", *ENDED_RUNS.split(), *NO_RUNS.split()}
+    for name, *_ in words_in(REAL_RUNS):
+        expected.add(name)
+    assert expected == set(os.listdir(TRANSCRIPTS))
 
 
-def test_an_audit_takes_logs_in_any_order(lab):
-    for name, word in (
-        ("d/a", "falsified - found trace"),
-        ("e/b", "verified"),
-        ("d/c", "verified"),
-    ):
-        lab.write(
-            f"{name}.log",
-            summary_of(f"  {name[-1]} (all-traces): {word} (2 steps)").replace(
-                "x.spthy", f"{name[-1]}.spthy"
-            ),
-        )
-    said = lab.run("audit", "d/a.log", "e/b.log", "d/c.log", "--format", "json").stdout
-    assert {row["lemma"]: row["verdict"] for row in json.loads(said)["lemmas"]} == {
-        "a": "falsified",
-        "b": "verified",
-        "c": "verified",
-    }
+@needs_transcripts
+@pytest.mark.parametrize("line", REAL_RUNS.strip().splitlines())
+def test_a_real_run_shows_nothing_wrong(audit, line):
+    name, code, *kinds = line.split()
+    told = audit(str(TRANSCRIPTS / name), code=int(code))
+    assert told.kinds == set(kinds)
+    assert [each for each in told.told if not each["note"]] == []
+
+
+@needs_transcripts
+@pytest.mark.parametrize("name", ENDED_RUNS.split())
+def test_a_real_run_without_a_summary_is_a_finding(audit, name):
+    told = audit(str(TRANSCRIPTS / name), code=1)
+    assert told.findings("missing") == [CUT_OFF]
+    assert told.rows == []
+
+
+@needs_transcripts
+@pytest.mark.parametrize("name", NO_RUNS.split())
+def test_what_a_real_prover_says_without_a_theory_is_no_evidence(run_here, name):
+    assert "neither results" in run_here("audit", str(TRANSCRIPTS / name), code=2).err
+
+
+@needs_transcripts
+def test_a_false_reusable_lemma_is_found_in_a_real_run(audit):
+    told = audit(str(TRANSCRIPTS / "false-reuse-all"), code=1)
+    assert told.found_of("assumption") == ["key_secret", "executable"]
+    assert told.kinds == {"assumption", "vacuity"}
+
+
+@needs_transcripts
+def test_a_reusable_lemma_without_an_answer_is_told_in_a_real_run(audit):
+    told = audit(str(TRANSCRIPTS / "false-reuse-one"), code=3)
+    assert told.states["key_secret"] == "verified, assuming nothing_leaks (incomplete)"
 
 
 # === Reports ======================================================================================
