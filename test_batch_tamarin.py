@@ -14,6 +14,7 @@ meant to run into its limit waits for something that never comes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import dataclasses
 import errno
@@ -3264,564 +3265,1029 @@ def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
 
 # === Cache ========================================================================================
 
-# A prover whose answer depends on all that Tamarin's depends on, and on nothing else.
-MODEL = f"""#!{sys.executable} -S
-import os, re, sys
-version = "1.11.0"
-if "--version" in sys.argv:
-    sys.exit(print("tamarin-prover", version))
-options = dict((word.partition("=")[0], word.partition("=")[2]) for word in sys.argv[1:] if word[:2] == "--")
-flags, file = [word[3:] for word in sys.argv if word[:3] == "-D="], next(word for word in sys.argv if word.endswith(".spthy"))
-def read(path):
-    text = re.sub(r"/[*].*?[*]/|//[^\\n]*", " ", open(path).read(), flags=re.S)
-    text = re.sub(r"#ifdef (\\w+)(.*?)#endif", lambda found: found[2] if found[1] in flags else "", text, flags=re.S)
-    return re.sub(r'#include "(.*?)"', lambda found: read(os.path.join(os.path.dirname(path), found[1])), text)
-items = [" ".join(item.split()) for item in re.split(r"\\n(?=[a-z]+[ :\\n])", read(file))]
-for item in items:
-    if "SYNTAX" in item:
-        print(f'"{{file}}" (line 1, column 1):\\nunexpected "S"', file=sys.stderr)
-        sys.exit(1)
-name = lambda item: re.match(r"lemma (\\w+)", item)[1] if item.startswith("lemma ") else ""
-asked, seen = options.get("--prove", ""), False
-of_sources = any(name(item) == asked and "[sources" in item for item in items)
-with open("runs", "a") as runs:
-    runs.write((asked or "load") + "\\n")
-print("[Theory T] Theory loaded\\n[Theory T] Theory closed", file=sys.stderr)
-kept = []
-for item in items:
-    seen = seen or name(item) == asked
-    reused = "[reuse" in item and "all" in item and not seen
-    hidden = any(f"hide_lemma={{name(item)}}" in other for other in items if name(other) == asked)
-    if not name(item) or name(item) == asked or ("[sources" in item or reused and not hidden) and not of_sources:
-        kept.append(item)
-if any(item.startswith("process:") for item in items) or "--quit-on-warning" in options or "--auto-sources" in options:
-    kept = items
-if any(item.startswith("heuristic: o") for item in items):
-    oracle = os.path.join(os.path.dirname(file), "oracle")
-    if not os.access(oracle, os.X_OK):
-        sys.exit("tamarin-prover: oracle: permission denied")
-    kept.append(open(oracle).read())
-import hashlib
-number = int(hashlib.sha256(repr((kept, flags, options.get("--bound"), os.environ.get("GHCRTS"))).encode()).hexdigest()[:6], 16)
-with open(options["--output"], "w") as proof:
-    proof.write(f"theory proof of {{asked}} {{number}}")
-verdict = ("verified", "falsified - found trace")[number % 2]
-rule = "=" * 78
-print(f"{{rule}}\\nsummary of summaries:\\n\\nanalyzed: x\\n\\n  {{asked}} (all-traces): {{verdict}} ({{number}} steps)\\n\\n{{rule}}")
+# Notes what it is asked for, "load" for a text that is only loaded. It refuses texts with the word
+# SYNTAX, warns of those with the word WRONG, and has as many steps as the lemma's name says.
+MODEL = r"""
+echo "${LEMMA:-load}" >> runs
+if grep -q SYNTAX t.spthy; then
+    printf '"t.spthy" (line 1, column 1):\nunexpected "S"\n' >&2
+    exit 1
+fi
+echo "[Theory T] Theory closed" >&2
+echo "theory proof of $LEMMA" > "$OUT"
+if grep -q WRONG t.spthy; then
+    warning="\n  WARNING: 1 wellformedness check failed!\n"
+fi
+printf "$warning${LEMMA:+  $LEMMA (all-traces): verified (1${LEMMA#l} steps)}\n" | summary
 """
+MODEL_THEORY = """theory T begin
+heuristic: o
+rule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]
+#include "inc.spthy"
+lemma l0: "T"
+lemma l1 [reuse]: "T"
+lemma l2: "T"
+lemma l3: "T"
+end
+"""
+ALL_PROVEN = "l0 l1 l2 l3"
+VERIFIED = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, steps=7)
+
+
+class CacheLab(Lab):
+    """A lab with four lemmas, of which l1 is a `reuse` lemma, and the model prover.
+
+    Each run has a results directory of its own: what it doesn't prove comes from the cache.
+    """
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.write("t.spthy", MODEL_THEORY)
+        self.write("inc.spthy", "rule Inc: [] --> []\n")
+        self.write("oracle", "#!/bin/sh\n", 0o755)
+        self.prover(MODEL)
+        self.recipe()
+        self.last = None  # the last run, and its results directory
+        self.directory = "run0"
+        self.cache = bt.Cache(str(path / "cache in memory"))
+
+    def edit(self, old, new, file="t.spthy"):
+        """Replace a piece of a file that is there once."""
+        text = (self.path / file).read_text()
+        assert text.count(old) == 1
+        (self.path / file).write_text(text.replace(old, new))
+
+    def proven(self, *args, code=0):
+        """Run the recipe into a new directory; the lemmas that the prover was asked for."""
+        (self.path / "runs").write_text("")
+        self.directory = f"run{int(self.directory[3:]) + 1}"
+        self.last = self.run("run", "recipe.json", "-o", self.directory, *args, code=code)
+        return self.asked()
+
+    def asked(self):
+        """What the prover was asked for in the last run so far, as words in their order."""
+        return " ".join(sorted((self.path / "runs").read_text().split()))
+
+    def finished(self):
+        """The `finish` events of the last run, by task."""
+        return self.finishes(self.directory)
+
+    def statuses(self):
+        """How the tasks of the last run ended, and whether that came from the cache."""
+        return {(event["status"], event["cached"]) for event in self.finished().values()}
+
+    def planned(self):
+        """Plan the recipe in this process: each plan, and what its result depends on."""
+        bt.file_state.cache_clear()
+        os.chdir(self.path)
+        recipe = bt.Recipe("recipe.json")
+        provers = bt.recipe_provers(recipe)
+        room = bt.Limits(4, 8192, 0)
+        batch = bt.plan_batch(recipe, provers, room, bt.PlanOptions(), pytest.fail)
+        return [(task.plan, batch.inputs[task.plan.view]) for task in batch.tasks.values()]
+
+    def outputs(self, plan):
+        """Where the files of a task would be, if there were any."""
+        return bt.result_files(str(self.path / "none"), plan.id)
+
+    def keep(self, plan, inputs, result=VERIFIED, parse_error=False):
+        """Store a result in the cache of this process."""
+        self.cache.store(plan, result, self.outputs(plan), inputs, parse_error)
+
+    def keep_all(self):
+        """Store a result of every task in the cache of this process."""
+        for plan, inputs in self.planned():
+            self.keep(plan, inputs)
+
+    def new(self):
+        """What is new of the lemmas that have no result in the cache of this process.
+
+        In one line: "l1: lemma; l2: assumed lemmas", "all: options", or "".
+        """
+        found = {}
+        planned = self.planned()
+        for plan, inputs in planned:
+            if not self.cache.find(plan, inputs):
+                found[plan.lemma] = self.cache.what_is_new(plan, inputs).replace("new: ", "")
+        reasons = set(found.values())
+        if len(found) == len(planned) and len(reasons) == 1:
+            found = {"all": reasons.pop()}
+        return "; ".join(f"{lemma}: {reason}" for lemma, reason in found.items())
 
 
 @pytest.fixture
-def model(lab):
-    """A lab with the model prover and a theory of 20 lemmas, of which l5 is a `reuse` lemma; `lab.proven(...)` tells what was run."""
-    lab.write("model", MODEL, 0o755)
-    lab.provers["fake"] = {"path": "./model"}
-    lab.write("inc.spthy", "rule Inc: [] --> []\n")
-    lemmas = "".join(
-        f'lemma l{number}{" [reuse]" * (number == 5)}: all-traces "All k #i. A(k) @ i ==> T"\n'
-        for number in range(20)
-    )
-    lab.write(
-        "t.spthy",
-        f'theory T begin\nheuristic: o\nrule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n#include "inc.spthy"\n{lemmas}end\n',
-    )
-    lab.write("oracle", "#!/bin/sh\n", 0o755)
-    lab.recipe(config={"global_max_cores": 2})
-
-    def proven(*args, code=(0, 1, 3)):  # 1: by chance some verdict rests on a falsified lemma
-        (lab.path / "runs").write_text("")
-        done = lab.run("run", "recipe.json", "--fresh", *args)
-        assert done.returncode in code, done.stderr
-        lab.last = done
-        return sorted((lab.path / "runs").read_text().split())
-
-    def edit(old, new, file="t.spthy"):
-        text = (lab.path / file).read_text()
-        assert old in text
-        (lab.path / file).write_text(text.replace(old, new, 1))
-
-    lab.proven, lab.edit = proven, edit
-    return lab
+def model(tmp_path):
+    return CacheLab(tmp_path)
 
 
-def results_of(lab, directory=None):
-    """What came out, by task; and the journal's finishes."""
-    journal = (
-        max(lab.path.glob("results*/batch.jsonl"), key=lambda path: path.stat().st_mtime_ns)
-        if directory is None
-        else directory
-    )
-    finishes = [
-        json.loads(line) for line in journal.read_text().splitlines() if '"event":"finish"' in line
-    ]
-    return {event["id"]: event for event in finishes}
+def cache_entries(pattern):
+    """The entries of the user's cache whose names match: directories."""
+    return list(Path(os.environ["XDG_CACHE_HOME"]).glob(f"batch-tamarin/*/{pattern}"))
 
 
-ALL_LEMMAS = sorted(f"l{number}" for number in range(20))
-
-
-def test_only_what_changed_is_proven(model):
-    assert model.proven() == ALL_LEMMAS
-    first = results_of(model)
-    assert model.proven() == [], "nothing changed"
-    again = results_of(model)
-    for task_id, event in again.items():
-        same = ("status", "verdict", "steps", "wall_s", "cpu_s", "peak_mb", "lemmas", "exit")
-        assert [event[name] for name in same] == [first[task_id][name] for name in same]
-        assert (
-            event["cached"]
-            and event["ran"] == first[task_id]["at"]
-            and not event["old_text"]
-            and not first[task_id]["cached"]
+@contextlib.contextmanager
+def program_running(lab, *args):
+    """The program in a process of its own, beside the test; afterwards it has ended, with 0."""
+    with tempfile.TemporaryFile() as told:
+        process = multiprocessing.get_context("fork").Process(
+            target=be_the_program, args=(args, lab.path, told.fileno(), told.fileno()), daemon=True
         )
-    newest = max(model.path.glob("results_*"))
-    for folder, ending in (("proofs", "spthy"), ("logs", "out"), ("logs", "err")):
-        name = f"t--l3--fake.{ending}"
-        assert (newest / folder / name).read_bytes() == (
-            model.path / "results" / folder / name
-        ).read_bytes()
-    model.edit("rule A", "/* a comment */   rule A")
-    assert model.proven() == [], "a comment"
-    model.edit('lemma l7: all-traces "All', 'lemma l7: all-traces "All z')
-    assert model.proven() == ["l7", "load"], "one plain lemma edited"
-    assert all(
-        event["old_text"] == (event["id"] != "t--l7--fake")
-        for event in results_of(model).values()
-        if event["cached"]
-    )
-    model.edit("Out(~k)", "Out('a'), Out(~k)")
-    assert model.proven() == ALL_LEMMAS, "one rule edited"
-    model.edit('[reuse]: all-traces "All', '[reuse]: all-traces "All z')
-    assert model.proven() == [*sorted(f"l{number}" for number in range(5, 20)), "load"], (
-        "a reuse lemma edited: itself and those after it"
-    )
-    model.edit("Inc: []", "Inc: [ In(x) ]", "inc.spthy")
-    assert model.proven() == ALL_LEMMAS, "an included file edited"
-    model.edit("#!/bin/sh", "#!/bin/sh\nexit 0", "oracle")
-    assert (
-        model.proven("-d") == ALL_LEMMAS
-        and "t--l3--fake: new: oracle oracle\n" in model.last.stderr
-    ), "the oracle edited"
-    assert model.proven("--cores", "1") == [], "cores changed"
-    model.edit('version = "1.11.0"', 'version = "1.11.1"', "model")
-    assert model.proven("-d") == ALL_LEMMAS and "t--l3--fake: new: prover\n" in model.last.stderr, (
-        "the prover updated"
-    )
-    assert model.proven("--no-cache") == ALL_LEMMAS
+        process.start()
+        try:
+            yield process
+            process.join(RUN_S)
+            told.seek(0)
+            assert process.exitcode == 0, told.read()
+        finally:
+            process.kill()
+            process.join()
+
+
+# --- What changes a result ------------------------------------------------------------------------
+
+# What is edited: in which file, from what, to what; and what is then new of which lemmas.
+EDITS = """
+a comment      | t.spthy    | rule A     | /* a comment */   rule A |
+a plain lemma  | t.spthy    | l2: "T"    | l2: "F" | l2: lemma
+a new lemma    | t.spthy    | lemma l3:  | lemma l4: | l4: no result of it is stored
+a reuse lemma  | t.spthy    | [reuse]: "T" | [reuse]: "F" \
+    | l1: lemma; l2: assumed lemmas; l3: assumed lemmas
+no reuse lemma | t.spthy    | l1 [reuse] | l1 \
+    | l1: lemma; l2: assumed lemmas; l3: assumed lemmas
+a rule         | t.spthy    | Out(~k)    | Out('a') | all: theory outside of lemmas
+a rule amid    | t.spthy    | lemma l2:  | rule B: []-->[] lemma l2: | all: theory outside of lemmas
+an include     | inc.spthy  | Inc: []    | Inc: [ In(x) ] | all: theory outside of lemmas
+an oracle      | oracle     | #!/bin/sh  | #!/bin/sh -e | all: oracle oracle
+a prover       | fake.sh    | 1.11.0     | 1.11.1 | all: prover
+"""
+
+
+def edits(table):
+    """The rows of a table like EDITS, as parameters."""
+    rows = []
+    for line in table.strip().splitlines():
+        title, *cells = map(str.strip, line.split("|"))
+        rows.append(pytest.param(*cells, id=title))
+    return rows
+
+
+@pytest.mark.parametrize("file, old, new, told", edits(EDITS))
+def test_an_edit_outdates_what_depends_on_it(model, file, old, new, told):
+    model.keep_all()
+    assert model.new() == ""
+    model.edit(old, new, file)
+    assert model.new() == told
+
+
+RECIPE_CHANGES = {
+    "options": {"tamarin_options": ["--bound=3"]},
+    "preprocessor flags": {"preprocess_flags": ["F"]},
+    "options, preprocessor flags": {"tamarin_options": ["-v"], "preprocess_flags": ["F"]},
+}
+
+
+@pytest.mark.parametrize("word", RECIPE_CHANGES)
+def test_options_and_flags_change_results(model, word):
+    model.keep_all()
+    model.recipe(**RECIPE_CHANGES[word])
+    assert model.new() == f"all: {word}"
+
+
+def test_cores_memory_and_time_change_no_verdict(model):
+    model.keep_all()
+    model.recipe(resources={"max_cores": 2, "max_memory": 3, "timeout": 77})
+    assert model.new() == ""
+
+
+@pytest.mark.parametrize(
+    "name, told",
+    [
+        ("GHCRTS", "all: environment"),
+        ("TAMARIN_NO_MAUDE_VARIANTS", "all: environment"),
+        ("EDITOR", ""),
+    ],
+)
+def test_variables_that_can_change_a_result(model, monkeypatch, name, told):
+    monkeypatch.delenv(name, raising=False)
+    model.keep_all()
+    monkeypatch.setenv(name, "-M2g")
+    assert model.new() == told
+
+
+def test_all_variables_that_the_recipe_sets_can_change_a_result(model):
+    model.keep_all()
+    model.provers["fake"]["env"] = {"EDITOR": "vi"}
+    model.recipe()
+    assert model.new() == "all: environment"
+
+
+def test_another_maude_can_change_a_result(model):
+    model.write("maude.sh", "#!/bin/sh\n", 0o755)
+    model.provers["fake"]["options"] = ["--with-maude=./maude.sh"]
+    model.recipe()
+    model.keep_all()
+    model.write("maude.sh", "#!/bin/sh\n# other bytes\n", 0o755)
+    assert model.new() == "all: Maude"
+
+
+def test_who_may_execute_an_oracle_can_change_a_result(model):
+    model.keep_all()
     (model.path / "oracle").chmod(0o644)
-    assert model.proven() == ALL_LEMMAS and {
-        event["status"] for event in results_of(model).values()
-    } == {"failed"}
-    assert model.proven() == ALL_LEMMAS, "such a failure is nothing to keep"
+    assert model.new() == "all: oracle oracle"
+
+
+def test_a_prover_behind_another_command_counts(model, monkeypatch):
+    program = model.write("bin/hidden-prover", PRELUDE + MODEL, 0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    model.provers["fake"] = {"command": ["nice", "hidden-prover"]}
+    model.recipe()
+    assert model.proven() == ALL_PROVEN
+    assert model.proven() == ""
+    model.edit("summary() {", "# of the same version\nsummary() {", "bin/hidden-prover")
+    assert model.proven() == ALL_PROVEN
+
+
+@pytest.mark.parametrize(
+    "text, options, reason",
+    [
+        ("process: 0\n", [], "a top-level process"),
+        ('restrictionfoo: "F"\n', [], "unusual lemmas"),
+        ("", ["--quit-on-warning"], "--quit-on-warning"),
+        ("", ["--quit"], "--quit-on-warning"),
+        ("", ["--auto-sources"], "--auto-sources"),
+    ],
+)
+def test_where_a_theory_does_not_split_any_edit_counts(model, text, options, reason):
+    model.edit("lemma l2:", f"{text}lemma l2:")
+    model.recipe(tamarin_options=options)
+    model.keep_all()
+    assert model.new() == ""
+    model.edit('l3: "T"', 'l3: "F"')
+    assert model.new() == f"all: theory ({reason}: all of it counts)"
+
+
+def test_what_was_stored_in_parts_never_stood_together(model):
+    model.keep_all()
+    model.edit("Out(~k)", "Out('a')")
+    model.recipe(tamarin_options=["--bound=3"])
+    model.keep_all()
+    model.recipe()
+    assert model.new() == "all: nothing is new, but never stood together like this"
+
+
+PIECES = """
+rule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]
+rule B: [ Fr(~k) ] --[ A(~k) ]-> [ ]
+lemma s1 [sources]: "F" by sorry
+lemma s2 [sources]: "T"
+lemma r [reuse]: "F"
+lemma x: "T" by sorry
+lemma y: "T"
+"""
 
 
 def test_what_a_lemma_depends_on_fixes_the_text_without_other_lemmas(lab):
-    """Whatever is moved or edited: the parts of a lemma are the same exactly where the text that matters to it is."""
+    """However pieces are put together: the parts of a lemma are the same exactly where the text is
+    that matters to it."""
     rng = random.Random(7)
-    pieces = [
-        "rule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]",
-        "rule B: [ Fr(~k) ] --[ A(~k) ]-> [ ]",
-        *(
-            f'lemma {name}{attributes}: "{formula}"{proof}'
-            for name, attributes, formula, proof in (
-                ("s1", " [sources]", "F", "\nby sorry"),
-                ("s2", " [sources]", "T", ""),
-                ("r", " [reuse]", "F", ""),
-                ("x", "", "T", "\nby sorry"),
-                ("y", "", "T", ""),
-            )
-        ),
-    ]
-    seen = {}
+    pieces = PIECES.strip().splitlines()
+    texts_by_parts = {}
+    parts_by_text = {}
     for _ in range(150):
-        order = rng.sample(pieces, rng.randrange(3, len(pieces) + 1))
-        lab.write("t.spthy", "theory T begin\n" + "\n".join(order) + "\nend\n")
+        chosen = rng.sample(pieces, rng.randrange(3, len(pieces) + 1))
+        lab.write("t.spthy", "\n".join(["theory T begin", *chosen, "end"]))
         theory = bt.load_theory(str(lab.path / "t.spthy"))
         for lemma in theory.lemmas:
-            matters = {"", lemma.name, *lemma.assumes}
-            text = tuple(text for name, text in theory.segments if name in matters)
-            parts = lemma.name, bt.lemma_parts(theory)[lemma.name]
-            assert seen.setdefault(parts, text) == text
-            assert seen.setdefault((lemma.name, text), parts) == parts
+            parts = bt.lemma_parts(theory)[lemma.name]
+            text = text_that_matters(theory, lemma)
+            assert texts_by_parts.setdefault((lemma.name, parts), text) == text
+            assert parts_by_text.setdefault((lemma.name, text), parts) == parts
+    assert len(parts_by_text) < 600, "the test means nothing if nothing came twice"
 
 
-def test_why_something_runs(model):
+def text_that_matters(theory, lemma):
+    """The segments of a theory without those of lemmas that a lemma doesn't assume."""
+    matters = {"", lemma.name, *lemma.assumes}
+    return tuple(text for name, text in theory.segments if name in matters)
+
+
+# A model of what Tamarin's answer depends on, much simpler than the program's and independent of it.
+COMMENT = re.compile(r"//[^\n]*")
+IFDEF = re.compile(r"#ifdef (\w+)(.*?)#endif", re.DOTALL)
+INCLUDE = re.compile(r'#include "(.*?)"')
+
+
+def items_of(path, flags):
+    """The items of a theory as the model reads them."""
+    text = COMMENT.sub(" ", path.read_text())
+    text = IFDEF.sub(lambda found: found[2] if found[1] in flags else "", text)
+    text = INCLUDE.sub(lambda found: (path.parent / found[1]).read_text(), text)
+    return [" ".join(item.split()) for item in re.split(r"\n(?=[a-z]+[ :\n])", text)]
+
+
+def lemma_of(item):
+    """The name of a lemma; "" of another item."""
+    found = re.match(r"lemma (\w+)", item)
+    return found[1] if found else ""
+
+
+def is_assumed(item, own, stands_before):
+    """Whether the lemma `own` takes an item, another lemma, for granted.
+
+    Tamarin's manual, "Lemma Annotations".
+    """
+    if "[sources" in own:
+        return False
+    if "[sources" in item:
+        return True
+    is_hidden = f"hide_lemma={lemma_of(item)}" in own
+    return "[reuse" in item and stands_before and not is_hidden
+
+
+def items_that_count(items, lemma, options):
+    """What of a theory can matter to the model's answer for a lemma."""
+    has_process = any(item.startswith("process:") for item in items)
+    if has_process or "--quit-on-warning" in options:
+        return items
+    names = list(map(lemma_of, items))
+    place = names.index(lemma)
+    counting = []
+    for number, item in enumerate(items):
+        is_other_lemma = names[number] not in ("", lemma)
+        if not is_other_lemma or is_assumed(item, items[place], number < place):
+            counting.append(item)
+    return counting
+
+
+def model_answer(lab, plan):
+    """What the model says of a task: its steps are a digest of all that its answer rests on."""
+    items = items_of(lab.path / "t.spthy", plan.flags)
+    if any("SYNTAX" in item for item in items):
+        return bt.Result(bt.Status.FAILED, reason="unexpected S")
+    oracle = lab.path / "oracle"
+    if not os.access(oracle, os.X_OK):
+        return bt.Result(bt.Status.FAILED, reason="oracle: permission denied")
+    bounds = [option for option in plan.options if option.startswith("--bound")]
+    counting = items_that_count(items, plan.lemma, plan.options)
+    rests_on = repr([counting, plan.flags, bounds, oracle.read_text()])
+    steps = int(bt.sha256(rests_on.encode())[:12], 16)
+    return bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, steps=steps)
+
+
+class RandomEdits:
+    """Edits a lab's files at random; every method with a name in KINDS is a kind of edit."""
+
+    KINDS = (
+        "lemma reuse sources hide syntax shuffle rule function process one_more comment include oracle "
+        "options flags"
+    ).split()
+
+    def __init__(self, lab, seed):
+        self.lab = lab
+        self.rng = random.Random(seed)
+        self.sequence = ["l0", "l1", "l2", "l3"]
+        self.lemmas = {name: f'lemma {name}: "T"\n' for name in self.sequence}
+        self.texts = {"rule": "rule R: [] --> []\n"}  # pieces that may be there, by their kind
+        self.function_place = 0
+        self.task = {}
+
+    def edit(self, kind):
+        """One edit of this kind; the files are written."""
+        getattr(self, kind)()
+        self.lab.write("t.spthy", self.theory())
+        self.lab.recipe(**self.task)
+
+    def theory(self):
+        """The theory as it is now."""
+        pieces = [self.texts["rule"], 'heuristic: o\n#include "inc.spthy"\n']
+        pieces += [self.lemmas[name] for name in self.sequence]
+        pieces.append("#ifdef X\nrule X: [] --> []\n#endif\n")
+        pieces.append(self.texts.get("process", ""))
+        pieces.insert(self.function_place, self.texts.get("function", ""))
+        pieces.insert(0, self.texts.get("comment", ""))
+        return f"theory T begin\n{''.join(pieces)}{self.texts.get('more', '')}end\n"
+
+    def lemma(self, attributes="", word=""):
+        name = self.rng.choice(self.sequence)
+        number = self.rng.randrange(3)
+        self.lemmas[name] = f'lemma {name}{attributes}: "F{number}{word}"\n'
+
+    def reuse(self):
+        self.lemma(" [reuse]")
+
+    def sources(self):
+        self.lemma(" [sources]")
+
+    def hide(self):
+        self.lemma(" [hide_lemma=l0]")
+
+    def syntax(self):
+        self.lemma(word=" SYNTAX")
+
+    def shuffle(self):
+        self.rng.shuffle(self.sequence)
+
+    def rule(self):
+        self.texts["rule"] = f"rule R: [] --> [ A('{self.rng.randrange(3)}') ]\n"
+
+    def function(self):
+        self.function_place = self.rng.randrange(8)
+        self.texts["function"] = f"functions: f/{self.rng.randrange(1, 3)}\n"
+
+    def process(self):
+        self.texts["process"] = "" if self.texts.get("process") else "process: 0\n"
+
+    def one_more(self):
+        self.texts["more"] = f'lemma more: "G{self.rng.randrange(3)}"\n'
+
+    def comment(self):
+        self.texts["comment"] = f"// {self.rng.random()}\n"
+
+    def include(self):
+        self.lab.write("inc.spthy", f"rule Inc: [] --> [ B('{self.rng.randrange(3)}') ]\n")
+
+    def oracle(self):
+        mode = self.rng.choice([0o755, 0o755, 0o644])
+        self.lab.write("oracle", f"#!/bin/sh\nexit {self.rng.randrange(3)}\n", mode)
+
+    def options(self):
+        self.task["tamarin_options"] = self.rng.choice([[], ["--bound=5"], ["--quit-on-warning"]])
+
+    def flags(self):
+        self.task["preprocess_flags"] = self.rng.choice([[], ["X"]])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_hit_never_hides_a_change(model, seed):
+    """After each of many random edits: what the cache says is what the model says now."""
+    edits = RandomEdits(model, seed)
+    kinds = RandomEdits.KINDS * 3
+    edits.rng.shuffle(kinds)
+    hits = 0
+    for kind in kinds:
+        edits.edit(kind)
+        for plan, inputs in model.planned():
+            answer = model_answer(model, plan)
+            refused = answer.reason == "unexpected S"
+            hit = model.cache.find(plan, inputs)
+            if hit and (hit.counts or not refused):
+                assert (hit.result.verdict, hit.result.steps, hit.result.reason) == (
+                    answer.verdict,
+                    answer.steps,
+                    answer.reason,
+                ), kind
+                hits += 1
+            else:
+                model.keep(plan, inputs, answer, parse_error=refused)
+    print(hits)
+    assert hits > 20, "the test means nothing if little was stored"
+
+
+# --- Runs with a cache ----------------------------------------------------------------------------
+
+
+def test_what_is_proven_is_not_proven_again(model):
+    assert model.proven() == ALL_PROVEN
+    assert model.proven() == ""
+    assert model.proven("--cores", "1") == ""
+
+
+def test_a_run_without_the_cache_proves_all(model):
     model.proven()
-    model.recipe(
-        config={"global_max_cores": 2}, tamarin_options=["--bound=3"], preprocess_flags=["F"]
-    )
-    model.proven("-d")
-    assert "t--l3--fake: new: options, preprocessor flags\n" in model.last.stderr
-    model.recipe(config={"global_max_cores": 2})
-    model.edit("lemma l19: all", "lemma new: all")
-    assert (
-        model.proven("-d") == ["load", "new"]
-        and "t--new--fake: no result of it is stored\n" in model.last.stderr
-    )
-    model.edit('[reuse]: all-traces "All', '[reuse]: all-traces "All z')
-    model.edit('lemma l8: all-traces "All', 'lemma l8: all-traces "All z')
-    model.proven("-d")
-    assert (
-        "l5--fake: new: lemma\n" in model.last.stderr
-        and "l8--fake: new: lemma, assumed lemmas\n" in model.last.stderr
-    )
-    assert (
-        "l9--fake: new: assumed lemmas\n" in model.last.stderr
-        and "l4--fake:" not in model.last.stderr
-    )
-    model.edit("lemma l1:", "rule Late: [] --> []\nlemma l1:")
-    model.proven("-d")
-    assert "l1--fake: new: theory outside of lemmas\n" in model.last.stderr
+    assert model.proven("--no-cache") == ALL_PROVEN
 
 
-def test_a_hit_never_hides_a_change(model):
-    """Random edits of every kind; after each, a run with the cache and one without, side by side, must tell the same."""
-    rng = random.Random(8)
-    lemmas = ["l0", "l1", "l2", "l3"]
-    parts = {name: f'lemma {name}: all-traces "F{name}"\n' for name in lemmas}
-    state = {
-        "rule": "rule R: [] --> []\n",
-        "function": ("before", "functions: f/1\n"),
-        "process": "",
-        "tail": "",
-        "comment": "",
+def test_a_restored_result_is_the_first_one_marked_as_cached(model):
+    model.proven()
+    first = model.finished()
+    model.proven()
+    for task_id, restored in model.finished().items():
+        original = first[task_id]
+        for name in ("status", "verdict", "steps", "wall_s", "cpu_s", "peak_mb", "lemmas", "exit"):
+            assert restored[name] == original[name]
+        assert not original["cached"]
+        assert restored["cached"]
+        assert restored["ran"] == original["at"]
+        assert not restored["old_text"]
+
+
+def test_the_files_of_a_restored_result_are_those_of_the_first(model):
+    model.proven()
+    model.proven()
+    for name in ("proofs/t--l3--fake.spthy", "logs/t--l3--fake.out", "logs/t--l3--fake.err"):
+        restored = (model.path / "run2" / name).read_bytes()
+        assert restored
+        assert restored == (model.path / "run1" / name).read_bytes()
+
+
+def test_one_edited_lemma_is_one_proof_and_one_load(model):
+    model.proven()
+    model.edit('l2: "T"', 'l2: "F"')
+    assert model.proven() == "l2 load"
+
+
+def test_a_result_in_an_older_text_of_other_lemmas_says_so(model):
+    model.proven()
+    model.edit('l2: "T"', 'l2: "F"')
+    model.proven()
+    old_texts = {task_id: event["old_text"] for task_id, event in model.finished().items()}
+    assert old_texts == {
+        "t--l0--fake": True,
+        "t--l1--fake": True,
+        "t--l2--fake": False,
+        "t--l3--fake": True,
     }
 
-    def write():
-        where, function = state["function"]
-        body = [*(parts[name] for name in lemmas)]
-        body[2:2] = [function] if where == "amid" else []
-        text = (
-            state["comment"]
-            + (function if where == "before" else "")
-            + state["rule"]
-            + "heuristic: o\n"
-            + '#include "inc.spthy"\n'
-            + "".join(body)
-            + "#ifdef X\nrule X: [] --> []\n#endif\n"
-            + state["process"]
-            + (function if where == "after" else "")
-            + state["tail"]
-        )
-        model.write("t.spthy", f"theory T begin\n{text}end\n")
 
-    def edit_lemma(kind):
-        name, number = rng.choice(lemmas), rng.randrange(3)
-        attributes = {"reuse": " [reuse]", "sources": " [sources]", "hide": " [hide_lemma=l0]"}.get(
-            kind, ""
-        )
-        parts[name] = (
-            f'lemma {name}{attributes}: all-traces "F{number}{" SYNTAX" * (kind == "syntax")}"\n'
-        )
-
-    edits = {
-        **{
-            kind: lambda kind=kind: edit_lemma(kind)
-            for kind in ("plain", "reuse", "sources", "hide", "syntax")
-        },
-        "order": lambda: rng.shuffle(lemmas),
-        "rule": lambda: state.update(rule=f"rule R: [] --> [ A('{rng.randrange(3)}') ]\n"),
-        "function": lambda: state.update(
-            function=(
-                rng.choice(["before", "amid", "after"]),
-                f"functions: f/{rng.randrange(1, 3)}\n",
-            )
-        ),
-        "process": lambda: state.update(process="" if state["process"] else "process: 0\n"),
-        "one more lemma": lambda: state.update(
-            tail=f'lemma more: all-traces "G{rng.randrange(3)}"\n'
-        ),
-        "comment": lambda: state.update(comment=f"// {rng.random()}\n"),
-        "include": lambda: model.write(
-            "inc.spthy", f"rule Inc: [] --> [ B('{rng.randrange(3)}') ]\n"
-        ),
-        "oracle": lambda: model.write(
-            "oracle", f"#!/bin/sh\nexit {rng.randrange(3)}\n", rng.choice([0o755, 0o755, 0o644])
-        ),
-        "options": lambda: model.recipe(
-            config={"global_max_cores": 2},
-            tamarin_options=rng.choice([[], ["--bound=5"], ["--quit-on-warning"]]),
-            preprocess_flags=rng.choice([[], ["X"]]),
-        ),
-    }
-    told = ("status", "verdict", "steps", "reason", "lemmas")
-    kinds, cached = [*edits, *rng.sample(list(edits), 4)], 0
-    rng.shuffle(kinds)
-    for number, kind in enumerate(kinds):
-        edits[kind]()
-        write()
-        runs = {
-            name: model.start("run", "recipe.json", "-q", "-o", f"{name}{number}", *options)
-            for name, options in (("with", ()), ("without", ("--no-cache",)))
-        }
-        for process in runs.values():
-            output = end_of(process)
-            assert process.returncode in (0, 1, 3), output
-        with_cache, without = (
-            results_of(model, model.path / f"{name}{number}" / "batch.jsonl") for name in runs
-        )
-        for task_id, event in without.items():
-            assert not event["cached"] and [with_cache[task_id][name] for name in told] == [
-                event[name] for name in told
-            ], (kind, task_id, model.path)
-            assert (
-                with_cache[task_id]["cached"]
-                or event["warnings"] == with_cache[task_id]["warnings"]
-            )
-            cached += with_cache[task_id]["cached"]
-    assert cached > 5, "the test means nothing if little was cached"
+def test_a_run_tells_why_it_proves_what_it_proves(model):
+    model.proven()
+    model.edit('l2: "T"', 'l2: "F"')
+    model.proven("-d")
+    assert "not in the cache: t--l2--fake: new: lemma\n" in model.last.stderr
+    assert model.last.stderr.count("not in the cache") == 1
 
 
-def test_limits_are_remembered_for_this_host_and_for_no_larger_ones(model):
-    """l1 runs into its limit; the limits of the others are as much larger or smaller."""
-    model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit(
-        "import hashlib",
-        'time.sleep(600 * (asked == "l1" and not os.path.exists("quick")))\nimport hashlib',
-        "model",
-    )
-    model.write("t.spthy", 'theory T begin\nrule A: [] --> []\nlemma l0: "T"\nlemma l1: "T"\nend\n')
-
-    def started(*args, factor=1, memory=1, of_l1=0.5):
-        model.recipe(
-            resources={"max_cores": 1, "max_memory": memory, "timeout": 300 * factor},
-            lemmas=[{"name": "*"}, {"name": "l1", "resources": {"timeout": of_l1 * factor}}],
-        )
-        model.proven(*args)
-        journal = max(
-            model.path.glob("results*"), key=lambda path: (path / "batch.jsonl").stat().st_mtime_ns
-        )
-        return sorted(event["job"] for event in model.events("start", journal))
-
-    both, l1 = ["t--l0--fake", "t--l1--fake"], ["t--l1--fake"]
-    assert started() == both and results_of(model)["t--l1--fake"]["status"] == "timeout"
-    assert started() == [] and results_of(model)["t--l1--fake"]["status"] == "timeout"
-    assert started(factor=0.5) == []
-    for larger in ({"memory": 2}, {"factor": 2}):
-        assert started("-d", **larger) == l1 and "met smaller limits" in model.last.stderr, (
-            "only what timed out"
-        )
-    assert started(factor=2) == []
-    for entry in Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*/*limit*"):
-        entry.rename(entry.parent / f"{entry.name.partition('.')[0]}.limit-{'0' * 16}")
-    assert started(factor=2) == l1, "met on another host"
-    (model.path / "quick").touch()
-    assert started(of_l1=300) == l1 and results_of(model)["t--l1--fake"]["verdict"]
-    assert started() == [], "a verdict needs no limit"
+def test_restored_results_are_marked_in_tables_and_pages(model):
+    model.proven()
+    model.edit('l3: "T"', 'l3: "F"')
+    model.proven()
+    day = model.finished()["t--l0--fake"]["ran"][:10]
+    assert f"cached {day}" in model.last.stdout
+    assert f"(cached {day}, " in model.last.stderr
+    page = (model.path / model.directory / "summary.html").read_text()
+    assert day in page
+    assert "older texts of other lemmas" in page
 
 
-def test_what_is_never_kept(lab):
-    """A signal, a missing program, an interruption, silence; a parse error is, until errors are cleared."""
-    lab.prover(
-        'echo "$LEMMA" >> runs; case $LEMMA in one) kill -9 $$;; two) kill -TERM $PPID; sleep 600;; esac'
-    )
-    lab.recipe(config={"global_max_cores": 1})
-    for _ in range(2):
-        lab.run("run", "recipe.json", "--fresh", code=143)
-    assert (lab.path / "runs").read_text().split() == ["one", "two"] * 2
-    lab.prover(
-        'echo "$LEMMA" >> runs; case $LEMMA in one) exit 0;; two) exec /nowhere;; esac; printf \'"t.spthy" (line 2, column 3):\\nno\\n\' >&2; exit 1'
-    )
-    for lemmas in (["one", "two", "three"], ["one", "two"]):
+def test_restored_results_are_marked_in_reports(model, monkeypatch, capsys):
+    model.proven()
+    model.edit('l3: "T"', 'l3: "F"')
+    model.proven()
+    monkeypatch.chdir(model.path)
+    assert bt.main(["report", model.directory, "-f", "csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["cached"] for row in rows] == ["True", "True", "True", "False"]
+    assert [row["old_text"] for row in rows] == ["True", "True", "True", "False"]
+    assert rows[0]["ran"] == model.finished()["t--l0--fake"]["ran"]
+
+
+def test_an_input_that_is_only_touched_has_not_changed(lab):
+    lab.prover("touch t.spthy fake.sh; " + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    assert lab.only_finish()["verdict"] == "verified"
+
+
+def test_four_runs_at_once_share_a_cache(model):
+    """Two of them have room for next to nothing: every result is right, whoever removes what."""
+    sizes = {"r0": "1", "r1": "0.00001", "r2": "1", "r3": "0.00001"}
+    with contextlib.ExitStack() as running:
+        for name, size in sizes.items():
+            args = ["run", "recipe.json", "-o", name, "--cache-size", size]
+            running.enter_context(program_running(model, *args))
+    for name in sizes:
+        steps = {task_id: event["steps"] for task_id, event in model.finishes(name).items()}
+        assert steps == {"t--l0--fake": 10, "t--l1--fake": 11, "t--l2--fake": 12, "t--l3--fake": 13}
+
+
+# --- What is kept ---------------------------------------------------------------------------------
+
+LIMIT_MB = 1024  # of the lab's tasks
+KERNEL = bt.Usage(peak_mb=LIMIT_MB - 1)  # memory of what the kernel ended, for want of its own
+KEPT = {
+    "a verdict": VERIFIED,
+    "a timeout": bt.Result(bt.Status.TIMEOUT),
+    "a limit of memory": bt.Result(bt.Status.MEMORY_LIMIT, usage=bt.Usage(peak_mb=LIMIT_MB)),
+    "a full heap": bt.Result(bt.Status.MEMORY_LIMIT, exit=bt.ExitStatus(251)),
+}
+NOT_KEPT = {
+    "the kernel's limit of memory": bt.Result(bt.Status.MEMORY_LIMIT, usage=KERNEL),
+    "a failure": bt.Result(bt.Status.FAILED),
+    "an interruption": bt.Result(bt.Status.INTERRUPTED),
+    "one that another answered": bt.Result(bt.Status.SUPERSEDED),
+}
+
+
+@pytest.mark.parametrize("what", KEPT)
+def test_what_would_be_the_same_again_is_kept(model, what):
+    plan, inputs = model.planned()[0]
+    model.keep(plan, inputs, KEPT[what])
+    assert model.cache.find(plan, inputs).result.status is KEPT[what].status
+
+
+@pytest.mark.parametrize("what", NOT_KEPT)
+def test_what_might_be_another_one_next_time_is_not_kept(model, what):
+    plan, inputs = model.planned()[0]
+    model.keep(plan, inputs, NOT_KEPT[what])
+    assert model.cache.find(plan, inputs) is None
+    assert list(model.cache.entries()) == []
+
+
+def test_that_a_lemma_is_not_needed_is_kept(model):
+    plan, inputs = model.planned()[0]
+    plan = dataclasses.replace(plan, optional=True)
+    model.keep(plan, inputs, bt.Result(bt.Status.SUPERSEDED))
+    assert model.cache.find(plan, inputs)
+
+
+def test_failures_without_a_word_of_the_prover_run_again(lab):
+    """A signal, a missing program, silence."""
+    fates = "one) kill -9 $$;; two) exec /nowhere;; three) exit 0;;"
+    lab.prover(f'echo "$LEMMA" >> runs; case $LEMMA in {fates} esac')
+    lab.recipe()
+    for directory in ("first", "second"):
         (lab.path / "runs").write_text("")
-        done = lab.run("run", "recipe.json", "--fresh", code=3)
-        assert (
-            lab.path / "runs"
-        ).read_text().split() == lemmas and "t.spthy:2:3: no" in done.stdout
-    assert "removed" in lab.run("cache", "clear", "--errors-only", code=0).stdout
-    lab.run("run", "recipe.json", "--fresh", "-t", "t--three", code=3)
-    assert (lab.path / "runs").read_text().split()[-1] == "three"
+        lab.run("run", "recipe.json", "-o", directory, code=3)
+        assert sorted((lab.path / "runs").read_text().split()) == ["one", "three", "two"]
+
+
+def test_what_was_interrupted_runs_again(lab):
+    lab.prover('echo "$LEMMA" >> runs; kill -TERM $PPID; exec sleep 600')
+    lab.recipe(lemmas=[{"name": "one"}])
+    for directory in ("first", "second"):
+        lab.run("run", "recipe.json", "-o", directory, code=143)
+    assert (lab.path / "runs").read_text().split() == ["one", "one"]
+
+
+def test_a_parse_error_is_kept(model):
+    model.edit('l3: "T"', 'l3: "SYNTAX"')
+    assert model.proven(code=3) == ALL_PROVEN
+    assert model.proven(code=3) == ""
+    assert model.statuses() == {("failed", True)}
+    for event in model.finished().values():
+        assert "t.spthy:1:1: unexpected" in event["reason"]
+
+
+def test_errors_can_be_cleared_alone(model, capsys):
+    first, second = model.planned()[:2]
+    model.keep(*first)
+    model.keep(*second, bt.Result(bt.Status.FAILED), parse_error=True)
+    directory = model.cache.directory
+    assert bt.main(["cache", "clear", "--errors-only", "--cache-dir", directory]) == 0
+    assert capsys.readouterr().out == f"entries removed from {directory}: 1\n"
+    assert model.cache.find(*first)
+    assert not model.cache.find(*second)
+
+
+# --- Limits ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cores, memory_mb, timeout_s, holds",
+    [
+        (2, 1024, 60, True),
+        (1, 1024, 60, True),
+        (2, 1023, 60, True),
+        (2, 1024, 59, True),
+        (3, 1024, 60, False),
+        (2, 1025, 60, False),
+        (2, 1024, 61, False),
+        (1, 512, 61, False),
+    ],
+)
+def test_a_limit_that_was_met_holds_for_no_larger_one(model, cores, memory_mb, timeout_s, holds):
+    plan, inputs = model.planned()[0]
+    met = dataclasses.replace(plan, limits=bt.Limits(2, 1024, 60))
+    model.keep(met, inputs, bt.Result(bt.Status.TIMEOUT))
+    now = dataclasses.replace(plan, limits=bt.Limits(cores, memory_mb, timeout_s))
+    assert bool(model.cache.find(now, inputs)) is holds
+
+
+def test_a_limit_that_was_met_holds_for_this_very_text(model):
+    for plan, inputs in model.planned():
+        model.keep(plan, inputs, bt.Result(bt.Status.TIMEOUT))
+    assert model.new() == ""
+    model.edit('l3: "T"', 'l3: "F"')
+    assert [plan.lemma for plan, inputs in model.planned() if model.cache.find(plan, inputs)] == []
+
+
+def test_a_larger_limit_met_replaces_a_smaller_one(model):
+    plan, inputs = model.planned()[0]
+    larger = dataclasses.replace(plan, limits=bt.Limits(1, LIMIT_MB, 600))
+    model.keep(plan, inputs, bt.Result(bt.Status.TIMEOUT))
+    model.keep(larger, inputs, bt.Result(bt.Status.TIMEOUT))
+    assert model.cache.find(larger, inputs)
+
+
+def test_a_limit_is_met_on_one_host(model, monkeypatch):
+    plan, inputs = model.planned()[0]
+    model.keep(plan, inputs, bt.Result(bt.Status.TIMEOUT))
+    elsewhere = os.uname_result(("Linux", "elsewhere", "", "", ""))
+    monkeypatch.setattr(bt.os, "uname", lambda: elsewhere)
+    cache = bt.Cache(model.cache.directory)
+    assert cache.find(plan, inputs) is None
+    told = "what is stored of it met smaller limits, or those of another host"
+    assert cache.what_is_new(plan, inputs) == told
+
+
+def test_a_verdict_says_more_than_a_limit(model):
+    plan, inputs = model.planned()[0]
+    model.keep(plan, inputs)
+    model.keep(plan, inputs, bt.Result(bt.Status.TIMEOUT))
+    assert model.cache.find(plan, inputs).result.verdict is bt.Verdict.VERIFIED
+
+
+def test_only_what_timed_out_runs_again_with_more_time(model):
+    model.prover("[ $LEMMA = l1 ] && [ ! -e quick ] && sleep 600" + MODEL)
+    little_time = {"name": "l1", "resources": {"timeout": 0.1}}
+    model.recipe(lemmas=[little_time, {"name": "*"}])
+    model.proven(code=3)
+    assert model.finished()["t--l1--fake"]["status"] == "timeout"
+    assert model.proven(code=3) == ""
+    assert model.finished()["t--l1--fake"]["status"] == "timeout"
+    model.recipe()
+    model.write("quick", "")
+    assert model.proven("-d") == "l1"
+    assert "t--l1--fake: what is stored of it met smaller limits" in model.last.stderr
+
+
+# --- Loads of a text that no proof was made of ----------------------------------------------------
 
 
 def test_hits_wait_until_the_prover_has_loaded_the_text(model):
-    """One load goes first; what is not in the cache runs beside it, and longer."""
-    model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit(
-        'print("[Theory T] Theory loaded',
-        """if os.path.exists("hold"):
-    while asked == "l7" or not asked and not os.path.exists("go"):
-        time.sleep(0.05)
-print("[Theory T] Theory loaded""",
-        "model",
-    )
-    model.proven("-t", "t--l1*")
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
-    (model.path / "hold").touch()
-    (model.path / "runs").write_text("")
-    process = model.start("run", "recipe.json", "--fresh", "-t", "t--l1*", "-t", "t--l7*")
-    ran = lambda: (model.path / "runs").read_text().split()  # noqa: E731
-    wait_for(lambda: len(ran()) == 2)
-    first, second = model.events("start", max(model.path.glob("results_*")))
-    assert (first["ids"], second["ids"]) == ([], ["t--l7--fake"]), "the load goes first"
-    assert not results_of(model), "nothing counts before the prover has loaded the text"
-    (model.path / "go").touch()
-    wait_for(lambda: len(results_of(model)) == 10)
-    assert all(event["cached"] for event in results_of(model).values()), (
-        "they count while others still run"
-    )
-    process.send_signal(signal.SIGTERM)
-    end_of(process)
-    assert sorted(ran()) == ["l7", "load"]
+    """The load goes first; what is not in the cache runs beside it, and longer."""
+    hold = '[ ! -e hold ] || until [ -e "go-${LEMMA:-load}" ]; do sleep 0.02; done\n'
+    model.edit('echo "[Theory', f'{hold}echo "[Theory', "fake.sh")
+    model.proven()
+    model.edit('l2: "T"', 'l2: "F"')
+    model.write("hold", "")
+    with program_running(model, "run", "recipe.json", "-o", "held"):
+        wait_for(lambda: len(model.events("start", "held")) == 2)
+        first, second = model.events("start", "held")
+        assert first["ids"] == [], "the load"
+        assert second["ids"] == ["t--l2--fake"]
+        assert model.finishes("held") == {}, "nothing counts yet"
+        model.write("go-load", "")
+        wait_for(lambda: len(model.finishes("held")) == 3)
+        assert all(event["cached"] for event in model.finishes("held").values())
+        model.write("go-l2", "")
+    assert not model.finishes("held")["t--l2--fake"]["cached"]
 
 
 def test_a_text_is_loaded_once(model):
     model.proven()
-    model.edit('lemma l3: all-traces "All k #i. A(k) @ i ==> T"\n', "")
-    assert model.proven() == ["load"] and all(
-        event["old_text"] for event in results_of(model).values()
-    )
-    newest = max(model.path.glob("results_*"))
-    assert not list(newest.rglob("*~load*")), "what it wrote is nobody's result"
-    assert [event["attempt"] for event in model.events("start", newest)] == [1]
-    assert model.proven() == [], "and that is remembered"
-    model.edit('lemma l7: all-traces "All', 'lemma l7: all-traces "All z')
-    assert model.proven() == ["l7", "load"], "one lemma edited: one proof and one load"
-    for entry in Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*/*.loaded/entry.json"):
-        entry.write_text('{"files": {}}')  # what an older version wrote
-    assert model.proven() == ["load"], "a load that can't be read is no load"
+    model.edit('lemma l3: "T"\n', "")
+    assert model.proven() == "load"
+    assert model.proven() == ""
+
+
+def test_a_load_leaves_no_trace_among_the_results(model):
+    model.proven()
+    model.edit('lemma l3: "T"\n', "")
+    model.proven()
+    assert not list((model.path / model.directory).rglob("*~load*"))
+    (start,) = model.events("start", model.directory)
+    assert start["ids"] == []
+    assert start["attempt"] == 1
+    assert all(event["old_text"] for event in model.finished().values())
+
+
+def test_a_load_that_an_older_version_stored_is_none(model):
+    model.proven()
+    model.edit('lemma l3: "T"\n', "")
+    model.proven()
+    (entry,) = cache_entries("*.loaded")
+    (entry / "entry.json").write_text('{"files": {}}')
+    assert model.proven() == "load"
 
 
 def test_hits_take_the_warnings_of_the_load(model):
-    """Those of the load of the new text, not those of the old text that the lemma was proven in."""
-    model.edit(
-        "{rule}\\nsummary of summaries:\\n\\nanalyzed: x\\n\\n",
-        "{rule}\\nsummary of summaries:\\n\\nanalyzed: x\\n{warning}\\n",
-        "model",
-    )
-    model.edit(
-        'rule = "=" * 78\n',
-        'rule = "=" * 78\ncount = sum("WRONG" in item for item in items)\n'
-        'warning = f"\\n  WARNING: {count} wellformedness check failed!\\n" * bool(count)\n',
-        "model",
-    )
-    model.recipe(config={"global_max_cores": 2}, lemmas=[{"name": "l[0-3]"}])
+    """Those of the new text, not those of the old one that the lemma was proven in."""
+    model.recipe(lemmas=[{"name": "l0"}])
     model.proven()
-    assert not any(event["warnings"] for event in results_of(model).values())
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "WRONG All')
-    for ran in (["load"], []):
-        assert model.proven() == ran
-        events = results_of(model)
-        assert len(events) == 4 and all(
-            event["cached"] and event["warnings"] == ["1 wellformedness check failed"]
-            for event in events.values()
-        )
-
-
-def test_a_load_that_meets_its_limit_after_it_has_loaded_counts(model):
-    model.recipe(
-        config={"global_max_cores": 2}, resources={"max_memory": 1}, lemmas=[{"name": "l[0-3]"}]
-    )
-    model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit(
-        "kept = []\n",
-        'if not asked:\n    sys.stderr.flush()\n    hog = b"1" * (1200 << 20)\n    time.sleep(600)\nkept = []\n',
-        "model",
-    )
-    model.proven()
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
-    assert model.proven() == ["load"] and all(
-        event["cached"] for event in results_of(model).values()
-    )
-    assert model.proven() == [], "and that is remembered"
-    model.edit("Theory closed", "Theory open", "model")
-    assert model.proven() == ["l0", "l1", "l2", "l3"], "another prover"
-    model.edit('"All z', '"All y')
-    assert model.proven() == ["l0", "l1", "l2", "l3", "load"], (
-        "a load that did not get so far is none"
-    )
+    assert model.finished()["t--l0--fake"]["warnings"] == []
+    model.edit('l3: "T"', 'l3: "WRONG"')
+    for asked in ("load", ""):
+        assert model.proven() == asked
+        event = model.finished()["t--l0--fake"]
+        assert event["cached"]
+        assert event["warnings"] == ["1 wellformedness check failed"]
 
 
 def test_hits_are_withdrawn_when_the_prover_refuses_the_text(model):
-    model.recipe(config={"global_max_cores": 2}, lemmas=[{"name": "l[0-3]"}])
     model.proven()
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "SYNTAX All')
-    assert model.proven() == [], "the model prover notes down nothing when it refuses a text"
-    refused = results_of(model)
-    assert {event["status"] for event in refused.values()} == {"failed"} and not any(
-        event["cached"] for event in refused.values()
-    )
-    assert all("t.spthy:1:1: unexpected" in event["reason"] for event in refused.values())
-    assert model.proven() == [] and all(event["cached"] for event in results_of(model).values()), (
-        "a parse error is kept"
-    )
-    model.edit("SYNTAX All", "All")
-    assert model.proven() == [] and {event["status"] for event in results_of(model).values()} == {
-        "completed"
-    }
+    model.recipe(lemmas=[{"name": "l[01]"}])
+    model.edit('l3: "T"', 'l3: "SYNTAX"')
+    assert model.proven(code=3) == "l0 l1 load"
+    assert model.statuses() == {("failed", False)}
+    model.edit("SYNTAX", "T")
+    assert model.proven() == ""
+    assert model.statuses() == {("completed", True)}
+
+
+def a_load(path, stderr="", stdout=""):
+    """The run of a prover that loaded a theory and said this."""
+    for folder in ("logs", "proofs"):
+        (path / folder).mkdir(exist_ok=True)
+    outputs = bt.result_files(str(path), "i")
+    Path(outputs.stderr).write_text(stderr)
+    Path(outputs.stdout).write_text(stdout)
+    plan = a_plan(lemma="", prove=False)
+    job = bt.Job("i", 1, ("p",), "/", {}, plan.limits, outputs.stdout, outputs.stderr)
+    return bt.ProverRun(plan, bt.Dependencies("T", {}, {}), job, outputs)
+
+
+CLOSED = "[Theory T] Theory closed\n"
+# Of a prover before 1.8: it says no more than this.
+SUMMARY = "=\nsummary of summaries:\n\nanalyzed: t\n\n  WARNING: 1 wellformedness check failed!\n\n=====\n"
 
 
 @pytest.mark.parametrize(
-    "harm", ["truncate", "garbage", "other", "missing", "not json", "empty dir", "list"]
+    "status, stderr, stdout, counts",
+    [
+        ("completed", CLOSED, "", True),
+        ("completed", "", SUMMARY, True),
+        ("memory_limit", CLOSED, "", True),
+        ("timeout", CLOSED, "", True),
+        ("memory_limit", "[Theory T] Theory loaded\n", "", False),
+        ("completed", "", "", False),
+        ("interrupted", CLOSED, SUMMARY, False),
+    ],
 )
-def test_a_damaged_entry_is_a_miss_and_removed(model, harm):
-    model.recipe(lemmas=[{"name": "l1"}])
+def test_a_text_is_loaded_when_the_prover_says_so(tmp_path, status, stderr, stdout, counts):
+    run = a_load(tmp_path, stderr, stdout)
+    load = bt.read_load(run, bt.Outcome(bt.Status(status)))
+    assert bool(load) is counts
+
+
+def test_a_load_tells_the_warnings_of_the_text(tmp_path):
+    load = bt.read_load(a_load(tmp_path, "", SUMMARY), bt.Outcome(bt.Status.COMPLETED))
+    assert load.warnings == ("1 wellformedness check failed",)
+
+
+def test_a_load_that_cannot_be_read_is_no_load(tmp_path):
+    run = a_load(tmp_path, CLOSED, SUMMARY)
+    Path(run.outputs.proof).mkdir()
+    assert bt.read_load(run, bt.Outcome(bt.Status.COMPLETED)) is None
+
+
+def test_a_load_that_meets_its_limit_after_it_has_loaded_counts(model):
+    hog = "hog=$(head -c 200000000 /dev/zero | tr '\\0' x); sleep 600"
+    closed = 'echo "[Theory T] Theory closed" >&2'
+    model.edit(closed, f'{closed}\n[ -z "$LEMMA" ] && {{ {hog}; }}', "fake.sh")
+    model.recipe(resources={"max_memory": 0.1}, lemmas=[{"name": "l0"}])
     model.proven()
-    right = results_of(model)["t--l1--fake"]
-    (entry,) = Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*/*.?*/proof")
-    entry = entry.parent
-    if harm == "truncate":
-        (entry / "proof").write_text("")
-    elif harm == "garbage":
-        (entry / "stdout").write_bytes(os.urandom(100))
-    elif harm == "missing":
-        (entry / "stderr").unlink()
-    elif harm == "empty dir":
-        shutil.rmtree(entry)
-        entry.mkdir()
-    else:
-        text = {
-            "other": (entry / "entry.json").read_text().replace('"stdout"', '"../x"'),
-            "list": "[1]",
-        }.get(harm, "{")
-        (entry / "entry.json").write_text(text)
-    assert model.proven() == ["l1"] and results_of(model)["t--l1--fake"]["steps"] == right["steps"]
-    assert model.proven() == [], "stored anew"
+    model.edit('l3: "T"', 'l3: "F"')
+    assert model.proven() == "load"
+    assert model.statuses() == {("completed", True)}
+    assert model.proven() == ""
 
 
-def test_a_cache_that_cannot_be_written_is_a_warning(model):
-    (model.path / "file").touch()
-    model.recipe(lemmas=[{"name": "l1"}])
-    for place in (
-        {"XDG_CACHE_HOME": str(model.path / "file")},
-        {"HOME": str(model.path / "file"), "XDG_CACHE_HOME": ""},
-    ):
-        done = model.run_script("run", "recipe.json", "--fresh", env={**os.environ, **place})
-        assert done.returncode in (0, 1, 3) and done.stderr.count("can't be kept in the cache") == 1
+def test_a_log_that_a_killed_driver_left_is_no_load(model):
+    """A load appends to its log: what stands there from another text must not count for this one."""
+    model.recipe(lemmas=[{"name": "l0"}])
+    model.proven()
+    model.edit('l3: "T"', 'l3: "SYNTAX"')
+    for ending in ("out", "err"):
+        model.write(f"run1/logs/t--l0--fake~load.{ending}", CLOSED)
+    journal = model.path / "run1" / "batch.jsonl"
+    first_line, _, _ = journal.read_text().partition("\n")
+    journal.write_text(first_line + "\n")
+    model.run("run", "recipe.json", "-o", "run1", code=3)
+    assert model.statuses() == {("failed", False)}
+
+
+# --- The cache's files ----------------------------------------------------------------------------
+
+
+class StoredResult:
+    """A result with a proof, and a cache to store it in."""
+
+    def __init__(self, path):
+        self.outputs = bt.result_files(str(path), "i")
+        self.proof = Path(self.outputs.proof)
+        self.proof.parent.mkdir()
+        self.proof.write_text("proof")
+        self.plan = a_plan(key="a" * 32, lemma_key="b" * 32)
+        self.inputs = bt.Dependencies("T", {}, {})
+        self.cache = bt.Cache(str(path / "cache"))
+
+    def store(self, **changes):
+        """Store it (that of another plan with these changes)."""
+        plan = dataclasses.replace(self.plan, **changes)
+        self.cache.store(plan, VERIFIED, self.outputs, self.inputs, parse_error=False)
+
+    def find(self, **changes):
+        """The hit on it."""
+        return self.cache.find(dataclasses.replace(self.plan, **changes), self.inputs)
+
+    def is_restored(self):
+        """Whether it comes back, its proof with it."""
+        self.proof.unlink(missing_ok=True)
+        hit = self.find()
+        restored = hit is not None and self.cache.restore(hit, self.outputs)
+        assert restored == self.proof.exists(), "no file is left of what isn't restored"
+        return restored and self.proof.read_text() == "proof"
+
+    def entry(self):
+        """The directory of the only entry."""
+        (entry,) = self.cache.entries()
+        return Path(entry.path)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    result = StoredResult(tmp_path)
+    result.store()
+    return result
+
+
+def cut_proof(entry):
+    (entry / "proof").write_text("")
+
+
+def other_proof(entry):
+    (entry / "proof").write_text("prooF")
+
+
+def lost_proof(entry):
+    (entry / "proof").unlink()
+
+
+def no_json(entry):
+    (entry / "entry.json").write_text("{")
+
+
+def a_list(entry):
+    (entry / "entry.json").write_text("[1]")
+
+
+def a_foreign_path(entry):
+    text = (entry / "entry.json").read_text()
+    (entry / "entry.json").write_text(text.replace('"proof"', '"../x"'))
+
+
+def anothers_key(entry):
+    text = (entry / "entry.json").read_text()
+    (entry / "entry.json").write_text(text.replace("a" * 32, "c" * 32))
+
+
+def nothing_in_it(entry):
+    shutil.rmtree(entry)
+    entry.mkdir()
+
+
+DAMAGES = [cut_proof, other_proof, lost_proof, no_json, a_list, a_foreign_path, anothers_key]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_entry_is_a_miss_and_removed(stored, damage):
+    damage(stored.entry())
+    assert not stored.is_restored()
+    assert list(stored.cache.entries()) == []
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, nothing_in_it])
+def test_what_was_damaged_is_stored_anew(stored, damage):
+    damage(stored.entry())
+    assert not stored.is_restored()
+    stored.proof.write_text("proof")
+    stored.store()
+    assert stored.is_restored()
+
+
+def test_what_was_damaged_is_proven_again(model):
+    model.recipe(lemmas=[{"name": "l2"}])
+    model.proven()
+    (entry,) = cache_entries("*.?*")
+    (entry / "stdout").write_bytes(b"\0garbage")
+    assert model.proven() == "l2"
+    assert model.finished()["t--l2--fake"]["steps"] == 12
+    assert model.proven() == ""
+
+
+@pytest.mark.parametrize(
+    "place", [{"XDG_CACHE_HOME": "{file}"}, {"HOME": "{file}", "XDG_CACHE_HOME": ""}]
+)
+def test_a_cache_that_cannot_be_written_is_one_warning(model, monkeypatch, place):
+    file = model.write("file", "")
+    for name, value in place.items():
+        monkeypatch.setenv(name, value.format(file=file))
+    assert model.proven() == ALL_PROVEN
+    assert model.last.stderr.count("can't be kept in the cache") == 1
 
 
 def test_two_threads_store_one_result(tmp_path, monkeypatch):
-    """Two tasks of one key end at once, as under two aliases of one prover: neither takes the other's files away."""
-    outputs = bt.result_files(str(tmp_path), "i")
-    (tmp_path / "proofs").mkdir()
-    Path(outputs.proof).write_text("proof")
-    plan, result = (
-        a_plan(key="a" * 32, lemma_key="b" * 32),
-        bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED),
-    )
-    cache, inputs = bt.Cache(str(tmp_path / "cache")), bt.Dependencies("T", {}, {})
+    """Two tasks of one key end at once, as under two aliases of one prover: neither takes the
+    other's files away."""
+    stored = StoredResult(tmp_path)
     copy = bt.copy_file
 
     def while_another_stores(source, target):
         monkeypatch.setattr(bt, "copy_file", copy)
-        cache.store(plan, result, outputs, inputs, parse_error=False)
+        stored.store()
         return copy(source, target)
 
     monkeypatch.setattr(bt, "copy_file", while_another_stores)
-    cache.store(plan, result, outputs, inputs, parse_error=False)
-    assert cache.problem == ""
-    hit = cache.find(plan, inputs)
-    Path(outputs.proof).unlink()
-    assert hit and cache.restore(hit, outputs) and Path(outputs.proof).read_text() == "proof"
-    assert len(list((tmp_path / "cache").glob("*/*"))) == 1, "nothing unfinished is left"
+    stored.store()
+    assert stored.cache.problem == ""
+    assert stored.is_restored()
+    assert stored.entry().is_dir(), "nothing unfinished is left"
 
 
 def test_what_another_run_removes_meanwhile_ends_no_storing(tmp_path, monkeypatch):
-    """A run that keeps the cache to its size removes what this one is just making: the next result is stored."""
-    outputs = bt.result_files(str(tmp_path), "i")
-    (tmp_path / "proofs").mkdir()
-    Path(outputs.proof).write_text("proof")
-    plan, result = a_plan(key="a" * 32), bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
-    cache, inputs = bt.Cache(str(tmp_path / "cache")), bt.Dependencies("T", {}, {})
+    """A run that keeps the cache to its size removes what this one is just making."""
+    stored = StoredResult(tmp_path)
     copy = bt.copy_file
 
     def remove_first(source, target):
@@ -3830,189 +4296,86 @@ def test_what_another_run_removes_meanwhile_ends_no_storing(tmp_path, monkeypatc
         return copy(source, target)
 
     monkeypatch.setattr(bt, "copy_file", remove_first)
-    for stored in (False, True):
-        cache.store(plan, result, outputs, inputs, parse_error=False)
-        assert cache.problem == "" and bool(cache.find(plan, inputs)) is stored
+    stored.store()
+    assert stored.cache.problem == ""
+    assert not stored.find()
+    stored.store()
+    assert stored.is_restored()
 
 
-def test_a_load_that_cannot_be_read_is_no_load(tmp_path):
-    for folder in ("logs", "proofs/i.spthy"):
-        (tmp_path / folder).mkdir(parents=True)
-    outputs = bt.result_files(str(tmp_path), "i")
-    Path(outputs.stderr).write_text("[Theory T] Theory closed\n")
-    Path(outputs.stdout).write_text(
-        "=\nsummary of summaries:\n\nanalyzed: t\n\n  WARNING: 1 wellformedness check failed!\n\n=====\n"
-    )
-    job = bt.Job("i", 1, ("p",), "/", {}, bt.Limits(1, 1024, 60), outputs.stdout, outputs.stderr)
-    run = bt.ProverRun(a_plan(lemma="", prove=False), bt.Dependencies("T", {}, {}), job, outputs)
-    outcome = bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(0))
-    assert bt.read_load(run, outcome) is None
-    Path(outputs.proof).rmdir()
-    assert bt.read_load(run, outcome).warnings == ("1 wellformedness check failed",)
+def test_the_name_of_the_cache_directory_means_nothing(tmp_path):
+    stored = StoredResult(tmp_path)
+    stored.cache = bt.Cache(str(tmp_path / "no.limit-here"))
+    stored.store()
+    assert stored.is_restored()
 
 
-def test_the_name_of_the_cache_directory_means_nothing(model):
-    model.recipe(lemmas=[{"name": "l1"}])
-    assert (
-        model.proven("--cache-dir", "no.limit-here") == ["l1"]
-        and model.proven("--cache-dir", "no.limit-here") == []
-    )
+def test_a_run_uses_the_cache_that_it_is_given(model):
+    assert model.proven("--cache-dir", "mine") == ALL_PROVEN
+    assert model.proven("--cache-dir", "mine") == ""
+    assert (model.path / "mine").is_dir()
+    assert cache_entries("*") == []
 
 
-def test_a_log_that_a_killed_driver_left_is_no_load(model):
-    """A load appends to its log: what stands there from another text must not count for this one."""
-    model.recipe(lemmas=[{"name": "l[0-3]"}])
-    model.proven()
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "SYNTAX All')
-    for ending in ("out", "err"):
-        model.write(f"new/logs/t--l0--fake~load.{ending}", "[Theory T] Theory closed\n")
-    shutil.copy(model.path / "results" / "batch.jsonl", model.path / "new" / "batch.jsonl")
-    lines = (model.path / "new" / "batch.jsonl").read_text().splitlines(True)
-    (model.path / "new" / "batch.jsonl").write_text(
-        "".join(line for line in lines if '"event":"batch"' in line)
-    )
-    model.run("run", "recipe.json", "-o", "new")
-    events = results_of(model, model.path / "new" / "batch.jsonl")
-    assert len(events) == 4 and {event["status"] for event in events.values()} == {"failed"}
+KEYS = ["0" * 32, "1" * 32, "2" * 32, "3" * 32]
 
 
-def test_a_prover_behind_another_command_counts(model):
-    model.write("bin/hidden-model", (model.path / "model").read_text(), 0o755)
-    model.provers["fake"] = {"command": ["nice", "hidden-model"]}
-    model.recipe(lemmas=[{"name": "l1"}])
-    path = f"{model.path / 'bin'}{os.pathsep}{os.environ['PATH']}"
-
-    def starts():
-        (model.path / "runs").write_text("")
-        assert model.run_script(
-            "run", "recipe.json", "--fresh", env={**os.environ, "PATH": path}
-        ).returncode in (0, 3)
-        return (model.path / "runs").read_text().split()
-
-    assert starts() == ["l1"] and starts() == []
-    model.edit(
-        "import hashlib",
-        "import hashlib # another program, of the same version",
-        "bin/hidden-model",
-    )
-    assert starts() == ["l1"]
+def test_the_least_recently_used_go_first(tmp_path):
+    stored = StoredResult(tmp_path)
+    stored.proof.write_text("x" * 300_000)
+    for number, key in enumerate(KEYS):
+        stored.store(key=key, lemma_key="")
+        os.utime(stored.find(key=key).path, (number, number))
+    stored.proof.unlink()
+    assert stored.cache.restore(stored.find(key=KEYS[0]), stored.outputs), "it is used now"
+    stored.cache.size_mb = 1
+    stored.cache.prune()
+    left = [key for key in KEYS if stored.find(key=key)]
+    assert left == [KEYS[0], KEYS[2], KEYS[3]]
 
 
-@pytest.mark.parametrize(
-    "tail, options",
-    [
-        ("process: 0\n", []),
-        ('restrictionfoo: "F"\n', []),
-        ("", ["--quit-on-warning"]),
-        ("", ["--quit"]),
-        ("", ["--auto-sources"]),
-    ],
-)
-def test_where_a_theory_does_not_split_any_edit_counts(model, tail, options):
-    model.edit("lemma l6:", f"{tail}lemma l6:")
-    model.recipe(
-        config={"global_max_cores": 2}, tamarin_options=options, lemmas=[{"name": "l[0-3]"}]
-    )
-    assert model.proven() == ["l0", "l1", "l2", "l3"] and model.proven() == []
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
-    assert model.proven() == ["l0", "l1", "l2", "l3"]
+def test_what_a_killed_run_left_half_stored_goes_as_well(stored):
+    unfinished = stored.entry().parent / f"{'a' * 32}.{'b' * 32}-77"
+    unfinished.mkdir()
+    (unfinished / "proof").write_text("x" * 300_000)
+    stored.store(key="c" * 32)
+    stored.cache.size_mb = 0
+    stored.cache.prune()
+    assert not unfinished.exists()
 
 
-def test_the_cache_has_a_size(model):
-    model.edit("proof.write(f", "proof.write('x' * 300_000 + f", "model")
-    model.recipe(config={"global_max_cores": 1}, lemmas=[{"name": "l[0-5]"}])
+def test_a_run_keeps_the_cache_to_its_size(model):
+    model.edit('echo "theory proof of $LEMMA"', "head -c 300000 /dev/zero", "fake.sh")
     model.proven("--cache-size", "0.001")
-    assert (
-        0
-        < sum(
-            path.stat().st_size
-            for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*")
-            if path.is_file()
-        )
-        <= 0.001 * 2**30
-    )
-    assert model.proven("--cache-size", "0.001") == ["l0", "l1", "l2"], (
-        "the least recently used are gone"
-    )
-    shown = model.run("cache", "info", code=0).stdout
-    assert "MB of at most 2 GB" in shown and str(
-        model.run("cache", "clear", code=0).stdout
-    ).strip().endswith(": 3")
-    assert not list(Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*"))
+    sizes = [file.stat().st_size for file in cache_entries("*/*")]
+    assert 0 < sum(sizes) <= 0.001 * 2**30
+    assert len(cache_entries("*.?*")) == 3
 
 
-def test_foreign_files_in_a_cache_directory_are_left_alone(model):
-    keep = [
-        model.write("c/precious/file", "x"),
-        model.write(f"c/{'0' * 32}/note", "x"),
-        model.write(f"c/{'0' * 32}/{'a' * 32}.txt/note", "x"),
-    ]
-    model.recipe(lemmas=[{"name": "l1"}])
-    model.proven("--cache-dir", "c", "--cache-size", "0.0000001")
-    model.run("cache", "clear", "--cache-dir", "c", code=0)
-    assert all(path.is_file() for path in keep)
+def test_the_cache_tells_its_size_and_what_it_holds(stored, capsys):
+    assert bt.main(["cache", "info", "--cache-dir", stored.cache.directory]) == 0
+    size, *table = capsys.readouterr().out.splitlines()
+    assert size == f"{stored.cache.directory}: 0.0 MB of at most 2 GB"
+    assert table[-1].split() == ["verified", "1"]
 
 
-def test_two_runs_share_a_cache(model):
-    """Four at once, with room for next to nothing: every result is right, whoever removes what."""
-    model.proven("--no-cache")
-    right = {task_id: event["steps"] for task_id, event in results_of(model).items()}
-    processes = [
-        model.start("run", "recipe.json", "-o", f"results-{number}", "--cache-size", size)
-        for number, size in enumerate(["1", "0.00001", "1", "0.00001"])
-    ]
-    for number, process in enumerate(processes):
-        told = end_of(process)
-        assert process.returncode in (0, 1, 3), told
-        assert {
-            task_id: event["steps"]
-            for task_id, event in results_of(
-                model, model.path / f"results-{number}" / "batch.jsonl"
-            ).items()
-        } == right
+def test_the_cache_can_be_cleared(stored, capsys):
+    assert bt.main(["cache", "clear", "--cache-dir", stored.cache.directory]) == 0
+    assert capsys.readouterr().out.endswith(": 1\n")
+    assert list(Path(stored.cache.directory).iterdir()) == []
 
 
-def test_restored_results_are_marked_in_reports(model):
-    model.recipe(lemmas=[{"name": "l[12]"}])
-    model.proven()
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
-    model.proven()
-    newest = max(model.path.glob("results_*"))
-    day = results_of(model)["t--l1--fake"]["ran"][:10]
-    assert f"cached {day}" in model.last.stdout and f"(cached {day}, " in model.last.stderr
-    page = (newest / "summary.html").read_text()
-    assert day in page and "older texts of other lemmas" in page
-    rows = list(
-        csv.DictReader(model.run("report", str(newest), "-f", "csv", code=0).stdout.splitlines())
-    )
-    assert [(row["cached"], row["ran"][:10], row["old_text"]) for row in rows] == [
-        ("True", day, "True")
-    ] * 2
-
-
-@pytest.mark.parametrize("change", ["maude", "environment"])
-def test_what_else_can_change_a_result(lab, change, monkeypatch):
-    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 600; " + VERIFY)
-    lab.write("maude.sh", "#!/bin/sh\n", 0o755)
-    lab.provers["fake"]["options"] = ["--with-maude=./maude.sh"]
-    lab.recipe()
-    process = lab.start("run", "recipe.json")
-    wait_for(lab.finishes)
-    process.terminate()
-    end_of(process)
-    lab.write("go", "")
-    if change == "maude":
-        lab.write("maude.sh", "#!/bin/sh\n# other bytes\n", 0o755)
-    else:
-        monkeypatch.setenv("GHCRTS", "-M2g")
-    assert "resuming: 0 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
-
-
-def test_an_input_that_is_only_touched_has_not_changed(lab):
-    lab.prover("touch t.spthy fake.sh; " + VERIFY)
-    lab.recipe(lemmas=[{"name": "one"}])
-    lab.run("run", "recipe.json", code=0)
-    assert lab.only_finish()["verdict"] == "verified"
+def test_foreign_files_in_a_cache_directory_are_left_alone(stored):
+    directory = Path(stored.cache.directory)
+    files = ["precious/file", f"{'0' * 32}/note", f"{'0' * 32}/{'a' * 32}.txt/note"]
+    for name in files:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("x")
+    stored.cache.size_mb = 0
+    stored.cache.prune()
+    bt.main(["cache", "clear", "--cache-dir", str(directory)])
+    left = [str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()]
+    assert sorted(left) == sorted(files)
 
 
 # === Scheduler and executors ======================================================================
