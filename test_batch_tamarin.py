@@ -3308,7 +3308,8 @@ class CacheLab(Lab):
         self.prover(MODEL)
         self.recipe()
         self.last = None  # the last run, and its results directory
-        self.directory = "run0"
+        self.directory = ""
+        self.number = 0
         self.cache = bt.Cache(str(path / "cache in memory"))
 
     def edit(self, old, new, file="t.spthy"):
@@ -3317,24 +3318,34 @@ class CacheLab(Lab):
         assert text.count(old) == 1
         (self.path / file).write_text(text.replace(old, new))
 
+    def edit_lemma(self, name, formula="F"):
+        """Give a lemma another formula."""
+        self.edit(f'{name}: "T"', f'{name}: "{formula}"')
+
     def proven(self, *args, code=0):
         """Run the recipe into a new directory; the lemmas that the prover was asked for."""
-        (self.path / "runs").write_text("")
-        self.directory = f"run{int(self.directory[3:]) + 1}"
+        self.write("runs", "")
+        self.number += 1
+        self.directory = f"run{self.number}"
         self.last = self.run("run", "recipe.json", "-o", self.directory, *args, code=code)
         return self.asked()
 
     def asked(self):
-        """What the prover was asked for in the last run so far, as words in their order."""
-        return " ".join(sorted((self.path / "runs").read_text().split()))
+        """What the prover was asked for since it was last forgotten, as sorted words."""
+        words = (self.path / "runs").read_text().split()
+        return " ".join(sorted(words))
 
     def finished(self):
-        """The `finish` events of the last run, by task."""
-        return self.finishes(self.directory)
+        """The `finish` events of the last run, by lemma."""
+        events = {}
+        for task_id, event in self.finishes(self.directory).items():
+            events[task_id.split("--")[1]] = event
+        return events
 
-    def statuses(self):
-        """How the tasks of the last run ended, and whether that came from the cache."""
-        return {(event["status"], event["cached"]) for event in self.finished().values()}
+    def all_finished(self, **values):
+        """Whether something finished in the last run, and all of it with these values."""
+        events = list(self.finished().values())
+        return events != [] and all({**event, **values} == event for event in events)
 
     def planned(self):
         """Plan the recipe in this process: each plan, and what its result depends on."""
@@ -3344,7 +3355,8 @@ class CacheLab(Lab):
         provers = bt.recipe_provers(recipe)
         room = bt.Limits(4, 8192, 0)
         batch = bt.plan_batch(recipe, provers, room, bt.PlanOptions(), pytest.fail)
-        return [(task.plan, batch.inputs[task.plan.view]) for task in batch.tasks.values()]
+        plans = [task.plan for task in batch.tasks.values()]
+        return [(plan, batch.inputs[plan.view]) for plan in plans]
 
     def outputs(self, plan):
         """Where the files of a task would be, if there were any."""
@@ -3364,15 +3376,19 @@ class CacheLab(Lab):
 
         In one line: "l1: lemma; l2: assumed lemmas", "all: options", or "".
         """
-        found = {}
+        told = []
+        reasons = set()
         planned = self.planned()
         for plan, inputs in planned:
             if not self.cache.find(plan, inputs):
-                found[plan.lemma] = self.cache.what_is_new(plan, inputs).replace("new: ", "")
-        reasons = set(found.values())
-        if len(found) == len(planned) and len(reasons) == 1:
-            found = {"all": reasons.pop()}
-        return "; ".join(f"{lemma}: {reason}" for lemma, reason in found.items())
+                reason = self.cache.what_is_new(plan, inputs)
+                reason = reason.replace("new: ", "")
+                reasons.add(reason)
+                told.append(f"{plan.lemma}: {reason}")
+        is_all = len(told) == len(planned)
+        if is_all and len(reasons) == 1:
+            return f"all: {reasons.pop()}"
+        return "; ".join(told)
 
 
 @pytest.fixture
@@ -3382,16 +3398,17 @@ def model(tmp_path):
 
 def cache_entries(pattern):
     """The entries of the user's cache whose names match: directories."""
-    return list(Path(os.environ["XDG_CACHE_HOME"]).glob(f"batch-tamarin/*/{pattern}"))
+    home = Path(os.environ["XDG_CACHE_HOME"])
+    return list(home.glob(f"batch-tamarin/*/{pattern}"))
 
 
 @contextlib.contextmanager
 def program_running(lab, *args):
     """The program in a process of its own, beside the test; afterwards it has ended, with 0."""
     with tempfile.TemporaryFile() as told:
-        process = multiprocessing.get_context("fork").Process(
-            target=be_the_program, args=(args, lab.path, told.fileno(), told.fileno()), daemon=True
-        )
+        arguments = (args, lab.path, told.fileno(), told.fileno())
+        fork = multiprocessing.get_context("fork")
+        process = fork.Process(target=be_the_program, args=arguments, daemon=True)
         process.start()
         try:
             yield process
@@ -3415,7 +3432,10 @@ a reuse lemma  | t.spthy    | [reuse]: "T" | [reuse]: "F" \
 no reuse lemma | t.spthy    | l1 [reuse] | l1 \
     | l1: lemma; l2: assumed lemmas; l3: assumed lemmas
 a rule         | t.spthy    | Out(~k)    | Out('a') | all: theory outside of lemmas
-a rule amid    | t.spthy    | lemma l2:  | rule B: []-->[] lemma l2: | all: theory outside of lemmas
+a last rule    | t.spthy    | end        | rule B: []-->[] end | all: theory outside of lemmas
+a rule amid    | t.spthy    | lemma l2:  | rule B: []-->[] lemma l2: \
+    | l0: theory outside of lemmas; l1: theory outside of lemmas; \
+    l2: theory outside of lemmas, assumed lemmas; l3: theory outside of lemmas, assumed lemmas
 an include     | inc.spthy  | Inc: []    | Inc: [ In(x) ] | all: theory outside of lemmas
 an oracle      | oracle     | #!/bin/sh  | #!/bin/sh -e | all: oracle oracle
 a prover       | fake.sh    | 1.11.0     | 1.11.1 | all: prover
@@ -3426,7 +3446,7 @@ def edits(table):
     """The rows of a table like EDITS, as parameters."""
     rows = []
     for line in table.strip().splitlines():
-        title, *cells = map(str.strip, line.split("|"))
+        title, *cells = (" ".join(cell.split()) for cell in line.split("|"))
         rows.append(pytest.param(*cells, id=title))
     return rows
 
@@ -3439,18 +3459,22 @@ def test_an_edit_outdates_what_depends_on_it(model, file, old, new, told):
     assert model.new() == told
 
 
-RECIPE_CHANGES = {
-    "options": {"tamarin_options": ["--bound=3"]},
-    "preprocessor flags": {"preprocess_flags": ["F"]},
-    "options, preprocessor flags": {"tamarin_options": ["-v"], "preprocess_flags": ["F"]},
-}
+OPTIONS = {"tamarin_options": ["--bound=3"]}
+FLAGS = {"preprocess_flags": ["F"]}
 
 
-@pytest.mark.parametrize("word", RECIPE_CHANGES)
-def test_options_and_flags_change_results(model, word):
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        (OPTIONS, "all: options"),
+        (FLAGS, "all: preprocessor flags"),
+        ({**OPTIONS, **FLAGS}, "all: options, preprocessor flags"),
+    ],
+)
+def test_options_and_flags_change_results(model, changes, told):
     model.keep_all()
-    model.recipe(**RECIPE_CHANGES[word])
-    assert model.new() == f"all: {word}"
+    model.recipe(**changes)
+    assert model.new() == told
 
 
 def test_cores_memory_and_time_change_no_verdict(model):
@@ -3459,19 +3483,18 @@ def test_cores_memory_and_time_change_no_verdict(model):
     assert model.new() == ""
 
 
-@pytest.mark.parametrize(
-    "name, told",
-    [
-        ("GHCRTS", "all: environment"),
-        ("TAMARIN_NO_MAUDE_VARIANTS", "all: environment"),
-        ("EDITOR", ""),
-    ],
-)
-def test_variables_that_can_change_a_result(model, monkeypatch, name, told):
+@pytest.mark.parametrize("name", ["GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS"])
+def test_some_variables_can_change_a_result(model, monkeypatch, name):
     monkeypatch.delenv(name, raising=False)
     model.keep_all()
     monkeypatch.setenv(name, "-M2g")
-    assert model.new() == told
+    assert model.new() == "all: environment"
+
+
+def test_other_variables_change_no_result(model, monkeypatch):
+    model.keep_all()
+    monkeypatch.setenv("EDITOR", "vi")
+    assert model.new() == ""
 
 
 def test_all_variables_that_the_recipe_sets_can_change_a_result(model):
@@ -3508,21 +3531,33 @@ def test_a_prover_behind_another_command_counts(model, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text, options, reason",
+    "text, reason",
     [
-        ("process: 0\n", [], "a top-level process"),
-        ('restrictionfoo: "F"\n', [], "unusual lemmas"),
-        ("", ["--quit-on-warning"], "--quit-on-warning"),
-        ("", ["--quit"], "--quit-on-warning"),
-        ("", ["--auto-sources"], "--auto-sources"),
+        ("process: 0\n", "a top-level process"),
+        ('restrictionfoo: "F"\n', "unusual lemmas"),
     ],
 )
-def test_where_a_theory_does_not_split_any_edit_counts(model, text, options, reason):
+def test_where_a_theory_does_not_split_any_edit_counts(model, text, reason):
     model.edit("lemma l2:", f"{text}lemma l2:")
-    model.recipe(tamarin_options=options)
     model.keep_all()
     assert model.new() == ""
-    model.edit('l3: "T"', 'l3: "F"')
+    model.edit_lemma("l3")
+    assert model.new() == f"all: theory ({reason}: all of it counts)"
+
+
+@pytest.mark.parametrize(
+    "option, reason",
+    [
+        ("--quit-on-warning", "--quit-on-warning"),
+        ("--quit", "--quit-on-warning"),
+        ("--auto-sources", "--auto-sources"),
+    ],
+)
+def test_under_some_options_any_edit_counts(model, option, reason):
+    model.recipe(tamarin_options=[option])
+    model.keep_all()
+    assert model.new() == ""
+    model.edit_lemma("l3")
     assert model.new() == f"all: theory ({reason}: all of it counts)"
 
 
@@ -3554,8 +3589,9 @@ def test_what_a_lemma_depends_on_fixes_the_text_without_other_lemmas(lab):
     texts_by_parts = {}
     parts_by_text = {}
     for _ in range(150):
-        chosen = rng.sample(pieces, rng.randrange(3, len(pieces) + 1))
-        lab.write("t.spthy", "\n".join(["theory T begin", *chosen, "end"]))
+        chosen = rng.sample(pieces, rng.randrange(3, 8))
+        text = "\n".join(chosen)
+        lab.write("t.spthy", f"theory T begin\n{text}\nend\n")
         theory = bt.load_theory(str(lab.path / "t.spthy"))
         for lemma in theory.lemmas:
             parts = bt.lemma_parts(theory)[lemma.name]
@@ -3571,7 +3607,7 @@ def text_that_matters(theory, lemma):
     return tuple(text for name, text in theory.segments if name in matters)
 
 
-# A model of what Tamarin's answer depends on, much simpler than the program's and independent of it.
+# A model of what Tamarin's answer depends on, simpler than the program's and independent of it.
 COMMENT = re.compile(r"//[^\n]*")
 IFDEF = re.compile(r"#ifdef (\w+)(.*?)#endif", re.DOTALL)
 INCLUDE = re.compile(r'#include "(.*?)"')
@@ -3580,9 +3616,10 @@ INCLUDE = re.compile(r'#include "(.*?)"')
 def items_of(path, flags):
     """The items of a theory as the model reads them."""
     text = COMMENT.sub(" ", path.read_text())
-    text = IFDEF.sub(lambda found: found[2] if found[1] in flags else "", text)
+    text = IFDEF.sub(lambda found: found[2] * (found[1] in flags), text)
     text = INCLUDE.sub(lambda found: (path.parent / found[1]).read_text(), text)
-    return [" ".join(item.split()) for item in re.split(r"\n(?=[a-z]+[ :\n])", text)]
+    items = re.split(r"\n(?=[a-z]+[ :\n])", text)
+    return [" ".join(item.split()) for item in items]
 
 
 def lemma_of(item):
@@ -3630,24 +3667,26 @@ def model_answer(lab, plan):
     bounds = [option for option in plan.options if option.startswith("--bound")]
     counting = items_that_count(items, plan.lemma, plan.options)
     rests_on = repr([counting, plan.flags, bounds, oracle.read_text()])
-    steps = int(bt.sha256(rests_on.encode())[:12], 16)
-    return bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, steps=steps)
+    digest = bt.sha256(rests_on.encode())
+    return dataclasses.replace(VERIFIED, steps=int(digest[:12], 16))
 
 
 class RandomEdits:
     """Edits a lab's files at random; every method with a name in KINDS is a kind of edit."""
 
-    KINDS = (
-        "lemma reuse sources hide syntax shuffle rule function process one_more comment include oracle "
-        "options flags"
-    ).split()
+    KINDS = [
+        *("lemma", "reuse", "sources", "hide", "syntax", "shuffle", "one_more"),
+        *("rule", "function", "process", "comment", "include", "oracle", "options", "flags"),
+    ]
 
     def __init__(self, lab, seed):
         self.lab = lab
         self.rng = random.Random(seed)
         self.sequence = ["l0", "l1", "l2", "l3"]
         self.lemmas = {name: f'lemma {name}: "T"\n' for name in self.sequence}
-        self.texts = {"rule": "rule R: [] --> []\n"}  # pieces that may be there, by their kind
+        # Pieces of the theory.
+        self.texts = dict.fromkeys(["process", "function", "comment", "more"], "")
+        self.texts["rule"] = "rule R: [] --> []\n"
         self.function_place = 0
         self.task = {}
 
@@ -3662,15 +3701,19 @@ class RandomEdits:
         pieces = [self.texts["rule"], 'heuristic: o\n#include "inc.spthy"\n']
         pieces += [self.lemmas[name] for name in self.sequence]
         pieces.append("#ifdef X\nrule X: [] --> []\n#endif\n")
-        pieces.append(self.texts.get("process", ""))
-        pieces.insert(self.function_place, self.texts.get("function", ""))
-        pieces.insert(0, self.texts.get("comment", ""))
-        return f"theory T begin\n{''.join(pieces)}{self.texts.get('more', '')}end\n"
+        pieces.append(self.texts["process"])
+        pieces.insert(self.function_place, self.texts["function"])
+        pieces.insert(0, self.texts["comment"])
+        pieces.append(self.texts["more"])
+        return f"theory T begin\n{''.join(pieces)}end\n"
+
+    def digit(self):
+        return self.rng.choice("012")
 
     def lemma(self, attributes="", word=""):
         name = self.rng.choice(self.sequence)
-        number = self.rng.randrange(3)
-        self.lemmas[name] = f'lemma {name}{attributes}: "F{number}{word}"\n'
+        formula = f"F{self.digit()}{word}"
+        self.lemmas[name] = f'lemma {name}{attributes}: "{formula}"\n'
 
     def reuse(self):
         self.lemma(" [reuse]")
@@ -3688,33 +3731,35 @@ class RandomEdits:
         self.rng.shuffle(self.sequence)
 
     def rule(self):
-        self.texts["rule"] = f"rule R: [] --> [ A('{self.rng.randrange(3)}') ]\n"
+        self.texts["rule"] = f"rule R: [] --> [ A('{self.digit()}') ]\n"
 
     def function(self):
         self.function_place = self.rng.randrange(8)
-        self.texts["function"] = f"functions: f/{self.rng.randrange(1, 3)}\n"
+        self.texts["function"] = f"functions: f/{self.digit()}\n"
 
     def process(self):
-        self.texts["process"] = "" if self.texts.get("process") else "process: 0\n"
+        self.texts["process"] = self.rng.choice(["", "process: 0\n"])
 
     def one_more(self):
-        self.texts["more"] = f'lemma more: "G{self.rng.randrange(3)}"\n'
+        self.texts["more"] = f'lemma more: "G{self.digit()}"\n'
 
     def comment(self):
-        self.texts["comment"] = f"// {self.rng.random()}\n"
+        self.texts["comment"] = f"// {self.digit()}\n"
 
     def include(self):
-        self.lab.write("inc.spthy", f"rule Inc: [] --> [ B('{self.rng.randrange(3)}') ]\n")
+        self.lab.write("inc.spthy", f"rule Inc: [] --> [ B('{self.digit()}') ]\n")
 
     def oracle(self):
         mode = self.rng.choice([0o755, 0o755, 0o644])
-        self.lab.write("oracle", f"#!/bin/sh\nexit {self.rng.randrange(3)}\n", mode)
+        self.lab.write("oracle", f"#!/bin/sh\nexit {self.digit()}\n", mode)
 
     def options(self):
-        self.task["tamarin_options"] = self.rng.choice([[], ["--bound=5"], ["--quit-on-warning"]])
+        option = self.rng.choice(["-v", "--bound=5", "--quit-on-warning"])
+        self.task["tamarin_options"] = [option]
 
     def flags(self):
-        self.task["preprocess_flags"] = self.rng.choice([[], ["X"]])
+        flag = self.rng.choice("XY")
+        self.task["preprocess_flags"] = [flag]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -3731,16 +3776,16 @@ def test_a_hit_never_hides_a_change(model, seed):
             refused = answer.reason == "unexpected S"
             hit = model.cache.find(plan, inputs)
             if hit and (hit.counts or not refused):
-                assert (hit.result.verdict, hit.result.steps, hit.result.reason) == (
-                    answer.verdict,
-                    answer.steps,
-                    answer.reason,
-                ), kind
+                assert told(hit.result) == told(answer), kind
                 hits += 1
             else:
                 model.keep(plan, inputs, answer, parse_error=refused)
-    print(hits)
     assert hits > 20, "the test means nothing if little was stored"
+
+
+def told(result):
+    """What a result tells of a lemma."""
+    return result.status, result.verdict, result.steps, result.reason
 
 
 # --- Runs with a cache ----------------------------------------------------------------------------
@@ -3782,26 +3827,21 @@ def test_the_files_of_a_restored_result_are_those_of_the_first(model):
 
 def test_one_edited_lemma_is_one_proof_and_one_load(model):
     model.proven()
-    model.edit('l2: "T"', 'l2: "F"')
+    model.edit_lemma("l2")
     assert model.proven() == "l2 load"
 
 
 def test_a_result_in_an_older_text_of_other_lemmas_says_so(model):
     model.proven()
-    model.edit('l2: "T"', 'l2: "F"')
+    model.edit_lemma("l2")
     model.proven()
-    old_texts = {task_id: event["old_text"] for task_id, event in model.finished().items()}
-    assert old_texts == {
-        "t--l0--fake": True,
-        "t--l1--fake": True,
-        "t--l2--fake": False,
-        "t--l3--fake": True,
-    }
+    old_texts = {lemma: event["old_text"] for lemma, event in model.finished().items()}
+    assert old_texts == {"l0": True, "l1": True, "l2": False, "l3": True}
 
 
 def test_a_run_tells_why_it_proves_what_it_proves(model):
     model.proven()
-    model.edit('l2: "T"', 'l2: "F"')
+    model.edit_lemma("l2")
     model.proven("-d")
     assert "not in the cache: t--l2--fake: new: lemma\n" in model.last.stderr
     assert model.last.stderr.count("not in the cache") == 1
@@ -3809,9 +3849,9 @@ def test_a_run_tells_why_it_proves_what_it_proves(model):
 
 def test_restored_results_are_marked_in_tables_and_pages(model):
     model.proven()
-    model.edit('l3: "T"', 'l3: "F"')
+    model.edit_lemma("l3")
     model.proven()
-    day = model.finished()["t--l0--fake"]["ran"][:10]
+    day = model.finished()["l0"]["ran"][:10]
     assert f"cached {day}" in model.last.stdout
     assert f"(cached {day}, " in model.last.stderr
     page = (model.path / model.directory / "summary.html").read_text()
@@ -3820,15 +3860,16 @@ def test_restored_results_are_marked_in_tables_and_pages(model):
 
 
 def test_restored_results_are_marked_in_reports(model, monkeypatch, capsys):
+    model.recipe(lemmas=[{"name": "l0"}])
     model.proven()
-    model.edit('l3: "T"', 'l3: "F"')
+    model.edit_lemma("l3")
     model.proven()
     monkeypatch.chdir(model.path)
     assert bt.main(["report", model.directory, "-f", "csv"]) == 0
-    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert [row["cached"] for row in rows] == ["True", "True", "True", "False"]
-    assert [row["old_text"] for row in rows] == ["True", "True", "True", "False"]
-    assert rows[0]["ran"] == model.finished()["t--l0--fake"]["ran"]
+    rows = csv.DictReader(capsys.readouterr().out.splitlines())
+    ran = model.finished()["l0"]["ran"]
+    told = [(row["cached"], row["ran"], row["old_text"]) for row in rows]
+    assert told == [("True", ran, "True")]
 
 
 def test_an_input_that_is_only_touched_has_not_changed(lab):
@@ -3846,39 +3887,37 @@ def test_four_runs_at_once_share_a_cache(model):
             args = ["run", "recipe.json", "-o", name, "--cache-size", size]
             running.enter_context(program_running(model, *args))
     for name in sizes:
-        steps = {task_id: event["steps"] for task_id, event in model.finishes(name).items()}
-        assert steps == {"t--l0--fake": 10, "t--l1--fake": 11, "t--l2--fake": 12, "t--l3--fake": 13}
+        model.directory = name
+        steps = {lemma: event["steps"] for lemma, event in model.finished().items()}
+        assert steps == {"l0": 10, "l1": 11, "l2": 12, "l3": 13}
 
 
 # --- What is kept ---------------------------------------------------------------------------------
 
-LIMIT_MB = 1024  # of the lab's tasks
-KERNEL = bt.Usage(peak_mb=LIMIT_MB - 1)  # memory of what the kernel ended, for want of its own
-KEPT = {
-    "a verdict": VERIFIED,
-    "a timeout": bt.Result(bt.Status.TIMEOUT),
-    "a limit of memory": bt.Result(bt.Status.MEMORY_LIMIT, usage=bt.Usage(peak_mb=LIMIT_MB)),
-    "a full heap": bt.Result(bt.Status.MEMORY_LIMIT, exit=bt.ExitStatus(251)),
-}
-NOT_KEPT = {
-    "the kernel's limit of memory": bt.Result(bt.Status.MEMORY_LIMIT, usage=KERNEL),
-    "a failure": bt.Result(bt.Status.FAILED),
-    "an interruption": bt.Result(bt.Status.INTERRUPTED),
-    "one that another answered": bt.Result(bt.Status.SUPERSEDED),
-}
+TIMED_OUT = bt.Result(bt.Status.TIMEOUT)
+FAILED = bt.Result(bt.Status.FAILED)
+INTERRUPTED = bt.Result(bt.Status.INTERRUPTED)
+SUPERSEDED = bt.Result(bt.Status.SUPERSEDED)
+OUT_OF_MEMORY = bt.Result(bt.Status.MEMORY_LIMIT)
+# With the memory that a task of the lab may take, and with less.
+AT_LIMIT = dataclasses.replace(OUT_OF_MEMORY, usage=bt.Usage(peak_mb=1024))
+BY_KERNEL = dataclasses.replace(OUT_OF_MEMORY, usage=bt.Usage(peak_mb=1023))
+# What GHC's runtime ends with under `+RTS -M`: its user's guide, "heapoverflow".
+HEAP_FULL = dataclasses.replace(OUT_OF_MEMORY, exit=bt.ExitStatus(251))
 
 
-@pytest.mark.parametrize("what", KEPT)
-def test_what_would_be_the_same_again_is_kept(model, what):
+@pytest.mark.parametrize("result", [VERIFIED, TIMED_OUT, AT_LIMIT, HEAP_FULL])
+def test_what_would_be_the_same_again_is_kept(model, result):
     plan, inputs = model.planned()[0]
-    model.keep(plan, inputs, KEPT[what])
-    assert model.cache.find(plan, inputs).result.status is KEPT[what].status
+    model.keep(plan, inputs, result)
+    hit = model.cache.find(plan, inputs)
+    assert told(hit.result) == told(result)
 
 
-@pytest.mark.parametrize("what", NOT_KEPT)
-def test_what_might_be_another_one_next_time_is_not_kept(model, what):
+@pytest.mark.parametrize("result", [BY_KERNEL, FAILED, INTERRUPTED, SUPERSEDED])
+def test_what_might_be_another_one_next_time_is_not_kept(model, result):
     plan, inputs = model.planned()[0]
-    model.keep(plan, inputs, NOT_KEPT[what])
+    model.keep(plan, inputs, result)
     assert model.cache.find(plan, inputs) is None
     assert list(model.cache.entries()) == []
 
@@ -3886,7 +3925,7 @@ def test_what_might_be_another_one_next_time_is_not_kept(model, what):
 def test_that_a_lemma_is_not_needed_is_kept(model):
     plan, inputs = model.planned()[0]
     plan = dataclasses.replace(plan, optional=True)
-    model.keep(plan, inputs, bt.Result(bt.Status.SUPERSEDED))
+    model.keep(plan, inputs, SUPERSEDED)
     assert model.cache.find(plan, inputs)
 
 
@@ -3896,9 +3935,10 @@ def test_failures_without_a_word_of_the_prover_run_again(lab):
     lab.prover(f'echo "$LEMMA" >> runs; case $LEMMA in {fates} esac')
     lab.recipe()
     for directory in ("first", "second"):
-        (lab.path / "runs").write_text("")
+        lab.write("runs", "")
         lab.run("run", "recipe.json", "-o", directory, code=3)
-        assert sorted((lab.path / "runs").read_text().split()) == ["one", "three", "two"]
+        runs = (lab.path / "runs").read_text()
+        assert sorted(runs.split()) == ["one", "three", "two"]
 
 
 def test_what_was_interrupted_runs_again(lab):
@@ -3906,14 +3946,14 @@ def test_what_was_interrupted_runs_again(lab):
     lab.recipe(lemmas=[{"name": "one"}])
     for directory in ("first", "second"):
         lab.run("run", "recipe.json", "-o", directory, code=143)
-    assert (lab.path / "runs").read_text().split() == ["one", "one"]
+    assert (lab.path / "runs").read_text() == "one\none\n"
 
 
 def test_a_parse_error_is_kept(model):
-    model.edit('l3: "T"', 'l3: "SYNTAX"')
+    model.edit_lemma("l3", "SYNTAX")
     assert model.proven(code=3) == ALL_PROVEN
     assert model.proven(code=3) == ""
-    assert model.statuses() == {("failed", True)}
+    assert model.all_finished(status="failed", cached=True)
     for event in model.finished().values():
         assert "t.spthy:1:1: unexpected" in event["reason"]
 
@@ -3921,7 +3961,7 @@ def test_a_parse_error_is_kept(model):
 def test_errors_can_be_cleared_alone(model, capsys):
     first, second = model.planned()[:2]
     model.keep(*first)
-    model.keep(*second, bt.Result(bt.Status.FAILED), parse_error=True)
+    model.keep(*second, FAILED, parse_error=True)
     directory = model.cache.directory
     assert bt.main(["cache", "clear", "--errors-only", "--cache-dir", directory]) == 0
     assert capsys.readouterr().out == f"entries removed from {directory}: 1\n"
@@ -3932,59 +3972,67 @@ def test_errors_can_be_cleared_alone(model, capsys):
 # --- Limits ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "cores, memory_mb, timeout_s, holds",
-    [
-        (2, 1024, 60, True),
-        (1, 1024, 60, True),
-        (2, 1023, 60, True),
-        (2, 1024, 59, True),
-        (3, 1024, 60, False),
-        (2, 1025, 60, False),
-        (2, 1024, 61, False),
-        (1, 512, 61, False),
-    ],
-)
-def test_a_limit_that_was_met_holds_for_no_larger_one(model, cores, memory_mb, timeout_s, holds):
+# Cores, MB and seconds.
+SMALLER_LIMITS = ["2 1024 60", "1 1024 60", "2 1023 60", "2 1024 59"]
+LARGER_LIMITS = ["3 1024 60", "2 1025 60", "2 1024 61", "1 512 61"]
+
+
+def under_limits(plan, words):
+    """A plan with other limits."""
+    limits = bt.Limits(*map(int, words.split()))
+    return dataclasses.replace(plan, limits=limits)
+
+
+@pytest.mark.parametrize("limits", SMALLER_LIMITS)
+def test_a_limit_that_was_met_holds_for_smaller_ones(model, limits):
     plan, inputs = model.planned()[0]
-    met = dataclasses.replace(plan, limits=bt.Limits(2, 1024, 60))
-    model.keep(met, inputs, bt.Result(bt.Status.TIMEOUT))
-    now = dataclasses.replace(plan, limits=bt.Limits(cores, memory_mb, timeout_s))
-    assert bool(model.cache.find(now, inputs)) is holds
+    met = under_limits(plan, "2 1024 60")
+    model.keep(met, inputs, TIMED_OUT)
+    assert model.cache.find(under_limits(plan, limits), inputs)
+
+
+@pytest.mark.parametrize("limits", LARGER_LIMITS)
+def test_a_limit_that_was_met_holds_for_no_larger_one(model, limits):
+    plan, inputs = model.planned()[0]
+    met = under_limits(plan, "2 1024 60")
+    model.keep(met, inputs, TIMED_OUT)
+    assert not model.cache.find(under_limits(plan, limits), inputs)
 
 
 def test_a_limit_that_was_met_holds_for_this_very_text(model):
     for plan, inputs in model.planned():
-        model.keep(plan, inputs, bt.Result(bt.Status.TIMEOUT))
+        model.keep(plan, inputs, TIMED_OUT)
     assert model.new() == ""
-    model.edit('l3: "T"', 'l3: "F"')
-    assert [plan.lemma for plan, inputs in model.planned() if model.cache.find(plan, inputs)] == []
+    model.edit_lemma("l3")
+    for plan, inputs in model.planned():
+        assert not model.cache.find(plan, inputs)
 
 
 def test_a_larger_limit_met_replaces_a_smaller_one(model):
     plan, inputs = model.planned()[0]
-    larger = dataclasses.replace(plan, limits=bt.Limits(1, LIMIT_MB, 600))
-    model.keep(plan, inputs, bt.Result(bt.Status.TIMEOUT))
-    model.keep(larger, inputs, bt.Result(bt.Status.TIMEOUT))
+    larger = under_limits(plan, "1 1024 600")
+    model.keep(plan, inputs, TIMED_OUT)
+    model.keep(larger, inputs, TIMED_OUT)
     assert model.cache.find(larger, inputs)
 
 
 def test_a_limit_is_met_on_one_host(model, monkeypatch):
     plan, inputs = model.planned()[0]
-    model.keep(plan, inputs, bt.Result(bt.Status.TIMEOUT))
+    model.keep(plan, inputs, TIMED_OUT)
     elsewhere = os.uname_result(("Linux", "elsewhere", "", "", ""))
     monkeypatch.setattr(bt.os, "uname", lambda: elsewhere)
     cache = bt.Cache(model.cache.directory)
     assert cache.find(plan, inputs) is None
-    told = "what is stored of it met smaller limits, or those of another host"
-    assert cache.what_is_new(plan, inputs) == told
+    reason = cache.what_is_new(plan, inputs)
+    assert reason == "what is stored of it met smaller limits, or those of another host"
 
 
 def test_a_verdict_says_more_than_a_limit(model):
     plan, inputs = model.planned()[0]
     model.keep(plan, inputs)
-    model.keep(plan, inputs, bt.Result(bt.Status.TIMEOUT))
-    assert model.cache.find(plan, inputs).result.verdict is bt.Verdict.VERIFIED
+    model.keep(plan, inputs, TIMED_OUT)
+    hit = model.cache.find(plan, inputs)
+    assert told(hit.result) == told(VERIFIED)
 
 
 def test_only_what_timed_out_runs_again_with_more_time(model):
@@ -3992,9 +4040,9 @@ def test_only_what_timed_out_runs_again_with_more_time(model):
     little_time = {"name": "l1", "resources": {"timeout": 0.1}}
     model.recipe(lemmas=[little_time, {"name": "*"}])
     model.proven(code=3)
-    assert model.finished()["t--l1--fake"]["status"] == "timeout"
+    assert model.finished()["l1"]["status"] == "timeout"
     assert model.proven(code=3) == ""
-    assert model.finished()["t--l1--fake"]["status"] == "timeout"
+    assert model.finished()["l1"]["status"] == "timeout"
     model.recipe()
     model.write("quick", "")
     assert model.proven("-d") == "l1"
@@ -4009,19 +4057,20 @@ def test_hits_wait_until_the_prover_has_loaded_the_text(model):
     hold = '[ ! -e hold ] || until [ -e "go-${LEMMA:-load}" ]; do sleep 0.02; done\n'
     model.edit('echo "[Theory', f'{hold}echo "[Theory', "fake.sh")
     model.proven()
-    model.edit('l2: "T"', 'l2: "F"')
+    model.edit_lemma("l2")
     model.write("hold", "")
+    model.directory = "held"
     with program_running(model, "run", "recipe.json", "-o", "held"):
         wait_for(lambda: len(model.events("start", "held")) == 2)
         first, second = model.events("start", "held")
         assert first["ids"] == [], "the load"
         assert second["ids"] == ["t--l2--fake"]
-        assert model.finishes("held") == {}, "nothing counts yet"
+        assert model.finished() == {}, "nothing counts yet"
         model.write("go-load", "")
-        wait_for(lambda: len(model.finishes("held")) == 3)
-        assert all(event["cached"] for event in model.finishes("held").values())
+        wait_for(lambda: len(model.finished()) == 3)
+        assert model.all_finished(cached=True)
         model.write("go-l2", "")
-    assert not model.finishes("held")["t--l2--fake"]["cached"]
+    assert not model.finished()["l2"]["cached"]
 
 
 def test_a_text_is_loaded_once(model):
@@ -4039,7 +4088,7 @@ def test_a_load_leaves_no_trace_among_the_results(model):
     (start,) = model.events("start", model.directory)
     assert start["ids"] == []
     assert start["attempt"] == 1
-    assert all(event["old_text"] for event in model.finished().values())
+    assert model.all_finished(old_text=True)
 
 
 def test_a_load_that_an_older_version_stored_is_none(model):
@@ -4055,11 +4104,11 @@ def test_hits_take_the_warnings_of_the_load(model):
     """Those of the new text, not those of the old one that the lemma was proven in."""
     model.recipe(lemmas=[{"name": "l0"}])
     model.proven()
-    assert model.finished()["t--l0--fake"]["warnings"] == []
-    model.edit('l3: "T"', 'l3: "WRONG"')
+    assert model.finished()["l0"]["warnings"] == []
+    model.edit_lemma("l3", "WRONG")
     for asked in ("load", ""):
         assert model.proven() == asked
-        event = model.finished()["t--l0--fake"]
+        event = model.finished()["l0"]
         assert event["cached"]
         assert event["warnings"] == ["1 wellformedness check failed"]
 
@@ -4067,12 +4116,12 @@ def test_hits_take_the_warnings_of_the_load(model):
 def test_hits_are_withdrawn_when_the_prover_refuses_the_text(model):
     model.proven()
     model.recipe(lemmas=[{"name": "l[01]"}])
-    model.edit('l3: "T"', 'l3: "SYNTAX"')
+    model.edit_lemma("l3", "SYNTAX")
     assert model.proven(code=3) == "l0 l1 load"
-    assert model.statuses() == {("failed", False)}
+    assert model.all_finished(status="failed", cached=False)
     model.edit("SYNTAX", "T")
     assert model.proven() == ""
-    assert model.statuses() == {("completed", True)}
+    assert model.all_finished(status="completed", cached=True)
 
 
 def a_load(path, stderr="", stdout=""):
@@ -4084,67 +4133,76 @@ def a_load(path, stderr="", stdout=""):
     Path(outputs.stdout).write_text(stdout)
     plan = a_plan(lemma="", prove=False)
     job = bt.Job("i", 1, ("p",), "/", {}, plan.limits, outputs.stdout, outputs.stderr)
-    return bt.ProverRun(plan, bt.Dependencies("T", {}, {}), job, outputs)
+    inputs = bt.Dependencies("T", {}, {})
+    return bt.ProverRun(plan, inputs, job, outputs)
 
 
+EXITED = bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(0))
+AT_ITS_LIMITS = [bt.Outcome(bt.Status.TIMEOUT), bt.Outcome(bt.Status.MEMORY_LIMIT)]
+STOPPED = bt.Outcome(bt.Status.INTERRUPTED)
+# What tamarin-prover says on stderr from 1.8 on, and all that older ones say, on stdout.
+LOADED = "[Theory T] Theory loaded\n"
 CLOSED = "[Theory T] Theory closed\n"
-# Of a prover before 1.8: it says no more than this.
-SUMMARY = "=\nsummary of summaries:\n\nanalyzed: t\n\n  WARNING: 1 wellformedness check failed!\n\n=====\n"
+SUMMARY = """=====
+summary of summaries:
+
+analyzed: t
+
+  WARNING: 1 wellformedness check failed!
+
+=====
+"""
 
 
-@pytest.mark.parametrize(
-    "status, stderr, stdout, counts",
-    [
-        ("completed", CLOSED, "", True),
-        ("completed", "", SUMMARY, True),
-        ("memory_limit", CLOSED, "", True),
-        ("timeout", CLOSED, "", True),
-        ("memory_limit", "[Theory T] Theory loaded\n", "", False),
-        ("completed", "", "", False),
-        ("interrupted", CLOSED, SUMMARY, False),
-    ],
-)
-def test_a_text_is_loaded_when_the_prover_says_so(tmp_path, status, stderr, stdout, counts):
-    run = a_load(tmp_path, stderr, stdout)
-    load = bt.read_load(run, bt.Outcome(bt.Status(status)))
-    assert bool(load) is counts
+@pytest.mark.parametrize("outcome", [EXITED, *AT_ITS_LIMITS])
+def test_a_text_is_loaded_when_the_prover_has_closed_it(tmp_path, outcome):
+    assert bt.read_load(a_load(tmp_path, CLOSED), outcome)
 
 
-def test_a_load_tells_the_warnings_of_the_text(tmp_path):
-    load = bt.read_load(a_load(tmp_path, "", SUMMARY), bt.Outcome(bt.Status.COMPLETED))
+def test_a_text_is_loaded_when_the_prover_has_a_summary(tmp_path):
+    load = bt.read_load(a_load(tmp_path, "", SUMMARY), EXITED)
     assert load.warnings == ("1 wellformedness check failed",)
+
+
+@pytest.mark.parametrize("outcome", [EXITED, *AT_ITS_LIMITS])
+def test_a_text_is_not_loaded_before_it_is_closed(tmp_path, outcome):
+    assert bt.read_load(a_load(tmp_path, LOADED), outcome) is None
+
+
+def test_a_load_that_was_stopped_is_no_load(tmp_path):
+    assert bt.read_load(a_load(tmp_path, CLOSED, SUMMARY), STOPPED) is None
 
 
 def test_a_load_that_cannot_be_read_is_no_load(tmp_path):
     run = a_load(tmp_path, CLOSED, SUMMARY)
     Path(run.outputs.proof).mkdir()
-    assert bt.read_load(run, bt.Outcome(bt.Status.COMPLETED)) is None
+    assert bt.read_load(run, EXITED) is None
 
 
 def test_a_load_that_meets_its_limit_after_it_has_loaded_counts(model):
-    hog = "hog=$(head -c 200000000 /dev/zero | tr '\\0' x); sleep 600"
+    hog = "hog=$(head -c 80000000 /dev/zero | tr '\\0' x); sleep 600"
     closed = 'echo "[Theory T] Theory closed" >&2'
-    model.edit(closed, f'{closed}\n[ -z "$LEMMA" ] && {{ {hog}; }}', "fake.sh")
-    model.recipe(resources={"max_memory": 0.1}, lemmas=[{"name": "l0"}])
+    model.edit(closed, f'{closed}\n[ "$LEMMA" ] || {{ {hog}; }}', "fake.sh")
+    model.recipe(resources={"max_memory": 0.05}, lemmas=[{"name": "l0"}])
     model.proven()
-    model.edit('l3: "T"', 'l3: "F"')
+    model.edit_lemma("l3")
     assert model.proven() == "load"
-    assert model.statuses() == {("completed", True)}
+    assert model.all_finished(status="completed", cached=True)
     assert model.proven() == ""
 
 
 def test_a_log_that_a_killed_driver_left_is_no_load(model):
-    """A load appends to its log: what stands there from another text must not count for this one."""
+    """A load appends to its log: what stands there from another text must not count."""
     model.recipe(lemmas=[{"name": "l0"}])
     model.proven()
-    model.edit('l3: "T"', 'l3: "SYNTAX"')
+    model.edit_lemma("l3", "SYNTAX")
     for ending in ("out", "err"):
         model.write(f"run1/logs/t--l0--fake~load.{ending}", CLOSED)
     journal = model.path / "run1" / "batch.jsonl"
     first_line, _, _ = journal.read_text().partition("\n")
     journal.write_text(first_line + "\n")
     model.run("run", "recipe.json", "-o", "run1", code=3)
-    assert model.statuses() == {("failed", False)}
+    assert model.all_finished(status="failed", cached=False)
 
 
 # --- The cache's files ----------------------------------------------------------------------------
@@ -4169,15 +4227,23 @@ class StoredResult:
 
     def find(self, **changes):
         """The hit on it."""
-        return self.cache.find(dataclasses.replace(self.plan, **changes), self.inputs)
+        plan = dataclasses.replace(self.plan, **changes)
+        return self.cache.find(plan, self.inputs)
 
     def is_restored(self):
         """Whether it comes back, its proof with it."""
-        self.proof.unlink(missing_ok=True)
+        self.proof.unlink()
         hit = self.find()
-        restored = hit is not None and self.cache.restore(hit, self.outputs)
+        if hit is None:
+            return False
+        restored = self.cache.restore(hit, self.outputs)
         assert restored == self.proof.exists(), "no file is left of what isn't restored"
         return restored and self.proof.read_text() == "proof"
+
+    def command(self, *words):
+        """Run `cache ...` in this process, on this cache."""
+        directory = self.cache.directory
+        assert bt.main(["cache", *words, "--cache-dir", directory]) == 0
 
     def entry(self):
         """The directory of the only entry."""
@@ -4219,7 +4285,7 @@ def a_foreign_path(entry):
 
 def anothers_key(entry):
     text = (entry / "entry.json").read_text()
-    (entry / "entry.json").write_text(text.replace("a" * 32, "c" * 32))
+    (entry / "entry.json").write_text(text.replace("aaaa", "cccc"))
 
 
 def nothing_in_it(entry):
@@ -4252,17 +4318,23 @@ def test_what_was_damaged_is_proven_again(model):
     (entry,) = cache_entries("*.?*")
     (entry / "stdout").write_bytes(b"\0garbage")
     assert model.proven() == "l2"
-    assert model.finished()["t--l2--fake"]["steps"] == 12
+    assert model.finished()["l2"]["steps"] == 12
     assert model.proven() == ""
 
 
-@pytest.mark.parametrize(
-    "place", [{"XDG_CACHE_HOME": "{file}"}, {"HOME": "{file}", "XDG_CACHE_HOME": ""}]
-)
-def test_a_cache_that_cannot_be_written_is_one_warning(model, monkeypatch, place):
+def cache_in_xdg_cache_home(file, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", file)
+
+
+def cache_in_home(file, monkeypatch):
+    monkeypatch.setenv("HOME", file)
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+
+
+@pytest.mark.parametrize("place_cache", [cache_in_xdg_cache_home, cache_in_home])
+def test_a_cache_that_cannot_be_written_is_one_warning(model, monkeypatch, place_cache):
     file = model.write("file", "")
-    for name, value in place.items():
-        monkeypatch.setenv(name, value.format(file=file))
+    place_cache(str(file), monkeypatch)
     assert model.proven() == ALL_PROVEN
     assert model.last.stderr.count("can't be kept in the cache") == 1
 
@@ -4317,28 +4389,33 @@ def test_a_run_uses_the_cache_that_it_is_given(model):
     assert cache_entries("*") == []
 
 
-KEYS = ["0" * 32, "1" * 32, "2" * 32, "3" * 32]
+FIRST = "0" * 32
+SECOND = "1" * 32
+THIRD = "2" * 32
+FOURTH = "3" * 32
 
 
 def test_the_least_recently_used_go_first(tmp_path):
     stored = StoredResult(tmp_path)
     stored.proof.write_text("x" * 300_000)
-    for number, key in enumerate(KEYS):
+    keys = [FIRST, SECOND, THIRD, FOURTH]
+    for age, key in enumerate(reversed(keys)):
         stored.store(key=key, lemma_key="")
-        os.utime(stored.find(key=key).path, (number, number))
+        os.utime(stored.find(key=key).path, (1000 - age, 1000 - age))
     stored.proof.unlink()
-    assert stored.cache.restore(stored.find(key=KEYS[0]), stored.outputs), "it is used now"
+    first = stored.find(key=FIRST)
+    assert stored.cache.restore(first, stored.outputs), "it is used now"
     stored.cache.size_mb = 1
     stored.cache.prune()
-    left = [key for key in KEYS if stored.find(key=key)]
-    assert left == [KEYS[0], KEYS[2], KEYS[3]]
+    left = [key for key in keys if stored.find(key=key)]
+    assert left == [FIRST, THIRD, FOURTH]
 
 
 def test_what_a_killed_run_left_half_stored_goes_as_well(stored):
-    unfinished = stored.entry().parent / f"{'a' * 32}.{'b' * 32}-77"
+    entry = stored.entry()
+    unfinished = entry.with_name(f"{entry.name}-77")
     unfinished.mkdir()
-    (unfinished / "proof").write_text("x" * 300_000)
-    stored.store(key="c" * 32)
+    stored.store(key=FIRST)
     stored.cache.size_mb = 0
     stored.cache.prune()
     assert not unfinished.exists()
@@ -4353,29 +4430,36 @@ def test_a_run_keeps_the_cache_to_its_size(model):
 
 
 def test_the_cache_tells_its_size_and_what_it_holds(stored, capsys):
-    assert bt.main(["cache", "info", "--cache-dir", stored.cache.directory]) == 0
+    stored.command("info")
     size, *table = capsys.readouterr().out.splitlines()
     assert size == f"{stored.cache.directory}: 0.0 MB of at most 2 GB"
     assert table[-1].split() == ["verified", "1"]
 
 
 def test_the_cache_can_be_cleared(stored, capsys):
-    assert bt.main(["cache", "clear", "--cache-dir", stored.cache.directory]) == 0
+    stored.command("clear")
     assert capsys.readouterr().out.endswith(": 1\n")
-    assert list(Path(stored.cache.directory).iterdir()) == []
+    assert os.listdir(stored.cache.directory) == []
 
 
-def test_foreign_files_in_a_cache_directory_are_left_alone(stored):
-    directory = Path(stored.cache.directory)
-    files = ["precious/file", f"{'0' * 32}/note", f"{'0' * 32}/{'a' * 32}.txt/note"]
-    for name in files:
-        (directory / name).parent.mkdir(parents=True, exist_ok=True)
-        (directory / name).write_text("x")
+FOREIGN_FILES = [
+    "precious/file",
+    "00000000000000000000000000000000/note",
+    "00000000000000000000000000000000/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.txt/note",
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN_FILES)
+def test_foreign_files_in_a_cache_directory_are_left_alone(stored, name):
+    file = Path(stored.cache.directory, name)
+    file.parent.mkdir(parents=True)
+    file.write_text("x")
     stored.cache.size_mb = 0
     stored.cache.prune()
-    bt.main(["cache", "clear", "--cache-dir", str(directory)])
-    left = [str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()]
-    assert sorted(left) == sorted(files)
+    stored.command("clear")
+    assert file.read_text() == "x"
+    stored_entries = list(stored.cache.entries())
+    assert stored_entries == []
 
 
 # === Scheduler and executors ======================================================================
