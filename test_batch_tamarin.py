@@ -2690,440 +2690,12 @@ def test_ids_are_safe_and_unique(lab):
 # === Journal ======================================================================================
 
 
-def test_journal_order_and_content(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", code=0)
-    events = lab.events()
-    assert [event["event"] for event in events[:4]] == ["batch", "task", "task", "task"] and events[
-        -1
-    ]["event"] == "end"
-    assert all(
-        re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["at"]) for event in events
-    )
-    task = events[1]
-    assert (
-        task["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 300}
-        and task["theory"] == "t.spthy"
-    )
-    assert (
-        task["prover"] == "fake"
-        and task["assumes"] == []
-        and re.fullmatch("[0-9a-f]{32}", task["key"])
-    )
-    assert lab.events("task")[2]["assumes"] == ["one"], (
-        "a reuse lemma before it is taken for granted"
-    )
-    start = lab.events("start")[0]
-    assert {"ids", "job", "attempt", "pid", "started", "host", "boot_id", "command"} <= set(start)
-    assert "--prove=one" in start["command"] and start["command"][1:4] == ["+RTS", "-N1", "-RTS"]
-    assert not [
-        word
-        for word in start["command"]
-        if word.startswith("--output") and not word.split("=")[1].startswith("/")
-    ]
-
-
-def test_a_stopped_batch_goes_on(lab):
-    interrupted_batch(lab)
-    statuses = [event["status"] for event in lab.events("finish")]
-    assert statuses.count("completed") == 2 and "interrupted" in statuses
-    assert (lab.path / "results" / "execution_report.json").is_file()
-    done = lab.run("run", "recipe.json", code=0)
-    assert "resuming: 2 of 6 done" in done.stderr
-    runs = (lab.path / "runs").read_text().split()
-    assert sorted(runs) == [f"l{number}" for number in range(6)], (
-        "every lemma ran to its end exactly once"
-    )
-    assert (
-        all(event["verdict"] == "verified" for event in lab.finishes().values())
-        and len(lab.finishes()) == 6
-    )
-
-
-def test_resume_needs_only_the_directory(lab):
-    interrupted_batch(lab)
-    (lab.path / "recipe.json").unlink()
-    done = lab.run("resume", str(lab.path / "results"), cwd="/", code=0)
-    assert "resuming: 2 of 6 done" in done.stderr, done.stderr
-    assert len(lab.finishes()) == 6
-
-
-def test_what_changed_since_runs_again(lab):
-    interrupted_batch(lab, lemmas=4)
-    text = (lab.path / "t.spthy").read_text()
-    lab.write(
-        "t.spthy",
-        "/* a comment changes nothing */ "
-        + text.replace('lemma l3: "All k #i. A(k) @ i ==> T"\n', 'lemma new: "F"\n'),
-    )
-    done = lab.run("run", "recipe.json", "--no-cache", code=0)
-    assert "no longer planned: t--l3--fake" in done.stderr
-    report = json.loads((lab.path / "results" / "execution_report.json").read_text())
-    assert set(report["tasks"]["task"]["subtasks"]) == {
-        "t--l0--fake",
-        "t--l1--fake",
-        "t--l2--fake",
-        "t--new--fake",
-    }
-    assert (lab.path / "runs").read_text().split().count("l0") == 2, (
-        "the theory's text changed: nothing old holds"
-    )
-
-
-def test_a_comment_changes_nothing(lab):
-    interrupted_batch(lab, lemmas=4)
-    lab.write("t.spthy", "/* a comment */ " + (lab.path / "t.spthy").read_text())
-    lab.run("run", "recipe.json", code=0)
-    assert (lab.path / "runs").read_text().split().count("l0") == 1
-
-
-def test_outputs_of_an_earlier_attempt_are_kept(lab):
-    interrupted_batch(
-        lab,
-        body='echo "attempt says $LEMMA" >&2; case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 600;; esac; '
-        + VERIFY,
-    )
-    lab.run("run", "recipe.json", code=0)
-    logs = lab.path / "results" / "logs"
-    interrupted = next(
-        event["id"] for event in lab.events("finish") if event["status"] == "interrupted"
-    )
-    assert (logs / f"{interrupted}~1.err").is_file() and (logs / f"{interrupted}.err").is_file()
-    assert [event["attempt"] for event in lab.events("start") if event["job"] == interrupted] == [
-        1,
-        2,
-    ]
-
-
-def test_larger_limits_run_again_what_failed_by_limits(lab):
-    lab.prover(
-        'case $LEMMA in three) [ -e go ] || exec sleep 600;; esac; echo "$LEMMA" >> runs; ' + VERIFY
-    )
-    lab.recipe(lemmas=[{"name": "*"}, {"name": "three", "resources": {"timeout": 1}}])
-    lab.run("run", "recipe.json", code=3)
-    assert lab.finishes()["t--three--fake"]["status"] == "timeout"
-    lab.write("go", "")
-    lab.recipe(lemmas=[{"name": "*"}, {"name": "three", "resources": {"timeout": 300}}])
-    assert "resuming: 2 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
-    assert sorted((lab.path / "runs").read_text().split()) == ["one", "three", "two"]
-
-
-def test_finished_and_foreign_directories_are_left_alone(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", code=0)
-    before = {path: path.stat().st_mtime_ns for path in (lab.path / "results").rglob("*")}
-    done = lab.run("run", "recipe.json", code=0)
-    sibling = re.search(
-        r"a new batch begins in (results_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)", done.stderr
-    ).group(1)
-    assert (lab.path / sibling / "batch.jsonl").is_file()
-    lab.write("mine/notes.txt", "mine")
-    assert "mine_" in lab.run("run", "recipe.json", "-o", "mine", code=0).stderr
-    assert before == {path: path.stat().st_mtime_ns for path in (lab.path / "results").rglob("*")}
-    assert [path.name for path in (lab.path / "mine").iterdir()] == ["notes.txt"]
-
-
-def test_fresh_begins_anew_beside_an_unfinished_batch(lab):
-    interrupted_batch(lab)
-    lab.run("run", "recipe.json", "--fresh", code=0)
-    assert len(lab.events("start")) < 6 and len(list(lab.path.glob("results_*"))) == 1
-
-
-def test_a_second_run_is_refused(lab):
-    lab.prover("sleep 600; " + VERIFY)
-    lab.recipe()
-    first = lab.start("run", "recipe.json")
-    wait_for(lambda: lab.events("start"))
-    done = lab.run("run", "recipe.json", code=2)
-    assert f"process {first.pid} on" in done.stderr
-    first.send_signal(signal.SIGINT)
-    end_of(first)
-    assert first.returncode == 130
-
-
 def journal_of(lab):
+    """Run the lab's recipe to its end with a prover that verifies all; the journal."""
     lab.prover(VERIFY)
     lab.recipe()
     lab.run("run", "recipe.json", code=0)
-    return lab.path / "results" / "batch.jsonl"
-
-
-@pytest.mark.parametrize(
-    "damage, told",
-    [
-        (lambda lines: lines[:-2] + [lines[-2][:40]], 0),  # a torn tail
-        (
-            lambda lines: [lines[0], b"\0" * 4096 + lines[1], *lines[2:]],
-            0,
-        ),  # a block that was never written
-        (lambda lines: [*lines[:2], b"rubbish\n", b"[1]\n", b'{"no": 1}\n', *lines[2:]], 3),
-        (lambda lines: [*lines[:-1], *lines[-2:-1], lines[-1]], 0),  # a line twice
-        (lambda lines: [*lines[:2], b'{"event": "from_the_future", "id": 1}\n', *lines[2:]], 0),
-        (
-            lambda lines: [
-                line.replace(b'"event"', b'"added_field":[1],"event"', 1) for line in lines
-            ],
-            0,
-        ),
-        (
-            lambda lines: [
-                *lines[:4],
-                b'{"event":"finish","id":"nobody","status":"completed"}\n',
-                *lines[4:],
-            ],
-            1,
-        ),
-        (
-            lambda lines: [
-                *lines[:4],
-                b'{"event":"finish","id":"t--one--fake","status":"fine"}\n',
-                *lines[4:],
-            ],
-            1,
-        ),
-    ],
-)
-def test_damaged_journals(lab, damage, told):
-    path = journal_of(lab)
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(damage(lines)))
-    warnings = []
-    batch, _ = bt.load_batch(str(path), warnings.append)
-    assert len(warnings) == told and all(
-        re.search(r"batch\.jsonl:\d+: ", warning) for warning in warnings
-    ), warnings
-    assert len(batch.tasks) == 3 and batch.count(bt.Status.COMPLETED) >= 2
-
-
-@pytest.mark.parametrize(
-    "word, before, after",
-    [
-        ("task", '"prover":"fake"', '"prover":"another"'),
-        ("task", '"id":"t--one--fake"', '"id":"t--one\\u0000"'),
-        ("end", '"signal":0', '"signal":999'),
-    ],
-)
-def test_a_journal_that_makes_no_sense_is_shown_as_far_as_it_does(lab, word, before, after):
-    path = journal_of(lab)
-    lines = path.read_text().splitlines(keepends=True)
-    (number, *_) = [
-        number
-        for number, line in enumerate(lines)
-        if f'"event":"{word}"' in line and (word == "end" or "t--one--fake" in line)
-    ]
-    assert before in lines[number]
-    lines[number] = lines[number].replace(before, after, 1)
-    path.write_text("".join(lines))
-    done = lab.run("status", "results", code=0)
-    assert re.search("[23] verified", done.stdout) or "stopped by SIG999" in done.stdout
-    for form in bt.REPORTS:
-        lab.run("report", "results", "-f", form, code=0)
-    lab.run("report", "results", "--rebuild", code=0)
-    lab.run("audit", "results")
-
-
-def test_output_that_cannot_be_written_is_one_clear_error(lab):
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            lab.command("lemmas", "t.spthy"),
-            cwd=lab.path,
-            env=environment,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=RUN_S,
-        )
-    assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
-
-
-def test_a_cache_named_to_resume_lies_where_the_user_is(lab):
-    interrupted_batch(lab)
-    elsewhere = lab.path / "elsewhere"
-    elsewhere.mkdir()
-    lab.run("resume", "../results", "--cache-dir", "kept", cwd=elsewhere)
-    assert (elsewhere / "kept").is_dir() and not (lab.path / "kept").exists()
-
-
-def test_a_damaged_journal_is_gone_on_with(lab):
-    path = journal_of(lab)
-    kept = [
-        line
-        for line in path.read_bytes().splitlines(keepends=True)
-        if b'"end"' not in line
-        and b'"t--two--fake","status"' not in line
-        and not (b'"finish"' in line and b"t--two--fake" in line)
-    ]
-    path.write_bytes(b"".join(kept) + b'{"event":"finish","id":"t--tw')
-    done = lab.run("run", "recipe.json", code=0)
-    assert "resuming: 2 of 3 done" in done.stderr
-    assert b'"t--tw' + b"{" not in path.read_bytes() and len(lab.finishes()) == 3
-
-
-def test_an_empty_journal_is_begun(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.write("results/batch.jsonl", "")
-    lab.run("run", "recipe.json", code=0)
-    assert len(lab.finishes()) == 3
-
-
-def test_a_full_disk_stops_the_batch_and_loses_nothing(lab, monkeypatch):
-    """A write that fails in the middle of the batch leaves whole lines behind, and what is there goes on."""
-    path = journal_of(lab)
-    journal = bt.Journal(str(path))
-    journal.batch, _ = bt.load_batch(str(path), pytest.fail)
-    size = path.stat().st_size
-    monkeypatch.setattr(
-        bt.os, "write", lambda fd, data, write=os.write: write(fd, data[: len(data) // 2])
-    )
-    with pytest.raises(bt.StorageError, match="make room"):
-        journal.record(bt.Ended(at=bt.timestamp()))
-    monkeypatch.undo()
-    os.close(journal.fd)
-    assert path.stat().st_size == size
-
-
-@pytest.mark.parametrize(
-    "change, holds",
-    [
-        ({}, True),
-        ({"key": "other"}, False),
-        ({"limits": bt.Limits(1, 1024, 61)}, False),
-        ({"limits": bt.Limits(1, 1024, 59)}, True),
-        ({"limits": bt.Limits(2, 1024, 60)}, False),
-    ],
-)
-def test_when_a_timeout_still_holds(change, holds):
-    old = a_task()
-    old.status, old.result = bt.Status.TIMEOUT, bt.Result(bt.Status.TIMEOUT)
-    assert bt.still_holds(old, a_plan(**change)) is holds
-
-
-def test_ids_that_would_leave_the_results_are_refused(lab):
-    lab.prover(VERIFY)
-    lab.recipe(lemmas=[{"name": "one"}])
-    lab.run("run", "recipe.json", code=0)
-    journal = lab.path / "results" / "batch.jsonl"
-    journal.write_text(journal.read_text().replace('"id":"t--one--fake"', '"id":"../../evil"'))
-    done = lab.run("recheck", "results", "--prover", "fake", code=2)
-    assert "can't name files" in done.stderr and not list(lab.path.parent.glob("evil*"))
-
-
-def limit_files(bytes_each):
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_each, bytes_each))
-
-
-def test_a_disk_that_is_full_in_the_middle(lab):
-    """A limit on the size of files stands for a full disk: one clear error, a readable journal, and going on works."""
-    lab.write("t.spthy", many_lemmas(30))
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", "-o", "resultz", "--cache-dir", "another", code=0)
-    lines = (lab.path / "resultz" / "batch.jsonl").read_bytes().splitlines(keepends=True)
-    half = [number for number, line in enumerate(lines) if b'"finish"' in line][15]
-    done = lab.run_script(
-        "run", "recipe.json", code=2, preexec_fn=limit_files(sum(map(len, lines[:half])))
-    )
-    assert (
-        done.stderr.count("error:") == 1
-        and "batch.jsonl: the journal can't be written" in done.stderr
-    ), done.stderr
-    assert (lab.path / "results" / "batch.jsonl").read_bytes().endswith(b"\n")
-    finished = len(
-        final_results(lab.path / "results" / "batch.jsonl")
-    )  # a short line, of an interrupted one, may still have gone in
-    assert 0 < finished < 30
-    assert f"resuming: {finished} of 30 done" in lab.run("run", "recipe.json", code=0).stderr
-    assert len(lab.finishes()) == 30
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_place(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    (lab.path / "closed").mkdir(mode=0o555)
-    assert (
-        "can't be written" in lab.run("run", "recipe.json", "-o", "closed/results", code=2).stderr
-    )
-
-
-def test_odd_names_of_directories(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    (lab.path / "real").mkdir()
-    (lab.path / "li nk \N{SNOWMAN}").symlink_to("real")
-    lab.run("run", "recipe.json", "-o", "li nk \N{SNOWMAN}", code=0)
-    assert (lab.path / "real" / "batch.jsonl").is_file()
-    lab.write("file", "")
-    assert "can't be written" in lab.run("run", "recipe.json", "-o", "file", code=2).stderr
-
-
-def test_a_foreign_journal_is_not_touched(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.write("results/batch.jsonl", '{"custom_id": 1}\n{"custom_id": 2}')
-    lab.run("run", "recipe.json", code=0)
-    assert (
-        lab.path / "results" / "batch.jsonl"
-    ).read_text() == '{"custom_id": 1}\n{"custom_id": 2}'
-    assert len(list(lab.path.glob("results_*"))) == 1
-
-
-def test_result_files_are_what_the_journal_says_after_going_on(lab):
-    interrupted_batch(lab)
-    success = lab.path / "results" / "success"
-    (success / "t--l0--fake.json").unlink()
-    (success / "t--l5--fake.json").write_text("{}")
-    lab.run("resume", "results", "-t", "t--l2", code=0)
-    assert sorted(path.name for path in success.iterdir()) == [
-        f"t--l{number}--fake.json" for number in (0, 1, 2)
-    ]
-
-
-def test_resuming_a_finished_batch_runs_nothing(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", code=0)
-    done = lab.run("resume", "results", code=0)
-    assert (
-        "nothing is left to do" in done.stderr
-        and "3 verified" in done.stdout
-        and not list(lab.path.glob("results_*"))
-    )
-
-
-@pytest.mark.parametrize(
-    "field, value",
-    [
-        ("peak_mb", "x"),
-        ("wall_s", []),
-        ("wall_s", 10**400),
-        ("stderr_tail", []),
-        ("warnings", 1),
-        ("steps", "2"),
-        ("at", {}),
-    ],
-)
-def test_wrong_kinds_in_a_journal_are_skipped(lab, field, value):
-    path = journal_of(lab)
-    lines = path.read_text().splitlines()
-    event = next(json.loads(line) for line in lines if '"finish"' in line)
-    path.write_text("\n".join([*lines, json.dumps({**event, field: value})]) + "\n")
-    for command in (["status", "results"], ["report", "results", "-f", "md"]):
-        assert "is skipped" in lab.run(*command).stderr
-
-
-@pytest.fixture
-def no_locks(monkeypatch):
-    """A file system without locks."""
-
-    def flock(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", flock)
+    return lab.journal
 
 
 def a_driver(**changes):
@@ -3136,66 +2708,699 @@ def a_driver(**changes):
         "host": host,
         "boot_id": boot_id,
     }
-    return bt.Header(**{**fields, **changes})
+    fields.update(changes)
+    return bt.Header(**fields)
 
 
-STRANGER = {
-    "pid": os.getppid(),
-    "started": bt.process_start(os.getppid()),
-}  # lives, and is not this process
+@pytest.fixture
+def written(lab):
+    """The journal of a batch that verified l0, l1 and l2, in lab.results; nothing ran for it."""
+    lab.results.mkdir()
+    journal = bt.Journal(str(lab.journal))
+    tasks = {name: a_task(id=name, lemma=name, prover="fake") for name in ("l0", "l1", "l2")}
+    journal.begin(bt.Batch(a_driver(), tasks))
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, at=bt.timestamp())
+    for name in tasks:
+        journal.record(bt.Started((name,), name, 1))
+        journal.record(bt.Finished(name, name, 1, result))
+    journal.record(bt.Ended(at=bt.timestamp()))
+    journal.close()
+    return lab.journal
 
 
-@pytest.mark.parametrize(
-    "changes, lives, state, told",
-    [
-        (STRANGER, True, "running", "another run is at work here"),
-        ({}, True, "running", ""),  # our own
-        ({"started": 1}, False, "died", ""),  # a pid that another process has got
-        ({"boot_id": "an earlier boot pid:[1]"}, False, "died", ""),
-        (
-            {"boot_id": bt.host_id()[1].partition(" ")[0] + " pid:[1]"},
-            None,
-            "unknown",
-            "--take-over",
-        ),  # another container of this host
-        ({"host": "elsewhere", "started": 1}, None, "unknown", "--take-over"),
-        (
-            {"boot_id": "", "started": 0},
-            None,
-            "unknown",
-            "--take-over",
-        ),  # as older versions wrote it
-    ],
-)
-def test_the_last_driver_decides_where_the_file_system_has_no_locks(
-    tmp_path, no_locks, changes, lives, state, told
+def change_lines(journal, change):
+    """Let a function change the list of a journal's lines."""
+    lines = journal.read_bytes().splitlines(keepends=True)
+    change(lines)
+    journal.write_bytes(b"".join(lines))
+
+
+def runs_of(lab):
+    """The lemmas that provers noted down in `runs`, sorted."""
+    return sorted((lab.path / "runs").read_text().split())
+
+
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+# --- What stands in it ----------------------------------------------------------------------------
+
+
+def test_the_plan_stands_before_what_happens(lab):
+    journal_of(lab)
+    kinds = [event["event"] for event in lab.events()]
+    assert kinds[:4] == ["batch", "task", "task", "task"]
+    assert kinds[-1] == "end"
+
+
+def test_every_event_tells_when_it_was(lab):
+    journal_of(lab)
+    for event in lab.events():
+        assert TIMESTAMP.fullmatch(event["at"])
+
+
+def test_a_task_event_tells_the_whole_plan(lab):
+    journal_of(lab)
+    one, two, _ = lab.events("task")
+    assert one["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 300}
+    assert one["theory"] == "t.spthy"
+    assert one["prover"] == "fake"
+    assert one["assumes"] == []
+    assert re.fullmatch("[0-9a-f]{32}", one["key"])
+    assert two["assumes"] == ["one"], "a reuse lemma before it is taken for granted"
+
+
+def test_a_start_event_tells_which_process_it_was(lab):
+    journal_of(lab)
+    start = lab.events("start")[0]
+    assert start["ids"] == ["t--one--fake"]
+    assert start["job"] == "t--one--fake"
+    assert start["attempt"] == 1
+    assert start["pid"] > 0
+    assert start["started"] > 0
+    host, boot_id = bt.host_id()
+    assert start["host"] == host
+    assert start["boot_id"] == boot_id
+
+
+def test_a_start_event_tells_the_command(lab):
+    journal_of(lab)
+    command = lab.events("start")[0]["command"]
+    assert command[1:4] == ["+RTS", "-N1", "-RTS"]
+    assert "--prove=one" in command
+    for option in ("--output", "--output-json", "--output-dot"):
+        (path,) = bt.option_values(command, option)
+        assert os.path.isabs(path)
+
+
+# --- A batch that goes on -------------------------------------------------------------------------
+
+
+def test_a_stopped_batch_tells_what_it_has(lab):
+    interrupted_batch(lab)
+    statuses = [event["status"] for event in lab.events("finish")]
+    assert statuses.count("completed") == 2
+    assert "interrupted" in statuses
+    assert (lab.results / "execution_report.json").is_file()
+
+
+def test_a_stopped_batch_goes_on(lab):
+    interrupted_batch(lab)
+    done = lab.run("run", "recipe.json", code=0)
+    assert "resuming: 2 of 6 done" in done.stderr
+    assert runs_of(lab) == ["l0", "l1", "l2", "l3", "l4", "l5"], "each to its end exactly once"
+    verdicts = [event["verdict"] for event in lab.finishes().values()]
+    assert verdicts == ["verified"] * 6
+
+
+def test_resume_needs_only_the_directory(lab):
+    interrupted_batch(lab)
+    (lab.path / "recipe.json").unlink()
+    done = lab.run("resume", str(lab.results), cwd="/", code=0)
+    assert "resuming: 2 of 6 done" in done.stderr
+    assert len(lab.finishes()) == 6
+
+
+def test_a_cache_named_to_resume_lies_where_the_user_is(lab):
+    interrupted_batch(lab, lemmas=4)
+    elsewhere = lab.path / "elsewhere"
+    elsewhere.mkdir()
+    lab.run("resume", "../results", "--cache-dir", "kept", cwd=elsewhere, code=0)
+    assert (elsewhere / "kept").is_dir()
+    assert not (lab.path / "kept").exists()
+
+
+def test_what_changed_since_runs_again(lab):
+    interrupted_batch(lab, lemmas=4)
+    text = (lab.path / "t.spthy").read_text()
+    lab.write("t.spthy", text.replace("lemma l3:", "lemma new:"))
+    done = lab.run("run", "recipe.json", "--no-cache", code=0)
+    assert "no longer planned: t--l3--fake" in done.stderr
+    assert runs_of(lab) == ["l0", "l0", "l1", "l1", "l2", "new"]
+
+
+def test_the_report_is_of_what_is_planned_now(lab):
+    interrupted_batch(lab, lemmas=4)
+    text = (lab.path / "t.spthy").read_text()
+    lab.write("t.spthy", text.replace("lemma l3:", "lemma new:"))
+    lab.run("run", "recipe.json", code=0)
+    report = json.loads((lab.results / "execution_report.json").read_text())
+    shown = sorted(report["tasks"]["task"]["subtasks"])
+    assert shown == ["t--l0--fake", "t--l1--fake", "t--l2--fake", "t--new--fake"]
+
+
+def test_a_comment_changes_nothing(lab):
+    interrupted_batch(lab, lemmas=4)
+    text = (lab.path / "t.spthy").read_text()
+    lab.write("t.spthy", "/* a comment */ " + text)
+    lab.run("run", "recipe.json", "--no-cache", code=0)
+    assert runs_of(lab) == ["l0", "l1", "l2", "l3"]
+
+
+def test_outputs_of_an_earlier_attempt_are_kept(lab):
+    interrupted_batch(lab, lemmas=4)
+    lab.run("run", "recipe.json", code=0)
+    logs = lab.results / "logs"
+    statuses = {event["id"]: event["status"] for event in lab.events("finish")[:4]}
+    task_id = next(name for name, status in statuses.items() if status == "interrupted")
+    assert (logs / f"{task_id}~1.err").is_file()
+    assert (logs / f"{task_id}.err").is_file()
+    starts = [event for event in lab.events("start") if event["job"] == task_id]
+    assert [start["attempt"] for start in starts] == [1, 2]
+
+
+def test_result_files_are_what_the_journal_says_after_going_on(lab):
+    interrupted_batch(lab)
+    success = lab.results / "success"
+    (success / "t--l0--fake.json").unlink()
+    (success / "t--l5--fake.json").write_text("{}")
+    lab.run("resume", "results", "-t", "t--l2", code=0)
+    names = sorted(path.name for path in success.iterdir())
+    assert names == ["t--l0--fake.json", "t--l1--fake.json", "t--l2--fake.json"]
+
+
+def test_larger_limits_run_again_what_failed_by_limits(lab):
+    hang = "[ $LEMMA = three ] && [ ! -e quick ] && sleep 600\n"
+    lab.prover(hang + 'echo "$LEMMA" >> runs\n' + VERIFY)
+    little_time = {"name": "three", "resources": {"timeout": 0.1}}
+    lab.recipe(lemmas=[{"name": "*"}, little_time])
+    lab.run("run", "recipe.json", code=3)
+    assert lab.finishes()["t--three--fake"]["status"] == "timeout"
+    lab.write("quick", "")
+    lab.recipe()
+    done = lab.run("run", "recipe.json", code=0)
+    assert "resuming: 2 of 3 done" in done.stderr
+    assert runs_of(lab) == ["one", "three", "two"]
+
+
+TIMED_OUT = bt.Result(bt.Status.TIMEOUT)
+# Cores, MB and seconds.
+SMALLER_LIMITS = ["2 1024 60", "1 1024 60", "2 1023 60", "2 1024 59"]
+LARGER_LIMITS = ["3 1024 60", "2 1025 60", "2 1024 61", "1 512 61"]
+
+
+def under_limits(plan, words):
+    """A plan with other limits."""
+    limits = bt.Limits(*map(int, words.split()))
+    return dataclasses.replace(plan, limits=limits)
+
+
+def timed_out():
+    """A task that ran into its time limit."""
+    plan = under_limits(a_plan(), "2 1024 60")
+    return bt.Task(plan, bt.Status.TIMEOUT, result=TIMED_OUT)
+
+
+@pytest.mark.parametrize("limits", SMALLER_LIMITS)
+def test_a_timeout_holds_under_smaller_limits(limits):
+    old = timed_out()
+    assert bt.still_holds(old, under_limits(old.plan, limits))
+
+
+@pytest.mark.parametrize("limits", LARGER_LIMITS)
+def test_a_timeout_holds_under_no_larger_limit(limits):
+    old = timed_out()
+    assert not bt.still_holds(old, under_limits(old.plan, limits))
+
+
+def test_no_result_holds_under_another_key():
+    old = timed_out()
+    assert not bt.still_holds(old, dataclasses.replace(old.plan, key="other"))
+
+
+def test_resuming_a_finished_batch_runs_nothing(lab):
+    journal = journal_of(lab)
+    before = journal.read_bytes()
+    done = lab.run("resume", "results", code=0)
+    assert "nothing is left to do" in done.stderr
+    assert "3 verified" in done.stdout
+    assert journal.read_bytes() == before
+    assert not list(lab.path.glob("results_*"))
+
+
+# --- Where it stands ------------------------------------------------------------------------------
+
+
+def times_below(directory):
+    """When each file and folder was last changed."""
+    return {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+
+
+def test_a_finished_batch_is_left_alone(lab):
+    journal_of(lab)
+    before = times_below(lab.results)
+    done = lab.run("run", "recipe.json", code=0)
+    told = r"a new batch begins in (results_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)"
+    sibling = re.search(told, done.stderr)[1]
+    assert (lab.path / sibling / "batch.jsonl").is_file()
+    assert times_below(lab.results) == before
+
+
+def test_a_foreign_directory_is_left_alone(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.write("mine/notes.txt", "mine")
+    done = lab.run("run", "recipe.json", "-o", "mine", code=0)
+    assert "mine_" in done.stderr
+    assert os.listdir(lab.path / "mine") == ["notes.txt"]
+
+
+def test_a_foreign_journal_is_left_alone(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    foreign = '{"custom_id": 1}\n{"custom_id": 2}'
+    lab.write("results/batch.jsonl", foreign)
+    lab.run("run", "recipe.json", code=0)
+    assert lab.journal.read_text() == foreign
+    assert len(list(lab.path.glob("results_*"))) == 1
+
+
+def test_fresh_begins_anew_beside_an_unfinished_batch(lab):
+    interrupted_batch(lab, lemmas=4)
+    before = lab.journal.read_bytes()
+    lab.run("run", "recipe.json", "--fresh", code=0)
+    assert lab.journal.read_bytes() == before
+    assert len(list(lab.path.glob("results_*"))) == 1
+
+
+def unfinished_in_a_dated_directory(lab):
+    """Interrupt a batch, one of three tasks done, that had to begin beside a foreign file."""
+    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 600; " + VERIFY)
+    lab.recipe()
+    lab.write("results/mine.txt", "")
+    process = lab.start("run", "recipe.json")
+    wait_for(lambda: list(lab.path.glob("results_*/success/*")))
+    process.terminate()
+    end_of(process)
+    lab.write("go", "")
+
+
+def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
+    unfinished_in_a_dated_directory(lab)
+    done = lab.run("run", "recipe.json", code=0)
+    assert "resuming: 1 of 3 done" in done.stderr
+    assert len(list(lab.path.glob("results_*"))) == 1
+
+
+def test_who_names_a_directory_without_results_is_told_the_newest_beside_it(
+    lab, monkeypatch, capsys
 ):
-    path = str(tmp_path / "batch.jsonl")
-    journal = bt.Journal(path)
-    batch = bt.Batch(a_driver(**changes))
-    journal.begin(batch)
+    lab.write("results/mine.txt", "")
+    lab.write("results_2001-02-03_04-05-06/batch.jsonl", "")
+    lab.write("results_2001-02-03_04-05-07/batch.jsonl", "")
+    monkeypatch.chdir(lab.path)
+    assert bt.main(["status", "results"]) == 2
+    assert "the newest beside it: results_2001-02-03_04-05-07" in capsys.readouterr().err
+
+
+def test_a_second_run_at_once_is_refused(lab):
+    lab.prover("sleep 600; " + VERIFY)
+    lab.recipe()
+    first = lab.start("run", "recipe.json")
+    wait_for(lambda: lab.events("start"))
+    done = lab.run("run", "recipe.json", code=2)
+    assert f"process {first.pid} on" in done.stderr
+    first.send_signal(signal.SIGINT)
+    end_of(first)
+    assert first.returncode == 130
+
+
+def test_ids_that_would_leave_the_results_are_refused(lab):
+    journal = journal_of(lab)
+    text = journal.read_text()
+    journal.write_text(text.replace('"id":"t--one--fake"', '"id":"../../evil"'))
+    done = lab.run("recheck", "results", "--prover", "fake", code=2)
+    assert "can't name files" in done.stderr
+    assert not list(lab.path.parent.glob("evil*"))
+
+
+def test_a_results_directory_may_be_a_link_with_an_odd_name(lab):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    (lab.path / "real").mkdir()
+    (lab.path / "li nk \N{SNOWMAN}").symlink_to("real")
+    lab.run("run", "recipe.json", "-o", "li nk \N{SNOWMAN}", code=0)
+    assert (lab.path / "real" / "batch.jsonl").is_file()
+
+
+def test_a_file_is_no_results_directory(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.write("file", "")
+    done = lab.run("run", "recipe.json", "-o", "file", code=2)
+    assert "can't be written" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_place_is_one_error(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    (lab.path / "closed").mkdir(mode=0o555)
+    done = lab.run("run", "recipe.json", "-o", "closed/results", code=2)
+    assert "can't be written" in done.stderr
+
+
+# --- Damage ---------------------------------------------------------------------------------------
+
+
+def torn_tail(lines):
+    lines[-1] = lines[-1][:40]
+
+
+def torn_result(lines):
+    lines.pop()
+    lines[-1] = lines[-1][:40]
+
+
+def unwritten_block(lines):
+    lines[1] = b"\0" * 4096 + lines[1]
+
+
+def line_twice(lines):
+    lines.append(lines[-1])
+
+
+def event_of_a_later_version(lines):
+    lines.insert(2, b'{"event": "from_the_future", "id": 1}\n')
+
+
+def fields_of_a_later_version(lines):
+    for number, line in enumerate(lines):
+        lines[number] = line.replace(b'"event"', b'"added":[1],"event"', 1)
+
+
+READABLE = [torn_tail, unwritten_block, line_twice]
+LATER_VERSIONS = [event_of_a_later_version, fields_of_a_later_version]
+
+
+@pytest.mark.parametrize("damage", [*READABLE, *LATER_VERSIONS])
+def test_what_may_happen_to_a_journal_is_read_in_silence(written, damage):
+    change_lines(written, damage)
+    batch, _ = bt.load_batch(str(written), pytest.fail)
+    assert list(batch.tasks) == ["l0", "l1", "l2"]
+    assert batch.count(bt.Status.COMPLETED) == 3
+
+
+def test_a_torn_result_is_none(written):
+    change_lines(written, torn_result)
+    batch, _ = bt.load_batch(str(written), pytest.fail)
+    assert batch.count(bt.Status.COMPLETED) == 2
+
+
+BAD_LINES = [
+    b"rubbish",
+    b"[1]",
+    b'{"no": 1}',
+    b'{"event":"finish","id":"nobody","status":"completed"}',
+    b'{"event":"finish","id":"l0","status":"fine"}',
+]
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
+def test_a_line_that_cannot_be_used_is_skipped_and_told(written, line):
+    change_lines(written, lambda lines: lines.insert(4, line + b"\n"))
+    warnings = []
+    batch, _ = bt.load_batch(str(written), warnings.append)
+    (warning,) = warnings
+    assert warning.startswith(f"{written}:5: ")
+    assert batch.count(bt.Status.COMPLETED) == 3
+
+
+TOO_LARGE = 10**400
+WRONG_FIELDS = [
+    {"peak_mb": "x"},
+    {"wall_s": []},
+    {"wall_s": TOO_LARGE},
+    {"stderr_tail": []},
+    {"warnings": 1},
+    {"steps": "2"},
+    {"at": {}},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_FIELDS, ids=lambda wrong: next(iter(wrong)))
+def test_a_field_of_a_wrong_kind_makes_its_line_useless(lab, written, wrong):
+    event = {**lab.events("finish")[0], **wrong}
+    with written.open("a") as file:
+        file.write(json.dumps(event) + "\n")
+    warnings = []
+    bt.load_batch(str(written), warnings.append)
+    (warning,) = warnings
+    assert "is skipped" in warning
+
+
+@pytest.mark.parametrize("command", ["status results", "report results -f md"])
+def test_who_reads_a_damaged_journal_is_told(lab, written, monkeypatch, capsys, command):
+    with written.open("a") as file:
+        file.write("rubbish\n")
+    monkeypatch.chdir(lab.path)
+    assert bt.main(command.split()) == 0
+    assert "is skipped" in capsys.readouterr().err
+
+
+def another_prover(text):
+    return text.replace('"prover":"fake"', '"prover":"another"', 1)
+
+
+def an_id_with_a_nul(text):
+    return text.replace('"id":"l0"', '"id":"l0\\u0000"', 1)
+
+
+def an_unknown_signal(text):
+    return text.replace('"signal":0', '"signal":999')
+
+
+NONSENSE = [another_prover, an_id_with_a_nul, an_unknown_signal]
+
+
+@pytest.fixture(params=NONSENSE)
+def nonsense(request, lab, written, monkeypatch):
+    """A journal of which some line makes no sense, in `results` of the current directory."""
+    text = written.read_text()
+    changed = request.param(text)
+    assert changed != text
+    written.write_text(changed)
+    monkeypatch.chdir(lab.path)
+
+
+def test_a_journal_that_makes_no_sense_is_shown_as_far_as_it_does(nonsense, capsys):
+    assert bt.main(["status", "results"]) == 0
+    assert re.search("[23] verified|stopped by SIG999", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("form", bt.REPORTS)
+def test_reports_of_a_journal_that_makes_no_sense(nonsense, capsys, form):
+    assert bt.main(["report", "results", "-f", form]) == 0
+    assert capsys.readouterr().out
+
+
+def test_pages_of_a_journal_that_makes_no_sense(nonsense):
+    assert bt.main(["report", "results", "--rebuild"]) == 0
+    assert Path("results/summary.html").is_file()
+
+
+def test_an_audit_of_a_journal_that_makes_no_sense_has_an_end(nonsense):
+    assert bt.main(["audit", "results"]) in (0, 1, 3)
+
+
+def test_a_damaged_journal_is_gone_on_with(lab):
+    journal = journal_of(lab)
+    change_lines(journal, without_the_end_of_two)
+    with journal.open("a") as file:
+        file.write('{"event":"finish","id":"t--tw')
+    done = lab.run("run", "recipe.json", code=0)
+    assert "resuming: 2 of 3 done" in done.stderr
+    assert '"t--tw{' not in journal.read_text()
+    assert len(lab.finishes()) == 3
+
+
+def without_the_end_of_two(lines):
+    """The lines of a batch that died before the task of lemma two finished."""
+    for line in list(lines):
+        event = json.loads(line)
+        is_finish_of_two = event["event"] == "finish" and event["id"] == "t--two--fake"
+        if is_finish_of_two or event["event"] == "end":
+            lines.remove(line)
+
+
+def test_an_empty_journal_is_begun(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.write("results/batch.jsonl", "")
+    lab.run("run", "recipe.json", code=0)
+    assert len(lab.finishes()) == 3
+
+
+# --- A full disk ----------------------------------------------------------------------------------
+
+
+def test_what_does_not_go_in_whole_is_taken_out_again(written, monkeypatch):
+    journal = bt.Journal(str(written))
+    before = written.read_bytes()
+    write = os.write
+    monkeypatch.setattr(bt.os, "write", lambda fd, data: write(fd, data[:10]))
+    with pytest.raises(bt.StorageError, match="make room"):
+        journal.record(bt.Ended(at=bt.timestamp()))
+    monkeypatch.undo()
+    os.close(journal.fd)
+    assert written.read_bytes() == before
+
+
+def stopped_by_a_full_disk(lab):
+    """A batch of ten tasks, the disk full when about half of them had finished; its last words.
+
+    A limit on the size of files stands for the full disk.
+    """
+    lab.write("t.spthy", many_lemmas(10))
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", "-o", "resultz", "--cache-dir", "another", code=0)
+    lines = (lab.path / "resultz" / "batch.jsonl").read_bytes().splitlines(keepends=True)
+    finishes = [number for number, line in enumerate(lines) if b'"finish"' in line]
+    size = sum(map(len, lines[: finishes[5]]))
+
+    def limit_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return lab.run_script("run", "recipe.json", code=2, preexec_fn=limit_files).stderr
+
+
+def test_a_disk_that_is_full_in_the_middle_is_one_error(lab):
+    told = stopped_by_a_full_disk(lab)
+    assert told.count("error:") == 1
+    assert "batch.jsonl: the journal can't be written" in told
+    assert lab.journal.read_bytes().endswith(b"\n")
+
+
+def test_a_batch_goes_on_when_there_is_room_again(lab):
+    stopped_by_a_full_disk(lab)
+    # A short line, of an interrupted one, may still have gone in.
+    finished = len(final_results(lab.journal))
+    assert 0 < finished < 10
+    done = lab.run("run", "recipe.json", code=0)
+    assert f"resuming: {finished} of 10 done" in done.stderr
+    assert len(lab.finishes()) == 10
+
+
+@needs_linux
+def test_output_that_cannot_be_written_is_one_clear_error(lab):
+    environment = dict(os.environ)
+    environment.pop("PYTHONUNBUFFERED", None)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            lab.command("lemmas", "t.spthy"),
+            cwd=lab.path,
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=RUN_S,
+        )
+    assert done.stderr == "error: No space left on device\n"
+    assert done.returncode == 2
+
+
+# --- One writer -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A file system without locks."""
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def journal_by(tmp_path, header):
+    """A journal that this driver left, its last line torn."""
+    path = tmp_path / "batch.jsonl"
+    journal = bt.Journal(str(path))
+    journal.begin(bt.Batch(header))
     os.write(journal.fd, b'{"torn')
     os.close(journal.fd)
-    written = Path(path).read_bytes()
-    assert bt.driver_lives(batch.header) is lives and bt.batch_state(batch, path)[0] == state
-    if told:
-        with pytest.raises(bt.StorageError, match=told):
-            bt.Journal(path)
-        with pytest.raises(bt.StorageError, match=told):
-            bt.open_results(str(tmp_path), bt.Batch(a_driver()), False, pytest.fail)
-    else:
-        bt.Journal(path).close()
-    assert Path(path).read_bytes() == written, (
-        "no line is cut before it is known that nobody is at work"
-    )
-    taken = bt.open_results(
-        str(tmp_path), bt.Batch(a_driver()), False, lambda _: None, take_over=True
-    )
-    taken.close()
-    assert bt.load_batch(path, pytest.fail)[0].header == a_driver()
+    return path
 
 
-def test_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
+BOOT = bt.host_id()[1].partition(" ")[0]
+# A process that lives, and is not this one.
+STRANGER = {"pid": os.getppid(), "started": bt.process_start(os.getppid())}
+OURSELVES = {}
+DEAD = {
+    "a pid that another process has got": {"started": 1},
+    "an earlier boot": {"boot_id": "an earlier boot pid:[1]"},
+}
+UNKNOWN = {
+    "another container of this host": {"boot_id": f"{BOOT} pid:[1]"},
+    "another host": {"host": "elsewhere", "started": 1},
+    "an older version": {"boot_id": "", "started": 0},
+}
+
+
+def assert_refused(path, told):
+    """Assert that nobody gets this journal, that all are told why, and that nothing is changed."""
+    written = path.read_bytes()
+    with pytest.raises(bt.StorageError, match=told):
+        bt.Journal(str(path))
+    with pytest.raises(bt.StorageError, match=told):
+        bt.open_results(str(path.parent), bt.Batch(a_driver()), False, pytest.fail)
+    assert path.read_bytes() == written, "no line is cut before it is known that nobody is at work"
+
+
+def state_of(path):
+    """What `status` says of a journal: running, died or unknown."""
+    batch, _ = bt.load_batch(str(path), pytest.fail)
+    return bt.batch_state(batch, str(path))[0]
+
+
+def test_without_locks_a_living_driver_keeps_others_away(tmp_path, no_locks):
+    header = a_driver(**STRANGER)
+    path = journal_by(tmp_path, header)
+    assert bt.driver_lives(header) is True
+    assert state_of(path) == "running"
+    assert_refused(path, "another run is at work here")
+
+
+def test_without_locks_a_process_may_open_its_own_journal_again(tmp_path, no_locks):
+    header = a_driver(**OURSELVES)
+    path = journal_by(tmp_path, header)
+    assert bt.driver_lives(header) is True
+    assert state_of(path) == "running"
+    bt.Journal(str(path)).close()
+
+
+@pytest.mark.parametrize("why", DEAD)
+def test_without_locks_a_dead_driver_keeps_nobody_away(tmp_path, no_locks, why):
+    header = a_driver(**DEAD[why])
+    path = journal_by(tmp_path, header)
+    written = path.read_bytes()
+    assert bt.driver_lives(header) is False
+    assert state_of(path) == "died"
+    bt.Journal(str(path)).close()
+    assert path.read_bytes() == written
+
+
+@pytest.mark.parametrize("where", UNKNOWN)
+def test_without_locks_a_driver_that_cannot_be_seen_keeps_others_away(tmp_path, no_locks, where):
+    header = a_driver(**UNKNOWN[where])
+    path = journal_by(tmp_path, header)
+    assert bt.driver_lives(header) is None
+    assert state_of(path) == "unknown"
+    assert_refused(path, "--take-over")
+
+
+@pytest.mark.parametrize("where", UNKNOWN)
+def test_the_user_may_take_over_where_nobody_can_tell(tmp_path, no_locks, where):
+    path = journal_by(tmp_path, a_driver(**UNKNOWN[where]))
+    batch = bt.Batch(a_driver())
+    told = []
+    bt.open_results(str(tmp_path), batch, False, told.append, take_over=True).close()
+    taken, _ = bt.load_batch(str(path), pytest.fail)
+    assert taken.header == a_driver()
+
+
+def test_without_locks_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
     path = str(tmp_path / "batch.jsonl")
     journal = bt.Journal(path)
     journal.begin(bt.Batch(a_driver(host="elsewhere")))
@@ -3204,63 +3409,46 @@ def test_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
     bt.Journal(path).close()
 
 
-def test_locks_of_the_file_system_decide_where_there_are_some(tmp_path):
+@pytest.mark.parametrize("take_over", [False, True])
+def test_a_lock_keeps_others_away(tmp_path, take_over):
     path = str(tmp_path / "batch.jsonl")
     first = bt.Journal(path)
     first.begin(bt.Batch(a_driver()))
-    for take_over in (False, True):
-        with pytest.raises(bt.StorageError, match="another run is at work here"):
-            bt.Journal(path, take_over)
-    assert bt.is_locked(path) and bt.batch_state(first.batch, path)[0] == "running"
+    with pytest.raises(bt.StorageError, match="another run is at work here"):
+        bt.Journal(path, take_over)
+    assert bt.is_locked(path) is True
+    assert state_of(path) == "running"
     first.close()
-    assert bt.is_locked(path) is False and bt.batch_state(first.batch, path)[0] == "died"
+
+
+def test_without_its_lock_a_batch_has_died(tmp_path):
+    path = str(tmp_path / "batch.jsonl")
+    first = bt.Journal(path)
+    first.begin(bt.Batch(a_driver()))
+    first.close()
+    assert bt.is_locked(path) is False
+    assert state_of(path) == "died"
     bt.Journal(path).close()
 
 
-NO_LOCKS = f"""import errno, fcntl, sys
-sys.path.insert(0, {str(HERE)!r})
-def flock(*_):
-    raise OSError(errno.ENOLCK, "No locks available")
-fcntl.flock = flock
-import batch_tamarin
-sys.exit(batch_tamarin.main())
-"""
+def test_a_batch_from_another_host_is_taken_over(lab, no_locks):
+    journal = journal_of(lab)
+    change_lines(journal, from_another_host)
+    assert "add --take-over" in lab.run("run", "recipe.json", code=2).stderr
+    status = lab.run("status", "results", "--json").stdout
+    assert json.loads(status)["state"] == "unknown"
+    done = lab.run("resume", "results", "--take-over", code=0)
+    assert "resuming: 2 of 3 done" in done.stderr
+    assert len(lab.finishes()) == 3
+    assert [path.name for path in lab.results.glob("batch*")] == ["batch.jsonl"]
 
 
-def test_a_batch_from_another_host_is_taken_over(lab):
-    path = journal_of(lab)
-    lines = path.read_text().splitlines(keepends=True)
-    header = {**json.loads(lines[0]), "host": "elsewhere"}
-    kept = [
-        line
-        for line in lines[1:]
-        if '"event":"end"' not in line
-        and not ('"event":"finish"' in line and "t--two--fake" in line)
-    ]
-    path.write_text(json.dumps(header) + "\n" + "".join(kept))
-    lab.command = lambda *args: [sys.executable, "-c", NO_LOCKS, *args]
-    assert "add --take-over" in lab.run_script("run", "recipe.json", code=2).stderr
-    assert json.loads(lab.run_script("status", "results", "--json").stdout)["state"] == "unknown"
-    assert (
-        "resuming: 2 of 3 done" in lab.run_script("resume", "results", "--take-over", code=0).stderr
-    )
-    assert len(lab.finishes()) == 3 and [
-        path.name for path in (lab.path / "results").glob("batch*")
-    ] == ["batch.jsonl"]
-
-
-def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
-    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 600; " + VERIFY)
-    lab.recipe()
-    lab.write("results/mine.txt", "")
-    process = lab.start("run", "recipe.json")
-    wait_for(lambda: [path for path in lab.path.glob("results_*/success/*")])
-    process.terminate()
-    end_of(process)
-    lab.write("go", "")
-    done = lab.run("run", "recipe.json", code=0)
-    assert "resuming: 1 of 3 done" in done.stderr and len(list(lab.path.glob("results_*"))) == 1
-    assert "the newest beside it: results_" in lab.run("status", "results", code=2).stderr
+def from_another_host(lines):
+    """The lines of a batch that a driver on another host had not brought to its end."""
+    without_the_end_of_two(lines)
+    header = json.loads(lines[0])
+    header["host"] = "elsewhere"
+    lines[0] = json.dumps(header).encode() + b"\n"
 
 
 # === Cache ========================================================================================
@@ -3758,7 +3946,7 @@ class RandomEdits:
         self.task["tamarin_options"] = [option]
 
     def flags(self):
-        flag = self.rng.choice("XY")
+        flag = self.rng.choice("XYZ")
         self.task["preprocess_flags"] = [flag]
 
 
@@ -3894,7 +4082,6 @@ def test_four_runs_at_once_share_a_cache(model):
 
 # --- What is kept ---------------------------------------------------------------------------------
 
-TIMED_OUT = bt.Result(bt.Status.TIMEOUT)
 FAILED = bt.Result(bt.Status.FAILED)
 INTERRUPTED = bt.Result(bt.Status.INTERRUPTED)
 SUPERSEDED = bt.Result(bt.Status.SUPERSEDED)
@@ -3970,17 +4157,6 @@ def test_errors_can_be_cleared_alone(model, capsys):
 
 
 # --- Limits ---------------------------------------------------------------------------------------
-
-
-# Cores, MB and seconds.
-SMALLER_LIMITS = ["2 1024 60", "1 1024 60", "2 1023 60", "2 1024 59"]
-LARGER_LIMITS = ["3 1024 60", "2 1025 60", "2 1024 61", "1 512 61"]
-
-
-def under_limits(plan, words):
-    """A plan with other limits."""
-    limits = bt.Limits(*map(int, words.split()))
-    return dataclasses.replace(plan, limits=limits)
 
 
 @pytest.mark.parametrize("limits", SMALLER_LIMITS)
