@@ -2701,15 +2701,9 @@ def journal_of(lab):
 def a_driver(**changes):
     """The header of a batch that this process drives, but for the changes."""
     host, boot_id = bt.host_id()
-    fields = {
-        "recipe_file": "/r.json",
-        "pid": os.getpid(),
-        "started": bt.process_start(os.getpid()),
-        "host": host,
-        "boot_id": boot_id,
-    }
-    fields.update(changes)
-    return bt.Header(**fields)
+    driver = bt.Header(recipe_file="/r.json", host=host, boot_id=boot_id)
+    ourselves = {"pid": os.getpid(), "started": bt.process_start(os.getpid())}
+    return dataclasses.replace(driver, **{**ourselves, **changes})
 
 
 @pytest.fixture
@@ -2840,7 +2834,7 @@ def test_a_stopped_batch_goes_on(lab):
     interrupted_batch(lab)
     done = lab.run("run", "recipe.json", code=0)
     assert "resuming: 2 of 6 done" in done.stderr
-    assert runs_of(lab) == ["l0", "l1", "l2", "l3", "l4", "l5"], "each to its end exactly once"
+    assert " ".join(runs_of(lab)) == "l0 l1 l2 l3 l4 l5", "each to its end exactly once"
     verdicts = [event["verdict"] for event in lab.finishes().values()]
     assert verdicts == ["verified"] * 6
 
@@ -3166,21 +3160,21 @@ def test_a_line_that_cannot_be_used_is_skipped_and_told(written, line):
     assert batch.count(bt.Status.COMPLETED) == 3
 
 
-TOO_LARGE = 10**400
 WRONG_FIELDS = [
-    {"peak_mb": "x"},
-    {"wall_s": []},
-    {"wall_s": TOO_LARGE},
-    {"stderr_tail": []},
-    {"warnings": 1},
-    {"steps": "2"},
-    {"at": {}},
+    '{"peak_mb": "x"}',
+    '{"wall_s": []}',
+    '{"stderr_tail": []}',
+    '{"warnings": 1}',
+    '{"steps": "2"}',
+    '{"at": {}}',
+    pytest.param('{"wall_s": 1' + "0" * 400 + "}", id="too large for a float"),
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG_FIELDS, ids=lambda wrong: next(iter(wrong)))
+@pytest.mark.parametrize("wrong", WRONG_FIELDS)
 def test_a_field_of_a_wrong_kind_makes_its_line_useless(lab, written, wrong):
-    event = {**lab.events("finish")[0], **wrong}
+    event = lab.events("finish")[0]
+    event.update(json.loads(wrong))
     with written.open("a") as file:
         file.write(json.dumps(event) + "\n")
     warnings = []
@@ -3285,9 +3279,10 @@ def stopped_by_a_full_disk(lab):
     lab.prover(VERIFY)
     lab.recipe()
     lab.run("run", "recipe.json", "-o", "resultz", "--cache-dir", "another", code=0)
-    lines = (lab.path / "resultz" / "batch.jsonl").read_bytes().splitlines(keepends=True)
-    finishes = [number for number, line in enumerate(lines) if b'"finish"' in line]
-    size = sum(map(len, lines[: finishes[5]]))
+    journal = (lab.path / "resultz" / "batch.jsonl").read_bytes()
+    # Up to the middle one of the lines that tell how a task ended.
+    half = journal.split(b'"event":"finish"')[:6]
+    size = len(b'"event":"finish"'.join(half))
 
     def limit_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
@@ -3469,7 +3464,7 @@ def test_a_batch_from_another_host_is_taken_over(lab, no_locks):
     done = lab.run("resume", "results", "--take-over", code=0)
     assert "resuming: 2 of 3 done" in done.stderr
     assert len(lab.finishes()) == 3
-    assert [path.name for path in lab.results.glob("batch*")] == ["batch.jsonl"]
+    assert list(lab.results.glob("batch*")) == [lab.journal]
 
 
 def come_from_another_host(lines):
@@ -3978,7 +3973,7 @@ class RandomEdits:
         self.task["preprocess_flags"] = [flag]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_hit_never_hides_a_change(model, seed):
     """After each of many random edits: what the cache says is what the model says now."""
     edits = RandomEdits(model, seed)
@@ -4296,8 +4291,9 @@ def test_a_load_leaves_no_trace_among_the_results(model):
 
 
 def test_a_load_that_an_older_version_stored_is_none(model):
+    model.recipe(lemmas=[{"name": "l0"}])
     model.proven()
-    model.edit('lemma l3: "T"\n', "")
+    model.edit_lemma("l3")
     model.proven()
     (entry,) = cache_entries("*.loaded")
     (entry / "entry.json").write_text('{"files": {}}')
