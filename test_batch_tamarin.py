@@ -14,6 +14,7 @@ meant to run into its limit waits for something that never comes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import dataclasses
 import errno
@@ -3594,148 +3595,364 @@ def test_with_quit_on_warning_the_whole_theory_matters_to_each_lemma(one_lemma):
 # === Journal ======================================================================================
 
 
-def test_journal_order_and_content(lab):
+def journal_of(lab):
+    """Run the lab's recipe to its end with a prover that verifies all; the journal."""
     lab.prover(VERIFY)
     lab.recipe()
     lab.run("run", "recipe.json", code=0)
-    events = lab.events()
-    assert [event["event"] for event in events[:4]] == ["batch", "task", "task", "task"] and events[
-        -1
-    ]["event"] == "end"
-    assert all(
-        re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["at"]) for event in events
-    )
-    task = events[1]
-    assert (
-        task["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 300}
-        and task["theory"] == "t.spthy"
-    )
-    assert (
-        task["prover"] == "fake"
-        and task["assumes"] == []
-        and re.fullmatch("[0-9a-f]{32}", task["key"])
-    )
-    assert lab.events("task")[2]["assumes"] == ["one"], (
-        "a reuse lemma before it is taken for granted"
-    )
+    return lab.journal
+
+
+def a_driver(**changes):
+    """The header of a batch that this process drives, but for the changes."""
+    host, boot_id = bt.host_id()
+    driver = bt.Header(recipe_file="/r.json", host=host, boot_id=boot_id)
+    ourselves = {"pid": os.getpid(), "started": bt.process_start(os.getpid())}
+    return dataclasses.replace(driver, **{**ourselves, **changes})
+
+
+@pytest.fixture
+def written(lab):
+    """The journal of a batch that verified l0, l1 and l2, in lab.results; nothing ran for it."""
+    lab.results.mkdir()
+    journal = bt.Journal(str(lab.journal))
+    tasks = {name: a_task(id=name, lemma=name, prover="fake") for name in ("l0", "l1", "l2")}
+    journal.begin(bt.Batch(a_driver(), tasks))
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, at=bt.timestamp())
+    for name in tasks:
+        journal.record(bt.Started((name,), name, 1))
+        journal.record(bt.Finished(name, name, 1, result))
+    journal.record(bt.Ended(at=bt.timestamp()))
+    journal.close()
+    return lab.journal
+
+
+def batch_of(journal):
+    """What a journal tells, all of it without a warning."""
+    batch, _ = bt.load_batch(str(journal), pytest.fail)
+    return batch
+
+
+def dated_directories(lab):
+    return list(lab.path.glob("results_*"))
+
+
+def change_lines(journal, change):
+    """Let a function change the list of a journal's lines."""
+    lines = journal.read_bytes().splitlines(keepends=True)
+    change(lines)
+    journal.write_bytes(b"".join(lines))
+
+
+def runs_of(lab):
+    """The lemmas that provers noted down in `runs`, sorted."""
+    return sorted((lab.path / "runs").read_text().split())
+
+
+NOTE_RUNS = 'echo "$LEMMA" >> runs\n'
+
+
+def half_done(lab, *unfinished):
+    """A batch of the lemmas one, two and three whose driver died when some had not finished."""
+    lab.prover(NOTE_RUNS + VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", "--no-cache", code=0)
+    ids = {f"t--{lemma}--fake" for lemma in unfinished}
+    change_lines(lab.journal, lambda lines: take_ends(lines, ids))
+    lab.write("runs", "")
+
+
+def take_ends(lines, ids):
+    """Take away that the batch ended, and that these tasks finished."""
+    for line in list(lines):
+        event = json.loads(line)
+        is_finish = event["event"] == "finish"
+        if event["event"] == "end" or (is_finish and event["id"] in ids):
+            lines.remove(line)
+
+
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+# --- What stands in it ----------------------------------------------------------------------------
+
+
+def test_the_plan_stands_before_what_happens(lab):
+    journal_of(lab)
+    kinds = [event["event"] for event in lab.events()]
+    assert kinds[:4] == ["batch", "task", "task", "task"]
+    assert kinds[-1] == "end"
+
+
+def test_every_event_tells_when_it_was(lab):
+    journal_of(lab)
+    for event in lab.events():
+        assert TIMESTAMP.fullmatch(event["at"])
+
+
+def test_a_task_event_tells_the_whole_plan(lab):
+    journal_of(lab)
+    one, two, _ = lab.events("task")
+    assert one["limits"] == {"cores": 1, "memory_mb": 1024, "timeout_s": 300}
+    assert one["theory"] == "t.spthy"
+    assert one["prover"] == "fake"
+    assert one["assumes"] == []
+    assert re.fullmatch("[0-9a-f]{32}", one["key"])
+    assert two["assumes"] == ["one"], "a reuse lemma before it is taken for granted"
+
+
+def test_a_start_event_tells_which_process_it_was(lab):
+    journal_of(lab)
     start = lab.events("start")[0]
-    assert {"ids", "job", "attempt", "pid", "started", "host", "boot_id", "command"} <= set(start)
-    assert "--prove=one" in start["command"] and start["command"][1:4] == ["+RTS", "-N1", "-RTS"]
-    assert not [
-        word
-        for word in start["command"]
-        if word.startswith("--output") and not word.split("=")[1].startswith("/")
-    ]
+    assert start["ids"] == ["t--one--fake"]
+    assert start["job"] == "t--one--fake"
+    assert start["attempt"] == 1
+    assert start["pid"] > 0
+    assert start["started"] > 0
+    host, boot_id = bt.host_id()
+    assert start["host"] == host
+    assert start["boot_id"] == boot_id
+
+
+def test_a_start_event_tells_the_command(lab):
+    journal_of(lab)
+    command = lab.events("start")[0]["command"]
+    assert command[1:4] == ["+RTS", "-N1", "-RTS"]
+    assert "--prove=one" in command
+    for option in ("--output", "--output-json", "--output-dot"):
+        (word,) = [word for word in command if word.startswith(f"{option}=")]
+        assert word.startswith(f"{option}=/")
+
+
+# --- A batch that goes on -------------------------------------------------------------------------
+
+
+def test_a_stopped_batch_tells_what_it_has(lab):
+    interrupted_batch(lab)
+    statuses = [event["status"] for event in lab.events("finish")]
+    assert statuses.count("completed") == 2
+    assert "interrupted" in statuses
+    assert (lab.results / "execution_report.json").is_file()
 
 
 def test_a_stopped_batch_goes_on(lab):
     interrupted_batch(lab)
-    statuses = [event["status"] for event in lab.events("finish")]
-    assert statuses.count("completed") == 2 and "interrupted" in statuses
-    assert (lab.path / "results" / "execution_report.json").is_file()
     done = lab.run("run", "recipe.json", code=0)
     assert "resuming: 2 of 6 done" in done.stderr
-    runs = (lab.path / "runs").read_text().split()
-    assert sorted(runs) == [f"l{number}" for number in range(6)], (
-        "every lemma ran to its end exactly once"
-    )
-    assert (
-        all(event["verdict"] == "verified" for event in lab.finishes().values())
-        and len(lab.finishes()) == 6
-    )
+    assert " ".join(runs_of(lab)) == "l0 l1 l2 l3 l4 l5", "each to its end exactly once"
+    verdicts = [event["verdict"] for event in lab.finishes().values()]
+    assert verdicts == ["verified"] * 6
 
 
 def test_resume_needs_only_the_directory(lab):
-    interrupted_batch(lab)
+    half_done(lab, "two")
     (lab.path / "recipe.json").unlink()
-    done = lab.run("resume", str(lab.path / "results"), cwd="/", code=0)
-    assert "resuming: 2 of 6 done" in done.stderr, done.stderr
-    assert len(lab.finishes()) == 6
+    done = lab.run("resume", str(lab.results), cwd="/", code=0)
+    assert "resuming: 2 of 3 done" in done.stderr
+    assert runs_of(lab) == ["two"]
+
+
+def test_a_cache_named_to_resume_lies_where_the_user_is(lab):
+    half_done(lab, "two")
+    elsewhere = lab.path / "elsewhere"
+    elsewhere.mkdir()
+    lab.run("resume", "../results", "--cache-dir", "kept", cwd=elsewhere, code=0)
+    assert (elsewhere / "kept").is_dir()
+    assert not (lab.path / "kept").exists()
+
+
+def rename_lemma_three(lab):
+    text = (lab.path / "t.spthy").read_text()
+    lab.write("t.spthy", text.replace("lemma three:", "lemma new:"))
 
 
 def test_what_changed_since_runs_again(lab):
-    interrupted_batch(lab, lemmas=4)
-    text = (lab.path / "t.spthy").read_text()
-    lab.write(
-        "t.spthy",
-        "/* a comment changes nothing */ "
-        + text.replace('lemma l3: "All k #i. A(k) @ i ==> T"\n', 'lemma new: "F"\n'),
-    )
+    half_done(lab, "two")
+    rename_lemma_three(lab)
     done = lab.run("run", "recipe.json", "--no-cache", code=0)
-    assert "no longer planned: t--l3--fake" in done.stderr
-    report = json.loads((lab.path / "results" / "execution_report.json").read_text())
-    assert set(report["tasks"]["task"]["subtasks"]) == {
-        "t--l0--fake",
-        "t--l1--fake",
-        "t--l2--fake",
-        "t--new--fake",
-    }
-    assert (lab.path / "runs").read_text().split().count("l0") == 2, (
-        "the theory's text changed: nothing old holds"
-    )
+    assert "no longer planned: t--three--fake" in done.stderr
+    assert runs_of(lab) == ["new", "one", "two"]
+
+
+def test_the_report_is_of_what_is_planned_now(lab):
+    half_done(lab, "two")
+    rename_lemma_three(lab)
+    lab.run("run", "recipe.json", code=0)
+    report = json.loads((lab.results / "execution_report.json").read_text())
+    shown = sorted(report["tasks"]["task"]["subtasks"])
+    assert shown == ["t--new--fake", "t--one--fake", "t--two--fake"]
 
 
 def test_a_comment_changes_nothing(lab):
-    interrupted_batch(lab, lemmas=4)
-    lab.write("t.spthy", "/* a comment */ " + (lab.path / "t.spthy").read_text())
-    lab.run("run", "recipe.json", code=0)
-    assert (lab.path / "runs").read_text().split().count("l0") == 1
+    half_done(lab, "two")
+    text = (lab.path / "t.spthy").read_text()
+    lab.write("t.spthy", "/* a comment */ " + text)
+    lab.run("run", "recipe.json", "--no-cache", code=0)
+    assert runs_of(lab) == ["two"]
 
 
 def test_outputs_of_an_earlier_attempt_are_kept(lab):
-    interrupted_batch(
-        lab,
-        body='echo "attempt says $LEMMA" >&2; case $LEMMA in l0|l1) ;; *) [ -e go ] || exec sleep 600;; esac; '
-        + VERIFY,
-    )
+    half_done(lab, "two")
+    logs = lab.results / "logs"
+    (logs / "t--two--fake.err").write_text("earlier")
     lab.run("run", "recipe.json", code=0)
-    logs = lab.path / "results" / "logs"
-    interrupted = next(
-        event["id"] for event in lab.events("finish") if event["status"] == "interrupted"
-    )
-    assert (logs / f"{interrupted}~1.err").is_file() and (logs / f"{interrupted}.err").is_file()
-    assert [event["attempt"] for event in lab.events("start") if event["job"] == interrupted] == [
-        1,
-        2,
-    ]
+    assert (logs / "t--two--fake~1.err").read_text() == "earlier"
+    assert (logs / "t--two--fake.err").read_text() == ""
+    starts = [event for event in lab.events("start") if event["job"] == "t--two--fake"]
+    assert [start["attempt"] for start in starts] == [1, 2]
+
+
+def test_outputs_of_what_was_interrupted_are_kept(lab):
+    interrupted_batch(lab, lemmas=4)
+    interrupted = lab.events("finish")[-1]["id"]
+    lab.run("run", "recipe.json", code=0)
+    assert (lab.results / "logs" / f"{interrupted}~1.err").is_file()
+
+
+def test_result_files_are_what_the_journal_says_after_going_on(lab):
+    half_done(lab, "two", "three")
+    success = lab.results / "success"
+    (success / "t--one--fake.json").unlink()
+    (success / "t--three--fake.json").write_text("{}")
+    lab.run("resume", "results", "-t", "t--two", code=0)
+    assert sorted(os.listdir(success)) == ["t--one--fake.json", "t--two--fake.json"]
 
 
 def test_larger_limits_run_again_what_failed_by_limits(lab):
-    lab.prover(
-        'case $LEMMA in three) [ -e go ] || exec sleep 600;; esac; echo "$LEMMA" >> runs; ' + VERIFY
-    )
-    lab.recipe(lemmas=[{"name": "*"}, {"name": "three", "resources": {"timeout": 1}}])
+    hang = "[ $LEMMA = three ] && [ ! -e quick ] && sleep 600\n"
+    lab.prover(hang + NOTE_RUNS + VERIFY)
+    little_time = {"name": "three", "resources": {"timeout": 0.1}}
+    lab.recipe(lemmas=[{"name": "*"}, little_time])
     lab.run("run", "recipe.json", code=3)
     assert lab.finishes()["t--three--fake"]["status"] == "timeout"
-    lab.write("go", "")
-    lab.recipe(lemmas=[{"name": "*"}, {"name": "three", "resources": {"timeout": 300}}])
-    assert "resuming: 2 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
-    assert sorted((lab.path / "runs").read_text().split()) == ["one", "three", "two"]
+    lab.write("quick", "")
+    lab.recipe()
+    done = lab.run("run", "recipe.json", code=0)
+    assert "resuming: 2 of 3 done" in done.stderr
+    assert runs_of(lab) == ["one", "three", "two"]
 
 
-def test_finished_and_foreign_directories_are_left_alone(lab):
+TIMED_OUT = bt.Result(bt.Status.TIMEOUT)
+# Cores, MB and seconds.
+SMALLER_LIMITS = ["2 1024 60", "1 1024 60", "2 1023 60", "2 1024 59"]
+LARGER_LIMITS = ["3 1024 60", "2 1025 60", "2 1024 61", "1 512 61"]
+
+
+def under_limits(plan, words):
+    """A plan with other limits."""
+    limits = bt.Limits(*map(int, words.split()))
+    return dataclasses.replace(plan, limits=limits)
+
+
+def timed_out():
+    """A task that ran into its time limit."""
+    plan = under_limits(a_plan(), "2 1024 60")
+    return bt.Task(plan, bt.Status.TIMEOUT, result=TIMED_OUT)
+
+
+@pytest.mark.parametrize("limits", SMALLER_LIMITS)
+def test_a_timeout_holds_under_smaller_limits(limits):
+    old = timed_out()
+    assert bt.still_holds(old, under_limits(old.plan, limits))
+
+
+@pytest.mark.parametrize("limits", LARGER_LIMITS)
+def test_a_timeout_holds_under_no_larger_limit(limits):
+    old = timed_out()
+    assert not bt.still_holds(old, under_limits(old.plan, limits))
+
+
+def test_no_result_holds_under_another_key():
+    old = timed_out()
+    assert not bt.still_holds(old, dataclasses.replace(old.plan, key="other"))
+
+
+def test_resuming_a_finished_batch_runs_nothing(lab):
+    journal = journal_of(lab)
+    before = journal.read_bytes()
+    done = lab.run("resume", "results", code=0)
+    assert "nothing is left to do" in done.stderr
+    assert "3 verified" in done.stdout
+    assert journal.read_bytes() == before
+    assert not dated_directories(lab)
+
+
+# --- Where it stands ------------------------------------------------------------------------------
+
+
+def times_below(directory):
+    """When each file and folder was last changed."""
+    return {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+
+
+def test_a_finished_batch_is_left_alone(lab):
+    journal_of(lab)
+    before = times_below(lab.results)
+    done = lab.run("run", "recipe.json", code=0)
+    told = r"a new batch begins in (results_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)"
+    sibling = re.search(told, done.stderr)[1]
+    assert (lab.path / sibling / "batch.jsonl").is_file()
+    assert times_below(lab.results) == before
+
+
+def test_a_foreign_directory_is_left_alone(lab):
     lab.prover(VERIFY)
     lab.recipe()
-    lab.run("run", "recipe.json", code=0)
-    before = {path: path.stat().st_mtime_ns for path in (lab.path / "results").rglob("*")}
-    done = lab.run("run", "recipe.json", code=0)
-    sibling = re.search(
-        r"a new batch begins in (results_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)", done.stderr
-    ).group(1)
-    assert (lab.path / sibling / "batch.jsonl").is_file()
     lab.write("mine/notes.txt", "mine")
-    assert "mine_" in lab.run("run", "recipe.json", "-o", "mine", code=0).stderr
-    assert before == {path: path.stat().st_mtime_ns for path in (lab.path / "results").rglob("*")}
-    assert [path.name for path in (lab.path / "mine").iterdir()] == ["notes.txt"]
+    done = lab.run("run", "recipe.json", "-o", "mine", code=0)
+    assert "mine_" in done.stderr
+    assert os.listdir(lab.path / "mine") == ["notes.txt"]
+
+
+def test_a_foreign_journal_is_left_alone(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    foreign = '{"custom_id": 1}\n{"custom_id": 2}'
+    lab.write("results/batch.jsonl", foreign)
+    lab.run("run", "recipe.json", code=0)
+    assert lab.journal.read_text() == foreign
+    assert len(dated_directories(lab)) == 1
 
 
 def test_fresh_begins_anew_beside_an_unfinished_batch(lab):
-    interrupted_batch(lab)
+    half_done(lab, "two")
+    before = lab.journal.read_bytes()
     lab.run("run", "recipe.json", "--fresh", code=0)
-    assert len(lab.events("start")) < 6 and len(list(lab.path.glob("results_*"))) == 1
+    assert lab.journal.read_bytes() == before
+    assert len(dated_directories(lab)) == 1
 
 
-def test_a_second_run_is_refused(lab):
+def unfinished_in_a_dated_directory(lab):
+    """Interrupt a batch, one of three tasks done, that had to begin beside a foreign file."""
+    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 600; " + VERIFY)
+    lab.recipe()
+    lab.write("results/mine.txt", "")
+    process = lab.start("run", "recipe.json")
+    wait_for(lambda: list(lab.path.glob("results_*/success/*")))
+    process.terminate()
+    end_of(process)
+    lab.write("go", "")
+
+
+def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
+    unfinished_in_a_dated_directory(lab)
+    done = lab.run("run", "recipe.json", code=0)
+    assert "resuming: 1 of 3 done" in done.stderr
+    assert len(dated_directories(lab)) == 1
+
+
+def test_who_names_a_directory_without_results_is_told_the_newest_beside_it(
+    lab, monkeypatch, capsys
+):
+    lab.write("results/mine.txt", "")
+    lab.write("results_2001-02-03_04-05-06/batch.jsonl", "")
+    lab.write("results_2001-02-03_04-05-07/batch.jsonl", "")
+    monkeypatch.chdir(lab.path)
+    assert bt.main(["status", "results"]) == 2
+    assert "the newest beside it: results_2001-02-03_04-05-07" in capsys.readouterr().err
+
+
+def test_a_second_run_at_once_is_refused(lab):
     lab.prover("sleep 600; " + VERIFY)
     lab.recipe()
     first = lab.start("run", "recipe.json")
@@ -3747,123 +3964,192 @@ def test_a_second_run_is_refused(lab):
     assert first.returncode == 130
 
 
-def journal_of(lab):
+def test_ids_that_would_leave_the_results_are_refused(lab):
+    journal = journal_of(lab)
+    text = journal.read_text()
+    journal.write_text(text.replace('"id":"t--one--fake"', '"id":"../../evil"'))
+    done = lab.run("recheck", "results", "--prover", "fake", code=2)
+    assert "can't name files" in done.stderr
+    assert not list(lab.path.parent.glob("evil*"))
+
+
+def test_a_results_directory_may_be_a_link_with_an_odd_name(lab):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    (lab.path / "real").mkdir()
+    (lab.path / "li nk \N{SNOWMAN}").symlink_to("real")
+    lab.run("run", "recipe.json", "-o", "li nk \N{SNOWMAN}", code=0)
+    assert (lab.path / "real" / "batch.jsonl").is_file()
+
+
+def test_a_file_is_no_results_directory(lab):
     lab.prover(VERIFY)
     lab.recipe()
-    lab.run("run", "recipe.json", code=0)
-    return lab.path / "results" / "batch.jsonl"
+    lab.write("file", "")
+    done = lab.run("run", "recipe.json", "-o", "file", code=2)
+    assert "can't be written" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "damage, told",
-    [
-        (lambda lines: lines[:-2] + [lines[-2][:40]], 0),  # a torn tail
-        (
-            lambda lines: [lines[0], b"\0" * 4096 + lines[1], *lines[2:]],
-            0,
-        ),  # a block that was never written
-        (lambda lines: [*lines[:2], b"rubbish\n", b"[1]\n", b'{"no": 1}\n', *lines[2:]], 3),
-        (lambda lines: [*lines[:-1], *lines[-2:-1], lines[-1]], 0),  # a line twice
-        (lambda lines: [*lines[:2], b'{"event": "from_the_future", "id": 1}\n', *lines[2:]], 0),
-        (
-            lambda lines: [
-                line.replace(b'"event"', b'"added_field":[1],"event"', 1) for line in lines
-            ],
-            0,
-        ),
-        (
-            lambda lines: [
-                *lines[:4],
-                b'{"event":"finish","id":"nobody","status":"completed"}\n',
-                *lines[4:],
-            ],
-            1,
-        ),
-        (
-            lambda lines: [
-                *lines[:4],
-                b'{"event":"finish","id":"t--one--fake","status":"fine"}\n',
-                *lines[4:],
-            ],
-            1,
-        ),
-    ],
-)
-def test_damaged_journals(lab, damage, told):
-    path = journal_of(lab)
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(damage(lines)))
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_place_is_one_error(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    (lab.path / "closed").mkdir(mode=0o555)
+    done = lab.run("run", "recipe.json", "-o", "closed/results", code=2)
+    assert "can't be written" in done.stderr
+
+
+# --- Damage ---------------------------------------------------------------------------------------
+
+
+def torn_tail(lines):
+    lines[-1] = lines[-1][:40]
+
+
+def torn_result(lines):
+    lines.pop()
+    lines[-1] = lines[-1][:40]
+
+
+def unwritten_block(lines):
+    lines[1] = b"\0" * 4096 + lines[1]
+
+
+def line_twice(lines):
+    lines.append(lines[-1])
+
+
+def event_of_a_later_version(lines):
+    lines.insert(2, b'{"event": "from_the_future", "id": 1}\n')
+
+
+def fields_of_a_later_version(lines):
+    for number, line in enumerate(lines):
+        lines[number] = line.replace(b'"event"', b'"added":[1],"event"', 1)
+
+
+READABLE = [torn_tail, unwritten_block, line_twice]
+LATER_VERSIONS = [event_of_a_later_version, fields_of_a_later_version]
+
+
+@pytest.mark.parametrize("damage", [*READABLE, *LATER_VERSIONS])
+def test_what_may_happen_to_a_journal_is_read_in_silence(written, damage):
+    change_lines(written, damage)
+    batch = batch_of(written)
+    assert list(batch.tasks) == ["l0", "l1", "l2"]
+    assert batch.count(bt.Status.COMPLETED) == 3
+
+
+def test_a_torn_result_is_none(written):
+    change_lines(written, torn_result)
+    batch = batch_of(written)
+    assert batch.count(bt.Status.COMPLETED) == 2
+
+
+BAD_LINES = [
+    b"rubbish",
+    b"[1]",
+    b'{"no": 1}',
+    b'{"event":"finish","id":"nobody","status":"completed"}',
+    b'{"event":"finish","id":"l0","status":"fine"}',
+]
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
+def test_a_line_that_cannot_be_used_is_skipped_and_told(written, line):
+    change_lines(written, lambda lines: lines.insert(4, line + b"\n"))
     warnings = []
-    batch, _ = bt.load_batch(str(path), warnings.append)
-    assert len(warnings) == told and all(
-        re.search(r"batch\.jsonl:\d+: ", warning) for warning in warnings
-    ), warnings
-    assert len(batch.tasks) == 3 and batch.count(bt.Status.COMPLETED) >= 2
+    batch, _ = bt.load_batch(str(written), warnings.append)
+    (warning,) = warnings
+    assert warning.startswith(f"{written}:5: ")
+    assert batch.count(bt.Status.COMPLETED) == 3
 
 
-@pytest.mark.parametrize(
-    "word, before, after",
-    [
-        ("task", '"prover":"fake"', '"prover":"another"'),
-        ("task", '"id":"t--one--fake"', '"id":"t--one\\u0000"'),
-        ("end", '"signal":0', '"signal":999'),
-    ],
-)
-def test_a_journal_that_makes_no_sense_is_shown_as_far_as_it_does(lab, word, before, after):
-    path = journal_of(lab)
-    lines = path.read_text().splitlines(keepends=True)
-    (number, *_) = [
-        number
-        for number, line in enumerate(lines)
-        if f'"event":"{word}"' in line and (word == "end" or "t--one--fake" in line)
-    ]
-    assert before in lines[number]
-    lines[number] = lines[number].replace(before, after, 1)
-    path.write_text("".join(lines))
-    done = lab.run("status", "results", code=0)
-    assert re.search("[23] verified", done.stdout) or "stopped by SIG999" in done.stdout
-    for form in bt.REPORTS:
-        lab.run("report", "results", "-f", form, code=0)
-    lab.run("report", "results", "--rebuild", code=0)
-    lab.run("audit", "results")
+WRONG_FIELDS = [
+    '{"peak_mb": "x"}',
+    '{"wall_s": []}',
+    '{"stderr_tail": []}',
+    '{"warnings": 1}',
+    '{"steps": "2"}',
+    '{"at": {}}',
+    pytest.param('{"wall_s": 1' + "0" * 400 + "}", id="too large for a float"),
+]
 
 
-def test_output_that_cannot_be_written_is_one_clear_error(lab):
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            lab.command("lemmas", "t.spthy"),
-            cwd=lab.path,
-            env=environment,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=RUN_S,
-        )
-    assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
+@pytest.mark.parametrize("wrong", WRONG_FIELDS)
+def test_a_field_of_a_wrong_kind_makes_its_line_useless(lab, written, wrong):
+    event = lab.events("finish")[0]
+    event.update(json.loads(wrong))
+    with written.open("a") as file:
+        file.write(json.dumps(event) + "\n")
+    warnings = []
+    bt.load_batch(str(written), warnings.append)
+    (warning,) = warnings
+    assert "is skipped" in warning
 
 
-def test_a_cache_named_to_resume_lies_where_the_user_is(lab):
-    interrupted_batch(lab)
-    elsewhere = lab.path / "elsewhere"
-    elsewhere.mkdir()
-    lab.run("resume", "../results", "--cache-dir", "kept", cwd=elsewhere)
-    assert (elsewhere / "kept").is_dir() and not (lab.path / "kept").exists()
+@pytest.mark.parametrize("command", ["status results", "report results -f md"])
+def test_who_reads_a_damaged_journal_is_told(lab, written, monkeypatch, capsys, command):
+    with written.open("a") as file:
+        file.write("rubbish\n")
+    monkeypatch.chdir(lab.path)
+    assert bt.main(command.split()) == 0
+    assert "is skipped" in capsys.readouterr().err
 
 
-def test_a_damaged_journal_is_gone_on_with(lab):
-    path = journal_of(lab)
-    kept = [
-        line
-        for line in path.read_bytes().splitlines(keepends=True)
-        if b'"end"' not in line
-        and b'"t--two--fake","status"' not in line
-        and not (b'"finish"' in line and b"t--two--fake" in line)
-    ]
-    path.write_bytes(b"".join(kept) + b'{"event":"finish","id":"t--tw')
+def another_prover(text):
+    return text.replace('"prover":"fake"', '"prover":"another"', 1)
+
+
+def an_id_with_a_nul(text):
+    return text.replace('"id":"l0"', '"id":"l0\\u0000"', 1)
+
+
+def an_unknown_signal(text):
+    return text.replace('"signal":0', '"signal":999')
+
+
+NONSENSE = [another_prover, an_id_with_a_nul, an_unknown_signal]
+
+
+@pytest.fixture(params=NONSENSE)
+def nonsense(request, lab, written, monkeypatch):
+    """A journal of which some line makes no sense, in `results` of the current directory."""
+    text = written.read_text()
+    changed = request.param(text)
+    assert changed != text
+    written.write_text(changed)
+    monkeypatch.chdir(lab.path)
+
+
+def test_a_journal_that_makes_no_sense_is_shown_as_far_as_it_does(nonsense, capsys):
+    assert bt.main(["status", "results"]) == 0
+    assert re.search("[23] verified|stopped by SIG999", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("form", bt.REPORTS)
+def test_reports_of_a_journal_that_makes_no_sense(nonsense, capsys, form):
+    assert bt.main(["report", "results", "-f", form]) == 0
+    assert capsys.readouterr().out
+
+
+def test_pages_of_a_journal_that_makes_no_sense(nonsense):
+    assert bt.main(["report", "results", "--rebuild"]) == 0
+    assert Path("results/summary.html").is_file()
+
+
+def test_an_audit_of_a_journal_that_makes_no_sense_has_an_end(nonsense):
+    assert bt.main(["audit", "results"]) in (0, 1, 3)
+
+
+def test_a_journal_with_a_torn_line_is_gone_on_with(lab):
+    half_done(lab, "two")
+    with lab.journal.open("a") as file:
+        file.write('{"event":"finish","id":"t--tw')
     done = lab.run("run", "recipe.json", code=0)
     assert "resuming: 2 of 3 done" in done.stderr
-    assert b'"t--tw' + b"{" not in path.read_bytes() and len(lab.finishes()) == 3
+    assert '"t--tw{' not in lab.journal.read_text()
+    assert len(lab.finishes()) == 3
 
 
 def test_an_empty_journal_is_begun(lab):
@@ -3874,150 +4160,77 @@ def test_an_empty_journal_is_begun(lab):
     assert len(lab.finishes()) == 3
 
 
-def test_a_full_disk_stops_the_batch_and_loses_nothing(lab, monkeypatch):
-    """A write that fails in the middle of the batch leaves whole lines behind, and what is there goes on."""
-    path = journal_of(lab)
-    journal = bt.Journal(str(path))
-    journal.batch, _ = bt.load_batch(str(path), pytest.fail)
-    size = path.stat().st_size
-    monkeypatch.setattr(
-        bt.os, "write", lambda fd, data, write=os.write: write(fd, data[: len(data) // 2])
-    )
+# --- A full disk ----------------------------------------------------------------------------------
+
+
+def test_what_does_not_go_in_whole_is_taken_out_again(written, monkeypatch):
+    journal = bt.Journal(str(written))
+    before = written.read_bytes()
+    write = os.write
+    monkeypatch.setattr(bt.os, "write", lambda fd, data: write(fd, data[:10]))
     with pytest.raises(bt.StorageError, match="make room"):
         journal.record(bt.Ended(at=bt.timestamp()))
     monkeypatch.undo()
     os.close(journal.fd)
-    assert path.stat().st_size == size
+    assert written.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    "change, holds",
-    [
-        ({}, True),
-        ({"key": "other"}, False),
-        ({"limits": bt.Limits(1, 1024, 61)}, False),
-        ({"limits": bt.Limits(1, 1024, 59)}, True),
-        ({"limits": bt.Limits(2, 1024, 60)}, False),
-    ],
-)
-def test_when_a_timeout_still_holds(change, holds):
-    old = a_task()
-    old.status, old.result = bt.Status.TIMEOUT, bt.Result(bt.Status.TIMEOUT)
-    assert bt.still_holds(old, a_plan(**change)) is holds
+def stopped_by_a_full_disk(lab):
+    """A batch of ten tasks, the disk full when about half of them had finished; its last words.
 
-
-def test_ids_that_would_leave_the_results_are_refused(lab):
-    lab.prover(VERIFY)
-    lab.recipe(lemmas=[{"name": "one"}])
-    lab.run("run", "recipe.json", code=0)
-    journal = lab.path / "results" / "batch.jsonl"
-    journal.write_text(journal.read_text().replace('"id":"t--one--fake"', '"id":"../../evil"'))
-    done = lab.run("recheck", "results", "--prover", "fake", code=2)
-    assert "can't name files" in done.stderr and not list(lab.path.parent.glob("evil*"))
-
-
-def limit_files(bytes_each):
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_each, bytes_each))
-
-
-def test_a_disk_that_is_full_in_the_middle(lab):
-    """A limit on the size of files stands for a full disk: one clear error, a readable journal, and going on works."""
-    lab.write("t.spthy", many_lemmas(30))
+    A limit on the size of files stands for the full disk.
+    """
+    lab.write("t.spthy", many_lemmas(10))
     lab.prover(VERIFY)
     lab.recipe()
     lab.run("run", "recipe.json", "-o", "resultz", "--cache-dir", "another", code=0)
-    lines = (lab.path / "resultz" / "batch.jsonl").read_bytes().splitlines(keepends=True)
-    half = [number for number, line in enumerate(lines) if b'"finish"' in line][15]
-    done = lab.run_script(
-        "run", "recipe.json", code=2, preexec_fn=limit_files(sum(map(len, lines[:half])))
-    )
-    assert (
-        done.stderr.count("error:") == 1
-        and "batch.jsonl: the journal can't be written" in done.stderr
-    ), done.stderr
-    assert (lab.path / "results" / "batch.jsonl").read_bytes().endswith(b"\n")
-    finished = len(
-        final_results(lab.path / "results" / "batch.jsonl")
-    )  # a short line, of an interrupted one, may still have gone in
-    assert 0 < finished < 30
-    assert f"resuming: {finished} of 30 done" in lab.run("run", "recipe.json", code=0).stderr
-    assert len(lab.finishes()) == 30
+    journal = (lab.path / "resultz" / "batch.jsonl").read_bytes()
+    # Up to the middle one of the lines that tell how a task ended.
+    half = journal.split(b'"event":"finish"')[:6]
+    size = len(b'"event":"finish"'.join(half))
+
+    def limit_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return lab.run_script("run", "recipe.json", code=2, preexec_fn=limit_files).stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_place(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    (lab.path / "closed").mkdir(mode=0o555)
-    assert (
-        "can't be written" in lab.run("run", "recipe.json", "-o", "closed/results", code=2).stderr
-    )
+def test_a_disk_that_is_full_in_the_middle_is_one_error(lab):
+    told = stopped_by_a_full_disk(lab)
+    assert told.count("error:") == 1
+    assert "batch.jsonl: the journal can't be written" in told
+    assert lab.journal.read_bytes().endswith(b"\n")
 
 
-def test_odd_names_of_directories(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    (lab.path / "real").mkdir()
-    (lab.path / "li nk \N{SNOWMAN}").symlink_to("real")
-    lab.run("run", "recipe.json", "-o", "li nk \N{SNOWMAN}", code=0)
-    assert (lab.path / "real" / "batch.jsonl").is_file()
-    lab.write("file", "")
-    assert "can't be written" in lab.run("run", "recipe.json", "-o", "file", code=2).stderr
+def test_a_batch_goes_on_when_there_is_room_again(lab):
+    stopped_by_a_full_disk(lab)
+    # A short line, of an interrupted one, may still have gone in.
+    finished = len(final_results(lab.journal))
+    assert 0 < finished < 10
+    done = lab.run("run", "recipe.json", code=0)
+    assert f"resuming: {finished} of 10 done" in done.stderr
+    assert len(lab.finishes()) == 10
 
 
-def test_a_foreign_journal_is_not_touched(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.write("results/batch.jsonl", '{"custom_id": 1}\n{"custom_id": 2}')
-    lab.run("run", "recipe.json", code=0)
-    assert (
-        lab.path / "results" / "batch.jsonl"
-    ).read_text() == '{"custom_id": 1}\n{"custom_id": 2}'
-    assert len(list(lab.path.glob("results_*"))) == 1
+@needs_linux
+def test_output_that_cannot_be_written_is_one_clear_error(lab):
+    environment = dict(os.environ)
+    environment.pop("PYTHONUNBUFFERED", None)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            lab.command("lemmas", "t.spthy"),
+            cwd=lab.path,
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=RUN_S,
+        )
+    assert done.stderr == "error: No space left on device\n"
+    assert done.returncode == 2
 
 
-def test_result_files_are_what_the_journal_says_after_going_on(lab):
-    interrupted_batch(lab)
-    success = lab.path / "results" / "success"
-    (success / "t--l0--fake.json").unlink()
-    (success / "t--l5--fake.json").write_text("{}")
-    lab.run("resume", "results", "-t", "t--l2", code=0)
-    assert sorted(path.name for path in success.iterdir()) == [
-        f"t--l{number}--fake.json" for number in (0, 1, 2)
-    ]
-
-
-def test_resuming_a_finished_batch_runs_nothing(lab):
-    lab.prover(VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", code=0)
-    done = lab.run("resume", "results", code=0)
-    assert (
-        "nothing is left to do" in done.stderr
-        and "3 verified" in done.stdout
-        and not list(lab.path.glob("results_*"))
-    )
-
-
-@pytest.mark.parametrize(
-    "field, value",
-    [
-        ("peak_mb", "x"),
-        ("wall_s", []),
-        ("wall_s", 10**400),
-        ("stderr_tail", []),
-        ("warnings", 1),
-        ("steps", "2"),
-        ("at", {}),
-    ],
-)
-def test_wrong_kinds_in_a_journal_are_skipped(lab, field, value):
-    path = journal_of(lab)
-    lines = path.read_text().splitlines()
-    event = next(json.loads(line) for line in lines if '"finish"' in line)
-    path.write_text("\n".join([*lines, json.dumps({**event, field: value})]) + "\n")
-    for command in (["status", "results"], ["report", "results", "-f", "md"]):
-        assert "is skipped" in lab.run(*command).stderr
+# --- One writer -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -4030,76 +4243,93 @@ def no_locks(monkeypatch):
     monkeypatch.setattr(fcntl, "flock", flock)
 
 
-def a_driver(**changes):
-    """The header of a batch that this process drives, but for the changes."""
-    host, boot_id = bt.host_id()
-    fields = {
-        "recipe_file": "/r.json",
-        "pid": os.getpid(),
-        "started": bt.process_start(os.getpid()),
-        "host": host,
-        "boot_id": boot_id,
-    }
-    return bt.Header(**{**fields, **changes})
-
-
-STRANGER = {
-    "pid": os.getppid(),
-    "started": bt.process_start(os.getppid()),
-}  # lives, and is not this process
-
-
-@pytest.mark.parametrize(
-    "changes, lives, state, told",
-    [
-        (STRANGER, True, "running", "another run is at work here"),
-        ({}, True, "running", ""),  # our own
-        ({"started": 1}, False, "died", ""),  # a pid that another process has got
-        ({"boot_id": "an earlier boot pid:[1]"}, False, "died", ""),
-        (
-            {"boot_id": bt.host_id()[1].partition(" ")[0] + " pid:[1]"},
-            None,
-            "unknown",
-            "--take-over",
-        ),  # another container of this host
-        ({"host": "elsewhere", "started": 1}, None, "unknown", "--take-over"),
-        (
-            {"boot_id": "", "started": 0},
-            None,
-            "unknown",
-            "--take-over",
-        ),  # as older versions wrote it
-    ],
-)
-def test_the_last_driver_decides_where_the_file_system_has_no_locks(
-    tmp_path, no_locks, changes, lives, state, told
-):
-    path = str(tmp_path / "batch.jsonl")
-    journal = bt.Journal(path)
-    batch = bt.Batch(a_driver(**changes))
-    journal.begin(batch)
+def journal_by(tmp_path, header):
+    """A journal that this driver left, its last line torn."""
+    path = tmp_path / "batch.jsonl"
+    journal = bt.Journal(str(path))
+    journal.begin(bt.Batch(header))
     os.write(journal.fd, b'{"torn')
     os.close(journal.fd)
-    written = Path(path).read_bytes()
-    assert bt.driver_lives(batch.header) is lives and bt.batch_state(batch, path)[0] == state
-    if told:
-        with pytest.raises(bt.StorageError, match=told):
-            bt.Journal(path)
-        with pytest.raises(bt.StorageError, match=told):
-            bt.open_results(str(tmp_path), bt.Batch(a_driver()), False, pytest.fail)
-    else:
-        bt.Journal(path).close()
-    assert Path(path).read_bytes() == written, (
-        "no line is cut before it is known that nobody is at work"
-    )
-    taken = bt.open_results(
-        str(tmp_path), bt.Batch(a_driver()), False, lambda _: None, take_over=True
-    )
-    taken.close()
-    assert bt.load_batch(path, pytest.fail)[0].header == a_driver()
+    return path
 
 
-def test_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
+BOOT = bt.host_id()[1].partition(" ")[0]
+# A process that lives, and is not this one.
+STRANGER = {"pid": os.getppid(), "started": bt.process_start(os.getppid())}
+OURSELVES = {}
+DEAD = {
+    "a pid that another process has got": {"started": 1},
+    "an earlier boot": {"boot_id": "an earlier boot pid:[1]"},
+}
+UNKNOWN = {
+    "another container of this host": {"boot_id": f"{BOOT} pid:[1]"},
+    "another host": {"host": "elsewhere", "started": 1},
+    "an older version": {"boot_id": "", "started": 0},
+}
+
+
+def assert_refused(path, told):
+    """Assert that nobody gets this journal, that all are told why, and that nothing is changed."""
+    written = path.read_bytes()
+    with pytest.raises(bt.StorageError, match=told):
+        bt.Journal(str(path))
+    with pytest.raises(bt.StorageError, match=told):
+        bt.open_results(str(path.parent), bt.Batch(a_driver()), False, pytest.fail)
+    assert path.read_bytes() == written, "no line is cut before it is known that nobody is at work"
+
+
+def state_of(path):
+    """What `status` says of a journal: running, died or unknown."""
+    batch = batch_of(path)
+    return bt.batch_state(batch, str(path))[0]
+
+
+def test_without_locks_a_living_driver_keeps_others_away(tmp_path, no_locks):
+    header = a_driver(**STRANGER)
+    path = journal_by(tmp_path, header)
+    assert bt.driver_lives(header) is True
+    assert state_of(path) == "running"
+    assert_refused(path, "another run is at work here")
+
+
+def test_without_locks_a_process_may_open_its_own_journal_again(tmp_path, no_locks):
+    header = a_driver(**OURSELVES)
+    path = journal_by(tmp_path, header)
+    assert bt.driver_lives(header) is True
+    assert state_of(path) == "running"
+    bt.Journal(str(path)).close()
+
+
+@pytest.mark.parametrize("why", DEAD)
+def test_without_locks_a_dead_driver_keeps_nobody_away(tmp_path, no_locks, why):
+    header = a_driver(**DEAD[why])
+    path = journal_by(tmp_path, header)
+    written = path.read_bytes()
+    assert bt.driver_lives(header) is False
+    assert state_of(path) == "died"
+    bt.Journal(str(path)).close()
+    assert path.read_bytes() == written
+
+
+@pytest.mark.parametrize("where", UNKNOWN)
+def test_without_locks_a_driver_that_cannot_be_seen_keeps_others_away(tmp_path, no_locks, where):
+    header = a_driver(**UNKNOWN[where])
+    path = journal_by(tmp_path, header)
+    assert bt.driver_lives(header) is None
+    assert state_of(path) == "unknown"
+    assert_refused(path, "--take-over")
+
+
+@pytest.mark.parametrize("where", UNKNOWN)
+def test_the_user_may_take_over_where_nobody_can_tell(tmp_path, no_locks, where):
+    path = journal_by(tmp_path, a_driver(**UNKNOWN[where]))
+    batch = bt.Batch(a_driver())
+    told = []
+    bt.open_results(str(tmp_path), batch, False, told.append, take_over=True).close()
+    assert batch_of(path).header == a_driver()
+
+
+def test_without_locks_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
     path = str(tmp_path / "batch.jsonl")
     journal = bt.Journal(path)
     journal.begin(bt.Batch(a_driver(host="elsewhere")))
@@ -4108,625 +4338,1133 @@ def test_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
     bt.Journal(path).close()
 
 
-def test_locks_of_the_file_system_decide_where_there_are_some(tmp_path):
+@pytest.mark.parametrize("take_over", [False, True])
+def test_a_lock_keeps_others_away(tmp_path, take_over):
     path = str(tmp_path / "batch.jsonl")
     first = bt.Journal(path)
     first.begin(bt.Batch(a_driver()))
-    for take_over in (False, True):
-        with pytest.raises(bt.StorageError, match="another run is at work here"):
-            bt.Journal(path, take_over)
-    assert bt.is_locked(path) and bt.batch_state(first.batch, path)[0] == "running"
+    with pytest.raises(bt.StorageError, match="another run is at work here"):
+        bt.Journal(path, take_over)
+    assert bt.is_locked(path) is True
+    assert state_of(path) == "running"
     first.close()
-    assert bt.is_locked(path) is False and bt.batch_state(first.batch, path)[0] == "died"
+
+
+def test_without_its_lock_a_batch_has_died(tmp_path):
+    path = str(tmp_path / "batch.jsonl")
+    first = bt.Journal(path)
+    first.begin(bt.Batch(a_driver()))
+    first.close()
+    assert bt.is_locked(path) is False
+    assert state_of(path) == "died"
     bt.Journal(path).close()
 
 
-NO_LOCKS = f"""import errno, fcntl, sys
-sys.path.insert(0, {str(HERE)!r})
-def flock(*_):
-    raise OSError(errno.ENOLCK, "No locks available")
-fcntl.flock = flock
-import batch_tamarin
-sys.exit(batch_tamarin.main())
-"""
+def test_a_batch_from_another_host_is_taken_over(lab, no_locks):
+    half_done(lab, "two")
+    change_lines(lab.journal, come_from_another_host)
+    assert "add --take-over" in lab.run("run", "recipe.json", code=2).stderr
+    status = lab.run("status", "results", "--json").stdout
+    assert json.loads(status)["state"] == "unknown"
+    done = lab.run("resume", "results", "--take-over", code=0)
+    assert "resuming: 2 of 3 done" in done.stderr
+    assert len(lab.finishes()) == 3
+    assert list(lab.results.glob("batch*")) == [lab.journal]
 
 
-def test_a_batch_from_another_host_is_taken_over(lab):
-    path = journal_of(lab)
-    lines = path.read_text().splitlines(keepends=True)
-    header = {**json.loads(lines[0]), "host": "elsewhere"}
-    kept = [
-        line
-        for line in lines[1:]
-        if '"event":"end"' not in line
-        and not ('"event":"finish"' in line and "t--two--fake" in line)
-    ]
-    path.write_text(json.dumps(header) + "\n" + "".join(kept))
-    lab.command = lambda *args: [sys.executable, "-c", NO_LOCKS, *args]
-    assert "add --take-over" in lab.run_script("run", "recipe.json", code=2).stderr
-    assert json.loads(lab.run_script("status", "results", "--json").stdout)["state"] == "unknown"
-    assert (
-        "resuming: 2 of 3 done" in lab.run_script("resume", "results", "--take-over", code=0).stderr
-    )
-    assert len(lab.finishes()) == 3 and [
-        path.name for path in (lab.path / "results").glob("batch*")
-    ] == ["batch.jsonl"]
-
-
-def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
-    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 600; " + VERIFY)
-    lab.recipe()
-    lab.write("results/mine.txt", "")
-    process = lab.start("run", "recipe.json")
-    wait_for(lambda: [path for path in lab.path.glob("results_*/success/*")])
-    process.terminate()
-    end_of(process)
-    lab.write("go", "")
-    done = lab.run("run", "recipe.json", code=0)
-    assert "resuming: 1 of 3 done" in done.stderr and len(list(lab.path.glob("results_*"))) == 1
-    assert "the newest beside it: results_" in lab.run("status", "results", code=2).stderr
+def come_from_another_host(lines):
+    """Let the driver have been on another host."""
+    header = json.loads(lines[0])
+    header["host"] = "elsewhere"
+    lines[0] = json.dumps(header).encode() + b"\n"
 
 
 # === Cache ========================================================================================
 
-# A prover whose answer depends on all that Tamarin's depends on, and on nothing else.
-MODEL = f"""#!{sys.executable} -S
-import os, re, sys
-version = "1.11.0"
-if "--version" in sys.argv:
-    sys.exit(print("tamarin-prover", version))
-options = dict((word.partition("=")[0], word.partition("=")[2]) for word in sys.argv[1:] if word[:2] == "--")
-flags, file = [word[3:] for word in sys.argv if word[:3] == "-D="], next(word for word in sys.argv if word.endswith(".spthy"))
-def read(path):
-    text = re.sub(r"/[*].*?[*]/|//[^\\n]*", " ", open(path).read(), flags=re.S)
-    text = re.sub(r"#ifdef (\\w+)(.*?)#endif", lambda found: found[2] if found[1] in flags else "", text, flags=re.S)
-    return re.sub(r'#include "(.*?)"', lambda found: read(os.path.join(os.path.dirname(path), found[1])), text)
-items = [" ".join(item.split()) for item in re.split(r"\\n(?=[a-z]+[ :\\n])", read(file))]
-for item in items:
-    if "SYNTAX" in item:
-        print(f'"{{file}}" (line 1, column 1):\\nunexpected "S"', file=sys.stderr)
-        sys.exit(1)
-name = lambda item: re.match(r"lemma (\\w+)", item)[1] if item.startswith("lemma ") else ""
-asked, seen = options.get("--prove", ""), False
-of_sources = any(name(item) == asked and "[sources" in item for item in items)
-with open("runs", "a") as runs:
-    runs.write((asked or "load") + "\\n")
-print("[Theory T] Theory loaded\\n[Theory T] Theory closed", file=sys.stderr)
-kept = []
-for item in items:
-    seen = seen or name(item) == asked
-    reused = "[reuse" in item and "all" in item and not seen
-    hidden = any(f"hide_lemma={{name(item)}}" in other for other in items if name(other) == asked)
-    if not name(item) or name(item) == asked or ("[sources" in item or reused and not hidden) and not of_sources:
-        kept.append(item)
-if any(item.startswith("process:") for item in items) or "--quit-on-warning" in options or "--auto-sources" in options:
-    kept = items
-if any(item.startswith("heuristic: o") for item in items):
-    oracle = os.path.join(os.path.dirname(file), "oracle")
-    if not os.access(oracle, os.X_OK):
-        sys.exit("tamarin-prover: oracle: permission denied")
-    kept.append(open(oracle).read())
-import hashlib
-number = int(hashlib.sha256(repr((kept, flags, options.get("--bound"), os.environ.get("GHCRTS"))).encode()).hexdigest()[:6], 16)
-with open(options["--output"], "w") as proof:
-    proof.write(f"theory proof of {{asked}} {{number}}")
-verdict = ("verified", "falsified - found trace")[number % 2]
-rule = "=" * 78
-print(f"{{rule}}\\nsummary of summaries:\\n\\nanalyzed: x\\n\\n  {{asked}} (all-traces): {{verdict}} ({{number}} steps)\\n\\n{{rule}}")
+# Notes what it is asked for, "load" for a text that is only loaded. It refuses texts with the word
+# SYNTAX, warns of those with the word WRONG, and has as many steps as the lemma's name says.
+MODEL = r"""
+echo "${LEMMA:-load}" >> runs
+if grep -q SYNTAX t.spthy; then
+    printf '"t.spthy" (line 1, column 1):\nunexpected "S"\n' >&2
+    exit 1
+fi
+echo "[Theory T] Theory closed" >&2
+echo "theory proof of $LEMMA" > "$OUT"
+if grep -q WRONG t.spthy; then
+    warning="\n  WARNING: 1 wellformedness check failed!\n"
+fi
+printf "$warning${LEMMA:+  $LEMMA (all-traces): verified (1${LEMMA#l} steps)}\n" | summary
 """
+MODEL_THEORY = """theory T begin
+heuristic: o
+rule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]
+#include "inc.spthy"
+lemma l0: "T"
+lemma l1 [reuse]: "T"
+lemma l2: "T"
+lemma l3: "T"
+end
+"""
+ALL_PROVEN = "l0 l1 l2 l3"
+VERIFIED = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, steps=7)
+
+
+class CacheLab(Lab):
+    """A lab with four lemmas, of which l1 is a `reuse` lemma, and the model prover.
+
+    Each run has a results directory of its own: what it doesn't prove comes from the cache.
+    """
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.write("t.spthy", MODEL_THEORY)
+        self.write("inc.spthy", "rule Inc: [] --> []\n")
+        self.write("oracle", "#!/bin/sh\n", 0o755)
+        self.prover(MODEL)
+        self.recipe()
+        self.last = None  # the last run, and its results directory
+        self.directory = ""
+        self.number = 0
+        self.cache = bt.Cache(str(path / "cache in memory"))
+
+    def edit(self, old, new, file="t.spthy"):
+        """Replace a piece of a file that is there once."""
+        text = (self.path / file).read_text()
+        assert text.count(old) == 1
+        (self.path / file).write_text(text.replace(old, new))
+
+    def edit_lemma(self, name, formula="F"):
+        """Give a lemma another formula."""
+        self.edit(f'{name}: "T"', f'{name}: "{formula}"')
+
+    def proven(self, *args, code=0):
+        """Run the recipe into a new directory; the lemmas that the prover was asked for."""
+        self.write("runs", "")
+        self.number += 1
+        self.directory = f"run{self.number}"
+        self.last = self.run("run", "recipe.json", "-o", self.directory, *args, code=code)
+        return self.asked()
+
+    def asked(self):
+        """What the prover was asked for since it was last forgotten, as sorted words."""
+        words = (self.path / "runs").read_text().split()
+        return " ".join(sorted(words))
+
+    def finished(self):
+        """The `finish` events of the last run, by lemma."""
+        events = {}
+        for task_id, event in self.finishes(self.directory).items():
+            events[task_id.split("--")[1]] = event
+        return events
+
+    def all_finished(self, **values):
+        """Whether something finished in the last run, and all of it with these values."""
+        events = list(self.finished().values())
+        return events != [] and all({**event, **values} == event for event in events)
+
+    def planned(self):
+        """Plan the recipe in this process: each plan, and what its result depends on."""
+        bt.file_state.cache_clear()
+        os.chdir(self.path)
+        recipe = bt.Recipe("recipe.json")
+        provers = bt.recipe_provers(recipe)
+        room = bt.Limits(4, 8192, 0)
+        batch = bt.plan_batch(recipe, provers, room, bt.PlanOptions(), pytest.fail)
+        plans = [task.plan for task in batch.tasks.values()]
+        return [(plan, batch.inputs[plan.view]) for plan in plans]
+
+    def outputs(self, plan):
+        """Where the files of a task would be, if there were any."""
+        return bt.result_files(str(self.path / "none"), plan.id)
+
+    def keep(self, plan, inputs, result=VERIFIED, parse_error=False):
+        """Store a result in the cache of this process."""
+        self.cache.store(plan, result, self.outputs(plan), inputs, parse_error)
+
+    def keep_all(self):
+        """Store a result of every task in the cache of this process."""
+        for plan, inputs in self.planned():
+            self.keep(plan, inputs)
+
+    def new(self):
+        """What is new of the lemmas that have no result in the cache of this process.
+
+        In one line: "l1: lemma; l2: assumed lemmas", "all: options", or "".
+        """
+        told = []
+        reasons = set()
+        planned = self.planned()
+        for plan, inputs in planned:
+            if not self.cache.find(plan, inputs):
+                reason = self.cache.what_is_new(plan, inputs)
+                reason = reason.replace("new: ", "")
+                reasons.add(reason)
+                told.append(f"{plan.lemma}: {reason}")
+        is_all = len(told) == len(planned)
+        if is_all and len(reasons) == 1:
+            return f"all: {reasons.pop()}"
+        return "; ".join(told)
 
 
 @pytest.fixture
-def model(lab):
-    """A lab with the model prover and a theory of 20 lemmas, of which l5 is a `reuse` lemma; `lab.proven(...)` tells what was run."""
-    lab.write("model", MODEL, 0o755)
-    lab.provers["fake"] = {"path": "./model"}
-    lab.write("inc.spthy", "rule Inc: [] --> []\n")
-    lemmas = "".join(
-        f'lemma l{number}{" [reuse]" * (number == 5)}: all-traces "All k #i. A(k) @ i ==> T"\n'
-        for number in range(20)
-    )
-    lab.write(
-        "t.spthy",
-        f'theory T begin\nheuristic: o\nrule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n#include "inc.spthy"\n{lemmas}end\n',
-    )
-    lab.write("oracle", "#!/bin/sh\n", 0o755)
-    lab.recipe(config={"global_max_cores": 2})
-
-    def proven(*args, code=(0, 1, 3)):  # 1: by chance some verdict rests on a falsified lemma
-        (lab.path / "runs").write_text("")
-        done = lab.run("run", "recipe.json", "--fresh", *args)
-        assert done.returncode in code, done.stderr
-        lab.last = done
-        return sorted((lab.path / "runs").read_text().split())
-
-    def edit(old, new, file="t.spthy"):
-        text = (lab.path / file).read_text()
-        assert old in text
-        (lab.path / file).write_text(text.replace(old, new, 1))
-
-    lab.proven, lab.edit = proven, edit
-    return lab
+def model(tmp_path):
+    return CacheLab(tmp_path)
 
 
-def results_of(lab, directory=None):
-    """What came out, by task; and the journal's finishes."""
-    journal = (
-        max(lab.path.glob("results*/batch.jsonl"), key=lambda path: path.stat().st_mtime_ns)
-        if directory is None
-        else directory
-    )
-    finishes = [
-        json.loads(line) for line in journal.read_text().splitlines() if '"event":"finish"' in line
-    ]
-    return {event["id"]: event for event in finishes}
+def cache_entries(pattern):
+    """The entries of the user's cache whose names match: directories."""
+    home = Path(os.environ["XDG_CACHE_HOME"])
+    return list(home.glob(f"batch-tamarin/*/{pattern}"))
 
 
-ALL_LEMMAS = sorted(f"l{number}" for number in range(20))
+@contextlib.contextmanager
+def program_running(lab, *args):
+    """The program in a process of its own, beside the test; afterwards it has ended, with 0."""
+    with tempfile.TemporaryFile() as told:
+        arguments = (args, lab.path, told.fileno(), told.fileno())
+        fork = multiprocessing.get_context("fork")
+        process = fork.Process(target=be_the_program, args=arguments, daemon=True)
+        process.start()
+        try:
+            yield process
+            process.join(RUN_S)
+            told.seek(0)
+            assert process.exitcode == 0, told.read()
+        finally:
+            process.kill()
+            process.join()
 
 
-def test_only_what_changed_is_proven(model):
-    assert model.proven() == ALL_LEMMAS
-    first = results_of(model)
-    assert model.proven() == [], "nothing changed"
-    again = results_of(model)
-    for task_id, event in again.items():
-        same = ("status", "verdict", "steps", "wall_s", "cpu_s", "peak_mb", "lemmas", "exit")
-        assert [event[name] for name in same] == [first[task_id][name] for name in same]
-        assert (
-            event["cached"]
-            and event["ran"] == first[task_id]["at"]
-            and not event["old_text"]
-            and not first[task_id]["cached"]
-        )
-    newest = max(model.path.glob("results_*"))
-    for folder, ending in (("proofs", "spthy"), ("logs", "out"), ("logs", "err")):
-        name = f"t--l3--fake.{ending}"
-        assert (newest / folder / name).read_bytes() == (
-            model.path / "results" / folder / name
-        ).read_bytes()
-    model.edit("rule A", "/* a comment */   rule A")
-    assert model.proven() == [], "a comment"
-    model.edit('lemma l7: all-traces "All', 'lemma l7: all-traces "All z')
-    assert model.proven() == ["l7", "load"], "one plain lemma edited"
-    assert all(
-        event["old_text"] == (event["id"] != "t--l7--fake")
-        for event in results_of(model).values()
-        if event["cached"]
-    )
-    model.edit("Out(~k)", "Out('a'), Out(~k)")
-    assert model.proven() == ALL_LEMMAS, "one rule edited"
-    model.edit('[reuse]: all-traces "All', '[reuse]: all-traces "All z')
-    assert model.proven() == [*sorted(f"l{number}" for number in range(5, 20)), "load"], (
-        "a reuse lemma edited: itself and those after it"
-    )
-    model.edit("Inc: []", "Inc: [ In(x) ]", "inc.spthy")
-    assert model.proven() == ALL_LEMMAS, "an included file edited"
-    model.edit("#!/bin/sh", "#!/bin/sh\nexit 0", "oracle")
-    assert (
-        model.proven("-d") == ALL_LEMMAS
-        and "t--l3--fake: new: oracle oracle\n" in model.last.stderr
-    ), "the oracle edited"
-    assert model.proven("--cores", "1") == [], "cores changed"
-    model.edit('version = "1.11.0"', 'version = "1.11.1"', "model")
-    assert model.proven("-d") == ALL_LEMMAS and "t--l3--fake: new: prover\n" in model.last.stderr, (
-        "the prover updated"
-    )
-    assert model.proven("--no-cache") == ALL_LEMMAS
+# --- What changes a result ------------------------------------------------------------------------
+
+# What is edited: in which file, from what, to what; and what is then new of which lemmas.
+EDITS = """
+a comment      | t.spthy    | rule A     | /* a comment */   rule A |
+a plain lemma  | t.spthy    | l2: "T"    | l2: "F" | l2: lemma
+a new lemma    | t.spthy    | lemma l3:  | lemma l4: | l4: no result of it is stored
+a reuse lemma  | t.spthy    | [reuse]: "T" | [reuse]: "F" \
+    | l1: lemma; l2: assumed lemmas; l3: assumed lemmas
+no reuse lemma | t.spthy    | l1 [reuse] | l1 \
+    | l1: lemma; l2: assumed lemmas; l3: assumed lemmas
+a rule         | t.spthy    | Out(~k)    | Out('a') | all: theory outside of lemmas
+a last rule    | t.spthy    | end        | rule B: []-->[] end | all: theory outside of lemmas
+a rule amid    | t.spthy    | lemma l2:  | rule B: []-->[] lemma l2: \
+    | l0: theory outside of lemmas; l1: theory outside of lemmas; \
+    l2: theory outside of lemmas, assumed lemmas; l3: theory outside of lemmas, assumed lemmas
+an include     | inc.spthy  | Inc: []    | Inc: [ In(x) ] | all: theory outside of lemmas
+an oracle      | oracle     | #!/bin/sh  | #!/bin/sh -e | all: oracle oracle
+a prover       | fake.sh    | 1.11.0     | 1.11.1 | all: prover
+"""
+
+
+def edits(table):
+    """The rows of a table like EDITS, as parameters."""
+    rows = []
+    for line in table.strip().splitlines():
+        title, *cells = (" ".join(cell.split()) for cell in line.split("|"))
+        rows.append(pytest.param(*cells, id=title))
+    return rows
+
+
+@pytest.mark.parametrize("file, old, new, told", edits(EDITS))
+def test_an_edit_outdates_what_depends_on_it(model, file, old, new, told):
+    model.keep_all()
+    assert model.new() == ""
+    model.edit(old, new, file)
+    assert model.new() == told
+
+
+OPTIONS = {"tamarin_options": ["--bound=3"]}
+FLAGS = {"preprocess_flags": ["F"]}
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        (OPTIONS, "all: options"),
+        (FLAGS, "all: preprocessor flags"),
+        ({**OPTIONS, **FLAGS}, "all: options, preprocessor flags"),
+    ],
+)
+def test_options_and_flags_change_results(model, changes, told):
+    model.keep_all()
+    model.recipe(**changes)
+    assert model.new() == told
+
+
+def test_cores_memory_and_time_change_no_verdict(model):
+    model.keep_all()
+    model.recipe(resources={"max_cores": 2, "max_memory": 3, "timeout": 77})
+    assert model.new() == ""
+
+
+@pytest.mark.parametrize("name", ["GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS"])
+def test_some_variables_can_change_a_result(model, monkeypatch, name):
+    monkeypatch.delenv(name, raising=False)
+    model.keep_all()
+    monkeypatch.setenv(name, "-M2g")
+    assert model.new() == "all: environment"
+
+
+def test_other_variables_change_no_result(model, monkeypatch):
+    model.keep_all()
+    monkeypatch.setenv("EDITOR", "vi")
+    assert model.new() == ""
+
+
+def test_all_variables_that_the_recipe_sets_can_change_a_result(model):
+    model.keep_all()
+    model.provers["fake"]["env"] = {"EDITOR": "vi"}
+    model.recipe()
+    assert model.new() == "all: environment"
+
+
+def test_another_maude_can_change_a_result(model):
+    model.write("maude.sh", "#!/bin/sh\n", 0o755)
+    model.provers["fake"]["options"] = ["--with-maude=./maude.sh"]
+    model.recipe()
+    model.keep_all()
+    model.write("maude.sh", "#!/bin/sh\n# other bytes\n", 0o755)
+    assert model.new() == "all: Maude"
+
+
+def test_who_may_execute_an_oracle_can_change_a_result(model):
+    model.keep_all()
     (model.path / "oracle").chmod(0o644)
-    assert model.proven() == ALL_LEMMAS and {
-        event["status"] for event in results_of(model).values()
-    } == {"failed"}
-    assert model.proven() == ALL_LEMMAS, "such a failure is nothing to keep"
+    assert model.new() == "all: oracle oracle"
+
+
+def test_a_prover_behind_another_command_counts(model, monkeypatch):
+    program = model.write("bin/hidden-prover", PRELUDE + MODEL, 0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    model.provers["fake"] = {"command": ["nice", "hidden-prover"]}
+    model.recipe()
+    assert model.proven() == ALL_PROVEN
+    assert model.proven() == ""
+    model.edit("summary() {", "# of the same version\nsummary() {", "bin/hidden-prover")
+    assert model.proven() == ALL_PROVEN
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("process: 0\n", "a top-level process"),
+        ('restrictionfoo: "F"\n', "unusual lemmas"),
+    ],
+)
+def test_where_a_theory_does_not_split_any_edit_counts(model, text, reason):
+    model.edit("lemma l2:", f"{text}lemma l2:")
+    model.keep_all()
+    assert model.new() == ""
+    model.edit_lemma("l3")
+    assert model.new() == f"all: theory ({reason}: all of it counts)"
+
+
+@pytest.mark.parametrize(
+    "option, reason",
+    [
+        ("--quit-on-warning", "--quit-on-warning"),
+        ("--quit", "--quit-on-warning"),
+        ("--auto-sources", "--auto-sources"),
+    ],
+)
+def test_under_some_options_any_edit_counts(model, option, reason):
+    model.recipe(tamarin_options=[option])
+    model.keep_all()
+    assert model.new() == ""
+    model.edit_lemma("l3")
+    assert model.new() == f"all: theory ({reason}: all of it counts)"
+
+
+def test_what_was_stored_in_parts_never_stood_together(model):
+    model.keep_all()
+    model.edit("Out(~k)", "Out('a')")
+    model.recipe(tamarin_options=["--bound=3"])
+    model.keep_all()
+    model.recipe()
+    assert model.new() == "all: nothing is new, but never stood together like this"
+
+
+PIECES = """
+rule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]
+rule B: [ Fr(~k) ] --[ A(~k) ]-> [ ]
+lemma s1 [sources]: "F" by sorry
+lemma s2 [sources]: "T"
+lemma r [reuse]: "F"
+lemma x: "T" by sorry
+lemma y: "T"
+"""
 
 
 def test_what_a_lemma_depends_on_fixes_the_text_without_other_lemmas(lab):
-    """Whatever is moved or edited: the parts of a lemma are the same exactly where the text that matters to it is."""
+    """However pieces are put together: the parts of a lemma are the same exactly where the text is
+    that matters to it."""
     rng = random.Random(7)
-    pieces = [
-        "rule A: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]",
-        "rule B: [ Fr(~k) ] --[ A(~k) ]-> [ ]",
-        *(
-            f'lemma {name}{attributes}: "{formula}"{proof}'
-            for name, attributes, formula, proof in (
-                ("s1", " [sources]", "F", "\nby sorry"),
-                ("s2", " [sources]", "T", ""),
-                ("r", " [reuse]", "F", ""),
-                ("x", "", "T", "\nby sorry"),
-                ("y", "", "T", ""),
-            )
-        ),
-    ]
-    seen = {}
+    pieces = PIECES.strip().splitlines()
+    texts_by_parts = {}
+    parts_by_text = {}
     for _ in range(150):
-        order = rng.sample(pieces, rng.randrange(3, len(pieces) + 1))
-        lab.write("t.spthy", "theory T begin\n" + "\n".join(order) + "\nend\n")
+        chosen = rng.sample(pieces, rng.randrange(3, 8))
+        text = "\n".join(chosen)
+        lab.write("t.spthy", f"theory T begin\n{text}\nend\n")
         theory = bt.load_theory(str(lab.path / "t.spthy"))
         for lemma in theory.lemmas:
-            matters = {"", lemma.name, *lemma.assumes}
-            text = tuple(text for name, text in theory.segments if name in matters)
-            parts = lemma.name, bt.lemma_parts(theory)[lemma.name]
-            assert seen.setdefault(parts, text) == text
-            assert seen.setdefault((lemma.name, text), parts) == parts
+            parts = bt.lemma_parts(theory)[lemma.name]
+            text = text_that_matters(theory, lemma)
+            assert texts_by_parts.setdefault((lemma.name, parts), text) == text
+            assert parts_by_text.setdefault((lemma.name, text), parts) == parts
+    assert len(parts_by_text) < 600, "the test means nothing if nothing came twice"
 
 
-def test_why_something_runs(model):
+def text_that_matters(theory, lemma):
+    """The segments of a theory without those of lemmas that a lemma doesn't assume."""
+    matters = {"", lemma.name, *lemma.assumes}
+    return tuple(text for name, text in theory.segments if name in matters)
+
+
+# A model of what Tamarin's answer depends on, simpler than the program's and independent of it.
+COMMENT = re.compile(r"//[^\n]*")
+IFDEF = re.compile(r"#ifdef (\w+)(.*?)#endif", re.DOTALL)
+INCLUDE = re.compile(r'#include "(.*?)"')
+
+
+def items_of(path, flags):
+    """The items of a theory as the model reads them."""
+    text = COMMENT.sub(" ", path.read_text())
+    text = IFDEF.sub(lambda found: found[2] * (found[1] in flags), text)
+    text = INCLUDE.sub(lambda found: (path.parent / found[1]).read_text(), text)
+    items = re.split(r"\n(?=[a-z]+[ :\n])", text)
+    return [" ".join(item.split()) for item in items]
+
+
+def lemma_of(item):
+    """The name of a lemma; "" of another item."""
+    found = re.match(r"lemma (\w+)", item)
+    return found[1] if found else ""
+
+
+def is_assumed(item, own, stands_before):
+    """Whether the lemma `own` takes an item, another lemma, for granted.
+
+    Tamarin's manual, "Lemma Annotations".
+    """
+    if "[sources" in own:
+        return False
+    if "[sources" in item:
+        return True
+    is_hidden = f"hide_lemma={lemma_of(item)}" in own
+    return "[reuse" in item and stands_before and not is_hidden
+
+
+def items_that_count(items, lemma, options):
+    """What of a theory can matter to the model's answer for a lemma."""
+    has_process = any(item.startswith("process:") for item in items)
+    if has_process or "--quit-on-warning" in options:
+        return items
+    names = list(map(lemma_of, items))
+    place = names.index(lemma)
+    counting = []
+    for number, item in enumerate(items):
+        is_other_lemma = names[number] not in ("", lemma)
+        if not is_other_lemma or is_assumed(item, items[place], number < place):
+            counting.append(item)
+    return counting
+
+
+def model_answer(lab, plan):
+    """What the model says of a task: its steps are a digest of all that its answer rests on."""
+    items = items_of(lab.path / "t.spthy", plan.flags)
+    if any("SYNTAX" in item for item in items):
+        return bt.Result(bt.Status.FAILED, reason="unexpected S")
+    oracle = lab.path / "oracle"
+    if not os.access(oracle, os.X_OK):
+        return bt.Result(bt.Status.FAILED, reason="oracle: permission denied")
+    bounds = [option for option in plan.options if option.startswith("--bound")]
+    counting = items_that_count(items, plan.lemma, plan.options)
+    rests_on = repr([counting, plan.flags, bounds, oracle.read_text()])
+    digest = bt.sha256(rests_on.encode())
+    return dataclasses.replace(VERIFIED, steps=int(digest[:12], 16))
+
+
+class RandomEdits:
+    """Edits a lab's files at random; every method with a name in KINDS is a kind of edit."""
+
+    KINDS = [
+        *("lemma", "reuse", "sources", "hide", "syntax", "shuffle", "one_more"),
+        *("rule", "function", "process", "comment", "include", "oracle", "options", "flags"),
+    ]
+
+    def __init__(self, lab, seed):
+        self.lab = lab
+        self.rng = random.Random(seed)
+        self.sequence = ["l0", "l1", "l2", "l3"]
+        self.lemmas = {name: f'lemma {name}: "T"\n' for name in self.sequence}
+        # Pieces of the theory.
+        self.texts = dict.fromkeys(["process", "function", "comment", "more"], "")
+        self.texts["rule"] = "rule R: [] --> []\n"
+        self.function_place = 0
+        self.task = {}
+
+    def edit(self, kind):
+        """One edit of this kind; the files are written."""
+        getattr(self, kind)()
+        self.lab.write("t.spthy", self.theory())
+        self.lab.recipe(**self.task)
+
+    def theory(self):
+        """The theory as it is now."""
+        pieces = [self.texts["rule"], 'heuristic: o\n#include "inc.spthy"\n']
+        pieces += [self.lemmas[name] for name in self.sequence]
+        pieces.append("#ifdef X\nrule X: [] --> []\n#endif\n")
+        pieces.append(self.texts["process"])
+        pieces.insert(self.function_place, self.texts["function"])
+        pieces.insert(0, self.texts["comment"])
+        pieces.append(self.texts["more"])
+        return f"theory T begin\n{''.join(pieces)}end\n"
+
+    def digit(self):
+        return self.rng.choice("012")
+
+    def lemma(self, attributes="", word=""):
+        name = self.rng.choice(self.sequence)
+        formula = f"F{self.digit()}{word}"
+        self.lemmas[name] = f'lemma {name}{attributes}: "{formula}"\n'
+
+    def reuse(self):
+        self.lemma(" [reuse]")
+
+    def sources(self):
+        self.lemma(" [sources]")
+
+    def hide(self):
+        self.lemma(" [hide_lemma=l0]")
+
+    def syntax(self):
+        self.lemma(word=" SYNTAX")
+
+    def shuffle(self):
+        self.rng.shuffle(self.sequence)
+
+    def rule(self):
+        self.texts["rule"] = f"rule R: [] --> [ A('{self.digit()}') ]\n"
+
+    def function(self):
+        self.function_place = self.rng.randrange(8)
+        self.texts["function"] = f"functions: f/{self.digit()}\n"
+
+    def process(self):
+        self.texts["process"] = self.rng.choice(["", "process: 0\n"])
+
+    def one_more(self):
+        self.texts["more"] = f'lemma more: "G{self.digit()}"\n'
+
+    def comment(self):
+        self.texts["comment"] = f"// {self.digit()}\n"
+
+    def include(self):
+        self.lab.write("inc.spthy", f"rule Inc: [] --> [ B('{self.digit()}') ]\n")
+
+    def oracle(self):
+        mode = self.rng.choice([0o755, 0o755, 0o644])
+        self.lab.write("oracle", f"#!/bin/sh\nexit {self.digit()}\n", mode)
+
+    def options(self):
+        option = self.rng.choice(["-v", "--bound=5", "--quit-on-warning"])
+        self.task["tamarin_options"] = [option]
+
+    def flags(self):
+        flag = self.rng.choice("XYZ")
+        self.task["preprocess_flags"] = [flag]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_hit_never_hides_a_change(model, seed):
+    """After each of many random edits: what the cache says is what the model says now."""
+    edits = RandomEdits(model, seed)
+    kinds = RandomEdits.KINDS * 3
+    edits.rng.shuffle(kinds)
+    hits = 0
+    for kind in kinds:
+        edits.edit(kind)
+        for plan, inputs in model.planned():
+            answer = model_answer(model, plan)
+            refused = answer.reason == "unexpected S"
+            hit = model.cache.find(plan, inputs)
+            if hit and (hit.counts or not refused):
+                assert told(hit.result) == told(answer), kind
+                hits += 1
+            else:
+                model.keep(plan, inputs, answer, parse_error=refused)
+    assert hits > 20, "the test means nothing if little was stored"
+
+
+def told(result):
+    """What a result tells of a lemma."""
+    return result.status, result.verdict, result.steps, result.reason
+
+
+# --- Runs with a cache ----------------------------------------------------------------------------
+
+
+def test_what_is_proven_is_not_proven_again(model):
+    assert model.proven() == ALL_PROVEN
+    assert model.proven() == ""
+    assert model.proven("--cores", "1") == ""
+
+
+def test_a_run_without_the_cache_proves_all(model):
     model.proven()
-    model.recipe(
-        config={"global_max_cores": 2}, tamarin_options=["--bound=3"], preprocess_flags=["F"]
-    )
+    assert model.proven("--no-cache") == ALL_PROVEN
+
+
+def test_a_restored_result_is_the_first_one_marked_as_cached(model):
+    model.proven()
+    first = model.finished()
+    model.proven()
+    for task_id, restored in model.finished().items():
+        original = first[task_id]
+        for name in ("status", "verdict", "steps", "wall_s", "cpu_s", "peak_mb", "lemmas", "exit"):
+            assert restored[name] == original[name]
+        assert not original["cached"]
+        assert restored["cached"]
+        assert restored["ran"] == original["at"]
+        assert not restored["old_text"]
+
+
+def test_the_files_of_a_restored_result_are_those_of_the_first(model):
+    model.proven()
+    model.proven()
+    for name in ("proofs/t--l3--fake.spthy", "logs/t--l3--fake.out", "logs/t--l3--fake.err"):
+        restored = (model.path / "run2" / name).read_bytes()
+        assert restored
+        assert restored == (model.path / "run1" / name).read_bytes()
+
+
+def test_one_edited_lemma_is_one_proof_and_one_load(model):
+    model.proven()
+    model.edit_lemma("l2")
+    assert model.proven() == "l2 load"
+
+
+def test_a_result_in_an_older_text_of_other_lemmas_says_so(model):
+    model.proven()
+    model.edit_lemma("l2")
+    model.proven()
+    old_texts = {lemma: event["old_text"] for lemma, event in model.finished().items()}
+    assert old_texts == {"l0": True, "l1": True, "l2": False, "l3": True}
+
+
+def test_a_run_tells_why_it_proves_what_it_proves(model):
+    model.proven()
+    model.edit_lemma("l2")
     model.proven("-d")
-    assert "t--l3--fake: new: options, preprocessor flags\n" in model.last.stderr
-    model.recipe(config={"global_max_cores": 2})
-    model.edit("lemma l19: all", "lemma new: all")
-    assert (
-        model.proven("-d") == ["load", "new"]
-        and "t--new--fake: no result of it is stored\n" in model.last.stderr
-    )
-    model.edit('[reuse]: all-traces "All', '[reuse]: all-traces "All z')
-    model.edit('lemma l8: all-traces "All', 'lemma l8: all-traces "All z')
-    model.proven("-d")
-    assert (
-        "l5--fake: new: lemma\n" in model.last.stderr
-        and "l8--fake: new: lemma, assumed lemmas\n" in model.last.stderr
-    )
-    assert (
-        "l9--fake: new: assumed lemmas\n" in model.last.stderr
-        and "l4--fake:" not in model.last.stderr
-    )
-    model.edit("lemma l1:", "rule Late: [] --> []\nlemma l1:")
-    model.proven("-d")
-    assert "l1--fake: new: theory outside of lemmas\n" in model.last.stderr
+    assert "not in the cache: t--l2--fake: new: lemma\n" in model.last.stderr
+    assert model.last.stderr.count("not in the cache") == 1
 
 
-def test_a_hit_never_hides_a_change(model):
-    """Random edits of every kind; after each, a run with the cache and one without, side by side, must tell the same."""
-    rng = random.Random(8)
-    lemmas = ["l0", "l1", "l2", "l3"]
-    parts = {name: f'lemma {name}: all-traces "F{name}"\n' for name in lemmas}
-    state = {
-        "rule": "rule R: [] --> []\n",
-        "function": ("before", "functions: f/1\n"),
-        "process": "",
-        "tail": "",
-        "comment": "",
-    }
-
-    def write():
-        where, function = state["function"]
-        body = [*(parts[name] for name in lemmas)]
-        body[2:2] = [function] if where == "amid" else []
-        text = (
-            state["comment"]
-            + (function if where == "before" else "")
-            + state["rule"]
-            + "heuristic: o\n"
-            + '#include "inc.spthy"\n'
-            + "".join(body)
-            + "#ifdef X\nrule X: [] --> []\n#endif\n"
-            + state["process"]
-            + (function if where == "after" else "")
-            + state["tail"]
-        )
-        model.write("t.spthy", f"theory T begin\n{text}end\n")
-
-    def edit_lemma(kind):
-        name, number = rng.choice(lemmas), rng.randrange(3)
-        attributes = {"reuse": " [reuse]", "sources": " [sources]", "hide": " [hide_lemma=l0]"}.get(
-            kind, ""
-        )
-        parts[name] = (
-            f'lemma {name}{attributes}: all-traces "F{number}{" SYNTAX" * (kind == "syntax")}"\n'
-        )
-
-    edits = {
-        **{
-            kind: lambda kind=kind: edit_lemma(kind)
-            for kind in ("plain", "reuse", "sources", "hide", "syntax")
-        },
-        "order": lambda: rng.shuffle(lemmas),
-        "rule": lambda: state.update(rule=f"rule R: [] --> [ A('{rng.randrange(3)}') ]\n"),
-        "function": lambda: state.update(
-            function=(
-                rng.choice(["before", "amid", "after"]),
-                f"functions: f/{rng.randrange(1, 3)}\n",
-            )
-        ),
-        "process": lambda: state.update(process="" if state["process"] else "process: 0\n"),
-        "one more lemma": lambda: state.update(
-            tail=f'lemma more: all-traces "G{rng.randrange(3)}"\n'
-        ),
-        "comment": lambda: state.update(comment=f"// {rng.random()}\n"),
-        "include": lambda: model.write(
-            "inc.spthy", f"rule Inc: [] --> [ B('{rng.randrange(3)}') ]\n"
-        ),
-        "oracle": lambda: model.write(
-            "oracle", f"#!/bin/sh\nexit {rng.randrange(3)}\n", rng.choice([0o755, 0o755, 0o644])
-        ),
-        "options": lambda: model.recipe(
-            config={"global_max_cores": 2},
-            tamarin_options=rng.choice([[], ["--bound=5"], ["--quit-on-warning"]]),
-            preprocess_flags=rng.choice([[], ["X"]]),
-        ),
-    }
-    told = ("status", "verdict", "steps", "reason", "lemmas")
-    kinds, cached = [*edits, *rng.sample(list(edits), 4)], 0
-    rng.shuffle(kinds)
-    for number, kind in enumerate(kinds):
-        edits[kind]()
-        write()
-        runs = {
-            name: model.start("run", "recipe.json", "-q", "-o", f"{name}{number}", *options)
-            for name, options in (("with", ()), ("without", ("--no-cache",)))
-        }
-        for process in runs.values():
-            output = end_of(process)
-            assert process.returncode in (0, 1, 3), output
-        with_cache, without = (
-            results_of(model, model.path / f"{name}{number}" / "batch.jsonl") for name in runs
-        )
-        for task_id, event in without.items():
-            assert not event["cached"] and [with_cache[task_id][name] for name in told] == [
-                event[name] for name in told
-            ], (kind, task_id, model.path)
-            assert (
-                with_cache[task_id]["cached"]
-                or event["warnings"] == with_cache[task_id]["warnings"]
-            )
-            cached += with_cache[task_id]["cached"]
-    assert cached > 5, "the test means nothing if little was cached"
+def test_restored_results_are_marked_in_tables_and_pages(model):
+    model.proven()
+    model.edit_lemma("l3")
+    model.proven()
+    day = model.finished()["l0"]["ran"][:10]
+    assert f"cached {day}" in model.last.stdout
+    assert f"(cached {day}, " in model.last.stderr
+    page = (model.path / model.directory / "summary.html").read_text()
+    assert day in page
+    assert "older texts of other lemmas" in page
 
 
-def test_limits_are_remembered_for_this_host_and_for_no_larger_ones(model):
-    """l1 runs into its limit; the limits of the others are as much larger or smaller."""
-    model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit(
-        "import hashlib",
-        'time.sleep(600 * (asked == "l1" and not os.path.exists("quick")))\nimport hashlib',
-        "model",
-    )
-    model.write("t.spthy", 'theory T begin\nrule A: [] --> []\nlemma l0: "T"\nlemma l1: "T"\nend\n')
-
-    def started(*args, factor=1, memory=1, of_l1=0.5):
-        model.recipe(
-            resources={"max_cores": 1, "max_memory": memory, "timeout": 300 * factor},
-            lemmas=[{"name": "*"}, {"name": "l1", "resources": {"timeout": of_l1 * factor}}],
-        )
-        model.proven(*args)
-        journal = max(
-            model.path.glob("results*"), key=lambda path: (path / "batch.jsonl").stat().st_mtime_ns
-        )
-        return sorted(event["job"] for event in model.events("start", journal))
-
-    both, l1 = ["t--l0--fake", "t--l1--fake"], ["t--l1--fake"]
-    assert started() == both and results_of(model)["t--l1--fake"]["status"] == "timeout"
-    assert started() == [] and results_of(model)["t--l1--fake"]["status"] == "timeout"
-    assert started(factor=0.5) == []
-    for larger in ({"memory": 2}, {"factor": 2}):
-        assert started("-d", **larger) == l1 and "met smaller limits" in model.last.stderr, (
-            "only what timed out"
-        )
-    assert started(factor=2) == []
-    for entry in Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*/*limit*"):
-        entry.rename(entry.parent / f"{entry.name.partition('.')[0]}.limit-{'0' * 16}")
-    assert started(factor=2) == l1, "met on another host"
-    (model.path / "quick").touch()
-    assert started(of_l1=300) == l1 and results_of(model)["t--l1--fake"]["verdict"]
-    assert started() == [], "a verdict needs no limit"
+def test_restored_results_are_marked_in_reports(model, monkeypatch, capsys):
+    model.recipe(lemmas=[{"name": "l0"}])
+    model.proven()
+    model.edit_lemma("l3")
+    model.proven()
+    monkeypatch.chdir(model.path)
+    assert bt.main(["report", model.directory, "-f", "csv"]) == 0
+    rows = csv.DictReader(capsys.readouterr().out.splitlines())
+    ran = model.finished()["l0"]["ran"]
+    told = [(row["cached"], row["ran"], row["old_text"]) for row in rows]
+    assert told == [("True", ran, "True")]
 
 
-def test_what_is_never_kept(lab):
-    """A signal, a missing program, an interruption, silence; a parse error is, until errors are cleared."""
-    lab.prover(
-        'echo "$LEMMA" >> runs; case $LEMMA in one) kill -9 $$;; two) kill -TERM $PPID; sleep 600;; esac'
-    )
-    lab.recipe(config={"global_max_cores": 1})
-    for _ in range(2):
-        lab.run("run", "recipe.json", "--fresh", code=143)
-    assert (lab.path / "runs").read_text().split() == ["one", "two"] * 2
-    lab.prover(
-        'echo "$LEMMA" >> runs; case $LEMMA in one) exit 0;; two) exec /nowhere;; esac; printf \'"t.spthy" (line 2, column 3):\\nno\\n\' >&2; exit 1'
-    )
-    for lemmas in (["one", "two", "three"], ["one", "two"]):
-        (lab.path / "runs").write_text("")
-        done = lab.run("run", "recipe.json", "--fresh", code=3)
-        assert (
-            lab.path / "runs"
-        ).read_text().split() == lemmas and "t.spthy:2:3: no" in done.stdout
-    assert "removed" in lab.run("cache", "clear", "--errors-only", code=0).stdout
-    lab.run("run", "recipe.json", "--fresh", "-t", "t--three", code=3)
-    assert (lab.path / "runs").read_text().split()[-1] == "three"
+def test_an_input_that_is_only_touched_has_not_changed(lab):
+    lab.prover("touch t.spthy fake.sh; " + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    assert lab.only_finish()["verdict"] == "verified"
+
+
+def test_four_runs_at_once_share_a_cache(model):
+    """Two of them have room for next to nothing: every result is right, whoever removes what."""
+    sizes = {"r0": "1", "r1": "0.00001", "r2": "1", "r3": "0.00001"}
+    with contextlib.ExitStack() as running:
+        for name, size in sizes.items():
+            args = ["run", "recipe.json", "-o", name, "--cache-size", size]
+            running.enter_context(program_running(model, *args))
+    for name in sizes:
+        model.directory = name
+        steps = {lemma: event["steps"] for lemma, event in model.finished().items()}
+        assert steps == {"l0": 10, "l1": 11, "l2": 12, "l3": 13}
+
+
+# --- What is kept ---------------------------------------------------------------------------------
+
+FAILED = bt.Result(bt.Status.FAILED)
+INTERRUPTED = bt.Result(bt.Status.INTERRUPTED)
+SUPERSEDED = bt.Result(bt.Status.SUPERSEDED)
+OUT_OF_MEMORY = bt.Result(bt.Status.MEMORY_LIMIT)
+# With the memory that a task of the lab may take, and with less.
+AT_LIMIT = dataclasses.replace(OUT_OF_MEMORY, usage=bt.Usage(peak_mb=1024))
+BY_KERNEL = dataclasses.replace(OUT_OF_MEMORY, usage=bt.Usage(peak_mb=1023))
+# What GHC's runtime ends with under `+RTS -M`: its user's guide, "heapoverflow".
+HEAP_FULL = dataclasses.replace(OUT_OF_MEMORY, exit=bt.ExitStatus(251))
+
+
+@pytest.mark.parametrize("result", [VERIFIED, TIMED_OUT, AT_LIMIT, HEAP_FULL])
+def test_what_would_be_the_same_again_is_kept(model, result):
+    plan, inputs = model.planned()[0]
+    model.keep(plan, inputs, result)
+    hit = model.cache.find(plan, inputs)
+    assert told(hit.result) == told(result)
+
+
+@pytest.mark.parametrize("result", [BY_KERNEL, FAILED, INTERRUPTED, SUPERSEDED])
+def test_what_might_be_another_one_next_time_is_not_kept(model, result):
+    plan, inputs = model.planned()[0]
+    model.keep(plan, inputs, result)
+    assert model.cache.find(plan, inputs) is None
+    assert list(model.cache.entries()) == []
+
+
+def test_that_a_lemma_is_not_needed_is_kept(model):
+    plan, inputs = model.planned()[0]
+    plan = dataclasses.replace(plan, optional=True)
+    model.keep(plan, inputs, SUPERSEDED)
+    assert model.cache.find(plan, inputs)
+
+
+def test_failures_without_a_word_of_the_prover_run_again(lab):
+    """A signal, a missing program, silence."""
+    fates = "one) kill -9 $$;; two) exec /nowhere;; three) exit 0;;"
+    lab.prover(f'echo "$LEMMA" >> runs; case $LEMMA in {fates} esac')
+    lab.recipe()
+    for directory in ("first", "second"):
+        lab.write("runs", "")
+        lab.run("run", "recipe.json", "-o", directory, code=3)
+        runs = (lab.path / "runs").read_text()
+        assert sorted(runs.split()) == ["one", "three", "two"]
+
+
+def test_what_was_interrupted_runs_again(lab):
+    lab.prover('echo "$LEMMA" >> runs; kill -TERM $PPID; exec sleep 600')
+    lab.recipe(lemmas=[{"name": "one"}])
+    for directory in ("first", "second"):
+        lab.run("run", "recipe.json", "-o", directory, code=143)
+    assert (lab.path / "runs").read_text() == "one\none\n"
+
+
+def test_a_parse_error_is_kept(model):
+    model.edit_lemma("l3", "SYNTAX")
+    assert model.proven(code=3) == ALL_PROVEN
+    assert model.proven(code=3) == ""
+    assert model.all_finished(status="failed", cached=True)
+    for event in model.finished().values():
+        assert "t.spthy:1:1: unexpected" in event["reason"]
+
+
+def test_errors_can_be_cleared_alone(model, capsys):
+    first, second = model.planned()[:2]
+    model.keep(*first)
+    model.keep(*second, FAILED, parse_error=True)
+    directory = model.cache.directory
+    assert bt.main(["cache", "clear", "--errors-only", "--cache-dir", directory]) == 0
+    assert capsys.readouterr().out == f"entries removed from {directory}: 1\n"
+    assert model.cache.find(*first)
+    assert not model.cache.find(*second)
+
+
+# --- Limits ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limits", SMALLER_LIMITS)
+def test_a_limit_that_was_met_holds_for_smaller_ones(model, limits):
+    plan, inputs = model.planned()[0]
+    met = under_limits(plan, "2 1024 60")
+    model.keep(met, inputs, TIMED_OUT)
+    assert model.cache.find(under_limits(plan, limits), inputs)
+
+
+@pytest.mark.parametrize("limits", LARGER_LIMITS)
+def test_a_limit_that_was_met_holds_for_no_larger_one(model, limits):
+    plan, inputs = model.planned()[0]
+    met = under_limits(plan, "2 1024 60")
+    model.keep(met, inputs, TIMED_OUT)
+    assert not model.cache.find(under_limits(plan, limits), inputs)
+
+
+def test_a_limit_that_was_met_holds_for_this_very_text(model):
+    for plan, inputs in model.planned():
+        model.keep(plan, inputs, TIMED_OUT)
+    assert model.new() == ""
+    model.edit_lemma("l3")
+    for plan, inputs in model.planned():
+        assert not model.cache.find(plan, inputs)
+
+
+def test_a_larger_limit_met_replaces_a_smaller_one(model):
+    plan, inputs = model.planned()[0]
+    larger = under_limits(plan, "1 1024 600")
+    model.keep(plan, inputs, TIMED_OUT)
+    model.keep(larger, inputs, TIMED_OUT)
+    assert model.cache.find(larger, inputs)
+
+
+def test_a_limit_is_met_on_one_host(model, monkeypatch):
+    plan, inputs = model.planned()[0]
+    model.keep(plan, inputs, TIMED_OUT)
+    elsewhere = os.uname_result(("Linux", "elsewhere", "", "", ""))
+    monkeypatch.setattr(bt.os, "uname", lambda: elsewhere)
+    cache = bt.Cache(model.cache.directory)
+    assert cache.find(plan, inputs) is None
+    reason = cache.what_is_new(plan, inputs)
+    assert reason == "what is stored of it met smaller limits, or those of another host"
+
+
+def test_a_verdict_says_more_than_a_limit(model):
+    plan, inputs = model.planned()[0]
+    model.keep(plan, inputs)
+    model.keep(plan, inputs, TIMED_OUT)
+    hit = model.cache.find(plan, inputs)
+    assert told(hit.result) == told(VERIFIED)
+
+
+def test_only_what_timed_out_runs_again_with_more_time(model):
+    model.prover("[ $LEMMA = l1 ] && [ ! -e quick ] && sleep 600" + MODEL)
+    little_time = {"name": "l1", "resources": {"timeout": 0.1}}
+    model.recipe(lemmas=[little_time, {"name": "*"}])
+    model.proven(code=3)
+    assert model.finished()["l1"]["status"] == "timeout"
+    assert model.proven(code=3) == ""
+    assert model.finished()["l1"]["status"] == "timeout"
+    model.recipe()
+    model.write("quick", "")
+    assert model.proven("-d") == "l1"
+    assert "t--l1--fake: what is stored of it met smaller limits" in model.last.stderr
+
+
+# --- Loads of a text that no proof was made of ----------------------------------------------------
 
 
 def test_hits_wait_until_the_prover_has_loaded_the_text(model):
-    """One load goes first; what is not in the cache runs beside it, and longer."""
-    model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit(
-        'print("[Theory T] Theory loaded',
-        """if os.path.exists("hold"):
-    while asked == "l7" or not asked and not os.path.exists("go"):
-        time.sleep(0.05)
-print("[Theory T] Theory loaded""",
-        "model",
-    )
-    model.proven("-t", "t--l1*")
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
-    (model.path / "hold").touch()
-    (model.path / "runs").write_text("")
-    process = model.start("run", "recipe.json", "--fresh", "-t", "t--l1*", "-t", "t--l7*")
-    ran = lambda: (model.path / "runs").read_text().split()  # noqa: E731
-    wait_for(lambda: len(ran()) == 2)
-    first, second = model.events("start", max(model.path.glob("results_*")))
-    assert (first["ids"], second["ids"]) == ([], ["t--l7--fake"]), "the load goes first"
-    assert not results_of(model), "nothing counts before the prover has loaded the text"
-    (model.path / "go").touch()
-    wait_for(lambda: len(results_of(model)) == 10)
-    assert all(event["cached"] for event in results_of(model).values()), (
-        "they count while others still run"
-    )
-    process.send_signal(signal.SIGTERM)
-    end_of(process)
-    assert sorted(ran()) == ["l7", "load"]
+    """The load goes first; what is not in the cache runs beside it, and longer."""
+    hold = '[ ! -e hold ] || until [ -e "go-${LEMMA:-load}" ]; do sleep 0.02; done\n'
+    model.edit('echo "[Theory', f'{hold}echo "[Theory', "fake.sh")
+    model.proven()
+    model.edit_lemma("l2")
+    model.write("hold", "")
+    model.directory = "held"
+    with program_running(model, "run", "recipe.json", "-o", "held"):
+        wait_for(lambda: len(model.events("start", "held")) == 2)
+        first, second = model.events("start", "held")
+        assert first["ids"] == [], "the load"
+        assert second["ids"] == ["t--l2--fake"]
+        assert model.finished() == {}, "nothing counts yet"
+        model.write("go-load", "")
+        wait_for(lambda: len(model.finished()) == 3)
+        assert model.all_finished(cached=True)
+        model.write("go-l2", "")
+    assert not model.finished()["l2"]["cached"]
 
 
 def test_a_text_is_loaded_once(model):
     model.proven()
-    model.edit('lemma l3: all-traces "All k #i. A(k) @ i ==> T"\n', "")
-    assert model.proven() == ["load"] and all(
-        event["old_text"] for event in results_of(model).values()
-    )
-    newest = max(model.path.glob("results_*"))
-    assert not list(newest.rglob("*~load*")), "what it wrote is nobody's result"
-    assert [event["attempt"] for event in model.events("start", newest)] == [1]
-    assert model.proven() == [], "and that is remembered"
-    model.edit('lemma l7: all-traces "All', 'lemma l7: all-traces "All z')
-    assert model.proven() == ["l7", "load"], "one lemma edited: one proof and one load"
-    for entry in Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*/*.loaded/entry.json"):
-        entry.write_text('{"files": {}}')  # what an older version wrote
-    assert model.proven() == ["load"], "a load that can't be read is no load"
+    model.edit('lemma l3: "T"\n', "")
+    assert model.proven() == "load"
+    assert model.proven() == ""
+
+
+def test_a_load_leaves_no_trace_among_the_results(model):
+    model.proven()
+    model.edit('lemma l3: "T"\n', "")
+    model.proven()
+    assert not list((model.path / model.directory).rglob("*~load*"))
+    (start,) = model.events("start", model.directory)
+    assert start["ids"] == []
+    assert start["attempt"] == 1
+    assert model.all_finished(old_text=True)
+
+
+def test_a_load_that_an_older_version_stored_is_none(model):
+    model.recipe(lemmas=[{"name": "l0"}])
+    model.proven()
+    model.edit_lemma("l3")
+    model.proven()
+    (entry,) = cache_entries("*.loaded")
+    (entry / "entry.json").write_text('{"files": {}}')
+    assert model.proven() == "load"
 
 
 def test_hits_take_the_warnings_of_the_load(model):
-    """Those of the load of the new text, not those of the old text that the lemma was proven in."""
-    model.edit(
-        "{rule}\\nsummary of summaries:\\n\\nanalyzed: x\\n\\n",
-        "{rule}\\nsummary of summaries:\\n\\nanalyzed: x\\n{warning}\\n",
-        "model",
-    )
-    model.edit(
-        'rule = "=" * 78\n',
-        'rule = "=" * 78\ncount = sum("WRONG" in item for item in items)\n'
-        'warning = f"\\n  WARNING: {count} wellformedness check failed!\\n" * bool(count)\n',
-        "model",
-    )
-    model.recipe(config={"global_max_cores": 2}, lemmas=[{"name": "l[0-3]"}])
+    """Those of the new text, not those of the old one that the lemma was proven in."""
+    model.recipe(lemmas=[{"name": "l0"}])
     model.proven()
-    assert not any(event["warnings"] for event in results_of(model).values())
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "WRONG All')
-    for ran in (["load"], []):
-        assert model.proven() == ran
-        events = results_of(model)
-        assert len(events) == 4 and all(
-            event["cached"] and event["warnings"] == ["1 wellformedness check failed"]
-            for event in events.values()
-        )
-
-
-def test_a_load_that_meets_its_limit_after_it_has_loaded_counts(model):
-    model.recipe(
-        config={"global_max_cores": 2}, resources={"max_memory": 1}, lemmas=[{"name": "l[0-3]"}]
-    )
-    model.edit("import os, re, sys", "import os, re, sys, time", "model")
-    model.edit(
-        "kept = []\n",
-        'if not asked:\n    sys.stderr.flush()\n    hog = b"1" * (1200 << 20)\n    time.sleep(600)\nkept = []\n',
-        "model",
-    )
-    model.proven()
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
-    assert model.proven() == ["load"] and all(
-        event["cached"] for event in results_of(model).values()
-    )
-    assert model.proven() == [], "and that is remembered"
-    model.edit("Theory closed", "Theory open", "model")
-    assert model.proven() == ["l0", "l1", "l2", "l3"], "another prover"
-    model.edit('"All z', '"All y')
-    assert model.proven() == ["l0", "l1", "l2", "l3", "load"], (
-        "a load that did not get so far is none"
-    )
+    assert model.finished()["l0"]["warnings"] == []
+    model.edit_lemma("l3", "WRONG")
+    for asked in ("load", ""):
+        assert model.proven() == asked
+        event = model.finished()["l0"]
+        assert event["cached"]
+        assert event["warnings"] == ["1 wellformedness check failed"]
 
 
 def test_hits_are_withdrawn_when_the_prover_refuses_the_text(model):
-    model.recipe(config={"global_max_cores": 2}, lemmas=[{"name": "l[0-3]"}])
     model.proven()
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "SYNTAX All')
-    assert model.proven() == [], "the model prover notes down nothing when it refuses a text"
-    refused = results_of(model)
-    assert {event["status"] for event in refused.values()} == {"failed"} and not any(
-        event["cached"] for event in refused.values()
-    )
-    assert all("t.spthy:1:1: unexpected" in event["reason"] for event in refused.values())
-    assert model.proven() == [] and all(event["cached"] for event in results_of(model).values()), (
-        "a parse error is kept"
-    )
-    model.edit("SYNTAX All", "All")
-    assert model.proven() == [] and {event["status"] for event in results_of(model).values()} == {
-        "completed"
-    }
+    model.recipe(lemmas=[{"name": "l[01]"}])
+    model.edit_lemma("l3", "SYNTAX")
+    assert model.proven(code=3) == "l0 l1 load"
+    assert model.all_finished(status="failed", cached=False)
+    model.edit("SYNTAX", "T")
+    assert model.proven() == ""
+    assert model.all_finished(status="completed", cached=True)
 
 
-@pytest.mark.parametrize(
-    "harm", ["truncate", "garbage", "other", "missing", "not json", "empty dir", "list"]
-)
-def test_a_damaged_entry_is_a_miss_and_removed(model, harm):
-    model.recipe(lemmas=[{"name": "l1"}])
+def a_load(path, stderr="", stdout=""):
+    """The run of a prover that loaded a theory and said this."""
+    for folder in ("logs", "proofs"):
+        (path / folder).mkdir(exist_ok=True)
+    outputs = bt.result_files(str(path), "i")
+    Path(outputs.stderr).write_text(stderr)
+    Path(outputs.stdout).write_text(stdout)
+    plan = a_plan(lemma="", prove=False)
+    job = bt.Job("i", 1, ("p",), "/", {}, plan.limits, outputs.stdout, outputs.stderr)
+    inputs = bt.Dependencies("T", {}, {})
+    return bt.ProverRun(plan, inputs, job, outputs)
+
+
+EXITED = bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(0))
+AT_ITS_LIMITS = [bt.Outcome(bt.Status.TIMEOUT), bt.Outcome(bt.Status.MEMORY_LIMIT)]
+STOPPED = bt.Outcome(bt.Status.INTERRUPTED)
+# What tamarin-prover says on stderr from 1.8 on, and all that older ones say, on stdout.
+LOADED = "[Theory T] Theory loaded\n"
+CLOSED = "[Theory T] Theory closed\n"
+SUMMARY = """=====
+summary of summaries:
+
+analyzed: t
+
+  WARNING: 1 wellformedness check failed!
+
+=====
+"""
+
+
+@pytest.mark.parametrize("outcome", [EXITED, *AT_ITS_LIMITS])
+def test_a_text_is_loaded_when_the_prover_has_closed_it(tmp_path, outcome):
+    assert bt.read_load(a_load(tmp_path, CLOSED), outcome)
+
+
+def test_a_text_is_loaded_when_the_prover_has_a_summary(tmp_path):
+    load = bt.read_load(a_load(tmp_path, "", SUMMARY), EXITED)
+    assert load.warnings == ("1 wellformedness check failed",)
+
+
+@pytest.mark.parametrize("outcome", [EXITED, *AT_ITS_LIMITS])
+def test_a_text_is_not_loaded_before_it_is_closed(tmp_path, outcome):
+    assert bt.read_load(a_load(tmp_path, LOADED), outcome) is None
+
+
+def test_a_load_that_was_stopped_is_no_load(tmp_path):
+    assert bt.read_load(a_load(tmp_path, CLOSED, SUMMARY), STOPPED) is None
+
+
+def test_a_load_that_cannot_be_read_is_no_load(tmp_path):
+    run = a_load(tmp_path, CLOSED, SUMMARY)
+    Path(run.outputs.proof).mkdir()
+    assert bt.read_load(run, EXITED) is None
+
+
+def test_a_load_that_meets_its_limit_after_it_has_loaded_counts(model):
+    hog = "hog=$(head -c 80000000 /dev/zero | tr '\\0' x); sleep 600"
+    closed = 'echo "[Theory T] Theory closed" >&2'
+    model.edit(closed, f'{closed}\n[ "$LEMMA" ] || {{ {hog}; }}', "fake.sh")
+    model.recipe(resources={"max_memory": 0.05}, lemmas=[{"name": "l0"}])
     model.proven()
-    right = results_of(model)["t--l1--fake"]
-    (entry,) = Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*/*.?*/proof")
-    entry = entry.parent
-    if harm == "truncate":
-        (entry / "proof").write_text("")
-    elif harm == "garbage":
-        (entry / "stdout").write_bytes(os.urandom(100))
-    elif harm == "missing":
-        (entry / "stderr").unlink()
-    elif harm == "empty dir":
-        shutil.rmtree(entry)
-        entry.mkdir()
-    else:
-        text = {
-            "other": (entry / "entry.json").read_text().replace('"stdout"', '"../x"'),
-            "list": "[1]",
-        }.get(harm, "{")
-        (entry / "entry.json").write_text(text)
-    assert model.proven() == ["l1"] and results_of(model)["t--l1--fake"]["steps"] == right["steps"]
-    assert model.proven() == [], "stored anew"
+    model.edit_lemma("l3")
+    assert model.proven() == "load"
+    assert model.all_finished(status="completed", cached=True)
+    assert model.proven() == ""
 
 
-def test_a_cache_that_cannot_be_written_is_a_warning(model):
-    (model.path / "file").touch()
-    model.recipe(lemmas=[{"name": "l1"}])
-    for place in (
-        {"XDG_CACHE_HOME": str(model.path / "file")},
-        {"HOME": str(model.path / "file"), "XDG_CACHE_HOME": ""},
-    ):
-        done = model.run_script("run", "recipe.json", "--fresh", env={**os.environ, **place})
-        assert done.returncode in (0, 1, 3) and done.stderr.count("can't be kept in the cache") == 1
+def test_a_log_that_a_killed_driver_left_is_no_load(model):
+    """A load appends to its log: what stands there from another text must not count."""
+    model.recipe(lemmas=[{"name": "l0"}])
+    model.proven()
+    model.edit_lemma("l3", "SYNTAX")
+    for ending in ("out", "err"):
+        model.write(f"run1/logs/t--l0--fake~load.{ending}", CLOSED)
+    journal = model.path / "run1" / "batch.jsonl"
+    first_line, _, _ = journal.read_text().partition("\n")
+    journal.write_text(first_line + "\n")
+    model.run("run", "recipe.json", "-o", "run1", code=3)
+    assert model.all_finished(status="failed", cached=False)
+
+
+# --- The cache's files ----------------------------------------------------------------------------
+
+
+class StoredResult:
+    """A result with a proof, and a cache to store it in."""
+
+    def __init__(self, path):
+        self.outputs = bt.result_files(str(path), "i")
+        self.proof = Path(self.outputs.proof)
+        self.proof.parent.mkdir()
+        self.proof.write_text("proof")
+        self.plan = a_plan(key="a" * 32, lemma_key="b" * 32)
+        self.inputs = bt.Dependencies("T", {}, {})
+        self.cache = bt.Cache(str(path / "cache"))
+
+    def store(self, **changes):
+        """Store it (that of another plan with these changes)."""
+        plan = dataclasses.replace(self.plan, **changes)
+        self.cache.store(plan, VERIFIED, self.outputs, self.inputs, parse_error=False)
+
+    def find(self, **changes):
+        """The hit on it."""
+        plan = dataclasses.replace(self.plan, **changes)
+        return self.cache.find(plan, self.inputs)
+
+    def is_restored(self):
+        """Whether it comes back, its proof with it."""
+        self.proof.unlink()
+        hit = self.find()
+        if hit is None:
+            return False
+        restored = self.cache.restore(hit, self.outputs)
+        assert restored == self.proof.exists(), "no file is left of what isn't restored"
+        return restored and self.proof.read_text() == "proof"
+
+    def command(self, *words):
+        """Run `cache ...` in this process, on this cache."""
+        directory = self.cache.directory
+        assert bt.main(["cache", *words, "--cache-dir", directory]) == 0
+
+    def entry(self):
+        """The directory of the only entry."""
+        (entry,) = self.cache.entries()
+        return Path(entry.path)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    result = StoredResult(tmp_path)
+    result.store()
+    return result
+
+
+def cut_proof(entry):
+    (entry / "proof").write_text("")
+
+
+def other_proof(entry):
+    (entry / "proof").write_text("prooF")
+
+
+def lost_proof(entry):
+    (entry / "proof").unlink()
+
+
+def no_json(entry):
+    (entry / "entry.json").write_text("{")
+
+
+def a_list(entry):
+    (entry / "entry.json").write_text("[1]")
+
+
+def a_foreign_path(entry):
+    text = (entry / "entry.json").read_text()
+    (entry / "entry.json").write_text(text.replace('"proof"', '"../x"'))
+
+
+def anothers_key(entry):
+    text = (entry / "entry.json").read_text()
+    (entry / "entry.json").write_text(text.replace("aaaa", "cccc"))
+
+
+def nothing_in_it(entry):
+    shutil.rmtree(entry)
+    entry.mkdir()
+
+
+DAMAGES = [cut_proof, other_proof, lost_proof, no_json, a_list, a_foreign_path, anothers_key]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_entry_is_a_miss_and_removed(stored, damage):
+    damage(stored.entry())
+    assert not stored.is_restored()
+    assert list(stored.cache.entries()) == []
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, nothing_in_it])
+def test_what_was_damaged_is_stored_anew(stored, damage):
+    damage(stored.entry())
+    assert not stored.is_restored()
+    stored.proof.write_text("proof")
+    stored.store()
+    assert stored.is_restored()
+
+
+def test_what_was_damaged_is_proven_again(model):
+    model.recipe(lemmas=[{"name": "l2"}])
+    model.proven()
+    (entry,) = cache_entries("*.?*")
+    (entry / "stdout").write_bytes(b"\0garbage")
+    assert model.proven() == "l2"
+    assert model.finished()["l2"]["steps"] == 12
+    assert model.proven() == ""
+
+
+def cache_in_xdg_cache_home(file, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", file)
+
+
+def cache_in_home(file, monkeypatch):
+    monkeypatch.setenv("HOME", file)
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+
+
+@pytest.mark.parametrize("place_cache", [cache_in_xdg_cache_home, cache_in_home])
+def test_a_cache_that_cannot_be_written_is_one_warning(model, monkeypatch, place_cache):
+    file = model.write("file", "")
+    place_cache(str(file), monkeypatch)
+    assert model.proven() == ALL_PROVEN
+    assert model.last.stderr.count("can't be kept in the cache") == 1
 
 
 def test_two_threads_store_one_result(tmp_path, monkeypatch):
-    """Two tasks of one key end at once, as under two aliases of one prover: neither takes the other's files away."""
-    outputs = bt.result_files(str(tmp_path), "i")
-    (tmp_path / "proofs").mkdir()
-    Path(outputs.proof).write_text("proof")
-    plan, result = (
-        a_plan(key="a" * 32, lemma_key="b" * 32),
-        bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED),
-    )
-    cache, inputs = bt.Cache(str(tmp_path / "cache")), bt.Dependencies("T", {}, {})
+    """Two tasks of one key end at once, as under two aliases of one prover: neither takes the
+    other's files away."""
+    stored = StoredResult(tmp_path)
     copy = bt.copy_file
 
     def while_another_stores(source, target):
         monkeypatch.setattr(bt, "copy_file", copy)
-        cache.store(plan, result, outputs, inputs, parse_error=False)
+        stored.store()
         return copy(source, target)
 
     monkeypatch.setattr(bt, "copy_file", while_another_stores)
-    cache.store(plan, result, outputs, inputs, parse_error=False)
-    assert cache.problem == ""
-    hit = cache.find(plan, inputs)
-    Path(outputs.proof).unlink()
-    assert hit and cache.restore(hit, outputs) and Path(outputs.proof).read_text() == "proof"
-    assert len(list((tmp_path / "cache").glob("*/*"))) == 1, "nothing unfinished is left"
+    stored.store()
+    assert stored.cache.problem == ""
+    assert stored.is_restored()
+    assert stored.entry().is_dir(), "nothing unfinished is left"
 
 
 def test_what_another_run_removes_meanwhile_ends_no_storing(tmp_path, monkeypatch):
-    """A run that keeps the cache to its size removes what this one is just making: the next result is stored."""
-    outputs = bt.result_files(str(tmp_path), "i")
-    (tmp_path / "proofs").mkdir()
-    Path(outputs.proof).write_text("proof")
-    plan, result = a_plan(key="a" * 32), bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
-    cache, inputs = bt.Cache(str(tmp_path / "cache")), bt.Dependencies("T", {}, {})
+    """A run that keeps the cache to its size removes what this one is just making."""
+    stored = StoredResult(tmp_path)
     copy = bt.copy_file
 
     def remove_first(source, target):
@@ -4735,189 +5473,98 @@ def test_what_another_run_removes_meanwhile_ends_no_storing(tmp_path, monkeypatc
         return copy(source, target)
 
     monkeypatch.setattr(bt, "copy_file", remove_first)
-    for stored in (False, True):
-        cache.store(plan, result, outputs, inputs, parse_error=False)
-        assert cache.problem == "" and bool(cache.find(plan, inputs)) is stored
+    stored.store()
+    assert stored.cache.problem == ""
+    assert not stored.find()
+    stored.store()
+    assert stored.is_restored()
 
 
-def test_a_load_that_cannot_be_read_is_no_load(tmp_path):
-    for folder in ("logs", "proofs/i.spthy"):
-        (tmp_path / folder).mkdir(parents=True)
-    outputs = bt.result_files(str(tmp_path), "i")
-    Path(outputs.stderr).write_text("[Theory T] Theory closed\n")
-    Path(outputs.stdout).write_text(
-        "=\nsummary of summaries:\n\nanalyzed: t\n\n  WARNING: 1 wellformedness check failed!\n\n=====\n"
-    )
-    job = bt.Job("i", 1, ("p",), "/", {}, bt.Limits(1, 1024, 60), outputs.stdout, outputs.stderr)
-    run = bt.ProverRun(a_plan(lemma="", prove=False), bt.Dependencies("T", {}, {}), job, outputs)
-    outcome = bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(0))
-    assert bt.read_load(run, outcome) is None
-    Path(outputs.proof).rmdir()
-    assert bt.read_load(run, outcome).warnings == ("1 wellformedness check failed",)
+def test_the_name_of_the_cache_directory_means_nothing(tmp_path):
+    stored = StoredResult(tmp_path)
+    stored.cache = bt.Cache(str(tmp_path / "no.limit-here"))
+    stored.store()
+    assert stored.is_restored()
 
 
-def test_the_name_of_the_cache_directory_means_nothing(model):
-    model.recipe(lemmas=[{"name": "l1"}])
-    assert (
-        model.proven("--cache-dir", "no.limit-here") == ["l1"]
-        and model.proven("--cache-dir", "no.limit-here") == []
-    )
+def test_a_run_uses_the_cache_that_it_is_given(model):
+    assert model.proven("--cache-dir", "mine") == ALL_PROVEN
+    assert model.proven("--cache-dir", "mine") == ""
+    assert (model.path / "mine").is_dir()
+    assert cache_entries("*") == []
 
 
-def test_a_log_that_a_killed_driver_left_is_no_load(model):
-    """A load appends to its log: what stands there from another text must not count for this one."""
-    model.recipe(lemmas=[{"name": "l[0-3]"}])
-    model.proven()
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "SYNTAX All')
-    for ending in ("out", "err"):
-        model.write(f"new/logs/t--l0--fake~load.{ending}", "[Theory T] Theory closed\n")
-    shutil.copy(model.path / "results" / "batch.jsonl", model.path / "new" / "batch.jsonl")
-    lines = (model.path / "new" / "batch.jsonl").read_text().splitlines(True)
-    (model.path / "new" / "batch.jsonl").write_text(
-        "".join(line for line in lines if '"event":"batch"' in line)
-    )
-    model.run("run", "recipe.json", "-o", "new")
-    events = results_of(model, model.path / "new" / "batch.jsonl")
-    assert len(events) == 4 and {event["status"] for event in events.values()} == {"failed"}
+FIRST = "0" * 32
+SECOND = "1" * 32
+THIRD = "2" * 32
+FOURTH = "3" * 32
 
 
-def test_a_prover_behind_another_command_counts(model):
-    model.write("bin/hidden-model", (model.path / "model").read_text(), 0o755)
-    model.provers["fake"] = {"command": ["nice", "hidden-model"]}
-    model.recipe(lemmas=[{"name": "l1"}])
-    path = f"{model.path / 'bin'}{os.pathsep}{os.environ['PATH']}"
-
-    def starts():
-        (model.path / "runs").write_text("")
-        assert model.run_script(
-            "run", "recipe.json", "--fresh", env={**os.environ, "PATH": path}
-        ).returncode in (0, 3)
-        return (model.path / "runs").read_text().split()
-
-    assert starts() == ["l1"] and starts() == []
-    model.edit(
-        "import hashlib",
-        "import hashlib # another program, of the same version",
-        "bin/hidden-model",
-    )
-    assert starts() == ["l1"]
+def test_the_least_recently_used_go_first(tmp_path):
+    stored = StoredResult(tmp_path)
+    stored.proof.write_text("x" * 300_000)
+    keys = [FIRST, SECOND, THIRD, FOURTH]
+    for age, key in enumerate(reversed(keys)):
+        stored.store(key=key, lemma_key="")
+        os.utime(stored.find(key=key).path, (1000 - age, 1000 - age))
+    stored.proof.unlink()
+    first = stored.find(key=FIRST)
+    assert stored.cache.restore(first, stored.outputs), "it is used now"
+    stored.cache.size_mb = 1
+    stored.cache.prune()
+    left = [key for key in keys if stored.find(key=key)]
+    assert left == [FIRST, THIRD, FOURTH]
 
 
-@pytest.mark.parametrize(
-    "tail, options",
-    [
-        ("process: 0\n", []),
-        ('restrictionfoo: "F"\n', []),
-        ("", ["--quit-on-warning"]),
-        ("", ["--quit"]),
-        ("", ["--auto-sources"]),
-    ],
-)
-def test_where_a_theory_does_not_split_any_edit_counts(model, tail, options):
-    model.edit("lemma l6:", f"{tail}lemma l6:")
-    model.recipe(
-        config={"global_max_cores": 2}, tamarin_options=options, lemmas=[{"name": "l[0-3]"}]
-    )
-    assert model.proven() == ["l0", "l1", "l2", "l3"] and model.proven() == []
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
-    assert model.proven() == ["l0", "l1", "l2", "l3"]
+def test_what_a_killed_run_left_half_stored_goes_as_well(stored):
+    entry = stored.entry()
+    unfinished = entry.with_name(f"{entry.name}-77")
+    unfinished.mkdir()
+    stored.store(key=FIRST)
+    stored.cache.size_mb = 0
+    stored.cache.prune()
+    assert not unfinished.exists()
 
 
-def test_the_cache_has_a_size(model):
-    model.edit("proof.write(f", "proof.write('x' * 300_000 + f", "model")
-    model.recipe(config={"global_max_cores": 1}, lemmas=[{"name": "l[0-5]"}])
+def test_a_run_keeps_the_cache_to_its_size(model):
+    model.edit('echo "theory proof of $LEMMA"', "head -c 300000 /dev/zero", "fake.sh")
     model.proven("--cache-size", "0.001")
-    assert (
-        0
-        < sum(
-            path.stat().st_size
-            for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*")
-            if path.is_file()
-        )
-        <= 0.001 * 2**30
-    )
-    assert model.proven("--cache-size", "0.001") == ["l0", "l1", "l2"], (
-        "the least recently used are gone"
-    )
-    shown = model.run("cache", "info", code=0).stdout
-    assert "MB of at most 2 GB" in shown and str(
-        model.run("cache", "clear", code=0).stdout
-    ).strip().endswith(": 3")
-    assert not list(Path(os.environ["XDG_CACHE_HOME"]).glob("batch-tamarin/*"))
+    sizes = [file.stat().st_size for file in cache_entries("*/*")]
+    assert 0 < sum(sizes) <= 0.001 * 2**30
+    assert len(cache_entries("*.?*")) == 3
 
 
-def test_foreign_files_in_a_cache_directory_are_left_alone(model):
-    keep = [
-        model.write("c/precious/file", "x"),
-        model.write(f"c/{'0' * 32}/note", "x"),
-        model.write(f"c/{'0' * 32}/{'a' * 32}.txt/note", "x"),
-    ]
-    model.recipe(lemmas=[{"name": "l1"}])
-    model.proven("--cache-dir", "c", "--cache-size", "0.0000001")
-    model.run("cache", "clear", "--cache-dir", "c", code=0)
-    assert all(path.is_file() for path in keep)
+def test_the_cache_tells_its_size_and_what_it_holds(stored, capsys):
+    stored.command("info")
+    size, *table = capsys.readouterr().out.splitlines()
+    assert size == f"{stored.cache.directory}: 0.0 MB of at most 2 GB"
+    assert table[-1].split() == ["verified", "1"]
 
 
-def test_two_runs_share_a_cache(model):
-    """Four at once, with room for next to nothing: every result is right, whoever removes what."""
-    model.proven("--no-cache")
-    right = {task_id: event["steps"] for task_id, event in results_of(model).items()}
-    processes = [
-        model.start("run", "recipe.json", "-o", f"results-{number}", "--cache-size", size)
-        for number, size in enumerate(["1", "0.00001", "1", "0.00001"])
-    ]
-    for number, process in enumerate(processes):
-        told = end_of(process)
-        assert process.returncode in (0, 1, 3), told
-        assert {
-            task_id: event["steps"]
-            for task_id, event in results_of(
-                model, model.path / f"results-{number}" / "batch.jsonl"
-            ).items()
-        } == right
+def test_the_cache_can_be_cleared(stored, capsys):
+    stored.command("clear")
+    assert capsys.readouterr().out.endswith(": 1\n")
+    assert os.listdir(stored.cache.directory) == []
 
 
-def test_restored_results_are_marked_in_reports(model):
-    model.recipe(lemmas=[{"name": "l[12]"}])
-    model.proven()
-    model.edit('lemma l19: all-traces "All', 'lemma l19: all-traces "All z')
-    model.proven()
-    newest = max(model.path.glob("results_*"))
-    day = results_of(model)["t--l1--fake"]["ran"][:10]
-    assert f"cached {day}" in model.last.stdout and f"(cached {day}, " in model.last.stderr
-    page = (newest / "summary.html").read_text()
-    assert day in page and "older texts of other lemmas" in page
-    rows = list(
-        csv.DictReader(model.run("report", str(newest), "-f", "csv", code=0).stdout.splitlines())
-    )
-    assert [(row["cached"], row["ran"][:10], row["old_text"]) for row in rows] == [
-        ("True", day, "True")
-    ] * 2
+FOREIGN_FILES = [
+    "precious/file",
+    "00000000000000000000000000000000/note",
+    "00000000000000000000000000000000/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.txt/note",
+]
 
 
-@pytest.mark.parametrize("change", ["maude", "environment"])
-def test_what_else_can_change_a_result(lab, change, monkeypatch):
-    lab.prover("[ $LEMMA = one ] || [ -e go ] || exec sleep 600; " + VERIFY)
-    lab.write("maude.sh", "#!/bin/sh\n", 0o755)
-    lab.provers["fake"]["options"] = ["--with-maude=./maude.sh"]
-    lab.recipe()
-    process = lab.start("run", "recipe.json")
-    wait_for(lab.finishes)
-    process.terminate()
-    end_of(process)
-    lab.write("go", "")
-    if change == "maude":
-        lab.write("maude.sh", "#!/bin/sh\n# other bytes\n", 0o755)
-    else:
-        monkeypatch.setenv("GHCRTS", "-M2g")
-    assert "resuming: 0 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
-
-
-def test_an_input_that_is_only_touched_has_not_changed(lab):
-    lab.prover("touch t.spthy fake.sh; " + VERIFY)
-    lab.recipe(lemmas=[{"name": "one"}])
-    lab.run("run", "recipe.json", code=0)
-    assert lab.only_finish()["verdict"] == "verified"
+@pytest.mark.parametrize("name", FOREIGN_FILES)
+def test_foreign_files_in_a_cache_directory_are_left_alone(stored, name):
+    file = Path(stored.cache.directory, name)
+    file.parent.mkdir(parents=True)
+    file.write_text("x")
+    stored.cache.size_mb = 0
+    stored.cache.prune()
+    stored.command("clear")
+    assert file.read_text() == "x"
+    stored_entries = list(stored.cache.entries())
+    assert stored_entries == []
 
 
 # === Scheduler and executors ======================================================================
