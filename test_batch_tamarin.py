@@ -5881,32 +5881,31 @@ def take_request(connection, asked):
 
 
 class Terminal:
-    """A program on a pseudo-terminal, and what a person sees there: enough of a terminal for what the program writes."""
+    """The program on a pseudo-terminal of 80 columns and 24 rows, and what a person sees there."""
 
-    def __init__(self, lab, *args, columns=80, rows=24, **env):
+    def __init__(self, lab, *args, **env):
+        """Run the program with these arguments, and variables of the environment."""
+        self.start(be_the_program_on_a_terminal, lab, args, env)
+
+    def start(self, target, *args):
+        """Run a function in a child of this process that can get this terminal."""
         self.raw = b""
-        self.pid, self.master = pty.fork()
-        if self.pid == 0:
-            os.chdir(lab.path)
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-            clean = {
-                name: value
-                for name, value in os.environ.items()
-                if name not in ("NO_COLOR", "LC_ALL", "LANG", "LC_CTYPE")
-            }
-            os.execve(
-                sys.executable,
-                lab.command(*args),
-                {**clean, "TERM": "xterm", "LC_ALL": "C.UTF-8", **env},
-            )
+        self.master, slave = pty.openpty()
+        size = struct.pack("HHHH", 24, 80, 0, 0)
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
+        fork = multiprocessing.get_context("fork")
+        # A daemon: a test that fails leaves none behind.
+        self.process = fork.Process(target=target, args=(slave, *args), daemon=True)
+        self.process.start()
+        os.close(slave)
 
-    def read(self, seconds=0.05):
+    def read(self):
         """Take what the program has written; False when it is gone."""
-        while select.select([self.master], [], [], seconds)[0]:
+        while select.select([self.master], [], [], 0.05)[0]:
             try:
                 data = os.read(self.master, 65536)
             except OSError:
-                data = b""
+                return False
             if not data:
                 return False
             self.raw += data
@@ -5914,16 +5913,22 @@ class Terminal:
 
     def until(self, text, times=1):
         """Wait until this stands on the terminal so often."""
-        wait_for(
-            lambda: (self.read(), self.text().count(text) >= times)[1],
-            f"{text!r} on the terminal, {times} times",
-        )
+
+        def stands_there():
+            self.read()
+            return self.text().count(text) >= times
+
+        wait_for(stands_there, f"{text!r} on the terminal, {times} times")
+
+    def type(self, text):
+        os.write(self.master, text.encode())
 
     def stop_output(self):
-        """Ctrl-S, and what is written until it takes effect (the terminal tells in a byte before what it lets us read)."""
+        """Type Ctrl-S, and take what is written until it takes effect."""
         fcntl.ioctl(self.master, termios.TIOCPKT, struct.pack("i", 1))
         self.type("\x13")
         told = 0
+        # Now each read begins with a byte in which the terminal tells what it did.
         while not told & termios.TIOCPKT_STOP:
             told, *data = os.read(self.master, 65536)
             self.raw += bytes(data)
@@ -5934,280 +5939,474 @@ class Terminal:
         end = time.monotonic() + RUN_S
         while self.read():
             if time.monotonic() > end:
-                os.kill(self.pid, signal.SIGKILL)
-        status = os.waitpid(self.pid, 0)[1]
+                self.process.kill()
+        self.process.join(RUN_S)
         os.close(self.master)
-        return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
-
-    def type(self, text):
-        os.write(self.master, text.encode())
+        return self.process.exitcode
 
     def text(self):
-        """What stands on the terminal, all that scrolled away included."""
-        lines, row, column = [""], 0, 0
-        for part in re.findall(
-            r"\x1b\[\d*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", self.raw.decode("utf-8", "replace")
-        ):
-            if part == "\n":
-                row += 1
-                lines += [""] * (row == len(lines))
-            elif part == "\r":
-                column = 0
-            elif part[0] != "\x1b":
-                lines[row] = (
-                    lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
-                )
-                column += len(part)
-            elif part[-1] == "A":
-                row -= int(part[2:-1])
-            elif part[-1] == "K":
-                lines[row] = lines[row][:column]
-            elif part[-1] == "J":
-                lines[row:] = [lines[row][:column]]
-        return "\n".join(lines)
+        """All that stands on the terminal, also what has scrolled away."""
+        sheet = Sheet()
+        written = self.raw.decode("utf-8", "replace")
+        for part in re.findall(r"\x1b\[\d*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", written):
+            sheet.take(part)
+        return "\n".join(sheet.lines)
 
 
+class ScriptTerminal(Terminal):
+    """One on which the real script starts, for what Python finds out at its start."""
+
+    def __init__(self, lab, *args, **env):
+        self.start(be_the_script_on_a_terminal, lab, args, env)
+
+
+class Sheet:
+    """What a terminal makes of what is written to it: enough for what the program writes."""
+
+    def __init__(self):
+        self.lines = [""]
+        self.row = 0
+        self.column = 0
+
+    def take(self, part):
+        """Show some text, or do what a control character or sequence says."""
+        if part == "\n":
+            self.row += 1
+            if self.row == len(self.lines):
+                self.lines.append("")
+        elif part == "\r":
+            self.column = 0
+        elif part.startswith("\x1b"):
+            self.obey(part)
+        else:
+            self.show(part)
+
+    def show(self, text):
+        """Write over what stands at the cursor."""
+        line = self.lines[self.row].ljust(self.column)
+        end = self.column + len(text)
+        self.lines[self.row] = line[: self.column] + text + line[end:]
+        self.column = end
+
+    def obey(self, sequence):
+        """Go up, or wipe the rest of the line or of the screen; colours are not seen here."""
+        kept = self.lines[self.row][: self.column]
+        if sequence.endswith("A"):
+            self.row -= int(sequence[2:-1])
+        elif sequence.endswith("K"):
+            self.lines[self.row] = kept
+        elif sequence.endswith("J"):
+            self.lines[self.row :] = [kept]
+
+
+def be_the_program_on_a_terminal(slave, lab, args, env):
+    """What the child of a `Terminal` does, until its end."""
+    take_terminal(slave, env)
+    sys.stdin = open(0, closefd=False)
+    be_the_program(args, lab.path, 1, 2)
+
+
+def be_the_script_on_a_terminal(slave, lab, args, env):
+    """What the child of a `ScriptTerminal` does, until its end."""
+    take_terminal(slave, env)
+    os.chdir(lab.path)
+    os.execv(sys.executable, lab.command(*args))
+
+
+def take_terminal(slave, env):
+    """Make a terminal that of this process, as a login does, with an environment of its kind."""
+    os.setsid()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    for number in (0, 1, 2):
+        os.dup2(slave, number)
+    os.close(slave)
+    for name in ("NO_COLOR", "COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+    os.environ.update({"TERM": "xterm", "LC_ALL": "C.UTF-8", **env})
+
+
+# Shows a phase, then proves nothing until there is a file `go`.
 SLOW = (
-    'echo "[Theory T] Theory loaded" >&2; echo "[Saturating Sources] Step 3 (Max 5)" >&2\n'
-    "until [ -e go ]; do sleep 0.05; done\n" + VERIFY
+    """
+echo "[Theory T] Theory loaded" >&2
+echo "[Saturating Sources] Step 3 (Max 5)" >&2
+until [ -e go ]; do sleep 0.05; done
+"""
+    + VERIFY
 )
 
 
 def slow_batch(lab, **task):
+    """A recipe of three tasks, two at a time, that wait for a file `go`."""
     lab.prover(SLOW)
     lab.recipe(config={"global_max_cores": 2}, **task)
 
 
-def test_the_live_block_comes_and_goes(lab):
+def slow_run_on_terminal(lab):
+    """A run of `slow_batch` whose first two tasks are shown with their phase."""
     slow_batch(lab)
     terminal = Terminal(lab, "run", "recipe.json")
     terminal.until("saturating sources 3/5", times=2)
+    return terminal
+
+
+def test_the_live_block_shows_what_runs_and_what_is_left(lab):
+    terminal = slow_run_on_terminal(lab)
     seen = terminal.text()
-    assert "0/3  0 %" in seen and "░░░░" in seen and "2/2 cores" in seen and "at most" in seen
+    assert "0/3  0 %" in seen
+    assert "░░░░" in seen
+    assert "2/2 cores" in seen
+    assert "at most" in seen
     assert re.search(r"t--one--fake +saturating sources 3/5 +\d:\d\d/5:00 +\d+M/1G", seen), seen
-    (lab.path / "go").touch()
+    lab.write("go", "")
+    assert terminal.end() == 0
+
+
+def test_results_stay_on_the_terminal_and_the_live_block_does_not(lab):
+    terminal = slow_run_on_terminal(lab)
+    lab.write("go", "")
     assert terminal.end() == 0
     seen = terminal.text()
-    assert "░" not in seen and "saturating" not in seen, "nothing of the block is left:\n" + seen
-    assert [line[:14].strip() for line in seen.splitlines() if line.startswith("[")] == [
-        "[1/3] verified",
-        "[2/3] verified",
-        "[3/3] verified",
-    ]
-    assert b"\x1b[32mverified" in terminal.raw and "3 tasks: 3 verified" in seen
-    assert b"\x1b[?" not in terminal.raw and b"\x1b[2J" not in terminal.raw, (
-        "no mode is changed, the screen never cleared"
-    )
+    assert "░" not in seen, seen
+    assert "saturating" not in seen, seen
+    told = re.findall(r"^\[\d/\d\] \w+", seen, re.MULTILINE)
+    assert told == ["[1/3] verified", "[2/3] verified", "[3/3] verified"]
+    assert "3 tasks: 3 verified" in seen
+    assert b"\x1b[32mverified" in terminal.raw, "in green"
 
 
-def test_ctrl_c_and_ctrl_z_leave_the_terminal_sane(lab):
-    slow_batch(lab)
-    terminal = Terminal(lab, "run", "recipe.json")
-    terminal.until("saturating sources 3/5", times=2)
+def test_no_mode_of_the_terminal_is_changed_and_the_screen_never_cleared(lab):
+    terminal = slow_run_on_terminal(lab)
+    lab.write("go", "")
+    assert terminal.end() == 0
+    assert b"\x1b[?" not in terminal.raw
+    assert b"\x1b[2J" not in terminal.raw
+
+
+def test_after_ctrl_z_the_block_is_drawn_below_what_the_shell_wrote(lab):
+    terminal = slow_run_on_terminal(lab)
     before = termios.tcgetattr(terminal.master)
     terminal.type("\x1a")
-    wait_for(lambda: os.waitpid(terminal.pid, os.WUNTRACED | os.WNOHANG)[0])
+    pid = terminal.process.pid
+    wait_for(lambda: os.waitpid(pid, os.WUNTRACED | os.WNOHANG)[0])
     terminal.read()
-    terminal.raw += b"\r\n$ fg\r\n"  # what a shell writes meanwhile must stay
-    os.kill(terminal.pid, signal.SIGCONT)
+    terminal.raw += b"\r\n$ fg\r\n"
+    os.kill(pid, signal.SIGCONT)
     terminal.until("0/3  0 %", times=2)
     terminal.until("saturating sources 3/5", times=4)
     seen = terminal.text()
-    assert (
-        seen.count("0/3  0 %") == 2
-        and "$ fg" in seen
-        and termios.tcgetattr(terminal.master) == before
-    ), seen
+    assert seen.count("0/3  0 %") == 2, seen
+    assert "$ fg" in seen
+    assert termios.tcgetattr(terminal.master) == before
+    lab.write("go", "")
+    assert terminal.end() == 0
+    seen = terminal.text()
+    assert seen.count("0/3  0 %") == 1, "the block from before Ctrl-Z is left:\n" + seen
+
+
+def test_ctrl_c_stops_the_batch_and_tells_how_to_go_on(lab):
+    terminal = slow_run_on_terminal(lab)
     terminal.type("\x03")
     assert terminal.end() == 130
     seen = terminal.text()
-    assert "stopping: 2 jobs" in seen and "2 interrupted" in seen and "resume results" in seen, seen
-    assert seen.count("0/3  0 %") == 1, "only the block from before Ctrl-Z is left"
+    assert "stopping: 2 jobs" in seen
+    assert "2 interrupted" in seen
+    assert "resume results" in seen
+    assert "░" not in seen, seen
 
 
 def test_a_stuck_terminal_does_not_hold_up_the_batch(lab):
-    slow_batch(lab)
-    terminal = Terminal(lab, "run", "recipe.json")
-    terminal.until("saturating sources 3/5")
+    terminal = slow_run_on_terminal(lab)
     terminal.stop_output()
-    (lab.path / "go").touch()
+    lab.write("go", "")
     wait_for(lambda: len(lab.finishes()) == 3)
     terminal.read()
     assert "verified" not in terminal.text()
     terminal.type("\x11")
-    assert terminal.end() == 0 and "3 tasks: 3 verified" in terminal.text()
+    assert terminal.end() == 0
+    assert "3 tasks: 3 verified" in terminal.text()
 
 
 @pytest.mark.parametrize(
-    "env, args, bar, colour",
+    "args, env, block, colour",
     [
-        ({}, (), True, True),
-        ({"NO_COLOR": "1"}, (), True, False),
-        ({"TERM": "dumb"}, (), False, False),
-        ({}, ("-q",), False, True),
-        ({}, ("--progress", "plain"), False, True),
-        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, (), True, True),
+        pytest.param([], {}, True, True, id="any"),
+        pytest.param([], {"NO_COLOR": "1"}, True, False, id="no-colour"),
+        pytest.param([], {"TERM": "dumb"}, False, False, id="dumb"),
+        pytest.param(["-q"], {}, False, True, id="quiet"),
+        pytest.param(["--progress", "plain"], {}, False, True, id="plain"),
+        pytest.param(["--progress", "none"], {}, False, True, id="none"),
+        pytest.param(["--progress", "bar", "-q"], {}, True, True, id="quiet-bar"),
     ],
 )
-def test_terminals_of_all_kinds(lab, env, args, bar, colour):
-    lab.prover(("until [ -e go ]; do sleep 0.05; done; " if bar else "sleep 0.4; ") + VERIFY)
-    lab.recipe(lemmas=[{"name": "one"}], expect="verified")
+def test_block_and_colours_are_shown_where_they_are_wanted(lab, args, env, block, colour):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
     terminal = Terminal(lab, "run", "recipe.json", *args, **env)
-    if bar:
-        terminal.until("0/1  0 %")
-        lab.write("go", "")
     assert terminal.end() == 0
-    assert (b"0/1  0 %" in terminal.raw) is bar and (b"\x1b[32m" in terminal.raw) is colour, (
-        terminal.raw
-    )
-    if env.get("LC_ALL") == "C":
-        assert terminal.raw.isascii() and b"-----" in terminal.raw
-    assert ("[1/1]" in terminal.text()) is ("-q" not in args)
+    # Where there is a block, it is drawn before anything starts.
+    assert (b"0/1  0 %" in terminal.raw) == block
+    assert (b"\x1b[32m" in terminal.raw) == colour
 
 
 @pytest.mark.parametrize(
-    "args, lines",
-    [((), 4), (("-q",), 2), (("--progress", "none"), 1), (("-d",), 10), (("--progress", "bar"), 4)],
+    "args, told",
+    [([], True), (["--progress", "bar"], True), (["-q"], False), (["--progress", "none"], False)],
 )
-def test_progress_in_a_pipe(lab, args, lines):
+def test_a_quiet_run_does_not_tell_of_what_went_well(lab, args, told):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}], expect="verified")
+    terminal = Terminal(lab, "run", "recipe.json", *args)
+    assert terminal.end() == 0
+    assert ("[1/1]" in terminal.text()) == told
+
+
+def test_the_block_is_ascii_where_the_locale_is(lab):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    # Python itself would take UTF-8 (PEP 538, PEP 540).
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    terminal = ScriptTerminal(lab, "run", "recipe.json", **plain)
+    assert terminal.end() == 0
+    assert terminal.raw.isascii()
+    assert b"-----" in terminal.raw
+
+
+@pytest.mark.parametrize(
+    "args, told",
+    [
+        ([], "batch [1/3] [2/3] [3/3]"),
+        (["--progress", "bar"], "batch [1/3] [2/3] [3/3]"),
+        (["--progress", "none"], "batch"),
+    ],
+)
+def test_a_pipe_is_told_the_results_and_shown_no_block(lab, args, told):
+    lab.prover(VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", *args, code=0)
+    beginnings = [line.split()[0] for line in done.stderr.splitlines()]
+    assert beginnings == told.split()
+    assert "\x1b" not in done.stdout
+    assert "\x1b" not in done.stderr
+
+
+def test_a_quiet_run_tells_of_what_went_wrong_alone(lab):
     lab.prover('[ "$LEMMA" = two ] && exit 1; ' + VERIFY)
     lab.recipe()
-    done = lab.run("run", "recipe.json", *args, code=3)
-    assert len(done.stderr.splitlines()) == lines and "\x1b" not in done.stdout + done.stderr, (
-        done.stderr
-    )
-    assert ("--prove=one" in done.stderr) is ("-d" in args)
+    done = lab.run("run", "recipe.json", "-q", code=3)
+    _, told = done.stderr.splitlines()
+    assert re.match(r"\[\d/3\] failed +t--two--fake .*exit code 1", told), told
+
+
+@pytest.mark.parametrize("args, times", [([], 0), (["-d"], 1)])
+def test_debugging_shows_every_command(lab, args, times):
+    lab.prover(VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", *args, code=0)
+    for lemma in ("one", "two", "three"):
+        assert done.stderr.count(f"--prove={lemma} ") == times, done.stderr
 
 
 def view_of(tasks, running=0):
-    """A Progress over made-up tasks, some of which run."""
+    """A Progress over made-up tasks, of which so many run on another host."""
     header = bt.Header(at=bt.timestamp(), id="b", limits=bt.Limits(64, 65536, 60))
     batch = bt.Batch(header, {task.id: task for task in tasks})
     args = bt.argparse.Namespace(quiet=False, debug=False, progress="none")
     progress = bt.Progress(batch, batch.tasks.values(), "nowhere", {}, args)
-    for number, task in enumerate(tasks[:running]):
+    for task in tasks[:running]:
         start = bt.Started(
-            (task.id,), task.id, 1, number, 1, "elsewhere", "", ("p",), bt.timestamp()
+            ids=(task.id,), job=task.id, attempt=1, host="elsewhere", at=bt.timestamp()
         )
         batch.apply(start)
         progress(start)
     return progress
 
 
-@pytest.mark.parametrize(
+IDEOGRAPH = "\N{CJK UNIFIED IDEOGRAPH-8B49}"  # takes two columns
+ACCENTED = "e\N{COMBINING ACUTE ACCENT}"  # two characters that take one column
+
+SIZES = pytest.mark.parametrize(
     "columns, rows", [(80, 24), (120, 40), (40, 15), (20, 5), (10, 2), (300, 50)]
 )
-@pytest.mark.parametrize(
+NAMES = pytest.mark.parametrize(
     "name",
     [
-        "handshake--agreement_{}--tamarin",
-        "\N{CJK UNIFIED IDEOGRAPH-8B49}" * 40 + "{}",
-        "e\N{COMBINING ACUTE ACCENT}{}",
+        pytest.param("handshake--agreement_{}--tamarin", id="usual"),
+        pytest.param(IDEOGRAPH * 40 + "{}", id="wide"),
+        pytest.param(ACCENTED + "{}", id="combining"),
     ],
 )
-def test_the_block_fits_every_size(columns, rows, name):
-    progress = view_of(
-        [a_task(id=name.format(number), lemma=name.format(number)) for number in range(90)],
-        running=64,
-    )
-    lines = progress.block(columns, rows)
-    assert 1 <= len(lines) <= max(1, rows - 1) and (rows < 15 or len(lines) <= rows * 2 // 3)
-    cut = [bt.fit(line, columns - 1).rstrip() for line in lines]
-    assert max(map(bt.display_width, cut)) <= columns - 1
-    if columns >= 40:
-        assert cut == [line.rstrip() for line in lines], "nothing had to be cut from outside"
-        assert (
-            "0/90" in lines[0]
-            and any("64/64" in line for line in lines)
-            and any("more" in line for line in lines)
-        )
 
 
-def test_wide_characters_are_measured():
-    assert (
-        bt.display_width("a\N{CJK UNIFIED IDEOGRAPH-8B49}") == 3
-        and bt.display_width("e\N{COMBINING ACUTE ACCENT}") == 1
-    )
-    assert (
-        bt.fit("abcdefgh", 5, "~", 2) == "ab~gh"
-        and bt.fit("ab", 4) == "ab  "
-        and bt.fit("abc", 0) == ""
-    )
-    assert (
-        bt.fit("\N{CJK UNIFIED IDEOGRAPH-8B49}" * 6, 5, "~", 3)
-        == "\N{CJK UNIFIED IDEOGRAPH-8B49}" * 2 + " "
-    )
-    rows = [
-        line.index("x") + line.count("\N{CJK UNIFIED IDEOGRAPH-8B49}")
-        for line in bt.text_table(
-            [("ab", "x"), ("\N{CJK UNIFIED IDEOGRAPH-8B49}", "x")]
-        ).splitlines()
-    ]
-    assert len(set(rows)) == 1
+def large_block(name, columns, rows):
+    """The block of 90 tasks of such names, 64 of which run; the size of the terminal is given."""
+    tasks = []
+    for number in range(90):
+        text = name.format(number)
+        tasks.append(a_task(id=text, lemma=text))
+    return view_of(tasks, running=64).block(columns, rows)
 
 
-def finished(task, seconds, status="completed"):
-    task.status = bt.Status(status)
-    task.result = bt.Result(task.status, bt.Verdict.VERIFIED, usage=bt.Usage(seconds))
+@SIZES
+@NAMES
+def test_the_block_is_never_higher_than_two_thirds_of_the_terminal(columns, rows, name):
+    lines = large_block(name, columns, rows)
+    assert 1 <= len(lines) <= max(1, rows - 1)
+    if rows >= 15:
+        assert len(lines) <= rows * 2 // 3
+
+
+@SIZES
+@NAMES
+def test_what_is_drawn_is_never_wider_than_the_terminal(columns, rows, name):
+    for line in large_block(name, columns, rows):
+        drawn = bt.fit(line, columns - 1)
+        assert bt.display_width(drawn) == columns - 1
+
+
+@SIZES
+@NAMES
+def test_the_block_says_the_most_important_where_there_is_room(columns, rows, name):
+    lines = large_block(name, columns, rows)
+    if columns < 40:
+        assert lines, "it is cut where it is drawn"
+        return
+    for line in lines:
+        assert bt.display_width(line.rstrip()) <= columns - 1, "cut by itself"
+    text = "\n".join(lines)
+    assert "0/90" in lines[0]
+    assert "64/64" in text
+    assert "more" in text
+
+
+def test_wide_and_combining_characters_are_measured():
+    assert bt.display_width("a" + IDEOGRAPH) == 3
+    assert bt.display_width(ACCENTED) == 1
+
+
+@pytest.mark.parametrize(
+    "text, width, tail, fitted",
+    [
+        ("abcdefgh", 5, 2, "ab~gh"),
+        ("ab", 4, 0, "ab  "),
+        ("abc", 0, 0, ""),
+        (IDEOGRAPH * 6, 5, 3, IDEOGRAPH * 2 + " "),
+    ],
+)
+def test_text_is_cut_or_filled_to_a_width(text, width, tail, fitted):
+    assert bt.fit(text, width, "~", tail) == fitted
+
+
+def test_columns_of_a_table_stand_below_each_other_whatever_is_in_them():
+    rows = [("ab", "x"), (IDEOGRAPH, "x")]
+    first, second = bt.text_table(rows).splitlines()
+    assert bt.display_width(first.partition("x")[0]) == 4
+    assert bt.display_width(second.partition("x")[0]) == 4
+
+
+@pytest.mark.parametrize(
+    "seconds, shown", [(0, "0:00"), (65.9, "1:05"), (3723, "1:02:03"), (-1, "0:00")]
+)
+def test_a_clock_shows_hours_only_when_there_are_some(seconds, shown):
+    assert bt.clock(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    "megabytes, shown", [(0.4, "0M"), (340, "340M"), (1024, "1G"), (1536, "1.5G"), (16384, "16G")]
+)
+def test_a_size_has_the_unit_that_suits_it(megabytes, shown):
+    assert bt.size(megabytes) == shown
+
+
+def finished(task, seconds, status=bt.Status.COMPLETED):
+    """This task, verified after so many seconds."""
+    task.status = status
+    task.result = bt.Result(status, bt.Verdict.VERIFIED, usage=bt.Usage(seconds))
     return task
 
 
+def forecast_of(text, ran_s, slots):
+    """The forecast for tasks such as "a:10 a": of entry `a` a finished one of 10 s, an open one.
+
+    Each may take 60 s. `ran_s`: by id, how long those have run that run; ids count from 1.
+    """
+    tasks = []
+    for number, word in enumerate(text.split(), 1):
+        entry, _, seconds = word.partition(":")
+        task = a_task(id=str(number), entry=entry)
+        if seconds:
+            finished(task, float(seconds))
+        tasks.append(task)
+    batch = bt.Batch(bt.Header(), {task.id: task for task in tasks})
+    return bt.Tally(batch, tasks).forecast(ran_s, slots)
+
+
 @pytest.mark.parametrize(
-    "tasks, running, slots, wanted",
+    "tasks, ran_s, slots, left_s",
     [
-        ([], {}, 0, (0, True)),
-        ([("a", None)] * 4, {}, 2, (60 * 4 / 2 + 60, True)),
-        ([("a", 10), ("a", 20), ("a", None), ("a", None)], {}, 1, (30, False)),
-        ([("a", 10), ("b", None), ("b", None)], {}, 2, (10, False)),
-        ([("a", 10), ("b", 40), ("b", None)], {}, 1, (40, False)),
-        ([("a", 10), ("a", None)], {"2": 4}, 1, (6, False)),
-        (
-            [("a", 10), ("a", None)],
-            {"2": 25},
-            1,
-            (25, False),
-        ),  # longer than the others: as long again
-        ([("a", 10), ("a", None)], {"2": 58}, 1, (2, False)),  # but not beyond its limit
+        pytest.param("a:10 a:20 a a", {}, 1, 30, id="as long as its entry on average"),
+        pytest.param("a:10 b b", {}, 2, 10, id="as all entries where its own has none"),
+        pytest.param("a:10 b:40 b", {}, 1, 40, id="not as another entry"),
+        pytest.param("a:10 a", {"2": 4}, 1, 6, id="less what it has run"),
+        pytest.param("a:10 a", {"2": 25}, 1, 25, id="as long again if it runs longer"),
+        pytest.param("a:10 a", {"2": 58}, 1, 2, id="not beyond its limit"),
     ],
 )
-def test_forecast(tasks, running, slots, wanted):
-    made = [a_task(id=str(number), entry=name) for number, (name, _) in enumerate(tasks, 1)]
-    for task, (_, seconds) in zip(made, tasks):
-        if seconds:
-            finished(task, seconds)
-    tally = bt.Tally(bt.Batch(bt.Header(), {task.id: task for task in made}), made)
-    assert tally.forecast(running, slots) == pytest.approx(wanted)
+def test_a_forecast_is_made_from_what_tasks_took(tasks, ran_s, slots, left_s):
+    forecast = forecast_of(tasks, ran_s, slots)
+    assert forecast.left_s == pytest.approx(left_s)
+    assert not forecast.is_bound
+
+
+@pytest.mark.parametrize(
+    "tasks, slots, left_s", [("", 0, 0), ("a a a a", 2, 60 * 4 / 2 + 60)], ids=["none", "four"]
+)
+def test_before_any_end_a_forecast_is_what_the_limits_allow(tasks, slots, left_s):
+    forecast = forecast_of(tasks, {}, slots)
+    assert forecast.left_s == pytest.approx(left_s)
+    assert forecast.is_bound
 
 
 def test_a_log_is_named_as_a_shell_takes_it():
-    tasks = [a_task(bt.Status.FAILED, bt.Result(bt.Status.FAILED), id="a\x1b[31m$(x) b")]
-    assert (
-        bt.final_table(bt.Batch(), "results", tasks).splitlines()[-1]
-        == "why:   less 'results/logs/a\N{REPLACEMENT CHARACTER}[31m$(x) b.err'"
-    )
+    failed = bt.Result(bt.Status.FAILED)
+    task = a_task(bt.Status.FAILED, failed, id="a\x1b[31m$(x) b")
+    last = bt.final_table(bt.Batch(), "results", [task]).splitlines()[-1]
+    assert last == "why:   less 'results/logs/a\N{REPLACEMENT CHARACTER}[31m$(x) b.err'"
 
 
-def test_the_final_table_is_short_for_many_tasks():
-    tasks = [
-        finished(a_task(id=f"t{number}", expect="falsified" if number == 4999 else None), 1)
-        for number in range(5000)
-    ]
-    for task in tasks[:100]:
-        task.status, task.result = (
-            bt.Status.FAILED,
-            bt.Result(bt.Status.FAILED, reason="exit code 1"),
-        )
-    text = bt.final_table(bt.Batch(), "results", tasks)
-    assert len(text.splitlines()) < 50 and "61 tasks more" in text
-    assert (
-        text.splitlines()[1].startswith("verified  t4999")
-        and "expected falsified!" in text.splitlines()[1]
-    ), "what is unexpected comes first"
-    assert (
-        "5,000 tasks: 4,900 verified, 100 failed; 1 not as expected" in text
-        and "less results/logs/t0.err" in text
-    )
-    assert len(bt.final_table(bt.Batch(), "results", tasks[200:205]).splitlines()) == 9
+def large_batch():
+    """Tasks t0 to t99 that failed, t100 to t998 as expected, t999 not as expected."""
+    failed = bt.Result(bt.Status.FAILED, reason="exit code 1")
+    tasks = [a_task(bt.Status.FAILED, failed, id=f"t{number}") for number in range(100)]
+    for number in range(100, 999):
+        tasks.append(finished(a_task(id=f"t{number}"), 1))
+    tasks.append(finished(a_task(id="t999", expect="falsified"), 1))
+    return tasks
+
+
+def test_the_final_table_of_many_tasks_has_the_problems_only():
+    text = bt.final_table(bt.Batch(), "results", large_batch())
+    assert len(text.splitlines()) < 50
+    assert "t100 " not in text
+    assert "61 tasks more" in text
+    assert "1,000 tasks: 900 verified, 100 failed; 1 not as expected" in text
+    assert "less results/logs/t0.err" in text
+
+
+def test_the_final_table_of_many_tasks_begins_with_what_is_not_as_expected():
+    text = bt.final_table(bt.Batch(), "results", large_batch())
+    first = text.splitlines()[1]
+    assert first.startswith("verified  t999")
+    assert "expected falsified!" in first
+
+
+def test_the_final_table_of_few_tasks_has_all_of_them():
+    tasks = large_batch()[200:205]
+    heading, *rows = bt.final_table(bt.Batch(), "results", tasks).splitlines()
+    assert heading.startswith("result")
+    for task, row in zip(tasks, rows):
+        assert row.startswith(f"verified  {task.id}")
+    assert rows[5:] == ["", "5 tasks: 5 verified", "results: results"]
 
 
 # === Commands =====================================================================================
