@@ -6127,38 +6127,53 @@ def test_a_stuck_terminal_does_not_hold_up_the_batch(lab):
     assert "3 tasks: 3 verified" in terminal.text()
 
 
-@pytest.mark.parametrize(
-    "args, env, block, colour",
-    [
-        pytest.param([], {}, True, True, id="any"),
-        pytest.param([], {"NO_COLOR": "1"}, True, False, id="no-colour"),
-        pytest.param([], {"TERM": "dumb"}, False, False, id="dumb"),
-        pytest.param(["-q"], {}, False, True, id="quiet"),
-        pytest.param(["--progress", "plain"], {}, False, True, id="plain"),
-        pytest.param(["--progress", "none"], {}, False, True, id="none"),
-        pytest.param(["--progress", "bar", "-q"], {}, True, True, id="quiet-bar"),
-    ],
-)
-def test_block_and_colours_are_shown_where_they_are_wanted(lab, args, env, block, colour):
+def run_on_terminal(lab, *args, **env):
+    """Run a batch of one task on a terminal; the terminal after its end."""
     lab.prover(VERIFY)
     lab.recipe(lemmas=[{"name": "one"}])
     terminal = Terminal(lab, "run", "recipe.json", *args, **env)
     assert terminal.end() == 0
-    # Where there is a block, it is drawn before anything starts.
-    assert (b"0/1  0 %" in terminal.raw) == block
-    assert (b"\x1b[32m" in terminal.raw) == colour
+    return terminal
+
+
+# Where there is a block, it is drawn before anything starts: no need to wait for it.
+BLOCK = b"0/1  0 %"
+GREEN = b"\x1b[32m"
+
+
+@pytest.mark.parametrize("options", ["", "--progress auto", "--progress bar -q"])
+def test_a_terminal_has_a_block(lab, options):
+    terminal = run_on_terminal(lab, *options.split())
+    assert BLOCK in terminal.raw
+    assert GREEN in terminal.raw
+
+
+@pytest.mark.parametrize("options", ["-q", "--progress plain", "--progress none"])
+def test_a_block_that_is_not_wanted_is_not_drawn(lab, options):
+    terminal = run_on_terminal(lab, *options.split())
+    assert BLOCK not in terminal.raw
+    assert GREEN in terminal.raw
+
+
+def test_a_terminal_that_is_dumb_gets_text_alone(lab):
+    terminal = run_on_terminal(lab, TERM="dumb")
+    assert BLOCK not in terminal.raw
+    assert b"\x1b" not in terminal.raw
+
+
+def test_colours_that_are_not_wanted_are_not_shown(lab):
+    terminal = run_on_terminal(lab, NO_COLOR="1")
+    assert BLOCK in terminal.raw
+    assert GREEN not in terminal.raw
 
 
 @pytest.mark.parametrize(
-    "args, told",
-    [([], True), (["--progress", "bar"], True), (["-q"], False), (["--progress", "none"], False)],
+    "options, told",
+    [("", True), ("--progress bar", True), ("-q", False), ("--progress none", False)],
 )
-def test_a_quiet_run_does_not_tell_of_what_went_well(lab, args, told):
-    lab.prover(VERIFY)
-    lab.recipe(lemmas=[{"name": "one"}], expect="verified")
-    terminal = Terminal(lab, "run", "recipe.json", *args)
-    assert terminal.end() == 0
-    assert ("[1/1]" in terminal.text()) == told
+def test_what_went_well_is_told_unless_quiet(lab, options, told):
+    terminal = run_on_terminal(lab, *options.split())
+    assert ("[1/1] verified" in terminal.text()) == told
 
 
 def test_the_block_is_ascii_where_the_locale_is(lab):
@@ -6173,17 +6188,17 @@ def test_the_block_is_ascii_where_the_locale_is(lab):
 
 
 @pytest.mark.parametrize(
-    "args, told",
+    "options, told",
     [
-        ([], "batch [1/3] [2/3] [3/3]"),
-        (["--progress", "bar"], "batch [1/3] [2/3] [3/3]"),
-        (["--progress", "none"], "batch"),
+        ("", "batch [1/3] [2/3] [3/3]"),
+        ("--progress bar", "batch [1/3] [2/3] [3/3]"),
+        ("--progress none", "batch"),
     ],
 )
-def test_a_pipe_is_told_the_results_and_shown_no_block(lab, args, told):
+def test_a_pipe_is_told_the_results_and_shown_no_block(lab, options, told):
     lab.prover(VERIFY)
     lab.recipe()
-    done = lab.run("run", "recipe.json", *args, code=0)
+    done = lab.run("run", "recipe.json", *options.split(), code=0)
     beginnings = [line.split()[0] for line in done.stderr.splitlines()]
     assert beginnings == told.split()
     assert "\x1b" not in done.stdout
@@ -6284,24 +6299,24 @@ def test_wide_and_combining_characters_are_measured():
     assert bt.display_width(ACCENTED) == 1
 
 
-@pytest.mark.parametrize(
-    "text, width, tail, fitted",
-    [
-        ("abcdefgh", 5, 2, "ab~gh"),
-        ("ab", 4, 0, "ab  "),
-        ("abc", 0, 0, ""),
-        (IDEOGRAPH * 6, 5, 3, IDEOGRAPH * 2 + " "),
-    ],
-)
-def test_text_is_cut_or_filled_to_a_width(text, width, tail, fitted):
-    assert bt.fit(text, width, "~", tail) == fitted
+def test_text_that_is_too_long_is_cut_before_its_tail():
+    assert bt.fit("abcdefgh", 5, "~", 2) == "ab~gh"
+    assert bt.fit("abc", 0) == ""
+
+
+def test_text_that_is_too_short_is_filled_with_blanks():
+    assert bt.fit("ab", 4) == "ab  "
+
+
+def test_a_wide_character_is_not_cut_in_two():
+    assert bt.fit(IDEOGRAPH * 6, 5, "~", 3) == IDEOGRAPH * 2 + " "
 
 
 def test_columns_of_a_table_stand_below_each_other_whatever_is_in_them():
     rows = [("ab", "x"), (IDEOGRAPH, "x")]
-    first, second = bt.text_table(rows).splitlines()
-    assert bt.display_width(first.partition("x")[0]) == 4
-    assert bt.display_width(second.partition("x")[0]) == 4
+    for line in bt.text_table(rows).splitlines():
+        first_column, _, _ = line.partition("x")
+        assert bt.display_width(first_column) == 4
 
 
 @pytest.mark.parametrize(
@@ -6325,44 +6340,45 @@ def finished(task, seconds, status=bt.Status.COMPLETED):
     return task
 
 
-def forecast_of(text, ran_s, slots):
-    """The forecast for tasks such as "a:10 a": of entry `a` a finished one of 10 s, an open one.
+def forecast_of(text, slots):
+    """The forecast for tasks such as "a:10 a@4 b", each of which may take 60 s.
 
-    Each may take 60 s. `ran_s`: by id, how long those have run that run; ids count from 1.
+    That is: of the entry `a` one that took 10 s and one that has run for 4 s, of `b` an open one.
     """
     tasks = []
-    for number, word in enumerate(text.split(), 1):
-        entry, _, seconds = word.partition(":")
-        task = a_task(id=str(number), entry=entry)
-        if seconds:
+    ran_s = {}
+    for word in text.split():
+        entry, mark, seconds = re.fullmatch(r"(\w)([:@]?)(\d*)", word).groups()
+        task = a_task(id=f"t{len(tasks)}", entry=entry)
+        if mark == ":":
             finished(task, float(seconds))
+        if mark == "@":
+            ran_s[task.id] = float(seconds)
         tasks.append(task)
     batch = bt.Batch(bt.Header(), {task.id: task for task in tasks})
     return bt.Tally(batch, tasks).forecast(ran_s, slots)
 
 
 @pytest.mark.parametrize(
-    "tasks, ran_s, slots, left_s",
+    "tasks, slots, left_s",
     [
-        pytest.param("a:10 a:20 a a", {}, 1, 30, id="as long as its entry on average"),
-        pytest.param("a:10 b b", {}, 2, 10, id="as all entries where its own has none"),
-        pytest.param("a:10 b:40 b", {}, 1, 40, id="not as another entry"),
-        pytest.param("a:10 a", {"2": 4}, 1, 6, id="less what it has run"),
-        pytest.param("a:10 a", {"2": 25}, 1, 25, id="as long again if it runs longer"),
-        pytest.param("a:10 a", {"2": 58}, 1, 2, id="not beyond its limit"),
+        ("a:10 a:20 a a", 1, 30),  # as long as the others of its entry, on average
+        ("a:10 b b", 2, 10),  # as long as all others, if its entry has none
+        ("a:10 b:40 b", 1, 40),  # not as long as those of another entry
+        ("a:10 a@4", 1, 6),  # less what it has run
+        ("a:10 a@25", 1, 25),  # longer than the others: as long again
+        ("a:10 a@58", 1, 2),  # but not beyond its limit
     ],
 )
-def test_a_forecast_is_made_from_what_tasks_took(tasks, ran_s, slots, left_s):
-    forecast = forecast_of(tasks, ran_s, slots)
+def test_a_forecast_is_made_from_what_tasks_took(tasks, slots, left_s):
+    forecast = forecast_of(tasks, slots)
     assert forecast.left_s == pytest.approx(left_s)
     assert not forecast.is_bound
 
 
-@pytest.mark.parametrize(
-    "tasks, slots, left_s", [("", 0, 0), ("a a a a", 2, 60 * 4 / 2 + 60)], ids=["none", "four"]
-)
-def test_before_any_end_a_forecast_is_what_the_limits_allow(tasks, slots, left_s):
-    forecast = forecast_of(tasks, {}, slots)
+@pytest.mark.parametrize("tasks, left_s", [("", 0), ("a a a a", 60 * 4 / 2 + 60)])
+def test_before_any_end_a_forecast_is_what_the_limits_allow(tasks, left_s):
+    forecast = forecast_of(tasks, 2)
     assert forecast.left_s == pytest.approx(left_s)
     assert forecast.is_bound
 
