@@ -6445,8 +6445,9 @@ def test_run_records_a_verdict_for_each_lemma_and_shows_it(lab):
     done = lab.run("run", "recipe.json", code=3)
     verdicts = {}
     for task_id, event in lab.finishes().items():
-        verdicts[task_id] = event["verdict"]
-        assert re.search(f"^{event['verdict']} +{task_id} ", done.stdout, re.MULTILINE), done.stdout
+        verdict = event["verdict"]
+        verdicts[task_id] = verdict
+        assert re.search(f"^{verdict} +{task_id} ", done.stdout, re.MULTILINE), done.stdout
     assert verdicts == {
         "t--one--fake": "verified",
         "t--two--fake": "falsified",
@@ -6511,8 +6512,6 @@ def test_the_demo_recipe_has_an_outcome_of_each_kind(tmp_path):
 
 # A prover that stores a proof in a theory that it has changed.
 FINDER = r"""
-WORD=verified
-[ -z "$REFUTE" ] || WORD=falsified
 {
     echo "theory T begin"
     echo 'restriction evil: "F"'
@@ -6568,21 +6567,15 @@ def rechecks(lab):
 def test_recheck_puts_the_stored_proof_into_the_original_text(lab):
     found_proofs(lab)
     recheck(lab, code=0)
+    assert not (lab.path / "proved").exists(), "checked, not searched for"
     text = (lab.path / "checked").read_text()
     # One theory for each of the two tasks.
-    assert text.count(RULE_A) == 2, text
+    assert text.count("rule A:") == 2, text
     assert text.count('lemma three: "All k #i.') == 2, text
     assert text.count("lemma two") == 2, text
     assert text.count("simplify by solve(") == 2, text
     assert "evil" not in text, text
     assert "Evil" not in text, text
-
-
-def test_recheck_searches_for_no_proof(lab):
-    found_proofs(lab)
-    recheck(lab, code=0)
-    assert (lab.path / "checked").exists()
-    assert not (lab.path / "proved").exists()
 
 
 def test_recheck_is_a_batch_of_its_own_that_expects_the_same_verdicts(lab):
@@ -6684,8 +6677,8 @@ def test_recheck_with_checks_proofs_from_the_cache_as_well(lab):
     recipe_to_recheck(lab, recheck_with="trusted")
     lab.run("run", "recipe.json", code=0)
     (lab.path / "checked").unlink()
-    lab.run("run", "recipe.json", code=0)
-    assert [event["cached"] for event in lab.events("finish")] == [True, True]
+    done = lab.run("run", "recipe.json", code=0)
+    assert done.stdout.count("cached ") == 2
     text = (lab.path / "checked").read_text()
     assert text.count("theory T begin") == 2
 
@@ -7052,7 +7045,7 @@ def test_a_recipe_of_init_passes_check(lab):
 
 
 def test_init_never_asks_a_pipe(lab):
-    done = lab.run_script("init", "t.spthy", code=2, stdin=subprocess.DEVNULL)
+    done = lab.run("init", "t.spthy", code=2)
     assert "add --yes" in done.stderr
     assert not (lab.path / "recipe.json").exists()
 
@@ -7240,25 +7233,27 @@ def test_status_follows_on_a_terminal_until_the_end(lab):
     assert order == sorted(order), seen
 
 
-def write_journal(lab, *ends, tasks=3):
-    """A journal of a driver on another host, which verified its tasks up to some `ends`."""
+def write_journal(lab, *ends):
+    """A journal of a driver on another host: of its three tasks two were verified."""
     now = bt.timestamp()
-    provers = {"p": bt.Prover("p", ("p",))}
-    header = bt.Header(at=now, id="b", recipe_file="r.json", pid=1, host="elsewhere")
-    events = [bt.replace(header, limits=bt.Limits(2, 1024, 60), provers=provers)]
-    events += [a_plan(id=f"t{number}") for number in range(tasks)]
-    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, usage=bt.Usage(1), at=now)
-    events += [bt.Finished(f"t{number}", f"t{number}", 1, result) for number in range(2)]
-    lines = [bt.json_line(event) for event in (*events, *ends)]
+    limits = bt.Limits(2, 1024, 60)
+    header = bt.Header(at=now, id="b", recipe_file="r.json", limits=limits, pid=1, host="elsewhere")
+    plans = [a_plan(id=task_id) for task_id in ("t0", "t1", "t2")]
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, at=now)
+    finishes = [bt.Finished(task_id, task_id, 1, result) for task_id in ("t0", "t1")]
     lab.results.mkdir()
-    lab.journal.write_bytes(b"".join(lines))
+    with lab.journal.open("wb") as file:
+        for event in (header, *plans, *finishes, *ends):
+            file.write(bt.json_line(event))
 
 
 def test_nobody_knows_of_a_batch_on_another_host(lab):
     write_journal(lab)
     told = status_json(lab)
     assert told["state"] == "unknown"
+    assert told["tasks"] == 3
     assert told["done"] == 2
+    assert told["counts"] == {"verified": 2, "pending": 1}
     assert told["eta_s"] is None
     seen = lab.run("status", "results", code=0).stdout
     assert "began on elsewhere: from here nobody can see whether it still runs" in seen
@@ -7276,13 +7271,6 @@ def test_following_in_json_is_a_line_for_each_look(lab):
     done = lab.run("status", "results", "--json", "--follow", code=0)
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["state"] == "finished"
-
-
-def test_status_of_thousands_of_tasks(lab):
-    write_journal(lab, tasks=3000)
-    told = status_json(lab)
-    assert told["tasks"] == 3000
-    assert told["counts"] == {"verified": 2, "pending": 2998}
 
 
 def test_a_journal_that_tells_of_no_batch_has_no_status(lab):
@@ -7316,7 +7304,7 @@ def ignore_signals():
 
 def test_signals_that_were_ignored_at_the_start_stay_ignored(lab):
     """`nohup` ignores SIGHUP, a script's `&` SIGINT: the batch goes on."""
-    slow_batch(lab)
+    slow_batch(lab, lemmas=[{"name": "one"}])
     process = lab.start("run", "recipe.json", preexec_fn=ignore_signals)
     wait_for(lambda: lab.events("start"))
     for number in IGNORED:
@@ -7324,8 +7312,7 @@ def test_signals_that_were_ignored_at_the_start_stay_ignored(lab):
     lab.write("go", "")
     end_of(process)
     assert process.returncode == 0
-    for event in lab.finishes().values():
-        assert event["verdict"] == "verified"
+    assert lab.only_finish()["verdict"] == "verified"
 
 
 # === Soak =========================================================================================
