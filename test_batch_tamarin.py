@@ -6002,7 +6002,7 @@ class Sheet:
 def be_the_program_on_a_terminal(slave, lab, args, env):
     """What the child of a `Terminal` does, until its end."""
     take_terminal(slave, env)
-    sys.stdin = open(0, closefd=False)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as this process lives
     be_the_program(args, lab.path, 1, 2)
 
 
@@ -6101,7 +6101,7 @@ def test_after_ctrl_z_the_block_is_drawn_below_what_the_shell_wrote(lab):
     lab.write("go", "")
     assert terminal.end() == 0
     seen = terminal.text()
-    assert seen.count("0/3  0 %") == 1, "the block from before Ctrl-Z is left:\n" + seen
+    assert seen.count("0/3  0 %") == 1, "only the block from before Ctrl-Z is left:\n" + seen
 
 
 def test_ctrl_c_stops_the_batch_and_tells_how_to_go_on(lab):
@@ -6176,6 +6176,14 @@ def test_what_went_well_is_told_unless_quiet(lab, options, told):
     assert ("[1/1] verified" in terminal.text()) == told
 
 
+def test_a_task_with_a_long_id_is_told_by_its_lemma_where_the_line_is_short(lab):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}], output_file_prefix="long" * 20)
+    terminal = Terminal(lab, "run", "recipe.json")
+    assert terminal.end() == 0
+    assert re.search(r"^\[1/1\] verified +one \(7 steps, ", terminal.text(), re.MULTILINE)
+
+
 def test_the_block_is_ascii_where_the_locale_is(lab):
     lab.prover(VERIFY)
     lab.recipe(lemmas=[{"name": "one"}])
@@ -6184,7 +6192,9 @@ def test_the_block_is_ascii_where_the_locale_is(lab):
     terminal = ScriptTerminal(lab, "run", "recipe.json", **plain)
     assert terminal.end() == 0
     assert terminal.raw.isascii()
+    assert BLOCK in terminal.raw
     assert b"-----" in terminal.raw
+    assert GREEN in terminal.raw
 
 
 @pytest.mark.parametrize(
@@ -6240,9 +6250,8 @@ def view_of(tasks, running=0):
 IDEOGRAPH = "\N{CJK UNIFIED IDEOGRAPH-8B49}"  # takes two columns
 ACCENTED = "e\N{COMBINING ACUTE ACCENT}"  # two characters that take one column
 
-SIZES = pytest.mark.parametrize(
-    "columns, rows", [(80, 24), (120, 40), (40, 15), (20, 5), (10, 2), (300, 50)]
-)
+USUAL_SIZES = [(80, 24), (120, 40), (40, 15), (300, 50)]
+SIZES = pytest.mark.parametrize("columns, rows", [*USUAL_SIZES, (20, 5), (10, 2)])
 NAMES = pytest.mark.parametrize(
     "name",
     [
@@ -6254,7 +6263,7 @@ NAMES = pytest.mark.parametrize(
 
 
 def large_block(name, columns, rows):
-    """The block of 90 tasks of such names, 64 of which run; the size of the terminal is given."""
+    """The block of 90 tasks of such names, 64 of which run, for a terminal of this size."""
     tasks = []
     for number in range(90):
         text = name.format(number)
@@ -6279,15 +6288,16 @@ def test_what_is_drawn_is_never_wider_than_the_terminal(columns, rows, name):
         assert bt.display_width(drawn) == columns - 1
 
 
-@SIZES
+@pytest.mark.parametrize("columns, rows", USUAL_SIZES)
 @NAMES
-def test_the_block_says_the_most_important_where_there_is_room(columns, rows, name):
-    lines = large_block(name, columns, rows)
-    if columns < 40:
-        assert lines, "it is cut where it is drawn"
-        return
-    for line in lines:
-        assert bt.display_width(line.rstrip()) <= columns - 1, "cut by itself"
+def test_nothing_is_cut_from_the_block_where_there_is_some_room(columns, rows, name):
+    for line in large_block(name, columns, rows):
+        assert bt.display_width(line.rstrip()) <= columns - 1
+
+
+@pytest.mark.parametrize("columns, rows", USUAL_SIZES)
+def test_the_block_counts_what_it_has_no_room_to_show(columns, rows):
+    lines = large_block("handshake--agreement_{}--tamarin", columns, rows)
     text = "\n".join(lines)
     assert "0/90" in lines[0]
     assert "64/64" in text
