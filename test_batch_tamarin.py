@@ -6706,18 +6706,20 @@ def test_recheck_with_names_a_prover_of_the_recipe(lab):
     assert "config.recheck_with: no prover 'nosuch'" in done.stderr
 
 
-# A prover that stops the whole batch, until there is a file `go`.
+# A prover that stops the whole batch, until there is a file `go`. One at a time: a second signal
+# would come at any time, even when the program no longer listens.
 STOPPER = "[ -e go ] || { kill -TERM $PPID; sleep 600; }\n"
+ONE_AT_A_TIME = {"recheck_with": "trusted", "global_max_cores": 1}
 
 
 def test_a_batch_that_was_stopped_is_not_rechecked(lab):
-    recipe_to_recheck(lab, STOPPER + FINDER, recheck_with="trusted")
+    recipe_to_recheck(lab, STOPPER + FINDER, **ONE_AT_A_TIME)
     lab.run("run", "recipe.json", code=143)
     assert rechecks(lab) == []
 
 
 def test_a_recheck_that_was_stopped_is_told_by_the_exit_code_of_the_run(lab):
-    recipe_to_recheck(lab, checker=STOPPER + CHECKER, recheck_with="trusted")
+    recipe_to_recheck(lab, checker=STOPPER + CHECKER, **ONE_AT_A_TIME)
     lab.run("run", "recipe.json", code=143)
     for event in lab.finishes().values():
         assert event["verdict"] == "verified"
@@ -6726,7 +6728,7 @@ def test_a_recheck_that_was_stopped_is_told_by_the_exit_code_of_the_run(lab):
 
 
 def test_recheck_goes_on_with_checks_that_were_stopped(lab):
-    recipe_to_recheck(lab, checker=STOPPER + CHECKER, recheck_with="trusted", global_max_cores=1)
+    recipe_to_recheck(lab, checker=STOPPER + CHECKER, **ONE_AT_A_TIME)
     lab.run("run", "recipe.json", code=143)
     lab.write("go", "")
     lab.run("recheck", "results", code=0)
