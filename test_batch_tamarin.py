@@ -7292,6 +7292,54 @@ def test_a_journal_that_tells_of_no_batch_has_no_status(lab):
     assert "this journal tells of no batch" in done.stderr
 
 
+def test_lemmas_lists_what_tamarin_would_list(lab):
+    done = lab.run("lemmas", "t.spthy", code=0)
+    heading, *rows = done.stdout.splitlines()
+    assert heading.split() == ["lemma", "trait", "line", "attributes", "assumes"]
+    assert [row.split() for row in rows] == [
+        ["one", "all-traces", "4", "reuse"],
+        ["two", "exists-trace", "5", "one"],
+        ["three", "all-traces", "6", "one"],
+    ]
+
+
+def test_lemmas_tells_programs_the_same(lab):
+    told = json.loads(lab.run("lemmas", "t.spthy", "--json", code=0).stdout)
+    assert told["theory"] == "t.spthy"
+    one, _, three = told["lemmas"]
+    assert one["attributes"] == ["reuse"]
+    assert three == {
+        "name": "three",
+        "trait": "all-traces",
+        "side": "",
+        "attributes": [],
+        "assumes": ["one"],
+        "line": 6,
+    }
+
+
+@pytest.mark.parametrize("options, names", [([], ["always"]), (["-D=X"], ["sometimes", "always"])])
+def test_lemmas_knows_the_flags_of_the_preprocessor(lab, options, names):
+    sometimes = 'lemma sometimes: "T"\n'
+    always = 'lemma always: "T"\n'
+    lab.write("t.spthy", f"theory T begin\n#ifdef X\n{sometimes}#endif\n{always}end\n")
+    told = json.loads(lab.run("lemmas", "t.spthy", "--json", *options, code=0).stdout)
+    assert [lemma["name"] for lemma in told["lemmas"]] == names
+
+
+def test_nobody_is_told_when_the_reader_of_the_output_is_gone(lab):
+    """As with `| head`: neither a traceback nor a message of Python's at exit."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = lab.command("lemmas", "t.spthy")
+    done = subprocess.run(
+        command, cwd=lab.path, stdout=writer, stderr=subprocess.PIPE, timeout=RUN_S, check=False
+    )
+    os.close(writer)
+    assert done.returncode == 2
+    assert done.stderr == b""
+
+
 def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
     """Those that end at once after a batch went on are counted, each once."""
     lab.write("t.spthy", many_lemmas(8))
