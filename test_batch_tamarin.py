@@ -1083,19 +1083,28 @@ def test_max_of_this_machine():
 
 # === Supervisor ===================================================================================
 
-ENV = {name: value for name, value in os.environ.items() if name != bt.MARKER}
+# What jobs have in their environment: not the marker of a batch that runs these tests.
+ENV = dict(os.environ)
+ENV.pop(bt.MARKER, None)
 
 
 class Bench:
-    """Makes jobs in a folder of their own, runs them, and knows which processes they left."""
+    """Makes jobs in a folder of their own, runs them, and knows which processes they left.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.count = folder, 0
-        self.token = f"77{os.getpid()}{time.monotonic_ns() % 10**9}"  # an argument that an empty environment can't hide
+    SLEEP in their scripts is a command that never ends of itself, a "sleeper". Its argument is a
+    number that no other process has: it shows whose a process is also if that one has an empty
+    environment and a session of its own.
+    """
 
-    def job(
-        self, *command: str, timeout: float = RUN_S, memory: int = 4096, cwd: str = ""
-    ) -> bt.Job:
+    def __init__(self, folder):
+        self.folder = folder
+        self.count = 0
+        self.token = f"77{os.getpid()}{time.monotonic_ns() % 10**9}"
+        self.batch_id = f"batch-{self.token}"
+        self.left_at_return = []  # sleepers, when the last jobs had ended
+
+    def job(self, *command, timeout=RUN_S, memory=4096, cwd=""):
+        """A job of this command: job1, job2 ..."""
         self.count += 1
         name = f"job{self.count}"
         return bt.Job(
@@ -1109,64 +1118,104 @@ class Bench:
             str(self.folder / f"{name}.err"),
         )
 
-    def sh(self, script: str, **limits) -> bt.Job:
+    def sh(self, script, **limits):
+        """A job that is a shell script."""
         return self.job("/bin/sh", "-c", script.replace("SLEEP", f"sleep {self.token}"), **limits)
 
-    def py(self, script: str, **limits) -> bt.Job:
-        return self.job(
-            sys.executable, "-S", "-E", "-c", script.replace("TOKEN", self.token), **limits
-        )
+    def py(self, script, **limits):
+        """A job that is a Python script. `exec_sleeper()` makes its process a sleeper."""
+        script = PYTHON_HELP.replace("TOKEN", self.token) + script
+        return self.job(sys.executable, "-S", "-E", "-c", script, **limits)
 
-    def run(self, *jobs: bt.Job, during=None) -> list[bt.Outcome]:
+    def run(self, *jobs, during=None):
         """Run jobs side by side; `during(supervisor)` is a coroutine that runs beside them."""
-
-        async def all_of(supervisor: bt.Supervisor) -> list[bt.Outcome]:
-            running = [
-                asyncio.ensure_future(supervisor.run(job, lambda pid, started: None))
-                for job in jobs
-            ]
-            if during:
-                await asyncio.sleep(0)  # every job is started now
-                await asyncio.wait_for(during(supervisor), RUN_S)
-            return list(await asyncio.wait_for(asyncio.gather(*running), RUN_S))
-
-        with bt.Supervisor("batch-" + self.token) as supervisor:
-            outcomes = asyncio.run(all_of(supervisor))
+        with bt.Supervisor(self.batch_id) as supervisor:
+            outcomes = asyncio.run(self.run_all(supervisor, jobs, during))
             assert not supervisor.live
         assert self.left() == []
         return outcomes
 
-    def left(self) -> list[int]:
-        """Living processes with the token in their command line."""
+    def run_one(self, job, during=None):
+        """Run one job; its outcome."""
+        (outcome,) = self.run(job, during=during)
+        return outcome
+
+    async def run_all(self, supervisor, jobs, during):
+        """The outcomes of jobs that run side by side."""
+        running = [asyncio.ensure_future(supervisor.run(job, ignore_start)) for job in jobs]
+        if during:
+            await asyncio.sleep(0)  # every job is started now
+            await asyncio.wait_for(during(supervisor), RUN_S)
+        outcomes = await asyncio.wait_for(asyncio.gather(*running), RUN_S)
+        self.left_at_return = self.left()
+        return outcomes
+
+    def left(self):
+        """The pids of sleepers that live."""
+        table = subprocess.check_output(["ps", "-A", "-o", "pid=,stat=,args="], text=True)
         found = []
-        for line in subprocess.check_output(
-            ["ps", "-A", "-o", "pid=,stat=,args="], text=True
-        ).splitlines():
-            pid, state, args = line.split(None, 2)
-            if f"sleep {self.token}" in args and not state.startswith("Z") and " -c " not in args:
+        for line in table.splitlines():
+            pid, state, command = line.split(None, 2)
+            # Not the shell whose script has the command in it.
+            if command == f"sleep {self.token}" and not state.startswith("Z"):
                 found.append(int(pid))
         return found
 
-    def out(self, job: bt.Job) -> str:
-        return Path(job.stdout).read_text(errors="replace") if os.path.exists(job.stdout) else ""
+    def end_what_is_left(self):
+        """Kill sleepers, for the next test."""
+        for pid in self.left():
+            os.kill(pid, signal.SIGKILL)
 
-    def limited_once(self, ready) -> typing.Callable:
-        """For `during`: the only job runs into its time limit, but not before `ready(live)` holds."""
+    def out(self, job):
+        """What a job has printed so far."""
+        if not os.path.exists(job.stdout):
+            return ""
+        return Path(job.stdout).read_text(errors="replace")
 
-        async def wait_and_limit(supervisor: bt.Supervisor) -> None:
-            await until_async(lambda: supervisor.live and ready(*supervisor.live.values()))
-            (live,) = supervisor.live.values()
-            object.__setattr__(live.job, "limits", bt.replace(live.job.limits, timeout_s=0.4))
+    def write_program(self, name, text, mode=0o755):
+        """A program's path."""
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(mode)
+        return str(path)
 
-        return wait_and_limit
+
+# What scripts of `Bench.py` begin with.
+PYTHON_HELP = """
+import os, time
+def exec_sleeper(env=os.environ):
+    os.execve("/bin/sleep", ["sleep", "TOKEN"], env)
+def wait_for(name):
+    while not os.path.exists(name): time.sleep(0.02)
+"""
+
+
+def ignore_start(pid, started):
+    """For jobs whose start is nobody's business."""
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path):
+    bench = Bench(tmp_path)
+    yield bench
+    bench.end_what_is_left()
 
 
-async def until_async(condition) -> None:
+@pytest.fixture
+def hurry(monkeypatch):
+    """Jobs are looked at all the time and have little grace: otherwise a test only waits longer."""
+    monkeypatch.setattr(bt, "LONGEST_LOOK_S", 0.02)
+    monkeypatch.setattr(bt, "GRACE_S", 0.1)
+
+
+@pytest.fixture
+def endless_grace(monkeypatch):
+    """What does not end when it is asked to stays until something else ends it."""
+    monkeypatch.setattr(bt, "LONGEST_LOOK_S", 0.02)
+    monkeypatch.setattr(bt, "GRACE_S", 2.0 * RUN_S)
+
+
+async def until_async(condition):
     """`wait_for`, while the event loop goes on."""
     end = time.monotonic() + WAIT_S
     while not condition():
@@ -1174,17 +1223,180 @@ async def until_async(condition) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_own_end_is_told_with_its_code_or_signal(bench):
-    zero, three, fault = bench.run(
-        bench.sh("echo out; echo err >&2"), bench.sh("exit 3"), bench.sh("kill -SEGV $$")
-    )
-    assert (zero.status, zero.exit.code, zero.reason) == (bt.Status.COMPLETED, 0, "")
-    assert (three.status, three.exit.code) == (bt.Status.COMPLETED, 3)
-    assert (fault.status, fault.exit.code, fault.exit.signal) == (bt.Status.FAILED, None, "SIGSEGV")
-    assert "SIGSEGV" in fault.reason
-    assert (bench.folder / "job1.out").read_text() == "out\n" and (
-        bench.folder / "job1.err"
-    ).read_text() == "err\n"
+async def until_looked_at(live):
+    """Wait until a job was looked at once more, or is gone."""
+    now = time.monotonic()
+    await until_async(lambda: live.usage.sampled > now or live.leader.ended)
+
+
+def limited_once(ready):
+    """For `during`: the only job runs into its time limit, but not before `ready(live)` holds."""
+
+    async def wait_and_limit(supervisor):
+        (live,) = supervisor.live.values()
+        await until_async(lambda: ready(live))
+        change(live.job, limits=bt.replace(live.job.limits, timeout_s=0.01))
+
+    return wait_and_limit
+
+
+def change(job, **fields):
+    """Give a job other fields."""
+    for name, value in fields.items():
+        object.__setattr__(job, name, value)
+
+
+# --- How a job ended ---
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_job_that_ends_of_itself_is_completed_with_its_exit_code(bench, code):
+    outcome = bench.run_one(bench.sh(f"exit {code}"))
+    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.exit == bt.ExitStatus(code=code)
+    assert outcome.reason == ""
+
+
+def test_a_job_that_dies_of_a_signal_has_failed_and_no_exit_code(bench):
+    outcome = bench.run_one(bench.sh("kill -SEGV $$"))
+    assert outcome.status is bt.Status.FAILED
+    assert outcome.exit == bt.ExitStatus(signal="SIGSEGV")
+    assert "SIGSEGV" in outcome.reason
+
+
+def test_a_job_over_its_time_is_a_timeout_that_tells_the_limit(bench):
+    outcome = bench.run_one(bench.sh("SLEEP", timeout=0.2))
+    assert outcome.status is bt.Status.TIMEOUT
+    assert outcome.exit == bt.ExitStatus(signal="SIGTERM")
+    assert "0.2 s" in outcome.reason
+    assert outcome.usage.wall_s >= 0.2
+
+
+def test_a_signal_that_somebody_sends_to_one_job_is_a_failure(bench):
+    async def shoot(supervisor):
+        (live,) = supervisor.live.values()
+        os.kill(live.leader.pid, signal.SIGKILL)
+
+    outcome = bench.run_one(bench.sh("exec SLEEP"), during=shoot)
+    assert outcome.status is bt.Status.FAILED
+    assert outcome.exit.signal == "SIGKILL"
+
+
+def test_a_signal_that_the_whole_batch_gets_is_an_interruption(bench):
+    """Systemd and Slurm signal everything at once: the driver's turn may come after its job's."""
+
+    async def shoot(supervisor):
+        (live,) = supervisor.live.values()
+        os.kill(live.leader.pid, signal.SIGTERM)
+        await until_async(lambda: live.leader.ended)
+        supervisor.interrupt("the system goes down")
+
+    outcome = bench.run_one(bench.sh("exec SLEEP"), during=shoot)
+    assert outcome.status is bt.Status.INTERRUPTED
+    assert outcome.exit.signal == "SIGTERM"
+    assert outcome.reason == "the system goes down"
+
+
+@needs_linux
+def test_the_kernels_out_of_memory_killer_is_named(bench, monkeypatch):
+    vmstat = bench.folder / "vmstat"
+    vmstat.write_text("pgfault 1\noom_kill 4\n")
+    monkeypatch.setattr(bt.oom_kill_count, "__defaults__", (str(vmstat),))
+
+    async def strike(supervisor):
+        (live,) = supervisor.live.values()
+        await until_async(lambda: live.usage.peak_mb)  # it was looked at
+        vmstat.write_text("pgfault 1\noom_kill 5\n")
+        os.kill(live.leader.pid, signal.SIGKILL)
+
+    outcome = bench.run_one(bench.sh("exec SLEEP"), during=strike)
+    assert outcome.status is bt.Status.MEMORY_LIMIT
+    assert "out-of-memory killer" in outcome.reason
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+def test_without_a_descriptor_to_ask_there_was_no_out_of_memory_kill(monkeypatch, code):
+    def refuse():
+        raise OSError(code, os.strerror(code))
+
+    kills = bt.OomKills()
+    kills.counts.append(3)
+    monkeypatch.setattr(bt, "oom_kill_count", refuse)
+    assert not kills.grew()
+
+
+def test_an_exit_status_that_somebody_else_took_is_a_failure(bench):
+    def take(pid, started):
+        os.waitpid(pid, 0)
+
+    with bt.Supervisor(bench.batch_id) as supervisor:
+        outcome = asyncio.run(supervisor.run(bench.sh("exit 0"), take))
+    assert outcome.status is bt.Status.FAILED
+    assert outcome.exit is None
+    assert "exit status was lost" in outcome.reason
+
+
+def run_unseen(bench, job, seconds_ago=0.0):
+    """Run a job to its end while the event loop is busy elsewhere.
+
+    It is made to look as if job and end were so many seconds ago.
+    """
+    with bt.Supervisor(bench.batch_id) as supervisor:
+
+        def wait_and_age(pid, started):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            (live,) = supervisor.live.values()
+            live.put_clocks_forward(-seconds_ago)
+            then = time.time() - seconds_ago
+            os.utime(job.stdout, (then, then))
+
+        return asyncio.run(supervisor.run(job, wait_and_age))
+
+
+needs_waitid = pytest.mark.skipif(not hasattr(os, "waitid"), reason="needs os.waitid")
+
+
+@needs_waitid
+def test_what_ended_unseen_and_wrote_in_time_is_completed(bench):
+    outcome = run_unseen(bench, bench.sh("echo summary", timeout=3600), seconds_ago=7200)
+    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.exit == bt.ExitStatus(0)
+    assert outcome.usage.wall_s < 3600
+
+
+@needs_waitid
+def test_what_ended_unseen_and_wrote_nothing_may_have_run_into_its_limit(bench):
+    outcome = run_unseen(bench, bench.sh("exit 0", timeout=3600), seconds_ago=7200)
+    assert outcome.status is bt.Status.TIMEOUT
+    assert outcome.exit == bt.ExitStatus(0)
+
+
+def hoarder_above_us(bench, mb=100, **limits):
+    """A job that is short and needs `mb` MB more than this process ever had; (job, MB of it).
+
+    The peak that the kernel tells of a child begins with that of its parent.
+    """
+    own_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bt.MAXRSS_MB
+    size_mb = int(own_mb) + mb
+    return bench.py(f"x = b'1' * ({size_mb} << 20)", **limits), size_mb
+
+
+@needs_linux
+def test_what_ended_unseen_is_held_to_its_memory_by_its_own_peak(bench):
+    job, _ = hoarder_above_us(bench, memory=50)
+    outcome = run_unseen(bench, job, seconds_ago=10)
+    assert outcome.status is bt.Status.MEMORY_LIMIT
+    assert outcome.exit == bt.ExitStatus(0)
+
+
+# --- Starting a job ---
+
+
+def test_both_outputs_go_to_their_logs(bench):
+    job = bench.sh("echo out; echo err >&2")
+    bench.run(job)
+    assert Path(job.stdout).read_text() == "out\n"
+    assert Path(job.stderr).read_text() == "err\n"
 
 
 def test_logs_are_appended_to(bench):
@@ -1194,219 +1406,414 @@ def test_logs_are_appended_to(bench):
     assert bench.out(job) == "again\nagain\n"
 
 
-def test_timeout_is_told_from_a_fast_failure(bench):
-    slow, fast = bench.run(bench.sh("SLEEP", timeout=0.4), bench.sh("exit 1"))
-    assert (slow.status, slow.exit.signal) == (
-        bt.Status.TIMEOUT,
-        "SIGTERM",
-    ) and "0.4 s" in slow.reason
-    assert slow.usage.wall_s >= 0.4
-    assert (fast.status, fast.exit.code) == (bt.Status.COMPLETED, 1)
-
-
-def test_a_foreign_signal_is_a_failure_unless_the_whole_batch_is_stopped(bench):
-    async def shoot(supervisor):
-        await until_async(lambda: len(supervisor.live) == 2)
-        first, second = supervisor.live.values()
-        os.kill(first.leader.pid, signal.SIGKILL)
-        await until_async(lambda: first.job.id not in supervisor.live)
-        os.kill(second.leader.pid, signal.SIGTERM)
-        await until_async(lambda: second.leader.ended)
-        supervisor.interrupt("the system goes down")
-
-    failed, stopped = bench.run(bench.sh("exec SLEEP"), bench.sh("exec SLEEP"), during=shoot)
-    assert (failed.status, failed.exit.signal) == (bt.Status.FAILED, "SIGKILL")
-    assert (stopped.status, stopped.exit.signal, stopped.reason) == (
-        bt.Status.INTERRUPTED,
-        "SIGTERM",
-        "the system goes down",
-    )
+def said_by(bench, script, **options):
+    """What a shell script prints as a job."""
+    job = bench.sh(script, **options)
+    bench.run(job)
+    return bench.out(job)
 
 
 @needs_linux
-def test_the_kernels_out_of_memory_killer_is_named(bench, monkeypatch):
-    vmstat = bench.folder / "vmstat"
-    vmstat.write_text("pgfault 1\noom_kill 4\n")
-    monkeypatch.setattr(bt.oom_kill_count, "__defaults__", (str(vmstat),))
-
-    async def looked(supervisor):
-        await until_async(lambda: supervisor._monitor.oom_kills.counts)
-        (bench.folder / "looked").touch()
-
-    (struck,) = bench.run(
-        bench.sh(
-            f"until [ -e looked ]; do sleep 0.05; done; echo oom_kill 5 > {vmstat}; kill -KILL $$"
-        ),
-        during=looked,
-    )
-    assert struck.status is bt.Status.MEMORY_LIMIT and "out-of-memory killer" in struck.reason
+def test_a_child_inherits_no_descriptor_but_its_logs(bench):
+    leak = os.open(os.devnull, os.O_RDONLY)
+    os.set_inheritable(leak, True)
+    try:
+        said = said_by(bench, "ls -l /proc/self/fd")
+    finally:
+        os.close(leak)
+    assert re.search(r"\b0 -> /dev/null", said)
+    assert re.search(r"\b1 -> .*job1.out", said)
+    assert re.search(r"\b2 -> .*job1.err", said)
+    descriptors = re.findall(r"^l.* -> ", said, re.MULTILINE)
+    assert len(descriptors) == 4, said  # the fourth is ls's own
 
 
-DAEMON = """
-import os, sys, time
-if os.fork(): time.sleep({wait}); os._exit(0)
-os.setsid()
-if os.fork(): os._exit(0)
-for number in range(3): os.close(number)
-os.execve("/bin/sleep", ["sleep", "TOKEN"], {env})
-"""
+@needs_linux
+def test_a_child_has_no_signal_blocked_or_ignored(bench):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        said = said_by(bench, "grep -E 'Sig(Blk|Ign)' /proc/self/status")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    blocked, ignored = re.findall(r"Sig\w+:\s*(\w+)", said)
+    # The higher bits are those of glibc's own signals.
+    assert int(blocked, 16) & 0x7FFFFFFF == 0
+    assert int(ignored, 16) & 0x7FFFFFFF == 0
 
-TREES = {  # and how many sleepers there are when it is complete
+
+def test_a_child_has_the_marker_of_its_attempt(bench):
+    assert said_by(bench, "echo $BATCH_TAMARIN_JOB") == f"{bench.batch_id}/job1/1\n"
+
+
+@needs_linux
+def test_a_child_leads_a_session_of_its_own(bench):
+    session, pid = said_by(bench, "ps -o sid= -p $$; echo $$").split()
+    assert session == pid
+
+
+def test_a_job_has_a_directory_of_its_own(bench, monkeypatch):
+    def refuse(path):
+        raise AssertionError("the process's own directory, that of all its threads, changes")
+
+    folder = bench.folder / "-a '$(b)\n"
+    folder.mkdir()
+    monkeypatch.setattr(os, "chdir", refuse)
+    job = bench.job("/bin/pwd", "-P", cwd=str(folder))
+    assert bench.run_one(job).exit == bt.ExitStatus(0)
+    assert bench.out(job) == f"{folder.resolve()}\n"
+
+
+def test_a_program_that_is_missed_by_the_shell_that_changes_the_directory(bench):
+    job = bench.job("no-such-prover")
+    assert bench.run_one(job).exit == bt.ExitStatus(127)
+    assert "no-such-prover" in Path(job.stderr).read_text()
+
+
+def assert_not_started(outcome, reason):
+    assert outcome.status is bt.Status.FAILED
+    assert outcome.exit is None
+    assert outcome.reason.startswith("could not start ")
+    assert reason in outcome.reason
+
+
+@pytest.mark.parametrize(
+    "command, reason",
+    [
+        (["no-such-prover"], "no such program"),
+        (["/bin/echo", "a\0b"], "null"),
+        (["/bin/echo", *["x" * 100_000] * 50], "too long"),
+    ],
+    ids=["missing", "NUL", "too long"],
+)
+def test_a_command_that_cannot_be_started_fails_with_a_reason(bench, command, reason):
+    # In the directory where we are no shell comes between.
+    assert_not_started(bench.run_one(bench.job(*command, cwd=os.getcwd())), reason)
+
+
+@pytest.mark.parametrize(
+    "text, mode, reason",
+    [
+        ("#!/no/such\n", 0o755, "its interpreter (#! line) or loader is missing"),
+        ("#!/bin/sh\n", 0o644, "not executable"),
+        ("\0\1binary", 0o755, "not a program for this machine"),
+    ],
+    ids=["no interpreter", "no permission", "no program"],
+)
+def test_a_file_that_cannot_be_executed_fails_with_a_reason(bench, text, mode, reason):
+    prover = bench.write_program("prover", text, mode)
+    assert_not_started(bench.run_one(bench.job(prover, cwd=os.getcwd())), reason)
+
+
+def test_a_folder_is_no_program(bench):
+    job = bench.job(str(bench.folder), cwd=os.getcwd())
+    assert_not_started(bench.run_one(job), "it is a folder")
+
+
+def test_without_its_working_directory_a_job_fails(bench):
+    job = bench.sh("true", cwd="/no/such/folder")
+    assert_not_started(bench.run_one(job), "the working directory /no/such/folder does not exist")
+
+
+def test_without_a_folder_for_its_log_a_job_fails(bench):
+    job = bench.sh("true", cwd=os.getcwd())
+    change(job, stdout=str(bench.folder / "no" / "out"))
+    assert_not_started(bench.run_one(job), f"its log {job.stdout} can't be written")
+
+
+@pytest.mark.parametrize(
+    "code, reason",
+    [
+        (errno.EAGAIN, "no more processes allowed"),
+        (errno.EMFILE, "too many open files"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_words(bench, monkeypatch, code, reason):
+    def refuse(*arguments, **options):
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(os, "posix_spawnp", refuse)
+    assert_not_started(bench.run_one(bench.sh("true")), reason)
+
+
+def test_a_job_that_cannot_be_started_harms_no_other(bench):
+    missing = bench.job("no-such-prover", cwd=os.getcwd())
+    failed, completed = bench.run(missing, bench.sh("true"))
+    assert failed.status is bt.Status.FAILED
+    assert completed.status is bt.Status.COMPLETED
+
+
+def test_a_prover_deleted_while_running_ends_well_and_is_missed_later(bench):
+    prover = bench.write_program("prover", "#!/bin/sh\nrm $0\nexit 4\n")
+    assert bench.run_one(bench.job(prover)).exit.code == 4
+    assert_not_started(bench.run_one(bench.job(prover)), "no such program")
+
+
+# --- Ending a job's processes ---
+
+# The scripts, and how many sleepers there are when the tree is complete.
+TREES = {
     "child": ("SLEEP & SLEEP & wait", 2),
     "session": ("setsid SLEEP & setsid sh -c 'SLEEP & SLEEP & wait' & wait", 3),
     "deaf": ("trap '' TERM; SLEEP & setsid SLEEP & wait; SLEEP", 2),
     "deaf leader gone": ("(trap '' TERM; SLEEP; SLEEP) & wait", 1),
-    "orphans": ("(setsid sh -c 'SLEEP &' &); sleep 0.1; SLEEP", 2),
-    "stopped": (
-        "SLEEP & until ps -o args= -p $! | grep -q ^sleep; do :; done; kill -STOP $!; kill -STOP $$",
-        1,
-    ),
+    "orphans": ("(setsid sh -c 'SLEEP &' &); SLEEP", 2),
 }
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_a_timeout_ends_the_whole_tree(bench, name, monkeypatch):
-    monkeypatch.setattr(bt, "GRACE_S", 0.5)
+def test_run_returns_from_a_timeout_when_the_whole_tree_is_gone(bench, hurry, name):
     script, sleepers = TREES[name]
+    complete = limited_once(lambda live: len(bench.left()) == sleepers)
+    outcome = bench.run_one(bench.sh(script), during=complete)
+    assert outcome.status is bt.Status.TIMEOUT
+    assert outcome.unkillable == ()
+    assert bench.left_at_return == []
 
-    def complete(live):
-        return len(bench.left()) == sleepers and (
-            name != "stopped" or bt.process_info(live.leader.pid).state == "T"
-        )
 
-    (outcome,) = bench.run(bench.sh(script), during=bench.limited_once(complete))
-    assert outcome.status is bt.Status.TIMEOUT and outcome.unkillable == ()
+def state_of(pid):
+    """A process's state as ps has it: "T" for a stopped one."""
+    return bt.process_info(pid).state
+
+
+def test_a_timeout_ends_a_tree_that_is_stopped(bench, hurry):
+    def all_stopped(live):
+        states = [state_of(pid) for pid in (live.leader.pid, *bench.left())]
+        return states == ["T", "T"]
+
+    child_is_a_sleeper = "until ps -o args= -p $! | grep -q ^sleep; do :; done"
+    stop = "kill -STOP $!; kill -STOP $$"
+    job = bench.sh(f"SLEEP & {child_is_a_sleeper}; {stop}")
+    assert bench.run_one(job, during=limited_once(all_stopped)).status is bt.Status.TIMEOUT
+    assert bench.left_at_return == []
+
+
+# A daemon as books have them, and its parent, which goes when there is a file `go`.
+DAEMON = """
+import sys
+if os.fork():
+    wait_for("go")
+    sys.exit()
+os.setsid()
+if os.fork(): os._exit(0)
+for number in range(3): os.close(number)
+exec_sleeper({env})
+"""
 
 
 @needs_linux
-@pytest.mark.parametrize("env", ["os.environ", "{}"])
-def test_a_daemon_left_behind_is_ended(bench, env):
-    """Also one in a session of its own with an empty environment, beside another job."""
-    early, late, other = bench.run(
-        bench.py(DAEMON.format(wait=0, env=env)),
-        bench.py(DAEMON.format(wait=0.3, env=env)),
-        bench.sh("sleep 0.5"),
+@pytest.mark.parametrize("env", ["os.environ", "{}"], ids=["our environment", "an empty one"])
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "unseen"])
+def test_a_daemon_left_behind_is_ended(bench, env, seen):
+    """Also one that is in a session of its own, beside another job."""
+
+    async def go(supervisor):
+        if seen:
+            await until_async(bench.left)
+        (bench.folder / "go").touch()
+
+    daemon = bench.py(DAEMON.format(env=env))
+    other = bench.sh("until [ -e go ]; do sleep 0.02; done")
+    outcomes = bench.run(daemon, other, during=go)
+    assert [outcome.status for outcome in outcomes] == [bt.Status.COMPLETED] * 2
+
+
+def test_closing_its_outputs_ends_nothing(bench, hurry):
+    async def look(supervisor):
+        (live,) = supervisor.live.values()
+        await until_async((bench.folder / "closed").exists)
+        await until_looked_at(live)
+        assert live.has_leader
+        (bench.folder / "go").touch()
+
+    job = bench.sh(
+        "exec >&- 2>&- <&-; : > closed; until [ -e go ]; do sleep 0.02; done 2> new; exit 7"
     )
-    assert [early.status, late.status, other.status] == [bt.Status.COMPLETED] * 3
+    outcome = bench.run_one(job, during=look)
+    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.exit.code == 7
 
 
-def test_closing_its_outputs_ends_nothing(bench):
-    (outcome,) = bench.run(bench.sh("exec >&- 2>&- <&-; sleep 0.3; exit 7"))
-    assert (outcome.status, outcome.exit.code) == (
-        bt.Status.COMPLETED,
-        7,
-    ) and outcome.usage.wall_s >= 0.3
+FORK_64_SLEEPERS = """
+for _ in range(6): os.fork()
+exec_sleeper()
+"""
+FORK_SLEEPERS_WITHOUT_END = """
+while True:
+    if not os.fork(): exec_sleeper()
+    time.sleep(0.01)
+"""
+# Its leader ends at once, and no process of it lives for long.
+GO_FROM_PID_TO_PID = """
+while True:
+    if os.fork(): os._exit(0)
+    os.setsid()
+    time.sleep(0.002)
+"""
 
 
 @needs_linux
 @pytest.mark.parametrize(
     "script, sleepers",
-    [
-        (
-            "import os\nfor _ in range(6): os.fork()\nos.execv('/bin/sleep', ['sleep', 'TOKEN'])",
-            64,
-        ),  # at once
-        (
-            "import os, time\nwhile True:\n if os.fork(): os._exit(0)\n os.setsid()\n time.sleep(0.002)",
-            0,
-        ),  # from pid to pid
-        (
-            "import os, time\nwhile True:\n if not os.fork(): os.execv('/bin/sleep', ['sleep', 'TOKEN'])\n time.sleep(.01)",
-            10,
-        ),
-    ],
+    [(FORK_64_SLEEPERS, 64), (FORK_SLEEPERS_WITHOUT_END, 10)],
+    ids=["at once", "without end"],
 )
-def test_a_storm_of_forks_is_outrun(bench, script, sleepers):
-    storm = bench.limited_once(lambda live: len(bench.left()) >= sleepers)
-    (outcome,) = bench.run(
-        bench.py("import time; time.sleep(0.05)\n" + script), during=storm if sleepers else None
-    )
+def test_a_storm_of_forks_is_outrun(bench, hurry, script, sleepers):
+    storm = limited_once(lambda live: len(bench.left()) >= sleepers)
+    outcome = bench.run_one(bench.py(script), during=storm)
+    assert outcome.status is bt.Status.TIMEOUT
     assert outcome.unkillable == ()
 
 
-def test_run_returns_only_when_the_tree_is_gone(bench, monkeypatch):
-    monkeypatch.setattr(bt, "GRACE_S", 0.5)
-
-    async def main(supervisor):
-        running = asyncio.ensure_future(
-            supervisor.run(
-                bench.sh("trap '' TERM; setsid SLEEP & SLEEP"), lambda pid, started: None
-            )
-        )
-        await bench.limited_once(lambda live: len(bench.left()) == 2)(supervisor)
-        await running
-        return bench.left()
-
-    with bt.Supervisor("b") as supervisor:
-        assert asyncio.run(main(supervisor)) == []
+@needs_linux
+def test_what_goes_from_pid_to_pid_is_outrun(bench, monkeypatch):
+    monkeypatch.setattr(bt, "UNKILLABLE_S", RUN_S)
+    outcome = bench.run_one(bench.py(GO_FROM_PID_TO_PID))
+    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.unkillable == ()
 
 
-def test_interrupt_gives_grace_and_at_once_does_not(bench, monkeypatch):
-    monkeypatch.setattr(bt, "GRACE_S", 2.0 * RUN_S)
-
+def test_an_interrupt_lets_a_job_end_by_itself(bench, endless_grace):
     async def stop(supervisor):
-        await until_async(
-            lambda: (
-                len(bench.left()) == 2
-                and all(bench.out(live.job) for live in supervisor.live.values())
-            )
-        )
+        (live,) = supervisor.live.values()
+        await until_async(lambda: "ready" in bench.out(live.job))
         supervisor.interrupt("stopped by SIGINT")
-        await until_async(lambda: len(supervisor.live) == 1)
+
+    polite = bench.sh("trap 'exit 5' TERM; SLEEP & echo ready; while :; do wait; done")
+    outcome = bench.run_one(polite, during=stop)
+    assert outcome.status is bt.Status.INTERRUPTED
+    assert outcome.exit.code == 5
+    assert outcome.reason == "stopped by SIGINT"
+
+
+def test_an_interrupt_at_once_cuts_the_grace_short(bench, endless_grace):
+    async def stop(supervisor):
+        (live,) = supervisor.live.values()
+        await until_async(lambda: "ready" in bench.out(live.job))
+        supervisor.interrupt("stopped by SIGINT")
         supervisor.interrupt("stopped by SIGINT", at_once=True)
 
-    polite, deaf = bench.run(
-        bench.sh("trap 'exit 5' TERM; SLEEP & echo; while :; do wait; done"),
-        bench.sh("trap '' TERM; echo; SLEEP"),
-        during=stop,
-    )
-    assert (polite.status, polite.exit.code, polite.reason) == (
-        bt.Status.INTERRUPTED,
-        5,
-        "stopped by SIGINT",
-    )
-    assert (deaf.status, deaf.exit.signal) == (bt.Status.INTERRUPTED, "SIGKILL")
+    outcome = bench.run_one(bench.sh("trap '' TERM; echo ready; SLEEP"), during=stop)
+    assert outcome.status is bt.Status.INTERRUPTED
+    assert outcome.exit.signal == "SIGKILL"
 
 
-def test_stop_ends_one_job_and_interrupt_starts_no_more(bench):
+def test_stop_ends_one_job_and_no_other(bench):
     async def stop(supervisor):
-        await until_async(lambda: len(supervisor.live) == 2)
         supervisor.stop("job1", "another variant was faster")
-        await until_async(lambda: len(supervisor.live) == 1)
+        await until_async(lambda: list(supervisor.live) == ["job2"])
         supervisor.interrupt("enough")
-        late = await supervisor.run(bench.sh("SLEEP"), lambda pid, started: pytest.fail("started"))
-        assert (late.status, late.exit, late.reason) == (bt.Status.INTERRUPTED, None, "enough")
 
     one, two = bench.run(bench.sh("exec SLEEP"), bench.sh("exec SLEEP"), during=stop)
     assert (one.status, one.reason) == (bt.Status.INTERRUPTED, "another variant was faster")
     assert (two.status, two.reason) == (bt.Status.INTERRUPTED, "enough")
 
 
-def test_an_exception_leaves_nothing_behind(bench):
+def test_after_an_interrupt_nothing_is_started(bench):
+    def refuse(pid, started):
+        raise AssertionError("it was started")
+
+    with bt.Supervisor(bench.batch_id) as supervisor:
+        supervisor.interrupt("enough")
+        outcome = asyncio.run(supervisor.run(bench.sh("SLEEP"), refuse))
+    assert outcome.status is bt.Status.INTERRUPTED
+    assert outcome.exit is None
+    assert outcome.reason == "enough"
+
+
+def test_what_cannot_be_killed_is_given_up_and_told(bench, monkeypatch):
+    def send_in_vain(pid, number):
+        """SIGKILL, to what waits in the kernel."""
+
+    async def main(supervisor):
+        running = asyncio.ensure_future(supervisor.run(bench.sh("SLEEP & exit 0"), ignore_start))
+        await until_async(bench.left)
+        return await running, bench.left()
+
+    monkeypatch.setattr(bt, "UNKILLABLE_S", 0.1)
+    with bt.Supervisor(bench.batch_id) as supervisor:
+        with monkeypatch.context() as patch:
+            patch.setattr(bt, "send_signal", send_in_vain)
+            outcome, left = asyncio.run(main(supervisor))
+    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.unkillable == tuple(left)
+    assert f"processes {left[0]} can't be killed" in outcome.reason
+
+
+def test_an_exception_at_the_start_leaves_nothing_behind(bench):
     def refuse(pid, started):
         raise RuntimeError("journal full")
 
-    with pytest.raises(RuntimeError), bt.Supervisor("b") as supervisor:
+    with pytest.raises(RuntimeError), bt.Supervisor(bench.batch_id) as supervisor:
         asyncio.run(supervisor.run(bench.sh("setsid SLEEP & SLEEP"), refuse))
     assert bench.left() == []
 
+
+def test_a_job_that_is_cancelled_leaves_nothing_behind(bench):
     async def cancel(supervisor):
-        running = asyncio.ensure_future(
-            supervisor.run(bench.sh("setsid SLEEP & SLEEP"), lambda pid, started: None)
-        )
-        await until_async(bench.left)
+        job = bench.sh("setsid SLEEP & SLEEP")
+        running = asyncio.ensure_future(supervisor.run(job, ignore_start))
+        await until_async(lambda: len(bench.left()) == 2)
         running.cancel()
 
-    with bt.Supervisor("b") as supervisor:
+    with bt.Supervisor(bench.batch_id) as supervisor:
         asyncio.run(cancel(supervisor))
+        assert not supervisor.live
     assert bench.left() == []
+
+
+def test_without_a_free_descriptor_a_job_waits_to_be_looked_after(bench, monkeypatch):
+    """Nobody can see then whether its tree is gone."""
+    looks = []
+
+    def tree_of(finder, live, age_s=0.0, real=bt.ProcessFinder.tree_of):
+        looks.append(live)
+        return real(finder, live, age_s)
+
+    async def starve(supervisor):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        await until_async(bench.left)
+        (live,) = supervisor.live.values()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            os.mkdir(bench.folder / "go")
+            await until_async(lambda: live.leader.ended)
+            looks.clear()
+            await until_async(lambda: len(looks) >= 3)
+            assert supervisor.live
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    monkeypatch.setattr(bt.ProcessFinder, "tree_of", tree_of)
+    job = bench.sh("SLEEP & until [ -e go ]; do sleep 0.02; done; exit 6")
+    outcome = bench.run_one(job, during=starve)
+    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.exit.code == 6
+
+
+# --- Holding a job ---
+
+
+@needs_linux
+def test_suspend_holds_the_whole_tree_until_resume(bench):
+    async def hold(supervisor):
+        (live,) = supervisor.live.values()
+        await until_async(lambda: len(bench.left()) == 2)
+        tree = [live.leader.pid, *bench.left()]
+        supervisor.suspend()
+        await until_async(lambda: {state_of(pid) for pid in tree} == {"T"})
+        supervisor.resume()
+        await until_async(lambda: "T" not in {state_of(pid) for pid in tree})
+        supervisor.interrupt("enough")
+
+    bench.run(bench.sh("setsid SLEEP & SLEEP"), during=hold)
 
 
 def test_suspended_time_does_not_count(bench, monkeypatch):
     """Two hours pass at once, and the limit is one."""
 
     async def nap(supervisor):
-        await until_async(lambda: supervisor.live)
         supervisor.suspend()
         clock = time.monotonic
         monkeypatch.setattr(asyncio.get_running_loop(), "time", clock)
@@ -1414,69 +1821,211 @@ def test_suspended_time_does_not_count(bench, monkeypatch):
         supervisor.resume()
         (bench.folder / "awake").touch()
 
-    (outcome,) = bench.run(
-        bench.sh("until [ -e awake ]; do sleep 0.05; done", timeout=3600), during=nap
-    )
-    assert outcome.status is bt.Status.COMPLETED and outcome.usage.wall_s < 3600
+    job = bench.sh("until [ -e awake ]; do sleep 0.02; done", timeout=3600)
+    outcome = bench.run_one(job, during=nap)
+    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.usage.wall_s < 3600
 
 
-# Three children that do something; `wait()` returns when there is a file `looked`.
-THREE = """import os, time
-def wait():
- while not os.path.exists("looked"): time.sleep(0.05)
-for _ in range(3):
- if not os.fork(): {}; os._exit(0)
-"""
+# --- What a job used ---
 
 
-def test_cpu_and_peak_are_the_whole_trees(bench):
-    async def looked(supervisor):
-        """The three have their memory for most of the job's life, and were seen with it."""
-        live, begun = supervisor.live["job2"], time.monotonic()
-        await until_async(lambda: bench.out(live.job).count("\n") == 3)
-        grown = time.monotonic()
-        await until_async(lambda: live.usage.sampled - grown > 2 * (grown - begun))
-        (bench.folder / "looked").touch()
-
-    burn = "import os, time\nwhile sum(os.times()[:2]) < 0.3: pass"
-    burner, hoard = bench.run(
-        bench.py(f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {burn!r}])"),
-        bench.py(THREE.format("x = b'1' * (60 << 20); print(flush=True); wait()") + "wait()"),
-        during=looked,
-    )
-    assert 0.25 < burner.usage.cpu_s < 3
-    assert 170 < hoard.usage.peak_mb < 300 and 40 < hoard.usage.avg_mb <= hoard.usage.peak_mb
+def test_cpu_is_that_of_the_whole_tree(bench):
+    """By what the leader tells of itself and its child before it ends."""
+    burn = "import os\nwhile sum(os.times()[:2]) < 0.2: pass"
+    job = bench.py(f"""
+import subprocess, sys
+subprocess.run([sys.executable, "-S", "-E", "-c", {burn!r}])
+print(sum(os.times()[:4]), flush=True)
+""")
+    cpu_s = bench.run_one(job).usage.cpu_s
+    told_s = float(bench.out(job))
+    assert told_s > 0.15
+    # The clock of `os.times` is coarse; the child must not count twice.
+    assert told_s - 0.05 < cpu_s < told_s + 1
 
 
 @needs_linux
 def test_cpu_of_orphans_counts(bench):
-    burn = "import os\nwhile sum(os.times()[:2]) < 0.3: pass"
-    daemon = f"if not os.fork():\n if os.fork(): os._exit(0)\n exec({burn!r}); os._exit(0)"
-    (outcome,) = bench.run(
-        bench.py(f"import os\nr, w = os.pipe()\n{daemon}\nos.close(w); os.read(r, 1)")
-    )
-    assert outcome.usage.cpu_s > 0.25
+    """The leader waits for the end of its grandchild, which is an orphan."""
+    job = bench.py("""
+reading, writing = os.pipe()
+if not os.fork():
+    if not os.fork():
+        while sum(os.times()[:2]) < 0.2: pass
+    os._exit(0)
+os.close(writing)
+os.read(reading, 1)
+""")
+    assert bench.run_one(job).usage.cpu_s > 0.15
 
 
-HOG = "import mmap\nm = []\nwhile True: m.append(mmap.mmap(-1, 16 << 20, flags=0x8022))"  # private, anonymous, populated
+# Three children; each does something, then the leader waits for a file `go`.
+THREE_CHILDREN = """
+for _ in range(3):
+    if not os.fork():
+        {}
+        os._exit(0)
+wait_for("go")
+"""
 
 
 @needs_linux
-def test_a_hog_is_ended_close_to_its_limit(bench):
-    (outcome,) = bench.run(bench.py(HOG, memory=1024))
-    assert (outcome.status, outcome.exit.signal) == (
-        bt.Status.MEMORY_LIMIT,
-        "SIGKILL",
-    ) and "1,024 MB" in outcome.reason
-    assert (
-        1024 < outcome.usage.peak_mb < 1024 * 1.25
-    )  # 1.1 on a machine that isn't busy with something else
+def test_memory_is_that_of_the_whole_tree_together(bench, hurry):
+    async def look(supervisor):
+        """Let the three have their memory for half of the job's life and more."""
+        (live,) = supervisor.live.values()
+        begun = time.monotonic()
+        await until_async(lambda: bench.out(live.job).count("\n") == 3)
+        grown = time.monotonic()
+        await until_async(lambda: live.usage.sampled - grown > 1.5 * (grown - begun))
+        (bench.folder / "go").touch()
+
+    hoard = "x = b'1' * (60 << 20); print(flush=True); wait_for('go')"
+    usage = bench.run_one(bench.py(THREE_CHILDREN.format(hoard)), during=look).usage
+    assert 170 < usage.peak_mb < 300
+    assert 40 < usage.avg_mb <= usage.peak_mb
 
 
-def test_the_memory_limit_is_the_whole_trees(bench):
-    grow = "os.setsid(); x = b'1' * (100 << 20); wait()"
-    (outcome,) = bench.run(bench.py(THREE.format(grow) + "wait()", memory=250))
+@needs_linux
+@needs_waitid
+def test_a_job_that_nobody_looked_at_shows_its_peak(bench):
+    job, size_mb = hoarder_above_us(bench)
+    outcome = run_unseen(bench, job)
+    assert size_mb <= outcome.usage.peak_mb < size_mb + 60
+
+
+@needs_linux
+def test_a_tiny_job_shows_its_own_peak_and_not_the_drivers(bench):
+    async def look(supervisor):
+        (live,) = supervisor.live.values()
+        await until_async(bench.left)
+        await until_looked_at(live)
+        supervisor.interrupt("enough")
+
+    outcome = bench.run_one(bench.sh("exec SLEEP"), during=look)
+    assert 0.1 < outcome.usage.peak_mb < 20
+
+
+@needs_linux
+def test_a_child_about_to_exec_does_not_count_twice(bench, hurry, monkeypatch):
+    monkeypatch.setattr(bt, "COPY_S", RUN_S)
+
+    async def look(supervisor):
+        (live,) = supervisor.live.values()
+        await until_async(lambda: live.usage.copies)
+        (bench.folder / "fifo").write_bytes(b"x")
+
+    os.mkfifo(bench.folder / "fifo")  # to wait without taking memory
+    job = bench.py(
+        """
+fifo = os.open("fifo", os.O_RDWR)
+x = b"1" * (150 << 20)
+if not os.fork():
+    os.read(fifo, 1)
+    os.execv("/bin/true", ["true"])
+os.wait()
+""",
+        memory=250,
+    )
+    outcome = bench.run_one(job, during=look)
+    assert outcome.status is bt.Status.COMPLETED
+    assert 150 < outcome.usage.peak_mb < 250
+
+
+# --- Holding a job to its memory ---
+
+# It takes 32 MB more, in private pages that are there at once, for every byte in the fifo.
+HOG = """
+import mmap
+taken = []
+fifo = os.open("fifo", os.O_RDWR)
+populated = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x8000
+while os.read(fifo, 1):
+    taken.append(mmap.mmap(-1, 32 << 20, flags=populated))
+    print(flush=True)
+"""
+
+
+@needs_linux
+def test_a_hog_is_ended_at_the_first_look_that_sees_it_over_its_limit(bench, hurry):
+    async def feed(supervisor):
+        (live,) = supervisor.live.values()
+        fifo = os.open(bench.folder / "fifo", os.O_RDWR)
+        steps = 0
+        while live.has_leader:
+            steps += 1
+            assert steps < 20, "640 MB are there"
+            os.write(fifo, b"x")
+            await until_async(lambda steps=steps: bench.out(live.job).count("\n") == steps)
+            await until_looked_at(live)
+        os.close(fifo)
+
+    os.mkfifo(bench.folder / "fifo")
+    outcome = bench.run_one(bench.py(HOG, memory=250), during=feed)
     assert outcome.status is bt.Status.MEMORY_LIMIT
+    assert outcome.exit.signal == "SIGKILL"
+    assert "its limit is 250 MB" in outcome.reason
+    assert 250 < outcome.usage.peak_mb < 250 + 40
+
+
+@needs_linux
+@pytest.mark.parametrize("free_mb", [1, 1024, 16 * 1024])
+def test_the_next_look_comes_before_the_fastest_hog_is_far_over_its_limit(bench, free_mb):
+    async def look(supervisor):
+        (live,) = supervisor.live.values()
+        live.usage.rss_mb = 100
+        change(live.job, limits=bt.Limits(1, 100 + free_mb, RUN_S))
+        pause_s = bt.seconds_to_limit(live, age_s=0)
+        supervisor.interrupt("enough")
+        assert bt.CLOSEST_LOOK_S <= pause_s
+        assert pause_s * bt.FASTEST_HOG <= max(free_mb, bt.CLOSEST_LOOK_S * bt.FASTEST_HOG)
+
+    bench.run(bench.sh("exec SLEEP"), during=look)
+
+
+def test_the_memory_limit_is_the_whole_trees(bench, hurry):
+    grow = "os.setsid(); x = b'1' * (100 << 20); wait_for('ever')"
+    outcome = bench.run_one(bench.py(THREE_CHILDREN.format(grow), memory=250))
+    assert outcome.status is bt.Status.MEMORY_LIMIT
+
+
+def test_the_memory_limit_holds_in_the_grace_of_a_timeout(bench, endless_grace):
+    """Its child grows when it is asked to end: only its memory ends that one."""
+    job = bench.py(
+        """
+import signal
+if not os.fork():
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    print("ready", flush=True)
+    signal.pause()
+    x = b"1" * (400 << 20)
+while True: signal.pause()
+""",
+        memory=250,
+    )
+    ready = limited_once(lambda live: "ready" in bench.out(live.job))
+    outcome = bench.run_one(job, during=ready)
+    assert outcome.status is bt.Status.TIMEOUT
+    assert outcome.exit.signal == "SIGTERM"
+
+
+@needs_linux
+def test_old_jobs_are_looked_at_once_a_second_and_all_at_the_same_moments(bench):
+    """On whole seconds of the event loop's clock."""
+
+    async def watch(supervisor):
+        for live in supervisor.live.values():
+            live.put_clocks_forward(-60)  # it looks as if it had run for a minute
+        now = time.monotonic()
+        for live in supervisor.live.values():
+            await until_async(lambda live=live: live.usage.sampled > now)
+        for live in supervisor.live.values():
+            assert live.timer.when() % 1 == 0
+        supervisor.interrupt("enough")
+
+    jobs = [bench.sh("exec SLEEP", memory=16384) for _ in range(8)]
+    bench.run(*jobs, during=watch)
 
 
 @needs_linux
@@ -1489,199 +2038,85 @@ def test_children_of_a_process_that_is_hidden_from_us(monkeypatch):
     assert bt.children_of(1) == []
 
 
-def test_the_memory_limit_holds_in_the_grace_of_a_timeout(bench, monkeypatch):
-    monkeypatch.setattr(bt, "GRACE_S", 2.0 * RUN_S)
-    job = bench.py(
-        "import os, signal\nif not os.fork():\n signal.signal(signal.SIGTERM, lambda *_: None)\n print(flush=True)\n"
-        " signal.pause()\n x = b'1' * (400 << 20)\nwhile True: signal.pause()",
-        memory=250,
-    )
-    (outcome,) = bench.run(job, during=bench.limited_once(lambda live: bench.out(live.job)))
-    assert (outcome.status, outcome.exit.signal) == (bt.Status.TIMEOUT, "SIGTERM")
+# --- Logs that are too long ---
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
-def test_no_descriptor_to_ask_for_out_of_memory_kills(monkeypatch, code):
-    def count():
-        raise OSError(code, os.strerror(code))
-
-    kills = bt.OomKills()
-    kills.counts.append(3)
-    monkeypatch.setattr(bt, "oom_kill_count", count)
-    assert not kills.grew()
+@pytest.fixture
+def small_logs(monkeypatch):
+    """Logs are cut above 1 MB, to a head and a tail of a quarter each."""
+    monkeypatch.setattr(bt, "LOG_CAP", 1 << 20)
+    monkeypatch.setattr(bt, "LOG_HEAD", 1 << 18)
+    monkeypatch.setattr(bt, "LOG_TAIL", 1 << 18)
 
 
-@needs_linux
-def test_a_child_about_to_exec_does_not_count_twice(bench, monkeypatch):
-    monkeypatch.setattr(bt, "COPY_S", RUN_S)
-
-    async def looked(supervisor):
-        (live,) = supervisor.live.values()
-        await until_async(lambda: live.usage.copies)
-        (bench.folder / "looked").write_bytes(b"x")
-
-    os.mkfifo(bench.folder / "looked")  # to wait without taking memory
-    child = "if not os.fork():\n os.read(fifo, 1)\n os.execv('/bin/true', ['true'])"
-    (outcome,) = bench.run(
-        bench.py(
-            f"import os\nfifo = os.open('looked', os.O_RDWR)\nx = b'1' * (150 << 20)\n{child}\nos.wait()",
-            memory=250,
-        ),
-        during=looked,
-    )
-    assert outcome.status is bt.Status.COMPLETED and 150 < outcome.usage.peak_mb < 250
+def run_flood(bench, lines):
+    """Run a job that prints so many lines, each with its number and nine bytes long; the job."""
+    first = 10**7
+    job = bench.sh(f"seq {first} {first + lines - 1}")
+    assert bench.run_one(job).exit.code == 0
+    return job
 
 
-@needs_linux
-def test_many_sleepers_are_seldom_looked_at(bench, monkeypatch):
-    """Once a second each, and all of them at the same moments."""
-
-    def look(monitor, live, look=bt.Monitor.look):
-        looks.append(live.leader.pid)
-        look(monitor, live)
-
-    async def watch(supervisor):
-        await asyncio.sleep(2.2)
-        looks.clear()
-        begun = time.monotonic()
-        await asyncio.sleep(1.5)
-        seconds = time.monotonic() - begun
-        assert len(looks) <= 64 * (seconds + 1)
-        assert len({live.timer.when() for live in supervisor.live.values()}) <= 2
-        supervisor.interrupt("measured")
-
-    looks: list[int] = []
-    monkeypatch.setattr(bt.Monitor, "look", look)
-    bench.run(*(bench.sh("exec SLEEP", memory=16384) for _ in range(64)), during=watch)
+def assert_head_and_tail(log, lines):
+    """Check that a log of `run_flood` holds the first and the last lines, and what is left out."""
+    data = Path(log).read_bytes()
+    assert len(data) <= bt.LOG_CAP
+    head, note, rest = data.partition(b"[batch_tamarin left out ")
+    assert note
+    left_out, end_of_note, tail = rest.partition(b" bytes here]\n")
+    assert end_of_note
+    assert len(head) > bt.LOG_HEAD - 20
+    assert len(tail) > bt.LOG_TAIL - 20
+    assert int(left_out) + len(head) + len(tail) == lines * 9
+    first = 10**7
+    assert_numbered(head, first)
+    assert_numbered(tail, first + lines - len(tail) // 9)
 
 
-@needs_linux
-def test_a_child_inherits_nothing_but_its_logs(bench):
-    leak = os.open(os.devnull, os.O_RDONLY)
-    os.set_inheritable(leak, True)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
-    try:
-        job = bench.sh(
-            "ls -l /proc/self/fd; grep -E 'Sig(Blk|Ign)' /proc/self/status; echo $BATCH_TAMARIN_JOB; "
-            "ps -o sid= -p $$; echo $$; pwd",
-            cwd="/usr",
-        )
-        bench.run(job)
-    finally:
-        os.close(leak)
-        signal.signal(signal.SIGHUP, before)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    said = bench.out(job)
-    assert re.search(r"\b0 -> /dev/null", said) and "job1.out" in said and "job1.err" in said
-    assert len(re.findall(r"^l.* -> ", said, re.MULTILINE)) == 4, said  # the fourth is ls's own
-    assert [int(bits, 16) & 0x7FFFFFFF for bits in re.findall(r"Sig\w+:\s*(\w+)", said)] == [
-        0,
-        0,
-    ], said  # above: glibc's own
-    marker, session, pid, folder = said.split()[-4:]
-    assert (marker, session, folder) == (f"batch-{bench.token}/job1/1", pid, "/usr")
-    assert os.getcwd() != "/usr"
-
-
-def test_what_cannot_be_started_fails_with_a_reason(bench, monkeypatch):
-    here = os.getcwd()  # where no shell comes between
-
-    def script(name: str, text: str, mode: int = 0o755) -> str:
-        (bench.folder / name).write_text(text)
-        (bench.folder / name).chmod(mode)
-        return str(bench.folder / name)
-
-    lost_log = bench.sh("true", cwd=here)
-    object.__setattr__(lost_log, "stdout", str(bench.folder / "no" / "out"))
-    cases = {
-        "no such program": bench.job("no-such-prover", cwd=here),
-        "interpreter": bench.job(script("a", "#!/no/such\n"), cwd=here),
-        "not executable": bench.job(script("b", "#!/bin/sh\n", 0o644), cwd=here),
-        "not a program": bench.job(script("c", "\0\1binary"), cwd=here),
-        "a folder": bench.job(str(bench.folder), cwd=here),
-        "working directory": bench.sh("true", cwd="/no/such/folder"),
-        "its log": lost_log,
-        "null": bench.job("/bin/echo", "a\0b", cwd=here),
-        "too long": bench.job("/bin/echo", *["x" * 100000] * 50, cwd=here),
-    }
-    outcomes = bench.run(*cases.values(), bench.sh("true"))
-    assert outcomes.pop().status is bt.Status.COMPLETED
-    for expected, outcome in zip(cases, outcomes):
-        assert (outcome.status, outcome.exit) == (
-            bt.Status.FAILED,
-            None,
-        ) and expected in outcome.reason, outcome
-
-    for number, expected in (
-        (errno.EAGAIN, "no more processes allowed"),
-        (errno.EMFILE, "too many open files"),
-    ):
-
-        def refuse(*arguments, number=number, **options):
-            raise OSError(number, "no")
-
-        monkeypatch.setattr(os, "posix_spawnp", refuse)
-        assert expected in bench.run(bench.sh("true"))[0].reason
-
-
-def test_a_prover_deleted_while_running_ends_well_and_is_missed_later(bench):
-    prover = bench.folder / "prover"
-    prover.write_text("#!/bin/sh\nrm $0\nsleep 0.1\nexit 4\n")
-    prover.chmod(0o755)
-    assert bench.run(bench.job(str(prover)))[0].exit.code == 4
-    assert "no such program" in bench.run(bench.job(str(prover)))[0].reason
+def assert_numbered(text, number):
+    """Check that whole lines of nine bytes are numbered from here on: every 997th, and the last."""
+    assert len(text) % 9 == 0
+    count = len(text) // 9
+    for line in (*range(0, count, 997), count - 1):
+        assert text[line * 9 : line * 9 + 9] == b"%d\n" % (number + line)
 
 
 @needs_linux  # GNU seq
-@pytest.mark.parametrize(
-    "lines, caps", [(33_300_000, None), (3_000_000, (4 << 20, 1 << 20, 1 << 20))]
-)
-def test_a_flood_keeps_head_and_tail(bench, monkeypatch, lines, caps):
-    """300 MB with the real caps, then small ones that make it cut many times while it grows; all lines have 9 bytes."""
-    for name, value in zip(("LOG_CAP", "LOG_HEAD", "LOG_TAIL"), caps or ()):
-        monkeypatch.setattr(bt, name, value)
-    first, last = 10**7, 10**7 + lines - 1
-    job = bench.sh(f"seq {first} {last}")
-    (outcome,) = bench.run(job)
-    assert outcome.exit.code == 0
-    assert os.path.getsize(job.stdout) <= bt.LOG_CAP
-    head, note, tail = Path(job.stdout).read_bytes().partition(b"[batch_tamarin left out ")
-    left_out, end_of_note, tail = tail.partition(b" bytes here]\n")
-    assert note and end_of_note and len(head) > bt.LOG_HEAD - 20 and len(tail) >= bt.LOG_TAIL - 20
-    assert int(left_out) + len(head) + len(tail) == lines * 9
-    for part, number in ((head, first), (tail, last + 1 - len(tail) // 9)):
-        lines_at = range(0, len(part), 9 * 997)
-        assert [part[at : at + 9] for at in lines_at] == [
-            b"%d\n" % (number + at // 9) for at in lines_at
-        ]
+def test_a_flood_keeps_head_and_tail(bench):
+    lines = 8_000_000  # 72 MB
+    job = run_flood(bench, lines)
+    assert_head_and_tail(job.stdout, lines)
+
+
+@needs_linux  # GNU seq
+def test_a_flood_that_is_cut_many_times_keeps_head_and_tail(bench, small_logs, hurry):
+    lines = 1_500_000  # 13 MB
+    job = run_flood(bench, lines)
+    assert_head_and_tail(job.stdout, lines)
 
 
 def test_a_log_without_lines_gets_no_new_ones(tmp_path, monkeypatch):
     """Half a line must never stand alone: it could read like a verdict."""
-    for name, value in (("LOG_CAP", 4000), ("LOG_HEAD", 1000), ("LOG_TAIL", 1000)):
-        monkeypatch.setattr(bt, name, value)
+    monkeypatch.setattr(bt, "LOG_CAP", 4000)
+    monkeypatch.setattr(bt, "LOG_HEAD", 1000)
+    monkeypatch.setattr(bt, "LOG_TAIL", 1000)
+    head = b"x" * 1000
     path = tmp_path / "log"
     path.write_bytes(b"x" * 9000)
     log = bt.CappedLog(str(path))
     log.cap()
-    assert (
-        path.read_bytes()
-        == b"x" * 1000 + b"[batch_tamarin left out 7000 bytes here] " + b"x" * 1000
-    )
+    note = b"[batch_tamarin left out 7000 bytes here] "
+    assert path.read_bytes() == head + note + b"x" * 1000
     with path.open("ab") as file:
         file.write(b"y" * 4000)
     log.cap()
-    assert (
-        path.read_bytes()
-        == b"x" * 1000 + b"[batch_tamarin left out 11000 bytes here] " + b"y" * 1000
-    )
+    note = b"[batch_tamarin left out 11000 bytes here] "
+    assert path.read_bytes() == head + note + b"y" * 1000
 
 
-def test_a_log_that_somebody_removes_hides_no_other(bench):
+def test_a_log_that_somebody_removes_hides_no_other(bench, small_logs, hurry):
     async def flood(supervisor):
         (live,) = supervisor.live.values()
-        await until_async(lambda: os.path.exists(live.job.stderr))
         os.remove(live.job.stdout)
         with open(live.job.stderr, "ab") as file:
             file.truncate(bt.LOG_CAP + 1)
@@ -1691,161 +2126,149 @@ def test_a_log_that_somebody_removes_hides_no_other(bench):
     bench.run(bench.sh("exec SLEEP"), during=flood)
 
 
-DRIVER = """
-import asyncio, os, sys
-sys.path[:0] = {path!r}
-from batch_tamarin import Job, Limits, Supervisor
-lock = int(sys.argv[1])
-async def main(supervisor):
-    def told(pid, started): print(pid, started, supervisor._watchdog.pid, flush=True)
-    def job(name, script):
-        return Job(name, 1, ("/bin/sh", "-c", script), "/", dict(os.environ), Limits(1, 999, 99), "{log}", "{log}")
-    await asyncio.gather(*(supervisor.run(job(name, script), told) for name, script in enumerate({scripts!r})))
-with Supervisor("{batch}", lock) as supervisor:
-    asyncio.run(main(supervisor))
-"""
+# --- After a driver that was killed ---
 
 
-def start_driver(
-    bench: Bench, *scripts: str
-) -> tuple[subprocess.Popen[str], list[list[int]], Path]:
-    """A driver in a process group of its own, holding a lock; (process, [pid, started, watchdog] of its jobs, lock file)."""
-    lock = bench.folder / "lock"
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    source = DRIVER.format(
-        path=[str(Path(__file__).parent)],
-        log=bench.folder / "log",
-        batch="batch-" + bench.token,
-        scripts=[script.replace("SLEEP", f"sleep {bench.token}") for script in scripts],
-    )
-    driver = subprocess.Popen(
-        [sys.executable, "-c", source, str(handle)],
-        stdout=subprocess.PIPE,
-        text=True,
-        pass_fds=[handle],
-        start_new_session=True,
-    )
-    os.close(handle)
-    started = [[int(word) for word in driver.stdout.readline().split()] for _ in scripts]
-    return driver, started, lock
+class Driver:
+    """A process that runs scripts as jobs, under a lock; in a session of its own.
+
+    It is forked from this one. `starts` are the events of its jobs' starts.
+    """
+
+    def __init__(self, bench, *scripts):
+        self.bench = bench
+        self.lock = bench.folder / "lock"
+        self.jobs = [bench.sh(script) for script in scripts]
+        self.told = bench.folder / "told"
+        self.process = multiprocessing.get_context("fork").Process(target=self.drive)
+        self.process.start()
+        wait_for(lambda: len(self.read_told()) == len(scripts))
+        self.watchdog = self.read_told()[0][2]
+        host, boot = bt.host_id()
+        self.starts = [
+            bt.Started((), "j", 1, pid, started, host, boot) for pid, started, _ in self.read_told()
+        ]
+
+    def drive(self):
+        """What the process does."""
+        os.setsid()
+        handle = os.open(self.lock, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with bt.Supervisor(self.bench.batch_id, handle) as supervisor:
+
+            def tell(pid, started):
+                with self.told.open("a") as file:
+                    file.write(f"{pid} {started} {supervisor._watchdog.pid}\n")
+
+            asyncio.run(self.run_jobs(supervisor, tell))
+
+    async def run_jobs(self, supervisor, tell):
+        await asyncio.gather(*[supervisor.run(job, tell) for job in self.jobs])
+
+    def read_told(self):
+        """(pid, its start, pid of the watchdog) of each job that was started so far."""
+        if not self.told.exists():
+            return []
+        lines = self.told.read_text().splitlines(keepends=True)
+        return [tuple(map(int, line.split())) for line in lines if line.endswith("\n")]
+
+    def kill(self):
+        """Kill it, with its process group."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.join(RUN_S)
+
+    def kill_with_watchdog(self):
+        """Kill both: nobody is left to end the jobs."""
+        os.kill(self.watchdog, signal.SIGKILL)
+        self.kill()
+
+
+def has_ended(pid):
+    """Whether a process is gone, or dead and not reaped."""
+    return bt.process_start(pid) == 0 or state_of(pid) == "Z"
 
 
 @needs_linux
-def test_the_watchdog_outlives_a_killed_driver_and_ends_its_provers(bench):
-    driver, started, lock = start_driver(
+def test_the_watchdog_ends_the_provers_of_a_killed_driver_and_frees_its_lock(bench):
+    driver = Driver(
         bench, "trap '' TERM HUP; SLEEP", "setsid SLEEP & (setsid SLEEP &) ; env -i SLEEP"
     )
     wait_for(lambda: len(bench.left()) == 4)
-    watchdog = started[0][2]
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        os.kill(watchdog, number)
-    assert not lock_is_free(lock)
-    os.killpg(driver.pid, signal.SIGKILL)
-    wait_for(lambda: lock_is_free(lock))
+    driver.kill()
+    wait_for(lambda: lock_is_free(driver.lock))
     assert bench.left() == []
-    end_of(driver)
-    wait_for(lambda: bt.process_start(watchdog) == 0 or bt.process_info(watchdog).state == "Z")
+    wait_for(lambda: has_ended(driver.watchdog))
 
 
 @needs_linux
-def test_a_later_run_ends_survivors_and_no_strangers(bench):
-    driver, started, _ = start_driver(
-        bench, "exec SLEEP", "setsid SLEEP & exec env -i sh -c 'SLEEP; SLEEP'", "exec env -i SLEEP"
-    )
-    wait_for(lambda: len(bench.left()) == 4)
-    stranger = subprocess.Popen(
-        ["sleep", bench.token], env={**ENV, bt.MARKER: f"batch-{bench.token}1/job/1"}
-    )
-    for pid in (started[0][2], driver.pid):
-        os.kill(pid, signal.SIGKILL)
-    end_of(driver)
-    host, boot = bt.host_id()
-    events = [bt.Started((), "j", 1, pid, begun, host, boot) for pid, begun, _ in started]
-    elsewhere = bt.replace(events.pop(), host="another")
-    reused = bt.Started((), "j", 1, stranger.pid, bt.process_start(stranger.pid) - 1, host, boot)
-    try:
-        ended = bt.end_survivors("batch-" + bench.token, [*events, elsewhere, reused])
-        assert (
-            {pid for pid, _, _ in started[:2]} <= set(ended)
-            and stranger.pid not in ended
-            and os.getpid() not in ended
-        )
-        assert sorted(bench.left()) == sorted([started[2][0], stranger.pid])
-        assert bt.end_survivors("batch-" + bench.token, [*events, reused]) == []
-    finally:
-        stranger.kill()
-        stranger.wait()
-        os.kill(started[2][0], signal.SIGKILL)
+def test_a_signal_that_ends_drivers_does_not_end_the_watchdog(bench):
+    driver = Driver(bench, "SLEEP")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(driver.watchdog, number)
+    assert not lock_is_free(driver.lock)
+    driver.kill()
+    wait_for(lambda: lock_is_free(driver.lock))
+    assert bench.left() == []
 
 
-def test_a_normal_end_releases_the_lock(bench):
-    driver, _, lock = start_driver(bench, "true")
-    end_of(driver)
-    assert driver.returncode == 0 and lock_is_free(lock)
-
-
-def test_without_a_free_descriptor_a_job_waits_to_be_looked_after(bench):
-    async def starve(supervisor):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        await until_async(bench.left)
-        (live,) = supervisor.live.values()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        try:
-            os.mkdir(bench.folder / "go")
-            await until_async(lambda: live.leader.ended)
-            await asyncio.sleep(0.3)
-            assert supervisor.live  # nobody can see whether its tree is gone
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-    (running,) = bench.run(
-        bench.sh("SLEEP & until [ -e go ]; do sleep 0.05; done; exit 6"), during=starve
-    )
-    assert (running.status, running.exit.code) == (bt.Status.COMPLETED, 6)
+@needs_linux
+def test_a_driver_that_ends_well_frees_its_lock(bench):
+    driver = Driver(bench, "true")
+    driver.process.join(RUN_S)
+    assert driver.process.exitcode == 0
+    assert lock_is_free(driver.lock)
 
 
 @needs_linux
 @pytest.mark.parametrize(
-    "script, waits_s, limits, status",
+    "script, sleepers",
     [
-        ("sleep 2", 0, {"timeout": 1}, bt.Status.TIMEOUT),
-        ("echo summary", 2, {"timeout": 1}, bt.Status.COMPLETED),
-        (
-            "exec {python} -S -c \"x = b'1' * (300 << 20)\"",
-            0.6,
-            {"memory": 100},
-            bt.Status.MEMORY_LIMIT,
-        ),
+        ("exec SLEEP", 1),
+        ("setsid SLEEP & exec env -i sh -c 'SLEEP; SLEEP'", 2),
     ],
+    ids=["marked", "unmarked session"],
 )
-def test_what_ended_while_nobody_looked_is_judged_by_its_own_end(
-    bench, script, waits_s, limits, status
-):
-    job = bench.sh(script.format(python=sys.executable), **limits)
-
-    def busy(pid, started):
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        time.sleep(waits_s)  # the loop is still busy
-
-    with bt.Supervisor("batch-" + bench.token) as supervisor:
-        outcome = asyncio.run(supervisor.run(job, busy))
-    assert outcome.status is status and outcome.exit == bt.ExitStatus(0), outcome
+def test_a_later_run_ends_survivors(bench, script, sleepers):
+    driver = Driver(bench, script)
+    wait_for(lambda: len(bench.left()) == sleepers)
+    driver.kill_with_watchdog()
+    ended = bt.end_survivors(bench.batch_id, driver.starts)
+    assert driver.starts[0].pid in ended
+    assert bench.left() == []
+    assert bt.end_survivors(bench.batch_id, driver.starts) == []
 
 
-def test_a_job_has_a_directory_of_its_own(bench, monkeypatch):
-    folder = bench.folder / "-a '$(b)\n"
-    folder.mkdir()
-    monkeypatch.setattr(
-        os, "chdir", lambda path: pytest.fail("the process's own directory changes")
-    )
-    job, lost = (
-        bench.job("/bin/pwd", "-P", cwd=str(folder)),
-        bench.job("no-such-prover", cwd=str(folder)),
-    )
-    outcome, gone = bench.run(job, lost)
-    assert outcome.exit == bt.ExitStatus(0) and bench.out(job) == f"{folder}\n"
-    assert gone.exit == bt.ExitStatus(127) and "no-such-prover" in Path(lost.stderr).read_text()
+@needs_linux
+def test_a_later_run_ends_no_survivors_of_another_host(bench):
+    driver = Driver(bench, "exec env -i SLEEP")
+    wait_for(bench.left)
+    driver.kill_with_watchdog()
+    elsewhere = driver.starts[0]._replace(host="another")
+    assert bt.end_survivors(bench.batch_id, [elsewhere]) == []
+    assert bench.left() == [elsewhere.pid]
+
+
+@needs_linux
+def test_a_later_run_ends_no_stranger_with_the_pid_of_a_prover(bench):
+    """Nor one with the marker of a batch whose id begins like that of this one."""
+    env = {**ENV, bt.MARKER: f"{bench.batch_id}1/job/1"}
+    stranger = subprocess.Popen(["sleep", bench.token], env=env)
+    host, boot = bt.host_id()
+    earlier = bt.process_start(stranger.pid) - 1
+    reused = bt.Started((), "j", 1, stranger.pid, earlier, host, boot)
+    try:
+        assert bt.end_survivors(bench.batch_id, [reused]) == []
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@needs_linux
+def test_a_later_run_takes_neither_itself_nor_its_ancestors_for_survivors():
+    """By a run inside a job of the batch, say."""
+    ourselves = {bt.ProcessId(pid, bt.process_start(pid)) for pid in (os.getpid(), os.getppid())}
+    assert not ourselves & bt._survivors("no-such-batch", ourselves)
 
 
 # === Prover =======================================================================================
