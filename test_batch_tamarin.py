@@ -2275,64 +2275,152 @@ def test_a_later_run_takes_neither_itself_nor_its_ancestors_for_survivors():
 
 # === Prover =======================================================================================
 
+# --- Starting a prover ---
+
 
 def test_version_is_asked_once_per_executable(lab):
-    lab.prover('echo "$@" >> calls; ' + VERIFY)
+    lab.prover(VERIFY)
     script = lab.path / "fake.sh"
     script.write_text(script.read_text().replace("case", 'echo "$@" >> calls\ncase', 1))
     lab.provers["same"] = {"path": "./fake.sh"}
-    lab.recipe(tamarin_versions=["fake", "same"])
+    lab.recipe(tamarin_versions=["fake", "same"], lemmas=[{"name": "one"}])
     lab.run("run", "recipe.json", code=0)
     calls = (lab.path / "calls").read_text().splitlines()
     assert calls.count("--version") == 1
-    assert len(lab.finishes()) == 6
+    assert sorted(lab.finishes()) == ["t--one--fake", "t--one--same"]
+
+
+def test_tamarin_prover_gets_its_cores_by_the_rts(lab):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    (start,) = lab.events("start")
+    assert start["command"][1:4] == ["+RTS", "-N1", "-RTS"]
 
 
 def test_tamarin_rs_gets_its_own_cores_option(lab):
+    """It refuses `+RTS` with exit code 2 (tamarin-rs 1.13)."""
     lab.prover(VERIFY)
     script = lab.path / "fake.sh"
-    script.write_text(
-        script.read_text().replace("tamarin-prover 1.11.0, (C) nobody", "tamarin-rs 1.13.0")
-    )
-    lab.recipe()
-    lab.run("run", "recipe.json", "-t", "t--one", code=0)
+    told = script.read_text().replace("tamarin-prover 1.11.0, (C) nobody", "tamarin-rs 1.13.0")
+    script.write_text(told)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
     (start,) = lab.events("start")
-    assert start["command"][1] == "--processors=1" and "+RTS" not in start["command"]
+    assert start["command"][1] == "--processors=1"
+    assert "+RTS" not in start["command"]
 
 
-@pytest.mark.parametrize("given", [{}, {"LC_ALL": "C"}, {"LANG": "POSIX"}])
-def test_child_gets_a_utf8_locale(lab, given):
+def a_prover(version="1.11.0", flavour=bt.Flavour.TAMARIN_PROVER, **fields):
+    """A prover that has told its version."""
+    prover = bt.Prover("p", ("tamarin-prover",), **fields)
+    prover.flavour = flavour
+    prover.version = version
+    return prover
+
+
+OUTPUTS = bt.result_files("/results", "i")
+
+
+@pytest.mark.parametrize(
+    "version, writes",
+    [("1.4.1", False), ("1.8.0", False), ("1.10.0", True), ("1.11.0", True), ("", True)],
+)
+def test_traces_are_asked_for_from_version_1_10_on(version, writes):
+    """Older ones refuse the options; who did not tell its version is taken for a new one."""
+    command = bt.prover_command(a_prover(version), a_plan(), OUTPUTS)
+    assert (f"--output-json={OUTPUTS.trace_json}" in command) == writes
+    assert (f"--output-dot={OUTPUTS.trace_dot}" in command) == writes
+
+
+def test_options_of_the_task_come_behind_those_of_the_prover():
+    """Of two that contradict each other the last counts."""
+    plan = a_plan(options=("--bound=7",), flags=("X",))
+    command = bt.prover_command(a_prover(options=("--bound=5",)), plan, OUTPUTS)
+    assert command[4:8] == ("t.spthy", "--prove=one", "--bound=5", "--bound=7")
+    assert command[8] == "-D=X"
+    assert command[-1] == f"--output={OUTPUTS.proof}"
+
+
+def test_a_check_asks_for_no_proof():
+    command = bt.prover_command(a_prover(), a_plan(prove=False), OUTPUTS)
+    assert not any(word.startswith("--prove") for word in command)
+
+
+@pytest.fixture
+def no_locale(monkeypatch):
+    """There is no locale in the environment."""
+    for name in list(os.environ):
+        if name.startswith(("LC_", "LANG")):
+            monkeypatch.delenv(name)
+
+
+def test_a_child_gets_a_utf8_locale(lab, no_locale):
     lab.prover('echo "${LC_ALL:-$LC_CTYPE}" > locale; ' + VERIFY)
     lab.recipe(lemmas=[{"name": "one"}])
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG"))}
-    lab.run_script("run", "recipe.json", code=0, env={**env, **given})
+    lab.run("run", "recipe.json", code=0)
     assert "UTF-8" in (lab.path / "locale").read_text()
 
 
+@pytest.mark.parametrize("name, value", [("LC_ALL", "C"), ("LANG", "POSIX"), ("LC_CTYPE", "de_DE")])
+def test_a_locale_that_is_not_utf8_is_replaced(monkeypatch, no_locale, name, value):
+    monkeypatch.setenv(name, value)
+    assert bt.prover_environment(a_prover())["LC_ALL"].endswith(".UTF-8")
+
+
+@pytest.mark.parametrize("name", ["LC_ALL", "LC_CTYPE", "LANG"])
+def test_a_locale_of_utf8_stays(monkeypatch, no_locale, name):
+    monkeypatch.setenv(name, "de_DE.utf8")
+    env = bt.prover_environment(a_prover())
+    assert env[name] == "de_DE.utf8"
+    assert env.get("LC_ALL", "de_DE.utf8") == "de_DE.utf8"
+
+
+# --- Traces ---
+
+# As tamarin-prover 1.11 names graphs: the theory, options, then the lemma and the proof's cases.
+LABEL = "trace_T_SL2-AS0-CL0-A1-C1-NB_"
+DOT_ONE = f'digraph "{LABEL}one-Case" {{\na\n}}\n'
+DOT_ONE_MORE = f'digraph "{LABEL}one_more-Case" {{\nb\n}}\n'
+JSON_ONE = {"jgLabel": f"{LABEL}one-Case"}
+JSON_TWO = {"jgLabel": f"{LABEL}two"}
+ATTACK = """
+cp own.dot "$DOT"
+cp own.json "$JSON"
+summary << END
+  one (all-traces): falsified - found trace (2 steps)
+  one_more (all-traces): verified (1 steps)
+END
+"""
+
+
 def test_traces_of_other_lemmas_are_taken_out(lab):
-    label = "trace_T_SL2-AS0-CL0-A1-C1-NB_"
-    lab.prover(f"""
-printf 'digraph "{label}one-Case" {{\\na\\n}}\\ndigraph "{label}one_more-Case" {{\\nb\\n}}\\n' > "$DOT"
-echo '{{"graphs": [{{"jgLabel": "{label}one-Case"}}, {{"jgLabel": "{label}two"}}]}}' > "$JSON"
-printf '  one (all-traces): falsified - found trace (2 steps)\\n  one_more (all-traces): verified (1 steps)\\n' | summary""")
+    lab.write("own.dot", DOT_ONE + DOT_ONE_MORE)
+    lab.write("own.json", json.dumps({"graphs": [JSON_ONE, JSON_TWO]}))
+    lab.prover(ATTACK)
     lab.recipe(lemmas=[{"name": "one"}])
     lab.run("run", "recipe.json", code=0)
     traces = lab.path / "results" / "traces"
-    dot = (traces / "t--one--fake.dot").read_text()
-    assert "one-Case" in dot and "one_more" not in dot
-    assert [
-        graph["jgLabel"]
-        for graph in json.loads((traces / "t--one--fake.json").read_text())["graphs"]
-    ] == [label + "one-Case"]
+    assert (traces / "t--one--fake.dot").read_text() == DOT_ONE
+    graphs = json.loads((traces / "t--one--fake.json").read_text())
+    assert graphs == {"graphs": [JSON_ONE]}
 
 
 def test_no_trace_files_without_an_attack(lab):
     lab.prover(': > "$DOT"; echo \'{"graphs": []}\' > "$JSON"; ' + VERIFY)
     lab.recipe(lemmas=[{"name": "one"}])
     lab.run("run", "recipe.json", code=0)
-    assert not list((lab.path / "results" / "traces").iterdir())
+    assert list((lab.path / "results" / "traces").iterdir()) == []
 
 
+def test_json_that_holds_no_graphs_is_left_as_it_is():
+    for text in ("[]", "{", '{"graphs": [1]}', "[" * 100_000):
+        assert bt.own_json(text, "one", ["two"]) == text
+
+
+# --- What a prover must have printed ---
+
+# What a prover does, and the status and the reason that come of it.
 LIES = {
     "silence": ("exit 0", "failed", "no summary"),
     "another lemma": (
@@ -2363,16 +2451,19 @@ LIES = {
         "unknown verdict",
     ),
     "segfault": ("kill -SEGV $$", "failed", "SIGSEGV"),
+    # GHC's exit code when `+RTS -M` is exceeded, as in transcripts/heap-limit.
     "heap exhausted": (
         'echo "tamarin-prover: Heap exhausted;" >&2; exit 251',
         "memory_limit",
         "heap limit",
     ),
+    # As in transcripts/parse-error.
     "parse error": (
-        'printf \'"t.spthy" (line 68, column 1):\\nunexpected "#"\\nexpecting "end"\\n\' >&2; exit 1',
+        'printf \'"t.spthy" (line 68, column 1):\\nunexpected "#"\\n\' >&2; exit 1',
         "failed",
         't.spthy:68:1: unexpected "#"',
     ),
+    # As in transcripts/missing-maude.
     "missing maude": (
         'echo "tamarin-prover: Maude is not installed. Ensure it is." >&2; exit 1',
         "failed",
@@ -2388,205 +2479,236 @@ def test_never_a_verdict_that_was_not_printed(lab, name):
     lab.recipe(lemmas=[{"name": "one"}])
     lab.run("run", "recipe.json", code=3)
     event = lab.only_finish()
-    assert (event["status"], event["verdict"]) == (status, None) and reason in event["reason"], (
-        event
-    )
-    assert (
-        json.loads((lab.path / "results" / "failed" / "t--one--fake.json").read_text())[
-            "error_description"
-        ]
-        == event["reason"]
-    )
+    assert event["verdict"] is None
+    assert event["status"] == status
+    assert reason in event["reason"]
+    failed = json.loads((lab.path / "results" / "failed" / "t--one--fake.json").read_text())
+    assert failed["error_description"] == event["reason"]
     assert not (lab.path / "results" / "proofs" / "t--one--fake.spthy").exists()
 
 
+RULE = "=" * 78
+
+
 def summary_of(*lines):
-    rule = "=" * 78
-    return "\n".join([rule, "summary of summaries:", "", "analyzed: t", "", *lines, "", rule, ""])
+    """What tamarin-prover prints at the end of its stdout, with these lines about lemmas."""
+    rows = [RULE, "summary of summaries:", "", "analyzed: t", "", *lines, "", RULE, ""]
+    return "\n".join(rows)
+
+
+def read_summary(folder, *lines):
+    """What is read of an output that ends with a summary of these lines."""
+    (folder / "out").write_text("junk\n" + summary_of(*lines))
+    return bt.read_output(str(folder / "out"), str(folder / "none"))
+
+
+EXIT_0 = bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0))
+
+
+# lib/theory/src/Theory/Proof.hs (1.11.0) has these texts; "|" stands before the verdict and steps
+# that a line means.
+LINES_OF_ONE_LEMMA = """
+  one (all-traces): verified (7 steps)                                       | verified 7
+  one (exists-trace): verified (7 steps)                                     | verified 7
+  one (all-traces): falsified - found trace (2 steps)                        | falsified 2
+  one (exists-trace): falsified - no trace found (3 steps)                   | falsified 3
+  one (all-traces): analysis incomplete (1 steps)                            | incomplete 1
+  one (all-traces): analysis undetermined (2 steps)                          | incomplete 2
+  one (all-traces): analysis cannot be finished (reducible operators in subterms) (9 steps)\
+ | incomplete 9
+  one (all-traces): analysis has been invalidated (9 steps)                  | incomplete 9
+"""
+
+
+@pytest.mark.parametrize("row", LINES_OF_ONE_LEMMA.splitlines()[1:])
+def test_a_line_of_the_summary_is_read(tmp_path, row):
+    line, _, wanted = row.partition("|")
+    verdict, steps = wanted.split()
+    trait = re.search(r"\((.*?)\)", line)[1]
+    result = bt.judge(a_plan(trait=trait), EXIT_0, read_summary(tmp_path, line.rstrip()), "")
+    assert (result.verdict, result.steps) == (verdict, int(steps))
+    assert result.trait == trait
+    assert len(result.lemmas) == 1
+
+
+@pytest.mark.parametrize("verdict, steps", [("falsified - found trace", 4), ("verified", 383)])
+def test_the_line_of_an_equivalence_is_read(tmp_path, verdict, steps):
+    output = read_summary(tmp_path, f"  DiffLemma:  one : {verdict} ({steps} steps)")
+    result = bt.judge(a_plan(trait="diff"), EXIT_0, output, "")
+    assert result.verdict == verdict.split()[0]
+    assert result.steps == steps
+    assert len(result.lemmas) == 1
+
+
+BOTH_SIDES = a_plan(sides=("LHS", "RHS"))
+RIGHT_VERIFIED = "  RHS :  one (all-traces): verified (4 steps)"
+LEFT_VERIFIED = "  LHS :  one (all-traces): verified (5 steps)"
+LEFT_FALSIFIED = "  LHS :  one (all-traces): falsified - found trace (5 steps)"
 
 
 @pytest.mark.parametrize(
-    "lines, sides, trait, verdict, steps",
-    [
-        (["  one (all-traces): verified (7 steps)"], (), "all-traces", "verified", 7),
-        (
-            ["  one (exists-trace): falsified - no trace found (3 steps)"],
-            (),
-            "exists-trace",
-            "falsified",
-            3,
-        ),
-        (
-            ["  one (all-traces): analysis undetermined (2 steps)"],
-            (),
-            "all-traces",
-            "incomplete",
-            2,
-        ),
-        (
-            [
-                "  one (all-traces): analysis cannot be finished (reducible operators in subterms) (9 steps)"
-            ],
-            (),
-            "all-traces",
-            "incomplete",
-            9,
-        ),
-        (
-            ["  one (all-traces): analysis has been invalidated (9 steps)"],
-            (),
-            "all-traces",
-            "incomplete",
-            9,
-        ),
-        (
-            [
-                "  RHS :  one (all-traces): verified (4 steps)",
-                "  LHS :  one (all-traces): verified (5 steps)",
-            ],
-            ("LHS", "RHS"),
-            "all-traces",
-            "verified",
-            9,
-        ),
-        (
-            [
-                "  RHS :  one (all-traces): verified (4 steps)",
-                "  LHS :  one (all-traces): falsified - found trace (5 steps)",
-            ],
-            ("LHS", "RHS"),
-            "all-traces",
-            "falsified",
-            9,
-        ),
-        (
-            ["  LHS :  one (all-traces): verified (5 steps)"],
-            ("LHS", "RHS"),
-            "all-traces",
-            None,
-            None,
-        ),
-        (["  DiffLemma:  one : falsified - found trace (4 steps)"], (), "diff", "falsified", 4),
-        (["  DiffLemma:  one : verified (383 steps)"], (), "diff", "verified", 383),
-    ],
+    "left, verdict", [(LEFT_VERIFIED, "verified"), (LEFT_FALSIFIED, "falsified")]
 )
-def test_summary_lines(tmp_path, lines, sides, trait, verdict, steps):
-    (tmp_path / "out").write_text("junk\n" + summary_of(*lines))
-    output = bt.read_output(str(tmp_path / "out"), str(tmp_path / "none"))
-    plan = a_plan(sides=sides, trait=trait)
-    assert bt.judge(plan, bt.Outcome(bt.Status.COMPLETED), output, "").verdict is None, (
-        "nobody knows how it ended"
-    )
-    result = bt.judge(plan, bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0)), output, "")
-    assert (result.verdict, result.steps) == (verdict, steps), result
-    assert len(result.lemmas) == len(lines)
+def test_of_two_sides_the_worse_decides(tmp_path, left, verdict):
+    result = bt.judge(BOTH_SIDES, EXIT_0, read_summary(tmp_path, RIGHT_VERIFIED, left), "")
+    assert (result.verdict, result.steps) == (verdict, 9)
+    assert len(result.lemmas) == 2
+
+
+def test_one_side_alone_is_no_verdict(tmp_path):
+    result = bt.judge(BOTH_SIDES, EXIT_0, read_summary(tmp_path, LEFT_VERIFIED), "")
+    assert (result.status, result.verdict, result.steps) == ("failed", None, None)
+    assert "no line for lemma 'one' on side RHS" in result.reason
+    assert len(result.lemmas) == 1
+
+
+def test_no_verdict_for_a_prover_of_which_nobody_knows_how_it_ended(tmp_path):
+    output = read_summary(tmp_path, "  one (all-traces): verified (7 steps)")
+    result = bt.judge(a_plan(), bt.Outcome(bt.Status.COMPLETED), output, "")
+    assert (result.status, result.verdict) == ("failed", None)
+    assert result.reason == "its exit status is not known"
 
 
 def test_only_the_last_summary_counts(tmp_path):
-    """tamarin-prover 1.4 prints the summary twice; what a theory's own text prints before can't forge one."""
-    (tmp_path / "out").write_text(
-        summary_of("  one (all-traces): verified (7 steps)")
-        + summary_of("  one (all-traces): falsified - found trace (2 steps)")
-    )
-    output = bt.read_output(str(tmp_path / "out"), "")
-    assert [line.verdict for line in output.lines] == ["falsified"]
+    """Version 1.4 prints it twice; what a theory's own text prints before can't forge one."""
+    first = summary_of("  one (all-traces): verified (7 steps)")
+    last = summary_of("  one (all-traces): falsified - found trace (2 steps)")
+    (tmp_path / "out").write_text(first + last)
+    (line,) = bt.read_output(str(tmp_path / "out"), "").lines
+    assert line.verdict == "falsified"
 
 
-def test_a_generated_lemma_that_is_not_needed(tmp_path):
-    (tmp_path / "out").write_text(summary_of("  one (all-traces): verified (7 steps)"))
-    output = bt.read_output(str(tmp_path / "out"), "")
-    result = bt.judge(
-        a_plan(lemma="AUTO_typing", optional=True),
-        bt.Outcome(bt.Status.COMPLETED, exit=bt.ExitStatus(0)),
-        output,
-        "",
-    )
+def test_a_summary_of_two_theories_is_none(tmp_path):
+    """A verdict may be the other one's."""
+    output = read_summary(tmp_path, "  one (all-traces): verified (7 steps)", "analyzed: u", "")
+    assert not output.summary
+
+
+def test_a_generated_lemma_that_is_not_needed_is_superseded(tmp_path):
+    output = read_summary(tmp_path, "  one (all-traces): verified (7 steps)")
+    plan = a_plan(lemma="AUTO_typing", optional=True)
+    result = bt.judge(plan, EXIT_0, output, "")
     assert (result.status, result.verdict) == ("superseded", None)
 
 
-def test_warnings_are_told_apart(tmp_path):
-    report = (
-        "WARNING: the following wellformedness checks failed!\n\nUnbound variables\n=================\n\n  x\n\n"
-        "Derivation Checks\n=================\n\n  Derivation checks timed out.\n*/\n"
-    )
-    (tmp_path / "proof").write_text("/*\n" + report)
-    output = bt.ProverOutput(failed_checks=2, old_maude="3.2")
-    warnings = list(bt.prover_warnings(a_plan(), output, str(tmp_path / "proof")))
-    assert warnings == [
+# --- Warnings ---
+
+# As tamarin-prover 1.11 writes it behind a theory.
+REPORT = """/*
+WARNING: the following wellformedness checks failed!
+
+Unbound variables
+=================
+
+  x
+
+Derivation Checks
+=================
+
+  Derivation checks timed out.
+*/
+"""
+
+
+def test_checks_that_failed_are_named_and_those_that_only_took_long_told_apart(tmp_path):
+    (tmp_path / "proof").write_text(REPORT)
+    output = bt.ProverOutput(failed_checks=2)
+    assert list(bt.prover_warnings(a_plan(), output, str(tmp_path / "proof"))) == [
         "derivation checks timed out (raise --derivcheck-timeout)",
         "1 wellformedness check failed: Unbound variables",
-        "Maude 3.2 is not supported by this prover",
     ]
-    asked = bt.prover_warnings(
-        a_plan(lemma="Observational_equivalence"),
-        bt.ProverOutput(failed_checks=1),
-        str(tmp_path / "none"),
-    )
-    assert list(asked) == [], "the complaint about the name we asked for is none of the theory's"
 
 
-# What each real run must be read as: (lemma, status, verdict, steps).
-REAL_RUNS = {
-    "accountability": ("acc_verif_empty", "completed", "falsified", 15),
-    "accountability-parent-name": ("acc", "failed", None, None),
-    "all-lemmas": ("session_key_setup_possible", "completed", "verified", 5),
-    "all-lemmas-rs": ("nonce_secrecy", "completed", "falsified", 16),
-    "auto-sources": ("AUTO_typing", "completed", "verified", 145),
-    "bad-option": ("types", "failed", None, None),
-    "bound-incomplete": ("nonce_secrecy", "completed", "incomplete", 6),
-    "check-broken-proof": ("nonce_secrecy", "completed", "incomplete", 54),
-    "check-stored-proof": ("nonce_secrecy", "completed", "verified", 54),
-    "diff-falsified": ("Observational_equivalence", "completed", "falsified", 4),
-    "diff-one-lemma": ("Observational_equivalence", "completed", "verified", 383),
-    "diff-two-sides": ("types", "completed", "verified", 50),
-    "diff-rs": ("types", "failed", None, None),
-    "diff-without-flag": ("types", "failed", None, None),
-    "false-reuse-all": ("executable", "completed", "falsified", 3),
-    "heap-limit": ("types", "memory_limit", None, None),
-    "killed-term": ("types", "failed", None, None),
-    "killed-kill": ("types", "failed", None, None),
-    "missing-maude": ("types", "failed", None, None),
-    "missing-theory": ("types", "failed", None, None),
-    "no-locale": ("types", "failed", None, None),
-    "no-such-lemma": ("no_such_lemma", "failed", None, None),
-    "old-style-cores-rs": ("types", "failed", None, None),
-    "parse-error": ("types", "failed", None, None),
-    "verified": ("nonce_secrecy", "completed", "verified", 54),
-    "verified-exists-trace": ("session_key_setup_possible", "completed", "verified", 5),
-    "verified-rs": ("nonce_secrecy", "completed", "verified", 54),
-    "wellformedness": ("types", "failed", None, None),
-    "wellformedness-quit": ("types", "failed", None, None),
-}
+def test_checks_without_a_report_are_counted(tmp_path):
+    output = bt.ProverOutput(failed_checks=2)
+    warnings = list(bt.prover_warnings(a_plan(), output, str(tmp_path / "none")))
+    assert warnings == ["2 wellformedness checks failed"]
+
+
+def test_an_unsupported_maude_is_warned_of(tmp_path):
+    output = bt.ProverOutput(old_maude="3.2")
+    warnings = list(bt.prover_warnings(a_plan(), output, str(tmp_path / "none")))
+    assert warnings == ["Maude 3.2 is not supported by this prover"]
+
+
+def test_the_complaint_about_a_name_that_we_asked_for_is_none_of_the_theorys(tmp_path):
+    """Of a lemma that the prover itself generates it says that the theory has none of that name."""
+    plan = a_plan(lemma="Observational_equivalence")
+    output = bt.ProverOutput(failed_checks=1)
+    assert list(bt.prover_warnings(plan, output, str(tmp_path / "none"))) == []
+
+
+# --- Real runs ---
+
+# What each run in ../shared/transcripts must be read as: lemma, status, verdict, steps.
+REAL_RUNS = """
+accountability              acc_verif_empty             completed     falsified   15
+accountability-parent-name  acc                         failed        -           -
+all-lemmas                  session_key_setup_possible  completed     verified    5
+all-lemmas-rs               nonce_secrecy               completed     falsified   16
+auto-sources                AUTO_typing                 completed     verified    145
+bad-option                  types                       failed        -           -
+bound-incomplete            nonce_secrecy               completed     incomplete  6
+check-broken-proof          nonce_secrecy               completed     incomplete  54
+check-stored-proof          nonce_secrecy               completed     verified    54
+diff-falsified              Observational_equivalence   completed     falsified   4
+diff-one-lemma              Observational_equivalence   completed     verified    383
+diff-two-sides              types                       completed     verified    50
+diff-rs                     types                       failed        -           -
+diff-without-flag           types                       failed        -           -
+false-reuse-all             executable                  completed     falsified   3
+heap-limit                  types                       memory_limit  -           -
+killed-term                 types                       failed        -           -
+killed-kill                 types                       failed        -           -
+missing-maude               types                       failed        -           -
+missing-theory              types                       failed        -           -
+no-locale                   types                       failed        -           -
+no-such-lemma               no_such_lemma               failed        -           -
+old-style-cores-rs          types                       failed        -           -
+parse-error                 types                       failed        -           -
+verified                    nonce_secrecy               completed     verified    54
+verified-exists-trace       session_key_setup_possible  completed     verified    5
+verified-rs                 nonce_secrecy               completed     verified    54
+wellformedness              types                       failed        -           -
+wellformedness-quit         types                       failed        -           -
+"""
+# Those whose prover warned of something.
+WARNED = ("accountability", "accountability-parent-name", "no-such-lemma")
+
+
+def judge_real_run(name, lemma):
+    """The result of a run in ../shared/transcripts, as one of that lemma."""
+    folder = TRANSCRIPTS / name
+    code = json.loads((folder / "run.json").read_text())["exit_code"]
+    ended = bt.ExitStatus(code=code)
+    if code < 0:
+        ended = bt.ExitStatus(signal=signal.Signals(-code).name)
+    output = bt.read_output(str(folder / "stdout"), str(folder / "stderr"))
+    sides = tuple(line.side for line in output.lines if line.name == lemma and line.side)
+    plan = a_plan(lemma=lemma, sides=sides)
+    if lemma == "Observational_equivalence":
+        plan = bt.replace(plan, trait="diff")
+    outcome = bt.Outcome(bt.Status.COMPLETED, exit=ended)
+    return bt.judge(plan, outcome, output, str(folder / "out.spthy"))
 
 
 @needs_transcripts
-@pytest.mark.parametrize("name", REAL_RUNS)
-def test_real_runs_are_read_right(name):
-    folder = TRANSCRIPTS / name
-    lemma, *wanted = REAL_RUNS[name]
-    code = json.loads((folder / "run.json").read_text())["exit_code"]
-    ended = (
-        bt.ExitStatus(code=code) if code >= 0 else bt.ExitStatus(signal=signal.Signals(-code).name)
-    )
-    output = bt.read_output(str(folder / "stdout"), str(folder / "stderr"))
-    sides = tuple(line.side for line in output.lines if line.name == lemma and line.side)
-    task = a_plan(
-        lemma=lemma,
-        sides=sides,
-        trait="diff" if lemma == "Observational_equivalence" else "all-traces",
-    )
-    result = bt.judge(
-        task, bt.Outcome(bt.Status.COMPLETED, exit=ended), output, str(folder / "out.spthy")
-    )
-    assert [result.status, result.verdict, result.steps] == wanted, result
-    assert bool(result.reason) == (result.verdict not in bt.ANSWERS), result
-    assert bool(result.warnings) == (
-        name in ("accountability", "accountability-parent-name", "no-such-lemma")
-    ), result
+@pytest.mark.parametrize("row", REAL_RUNS.strip().splitlines(), ids=lambda row: row.split()[0])
+def test_real_runs_are_read_right(row):
+    name, lemma, status, verdict, steps = row.split()
+    result = judge_real_run(name, lemma)
+    assert result.status == status
+    assert (result.verdict or "-") == verdict
+    assert str(result.steps or "-") == steps
+    assert bool(result.reason) == (verdict not in ("verified", "falsified")), result
+    assert bool(result.warnings) == (name in WARNED), result
+
+
+# --- Phases ---
 
 
 @pytest.mark.parametrize(
-    "log, wanted",
+    "log, phase",
     [
         ("maude tool: 'maude'\n", ""),
         ("[Theory T] Theory loaded\n", "loaded"),
@@ -2598,80 +2720,113 @@ def test_real_runs_are_read_right(name):
         ("[Saturating Sources] Step 1 (Max 5)\n[Saturating Sources] Done\nx\n", "proving"),
         ("[Theory T] a\x1b[2Jb started\n", "a\N{REPLACEMENT CHARACTER}[2jb"),
     ],
+    ids=["none", "loaded", "checks", "sources", "proving", "control characters"],
 )
-def test_phases(tmp_path, log, wanted):
+def test_the_phase_is_what_a_prover_said_last(tmp_path, log, phase):
     (tmp_path / "log").write_text("x" * 5000 + "\n" + log)
-    assert bt.phase(str(tmp_path / "log")) == wanted and bt.phase(str(tmp_path / "none")) == ""
+    assert bt.phase(str(tmp_path / "log")) == phase
 
 
-LONG = 1 << 18
+def test_a_prover_without_a_log_is_in_no_phase(tmp_path):
+    assert bt.phase(str(tmp_path / "none")) == ""
 
-LONG_LINES = [
-    "a" * LONG,
-    " " * LONG,
-    "=" * LONG,
-    "1" * LONG,
-    '"' * LONG,
-    "/*" * (LONG // 2),
-    "'" * LONG,
-    "{" * LONG,
-    "\t \n" * (LONG // 3),
-    "(" * LONG,
-    "Generated from: " * (LONG // 16),
-    "WARNING: " * (LONG // 9),
-    '" (line 1' * (LONG // 8),
-    "_SL1-AS0" * (LONG // 8),
-    "theory a begin " * (LONG // 15),
-    "expected " * (LONG // 9),
-    "lemma " * (LONG // 6),
-    "# " * (LONG // 2),
-    "1." * (LONG // 2),
-    "returned unsupported version '" * (LONG // 30),
-    "  a (all-traces): verified (1 steps" * (LONG // 35),
+
+# --- Time in proportion to the length of texts ---
+
+# What lines are made of that could make a reader go back and forth.
+REPEATED = [
+    "a",
+    " ",
+    "=",
+    "1",
+    '"',
+    "/*",
+    "'",
+    "{",
+    "\t \n",
+    "(",
+    "Generated from: ",
+    "WARNING: ",
+    '" (line 1',
+    "_SL1-AS0",
+    "theory a begin ",
+    "expected ",
+    "lemma ",
+    "# ",
+    "1.",
+    "returned unsupported version '",
+    "  a (all-traces): verified (1 steps",
 ]
 
 
-def read_everything(path):
-    """Let everything that reads prover output or theory text read this file; run in a process of its own."""
-    text = Path(path).read_text()
-    report = f"theory T begin end\nWARNING: the following wellformedness checks failed!\n{text}\n==========\n"
-    Path(path + ".report").write_text(report)
-    Path(path + ".log").write_text(
-        f"[Theory T] {text}\n=\nsummary of summaries:\n\nanalyzed: {text}\n\n  {text}\n{text}\n=====\n"
-    )
-    bt.wellformedness_titles(path + ".report")
-    bt.read_output(path + ".log", path, "one")
-    bt.has_loaded(path)
-    bt.phase(path)
-    bt.own_dot("digraph " + text + f'\ndigraph "{text}" {{}}', "one", ["two"])
-    bt.coloured(text, type("Tty", (), {"isatty": lambda self: True})())
+def read_as_prover_output(folder, text):
+    """Let everything that reads what provers write read this text."""
+    log = folder / "log"
+    heading = "=\nsummary of summaries:\n\nanalyzed: "
+    log.write_text(f"[Theory T] {text}\n{heading}{text}\n\n  {text}\n{text}\n=====\n")
+    errors = folder / "errors"
+    errors.write_text(text)
+    report = folder / "report"
+    report.write_text(f"theory T begin end\n{bt.REPORT_HEADING}\n{text}\n==========\n")
+    bt.read_output(str(log), str(errors), "one")
+    bt.wellformedness_titles(str(report))
+    bt.has_loaded(str(errors))
+    bt.phase(str(errors))
+    bt.own_dot(f'digraph {text}\ndigraph "{text}" {{}}', "one", ["two"])
     bt.printable(text)
-    bt.read_evidence([path + ".log"], lambda message: None)
-    for theory in (
-        text,
-        "theory T begin\n" + text,
-        f'theory T begin lemma a: "{text}"\nend',
-        f"theory T begin end {text}",
-        f"theory T begin heuristic: {text}\nend",
-        f"theory T begin #include {text}\nend",
-        f'theory T configuration: "{text}" begin end',
-    ):
-        Path(path + ".spthy").write_text(theory)
+    bt.coloured(text, type("Tty", (), {"isatty": lambda self: True})())
+    bt.read_evidence([str(log)], lambda message: None)
+
+
+# Where in a theory a text may stand.
+PLACES = [
+    "{}",
+    "theory T begin\n{}",
+    'theory T begin lemma a: "{}"\nend',
+    "theory T begin end {}",
+    "theory T begin heuristic: {}\nend",
+    "theory T begin #include {}\nend",
+    'theory T configuration: "{}" begin end',
+]
+
+
+def read_as_theories(folder, text):
+    """Let everything that reads theories read this text."""
+    path = folder / "t.spthy"
+    for place in PLACES:
+        path.write_text(place.format(text))
         try:
-            bt.read_evidence([path + ".spthy"], lambda message: None)
-            loaded = bt.load_theory(path + ".spthy")
+            bt.read_evidence([str(path)], lambda message: None)
+            theory = bt.load_theory(str(path))
         except bt.InputError:
             continue
-        assert loaded.digest and loaded.splits_for_sure in (True, False)
-        bt.used_oracles(loaded, [f"--heuristic={text}"], "/")
+        assert theory.digest
+        assert theory.splits_for_sure in (True, False)
+        bt.used_oracles(theory, [f"--heuristic={text}"], "/")
 
 
-@pytest.mark.parametrize("number", range(len(LONG_LINES)))
-def test_what_reads_provers_and_theories_takes_time_in_proportion(tmp_path, number):
-    """Something quadratic would need longer than its limit, and hours for 1 MB."""
-    (tmp_path / "long").write_text(LONG_LINES[number])
-    call = f"import test_batch_tamarin as tests; tests.read_everything({str(tmp_path / 'long')!r})"
-    subprocess.run([sys.executable, "-c", call], cwd=HERE, check=True, timeout=300)
+def reading_s(folder, read, piece, size):
+    """The CPU seconds that it takes to read so many characters."""
+    text = piece * (size // len(piece))
+    begun = time.process_time()
+    read(folder, text)
+    return time.process_time() - begun
+
+
+@pytest.mark.parametrize("read", [read_as_prover_output, read_as_theories])
+@pytest.mark.parametrize("piece", REPEATED)
+def test_reading_takes_time_in_proportion(tmp_path, read, piece):
+    """Eight times the text, eight times the time; what is quadratic needs 64 times as much.
+
+    What only looked so (another program took the caches) does not look so again.
+    """
+    reading_s(tmp_path, read, piece, 1 << 10)  # patterns are compiled
+    for _ in range(5):
+        short_s = reading_s(tmp_path, read, piece, 1 << 13)
+        long_s = reading_s(tmp_path, read, piece, 1 << 16)
+        if long_s < 24 * short_s:
+            return
+    pytest.fail(f"{short_s:.4f} s and {long_s:.4f} s")
 
 
 # === Recipe =======================================================================================
