@@ -18,6 +18,7 @@ import csv
 import dataclasses
 import errno
 import fcntl
+import functools
 import json
 import multiprocessing
 import os
@@ -26,6 +27,7 @@ import random
 import re
 import resource
 import select
+import selectors
 import shutil
 import signal
 import socket
@@ -4597,244 +4599,281 @@ def test_an_input_that_is_only_touched_has_not_changed(lab):
 
 # === Scheduler and executors ======================================================================
 
-
-def test_a_short_job_shows_its_peak_and_a_tiny_one_not_the_drivers(lab):
-    """Through the program, as what the kernel tells counts only above the driver's own peak, and pytest's may be high."""
-    lab.prover(
-        f"case $LEMMA in one) exec {sys.executable} -S -E -c \"x = b'1' * (200 << 20)\";; *) sleep 0.1;; esac"
-    )
-    lab.recipe()
-    lab.run("run", "recipe.json", code=3)
-    short, tiny, _ = sorted(lab.finishes().values(), key=lambda event: -event["peak_mb"])
-    assert short["id"] == "t--one--fake" and 200 <= short["peak_mb"] < 260
-    assert 0.1 < tiny["peak_mb"] < 20 and tiny["cpu_s"] < 0.1
+# --- The scheduler, on made-up jobs in simulated time ---
 
 
-class Clock:
-    """Runs a Scheduler on made-up jobs (name, cores, memory in MB, seconds, timeout) on an event loop whose time is simulated."""
+class MadeUp(typing.NamedTuple):
+    """A job that only takes room and time."""
 
-    def __init__(self, cores=4, memory_mb=4096):
-        self.now, self.log, self.room = 0.0, [], bt.Room(cores, memory_mb)
+    name: str
+    cores: int
+    seconds: float
+    memory_mb: int = 1
+    timeout_s: float = 100
 
-    def run(self, jobs, monkeypatch):
-        monkeypatch.setattr(bt.time, "monotonic", lambda: self.now)
-        scheduler = bt.Scheduler(self.room)
-        self.sleepers = []
-        asyncio.run(
-            self.drive(
-                scheduler,
-                [
-                    bt.Waiting(bt.Limits(job[1], job[2], job[4]), lambda job=job: self.work(job))
-                    for job in jobs
-                ],
-            )
-        )
-        return [name for name, _ in self.log]
 
-    async def drive(self, scheduler, jobs):
-        running = asyncio.ensure_future(scheduler.run(jobs))
-        while not running.done():
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            if self.sleepers and not running.done():
-                self.sleepers.sort(key=lambda pair: pair[0])
-                self.now, future = self.sleepers.pop(0)
-                future.set_result(None)
-                for _ in range(6):
-                    await asyncio.sleep(0)
-        await running
+class LeapingSelector(selectors.DefaultSelector):
+    """What an event loop waits with; time leaps instead of passing."""
+
+    now = 0.0
+
+    def select(self, timeout=None):
+        assert timeout is not None, "everything waits for something else"
+        self.now += max(0, timeout)
+        return super().select(0)
+
+
+class Simulation:
+    """Runs a Scheduler on made-up jobs; knows when each began."""
+
+    def __init__(self, monkeypatch, cores=4, memory_mb=4096):
+        self.room = bt.Room(cores, memory_mb)
+        self.scheduler = bt.Scheduler(self.room)
+        self.began = {}
+        self.stuck = set()  # jobs that leave processes which can't be killed
+        self.failing = set()
+        self.selector = LeapingSelector()
+        monkeypatch.setattr(bt.time, "monotonic", self.now)
+
+    def now(self):
+        return self.selector.now
+
+    def run(self, *jobs):
+        """Run jobs to the end; (name, start) of each, in the order of the starts."""
+        loop = asyncio.SelectorEventLoop(self.selector)
+        loop.time = self.now
+        try:
+            loop.run_until_complete(self.scheduler.run(map(self.waiting, jobs)))
+        finally:
+            loop.close()
+        return list(self.began.items())
+
+    def waiting(self, job):
+        limits = bt.Limits(job.cores, job.memory_mb, job.timeout_s)
+        return bt.Waiting(limits, lambda: self.work(job))
 
     async def work(self, job):
-        self.log.append((job[0], self.now))
-        future = asyncio.get_running_loop().create_future()
-        self.sleepers.append((self.now + job[3], future))
-        await future
-        return True
+        self.began[job.name] = self.now()
+        await asyncio.sleep(job.seconds)
+        if job.name in self.failing:
+            raise OSError("disk full")
+        return job.name not in self.stuck
 
 
-def test_a_job_that_fits_overtakes_one_that_does_not(monkeypatch):
-    clock = Clock()
-    order = clock.run(
-        [("a", 3, 1, 10, 100), ("wide", 4, 1, 1, 100), ("b", 1, 1, 1, 100), ("c", 1, 1, 1, 100)],
-        monkeypatch,
+@pytest.fixture
+def simulation(monkeypatch):
+    return Simulation(monkeypatch)
+
+
+def test_a_job_that_fits_overtakes_one_that_does_not(simulation):
+    order = simulation.run(
+        MadeUp("a", cores=3, seconds=10),
+        MadeUp("wide", cores=4, seconds=1),
+        MadeUp("b", cores=1, seconds=1),
+        MadeUp("c", cores=1, seconds=1),
     )
-    assert order == ["a", "b", "c", "wide"] and dict(clock.log) == {
-        "a": 0,
-        "b": 0,
-        "c": 1,
-        "wide": 10,
-    }
+    assert order == [("a", 0), ("b", 0), ("c", 1), ("wide", 10)]
 
 
-def test_nothing_waits_for_ever(monkeypatch):
-    """Small jobs could overtake the wide one without end; after its own timeout (5 s) it comes first."""
-    clock = Clock()
-    small = [(f"s{number}", 2, 1, 1 + number % 2, 5) for number in range(100)]
-    clock.run([*small[:2], ("wide", 4, 1, 1, 5), *small[2:]], monkeypatch)
-    assert 5 <= dict(clock.log)["wide"] <= 8
+def test_nothing_waits_for_ever(simulation):
+    """Small jobs could overtake it without end; after its own timeout (5 s) it comes first."""
+    small = []
+    for number in range(100):
+        small.append(MadeUp(f"s{number}", cores=2, seconds=1 + number % 2, timeout_s=5))
+    wide = MadeUp("wide", cores=4, seconds=1, timeout_s=5)
+    simulation.run(*small[:2], wide, *small[2:])
+    assert 5 <= simulation.began["wide"] <= 8
 
 
 def test_cores_and_memory_are_taken_together(monkeypatch):
-    clock = Clock(cores=4, memory_mb=100)
-    clock.run([("a", 1, 60, 5, 9), ("b", 1, 60, 5, 9), ("c", 1, 40, 5, 9)], monkeypatch)
-    assert dict(clock.log) == {"a": 0, "c": 0, "b": 5} and (
-        clock.room.cores,
-        clock.room.memory_mb,
-    ) == (4, 100)
+    simulation = Simulation(monkeypatch, memory_mb=100)
+    order = simulation.run(
+        MadeUp("a", cores=1, memory_mb=60, seconds=5),
+        MadeUp("b", cores=1, memory_mb=60, seconds=5),
+        MadeUp("c", cores=1, memory_mb=40, seconds=5),
+    )
+    assert order == [("a", 0), ("c", 0), ("b", 5)]
+
+
+def test_in_the_end_all_of_the_room_is_free_again(simulation):
+    simulation.run(MadeUp("a", cores=1, seconds=1), MadeUp("b", cores=4, seconds=1))
+    assert simulation.room.cores == 4
+    assert simulation.room.memory_mb == 4096
 
 
 def test_room_of_what_cannot_be_killed_is_not_given_away(monkeypatch):
-    clock = Clock(cores=1)
-    clock.work = lambda job, work=clock.work: stuck(work, job)
-    assert clock.run([("a", 1, 1, 1, 9), ("b", 1, 1, 1, 9)], monkeypatch) == ["a"]
+    simulation = Simulation(monkeypatch, cores=1)
+    simulation.stuck = {"a"}
+    order = simulation.run(MadeUp("a", cores=1, seconds=1), MadeUp("b", cores=1, seconds=1))
+    assert order == [("a", 0)]
 
 
-async def stuck(work, job):
-    await work(job)
-    return False
+def test_when_a_job_raises_nothing_new_starts_and_run_raises_it_in_the_end(simulation):
+    simulation.failing = {"bad"}
+    with pytest.raises(OSError, match="disk full"):
+        simulation.run(
+            MadeUp("running", cores=3, seconds=10),
+            MadeUp("bad", cores=1, seconds=1),
+            MadeUp("late", cores=1, seconds=1),
+        )
+    assert list(simulation.began) == ["running", "bad"]
+    assert simulation.now() == 10
 
 
-def test_orders():
+def test_what_is_added_to_a_stopped_scheduler_does_not_start(simulation):
+    simulation.scheduler.stop()
+    assert simulation.run(MadeUp("a", cores=1, seconds=1)) == []
+
+
+@pytest.mark.parametrize(
+    "scheduler, wanted",
+    [
+        ("fifo", ["mid", "big", "small", "mid2"]),
+        ("sjf", ["small", "mid", "mid2", "big"]),
+        ("ljf", ["big", "mid", "mid2", "small"]),
+    ],
+)
+def test_tasks_are_ordered_by_the_cores_and_memory_they_ask_for(scheduler, wanted):
     tasks = [
-        a_task(id=name, limits=bt.Limits(cores, memory * 1024, 9))
-        for name, cores, memory in [("mid", 2, 2), ("big", 4, 16), ("small", 1, 1), ("mid2", 1, 3)]
+        a_task(id="mid", limits=bt.Limits(2, 2 * 1024, 9)),
+        a_task(id="big", limits=bt.Limits(4, 16 * 1024, 9)),
+        a_task(id="small", limits=bt.Limits(1, 1 * 1024, 9)),
+        a_task(id="mid2", limits=bt.Limits(1, 3 * 1024, 9)),
     ]
-    assert [task.id for task in bt.in_order(tasks, "fifo")] == ["mid", "big", "small", "mid2"]
-    assert [task.id for task in bt.in_order(tasks, "sjf")] == ["small", "mid", "mid2", "big"]
-    assert [task.id for task in bt.in_order(tasks, "ljf")] == ["big", "mid", "mid2", "small"]
+    assert [task.id for task in bt.in_order(tasks, scheduler)] == wanted
 
 
-def test_timeout_and_memory_limit(lab):
-    hog = f"exec {sys.executable} -S -c \"import time; x = b'1' * (400 << 20); time.sleep(600)\""
-    lab.prover(
-        f"case $LEMMA in one) trap '' TERM; setsid sleep 677 & sleep 678;; two) {hog};; *) {VERIFY.strip()};; esac"
-    )
-    lab.recipe(
-        config={"global_max_memory": 1},
-        resources={"max_cores": 1, "max_memory": 0.2, "timeout": 300},
-        lemmas=[{"name": "*"}, {"name": "one", "resources": {"timeout": 1}}],
-    )
+# --- Limits of whole runs ---
+
+
+def test_a_task_that_runs_into_its_timeout_leaves_no_prover(lab, monkeypatch):
+    monkeypatch.setattr(bt, "GRACE_S", 0.1)
+    lab.prover("trap '' TERM; setsid sleep 677 & sleep 678")
+    lab.recipe(lemmas=[{"name": "one", "resources": {"timeout": 1}}])
     lab.run("run", "recipe.json", code=3)
-    finishes = lab.finishes()
-    assert (
-        finishes["t--one--fake"]["status"] == "timeout"
-        and "limit of 1 s" in finishes["t--one--fake"]["reason"]
-    )
-    assert finishes["t--two--fake"]["status"] == "memory_limit" and finishes["t--two--fake"][
-        "exit"
-    ] == {"signal": "SIGKILL"}
-    assert finishes["t--three--fake"]["verdict"] == "verified"
+    event = lab.only_finish()
+    assert event["status"] == "timeout"
+    assert "limit of 1 s" in event["reason"]
     assert not living_provers(lab.path)
 
 
-def test_a_prover_that_disappears(lab):
-    lab.prover("rm -f fake.sh; " + VERIFY)
-    lab.recipe(config={"global_max_cores": 1})
+def test_a_task_over_its_memory_limit_harms_no_other(lab):
+    hog = f"exec {sys.executable} -S -c \"import time; x = b'1' * (400 << 20); time.sleep(600)\""
+    lab.prover(f'[ "$LEMMA" = one ] && {hog}\n{VERIFY}')
+    lab.recipe(
+        config={"global_max_memory": 1},
+        resources={"max_cores": 1, "max_memory": 0.2, "timeout": 300},
+        lemmas=[{"name": "one"}, {"name": "two"}],
+    )
     lab.run("run", "recipe.json", code=3)
-    statuses = [(event["status"], event["reason"]) for event in lab.finishes().values()]
-    assert statuses[0][0] == "completed" and all(
-        status == "failed" and "no such program" in reason for status, reason in statuses[1:]
-    )
+    one = lab.finishes()["t--one--fake"]
+    assert one["status"] == "memory_limit"
+    assert one["exit"] == {"signal": "SIGKILL"}
+    assert lab.finishes()["t--two--fake"]["verdict"] == "verified"
 
 
-def test_a_flood_of_output(lab):
-    lab.prover(
-        f"head -c 100000000 /dev/zero | tr '\\0' x; head -c 100000 /dev/urandom >&2; {VERIFY}"
-    )
+def test_limits_hold_while_results_are_copied(lab, monkeypatch):
+    """A proof is copied into the cache until the other lemma has run into its limit."""
+
+    def slow_copy(source, target, copy=bt.copy_file):
+        wait_for(lambda: any(event["status"] == "timeout" for event in lab.events("finish")))
+        (lab.path / "copied").touch()
+        return copy(source, target)
+
+    monkeypatch.setattr(bt, "copy_file", slow_copy)
+    lab.prover("[ $LEMMA = one ] || exec sleep 600; " + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}, {"name": "two", "resources": {"timeout": 1}}])
+    lab.run("run", "recipe.json", "--cores", "2", "--memory", "2", "-q", code=3)
+    assert lab.finishes()["t--one--fake"]["status"] == "completed"
+    assert lab.finishes()["t--two--fake"]["status"] == "timeout"
+    assert (lab.path / "copied").exists()
+
+
+# --- Provers that misbehave ---
+
+
+def test_a_prover_that_disappears_fails_the_tasks_that_come_later(lab):
+    lab.prover("rm -f fake.sh; " + VERIFY)
+    lab.recipe(config={"global_max_cores": 1}, lemmas=[{"name": "one"}, {"name": "two"}])
+    lab.run("run", "recipe.json", code=3)
+    first, second = lab.events("finish")
+    assert first["status"] == "completed"
+    assert second["status"] == "failed"
+    assert "no such program" in second["reason"]
+
+
+def test_a_verdict_is_read_behind_a_flood_of_output(lab, monkeypatch):
+    monkeypatch.setattr(bt, "LOG_CAP", 8 << 20)
+    monkeypatch.setattr(bt, "LOG_HEAD", 2 << 20)
+    monkeypatch.setattr(bt, "LOG_TAIL", 2 << 20)
+    flood = "head -c 12000000 /dev/zero | tr '\\0' x; head -c 100000 /dev/urandom >&2"
+    lab.prover(f"{flood}; {VERIFY}")
     lab.recipe(lemmas=[{"name": "one"}])
     lab.run("run", "recipe.json", code=0)
-    assert (lab.path / "results" / "logs" / "t--one--fake.out").stat().st_size < 80 << 20
+    assert lab.only_finish()["verdict"] == "verified"
+    assert (lab.path / "results" / "logs" / "t--one--fake.out").stat().st_size <= 8 << 20
 
 
-def test_signals_stop_gracefully_then_at_once(lab):
-    lab.prover("trap '' TERM; echo up; sleep 600")
+def test_with_few_descriptors_nothing_is_wrong(lab):
+    """Tasks fail with a reason, or the batch stops with one error."""
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    few = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, (14, 14))
+    done = lab.run_script("run", "recipe.json", preexec_fn=few)
+    assert done.returncode in (0, 2, 3), done.stderr
+    if done.returncode == 2:
+        assert "error:" in done.stderr
+    for event in lab.events("finish"):
+        assert event["verdict"] == "verified" or event["reason"]
+
+
+def test_a_theory_that_changes_while_the_batch_runs_gets_no_verdict(lab):
+    lab.prover('echo "// more" >> t.spthy; ' + VERIFY)
     lab.recipe(config={"global_max_cores": 1})
+    lab.run("run", "recipe.json", code=3)
+    for event in lab.finishes().values():
+        assert (event["status"], event["verdict"]) == ("interrupted", None)
+        assert "t.spthy changed since" in event["reason"]
+    assert len(lab.finishes()) == 3
+    assert len(lab.events("start")) == 1, "what is not what was planned is not even started"
+
+
+# --- Signals ---
+
+
+def test_a_second_signal_kills_at_once(lab):
+    lab.prover("trap '' TERM; echo up; sleep 600")
+    lab.recipe(lemmas=[{"name": "one"}])
     process = lab.start("run", "recipe.json")
-    wait_for(
-        lambda: (
-            (lab.path / "results" / "logs" / "t--one--fake.out").exists()
-            and "up" in (lab.path / "results" / "logs" / "t--one--fake.out").read_text()
-        )
-    )
+    log = lab.path / "results" / "logs" / "t--one--fake.out"
+    wait_for(lambda: log.exists() and "up" in log.read_text())
     process.send_signal(signal.SIGHUP)
     while not process.stderr.readline().startswith("stopping: 1 job "):
         assert process.poll() is None
     process.send_signal(signal.SIGHUP)
     out, _ = end_of(process)
     assert process.returncode == 129
+    assert "interrupted" in out
     event = lab.only_finish()
-    assert (
-        event["status"] == "interrupted"
-        and event["reason"] == "stopped by SIGHUP"
-        and event["exit"] == {"signal": "SIGKILL"}
-    )
-    assert (
-        "interrupted" in out
-        and lab.events()[-1]["signal"] == signal.SIGHUP
-        and not living_provers(lab.path)
-    )
+    assert event["status"] == "interrupted"
+    assert event["reason"] == "stopped by SIGHUP"
+    assert event["exit"] == {"signal": "SIGKILL"}
+    assert lab.events()[-1]["signal"] == signal.SIGHUP
+    assert not living_provers(lab.path)
 
 
 @needs_linux
 def test_provers_end_with_a_killed_driver_and_a_later_run_goes_on(lab):
     lab.prover("[ -e go ] || { setsid sleep 678 & sleep 679; }; " + VERIFY)
-    lab.recipe(config={"global_max_cores": 1})
+    lab.recipe(lemmas=[{"name": "one"}])
     process = lab.start("run", "recipe.json")
     wait_for(lambda: living_provers(lab.path))
     process.kill()
     end_of(process)
-    wait_for(
-        lambda: not living_provers(lab.path) and lock_is_free(lab.path / "results" / "batch.jsonl")
-    )
+    wait_for(lambda: not living_provers(lab.path))
+    wait_for(lambda: lock_is_free(lab.journal))
     (lab.path / "go").touch()
-    assert "resuming: 0 of 3 done" in lab.run("run", "recipe.json", code=0).stderr
-
-
-def test_few_open_files(lab):
-    """With hardly any descriptors tasks fail with a reason or the batch stops with one error, but nothing is wrong or lost."""
-    lab.prover(VERIFY)
-    lab.recipe()
-    done = lab.run_script(
-        "run",
-        "recipe.json",
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (14, 14)),
-    )
-    assert done.returncode in (0, 2, 3), done.stderr
-    assert done.returncode != 2 or "error:" in done.stderr
-
-
-def test_a_theory_that_changes_while_the_batch_runs(lab):
-    lab.prover('[ $LEMMA = one ] && echo "// more" >> t.spthy; ' + VERIFY)
-    lab.recipe(config={"global_max_cores": 1})
-    lab.run("run", "recipe.json", code=3)
-    assert {(event["status"], event["verdict"]) for event in lab.finishes().values()} == {
-        ("interrupted", None)
-    }
-    assert all("t.spthy changed since" in event["reason"] for event in lab.finishes().values())
-    assert len(lab.events("start")) == 1, "what is not what was planned is not even started"
-
-
-def test_limits_hold_while_results_are_copied(lab, monkeypatch):
-    """One lemma's proof takes for ever to be copied into the cache; meanwhile the other runs into its limit."""
-    lab.prover("[ $LEMMA = one ] || exec sleep 600; " + VERIFY)
-    lab.recipe(lemmas=[{"name": "one"}, {"name": "two", "resources": {"timeout": 2}}])
-    copy, late = bt.copy_file, []
-
-    def slow_copy(source, target):
-        deadline = time.monotonic() + 180
-        while not any(event["status"] == "timeout" for event in lab.events("finish")):
-            if time.monotonic() > deadline:
-                late.append(source)
-                break
-            time.sleep(0.05)
-        return copy(source, target)
-
-    monkeypatch.setattr(bt, "copy_file", slow_copy)
-    monkeypatch.chdir(lab.path)
-    assert bt.main(["run", "recipe.json", "--cores", "2", "--memory", "2", "-q"]) == 3
-    assert not late and {
-        event["lemmas"] and event["status"] or event["status"] for event in lab.events("finish")
-    } == {"completed", "timeout"}
+    assert "resuming: 0 of 1 done" in lab.run("run", "recipe.json", code=0).stderr
 
 
 # === Interchange with batch-tamarin ===============================================================
