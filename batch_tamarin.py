@@ -6714,6 +6714,14 @@ def is_locked(path: str) -> bool | None:
 RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
 
 
+def _names_in(folder: str) -> list[str]:
+    """The names in a folder; none if it isn't there."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
 def result_files(directory: str, job: str) -> Outputs:
     """Where a job leaves its files: absolute paths."""
     root = os.path.abspath(directory)
@@ -6921,20 +6929,29 @@ def _told_of_going_on(batch: Batch, vanished: Sequence[str]) -> Iterator[str]:
         yield f"no longer planned, their results are kept: {ids}"
 
 
+# What stands behind a directory's name in those of its dated siblings. Of those of one second the
+# tenth (`_10`) comes behind the second (`_2`).
+_DATE = re.compile(r"(?P<date>_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(?P<number>\d+))?")
+
+
 def dated_siblings(directory: str) -> list[str]:
     """The dated directories beside this one that hold a journal, the newest last."""
-    import glob
+    parent, stem = os.path.split(directory.rstrip(os.sep))
+    found: list[tuple[str, int, str]] = []
+    for name in _names_in(parent or "."):
+        date = _DATE.fullmatch(name[len(stem) :]) if name.startswith(stem) else None
+        if date and os.path.exists(os.path.join(parent, name, JOURNAL)):
+            found.append((date["date"], int(date["number"] or 1), os.path.join(parent, name)))
+    return [path for _, _, path in sorted(found)]
 
-    stem = glob.escape(directory.rstrip(os.sep))
-    dated = f"{stem}_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]_*"
-    directories = map(os.path.dirname, glob.glob(os.path.join(dated, JOURNAL)))
-    # Of those of one second the tenth (`_10`) comes behind the second (`_2`).
-    return sorted(directories, key=lambda path: (path[: _dated_length(directory)], len(path), path))
 
-
-def _dated_length(directory: str) -> int:
-    """The length of the names of dated directories beside this one, but for a number behind it."""
-    return len(directory.rstrip(os.sep)) + len("_YYYY-MM-DD_HH-MM-SS")
+def newer_results(directory: str, header: Header) -> str:
+    """Where newer results of the same recipe are than those of this directory; "" for nowhere."""
+    path = os.path.abspath(directory)
+    folder, name = os.path.split(path)
+    undated = _DATE.split(name, maxsplit=1)[0]
+    newest = newest_results(os.path.join(folder, undated), header)
+    return "" if newest in ("", path) else newest
 
 
 def dated_sibling(directory: str) -> str:
@@ -8046,14 +8063,6 @@ def _last_other_attempt(task: Task) -> int:
     return max((record.attempt for record in task.earlier), default=0)
 
 
-def _names_in(folder: str) -> list[str]:
-    """The names in a folder; none if it isn't there."""
-    try:
-        return os.listdir(folder)
-    except FileNotFoundError:
-        return []
-
-
 def _free_name(path: str) -> str:
     """A path, or `ID~1~2.out` ...: the first that is not there."""
     stem, ending = os.path.splitext(path)
@@ -8852,88 +8861,6 @@ def _task_result(result: Result) -> Json:
     return success
 
 
-# --- Writing: a recipe of what is left ------------------------------------------------------------
-
-
-def rerun_name(batch: Batch) -> str:
-    """The file name of `rerun_recipe` in the results directory."""
-    name = os.path.basename(batch.header.recipe_file)
-    stem, _ = os.path.splitext(name)
-    return f"{stem}-rerun.json"
-
-
-def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
-    """A recipe of what has no verdict yet, in pieces.
-
-    It has keys that batch-tamarin does not know only where the batch needs them.
-    """
-    # Beside what is there: nothing of the results that it is made of is written over.
-    results = path_from(directory, batch.header.cwd)
-    provers: Json = {}
-    for alias, prover in batch.provers.items():
-        provers[alias] = _recipe_version(prover)
-    config = _config(batch, os.path.join(results, "rerun"))
-    head: Json = {"config": config, "tamarin_versions": provers}
-    return _with_tasks(head, _rerun_entries(batch))
-
-
-def _rerun_entries(batch: Batch) -> Iterator[_TaskEntry]:
-    entries = recipe_tasks(batch.unanswered)
-    for name, tasks in entries.items():
-        members = _recipe_task(tasks, batch.header.cwd)
-        lemmas = (json.dumps(_recipe_lemma(task.plan)) for task in tasks)
-        yield _TaskEntry(name, members, last="lemmas", brackets="[]", items=lemmas)
-
-
-def _recipe_version(prover: Prover) -> Json:
-    """A prover as an entry of `tamarin_versions`."""
-    version: Json = {}
-    if len(prover.command) == 1:
-        version["path"] = prover.command[0]
-    else:
-        version["command"] = prover.command
-    if prover.version:
-        version["version"] = _v_version(prover)
-    if prover.options:
-        version["options"] = prover.options
-    if prover.env:
-        version["env"] = prover.env
-    return version
-
-
-def _recipe_task(tasks: Sequence[Task], cwd: str) -> Json:
-    """An entry of a recipe without its lemmas; the tasks have an `_EntryPart` in common."""
-    plan = tasks[0].plan
-    aliases = dict.fromkeys(task.plan.prover for task in tasks)
-    # Ids begin with it: proven again, the tasks are found under their old names.
-    prefix, _, _ = plan.id.partition(f"--{plan.lemma}--")
-    theory = os.path.join(plan.cwd, plan.theory)
-    entry: Json = {"theory_file": path_from(theory, cwd)}
-    entry["tamarin_versions"] = list(aliases)
-    entry["output_file_prefix"] = prefix
-    if plan.cwd != cwd:
-        entry["cwd"] = plan.cwd
-    if not plan.prove:
-        entry["prove"] = False
-    return entry
-
-
-def _recipe_lemma(plan: Plan) -> Json:
-    """A task as an item of `lemmas`: limits are rounded up, never below what they were."""
-    limits = plan.limits
-    resources = {"max_cores": limits.cores}
-    resources["max_memory"] = math.ceil(limits.memory_mb / 1024)
-    resources["timeout"] = math.ceil(limits.timeout_s)
-    # Other provers may have answered the same lemma: each names the one that has not.
-    lemma: Json = {"name": plan.lemma, "tamarin_versions": [plan.prover]}
-    lemma["tamarin_options"] = plan.options
-    lemma["preprocess_flags"] = plan.flags
-    lemma["resources"] = resources
-    if plan.expect:
-        lemma["expect"] = plan.expect
-    return lemma
-
-
 # === Assumptions and audit ========================================================================
 
 # A verdict says: if the lemmas hold that its proof takes for granted. What is known of results is a
@@ -9034,7 +8961,7 @@ def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
     return [each for each in assumptions if each.state == Verdict.FALSIFIED]
 
 
-def _told(task: Task, assumptions: Sequence[Assumption]) -> str:
+def told_of(task: Task, assumptions: Sequence[Assumption] = ()) -> str:
     """`verified, assuming types (timeout)`; `verified, resting on a falsified lemma: calm`.
 
     Of what has no result yet also the one that it had: `pending, was verified (an older text)`.
@@ -9152,10 +9079,17 @@ class Row(NamedTuple):
     told: str  # the outcome with what it rests on: `verified, assuming types (timeout)`
     assuming: tuple[Assumption, ...]  # what the verdict takes for granted and is not verified here
     rests_on_false: tuple[Assumption, ...]  # those of them that are falsified
+    on_older_text: bool  # the theory, or an oracle, has changed since
 
     @property
     def plan(self) -> Plan:
         return self.task.plan
+
+    @property
+    def limits(self) -> Limits:
+        """Those of its result. One that met larger limits than are planned now still holds."""
+        record = self.task.record
+        return record.plan.limits if record else self.plan.limits
 
     @property
     def is_failure(self) -> bool:
@@ -9168,12 +9102,18 @@ class Row(NamedTuple):
         return self.is_failure or not self.task.is_settled
 
 
-def rows_of(tasks: Iterable[Task], closure: Closure) -> Iterator[Row]:
-    """Tasks as people see them; `closure` knows all tasks of the batch."""
+def rows_of(tasks: Iterable[Task], closure: Closure, older: Collection[str] = ()) -> Iterator[Row]:
+    """Tasks as people see them; `closure` knows all tasks of the batch.
+
+    `older`: the ids of those whose theory has changed since.
+    """
     for task in tasks:
         result = task.result or Result(task.status, trait=task.plan.trait)
         assuming = closure.open_assumptions(task)
-        told = _told(task, assuming)
+        told = told_of(task, assuming)
+        on_older_text = task.id in older
+        if on_older_text:
+            told += ", on an older text"
         false = _falsified(assuming)
         yield Row(
             task,
@@ -9182,6 +9122,7 @@ def rows_of(tasks: Iterable[Task], closure: Closure) -> Iterator[Row]:
             told=told,
             assuming=tuple(assuming),
             rests_on_false=tuple(false),
+            on_older_text=on_older_text,
         )
 
 
@@ -10424,10 +10365,24 @@ class _View(NamedTuple):
 def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Batches compared with their theories as they are now, and verdicts with the proofs kept."""
     for directory, batch in batches.items():
+        # What has been proven can be read even when the theory has moved on.
+        copies = kept_inputs(batch.header, directory)
+        gone: dict[str, None] = {}
         for view, tasks in _views_of(batch).items():
-            yield from _findings_of_view(view, tasks)
+            is_ours = (
+                tasks[0].plan.key != ""
+            )  # our journal says what is assumed, without the theory
+            if os.path.exists(view.path) or not is_ours:
+                yield from _findings_of_view(view, tasks, NO_COPIES)
+            else:
+                gone[tasks[0].plan.theory] = None
+                if view.path in copies:
+                    yield from _findings_of_view(view, tasks, copies)
             for task in tasks:
                 yield from _findings_of_proof(directory, task, view.diff)
+        if gone:
+            theories = listed(gone)
+            yield Finding("stale", theories, "", "is not there any more to compare with", NOTE)
 
 
 def _views_of(batch: Batch) -> dict[_View, list[Task]]:
@@ -10445,16 +10400,15 @@ def _theory_path(plan: Plan) -> str:
     return os.path.join(plan.cwd, plan.theory)
 
 
-def _findings_of_view(view: _View, tasks: Sequence[Task]) -> Iterator[Finding]:
+def _findings_of_view(
+    view: _View, tasks: Sequence[Task], copies: Mapping[str, str]
+) -> Iterator[Finding]:
     """Whether a theory has changed; if not, which of its lemmas have no result."""
     name = tasks[0].plan.theory
     try:
-        theory = load_theory(*view)
+        theory = load_theory(*view, copies)
     except InputError as error:
-        is_ours = tasks[0].plan.key != ""  # our journal says what is assumed, without the theory
-        if os.path.exists(view.path) or not is_ours:
-            message = f"{UNKNOWN}: {error}"
-            yield Finding("assumption", name, "", message, NOTE)
+        yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
         return
     digest = theory.digest[:32]
     stale = list(_stale_results(view, tasks, digest))
@@ -10469,15 +10423,62 @@ def _findings_of_view(view: _View, tasks: Sequence[Task]) -> Iterator[Finding]:
 
 def _stale_results(view: _View, tasks: Iterable[Task], digest: str) -> Iterator[Finding]:
     """Results of an older text than that of this digest; only of batch-tamarin's by their dates."""
-    changed_at = os.stat(view.path).st_mtime - CLOCK_S
     for task in tasks:
+        if task.outdated:
+            yield finding("stale", task, f"{told_of(task)}: run it again", NOTE)
         if not task.result:
             continue
         if task.plan.theory_digest not in ("", digest):
             yield finding("stale", task, "the theory has changed since")
         # A fresh clone has new dates: they count only where nothing better is known.
-        elif not task.plan.key and instant(task.result.at) < changed_at:
+        elif not task.plan.key and instant(task.result.at) < os.stat(view.path).st_mtime - CLOCK_S:
             yield finding("stale", task, "the theory is newer", NOTE)
+
+
+class SourcesNow(NamedTuple):
+    """What has become of the theories of a batch since they were planned."""
+
+    older: frozenset[str]  # the ids of tasks with results of another text than lies there now
+    gone: list[str]  # the theories that lie there no more
+
+
+def sources_now(batch: Batch) -> SourcesNow:
+    """Compare theories, what they include and oracles with what was planned, by their bytes."""
+    changed = _changed_inputs(batch.header)
+    if batch.header.inputs and not changed:
+        return SourcesNow(frozenset(), [])
+    older: set[str] = set()
+    gone: dict[str, None] = {}
+    for view, tasks in _views_of(batch).items():
+        if not os.path.exists(view.path):
+            gone[tasks[0].plan.theory] = None
+            continue
+        try:
+            theory: Theory | None = load_theory(*view)
+        except InputError:  # what is no theory now is another text
+            theory = None
+        for task in tasks:
+            if task.result and not (theory and _is_of(task, batch, theory, changed)):
+                older.add(task.id)
+    return SourcesNow(frozenset(older), list(gone))
+
+
+def _is_of(task: Task, batch: Batch, theory: Theory, changed: set[str]) -> bool:
+    """Whether a result is of a theory as it lies there now, with its oracles."""
+    plan = task.plan
+    options = batch.provers[plan.prover].all_options(plan.options)
+    oracles = used_oracles(theory, options, plan.cwd)
+    return plan.theory_digest in ("", theory.digest[:32]) and changed.isdisjoint(oracles)
+
+
+def _changed_inputs(header: Header) -> set[str]:
+    """The files that are not, or not all, what they were when they were planned: absolute paths."""
+    changed: set[str] = set()
+    for name, digest in header.inputs.items():
+        path = os.path.join(header.cwd, name)
+        if file_state(path).digest != digest:
+            changed.add(path)
+    return changed
 
 
 def _findings_of_proof(directory: str, task: Task, diff: bool) -> Iterator[Finding]:
@@ -10662,11 +10663,6 @@ def link_oracles(theory: Theory, cwd: str, folder: str, copies: Mapping[str, str
 
 def write_derived_files(batch: Batch, directory: str) -> None:
     """Write what the Batch alone can make again, except success/ and failed/. Raises OSError."""
-    rerun = os.path.join(directory, rerun_name(batch))
-    if batch.unanswered:
-        write_file(rerun, rerun_recipe(batch, directory))
-    else:
-        remove_file(rerun)  # of an earlier stop
     report = os.path.join(directory, UPSTREAM_REPORT)
     write_file(report, execution_report(batch, directory))
     # It grows with the batch and its traces: written last, and in pieces.
@@ -10677,7 +10673,7 @@ def write_derived_files(batch: Batch, directory: str) -> None:
 def rows_of_batch(batch: Batch) -> Iterator[Row]:
     """All tasks of a batch as people see them, in plan order."""
     tasks = batch.tasks.values()
-    return rows_of(tasks, Closure(tasks))
+    return rows_of(tasks, Closure(tasks), sources_now(batch).older)
 
 
 # --- The final table ------------------------------------------------------------------------------
@@ -10700,15 +10696,17 @@ WORDS = (
 )
 
 
-def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
+def final_table(
+    batch: Batch, directory: str, tasks: Sequence[Task], older: Collection[str] = ()
+) -> str:
     """What came out of `tasks`, for a terminal: a line for each, totals, where to look next.
 
-    Of a large batch it has only the tasks that are problems.
+    Of a large batch it has only the tasks that are problems. `older`: as in `rows_of`.
     """
     # What was never begun has nothing to show: the totals count it.
     begun = [task for task in tasks if task.status is not Status.PENDING or task.outdated]
     # All tasks of the batch: lemmas that were not asked for this time are assumed all the same.
-    rows = rows_of(begun, Closure(batch.tasks.values()))
+    rows = rows_of(begun, Closure(batch.tasks.values()), older)
     if len(begun) > TABLE_ROWS:
         chosen = [row for row in rows if row.is_problem]
         # A wrong result must not hide among timeouts: failures first.
@@ -10949,9 +10947,9 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
     yield page.timeline(list(spans_of(shown)))
     yield page.section(_assumptions_table(shown))
     if batch.unanswered:
-        yield page.heading(2, "To run again")
-        where = f"{rerun_name(batch)} in the results directory"
-        yield page.paragraph(f"What has no verdict: {where}.")
+        yield page.heading(2, "Not answered yet")
+        left = plural(len(batch.unanswered), "task")
+        yield page.paragraph(f"{left} without a verdict: the same `run` command goes on with them.")
     yield page.heading(2, "Tasks")
     for number, row in enumerate(shown):
         title = f"{row.task.id}: {row.told}"
@@ -11124,7 +11122,7 @@ def _result_cells(row: Row, with_expected: bool) -> Iterator[str]:
         yield f"{usage.peak_mb:.0f}"
     else:
         yield from ("", "", "")
-    yield str(plan.limits.cores)
+    yield str(row.limits.cores)
     if result.cached:
         yield _day(result.ran) or "yes"
     else:
@@ -11223,7 +11221,7 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "takes for granted", ", ".join(plan.assumes)
     yield "options", quoted(plan.options)
     yield "flags", " ".join(plan.flags)
-    yield "limits", str(plan.limits)
+    yield "limits", str(row.limits)
     if row.task.result:
         yield "used", _told_usage(result.usage)
     if result.cached:
@@ -11752,7 +11750,7 @@ def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     names = [*json_names(Plan), "status", "attempts"]
     names += json_names(Limits)
     names += json_names(Result)
-    names.append("assuming")
+    names += ["assuming", "on_older_text"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
     left_out = ("limits", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
@@ -11766,10 +11764,11 @@ def _csv_object(row: Row) -> Json:
     told["status"] = row.task.status
     told["attempts"] = row.task.attempts
     # Nested objects are no columns: those of one value each are laid open.
-    told.update(encode(row.plan.limits))
+    told.update(encode(row.limits))
     # Last: how it ended is its status, too.
     told.update(encode(row.result))
     told["assuming"] = [str(each) for each in row.assuming]
+    told["on_older_text"] = "yes" if row.on_older_text else ""
     return told
 
 
@@ -11825,8 +11824,10 @@ def _json_object(row: Row) -> Json:
     told: Json = encode(row.plan)
     told["status"] = row.task.status
     told["attempts"] = row.task.attempts
+    told["limits"] = encode(row.limits)
     told["result"] = encode(row.task.result)
     told["assuming"] = _assuming_json(row)
+    told["on_older_text"] = row.on_older_text
     return told
 
 
@@ -13338,7 +13339,7 @@ def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "--rebuild",
         action="store_true",
         help="write the derived files of RESULTS again: success/, failed/, execution_report.json, "
-        "the rerun recipe, summary.html",
+        "summary.html",
     )
 
 
@@ -14121,7 +14122,7 @@ PIPE_COLUMNS = 120  # how wide the block is where no terminal says it
 class BatchState(NamedTuple):
     """What becomes of a batch."""
 
-    word: str  # "running", "finished", "stopped", "died", or "unknown" (on another host)
+    word: str  # "running", "finished", "partial", "stopped", "died", "unknown" (on another host)
     sentence: str
 
     @property
@@ -14146,8 +14147,22 @@ def command_status(args: argparse.Namespace) -> int:
         state = follow_batch(journal) if args.follow else journal.look()
     heading = f"batch {batch.id} in {args.results}: {state.sentence}"
     print(printable(heading))
+    warn_of_news(batch, directory)
     print_coloured(status_text(batch, progress, state, args.results))
     return 0
+
+
+def warn_of_news(batch: Batch, directory: str) -> None:
+    """Say what makes results old: newer ones, or theories that have moved on since."""
+    newer = newer_results(directory, batch.header)
+    if newer:
+        warn(f"newer results of this recipe are in {printable(path_from(newer, os.getcwd()))}")
+    now = sources_now(batch)
+    if now.gone:
+        warn(f"not there any more, so that nothing can be compared with it: {listed(now.gone)}")
+    if now.older:
+        results = plural(len(now.older), "result")
+        warn(f"{results} on an older text than lies there now: run the recipe to prove them again")
 
 
 class FollowedJournal:
@@ -14211,7 +14226,8 @@ def print_status_json(journal: FollowedJournal, follow: bool) -> None:
 def status_text(batch: Batch, progress: Progress, state: BatchState, directory: str) -> str:
     """The block of a batch that runs, the final table of any other."""
     if not state.is_running:
-        return final_table(batch, directory, list(batch.tasks.values()))
+        older = sources_now(batch).older
+        return final_table(batch, directory, list(batch.tasks.values()), older)
     columns = PIPE_COLUMNS
     if sys.stdout.isatty():
         columns, _ = terminal_size()
@@ -14247,6 +14263,10 @@ def batch_state(batch: Batch, path: str) -> BatchState:
     if batch.ended and batch.ended.signal:
         return BatchState("stopped", f"stopped by {signal_name(batch.ended.signal)}")
     if batch.ended:
+        open_tasks = len(batch.tasks) - batch.count(*FINAL)
+        if open_tasks:  # -t has chosen others
+            left = plural(open_tasks, "task")
+            return BatchState("partial", f"ended, {left} not run")
         return BatchState("finished", "finished")
     driven = is_driven(header, path)
     if driven is None:
@@ -14324,6 +14344,7 @@ def command_report(args: argparse.Namespace) -> int:
     """
     batch = load_results(args.results, warn)
     directory = results_directory(args.results, JOURNAL, UPSTREAM_REPORT)
+    warn_of_news(batch, directory)
     formats = report_formats(args)
     if len(formats) > 1 and not args.output:
         raise InputError(
