@@ -363,7 +363,8 @@ def sha256(data: bytes) -> str:
 def path_from(file: str, cwd: str) -> str:
     """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
     full = os.path.abspath(file)
-    if os.path.commonpath([full, cwd]) != cwd:
+    # A foreign journal may hold any text as `cwd`.
+    if not os.path.isabs(cwd) or os.path.commonpath([full, cwd]) != cwd:
         return full
     return os.path.relpath(full, cwd)
 
@@ -6857,21 +6858,24 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
     """
     vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
     ended: list[str] = []
-    waits = False
+    is_new = False  # something runs, or an earlier result comes back
     for task_id in ids:
         task = old.tasks.get(task_id)
         plan = planned.tasks[task_id].plan
-        if task and (again or not task.newest_holding(plan, planned.header.host)):
-            waits = True
-            if task.record:
-                ended.append(task_id)
+        if task is None:
+            continue
+        holding = task.newest_holding(plan, planned.header.host)
+        if again or holding is None or holding is not task.record:
+            is_new = True
+        if task.record and (again or holding is None):
+            ended.append(task_id)
     plans: list[Plan] = []
     for task in planned.tasks.values():
         before = old.tasks.get(task.id)
         if before is None or before.plan != task.plan:
             plans.append(task.plan)
     header = replace(planned.header, id=old.id, vanished=vanished, again=tuple(ended))
-    differs = bool(waits or plans or vanished) or not _say_the_same(old.header, header)
+    differs = bool(is_new or plans or vanished) or not _say_the_same(old.header, header)
     return Changes(header, plans, differs)
 
 
@@ -10389,11 +10393,16 @@ def _views_of(batch: Batch) -> dict[_View, list[Task]]:
     views: dict[_View, list[Task]] = {}
     for task in batch.tasks.values():
         plan = task.plan
-        options = batch.provers[plan.prover].all_options(plan.options)
-        flags, diff, auto_sources = reading_options(options, plan.flags)
+        flags, diff, auto_sources = reading_options(_all_options(batch, plan), plan.flags)
         view = _View(_theory_path(plan), flags, diff, auto_sources)
         views.setdefault(view, []).append(task)
     return views
+
+
+def _all_options(batch: Batch, plan: Plan) -> tuple[str, ...]:
+    """The options of a task's call, as far as a journal tells them: it may lack the prover."""
+    prover = batch.provers.get(plan.prover)
+    return prover.all_options(plan.options) if prover else plan.options
 
 
 def _theory_path(plan: Plan) -> str:
@@ -10466,8 +10475,7 @@ def sources_now(batch: Batch) -> SourcesNow:
 def _is_of(task: Task, batch: Batch, theory: Theory, changed: set[str]) -> bool:
     """Whether a result is of a theory as it lies there now, with its oracles."""
     plan = task.plan
-    options = batch.provers[plan.prover].all_options(plan.options)
-    oracles = used_oracles(theory, options, plan.cwd)
+    oracles = used_oracles(theory, _all_options(batch, plan), plan.cwd)
     return plan.theory_digest in ("", theory.digest[:32]) and changed.isdisjoint(oracles)
 
 
