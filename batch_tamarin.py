@@ -490,8 +490,7 @@ class Prover:
         return (*self.options, *own)
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One command line with its limits, environment and log files.
 
     Scheduler, executors and supervisor know nothing else.
@@ -508,8 +507,7 @@ class Job:
     task_ids: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Outputs:
+class Outputs(NamedTuple):
     """Where one attempt of a job leaves its files: absolute paths."""
 
     stdout: str
@@ -532,8 +530,7 @@ class ExitStatus:
         return f"signal {self.signal}" if self.signal else f"code {self.code}"
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a job ended.
 
     COMPLETED: its leader exited by itself, whatever the code. FAILED: it did not start, or a signal
@@ -1227,9 +1224,7 @@ PROOF_ENDS = (
 STATEMENTS = ("lemma", "diffLemma")
 
 
-@slotted
-@dataclass(frozen=True)
-class StoredProof:
+class StoredProof(NamedTuple):
     """A proof that stands behind its lemma, by what tells how it ended."""
 
     ends: frozenset[str]  # which of PROOF_ENDS it has
@@ -7120,7 +7115,7 @@ class Cache:
         if kind == self._limit_kind:
             remove_entry(path)  # met under other limits
         entry = Entry(plan, result, inputs.parts_of(plan.lemma), files={})
-        self._write(path, entry, vars(outputs))
+        self._write(path, entry, outputs._asdict())
 
     def store_load(self, plan: Plan, result: Result, inputs: Dependencies) -> None:
         """Remember that the prover has loaded a text; `plan`: of the load."""
@@ -7175,7 +7170,7 @@ class Cache:
             # The files are copied to where these names say: never trust them.
             if not os.path.basename(path).startswith(entry.plan.key):
                 raise ValueError("it stands under another's key")
-            if not set(entry.files) <= set(field_names(Outputs)):
+            if not set(entry.files) <= set(Outputs._fields):
                 raise ValueError("it names files that are none of ours")
             return entry
         except OSError:  # gone meanwhile, not yet whole, or not ours to read
@@ -7846,7 +7841,7 @@ class ProverRuns:
         # Once more: it may have read a file before or after an edit.
         changed = await changed_input(run.plan, run.inputs)
         if changed:
-            return replace(outcome, status=Status.INTERRUPTED, reason=changed)
+            return outcome._replace(status=Status.INTERRUPTED, reason=changed)
         return outcome
 
 
@@ -7888,7 +7883,7 @@ def read_result(run: ProverRun, outcome: Outcome) -> Result:
         keep_outputs(run.plan, result, outputs, output)
     except OSError as error:  # too many open files, perhaps: the next task may have better luck
         reason = f"its output can't be read: {error.strerror}"
-        failed = replace(outcome, status=Status.FAILED, reason=reason)
+        failed = outcome._replace(status=Status.FAILED, reason=reason)
         return judge(run.plan, failed, ProverOutput(), proof="")
     return result
 
@@ -8024,7 +8019,7 @@ class AttemptFiles:
             return None
         stem = f"{task.id}~{task.earlier[-1].attempt}"
         paths: dict[str, str] = {}
-        for name, path in vars(result_files(self.directory, task.id)).items():
+        for name, path in result_files(self.directory, task.id)._asdict().items():
             ending = os.path.basename(path)[len(task.id) :]
             paths[name] = self._earlier_path(stem, ending)
         return Outputs(**paths)
@@ -8040,7 +8035,7 @@ class AttemptFiles:
     def _move_away(self, task_id: str, attempt: int) -> None:
         outputs = result_files(self.directory, task_id)
         # The drawings are found by the name of their DOT file, whether it is still there or not.
-        for path in (*dataclasses.astuple(outputs), *_existing_drawings(outputs.trace_dot)):
+        for path in (*outputs, *_existing_drawings(outputs.trace_dot)):
             if os.path.lexists(path):
                 os.makedirs(self.earlier, exist_ok=True)
                 ending = os.path.basename(path)[len(task_id) :]
@@ -8120,7 +8115,7 @@ def _keep_input(source: str, path: str, digest: str) -> None:
 
 def remove_outputs(outputs: Outputs) -> None:
     """Remove what is nobody's result."""
-    for path in dataclasses.astuple(outputs):
+    for path in outputs:
         remove_file(path)
 
 
@@ -9596,8 +9591,7 @@ class ProverLog(NamedTuple):
         return lemma_names(self.said.lines)
 
 
-@dataclass(frozen=True)
-class TheoryText:
+class TheoryText(NamedTuple):
     """A theory among the files: as people wrote it, or as a prover printed it."""
 
     path: str
@@ -9742,7 +9736,7 @@ def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
     made_by = ""
     if version:
         made_by = f"Tamarin {version[1].decode('ascii', 'replace')}"
-    return replace(theory_text(theory), made_by=made_by, has_summary=has_summary)
+    return theory_text(theory)._replace(made_by=made_by, has_summary=has_summary)
 
 
 def theory_text(theory: Theory) -> TheoryText:
@@ -11861,7 +11855,7 @@ class JUnitNote(NamedTuple):
     text: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class JUnitCase:
     """A test case; it has passed unless a note says otherwise."""
 
@@ -11875,7 +11869,7 @@ class JUnitCase:
         return any(note.tag == tag for note in self.notes)
 
 
-@dataclass(frozen=True)
+@dataclass
 class JUnitSuite:
     """Test cases that belong together."""
 

@@ -1816,15 +1816,14 @@ def limited_once(ready):
     async def wait_and_limit(supervisor):
         (live,) = supervisor.live.values()
         await until_async(lambda: ready(live))
-        change(live.job, limits=bt.replace(live.job.limits, timeout_s=0.01))
+        change_limits(live, bt.replace(live.job.limits, timeout_s=0.01))
 
     return wait_and_limit
 
 
-def change(job, **fields):
-    """Give a job other fields."""
-    for name, value in fields.items():
-        object.__setattr__(job, name, value)
+def change_limits(live, limits):
+    """Let a job that runs have other limits from now on."""
+    live.job = live.job._replace(limits=limits)
 
 
 # --- How a job ended ---
@@ -2099,7 +2098,7 @@ def test_without_its_working_directory_a_job_fails(bench):
 
 def test_without_a_folder_for_its_log_a_job_fails(bench):
     job = bench.sh("true", cwd=os.getcwd())
-    change(job, stdout=str(bench.folder / "no" / "out"))
+    job = job._replace(stdout=str(bench.folder / "no" / "out"))
     assert_not_started(bench.run_one(job), f"its log {job.stdout} can't be written")
 
 
@@ -2559,7 +2558,7 @@ def test_the_next_look_comes_before_the_fastest_hog_is_far_over_its_limit(bench,
     async def look(supervisor):
         (live,) = supervisor.live.values()
         live.usage.rss_mb = 100
-        change(live.job, limits=bt.Limits(1, 100 + free_mb, RUN_S))
+        change_limits(live, bt.Limits(1, 100 + free_mb, RUN_S))
         pause_s = bt.seconds_to_limit(live, age_s=0)
         supervisor.interrupt("enough")
         assert pause_s >= bt.CLOSEST_LOOK_S
