@@ -8004,11 +8004,17 @@ class AttemptFiles:
             if task.id in present:
                 self.set_aside(task)
         for task in batch.tasks.values():
-            own = f"{task.id}~{task.record.attempt}" if task.record else ""
-            # Its own files are elsewhere, so what stands in their place is of another attempt.
-            if task.id in present and (own in kept or not task.record):
+            if task.record is None:
+                if task.id in present:
+                    self._move_away(task.id, task.attempts)
+                continue
+            own = f"{task.id}~{task.record.attempt}"
+            endings = kept.get(own, [])
+            # Its log can't be in two places: what stands in its place is of another attempt. If it
+            # isn't, a driver died when it had moved some of the files.
+            if any(os.path.lexists(self._path(task.id, ending)) for ending in endings):
                 self._move_away(task.id, _last_other_attempt(task))
-            for ending in kept.get(own, ()):
+            for ending in endings:
                 os.rename(self._earlier_path(own, ending), self._path(task.id, ending))
 
     def set_aside(self, task: Task) -> None:
@@ -8037,7 +8043,9 @@ class AttemptFiles:
     def _move_away(self, task_id: str, attempt: int) -> None:
         outputs = result_files(self.directory, task_id)
         # The drawings are found by the name of their DOT file, whether it is still there or not.
-        for path in (*outputs, *_existing_drawings(outputs.trace_dot)):
+        paths = (*outputs, *_existing_drawings(outputs.trace_dot))
+        # The logs last: while they stand in their place, so may everything else (see `settle`).
+        for path in reversed(paths):
             if os.path.lexists(path):
                 os.makedirs(self.earlier, exist_ok=True)
                 ending = os.path.basename(path)[len(task_id) :]
