@@ -45,6 +45,13 @@ tasks. Units: seconds; MB = 2^20 and GB = 2^30 bytes.
 from __future__ import annotations
 
 import signal
+import sys
+
+# Python 3.7 and 3.8 can read this file, so that they can say that they can't run it.
+if sys.version_info < (3, 9):  # noqa: UP036
+    python = ".".join(map(str, sys.version_info[:2]))
+    sys.stderr.write(f"error: batch_tamarin.py needs Python 3.9 or newer; this is {python}\n")
+    sys.exit(2)
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     # Until `main` takes over: no traceback for a Ctrl-C while this file loads.
@@ -62,7 +69,6 @@ import math
 import os
 import re
 import stat
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -152,7 +158,7 @@ class Trait(Word):
 
 
 class Flavour(Word):
-    """Which program a prover is, as its --version says."""
+    """The programs whose ways are known. A prover that calls itself otherwise goes by that name."""
 
     TAMARIN_PROVER = "tamarin-prover"
     TAMARIN_RS = "tamarin-rs"
@@ -481,7 +487,7 @@ class Prover:
     command: tuple[str, ...]  # argv up to the theory
     options: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
-    flavour: Flavour = Flavour.TAMARIN_PROVER
+    flavour: str = Flavour.TAMARIN_PROVER  # the name that its --version gives
     version: str = ""  # "1.11.0"; "" when the prover did not say
     identity: str = ""  # digest of the files on its command line and of what --version says
 
@@ -4393,14 +4399,14 @@ def prover_command(prover: Prover, plan: Plan, outputs: Outputs) -> tuple[str, .
 
 
 def _cores_options(prover: Prover, cores: int) -> tuple[str, ...]:
-    if prover.flavour is Flavour.TAMARIN_RS:  # it refuses `+RTS` with exit code 2
+    if prover.flavour == Flavour.TAMARIN_RS:  # it refuses `+RTS` with exit code 2
         return (PROCESSORS.with_value(cores),)
     return ("+RTS", f"{RUNTIME_CORES.name}{cores}", "-RTS")
 
 
 def _writes_traces(prover: Prover) -> bool:
-    """Whether the prover knows the trace options; one that did not tell its version is taken to."""
-    if prover.flavour is Flavour.TAMARIN_RS or not prover.version:
+    """Whether the prover knows the trace options; one that we know too little of is taken to."""
+    if prover.flavour != Flavour.TAMARIN_PROVER or not prover.version:
         return True
     return tuple(map(int, prover.version.split("."))) >= TRACES_SINCE
 
@@ -4847,13 +4853,16 @@ def graph_lemma(label: str, known: Iterable[str]) -> str:
 # --- Versions -------------------------------------------------------------------------------------
 
 VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
+# Among other things: tamarin-prover first tells of Maude.
 _VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
+# Of a program that we don't know; it is taken to speak tamarin-prover's command line.
+_OTHER_VERSION = re.compile(r"([A-Za-z][\w-]*) v?(\d+(?:\.\d+)+)")
 
 
 class VersionAnswer(NamedTuple):
     """What one executable says to `--version`, with the options and environment of its alias."""
 
-    flavour: Flavour
+    flavour: str
     version: str  # "" when it did not say
     identity: str  # as Prover.identity
     problem: str = ""  # why there is no version
@@ -4872,11 +4881,10 @@ async def ask_versions(provers: Iterable[Prover]) -> None:
         question = (prover.command, prover.options, tuple(prover.env.items()))
         questions.setdefault(question, []).append(prover)
     groups = list(questions.values())
-    # Under an id of its own: there is no batch yet, and the watchdog ends what carries this id.
-    with (
-        tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder,
-        Supervisor(os.urandom(6).hex()) as supervisor,
-    ):
+    # There is no batch yet, and the watchdog ends what carries this id.
+    own_id = os.urandom(6).hex()
+    logs = tempfile.TemporaryDirectory(prefix="batch-tamarin-")
+    with logs as folder, Supervisor(own_id) as supervisor:
         asked = [_ask_version(supervisor, folder, group[0]) for group in groups]
         answers = await asyncio.gather(*asked)
     for group, answer in zip(groups, answers):
@@ -4907,9 +4915,9 @@ async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> V
     # A prover that was built anew may say the same.
     digests = [file_digest(word) for word in prover.command if os.path.isfile(word)]
     identity = sha256(json.dumps([digests, said]).encode())
-    found = _VERSION.search(said)
+    found = _VERSION.search(said) or _OTHER_VERSION.match(said)
     if found:
-        return VersionAnswer(Flavour(found[1]), found[2], identity)
+        return VersionAnswer(found[1], found[2], identity)
     complaint = _complaint(ends_of(job.stderr))
     problem = outcome.reason or complaint or "it said nothing that we know"
     return VersionAnswer(Flavour.TAMARIN_PROVER, "", identity, problem)
@@ -5674,7 +5682,7 @@ class _Planner:
         """tamarin-rs has no diff mode."""
         alias = choice.alias
         flavour = self.provers[alias].flavour
-        if choice.loaded.theory.diff and flavour is Flavour.TAMARIN_RS:
+        if choice.loaded.theory.diff and flavour == Flavour.TAMARIN_RS:
             message = f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task"
             self.recipe.problem(choice.item.path, message)
 
@@ -10601,7 +10609,7 @@ class Recheck:
         if theory.digest[:32] != plan.theory_digest:
             problem = "the theory has changed since it was proven: run that again first"
             raise InputError(problem, theory.path)
-        if theory.diff and self.prover.flavour == "tamarin-rs":
+        if theory.diff and self.prover.flavour == Flavour.TAMARIN_RS:
             raise InputError("tamarin-rs has no --diff", theory.path)
         return theory
 
@@ -14086,9 +14094,7 @@ def ask_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[st
 
 def provers_with_diff(provers: Mapping[str, Prover], file: str) -> list[str]:
     """The aliases of the provers that know --diff. Raises InputError when there is none."""
-    aliases = [
-        alias for alias, prover in provers.items() if prover.flavour is not Flavour.TAMARIN_RS
-    ]
+    aliases = [alias for alias, prover in provers.items() if prover.flavour != Flavour.TAMARIN_RS]
     if not aliases:
         raise InputError("this theory needs a tamarin-prover", file)
     return aliases

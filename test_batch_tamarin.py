@@ -13,6 +13,7 @@ meant to run into its limit waits for something that never comes.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import csv
@@ -2900,6 +2901,23 @@ def a_prover(version="1.11.0", flavour=bt.Flavour.TAMARIN_PROVER, **fields):
     prover.flavour = flavour
     prover.version = version
     return prover
+
+
+def test_a_prover_that_nobody_knows_goes_by_its_own_name(lab):
+    """It is taken to speak tamarin-prover's command line, whatever its version."""
+    script = PRELUDE.replace("tamarin-prover 1.11.0, (C) nobody", "other v0.5 of today")
+    lab.write("other.sh", script + VERIFY, 0o755)
+    lab.provers["it"] = {"path": "./other.sh"}
+    lab.recipe(lemmas=[{"name": "one"}])
+    done = lab.run("run", "recipe.json", code=0)
+    assert "version" not in done.stderr
+    (header,) = lab.events("batch")
+    prover = header["provers"]["it"]
+    assert (prover["flavour"], prover["version"]) == ("other", "0.5")
+    (start,) = lab.events("start")
+    assert "+RTS" in start["command"]
+    assert any(word.startswith("--output-json=") for word in start["command"])
+    assert "other 0.5" in lab.run("report", "results", code=0).stdout
 
 
 OUTPUTS = bt.result_files("/results", "i")
@@ -9722,6 +9740,26 @@ def test_run_leaves_proofs_and_result_files(lab):
     assert result["verified_lemma"] == {"one": {"steps": 3, "analysis_type": "all-traces"}}
 
 
+# What an older Python is asked to run: itself, as it would see its version.
+OLD_PYTHON = """
+import sys
+sys.version_info = (3, 8, 10)
+exec(open(sys.argv[1], encoding="utf-8").read())
+"""
+
+
+def test_older_pythons_are_told_that_they_are_too_old():
+    command = [sys.executable, "-c", OLD_PYTHON, str(SCRIPT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_S)
+    check_end(done, 2)
+    assert done.stderr == "error: batch_tamarin.py needs Python 3.9 or newer; this is 3.8\n"
+
+
+@pytest.mark.parametrize("script", ["batch_tamarin.py", "recipes/demo/prover.py"])
+def test_python_3_7_can_read_the_file_that_it_can_not_run(script):
+    ast.parse((HERE / script).read_text(encoding="utf-8"), feature_version=(3, 7))
+
+
 def test_a_batch_as_expected_exits_with_0(lab):
     lab.prover(VERIFY)
     lab.recipe(expect={"one": "verified", "t*": "verified"})
@@ -9735,14 +9773,38 @@ def test_a_missed_expectation_exits_with_1_and_is_told(lab):
     assert "expected falsified" in done.stdout
 
 
-def test_the_demo_recipe_has_an_outcome_of_each_kind(tmp_path):
-    recipe = HERE / "recipes" / "demo.json"
-    # Its prover sleeps most of the time: many at once.
-    done = Lab(tmp_path).run("run", str(recipe), "--cores", "8", "--memory", "8", code=3)
-    assert "13 tasks: 7 verified, 3 falsified, 1 incomplete, 1 timeout, 1 failed" in done.stdout
+# The demo prover sleeps most of the time: many at once.
+AT_ONCE = ("--cores", "8", "--memory", "8")
+
+
+def test_the_demo_recipe_is_a_good_story(tmp_path):
+    lab = Lab(tmp_path)
+    done = lab.run("run", str(HERE / "recipes" / "demo.json"), *AT_ONCE, code=0)
+    assert "10 tasks: 7 verified, 3 falsified\n" in done.stdout
     results = tmp_path / "results-demo"
     assert (results / "traces" / "counter--bounded--demo.dot").is_file()
     assert "proves nothing" in (results / "logs" / "counter--bounded--demo.err").read_text()
+    page = (results / "summary.html").read_text()
+    assert "demo 1.0" in page
+    assert "tamarin-prover" not in page
+    assert "0 findings and 0 notes" in lab.run("audit", "results-demo", code=0).stdout
+
+
+def test_the_demo_recipe_has_proofs_that_its_prover_accepts(tmp_path):
+    lab = Lab(tmp_path)
+    lab.run("run", str(HERE / "recipes" / "demo.json"), *AT_ONCE, code=0)
+    done = lab.run("recheck", "results-demo", "--prover", "demo", code=0)
+    assert "10 tasks: 7 verified, 3 falsified\n" in done.stdout
+    assert "0 findings and 0 notes" in lab.run("audit", "results-demo", code=0).stdout
+
+
+def test_the_other_demo_recipe_shows_what_can_go_wrong(tmp_path):
+    lab = Lab(tmp_path)
+    done = lab.run("run", str(HERE / "recipes" / "trouble.json"), *AT_ONCE, code=1)
+    assert "1 incomplete, 1 timeout, 1 memory limit, 2 failed" in done.stdout
+    assert "1 not as expected; 1 resting on a falsified lemma" in done.stdout
+    assert "it was asked to crash here" in done.stdout
+    assert 'broken.spthy:7:14: unexpected "-"' in done.stdout
 
 
 # A prover that stores a proof in a theory that it has changed.
