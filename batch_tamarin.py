@@ -310,13 +310,24 @@ def quoted(command: Iterable[str]) -> str:
     return shlex.join(command)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at the nearest known word, or ""."""
+def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.5) -> str:
+    """A hint at the nearest known word that is at least so much like this one, or ""."""
     import difflib
 
-    for near in difflib.get_close_matches(word, list(known), 1, 0.5):
+    for near in difflib.get_close_matches(word, list(known), 1, likeness):
         return f" (did you mean '{near}'?)"
     return ""
+
+
+def file_meant(path: str) -> str:
+    """A hint at the file or directory beside `path` with the nearest name, or ""."""
+    folder, name = os.path.split(os.path.expanduser(path))
+    try:
+        names = os.listdir(folder or ".")
+    except OSError:
+        return ""
+    # Endings are alike in any case.
+    return did_you_mean(name, filter(str.isprintable, names), 0.75)
 
 
 # --- Times, digests, files ------------------------------------------------------------------------
@@ -402,8 +413,11 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
         ) as file:
             file.writelines(pieces)
         os.replace(temporary, path)
-    except BaseException:  # what makes the pieces may fail, too
+    except BaseException as error:  # what makes the pieces may fail, too
         remove_file(temporary)
+        # Nobody knows the temporary name.
+        if isinstance(error, OSError) and error.filename == temporary:
+            error.filename = path
         raise
 
 
@@ -2855,8 +2869,9 @@ class SourceFiles:
             data = self._read(path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
+            hint = file_meant(path) if isinstance(error, FileNotFoundError) else ""
             raise InputError(
-                f"can't read '{path}': {reason}", include.asked_by, include.line
+                f"can't read '{path}': {reason}{hint}", include.asked_by, include.line
             ) from None
         if len(data) > MAX_THEORY_BYTES or self._bytes > 4 * MAX_THEORY_BYTES:
             most = f"at most {MAX_THEORY_BYTES // MB} MB a file, four times that with includes"
@@ -3191,6 +3206,21 @@ def find_program(name: str, directory: str = "", env: Mapping[str, str] | None =
     return ""
 
 
+def no_program(name: str, directory: str = "") -> str:
+    """What to say of a program that `find_program` does not find."""
+    name = os.path.expanduser(name)
+    shown = printable(name)
+    for folder in (os.getcwd(), directory):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            return f"'{shown}' is a directory: name the program in it"
+        if os.path.isfile(path):
+            command = quoted(["chmod", "+x", printable(os.path.relpath(path))])
+            return f"'{shown}' has no permission to be run: {command}"
+    hint = file_meant(os.path.join(directory, name)) if os.sep in name else ""
+    return f"there is no executable program '{shown}'{hint}: give a file, or a command on PATH"
+
+
 # Of a script's first line: what the system calls, or `env` for it.
 _INTERPRETER = re.compile(r"#! *(?:(?:[^ ]*/)?env +(?:(?:-|\w+=)[^ ]* +)*)?([^ \n]+)")
 
@@ -3240,7 +3270,8 @@ def read_text(path: str, limit: int = 64 * MB) -> str:
         with open(path, "rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise InputError(f"can't be read: {error.strerror}", path) from None
+        hint = file_meant(path) if isinstance(error, FileNotFoundError) else ""
+        raise InputError(f"can't be read: {error.strerror}{hint}", path) from None
     except ValueError:
         raise InputError("this is no file name", printable(path)) from None
     if len(data) > limit:
@@ -4995,10 +5026,13 @@ class Recipe:
                 repeated.append(whole)
             return {key: value for key, value in pairs if value is not None}
 
+        if self.path.endswith(".spthy"):
+            command = f"batch_tamarin.py init {quoted([printable(self.path)])}"
+            raise InputError(f"this is a theory: {command} writes a recipe for it", self.path)
         try:
             data = json.loads(self.text, object_pairs_hook=members, parse_constant=_refuse_constant)
         except json.JSONDecodeError as error:
-            message = f"this is no valid JSON: {error.msg}"
+            message = f"this is no valid JSON: {_no_json(self.text, error)}"
             raise InputError(message, self.path, error.lineno, error.colno) from None
         # NaN; a number of too many digits; lists nested deeper than Python's stack.
         except (ValueError, RecursionError) as error:
@@ -5024,6 +5058,22 @@ class Recipe:
         """Needed only where something is wrong. Of a key that stands twice, the second."""
         positions = json_positions(self.text)
         return dict(positions)
+
+
+def _no_json(text: str, error: json.JSONDecodeError) -> str:
+    """What is wrong with a text that is no JSON, in words of people who write other languages."""
+    rest = text[error.pos :].lstrip()
+    if rest.startswith(("//", "/*", "#")):
+        return "it has no comments: take this one out"
+    if rest.startswith("'"):
+        return """its texts stand in double quotes: "...\""""
+    # From Python 3.13 on the place is that of the comma, before it what stands behind.
+    before = text[: error.pos].rstrip()
+    if before.endswith(",") and rest.startswith(("]", "}")):
+        return f"no comma before '{rest[0]}'"
+    if re.match(r",\s*[]}]", rest):
+        return f"no comma before '{rest[1:].lstrip()[0]}'"
+    return error.msg
 
 
 def _refuse_constant(word: str) -> NoReturn:
@@ -5091,10 +5141,34 @@ class PlainValue(ValueKind):
             yield RecipeProblem(path, message)
 
 
+class Unit(NamedTuple):
+    """What numbers count, and for how many of it other units stand that people write."""
+
+    name: str
+    others: Mapping[str, float]
+
+    def hint(self, text: str) -> str:
+        """What to write for a number with a unit: `: write 3600 (seconds)` for `1h`; or ""."""
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text.lower())
+        if not found or found[2] not in self.others:
+            return ""
+        number = float(found[1]) * self.others[found[2]]
+        return f": write {number:.10g} ({self.name})"
+
+
+SECONDS = Unit(
+    "seconds",
+    {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hours": 3600, "d": 86400, "days": 86400},
+)
+GIGABYTES = Unit("GB", {"g": 1, "gb": 1, "gib": 1, "m": 1 / 1024, "mb": 1 / 1024, "tb": 1024})
+CORES = Unit("cores", {"core": 1, "cores": 1})
+
+
 @dataclass(eq=False)
 class Number(ValueKind):
     """A positive number, or one of the words; the word "50%" stands for any percentage."""
 
+    unit: Unit
     words: tuple[str, ...] = ()
     whole: bool = False
 
@@ -5104,7 +5178,8 @@ class Number(ValueKind):
         wanted = "a positive whole number" if self.whole else "a positive number"
         for word in self.words:
             wanted += f' or "{word}"'
-        yield RecipeProblem(path, f"must be {wanted}, not {_described(value)}")
+        hint = self.unit.hint(value) if isinstance(value, str) else ""
+        yield RecipeProblem(path, f"must be {wanted}, not {_described(value)}{hint}")
 
     def _is_word(self, value: Any) -> bool:
         """Whether it is one of the words, or a percentage where these are allowed."""
@@ -5192,11 +5267,18 @@ class Fields(ValueKind):
                 yield from kind.problems(member, member_path)
             else:
                 # A misspelt limit that is passed over would never hold.
-                hint = did_you_mean(key, self.members)
+                hint = self._home_of(key) or did_you_mean(key, self.members)
                 yield RecipeProblem(member_path, f"unknown key{hint}; allowed: {allowed}")
         for key in self.required:
             if key not in value:
                 yield RecipeProblem(path, f"'{key}' is missing")
+
+    def _home_of(self, key: str) -> str:
+        """A hint at the member under which a key belongs, or ""."""
+        for name, kind in self.members.items():
+            if isinstance(kind, Fields) and key in kind.members:
+                return f": it belongs under '{name}'"
+        return ""
 
 
 class Options(ValueKind):
@@ -5335,7 +5417,7 @@ ANYTHING = PlainValue(lambda value: True, "")
 TEXT = PlainValue(is_text, "must be a text that is not empty, not FOUND")
 BOOLEAN = PlainValue(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
 FLAG = PlainValue(is_flag, "must be the name of one preprocessor flag, without -D")
-VERDICT = OneOf((Verdict.VERIFIED, Verdict.FALSIFIED))
+VERDICT = OneOf(tuple(Verdict))
 FILE_NAME = PlainValue(
     is_file_name_part,
     "becomes part of file names: a text without '/', '\\', '..' and control characters, not FOUND",
@@ -5348,9 +5430,9 @@ ENVIRONMENT = PlainValue(
 TEXTS = ListOf(TEXT, "must be a list with at least one text, not FOUND", least=1)
 
 _CONFIG: dict[str, ValueKind] = {
-    "global_max_cores": Number(("max",), whole=True),  # of all jobs together
-    "global_max_memory": Number(("max", "50%")),  # GB, of all jobs together
-    "default_timeout": Number(),  # seconds
+    "global_max_cores": Number(CORES, ("max",), whole=True),  # of all jobs together
+    "global_max_memory": Number(GIGABYTES, ("max", "50%")),  # GB, of all jobs together
+    "default_timeout": Number(SECONDS),
     "output_directory": TEXT,
     "scheduler": OneOf(SCHEDULERS),  # which waiting task starts first
     "recheck_with": TEXT,  # alias of a prover that checks every proof
@@ -5371,9 +5453,9 @@ PROVER_FIELDS = Fields(_PROVER)
 
 # Of one job. What is missing is inherited: lemma, task, then the defaults.
 _RESOURCES: dict[str, ValueKind] = {
-    "max_cores": Number(whole=True),
-    "max_memory": Number(),  # GB
-    "timeout": Number(),  # seconds
+    "max_cores": Number(CORES, whole=True),
+    "max_memory": Number(GIGABYTES),
+    "timeout": Number(SECONDS),
 }
 
 # What a task says and one of its lemmas may say anew.
@@ -5489,9 +5571,7 @@ def _program(recipe: Recipe, path: JsonPath, word: str) -> str:
         )
         recipe.problem(path, message)
     if not program:
-        shown = printable(word)
-        message = f"there is no executable program '{shown}': give a file, or a command on PATH"
-        recipe.problem(path, message)
+        recipe.problem(path, no_program(word, recipe.directory))
     return program
 
 
@@ -5903,6 +5983,36 @@ class JobLimits:
         self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
 
 
+def limit_key(header: Header, task: Task) -> str:
+    """What of the recipe or the command line to raise for a task that has met its limit, or ""."""
+    key = "timeout" if task.status is Status.TIMEOUT else "max_memory"
+    try:
+        entry = header.recipe["tasks"][task.plan.entry]
+        place = _place_of_resource(entry, task.plan.lemma, key)
+    # The recipe in a journal can come from anywhere.
+    except (AttributeError, KeyError, TypeError):
+        return ""
+    is_capped = task.plan.limits.memory_mb >= header.limits.memory_mb
+    if key == "max_memory" and is_capped:
+        return "--memory" if header.options.memory else "config.global_max_memory"
+    if key == "timeout" and not place:
+        return "--timeout" if header.options.timeout_s else "config.default_timeout"
+    return f"tasks.{task.plan.entry}.{place or 'resources.max_memory'}"
+
+
+def _place_of_resource(entry: Json, lemma: str, key: str) -> str:
+    """Where in an entry of the recipe's `tasks` a limit of a lemma stands, or ""."""
+    items = list(enumerate(entry.get("lemmas", ())))
+    # As they are selected: exact names come first, then the first pattern.
+    items.sort(key=lambda item: item[1]["name"] != lemma)
+    for index, item in items:
+        if fnmatch.fnmatchcase(lemma, item["name"]):
+            if key in item.get("resources", {}):
+                return f"lemmas.{index}.resources.{key}"
+            break
+    return f"resources.{key}" if key in entry.get("resources", {}) else ""
+
+
 # --- Theory files ---------------------------------------------------------------------------------
 
 
@@ -5925,7 +6035,8 @@ def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
         theories = _matching_theories(recipe, name, place)
     if theories:
         return theories
-    message = f"there is no theory file '{printable(name)}'"
+    hint = file_meant(os.path.join(recipe.directory, name)) or file_meant(name)
+    message = f"there is no theory file '{printable(name)}'{hint}"
     if _is_pattern(name) and not may_be_many:
         message = (
             "a pattern needs {theory} in output_file_prefix, so that each theory has results of "
@@ -6990,7 +7101,8 @@ def results_directory(path: str, *records: str) -> str:
             printable(path),
         )
     if not os.path.isdir(directory):
-        raise InputError("there is no such results directory", printable(path))
+        hint = file_meant(path.rstrip("/"))
+        raise InputError(f"there is no such results directory{hint}", printable(path))
     if not any(os.path.exists(os.path.join(directory, name)) for name in records):
         problem = "holds no results"
         siblings = dated_siblings(directory)
@@ -9101,6 +9213,7 @@ class Row(NamedTuple):
     assuming: tuple[Assumption, ...]  # what the verdict takes for granted and is not verified here
     rests_on_false: tuple[Assumption, ...]  # those of them that are falsified
     on_older_text: bool  # the theory, or an oracle, has changed since
+    directory: str = ""  # in a report: the results directory that it is of
 
     @property
     def plan(self) -> Plan:
@@ -9354,7 +9467,8 @@ def _expected_csv(text: str) -> Iterator[_Expected]:
     import csv
 
     for row in csv.DictReader(text.splitlines()):
-        theory = row["theory"] or ""
+        # A file may be pinned whose name our CSV marks as no formula.
+        theory = re.sub(r"^'(?=[=+@-])", "", row["theory"] or "")
         lemma = row["lemma"] or ""
         # What `audit --format csv` writes is a pinned expectation: some of its lines are findings.
         if row["verdict"]:
@@ -10691,13 +10805,26 @@ def write_derived_files(batch: Batch, directory: str) -> None:
     write_file(report, execution_report(batch, directory))
     # It grows with the batch and its traces: written last, and in pieces.
     page = os.path.join(directory, "summary.html")
-    write_file(page, page_report(Html, batch, directory, directory))
+    write_file(page, report_pieces("html", {directory: batch}, directory))
 
 
-def rows_of_batch(batch: Batch) -> Iterator[Row]:
-    """All tasks of a batch as people see them, in plan order."""
-    tasks = batch.tasks.values()
-    return rows_of(tasks, Closure(tasks), sources_now(batch).older)
+# What a report is of: batches by their results directories.
+Batches = Mapping[str, Batch]
+
+
+def report_pieces(form: str, batches: Batches, beside: str) -> Iterator[str]:
+    """A report in one of the formats of REPORTS, for a file in the directory `beside`."""
+    yield from REPORTS[form](batches, beside)
+    yield REPORT_MARKS[form].comment
+
+
+def rows_of_batches(batches: Batches) -> Iterator[Row]:
+    """All tasks of some batches as people see them, batch by batch, in plan order."""
+    for directory, batch in batches.items():
+        tasks = batch.tasks.values()
+        # What a verdict rests on is looked for in its own batch only: others may be of other texts.
+        for row in rows_of(tasks, Closure(tasks), sources_now(batch).older):
+            yield row._replace(directory=directory)
 
 
 # --- The final table ------------------------------------------------------------------------------
@@ -10741,7 +10868,10 @@ def final_table(
     lines.append("")
     lines.append(_totals_line(tasks, chosen))
     lines.append(f"results: {printable(directory)}")
-    lines += _next_steps(directory, tasks)
+    page = os.path.join(directory, "summary.html")
+    if os.path.exists(page):
+        lines.append(f"page:    {printable(page)}")
+    lines += _next_steps(batch, directory, tasks)
     return "\n".join(lines) + "\n"
 
 
@@ -10814,7 +10944,7 @@ def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
     return line
 
 
-def _next_steps(directory: str, tasks: Sequence[Task]) -> Iterator[str]:
+def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator[str]:
     """What a user can do about tasks without an answer."""
     where = quoted([printable(directory)])
     statuses = {task.status for task in tasks}
@@ -10823,12 +10953,29 @@ def _next_steps(directory: str, tasks: Sequence[Task]) -> Iterator[str]:
         yield f"go on: batch_tamarin.py resume {where}"
     if Status.FAILED in statuses:
         failed = next(task for task in tasks if task.status is Status.FAILED)
-        log = os.path.join(directory, "logs", failed.id + ".err")
+        log = _telling_log(directory, failed.id)
         # A user pastes this into a shell, and an id may be what a foreign journal says.
         shown = quoted([printable(log)])
         yield f"why:   less {shown}"
     if statuses & MET_A_LIMIT:
-        yield "more:  run the recipe again with larger limits: only what met its limit runs again"
+        met = [task for task in tasks if task.status in MET_A_LIMIT]
+        keys = dict.fromkeys(limit_key(batch.header, task) for task in met)
+        recipe = os.path.basename(batch.header.recipe_file) or "the recipe"
+        limits = listed(filter(None, keys), 3) or "the limits"
+        yield (
+            f"more:  raise {printable(limits)} ({printable(recipe)}) and run it again: "
+            "only what met its limit runs again"
+        )
+
+
+def _telling_log(directory: str, job: str) -> str:
+    """The log in which a prover said something: that of stderr, else that of stdout."""
+    stderr = os.path.join(directory, "logs", job + ".err")
+    stdout = os.path.join(directory, "logs", job + ".out")
+    with suppress(OSError):
+        if not os.path.getsize(stderr) and os.path.getsize(stdout):
+            return stdout
+    return stderr
 
 
 def count_outcomes(tasks: Iterable[Task]) -> dict[str, int]:
@@ -10955,31 +11102,58 @@ class Span(NamedTuple):
     row: Row
 
 
-def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -> Iterator[str]:
+def page_report(form: type[Writer], batches: Batches, beside: str) -> Iterator[str]:
     """A page from top to bottom, in pieces, for a file in the directory `beside`."""
     page = form(beside)
-    rows = list(rows_of_batch(batch))
+    rows = list(rows_of_batches(batches))
     shown = _chosen_rows(rows)
-    recipe = os.path.basename(batch.header.recipe_file)
     yield page.opening
-    yield page.heading(1, f"Tamarin batch {recipe}")
-    yield page.facts(_batch_facts(batch, rows))
-    yield page.section(_provers_table(batch))
+    yield page.heading(1, _page_title(batches))
+    for directory, batch in batches.items():
+        if len(batches) > 1:
+            yield page.heading(2, directory)
+        yield page.facts(_batch_facts(batch, _rows_in(directory, rows)))
+        yield page.section(_provers_table(batch))
     yield page.section(_totals_table(rows))
     yield page.section(_results_table(shown, len(rows)))
-    yield page.section(_matrix_table(shown))
+    for directory in batches:
+        # Of one batch each: elsewhere the same name may mean another text.
+        yield page.section(_of_batch(_matrix_table(_rows_in(directory, shown)), directory, batches))
     yield page.timeline(list(spans_of(shown)))
-    yield page.section(_assumptions_table(shown))
-    if batch.unanswered:
+    for directory in batches:
+        table = _assumptions_table(_rows_in(directory, shown))
+        yield page.section(_of_batch(table, directory, batches))
+    unanswered = sum(len(batch.unanswered) for batch in batches.values())
+    if unanswered:
         yield page.heading(2, "Not answered yet")
-        left = plural(len(batch.unanswered), "task")
+        left = plural(unanswered, "task")
         yield page.paragraph(f"{left} without a verdict: the same `run` command goes on with them.")
     yield page.heading(2, "Tasks")
     for number, row in enumerate(shown):
         title = f"{row.task.id}: {row.told}"
-        parts = _task_details(page, batch, directory, row)
+        parts = _task_details(page, batches[row.directory], row.directory, row)
         yield page.details(title, task_anchor(number), parts)
     yield page.closing
+
+
+def _page_title(batches: Batches) -> str:
+    recipes = dict.fromkeys(
+        os.path.basename(batch.header.recipe_file) for batch in batches.values()
+    )
+    noun = "batch" if len(batches) == 1 else "batches"
+    return f"Tamarin {noun} {listed(recipes)}"
+
+
+def _rows_in(directory: str, rows: Iterable[Row]) -> list[Row]:
+    """The rows of one results directory."""
+    return [row for row in rows if row.directory == directory]
+
+
+def _of_batch(table: Table, directory: str, batches: Batches) -> Table:
+    """A table of one of the batches; where there are several its title says of which."""
+    if len(batches) > 1:
+        table.title += f": {directory}"
+    return table
 
 
 def _chosen_rows(rows: Sequence[Row]) -> Sequence[Row]:
@@ -11111,10 +11285,13 @@ def _results_table(rows: Sequence[Row], total: int) -> Table:
         )
     # An empty column would ask everyone what is missing there.
     with_expected = any(row.plan.expect for row in rows)
+    with_directory = len({row.directory for row in rows}) > 1
     table.add_columns("result", kind=Kind.OUTCOME)
     table.add_columns("lemma", kind=Kind.TASK)
     if with_expected:
         table.add_columns("expected")
+    if with_directory:
+        table.add_columns("directory")
     table.add_columns("theory", "trait", "prover")
     table.add_columns("steps", kind=Kind.NUMBER)
     table.add_columns("time (s)", kind=Kind.AMOUNT)
@@ -11123,11 +11300,11 @@ def _results_table(rows: Sequence[Row], total: int) -> Table:
     table.add_columns("cores", kind=Kind.NUMBER)
     table.add_columns("cached")
     for row in rows:
-        table.add_row(*_result_cells(row, with_expected))
+        table.add_row(*_result_cells(row, with_expected, with_directory))
     return table
 
 
-def _result_cells(row: Row, with_expected: bool) -> Iterator[str]:
+def _result_cells(row: Row, with_expected: bool, with_directory: bool) -> Iterator[str]:
     """A line of the table of results."""
     plan = row.plan
     result = row.result
@@ -11135,6 +11312,8 @@ def _result_cells(row: Row, with_expected: bool) -> Iterator[str]:
     yield plan.lemma
     if with_expected:
         yield plan.expect or ""
+    if with_directory:
+        yield row.directory
     yield plan.theory
     yield result.trait or plan.trait
     yield plan.prover
@@ -11769,8 +11948,8 @@ def _style_class(outcome: str) -> str:
 # --- Reports for programs -------------------------------------------------------------------------
 
 
-def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
-    """One line per task, with the model's field names."""
+def csv_report(batches: Batches, beside: str) -> Iterator[str]:
+    """One line per task, with the model's field names; of several batches also the directory."""
     names = [*json_names(Plan), "status", "attempts"]
     names += json_names(Limits)
     names += json_names(Result)
@@ -11778,7 +11957,9 @@ def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
     left_out = ("limits", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
-    objects = map(_csv_object, rows_of_batch(batch))
+    if len(batches) > 1:
+        columns.insert(0, "directory")
+    objects = map(_csv_object, rows_of_batches(batches))
     return csv_lines(columns, objects)
 
 
@@ -11793,6 +11974,7 @@ def _csv_object(row: Row) -> Json:
     told.update(encode(row.result))
     told["assuming"] = [str(each) for each in row.assuming]
     told["on_older_text"] = "yes" if row.on_older_text else ""
+    told["directory"] = row.directory
     return told
 
 
@@ -11825,18 +12007,33 @@ def _csv_cell(value: Any) -> Any:
     return text
 
 
-def json_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
-    """The Batch: what its `batch` and `end` events said, and every task, one a line."""
+def json_report(batches: Batches, beside: str) -> Iterator[str]:
+    """The Batch; of several batches a list of them, each with its directory."""
+    if len(batches) == 1:
+        for directory, batch in batches.items():
+            yield from _batch_json(batch, directory, {})
+        return
+    yield '{"batches": ['
+    separator = "\n"
+    for directory, batch in batches.items():
+        yield separator
+        yield from _batch_json(batch, directory, {"directory": directory})
+        separator = ",\n"
+    yield "]}\n"
+
+
+def _batch_json(batch: Batch, directory: str, more: Json) -> Iterator[str]:
+    """What a batch's `batch` and `end` events said, and every task, one a line."""
     ended = None
     if batch.ended:
         ended = encode_event(batch.ended)
     # The object is written in pieces: a large batch as one text would take too much memory.
     began = encode_event(batch.header)
-    head = json.dumps({"batch": began, "end": ended})
+    head = json.dumps({**more, "batch": began, "end": ended})
     yield head.removesuffix("}") + ', "tasks": ['
     # One a line: what works by lines, as `grep` does, works here.
     separator = "\n"
-    for row in rows_of_batch(batch):
+    for row in rows_of_batches({directory: batch}):
         told = json.dumps(_json_object(row))
         yield separator + told
         separator = ",\n"
@@ -11904,13 +12101,22 @@ class JUnitSuite:
         return sum(case.has(tag) for case in self.cases)
 
 
-def junit_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
+def junit_report(batches: Batches, beside: str) -> Iterator[str]:
     """JUnit XML, a suite for each entry of the recipe.
 
     What is not as expected, or rests on a falsified lemma, is a failure; no answer is an error;
     what was not run is skipped.
     """
-    return junit_lines(_junit_suites(batch))
+    return junit_lines(_all_suites(batches))
+
+
+def _all_suites(batches: Batches) -> Iterator[JUnitSuite]:
+    """The suites of all batches; where there are several, their names say of which."""
+    for directory, batch in batches.items():
+        for suite in _junit_suites(batch):
+            if len(batches) > 1:
+                suite.name = f"{directory}: {suite.name}"
+            yield suite
 
 
 def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
@@ -12044,7 +12250,7 @@ def audit_report(
     """
     rows: list[AuditRow] = []
     for source, batch in batches.items():
-        for row in rows_of_batch(batch):
+        for row in rows_of_batches({"": batch}):
             rows.append(AuditRow(source, row))
     if form == "json":
         return _audit_json(ok, rows, findings)
@@ -12497,8 +12703,8 @@ if (byId('results')) {
 """
 
 
-# A report, in pieces, of a batch and its results directory, for the directory that it goes to.
-REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
+# A report, in pieces, of batches, for the directory that it goes to.
+REPORTS: dict[str, Callable[[Batches, str], Iterator[str]]] = {
     "md": functools.partial(page_report, Markdown),
     "html": functools.partial(page_report, Html),
     "tex": functools.partial(page_report, Latex),
@@ -12508,6 +12714,40 @@ REPORTS: dict[str, Callable[[Batch, str, str], Iterator[str]]] = {
     "json": json_report,
 }
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
+
+
+class Mark(NamedTuple):
+    """How a report is known as ours: no other file is written over."""
+
+    comment: str  # its end; "" in formats without comments
+    beginnings: tuple[str, ...] = ()  # of those formats
+
+
+REPORT_SIGN = "made by batch_tamarin.py"
+REPORT_MARKS: dict[str, Mark] = {
+    "md": Mark(f"<!-- {REPORT_SIGN} -->\n"),
+    "html": Mark(f"<!-- {REPORT_SIGN} -->\n"),
+    "tex": Mark(f"% {REPORT_SIGN}\n"),
+    "typ": Mark(f"// {REPORT_SIGN}\n"),
+    "csv": Mark("", ("id,name,theory,lemma,", "directory,id,name,theory,lemma,")),
+    "junit": Mark(f"<!-- {REPORT_SIGN} -->\n"),
+    "json": Mark("", ('{"batch": {"event": "batch",', '{"batches": [\n{"directory": ')),
+}
+
+
+def is_report(path: str, form: str) -> bool:
+    """Whether a file is a report of ours in this format, or is empty. Raises OSError."""
+    mark = REPORT_MARKS[form]
+    with open(path, "rb") as file:
+        beginning = file.read(100).decode("utf-8", "replace")
+        if not beginning:
+            return True
+        if not mark.comment:
+            return beginning.startswith(mark.beginnings)
+        end = len(mark.comment.encode())
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - end))
+        return file.read() == mark.comment.encode()
 
 
 # === Terminal =====================================================================================
@@ -13102,7 +13342,30 @@ exit codes: 0 all proven or refuted as expected; 1 an expectation was missed, a 
 false lemma, or an audit found something; 2 wrong usage or input; 3 some task has no `verified` or
 `falsified`; 130, 143, 129 stopped by SIGINT, SIGTERM, SIGHUP.
 """
+SHOWN_LEMMAS = 8  # of a theory, by `check`; all with -d
 CHECK_REPORT = "wellformedness-check-report"  # the folder that `check --report` writes
+
+# What people type who come from elsewhere, from batch-tamarin too, and what it is here.
+INSTEAD = {
+    "--resume": "run it again: it goes on where it stopped (or `resume RESULTS`)",
+    "--continue": "run it again: it goes on where it stopped (or `resume RESULTS`)",
+    "--rerun": "run it again: what changed or failed is proven; --again proves anew",
+    "--force": "run it again: what changed or failed is proven; --again proves anew",
+    "--lemma": "-t '*--LEMMA--*' runs the tasks of one lemma",
+    "--lemmas": "-t '*--LEMMA--*' runs the tasks of one lemma",
+    "--prove": "-t '*--LEMMA--*' runs the tasks of one lemma",
+    "--prover": "provers stand in the recipe's tamarin_versions",
+    "--dry-run": "`check RECIPE` plans all and proves nothing",
+    "--verbose": "-d shows more",
+    "-v": "-d shows more, --version the version",
+    "-j": "--cores N",
+    "--jobs": "--cores N",
+    "-r": "`check RECIPE --report` writes what provers say of the theories",
+    "-e": "`cache clear --errors-only`",
+    "--expect": "`audit RESULTS --expect FILE`, or `expect` in the recipe",
+    "--follow": "`status RESULTS --follow`",
+    **{f"--{form}": f"`report RESULTS -f {form}`" for form in REPORTS},
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -13112,7 +13375,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    args = command_line_parser().parse_args(argv)
+    args = command_line_parser().parse_args(help_as_option(argv))
     try:
         # From here on Ctrl-C is answered below. Where it is ignored (nohup) it stays so.
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
@@ -13134,6 +13397,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"error: {place}{error.strerror or error}")
     flush_or_discard_output()
     return 2
+
+
+def help_as_option(argv: Sequence[str] | None) -> Sequence[str]:
+    """The command line, with `--help` where it says `help` or `help COMMAND`."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["help"]:
+        return [*words[1:2], "--help"]
+    return words
 
 
 def flush_or_discard_output() -> None:
@@ -13174,7 +13445,11 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             options = [option for option in self._option_string_actions if option.startswith("--")]
             name = unknown[0].partition("=")[0]
-            hint = did_you_mean(name, options)
+            hint = ""
+            if name in INSTEAD:
+                hint = f": {INSTEAD[name]}"
+            elif name.startswith("--"):
+                hint = did_you_mean(name, options)
             self.error(f"unknown argument '{printable(unknown[0])}'{hint}")
         return parsed, unknown
 
@@ -13196,8 +13471,11 @@ def command_line_parser() -> argparse.ArgumentParser:
         description=(__doc__ or "").split("\n")[0],
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"batch_tamarin.py {__version__}")
+    parser.add_argument(
+        "-v", "--version", action="version", version=f"batch_tamarin.py {__version__}"
+    )
     # For commands without these options.
     parser.set_defaults(quiet=False, debug=False, take_over=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -13342,9 +13620,15 @@ def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
         command_report,
         "results",
         "results -f tex -f csv -o tables.tex",
+        "results old-results -f html -o both",
         "results --rebuild",
     )
-    add_results_argument(parser)
+    parser.add_argument(
+        "results",
+        metavar="RESULTS",
+        nargs="+",
+        help="the results directory; several make one report",
+    )
     add_repeatable_argument(
         parser,
         "-f",
@@ -13357,7 +13641,10 @@ def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "--output",
         metavar="FILE",
         default="",
-        help="write to this file, for several formats with their endings",
+        help="write to this file: its ending chooses the format, or that of -f is put behind it",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="write over a file that is no report of ours"
     )
     parser.add_argument(
         "--rebuild",
@@ -13404,6 +13691,7 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="notes count as findings")
     parser.add_argument(
+        "-f",
         "--format",
         choices=("table", "json", "csv", "md", "junit"),
         default="table",
@@ -13482,6 +13770,8 @@ def add_command(
         description="\n".join(lines),
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # An abbreviation would mean something else when there are more options.
+        allow_abbrev=False,
     )
     parser.set_defaults(func=func)
     return parser
@@ -13512,7 +13802,7 @@ def add_limit_arguments(parser: Parser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=number_argument,
+        type=seconds_argument,
         default=0,
         metavar="S",
         help="seconds for a task that has no timeout of its own (instead of default_timeout)",
@@ -13624,6 +13914,7 @@ def memory_argument(text: str) -> float | str:
     if memory_gb is None:
         raise argparse.ArgumentTypeError(
             f"'{text}' is neither GB, nor \"max\", nor a percentage such as 50%"
+            + GIGABYTES.hint(text)
         )
     return memory_gb
 
@@ -13634,6 +13925,14 @@ def number_argument(text: str) -> float:
     if number is None:
         raise argparse.ArgumentTypeError(f"'{text}' is no positive number below 10^9")
     return number
+
+
+def seconds_argument(text: str) -> float:
+    """A time: a number of seconds."""
+    hint = SECONDS.hint(text)
+    if hint:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds{hint}")
+    return number_argument(text)
 
 
 def positive_number(text: str) -> float | None:
@@ -13715,13 +14014,15 @@ def command_check(args: argparse.Namespace) -> int:
         # Only now, when no job runs whose limits would have to wait for it.
         for check in checks:
             check.notes += check_notes(batch, check)
-            if args.report and check.needs_look:
-                write_check_report(check)
+        if args.report:
+            write_check_reports(checks)
     directory = recipe_results(recipe)
     for check in checks:
         print_check(check)
         if args.debug:
             print_tasks(batch, check.job.task_ids, directory)
+        else:
+            print_lemmas(batch, check.job.task_ids)
     return conclude_checks(batch, checks, args.recipe)
 
 
@@ -13890,6 +14191,13 @@ def print_check(check: CheckJob) -> None:
         print_coloured(printable(line) + "\n")
 
 
+def print_lemmas(batch: Batch, task_ids: Sequence[str]) -> None:
+    """Show the first of the lemmas that these tasks are of."""
+    lemmas = dict.fromkeys(batch.tasks[task_id].plan.lemma for task_id in task_ids)
+    if lemmas:
+        print(printable(f"  lemmas: {listed(lemmas, SHOWN_LEMMAS)}"))
+
+
 def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
     """Show tasks with their limits and the commands that would run them, results in `directory`."""
     for task_id in task_ids:
@@ -13918,6 +14226,17 @@ def conclude_checks(batch: Batch, checks: Iterable[CheckJob], recipe_file: str) 
     return 0
 
 
+def write_check_reports(checks: Iterable[CheckJob]) -> None:
+    """Write a file for each check that needs a look, and say so."""
+    worth_a_look = [check for check in checks if check.needs_look]
+    for check in worth_a_look:
+        write_check_report(check)
+    if worth_a_look:
+        say(f"wrote {plural(len(worth_a_look), 'report')} to {CHECK_REPORT}/")
+    else:
+        say("nothing to report: no file was written")
+
+
 def write_check_report(check: CheckJob) -> None:
     """Write the command, what was found, the prover's own report, and its stderr to a file."""
     heading = "WARNING: the following wellformedness checks failed!"
@@ -13942,6 +14261,9 @@ def command_init(args: argparse.Namespace) -> int:
 
     Asks on a terminal, or with --yes takes options and defaults.
     """
+    for path in args.theories:
+        if not os.path.isfile(path):
+            raise InputError(f"there is no such theory file{file_meant(path)}", printable(path))
     if not args.yes and not sys.stdin.isatty():
         raise InputError(
             "stdin is no terminal to ask on: add --yes, and options for what should not be as by "
@@ -14021,7 +14343,7 @@ def provers_named(text: str) -> dict[str, Prover]:
         raise InputError("no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
     for program in programs:
         if not find_program(program):
-            raise InputError(f"there is no executable program '{program}'")
+            raise InputError(no_program(program))
     provers: dict[str, Prover] = {}
     for alias, program in _named(programs).items():
         provers[alias] = Prover(alias, (program,))
@@ -14037,7 +14359,7 @@ def ask_limits(args: argparse.Namespace, room: Limits) -> Json:
     question = f"GB for all jobs together (here: {room_gb:.3g})"
     memory = ask(args, question, args.memory or "max", memory_argument)
     default_s = args.timeout or DEFAULT_TIMEOUT_S
-    timeout_s = ask(args, "seconds for one lemma", default_s, number_argument)
+    timeout_s = ask(args, "seconds for one lemma", default_s, seconds_argument)
     return {
         "global_max_cores": cores,
         "global_max_memory": memory,
@@ -14364,22 +14686,18 @@ def command_report(args: argparse.Namespace) -> int:
 
     Also of a batch that has not finished, and of what batch-tamarin left.
     """
-    batch = load_results(args.results, warn)
-    directory = results_directory(args.results, JOURNAL, UPSTREAM_REPORT)
-    warn_of_news(batch, directory)
-    formats = report_formats(args)
-    if len(formats) > 1 and not args.output:
-        raise InputError(
-            "several formats need -o FILE: each is written to FILE with its own ending"
-        )
+    batches: dict[str, Batch] = {}
+    for path in args.results:
+        directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
+        batches[directory] = load_results(directory, warn)
+        warn_of_news(batches[directory], directory)
+    files = report_files(args)
     try:
         if args.rebuild:
-            rebuild(batch, directory)
-        for form in formats:
-            path = args.output
-            if len(formats) > 1:
-                path = with_report_ending(path, form)
-            write_report(batch, directory, form, path)
+            for directory, batch in batches.items():
+                rebuild(batch, directory)
+        for form, path in files.items():
+            write_report(batches, form, path)
     except BrokenPipeError:  # `main` answers it
         raise
     except OSError as error:
@@ -14389,28 +14707,52 @@ def command_report(args: argparse.Namespace) -> int:
     return 0
 
 
-def report_formats(args: argparse.Namespace) -> list[str]:
-    """The formats asked for; else that of the ending of -o FILE; else Markdown.
+def report_files(args: argparse.Namespace) -> dict[str, str]:
+    """Where to write which formats; "" is stdout. Raises InputError.
 
     None where derived files are to be made again and no more is asked for.
     """
-    if args.format:
-        return list(args.format)
-    if args.rebuild and not args.output:
-        return []
-    ending = os.path.splitext(args.output)[1]
-    for form in REPORTS:
-        if report_ending(form) == ending:
-            return [form]
-    return ["md"]
+    stem, ending = os.path.splitext(args.output)
+    forms = {report_ending(form): form for form in REPORTS}
+    if not args.output:
+        formats = args.format or ([] if args.rebuild else ["md"])
+        refuse_to_print(formats)
+        return dict.fromkeys(formats, "")
+    if not os.path.basename(args.output):
+        raise InputError("is a directory: name a file in it", args.output)
+    if ending and ending not in forms:
+        endings = ", ".join(forms)
+        raise InputError(f"'{ending}' is no format of a report: use {endings}", args.output)
+    formats = args.format or [forms.get(ending, "md")]
+    files: dict[str, str] = {}
+    for form in formats:
+        path = stem + report_ending(form)
+        if os.path.lexists(path) and not args.force:
+            refuse_to_replace(path, form)
+        files[form] = path
+    return files
 
 
-def with_report_ending(path: str, form: str) -> str:
-    """The file for one of several formats; an ending of any format gives way."""
-    stem, ending = os.path.splitext(path)
-    if any(report_ending(known) == ending for known in REPORTS):
-        path = stem
-    return path + report_ending(form)
+def refuse_to_print(formats: Sequence[str]) -> None:
+    """Raise InputError for what stdout can't take."""
+    if len(formats) > 1:
+        raise InputError(
+            "several formats need -o FILE: each is written to FILE with its own ending"
+        )
+    if "html" in formats and sys.stdout.isatty():
+        raise InputError("html is for a browser, not for a terminal: add -o report.html")
+
+
+def refuse_to_replace(path: str, form: str) -> None:
+    """Raise InputError for a file that is no report of ours, or can't be read."""
+    try:
+        is_ours = os.path.isfile(path) and is_report(path, form)
+    except OSError:
+        is_ours = False
+    if not is_ours:
+        raise InputError(
+            f"is there, and no {form} report of this program: give another name, or --force", path
+        )
 
 
 def report_ending(form: str) -> str:
@@ -14418,13 +14760,14 @@ def report_ending(form: str) -> str:
     return "." + ENDINGS.get(form, form)
 
 
-def write_report(batch: Batch, directory: str, form: str, path: str) -> None:
-    """Write one report to a file, or to stdout if `path` is "". Raises OSError."""
+def write_report(batches: Batches, form: str, path: str) -> None:
+    """Write one report to a file, and say so, or to stdout if `path` is "". Raises OSError."""
     folder = os.path.dirname(path) or "."
-    pieces = REPORTS[form](batch, directory, folder)
+    pieces = report_pieces(form, batches, folder)
     if path:
         os.makedirs(folder, exist_ok=True)
         write_file(path, pieces)
+        say(f"wrote {path}")
     else:
         use_utf8_on_stdout()
         sys.stdout.writelines(pieces)
@@ -14602,8 +14945,8 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
     if not program:
         aliases = ", ".join(known)
         raise InputError(
-            f"--prover '{printable(asked)}' is none of the recipe's provers ({aliases}), "
-            "nor a program"
+            f"--prover '{printable(asked)}' is none of the recipe's provers ({aliases}), and "
+            + no_program(asked)
         )
     (alias,) = _named([asked])
     return Prover(alias, (program,))

@@ -3734,8 +3734,26 @@ config.granularity = "lemma"
 tasks.task.variants = {}
 --- an expectation of no lemma: expect.onee; did you mean 'one'
 tasks.task.expect = {"onee": "verified"}
---- an expectation of what is no answer: tasks.task.expect; verified, falsified
-tasks.task.expect = "incomplete"
+--- an expectation of what is no verdict: tasks.task.expect; verified, falsified, incomplete
+tasks.task.expect = "proven"
+--- a time with its unit: default_timeout; not "1h": write 3600 (seconds)
+config.default_timeout = "1h"
+--- a part of an hour: timeout; not "1.5 h": write 5400 (seconds)
+tasks.task.resources.timeout = "1.5 h"
+--- memory with its unit: max_memory; not "16GB": write 16 (GB)
+tasks.task.resources.max_memory = "16GB"
+--- memory in smaller units: global_max_memory; not "512 MB": write 0.5 (GB)
+config.global_max_memory = "512 MB"
+--- a limit beside resources: lemmas.0.timeout: unknown key: it belongs under 'resources'
+tasks.task.lemmas = [{"name": "one", "timeout": 5}]
+--- a limit of the batch beside config: default_timeout: unknown key: it belongs under 'config'
+default_timeout = 5
+--- a misspelt theory: no theory file 'tt.spthy' (did you mean 't.spthy'?)
+tasks.task.theory_file = "tt.spthy"
+--- a misspelt prover: no executable program './fak.sh' (did you mean 'fake.sh'?)
+tamarin_versions.fake.path = "./fak.sh"
+--- a prover that is a directory: '.' is a directory
+tamarin_versions.fake.path = "."
 --- a theory file on the command line: would be read as a theory file
 tamarin_versions.fake.options = ["other.spthy"]
 """
@@ -3763,6 +3781,19 @@ def test_tamarin_rs_has_no_diff(one_lemma):
 BROKEN_RECIPES = """
 --- an object that is cut: recipe.json:1:12; no valid JSON
 {"tasks": {
+--- a comment: recipe.json:1:2; no comments
+{// the whole batch
+"config": {}}
+--- a comment behind a value: recipe.json:1:15; no comments
+{"config": {} # the whole batch
+}
+--- a comma before the end of an object: no comma before '}'
+{"config": {"default_timeout": 5, } }
+--- a comma before the end of a list: no comma before ']'
+{"tasks": ["a",
+]}
+--- single quotes: double quotes
+{'config': {}}
 --- NaN: NaN
 {"config": {"default_timeout": NaN}}
 --- a key that stands twice: recipe.json:2:2; twice
@@ -3783,6 +3814,25 @@ def test_what_is_no_recipe_is_refused_with_its_place(lab, text, wanted):
     told = complaints(lab)
     for words in wanted.split("; "):
         assert words in told
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_who_runs_a_theory_is_told_of_init(lab, command):
+    done = lab.run(command, "t.spthy", code=2)
+    assert "t.spthy: this is a theory: batch_tamarin.py init t.spthy writes a recipe" in done.stderr
+
+
+def test_a_prover_that_may_not_be_run_is_said_to_be_that(one_lemma):
+    (one_lemma.path / "fake.sh").chmod(0o644)
+    assert "'./fake.sh' has no permission to be run: chmod +x fake.sh" in complaints(one_lemma)
+
+
+def test_a_lemma_may_be_expected_to_stay_open(one_lemma):
+    """It still has no answer: the exit code says so."""
+    one_lemma.prover('echo "  $LEMMA (all-traces): analysis incomplete (1 steps)" | summary')
+    change_recipe(one_lemma, 'tasks.task.expect = "incomplete"')
+    done = one_lemma.run("run", "recipe.json", code=3)
+    assert "not as expected" not in done.stdout
 
 
 def test_deeply_nested_json_is_refused(lab):
@@ -7593,7 +7643,7 @@ def bell_report(form):
     """)
     header = bt.Header(at="2026-01-02T03:04:05.000000Z", provers={"p": bt.Prover("p", ("p",))})
     batch = bt.Batch(header, {task.id: task for task in tasks})
-    return "".join(bt.REPORTS[form](batch, "/nowhere", "/nowhere"))
+    return "".join(bt.REPORTS[form]({"/nowhere": batch}, "/nowhere"))
 
 
 def test_a_csv_report_tells_what_verdicts_assume():
@@ -8628,6 +8678,104 @@ def test_a_derived_file_whose_making_fails_leaves_the_old_one(tmp_path):
     assert os.listdir(tmp_path) == ["report"] and path.read_text() == "old"
 
 
+def test_a_file_that_can_not_be_written_is_called_by_its_own_name(tmp_path):
+    path = tmp_path / "nowhere" / "report"
+    with pytest.raises(OSError, match="nowhere/report'") as caught:
+        bt.write_file(str(path), "text")
+    assert caught.value.filename == str(path)
+
+
+@pytest.fixture
+def reported(lab):
+    """A lab with results, and a function that makes a report of them in this process."""
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    return lab
+
+
+def report(reported, *args, code=0):
+    return reported.run("report", "results", *args, code=code)
+
+
+@pytest.mark.parametrize(
+    "args, files",
+    [
+        ("-o x.csv", "x.csv"),
+        ("-o x", "x.md"),
+        ("-o x -f html", "x.html"),
+        ("-o x.md -f junit -f json", "x.xml x.json"),
+    ],
+)
+def test_a_report_gets_its_ending_and_its_name_is_told(reported, args, files):
+    done = report(reported, *args.split())
+    told = [f"wrote {name}" for name in files.split()]
+    assert done.stderr.splitlines() == told
+    assert all((reported.path / name).is_file() for name in files.split())
+
+
+def test_an_ending_that_is_no_format_is_refused(reported):
+    done = report(reported, "-o", "x.pdf", code=2)
+    assert "x.pdf: '.pdf' is no format of a report: use .md, .html, .tex" in done.stderr
+    assert not list(reported.path.glob("x*"))
+
+
+@pytest.mark.parametrize("form", bt.REPORTS)
+def test_a_report_is_written_over_an_older_one_and_over_nothing_else(reported, form):
+    path = reported.path / ("x" + bt.report_ending(form))
+    report(reported, "-f", form, "-o", "x")
+    first = path.read_text()
+    report(reported, "-f", form, "-o", "x")
+    path.write_text("mine " + first[:-3])
+    done = report(reported, "-f", form, "-o", "x", code=2)
+    assert f"{path.name}: is there, and no {form} report of this program" in done.stderr
+    assert path.read_text() == "mine " + first[:-3]
+    report(reported, "-f", form, "-o", "x", "--force")
+    assert path.read_text() == first
+
+
+@pytest.mark.parametrize("form", bt.REPORTS)
+def test_several_results_make_one_report(reported, form):
+    reported.recipe(lemmas=[{"name": "two"}], config={"output_directory": "more"}, name="r2.json")
+    reported.run("run", "r2.json", code=0)
+    text = reported.run("report", "results", "more", "-f", form, code=0).stdout
+    if form == "csv":
+        rows = list(csv.DictReader(text.splitlines()))
+        ids = [(row["directory"], row["id"]) for row in rows]
+        assert ids == [("results", "t--one--fake"), ("more", "t--two--fake")]
+    elif form == "json":
+        batches = json.loads(text)["batches"]
+        assert [batch["directory"] for batch in batches] == ["results", "more"]
+        assert [len(batch["tasks"]) for batch in batches] == [1, 1]
+    elif form == "junit":
+        suites = ElementTree.fromstring(text)
+        assert [suite.get("name") for suite in suites] == ["results: task", "more: task"]
+    else:
+        plain = re.sub(r"\\allowbreak\{\}|\{(.)\}|\\", r"\1", text)
+        for word in ("recipe.json", "r2.json", "t--one--fake", "t--two--fake", "more"):
+            assert word in plain
+
+
+def test_a_batch_rests_on_its_own_lemmas_only(lab):
+    """Also in a report of several: under the same name others may have proven another text."""
+    lab.prover("case $LEMMA in one) exit 3;; esac; " + VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=3)
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}], config={"output_directory": "more"}, name="r2.json")
+    lab.run("run", "r2.json", code=0)
+    text = lab.run("report", "results", "more", "-f", "csv", code=0).stdout
+    rows = {(row["directory"], row["lemma"]): row for row in csv.DictReader(text.splitlines())}
+    assert rows["results", "three"]["assuming"] == "one (failed)"
+
+
+def test_a_page_is_not_poured_into_a_terminal(reported):
+    terminal = Terminal(reported, "report", "results", "-f", "html")
+    assert terminal.end() == 2
+    assert "html is for a browser, not for a terminal: add -o report.html" in terminal.text()
+    assert report(reported, "-f", "html").stdout.startswith("<!DOCTYPE html>")
+
+
 def test_pages_tell_in_their_results_what_a_verdict_rests_on(lab):
     lab.write(
         "t.spthy", THEORY.replace("lemma three", 'lemma four [hide_lemma=one]: "T"\nlemma three')
@@ -8732,7 +8880,7 @@ def hostile_batch(text):
 
 
 def report_of(batch, form, directory="/nowhere"):
-    return "".join(bt.REPORTS[form](batch, str(directory), str(directory)))
+    return "".join(bt.REPORTS[form]({str(directory): batch}, str(directory)))
 
 
 def html_parts(page):
@@ -9649,6 +9797,58 @@ def test_a_log_is_named_as_a_shell_takes_it():
     assert last == "why:   less 'results/logs/a\N{REPLACEMENT CHARACTER}[31m$(x) b.err'"
 
 
+def test_the_log_that_is_named_is_one_that_says_something(lab):
+    lab.prover('echo "I can not"; exit 3')
+    lab.recipe(lemmas=[{"name": "one"}])
+    done = lab.run("run", "recipe.json", code=3)
+    assert "why:   less results/logs/t--one--fake.out" in done.stdout
+
+
+def test_the_page_is_named_at_the_end(one_lemma):
+    done = one_lemma.run("run", "recipe.json", code=0)
+    assert "page:    results/summary.html\n" in done.stdout
+
+
+def recipe_with_limits(own=None, task=None, memory="max", **config):
+    """The header of a batch whose entry `n` proves all lemmas, `one` with resources of its own."""
+    lemmas = [{"name": "*"}, {"name": "one", "resources": own or {}}]
+    recipe = {"config": config, "tasks": {"n": {"lemmas": lemmas, "resources": task or {}}}}
+    return bt.Header(recipe=recipe, limits=bt.Limits(8, 8192, 60))
+
+
+@pytest.mark.parametrize(
+    "own, task, status, key",
+    [
+        ({"timeout": 60}, {"timeout": 9}, "timeout", "tasks.n.lemmas.1.resources.timeout"),
+        ({"max_memory": 1}, {"timeout": 60}, "timeout", "tasks.n.resources.timeout"),
+        ({}, {}, "timeout", "config.default_timeout"),
+        ({"max_memory": 1}, {}, "memory_limit", "tasks.n.lemmas.1.resources.max_memory"),
+        ({}, {}, "memory_limit", "tasks.n.resources.max_memory"),
+    ],
+)
+def test_the_key_of_a_limit_that_was_met_is_told(own, task, status, key):
+    header = recipe_with_limits(own, task)
+    result = bt.Result(bt.Status(status))
+    met = a_task(bt.Status(status), result)
+    assert bt.limit_key(header, met) == key
+    text = bt.final_table(bt.Batch(header), "results", [met])
+    assert f"more:  raise {key} " in text
+
+
+def test_what_met_the_limit_of_the_whole_batch_needs_that_raised():
+    result = bt.Result(bt.Status.MEMORY_LIMIT)
+    met = a_task(bt.Status.MEMORY_LIMIT, result, limits=bt.Limits(1, 8192, 60))
+    assert bt.limit_key(recipe_with_limits(), met) == "config.global_max_memory"
+    header = dataclasses.replace(recipe_with_limits(), options=bt.PlanOptions(memory="8"))
+    assert bt.limit_key(header, met) == "--memory"
+
+
+@pytest.mark.parametrize("recipe", [{}, {"tasks": []}, {"tasks": {"n": {"lemmas": [1]}}}])
+def test_a_recipe_of_a_foreign_journal_tells_of_no_limit(recipe):
+    met = a_task(bt.Status.TIMEOUT, bt.Result(bt.Status.TIMEOUT))
+    assert bt.limit_key(bt.Header(recipe=recipe), met) == ""
+
+
 def large_batch():
     """Tasks t0 to t99 that failed, t100 to t998 as expected, t999 not as expected."""
     failed = bt.Result(bt.Status.FAILED, reason="exit code 1")
@@ -10093,6 +10293,14 @@ def test_contents_and_banners_agree():
         ("run r.json --sheduler fifo", "'--sheduler' (did you mean '--scheduler'?)"),
         ("run r.json -s fif", "did you mean 'fifo'"),
         ("status r --jsno=1", "did you mean '--json'"),
+        ("run r.json --core 2", "'--core' (did you mean '--cores'?)"),
+        ("run r.json --resume", "'--resume': run it again: it goes on"),
+        ("run r.json --lemma x", "'--lemma': -t '*--LEMMA--*'"),
+        ("run r.json --dry-run", "'--dry-run': `check RECIPE`"),
+        ("run r.json -v", "'-v': -d shows more"),
+        ("report r --html", "'--html': `report RESULTS -f html`"),
+        ("check r.json -r", "'-r': `check RECIPE --report`"),
+        ("cache clear -e", "'-e': `cache clear --errors-only`"),
     ],
 )
 def test_mistyped_words_get_a_suggestion(capsys, command, hint):
@@ -10111,6 +10319,8 @@ def test_mistyped_words_get_a_suggestion(capsys, command, hint):
         ("--memory 0%", "'0%' is neither GB, nor \"max\", nor a percentage such as 50%"),
         ("--timeout nan", "'nan' is no positive number below 10^9"),
         ("--timeout 1_000", "'1_000' is no positive number below 10^9"),
+        ("--timeout 2h", "'2h' is no number of seconds: write 7200 (seconds)"),
+        ("--memory 8GB", "such as 50%: write 8 (GB)"),
     ],
 )
 def test_limits_that_make_no_sense_are_refused(capsys, options, told):
@@ -10127,6 +10337,36 @@ def test_every_command_has_help_with_examples(capsys, command):
     with pytest.raises(SystemExit, match="0"):
         bt.main([command, "--help"])
     assert f"examples:\n  batch_tamarin.py {command} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words, told", [("help", "commands:"), ("help run", "--fresh"), ("-v", "batch_tamarin.py ")]
+)
+def test_help_may_be_asked_for_in_other_words(capsys, words, told):
+    with pytest.raises(SystemExit, match="0"):
+        bt.main(words.split())
+    assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("run recip.json", "recip.json: can't be read: No such file"),
+        ("init tt.spthy", "tt.spthy: there is no such theory file (did you mean 't.spthy'?)"),
+        ("lemmas tt.spthy", "(did you mean 't.spthy'?)"),
+        ("status result", "result: there is no such results directory (did you mean 'results'?)"),
+    ],
+)
+def test_a_misspelt_file_is_answered_with_the_nearest_name(run_here, lab, words, told):
+    lab.results.mkdir()
+    assert told in run_here(*words.split(), code=2).err
+
+
+def test_a_recheck_of_no_task_is_refused(one_lemma):
+    one_lemma.prover(FINDER.replace("$PROOF", ""))
+    one_lemma.run("run", "recipe.json", code=0)
+    command = ["recheck", "results", "--prover", "fake", "-t", "nosuch"]
+    assert "-t 'nosuch' matches no task" in one_lemma.run(*command, code=2).stderr
 
 
 # A prover that passes its self-test, and loads theories with a warning, but for one option. It
@@ -10223,6 +10463,30 @@ def test_check_reports_in_full_what_the_prover_said(lab, options, code, told):
     lab.run("check", "recipe.json", "--report", code=code)
     report = lab.path / bt.CHECK_REPORT / "t--one--fake.txt"
     assert told in report.read_text()
+
+
+def test_check_says_what_it_reports(lab):
+    lab.prover(CHECKED)
+    lab.recipe()
+    done = lab.run("check", "recipe.json", "--report", code=0)
+    assert f"wrote 1 report to {bt.CHECK_REPORT}/" in done.stderr
+
+
+def test_check_says_that_there_is_nothing_to_report(lab):
+    lab.prover(CHECKED.replace("WARNING: 1 well", "no").replace("--broken", "--prove"))
+    lab.recipe()
+    done = lab.run("check", "recipe.json", "--report", code=0)
+    assert "nothing to report: no file was written" in done.stderr
+    assert not (lab.path / bt.CHECK_REPORT).exists()
+
+
+def test_check_names_the_lemmas(lab):
+    lab.write("t.spthy", many_lemmas(10))
+    lab.prover(CHECKED)
+    lab.recipe()
+    done = lab.run("check", "recipe.json", code=0)
+    assert "  lemmas: l0, l1, l2, l3, l4, l5, l6, l7 and 2 more\n" in done.stdout
+    assert "l9--fake: 1 core" in lab.run("check", "recipe.json", "-d", code=0).stdout
 
 
 def test_check_keeps_the_limits(lab):
