@@ -617,6 +617,12 @@ def lemma_names(theory):
     return " ".join(lemma.name for lemma in theory.lemmas)
 
 
+def check_is_read(load, text):
+    """Assert that the lemma behind this text is found."""
+    theory = load(text + '\nlemma a: "T"')
+    assert lemma_names(theory) == "a"
+
+
 def shown_lemmas(theory):
     """Its lemmas, in their order, each in a line `SIDE NAME TRAIT`."""
     lines = []
@@ -665,18 +671,6 @@ lemma b: "T"
 --- a formal comment with an escaped star: a
 text{* lemma x: "T" \* *}
 lemma a: "T"
---- what stands behind the end: a
-lemma a: "T"
-end junk " ' /* lemma x: "T"
---- functions named like items: a
-functions: end/0, lemma/1, test/2
-lemma a: "T"
---- variables named like items: a
-rule Q: let end = '1' lemma = end in [In(end)]-->[Out(lemma)]
-lemma a: "T"
---- a variable of a predicate named end: a
-predicates: P(x) <=> Ex end. end = x
-lemma a: "T"
 --- no blank that isn't needed: a
 lemma(modulo E)a[reuse,]:all-traces"T"
 --- comments between the words of a lemma: a
@@ -717,6 +711,95 @@ lemma 1a_b: "T"
 @pytest.mark.parametrize("text, names", cases(FOUND))
 def test_lemmas_are_found_where_tamarin_finds_them(load, text, names):
     assert lemma_names(load(text)) == names
+
+
+# By the same sources, as are those below. Each line ends where an item may begin.
+BEFORE_AN_ITEM = r"""
+rule R: [Fr(~x)]-->[Out(~x)]
+rule end: []-->[]
+rule (modulo E) end[color=#ffffff]: []-->[]
+restriction r: "T"
+restriction lemma: "T"
+functions: f/1 [private]
+functions: f/1, g/2
+functions: f/1,
+builtins: hashing
+equations: f(x) = g(y)
+equations: f(x) = <x, y>
+equations: f(x) = 'a'
+equations: f(x) = x_
+predicates: P(x) <=> ⊤
+predicates: P(x) <=> not ⊥
+heuristic: C
+heuristic: {t}
+text{* x *}
+export e: "x"
+tactic: t prio: regex "x"
+process: 0
+process: event A('1')
+process: out(x)
+let P = new x; 0
+diffEquivLemma: P
+// c
+/* c */
+"""
+
+
+@pytest.mark.parametrize("before", BEFORE_AN_ITEM.strip().splitlines())
+def test_where_an_item_ends_another_may_begin(load, before):
+    check_is_read(load, before)
+
+
+# No item begins at a word that stands where a name can.
+NAMES_LIKE_ITEMS = r"""
+functions: end/0, lemma/1, test/2, restriction/3
+functions: f/0, lemma(bitstring): bitstring, end(bitstring): bitstring
+equations: f(x) = end, test(x) = lemma
+macros: m(x) = end, end(x) = x
+predicates: P(x) <=> Ex end. end = x
+predicates: P(x) <=> All lemma x. lemma = x
+predicates: P(x) <=> x = end | not end = x
+predicates: P(x) <=> Ex end x. x = end
+predicates: P(x) <=> not end << x
+rule R: let end = '1' lemma = end end.1 = lemma in [In(end)]-->[]
+process: new end; insert end, lemma; delete end; lock end; unlock end; 0
+process: lookup end as end in end
+process: lookup x as test in 0
+process: if end = x then end else end
+process: if end << x then insert end , x
+process: let end = x in end
+process: let end :pub = x in 0
+process: in(end); event A(end)
+let end = 0
+tactic: end prio: {smallest} regex "lemma x: "
+"""
+
+
+@pytest.mark.parametrize("text", NAMES_LIKE_ITEMS.strip().splitlines())
+def test_a_name_is_no_item(load, text):
+    check_is_read(load, text)
+
+
+STORED_PROOFS = """
+by solve( A( x ) @ #i )
+simplify case end by sorry qed
+simplify case end by sorry next case test by sorry qed
+"""
+
+
+@pytest.mark.parametrize("proof", STORED_PROOFS.strip().splitlines())
+def test_a_lemma_may_follow_a_stored_proof(load, proof):
+    theory = load(f'lemma z: "T" {proof}\nlemma a: "T"')
+    assert lemma_names(theory) == "z a"
+
+
+ENDINGS = ["end", "end junk", "end\n=====", "end // c", "end /* c */", "end \" ' #endif /*"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_nothing_counts_behind_the_end(tmp_path, ending):
+    text = f'theory T begin\nlemma a: "T"\n{ending}\nlemma x: "T"\n'
+    assert lemma_names(load_whole(tmp_path, text)) == "a"
 
 
 def test_attributes_are_kept_as_written_but_for_white_space(load):
@@ -1298,12 +1381,6 @@ def test_options_can_make_lemmas_depend_on_the_whole_theory(load, option, reason
     assert load('lemma a: "T"', **{option: True}).cannot_split == reason
 
 
-def check_is_read(load, text):
-    """Assert that the lemma behind this text is found."""
-    theory = load(text + '\nlemma a: "T"')
-    assert lemma_names(theory) == "a"
-
-
 def test_deeply_nested_comments_are_read(load):
     check_is_read(load, "/*" * 100_000 + "*/" * 100_000)
 
@@ -1469,6 +1546,47 @@ def test_options_that_are_cut_short_are_seen():
 
 def test_options_that_change_no_reading_are_none():
     assert bt.reading_options(["--derivcheck-timeout=0"], ()) == ((), False, False)
+
+
+@pytest.mark.parametrize("word", ["--dif", "--diff"])
+def test_an_option_may_be_cut_short(word):
+    assert bt.DIFF.is_given([word])
+
+
+@pytest.mark.parametrize("word", ["--d", "-d=5", "--derivcheck-timeout=5"])
+def test_a_word_that_may_mean_another_option_is_not_taken_for_diff(word):
+    assert not bt.DIFF.is_given([word])
+
+
+def test_values_of_an_option_are_in_the_order_of_its_words():
+    words = ["-DA", "--diff", "--defines=B", "-D=C", "--def"]
+    assert bt.DEFINES.values(words) == ["A", "B", "C", ""]
+
+
+def test_the_value_of_an_option_is_none_of_another():
+    assert bt.HEURISTIC.values(["--heuristic=o", "--oraclename=x"]) == ["o"]
+    assert bt.OUTPUT.values(["-ox", "-O=y"]) == ["x"]
+
+
+@pytest.mark.parametrize("option", ["--bound=5", "-b5", "--diff", "-DX"])
+def test_options_that_a_recipe_can_give(option):
+    assert bt.option_problem(option) == ""
+
+
+# An option, and what is told of it.
+REFUSED_OPTIONS = """
+--oj=x     : --output-json can't be given here
+-ox        : --output can't be given here
+-m=msr     : --output-module can't be given here
+--pro=x    : --prove can't be given here
+--diff=yes : --diff takes no value
+--auto=1   : --auto-sources takes no value
+"""
+
+
+@pytest.mark.parametrize("option, problem", rows(REFUSED_OPTIONS))
+def test_options_that_no_recipe_can_give(option, problem):
+    assert bt.option_problem(option).startswith(problem)
 
 
 # What a stored proof claims: of a lemma for all traces, and of one that some trace exists. An open
