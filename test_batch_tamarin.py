@@ -7584,6 +7584,45 @@ def test_what_a_log_assumes_is_unknown_where_flags_change_the_theory(lab, audit)
     assert unknown in told.notes("assumption")
 
 
+def test_a_log_belongs_to_a_renamed_theory_with_its_lemmas(lab, audit):
+    """The lemma that --auto-sources adds stands in the log, and in no theory."""
+    added = "AUTO_typing (all-traces): verified (4 steps)"
+    lab.write("d/log", a_log(CALM, QUIET, STILL, HEARD, added, theory="old.spthy"))
+    write_old(lab, "d/new.spthy", BELL)
+    told = audit("d", code=0)
+    assert "assumption" not in told.kinds
+    assert len(told.rows) == 5
+
+
+def test_a_theory_of_the_right_name_is_nearer_than_another_one_with_the_lemmas(lab, audit):
+    lab.write("d/log", BELL_LOG)
+    lab.write("d/bell.spthy", BELL.replace("lemma heard", "lemma unheard"))
+    lab.write("d/other.spthy", BELL)
+    told = audit("d", code=3)
+    by_name = "text matched by name: the lemmas of d/bell.spthy are not those of d/log"
+    assert by_name in told.notes("assumption")
+
+
+@pytest.fixture
+def with_twins(lab):
+    """A log, and two texts in other folders that both may be what was proven."""
+    lab.write("logs/log", BELL_LOG)
+    lab.write("a/bell.spthy", OTHER_BELL)
+    lab.write("b/bell.spthy", OTHER_BELL.replace("h(~b)", "h(h(~b))"))
+
+
+def test_of_two_texts_that_may_be_that_of_a_log_none_is_taken(with_twins, audit):
+    told = audit("logs", "a", "b", code=3)
+    unknown = "what the verdicts assume is unknown: the theory is not here, or can't be read"
+    assert unknown in told.notes("assumption")
+
+
+def test_a_theory_beside_a_log_is_nearer_than_those_of_other_folders(lab, with_twins, audit):
+    write_old(lab, "logs/bell.spthy", BELL)
+    told = audit("logs", "a", "b", code=3)
+    assert "assumption" not in told.kinds
+
+
 def test_a_text_matched_by_name_is_said(lab, audit):
     lab.write("logs/log", BELL_LOG)
     write_old(lab, "models/bell.spthy", BELL.replace("lemma heard", "lemma unheard"))
@@ -7787,6 +7826,17 @@ def test_proofs_of_one_text_are_one_set_of_claims(lab, audit):
     assert [row["theory"] for row in told.rows] == ["bell.spthy"] * 4
 
 
+def test_a_proof_belongs_to_the_theory_of_its_name(lab, audit):
+    """Variants of a theory have the same lemmas."""
+    lab.write("src/one.spthy", BELL.replace("theory Bell", "theory Bell_1"))
+    second = lab.write("src/two.spthy", BELL.replace("theory Bell", "theory Bell_2")).read_text()
+    lab.write("proofs/x.spthy", printed_theory(second))
+    told = audit("src", "proofs", code=3)
+    claimed = {row["theory"] for row in told.rows if row["prover"] == "Tamarin 1.11.0"}
+    assert claimed == {"src/two.spthy"}
+    assert {row["theory"] for row in told.rows} == {"src/one.spthy", "src/two.spthy"}
+
+
 def test_a_theory_that_cannot_be_read_is_a_note(lab, audit):
     lab.write("d/log", BELL_LOG)
     lab.write("d/open.spthy", 'theory T begin\nlemma a: "T"\n')
@@ -7798,11 +7848,50 @@ def test_a_theory_that_cannot_be_read_is_a_note(lab, audit):
 # --- Vacuity, disagreement, warnings --------------------------------------------------------------
 
 
+NO_TRACE = "heard (exists-trace): falsified - no trace found (2 steps)"
+NO_ANSWER = "late (exists-trace): analysis incomplete (9 steps)"
+
+
+def vacuity(which):
+    """That there was no trace of which lemmas, and what that means."""
+    meaning = "what is verified of all traces may hold because nothing can happen"
+    return f"no exists-trace lemma {which}: {meaning}"
+
+
 def test_without_a_trace_what_holds_of_all_traces_may_be_vacuous(lab, audit):
     lab.write("log", a_log(CALM, QUIET, STILL))
     told = audit("log", code=0)
-    (message,) = told.notes("vacuity")
-    assert message.startswith("no exists-trace lemma with a trace")
+    assert told.notes("vacuity") == [vacuity("in these results")]
+
+
+def test_exists_trace_lemmas_without_a_trace_are_named(lab, audit):
+    lab.write("log", a_log(CALM, NO_TRACE, NO_ANSWER))
+    told = audit("log", code=3)
+    names = "heard: falsified, no trace, late: incomplete"
+    assert told.notes("vacuity") == [vacuity(f"with a trace ({names})")]
+
+
+def test_the_advice_on_vacuity_fits_whether_there_are_exists_trace_lemmas_or_not(lab, run_here):
+    lab.write("log", a_log(CALM, NO_TRACE))
+    told = run_here("audit", "log", code=0).out
+    assert "vacuity: let an exists-trace lemma show that the rules can run" in told
+    assert "add an exists-trace lemma" not in told
+
+
+def test_vacuity_of_one_text_is_told_once_whoever_proved(lab, audit):
+    for version in ("1.10.0", "1.11.0"):
+        printed = printed_theory(version=version, heard="by contradiction")
+        lab.write(f"d/{version}.log", printed + a_log(CALM, QUIET, STILL, NO_TRACE))
+    told = audit("d", code=0)
+    assert told.notes("vacuity") == [vacuity("with a trace (heard: falsified, no trace)")]
+
+
+def test_a_trace_that_another_prover_found_is_one(lab, audit):
+    no_answer = a_log(CALM, QUIET, STILL, "heard (exists-trace): analysis incomplete (9 steps)")
+    lab.write("d/a.log", printed_theory(version="1.10.0") + BELL_LOG)
+    lab.write("d/b.log", printed_theory(version="1.11.0") + no_answer)
+    told = audit("d", code=3)
+    assert "vacuity" not in told.kinds
 
 
 def test_with_a_trace_nothing_is_vacuous(lab, audit):
