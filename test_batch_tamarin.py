@@ -32,6 +32,7 @@ import selectors
 import shutil
 import signal
 import socket
+import socketserver
 import statistics
 import struct
 import subprocess
@@ -8467,6 +8468,733 @@ def test_a_reusable_lemma_without_an_answer_is_told_in_a_real_run(audit):
 
 # === Reports ======================================================================================
 
+BEGAN = "2026-01-02T03:04:05.000000Z"
+ENDED = "2026-01-02T03:04:06.000000Z"
+
+
+def ended_task(task_id, outcome="verified", result=None, **plan):
+    """A task that ended at ENDED, after a second; `outcome`: a verdict, or why there is none.
+
+    `result` and `plan`: other fields of its result and of its plan.
+    """
+    fields = {"at": ENDED, "usage": bt.Usage(1.0), **(result or {})}
+    if outcome in set(bt.Verdict):
+        end = bt.Result(bt.Status.COMPLETED, bt.Verdict(outcome), **fields)
+    else:
+        end = bt.Result(bt.Status(outcome), **fields)
+    return a_task(end.status, end, id=task_id, **plan)
+
+
+def batch_with(*tasks, **header):
+    """A batch with these tasks and their provers. Options: other fields of its header."""
+    provers = {}
+    for task in tasks:
+        alias = task.plan.prover
+        provers[alias] = bt.Prover(alias, (f"/bin/{alias}",), version="1.11.0")
+    fields = {"at": BEGAN, "id": "b", "version": "0.1.0", "recipe_file": "/r/recipe.json"}
+    fields.update(cwd="/", limits=bt.Limits(2, 2048, 60), provers=provers)
+    fields.update(header)
+    return bt.Batch(bt.Header(**fields), {task.id: task for task in tasks})
+
+
+def report_of(batch, form, directory="/nowhere"):
+    """A report of a batch, whose results directory is this one."""
+    return "".join(bt.REPORTS[form](batch, str(directory), str(directory)))
+
+
+def page_of(*tasks, **header):
+    """The HTML page of a batch with these tasks, read."""
+    return PageReader(report_of(batch_with(*tasks, **header), "html"))
+
+
+class PageReader(HTMLParser):
+    """Reads an HTML page: its tags with their attributes, the text that it shows, its tables."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.page = page
+        self.tags = []
+        self.texts = []
+        self.tables = {}  # by the heading above them: rows of cells
+        self.heading = ""
+        self.inside = ""  # the last tag, unless what it began has ended
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.inside = tag
+        if tag in ("h1", "h2", "h3"):
+            self.heading = ""
+        elif tag == "table":
+            self.tables[self.heading] = []
+        elif tag == "tr":
+            self.tables[self.heading].append([])
+        elif tag in ("td", "th"):
+            self.tables[self.heading][-1].append("")
+
+    def handle_endtag(self, tag):
+        if tag in ("h1", "h2", "h3", "a", "table"):
+            self.inside = ""
+
+    def handle_data(self, data):
+        if self.inside in ("style", "script"):
+            return
+        self.texts.append(data)
+        if self.inside in ("h1", "h2", "h3"):
+            self.heading += data
+        elif self.inside in ("td", "th"):
+            self.tables[self.heading][-1][-1] += data.strip("\n")
+        elif self.inside == "a" and self.heading == "Results":
+            self.tables[self.heading][-1][-1] += data
+
+    @property
+    def text(self):
+        """All text that it shows."""
+        return "\0".join(self.texts)
+
+    @property
+    def facts(self):
+        """What is so of the whole batch, by name."""
+        return dict(self.tables["Tamarin batch recipe.json"])
+
+    def attributes_of(self, name):
+        """The attributes of each tag of this name."""
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+    def column(self, table, title):
+        """The cells of a column, from the top."""
+        head, *rows = self.tables[table]
+        return [row[head.index(title)] for row in rows]
+
+
+# --- What a page says -----------------------------------------------------------------------------
+
+
+def test_a_page_tells_the_limits_and_the_recipe_of_a_batch():
+    facts = page_of(ended_task("a"), host="here", platform="linux", cwd="/w").facts
+    assert facts["recipe"] == "/r/recipe.json"
+    assert facts["directory"] == "/w"
+    assert facts["host"] == "here linux"
+    assert facts["limits"] == "2 cores, 2.0 GB for all jobs"
+
+
+@pytest.mark.parametrize(
+    "version, told", [("0.1.0", "batch_tamarin.py 0.1.0"), ("", "batch-tamarin")]
+)
+def test_a_page_tells_by_what_a_batch_was_run(version, told):
+    assert page_of(ended_task("a"), version=version).facts["run by"] == told
+
+
+def test_a_batch_took_from_the_first_beginning_to_the_last_end():
+    """Its header has the time of the last time that the batch went on."""
+    late = {"at": "2026-01-02T03:05:00.000000Z"}
+    facts = page_of(ended_task("a"), ended_task("b", result=late), at=late["at"]).facts
+    assert facts["began"] == "2026-01-02 03:04:05 UTC"
+    assert facts["ended"] == "2026-01-02 03:05:00 UTC"
+    assert facts["took"] == bt.duration(55)
+
+
+def test_a_page_of_a_batch_that_has_not_ended_says_so():
+    assert page_of(ended_task("a"), a_task(id="b")).facts["ended"] == "not yet: 1 task left"
+
+
+def test_a_page_names_what_is_not_as_expected():
+    facts = page_of(ended_task("a"), ended_task("b", expect="falsified")).facts
+    assert facts["not as expected"] == "b"
+
+
+def test_a_page_tells_the_provers_with_versions_and_commands():
+    page = page_of(ended_task("a", prover="p"), ended_task("b", prover="q"))
+    _, first, second = page.tables["Provers"]
+    assert first == ["p", "tamarin-prover 1.11.0", "/bin/p"]
+    assert second == ["q", "tamarin-prover 1.11.0", "/bin/q"]
+
+
+TOTALS = """
+verified      2  1  12.0  3.0  70
+falsified     0  0  0.0   0.0  0
+incomplete    0  0  0.0   0.0  0
+timeout       1  0  1.0   0.0  0
+memory limit  0  0  0.0   0.0  0
+failed        0  0  0.0   0.0  0
+all           3  1  13.0  3.0  70
+"""
+
+
+def test_totals_add_up_times_and_have_zeros_for_what_did_not_happen():
+    """Memory is not added up: not all of it was in use at once."""
+    small = {"usage": bt.Usage(2.0, cpu_s=1.0, peak_mb=70.0)}
+    large = {"usage": bt.Usage(10.0, cpu_s=2.0, peak_mb=50.0), "cached": True}
+    page = page_of(
+        ended_task("a", result=small), ended_task("b", result=large), ended_task("c", "timeout")
+    )
+    _, *lines = page.tables["Totals"]
+    assert lines == [re.split("  +", line) for line in TOTALS.strip().splitlines()]
+
+
+def test_results_tell_what_a_verdict_rests_on():
+    batch = batch_with(
+        ended_task("one", "falsified", lemma="one"),
+        ended_task("two", lemma="two", trait="all-traces"),
+        ended_task("three", lemma="three", trait="all-traces", assumes=("one",)),
+    )
+    rests = "verified, resting on a falsified lemma: one"
+    html = PageReader(report_of(batch, "html"))
+    assert html.column("Results", "result") == ["falsified", "verified", rests]
+    assert html.facts["resting on a falsified lemma"] == "three"
+    assert f"| {rests} | three |" in report_of(batch, "md").replace("\\", "")
+
+
+def test_only_the_plain_word_is_coloured_as_good():
+    page = page_of(ended_task("two"), ended_task("three", assumes=("gone",))).page
+    assert '<td class="w verified">verified' in page
+    assert "<td>verified, assuming gone" in page
+
+
+def test_results_have_figures_where_something_was_measured():
+    measured = {"steps": 7, "usage": bt.Usage(2.0, cpu_s=1.5, peak_mb=50.0)}
+    page = page_of(ended_task("a", result=measured), a_task(id="b"))
+    figures = {"steps": "7", "time (s)": "2.00", "CPU (s)": "1.50", "memory (MB)": "50"}
+    for title, shown in figures.items():
+        assert page.column("Results", title) == [shown, ""]
+
+
+def test_results_tell_expectations_if_there_are_any():
+    page = page_of(ended_task("a"), ended_task("b", expect="verified"))
+    assert page.column("Results", "expected") == ["", "verified"]
+    head, _ = page_of(ended_task("a")).tables["Results"]
+    assert "expected" not in head
+
+
+def test_results_from_the_cache_tell_of_which_day_they_are():
+    cached = {"cached": True, "ran": "2025-12-24T00:00:00.000000Z"}
+    page = page_of(ended_task("a", result=cached))
+    assert page.column("Results", "cached") == ["2025-12-24"]
+
+
+def test_verdicts_of_several_provers_stand_side_by_side():
+    page = page_of(
+        ended_task("a", prover="p"),
+        ended_task("b", "timeout", prover="q"),
+        ended_task("c", "falsified", prover="q", options=("--bound=5",)),
+        ended_task("d", prover="q", lemma="two"),
+    )
+    head, one, two = page.tables["Verdicts by prover"]
+    assert head == ["theory", "lemma", "p", "q"]
+    assert one == ["t.spthy", "one", "verified", "timeout / falsified"]
+    assert two == ["t.spthy", "two", "", "verified"]
+
+
+def test_verdicts_of_one_prover_stand_in_the_results_alone():
+    assert "Verdicts by prover" not in page_of(ended_task("a"), ended_task("b")).tables
+
+
+def test_assumptions_are_told_of_what_rests_on_them():
+    page = page_of(
+        ended_task("one", lemma="one"),
+        ended_task("two", lemma="two", assumes=("one", "gone")),
+        ended_task("three", "falsified", lemma="three", assumes=("one",)),
+    )
+    head, line = page.tables["Assumptions"]
+    assert head[-2:] == ["not verified here", "verified here"]
+    assert line == ["t.spthy", "two", "p", "verified", "gone (not in the results)", "one"]
+
+
+def test_a_task_is_told_with_its_command_and_the_end_of_its_stderr():
+    result = {"exit": bt.ExitStatus(1), "reason": "exit code 1", "stderr_tail": "no\nMaude\n"}
+    page = page_of(ended_task("a", "failed", result=result, options=("--bound=5",), flags=("X",)))
+    facts = dict(page.tables["a: failed"])
+    assert facts["reason"] == "exit code 1"
+    assert facts["options"] == "--bound=5"
+    assert facts["flags"] == "X"
+    assert "<pre>no\nMaude</pre>" in page.page
+    command = re.search("<pre>(/bin/p .*)</pre>", page.page)[1]
+    assert "--prove=one" in command
+    assert "--bound=5" in command
+
+
+def test_a_result_links_to_what_is_known_of_its_task():
+    page = page_of(ended_task("a"), ended_task("b"))
+    links = [attributes["href"] for attributes in page.attributes_of("a")]
+    anchors = [attributes["id"] for attributes in page.attributes_of("details")]
+    assert links == [f"#{anchor}" for anchor in anchors]
+    assert len(anchors) == 2
+
+
+@pytest.fixture
+def cut_batch(monkeypatch):
+    """A batch of more tasks than a page shows: two that are verified before two problems."""
+    monkeypatch.setattr(bt, "SHOWN_TASKS", 3)
+    late = {"expect": "falsified"}
+    return batch_with(
+        ended_task("a"), ended_task("b"), ended_task("c", **late), ended_task("d", "failed")
+    )
+
+
+def test_a_large_batch_is_cut_for_people_problems_first(cut_batch):
+    page = report_of(cut_batch, "md")
+    assert "3 of 4 tasks, problems first" in page
+    assert re.findall("^### (.)", page, re.MULTILINE) == ["c", "d", "a"]
+
+
+@pytest.mark.parametrize("form, mark", [("csv", "\n"), ("json", '"lemma"'), ("junit", "<testcase")])
+def test_a_large_batch_is_whole_for_programs(cut_batch, form, mark):
+    headings = {"csv": 1}.get(form, 0)
+    assert report_of(cut_batch, form).count(mark) == 4 + headings
+
+
+# --- Pictures of a page ---------------------------------------------------------------------------
+
+
+def used(seconds, peak_mb):
+    """A task that took so long and so much memory."""
+    name = f"{seconds}s{peak_mb}mb"
+    return ended_task(name, result={"usage": bt.Usage(seconds, peak_mb=peak_mb)})
+
+
+# Of each result: time and its share of the longest, memory and its share of the most.
+BARS = """
+8.00 100.0%  0   0.0%
+2.00 25.0%   50  25.0%
+0.00 0.0%    200 100.0%
+0.00 0.0%    1   0.5%
+"""
+
+
+def test_time_and_memory_have_bars_in_their_cells():
+    page = page_of(used(8, 0), used(2, 50), used(1e-9, 200), used(0, 1)).page
+    bars = []
+    for line in page.splitlines():
+        found = re.findall(r'style="--share:([^"]*)">([^<]*)', line)
+        if found:
+            (time_share, time), (memory_share, memory) = found
+            bars.append([time, time_share, memory, memory_share])
+    assert bars == words_in(BARS)
+
+
+def test_without_figures_there_are_no_pictures():
+    page = page_of(a_task()).page
+    assert "--share:" not in page.partition("<main>")[2]
+    assert "<svg" not in page
+
+
+def bars_of(*spans):
+    """The bars of the timeline of tasks that ran from and to these seconds."""
+    tasks = []
+    for began, ended in spans:
+        result = {"at": f"2026-01-02T03:04:{ended:09.6f}Z", "usage": bt.Usage(ended - began)}
+        tasks.append(ended_task(f"i{len(tasks)}", result=result))
+    return page_of(*tasks).attributes_of("rect")
+
+
+def test_a_timeline_shows_when_a_task_ran_and_what_came_of_it():
+    first, second = bars_of((10, 14), (14, 20))
+    assert first["class"] == "verified"
+    assert (first["x"], first["width"]) == ("0.000%", "40.000%")
+    assert (second["x"], second["width"]) == ("40.000%", "60.000%")
+
+
+def test_a_timeline_has_as_many_lanes_as_jobs_ran_at_a_time():
+    bars = bars_of((10, 14), (10, 12), (12, 20), (14, 20))
+    tops = [bar["y"] for bar in bars]
+    assert len(set(tops)) == 2
+
+
+def test_a_timeline_has_no_results_of_an_earlier_batch():
+    page = page_of(ended_task("a"), ended_task("b", result={"cached": True}))
+    assert len(page.attributes_of("rect")) == 1
+
+
+# --- Traces ---------------------------------------------------------------------------------------
+
+# Two graphs of the lemma that is proven, named as Tamarin names them.
+TWO_GRAPHS = r"""
+NAME="N0_SL0-AS0-CL0-A0-C0-NF_$LEMMA"
+printf 'digraph "%s" { a -> b }\ndigraph "%s" { c }\n' "$NAME" "$NAME" > "$DOT"
+"""
+SVG = "<svg xmlns='http://www.w3.org/2000/svg'><script>one</script></svg>"
+# As Graphviz names the drawings of a file's graphs; those of `three` it can't draw.
+FAKE_DOT = f"""#!/bin/sh
+case "$*" in *three*) exit 1;; esac
+for file in "$@"; do :; done
+echo "{SVG}" > "$file.svg"
+echo "<svg>two</svg>" > "$file.2.svg"
+"""
+
+
+@pytest.fixture
+def with_traces(lab):
+    """A recipe of two tasks that each have a trace of two graphs."""
+    lab.prover(TWO_GRAPHS + VERIFY)
+    lab.recipe(lemmas=[{"name": "two"}, {"name": "three"}])
+
+
+def test_every_graph_of_a_trace_is_drawn(lab, with_traces, monkeypatch):
+    lab.write("bin/dot", FAKE_DOT, 0o755)
+    monkeypatch.setenv("PATH", f"{lab.path}/bin:{os.environ['PATH']}")
+    done = lab.run("run", "recipe.json", code=0)
+    assert "dot could not draw 1 trace" in done.stderr
+    names = [path.name for path in (lab.results / "traces").iterdir()]
+    assert sorted(names) == [
+        "t--three--fake.dot",
+        "t--two--fake.dot",
+        "t--two--fake.svg",
+        "t--two--fake~graph2.svg",
+    ]
+
+
+def test_without_dot_it_is_said_once(lab, with_traces, monkeypatch):
+    (lab.path / "bin").mkdir()
+    (lab.path / "bin" / "cat").symlink_to(shutil.which("cat"))
+    monkeypatch.setenv("PATH", f"{lab.path}/bin")
+    done = lab.run("run", "recipe.json", code=0)
+    assert done.stderr.count("no 'dot'") == 1
+    assert "2 traces" in done.stderr
+
+
+@pytest.fixture
+def traced(lab):
+    """A function that makes a report of a task with a trace of two drawn graphs."""
+
+    def report(form):
+        return report_of(batch_with(ended_task("i~1")), form, lab.path)
+
+    lab.write("traces/i~1.dot", "digraph { not drawn }")
+    lab.write("traces/i~1.svg", SVG)
+    lab.write("traces/i~1~graph2.svg", "<svg>two</svg>")
+    return report
+
+
+def test_html_has_drawings_in_itself_where_no_script_runs(traced):
+    page = PageReader(traced("html"))
+    images = [attributes["src"] for attributes in page.attributes_of("img")]
+    assert len(images) == 2
+    for image in images:
+        assert image.startswith("data:image/svg+xml;base64,")
+    assert "<script>one" not in page.page
+    assert "not drawn" not in page.page
+
+
+def test_typst_has_drawings_in_itself(traced):
+    assert traced("typ").count('#image(bytes("<svg') == 2
+
+
+@pytest.mark.parametrize(
+    "form, link",
+    [
+        ("md", "![Attack trace of i\\~1](traces/i~1~graph2.svg)"),
+        ("tex", r"traces/\allowbreak{}i\textasciitilde{}1\textasciitilde{}graph2.svg"),
+    ],
+)
+def test_other_pages_name_the_drawings(traced, form, link):
+    assert link in traced(form)
+
+
+@pytest.mark.parametrize("form", ["html", "md", "tex", "typ"])
+def test_what_is_not_drawn_is_shown_as_text(lab, traced, form):
+    (lab.path / "traces" / "i~1.svg").unlink()
+    assert "not drawn" in traced(form)
+
+
+def test_a_drawing_of_an_earlier_attempt_is_not_shown(lab, traced):
+    os.utime(lab.path / "traces" / "i~1.dot", (2**32, 2**32))
+    assert "not drawn" in traced("md")
+
+
+@pytest.mark.parametrize("cap", ["GRAPH_CAP", "PAGE_CAP"])
+def test_a_page_without_room_for_a_trace_says_where_it_is(traced, monkeypatch, cap):
+    monkeypatch.setattr(bt, cap, len(SVG) - 1)
+    page = PageReader(traced("html"))
+    links = [attributes["href"] for attributes in page.attributes_of("a")]
+    assert "traces/i~1.svg" in links
+    assert len(page.attributes_of("img")) == 1, "the other one is small"
+
+
+# --- Texts that are not ours ----------------------------------------------------------------------
+
+HOSTILE_MARKUP = {
+    "a script": "<script>alert(1)</script>",
+    "an image": "<img src=http://127.0.0.1:8009/x onerror=alert(1)>",
+    "quotes": "a & b \"double\" 'single'",
+    "TeX": "$\\input{/etc/passwd}$ \\end{document} 100% #1 ^~",
+    "Typst": '#[typst] #panic() "; #eval("1")',
+    "cells": "a|b|c",
+    "Markdown": "`code` ``` _em_ *strong* [l](u)",
+    "ends of markup": "]]> --> %s {0} {{x}} \\",
+}
+HOSTILE_SIGNS = {
+    "a formula": "=cmd()",
+    "plus": "+1",
+    "minus": "-2",
+    "a function": "@SUM(A1)",
+    "colours": "\x1b[31mred\x07",
+    "right to left": "\u202egnp.exe",
+    "a byte": "bad \udcff byte",
+    "ends of lines": "\u2028\x00\x85",
+    "a long word": "x" * 300,
+}
+HOSTILE = {**HOSTILE_MARKUP, **HOSTILE_SIGNS}
+HOSTILE_ENDS = {"verified": 3, "falsified": 1, "timeout": 20, "failed": 4}  # after so many seconds
+
+
+def hostile_batch(text):
+    """A batch in which every text that comes from outside is this one.
+
+    Its tasks came to HOSTILE_ENDS; a last one is still open. Ids are as in our own batches: safe.
+    """
+    tasks = []
+    for outcome, seconds in HOSTILE_ENDS.items():
+        plan = hostile_plan(text, len(tasks))
+        result = {"reason": text, "warnings": (text,), "stderr_tail": f"{text}\n{text}"}
+        result["usage"] = bt.Usage(seconds)
+        tasks.append(ended_task(f"i{len(tasks)}", outcome, result, **plan))
+    tasks.append(a_task(id=f"i{len(tasks)}", **hostile_plan(text, len(tasks))))
+    header = {"recipe_file": f"/r/{text}.json", "host": text, "cwd": f"/{text}"}
+    batch = batch_with(*tasks, **header)
+    for alias in batch.header.provers:
+        hostile = bt.Prover(alias, ("prover", text), (text,), version="1.11.0")
+        batch.header.provers[alias] = hostile
+    return batch
+
+
+def hostile_plan(text, number):
+    """Fields of a plan. Every other task is another prover's, and expects an answer."""
+    plan = dict.fromkeys(["entry", "theory", "lemma", "prover"], text)
+    plan.update(dict.fromkeys(["options", "flags", "assumes"], (text,)))
+    plan["cwd"] = f"/{text}"
+    if number % 2 == 1:
+        plan.update(prover="other", expect="verified")
+    return plan
+
+
+@pytest.fixture(params=HOSTILE.values(), ids=HOSTILE)
+def hostile(request):
+    """A text that some format could take for more than a text."""
+    return request.param
+
+
+@pytest.fixture
+def hostile_report(hostile, tmp_path):
+    """A function that makes a report of the hostile batch, of which one task has a trace."""
+    trace = tmp_path / "traces" / "i1.dot"
+    trace.parent.mkdir()
+    digraph = f'digraph "{hostile}" {{}}'
+    trace.write_text(digraph, encoding="utf-8", errors="surrogateescape")
+
+    def report(form):
+        return report_of(hostile_batch(hostile), form, tmp_path)
+
+    return report
+
+
+def test_no_report_has_what_controls_a_terminal_or_is_no_utf_8(hostile_report):
+    for form in bt.REPORTS:
+        page = hostile_report(form)
+        page.encode("utf-8")
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", page), form
+
+
+HTML_TAGS = """
+html meta title style main script
+h1 h2 h3 p a pre div details summary
+table thead tbody tr th td
+svg g rect
+"""
+
+
+def test_hostile_text_is_no_html(hostile, hostile_report):
+    page = PageReader(hostile_report("html"))
+    names = [name for name, _ in page.tags]
+    assert set(names) <= set(HTML_TAGS.split())
+    assert names.count("script") == 1
+    for _, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("href", "src"):
+            assert attributes.get(name, "#").startswith("#")
+    assert page.text.count(bt.printable(hostile)) > 20
+
+
+def prose_in(markdown):
+    """A page of Markdown without its blocks of code."""
+    return re.sub(r"(?m)^(`{3,})text\n(?:.*\n)*?\1$", "", markdown)
+
+
+def test_hostile_text_is_no_markdown(hostile, hostile_report):
+    prose = prose_in(hostile_report("md"))
+    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", prose).count(bt.printable(hostile)) > 20
+    # What is left of Markdown's own signs once escaped ones are gone.
+    plain = re.sub(r"\\[!-/:-@\[-`{-~]", "", prose)
+    assert not re.search(r"[`*_<\[$]", plain)
+    for line in plain.splitlines():
+        if "|" in line:
+            assert line.count("|") == line.count(" | ") + 2, "only the borders of cells"
+
+
+TEX_COMMANDS = """
+begin end section subsection subsubsection
+toprule midrule endhead bottomrule arraybackslash raggedright linewidth
+footnotesize scriptsize ttfamily par allowbreak
+textbackslash textasciicircum textasciitilde textless textgreater
+textbar textquotedbl textquotesingle textasciigrave
+"""
+
+
+def test_hostile_text_is_no_tex(hostile_report):
+    page = hostile_report("tex")
+    _, _, body = page.partition("\\begin{document}")
+    commands = re.findall(r"\\([a-zA-Z]+)", body)
+    assert set(commands) <= set(TEX_COMMANDS.split())
+    unescaped = re.sub(r"\\[{}$&#%_ \\]|@\{\}", "", body)
+    assert unescaped.count("{") == unescaped.count("}")
+    assert not re.search(r"[$#%^~]", unescaped)
+
+
+def test_hostile_text_is_no_typst(hostile, hostile_report):
+    page = hostile_report("typ")
+    strings = re.findall(r'"((?:[^"\\]|\\.)*)"', page)
+    shown = [
+        string for string in strings if bt.printable(hostile) in re.sub(r"\\(.)", r"\1", string)
+    ]
+    assert len(shown) > 20
+    code = re.sub(r'"(?:[^"\\]|\\.)*"', "", page)
+    assert re.fullmatch(r"[\w\s#():,.]*", code)
+
+
+def test_hostile_text_stays_in_its_cell_of_csv_and_is_no_formula(hostile, hostile_report):
+    rows = list(csv.DictReader(hostile_report("csv").splitlines()))
+    cell = bt.printable(hostile)
+    if cell.startswith(("=", "+", "-", "@")):
+        cell = "'" + cell
+    assert [row["lemma"] for row in rows] == [cell] * 5
+    for row in rows:
+        for text in row.values():
+            assert not text.startswith(("=", "+", "-", "@"))
+
+
+def test_hostile_text_is_no_xml(hostile, hostile_report):
+    root = ElementTree.fromstring(hostile_report("junit"))
+    notes = [case[0] for case in root.iter("testcase")]
+    assert [note.tag for note in notes] == ["system-out", "failure", "error", "error", "skipped"]
+    shown = bt.printable(hostile)
+    assert notes[2].attrib == {"type": "timeout", "message": f"timeout; {shown}; {shown}"}
+
+
+def test_json_has_any_text_as_it_is(hostile, hostile_report):
+    report = json.loads(hostile_report("json"))
+    assert [task["lemma"] for task in report["tasks"]] == [hostile] * 5
+
+
+def test_a_block_of_markdown_ends_where_its_text_does():
+    result = {"stderr_tail": "```\n# no heading\n````\n"}
+    page = report_of(batch_with(ended_task("a", "failed", result)), "md")
+    assert "`````text\n```\n# no heading\n````\n`````\n" in page
+
+
+def test_tex_shows_characters_that_its_fonts_may_lack_by_number():
+    page = report_of(batch_with(ended_task("a", theory="\u0142\u00e9.spthy")), "tex")
+    assert r"\textless{}U+0142\textgreater{}" in page.replace("{+}", "+")
+    assert "\u00e9.spthy" in page
+
+
+@pytest.mark.parametrize("name, wraps", [("x" * 20, False), ("x" * 300, True)])
+def test_long_columns_of_tex_wrap(name, wraps):
+    page = report_of(batch_with(ended_task("a", theory=name)), "tex")
+    _, _, results = page.partition(r"\subsection{Results}")
+    columns = re.search(r"longtable\}\[l\](.*)", results)[1]
+    assert ("\\linewidth" in columns) == wraps
+
+
+# --- Reports for programs -------------------------------------------------------------------------
+
+
+def csv_row(*args, **fields):
+    """The only line of the CSV report of a task. Arguments as of `ended_task`."""
+    (row,) = csv.DictReader(report_of(batch_with(ended_task(*args, **fields)), "csv").splitlines())
+    return row
+
+
+def test_a_line_of_csv_has_plan_limits_and_result_under_the_names_of_the_journal():
+    row = csv_row("a", "timeout", {"reason": "1 s"}, limits=bt.Limits(2, 512, 60))
+    assert row["id"] == "a"
+    assert row["lemma"] == "one"
+    assert row["cores"] == "2"
+    assert row["memory_mb"] == "512"
+    assert row["status"] == "timeout"
+    assert row["verdict"] == ""
+    assert row["reason"] == "1 s"
+    assert row["wall_s"] == "1.0"
+
+
+def test_several_values_share_a_cell_of_csv():
+    row = csv_row("a", options=("--bound=5", "--quiet"), assumes=("x", "y"))
+    assert row["options"] == "'--bound=5; --quiet"
+    assert row["assuming"] == "x (not in the results); y (not in the results)"
+
+
+def test_json_has_a_task_a_line_between_the_first_and_the_last_event():
+    batch = batch_with(ended_task("a"), a_task(id="b"))
+    batch.apply(bt.Ended(at=ENDED))
+    page = report_of(batch, "json")
+    assert len(page.splitlines()) == 4
+    report = json.loads(page)
+    assert report["batch"]["id"] == "b"
+    assert report["end"]["at"] == ENDED
+    done, still_open = report["tasks"]
+    assert done["status"] == "completed"
+    assert done["result"]["verdict"] == "verified"
+    assert still_open["status"] == "pending"
+    assert still_open["result"] is None
+
+
+def test_json_of_a_batch_that_goes_on_has_no_end():
+    assert json.loads(report_of(batch_with(ended_task("a")), "json"))["end"] is None
+
+
+def junit_suites(*tasks):
+    """The test suites of the JUnit report of a batch with these tasks."""
+    return list(ElementTree.fromstring(report_of(batch_with(*tasks), "junit")))
+
+
+def test_junit_has_a_suite_for_each_entry_of_the_recipe():
+    tasks = [ended_task("a", entry="x"), ended_task("b", entry="y"), ended_task("c", entry="x")]
+    first, second = junit_suites(*tasks)
+    assert (first.get("name"), first.get("tests")) == ("x", "2")
+    assert (second.get("name"), second.get("tests")) == ("y", "1")
+    assert first.get("time") == "2.000"
+
+
+def test_a_case_of_junit_has_lemma_prover_entry_and_theory():
+    (suite,) = junit_suites(ended_task("a"))
+    (case,) = suite
+    assert case.attrib == {"name": "one [p]", "classname": "n.t.spthy", "time": "1.000"}
+
+
+# How a task ended, what it expects, and the kind and the words of its case's note.
+JUNIT_NOTES = """
+verified    :          : system-out : verified
+falsified   :          : system-out : falsified
+falsified   : verified : failure    : expected verified, got falsified
+timeout     :          : error      : timeout
+failed      : verified : error      : expected verified, got failed
+incomplete  :          : error      : incomplete
+superseded  :          : skipped    : superseded
+"""
+
+
+@pytest.mark.parametrize("outcome, expect, kind, words", rows(JUNIT_NOTES))
+def test_what_is_no_answer_is_an_error_and_a_wrong_one_a_failure(outcome, expect, kind, words):
+    (suite,) = junit_suites(ended_task("a", outcome, expect=expect))
+    ((note,),) = suite
+    assert note.tag == kind
+    assert note.get("message", note.text) == words
+    assert suite.get("failures") == str(int(kind == "failure"))
+    assert suite.get("errors") == str(int(kind == "error"))
+    assert suite.get("skipped") == str(int(kind == "skipped"))
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
 
 def test_a_derived_file_whose_making_fails_leaves_the_old_one(tmp_path):
     def pieces():
@@ -8477,503 +9205,218 @@ def test_a_derived_file_whose_making_fails_leaves_the_old_one(tmp_path):
     path.write_text("old")
     with pytest.raises(KeyError):
         bt.write_file(str(path), pieces())
-    assert os.listdir(tmp_path) == ["report"] and path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["report"]
+    assert path.read_text() == "old"
 
 
-def test_pages_tell_in_their_results_what_a_verdict_rests_on(lab):
-    lab.write(
-        "t.spthy", THEORY.replace("lemma three", 'lemma four [hide_lemma=one]: "T"\nlemma three')
-    )
-    lab.prover(
-        'case $LEMMA in one) WORD="falsified - found trace";; *) WORD=verified;; esac; echo "theory proof" > "$OUT"; '
-        'echo "  $LEMMA (all-traces): $WORD (7 steps)" | summary\n'
-    )
-    lab.recipe()
-    lab.run("run", "recipe.json", code=1)
-    page = lab.run("report", "results", "-f", "md", code=0).stdout
-    rows = [
-        line.split(" | ")
-        for line in page.partition("## Results")[2].partition("## ")[0].splitlines()
-        if "three" in line or "four" in line
-    ]
-    assert [row[0].lstrip("| ").replace("\\", "") for row in rows] == [
-        "verified",
-        "verified, resting on a falsified lemma: one",
-    ]
-    html = (lab.path / "results" / "summary.html").read_text()
-    assert (
-        html.count("verified, resting on a falsified lemma: one") >= 2
-        and "<td>verified, resting" in html
-    ), "not shown as good"
+def write_results(lab, batch):
+    """Write the journal of a batch: results that nobody has ended."""
+    lab.results.mkdir()
+    journal = bt.Journal(str(lab.journal))
+    journal.begin(batch_with(*[bt.Task(task.plan) for task in batch.tasks.values()]))
+    for task in batch.tasks.values():
+        if task.result:
+            journal.record(bt.Finished(task.id, task.id, 1, task.result))
+    journal.close()
 
 
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "<img src=http://127.0.0.1:8009/x onerror=alert(1)>",
-    "a & b \"double\" 'single'",
-    "$\\input{/etc/passwd}$ \\end{document} 100% #1 ^~",
-    '#[typst] #panic() "; #eval("1")',
-    "a|b|c",
-    "`code` ``` _em_ *strong* [l](u)",
-    "=cmd()",
-    "+1",
-    "-2",
-    "@SUM(A1)",
-    "\x1b[31mred\x07",
-    "\u202egnp.exe",
-    "bad \udcff byte",
-    "]]> --> %s {0} {{x}} \\",
-    "\u2028\x00\x85",
-    "x" * 300,
-]
+@pytest.fixture
+def report(lab, run_here):
+    """A function that runs `report` on results of a verified and an open task."""
+    write_results(lab, batch_with(ended_task("a"), a_task(id="b")))
+
+    def run(*options, code=0):
+        return run_here("report", "results", *options, code=code)
+
+    return run
 
 
-def hostile_batch(text):
-    """A batch in which every text that comes from outside is this one; ids are what they are in our own batches, safe."""
-    provers = {
-        alias: bt.Prover(alias, ("prover", text), (text,), version="1.11.0")
-        for alias in (text, "other")
-    }
-    batch = bt.Batch(
-        bt.Header(
-            at="2026-01-02T03:04:05.000000Z",
-            id="b",
-            version="0.1.0",
-            recipe_file=f"/r/{text}.json",
-            host=text,
-            platform="linux",
-            cwd=f"/{text}",
-            limits=bt.Limits(2, 2048, 60),
-            provers=provers,
-        )
-    )
-    ends = [
-        bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, "all-traces"),
-        bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED, 3),
-        bt.Result(bt.Status.TIMEOUT),
-        bt.Result(bt.Status.FAILED, exit=bt.ExitStatus(1)),
-        None,
-    ]
-    for number, result in enumerate(ends):
-        task = a_task(
-            id=f"i{number}",
-            entry=text,
-            theory=text,
-            lemma=text,
-            prover=(text, "other")[number % 2],
-            options=(text,),
-            flags=(text,),
-            cwd="/" + text,
-            assumes=(text,),
-            expect=(None, "verified")[number % 2],
-        )
-        if result:
-            task.status, task.result = (
-                result.status,
-                bt.replace(
-                    result,
-                    at="2026-01-02T03:04:06.000000Z",
-                    usage=bt.Usage(1.0),
-                    reason=text,
-                    warnings=(text,),
-                    stderr_tail=f"{text}\n{text}",
-                ),
-            )
-        batch.tasks[task.id] = task
-    return batch
+def test_a_report_is_markdown_on_stdout_unless_told_otherwise(report):
+    assert report().out.startswith("# Tamarin batch recipe.json\n")
 
 
-def report_of(batch, form, directory="/nowhere"):
-    return "".join(bt.REPORTS[form](batch, str(directory), str(directory)))
+def test_the_ending_of_its_file_chooses_the_form_of_a_report(lab, report):
+    report("-o", "r.html")
+    assert (lab.path / "r.html").read_text().startswith("<!DOCTYPE html>")
 
 
-def html_parts(page):
-    """Tags with their attributes, and the text outside of style and script."""
-    tags, texts = [], []
-
-    class Reader(HTMLParser):
-        def handle_starttag(self, tag, attributes):
-            tags.append((tag, dict(attributes)))
-
-        def handle_data(self, data):
-            if tags and tags[-1][0] not in ("style", "script"):
-                texts.append(data)
-
-    Reader().feed(page)
-    return tags, "\0".join(texts)
+def test_several_forms_go_to_files_with_their_own_endings(lab, report):
+    report("-f", "md", "-f", "junit", "-f", "csv", "-o", "all.md")
+    assert (lab.path / "all.md").read_text().startswith("# ")
+    assert (lab.path / "all.xml").read_text().startswith("<?xml ")
+    assert (lab.path / "all.csv").read_text().count("\n") == 3
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_text_is_shown_as_text_in_every_format(text, tmp_path):
-    batch, shown = hostile_batch(text), bt.printable(text)
-    (tmp_path / "traces").mkdir()
-    (tmp_path / "traces/i1.dot").write_text(
-        f'digraph "{text}" {{}}', encoding="utf-8", errors="surrogateescape"
-    )
-    pages = {form: report_of(batch, form, tmp_path) for form in bt.REPORTS}
-    for form, page in pages.items():
-        page.encode()
-        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", page), form
-    tags, told = html_parts(pages["html"])
-    assert {name for name, _ in tags} <= set(
-        [
-            "html",
-            "meta",
-            "title",
-            "style",
-            "main",
-            "h1",
-            "h2",
-            "h3",
-            "p",
-            "a",
-            "div",
-            "table",
-            "thead",
-            "tbody",
-            "tr",
-            "th",
-            "td",
-            "svg",
-            "g",
-            "rect",
-            "text",
-            "details",
-            "summary",
-            "pre",
-            "script",
-        ]
-    ), tags
-    assert [name for name, _ in tags].count("script") == 1
-    assert not [
-        found
-        for found in tags
-        for key in found[1]
-        if key.startswith("on") or (key in ("href", "src") and found[1][key][0] != "#")
-    ]
-    assert told.count(shown) > 20
-    prose = "\n".join(
-        line
-        for number, part in enumerate(re.split(r"(?m)^(`{3,})text\n(?:.*\n)*?\1$", pages["md"]))
-        if number % 2 == 0
-        for line in part.splitlines()
-    )
-    plain = re.sub(
-        r"\\[!-/:-@\[-`{-~]", "", prose
-    )  # what is left of Markdown's own signs once escaped ones are gone
-    assert not re.search(r"[`*_<\[$]", plain) and all(
-        line.count("|") == line.count(" | ") + 2 for line in plain.splitlines() if "|" in line
-    )
-    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", prose).count(shown) > 20
-    commands = set(re.findall(r"\\([a-zA-Z]+)", pages["tex"].partition("\\begin{document}")[2]))
-    assert commands <= set(
-        [
-            "section",
-            "subsection",
-            "subsubsection",
-            "footnotesize",
-            "begin",
-            "end",
-            "toprule",
-            "midrule",
-            "endhead",
-            "bottomrule",
-            "ttfamily",
-            "scriptsize",
-            "raggedright",
-            "arraybackslash",
-            "linewidth",
-            "par",
-            "allowbreak",
-            "textbackslash",
-            "textasciicircum",
-            "textasciitilde",
-            "textless",
-            "textgreater",
-            "textbar",
-            "textquotedbl",
-            "textquotesingle",
-            "textasciigrave",
-        ]
-    ), commands
-    body = re.sub(r"\\[{}$&#%_ \\]|@\{\}", "", pages["tex"])
-    assert body.count("{") == body.count("}") and not re.search(
-        r"[$#%^~]", body.partition("\\begin{document}")[2]
-    )
-    strings = re.findall(r'"((?:[^"\\]|\\.)*)"', pages["typ"])
-    assert sum(shown in re.sub(r"\\(.)", r"\1", string) for string in strings) > 20
-    assert re.fullmatch(r"[\w\s#():,.]*", re.sub(r'"(?:[^"\\]|\\.)*"', "", pages["typ"]))
-    rows = list(csv.DictReader(pages["csv"].splitlines()))
-    assert len(rows) == 5 and all(row["lemma"].lstrip("'") == shown.lstrip("'") for row in rows)
-    assert not [
-        cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))
-    ]
-    cases = list(ElementTree.fromstring(pages["junit"]).iter("testcase"))
-    assert [case[0].tag for case in cases] == ["system-out", "failure", "error", "error", "skipped"]
-    assert cases[2][0].attrib == {"type": "timeout", "message": f"timeout; {shown}; {shown}"}
-    assert [task["lemma"] for task in json.loads(pages["json"])["tasks"]] == [text] * 5
+def test_the_file_of_a_report_makes_its_folder(lab, report):
+    report("-o", "new/deep/r.md")
+    assert (lab.path / "new/deep/r.md").is_file()
 
 
-def test_report_command(lab):
-    lab.prover("case $LEMMA in three) exit 3;; esac; " + VERIFY)
-    lab.recipe(expect={"two": "falsified"})
-    lab.run("run", "recipe.json", code=1)
-    assert lab.run("report", "results", code=0).stdout.startswith("# Tamarin batch recipe.json\n")
-    lab.run("report", "results", "-o", "r.html", code=0)
-    lab.run("report", "results", "-f", "md", "-f", "junit", "-f", "csv", "-o", "all.md", code=0)
-    assert (lab.path / "all.xml").is_file() and (lab.path / "all.csv").read_text().count("\n") == 4
-    assert (lab.path / "r.html").read_text().replace("\n", "") == (
-        lab.path / "results/summary.html"
-    ).read_text().replace("\n", "")
-    suite = ElementTree.parse(lab.path / "all.xml").getroot()[0]
-    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
-    assert (
-        "several formats need -o"
-        in lab.run("report", "results", "-f", "md", "-f", "csv", code=2).stderr
-    )
-    assert (
-        "can't be written"
-        in lab.run("report", "results", "-o", "recipe.json/dir.md", code=2).stderr
-    )
-    assert (
-        "nowhere: there is no such results directory" in lab.run("report", "nowhere", code=2).stderr
-    )
+def test_a_page_names_traces_from_where_it_is(lab, report):
+    lab.write("results/traces/a.dot", "digraph {}")
+    lab.write("results/traces/a.svg", SVG)
+    report("-o", "pages/r.md")
+    assert "(../results/traces/a.svg)" in (lab.path / "pages/r.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        ("-f md -f csv", "several formats need -o"),
+        ("-o results/batch.jsonl/r.md", "can't be written"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_refused(report, options, problem):
+    assert problem in report(*options.split(), code=2).err
+
+
+def test_a_report_needs_results(run_here):
+    told = run_here("report", "nowhere", code=2)
+    assert "nowhere: there is no such results directory" in told.err
+
+
+def test_a_batch_that_died_has_its_reports(lab, report):
+    report("--rebuild")
+    assert "not yet: 1 task left" in (lab.results / "summary.html").read_text()
+    upstream = json.loads((lab.results / "execution_report.json").read_text())
+    assert upstream["tasks"]
+
+
+def test_the_page_of_a_run_is_the_report_in_html(lab, report):
+    report("--rebuild")
+    page = (lab.results / "summary.html").read_text()
+    assert report("-f", "html").out == page
+
+
+def files_in(folder):
+    """What each file below a folder holds, by its path from there."""
+    files = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            files[str(path.relative_to(folder))] = path.read_bytes()
+    return files
 
 
 def test_derived_files_can_be_made_again(lab):
     lab.prover("case $LEMMA in three) echo oops >&2; exit 3;; esac; " + VERIFY)
-    lab.recipe()
+    lab.recipe(lemmas=[{"name": "one"}, {"name": "three"}])
     lab.run("run", "recipe.json", code=3)
-    files = {
-        path: path.read_bytes() for path in (lab.path / "results").rglob("*") if path.is_file()
-    }
-    derived = [
-        path
-        for path in files
-        if path.parent.name in ("success", "failed")
-        or path.parent.name == "results"
-        and path.suffix != ".jsonl"
-    ]
-    assert len(derived) == 6
-    for path in derived:
-        path.unlink()
+    before = files_in(lab.results)
+    derived = ["summary.html", "execution_report.json"]
+    derived += ["success/t--one--fake.json", "failed/t--three--fake.json"]
+    for name in derived:
+        (lab.results / name).unlink()
     lab.run("report", "results", "--rebuild", code=0)
-    assert {
-        path: path.read_bytes() for path in (lab.path / "results").rglob("*") if path.is_file()
-    } == files
-
-
-def test_a_batch_that_died_has_its_reports(lab):
-    interrupted_batch(lab)
-    lines = (lab.path / "results/batch.jsonl").read_bytes().splitlines(keepends=True)
-    (lab.path / "results/batch.jsonl").write_bytes(b"".join(lines[:-3]))
-    lab.run("report", "results", "--rebuild", code=0)
-    assert "not yet: " in (lab.path / "results/summary.html").read_text()
-    assert json.loads((lab.path / "results/execution_report.json").read_text())["tasks"]
+    assert files_in(lab.results) == before
 
 
 def test_the_rerun_recipe_has_what_is_left_and_runs(lab):
-    lab.prover("case $LEMMA in three) exit 3;; esac; " + VERIFY)
-    lab.recipe(tamarin_options=["--heuristic=S"], preprocess_flags=["A"])
+    lab.prover(FAIL_ONE + VERIFY)
+    lab.recipe()
     lab.run("run", "recipe.json", code=3)
-    recipe = json.loads((lab.path / "results/recipe-rerun.json").read_text())
-    assert recipe["tasks"] == {
-        "task": {
-            "theory_file": "t.spthy",
-            "tamarin_versions": ["fake"],
-            "output_file_prefix": "t",
-            "lemmas": [
-                {
-                    "name": "three",
-                    "tamarin_versions": ["fake"],
-                    "tamarin_options": ["--heuristic=S"],
-                    "preprocess_flags": ["A"],
-                    "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300},
-                }
-            ],
-        }
-    }
-    assert set(recipe["config"]) == {
-        "global_max_cores",
-        "global_max_memory",
-        "default_timeout",
-        "output_directory",
-    }
-    assert recipe["tamarin_versions"] == {
-        "fake": {"path": str(lab.path / "fake.sh"), "version": "v1.11.0"}
-    }
     lab.prover(VERIFY)
     lab.run("run", "results/recipe-rerun.json", code=0)
-    assert list(lab.finishes("results/rerun")) == ["t--three--fake"]
-    lab.run("run", "recipe.json", "--fresh", code=0)
-    (fresh,) = lab.path.glob("results_*")
-    assert not list(fresh.glob("*-rerun.json"))
+    assert list(lab.finishes("results/rerun")) == ["t--one--fake"]
 
 
-TWO_GRAPHS = """printf 'digraph "x" { a -> b }\\ndigraph "x" { c }\\n' | sed "s/x/N0_SL0-AS0-CL0-A0-C0-NF_$LEMMA/" > "$DOT"; """
+# --- In a browser ---------------------------------------------------------------------------------
 
-DOT = """#!/bin/sh
-echo "$$" >> dots; case "$*" in *three*) exit 1;; esac
-for file in "$@"; do :; done
-echo "<svg xmlns='http://www.w3.org/2000/svg'><script>one</script></svg>" > $file.svg; echo "<svg>two</svg>" > $file.2.svg
+needs_chromium = pytest.mark.skipif(
+    not shutil.which("chromium"), reason="needs chromium (.ci/run installs it)"
+)
+# It asks no one anything of itself (but for Google, whatever the page), and us for all else.
+CHROMIUM = """
+chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --dump-dom
+--disable-background-networking --disable-component-update --disable-sync --disable-default-apps
+--proxy-bypass-list=<-loopback>
+"""
+ELSEWHERE = "http://127.0.0.1:8009"
+# What would be asked for if a browser let it.
+EVIL_SVG = f"""<svg xmlns='http://www.w3.org/2000/svg'>
+<image href='{ELSEWHERE}/svg'/>
+<script>fetch('{ELSEWHERE}/script')</script>
+</svg>
 """
 
 
-def test_traces_are_drawn_and_shown(lab):
-    lab.prover(TWO_GRAPHS + VERIFY)
-    lab.recipe()
-    lab.write("bin/dot", DOT, 0o755)
-    done = lab.run_script(
-        "run",
-        "recipe.json",
-        code=0,
-        env={**os.environ, "PATH": f"{lab.path}/bin:{os.environ['PATH']}"},
-    )
-    assert sorted(path.name for path in (lab.path / "results/traces").glob("t--t*")) == [
-        "t--three--fake.dot",
-        "t--two--fake.dot",
-        "t--two--fake.svg",
-        "t--two--fake~graph2.svg",
-    ]
-    assert "dot could not draw 1 trace" in done.stderr
-    page = (lab.path / "results/summary.html").read_text()
-    tags, told = html_parts(page)
-    images = [found["src"] for name, found in tags if name == "img"]
-    assert len(images) == 4 and all(
-        image.startswith("data:image/svg+xml;base64,") for image in images
-    )
-    assert "<svg>two</svg>" not in page and "digraph" in told  # what could not be drawn
-    assert lab.run("report", "results", "-f", "typ").stdout.count('#image(bytes("<svg') == 4
-    assert (
-        "![Attack trace of t--two--fake](results/traces/t--two--fake%7Egraph2.svg)".replace(
-            "%7E", "~"
-        )
-        in lab.run("report", "results").stdout
-    )
+class Proxy(socketserver.ThreadingTCPServer):
+    """Gives nothing, and knows what it was asked for."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), AskedOf)
+        self.asked = []
 
 
-def test_without_dot_it_is_said_once(lab):
-    lab.prover(TWO_GRAPHS + VERIFY)
-    lab.recipe()
-    for name in ("sh", "sed", "cat", "echo"):
-        (lab.path / "bin").mkdir(exist_ok=True)
-        (lab.path / "bin" / name).symlink_to(shutil.which(name))
-    done = lab.run_script(
-        "run", "recipe.json", code=0, env={**os.environ, "PATH": f"{lab.path}/bin"}
-    )
-    assert done.stderr.count("no 'dot'") == 1 and "3 traces" in done.stderr
+class AskedOf(socketserver.StreamRequestHandler):
+    """One connection, on which a browser may ask for something."""
+
+    timeout = RUN_S
+
+    def handle(self):
+        with contextlib.suppress(OSError):
+            words = self.rfile.readline().decode().split()
+            self.server.asked += words[1:2]
 
 
-def test_a_large_batch_is_cut_for_people_only(monkeypatch):
-    monkeypatch.setattr(bt, "SHOWN_TASKS", 3)
-    batch = hostile_batch("x")
-    assert "3 of 5 tasks, problems first" in report_of(batch, "md") and "### i0" not in report_of(
-        batch, "md"
-    )
-    assert report_of(batch, "csv").count("\n") == 6
+class Browsed(typing.NamedTuple):
+    """What a browser made of a page."""
+
+    page: PageReader
+    asked: list  # addresses that it asked for
 
 
-def test_time_and_memory_have_bars_in_their_cells():
-    batch = hostile_batch("x")
-    for task, seconds, peak_mb in zip(batch.tasks.values(), (8, 2, 1e-9, 0), (0, 50, 200, 1)):
-        task.result = bt.replace(task.result, usage=bt.Usage(seconds, peak_mb=peak_mb))
-    page = report_of(batch, "html")
-    results = page.partition("<table id=results>")[2].partition("</table>")[0].splitlines()[1:-1]
-    assert [re.findall(r'style="--share:([^"]*)">([^<]*)', row) for row in results] == [
-        [("100.0%", "8.00"), ("0.0%", "0")],
-        [("25.0%", "2.00"), ("25.0%", "50")],
-        [("0.0%", "0.00"), ("100.0%", "200")],
-        [("0.0%", "0.00"), ("0.5%", "1")],
-        [],
-    ]
-    nothing = report_of(
-        bt.Batch(tasks={"i": a_task(id="i", prover="other")}, header=batch.header), "html"
-    )
-    assert (
-        "--share:" not in nothing.partition("<main>")[2]
-        and page.count("<svg") == 1
-        and "<svg" not in nothing
-    )
+@pytest.fixture(scope="module")
+def browsed(tmp_path_factory):
+    """A page of hostile results in a browser, filtered and sorted by its address."""
+    folder = tmp_path_factory.mktemp("browser")
+    path = write_hostile_page(folder)
+    with Proxy() as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        command = CHROMIUM.split()
+        command.append(f"--user-data-dir={folder}/profile")
+        command.append(f"--proxy-server=127.0.0.1:{proxy.server_address[1]}")
+        command.append(f"file://{path}#filter=EVEN&sort=-time (s)")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_S)
+        proxy.shutdown()
+        asked = [address for address in proxy.asked if "google" not in address]
+    return Browsed(PageReader(done.stdout), asked)
 
 
-# What Chromium asks of Google by itself, whatever the page.
-CHROMIUM = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-default-apps",
-    "--proxy-bypass-list=<-loopback>",
-    "--dump-dom",
-]
+def write_hostile_page(folder):
+    """Write a page of results that would load something if they could; its path.
 
-
-@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium (.ci/run installs it)")
-def test_the_page_in_a_browser(lab):
-    """Filter and sort by the address, as the DOM shows them; and every request, local ones too, would come to our proxy."""
-    batch = hostile_batch(HOSTILE[1])
+    Before its own policy holds it loads a style sheet: a page that asks for something is seen.
+    """
+    batch = hostile_batch(HOSTILE["an image"])
     for number, task in enumerate(batch.tasks.values()):
-        task.plan = bt.replace(
-            task.plan, lemma=f"{'even' if number % 2 == 0 else 'odd'}{number} {task.plan.lemma}"
-        )
-        if task.result:
-            task.result = bt.replace(task.result, usage=bt.Usage((3, 1, 20, 4)[number]))
-    (lab.path / "traces").mkdir()
-    evil = "<svg xmlns='http://www.w3.org/2000/svg'><image href='http://127.0.0.1:8009/svg'/><script>fetch('http://127.0.0.1:8009/script')</script></svg>"
-    lab.write("traces/i2.dot", "digraph {}")
-    lab.write("traces/i2.svg", evil)
-    lab.write("page.html", report_of(batch, "html", lab.path))
-    lab.write("control.html", "<img src='http://127.0.0.1:8009/control'>")
-    with socket.create_server(("127.0.0.1", 0)) as proxy:
-        asked = []
-        threading.Thread(target=take_requests, args=(proxy, asked), daemon=True).start()
-        profile = [
-            f"--user-data-dir={lab.path}/profile",
-            f"--proxy-server=http://127.0.0.1:{proxy.getsockname()[1]}",
-        ]
-        shown = [
-            subprocess.run(
-                ["chromium", *CHROMIUM, *profile, f"file://{lab.path}/{page}"],
-                capture_output=True,
-                text=True,
-                timeout=RUN_S,
-            ).stdout
-            for page in ("page.html#filter=EVEN&sort=-time (s)", "control.html")
-        ]
-        proxy.shutdown(socket.SHUT_RDWR)
-    assert [url for url in asked if "google" not in url] == ["http://127.0.0.1:8009/control"]
-    tags, told = html_parts(shown[0])
-    table = re.search(r"<table id=\"results\">.*?</table>", shown[0], re.DOTALL).group()
-    rows = re.findall(
-        r"<tr( hidden=\"\")?>.*?<a href=\"#(t\d)\">", table.partition("<tbody>")[2], re.DOTALL
-    )
-    assert [name for hidden, name in rows if not hidden] == ["t2", "t0", "t4"] and len(rows) == 5
-    assert "3 of 5" in told and [
-        found for name, found in tags if name == "th" and found.get("aria-sort") == "descending"
-    ]
+        kind = ("even", "odd")[number % 2]
+        task.plan = bt.replace(task.plan, lemma=f"{kind}{number} {task.plan.lemma}")
+    (folder / "traces").mkdir()
+    (folder / "traces" / "i2.dot").write_text("digraph {}")
+    (folder / "traces" / "i2.svg").write_text(EVIL_SVG)
+    page = report_of(batch, "html", folder)
+    seen = f'<link rel="stylesheet" href="{ELSEWHERE}/seen">'
+    path = folder / "page.html"
+    path.write_text(page.replace('<meta charset="utf-8">', f'<meta charset="utf-8">{seen}'))
+    return path
 
 
-def take_requests(proxy, asked):
-    while True:
-        try:
-            connection = proxy.accept()[0]
-        except OSError:
-            return
-        threading.Thread(target=take_request, args=(connection, asked), daemon=True).start()
+@needs_chromium
+def test_a_page_asks_nobody_for_anything(browsed):
+    assert browsed.asked == [f"{ELSEWHERE}/seen"], "only what we put in front of it"
 
 
-def take_request(connection, asked):
-    """One that asks for nothing is closed by who opened it."""
-    with connection:
-        connection.settimeout(RUN_S)
-        try:
-            asked.append(connection.recv(4096).split()[1].decode())
-        except (OSError, IndexError):
-            pass
+@needs_chromium
+def test_a_page_shows_the_results_that_its_address_asks_for(browsed):
+    rows = re.findall(r'<tr( hidden="")?>.*?<a href="#(t\d)">', browsed.page.page, re.DOTALL)
+    assert len(rows) == 5
+    # In the order of their times, the longest first; the open one has none.
+    assert [name for hidden, name in rows if not hidden] == ["t2", "t0", "t4"]
+    assert "3 of 5" in browsed.page.text
+    heads = browsed.page.attributes_of("th")
+    assert [head["aria-sort"] for head in heads if "aria-sort" in head].count("descending") == 1
 
 
 # === Terminal =====================================================================================
