@@ -8831,6 +8831,11 @@ def test_a_timeline_shows_when_a_task_ran_and_what_came_of_it():
     assert page.all_of("rect", "class") == ["verified", "verified"]
 
 
+def test_a_timeline_shows_also_what_took_no_time():
+    page = page_of(ran(10, 20), ran(20, 20))
+    assert page.all_of("rect", "width") == ["100.000%", "0.100%"]
+
+
 def test_a_timeline_has_as_many_lanes_as_jobs_ran_at_a_time():
     tasks = [ran(10, 14), ran(10, 12)]
     tasks += [ran(12, 20), ran(14, 21)]
@@ -8926,7 +8931,7 @@ def test_typst_has_drawings_in_itself(traced):
     "form, link",
     [
         ("md", "![Attack trace of i\\~1](traces/i~1~graph2.svg)"),
-        ("tex", r"traces/\allowbreak{}i\textasciitilde{}1\textasciitilde{}graph2.svg"),
+        ("tex", r": traces/\allowbreak{}i\textasciitilde{}1\textasciitilde{}graph2.svg"),
     ],
 )
 def test_other_pages_name_the_drawings(traced, form, link):
@@ -8944,12 +8949,17 @@ def test_a_drawing_of_an_earlier_attempt_is_not_shown(lab, traced):
     assert "not drawn" in traced("md")
 
 
-@pytest.mark.parametrize("cap", ["GRAPH_CAP", "PAGE_CAP"])
-def test_a_page_without_room_for_a_trace_says_where_it_is(traced, monkeypatch, cap):
-    monkeypatch.setattr(bt, cap, len(SVG) - 1)
+def test_a_page_says_where_a_trace_is_that_is_too_large_for_it(traced, monkeypatch):
+    monkeypatch.setattr(bt, "GRAPH_CAP", len(SVG) - 1)
     page = PageReader(traced("html"))
-    assert "traces/i~1.svg" in page.all_of("a", "href")
     assert len(page.attributes_of("img")) == 1, "the other one is small"
+    assert "traces/i~1.svg" in page.all_of("a", "href")
+
+
+def test_a_page_says_where_traces_are_when_it_is_full(traced, monkeypatch):
+    monkeypatch.setattr(bt, "PAGE_CAP", len(SVG) + 5)
+    page = PageReader(traced("html"))
+    assert len(page.attributes_of("img")) == 1, "the first one fits"
 
 
 # --- Texts that are not ours ----------------------------------------------------------------------
@@ -9153,6 +9163,11 @@ def test_tex_shows_characters_that_its_fonts_may_lack_by_number():
     page = tex_of("\u0142\u00e9.spthy")
     assert r"\textless{}U+0142\textgreater{}" in page
     assert "\u00e9.spthy" in page
+
+
+def test_tex_keeps_blanks_and_empty_lines_of_what_a_prover_printed():
+    batch = batch_with(ended_task("a", "failed", {"stderr_tail": "a\n\n  b"}))
+    assert "\na\\par\n\\ \\par\n\\ \\ b\\par}" in report_of(batch, "tex")
 
 
 @pytest.mark.parametrize("length, wraps", [(20, False), (300, True)])
