@@ -8490,7 +8490,7 @@ def ended_task(task_id, outcome="verified", result=None, **plan):
 
 def batch_with(*tasks, **header):
     """A batch with these tasks and their provers. Options: other fields of its header."""
-    provers = {task.plan.prover: a_prover(task.plan.prover) for task in tasks}
+    provers = {task.plan.prover: prover_called(task.plan.prover) for task in tasks}
     fields = {"at": BEGAN, "id": "b", "version": "0.1.0", "cwd": "/"}
     fields["recipe_file"] = "/r/recipe.json"
     fields["limits"] = bt.Limits(2, 2048, 60)
@@ -8501,7 +8501,7 @@ def batch_with(*tasks, **header):
     return batch
 
 
-def a_prover(alias):
+def prover_called(alias):
     """A prover as a journal knows it."""
     command = (f"/bin/{alias}",)
     return bt.Prover(alias, command, version="1.11.0")
@@ -8636,6 +8636,12 @@ def test_a_page_names_what_is_not_as_expected():
     assert page.facts["not as expected"] == "b"
 
 
+def test_a_page_does_not_drown_in_the_names_of_tasks(monkeypatch):
+    monkeypatch.setattr(bt, "LISTED_IDS", 5)
+    tasks = [ended_task(name, expect="falsified") for name in ("aaa", "bbb")]
+    assert page_of(*tasks).facts["not as expected"] == "aaa, "
+
+
 def test_a_page_tells_the_provers_with_versions_and_commands():
     one = ended_task("a", prover="p")
     other = ended_task("b", prover="q")
@@ -8751,6 +8757,27 @@ def test_a_task_is_told_with_its_options_and_its_command():
     (command,) = re.findall("<pre>(/bin/p .*)</pre>", page.page)
     assert "--prove=one" in command
     assert "--bound=5" in command
+
+
+def test_a_task_is_told_with_what_it_expects_takes_for_granted_and_used():
+    usage = bt.Usage(2.0, cpu_s=1.5, peak_mb=50.0, avg_mb=40.0)
+    result = {"warnings": ("x", "y"), "usage": usage}
+    page = page_of(ended_task("a", result=result, expect="verified", assumes=("r", "s")))
+    facts = dict(
+        page.tables["a: verified, assuming r (not in the results), s (not in the results)"]
+    )
+    assert facts["expected"] == "verified"
+    assert facts["takes for granted"] == "r, s"
+    assert facts["warnings"] == "x; y"
+    assert facts["used"] == "2.00 s, 1.50 s CPU, 50 MB (average 40 MB)"
+
+
+def test_a_result_from_the_cache_is_told_with_what_to_keep_in_mind():
+    ran = "2025-12-24T00:00:00.000000Z"
+    page = page_of(ended_task("a", result={"cached": True, "ran": ran, "old_text": True}))
+    told = dict(page.tables["a: verified"])["cached"]
+    assert told.startswith("2025-12-24 00:00:00 UTC: the figures are of then")
+    assert told.endswith("its proof file may hold older texts of other lemmas")
 
 
 def test_a_result_links_to_what_is_known_of_its_task():
@@ -8902,14 +8929,14 @@ def test_without_dot_it_is_said_once(lab, with_traces, monkeypatch):
 def traced(lab):
     """A function that makes a report of a task with a trace of two drawn graphs."""
 
-    batch = batch_with(ended_task("i~1"))
+    batch = batch_with(ended_task("i~ 1"))
 
     def report(form):
         return report_of(batch, form, lab.path)
 
-    lab.write("traces/i~1.dot", "digraph { not drawn }")
-    lab.write("traces/i~1.svg", SVG)
-    lab.write("traces/i~1~graph2.svg", "<svg>two</svg>")
+    lab.write("traces/i~ 1.dot", "digraph { not drawn }")
+    lab.write("traces/i~ 1.svg", SVG)
+    lab.write("traces/i~ 1~graph2.svg", "<svg>two</svg>")
     return report
 
 
@@ -8923,15 +8950,18 @@ def test_html_has_drawings_in_itself_where_no_script_runs(traced):
     assert "not drawn" not in page.page
 
 
-def test_typst_has_drawings_in_itself(traced):
-    assert traced("typ").count('#image(bytes("<svg') == 2
+def test_typst_has_drawings_in_itself(lab, traced):
+    lab.write("traces/i~ 1~graph2.svg", '<svg a="b">\n</svg>')
+    page = traced("typ")
+    assert page.count("#image(bytes(") == 2
+    assert r'#image(bytes("<svg a=\"b\">\n</svg>"), format: "svg"' in page
 
 
 @pytest.mark.parametrize(
     "form, link",
     [
-        ("md", "![Attack trace of i\\~1](traces/i~1~graph2.svg)"),
-        ("tex", r": traces/\allowbreak{}i\textasciitilde{}1\textasciitilde{}graph2.svg"),
+        ("md", "![Attack trace of i\\~ 1](traces/i~%201~graph2.svg)"),
+        ("tex", r": traces/\allowbreak{}i\textasciitilde{} 1\textasciitilde{}graph2.svg"),
     ],
 )
 def test_other_pages_name_the_drawings(traced, form, link):
@@ -8940,12 +8970,12 @@ def test_other_pages_name_the_drawings(traced, form, link):
 
 @pytest.mark.parametrize("form", ["html", "md", "tex", "typ"])
 def test_what_is_not_drawn_is_shown_as_text(lab, traced, form):
-    (lab.path / "traces/i~1.svg").unlink()
+    (lab.path / "traces/i~ 1.svg").unlink()
     assert "not drawn" in traced(form)
 
 
 def test_a_drawing_of_an_earlier_attempt_is_not_shown(lab, traced):
-    os.utime(lab.path / "traces/i~1.dot", (2**32, 2**32))
+    os.utime(lab.path / "traces/i~ 1.dot", (2**32, 2**32))
     assert "not drawn" in traced("md")
 
 
@@ -8953,7 +8983,7 @@ def test_a_page_says_where_a_trace_is_that_is_too_large_for_it(traced, monkeypat
     monkeypatch.setattr(bt, "GRAPH_CAP", len(SVG) - 1)
     page = PageReader(traced("html"))
     assert len(page.attributes_of("img")) == 1, "the other one is small"
-    assert "traces/i~1.svg" in page.all_of("a", "href")
+    assert "traces/i~%201.svg" in page.all_of("a", "href")
 
 
 def test_a_page_says_where_traces_are_when_it_is_full(traced, monkeypatch):
@@ -9175,6 +9205,7 @@ def test_long_columns_of_tex_wrap(length, wraps):
     _, _, results = tex_of("x" * length).partition(r"\subsection{Results}")
     (columns, *_) = re.findall(r"longtable\}\[l\](.*)", results)
     assert ("linewidth" in columns) == wraps
+    assert columns.startswith("{@{}ll"), "result and lemma are short"
 
 
 # --- Reports for programs -------------------------------------------------------------------------
@@ -9243,6 +9274,8 @@ def test_junit_has_a_suite_for_each_entry_of_the_recipe():
     assert first.get("name") == "x"
     assert first.get("tests") == "2"
     assert first.get("time") == "2.000"
+    assert first.get("timestamp") == "2026-01-02T03:04:05"
+    assert first.get("hostname") == "localhost"
     assert second.get("name") == "y"
     assert second.get("tests") == "1"
 
@@ -9364,7 +9397,7 @@ def test_a_report_needs_results(run_here):
 
 
 def test_a_batch_that_died_has_its_reports(lab, report):
-    report("--rebuild")
+    assert report("--rebuild").out == ""
     assert "not yet: 1 task left" in (lab.results / "summary.html").read_text()
     text = (lab.results / "execution_report.json").read_text()
     assert json.loads(text)["tasks"]
