@@ -66,7 +66,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import (
     TYPE_CHECKING,
@@ -363,7 +363,8 @@ def sha256(data: bytes) -> str:
 def path_from(file: str, cwd: str) -> str:
     """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
     full = os.path.abspath(file)
-    if os.path.commonpath([full, cwd]) != cwd:
+    # A foreign journal may hold any text as `cwd`.
+    if not os.path.isabs(cwd) or os.path.commonpath([full, cwd]) != cwd:
         return full
     return os.path.relpath(full, cwd)
 
@@ -489,8 +490,7 @@ class Prover:
         return (*self.options, *own)
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One command line with its limits, environment and log files.
 
     Scheduler, executors and supervisor know nothing else.
@@ -507,8 +507,7 @@ class Job:
     task_ids: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Outputs:
+class Outputs(NamedTuple):
     """Where one attempt of a job leaves its files: absolute paths."""
 
     stdout: str
@@ -531,8 +530,7 @@ class ExitStatus:
         return f"signal {self.signal}" if self.signal else f"code {self.code}"
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a job ended.
 
     COMPLETED: its leader exited by itself, whatever the code. FAILED: it did not start, or a signal
@@ -580,6 +578,7 @@ class Result:
     ran: str = ""  # of a cached one: when it ran
     old_text: bool = False  # of a cached one: its proof file may hold older texts of other lemmas
     reason: str = ""  # for people: why there is no verdict
+    refused: bool = field(default=False, metadata=SPARSE)  # a parse error: the text is to blame
     stderr_tail: str = ""
     at: str = ""  # when it was journalled
 
@@ -690,8 +689,37 @@ class Header:
     boot_id: str = ""
     python: str = ""
     platform: str = ""
+    # All that the theories of the plan read: SHA-256 by path, as `path_from` the working directory.
+    inputs: dict[str, str] = field(default_factory=dict)
     vanished: tuple[str, ...] = field(default=(), metadata=SPARSE)  # tasks no longer planned
+    again: tuple[str, ...] = field(default=(), metadata=SPARSE)  # they run whatever they came to
     recheck_of: str = field(default="", metadata=SPARSE)  # the results whose proofs are checked
+
+
+def outcome_words(result: Result) -> str:
+    """The verdict if there is one, else the status, in words."""
+    return str(result.verdict or result.status).replace("_", " ")
+
+
+class Record(NamedTuple):
+    """A result, and what it is a result of."""
+
+    result: Result
+    plan: Plan  # as it was then: its text, options and limits are those of the result
+    attempt: int = 0
+    host: str = ""  # where it came
+
+    def holds(self, plan: Plan, host: str) -> bool:
+        """Whether it is also the result of `plan`, on `host`: the prover would say it again.
+
+        Crashes, signals and what was missing may be gone next time.
+        """
+        if self.plan.key != plan.key:
+            return False
+        status = self.result.status
+        if status in MET_A_LIMIT:
+            return self.host == host and plan.limits.no_larger_than(self.plan.limits)
+        return status in (Status.COMPLETED, Status.SUPERSEDED) or self.result.refused
 
 
 @slotted
@@ -703,12 +731,37 @@ class Task:
     status: Status = Status.PENDING
     attempts: int = 0
     started: Started | None = None  # its last start
-    result: Result | None = None
+    record: Record | None = None  # its result
+    # Results that a newer plan or attempt has replaced, the last one last. They come back when
+    # they hold again.
+    earlier: tuple[Record, ...] = ()
+
+    @classmethod
+    def with_result(cls, plan: Plan, result: Result) -> Task:
+        """A task that has ended, outside of any batch."""
+        return cls(plan, result.status, record=Record(result, plan))
 
     @property
     def id(self) -> str:
         """Its plan's."""
         return self.plan.id
+
+    @property
+    def result(self) -> Result | None:
+        """How its last attempt ended; None while one runs, or before the first."""
+        return self.record.result if self.record else None
+
+    def newest_holding(self, plan: Plan, host: str) -> Record | None:
+        """The newest of its results that holds for a plan, on a host."""
+        for record in (self.record, *reversed(self.earlier)):
+            if record and record.holds(plan, host):
+                return record
+        return None
+
+    @property
+    def outdated(self) -> Record | None:
+        """While it has no result: the newest one that it had, of something else."""
+        return self.earlier[-1] if self.earlier and not self.record else None
 
     @property
     def verdict(self) -> Verdict | None:
@@ -743,7 +796,7 @@ class Task:
     @property
     def outcome(self) -> str:
         """The verdict if there is one, else the status, in words."""
-        return str(self.verdict or self.status).replace("_", " ")
+        return outcome_words(self.result or Result(self.status))
 
 
 class FileState(NamedTuple):
@@ -785,6 +838,7 @@ class Dependencies:
     parts: dict[str, str]  # what matters to every lemma beside the theory, by words for people
     text: str = ""  # the whole theory
     why_whole: str = ""  # why all of it matters to every lemma
+    sources: tuple[str, ...] = ()  # of the files: the theory, what it includes, the oracles
     lemmas: Mapping[str, LemmaParts] = field(default_factory=dict)  # where not all of it does
 
     @functools.cached_property
@@ -824,6 +878,8 @@ class Batch:
 
     header: Header = field(default_factory=Header)
     tasks: dict[str, Task] = field(default_factory=dict)  # in plan order
+    # What was planned once and isn't any more. Its results come back with its plan.
+    withdrawn: dict[str, Task] = field(default_factory=dict)
     ended: Ended | None = None  # unless something started after it
     # What planning found of the files; known to the driver only.
     inputs: dict[TheoryView, Dependencies] = field(default_factory=dict, compare=False, repr=False)
@@ -871,21 +927,53 @@ class Batch:
         self.header = header
         self.ended = None
         for task_id in header.vanished:
-            self.tasks.pop(task_id, None)
+            task = self.tasks.pop(task_id, None)
+            if task:
+                self.withdrawn[task_id] = task
+        for task in self.tasks.values():
+            if task.status is Status.RUNNING:
+                task.status = Status.PENDING  # its driver has died
+            self._settle(task)
 
     def _plan(self, plan: Plan) -> None:
         """A plan, or a changed one: an older result under this id counts only if it still holds."""
         # A journal can come from anywhere, and ids name files that we write and remove.
         if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", "..") or "\0" in plan.id:
             raise ValueError(f"'{plan.id}' can't name files")
-        before = self.tasks.get(plan.id)
-        task = self.tasks[plan.id] = Task(plan)
-        if before:
-            # Counted on even if nothing else holds: a number of an attempt names one process tree.
-            task.attempts = before.attempts
-            if still_holds(before, plan):
-                task.status = before.status
-                task.result = before.result
+        # Attempts are counted on even if nothing else holds: their numbers name files.
+        task = self.tasks.get(plan.id) or self.withdrawn.pop(plan.id, None)
+        if task is None:
+            self.tasks[plan.id] = Task(plan)
+            return
+        self.tasks[plan.id] = task
+        task.plan = plan
+        self._settle(task)
+
+    def _settle(self, task: Task) -> None:
+        """Give a task the newest of its results that holds.
+
+        If there is none it keeps a failure that another attempt may mend, until that is wanted, and
+        loses what is a result of something else.
+        """
+        if task.id in self.header.again:
+            self._retire(task)
+            return
+        holding = task.newest_holding(task.plan, self.header.host)
+        if holding and holding is not task.record:
+            self._retire(task)
+            task.earlier = tuple(record for record in task.earlier if record is not holding)
+            task.record = holding
+            task.status = holding.result.status
+        elif task.record and not holding and not _may_be_tried_again(task.record, task.plan):
+            self._retire(task)
+
+    def _retire(self, task: Task) -> None:
+        """Take a task's result away; what may hold again is kept."""
+        record = task.record
+        task.record = None
+        task.status = Status.PENDING
+        if record and record.holds(record.plan, record.host):
+            task.earlier = (*task.earlier, record)
 
     def _start(self, started: Started) -> None:
         # All are looked at before one is changed: a refused event leaves no trace.
@@ -894,10 +982,10 @@ class Batch:
             if started.attempt <= task.attempts:
                 raise ValueError(f"attempt {started.attempt} of task '{task.id}' has begun before")
         for task in tasks:
+            self._retire(task)
             task.status = Status.RUNNING
             task.attempts = started.attempt
             task.started = started
-            task.result = None
         self.ended = None  # a batch that ended goes on
 
     def _finish(self, finished: Finished) -> None:
@@ -905,8 +993,14 @@ class Batch:
         status = finished.result.status
         if status in (Status.PENDING, Status.RUNNING):
             raise ValueError(f"task '{task.id}' can't finish as {status}")
+        self._retire(task)
         task.status = status
-        task.result = finished.result
+        task.attempts = max(task.attempts, finished.attempt)
+        task.record = Record(finished.result, task.plan, finished.attempt, self.header.host)
+
+    def needs_run(self, task: Task) -> bool:
+        """Whether a task has no result that holds."""
+        return not (task.record and task.record.holds(task.plan, self.header.host))
 
     def events(self) -> Iterator[Event]:
         """The plan as events: what a fresh journal begins with."""
@@ -919,23 +1013,21 @@ class Batch:
         return sum(task.status in statuses for task in self.tasks.values())
 
 
-def still_holds(old: Task, new: Plan, by_lemma: bool = False) -> bool:
-    """Whether the result of `old` is that of `new`.
+def what_changed(old: Plan, new: Plan) -> str:
+    """What a result of the old plan is a result of, seen from the new one, where it doesn't hold."""
+    if old.key == new.key:
+        return "an earlier run" if new.limits.no_larger_than(old.limits) else "smaller limits"
+    if old.theory_digest != new.theory_digest:
+        return "an older text"
+    if (old.options, old.flags, old.prove) != (new.options, new.flags, new.prove):
+        return "other options"
+    # Its files, an oracle, Maude, or what the environment says.
+    return "an older prover"
 
-    Nothing may have changed that can change it, and no limit that it met may have grown.
-    by_lemma: a verdict also holds where only lemmas changed that can't matter to it, if the prover
-    takes the new text at all.
-    """
-    if not old.is_final:
-        return False
-    # That a limit was met says nothing of a larger one.
-    if old.status in MET_A_LIMIT and not new.limits.no_larger_than(old.plan.limits):
-        return False
-    if old.plan.key == new.key:
-        return True
-    # Without a verdict the prover may have refused a text that doesn't matter to the lemma.
-    same_lemma = old.plan.lemma_key != "" and old.plan.lemma_key == new.lemma_key
-    return by_lemma and same_lemma and old.verdict is not None
+
+def _may_be_tried_again(record: Record, plan: Plan) -> bool:
+    """Whether a result that does not hold is still the last word on this very plan."""
+    return record.plan.key == plan.key and record.result.status not in MET_A_LIMIT
 
 
 # --- The codec: the model as JSON and back, by the types of its fields ----------------------------
@@ -1132,9 +1224,7 @@ PROOF_ENDS = (
 STATEMENTS = ("lemma", "diffLemma")
 
 
-@slotted
-@dataclass(frozen=True)
-class StoredProof:
+class StoredProof(NamedTuple):
     """A proof that stands behind its lemma, by what tells how it ended."""
 
     ends: frozenset[str]  # which of PROOF_ENDS it has
@@ -1277,15 +1367,24 @@ def _is_plain(text: str) -> bool:
     return '"' not in text and ":" not in text
 
 
+NO_COPIES: Mapping[str, str] = {}
+
+
 def load_theory(
-    path: str, flags: Sequence[str] = (), diff: bool = False, auto_sources: bool = False
+    path: str,
+    flags: Sequence[str] = (),
+    diff: bool = False,
+    auto_sources: bool = False,
+    copies: Mapping[str, str] = NO_COPIES,
 ) -> Theory:
     """A theory as `tamarin-prover PATH -D=FLAG... [--diff] [--auto-sources]` would read it.
+
+    `copies`: of files that are not to be read where they lie, by absolute path.
 
     Raises InputError, with file and line, for whatever Tamarin would refuse and can be seen without
     parsing terms. Time and memory are linear in the text.
     """
-    reading = read_theory(path, flags, diff)
+    reading = read_theory(path, flags, diff, copies)
     auto_sources = auto_sources or AUTO_SOURCES.is_given(reading.configuration)
     in_order = _diff_order if diff else _trace_order
     lemmas = in_order(reading.claims, path, auto_sources)
@@ -1696,9 +1795,11 @@ class TheoryReading:
             self.claims[-1] = Claim(replace(lemma, proof=proof), tests)
 
 
-def read_theory(path: str, flags: Iterable[str], diff: bool) -> TheoryReading:
+def read_theory(
+    path: str, flags: Iterable[str], diff: bool, copies: Mapping[str, str]
+) -> TheoryReading:
     """All that the scanner finds in a theory and in the files that it includes."""
-    reading = TheoryReading(set(flags), diff, SourceFiles(), TokenText())
+    reading = TheoryReading(set(flags), diff, SourceFiles(copies), TokenText())
     # No recursion: includes may be nested thousands deep.
     scans = [scan_file(Include(path, path, 0), reading)]
     while scans:
@@ -2733,8 +2834,10 @@ _MAX_INCLUDES = 10_000
 class SourceFiles:
     """The files of a theory while they are read: limits on all together, and no circles."""
 
-    def __init__(self) -> None:
+    def __init__(self, copies: Mapping[str, str]) -> None:
+        """`copies`: of files that are not to be read where they lie, by absolute path."""
         self.states: dict[str, FileState] = {}  # by path, in the order of reading
+        self._copies = copies
         self._open: dict[str, None] = {}  # real paths of the files that we are in, this one last
         self._reads = 0
         self._bytes = 0
@@ -2760,7 +2863,8 @@ class SourceFiles:
 
     def _read(self, path: str) -> bytes:
         """The bytes of a file, up to one more than it may have. Raises OSError or ValueError."""
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe or a device might never end
+        place = self._copies.get(os.path.abspath(path), path)
+        if not stat.S_ISREG(os.stat(place).st_mode):  # a pipe or a device might never end
             raise ValueError("not a regular file")
         # By real paths: a circle may lead through links.
         real = os.path.realpath(path)
@@ -2768,7 +2872,7 @@ class SourceFiles:
             raise ValueError("it includes itself")
         if self._reads > _MAX_INCLUDES:
             raise ValueError(f"more than {_MAX_INCLUDES} includes")
-        with open(path, "rb") as file:
+        with open(place, "rb") as file:
             # Before the bytes: what changes while we read has another stamp afterwards.
             stamp = file_stamp(file.fileno())
             data = file.read(MAX_THEORY_BYTES + 1)
@@ -4571,6 +4675,7 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
         prover_s=output.prover_s,
         warnings=tuple(prover_warnings(plan, output, proof)),
         reason=judgement.reason,
+        refused=bool(output.parse_error) and judgement.status is Status.FAILED,
         stderr_tail=stderr_tail,
         at=timestamp(),
     )
@@ -5448,8 +5553,19 @@ def plan_batch(
         for plan in planner.plans_of(name, entry):
             tasks[plan.id] = Task(plan)
     recipe.raise_problems()
+    found = planner.dependencies.found
     header = _header(recipe, provers, limits, options)
-    return Batch(header, tasks, inputs=planner.dependencies.found)
+    header.inputs.update(_source_digests(found.values(), header.cwd))
+    return Batch(header, tasks, inputs=found)
+
+
+def _source_digests(
+    all_dependencies: Iterable[Dependencies], cwd: str
+) -> Iterator[tuple[str, str]]:
+    """`Header.inputs` of what was planned, as pairs."""
+    for dependencies in all_dependencies:
+        for path in dependencies.sources:
+            yield path_from(path, cwd), dependencies.files[path].digest
 
 
 def _header(
@@ -6096,6 +6212,7 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
         text=theory.digest,
         why_whole=why_whole,
         lemmas=lemmas,
+        sources=tuple(map(os.path.abspath, (*theory.files, *filter(None, oracles)))),
     )
 
 
@@ -6335,6 +6452,7 @@ class Journal:
         """
         self.path = path
         self.batch = Batch()
+        self.is_new = False  # whether the batch has begun with this run
         self.observers: list[Callable[[Event], None]] = []  # told of an event once it is on disk
         self._unflushed: list[Event] = []
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -6353,6 +6471,7 @@ class Journal:
     def begin(self, batch: Batch) -> None:
         """Write the plan of a new batch. Raises StorageError."""
         self.batch = batch
+        self.is_new = True
         lines = map(json_line, batch.events())
         # In pieces: 100,000 tasks need not be in memory as text.
         while True:
@@ -6362,14 +6481,16 @@ class Journal:
             self._write(data)
         self._sync()
 
-    def go_on(self, batch: Batch, end: int) -> None:
-        """Go on with the batch that this journal tells of, from the `end` of its last whole line.
+    def load(self, tell: Callable[[str], None]) -> None:
+        """Read the batch that this journal tells of. Raises InputError."""
+        self.batch, self.size = load_batch(self.path, tell)
 
-        Raises OSError.
-        """
-        self.batch = batch
-        os.ftruncate(self.fd, end)  # what follows is a line that a dying writer left half-written
-        self.size = end
+    def go_on(self, header: Header) -> None:
+        """Go on with the batch that was loaded, with a new driver. Raises OSError, StorageError."""
+        # Behind the last whole line stands what a dying writer left half-written.
+        os.ftruncate(self.fd, self.size)
+        # First of all: where there are no locks this line keeps others away.
+        self.record(header)
 
     def record(self, event: Event) -> None:
         """Write one event, then apply it. Raises StorageError."""
@@ -6589,6 +6710,14 @@ def is_locked(path: str) -> bool | None:
 RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
 
 
+def _names_in(folder: str) -> list[str]:
+    """The names in a folder; none if it isn't there."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
 def result_files(directory: str, job: str) -> Outputs:
     """Where a job leaves its files: absolute paths."""
     root = os.path.abspath(directory)
@@ -6612,58 +6741,91 @@ def open_results(
     tell: Callable[[str], None],
     take_over: bool = False,
 ) -> Journal:
-    """The journal of a batch that is ready to run, in its results directory.
+    """The journal of a batch, in its results directory: a new one, or one that was begun before.
 
-    An unfinished batch of the same recipe goes on, unless a `fresh` one is wanted; beside anything
-    else, which is not touched, a dated sibling is made. Raises StorageError.
+    A recipe has one results directory, which is gone on with unless a `fresh` one is wanted; beside
+    anything else, which is not touched, a dated sibling is made. Raises StorageError.
     """
-    try:
+    with storage_errors(directory):
         os.makedirs(directory, exist_ok=True)
         journal = _usable_journal(directory, planned, fresh, tell, take_over)
         if journal is None:
             journal = _journal_beside(directory, fresh, tell)
         if journal.size == 0:
             journal.begin(planned)
-        # Those who watch from now on know the batch as it is here: what is told to them later must
-        # have happened later.
-        journal.flush()
-        # After the journal: a directory that holds something, but no journal, counts as foreign.
-        for folder in RESULT_FOLDERS:
-            os.makedirs(os.path.join(journal.directory, folder), exist_ok=True)
+    return journal
+
+
+@contextmanager
+def storage_errors(directory: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError that names the file."""
+    try:
+        yield
     except OSError as error:
         raise StorageError(
             f"the results directory can't be written: {error.strerror}", error.filename or directory
         ) from None
-    return journal
 
 
 def _usable_journal(
     directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None], take_over: bool
 ) -> Journal | None:
     """A new journal in an empty directory, or that of a batch to go on with; None for neither."""
-    for place in _possible_places(directory, fresh):
+    if not os.listdir(directory):
+        return Journal(os.path.join(directory, JOURNAL), take_over)
+    if fresh:
+        return None
+    newest = newest_results(directory, planned.header)
+    if not newest:
+        return None
+    journal = Journal(os.path.join(newest, JOURNAL), take_over)
+    if journal.size:
         # Locked before it is read: what it tells can't change any more.
-        journal = Journal(os.path.join(place, JOURNAL), take_over)
-        if journal.size == 0 or continue_batch(journal, planned, tell):
-            return journal
-        journal.close()
+        journal.load(tell)
+    return journal
+
+
+def newest_results(directory: str, planned: Header) -> str:
+    """The newest batch of a recipe in this directory or in the dated ones beside it; "" for none.
+
+    A journal in which nothing stands yet is as good as the recipe's own.
+    """
+    newest = ""
+    begun_last = ""
+    for place in (directory, *dated_siblings(directory)):
+        path = os.path.join(place, JOURNAL)
+        if not os.path.exists(path):
+            continue
+        begun = first_header(path)
+        if begun is None:
+            usable = os.path.getsize(path) == 0
+        else:
+            usable = _is_same_recipe(begun, planned)
+        begun_at = begun.at if begun else ""
+        # A sibling is made only beside what is there: of equal ones it is the newer.
+        if usable and begun_at >= begun_last:
+            newest = place
+            begun_last = begun_at
+    return newest
+
+
+def first_header(path: str) -> Header | None:
+    """What a journal says of its batch when that begins; None if it does not say it."""
+    try:
+        with open(path, "rb") as file:
+            for event in journal_events(file, path, lambda _: None, lambda _: None):
+                if isinstance(event, Header):
+                    return event
+    except OSError as error:
+        raise InputError(f"the journal can't be read: {error.strerror}", path) from None
     return None
 
 
-def _possible_places(directory: str, fresh: bool) -> list[str]:
-    """Where this batch may stand already, or begin without touching anything."""
-    if not os.listdir(directory):
-        return [directory]
-    if fresh:
-        return []
-    places: list[str] = []
-    if os.path.exists(os.path.join(directory, JOURNAL)):
-        places.append(directory)
-    # An earlier run may have had to begin beside what was there.
-    newest = newest_sibling(directory)
-    if newest:
-        places.append(newest)
-    return places
+def _is_same_recipe(begun: Header, planned: Header) -> bool:
+    """Whether a batch is of the recipe that is planned: its file, or equal text in one place."""
+    if begun.recipe_file == planned.recipe_file:
+        return True
+    return begun.recipe == planned.recipe and begun.cwd == planned.cwd
 
 
 def _journal_beside(directory: str, fresh: bool, tell: Callable[[str], None]) -> Journal:
@@ -6671,59 +6833,73 @@ def _journal_beside(directory: str, fresh: bool, tell: Callable[[str], None]) ->
     sibling = dated_sibling(directory)
     what = "what is there"
     if not fresh and os.path.exists(os.path.join(directory, JOURNAL)):
-        what = "a finished batch, or another recipe's, is there already and"
+        what = "another recipe's batch is there already and"
     tell(f"{what} is left alone: a new batch begins in {sibling}")
     return Journal(os.path.join(sibling, JOURNAL))
 
 
-def continue_batch(journal: Journal, planned: Batch, tell: Callable[[str], None]) -> bool:
-    """Bring an unfinished batch of the same recipe up to the present plan.
+class Changes(NamedTuple):
+    """How what is wanted now differs from a batch that was begun before."""
 
-    False, and nothing done, for any other batch, or where there is no journal of ours at all.
+    header: Header  # with the new driver
+    plans: list[Plan]  # new or changed
+    differs: bool  # whether anything does, but for the driver
+
+
+def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> Changes:
+    """How what is planned, and is to run, differs from the batch of the recipe that it goes on with.
+
+    `ids`: the chosen tasks. Those without a result that holds run; `again`: all of them do.
     """
-    old, end = load_batch(journal.path, tell)
-    if not _is_same_recipe(old, planned.header) or _has_nothing_left(old, planned):
-        return False
-    # What a killed driver left behind must not write into the files of those that run next.
-    end_survivors(old.id, _running(old))
-    # Counted now: with its new plan a task forgets a result that no longer holds.
-    again = _planned_again(old, planned)
-    outdated = sum(task.is_final and task.plan.key != plan.key for task, plan in again)
     vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
-    old.inputs = planned.inputs
-    journal.go_on(old, end)
-    # The first line names the new driver: where there are no locks it keeps others away.
-    journal.record(replace(planned.header, id=old.id, vanished=vanished))
+    ended: list[str] = []
+    is_new = False  # something runs, or an earlier result comes back
+    for task_id in ids:
+        task = old.tasks.get(task_id)
+        plan = planned.tasks[task_id].plan
+        if task is None:
+            continue
+        holding = task.newest_holding(plan, planned.header.host)
+        if again or holding is None or holding is not task.record:
+            is_new = True
+        if task.record and (again or holding is None):
+            ended.append(task_id)
+    plans: list[Plan] = []
     for task in planned.tasks.values():
         before = old.tasks.get(task.id)
         if before is None or before.plan != task.plan:
-            journal.record(task.plan)
-    told = f"resuming: {old.count(*FINAL):,} of {len(old.tasks):,} done"
-    if outdated:
-        told += f"; {outdated:,} run again, as a theory, an option or a prover changed"
-    if vanished:
-        told += f"; no longer planned: {', '.join(vanished[:10])}"
-    tell(told)
-    return True
+            plans.append(task.plan)
+    header = replace(planned.header, id=old.id, vanished=vanished, again=tuple(ended))
+    differs = bool(is_new or plans or vanished) or not _say_the_same(old.header, header)
+    return Changes(header, plans, differs)
 
 
-def _is_same_recipe(old: Batch, planned: Header) -> bool:
-    """Whether a batch is of the recipe that is planned: its file, or equal text in one place."""
-    if not old.has_begun:
-        return False
-    if old.header.recipe_file == planned.recipe_file:
-        return True
-    return old.header.recipe == planned.recipe and old.header.cwd == planned.cwd
+def _say_the_same(one: Header, other: Header) -> bool:
+    """Whether two headers differ in nothing that results or a later run could depend on."""
+    return (
+        one.recipe == other.recipe
+        and one.options == other.options
+        and one.limits == other.limits
+        and one.cwd == other.cwd
+        and one.scheduler == other.scheduler
+        and one.provers == other.provers
+        and one.inputs == other.inputs
+    )
 
 
-def _has_nothing_left(old: Batch, planned: Batch) -> bool:
-    """Whether a batch has finished, and no limit has grown that one of its tasks has met."""
-    if old.ended is None or old.count(*FINAL) < len(old.tasks):
-        return False
-    for task, plan in _planned_again(old, planned):
-        if task.plan.key == plan.key and not still_holds(task, plan):
-            return False
-    return True
+def go_on(journal: Journal, changes: Changes, tell: Callable[[str], None]) -> None:
+    """Bring a batch that was begun before up to the present plan. Raises OSError, StorageError."""
+    batch = journal.batch
+    # What a killed driver left behind must not write into the files of those that run next.
+    end_survivors(batch.id, _running(batch))
+    journal.go_on(changes.header)
+    for plan in changes.plans:
+        journal.record(plan)
+    # Those who watch from now on know the batch as it is here: what is told to them later must
+    # have happened later.
+    journal.flush()
+    for line in _told_of_going_on(batch, changes.header.vanished):
+        tell(line)
 
 
 def _running(batch: Batch) -> Iterator[Started]:
@@ -6733,22 +6909,48 @@ def _running(batch: Batch) -> Iterator[Started]:
             yield task.started
 
 
-def _planned_again(old: Batch, planned: Batch) -> Iterator[tuple[Task, Plan]]:
-    """The tasks of a batch that are planned again, each with its new plan."""
-    for task in planned.tasks.values():
-        before = old.tasks.get(task.id)
-        if before is not None:
-            yield before, task.plan
+def _told_of_going_on(batch: Batch, vanished: Sequence[str]) -> Iterator[str]:
+    """How much of a batch is done already, and why something runs again."""
+    tasks = batch.tasks.values()
+    holding = sum(not batch.needs_run(task) for task in tasks)
+    told = f"going on: {holding:,} of {plural(len(tasks), 'result')} hold"
+    reasons: Counter[str] = Counter()
+    for task in tasks:
+        if task.outdated:
+            reasons[what_changed(task.outdated.plan, task.plan)] += 1
+    for reason, count in reasons.items():
+        told += f"; of {reason}: {count:,}"
+    yield told
+    if vanished:
+        ids = ", ".join(vanished[:10])
+        if len(vanished) > 10:
+            ids += ", ..."
+        yield f"no longer planned, their results are kept: {ids}"
 
 
-def newest_sibling(directory: str) -> str:
-    """The newest dated directory beside this one that holds a journal, or ""."""
-    import glob
+# What stands behind a directory's name in those of its dated siblings. Of those of one second the
+# tenth (`_10`) comes behind the second (`_2`).
+_DATE = re.compile(r"(?P<date>_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(?P<number>\d+))?")
 
-    stem = glob.escape(directory.rstrip(os.sep))
-    dated = f"{stem}_[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]_*"
-    directories = map(os.path.dirname, glob.glob(os.path.join(dated, JOURNAL)))
-    return max(directories, default="")
+
+def dated_siblings(directory: str) -> list[str]:
+    """The dated directories beside this one that hold a journal, the newest last."""
+    parent, stem = os.path.split(directory.rstrip(os.sep))
+    found: list[tuple[str, int, str]] = []
+    for name in _names_in(parent or "."):
+        date = _DATE.fullmatch(name[len(stem) :]) if name.startswith(stem) else None
+        if date and os.path.exists(os.path.join(parent, name, JOURNAL)):
+            found.append((date["date"], int(date["number"] or 1), os.path.join(parent, name)))
+    return [path for _, _, path in sorted(found)]
+
+
+def newer_results(directory: str, header: Header) -> str:
+    """Where newer results of the same recipe are than those of this directory; "" for nowhere."""
+    path = os.path.abspath(directory)
+    folder, name = os.path.split(path)
+    undated = _DATE.split(name, maxsplit=1)[0]
+    newest = newest_results(os.path.join(folder, undated), header)
+    return "" if newest in ("", path) else newest
 
 
 def dated_sibling(directory: str) -> str:
@@ -6781,9 +6983,9 @@ def results_directory(path: str, *records: str) -> str:
         raise InputError("there is no such results directory", printable(path))
     if not any(os.path.exists(os.path.join(directory, name)) for name in records):
         problem = "holds no results"
-        newest = newest_sibling(directory)
-        if newest:
-            problem += f"; the newest beside it: {printable(newest)}"
+        siblings = dated_siblings(directory)
+        if siblings:
+            problem += f"; the newest beside it: {printable(siblings[-1])}"
         raise InputError(problem, printable(path))
     return directory
 
@@ -6818,7 +7020,7 @@ class Entry:
     @property
     def task(self) -> Task:
         """The task as it was when its result was stored."""
-        return Task(self.plan, self.result.status, result=self.result)
+        return Task.with_result(self.plan, self.result)
 
     @property
     def is_load(self) -> bool:
@@ -6869,7 +7071,7 @@ class Cache:
         candidates.sort(key=lambda name: (name.kind == self._limit_kind, name.key != plan.key))
         for name in candidates:
             entry = self.read(name.path)
-            if entry and still_holds(entry.task, plan, by_lemma=True):
+            if entry and _answers(entry, plan):
                 return _hit(entry, name.path, same_text=entry.plan.key == plan.key)
         return None
 
@@ -6882,14 +7084,18 @@ class Cache:
         _mark_as_used(path)
         return entry.result
 
-    def restore(self, hit: Hit, outputs: Outputs) -> bool:
-        """Copy a result's files to where the task's own would be.
+    def restore(self, hit: Hit, outputs: Outputs, known: Outputs | None = None) -> bool:
+        """Put a result's files to where the task's own would be.
 
-        False, and no file is left, if they aren't whole.
+        False, and no file is left, if they aren't whole. `known`: files that may be the same; then
+        they are taken and nothing is copied.
         """
         try:
             for name, digest in hit.files.items():
-                if copy_file(os.path.join(hit.path, name), getattr(outputs, name)) != digest:
+                target = getattr(outputs, name)
+                if known and file_state_now(getattr(known, name)).digest == digest:
+                    os.rename(getattr(known, name), target)
+                elif copy_file(os.path.join(hit.path, name), target) != digest:
                     raise FileNotFoundError
         except OSError as error:
             if isinstance(error, FileNotFoundError):  # damaged, or removed by another run
@@ -6900,18 +7106,16 @@ class Cache:
         _mark_as_used(hit.path)
         return True
 
-    def store(
-        self, plan: Plan, result: Result, outputs: Outputs, inputs: Dependencies, parse_error: bool
-    ) -> None:
-        """Keep a result if it would be the same again; `parse_error`: the prover told of one."""
-        kind = self._kind_to_store(plan, result, parse_error)
+    def store(self, plan: Plan, result: Result, outputs: Outputs, inputs: Dependencies) -> None:
+        """Keep a result if it would be the same again."""
+        kind = self._kind_to_store(plan, result)
         if kind is None:
             return
         path = os.path.join(self._folder(inputs, plan.lemma), f"{plan.key}.{kind}")
         if kind == self._limit_kind:
             remove_entry(path)  # met under other limits
         entry = Entry(plan, result, inputs.parts_of(plan.lemma), files={})
-        self._write(path, entry, vars(outputs))
+        self._write(path, entry, outputs._asdict())
 
     def store_load(self, plan: Plan, result: Result, inputs: Dependencies) -> None:
         """Remember that the prover has loaded a text; `plan`: of the load."""
@@ -6966,7 +7170,7 @@ class Cache:
             # The files are copied to where these names say: never trust them.
             if not os.path.basename(path).startswith(entry.plan.key):
                 raise ValueError("it stands under another's key")
-            if not set(entry.files) <= set(field_names(Outputs)):
+            if not set(entry.files) <= set(Outputs._fields):
                 raise ValueError("it names files that are none of ours")
             return entry
         except OSError:  # gone meanwhile, not yet whole, or not ours to read
@@ -6985,15 +7189,14 @@ class Cache:
         same_lemma = plan.lemma_key != "" and name.kind == plan.lemma_key
         return name.key == plan.key or same_lemma
 
-    def _kind_to_store(self, plan: Plan, result: Result, parse_error: bool) -> str | None:
+    def _kind_to_store(self, plan: Plan, result: Result) -> str | None:
         """Under which kind a result is kept; None if it might be another one next time."""
         if result.status in MET_A_LIMIT:
             return self._limit_kind if _met_its_own_limit(plan, result) else None
         if result.status is Status.COMPLETED:
             return plan.lemma_key
         not_needed = plan.optional and result.status is Status.SUPERSEDED
-        refused = parse_error and result.status is Status.FAILED
-        return "" if not_needed or refused else None
+        return "" if not_needed or result.refused else None
 
     def _entries_of(self, inputs: Dependencies, lemma: str) -> list[_EntryName]:
         return _entry_names(self._folder(inputs, lemma))
@@ -7102,6 +7305,21 @@ def remove_entry(path: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):
         os.rmdir(os.path.dirname(path))
+
+
+def _answers(entry: Entry, plan: Plan) -> bool:
+    """Whether a stored result is that of a task.
+
+    A verdict is also that where only lemmas changed that can't matter to it, if the prover takes
+    the new text at all.
+    """
+    record = Record(entry.result, entry.plan)
+    # Entries of limits are named by their host.
+    if record.holds(plan, record.host):
+        return True
+    # Without a verdict the prover may have refused a text that doesn't matter to the lemma.
+    same_lemma = plan.lemma_key != "" and entry.plan.lemma_key == plan.lemma_key
+    return same_lemma and entry.result.verdict is not None
 
 
 def _hit(entry: Entry, path: str, same_text: bool) -> Hit:
@@ -7348,21 +7566,22 @@ class Runner:
         self.scheduler = Scheduler(Room(limits.cores, limits.memory_mb))
         self.signals = StopSignals(self.scheduler, executor)
         self.recorder = Recorder(journal, self._give_up)
+        self.files = AttemptFiles(directory)
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
         self.cached: CachedResults | None = None
         if cache:
-            self.cached = CachedResults(cache, self.batch, directory, self.recorder, tell)
+            self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
 
-    async def run(self, tasks: Iterable[Task]) -> None:
+    async def run(self, tasks: Iterable[Task], again: bool = False) -> None:
         """Run these tasks, under the signals that a user or a system sends.
 
-        Raises StorageError when results can't be written any more.
+        `again`: they are proven anew, whatever is stored. Raises StorageError when results can't be written any more.
         """
         self.signals.listen()
         try:
             missing = list(tasks)
             loads: list[list[TaskHit]] = []
-            if self.cached:
+            if self.cached and not again:
                 missing, loads = await self._ask_cache(self.cached, missing)
             # Loads come first: many results may wait for one.
             waiting = [self._loading(hits) for hits in loads]
@@ -7417,15 +7636,15 @@ class Runner:
 
         run = self.prover_runs.proving(task)
         # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
-        set_aside(run.outputs)
+        self.files.set_aside(task)
         outcome = await self.prover_runs.run(run)
         if take_long_to_read(run.outputs):
-            result, parse_error = await asyncio.to_thread(read_result, run, outcome)
+            result = await asyncio.to_thread(read_result, run, outcome)
         else:  # a thread would take longer than that
-            result, parse_error = read_result(run, outcome)
+            result = read_result(run, outcome)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         if self.cached:
-            self.cached.keep(run, result, parse_error)
+            self.cached.keep(run, result)
         return outcome
 
     async def _load(self, hits: list[TaskHit]) -> Outcome:
@@ -7622,7 +7841,7 @@ class ProverRuns:
         # Once more: it may have read a file before or after an edit.
         changed = await changed_input(run.plan, run.inputs)
         if changed:
-            return replace(outcome, status=Status.INTERRUPTED, reason=changed)
+            return outcome._replace(status=Status.INTERRUPTED, reason=changed)
         return outcome
 
 
@@ -7655,8 +7874,8 @@ def take_long_to_read(outputs: Outputs) -> bool:
     return False
 
 
-def read_result(run: ProverRun, outcome: Outcome) -> tuple[Result, bool]:
-    """What came of an attempt, its files settled, and whether the prover told of a parse error."""
+def read_result(run: ProverRun, outcome: Outcome) -> Result:
+    """What came of an attempt, its files settled."""
     outputs = run.outputs
     try:
         output = read_output(outputs.stdout, outputs.stderr, run.plan.lemma)
@@ -7664,9 +7883,9 @@ def read_result(run: ProverRun, outcome: Outcome) -> tuple[Result, bool]:
         keep_outputs(run.plan, result, outputs, output)
     except OSError as error:  # too many open files, perhaps: the next task may have better luck
         reason = f"its output can't be read: {error.strerror}"
-        failed = replace(outcome, status=Status.FAILED, reason=reason)
-        return judge(run.plan, failed, ProverOutput(), proof=""), False
-    return result, bool(output.parse_error)
+        failed = outcome._replace(status=Status.FAILED, reason=reason)
+        return judge(run.plan, failed, ProverOutput(), proof="")
+    return result
 
 
 def read_load(run: ProverRun, outcome: Outcome) -> Result | None:
@@ -7696,14 +7915,14 @@ class CachedResults:
         self,
         cache: Cache,
         batch: Batch,
-        directory: str,
+        files: AttemptFiles,
         recorder: Recorder,
         tell: Callable[[str], None] | None,
     ) -> None:
         """`tell`: wants to know why a task is not in the cache."""
         self.cache = cache
         self.batch = batch
-        self.directory = directory
+        self.files = files
         self.recorder = recorder
         self.tell = tell
         # What is stored of the load of each text: looked up once, though many hits rest on it.
@@ -7729,20 +7948,22 @@ class CachedResults:
         """Make a stored result that of a task; False if it is damaged. Raises StorageError."""
         import asyncio
 
-        outputs = result_files(self.directory, task.id)
-        set_aside(outputs)  # of an attempt that a stop interrupted
-        restored = await asyncio.to_thread(self.cache.restore, hit, outputs)
+        self.files.set_aside(task)  # of an attempt that failed
+        outputs = result_files(self.files.directory, task.id)
+        known = self.files.earlier_outputs(task)
+        restored = await asyncio.to_thread(self.cache.restore, hit, outputs, known)
         if restored:
             result = replace(hit.result, at=timestamp())
-            self.recorder.record(Finished(task.id, task.id, task.attempts, result))
+            # A number of its own: evidence is kept by it.
+            self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
         return restored
 
-    def keep(self, run: ProverRun, result: Result, parse_error: bool) -> None:
+    def keep(self, run: ProverRun, result: Result) -> None:
         """Store a result while other things go on; the end of the event loop waits for that."""
         import asyncio
 
         asyncio.get_running_loop().run_in_executor(
-            None, self.cache.store, run.plan, result, run.outputs, run.inputs, parse_error
+            None, self.cache.store, run.plan, result, run.outputs, run.inputs
         )
 
     async def keep_load(self, run: ProverRun, load: Result) -> None:
@@ -7755,26 +7976,146 @@ class CachedResults:
 # --- The files of an attempt ----------------------------------------------------------------------
 
 
-def set_aside(outputs: Outputs) -> None:
-    """Keep what an earlier attempt left: `ID.out` becomes `ID~1.out`. Nothing is written over."""
-    # The drawings are found by the name of their DOT file, whether it is still there or not.
-    for path in (*dataclasses.astuple(outputs), *_existing_drawings(outputs.trace_dot)):
-        if os.path.exists(path):
-            os.rename(path, _free_name(path))
+class AttemptFiles:
+    """What attempts have left in a results directory: logs, proofs and traces.
+
+    In its own place stands what belongs to a task's result, and nothing else. In earlier/ stands,
+    as ID~ATTEMPT, what belongs to results that were replaced. Nothing is written over.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = os.path.abspath(directory)
+        self.earlier = os.path.join(self.directory, "earlier")
+
+    def settle(self, batch: Batch) -> None:
+        """Bring everything to where it belongs: plans may have changed, a driver may have died.
+
+        Raises OSError.
+        """
+        present = set(self._present_ids())
+        kept: dict[str, list[str]] = {}
+        for name in _names_in(self.earlier):
+            found = _EVIDENCE.fullmatch(name)
+            if found:
+                kept.setdefault(found["stem"], []).append(found["ending"])
+        for task in batch.withdrawn.values():
+            if task.id in present:
+                self.set_aside(task)
+        for task in batch.tasks.values():
+            own = f"{task.id}~{task.record.attempt}" if task.record else ""
+            # Its own files are elsewhere, so what stands in their place is of another attempt.
+            if task.id in present and (own in kept or not task.record):
+                self._move_away(task.id, _last_other_attempt(task))
+            for ending in kept.get(own, ()):
+                os.rename(self._earlier_path(own, ending), self._path(task.id, ending))
+
+    def set_aside(self, task: Task) -> None:
+        """Make room for another attempt at a task. Raises OSError."""
+        self._move_away(task.id, task.record.attempt if task.record else task.attempts)
+
+    def earlier_outputs(self, task: Task) -> Outputs | None:
+        """Where the files of the task's newest replaced result are; they may be right once more."""
+        if not task.earlier:
+            return None
+        stem = f"{task.id}~{task.earlier[-1].attempt}"
+        paths: dict[str, str] = {}
+        for name, path in result_files(self.directory, task.id)._asdict().items():
+            ending = os.path.basename(path)[len(task.id) :]
+            paths[name] = self._earlier_path(stem, ending)
+        return Outputs(**paths)
+
+    def _present_ids(self) -> Iterator[str]:
+        """The ids of tasks of which something stands in its place."""
+        for folder in ("logs", "proofs", "traces"):
+            for name in _names_in(os.path.join(self.directory, folder)):
+                found = _EVIDENCE.fullmatch(name)
+                if found:
+                    yield found["stem"]
+
+    def _move_away(self, task_id: str, attempt: int) -> None:
+        outputs = result_files(self.directory, task_id)
+        # The drawings are found by the name of their DOT file, whether it is still there or not.
+        for path in (*outputs, *_existing_drawings(outputs.trace_dot)):
+            if os.path.lexists(path):
+                os.makedirs(self.earlier, exist_ok=True)
+                ending = os.path.basename(path)[len(task_id) :]
+                os.rename(path, _free_name(self._earlier_path(f"{task_id}~{attempt}", ending)))
+
+    def _earlier_path(self, stem: str, ending: str) -> str:
+        return os.path.join(self.earlier, stem + ending)
+
+    def _path(self, task_id: str, ending: str) -> str:
+        """Where a file of a result stands, by how its name ends."""
+        folder = _FOLDERS.get(ending.rpartition(".")[2], "traces")
+        return os.path.join(self.directory, folder, task_id + ending)
+
+
+# How the files of an attempt are called. The drawings of a second graph and on are ID~graph2.svg.
+_EVIDENCE = re.compile(r"(?P<stem>.+?)(?P<ending>(?:~graph\d+)?\.(?:out|err|spthy|json|dot|svg))")
+_FOLDERS = {"out": "logs", "err": "logs", "spthy": "proofs"}  # of others: traces
+
+
+def _last_other_attempt(task: Task) -> int:
+    """The last attempt at a task but that of its result."""
+    if task.record is None or task.record.attempt != task.attempts:
+        return task.attempts
+    return max((record.attempt for record in task.earlier), default=0)
 
 
 def _free_name(path: str) -> str:
-    """`ID~1.out`, `ID~2.out` ...: the first that is not there."""
+    """A path, or `ID~1~2.out` ...: the first that is not there."""
     stem, ending = os.path.splitext(path)
     number = 1
-    while os.path.exists(f"{stem}~{number}{ending}"):
+    while os.path.lexists(path):
         number += 1
-    return f"{stem}~{number}{ending}"
+        path = f"{stem}~{number}{ending}"
+    return path
+
+
+def kept_inputs(header: Header, directory: str) -> dict[str, str]:
+    """The copies in inputs/ of what a batch was planned with, by the absolute path of the source."""
+    folder = os.path.join(directory, "inputs")
+    copies: dict[str, str] = {}
+    for path, digest in header.inputs.items():
+        copy = os.path.join(folder, os.path.basename(digest))
+        if os.path.isfile(copy):
+            copies[os.path.join(header.cwd, path)] = copy
+    return copies
+
+
+def keep_inputs(batch: Batch, directory: str) -> None:
+    """Keep every theory, include and oracle as it was planned: inputs/SHA256.
+
+    What has changed since then is not kept: no result can be of it. Raises OSError.
+    """
+    folder = os.path.join(directory, "inputs")
+    os.makedirs(folder, exist_ok=True)
+    kept = set(os.listdir(folder))
+    for dependencies in batch.inputs.values():
+        for source in dependencies.sources:
+            digest = dependencies.files[source].digest
+            if digest and digest not in kept:
+                kept.add(digest)
+                _keep_input(source, os.path.join(folder, digest), digest)
+
+
+def _keep_input(source: str, path: str, digest: str) -> None:
+    """Copy a source, if it still is what its digest says."""
+    import shutil
+
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with suppress(FileNotFoundError):  # gone since it was planned
+            if copy_file(source, temporary) == digest:
+                shutil.copymode(source, temporary)  # an oracle is executed
+                os.replace(temporary, path)
+    finally:
+        remove_file(temporary)
 
 
 def remove_outputs(outputs: Outputs) -> None:
     """Remove what is nobody's result."""
-    for path in dataclasses.astuple(outputs):
+    for path in outputs:
         remove_file(path)
 
 
@@ -8519,88 +8860,6 @@ def _task_result(result: Result) -> Json:
     return success
 
 
-# --- Writing: a recipe of what is left ------------------------------------------------------------
-
-
-def rerun_name(batch: Batch) -> str:
-    """The file name of `rerun_recipe` in the results directory."""
-    name = os.path.basename(batch.header.recipe_file)
-    stem, _ = os.path.splitext(name)
-    return f"{stem}-rerun.json"
-
-
-def rerun_recipe(batch: Batch, directory: str) -> Iterator[str]:
-    """A recipe of what has no verdict yet, in pieces.
-
-    It has keys that batch-tamarin does not know only where the batch needs them.
-    """
-    # Beside what is there: nothing of the results that it is made of is written over.
-    results = path_from(directory, batch.header.cwd)
-    provers: Json = {}
-    for alias, prover in batch.provers.items():
-        provers[alias] = _recipe_version(prover)
-    config = _config(batch, os.path.join(results, "rerun"))
-    head: Json = {"config": config, "tamarin_versions": provers}
-    return _with_tasks(head, _rerun_entries(batch))
-
-
-def _rerun_entries(batch: Batch) -> Iterator[_TaskEntry]:
-    entries = recipe_tasks(batch.unanswered)
-    for name, tasks in entries.items():
-        members = _recipe_task(tasks, batch.header.cwd)
-        lemmas = (json.dumps(_recipe_lemma(task.plan)) for task in tasks)
-        yield _TaskEntry(name, members, last="lemmas", brackets="[]", items=lemmas)
-
-
-def _recipe_version(prover: Prover) -> Json:
-    """A prover as an entry of `tamarin_versions`."""
-    version: Json = {}
-    if len(prover.command) == 1:
-        version["path"] = prover.command[0]
-    else:
-        version["command"] = prover.command
-    if prover.version:
-        version["version"] = _v_version(prover)
-    if prover.options:
-        version["options"] = prover.options
-    if prover.env:
-        version["env"] = prover.env
-    return version
-
-
-def _recipe_task(tasks: Sequence[Task], cwd: str) -> Json:
-    """An entry of a recipe without its lemmas; the tasks have an `_EntryPart` in common."""
-    plan = tasks[0].plan
-    aliases = dict.fromkeys(task.plan.prover for task in tasks)
-    # Ids begin with it: proven again, the tasks are found under their old names.
-    prefix, _, _ = plan.id.partition(f"--{plan.lemma}--")
-    theory = os.path.join(plan.cwd, plan.theory)
-    entry: Json = {"theory_file": path_from(theory, cwd)}
-    entry["tamarin_versions"] = list(aliases)
-    entry["output_file_prefix"] = prefix
-    if plan.cwd != cwd:
-        entry["cwd"] = plan.cwd
-    if not plan.prove:
-        entry["prove"] = False
-    return entry
-
-
-def _recipe_lemma(plan: Plan) -> Json:
-    """A task as an item of `lemmas`: limits are rounded up, never below what they were."""
-    limits = plan.limits
-    resources = {"max_cores": limits.cores}
-    resources["max_memory"] = math.ceil(limits.memory_mb / 1024)
-    resources["timeout"] = math.ceil(limits.timeout_s)
-    # Other provers may have answered the same lemma: each names the one that has not.
-    lemma: Json = {"name": plan.lemma, "tamarin_versions": [plan.prover]}
-    lemma["tamarin_options"] = plan.options
-    lemma["preprocess_flags"] = plan.flags
-    lemma["resources"] = resources
-    if plan.expect:
-        lemma["expect"] = plan.expect
-    return lemma
-
-
 # === Assumptions and audit ========================================================================
 
 # A verdict says: if the lemmas hold that its proof takes for granted. What is known of results is a
@@ -8701,8 +8960,14 @@ def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
     return [each for each in assumptions if each.state == Verdict.FALSIFIED]
 
 
-def _told(task: Task, assumptions: Sequence[Assumption]) -> str:
-    """`verified, assuming types (timeout)`; `verified, resting on a falsified lemma: calm`."""
+def told_of(task: Task, assumptions: Sequence[Assumption] = ()) -> str:
+    """`verified, assuming types (timeout)`; `verified, resting on a falsified lemma: calm`.
+
+    Of what has no result yet also the one that it had: `pending, was verified (an older text)`.
+    """
+    if task.outdated:
+        was = outcome_words(task.outdated.result)
+        return f"{task.outcome}, was {was} ({what_changed(task.outdated.plan, task.plan)})"
     false = _falsified(assumptions)
     if false:
         lemmas = listed(each.lemma + each.way for each in false)
@@ -8813,10 +9078,17 @@ class Row(NamedTuple):
     told: str  # the outcome with what it rests on: `verified, assuming types (timeout)`
     assuming: tuple[Assumption, ...]  # what the verdict takes for granted and is not verified here
     rests_on_false: tuple[Assumption, ...]  # those of them that are falsified
+    on_older_text: bool  # the theory, or an oracle, has changed since
 
     @property
     def plan(self) -> Plan:
         return self.task.plan
+
+    @property
+    def limits(self) -> Limits:
+        """Those of its result. One that met larger limits than are planned now still holds."""
+        record = self.task.record
+        return record.plan.limits if record else self.plan.limits
 
     @property
     def is_failure(self) -> bool:
@@ -8829,12 +9101,18 @@ class Row(NamedTuple):
         return self.is_failure or not self.task.is_settled
 
 
-def rows_of(tasks: Iterable[Task], closure: Closure) -> Iterator[Row]:
-    """Tasks as people see them; `closure` knows all tasks of the batch."""
+def rows_of(tasks: Iterable[Task], closure: Closure, older: Collection[str] = ()) -> Iterator[Row]:
+    """Tasks as people see them; `closure` knows all tasks of the batch.
+
+    `older`: the ids of those whose theory has changed since.
+    """
     for task in tasks:
         result = task.result or Result(task.status, trait=task.plan.trait)
         assuming = closure.open_assumptions(task)
-        told = _told(task, assuming)
+        told = told_of(task, assuming)
+        on_older_text = task.id in older
+        if on_older_text:
+            told += ", on an older text"
         false = _falsified(assuming)
         yield Row(
             task,
@@ -8843,6 +9121,7 @@ def rows_of(tasks: Iterable[Task], closure: Closure) -> Iterator[Row]:
             told=told,
             assuming=tuple(assuming),
             rests_on_false=tuple(false),
+            on_older_text=on_older_text,
         )
 
 
@@ -9312,8 +9591,7 @@ class ProverLog(NamedTuple):
         return lemma_names(self.said.lines)
 
 
-@dataclass(frozen=True)
-class TheoryText:
+class TheoryText(NamedTuple):
     """A theory among the files: as people wrote it, or as a prover printed it."""
 
     path: str
@@ -9458,7 +9736,7 @@ def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
     made_by = ""
     if version:
         made_by = f"Tamarin {version[1].decode('ascii', 'replace')}"
-    return replace(theory_text(theory), made_by=made_by, has_summary=has_summary)
+    return theory_text(theory)._replace(made_by=made_by, has_summary=has_summary)
 
 
 def theory_text(theory: Theory) -> TheoryText:
@@ -9771,8 +10049,7 @@ def _results_in_log(match: Match) -> Iterator[Task]:
         task = file_task(log.file, log.theory, match.prover, lemma, text=match.digest)
         if key in said:
             result = judge(task.plan, ended_well, output, "")
-            task.status = result.status
-            task.result = replace(result, warnings=warnings)
+            task = Task.with_result(task.plan, replace(result, warnings=warnings))
         yield task
 
 
@@ -9863,7 +10140,7 @@ def file_task(
         theory_digest=text,
     )
     if result:
-        return Task(plan, result.status, result=result)
+        return Task.with_result(plan, result)
     return Task(plan)
 
 
@@ -10086,37 +10363,55 @@ class _View(NamedTuple):
 def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Batches compared with their theories as they are now, and verdicts with the proofs kept."""
     for directory, batch in batches.items():
+        # What has been proven can be read even when the theory has moved on.
+        copies = kept_inputs(batch.header, directory)
+        gone: dict[str, None] = {}
         for view, tasks in _views_of(batch).items():
-            yield from _findings_of_view(view, tasks)
+            is_ours = (
+                tasks[0].plan.key != ""
+            )  # our journal says what is assumed, without the theory
+            if os.path.exists(view.path) or not is_ours:
+                yield from _findings_of_view(view, tasks, NO_COPIES)
+            else:
+                gone[tasks[0].plan.theory] = None
+                if view.path in copies:
+                    yield from _findings_of_view(view, tasks, copies)
             for task in tasks:
                 yield from _findings_of_proof(directory, task, view.diff)
+        if gone:
+            theories = listed(gone)
+            yield Finding("stale", theories, "", "is not there any more to compare with", NOTE)
 
 
 def _views_of(batch: Batch) -> dict[_View, list[Task]]:
     views: dict[_View, list[Task]] = {}
     for task in batch.tasks.values():
         plan = task.plan
-        options = batch.provers[plan.prover].all_options(plan.options)
-        flags, diff, auto_sources = reading_options(options, plan.flags)
+        flags, diff, auto_sources = reading_options(_all_options(batch, plan), plan.flags)
         view = _View(_theory_path(plan), flags, diff, auto_sources)
         views.setdefault(view, []).append(task)
     return views
+
+
+def _all_options(batch: Batch, plan: Plan) -> tuple[str, ...]:
+    """The options of a task's call, as far as a journal tells them: it may lack the prover."""
+    prover = batch.provers.get(plan.prover)
+    return prover.all_options(plan.options) if prover else plan.options
 
 
 def _theory_path(plan: Plan) -> str:
     return os.path.join(plan.cwd, plan.theory)
 
 
-def _findings_of_view(view: _View, tasks: Sequence[Task]) -> Iterator[Finding]:
+def _findings_of_view(
+    view: _View, tasks: Sequence[Task], copies: Mapping[str, str]
+) -> Iterator[Finding]:
     """Whether a theory has changed; if not, which of its lemmas have no result."""
     name = tasks[0].plan.theory
     try:
-        theory = load_theory(*view)
+        theory = load_theory(*view, copies)
     except InputError as error:
-        is_ours = tasks[0].plan.key != ""  # our journal says what is assumed, without the theory
-        if os.path.exists(view.path) or not is_ours:
-            message = f"{UNKNOWN}: {error}"
-            yield Finding("assumption", name, "", message, NOTE)
+        yield Finding("assumption", name, "", f"{UNKNOWN}: {error}", NOTE)
         return
     digest = theory.digest[:32]
     stale = list(_stale_results(view, tasks, digest))
@@ -10131,15 +10426,61 @@ def _findings_of_view(view: _View, tasks: Sequence[Task]) -> Iterator[Finding]:
 
 def _stale_results(view: _View, tasks: Iterable[Task], digest: str) -> Iterator[Finding]:
     """Results of an older text than that of this digest; only of batch-tamarin's by their dates."""
-    changed_at = os.stat(view.path).st_mtime - CLOCK_S
     for task in tasks:
+        if task.outdated:
+            yield finding("stale", task, f"{told_of(task)}: run it again", NOTE)
         if not task.result:
             continue
         if task.plan.theory_digest not in ("", digest):
             yield finding("stale", task, "the theory has changed since")
         # A fresh clone has new dates: they count only where nothing better is known.
-        elif not task.plan.key and instant(task.result.at) < changed_at:
+        elif not task.plan.key and instant(task.result.at) < os.stat(view.path).st_mtime - CLOCK_S:
             yield finding("stale", task, "the theory is newer", NOTE)
+
+
+class SourcesNow(NamedTuple):
+    """What has become of the theories of a batch since they were planned."""
+
+    older: frozenset[str]  # the ids of tasks with results of another text than lies there now
+    gone: list[str]  # the theories that lie there no more
+
+
+def sources_now(batch: Batch) -> SourcesNow:
+    """Compare theories, what they include and oracles with what was planned, by their bytes."""
+    changed = _changed_inputs(batch.header)
+    if batch.header.inputs and not changed:
+        return SourcesNow(frozenset(), [])
+    older: set[str] = set()
+    gone: dict[str, None] = {}
+    for view, tasks in _views_of(batch).items():
+        if not os.path.exists(view.path):
+            gone[tasks[0].plan.theory] = None
+            continue
+        try:
+            theory: Theory | None = load_theory(*view)
+        except InputError:  # what is no theory now is another text
+            theory = None
+        for task in tasks:
+            if task.result and not (theory and _is_of(task, batch, theory, changed)):
+                older.add(task.id)
+    return SourcesNow(frozenset(older), list(gone))
+
+
+def _is_of(task: Task, batch: Batch, theory: Theory, changed: set[str]) -> bool:
+    """Whether a result is of a theory as it lies there now, with its oracles."""
+    plan = task.plan
+    oracles = used_oracles(theory, _all_options(batch, plan), plan.cwd)
+    return plan.theory_digest in ("", theory.digest[:32]) and changed.isdisjoint(oracles)
+
+
+def _changed_inputs(header: Header) -> set[str]:
+    """The files that are not, or not all, what they were when they were planned: absolute paths."""
+    changed: set[str] = set()
+    for name, digest in header.inputs.items():
+        path = os.path.join(header.cwd, name)
+        if file_state(path).digest != digest:
+            changed.add(path)
+    return changed
 
 
 def _findings_of_proof(directory: str, task: Task, diff: bool) -> Iterator[Finding]:
@@ -10173,8 +10514,11 @@ class Recheck:
         self.prover = prover
         self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
         self.inputs: dict[TheoryView, Dependencies] = {}
+        # What was proven, not what lies there today.
+        self.copies = kept_inputs(batch.header, self.results)
+        load = functools.partial(load_theory, copies=self.copies)
         # Many tasks are of one theory.
-        self._load = functools.lru_cache(maxsize=8)(load_theory)
+        self._load = functools.lru_cache(maxsize=8)(load)
 
     def plan(self, warn: Callable[[str], None]) -> Batch:
         """The checks of all answers that there are; what can't be checked is warned of."""
@@ -10201,7 +10545,7 @@ class Recheck:
         name = os.path.basename(task.plan.theory)
         path = os.path.join(folder, name)
         write_file(path, text)
-        link_oracles(theory, task.plan.cwd, folder)
+        link_oracles(theory, task.plan.cwd, folder, self.copies)
         check = replace(
             task.plan,
             id=task.id + "~recheck",
@@ -10301,8 +10645,8 @@ def _is_proof(name: str, text: str) -> bool:
     return name != "" and not text.startswith(STATEMENTS)
 
 
-def link_oracles(theory: Theory, cwd: str, folder: str) -> None:
-    """Let the oracles of a theory be found from its copy in a folder.
+def link_oracles(theory: Theory, cwd: str, folder: str, copies: Mapping[str, str]) -> None:
+    """Let the oracles of a theory, or their `copies`, be found from its copy in a folder.
 
     tamarin-prover calls them also when it checks a proof.
     """
@@ -10313,7 +10657,7 @@ def link_oracles(theory: Theory, cwd: str, folder: str) -> None:
         link = os.path.join(folder, ranking.name or "oracle")
         is_beside = ranking.folder is not None and "/" not in ranking.name
         if is_beside and not os.path.lexists(link):
-            os.symlink(oracle, link)
+            os.symlink(copies.get(os.path.abspath(oracle), oracle), link)
 
 
 # === Reports ======================================================================================
@@ -10321,11 +10665,6 @@ def link_oracles(theory: Theory, cwd: str, folder: str) -> None:
 
 def write_derived_files(batch: Batch, directory: str) -> None:
     """Write what the Batch alone can make again, except success/ and failed/. Raises OSError."""
-    rerun = os.path.join(directory, rerun_name(batch))
-    if batch.unanswered:
-        write_file(rerun, rerun_recipe(batch, directory))
-    else:
-        remove_file(rerun)  # of an earlier stop
     report = os.path.join(directory, UPSTREAM_REPORT)
     write_file(report, execution_report(batch, directory))
     # It grows with the batch and its traces: written last, and in pieces.
@@ -10336,7 +10675,7 @@ def write_derived_files(batch: Batch, directory: str) -> None:
 def rows_of_batch(batch: Batch) -> Iterator[Row]:
     """All tasks of a batch as people see them, in plan order."""
     tasks = batch.tasks.values()
-    return rows_of(tasks, Closure(tasks))
+    return rows_of(tasks, Closure(tasks), sources_now(batch).older)
 
 
 # --- The final table ------------------------------------------------------------------------------
@@ -10359,15 +10698,17 @@ WORDS = (
 )
 
 
-def final_table(batch: Batch, directory: str, tasks: Sequence[Task]) -> str:
+def final_table(
+    batch: Batch, directory: str, tasks: Sequence[Task], older: Collection[str] = ()
+) -> str:
     """What came out of `tasks`, for a terminal: a line for each, totals, where to look next.
 
-    Of a large batch it has only the tasks that are problems.
+    Of a large batch it has only the tasks that are problems. `older`: as in `rows_of`.
     """
-    # What was not begun has nothing to show: the totals count it.
-    begun = [task for task in tasks if task.status is not Status.PENDING]
+    # What was never begun has nothing to show: the totals count it.
+    begun = [task for task in tasks if task.status is not Status.PENDING or task.outdated]
     # All tasks of the batch: lemmas that were not asked for this time are assumed all the same.
-    rows = rows_of(begun, Closure(batch.tasks.values()))
+    rows = rows_of(begun, Closure(batch.tasks.values()), older)
     if len(begun) > TABLE_ROWS:
         chosen = [row for row in rows if row.is_problem]
         # A wrong result must not hide among timeouts: failures first.
@@ -10608,9 +10949,9 @@ def page_report(form: type[Writer], batch: Batch, directory: str, beside: str) -
     yield page.timeline(list(spans_of(shown)))
     yield page.section(_assumptions_table(shown))
     if batch.unanswered:
-        yield page.heading(2, "To run again")
-        where = f"{rerun_name(batch)} in the results directory"
-        yield page.paragraph(f"What has no verdict: {where}.")
+        yield page.heading(2, "Not answered yet")
+        left = plural(len(batch.unanswered), "task")
+        yield page.paragraph(f"{left} without a verdict: the same `run` command goes on with them.")
     yield page.heading(2, "Tasks")
     for number, row in enumerate(shown):
         title = f"{row.task.id}: {row.told}"
@@ -10783,7 +11124,7 @@ def _result_cells(row: Row, with_expected: bool) -> Iterator[str]:
         yield f"{usage.peak_mb:.0f}"
     else:
         yield from ("", "", "")
-    yield str(plan.limits.cores)
+    yield str(row.limits.cores)
     if result.cached:
         yield _day(result.ran) or "yes"
     else:
@@ -10882,7 +11223,7 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "takes for granted", ", ".join(plan.assumes)
     yield "options", quoted(plan.options)
     yield "flags", " ".join(plan.flags)
-    yield "limits", str(plan.limits)
+    yield "limits", str(row.limits)
     if row.task.result:
         yield "used", _told_usage(result.usage)
     if result.cached:
@@ -11411,7 +11752,7 @@ def csv_report(batch: Batch, directory: str, beside: str) -> Iterator[str]:
     names = [*json_names(Plan), "status", "attempts"]
     names += json_names(Limits)
     names += json_names(Result)
-    names.append("assuming")
+    names += ["assuming", "on_older_text"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
     left_out = ("limits", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
@@ -11425,10 +11766,11 @@ def _csv_object(row: Row) -> Json:
     told["status"] = row.task.status
     told["attempts"] = row.task.attempts
     # Nested objects are no columns: those of one value each are laid open.
-    told.update(encode(row.plan.limits))
+    told.update(encode(row.limits))
     # Last: how it ended is its status, too.
     told.update(encode(row.result))
     told["assuming"] = [str(each) for each in row.assuming]
+    told["on_older_text"] = "yes" if row.on_older_text else ""
     return told
 
 
@@ -11484,8 +11826,10 @@ def _json_object(row: Row) -> Json:
     told: Json = encode(row.plan)
     told["status"] = row.task.status
     told["attempts"] = row.task.attempts
+    told["limits"] = encode(row.limits)
     told["result"] = encode(row.task.result)
     told["assuming"] = _assuming_json(row)
+    told["on_older_text"] = row.on_older_text
     return told
 
 
@@ -11511,7 +11855,7 @@ class JUnitNote(NamedTuple):
     text: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class JUnitCase:
     """A test case; it has passed unless a note says otherwise."""
 
@@ -11525,7 +11869,7 @@ class JUnitCase:
         return any(note.tag == tag for note in self.notes)
 
 
-@dataclass(frozen=True)
+@dataclass
 class JUnitSuite:
     """Test cases that belong together."""
 
@@ -12867,7 +13211,7 @@ def add_run_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "--fresh",
         action="store_true",
-        help="begin anew beside an unfinished batch instead of going on with it",
+        help="begin a new batch, in a dated directory beside the one that is there",
     )
     add_limit_arguments(parser)
     parser.add_argument(
@@ -12997,7 +13341,7 @@ def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "--rebuild",
         action="store_true",
         help="write the derived files of RESULTS again: success/, failed/, execution_report.json, "
-        "the rerun recipe, summary.html",
+        "summary.html",
     )
 
 
@@ -13157,9 +13501,15 @@ def add_running_arguments(parser: Parser) -> None:
     """What `run` and `resume` have in common."""
     add_batch_arguments(parser)
     parser.add_argument(
+        "--again",
+        action="store_true",
+        help="prove the tasks that -t selects anew (without -t: all), whatever results there are",
+    )
+    parser.add_argument(
         "--no-cache",
         action="store_true",
-        help="prove everything, and keep nothing for other runs",
+        help="take no results of other runs, and keep none for them; what this results directory "
+        "holds still counts",
     )
     add_cache_arguments(parser)
 
@@ -13774,7 +14124,7 @@ PIPE_COLUMNS = 120  # how wide the block is where no terminal says it
 class BatchState(NamedTuple):
     """What becomes of a batch."""
 
-    word: str  # "running", "finished", "stopped", "died", or "unknown" (on another host)
+    word: str  # "running", "finished", "partial", "stopped", "died", "unknown" (on another host)
     sentence: str
 
     @property
@@ -13799,8 +14149,22 @@ def command_status(args: argparse.Namespace) -> int:
         state = follow_batch(journal) if args.follow else journal.look()
     heading = f"batch {batch.id} in {args.results}: {state.sentence}"
     print(printable(heading))
+    warn_of_news(batch, directory)
     print_coloured(status_text(batch, progress, state, args.results))
     return 0
+
+
+def warn_of_news(batch: Batch, directory: str) -> None:
+    """Say what makes results old: newer ones, or theories that have moved on since."""
+    newer = newer_results(directory, batch.header)
+    if newer:
+        warn(f"newer results of this recipe are in {printable(path_from(newer, os.getcwd()))}")
+    now = sources_now(batch)
+    if now.gone:
+        warn(f"not there any more, so that nothing can be compared with it: {listed(now.gone)}")
+    if now.older:
+        results = plural(len(now.older), "result")
+        warn(f"{results} on an older text than lies there now: run the recipe to prove them again")
 
 
 class FollowedJournal:
@@ -13864,7 +14228,8 @@ def print_status_json(journal: FollowedJournal, follow: bool) -> None:
 def status_text(batch: Batch, progress: Progress, state: BatchState, directory: str) -> str:
     """The block of a batch that runs, the final table of any other."""
     if not state.is_running:
-        return final_table(batch, directory, list(batch.tasks.values()))
+        older = sources_now(batch).older
+        return final_table(batch, directory, list(batch.tasks.values()), older)
     columns = PIPE_COLUMNS
     if sys.stdout.isatty():
         columns, _ = terminal_size()
@@ -13900,6 +14265,10 @@ def batch_state(batch: Batch, path: str) -> BatchState:
     if batch.ended and batch.ended.signal:
         return BatchState("stopped", f"stopped by {signal_name(batch.ended.signal)}")
     if batch.ended:
+        open_tasks = len(batch.tasks) - batch.count(*FINAL)
+        if open_tasks:  # -t has chosen others
+            left = plural(open_tasks, "task")
+            return BatchState("partial", f"ended, {left} not run")
         return BatchState("finished", "finished")
     driven = is_driven(header, path)
     if driven is None:
@@ -13977,6 +14346,7 @@ def command_report(args: argparse.Namespace) -> int:
     """
     batch = load_results(args.results, warn)
     directory = results_directory(args.results, JOURNAL, UPSTREAM_REPORT)
+    warn_of_news(batch, directory)
     formats = report_formats(args)
     if len(formats) > 1 and not args.output:
         raise InputError(
@@ -14161,11 +14531,6 @@ def command_resume(args: argparse.Namespace) -> int:
     if header.recheck_of:
         command = f"batch_tamarin.py recheck {quoted([header.recheck_of])}"
         raise InputError(f"this is a recheck: {command} goes on with it", args.results)
-    tasks = list(batch.tasks.values())
-    if batch.ended and all(task.is_final for task in tasks):
-        say("nothing is left to do: this batch has finished")
-        print_coloured(final_table(batch, args.results, tasks))
-        return exit_code(tasks, Closure(tasks))
     if args.cache_dir:
         args.cache_dir = os.path.abspath(args.cache_dir)
     # The recipe's names mean what they meant when the batch began; the command line's don't.
@@ -14244,7 +14609,7 @@ def run_recipe(
     """
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
-    done = run_batch(planned, directory, args, args.task, fresh, cache)
+    done = run_batch(planned, directory, args, args.task, fresh, cache, args.again)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
@@ -14278,10 +14643,11 @@ def run_batch(
     patterns: Sequence[str] = (),
     fresh: bool = False,
     cache: Cache | None = None,
+    again: bool = False,
 ) -> BatchRun:
     """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
 
-    Raises InputError when a pattern chooses nothing, StorageError when the results can't be kept.
+    `again`: also what has a result, and without asking the cache. Raises InputError when a pattern chooses nothing, StorageError when the results can't be kept.
     """
     import asyncio
 
@@ -14289,9 +14655,18 @@ def run_batch(
     journal = open_results(directory, planned, fresh, say, args.take_over)
     directory = journal.directory
     batch = journal.batch
-    restore_result_files(directory, batch)
+    if not journal.is_new:
+        changes = changes_of(batch, planned, chosen_ids, again)
+        batch.inputs = planned.inputs
+        if not changes.differs:
+            journal.close()
+            return _nothing_to_do(batch, directory, chosen_ids)
+        go_on(journal, changes, say)
+    prepare_directory(batch, directory)
+    if not journal.is_new:
+        show_as_it_is_now(batch, directory)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
-    waiting = [task for task in tasks if not task.is_final]
+    waiting = [task for task in tasks if batch.needs_run(task)]
     left = plural(len(waiting), "task")
     say(f"batch {batch.id}: {left} to run in {directory}")
     with Supervisor(batch.id, journal.fd) as supervisor:
@@ -14301,7 +14676,7 @@ def run_batch(
         journal.observers.append(progress)
         tell = say if args.debug else None
         runner = Runner(directory, journal, supervisor, cache, tell)
-        asyncio.run(progress.beside(runner.run(waiting)))
+        asyncio.run(progress.beside(runner.run(waiting, again)))
     if cache and cache.prune():
         warn(cache.problem)
     stopped_by = runner.signals.stopped_by
@@ -14314,6 +14689,40 @@ def run_batch(
         return BatchRun(batch, directory, 128 + stopped_by)
     closure = Closure(batch.tasks.values())
     return BatchRun(batch, directory, exit_code(tasks, closure))
+
+
+def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun:
+    """Every result that is asked for is there, and holds: nothing is written."""
+    tasks = [batch.tasks[task_id] for task_id in ids]
+    results = plural(len(tasks), "result")
+    say(f"nothing to do: {results} in {directory} still hold (--again proves anew)")
+    print_coloured(final_table(batch, directory, tasks))
+    closure = Closure(batch.tasks.values())
+    return BatchRun(batch, directory, exit_code(tasks, closure))
+
+
+def prepare_directory(batch: Batch, directory: str) -> None:
+    """Make the folders of a results directory, and keep what is to be proven. Raises StorageError.
+
+    After the journal has begun: a directory that holds something, but no journal, counts as
+    foreign.
+    """
+    with storage_errors(directory):
+        for folder in RESULT_FOLDERS:
+            os.makedirs(os.path.join(directory, folder), exist_ok=True)
+        keep_inputs(batch, directory)
+
+
+def show_as_it_is_now(batch: Batch, directory: str) -> None:
+    """Let everything in a results directory be what the batch says now. Raises StorageError.
+
+    Before the first proof begins: who looks while it runs, or when it was killed, must not see the
+    verdict of an older text as today's.
+    """
+    with storage_errors(directory):
+        AttemptFiles(directory).settle(batch)
+        restore_result_files(directory, batch)
+        write_derived_files(batch, directory)
 
 
 def write_event_files(directory: str, batch: Batch, event: Event) -> None:

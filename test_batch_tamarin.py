@@ -320,7 +320,9 @@ def a_plan(**changes):
 
 def a_task(status=bt.Status.PENDING, result=None, **changes):
     """A task, with some fields of its plan of one's own."""
-    return bt.Task(a_plan(**changes), status, result=result)
+    if result is None:
+        return bt.Task(a_plan(**changes), status)
+    return bt.Task.with_result(a_plan(**changes), result)
 
 
 @pytest.fixture
@@ -1933,15 +1935,14 @@ def limited_once(ready):
     async def wait_and_limit(supervisor):
         (live,) = supervisor.live.values()
         await until_async(lambda: ready(live))
-        change(live.job, limits=bt.replace(live.job.limits, timeout_s=0.01))
+        change_limits(live, bt.replace(live.job.limits, timeout_s=0.01))
 
     return wait_and_limit
 
 
-def change(job, **fields):
-    """Give a job other fields."""
-    for name, value in fields.items():
-        object.__setattr__(job, name, value)
+def change_limits(live, limits):
+    """Let a job that runs have other limits from now on."""
+    live.job = live.job._replace(limits=limits)
 
 
 # --- How a job ended ---
@@ -2216,7 +2217,7 @@ def test_without_its_working_directory_a_job_fails(bench):
 
 def test_without_a_folder_for_its_log_a_job_fails(bench):
     job = bench.sh("true", cwd=os.getcwd())
-    change(job, stdout=str(bench.folder / "no" / "out"))
+    job = job._replace(stdout=str(bench.folder / "no" / "out"))
     assert_not_started(bench.run_one(job), f"its log {job.stdout} can't be written")
 
 
@@ -2676,7 +2677,7 @@ def test_the_next_look_comes_before_the_fastest_hog_is_far_over_its_limit(bench,
     async def look(supervisor):
         (live,) = supervisor.live.values()
         live.usage.rss_mb = 100
-        change(live.job, limits=bt.Limits(1, 100 + free_mb, RUN_S))
+        change_limits(live, bt.Limits(1, 100 + free_mb, RUN_S))
         pause_s = bt.seconds_to_limit(live, age_s=0)
         supervisor.interrupt("enough")
         assert pause_s >= bt.CLOSEST_LOOK_S
@@ -4429,7 +4430,7 @@ def test_a_stopped_batch_tells_what_it_has(lab):
 def test_a_stopped_batch_goes_on(lab):
     interrupted_batch(lab)
     done = lab.run("run", "recipe.json", code=0)
-    assert "resuming: 2 of 6 done" in done.stderr
+    assert "going on: 2 of 6 results hold" in done.stderr
     assert " ".join(runs_of(lab)) == "l0 l1 l2 l3 l4 l5", "each to its end exactly once"
     verdicts = [event["verdict"] for event in lab.finishes().values()]
     assert verdicts == ["verified"] * 6
@@ -4439,7 +4440,7 @@ def test_resume_needs_only_the_directory(lab):
     half_done(lab, "two")
     (lab.path / "recipe.json").unlink()
     done = lab.run("resume", str(lab.results), cwd="/", code=0)
-    assert "resuming: 2 of 3 done" in done.stderr
+    assert "going on: 2 of 3 results hold" in done.stderr
     assert runs_of(lab) == ["two"]
 
 
@@ -4461,7 +4462,7 @@ def test_what_changed_since_runs_again(lab):
     half_done(lab, "two")
     rename_lemma_three(lab)
     done = lab.run("run", "recipe.json", "--no-cache", code=0)
-    assert "no longer planned: t--three--fake" in done.stderr
+    assert "no longer planned, their results are kept: t--three--fake" in done.stderr
     assert runs_of(lab) == ["new", "one", "two"]
 
 
@@ -4484,11 +4485,11 @@ def test_a_comment_changes_nothing(lab):
 
 def test_outputs_of_an_earlier_attempt_are_kept(lab):
     half_done(lab, "two")
-    logs = lab.results / "logs"
-    (logs / "t--two--fake.err").write_text("earlier")
+    log = lab.results / "logs" / "t--two--fake.err"
+    log.write_text("earlier")
     lab.run("run", "recipe.json", code=0)
-    assert (logs / "t--two--fake~1.err").read_text() == "earlier"
-    assert (logs / "t--two--fake.err").read_text() == ""
+    assert (lab.results / "earlier" / "t--two--fake~1.err").read_text() == "earlier"
+    assert log.read_text() == ""
     starts = [event for event in lab.events("start") if event["job"] == "t--two--fake"]
     assert [start["attempt"] for start in starts] == [1, 2]
 
@@ -4497,7 +4498,7 @@ def test_outputs_of_what_was_interrupted_are_kept(lab):
     interrupted_batch(lab, lemmas=4)
     interrupted = lab.events("finish")[-1]["id"]
     lab.run("run", "recipe.json", code=0)
-    assert (lab.results / "logs" / f"{interrupted}~1.err").is_file()
+    assert (lab.results / "earlier" / f"{interrupted}~1.err").is_file()
 
 
 def test_result_files_are_what_the_journal_says_after_going_on(lab):
@@ -4519,10 +4520,12 @@ def test_larger_limits_run_again_what_failed_by_limits(lab):
     lab.write("quick", "")
     lab.recipe()
     done = lab.run("run", "recipe.json", code=0)
-    assert "resuming: 2 of 3 done" in done.stderr
+    assert "going on: 2 of 3 results hold" in done.stderr
     assert runs_of(lab) == ["one", "three", "two"]
 
 
+VERIFIED_ONCE = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+REFUSED = bt.Result(bt.Status.FAILED, refused=True)  # a parse error
 TIMED_OUT = bt.Result(bt.Status.TIMEOUT)
 # Cores, MB and seconds.
 SMALLER_LIMITS = ["2 1024 60", "1 1024 60", "2 1023 60", "2 1024 59"]
@@ -4536,39 +4539,54 @@ def under_limits(plan, words):
 
 
 def timed_out():
-    """A task that ran into its time limit."""
+    """The record of a task that ran into its time limit, on this host."""
     plan = under_limits(a_plan(), "2 1024 60")
-    return bt.Task(plan, bt.Status.TIMEOUT, result=TIMED_OUT)
+    return bt.Record(TIMED_OUT, plan, host="here")
 
 
 @pytest.mark.parametrize("limits", SMALLER_LIMITS)
 def test_a_timeout_holds_under_smaller_limits(limits):
     old = timed_out()
-    assert bt.still_holds(old, under_limits(old.plan, limits))
+    assert old.holds(under_limits(old.plan, limits), "here")
 
 
 @pytest.mark.parametrize("limits", LARGER_LIMITS)
 def test_a_timeout_holds_under_no_larger_limit(limits):
     old = timed_out()
-    assert not bt.still_holds(old, under_limits(old.plan, limits))
+    assert not old.holds(under_limits(old.plan, limits), "here")
 
 
-def test_no_result_holds_under_another_key():
+def test_a_timeout_holds_on_no_other_host():
     old = timed_out()
-    assert not bt.still_holds(old, dataclasses.replace(old.plan, key="other"))
+    assert not old.holds(old.plan, "there")
+
+
+@pytest.mark.parametrize(
+    "result", [VERIFIED_ONCE, bt.Result(bt.Status.SUPERSEDED), REFUSED, TIMED_OUT]
+)
+def test_no_result_holds_under_another_key(result):
+    old = bt.Record(result, a_plan(), host="here")
+    assert old.holds(old.plan, "here")
+    assert not old.holds(dataclasses.replace(old.plan, key="other"), "here")
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_what_another_attempt_may_mend_does_not_hold(status):
+    old = bt.Record(bt.Result(bt.Status(status)), a_plan())
+    assert not old.holds(old.plan, "")
 
 
 def test_resuming_a_finished_batch_runs_nothing(lab):
     journal = journal_of(lab)
     before = journal.read_bytes()
     done = lab.run("resume", "results", code=0)
-    assert "nothing is left to do" in done.stderr
+    assert "nothing to do: 3 results" in done.stderr
     assert "3 verified" in done.stdout
     assert journal.read_bytes() == before
     assert not dated_directories(lab)
 
 
-# --- Where it stands ------------------------------------------------------------------------------
+# --- One recipe, one results directory ------------------------------------------------------------
 
 
 def times_below(directory):
@@ -4576,14 +4594,328 @@ def times_below(directory):
     return {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
 
 
-def test_a_finished_batch_is_left_alone(lab):
-    journal_of(lab)
-    before = times_below(lab.results)
-    done = lab.run("run", "recipe.json", code=0)
-    told = r"a new batch begins in (results_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)"
-    sibling = re.search(told, done.stderr)[1]
-    assert (lab.path / sibling / "batch.jsonl").is_file()
-    assert times_below(lab.results) == before
+def proven(lab, *args, code=0):
+    """Run the lab's recipe without a cache; the lemmas that were proven for it."""
+    lab.write("runs", "")
+    lab.run("run", "recipe.json", "--no-cache", *args, code=code)
+    return " ".join(runs_of(lab))
+
+
+@pytest.fixture
+def proven_lab(lab):
+    """A lab whose batch of the lemmas one, two and three has proven_lab, all of them verified."""
+    lab.prover(NOTE_RUNS + VERIFY)
+    lab.recipe()
+    assert proven(lab) == "one three two"
+    return lab
+
+
+def edit_theory(lab, old, new):
+    text = (lab.path / "t.spthy").read_text()
+    assert old in text
+    lab.write("t.spthy", text.replace(old, new))
+
+
+def told_by_status(lab, results="results"):
+    """What `status` says of each task, by its lemma: the words of its row."""
+    rows = {}
+    for line in lab.run("status", results, code=0).stdout.splitlines():
+        row = re.fullmatch(r"(\w+) +t--(\w+)--fake +(.*)", line)
+        if row:
+            rows[row[2]] = " ".join([row[1], *row[3].split()])
+    return rows
+
+
+def names_in(folder):
+    return sorted(os.listdir(folder))
+
+
+def test_a_finished_batch_has_nothing_to_do(proven_lab):
+    before = times_below(proven_lab.results)
+    done = proven_lab.run("run", "recipe.json", code=0)
+    assert "nothing to do: 3 results in results still hold" in done.stderr
+    assert "3 tasks: 3 verified" in done.stdout
+    assert times_below(proven_lab.results) == before
+    assert not dated_directories(proven_lab)
+
+
+def test_nothing_to_do_has_the_exit_code_of_the_batch(lab):
+    lab.prover("echo '  one (all-traces): analysis incomplete (1 steps)' | summary")
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=3)
+    done = lab.run("run", "recipe.json", code=3)
+    assert "nothing to do" in done.stderr
+
+
+def test_a_new_expectation_is_judged_without_a_proof(proven_lab):
+    proven_lab.recipe(expect={"two": "falsified"})
+    assert proven(proven_lab, code=1) == ""
+    proven_lab.recipe()
+    assert proven(proven_lab, code=0) == ""
+
+
+def test_an_edited_lemma_costs_one_proof_and_one_load(lab):
+    note = 'echo "${LEMMA:-load}" >> runs\n'
+    lab.prover(note + '[ -n "$LEMMA" ] || LEMMA=one\n' + VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+    lab.write("runs", "")
+    edit_theory(lab, 'exists-trace "Ex k #i.', 'exists-trace "Ex k j #i.')
+    lab.run("run", "recipe.json", code=0)
+    assert runs_of(lab) == ["load", "two"]
+
+
+def test_an_edit_that_is_undone_brings_the_old_results_back(proven_lab):
+    edit_theory(proven_lab, "rule A:", "rule B:")
+    assert proven(proven_lab, "-t", "t--two") == "two"
+    edit_theory(proven_lab, "rule B:", "rule A:")
+    assert proven(proven_lab) == ""
+    assert told_by_status(proven_lab)["three"].startswith("verified 7")
+
+
+def test_what_has_not_run_since_an_edit_is_shown_as_it_is(proven_lab):
+    edit_theory(proven_lab, "rule A:", "rule B:")
+    proven(proven_lab, "-t", "t--two")
+    rows = told_by_status(proven_lab)
+    assert rows["one"] == "pending was verified (an older text)"
+    assert rows["two"].startswith("verified 7")
+    done = proven_lab.run("status", "results")
+    assert "ended, 2 tasks not run" in done.stdout
+
+
+def test_no_page_shows_an_older_text_as_today_s_while_the_first_proof_runs(proven_lab):
+    # The prover takes copies of what others would see at that time.
+    look = "cp results/summary.html seen.html; ls results/success results/proofs > seen\n"
+    proven_lab.prover(look + NOTE_RUNS + VERIFY)
+    proven(proven_lab, "-t", "t--one")
+    page = (proven_lab.path / "seen.html").read_text()
+    assert page.count("was verified (an older prover)") >= 3
+    assert "fake" not in (proven_lab.path / "seen").read_text()
+
+
+def test_an_entry_that_comes_back_has_its_results(proven_lab):
+    proven_lab.recipe(lemmas=[{"name": "one"}])
+    done = proven_lab.run("run", "recipe.json", code=0)
+    kept = "no longer planned, their results are kept: t--two--fake, t--three--fake"
+    assert kept in done.stderr
+    assert names_in(proven_lab.results / "proofs") == ["t--one--fake.spthy"]
+    proven_lab.recipe()
+    assert proven(proven_lab) == ""
+    assert len(names_in(proven_lab.results / "proofs")) == 3
+
+
+def test_the_other_tasks_keep_the_results_of_an_older_prover(proven_lab):
+    script = (proven_lab.path / "fake.sh").read_text()
+    proven_lab.write("fake.sh", script + "# new\n", 0o755)
+    assert proven(proven_lab, "-t", "t--one") == "one"
+    rows = told_by_status(proven_lab)
+    assert rows["one"].startswith("verified 7")
+    assert rows["two"] == "pending was verified (an older prover)"
+    assert proven(proven_lab) == "three two"
+
+
+def test_other_options_are_told_from_an_older_text(proven_lab):
+    proven_lab.recipe(tamarin_options=["--bound=5"])
+    proven(proven_lab, "-t", "t--one")
+    assert told_by_status(proven_lab)["two"] == "pending was verified (other options)"
+
+
+def limited(lab, timeout):
+    """Let the lab's prover hang in lemma two, under a time limit of some seconds."""
+    lab.prover(NOTE_RUNS + "[ $LEMMA = two ] && exec sleep 600\n" + VERIFY)
+    lab.recipe(lemmas=[{"name": "two"}], resources={"timeout": timeout})
+
+
+def test_a_limit_that_was_met_stands_under_smaller_ones_as_what_it_was(lab):
+    limited(lab, 0.5)
+    assert proven(lab, code=3) == "two"
+    limited(lab, 0.2)
+    assert proven(lab, code=3) == ""
+    (row,) = csv.DictReader(lab.run("report", "results", "-f", "csv").stdout.splitlines())
+    assert row["status"] == "timeout"
+    assert row["timeout_s"] == "0.5"
+
+
+def test_a_limit_that_was_met_is_tried_again_under_larger_ones(lab):
+    limited(lab, 0.2)
+    assert proven(lab, code=3) == "two"
+    limited(lab, 0.3)
+    assert proven(lab, code=3) == "two"
+
+
+def test_what_crashed_runs_again_by_itself(lab):
+    lab.prover(NOTE_RUNS + "[ -e well ] || kill -SEGV $$\n" + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    assert proven(lab, code=3) == "one"
+    lab.write("well", "")
+    assert proven(lab, code=0) == "one"
+
+
+def test_a_crash_is_shown_until_another_attempt_is_wanted(lab):
+    lab.prover(NOTE_RUNS + "[ $LEMMA != two ] || kill -SEGV $$\n" + VERIFY)
+    lab.recipe()
+    proven(lab, code=3)
+    proven(lab, "-t", "t--one")
+    assert told_by_status(lab)["two"].startswith("failed")
+
+
+def test_a_text_that_was_refused_does_not_run_again(lab):
+    refuse = "echo '\"t.spthy\" (line 1, column 1):' >&2; echo unexpected >&2; exit 1\n"
+    lab.prover(NOTE_RUNS + refuse)
+    lab.recipe(lemmas=[{"name": "one"}])
+    assert proven(lab, code=3) == "one"
+    assert proven(lab, code=3) == ""
+
+
+def test_again_proves_what_holds(proven_lab):
+    assert proven(proven_lab, "--again", "-t", "t--two") == "two"
+    assert proven(proven_lab) == ""
+    assert proven(proven_lab, "--again") == "one three two"
+
+
+def test_again_asks_no_cache(lab):
+    lab.prover(NOTE_RUNS + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    for _ in range(2):
+        lab.run("run", "recipe.json", "--again", code=0)
+    assert runs_of(lab) == ["one", "one"]
+
+
+def test_a_result_comes_back_when_proving_it_again_was_broken_off(proven_lab):
+    proven_lab.prover(f"{NOTE_RUNS}[ -e well ] || {{ kill -KILL $PPID; sleep 600; }}\n{VERIFY}")
+    proven_lab.write("well", "")
+    assert proven(proven_lab) == "one three two"
+    (proven_lab.path / "well").unlink()
+    process = proven_lab.start("run", "recipe.json", "--again", "-t", "t--two")
+    end_of(process)
+    assert process.returncode == -signal.SIGKILL
+    wait_for(lambda: lock_is_free(proven_lab.journal))
+    assert proven(proven_lab) == ""
+    assert (proven_lab.results / "proofs" / "t--two--fake.spthy").read_text() == "theory proof\n"
+
+
+def test_evidence_goes_and_comes_with_its_result(proven_lab):
+    proof = proven_lab.results / "proofs" / "t--one--fake.spthy"
+    proof.write_text("of the first text")
+    edit_theory(proven_lab, "rule A:", "rule B:")
+    proven(proven_lab)
+    assert proof.read_text() == "theory proof\n"
+    earlier = proven_lab.results / "earlier"
+    assert (earlier / "t--one--fake~1.spthy").read_text() == "of the first text"
+    edit_theory(proven_lab, "rule B:", "rule A:")
+    assert proven(proven_lab) == ""
+    assert proof.read_text() == "of the first text"
+    assert (earlier / "t--one--fake~2.spthy").read_text() == "theory proof\n"
+
+
+def test_nothing_in_earlier_is_written_over(proven_lab):
+    proven_lab.write("results/earlier/t--one--fake~1.spthy", "of an older program")
+    proof = proven_lab.results / "proofs" / "t--one--fake.spthy"
+    for text in ("first", "second"):
+        proof.write_text(text)
+        proven(proven_lab, "--again", "-t", "t--one")
+    kept = {path.read_text() for path in (proven_lab.results / "earlier").glob("t--one*.spthy")}
+    assert kept == {"of an older program", "first", "second"}
+
+
+def test_what_comes_back_from_the_cache_is_not_copied_twice(lab):
+    lab.prover('[ -n "$LEMMA" ] || LEMMA=one\n' + VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+    edit_theory(lab, 'exists-trace "Ex k #i.', 'exists-trace "Ex k j #i.')
+    lab.run("run", "recipe.json", code=0)
+    kept = {name.split("~")[0] for name in names_in(lab.results / "earlier")}
+    assert kept == {"t--two--fake"}
+
+
+def test_all_inputs_are_kept_as_they_were_planned(lab):
+    lab.write("part.inc", 'lemma four: "All k #i. A(k) @ i ==> T"\n')
+    edit_theory(lab, "end\n", '#include "part.inc"\nheuristic: o "oracle"\nend\n')
+    lab.write("oracle", "#!/bin/sh\n", 0o755)
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "four"}])
+    lab.run("run", "recipe.json", code=0)
+    inputs = lab.results / "inputs"
+    for name in ("t.spthy", "part.inc", "oracle"):
+        data = (lab.path / name).read_bytes()
+        assert (inputs / bt.sha256(data)).read_bytes() == data
+    assert len(names_in(inputs)) == 3
+
+
+def test_an_edit_after_the_end_is_told_by_status_report_and_audit(proven_lab):
+    edit_theory(proven_lab, "rule A:", "rule B:")
+    done = proven_lab.run("status", "results", code=0)
+    assert "3 results on an older text than lies there now" in done.stderr
+    assert told_by_status(proven_lab)["one"].endswith("on an older text")
+    page = proven_lab.run("report", "results", "-f", "md", code=0).stdout
+    assert page.count("| verified, on an older text |") == 3
+    for row in json.loads(proven_lab.run("report", "results", "-f", "json").stdout)["tasks"]:
+        assert row["on_older_text"] is True
+    assert (
+        proven_lab.run("audit", "results", code=1).stdout.count("the theory has changed since") == 1
+    )
+
+
+def test_a_comment_or_a_new_date_makes_nothing_older(proven_lab):
+    edit_theory(proven_lab, "rule A:", "/* comment */ rule A:")
+    os.utime(proven_lab.path / "t.spthy")
+    done = proven_lab.run("status", "results", code=0)
+    assert done.stderr == ""
+    assert told_by_status(proven_lab)["one"].endswith("MB")
+
+
+def test_another_oracle_makes_results_older(lab):
+    lab.write("oracle", "#!/bin/sh\n", 0o755)
+    edit_theory(lab, "end\n", 'heuristic: o "oracle"\nend\n')
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    lab.write("oracle", "#!/bin/sh\nexit 0\n", 0o755)
+    assert told_by_status(lab)["one"].endswith("on an older text")
+
+
+def test_a_vanished_theory_is_said_once(proven_lab):
+    (proven_lab.path / "t.spthy").unlink()
+    done = proven_lab.run("report", "results", code=0)
+    assert done.stderr.count("not there any more") == 1
+    assert "t.spthy" in done.stderr
+
+
+def test_a_fresh_batch_is_the_one_to_go_on_with(proven_lab):
+    proven_lab.run("run", "recipe.json", "--fresh", code=0)
+    (newer,) = dated_directories(proven_lab)
+    done = proven_lab.run("run", "recipe.json", code=0)
+    assert f"nothing to do: 3 results in {newer.name}" in done.stderr
+    for command in ("status", "report"):
+        done = proven_lab.run(command, "results", code=0)
+        assert f"newer results of this recipe are in {newer.name}" in done.stderr
+        assert "newer results" not in proven_lab.run(command, newer.name, code=0).stderr
+
+
+def test_of_one_second_the_tenth_directory_is_the_newest(tmp_path):
+    for ending in ("", "_2", "_10"):
+        directory = tmp_path / f"results_2026-01-02_03-04-05{ending}"
+        directory.mkdir()
+        (directory / "batch.jsonl").touch()
+    (tmp_path / "results_2026-01-02_03-04-05_10.old").mkdir()
+    siblings = bt.dated_siblings(str(tmp_path / "results"))
+    assert [os.path.basename(path)[27:] for path in siblings] == ["", "_2", "_10"]
+
+
+def test_another_recipe_begins_beside(proven_lab):
+    proven_lab.recipe(name="other.json", lemmas=[{"name": "one"}])
+    done = proven_lab.run("run", "other.json", code=0)
+    assert "another recipe's batch is there already" in done.stderr
+    assert len(dated_directories(proven_lab)) == 1
+
+
+def test_a_renamed_recipe_goes_on_from_the_same_place(proven_lab):
+    (proven_lab.path / "recipe.json").rename(proven_lab.path / "renamed.json")
+    done = proven_lab.run("run", "renamed.json", code=0)
+    assert "nothing to do" in done.stderr
+
+
+# --- Where it stands ------------------------------------------------------------------------------
 
 
 def test_a_foreign_directory_is_left_alone(lab):
@@ -4628,7 +4960,7 @@ def unfinished_in_a_dated_directory(lab):
 def test_an_unfinished_batch_in_a_dated_directory_goes_on(lab):
     unfinished_in_a_dated_directory(lab)
     done = lab.run("run", "recipe.json", code=0)
-    assert "resuming: 1 of 3 done" in done.stderr
+    assert "going on: 1 of 3 results hold" in done.stderr
     assert len(dated_directories(lab)) == 1
 
 
@@ -4838,7 +5170,7 @@ def test_a_journal_with_a_torn_line_is_gone_on_with(lab):
     with lab.journal.open("a") as file:
         file.write('{"event":"finish","id":"t--tw')
     done = lab.run("run", "recipe.json", code=0)
-    assert "resuming: 2 of 3 done" in done.stderr
+    assert "going on: 2 of 3 results hold" in done.stderr
     assert '"t--tw{' not in lab.journal.read_text()
     assert len(lab.finishes()) == 3
 
@@ -4899,7 +5231,7 @@ def test_a_batch_goes_on_when_there_is_room_again(lab):
     finished = len(final_results(lab.journal))
     assert 0 < finished < 10
     done = lab.run("run", "recipe.json", code=0)
-    assert f"resuming: {finished} of 10 done" in done.stderr
+    assert f"going on: {finished} of 10 results hold" in done.stderr
     assert len(lab.finishes()) == 10
 
 
@@ -4969,7 +5301,7 @@ def assert_refused(path, told):
     assert path.read_bytes() == written, "no line is cut before it is known that nobody is at work"
 
 
-def state_of(path):
+def journal_state(path):
     """What `status` says of a journal: running, died or unknown."""
     batch = batch_of(path)
     return bt.batch_state(batch, str(path))[0]
@@ -4979,7 +5311,7 @@ def test_without_locks_a_living_driver_keeps_others_away(tmp_path, no_locks):
     header = a_driver(**STRANGER)
     path = journal_by(tmp_path, header)
     assert bt.driver_lives(header) is True
-    assert state_of(path) == "running"
+    assert journal_state(path) == "running"
     assert_refused(path, "another run is at work here")
 
 
@@ -4987,7 +5319,7 @@ def test_without_locks_a_process_may_open_its_own_journal_again(tmp_path, no_loc
     header = a_driver(**OURSELVES)
     path = journal_by(tmp_path, header)
     assert bt.driver_lives(header) is True
-    assert state_of(path) == "running"
+    assert journal_state(path) == "running"
     bt.Journal(str(path)).close()
 
 
@@ -4997,7 +5329,7 @@ def test_without_locks_a_dead_driver_keeps_nobody_away(tmp_path, no_locks, why):
     path = journal_by(tmp_path, header)
     written = path.read_bytes()
     assert bt.driver_lives(header) is False
-    assert state_of(path) == "died"
+    assert journal_state(path) == "died"
     bt.Journal(str(path)).close()
     assert path.read_bytes() == written
 
@@ -5007,7 +5339,7 @@ def test_without_locks_a_driver_that_cannot_be_seen_keeps_others_away(tmp_path, 
     header = a_driver(**UNKNOWN[where])
     path = journal_by(tmp_path, header)
     assert bt.driver_lives(header) is None
-    assert state_of(path) == "unknown"
+    assert journal_state(path) == "unknown"
     assert_refused(path, "--take-over")
 
 
@@ -5016,8 +5348,11 @@ def test_the_user_may_take_over_where_nobody_can_tell(tmp_path, no_locks, where)
     path = journal_by(tmp_path, a_driver(**UNKNOWN[where]))
     batch = bt.Batch(a_driver())
     told = []
-    bt.open_results(str(tmp_path), batch, False, told.append, take_over=True).close()
-    assert batch_of(path).header == a_driver()
+    journal = bt.open_results(str(tmp_path), batch, False, told.append, take_over=True)
+    bt.go_on(journal, bt.changes_of(journal.batch, batch, (), again=False), told.append)
+    journal.close()
+    header = batch_of(path).header
+    assert (header.pid, header.started) == (os.getpid(), bt.process_start(os.getpid()))
 
 
 def test_without_locks_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
@@ -5037,7 +5372,7 @@ def test_a_lock_keeps_others_away(tmp_path, take_over):
     with pytest.raises(bt.StorageError, match="another run is at work here"):
         bt.Journal(path, take_over)
     assert bt.is_locked(path) is True
-    assert state_of(path) == "running"
+    assert journal_state(path) == "running"
     first.close()
 
 
@@ -5047,7 +5382,7 @@ def test_without_its_lock_a_batch_has_died(tmp_path):
     first.begin(bt.Batch(a_driver()))
     first.close()
     assert bt.is_locked(path) is False
-    assert state_of(path) == "died"
+    assert journal_state(path) == "died"
     bt.Journal(path).close()
 
 
@@ -5058,7 +5393,7 @@ def test_a_batch_from_another_host_is_taken_over(lab, no_locks):
     status = lab.run("status", "results", "--json").stdout
     assert json.loads(status)["state"] == "unknown"
     done = lab.run("resume", "results", "--take-over", code=0)
-    assert "resuming: 2 of 3 done" in done.stderr
+    assert "going on: 2 of 3 results hold" in done.stderr
     assert len(lab.finishes()) == 3
     assert list(lab.results.glob("batch*")) == [lab.journal]
 
@@ -5169,9 +5504,9 @@ class CacheLab(Lab):
         """Where the files of a task would be, if there were any."""
         return bt.result_files(str(self.path / "none"), plan.id)
 
-    def keep(self, plan, inputs, result=VERIFIED, parse_error=False):
+    def keep(self, plan, inputs, result=VERIFIED):
         """Store a result in the cache of this process."""
-        self.cache.store(plan, result, self.outputs(plan), inputs, parse_error)
+        self.cache.store(plan, result, self.outputs(plan), inputs)
 
     def keep_all(self):
         """Store a result of every task in the cache of this process."""
@@ -5467,7 +5802,7 @@ def model_answer(lab, plan):
     """What the model says of a task: its steps are a digest of all that its answer rests on."""
     items = items_of(lab.path / "t.spthy", plan.flags)
     if any("SYNTAX" in item for item in items):
-        return bt.Result(bt.Status.FAILED, reason="unexpected S")
+        return bt.Result(bt.Status.FAILED, reason="unexpected S", refused=True)
     oracle = lab.path / "oracle"
     if not os.access(oracle, os.X_OK):
         return bt.Result(bt.Status.FAILED, reason="oracle: permission denied")
@@ -5586,7 +5921,7 @@ def test_a_hit_never_hides_a_change(model, seed):
                 assert told(hit.result) == told(answer), kind
                 hits += 1
             else:
-                model.keep(plan, inputs, answer, parse_error=refused)
+                model.keep(plan, inputs, answer)
     assert hits > 20, "the test means nothing if little was stored"
 
 
@@ -5767,7 +6102,7 @@ def test_a_parse_error_is_kept(model):
 def test_errors_can_be_cleared_alone(model, capsys):
     first, second = model.planned()[:2]
     model.keep(*first)
-    model.keep(*second, FAILED, parse_error=True)
+    model.keep(*second, REFUSED)
     directory = model.cache.directory
     assert bt.main(["cache", "clear", "--errors-only", "--cache-dir", directory]) == 0
     assert capsys.readouterr().out == f"entries removed from {directory}: 1\n"
@@ -6019,7 +6354,7 @@ class StoredResult:
     def store(self, **changes):
         """Store it (that of another plan with these changes)."""
         plan = dataclasses.replace(self.plan, **changes)
-        self.cache.store(plan, VERIFIED, self.outputs, self.inputs, parse_error=False)
+        self.cache.store(plan, VERIFIED, self.outputs, self.inputs)
 
     def find(self, **changes):
         """The hit on it."""
@@ -6437,6 +6772,8 @@ def test_limits_hold_while_results_are_copied(lab, monkeypatch):
     """A proof is copied into the cache until the other lemma has run into its limit."""
 
     def slow_copy(source, target, copy=bt.copy_file):
+        if not source.endswith("t--one--fake.spthy"):
+            return copy(source, target)
         wait_for(lambda: any(event["status"] == "timeout" for event in lab.events("finish")))
         (lab.path / "copied").touch()
         return copy(source, target)
@@ -6535,7 +6872,7 @@ def test_provers_end_with_a_killed_driver_and_a_later_run_goes_on(lab):
     wait_for(lambda: not living_provers(lab.path))
     wait_for(lambda: lock_is_free(lab.journal))
     (lab.path / "go").touch()
-    assert "resuming: 0 of 1 done" in lab.run("run", "recipe.json", code=0).stderr
+    assert "going on: 0 of 1 result hold" in lab.run("run", "recipe.json", code=0).stderr
 
 
 # === Interchange with batch-tamarin ===============================================================
@@ -7440,10 +7777,10 @@ def test_results_of_a_theory_that_has_changed_are_stale(lab, one_failed, audit):
     assert told.found_of("stale") == ["one", "two", "three"]
 
 
-def test_results_whose_theory_is_gone_are_not_stale(lab, one_failed, audit):
+def test_that_a_theory_is_gone_is_said_once(lab, one_failed, audit):
     (lab.path / "t.spthy").unlink()
     told = audit("results", code=3)
-    assert "stale" not in told.kinds
+    assert told.notes("stale") == ["is not there any more to compare with"]
     assert told.states["three"] == "verified, assuming one (failed)", "our journal says it"
 
 
@@ -9432,15 +9769,6 @@ def test_derived_files_can_be_made_again(lab):
     assert files_in(lab.results) == before
 
 
-def test_the_rerun_recipe_has_what_is_left_and_runs(lab):
-    lab.prover(FAIL_ONE + VERIFY)
-    lab.recipe()
-    lab.run("run", "recipe.json", code=3)
-    lab.prover(VERIFY)
-    lab.run("run", "results/recipe-rerun.json", code=0)
-    assert list(lab.finishes("results/rerun")) == ["t--one--fake"]
-
-
 # --- In a browser ---------------------------------------------------------------------------------
 
 needs_chromium = pytest.mark.skipif(
@@ -10032,7 +10360,9 @@ def test_a_size_has_the_unit_that_suits_it(megabytes, shown):
 def finished(task, seconds, status=bt.Status.COMPLETED):
     """This task, verified after so many seconds."""
     task.status = status
-    task.result = bt.Result(status, bt.Verdict.VERIFIED, usage=bt.Usage(seconds))
+    task.record = bt.Record(
+        bt.Result(status, bt.Verdict.VERIFIED, usage=bt.Usage(seconds)), task.plan
+    )
     return task
 
 
@@ -10345,8 +10675,15 @@ def test_a_batch_without_a_stored_proof_cannot_be_rechecked(lab):
     assert "error: results: no proof of these results" in done.stderr
 
 
-def test_a_proof_of_another_text_cannot_be_rechecked(lab):
+def test_a_proof_is_checked_in_the_text_that_was_proven(lab):
     found_proofs(lab)
+    (lab.path / "t.spthy").unlink()
+    recheck(lab, code=0)
+
+
+def test_a_proof_of_a_text_that_was_not_kept_cannot_be_rechecked(lab):
+    found_proofs(lab)
+    shutil.rmtree(lab.results / "inputs")
     lab.write("t.spthy", THEORY.replace("A(~k)", "B(~k)"))
     done = recheck(lab, code=2)
     assert done.stderr.count("the theory has changed since it was proven") == 2
@@ -10367,7 +10704,7 @@ def test_recheck_with_checks_proofs_from_the_cache_as_well(lab):
     recipe_to_recheck(lab, recheck_with="trusted")
     lab.run("run", "recipe.json", code=0)
     (lab.path / "checked").unlink()
-    done = lab.run("run", "recipe.json", code=0)
+    done = lab.run("run", "recipe.json", "-o", "other", code=0)
     assert done.stdout.count("cached ") == 2
     text = (lab.path / "checked").read_text()
     assert text.count("theory T begin") == 2
@@ -10962,7 +11299,7 @@ def test_following_in_json_is_a_line_for_each_look(lab):
     write_journal(lab, bt.Ended(0, bt.timestamp()))
     done = lab.run("status", "results", "--json", "--follow", code=0)
     (line,) = done.stdout.splitlines()
-    assert json.loads(line)["state"] == "finished"
+    assert json.loads(line)["state"] == "partial", "it ended before all tasks have run"
 
 
 def test_a_journal_that_tells_of_no_batch_has_no_status(lab):
