@@ -8859,7 +8859,8 @@ def page_of(*tasks, **header):
 
 HEADINGS = ("h1", "h2", "h3")
 CELLS = ("td", "th")
-ENDED_TAGS = (*HEADINGS, "a", "table")  # others have no text of ours behind them
+# Text behind the end of one of these is none of its own.
+ENDED_TAGS = (*HEADINGS, "a", "table")
 
 
 class PageReader(HTMLParser):
