@@ -6852,24 +6852,26 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
     `ids`: the chosen tasks. Those without a result that holds run; `again`: all of them do.
     """
     vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
-    ended: list[str] = []
-    is_new = False  # something runs, or an earlier result comes back
+    anew: list[str] = []
+    # A driver that did not come to its end may have left files that are not of these results.
+    is_new = old.ended is None
     for task_id in ids:
         task = old.tasks.get(task_id)
         plan = planned.tasks[task_id].plan
         if task is None:
             continue
         holding = task.newest_holding(plan, planned.header.host)
+        if again or (task.record and holding is None):
+            anew.append(task_id)
+        # Something runs, or an earlier result comes back.
         if again or holding is None or holding is not task.record:
             is_new = True
-        if task.record and (again or holding is None):
-            ended.append(task_id)
     plans: list[Plan] = []
     for task in planned.tasks.values():
         before = old.tasks.get(task.id)
         if before is None or before.plan != task.plan:
             plans.append(task.plan)
-    header = replace(planned.header, id=old.id, vanished=vanished, again=tuple(ended))
+    header = replace(planned.header, id=old.id, vanished=vanished, again=tuple(anew))
     differs = bool(is_new or plans or vanished) or not _say_the_same(old.header, header)
     return Changes(header, plans, differs)
 
@@ -8002,11 +8004,17 @@ class AttemptFiles:
             if task.id in present:
                 self.set_aside(task)
         for task in batch.tasks.values():
-            own = f"{task.id}~{task.record.attempt}" if task.record else ""
-            # Its own files are elsewhere, so what stands in their place is of another attempt.
-            if task.id in present and (own in kept or not task.record):
+            if task.record is None:
+                if task.id in present:
+                    self._move_away(task.id, task.attempts)
+                continue
+            own = f"{task.id}~{task.record.attempt}"
+            endings = kept.get(own, [])
+            # Its log can't be in two places: what stands in its place is of another attempt. If it
+            # isn't, a driver died when it had moved some of the files.
+            if any(os.path.lexists(self._path(task.id, ending)) for ending in endings):
                 self._move_away(task.id, _last_other_attempt(task))
-            for ending in kept.get(own, ()):
+            for ending in endings:
                 os.rename(self._earlier_path(own, ending), self._path(task.id, ending))
 
     def set_aside(self, task: Task) -> None:
@@ -8035,7 +8043,9 @@ class AttemptFiles:
     def _move_away(self, task_id: str, attempt: int) -> None:
         outputs = result_files(self.directory, task_id)
         # The drawings are found by the name of their DOT file, whether it is still there or not.
-        for path in (*outputs, *_existing_drawings(outputs.trace_dot)):
+        paths = (*outputs, *_existing_drawings(outputs.trace_dot))
+        # The logs last: while they stand in their place, so may everything else (see `settle`).
+        for path in reversed(paths):
             if os.path.lexists(path):
                 os.makedirs(self.earlier, exist_ok=True)
                 ending = os.path.basename(path)[len(task_id) :]
@@ -8585,19 +8595,23 @@ def write_result_file(directory: str, task: Task) -> None:
 def restore_result_files(directory: str, batch: Batch) -> None:
     """Make success/ and failed/ what the journal says.
 
-    A driver that died may not have written one, and others may be of an older plan.
+    A driver that died may not have written one. Files of tasks that are no longer planned go.
     """
     # Two listings are faster than a look at two paths for each of 100,000 tasks.
     success_folder = os.path.join(directory, "success")
     succeeded = set(os.listdir(success_folder))
     failure_folder = os.path.join(directory, "failed")
     failed = set(os.listdir(failure_folder))
+    for task in batch.withdrawn.values():
+        remove_file(os.path.join(success_folder, task.id + ".json"))
+        remove_file(os.path.join(failure_folder, task.id + ".json"))
     for task in batch.tasks.values():
         name = task.id + ".json"
         home = _result_folder(task)
         success_is_right = (name in succeeded) == (home == "success")
         failure_is_right = (name in failed) == (home == "failed")
-        if not (success_is_right and failure_is_right):
+        # Of several results that a task has had, the file may tell of another one.
+        if task.earlier or not (success_is_right and failure_is_right):
             write_result_file(directory, task)
 
 
