@@ -1014,7 +1014,7 @@ class Batch:
 
 
 def what_changed(old: Plan, new: Plan) -> str:
-    """What a result of the old plan is a result of, seen from the new one, where it doesn't hold."""
+    """What a result of an old plan is of, seen from a new plan for which it does not hold."""
     if old.key == new.key:
         return "an earlier run" if new.limits.no_larger_than(old.limits) else "smaller limits"
     if old.theory_digest != new.theory_digest:
@@ -6813,12 +6813,11 @@ def first_header(path: str) -> Header | None:
     """What a journal says of its batch when that begins; None if it does not say it."""
     try:
         with open(path, "rb") as file:
-            for event in journal_events(file, path, lambda _: None, lambda _: None):
-                if isinstance(event, Header):
-                    return event
+            events = journal_events(file, path, lambda _: None, lambda _: None)
+            headers = (event for event in events if isinstance(event, Header))
+            return next(headers, None)
     except OSError as error:
         raise InputError(f"the journal can't be read: {error.strerror}", path) from None
-    return None
 
 
 def _is_same_recipe(begun: Header, planned: Header) -> bool:
@@ -6847,7 +6846,7 @@ class Changes(NamedTuple):
 
 
 def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> Changes:
-    """How what is planned, and is to run, differs from the batch of the recipe that it goes on with.
+    """How what is planned, and is to run, differs from the batch that it goes on with.
 
     `ids`: the chosen tasks. Those without a result that holds run; `again`: all of them do.
     """
@@ -7577,7 +7576,8 @@ class Runner:
     async def run(self, tasks: Iterable[Task], again: bool = False) -> None:
         """Run these tasks, under the signals that a user or a system sends.
 
-        `again`: they are proven anew, whatever is stored. Raises StorageError when results can't be written any more.
+        `again`: they are proven anew, whatever is stored. Raises StorageError when results can't
+        be written any more.
         """
         self.signals.listen()
         try:
@@ -8083,7 +8083,7 @@ def _free_name(path: str) -> str:
 
 
 def kept_inputs(header: Header, directory: str) -> dict[str, str]:
-    """The copies in inputs/ of what a batch was planned with, by the absolute path of the source."""
+    """The copies in inputs/ of what a batch was planned with, by the absolute paths of these."""
     folder = os.path.join(directory, "inputs")
     copies: dict[str, str] = {}
     for path, digest in header.inputs.items():
@@ -14661,7 +14661,8 @@ def run_batch(
 ) -> BatchRun:
     """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
 
-    `again`: also what has a result, and without asking the cache. Raises InputError when a pattern chooses nothing, StorageError when the results can't be kept.
+    `again`: also what has a result, and without asking the cache. Raises InputError when a pattern
+    chooses nothing, StorageError when the results can't be kept.
     """
     import asyncio
 

@@ -3,11 +3,11 @@
 Run: `pytest` (all of it), `python test_batch_tamarin.py soak` (what takes long: random kills, walks
 and mutations), `python test_batch_tamarin.py bench` (its speed, beside other programs).
 
-Provers are small shell scripts. Where ../shared (real theories and real prover runs) is there, it is
-used as well.
+Provers are small shell scripts. Where ../shared (real theories and real prover runs) is there, it
+is used as well.
 
-No test depends on how fast the machine is. Tests wait for what happens (a line in a journal, a file,
-an exit), for minutes if need be; a prover that is meant to pass has minutes, too, and one that is
+No test depends on how fast the machine is. Tests wait for what happens (a line in a journal, a
+file, an exit), for minutes if need be; a prover that is meant to pass has minutes, too, and one that is
 meant to run into its limit waits for something that never comes.
 """
 
@@ -31,7 +31,6 @@ import select
 import selectors
 import shutil
 import signal
-import socket
 import socketserver
 import statistics
 import struct
@@ -163,7 +162,7 @@ class Lab:
         return done
 
     def run_script(self, *args, code=None, **options):
-        """Run the program as users do: `python batch_tamarin.py ...`. Options as of `subprocess.run`."""
+        """Run the program as users do; options as of `subprocess.run`."""
         options = {"cwd": self.path, "timeout": RUN_S, **options}
         done = subprocess.run(self.command(*args), capture_output=True, text=True, **options)
         check_end(done, code)
@@ -4525,7 +4524,7 @@ def test_larger_limits_run_again_what_failed_by_limits(lab):
 
 
 VERIFIED_ONCE = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
-REFUSED = bt.Result(bt.Status.FAILED, refused=True)  # a parse error
+PARSE_ERROR = bt.Result(bt.Status.FAILED, refused=True)  # a parse error
 TIMED_OUT = bt.Result(bt.Status.TIMEOUT)
 # Cores, MB and seconds.
 SMALLER_LIMITS = ["2 1024 60", "1 1024 60", "2 1023 60", "2 1024 59"]
@@ -4562,7 +4561,7 @@ def test_a_timeout_holds_on_no_other_host():
 
 
 @pytest.mark.parametrize(
-    "result", [VERIFIED_ONCE, bt.Result(bt.Status.SUPERSEDED), REFUSED, TIMED_OUT]
+    "result", [VERIFIED_ONCE, bt.Result(bt.Status.SUPERSEDED), PARSE_ERROR, TIMED_OUT]
 )
 def test_no_result_holds_under_another_key(result):
     old = bt.Record(result, a_plan(), host="here")
@@ -6102,7 +6101,7 @@ def test_a_parse_error_is_kept(model):
 def test_errors_can_be_cleared_alone(model, capsys):
     first, second = model.planned()[:2]
     model.keep(*first)
-    model.keep(*second, REFUSED)
+    model.keep(*second, PARSE_ERROR)
     directory = model.cache.directory
     assert bt.main(["cache", "clear", "--errors-only", "--cache-dir", directory]) == 0
     assert capsys.readouterr().out == f"entries removed from {directory}: 1\n"
@@ -7245,7 +7244,6 @@ sed "s|^lemma $LEMMA.*|&\\n$proof|" bell.spthy > "$OUT"
 echo "  $LEMMA ($trait): $verdict (3 steps)" | summary
 """
 
-RULE = "=" * 78
 CALM = "calm (all-traces): verified (3 steps)"
 QUIET = "quiet (all-traces): verified (3 steps)"
 STILL = "still (all-traces): verified (3 steps)"
@@ -8705,7 +8703,7 @@ def test_a_table_is_the_same_each_time(audit_table):
 
 # What audits of the runs in ../shared/transcripts tell: exit code, kinds of notes. Where somebody
 # asked for one lemma, the others are missing.
-REAL_RUNS = """
+AUDITED_RUNS = """
 accountability              0  warning
 accountability-parent-name  3  missing warning
 accountability-prefix       0  warning
@@ -8762,13 +8760,13 @@ version-rs
 @needs_transcripts
 def test_every_real_run_is_audited_here():
     expected = {"false-reuse-all", *ENDED_RUNS.split(), *NO_RUNS.split()}
-    for name, *_ in words_in(REAL_RUNS):
+    for name, *_ in words_in(AUDITED_RUNS):
         expected.add(name)
     assert expected == set(os.listdir(TRANSCRIPTS))
 
 
 @needs_transcripts
-@pytest.mark.parametrize("line", REAL_RUNS.strip().splitlines())
+@pytest.mark.parametrize("line", AUDITED_RUNS.strip().splitlines())
 def test_a_real_run_shows_nothing_wrong(audit, line):
     name, code, *kinds = line.split()
     told = audit(str(TRANSCRIPTS / name), code=int(code))
