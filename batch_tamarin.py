@@ -6791,22 +6791,26 @@ def newest_results(directory: str, planned: Header) -> str:
     A journal in which nothing stands yet is as good as the recipe's own.
     """
     newest = ""
-    begun_last = ""
+    newest_begun = ""
     for place in (directory, *dated_siblings(directory)):
-        path = os.path.join(place, JOURNAL)
-        if not os.path.exists(path):
-            continue
-        begun = first_header(path)
-        if begun is None:
-            usable = os.path.getsize(path) == 0
-        else:
-            usable = _is_same_recipe(begun, planned)
-        begun_at = begun.at if begun else ""
+        begun = _when_begun(os.path.join(place, JOURNAL), planned)
         # A sibling is made only beside what is there: of equal ones it is the newer.
-        if usable and begun_at >= begun_last:
+        if begun is not None and begun >= newest_begun:
             newest = place
-            begun_last = begun_at
+            newest_begun = begun
     return newest
+
+
+def _when_begun(path: str, planned: Header) -> str | None:
+    """When the batch of a journal began; "" for an empty one, None if it is no batch of a recipe."""
+    if not os.path.exists(path):
+        return None
+    if os.path.getsize(path) == 0:
+        return ""
+    begun = first_header(path)
+    if begun is None or not _is_same_recipe(begun, planned):
+        return None
+    return begun.at
 
 
 def first_header(path: str) -> Header | None:
