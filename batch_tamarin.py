@@ -940,6 +940,7 @@ class Batch:
         # A journal can come from anywhere, and ids name files that we write and remove.
         if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", "..") or "\0" in plan.id:
             raise ValueError(f"'{plan.id}' can't name files")
+        os.fsencode(plan.id)  # half a character can't either
         # Attempts are counted on even if nothing else holds: their numbers name files.
         task = self.tasks.get(plan.id) or self.withdrawn.pop(plan.id, None)
         if task is None:
@@ -1033,6 +1034,14 @@ def _may_be_tried_again(record: Record, plan: Plan) -> bool:
 # --- The codec: the model as JSON and back, by the types of its fields ----------------------------
 
 
+def refuse_constant(word: str) -> NoReturn:
+    """Python's `json` reads NaN and Infinity, which are no JSON."""
+    raise ValueError(f"{word} is no JSON number")
+
+
+STRICT_JSON = json.JSONDecoder(parse_constant=refuse_constant)
+
+
 def encode(value: Any) -> Any:
     """A value of the model as JSON has it: dataclasses as objects, tuples as lists."""
     if type(value) is tuple:
@@ -1118,7 +1127,7 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
                 inline="inline" in each.metadata,
                 sparse="sparse" in each.metadata,
                 default=each.default if each.default_factory is dataclasses.MISSING else None,
-                plain=kinds[each.name] if kinds[each.name] in (str, int, bool) else None,
+                plain=kinds[each.name] if kinds[each.name] in (str, bool) else None,
                 read=_reader(kinds[each.name]),
             )
         )
@@ -1147,7 +1156,9 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         }
     if kind is float:
         return _number
-    if kind in (str, int, bool):
+    if kind is int:
+        return _integer
+    if kind in (str, bool):
         return functools.partial(_checked, kind)
     if kind is Limits:  # 100,000 tasks have few distinct ones
         return lambda data: share(decode(Limits, data))
@@ -1161,6 +1172,13 @@ def _checked(kind: type[T], value: Any) -> T:
     if type(value) is not kind:
         raise TypeError
     return value
+
+
+def _integer(value: Any) -> int:
+    """An integer of 64 bits at most: 400 digits are no float, where one is wanted later."""
+    if not -(2**63) <= _checked(int, value) < 2**63:
+        raise TypeError
+    return cast(int, value)
 
 
 def _number(value: Any) -> float:
@@ -4402,7 +4420,11 @@ def _writes_traces(prover: Prover) -> bool:
     """Whether the prover knows the trace options; one that did not tell its version is taken to."""
     if prover.flavour is Flavour.TAMARIN_RS or not prover.version:
         return True
-    return tuple(map(int, prover.version.split("."))) >= TRACES_SINCE
+    parts = prover.version.split(".")
+    # A journal from outside may hold any text as a version.
+    if not all(map(str.isdecimal, parts)):
+        return True
+    return tuple(map(int, parts)) >= TRACES_SINCE
 
 
 def prover_environment(prover: Prover) -> dict[str, str]:
@@ -4988,7 +5010,7 @@ class Recipe:
             return {key: value for key, value in pairs if value is not None}
 
         try:
-            data = json.loads(self.text, object_pairs_hook=members, parse_constant=_refuse_constant)
+            data = json.loads(self.text, object_pairs_hook=members, parse_constant=refuse_constant)
         except json.JSONDecodeError as error:
             message = f"this is no valid JSON: {error.msg}"
             raise InputError(message, self.path, error.lineno, error.colno) from None
@@ -5016,11 +5038,6 @@ class Recipe:
         """Needed only where something is wrong. Of a key that stands twice, the second."""
         positions = json_positions(self.text)
         return dict(positions)
-
-
-def _refuse_constant(word: str) -> NoReturn:
-    """Python's `json` reads NaN and Infinity, which are no JSON."""
-    raise ValueError(f"{word} is no JSON number")
 
 
 # A string that has a colon behind it is a key.
@@ -6585,7 +6602,7 @@ def journal_events(
             file.seek(-len(line), os.SEEK_CUR)
             return
         try:
-            event = decode_event(json.loads(line.lstrip(b"\0")))
+            event = decode_event(STRICT_JSON.decode(line.lstrip(b"\0").decode("utf-8")))
             if event:
                 apply(event)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -6802,7 +6819,7 @@ def newest_results(directory: str, planned: Header) -> str:
 
 
 def _when_begun(path: str, planned: Header) -> str | None:
-    """When the batch of a journal began; "" for an empty one, None if it is no batch of a recipe."""
+    """When the batch of a journal began; "" for an empty one, None if it is not of the recipe."""
     if not os.path.exists(path):
         return None
     if os.path.getsize(path) == 0:
@@ -7171,12 +7188,15 @@ class Cache:
         """An entry; None if it isn't there. One that makes no sense is removed."""
         try:
             with open(os.path.join(path, _ENTRY_FILE), encoding="utf-8") as file:
-                entry = decode(Entry, json.load(file))
+                entry = decode(Entry, STRICT_JSON.decode(file.read()))
             # The files are copied to where these names say: never trust them.
             if not os.path.basename(path).startswith(entry.plan.key):
                 raise ValueError("it stands under another's key")
             if not set(entry.files) <= set(Outputs._fields):
                 raise ValueError("it names files that are none of ours")
+            is_completed = entry.result.status is Status.COMPLETED
+            if is_completed and entry.result.verdict is None and not entry.is_load:
+                raise ValueError("it has lost its verdict")
             return entry
         except OSError:  # gone meanwhile, not yet whole, or not ours to read
             return None

@@ -466,9 +466,9 @@ def test_a_batch_that_goes_on_has_not_ended(small_batch, event):
     assert small_batch.ended is None
 
 
-@pytest.mark.parametrize("task_id", ["", ".", "..", "a/b", "/a", "a\0b"])
+@pytest.mark.parametrize("task_id", ["", ".", "..", "a/b", "/a", "a\0b", "\ud800"])
 def test_an_id_that_cannot_name_a_file_is_refused(task_id):
-    with pytest.raises(ValueError, match="can't name files"):
+    with pytest.raises(ValueError, match="can't name files|surrogates not allowed"):
         bt.Batch().apply(a_plan(id=task_id))
 
 
@@ -483,8 +483,8 @@ def test_a_number_is_a_finite_number(number):
         decode_limits(cores=1, memory_mb=1, timeout_s=number)
 
 
-@pytest.mark.parametrize("number", [1.0, True, "1", None])
-def test_a_whole_number_is_nothing_else(number):
+@pytest.mark.parametrize("number", [1.0, True, "1", None, 2**63, -(10**400)])
+def test_a_whole_number_is_one_of_64_bits(number):
     with pytest.raises(TypeError, match="'cores'"):
         decode_limits(cores=number, memory_mb=1, timeout_s=1)
 
@@ -3025,7 +3025,14 @@ OUTPUTS = bt.result_files("/results", "i")
 
 @pytest.mark.parametrize(
     "version, writes",
-    [("1.4.1", False), ("1.8.0", False), ("1.10.0", True), ("1.11.0", True), ("", True)],
+    [
+        ("1.4.1", False),
+        ("1.8.0", False),
+        ("1.10.0", True),
+        ("1.11.0", True),
+        ("", True),
+        ("x", True),
+    ],
 )
 def test_traces_are_asked_for_from_version_1_10_on(version, writes):
     """Older ones refuse the options; who did not tell its version is taken for a new one."""
@@ -5119,6 +5126,16 @@ def test_who_reads_a_damaged_journal_is_told(lab, written, monkeypatch, capsys, 
     assert "is skipped" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("word", ["NaN", "-Infinity"])
+def test_a_line_with_what_is_no_json_number_is_skipped(written, word):
+    with written.open("a") as file:
+        file.write(f'{{"event": "batch", "recipe_file": "r.json", "recipe": {{"x": {word}}}}}\n')
+    told = []
+    batch, _ = bt.load_batch(str(written), told.append)
+    assert batch.header.recipe == {}
+    assert f"{word} is no JSON number" in told[0]
+
+
 def another_prover(text):
     return text.replace('"prover":"fake"', '"prover":"another"', 1)
 
@@ -6418,12 +6435,27 @@ def anothers_key(entry):
     (entry / "entry.json").write_text(text.replace("aaaa", "cccc"))
 
 
+def lost_verdict(entry):
+    text = (entry / "entry.json").read_text()
+    assert '"verdict": "verified"' in text
+    (entry / "entry.json").write_text(text.replace('"verdict": "verified"', '"verdict": null'))
+
+
 def nothing_in_it(entry):
     shutil.rmtree(entry)
     entry.mkdir()
 
 
-DAMAGES = [cut_proof, other_proof, lost_proof, no_json, a_list, a_foreign_path, anothers_key]
+DAMAGES = [
+    cut_proof,
+    other_proof,
+    lost_proof,
+    no_json,
+    a_list,
+    a_foreign_path,
+    anothers_key,
+    lost_verdict,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
