@@ -6474,7 +6474,7 @@ class Journal:
         self._unflushed: list[Event] = []
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
-            lock_journal(self.fd, path, take_over)
+            self._is_locked = lock_journal(self.fd, path, take_over)
         except StorageError:
             os.close(self.fd)
             raise
@@ -6490,6 +6490,8 @@ class Journal:
         self.batch = batch
         self.is_new = True
         lines = map(json_line, batch.events())
+        self._write(next(lines))
+        self._claim(0, batch.header)
         # In pieces: 100,000 tasks need not be in memory as text.
         while True:
             data = b"".join(itertools.islice(lines, 1_000))
@@ -6504,10 +6506,36 @@ class Journal:
 
     def go_on(self, header: Header) -> None:
         """Go on with the batch that was loaded, with a new driver. Raises OSError, StorageError."""
+        end = self.size
         # Behind the last whole line stands what a dying writer left half-written.
-        os.ftruncate(self.fd, self.size)
+        if self._is_locked:
+            os.ftruncate(self.fd, end)
+        elif os.fstat(self.fd).st_size > end:
+            # It may be the line of another run, which began after we had read.
+            self._write(b"\n")
         # First of all: where there are no locks this line keeps others away.
         self.record(header)
+        self._claim(end, header)
+
+    def _claim(self, end: int, own: Header) -> None:
+        """Where there are no locks: of runs that begin at one moment only the first goes on.
+
+        `end`: where the journal ended when we had read it. `own`: what we wrote there. Raises
+        StorageError.
+        """
+        if self._is_locked:
+            return
+        with open(self.path, "rb") as file:
+            file.seek(end)
+            for header in _drivers(file, self.path):
+                if (header.at, header.host, header.pid) == (own.at, own.host, own.pid):
+                    return
+                if driver_lives(header) is not False:
+                    raise StorageError(
+                        f"another run began at the same moment ({_driver_words(header)}): wait for "
+                        "it, or give another directory with -o",
+                        self.path,
+                    )
 
     def record(self, event: Event) -> None:
         """Write one event, then apply it. Raises StorageError."""
@@ -6620,11 +6648,11 @@ def journal_events(
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
-def lock_journal(fd: int, path: str, take_over: bool) -> None:
-    """Make this process the journal's one writer, as long as it has `fd` open.
+def lock_journal(fd: int, path: str, take_over: bool) -> bool:
+    """Make this process the journal's one writer, as long as it has `fd` open; whether by a lock.
 
-    Where the file system has no locks the journal's last driver decides: a run goes on only when
-    that is known to be dead, or the user takes over. Raises StorageError that says who is at work.
+    Where the file system has no locks the journal's drivers decide: a run goes on only when all are
+    known to be dead, or the user takes over. Raises StorageError that says who is at work.
     """
     import fcntl
 
@@ -6633,22 +6661,51 @@ def lock_journal(fd: int, path: str, take_over: bool) -> None:
     except OSError as error:
         raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
     if locked:
-        return
-    batch, _ = load_batch(path, lambda _: None)
-    header = batch.header
-    driver = f"process {header.pid or '?'} on {header.host or '?'}"
-    problem = (
-        f"another run is at work here ({driver}): wait for it, or give another directory with -o"
-    )
+        return True
+    with open(path, "rb") as file:
+        drivers = list(_drivers(file, path))
     if locked is None:
-        if take_over or _is_abandoned(batch):
-            return
-        if driver_lives(header) is None:
-            problem = (
-                "this file system has no locks, and from here nobody can see whether the last run "
-                f"({driver}) is still at work: if it is not, add --take-over"
-            )
+        drivers = [header for header in drivers if _may_be_at_work(header)]
+        if take_over or not drivers:
+            return False
+    driver = _driver_words(drivers[-1] if drivers else Header())
+    if locked is None and driver_lives(drivers[-1]) is None:
+        problem = (
+            "this file system has no locks, and from here nobody can see whether the last run "
+            f"({driver}) is still at work: if it is not, add --take-over"
+        )
+    else:
+        problem = (
+            f"another run is at work here ({driver}): wait for it, or give another directory with "
+            "-o"
+        )
     raise StorageError(problem, path)
+
+
+def _drivers(file: BinaryIO, path: str) -> Iterator[Header]:
+    """Who has driven a batch since it ended last, from where a journal stands."""
+    headers: list[Header] = []
+    for event in journal_events(file, path, lambda _: None, lambda _: None):
+        if isinstance(event, Header):
+            headers.append(event)
+        elif isinstance(event, Ended):
+            headers.clear()
+    return iter(headers)
+
+
+def _driver_words(header: Header) -> str:
+    return f"process {header.pid or '?'} on {header.host or '?'}"
+
+
+def _may_be_at_work(header: Header) -> bool:
+    """Whether a driver isn't known to be dead."""
+    # It may be ourselves: one run opens its batch of rechecks twice.
+    return driver_lives(header) is not False and not _is_ourselves(header)
+
+
+def _is_ourselves(header: Header) -> bool:
+    """Whether this very process is a driver."""
+    return driver_lives(header) is True and header.pid == os.getpid()
 
 
 def _try_lock(fd: int, kind: int) -> bool | None:
@@ -6664,17 +6721,6 @@ def _try_lock(fd: int, kind: int) -> bool | None:
             return False
         raise
     return True
-
-
-def _is_abandoned(batch: Batch) -> bool:
-    """Whether it is known that no other process is at work on a batch."""
-    if not batch.has_begun or batch.ended:
-        return True
-    lives = driver_lives(batch.header)
-    if lives is False:
-        return True
-    # It may be ourselves: one run opens its batch of rechecks twice.
-    return lives is True and batch.header.pid == os.getpid()
 
 
 def driver_lives(header: Header) -> bool | None:

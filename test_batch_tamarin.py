@@ -5367,8 +5367,43 @@ def test_the_user_may_take_over_where_nobody_can_tell(tmp_path, no_locks, where)
     journal = bt.open_results(str(tmp_path), batch, False, told.append, take_over=True)
     bt.go_on(journal, bt.changes_of(journal.batch, batch, (), again=False), told.append)
     journal.close()
-    header = batch_of(path).header
+    skipped = []
+    header = bt.load_batch(str(path), skipped.append)[0].header
+    assert len(skipped) == 1, "the torn line: without locks nothing is cut"
     assert (header.pid, header.started) == (os.getpid(), bt.process_start(os.getpid()))
+
+
+def another_run():
+    """The header of a run that lives: our parent's."""
+    parent = os.getppid()
+    return a_driver(pid=parent, started=bt.process_start(parent), at="another time")
+
+
+def test_of_two_runs_that_begin_at_one_moment_the_first_goes_on(tmp_path, no_locks):
+    path = str(tmp_path / "batch.jsonl")
+    first, second = bt.Journal(path), bt.Journal(path)
+    first.begin(bt.Batch(another_run()))
+    with pytest.raises(bt.StorageError, match="began at the same moment"):
+        second.begin(bt.Batch(a_driver()))
+    with pytest.raises(bt.StorageError, match=f"at work here .process {os.getppid()} "):
+        bt.Journal(path)
+
+
+def test_of_two_runs_that_go_on_at_one_moment_the_first_does(tmp_path, no_locks):
+    path = journal_by(tmp_path, a_driver(pid=2**30))
+    with open(path, "a") as file:
+        file.write('{"torn')
+    first, second = bt.Journal(path), bt.Journal(path)
+    for journal in (first, second):
+        journal.load(pytest.fail)
+    first.go_on(another_run())
+    with pytest.raises(bt.StorageError, match="began at the same moment"):
+        second.go_on(a_driver())
+    told = []
+    assert bt.load_batch(path, told.append)[0].header.pid == os.getpid()
+    assert len(told) == 1, "only the torn line is lost"
+    with pytest.raises(bt.StorageError, match=f"at work here .process {os.getppid()} "):
+        bt.Journal(path)
 
 
 def test_without_locks_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
