@@ -13,12 +13,15 @@ meant to run into its limit waits for something that never comes.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import csv
 import dataclasses
 import errno
 import fcntl
+import functools
+import io
 import json
 import multiprocessing
 import os
@@ -38,6 +41,7 @@ import tempfile
 import termios
 import threading
 import time
+import traceback
 import typing
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9648,47 +9652,245 @@ def test_signals_that_were_ignored_at_the_start_stay_ignored(lab):
 
 
 # === Soak =========================================================================================
+#
+# What takes long, with random input: of each kind a few rounds with the same seed in every run of
+# the tests, and as many as there is time for by `python test_batch_tamarin.py soak`.
 
-TORTURE_ROUNDS = int(os.environ.get("TORTURE_ROUNDS", "2"))
+SOAK_SEED = 1  # of every run of the tests
+SOAK_S = 600
+ROUND_S = 300  # more is taken for hanging
 
 
-@needs_linux
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_torture(lab, number):
-    """Stopped at random moments, gone on with: every task has one final result, none that was finished runs again, no prover is left.
+class Kind(typing.NamedTuple):
+    """Rounds of one kind: each is played with random numbers, in an empty working directory."""
 
-    A moment is a number of new lines in the journal and a little more; now and then it comes before the program does anything."""
-    lab.write("t.spthy", many_lemmas(12))
-    lab.prover('echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); ' + VERIFY)
+    play: typing.Callable
+    rounds: int  # in every run of the tests
+
+
+def play_round(name, seed, number):
+    """Play one round; what is found wrong is an AssertionError that says how to find it again."""
+    numbers = random.Random(f"{seed} {name} {number}")
+    forget_what_was_read()
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            with time_limit():
+                KINDS[name].play(numbers)
+        except Exception as error:
+            place = f"soak --seed {seed}, round {number} of '{name}'"
+            raise AssertionError(f"{place}: {error}") from error
+        finally:
+            os.chdir(before)
+
+
+@contextlib.contextmanager
+def time_limit():
+    """A time after which what happens here is taken for hanging."""
+
+    def give_up(*_):
+        raise AssertionError(f"this hangs: it did not end within {ROUND_S} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    left = signal.alarm(ROUND_S)
+    try:
+        yield
+    finally:
+        signal.alarm(left)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def blamed_on(data):
+    """Whatever goes wrong here is told together with the input that it goes wrong with."""
+    try:
+        yield
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}\nwith this input: {shortened(data)}"
+        raise AssertionError(message) from error
+
+
+def shortened(data):
+    """The input as Python writes it, without what is the same character over and over."""
+    return re.sub(r"(.)\1{99,}", lambda found: f"{found[1]}<{len(found[0])} times>", repr(data))
+
+
+def call(*args):
+    """Run a command line in this process; the finished "process"."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = bt.main(list(args))
+        out.flush()
+        err.flush()
+    told = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    done = subprocess.CompletedProcess(args, code, *told)
+    if code == 2:
+        assert "error: " in done.stderr, f"{args} failed without a word"
+    return done
+
+
+# --- Damage at random -----------------------------------------------------------------------------
+
+# Values that nobody expects where they come to stand, as JSON has them (NaN and Infinity: as Python
+# has them).
+ODD_NUMBERS = [
+    *["0", "-1", "1", "1.5", "999", "1e308", "-1e308", "1e-320", "NaN", "-Infinity"],
+    *["1" + zeros * "0" for zeros in (10, 30, 400, 5000)],
+]
+ODD_TEXTS = [
+    *['""', '" "', '"."', '".."', '"../x"', '"/"', '"-"', '"--prove"', '"*"', '"[a"', '"!"', '"x"'],
+    *[r'"\u0000"', r'"\ud800"', r'"a\ud800"', r'"/\ud800"', r'"\u001b[31m"', r'"\u202e"', r'"\n"'],
+    '"0001-01-01T00:00:00.000000Z"',
+    '"0001-01-01T00:00:00+14:00"',
+    '"9999-12-31T23:59:59.999999-14:00"',
+    '"2026-02-30T25:61:61Z"',
+    '"' + 5000 * "x" + '"',
+]
+OTHER_VALUES = [
+    *["null", "true", "false", "[]", "{}", "[null]", '[""]', '{"": null}'],
+    "[" * 50_000 + "]" * 50_000,
+]
+ODD_VALUES = [*ODD_NUMBERS, *ODD_TEXTS, *OTHER_VALUES]
+JSON_PIECES = [b",", b'"', b"{", b"}", b"[", b"]", b":", b"\\", b"// x\n", b"/* x */", b"\n"]
+ODD_BYTES = [b"\xef\xbb\xbf", b"\xff", b"\0", b"\r", b"\xed\xa0\x80", "\u2028".encode(), b"\x1b[2J"]
+MARK = "the value is put here"
+
+
+def places_in(data):
+    """Where each member and element of a JSON value stands: what holds it, and under which key."""
+    members = []
+    if isinstance(data, dict):
+        members = list(data.items())
+    elif isinstance(data, list):
+        members = list(enumerate(data))
+    for key, value in members:
+        yield data, key
+        yield from places_in(value)
+
+
+def with_odd_value(numbers, text, indent=None):
+    """A JSON text in which one value is another one, stands under another key, or is gone."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    places = list(places_in(data))
+    if not places:
+        return text
+    holder, key = numbers.choice(places)
+    way = numbers.choice(["value", "value", "value", "copy", "key", "gone"])
+    values = ODD_VALUES
+    if way == "value":
+        # One of another kind is soon refused.
+        if numbers.random() < 0.7:
+            values = odd_values_like(holder[key])
+        holder[key] = MARK
+    elif way == "copy":
+        other, its_key = numbers.choice(places)
+        holder[key] = json.loads(json.dumps(other[its_key]))
+    elif way == "key" and isinstance(holder, dict):
+        holder[key + numbers.choice(["s", " ", "\0", "\ud800"])] = holder.pop(key)
+    else:
+        del holder[key]
+    return json.dumps(data, indent=indent).replace(f'"{MARK}"', numbers.choice(values))
+
+
+def odd_values_like(value):
+    """Odd values of the same kind, as JSON has them."""
+    if isinstance(value, str):
+        return ODD_TEXTS
+    if isinstance(value, (int, float)):
+        return ODD_NUMBERS
+    return OTHER_VALUES
+
+
+def with_odd_values(numbers, text, indent=None):
+    """A JSON text after one to three such changes."""
+    for _ in range(numbers.choice([1, 1, 2, 3])):
+        text = with_odd_value(numbers, text, indent)
+    return text
+
+
+def with_odd_bytes(numbers, data, pieces):
+    """Data in which one place is cut out, doubled, turned, overwritten or has something put in."""
+    start = numbers.randrange(len(data) + 1)
+    size = numbers.choice([0, 1, 1, 10, 100, 1000])
+    middle = data[start : start + size]
+    ways = [
+        b"",
+        middle + middle,
+        middle[::-1],
+        bytes(len(middle)),
+        numbers.randbytes(len(middle)),
+        middle + numbers.choice([*pieces, *ODD_BYTES]),
+        middle + numbers.choice([*pieces, *ODD_BYTES]),
+    ]
+    is_cut = numbers.random() < 0.1
+    tail = b"" if is_cut else data[start + size :]
+    return data[:start] + numbers.choice(ways) + tail
+
+
+def damaged_json(numbers, text):
+    """The bytes of a JSON text after some damage: to its values, or to the text."""
+    data = with_odd_values(numbers, text, numbers.choice([None, 2])).encode()
+    if numbers.random() < 0.3:
+        data = with_odd_bytes(numbers, data, JSON_PIECES)
+    return data
+
+
+# --- Kills ----------------------------------------------------------------------------------------
+
+SHORT_WORK = 'echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); ' + VERIFY
+
+
+def play_kills(number, tasks, numbers):
+    """A batch that a signal stops at random moments, and that goes on until all has finished.
+
+    Every task has one final result, none that was finished runs again, no prover is left.
+    """
+    lab = Lab(Path.cwd())
+    lab.write("t.spthy", many_lemmas(tasks))
+    lab.prover(SHORT_WORK)
     lab.recipe(config={"global_max_cores": 4})
-    journal = lab.path / "results" / "batch.jsonl"
-    for _ in range(TORTURE_ROUNDS):
-        shutil.rmtree(lab.path / "results", ignore_errors=True)
-        finished, lives = [], 0
-        while len(finished) < 12:
-            lives += 1
-            assert lives <= 100, (
-                f"it does not get on: {len(finished)} of 12 tasks finished in 100 runs"
-            )
-            wanted = steps_of(lab) + random.randint(0, 10)
-            process = lab.start("run", "recipe.json", "-q")
-            wait_for(
-                lambda: process.poll() is not None or steps_of(lab) >= wanted,
-                "a run that does anything",
-            )
-            time.sleep(random.uniform(0, 0.1))
-            process.send_signal(number)
-            _, told = end_of(process)
-            # A signal may also come before the program has begun to handle it; then Python itself ends.
-            assert process.returncode in (0, 128 + number, -number) or told.endswith(
-                "KeyboardInterrupt\n"
-            ), told
-            before, finished = finished, final_results(journal)
-            assert len(finished) == len(set(finished)), "a finished task ran again"
-            assert set(before) <= set(finished), "a result was lost"
-            wait_for(lambda: lock_is_free(journal), "the watchdog's end")
-        assert bt.load_batch(str(journal), pytest.fail)[0].count(bt.Status.COMPLETED) == 12
-        wait_for(lambda: not living_provers(lab.path))
+    finished = []
+    lives = 0
+    while len(finished) < tasks:
+        lives += 1
+        assert lives <= 10 * tasks, f"only {len(finished)} tasks finished in {lives} runs"
+        stop_at_random(lab, number, numbers)
+        before, finished = finished, final_results(lab)
+        assert len(finished) == len(set(finished)), f"one finished twice: {finished}"
+        assert set(before) <= set(finished), f"a result was lost: {before}, then {finished}"
+        wait_for(lambda: lock_is_free(lab.journal), "the watchdog's end")
+    batch, _ = bt.load_batch(str(lab.journal), pytest.fail)
+    assert batch.count(bt.Status.COMPLETED) == tasks
+    wait_for(lambda: not living_provers(lab.path), "the end of all provers")
+
+
+def stop_at_random(lab, number, numbers):
+    """Run the recipe until there are some new lines in the journal and a little longer.
+
+    Now and then that is before the program does anything.
+    """
+    wanted = steps_of(lab) + numbers.randint(0, 5)
+    pause = numbers.uniform(0, 0.1)
+    with tempfile.TemporaryFile() as told:
+        arguments = (["run", "recipe.json", "-q"], lab.path, told.fileno(), told.fileno())
+        fork = multiprocessing.get_context("fork")
+        process = fork.Process(target=be_the_program, args=arguments)
+        process.start()
+        wait_for(lambda: process.exitcode is not None or steps_of(lab) >= wanted)
+        time.sleep(pause)
+        if process.exitcode is None:
+            os.kill(process.pid, number)
+        process.join(RUN_S)
+        told.seek(0)
+        output = told.read().decode()
+    # Before the program has begun to handle a signal, Python itself ends by it.
+    early = output.endswith("KeyboardInterrupt\n")
+    assert early or process.exitcode in (0, 128 + number, -number), (process.exitcode, output)
 
 
 def steps_of(lab):
@@ -9696,90 +9898,644 @@ def steps_of(lab):
     return len(lab.events("start")) + len(lab.events("finish"))
 
 
-def final_results(journal):
+def final_results(lab):
     """The ids of all `finish` events but those of interrupted attempts."""
-    lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
-    events = [json.loads(line) for line in lines if line.endswith(b"\n")]
-    return [
-        event["id"]
-        for event in events
-        if event["event"] == "finish" and event["status"] != "interrupted"
-    ]
+    finishes = lab.events("finish")
+    return [event["id"] for event in finishes if event["status"] != "interrupted"]
 
 
 def living_provers(path):
-    """Processes whose command line names a file below `path`."""
+    """Provers of a lab that still run, by their command lines."""
+    prover = str(path / "fake.sh").encode()
     found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if (
-                entry.name.isdigit()
-                and str(path).encode() in (entry / "cmdline").read_bytes()
-                and b"fake.sh" in (entry / "cmdline").read_bytes()
-            ):
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may have ended meanwhile
+            if prover in (entry / "cmdline").read_bytes():
                 found.append(int(entry.name))
-        except OSError:
-            continue
     return found
 
 
+# --- Damaged journals -----------------------------------------------------------------------------
+
+# Verifies one, refutes two with a warning, fails on three.
+MIXED = """
+echo "theory proof" > "$OUT"
+case $LEMMA in
+one) echo "  one (all-traces): verified (7 steps)" | summary;;
+two) printf '  WARNING: 1 wellformedness check failed!\n\n  two (exists-trace): falsified' > text
+    echo " - no trace found (3 steps)" >> text
+    summary < text;;
+*) echo "something is wrong" >&2; exit 1;;
+esac
+"""
+MIXED_TASK = {
+    "theory_file": "t.spthy",
+    "tamarin_versions": ["fake"],
+    "output_file_prefix": "t",
+    "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300},
+}
+
+
+@functools.lru_cache(maxsize=1)
+def good_results():
+    """A run of two entries with verdicts, a failure and a limit; its files by their names.
+
+    What was in its directory's name there stands as `{here}`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder).resolve())
+        lab.prover(MIXED)
+        bound = {**MIXED_TASK, "tamarin_options": ["--bound=5"], "output_file_prefix": "b"}
+        lab.recipe(tasks={"plain": MIXED_TASK, "bound": {**bound, "expect": {"one": "verified"}}})
+        lab.run("run", "recipe.json", "--no-cache", code=3)
+        # A limit that is met takes time: here one was.
+        change_text(lab.journal, '"status":"failed"', '"status":"timeout"')
+        files = {}
+        for path in lab.path.rglob("*"):
+            if path.is_file():
+                data = path.read_bytes().replace(str(lab.path).encode(), b"{here}")
+                files[path.relative_to(lab.path)] = data
+    return files
+
+
+def change_text(path, old, new):
+    """Replace the first of some texts in a file."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def write_good_results():
+    """The files of that run, as if it had been made here; the lines of its journal."""
+    here = str(Path.cwd()).encode()
+    for name, data in good_results().items():
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_bytes(data.replace(b"{here}", here))
+        name.chmod(0o755)
+    return Path("results/batch.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def lose_line(numbers, lines, place):
+    del lines[place]
+
+
+def double_line(numbers, lines, place):
+    lines.insert(numbers.randrange(len(lines)), lines[place])
+
+
+def swap_lines(numbers, lines, place):
+    other = numbers.randrange(len(lines))
+    lines[place], lines[other] = lines[other], lines[place]
+
+
+def join_lines(numbers, lines, place):
+    lines[place] = lines[place].rstrip(b"\n")
+
+
+def damage_line(numbers, lines, place):
+    lines[place] = with_odd_bytes(numbers, lines[place], JSON_PIECES)
+
+
+def change_line(numbers, lines, place):
+    text = lines[place].decode(errors="replace")
+    lines[place] = with_odd_values(numbers, text).encode() + b"\n"
+
+
+def change_all_lines(numbers, lines, place):
+    """Give a member the same odd value wherever it stands: each line for itself looks good."""
+    try:
+        places = list(places_in(json.loads(lines[place])))
+    except (ValueError, RecursionError):
+        return
+    holder, name = numbers.choice(places)
+    value = numbers.choice(odd_values_like(holder[name]))
+    for number, line in enumerate(lines):
+        with contextlib.suppress(ValueError, RecursionError):
+            lines[number] = with_member(json.loads(line), name, value)
+
+
+def with_member(data, name, value):
+    """A line of JSON in which all members of this name have this value."""
+    for holder, key in list(places_in(data)):
+        if key == name:
+            holder[key] = MARK
+    return json.dumps(data).replace(f'"{MARK}"', value).encode() + b"\n"
+
+
+LINE_DAMAGES = [lose_line, double_line, swap_lines, join_lines, damage_line]
+
+
+def damaged_lines(numbers, lines):
+    """The lines of a journal after a few damages."""
+    lines = list(lines)
+    for _ in range(numbers.choice([1, 1, 2, 5, 20])):
+        damage = numbers.choice([*LINE_DAMAGES, *([change_line, change_all_lines] * 4)])
+        damage(numbers, lines, numbers.randrange(len(lines)))
+    return lines
+
+
+def play_damaged_journals(numbers):
+    """Every command that reads a journal copes with a damaged one, and shows what is whole."""
+    good = write_good_results()
+    damaged = damaged_lines(numbers, good)
+    # Lines may have become others: two of one, one of two.
+    journal = b"".join(damaged)
+    Path("results/batch.jsonl").write_bytes(journal)
+    with blamed_on(journal):
+        reports = {form: call("report", "results", "-f", form) for form in bt.REPORTS}
+        for form, done in reports.items():
+            check_report(form, done)
+        shown = shown_verdicts(reports["json"])
+        for task_id, verdict in whole_results(good, journal).items():
+            assert shown.get(task_id) == verdict, f"{task_id} was {verdict}, shown is {shown}"
+        call("report", "results", "--rebuild")
+        call("status", "results")
+        check_json(call("status", "results", "--json"))
+        check_json(call("audit", "results", "--format", "json"))
+        check_audits()
+        if numbers.random() < 0.2:
+            check_going_on(numbers)
+
+
+def check_audits():
+    """Audits of the results and of all around them end with a code of theirs."""
+    for words in (["results"], ["results", "--format", "junit"], [".", "--details"]):
+        done = call("audit", *words)
+        assert done.returncode in (0, 1, 2, 3)
+
+
+def check_json(done):
+    """What was printed is one JSON object, if there was no error."""
+    if done.returncode != 2:
+        json.loads(done.stdout, parse_constant=pytest.fail)
+
+
+def check_report(form, done):
+    """A report is there, and is what its format demands; or an error is."""
+    assert done.returncode in (0, 2), done.stderr
+    if done.returncode == 2:
+        return
+    assert done.stdout
+    if form == "json":
+        check_json(done)
+    elif form == "junit":
+        ElementTree.fromstring(done.stdout)
+    elif form == "csv":
+        rows = list(csv.reader(done.stdout.splitlines(keepends=True)))
+        assert len({len(row) for row in rows}) == 1
+
+
+def whole_results(good, journal):
+    """The verdicts that a damaged journal still tells for sure, by task.
+
+    Those of which all lines are as they were, in their order, under the header as it was.
+    """
+    lines = journal.splitlines(keepends=True)
+    headers = [line for line in lines if b'"batch"' in line]
+    if headers != good[:1] or lines[0] != good[0]:
+        return {}
+    verdicts = {}
+    for line in good:
+        event = json.loads(line)
+        if event["event"] == "finish":
+            name = json.dumps(event["id"]).encode()
+            if about(name, lines) == about(name, good):
+                verdicts[event["id"]] = event.get("verdict")
+    return verdicts
+
+
+def about(name, lines):
+    """The lines that name a task."""
+    return [line for line in lines if name in line]
+
+
+def shown_verdicts(done):
+    """The verdict of each task that a report in JSON names."""
+    if done.returncode == 2:
+        return {}
+    verdicts = {}
+    for task in json.loads(done.stdout)["tasks"]:
+        result = task["result"] or {}
+        verdicts[task["id"]] = result.get("verdict")
+    return verdicts
+
+
+def check_going_on(numbers):
+    """A batch goes on, or is not begun; when it has ended, every task has."""
+    command = numbers.choice([["resume", "results"], ["run", "recipe.json"]])
+    done = call(*command, "--no-cache", "-q")
+    if done.returncode == 2:
+        return
+    assert done.returncode in (0, 1, 3)
+    batch, _ = bt.load_batch("results/batch.jsonl", lambda message: None)
+    assert all(task.is_final for task in batch.tasks.values())
+
+
+# --- Damaged recipes, expectations and reports ----------------------------------------------------
+
+RICH_RECIPE = """{
+  "$schema": "x",
+  "config": {"global_max_cores": 2, "global_max_memory": "50%", "default_timeout": 60,
+             "output_directory": "results", "scheduler": "sjf", "recheck_with": "fake"},
+  "tamarin_versions": {
+    "fake": {"path": "./fake.sh", "version": "1.11", "test_success": true},
+    "other": {"command": ["./fake.sh", "-x"], "options": ["--quiet"], "env": {"A": "b"}}
+  },
+  "tasks": {
+    "plain": {"theory_file": "t.spthy", "tamarin_versions": ["fake", "other"],
+              "output_file_prefix": "p", "expect": {"o*": "verified", "two": "falsified"}},
+    "many": {"theory_file": "*.spthy", "tamarin_versions": ["fake"], "cwd": ".",
+             "output_file_prefix": "m_{theory}", "tamarin_options": ["--bound=5"],
+             "preprocess_flags": ["FLAG"], "prove": false,
+             "resources": {"max_cores": 1, "max_memory": 1, "timeout": 10},
+             "lemmas": [{"name": "one", "expect": "verified", "resources": {"timeout": 5}},
+                        {"name": "t*", "tamarin_options": []}, {"name": "!three"}]}
+  }
+}"""
+
+
+def play_damaged_recipes(numbers):
+    """A damaged recipe is refused with a place in a file, or planned; the plan can be written."""
+    lab = Lab(Path.cwd())
+    lab.prover(VERIFY)
+    data = damaged_json(numbers, RICH_RECIPE)
+    Path("recipe.json").write_bytes(data)
+    with blamed_on(data):
+        try:
+            batch = planned_batch()
+        except bt.InputError as error:
+            for line in str(error).splitlines():
+                named, _, _ = line.partition(":")
+                assert Path(named).is_file(), f"no file is named: {line}"
+        else:
+            check_written(batch)
+
+
+def planned_batch():
+    """What `run` would plan of the recipe, its provers not asked for their versions."""
+    recipe = bt.Recipe("recipe.json")
+    provers = bt.recipe_provers(recipe)
+    room = bt.Limits(4, 8192, 3600)
+    return bt.plan_batch(recipe, provers, room, bt.PlanOptions(), lambda message: None)
+
+
+def check_written(batch):
+    """A journal that begins with this batch tells of the very same batch."""
+    journal = bt.Journal("batch.jsonl")
+    journal.begin(batch)
+    journal.close()
+    read, _ = bt.load_batch("batch.jsonl", pytest.fail)
+    assert read.tasks
+    assert read == batch
+
+
+EXPECTED_JSON = (
+    '{"one": "verified", "t.spthy": {"two": "falsified", "th*": "verified"}, "x*": null}'
+)
+EXPECTED_CSV = """theory,lemma,verdict
+t.spthy,one,verified
+results/t,"two",falsified
+,th*,
+"""
+CSV_PIECES = [b",", b'"', b'""', b"\n", b"\r\n", b";", b"verified", b"theory,lemma,verdict\n"]
+
+
+def play_damaged_expectations(numbers):
+    """A damaged file of expectations is refused by its name, or compared with."""
+    write_good_results()
+    name = numbers.choice(["expect.json", "expect.csv"])
+    if name == "expect.json":
+        data = damaged_json(numbers, EXPECTED_JSON)
+    else:
+        data = with_odd_bytes(numbers, EXPECTED_CSV.encode(), CSV_PIECES)
+    Path(name).write_bytes(data)
+    with blamed_on(data):
+        done = call("audit", "results", "--expect", name, "--format", "json")
+        assert done.returncode in (1, 2, 3), done.stderr
+        if done.returncode == 2:
+            assert f"error: {name}:" in done.stderr, done.stderr
+        check_json(done)
+
+
+def play_damaged_upstream_reports(numbers):
+    """A damaged report of batch-tamarin's is refused by its name, or shown."""
+    write_good_results()
+    data = damaged_json(numbers, json.dumps(upstream_report()))
+    Path("out").mkdir()
+    path = Path("out/execution_report.json")
+    path.write_bytes(data)
+    with blamed_on(data):
+        for form in bt.REPORTS:
+            done = call("report", "out", "-f", form)
+            check_report(form, done)
+            if done.returncode == 2:
+                assert f"error: {path}:" in done.stderr, done.stderr
+        call("audit", "out", "--against", "results")
+
+
+# --- Damaged cache entries ------------------------------------------------------------------------
+
+
+def play_damaged_cache_entries(numbers):
+    """What a damaged entry of the cache answers is nothing, or what was stored."""
+    stored = StoredResult(Path.cwd())
+    stored.store()
+    entry = stored.entry()
+    file = numbers.choice(sorted(entry.iterdir()))
+    data = file.read_bytes()
+    if file.name == "entry.json":
+        data = damaged_json(numbers, data.decode())
+    else:
+        data = with_odd_bytes(numbers, data, [b"x"])
+    file.write_bytes(data)
+    with blamed_on((file.name, data)):
+        hit = stored.find()
+        if hit:
+            check_hit(stored, hit)
+        stored.proof.write_text("proof")
+        stored.store()
+        assert stored.is_restored() or hit, "it can't be stored any more"
+
+
+def check_hit(stored, hit):
+    """A hit has the stored verdict, and its proof is as it was, or is none."""
+    assert hit.result.verdict == VERIFIED.verdict
+    assert hit.result.status == VERIFIED.status
+    stored.proof.unlink()
+    if stored.cache.restore(hit, stored.outputs) and "proof" in hit.files:
+        assert stored.proof.read_text() == "proof"
+
+
+# --- Damaged logs and theories --------------------------------------------------------------------
+
+LOG = """[Theory T] Theory loaded
+[Theory T] Theory translated
+analyzing
+==============================================================================
+summary of summaries:
+
+analyzed: t.spthy
+
+  output:          t.spthy-proof
+  processing time: 0.12s
+  \x20
+  WARNING: 1 wellformedness check failed!
+           The analysis results might be wrong!
+
+  one (all-traces): verified (7 steps)
+  two (exists-trace): falsified - no trace found (3 steps)
+  three (all-traces): analysis incomplete (1 steps)
+
+==============================================================================
+"""
+LOG_PIECES = [
+    *[b"\n", b"\n\n", b"analyzed: ", b"analyzed: u.spthy\n", b"=====", b"  ", b" verified "],
+    *[b"summary of summaries:\n\n", b"(1 steps)", b"(99999999999999999999 steps)", b"lemma"],
+    b'"t.spthy" (line 1, column 1):\nunexpected "x"\n',
+]
+
+
+def play_damaged_logs(numbers):
+    """Of a damaged log no lemma has an answer that does not stand in it, beside its name."""
+    data = LOG.encode()
+    for _ in range(numbers.choice([1, 2, 4])):
+        data = with_odd_bytes(numbers, data, LOG_PIECES)
+    log = Path("log")
+    log.write_bytes(data)
+    text = data.decode(errors="replace")
+    with blamed_on(data):
+        for lemma in ("", "one", "three"):
+            output = bt.read_output("log", "log", lemma)
+            for line in output.lines:
+                if line.verdict in bt.ANSWERS:
+                    assert re.search(rf"\b{line.name}\b.*: {line.verdict}", text), line
+        done = call("audit", ".", "--format", "json")
+        assert done.returncode in (0, 1, 2, 3)
+        check_json(done)
+
+
+MANY_ITEMS = """theory Many
+configuration: "--auto-sources"
+begin
+builtins: hashing, signing
+functions: f/2, g/1 [private]
+#define FLAG
+#ifdef FLAG & not OTHER
+rule A [color=#ffffff]: let x = ~k in [ Fr(~k) ] --[ A(x) ]-> [ Out(<x, 'c'>) ]
+#else
+rule A: [ ] --> [ ]
+#endif
+#include "t.spthy"
+restriction R: "All x #i #j. A(x) @ i & A(x) @ j ==> #i = #j"
+tactic: tac
+prio:
+    regex ".*A.*"
+lemma many [sources, reuse, heuristic={tac}]:
+    all-traces "All x #i. A(x) @ i ==> T" /* a comment */
+simplify
+by contradiction /* from formulas */
+lemma some [hide_lemma=many, output=[spthy]]: exists-trace "Ex x #i. A(x) @ i"
+text{* with a \\* in it *}
+predicates: P(x) <=> Ex #i. A(x) @ i
+end
+"""
+THEORY_PIECES = [
+    *[b'"', b"'", b"(", b")", b"[", b"]", b"{", b"{*", b"*}", b"|", b"=", b",", b":", b"<", b"."],
+    *[b"/*", b"*/", b"//", b"\n", b"lemma", b"lemma x:", b"rule", b"end", b"begin", b"let", b"in"],
+    *[b"#ifdef X\n", b"#else\n", b"#endif\n", b'#include "t.spthy"\n', b"#define X\n", b"diff("],
+    *[b"restriction", b"text", b"heuristic: o", b"configuration:", b"by sorry", b"SOLVED", b"qed"],
+]
+LARGEST_THEORY = 60_000
+
+
+@functools.lru_cache(maxsize=1)
+def good_theories():
+    """Texts of theories: real ones where they are there."""
+    texts = [MANY_ITEMS.encode()]
+    for path in sorted(CORPUS.rglob("*.spthy")):
+        data = path.read_bytes()
+        if len(data) <= LARGEST_THEORY:
+            texts.append(data)
+    return texts
+
+
+def play_damaged_theories(numbers):
+    """A damaged theory is refused with a place, or read: what is a lemma has its name there."""
+    lab = Lab(Path.cwd())
+    theories = good_theories()
+    data = numbers.choice(theories)
+    for _ in range(numbers.choice([1, 2, 4])):
+        other = numbers.choice(theories)
+        start = numbers.randrange(len(other))
+        spliced = other[start : start + numbers.choice([20, 200, 2000])]
+        data = with_odd_bytes(numbers, data, [*THEORY_PIECES, spliced, spliced])
+    path = lab.path / "damaged.spthy"
+    path.write_bytes(data)
+    with blamed_on(data):
+        for options in ([], ["--diff"], ["--auto-sources", "-D=FLAG"]):
+            check_lemmas(data, options)
+        done = call("audit", ".", "--format", "json")
+        assert done.returncode in (0, 1, 2, 3)
+        check_json(done)
+
+
+def check_lemmas(data, options):
+    """What `lemmas` lists of a theory stands in it; if it is refused, with file and line."""
+    done = call("lemmas", "damaged.spthy", "--json", *options)
+    if done.returncode == 2:
+        assert re.search(r"^error: \w+\.spthy:\d+:", done.stderr), done.stderr
+        return
+    text = data.decode(errors="replace") + THEORY
+    for lemma in json.loads(done.stdout)["lemmas"]:
+        name = lemma["name"]
+        is_added = name.startswith(("AUTO_typing", "Observational_equivalence"))
+        assert is_added or name.partition("_")[0] in text, name
+
+
+# --- The two ways to soak -------------------------------------------------------------------------
+
+KINDS = {}
+for stop in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+    KINDS[f"kills by {stop.name}"] = Kind(functools.partial(play_kills, stop, 4), 1)
+KINDS["damaged journals"] = Kind(play_damaged_journals, 5)
+KINDS["damaged recipes"] = Kind(play_damaged_recipes, 50)
+KINDS["damaged expectations"] = Kind(play_damaged_expectations, 20)
+KINDS["damaged reports of batch-tamarin"] = Kind(play_damaged_upstream_reports, 10)
+KINDS["damaged cache entries"] = Kind(play_damaged_cache_entries, 50)
+KINDS["damaged logs"] = Kind(play_damaged_logs, 20)
+KINDS["damaged theories"] = Kind(play_damaged_theories, 20)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_soak(name):
+    if "kills" in name and sys.platform != "linux":
+        pytest.skip("needs Linux")
+    print(f"seed {SOAK_SEED}")
+    for number in range(KINDS[name].rounds):
+        play_round(name, SOAK_SEED, number)
+
+
+def soak(seconds, seed, names):
+    """Play rounds of these kinds in turn until the time is up; the exit code."""
+    print(f"seed {seed}", flush=True)
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
+    end = time.monotonic() + seconds
+    played = dict.fromkeys(names, 0)
+    code = 0
+    try:
+        while time.monotonic() < end:
+            # Of each kind as much as the ordinary run has: else kills would take all of the time.
+            for name in names:
+                for _ in range(KINDS[name].rounds):
+                    played[name] += 1
+                    play_round(name, seed, played[name] - 1)
+                    if time.monotonic() >= end:
+                        break
+    except AssertionError:
+        traceback.print_exc()
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    for name, rounds in played.items():
+        print(f"{rounds:8,} x {name}")
+    return code
+
+
 # === Benchmark ====================================================================================
+#
+# A prover that answers at once and two slots: what is measured is what is spent beside proofs. What
+# other programs do with the very same commands is measured in turn with it.
+
+INSTANT = """
+printf '%s\\nsummary of summaries:\\n\\n' $RULE
+printf '  %s (all-traces): verified (1 steps)\\n\\n%s\\n' $LEMMA $RULE
+"""
+BENCH_TASKS = 200
+BENCH_ROUNDS = 5
+
+
+class Measurement(typing.NamedTuple):
+    """What one run of a command took, with all its children."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float  # of the largest process
 
 
 def measured(command, folder):
-    """(seconds, CPU seconds, peak MB of the largest process) of a command and its children."""
+    """Run a command in a folder; its Measurement."""
     begun = time.monotonic()
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     _, _, usage = os.wait4(process.pid, 0)
-    return time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    wall_s = time.monotonic() - begun
+    return Measurement(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def benchmark(folder, tasks=200, rounds=5):
-    """A prover that answers at once, two slots; the peers run the same commands. Medians of some rounds, in turn."""
-    lab = Lab(folder)
-    lab.write("t.spthy", many_lemmas(tasks))
-    lab.prover(
-        'printf "%s\\nsummary of summaries:\\n\\n  $LEMMA (all-traces): verified (1 steps)\\n\\n%s\\n" $RULE $RULE'
-    )
-    lab.recipe(config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60})
-    command = f"seq 0 {tasks - 1} | xargs -P2 -I@ ./fake.sh +RTS -N1 -RTS t.spthy --prove=l@ --output=x > /dev/null"
-    contest = {
-        "xargs -P2": ["sh", "-c", command],
-        "batch_tamarin.py": [
-            sys.executable,
-            str(SCRIPT),
-            "run",
-            "recipe.json",
-            "-q",
-            "-o",
-            "results@",
-        ],
-        "batch_tamarin.py --version": [sys.executable, str(SCRIPT), "--version"],
+def contestants():
+    """The command of each contestant."""
+    prove = "./fake.sh +RTS -N1 -RTS t.spthy --prove=l@ --output=x > /dev/null"
+    with_xargs = f"seq 0 {BENCH_TASKS - 1} | xargs -P2 -I@ {prove}"
+    ours = [sys.executable, str(SCRIPT)]
+    commands = {
+        "xargs -P2": ["sh", "-c", with_xargs],
+        "batch_tamarin.py": [*ours, "run", "recipe.json", "-q"],
+        "batch_tamarin.py --version": [*ours, "--version"],
         "python -c pass": [sys.executable, "-c", "pass"],
     }
     peer = shutil.which("batch-tamarin")
     if peer:
-        contest["batch-tamarin (peer)"] = [peer, "run", "recipe.json"]
-    figures = {name: [] for name in contest}
-    for number in range(rounds):
-        for name, words in contest.items():
-            if name == "batch-tamarin (peer)":
-                shutil.rmtree(lab.path / "results", ignore_errors=True)
-            figures[name].append(
-                measured(
-                    [word.replace("results@", f"results-{number}") for word in words], lab.path
-                )
-            )
-    print(
-        f"{tasks} tasks, instant prover, 2 slots, Python {sys.version.split()[0]}, median of {rounds}"
+        commands["batch-tamarin (peer)"] = [peer, "run", "recipe.json"]
+    return commands
+
+
+def benchmark(folder):
+    """Measure all contestants in turn, and print the medians of some rounds."""
+    lab = Lab(folder)
+    lab.write("t.spthy", many_lemmas(BENCH_TASKS))
+    lab.prover(INSTANT)
+    lab.recipe(
+        config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60},
     )
-    for name, rows in figures.items():
-        wall, cpu, peak = (statistics.median(column) for column in zip(*rows))
-        print(f"{name:28} {wall:7.3f} s   CPU {cpu:6.3f} s   largest process {peak:6.1f} MB")
+    commands = contestants()
+    measurements = {name: [] for name in commands}
+    for number in range(BENCH_ROUNDS):
+        # A cache of its own for every round: proofs are started, not copied.
+        os.environ["XDG_CACHE_HOME"] = str(folder / f"cache-{number}")
+        for name, command in commands.items():
+            shutil.rmtree(lab.results, ignore_errors=True)
+            measurements[name].append(measured(command, folder))
+    version = sys.version.split()[0]
+    print(f"{BENCH_TASKS} tasks, instant prover, 2 slots, Python {version}")
+    print(f"medians of {BENCH_ROUNDS} rounds; MB: of the largest process")
+    for name, taken in measurements.items():
+        wall_s, cpu_s, peak_mb = map(statistics.median, zip(*taken))
+        print(f"{name:28} {wall_s:7.3f} s   CPU {cpu_s:6.3f} s   {peak_mb:6.1f} MB")
 
 
-if __name__ == "__main__" and sys.argv[1:] == ["bench"]:
-    with tempfile.TemporaryDirectory() as scratch:
-        benchmark(Path(scratch))
+# === The command line =============================================================================
+
+
+def main():
+    """`python test_batch_tamarin.py soak|bench`; the exit code."""
+    parser = argparse.ArgumentParser(description="What is too long for a run of the tests.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    soaking = commands.add_parser("soak", help="random input for as long as there is time")
+    soaking.add_argument("--seconds", type=float, default=SOAK_S)
+    soaking.add_argument("--seed", type=int, help="that of another soak; default: a new one")
+    soaking.add_argument("--kind", choices=KINDS, action="append", help="only this; repeatable")
+    commands.add_parser("bench", help="how fast it is, beside other programs")
+    args = parser.parse_args()
+    if args.command == "soak":
+        seed = args.seed
+        if seed is None:
+            seed = random.SystemRandom().randrange(1_000_000)
+        return soak(args.seconds, seed, args.kind or list(KINDS))
+    with tempfile.TemporaryDirectory() as folder:
+        benchmark(Path(folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
