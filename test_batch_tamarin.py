@@ -9857,7 +9857,7 @@ def places_in(data):
         yield from places_in(value)
 
 
-def with_odd_value(numbers, text, indent=None):
+def with_odd_value(numbers, text, indent=None, words=()):
     """A JSON text in which one value is another one, stands under another key, or is gone."""
     try:
         data = json.loads(text)
@@ -9868,7 +9868,7 @@ def with_odd_value(numbers, text, indent=None):
         return text
     holder, key = numbers.choice(places)
     way = numbers.choice(["odd", "odd", "odd", "copy", "rename", "remove"])
-    value = odd_value(numbers, holder[key])
+    value = odd_value(numbers, holder[key], words)
     if way == "odd":
         holder[key] = MARK
     elif way == "copy":
@@ -9887,22 +9887,25 @@ def with_value(data, value, indent=None):
     return json.dumps(data, indent=indent).replace(f'"{MARK}"', value)
 
 
-def odd_value(numbers, value):
-    """A JSON text to stand for some value: mostly of the same kind, as others are soon refused."""
+def odd_value(numbers, value, words=()):
+    """A JSON text to stand for some value: mostly of the same kind, as others are soon refused.
+
+    For a text it may be one of these words, too: they mean something somewhere.
+    """
     values = OTHER_VALUES
     if numbers.random() < 0.2:
         values = ODD_VALUES
     elif isinstance(value, str):
-        values = ODD_TEXTS
+        values = [*ODD_TEXTS, *map(json.dumps, words)]
     elif isinstance(value, (int, float)):
         values = ODD_NUMBERS
     return numbers.choice(values)
 
 
-def with_odd_values(numbers, text, indent=None):
+def with_odd_values(numbers, text, indent=None, words=()):
     """A JSON text after one to three such changes."""
     for _ in range(numbers.choice([1, 1, 2, 3])):
-        text = with_odd_value(numbers, text, indent)
+        text = with_odd_value(numbers, text, indent, words)
     return text
 
 
@@ -9925,9 +9928,10 @@ def with_odd_bytes(numbers, data, pieces):
     return data[:start] + numbers.choice(ways) + tail
 
 
-def damaged_json(numbers, text):
+def damaged_json(numbers, text, words=()):
     """The bytes of a JSON text after some damage: to its values, or to the text."""
-    data = with_odd_values(numbers, text, numbers.choice([None, 2])).encode()
+    indent = numbers.choice([None, 2])
+    data = with_odd_values(numbers, text, indent, words).encode()
     if numbers.random() < 0.3:
         data = with_odd_bytes(numbers, data, JSON_PIECES)
     return data
@@ -10090,6 +10094,9 @@ def made_here(data):
     return data.replace(b"{here}", str(Path.cwd()).encode())
 
 
+RESULT_WORDS = [*bt.Status, *bt.Verdict, *bt.Trait, *bt.Flavour, "LHS", "SIGKILL", "t--one--fake"]
+
+
 def lose_line(numbers, lines, place):
     del lines[place]
 
@@ -10113,17 +10120,18 @@ def damage_line(numbers, lines, place):
 
 def change_line(numbers, lines, place):
     text = lines[place].decode(errors="replace")
-    lines[place] = with_odd_values(numbers, text).encode() + b"\n"
+    lines[place] = with_odd_values(numbers, text, words=RESULT_WORDS).encode() + b"\n"
 
 
 def change_all_lines(numbers, lines, place):
     """Give a member the same odd value wherever it stands: each line for itself looks good."""
-    try:
+    places = []
+    with contextlib.suppress(ValueError, RecursionError):
         places = list(places_in(json.loads(lines[place])))
-    except (ValueError, RecursionError):
+    if not places:
         return
     holder, name = numbers.choice(places)
-    value = odd_value(numbers, holder[name])
+    value = odd_value(numbers, holder[name], RESULT_WORDS)
     for number, line in enumerate(lines):
         with contextlib.suppress(ValueError, RecursionError):
             lines[number] = with_member(json.loads(line), name, value)
@@ -10236,13 +10244,20 @@ def shown_verdicts(done):
     return verdicts
 
 
+GOING_ON = [
+    ["resume", "results", "--no-cache"],
+    ["run", "recipe.json", "--no-cache"],
+    ["recheck", "results", "--prover", "fake"],
+]
+
+
 def check_going_on(numbers):
     """A batch goes on, or is not begun; when it has ended, every task has."""
-    command = numbers.choice([["resume", "results"], ["run", "recipe.json"]])
-    done = call(*command, "--no-cache", "-q")
+    command = numbers.choice(GOING_ON)
+    done = call(*command, "-q")
     assert done.returncode in (0, 1, 2, 3)
     # A run that finds another batch there has a directory of its own.
-    if command == ["resume", "results"] and done.returncode != 2:
+    if "resume" in command and done.returncode != 2:
         batch, _ = bt.load_batch("results/batch.jsonl", lambda message: None)
         assert all(task.is_final for task in batch.tasks.values())
 
@@ -10333,10 +10348,13 @@ def play_damaged_expectations(numbers):
         check_json(done)
 
 
+UPSTREAM_WORDS = "completed timeout pending verified unterminated unknown 2026-01-02T03:04".split()
+
+
 def play_damaged_upstream_reports(numbers):
     """A damaged report of batch-tamarin's is refused by its name, or shown."""
     write_good_results()
-    data = damaged_json(numbers, json.dumps(upstream_report()))
+    data = damaged_json(numbers, json.dumps(upstream_report()), UPSTREAM_WORDS)
     Path("out").mkdir()
     path = Path("out/execution_report.json")
     path.write_bytes(data)
@@ -10529,7 +10547,7 @@ KINDS["damaged journals"] = Kind(play_damaged_journals, 4)
 KINDS["damaged recipes"] = Kind(play_damaged_recipes, 50)
 KINDS["damaged expectations"] = Kind(play_damaged_expectations, 15)
 KINDS["damaged reports of batch-tamarin"] = Kind(play_damaged_upstream_reports, 6)
-KINDS["damaged cache entries"] = Kind(play_damaged_cache_entries, 50)
+KINDS["damaged cache entries"] = Kind(play_damaged_cache_entries, 30)
 KINDS["damaged logs"] = Kind(play_damaged_logs, 20)
 KINDS["damaged theories"] = Kind(play_damaged_theories, 12)
 
