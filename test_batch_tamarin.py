@@ -9780,7 +9780,12 @@ def blamed_on(data):
 
 def shortened(data):
     """The input as Python writes it, without what is the same character over and over."""
-    return re.sub(r"(.)\1{99,}", lambda found: f"{found[1]}<{len(found[0])} times>", repr(data))
+    return re.sub(r"(.)\1{99,}", counted, repr(data))
+
+
+def counted(found):
+    """What stands for many of one character."""
+    return f"{found[1]}<{len(found[0])} times>"
 
 
 def call(*args):
@@ -9807,8 +9812,20 @@ def complain(about):
 
 # Values that nobody expects where they come to stand, as JSON has them (NaN and Infinity: as Python
 # has them).
-ODD_NUMBERS = "0 -1 1 1.5 999 1e308 -1e308 1e-320 NaN -Infinity".split()
-ODD_NUMBERS += ["1" + 10 * "0", "1" + 30 * "0", "1" + 400 * "0", "1" + 5000 * "0"]
+ODD_NUMBERS = """
+0
+-1
+1
+1.5
+999
+1e308
+-1e308
+1e-320
+NaN
+-Infinity
+""".strip().splitlines()
+for zeros in (10, 30, 400, 5000):
+    ODD_NUMBERS.append("1" + zeros * "0")
 ODD_TEXTS = r"""
 ""
 " "
@@ -9835,7 +9852,16 @@ ODD_TEXTS = r"""
 "2026-02-30T25:61:61Z"
 """.strip().splitlines()
 ODD_TEXTS.append('"' + 5000 * "x" + '"')
-OTHER_VALUES = 'null true false [] {} [null] [""] {"":null}'.split()
+OTHER_VALUES = """
+null
+true
+false
+[]
+{}
+[null]
+[""]
+{"": null}
+""".strip().splitlines()
 OTHER_VALUES.append("[" * 50_000 + "]" * 50_000)
 ODD_VALUES = [*ODD_NUMBERS, *ODD_TEXTS, *OTHER_VALUES]
 
@@ -9876,7 +9902,8 @@ def with_odd_value(numbers, text, indent=None, words=()):
         holder[key] = MARK
         value = json.dumps(other[its_key])
     elif way == "rename" and isinstance(holder, dict):
-        holder[key + numbers.choice(["s", " ", "\0", "\ud800"])] = holder.pop(key)
+        ending = numbers.choice("s \0\ud800")
+        holder[key + ending] = holder.pop(key)
     else:
         del holder[key]
     return with_value(data, value, indent)
@@ -9913,19 +9940,15 @@ def with_odd_bytes(numbers, data, pieces):
     """Data in which one place is cut out, doubled, turned, overwritten or has something put in."""
     start = numbers.randrange(len(data) + 1)
     size = numbers.choice([0, 1, 1, 10, 100, 1000])
-    middle = data[start : start + size]
-    ways = [
-        b"",
-        middle + middle,
-        middle[::-1],
-        bytes(len(middle)),
-        numbers.randbytes(len(middle)),
-        middle + numbers.choice([*pieces, *ODD_BYTES]),
-        middle + numbers.choice([*pieces, *ODD_BYTES]),
-    ]
-    is_cut = numbers.random() < 0.1
-    tail = b"" if is_cut else data[start + size :]
-    return data[:start] + numbers.choice(ways) + tail
+    head, middle, tail = data[:start], data[start : start + size], data[start + size :]
+    piece = numbers.choice([*pieces, *ODD_BYTES])
+    ways = [b"", middle * 2, middle[::-1], bytes(len(middle))]
+    ways.append(numbers.randbytes(len(middle)))
+    ways += [middle + piece] * 2
+    middle = numbers.choice(ways)
+    if numbers.random() < 0.1:
+        tail = b""
+    return head + middle + tail
 
 
 def damaged_json(numbers, text, words=()):
@@ -10078,7 +10101,7 @@ def make_same(journal):
         known = {name: value for name, value in ALWAYS.items() if name in event}
         events.append({**event, **known})
     events[0]["id"] = "0123456789ab"
-    journal.write_text("".join(json.dumps(event) + "\n" for event in events))
+    journal.write_text("\n".join(map(json.dumps, events)) + "\n")
 
 
 def write_good_results():
@@ -10146,13 +10169,14 @@ def with_member(data, name, value):
 
 
 LINE_DAMAGES = [lose_line, double_line, swap_lines, join_lines, damage_line]
+LINE_DAMAGES += [change_line, change_all_lines] * 4
 
 
 def damaged_lines(numbers, lines):
     """The lines of a journal after a few damages."""
     lines = list(lines)
     for _ in range(numbers.choice([1, 1, 2, 5, 20])):
-        damage = numbers.choice([*LINE_DAMAGES, *([change_line, change_all_lines] * 4)])
+        damage = numbers.choice(LINE_DAMAGES)
         damage(numbers, lines, numbers.randrange(len(lines)))
     return lines
 
@@ -10348,7 +10372,7 @@ def play_damaged_expectations(numbers):
         check_json(done)
 
 
-UPSTREAM_WORDS = "completed timeout pending verified unterminated unknown 2026-01-02T03:04".split()
+UPSTREAM_WORDS = ["completed", "timeout", "pending", "verified", "unterminated", "unknown"]
 
 
 def play_damaged_upstream_reports(numbers):
@@ -10427,7 +10451,7 @@ analyzed: t.spthy
 analyzed: u.spthy
 =====
 summary of summaries:
- verified 
+: verified (
 (1 steps)
 (99999999999999999999 steps)
 "t.spthy" (line 1, column 1):
@@ -10513,7 +10537,8 @@ def play_damaged_theories(numbers):
     for _ in range(numbers.choice([1, 2, 4])):
         other = numbers.choice(theories)
         start = numbers.randrange(len(other))
-        spliced = other[start : start + numbers.choice([20, 200, 2000])]
+        size = numbers.choice([20, 200, 2000])
+        spliced = other[start : start + size]
         data = with_odd_bytes(numbers, data, [*THEORY_PIECES, spliced, spliced])
     path = lab.path / "damaged.spthy"
     path.write_bytes(data)
@@ -10542,7 +10567,7 @@ def check_lemmas(data, options):
 
 KINDS = {}
 for stop in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
-    KINDS[f"kills by {stop.name}"] = Kind(functools.partial(play_kills, stop, 4), 1)
+    KINDS[f"kills by {stop.name}"] = Kind(functools.partial(play_kills, stop, 6), 1)
 KINDS["damaged journals"] = Kind(play_damaged_journals, 4)
 KINDS["damaged recipes"] = Kind(play_damaged_recipes, 50)
 KINDS["damaged expectations"] = Kind(play_damaged_expectations, 15)
@@ -10616,15 +10641,22 @@ class Measurement(typing.NamedTuple):
     peak_mb: float  # of the largest process
 
 
+# The kernel counts the memory of who starts a process as that process's own: a small Python does.
+MEASURE = """
+import os, subprocess, sys, time
+begun = time.monotonic()
+null = subprocess.DEVNULL
+process = subprocess.Popen(sys.argv[1:], stdout=null, stderr=null)
+_, _, usage = os.wait4(process.pid, 0)
+print(time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+"""
+
+
 def measured(command, folder):
     """Run a command in a folder; its Measurement."""
-    begun = time.monotonic()
-    process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, _, usage = os.wait4(process.pid, 0)
-    wall_s = time.monotonic() - begun
-    return Measurement(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    measure = [sys.executable, "-c", MEASURE, *command]
+    told = subprocess.check_output(measure, cwd=folder, text=True)
+    return Measurement(*map(float, told.split()))
 
 
 def contestants():
@@ -10649,9 +10681,7 @@ def benchmark(folder):
     lab = Lab(folder)
     lab.write("t.spthy", many_lemmas(BENCH_TASKS))
     lab.prover(INSTANT)
-    lab.recipe(
-        config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60},
-    )
+    lab.recipe(config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60})
     commands = contestants()
     measurements = {name: [] for name in commands}
     for number in range(BENCH_ROUNDS):
@@ -10676,9 +10706,15 @@ def main():
     parser = argparse.ArgumentParser(description="What is too long for a run of the tests.")
     commands = parser.add_subparsers(dest="command", required=True)
     soaking = commands.add_parser("soak", help="random input for as long as there is time")
-    soaking.add_argument("--seconds", type=float, default=SOAK_S)
-    soaking.add_argument("--seed", type=int, help="that of another soak; default: a new one")
-    soaking.add_argument("--kind", choices=KINDS, action="append", help="only this; repeatable")
+    soaking.add_argument("--seconds", type=float, default=SOAK_S, help=f"default: {SOAK_S}")
+    soaking.add_argument("--seed", type=int, help="that of an earlier soak; default: a new one")
+    soaking.add_argument(
+        "--kind",
+        choices=KINDS,
+        action="append",
+        metavar="KIND",
+        help=f"only this (repeatable): {', '.join(KINDS)}",
+    )
     commands.add_parser("bench", help="how fast it is, beside other programs")
     args = parser.parse_args()
     if args.command == "soak":
