@@ -8410,8 +8410,9 @@ def _totals(batch: Batch) -> Json:
     totals: Json = {"total_tasks": len(tasks), "total_successes": successes}
     totals["total_failures"] = len(results) - successes
     totals["total_cache_hit"] = sum(result.cached for result in results)
-    totals["total_runtime"] = sum(times)
-    totals["total_memory"] = sum(peaks)
+    # In a damaged journal numbers may be so large that a sum is infinite, which is no JSON.
+    totals["total_runtime"] = min(sum(times), sys.float_info.max)
+    totals["total_memory"] = min(sum(peaks), sys.float_info.max)
     totals["max_runtime"] = max(times, default=0.0)
     totals["max_memory"] = max(peaks, default=0.0)
     return totals

@@ -6166,6 +6166,17 @@ def test_what_is_left_of_a_batch_whose_directory_is_unknown_has_absolute_paths(t
     assert recipe["tasks"]["n"]["theory_file"] == "/where/t.spthy"
 
 
+def test_a_sum_beyond_all_bounds_is_json():
+    usage = bt.Usage(wall_s=1e308, peak_mb=1e308)
+    result = bt.Result(bt.Status.COMPLETED, usage=usage)
+    tasks = {name: a_task(bt.Status.COMPLETED, result, prover="fake") for name in ("a", "b")}
+    batch = bt.Batch(bt.Header(provers={"fake": bt.Prover("fake", ("./fake",))}), tasks)
+    text = "".join(bt.execution_report(batch, "out"))
+    totals = json.loads(text, parse_constant=pytest.fail)["execution_metadata"]
+    assert totals["total_runtime"] == sys.float_info.max
+    assert totals["total_memory"] == sys.float_info.max
+
+
 @pytest.mark.parametrize("name", ["a\0b.json", "a\ud800b.json"])
 def test_what_is_left_of_a_recipe_that_no_file_can_be_has_a_name(name):
     batch = bt.Batch(bt.Header(recipe_file=f"/x/{name}"))
@@ -10196,7 +10207,7 @@ def play_damaged_journals(numbers):
         shown = shown_verdicts(reports["json"])
         for task_id, verdict in whole_results(good, journal).items():
             assert shown.get(task_id) == verdict, f"{task_id} was {verdict}, shown is {shown}"
-        call("report", "results", "--rebuild")
+        check_rebuilt(call("report", "results", "--rebuild"))
         call("status", "results")
         check_json(call("status", "results", "--json"))
         check_json(call("audit", "results", "--format", "json"))
@@ -10231,6 +10242,13 @@ def check_report(form, done):
     elif form == "csv":
         rows = list(csv.reader(done.stdout.splitlines(keepends=True)))
         assert len({len(row) for row in rows}) == 1
+
+
+def check_rebuilt(done):
+    """All derived files that are JSON by their names are JSON."""
+    if done.returncode != 2:
+        for path in Path("results").rglob("*.json"):
+            json.loads(path.read_text(), parse_constant=complain)
 
 
 def whole_results(good, journal):
