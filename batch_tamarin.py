@@ -316,6 +316,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 # --- Times, digests, files ------------------------------------------------------------------------
 
 
+# What Python raises for a time that it can't convert: one of these, by how far off it is.
+NO_TIME = (ValueError, OverflowError, OSError)
+
+
 def timestamp() -> str:
     """The time as the journal writes it: UTC, ISO 8601, microseconds."""
     # Without `datetime`: it is called for every event, and the module costs start-up time.
@@ -329,7 +333,7 @@ def instant(at: str) -> float:
 
     try:
         return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
-    except ValueError:
+    except NO_TIME:
         return 0.0
 
 
@@ -337,7 +341,11 @@ def utc(seconds: float) -> str:
     """A time (seconds since 1970) for people; "" for none."""
     if seconds <= 0:
         return ""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    try:
+        moment = time.gmtime(seconds)
+    except NO_TIME:
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", moment)
 
 
 def duration(seconds: float) -> str:
@@ -363,7 +371,7 @@ def sha256(data: bytes) -> str:
 def path_from(file: str, cwd: str) -> str:
     """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
     full = os.path.abspath(file)
-    # A foreign journal may hold any text as `cwd`.
+    # Of a damaged journal it may be relative: nothing is known to lie below that.
     if not os.path.isabs(cwd) or os.path.commonpath([full, cwd]) != cwd:
         return full
     return os.path.relpath(full, cwd)
@@ -4987,7 +4995,8 @@ class Recipe:
         offset = self._positions.get(path, 0)
         line = self.text.count("\n", 0, offset) + 1
         line_start = self.text.rfind("\n", 0, offset)
-        error = InputError(message, self.path, line, offset - line_start)
+        # On one line, whatever stands in a key.
+        error = InputError(printable(message), self.path, line, offset - line_start)
         self.note(error)
 
     def note(self, error: InputError) -> None:
@@ -8389,10 +8398,10 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
 
 
 def _name_lost_provers(batch: Batch, journal: str, warn: Callable[[str], None]) -> None:
-    """Give the provers of tasks a command where the header lacks it: results are shown without."""
+    """Give provers a command where the header lacks it: results are shown without."""
     # A journal may be damaged, or of another program: a missing name must not hide its results.
-    tasks = batch.tasks.values()
-    for alias in dict.fromkeys(task.plan.prover for task in tasks):
+    used = [task.plan.prover for task in batch.tasks.values()]
+    for alias in dict.fromkeys([*used, *batch.provers]):
         prover = batch.provers.get(alias)
         if prover is None or not prover.command:
             shown = printable(alias)
@@ -8825,8 +8834,9 @@ def _totals(batch: Batch) -> Json:
     totals: Json = {"total_tasks": len(tasks), "total_successes": successes}
     totals["total_failures"] = len(results) - successes
     totals["total_cache_hit"] = sum(result.cached for result in results)
-    totals["total_runtime"] = sum(times)
-    totals["total_memory"] = sum(peaks)
+    # In a damaged journal numbers may be so large that a sum is infinite, which is no JSON.
+    totals["total_runtime"] = min(sum(times), sys.float_info.max)
+    totals["total_memory"] = min(sum(peaks), sys.float_info.max)
     totals["max_runtime"] = max(times, default=0.0)
     totals["max_memory"] = max(peaks, default=0.0)
     return totals
@@ -8922,7 +8932,12 @@ def _local_time(seconds: float) -> str:
     """A time (seconds since 1970) as batch-tamarin writes it: local, without a zone."""
     import datetime
 
-    return datetime.datetime.fromtimestamp(seconds).isoformat(timespec="microseconds")
+    try:
+        moment = datetime.datetime.fromtimestamp(seconds)
+    except NO_TIME:
+        # The format has no task without times: as one that no time is known of.
+        moment = datetime.datetime.fromtimestamp(0)
+    return moment.isoformat(timespec="microseconds")
 
 
 def _task_result(result: Result) -> Json:
@@ -10039,7 +10054,13 @@ def _theories_with_results(batches: Mapping[str, Batch], matches: Iterable[Match
     for match in matches:
         paths.add(_path(match.printed))
         paths.add(match.source)
-    return {os.path.realpath(path) for path in paths if path}
+    paths.discard("")
+    real_paths: set[str] = set()
+    for path in paths:
+        # A journal may name what can be no file.
+        with suppress(ValueError):
+            real_paths.add(os.path.realpath(path))
+    return real_paths
 
 
 class UncheckedText(NamedTuple):
@@ -13215,8 +13236,11 @@ def open_missing_streams() -> None:
 
     Else the journal would be opened under its number.
     """
-    while os.open(os.devnull, os.O_RDWR) < 3:
-        pass
+    while True:
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened > 2:
+            os.close(opened)
+            break
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as long as this process lives
     if sys.stderr is None:

@@ -7,12 +7,13 @@ Provers are small shell scripts. Where ../shared (real theories and real prover 
 is used as well.
 
 No test depends on how fast the machine is. Tests wait for what happens (a line in a journal, a
-file, an exit), for minutes if need be; a prover that is meant to pass has minutes, too, and one that is
-meant to run into its limit waits for something that never comes.
+file, an exit), for minutes if need be; a prover that is meant to pass has minutes, too, and one
+that is meant to run into its limit waits for something that never comes.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import csv
@@ -20,6 +21,8 @@ import dataclasses
 import errno
 import fcntl
 import functools
+import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -40,6 +43,7 @@ import tempfile
 import termios
 import threading
 import time
+import traceback
 import typing
 from html.parser import HTMLParser
 from pathlib import Path
@@ -224,8 +228,11 @@ def be_the_program(args, cwd, out, err):
     """What the child of `fork_program` does, until its end."""
     os.dup2(out, 1)
     os.dup2(err, 2)
-    sys.stdout = open(1, "w", closefd=False, encoding="utf-8")
-    sys.stderr = open(2, "w", closefd=False, encoding="utf-8", errors="backslashreplace")
+    # They stay open as long as this process lives.
+    sys.stdout = open(1, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
+    sys.stderr = open(  # noqa: SIM115
+        2, "w", closefd=False, encoding="utf-8", errors="backslashreplace"
+    )
     sys.stderr.reconfigure(line_buffering=True)
     sys.argv = [str(SCRIPT), *args]
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -3866,6 +3873,11 @@ def test_tamarin_rs_has_no_diff(one_lemma):
         bt.plan_batch(recipe, provers, ROOM, bt.PlanOptions(), pytest.fail)
 
 
+def test_a_key_with_a_line_break_is_told_on_one_line(one_lemma):
+    one_lemma.recipe(config={"one\ntwo": 1})
+    assert "one two: unknown key" in complaints(one_lemma)
+
+
 # Texts that are no recipes, and what the message must say.
 BROKEN_RECIPES = """
 --- an object that is cut: recipe.json:1:12; no valid JSON
@@ -7228,6 +7240,17 @@ def test_a_theory_newer_than_results_of_batch_tamarin_is_a_note(lab, audit):
     assert told.findings("stale") == [], "a date alone proves nothing"
 
 
+def test_provers_without_a_command_are_called_by_their_names(lab, written):
+    text = written.read_text()
+    provers = json.dumps({"unused": {"alias": "unused", "command": []}})
+    written.write_text(text.replace('"provers":{}', f'"provers":{provers}', 1))
+    told = []
+    batch = bt.load_results(str(lab.results), told.append)
+    commands = [prover.command for prover in batch.provers.values()]
+    assert sorted(commands) == [("fake",), ("unused",)]
+    assert len(told) == 2
+
+
 # --- Writing --------------------------------------------------------------------------------------
 
 
@@ -7252,6 +7275,31 @@ def test_one_entry_with_two_theories_is_two_of_batch_tamarins():
     named = bt.recipe_tasks(tasks)
     assert list(named) == ["n", "n 3", "n 2"]
     assert named["n 3"] == [tasks[1]]
+
+
+@pytest.mark.parametrize("seconds", [1e12, 1e18, 1e308])
+def test_a_time_beyond_all_calendars_hides_no_report(seconds):
+    result = bt.Result(bt.Status.COMPLETED, usage=bt.Usage(seconds), at=bt.timestamp())
+    task = a_task(bt.Status.COMPLETED, result, prover="fake")
+    header = bt.Header(provers={"fake": bt.Prover("fake", ("./fake",))})
+    batch = bt.Batch(header, {"i": task})
+    report = json.loads("".join(bt.execution_report(batch, "out")))
+    subtask = report["tasks"]["n"]["subtasks"]["i"]
+    metadata = subtask["task_execution_metadata"]
+    assert metadata["exec_duration_monotonic"] == seconds
+    assert metadata["exec_start"].startswith(("1970", "1969"))
+    assert "".join(bt.REPORTS["md"](batch, "out", "out"))
+
+
+def test_a_sum_beyond_all_bounds_is_json():
+    usage = bt.Usage(wall_s=1e308, peak_mb=1e308)
+    result = bt.Result(bt.Status.COMPLETED, usage=usage)
+    tasks = {name: a_task(bt.Status.COMPLETED, result, prover="fake") for name in ("a", "b")}
+    batch = bt.Batch(bt.Header(provers={"fake": bt.Prover("fake", ("./fake",))}), tasks)
+    text = "".join(bt.execution_report(batch, "out"))
+    totals = json.loads(text, parse_constant=pytest.fail)["execution_metadata"]
+    assert totals["total_runtime"] == sys.float_info.max
+    assert totals["total_memory"] == sys.float_info.max
 
 
 def upstream_file(tmp_path, folder):
@@ -7819,6 +7867,14 @@ def test_an_audit_names_what_has_no_verdict(one_failed, audit):
 def test_with_strict_a_note_is_a_finding(one_failed, run_here):
     told = run_here("audit", "results", "--strict", code=1)
     assert "no verdict: failed" in told.out
+
+
+@pytest.mark.parametrize("character", ["\\ud800", "\\u0000"])
+def test_a_directory_that_cannot_be_one_hides_no_verdict(written, audit, character):
+    text = written.read_text()
+    written.write_text(text.replace('"cwd":"/"', f'"cwd":"/{character}"'))
+    told = audit("results", code=0)
+    assert told.states == {"l0": "verified", "l1": "verified", "l2": "verified"}
 
 
 def test_a_kept_proof_that_is_no_theory_is_a_note(one_failed, audit):
@@ -11433,6 +11489,19 @@ def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
     assert counted == ["5", "6", "7", "8"]
 
 
+def next_descriptor():
+    """The number under which the next file would be opened."""
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
+
+
+def test_a_command_leaves_no_file_open(lab, capsys):
+    before = next_descriptor()
+    assert bt.main(["lemmas", str(lab.path / "t.spthy")]) == 0
+    assert next_descriptor() == before
+
+
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
@@ -11455,47 +11524,300 @@ def test_signals_that_were_ignored_at_the_start_stay_ignored(lab):
 
 
 # === Soak =========================================================================================
+#
+# What takes long, with random input: of each kind a few rounds with the same seed in every run of
+# the tests, and as many as there is time for by `python test_batch_tamarin.py soak`.
 
-TORTURE_ROUNDS = int(os.environ.get("TORTURE_ROUNDS", "2"))
+SOAK_SEED = 1  # of every run of the tests
+SOAK_S = 600
+ROUND_S = 300  # more is taken for hanging
 
 
-@needs_linux
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_torture(lab, number):
-    """Stopped at random moments, gone on with: every task has one final result, none that was finished runs again, no prover is left.
+class Kind(typing.NamedTuple):
+    """Rounds of one kind: each is played with random numbers, in an empty working directory."""
 
-    A moment is a number of new lines in the journal and a little more; now and then it comes before the program does anything."""
-    lab.write("t.spthy", many_lemmas(12))
-    lab.prover('echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); ' + VERIFY)
+    play: typing.Callable
+    rounds: int  # in every run of the tests
+
+
+def play_round(name, seed, number):
+    """Play one round; what is found wrong is an AssertionError that says how to find it again."""
+    numbers = random.Random(f"{seed} {name} {number}")
+    forget_what_was_read()
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            with time_limit():
+                KINDS[name].play(numbers)
+        except Exception as error:
+            place = f"soak --seed {seed}, round {number} of '{name}'"
+            raise AssertionError(f"{place}: {error}") from error.__cause__ or error
+        finally:
+            os.chdir(before)
+
+
+@contextlib.contextmanager
+def time_limit():
+    """A time after which what happens here is taken for hanging."""
+
+    def give_up(*_):
+        raise AssertionError(f"this hangs: it did not end within {ROUND_S} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    left = signal.alarm(ROUND_S)
+    try:
+        yield
+    finally:
+        signal.alarm(left)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def blamed_on(data):
+    """Whatever goes wrong here is told together with the input that it goes wrong with."""
+    try:
+        yield
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}\nwith this input: {shortened(data)}"
+        raise AssertionError(message) from error
+
+
+def shortened(data):
+    """The input as Python writes it, without what is the same character over and over."""
+    return re.sub(r"(.)\1{99,}", counted, repr(data))
+
+
+def counted(found):
+    """What stands for many of one character."""
+    return f"{found[1]}<{len(found[0])} times>"
+
+
+def call(*args):
+    """Run a command line in this process; the finished "process"."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = bt.main(list(args))
+        out.flush()
+        err.flush()
+    told = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    done = subprocess.CompletedProcess(args, code, *told)
+    if code == 2:
+        assert "error: " in done.stderr, f"{args} failed without a word"
+    return done
+
+
+def complain(about):
+    """Take something for wrong that one should not be told of."""
+    raise AssertionError(about)
+
+
+# --- Damage at random -----------------------------------------------------------------------------
+
+# Values that nobody expects where they come to stand, as JSON has them (NaN and Infinity: as Python
+# has them).
+ODD_NUMBERS = """
+0
+-1
+1
+1.5
+999
+1e308
+-1e308
+1e-320
+NaN
+-Infinity
+""".strip().splitlines()
+for zeros in (10, 30, 400, 5000):
+    ODD_NUMBERS.append("1" + zeros * "0")
+ODD_TEXTS = r"""
+""
+" "
+"."
+".."
+"../x"
+"/"
+"-"
+"--prove"
+"*"
+"[a"
+"!"
+"x"
+"\n"
+"\u0000"
+"\ud800"
+"a\ud800"
+"/\ud800"
+"\u001b[31m"
+"\u202e"
+"0001-01-01T00:00:00.000000Z"
+"0001-01-01T00:00:00+14:00"
+"9999-12-31T23:59:59.999999-14:00"
+"2026-02-30T25:61:61Z"
+""".strip().splitlines()
+ODD_TEXTS.append('"' + 5000 * "x" + '"')
+OTHER_VALUES = """
+null
+true
+false
+[]
+{}
+[null]
+[""]
+{"": null}
+""".strip().splitlines()
+OTHER_VALUES.append("[" * 50_000 + "]" * 50_000)
+ODD_VALUES = [*ODD_NUMBERS, *ODD_TEXTS, *OTHER_VALUES]
+
+# What may be put into a text: what means something there, and what is no text.
+JSON_PIECES = rb', " { } [ ] : \ /*x*/ // '.split() + [b"\n"]
+ODD_BYTES = [b"\xef\xbb\xbf", b"\xff", b"\0", b"\r", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"\x1b[2J"]
+MARK = "the value is put here"
+
+
+def places_in(data):
+    """Where each member and element of a JSON value stands: what holds it, and under which key."""
+    members = []
+    if isinstance(data, dict):
+        members = list(data.items())
+    elif isinstance(data, list):
+        members = list(enumerate(data))
+    for key, value in members:
+        yield data, key
+        yield from places_in(value)
+
+
+def with_odd_value(numbers, text, indent=None, words=()):
+    """A JSON text in which one value is another one, stands under another key, or is gone."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    places = list(places_in(data))
+    if not places:
+        return text
+    holder, key = numbers.choice(places)
+    way = numbers.choice(["odd", "odd", "odd", "copy", "rename", "remove"])
+    value = odd_value(numbers, holder[key], words)
+    if way == "odd":
+        holder[key] = MARK
+    elif way == "copy":
+        other, its_key = numbers.choice(places)
+        holder[key] = MARK
+        value = json.dumps(other[its_key])
+    elif way == "rename" and isinstance(holder, dict):
+        ending = numbers.choice("s \0\ud800")
+        holder[key + ending] = holder.pop(key)
+    else:
+        del holder[key]
+    return with_value(data, value, indent)
+
+
+def with_value(data, value, indent=None):
+    """The JSON text of some data, with this text where MARK stands in it."""
+    return json.dumps(data, indent=indent).replace(f'"{MARK}"', value)
+
+
+def odd_value(numbers, value, words=()):
+    """A JSON text to stand for some value: mostly of the same kind, as others are soon refused.
+
+    For a text it may be one of these words, too: they mean something somewhere.
+    """
+    values = OTHER_VALUES
+    if numbers.random() < 0.2:
+        values = ODD_VALUES
+    elif isinstance(value, str):
+        values = [*ODD_TEXTS, *map(json.dumps, words)]
+    elif isinstance(value, (int, float)):
+        values = ODD_NUMBERS
+    return numbers.choice(values)
+
+
+def with_odd_values(numbers, text, indent=None, words=()):
+    """A JSON text after one to three such changes."""
+    for _ in range(numbers.choice([1, 1, 2, 3])):
+        text = with_odd_value(numbers, text, indent, words)
+    return text
+
+
+def with_odd_bytes(numbers, data, pieces):
+    """Data in which one place is cut out, doubled, turned, overwritten or has something put in."""
+    start = numbers.randrange(len(data) + 1)
+    size = numbers.choice([0, 1, 1, 10, 100, 1000])
+    head, middle, tail = data[:start], data[start : start + size], data[start + size :]
+    piece = numbers.choice([*pieces, *ODD_BYTES])
+    ways = [b"", middle * 2, middle[::-1], bytes(len(middle))]
+    ways.append(numbers.randbytes(len(middle)))
+    ways += [middle + piece] * 2
+    middle = numbers.choice(ways)
+    if numbers.random() < 0.1:
+        tail = b""
+    return head + middle + tail
+
+
+def damaged_json(numbers, text, words=()):
+    """The bytes of a JSON text after some damage: to its values, or to the text."""
+    indent = numbers.choice([None, 2])
+    data = with_odd_values(numbers, text, indent, words).encode()
+    if numbers.random() < 0.3:
+        data = with_odd_bytes(numbers, data, JSON_PIECES)
+    return data
+
+
+# --- Kills ----------------------------------------------------------------------------------------
+
+SHORT_WORK = 'echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); ' + VERIFY
+
+
+def play_kills(number, tasks, numbers):
+    """A batch that a signal stops at random moments, and that goes on until all has finished.
+
+    Every task has one final result, none that was finished runs again, no prover is left.
+    """
+    lab = Lab(Path.cwd())
+    lab.write("t.spthy", many_lemmas(tasks))
+    lab.prover(SHORT_WORK)
     lab.recipe(config={"global_max_cores": 4})
-    journal = lab.path / "results" / "batch.jsonl"
-    for _ in range(TORTURE_ROUNDS):
-        shutil.rmtree(lab.path / "results", ignore_errors=True)
-        finished, lives = [], 0
-        while len(finished) < 12:
-            lives += 1
-            assert lives <= 100, (
-                f"it does not get on: {len(finished)} of 12 tasks finished in 100 runs"
-            )
-            wanted = steps_of(lab) + random.randint(0, 10)
-            process = lab.start("run", "recipe.json", "-q")
-            wait_for(
-                lambda: process.poll() is not None or steps_of(lab) >= wanted,
-                "a run that does anything",
-            )
-            time.sleep(random.uniform(0, 0.1))
-            process.send_signal(number)
-            _, told = end_of(process)
-            # A signal may also come before the program has begun to handle it; then Python itself ends.
-            assert process.returncode in (0, 128 + number, -number) or told.endswith(
-                "KeyboardInterrupt\n"
-            ), told
-            before, finished = finished, final_results(journal)
-            assert len(finished) == len(set(finished)), "a finished task ran again"
-            assert set(before) <= set(finished), "a result was lost"
-            wait_for(lambda: lock_is_free(journal), "the watchdog's end")
-        assert bt.load_batch(str(journal), pytest.fail)[0].count(bt.Status.COMPLETED) == 12
-        wait_for(lambda: not living_provers(lab.path))
+    finished = []
+    lives = 0
+    while len(finished) < tasks:
+        lives += 1
+        assert lives <= 10 * tasks, f"only {len(finished)} tasks finished in {lives} runs"
+        code = stop_at_random(lab, number, numbers)
+        before, finished = finished, final_results(lab.journal)
+        assert len(finished) == len(set(finished)), f"one finished twice: {finished}"
+        assert set(before) <= set(finished), f"a result was lost: {before}, then {finished}"
+        assert code != 0 or len(finished) == tasks, f"it ended, with only {finished} finished"
+        wait_for(lambda: lock_is_free(lab.journal), "the watchdog's end")
+    batch, _ = bt.load_batch(str(lab.journal), complain)
+    assert batch.count(bt.Status.COMPLETED) == tasks
+    wait_for(lambda: not living_provers(lab.path), "the end of all provers")
+
+
+def stop_at_random(lab, number, numbers):
+    """Run the recipe until there are some new lines in the journal and a little longer; exit code.
+
+    Now and then that is before the program does anything.
+    """
+    wanted = steps_of(lab) + numbers.randint(0, 5)
+    pause = numbers.uniform(0, 0.1)
+    with tempfile.TemporaryFile() as told:
+        arguments = (["run", "recipe.json", "-q"], lab.path, told.fileno(), told.fileno())
+        fork = multiprocessing.get_context("fork")
+        process = fork.Process(target=be_the_program, args=arguments)
+        process.start()
+        wait_for(lambda: process.exitcode is not None or steps_of(lab) >= wanted)
+        time.sleep(pause)
+        if process.exitcode is None:
+            os.kill(process.pid, number)
+        process.join(RUN_S)
+        told.seek(0)
+        output = told.read().decode()
+    # Before the program has begun to handle a signal, Python itself ends by it.
+    early = output.endswith("KeyboardInterrupt\n")
+    assert early or process.exitcode in (0, 128 + number, -number), (process.exitcode, output)
+    return process.exitcode
 
 
 def steps_of(lab):
@@ -11504,89 +11826,932 @@ def steps_of(lab):
 
 
 def final_results(journal):
-    """The ids of all `finish` events but those of interrupted attempts."""
-    lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
-    events = [json.loads(line) for line in lines if line.endswith(b"\n")]
-    return [
-        event["id"]
-        for event in events
-        if event["event"] == "finish" and event["status"] != "interrupted"
-    ]
-
-
-def living_provers(path):
-    """Processes whose command line names a file below `path`."""
+    """The ids of all `finish` events of a journal but those of interrupted attempts."""
+    if not journal.exists():
+        return []
     found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if (
-                entry.name.isdigit()
-                and str(path).encode() in (entry / "cmdline").read_bytes()
-                and b"fake.sh" in (entry / "cmdline").read_bytes()
-            ):
-                found.append(int(entry.name))
-        except OSError:
-            continue
+    for line in journal.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            event = json.loads(line)
+            if event["event"] == "finish" and event["status"] != "interrupted":
+                found.append(event["id"])
     return found
 
 
+def living_provers(path):
+    """Provers of a lab that still run, by their command lines."""
+    prover = str(path / "fake.sh").encode()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may have ended meanwhile
+            if prover in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+# --- Walks over one results directory: edits, undone edits, limits, kills, other provers ----------
+
+# Its answer is a function of the three versions that it sees: of the rule, the lemma and itself. It
+# notes down each answer, and writes it in the proof as well.
+WALK_PROVER = r"""
+rule=$(sed -n 's/^rule R\([0-9]*\):.*/\1/p' t.spthy)
+lemma=$(sed -n "s/^lemma ${LEMMA:-l0}: .*S\([0-9]*\)(.*/\1/p" t.spthy)
+steps="1$rule$lemma$PROVER"
+case "$lemma" in *9) exec sleep 600;; esac
+[ -z "$LEMMA" ] || { echo "$LEMMA $steps" >> runs; echo "$steps" > "$OUT"; }
+echo "  ${LEMMA:-l0} (all-traces): verified ($steps steps)" | summary
+"""
+WALK_LEMMAS = ("l0", "l1", "l2", "l3")
+
+
+class Walk:
+    """One recipe, edited at random; what its results directory must say is known by a model."""
+
+    def __init__(self, numbers, folder):
+        self.numbers = numbers
+        self.lab = Lab(folder)
+        self.rule = 10
+        self.lemmas = dict.fromkeys(WALK_LEMMAS, 10)
+        self.prover = 10
+        self.planned = list(WALK_LEMMAS)
+        self.timeout_s = 0.3
+        # All answers that the journal has had, as (lemma, text): none is ever proven once more.
+        self.answers = set()
+        self.history = []  # what was done, for the message of a failed assertion
+        self.write()
+
+    def write(self):
+        """Write recipe, theory and prover as the model has them."""
+        lemmas = ""
+        for name, version in self.lemmas.items():
+            lemmas += f'lemma {name}: "All k #i. S{version}(k) @ i ==> F"\n'
+        rule = f"rule R{self.rule}: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n"
+        self.lab.write("t.spthy", f"theory T begin\n{rule}{lemmas}end\n")
+        self.lab.prover(f"PROVER={self.prover}\n{WALK_PROVER}")
+        self.lab.recipe(
+            config={"global_max_cores": 2},
+            lemmas=[{"name": name} for name in self.planned],
+            resources={"max_cores": 1, "max_memory": 1, "timeout": self.timeout_s},
+        )
+
+    def steps(self, lemma):
+        """What the prover answers for a lemma, as it is now."""
+        return int(f"1{self.rule}{self.lemmas[lemma]}{self.prover}")
+
+    def text(self):
+        """All that an answer can depend on where nothing is known of single lemmas."""
+        return (self.rule, tuple(self.lemmas.values()), self.prover)
+
+    def hangs(self, lemma):
+        return self.lemmas[lemma] % 10 == 9
+
+    # --- One step ---
+
+    def step(self):
+        """Change something, run, perhaps break it off, and look at everything."""
+        edits = [self.edit_lemma, self.edit_rule, self.edit_prover, self.edit_plan]
+        edit = self.numbers.choice(edits)
+        if self.numbers.random() < 0.7:
+            edit()
+        self.timeout_s = self.numbers.choice([0.2, 0.3, 0.4])
+        self.write()
+        args = ["run", "recipe.json", "-q"]
+        if self.numbers.random() < 0.7:
+            args.append("--no-cache")
+        chosen = list(self.planned)
+        if self.numbers.random() < 0.3:
+            chosen = [self.numbers.choice(self.planned)]
+            args += ["-t", f"t--{chosen[0]}--"]
+        again = self.numbers.random() < 0.2
+        if again:
+            args.append("--again")
+        runs = len(self.runs())
+        drivers = self.kinds().count("batch")
+        ended = self.run(args)
+        if self.lab.journal.exists():
+            self.look_at_runs(runs, again)
+            self.look(chosen, drivers, ended)
+
+    def edit_lemma(self):
+        # Few versions, so that many an edit is undone.
+        self.lemmas[self.numbers.choice(WALK_LEMMAS)] = self.numbers.choice([10, 11, 12, 19])
+
+    def edit_rule(self):
+        self.rule = self.numbers.choice([10, 11])
+
+    def edit_prover(self):
+        self.prover = self.numbers.choice([10, 11])
+
+    def edit_plan(self):
+        number = self.numbers.randint(1, len(WALK_LEMMAS))
+        self.planned = sorted(self.numbers.sample(WALK_LEMMAS, number))
+
+    def run(self, args):
+        """Run the program to its end, or kill it after some events; whether it ended by itself."""
+        number = self.numbers.choice([0, 0, 0, signal.SIGKILL, signal.SIGTERM])
+        self.history.append((self.text(), self.timeout_s, args, number))
+        if not number:
+            done = self.lab.run(*args)
+            assert done.returncode in (0, 3), (self.history, done.stderr)
+            return True
+        wanted = self.journal_size() + self.numbers.choice([1, 2, 1000, 3000])
+        with tempfile.TemporaryFile() as told:
+            fork = multiprocessing.get_context("fork")
+            arguments = (args, self.lab.path, told.fileno(), told.fileno())
+            process = fork.Process(target=be_the_program, args=arguments)
+            process.start()
+            wait_for(lambda: process.exitcode is not None or self.journal_size() >= wanted)
+            if process.exitcode is None:
+                os.kill(process.pid, number)
+            process.join(RUN_S)
+        wait_for(lambda: lock_is_free(self.lab.journal))
+        return False
+
+    def journal_size(self):
+        return self.lab.journal.stat().st_size if self.lab.journal.exists() else 0
+
+    def runs(self):
+        path = self.lab.path / "runs"
+        return path.read_text().splitlines() if path.exists() else []
+
+    # --- What must hold ---
+
+    def look_at_runs(self, before, again):
+        """What the journal has had is not proven again, unless that is wanted."""
+        for line in self.runs()[before:]:
+            lemma = line.split()[0]
+            known = (lemma, self.text()) in self.answers
+            assert again or not known, (f"{line} was proven once more", self.history)
+
+    def look(self, chosen, drivers, ended):
+        """Compare the journal, the files and the reports with the model."""
+        batch, _ = bt.load_batch(str(self.lab.journal), complain)
+        if not ended and not self.has_begun(drivers):
+            return  # it was killed before it had written its plan, or made the pages again
+        for task in batch.tasks.values():
+            self.look_at(task, task.plan.lemma in chosen, ended)
+            self.look_at_files(task)
+        if ended:
+            self.look_at_reports(batch)
+
+    def look_at(self, task, is_chosen, ended):
+        lemma = task.plan.lemma
+        answer = (lemma, self.text())
+        told = (lemma, task.status, self.history)
+        if task.verdict:
+            assert task.result.steps == self.steps(lemma), told
+            self.answers.add(answer)
+        elif ended and not self.hangs(lemma):
+            assert answer not in self.answers, ("a result was lost", told)
+            assert not is_chosen, ("it has not run", told)
+        if ended and is_chosen and self.hangs(lemma):
+            assert task.status == "timeout", told
+        proof = self.lab.results / "proofs" / f"{task.id}.spthy"
+        if ended:
+            assert proof.exists() == bool(task.verdict), told
+        if proof.exists() and task.verdict:
+            assert int(proof.read_text()) == task.result.steps, told
+
+    def kinds(self):
+        """The words of all events in the journal."""
+        return [event["event"] for event in self.lab.events()]
+
+    def has_begun(self, drivers):
+        """Whether a driver after the first `drivers` has started a job."""
+        kinds = self.kinds()
+        if kinds.count("batch") == drivers:
+            return False
+        return "start" in kinds[len(kinds) - kinds[::-1].index("batch") :]
+
+    def look_at_files(self, task):
+        """No file may show a result of an older text as today's as soon as a proof has begun."""
+        success = self.lab.results / "success" / f"{task.id}.json"
+        if success.exists():
+            shown = json.loads(success.read_text())["verified_lemma"][task.plan.lemma]["steps"]
+            assert shown == self.steps(task.plan.lemma), (task.id, self.history)
+
+    def look_at_reports(self, batch):
+        """Every form must say of every task what the batch says."""
+        report = self.lab.run("report", "results", "-f", "json", code=0).stdout
+        rows = {row["id"]: row for row in json.loads(report)["tasks"]}
+        assert set(rows) == set(batch.tasks)
+        page = (self.lab.results / "summary.html").read_text()
+        table = self.lab.run("status", "results", code=0).stdout
+        for task in batch.tasks.values():
+            assert rows[task.id]["status"] == task.status
+            assert not rows[task.id]["on_older_text"], self.history
+            steps = str(task.result.steps) if task.verdict else task.outcome
+            assert steps in page, (task.id, self.history)
+            (line,) = [line for line in table.splitlines() if f" {task.id} " in f"{line} "] or [""]
+            assert steps in line or task.status == "pending", (task.id, table, self.history)
+
+
+def play_walk(steps, numbers):
+    """Walk over one results directory; everything is compared with the model after every step."""
+    walk = Walk(numbers, Path.cwd())
+    for _ in range(steps):
+        walk.step()
+
+
+# --- Damaged journals -----------------------------------------------------------------------------
+
+# Verifies one, refutes two with a warning, fails on three.
+MANY_ENDS = """
+echo "theory proof" > "$OUT"
+case $LEMMA in
+one) echo "  one (all-traces): verified (7 steps)" | summary;;
+two) printf '  WARNING: 1 wellformedness check failed!\n\n  two (exists-trace): falsified' > text
+    echo " - no trace found (3 steps)" >> text
+    summary < text;;
+*) echo "something is wrong" >&2; exit 1;;
+esac
+"""
+SHORT_TASK = {
+    "theory_file": "t.spthy",
+    "tamarin_versions": ["fake"],
+    "output_file_prefix": "t",
+    "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300},
+}
+
+
+# What differs from run to run and from machine to machine is always this in a good journal: a seed
+# means the same everywhere. On another host, too: nothing here is taken for a process of the batch.
+ALWAYS = json.loads("""{
+  "at": "2026-01-02T03:04:05.678901Z",
+  "host": "host", "boot_id": "boot", "pid": 999, "started": 12345,
+  "python": "3.9.0", "platform": "linux",
+  "wall_s": 1.25, "cpu_s": 0.5, "peak_mb": 100.0, "avg_mb": 50.0
+}""")
+
+
+@functools.lru_cache(maxsize=1)
+def good_results():
+    """The files, by name, of a run of two entries with verdicts, a failure and a limit.
+
+    What was in its directory's name there stands as `{here}`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder).resolve())
+        lab.prover(MANY_ENDS)
+        bound = {**SHORT_TASK, "tamarin_options": ["--bound=5"], "output_file_prefix": "b"}
+        lab.recipe(
+            config={"global_max_cores": 1, "global_max_memory": 1},
+            tasks={"plain": SHORT_TASK, "bound": {**bound, "expect": {"one": "verified"}}},
+        )
+        lab.run("run", "recipe.json", "--no-cache", code=3)
+        make_same(lab.journal)
+        files = {}
+        for path in lab.path.rglob("*"):
+            if path.is_file():
+                data = path.read_bytes().replace(str(lab.path).encode(), b"{here}")
+                files[path.relative_to(lab.path)] = data
+    return files
+
+
+def make_same(journal):
+    """Make a journal the same in all runs; one of two failures becomes a limit that was met."""
+    lines = journal.read_text().replace('"failed"', '"timeout"', 1).splitlines()
+    events = []
+    for line in lines:
+        event = json.loads(line)
+        known = {name: value for name, value in ALWAYS.items() if name in event}
+        events.append({**event, **known})
+    events[0]["id"] = "0123456789ab"
+    journal.write_text("\n".join(map(json.dumps, events)) + "\n")
+
+
+def write_good_results():
+    """The files of that run, as if it had been made here."""
+    for name, data in good_results().items():
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_bytes(made_here(data))
+        name.chmod(0o755)
+
+
+def made_here(data):
+    """Some data of that run as it would be here."""
+    return data.replace(b"{here}", str(Path.cwd()).encode())
+
+
+RESULT_WORDS = [*bt.Status, *bt.Verdict, *bt.Trait, *bt.Flavour, "LHS", "SIGKILL", "t--one--fake"]
+
+
+def lose_line(numbers, lines, place):
+    del lines[place]
+
+
+def double_line(numbers, lines, place):
+    lines.insert(numbers.randrange(len(lines)), lines[place])
+
+
+def swap_lines(numbers, lines, place):
+    other = numbers.randrange(len(lines))
+    lines[place], lines[other] = lines[other], lines[place]
+
+
+def join_lines(numbers, lines, place):
+    lines[place] = lines[place].rstrip(b"\n")
+
+
+def damage_line(numbers, lines, place):
+    lines[place] = with_odd_bytes(numbers, lines[place], JSON_PIECES)
+
+
+def change_line(numbers, lines, place):
+    text = lines[place].decode(errors="replace")
+    lines[place] = with_odd_values(numbers, text, words=RESULT_WORDS).encode() + b"\n"
+
+
+def change_all_lines(numbers, lines, place):
+    """Give a member the same odd value wherever it stands: each line for itself looks good."""
+    places = []
+    with contextlib.suppress(ValueError, RecursionError):
+        places = list(places_in(json.loads(lines[place])))
+    if not places:
+        return
+    holder, name = numbers.choice(places)
+    value = odd_value(numbers, holder[name], RESULT_WORDS)
+    for number, line in enumerate(lines):
+        with contextlib.suppress(ValueError, RecursionError):
+            lines[number] = with_member(json.loads(line), name, value)
+
+
+def with_member(data, name, value):
+    """A line of JSON in which all members of this name have this value."""
+    for holder, key in list(places_in(data)):
+        if key == name:
+            holder[key] = MARK
+    return with_value(data, value).encode() + b"\n"
+
+
+LINE_DAMAGES = [lose_line, double_line, swap_lines, join_lines, damage_line]
+LINE_DAMAGES += [change_line, change_all_lines] * 4
+
+
+def damaged_lines(numbers, lines):
+    """The lines of a journal after a few damages."""
+    lines = list(lines)
+    for _ in range(numbers.choice([1, 1, 2, 5, 20])):
+        damage = numbers.choice(LINE_DAMAGES)
+        damage(numbers, lines, numbers.randrange(len(lines)))
+    return lines
+
+
+def play_damaged_journals(numbers):
+    """Every command that reads a journal copes with a damaged one, and shows what is whole."""
+    write_good_results()
+    path = Path("results/batch.jsonl")
+    good = good_results()[path].splitlines(keepends=True)
+    # Lines may have become others: two of one, one of two.
+    journal = b"".join(damaged_lines(numbers, good))
+    path.write_bytes(made_here(journal))
+    with blamed_on(journal):
+        reports = {form: call("report", "results", "-f", form) for form in bt.REPORTS}
+        for form, done in reports.items():
+            check_report(form, done)
+        shown = shown_verdicts(reports["json"])
+        for task_id, verdict in whole_results(good, journal).items():
+            assert shown.get(task_id) == verdict, f"{task_id} was {verdict}, shown is {shown}"
+        check_rebuilt(call("report", "results", "--rebuild"))
+        call("status", "results")
+        check_json(call("status", "results", "--json"))
+        check_json(call("audit", "results", "--format", "json"))
+        check_audits()
+        if numbers.random() < 0.2:
+            check_going_on(numbers)
+
+
+def check_audits():
+    """Audits of the results and of all around them end with a code of theirs."""
+    for words in (["results"], ["results", "--format", "junit"], [".", "--details"]):
+        done = call("audit", *words)
+        assert done.returncode in (0, 1, 2, 3)
+
+
+def check_json(done):
+    """What was printed is one JSON object, if there was no error."""
+    if done.returncode != 2:
+        json.loads(done.stdout, parse_constant=complain)
+
+
+def check_report(form, done):
+    """A report is there, and is what its format demands; or an error is."""
+    assert done.returncode in (0, 2), done.stderr
+    if done.returncode == 2:
+        return
+    assert done.stdout
+    if form == "json":
+        check_json(done)
+    elif form == "junit":
+        ElementTree.fromstring(done.stdout)
+    elif form == "csv":
+        rows = list(csv.reader(done.stdout.splitlines(keepends=True)))
+        assert len({len(row) for row in rows}) == 1
+
+
+def check_rebuilt(done):
+    """All derived files that are JSON by their names are JSON."""
+    if done.returncode != 2:
+        for path in Path("results").rglob("*.json"):
+            json.loads(path.read_text(), parse_constant=complain)
+
+
+def whole_results(good, journal):
+    """The verdicts that a damaged journal still tells for sure, by task.
+
+    Those of which all lines are as they were, in their order, under the header as it was.
+    """
+    lines = journal.splitlines(keepends=True)
+    headers = [line for line in lines if b'"batch"' in line]
+    if headers != good[:1] or lines[0] != good[0]:
+        return {}
+    verdicts = {}
+    for line in good:
+        event = json.loads(line)
+        if event["event"] == "finish":
+            name = json.dumps(event["id"]).encode()
+            if about(name, lines) == about(name, good):
+                verdicts[event["id"]] = event.get("verdict")
+    return verdicts
+
+
+def about(name, lines):
+    """The lines that name a task."""
+    return [line for line in lines if name in line]
+
+
+def shown_verdicts(done):
+    """The verdict of each task that a report in JSON names."""
+    if done.returncode == 2:
+        return {}
+    verdicts = {}
+    for task in json.loads(done.stdout)["tasks"]:
+        result = task["result"] or {}
+        verdicts[task["id"]] = result.get("verdict")
+    return verdicts
+
+
+GOING_ON = [
+    ["resume", "results", "--no-cache"],
+    ["run", "recipe.json", "--no-cache"],
+    ["recheck", "results", "--prover", "fake"],
+]
+
+
+def check_going_on(numbers):
+    """A batch goes on, or is not begun; when it has ended, every task has."""
+    command = numbers.choice(GOING_ON)
+    done = call(*command, "-q")
+    assert done.returncode in (0, 1, 2, 3)
+    # A run that finds another batch there has a directory of its own.
+    if "resume" in command and done.returncode != 2:
+        batch, _ = bt.load_batch("results/batch.jsonl", lambda message: None)
+        assert all(task.is_final for task in batch.tasks.values())
+
+
+# --- Damaged recipes, expectations and reports ----------------------------------------------------
+
+RICH_RECIPE = """{
+  "$schema": "x",
+  "config": {"global_max_cores": 2, "global_max_memory": "50%", "default_timeout": 60,
+             "output_directory": "results", "scheduler": "sjf", "recheck_with": "fake"},
+  "tamarin_versions": {
+    "fake": {"path": "./fake.sh", "version": "1.11", "test_success": true},
+    "other": {"command": ["./fake.sh", "-x"], "options": ["--quiet"], "env": {"A": "b"}}
+  },
+  "tasks": {
+    "plain": {"theory_file": "t.spthy", "tamarin_versions": ["fake", "other"],
+              "output_file_prefix": "p", "expect": {"o*": "verified", "two": "falsified"}},
+    "many": {"theory_file": "*.spthy", "tamarin_versions": ["fake"], "cwd": ".",
+             "output_file_prefix": "m_{theory}", "tamarin_options": ["--bound=5"],
+             "preprocess_flags": ["FLAG"], "prove": false,
+             "resources": {"max_cores": 1, "max_memory": 1, "timeout": 10},
+             "lemmas": [{"name": "one", "expect": "verified", "resources": {"timeout": 5}},
+                        {"name": "t*", "tamarin_options": []}, {"name": "!three"}]}
+  }
+}"""
+
+
+def play_damaged_recipes(numbers):
+    """A damaged recipe is refused with a place in a file, or planned; the plan can be written."""
+    lab = Lab(Path.cwd())
+    lab.prover(VERIFY)
+    data = damaged_json(numbers, RICH_RECIPE)
+    Path("recipe.json").write_bytes(data)
+    with blamed_on(data):
+        try:
+            batch = planned_batch()
+        except bt.InputError as error:
+            for line in str(error).splitlines():
+                named, _, _ = line.partition(":")
+                assert Path(named).is_file(), f"no file is named: {line}"
+        else:
+            check_written(batch)
+
+
+def planned_batch():
+    """What `run` would plan of the recipe, its provers not asked for their versions."""
+    recipe = bt.Recipe("recipe.json")
+    provers = bt.recipe_provers(recipe)
+    room = bt.Limits(4, 8192, 3600)
+    return bt.plan_batch(recipe, provers, room, bt.PlanOptions(), lambda message: None)
+
+
+def check_written(batch):
+    """A journal that begins with this batch tells of the very same batch."""
+    journal = bt.Journal("batch.jsonl")
+    journal.begin(batch)
+    journal.close()
+    read, _ = bt.load_batch("batch.jsonl", complain)
+    assert read.tasks
+    assert read == batch
+
+
+EXPECTED_JSON = (
+    '{"one": "verified", "t.spthy": {"two": "falsified", "th*": "verified"}, "x*": null}'
+)
+EXPECTED_CSV = """theory,lemma,verdict
+t.spthy,one,verified
+results/t,"two",falsified
+,th*,
+"""
+CSV_PIECES = [b",", b'"', b'""', b"\n", b"\r\n", b";", b"verified", b"theory,lemma,verdict\n"]
+
+
+def play_damaged_expectations(numbers):
+    """A damaged file of expectations is refused by its name, or compared with."""
+    write_good_results()
+    name = numbers.choice(["expect.json", "expect.csv"])
+    if name == "expect.json":
+        data = damaged_json(numbers, EXPECTED_JSON)
+    else:
+        data = with_odd_bytes(numbers, EXPECTED_CSV.encode(), CSV_PIECES)
+    Path(name).write_bytes(data)
+    with blamed_on(data):
+        done = call("audit", "results", "--expect", name, "--format", "json")
+        assert done.returncode in (1, 2, 3), done.stderr
+        if done.returncode == 2:
+            assert f"error: {name}:" in done.stderr, done.stderr
+        check_json(done)
+
+
+UPSTREAM_WORDS = ["completed", "timeout", "pending", "verified", "unterminated", "unknown"]
+
+
+def play_damaged_upstream_reports(numbers):
+    """A damaged report of batch-tamarin's is refused by its name, or shown."""
+    write_good_results()
+    data = damaged_json(numbers, json.dumps(upstream_report()), UPSTREAM_WORDS)
+    Path("out").mkdir()
+    path = Path("out/execution_report.json")
+    path.write_bytes(data)
+    with blamed_on(data):
+        for form in bt.REPORTS:
+            done = call("report", "out", "-f", form)
+            check_report(form, done)
+            if done.returncode == 2:
+                assert f"error: {path}:" in done.stderr, done.stderr
+        call("audit", "out", "--against", "results")
+
+
+# --- Damaged cache entries ------------------------------------------------------------------------
+
+
+def play_damaged_cache_entries(numbers):
+    """What a damaged entry of the cache answers is nothing, or what was stored."""
+    stored = StoredResult(Path.cwd())
+    stored.store()
+    entry = stored.entry()
+    file = numbers.choice(sorted(entry.iterdir()))
+    data = file.read_bytes()
+    if file.name == "entry.json":
+        data = damaged_json(numbers, data.decode())
+    else:
+        data = with_odd_bytes(numbers, data, [b"x"])
+    file.write_bytes(data)
+    with blamed_on((file.name, data)):
+        hit = stored.find()
+        if hit:
+            check_hit(stored, hit)
+        stored.proof.write_text("proof")
+        stored.store()
+        assert stored.find(), "it can't be stored any more"
+
+
+def check_hit(stored, hit):
+    """A hit has the stored verdict, and its proof is as it was, or is none."""
+    assert hit.result.verdict == VERIFIED.verdict
+    assert hit.result.status == VERIFIED.status
+    stored.proof.unlink()
+    if stored.cache.restore(hit, stored.outputs) and "proof" in hit.files:
+        assert stored.proof.read_text() == "proof"
+
+
+# --- Damaged logs and theories --------------------------------------------------------------------
+
+LOG = """[Theory T] Theory loaded
+[Theory T] Theory translated
+analyzing
+==============================================================================
+summary of summaries:
+
+analyzed: t.spthy
+
+  output:          t.spthy-proof
+  processing time: 0.12s
+  \x20
+  WARNING: 1 wellformedness check failed!
+           The analysis results might be wrong!
+
+  one (all-traces): verified (7 steps)
+  two (exists-trace): falsified - no trace found (3 steps)
+  three (all-traces): analysis incomplete (1 steps)
+
+==============================================================================
+"""
+LOG_PIECES = b"""
+analyzed: t.spthy
+analyzed: u.spthy
+=====
+summary of summaries:
+: verified (
+(1 steps)
+(99999999999999999999 steps)
+"t.spthy" (line 1, column 1):
+unexpected "x"
+""".splitlines(keepends=True)
+
+
+def play_damaged_logs(numbers):
+    """Of a damaged log no lemma has an answer that does not stand in it, beside its name."""
+    data = LOG.encode()
+    for _ in range(numbers.choice([1, 2, 4])):
+        data = with_odd_bytes(numbers, data, LOG_PIECES)
+    log = Path("log")
+    log.write_bytes(data)
+    text = data.decode(errors="replace")
+    with blamed_on(data):
+        for lemma in ("", "one", "three"):
+            output = bt.read_output("log", "log", lemma)
+            for line in output.lines:
+                if line.verdict in bt.ANSWERS:
+                    assert re.search(rf"\b{line.name}\b.*: {line.verdict}", text), line
+        done = call("audit", ".", "--format", "json")
+        assert done.returncode in (0, 1, 2, 3)
+        check_json(done)
+
+
+MANY_ITEMS = """theory Many
+configuration: "--auto-sources"
+begin
+builtins: hashing, signing
+functions: f/2, g/1 [private]
+#define FLAG
+#ifdef FLAG & not OTHER
+rule A [color=#ffffff]: let x = ~k in [ Fr(~k) ] --[ A(x) ]-> [ Out(<x, 'c'>) ]
+#else
+rule A: [ ] --> [ ]
+#endif
+#include "t.spthy"
+restriction R: "All x #i #j. A(x) @ i & A(x) @ j ==> #i = #j"
+tactic: tac
+prio:
+    regex ".*A.*"
+lemma many [sources, reuse, heuristic={tac}]:
+    all-traces "All x #i. A(x) @ i ==> T" /* a comment */
+simplify
+by contradiction /* from formulas */
+lemma some [hide_lemma=many, output=[spthy]]: exists-trace "Ex x #i. A(x) @ i"
+text{* with a \\* in it *}
+predicates: P(x) <=> Ex #i. A(x) @ i
+end
+"""
+THEORY_PIECES = b"""
+" ' ( ) [ ] { } {* *} | = , : < . /* */ // lemma rule end begin let in diff( restriction text
+heuristic: configuration: sorry SOLVED qed process builtins: #else #endif #ifdef
+""".split()
+THEORY_PIECES += [
+    b"\n",
+    b"#ifdef X\n",
+    b"#endif\n",
+    b'#include "t.spthy"\n',
+    b"lemma x:",
+    b"by sorry",
+]
+LARGEST_THEORY = 60_000
+
+
+@functools.lru_cache(maxsize=1)
+def good_theories():
+    """Texts of theories: real ones where they are there."""
+    texts = [MANY_ITEMS.encode()]
+    for path in sorted(CORPUS.rglob("*.spthy")):
+        data = path.read_bytes()
+        if len(data) <= LARGEST_THEORY:
+            texts.append(data)
+    return texts
+
+
+def play_damaged_theories(numbers):
+    """A damaged theory is refused with a place, or read: what is a lemma has its name there."""
+    lab = Lab(Path.cwd())
+    theories = good_theories()
+    data = numbers.choice(theories)
+    for _ in range(numbers.choice([1, 2, 4])):
+        other = numbers.choice(theories)
+        start = numbers.randrange(len(other))
+        size = numbers.choice([20, 200, 2000])
+        spliced = other[start : start + size]
+        data = with_odd_bytes(numbers, data, [*THEORY_PIECES, spliced, spliced])
+    path = lab.path / "damaged.spthy"
+    path.write_bytes(data)
+    with blamed_on(data):
+        for options in ([], ["--diff"], ["--auto-sources", "-D=FLAG"]):
+            check_lemmas(data, options)
+        done = call("audit", ".", "--format", "json")
+        assert done.returncode in (0, 1, 2, 3)
+        check_json(done)
+
+
+def check_lemmas(data, options):
+    """What `lemmas` lists of a theory stands in it; if it is refused, with file and line."""
+    done = call("lemmas", "damaged.spthy", "--json", *options)
+    if done.returncode == 2:
+        assert re.search(r"^error: \w+\.spthy:\d+:", done.stderr), done.stderr
+        return
+    text = data.decode(errors="replace") + THEORY
+    for lemma in json.loads(done.stdout)["lemmas"]:
+        name = lemma["name"]
+        is_added = name.startswith(("AUTO_typing", "Observational_equivalence"))
+        assert is_added or name.partition("_")[0] in text, name
+
+
+# --- The two ways to soak -------------------------------------------------------------------------
+
+KINDS = {}
+for stop in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+    KINDS[f"kills by {stop.name}"] = Kind(functools.partial(play_kills, stop, 6), 1)
+KINDS["walks over one results directory"] = Kind(functools.partial(play_walk, 5), 1)
+KINDS["damaged journals"] = Kind(play_damaged_journals, 4)
+KINDS["damaged recipes"] = Kind(play_damaged_recipes, 50)
+KINDS["damaged expectations"] = Kind(play_damaged_expectations, 15)
+KINDS["damaged reports of batch-tamarin"] = Kind(play_damaged_upstream_reports, 6)
+KINDS["damaged cache entries"] = Kind(play_damaged_cache_entries, 30)
+KINDS["damaged logs"] = Kind(play_damaged_logs, 20)
+KINDS["damaged theories"] = Kind(play_damaged_theories, 12)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_soak(name):
+    if name.startswith(("kills", "walks")) and sys.platform != "linux":
+        pytest.skip("needs Linux")
+    print(f"seed {SOAK_SEED}")
+    for number in range(KINDS[name].rounds):
+        play_round(name, SOAK_SEED, number)
+
+
+def soak(seconds, seed, names):
+    """Play rounds of these kinds in turn until the time is up; the exit code."""
+    print(f"seed {seed}", flush=True)
+    end = time.monotonic() + seconds
+    played = dict.fromkeys(names, 0)
+    code = 0
+    try:
+        for name, number in rounds_in_turn(names):
+            if time.monotonic() >= end:
+                break
+            play_round(name, seed, number)
+            played[name] += 1
+    except AssertionError:
+        traceback.print_exc()
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    for name, rounds in played.items():
+        print(f"{rounds:8,} x {name}")
+    return code
+
+
+def rounds_in_turn(names):
+    """(kind, number) without an end: of each kind as many rounds as an ordinary run has, and again.
+
+    So each kind has about the same time.
+    """
+    for turn in itertools.count():
+        for name in names:
+            rounds = KINDS[name].rounds
+            for number in range(turn * rounds, turn * rounds + rounds):
+                yield name, number
+
+
 # === Benchmark ====================================================================================
+#
+# A prover that answers at once and two slots: what is measured is what is spent beside proofs. What
+# other programs do with the very same commands is measured in turn with it.
+
+INSTANT = """
+printf '%s\\nsummary of summaries:\\n\\n' $RULE
+printf '  %s (all-traces): verified (1 steps)\\n\\n%s\\n' $LEMMA $RULE
+"""
+BENCH_TASKS = 200
+BENCH_ROUNDS = 5
+
+
+class Measurement(typing.NamedTuple):
+    """What one run of a command took, with all its children."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float  # of the largest process
+
+
+# The kernel counts the memory of who starts a process as that process's own: a small Python does.
+MEASURE = """
+import os, subprocess, sys, time
+begun = time.monotonic()
+null = subprocess.DEVNULL
+process = subprocess.Popen(sys.argv[1:], stdout=null, stderr=null)
+_, _, usage = os.wait4(process.pid, 0)
+print(time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+"""
 
 
 def measured(command, folder):
-    """(seconds, CPU seconds, peak MB of the largest process) of a command and its children."""
-    begun = time.monotonic()
-    process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, _, usage = os.wait4(process.pid, 0)
-    return time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    """Run a command in a folder; its Measurement."""
+    measure = [sys.executable, "-c", MEASURE, *command]
+    told = subprocess.check_output(measure, cwd=folder, text=True)
+    return Measurement(*map(float, told.split()))
 
 
-def benchmark(folder, tasks=200, rounds=5):
-    """A prover that answers at once, two slots; the peers run the same commands. Medians of some rounds, in turn."""
-    lab = Lab(folder)
-    lab.write("t.spthy", many_lemmas(tasks))
-    lab.prover(
-        'printf "%s\\nsummary of summaries:\\n\\n  $LEMMA (all-traces): verified (1 steps)\\n\\n%s\\n" $RULE $RULE'
-    )
-    lab.recipe(config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60})
-    command = f"seq 0 {tasks - 1} | xargs -P2 -I@ ./fake.sh +RTS -N1 -RTS t.spthy --prove=l@ --output=x > /dev/null"
-    contest = {
-        "xargs -P2": ["sh", "-c", command],
-        "batch_tamarin.py": [
-            sys.executable,
-            str(SCRIPT),
-            "run",
-            "recipe.json",
-            "-q",
-            "-o",
-            "results@",
-        ],
-        "batch_tamarin.py --version": [sys.executable, str(SCRIPT), "--version"],
+def contestants():
+    """The command of each contestant."""
+    prove = "./fake.sh +RTS -N1 -RTS t.spthy --prove=l@ --output=x > /dev/null"
+    with_xargs = f"seq 0 {BENCH_TASKS - 1} | xargs -P2 -I@ {prove}"
+    ours = [sys.executable, str(SCRIPT)]
+    commands = {
+        "xargs -P2": ["sh", "-c", with_xargs],
+        "batch_tamarin.py": [*ours, "run", "recipe.json", "-q"],
+        "batch_tamarin.py --version": [*ours, "--version"],
         "python -c pass": [sys.executable, "-c", "pass"],
     }
     peer = shutil.which("batch-tamarin")
     if peer:
-        contest["batch-tamarin (peer)"] = [peer, "run", "recipe.json"]
-    figures = {name: [] for name in contest}
-    for number in range(rounds):
-        for name, words in contest.items():
-            if name == "batch-tamarin (peer)":
-                shutil.rmtree(lab.path / "results", ignore_errors=True)
-            figures[name].append(
-                measured(
-                    [word.replace("results@", f"results-{number}") for word in words], lab.path
-                )
-            )
-    print(
-        f"{tasks} tasks, instant prover, 2 slots, Python {sys.version.split()[0]}, median of {rounds}"
+        commands["batch-tamarin (peer)"] = [peer, "run", "recipe.json"]
+    return commands
+
+
+def benchmark(folder):
+    """Measure all contestants in turn, and print the medians of some rounds."""
+    lab = Lab(folder)
+    lab.write("t.spthy", many_lemmas(BENCH_TASKS))
+    lab.prover(INSTANT)
+    lab.recipe(config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60})
+    commands = contestants()
+    measurements = {name: [] for name in commands}
+    for number in range(BENCH_ROUNDS):
+        # A cache of its own for every round: proofs are started, not copied.
+        os.environ["XDG_CACHE_HOME"] = str(folder / f"cache-{number}")
+        for name, command in commands.items():
+            shutil.rmtree(lab.results, ignore_errors=True)
+            measurements[name].append(measured(command, folder))
+    version = sys.version.split()[0]
+    print(f"{BENCH_TASKS} tasks, instant prover, 2 slots, Python {version}")
+    print(f"medians of {BENCH_ROUNDS} rounds; MB: of the largest process")
+    for name, taken in measurements.items():
+        wall_s, cpu_s, peak_mb = map(statistics.median, zip(*taken))
+        print(f"{name:28} {wall_s:7.3f} s   CPU {cpu_s:6.3f} s   {peak_mb:6.1f} MB")
+
+
+# === The command line =============================================================================
+
+
+def main():
+    """`python test_batch_tamarin.py soak|bench`; the exit code."""
+    parser = argparse.ArgumentParser(description="What is too long for a run of the tests.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    soaking = commands.add_parser("soak", help="random input for as long as there is time")
+    soaking.add_argument("--seconds", type=float, default=SOAK_S, help=f"default: {SOAK_S}")
+    soaking.add_argument("--seed", type=int, help="that of an earlier soak; default: a new one")
+    soaking.add_argument(
+        "--kind",
+        choices=KINDS,
+        action="append",
+        metavar="KIND",
+        help=f"only this (repeatable): {', '.join(KINDS)}",
     )
-    for name, rows in figures.items():
-        wall, cpu, peak = (statistics.median(column) for column in zip(*rows))
-        print(f"{name:28} {wall:7.3f} s   CPU {cpu:6.3f} s   largest process {peak:6.1f} MB")
+    commands.add_parser("bench", help="how fast it is, beside other programs")
+    args = parser.parse_args()
+    if args.command == "soak":
+        seed = args.seed
+        if seed is None:
+            seed = random.SystemRandom().randrange(1_000_000)
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["XDG_CACHE_HOME"] = folder
+            return soak(args.seconds, seed, args.kind or list(KINDS))
+    with tempfile.TemporaryDirectory() as folder:
+        benchmark(Path(folder))
+    return 0
 
 
-if __name__ == "__main__" and sys.argv[1:] == ["bench"]:
-    with tempfile.TemporaryDirectory() as scratch:
-        benchmark(Path(scratch))
+if __name__ == "__main__":
+    sys.exit(main())
