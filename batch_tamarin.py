@@ -606,6 +606,8 @@ class Plan:
     key: str  # digest of everything that can change the result
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
+    # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
+    unreadable: SharedText = field(default="", metadata=SPARSE)
 
     @property
     def view(self) -> TheoryView:
@@ -4956,6 +4958,11 @@ class Recipe:
 
     def problem(self, path: JsonPath, message: str) -> None:
         """Note that something is wrong at a place of the JSON text."""
+        error = self.error(path, message)
+        self._problems[str(error)] = None  # each once
+
+    def error(self, path: JsonPath, message: str) -> InputError:
+        """What says that something is wrong at a place of the JSON text."""
         place = ".".join(map(str, path))
         if place:
             message = f"{place}: {message}"
@@ -4965,12 +4972,7 @@ class Recipe:
         offset = self._positions.get(path, 0)
         line = self.text.count("\n", 0, offset) + 1
         line_start = self.text.rfind("\n", 0, offset)
-        error = InputError(message, self.path, line, offset - line_start)
-        self.note(error)
-
-    def note(self, error: InputError) -> None:
-        """Note that something is wrong, here or in a file that the recipe names."""
-        self._problems[str(error)] = None
+        return InputError(message, self.path, line, offset - line_start)
 
     def raise_problems(self) -> None:
         """Raise InputError with all problems that were noted, if there are any."""
@@ -5533,6 +5535,9 @@ def recipe_path(file: str, recipe_file: str) -> str:
 
 # === Plan =========================================================================================
 
+# In an id: what a pattern would select of a theory that can't be read. No lemma has such a name.
+UNKNOWN_LEMMAS = "unknown-lemmas"
+
 # Says something to the user that stops nothing.
 Warn = Callable[[str], None]
 
@@ -5542,7 +5547,8 @@ def plan_batch(
 ) -> Batch:
     """The completely resolved Batch of a recipe, in file order.
 
-    `room`: what this process may use. Raises InputError with all that is wrong.
+    `room`: what this process may use. Raises InputError with all that is wrong in the recipe, or if
+    none of its theories can be read. One that can't be read fails its own tasks, and no others.
     """
     limits = _global_limits(recipe.config, room, options, warn)
     planner = _Planner(recipe, provers, limits, warn)
@@ -5553,10 +5559,44 @@ def plan_batch(
         for plan in planner.plans_of(name, entry):
             tasks[plan.id] = Task(plan)
     recipe.raise_problems()
+    if all(task.plan.unreadable for task in tasks.values()):
+        raise_unreadable(tasks.values())
     found = planner.dependencies.found
     header = _header(recipe, provers, limits, options)
     header.inputs.update(_source_digests(found.values(), header.cwd))
     return Batch(header, tasks, inputs=found)
+
+
+def raise_unreadable(tasks: Iterable[Task]) -> None:
+    """Raise InputError with all theories of these tasks that can't be read, if there are any."""
+    lines: list[str] = []
+    for group in tasks_by_view(tasks).values():
+        plan = group[0].plan
+        if plan.unreadable:
+            ids = some_of([task.id for task in group])
+            lines.append(f"{ids} ({theory_words(plan)}): {plan.unreadable}")
+    if lines:
+        raise InputError("\n".join(lines))
+
+
+def tasks_by_view(tasks: Iterable[Task]) -> dict[TheoryView, list[Task]]:
+    """Tasks by what they read of a theory: it is the same for all of a group."""
+    groups: dict[TheoryView, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(task.plan.view, []).append(task)
+    return groups
+
+
+def theory_words(plan: Plan) -> str:
+    """A task's theory with its options and flags, as on a command line."""
+    flags = [DEFINES.with_value(flag) for flag in plan.flags]
+    return quoted([plan.theory, *plan.options, *flags])
+
+
+def some_of(words: Sequence[str]) -> str:
+    """The first ten of these words, for people."""
+    some = ", ".join(words[:10])
+    return f"{some}, ..." if len(words) > 10 else some
 
 
 def _source_digests(
@@ -5624,8 +5664,10 @@ class _Planner:
             self.recipe.problem((*entry.path, "cwd"), message)
             return
         for file in find_theories(self.recipe, entry):
-            choices = self.lemmas.select(entry, file)
-            if choices:
+            selection = self.lemmas.select(entry, file)
+            choices = selection.choices
+            # Of lemmas that can't be read nothing is known.
+            if choices and not selection.unread:
                 self._refuse_idle_expectations(entry, choices)
             stem = _stem(file.path)
             prefix = entry.prefix.replace("{theory}", stem)
@@ -5634,6 +5676,8 @@ class _Planner:
             for choice in choices:
                 self._refuse_diff(choice)
                 yield self._plan(entry, choice, prefix, argument)
+            for unread in selection.unread:
+                yield self._unreadable(entry, unread, prefix, argument)
 
     def _plan(self, entry: RecipeEntry, choice: LemmaChoice, prefix: str, argument: str) -> Plan:
         """`argument`: how the command line names the theory."""
@@ -5668,6 +5712,36 @@ class _Planner:
             key=key,
             lemma_key=lemma_key,
             theory_digest=share(theory_digest),
+        )
+
+    def _unreadable(
+        self, entry: RecipeEntry, unread: UnreadLemmas, prefix: str, argument: str
+    ) -> Plan:
+        """The plan of what an item would select, if its theory could be read."""
+        item = unread.item
+        name = UNKNOWN_LEMMAS if _is_pattern(item.pattern) else item.pattern
+        task_id = self.ids.new(f"{prefix}--{name}--{unread.alias}")
+        lemma = Lemma(item.pattern, Trait.ALL_TRACES, "", (), argument)
+        expect = _expected_verdict(item.expect, lemma)
+        return Plan(
+            id=task_id,
+            entry=entry.name,
+            theory=argument,
+            lemma=item.pattern,
+            trait="",  # the theory would say
+            sides=(),
+            prover=unread.alias,
+            options=item.options,
+            flags=item.flags,
+            limits=item.limits,
+            cwd=entry.cwd,
+            prove=entry.prove,
+            optional=False,
+            assumes=(),
+            expect=expect,
+            # As that of no text: no result of one holds.
+            key=json_digest(["unreadable", unread.reason]),
+            unreadable=unread.reason,
         )
 
     def _refuse_diff(self, choice: LemmaChoice) -> None:
@@ -5908,7 +5982,10 @@ class TheoryFile(NamedTuple):
 
 
 def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
-    """The theories that an entry names, in the order of their paths; what is wrong is noted."""
+    """The theories that an entry names, in the order of their paths; what is wrong is noted.
+
+    One that is named, not matched by a pattern, may be missing: who reads it will tell.
+    """
     name = entry.theory_file
     place = (*entry.path, "theory_file")
     may_be_many = "{theory}" in entry.prefix
@@ -5917,14 +5994,20 @@ def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
         theories = _matching_theories(recipe, name, place)
     if theories:
         return theories
-    message = f"there is no theory file '{printable(name)}'"
-    if _is_pattern(name) and not may_be_many:
+    if not _is_pattern(name):
+        return [TheoryFile(name, os.path.expanduser(name), place)]
+    message = _no_theory_file(name)
+    if not may_be_many:
         message = (
             "a pattern needs {theory} in output_file_prefix, so that each theory has results of "
             "its own"
         )
     recipe.problem(place, message)
     return []
+
+
+def _no_theory_file(name: str) -> str:
+    return f"there is no theory file '{printable(name)}'"
 
 
 def _named_theory(recipe: Recipe, name: str, place: JsonPath) -> list[TheoryFile]:
@@ -5992,26 +6075,25 @@ class LoadedTheory:
 
 
 class TheoryReader:
-    """Reads theories as provers will; notes what is wrong with them."""
+    """Reads theories as provers will."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         # Their texts take room: only the last few are kept. Neighbours in a recipe read the same.
         self._load = functools.lru_cache(maxsize=8)(_load_theory)
 
-    def read(
-        self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]
-    ) -> LoadedTheory | None:
-        """The theory as a prover with these options and flags will see it; None for a problem."""
+    def read(self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]) -> LoadedTheory:
+        """The theory as a prover with these options and flags will see it.
+
+        Raises InputError where it can't be read.
+        """
+        if not os.path.isfile(file.path):
+            raise self._recipe.error(file.place, _no_theory_file(file.name))
         view = reading_options(options, flags)
-        try:
-            loaded = self._load(file.path, *view)
-            if file.twin:
-                twin = self._load(file.twin, *view)
-                self._refuse_unequal(file, loaded, twin, options)
-        except InputError as error:
-            self._recipe.note(error)
-            return None
+        loaded = _readable(self._load(file.path, *view))
+        if file.twin:
+            twin = _readable(self._load(file.twin, *view))
+            self._refuse_unequal(file, loaded, twin, options)
         return loaded
 
     def _refuse_unequal(
@@ -6024,8 +6106,21 @@ class TheoryReader:
             self._recipe.problem(file.place, message)
 
 
-def _load_theory(path: str, flags: Sequence[str], diff: bool, auto_sources: bool) -> LoadedTheory:
-    return LoadedTheory(load_theory(path, flags, diff, auto_sources))
+def _load_theory(
+    path: str, flags: Sequence[str], diff: bool, auto_sources: bool
+) -> LoadedTheory | InputError:
+    """A theory; or why it can't be read, which takes as long to find out."""
+    try:
+        return LoadedTheory(load_theory(path, flags, diff, auto_sources))
+    except InputError as error:
+        return error
+
+
+def _readable(loaded: LoadedTheory | InputError) -> LoadedTheory:
+    """A theory that was loaded; raises InputError where it could not be."""
+    if isinstance(loaded, InputError):
+        raise loaded
+    return loaded
 
 
 def _all_digests(theory: Theory, options: Sequence[str]) -> list[str]:
@@ -6054,6 +6149,21 @@ class LemmaChoice(NamedTuple):
         return self.sides[0]
 
 
+class UnreadLemmas(NamedTuple):
+    """What an item selects for one prover of a theory that can't be read."""
+
+    item: LemmaItem
+    alias: str
+    reason: str
+
+
+class Selection(NamedTuple):
+    """What an entry selects of a theory."""
+
+    choices: list[LemmaChoice]
+    unread: list[UnreadLemmas]
+
+
 class LemmaSelection:
     """Selects lemmas of theories; notes what selects none."""
 
@@ -6062,33 +6172,43 @@ class LemmaSelection:
         self._provers = provers
         self._theories = TheoryReader(recipe)
 
-    def select(self, entry: RecipeEntry, file: TheoryFile) -> list[LemmaChoice]:
+    def select(self, entry: RecipeEntry, file: TheoryFile) -> Selection:
         """What an entry selects of a theory, in theory order.
 
         An exact name beats patterns; of patterns the first counts; "!pattern" takes away, wherever
         it stands.
         """
         chosen: list[LemmaChoice] = []
+        unread: list[UnreadLemmas] = []
         # Exact names first: no pattern takes again what they took.
         items = sorted(entry.items, key=lambda item: _is_pattern(item.pattern))
         for item in items:
-            choices = self._matching(item, file)
+            choices, unread_here = self._matching(item, file)
             if _is_pattern(item.pattern):
                 taken = {choice.lemma.name for choice in chosen}
                 choices = [choice for choice in choices if choice.lemma.name not in taken]
             chosen += choices
+            unread += unread_here
         for exclusion in entry.exclusions:
-            chosen = self._without(exclusion, chosen)
-        return sorted(chosen, key=lambda choice: choice.place)
+            left = [each for each in chosen if not _selects(exclusion.pattern, each.lemma)]
+            # It may take away what can't be read.
+            if not unread:
+                self._refuse_idle_exclusion(exclusion, chosen, left)
+            chosen = left
+        chosen.sort(key=lambda choice: choice.place)
+        return Selection(chosen, _one_of_patterns(unread))
 
-    def _matching(self, item: LemmaItem, file: TheoryFile) -> list[LemmaChoice]:
+    def _matching(self, item: LemmaItem, file: TheoryFile) -> Selection:
         """What one item selects, for each of its provers."""
         choices: list[LemmaChoice] = []
+        unread: list[UnreadLemmas] = []
         theories: list[Theory] = []
         for alias in item.aliases:
             options = self._provers[alias].all_options(item.options)
-            loaded = self._theories.read(file, options, item.flags)
-            if loaded is None:
+            try:
+                loaded = self._theories.read(file, options, item.flags)
+            except InputError as error:
+                unread.append(UnreadLemmas(item, alias, str(error)))
                 continue
             # A prover's own options may hide a lemma from it that another one has.
             theories.append(loaded.theory)
@@ -6097,18 +6217,18 @@ class LemmaSelection:
                 if _selects(item.pattern, sides[0]):
                     choice = LemmaChoice(item, alias, loaded, place, sides)
                     choices.append(choice)
-        # A theory that can't be read has been complained of.
         if theories and not choices:
             names = lemmas_by_name(theories[0])
             self._no_such_lemma(item, file, names)
-        return choices
+        return Selection(choices, unread)
 
-    def _without(self, exclusion: LemmaExclusion, chosen: list[LemmaChoice]) -> list[LemmaChoice]:
-        """What an exclusion leaves."""
-        left = [choice for choice in chosen if not _selects(exclusion.pattern, choice.lemma)]
+    def _refuse_idle_exclusion(
+        self, exclusion: LemmaExclusion, chosen: list[LemmaChoice], left: list[LemmaChoice]
+    ) -> None:
+        """An exclusion must leave something of what was chosen, and not all of it."""
         # Nothing was chosen before: that has been complained of.
         if not chosen:
-            return left
+            return
         word = printable(f"!{exclusion.pattern}")
         path = (*exclusion.path, "name")
         if not left:
@@ -6116,7 +6236,6 @@ class LemmaSelection:
         elif len(left) == len(chosen):
             # Most likely mistyped, and what should not run would run.
             self._recipe.problem(path, f"'{word}' takes no lemma away")
-        return left
 
     def _no_such_lemma(self, item: LemmaItem, file: TheoryFile, names: Collection[str]) -> None:
         path = printable(file.path)
@@ -6131,6 +6250,19 @@ class LemmaSelection:
         hint = did_you_mean(item.pattern, names)
         message = f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}"
         self._recipe.problem((*item.path, "name"), message)
+
+
+def _one_of_patterns(unread: Sequence[UnreadLemmas]) -> list[UnreadLemmas]:
+    """Exact names, and for each prover the first of the patterns: who knows what the others add?"""
+    kept: list[UnreadLemmas] = []
+    with_pattern: set[str] = set()
+    for lemmas in unread:
+        if _is_pattern(lemmas.item.pattern):
+            if lemmas.alias in with_pattern:
+                continue
+            with_pattern.add(lemmas.alias)
+        kept.append(lemmas)
+    return kept
 
 
 def _is_pattern(name: str) -> bool:
@@ -6428,6 +6560,11 @@ def _no_such_task(batch: Batch, pattern: str) -> str:
         hint = f"; for that lemma: -t '*--{pattern}--*'"
     else:
         hint = did_you_mean(pattern, batch.tasks)
+    # A task stands for all that a pattern would select there: the wanted one may be among them.
+    for task in batch.tasks.values():
+        if task.plan.unreadable and _is_pattern(task.plan.lemma):
+            hint += f"; '{task.id}' stands for lemmas that can't be read: {task.plan.unreadable}"
+            break
     example = next(iter(batch.tasks))
     return f"-t '{printable(pattern)}' matches no task{hint}; ids look like '{example}'"
 
@@ -6921,11 +7058,10 @@ def _told_of_going_on(batch: Batch, vanished: Sequence[str]) -> Iterator[str]:
     for reason, count in reasons.items():
         told += f"; of {reason}: {count:,}"
     yield told
-    if vanished:
-        ids = ", ".join(vanished[:10])
-        if len(vanished) > 10:
-            ids += ", ..."
-        yield f"no longer planned, their results are kept: {ids}"
+    # A theory that can be read again leaves nothing of the task that stood for its lemmas.
+    kept = [task_id for task_id in vanished if not batch.withdrawn[task_id].plan.unreadable]
+    if kept:
+        yield f"no longer planned, their results are kept: {some_of(kept)}"
 
 
 # What stands behind a directory's name in those of its dated siblings. Of those of one second the
@@ -7579,7 +7715,7 @@ class Runner:
         """
         self.signals.listen()
         try:
-            missing = list(tasks)
+            missing = await self._fail_unreadable(tasks)
             loads: list[list[TaskHit]] = []
             if self.cached and not again:
                 missing, loads = await self._ask_cache(self.cached, missing)
@@ -7592,6 +7728,22 @@ class Runner:
                 await draw_traces(self.directory, self.executor, self.batch.header.limits)
         finally:
             self.recorder.flush()
+
+    async def _fail_unreadable(self, tasks: Iterable[Task]) -> list[Task]:
+        """Record that these can't run whose theory can't be read; returns the others."""
+        import asyncio
+
+        readable: list[Task] = []
+        for task in tasks:
+            reason = task.plan.unreadable
+            if not reason:
+                readable.append(task)
+                continue
+            await asyncio.sleep(0)  # for signals, and for the screen
+            result = Result(Status.FAILED, reason=reason, at=timestamp())
+            self.files.set_aside(task)  # of an earlier attempt
+            self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
+        return readable
 
     async def _ask_cache(
         self, cached: CachedResults, tasks: Iterable[Task]
@@ -8599,6 +8751,12 @@ def restore_result_files(directory: str, batch: Batch) -> None:
         failure_is_right = (name in failed) == (home == "failed")
         if not (success_is_right and failure_is_right):
             write_result_file(directory, task)
+    # What is no longer planned may be of a text that is no longer there.
+    for task_id in batch.withdrawn:
+        name = task_id + ".json"
+        if name in succeeded or name in failed:
+            remove_file(os.path.join(success_folder, name))
+            remove_file(os.path.join(failure_folder, name))
 
 
 def _result_folder(task: Task) -> str:
@@ -10384,9 +10542,12 @@ def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
 
 
 def _views_of(batch: Batch) -> dict[_View, list[Task]]:
+    """What tasks read of theories. One that could not be read then has no results to look at."""
     views: dict[_View, list[Task]] = {}
     for task in batch.tasks.values():
         plan = task.plan
+        if plan.unreadable:
+            continue
         flags, diff, auto_sources = reading_options(_all_options(batch, plan), plan.flags)
         view = _View(_theory_path(plan), flags, diff, auto_sources)
         views.setdefault(view, []).append(task)
@@ -10799,9 +10960,10 @@ def _next_steps(directory: str, tasks: Sequence[Task]) -> Iterator[str]:
     # From the directory alone: the recipe may be elsewhere by now.
     if not statuses <= FINAL:
         yield f"go on: batch_tamarin.py resume {where}"
-    if Status.FAILED in statuses:
-        failed = next(task for task in tasks if task.status is Status.FAILED)
-        log = os.path.join(directory, "logs", failed.id + ".err")
+    # What no prover was started for has no log: its reason says all.
+    failed = [t for t in tasks if t.status is Status.FAILED and not t.plan.unreadable]
+    if failed:
+        log = os.path.join(directory, "logs", failed[0].id + ".err")
         # A user pastes this into a shell, and an id may be what a foreign journal says.
         shown = quoted([printable(log)])
         yield f"why:   less {shown}"
@@ -11195,8 +11357,10 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
     prover = batch.provers[plan.prover]
     outputs = result_files(directory, plan.id)
     yield page.facts(_task_facts(row, prover))
-    command = prover_command(prover, plan, outputs)
-    yield page.code(quoted(command))
+    # Without its theory a task has no command: a pattern in the recipe is no lemma.
+    if not plan.unreadable:
+        command = prover_command(prover, plan, outputs)
+        yield page.code(quoted(command))
     stderr = row.result.stderr_tail
     if stderr.strip():
         yield page.paragraph("The end of its stderr:")
@@ -13657,7 +13821,7 @@ class CheckJob:
     proof: str  # path of the theory as the prover writes it, with its report in a comment
     heading: tuple[str, ...]  # lines to show above what is found
     outcome: Outcome = Outcome(Status.PENDING)
-    # What was found, for people: "error: " where the recipe can't run, "warning: " where results
+    # What was found, for people, by the job or before it could run: "error: " where the recipe can't run, "warning: " where results
     # need a look.
     notes: list[str] = field(default_factory=list)
 
@@ -13689,9 +13853,10 @@ def command_check(args: argparse.Namespace) -> int:
         for name in RESULT_FOLDERS:
             os.makedirs(os.path.join(folder, name))
         checks = [*self_tests(batch, folder), *theory_loads(batch, folder)]
-        run_checks(batch, checks)
+        jobs = [check for check in checks if not check.notes]
+        run_checks(batch, jobs)
         # Only now, when no job runs whose limits would have to wait for it.
-        for check in checks:
+        for check in jobs:
             check.notes += check_notes(batch, check)
             if args.report and check.needs_look:
                 write_check_report(check)
@@ -13727,10 +13892,7 @@ def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
 
 def theory_loads(batch: Batch, folder: str) -> Iterator[CheckJob]:
     """A load of each theory by each prover with each options and flags that some task has."""
-    groups: dict[TheoryView, list[Task]] = {}
-    for task in batch.tasks.values():
-        groups.setdefault(task.plan.view, []).append(task)
-    for tasks in groups.values():
+    for tasks in tasks_by_view(batch.tasks.values()).values():
         yield theory_load(batch, tasks, folder)
 
 
@@ -13753,7 +13915,10 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
         stderr=outputs.stderr,
         task_ids=tuple(task.id for task in tasks),
     )
-    return CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
+    check = CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
+    if plan.unreadable:
+        check.notes = [f"error: {plan.unreadable}", f"can't run: {some_of(check.job.task_ids)}"]
+    return check
 
 
 def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
@@ -13761,11 +13926,9 @@ def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
     plan = tasks[0].plan
     entries = dict.fromkeys(task.plan.entry for task in tasks)
     names = ", ".join(entries)
-    flags = [DEFINES.with_value(flag) for flag in plan.flags]
-    theory = quoted([plan.theory, *plan.options, *flags])
     count = plural(len(tasks), "task")
     sizes = " or ".join(map(str, limits))
-    return f"{names}: {theory} with {plan.prover}, {count} of {sizes}"
+    return f"{names}: {theory_words(plan)} with {plan.prover}, {count} of {sizes}"
 
 
 def largest_limits(limits: Collection[Limits]) -> Limits:
@@ -13875,10 +14038,12 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
         line = f"  {task_id}: {plan.limits}"
         if plan.expect:
             line += f", expect {plan.expect}"
-        outputs = result_files(directory, task_id)
-        command = prover_command(batch.provers[plan.prover], plan, outputs)
         print(printable(line))
-        print(printable(f"    {quoted(command)}"))
+        # Without its theory a task has no command: a pattern in the recipe is no lemma.
+        if not plan.unreadable:
+            outputs = result_files(directory, task_id)
+            command = prover_command(batch.provers[plan.prover], plan, outputs)
+            print(printable(f"    {quoted(command)}"))
 
 
 def conclude_checks(batch: Batch, checks: Iterable[CheckJob], recipe_file: str) -> int:
@@ -13946,6 +14111,7 @@ def command_init(args: argparse.Namespace) -> int:
     recipe = Recipe(args.output, text)
     # What can't be planned is refused here, before it is written.
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
+    raise_unreadable(planned.tasks.values())
     sys.stdout.write(recipe.text)
     answer = ask(args, f"write this to {args.output}?", "yes", str)
     if answer.lower() not in ("y", "yes"):

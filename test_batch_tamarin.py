@@ -4165,6 +4165,212 @@ def test_with_quit_on_warning_the_whole_theory_matters_to_each_lemma(one_lemma):
     assert strict.lemma_key == ""
 
 
+# --- A theory that can't be read ---
+
+
+BROKEN = 'theory B begin\n#include "gone.spthy"\nlemma x: "T"\nend'
+
+
+def entry(theory, prefix, *lemmas, **more):
+    """An entry of a recipe's `tasks`."""
+    return {
+        "theory_file": theory,
+        "tamarin_versions": ["fake"],
+        "output_file_prefix": prefix,
+        "lemmas": [{"name": name} for name in lemmas],
+        **more,
+    }
+
+
+@pytest.fixture
+def one_broken(lab):
+    """A recipe with the entries `good`, `named` and `patterns`; the last two can't be read."""
+    lab.prover(NOTE_RUNS + VERIFY)
+    lab.write("b.spthy", BROKEN)
+    tasks = {
+        "good": entry("t.spthy", "t", "one", "two"),
+        "named": entry("b.spthy", "n", "x", preprocess_flags=["A"]),
+        "patterns": entry("b.spthy", "p"),
+    }
+    lab.recipe(tasks=tasks)
+    return lab
+
+
+GOOD = {"t--one--fake", "t--two--fake"}
+UNREAD = {"n--x--fake", "p--unknown-lemmas--fake"}
+
+
+def test_a_broken_theory_fails_only_its_own_tasks(one_broken):
+    done = one_broken.run("run", "recipe.json", code=3)
+    ends = one_broken.finishes()
+    assert {name for name, end in ends.items() if end["verdict"] == "verified"} == GOOD
+    failed = {name: end["reason"] for name, end in ends.items() if end["status"] == "failed"}
+    assert set(failed) == UNREAD
+    assert all("b.spthy:2: can't read 'gone.spthy'" in reason for reason in failed.values())
+    # No prover was started for them, and no log is named that isn't there.
+    assert {event["job"] for event in one_broken.events("start")} == GOOD
+    assert "less" not in done.stdout
+    assert (one_broken.results / "failed" / "n--x--fake.json").exists()
+
+
+# What can be wrong with a theory, and what is said of it.
+BROKEN_THEORIES = """
+--- what we refuse: the theory has no 'end'
+theory B begin
+--- an empty file: starts with 'theory NAME'
+"""
+
+
+@pytest.mark.parametrize("text, wanted", cases(BROKEN_THEORIES))
+def test_what_is_refused_is_the_reason_of_its_tasks(one_broken, text, wanted):
+    one_broken.write("b.spthy", text)
+    reasons = {plan.id: plan.unreadable for plan in plans_of(one_broken)}
+    assert {name for name, reason in reasons.items() if wanted in reason} == UNREAD
+
+
+def test_a_theory_that_is_not_there_fails_only_its_own_tasks(one_broken):
+    (one_broken.path / "b.spthy").unlink()
+    reasons = {plan.id: plan.unreadable for plan in plans_of(one_broken)}
+    assert "recipe.json" in reasons["n--x--fake"]
+    assert "there is no theory file 'b.spthy'" in reasons["n--x--fake"]
+    assert not reasons["t--one--fake"]
+
+
+def test_a_theory_that_is_not_utf_8_fails_only_its_own_tasks(one_broken):
+    (one_broken.path / "b.spthy").write_bytes(b"theory \xe9 begin end")
+    done = one_broken.run("run", "recipe.json", code=3)
+    assert "not UTF-8" in done.stdout
+    assert set(one_broken.finishes()) == GOOD | UNREAD
+
+
+def test_of_the_theories_of_a_pattern_only_the_broken_one_fails(lab):
+    lab.prover(VERIFY)
+    lab.write("b.spthy", BROKEN)
+    lab.recipe(theory_file="?.spthy", output_file_prefix="{theory}", expect={"one": "verified"})
+    lab.run("run", "recipe.json", code=3)
+    ids = {"b--unknown-lemmas--fake", "t--one--fake", "t--two--fake", "t--three--fake"}
+    assert set(lab.finishes()) == ids
+
+
+def test_a_theory_that_one_prover_cannot_read_is_proven_by_the_other(lab):
+    lab.prover(VERIFY)
+    lab.prover(VERIFY, alias="diff")
+    lab.provers["diff"]["options"] = ["--diff"]
+    lab.write("t.spthy", 'theory T begin\nlemma a: "diff(x, y) = x"\nend')
+    lab.recipe(tamarin_versions=["fake", "diff"], lemmas=[{"name": "a"}])
+    unreadable = {plan.id: bool(plan.unreadable) for plan in plans_of(lab)}
+    assert unreadable == {"t--a--fake": True, "t--a--diff": False}
+
+
+def test_one_task_stands_for_all_patterns_of_an_entry(one_broken):
+    lemmas = [{"name": "a*"}, {"name": "b"}, {"name": "c*"}, {"name": "!d*"}]
+    change_recipe(one_broken, f"tasks.patterns.lemmas = {json.dumps(lemmas)}")
+    unread = [plan for plan in plans_of(one_broken) if plan.entry == "patterns"]
+    assert [plan.id for plan in unread] == ["p--b--fake", "p--unknown-lemmas--fake"]
+    assert [plan.lemma for plan in unread] == ["b", "a*"]
+
+
+def test_a_mended_theory_is_proven_as_usual(one_broken):
+    one_broken.run("run", "recipe.json", code=3)
+    one_broken.write("b.spthy", BROKEN.replace("#include", "//"))
+    one_broken.write("runs", "")
+    done = one_broken.run("run", "recipe.json", code=0)
+    assert (one_broken.path / "runs").read_text() == "x\n" * 2
+    assert "p--unknown-lemmas--fake" not in done.stdout + done.stderr
+    wanted = GOOD | {"n--x--fake", "p--x--fake"}
+    assert {path.stem for path in (one_broken.results / "success").iterdir()} == wanted
+    assert not list((one_broken.results / "failed").iterdir())
+
+
+def test_while_a_theory_is_broken_its_results_are_kept_and_not_shown(one_broken):
+    one_broken.write("b.spthy", BROKEN.replace("#include", "//"))
+    one_broken.run("run", "recipe.json", "--no-cache", code=0)
+    one_broken.write("b.spthy", BROKEN)
+    one_broken.run("run", "recipe.json", "--no-cache", code=3)
+    assert {path.stem for path in (one_broken.results / "success").iterdir()} == GOOD
+    assert {path.stem for path in (one_broken.results / "failed").iterdir()} == UNREAD
+    one_broken.write("b.spthy", BROKEN.replace("#include", "//"))
+    one_broken.write("runs", "")
+    one_broken.run("run", "recipe.json", "--no-cache", code=0)
+    assert (one_broken.path / "runs").read_text() == ""
+    assert {path.stem for path in (one_broken.results / "proofs").iterdir()} >= {"n--x--fake"}
+
+
+def test_a_theory_that_stays_broken_fails_again(one_broken):
+    one_broken.run("run", "recipe.json", code=3)
+    one_broken.write("runs", "")
+    done = one_broken.run("run", "recipe.json", code=3)
+    assert "2 verified, 2 failed" in done.stdout
+    assert (one_broken.path / "runs").read_text() == ""
+
+
+def test_a_broken_theory_does_not_stop_other_tasks_that_are_chosen(one_broken):
+    one_broken.run("run", "recipe.json", "-t", "t--one", code=0)
+    assert set(one_broken.finishes()) == {"t--one--fake"}
+    one_broken.run("run", "recipe.json", "-t", "n--", code=3)
+    assert set(one_broken.finishes()) == {"t--one--fake", "n--x--fake"}
+
+
+def test_a_filter_for_what_cannot_be_read_says_why_it_matches_nothing(one_broken):
+    done = one_broken.run("run", "recipe.json", "-t", "p--x--", code=2)
+    assert "'p--unknown-lemmas--fake' stands for lemmas" in done.stderr
+    assert "can't read 'gone.spthy'" in done.stderr
+
+
+def test_where_no_theory_can_be_read_nothing_runs_and_all_are_named(one_broken):
+    one_broken.write("t.spthy", "theory T begin")
+    done = one_broken.run("run", "recipe.json", code=2)
+    assert "n--x--fake (b.spthy -D=A): b.spthy:2: can't read 'gone.spthy'" in done.stderr
+    assert "t--one--fake, t--two--fake (t.spthy): t.spthy:1" in done.stderr
+    assert not one_broken.results.exists()
+
+
+def test_a_mistake_in_the_recipe_still_stops_everything(one_broken):
+    change_recipe(one_broken, 'tasks.good.lemmas = [{"name": "onee"}]')
+    done = one_broken.run("run", "recipe.json", code=2)
+    assert "did you mean 'one'" in done.stderr
+    assert not one_broken.results.exists()
+
+
+def test_what_cannot_be_read_may_be_expected_and_excluded(one_broken):
+    change_recipe(one_broken, 'tasks.patterns.lemmas = [{"name": "!y"}]')
+    change_recipe(one_broken, 'tasks.patterns.expect = {"z": "verified"}')
+    change_recipe(one_broken, 'tasks.named.expect = "falsified"')
+    expected = {plan.id: plan.expect for plan in plans_of(one_broken)}
+    assert expected["n--x--fake"] == "falsified"
+    assert expected["p--unknown-lemmas--fake"] is None
+
+
+def test_check_shows_all_that_cannot_be_read(one_broken):
+    done = one_broken.run("check", "recipe.json", "--debug", code=2)
+    blocks = done.stdout.split("\n\n")
+    (named,) = [block for block in blocks if block.startswith("named: b.spthy -D=A with fake")]
+    (patterns,) = [block for block in blocks if block.startswith("patterns: b.spthy with fake")]
+    for block, task_id in ((named, "n--x--fake"), (patterns, "p--unknown-lemmas--fake")):
+        assert "error: b.spthy:2: can't read 'gone.spthy'" in block
+        assert f"can't run: {task_id}\n" in block
+        assert "--prove" not in block
+
+
+def test_a_report_tells_why_a_theory_was_not_proven(one_broken):
+    one_broken.run("run", "recipe.json", code=3)
+    told = one_broken.run("report", "results", "-f", "csv", code=0).stdout
+    rows = list(csv.DictReader(told.splitlines()))
+    assert sum("can't read 'gone.spthy'" in row["reason"] for row in rows) == 2
+    one_broken.run("audit", "results", code=3)
+
+
+def test_a_theory_that_cannot_be_read_is_tried_once(lab, monkeypatch):
+    reads = []
+    load = bt.load_theory
+    monkeypatch.setattr(bt, "load_theory", lambda *args: reads.append(args) or load(*args))
+    lab.prover(VERIFY)
+    lab.write("t.spthy", BROKEN)
+    lab.recipe(lemmas=[{"name": f"l{number}"} for number in range(20)])
+    assert complaints(lab).count("gone.spthy") == 1
+    assert len(reads) == 1
+
+
 # === Journal ======================================================================================
 
 
@@ -4580,9 +4786,11 @@ def test_an_entry_that_comes_back_has_its_results(proven_lab):
     kept = "no longer planned, their results are kept: t--two--fake, t--three--fake"
     assert kept in done.stderr
     assert names_in(proven_lab.results / "proofs") == ["t--one--fake.spthy"]
+    assert names_in(proven_lab.results / "success") == ["t--one--fake.json"]
     proven_lab.recipe()
     assert proven(proven_lab) == ""
     assert len(names_in(proven_lab.results / "proofs")) == 3
+    assert len(names_in(proven_lab.results / "success")) == 3
 
 
 def test_the_other_tasks_keep_the_results_of_an_older_prover(proven_lab):
