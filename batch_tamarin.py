@@ -1785,6 +1785,8 @@ class TheoryReading:
     rankings: list[OracleRanking] = field(default_factory=list)
     words: set[str] = field(default_factory=set)  # that began an item; `diff` for the operator
     tests: set[str] = field(default_factory=set)  # names of the case tests
+    counts_ifdefs: bool = False  # in disabled branches, as tamarin-rs does
+    passed_ifdef: bool = False  # in a disabled branch, without counting
 
     def add_proof_end(self, word: str) -> None:
         """One of PROOF_ENDS stands here: it counts in the stored proof that we are in, if any."""
@@ -1800,8 +1802,29 @@ class TheoryReading:
 def read_theory(
     path: str, flags: Iterable[str], diff: bool, copies: Mapping[str, str]
 ) -> TheoryReading:
-    """All that the scanner finds in a theory and in the files that it includes."""
+    """All that the scanner finds in a theory and in the files that it includes.
+
+    tamarin-rs counts the #ifdefs in a disabled branch, tamarin-prover 1.11 does not. What can't be
+    read in its way is read in the other; whether this recipe's prover does so is for it to say.
+    """
     reading = TheoryReading(set(flags), diff, SourceFiles(copies), TokenText())
+    try:
+        _read_files(path, reading)
+    except InputError:
+        if not reading.passed_ifdef:
+            raise
+        again = TheoryReading(
+            set(flags), diff, SourceFiles(copies), TokenText(), counts_ifdefs=True
+        )
+        with suppress(InputError):
+            _read_files(path, again)
+            return again
+        raise
+    return reading
+
+
+def _read_files(path: str, reading: TheoryReading) -> None:
+    """Read a theory and the files that it includes. Raises InputError."""
     # No recursion: includes may be nested thousands deep.
     scans = [scan_file(Include(path, path, 0), reading)]
     while scans:
@@ -1810,7 +1833,6 @@ def read_theory(
             scans.append(scan_file(include, reading))
         else:
             scans.pop()
-    return reading
 
 
 # --- The items of a file --------------------------------------------------------------------------
@@ -2297,8 +2319,6 @@ def _begin_proof(cursor: Cursor, lemma: str) -> StoredProof | None:
     if not first:
         return None
     word = first.group()
-    if word == "SOLVED":
-        cursor.fail(cursor.pos, "SOLVED without a proof, which Tamarin refuses")
     cursor.hand_on(cursor.pos)
     cursor.tokens.begin(lemma)
     cursor.take(word)
@@ -2309,10 +2329,13 @@ def _begin_proof(cursor: Cursor, lemma: str) -> StoredProof | None:
 
 # --- The preprocessor -----------------------------------------------------------------------------
 
-# Token.hs, filePath. Blanks may stand behind the first quote, as behind any symbol.
-_INCLUDED_NAME = re.compile(r'"\s*((?:[^\W_]|[./])+)[^\S\n]*"')
+# Blanks may stand behind the first quote, as behind any symbol. tamarin-prover 1.11 takes letters,
+# digits, dots and slashes only (Token.hs, filePath), tamarin-rs any string.
+_INCLUDED_NAME = re.compile(r'"\s*([^"\s](?:[^"\n]*[^"\s])?)[^\S\n]*"')
 # In a disabled branch Tamarin takes `#` for a symbol of its own: blanks may follow.
 _BRANCH_END = re.compile(r"#\s*(else|endif)")
+# What counts there for tamarin-rs.
+_COUNTED = re.compile(r"//|/\*|#(ifdef|else|endif)(?![A-Za-z])")
 _NO_ENDIF = "this #ifdef has no #endif"
 
 
@@ -2326,11 +2349,13 @@ class _Branch(NamedTuple):
 class Preprocessor:
     """Obeys the directives of one file, which are no part of its text.
 
-    It counts #ifdefs as tamarin-prover 1.11 does: in what is disabled it sees none.
+    It counts #ifdefs as tamarin-prover 1.11 does: in what is disabled it sees none; or, if
+    `reading` says so, as tamarin-rs.
     """
 
     def __init__(self, cursor: Cursor, reading: TheoryReading) -> None:
         self._cursor = cursor
+        self._reading = reading
         self._flags = reading.flags
         self._branches: list[_Branch] = []  # the innermost last
 
@@ -2381,29 +2406,55 @@ class Preprocessor:
         cursor = self._cursor
         name = _INCLUDED_NAME.match(cursor.text, cursor.pos)
         if not name:
-            cursor.fail(
-                cursor.pos,
-                "expected '#include \"FILE\"', with only letters, digits, '.' and '/' in the name "
-                "of the file",
-            )
+            cursor.fail(cursor.pos, "expected '#include \"FILE\"'")
         cursor.pos = name.end()
         return os.path.join(os.path.dirname(cursor.path), name.group(1))
 
     def _ifdef(self, start: int) -> None:
-        """A disabled branch ends at the next #else or #endif, in whatever that stands.
-
-        That may be a comment, a string, a nested #ifdef.
-        """
         cursor = self._cursor
         if FlagFormula(cursor, self._flags).holds():
             self._branches.append(_Branch(start, is_else=False))
             return
-        end = _BRANCH_END.search(cursor.text, cursor.pos)
+        end = self._pass_counted() if self._reading.counts_ifdefs else self._pass_disabled()
         if not end:
             cursor.fail(start, _NO_ENDIF)
-        cursor.pos = end.end()
-        if end.group(1) == "else":
+        if end == "else":
             self._branches.append(_Branch(start, is_else=True))
+
+    def _pass_disabled(self) -> str:
+        """Pass a disabled branch; `else` or `endif`, which ends it, "" where neither comes.
+
+        It is the next one, in whatever that stands: a comment, a string, a nested #ifdef.
+        """
+        cursor = self._cursor
+        end = _BRANCH_END.search(cursor.text, cursor.pos)
+        if not end:
+            return ""
+        if cursor.text.find("#ifdef", cursor.pos, end.start()) >= 0:
+            self._reading.passed_ifdef = True
+        cursor.pos = end.end()
+        return end.group(1)
+
+    def _pass_counted(self) -> str:
+        """As `_pass_disabled`, but an #ifdef in the branch has its own #endif, comments aside."""
+        cursor = self._cursor
+        depth = 0
+        while True:
+            found = _COUNTED.search(cursor.text, cursor.pos)
+            if not found:
+                return ""
+            word = found.group(1)
+            if word is None:
+                cursor.pos = found.start()
+                cursor.skip_blanks()
+                continue
+            cursor.pos = found.end()
+            if word == "ifdef":
+                depth += 1
+            elif depth == 0:
+                return word
+            elif word == "endif":
+                depth -= 1
 
     def _else(self, start: int) -> None:
         """All up to the next #endif is disabled, in whatever that stands."""
@@ -2421,11 +2472,15 @@ class Preprocessor:
         self._branches.pop()
 
     def _refuse_stray(self, start: int, word: str) -> NoReturn:
-        self._cursor.refuse(
-            start,
-            f"'{word}' without an #ifdef; Tamarin doesn't count #ifdefs nested in a disabled "
-            "branch: the first #else or #endif there ends the outer one",
-        )
+        message = f"'{word}' without an #ifdef"
+        if self._reading.passed_ifdef:
+            message += (
+                "; Tamarin doesn't count #ifdefs nested in a disabled branch: the first #else or "
+                "#endif there ends the outer one"
+            )
+            # No silent end of an included file: for who counts it goes on here.
+            self._cursor.fail(start, message)
+        self._cursor.refuse(start, message)
 
 
 @dataclass
