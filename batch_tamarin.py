@@ -366,7 +366,9 @@ def path_from(file: str, cwd: str) -> str:
     # A foreign journal may hold any text as `cwd`.
     if not os.path.isabs(cwd) or os.path.commonpath([full, cwd]) != cwd:
         return full
-    return os.path.relpath(full, cwd)
+    name = os.path.relpath(full, cwd)
+    # Not to be taken for an option.
+    return os.path.join(".", name) if name.startswith("-") else name
 
 
 def file_stamp(path: str | int) -> tuple[int, ...]:
@@ -3285,6 +3287,15 @@ def relative_to(name: str, directory: str) -> list[str]:
     return paths
 
 
+def in_home(path: str) -> str:
+    """A path that is to be written to, its `~` expanded. Raises InputError where that is unknown."""
+    expanded = os.path.expanduser(path)
+    # Else a directory of this name would be made here.
+    if expanded.startswith("~"):
+        raise InputError("no home directory is known for this: set HOME", printable(path))
+    return expanded
+
+
 def read_text(path: str, limit: int = 64 * MB) -> str:
     """A user's text file (UTF-8, with or without a byte order mark). Raises InputError."""
     try:
@@ -3334,6 +3345,11 @@ def file_state_now(path: str) -> FileState:
     except OSError:
         return FileState(stamp, "")
     return FileState(stamp, digest.hexdigest(), oct(executable))
+
+
+def open_no_link(path: str, flags: int, mode: int = 0o666) -> int:
+    """A descriptor of a file, an `opener` of `open`. Raises OSError for a symbolic link, too."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
 def copy_file(source: str, target: str) -> str:
@@ -3691,7 +3707,7 @@ def start_leader(job: Job, marker: str, home: str) -> Leader:
     import resource
 
     # After a cut of its log, a prover goes on at the new end: O_APPEND.
-    append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    append = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     files = (
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, job.stdout, append, 0o666),
@@ -4979,6 +4995,7 @@ DEFAULT_CORES = 4
 DEFAULT_MEMORY_GB = 16
 DEFAULT_TIMEOUT_S = 3600
 SCHEDULERS = ("fifo", "sjf", "ljf")
+ALIAS_BYTES = 100  # as a part of file names, which may have 255
 
 # Where something stands in a recipe: ("tasks", "NAME", "lemmas", 0).
 JsonPath = tuple[Union[str, int], ...]
@@ -4993,6 +5010,8 @@ class Recipe:
         Raises InputError with all that is wrong.
         """
         self.path = path
+        # What a journal holds, or is to be written, has no lines in that file.
+        self._is_file = text is None
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
         self.data: Json = self._parse()
@@ -5021,6 +5040,8 @@ class Recipe:
         place = ".".join(map(str, path))
         if place:
             message = f"{place}: {message}"
+        if not self._is_file:
+            return InputError(message, self.path)
         # What is missing has no place of its own: that of the object around it is shown.
         while path and path not in self._positions:
             path = path[:-1]
@@ -5285,6 +5306,9 @@ class ProverEntry(ValueKind):
     def problems(self, value: Any, path: JsonPath) -> Problems:
         alias = path[-1]
         yield from FILE_NAME.problems(alias, path)
+        if len(str(alias).encode(errors="replace")) > ALIAS_BYTES:
+            message = f"becomes part of file names: at most {ALIAS_BYTES} bytes"
+            yield RecipeProblem(path, message)
         yield from PROVER_FIELDS.problems(value, path)
         if not isinstance(value, dict):
             return
@@ -6647,7 +6671,8 @@ class Journal:
         self.is_new = False  # whether the batch has begun with this run
         self.observers: list[Callable[[Event], None]] = []  # told of an event once it is on disk
         self._unflushed: list[Event] = []
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        # A link would lead to the journal of other results, and the rest would stay here.
+        self.fd = open_no_link(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             lock_journal(self.fd, path, take_over)
         except StorageError:
@@ -7126,13 +7151,20 @@ _DATE = re.compile(r"(?P<date>_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(?P<number>\d+
 
 def dated_siblings(directory: str) -> list[str]:
     """The dated directories beside this one that hold a journal, the newest last."""
-    parent, stem = os.path.split(directory.rstrip(os.sep))
+    parent, stem = os.path.split(_undated(directory))
     found: list[tuple[str, int, str]] = []
     for name in _names_in(parent or "."):
         date = _DATE.fullmatch(name[len(stem) :]) if name.startswith(stem) else None
         if date and os.path.exists(os.path.join(parent, name, JOURNAL)):
             found.append((date["date"], int(date["number"] or 1), os.path.join(parent, name)))
     return [path for _, _, path in sorted(found)]
+
+
+def _undated(directory: str) -> str:
+    """What the paths of its dated siblings begin with."""
+    path = directory.rstrip(os.sep)
+    # These have no name to which something could be added.
+    return os.path.abspath(directory) if os.path.basename(path) in ("", ".", "..") else path
 
 
 def newer_results(directory: str, header: Header) -> str:
@@ -7149,7 +7181,7 @@ def dated_sibling(directory: str) -> str:
 
     Raises OSError, StorageError.
     """
-    stem = directory.rstrip(os.sep) + time.strftime("_%Y-%m-%d_%H-%M-%S")
+    stem = _undated(directory) + time.strftime("_%Y-%m-%d_%H-%M-%S")
     for path in (stem, *(f"{stem}_{number}" for number in range(2, 1_000))):
         with suppress(FileExistsError):
             os.mkdir(path)
@@ -7170,15 +7202,26 @@ def results_directory(path: str, *records: str) -> str:
             "is a file: give the results directory (`run` names it after 'results:')",
             printable(path),
         )
-    if not os.path.isdir(directory):
+    if not _is_there(directory):
         raise InputError("there is no such results directory", printable(path))
-    if not any(os.path.exists(os.path.join(directory, name)) for name in records):
+    if not any(_is_there(os.path.join(directory, name)) for name in records):
         problem = "holds no results"
         siblings = dated_siblings(directory)
         if siblings:
             problem += f"; the newest beside it: {printable(siblings[-1])}"
         raise InputError(problem, printable(path))
     return directory
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is such a file or directory. Raises InputError where that can't be told."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror}", printable(path)) from None
+    return True
 
 
 # === Cache ========================================================================================
@@ -7245,7 +7288,10 @@ class Cache:
     """
 
     def __init__(self, directory: str = "", size_gb: float = CACHE_GB) -> None:
-        """`directory`: default $XDG_CACHE_HOME/batch-tamarin, or ~/.cache/batch-tamarin."""
+        """`directory`: default $XDG_CACHE_HOME/batch-tamarin, or ~/.cache/batch-tamarin.
+
+        Raises InputError where there is no home for it.
+        """
         self.directory = os.path.abspath(directory or _default_cache_directory())
         self.size_mb = size_gb * 1024
         self.problem = ""  # the first reason why nothing can be stored
@@ -7454,7 +7500,7 @@ class _EntryName(NamedTuple):
 def _default_cache_directory() -> str:
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the specification tells to ignore it then
-        base = os.path.expanduser("~/.cache")
+        base = in_home("~/.cache")
     return os.path.join(base, "batch-tamarin")
 
 
@@ -7469,6 +7515,8 @@ def _list_directory(path: str) -> list[str]:
 def _entry_names(folder: str) -> list[_EntryName]:
     """What the cache made in a folder: a directory that the user gave may hold other things."""
     names: list[_EntryName] = []
+    if os.path.islink(folder):  # what is removed must not lie elsewhere
+        return names
     for name in _list_directory(folder):
         found = _ENTRY.fullmatch(name)
         if found:
@@ -11579,7 +11627,11 @@ class Writer:
 
     def file_text(self, path: str) -> str:
         """The text of a trace, "" when the page has no room for it (left)."""
-        with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        # Results may be a stranger's: a link in them could bring any file of ours into the page.
+        with (
+            suppress(OSError),
+            open(path, encoding="utf-8", errors="replace", opener=open_no_link) as file,
+        ):
             # Asked of the open file: what has this name may change until it is read.
             size_bytes = os.fstat(file.fileno()).st_size
             if size_bytes <= min(GRAPH_CAP, self.room):
@@ -13857,7 +13909,7 @@ def asked_options(args: argparse.Namespace) -> PlanOptions:
 def recipe_results(recipe: Recipe) -> str:
     """The results directory that a recipe names."""
     directory: str = recipe.config.get("output_directory", "results")
-    return os.path.expanduser(directory)
+    return in_home(directory)
 
 
 def print_coloured(text: str) -> None:
@@ -14207,20 +14259,25 @@ def ask_provers(args: argparse.Namespace) -> dict[str, Prover]:
             program = find_program(prover.command[0])
             version = prover.version or "unknown"
             say(f"found {program}, version {version}")
-    default = " ".join(args.prover or found[:1])
+    # Quoted: there may be blanks in a path.
+    default = quoted(args.prover or found[:1])
     return ask(args, "provers (commands or files)", default, provers_named)
 
 
 def provers_named(text: str) -> dict[str, Prover]:
     """The provers that some words mean, by alias, asked for their versions. Raises InputError."""
     import asyncio
+    import shlex
 
-    programs = text.split()
+    try:
+        programs = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"{printable(text)}: {error}") from None
     if not programs:
         raise InputError("no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
     for program in programs:
         if not find_program(program):
-            raise InputError(f"there is no executable program '{program}'")
+            raise InputError(f"there is no executable program '{printable(program)}'")
     provers: dict[str, Prover] = {}
     for alias, program in _named(programs).items():
         provers[alias] = Prover(alias, (program,))
@@ -14829,7 +14886,7 @@ def run_recipe(
     a batch of their own. A check that does not confirm a verdict, or a stop, decides the exit code.
     """
     planned = plan_recipe(recipe, options)
-    cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
+    cache = None if args.no_cache else cache_to_use(args)
     done = run_batch(planned, directory, args, args.task, fresh, cache, args.again)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
@@ -14843,6 +14900,15 @@ def run_recipe(
     if checked.was_stopped or checked.exit_code == 1:
         return checked.exit_code
     return done.exit_code
+
+
+def cache_to_use(args: argparse.Namespace) -> Cache | None:
+    """The cache of a run, which goes on without one where there is no place for it."""
+    try:
+        return Cache(args.cache_dir, args.cache_size)
+    except InputError as error:
+        warn(f"no cache: {error}")
+        return None
 
 
 class BatchRun(NamedTuple):

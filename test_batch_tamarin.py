@@ -3717,6 +3717,9 @@ tasks.task.tamarin_versions = []
 --- an alias that cannot name files: tamarin_versions.a/b; file names
 tamarin_versions = {"a/b": {"path": "./fake.sh"}}
 tasks.task.tamarin_versions = ["a/b"]
+--- an alias that is too long for a name of a file: at most 100 bytes
+tamarin_versions = {"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx": {"path": "./fake.sh"}}
+tasks.task.tamarin_versions = ["xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]
 --- a prover with a path and a command: tamarin_versions.fake; either 'path'
 tamarin_versions.fake.command = ["./fake.sh"]
 --- a variable with an equals sign: tamarin_versions.fake.env; without "="
@@ -3799,6 +3802,13 @@ def test_tamarin_rs_has_no_diff(one_lemma):
     provers["fake"].flavour = bt.Flavour.TAMARIN_RS
     with pytest.raises(bt.InputError, match=r"tamarin-rs \('fake'\) has no --diff"):
         bt.plan_batch(recipe, provers, ROOM, bt.PlanOptions(), pytest.fail)
+
+
+def test_what_is_wrong_in_a_resumed_recipe_names_no_line_of_the_file_of_today(one_lemma):
+    one_lemma.run("run", "recipe.json", code=0)
+    one_lemma.write("t.spthy", THEORY.replace("lemma one", "lemma other"))
+    done = one_lemma.run("resume", "results", code=2)
+    assert "recipe.json: tasks.task.lemmas.0.name: no lemma" in done.stderr
 
 
 # Texts that are no recipes, and what the message must say.
@@ -4223,6 +4233,16 @@ def test_with_quit_on_warning_the_whole_theory_matters_to_each_lemma(one_lemma):
     change_recipe(one_lemma, 'tasks.task.tamarin_options = ["--quit-on-warning"]')
     (strict,) = plans_of(one_lemma)
     assert strict.lemma_key == ""
+
+
+def test_a_theory_is_never_taken_for_an_option(lab):
+    lab.prover(VERIFY)
+    lab.write("-x.spthy", THEORY)
+    lab.recipe(theory_file="-x.spthy", lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    assert "./-x.spthy" in lab.events("start")[0]["command"]
+    lab.run("run", "recipe.json", code=0)
+    assert len(lab.events("start")) == 1
 
 
 # --- A theory that can't be read ---
@@ -5152,6 +5172,57 @@ def test_a_results_directory_may_be_a_link_with_an_odd_name(lab):
     (lab.path / "li nk \N{SNOWMAN}").symlink_to("real")
     lab.run("run", "recipe.json", "-o", "li nk \N{SNOWMAN}", code=0)
     assert (lab.path / "real" / "batch.jsonl").is_file()
+
+
+@pytest.mark.parametrize("name", [".", "./", "../here"])
+def test_beside_the_working_directory_lies_its_dated_sibling(lab, name):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}], theory_file="../t.spthy")
+    lab.write("here/note", "not ours")
+    for _ in range(2):
+        lab.run("run", "../recipe.json", "-o", name, cwd=lab.path / "here", code=0)
+    assert names_in(lab.path / "here") == ["note"]
+    (sibling,) = lab.path.glob("here_*")
+    assert (sibling / "batch.jsonl").is_file()
+
+
+def test_without_a_home_no_directory_is_made_for_it(lab):
+    lab.prover(VERIFY)
+    lab.recipe(config={"output_directory": "~nobody-at-all/results"})
+    done = lab.run("run", "recipe.json", code=2)
+    assert "~nobody-at-all/results: no home directory is known" in done.stderr
+    assert not list(lab.path.glob("~*"))
+
+
+def test_without_a_home_a_run_has_no_cache(lab, run_here, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert "no home directory" in run_here("cache", "info", code=2).err
+    lab.prover(VERIFY)
+    lab.recipe()
+    monkeypatch.chdir(lab.path)
+    done = lab.run("run", "recipe.json", code=0)
+    assert "no cache: ~/.cache" in done.stderr
+    assert not list(lab.path.glob("~*"))
+
+
+def test_a_journal_that_is_a_link_is_not_written_to(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", "-o", "other", code=0)
+    before = (lab.path / "other/batch.jsonl").read_bytes()
+    lab.results.mkdir()
+    lab.journal.symlink_to("../other/batch.jsonl")
+    done = lab.run("run", "recipe.json", "--again", code=2)
+    assert "batch.jsonl: the results directory can't be written" in done.stderr
+    assert (lab.path / "other/batch.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["status", "report", "audit"])
+def test_results_that_cannot_be_reached_are_not_called_missing(lab, run_here, command):
+    (lab.path / "results").symlink_to("results")
+    told = run_here(command, "results", code=2)
+    assert "results: can't be read" in told.err
 
 
 def test_a_file_is_no_results_directory(lab):
@@ -6707,6 +6778,14 @@ def test_a_run_keeps_the_cache_to_its_size(model):
     sizes = [file.stat().st_size for file in cache_entries("*/*")]
     assert 0 < sum(sizes) <= 0.001 * 2**30
     assert len(cache_entries("*.?*")) == 3
+
+
+def test_what_a_link_in_the_cache_leads_to_is_left_alone(stored):
+    (folder,) = Path(stored.cache.directory).iterdir()
+    elsewhere = folder.rename(Path(stored.cache.directory).parent / "elsewhere")
+    folder.symlink_to(elsewhere)
+    stored.command("clear")
+    assert len(list(elsewhere.iterdir())) == 1
 
 
 def test_the_cache_tells_its_size_and_what_it_holds(stored, capsys):
@@ -9217,6 +9296,19 @@ echo "<svg xmlns='http://www.w3.org/2000/svg'><script>one</script></svg>" > $fil
 """
 
 
+def test_a_link_among_the_traces_brings_no_file_into_a_page(lab):
+    lab.prover(TWO_GRAPHS + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.write("bin/dot", "#!/bin/sh\nexit 1\n", 0o755)
+    path = f"{lab.path}/bin:{os.environ['PATH']}"
+    lab.run_script("run", "recipe.json", env={**os.environ, "PATH": path}, code=0)
+    dot = lab.results / "traces" / "t--one--fake.dot"
+    assert "digraph" in lab.run("report", "results", "-f", "md", code=0).stdout
+    dot.rename(lab.path / "secret")
+    dot.symlink_to(lab.path / "secret")
+    assert "digraph" not in lab.run("report", "results", "-f", "md", code=0).stdout
+
+
 def test_traces_are_drawn_and_shown(lab):
     lab.prover(TWO_GRAPHS + VERIFY)
     lab.recipe()
@@ -10509,6 +10601,15 @@ def test_init_writes_the_recipe_that_it_prints(lab):
         "default_timeout": 77,
         "output_directory": "out",
     }
+
+
+def test_init_takes_a_prover_with_blanks_in_its_path(lab):
+    lab.write("my tools/tp", PRELUDE + VERIFY, 0o755)
+    program = f"{lab.path}/my tools/tp"
+    lab.run("init", "t.spthy", "--yes", "--prover", program, "-o", "r.json", code=0)
+    assert written_recipe(lab, "r.json")["tamarin_versions"]["tp"]["path"] == "my tools/tp"
+    done = lab.run("init", "t.spthy", "--yes", "--prover", "nope'", "-o", "s.json", code=2)
+    assert "no executable program 'nope''" in done.stderr
 
 
 def test_init_takes_lemmas_and_provers_from_the_command_line(lab):
