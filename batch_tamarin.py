@@ -5649,7 +5649,7 @@ def plan_batch(
 def raise_unreadable(tasks: Iterable[Task]) -> None:
     """Raise InputError with all theories of these tasks that can't be read, if there are any."""
     lines: list[str] = []
-    for group in tasks_by_view(tasks).values():
+    for group in tasks_read_alike(tasks):
         plan = group[0].plan
         if plan.unreadable:
             ids = some_of([task.id for task in group])
@@ -5658,12 +5658,12 @@ def raise_unreadable(tasks: Iterable[Task]) -> None:
         raise InputError("\n".join(lines))
 
 
-def tasks_by_view(tasks: Iterable[Task]) -> dict[TheoryView, list[Task]]:
-    """Tasks by what they read of a theory: it is the same for all of a group."""
-    groups: dict[TheoryView, list[Task]] = {}
+def tasks_read_alike(tasks: Iterable[Task]) -> Iterable[list[Task]]:
+    """Groups of tasks that read the same of a theory, or can't read it for the same reason."""
+    groups: dict[tuple[TheoryView, str], list[Task]] = {}
     for task in tasks:
-        groups.setdefault(task.plan.view, []).append(task)
-    return groups
+        groups.setdefault((task.plan.view, task.plan.unreadable), []).append(task)
+    return groups.values()
 
 
 def theory_words(plan: Plan) -> str:
@@ -6265,6 +6265,7 @@ class LemmaSelection:
             choices, unread_here = self._matching(item, file)
             if _is_pattern(item.pattern):
                 taken = {choice.lemma.name for choice in chosen}
+                taken.update(lemmas.item.pattern for lemmas in unread)
                 choices = [choice for choice in choices if choice.lemma.name not in taken]
             chosen += choices
             unread += unread_here
@@ -13928,8 +13929,8 @@ class CheckJob:
     proof: str  # path of the theory as the prover writes it, with its report in a comment
     heading: tuple[str, ...]  # lines to show above what is found
     outcome: Outcome = Outcome(Status.PENDING)
-    # What was found, for people, by the job or before it could run: "error: " where the recipe can't run, "warning: " where results
-    # need a look.
+    # What was found, for people: "error: " where the recipe can't run, "warning: " where results
+    # need a look. Where something was found before, the job does not run.
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -13999,7 +14000,7 @@ def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
 
 def theory_loads(batch: Batch, folder: str) -> Iterator[CheckJob]:
     """A load of each theory by each prover with each options and flags that some task has."""
-    for tasks in tasks_by_view(batch.tasks.values()).values():
+    for tasks in tasks_read_alike(batch.tasks.values()):
         yield theory_load(batch, tasks, folder)
 
 

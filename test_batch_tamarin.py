@@ -4342,6 +4342,14 @@ def test_a_theory_that_one_prover_cannot_read_is_proven_by_the_other(lab):
     assert unreadable == {"t--a--fake": True, "t--a--diff": False}
 
 
+def test_what_is_named_is_not_proven_as_a_pattern_says_while_it_cannot_be_read(lab):
+    lab.prover(VERIFY)
+    lab.write("t.spthy", THEORY.replace("begin", 'begin\n#ifdef A\n#include "gone.spthy"\n#endif'))
+    lab.recipe(lemmas=[{"name": "*"}, {"name": "one", "preprocess_flags": ["A"]}])
+    flags = {plan.id: plan.flags for plan in plans_of(lab)}
+    assert flags == {"t--two--fake": (), "t--three--fake": (), "t--one--fake": ("A",)}
+
+
 def test_one_task_stands_for_all_patterns_of_an_entry(one_broken):
     lemmas = [{"name": "a*"}, {"name": "b"}, {"name": "c*"}, {"name": "!d*"}]
     change_recipe(one_broken, f"tasks.patterns.lemmas = {json.dumps(lemmas)}")
