@@ -3288,7 +3288,7 @@ def relative_to(name: str, directory: str) -> list[str]:
 
 
 def in_home(path: str) -> str:
-    """A path that is to be written to, its `~` expanded. Raises InputError where that is unknown."""
+    """A path to be written to, its `~` expanded. Raises InputError where that is unknown."""
     expanded = os.path.expanduser(path)
     # Else a directory of this name would be made here.
     if expanded.startswith("~"):
