@@ -374,7 +374,9 @@ def path_from(file: str, cwd: str) -> str:
     # Of a damaged journal it may be relative: nothing is known to lie below that.
     if not os.path.isabs(cwd) or os.path.commonpath([full, cwd]) != cwd:
         return full
-    return os.path.relpath(full, cwd)
+    name = os.path.relpath(full, cwd)
+    # Not to be taken for an option.
+    return os.path.join(".", name) if name.startswith("-") else name
 
 
 def file_stamp(path: str | int) -> tuple[int, ...]:
@@ -614,6 +616,8 @@ class Plan:
     key: str  # digest of everything that can change the result
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
+    # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
+    unreadable: SharedText = field(default="", metadata=SPARSE)
 
     @property
     def view(self) -> TheoryView:
@@ -1809,6 +1813,8 @@ class TheoryReading:
     rankings: list[OracleRanking] = field(default_factory=list)
     words: set[str] = field(default_factory=set)  # that began an item; `diff` for the operator
     tests: set[str] = field(default_factory=set)  # names of the case tests
+    counts_ifdefs: bool = False  # in disabled branches, as tamarin-rs does
+    passed_ifdef: bool = False  # in a disabled branch, without counting
 
     def add_proof_end(self, word: str) -> None:
         """One of PROOF_ENDS stands here: it counts in the stored proof that we are in, if any."""
@@ -1824,8 +1830,29 @@ class TheoryReading:
 def read_theory(
     path: str, flags: Iterable[str], diff: bool, copies: Mapping[str, str]
 ) -> TheoryReading:
-    """All that the scanner finds in a theory and in the files that it includes."""
+    """All that the scanner finds in a theory and in the files that it includes.
+
+    tamarin-rs counts the #ifdefs in a disabled branch, tamarin-prover 1.11 does not. What can't be
+    read in its way is read in the other; whether this recipe's prover does so is for it to say.
+    """
     reading = TheoryReading(set(flags), diff, SourceFiles(copies), TokenText())
+    try:
+        _read_files(path, reading)
+    except InputError:
+        if not reading.passed_ifdef:
+            raise
+        again = TheoryReading(
+            set(flags), diff, SourceFiles(copies), TokenText(), counts_ifdefs=True
+        )
+        with suppress(InputError):
+            _read_files(path, again)
+            return again
+        raise
+    return reading
+
+
+def _read_files(path: str, reading: TheoryReading) -> None:
+    """Read a theory and the files that it includes. Raises InputError."""
     # No recursion: includes may be nested thousands deep.
     scans = [scan_file(Include(path, path, 0), reading)]
     while scans:
@@ -1834,7 +1861,6 @@ def read_theory(
             scans.append(scan_file(include, reading))
         else:
             scans.pop()
-    return reading
 
 
 # --- The items of a file --------------------------------------------------------------------------
@@ -2321,8 +2347,6 @@ def _begin_proof(cursor: Cursor, lemma: str) -> StoredProof | None:
     if not first:
         return None
     word = first.group()
-    if word == "SOLVED":
-        cursor.fail(cursor.pos, "SOLVED without a proof, which Tamarin refuses")
     cursor.hand_on(cursor.pos)
     cursor.tokens.begin(lemma)
     cursor.take(word)
@@ -2333,10 +2357,13 @@ def _begin_proof(cursor: Cursor, lemma: str) -> StoredProof | None:
 
 # --- The preprocessor -----------------------------------------------------------------------------
 
-# Token.hs, filePath. Blanks may stand behind the first quote, as behind any symbol.
-_INCLUDED_NAME = re.compile(r'"\s*((?:[^\W_]|[./])+)[^\S\n]*"')
+# Blanks may stand behind the first quote, as behind any symbol. tamarin-prover 1.11 takes letters,
+# digits, dots and slashes only (Token.hs, filePath), tamarin-rs any string.
+_INCLUDED_NAME = re.compile(r'"\s*([^"\s](?:[^"\n]*[^"\s])?)[^\S\n]*"')
 # In a disabled branch Tamarin takes `#` for a symbol of its own: blanks may follow.
 _BRANCH_END = re.compile(r"#\s*(else|endif)")
+# What counts there for tamarin-rs.
+_COUNTED = re.compile(r"//|/\*|#(ifdef|else|endif)(?![A-Za-z])")
 _NO_ENDIF = "this #ifdef has no #endif"
 
 
@@ -2350,11 +2377,13 @@ class _Branch(NamedTuple):
 class Preprocessor:
     """Obeys the directives of one file, which are no part of its text.
 
-    It counts #ifdefs as tamarin-prover 1.11 does: in what is disabled it sees none.
+    It counts #ifdefs as tamarin-prover 1.11 does: in what is disabled it sees none; or, if
+    `reading` says so, as tamarin-rs.
     """
 
     def __init__(self, cursor: Cursor, reading: TheoryReading) -> None:
         self._cursor = cursor
+        self._reading = reading
         self._flags = reading.flags
         self._branches: list[_Branch] = []  # the innermost last
 
@@ -2405,29 +2434,55 @@ class Preprocessor:
         cursor = self._cursor
         name = _INCLUDED_NAME.match(cursor.text, cursor.pos)
         if not name:
-            cursor.fail(
-                cursor.pos,
-                "expected '#include \"FILE\"', with only letters, digits, '.' and '/' in the name "
-                "of the file",
-            )
+            cursor.fail(cursor.pos, "expected '#include \"FILE\"'")
         cursor.pos = name.end()
         return os.path.join(os.path.dirname(cursor.path), name.group(1))
 
     def _ifdef(self, start: int) -> None:
-        """A disabled branch ends at the next #else or #endif, in whatever that stands.
-
-        That may be a comment, a string, a nested #ifdef.
-        """
         cursor = self._cursor
         if FlagFormula(cursor, self._flags).holds():
             self._branches.append(_Branch(start, is_else=False))
             return
-        end = _BRANCH_END.search(cursor.text, cursor.pos)
+        end = self._pass_counted() if self._reading.counts_ifdefs else self._pass_disabled()
         if not end:
             cursor.fail(start, _NO_ENDIF)
-        cursor.pos = end.end()
-        if end.group(1) == "else":
+        if end == "else":
             self._branches.append(_Branch(start, is_else=True))
+
+    def _pass_disabled(self) -> str:
+        """Pass a disabled branch; `else` or `endif`, which ends it, "" where neither comes.
+
+        It is the next one, in whatever that stands: a comment, a string, a nested #ifdef.
+        """
+        cursor = self._cursor
+        end = _BRANCH_END.search(cursor.text, cursor.pos)
+        if not end:
+            return ""
+        if cursor.text.find("#ifdef", cursor.pos, end.start()) >= 0:
+            self._reading.passed_ifdef = True
+        cursor.pos = end.end()
+        return end.group(1)
+
+    def _pass_counted(self) -> str:
+        """As `_pass_disabled`, but an #ifdef in the branch has its own #endif, comments aside."""
+        cursor = self._cursor
+        depth = 0
+        while True:
+            found = _COUNTED.search(cursor.text, cursor.pos)
+            if not found:
+                return ""
+            word = found.group(1)
+            if word is None:
+                cursor.pos = found.start()
+                cursor.skip_blanks()
+                continue
+            cursor.pos = found.end()
+            if word == "ifdef":
+                depth += 1
+            elif depth == 0:
+                return word
+            elif word == "endif":
+                depth -= 1
 
     def _else(self, start: int) -> None:
         """All up to the next #endif is disabled, in whatever that stands."""
@@ -2445,11 +2500,15 @@ class Preprocessor:
         self._branches.pop()
 
     def _refuse_stray(self, start: int, word: str) -> NoReturn:
-        self._cursor.refuse(
-            start,
-            f"'{word}' without an #ifdef; Tamarin doesn't count #ifdefs nested in a disabled "
-            "branch: the first #else or #endif there ends the outer one",
-        )
+        message = f"'{word}' without an #ifdef"
+        if self._reading.passed_ifdef:
+            message += (
+                "; Tamarin doesn't count #ifdefs nested in a disabled branch: the first #else or "
+                "#endif there ends the outer one"
+            )
+            # No silent end of an included file: for who counts it goes on here.
+            self._cursor.fail(start, message)
+        self._cursor.refuse(start, message)
 
 
 @dataclass
@@ -3254,6 +3313,15 @@ def relative_to(name: str, directory: str) -> list[str]:
     return paths
 
 
+def in_home(path: str) -> str:
+    """A path to be written to, its `~` expanded. Raises InputError where that is unknown."""
+    expanded = os.path.expanduser(path)
+    # Else a directory of this name would be made here.
+    if expanded.startswith("~"):
+        raise InputError("no home directory is known for this: set HOME", printable(path))
+    return expanded
+
+
 def read_text(path: str, limit: int = 64 * MB) -> str:
     """A user's text file (UTF-8, with or without a byte order mark). Raises InputError."""
     try:
@@ -3303,6 +3371,11 @@ def file_state_now(path: str) -> FileState:
     except OSError:
         return FileState(stamp, "")
     return FileState(stamp, digest.hexdigest(), oct(executable))
+
+
+def open_no_link(path: str, flags: int, mode: int = 0o666) -> int:
+    """A descriptor of a file, an `opener` of `open`. Raises OSError for a symbolic link, too."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
 def copy_file(source: str, target: str) -> str:
@@ -3660,7 +3733,7 @@ def start_leader(job: Job, marker: str, home: str) -> Leader:
     import resource
 
     # After a cut of its log, a prover goes on at the new end: O_APPEND.
-    append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    append = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     files = (
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, job.stdout, append, 0o666),
@@ -4952,6 +5025,7 @@ DEFAULT_CORES = 4
 DEFAULT_MEMORY_GB = 16
 DEFAULT_TIMEOUT_S = 3600
 SCHEDULERS = ("fifo", "sjf", "ljf")
+ALIAS_BYTES = 100  # as a part of file names, which may have 255
 
 # Where something stands in a recipe: ("tasks", "NAME", "lemmas", 0).
 JsonPath = tuple[Union[str, int], ...]
@@ -4966,6 +5040,8 @@ class Recipe:
         Raises InputError with all that is wrong.
         """
         self.path = path
+        # What a journal holds, or is to be written, has no lines in that file.
+        self._is_file = text is None
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
         self.data: Json = self._parse()
@@ -4986,9 +5062,16 @@ class Recipe:
 
     def problem(self, path: JsonPath, message: str) -> None:
         """Note that something is wrong at a place of the JSON text."""
+        error = self.error(path, message)
+        self._problems[str(error)] = None  # each once
+
+    def error(self, path: JsonPath, message: str) -> InputError:
+        """What says that something is wrong at a place of the JSON text."""
         place = ".".join(map(str, path))
         if place:
             message = f"{place}: {message}"
+        if not self._is_file:
+            return InputError(printable(message), self.path)
         # What is missing has no place of its own: that of the object around it is shown.
         while path and path not in self._positions:
             path = path[:-1]
@@ -4996,12 +5079,7 @@ class Recipe:
         line = self.text.count("\n", 0, offset) + 1
         line_start = self.text.rfind("\n", 0, offset)
         # On one line, whatever stands in a key.
-        error = InputError(printable(message), self.path, line, offset - line_start)
-        self.note(error)
-
-    def note(self, error: InputError) -> None:
-        """Note that something is wrong, here or in a file that the recipe names."""
-        self._problems[str(error)] = None
+        return InputError(printable(message), self.path, line, offset - line_start)
 
     def raise_problems(self) -> None:
         """Raise InputError with all problems that were noted, if there are any."""
@@ -5254,6 +5332,9 @@ class ProverEntry(ValueKind):
     def problems(self, value: Any, path: JsonPath) -> Problems:
         alias = path[-1]
         yield from FILE_NAME.problems(alias, path)
+        if len(str(alias).encode(errors="replace")) > ALIAS_BYTES:
+            message = f"becomes part of file names: at most {ALIAS_BYTES} bytes"
+            yield RecipeProblem(path, message)
         yield from PROVER_FIELDS.problems(value, path)
         if not isinstance(value, dict):
             return
@@ -5559,6 +5640,9 @@ def recipe_path(file: str, recipe_file: str) -> str:
 
 # === Plan =========================================================================================
 
+# In an id: what a pattern would select of a theory that can't be read. No lemma has such a name.
+UNKNOWN_LEMMAS = "unknown-lemmas"
+
 # Says something to the user that stops nothing.
 Warn = Callable[[str], None]
 
@@ -5568,7 +5652,8 @@ def plan_batch(
 ) -> Batch:
     """The completely resolved Batch of a recipe, in file order.
 
-    `room`: what this process may use. Raises InputError with all that is wrong.
+    `room`: what this process may use. Raises InputError with all that is wrong in the recipe, or if
+    none of its theories can be read. One that can't be read fails its own tasks, and no others.
     """
     limits = _global_limits(recipe.config, room, options, warn)
     planner = _Planner(recipe, provers, limits, warn)
@@ -5579,10 +5664,44 @@ def plan_batch(
         for plan in planner.plans_of(name, entry):
             tasks[plan.id] = Task(plan)
     recipe.raise_problems()
+    if all(task.plan.unreadable for task in tasks.values()):
+        raise_unreadable(tasks.values())
     found = planner.dependencies.found
     header = _header(recipe, provers, limits, options)
     header.inputs.update(_source_digests(found.values(), header.cwd))
     return Batch(header, tasks, inputs=found)
+
+
+def raise_unreadable(tasks: Iterable[Task]) -> None:
+    """Raise InputError with all theories of these tasks that can't be read, if there are any."""
+    lines: list[str] = []
+    for group in tasks_read_alike(tasks):
+        plan = group[0].plan
+        if plan.unreadable:
+            ids = some_of([task.id for task in group])
+            lines.append(f"{ids} ({theory_words(plan)}): {plan.unreadable}")
+    if lines:
+        raise InputError("\n".join(lines))
+
+
+def tasks_read_alike(tasks: Iterable[Task]) -> Iterable[list[Task]]:
+    """Groups of tasks that read the same of a theory, or can't read it for the same reason."""
+    groups: dict[tuple[TheoryView, str], list[Task]] = {}
+    for task in tasks:
+        groups.setdefault((task.plan.view, task.plan.unreadable), []).append(task)
+    return groups.values()
+
+
+def theory_words(plan: Plan) -> str:
+    """A task's theory with its options and flags, as on a command line."""
+    flags = [DEFINES.with_value(flag) for flag in plan.flags]
+    return quoted([plan.theory, *plan.options, *flags])
+
+
+def some_of(words: Sequence[str]) -> str:
+    """The first ten of these words, for people."""
+    some = ", ".join(words[:10])
+    return f"{some}, ..." if len(words) > 10 else some
 
 
 def _source_digests(
@@ -5650,8 +5769,10 @@ class _Planner:
             self.recipe.problem((*entry.path, "cwd"), message)
             return
         for file in find_theories(self.recipe, entry):
-            choices = self.lemmas.select(entry, file)
-            if choices:
+            selection = self.lemmas.select(entry, file)
+            choices = selection.choices
+            # Of lemmas that can't be read nothing is known.
+            if choices and not selection.unread:
                 self._refuse_idle_expectations(entry, choices)
             stem = _stem(file.path)
             prefix = entry.prefix.replace("{theory}", stem)
@@ -5660,6 +5781,8 @@ class _Planner:
             for choice in choices:
                 self._refuse_diff(choice)
                 yield self._plan(entry, choice, prefix, argument)
+            for unread in selection.unread:
+                yield self._unreadable(entry, unread, prefix, argument)
 
     def _plan(self, entry: RecipeEntry, choice: LemmaChoice, prefix: str, argument: str) -> Plan:
         """`argument`: how the command line names the theory."""
@@ -5694,6 +5817,36 @@ class _Planner:
             key=key,
             lemma_key=lemma_key,
             theory_digest=share(theory_digest),
+        )
+
+    def _unreadable(
+        self, entry: RecipeEntry, unread: UnreadLemmas, prefix: str, argument: str
+    ) -> Plan:
+        """The plan of what an item would select, if its theory could be read."""
+        item = unread.item
+        name = UNKNOWN_LEMMAS if _is_pattern(item.pattern) else item.pattern
+        task_id = self.ids.new(f"{prefix}--{name}--{unread.alias}")
+        lemma = Lemma(item.pattern, Trait.ALL_TRACES, "", (), argument)
+        expect = _expected_verdict(item.expect, lemma)
+        return Plan(
+            id=task_id,
+            entry=entry.name,
+            theory=argument,
+            lemma=item.pattern,
+            trait="",  # the theory would say
+            sides=(),
+            prover=unread.alias,
+            options=item.options,
+            flags=item.flags,
+            limits=item.limits,
+            cwd=entry.cwd,
+            prove=entry.prove,
+            optional=False,
+            assumes=(),
+            expect=expect,
+            # As that of no text: no result of one holds.
+            key=json_digest(["unreadable", unread.reason]),
+            unreadable=unread.reason,
         )
 
     def _refuse_diff(self, choice: LemmaChoice) -> None:
@@ -5934,7 +6087,10 @@ class TheoryFile(NamedTuple):
 
 
 def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
-    """The theories that an entry names, in the order of their paths; what is wrong is noted."""
+    """The theories that an entry names, in the order of their paths; what is wrong is noted.
+
+    One that is named, not matched by a pattern, may be missing: who reads it will tell.
+    """
     name = entry.theory_file
     place = (*entry.path, "theory_file")
     may_be_many = "{theory}" in entry.prefix
@@ -5943,14 +6099,20 @@ def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
         theories = _matching_theories(recipe, name, place)
     if theories:
         return theories
-    message = f"there is no theory file '{printable(name)}'"
-    if _is_pattern(name) and not may_be_many:
+    if not _is_pattern(name):
+        return [TheoryFile(name, os.path.expanduser(name), place)]
+    message = _no_theory_file(name)
+    if not may_be_many:
         message = (
             "a pattern needs {theory} in output_file_prefix, so that each theory has results of "
             "its own"
         )
     recipe.problem(place, message)
     return []
+
+
+def _no_theory_file(name: str) -> str:
+    return f"there is no theory file '{printable(name)}'"
 
 
 def _named_theory(recipe: Recipe, name: str, place: JsonPath) -> list[TheoryFile]:
@@ -6018,26 +6180,25 @@ class LoadedTheory:
 
 
 class TheoryReader:
-    """Reads theories as provers will; notes what is wrong with them."""
+    """Reads theories as provers will."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         # Their texts take room: only the last few are kept. Neighbours in a recipe read the same.
         self._load = functools.lru_cache(maxsize=8)(_load_theory)
 
-    def read(
-        self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]
-    ) -> LoadedTheory | None:
-        """The theory as a prover with these options and flags will see it; None for a problem."""
+    def read(self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]) -> LoadedTheory:
+        """The theory as a prover with these options and flags will see it.
+
+        Raises InputError where it can't be read.
+        """
+        if not os.path.isfile(file.path):
+            raise self._recipe.error(file.place, _no_theory_file(file.name))
         view = reading_options(options, flags)
-        try:
-            loaded = self._load(file.path, *view)
-            if file.twin:
-                twin = self._load(file.twin, *view)
-                self._refuse_unequal(file, loaded, twin, options)
-        except InputError as error:
-            self._recipe.note(error)
-            return None
+        loaded = _readable(self._load(file.path, *view))
+        if file.twin:
+            twin = _readable(self._load(file.twin, *view))
+            self._refuse_unequal(file, loaded, twin, options)
         return loaded
 
     def _refuse_unequal(
@@ -6050,8 +6211,21 @@ class TheoryReader:
             self._recipe.problem(file.place, message)
 
 
-def _load_theory(path: str, flags: Sequence[str], diff: bool, auto_sources: bool) -> LoadedTheory:
-    return LoadedTheory(load_theory(path, flags, diff, auto_sources))
+def _load_theory(
+    path: str, flags: Sequence[str], diff: bool, auto_sources: bool
+) -> LoadedTheory | InputError:
+    """A theory; or why it can't be read, which takes as long to find out."""
+    try:
+        return LoadedTheory(load_theory(path, flags, diff, auto_sources))
+    except InputError as error:
+        return error
+
+
+def _readable(loaded: LoadedTheory | InputError) -> LoadedTheory:
+    """A theory that was loaded; raises InputError where it could not be."""
+    if isinstance(loaded, InputError):
+        raise loaded
+    return loaded
 
 
 def _all_digests(theory: Theory, options: Sequence[str]) -> list[str]:
@@ -6080,6 +6254,21 @@ class LemmaChoice(NamedTuple):
         return self.sides[0]
 
 
+class UnreadLemmas(NamedTuple):
+    """What an item selects for one prover of a theory that can't be read."""
+
+    item: LemmaItem
+    alias: str
+    reason: str
+
+
+class Selection(NamedTuple):
+    """What an entry selects of a theory."""
+
+    choices: list[LemmaChoice]
+    unread: list[UnreadLemmas]
+
+
 class LemmaSelection:
     """Selects lemmas of theories; notes what selects none."""
 
@@ -6088,33 +6277,44 @@ class LemmaSelection:
         self._provers = provers
         self._theories = TheoryReader(recipe)
 
-    def select(self, entry: RecipeEntry, file: TheoryFile) -> list[LemmaChoice]:
+    def select(self, entry: RecipeEntry, file: TheoryFile) -> Selection:
         """What an entry selects of a theory, in theory order.
 
         An exact name beats patterns; of patterns the first counts; "!pattern" takes away, wherever
         it stands.
         """
         chosen: list[LemmaChoice] = []
+        unread: list[UnreadLemmas] = []
         # Exact names first: no pattern takes again what they took.
         items = sorted(entry.items, key=lambda item: _is_pattern(item.pattern))
         for item in items:
-            choices = self._matching(item, file)
+            choices, unread_here = self._matching(item, file)
             if _is_pattern(item.pattern):
                 taken = {choice.lemma.name for choice in chosen}
+                taken.update(lemmas.item.pattern for lemmas in unread)
                 choices = [choice for choice in choices if choice.lemma.name not in taken]
             chosen += choices
+            unread += unread_here
         for exclusion in entry.exclusions:
-            chosen = self._without(exclusion, chosen)
-        return sorted(chosen, key=lambda choice: choice.place)
+            left = [each for each in chosen if not _selects(exclusion.pattern, each.lemma)]
+            # It may take away what can't be read.
+            if not unread:
+                self._refuse_idle_exclusion(exclusion, chosen, left)
+            chosen = left
+        chosen.sort(key=lambda choice: choice.place)
+        return Selection(chosen, _one_of_patterns(unread))
 
-    def _matching(self, item: LemmaItem, file: TheoryFile) -> list[LemmaChoice]:
+    def _matching(self, item: LemmaItem, file: TheoryFile) -> Selection:
         """What one item selects, for each of its provers."""
         choices: list[LemmaChoice] = []
+        unread: list[UnreadLemmas] = []
         theories: list[Theory] = []
         for alias in item.aliases:
             options = self._provers[alias].all_options(item.options)
-            loaded = self._theories.read(file, options, item.flags)
-            if loaded is None:
+            try:
+                loaded = self._theories.read(file, options, item.flags)
+            except InputError as error:
+                unread.append(UnreadLemmas(item, alias, str(error)))
                 continue
             # A prover's own options may hide a lemma from it that another one has.
             theories.append(loaded.theory)
@@ -6123,18 +6323,18 @@ class LemmaSelection:
                 if _selects(item.pattern, sides[0]):
                     choice = LemmaChoice(item, alias, loaded, place, sides)
                     choices.append(choice)
-        # A theory that can't be read has been complained of.
         if theories and not choices:
             names = lemmas_by_name(theories[0])
             self._no_such_lemma(item, file, names)
-        return choices
+        return Selection(choices, unread)
 
-    def _without(self, exclusion: LemmaExclusion, chosen: list[LemmaChoice]) -> list[LemmaChoice]:
-        """What an exclusion leaves."""
-        left = [choice for choice in chosen if not _selects(exclusion.pattern, choice.lemma)]
+    def _refuse_idle_exclusion(
+        self, exclusion: LemmaExclusion, chosen: list[LemmaChoice], left: list[LemmaChoice]
+    ) -> None:
+        """An exclusion must leave something of what was chosen, and not all of it."""
         # Nothing was chosen before: that has been complained of.
         if not chosen:
-            return left
+            return
         word = printable(f"!{exclusion.pattern}")
         path = (*exclusion.path, "name")
         if not left:
@@ -6142,7 +6342,6 @@ class LemmaSelection:
         elif len(left) == len(chosen):
             # Most likely mistyped, and what should not run would run.
             self._recipe.problem(path, f"'{word}' takes no lemma away")
-        return left
 
     def _no_such_lemma(self, item: LemmaItem, file: TheoryFile, names: Collection[str]) -> None:
         path = printable(file.path)
@@ -6157,6 +6356,19 @@ class LemmaSelection:
         hint = did_you_mean(item.pattern, names)
         message = f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}"
         self._recipe.problem((*item.path, "name"), message)
+
+
+def _one_of_patterns(unread: Sequence[UnreadLemmas]) -> list[UnreadLemmas]:
+    """Exact names, and for each prover the first of the patterns: who knows what the others add?"""
+    kept: list[UnreadLemmas] = []
+    with_pattern: set[str] = set()
+    for lemmas in unread:
+        if _is_pattern(lemmas.item.pattern):
+            if lemmas.alias in with_pattern:
+                continue
+            with_pattern.add(lemmas.alias)
+        kept.append(lemmas)
+    return kept
 
 
 def _is_pattern(name: str) -> bool:
@@ -6454,6 +6666,11 @@ def _no_such_task(batch: Batch, pattern: str) -> str:
         hint = f"; for that lemma: -t '*--{pattern}--*'"
     else:
         hint = did_you_mean(pattern, batch.tasks)
+    # A task stands for all that a pattern would select there: the wanted one may be among them.
+    for task in batch.tasks.values():
+        if task.plan.unreadable and _is_pattern(task.plan.lemma):
+            hint += f"; '{task.id}' stands for lemmas that can't be read: {task.plan.unreadable}"
+            break
     example = next(iter(batch.tasks))
     return f"-t '{printable(pattern)}' matches no task{hint}; ids look like '{example}'"
 
@@ -6481,7 +6698,8 @@ class Journal:
         self.is_new = False  # whether the batch has begun with this run
         self.observers: list[Callable[[Event], None]] = []  # told of an event once it is on disk
         self._unflushed: list[Event] = []
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        # A link would lead to the journal of other results, and the rest would stay here.
+        self.fd = open_no_link(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             self._is_locked = lock_journal(self.fd, path, take_over)
         except StorageError:
@@ -6998,11 +7216,10 @@ def _told_of_going_on(batch: Batch, vanished: Sequence[str]) -> Iterator[str]:
     for reason, count in reasons.items():
         told += f"; of {reason}: {count:,}"
     yield told
-    if vanished:
-        ids = ", ".join(vanished[:10])
-        if len(vanished) > 10:
-            ids += ", ..."
-        yield f"no longer planned, their results are kept: {ids}"
+    # A theory that can be read again leaves nothing of the task that stood for its lemmas.
+    kept = [task_id for task_id in vanished if not batch.withdrawn[task_id].plan.unreadable]
+    if kept:
+        yield f"no longer planned, their results are kept: {some_of(kept)}"
 
 
 # What stands behind a directory's name in those of its dated siblings. Of those of one second the
@@ -7012,13 +7229,20 @@ _DATE = re.compile(r"(?P<date>_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(?P<number>\d+
 
 def dated_siblings(directory: str) -> list[str]:
     """The dated directories beside this one that hold a journal, the newest last."""
-    parent, stem = os.path.split(directory.rstrip(os.sep))
+    parent, stem = os.path.split(_undated(directory))
     found: list[tuple[str, int, str]] = []
     for name in _names_in(parent or "."):
         date = _DATE.fullmatch(name[len(stem) :]) if name.startswith(stem) else None
         if date and os.path.exists(os.path.join(parent, name, JOURNAL)):
             found.append((date["date"], int(date["number"] or 1), os.path.join(parent, name)))
     return [path for _, _, path in sorted(found)]
+
+
+def _undated(directory: str) -> str:
+    """What the paths of its dated siblings begin with."""
+    path = directory.rstrip(os.sep)
+    # These have no name to which something could be added.
+    return os.path.abspath(directory) if os.path.basename(path) in ("", ".", "..") else path
 
 
 def newer_results(directory: str, header: Header) -> str:
@@ -7035,7 +7259,7 @@ def dated_sibling(directory: str) -> str:
 
     Raises OSError, StorageError.
     """
-    stem = directory.rstrip(os.sep) + time.strftime("_%Y-%m-%d_%H-%M-%S")
+    stem = _undated(directory) + time.strftime("_%Y-%m-%d_%H-%M-%S")
     for path in (stem, *(f"{stem}_{number}" for number in range(2, 1_000))):
         with suppress(FileExistsError):
             os.mkdir(path)
@@ -7056,15 +7280,26 @@ def results_directory(path: str, *records: str) -> str:
             "is a file: give the results directory (`run` names it after 'results:')",
             printable(path),
         )
-    if not os.path.isdir(directory):
+    if not _is_there(directory):
         raise InputError("there is no such results directory", printable(path))
-    if not any(os.path.exists(os.path.join(directory, name)) for name in records):
+    if not any(_is_there(os.path.join(directory, name)) for name in records):
         problem = "holds no results"
         siblings = dated_siblings(directory)
         if siblings:
             problem += f"; the newest beside it: {printable(siblings[-1])}"
         raise InputError(problem, printable(path))
     return directory
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is such a file or directory. Raises InputError where that can't be told."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror}", printable(path)) from None
+    return True
 
 
 # === Cache ========================================================================================
@@ -7131,7 +7366,10 @@ class Cache:
     """
 
     def __init__(self, directory: str = "", size_gb: float = CACHE_GB) -> None:
-        """`directory`: default $XDG_CACHE_HOME/batch-tamarin, or ~/.cache/batch-tamarin."""
+        """`directory`: default $XDG_CACHE_HOME/batch-tamarin, or ~/.cache/batch-tamarin.
+
+        Raises InputError where there is no home for it.
+        """
         self.directory = os.path.abspath(directory or _default_cache_directory())
         self.size_mb = size_gb * 1024
         self.problem = ""  # the first reason why nothing can be stored
@@ -7343,7 +7581,7 @@ class _EntryName(NamedTuple):
 def _default_cache_directory() -> str:
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the specification tells to ignore it then
-        base = os.path.expanduser("~/.cache")
+        base = in_home("~/.cache")
     return os.path.join(base, "batch-tamarin")
 
 
@@ -7358,6 +7596,8 @@ def _list_directory(path: str) -> list[str]:
 def _entry_names(folder: str) -> list[_EntryName]:
     """What the cache made in a folder: a directory that the user gave may hold other things."""
     names: list[_EntryName] = []
+    if os.path.islink(folder):  # what is removed must not lie elsewhere
+        return names
     for name in _list_directory(folder):
         found = _ENTRY.fullmatch(name)
         if found:
@@ -7660,7 +7900,7 @@ class Runner:
         """
         self.signals.listen()
         try:
-            missing = list(tasks)
+            missing = await self._fail_unreadable(tasks)
             loads: list[list[TaskHit]] = []
             if self.cached and not again:
                 missing, loads = await self._ask_cache(self.cached, missing)
@@ -7673,6 +7913,22 @@ class Runner:
                 await draw_traces(self.directory, self.executor, self.batch.header.limits)
         finally:
             self.recorder.flush()
+
+    async def _fail_unreadable(self, tasks: Iterable[Task]) -> list[Task]:
+        """Record that these can't run whose theory can't be read; returns the others."""
+        import asyncio
+
+        readable: list[Task] = []
+        for task in tasks:
+            reason = task.plan.unreadable
+            if not reason:
+                readable.append(task)
+                continue
+            await asyncio.sleep(0)  # for signals, and for the screen
+            result = Result(Status.FAILED, reason=reason, at=timestamp())
+            self.files.set_aside(task)  # of an earlier attempt
+            self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
+        return readable
 
     async def _ask_cache(
         self, cached: CachedResults, tasks: Iterable[Task]
@@ -8681,9 +8937,6 @@ def restore_result_files(directory: str, batch: Batch) -> None:
     succeeded = set(os.listdir(success_folder))
     failure_folder = os.path.join(directory, "failed")
     failed = set(os.listdir(failure_folder))
-    for task in batch.withdrawn.values():
-        remove_file(os.path.join(success_folder, task.id + ".json"))
-        remove_file(os.path.join(failure_folder, task.id + ".json"))
     for task in batch.tasks.values():
         name = task.id + ".json"
         home = _result_folder(task)
@@ -8692,6 +8945,12 @@ def restore_result_files(directory: str, batch: Batch) -> None:
         # Of several results that a task has had, the file may tell of another one.
         if task.earlier or not (success_is_right and failure_is_right):
             write_result_file(directory, task)
+    # What is no longer planned may be of a text that is no longer there.
+    for task_id in batch.withdrawn:
+        name = task_id + ".json"
+        if name in succeeded or name in failed:
+            remove_file(os.path.join(success_folder, name))
+            remove_file(os.path.join(failure_folder, name))
 
 
 def _result_folder(task: Task) -> str:
@@ -10489,9 +10748,12 @@ def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
 
 
 def _views_of(batch: Batch) -> dict[_View, list[Task]]:
+    """What tasks read of theories. One that could not be read then has no results to look at."""
     views: dict[_View, list[Task]] = {}
     for task in batch.tasks.values():
         plan = task.plan
+        if plan.unreadable:
+            continue
         flags, diff, auto_sources = reading_options(_all_options(batch, plan), plan.flags)
         view = _View(_theory_path(plan), flags, diff, auto_sources)
         views.setdefault(view, []).append(task)
@@ -10904,9 +11166,10 @@ def _next_steps(directory: str, tasks: Sequence[Task]) -> Iterator[str]:
     # From the directory alone: the recipe may be elsewhere by now.
     if not statuses <= FINAL:
         yield f"go on: batch_tamarin.py resume {where}"
-    if Status.FAILED in statuses:
-        failed = next(task for task in tasks if task.status is Status.FAILED)
-        log = os.path.join(directory, "logs", failed.id + ".err")
+    # What no prover was started for has no log: its reason says all.
+    failed = [t for t in tasks if t.status is Status.FAILED and not t.plan.unreadable]
+    if failed:
+        log = os.path.join(directory, "logs", failed[0].id + ".err")
         # A user pastes this into a shell, and an id may be what a foreign journal says.
         shown = quoted([printable(log)])
         yield f"why:   less {shown}"
@@ -11300,8 +11563,10 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
     prover = batch.provers[plan.prover]
     outputs = result_files(directory, plan.id)
     yield page.facts(_task_facts(row, prover))
-    command = prover_command(prover, plan, outputs)
-    yield page.code(quoted(command))
+    # Without its theory a task has no command: a pattern in the recipe is no lemma.
+    if not plan.unreadable:
+        command = prover_command(prover, plan, outputs)
+        yield page.code(quoted(command))
     stderr = row.result.stderr_tail
     if stderr.strip():
         yield page.paragraph("The end of its stderr:")
@@ -11465,7 +11730,11 @@ class Writer:
 
     def file_text(self, path: str) -> str:
         """The text of a trace, "" when the page has no room for it (left)."""
-        with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        # Results may be a stranger's: a link in them could bring any file of ours into the page.
+        with (
+            suppress(OSError),
+            open(path, encoding="utf-8", errors="replace", opener=open_no_link) as file,
+        ):
             # Asked of the open file: what has this name may change until it is read.
             size_bytes = os.fstat(file.fileno()).st_size
             if size_bytes <= min(GRAPH_CAP, self.room):
@@ -13746,7 +14015,7 @@ def asked_options(args: argparse.Namespace) -> PlanOptions:
 def recipe_results(recipe: Recipe) -> str:
     """The results directory that a recipe names."""
     directory: str = recipe.config.get("output_directory", "results")
-    return os.path.expanduser(directory)
+    return in_home(directory)
 
 
 def print_coloured(text: str) -> None:
@@ -13766,7 +14035,7 @@ class CheckJob:
     heading: tuple[str, ...]  # lines to show above what is found
     outcome: Outcome = Outcome(Status.PENDING)
     # What was found, for people: "error: " where the recipe can't run, "warning: " where results
-    # need a look.
+    # need a look. Where something was found before, the job does not run.
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -13797,9 +14066,10 @@ def command_check(args: argparse.Namespace) -> int:
         for name in RESULT_FOLDERS:
             os.makedirs(os.path.join(folder, name))
         checks = [*self_tests(batch, folder), *theory_loads(batch, folder)]
-        run_checks(batch, checks)
+        jobs = [check for check in checks if not check.notes]
+        run_checks(batch, jobs)
         # Only now, when no job runs whose limits would have to wait for it.
-        for check in checks:
+        for check in jobs:
             check.notes += check_notes(batch, check)
             if args.report and check.needs_look:
                 write_check_report(check)
@@ -13835,10 +14105,7 @@ def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
 
 def theory_loads(batch: Batch, folder: str) -> Iterator[CheckJob]:
     """A load of each theory by each prover with each options and flags that some task has."""
-    groups: dict[TheoryView, list[Task]] = {}
-    for task in batch.tasks.values():
-        groups.setdefault(task.plan.view, []).append(task)
-    for tasks in groups.values():
+    for tasks in tasks_read_alike(batch.tasks.values()):
         yield theory_load(batch, tasks, folder)
 
 
@@ -13861,7 +14128,10 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
         stderr=outputs.stderr,
         task_ids=tuple(task.id for task in tasks),
     )
-    return CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
+    check = CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
+    if plan.unreadable:
+        check.notes = [f"error: {plan.unreadable}", f"can't run: {some_of(check.job.task_ids)}"]
+    return check
 
 
 def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
@@ -13869,11 +14139,9 @@ def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
     plan = tasks[0].plan
     entries = dict.fromkeys(task.plan.entry for task in tasks)
     names = ", ".join(entries)
-    flags = [DEFINES.with_value(flag) for flag in plan.flags]
-    theory = quoted([plan.theory, *plan.options, *flags])
     count = plural(len(tasks), "task")
     sizes = " or ".join(map(str, limits))
-    return f"{names}: {theory} with {plan.prover}, {count} of {sizes}"
+    return f"{names}: {theory_words(plan)} with {plan.prover}, {count} of {sizes}"
 
 
 def largest_limits(limits: Collection[Limits]) -> Limits:
@@ -13983,10 +14251,12 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
         line = f"  {task_id}: {plan.limits}"
         if plan.expect:
             line += f", expect {plan.expect}"
-        outputs = result_files(directory, task_id)
-        command = prover_command(batch.provers[plan.prover], plan, outputs)
         print(printable(line))
-        print(printable(f"    {quoted(command)}"))
+        # Without its theory a task has no command: a pattern in the recipe is no lemma.
+        if not plan.unreadable:
+            outputs = result_files(directory, task_id)
+            command = prover_command(batch.provers[plan.prover], plan, outputs)
+            print(printable(f"    {quoted(command)}"))
 
 
 def conclude_checks(batch: Batch, checks: Iterable[CheckJob], recipe_file: str) -> int:
@@ -14054,6 +14324,7 @@ def command_init(args: argparse.Namespace) -> int:
     recipe = Recipe(args.output, text)
     # What can't be planned is refused here, before it is written.
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
+    raise_unreadable(planned.tasks.values())
     sys.stdout.write(recipe.text)
     answer = ask(args, f"write this to {args.output}?", "yes", str)
     if answer.lower() not in ("y", "yes"):
@@ -14094,20 +14365,25 @@ def ask_provers(args: argparse.Namespace) -> dict[str, Prover]:
             program = find_program(prover.command[0])
             version = prover.version or "unknown"
             say(f"found {program}, version {version}")
-    default = " ".join(args.prover or found[:1])
+    # Quoted: there may be blanks in a path.
+    default = quoted(args.prover or found[:1])
     return ask(args, "provers (commands or files)", default, provers_named)
 
 
 def provers_named(text: str) -> dict[str, Prover]:
     """The provers that some words mean, by alias, asked for their versions. Raises InputError."""
     import asyncio
+    import shlex
 
-    programs = text.split()
+    try:
+        programs = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"{printable(text)}: {error}") from None
     if not programs:
         raise InputError("no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
     for program in programs:
         if not find_program(program):
-            raise InputError(f"there is no executable program '{program}'")
+            raise InputError(f"there is no executable program '{printable(program)}'")
     provers: dict[str, Prover] = {}
     for alias, program in _named(programs).items():
         provers[alias] = Prover(alias, (program,))
@@ -14716,7 +14992,7 @@ def run_recipe(
     a batch of their own. A check that does not confirm a verdict, or a stop, decides the exit code.
     """
     planned = plan_recipe(recipe, options)
-    cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
+    cache = None if args.no_cache else cache_to_use(args)
     done = run_batch(planned, directory, args, args.task, fresh, cache, args.again)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
@@ -14730,6 +15006,15 @@ def run_recipe(
     if checked.was_stopped or checked.exit_code == 1:
         return checked.exit_code
     return done.exit_code
+
+
+def cache_to_use(args: argparse.Namespace) -> Cache | None:
+    """The cache of a run, which goes on without one where there is no place for it."""
+    try:
+        return Cache(args.cache_dir, args.cache_size)
+    except InputError as error:
+        warn(f"no cache: {error}")
+        return None
 
 
 class BatchRun(NamedTuple):

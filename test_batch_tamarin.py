@@ -875,9 +875,6 @@ lemma a: "T"
 lemma a [reused]: "T"
 --- no colon: 3 expected
 lemma a "T"
---- SOLVED alone: 4 SOLVED
-lemma a: "T"
-SOLVED
 --- a second heuristic: 4 second 'heuristic:'
 heuristic: s
 heuristic: C
@@ -888,15 +885,16 @@ lemma a: "T"
 #define X
 #ifdef X
 lemma a: "T"
---- Tamarin sees no ifdef in a disabled one: 6 nested
+--- an endif too many, however they are counted: 6 nested
 #ifdef X
 #ifdef Y
 #endif
 #endif
+#endif
 --- an included file that is not there: 3 nope.spthy
 #include "nope.spthy"
---- an included file with a name that Tamarin does not read: 3 letters, digits
-#include "a-b.spthy"
+--- an included file without a name: 3 expected '#include
+#include " "
 --- a directive inside of an item: 4 between items
 rule Q: [In('1')
 #ifdef X
@@ -1021,6 +1019,68 @@ lemma b: "T"
 @pytest.mark.parametrize("text, names", cases(BRANCHES))
 def test_disabled_text_ends_at_the_first_directive_wherever_it_stands(load, text, names):
     assert lemma_names(load(text)) == names
+
+
+# Facts of tamarin-rs 1.13. tamarin-prover 1.11 refuses all of this: its own words are the reason.
+NESTED = """
+--- an ifdef in a disabled branch has its own endif: b
+#ifdef X
+#ifdef Y
+lemma a: "T"
+#endif
+lemma a2: "T"
+#endif
+lemma b: "T"
+--- so has one behind which the other branch comes: b c
+#ifdef X
+#ifdef Y
+#else
+lemma a: "T"
+#endif
+#else
+lemma b: "T"
+#endif
+lemma c: "T"
+--- a comment there counts for nothing: b
+#ifdef X
+#ifdef Y
+/* #endif /* */ #ifdef */ // #endif
+#endif
+lemma a: "T"
+#endif
+lemma b: "T"
+"""
+
+
+@pytest.mark.parametrize("text, names", cases(NESTED))
+def test_ifdefs_in_a_disabled_branch_are_counted_where_nothing_else_can_be_read(load, text, names):
+    assert lemma_names(load(text)) == names
+    included = load('#include "part.spthy"', files={"part.spthy": text})
+    assert lemma_names(included) == names
+
+
+def test_names_of_included_files_may_have_any_characters(load):
+    files = {"my-part_1.spthy": 'lemma a: "T"\n', "o ther/ü+.spthy": 'lemma b: "T"\n'}
+    theory = load('#include "my-part_1.spthy"\n#include " o ther/ü+.spthy "', files=files)
+    assert lemma_names(theory) == "a b"
+
+
+def test_solved_may_be_a_whole_proof(load):
+    (lemma,) = load('lemma a: exists-trace "T"\nSOLVED // trace found\n').lemmas
+    assert lemma.claim == "verified"
+
+
+def test_what_only_another_prover_reads_is_this_provers_to_refuse(lab):
+    refuse = "echo '\"part-1.spthy\" (line 1, column 1): unexpected -' >&2; exit 1\n"
+    lab.prover(refuse)
+    lab.prover(VERIFY, alias="rs")
+    lab.write("part-1.spthy", 'lemma a: "T"\n')
+    lab.write("t.spthy", 'theory T begin\n#include "part-1.spthy"\nend\n')
+    lab.recipe(tamarin_versions=["fake", "rs"])
+    lab.run("run", "recipe.json", code=3)
+    ends = lab.finishes()
+    assert "unexpected -" in ends["t--a--fake"]["reason"]
+    assert ends["t--a--rs"]["verdict"] == "verified"
 
 
 @pytest.fixture
@@ -3873,9 +3933,23 @@ def test_tamarin_rs_has_no_diff(one_lemma):
         bt.plan_batch(recipe, provers, ROOM, bt.PlanOptions(), pytest.fail)
 
 
+def test_an_alias_that_is_too_long_for_file_names_is_refused(one_lemma):
+    alias = 101 * "x"
+    one_lemma.provers[alias] = {"path": "./fake.sh"}
+    one_lemma.recipe(tamarin_versions=[alias])
+    assert "at most 100 bytes" in complaints(one_lemma)
+
+
 def test_a_key_with_a_line_break_is_told_on_one_line(one_lemma):
     one_lemma.recipe(config={"one\ntwo": 1})
     assert "one two: unknown key" in complaints(one_lemma)
+
+
+def test_what_is_wrong_in_a_resumed_recipe_names_no_line_of_the_file_of_today(one_lemma):
+    one_lemma.run("run", "recipe.json", code=0)
+    one_lemma.write("t.spthy", THEORY.replace("lemma one", "lemma other"))
+    done = one_lemma.run("resume", "results", code=2)
+    assert "recipe.json: tasks.task.lemmas.0.name: no lemma" in done.stderr
 
 
 # Texts that are no recipes, and what the message must say.
@@ -4302,6 +4376,230 @@ def test_with_quit_on_warning_the_whole_theory_matters_to_each_lemma(one_lemma):
     assert strict.lemma_key == ""
 
 
+def test_a_theory_is_never_taken_for_an_option(lab):
+    lab.prover(VERIFY)
+    lab.write("-x.spthy", THEORY)
+    lab.recipe(theory_file="-x.spthy", lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    assert "./-x.spthy" in lab.events("start")[0]["command"]
+    lab.run("run", "recipe.json", code=0)
+    assert len(lab.events("start")) == 1
+
+
+# --- A theory that can't be read ---
+
+
+BROKEN = 'theory B begin\n#include "gone.spthy"\nlemma x: "T"\nend'
+
+
+def entry(theory, prefix, *lemmas, **more):
+    """An entry of a recipe's `tasks`."""
+    return {
+        "theory_file": theory,
+        "tamarin_versions": ["fake"],
+        "output_file_prefix": prefix,
+        "lemmas": [{"name": name} for name in lemmas],
+        **more,
+    }
+
+
+@pytest.fixture
+def one_broken(lab):
+    """A recipe with the entries `good`, `named` and `patterns`; the last two can't be read."""
+    lab.prover(NOTE_RUNS + VERIFY)
+    lab.write("b.spthy", BROKEN)
+    tasks = {
+        "good": entry("t.spthy", "t", "one", "two"),
+        "named": entry("b.spthy", "n", "x", preprocess_flags=["A"]),
+        "patterns": entry("b.spthy", "p"),
+    }
+    lab.recipe(tasks=tasks)
+    return lab
+
+
+GOOD = {"t--one--fake", "t--two--fake"}
+UNREAD = {"n--x--fake", "p--unknown-lemmas--fake"}
+
+
+def test_a_broken_theory_fails_only_its_own_tasks(one_broken):
+    done = one_broken.run("run", "recipe.json", code=3)
+    ends = one_broken.finishes()
+    assert {name for name, end in ends.items() if end["verdict"] == "verified"} == GOOD
+    failed = {name: end["reason"] for name, end in ends.items() if end["status"] == "failed"}
+    assert set(failed) == UNREAD
+    assert all("b.spthy:2: can't read 'gone.spthy'" in reason for reason in failed.values())
+    # No prover was started for them, and no log is named that isn't there.
+    assert {event["job"] for event in one_broken.events("start")} == GOOD
+    assert "less" not in done.stdout
+    assert (one_broken.results / "failed" / "n--x--fake.json").exists()
+
+
+# What can be wrong with a theory, and what is said of it.
+BROKEN_THEORIES = """
+--- what we refuse: the theory has no 'end'
+theory B begin
+--- an empty file: starts with 'theory NAME'
+"""
+
+
+@pytest.mark.parametrize("text, wanted", cases(BROKEN_THEORIES))
+def test_what_is_refused_is_the_reason_of_its_tasks(one_broken, text, wanted):
+    one_broken.write("b.spthy", text)
+    reasons = {plan.id: plan.unreadable for plan in plans_of(one_broken)}
+    assert {name for name, reason in reasons.items() if wanted in reason} == UNREAD
+
+
+def test_a_theory_that_is_not_there_fails_only_its_own_tasks(one_broken):
+    (one_broken.path / "b.spthy").unlink()
+    reasons = {plan.id: plan.unreadable for plan in plans_of(one_broken)}
+    assert "recipe.json" in reasons["n--x--fake"]
+    assert "there is no theory file 'b.spthy'" in reasons["n--x--fake"]
+    assert not reasons["t--one--fake"]
+
+
+def test_a_theory_that_is_not_utf_8_fails_only_its_own_tasks(one_broken):
+    (one_broken.path / "b.spthy").write_bytes(b"theory \xe9 begin end")
+    done = one_broken.run("run", "recipe.json", code=3)
+    assert "not UTF-8" in done.stdout
+    assert set(one_broken.finishes()) == GOOD | UNREAD
+
+
+def test_of_the_theories_of_a_pattern_only_the_broken_one_fails(lab):
+    lab.prover(VERIFY)
+    lab.write("b.spthy", BROKEN)
+    lab.recipe(theory_file="?.spthy", output_file_prefix="{theory}", expect={"one": "verified"})
+    lab.run("run", "recipe.json", code=3)
+    ids = {"b--unknown-lemmas--fake", "t--one--fake", "t--two--fake", "t--three--fake"}
+    assert set(lab.finishes()) == ids
+
+
+def test_a_theory_that_one_prover_cannot_read_is_proven_by_the_other(lab):
+    lab.prover(VERIFY)
+    lab.prover(VERIFY, alias="diff")
+    lab.provers["diff"]["options"] = ["--diff"]
+    lab.write("t.spthy", 'theory T begin\nlemma a: "diff(x, y) = x"\nend')
+    lab.recipe(tamarin_versions=["fake", "diff"], lemmas=[{"name": "a"}])
+    unreadable = {plan.id: bool(plan.unreadable) for plan in plans_of(lab)}
+    assert unreadable == {"t--a--fake": True, "t--a--diff": False}
+
+
+def test_what_is_named_is_not_proven_as_a_pattern_says_while_it_cannot_be_read(lab):
+    lab.prover(VERIFY)
+    lab.write("t.spthy", THEORY.replace("begin", 'begin\n#ifdef A\n#include "gone.spthy"\n#endif'))
+    lab.recipe(lemmas=[{"name": "*"}, {"name": "one", "preprocess_flags": ["A"]}])
+    flags = {plan.id: plan.flags for plan in plans_of(lab)}
+    assert flags == {"t--two--fake": (), "t--three--fake": (), "t--one--fake": ("A",)}
+
+
+def test_one_task_stands_for_all_patterns_of_an_entry(one_broken):
+    lemmas = [{"name": "a*"}, {"name": "b"}, {"name": "c*"}, {"name": "!d*"}]
+    change_recipe(one_broken, f"tasks.patterns.lemmas = {json.dumps(lemmas)}")
+    unread = [plan for plan in plans_of(one_broken) if plan.entry == "patterns"]
+    assert [plan.id for plan in unread] == ["p--b--fake", "p--unknown-lemmas--fake"]
+    assert [plan.lemma for plan in unread] == ["b", "a*"]
+
+
+def test_a_mended_theory_is_proven_as_usual(one_broken):
+    one_broken.run("run", "recipe.json", code=3)
+    one_broken.write("b.spthy", BROKEN.replace("#include", "//"))
+    one_broken.write("runs", "")
+    done = one_broken.run("run", "recipe.json", code=0)
+    assert (one_broken.path / "runs").read_text() == "x\n" * 2
+    assert "p--unknown-lemmas--fake" not in done.stdout + done.stderr
+    wanted = GOOD | {"n--x--fake", "p--x--fake"}
+    assert {path.stem for path in (one_broken.results / "success").iterdir()} == wanted
+    assert not list((one_broken.results / "failed").iterdir())
+
+
+def test_while_a_theory_is_broken_its_results_are_kept_and_not_shown(one_broken):
+    one_broken.write("b.spthy", BROKEN.replace("#include", "//"))
+    one_broken.run("run", "recipe.json", "--no-cache", code=0)
+    one_broken.write("b.spthy", BROKEN)
+    one_broken.run("run", "recipe.json", "--no-cache", code=3)
+    assert {path.stem for path in (one_broken.results / "success").iterdir()} == GOOD
+    assert {path.stem for path in (one_broken.results / "failed").iterdir()} == UNREAD
+    one_broken.write("b.spthy", BROKEN.replace("#include", "//"))
+    one_broken.write("runs", "")
+    one_broken.run("run", "recipe.json", "--no-cache", code=0)
+    assert (one_broken.path / "runs").read_text() == ""
+    assert {path.stem for path in (one_broken.results / "proofs").iterdir()} >= {"n--x--fake"}
+
+
+def test_a_theory_that_stays_broken_fails_again(one_broken):
+    one_broken.run("run", "recipe.json", code=3)
+    one_broken.write("runs", "")
+    done = one_broken.run("run", "recipe.json", code=3)
+    assert "2 verified, 2 failed" in done.stdout
+    assert (one_broken.path / "runs").read_text() == ""
+
+
+def test_a_broken_theory_does_not_stop_other_tasks_that_are_chosen(one_broken):
+    one_broken.run("run", "recipe.json", "-t", "t--one", code=0)
+    assert set(one_broken.finishes()) == {"t--one--fake"}
+    one_broken.run("run", "recipe.json", "-t", "n--", code=3)
+    assert set(one_broken.finishes()) == {"t--one--fake", "n--x--fake"}
+
+
+def test_a_filter_for_what_cannot_be_read_says_why_it_matches_nothing(one_broken):
+    done = one_broken.run("run", "recipe.json", "-t", "p--x--", code=2)
+    assert "'p--unknown-lemmas--fake' stands for lemmas" in done.stderr
+    assert "can't read 'gone.spthy'" in done.stderr
+
+
+def test_where_no_theory_can_be_read_nothing_runs_and_all_are_named(one_broken):
+    one_broken.write("t.spthy", "theory T begin")
+    done = one_broken.run("run", "recipe.json", code=2)
+    assert "n--x--fake (b.spthy -D=A): b.spthy:2: can't read 'gone.spthy'" in done.stderr
+    assert "t--one--fake, t--two--fake (t.spthy): t.spthy:1" in done.stderr
+    assert not one_broken.results.exists()
+
+
+def test_a_mistake_in_the_recipe_still_stops_everything(one_broken):
+    change_recipe(one_broken, 'tasks.good.lemmas = [{"name": "onee"}]')
+    done = one_broken.run("run", "recipe.json", code=2)
+    assert "did you mean 'one'" in done.stderr
+    assert not one_broken.results.exists()
+
+
+def test_what_cannot_be_read_may_be_expected_and_excluded(one_broken):
+    change_recipe(one_broken, 'tasks.patterns.lemmas = [{"name": "!y"}]')
+    change_recipe(one_broken, 'tasks.patterns.expect = {"z": "verified"}')
+    change_recipe(one_broken, 'tasks.named.expect = "falsified"')
+    expected = {plan.id: plan.expect for plan in plans_of(one_broken)}
+    assert expected["n--x--fake"] == "falsified"
+    assert expected["p--unknown-lemmas--fake"] is None
+
+
+def test_check_shows_all_that_cannot_be_read(one_broken):
+    done = one_broken.run("check", "recipe.json", "--debug", code=2)
+    blocks = done.stdout.split("\n\n")
+    (named,) = [block for block in blocks if block.startswith("named: b.spthy -D=A with fake")]
+    (patterns,) = [block for block in blocks if block.startswith("patterns: b.spthy with fake")]
+    for block, task_id in ((named, "n--x--fake"), (patterns, "p--unknown-lemmas--fake")):
+        assert "error: b.spthy:2: can't read 'gone.spthy'" in block
+        assert f"can't run: {task_id}\n" in block
+        assert "--prove" not in block
+
+
+def test_a_report_tells_why_a_theory_was_not_proven(one_broken):
+    one_broken.run("run", "recipe.json", code=3)
+    told = one_broken.run("report", "results", "-f", "csv", code=0).stdout
+    rows = list(csv.DictReader(told.splitlines()))
+    assert sum("can't read 'gone.spthy'" in row["reason"] for row in rows) == 2
+    one_broken.run("audit", "results", code=3)
+
+
+def test_a_theory_that_cannot_be_read_is_tried_once(lab, monkeypatch):
+    reads = []
+    load = bt.load_theory
+    monkeypatch.setattr(bt, "load_theory", lambda *args: reads.append(args) or load(*args))
+    lab.prover(VERIFY)
+    lab.write("t.spthy", BROKEN)
+    lab.recipe(lemmas=[{"name": f"l{number}"} for number in range(20)])
+    assert complaints(lab).count("gone.spthy") == 1
+    assert len(reads) == 1
+
+
 # === Journal ======================================================================================
 
 
@@ -4717,9 +5015,11 @@ def test_an_entry_that_comes_back_has_its_results(proven_lab):
     kept = "no longer planned, their results are kept: t--two--fake, t--three--fake"
     assert kept in done.stderr
     assert names_in(proven_lab.results / "proofs") == ["t--one--fake.spthy"]
+    assert names_in(proven_lab.results / "success") == ["t--one--fake.json"]
     proven_lab.recipe()
     assert proven(proven_lab) == ""
     assert len(names_in(proven_lab.results / "proofs")) == 3
+    assert len(names_in(proven_lab.results / "success")) == 3
 
 
 def test_the_other_tasks_keep_the_results_of_an_older_prover(proven_lab):
@@ -5021,6 +5321,57 @@ def test_a_results_directory_may_be_a_link_with_an_odd_name(lab):
     (lab.path / "li nk \N{SNOWMAN}").symlink_to("real")
     lab.run("run", "recipe.json", "-o", "li nk \N{SNOWMAN}", code=0)
     assert (lab.path / "real" / "batch.jsonl").is_file()
+
+
+@pytest.mark.parametrize("name", [".", "./", "../here"])
+def test_beside_the_working_directory_lies_its_dated_sibling(lab, name):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}], theory_file="../t.spthy")
+    lab.write("here/note", "not ours")
+    for _ in range(2):
+        lab.run("run", "../recipe.json", "-o", name, cwd=lab.path / "here", code=0)
+    assert names_in(lab.path / "here") == ["note"]
+    (sibling,) = lab.path.glob("here_*")
+    assert (sibling / "batch.jsonl").is_file()
+
+
+def test_without_a_home_no_directory_is_made_for_it(lab):
+    lab.prover(VERIFY)
+    lab.recipe(config={"output_directory": "~nobody-at-all/results"})
+    done = lab.run("run", "recipe.json", code=2)
+    assert "~nobody-at-all/results: no home directory is known" in done.stderr
+    assert not list(lab.path.glob("~*"))
+
+
+def test_without_a_home_a_run_has_no_cache(lab, run_here, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert "no home directory" in run_here("cache", "info", code=2).err
+    lab.prover(VERIFY)
+    lab.recipe()
+    monkeypatch.chdir(lab.path)
+    done = lab.run("run", "recipe.json", code=0)
+    assert "no cache: ~/.cache" in done.stderr
+    assert not list(lab.path.glob("~*"))
+
+
+def test_a_journal_that_is_a_link_is_not_written_to(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", "-o", "other", code=0)
+    before = (lab.path / "other/batch.jsonl").read_bytes()
+    lab.results.mkdir()
+    lab.journal.symlink_to("../other/batch.jsonl")
+    done = lab.run("run", "recipe.json", "--again", code=2)
+    assert "batch.jsonl: the results directory can't be written" in done.stderr
+    assert (lab.path / "other/batch.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["status", "report", "audit"])
+def test_results_that_cannot_be_reached_are_not_called_missing(lab, run_here, command):
+    (lab.path / "results").symlink_to("results")
+    told = run_here(command, "results", code=2)
+    assert "results: can't be read" in told.err
 
 
 def test_a_file_is_no_results_directory(lab):
@@ -6636,6 +6987,14 @@ def test_a_run_keeps_the_cache_to_its_size(model):
     sizes = [file.stat().st_size for file in cache_entries("*/*")]
     assert 0 < sum(sizes) <= 0.001 * 2**30
     assert len(cache_entries("*.?*")) == 3
+
+
+def test_what_a_link_in_the_cache_leads_to_is_left_alone(stored):
+    (folder,) = Path(stored.cache.directory).iterdir()
+    elsewhere = folder.rename(Path(stored.cache.directory).parent / "elsewhere")
+    folder.symlink_to(elsewhere)
+    stored.command("clear")
+    assert len(list(elsewhere.iterdir())) == 1
 
 
 def test_the_cache_tells_its_size_and_what_it_holds(stored, capsys):
@@ -9914,6 +10273,19 @@ EVIL_SVG = f"""<svg xmlns='http://www.w3.org/2000/svg'>
 SEEN = f'<link rel="stylesheet" href="{ELSEWHERE}/seen">'
 
 
+def test_a_link_among_the_traces_brings_no_file_into_a_page(lab):
+    lab.prover(TWO_GRAPHS + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.write("bin/dot", "#!/bin/sh\nexit 1\n", 0o755)
+    path = f"{lab.path}/bin:{os.environ['PATH']}"
+    lab.run_script("run", "recipe.json", env={**os.environ, "PATH": path}, code=0)
+    dot = lab.results / "traces" / "t--one--fake.dot"
+    assert "digraph" in lab.run("report", "results", "-f", "md", code=0).stdout
+    dot.rename(lab.path / "secret")
+    dot.symlink_to(lab.path / "secret")
+    assert "digraph" not in lab.run("report", "results", "-f", "md", code=0).stdout
+
+
 class Proxy(socketserver.ThreadingTCPServer):
     """Gives nothing, and knows what it was asked for."""
 
@@ -11148,6 +11520,15 @@ def test_init_writes_the_recipe_that_it_prints(lab):
         "default_timeout": 77,
         "output_directory": "out",
     }
+
+
+def test_init_takes_a_prover_with_blanks_in_its_path(lab):
+    lab.write("my tools/tp", PRELUDE + VERIFY, 0o755)
+    program = f"{lab.path}/my tools/tp"
+    lab.run("init", "t.spthy", "--yes", "--prover", program, "-o", "r.json", code=0)
+    assert written_recipe(lab, "r.json")["tamarin_versions"]["tp"]["path"] == "my tools/tp"
+    done = lab.run("init", "t.spthy", "--yes", "--prover", "nope'", "-o", "s.json", code=2)
+    assert "no executable program 'nope''" in done.stderr
 
 
 def test_init_takes_lemmas_and_provers_from_the_command_line(lab):
