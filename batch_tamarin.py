@@ -333,6 +333,10 @@ def file_meant(path: str) -> str:
 # --- Times, digests, files ------------------------------------------------------------------------
 
 
+# What Python raises for a time that it can't convert: one of these, by how far off it is.
+NO_TIME = (ValueError, OverflowError, OSError)
+
+
 def timestamp() -> str:
     """The time as the journal writes it: UTC, ISO 8601, microseconds."""
     # Without `datetime`: it is called for every event, and the module costs start-up time.
@@ -346,7 +350,7 @@ def instant(at: str) -> float:
 
     try:
         return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
-    except ValueError:
+    except NO_TIME:
         return 0.0
 
 
@@ -354,7 +358,11 @@ def utc(seconds: float) -> str:
     """A time (seconds since 1970) for people; "" for none."""
     if seconds <= 0:
         return ""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    try:
+        moment = time.gmtime(seconds)
+    except NO_TIME:
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", moment)
 
 
 def duration(seconds: float) -> str:
@@ -380,10 +388,12 @@ def sha256(data: bytes) -> str:
 def path_from(file: str, cwd: str) -> str:
     """How `file` is named on a command line that runs in `cwd`: relative where it lies below."""
     full = os.path.abspath(file)
-    # A foreign journal may hold any text as `cwd`.
+    # Of a damaged journal it may be relative: nothing is known to lie below that.
     if not os.path.isabs(cwd) or os.path.commonpath([full, cwd]) != cwd:
         return full
-    return os.path.relpath(full, cwd)
+    name = os.path.relpath(full, cwd)
+    # Not to be taken for an option.
+    return os.path.join(".", name) if name.startswith("-") else name
 
 
 def file_stamp(path: str | int) -> tuple[int, ...]:
@@ -626,6 +636,8 @@ class Plan:
     key: str  # digest of everything that can change the result
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
+    # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
+    unreadable: SharedText = field(default="", metadata=SPARSE)
 
     @property
     def view(self) -> TheoryView:
@@ -960,6 +972,7 @@ class Batch:
         # A journal can come from anywhere, and ids name files that we write and remove.
         if os.path.basename(plan.id) != plan.id or plan.id in ("", ".", "..") or "\0" in plan.id:
             raise ValueError(f"'{plan.id}' can't name files")
+        os.fsencode(plan.id)  # half a character can't either
         # Attempts are counted on even if nothing else holds: their numbers name files.
         task = self.tasks.get(plan.id) or self.withdrawn.pop(plan.id, None)
         if task is None:
@@ -1034,7 +1047,7 @@ class Batch:
 
 
 def what_changed(old: Plan, new: Plan) -> str:
-    """What a result of the old plan is a result of, seen from the new one, where it doesn't hold."""
+    """What a result of an old plan is of, seen from a new plan for which it does not hold."""
     if old.key == new.key:
         return "an earlier run" if new.limits.no_larger_than(old.limits) else "smaller limits"
     if old.theory_digest != new.theory_digest:
@@ -1051,6 +1064,14 @@ def _may_be_tried_again(record: Record, plan: Plan) -> bool:
 
 
 # --- The codec: the model as JSON and back, by the types of its fields ----------------------------
+
+
+def refuse_constant(word: str) -> NoReturn:
+    """Python's `json` reads NaN and Infinity, which are no JSON."""
+    raise ValueError(f"{word} is no JSON number")
+
+
+STRICT_JSON = json.JSONDecoder(parse_constant=refuse_constant)
 
 
 def encode(value: Any) -> Any:
@@ -1138,7 +1159,7 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
                 inline="inline" in each.metadata,
                 sparse="sparse" in each.metadata,
                 default=each.default if each.default_factory is dataclasses.MISSING else None,
-                plain=kinds[each.name] if kinds[each.name] in (str, int, bool) else None,
+                plain=kinds[each.name] if kinds[each.name] in (str, bool) else None,
                 read=_reader(kinds[each.name]),
             )
         )
@@ -1167,7 +1188,9 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         }
     if kind is float:
         return _number
-    if kind in (str, int, bool):
+    if kind is int:
+        return _integer
+    if kind in (str, bool):
         return functools.partial(_checked, kind)
     if kind is Limits:  # 100,000 tasks have few distinct ones
         return lambda data: share(decode(Limits, data))
@@ -1181,6 +1204,13 @@ def _checked(kind: type[T], value: Any) -> T:
     if type(value) is not kind:
         raise TypeError
     return value
+
+
+def _integer(value: Any) -> int:
+    """An integer of 64 bits at most: 400 digits are no float, where one is wanted later."""
+    if not -(2**63) <= _checked(int, value) < 2**63:
+        raise TypeError
+    return cast(int, value)
 
 
 def _number(value: Any) -> float:
@@ -1803,6 +1833,8 @@ class TheoryReading:
     rankings: list[OracleRanking] = field(default_factory=list)
     words: set[str] = field(default_factory=set)  # that began an item; `diff` for the operator
     tests: set[str] = field(default_factory=set)  # names of the case tests
+    counts_ifdefs: bool = False  # in disabled branches, as tamarin-rs does
+    passed_ifdef: bool = False  # in a disabled branch, without counting
 
     def add_proof_end(self, word: str) -> None:
         """One of PROOF_ENDS stands here: it counts in the stored proof that we are in, if any."""
@@ -1818,8 +1850,29 @@ class TheoryReading:
 def read_theory(
     path: str, flags: Iterable[str], diff: bool, copies: Mapping[str, str]
 ) -> TheoryReading:
-    """All that the scanner finds in a theory and in the files that it includes."""
+    """All that the scanner finds in a theory and in the files that it includes.
+
+    tamarin-rs counts the #ifdefs in a disabled branch, tamarin-prover 1.11 does not. What can't be
+    read in its way is read in the other; whether this recipe's prover does so is for it to say.
+    """
     reading = TheoryReading(set(flags), diff, SourceFiles(copies), TokenText())
+    try:
+        _read_files(path, reading)
+    except InputError:
+        if not reading.passed_ifdef:
+            raise
+        again = TheoryReading(
+            set(flags), diff, SourceFiles(copies), TokenText(), counts_ifdefs=True
+        )
+        with suppress(InputError):
+            _read_files(path, again)
+            return again
+        raise
+    return reading
+
+
+def _read_files(path: str, reading: TheoryReading) -> None:
+    """Read a theory and the files that it includes. Raises InputError."""
     # No recursion: includes may be nested thousands deep.
     scans = [scan_file(Include(path, path, 0), reading)]
     while scans:
@@ -1828,7 +1881,6 @@ def read_theory(
             scans.append(scan_file(include, reading))
         else:
             scans.pop()
-    return reading
 
 
 # --- The items of a file --------------------------------------------------------------------------
@@ -2315,8 +2367,6 @@ def _begin_proof(cursor: Cursor, lemma: str) -> StoredProof | None:
     if not first:
         return None
     word = first.group()
-    if word == "SOLVED":
-        cursor.fail(cursor.pos, "SOLVED without a proof, which Tamarin refuses")
     cursor.hand_on(cursor.pos)
     cursor.tokens.begin(lemma)
     cursor.take(word)
@@ -2327,10 +2377,13 @@ def _begin_proof(cursor: Cursor, lemma: str) -> StoredProof | None:
 
 # --- The preprocessor -----------------------------------------------------------------------------
 
-# Token.hs, filePath. Blanks may stand behind the first quote, as behind any symbol.
-_INCLUDED_NAME = re.compile(r'"\s*((?:[^\W_]|[./])+)[^\S\n]*"')
+# Blanks may stand behind the first quote, as behind any symbol. tamarin-prover 1.11 takes letters,
+# digits, dots and slashes only (Token.hs, filePath), tamarin-rs any string.
+_INCLUDED_NAME = re.compile(r'"\s*([^"\s](?:[^"\n]*[^"\s])?)[^\S\n]*"')
 # In a disabled branch Tamarin takes `#` for a symbol of its own: blanks may follow.
 _BRANCH_END = re.compile(r"#\s*(else|endif)")
+# What counts there for tamarin-rs.
+_COUNTED = re.compile(r"//|/\*|#(ifdef|else|endif)(?![A-Za-z])")
 _NO_ENDIF = "this #ifdef has no #endif"
 
 
@@ -2344,11 +2397,13 @@ class _Branch(NamedTuple):
 class Preprocessor:
     """Obeys the directives of one file, which are no part of its text.
 
-    It counts #ifdefs as tamarin-prover 1.11 does: in what is disabled it sees none.
+    It counts #ifdefs as tamarin-prover 1.11 does: in what is disabled it sees none; or, if
+    `reading` says so, as tamarin-rs.
     """
 
     def __init__(self, cursor: Cursor, reading: TheoryReading) -> None:
         self._cursor = cursor
+        self._reading = reading
         self._flags = reading.flags
         self._branches: list[_Branch] = []  # the innermost last
 
@@ -2399,29 +2454,55 @@ class Preprocessor:
         cursor = self._cursor
         name = _INCLUDED_NAME.match(cursor.text, cursor.pos)
         if not name:
-            cursor.fail(
-                cursor.pos,
-                "expected '#include \"FILE\"', with only letters, digits, '.' and '/' in the name "
-                "of the file",
-            )
+            cursor.fail(cursor.pos, "expected '#include \"FILE\"'")
         cursor.pos = name.end()
         return os.path.join(os.path.dirname(cursor.path), name.group(1))
 
     def _ifdef(self, start: int) -> None:
-        """A disabled branch ends at the next #else or #endif, in whatever that stands.
-
-        That may be a comment, a string, a nested #ifdef.
-        """
         cursor = self._cursor
         if FlagFormula(cursor, self._flags).holds():
             self._branches.append(_Branch(start, is_else=False))
             return
-        end = _BRANCH_END.search(cursor.text, cursor.pos)
+        end = self._pass_counted() if self._reading.counts_ifdefs else self._pass_disabled()
         if not end:
             cursor.fail(start, _NO_ENDIF)
-        cursor.pos = end.end()
-        if end.group(1) == "else":
+        if end == "else":
             self._branches.append(_Branch(start, is_else=True))
+
+    def _pass_disabled(self) -> str:
+        """Pass a disabled branch; `else` or `endif`, which ends it, "" where neither comes.
+
+        It is the next one, in whatever that stands: a comment, a string, a nested #ifdef.
+        """
+        cursor = self._cursor
+        end = _BRANCH_END.search(cursor.text, cursor.pos)
+        if not end:
+            return ""
+        if cursor.text.find("#ifdef", cursor.pos, end.start()) >= 0:
+            self._reading.passed_ifdef = True
+        cursor.pos = end.end()
+        return end.group(1)
+
+    def _pass_counted(self) -> str:
+        """As `_pass_disabled`, but an #ifdef in the branch has its own #endif, comments aside."""
+        cursor = self._cursor
+        depth = 0
+        while True:
+            found = _COUNTED.search(cursor.text, cursor.pos)
+            if not found:
+                return ""
+            word = found.group(1)
+            if word is None:
+                cursor.pos = found.start()
+                cursor.skip_blanks()
+                continue
+            cursor.pos = found.end()
+            if word == "ifdef":
+                depth += 1
+            elif depth == 0:
+                return word
+            elif word == "endif":
+                depth -= 1
 
     def _else(self, start: int) -> None:
         """All up to the next #endif is disabled, in whatever that stands."""
@@ -2439,11 +2520,15 @@ class Preprocessor:
         self._branches.pop()
 
     def _refuse_stray(self, start: int, word: str) -> NoReturn:
-        self._cursor.refuse(
-            start,
-            f"'{word}' without an #ifdef; Tamarin doesn't count #ifdefs nested in a disabled "
-            "branch: the first #else or #endif there ends the outer one",
-        )
+        message = f"'{word}' without an #ifdef"
+        if self._reading.passed_ifdef:
+            message += (
+                "; Tamarin doesn't count #ifdefs nested in a disabled branch: the first #else or "
+                "#endif there ends the outer one"
+            )
+            # No silent end of an included file: for who counts it goes on here.
+            self._cursor.fail(start, message)
+        self._cursor.refuse(start, message)
 
 
 @dataclass
@@ -3264,6 +3349,15 @@ def relative_to(name: str, directory: str) -> list[str]:
     return paths
 
 
+def in_home(path: str) -> str:
+    """A path to be written to, its `~` expanded. Raises InputError where that is unknown."""
+    expanded = os.path.expanduser(path)
+    # Else a directory of this name would be made here.
+    if expanded.startswith("~"):
+        raise InputError("no home directory is known for this: set HOME", printable(path))
+    return expanded
+
+
 def read_text(path: str, limit: int = 64 * MB) -> str:
     """A user's text file (UTF-8, with or without a byte order mark). Raises InputError."""
     try:
@@ -3314,6 +3408,11 @@ def file_state_now(path: str) -> FileState:
     except OSError:
         return FileState(stamp, "")
     return FileState(stamp, digest.hexdigest(), oct(executable))
+
+
+def open_no_link(path: str, flags: int, mode: int = 0o666) -> int:
+    """A descriptor of a file, an `opener` of `open`. Raises OSError for a symbolic link, too."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
 def copy_file(source: str, target: str) -> str:
@@ -3671,7 +3770,7 @@ def start_leader(job: Job, marker: str, home: str) -> Leader:
     import resource
 
     # After a cut of its log, a prover goes on at the new end: O_APPEND.
-    append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    append = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     files = (
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, job.stdout, append, 0o666),
@@ -4439,7 +4538,11 @@ def _writes_traces(prover: Prover) -> bool:
     """Whether the prover knows the trace options; one that we know too little of is taken to."""
     if prover.flavour != Flavour.TAMARIN_PROVER or not prover.version:
         return True
-    return tuple(map(int, prover.version.split("."))) >= TRACES_SINCE
+    parts = prover.version.split(".")
+    # A journal from outside may hold any text as a version.
+    if not all(map(str.isdecimal, parts)):
+        return True
+    return tuple(map(int, parts)) >= TRACES_SINCE
 
 
 def prover_environment(prover: Prover) -> dict[str, str]:
@@ -4961,6 +5064,7 @@ DEFAULT_CORES = 4
 DEFAULT_MEMORY_GB = 16
 DEFAULT_TIMEOUT_S = 3600
 SCHEDULERS = ("fifo", "sjf", "ljf")
+ALIAS_BYTES = 100  # as a part of file names, which may have 255
 
 # Where something stands in a recipe: ("tasks", "NAME", "lemmas", 0).
 JsonPath = tuple[Union[str, int], ...]
@@ -4975,6 +5079,8 @@ class Recipe:
         Raises InputError with all that is wrong.
         """
         self.path = path
+        # What a journal holds, or is to be written, has no lines in that file.
+        self._is_file = text is None
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
         self.data: Json = self._parse()
@@ -4995,21 +5101,24 @@ class Recipe:
 
     def problem(self, path: JsonPath, message: str) -> None:
         """Note that something is wrong at a place of the JSON text."""
+        error = self.error(path, message)
+        self._problems[str(error)] = None  # each once
+
+    def error(self, path: JsonPath, message: str) -> InputError:
+        """What says that something is wrong at a place of the JSON text."""
         place = ".".join(map(str, path))
         if place:
             message = f"{place}: {message}"
+        if not self._is_file:
+            return InputError(printable(message), self.path)
         # What is missing has no place of its own: that of the object around it is shown.
         while path and path not in self._positions:
             path = path[:-1]
         offset = self._positions.get(path, 0)
         line = self.text.count("\n", 0, offset) + 1
         line_start = self.text.rfind("\n", 0, offset)
-        error = InputError(message, self.path, line, offset - line_start)
-        self.note(error)
-
-    def note(self, error: InputError) -> None:
-        """Note that something is wrong, here or in a file that the recipe names."""
-        self._problems[str(error)] = None
+        # On one line, whatever stands in a key.
+        return InputError(printable(message), self.path, line, offset - line_start)
 
     def raise_problems(self) -> None:
         """Raise InputError with all problems that were noted, if there are any."""
@@ -5030,7 +5139,7 @@ class Recipe:
             command = f"batch_tamarin.py init {quoted([printable(self.path)])}"
             raise InputError(f"this is a theory: {command} writes a recipe for it", self.path)
         try:
-            data = json.loads(self.text, object_pairs_hook=members, parse_constant=_refuse_constant)
+            data = json.loads(self.text, object_pairs_hook=members, parse_constant=refuse_constant)
         except json.JSONDecodeError as error:
             message = f"this is no valid JSON: {_no_json(self.text, error)}"
             raise InputError(message, self.path, error.lineno, error.colno) from None
@@ -5074,11 +5183,6 @@ def _no_json(text: str, error: json.JSONDecodeError) -> str:
     if re.match(r",\s*[]}]", rest):
         return f"no comma before '{rest[1:].lstrip()[0]}'"
     return error.msg
-
-
-def _refuse_constant(word: str) -> NoReturn:
-    """Python's `json` reads NaN and Infinity, which are no JSON."""
-    raise ValueError(f"{word} is no JSON number")
 
 
 # A string that has a colon behind it is a key.
@@ -5318,6 +5422,9 @@ class ProverEntry(ValueKind):
     def problems(self, value: Any, path: JsonPath) -> Problems:
         alias = path[-1]
         yield from FILE_NAME.problems(alias, path)
+        if len(str(alias).encode(errors="replace")) > ALIAS_BYTES:
+            message = f"becomes part of file names: at most {ALIAS_BYTES} bytes"
+            yield RecipeProblem(path, message)
         yield from PROVER_FIELDS.problems(value, path)
         if not isinstance(value, dict):
             return
@@ -5621,6 +5728,9 @@ def recipe_path(file: str, recipe_file: str) -> str:
 
 # === Plan =========================================================================================
 
+# In an id: what a pattern would select of a theory that can't be read. No lemma has such a name.
+UNKNOWN_LEMMAS = "unknown-lemmas"
+
 # Says something to the user that stops nothing.
 Warn = Callable[[str], None]
 
@@ -5630,7 +5740,8 @@ def plan_batch(
 ) -> Batch:
     """The completely resolved Batch of a recipe, in file order.
 
-    `room`: what this process may use. Raises InputError with all that is wrong.
+    `room`: what this process may use. Raises InputError with all that is wrong in the recipe, or if
+    none of its theories can be read. One that can't be read fails its own tasks, and no others.
     """
     limits = _global_limits(recipe.config, room, options, warn)
     planner = _Planner(recipe, provers, limits, warn)
@@ -5641,10 +5752,44 @@ def plan_batch(
         for plan in planner.plans_of(name, entry):
             tasks[plan.id] = Task(plan)
     recipe.raise_problems()
+    if all(task.plan.unreadable for task in tasks.values()):
+        raise_unreadable(tasks.values())
     found = planner.dependencies.found
     header = _header(recipe, provers, limits, options)
     header.inputs.update(_source_digests(found.values(), header.cwd))
     return Batch(header, tasks, inputs=found)
+
+
+def raise_unreadable(tasks: Iterable[Task]) -> None:
+    """Raise InputError with all theories of these tasks that can't be read, if there are any."""
+    lines: list[str] = []
+    for group in tasks_read_alike(tasks):
+        plan = group[0].plan
+        if plan.unreadable:
+            ids = some_of([task.id for task in group])
+            lines.append(f"{ids} ({theory_words(plan)}): {plan.unreadable}")
+    if lines:
+        raise InputError("\n".join(lines))
+
+
+def tasks_read_alike(tasks: Iterable[Task]) -> Iterable[list[Task]]:
+    """Groups of tasks that read the same of a theory, or can't read it for the same reason."""
+    groups: dict[tuple[TheoryView, str], list[Task]] = {}
+    for task in tasks:
+        groups.setdefault((task.plan.view, task.plan.unreadable), []).append(task)
+    return groups.values()
+
+
+def theory_words(plan: Plan) -> str:
+    """A task's theory with its options and flags, as on a command line."""
+    flags = [DEFINES.with_value(flag) for flag in plan.flags]
+    return quoted([plan.theory, *plan.options, *flags])
+
+
+def some_of(words: Sequence[str]) -> str:
+    """The first ten of these words, for people."""
+    some = ", ".join(words[:10])
+    return f"{some}, ..." if len(words) > 10 else some
 
 
 def _source_digests(
@@ -5712,8 +5857,10 @@ class _Planner:
             self.recipe.problem((*entry.path, "cwd"), message)
             return
         for file in find_theories(self.recipe, entry):
-            choices = self.lemmas.select(entry, file)
-            if choices:
+            selection = self.lemmas.select(entry, file)
+            choices = selection.choices
+            # Of lemmas that can't be read nothing is known.
+            if choices and not selection.unread:
                 self._refuse_idle_expectations(entry, choices)
             stem = _stem(file.path)
             prefix = entry.prefix.replace("{theory}", stem)
@@ -5722,6 +5869,8 @@ class _Planner:
             for choice in choices:
                 self._refuse_diff(choice)
                 yield self._plan(entry, choice, prefix, argument)
+            for unread in selection.unread:
+                yield self._unreadable(entry, unread, prefix, argument)
 
     def _plan(self, entry: RecipeEntry, choice: LemmaChoice, prefix: str, argument: str) -> Plan:
         """`argument`: how the command line names the theory."""
@@ -5756,6 +5905,36 @@ class _Planner:
             key=key,
             lemma_key=lemma_key,
             theory_digest=share(theory_digest),
+        )
+
+    def _unreadable(
+        self, entry: RecipeEntry, unread: UnreadLemmas, prefix: str, argument: str
+    ) -> Plan:
+        """The plan of what an item would select, if its theory could be read."""
+        item = unread.item
+        name = UNKNOWN_LEMMAS if _is_pattern(item.pattern) else item.pattern
+        task_id = self.ids.new(f"{prefix}--{name}--{unread.alias}")
+        lemma = Lemma(item.pattern, Trait.ALL_TRACES, "", (), argument)
+        expect = _expected_verdict(item.expect, lemma)
+        return Plan(
+            id=task_id,
+            entry=entry.name,
+            theory=argument,
+            lemma=item.pattern,
+            trait="",  # the theory would say
+            sides=(),
+            prover=unread.alias,
+            options=item.options,
+            flags=item.flags,
+            limits=item.limits,
+            cwd=entry.cwd,
+            prove=entry.prove,
+            optional=False,
+            assumes=(),
+            expect=expect,
+            # As that of no text: no result of one holds.
+            key=json_digest(["unreadable", unread.reason]),
+            unreadable=unread.reason,
         )
 
     def _refuse_diff(self, choice: LemmaChoice) -> None:
@@ -6026,7 +6205,10 @@ class TheoryFile(NamedTuple):
 
 
 def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
-    """The theories that an entry names, in the order of their paths; what is wrong is noted."""
+    """The theories that an entry names, in the order of their paths; what is wrong is noted.
+
+    One that is named, not matched by a pattern, may be missing: who reads it will tell.
+    """
     name = entry.theory_file
     place = (*entry.path, "theory_file")
     may_be_many = "{theory}" in entry.prefix
@@ -6035,15 +6217,21 @@ def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
         theories = _matching_theories(recipe, name, place)
     if theories:
         return theories
-    hint = file_meant(os.path.join(recipe.directory, name)) or file_meant(name)
-    message = f"there is no theory file '{printable(name)}'{hint}"
-    if _is_pattern(name) and not may_be_many:
+    if not _is_pattern(name):
+        return [TheoryFile(name, os.path.expanduser(name), place)]
+    message = _no_theory_file(recipe, name)
+    if not may_be_many:
         message = (
             "a pattern needs {theory} in output_file_prefix, so that each theory has results of "
             "its own"
         )
     recipe.problem(place, message)
     return []
+
+
+def _no_theory_file(recipe: Recipe, name: str) -> str:
+    hint = file_meant(os.path.join(recipe.directory, name)) or file_meant(name)
+    return f"there is no theory file '{printable(name)}'{hint}"
 
 
 def _named_theory(recipe: Recipe, name: str, place: JsonPath) -> list[TheoryFile]:
@@ -6111,26 +6299,25 @@ class LoadedTheory:
 
 
 class TheoryReader:
-    """Reads theories as provers will; notes what is wrong with them."""
+    """Reads theories as provers will."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         # Their texts take room: only the last few are kept. Neighbours in a recipe read the same.
         self._load = functools.lru_cache(maxsize=8)(_load_theory)
 
-    def read(
-        self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]
-    ) -> LoadedTheory | None:
-        """The theory as a prover with these options and flags will see it; None for a problem."""
+    def read(self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]) -> LoadedTheory:
+        """The theory as a prover with these options and flags will see it.
+
+        Raises InputError where it can't be read.
+        """
+        if not os.path.isfile(file.path):
+            raise self._recipe.error(file.place, _no_theory_file(self._recipe, file.name))
         view = reading_options(options, flags)
-        try:
-            loaded = self._load(file.path, *view)
-            if file.twin:
-                twin = self._load(file.twin, *view)
-                self._refuse_unequal(file, loaded, twin, options)
-        except InputError as error:
-            self._recipe.note(error)
-            return None
+        loaded = _readable(self._load(file.path, *view))
+        if file.twin:
+            twin = _readable(self._load(file.twin, *view))
+            self._refuse_unequal(file, loaded, twin, options)
         return loaded
 
     def _refuse_unequal(
@@ -6143,8 +6330,21 @@ class TheoryReader:
             self._recipe.problem(file.place, message)
 
 
-def _load_theory(path: str, flags: Sequence[str], diff: bool, auto_sources: bool) -> LoadedTheory:
-    return LoadedTheory(load_theory(path, flags, diff, auto_sources))
+def _load_theory(
+    path: str, flags: Sequence[str], diff: bool, auto_sources: bool
+) -> LoadedTheory | InputError:
+    """A theory; or why it can't be read, which takes as long to find out."""
+    try:
+        return LoadedTheory(load_theory(path, flags, diff, auto_sources))
+    except InputError as error:
+        return error
+
+
+def _readable(loaded: LoadedTheory | InputError) -> LoadedTheory:
+    """A theory that was loaded; raises InputError where it could not be."""
+    if isinstance(loaded, InputError):
+        raise loaded
+    return loaded
 
 
 def _all_digests(theory: Theory, options: Sequence[str]) -> list[str]:
@@ -6173,6 +6373,21 @@ class LemmaChoice(NamedTuple):
         return self.sides[0]
 
 
+class UnreadLemmas(NamedTuple):
+    """What an item selects for one prover of a theory that can't be read."""
+
+    item: LemmaItem
+    alias: str
+    reason: str
+
+
+class Selection(NamedTuple):
+    """What an entry selects of a theory."""
+
+    choices: list[LemmaChoice]
+    unread: list[UnreadLemmas]
+
+
 class LemmaSelection:
     """Selects lemmas of theories; notes what selects none."""
 
@@ -6181,33 +6396,44 @@ class LemmaSelection:
         self._provers = provers
         self._theories = TheoryReader(recipe)
 
-    def select(self, entry: RecipeEntry, file: TheoryFile) -> list[LemmaChoice]:
+    def select(self, entry: RecipeEntry, file: TheoryFile) -> Selection:
         """What an entry selects of a theory, in theory order.
 
         An exact name beats patterns; of patterns the first counts; "!pattern" takes away, wherever
         it stands.
         """
         chosen: list[LemmaChoice] = []
+        unread: list[UnreadLemmas] = []
         # Exact names first: no pattern takes again what they took.
         items = sorted(entry.items, key=lambda item: _is_pattern(item.pattern))
         for item in items:
-            choices = self._matching(item, file)
+            choices, unread_here = self._matching(item, file)
             if _is_pattern(item.pattern):
                 taken = {choice.lemma.name for choice in chosen}
+                taken.update(lemmas.item.pattern for lemmas in unread)
                 choices = [choice for choice in choices if choice.lemma.name not in taken]
             chosen += choices
+            unread += unread_here
         for exclusion in entry.exclusions:
-            chosen = self._without(exclusion, chosen)
-        return sorted(chosen, key=lambda choice: choice.place)
+            left = [each for each in chosen if not _selects(exclusion.pattern, each.lemma)]
+            # It may take away what can't be read.
+            if not unread:
+                self._refuse_idle_exclusion(exclusion, chosen, left)
+            chosen = left
+        chosen.sort(key=lambda choice: choice.place)
+        return Selection(chosen, _one_of_patterns(unread))
 
-    def _matching(self, item: LemmaItem, file: TheoryFile) -> list[LemmaChoice]:
+    def _matching(self, item: LemmaItem, file: TheoryFile) -> Selection:
         """What one item selects, for each of its provers."""
         choices: list[LemmaChoice] = []
+        unread: list[UnreadLemmas] = []
         theories: list[Theory] = []
         for alias in item.aliases:
             options = self._provers[alias].all_options(item.options)
-            loaded = self._theories.read(file, options, item.flags)
-            if loaded is None:
+            try:
+                loaded = self._theories.read(file, options, item.flags)
+            except InputError as error:
+                unread.append(UnreadLemmas(item, alias, str(error)))
                 continue
             # A prover's own options may hide a lemma from it that another one has.
             theories.append(loaded.theory)
@@ -6216,18 +6442,18 @@ class LemmaSelection:
                 if _selects(item.pattern, sides[0]):
                     choice = LemmaChoice(item, alias, loaded, place, sides)
                     choices.append(choice)
-        # A theory that can't be read has been complained of.
         if theories and not choices:
             names = lemmas_by_name(theories[0])
             self._no_such_lemma(item, file, names)
-        return choices
+        return Selection(choices, unread)
 
-    def _without(self, exclusion: LemmaExclusion, chosen: list[LemmaChoice]) -> list[LemmaChoice]:
-        """What an exclusion leaves."""
-        left = [choice for choice in chosen if not _selects(exclusion.pattern, choice.lemma)]
+    def _refuse_idle_exclusion(
+        self, exclusion: LemmaExclusion, chosen: list[LemmaChoice], left: list[LemmaChoice]
+    ) -> None:
+        """An exclusion must leave something of what was chosen, and not all of it."""
         # Nothing was chosen before: that has been complained of.
         if not chosen:
-            return left
+            return
         word = printable(f"!{exclusion.pattern}")
         path = (*exclusion.path, "name")
         if not left:
@@ -6235,7 +6461,6 @@ class LemmaSelection:
         elif len(left) == len(chosen):
             # Most likely mistyped, and what should not run would run.
             self._recipe.problem(path, f"'{word}' takes no lemma away")
-        return left
 
     def _no_such_lemma(self, item: LemmaItem, file: TheoryFile, names: Collection[str]) -> None:
         path = printable(file.path)
@@ -6250,6 +6475,19 @@ class LemmaSelection:
         hint = did_you_mean(item.pattern, names)
         message = f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}"
         self._recipe.problem((*item.path, "name"), message)
+
+
+def _one_of_patterns(unread: Sequence[UnreadLemmas]) -> list[UnreadLemmas]:
+    """Exact names, and for each prover the first of the patterns: who knows what the others add?"""
+    kept: list[UnreadLemmas] = []
+    with_pattern: set[str] = set()
+    for lemmas in unread:
+        if _is_pattern(lemmas.item.pattern):
+            if lemmas.alias in with_pattern:
+                continue
+            with_pattern.add(lemmas.alias)
+        kept.append(lemmas)
+    return kept
 
 
 def _is_pattern(name: str) -> bool:
@@ -6547,6 +6785,11 @@ def _no_such_task(batch: Batch, pattern: str) -> str:
         hint = f"; for that lemma: -t '*--{pattern}--*'"
     else:
         hint = did_you_mean(pattern, batch.tasks)
+    # A task stands for all that a pattern would select there: the wanted one may be among them.
+    for task in batch.tasks.values():
+        if task.plan.unreadable and _is_pattern(task.plan.lemma):
+            hint += f"; '{task.id}' stands for lemmas that can't be read: {task.plan.unreadable}"
+            break
     example = next(iter(batch.tasks))
     return f"-t '{printable(pattern)}' matches no task{hint}; ids look like '{example}'"
 
@@ -6574,9 +6817,10 @@ class Journal:
         self.is_new = False  # whether the batch has begun with this run
         self.observers: list[Callable[[Event], None]] = []  # told of an event once it is on disk
         self._unflushed: list[Event] = []
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        # A link would lead to the journal of other results, and the rest would stay here.
+        self.fd = open_no_link(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            lock_journal(self.fd, path, take_over)
+            self._is_locked = lock_journal(self.fd, path, take_over)
         except StorageError:
             os.close(self.fd)
             raise
@@ -6592,6 +6836,8 @@ class Journal:
         self.batch = batch
         self.is_new = True
         lines = map(json_line, batch.events())
+        self._write(next(lines))
+        self._claim(0, batch.header)
         # In pieces: 100,000 tasks need not be in memory as text.
         while True:
             data = b"".join(itertools.islice(lines, 1_000))
@@ -6606,10 +6852,36 @@ class Journal:
 
     def go_on(self, header: Header) -> None:
         """Go on with the batch that was loaded, with a new driver. Raises OSError, StorageError."""
+        end = self.size
         # Behind the last whole line stands what a dying writer left half-written.
-        os.ftruncate(self.fd, self.size)
+        if self._is_locked:
+            os.ftruncate(self.fd, end)
+        elif os.fstat(self.fd).st_size > end:
+            # It may be the line of another run, which began after we had read.
+            self._write(b"\n")
         # First of all: where there are no locks this line keeps others away.
         self.record(header)
+        self._claim(end, header)
+
+    def _claim(self, end: int, own: Header) -> None:
+        """Where there are no locks: of runs that begin at one moment only the first goes on.
+
+        `end`: where the journal ended when we had read it. `own`: what we wrote there. Raises
+        StorageError.
+        """
+        if self._is_locked:
+            return
+        with open(self.path, "rb") as file:
+            file.seek(end)
+            for header in _drivers(file, self.path):
+                if (header.at, header.host, header.pid) == (own.at, own.host, own.pid):
+                    return
+                if driver_lives(header) is not False:
+                    raise StorageError(
+                        f"another run began at the same moment ({_driver_words(header)}): wait for "
+                        "it, or give another directory with -o",
+                        self.path,
+                    )
 
     def record(self, event: Event) -> None:
         """Write one event, then apply it. Raises StorageError."""
@@ -6704,7 +6976,7 @@ def journal_events(
             file.seek(-len(line), os.SEEK_CUR)
             return
         try:
-            event = decode_event(json.loads(line.lstrip(b"\0")))
+            event = decode_event(STRICT_JSON.decode(line.lstrip(b"\0").decode("utf-8")))
             if event:
                 apply(event)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -6722,11 +6994,11 @@ def journal_events(
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
-def lock_journal(fd: int, path: str, take_over: bool) -> None:
-    """Make this process the journal's one writer, as long as it has `fd` open.
+def lock_journal(fd: int, path: str, take_over: bool) -> bool:
+    """Make this process the journal's one writer, as long as it has `fd` open; whether by a lock.
 
-    Where the file system has no locks the journal's last driver decides: a run goes on only when
-    that is known to be dead, or the user takes over. Raises StorageError that says who is at work.
+    Where the file system has no locks the journal's drivers decide: a run goes on only when all are
+    known to be dead, or the user takes over. Raises StorageError that says who is at work.
     """
     import fcntl
 
@@ -6735,22 +7007,51 @@ def lock_journal(fd: int, path: str, take_over: bool) -> None:
     except OSError as error:
         raise StorageError(f"the journal can't be locked: {error.strerror}", path) from None
     if locked:
-        return
-    batch, _ = load_batch(path, lambda _: None)
-    header = batch.header
-    driver = f"process {header.pid or '?'} on {header.host or '?'}"
-    problem = (
-        f"another run is at work here ({driver}): wait for it, or give another directory with -o"
-    )
+        return True
+    with open(path, "rb") as file:
+        drivers = list(_drivers(file, path))
     if locked is None:
-        if take_over or _is_abandoned(batch):
-            return
-        if driver_lives(header) is None:
-            problem = (
-                "this file system has no locks, and from here nobody can see whether the last run "
-                f"({driver}) is still at work: if it is not, add --take-over"
-            )
+        drivers = [header for header in drivers if _may_be_at_work(header)]
+        if take_over or not drivers:
+            return False
+    driver = _driver_words(drivers[-1] if drivers else Header())
+    if locked is None and driver_lives(drivers[-1]) is None:
+        problem = (
+            "this file system has no locks, and from here nobody can see whether the last run "
+            f"({driver}) is still at work: if it is not, add --take-over"
+        )
+    else:
+        problem = (
+            f"another run is at work here ({driver}): wait for it, or give another directory with "
+            "-o"
+        )
     raise StorageError(problem, path)
+
+
+def _drivers(file: BinaryIO, path: str) -> Iterator[Header]:
+    """Who has driven a batch since it ended last, from where a journal stands."""
+    headers: list[Header] = []
+    for event in journal_events(file, path, lambda _: None, lambda _: None):
+        if isinstance(event, Header):
+            headers.append(event)
+        elif isinstance(event, Ended):
+            headers.clear()
+    return iter(headers)
+
+
+def _driver_words(header: Header) -> str:
+    return f"process {header.pid or '?'} on {header.host or '?'}"
+
+
+def _may_be_at_work(header: Header) -> bool:
+    """Whether a driver isn't known to be dead."""
+    # It may be ourselves: one run opens its batch of rechecks twice.
+    return driver_lives(header) is not False and not _is_ourselves(header)
+
+
+def _is_ourselves(header: Header) -> bool:
+    """Whether this very process is a driver."""
+    return driver_lives(header) is True and header.pid == os.getpid()
 
 
 def _try_lock(fd: int, kind: int) -> bool | None:
@@ -6766,17 +7067,6 @@ def _try_lock(fd: int, kind: int) -> bool | None:
             return False
         raise
     return True
-
-
-def _is_abandoned(batch: Batch) -> bool:
-    """Whether it is known that no other process is at work on a batch."""
-    if not batch.has_begun or batch.ended:
-        return True
-    lives = driver_lives(batch.header)
-    if lives is False:
-        return True
-    # It may be ourselves: one run opens its batch of rechecks twice.
-    return lives is True and batch.header.pid == os.getpid()
 
 
 def driver_lives(header: Header) -> bool | None:
@@ -6910,34 +7200,37 @@ def newest_results(directory: str, planned: Header) -> str:
     A journal in which nothing stands yet is as good as the recipe's own.
     """
     newest = ""
-    begun_last = ""
+    newest_begun = ""
     for place in (directory, *dated_siblings(directory)):
-        path = os.path.join(place, JOURNAL)
-        if not os.path.exists(path):
-            continue
-        begun = first_header(path)
-        if begun is None:
-            usable = os.path.getsize(path) == 0
-        else:
-            usable = _is_same_recipe(begun, planned)
-        begun_at = begun.at if begun else ""
+        begun = _when_begun(os.path.join(place, JOURNAL), planned)
         # A sibling is made only beside what is there: of equal ones it is the newer.
-        if usable and begun_at >= begun_last:
+        if begun is not None and begun >= newest_begun:
             newest = place
-            begun_last = begun_at
+            newest_begun = begun
     return newest
+
+
+def _when_begun(path: str, planned: Header) -> str | None:
+    """When the batch of a journal began; "" for an empty one, None if it is not of the recipe."""
+    if not os.path.exists(path):
+        return None
+    if os.path.getsize(path) == 0:
+        return ""
+    begun = first_header(path)
+    if begun is None or not _is_same_recipe(begun, planned):
+        return None
+    return begun.at
 
 
 def first_header(path: str) -> Header | None:
     """What a journal says of its batch when that begins; None if it does not say it."""
     try:
         with open(path, "rb") as file:
-            for event in journal_events(file, path, lambda _: None, lambda _: None):
-                if isinstance(event, Header):
-                    return event
+            events = journal_events(file, path, lambda _: None, lambda _: None)
+            headers = (event for event in events if isinstance(event, Header))
+            return next(headers, None)
     except OSError as error:
         raise InputError(f"the journal can't be read: {error.strerror}", path) from None
-    return None
 
 
 def _is_same_recipe(begun: Header, planned: Header) -> bool:
@@ -6966,7 +7259,7 @@ class Changes(NamedTuple):
 
 
 def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> Changes:
-    """How what is planned, and is to run, differs from the batch of the recipe that it goes on with.
+    """How what is planned, and is to run, differs from the batch that it goes on with.
 
     `ids`: the chosen tasks. Those without a result that holds run; `again`: all of them do.
     """
@@ -7042,11 +7335,10 @@ def _told_of_going_on(batch: Batch, vanished: Sequence[str]) -> Iterator[str]:
     for reason, count in reasons.items():
         told += f"; of {reason}: {count:,}"
     yield told
-    if vanished:
-        ids = ", ".join(vanished[:10])
-        if len(vanished) > 10:
-            ids += ", ..."
-        yield f"no longer planned, their results are kept: {ids}"
+    # A theory that can be read again leaves nothing of the task that stood for its lemmas.
+    kept = [task_id for task_id in vanished if not batch.withdrawn[task_id].plan.unreadable]
+    if kept:
+        yield f"no longer planned, their results are kept: {some_of(kept)}"
 
 
 # What stands behind a directory's name in those of its dated siblings. Of those of one second the
@@ -7056,13 +7348,20 @@ _DATE = re.compile(r"(?P<date>_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)(?:_(?P<number>\d+
 
 def dated_siblings(directory: str) -> list[str]:
     """The dated directories beside this one that hold a journal, the newest last."""
-    parent, stem = os.path.split(directory.rstrip(os.sep))
+    parent, stem = os.path.split(_undated(directory))
     found: list[tuple[str, int, str]] = []
     for name in _names_in(parent or "."):
         date = _DATE.fullmatch(name[len(stem) :]) if name.startswith(stem) else None
         if date and os.path.exists(os.path.join(parent, name, JOURNAL)):
             found.append((date["date"], int(date["number"] or 1), os.path.join(parent, name)))
     return [path for _, _, path in sorted(found)]
+
+
+def _undated(directory: str) -> str:
+    """What the paths of its dated siblings begin with."""
+    path = directory.rstrip(os.sep)
+    # These have no name to which something could be added.
+    return os.path.abspath(directory) if os.path.basename(path) in ("", ".", "..") else path
 
 
 def newer_results(directory: str, header: Header) -> str:
@@ -7079,7 +7378,7 @@ def dated_sibling(directory: str) -> str:
 
     Raises OSError, StorageError.
     """
-    stem = directory.rstrip(os.sep) + time.strftime("_%Y-%m-%d_%H-%M-%S")
+    stem = _undated(directory) + time.strftime("_%Y-%m-%d_%H-%M-%S")
     for path in (stem, *(f"{stem}_{number}" for number in range(2, 1_000))):
         with suppress(FileExistsError):
             os.mkdir(path)
@@ -7100,16 +7399,27 @@ def results_directory(path: str, *records: str) -> str:
             "is a file: give the results directory (`run` names it after 'results:')",
             printable(path),
         )
-    if not os.path.isdir(directory):
+    if not _is_there(directory):
         hint = file_meant(path.rstrip("/"))
         raise InputError(f"there is no such results directory{hint}", printable(path))
-    if not any(os.path.exists(os.path.join(directory, name)) for name in records):
+    if not any(_is_there(os.path.join(directory, name)) for name in records):
         problem = "holds no results"
         siblings = dated_siblings(directory)
         if siblings:
             problem += f"; the newest beside it: {printable(siblings[-1])}"
         raise InputError(problem, printable(path))
     return directory
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is such a file or directory. Raises InputError where that can't be told."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror}", printable(path)) from None
+    return True
 
 
 # === Cache ========================================================================================
@@ -7176,7 +7486,10 @@ class Cache:
     """
 
     def __init__(self, directory: str = "", size_gb: float = CACHE_GB) -> None:
-        """`directory`: default $XDG_CACHE_HOME/batch-tamarin, or ~/.cache/batch-tamarin."""
+        """`directory`: default $XDG_CACHE_HOME/batch-tamarin, or ~/.cache/batch-tamarin.
+
+        Raises InputError where there is no home for it.
+        """
         self.directory = os.path.abspath(directory or _default_cache_directory())
         self.size_mb = size_gb * 1024
         self.problem = ""  # the first reason why nothing can be stored
@@ -7288,12 +7601,15 @@ class Cache:
         """An entry; None if it isn't there. One that makes no sense is removed."""
         try:
             with open(os.path.join(path, _ENTRY_FILE), encoding="utf-8") as file:
-                entry = decode(Entry, json.load(file))
+                entry = decode(Entry, STRICT_JSON.decode(file.read()))
             # The files are copied to where these names say: never trust them.
             if not os.path.basename(path).startswith(entry.plan.key):
                 raise ValueError("it stands under another's key")
             if not set(entry.files) <= set(Outputs._fields):
                 raise ValueError("it names files that are none of ours")
+            is_completed = entry.result.status is Status.COMPLETED
+            if is_completed and entry.result.verdict is None and not entry.is_load:
+                raise ValueError("it has lost its verdict")
             return entry
         except OSError:  # gone meanwhile, not yet whole, or not ours to read
             return None
@@ -7385,7 +7701,7 @@ class _EntryName(NamedTuple):
 def _default_cache_directory() -> str:
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # the specification tells to ignore it then
-        base = os.path.expanduser("~/.cache")
+        base = in_home("~/.cache")
     return os.path.join(base, "batch-tamarin")
 
 
@@ -7400,6 +7716,8 @@ def _list_directory(path: str) -> list[str]:
 def _entry_names(folder: str) -> list[_EntryName]:
     """What the cache made in a folder: a directory that the user gave may hold other things."""
     names: list[_EntryName] = []
+    if os.path.islink(folder):  # what is removed must not lie elsewhere
+        return names
     for name in _list_directory(folder):
         found = _ENTRY.fullmatch(name)
         if found:
@@ -7697,11 +8015,12 @@ class Runner:
     async def run(self, tasks: Iterable[Task], again: bool = False) -> None:
         """Run these tasks, under the signals that a user or a system sends.
 
-        `again`: they are proven anew, whatever is stored. Raises StorageError when results can't be written any more.
+        `again`: they are proven anew, whatever is stored. Raises StorageError when results can't
+        be written any more.
         """
         self.signals.listen()
         try:
-            missing = list(tasks)
+            missing = await self._fail_unreadable(tasks)
             loads: list[list[TaskHit]] = []
             if self.cached and not again:
                 missing, loads = await self._ask_cache(self.cached, missing)
@@ -7714,6 +8033,22 @@ class Runner:
                 await draw_traces(self.directory, self.executor, self.batch.header.limits)
         finally:
             self.recorder.flush()
+
+    async def _fail_unreadable(self, tasks: Iterable[Task]) -> list[Task]:
+        """Record that these can't run whose theory can't be read; returns the others."""
+        import asyncio
+
+        readable: list[Task] = []
+        for task in tasks:
+            reason = task.plan.unreadable
+            if not reason:
+                readable.append(task)
+                continue
+            await asyncio.sleep(0)  # for signals, and for the screen
+            result = Result(Status.FAILED, reason=reason, at=timestamp())
+            self.files.set_aside(task)  # of an earlier attempt
+            self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
+        return readable
 
     async def _ask_cache(
         self, cached: CachedResults, tasks: Iterable[Task]
@@ -8203,7 +8538,7 @@ def _free_name(path: str) -> str:
 
 
 def kept_inputs(header: Header, directory: str) -> dict[str, str]:
-    """The copies in inputs/ of what a batch was planned with, by the absolute path of the source."""
+    """The copies in inputs/ of what a batch was planned with, by the absolute paths of these."""
     folder = os.path.join(directory, "inputs")
     copies: dict[str, str] = {}
     for path, digest in header.inputs.items():
@@ -8439,10 +8774,10 @@ def load_results(path: str, warn: Callable[[str], None]) -> Batch:
 
 
 def _name_lost_provers(batch: Batch, journal: str, warn: Callable[[str], None]) -> None:
-    """Give the provers of tasks a command where the header lacks it: results are shown without."""
+    """Give provers a command where the header lacks it: results are shown without."""
     # A journal may be damaged, or of another program: a missing name must not hide its results.
-    tasks = batch.tasks.values()
-    for alias in dict.fromkeys(task.plan.prover for task in tasks):
+    used = [task.plan.prover for task in batch.tasks.values()]
+    for alias in dict.fromkeys([*used, *batch.provers]):
         prover = batch.provers.get(alias)
         if prover is None or not prover.command:
             shown = printable(alias)
@@ -8722,9 +9057,6 @@ def restore_result_files(directory: str, batch: Batch) -> None:
     succeeded = set(os.listdir(success_folder))
     failure_folder = os.path.join(directory, "failed")
     failed = set(os.listdir(failure_folder))
-    for task in batch.withdrawn.values():
-        remove_file(os.path.join(success_folder, task.id + ".json"))
-        remove_file(os.path.join(failure_folder, task.id + ".json"))
     for task in batch.tasks.values():
         name = task.id + ".json"
         home = _result_folder(task)
@@ -8733,6 +9065,12 @@ def restore_result_files(directory: str, batch: Batch) -> None:
         # Of several results that a task has had, the file may tell of another one.
         if task.earlier or not (success_is_right and failure_is_right):
             write_result_file(directory, task)
+    # What is no longer planned may be of a text that is no longer there.
+    for task_id in batch.withdrawn:
+        name = task_id + ".json"
+        if name in succeeded or name in failed:
+            remove_file(os.path.join(success_folder, name))
+            remove_file(os.path.join(failure_folder, name))
 
 
 def _result_folder(task: Task) -> str:
@@ -8875,8 +9213,9 @@ def _totals(batch: Batch) -> Json:
     totals: Json = {"total_tasks": len(tasks), "total_successes": successes}
     totals["total_failures"] = len(results) - successes
     totals["total_cache_hit"] = sum(result.cached for result in results)
-    totals["total_runtime"] = sum(times)
-    totals["total_memory"] = sum(peaks)
+    # In a damaged journal numbers may be so large that a sum is infinite, which is no JSON.
+    totals["total_runtime"] = min(sum(times), sys.float_info.max)
+    totals["total_memory"] = min(sum(peaks), sys.float_info.max)
     totals["max_runtime"] = max(times, default=0.0)
     totals["max_memory"] = max(peaks, default=0.0)
     return totals
@@ -8972,7 +9311,12 @@ def _local_time(seconds: float) -> str:
     """A time (seconds since 1970) as batch-tamarin writes it: local, without a zone."""
     import datetime
 
-    return datetime.datetime.fromtimestamp(seconds).isoformat(timespec="microseconds")
+    try:
+        moment = datetime.datetime.fromtimestamp(seconds)
+    except NO_TIME:
+        # The format has no task without times: as one that no time is known of.
+        moment = datetime.datetime.fromtimestamp(0)
+    return moment.isoformat(timespec="microseconds")
 
 
 def _task_result(result: Result) -> Json:
@@ -10091,7 +10435,13 @@ def _theories_with_results(batches: Mapping[str, Batch], matches: Iterable[Match
     for match in matches:
         paths.add(_path(match.printed))
         paths.add(match.source)
-    return {os.path.realpath(path) for path in paths if path}
+    paths.discard("")
+    real_paths: set[str] = set()
+    for path in paths:
+        # A journal may name what can be no file.
+        with suppress(ValueError):
+            real_paths.add(os.path.realpath(path))
+    return real_paths
 
 
 class UncheckedText(NamedTuple):
@@ -10520,9 +10870,12 @@ def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
 
 
 def _views_of(batch: Batch) -> dict[_View, list[Task]]:
+    """What tasks read of theories. One that could not be read then has no results to look at."""
     views: dict[_View, list[Task]] = {}
     for task in batch.tasks.values():
         plan = task.plan
+        if plan.unreadable:
+            continue
         flags, diff, auto_sources = reading_options(_all_options(batch, plan), plan.flags)
         view = _View(_theory_path(plan), flags, diff, auto_sources)
         views.setdefault(view, []).append(task)
@@ -10951,9 +11304,10 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
     # From the directory alone: the recipe may be elsewhere by now.
     if not statuses <= FINAL:
         yield f"go on: batch_tamarin.py resume {where}"
-    if Status.FAILED in statuses:
-        failed = next(task for task in tasks if task.status is Status.FAILED)
-        log = _telling_log(directory, failed.id)
+    # What no prover was started for has no log: its reason says all.
+    failed = [t for t in tasks if t.status is Status.FAILED and not t.plan.unreadable]
+    if failed:
+        log = _telling_log(directory, failed[0].id)
         # A user pastes this into a shell, and an id may be what a foreign journal says.
         shown = quoted([printable(log)])
         yield f"why:   less {shown}"
@@ -11396,8 +11750,10 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
     prover = batch.provers[plan.prover]
     outputs = result_files(directory, plan.id)
     yield page.facts(_task_facts(row, prover))
-    command = prover_command(prover, plan, outputs)
-    yield page.code(quoted(command))
+    # Without its theory a task has no command: a pattern in the recipe is no lemma.
+    if not plan.unreadable:
+        command = prover_command(prover, plan, outputs)
+        yield page.code(quoted(command))
     stderr = row.result.stderr_tail
     if stderr.strip():
         yield page.paragraph("The end of its stderr:")
@@ -11561,7 +11917,9 @@ class Writer:
 
     def file_text(self, path: str) -> str:
         """The text of a trace, "" when the page has no room for it (left)."""
-        with suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        # Results may be a stranger's: a link in them could bring any file of ours into the page.
+        opened = functools.partial(open, encoding="utf-8", errors="replace", opener=open_no_link)
+        with suppress(OSError), opened(path) as file:
             # Asked of the open file: what has this name may change until it is read.
             size_bytes = os.fstat(file.fileno()).st_size
             if size_bytes <= min(GRAPH_CAP, self.room):
@@ -13424,8 +13782,11 @@ def open_missing_streams() -> None:
 
     Else the journal would be opened under its number.
     """
-    while os.open(os.devnull, os.O_RDWR) < 3:
-        pass
+    while True:
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened > 2:
+            os.close(opened)
+            break
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as long as this process lives
     if sys.stderr is None:
@@ -13959,7 +14320,7 @@ def asked_options(args: argparse.Namespace) -> PlanOptions:
 def recipe_results(recipe: Recipe) -> str:
     """The results directory that a recipe names."""
     directory: str = recipe.config.get("output_directory", "results")
-    return os.path.expanduser(directory)
+    return in_home(directory)
 
 
 def print_coloured(text: str) -> None:
@@ -13979,7 +14340,7 @@ class CheckJob:
     heading: tuple[str, ...]  # lines to show above what is found
     outcome: Outcome = Outcome(Status.PENDING)
     # What was found, for people: "error: " where the recipe can't run, "warning: " where results
-    # need a look.
+    # need a look. Where something was found before, the job does not run.
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -14010,9 +14371,10 @@ def command_check(args: argparse.Namespace) -> int:
         for name in RESULT_FOLDERS:
             os.makedirs(os.path.join(folder, name))
         checks = [*self_tests(batch, folder), *theory_loads(batch, folder)]
-        run_checks(batch, checks)
+        jobs = [check for check in checks if not check.notes]
+        run_checks(batch, jobs)
         # Only now, when no job runs whose limits would have to wait for it.
-        for check in checks:
+        for check in jobs:
             check.notes += check_notes(batch, check)
         if args.report:
             write_check_reports(checks)
@@ -14050,10 +14412,7 @@ def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
 
 def theory_loads(batch: Batch, folder: str) -> Iterator[CheckJob]:
     """A load of each theory by each prover with each options and flags that some task has."""
-    groups: dict[TheoryView, list[Task]] = {}
-    for task in batch.tasks.values():
-        groups.setdefault(task.plan.view, []).append(task)
-    for tasks in groups.values():
+    for tasks in tasks_read_alike(batch.tasks.values()):
         yield theory_load(batch, tasks, folder)
 
 
@@ -14076,7 +14435,10 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
         stderr=outputs.stderr,
         task_ids=tuple(task.id for task in tasks),
     )
-    return CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
+    check = CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
+    if plan.unreadable:
+        check.notes = [f"error: {plan.unreadable}", f"can't run: {some_of(check.job.task_ids)}"]
+    return check
 
 
 def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
@@ -14084,11 +14446,9 @@ def load_heading(tasks: Sequence[Task], limits: Iterable[Limits]) -> str:
     plan = tasks[0].plan
     entries = dict.fromkeys(task.plan.entry for task in tasks)
     names = ", ".join(entries)
-    flags = [DEFINES.with_value(flag) for flag in plan.flags]
-    theory = quoted([plan.theory, *plan.options, *flags])
     count = plural(len(tasks), "task")
     sizes = " or ".join(map(str, limits))
-    return f"{names}: {theory} with {plan.prover}, {count} of {sizes}"
+    return f"{names}: {theory_words(plan)} with {plan.prover}, {count} of {sizes}"
 
 
 def largest_limits(limits: Collection[Limits]) -> Limits:
@@ -14205,10 +14565,12 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
         line = f"  {task_id}: {plan.limits}"
         if plan.expect:
             line += f", expect {plan.expect}"
-        outputs = result_files(directory, task_id)
-        command = prover_command(batch.provers[plan.prover], plan, outputs)
         print(printable(line))
-        print(printable(f"    {quoted(command)}"))
+        # Without its theory a task has no command: a pattern in the recipe is no lemma.
+        if not plan.unreadable:
+            outputs = result_files(directory, task_id)
+            command = prover_command(batch.provers[plan.prover], plan, outputs)
+            print(printable(f"    {quoted(command)}"))
 
 
 def conclude_checks(batch: Batch, checks: Iterable[CheckJob], recipe_file: str) -> int:
@@ -14290,6 +14652,7 @@ def command_init(args: argparse.Namespace) -> int:
     recipe = Recipe(args.output, text)
     # What can't be planned is refused here, before it is written.
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
+    raise_unreadable(planned.tasks.values())
     sys.stdout.write(recipe.text)
     answer = ask(args, f"write this to {args.output}?", "yes", str)
     if answer.lower() not in ("y", "yes"):
@@ -14330,15 +14693,20 @@ def ask_provers(args: argparse.Namespace) -> dict[str, Prover]:
             program = find_program(prover.command[0])
             version = prover.version or "unknown"
             say(f"found {program}, version {version}")
-    default = " ".join(args.prover or found[:1])
+    # Quoted: there may be blanks in a path.
+    default = quoted(args.prover or found[:1])
     return ask(args, "provers (commands or files)", default, provers_named)
 
 
 def provers_named(text: str) -> dict[str, Prover]:
     """The provers that some words mean, by alias, asked for their versions. Raises InputError."""
     import asyncio
+    import shlex
 
-    programs = text.split()
+    try:
+        programs = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"{printable(text)}: {error}") from None
     if not programs:
         raise InputError("no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
     for program in programs:
@@ -14971,7 +15339,7 @@ def run_recipe(
     a batch of their own. A check that does not confirm a verdict, or a stop, decides the exit code.
     """
     planned = plan_recipe(recipe, options)
-    cache = None if args.no_cache else Cache(args.cache_dir, args.cache_size)
+    cache = None if args.no_cache else cache_to_use(args)
     done = run_batch(planned, directory, args, args.task, fresh, cache, args.again)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
@@ -14985,6 +15353,15 @@ def run_recipe(
     if checked.was_stopped or checked.exit_code == 1:
         return checked.exit_code
     return done.exit_code
+
+
+def cache_to_use(args: argparse.Namespace) -> Cache | None:
+    """The cache of a run, which goes on without one where there is no place for it."""
+    try:
+        return Cache(args.cache_dir, args.cache_size)
+    except InputError as error:
+        warn(f"no cache: {error}")
+        return None
 
 
 class BatchRun(NamedTuple):
@@ -15010,7 +15387,8 @@ def run_batch(
 ) -> BatchRun:
     """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
 
-    `again`: also what has a result, and without asking the cache. Raises InputError when a pattern chooses nothing, StorageError when the results can't be kept.
+    `again`: also what has a result, and without asking the cache. Raises InputError when a pattern
+    chooses nothing, StorageError when the results can't be kept.
     """
     import asyncio
 

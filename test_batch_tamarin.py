@@ -3,16 +3,17 @@
 Run: `pytest` (all of it), `python test_batch_tamarin.py soak` (what takes long: random kills, walks
 and mutations), `python test_batch_tamarin.py bench` (its speed, beside other programs).
 
-Provers are small shell scripts. Where ../shared (real theories and real prover runs) is there, it is
-used as well.
+Provers are small shell scripts. Where ../shared (real theories and real prover runs) is there, it
+is used as well.
 
-No test depends on how fast the machine is. Tests wait for what happens (a line in a journal, a file,
-an exit), for minutes if need be; a prover that is meant to pass has minutes, too, and one that is
-meant to run into its limit waits for something that never comes.
+No test depends on how fast the machine is. Tests wait for what happens (a line in a journal, a
+file, an exit), for minutes if need be; a prover that is meant to pass has minutes, too, and one
+that is meant to run into its limit waits for something that never comes.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import asyncio
 import contextlib
@@ -21,6 +22,8 @@ import dataclasses
 import errno
 import fcntl
 import functools
+import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -32,7 +35,7 @@ import select
 import selectors
 import shutil
 import signal
-import socket
+import socketserver
 import statistics
 import struct
 import subprocess
@@ -41,6 +44,7 @@ import tempfile
 import termios
 import threading
 import time
+import traceback
 import typing
 from html.parser import HTMLParser
 from pathlib import Path
@@ -163,7 +167,7 @@ class Lab:
         return done
 
     def run_script(self, *args, code=None, **options):
-        """Run the program as users do: `python batch_tamarin.py ...`. Options as of `subprocess.run`."""
+        """Run the program as users do; options as of `subprocess.run`."""
         options = {"cwd": self.path, "timeout": RUN_S, **options}
         done = subprocess.run(self.command(*args), capture_output=True, text=True, **options)
         check_end(done, code)
@@ -225,8 +229,11 @@ def be_the_program(args, cwd, out, err):
     """What the child of `fork_program` does, until its end."""
     os.dup2(out, 1)
     os.dup2(err, 2)
-    sys.stdout = open(1, "w", closefd=False, encoding="utf-8")
-    sys.stderr = open(2, "w", closefd=False, encoding="utf-8", errors="backslashreplace")
+    # They stay open as long as this process lives.
+    sys.stdout = open(1, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
+    sys.stderr = open(  # noqa: SIM115
+        2, "w", closefd=False, encoding="utf-8", errors="backslashreplace"
+    )
     sys.stderr.reconfigure(line_buffering=True)
     sys.argv = [str(SCRIPT), *args]
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -467,9 +474,9 @@ def test_a_batch_that_goes_on_has_not_ended(small_batch, event):
     assert small_batch.ended is None
 
 
-@pytest.mark.parametrize("task_id", ["", ".", "..", "a/b", "/a", "a\0b"])
+@pytest.mark.parametrize("task_id", ["", ".", "..", "a/b", "/a", "a\0b", "\ud800"])
 def test_an_id_that_cannot_name_a_file_is_refused(task_id):
-    with pytest.raises(ValueError, match="can't name files"):
+    with pytest.raises(ValueError, match="can't name files|surrogates not allowed"):
         bt.Batch().apply(a_plan(id=task_id))
 
 
@@ -484,8 +491,8 @@ def test_a_number_is_a_finite_number(number):
         decode_limits(cores=1, memory_mb=1, timeout_s=number)
 
 
-@pytest.mark.parametrize("number", [1.0, True, "1", None])
-def test_a_whole_number_is_nothing_else(number):
+@pytest.mark.parametrize("number", [1.0, True, "1", None, 2**63, -(10**400)])
+def test_a_whole_number_is_one_of_64_bits(number):
     with pytest.raises(TypeError, match="'cores'"):
         decode_limits(cores=number, memory_mb=1, timeout_s=1)
 
@@ -620,6 +627,12 @@ def lemma_names(theory):
     return " ".join(lemma.name for lemma in theory.lemmas)
 
 
+def check_is_read(load, text):
+    """Assert that the lemma behind this text is found."""
+    theory = load(text + '\nlemma a: "T"')
+    assert lemma_names(theory) == "a"
+
+
 def shown_lemmas(theory):
     """Its lemmas, in their order, each in a line `SIDE NAME TRAIT`."""
     lines = []
@@ -668,18 +681,6 @@ lemma b: "T"
 --- a formal comment with an escaped star: a
 text{* lemma x: "T" \* *}
 lemma a: "T"
---- what stands behind the end: a
-lemma a: "T"
-end junk " ' /* lemma x: "T"
---- functions named like items: a
-functions: end/0, lemma/1, test/2
-lemma a: "T"
---- variables named like items: a
-rule Q: let end = '1' lemma = end in [In(end)]-->[Out(lemma)]
-lemma a: "T"
---- a variable of a predicate named end: a
-predicates: P(x) <=> Ex end. end = x
-lemma a: "T"
 --- no blank that isn't needed: a
 lemma(modulo E)a[reuse,]:all-traces"T"
 --- comments between the words of a lemma: a
@@ -720,6 +721,95 @@ lemma 1a_b: "T"
 @pytest.mark.parametrize("text, names", cases(FOUND))
 def test_lemmas_are_found_where_tamarin_finds_them(load, text, names):
     assert lemma_names(load(text)) == names
+
+
+# By the same sources, as are those below. Each line ends where an item may begin.
+BEFORE_AN_ITEM = r"""
+rule R: [Fr(~x)]-->[Out(~x)]
+rule end: []-->[]
+rule (modulo E) end[color=#ffffff]: []-->[]
+restriction r: "T"
+restriction lemma: "T"
+functions: f/1 [private]
+functions: f/1, g/2
+functions: f/1,
+builtins: hashing
+equations: f(x) = g(y)
+equations: f(x) = <x, y>
+equations: f(x) = 'a'
+equations: f(x) = x_
+predicates: P(x) <=> ⊤
+predicates: P(x) <=> not ⊥
+heuristic: C
+heuristic: {t}
+text{* x *}
+export e: "x"
+tactic: t prio: regex "x"
+process: 0
+process: event A('1')
+process: out(x)
+let P = new x; 0
+diffEquivLemma: P
+// c
+/* c */
+"""
+
+
+@pytest.mark.parametrize("before", BEFORE_AN_ITEM.strip().splitlines())
+def test_where_an_item_ends_another_may_begin(load, before):
+    check_is_read(load, before)
+
+
+# No item begins at a word that stands where a name can.
+NAMES_LIKE_ITEMS = r"""
+functions: end/0, lemma/1, test/2, restriction/3
+functions: f/0, lemma(bitstring): bitstring, end(bitstring): bitstring
+equations: f(x) = end, test(x) = lemma
+macros: m(x) = end, end(x) = x
+predicates: P(x) <=> Ex end. end = x
+predicates: P(x) <=> All lemma x. lemma = x
+predicates: P(x) <=> x = end | not end = x
+predicates: P(x) <=> Ex end x. x = end
+predicates: P(x) <=> not end << x
+rule R: let end = '1' lemma = end end.1 = lemma in [In(end)]-->[]
+process: new end; insert end, lemma; delete end; lock end; unlock end; 0
+process: lookup end as end in end
+process: lookup x as test in 0
+process: if end = x then end else end
+process: if end << x then insert end , x
+process: let end = x in end
+process: let end :pub = x in 0
+process: in(end); event A(end)
+let end = 0
+tactic: end prio: {smallest} regex "lemma x: "
+"""
+
+
+@pytest.mark.parametrize("text", NAMES_LIKE_ITEMS.strip().splitlines())
+def test_a_name_is_no_item(load, text):
+    check_is_read(load, text)
+
+
+STORED_PROOFS = """
+by solve( A( x ) @ #i )
+simplify case end by sorry qed
+simplify case end by sorry next case test by sorry qed
+"""
+
+
+@pytest.mark.parametrize("proof", STORED_PROOFS.strip().splitlines())
+def test_a_lemma_may_follow_a_stored_proof(load, proof):
+    theory = load(f'lemma z: "T" {proof}\nlemma a: "T"')
+    assert lemma_names(theory) == "z a"
+
+
+ENDINGS = ["end", "end junk", "end\n=====", "end // c", "end /* c */", "end \" ' #endif /*"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_nothing_counts_behind_the_end(tmp_path, ending):
+    text = f'theory T begin\nlemma a: "T"\n{ending}\nlemma x: "T"\n'
+    assert lemma_names(load_whole(tmp_path, text)) == "a"
 
 
 def test_attributes_are_kept_as_written_but_for_white_space(load):
@@ -786,9 +876,6 @@ lemma a: "T"
 lemma a [reused]: "T"
 --- no colon: 3 expected
 lemma a "T"
---- SOLVED alone: 4 SOLVED
-lemma a: "T"
-SOLVED
 --- a second heuristic: 4 second 'heuristic:'
 heuristic: s
 heuristic: C
@@ -799,15 +886,16 @@ lemma a: "T"
 #define X
 #ifdef X
 lemma a: "T"
---- Tamarin sees no ifdef in a disabled one: 6 nested
+--- an endif too many, however they are counted: 6 nested
 #ifdef X
 #ifdef Y
 #endif
 #endif
+#endif
 --- an included file that is not there: 3 nope.spthy
 #include "nope.spthy"
---- an included file with a name that Tamarin does not read: 3 letters, digits
-#include "a-b.spthy"
+--- an included file without a name: 3 expected '#include
+#include " "
 --- a directive inside of an item: 4 between items
 rule Q: [In('1')
 #ifdef X
@@ -932,6 +1020,68 @@ lemma b: "T"
 @pytest.mark.parametrize("text, names", cases(BRANCHES))
 def test_disabled_text_ends_at_the_first_directive_wherever_it_stands(load, text, names):
     assert lemma_names(load(text)) == names
+
+
+# Facts of tamarin-rs 1.13. tamarin-prover 1.11 refuses all of this: its own words are the reason.
+NESTED = """
+--- an ifdef in a disabled branch has its own endif: b
+#ifdef X
+#ifdef Y
+lemma a: "T"
+#endif
+lemma a2: "T"
+#endif
+lemma b: "T"
+--- so has one behind which the other branch comes: b c
+#ifdef X
+#ifdef Y
+#else
+lemma a: "T"
+#endif
+#else
+lemma b: "T"
+#endif
+lemma c: "T"
+--- a comment there counts for nothing: b
+#ifdef X
+#ifdef Y
+/* #endif /* */ #ifdef */ // #endif
+#endif
+lemma a: "T"
+#endif
+lemma b: "T"
+"""
+
+
+@pytest.mark.parametrize("text, names", cases(NESTED))
+def test_ifdefs_in_a_disabled_branch_are_counted_where_nothing_else_can_be_read(load, text, names):
+    assert lemma_names(load(text)) == names
+    included = load('#include "part.spthy"', files={"part.spthy": text})
+    assert lemma_names(included) == names
+
+
+def test_names_of_included_files_may_have_any_characters(load):
+    files = {"my-part_1.spthy": 'lemma a: "T"\n', "o ther/ü+.spthy": 'lemma b: "T"\n'}
+    theory = load('#include "my-part_1.spthy"\n#include " o ther/ü+.spthy "', files=files)
+    assert lemma_names(theory) == "a b"
+
+
+def test_solved_may_be_a_whole_proof(load):
+    (lemma,) = load('lemma a: exists-trace "T"\nSOLVED // trace found\n').lemmas
+    assert lemma.claim == "verified"
+
+
+def test_what_only_another_prover_reads_is_this_provers_to_refuse(lab):
+    refuse = "echo '\"part-1.spthy\" (line 1, column 1): unexpected -' >&2; exit 1\n"
+    lab.prover(refuse)
+    lab.prover(VERIFY, alias="rs")
+    lab.write("part-1.spthy", 'lemma a: "T"\n')
+    lab.write("t.spthy", 'theory T begin\n#include "part-1.spthy"\nend\n')
+    lab.recipe(tamarin_versions=["fake", "rs"])
+    lab.run("run", "recipe.json", code=3)
+    ends = lab.finishes()
+    assert "unexpected -" in ends["t--a--fake"]["reason"]
+    assert ends["t--a--rs"]["verdict"] == "verified"
 
 
 @pytest.fixture
@@ -1301,12 +1451,6 @@ def test_options_can_make_lemmas_depend_on_the_whole_theory(load, option, reason
     assert load('lemma a: "T"', **{option: True}).cannot_split == reason
 
 
-def check_is_read(load, text):
-    """Assert that the lemma behind this text is found."""
-    theory = load(text + '\nlemma a: "T"')
-    assert lemma_names(theory) == "a"
-
-
 def test_deeply_nested_comments_are_read(load):
     check_is_read(load, "/*" * 100_000 + "*/" * 100_000)
 
@@ -1472,6 +1616,47 @@ def test_options_that_are_cut_short_are_seen():
 
 def test_options_that_change_no_reading_are_none():
     assert bt.reading_options(["--derivcheck-timeout=0"], ()) == ((), False, False)
+
+
+@pytest.mark.parametrize("word", ["--dif", "--diff"])
+def test_an_option_may_be_cut_short(word):
+    assert bt.DIFF.is_given([word])
+
+
+@pytest.mark.parametrize("word", ["--d", "-d=5", "--derivcheck-timeout=5"])
+def test_a_word_that_may_mean_another_option_is_not_taken_for_diff(word):
+    assert not bt.DIFF.is_given([word])
+
+
+def test_values_of_an_option_are_in_the_order_of_its_words():
+    words = ["-DA", "--diff", "--defines=B", "-D=C", "--def"]
+    assert bt.DEFINES.values(words) == ["A", "B", "C", ""]
+
+
+def test_the_value_of_an_option_is_none_of_another():
+    assert bt.HEURISTIC.values(["--heuristic=o", "--oraclename=x"]) == ["o"]
+    assert bt.OUTPUT.values(["-ox", "-O=y"]) == ["x"]
+
+
+@pytest.mark.parametrize("option", ["--bound=5", "-b5", "--diff", "-DX"])
+def test_options_that_a_recipe_can_give(option):
+    assert bt.option_problem(option) == ""
+
+
+# An option, and what is told of it.
+REFUSED_OPTIONS = """
+--oj=x     : --output-json can't be given here
+-ox        : --output can't be given here
+-m=msr     : --output-module can't be given here
+--pro=x    : --prove can't be given here
+--diff=yes : --diff takes no value
+--auto=1   : --auto-sources takes no value
+"""
+
+
+@pytest.mark.parametrize("option, problem", rows(REFUSED_OPTIONS))
+def test_options_that_no_recipe_can_give(option, problem):
+    assert bt.option_problem(option).startswith(problem)
 
 
 # What a stored proof claims: of a lemma for all traces, and of one that some trace exists. An open
@@ -2925,7 +3110,14 @@ OUTPUTS = bt.result_files("/results", "i")
 
 @pytest.mark.parametrize(
     "version, writes",
-    [("1.4.1", False), ("1.8.0", False), ("1.10.0", True), ("1.11.0", True), ("", True)],
+    [
+        ("1.4.1", False),
+        ("1.8.0", False),
+        ("1.10.0", True),
+        ("1.11.0", True),
+        ("", True),
+        ("x", True),
+    ],
 )
 def test_traces_are_asked_for_from_version_1_10_on(version, writes):
     """Older ones refuse the options; who did not tell its version is taken for a new one."""
@@ -3777,6 +3969,25 @@ def test_tamarin_rs_has_no_diff(one_lemma):
         bt.plan_batch(recipe, provers, ROOM, bt.PlanOptions(), pytest.fail)
 
 
+def test_an_alias_that_is_too_long_for_file_names_is_refused(one_lemma):
+    alias = 101 * "x"
+    one_lemma.provers[alias] = {"path": "./fake.sh"}
+    one_lemma.recipe(tamarin_versions=[alias])
+    assert "at most 100 bytes" in complaints(one_lemma)
+
+
+def test_a_key_with_a_line_break_is_told_on_one_line(one_lemma):
+    one_lemma.recipe(config={"one\ntwo": 1})
+    assert "one two: unknown key" in complaints(one_lemma)
+
+
+def test_what_is_wrong_in_a_resumed_recipe_names_no_line_of_the_file_of_today(one_lemma):
+    one_lemma.run("run", "recipe.json", code=0)
+    one_lemma.write("t.spthy", THEORY.replace("lemma one", "lemma other"))
+    done = one_lemma.run("resume", "results", code=2)
+    assert "recipe.json: tasks.task.lemmas.0.name: no lemma" in done.stderr
+
+
 # Texts that are no recipes, and what the message must say.
 BROKEN_RECIPES = """
 --- an object that is cut: recipe.json:1:12; no valid JSON
@@ -4233,6 +4444,230 @@ def test_with_quit_on_warning_the_whole_theory_matters_to_each_lemma(one_lemma):
     assert strict.lemma_key == ""
 
 
+def test_a_theory_is_never_taken_for_an_option(lab):
+    lab.prover(VERIFY)
+    lab.write("-x.spthy", THEORY)
+    lab.recipe(theory_file="-x.spthy", lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    assert "./-x.spthy" in lab.events("start")[0]["command"]
+    lab.run("run", "recipe.json", code=0)
+    assert len(lab.events("start")) == 1
+
+
+# --- A theory that can't be read ---
+
+
+BROKEN = 'theory B begin\n#include "gone.spthy"\nlemma x: "T"\nend'
+
+
+def entry(theory, prefix, *lemmas, **more):
+    """An entry of a recipe's `tasks`."""
+    return {
+        "theory_file": theory,
+        "tamarin_versions": ["fake"],
+        "output_file_prefix": prefix,
+        "lemmas": [{"name": name} for name in lemmas],
+        **more,
+    }
+
+
+@pytest.fixture
+def one_broken(lab):
+    """A recipe with the entries `good`, `named` and `patterns`; the last two can't be read."""
+    lab.prover(NOTE_RUNS + VERIFY)
+    lab.write("b.spthy", BROKEN)
+    tasks = {
+        "good": entry("t.spthy", "t", "one", "two"),
+        "named": entry("b.spthy", "n", "x", preprocess_flags=["A"]),
+        "patterns": entry("b.spthy", "p"),
+    }
+    lab.recipe(tasks=tasks)
+    return lab
+
+
+GOOD = {"t--one--fake", "t--two--fake"}
+UNREAD = {"n--x--fake", "p--unknown-lemmas--fake"}
+
+
+def test_a_broken_theory_fails_only_its_own_tasks(one_broken):
+    done = one_broken.run("run", "recipe.json", code=3)
+    ends = one_broken.finishes()
+    assert {name for name, end in ends.items() if end["verdict"] == "verified"} == GOOD
+    failed = {name: end["reason"] for name, end in ends.items() if end["status"] == "failed"}
+    assert set(failed) == UNREAD
+    assert all("b.spthy:2: can't read 'gone.spthy'" in reason for reason in failed.values())
+    # No prover was started for them, and no log is named that isn't there.
+    assert {event["job"] for event in one_broken.events("start")} == GOOD
+    assert "less" not in done.stdout
+    assert (one_broken.results / "failed" / "n--x--fake.json").exists()
+
+
+# What can be wrong with a theory, and what is said of it.
+BROKEN_THEORIES = """
+--- what we refuse: the theory has no 'end'
+theory B begin
+--- an empty file: starts with 'theory NAME'
+"""
+
+
+@pytest.mark.parametrize("text, wanted", cases(BROKEN_THEORIES))
+def test_what_is_refused_is_the_reason_of_its_tasks(one_broken, text, wanted):
+    one_broken.write("b.spthy", text)
+    reasons = {plan.id: plan.unreadable for plan in plans_of(one_broken)}
+    assert {name for name, reason in reasons.items() if wanted in reason} == UNREAD
+
+
+def test_a_theory_that_is_not_there_fails_only_its_own_tasks(one_broken):
+    (one_broken.path / "b.spthy").unlink()
+    reasons = {plan.id: plan.unreadable for plan in plans_of(one_broken)}
+    assert "recipe.json" in reasons["n--x--fake"]
+    assert "there is no theory file 'b.spthy'" in reasons["n--x--fake"]
+    assert not reasons["t--one--fake"]
+
+
+def test_a_theory_that_is_not_utf_8_fails_only_its_own_tasks(one_broken):
+    (one_broken.path / "b.spthy").write_bytes(b"theory \xe9 begin end")
+    done = one_broken.run("run", "recipe.json", code=3)
+    assert "not UTF-8" in done.stdout
+    assert set(one_broken.finishes()) == GOOD | UNREAD
+
+
+def test_of_the_theories_of_a_pattern_only_the_broken_one_fails(lab):
+    lab.prover(VERIFY)
+    lab.write("b.spthy", BROKEN)
+    lab.recipe(theory_file="?.spthy", output_file_prefix="{theory}", expect={"one": "verified"})
+    lab.run("run", "recipe.json", code=3)
+    ids = {"b--unknown-lemmas--fake", "t--one--fake", "t--two--fake", "t--three--fake"}
+    assert set(lab.finishes()) == ids
+
+
+def test_a_theory_that_one_prover_cannot_read_is_proven_by_the_other(lab):
+    lab.prover(VERIFY)
+    lab.prover(VERIFY, alias="diff")
+    lab.provers["diff"]["options"] = ["--diff"]
+    lab.write("t.spthy", 'theory T begin\nlemma a: "diff(x, y) = x"\nend')
+    lab.recipe(tamarin_versions=["fake", "diff"], lemmas=[{"name": "a"}])
+    unreadable = {plan.id: bool(plan.unreadable) for plan in plans_of(lab)}
+    assert unreadable == {"t--a--fake": True, "t--a--diff": False}
+
+
+def test_what_is_named_is_not_proven_as_a_pattern_says_while_it_cannot_be_read(lab):
+    lab.prover(VERIFY)
+    lab.write("t.spthy", THEORY.replace("begin", 'begin\n#ifdef A\n#include "gone.spthy"\n#endif'))
+    lab.recipe(lemmas=[{"name": "*"}, {"name": "one", "preprocess_flags": ["A"]}])
+    flags = {plan.id: plan.flags for plan in plans_of(lab)}
+    assert flags == {"t--two--fake": (), "t--three--fake": (), "t--one--fake": ("A",)}
+
+
+def test_one_task_stands_for_all_patterns_of_an_entry(one_broken):
+    lemmas = [{"name": "a*"}, {"name": "b"}, {"name": "c*"}, {"name": "!d*"}]
+    change_recipe(one_broken, f"tasks.patterns.lemmas = {json.dumps(lemmas)}")
+    unread = [plan for plan in plans_of(one_broken) if plan.entry == "patterns"]
+    assert [plan.id for plan in unread] == ["p--b--fake", "p--unknown-lemmas--fake"]
+    assert [plan.lemma for plan in unread] == ["b", "a*"]
+
+
+def test_a_mended_theory_is_proven_as_usual(one_broken):
+    one_broken.run("run", "recipe.json", code=3)
+    one_broken.write("b.spthy", BROKEN.replace("#include", "//"))
+    one_broken.write("runs", "")
+    done = one_broken.run("run", "recipe.json", code=0)
+    assert (one_broken.path / "runs").read_text() == "x\n" * 2
+    assert "p--unknown-lemmas--fake" not in done.stdout + done.stderr
+    wanted = GOOD | {"n--x--fake", "p--x--fake"}
+    assert {path.stem for path in (one_broken.results / "success").iterdir()} == wanted
+    assert not list((one_broken.results / "failed").iterdir())
+
+
+def test_while_a_theory_is_broken_its_results_are_kept_and_not_shown(one_broken):
+    one_broken.write("b.spthy", BROKEN.replace("#include", "//"))
+    one_broken.run("run", "recipe.json", "--no-cache", code=0)
+    one_broken.write("b.spthy", BROKEN)
+    one_broken.run("run", "recipe.json", "--no-cache", code=3)
+    assert {path.stem for path in (one_broken.results / "success").iterdir()} == GOOD
+    assert {path.stem for path in (one_broken.results / "failed").iterdir()} == UNREAD
+    one_broken.write("b.spthy", BROKEN.replace("#include", "//"))
+    one_broken.write("runs", "")
+    one_broken.run("run", "recipe.json", "--no-cache", code=0)
+    assert (one_broken.path / "runs").read_text() == ""
+    assert {path.stem for path in (one_broken.results / "proofs").iterdir()} >= {"n--x--fake"}
+
+
+def test_a_theory_that_stays_broken_fails_again(one_broken):
+    one_broken.run("run", "recipe.json", code=3)
+    one_broken.write("runs", "")
+    done = one_broken.run("run", "recipe.json", code=3)
+    assert "2 verified, 2 failed" in done.stdout
+    assert (one_broken.path / "runs").read_text() == ""
+
+
+def test_a_broken_theory_does_not_stop_other_tasks_that_are_chosen(one_broken):
+    one_broken.run("run", "recipe.json", "-t", "t--one", code=0)
+    assert set(one_broken.finishes()) == {"t--one--fake"}
+    one_broken.run("run", "recipe.json", "-t", "n--", code=3)
+    assert set(one_broken.finishes()) == {"t--one--fake", "n--x--fake"}
+
+
+def test_a_filter_for_what_cannot_be_read_says_why_it_matches_nothing(one_broken):
+    done = one_broken.run("run", "recipe.json", "-t", "p--x--", code=2)
+    assert "'p--unknown-lemmas--fake' stands for lemmas" in done.stderr
+    assert "can't read 'gone.spthy'" in done.stderr
+
+
+def test_where_no_theory_can_be_read_nothing_runs_and_all_are_named(one_broken):
+    one_broken.write("t.spthy", "theory T begin")
+    done = one_broken.run("run", "recipe.json", code=2)
+    assert "n--x--fake (b.spthy -D=A): b.spthy:2: can't read 'gone.spthy'" in done.stderr
+    assert "t--one--fake, t--two--fake (t.spthy): t.spthy:1" in done.stderr
+    assert not one_broken.results.exists()
+
+
+def test_a_mistake_in_the_recipe_still_stops_everything(one_broken):
+    change_recipe(one_broken, 'tasks.good.lemmas = [{"name": "onee"}]')
+    done = one_broken.run("run", "recipe.json", code=2)
+    assert "did you mean 'one'" in done.stderr
+    assert not one_broken.results.exists()
+
+
+def test_what_cannot_be_read_may_be_expected_and_excluded(one_broken):
+    change_recipe(one_broken, 'tasks.patterns.lemmas = [{"name": "!y"}]')
+    change_recipe(one_broken, 'tasks.patterns.expect = {"z": "verified"}')
+    change_recipe(one_broken, 'tasks.named.expect = "falsified"')
+    expected = {plan.id: plan.expect for plan in plans_of(one_broken)}
+    assert expected["n--x--fake"] == "falsified"
+    assert expected["p--unknown-lemmas--fake"] is None
+
+
+def test_check_shows_all_that_cannot_be_read(one_broken):
+    done = one_broken.run("check", "recipe.json", "--debug", code=2)
+    blocks = done.stdout.split("\n\n")
+    (named,) = [block for block in blocks if block.startswith("named: b.spthy -D=A with fake")]
+    (patterns,) = [block for block in blocks if block.startswith("patterns: b.spthy with fake")]
+    for block, task_id in ((named, "n--x--fake"), (patterns, "p--unknown-lemmas--fake")):
+        assert "error: b.spthy:2: can't read 'gone.spthy'" in block
+        assert f"can't run: {task_id}\n" in block
+        assert "--prove" not in block
+
+
+def test_a_report_tells_why_a_theory_was_not_proven(one_broken):
+    one_broken.run("run", "recipe.json", code=3)
+    told = one_broken.run("report", "results", "-f", "csv", code=0).stdout
+    rows = list(csv.DictReader(told.splitlines()))
+    assert sum("can't read 'gone.spthy'" in row["reason"] for row in rows) == 2
+    one_broken.run("audit", "results", code=3)
+
+
+def test_a_theory_that_cannot_be_read_is_tried_once(lab, monkeypatch):
+    reads = []
+    load = bt.load_theory
+    monkeypatch.setattr(bt, "load_theory", lambda *args: reads.append(args) or load(*args))
+    lab.prover(VERIFY)
+    lab.write("t.spthy", BROKEN)
+    lab.recipe(lemmas=[{"name": f"l{number}"} for number in range(20)])
+    assert complaints(lab).count("gone.spthy") == 1
+    assert len(reads) == 1
+
+
 # === Journal ======================================================================================
 
 
@@ -4474,7 +4909,7 @@ def test_larger_limits_run_again_what_failed_by_limits(lab):
 
 
 VERIFIED_ONCE = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
-REFUSED = bt.Result(bt.Status.FAILED, refused=True)  # a parse error
+PARSE_ERROR = bt.Result(bt.Status.FAILED, refused=True)  # a parse error
 TIMED_OUT = bt.Result(bt.Status.TIMEOUT)
 # Cores, MB and seconds.
 SMALLER_LIMITS = ["2 1024 60", "1 1024 60", "2 1023 60", "2 1024 59"]
@@ -4511,7 +4946,7 @@ def test_a_timeout_holds_on_no_other_host():
 
 
 @pytest.mark.parametrize(
-    "result", [VERIFIED_ONCE, bt.Result(bt.Status.SUPERSEDED), REFUSED, TIMED_OUT]
+    "result", [VERIFIED_ONCE, bt.Result(bt.Status.SUPERSEDED), PARSE_ERROR, TIMED_OUT]
 )
 def test_no_result_holds_under_another_key(result):
     old = bt.Record(result, a_plan(), host="here")
@@ -4648,9 +5083,11 @@ def test_an_entry_that_comes_back_has_its_results(proven_lab):
     kept = "no longer planned, their results are kept: t--two--fake, t--three--fake"
     assert kept in done.stderr
     assert names_in(proven_lab.results / "proofs") == ["t--one--fake.spthy"]
+    assert names_in(proven_lab.results / "success") == ["t--one--fake.json"]
     proven_lab.recipe()
     assert proven(proven_lab) == ""
     assert len(names_in(proven_lab.results / "proofs")) == 3
+    assert len(names_in(proven_lab.results / "success")) == 3
 
 
 def test_the_other_tasks_keep_the_results_of_an_older_prover(proven_lab):
@@ -4954,6 +5391,57 @@ def test_a_results_directory_may_be_a_link_with_an_odd_name(lab):
     assert (lab.path / "real" / "batch.jsonl").is_file()
 
 
+@pytest.mark.parametrize("name", [".", "./", "../here"])
+def test_beside_the_working_directory_lies_its_dated_sibling(lab, name):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}], theory_file="../t.spthy")
+    lab.write("here/note", "not ours")
+    for _ in range(2):
+        lab.run("run", "../recipe.json", "-o", name, cwd=lab.path / "here", code=0)
+    assert names_in(lab.path / "here") == ["note"]
+    (sibling,) = lab.path.glob("here_*")
+    assert (sibling / "batch.jsonl").is_file()
+
+
+def test_without_a_home_no_directory_is_made_for_it(lab):
+    lab.prover(VERIFY)
+    lab.recipe(config={"output_directory": "~nobody-at-all/results"})
+    done = lab.run("run", "recipe.json", code=2)
+    assert "~nobody-at-all/results: no home directory is known" in done.stderr
+    assert not list(lab.path.glob("~*"))
+
+
+def test_without_a_home_a_run_has_no_cache(lab, run_here, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert "no home directory" in run_here("cache", "info", code=2).err
+    lab.prover(VERIFY)
+    lab.recipe()
+    monkeypatch.chdir(lab.path)
+    done = lab.run("run", "recipe.json", code=0)
+    assert "no cache: ~/.cache" in done.stderr
+    assert not list(lab.path.glob("~*"))
+
+
+def test_a_journal_that_is_a_link_is_not_written_to(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", "-o", "other", code=0)
+    before = (lab.path / "other/batch.jsonl").read_bytes()
+    lab.results.mkdir()
+    lab.journal.symlink_to("../other/batch.jsonl")
+    done = lab.run("run", "recipe.json", "--again", code=2)
+    assert "batch.jsonl: the results directory can't be written" in done.stderr
+    assert (lab.path / "other/batch.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["status", "report", "audit"])
+def test_results_that_cannot_be_reached_are_not_called_missing(lab, run_here, command):
+    (lab.path / "results").symlink_to("results")
+    told = run_here(command, "results", code=2)
+    assert "results: can't be read" in told.err
+
+
 def test_a_file_is_no_results_directory(lab):
     lab.prover(VERIFY)
     lab.recipe()
@@ -5067,6 +5555,16 @@ def test_who_reads_a_damaged_journal_is_told(lab, written, monkeypatch, capsys, 
     monkeypatch.chdir(lab.path)
     assert bt.main(command.split()) == 0
     assert "is skipped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["NaN", "-Infinity"])
+def test_a_line_with_what_is_no_json_number_is_skipped(written, word):
+    with written.open("a") as file:
+        file.write(f'{{"event": "batch", "recipe_file": "r.json", "recipe": {{"x": {word}}}}}\n')
+    told = []
+    batch, _ = bt.load_batch(str(written), told.append)
+    assert batch.header.recipe == {}
+    assert f"{word} is no JSON number" in told[0]
 
 
 def another_prover(text):
@@ -5300,8 +5798,43 @@ def test_the_user_may_take_over_where_nobody_can_tell(tmp_path, no_locks, where)
     journal = bt.open_results(str(tmp_path), batch, False, told.append, take_over=True)
     bt.go_on(journal, bt.changes_of(journal.batch, batch, (), again=False), told.append)
     journal.close()
-    header = batch_of(path).header
+    skipped = []
+    header = bt.load_batch(str(path), skipped.append)[0].header
+    assert len(skipped) == 1, "the torn line: without locks nothing is cut"
     assert (header.pid, header.started) == (os.getpid(), bt.process_start(os.getpid()))
+
+
+def another_run():
+    """The header of a run that lives: our parent's."""
+    parent = os.getppid()
+    return a_driver(pid=parent, started=bt.process_start(parent), at="another time")
+
+
+def test_of_two_runs_that_begin_at_one_moment_the_first_goes_on(tmp_path, no_locks):
+    path = str(tmp_path / "batch.jsonl")
+    first, second = bt.Journal(path), bt.Journal(path)
+    first.begin(bt.Batch(another_run()))
+    with pytest.raises(bt.StorageError, match="began at the same moment"):
+        second.begin(bt.Batch(a_driver()))
+    with pytest.raises(bt.StorageError, match=f"at work here .process {os.getppid()} "):
+        bt.Journal(path)
+
+
+def test_of_two_runs_that_go_on_at_one_moment_the_first_does(tmp_path, no_locks):
+    path = journal_by(tmp_path, a_driver(pid=2**30))
+    with open(path, "a") as file:
+        file.write('{"torn')
+    first, second = bt.Journal(path), bt.Journal(path)
+    for journal in (first, second):
+        journal.load(pytest.fail)
+    first.go_on(another_run())
+    with pytest.raises(bt.StorageError, match="began at the same moment"):
+        second.go_on(a_driver())
+    told = []
+    assert bt.load_batch(path, told.append)[0].header.pid == os.getpid()
+    assert len(told) == 1, "only the torn line is lost"
+    with pytest.raises(bt.StorageError, match=f"at work here .process {os.getppid()} "):
+        bt.Journal(path)
 
 
 def test_without_locks_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
@@ -6051,7 +6584,7 @@ def test_a_parse_error_is_kept(model):
 def test_errors_can_be_cleared_alone(model, capsys):
     first, second = model.planned()[:2]
     model.keep(*first)
-    model.keep(*second, REFUSED)
+    model.keep(*second, PARSE_ERROR)
     directory = model.cache.directory
     assert bt.main(["cache", "clear", "--errors-only", "--cache-dir", directory]) == 0
     assert capsys.readouterr().out == f"entries removed from {directory}: 1\n"
@@ -6368,12 +6901,27 @@ def anothers_key(entry):
     (entry / "entry.json").write_text(text.replace("aaaa", "cccc"))
 
 
+def lost_verdict(entry):
+    text = (entry / "entry.json").read_text()
+    assert '"verdict": "verified"' in text
+    (entry / "entry.json").write_text(text.replace('"verdict": "verified"', '"verdict": null'))
+
+
 def nothing_in_it(entry):
     shutil.rmtree(entry)
     entry.mkdir()
 
 
-DAMAGES = [cut_proof, other_proof, lost_proof, no_json, a_list, a_foreign_path, anothers_key]
+DAMAGES = [
+    cut_proof,
+    other_proof,
+    lost_proof,
+    no_json,
+    a_list,
+    a_foreign_path,
+    anothers_key,
+    lost_verdict,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -6507,6 +7055,14 @@ def test_a_run_keeps_the_cache_to_its_size(model):
     sizes = [file.stat().st_size for file in cache_entries("*/*")]
     assert 0 < sum(sizes) <= 0.001 * 2**30
     assert len(cache_entries("*.?*")) == 3
+
+
+def test_what_a_link_in_the_cache_leads_to_is_left_alone(stored):
+    (folder,) = Path(stored.cache.directory).iterdir()
+    elsewhere = folder.rename(Path(stored.cache.directory).parent / "elsewhere")
+    folder.symlink_to(elsewhere)
+    stored.command("clear")
+    assert len(list(elsewhere.iterdir())) == 1
 
 
 def test_the_cache_tells_its_size_and_what_it_holds(stored, capsys):
@@ -7111,6 +7667,17 @@ def test_a_theory_newer_than_results_of_batch_tamarin_is_a_note(lab, audit):
     assert told.findings("stale") == [], "a date alone proves nothing"
 
 
+def test_provers_without_a_command_are_called_by_their_names(lab, written):
+    text = written.read_text()
+    provers = json.dumps({"unused": {"alias": "unused", "command": []}})
+    written.write_text(text.replace('"provers":{}', f'"provers":{provers}', 1))
+    told = []
+    batch = bt.load_results(str(lab.results), told.append)
+    commands = [prover.command for prover in batch.provers.values()]
+    assert sorted(commands) == [("fake",), ("unused",)]
+    assert len(told) == 2
+
+
 # --- Writing --------------------------------------------------------------------------------------
 
 
@@ -7135,6 +7702,31 @@ def test_one_entry_with_two_theories_is_two_of_batch_tamarins():
     named = bt.recipe_tasks(tasks)
     assert list(named) == ["n", "n 3", "n 2"]
     assert named["n 3"] == [tasks[1]]
+
+
+@pytest.mark.parametrize("seconds", [1e12, 1e18, 1e308])
+def test_a_time_beyond_all_calendars_hides_no_report(seconds):
+    result = bt.Result(bt.Status.COMPLETED, usage=bt.Usage(seconds), at=bt.timestamp())
+    task = a_task(bt.Status.COMPLETED, result, prover="fake")
+    header = bt.Header(provers={"fake": bt.Prover("fake", ("./fake",))})
+    batch = bt.Batch(header, {"i": task})
+    report = json.loads("".join(bt.execution_report(batch, "out")))
+    subtask = report["tasks"]["n"]["subtasks"]["i"]
+    metadata = subtask["task_execution_metadata"]
+    assert metadata["exec_duration_monotonic"] == seconds
+    assert metadata["exec_start"].startswith(("1970", "1969"))
+    assert "".join(bt.REPORTS["md"]({"out": batch}, "out"))
+
+
+def test_a_sum_beyond_all_bounds_is_json():
+    usage = bt.Usage(wall_s=1e308, peak_mb=1e308)
+    result = bt.Result(bt.Status.COMPLETED, usage=usage)
+    tasks = {name: a_task(bt.Status.COMPLETED, result, prover="fake") for name in ("a", "b")}
+    batch = bt.Batch(bt.Header(provers={"fake": bt.Prover("fake", ("./fake",))}), tasks)
+    text = "".join(bt.execution_report(batch, "out"))
+    totals = json.loads(text, parse_constant=pytest.fail)["execution_metadata"]
+    assert totals["total_runtime"] == sys.float_info.max
+    assert totals["total_memory"] == sys.float_info.max
 
 
 def upstream_file(tmp_path, folder):
@@ -7194,7 +7786,6 @@ sed "s|^lemma $LEMMA.*|&\\n$proof|" bell.spthy > "$OUT"
 echo "  $LEMMA ($trait): $verdict (3 steps)" | summary
 """
 
-RULE = "=" * 78
 CALM = "calm (all-traces): verified (3 steps)"
 QUIET = "quiet (all-traces): verified (3 steps)"
 STILL = "still (all-traces): verified (3 steps)"
@@ -7705,6 +8296,14 @@ def test_with_strict_a_note_is_a_finding(one_failed, run_here):
     assert "no verdict: failed" in told.out
 
 
+@pytest.mark.parametrize("character", ["\\ud800", "\\u0000"])
+def test_a_directory_that_cannot_be_one_hides_no_verdict(written, audit, character):
+    text = written.read_text()
+    written.write_text(text.replace('"cwd":"/"', f'"cwd":"/{character}"'))
+    told = audit("results", code=0)
+    assert told.states == {"l0": "verified", "l1": "verified", "l2": "verified"}
+
+
 def test_a_kept_proof_that_is_no_theory_is_a_note(one_failed, audit):
     told = audit("results", code=3)
     two, three = told.notes("invalid")
@@ -7869,6 +8468,45 @@ def test_what_a_log_assumes_is_unknown_where_flags_change_the_theory(lab, audit)
     told = audit("log", code=0)
     unknown = "what the verdicts assume is unknown: bell.spthy has #ifdefs, the log no flags"
     assert unknown in told.notes("assumption")
+
+
+def test_a_log_belongs_to_a_renamed_theory_with_its_lemmas(lab, audit):
+    """The lemma that --auto-sources adds stands in the log, and in no theory."""
+    added = "AUTO_typing (all-traces): verified (4 steps)"
+    lab.write("d/log", a_log(CALM, QUIET, STILL, HEARD, added, theory="old.spthy"))
+    write_old(lab, "d/new.spthy", BELL)
+    told = audit("d", code=0)
+    assert "assumption" not in told.kinds
+    assert len(told.rows) == 5
+
+
+def test_a_theory_of_the_right_name_is_nearer_than_another_one_with_the_lemmas(lab, audit):
+    lab.write("d/log", BELL_LOG)
+    lab.write("d/bell.spthy", BELL.replace("lemma heard", "lemma unheard"))
+    lab.write("d/other.spthy", BELL)
+    told = audit("d", code=3)
+    by_name = "text matched by name: the lemmas of d/bell.spthy are not those of d/log"
+    assert by_name in told.notes("assumption")
+
+
+@pytest.fixture
+def with_twins(lab):
+    """A log, and two texts in other folders that both may be what was proven."""
+    lab.write("logs/log", BELL_LOG)
+    lab.write("a/bell.spthy", OTHER_BELL)
+    lab.write("b/bell.spthy", OTHER_BELL.replace("h(~b)", "h(h(~b))"))
+
+
+def test_of_two_texts_that_may_be_that_of_a_log_none_is_taken(with_twins, audit):
+    told = audit("logs", "a", "b", code=3)
+    unknown = "what the verdicts assume is unknown: the theory is not here, or can't be read"
+    assert unknown in told.notes("assumption")
+
+
+def test_a_theory_beside_a_log_is_nearer_than_those_of_other_folders(lab, with_twins, audit):
+    write_old(lab, "logs/bell.spthy", BELL)
+    told = audit("logs", "a", "b", code=3)
+    assert "assumption" not in told.kinds
 
 
 def test_a_text_matched_by_name_is_said(lab, audit):
@@ -8074,6 +8712,17 @@ def test_proofs_of_one_text_are_one_set_of_claims(lab, audit):
     assert [row["theory"] for row in told.rows] == ["bell.spthy"] * 4
 
 
+def test_a_proof_belongs_to_the_theory_of_its_name(lab, audit):
+    """Variants of a theory have the same lemmas."""
+    lab.write("src/one.spthy", BELL.replace("theory Bell", "theory Bell_1"))
+    second = lab.write("src/two.spthy", BELL.replace("theory Bell", "theory Bell_2")).read_text()
+    lab.write("proofs/x.spthy", printed_theory(second))
+    told = audit("src", "proofs", code=3)
+    claimed = {row["theory"] for row in told.rows if row["prover"] == "Tamarin 1.11.0"}
+    assert claimed == {"src/two.spthy"}
+    assert {row["theory"] for row in told.rows} == {"src/one.spthy", "src/two.spthy"}
+
+
 def test_a_theory_that_cannot_be_read_is_a_note(lab, audit):
     lab.write("d/log", BELL_LOG)
     lab.write("d/open.spthy", 'theory T begin\nlemma a: "T"\n')
@@ -8085,11 +8734,50 @@ def test_a_theory_that_cannot_be_read_is_a_note(lab, audit):
 # --- Vacuity, disagreement, warnings --------------------------------------------------------------
 
 
+NO_TRACE = "heard (exists-trace): falsified - no trace found (2 steps)"
+NO_ANSWER = "late (exists-trace): analysis incomplete (9 steps)"
+
+
+def vacuity(which):
+    """That there was no trace of which lemmas, and what that means."""
+    meaning = "what is verified of all traces may hold because nothing can happen"
+    return f"no exists-trace lemma {which}: {meaning}"
+
+
 def test_without_a_trace_what_holds_of_all_traces_may_be_vacuous(lab, audit):
     lab.write("log", a_log(CALM, QUIET, STILL))
     told = audit("log", code=0)
-    (message,) = told.notes("vacuity")
-    assert message.startswith("no exists-trace lemma in these results")
+    assert told.notes("vacuity") == [vacuity("in these results")]
+
+
+def test_exists_trace_lemmas_without_a_trace_are_named(lab, audit):
+    lab.write("log", a_log(CALM, NO_TRACE, NO_ANSWER))
+    told = audit("log", code=3)
+    names = "heard: falsified, no trace, late: incomplete"
+    assert told.notes("vacuity") == [vacuity(f"with a trace ({names})")]
+
+
+def test_the_advice_on_vacuity_fits_whether_there_are_exists_trace_lemmas_or_not(lab, run_here):
+    lab.write("log", a_log(CALM, NO_TRACE))
+    told = run_here("audit", "log", code=0).out
+    assert "vacuity: let an exists-trace lemma show that the rules can run" in told
+    assert "add an exists-trace lemma" not in told
+
+
+def test_vacuity_of_one_text_is_told_once_whoever_proved(lab, audit):
+    for version in ("1.10.0", "1.11.0"):
+        printed = printed_theory(version=version, heard="by contradiction")
+        lab.write(f"d/{version}.log", printed + a_log(CALM, QUIET, STILL, NO_TRACE))
+    told = audit("d", code=0)
+    assert told.notes("vacuity") == [vacuity("with a trace (heard: falsified, no trace)")]
+
+
+def test_a_trace_that_another_prover_found_is_one(lab, audit):
+    no_answer = a_log(CALM, QUIET, STILL, "heard (exists-trace): analysis incomplete (9 steps)")
+    lab.write("d/a.log", printed_theory(version="1.10.0") + BELL_LOG)
+    lab.write("d/b.log", printed_theory(version="1.11.0") + no_answer)
+    told = audit("d", code=3)
+    assert "vacuity" not in told.kinds
 
 
 def test_with_a_trace_nothing_is_vacuous(lab, audit):
@@ -8565,7 +9253,7 @@ def test_a_table_is_the_same_each_time(audit_table):
 
 # What audits of the runs in ../shared/transcripts tell: exit code, kinds of notes. Where somebody
 # asked for one lemma, the others are missing.
-REAL_RUNS = """
+AUDITED_RUNS = """
 accountability              0  warning
 accountability-parent-name  3  missing warning
 accountability-prefix       0  warning
@@ -8622,13 +9310,13 @@ version-rs
 @needs_transcripts
 def test_every_real_run_is_audited_here():
     expected = {"false-reuse-all", *ENDED_RUNS.split(), *NO_RUNS.split()}
-    for name, *_ in words_in(REAL_RUNS):
+    for name, *_ in words_in(AUDITED_RUNS):
         expected.add(name)
     assert expected == set(os.listdir(TRANSCRIPTS))
 
 
 @needs_transcripts
-@pytest.mark.parametrize("line", REAL_RUNS.strip().splitlines())
+@pytest.mark.parametrize("line", AUDITED_RUNS.strip().splitlines())
 def test_a_real_run_shows_nothing_wrong(audit, line):
     name, code, *kinds = line.split()
     told = audit(str(TRANSCRIPTS / name), code=int(code))
@@ -8665,6 +9353,861 @@ def test_a_reusable_lemma_without_an_answer_is_told_in_a_real_run(audit):
 
 # === Reports ======================================================================================
 
+BEGAN = "2026-01-02T03:04:05.000000Z"
+ENDED = "2026-01-02T03:04:06.000000Z"
+
+
+def ended_task(task_id, outcome="verified", result=None, **plan):
+    """A task that ended at ENDED, after a second; `outcome`: a verdict, or why there is none.
+
+    `result` and `plan`: other fields of its result and of its plan.
+    """
+    fields = {"at": ENDED, "usage": bt.Usage(1.0)}
+    fields.update(result or {})
+    status = bt.Status.COMPLETED
+    if outcome in set(bt.Verdict):
+        fields["verdict"] = bt.Verdict(outcome)
+    else:
+        status = bt.Status(outcome)
+    end = bt.Result(status, **fields)
+    return a_task(status, end, id=task_id, **plan)
+
+
+def batch_with(*tasks, **header):
+    """A batch with these tasks and their provers. Options: other fields of its header."""
+    provers = {task.plan.prover: prover_called(task.plan.prover) for task in tasks}
+    fields = {"at": BEGAN, "id": "b", "version": "0.1.0", "cwd": "/"}
+    fields["recipe_file"] = "/r/recipe.json"
+    fields["limits"] = bt.Limits(2, 2048, 60)
+    fields.update(header)
+    batch = bt.Batch(bt.Header(provers=provers, **fields))
+    for task in tasks:
+        batch.tasks[task.id] = task
+    return batch
+
+
+def prover_called(alias):
+    """A prover as a journal knows it."""
+    command = (f"/bin/{alias}",)
+    return bt.Prover(alias, command, version="1.11.0")
+
+
+def report_of(batch, form, directory="/nowhere"):
+    """A report of a batch, whose results directory is this one."""
+    pieces = bt.REPORTS[form]({str(directory): batch}, str(directory))
+    return "".join(pieces)
+
+
+def page_of(*tasks, **header):
+    """The HTML page of a batch with these tasks, read; without any: of one verified task."""
+    tasks = tasks or [ended_task("a")]
+    batch = batch_with(*tasks, **header)
+    return PageReader(report_of(batch, "html"))
+
+
+HEADINGS = ("h1", "h2", "h3")
+CELLS = ("td", "th")
+# Text behind the end of one of these is none of its own.
+ENDED_TAGS = (*HEADINGS, "a", "table")
+
+
+class PageReader(HTMLParser):
+    """Reads an HTML page: its tags with their attributes, the text that it shows, its tables."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.page = page
+        self.tags = []
+        self.texts = []
+        self.tables = {}  # by the heading above them: rows of cells
+        self.heading = ""
+        self.rows = []  # of the last table
+        self.row = []  # the last one of it
+        self.inside = ""  # the last tag, unless what it began has ended
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        found = (tag, dict(attributes))
+        self.tags.append(found)
+        self.inside = tag
+        if tag in HEADINGS:
+            self.heading = ""
+        elif tag == "table":
+            self.rows = []
+            self.tables[self.heading] = self.rows
+        elif tag == "tr":
+            self.row = []
+            self.rows.append(self.row)
+        elif tag in CELLS:
+            self.row.append("")
+
+    def handle_endtag(self, tag):
+        if tag in ENDED_TAGS:
+            self.inside = ""
+
+    def handle_data(self, data):
+        if self.inside in ("style", "script"):
+            return
+        self.texts.append(data)
+        if self.inside in HEADINGS:
+            self.heading += data
+        elif self.inside in CELLS:
+            self.row[-1] += data.strip("\n")
+        elif self.inside == "a" and self.heading == "Results":
+            self.row[-1] += data
+
+    @property
+    def text(self):
+        """All text that it shows."""
+        return "\0".join(self.texts)
+
+    @property
+    def facts(self):
+        """What is so of the whole batch, by name."""
+        return dict(self.tables["Tamarin batch recipe.json"])
+
+    def attributes_of(self, name):
+        """The attributes of each tag of this name."""
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+    def all_of(self, name, attribute):
+        """What each tag of this name has for an attribute."""
+        return [attributes[attribute] for attributes in self.attributes_of(name)]
+
+    def column(self, table, title):
+        """The cells of a column, from the top."""
+        head, *rows = self.tables[table]
+        number = head.index(title)
+        return [row[number] for row in rows]
+
+
+# --- What a page says -----------------------------------------------------------------------------
+
+
+def test_a_page_tells_the_limits_and_the_recipe_of_a_batch():
+    facts = page_of(host="here", platform="linux", cwd="/w").facts
+    assert facts["recipe"] == "/r/recipe.json"
+    assert facts["directory"] == "/w"
+    assert facts["host"] == "here linux"
+    assert facts["limits"] == "2 cores, 2.0 GB for all jobs"
+
+
+def test_a_page_tells_by_what_a_batch_was_run():
+    facts = page_of(version="0.1.0").facts
+    assert facts["run by"] == "batch_tamarin.py 0.1.0"
+    facts = page_of(version="").facts
+    assert facts["run by"] == "batch-tamarin"
+
+
+def test_a_batch_took_from_the_first_beginning_to_the_last_end():
+    """Its header has the time of the last time that the batch went on."""
+    late = "2026-01-02T03:05:00.000000Z"
+    first = ended_task("a")
+    second = ended_task("b", result={"at": late})
+    facts = page_of(first, second, at=late).facts
+    assert facts["began"] == "2026-01-02 03:04:05 UTC"
+    assert facts["ended"] == "2026-01-02 03:05:00 UTC"
+    assert facts["took"] == bt.duration(55)
+
+
+def test_a_page_of_a_batch_that_has_not_ended_says_so():
+    page = page_of(ended_task("a"), a_task(id="b"))
+    assert page.facts["ended"] == "not yet: 1 task left"
+
+
+def test_a_page_names_what_is_not_as_expected():
+    missed = ended_task("b", expect="falsified")
+    page = page_of(ended_task("a"), missed)
+    assert page.facts["not as expected"] == "b"
+
+
+def test_a_page_does_not_drown_in_the_names_of_tasks(monkeypatch):
+    monkeypatch.setattr(bt, "LISTED_IDS", 5)
+    tasks = [ended_task(name, expect="falsified") for name in ("aaa", "bbb")]
+    assert page_of(*tasks).facts["not as expected"] == "aaa, "
+
+
+def test_a_page_tells_the_provers_with_versions_and_commands():
+    one = ended_task("a", prover="p")
+    other = ended_task("b", prover="q")
+    _, first, second = page_of(one, other).tables["Provers"]
+    assert first == ["p", "tamarin-prover 1.11.0", "/bin/p"]
+    assert second == ["q", "tamarin-prover 1.11.0", "/bin/q"]
+
+
+TOTALS = """
+verified      2  1  12.0  3.0  70
+falsified     0  0  0.0   0.0  0
+incomplete    0  0  0.0   0.0  0
+timeout       1  0  1.0   0.0  0
+memory limit  0  0  0.0   0.0  0
+failed        0  0  0.0   0.0  0
+all           3  1  13.0  3.0  70
+"""
+
+
+def test_totals_add_up_times_and_have_zeros_for_what_did_not_happen():
+    """Memory is not added up: not all of it was in use at once."""
+    fast = bt.Usage(2.0, cpu_s=1.0, peak_mb=70.0)
+    slow = bt.Usage(10.0, cpu_s=2.0, peak_mb=50.0)
+    first = ended_task("a", result={"usage": fast})
+    second = ended_task("b", result={"usage": slow, "cached": True})
+    third = ended_task("c", "timeout")
+    _, *lines = page_of(first, second, third).tables["Totals"]
+    told = ["  ".join(line) for line in lines]
+    assert [re.sub("  +", "  ", line) for line in TOTALS.strip().splitlines()] == told
+
+
+def test_results_tell_what_a_verdict_rests_on():
+    one = ended_task("one", "falsified", lemma="one")
+    two = ended_task("two", lemma="two")
+    three = ended_task("three", lemma="three", assumes=("one",))
+    page = page_of(one, two, three)
+    rests = "verified, resting on a falsified lemma: one"
+    assert page.column("Results", "result") == ["falsified", "verified", rests]
+    assert page.facts["resting on a falsified lemma"] == "three"
+
+
+def test_only_the_plain_word_is_coloured_as_good():
+    resting = ended_task("b", assumes=("gone",))
+    page = page_of(ended_task("a"), resting).page
+    assert '<td class="w verified">verified' in page
+    assert "<td>verified, assuming gone" in page
+
+
+def test_results_have_figures_where_something_was_measured():
+    usage = bt.Usage(2.0, cpu_s=1.5, peak_mb=50.0)
+    measured = ended_task("a", result={"steps": 7, "usage": usage})
+    page = page_of(measured, a_task(id="b"))
+    assert page.column("Results", "steps") == ["7", ""]
+    assert page.column("Results", "time (s)") == ["2.00", ""]
+    assert page.column("Results", "CPU (s)") == ["1.50", ""]
+    assert page.column("Results", "memory (MB)") == ["50", ""]
+
+
+def test_results_tell_expectations_if_there_are_any():
+    expecting = ended_task("b", expect="verified")
+    page = page_of(ended_task("a"), expecting)
+    assert page.column("Results", "expected") == ["", "verified"]
+    head, _ = page_of().tables["Results"]
+    assert "expected" not in head
+
+
+def test_results_from_the_cache_tell_of_which_day_they_are():
+    cached = {"cached": True, "ran": "2025-12-24T00:00:00.000000Z"}
+    page = page_of(ended_task("a", result=cached))
+    assert page.column("Results", "cached") == ["2025-12-24"]
+
+
+def test_verdicts_of_several_provers_stand_side_by_side():
+    first = ended_task("a", prover="p")
+    second = ended_task("b", "timeout", prover="q")
+    third = ended_task("c", "falsified", prover="q", options=("--bound=5",))
+    fourth = ended_task("d", prover="q", lemma="two")
+    page = page_of(first, second, third, fourth)
+    head, one, two = page.tables["Verdicts by prover"]
+    assert head == ["theory", "lemma", "p", "q"]
+    assert one == ["t.spthy", "one", "verified", "timeout / falsified"]
+    assert two == ["t.spthy", "two", "", "verified"]
+
+
+def test_verdicts_of_one_prover_stand_in_the_results_alone():
+    page = page_of(ended_task("a"), ended_task("b"))
+    assert "Verdicts by prover" not in page.tables
+
+
+def test_assumptions_are_told_of_what_rests_on_them():
+    one = ended_task("one", lemma="one")
+    two = ended_task("two", lemma="two", assumes=("one", "gone"))
+    three = ended_task("three", "falsified", lemma="three", assumes=("one",))
+    page = page_of(one, two, three)
+    assert page.column("Assumptions", "lemma") == ["two"]
+    assert page.column("Assumptions", "not verified here") == ["gone (not in the results)"]
+    assert page.column("Assumptions", "verified here") == ["one"]
+
+
+def test_a_failure_is_told_with_its_reason_and_the_end_of_its_stderr():
+    result = {"reason": "exit code 1", "stderr_tail": "no\nMaude\n"}
+    page = page_of(ended_task("a", "failed", result))
+    facts = dict(page.tables["a: failed"])
+    assert facts["reason"] == "exit code 1"
+    assert "<pre>no\nMaude</pre>" in page.page
+
+
+def test_a_task_is_told_with_its_options_and_its_command():
+    page = page_of(ended_task("a", options=("--bound=5",), flags=("X",)))
+    facts = dict(page.tables["a: verified"])
+    assert facts["options"] == "--bound=5"
+    assert facts["flags"] == "X"
+    (command,) = re.findall("<pre>(/bin/p .*)</pre>", page.page)
+    assert "--prove=one" in command
+    assert "--bound=5" in command
+
+
+def test_a_task_is_told_with_what_it_expects_takes_for_granted_and_used():
+    usage = bt.Usage(2.0, cpu_s=1.5, peak_mb=50.0, avg_mb=40.0)
+    result = {"warnings": ("x", "y"), "usage": usage}
+    page = page_of(ended_task("a", result=result, expect="verified", assumes=("r", "s")))
+    facts = dict(
+        page.tables["a: verified, assuming r (not in the results), s (not in the results)"]
+    )
+    assert facts["expected"] == "verified"
+    assert facts["takes for granted"] == "r, s"
+    assert facts["warnings"] == "x; y"
+    assert facts["used"] == "2.00 s, 1.50 s CPU, 50 MB (average 40 MB)"
+
+
+def test_a_result_from_the_cache_is_told_with_what_to_keep_in_mind():
+    ran = "2025-12-24T00:00:00.000000Z"
+    page = page_of(ended_task("a", result={"cached": True, "ran": ran, "old_text": True}))
+    told = dict(page.tables["a: verified"])["cached"]
+    assert told.startswith("2025-12-24 00:00:00 UTC: the figures are of then")
+    assert told.endswith("its proof file may hold older texts of other lemmas")
+
+
+def test_a_result_links_to_what_is_known_of_its_task():
+    page = page_of(ended_task("a"), ended_task("b"))
+    assert page.all_of("a", "href") == ["#t0", "#t1"]
+    assert page.all_of("details", "id") == ["t0", "t1"]
+
+
+@pytest.fixture
+def cut_batch(monkeypatch):
+    """A batch of more tasks than a page shows: two that are verified before two problems."""
+    monkeypatch.setattr(bt, "SHOWN_TASKS", 3)
+    missed = ended_task("c", expect="falsified")
+    failed = ended_task("d", "failed")
+    return batch_with(ended_task("a"), ended_task("b"), missed, failed)
+
+
+def test_a_large_batch_is_cut_for_people_problems_first(cut_batch):
+    page = report_of(cut_batch, "md")
+    assert "3 of 4 tasks, problems first" in page
+    shown = re.findall("^### (.):", page.replace("\\", ""), re.MULTILINE)
+    assert shown == ["c", "d", "a"]
+
+
+def test_a_large_batch_is_whole_for_programs(cut_batch):
+    assert report_of(cut_batch, "csv").count("\n") == 1 + 4
+    assert report_of(cut_batch, "json").count('"lemma"') == 4
+    assert report_of(cut_batch, "junit").count("<testcase") == 4
+
+
+# --- Pictures of a page ---------------------------------------------------------------------------
+
+
+def used(seconds, peak_mb):
+    """A task that took so long and so much memory."""
+    usage = bt.Usage(seconds, peak_mb=peak_mb)
+    return ended_task(f"{seconds}s{peak_mb}mb", result={"usage": usage})
+
+
+# Of each result: time and its share of the longest, memory and its share of the most.
+BARS = """
+8.00 100.0%  0   0.0%
+2.00 25.0%   50  25.0%
+0.00 0.0%    200 100.0%
+0.00 0.0%    1   0.5%
+"""
+
+
+def test_time_and_memory_have_bars_in_their_cells():
+    tasks = [used(8, 0), used(2, 50)]
+    tasks += [used(1e-9, 200), used(0, 1)]
+    bars = []
+    for line in page_of(*tasks).page.splitlines():
+        found = re.findall(r'style="--share:([^"]*)">([^<]*)', line)
+        if found:
+            (time_share, time), (memory_share, memory) = found
+            bars.append([time, time_share, memory, memory_share])
+    assert bars == words_in(BARS)
+
+
+def test_without_figures_there_are_no_pictures():
+    page = page_of(a_task()).page
+    assert "--share:" not in page.partition("<main>")[2]
+    assert "<svg" not in page
+
+
+def ran(began, ended):
+    """A task that ran from and to these seconds of a minute."""
+    usage = bt.Usage(ended - began)
+    result = {"at": f"2026-01-02T03:04:{ended}.000000Z", "usage": usage}
+    return ended_task(f"{began}to{ended}", result=result)
+
+
+def test_a_timeline_shows_when_a_task_ran_and_what_came_of_it():
+    page = page_of(ran(10, 14), ran(14, 20))
+    assert page.all_of("rect", "x") == ["0.000%", "40.000%"]
+    assert page.all_of("rect", "width") == ["40.000%", "60.000%"]
+    assert page.all_of("rect", "class") == ["verified", "verified"]
+
+
+def test_a_timeline_shows_also_what_took_no_time():
+    page = page_of(ran(10, 20), ran(20, 20))
+    assert page.all_of("rect", "width") == ["100.000%", "0.100%"]
+
+
+def test_a_timeline_has_as_many_lanes_as_jobs_ran_at_a_time():
+    tasks = [ran(10, 14), ran(10, 12)]
+    tasks += [ran(12, 20), ran(14, 21)]
+    tops = page_of(*tasks).all_of("rect", "y")
+    assert len(tops) == 4
+    assert len(set(tops)) == 2
+
+
+def test_a_timeline_has_no_results_of_an_earlier_batch():
+    cached = ended_task("b", result={"cached": True})
+    page = page_of(ended_task("a"), cached)
+    assert len(page.attributes_of("rect")) == 1
+
+
+# --- Traces ---------------------------------------------------------------------------------------
+
+# Two graphs of the lemma that is proven, named as Tamarin names them.
+TWO_GRAPHS = r"""
+NAME="N0_SL0-AS0-CL0-A0-C0-NF_$LEMMA"
+printf 'digraph "%s" { a -> b }\ndigraph "%s" { c }\n' "$NAME" "$NAME" > "$DOT"
+"""
+SVG = "<svg xmlns='http://www.w3.org/2000/svg'><script>one</script></svg>"
+# As Graphviz names the drawings of a file's graphs; those of `three` it can't draw.
+FAKE_DOT = f"""#!/bin/sh
+case "$*" in *three*) exit 1;; esac
+for file in "$@"; do :; done
+echo "{SVG}" > "$file.svg"
+echo "<svg>two</svg>" > "$file.2.svg"
+"""
+
+
+@pytest.fixture
+def with_traces(lab):
+    """A recipe of two tasks that each have a trace of two graphs."""
+    lab.prover(TWO_GRAPHS + VERIFY)
+    lab.recipe(lemmas=[{"name": "two"}, {"name": "three"}])
+
+
+def test_every_graph_of_a_trace_is_drawn(lab, with_traces, monkeypatch):
+    lab.write("bin/dot", FAKE_DOT, 0o755)
+    monkeypatch.setenv("PATH", f"{lab.path}/bin", prepend=os.pathsep)
+    done = lab.run("run", "recipe.json", code=0)
+    assert "dot could not draw 1 trace" in done.stderr
+    names = os.listdir(lab.results / "traces")
+    assert sorted(names) == [
+        "t--three--fake.dot",
+        "t--two--fake.dot",
+        "t--two--fake.svg",
+        "t--two--fake~graph2.svg",
+    ]
+
+
+def test_without_dot_it_is_said_once(lab, with_traces, monkeypatch):
+    programs = lab.path / "bin"
+    programs.mkdir()
+    (programs / "cat").symlink_to(shutil.which("cat"))
+    monkeypatch.setenv("PATH", str(programs))
+    done = lab.run("run", "recipe.json", code=0)
+    assert done.stderr.count("no 'dot'") == 1
+    assert "2 traces" in done.stderr
+
+
+@pytest.fixture
+def traced(lab):
+    """A function that makes a report of a task with a trace of two drawn graphs."""
+
+    batch = batch_with(ended_task("i~ 1"))
+
+    def report(form):
+        return report_of(batch, form, lab.path)
+
+    lab.write("traces/i~ 1.dot", "digraph { not drawn }")
+    lab.write("traces/i~ 1.svg", SVG)
+    lab.write("traces/i~ 1~graph2.svg", "<svg>two</svg>")
+    return report
+
+
+def test_html_has_drawings_in_itself_where_no_script_runs(traced):
+    page = PageReader(traced("html"))
+    images = page.all_of("img", "src")
+    assert len(images) == 2
+    for image in images:
+        assert image.startswith("data:image/svg+xml;base64,")
+    assert "<script>one" not in page.page
+    assert "not drawn" not in page.page
+
+
+def test_typst_has_drawings_in_itself(lab, traced):
+    lab.write("traces/i~ 1~graph2.svg", '<svg a="b">\n</svg>')
+    page = traced("typ")
+    assert page.count("#image(bytes(") == 2
+    assert r'#image(bytes("<svg a=\"b\">\n</svg>"), format: "svg"' in page
+
+
+@pytest.mark.parametrize(
+    "form, link",
+    [
+        ("md", "![Attack trace of i\\~ 1](traces/i~%201~graph2.svg)"),
+        ("tex", r": traces/\allowbreak{}i\textasciitilde{} 1\textasciitilde{}graph2.svg"),
+    ],
+)
+def test_other_pages_name_the_drawings(traced, form, link):
+    assert link in traced(form)
+
+
+@pytest.mark.parametrize("form", ["html", "md", "tex", "typ"])
+def test_what_is_not_drawn_is_shown_as_text(lab, traced, form):
+    (lab.path / "traces/i~ 1.svg").unlink()
+    assert "not drawn" in traced(form)
+
+
+def test_a_drawing_of_an_earlier_attempt_is_not_shown(lab, traced):
+    os.utime(lab.path / "traces/i~ 1.dot", (2**32, 2**32))
+    assert "not drawn" in traced("md")
+
+
+def test_a_page_says_where_a_trace_is_that_is_too_large_for_it(traced, monkeypatch):
+    monkeypatch.setattr(bt, "GRAPH_CAP", len(SVG) - 1)
+    page = PageReader(traced("html"))
+    assert len(page.attributes_of("img")) == 1, "the other one is small"
+    assert "traces/i~%201.svg" in page.all_of("a", "href")
+
+
+def test_a_page_says_where_traces_are_when_it_is_full(traced, monkeypatch):
+    monkeypatch.setattr(bt, "PAGE_CAP", len(SVG) + 5)
+    page = PageReader(traced("html"))
+    assert len(page.attributes_of("img")) == 1, "the first one fits"
+
+
+# --- Texts that are not ours ----------------------------------------------------------------------
+
+HOSTILE_MARKUP = {
+    "a script": "<script>alert(1)</script>",
+    "an image": "<img src=http://127.0.0.1:8009/x onerror=alert(1)>",
+    "quotes": "a & b \"double\" 'single'",
+    "TeX": "$\\input{/etc/passwd}$ \\end{document} 100% #1 ^~",
+    "Typst": '#[typst] #panic() "; #eval("1")',
+    "cells": "a|b|c",
+    "Markdown": "`code` ``` _em_ *strong* [l](u)",
+    "ends of markup": "]]> --> %s {0} {{x}} \\",
+}
+HOSTILE_SIGNS = {
+    "a formula": "=cmd()",
+    "plus": "+1",
+    "minus": "-2",
+    "a function": "@SUM(A1)",
+    "colours": "\x1b[31mred\x07",
+    "right to left": "\u202egnp.exe",
+    "a byte": "bad \udcff byte",
+    "ends of lines": "\u2028\x00\x85",
+    "a long word": "x" * 300,
+}
+HOSTILE = {**HOSTILE_MARKUP, **HOSTILE_SIGNS}
+# After how many seconds.
+HOSTILE_ENDS = [("verified", 3), ("falsified", 1), ("timeout", 20), ("failed", 4)]
+
+
+def hostile_batch(text):
+    """A batch in which every text that comes from outside is this one.
+
+    Its tasks came to HOSTILE_ENDS; a last one is still open. Ids are as in our own batches: safe.
+    """
+    tasks = [hostile_task(text, number) for number in range(5)]
+    batch = batch_with(*tasks, recipe_file=f"/r/{text}.json", host=text, cwd=f"/{text}")
+    for prover in batch.header.provers.values():
+        prover.command = ("prover", text)
+        prover.options = (text,)
+    return batch
+
+
+def hostile_task(text, number):
+    """Every other task is another prover's, and expects an answer."""
+    plan = dict.fromkeys(["entry", "theory", "lemma", "prover"], text)
+    for name in ("options", "flags", "assumes"):
+        plan[name] = (text,)
+    plan["cwd"] = f"/{text}"
+    if number % 2 == 1:
+        plan.update(prover="other", expect="verified")
+    if number == len(HOSTILE_ENDS):
+        return a_task(id=f"i{number}", **plan)
+    outcome, seconds = HOSTILE_ENDS[number]
+    result = {"reason": text, "warnings": (text,), "usage": bt.Usage(seconds)}
+    result["stderr_tail"] = f"{text}\n{text}"
+    return ended_task(f"i{number}", outcome, result, **plan)
+
+
+@pytest.fixture(params=HOSTILE.values(), ids=HOSTILE)
+def hostile(request):
+    """A text that some format could take for more than a text."""
+    return request.param
+
+
+@pytest.fixture
+def hostile_report(hostile, tmp_path):
+    """A function that makes a report of the hostile batch, of which one task has a trace."""
+    trace = tmp_path / "traces" / "i1.dot"
+    trace.parent.mkdir()
+    digraph = f'digraph "{hostile}" {{}}'
+    trace.write_text(digraph, encoding="utf-8", errors="surrogateescape")
+
+    def report(form):
+        return report_of(hostile_batch(hostile), form, tmp_path)
+
+    return report
+
+
+def test_no_report_has_what_controls_a_terminal_or_is_no_utf_8(hostile_report):
+    for form in bt.REPORTS:
+        page = hostile_report(form)
+        page.encode("utf-8")
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", page), form
+
+
+HTML_TAGS = """
+html meta title style main script
+h1 h2 h3 p a pre div details summary
+table thead tbody tr th td
+svg g rect
+"""
+
+
+def test_hostile_text_is_no_html(hostile, hostile_report):
+    page = PageReader(hostile_report("html"))
+    assert len(page.attributes_of("script")) == 1
+    for tag, attributes in page.tags:
+        assert tag in HTML_TAGS.split()
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("href", "src"):
+                assert value.startswith("#")
+    shown = bt.printable(hostile)
+    assert page.text.count(shown) > 20
+
+
+def prose_in(markdown):
+    """A page of Markdown without its blocks of code."""
+    return re.sub(r"(?m)^(`{3,})text\n(?:.*\n)*?\1$", "", markdown)
+
+
+def test_hostile_text_is_no_markdown(hostile, hostile_report):
+    prose = prose_in(hostile_report("md"))
+    shown = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", prose)
+    assert shown.count(bt.printable(hostile)) > 20
+    # What is left of Markdown's own signs once escaped ones are gone.
+    plain = re.sub(r"\\[!-/:-@\[-`{-~]", "", prose)
+    assert not re.search(r"[`*_<\[$]", plain)
+    for line in plain.splitlines():
+        borders = line.count(" | ")
+        assert line.count("|") in (0, borders + 2)
+
+
+TEX_COMMANDS = """
+begin end section subsection subsubsection
+toprule midrule endhead bottomrule arraybackslash raggedright linewidth
+footnotesize scriptsize ttfamily par allowbreak
+textbackslash textasciicircum textasciitilde textless textgreater
+textbar textquotedbl textquotesingle textasciigrave
+"""
+
+
+def test_hostile_text_is_no_tex(hostile_report):
+    page = hostile_report("tex")
+    _, _, body = page.partition("\\begin{document}")
+    commands = set(re.findall(r"\\([a-zA-Z]+)", body))
+    assert commands.issubset(TEX_COMMANDS.split())
+    unescaped = re.sub(r"\\[{}$&#%_ \\]|@\{\}", "", body)
+    assert unescaped.count("{") == unescaped.count("}")
+    assert not re.search(r"[$#%^~]", unescaped)
+
+
+def test_hostile_text_is_no_typst(hostile, hostile_report):
+    page = hostile_report("typ")
+    code = re.sub(r'"(?:[^"\\]|\\.)*"', "", page)
+    assert re.fullmatch(r"[\w\s#():,.]*", code), "all else stands in strings"
+    strings = "\n".join(re.findall(r'"((?:[^"\\]|\\.)*)"', page))
+    told = re.sub(r"\\(.)", r"\1", strings)
+    assert told.count(bt.printable(hostile)) > 20
+
+
+def test_hostile_text_stays_in_its_cell_of_csv_and_is_no_formula(hostile, hostile_report):
+    shown = bt.printable(hostile)
+    rows = list(csv.DictReader(hostile_report("csv").splitlines()))
+    assert len(rows) == 5
+    for row in rows:
+        assert row["lemma"].removeprefix("'") == shown.removeprefix("'")
+        for cell in row.values():
+            assert not cell.startswith(("=", "+", "-", "@"))
+
+
+def test_hostile_text_is_no_xml(hostile, hostile_report):
+    root = ElementTree.fromstring(hostile_report("junit"))
+    notes = [case[0] for case in root.iter("testcase")]
+    tags = " ".join(note.tag for note in notes)
+    assert tags == "system-out failure error error skipped"
+    shown = bt.printable(hostile)
+    assert notes[2].get("message") == f"timeout; {shown}; {shown}"
+    assert notes[2].get("type") == "timeout"
+
+
+def test_json_has_any_text_as_it_is(hostile, hostile_report):
+    report = json.loads(hostile_report("json"))
+    assert len(report["tasks"]) == 5
+    for task in report["tasks"]:
+        assert task["lemma"] == hostile
+
+
+def test_a_page_in_markdown_has_a_line_for_each_result():
+    batch = batch_with(ended_task("a"), ended_task("b", "falsified", lemma="two"))
+    page = report_of(batch, "md")
+    assert "\n| verified | one | t.spthy |" in page
+    assert "\n| falsified | two | t.spthy |" in page
+
+
+def test_a_block_of_markdown_ends_where_its_text_does():
+    result = {"stderr_tail": "```\n# no heading\n````\n"}
+    batch = batch_with(ended_task("a", "failed", result))
+    page = report_of(batch, "md")
+    assert "`````text\n```\n# no heading\n````\n`````\n" in page
+
+
+def tex_of(theory):
+    """The page for LaTeX of a batch with a theory of this name."""
+    batch = batch_with(ended_task("a", theory=theory))
+    return report_of(batch, "tex")
+
+
+def test_tex_shows_characters_that_its_fonts_may_lack_by_number():
+    page = tex_of("\u0142\u00e9.spthy")
+    assert r"\textless{}U+0142\textgreater{}" in page
+    assert "\u00e9.spthy" in page
+
+
+def test_tex_keeps_blanks_and_empty_lines_of_what_a_prover_printed():
+    batch = batch_with(ended_task("a", "failed", {"stderr_tail": "a\n\n  b"}))
+    assert "\na\\par\n\\ \\par\n\\ \\ b\\par}" in report_of(batch, "tex")
+
+
+@pytest.mark.parametrize("length, wraps", [(20, False), (300, True)])
+def test_long_columns_of_tex_wrap(length, wraps):
+    _, _, results = tex_of("x" * length).partition(r"\subsection{Results}")
+    (columns, *_) = re.findall(r"longtable\}\[l\](.*)", results)
+    assert ("linewidth" in columns) == wraps
+    assert columns.startswith("{@{}ll"), "result and lemma are short"
+
+
+# --- Reports for programs -------------------------------------------------------------------------
+
+
+def csv_row(*args, **fields):
+    """The only line of the CSV report of a task. Arguments as of `ended_task`."""
+    batch = batch_with(ended_task(*args, **fields))
+    lines = report_of(batch, "csv").splitlines()
+    (row,) = csv.DictReader(lines)
+    return row
+
+
+def test_a_line_of_csv_has_plan_limits_and_result_under_the_names_of_the_journal():
+    limits = bt.Limits(2, 512, 60)
+    row = csv_row("a", "timeout", {"reason": "1 s"}, limits=limits)
+    assert row["id"] == "a"
+    assert row["lemma"] == "one"
+    assert row["cores"] == "2"
+    assert row["memory_mb"] == "512"
+    assert row["status"] == "timeout"
+    assert row["verdict"] == ""
+    assert row["reason"] == "1 s"
+    assert row["wall_s"] == "1.0"
+
+
+def test_several_values_share_a_cell_of_csv():
+    row = csv_row("a", options=("--bound=5", "--quiet"), assumes=("x", "y"))
+    assert row["options"] == "'--bound=5; --quiet"
+    assert row["assuming"] == "x (not in the results); y (not in the results)"
+
+
+def test_json_has_a_task_a_line_between_the_first_and_the_last_event():
+    batch = batch_with(ended_task("a"), a_task(id="b"))
+    batch.apply(bt.Ended(at=ENDED))
+    page = report_of(batch, "json")
+    assert len(page.splitlines()) == 4
+    report = json.loads(page)
+    assert report["batch"]["id"] == "b"
+    assert report["end"]["at"] == ENDED
+    done, still_open = report["tasks"]
+    assert done["status"] == "completed"
+    assert done["result"]["verdict"] == "verified"
+    assert still_open["status"] == "pending"
+    assert still_open["result"] is None
+
+
+def test_json_of_a_batch_that_goes_on_has_no_end():
+    batch = batch_with(ended_task("a"))
+    report = json.loads(report_of(batch, "json"))
+    assert report["end"] is None
+
+
+def junit_suites(*tasks):
+    """The test suites of the JUnit report of a batch with these tasks."""
+    batch = batch_with(*tasks)
+    root = ElementTree.fromstring(report_of(batch, "junit"))
+    return list(root)
+
+
+def test_junit_has_a_suite_for_each_entry_of_the_recipe():
+    tasks = []
+    for number, entry in enumerate("xyx"):
+        tasks.append(ended_task(f"i{number}", entry=entry))
+    first, second = junit_suites(*tasks)
+    assert first.get("name") == "x"
+    assert first.get("tests") == "2"
+    assert first.get("time") == "2.000"
+    assert first.get("timestamp") == "2026-01-02T03:04:05"
+    assert first.get("hostname") == "localhost"
+    assert second.get("name") == "y"
+    assert second.get("tests") == "1"
+
+
+def test_a_case_of_junit_has_lemma_prover_entry_and_theory():
+    (suite,) = junit_suites(ended_task("a"))
+    (case,) = suite
+    assert case.get("name") == "one [p]"
+    assert case.get("classname") == "n.t.spthy"
+    assert case.get("time") == "1.000"
+
+
+def test_a_case_of_junit_without_an_answer_has_the_end_of_its_stderr():
+    result = {"reason": "exit code 1", "stderr_tail": "no <Maude>\n\x1b[31m"}
+    (suite,) = junit_suites(ended_task("a", "failed", result))
+    ((note,),) = suite
+    assert note.get("message") == "failed; exit code 1"
+    assert note.text == "no <Maude>\n\N{REPLACEMENT CHARACTER}[31m"
+
+
+# How a task ended, what it expects, and the kind and the words of its case's note.
+JUNIT_NOTES = """
+verified    :          : system-out : verified
+falsified   :          : system-out : falsified
+falsified   : verified : failure    : expected verified, got falsified
+timeout     :          : error      : timeout
+failed      : verified : error      : expected verified, got failed
+incomplete  :          : error      : incomplete
+superseded  :          : skipped    : superseded
+"""
+
+
+@pytest.mark.parametrize("outcome, expect, kind, words", rows(JUNIT_NOTES))
+def test_what_is_no_answer_is_an_error_and_a_wrong_one_a_failure(outcome, expect, kind, words):
+    (suite,) = junit_suites(ended_task("a", outcome, expect=expect))
+    ((note,),) = suite
+    assert note.tag == kind
+    assert note.get("message", note.text) == words
+    counts = {"failure": "failures", "error": "errors", "skipped": "skipped"}
+    for tag, name in counts.items():
+        expected = "1" if tag == kind else "0"
+        assert suite.get(name) == expected
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
 
 def test_a_derived_file_whose_making_fails_leaves_the_old_one(tmp_path):
     def pieces():
@@ -8675,7 +10218,8 @@ def test_a_derived_file_whose_making_fails_leaves_the_old_one(tmp_path):
     path.write_text("old")
     with pytest.raises(KeyError):
         bt.write_file(str(path), pieces())
-    assert os.listdir(tmp_path) == ["report"] and path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["report"]
+    assert path.read_text() == "old"
 
 
 def test_a_file_that_can_not_be_written_is_called_by_its_own_name(tmp_path):
@@ -8694,7 +10238,7 @@ def reported(lab):
     return lab
 
 
-def report(reported, *args, code=0):
+def report_on(reported, *args, code=0):
     return reported.run("report", "results", *args, code=code)
 
 
@@ -8708,14 +10252,14 @@ def report(reported, *args, code=0):
     ],
 )
 def test_a_report_gets_its_ending_and_its_name_is_told(reported, args, files):
-    done = report(reported, *args.split())
+    done = report_on(reported, *args.split())
     told = [f"wrote {name}" for name in files.split()]
     assert done.stderr.splitlines() == told
     assert all((reported.path / name).is_file() for name in files.split())
 
 
 def test_an_ending_that_is_no_format_is_refused(reported):
-    done = report(reported, "-o", "x.pdf", code=2)
+    done = report_on(reported, "-o", "x.pdf", code=2)
     assert "x.pdf: '.pdf' is no format of a report: use .md, .html, .tex" in done.stderr
     assert not list(reported.path.glob("x*"))
 
@@ -8723,14 +10267,14 @@ def test_an_ending_that_is_no_format_is_refused(reported):
 @pytest.mark.parametrize("form", bt.REPORTS)
 def test_a_report_is_written_over_an_older_one_and_over_nothing_else(reported, form):
     path = reported.path / ("x" + bt.report_ending(form))
-    report(reported, "-f", form, "-o", "x")
+    report_on(reported, "-f", form, "-o", "x")
     first = path.read_text()
-    report(reported, "-f", form, "-o", "x")
+    report_on(reported, "-f", form, "-o", "x")
     path.write_text("mine " + first[:-3])
-    done = report(reported, "-f", form, "-o", "x", code=2)
+    done = report_on(reported, "-f", form, "-o", "x", code=2)
     assert f"{path.name}: is there, and no {form} report of this program" in done.stderr
     assert path.read_text() == "mine " + first[:-3]
-    report(reported, "-f", form, "-o", "x", "--force")
+    report_on(reported, "-f", form, "-o", "x", "--force")
     assert path.read_text() == first
 
 
@@ -8773,503 +10317,238 @@ def test_a_page_is_not_poured_into_a_terminal(reported):
     terminal = Terminal(reported, "report", "results", "-f", "html")
     assert terminal.end() == 2
     assert "html is for a browser, not for a terminal: add -o report.html" in terminal.text()
-    assert report(reported, "-f", "html").stdout.startswith("<!DOCTYPE html>")
+    assert report_on(reported, "-f", "html").stdout.startswith("<!DOCTYPE html>")
 
 
-def test_pages_tell_in_their_results_what_a_verdict_rests_on(lab):
-    lab.write(
-        "t.spthy", THEORY.replace("lemma three", 'lemma four [hide_lemma=one]: "T"\nlemma three')
-    )
-    lab.prover(
-        'case $LEMMA in one) WORD="falsified - found trace";; *) WORD=verified;; esac; echo "theory proof" > "$OUT"; '
-        'echo "  $LEMMA (all-traces): $WORD (7 steps)" | summary\n'
-    )
-    lab.recipe()
-    lab.run("run", "recipe.json", code=1)
-    page = lab.run("report", "results", "-f", "md", code=0).stdout
-    rows = [
-        line.split(" | ")
-        for line in page.partition("## Results")[2].partition("## ")[0].splitlines()
-        if "three" in line or "four" in line
-    ]
-    assert [row[0].lstrip("| ").replace("\\", "") for row in rows] == [
-        "verified",
-        "verified, resting on a falsified lemma: one",
-    ]
-    html = (lab.path / "results" / "summary.html").read_text()
-    assert (
-        html.count("verified, resting on a falsified lemma: one") >= 2
-        and "<td>verified, resting" in html
-    ), "not shown as good"
+@pytest.fixture
+def report(lab, run_here):
+    """A function that runs `report` on a verified and an open task of a batch that died."""
+    done = ended_task("a")
+    lab.results.mkdir()
+    journal = bt.Journal(str(lab.journal))
+    journal.begin(batch_with(a_task(id="a"), a_task(id="b")))
+    journal.record(bt.Finished("a", "a", 1, done.result))
+    journal.close()
+
+    def run(*options, code=0):
+        return run_here("report", "results", *options, code=code)
+
+    return run
 
 
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "<img src=http://127.0.0.1:8009/x onerror=alert(1)>",
-    "a & b \"double\" 'single'",
-    "$\\input{/etc/passwd}$ \\end{document} 100% #1 ^~",
-    '#[typst] #panic() "; #eval("1")',
-    "a|b|c",
-    "`code` ``` _em_ *strong* [l](u)",
-    "=cmd()",
-    "+1",
-    "-2",
-    "@SUM(A1)",
-    "\x1b[31mred\x07",
-    "\u202egnp.exe",
-    "bad \udcff byte",
-    "]]> --> %s {0} {{x}} \\",
-    "\u2028\x00\x85",
-    "x" * 300,
-]
+def test_a_report_is_markdown_on_stdout_unless_told_otherwise(report):
+    assert report().out.startswith("# Tamarin batch recipe.json\n")
 
 
-def hostile_batch(text):
-    """A batch in which every text that comes from outside is this one; ids are what they are in our own batches, safe."""
-    provers = {
-        alias: bt.Prover(alias, ("prover", text), (text,), version="1.11.0")
-        for alias in (text, "other")
-    }
-    batch = bt.Batch(
-        bt.Header(
-            at="2026-01-02T03:04:05.000000Z",
-            id="b",
-            version="0.1.0",
-            recipe_file=f"/r/{text}.json",
-            host=text,
-            platform="linux",
-            cwd=f"/{text}",
-            limits=bt.Limits(2, 2048, 60),
-            provers=provers,
-        )
-    )
-    ends = [
-        bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, 7, "all-traces"),
-        bt.Result(bt.Status.COMPLETED, bt.Verdict.FALSIFIED, 3),
-        bt.Result(bt.Status.TIMEOUT),
-        bt.Result(bt.Status.FAILED, exit=bt.ExitStatus(1)),
-        None,
-    ]
-    for number, result in enumerate(ends):
-        task = a_task(
-            id=f"i{number}",
-            entry=text,
-            theory=text,
-            lemma=text,
-            prover=(text, "other")[number % 2],
-            options=(text,),
-            flags=(text,),
-            cwd="/" + text,
-            assumes=(text,),
-            expect=(None, "verified")[number % 2],
-        )
-        if result:
-            task.status, task.result = (
-                result.status,
-                bt.replace(
-                    result,
-                    at="2026-01-02T03:04:06.000000Z",
-                    usage=bt.Usage(1.0),
-                    reason=text,
-                    warnings=(text,),
-                    stderr_tail=f"{text}\n{text}",
-                ),
-            )
-        batch.tasks[task.id] = task
-    return batch
+def test_the_ending_of_its_file_chooses_the_form_of_a_report(lab, report):
+    report("-o", "r.html")
+    page = (lab.path / "r.html").read_text()
+    assert page.startswith("<!DOCTYPE html>")
 
 
-def report_of(batch, form, directory="/nowhere"):
-    return "".join(bt.REPORTS[form]({str(directory): batch}, str(directory)))
+def test_several_forms_go_to_files_with_their_own_endings(lab, report):
+    report("-f", "md", "-f", "junit", "-f", "csv", "-o", "all.md")
+    begins = {"all.md": "# Tamarin", "all.xml": "<?xml ", "all.csv": "id,name,"}
+    for name, words in begins.items():
+        assert (lab.path / name).read_text().startswith(words)
 
 
-def html_parts(page):
-    """Tags with their attributes, and the text outside of style and script."""
-    tags, texts = [], []
-
-    class Reader(HTMLParser):
-        def handle_starttag(self, tag, attributes):
-            tags.append((tag, dict(attributes)))
-
-        def handle_data(self, data):
-            if tags and tags[-1][0] not in ("style", "script"):
-                texts.append(data)
-
-    Reader().feed(page)
-    return tags, "\0".join(texts)
+def test_the_file_of_a_report_makes_its_folder(lab, report):
+    report("-o", "new/deep/r.md")
+    assert (lab.path / "new/deep/r.md").is_file()
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_text_is_shown_as_text_in_every_format(text, tmp_path):
-    batch, shown = hostile_batch(text), bt.printable(text)
-    (tmp_path / "traces").mkdir()
-    (tmp_path / "traces/i1.dot").write_text(
-        f'digraph "{text}" {{}}', encoding="utf-8", errors="surrogateescape"
-    )
-    pages = {form: report_of(batch, form, tmp_path) for form in bt.REPORTS}
-    for form, page in pages.items():
-        page.encode()
-        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", page), form
-    tags, told = html_parts(pages["html"])
-    assert {name for name, _ in tags} <= set(
-        [
-            "html",
-            "meta",
-            "title",
-            "style",
-            "main",
-            "h1",
-            "h2",
-            "h3",
-            "p",
-            "a",
-            "div",
-            "table",
-            "thead",
-            "tbody",
-            "tr",
-            "th",
-            "td",
-            "svg",
-            "g",
-            "rect",
-            "text",
-            "details",
-            "summary",
-            "pre",
-            "script",
-        ]
-    ), tags
-    assert [name for name, _ in tags].count("script") == 1
-    assert not [
-        found
-        for found in tags
-        for key in found[1]
-        if key.startswith("on") or (key in ("href", "src") and found[1][key][0] != "#")
-    ]
-    assert told.count(shown) > 20
-    prose = "\n".join(
-        line
-        for number, part in enumerate(re.split(r"(?m)^(`{3,})text\n(?:.*\n)*?\1$", pages["md"]))
-        if number % 2 == 0
-        for line in part.splitlines()
-    )
-    plain = re.sub(
-        r"\\[!-/:-@\[-`{-~]", "", prose
-    )  # what is left of Markdown's own signs once escaped ones are gone
-    assert not re.search(r"[`*_<\[$]", plain) and all(
-        line.count("|") == line.count(" | ") + 2 for line in plain.splitlines() if "|" in line
-    )
-    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", prose).count(shown) > 20
-    commands = set(re.findall(r"\\([a-zA-Z]+)", pages["tex"].partition("\\begin{document}")[2]))
-    assert commands <= set(
-        [
-            "section",
-            "subsection",
-            "subsubsection",
-            "footnotesize",
-            "begin",
-            "end",
-            "toprule",
-            "midrule",
-            "endhead",
-            "bottomrule",
-            "ttfamily",
-            "scriptsize",
-            "raggedright",
-            "arraybackslash",
-            "linewidth",
-            "par",
-            "allowbreak",
-            "textbackslash",
-            "textasciicircum",
-            "textasciitilde",
-            "textless",
-            "textgreater",
-            "textbar",
-            "textquotedbl",
-            "textquotesingle",
-            "textasciigrave",
-        ]
-    ), commands
-    body = re.sub(r"\\[{}$&#%_ \\]|@\{\}", "", pages["tex"])
-    assert body.count("{") == body.count("}") and not re.search(
-        r"[$#%^~]", body.partition("\\begin{document}")[2]
-    )
-    strings = re.findall(r'"((?:[^"\\]|\\.)*)"', pages["typ"])
-    assert sum(shown in re.sub(r"\\(.)", r"\1", string) for string in strings) > 20
-    assert re.fullmatch(r"[\w\s#():,.]*", re.sub(r'"(?:[^"\\]|\\.)*"', "", pages["typ"]))
-    rows = list(csv.DictReader(pages["csv"].splitlines()))
-    assert len(rows) == 5 and all(row["lemma"].lstrip("'") == shown.lstrip("'") for row in rows)
-    assert not [
-        cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))
-    ]
-    cases = list(ElementTree.fromstring(pages["junit"]).iter("testcase"))
-    assert [case[0].tag for case in cases] == ["system-out", "failure", "error", "error", "skipped"]
-    assert cases[2][0].attrib == {"type": "timeout", "message": f"timeout; {shown}; {shown}"}
-    assert [task["lemma"] for task in json.loads(pages["json"])["tasks"]] == [text] * 5
+def test_a_page_names_traces_from_where_it_is(lab, report):
+    lab.write("results/traces/a.dot", "digraph {}")
+    lab.write("results/traces/a.svg", SVG)
+    report("-o", "pages/r.md")
+    assert "(../results/traces/a.svg)" in (lab.path / "pages/r.md").read_text()
 
 
-def test_report_command(lab):
-    lab.prover("case $LEMMA in three) exit 3;; esac; " + VERIFY)
-    lab.recipe(expect={"two": "falsified"})
-    lab.run("run", "recipe.json", code=1)
-    assert lab.run("report", "results", code=0).stdout.startswith("# Tamarin batch recipe.json\n")
-    lab.run("report", "results", "-o", "r.html", code=0)
-    lab.run("report", "results", "-f", "md", "-f", "junit", "-f", "csv", "-o", "all.md", code=0)
-    assert (lab.path / "all.xml").is_file() and (lab.path / "all.csv").read_text().count("\n") == 4
-    assert (lab.path / "r.html").read_text().replace("\n", "") == (
-        lab.path / "results/summary.html"
-    ).read_text().replace("\n", "")
-    suite = ElementTree.parse(lab.path / "all.xml").getroot()[0]
-    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
-    assert (
-        "several formats need -o"
-        in lab.run("report", "results", "-f", "md", "-f", "csv", code=2).stderr
-    )
-    assert (
-        "can't be written"
-        in lab.run("report", "results", "-o", "recipe.json/dir.md", code=2).stderr
-    )
-    assert (
-        "nowhere: there is no such results directory" in lab.run("report", "nowhere", code=2).stderr
-    )
+def test_several_forms_need_a_file(report):
+    told = report("-f", "md", "-f", "csv", code=2)
+    assert "several formats need -o" in told.err
+
+
+def test_a_report_that_cannot_be_written_is_refused(report):
+    told = report("-o", "results/batch.jsonl/r.md", code=2)
+    assert "can't be written" in told.err
+
+
+def test_a_report_needs_results(run_here):
+    told = run_here("report", "nowhere", code=2)
+    assert "nowhere: there is no such results directory" in told.err
+
+
+def test_a_batch_that_died_has_its_reports(lab, report):
+    assert report("--rebuild").out == ""
+    assert "not yet: 1 task left" in (lab.results / "summary.html").read_text()
+    text = (lab.results / "execution_report.json").read_text()
+    assert json.loads(text)["tasks"]
+
+
+def test_the_page_of_a_run_is_the_report_in_html(lab, report):
+    report("--rebuild")
+    page = (lab.results / "summary.html").read_text()
+    assert report("-f", "html").out == page
+
+
+def files_in(folder):
+    """What each file below a folder holds, by its path from there."""
+    files = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            name = str(path.relative_to(folder))
+            files[name] = path.read_bytes()
+    return files
 
 
 def test_derived_files_can_be_made_again(lab):
     lab.prover("case $LEMMA in three) echo oops >&2; exit 3;; esac; " + VERIFY)
-    lab.recipe()
+    lab.recipe(lemmas=[{"name": "one"}, {"name": "three"}])
     lab.run("run", "recipe.json", code=3)
-    files = {
-        path: path.read_bytes() for path in (lab.path / "results").rglob("*") if path.is_file()
-    }
-    derived = [
-        path
-        for path in files
-        if path.parent.name in ("success", "failed")
-        or path.parent.name == "results"
-        and path.suffix != ".jsonl"
-    ]
-    assert len(derived) == 6
-    for path in derived:
-        path.unlink()
+    before = files_in(lab.results)
+    derived = ["summary.html", "execution_report.json"]
+    derived += ["success/t--one--fake.json", "failed/t--three--fake.json"]
+    for name in derived:
+        (lab.results / name).unlink()
     lab.run("report", "results", "--rebuild", code=0)
-    assert {
-        path: path.read_bytes() for path in (lab.path / "results").rglob("*") if path.is_file()
-    } == files
+    assert files_in(lab.results) == before
 
 
-def test_a_batch_that_died_has_its_reports(lab):
-    interrupted_batch(lab)
-    lines = (lab.path / "results/batch.jsonl").read_bytes().splitlines(keepends=True)
-    (lab.path / "results/batch.jsonl").write_bytes(b"".join(lines[:-3]))
-    lab.run("report", "results", "--rebuild", code=0)
-    assert "not yet: " in (lab.path / "results/summary.html").read_text()
-    assert json.loads((lab.path / "results/execution_report.json").read_text())["tasks"]
+# --- In a browser ---------------------------------------------------------------------------------
 
-
-def test_the_rerun_recipe_has_what_is_left_and_runs(lab):
-    lab.prover("case $LEMMA in three) exit 3;; esac; " + VERIFY)
-    lab.recipe(tamarin_options=["--heuristic=S"], preprocess_flags=["A"])
-    lab.run("run", "recipe.json", code=3)
-    recipe = json.loads((lab.path / "results/recipe-rerun.json").read_text())
-    assert recipe["tasks"] == {
-        "task": {
-            "theory_file": "t.spthy",
-            "tamarin_versions": ["fake"],
-            "output_file_prefix": "t",
-            "lemmas": [
-                {
-                    "name": "three",
-                    "tamarin_versions": ["fake"],
-                    "tamarin_options": ["--heuristic=S"],
-                    "preprocess_flags": ["A"],
-                    "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300},
-                }
-            ],
-        }
-    }
-    assert set(recipe["config"]) == {
-        "global_max_cores",
-        "global_max_memory",
-        "default_timeout",
-        "output_directory",
-    }
-    assert recipe["tamarin_versions"] == {
-        "fake": {"path": str(lab.path / "fake.sh"), "version": "v1.11.0"}
-    }
-    lab.prover(VERIFY)
-    lab.run("run", "results/recipe-rerun.json", code=0)
-    assert list(lab.finishes("results/rerun")) == ["t--three--fake"]
-    lab.run("run", "recipe.json", "--fresh", code=0)
-    (fresh,) = lab.path.glob("results_*")
-    assert not list(fresh.glob("*-rerun.json"))
-
-
-TWO_GRAPHS = """printf 'digraph "x" { a -> b }\\ndigraph "x" { c }\\n' | sed "s/x/N0_SL0-AS0-CL0-A0-C0-NF_$LEMMA/" > "$DOT"; """
-
-DOT = """#!/bin/sh
-echo "$$" >> dots; case "$*" in *three*) exit 1;; esac
-for file in "$@"; do :; done
-echo "<svg xmlns='http://www.w3.org/2000/svg'><script>one</script></svg>" > $file.svg; echo "<svg>two</svg>" > $file.2.svg
+needs_chromium = pytest.mark.skipif(
+    not shutil.which("chromium"), reason="needs chromium (.ci/run installs it)"
+)
+# Of itself it asks nobody but Google, whatever the page; and our proxy for all.
+CHROMIUM = """
+chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --dump-dom
+--disable-background-networking --disable-component-update --disable-sync --disable-default-apps
+--proxy-bypass-list=<-loopback>
+"""
+ELSEWHERE = "http://127.0.0.1:8009"
+# What would be asked for if a browser let it.
+EVIL_SVG = f"""<svg xmlns='http://www.w3.org/2000/svg'>
+<image href='{ELSEWHERE}/svg'/>
+<script>fetch('{ELSEWHERE}/script')</script>
+</svg>
 """
 
 
-def test_traces_are_drawn_and_shown(lab):
+SEEN = f'<link rel="stylesheet" href="{ELSEWHERE}/seen">'
+
+
+def test_a_link_among_the_traces_brings_no_file_into_a_page(lab):
     lab.prover(TWO_GRAPHS + VERIFY)
-    lab.recipe()
-    lab.write("bin/dot", DOT, 0o755)
-    done = lab.run_script(
-        "run",
-        "recipe.json",
-        code=0,
-        env={**os.environ, "PATH": f"{lab.path}/bin:{os.environ['PATH']}"},
-    )
-    assert sorted(path.name for path in (lab.path / "results/traces").glob("t--t*")) == [
-        "t--three--fake.dot",
-        "t--two--fake.dot",
-        "t--two--fake.svg",
-        "t--two--fake~graph2.svg",
-    ]
-    assert "dot could not draw 1 trace" in done.stderr
-    page = (lab.path / "results/summary.html").read_text()
-    tags, told = html_parts(page)
-    images = [found["src"] for name, found in tags if name == "img"]
-    assert len(images) == 4 and all(
-        image.startswith("data:image/svg+xml;base64,") for image in images
-    )
-    assert "<svg>two</svg>" not in page and "digraph" in told  # what could not be drawn
-    assert lab.run("report", "results", "-f", "typ").stdout.count('#image(bytes("<svg') == 4
-    assert (
-        "![Attack trace of t--two--fake](results/traces/t--two--fake%7Egraph2.svg)".replace(
-            "%7E", "~"
-        )
-        in lab.run("report", "results").stdout
-    )
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.write("bin/dot", "#!/bin/sh\nexit 1\n", 0o755)
+    path = f"{lab.path}/bin:{os.environ['PATH']}"
+    lab.run_script("run", "recipe.json", env={**os.environ, "PATH": path}, code=0)
+    dot = lab.results / "traces" / "t--one--fake.dot"
+    assert "digraph" in lab.run("report", "results", "-f", "md", code=0).stdout
+    dot.rename(lab.path / "secret")
+    dot.symlink_to(lab.path / "secret")
+    assert "digraph" not in lab.run("report", "results", "-f", "md", code=0).stdout
 
 
-def test_without_dot_it_is_said_once(lab):
-    lab.prover(TWO_GRAPHS + VERIFY)
-    lab.recipe()
-    for name in ("sh", "sed", "cat", "echo"):
-        (lab.path / "bin").mkdir(exist_ok=True)
-        (lab.path / "bin" / name).symlink_to(shutil.which(name))
-    done = lab.run_script(
-        "run", "recipe.json", code=0, env={**os.environ, "PATH": f"{lab.path}/bin"}
-    )
-    assert done.stderr.count("no 'dot'") == 1 and "3 traces" in done.stderr
+class Proxy(socketserver.ThreadingTCPServer):
+    """Gives nothing, and knows what it was asked for."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), AskedOf)
+        self.asked = []
 
 
-def test_a_large_batch_is_cut_for_people_only(monkeypatch):
-    monkeypatch.setattr(bt, "SHOWN_TASKS", 3)
-    batch = hostile_batch("x")
-    assert "3 of 5 tasks, problems first" in report_of(batch, "md") and "### i0" not in report_of(
-        batch, "md"
-    )
-    assert report_of(batch, "csv").count("\n") == 6
+class AskedOf(socketserver.StreamRequestHandler):
+    """One connection, on which a browser may ask for something."""
+
+    timeout = RUN_S
+
+    def handle(self):
+        with contextlib.suppress(OSError):
+            words = self.rfile.readline().decode().split()
+            self.server.asked += words[1:2]
 
 
-def test_time_and_memory_have_bars_in_their_cells():
-    batch = hostile_batch("x")
-    for task, seconds, peak_mb in zip(batch.tasks.values(), (8, 2, 1e-9, 0), (0, 50, 200, 1)):
-        task.result = bt.replace(task.result, usage=bt.Usage(seconds, peak_mb=peak_mb))
-    page = report_of(batch, "html")
-    results = page.partition("<table id=results>")[2].partition("</table>")[0].splitlines()[1:-1]
-    assert [re.findall(r'style="--share:([^"]*)">([^<]*)', row) for row in results] == [
-        [("100.0%", "8.00"), ("0.0%", "0")],
-        [("25.0%", "2.00"), ("25.0%", "50")],
-        [("0.0%", "0.00"), ("100.0%", "200")],
-        [("0.0%", "0.00"), ("0.5%", "1")],
-        [],
-    ]
-    nothing = report_of(
-        bt.Batch(tasks={"i": a_task(id="i", prover="other")}, header=batch.header), "html"
-    )
-    assert (
-        "--share:" not in nothing.partition("<main>")[2]
-        and page.count("<svg") == 1
-        and "<svg" not in nothing
-    )
+class Browsed(typing.NamedTuple):
+    """What a browser made of a page."""
+
+    page: PageReader
+    asked: list  # addresses that it asked for
 
 
-# What Chromium asks of Google by itself, whatever the page.
-CHROMIUM = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-default-apps",
-    "--proxy-bypass-list=<-loopback>",
-    "--dump-dom",
-]
+@pytest.fixture(scope="module")
+def browsed(tmp_path_factory):
+    """A page of hostile results in a browser, filtered and sorted by its address."""
+    folder = tmp_path_factory.mktemp("browser")
+    path = write_hostile_page(folder)
+    with Proxy() as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        command = CHROMIUM.split()
+        command.append(f"--user-data-dir={folder}/profile")
+        command.append(f"--proxy-server=127.0.0.1:{proxy.server_address[1]}")
+        command.append(f"file://{path}#filter=EVEN&sort=-time (s)")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_S)
+        proxy.shutdown()
+        asked = [address for address in proxy.asked if "google" not in address]
+    return Browsed(PageReader(done.stdout), asked)
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium (.ci/run installs it)")
-def test_the_page_in_a_browser(lab):
-    """Filter and sort by the address, as the DOM shows them; and every request, local ones too, would come to our proxy."""
-    batch = hostile_batch(HOSTILE[1])
-    for number, task in enumerate(batch.tasks.values()):
-        task.plan = bt.replace(
-            task.plan, lemma=f"{'even' if number % 2 == 0 else 'odd'}{number} {task.plan.lemma}"
-        )
-        if task.result:
-            task.result = bt.replace(task.result, usage=bt.Usage((3, 1, 20, 4)[number]))
-    (lab.path / "traces").mkdir()
-    evil = "<svg xmlns='http://www.w3.org/2000/svg'><image href='http://127.0.0.1:8009/svg'/><script>fetch('http://127.0.0.1:8009/script')</script></svg>"
-    lab.write("traces/i2.dot", "digraph {}")
-    lab.write("traces/i2.svg", evil)
-    lab.write("page.html", report_of(batch, "html", lab.path))
-    lab.write("control.html", "<img src='http://127.0.0.1:8009/control'>")
-    with socket.create_server(("127.0.0.1", 0)) as proxy:
-        asked = []
-        threading.Thread(target=take_requests, args=(proxy, asked), daemon=True).start()
-        profile = [
-            f"--user-data-dir={lab.path}/profile",
-            f"--proxy-server=http://127.0.0.1:{proxy.getsockname()[1]}",
-        ]
-        shown = [
-            subprocess.run(
-                ["chromium", *CHROMIUM, *profile, f"file://{lab.path}/{page}"],
-                capture_output=True,
-                text=True,
-                timeout=RUN_S,
-            ).stdout
-            for page in ("page.html#filter=EVEN&sort=-time (s)", "control.html")
-        ]
-        proxy.shutdown(socket.SHUT_RDWR)
-    assert [url for url in asked if "google" not in url] == ["http://127.0.0.1:8009/control"]
-    tags, told = html_parts(shown[0])
-    table = re.search(r"<table id=\"results\">.*?</table>", shown[0], re.DOTALL).group()
-    rows = re.findall(
-        r"<tr( hidden=\"\")?>.*?<a href=\"#(t\d)\">", table.partition("<tbody>")[2], re.DOTALL
-    )
-    assert [name for hidden, name in rows if not hidden] == ["t2", "t0", "t4"] and len(rows) == 5
-    assert "3 of 5" in told and [
-        found for name, found in tags if name == "th" and found.get("aria-sort") == "descending"
-    ]
+def write_hostile_page(folder):
+    """Write a page of results that would load something if they could; its path.
+
+    Before its own policy holds it loads a style sheet: a page that asks for something is seen.
+    """
+    batch = hostile_batch(HOSTILE["an image"])
+    for task in batch.tasks.values():
+        kind = "even" if task.id in ("i0", "i2", "i4") else "odd"
+        lemma = f"{kind} {task.plan.lemma}"
+        task.plan = bt.replace(task.plan, lemma=lemma)
+    (folder / "traces").mkdir()
+    (folder / "traces/i2.dot").write_text("digraph {}")
+    (folder / "traces/i2.svg").write_text(EVIL_SVG)
+    page = report_of(batch, "html", folder)
+    first = '<meta charset="utf-8">'
+    path = folder / "page.html"
+    path.write_text(page.replace(first, first + SEEN))
+    return path
 
 
-def take_requests(proxy, asked):
-    while True:
-        try:
-            connection = proxy.accept()[0]
-        except OSError:
-            return
-        threading.Thread(target=take_request, args=(connection, asked), daemon=True).start()
+@needs_chromium
+def test_a_page_asks_nobody_for_anything(browsed):
+    (seen,) = browsed.asked
+    assert seen == f"{ELSEWHERE}/seen"
 
 
-def take_request(connection, asked):
-    """One that asks for nothing is closed by who opened it."""
-    with connection:
-        connection.settimeout(RUN_S)
-        try:
-            asked.append(connection.recv(4096).split()[1].decode())
-        except (OSError, IndexError):
-            pass
+@needs_chromium
+def test_a_page_shows_the_results_that_its_address_asks_for(browsed):
+    # In the order of their times, the longest first; the open one has none.
+    assert rows_shown(browsed.page) == ["#t2", "#t0", "#t4"]
+    assert "3 of 5" in browsed.page.text
+
+
+@needs_chromium
+def test_a_page_shows_by_what_its_results_are_sorted(browsed):
+    heads = browsed.page.attributes_of("th")
+    directions = [head.get("aria-sort") for head in heads]
+    assert directions.count("descending") == 1
+
+
+def rows_shown(page):
+    """Where the results lead to that a browser shows, from the top."""
+    shown = []
+    hidden = False
+    for tag, attributes in page.tags:
+        if tag == "tr":
+            hidden = "hidden" in attributes
+        elif tag == "details":
+            break
+        elif tag == "a" and not hidden:
+            shown.append(attributes["href"])
+    return shown
 
 
 # === Terminal =====================================================================================
@@ -9957,6 +11236,7 @@ def test_older_pythons_are_told_that_they_are_too_old():
 
 @pytest.mark.parametrize("script", ["batch_tamarin.py", "recipes/demo/prover.py"])
 def test_python_3_7_can_read_the_file_that_it_can_not_run(script):
+    """Python 3.9 itself doesn't see all that 3.7 could not read; newer ones do."""
     ast.parse((HERE / script).read_text(encoding="utf-8"), feature_version=(3, 7))
 
 
@@ -10569,6 +11849,15 @@ def test_init_writes_the_recipe_that_it_prints(lab):
     }
 
 
+def test_init_takes_a_prover_with_blanks_in_its_path(lab):
+    lab.write("my tools/tp", PRELUDE + VERIFY, 0o755)
+    program = f"{lab.path}/my tools/tp"
+    lab.run("init", "t.spthy", "--yes", "--prover", program, "-o", "r.json", code=0)
+    assert written_recipe(lab, "r.json")["tamarin_versions"]["tp"]["path"] == "my tools/tp"
+    done = lab.run("init", "t.spthy", "--yes", "--prover", "nope'", "-o", "s.json", code=2)
+    assert "no executable program 'nope''" in done.stderr
+
+
 def test_init_takes_lemmas_and_provers_from_the_command_line(lab):
     init(lab, "t.spthy", "--lemma", "one", "--lemma", "t*")
     entry = written_recipe(lab)["tasks"]["t"]
@@ -10908,6 +12197,19 @@ def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
     assert counted == ["5", "6", "7", "8"]
 
 
+def next_descriptor():
+    """The number under which the next file would be opened."""
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
+
+
+def test_a_command_leaves_no_file_open(lab, capsys):
+    before = next_descriptor()
+    assert bt.main(["lemmas", str(lab.path / "t.spthy")]) == 0
+    assert next_descriptor() == before
+
+
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
@@ -10930,47 +12232,300 @@ def test_signals_that_were_ignored_at_the_start_stay_ignored(lab):
 
 
 # === Soak =========================================================================================
+#
+# What takes long, with random input: of each kind a few rounds with the same seed in every run of
+# the tests, and as many as there is time for by `python test_batch_tamarin.py soak`.
 
-TORTURE_ROUNDS = int(os.environ.get("TORTURE_ROUNDS", "2"))
+SOAK_SEED = 1  # of every run of the tests
+SOAK_S = 600
+ROUND_S = 300  # more is taken for hanging
 
 
-@needs_linux
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_torture(lab, number):
-    """Stopped at random moments, gone on with: every task has one final result, none that was finished runs again, no prover is left.
+class Kind(typing.NamedTuple):
+    """Rounds of one kind: each is played with random numbers, in an empty working directory."""
 
-    A moment is a number of new lines in the journal and a little more; now and then it comes before the program does anything."""
-    lab.write("t.spthy", many_lemmas(12))
-    lab.prover('echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); ' + VERIFY)
+    play: typing.Callable
+    rounds: int  # in every run of the tests
+
+
+def play_round(name, seed, number):
+    """Play one round; what is found wrong is an AssertionError that says how to find it again."""
+    numbers = random.Random(f"{seed} {name} {number}")
+    forget_what_was_read()
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            with time_limit():
+                KINDS[name].play(numbers)
+        except Exception as error:
+            place = f"soak --seed {seed}, round {number} of '{name}'"
+            raise AssertionError(f"{place}: {error}") from error.__cause__ or error
+        finally:
+            os.chdir(before)
+
+
+@contextlib.contextmanager
+def time_limit():
+    """A time after which what happens here is taken for hanging."""
+
+    def give_up(*_):
+        raise AssertionError(f"this hangs: it did not end within {ROUND_S} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    left = signal.alarm(ROUND_S)
+    try:
+        yield
+    finally:
+        signal.alarm(left)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def blamed_on(data):
+    """Whatever goes wrong here is told together with the input that it goes wrong with."""
+    try:
+        yield
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}\nwith this input: {shortened(data)}"
+        raise AssertionError(message) from error
+
+
+def shortened(data):
+    """The input as Python writes it, without what is the same character over and over."""
+    return re.sub(r"(.)\1{99,}", counted, repr(data))
+
+
+def counted(found):
+    """What stands for many of one character."""
+    return f"{found[1]}<{len(found[0])} times>"
+
+
+def call(*args):
+    """Run a command line in this process; the finished "process"."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = bt.main(list(args))
+        out.flush()
+        err.flush()
+    told = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    done = subprocess.CompletedProcess(args, code, *told)
+    if code == 2:
+        assert "error: " in done.stderr, f"{args} failed without a word"
+    return done
+
+
+def complain(about):
+    """Take something for wrong that one should not be told of."""
+    raise AssertionError(about)
+
+
+# --- Damage at random -----------------------------------------------------------------------------
+
+# Values that nobody expects where they come to stand, as JSON has them (NaN and Infinity: as Python
+# has them).
+ODD_NUMBERS = """
+0
+-1
+1
+1.5
+999
+1e308
+-1e308
+1e-320
+NaN
+-Infinity
+""".strip().splitlines()
+for zeros in (10, 30, 400, 5000):
+    ODD_NUMBERS.append("1" + zeros * "0")
+ODD_TEXTS = r"""
+""
+" "
+"."
+".."
+"../x"
+"/"
+"-"
+"--prove"
+"*"
+"[a"
+"!"
+"x"
+"\n"
+"\u0000"
+"\ud800"
+"a\ud800"
+"/\ud800"
+"\u001b[31m"
+"\u202e"
+"0001-01-01T00:00:00.000000Z"
+"0001-01-01T00:00:00+14:00"
+"9999-12-31T23:59:59.999999-14:00"
+"2026-02-30T25:61:61Z"
+""".strip().splitlines()
+ODD_TEXTS.append('"' + 5000 * "x" + '"')
+OTHER_VALUES = """
+null
+true
+false
+[]
+{}
+[null]
+[""]
+{"": null}
+""".strip().splitlines()
+OTHER_VALUES.append("[" * 50_000 + "]" * 50_000)
+ODD_VALUES = [*ODD_NUMBERS, *ODD_TEXTS, *OTHER_VALUES]
+
+# What may be put into a text: what means something there, and what is no text.
+JSON_PIECES = rb', " { } [ ] : \ /*x*/ // '.split() + [b"\n"]
+ODD_BYTES = [b"\xef\xbb\xbf", b"\xff", b"\0", b"\r", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"\x1b[2J"]
+MARK = "the value is put here"
+
+
+def places_in(data):
+    """Where each member and element of a JSON value stands: what holds it, and under which key."""
+    members = []
+    if isinstance(data, dict):
+        members = list(data.items())
+    elif isinstance(data, list):
+        members = list(enumerate(data))
+    for key, value in members:
+        yield data, key
+        yield from places_in(value)
+
+
+def with_odd_value(numbers, text, indent=None, words=()):
+    """A JSON text in which one value is another one, stands under another key, or is gone."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    places = list(places_in(data))
+    if not places:
+        return text
+    holder, key = numbers.choice(places)
+    way = numbers.choice(["odd", "odd", "odd", "copy", "rename", "remove"])
+    value = odd_value(numbers, holder[key], words)
+    if way == "odd":
+        holder[key] = MARK
+    elif way == "copy":
+        other, its_key = numbers.choice(places)
+        holder[key] = MARK
+        value = json.dumps(other[its_key])
+    elif way == "rename" and isinstance(holder, dict):
+        ending = numbers.choice("s \0\ud800")
+        holder[key + ending] = holder.pop(key)
+    else:
+        del holder[key]
+    return with_value(data, value, indent)
+
+
+def with_value(data, value, indent=None):
+    """The JSON text of some data, with this text where MARK stands in it."""
+    return json.dumps(data, indent=indent).replace(f'"{MARK}"', value)
+
+
+def odd_value(numbers, value, words=()):
+    """A JSON text to stand for some value: mostly of the same kind, as others are soon refused.
+
+    For a text it may be one of these words, too: they mean something somewhere.
+    """
+    values = OTHER_VALUES
+    if numbers.random() < 0.2:
+        values = ODD_VALUES
+    elif isinstance(value, str):
+        values = [*ODD_TEXTS, *map(json.dumps, words)]
+    elif isinstance(value, (int, float)):
+        values = ODD_NUMBERS
+    return numbers.choice(values)
+
+
+def with_odd_values(numbers, text, indent=None, words=()):
+    """A JSON text after one to three such changes."""
+    for _ in range(numbers.choice([1, 1, 2, 3])):
+        text = with_odd_value(numbers, text, indent, words)
+    return text
+
+
+def with_odd_bytes(numbers, data, pieces):
+    """Data in which one place is cut out, doubled, turned, overwritten or has something put in."""
+    start = numbers.randrange(len(data) + 1)
+    size = numbers.choice([0, 1, 1, 10, 100, 1000])
+    head, middle, tail = data[:start], data[start : start + size], data[start + size :]
+    piece = numbers.choice([*pieces, *ODD_BYTES])
+    ways = [b"", middle * 2, middle[::-1], bytes(len(middle))]
+    ways.append(numbers.randbytes(len(middle)))
+    ways += [middle + piece] * 2
+    middle = numbers.choice(ways)
+    if numbers.random() < 0.1:
+        tail = b""
+    return head + middle + tail
+
+
+def damaged_json(numbers, text, words=()):
+    """The bytes of a JSON text after some damage: to its values, or to the text."""
+    indent = numbers.choice([None, 2])
+    data = with_odd_values(numbers, text, indent, words).encode()
+    if numbers.random() < 0.3:
+        data = with_odd_bytes(numbers, data, JSON_PIECES)
+    return data
+
+
+# --- Kills ----------------------------------------------------------------------------------------
+
+SHORT_WORK = 'echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); ' + VERIFY
+
+
+def play_kills(number, tasks, numbers):
+    """A batch that a signal stops at random moments, and that goes on until all has finished.
+
+    Every task has one final result, none that was finished runs again, no prover is left.
+    """
+    lab = Lab(Path.cwd())
+    lab.write("t.spthy", many_lemmas(tasks))
+    lab.prover(SHORT_WORK)
     lab.recipe(config={"global_max_cores": 4})
-    journal = lab.path / "results" / "batch.jsonl"
-    for _ in range(TORTURE_ROUNDS):
-        shutil.rmtree(lab.path / "results", ignore_errors=True)
-        finished, lives = [], 0
-        while len(finished) < 12:
-            lives += 1
-            assert lives <= 100, (
-                f"it does not get on: {len(finished)} of 12 tasks finished in 100 runs"
-            )
-            wanted = steps_of(lab) + random.randint(0, 10)
-            process = lab.start("run", "recipe.json", "-q")
-            wait_for(
-                lambda: process.poll() is not None or steps_of(lab) >= wanted,
-                "a run that does anything",
-            )
-            time.sleep(random.uniform(0, 0.1))
-            process.send_signal(number)
-            _, told = end_of(process)
-            # A signal may also come before the program has begun to handle it; then Python itself ends.
-            assert process.returncode in (0, 128 + number, -number) or told.endswith(
-                "KeyboardInterrupt\n"
-            ), told
-            before, finished = finished, final_results(journal)
-            assert len(finished) == len(set(finished)), "a finished task ran again"
-            assert set(before) <= set(finished), "a result was lost"
-            wait_for(lambda: lock_is_free(journal), "the watchdog's end")
-        assert bt.load_batch(str(journal), pytest.fail)[0].count(bt.Status.COMPLETED) == 12
-        wait_for(lambda: not living_provers(lab.path))
+    finished = []
+    lives = 0
+    while len(finished) < tasks:
+        lives += 1
+        assert lives <= 10 * tasks, f"only {len(finished)} tasks finished in {lives} runs"
+        code = stop_at_random(lab, number, numbers)
+        before, finished = finished, final_results(lab.journal)
+        assert len(finished) == len(set(finished)), f"one finished twice: {finished}"
+        assert set(before) <= set(finished), f"a result was lost: {before}, then {finished}"
+        assert code != 0 or len(finished) == tasks, f"it ended, with only {finished} finished"
+        wait_for(lambda: lock_is_free(lab.journal), "the watchdog's end")
+    batch, _ = bt.load_batch(str(lab.journal), complain)
+    assert batch.count(bt.Status.COMPLETED) == tasks
+    wait_for(lambda: not living_provers(lab.path), "the end of all provers")
+
+
+def stop_at_random(lab, number, numbers):
+    """Run the recipe until there are some new lines in the journal and a little longer; exit code.
+
+    Now and then that is before the program does anything.
+    """
+    wanted = steps_of(lab) + numbers.randint(0, 5)
+    pause = numbers.uniform(0, 0.1)
+    with tempfile.TemporaryFile() as told:
+        arguments = (["run", "recipe.json", "-q"], lab.path, told.fileno(), told.fileno())
+        fork = multiprocessing.get_context("fork")
+        process = fork.Process(target=be_the_program, args=arguments)
+        process.start()
+        wait_for(lambda: process.exitcode is not None or steps_of(lab) >= wanted)
+        time.sleep(pause)
+        if process.exitcode is None:
+            os.kill(process.pid, number)
+        process.join(RUN_S)
+        told.seek(0)
+        output = told.read().decode()
+    # Before the program has begun to handle a signal, Python itself ends by it.
+    early = output.endswith("KeyboardInterrupt\n")
+    assert early or process.exitcode in (0, 128 + number, -number), (process.exitcode, output)
+    return process.exitcode
 
 
 def steps_of(lab):
@@ -10979,89 +12534,932 @@ def steps_of(lab):
 
 
 def final_results(journal):
-    """The ids of all `finish` events but those of interrupted attempts."""
-    lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
-    events = [json.loads(line) for line in lines if line.endswith(b"\n")]
-    return [
-        event["id"]
-        for event in events
-        if event["event"] == "finish" and event["status"] != "interrupted"
-    ]
-
-
-def living_provers(path):
-    """Processes whose command line names a file below `path`."""
+    """The ids of all `finish` events of a journal but those of interrupted attempts."""
+    if not journal.exists():
+        return []
     found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if (
-                entry.name.isdigit()
-                and str(path).encode() in (entry / "cmdline").read_bytes()
-                and b"fake.sh" in (entry / "cmdline").read_bytes()
-            ):
-                found.append(int(entry.name))
-        except OSError:
-            continue
+    for line in journal.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            event = json.loads(line)
+            if event["event"] == "finish" and event["status"] != "interrupted":
+                found.append(event["id"])
     return found
 
 
+def living_provers(path):
+    """Provers of a lab that still run, by their command lines."""
+    prover = str(path / "fake.sh").encode()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may have ended meanwhile
+            if prover in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+# --- Walks over one results directory: edits, undone edits, limits, kills, other provers ----------
+
+# Its answer is a function of the three versions that it sees: of the rule, the lemma and itself. It
+# notes down each answer, and writes it in the proof as well.
+WALK_PROVER = r"""
+rule=$(sed -n 's/^rule R\([0-9]*\):.*/\1/p' t.spthy)
+lemma=$(sed -n "s/^lemma ${LEMMA:-l0}: .*S\([0-9]*\)(.*/\1/p" t.spthy)
+steps="1$rule$lemma$PROVER"
+case "$lemma" in *9) exec sleep 600;; esac
+[ -z "$LEMMA" ] || { echo "$LEMMA $steps" >> runs; echo "$steps" > "$OUT"; }
+echo "  ${LEMMA:-l0} (all-traces): verified ($steps steps)" | summary
+"""
+WALK_LEMMAS = ("l0", "l1", "l2", "l3")
+
+
+class Walk:
+    """One recipe, edited at random; what its results directory must say is known by a model."""
+
+    def __init__(self, numbers, folder):
+        self.numbers = numbers
+        self.lab = Lab(folder)
+        self.rule = 10
+        self.lemmas = dict.fromkeys(WALK_LEMMAS, 10)
+        self.prover = 10
+        self.planned = list(WALK_LEMMAS)
+        self.timeout_s = 0.3
+        # All answers that the journal has had, as (lemma, text): none is ever proven once more.
+        self.answers = set()
+        self.history = []  # what was done, for the message of a failed assertion
+        self.write()
+
+    def write(self):
+        """Write recipe, theory and prover as the model has them."""
+        lemmas = ""
+        for name, version in self.lemmas.items():
+            lemmas += f'lemma {name}: "All k #i. S{version}(k) @ i ==> F"\n'
+        rule = f"rule R{self.rule}: [ Fr(~k) ] --[ A(~k) ]-> [ Out(~k) ]\n"
+        self.lab.write("t.spthy", f"theory T begin\n{rule}{lemmas}end\n")
+        self.lab.prover(f"PROVER={self.prover}\n{WALK_PROVER}")
+        self.lab.recipe(
+            config={"global_max_cores": 2},
+            lemmas=[{"name": name} for name in self.planned],
+            resources={"max_cores": 1, "max_memory": 1, "timeout": self.timeout_s},
+        )
+
+    def steps(self, lemma):
+        """What the prover answers for a lemma, as it is now."""
+        return int(f"1{self.rule}{self.lemmas[lemma]}{self.prover}")
+
+    def text(self):
+        """All that an answer can depend on where nothing is known of single lemmas."""
+        return (self.rule, tuple(self.lemmas.values()), self.prover)
+
+    def hangs(self, lemma):
+        return self.lemmas[lemma] % 10 == 9
+
+    # --- One step ---
+
+    def step(self):
+        """Change something, run, perhaps break it off, and look at everything."""
+        edits = [self.edit_lemma, self.edit_rule, self.edit_prover, self.edit_plan]
+        edit = self.numbers.choice(edits)
+        if self.numbers.random() < 0.7:
+            edit()
+        self.timeout_s = self.numbers.choice([0.2, 0.3, 0.4])
+        self.write()
+        args = ["run", "recipe.json", "-q"]
+        if self.numbers.random() < 0.7:
+            args.append("--no-cache")
+        chosen = list(self.planned)
+        if self.numbers.random() < 0.3:
+            chosen = [self.numbers.choice(self.planned)]
+            args += ["-t", f"t--{chosen[0]}--"]
+        again = self.numbers.random() < 0.2
+        if again:
+            args.append("--again")
+        runs = len(self.runs())
+        drivers = self.kinds().count("batch")
+        ended = self.run(args)
+        if self.lab.journal.exists():
+            self.look_at_runs(runs, again)
+            self.look(chosen, drivers, ended)
+
+    def edit_lemma(self):
+        # Few versions, so that many an edit is undone.
+        self.lemmas[self.numbers.choice(WALK_LEMMAS)] = self.numbers.choice([10, 11, 12, 19])
+
+    def edit_rule(self):
+        self.rule = self.numbers.choice([10, 11])
+
+    def edit_prover(self):
+        self.prover = self.numbers.choice([10, 11])
+
+    def edit_plan(self):
+        number = self.numbers.randint(1, len(WALK_LEMMAS))
+        self.planned = sorted(self.numbers.sample(WALK_LEMMAS, number))
+
+    def run(self, args):
+        """Run the program to its end, or kill it after some events; whether it ended by itself."""
+        number = self.numbers.choice([0, 0, 0, signal.SIGKILL, signal.SIGTERM])
+        self.history.append((self.text(), self.timeout_s, args, number))
+        if not number:
+            done = self.lab.run(*args)
+            assert done.returncode in (0, 3), (self.history, done.stderr)
+            return True
+        wanted = self.journal_size() + self.numbers.choice([1, 2, 1000, 3000])
+        with tempfile.TemporaryFile() as told:
+            fork = multiprocessing.get_context("fork")
+            arguments = (args, self.lab.path, told.fileno(), told.fileno())
+            process = fork.Process(target=be_the_program, args=arguments)
+            process.start()
+            wait_for(lambda: process.exitcode is not None or self.journal_size() >= wanted)
+            if process.exitcode is None:
+                os.kill(process.pid, number)
+            process.join(RUN_S)
+        wait_for(lambda: lock_is_free(self.lab.journal))
+        return False
+
+    def journal_size(self):
+        return self.lab.journal.stat().st_size if self.lab.journal.exists() else 0
+
+    def runs(self):
+        path = self.lab.path / "runs"
+        return path.read_text().splitlines() if path.exists() else []
+
+    # --- What must hold ---
+
+    def look_at_runs(self, before, again):
+        """What the journal has had is not proven again, unless that is wanted."""
+        for line in self.runs()[before:]:
+            lemma = line.split()[0]
+            known = (lemma, self.text()) in self.answers
+            assert again or not known, (f"{line} was proven once more", self.history)
+
+    def look(self, chosen, drivers, ended):
+        """Compare the journal, the files and the reports with the model."""
+        batch, _ = bt.load_batch(str(self.lab.journal), complain)
+        if not ended and not self.has_begun(drivers):
+            return  # it was killed before it had written its plan, or made the pages again
+        for task in batch.tasks.values():
+            self.look_at(task, task.plan.lemma in chosen, ended)
+            self.look_at_files(task)
+        if ended:
+            self.look_at_reports(batch)
+
+    def look_at(self, task, is_chosen, ended):
+        lemma = task.plan.lemma
+        answer = (lemma, self.text())
+        told = (lemma, task.status, self.history)
+        if task.verdict:
+            assert task.result.steps == self.steps(lemma), told
+            self.answers.add(answer)
+        elif ended and not self.hangs(lemma):
+            assert answer not in self.answers, ("a result was lost", told)
+            assert not is_chosen, ("it has not run", told)
+        if ended and is_chosen and self.hangs(lemma):
+            assert task.status == "timeout", told
+        proof = self.lab.results / "proofs" / f"{task.id}.spthy"
+        if ended:
+            assert proof.exists() == bool(task.verdict), told
+        if proof.exists() and task.verdict:
+            assert int(proof.read_text()) == task.result.steps, told
+
+    def kinds(self):
+        """The words of all events in the journal."""
+        return [event["event"] for event in self.lab.events()]
+
+    def has_begun(self, drivers):
+        """Whether a driver after the first `drivers` has started a job."""
+        kinds = self.kinds()
+        if kinds.count("batch") == drivers:
+            return False
+        return "start" in kinds[len(kinds) - kinds[::-1].index("batch") :]
+
+    def look_at_files(self, task):
+        """No file may show a result of an older text as today's as soon as a proof has begun."""
+        success = self.lab.results / "success" / f"{task.id}.json"
+        if success.exists():
+            shown = json.loads(success.read_text())["verified_lemma"][task.plan.lemma]["steps"]
+            assert shown == self.steps(task.plan.lemma), (task.id, self.history)
+
+    def look_at_reports(self, batch):
+        """Every form must say of every task what the batch says."""
+        report = self.lab.run("report", "results", "-f", "json", code=0).stdout
+        rows = {row["id"]: row for row in json.loads(report)["tasks"]}
+        assert set(rows) == set(batch.tasks)
+        page = (self.lab.results / "summary.html").read_text()
+        table = self.lab.run("status", "results", code=0).stdout
+        for task in batch.tasks.values():
+            assert rows[task.id]["status"] == task.status
+            assert not rows[task.id]["on_older_text"], self.history
+            steps = str(task.result.steps) if task.verdict else task.outcome
+            assert steps in page, (task.id, self.history)
+            (line,) = [line for line in table.splitlines() if f" {task.id} " in f"{line} "] or [""]
+            assert steps in line or task.status == "pending", (task.id, table, self.history)
+
+
+def play_walk(steps, numbers):
+    """Walk over one results directory; everything is compared with the model after every step."""
+    walk = Walk(numbers, Path.cwd())
+    for _ in range(steps):
+        walk.step()
+
+
+# --- Damaged journals -----------------------------------------------------------------------------
+
+# Verifies one, refutes two with a warning, fails on three.
+MANY_ENDS = """
+echo "theory proof" > "$OUT"
+case $LEMMA in
+one) echo "  one (all-traces): verified (7 steps)" | summary;;
+two) printf '  WARNING: 1 wellformedness check failed!\n\n  two (exists-trace): falsified' > text
+    echo " - no trace found (3 steps)" >> text
+    summary < text;;
+*) echo "something is wrong" >&2; exit 1;;
+esac
+"""
+SHORT_TASK = {
+    "theory_file": "t.spthy",
+    "tamarin_versions": ["fake"],
+    "output_file_prefix": "t",
+    "resources": {"max_cores": 1, "max_memory": 1, "timeout": 300},
+}
+
+
+# What differs from run to run and from machine to machine is always this in a good journal: a seed
+# means the same everywhere. On another host, too: nothing here is taken for a process of the batch.
+ALWAYS = json.loads("""{
+  "at": "2026-01-02T03:04:05.678901Z",
+  "host": "host", "boot_id": "boot", "pid": 999, "started": 12345,
+  "python": "3.9.0", "platform": "linux",
+  "wall_s": 1.25, "cpu_s": 0.5, "peak_mb": 100.0, "avg_mb": 50.0
+}""")
+
+
+@functools.lru_cache(maxsize=1)
+def good_results():
+    """The files, by name, of a run of two entries with verdicts, a failure and a limit.
+
+    What was in its directory's name there stands as `{here}`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder).resolve())
+        lab.prover(MANY_ENDS)
+        bound = {**SHORT_TASK, "tamarin_options": ["--bound=5"], "output_file_prefix": "b"}
+        lab.recipe(
+            config={"global_max_cores": 1, "global_max_memory": 1},
+            tasks={"plain": SHORT_TASK, "bound": {**bound, "expect": {"one": "verified"}}},
+        )
+        lab.run("run", "recipe.json", "--no-cache", code=3)
+        make_same(lab.journal)
+        files = {}
+        for path in lab.path.rglob("*"):
+            if path.is_file():
+                data = path.read_bytes().replace(str(lab.path).encode(), b"{here}")
+                files[path.relative_to(lab.path)] = data
+    return files
+
+
+def make_same(journal):
+    """Make a journal the same in all runs; one of two failures becomes a limit that was met."""
+    lines = journal.read_text().replace('"failed"', '"timeout"', 1).splitlines()
+    events = []
+    for line in lines:
+        event = json.loads(line)
+        known = {name: value for name, value in ALWAYS.items() if name in event}
+        events.append({**event, **known})
+    events[0]["id"] = "0123456789ab"
+    journal.write_text("\n".join(map(json.dumps, events)) + "\n")
+
+
+def write_good_results():
+    """The files of that run, as if it had been made here."""
+    for name, data in good_results().items():
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_bytes(made_here(data))
+        name.chmod(0o755)
+
+
+def made_here(data):
+    """Some data of that run as it would be here."""
+    return data.replace(b"{here}", str(Path.cwd()).encode())
+
+
+RESULT_WORDS = [*bt.Status, *bt.Verdict, *bt.Trait, *bt.Flavour, "LHS", "SIGKILL", "t--one--fake"]
+
+
+def lose_line(numbers, lines, place):
+    del lines[place]
+
+
+def double_line(numbers, lines, place):
+    lines.insert(numbers.randrange(len(lines)), lines[place])
+
+
+def swap_lines(numbers, lines, place):
+    other = numbers.randrange(len(lines))
+    lines[place], lines[other] = lines[other], lines[place]
+
+
+def join_lines(numbers, lines, place):
+    lines[place] = lines[place].rstrip(b"\n")
+
+
+def damage_line(numbers, lines, place):
+    lines[place] = with_odd_bytes(numbers, lines[place], JSON_PIECES)
+
+
+def change_line(numbers, lines, place):
+    text = lines[place].decode(errors="replace")
+    lines[place] = with_odd_values(numbers, text, words=RESULT_WORDS).encode() + b"\n"
+
+
+def change_all_lines(numbers, lines, place):
+    """Give a member the same odd value wherever it stands: each line for itself looks good."""
+    places = []
+    with contextlib.suppress(ValueError, RecursionError):
+        places = list(places_in(json.loads(lines[place])))
+    if not places:
+        return
+    holder, name = numbers.choice(places)
+    value = odd_value(numbers, holder[name], RESULT_WORDS)
+    for number, line in enumerate(lines):
+        with contextlib.suppress(ValueError, RecursionError):
+            lines[number] = with_member(json.loads(line), name, value)
+
+
+def with_member(data, name, value):
+    """A line of JSON in which all members of this name have this value."""
+    for holder, key in list(places_in(data)):
+        if key == name:
+            holder[key] = MARK
+    return with_value(data, value).encode() + b"\n"
+
+
+LINE_DAMAGES = [lose_line, double_line, swap_lines, join_lines, damage_line]
+LINE_DAMAGES += [change_line, change_all_lines] * 4
+
+
+def damaged_lines(numbers, lines):
+    """The lines of a journal after a few damages."""
+    lines = list(lines)
+    for _ in range(numbers.choice([1, 1, 2, 5, 20])):
+        damage = numbers.choice(LINE_DAMAGES)
+        damage(numbers, lines, numbers.randrange(len(lines)))
+    return lines
+
+
+def play_damaged_journals(numbers):
+    """Every command that reads a journal copes with a damaged one, and shows what is whole."""
+    write_good_results()
+    path = Path("results/batch.jsonl")
+    good = good_results()[path].splitlines(keepends=True)
+    # Lines may have become others: two of one, one of two.
+    journal = b"".join(damaged_lines(numbers, good))
+    path.write_bytes(made_here(journal))
+    with blamed_on(journal):
+        reports = {form: call("report", "results", "-f", form) for form in bt.REPORTS}
+        for form, done in reports.items():
+            check_report(form, done)
+        shown = shown_verdicts(reports["json"])
+        for task_id, verdict in whole_results(good, journal).items():
+            assert shown.get(task_id) == verdict, f"{task_id} was {verdict}, shown is {shown}"
+        check_rebuilt(call("report", "results", "--rebuild"))
+        call("status", "results")
+        check_json(call("status", "results", "--json"))
+        check_json(call("audit", "results", "--format", "json"))
+        check_audits()
+        if numbers.random() < 0.2:
+            check_going_on(numbers)
+
+
+def check_audits():
+    """Audits of the results and of all around them end with a code of theirs."""
+    for words in (["results"], ["results", "--format", "junit"], [".", "--details"]):
+        done = call("audit", *words)
+        assert done.returncode in (0, 1, 2, 3)
+
+
+def check_json(done):
+    """What was printed is one JSON object, if there was no error."""
+    if done.returncode != 2:
+        json.loads(done.stdout, parse_constant=complain)
+
+
+def check_report(form, done):
+    """A report is there, and is what its format demands; or an error is."""
+    assert done.returncode in (0, 2), done.stderr
+    if done.returncode == 2:
+        return
+    assert done.stdout
+    if form == "json":
+        check_json(done)
+    elif form == "junit":
+        ElementTree.fromstring(done.stdout)
+    elif form == "csv":
+        rows = list(csv.reader(done.stdout.splitlines(keepends=True)))
+        assert len({len(row) for row in rows}) == 1
+
+
+def check_rebuilt(done):
+    """All derived files that are JSON by their names are JSON."""
+    if done.returncode != 2:
+        for path in Path("results").rglob("*.json"):
+            json.loads(path.read_text(), parse_constant=complain)
+
+
+def whole_results(good, journal):
+    """The verdicts that a damaged journal still tells for sure, by task.
+
+    Those of which all lines are as they were, in their order, under the header as it was.
+    """
+    lines = journal.splitlines(keepends=True)
+    headers = [line for line in lines if b'"batch"' in line]
+    if headers != good[:1] or lines[0] != good[0]:
+        return {}
+    verdicts = {}
+    for line in good:
+        event = json.loads(line)
+        if event["event"] == "finish":
+            name = json.dumps(event["id"]).encode()
+            if about(name, lines) == about(name, good):
+                verdicts[event["id"]] = event.get("verdict")
+    return verdicts
+
+
+def about(name, lines):
+    """The lines that name a task."""
+    return [line for line in lines if name in line]
+
+
+def shown_verdicts(done):
+    """The verdict of each task that a report in JSON names."""
+    if done.returncode == 2:
+        return {}
+    verdicts = {}
+    for task in json.loads(done.stdout)["tasks"]:
+        result = task["result"] or {}
+        verdicts[task["id"]] = result.get("verdict")
+    return verdicts
+
+
+GOING_ON = [
+    ["resume", "results", "--no-cache"],
+    ["run", "recipe.json", "--no-cache"],
+    ["recheck", "results", "--prover", "fake"],
+]
+
+
+def check_going_on(numbers):
+    """A batch goes on, or is not begun; when it has ended, every task has."""
+    command = numbers.choice(GOING_ON)
+    done = call(*command, "-q")
+    assert done.returncode in (0, 1, 2, 3)
+    # A run that finds another batch there has a directory of its own.
+    if "resume" in command and done.returncode != 2:
+        batch, _ = bt.load_batch("results/batch.jsonl", lambda message: None)
+        assert all(task.is_final for task in batch.tasks.values())
+
+
+# --- Damaged recipes, expectations and reports ----------------------------------------------------
+
+RICH_RECIPE = """{
+  "$schema": "x",
+  "config": {"global_max_cores": 2, "global_max_memory": "50%", "default_timeout": 60,
+             "output_directory": "results", "scheduler": "sjf", "recheck_with": "fake"},
+  "tamarin_versions": {
+    "fake": {"path": "./fake.sh", "version": "1.11", "test_success": true},
+    "other": {"command": ["./fake.sh", "-x"], "options": ["--quiet"], "env": {"A": "b"}}
+  },
+  "tasks": {
+    "plain": {"theory_file": "t.spthy", "tamarin_versions": ["fake", "other"],
+              "output_file_prefix": "p", "expect": {"o*": "verified", "two": "falsified"}},
+    "many": {"theory_file": "*.spthy", "tamarin_versions": ["fake"], "cwd": ".",
+             "output_file_prefix": "m_{theory}", "tamarin_options": ["--bound=5"],
+             "preprocess_flags": ["FLAG"], "prove": false,
+             "resources": {"max_cores": 1, "max_memory": 1, "timeout": 10},
+             "lemmas": [{"name": "one", "expect": "verified", "resources": {"timeout": 5}},
+                        {"name": "t*", "tamarin_options": []}, {"name": "!three"}]}
+  }
+}"""
+
+
+def play_damaged_recipes(numbers):
+    """A damaged recipe is refused with a place in a file, or planned; the plan can be written."""
+    lab = Lab(Path.cwd())
+    lab.prover(VERIFY)
+    data = damaged_json(numbers, RICH_RECIPE)
+    Path("recipe.json").write_bytes(data)
+    with blamed_on(data):
+        try:
+            batch = planned_batch()
+        except bt.InputError as error:
+            for line in str(error).splitlines():
+                named, _, _ = line.partition(":")
+                assert Path(named).is_file(), f"no file is named: {line}"
+        else:
+            check_written(batch)
+
+
+def planned_batch():
+    """What `run` would plan of the recipe, its provers not asked for their versions."""
+    recipe = bt.Recipe("recipe.json")
+    provers = bt.recipe_provers(recipe)
+    room = bt.Limits(4, 8192, 3600)
+    return bt.plan_batch(recipe, provers, room, bt.PlanOptions(), lambda message: None)
+
+
+def check_written(batch):
+    """A journal that begins with this batch tells of the very same batch."""
+    journal = bt.Journal("batch.jsonl")
+    journal.begin(batch)
+    journal.close()
+    read, _ = bt.load_batch("batch.jsonl", complain)
+    assert read.tasks
+    assert read == batch
+
+
+EXPECTED_JSON = (
+    '{"one": "verified", "t.spthy": {"two": "falsified", "th*": "verified"}, "x*": null}'
+)
+EXPECTED_CSV = """theory,lemma,verdict
+t.spthy,one,verified
+results/t,"two",falsified
+,th*,
+"""
+CSV_PIECES = [b",", b'"', b'""', b"\n", b"\r\n", b";", b"verified", b"theory,lemma,verdict\n"]
+
+
+def play_damaged_expectations(numbers):
+    """A damaged file of expectations is refused by its name, or compared with."""
+    write_good_results()
+    name = numbers.choice(["expect.json", "expect.csv"])
+    if name == "expect.json":
+        data = damaged_json(numbers, EXPECTED_JSON)
+    else:
+        data = with_odd_bytes(numbers, EXPECTED_CSV.encode(), CSV_PIECES)
+    Path(name).write_bytes(data)
+    with blamed_on(data):
+        done = call("audit", "results", "--expect", name, "--format", "json")
+        assert done.returncode in (1, 2, 3), done.stderr
+        if done.returncode == 2:
+            assert f"error: {name}:" in done.stderr, done.stderr
+        check_json(done)
+
+
+UPSTREAM_WORDS = ["completed", "timeout", "pending", "verified", "unterminated", "unknown"]
+
+
+def play_damaged_upstream_reports(numbers):
+    """A damaged report of batch-tamarin's is refused by its name, or shown."""
+    write_good_results()
+    data = damaged_json(numbers, json.dumps(upstream_report()), UPSTREAM_WORDS)
+    Path("out").mkdir()
+    path = Path("out/execution_report.json")
+    path.write_bytes(data)
+    with blamed_on(data):
+        for form in bt.REPORTS:
+            done = call("report", "out", "-f", form)
+            check_report(form, done)
+            if done.returncode == 2:
+                assert f"error: {path}:" in done.stderr, done.stderr
+        call("audit", "out", "--against", "results")
+
+
+# --- Damaged cache entries ------------------------------------------------------------------------
+
+
+def play_damaged_cache_entries(numbers):
+    """What a damaged entry of the cache answers is nothing, or what was stored."""
+    stored = StoredResult(Path.cwd())
+    stored.store()
+    entry = stored.entry()
+    file = numbers.choice(sorted(entry.iterdir()))
+    data = file.read_bytes()
+    if file.name == "entry.json":
+        data = damaged_json(numbers, data.decode())
+    else:
+        data = with_odd_bytes(numbers, data, [b"x"])
+    file.write_bytes(data)
+    with blamed_on((file.name, data)):
+        hit = stored.find()
+        if hit:
+            check_hit(stored, hit)
+        stored.proof.write_text("proof")
+        stored.store()
+        assert stored.find(), "it can't be stored any more"
+
+
+def check_hit(stored, hit):
+    """A hit has the stored verdict, and its proof is as it was, or is none."""
+    assert hit.result.verdict == VERIFIED.verdict
+    assert hit.result.status == VERIFIED.status
+    stored.proof.unlink()
+    if stored.cache.restore(hit, stored.outputs) and "proof" in hit.files:
+        assert stored.proof.read_text() == "proof"
+
+
+# --- Damaged logs and theories --------------------------------------------------------------------
+
+LOG = """[Theory T] Theory loaded
+[Theory T] Theory translated
+analyzing
+==============================================================================
+summary of summaries:
+
+analyzed: t.spthy
+
+  output:          t.spthy-proof
+  processing time: 0.12s
+  \x20
+  WARNING: 1 wellformedness check failed!
+           The analysis results might be wrong!
+
+  one (all-traces): verified (7 steps)
+  two (exists-trace): falsified - no trace found (3 steps)
+  three (all-traces): analysis incomplete (1 steps)
+
+==============================================================================
+"""
+LOG_PIECES = b"""
+analyzed: t.spthy
+analyzed: u.spthy
+=====
+summary of summaries:
+: verified (
+(1 steps)
+(99999999999999999999 steps)
+"t.spthy" (line 1, column 1):
+unexpected "x"
+""".splitlines(keepends=True)
+
+
+def play_damaged_logs(numbers):
+    """Of a damaged log no lemma has an answer that does not stand in it, beside its name."""
+    data = LOG.encode()
+    for _ in range(numbers.choice([1, 2, 4])):
+        data = with_odd_bytes(numbers, data, LOG_PIECES)
+    log = Path("log")
+    log.write_bytes(data)
+    text = data.decode(errors="replace")
+    with blamed_on(data):
+        for lemma in ("", "one", "three"):
+            output = bt.read_output("log", "log", lemma)
+            for line in output.lines:
+                if line.verdict in bt.ANSWERS:
+                    assert re.search(rf"\b{line.name}\b.*: {line.verdict}", text), line
+        done = call("audit", ".", "--format", "json")
+        assert done.returncode in (0, 1, 2, 3)
+        check_json(done)
+
+
+MANY_ITEMS = """theory Many
+configuration: "--auto-sources"
+begin
+builtins: hashing, signing
+functions: f/2, g/1 [private]
+#define FLAG
+#ifdef FLAG & not OTHER
+rule A [color=#ffffff]: let x = ~k in [ Fr(~k) ] --[ A(x) ]-> [ Out(<x, 'c'>) ]
+#else
+rule A: [ ] --> [ ]
+#endif
+#include "t.spthy"
+restriction R: "All x #i #j. A(x) @ i & A(x) @ j ==> #i = #j"
+tactic: tac
+prio:
+    regex ".*A.*"
+lemma many [sources, reuse, heuristic={tac}]:
+    all-traces "All x #i. A(x) @ i ==> T" /* a comment */
+simplify
+by contradiction /* from formulas */
+lemma some [hide_lemma=many, output=[spthy]]: exists-trace "Ex x #i. A(x) @ i"
+text{* with a \\* in it *}
+predicates: P(x) <=> Ex #i. A(x) @ i
+end
+"""
+THEORY_PIECES = b"""
+" ' ( ) [ ] { } {* *} | = , : < . /* */ // lemma rule end begin let in diff( restriction text
+heuristic: configuration: sorry SOLVED qed process builtins: #else #endif #ifdef
+""".split()
+THEORY_PIECES += [
+    b"\n",
+    b"#ifdef X\n",
+    b"#endif\n",
+    b'#include "t.spthy"\n',
+    b"lemma x:",
+    b"by sorry",
+]
+LARGEST_THEORY = 60_000
+
+
+@functools.lru_cache(maxsize=1)
+def good_theories():
+    """Texts of theories: real ones where they are there."""
+    texts = [MANY_ITEMS.encode()]
+    for path in sorted(CORPUS.rglob("*.spthy")):
+        data = path.read_bytes()
+        if len(data) <= LARGEST_THEORY:
+            texts.append(data)
+    return texts
+
+
+def play_damaged_theories(numbers):
+    """A damaged theory is refused with a place, or read: what is a lemma has its name there."""
+    lab = Lab(Path.cwd())
+    theories = good_theories()
+    data = numbers.choice(theories)
+    for _ in range(numbers.choice([1, 2, 4])):
+        other = numbers.choice(theories)
+        start = numbers.randrange(len(other))
+        size = numbers.choice([20, 200, 2000])
+        spliced = other[start : start + size]
+        data = with_odd_bytes(numbers, data, [*THEORY_PIECES, spliced, spliced])
+    path = lab.path / "damaged.spthy"
+    path.write_bytes(data)
+    with blamed_on(data):
+        for options in ([], ["--diff"], ["--auto-sources", "-D=FLAG"]):
+            check_lemmas(data, options)
+        done = call("audit", ".", "--format", "json")
+        assert done.returncode in (0, 1, 2, 3)
+        check_json(done)
+
+
+def check_lemmas(data, options):
+    """What `lemmas` lists of a theory stands in it; if it is refused, with file and line."""
+    done = call("lemmas", "damaged.spthy", "--json", *options)
+    if done.returncode == 2:
+        assert re.search(r"^error: \w+\.spthy:\d+:", done.stderr), done.stderr
+        return
+    text = data.decode(errors="replace") + THEORY
+    for lemma in json.loads(done.stdout)["lemmas"]:
+        name = lemma["name"]
+        is_added = name.startswith(("AUTO_typing", "Observational_equivalence"))
+        assert is_added or name.partition("_")[0] in text, name
+
+
+# --- The two ways to soak -------------------------------------------------------------------------
+
+KINDS = {}
+for stop in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+    KINDS[f"kills by {stop.name}"] = Kind(functools.partial(play_kills, stop, 6), 1)
+KINDS["walks over one results directory"] = Kind(functools.partial(play_walk, 5), 1)
+KINDS["damaged journals"] = Kind(play_damaged_journals, 4)
+KINDS["damaged recipes"] = Kind(play_damaged_recipes, 50)
+KINDS["damaged expectations"] = Kind(play_damaged_expectations, 15)
+KINDS["damaged reports of batch-tamarin"] = Kind(play_damaged_upstream_reports, 6)
+KINDS["damaged cache entries"] = Kind(play_damaged_cache_entries, 30)
+KINDS["damaged logs"] = Kind(play_damaged_logs, 20)
+KINDS["damaged theories"] = Kind(play_damaged_theories, 12)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_soak(name):
+    if name.startswith(("kills", "walks")) and sys.platform != "linux":
+        pytest.skip("needs Linux")
+    print(f"seed {SOAK_SEED}")
+    for number in range(KINDS[name].rounds):
+        play_round(name, SOAK_SEED, number)
+
+
+def soak(seconds, seed, names):
+    """Play rounds of these kinds in turn until the time is up; the exit code."""
+    print(f"seed {seed}", flush=True)
+    end = time.monotonic() + seconds
+    played = dict.fromkeys(names, 0)
+    code = 0
+    try:
+        for name, number in rounds_in_turn(names):
+            if time.monotonic() >= end:
+                break
+            play_round(name, seed, number)
+            played[name] += 1
+    except AssertionError:
+        traceback.print_exc()
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    for name, rounds in played.items():
+        print(f"{rounds:8,} x {name}")
+    return code
+
+
+def rounds_in_turn(names):
+    """(kind, number) without an end: of each kind as many rounds as an ordinary run has, and again.
+
+    So each kind has about the same time.
+    """
+    for turn in itertools.count():
+        for name in names:
+            rounds = KINDS[name].rounds
+            for number in range(turn * rounds, turn * rounds + rounds):
+                yield name, number
+
+
 # === Benchmark ====================================================================================
+#
+# A prover that answers at once and two slots: what is measured is what is spent beside proofs. What
+# other programs do with the very same commands is measured in turn with it.
+
+INSTANT = """
+printf '%s\\nsummary of summaries:\\n\\n' $RULE
+printf '  %s (all-traces): verified (1 steps)\\n\\n%s\\n' $LEMMA $RULE
+"""
+BENCH_TASKS = 200
+BENCH_ROUNDS = 5
+
+
+class Measurement(typing.NamedTuple):
+    """What one run of a command took, with all its children."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float  # of the largest process
+
+
+# The kernel counts the memory of who starts a process as that process's own: a small Python does.
+MEASURE = """
+import os, subprocess, sys, time
+begun = time.monotonic()
+null = subprocess.DEVNULL
+process = subprocess.Popen(sys.argv[1:], stdout=null, stderr=null)
+_, _, usage = os.wait4(process.pid, 0)
+print(time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+"""
 
 
 def measured(command, folder):
-    """(seconds, CPU seconds, peak MB of the largest process) of a command and its children."""
-    begun = time.monotonic()
-    process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, _, usage = os.wait4(process.pid, 0)
-    return time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    """Run a command in a folder; its Measurement."""
+    measure = [sys.executable, "-c", MEASURE, *command]
+    told = subprocess.check_output(measure, cwd=folder, text=True)
+    return Measurement(*map(float, told.split()))
 
 
-def benchmark(folder, tasks=200, rounds=5):
-    """A prover that answers at once, two slots; the peers run the same commands. Medians of some rounds, in turn."""
-    lab = Lab(folder)
-    lab.write("t.spthy", many_lemmas(tasks))
-    lab.prover(
-        'printf "%s\\nsummary of summaries:\\n\\n  $LEMMA (all-traces): verified (1 steps)\\n\\n%s\\n" $RULE $RULE'
-    )
-    lab.recipe(config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60})
-    command = f"seq 0 {tasks - 1} | xargs -P2 -I@ ./fake.sh +RTS -N1 -RTS t.spthy --prove=l@ --output=x > /dev/null"
-    contest = {
-        "xargs -P2": ["sh", "-c", command],
-        "batch_tamarin.py": [
-            sys.executable,
-            str(SCRIPT),
-            "run",
-            "recipe.json",
-            "-q",
-            "-o",
-            "results@",
-        ],
-        "batch_tamarin.py --version": [sys.executable, str(SCRIPT), "--version"],
+def contestants():
+    """The command of each contestant."""
+    prove = "./fake.sh +RTS -N1 -RTS t.spthy --prove=l@ --output=x > /dev/null"
+    with_xargs = f"seq 0 {BENCH_TASKS - 1} | xargs -P2 -I@ {prove}"
+    ours = [sys.executable, str(SCRIPT)]
+    commands = {
+        "xargs -P2": ["sh", "-c", with_xargs],
+        "batch_tamarin.py": [*ours, "run", "recipe.json", "-q"],
+        "batch_tamarin.py --version": [*ours, "--version"],
         "python -c pass": [sys.executable, "-c", "pass"],
     }
     peer = shutil.which("batch-tamarin")
     if peer:
-        contest["batch-tamarin (peer)"] = [peer, "run", "recipe.json"]
-    figures = {name: [] for name in contest}
-    for number in range(rounds):
-        for name, words in contest.items():
-            if name == "batch-tamarin (peer)":
-                shutil.rmtree(lab.path / "results", ignore_errors=True)
-            figures[name].append(
-                measured(
-                    [word.replace("results@", f"results-{number}") for word in words], lab.path
-                )
-            )
-    print(
-        f"{tasks} tasks, instant prover, 2 slots, Python {sys.version.split()[0]}, median of {rounds}"
+        commands["batch-tamarin (peer)"] = [peer, "run", "recipe.json"]
+    return commands
+
+
+def benchmark(folder):
+    """Measure all contestants in turn, and print the medians of some rounds."""
+    lab = Lab(folder)
+    lab.write("t.spthy", many_lemmas(BENCH_TASKS))
+    lab.prover(INSTANT)
+    lab.recipe(config={"global_max_cores": 2, "global_max_memory": 2, "default_timeout": 60})
+    commands = contestants()
+    measurements = {name: [] for name in commands}
+    for number in range(BENCH_ROUNDS):
+        # A cache of its own for every round: proofs are started, not copied.
+        os.environ["XDG_CACHE_HOME"] = str(folder / f"cache-{number}")
+        for name, command in commands.items():
+            shutil.rmtree(lab.results, ignore_errors=True)
+            measurements[name].append(measured(command, folder))
+    version = sys.version.split()[0]
+    print(f"{BENCH_TASKS} tasks, instant prover, 2 slots, Python {version}")
+    print(f"medians of {BENCH_ROUNDS} rounds; MB: of the largest process")
+    for name, taken in measurements.items():
+        wall_s, cpu_s, peak_mb = map(statistics.median, zip(*taken))
+        print(f"{name:28} {wall_s:7.3f} s   CPU {cpu_s:6.3f} s   {peak_mb:6.1f} MB")
+
+
+# === The command line =============================================================================
+
+
+def main():
+    """`python test_batch_tamarin.py soak|bench`; the exit code."""
+    parser = argparse.ArgumentParser(description="What is too long for a run of the tests.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    soaking = commands.add_parser("soak", help="random input for as long as there is time")
+    soaking.add_argument("--seconds", type=float, default=SOAK_S, help=f"default: {SOAK_S}")
+    soaking.add_argument("--seed", type=int, help="that of an earlier soak; default: a new one")
+    soaking.add_argument(
+        "--kind",
+        choices=KINDS,
+        action="append",
+        metavar="KIND",
+        help=f"only this (repeatable): {', '.join(KINDS)}",
     )
-    for name, rows in figures.items():
-        wall, cpu, peak = (statistics.median(column) for column in zip(*rows))
-        print(f"{name:28} {wall:7.3f} s   CPU {cpu:6.3f} s   largest process {peak:6.1f} MB")
+    commands.add_parser("bench", help="how fast it is, beside other programs")
+    args = parser.parse_args()
+    if args.command == "soak":
+        seed = args.seed
+        if seed is None:
+            seed = random.SystemRandom().randrange(1_000_000)
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["XDG_CACHE_HOME"] = folder
+            return soak(args.seconds, seed, args.kind or list(KINDS))
+    with tempfile.TemporaryDirectory() as folder:
+        benchmark(Path(folder))
+    return 0
 
 
-if __name__ == "__main__" and sys.argv[1:] == ["bench"]:
-    with tempfile.TemporaryDirectory() as scratch:
-        benchmark(Path(scratch))
+if __name__ == "__main__":
+    sys.exit(main())
