@@ -12602,7 +12602,7 @@ class AuditRow(NamedTuple):
 def audit_report(
     form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool
 ) -> str:
-    """What an audit found, as table, json, csv, md or junit.
+    """What an audit found, as a table for a terminal or in one of the formats of REPORTS.
 
     CSV: a line for each result, then one for each finding. `details`: pages show every lemma.
     """
@@ -12618,9 +12618,9 @@ def audit_report(
         suite = _audit_suite(rows, findings)
         return "".join(junit_lines([suite]))
     # Only traces need a place to be relative to, and an audit shows none.
-    page = Markdown(".") if form == "md" else PlainText(".")
+    page = WRITERS[form](".")
     parts = _audit_page(page, rows, findings, details)
-    return "".join(parts)
+    return page.opening + "".join(parts) + page.closing
 
 
 def _audit_json(ok: bool, rows: Iterable[AuditRow], findings: Iterable[Finding]) -> str:
@@ -13061,6 +13061,13 @@ if (byId('results')) {
 """
 
 
+WRITERS: dict[str, type[Writer]] = {
+    "table": PlainText,
+    "md": Markdown,
+    "html": Html,
+    "tex": Latex,
+    "typ": Typst,
+}
 # A report, in pieces, of batches, for the directory that it goes to.
 REPORTS: dict[str, Callable[[Batches, str], Iterator[str]]] = {
     "md": functools.partial(page_report, Markdown),
@@ -14054,7 +14061,7 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "-f",
         "--format",
-        choices=("table", "json", "csv", "md", "junit"),
+        choices=("table", *REPORTS),
         default="table",
         help="default: a table for people",
     )
@@ -14553,7 +14560,8 @@ def print_check(check: CheckJob) -> None:
 
 def print_lemmas(batch: Batch, task_ids: Sequence[str]) -> None:
     """Show the first of the lemmas that these tasks are of."""
-    lemmas = dict.fromkeys(batch.tasks[task_id].plan.lemma for task_id in task_ids)
+    plans = [batch.tasks[task_id].plan for task_id in task_ids]
+    lemmas = dict.fromkeys(plan.lemma for plan in plans if not plan.unreadable)
     if lemmas:
         print(printable(f"  lemmas: {listed(lemmas, SHOWN_LEMMAS)}"))
 
@@ -15004,6 +15012,7 @@ def command_audit(args: argparse.Namespace) -> int:
 
     What verdicts rest on, what contradicts them, and what is not as expected.
     """
+    refuse_to_print([args.format])
     evidence = read_evidence(args.paths, warn)
     tasks = all_tasks(evidence)
     findings = [*audit(evidence.batches), *evidence.findings]
@@ -15108,7 +15117,7 @@ def refuse_to_print(formats: Sequence[str]) -> None:
             "several formats need -o FILE: each is written to FILE with its own ending"
         )
     if "html" in formats and sys.stdout.isatty():
-        raise InputError("html is for a browser, not for a terminal: add -o report.html")
+        raise InputError("html is for a browser, not for a terminal: add > page.html")
 
 
 def refuse_to_replace(path: str, form: str) -> None:

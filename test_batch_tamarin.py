@@ -9146,7 +9146,7 @@ def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, monkeypatch
     warnings = []
     evidence = bt.read_evidence(["dir"], warnings.append)
     findings = [*bt.audit(evidence.batches), *evidence.findings]
-    for form in ("table", "json", "csv", "md", "junit"):
+    for form in ("table", *bt.REPORTS):
         told = bt.audit_report(form, False, evidence.batches, findings, True)
         assert "heard" in told, form
         assert "\x1b" not in told, form
@@ -9155,10 +9155,10 @@ def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, monkeypatch
             ElementTree.fromstring(told)
 
 
-@pytest.mark.parametrize("form", ["table", "json", "csv", "md", "junit"])
+@pytest.mark.parametrize("form", ["table", *bt.REPORTS])
 def test_an_audit_is_told_in_every_form(lab, run_here, form):
     lab.write("log", BELL_LOG)
-    told = run_here("audit", "log", "--details", "--format", form, code=0)
+    told = run_here("audit", "log", "--details", "-f", form, code=0)
     assert "heard" in told.out
 
 
@@ -10316,7 +10316,7 @@ def test_a_batch_rests_on_its_own_lemmas_only(lab):
 def test_a_page_is_not_poured_into_a_terminal(reported):
     terminal = Terminal(reported, "report", "results", "-f", "html")
     assert terminal.end() == 2
-    assert "html is for a browser, not for a terminal: add -o report.html" in terminal.text()
+    assert "html is for a browser, not for a terminal: add > page.html" in terminal.text()
     assert report_on(reported, "-f", "html").stdout.startswith("<!DOCTYPE html>")
 
 
@@ -11281,10 +11281,11 @@ def test_the_demo_recipe_has_proofs_that_its_prover_accepts(tmp_path):
 def test_the_other_demo_recipe_shows_what_can_go_wrong(tmp_path):
     lab = Lab(tmp_path)
     done = lab.run("run", str(HERE / "recipes" / "trouble.json"), *AT_ONCE, code=1)
-    assert "1 incomplete, 1 timeout, 1 memory limit, 2 failed" in done.stdout
+    assert "1 incomplete, 1 timeout, 1 memory limit, 3 failed" in done.stdout
     assert "1 not as expected; 1 resting on a falsified lemma" in done.stdout
     assert "it was asked to crash here" in done.stdout
     assert 'broken.spthy:7:14: unexpected "-"' in done.stdout
+    assert "unclosed.spthy:14:1: the theory has no 'end', or a bracket is not closed" in done.stdout
 
 
 # A prover that stores a proof in a theory that it has changed.
