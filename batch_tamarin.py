@@ -396,8 +396,12 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
         ) as file:
             file.writelines(pieces)
         os.replace(temporary, path)
-    except BaseException:  # what makes the pieces may fail, too
-        remove_file(temporary)
+    except BaseException as error:  # what makes the pieces may fail, too
+        with suppress(OSError):  # the first error tells more
+            remove_file(temporary)
+        # A full disk names no file, and the temporary name tells nobody anything.
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            error.filename = path
         raise
 
 
@@ -6707,7 +6711,43 @@ def is_locked(path: str) -> bool | None:
 
 # --- The results directory ------------------------------------------------------------------------
 
-RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
+# What provers write stands there, and nobody can make it again.
+EVIDENCE_FOLDERS = ("proofs", "traces", "logs")
+
+
+class DerivedFiles:
+    """Makes what follows from the journal: what can't be made is a warning and nothing more.
+
+    A reason is told once: on a full disk it is that of all of them.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self._told: set[str] = set()
+
+    @contextmanager
+    def making(self, path: str) -> Iterator[None]:
+        """While this is made, at a path in the results directory, no error gets out."""
+        try:
+            yield
+        # Whatever it is, also a mistake of ours: it must not hide results that took weeks.
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            if isinstance(error, OSError):
+                path = error.filename or os.path.join(self.directory, path)
+                reason = error.strerror or reason
+            elif not isinstance(error, InputError):
+                reason = f"{type(error).__name__}: {error}"
+            if reason not in self._told:
+                self._told.add(reason)
+                self._tell(path, reason)
+
+    def _tell(self, path: str, reason: str) -> None:
+        command = quoted(["report", self.directory, "--rebuild"])
+        warn(
+            f"{path} can't be made: {reason}. The results are safe in {JOURNAL}; "
+            f"`batch_tamarin.py {command}` makes such files again"
+        )
 
 
 def _names_in(folder: str) -> list[str]:
@@ -8035,7 +8075,7 @@ class AttemptFiles:
     def _move_away(self, task_id: str, attempt: int) -> None:
         outputs = result_files(self.directory, task_id)
         # The drawings are found by the name of their DOT file, whether it is still there or not.
-        for path in (*outputs, *_existing_drawings(outputs.trace_dot)):
+        for path in (*outputs, *drawings(outputs.trace_dot)):
             if os.path.lexists(path):
                 os.makedirs(self.earlier, exist_ok=True)
                 ending = os.path.basename(path)[len(task_id) :]
@@ -8173,7 +8213,11 @@ async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
     import shutil
 
     folder = os.path.join(os.path.abspath(directory), "traces")
-    undrawn = _undrawn_traces(folder)
+    try:
+        undrawn = _undrawn_traces(folder)
+    except OSError as error:
+        warn(f"the traces in {folder} can't be drawn: {error.strerror}")
+        return
     if not undrawn:
         return
     program = shutil.which("dot")
@@ -8200,13 +8244,13 @@ async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
     left = [path for path in undrawn if not drawings(path)]
     if left:
         traces = plural(len(left), "trace")
-        warn(f"dot could not draw {traces} within {limits.timeout_s:g} s: {', '.join(left[:5])}")
+        warn(f"dot could not draw {traces} within {limits.timeout_s:g} s: {listed(left)}")
 
 
 def _undrawn_traces(folder: str) -> list[str]:
     """The DOT files of the last attempts that have no drawing yet."""
     undrawn: list[str] = []
-    for name in sorted(os.listdir(folder)):
+    for name in sorted(_names_in(folder)):
         path = os.path.join(folder, name)
         # No id has a `~`: it marks what `set_aside` has kept of earlier attempts.
         if name.endswith(".dot") and "~" not in name and not drawings(path):
@@ -8216,29 +8260,33 @@ def _undrawn_traces(folder: str) -> list[str]:
 
 async def _draw_trace(executor: Executor, job: Job) -> bool:
     """Draw one DOT file, which the job's id names; whether the room is free again."""
+    with suppress(OSError):
+        # What a driver that was killed has left may be of another text.
+        for path in _drawn_by_dot(job.id):
+            os.unlink(path)
     outcome = await executor.run(job, lambda pid, started: None)
-    # One graph makes one file: ID.dot.svg, ID.dot.2.svg ...
-    made = [f"{job.id}.svg"]
-    while os.path.exists(f"{job.id}.{len(made) + 1}.svg"):
-        made.append(f"{job.id}.{len(made) + 1}.svg")
     # What dot did not make, or a full disk, is told of as not drawn: a drawing ends no batch.
     with suppress(OSError):
-        for path, drawing in zip(made, _drawing_names(job.id)):
+        for path, drawing in zip(_drawn_by_dot(job.id), _drawing_names(job.id)):
             if outcome.exit == ExitStatus(0):
                 os.replace(path, drawing)
             else:
-                remove_file(path)
+                os.unlink(path)
     return not outcome.unkillable
 
 
+def _drawn_by_dot(dot: str) -> list[str]:
+    """What `dot -O` has made of a DOT file's graphs: ID.dot.svg, ID.dot.2.svg ..."""
+    names = (f"{dot}.{number}.svg" for number in itertools.count(2))
+    return list(itertools.takewhile(os.path.exists, itertools.chain([f"{dot}.svg"], names)))
+
+
 def drawings(dot: str) -> list[str]:
-    """The drawings of a DOT file's graphs; none that were made of an earlier attempt's file."""
-    written = os.stat(dot).st_mtime
-    return [path for path in _existing_drawings(dot) if os.stat(path).st_mtime >= written]
+    """The drawings of a DOT file's graphs that are there.
 
-
-def _existing_drawings(dot: str) -> Iterator[str]:
-    return itertools.takewhile(os.path.exists, _drawing_names(dot))
+    Those of an earlier attempt's file have been set aside with it.
+    """
+    return list(itertools.takewhile(os.path.exists, _drawing_names(dot)))
 
 
 def _drawing_names(dot: str) -> Iterator[str]:
@@ -8565,40 +8613,47 @@ def _utc(local: str) -> str:
 
 # --- Writing: success/ and failed/ ----------------------------------------------------------------
 
+RESULT_FOLDERS = ("success", "failed")
+
 
 def write_result_file(directory: str, task: Task) -> None:
     """Write success/ID.json or failed/ID.json of a task that has ended.
 
     What an earlier attempt left in the other folder goes. Raises OSError.
     """
-    # A task that failed, ran again and succeeded must not stand in both.
     home = _result_folder(task)
-    for folder in ("success", "failed"):
-        path = os.path.join(directory, folder, task.id + ".json")
-        if folder == home:
-            content = _result_file(directory, task)
-            write_file(path, json.dumps(content, indent=2) + "\n")
-        else:
-            remove_file(path)
+    name = task.id + ".json"
+    # First: a task that failed, ran again and succeeded must not stand in both, nor in the wrong
+    # one if the right one can't be written.
+    for folder in RESULT_FOLDERS:
+        if folder != home:
+            remove_file(os.path.join(directory, folder, name))
+    if home:
+        content = _result_file(directory, task)
+        os.makedirs(os.path.join(directory, home), exist_ok=True)
+        write_file(os.path.join(directory, home, name), json.dumps(content, indent=2) + "\n")
 
 
-def restore_result_files(directory: str, batch: Batch) -> None:
+def restore_result_files(directory: str, batch: Batch, derived: DerivedFiles) -> None:
     """Make success/ and failed/ what the journal says.
 
     A driver that died may not have written one, and others may be of an older plan.
     """
     # Two listings are faster than a look at two paths for each of 100,000 tasks.
-    success_folder = os.path.join(directory, "success")
-    succeeded = set(os.listdir(success_folder))
-    failure_folder = os.path.join(directory, "failed")
-    failed = set(os.listdir(failure_folder))
+    succeeded: set[str] = set()
+    failed: set[str] = set()
+    with derived.making("success"):
+        succeeded.update(_names_in(os.path.join(directory, "success")))
+    with derived.making("failed"):
+        failed.update(_names_in(os.path.join(directory, "failed")))
     for task in batch.tasks.values():
         name = task.id + ".json"
         home = _result_folder(task)
         success_is_right = (name in succeeded) == (home == "success")
         failure_is_right = (name in failed) == (home == "failed")
         if not (success_is_right and failure_is_right):
-            write_result_file(directory, task)
+            with derived.making(home):
+                write_result_file(directory, task)
 
 
 def _result_folder(task: Task) -> str:
@@ -10662,14 +10717,27 @@ def link_oracles(theory: Theory, cwd: str, folder: str, copies: Mapping[str, str
 
 # === Reports ======================================================================================
 
+PAGE = "summary.html"
 
-def write_derived_files(batch: Batch, directory: str) -> None:
-    """Write what the Batch alone can make again, except success/ and failed/. Raises OSError."""
-    report = os.path.join(directory, UPSTREAM_REPORT)
-    write_file(report, execution_report(batch, directory))
-    # It grows with the batch and its traces: written last, and in pieces.
-    page = os.path.join(directory, "summary.html")
-    write_file(page, page_report(Html, batch, directory, directory))
+
+def write_execution_report(batch: Batch, directory: str) -> None:
+    """Write the report that batch-tamarin reads. Raises OSError."""
+    path = os.path.join(directory, UPSTREAM_REPORT)
+    write_file(path, execution_report(batch, directory))
+
+
+def write_summary(batch: Batch, directory: str) -> None:
+    """Write the page about a batch: in pieces, as it grows with its traces. Raises OSError."""
+    path = os.path.join(directory, PAGE)
+    write_file(path, page_report(Html, batch, directory, directory))
+
+
+def write_reports(batch: Batch, directory: str, derived: DerivedFiles) -> None:
+    """Write what else the Batch alone can make again, beside success/ and failed/."""
+    with derived.making(UPSTREAM_REPORT):
+        write_execution_report(batch, directory)
+    with derived.making(PAGE):
+        write_summary(batch, directory)
 
 
 def rows_of_batch(batch: Batch) -> Iterator[Row]:
@@ -13686,7 +13754,7 @@ def command_check(args: argparse.Namespace) -> int:
     recipe = Recipe(args.recipe)
     batch = plan_recipe(recipe, asked_options(args))
     with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
-        for name in RESULT_FOLDERS:
+        for name in EVIDENCE_FOLDERS:
             os.makedirs(os.path.join(folder, name))
         checks = [*self_tests(batch, folder), *theory_loads(batch, folder)]
         run_checks(batch, checks)
@@ -14414,11 +14482,10 @@ def rebuild(batch: Batch, directory: str) -> None:
     """Make every derived file of a results directory of ours again. Raises InputError, OSError."""
     if not os.path.exists(os.path.join(directory, JOURNAL)):
         raise InputError(f"there is no {JOURNAL}: what others wrote is left as it is", directory)
-    for folder in ("success", "failed"):
-        os.makedirs(os.path.join(directory, folder), exist_ok=True)
     for task in batch.tasks.values():
         write_result_file(directory, task)
-    write_derived_files(batch, directory)
+    write_execution_report(batch, directory)
+    write_summary(batch, directory)
 
 
 # --- lemmas ---------------------------------------------------------------------------------------
@@ -14663,8 +14730,9 @@ def run_batch(
             return _nothing_to_do(batch, directory, chosen_ids)
         go_on(journal, changes, say)
     prepare_directory(batch, directory)
+    derived = DerivedFiles(directory)
     if not journal.is_new:
-        show_as_it_is_now(batch, directory)
+        show_as_it_is_now(batch, directory, derived)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
     waiting = [task for task in tasks if batch.needs_run(task)]
     left = plural(len(waiting), "task")
@@ -14672,7 +14740,7 @@ def run_batch(
     with Supervisor(batch.id, journal.fd) as supervisor:
         progress = Progress(batch, tasks, directory, supervisor.live, args)
         # First the file: who is told that a task has ended finds it.
-        journal.observers.append(functools.partial(write_event_files, directory, batch))
+        journal.observers.append(functools.partial(write_event_files, batch, derived))
         journal.observers.append(progress)
         tell = say if args.debug else None
         runner = Runner(directory, journal, supervisor, cache, tell)
@@ -14683,7 +14751,7 @@ def run_batch(
     journal.record(Ended(stopped_by, timestamp()))
     # Before what may fail on a full disk: the journal is whole, and the rest follows from it.
     journal.close()
-    write_derived_files(batch, directory)
+    write_reports(batch, directory, derived)
     print_coloured(final_table(batch, directory, tasks))
     if stopped_by:
         return BatchRun(batch, directory, 128 + stopped_by)
@@ -14708,12 +14776,12 @@ def prepare_directory(batch: Batch, directory: str) -> None:
     foreign.
     """
     with storage_errors(directory):
-        for folder in RESULT_FOLDERS:
+        for folder in EVIDENCE_FOLDERS:
             os.makedirs(os.path.join(directory, folder), exist_ok=True)
         keep_inputs(batch, directory)
 
 
-def show_as_it_is_now(batch: Batch, directory: str) -> None:
+def show_as_it_is_now(batch: Batch, directory: str, derived: DerivedFiles) -> None:
     """Let everything in a results directory be what the batch says now. Raises StorageError.
 
     Before the first proof begins: who looks while it runs, or when it was killed, must not see the
@@ -14721,14 +14789,16 @@ def show_as_it_is_now(batch: Batch, directory: str) -> None:
     """
     with storage_errors(directory):
         AttemptFiles(directory).settle(batch)
-        restore_result_files(directory, batch)
-        write_derived_files(batch, directory)
+    restore_result_files(directory, batch, derived)
+    write_reports(batch, directory, derived)
 
 
-def write_event_files(directory: str, batch: Batch, event: Event) -> None:
+def write_event_files(batch: Batch, derived: DerivedFiles, event: Event) -> None:
     """Write the result file of a task that has just ended."""
     if isinstance(event, Finished):
-        write_result_file(directory, batch.tasks[event.id])
+        task = batch.tasks[event.id]
+        with derived.making(task.id):
+            write_result_file(derived.directory, task)
 
 
 if __name__ == "__main__":

@@ -5134,6 +5134,114 @@ def test_output_that_cannot_be_written_is_one_clear_error(lab):
     assert done.returncode == 2
 
 
+# --- What follows from the journal never matters --------------------------------------------------
+
+
+def assert_all_is_told(lab, done, warnings):
+    """Assert that a batch of three proofs ended as it should, and warned so many times."""
+    assert len(lab.finishes()) == 3
+    assert lab.events()[-1]["event"] == "end"
+    assert "3 tasks: 3 verified" in done.stdout
+    assert done.stderr.count("warning: ") == warnings, done.stderr
+
+
+def test_result_files_whose_folder_vanishes_are_made_again(lab):
+    lab.prover("rm -rf results/success; " + VERIFY)
+    lab.recipe(config={"global_max_cores": 1})
+    assert_all_is_told(lab, lab.run("run", "recipe.json", code=0), warnings=0)
+    assert (lab.results / "success" / "t--three--fake.json").exists()
+
+
+def test_result_files_that_cannot_be_made_end_no_batch(lab):
+    lab.prover("rm -rf results/success; echo > results/success; " + VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", code=0)
+    assert_all_is_told(lab, done, warnings=1)
+    assert "results/success can't be made: File exists" in done.stderr
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+
+
+def test_reports_that_cannot_be_made_are_one_warning(lab):
+    in_the_way = "mkdir -p results/summary.html results/execution_report.json; "
+    lab.prover(in_the_way + VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", code=0)
+    assert_all_is_told(lab, done, warnings=1)
+    assert "report.json can't be made: Is a directory. The results are safe" in done.stderr
+    assert "batch_tamarin.py report results --rebuild" in done.stderr
+    rebuilt = lab.run("report", "results", "--rebuild", code=2)
+    assert "execution_report.json" in rebuilt.stderr
+
+
+def test_a_disk_that_is_full_for_derived_files_is_one_warning(lab, monkeypatch):
+    def write_file(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr(bt, "write_file", write_file)
+    lab.prover(VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", "--no-cache", code=0)
+    assert_all_is_told(lab, done, warnings=1)
+
+
+def test_a_page_that_fails_by_our_own_mistake_hides_no_result(lab, monkeypatch):
+    def page_report(*_):
+        raise KeyError("oops")
+
+    monkeypatch.setattr(bt, "page_report", page_report)
+    lab.prover(VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", code=0)
+    assert_all_is_told(lab, done, warnings=1)
+    assert "summary.html can't be made: KeyError: 'oops'" in done.stderr
+
+
+def test_a_recipe_may_have_a_long_name(lab):
+    name = "r" * 240 + ".json"
+    lab.prover(VERIFY)
+    lab.recipe(name=name)
+    assert_all_is_told(lab, lab.run("run", name, code=0), warnings=0)
+
+
+WRITE_DOT = """echo 'digraph "N0_SL0-AS0-CL0-A0-C0-NF_'$LEMMA'" { a }' > "$DOT"; """
+
+
+def run_with_dot(lab, dot, monkeypatch):
+    """A run whose traces are drawn by a `dot` that does this with the file "$3"."""
+    lab.write("bin/dot", f"#!/bin/sh\n{dot}\n", 0o755)
+    monkeypatch.setenv("PATH", f"{lab.path}/bin:{os.environ['PATH']}")
+    lab.recipe()
+    return lab.run("run", "recipe.json", code=0)
+
+
+def test_a_dot_that_draws_nothing_ends_no_batch(lab, monkeypatch):
+    lab.prover(WRITE_DOT + VERIFY)
+    done = run_with_dot(lab, "exit 0", monkeypatch)
+    assert_all_is_told(lab, done, warnings=1)
+    assert "dot could not draw 3 traces" in done.stderr
+
+
+def test_a_drawing_may_be_older_than_its_trace(lab, monkeypatch):
+    """The clock may have been put back."""
+    lab.prover(WRITE_DOT + VERIFY)
+    draw = 'echo "<svg/>" > "$3.svg"; touch -t 200001010000 "$3.svg"'
+    assert_all_is_told(lab, run_with_dot(lab, draw, monkeypatch), warnings=0)
+    assert (lab.results / "traces" / "t--one--fake.svg").exists()
+
+
+def test_what_a_killed_dot_left_is_no_drawing(lab, monkeypatch):
+    lab.prover(WRITE_DOT + 'echo "<svg>old</svg>" > "$DOT.svg"; ' + VERIFY)
+    done = run_with_dot(lab, "exit 0", monkeypatch)
+    assert "dot could not draw 3 traces" in done.stderr
+    assert not list((lab.results / "traces").glob("*.svg"))
+
+
+def test_traces_that_vanish_end_no_batch(lab, monkeypatch):
+    lab.prover("rm -rf results/traces; " + VERIFY)
+    assert_all_is_told(lab, run_with_dot(lab, "exit 0", monkeypatch), warnings=0)
+
+
 # --- One writer -----------------------------------------------------------------------------------
 
 
@@ -7094,7 +7202,8 @@ def test_a_later_failure_takes_the_place_of_a_success(tmp_path):
     success.write_text("{}")
     result = bt.Result(bt.Status.FAILED, exit=bt.ExitStatus(3), stderr_tail="a\nb")
     task = a_task(bt.Status.FAILED, result)
-    bt.restore_result_files(str(tmp_path), bt.Batch(tasks={"i": task}))
+    batch = bt.Batch(tasks={"i": task})
+    bt.restore_result_files(str(tmp_path), batch, bt.DerivedFiles(str(tmp_path)))
     told = upstream_file(tmp_path, "failed")
     assert told["return_code"] == 3
     assert told["last_stderr_lines"] == ["a", "b"]
