@@ -115,6 +115,16 @@ class StorageError(InputError):
     """The results directory can't be written (any more): full, read-only, or held by another."""
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def way_out(error: OSError) -> str:
+    """What to do about a file that can't be written, to stand behind its message; or ""."""
+    if error.errno in NO_ROOM:
+        return ": make room, then give the same command again"
+    return ""
+
+
 class Word(str, enum.Enum):
     """A word with a fixed meaning: reads, prints and goes to JSON as its plain text."""
 
@@ -4859,14 +4869,15 @@ class VersionAnswer(NamedTuple):
 
     flavour: Flavour
     version: str  # "" when it did not say
-    identity: str  # as Prover.identity
+    identity: str  # as Prover.identity; "" of what is no prover, or did not come to its answer
     problem: str = ""  # why there is no version
 
 
 async def ask_versions(provers: Iterable[Prover]) -> None:
     """Ask every prover its version, all at once and each executable once.
 
-    Sets flavour, version and identity; one that does not tell its version is warned of.
+    Sets flavour, version and identity; one that does not tell its version is warned of. Raises
+    InputError where it is no Tamarin: every task would fail.
     """
     import asyncio
     import tempfile
@@ -4884,6 +4895,11 @@ async def ask_versions(provers: Iterable[Prover]) -> None:
         asked = [_ask_version(supervisor, folder, group[0]) for group in groups]
         answers = await asyncio.gather(*asked)
     for group, answer in zip(groups, answers):
+        if not answer.identity:
+            raise InputError(
+                f"prover '{group[0].alias}' did not come to tell its version: {answer.problem}; "
+                f"try `{quoted(group[0].command)} --version`, then run it again"
+            )
         for prover in group:
             prover.flavour = answer.flavour
             prover.version = answer.version
@@ -4907,6 +4923,8 @@ async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> V
         stderr=f"{log}.err",
     )
     outcome = await supervisor.run(job, lambda pid, started: None)
+    if outcome.status is not Status.COMPLETED:
+        return VersionAnswer(Flavour.TAMARIN_PROVER, "", "", outcome.reason)
     said = "\n".join(ends_of(job.stdout))
     # A prover that was built anew may say the same.
     digests = [file_digest(word) for word in prover.command if os.path.isfile(word)]
@@ -4914,9 +4932,12 @@ async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> V
     found = _VERSION.search(said)
     if found:
         return VersionAnswer(Flavour(found[1]), found[2], identity)
-    complaint = _complaint(ends_of(job.stderr))
-    problem = outcome.reason or complaint or "it said nothing that we know"
-    return VersionAnswer(Flavour.TAMARIN_PROVER, "", identity, problem)
+    if "tamarin" in said.lower():
+        problem = "what it said is none that we know"
+        return VersionAnswer(Flavour.TAMARIN_PROVER, "", identity, problem)
+    first_line = next(filter(None, said.split("\n")), "")
+    problem = _complaint(ends_of(job.stderr)) or f"it says '{first_line}'"
+    return VersionAnswer(Flavour.TAMARIN_PROVER, "", "", f"this is no Tamarin prover: {problem}")
 
 
 # === Recipe =======================================================================================
@@ -6543,7 +6564,8 @@ class Journal:
             # Some file systems have nothing to flush.
             if error.errno not in (errno.EINVAL, errno.ENOTSUP):
                 raise StorageError(
-                    f"the journal can't be brought to disk: {error.strerror}", self.path
+                    f"the journal can't be brought to disk: {error.strerror}{way_out(error)}",
+                    self.path,
                 ) from None
 
 
@@ -6671,17 +6693,13 @@ def driver_lives(header: Header) -> bool | None:
     same. Another boot of the same host has ended it; in another pid namespace, or on another host,
     it can't be seen.
     """
-    host, boot_id = host_id()
-    if header.host != host:
+    if foreign_place(header):
         return None
     # Older versions wrote neither.
     if not header.boot_id or not header.started:
         return None
-    if header.boot_id == boot_id:
-        return process_start(header.pid) == header.started
-    # `host_id` puts the pid namespace behind the boot's own id.
-    same_boot = header.boot_id.partition(" ")[0] == boot_id.partition(" ")[0]
-    return None if same_boot else False
+    _, boot_id = host_id()
+    return header.boot_id == boot_id and process_start(header.pid) == header.started
 
 
 def is_driven(header: Header, path: str) -> bool | None:
@@ -6696,6 +6714,18 @@ def is_driven(header: Header, path: str) -> bool | None:
     if not locked and header.host != host_id()[0]:
         return None  # a network file system may keep the locks of each host apart
     return locked
+
+
+def foreign_place(header: Header) -> str:
+    """Where a batch's driver is, or was, if its pid is not one of ours; "" if it is."""
+    host, boot_id = host_id()
+    if header.host != host:
+        return f"on {header.host}"
+    # `host_id` puts the pid namespace behind the boot's own id.
+    same_boot = header.boot_id.partition(" ")[0] == boot_id.partition(" ")[0]
+    if same_boot and header.boot_id != boot_id:
+        return "in another container of this host"
+    return ""
 
 
 def is_locked(path: str) -> bool | None:
@@ -6803,7 +6833,8 @@ def storage_errors(directory: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"the results directory can't be written: {error.strerror}", error.filename or directory
+            f"the results directory can't be written: {error.strerror}{way_out(error)}",
+            error.filename or directory,
         ) from None
 
 
@@ -7557,6 +7588,9 @@ class Scheduler:
                 self.room.give(item.limits)
         except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it in the end
             self.fail(error)
+        except asyncio.CancelledError:  # the event loop ends: nothing may start any more
+            self.stop()
+            raise
         finally:
             self._jobs.discard(cast("asyncio.Future[None]", asyncio.current_task()))
             self._start_what_fits()
@@ -7619,19 +7653,23 @@ class Runner:
         """
         self.signals.listen()
         try:
-            missing = list(tasks)
-            loads: list[list[TaskHit]] = []
-            if self.cached and not again:
-                missing, loads = await self._ask_cache(self.cached, missing)
-            # Loads come first: many results may wait for one.
-            waiting = [self._loading(hits) for hits in loads]
-            for task in in_order(missing, self.batch.header.scheduler):
-                waiting.append(self._proving(task))
-            await self.scheduler.run(waiting)
+            with storage_errors(self.directory):
+                await self._run(tasks, again)
             if not self.signals.stopped_by:
                 await draw_traces(self.directory, self.executor, self.batch.header.limits)
         finally:
             self.recorder.flush()
+
+    async def _run(self, tasks: Iterable[Task], again: bool) -> None:
+        missing = list(tasks)
+        loads: list[list[TaskHit]] = []
+        if self.cached and not again:
+            missing, loads = await self._ask_cache(self.cached, missing)
+        # Loads come first: many results may wait for one.
+        waiting = [self._loading(hits) for hits in loads]
+        for task in in_order(missing, self.batch.header.scheduler):
+            waiting.append(self._proving(task))
+        await self.scheduler.run(waiting)
 
     async def _ask_cache(
         self, cached: CachedResults, tasks: Iterable[Task]
@@ -7915,13 +7953,16 @@ def take_long_to_read(outputs: Outputs) -> bool:
 
 
 def read_result(run: ProverRun, outcome: Outcome) -> Result:
-    """What came of an attempt, its files settled."""
+    """What came of an attempt, its files settled. Raises OSError on a full disk."""
     outputs = run.outputs
     try:
         output = read_output(outputs.stdout, outputs.stderr, run.plan.lemma)
         result = judge(run.plan, outcome, output, outputs.proof)
         keep_outputs(run.plan, result, outputs, output)
-    except OSError as error:  # too many open files, perhaps: the next task may have better luck
+    except OSError as error:
+        if error.errno in NO_ROOM:  # the proof runs again when there is room
+            raise
+        # Too many open files, perhaps: the next task may have better luck.
         reason = f"its output can't be read: {error.strerror}"
         failed = outcome._replace(status=Status.FAILED, reason=reason)
         return judge(run.plan, failed, ProverOutput(), proof="")
@@ -13158,28 +13199,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    args = command_line_parser().parse_args(argv)
     try:
-        # From here on Ctrl-C is answered below. Where it is ignored (nohup) it stays so.
-        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        args = command_line_parser().parse_args(argv)
+        end_in_order_when_stopped()
         code = int(args.func(args))
-        # What can't be written must be known here: at exit, Python would only complain of it.
-        sys.stdout.flush()
+        print_out("")  # what can't be written must be known here
         return code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # the reader of our output (such as `head`) is gone: nobody to tell
-        pass
     except InputError as error:
         for line in str(error).split("\n"):
             say(f"error: {line}")
     except OSError as error:
         # A full disk, too many open files: what the environment did gets no traceback.
         place = f"{error.filename}: " if error.filename else ""
-        say(f"error: {place}{error.strerror or error}")
-    flush_or_discard_output()
+        say(f"error: {place}{error.strerror or error}{way_out(error)}")
+    finally:
+        flush_or_discard_output()
     return 2
+
+
+def end_in_order_when_stopped() -> None:
+    """From here on, a signal that stops us ends what runs and removes what is temporary.
+
+    While a batch runs, its own answers take the place of these. A signal that whoever started us
+    wants to be ignored (`nohup`) stays ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def flush_or_discard_output() -> None:
@@ -13190,8 +13244,14 @@ def flush_or_discard_output() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        discard_output()
+
+
+def discard_output() -> None:
+    """Let all that goes to stdout go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def open_missing_streams() -> None:
@@ -13709,9 +13769,28 @@ def recipe_results(recipe: Recipe) -> str:
     return os.path.expanduser(directory)
 
 
+def print_out(text: str | Iterable[str]) -> bool:
+    """Write a text, or its pieces, to stdout at once; whether somebody still reads there.
+
+    Where nobody does (`| head`), what was asked for is done, and nobody is to be told. Raises
+    OSError on a full disk.
+    """
+    pieces = [text] if isinstance(text, str) else text
+    try:
+        sys.stdout.writelines(pieces)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+        return False
+    except OSError as error:
+        error.filename = error.filename or "standard output"
+        raise
+    return True
+
+
 def print_coloured(text: str) -> None:
-    """Print to stdout, in colours where it shows them."""
-    print(coloured(text, sys.stdout), end="")
+    """Write a text to stdout, in colours where it shows them."""
+    print_out(coloured(text, sys.stdout))
 
 
 # --- check ----------------------------------------------------------------------------------------
@@ -13945,8 +14024,8 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
             line += f", expect {plan.expect}"
         outputs = result_files(directory, task_id)
         command = prover_command(batch.provers[plan.prover], plan, outputs)
-        print(printable(line))
-        print(printable(f"    {quoted(command)}"))
+        print_out(printable(line) + "\n")
+        print_out(printable(f"    {quoted(command)}") + "\n")
 
 
 def conclude_checks(batch: Batch, checks: Iterable[CheckJob], recipe_file: str) -> int:
@@ -13955,7 +14034,7 @@ def conclude_checks(batch: Batch, checks: Iterable[CheckJob], recipe_file: str) 
     room = batch.header.limits
     cores = plural(room.cores, "core")
     memory_gb = room.memory_mb / 1024
-    print(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB")
+    print_out(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB\n")
     errors = sum(check.errors for check in checks)
     if errors:
         say(f"error: this recipe can't run as it is: {plural(errors, 'error')}")
@@ -14014,7 +14093,7 @@ def command_init(args: argparse.Namespace) -> int:
     recipe = Recipe(args.output, text)
     # What can't be planned is refused here, before it is written.
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
-    sys.stdout.write(recipe.text)
+    print_out(recipe.text)
     answer = ask(args, f"write this to {args.output}?", "yes", str)
     if answer.lower() not in ("y", "yes"):
         raise InputError("nothing was written")
@@ -14216,7 +14295,7 @@ def command_status(args: argparse.Namespace) -> int:
             return 0
         state = follow_batch(journal) if args.follow else journal.look()
     heading = f"batch {batch.id} in {args.results}: {state.sentence}"
-    print(printable(heading))
+    print_out(printable(heading) + "\n")
     warn_of_news(batch, directory)
     print_coloured(status_text(batch, progress, state, args.results))
     return 0
@@ -14287,8 +14366,8 @@ def print_status_json(journal: FollowedJournal, follow: bool) -> None:
     while True:
         state = journal.look()
         status = status_json(journal.progress, state)
-        print(json.dumps(status, indent=indent), flush=True)
-        if not follow or not state.is_running:
+        is_read = print_out(json.dumps(status, indent=indent) + "\n")
+        if not (follow and is_read and state.is_running):
             return
         time.sleep(JSON_LOOK_S)
 
@@ -14339,13 +14418,14 @@ def batch_state(batch: Batch, path: str) -> BatchState:
             return BatchState("partial", f"ended, {left} not run")
         return BatchState("finished", "finished")
     driven = is_driven(header, path)
+    place = foreign_place(header)
     if driven is None:
+        place = place or f"on {header.host}"
         return BatchState(
-            "unknown",
-            f"began on {header.host}: from here nobody can see whether it still runs",
+            "unknown", f"began {place}: from here nobody can see whether it still runs"
         )
-    if driven and header.host != os.uname().nodename:
-        return BatchState("running", f"runs on {header.host}")
+    if driven and place:
+        return BatchState("running", f"runs {place}")
     if driven:
         return BatchState("running", f"running (process {header.pid})")
     return BatchState(
@@ -14377,7 +14457,7 @@ def command_audit(args: argparse.Namespace) -> int:
     if args.format == "table":
         text = coloured(text, sys.stdout)
     use_utf8_on_stdout()
-    sys.stdout.write(text)
+    print_out(text)
     return code
 
 
@@ -14428,11 +14508,9 @@ def command_report(args: argparse.Namespace) -> int:
             if len(formats) > 1:
                 path = with_report_ending(path, form)
             write_report(batch, directory, form, path)
-    except BrokenPipeError:  # `main` answers it
-        raise
     except OSError as error:
         raise InputError(
-            f"the report can't be written: {error.strerror}", error.filename or ""
+            f"the report can't be written: {error.strerror}{way_out(error)}", error.filename or ""
         ) from None
     return 0
 
@@ -14475,7 +14553,7 @@ def write_report(batch: Batch, directory: str, form: str, path: str) -> None:
         write_file(path, pieces)
     else:
         use_utf8_on_stdout()
-        sys.stdout.writelines(pieces)
+        print_out(pieces)
 
 
 def rebuild(batch: Batch, directory: str) -> None:
@@ -14497,11 +14575,11 @@ def command_lemmas(args: argparse.Namespace) -> int:
     theory = load_theory(args.theory, flags, args.diff, args.auto_sources)
     if args.json:
         lemmas = [lemma_json(lemma) for lemma in theory.lemmas]
-        print(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2))
+        print_out(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2) + "\n")
         return 0
     rows = [("lemma", "trait", "line", "attributes", "assumes")]
     rows += [lemma_row(lemma) for lemma in theory.lemmas]
-    print(text_table(rows))
+    print_out(text_table(rows) + "\n")
     return 0
 
 
@@ -14553,7 +14631,7 @@ def clear_cache(cache: Cache, errors_only: bool) -> None:
         remove_entry(path)
         removed += 1
     told = f"entries removed from {cache.directory}: {removed:,}"
-    print(printable(told))
+    print_out(printable(told) + "\n")
 
 
 def show_cache(cache: Cache) -> None:
@@ -14567,12 +14645,12 @@ def show_cache(cache: Cache) -> None:
             tasks.append(found.task)
     most_gb = cache.size_mb / 1024
     told = f"{cache.directory}: {used_mb:,.1f} MB of at most {most_gb:g} GB"
-    print(printable(told))
+    print_out(printable(told) + "\n")
     rows = [("result", "entries")]
     for outcome, count in count_outcomes(tasks).items():
         rows.append((outcome, f"{count:,}"))
     if tasks:
-        print(text_table(rows, right=(1,)))
+        print_out(text_table(rows, right=(1,)) + "\n")
 
 
 # --- run, resume, recheck -------------------------------------------------------------------------
@@ -14745,6 +14823,7 @@ def run_batch(
         tell = say if args.debug else None
         runner = Runner(directory, journal, supervisor, cache, tell)
         asyncio.run(progress.beside(runner.run(waiting, again)))
+        end_in_order_when_stopped()  # the event loop took its own answers with it
     if cache and cache.prune():
         warn(cache.problem)
     stopped_by = runner.signals.stopped_by
@@ -14752,7 +14831,7 @@ def run_batch(
     # Before what may fail on a full disk: the journal is whole, and the rest follows from it.
     journal.close()
     write_reports(batch, directory, derived)
-    print_coloured(final_table(batch, directory, tasks))
+    show_results(batch, directory, tasks)
     if stopped_by:
         return BatchRun(batch, directory, 128 + stopped_by)
     closure = Closure(batch.tasks.values())
@@ -14764,9 +14843,19 @@ def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun
     tasks = [batch.tasks[task_id] for task_id in ids]
     results = plural(len(tasks), "result")
     say(f"nothing to do: {results} in {directory} still hold (--again proves anew)")
-    print_coloured(final_table(batch, directory, tasks))
+    show_results(batch, directory, tasks)
     closure = Closure(batch.tasks.values())
     return BatchRun(batch, directory, exit_code(tasks, closure))
+
+
+def show_results(batch: Batch, directory: str, tasks: Sequence[Task]) -> None:
+    """Print the final table; where that can't be, it is a warning: the results are on disk."""
+    try:
+        print_coloured(final_table(batch, directory, tasks))
+    except OSError as error:
+        discard_output()
+        again = quoted(["status", directory])
+        warn(f"{error.filename}: {error.strerror}: `batch_tamarin.py {again}` shows the results")
 
 
 def prepare_directory(batch: Batch, directory: str) -> None:

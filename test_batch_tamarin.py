@@ -2861,6 +2861,36 @@ def test_a_later_run_takes_neither_itself_nor_its_ancestors_for_survivors():
 # --- Starting a prover ---
 
 
+@pytest.mark.parametrize(
+    "says, told",
+    [
+        ("echo ls 9.1", "this is no Tamarin prover: it says 'ls 9.1'"),
+        ("echo no such option >&2; exit 2", "this is no Tamarin prover: no such option"),
+        ("kill -9 $$", "SIGKILL"),
+    ],
+)
+def test_what_is_no_prover_is_refused_before_any_task(lab, says, told):
+    lab.write("fake.sh", f"#!/bin/sh\n{says}\n", 0o755)
+    lab.provers["fake"] = {"path": "./fake.sh"}
+    lab.recipe()
+    for command in ("run", "check"):
+        done = lab.run(command, "recipe.json", code=2)
+        assert done.stderr.count("error: ") == 1
+        assert "prover 'fake' did not come to tell its version: " in done.stderr
+        assert told in done.stderr
+        assert "fake.sh --version`" in done.stderr
+    assert not lab.results.exists()
+
+
+def test_a_prover_whose_version_is_none_that_we_know_may_prove(lab):
+    body = PRELUDE.replace("tamarin-prover 1.11.0", "Tamarin, our own") + VERIFY
+    lab.write("fake.sh", body, 0o755)
+    lab.provers["fake"] = {"path": "./fake.sh"}
+    lab.recipe()
+    done = lab.run("run", "recipe.json", code=0)
+    assert "warning: prover 'fake' did not tell its version" in done.stderr
+
+
 def test_version_is_asked_once_per_executable(lab):
     lab.prover(VERIFY)
     script = lab.path / "fake.sh"
@@ -5118,20 +5148,89 @@ def test_a_batch_goes_on_when_there_is_room_again(lab):
 
 @needs_linux
 def test_output_that_cannot_be_written_is_one_clear_error(lab):
+    with open("/dev/full", "wb") as full:
+        done = run_into(lab, full, "lemmas", "t.spthy")
+    problem = "No space left on device: make room, then give the same command again"
+    assert done.stderr == f"error: standard output: {problem}\n"
+    assert done.returncode == 2
+
+
+@needs_linux
+def test_a_table_that_cannot_be_written_changes_no_exit_code(lab):
+    lab.prover(VERIFY)
+    lab.recipe(expect="falsified")
+    with open("/dev/full", "wb") as full:
+        done = run_into(lab, full, "run", "recipe.json")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("warning: standard output: No space left on device: ")
+    assert "`batch_tamarin.py status results` shows the results" in last
+    assert done.returncode == 1
+    assert lab.events()[-1]["event"] == "end"
+
+
+def run_into(lab, stdout, *args):
+    """Run the program as users do, its stdout somewhere; the finished process."""
     environment = dict(os.environ)
     environment.pop("PYTHONUNBUFFERED", None)
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            lab.command("lemmas", "t.spthy"),
-            cwd=lab.path,
-            env=environment,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=RUN_S,
-        )
-    assert done.stderr == "error: No space left on device\n"
-    assert done.returncode == 2
+    return subprocess.run(
+        lab.command(*args),
+        cwd=lab.path,
+        env=environment,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=RUN_S,
+    )
+
+
+@needs_linux
+@pytest.mark.parametrize("what", ["_write", "_sync"])
+def test_a_journal_that_cannot_be_written_stops_what_runs(lab, monkeypatch, what):
+    """Nobody waits for hours for a proof whose result has no place any more."""
+    kept = getattr(bt.Journal, what)
+
+    def write(journal, *data):
+        if (lab.path / "ended").exists():
+            raise bt.StorageError("no room", journal.path)
+        kept(journal, *data)
+
+    monkeypatch.setattr(bt.Journal, what, write)
+    lab.prover("[ $LEMMA = one ] && exec sleep 600; touch ended; " + VERIFY)
+    lab.recipe(config={"global_max_cores": 2})
+    done = lab.run("run", "recipe.json", code=2)
+    assert "batch.jsonl: no room" in done.stderr
+    assert not living_provers(lab.path)
+
+
+def test_a_proof_that_finds_no_room_for_its_trace_runs_again(lab, monkeypatch):
+    """It has not failed: the disk has."""
+
+    def keep_own(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    lab.prover(WRITE_DOT + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    with monkeypatch.context() as full:
+        full.setattr(bt, "_keep_own", keep_own)
+        done = lab.run("run", "recipe.json", code=2)
+    assert re.search(r"error: \S*/t--one--fake.dot: .*No space left.*: make room", done.stderr)
+    assert not lab.events("finish")
+    lab.run("run", "recipe.json", code=0)
+    assert lab.only_finish()["verdict"] == "verified"
+
+
+def test_a_full_disk_names_the_file_that_found_no_room(tmp_path, monkeypatch):
+    """Python's own error of a write does not."""
+    path = tmp_path / "page.html"
+
+    def pieces():
+        yield "some"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space") as raised:
+        bt.write_file(str(path), pieces())
+    assert raised.value.filename == str(path)
+    assert not list(tmp_path.iterdir())
 
 
 # --- What follows from the journal never matters --------------------------------------------------
@@ -5363,6 +5462,26 @@ def test_a_lock_keeps_others_away(tmp_path, take_over):
     assert bt.is_locked(path) is True
     assert journal_state(path) == "running"
     first.close()
+
+
+@needs_linux
+def test_a_batch_that_runs_in_another_container_is_not_taken_for_a_process_of_ours(tmp_path):
+    """Its host name and the machine are the same; its pid means another process here, or none."""
+    path = journal_by(tmp_path, a_driver(**UNKNOWN["another container of this host"]))
+    batch = batch_of(path)
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        state = bt.batch_state(batch, str(path))
+    assert state == ("running", "runs in another container of this host")
+    assert bt.batch_state(batch, str(path)).word == "died", "it has let go of its lock"
+
+
+@needs_linux
+def test_without_locks_a_batch_in_another_container_is_said_to_be_there(tmp_path, no_locks):
+    path = journal_by(tmp_path, a_driver(**UNKNOWN["another container of this host"]))
+    state = bt.batch_state(batch_of(path), str(path))
+    assert state.word == "unknown"
+    assert state.sentence.startswith("began in another container of this host: from here nobody")
 
 
 def test_without_its_lock_a_batch_has_died(tmp_path):
@@ -10572,6 +10691,23 @@ def test_status_follows_in_a_pipe_until_the_end(lab):
     assert "3 tasks: 3 verified" in out
 
 
+def test_following_a_batch_that_went_on_numbers_its_results_on(lab):
+    slow_batch(lab)
+    lab.write("go", "")
+    lab.run("run", "recipe.json", "-t", "t--two--fake", code=0)
+    assert status_json(lab)["state"] == "partial"
+    (lab.path / "go").unlink()
+    terminal = Terminal(lab, "run", "recipe.json")
+    terminal.until("saturating sources 3/5", times=2)
+    follower = lab.start("status", "results", "--follow")
+    first = follower.stderr.readline()
+    lab.write("go", "")
+    assert terminal.end() == 0
+    _, err = end_of(follower)
+    assert ", 1 of 3 tasks done" in first
+    assert re.findall(r"^\[(./3)\] verified", err, re.MULTILINE) == ["2/3", "3/3"]
+
+
 def test_status_follows_on_a_terminal_until_the_end(lab):
     terminal = slow_run_on_terminal(lab)
     follower = Terminal(lab, "status", "results", "--follow")
@@ -10664,17 +10800,58 @@ def test_lemmas_knows_the_flags_of_the_preprocessor(lab, options, names):
     assert [lemma["name"] for lemma in told["lemmas"]] == names
 
 
-def test_nobody_is_told_when_the_reader_of_the_output_is_gone(lab):
-    """As with `| head`: neither a traceback nor a message of Python's at exit."""
+def run_for_nobody(lab, *args):
+    """As with `| true`: nobody reads what the program writes to stdout."""
     reader, writer = os.pipe()
     os.close(reader)
-    command = lab.command("lemmas", "t.spthy")
-    done = subprocess.run(
-        command, cwd=lab.path, stdout=writer, stderr=subprocess.PIPE, timeout=RUN_S, check=False
-    )
+    done = run_into(lab, writer, *args)
     os.close(writer)
-    assert done.returncode == 2
-    assert done.stderr == b""
+    return done
+
+
+@pytest.mark.parametrize(
+    "command, code",
+    [
+        ("lemmas t.spthy", 0),
+        ("report results -f html", 0),
+        ("status results", 0),
+        ("status results --json", 0),
+        ("audit results", 1),
+        ("check recipe.json -d", 0),
+        ("cache info", 0),
+        ("init t.spthy --yes --prover ./fake.sh -o new.json", 0),
+        ("run recipe.json", 1),
+        ("--help", 0),
+    ],
+)
+def test_a_command_whose_output_nobody_reads_ends_quietly_as_it_should(lab, command, code):
+    """Neither a traceback nor a message of Python's at exit, and its own code."""
+    lab.prover('[ "$1" = test ] && exit 0; ' + VERIFY)
+    lab.recipe(expect="falsified")
+    lab.run("run", "recipe.json", code=1)
+    done = run_for_nobody(lab, *command.split())
+    assert done.returncode == code, done.stderr
+    assert "roken pipe" not in done.stderr
+    assert "error" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_whose_table_nobody_reads_has_its_own_exit_code(lab):
+    lab.prover("case $LEMMA in three) exit 3;; esac; " + VERIFY)
+    lab.recipe()
+    done = run_for_nobody(lab, "run", "recipe.json")
+    assert done.returncode == 3
+    assert "roken pipe" not in done.stderr
+    assert lab.events()[-1]["event"] == "end"
+
+
+def test_following_ends_when_nobody_reads_any_more(lab):
+    terminal = slow_run_on_terminal(lab)
+    done = run_for_nobody(lab, "status", "results", "--json", "--follow")
+    lab.write("go", "")
+    assert terminal.end() == 0
+    assert done.returncode == 0
+    assert done.stderr == ""
 
 
 def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
@@ -10689,6 +10866,67 @@ def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
     assert bt.main(["run", "recipe.json", *options.split()]) == 0
     counted = re.findall(r"^\[(\d)/8\]", capfd.readouterr().err, re.MULTILINE)
     assert counted == ["5", "6", "7", "8"]
+
+
+def temporary_files(lab):
+    return [path.name for path in (lab.path / "tmp").iterdir()]
+
+
+def stop_while_it_waits(lab, number, *args):
+    """Stop the program when its prover has written `up`; the finished process and its stderr."""
+    (lab.path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(lab.path / "tmp")}
+    process = lab.start(*args, env=environment)
+    wait_for((lab.path / "up").exists)
+    assert temporary_files(lab)
+    process.send_signal(number)
+    _, err = end_of(process)
+    return process, err
+
+
+STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@needs_linux
+@pytest.mark.parametrize("number", STOPS)
+def test_a_stop_before_the_batch_begins_leaves_nothing_behind(lab, number):
+    """While provers are asked for their versions."""
+    lab.write("slow.sh", "#!/bin/sh\ntouch up; exec sleep 600\n", 0o755)
+    lab.provers["slow"] = {"path": "./slow.sh"}
+    lab.recipe()
+    process, err = stop_while_it_waits(lab, number, "run", "recipe.json")
+    assert process.returncode == 128 + number
+    assert err == ""
+    assert temporary_files(lab) == []
+    assert not living_provers(lab.path)
+    assert not lab.results.exists()
+
+
+@needs_linux
+@pytest.mark.parametrize("number", STOPS)
+def test_a_check_that_is_stopped_leaves_nothing_behind(lab, number):
+    lab.prover("touch up; exec sleep 600")
+    lab.prover("touch up; exec sleep 600", alias="other")
+    lab.recipe(config={"global_max_cores": 1}, tamarin_versions=["fake", "other"])
+    process, err = stop_while_it_waits(lab, number, "check", "recipe.json")
+    assert process.returncode == 128 + number
+    assert err == ""
+    assert temporary_files(lab) == []
+    assert not living_provers(lab.path)
+
+
+def test_a_stop_after_the_proofs_leaves_no_half_written_page(lab, monkeypatch):
+    def page_report(*_):
+        yield "<html>"
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield "</html>"
+
+    monkeypatch.setattr(bt, "page_report", page_report)
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=143)
+    assert lab.events()[-1]["event"] == "end"
+    assert not list(lab.results.glob("summary.html*"))
 
 
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
