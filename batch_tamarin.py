@@ -7158,7 +7158,7 @@ class Cache:
     def restore(self, hit: Hit, outputs: Outputs, known: Outputs | None = None) -> bool:
         """Put a result's files to where the task's own would be.
 
-        False, and no file is left, if they aren't whole. `known`: files that may be the same; then
+        False, and no file is left, if they aren't whole; raises OSError on a full disk. `known`: files that may be the same; then
         they are taken and nothing is copied.
         """
         try:
@@ -7173,6 +7173,8 @@ class Cache:
                 remove_entry(hit.path)
             for name in hit.files:
                 remove_file(getattr(outputs, name))
+            if error.errno in NO_ROOM:  # a proof would find none either
+                raise
             return False
         _mark_as_used(hit.path)
         return True
@@ -7420,6 +7422,7 @@ def _met_its_own_limit(plan: Plan, result: Result) -> bool:
 
 FLUSH_S = 0.005  # how long a result may wait for others before it is brought to disk and shown
 TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
+LEAST_ROOM = 65536  # bytes; with less, a file system is full
 DOT_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=30)  # of drawing one trace file
 
 
@@ -7958,15 +7961,25 @@ def read_result(run: ProverRun, outcome: Outcome) -> Result:
     try:
         output = read_output(outputs.stdout, outputs.stderr, run.plan.lemma)
         result = judge(run.plan, outcome, output, outputs.proof)
+        if result.status is Status.FAILED and is_full(os.path.dirname(outputs.proof)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), outputs.proof)
         keep_outputs(run.plan, result, outputs, output)
     except OSError as error:
-        if error.errno in NO_ROOM:  # the proof runs again when there is room
+        if error.errno in NO_ROOM:  # no fault of the task: it runs again when there is room
             raise
         # Too many open files, perhaps: the next task may have better luck.
         reason = f"its output can't be read: {error.strerror}"
         failed = outcome._replace(status=Status.FAILED, reason=reason)
         return judge(run.plan, failed, ProverOutput(), proof="")
     return result
+
+
+def is_full(folder: str) -> bool:
+    """Whether there is no room: a prover that can't write says so by its exit code at most."""
+    space = os.statvfs(folder)
+    free_bytes = space.f_bavail * space.f_frsize
+    # Some file systems don't tell, not even how large they are.
+    return space.f_blocks > 0 and free_bytes < LEAST_ROOM
 
 
 def read_load(run: ProverRun, outcome: Outcome) -> Result | None:

@@ -5219,6 +5219,44 @@ def test_a_proof_that_finds_no_room_for_its_trace_runs_again(lab, monkeypatch):
     assert lab.only_finish()["verdict"] == "verified"
 
 
+def test_what_fails_on_a_full_disk_has_not_failed(lab, monkeypatch):
+    """A prover that can't write its proof ends like one that refuses the theory."""
+    lab.prover("[ -e room ] || exit 1; " + VERIFY)
+    lab.recipe()
+    with monkeypatch.context() as full:
+        full.setattr(bt, "is_full", lambda folder: True)
+        done = lab.run("run", "recipe.json", code=2)
+    assert "No space left on device: make room, then give the same command again" in done.stderr
+    assert "failed" not in {event["status"] for event in lab.events("finish")}
+    lab.write("room", "")
+    lab.run("run", "recipe.json", code=0)
+    assert len(lab.finishes()) == 3
+
+
+def test_a_file_system_is_full_that_has_no_room_for_us(monkeypatch):
+    """Also where root would have some."""
+    for free, blocks, is_full in [(0, 9, True), (15, 99, True), (16, 99, False), (0, 0, False)]:
+        space = os.statvfs_result((4096, 4096, blocks, free + 5, free, 0, 0, 0, 0, 255))
+        monkeypatch.setattr(bt.os, "statvfs", lambda _, space=space: space)
+        assert bt.is_full("folder") is is_full
+
+
+def test_a_stored_result_that_finds_no_room_is_not_proven_again(lab, monkeypatch):
+    lab.prover(NOTE_RUNS + VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+
+    def copy_file(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device", target)
+
+    lab.write("runs", "")
+    monkeypatch.setattr(bt, "copy_file", copy_file)
+    monkeypatch.setattr(bt, "keep_inputs", lambda *_: None)
+    done = lab.run("run", "recipe.json", "-o", "other", code=2)
+    assert "No space left on device: make room" in done.stderr
+    assert (lab.path / "runs").read_text() == ""
+
+
 def test_a_full_disk_names_the_file_that_found_no_room(tmp_path, monkeypatch):
     """Python's own error of a write does not."""
     path = tmp_path / "page.html"
