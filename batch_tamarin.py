@@ -14844,11 +14844,7 @@ def run_batch(
     # Before what may fail on a full disk: the journal is whole, and the rest follows from it.
     journal.close()
     write_reports(batch, directory, derived)
-    show_results(batch, directory, tasks)
-    if stopped_by:
-        return BatchRun(batch, directory, 128 + stopped_by)
-    closure = Closure(batch.tasks.values())
-    return BatchRun(batch, directory, exit_code(tasks, closure))
+    return conclude(batch, directory, tasks, stopped_by)
 
 
 def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun:
@@ -14856,7 +14852,14 @@ def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun
     tasks = [batch.tasks[task_id] for task_id in ids]
     results = plural(len(tasks), "result")
     say(f"nothing to do: {results} in {directory} still hold (--again proves anew)")
+    return conclude(batch, directory, tasks, stopped_by=0)
+
+
+def conclude(batch: Batch, directory: str, tasks: Sequence[Task], stopped_by: int) -> BatchRun:
+    """Show what came out; `stopped_by`: the number of the signal that ended it, or 0."""
     show_results(batch, directory, tasks)
+    if stopped_by:
+        return BatchRun(batch, directory, 128 + stopped_by)
     closure = Closure(batch.tasks.values())
     return BatchRun(batch, directory, exit_code(tasks, closure))
 
