@@ -15232,12 +15232,12 @@ def run_batch(
         runner = Runner(directory, journal, supervisor, cache, tell)
         asyncio.run(progress.beside(runner.run(waiting, again)))
         end_in_order_when_stopped()  # the event loop took its own answers with it
-    if cache and cache.prune():
-        warn(cache.problem)
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
-    # Before what may fail on a full disk: the journal is whole, and the rest follows from it.
+    # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
     journal.close()
+    if cache and cache.prune():
+        warn(cache.problem)
     write_reports(batch, directory, derived)
     return conclude(batch, directory, tasks, stopped_by)
 
