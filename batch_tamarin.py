@@ -121,6 +121,16 @@ class StorageError(InputError):
     """The results directory can't be written (any more): full, read-only, or held by another."""
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+def way_out(error: OSError) -> str:
+    """What to do about a file that can't be written, to stand behind its message; or ""."""
+    if error.errno in NO_ROOM:
+        return ": make room, then give the same command again"
+    return ""
+
+
 class Word(str, enum.Enum):
     """A word with a fixed meaning: reads, prints and goes to JSON as its plain text."""
 
@@ -424,9 +434,10 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
             file.writelines(pieces)
         os.replace(temporary, path)
     except BaseException as error:  # what makes the pieces may fail, too
-        remove_file(temporary)
-        # Nobody knows the temporary name.
-        if isinstance(error, OSError) and error.filename == temporary:
+        with suppress(OSError):  # the first error tells more
+            remove_file(temporary)
+        # A full disk names no file, and the temporary name tells nobody anything.
+        if isinstance(error, OSError) and error.filename in (None, temporary):
             error.filename = path
         raise
 
@@ -4989,7 +5000,7 @@ def graph_lemma(label: str, known: Iterable[str]) -> str:
 VERSION_LIMITS = Limits(cores=1, memory_mb=4096, timeout_s=30)
 # Among other things: tamarin-prover first tells of Maude.
 _VERSION = re.compile(r"^(tamarin-prover|tamarin-rs) v?(\d+(?:\.\d+)+)", re.MULTILINE)
-# Of a program that we don't know; it is taken to speak tamarin-prover's command line.
+# Of another program that speaks Tamarin's command line, as it must say itself.
 _OTHER_VERSION = re.compile(r"([A-Za-z][\w-]*) v?(\d+(?:\.\d+)+)")
 
 
@@ -4998,14 +5009,15 @@ class VersionAnswer(NamedTuple):
 
     flavour: str
     version: str  # "" when it did not say
-    identity: str  # as Prover.identity
+    identity: str  # as Prover.identity; "" of what is no prover, or did not come to its answer
     problem: str = ""  # why there is no version
 
 
 async def ask_versions(provers: Iterable[Prover]) -> None:
     """Ask every prover its version, all at once and each executable once.
 
-    Sets flavour, version and identity; one that does not tell its version is warned of.
+    Sets flavour, version and identity; one that does not tell its version is warned of. Raises
+    InputError where it is no Tamarin: every task would fail.
     """
     import asyncio
     import tempfile
@@ -5022,6 +5034,11 @@ async def ask_versions(provers: Iterable[Prover]) -> None:
         asked = [_ask_version(supervisor, folder, group[0]) for group in groups]
         answers = await asyncio.gather(*asked)
     for group, answer in zip(groups, answers):
+        if not answer.identity:
+            raise InputError(
+                f"prover '{group[0].alias}' did not come to tell its version: {answer.problem}; "
+                f"try `{quoted(group[0].command)} --version`, then run it again"
+            )
         for prover in group:
             prover.flavour = answer.flavour
             prover.version = answer.version
@@ -5045,16 +5062,24 @@ async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> V
         stderr=f"{log}.err",
     )
     outcome = await supervisor.run(job, lambda pid, started: None)
+    if outcome.status is not Status.COMPLETED:
+        return VersionAnswer(Flavour.TAMARIN_PROVER, "", "", outcome.reason)
     said = "\n".join(ends_of(job.stdout))
     # A prover that was built anew may say the same.
     digests = [file_digest(word) for word in prover.command if os.path.isfile(word)]
     identity = sha256(json.dumps([digests, said]).encode())
-    found = _VERSION.search(said) or _OTHER_VERSION.match(said)
+    found = _VERSION.search(said)
+    is_tamarin = "tamarin" in said.lower()
+    if is_tamarin and not found:
+        found = _OTHER_VERSION.match(said)
     if found:
         return VersionAnswer(found[1], found[2], identity)
-    complaint = _complaint(ends_of(job.stderr))
-    problem = outcome.reason or complaint or "it said nothing that we know"
-    return VersionAnswer(Flavour.TAMARIN_PROVER, "", identity, problem)
+    if is_tamarin:
+        problem = "what it said is none that we know"
+        return VersionAnswer(Flavour.TAMARIN_PROVER, "", identity, problem)
+    first_line = next(filter(None, said.split("\n")), "")
+    problem = _complaint(ends_of(job.stderr)) or f"it says '{first_line}'"
+    return VersionAnswer(Flavour.TAMARIN_PROVER, "", "", f"this is no Tamarin prover: {problem}")
 
 
 # === Recipe =======================================================================================
@@ -6930,7 +6955,8 @@ class Journal:
             # Some file systems have nothing to flush.
             if error.errno not in (errno.EINVAL, errno.ENOTSUP):
                 raise StorageError(
-                    f"the journal can't be brought to disk: {error.strerror}", self.path
+                    f"the journal can't be brought to disk: {error.strerror}{way_out(error)}",
+                    self.path,
                 ) from None
 
 
@@ -7076,17 +7102,13 @@ def driver_lives(header: Header) -> bool | None:
     same. Another boot of the same host has ended it; in another pid namespace, or on another host,
     it can't be seen.
     """
-    host, boot_id = host_id()
-    if header.host != host:
+    if foreign_place(header):
         return None
     # Older versions wrote neither.
     if not header.boot_id or not header.started:
         return None
-    if header.boot_id == boot_id:
-        return process_start(header.pid) == header.started
-    # `host_id` puts the pid namespace behind the boot's own id.
-    same_boot = header.boot_id.partition(" ")[0] == boot_id.partition(" ")[0]
-    return None if same_boot else False
+    _, boot_id = host_id()
+    return header.boot_id == boot_id and process_start(header.pid) == header.started
 
 
 def is_driven(header: Header, path: str) -> bool | None:
@@ -7103,6 +7125,18 @@ def is_driven(header: Header, path: str) -> bool | None:
     return locked
 
 
+def foreign_place(header: Header) -> str:
+    """Where a batch's driver is, or was, if its pid is not one of ours; "" if it is."""
+    host, boot_id = host_id()
+    if header.host != host:
+        return f"on {header.host}"
+    # `host_id` puts the pid namespace behind the boot's own id.
+    same_boot = header.boot_id.partition(" ")[0] == boot_id.partition(" ")[0]
+    if same_boot and header.boot_id != boot_id:
+        return "in another container of this host"
+    return ""
+
+
 def is_locked(path: str) -> bool | None:
     """Whether some process holds the journal's lock; None where that can't be known."""
     import fcntl
@@ -7116,7 +7150,43 @@ def is_locked(path: str) -> bool | None:
 
 # --- The results directory ------------------------------------------------------------------------
 
-RESULT_FOLDERS = ("success", "failed", "proofs", "traces", "logs")
+# What provers write stands there, and nobody can make it again.
+EVIDENCE_FOLDERS = ("proofs", "traces", "logs")
+
+
+class DerivedFiles:
+    """Makes what follows from the journal: what can't be made is a warning and nothing more.
+
+    A reason is told once: on a full disk it is that of all of them.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self._told: set[str] = set()
+
+    @contextmanager
+    def making(self, path: str) -> Iterator[None]:
+        """While this is made, at a path in the results directory, no error gets out."""
+        try:
+            yield
+        # Whatever it is, also a mistake of ours: it must not hide results that took weeks.
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            if isinstance(error, OSError):
+                path = error.filename or os.path.join(self.directory, path)
+                reason = error.strerror or reason
+            elif not isinstance(error, InputError):
+                reason = f"{type(error).__name__}: {error}"
+            if reason not in self._told:
+                self._told.add(reason)
+                self._tell(path, reason)
+
+    def _tell(self, path: str, reason: str) -> None:
+        command = quoted(["report", self.directory, "--rebuild"])
+        warn(
+            f"{path} can't be made: {reason}. The results are safe in {JOURNAL}; "
+            f"`batch_tamarin.py {command}` makes such files again"
+        )
 
 
 def _names_in(folder: str) -> list[str]:
@@ -7172,7 +7242,8 @@ def storage_errors(directory: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"the results directory can't be written: {error.strerror}", error.filename or directory
+            f"the results directory can't be written: {error.strerror}{way_out(error)}",
+            error.filename or directory,
         ) from None
 
 
@@ -7523,7 +7594,7 @@ class Cache:
         """Put a result's files to where the task's own would be.
 
         False, and no file is left, if they aren't whole. `known`: files that may be the same; then
-        they are taken and nothing is copied.
+        they are taken and nothing is copied. Raises OSError on a full disk.
         """
         try:
             for name, digest in hit.files.items():
@@ -7537,6 +7608,8 @@ class Cache:
                 remove_entry(hit.path)
             for name in hit.files:
                 remove_file(getattr(outputs, name))
+            if error.errno in NO_ROOM:  # a proof would find none either
+                raise
             return False
         _mark_as_used(hit.path)
         return True
@@ -7789,6 +7862,7 @@ def _met_its_own_limit(plan: Plan, result: Result) -> bool:
 
 FLUSH_S = 0.005  # how long a result may wait for others before it is brought to disk and shown
 TRACE_CAP = 64 * MB  # a larger trace file is left as the prover wrote it
+LEAST_ROOM = 65536  # bytes; with less, a file system is full
 DOT_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=30)  # of drawing one trace file
 
 
@@ -7957,6 +8031,9 @@ class Scheduler:
                 self.room.give(item.limits)
         except Exception as error:  # noqa: BLE001 - whatever it is, `run` raises it in the end
             self.fail(error)
+        except asyncio.CancelledError:  # the event loop ends: nothing may start any more
+            self.stop()
+            raise
         finally:
             self._jobs.discard(cast("asyncio.Future[None]", asyncio.current_task()))
             self._start_what_fits()
@@ -8020,15 +8097,8 @@ class Runner:
         """
         self.signals.listen()
         try:
-            missing = await self._fail_unreadable(tasks)
-            loads: list[list[TaskHit]] = []
-            if self.cached and not again:
-                missing, loads = await self._ask_cache(self.cached, missing)
-            # Loads come first: many results may wait for one.
-            waiting = [self._loading(hits) for hits in loads]
-            for task in in_order(missing, self.batch.header.scheduler):
-                waiting.append(self._proving(task))
-            await self.scheduler.run(waiting)
+            with storage_errors(self.directory):
+                await self._run(tasks, again)
             if not self.signals.stopped_by:
                 await draw_traces(self.directory, self.executor, self.batch.header.limits)
         finally:
@@ -8049,6 +8119,17 @@ class Runner:
             self.files.set_aside(task)  # of an earlier attempt
             self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
         return readable
+
+    async def _run(self, tasks: Iterable[Task], again: bool) -> None:
+        missing = await self._fail_unreadable(tasks)
+        loads: list[list[TaskHit]] = []
+        if self.cached and not again:
+            missing, loads = await self._ask_cache(self.cached, missing)
+        # Loads come first: many results may wait for one.
+        waiting = [self._loading(hits) for hits in loads]
+        for task in in_order(missing, self.batch.header.scheduler):
+            waiting.append(self._proving(task))
+        await self.scheduler.run(waiting)
 
     async def _ask_cache(
         self, cached: CachedResults, tasks: Iterable[Task]
@@ -8332,17 +8413,30 @@ def take_long_to_read(outputs: Outputs) -> bool:
 
 
 def read_result(run: ProverRun, outcome: Outcome) -> Result:
-    """What came of an attempt, its files settled."""
+    """What came of an attempt, its files settled. Raises OSError on a full disk."""
     outputs = run.outputs
     try:
         output = read_output(outputs.stdout, outputs.stderr, run.plan.lemma)
         result = judge(run.plan, outcome, output, outputs.proof)
+        if result.status is Status.FAILED and is_full(os.path.dirname(outputs.proof)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), outputs.proof)
         keep_outputs(run.plan, result, outputs, output)
-    except OSError as error:  # too many open files, perhaps: the next task may have better luck
+    except OSError as error:
+        if error.errno in NO_ROOM:  # no fault of the task: it runs again when there is room
+            raise
+        # Too many open files, perhaps: the next task may have better luck.
         reason = f"its output can't be read: {error.strerror}"
         failed = outcome._replace(status=Status.FAILED, reason=reason)
         return judge(run.plan, failed, ProverOutput(), proof="")
     return result
+
+
+def is_full(folder: str) -> bool:
+    """Whether there is no room: a prover that can't write says so by its exit code at most."""
+    space = os.statvfs(folder)
+    free_bytes = space.f_bavail * space.f_frsize
+    # Some file systems don't tell, not even how large they are.
+    return space.f_blocks > 0 and free_bytes < LEAST_ROOM
 
 
 def read_load(run: ProverRun, outcome: Outcome) -> Result | None:
@@ -8498,7 +8592,7 @@ class AttemptFiles:
     def _move_away(self, task_id: str, attempt: int) -> None:
         outputs = result_files(self.directory, task_id)
         # The drawings are found by the name of their DOT file, whether it is still there or not.
-        paths = (*outputs, *_existing_drawings(outputs.trace_dot))
+        paths = (*outputs, *drawings(outputs.trace_dot))
         # The logs last: while they stand in their place, so may everything else (see `settle`).
         for path in reversed(paths):
             if os.path.lexists(path):
@@ -8638,7 +8732,11 @@ async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
     import shutil
 
     folder = os.path.join(os.path.abspath(directory), "traces")
-    undrawn = _undrawn_traces(folder)
+    try:
+        undrawn = _undrawn_traces(folder)
+    except OSError as error:
+        warn(f"the traces in {folder} can't be drawn: {error.strerror}")
+        return
     if not undrawn:
         return
     program = shutil.which("dot")
@@ -8665,13 +8763,13 @@ async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
     left = [path for path in undrawn if not drawings(path)]
     if left:
         traces = plural(len(left), "trace")
-        warn(f"dot could not draw {traces} within {limits.timeout_s:g} s: {', '.join(left[:5])}")
+        warn(f"dot could not draw {traces} within {limits.timeout_s:g} s: {listed(left)}")
 
 
 def _undrawn_traces(folder: str) -> list[str]:
     """The DOT files of the last attempts that have no drawing yet."""
     undrawn: list[str] = []
-    for name in sorted(os.listdir(folder)):
+    for name in sorted(_names_in(folder)):
         path = os.path.join(folder, name)
         # No id has a `~`: it marks what `set_aside` has kept of earlier attempts.
         if name.endswith(".dot") and "~" not in name and not drawings(path):
@@ -8681,29 +8779,33 @@ def _undrawn_traces(folder: str) -> list[str]:
 
 async def _draw_trace(executor: Executor, job: Job) -> bool:
     """Draw one DOT file, which the job's id names; whether the room is free again."""
+    with suppress(OSError):
+        # What a driver that was killed has left may be of another text.
+        for path in _drawn_by_dot(job.id):
+            os.unlink(path)
     outcome = await executor.run(job, lambda pid, started: None)
-    # One graph makes one file: ID.dot.svg, ID.dot.2.svg ...
-    made = [f"{job.id}.svg"]
-    while os.path.exists(f"{job.id}.{len(made) + 1}.svg"):
-        made.append(f"{job.id}.{len(made) + 1}.svg")
     # What dot did not make, or a full disk, is told of as not drawn: a drawing ends no batch.
     with suppress(OSError):
-        for path, drawing in zip(made, _drawing_names(job.id)):
+        for path, drawing in zip(_drawn_by_dot(job.id), _drawing_names(job.id)):
             if outcome.exit == ExitStatus(0):
                 os.replace(path, drawing)
             else:
-                remove_file(path)
+                os.unlink(path)
     return not outcome.unkillable
 
 
+def _drawn_by_dot(dot: str) -> list[str]:
+    """What `dot -O` has made of a DOT file's graphs: ID.dot.svg, ID.dot.2.svg ..."""
+    names = (f"{dot}.{number}.svg" for number in itertools.count(2))
+    return list(itertools.takewhile(os.path.exists, itertools.chain([f"{dot}.svg"], names)))
+
+
 def drawings(dot: str) -> list[str]:
-    """The drawings of a DOT file's graphs; none that were made of an earlier attempt's file."""
-    written = os.stat(dot).st_mtime
-    return [path for path in _existing_drawings(dot) if os.stat(path).st_mtime >= written]
+    """The drawings of a DOT file's graphs that are there.
 
-
-def _existing_drawings(dot: str) -> Iterator[str]:
-    return itertools.takewhile(os.path.exists, _drawing_names(dot))
+    Those of an earlier attempt's file have been set aside with it.
+    """
+    return list(itertools.takewhile(os.path.exists, _drawing_names(dot)))
 
 
 def _drawing_names(dot: str) -> Iterator[str]:
@@ -9030,33 +9132,39 @@ def _utc(local: str) -> str:
 
 # --- Writing: success/ and failed/ ----------------------------------------------------------------
 
+RESULT_FOLDERS = ("success", "failed")
+
 
 def write_result_file(directory: str, task: Task) -> None:
     """Write success/ID.json or failed/ID.json of a task that has ended.
 
     What an earlier attempt left in the other folder goes. Raises OSError.
     """
-    # A task that failed, ran again and succeeded must not stand in both.
     home = _result_folder(task)
-    for folder in ("success", "failed"):
-        path = os.path.join(directory, folder, task.id + ".json")
-        if folder == home:
-            content = _result_file(directory, task)
-            write_file(path, json.dumps(content, indent=2) + "\n")
-        else:
-            remove_file(path)
+    name = task.id + ".json"
+    # First: a task that failed, ran again and succeeded must not stand in both, nor in the wrong
+    # one if the right one can't be written.
+    for folder in RESULT_FOLDERS:
+        if folder != home:
+            remove_file(os.path.join(directory, folder, name))
+    if home:
+        content = _result_file(directory, task)
+        os.makedirs(os.path.join(directory, home), exist_ok=True)
+        write_file(os.path.join(directory, home, name), json.dumps(content, indent=2) + "\n")
 
 
-def restore_result_files(directory: str, batch: Batch) -> None:
+def restore_result_files(directory: str, batch: Batch, derived: DerivedFiles) -> None:
     """Make success/ and failed/ what the journal says.
 
     A driver that died may not have written one. Files of tasks that are no longer planned go.
     """
     # Two listings are faster than a look at two paths for each of 100,000 tasks.
-    success_folder = os.path.join(directory, "success")
-    succeeded = set(os.listdir(success_folder))
-    failure_folder = os.path.join(directory, "failed")
-    failed = set(os.listdir(failure_folder))
+    succeeded: set[str] = set()
+    failed: set[str] = set()
+    with derived.making("success"):
+        succeeded.update(_names_in(os.path.join(directory, "success")))
+    with derived.making("failed"):
+        failed.update(_names_in(os.path.join(directory, "failed")))
     for task in batch.tasks.values():
         name = task.id + ".json"
         home = _result_folder(task)
@@ -9064,13 +9172,15 @@ def restore_result_files(directory: str, batch: Batch) -> None:
         failure_is_right = (name in failed) == (home == "failed")
         # Of several results that a task has had, the file may tell of another one.
         if task.earlier or not (success_is_right and failure_is_right):
-            write_result_file(directory, task)
+            with derived.making(home):
+                write_result_file(directory, task)
     # What is no longer planned may be of a text that is no longer there.
     for task_id in batch.withdrawn:
         name = task_id + ".json"
-        if name in succeeded or name in failed:
-            remove_file(os.path.join(success_folder, name))
-            remove_file(os.path.join(failure_folder, name))
+        for folder, present in (("success", succeeded), ("failed", failed)):
+            if name in present:
+                with derived.making(folder):
+                    remove_file(os.path.join(directory, folder, name))
 
 
 def _result_folder(task: Task) -> str:
@@ -11151,14 +11261,27 @@ def link_oracles(theory: Theory, cwd: str, folder: str, copies: Mapping[str, str
 
 # === Reports ======================================================================================
 
+PAGE = "summary.html"
 
-def write_derived_files(batch: Batch, directory: str) -> None:
-    """Write what the Batch alone can make again, except success/ and failed/. Raises OSError."""
-    report = os.path.join(directory, UPSTREAM_REPORT)
-    write_file(report, execution_report(batch, directory))
-    # It grows with the batch and its traces: written last, and in pieces.
-    page = os.path.join(directory, "summary.html")
-    write_file(page, report_pieces("html", {directory: batch}, directory))
+
+def write_execution_report(batch: Batch, directory: str) -> None:
+    """Write the report that batch-tamarin reads. Raises OSError."""
+    path = os.path.join(directory, UPSTREAM_REPORT)
+    write_file(path, execution_report(batch, directory))
+
+
+def write_summary(batch: Batch, directory: str) -> None:
+    """Write the page about a batch: in pieces, as it grows with its traces. Raises OSError."""
+    path = os.path.join(directory, PAGE)
+    write_file(path, report_pieces("html", {directory: batch}, directory))
+
+
+def write_reports(batch: Batch, directory: str, derived: DerivedFiles) -> None:
+    """Write what else the Batch alone can make again, beside success/ and failed/."""
+    with derived.making(UPSTREAM_REPORT):
+        write_execution_report(batch, directory)
+    with derived.making(PAGE):
+        write_summary(batch, directory)
 
 
 # What a report is of: batches by their results directories.
@@ -13740,27 +13863,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    args = command_line_parser().parse_args(help_as_option(argv))
     try:
-        # From here on Ctrl-C is answered below. Where it is ignored (nohup) it stays so.
-        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        args = command_line_parser().parse_args(help_as_option(argv))
+        end_in_order_when_stopped()
         code = int(args.func(args))
-        # What can't be written must be known here: at exit, Python would only complain of it.
-        sys.stdout.flush()
+        print_out("")  # what can't be written must be known here
         return code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # the reader of our output (such as `head`) is gone: nobody to tell
-        pass
     except InputError as error:
         for line in str(error).split("\n"):
             say(f"error: {line}")
     except OSError as error:
         # A full disk, too many open files: what the environment did gets no traceback.
         place = f"{error.filename}: " if error.filename else ""
-        say(f"error: {place}{error.strerror or error}")
-    flush_or_discard_output()
+        say(f"error: {place}{error.strerror or error}{way_out(error)}")
+    finally:
+        flush_or_discard_output()
     return 2
 
 
@@ -13772,6 +13891,23 @@ def help_as_option(argv: Sequence[str] | None) -> Sequence[str]:
     return words
 
 
+def end_in_order_when_stopped() -> None:
+    """From here on, a signal that stops us ends what runs and removes what is temporary.
+
+    While a batch runs, its own answers take the place of these. A signal that whoever started us
+    wants to be ignored (`nohup`) stays ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
 def flush_or_discard_output() -> None:
     """Write what stdout still holds; what can't be written goes nowhere.
 
@@ -13780,8 +13916,14 @@ def flush_or_discard_output() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        discard_output()
+
+
+def discard_output() -> None:
+    """Let all that goes to stdout go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def open_missing_streams() -> None:
@@ -14330,9 +14472,28 @@ def recipe_results(recipe: Recipe) -> str:
     return in_home(directory)
 
 
+def print_out(text: str | Iterable[str]) -> bool:
+    """Write a text, or its pieces, to stdout at once; whether somebody still reads there.
+
+    Where nobody does (`| head`), what was asked for is done, and nobody is to be told. Raises
+    OSError on a full disk.
+    """
+    pieces = [text] if isinstance(text, str) else text
+    try:
+        sys.stdout.writelines(pieces)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+        return False
+    except OSError as error:
+        error.filename = error.filename or "standard output"
+        raise
+    return True
+
+
 def print_coloured(text: str) -> None:
-    """Print to stdout, in colours where it shows them."""
-    print(coloured(text, sys.stdout), end="")
+    """Write a text to stdout, in colours where it shows them."""
+    print_out(coloured(text, sys.stdout))
 
 
 # --- check ----------------------------------------------------------------------------------------
@@ -14375,7 +14536,7 @@ def command_check(args: argparse.Namespace) -> int:
     recipe = Recipe(args.recipe)
     batch = plan_recipe(recipe, asked_options(args))
     with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
-        for name in RESULT_FOLDERS:
+        for name in EVIDENCE_FOLDERS:
             os.makedirs(os.path.join(folder, name))
         checks = [*self_tests(batch, folder), *theory_loads(batch, folder)]
         jobs = [check for check in checks if not check.notes]
@@ -14573,12 +14734,12 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
         line = f"  {task_id}: {plan.limits}"
         if plan.expect:
             line += f", expect {plan.expect}"
-        print(printable(line))
+        print_out(printable(line) + "\n")
         # Without its theory a task has no command: a pattern in the recipe is no lemma.
         if not plan.unreadable:
             outputs = result_files(directory, task_id)
             command = prover_command(batch.provers[plan.prover], plan, outputs)
-            print(printable(f"    {quoted(command)}"))
+            print_out(printable(f"    {quoted(command)}") + "\n")
 
 
 def conclude_checks(batch: Batch, checks: Iterable[CheckJob], recipe_file: str) -> int:
@@ -14587,7 +14748,7 @@ def conclude_checks(batch: Batch, checks: Iterable[CheckJob], recipe_file: str) 
     room = batch.header.limits
     cores = plural(room.cores, "core")
     memory_gb = room.memory_mb / 1024
-    print(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB")
+    print_out(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB\n")
     errors = sum(check.errors for check in checks)
     if errors:
         say(f"error: this recipe can't run as it is: {plural(errors, 'error')}")
@@ -14661,7 +14822,7 @@ def command_init(args: argparse.Namespace) -> int:
     # What can't be planned is refused here, before it is written.
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
     raise_unreadable(planned.tasks.values())
-    sys.stdout.write(recipe.text)
+    print_out(recipe.text)
     answer = ask(args, f"write this to {args.output}?", "yes", str)
     if answer.lower() not in ("y", "yes"):
         raise InputError("nothing was written")
@@ -14866,7 +15027,7 @@ def command_status(args: argparse.Namespace) -> int:
             return 0
         state = follow_batch(journal) if args.follow else journal.look()
     heading = f"batch {batch.id} in {args.results}: {state.sentence}"
-    print(printable(heading))
+    print_out(printable(heading) + "\n")
     warn_of_news(batch, directory)
     print_coloured(status_text(batch, progress, state, args.results))
     return 0
@@ -14937,8 +15098,8 @@ def print_status_json(journal: FollowedJournal, follow: bool) -> None:
     while True:
         state = journal.look()
         status = status_json(journal.progress, state)
-        print(json.dumps(status, indent=indent), flush=True)
-        if not follow or not state.is_running:
+        is_read = print_out(json.dumps(status, indent=indent) + "\n")
+        if not (follow and is_read and state.is_running):
             return
         time.sleep(JSON_LOOK_S)
 
@@ -14989,13 +15150,14 @@ def batch_state(batch: Batch, path: str) -> BatchState:
             return BatchState("partial", f"ended, {left} not run")
         return BatchState("finished", "finished")
     driven = is_driven(header, path)
+    place = foreign_place(header)
     if driven is None:
+        place = place or f"on {header.host}"
         return BatchState(
-            "unknown",
-            f"began on {header.host}: from here nobody can see whether it still runs",
+            "unknown", f"began {place}: from here nobody can see whether it still runs"
         )
-    if driven and header.host != os.uname().nodename:
-        return BatchState("running", f"runs on {header.host}")
+    if driven and place:
+        return BatchState("running", f"runs {place}")
     if driven:
         return BatchState("running", f"running (process {header.pid})")
     return BatchState(
@@ -15028,7 +15190,7 @@ def command_audit(args: argparse.Namespace) -> int:
     if args.format == "table":
         text = coloured(text, sys.stdout)
     use_utf8_on_stdout()
-    sys.stdout.write(text)
+    print_out(text)
     return code
 
 
@@ -15075,11 +15237,9 @@ def command_report(args: argparse.Namespace) -> int:
                 rebuild(batch, directory)
         for form, path in files.items():
             write_report(batches, form, path)
-    except BrokenPipeError:  # `main` answers it
-        raise
     except OSError as error:
         raise InputError(
-            f"the report can't be written: {error.strerror}", error.filename or ""
+            f"the report can't be written: {error.strerror}{way_out(error)}", error.filename or ""
         ) from None
     return 0
 
@@ -15147,18 +15307,17 @@ def write_report(batches: Batches, form: str, path: str) -> None:
         say(f"wrote {path}")
     else:
         use_utf8_on_stdout()
-        sys.stdout.writelines(pieces)
+        print_out(pieces)
 
 
 def rebuild(batch: Batch, directory: str) -> None:
     """Make every derived file of a results directory of ours again. Raises InputError, OSError."""
     if not os.path.exists(os.path.join(directory, JOURNAL)):
         raise InputError(f"there is no {JOURNAL}: what others wrote is left as it is", directory)
-    for folder in ("success", "failed"):
-        os.makedirs(os.path.join(directory, folder), exist_ok=True)
     for task in batch.tasks.values():
         write_result_file(directory, task)
-    write_derived_files(batch, directory)
+    write_execution_report(batch, directory)
+    write_summary(batch, directory)
 
 
 # --- lemmas ---------------------------------------------------------------------------------------
@@ -15170,11 +15329,11 @@ def command_lemmas(args: argparse.Namespace) -> int:
     theory = load_theory(args.theory, flags, args.diff, args.auto_sources)
     if args.json:
         lemmas = [lemma_json(lemma) for lemma in theory.lemmas]
-        print(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2))
+        print_out(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2) + "\n")
         return 0
     rows = [("lemma", "trait", "line", "attributes", "assumes")]
     rows += [lemma_row(lemma) for lemma in theory.lemmas]
-    print(text_table(rows))
+    print_out(text_table(rows) + "\n")
     return 0
 
 
@@ -15226,7 +15385,7 @@ def clear_cache(cache: Cache, errors_only: bool) -> None:
         remove_entry(path)
         removed += 1
     told = f"entries removed from {cache.directory}: {removed:,}"
-    print(printable(told))
+    print_out(printable(told) + "\n")
 
 
 def show_cache(cache: Cache) -> None:
@@ -15240,12 +15399,12 @@ def show_cache(cache: Cache) -> None:
             tasks.append(found.task)
     most_gb = cache.size_mb / 1024
     told = f"{cache.directory}: {used_mb:,.1f} MB of at most {most_gb:g} GB"
-    print(printable(told))
+    print_out(printable(told) + "\n")
     rows = [("result", "entries")]
     for outcome, count in count_outcomes(tasks).items():
         rows.append((outcome, f"{count:,}"))
     if tasks:
-        print(text_table(rows, right=(1,)))
+        print_out(text_table(rows, right=(1,)) + "\n")
 
 
 # --- run, resume, recheck -------------------------------------------------------------------------
@@ -15413,8 +15572,9 @@ def run_batch(
             return _nothing_to_do(batch, directory, chosen_ids)
         go_on(journal, changes, say)
     prepare_directory(batch, directory)
+    derived = DerivedFiles(directory)
     if not journal.is_new:
-        show_as_it_is_now(batch, directory)
+        show_as_it_is_now(batch, directory, derived)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
     waiting = [task for task in tasks if batch.needs_run(task)]
     left = plural(len(waiting), "task")
@@ -15422,23 +15582,20 @@ def run_batch(
     with Supervisor(batch.id, journal.fd) as supervisor:
         progress = Progress(batch, tasks, directory, supervisor.live, args)
         # First the file: who is told that a task has ended finds it.
-        journal.observers.append(functools.partial(write_event_files, directory, batch))
+        journal.observers.append(functools.partial(write_event_files, batch, derived))
         journal.observers.append(progress)
         tell = say if args.debug else None
         runner = Runner(directory, journal, supervisor, cache, tell)
         asyncio.run(progress.beside(runner.run(waiting, again)))
-    if cache and cache.prune():
-        warn(cache.problem)
+        end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
-    # Before what may fail on a full disk: the journal is whole, and the rest follows from it.
+    # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
     journal.close()
-    write_derived_files(batch, directory)
-    print_coloured(final_table(batch, directory, tasks))
-    if stopped_by:
-        return BatchRun(batch, directory, 128 + stopped_by)
-    closure = Closure(batch.tasks.values())
-    return BatchRun(batch, directory, exit_code(tasks, closure))
+    if cache and cache.prune():
+        warn(cache.problem)
+    write_reports(batch, directory, derived)
+    return conclude(batch, directory, tasks, stopped_by)
 
 
 def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun:
@@ -15446,9 +15603,26 @@ def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun
     tasks = [batch.tasks[task_id] for task_id in ids]
     results = plural(len(tasks), "result")
     say(f"nothing to do: {results} in {directory} still hold (--again proves anew)")
-    print_coloured(final_table(batch, directory, tasks))
+    return conclude(batch, directory, tasks, stopped_by=0)
+
+
+def conclude(batch: Batch, directory: str, tasks: Sequence[Task], stopped_by: int) -> BatchRun:
+    """Show what came out; `stopped_by`: the number of the signal that ended it, or 0."""
+    show_results(batch, directory, tasks)
+    if stopped_by:
+        return BatchRun(batch, directory, 128 + stopped_by)
     closure = Closure(batch.tasks.values())
     return BatchRun(batch, directory, exit_code(tasks, closure))
+
+
+def show_results(batch: Batch, directory: str, tasks: Sequence[Task]) -> None:
+    """Print the final table; where that can't be, it is a warning: the results are on disk."""
+    try:
+        print_coloured(final_table(batch, directory, tasks))
+    except OSError as error:
+        discard_output()
+        again = quoted(["status", directory])
+        warn(f"{error.filename}: {error.strerror}: `batch_tamarin.py {again}` shows the results")
 
 
 def prepare_directory(batch: Batch, directory: str) -> None:
@@ -15458,12 +15632,12 @@ def prepare_directory(batch: Batch, directory: str) -> None:
     foreign.
     """
     with storage_errors(directory):
-        for folder in RESULT_FOLDERS:
+        for folder in EVIDENCE_FOLDERS:
             os.makedirs(os.path.join(directory, folder), exist_ok=True)
         keep_inputs(batch, directory)
 
 
-def show_as_it_is_now(batch: Batch, directory: str) -> None:
+def show_as_it_is_now(batch: Batch, directory: str, derived: DerivedFiles) -> None:
     """Let everything in a results directory be what the batch says now. Raises StorageError.
 
     Before the first proof begins: who looks while it runs, or when it was killed, must not see the
@@ -15471,14 +15645,16 @@ def show_as_it_is_now(batch: Batch, directory: str) -> None:
     """
     with storage_errors(directory):
         AttemptFiles(directory).settle(batch)
-        restore_result_files(directory, batch)
-        write_derived_files(batch, directory)
+    restore_result_files(directory, batch, derived)
+    write_reports(batch, directory, derived)
 
 
-def write_event_files(directory: str, batch: Batch, event: Event) -> None:
+def write_event_files(batch: Batch, derived: DerivedFiles, event: Event) -> None:
     """Write the result file of a task that has just ended."""
     if isinstance(event, Finished):
-        write_result_file(directory, batch.tasks[event.id])
+        task = batch.tasks[event.id]
+        with derived.making(task.id):
+            write_result_file(derived.directory, task)
 
 
 if __name__ == "__main__":

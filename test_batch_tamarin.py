@@ -3047,6 +3047,36 @@ def test_a_later_run_takes_neither_itself_nor_its_ancestors_for_survivors():
 # --- Starting a prover ---
 
 
+@pytest.mark.parametrize(
+    "says, told",
+    [
+        ("echo ls 9.1", "this is no Tamarin prover: it says 'ls 9.1'"),
+        ("echo no such option >&2; exit 2", "this is no Tamarin prover: no such option"),
+        ("kill -9 $$", "SIGKILL"),
+    ],
+)
+def test_what_is_no_prover_is_refused_before_any_task(lab, says, told):
+    lab.write("fake.sh", f"#!/bin/sh\n{says}\n", 0o755)
+    lab.provers["fake"] = {"path": "./fake.sh"}
+    lab.recipe()
+    for command in ("run", "check"):
+        done = lab.run(command, "recipe.json", code=2)
+        assert done.stderr.count("error: ") == 1
+        assert "prover 'fake' did not come to tell its version: " in done.stderr
+        assert told in done.stderr
+        assert "fake.sh --version`" in done.stderr
+    assert not lab.results.exists()
+
+
+def test_a_prover_whose_version_is_none_that_we_know_may_prove(lab):
+    body = PRELUDE.replace("tamarin-prover 1.11.0", "Tamarin, our own") + VERIFY
+    lab.write("fake.sh", body, 0o755)
+    lab.provers["fake"] = {"path": "./fake.sh"}
+    lab.recipe()
+    done = lab.run("run", "recipe.json", code=0)
+    assert "warning: prover 'fake' did not tell its version" in done.stderr
+
+
 def test_version_is_asked_once_per_executable(lab):
     lab.prover(VERIFY)
     script = lab.path / "fake.sh"
@@ -3089,8 +3119,8 @@ def a_prover(version="1.11.0", flavour=bt.Flavour.TAMARIN_PROVER, **fields):
 
 
 def test_a_prover_that_nobody_knows_goes_by_its_own_name(lab):
-    """It is taken to speak tamarin-prover's command line, whatever its version."""
-    script = PRELUDE.replace("tamarin-prover 1.11.0, (C) nobody", "other v0.5 of today")
+    """It says that it speaks Tamarin's command line, and is believed, whatever its version."""
+    script = PRELUDE.replace("tamarin-prover 1.11.0, (C) nobody", "other v0.5, a Tamarin")
     lab.write("other.sh", script + VERIFY, 0o755)
     lab.provers["it"] = {"path": "./other.sh"}
     lab.recipe(lemmas=[{"name": "one"}])
@@ -5684,20 +5714,235 @@ def test_a_batch_goes_on_when_there_is_room_again(lab):
 
 @needs_linux
 def test_output_that_cannot_be_written_is_one_clear_error(lab):
+    with open("/dev/full", "wb") as full:
+        done = run_into(lab, full, "lemmas", "t.spthy")
+    problem = "No space left on device: make room, then give the same command again"
+    assert done.stderr == f"error: standard output: {problem}\n"
+    assert done.returncode == 2
+
+
+@needs_linux
+def test_a_table_that_cannot_be_written_changes_no_exit_code(lab):
+    lab.prover(VERIFY)
+    lab.recipe(expect="falsified")
+    with open("/dev/full", "wb") as full:
+        done = run_into(lab, full, "run", "recipe.json")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("warning: standard output: No space left on device: ")
+    assert "`batch_tamarin.py status results` shows the results" in last
+    assert done.returncode == 1
+    assert lab.events()[-1]["event"] == "end"
+
+
+def run_into(lab, stdout, *args):
+    """Run the program as users do, its stdout somewhere; the finished process."""
     environment = dict(os.environ)
     environment.pop("PYTHONUNBUFFERED", None)
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            lab.command("lemmas", "t.spthy"),
-            cwd=lab.path,
-            env=environment,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=RUN_S,
-        )
-    assert done.stderr == "error: No space left on device\n"
-    assert done.returncode == 2
+    return subprocess.run(
+        lab.command(*args),
+        cwd=lab.path,
+        env=environment,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=RUN_S,
+    )
+
+
+@needs_linux
+@pytest.mark.parametrize("what", ["_write", "_sync"])
+def test_a_journal_that_cannot_be_written_stops_what_runs(lab, monkeypatch, what):
+    """Nobody waits for hours for a proof whose result has no place any more."""
+    kept = getattr(bt.Journal, what)
+
+    def write(journal, *data):
+        if (lab.path / "ended").exists():
+            raise bt.StorageError("no room", journal.path)
+        kept(journal, *data)
+
+    monkeypatch.setattr(bt.Journal, what, write)
+    lab.prover("[ $LEMMA = one ] && exec sleep 600; touch ended; " + VERIFY)
+    lab.recipe(config={"global_max_cores": 2})
+    done = lab.run("run", "recipe.json", code=2)
+    assert "batch.jsonl: no room" in done.stderr
+    assert not living_provers(lab.path)
+
+
+def test_a_proof_that_finds_no_room_for_its_trace_runs_again(lab, monkeypatch):
+    """It has not failed: the disk has."""
+
+    def keep_own(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    lab.prover(WRITE_DOT + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    with monkeypatch.context() as full:
+        full.setattr(bt, "_keep_own", keep_own)
+        done = lab.run("run", "recipe.json", code=2)
+    assert re.search(r"error: \S*/t--one--fake.dot: .*No space left.*: make room", done.stderr)
+    assert not lab.events("finish")
+    lab.run("run", "recipe.json", code=0)
+    assert lab.only_finish()["verdict"] == "verified"
+
+
+def test_what_fails_on_a_full_disk_has_not_failed(lab, monkeypatch):
+    """A prover that can't write its proof ends like one that refuses the theory."""
+    lab.prover("[ -e room ] || exit 1; " + VERIFY)
+    lab.recipe()
+    with monkeypatch.context() as full:
+        full.setattr(bt, "is_full", lambda folder: True)
+        done = lab.run("run", "recipe.json", code=2)
+    assert "No space left on device: make room, then give the same command again" in done.stderr
+    assert "failed" not in {event["status"] for event in lab.events("finish")}
+    lab.write("room", "")
+    lab.run("run", "recipe.json", code=0)
+    assert len(lab.finishes()) == 3
+
+
+def test_a_file_system_is_full_that_has_no_room_for_us(monkeypatch):
+    """Also where root would have some."""
+    for free, blocks, is_full in [(0, 9, True), (15, 99, True), (16, 99, False), (0, 0, False)]:
+        space = os.statvfs_result((4096, 4096, blocks, free + 5, free, 0, 0, 0, 0, 255))
+        monkeypatch.setattr(bt.os, "statvfs", lambda _, space=space: space)
+        assert bt.is_full("folder") is is_full
+
+
+def test_a_stored_result_that_finds_no_room_is_not_proven_again(lab, monkeypatch):
+    lab.prover(NOTE_RUNS + VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+
+    def copy_file(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device", target)
+
+    lab.write("runs", "")
+    monkeypatch.setattr(bt, "copy_file", copy_file)
+    monkeypatch.setattr(bt, "keep_inputs", lambda *_: None)
+    done = lab.run("run", "recipe.json", "-o", "other", code=2)
+    assert "No space left on device: make room" in done.stderr
+    assert (lab.path / "runs").read_text() == ""
+
+
+def test_a_full_disk_names_the_file_that_found_no_room(tmp_path, monkeypatch):
+    """Python's own error of a write does not."""
+    path = tmp_path / "page.html"
+
+    def pieces():
+        yield "some"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space") as raised:
+        bt.write_file(str(path), pieces())
+    assert raised.value.filename == str(path)
+    assert not list(tmp_path.iterdir())
+
+
+# --- What follows from the journal never matters --------------------------------------------------
+
+
+def assert_all_is_told(lab, done, warnings):
+    """Assert that a batch of three proofs ended as it should, and warned so many times."""
+    assert len(lab.finishes()) == 3
+    assert lab.events()[-1]["event"] == "end"
+    assert "3 tasks: 3 verified" in done.stdout
+    assert done.stderr.count("warning: ") == warnings, done.stderr
+
+
+def test_result_files_whose_folder_vanishes_are_made_again(lab):
+    lab.prover("rm -rf results/success; " + VERIFY)
+    lab.recipe(config={"global_max_cores": 1})
+    assert_all_is_told(lab, lab.run("run", "recipe.json", code=0), warnings=0)
+    assert (lab.results / "success" / "t--three--fake.json").exists()
+
+
+def test_result_files_that_cannot_be_made_end_no_batch(lab):
+    lab.prover("rm -rf results/success; echo > results/success; " + VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", code=0)
+    assert_all_is_told(lab, done, warnings=1)
+    assert "results/success can't be made: File exists" in done.stderr
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+
+
+def test_reports_that_cannot_be_made_are_one_warning(lab):
+    in_the_way = "mkdir -p results/summary.html results/execution_report.json; "
+    lab.prover(in_the_way + VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", code=0)
+    assert_all_is_told(lab, done, warnings=1)
+    assert "report.json can't be made: Is a directory. The results are safe" in done.stderr
+    assert "batch_tamarin.py report results --rebuild" in done.stderr
+    rebuilt = lab.run("report", "results", "--rebuild", code=2)
+    assert "execution_report.json" in rebuilt.stderr
+
+
+def test_a_disk_that_is_full_for_derived_files_is_one_warning(lab, monkeypatch):
+    def write_file(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr(bt, "write_file", write_file)
+    lab.prover(VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", "--no-cache", code=0)
+    assert_all_is_told(lab, done, warnings=1)
+
+
+def test_a_page_that_fails_by_our_own_mistake_hides_no_result(lab, monkeypatch):
+    def page_report(*_):
+        raise KeyError("oops")
+
+    monkeypatch.setattr(bt, "page_report", page_report)
+    lab.prover(VERIFY)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", code=0)
+    assert_all_is_told(lab, done, warnings=1)
+    assert "summary.html can't be made: KeyError: 'oops'" in done.stderr
+
+
+def test_a_recipe_may_have_a_long_name(lab):
+    name = "r" * 240 + ".json"
+    lab.prover(VERIFY)
+    lab.recipe(name=name)
+    assert_all_is_told(lab, lab.run("run", name, code=0), warnings=0)
+
+
+WRITE_DOT = """echo 'digraph "N0_SL0-AS0-CL0-A0-C0-NF_'$LEMMA'" { a }' > "$DOT"; """
+
+
+def run_with_dot(lab, dot, monkeypatch):
+    """A run whose traces are drawn by a `dot` that does this with the file "$3"."""
+    lab.write("bin/dot", f"#!/bin/sh\n{dot}\n", 0o755)
+    monkeypatch.setenv("PATH", f"{lab.path}/bin:{os.environ['PATH']}")
+    lab.recipe()
+    return lab.run("run", "recipe.json", code=0)
+
+
+def test_a_dot_that_draws_nothing_ends_no_batch(lab, monkeypatch):
+    lab.prover(WRITE_DOT + VERIFY)
+    done = run_with_dot(lab, "exit 0", monkeypatch)
+    assert_all_is_told(lab, done, warnings=1)
+    assert "dot could not draw 3 traces" in done.stderr
+
+
+def test_a_drawing_may_be_older_than_its_trace(lab, monkeypatch):
+    """The clock may have been put back."""
+    lab.prover(WRITE_DOT + VERIFY)
+    draw = 'echo "<svg/>" > "$3.svg"; touch -t 200001010000 "$3.svg"'
+    assert_all_is_told(lab, run_with_dot(lab, draw, monkeypatch), warnings=0)
+    assert (lab.results / "traces" / "t--one--fake.svg").exists()
+
+
+def test_what_a_killed_dot_left_is_no_drawing(lab, monkeypatch):
+    lab.prover(WRITE_DOT + 'echo "<svg>old</svg>" > "$DOT.svg"; ' + VERIFY)
+    done = run_with_dot(lab, "exit 0", monkeypatch)
+    assert "dot could not draw 3 traces" in done.stderr
+    assert not list((lab.results / "traces").glob("*.svg"))
+
+
+def test_traces_that_vanish_end_no_batch(lab, monkeypatch):
+    lab.prover("rm -rf results/traces; " + VERIFY)
+    assert_all_is_told(lab, run_with_dot(lab, "exit 0", monkeypatch), warnings=0)
 
 
 # --- One writer -----------------------------------------------------------------------------------
@@ -5856,6 +6101,26 @@ def test_a_lock_keeps_others_away(tmp_path, take_over):
     assert bt.is_locked(path) is True
     assert journal_state(path) == "running"
     first.close()
+
+
+@needs_linux
+def test_a_batch_that_runs_in_another_container_is_not_taken_for_a_process_of_ours(tmp_path):
+    """Its host name and the machine are the same; its pid means another process here, or none."""
+    path = journal_by(tmp_path, a_driver(**UNKNOWN["another container of this host"]))
+    batch = batch_of(path)
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        state = bt.batch_state(batch, str(path))
+    assert state == ("running", "runs in another container of this host")
+    assert bt.batch_state(batch, str(path)).word == "died", "it has let go of its lock"
+
+
+@needs_linux
+def test_without_locks_a_batch_in_another_container_is_said_to_be_there(tmp_path, no_locks):
+    path = journal_by(tmp_path, a_driver(**UNKNOWN["another container of this host"]))
+    state = bt.batch_state(batch_of(path), str(path))
+    assert state.word == "unknown"
+    assert state.sentence.startswith("began in another container of this host: from here nobody")
 
 
 def test_without_its_lock_a_batch_has_died(tmp_path):
@@ -7754,7 +8019,8 @@ def test_a_later_failure_takes_the_place_of_a_success(tmp_path):
     success.write_text("{}")
     result = bt.Result(bt.Status.FAILED, exit=bt.ExitStatus(3), stderr_tail="a\nb")
     task = a_task(bt.Status.FAILED, result)
-    bt.restore_result_files(str(tmp_path), bt.Batch(tasks={"i": task}))
+    batch = bt.Batch(tasks={"i": task})
+    bt.restore_result_files(str(tmp_path), batch, bt.DerivedFiles(str(tmp_path)))
     told = upstream_file(tmp_path, "failed")
     assert told["return_code"] == 3
     assert told["last_stderr_lines"] == ["a", "b"]
@@ -12079,6 +12345,23 @@ def test_status_follows_in_a_pipe_until_the_end(lab):
     assert "3 tasks: 3 verified" in out
 
 
+def test_following_a_batch_that_went_on_numbers_its_results_on(lab):
+    slow_batch(lab)
+    lab.write("go", "")
+    lab.run("run", "recipe.json", "-t", "t--two--fake", code=0)
+    assert status_json(lab)["state"] == "partial"
+    (lab.path / "go").unlink()
+    terminal = Terminal(lab, "run", "recipe.json")
+    terminal.until("saturating sources 3/5", times=2)
+    follower = lab.start("status", "results", "--follow")
+    first = follower.stderr.readline()
+    lab.write("go", "")
+    assert terminal.end() == 0
+    _, err = end_of(follower)
+    assert ", 1 of 3 tasks done" in first
+    assert re.findall(r"^\[(./3)\] verified", err, re.MULTILINE) == ["2/3", "3/3"]
+
+
 def test_status_follows_on_a_terminal_until_the_end(lab):
     terminal = slow_run_on_terminal(lab)
     follower = Terminal(lab, "status", "results", "--follow")
@@ -12171,17 +12454,58 @@ def test_lemmas_knows_the_flags_of_the_preprocessor(lab, options, names):
     assert [lemma["name"] for lemma in told["lemmas"]] == names
 
 
-def test_nobody_is_told_when_the_reader_of_the_output_is_gone(lab):
-    """As with `| head`: neither a traceback nor a message of Python's at exit."""
+def run_for_nobody(lab, *args):
+    """As with `| true`: nobody reads what the program writes to stdout."""
     reader, writer = os.pipe()
     os.close(reader)
-    command = lab.command("lemmas", "t.spthy")
-    done = subprocess.run(
-        command, cwd=lab.path, stdout=writer, stderr=subprocess.PIPE, timeout=RUN_S, check=False
-    )
+    done = run_into(lab, writer, *args)
     os.close(writer)
-    assert done.returncode == 2
-    assert done.stderr == b""
+    return done
+
+
+@pytest.mark.parametrize(
+    "command, code",
+    [
+        ("lemmas t.spthy", 0),
+        ("report results -f html", 0),
+        ("status results", 0),
+        ("status results --json", 0),
+        ("audit results", 1),
+        ("check recipe.json -d", 0),
+        ("cache info", 0),
+        ("init t.spthy --yes --prover ./fake.sh -o new.json", 0),
+        ("run recipe.json", 1),
+        ("--help", 0),
+    ],
+)
+def test_a_command_whose_output_nobody_reads_ends_quietly_as_it_should(lab, command, code):
+    """Neither a traceback nor a message of Python's at exit, and its own code."""
+    lab.prover('[ "$1" = test ] && exit 0; ' + VERIFY)
+    lab.recipe(expect="falsified")
+    lab.run("run", "recipe.json", code=1)
+    done = run_for_nobody(lab, *command.split())
+    assert done.returncode == code, done.stderr
+    assert "roken pipe" not in done.stderr
+    assert "error" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_whose_table_nobody_reads_has_its_own_exit_code(lab):
+    lab.prover("case $LEMMA in three) exit 3;; esac; " + VERIFY)
+    lab.recipe()
+    done = run_for_nobody(lab, "run", "recipe.json")
+    assert done.returncode == 3
+    assert "roken pipe" not in done.stderr
+    assert lab.events()[-1]["event"] == "end"
+
+
+def test_following_ends_when_nobody_reads_any_more(lab):
+    terminal = slow_run_on_terminal(lab)
+    done = run_for_nobody(lab, "status", "results", "--json", "--follow")
+    lab.write("go", "")
+    assert terminal.end() == 0
+    assert done.returncode == 0
+    assert done.stderr == ""
 
 
 def test_a_batch_that_goes_on_counts_on(lab, monkeypatch, capfd):
@@ -12209,6 +12533,67 @@ def test_a_command_leaves_no_file_open(lab, capsys):
     before = next_descriptor()
     assert bt.main(["lemmas", str(lab.path / "t.spthy")]) == 0
     assert next_descriptor() == before
+
+
+def temporary_files(lab):
+    return [path.name for path in (lab.path / "tmp").iterdir()]
+
+
+def stop_while_it_waits(lab, number, *args):
+    """Stop the program when its prover has written `up`; the finished process and its stderr."""
+    (lab.path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(lab.path / "tmp")}
+    process = lab.start(*args, env=environment)
+    wait_for((lab.path / "up").exists)
+    assert temporary_files(lab)
+    process.send_signal(number)
+    _, err = end_of(process)
+    return process, err
+
+
+STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@needs_linux
+@pytest.mark.parametrize("number", STOPS)
+def test_a_stop_before_the_batch_begins_leaves_nothing_behind(lab, number):
+    """While provers are asked for their versions."""
+    lab.write("slow.sh", "#!/bin/sh\ntouch up; exec sleep 600\n", 0o755)
+    lab.provers["slow"] = {"path": "./slow.sh"}
+    lab.recipe()
+    process, err = stop_while_it_waits(lab, number, "run", "recipe.json")
+    assert process.returncode == 128 + number
+    assert err == ""
+    assert temporary_files(lab) == []
+    assert not living_provers(lab.path)
+    assert not lab.results.exists()
+
+
+@needs_linux
+@pytest.mark.parametrize("number", STOPS)
+def test_a_check_that_is_stopped_leaves_nothing_behind(lab, number):
+    lab.prover("touch up; exec sleep 600")
+    lab.prover("touch up; exec sleep 600", alias="other")
+    lab.recipe(config={"global_max_cores": 1}, tamarin_versions=["fake", "other"])
+    process, err = stop_while_it_waits(lab, number, "check", "recipe.json")
+    assert process.returncode == 128 + number
+    assert err == ""
+    assert temporary_files(lab) == []
+    assert not living_provers(lab.path)
+
+
+def test_a_stop_after_the_proofs_leaves_no_half_written_page(lab, monkeypatch):
+    def page_report(*_):
+        yield "<html>"
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield "</html>"
+
+    monkeypatch.setattr(bt, "page_report", page_report)
+    lab.prover(VERIFY)
+    lab.recipe()
+    lab.run("run", "recipe.json", code=143)
+    assert lab.events()[-1]["event"] == "end"
+    assert not list(lab.results.glob("summary.html*"))
 
 
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)

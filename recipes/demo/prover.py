@@ -17,7 +17,7 @@ import sys
 import time
 from collections import namedtuple
 
-VERSION = "demo 1.0, a pretend prover that proves nothing"
+VERSION = "demo 1.0: it speaks tamarin-prover's command line, and proves nothing"
 RULE = "=" * 78
 MB = 2**20
 # What `hoard` takes at most, should nobody stop it.
