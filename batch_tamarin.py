@@ -6665,6 +6665,11 @@ class Journal:
         self.size = os.fstat(self.fd).st_size
 
     @property
+    def has_news(self) -> bool:
+        """Whether something was recorded that no observer was told of."""
+        return self._unflushed != []
+
+    @property
     def directory(self) -> str:
         """The results directory that it stands in."""
         return os.path.dirname(self.path)
@@ -6706,10 +6711,29 @@ class Journal:
 
     def flush(self) -> None:
         """Bring what was recorded to the disk, then tell the observers. Raises StorageError."""
-        # Taken away first: if this fails the batch ends, and what may be lost is shown to nobody.
-        events, self._unflushed = self._unflushed, []
+        count = self.bring_to_disk()
+        self.tell(count)
+
+    def bring_to_disk(self) -> int:
+        """Bring to disk what was recorded, in any thread; how many events observers can be told of.
+
+        Raises StorageError.
+        """
+        events = self._unflushed.copy()
         if not all(isinstance(event, Started) for event in events):  # a lost start only runs again
-            self._sync()
+            try:
+                self._sync()
+            except StorageError:
+                # The batch ends, and what may be lost is shown to nobody: a second try would go
+                # well even if it is.
+                self._unflushed.clear()
+                raise
+        return len(events)
+
+    def tell(self, count: int) -> None:
+        """Tell the observers of so many events that are on disk."""
+        events = self._unflushed[:count]
+        del self._unflushed[:count]
         for event in events:
             for observer in self.observers:
                 observer(event)
@@ -7813,7 +7837,7 @@ class Runner:
             if not self.signals.stopped_by:
                 await draw_traces(self.directory, self.executor, self.batch.header.limits)
         finally:
-            self.recorder.flush()
+            await self.recorder.flush()
 
     async def _ask_cache(
         self, cached: CachedResults, tasks: Iterable[Task]
@@ -7966,17 +7990,15 @@ class Recorder:
         self.journal = journal
         self._on_error = on_error
         self._host, self._boot_id = host_id()
-        self._flush_is_due = False
+        self._flushing: asyncio.Future[None] | None = None
 
     def record(self, event: Event) -> None:
         """Write and apply an event. Raises StorageError."""
         import asyncio
 
         self.journal.record(event)
-        # One flush takes 0.25 ms, and the loop stands still meanwhile.
-        if not self._flush_is_due:
-            self._flush_is_due = True
-            asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+        if self._flushing is None:
+            self._flushing = asyncio.ensure_future(self._flush())
 
     def record_start(self, job: Job, pid: int, started: int) -> None:
         """Record that a job runs as this process; `started`: what `process_start` tells of it."""
@@ -7993,16 +8015,26 @@ class Recorder:
         )
         self.record(event)
 
-    def flush(self) -> None:
+    async def flush(self) -> None:
         """Bring to disk what was recorded, and let it be shown. Raises StorageError."""
+        if self._flushing:
+            await self._flushing
         self.journal.flush()
 
-    def _flush(self) -> None:
-        self._flush_is_due = False
+    async def _flush(self) -> None:
+        """The same in a moment, and again while there is something new; one at a time."""
+        import asyncio
+
         try:
-            self.flush()
+            while self.journal.has_news:
+                await asyncio.sleep(FLUSH_S)
+                # A disk that is busy may take seconds.
+                count = await asyncio.to_thread(self.journal.bring_to_disk)
+                self.journal.tell(count)
         except (OSError, StorageError) as error:
             self._on_error(error)
+        finally:
+            self._flushing = None
 
 
 # --- Provers at work ------------------------------------------------------------------------------

@@ -4342,6 +4342,72 @@ def written(lab):
     return lab.journal
 
 
+@pytest.fixture
+def disk(lab, monkeypatch):
+    """What comes to disk, in its order, and what the journal says: read when a run has ended."""
+    log = lab.path / "disk"
+    flush = bt.flush_descriptor
+    write = bt.Journal._write
+
+    def note_flush(fd, path):
+        flush(fd, path)
+        with log.open("a") as file:
+            print(os.path.relpath(path, lab.path), file=file)
+
+    def note_write(journal, data):
+        write(journal, data)
+        with log.open("a") as file:
+            for line in data.splitlines():
+                print(json.loads(line)["event"], file=file)
+
+    monkeypatch.setattr(bt, "flush_descriptor", note_flush)
+    monkeypatch.setattr(bt.Journal, "_write", note_write)
+    return log
+
+
+def test_the_plan_and_the_journal_s_name_are_on_disk_before_a_start(lab, disk):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    lines = disk.read_text().split()
+    flushes = ["results/batch.jsonl", "results", "."]
+    assert lines[: lines.index("start")] == ["batch", "task", *flushes]
+
+
+def test_evidence_is_on_disk_before_the_journal_tells_of_it(lab, disk):
+    lab.write("own.dot", DOT_ONE)
+    lab.write("own.json", json.dumps({"graphs": [JSON_ONE]}))
+    lab.prover('echo "theory proof" > "$OUT"; ' + ATTACK)
+    lab.recipe(lemmas=[{"name": "one"}])
+    evidence = ["proofs/t--one--fake.spthy", "traces/t--one--fake.json", "traces/t--one--fake.dot"]
+    for directory in ("results", "from-cache"):
+        disk.write_text("")
+        lab.run("run", "recipe.json", "-o", directory, code=0)
+        lines = disk.read_text().split()
+        before = lines[: lines.index("finish")]
+        assert {f"{directory}/{path}" for path in evidence} <= set(before)
+    assert lab.finishes("from-cache")["t--one--fake"]["cached"]
+
+
+def test_what_cannot_be_brought_to_disk_is_shown_to_nobody(written, monkeypatch):
+    def refuse(fd):
+        raise OSError(errno.EIO, "Input/output error")
+
+    journal = bt.Journal(str(written))
+    journal.load(pytest.fail)
+    told = []
+    journal.observers.append(told.append)
+    journal.record(bt.Ended(at=bt.timestamp()))
+    with monkeypatch.context() as broken:
+        for name in ("fdatasync", "fsync"):
+            broken.setattr(os, name, refuse, raising=False)
+        with pytest.raises(bt.StorageError, match="batch.jsonl: can't be brought to disk"):
+            journal.flush()
+    # A second try would go well, though the lines may be lost.
+    journal.close()
+    assert told == []
+
+
 def batch_of(journal):
     """What a journal tells, all of it without a warning."""
     batch, _ = bt.load_batch(str(journal), pytest.fail)
@@ -6044,6 +6110,17 @@ def test_an_input_that_is_only_touched_has_not_changed(lab):
     assert lab.only_finish()["verdict"] == "verified"
 
 
+@pytest.mark.parametrize("name", ["t.spthy", "inc.spthy", "oracle"])
+def test_an_input_that_is_gone_after_a_proof_has_changed(model, name):
+    """What the prover read before it went, nobody can tell."""
+    model.edit('echo "theory proof', f'rm -f {name}; echo "theory proof', "fake.sh")
+    model.recipe(config={"global_max_cores": 1}, lemmas=[{"name": "l[01]"}])
+    model.proven(code=3)
+    reason = f"{name} is gone since the batch was planned"
+    assert model.all_finished(status="interrupted", reason=reason)
+    assert cache_entries("*") == []
+
+
 def test_four_runs_at_once_share_a_cache(model):
     """Two of them have room for next to nothing: every result is right, whoever removes what."""
     sizes = {"r0": "1", "r1": "0.00001", "r2": "1", "r3": "0.00001"}
@@ -6950,6 +7027,120 @@ def test_provers_end_with_a_killed_driver_and_a_later_run_goes_on(lab):
     wait_for(lambda: lock_is_free(lab.journal))
     (lab.path / "go").touch()
     assert "going on: 0 of 1 result hold" in lab.run("run", "recipe.json", code=0).stderr
+
+
+# --- The event loop is never late ---
+
+
+# What takes its time, or may: files, digests, copies, and waiting for a disk.
+TAKES_TIME = [
+    (bt, "read_result"),
+    (bt, "read_load"),
+    (bt, "remove_outputs"),
+    (bt, "file_state_now"),
+    (bt, "file_digest"),
+    (bt, "copy_file"),
+    (bt, "flush_to_disk"),
+    (bt, "_undrawn_traces"),
+    (bt.AttemptFiles, "set_aside"),
+    (bt.AttemptFiles, "earlier_outputs"),
+    (bt.Cache, "store"),
+    (bt.Cache, "store_load"),
+    (bt.Cache, "restore"),
+    (bt.Cache, "what_is_new"),
+    (bt.Cache, "entries"),
+    (bt.Journal, "bring_to_disk"),
+]
+
+
+def test_what_is_slow_is_done_beside_the_loop(model, monkeypatch):
+    """A batch with proofs, a load, hits, growth of the cache, touched files and drawings."""
+
+    def watch(owner, name):
+        function = getattr(owner, name)
+
+        def watched(*args, **kwargs):
+            where = "beside the loop"
+            if asyncio._get_running_loop():
+                where = "in the loop"
+            with open(model.path / "calls", "a") as file:
+                print(f"{name} {where}", file=file)
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    model.edit('echo "theory', 'cp own.dot "$DOT"; touch inc.spthy; echo "theory', "fake.sh")
+    model.write("own.dot", DOT_ONE.replace("one", "l2"))
+    model.proven()
+    model.edit_lemma("l2")
+    for owner, name in TAKES_TIME:
+        watch(owner, name)
+    # The last flush is when nothing runs any more.
+    monkeypatch.setattr(bt.Journal, "flush", lambda journal: journal.tell(10**9))
+    monkeypatch.setattr(bt, "_PRUNE_AFTER", 0)
+    assert model.proven("-d") == "l2 load"
+    calls = set((model.path / "calls").read_text().splitlines())
+    assert {call for call in calls if call.endswith("in the loop")} == set()
+    assert calls == {f"{name} beside the loop" for _, name in TAKES_TIME}
+
+
+HEARTBEAT_S = 0.002
+# Of the time that it takes to parse the large trace at once, by which the machine tells how fast it
+# is.
+PART_OF_A_PARSE = 1 / 3
+
+
+def beat(file):
+    """Note in a file, from now on, the longest time by which the running loop was late."""
+    loop = asyncio.get_running_loop()
+    longest = 0.0
+
+    def look(due):
+        nonlocal longest
+        late = loop.time() - due
+        if late > longest:
+            longest = late
+            file.write_text(str(longest))
+        again = loop.time() + HEARTBEAT_S
+        loop.call_at(again, look, again)
+
+    look(loop.time())
+
+
+def test_the_loop_is_never_late(lab, monkeypatch):
+    """Whatever is large: traces of several lemmas, a proof, a log over its cap, an oracle that was
+    touched, a cache with many entries that is too large, and all that of an attempt before."""
+    node = {"id": "n1", "label": "fact( ~k )", "more": [{"x": [1]}] * 20}
+    graphs = [{**graph, "nodes": [node] * 4_000} for graph in (JSON_ONE, JSON_TWO)]
+    traces = json.dumps({"graphs": graphs}, indent=1)
+    before = time.monotonic()
+    json.loads(traces)
+    parse_s = time.monotonic() - before
+    lab.write("own.json", traces)
+    lab.write("own.dot", "".join(dot + "a\n" * 1_000_000 for dot in (DOT_ONE, DOT_ONE_MORE)))
+    lab.write("oracle", "#!/bin/sh\n", 0o755)
+    os.truncate(lab.path / "oracle", 32_000_000)
+    lab.write("t.spthy", THEORY.replace("begin", "begin\nheuristic: o\n"))
+    long_log = "yes 'not a summary' | head -c 70000000; "
+    large_proof = 'head -c 10000000 /dev/zero > "$OUT"; '
+    lab.prover(long_log + large_proof + "touch oracle; " + ATTACK)
+    lab.recipe(lemmas=[{"name": "one"}])
+    cache = Path(os.environ["XDG_CACHE_HOME"], "batch-tamarin")
+    for number in range(1000):
+        (cache / f"{number:032x}" / f"{number:032x}.").mkdir(parents=True)
+    late = lab.path / "late"
+    monkeypatch.setattr(bt, "draw_traces", nothing_to_draw)
+    prepare = bt.keep_loop_punctual
+    monkeypatch.setattr(bt, "keep_loop_punctual", lambda: (prepare(), beat(late)))
+    for again in ([], ["--again"]):
+        lab.run("run", "recipe.json", "--cache-size", "0.001", *again, code=0)
+        assert float(late.read_text()) < max(0.05, parse_s * PART_OF_A_PARSE)
+    trace = (lab.results / "traces" / "t--one--fake.json").read_bytes()
+    assert [graph.label for graph in bt.json_graphs(trace)] == [JSON_ONE["jgLabel"]]
+
+
+async def nothing_to_draw(directory, executor, room):
+    """Leaves traces as they are: `dot` would take its time for such."""
 
 
 # === Interchange with batch-tamarin ===============================================================
@@ -10218,6 +10409,24 @@ def test_contents_and_banners_agree():
     banners = re.findall(r"^# === (.*?)(?: \(.*\))? =+$", source, re.MULTILINE)
     assert listed
     assert banners == listed
+
+
+def test_a_mistyped_id_is_compared_with_its_neighbours_only(monkeypatch):
+    """With 100,000 ids it would take ten seconds."""
+    import difflib
+
+    compared = []
+    compare = difflib.get_close_matches
+
+    def count(word, words, *options):
+        compared.append(len(words))
+        return compare(word, words, *options)
+
+    monkeypatch.setattr(difflib, "get_close_matches", count)
+    ids = [f"theory{number % 7}--lemma{number}--fake" for number in range(20_000)]
+    for mistyped in ("teory3--lemma10--fake", "theory3--lemma10--fke", "theory3--lema10--fake"):
+        assert bt.did_you_mean(mistyped, ids) == " (did you mean 'theory3--lemma10--fake'?)"
+    assert max(compared) <= 400
 
 
 @pytest.mark.parametrize(
