@@ -8162,7 +8162,7 @@ def read_load(run: ProverRun, outcome: Outcome) -> Result | None:
     proofs that are stored in the text, say), or when it prints a summary (before 1.8, it says no
     more than that).
     """
-    if outcome.status is Status.INTERRUPTED:
+    if not _ended_without_error(outcome):
         return None
     try:
         output = read_output(run.outputs.stdout, run.outputs.stderr)
@@ -8175,6 +8175,14 @@ def read_load(run: ProverRun, outcome: Outcome) -> Result | None:
     except OSError:  # what can't be read has told nothing: the lemmas are proven
         return None
     return Result(Status.COMPLETED, exit=outcome.exit, warnings=warnings, at=timestamp())
+
+
+def _ended_without_error(outcome: Outcome) -> bool:
+    """Whether a prover ended well, or by a limit: what it says with an error may be half of it."""
+    if outcome.status in MET_A_LIMIT:
+        return True
+    good_ends = (ExitStatus(0), ExitStatus(GHC_HEAP_EXHAUSTED))
+    return outcome.status is Status.COMPLETED and outcome.exit in good_ends
 
 
 class CachedResults:

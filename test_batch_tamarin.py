@@ -6423,8 +6423,22 @@ def test_a_text_is_not_loaded_before_it_is_closed(tmp_path, outcome):
     assert bt.read_load(a_load(tmp_path, LOADED), outcome) is None
 
 
-def test_a_load_that_was_stopped_is_no_load(tmp_path):
-    assert bt.read_load(a_load(tmp_path, CLOSED, SUMMARY), STOPPED) is None
+# By a user; by itself, when it had loaded; by a signal of a stranger.
+NO_GOOD_ENDS = [
+    STOPPED,
+    bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(1)),
+    bt.Outcome(bt.Status.FAILED, bt.ExitStatus(signal="SIGSEGV")),
+]
+
+
+@pytest.mark.parametrize("outcome", NO_GOOD_ENDS)
+def test_a_load_that_did_not_end_well_is_no_load(tmp_path, outcome):
+    assert bt.read_load(a_load(tmp_path, CLOSED, SUMMARY), outcome) is None
+
+
+def test_a_load_that_fills_its_heap_after_it_has_loaded_counts(tmp_path):
+    full = bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(bt.GHC_HEAP_EXHAUSTED))
+    assert bt.read_load(a_load(tmp_path, CLOSED), full)
 
 
 def test_a_load_that_cannot_be_read_is_no_load(tmp_path):
