@@ -7882,7 +7882,8 @@ class Runner:
 
         run = self.prover_runs.proving(task)
         # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
-        await asyncio.to_thread(self.files.set_aside, task)
+        if task.attempts:  # before the first one `settle` has left nothing in its place
+            await asyncio.to_thread(self.files.set_aside, task)
         outcome = await self.prover_runs.run(run)
         result = await asyncio.to_thread(read_result, run, outcome)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
