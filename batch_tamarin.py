@@ -324,9 +324,28 @@ def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.5) -> str:
     """A hint at the nearest known word that is at least so much like this one, or ""."""
     import difflib
 
-    for near in difflib.get_close_matches(word, list(known), 1, likeness):
+    words = list(known)
+    if len(words) > 1_000:  # to compare with 100,000 ids would take ten seconds
+        words = _neighbours(word, words)
+    for near in difflib.get_close_matches(word, words, 1, likeness):
         return f" (did you mean '{near}'?)"
     return ""
+
+
+def _neighbours(word: str, known: Iterable[str], most: int = 100) -> list[str]:
+    """Of many words those that begin like one, and those that end like it.
+
+    Where there is one mistake, a long part before or behind it is right.
+    """
+    import bisect
+
+    alphabet = sorted(known)
+    place = bisect.bisect(alphabet, word)
+    near = alphabet[max(0, place - most) : place + most]
+    backwards = sorted(each[::-1] for each in alphabet)
+    place = bisect.bisect(backwards, word[::-1])
+    near += [each[::-1] for each in backwards[max(0, place - most) : place + most]]
+    return near
 
 
 def file_meant(path: str) -> str:
@@ -440,6 +459,32 @@ def write_file(path: str, text: str | Iterable[str]) -> None:
         if isinstance(error, OSError) and error.filename in (None, temporary):
             error.filename = path
         raise
+
+
+def flush_to_disk(path: str) -> None:
+    """Bring a file's bytes, or a directory's entries, to disk; nothing where it isn't there.
+
+    Raises StorageError.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, PermissionError):  # a directory may be one that we only pass through
+        return
+    try:
+        flush_descriptor(fd, path)
+    finally:
+        os.close(fd)
+
+
+def flush_descriptor(fd: int, path: str) -> None:
+    """The same of what is open; `path` is for the user. Raises StorageError."""
+    try:
+        getattr(os, "fdatasync", os.fsync)(fd)
+    except OSError as error:
+        # Some file systems have nothing to flush.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            problem = f"can't be brought to disk: {error.strerror}{way_out(error)}"
+            raise StorageError(problem, path) from None
 
 
 def remove_file(path: str) -> None:
@@ -3321,8 +3366,8 @@ def no_program(name: str, directory: str = "") -> str:
 _INTERPRETER = re.compile(r"#! *(?:(?:[^ ]*/)?env +(?:(?:-|\w+=)[^ ]* +)*)?([^ \n]+)")
 
 
-def oracle_problem(path: str) -> str:
-    """Why an oracle can't be called; "" if it can.
+def oracle_problem(path: str, environment: Mapping[str, str]) -> str:
+    """Why an oracle can't be called, with this environment; "" if it can.
 
     Tamarin finds out only when it has loaded the theory.
     """
@@ -3336,7 +3381,7 @@ def oracle_problem(path: str) -> str:
     except OSError as error:
         return f"can't be read: {error.strerror}"
     found = _INTERPRETER.match(first_line)
-    if found and not find_program(found[1]):
+    if found and not find_program(found[1], env=environment):
         return f"needs the interpreter {found[1]!r}, which is not there"
     return ""
 
@@ -3780,29 +3825,90 @@ def start_leader(job: Job, marker: str, home: str) -> Leader:
     """
     import resource
 
-    # After a cut of its log, a prover goes on at the new end: O_APPEND.
-    append = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-    files = (
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, job.stdout, append, 0o666),
-        (os.POSIX_SPAWN_OPEN, 2, job.stderr, append, 0o666),
-    )
     command = job.command
     if job.cwd != home:
         command = _in_directory(job.cwd, command)
+    program = _program_on_path(command[0], job.env)
+    environment = {**job.env, MARKER: marker}
+    try:
+        pid = _spawn(job, program, command, environment)
+    except NotImplementedError:
+        pid = _spawn_without_setsid(job, program, command, environment)
+    if MACOS:  # a fresh child starts from nothing
+        return Leader(pid, marker, 0.0)
+    return Leader(pid, marker, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_MB)
+
+
+# After a cut of its log, a prover goes on at the new end: O_APPEND.
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+
+
+def _spawn(job: Job, program: str, command: tuple[str, ...], environment: dict[str, str]) -> int:
+    """The pid of a program in a session of its own.
+
+    Raises NotImplementedError where the system this Python was built for could not do that: macOS
+    before 10.15, a C library before glibc 2.26.
+    """
+    files = (
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, job.stdout, _APPEND, 0o666),
+        (os.POSIX_SPAWN_OPEN, 2, job.stderr, _APPEND, 0o666),
+    )
     # Not `subprocess`: posix_spawn costs a tenth of it, and nothing of ours runs in the child.
-    pid = os.posix_spawnp(
-        command[0],
+    return os.posix_spawn(
+        program,
         command,
-        {**job.env, MARKER: marker},
+        environment,
         file_actions=files,
         setsid=True,
         setsigmask=(),
         setsigdef=RESET,
     )
-    if MACOS:  # a fresh child starts from nothing
-        return Leader(pid, marker, 0.0)
-    return Leader(pid, marker, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_MB)
+
+
+def _spawn_without_setsid(
+    job: Job, program: str, command: tuple[str, ...], environment: dict[str, str]
+) -> int:
+    """The same by `subprocess`: signals that we were started to ignore stay ignored."""
+    import subprocess
+
+    with _log_opened(job.stdout) as stdout, _log_opened(job.stderr) as stderr:
+        process = subprocess.Popen(
+            command,
+            executable=program,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    # We wait for it, and `subprocess` must not: it leaves alone what it takes to have ended.
+    process.returncode = 0
+    return process.pid
+
+
+def _log_opened(path: str) -> BinaryIO:
+    return cast("BinaryIO", open(path, "ab", buffering=0, opener=_open_log))
+
+
+def _open_log(path: str, flags: int) -> int:
+    return os.open(path, _APPEND | os.O_CLOEXEC, 0o666)
+
+
+def _program_on_path(word: str, environment: Mapping[str, str]) -> str:
+    """Where a command is on the PATH of the child, which may not be ours.
+
+    Raises FileNotFoundError.
+    """
+    import shutil
+
+    if os.sep in word:
+        return word
+    path = os.pathsep.join(os.get_exec_path(environment))
+    program = shutil.which(word, path=path)
+    if program is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), word)
+    return program
 
 
 def _in_directory(directory: str, command: tuple[str, ...]) -> tuple[str, ...]:
@@ -4049,8 +4155,11 @@ class CappedLog:
 
         with open(self.path, "rb") as reading, open(self.path, "r+b") as writing:
             if not self.head:
-                lines = reading.read(LOG_HEAD).rfind(b"\n") + 1
-                self.head = lines or LOG_HEAD
+                # Only its end is read: a writer waits meanwhile, and so does every other job.
+                block = min(LOG_HEAD, MB)
+                reading.seek(LOG_HEAD - block)
+                lines = reading.read(block).rfind(b"\n") + 1
+                self.head = LOG_HEAD - block + (lines or block)
             tail = reading.seek(size - LOG_TAIL)
             # Half a line of the tail goes on the note's line: alone it could look like a verdict.
             behind_note = b" "
@@ -4562,11 +4671,40 @@ def prover_environment(prover: Prover) -> dict[str, str]:
     Without one Tamarin dies on the first non-ASCII character that it reads or writes.
     """
     env = {**os.environ, **prover.env}
-    locale = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or ""
-    if not re.search("utf-?8", locale, re.IGNORECASE):
-        # C.UTF-8 is everywhere but on macOS; other names are there only if they were generated.
-        env["LC_ALL"] = "en_US.UTF-8" if MACOS else "C.UTF-8"
+    asked = env.get("LC_ALL") or env.get("LC_CTYPE") or env.get("LANG") or ""
+    there = utf8_locales()
+    # A name that `ssh` brought along may be of a locale that was never generated here.
+    if there and _one_name(asked) not in map(_one_name, there):
+        env["LC_ALL"] = there[0]
+    elif not _UTF8.search(asked):
+        env["LC_ALL"] = "C.UTF-8"
     return env
+
+
+_UTF8 = re.compile("utf-?8", re.IGNORECASE)
+
+
+@functools.cache
+def utf8_locales() -> list[str]:
+    """The UTF-8 locales of this machine, the best first; none where there is no `locale -a`.
+
+    C.UTF-8 is no locale of CentOS 7 or of macOS; others are there only if they were generated.
+    """
+    import subprocess
+
+    names: list[str] = []
+    with suppress(OSError):
+        told = subprocess.run(["locale", "-a"], capture_output=True, stdin=subprocess.DEVNULL)
+        names = told.stdout.decode(errors="replace").split()
+    found = [name for name in names if _UTF8.search(name)]
+    known = set(map(_one_name, found))
+    best = [name for name in ("C.UTF-8", "en_US.UTF-8") if _one_name(name) in known]
+    return best + found
+
+
+def _one_name(locale: str) -> str:
+    """One name for all that a locale has: en_US.UTF-8 is also called en_US.utf8."""
+    return locale.lower().replace("utf-8", "utf8")
 
 
 # --- What a prover printed ------------------------------------------------------------------------
@@ -4789,6 +4927,7 @@ def wellformedness_titles(theory: str) -> list[str]:
 GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
 ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
 DERIVATION_CHECKS = "Derivation Checks"
+UNKNOWN_CHECKS = "wellformedness is not known: loading this text met a limit"
 
 
 class Judgement(NamedTuple):
@@ -4941,39 +5080,83 @@ def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[st
 # --- Traces ---------------------------------------------------------------------------------------
 # The trace files hold the graphs of all lemmas of the theory with an attack, stored ones too.
 
-_GRAPH_BEGINS = re.compile(r"^(?=(?:strict )?digraph )", re.MULTILINE)
-_QUOTED = re.compile(r'"([^"]*)"')
+_GRAPH_BEGINS = re.compile(rb'(?:strict )?digraph [^"\n]*(?:"(?P<label>[^"\n]*)")?')
 _TRACE_LABEL = re.compile(r"_SL\d+-AS\d-CL\d-A\d-C\d-N[BF]_(.*)$", re.DOTALL)
+_JSON_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_JSON_PART = re.compile(
+    rb'"jgLabel"\s*:\s*(?P<label>' + _JSON_STRING + rb")"
+    rb'|"graphs"\s*:\s*(?P<graphs>\[)'
+    rb"|" + _JSON_STRING + rb"|(?P<opens>[{\[])|(?P<closes>[}\]])",
+    re.DOTALL,
+)
 
 
-def own_dot(text: str, lemma: str, names: Iterable[str]) -> str:
-    """The graphs of `lemma` among the concatenated DOT graphs of a file, as one text.
+class TraceGraph(NamedTuple):
+    """A graph in a trace file: what it is called, and where its bytes are."""
 
-    names: the theory's lemmas.
+    label: str
+    start: int
+    end: int
+
+
+def dot_graphs(data: bytes) -> list[TraceGraph]:
+    """The graphs of a DOT file: one behind the other, each from its `digraph` on."""
+    import io
+
+    graphs: list[TraceGraph] = []
+    start = 0
+    # By lines: one search through all of it would hold up every other thread.
+    for line in io.BytesIO(data):
+        begins = _GRAPH_BEGINS.match(line)
+        if begins:
+            label = (begins["label"] or b"").decode("utf-8", "replace")
+            graphs.append(TraceGraph(label, start, len(data)))
+        start += len(line)
+    followers = graphs[1:]
+    for number, following in enumerate(followers):
+        graphs[number] = graphs[number]._replace(end=following.start)
+    return graphs
+
+
+def json_graphs(data: bytes) -> list[TraceGraph]:
+    """The graphs of a file of JSON traces: `{"graphs": [{"jgLabel": ...}, ...]}`.
+
+    Raises ValueError for anything else. Only brackets and strings are looked at, one by one: a JSON
+    parser would build 500 MB of 64 MB, and hold up every other thread meanwhile.
     """
-    known = {*names, lemma}
-    own: list[str] = []
-    for graph in _GRAPH_BEGINS.split(text)[1:]:
-        label = _QUOTED.search(graph)
-        if label and graph_lemma(label[1], known) == lemma:
-            own.append(graph)
-    return "".join(own)
+    graphs: list[TraceGraph] = []
+    depth = 0
+    array = 0  # where the array of graphs begins; 0 before that
+    start = 0
+    label = None
+    for part in _JSON_PART.finditer(data):
+        kind = part.lastgroup
+        if kind in ("opens", "graphs"):
+            depth += 1
+            if depth == 2 and kind == "graphs":
+                array = part.end()
+            if depth == 3:
+                start = part.start()
+                label = None
+        elif kind == "label" and depth == 3:
+            label = json.loads(part["label"])
+        elif kind == "closes":
+            depth -= 1
+            if array and depth == 2:
+                if label is None:
+                    raise ValueError("a graph without a label")
+                graphs.append(TraceGraph(label, start, part.end()))
+            if array and depth == 1:
+                if not graphs and data[array : part.start()].strip():
+                    raise ValueError("what stands here is no graph")
+                return graphs
+    raise ValueError("no graphs stand here")
 
 
-def own_json(text: str, lemma: str, names: Iterable[str]) -> str:
-    """The same for the JSON traces; text that is no such JSON is left as it is."""
+def own_graphs(graphs: Iterable[TraceGraph], lemma: str, names: Iterable[str]) -> list[TraceGraph]:
+    """Those of `lemma` among the graphs of a file; `names`: the theory's lemmas."""
     known = {*names, lemma}
-    try:
-        traces = json.loads(text)
-        graphs = traces["graphs"]
-        own = [graph for graph in graphs if graph_lemma(graph["jgLabel"], known) == lemma]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return text
-    if not own:
-        return ""
-    if own == graphs:
-        return text
-    return json.dumps({**traces, "graphs": own}, indent=1)
+    return [graph for graph in graphs if graph_lemma(graph.label, known) == lemma]
 
 
 def graph_lemma(label: str, known: Iterable[str]) -> str:
@@ -5017,7 +5200,8 @@ async def ask_versions(provers: Iterable[Prover]) -> None:
     """Ask every prover its version, all at once and each executable once.
 
     Sets flavour, version and identity; one that does not tell its version is warned of. Raises
-    InputError where it is no Tamarin: every task would fail.
+    InputError where one is no Tamarin, as every task would fail, or did not come to its answer:
+    half an answer would be another identity, and no result would hold any more.
     """
     import asyncio
     import tempfile
@@ -5027,11 +5211,14 @@ async def ask_versions(provers: Iterable[Prover]) -> None:
         question = (prover.command, prover.options, tuple(prover.env.items()))
         questions.setdefault(question, []).append(prover)
     groups = list(questions.values())
+    environments = [prover_environment(group[0]) for group in groups]
     # There is no batch yet, and the watchdog ends what carries this id.
     own_id = os.urandom(6).hex()
     logs = tempfile.TemporaryDirectory(prefix="batch-tamarin-")
     with logs as folder, Supervisor(own_id) as supervisor:
-        asked = [_ask_version(supervisor, folder, group[0]) for group in groups]
+        asked: list[Awaitable[VersionAnswer]] = []
+        for group, environment in zip(groups, environments):
+            asked.append(_ask_version(supervisor, folder, group[0], environment))
         answers = await asyncio.gather(*asked)
     for group, answer in zip(groups, answers):
         if not answer.identity:
@@ -5047,8 +5234,12 @@ async def ask_versions(provers: Iterable[Prover]) -> None:
             warn(f"prover '{group[0].alias}' did not tell its version: {answer.problem}")
 
 
-async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> VersionAnswer:
+async def _ask_version(
+    supervisor: Supervisor, folder: str, prover: Prover, environment: dict[str, str]
+) -> VersionAnswer:
     """Run a prover with `--version`, its log files in `folder`."""
+    import asyncio
+
     log = os.path.join(folder, prover.alias)
     # With the alias's own options: they decide which Maude is found.
     job = Job(
@@ -5056,7 +5247,7 @@ async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> V
         attempt=1,
         command=(*prover.command, "--version", *prover.options),
         cwd=os.getcwd(),
-        env=prover_environment(prover),
+        env=environment,
         limits=VERSION_LIMITS,
         stdout=f"{log}.out",
         stderr=f"{log}.err",
@@ -5065,8 +5256,10 @@ async def _ask_version(supervisor: Supervisor, folder: str, prover: Prover) -> V
     if outcome.status is not Status.COMPLETED:
         return VersionAnswer(Flavour.TAMARIN_PROVER, "", "", outcome.reason)
     said = "\n".join(ends_of(job.stdout))
-    # A prover that was built anew may say the same.
-    digests = [file_digest(word) for word in prover.command if os.path.isfile(word)]
+    # A prover that was built anew may say the same. It may be large: the limits of those that are
+    # still asked hold meanwhile.
+    files = filter(os.path.isfile, prover.command)
+    digests = [await asyncio.to_thread(file_digest, file) for file in files]
     identity = sha256(json.dumps([digests, said]).encode())
     found = _VERSION.search(said)
     is_tamarin = "tamarin" in said.lower()
@@ -5678,18 +5871,18 @@ def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
     entry = recipe.data["tamarin_versions"][alias]
     path: JsonPath = ("tamarin_versions", alias)
     program, *rest = entry.get("command") or [entry["path"]]
-    command = [_program(recipe, path, program)]
-    for word in rest:
-        command.append(_argument(recipe, path, word))
     options = entry.get("options", ())
     env = entry.get("env", {})
+    command = [_program(recipe, path, program, {**os.environ, **env})]
+    for word in rest:
+        command.append(_argument(recipe, path, word))
     return Prover(alias=alias, command=tuple(command), options=tuple(options), env=dict(env))
 
 
-def _program(recipe: Recipe, path: JsonPath, word: str) -> str:
-    """The absolute path of a prover's program."""
+def _program(recipe: Recipe, path: JsonPath, word: str, environment: Mapping[str, str]) -> str:
+    """The absolute path of a prover's program; `environment`: the one that it will have."""
     # As every relative path of a recipe: what is here comes before what is beside the recipe.
-    program = find_program(word, recipe.directory)
+    program = find_program(word, recipe.directory, environment)
     name = os.path.basename(word)
     if os.sep in word:
         meant = relative_to(word, recipe.directory)
@@ -6537,8 +6730,8 @@ def sides_of(lemmas: Iterable[Lemma]) -> tuple[str, ...]:
 # --- What results depend on -----------------------------------------------------------------------
 
 # Variables of the environment that can change what is proven. GHCRTS holds options of GHC's
-# runtime, such as a limit of the heap.
-RESULT_VARIABLES = ("GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS")
+# runtime, such as a limit of the heap; MAUDE_LIB tells where Maude's prelude is.
+RESULT_VARIABLES = ("GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS", "MAUDE_LIB")
 
 
 class DependencyFinder:
@@ -6609,8 +6802,8 @@ def _prover_value(prover: Prover, programs: Sequence[str]) -> list[Any]:
 def _environment_value(prover: Prover, environment: Mapping[str, str]) -> list[Any]:
     """What the recipe gives the prover as environment, and what else of it matters."""
     given = sorted(prover.env.items())
-    inherited = list(map(environment.get, RESULT_VARIABLES))
-    return [given, inherited]
+    inherited = [name for name in RESULT_VARIABLES if name in environment]
+    return [given, [[name, environment[name]] for name in inherited]]
 
 
 def _program_files(prover: Prover, cwd: str, environment: Mapping[str, str]) -> list[str]:
@@ -6852,6 +7045,11 @@ class Journal:
         self.size = os.fstat(self.fd).st_size
 
     @property
+    def has_news(self) -> bool:
+        """Whether something was recorded that no observer was told of."""
+        return self._unflushed != []
+
+    @property
     def directory(self) -> str:
         """The results directory that it stands in."""
         return os.path.dirname(self.path)
@@ -6870,6 +7068,10 @@ class Journal:
                 break
             self._write(data)
         self._sync()
+        # A file whose name is not on disk is lost with all that it holds; so is its directory.
+        directory = os.path.abspath(self.directory)
+        flush_to_disk(directory)
+        flush_to_disk(os.path.dirname(directory))
 
     def load(self, tell: Callable[[str], None]) -> None:
         """Read the batch that this journal tells of. Raises InputError."""
@@ -6917,10 +7119,29 @@ class Journal:
 
     def flush(self) -> None:
         """Bring what was recorded to the disk, then tell the observers. Raises StorageError."""
-        # Taken away first: if this fails the batch ends, and what may be lost is shown to nobody.
-        events, self._unflushed = self._unflushed, []
+        count = self.bring_to_disk()
+        self.tell(count)
+
+    def bring_to_disk(self) -> int:
+        """Bring to disk what was recorded, in any thread; how many events observers can be told of.
+
+        Raises StorageError.
+        """
+        events = self._unflushed.copy()
         if not all(isinstance(event, Started) for event in events):  # a lost start only runs again
-            self._sync()
+            try:
+                self._sync()
+            except StorageError:
+                # The batch ends, and what may be lost is shown to nobody: a second try would go
+                # well even if it is.
+                self._unflushed.clear()
+                raise
+        return len(events)
+
+    def tell(self, count: int) -> None:
+        """Tell the observers of so many events that are on disk."""
+        events = self._unflushed[:count]
+        del self._unflushed[:count]
         for event in events:
             for observer in self.observers:
                 observer(event)
@@ -6949,15 +7170,7 @@ class Journal:
         self.size += len(data)
 
     def _sync(self) -> None:
-        try:
-            getattr(os, "fdatasync", os.fsync)(self.fd)
-        except OSError as error:
-            # Some file systems have nothing to flush.
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-                raise StorageError(
-                    f"the journal can't be brought to disk: {error.strerror}{way_out(error)}",
-                    self.path,
-                ) from None
+        flush_descriptor(self.fd, self.path)
 
 
 def json_line(event: Event) -> bytes:
@@ -7505,10 +7718,12 @@ _ENTRY_FILE = "entry.json"
 _FOLDER = re.compile(r"[0-9a-f]{32}")
 _ENTRY = re.compile(
     r"(?P<key>[0-9a-f]{32})"
-    r"\.(?P<kind>|[0-9a-f]{32}|limit-[0-9a-f]{16}|loaded)"
+    # A limit without those that it was met under is of an older version: it answers nothing.
+    r"\.(?P<kind>|[0-9a-f]{32}|limit-[0-9a-f]{16}(?:-[0-9a-f]{16})?|loaded)"
     r"(?P<unfinished>-\d+)?"
 )
 _PRUNE_AFTER = 1_000  # entries that were stored
+_PRUNE_GROWN = 0.05  # of the size that is allowed
 
 
 @dataclass(frozen=True)
@@ -7551,9 +7766,9 @@ class Cache:
 
     Below its directory, `LEMMA/KEY.KIND/` holds `entry.json` and the outputs. LEMMA is a digest of
     the names of a theory and a lemma, KEY is `Plan.key`. KIND is `Plan.lemma_key` (or nothing where
-    only the whole file counts), `limit-HOST` for what met its limits on that host, or `loaded` for
-    a text that a prover has loaded. An entry appears whole, by a rename, and is never changed. What
-    is damaged is removed; when there is too much, the least recently used go first.
+    only the whole file counts), `limit-HOST-LIMITS` for what met these limits on that host, or
+    `loaded` for a text that a prover has loaded. An entry appears whole, by a rename, and is never
+    changed. What is damaged is removed; when there is too much, the least recently used go first.
     """
 
     def __init__(self, directory: str = "", size_gb: float = CACHE_GB) -> None:
@@ -7564,9 +7779,12 @@ class Cache:
         self.directory = os.path.abspath(directory or _default_cache_directory())
         self.size_mb = size_gb * 1024
         self.problem = ""  # the first reason why nothing can be stored
-        self._stored = 0  # entries since it was last kept to its size
+        # Since it was last kept to its size.
+        self._stored = 0  # entries
+        self._stored_mb = 0.0
         # Another host may be faster, or have other things to do: a limit is met there or not.
-        self._limit_kind = f"limit-{sha256(os.uname().nodename.encode())[:16]}"
+        host = sha256(os.uname().nodename.encode())
+        self._limits_here = f"limit-{host[:16]}-"  # how the kinds begin
 
     def find(self, plan: Plan, inputs: Dependencies) -> Hit | None:
         """The stored result that holds for a task, if there is one."""
@@ -7574,7 +7792,7 @@ class Cache:
         # Most entries of a lemma are of older texts: their names alone rule them out.
         candidates = [name for name in names if self._may_answer(name, plan)]
         # What met a limit comes last: a verdict says more. Before that, the very same text first.
-        candidates.sort(key=lambda name: (name.kind == self._limit_kind, name.key != plan.key))
+        candidates.sort(key=lambda name: (name.is_limit, name.key != plan.key))
         for name in candidates:
             entry = self.read(name.path)
             if entry and _answers(entry, plan):
@@ -7620,8 +7838,6 @@ class Cache:
         if kind is None:
             return
         path = os.path.join(self._folder(inputs, plan.lemma), f"{plan.key}.{kind}")
-        if kind == self._limit_kind:
-            remove_entry(path)  # met under other limits
         entry = Entry(plan, result, inputs.parts_of(plan.lemma), files={})
         self._write(path, entry, outputs._asdict())
 
@@ -7654,10 +7870,14 @@ class Cache:
         """Keep to the size that is allowed; returns why nothing could be stored, or ""."""
         if self._stored:
             self._stored = 0
+            self._stored_mb = 0.0
             left_mb = self.size_mb
-            for entry in sorted(self.entries(), reverse=True):
-                left_mb -= entry.size_mb
-                if left_mb < 0:
+            # By this field alone: to compare 100,000 tuples would hold up all other threads.
+            for entry in sorted(self.entries(), key=lambda entry: entry.used, reverse=True):
+                # What is too large goes alone: it must not take all that is older with it.
+                if entry.size_mb < left_mb:
+                    left_mb -= entry.size_mb
+                else:
                     remove_entry(entry.path)
         return self.problem
 
@@ -7695,15 +7915,19 @@ class Cache:
         if name.unfinished:
             return False
         # A limit says something about the whole file only: other lemmas take their time as well.
-        if name.kind.startswith("limit-"):
-            return name.key == plan.key and name.kind == self._limit_kind
+        if name.is_limit:
+            return name.key == plan.key and name.kind.startswith(self._limits_here)
         same_lemma = plan.lemma_key != "" and name.kind == plan.lemma_key
         return name.key == plan.key or same_lemma
 
     def _kind_to_store(self, plan: Plan, result: Result) -> str | None:
         """Under which kind a result is kept; None if it might be another one next time."""
         if result.status in MET_A_LIMIT:
-            return self._limit_kind if _met_its_own_limit(plan, result) else None
+            if not _met_its_own_limit(plan, result):
+                return None
+            # Under others it may be met as well: less time on more cores says nothing of these.
+            limits = sha256(str(encode(plan.limits)).encode())
+            return f"{self._limits_here}{limits[:16]}"
         if result.status is Status.COMPLETED:
             return plan.lemma_key
         not_needed = plan.optional and result.status is Status.SUPERSEDED
@@ -7737,6 +7961,7 @@ class Cache:
                     files[name] = copy_file(output, os.path.join(temporary, name))
             text = json.dumps(encode(replace(entry, files=files)))
             write_file(os.path.join(temporary, _ENTRY_FILE), text)
+            self._stored_mb += _use_of(temporary).size_mb
             os.rename(temporary, path)
         except OSError as error:
             # An entry that is there already was made by another run, which was faster. What is gone
@@ -7746,7 +7971,8 @@ class Cache:
                 self.problem = f"results can't be kept in the cache {self.directory}: {reason}"
             shutil.rmtree(temporary, ignore_errors=True)
         self._stored += 1
-        if self._stored > _PRUNE_AFTER:
+        # At once, not in the end: a run may go on for a month.
+        if self._stored > _PRUNE_AFTER or self._stored_mb > _PRUNE_GROWN * self.size_mb:
             self.prune()
 
     def _is_pruned(self, error: OSError) -> bool:
@@ -7769,6 +7995,11 @@ class _EntryName(NamedTuple):
     key: str
     kind: str
     unfinished: bool  # another run is just making it, or was killed when it did
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether it tells of limits that were met."""
+        return self.kind.startswith("limit-")
 
 
 def _default_cache_directory() -> str:
@@ -7959,7 +8190,13 @@ class Scheduler:
         """
         import asyncio
 
-        self.add(items)
+        waiting = iter(items)
+        while True:
+            piece = list(itertools.islice(waiting, 1_000))
+            if not piece:
+                break
+            self.add(piece)
+            await asyncio.sleep(0)  # 100,000 of them take a second
         while self._jobs:
             await asyncio.wait(self._jobs, return_when=asyncio.FIRST_COMPLETED)
         if self._error:
@@ -8096,13 +8333,14 @@ class Runner:
         be written any more.
         """
         self.signals.listen()
+        keep_loop_punctual()
         try:
             with storage_errors(self.directory):
                 await self._run(tasks, again)
             if not self.signals.stopped_by:
                 await draw_traces(self.directory, self.executor, self.batch.header.limits)
         finally:
-            self.recorder.flush()
+            await self.recorder.flush()
 
     async def _fail_unreadable(self, tasks: Iterable[Task]) -> list[Task]:
         """Record that these can't run whose theory can't be read; returns the others."""
@@ -8114,9 +8352,8 @@ class Runner:
             if not reason:
                 readable.append(task)
                 continue
-            await asyncio.sleep(0)  # for signals, and for the screen
             result = Result(Status.FAILED, reason=reason, at=timestamp())
-            self.files.set_aside(task)  # of an earlier attempt
+            await asyncio.to_thread(self.files.set_aside, task)  # of an earlier attempt
             self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
         return readable
 
@@ -8126,9 +8363,8 @@ class Runner:
         if self.cached and not again:
             missing, loads = await self._ask_cache(self.cached, missing)
         # Loads come first: many results may wait for one.
-        waiting = [self._loading(hits) for hits in loads]
-        for task in in_order(missing, self.batch.header.scheduler):
-            waiting.append(self._proving(task))
+        ordered = in_order(missing, self.batch.header.scheduler)
+        waiting = itertools.chain(map(self._loading, loads), map(self._proving, ordered))
         await self.scheduler.run(waiting)
 
     async def _ask_cache(
@@ -8174,12 +8410,10 @@ class Runner:
 
         run = self.prover_runs.proving(task)
         # Logs are appended to: the summary of an earlier attempt must not be taken for this one's.
-        self.files.set_aside(task)
+        if task.attempts:  # before the first one `settle` has left nothing in its place
+            await asyncio.to_thread(self.files.set_aside, task)
         outcome = await self.prover_runs.run(run)
-        if take_long_to_read(run.outputs):
-            result = await asyncio.to_thread(read_result, run, outcome)
-        else:  # a thread would take longer than that
-            result = read_result(run, outcome)
+        result = await asyncio.to_thread(read_result, run, outcome)
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         if self.cached:
             self.cached.keep(run, result)
@@ -8194,10 +8428,11 @@ class Runner:
 
         cached = cast(CachedResults, self.cached)
         run = self.prover_runs.loading(hits[0].task)
-        remove_outputs(run.outputs)  # of a driver that was killed: logs are appended to
+        # Of a driver that was killed: logs are appended to.
+        await asyncio.to_thread(remove_outputs, run.outputs)
         outcome = await self.prover_runs.run(run)
         load = await asyncio.to_thread(read_load, run, outcome)
-        remove_outputs(run.outputs)
+        await asyncio.to_thread(remove_outputs, run.outputs)
         if load:
             await cached.keep_load(run, load)
         # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
@@ -8210,6 +8445,20 @@ class Runner:
         """What happens can't be recorded any more: end everything, let `run` raise the error."""
         self.scheduler.fail(error)
         self.executor.interrupt("the results can't be written any more")
+
+
+def keep_loop_punctual() -> None:
+    """Let other threads, and the collector of garbage, hold up the event loop as little as can be.
+
+    Limits hold, signals are answered and the screen is drawn by it alone.
+    """
+    import gc
+
+    # A thread that computes gives way so soon. The loop gives way with every file that it looks at:
+    # by Python's 5 ms it would get through one look at a job in 50.
+    sys.setswitchinterval(0.0005)
+    # What was planned stays until the end: to look through it takes 0.2 s for 100,000 tasks.
+    gc.freeze()
 
 
 class StopSignals:
@@ -8270,17 +8519,15 @@ class Recorder:
         self.journal = journal
         self._on_error = on_error
         self._host, self._boot_id = host_id()
-        self._flush_is_due = False
+        self._flushing: asyncio.Future[None] | None = None
 
     def record(self, event: Event) -> None:
         """Write and apply an event. Raises StorageError."""
         import asyncio
 
         self.journal.record(event)
-        # One flush takes 0.25 ms, and the loop stands still meanwhile.
-        if not self._flush_is_due:
-            self._flush_is_due = True
-            asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+        if self._flushing is None:
+            self._flushing = asyncio.ensure_future(self._flush())
 
     def record_start(self, job: Job, pid: int, started: int) -> None:
         """Record that a job runs as this process; `started`: what `process_start` tells of it."""
@@ -8297,16 +8544,26 @@ class Recorder:
         )
         self.record(event)
 
-    def flush(self) -> None:
+    async def flush(self) -> None:
         """Bring to disk what was recorded, and let it be shown. Raises StorageError."""
+        if self._flushing:
+            await self._flushing
         self.journal.flush()
 
-    def _flush(self) -> None:
-        self._flush_is_due = False
+    async def _flush(self) -> None:
+        """The same in a moment, and again while there is something new; one at a time."""
+        import asyncio
+
         try:
-            self.flush()
+            while self.journal.has_news:
+                await asyncio.sleep(FLUSH_S)
+                # A disk that is busy may take seconds.
+                count = await asyncio.to_thread(self.journal.bring_to_disk)
+                self.journal.tell(count)
         except (OSError, StorageError) as error:
             self._on_error(error)
+        finally:
+            self._flushing = None
 
 
 # --- Provers at work ------------------------------------------------------------------------------
@@ -8384,15 +8641,18 @@ class ProverRuns:
 
 
 async def changed_input(plan: Plan, inputs: Dependencies) -> str:
-    """Why what the prover reads now is not what was planned; "" if it is.
-
-    A file that is gone is the prover's to tell of, or it is the prover itself.
-    """
+    """Why what the prover reads now is not what was planned; "" if it is."""
     import asyncio
 
     for path, planned in list(inputs.files.items()):
-        if file_stamp(path) in (planned.stamp, ()):
+        stamp = file_stamp(path)
+        if stamp == planned.stamp:
             continue
+        if not stamp and path not in inputs.sources:
+            continue  # a program: what runs has been started, what will run is missed then
+        if not stamp:
+            # What it was before it went, when a prover may have read it, nobody can tell.
+            return f"{path_from(path, plan.cwd)} is gone since the batch was planned"
         # It was only touched, perhaps: the bytes tell. In a thread, as a prover may be large.
         state = await asyncio.to_thread(file_state_now, path)
         same_mode = planned.executable in ("", state.executable)
@@ -8403,17 +8663,11 @@ async def changed_input(plan: Plan, inputs: Dependencies) -> str:
     return ""
 
 
-def take_long_to_read(outputs: Outputs) -> bool:
-    """Whether reading these files could hold up the event loop, as traces of many MB do."""
-    for path in (outputs.stdout, outputs.trace_json, outputs.trace_dot):
-        with suppress(OSError):  # not every prover writes all of them
-            if os.stat(path).st_size > MB:
-                return True
-    return False
-
-
 def read_result(run: ProverRun, outcome: Outcome) -> Result:
-    """What came of an attempt, its files settled. Raises OSError on a full disk."""
+    """What came of an attempt, its files settled and on disk.
+
+    Raises OSError on a full disk, StorageError.
+    """
     outputs = run.outputs
     try:
         output = read_output(outputs.stdout, outputs.stderr, run.plan.lemma)
@@ -8421,6 +8675,7 @@ def read_result(run: ProverRun, outcome: Outcome) -> Result:
         if result.status is Status.FAILED and is_full(os.path.dirname(outputs.proof)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), outputs.proof)
         keep_outputs(run.plan, result, outputs, output)
+        flush_evidence(outputs)
     except OSError as error:
         if error.errno in NO_ROOM:  # no fault of the task: it runs again when there is room
             raise
@@ -8439,6 +8694,12 @@ def is_full(folder: str) -> bool:
     return space.f_blocks > 0 and free_bytes < LEAST_ROOM
 
 
+def flush_evidence(outputs: Outputs) -> None:
+    """Bring to disk what a result rests on, before the journal tells of it. Raises StorageError."""
+    for path in (outputs.proof, outputs.trace_json, outputs.trace_dot):
+        flush_to_disk(path)
+
+
 def read_load(run: ProverRun, outcome: Outcome) -> Result | None:
     """What came of loading a theory; None unless the prover said that it has loaded it.
 
@@ -8446,7 +8707,7 @@ def read_load(run: ProverRun, outcome: Outcome) -> Result | None:
     proofs that are stored in the text, say), or when it prints a summary (before 1.8, it says no
     more than that).
     """
-    if outcome.status is Status.INTERRUPTED:
+    if not _ended_without_error(outcome):
         return None
     try:
         output = read_output(run.outputs.stdout, run.outputs.stderr)
@@ -8454,9 +8715,19 @@ def read_load(run: ProverRun, outcome: Outcome) -> Result | None:
             return None
         # They are about the text as it is now. What a hit's own proof was warned of may be gone.
         warnings = tuple(prover_warnings(run.plan, output, run.outputs.proof))
+        if not output.summary:  # it would tell how many checks failed
+            warnings = (*warnings, UNKNOWN_CHECKS)
     except OSError:  # what can't be read has told nothing: the lemmas are proven
         return None
     return Result(Status.COMPLETED, exit=outcome.exit, warnings=warnings, at=timestamp())
+
+
+def _ended_without_error(outcome: Outcome) -> bool:
+    """Whether a prover ended well, or by a limit: what it says with an error may be half of it."""
+    if outcome.status in MET_A_LIMIT:
+        return True
+    good_ends = (ExitStatus(0), ExitStatus(GHC_HEAP_EXHAUSTED))
+    return outcome.status is Status.COMPLETED and outcome.exit in good_ends
 
 
 class CachedResults:
@@ -8481,12 +8752,14 @@ class CachedResults:
 
     async def find(self, plan: Plan) -> Hit | None:
         """The stored result that holds for a task, if nothing changed since it was planned."""
+        import asyncio
+
         inputs = self.batch.inputs[plan.view]
         if await changed_input(plan, inputs):
             return None
         hit = self.cache.find(plan, inputs)
         if not hit and self.tell:
-            reason = self.cache.what_is_new(plan, inputs)
+            reason = await asyncio.to_thread(self.cache.what_is_new, plan, inputs)
             self.tell(f"not in the cache: {plan.id}: {reason}")
         if hit is None or hit.counts:
             return hit
@@ -8499,14 +8772,21 @@ class CachedResults:
         """Make a stored result that of a task; False if it is damaged. Raises StorageError."""
         import asyncio
 
-        self.files.set_aside(task)  # of an attempt that failed
-        outputs = result_files(self.files.directory, task.id)
-        known = self.files.earlier_outputs(task)
-        restored = await asyncio.to_thread(self.cache.restore, hit, outputs, known)
+        restored = await asyncio.to_thread(self._restore_files, task, hit)
         if restored:
             result = replace(hit.result, at=timestamp())
             # A number of its own: evidence is kept by it.
             self.recorder.record(Finished(task.id, task.id, task.attempts + 1, result))
+        return restored
+
+    def _restore_files(self, task: Task, hit: Hit) -> bool:
+        """Put the files of a stored result into their place; False if they aren't whole."""
+        self.files.set_aside(task)  # of an attempt that failed
+        outputs = result_files(self.files.directory, task.id)
+        known = self.files.earlier_outputs(task)
+        restored = self.cache.restore(hit, outputs, known)
+        if restored:
+            flush_evidence(outputs)
         return restored
 
     def keep(self, run: ProverRun, result: Result) -> None:
@@ -8688,37 +8968,47 @@ def keep_outputs(plan: Plan, result: Result, outputs: Outputs, output: ProverOut
             remove_file(path)
         return
     # Provers write the traces of all lemmas in the file, of stored proofs as well.
-    dot = _trace_text(outputs.trace_dot)
-    graphs = _trace_text(outputs.trace_json)
-    if not dot and not graphs:
-        return
-    lemmas = output.lemma_names()
-    if dot:
-        _keep_own(outputs.trace_dot, dot, own_dot(dot, plan.lemma, lemmas))
-    if graphs:
-        _keep_own(outputs.trace_json, graphs, own_json(graphs, plan.lemma, lemmas))
+    _keep_own(outputs.trace_dot, dot_graphs, "", plan, output)
+    _keep_own(outputs.trace_json, json_graphs, ",\n", plan, output)
 
 
-def _trace_text(path: str) -> str:
-    """The text of a trace file; "" if there is none or it is too large. An empty one is removed."""
+def _keep_own(
+    path: str,
+    graphs_of: Callable[[bytes], list[TraceGraph]],
+    between: str,
+    plan: Plan,
+    output: ProverOutput,
+) -> None:
+    """Leave in a trace file the graphs of the task's own lemma, with `between` between two.
+
+    A file without any is removed; one that can't be understood, or is too large, is left as it is.
+    """
     try:
         size = os.stat(path).st_size
-        if size == 0:
-            remove_file(path)
-        if size == 0 or size > TRACE_CAP:
-            return ""
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def _keep_own(path: str, text: str, own: str) -> None:
-    """Leave in a trace file, which holds `text`, what is the lemma's own."""
+        if size > TRACE_CAP:
+            return
+        with open(path, "rb") as file:
+            data = file.read()
+        graphs = graphs_of(data) if size else []
+    except (OSError, ValueError):  # not every prover writes them
+        return
+    own = own_graphs(graphs, plan.lemma, output.lemma_names())
     if not own:
         remove_file(path)
-    elif own != text:
-        write_file(path, own)
+    elif len(own) < len(graphs):
+        write_file(path, _only_graphs(data, graphs, own, between))
+
+
+def _only_graphs(
+    data: bytes, graphs: Sequence[TraceGraph], own: Sequence[TraceGraph], between: str
+) -> Iterator[str]:
+    """The text of a trace file with some of its graphs only, in pieces."""
+    yield data[: graphs[0].start].decode("utf-8", "replace")
+    for number, graph in enumerate(own):
+        if number:
+            yield between
+        yield data[graph.start : graph.end].decode("utf-8", "replace")
+    yield data[graphs[-1].end :].decode("utf-8", "replace")
 
 
 # --- Drawings of traces ---------------------------------------------------------------------------
@@ -8729,11 +9019,12 @@ async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
 
     What it can't draw in time, or without `dot`, stays DOT; that is said once.
     """
+    import asyncio
     import shutil
 
     folder = os.path.join(os.path.abspath(directory), "traces")
     try:
-        undrawn = _undrawn_traces(folder)
+        undrawn = await asyncio.to_thread(_undrawn_traces, folder)
     except OSError as error:
         warn(f"the traces in {folder} can't be drawn: {error.strerror}")
         return
@@ -8760,7 +9051,7 @@ async def draw_traces(directory: str, executor: Executor, room: Limits) -> None:
         )
         waiting.append(Waiting(limits, functools.partial(_draw_trace, executor, job)))
     await Scheduler(Room(room.cores, room.memory_mb)).run(waiting)
-    left = [path for path in undrawn if not drawings(path)]
+    left = await asyncio.to_thread(_undrawn_traces, folder)
     if left:
         traces = plural(len(left), "trace")
         warn(f"dot could not draw {traces} within {limits.timeout_s:g} s: {listed(left)}")
@@ -14701,9 +14992,10 @@ def oracle_notes(plan: Plan, prover: Prover) -> Iterator[str]:
     options = prover.all_options(plan.options)
     path = os.path.join(plan.cwd, plan.theory)
     theory = load_theory(path, *reading_options(options, plan.flags))
+    environment = prover_environment(prover)
     # A load does not call them: a broken one ends a proof only after seconds.
     for oracle in used_oracles(theory, options, plan.cwd):
-        problem = oracle_problem(oracle)
+        problem = oracle_problem(oracle, environment)
         if problem:
             yield f"error: oracle {oracle} {problem}"
         else:

@@ -2299,8 +2299,47 @@ def test_what_the_system_refuses_is_told_in_words(bench, monkeypatch, code, reas
     def refuse(*arguments, **options):
         raise OSError(code, "no")
 
-    monkeypatch.setattr(os, "posix_spawnp", refuse)
+    monkeypatch.setattr(os, "posix_spawn", refuse)
     assert_not_started(bench.run_one(bench.sh("true")), reason)
+
+
+def test_a_command_is_looked_for_on_the_path_of_the_child(bench):
+    bench.write_program("only-there", "#!/bin/sh\nexit 7\n")
+    job = bench.job("only-there", cwd=os.getcwd())
+    outcome = bench.run_one(job._replace(env={**ENV, "PATH": str(bench.folder)}))
+    assert outcome.exit == bt.ExitStatus(7)
+    assert_not_started(bench.run_one(job), "there is no such program")
+
+
+@pytest.fixture
+def no_setsid(monkeypatch):
+    """A Python that was built where posix_spawn made no sessions."""
+
+    def refuse(*arguments, **options):
+        raise NotImplementedError("posix_spawn: setsid unavailable on this platform")
+
+    monkeypatch.setattr(os, "posix_spawn", refuse)
+
+
+def test_without_sessions_of_posix_spawn_jobs_run_as_well(bench, no_setsid):
+    script = "echo out; echo err >&2; cat; ps -o sid= -p $$; echo $$; SLEEP & exit 3"
+    job = bench.sh(script)
+    outcome = bench.run_one(job)
+    assert outcome.status is bt.Status.COMPLETED
+    assert outcome.exit == bt.ExitStatus(3)
+    printed, session, pid = bench.out(job).split()
+    assert printed == "out"
+    assert session == pid, "it leads a session of its own"
+    assert Path(job.stderr).read_text() == "err\n"
+    assert bench.left_at_return == []
+
+
+def test_without_sessions_of_posix_spawn_limits_hold(bench, no_setsid):
+    late = bench.sh("SLEEP", timeout=0.2)
+    missing = bench.job("no-such-prover", cwd=os.getcwd())
+    timed_out, failed = bench.run(late, missing)
+    assert timed_out.status is bt.Status.TIMEOUT
+    assert_not_started(failed, "there is no such program")
 
 
 def test_a_job_that_cannot_be_started_harms_no_other(bench):
@@ -3170,6 +3209,34 @@ def test_a_check_asks_for_no_proof():
     assert not any(word.startswith("--prove") for word in command)
 
 
+KILLED = "kill -9 $$"
+TOO_LONG = "sleep 600"
+
+
+@pytest.mark.parametrize("end", [KILLED, TOO_LONG])
+def test_a_prover_that_does_not_come_to_its_version_stops_all_before_it_begins(
+    lab, monkeypatch, end
+):
+    """What it said so far would count as another prover: all its results would be proven anew."""
+    monkeypatch.setattr(bt, "VERSION_LIMITS", bt.Limits(1, 4096, 0.2))
+    lab.prover("")
+    lab.write("fake.sh", f"#!/bin/sh\necho tamarin-prover 1.11.0\n{end}\n", 0o755)
+    lab.recipe()
+    done = lab.run("run", "recipe.json", code=2)
+    assert "prover 'fake' did not come to tell its version: " in done.stderr
+    assert "fake.sh --version`" in done.stderr
+    assert not lab.results.exists()
+
+
+def test_a_command_is_looked_for_where_the_prover_will_look(lab):
+    lab.prover(VERIFY, alias="elsewhere/my-tamarin")
+    path = f"{lab.path}/elsewhere:{os.environ['PATH']}"
+    os.rename(lab.path / "elsewhere/my-tamarin.sh", lab.path / "elsewhere/my-tamarin")
+    lab.provers = {"p": {"path": "my-tamarin", "env": {"PATH": path}}}
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+
+
 @pytest.fixture
 def no_locale(monkeypatch):
     """There is no locale in the environment."""
@@ -3191,8 +3258,43 @@ def test_a_locale_that_is_not_utf8_is_replaced(monkeypatch, no_locale, name, val
     assert bt.prover_environment(a_prover())["LC_ALL"].endswith(".UTF-8")
 
 
+@pytest.fixture
+def locales(tmp_path, monkeypatch):
+    """Sets the locales that `locale -a` tells of; None: there is no such program."""
+
+    def set_locales(names):
+        program = tmp_path / "locale"
+        if names is not None:
+            program.write_text(f"#!/bin/sh\nprintf '%s\\n' {names}\n")
+            program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        bt.utf8_locales.cache_clear()
+
+    yield set_locales
+    bt.utf8_locales.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "there, asked, given",
+    [
+        ("C C.utf8 POSIX en_US.utf8", "C", "C.UTF-8"),
+        ("C POSIX de_DE de_DE.utf8 en_US.utf8", "", "en_US.UTF-8"),
+        ("C POSIX aa_DJ.utf8 zu_ZA.utf8", "C", "aa_DJ.utf8"),
+        ("C C.utf8", "en_GB.UTF-8", "C.UTF-8"),
+        ("C POSIX", "C", "C.UTF-8"),
+        (None, "C", "C.UTF-8"),
+    ],
+)
+def test_a_child_gets_a_locale_that_is_there(monkeypatch, no_locale, locales, there, asked, given):
+    locales(there)
+    monkeypatch.setenv("LANG", asked)
+    assert bt.prover_environment(a_prover())["LC_ALL"] == given
+
+
+@pytest.mark.parametrize("there", ["C C.utf8 de_DE.utf8", "C", None])
 @pytest.mark.parametrize("name", ["LC_ALL", "LC_CTYPE", "LANG"])
-def test_a_locale_of_utf8_stays(monkeypatch, no_locale, name):
+def test_a_locale_of_utf8_stays(monkeypatch, no_locale, locales, name, there):
+    locales(there)
     monkeypatch.setenv(name, "de_DE.utf8")
     env = bt.prover_environment(a_prover())
     assert env[name] == "de_DE.utf8"
@@ -3236,9 +3338,48 @@ def test_no_trace_files_without_an_attack(lab):
     assert list((lab.path / "results" / "traces").iterdir()) == []
 
 
-def test_json_that_holds_no_graphs_is_left_as_it_is():
-    for text in ("[]", "{", '{"graphs": [1]}', "[" * 100_000):
-        assert bt.own_json(text, "one", ["two"]) == text
+NO_TRACES = [
+    "[]",
+    "{",
+    '{"graphs": [1]}',
+    '{"graphs": [{}]}',
+    '{"graphs": [{"jgLabel": "one"}',
+    '{"more": {"graphs": []}}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("text", NO_TRACES, ids=range(len(NO_TRACES)))
+def test_json_that_holds_no_graphs_is_left_as_it_is(lab, text):
+    lab.write("own.json", text)
+    lab.prover('cp own.json "$JSON"; ' + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    trace = lab.results / "traces" / "t--one--fake.json"
+    assert trace.read_text() == text
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_graph_is_found_whatever_stands_in_it(indent):
+    label = {"jgLabel": 'o"n\\e'}
+    odd = {"x": '"]}{[', "deeper": {"jgLabel": "two", "graphs": [[{}]]}, **label, "y": [{"z": []}]}
+    more = {"graphs": [{"jgLabel": "no"}]}
+    traces = {"before": more, "graphs": [odd, {"jgLabel": "two"}], "behind": more}
+    text = json.dumps(traces, indent=indent)
+    first, second = bt.json_graphs(text.encode())
+    assert json.loads(text[first.start : first.end]) == odd
+    assert first.label == 'o"n\\e'
+    assert second.label == "two"
+
+
+def test_own_graphs_are_left_as_the_prover_wrote_them():
+    traces = {"v": 1, "graphs": [JSON_TWO, {**JSON_ONE, "n": 1}, JSON_TWO, JSON_ONE], "w": [2]}
+    data = json.dumps(traces, indent=4).encode()
+    graphs = bt.json_graphs(data)
+    own = bt.own_graphs(graphs, "one", ["two"])
+    text = "".join(bt._only_graphs(data, graphs, own, ",\n"))
+    assert json.loads(text) == {**traces, "graphs": [{**JSON_ONE, "n": 1}, JSON_ONE]}
+    assert text.startswith(data[: graphs[0].start].decode())
 
 
 # --- What a prover must have printed ---
@@ -3582,7 +3723,8 @@ def read_as_prover_output(folder, text):
     bt.wellformedness_titles(str(report))
     bt.has_loaded(str(errors))
     bt.phase(str(errors))
-    bt.own_dot(f'digraph {text}\ndigraph "{text}" {{}}', "one", ["two"])
+    bt.dot_graphs(f'digraph {text}\ndigraph "{text}" {{}}'.encode())
+    bt.json_graphs(f'{{"graphs": [{{"jgLabel": {json.dumps(text)}}}]}}'.encode())
     bt.printable(text)
     bt.coloured(text, type("Tty", (), {"isatty": lambda self: True})())
     bt.read_evidence([str(log)], lambda message: None)
@@ -4731,6 +4873,72 @@ def written(lab):
     journal.record(bt.Ended(at=bt.timestamp()))
     journal.close()
     return lab.journal
+
+
+@pytest.fixture
+def disk(lab, monkeypatch):
+    """What comes to disk, in its order, and what the journal says: read when a run has ended."""
+    log = lab.path / "disk"
+    flush = bt.flush_descriptor
+    write = bt.Journal._write
+
+    def note_flush(fd, path):
+        flush(fd, path)
+        with log.open("a") as file:
+            print(os.path.relpath(path, lab.path), file=file)
+
+    def note_write(journal, data):
+        write(journal, data)
+        with log.open("a") as file:
+            for line in data.splitlines():
+                print(json.loads(line)["event"], file=file)
+
+    monkeypatch.setattr(bt, "flush_descriptor", note_flush)
+    monkeypatch.setattr(bt.Journal, "_write", note_write)
+    return log
+
+
+def test_the_plan_and_the_journal_s_name_are_on_disk_before_a_start(lab, disk):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    lines = disk.read_text().split()
+    flushes = ["results/batch.jsonl", "results", "."]
+    assert lines[: lines.index("start")] == ["batch", "task", *flushes]
+
+
+def test_evidence_is_on_disk_before_the_journal_tells_of_it(lab, disk):
+    lab.write("own.dot", DOT_ONE)
+    lab.write("own.json", json.dumps({"graphs": [JSON_ONE]}))
+    lab.prover('echo "theory proof" > "$OUT"; ' + ATTACK)
+    lab.recipe(lemmas=[{"name": "one"}])
+    evidence = ["proofs/t--one--fake.spthy", "traces/t--one--fake.json", "traces/t--one--fake.dot"]
+    for directory in ("results", "from-cache"):
+        disk.write_text("")
+        lab.run("run", "recipe.json", "-o", directory, code=0)
+        lines = disk.read_text().split()
+        before = lines[: lines.index("finish")]
+        assert {f"{directory}/{path}" for path in evidence} <= set(before)
+    assert lab.finishes("from-cache")["t--one--fake"]["cached"]
+
+
+def test_what_cannot_be_brought_to_disk_is_shown_to_nobody(written, monkeypatch):
+    def refuse(fd):
+        raise OSError(errno.EIO, "Input/output error")
+
+    journal = bt.Journal(str(written))
+    journal.load(pytest.fail)
+    told = []
+    journal.observers.append(told.append)
+    journal.record(bt.Ended(at=bt.timestamp()))
+    with monkeypatch.context() as broken:
+        for name in ("fdatasync", "fsync"):
+            broken.setattr(os, name, refuse, raising=False)
+        with pytest.raises(bt.StorageError, match="batch.jsonl: can't be brought to disk"):
+            journal.flush()
+    # A second try would go well, though the lines may be lost.
+    journal.close()
+    assert told == []
 
 
 def batch_of(journal):
@@ -6372,7 +6580,7 @@ def test_cores_memory_and_time_change_no_verdict(model):
     assert model.new() == ""
 
 
-@pytest.mark.parametrize("name", ["GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS"])
+@pytest.mark.parametrize("name", ["GHCRTS", "TAMARIN_NO_MAUDE_VARIANTS", "MAUDE_LIB"])
 def test_some_variables_can_change_a_result(model, monkeypatch, name):
     monkeypatch.delenv(name, raising=False)
     model.keep_all()
@@ -6768,6 +6976,17 @@ def test_an_input_that_is_only_touched_has_not_changed(lab):
     assert lab.only_finish()["verdict"] == "verified"
 
 
+@pytest.mark.parametrize("name", ["t.spthy", "inc.spthy", "oracle"])
+def test_an_input_that_is_gone_after_a_proof_has_changed(model, name):
+    """What the prover read before it went, nobody can tell."""
+    model.edit('echo "theory proof', f'rm -f {name}; echo "theory proof', "fake.sh")
+    model.recipe(config={"global_max_cores": 1}, lemmas=[{"name": "l[01]"}])
+    model.proven(code=3)
+    reason = f"{name} is gone since the batch was planned"
+    assert model.all_finished(status="interrupted", reason=reason)
+    assert cache_entries("*") == []
+
+
 def test_four_runs_at_once_share_a_cache(model):
     """Two of them have room for next to nothing: every result is right, whoever removes what."""
     sizes = {"r0": "1", "r1": "0.00001", "r2": "1", "r3": "0.00001"}
@@ -6891,6 +7110,29 @@ def test_a_larger_limit_met_replaces_a_smaller_one(model):
     model.keep(plan, inputs, TIMED_OUT)
     model.keep(larger, inputs, TIMED_OUT)
     assert model.cache.find(larger, inputs)
+
+
+def test_limits_that_say_nothing_of_each_other_are_kept_both(model):
+    plan, inputs = model.planned()[0]
+    longer = under_limits(plan, "1 1024 600")
+    wider = under_limits(plan, "4 1024 60")
+    for met in (longer, wider):
+        model.keep(met, inputs, TIMED_OUT)
+    assert model.cache.find(longer, inputs)
+    assert model.cache.find(wider, inputs)
+    assert not model.cache.find(under_limits(plan, "4 1024 600"), inputs)
+
+
+def test_a_limit_of_an_older_version_answers_nothing_and_goes_with_the_others(model):
+    """Its name did not tell under which limits it was met."""
+    plan, inputs = model.planned()[0]
+    model.keep(plan, inputs, TIMED_OUT)
+    (entry,) = model.cache.entries()
+    os.rename(entry.path, entry.path.rpartition("-")[0])
+    assert not model.cache.find(plan, inputs)
+    (entry,) = model.cache.entries()
+    bt.remove_entry(entry.path)
+    assert list(model.cache.entries()) == []
 
 
 def test_a_limit_is_met_on_one_host(model, monkeypatch):
@@ -7047,8 +7289,22 @@ def test_a_text_is_not_loaded_before_it_is_closed(tmp_path, outcome):
     assert bt.read_load(a_load(tmp_path, LOADED), outcome) is None
 
 
-def test_a_load_that_was_stopped_is_no_load(tmp_path):
-    assert bt.read_load(a_load(tmp_path, CLOSED, SUMMARY), STOPPED) is None
+# By a user; by itself, when it had loaded; by a signal of a stranger.
+NO_GOOD_ENDS = [
+    STOPPED,
+    bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(1)),
+    bt.Outcome(bt.Status.FAILED, bt.ExitStatus(signal="SIGSEGV")),
+]
+
+
+@pytest.mark.parametrize("outcome", NO_GOOD_ENDS)
+def test_a_load_that_did_not_end_well_is_no_load(tmp_path, outcome):
+    assert bt.read_load(a_load(tmp_path, CLOSED, SUMMARY), outcome) is None
+
+
+def test_a_load_that_fills_its_heap_after_it_has_loaded_counts(tmp_path):
+    full = bt.Outcome(bt.Status.COMPLETED, bt.ExitStatus(bt.GHC_HEAP_EXHAUSTED))
+    assert bt.read_load(a_load(tmp_path, CLOSED), full)
 
 
 def test_a_load_that_cannot_be_read_is_no_load(tmp_path):
@@ -7064,9 +7320,11 @@ def test_a_load_that_meets_its_limit_after_it_has_loaded_counts(model):
     model.recipe(resources={"max_memory": 0.05}, lemmas=[{"name": "l0"}])
     model.proven()
     model.edit_lemma("l3")
-    assert model.proven() == "load"
-    assert model.all_finished(status="completed", cached=True)
-    assert model.proven() == ""
+    for asked in ("load", ""):
+        assert model.proven() == asked
+        assert model.all_finished(status="completed", cached=True)
+        # The hits are of this text, whose summary nobody has seen.
+        assert model.all_finished(warnings=[bt.UNKNOWN_CHECKS])
 
 
 def test_a_log_that_a_killed_driver_left_is_no_load(model):
@@ -7302,6 +7560,35 @@ def test_the_least_recently_used_go_first(tmp_path):
     stored.cache.prune()
     left = [key for key in keys if stored.find(key=key)]
     assert left == [FIRST, THIRD, FOURTH]
+
+
+def test_what_is_larger_than_the_cache_takes_nothing_else_away(tmp_path):
+    stored = StoredResult(tmp_path)
+    stored.store(key=FIRST, lemma_key="")
+    stored.proof.write_text("x" * 2_000_000)
+    stored.store(key=SECOND, lemma_key="")
+    stored.cache.size_mb = 1
+    stored.cache.prune()
+    assert stored.find(key=FIRST)
+    assert not stored.find(key=SECOND)
+
+
+def test_the_cache_keeps_its_size_while_it_grows(tmp_path):
+    stored = StoredResult(tmp_path)
+    stored.cache.size_mb = 4
+    stored.proof.write_text("x" * 1_000_000)
+    for number in range(12):
+        stored.store(key=f"{number:032x}", lemma_key="")
+        assert sum(entry.size_mb for entry in stored.cache.entries()) <= 4
+    assert stored.find(key=f"{11:032x}")
+
+
+def test_housekeeping_is_for_growth_that_counts(tmp_path, monkeypatch):
+    """To look at all entries after each would cost more than the proofs."""
+    stored = StoredResult(tmp_path)
+    monkeypatch.setattr(bt.Cache, "entries", lambda cache: pytest.fail("it looked at all"))
+    for number in range(20):
+        stored.store(key=f"{number:032x}", lemma_key="")
 
 
 def test_what_a_killed_run_left_half_stored_goes_as_well(stored):
@@ -7643,6 +7930,120 @@ def test_provers_end_with_a_killed_driver_and_a_later_run_goes_on(lab):
     wait_for(lambda: lock_is_free(lab.journal))
     (lab.path / "go").touch()
     assert "going on: 0 of 1 result hold" in lab.run("run", "recipe.json", code=0).stderr
+
+
+# --- The event loop is never late ---
+
+
+# What takes its time, or may: files, digests, copies, and waiting for a disk.
+TAKES_TIME = [
+    (bt, "read_result"),
+    (bt, "read_load"),
+    (bt, "remove_outputs"),
+    (bt, "file_state_now"),
+    (bt, "file_digest"),
+    (bt, "copy_file"),
+    (bt, "flush_to_disk"),
+    (bt, "_undrawn_traces"),
+    (bt.AttemptFiles, "set_aside"),
+    (bt.AttemptFiles, "earlier_outputs"),
+    (bt.Cache, "store"),
+    (bt.Cache, "store_load"),
+    (bt.Cache, "restore"),
+    (bt.Cache, "what_is_new"),
+    (bt.Cache, "entries"),
+    (bt.Journal, "bring_to_disk"),
+]
+
+
+def test_what_is_slow_is_done_beside_the_loop(model, monkeypatch):
+    """A batch with proofs, a load, hits, growth of the cache, touched files and drawings."""
+
+    def watch(owner, name):
+        function = getattr(owner, name)
+
+        def watched(*args, **kwargs):
+            where = "beside the loop"
+            if asyncio._get_running_loop():
+                where = "in the loop"
+            with open(model.path / "calls", "a") as file:
+                print(f"{name} {where}", file=file)
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    model.edit('echo "theory', 'cp own.dot "$DOT"; touch inc.spthy; echo "theory', "fake.sh")
+    model.write("own.dot", DOT_ONE.replace("one", "l2"))
+    model.proven()
+    model.edit_lemma("l2")
+    for owner, name in TAKES_TIME:
+        watch(owner, name)
+    # The last flush is when nothing runs any more.
+    monkeypatch.setattr(bt.Journal, "flush", lambda journal: journal.tell(10**9))
+    monkeypatch.setattr(bt, "_PRUNE_AFTER", 0)
+    assert model.proven("-d") == "l2 load"
+    calls = set((model.path / "calls").read_text().splitlines())
+    assert {call for call in calls if call.endswith("in the loop")} == set()
+    assert calls == {f"{name} beside the loop" for _, name in TAKES_TIME}
+
+
+HEARTBEAT_S = 0.002
+# Of the time that it takes to parse the large trace at once, by which the machine tells how fast it
+# is.
+PART_OF_A_PARSE = 1 / 3
+
+
+def beat(file):
+    """Note in a file, from now on, the longest time by which the running loop was late."""
+    loop = asyncio.get_running_loop()
+    longest = 0.0
+
+    def look(due):
+        nonlocal longest
+        late = loop.time() - due
+        if late > longest:
+            longest = late
+            file.write_text(str(longest))
+        again = loop.time() + HEARTBEAT_S
+        loop.call_at(again, look, again)
+
+    look(loop.time())
+
+
+def test_the_loop_is_never_late(lab, monkeypatch):
+    """Whatever is large: traces of several lemmas, a proof, a log over its cap, an oracle that was
+    touched, a cache with many entries that is too large, and all that of an attempt before."""
+    node = {"id": "n1", "label": "fact( ~k )", "more": [{"x": [1]}] * 20}
+    graphs = [{**graph, "nodes": [node] * 4_000} for graph in (JSON_ONE, JSON_TWO)]
+    traces = json.dumps({"graphs": graphs}, indent=1)
+    before = time.monotonic()
+    json.loads(traces)
+    parse_s = time.monotonic() - before
+    lab.write("own.json", traces)
+    lab.write("own.dot", "".join(dot + "a\n" * 1_000_000 for dot in (DOT_ONE, DOT_ONE_MORE)))
+    lab.write("oracle", "#!/bin/sh\n", 0o755)
+    os.truncate(lab.path / "oracle", 32_000_000)
+    lab.write("t.spthy", THEORY.replace("begin", "begin\nheuristic: o\n"))
+    long_log = "yes 'not a summary' | head -c 70000000; "
+    large_proof = 'head -c 10000000 /dev/zero > "$OUT"; '
+    lab.prover(long_log + large_proof + "touch oracle; " + ATTACK)
+    lab.recipe(lemmas=[{"name": "one"}])
+    cache = Path(os.environ["XDG_CACHE_HOME"], "batch-tamarin")
+    for number in range(1000):
+        (cache / f"{number:032x}" / f"{number:032x}.").mkdir(parents=True)
+    late = lab.path / "late"
+    monkeypatch.setattr(bt, "draw_traces", nothing_to_draw)
+    prepare = bt.keep_loop_punctual
+    monkeypatch.setattr(bt, "keep_loop_punctual", lambda: (prepare(), beat(late)))
+    for again in ([], ["--again"]):
+        lab.run("run", "recipe.json", "--cache-size", "0.001", *again, code=0)
+        assert float(late.read_text()) < max(0.05, parse_s * PART_OF_A_PARSE)
+    trace = (lab.results / "traces" / "t--one--fake.json").read_bytes()
+    assert [graph.label for graph in bt.json_graphs(trace)] == [JSON_ONE["jgLabel"]]
+
+
+async def nothing_to_draw(directory, executor, room):
+    """Leaves traces as they are: `dot` would take its time for such."""
 
 
 # === Interchange with batch-tamarin ===============================================================
@@ -11833,6 +12234,24 @@ def test_contents_and_banners_agree():
     assert banners == listed
 
 
+def test_a_mistyped_id_is_compared_with_its_neighbours_only(monkeypatch):
+    """With 100,000 ids it would take ten seconds."""
+    import difflib
+
+    compared = []
+    compare = difflib.get_close_matches
+
+    def count(word, words, *options):
+        compared.append(len(words))
+        return compare(word, words, *options)
+
+    monkeypatch.setattr(difflib, "get_close_matches", count)
+    ids = [f"theory{number % 7}--lemma{number}--fake" for number in range(20_000)]
+    for mistyped in ("teory3--lemma10--fake", "theory3--lemma10--fke", "theory3--lema10--fake"):
+        assert bt.did_you_mean(mistyped, ids) == " (did you mean 'theory3--lemma10--fake'?)"
+    assert max(compared) <= 400
+
+
 @pytest.mark.parametrize(
     "command, hint",
     [
@@ -12046,7 +12465,7 @@ def test_check_keeps_the_limits(lab):
 @pytest.mark.parametrize("first_line", ["#!/bin/sh\n", "#!/usr/bin/env -S sh -e\n"])
 def test_an_oracle_that_can_be_called_is_no_problem(lab, first_line):
     path = lab.write("oracle", first_line, 0o755)
-    assert bt.oracle_problem(str(path)) == ""
+    assert bt.oracle_problem(str(path), os.environ) == ""
 
 
 @pytest.mark.parametrize(
@@ -12061,14 +12480,14 @@ def test_an_oracle_needs_its_interpreter(tmp_path, first_line, interpreter):
     path = tmp_path / "oracle"
     path.write_bytes(first_line.encode())
     path.chmod(0o755)
-    assert f"needs the interpreter {interpreter}" in bt.oracle_problem(str(path))
+    assert f"needs the interpreter {interpreter}" in bt.oracle_problem(str(path), os.environ)
 
 
 def test_an_oracle_must_exist_and_be_executable(lab):
     path = lab.path / "oracle"
-    assert "does not exist" in bt.oracle_problem(str(path))
+    assert "does not exist" in bt.oracle_problem(str(path), os.environ)
     lab.write("oracle", "#!/bin/sh\n", 0o644)
-    assert "not executable" in bt.oracle_problem(str(path))
+    assert "not executable" in bt.oracle_problem(str(path), os.environ)
 
 
 def test_an_oracle_must_be_readable(lab, monkeypatch):
@@ -12077,7 +12496,7 @@ def test_an_oracle_must_be_readable(lab, monkeypatch):
 
     path = lab.write("oracle", "#!/bin/sh\n", 0o711)
     monkeypatch.setattr("builtins.open", closed)
-    assert bt.oracle_problem(str(path)) == "can't be read: Permission denied"
+    assert bt.oracle_problem(str(path), os.environ) == "can't be read: Permission denied"
 
 
 def test_check_tests_the_oracles_that_would_be_called(lab):
