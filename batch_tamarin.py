@@ -11564,7 +11564,8 @@ def write_execution_report(batch: Batch, directory: str) -> None:
 def write_summary(batch: Batch, directory: str) -> None:
     """Write the page about a batch: in pieces, as it grows with its traces. Raises OSError."""
     path = os.path.join(directory, PAGE)
-    write_file(path, report_pieces("html", {directory: batch}, directory))
+    page = page_report(Html, {directory: batch}, directory)
+    write_file(path, marked("html", page))
 
 
 def write_reports(batch: Batch, directory: str, derived: DerivedFiles) -> None:
@@ -11579,9 +11580,9 @@ def write_reports(batch: Batch, directory: str, derived: DerivedFiles) -> None:
 Batches = Mapping[str, Batch]
 
 
-def report_pieces(form: str, batches: Batches, beside: str) -> Iterator[str]:
-    """A report in one of the formats of REPORTS, for a file in the directory `beside`."""
-    yield from REPORTS[form](batches, beside)
+def marked(form: str, pieces: Iterable[str]) -> Iterator[str]:
+    """A report with the mark by which it is known as ours."""
+    yield from pieces
     yield REPORT_MARKS[form].comment
 
 
@@ -15592,7 +15593,7 @@ def report_ending(form: str) -> str:
 def write_report(batches: Batches, form: str, path: str) -> None:
     """Write one report to a file, and say so, or to stdout if `path` is "". Raises OSError."""
     folder = os.path.dirname(path) or "."
-    pieces = report_pieces(form, batches, folder)
+    pieces = marked(form, REPORTS[form](batches, folder))
     if path:
         os.makedirs(folder, exist_ok=True)
         write_file(path, pieces)
