@@ -12076,7 +12076,8 @@ def _roots_of(batches: Batches) -> set[str]:
         others.add(os.path.abspath(directory))
         others.add(os.path.dirname(batch.header.recipe_file))
         for prover in batch.provers.values():
-            others.add(os.path.dirname(prover.command[0]))
+            # Some are called by way of another program: its image may lie in somebody's home.
+            others.update(map(os.path.dirname, prover.command))
     # The root of all tells nothing of what is below it.
     ran.discard("/")
     inside = tuple(root.rstrip("/") + "/" for root in ran)

@@ -10601,6 +10601,14 @@ def test_a_reviewer_sees_no_host_no_user_and_no_absolute_path(text, seen):
     assert bt.Blind({"/scratch/r": batch})(text) == seen
 
 
+@pytest.mark.parametrize("command", [(), ("apptainer", "exec", "/home/al ice/t.sif", "tamarin")])
+def test_a_reviewer_sees_provers_without_their_folders(command):
+    batch = batch_with(ended_task("a"))
+    batch.provers["p"].command = command
+    page = report_of(batch, "md").replace("\\", "")
+    assert f"| {' '.join(command).replace('/home/al ice/', '')} |" in page
+
+
 def test_a_reviewer_sees_lemmas_by_their_names():
     """Also one that has the name of a user or a host."""
     tasks = [ended_task("a", lemma="alice", entry="buildbox")]
@@ -11593,6 +11601,11 @@ def test_a_page_shows_the_results_that_its_address_asks_for(browsed):
     # In the order of their times, the longest first; the open one has none.
     assert rows_shown(browsed.page) == ["#t2", "#t0", "#t4"]
     assert "3 of 5" in browsed.page.text
+
+
+@needs_chromium
+def test_a_page_that_is_filtered_says_how_much_is_hidden_also_on_paper(browsed):
+    assert "2 of 5 rows are hidden by the filter: EVEN" in browsed.page.text
 
 
 @needs_chromium
