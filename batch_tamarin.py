@@ -3417,7 +3417,7 @@ def in_home(path: str) -> str:
 def read_text(path: str, limit: int = 64 * MB) -> str:
     """A user's text file (UTF-8, with or without a byte order mark). Raises InputError."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             data = file.read(limit + 1)
     except OSError as error:
         hint = file_meant(path) if isinstance(error, FileNotFoundError) else ""
@@ -3457,13 +3457,38 @@ def file_state_now(path: str) -> FileState:
     stamp = file_stamp(path)
     digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             for block in _blocks(file):
                 digest.update(block)
             executable = os.fstat(file.fileno()).st_mode & 0o111
     except OSError:
         return FileState(stamp, "")
     return FileState(stamp, digest.hexdigest(), oct(executable))
+
+
+def open_file(path: str) -> BinaryIO:
+    """A file from anywhere, opened for reading. Raises OSError, also for what might never end.
+
+    A pipe that nobody writes to would block for ever. What a shell makes of `<(command)` is one,
+    too, but ends: it lies below /dev.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _refuse_irregular(fd, path)
+    except OSError:
+        os.close(fd)
+        raise
+    os.set_blocking(fd, True)
+    return os.fdopen(fd, "rb")
+
+
+def _refuse_irregular(fd: int, path: str) -> None:
+    """Raise OSError for a directory, a pipe or a device."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(mode) and not os.path.abspath(path).startswith("/dev/"):
+        raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 def open_no_link(path: str, flags: int, mode: int = 0o666) -> int:
@@ -7038,8 +7063,9 @@ class Journal:
         # A link would lead to the journal of other results, and the rest would stay here.
         self.fd = open_no_link(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
+            _refuse_irregular(self.fd, path)
             self._is_locked = lock_journal(self.fd, path, take_over)
-        except StorageError:
+        except (StorageError, OSError):
             os.close(self.fd)
             raise
         self.size = os.fstat(self.fd).st_size
@@ -7192,7 +7218,7 @@ def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
     batch = Batch()
     gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             deque(journal_events(file, path, tell, batch.apply), maxlen=0)
             return batch, file.tell()
     except OSError as error:
@@ -7354,7 +7380,7 @@ def is_locked(path: str) -> bool | None:
     """Whether some process holds the journal's lock; None where that can't be known."""
     import fcntl
 
-    with suppress(OSError), open(path, "rb") as file:
+    with suppress(OSError), open_file(path) as file:
         free = _try_lock(file.fileno(), fcntl.LOCK_SH)
         if free is not None:
             return not free
@@ -7509,7 +7535,7 @@ def _when_begun(path: str, planned: Header) -> str | None:
 def first_header(path: str) -> Header | None:
     """What a journal says of its batch when that begins; None if it does not say it."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             events = journal_events(file, path, lambda _: None, lambda _: None)
             headers = (event for event in events if isinstance(event, Header))
             return next(headers, None)
@@ -7893,8 +7919,8 @@ class Cache:
     def read(self, path: str) -> Entry | None:
         """An entry; None if it isn't there. One that makes no sense is removed."""
         try:
-            with open(os.path.join(path, _ENTRY_FILE), encoding="utf-8") as file:
-                entry = decode(Entry, STRICT_JSON.decode(file.read()))
+            with open_file(os.path.join(path, _ENTRY_FILE)) as file:
+                entry = decode(Entry, STRICT_JSON.decode(file.read().decode("utf-8")))
             # The files are copied to where these names say: never trust them.
             if not os.path.basename(path).startswith(entry.plan.key):
                 raise ValueError("it stands under another's key")
@@ -10200,12 +10226,21 @@ def read_expectations(path: str) -> list[Task]:
 
 
 def _expected_json(text: str) -> Iterator[_Expected]:
-    for name, value in json.loads(text).items():
+    for name, value in json.loads(text, object_pairs_hook=_each_once).items():
         if isinstance(value, dict):
             for lemma, verdict in value.items():
                 yield _Expected(name, lemma, verdict)
         else:
             yield _Expected("", name, value)
+
+
+def _each_once(members: Sequence[tuple[str, Any]]) -> Json:
+    """An object of JSON. Raises ValueError for a key that stands twice: which one counts?"""
+    names = Counter(name for name, _ in members)
+    for name, count in names.items():
+        if count > 1:
+            raise ValueError(f"'{name}' stands twice")
+    return dict(members)
 
 
 def _expected_csv(text: str) -> Iterator[_Expected]:
@@ -13518,7 +13553,7 @@ REPORT_MARKS: dict[str, Mark] = {
 def is_report(path: str, form: str) -> bool:
     """Whether a file is a report of ours in this format, or is empty. Raises OSError."""
     mark = REPORT_MARKS[form]
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         beginning = file.read(100).decode("utf-8", "replace")
         if not beginning:
             return True
@@ -15311,7 +15346,7 @@ def command_status(args: argparse.Namespace) -> int:
     """
     directory = results_directory(args.results, JOURNAL)
     path = os.path.join(directory, JOURNAL)
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         batch = Batch()
         progress = Progress(batch, batch.tasks.values(), directory, {}, args)
         journal = FollowedJournal(file, path, progress)

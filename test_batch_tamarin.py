@@ -5786,6 +5786,43 @@ def test_a_field_of_a_wrong_kind_makes_its_line_useless(lab, written, wrong):
     assert "is skipped" in warning
 
 
+READERS = """
+status pipes
+report pipes
+resume pipes
+recheck pipes --prover sh
+run recipe.json -o pipes
+run pipes/pipe
+audit t.spthy --expect pipes/pipe
+lemmas pipes/pipe
+"""
+
+
+@pytest.mark.parametrize("command", READERS.strip().splitlines())
+def test_nobody_waits_for_a_pipe_that_nobody_writes_to(lab, monkeypatch, capsys, command):
+    lab.prover(VERIFY)
+    lab.recipe()
+    (lab.path / "pipes").mkdir()
+    for name in ("batch.jsonl", "pipe"):
+        os.mkfifo(lab.path / "pipes" / name)
+    monkeypatch.chdir(lab.path)
+    assert bt.main(command.split()) == 2
+    assert "not a regular file" in capsys.readouterr().err
+
+
+def test_what_a_shell_makes_of_a_command_is_read(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    run = " ".join(lab.command("run"))
+    done = subprocess.run(
+        ["bash", "-c", f"{run} <(cat recipe.json) -o results"],
+        cwd=lab.path,
+        timeout=RUN_S,
+        check=False,
+    )
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("command", ["status results", "report results -f md"])
 def test_who_reads_a_damaged_journal_is_told(lab, written, monkeypatch, capsys, command):
     with written.open("a") as file:
@@ -9626,6 +9663,7 @@ BAD_EXPECTATIONS = {
     "csv without verdict": "theory,lemma,verdict\na,b,maybe\n",
     "nul": "\0",
     "much too deep": '{"a":' * 5000,
+    "twice": '{"a": "verified", "a": "falsified"}',
 }
 
 
