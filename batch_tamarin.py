@@ -7037,12 +7037,14 @@ class Journal:
 
         If they don't go in whole the file is cut back, so that it always ends with a whole line.
         """
+        # Not what we have read and written: where there are no locks others may have written too.
+        end = os.fstat(self.fd).st_size
         try:
             # Without a buffer: what failed must not follow with a later write.
             if os.write(self.fd, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            os.ftruncate(self.fd, self.size)
+            os.ftruncate(self.fd, end)
             raise StorageError(
                 f"the journal can't be written: {error.strerror}. What it holds is safe: make "
                 "room, then run the same command again to go on",

@@ -6222,6 +6222,24 @@ def test_of_two_runs_that_go_on_at_one_moment_the_first_does(tmp_path, no_locks)
         bt.Journal(path)
 
 
+def test_without_locks_a_full_disk_cuts_no_line_of_what_is_on_disk(tmp_path, no_locks, monkeypatch):
+    """What others wrote stands between our lines, and a torn line before them."""
+    path = journal_by(tmp_path, a_driver(pid=2**30))
+    journal = bt.Journal(str(path))
+    journal.load(pytest.fail)
+    journal.go_on(a_driver())
+    with open(path, "ab") as file:
+        file.write(bt.json_line(another_run()))
+    journal.record(bt.Ended(at=bt.timestamp()))
+    written = path.read_bytes()
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda fd, data: write(fd, data[:5]))
+        with pytest.raises(bt.StorageError, match="can't be written"):
+            journal.record(bt.Ended(at=bt.timestamp()))
+    assert path.read_bytes() == written
+
+
 def test_without_locks_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
     path = str(tmp_path / "batch.jsonl")
     journal = bt.Journal(path)
