@@ -7696,13 +7696,17 @@ class Cache:
         False, and no file is left, if they aren't whole. `known`: files that may be the same; then
         they are taken and nothing is copied. Raises OSError on a full disk.
         """
+        same: dict[str, str] = {}  # where they are, and where they belong
         try:
             for name, digest in hit.files.items():
                 target = getattr(outputs, name)
                 if known and file_state_now(getattr(known, name)).digest == digest:
-                    os.rename(getattr(known, name), target)
+                    same[getattr(known, name)] = target
                 elif copy_file(os.path.join(hit.path, name), target) != digest:
                     raise FileNotFoundError
+            # Last: until all are whole they belong to another result, and are not ours to remove.
+            for path, target in same.items():
+                os.rename(path, target)
         except OSError as error:
             if isinstance(error, FileNotFoundError):  # damaged, or removed by another run
                 remove_entry(hit.path)

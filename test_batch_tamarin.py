@@ -7403,6 +7403,22 @@ def test_a_damaged_entry_is_a_miss_and_removed(stored, damage):
     assert list(stored.cache.entries()) == []
 
 
+def test_a_damaged_entry_costs_no_file_of_an_earlier_result(stored, tmp_path):
+    """The file that is the same may be the last copy of what was proven."""
+    Path(stored.outputs.stdout).parent.mkdir()
+    Path(stored.outputs.stdout).write_text("summary")
+    stored.store(key="c" * 32)
+    hit = stored.find(key="c" * 32)
+    assert set(hit.files) == {"stdout", "proof"}
+    (Path(hit.path) / "proof").unlink()
+    earlier = bt.result_files(str(tmp_path), "i~1")
+    os.rename(stored.outputs.stdout, earlier.stdout)
+    stored.proof.unlink()
+    assert not stored.cache.restore(hit, stored.outputs, earlier)
+    assert Path(earlier.stdout).read_text() == "summary"
+    assert not Path(stored.outputs.stdout).exists()
+
+
 @pytest.mark.parametrize("damage", [*DAMAGES, nothing_in_it])
 def test_what_was_damaged_is_stored_anew(stored, damage):
     damage(stored.entry())
