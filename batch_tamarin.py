@@ -7315,14 +7315,18 @@ def open_results(
     fresh: bool,
     tell: Callable[[str], None],
     take_over: bool = False,
+    resumed: bool = False,
 ) -> Journal:
     """The journal of a batch, in its results directory: a new one, or one that was begun before.
 
     A recipe has one results directory, which is gone on with unless a `fresh` one is wanted; beside
-    anything else, which is not touched, a dated sibling is made. Raises StorageError.
+    anything else, which is not touched, a dated sibling is made. `resumed`: the batch in this very
+    directory goes on, whatever stands beside it. Raises StorageError.
     """
     with storage_errors(directory):
         os.makedirs(directory, exist_ok=True)
+        if resumed:
+            return _begun_journal(directory, tell, take_over)
         journal = _usable_journal(directory, planned, fresh, tell, take_over)
         if journal is None:
             journal = _journal_beside(directory, fresh, tell)
@@ -7354,7 +7358,12 @@ def _usable_journal(
     newest = newest_results(directory, planned.header)
     if not newest:
         return None
-    journal = Journal(os.path.join(newest, JOURNAL), take_over)
+    return _begun_journal(newest, tell, take_over)
+
+
+def _begun_journal(directory: str, tell: Callable[[str], None], take_over: bool) -> Journal:
+    """The journal that a directory holds, locked and read."""
+    journal = Journal(os.path.join(directory, JOURNAL), take_over)
     if journal.size:
         # Locked before it is read: what it tells can't change any more.
         journal.load(tell)
@@ -8749,7 +8758,7 @@ class AttemptFiles:
 
     def _present_ids(self) -> Iterator[str]:
         """The ids of tasks of which something stands in its place."""
-        for folder in ("logs", "proofs", "traces"):
+        for folder in EVIDENCE_FOLDERS:
             for name in _names_in(os.path.join(self.directory, folder)):
                 found = _EVIDENCE.fullmatch(name)
                 if found:
@@ -15384,7 +15393,7 @@ def command_resume(args: argparse.Namespace) -> int:
     # As it was then: the file may say something else today.
     text = json.dumps(header.recipe, indent=2)
     recipe = Recipe(header.recipe_file, text)
-    return run_recipe(recipe, header.options, directory, args, fresh=False)
+    return run_recipe(recipe, header.options, directory, args, resumed=True)
 
 
 def command_recheck(args: argparse.Namespace) -> int:
@@ -15441,7 +15450,12 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
 
 
 def run_recipe(
-    recipe: Recipe, options: PlanOptions, directory: str, args: argparse.Namespace, fresh: bool
+    recipe: Recipe,
+    options: PlanOptions,
+    directory: str,
+    args: argparse.Namespace,
+    fresh: bool = False,
+    resumed: bool = False,
 ) -> int:
     """Plan, run and report; returns the exit code.
 
@@ -15450,7 +15464,7 @@ def run_recipe(
     """
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else cache_to_use(args)
-    done = run_batch(planned, directory, args, args.task, fresh, cache, args.again)
+    done = run_batch(planned, directory, args, args.task, fresh, cache, args.again, resumed)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
@@ -15494,16 +15508,18 @@ def run_batch(
     fresh: bool = False,
     cache: Cache | None = None,
     again: bool = False,
+    resumed: bool = False,
 ) -> BatchRun:
     """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
 
-    `again`: also what has a result, and without asking the cache. Raises InputError when a pattern
-    chooses nothing, StorageError when the results can't be kept.
+    `again`: also what has a result, and without asking the cache. `resumed`: the batch in this very
+    directory. Raises InputError when a pattern chooses nothing, StorageError when the results can't
+    be kept.
     """
     import asyncio
 
     chosen_ids = select_ids(planned, patterns)
-    journal = open_results(directory, planned, fresh, say, args.take_over)
+    journal = open_results(directory, planned, fresh, say, args.take_over, resumed)
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:

@@ -4998,6 +4998,16 @@ def test_resume_needs_only_the_directory(lab):
     assert runs_of(lab) == ["two"]
 
 
+def test_resume_goes_on_with_the_directory_that_was_named(lab):
+    """Not with a newer one of the same recipe beside it."""
+    half_done(lab, "two")
+    lab.run("run", "recipe.json", "--fresh", "--no-cache", code=0)
+    lab.write("runs", "")
+    done = lab.run("resume", "results", "--no-cache", code=0)
+    assert "going on: 2 of 3 results hold" in done.stderr
+    assert runs_of(lab) == ["two"]
+
+
 def test_a_cache_named_to_resume_lies_where_the_user_is(lab):
     half_done(lab, "two")
     elsewhere = lab.path / "elsewhere"
