@@ -7442,7 +7442,7 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
     vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
     anew: list[str] = []
     # A driver that did not come to its end may have left files that are not of these results.
-    is_new = old.ended is None
+    has_work = old.ended is None
     for task_id in ids:
         task = old.tasks.get(task_id)
         plan = planned.tasks[task_id].plan
@@ -7453,14 +7453,14 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
             anew.append(task_id)
         # Something runs, or an earlier result comes back.
         if again or holding is None or holding is not task.record:
-            is_new = True
+            has_work = True
     plans: list[Plan] = []
     for task in planned.tasks.values():
         before = old.tasks.get(task.id)
         if before is None or before.plan != task.plan:
             plans.append(task.plan)
     header = replace(planned.header, id=old.id, vanished=vanished, again=tuple(anew))
-    differs = bool(is_new or plans or vanished) or not _say_the_same(old.header, header)
+    differs = bool(has_work or plans or vanished) or not _say_the_same(old.header, header)
     return Changes(header, plans, differs)
 
 
@@ -15516,8 +15516,6 @@ def run_batch(
     directory. Raises InputError when a pattern chooses nothing, StorageError when the results can't
     be kept.
     """
-    import asyncio
-
     chosen_ids = select_ids(planned, patterns)
     journal = open_results(directory, planned, fresh, say, args.take_over, resumed)
     directory = journal.directory
@@ -15534,6 +15532,28 @@ def run_batch(
     if not journal.is_new:
         show_as_it_is_now(batch, directory, derived)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
+    stopped_by = _run_tasks(tasks, journal, derived, args, cache, again)
+    # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
+    journal.close()
+    if cache and cache.prune():
+        warn(cache.problem)
+    write_reports(batch, directory, derived)
+    return conclude(batch, directory, tasks, stopped_by)
+
+
+def _run_tasks(
+    tasks: Sequence[Task],
+    journal: Journal,
+    derived: DerivedFiles,
+    args: argparse.Namespace,
+    cache: Cache | None,
+    again: bool,
+) -> int:
+    """Run those of the chosen tasks that need it; the number of the signal that ended it, or 0."""
+    import asyncio
+
+    batch = journal.batch
+    directory = journal.directory
     waiting = [task for task in tasks if batch.needs_run(task)]
     left = plural(len(waiting), "task")
     say(f"batch {batch.id}: {left} to run in {directory}")
@@ -15548,12 +15568,7 @@ def run_batch(
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
-    # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
-    journal.close()
-    if cache and cache.prune():
-        warn(cache.problem)
-    write_reports(batch, directory, derived)
-    return conclude(batch, directory, tasks, stopped_by)
+    return stopped_by
 
 
 def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun:
