@@ -8813,7 +8813,7 @@ def kept_inputs(header: Header, directory: str) -> dict[str, str]:
     for path, digest in header.inputs.items():
         copy = os.path.join(folder, os.path.basename(digest))
         if os.path.isfile(copy):
-            copies[os.path.join(header.cwd, path)] = copy
+            copies[os.path.abspath(os.path.join(header.cwd, path))] = copy
     return copies
 
 
@@ -11260,7 +11260,7 @@ def _changed_inputs(header: Header) -> set[str]:
     """The files that are not, or not all, what they were when they were planned: absolute paths."""
     changed: set[str] = set()
     for name, digest in header.inputs.items():
-        path = os.path.join(header.cwd, name)
+        path = os.path.abspath(os.path.join(header.cwd, name))
         if file_state(path).digest != digest:
             changed.add(path)
     return changed

@@ -5430,13 +5430,14 @@ def test_a_comment_or_a_new_date_makes_nothing_older(proven_lab):
     assert told_by_status(proven_lab)["one"].endswith("MB")
 
 
-def test_another_oracle_makes_results_older(lab):
-    lab.write("oracle", "#!/bin/sh\n", 0o755)
-    edit_theory(lab, "end\n", 'heuristic: o "oracle"\nend\n')
+@pytest.mark.parametrize("oracle", ["oracle", "-oracle"])
+def test_another_oracle_makes_results_older(lab, oracle):
+    lab.write(oracle, "#!/bin/sh\n", 0o755)
+    edit_theory(lab, "end\n", f'heuristic: o "{oracle}"\nend\n')
     lab.prover(VERIFY)
     lab.recipe(lemmas=[{"name": "one"}])
     lab.run("run", "recipe.json", code=0)
-    lab.write("oracle", "#!/bin/sh\nexit 0\n", 0o755)
+    lab.write(oracle, "#!/bin/sh\nexit 0\n", 0o755)
     assert told_by_status(lab)["one"].endswith("on an older text")
 
 
