@@ -7182,12 +7182,14 @@ class Journal:
 
         If they don't go in whole the file is cut back, so that it always ends with a whole line.
         """
+        # Not what we have read and written: where there are no locks others may have written too.
+        end = os.fstat(self.fd).st_size
         try:
             # Without a buffer: what failed must not follow with a later write.
             if os.write(self.fd, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            os.ftruncate(self.fd, self.size)
+            os.ftruncate(self.fd, end)
             raise StorageError(
                 f"the journal can't be written: {error.strerror}. What it holds is safe: make "
                 "room, then run the same command again to go on",
@@ -7458,14 +7460,18 @@ def open_results(
     fresh: bool,
     tell: Callable[[str], None],
     take_over: bool = False,
+    resumed: bool = False,
 ) -> Journal:
     """The journal of a batch, in its results directory: a new one, or one that was begun before.
 
     A recipe has one results directory, which is gone on with unless a `fresh` one is wanted; beside
-    anything else, which is not touched, a dated sibling is made. Raises StorageError.
+    anything else, which is not touched, a dated sibling is made. `resumed`: the batch in this very
+    directory goes on, whatever stands beside it. Raises StorageError.
     """
     with storage_errors(directory):
         os.makedirs(directory, exist_ok=True)
+        if resumed:
+            return _begun_journal(directory, tell, take_over)
         journal = _usable_journal(directory, planned, fresh, tell, take_over)
         if journal is None:
             journal = _journal_beside(directory, fresh, tell)
@@ -7497,7 +7503,12 @@ def _usable_journal(
     newest = newest_results(directory, planned.header)
     if not newest:
         return None
-    journal = Journal(os.path.join(newest, JOURNAL), take_over)
+    return _begun_journal(newest, tell, take_over)
+
+
+def _begun_journal(directory: str, tell: Callable[[str], None], take_over: bool) -> Journal:
+    """The journal that a directory holds, locked and read."""
+    journal = Journal(os.path.join(directory, JOURNAL), take_over)
     if journal.size:
         # Locked before it is read: what it tells can't change any more.
         journal.load(tell)
@@ -7576,7 +7587,7 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
     vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
     anew: list[str] = []
     # A driver that did not come to its end may have left files that are not of these results.
-    is_new = old.ended is None
+    has_work = old.ended is None
     for task_id in ids:
         task = old.tasks.get(task_id)
         plan = planned.tasks[task_id].plan
@@ -7587,14 +7598,14 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
             anew.append(task_id)
         # Something runs, or an earlier result comes back.
         if again or holding is None or holding is not task.record:
-            is_new = True
+            has_work = True
     plans: list[Plan] = []
     for task in planned.tasks.values():
         before = old.tasks.get(task.id)
         if before is None or before.plan != task.plan:
             plans.append(task.plan)
     header = replace(planned.header, id=old.id, vanished=vanished, again=tuple(anew))
-    differs = bool(is_new or plans or vanished) or not _say_the_same(old.header, header)
+    differs = bool(has_work or plans or vanished) or not _say_the_same(old.header, header)
     return Changes(header, plans, differs)
 
 
@@ -7840,13 +7851,17 @@ class Cache:
         False, and no file is left, if they aren't whole. `known`: files that may be the same; then
         they are taken and nothing is copied. Raises OSError on a full disk.
         """
+        same: dict[str, str] = {}  # where they are, and where they belong
         try:
             for name, digest in hit.files.items():
                 target = getattr(outputs, name)
                 if known and file_state_now(getattr(known, name)).digest == digest:
-                    os.rename(getattr(known, name), target)
+                    same[getattr(known, name)] = target
                 elif copy_file(os.path.join(hit.path, name), target) != digest:
                     raise FileNotFoundError
+            # Last: until all are whole they belong to another result, and are not ours to remove.
+            for path, target in same.items():
+                os.rename(path, target)
         except OSError as error:
             if isinstance(error, FileNotFoundError):  # damaged, or removed by another run
                 remove_entry(hit.path)
@@ -8889,7 +8904,7 @@ class AttemptFiles:
 
     def _present_ids(self) -> Iterator[str]:
         """The ids of tasks of which something stands in its place."""
-        for folder in ("logs", "proofs", "traces"):
+        for folder in EVIDENCE_FOLDERS:
             for name in _names_in(os.path.join(self.directory, folder)):
                 found = _EVIDENCE.fullmatch(name)
                 if found:
@@ -8944,7 +8959,7 @@ def kept_inputs(header: Header, directory: str) -> dict[str, str]:
     for path, digest in header.inputs.items():
         copy = os.path.join(folder, os.path.basename(digest))
         if os.path.isfile(copy):
-            copies[os.path.join(header.cwd, path)] = copy
+            copies[os.path.abspath(os.path.join(header.cwd, path))] = copy
     return copies
 
 
@@ -11402,7 +11417,7 @@ def _changed_inputs(header: Header) -> set[str]:
     """The files that are not, or not all, what they were when they were planned: absolute paths."""
     changed: set[str] = set()
     for name, digest in header.inputs.items():
-        path = os.path.join(header.cwd, name)
+        path = os.path.abspath(os.path.join(header.cwd, name))
         if file_state(path).digest != digest:
             changed.add(path)
     return changed
@@ -15770,7 +15785,7 @@ def command_resume(args: argparse.Namespace) -> int:
     # As it was then: the file may say something else today.
     text = json.dumps(header.recipe, indent=2)
     recipe = Recipe(header.recipe_file, text)
-    return run_recipe(recipe, header.options, directory, args, fresh=False)
+    return run_recipe(recipe, header.options, directory, args, resumed=True)
 
 
 def command_recheck(args: argparse.Namespace) -> int:
@@ -15827,7 +15842,12 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
 
 
 def run_recipe(
-    recipe: Recipe, options: PlanOptions, directory: str, args: argparse.Namespace, fresh: bool
+    recipe: Recipe,
+    options: PlanOptions,
+    directory: str,
+    args: argparse.Namespace,
+    fresh: bool = False,
+    resumed: bool = False,
 ) -> int:
     """Plan, run and report; returns the exit code.
 
@@ -15836,7 +15856,7 @@ def run_recipe(
     """
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else cache_to_use(args)
-    done = run_batch(planned, directory, args, args.task, fresh, cache, args.again)
+    done = run_batch(planned, directory, args, args.task, fresh, cache, args.again, resumed)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
@@ -15880,16 +15900,16 @@ def run_batch(
     fresh: bool = False,
     cache: Cache | None = None,
     again: bool = False,
+    resumed: bool = False,
 ) -> BatchRun:
     """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
 
-    `again`: also what has a result, and without asking the cache. Raises InputError when a pattern
-    chooses nothing, StorageError when the results can't be kept.
+    `again`: also what has a result, and without asking the cache. `resumed`: the batch in this very
+    directory. Raises InputError when a pattern chooses nothing, StorageError when the results can't
+    be kept.
     """
-    import asyncio
-
     chosen_ids = select_ids(planned, patterns)
-    journal = open_results(directory, planned, fresh, say, args.take_over)
+    journal = open_results(directory, planned, fresh, say, args.take_over, resumed)
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
@@ -15904,6 +15924,28 @@ def run_batch(
     if not journal.is_new:
         show_as_it_is_now(batch, directory, derived)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
+    stopped_by = _run_tasks(tasks, journal, derived, args, cache, again)
+    # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
+    journal.close()
+    if cache and cache.prune():
+        warn(cache.problem)
+    write_reports(batch, directory, derived)
+    return conclude(batch, directory, tasks, stopped_by)
+
+
+def _run_tasks(
+    tasks: Sequence[Task],
+    journal: Journal,
+    derived: DerivedFiles,
+    args: argparse.Namespace,
+    cache: Cache | None,
+    again: bool,
+) -> int:
+    """Run those of the chosen tasks that need it; the number of the signal that ended it, or 0."""
+    import asyncio
+
+    batch = journal.batch
+    directory = journal.directory
     waiting = [task for task in tasks if batch.needs_run(task)]
     left = plural(len(waiting), "task")
     say(f"batch {batch.id}: {left} to run in {directory}")
@@ -15918,12 +15960,7 @@ def run_batch(
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
-    # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
-    journal.close()
-    if cache and cache.prune():
-        warn(cache.problem)
-    write_reports(batch, directory, derived)
-    return conclude(batch, directory, tasks, stopped_by)
+    return stopped_by
 
 
 def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun:

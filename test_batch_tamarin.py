@@ -5066,6 +5066,16 @@ def test_resume_needs_only_the_directory(lab):
     assert runs_of(lab) == ["two"]
 
 
+def test_resume_goes_on_with_the_directory_that_was_named(lab):
+    """Not with a newer one of the same recipe beside it."""
+    half_done(lab, "two")
+    lab.run("run", "recipe.json", "--fresh", "--no-cache", code=0)
+    lab.write("runs", "")
+    done = lab.run("resume", "results", "--no-cache", code=0)
+    assert "going on: 2 of 3 results hold" in done.stderr
+    assert runs_of(lab) == ["two"]
+
+
 def test_a_cache_named_to_resume_lies_where_the_user_is(lab):
     half_done(lab, "two")
     elsewhere = lab.path / "elsewhere"
@@ -5488,13 +5498,14 @@ def test_a_comment_or_a_new_date_makes_nothing_older(proven_lab):
     assert told_by_status(proven_lab)["one"].endswith("MB")
 
 
-def test_another_oracle_makes_results_older(lab):
-    lab.write("oracle", "#!/bin/sh\n", 0o755)
-    edit_theory(lab, "end\n", 'heuristic: o "oracle"\nend\n')
+@pytest.mark.parametrize("oracle", ["oracle", "-oracle"])
+def test_another_oracle_makes_results_older(lab, oracle):
+    lab.write(oracle, "#!/bin/sh\n", 0o755)
+    edit_theory(lab, "end\n", f'heuristic: o "{oracle}"\nend\n')
     lab.prover(VERIFY)
     lab.recipe(lemmas=[{"name": "one"}])
     lab.run("run", "recipe.json", code=0)
-    lab.write("oracle", "#!/bin/sh\nexit 0\n", 0o755)
+    lab.write(oracle, "#!/bin/sh\nexit 0\n", 0o755)
     assert told_by_status(lab)["one"].endswith("on an older text")
 
 
@@ -6325,6 +6336,24 @@ def test_of_two_runs_that_go_on_at_one_moment_the_first_does(tmp_path, no_locks)
     assert len(told) == 1, "only the torn line is lost"
     with pytest.raises(bt.StorageError, match=f"at work here .process {os.getppid()} "):
         bt.Journal(path)
+
+
+def test_without_locks_a_full_disk_cuts_no_line_of_what_is_on_disk(tmp_path, no_locks, monkeypatch):
+    """What others wrote stands between our lines, and a torn line before them."""
+    path = journal_by(tmp_path, a_driver(pid=2**30))
+    journal = bt.Journal(str(path))
+    journal.load(pytest.fail)
+    journal.go_on(a_driver())
+    with open(path, "ab") as file:
+        file.write(bt.json_line(another_run()))
+    journal.record(bt.Ended(at=bt.timestamp()))
+    written = path.read_bytes()
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda fd, data: write(fd, data[:5]))
+        with pytest.raises(bt.StorageError, match="can't be written"):
+            journal.record(bt.Ended(at=bt.timestamp()))
+    assert path.read_bytes() == written
 
 
 def test_without_locks_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
@@ -7488,6 +7517,22 @@ def test_a_damaged_entry_is_a_miss_and_removed(stored, damage):
     damage(stored.entry())
     assert not stored.is_restored()
     assert list(stored.cache.entries()) == []
+
+
+def test_a_damaged_entry_costs_no_file_of_an_earlier_result(stored, tmp_path):
+    """The file that is the same may be the last copy of what was proven."""
+    Path(stored.outputs.stdout).parent.mkdir()
+    Path(stored.outputs.stdout).write_text("summary")
+    stored.store(key="c" * 32)
+    hit = stored.find(key="c" * 32)
+    assert set(hit.files) == {"stdout", "proof"}
+    (Path(hit.path) / "proof").unlink()
+    earlier = bt.result_files(str(tmp_path), "i~1")
+    os.rename(stored.outputs.stdout, earlier.stdout)
+    stored.proof.unlink()
+    assert not stored.cache.restore(hit, stored.outputs, earlier)
+    assert Path(earlier.stdout).read_text() == "summary"
+    assert not Path(stored.outputs.stdout).exists()
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES, nothing_in_it])
