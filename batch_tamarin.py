@@ -7471,7 +7471,7 @@ def open_results(
     with storage_errors(directory):
         os.makedirs(directory, exist_ok=True)
         if resumed:
-            return _begun_journal(directory, tell, take_over)
+            return _locked_journal(directory, tell, take_over)
         journal = _usable_journal(directory, planned, fresh, tell, take_over)
         if journal is None:
             journal = _journal_beside(directory, fresh, tell)
@@ -7497,17 +7497,18 @@ def _usable_journal(
 ) -> Journal | None:
     """A new journal in an empty directory, or that of a batch to go on with; None for neither."""
     if not os.listdir(directory):
-        return Journal(os.path.join(directory, JOURNAL), take_over)
+        # Another run may have begun here since then.
+        return _locked_journal(directory, tell, take_over)
     if fresh:
         return None
     newest = newest_results(directory, planned.header)
     if not newest:
         return None
-    return _begun_journal(newest, tell, take_over)
+    return _locked_journal(newest, tell, take_over)
 
 
-def _begun_journal(directory: str, tell: Callable[[str], None], take_over: bool) -> Journal:
-    """The journal that a directory holds, locked and read."""
+def _locked_journal(directory: str, tell: Callable[[str], None], take_over: bool) -> Journal:
+    """The journal of a directory, locked and read; an empty one where there is none."""
     journal = Journal(os.path.join(directory, JOURNAL), take_over)
     if journal.size:
         # Locked before it is read: what it tells can't change any more.
@@ -11401,12 +11402,12 @@ def sources_now(batch: Batch) -> SourcesNow:
         except InputError:  # what is no theory now is another text
             theory = None
         for task in tasks:
-            if task.result and not (theory and _is_of(task, batch, theory, changed)):
+            if task.result and not (theory and _is_of_present_text(task, batch, theory, changed)):
                 older.add(task.id)
     return SourcesNow(frozenset(older), list(gone))
 
 
-def _is_of(task: Task, batch: Batch, theory: Theory, changed: set[str]) -> bool:
+def _is_of_present_text(task: Task, batch: Batch, theory: Theory, changed: set[str]) -> bool:
     """Whether a result is of a theory as it lies there now, with its oracles."""
     plan = task.plan
     oracles = used_oracles(theory, _all_options(batch, plan), plan.cwd)
