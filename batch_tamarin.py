@@ -997,13 +997,14 @@ class Batch:
         # Going on repeats the header, and after it only the plans that changed.
         self.header = header
         self.ended = None
-        for task_id in header.vanished:
-            task = self.tasks.pop(task_id, None)
-            if task:
-                self.withdrawn[task_id] = task
         for task in self.tasks.values():
             if task.status is Status.RUNNING:
                 task.status = Status.PENDING  # its driver has died
+        for task_id in header.vanished:
+            vanished = self.tasks.pop(task_id, None)
+            if vanished:
+                self.withdrawn[task_id] = vanished
+        for task in self.tasks.values():
             self._settle(task)
 
     def _plan(self, plan: Plan) -> None:

@@ -465,6 +465,14 @@ def test_a_changed_plan_counts_the_attempts_on_and_drops_the_result(small_batch)
     assert small_batch.tasks["i"].attempts == 1
 
 
+def test_a_task_that_ran_when_it_was_withdrawn_comes_back_to_be_run(small_batch):
+    small_batch.apply(begins("i"))
+    small_batch.apply(bt.Header(vanished=("i",)))
+    small_batch.apply(bt.Header())
+    small_batch.apply(a_plan())
+    assert small_batch.tasks["i"].status == "pending"
+
+
 @pytest.mark.parametrize("event", [begins("i"), bt.Header()])
 def test_a_batch_that_goes_on_has_not_ended(small_batch, event):
     small_batch.apply(bt.Ended())
