@@ -766,6 +766,11 @@ class Header:
     again: tuple[str, ...] = field(default=(), metadata=SPARSE)  # they run whatever they came to
     recheck_of: str = field(default="", metadata=SPARSE)  # the results whose proofs are checked
 
+    @functools.cached_property
+    def ids_again(self) -> frozenset[str]:
+        """`again`, to look ids up in: it may name all tasks."""
+        return frozenset(self.again)
+
 
 def outcome_words(result: Result) -> str:
     """The verdict if there is one, else the status, in words."""
@@ -1028,7 +1033,7 @@ class Batch:
         If there is none it keeps a failure that another attempt may mend, until that is wanted, and
         loses what is a result of something else.
         """
-        if task.id in self.header.again:
+        if task.id in self.header.ids_again:
             self._retire(task)
             return
         holding = task.newest_holding(task.plan, self.header.host)
@@ -7434,7 +7439,8 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
     # A driver that did not come to its end may have left files that are not of these results.
     is_new = old.ended is None
     for task_id in ids:
-        task = old.tasks.get(task_id)
+        # What was withdrawn may have a result as well.
+        task = old.tasks.get(task_id) or old.withdrawn.get(task_id)
         plan = planned.tasks[task_id].plan
         if task is None:
             continue

@@ -473,6 +473,16 @@ def test_a_task_that_ran_when_it_was_withdrawn_comes_back_to_be_run(small_batch)
     assert small_batch.tasks["i"].status == "pending"
 
 
+def test_many_tasks_run_again_in_no_time():
+    ids = [str(number) for number in range(20_000)]
+    batch = bt.Batch()
+    for task_id in ids:
+        batch.apply(a_plan(id=task_id))
+    started = time.process_time()
+    batch.apply(bt.Header(again=tuple(ids)))
+    assert time.process_time() - started < 1
+
+
 @pytest.mark.parametrize("event", [begins("i"), bt.Header()])
 def test_a_batch_that_goes_on_has_not_ended(small_batch, event):
     small_batch.apply(bt.Ended())
@@ -5335,6 +5345,16 @@ def test_again_proves_what_holds(proven_lab):
     assert proven(proven_lab, "--again", "-t", "t--two") == "two"
     assert proven(proven_lab) == ""
     assert proven(proven_lab, "--again") == "one three two"
+
+
+def test_again_proves_what_comes_back_into_the_recipe(proven_lab):
+    one, two = {"name": "one"}, {"name": "two"}
+    proven_lab.recipe(lemmas=[one, two])
+    proven(proven_lab)
+    proven_lab.recipe(lemmas=[one])
+    proven(proven_lab)
+    proven_lab.recipe(lemmas=[one, two])
+    assert proven(proven_lab, "--again") == "one two"
 
 
 def test_again_asks_no_cache(lab):
