@@ -6818,18 +6818,20 @@ class TaskIds:
     """Gives tasks their ids: safe file names, unlike each other even where case is ignored."""
 
     def __init__(self) -> None:
-        self._given: set[str] = set()
+        # All ids, and for each the last number that another one got behind this text.
+        self._given: dict[str, int] = {}
 
     def new(self, text: str) -> str:
         """An id that says `text`; what is taken gets `_2`, `_3`."""
         name = _safe_file_name(text)
         folded = _without_case(name)
-        number = 1
+        number = self._given.get(folded, 1)
         ending = ""
         while folded + ending in self._given:
             number += 1
             ending = f"_{number}"
-        self._given.add(folded + ending)
+        self._given[folded] = number
+        self._given[folded + ending] = 1
         return name + ending
 
 

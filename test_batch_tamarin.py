@@ -4471,6 +4471,13 @@ def test_ids_that_would_be_the_same_file_where_case_is_ignored_get_numbers():
     assert ids_of("Stra\N{LATIN SMALL LETTER SHARP S}e", "STRASSE").endswith(" STRASSE_2")
 
 
+def test_many_tasks_that_would_have_one_id_get_numbers_in_no_time():
+    started = time.process_time()
+    ids = ids_of(*["x"] * 10_000)
+    assert time.process_time() - started < 2
+    assert ids.endswith(" x_9999 x_10000")
+
+
 def test_a_number_does_not_take_the_id_of_another_task():
     assert ids_of("x", "x_2", "x") == "x x_2 x_3"
 
