@@ -5902,7 +5902,7 @@ def raise_unreadable(tasks: Iterable[Task]) -> None:
     for group in tasks_read_alike(tasks):
         plan = group[0].plan
         if plan.unreadable:
-            ids = some_of([task.id for task in group])
+            ids = listed((task.id for task in group), 10)
             lines.append(f"{ids} ({theory_words(plan)}): {plan.unreadable}")
     if lines:
         raise InputError("\n".join(lines))
@@ -5920,12 +5920,6 @@ def theory_words(plan: Plan) -> str:
     """A task's theory with its options and flags, as on a command line."""
     flags = [DEFINES.with_value(flag) for flag in plan.flags]
     return quoted([plan.theory, *plan.options, *flags])
-
-
-def some_of(words: Sequence[str]) -> str:
-    """The first ten of these words, for people."""
-    some = ", ".join(words[:10])
-    return f"{some}, ..." if len(words) > 10 else some
 
 
 def _source_digests(
@@ -6674,7 +6668,7 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
         text=theory.digest,
         why_whole=why_whole,
         lemmas=lemmas,
-        sources=tuple(map(os.path.abspath, (*theory.files, *filter(None, oracles)))),
+        sources=tuple(map(os.path.abspath, (*theory.files, *oracles))),
     )
 
 
@@ -7512,7 +7506,7 @@ def _told_of_going_on(batch: Batch, vanished: Sequence[str]) -> Iterator[str]:
     # A theory that can be read again leaves nothing of the task that stood for its lemmas.
     kept = [task_id for task_id in vanished if not batch.withdrawn[task_id].plan.unreadable]
     if kept:
-        yield f"no longer planned, their results are kept: {some_of(kept)}"
+        yield f"no longer planned, their results are kept: {listed(kept, 10)}"
 
 
 # What stands behind a directory's name in those of its dated siblings. Of those of one second the
@@ -14591,7 +14585,7 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
     )
     check = CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
     if plan.unreadable:
-        check.notes = [f"error: {plan.unreadable}", f"can't run: {some_of(check.job.task_ids)}"]
+        check.notes = [f"error: {plan.unreadable}", f"can't run: {listed(check.job.task_ids, 10)}"]
     return check
 
 
