@@ -783,6 +783,11 @@ class Header:
     again: tuple[str, ...] = field(default=(), metadata=SPARSE)  # they run whatever they came to
     recheck_of: str = field(default="", metadata=SPARSE)  # the results whose proofs are checked
 
+    @functools.cached_property
+    def ids_again(self) -> frozenset[str]:
+        """`again`, to look ids up in: it may name all tasks."""
+        return frozenset(self.again)
+
 
 def outcome_words(result: Result) -> str:
     """The verdict if there is one, else the status, in words."""
@@ -1014,13 +1019,14 @@ class Batch:
         # Going on repeats the header, and after it only the plans that changed.
         self.header = header
         self.ended = None
-        for task_id in header.vanished:
-            task = self.tasks.pop(task_id, None)
-            if task:
-                self.withdrawn[task_id] = task
         for task in self.tasks.values():
             if task.status is Status.RUNNING:
                 task.status = Status.PENDING  # its driver has died
+        for task_id in header.vanished:
+            vanished = self.tasks.pop(task_id, None)
+            if vanished:
+                self.withdrawn[task_id] = vanished
+        for task in self.tasks.values():
             self._settle(task)
 
     def _plan(self, plan: Plan) -> None:
@@ -1044,7 +1050,7 @@ class Batch:
         If there is none it keeps a failure that another attempt may mend, until that is wanted, and
         loses what is a result of something else.
         """
-        if task.id in self.header.again:
+        if task.id in self.header.ids_again:
             self._retire(task)
             return
         holding = task.newest_holding(task.plan, self.header.host)
@@ -6009,7 +6015,7 @@ def raise_unreadable(tasks: Iterable[Task]) -> None:
     for group in tasks_read_alike(tasks):
         plan = group[0].plan
         if plan.unreadable:
-            ids = some_of([task.id for task in group])
+            ids = listed((task.id for task in group), 10)
             lines.append(f"{ids} ({theory_words(plan)}): {plan.unreadable}")
     if lines:
         raise InputError("\n".join(lines))
@@ -6027,12 +6033,6 @@ def theory_words(plan: Plan) -> str:
     """A task's theory with its options and flags, as on a command line."""
     flags = [DEFINES.with_value(flag) for flag in plan.flags]
     return quoted([plan.theory, *plan.options, *flags])
-
-
-def some_of(words: Sequence[str]) -> str:
-    """The first ten of these words, for people."""
-    some = ", ".join(words[:10])
-    return f"{some}, ..." if len(words) > 10 else some
 
 
 def _source_digests(
@@ -6812,7 +6812,7 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
         text=theory.digest,
         why_whole=why_whole,
         lemmas=lemmas,
-        sources=tuple(map(os.path.abspath, (*theory.files, *filter(None, oracles)))),
+        sources=tuple(map(os.path.abspath, (*theory.files, *oracles))),
     )
 
 
@@ -6956,18 +6956,20 @@ class TaskIds:
     """Gives tasks their ids: safe file names, unlike each other even where case is ignored."""
 
     def __init__(self) -> None:
-        self._given: set[str] = set()
+        # All ids, and for each the last number that another one got behind this text.
+        self._given: dict[str, int] = {}
 
     def new(self, text: str) -> str:
         """An id that says `text`; what is taken gets `_2`, `_3`."""
         name = _safe_file_name(text)
         folded = _without_case(name)
-        number = 1
+        number = self._given.get(folded, 1)
         ending = ""
         while folded + ending in self._given:
             number += 1
             ending = f"_{number}"
-        self._given.add(folded + ending)
+        self._given[folded] = number
+        self._given[folded + ending] = 1
         return name + ending
 
 
@@ -7590,7 +7592,8 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
     # A driver that did not come to its end may have left files that are not of these results.
     has_work = old.ended is None
     for task_id in ids:
-        task = old.tasks.get(task_id)
+        # What was withdrawn may have a result as well.
+        task = old.tasks.get(task_id) or old.withdrawn.get(task_id)
         plan = planned.tasks[task_id].plan
         if task is None:
             continue
@@ -7660,7 +7663,7 @@ def _told_of_going_on(batch: Batch, vanished: Sequence[str]) -> Iterator[str]:
     # A theory that can be read again leaves nothing of the task that stood for its lemmas.
     kept = [task_id for task_id in vanished if not batch.withdrawn[task_id].plan.unreadable]
     if kept:
-        yield f"no longer planned, their results are kept: {some_of(kept)}"
+        yield f"no longer planned, their results are kept: {listed(kept, 10)}"
 
 
 # What stands behind a directory's name in those of its dated siblings. Of those of one second the
@@ -14948,7 +14951,7 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
     )
     check = CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
     if plan.unreadable:
-        check.notes = [f"error: {plan.unreadable}", f"can't run: {some_of(check.job.task_ids)}"]
+        check.notes = [f"error: {plan.unreadable}", f"can't run: {listed(check.job.task_ids, 10)}"]
     return check
 
 

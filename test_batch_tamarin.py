@@ -466,6 +466,24 @@ def test_a_changed_plan_counts_the_attempts_on_and_drops_the_result(small_batch)
     assert small_batch.tasks["i"].attempts == 1
 
 
+def test_a_task_that_ran_when_it_was_withdrawn_comes_back_to_be_run(small_batch):
+    small_batch.apply(begins("i"))
+    small_batch.apply(bt.Header(vanished=("i",)))
+    small_batch.apply(bt.Header())
+    small_batch.apply(a_plan())
+    assert small_batch.tasks["i"].status == "pending"
+
+
+def test_many_tasks_run_again_in_no_time():
+    ids = [str(number) for number in range(20_000)]
+    batch = bt.Batch()
+    for task_id in ids:
+        batch.apply(a_plan(id=task_id))
+    started = time.process_time()
+    batch.apply(bt.Header(again=tuple(ids)))
+    assert time.process_time() - started < 1
+
+
 @pytest.mark.parametrize("event", [begins("i"), bt.Header()])
 def test_a_batch_that_goes_on_has_not_ended(small_batch, event):
     small_batch.apply(bt.Ended())
@@ -4521,6 +4539,13 @@ def test_ids_that_would_be_the_same_file_where_case_is_ignored_get_numbers():
     assert ids_of("Stra\N{LATIN SMALL LETTER SHARP S}e", "STRASSE").endswith(" STRASSE_2")
 
 
+def test_many_tasks_that_would_have_one_id_get_numbers_in_no_time():
+    started = time.process_time()
+    ids = ids_of(*["x"] * 10_000)
+    assert time.process_time() - started < 2
+    assert ids.endswith(" x_9999 x_10000")
+
+
 def test_a_number_does_not_take_the_id_of_another_task():
     assert ids_of("x", "x_2", "x") == "x x_2 x_3"
 
@@ -5405,6 +5430,16 @@ def test_again_proves_what_holds(proven_lab):
     assert proven(proven_lab, "--again", "-t", "t--two") == "two"
     assert proven(proven_lab) == ""
     assert proven(proven_lab, "--again") == "one three two"
+
+
+def test_again_proves_what_comes_back_into_the_recipe(proven_lab):
+    one, two = {"name": "one"}, {"name": "two"}
+    proven_lab.recipe(lemmas=[one, two])
+    proven(proven_lab)
+    proven_lab.recipe(lemmas=[one])
+    proven(proven_lab)
+    proven_lab.recipe(lemmas=[one, two])
+    assert proven(proven_lab, "--again") == "one two"
 
 
 def test_again_asks_no_cache(lab):
