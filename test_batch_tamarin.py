@@ -6141,9 +6141,11 @@ def assert_all_is_told(lab, done, warnings):
 
 def test_result_files_whose_folder_vanishes_are_made_again(lab):
     lab.prover("rm -rf results/success; " + VERIFY)
-    lab.recipe(config={"global_max_cores": 1})
-    assert_all_is_told(lab, lab.run("run", "recipe.json", code=0), warnings=0)
-    assert (lab.results / "success" / "t--three--fake.json").exists()
+    # One alone: no other prover takes the folder away while the file is being written.
+    lab.recipe(lemmas=[{"name": "one"}])
+    done = lab.run("run", "recipe.json", code=0)
+    assert "warning: " not in done.stderr
+    assert (lab.results / "success" / "t--one--fake.json").exists()
 
 
 def test_result_files_that_cannot_be_made_end_no_batch(lab):
