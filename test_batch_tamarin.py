@@ -349,6 +349,14 @@ def same_directory(monkeypatch):
     monkeypatch.chdir(HERE)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def usual_signals():
+    """Signals mean what they usually do, also where a shell started us to ignore some (`&`)."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture(autouse=True)
 def an_end():
     """Every test ends, also one that waits for what it has no limit for."""
