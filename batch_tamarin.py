@@ -9798,6 +9798,9 @@ RESTING = frozenset(
     }
 )
 MOST_STEPS = 9  # of a chain of lemmas that is told
+# What is counted as neither verified nor falsified, although the prover said so.
+RESTING_ON_FALSE = "resting on a falsified lemma"
+NOT_AS_EXPECTED = "not as expected"
 
 # Of every settled lemma the open ones that it rests on, each with the next lemma on the way there:
 # "" where it assumes the open one itself.
@@ -9895,7 +9898,7 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = ()) -> str:
     false = _falsified(assumptions)
     if false:
         lemmas = listed(each.lemma + each.way for each in false)
-        return f"{task.outcome}, resting on a falsified lemma: {lemmas}"
+        return f"{task.outcome}, {RESTING_ON_FALSE}: {lemmas}"
     if assumptions:
         return f"{task.outcome}, assuming {listed(assumptions)}"
     return task.outcome
@@ -10024,6 +10027,30 @@ class Row(NamedTuple):
     def is_problem(self) -> bool:
         """Whether the exit code tells of it: a failure, or no answer although one is wanted."""
         return self.is_failure or not self.task.is_settled
+
+    @property
+    def standing(self) -> str:
+        """As what it counts: its outcome, unless that is an answer which must not be taken so."""
+        if self.rests_on_false:
+            return RESTING_ON_FALSE
+        if self.task.is_answered and self.task.misses_expectation:
+            return NOT_AS_EXPECTED
+        return self.outcome
+
+    @property
+    def is_as_expected(self) -> bool:
+        """Whether it is what the recipe expects, and that stands."""
+        expect = self.plan.expect
+        return bool(expect) and self.task.verdict == expect and not self.rests_on_false
+
+    @property
+    def shared_by(self) -> int:
+        """How many tasks its job served: its time and memory are theirs together."""
+        record = self.task.record
+        started = self.task.started
+        if record and started and started.attempt == record.attempt:
+            return max(1, len(started.ids))
+        return 1
 
 
 def rows_of(tasks: Iterable[Task], closure: Closure, older: Collection[str] = ()) -> Iterator[Row]:
@@ -11667,6 +11694,8 @@ WORDS = (
     "pending",
     "completed",
 )
+# As what results can count, in the order in which they are told.
+STANDINGS = (*WORDS[:2], RESTING_ON_FALSE, NOT_AS_EXPECTED, *WORDS[2:])
 
 
 def final_table(
@@ -11754,15 +11783,17 @@ def _day(at: str) -> str:
 def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
     """Totals of all tasks; `rows` has all that are failures."""
     total = plural(len(tasks), "task")
-    counts = told_counts(count_outcomes(tasks))
-    line = f"{total}: {counts}"
+    counts = Counter(count_outcomes(tasks))
     failures = [row for row in rows if row.is_failure]
+    for row in failures:
+        # It must not be counted as what the prover said.
+        if row.rests_on_false:
+            counts[row.outcome] -= 1
+            counts[RESTING_ON_FALSE] += 1
+    line = f"{total}: {told_counts(+counts)}"
     unexpected = sum(row.task.misses_expectation for row in failures)
     if unexpected:
         line += f"; {unexpected:,} not as expected"
-    unfounded = sum(bool(row.rests_on_false) for row in failures)
-    if unfounded:
-        line += f"; {unfounded:,} resting on a falsified lemma"
     return line
 
 
@@ -11845,7 +11876,8 @@ SHOWN_TASKS = 3_000
 # Traces inside one page, in bytes: each, and together. Beyond that the page names the file.
 GRAPH_CAP = 4 * MB
 PAGE_CAP = 24 * MB
-LISTED_IDS = 1_000  # characters of a list of tasks
+LISTED_LEMMAS = 12  # by name; of more, their number
+REMARK_LENGTH = 160  # characters of a reason or warning in a table: details have all of it
 
 
 class Kind(enum.Enum):
@@ -11854,9 +11886,19 @@ class Kind(enum.Enum):
     TEXT = enum.auto()
     NUMBER = enum.auto()
     AMOUNT = enum.auto()  # a number >= 0 or "", with a bar for its share of the column's largest
-    OUTCOME = enum.auto()  # one of WORDS, or a text
+    OUTCOME = enum.auto()  # one of WORDS, or what `told_of` says
     NAME = enum.auto()  # the row's name
     TASK = enum.auto()  # a link to the details of the task, which come in the order of the rows
+    REMARK = enum.auto()  # a sentence that may be long
+
+
+class Tone(enum.Enum):
+    """How loud a row is."""
+
+    CALM = ""
+    MISSED = "missed"  # not as expected
+    FALSE = "false"  # resting on a falsified lemma
+    SUM = "sum"  # of the rows above
 
 
 class Column(NamedTuple):
@@ -11882,15 +11924,17 @@ class Table:
     about: str = ""  # what a reader must know to understand it
     columns: list[Column] = field(default_factory=list)
     rows: list[Cells] = field(default_factory=list)
+    tones: list[Tone] = field(default_factory=list)  # of the rows
 
     def add_columns(self, *titles: str, kind: Kind = Kind.TEXT) -> None:
         """Further columns of one kind."""
         for title in titles:
             self.columns.append(Column(title, kind))
 
-    def add_row(self, *cells: str) -> None:
+    def add_row(self, *cells: str, tone: Tone = Tone.CALM) -> None:
         """A further row: a text for each column."""
         self.rows.append(cells)
+        self.tones.append(tone)
 
     @property
     def heads(self) -> Cells:
@@ -11925,37 +11969,39 @@ class Span(NamedTuple):
     row: Row
 
 
-def page_report(form: type[Writer], batches: Batches, beside: str) -> Iterator[str]:
-    """A page from top to bottom, in pieces, for a file in the directory `beside`."""
-    page = form(beside)
+class Asked(NamedTuple):
+    """What is asked of a page; reports for programs always tell everything."""
+
+    names: bool = False  # it may tell hosts, users and absolute paths
+    fragment: bool = False  # nothing but the table of results, to be put into another text
+
+
+WHOLE_PAGE = Asked()
+
+
+def page_report(
+    form: type[Writer], batches: Batches, beside: str, asked: Asked = WHOLE_PAGE
+) -> Iterator[str]:
+    """A page from top to bottom, in pieces, for a file in the directory `beside`.
+
+    First the answer, then results, what they rest on, each in full, and at last how they came.
+    """
+    page = form(beside, None if asked.names else Blind(batches))
     rows = list(rows_of_batches(batches))
     shown = _chosen_rows(rows)
+    if asked.fragment:
+        yield page.fragment(_results_table(shown, len(rows), Kind.TEXT))
+        return
     yield page.opening
     yield page.heading(1, _page_title(batches))
-    for directory, batch in batches.items():
-        if len(batches) > 1:
-            yield page.heading(2, directory)
-        yield page.facts(_batch_facts(batch, _rows_in(directory, rows)))
-        yield page.section(_provers_table(batch))
+    yield from _answer_part(page, rows)
+    yield page.section(_results_table(shown, len(rows), Kind.TASK))
     yield page.section(_totals_table(rows))
-    yield page.section(_results_table(shown, len(rows)))
-    for directory in batches:
-        # Of one batch each: elsewhere the same name may mean another text.
-        yield page.section(_of_batch(_matrix_table(_rows_in(directory, shown)), directory, batches))
+    yield from _comparison_part(page, batches, shown)
+    yield from _assumptions_part(page, batches, shown)
     yield page.timeline(list(spans_of(shown)))
-    for directory in batches:
-        table = _assumptions_table(_rows_in(directory, shown))
-        yield page.section(_of_batch(table, directory, batches))
-    unanswered = sum(len(batch.unanswered) for batch in batches.values())
-    if unanswered:
-        yield page.heading(2, "Not answered yet")
-        left = plural(unanswered, "task")
-        yield page.paragraph(f"{left} without a verdict: the same `run` command goes on with them.")
-    yield page.heading(2, "Tasks")
-    for number, row in enumerate(shown):
-        title = f"{row.task.id}: {row.told}"
-        parts = _task_details(page, batches[row.directory], row.directory, row)
-        yield page.details(title, task_anchor(number), parts)
+    yield from page.all_details("Each result in full", _details_part(page, batches, shown))
+    yield from _origin_part(page, batches, rows, asked.names)
     yield page.closing
 
 
@@ -11972,11 +12018,12 @@ def _rows_in(directory: str, rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.directory == directory]
 
 
-def _of_batch(table: Table, directory: str, batches: Batches) -> Table:
-    """A table of one of the batches; where there are several its title says of which."""
-    if len(batches) > 1:
-        table.title += f": {directory}"
-    return table
+def _title_of(title: str, directory: str, batches: Batches) -> str:
+    """The title of what is told of one of the batches; where there are several it says of which."""
+    if len(batches) == 1:
+        return title
+    shown = told_apart(batches)[directory]
+    return f"{title}: {shown}"
 
 
 def _chosen_rows(rows: Sequence[Row]) -> Sequence[Row]:
@@ -12004,217 +12051,568 @@ def task_anchor(number: int) -> str:
     return f"t{number}"
 
 
-def _batch_facts(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
-    """What is so of the whole batch."""
-    header = batch.header
-    yield "recipe", header.recipe_file
-    yield "directory", header.cwd
-    host = f"{header.host} {header.platform}"
-    yield "host", host.strip()
-    # What we read of batch-tamarin's has no version of ours.
-    if header.version:
-        yield "run by", f"batch_tamarin.py {header.version}"
-    else:
-        yield "run by", "batch-tamarin"
-    # By what ran, not by the header's time: that is of the last time that the batch went on.
-    spans = list(spans_of(rows))
-    began = ended = instant(header.at)
-    if spans:
-        began = min(span.began for span in spans)
-        ended = max(span.ended for span in spans)
-    yield "began", utc(began)
-    left = len(rows) - batch.count(*FINAL)
-    if left:
-        tasks = plural(left, "task")
-        yield "ended", f"not yet: {tasks} left"
-    else:
-        yield "ended", utc(ended)
-    yield "took", duration(ended - began)
-    limits = header.limits
-    cores = plural(limits.cores, "core")
-    memory_gb = limits.memory_mb / 1024
-    yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
-    unexpected = [row for row in rows if row.task.misses_expectation]
-    yield "not as expected", _ids(unexpected)
-    unfounded = [row for row in rows if row.rests_on_false]
-    yield "resting on a falsified lemma", _ids(unfounded)
+def told_apart(paths: Iterable[str]) -> dict[str, str]:
+    """By each path the shortest end of it that no other of them has."""
+    ends: dict[str, list[str]] = {}
+    for path in paths:
+        if path not in ends:
+            parts = path.rstrip("/").split("/")
+            ends[path] = ["/".join(parts[first:]) for first in range(len(parts) - 1, -1, -1)]
+    count = Counter(itertools.chain.from_iterable(ends.values()))
+    shortest: dict[str, str] = {}
+    for path, of_path in ends.items():
+        single = [end for end in of_path if count[end] == 1]
+        shortest[path] = single[0] if single else path
+    return shortest
 
 
-def _ids(rows: Iterable[Row]) -> str:
-    """The ids of tasks, cut where a page would drown in them."""
-    ids = ", ".join(row.task.id for row in rows)
-    return ids[:LISTED_IDS]
+# --- A page that doesn't tell who made it ---------------------------------------------------------
+
+# Of a path that isn't known: what may stand before it, and what is in it.
+_PATH = re.compile(
+    r"""(?:file://)?
+    (?: (?<![\w./<~-]) | (?=/(?:home|Users|root)/) )  # `-I/home/x`, too; no `a/b`, no `</g>`
+    (?: / [^\s/'"<>|:;,()\[\]{}]+ ){2,} /?
+    """,
+    re.VERBOSE,
+)
+_HOME = re.compile(r"/(?:home|Users)/([^/\s]+)")
 
 
-def _provers_table(batch: Batch) -> Table:
-    """The provers of a batch with their versions."""
-    table = Table("Provers")
-    table.add_columns("prover", "version", "command")
-    for alias, prover in batch.provers.items():
-        number = prover.version or "(unknown)"
-        version = f"{prover.flavour} {number}"
-        words = [*prover.command, *prover.options]
-        table.add_row(alias, version, " ".join(words))
+class Blind:
+    """Takes out of any text who made it and where: hosts, users, absolute paths.
+
+    Paths below a directory of the batches are told from there, of others only the last name. What
+    the recipe and the theories call their lemmas, entries and provers stays as it is.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        roots: set[str] = set()
+        hosts: set[str] = set()
+        names: set[str] = set()
+        for directory, batch in batches.items():
+            header = batch.header
+            roots |= {os.path.abspath(directory), header.cwd, os.path.dirname(header.recipe_file)}
+            hosts.add(header.host)
+            for prover in batch.provers.values():
+                roots.add(os.path.dirname(prover.command[0]))
+            for task in batch.tasks.values():
+                plan = task.plan
+                roots.add(plan.cwd)
+                names |= {plan.lemma, plan.entry, plan.prover}
+                if task.record:
+                    hosts.add(task.record.host)
+        self._roots = _roots_pattern(roots)
+        self._words = _words_pattern(hosts, roots, names)
+
+    def __call__(self, text: str) -> str:
+        """The text as a reviewer may see it."""
+        if "/" in text:
+            text = self._roots.sub(_below_root, text)
+            text = _PATH.sub(_last_name, text)
+        return self._words.sub("(hidden)", text)
+
+    def shows_way(self, path: str, beside: str) -> bool:
+        """Whether the way from a directory to a file can be told: not if it leaves all of ours."""
+        common = os.path.commonpath([os.path.abspath(path), os.path.abspath(beside)])
+        return bool(self._roots.match(common))
+
+
+def _roots_pattern(roots: Iterable[str]) -> re.Pattern[str]:
+    """Matches a directory, with the `/` behind it if there is one; the longest counts."""
+    longest_first = sorted(filter(os.path.isabs, roots), key=len, reverse=True)
+    stripped = [root.rstrip("/") for root in longest_first]
+    either = "|".join(re.escape(root) for root in stripped if root)
+    # Without any, what never matches.
+    return re.compile(rf"(?<![\w.-])(?:file://)?(?:{either or '(?!)'})(?:/|(?![\w.-]))")
+
+
+def _below_root(found: re.Match[str]) -> str:
+    """What stands for a directory: nothing before what is below it."""
+    return "" if found[0].endswith("/") else "."
+
+
+def _last_name(found: re.Match[str]) -> str:
+    """The last name of a path; of somebody's home not even that."""
+    path = found[0].rstrip("/")
+    if _HOME.fullmatch(path.removeprefix("file://")):
+        return "~"
+    return os.path.basename(path)
+
+
+def _words_pattern(
+    hosts: Iterable[str], roots: Iterable[str], names: Collection[str]
+) -> re.Pattern[str]:
+    """Matches the names of hosts, and of users as far as paths tell them."""
+    words: set[str] = set()
+    for host in hosts:
+        words |= {host, host.partition(".")[0]}
+    for root in roots:
+        words.update(_HOME.findall(root))
+    # One letter would be found everywhere. What is also the name of a lemma must be read there.
+    hidden = [word for word in words if len(word) > 1 and word != "localhost"]
+    chosen = [word for word in hidden if word not in names]
+    either = "|".join(map(re.escape, sorted(chosen, key=len, reverse=True)))
+    return re.compile(rf"(?<![\w-])(?:{either or '(?!)'})(?![\w-])")
+
+
+# --- The answer -----------------------------------------------------------------------------------
+
+# What a result is that counts as such, of one and of several.
+PHRASES = {
+    RESTING_ON_FALSE: ("rests on a falsified lemma", "rest on a falsified lemma"),
+    NOT_AS_EXPECTED: ("is not as expected", "are not as expected"),
+    "incomplete": ("is incomplete", "are incomplete"),
+    "timeout": ("met its time limit", "met their time limit"),
+    "memory limit": ("met its memory limit", "met their memory limit"),
+    "failed": ("failed", "failed"),
+    "interrupted": ("was interrupted", "were interrupted"),
+    "superseded": ("was not needed", "were not needed"),
+    "running": ("is running", "are running"),
+    "pending": ("has not run yet", "have not run yet"),
+    "completed": ("has no verdict", "have no verdict"),
+}
+
+
+def _answer_part(page: Writer, rows: Sequence[Row]) -> Iterator[str]:
+    """What came out, in one sentence, and which lemmas need a look."""
+    yield page.answer(_answer(rows), any(row.is_failure for row in rows))
+    counts = Counter(row.standing for row in rows)
+    yield page.shares({word: counts[word] for word in STANDINGS if word in counts})
+    yield page.facts(_names_of_problems(rows))
+
+
+def _answer(rows: Sequence[Row]) -> str:
+    """`71 of 74 lemmas as expected; 2 rest on a falsified lemma; 1 met its time limit.`"""
+    parts = [*_answered(rows), *_unanswered(rows), *_reservations(rows)]
+    return "; ".join(parts) + "."
+
+
+def _answered(rows: Sequence[Row]) -> Iterator[str]:
+    """How many results are what they should be, or are answers if nothing is expected of them."""
+    total = plural(len(rows), _noun(rows))
+    counts = Counter(row.standing for row in rows if not row.plan.expect)
+    answers = {word: counts[word] for word in WORDS if word in ANSWERS and word in counts}
+    if not any(row.plan.expect for row in rows):
+        told = f"{sum(answers.values()):,} of {total} answered"
+        yield f"{told}: {told_counts(answers)}" if answers else told
+        return
+    as_expected = sum(row.is_as_expected for row in rows)
+    yield f"{as_expected:,} of {total} as expected"
+    if answers:
+        yield f"{told_counts(answers)} with no expectation"
+
+
+def _noun(rows: Sequence[Row]) -> str:
+    """What rows are: lemmas, unless some are results of the same one."""
+    lemmas = {(row.directory, row.plan.theory, row.plan.lemma) for row in rows}
+    return "lemma" if len(lemmas) == len(rows) else "result"
+
+
+def _unanswered(rows: Iterable[Row]) -> Iterator[str]:
+    """How many results are what they should not be."""
+    counts = Counter(row.standing for row in rows)
+    for word, (of_one, of_several) in PHRASES.items():
+        if counts[word]:
+            phrase = of_one if counts[word] == 1 else of_several
+            yield f"{counts[word]:,} {phrase}"
+
+
+def _reservations(rows: Iterable[Row]) -> Iterator[str]:
+    """What must be said of answers that were counted as such."""
+    assuming = 0
+    older = 0
+    for row in rows:
+        assuming += bool(row.assuming) and not row.rests_on_false
+        older += row.on_older_text
+    if assuming:
+        verb = "assumes" if assuming == 1 else "assume"
+        yield f"{assuming:,} {verb} lemmas that are not verified here"
+    if older:
+        verb = "is" if older == 1 else "are"
+        yield f"{older:,} {verb} on an older text than what lies there now"
+
+
+def _names_of_problems(rows: Iterable[Row]) -> Iterator[Fact]:
+    """Which lemmas need a look, the worst first."""
+    false: list[Row] = []
+    unexpected: list[Row] = []
+    open_ones: list[Row] = []
+    for row in rows:
+        if row.rests_on_false:
+            false.append(row)
+        elif row.standing == NOT_AS_EXPECTED:
+            unexpected.append(row)
+        elif row.is_problem:
+            open_ones.append(row)
+    yield RESTING_ON_FALSE, _lemmas(false)
+    yield NOT_AS_EXPECTED, _lemmas(unexpected)
+    yield "without an answer", _lemmas(open_ones)
+
+
+def _lemmas(rows: Iterable[Row]) -> str:
+    """The lemmas of rows, each once, and no more than can be read."""
+    names = dict.fromkeys(row.plan.lemma for row in rows)
+    return listed(names, LISTED_LEMMAS)
+
+
+# --- Results --------------------------------------------------------------------------------------
+
+
+class Setting(NamedTuple):
+    """Something in which tasks can differ, and how it is told of a row."""
+
+    title: str
+    of: Callable[[Row], str]
+
+
+def _settings(rows: Sequence[Row]) -> list[Setting]:
+    """All in which tasks can differ, beside their lemma."""
+    directories = told_apart(row.directory for row in rows)
+    theories = told_apart(row.plan.theory for row in rows)
+    return [
+        Setting("directory", lambda row: directories[row.directory]),
+        Setting("theory", lambda row: theories[row.plan.theory]),
+        Setting("entry", lambda row: row.plan.entry),
+        Setting("trait", lambda row: row.result.trait or row.plan.trait),
+        Setting("prover", lambda row: row.plan.prover),
+        Setting("options", lambda row: quoted(row.plan.options)),
+        Setting("flags", lambda row: " ".join(row.plan.flags)),
+    ]
+
+
+def _differing(settings: Iterable[Setting], rows: Sequence[Row]) -> list[Setting]:
+    """Those in which these rows do differ; an entry only where its theory doesn't say the same."""
+    chosen: list[Setting] = []
+    entries = {(row.plan.theory, row.plan.entry) for row in rows}
+    theories = {row.plan.theory for row in rows}
+    for setting in settings:
+        if setting.title == "entry" and len(entries) == len(theories):
+            continue
+        if len({setting.of(row) for row in rows}) > 1:
+            chosen.append(setting)
+    return chosen
+
+
+def _results_table(rows: Sequence[Row], total: int, lemma_kind: Kind) -> Table:
+    """A line for each task that is shown, with the columns in which they differ."""
+    table = Table("Results")
+    settings = _settings(rows)
+    differing = _differing(settings, rows)
+    table.about = " ".join(_about_results(rows, total, settings))
+    # An empty column would ask everyone what is missing there.
+    with_expected = any(row.plan.expect for row in rows)
+    remarks = [_remarks(row) for row in rows]
+    table.add_columns("result", kind=Kind.OUTCOME)
+    table.add_columns("lemma", kind=lemma_kind)
+    if with_expected:
+        table.add_columns("as expected")
+    table.add_columns(*(setting.title for setting in differing))
+    table.add_columns("steps", kind=Kind.NUMBER)
+    table.add_columns("time (s)", "memory (MB)", kind=Kind.AMOUNT)
+    if any(remarks):
+        table.add_columns("remarks", kind=Kind.REMARK)
+    for row, remark in zip(rows, remarks):
+        cells = [row.told, row.plan.lemma]
+        if with_expected:
+            cells.append(_told_expectation(row))
+        cells += [setting.of(row) for setting in differing]
+        cells += _figures(row)
+        if any(remarks):
+            cells.append(remark)
+        table.add_row(*cells, tone=_tone(row))
     return table
+
+
+def _about_results(rows: Sequence[Row], total: int, settings: Iterable[Setting]) -> Iterator[str]:
+    """What is so of all rows, and how many there are no lines for."""
+    if len(rows) < total:
+        yield f"{len(rows):,} of {total:,} tasks, problems first; csv and json reports hold all."
+    common: list[str] = []
+    for setting in settings:
+        values = {setting.of(row) for row in rows}
+        value = values.pop() if len(values) == 1 else ""
+        # A report of one directory doesn't name it.
+        if value and setting.title not in ("directory", "entry"):
+            common.append(f"{setting.title} {value}")
+    if common:
+        yield f"All: {', '.join(common)}."
+
+
+def _told_expectation(row: Row) -> str:
+    """Whether a result is as expected; "" where nothing is, or it isn't known yet."""
+    if not row.plan.expect:
+        return ""
+    if row.task.misses_expectation:
+        return f"no: expected {row.plan.expect}"
+    if row.rests_on_false:
+        return "no"
+    return "yes" if row.is_as_expected else ""
+
+
+def _figures(row: Row) -> list[str]:
+    """Steps, time and memory, where something was measured."""
+    if not row.task.result:
+        return ["", "", ""]
+    usage = row.result.usage
+    steps = str(row.result.steps or "")
+    return [steps, f"{usage.wall_s:.2f}", f"{usage.peak_mb:.0f}"]
+
+
+def _remarks(row: Row) -> str:
+    """What a person should know of a result beside its figures."""
+    result = row.result
+    remarks = [_shortened(result.reason)]
+    remarks += [_shortened(f"warning: {warning}") for warning in result.warnings]
+    if result.cached:
+        remarks.append(f"cached {_day(result.ran)}".rstrip())
+    if row.shared_by > 1:
+        remarks.append(f"shared by {row.shared_by:,}")
+    return "; ".join(filter(None, remarks))
+
+
+def _shortened(text: str) -> str:
+    """A text that may quote a prover at length, as a table has room for it."""
+    if len(text) <= REMARK_LENGTH:
+        return text
+    return text[: REMARK_LENGTH - 4] + " ..."
+
+
+def _tone(row: Row) -> Tone:
+    """How loud the row of a result is."""
+    if row.rests_on_false:
+        return Tone.FALSE
+    return Tone.MISSED if row.task.misses_expectation else Tone.CALM
+
+
+# --- Totals, and provers side by side -------------------------------------------------------------
+
+
+class Measure(NamedTuple):
+    """A column of totals: a figure of some rows."""
+
+    title: str
+    of: Callable[[Sequence[Row]], str]
 
 
 def _totals_table(rows: Sequence[Row]) -> Table:
-    """What came out, and what it took, by outcome; the words for how a task can end always."""
+    """What came out, and what it took, by entry and prover."""
     table = Table("Totals")
-    table.add_columns("result", kind=Kind.OUTCOME)
-    table.add_columns("tasks", "cached", "time (s)", "CPU (s)", kind=Kind.NUMBER)
-    table.add_columns("most memory (MB)", kind=Kind.NUMBER)
-    groups: dict[str, list[Row]] = {}
+    table.about = "Each result is counted once. Times are sums, memory is the most of one job."
+    groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        groups.setdefault(row.outcome, []).append(row)
-    # A line of zeros is news, too: nothing failed, nothing met a limit.
-    always = WORDS[: WORDS.index("interrupted")]
-    for word in WORDS:
-        if word in groups or word in always:
-            cells = _usage_cells(groups.get(word, []))
-            table.add_row(word, *cells)
-    if rows:
-        cells = _usage_cells(rows)
-        table.add_row("all", *cells)
-    return table
-
-
-def _usage_cells(rows: Sequence[Row]) -> Iterator[str]:
-    """How many tasks, and what they used."""
-    cached = 0
-    wall_s = 0.0
-    cpu_s = 0.0
-    peak_mb = 0.0
-    for row in rows:
-        usage = row.result.usage
-        cached += row.result.cached
-        wall_s += usage.wall_s
-        cpu_s += usage.cpu_s
-        # Jobs ran one after the other, too: a sum of their peaks was never in use.
-        peak_mb = max(peak_mb, usage.peak_mb)
-    yield f"{len(rows):,}"
-    yield f"{cached:,}"
-    yield f"{wall_s:,.1f}"
-    yield f"{cpu_s:,.1f}"
-    yield f"{peak_mb:,.0f}"
-
-
-def _results_table(rows: Sequence[Row], total: int) -> Table:
-    """A line for each task that is shown; expectations only where there are any."""
-    table = Table("Results")
-    if len(rows) < total:
-        table.about = (
-            f"{len(rows):,} of {total:,} tasks, problems first; csv and json reports hold all."
-        )
-    # An empty column would ask everyone what is missing there.
-    with_expected = any(row.plan.expect for row in rows)
-    with_directory = len({row.directory for row in rows}) > 1
-    table.add_columns("result", kind=Kind.OUTCOME)
-    table.add_columns("lemma", kind=Kind.TASK)
-    if with_expected:
-        table.add_columns("expected")
-    if with_directory:
+        key = (row.directory, row.plan.entry, row.plan.prover)
+        groups.setdefault(key, []).append(row)
+    directories = told_apart(directory for directory, _, _ in groups)
+    measures = list(_measures(rows))
+    if len(directories) > 1:
         table.add_columns("directory")
-    table.add_columns("theory", "trait", "prover")
-    table.add_columns("steps", kind=Kind.NUMBER)
-    table.add_columns("time (s)", kind=Kind.AMOUNT)
-    table.add_columns("CPU (s)", kind=Kind.NUMBER)
-    table.add_columns("memory (MB)", kind=Kind.AMOUNT)
-    table.add_columns("cores", kind=Kind.NUMBER)
-    table.add_columns("cached")
-    for row in rows:
-        table.add_row(*_result_cells(row, with_expected, with_directory))
+    table.add_columns("entry", "prover")
+    table.add_columns(*(measure.title for measure in measures), kind=Kind.NUMBER)
+    for (directory, *names), group in groups.items():
+        if len(directories) > 1:
+            names.insert(0, directories[directory])
+        table.add_row(*names, *(measure.of(group) for measure in measures))
+    if len(groups) > 1:
+        names = ["all", *[""] * (len(table.columns) - len(measures) - 1)]
+        table.add_row(*names, *(measure.of(rows) for measure in measures), tone=Tone.SUM)
     return table
 
 
-def _result_cells(row: Row, with_expected: bool, with_directory: bool) -> Iterator[str]:
-    """A line of the table of results."""
-    plan = row.plan
-    result = row.result
-    yield row.told
-    yield plan.lemma
-    if with_expected:
-        yield plan.expect or ""
-    if with_directory:
-        yield row.directory
-    yield plan.theory
-    yield result.trait or plan.trait
-    yield plan.prover
-    yield str(result.steps or "")
-    if row.task.result:
-        usage = result.usage
-        yield f"{usage.wall_s:.2f}"
-        yield f"{usage.cpu_s:.2f}"
-        yield f"{usage.peak_mb:.0f}"
-    else:
-        yield from ("", "", "")
-    yield str(row.limits.cores)
-    if result.cached:
-        yield _day(result.ran) or "yes"
-    else:
-        yield ""
+def _measures(rows: Sequence[Row]) -> Iterator[Measure]:
+    """The columns of totals: what none of the rows came to has none."""
+    yield Measure("results", lambda group: f"{len(group):,}")
+    present = {row.standing for row in rows}
+    for word in STANDINGS:
+        if word in present:
+            yield Measure(word, functools.partial(_count_of, word))
+    yield Measure("answered", _share_answered)
+    if any(row.plan.expect for row in rows):
+        yield Measure("as expected", _share_as_expected)
+    if any(row.result.cached for row in rows):
+        yield Measure("cached", lambda group: f"{sum(row.result.cached for row in group):,}")
+    # A job that served several tasks is counted once.
+    yield Measure(
+        "time (s)",
+        lambda group: f"{sum(row.result.usage.wall_s / row.shared_by for row in group):,.1f}",
+    )
+    yield Measure(
+        "CPU (s)",
+        lambda group: f"{sum(row.result.usage.cpu_s / row.shared_by for row in group):,.1f}",
+    )
+    # Jobs ran one after the other, too: a sum of their peaks was never in use.
+    yield Measure(
+        "memory (MB)", lambda group: f"{max(row.result.usage.peak_mb for row in group):,.0f}"
+    )
 
 
-def _matrix_table(rows: Sequence[Row]) -> Table:
-    """What each prover says of a lemma, side by side; empty where there is only one prover."""
-    table = Table("Verdicts by prover")
-    aliases = dict.fromkeys(row.plan.prover for row in rows)
-    provers = list(aliases)
-    # One column would say the same as the table of results.
+def _count_of(word: str, rows: Iterable[Row]) -> str:
+    """How many of them count as this."""
+    count = sum(row.standing == word for row in rows)
+    # Zeros would hide what is there.
+    return f"{count:,}" if count else ""
+
+
+def _share_answered(rows: Sequence[Row]) -> str:
+    """How many of them have an answer that stands."""
+    return _percent(sum(row.standing in ANSWERS for row in rows), len(rows))
+
+
+def _share_as_expected(rows: Sequence[Row]) -> str:
+    """How many of those that expect something are so."""
+    expecting = [row for row in rows if row.plan.expect]
+    return _percent(sum(row.is_as_expected for row in expecting), len(expecting))
+
+
+def _percent(part: int, whole: int) -> str:
+    """A share for people: 100 % is all of it, 0 % nothing; "" of nothing."""
+    if not whole:
+        return ""
+    share = round(100 * part / whole)
+    if part < whole:
+        share = min(share, 99)
+    if part:
+        share = max(share, 1)
+    return f"{share} %"
+
+
+def _comparison_part(page: Writer, batches: Batches, rows: Sequence[Row]) -> Iterator[str]:
+    """For each batch what several provers say of its lemmas."""
+    for directory, batch in batches.items():
+        # Of one batch each: elsewhere the same name may mean another text.
+        table = _comparison_table(batch, _rows_in(directory, rows))
+        table.title = _title_of(table.title, directory, batches)
+        yield page.section(table)
+
+
+def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
+    """Verdict, time and memory of each prover, a line for each lemma; empty where there is one."""
+    table = Table("Provers side by side")
+    provers = list(dict.fromkeys(row.plan.prover for row in rows))
+    # One would say the same as the table of results.
     if len(provers) < 2:
         return table
-    table.add_columns("theory", "lemma")
-    table.add_columns(*provers, kind=Kind.OUTCOME)
-    lines: dict[tuple[str, str], list[str]] = {}
+    named = [each for each in _settings(rows) if each.title in ("theory", "entry", "flags")]
+    differing = _differing(named, rows)
+    table.add_columns(*(setting.title for setting in differing), "lemma")
+    for alias in provers:
+        table.add_columns(_prover_name(batch, alias), kind=Kind.OUTCOME)
+        table.add_columns("time (s)", "MB", kind=Kind.NUMBER)
+    lines = _by_lemma(rows)
+    for of_lemma in lines:
+        first = next(iter(of_lemma.values()))
+        cells = [setting.of(first) for setting in differing]
+        cells.append(first.plan.lemma)
+        for alias in provers:
+            cells += _compared_cells(of_lemma.get(alias))
+        table.add_row(*cells)
+    empty = [""] * len(differing)
+    table.add_row(*empty, *_sums_where_all_answered(provers, lines), tone=Tone.SUM)
+    return table
+
+
+def _prover_name(batch: Batch, alias: str) -> str:
+    """A prover's alias with its version."""
+    version = batch.provers[alias].version
+    return alias if version in alias else f"{alias} ({version})"
+
+
+def _by_lemma(rows: Iterable[Row]) -> list[dict[str, Row]]:
+    """For each lemma of each entry what each prover came to."""
+    lemmas: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in rows:
         plan = row.plan
-        names = (plan.theory, plan.lemma)
-        if names not in lines:
-            empty = [""] * len(provers)
-            lines[names] = [*names, *empty]
-        line = lines[names]
-        place = len(names) + provers.index(plan.prover)
-        if line[place]:
-            # The same lemma under other options, or of another entry of the recipe.
-            line[place] += " / "
-        line[place] += row.told
-    for line in lines.values():
-        table.add_row(*line)
-    return table
+        # In another entry, or with other flags, it is another question.
+        key = (plan.entry, plan.theory, plan.lemma, *plan.flags)
+        # Within an entry a prover may have the same lemma twice: in a line of its own.
+        while plan.prover in lemmas.get(key, ()):
+            key = (*key, "again")
+        lemmas.setdefault(key, {})[plan.prover] = row
+    return list(lemmas.values())
+
+
+def _compared_cells(row: Row | None) -> list[str]:
+    """What one prover came to, with time and memory."""
+    if not row:
+        return ["", "", ""]
+    told = row.told
+    if row.task.misses_expectation:
+        told = f"{row.outcome}, {NOT_AS_EXPECTED}"
+    _, seconds, memory_mb = _figures(row)
+    return [told, seconds, memory_mb]
+
+
+def _sums_where_all_answered(
+    provers: Sequence[str], lines: Iterable[Mapping[str, Row]]
+) -> Iterator[str]:
+    """What each prover took for the lemmas that all have answered: only these compare."""
+    common = [line for line in lines if len(line) == len(provers)]
+    common = [line for line in common if all(row.task.is_answered for row in line.values())]
+    lemmas = plural(len(common), "lemma")
+    yield f"all, where each answered: {lemmas}"
+    for alias in provers:
+        usages = [line[alias].result.usage for line in common]
+        seconds = sum(usage.wall_s for usage in usages)
+        peak_mb = max((usage.peak_mb for usage in usages), default=0)
+        yield from ("", f"{seconds:,.2f}", f"{peak_mb:,.0f}")
+
+
+# --- What results rest on -------------------------------------------------------------------------
+
+
+def _assumptions_part(page: Writer, batches: Batches, rows: Sequence[Row]) -> Iterator[str]:
+    """For each batch what its verdicts take for granted."""
+    for directory in batches:
+        table = _assumptions_table(_rows_in(directory, rows))
+        table.title = _title_of(table.title, directory, batches)
+        yield page.section(table)
 
 
 def _assumptions_table(rows: Sequence[Row]) -> Table:
     """What verdicts take for granted, of those that do."""
-    table = Table("Assumptions")
+    table = Table("What the results rest on")
     table.about = "These results hold if the lemmas that their proofs assume hold."
-    table.add_columns("theory", "lemma", "prover")
+    named = [each for each in _settings(rows) if each.title in ("theory", "prover", "flags")]
+    differing = _differing(named, rows)
     table.add_columns("result", kind=Kind.OUTCOME)
+    table.add_columns("lemma", *(setting.title for setting in differing))
     table.add_columns("not verified here", "verified here")
     for row in rows:
         plan = row.plan
         # A trace that was found rests on nothing, whatever its lemma takes for granted.
         rests = (plan.trait, row.task.verdict) in RESTING
         if rests and plan.assumes:
-            cells = _assumption_cells(row)
-            table.add_row(*cells)
+            cells = [row.outcome, plan.lemma]
+            if row.rests_on_false:
+                cells[0] += f", {RESTING_ON_FALSE}"
+            elif row.assuming:
+                cells[0] += ", if what is open holds"
+            cells += [setting.of(row) for setting in differing]
+            table.add_row(*cells, *_assumption_cells(row), tone=_tone(row))
     return table
 
 
 def _assumption_cells(row: Row) -> Iterator[str]:
-    """A line of the table of assumptions."""
-    plan = row.plan
-    yield plan.theory
-    yield plan.lemma
-    yield plan.prover
-    yield row.outcome
+    """The lemmas that a result assumes: those that are not verified here, and those that are."""
     yield listed(row.assuming)
     unverified = {each.lemma for each in row.assuming}
-    verified = [name for name in plan.assumes if name not in unverified]
+    verified = [name for name in row.plan.assumes if name not in unverified]
     yield listed(verified)
 
 
+# --- Each result in full --------------------------------------------------------------------------
+
+
+def _details_part(page: Writer, batches: Batches, rows: Iterable[Row]) -> Iterator[str]:
+    """All that is known of each task that is shown."""
+    for number, row in enumerate(rows):
+        title = f"{row.task.id}: {row.told}"
+        parts = _task_details(page, batches[row.directory], row.directory, row)
+        yield page.details(title, task_anchor(number), parts)
+
+
 def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Iterator[str]:
-    """All that is known of a task: facts, command line, what the prover said, attack traces."""
+    """All that is known of a task: facts, command line, what the prover said, its trace."""
     plan = row.plan
     prover = batch.provers[plan.prover]
     outputs = result_files(directory, plan.id)
@@ -12229,7 +12627,16 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
         yield page.code(stderr.strip("\n"))
     trace = outputs.trace_dot
     if os.path.exists(trace):
-        yield page.trace(f"Attack trace of {plan.id}", trace)
+        kind = _kind_of_trace(row)
+        yield page.trace(f"{kind} of {plan.id}", trace)
+
+
+def _kind_of_trace(row: Row) -> str:
+    """What the trace of a result is: only one that breaks a lemma is an attack."""
+    trait = row.result.trait or row.plan.trait
+    if trait == Trait.EXISTS_TRACE:
+        return "Witness"
+    return "Attack trace" if row.task.verdict is Verdict.FALSIFIED else "Trace"
 
 
 def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
@@ -12252,6 +12659,8 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "limits", str(row.limits)
     if row.task.result:
         yield "used", _told_usage(result.usage)
+    if row.shared_by > 1:
+        yield "shared", f"one job served {row.shared_by:,} tasks: the figures are theirs together"
     if result.cached:
         yield "cached", _told_origin(result)
     yield "ended", utc(instant(result.at))
@@ -12276,6 +12685,73 @@ def _told_origin(result: Result) -> str:
     if result.old_text:
         told += ", its proof file may hold older texts of other lemmas"
     return told
+
+
+# --- How the results came -------------------------------------------------------------------------
+
+
+def _origin_part(
+    page: Writer, batches: Batches, rows: Sequence[Row], with_names: bool
+) -> Iterator[str]:
+    """Of each batch the provers, the machine and the recipe."""
+    for directory, batch in batches.items():
+        provers = _provers_table(batch)
+        provers.title = _title_of(provers.title, directory, batches)
+        yield page.section(provers)
+        yield page.heading(2, _title_of("Machine and recipe", directory, batches))
+        yield page.facts(_batch_facts(batch, _rows_in(directory, rows), with_names))
+
+
+def _provers_table(batch: Batch) -> Table:
+    """The provers of a batch with their versions."""
+    table = Table("Provers")
+    table.add_columns("prover", "version", "command")
+    for alias, prover in batch.provers.items():
+        number = prover.version or "(unknown)"
+        version = f"{prover.flavour} {number}"
+        words = [*prover.command, *prover.options]
+        table.add_row(alias, version, " ".join(words))
+    return table
+
+
+def _batch_facts(batch: Batch, rows: Sequence[Row], with_names: bool) -> Iterator[Fact]:
+    """What is so of the whole batch; `with_names`: also who ran it, and where."""
+    header = batch.header
+    if with_names:
+        yield "recipe", header.recipe_file
+        yield "directory", header.cwd
+        yield "host", header.host
+    else:
+        yield "recipe", os.path.basename(header.recipe_file)
+    yield "platform", header.platform
+    limits = header.limits
+    cores = plural(limits.cores, "core")
+    memory_gb = limits.memory_mb / 1024
+    yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
+    # What we read of batch-tamarin's has no version of ours.
+    if header.version:
+        yield "run by", f"batch_tamarin.py {header.version}"
+    else:
+        yield "run by", "batch-tamarin"
+    yield from _batch_times(batch, rows)
+
+
+def _batch_times(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
+    """When a batch began and ended, and whether it has."""
+    # By what ran, not by the header's time: that is of the last time that the batch went on.
+    spans = list(spans_of(rows))
+    began = ended = instant(batch.header.at)
+    if spans:
+        began = min(span.began for span in spans)
+        ended = max(span.ended for span in spans)
+    yield "began", utc(began)
+    left = len(rows) - batch.count(*FINAL)
+    if left:
+        tasks = plural(left, "task")
+        yield "ended", f"not yet: {tasks} left, the same `run` command goes on with them"
+    else:
+        yield "ended", utc(ended)
+    yield "took", duration(ended - began)
 
 
 # --- Writers of pages: a new format is one class --------------------------------------------------
@@ -12304,14 +12780,19 @@ class Writer:
     code_frame = Frame("", "\n", "\n")
     escapes: Mapping[int, str] = {}  # as `str.translate` takes them
 
-    def __init__(self, beside: str) -> None:
+    def __init__(self, beside: str, blind: Blind | None = None) -> None:
         # The directory that the page is for: names of files are relative to it.
         self.beside = beside
+        self.blind = blind
         self.room = PAGE_CAP  # for traces, in bytes
 
     def escape(self, text: str) -> str:
         """Any text as one line that the format shows as it is."""
-        return printable(text).translate(self.escapes)
+        return printable(self.seen(text)).translate(self.escapes)
+
+    def seen(self, text: str) -> str:
+        """What the page may tell of any text."""
+        return self.blind(text) if self.blind else text
 
     def table(self, table: Table) -> str:
         """A table without its title."""
@@ -12335,6 +12816,18 @@ class Writer:
         for name, text in facts:
             if text:
                 table.add_row(name, text)
+        return self.table(table) if table.rows else ""
+
+    def answer(self, text: str, alarming: bool) -> str:
+        """The sentence that a page begins with; `alarming`: something in it is wrong."""
+        return self.paragraph(text)
+
+    def shares(self, counts: Mapping[str, int]) -> str:
+        """A picture of how many results count as what, in a format that has pictures."""
+        return ""
+
+    def fragment(self, table: Table) -> str:
+        """A table alone, to be put into another text."""
         return self.table(table)
 
     def section(self, table: Table) -> str:
@@ -12346,6 +12839,11 @@ class Writer:
             parts.append(self.paragraph(table.about))
         parts.append(self.table(table))
         return "".join(parts)
+
+    def all_details(self, title: str, parts: Iterable[str]) -> Iterator[str]:
+        """What is known of all tasks, in pieces."""
+        yield self.heading(2, title)
+        yield from parts
 
     def details(self, title: str, anchor: str, parts: Iterable[str]) -> str:
         """What is known of one task; `anchor` is where a table's link leads."""
@@ -12370,9 +12868,17 @@ class Writer:
 
     def link(self, name: str, path: str) -> str:
         """Where a file lies."""
-        # Relative: the page and the results can be moved together.
-        place = os.path.relpath(path, self.beside)
+        place = self.place(path) or path
         return self.paragraph(f"{name}: {place}")
+
+    def place(self, path: str) -> str:
+        """A file from where the page is: the page and the results can be moved together.
+
+        "" where the way there could tell somebody's name.
+        """
+        if self.blind and not self.blind.shows_way(path, self.beside):
+            return ""
+        return os.path.relpath(path, self.beside)
 
     def framed(self, frame: Frame, texts: Iterable[str]) -> str:
         """Texts, escaped, in their frame."""
@@ -12393,15 +12899,14 @@ class Writer:
             size_bytes = os.fstat(file.fileno()).st_size
             if size_bytes <= min(GRAPH_CAP, self.room):
                 self.room -= size_bytes
-                return file.read(GRAPH_CAP)
+                return self.seen(file.read(GRAPH_CAP))
         return ""
 
-    def url(self, path: str) -> str:
-        """A file as a relative address, all but plain characters in per cent signs."""
+    def url(self, place: str) -> str:
+        """A relative path as an address, all but plain characters in per cent signs."""
         import urllib.parse
 
-        relative = os.path.relpath(path, self.beside)
-        return urllib.parse.quote(os.fsencode(relative))
+        return urllib.parse.quote(os.fsencode(place))
 
 
 class PlainText(Writer):
@@ -12436,24 +12941,28 @@ class Markdown(Writer):
         # A fence ends at the first line of at least as many backticks.
         fence = "`" * max(3, longest + 1)
         # Between fences nothing is markup: what is escaped there would show its backslashes.
-        lines = map(printable, text.expandtabs().split("\n"))
+        lines = [printable(self.seen(line)) for line in text.expandtabs().split("\n")]
         content = "\n".join(lines)
         return f"{fence}text\n{content}\n{fence}\n\n"
 
     def drawing(self, name: str, path: str) -> str:
-        return "!" + self.link(name, path)
+        shown = "!" if self.place(path) else ""
+        return shown + self.link(name, path)
 
     def link(self, name: str, path: str) -> str:
+        place = self.place(path)
+        if not place:
+            return super().link(name, path)
         text = self.escape(name)
-        address = self.url(path)
-        return f"[{text}]({address})\n\n"
+        return f"[{text}]({self.url(place)})\n\n"
 
 
 class Latex(Writer):
     """For pdflatex, with tables that a paper can take over."""
 
     # Without lmodern, T1 may have bitmap fonts only, but not every installation has it.
-    opening = r"""\documentclass[a4paper,landscape]{article}
+    opening = r"""% Run pdflatex twice: longtable knows the widths of its columns only then.
+\documentclass[a4paper,landscape]{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \usepackage{textcomp,booktabs,longtable,array}
@@ -12506,10 +13015,13 @@ class Latex(Writer):
         A character that pdflatex's fonts may not have is shown by its number.
         """
         # Printable ASCII and the letters of Latin-1, which the T1 encoding has.
-        known = re.sub("[^\x20-\x7e\xc0-\xff]", _code_point, printable(text))
+        known = re.sub("[^\x20-\x7e\xc0-\xff]", _code_point, printable(self.seen(text)))
         escaped = super().escape(known)
         # `\ ` is a blank that stays; without one an empty line of a code would vanish.
         return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
+
+    def fragment(self, table: Table) -> str:
+        return TEX_FRAGMENT + self.table(table)
 
     def table(self, table: Table) -> str:
         forms = self._column_forms(table)
@@ -12561,6 +13073,13 @@ class Latex(Writer):
         return min(1.0, max(0.1, left / long))
 
 
+# What stands above a table that a paper takes in.
+TEX_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
+%   \usepackage{textcomp,booktabs,longtable,array}
+% In the text: \input{FILE} (this one). Run LaTeX twice: longtable knows its widths only then.
+"""
+
+
 def _code_point(found: re.Match[str]) -> str:
     """A character by its number."""
     number = ord(found[0])
@@ -12570,11 +13089,8 @@ def _code_point(found: re.Match[str]) -> str:
 class Typst(Writer):
     """All text stands in string literals, so that nothing in it is markup."""
 
-    opening = (
-        "#set page(flipped: true, margin: 15mm)\n"
-        "#set text(size: 9pt)\n"
-        "#set table(stroke: none, inset: 3pt)\n"
-    )
+    table_style = "#set table(stroke: none, inset: 3pt)\n"
+    opening = f"#set page(flipped: true, margin: 15mm)\n#set text(size: 9pt)\n{table_style}"
     paragraph_form = '#par("%s")\n'
     heading_forms = (
         '\n#heading(level: 1, "%s")\n',
@@ -12585,6 +13101,9 @@ class Typst(Writer):
     row_frame = Frame('  "', '", "', '",\n')
     code_frame = Frame('#raw(block: true, "', "\\n", '")\n')
     escapes = str.maketrans({"\\": "\\\\", '"': '\\"'})
+
+    def fragment(self, table: Table) -> str:
+        return f"// In the text: #include FILE (this one)\n{self.table_style}{self.table(table)}"
 
     def table(self, table: Table) -> str:
         sides = ["right" if column.is_number else "left" for column in table.columns]
@@ -12619,15 +13138,32 @@ class Html(Writer):
     code_frame = Frame("<pre>", "\n", "</pre>\n")
     escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
-    def __init__(self, beside: str) -> None:
+    def __init__(self, beside: str, blind: Blind | None = None) -> None:
         import base64
 
-        super().__init__(beside)
+        super().__init__(beside, blind)
         # The page's policy lets a browser run the script of this digest and no other.
         digest = bytes.fromhex(sha256(PAGE_SCRIPT.encode()))
         allowed = base64.b64encode(digest).decode()
         self.opening = PAGE_HEAD % (allowed, PAGE_STYLE)
         self.closing = f"</main>\n<script>{PAGE_SCRIPT}</script>\n</html>\n"
+
+    def answer(self, text: str, alarming: bool) -> str:
+        kind = "answer alarming" if alarming else "answer"
+        return f'<p class="{kind}">{self.escape(text)}</p>\n'
+
+    def shares(self, counts: Mapping[str, int]) -> str:
+        parts = ['<div class="shares" aria-hidden="true">']
+        for word, count in counts.items():
+            kind = _style_class(word)
+            parts.append(f'<span class="{kind}" style="flex-grow:{count}"></span>')
+        parts.append('</div>\n<p class="legend">')
+        # What the colours mean, here and in the timeline.
+        for word, count in counts.items():
+            told = self.escape(f"{count:,} {word}")
+            parts.append(f'<span class="key {_style_class(word)}">{told}</span> ')
+        parts.append("</p>\n")
+        return "".join(parts)
 
     def table(self, table: Table) -> str:
         about = ", ".join(table.heads) or "facts"
@@ -12638,8 +13174,10 @@ class Html(Writer):
         # By this id PAGE_SCRIPT finds the one table that can be sorted and filtered.
         if Kind.TASK in kinds:
             parts.append("<table id=results>")
-        else:
+        elif table.heads:
             parts.append("<table>")
+        else:
+            parts.append("<table class=facts>")
         if table.heads:
             parts.append("<thead><tr>")
             parts += map(self._head, table.columns)
@@ -12655,31 +13193,42 @@ class Html(Writer):
         return f'<th scope="col"{kind}>{title}'
 
     def _body(self, table: Table) -> Iterator[str]:
-        numbers = range(len(table.columns))
-        largest = list(map(table.largest, numbers))
-        for number, row in enumerate(table.rows):
-            yield "<tr>"
-            for column, cell, most in zip(table.columns, row, largest):
-                yield self._cell(column, cell, most, number)
+        largest = list(map(table.largest, range(len(table.columns))))
+        labels = [f' data-of="{self.escape(head)}"' for head in table.heads]
+        # Facts have no heads; what stands first needs none.
+        labels = labels or [""] * len(table.columns)
+        for number, (row, tone) in enumerate(zip(table.rows, table.tones)):
+            yield f'<tr class="{tone.value}">' if tone.value else "<tr>"
+            for column, cell, most, label in zip(table.columns, row, largest, labels):
+                # On a phone a row is a list of what there is, each with its label.
+                yield self._cell(column, cell, most, number, label if cell else "")
             yield "\n"
 
-    def _cell(self, column: Column, cell: str, largest: float, number: int) -> str:
+    def _cell(self, column: Column, cell: str, largest: float, number: int, label: str) -> str:
         """A cell of row `number`; `largest`: of an AMOUNT, the column's largest value."""
         text = self.escape(cell)
         if column.kind is Kind.TASK:
             anchor = task_anchor(number)
-            return f'<td><a href="#{anchor}">{text}</a>'
-        # No colour for "verified, assuming ...": it isn't to be taken for the plain word.
-        if column.kind is Kind.OUTCOME and cell in WORDS:
-            return f'<td class="w {_style_class(cell)}">{text}'
+            return f'<td class=name><a href="#{anchor}">{text}</a>'
+        if column.kind is Kind.OUTCOME:
+            return f'<td class="w {_style_of_told(cell)}"{label}>{text}'
         if column.kind is Kind.NAME:
             return f'<th scope="row">{text}'
         if column.kind is Kind.AMOUNT and cell and largest:
             share = float(cell) / largest
-            return f'<td class="n bar" style="--share:{share:.1%}">{text}'
+            return f'<td class="n bar" style="--share:{share:.1%}"{label}>{text}'
         if column.is_number:
-            return f"<td class=n>{text}"
-        return f"<td>{text}"
+            return f"<td class=n{label}>{text}"
+        if column.kind is Kind.REMARK:
+            return f"<td class=remark{label}>{text}"
+        kind = " class=long" if len(cell) > SHORT_CELL else ""
+        return f"<td{kind}{label}>{text}"
+
+    def all_details(self, title: str, parts: Iterable[str]) -> Iterator[str]:
+        shown = self.escape(title)
+        yield f'<details id="full"><summary><h2>{shown}</h2></summary>\n'
+        yield from parts
+        yield "</details>\n"
 
     def details(self, title: str, anchor: str, parts: Iterable[str]) -> str:
         shown = self.escape(title)
@@ -12704,8 +13253,11 @@ class Html(Writer):
         return f"<p>{anchor}</p>\n"
 
     def _anchor(self, name: str, path: str) -> str:
+        place = self.place(path)
+        if not place:
+            return self.escape(f"{name}: {path}")
         text = self.escape(name)
-        address = self.escape(self.url(path))
+        address = self.escape(self.url(place))
         return f'<a href="{address}">{text}</a>'
 
     def timeline(self, spans: Sequence[Span]) -> str:
@@ -12716,11 +13268,11 @@ class Html(Writer):
         # As many lanes as jobs ran at a time, not one a task: a batch may have thousands.
         lanes = _lanes(spans)
         height = LANE_HEIGHT * len(lanes)
-        first = utc(began)
-        last = utc(ended)
-        label = self.escape(f"Timeline, {first} to {last}")
-        parts = [f"<h2>{label}</h2>\n"]
-        parts.append(f'<svg role="img" aria-label="{label}" width="100%" height="{height}">\n')
+        label = self.escape(f"{utc(began)} to {utc(ended)}")
+        parts = [f"<h2>Timeline</h2>\n<p>{label}</p>\n"]
+        size = f'width="100%" height="{height + AXIS_HEIGHT}"'
+        parts.append(f'<svg role="img" aria-label="Timeline, {label}" {size}>\n')
+        parts += self._axis(ended - began, height)
         for number, lane in enumerate(lanes):
             top = LANE_HEIGHT * number
             for span in lane:
@@ -12729,12 +13281,24 @@ class Html(Writer):
         parts.append("</svg>\n")
         return "".join(parts)
 
+    def _axis(self, whole_s: float, height: int) -> Iterator[str]:
+        """Lines over all lanes, with the time since the beginning below them."""
+        step = _axis_step(whole_s)
+        for number in range(int(whole_s / step) + 1):
+            seconds = number * step
+            left = seconds / (whole_s or 1)
+            place = f"{left:.3%}"
+            yield f'<line x1="{place}" x2="{place}" y1="0" y2="{height + 4}"/>'
+            # At the edges a text stands inside.
+            side = "start" if left < 0.03 else "end" if left > 0.97 else "middle"
+            told = _axis_label(seconds, step)
+            yield f'<text x="{place}" y="{height + 16}" text-anchor="{side}">{told}</text>\n'
+
     def _bar(self, span: Span, top: int, began: float, ended: float) -> str:
         """A bar of a timeline from `began` to `ended`, `top` pixels from its upper edge."""
-        outcome = span.row.outcome
         took_s = span.ended - span.began
         took = duration(took_s)
-        told = self.escape(f"{span.row.task.id}: {outcome}, {took}")
+        told = self.escape(f"{span.row.task.id}: {span.row.told}, {took}")
         # Of a batch that took no time at all, too, there are shares.
         whole_s = ended - began or 1
         left = (span.began - began) / whole_s
@@ -12743,14 +13307,42 @@ class Html(Writer):
         height = LANE_HEIGHT - 2
         place = f'x="{left:.3%}" y="{top}"'
         size = f'width="{width:.3%}" height="{height}"'
-        kind = _style_class(outcome)
+        kind = _style_class(span.row.standing)
         # Browsers show a `title` where the pointer is, and read it out.
         return f'<g><title>{told}</title><rect class="{kind}" {place} {size}/></g>\n'
 
 
-LANE_HEIGHT = 20  # of the timeline, in pixels
+SHORT_CELL = 24  # characters of a text that stays on one line
+LANE_HEIGHT = 16  # of the timeline, in pixels
+AXIS_HEIGHT = 22
+MOST_TICKS = 6  # that a phone has room for
 # A job starts a moment before the result of the one whose place it takes is journalled.
 OVERLAP_S = 0.05
+MINUTE_S = 60
+HOUR_S = 3600
+AXIS_STEPS_S = (
+    *(0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30),
+    *(MINUTE_S, 2 * MINUTE_S, 5 * MINUTE_S, 10 * MINUTE_S, 20 * MINUTE_S, 30 * MINUTE_S),
+    *(HOUR_S, 2 * HOUR_S, 6 * HOUR_S, 12 * HOUR_S, 24 * HOUR_S),
+)
+
+
+def _axis_step(whole_s: float) -> float:
+    """The time between two lines of an axis."""
+    for step in AXIS_STEPS_S:
+        if whole_s <= step * MOST_TICKS:
+            return step
+    days = math.ceil(whole_s / (24 * HOUR_S * MOST_TICKS))
+    return 24 * HOUR_S * days
+
+
+def _axis_label(seconds: float, step: float) -> str:
+    """A time since the beginning, in the unit of the steps."""
+    if step >= HOUR_S:
+        return f"{seconds / HOUR_S:g} h"
+    if step >= MINUTE_S:
+        return f"{seconds / MINUTE_S:g} min"
+    return f"{round(seconds, 1):g} s"
 
 
 def _lanes(spans: Iterable[Span]) -> list[list[Span]]:
@@ -12767,15 +13359,32 @@ def _lanes(spans: Iterable[Span]) -> list[list[Span]]:
     return lanes
 
 
-def _style_class(outcome: str) -> str:
-    """The class that PAGE_STYLE has for one of WORDS."""
-    return outcome.replace(" ", "-")
+def _style_class(standing: str) -> str:
+    """The class that PAGE_STYLE has for one of STANDINGS."""
+    if standing == RESTING_ON_FALSE:
+        return "false"
+    if standing == NOT_AS_EXPECTED:
+        return "missed"
+    return standing.replace(" ", "-")
+
+
+def _style_of_told(told: str) -> str:
+    """The class that PAGE_STYLE has for what `told_of` says."""
+    word, _, more = told.partition(", ")
+    if more.startswith(RESTING_ON_FALSE):
+        return "false"
+    if more == NOT_AS_EXPECTED:
+        return "missed"
+    if word not in WORDS:
+        return "other"
+    # "verified, assuming ..." isn't to be taken for the plain word.
+    return "qualified" if more else _style_class(word)
 
 
 # --- Reports for programs -------------------------------------------------------------------------
 
 
-def csv_report(batches: Batches, beside: str) -> Iterator[str]:
+def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iterator[str]:
     """One line per task, with the model's field names; of several batches also the directory."""
     names = [*json_names(Plan), "status", "attempts"]
     names += json_names(Limits)
@@ -12834,7 +13443,7 @@ def _csv_cell(value: Any) -> Any:
     return text
 
 
-def json_report(batches: Batches, beside: str) -> Iterator[str]:
+def json_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iterator[str]:
     """The Batch; of several batches a list of them, each with its directory."""
     if len(batches) == 1:
         for directory, batch in batches.items():
@@ -12928,7 +13537,7 @@ class JUnitSuite:
         return sum(case.has(tag) for case in self.cases)
 
 
-def junit_report(batches: Batches, beside: str) -> Iterator[str]:
+def junit_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iterator[str]:
     """JUnit XML, a suite for each entry of the recipe.
 
     What is not as expected, or rests on a falsified lemma, is a failure; no answer is an error;
@@ -13221,7 +13830,7 @@ def _theories_table(rows: Iterable[AuditRow]) -> Table:
         # By source, too: in two folders one name may mean two texts.
         group = (plan.theory, plan.prover, source)
         count = counts.setdefault(group, Counter())
-        count[row.outcome] += 1
+        count[row.standing] += 1
     table = Table("Theories")
     table.add_columns("theory", "prover")
     table.add_columns("lemmas", kind=Kind.NUMBER)
@@ -13261,120 +13870,294 @@ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-sr
 <main>
 """
 
-# For light and dark screens and for paper. Outcomes have a sign beside their colour: not everyone
-# sees colours, and not every printer has any.
+# For light and dark screens and for paper: one accent for what is, one colour for what is wrong.
+# Outcomes have a sign, too: not everyone sees colours, and not every printer has any.
 PAGE_STYLE = r"""
 :root {
   color-scheme: light dark;
-  --line: #8887;
-  --faint: #8882;
-  --bar: #49d6;
+  --paper: #fff;
+  --ink: #1b1f23;
+  --soft: #5b636b;
+  --line: #d5d9dd;
+  --faint: #f5f6f7;
+  --accent: #2b6391;
+  --alarm: #b42318;
+  --alarm-fill: #b42318;
+  --alarm-tint: #b4231814;
+}
+@media screen and (prefers-color-scheme: dark) {
+  :root {
+    --paper: #14171a;
+    --ink: #e2e5e8;
+    --soft: #9aa3ab;
+    --line: #363c42;
+    --faint: #1d2125;
+    --accent: #7db0da;
+    --alarm: #ff8c80;
+    --alarm-fill: #a5281c;
+    --alarm-tint: #ff8c801f;
+  }
 }
 body {
   margin: 0;
-  font: 15px/1.45 system-ui, sans-serif;
+  background: var(--paper);
+  color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   overflow-wrap: anywhere;
 }
 main {
-  max-width: 1500px;
+  max-width: 1240px;
   margin: auto;
-  padding: 0 1rem 3rem;
+  padding: 1.5rem 1rem 4rem;
+}
+h1, h2 {
+  font-family: Charter, "Bitstream Charter", Cambria, Georgia, serif;
+  font-weight: 600;
+  line-height: 1.25;
 }
 h1 {
-  font-size: 1.5rem;
+  margin: 0 0 .75rem;
+  font-size: 1.6rem;
 }
 h2 {
-  margin: 1.8rem 0 .5rem;
-  font-size: 1.15rem;
+  margin: 2.4rem 0 .5rem;
+  font-size: 1.2rem;
 }
 h3 {
   display: inline;
-  font-size: 1rem;
-  font-weight: 500;
+  font-size: .9rem;
+  font-weight: 400;
+}
+p {
+  max-width: 75ch;
+  margin: .4rem 0;
+}
+h2 + p, .legend, svg + p {
+  color: var(--soft);
+  font-size: .87rem;
+}
+a {
+  color: var(--accent);
+  text-decoration-thickness: 1px;
+  text-underline-offset: 2px;
 }
 
-/* Tables. A wide one scrolls by itself; only the last column of facts breaks anywhere. */
+/* The answer, and how many results count as what. */
+.answer {
+  margin-bottom: 1rem;
+  padding-left: .9rem;
+  border-left: 3px solid var(--accent);
+  font-size: 1.15rem;
+}
+.answer.alarming {
+  border-color: var(--alarm);
+}
+.shares {
+  display: flex;
+  gap: 1px;
+  height: 10px;
+}
+.shares span {
+  background: var(--fill);
+}
+.legend {
+  max-width: none;
+}
+.key {
+  display: inline-block;
+  margin-right: 1.1rem;
+}
+.key::before {
+  content: "";
+  display: inline-block;
+  width: .75em;
+  height: .75em;
+  margin-right: .4em;
+  background: var(--fill, var(--soft));
+}
+
+/* Tables: rules only where they part something. */
 .wide {
   overflow-x: auto;
 }
 table {
+  margin: .6rem 0;
   border-collapse: collapse;
-  font-size: .9rem;
+  border-block: 1.5px solid var(--ink);
+  font-size: .84rem;
+  line-height: 1.4;
 }
 th, td {
-  min-width: 3em;
-  padding: .2rem .5rem;
+  padding: .26em .5em;
   border-bottom: 1px solid var(--line);
   text-align: left;
   vertical-align: top;
-  overflow-wrap: normal;
-}
-tr > th + td:last-child {
-  overflow-wrap: anywhere;
-}
-thead th, pre, svg {
-  background: var(--faint);
-}
-thead th, .w, #results td {
   white-space: nowrap;
 }
+.long, .w, .name, .remark, thead th, .facts td, [data-of="as expected"] {
+  white-space: normal;
+}
+.long {
+  min-width: 9.5rem;
+}
+th:first-child, td:first-child {
+  padding-left: .35rem;
+}
+thead th {
+  border-bottom: 1px solid var(--ink);
+  font-size: .78rem;
+  font-weight: 600;
+  vertical-align: bottom;
+  overflow-wrap: normal;
+}
+tbody tr:last-child > * {
+  border-bottom: 0;
+}
 tbody th {
-  font-weight: 500;
+  font-weight: 400;
+  color: var(--soft);
+}
+.facts {
+  border: 0;
+}
+.facts th {
+  white-space: nowrap;
+}
+.facts th, .facts td {
+  border: 0;
 }
 .n {
   text-align: right;
-  font-variant-numeric: tabular-nums;
+  font-variant-numeric: tabular-nums lining-nums;
+}
+.name a {
+  display: inline-block;
+  max-width: 19rem;
+  overflow-wrap: break-word;
+}
+.remark {
+  min-width: 10rem;
+  color: var(--soft);
+}
+.sum > * {
+  border-top: 1.5px solid var(--ink);
 }
 
-/* Time and memory: a bar for the share of the column's largest, which the cell gives. */
+/* Time and memory: below the number a line for the share of the column's largest. */
 .bar {
-  min-width: 5.5em;
-  background: linear-gradient(to right, var(--bar) var(--share), transparent 0) no-repeat;
-  background-size: 100% calc(100% - 4px);
-  background-position: center;
+  min-width: 4.5em;
+  background: linear-gradient(var(--accent), var(--accent)) no-repeat 0 1.69em;
+  background-size: var(--share) 2px;
 }
 
-/* Outcomes, in tables and in the timeline: a colour, and a sign for who sees none. */
+/* Outcomes, in tables and pictures. */
 .verified {
-  --mark: #1a65;
+  --fill: var(--accent);
+  --sign: "\2713";
 }
 .falsified {
-  --mark: #e525;
+  --fill: color-mix(in srgb, var(--accent) 45%, var(--paper));
+  --sign: "\2717";
+}
+.incomplete {
+  --fill: color-mix(in srgb, var(--soft) 40%, var(--paper));
+}
+.timeout {
+  --fill: color-mix(in srgb, var(--soft) 60%, var(--paper));
+}
+.memory-limit {
+  --fill: color-mix(in srgb, var(--soft) 80%, var(--paper));
 }
 .failed {
-  --mark: #94e5;
+  --fill: var(--ink);
 }
-.incomplete, .timeout, .memory-limit {
-  --mark: #cb05;
+.interrupted, .superseded, .running, .pending, .completed {
+  --fill: var(--line);
+}
+.missed {
+  --fill: color-mix(in srgb, var(--alarm) 60%, var(--paper));
+}
+.false {
+  --fill: var(--alarm-fill);
 }
 .w {
-  background: var(--mark, #8884);
+  position: relative;
+  min-width: 4rem;
+  padding-left: 1.5rem !important;
 }
 .w::before {
-  content: "\2013\a0";
+  content: var(--sign, "\2013");
+  position: absolute;
+  left: .4rem;
 }
-.w.verified::before {
-  content: "\2713\a0";
+.w.qualified {
+  --sign: "~";
 }
-.w.falsified::before {
-  content: "\2717\a0";
+.w.qualified, .w.false {
+  min-width: 11rem;
 }
-rect {
-  fill: var(--mark, #8884);
-  stroke: Canvas;
+.w.other {
+  --sign: "";
+}
+.w.missed {
+  --sign: "\2260";
+}
+.w.missed, .missed > .w, .missed > td[data-of="as expected"] {
+  color: var(--alarm);
+  font-weight: 600;
+}
+.missed > td {
+  background-color: var(--alarm-tint);
+}
+.w.false, .false > .w {
+  --sign: "!";
+  font-weight: 700;
+}
+.w.false, .false > td {
+  background-color: var(--alarm-fill);
+  color: #fff;
+}
+.false a {
+  color: inherit;
+}
+.false > .bar {
+  background-image: linear-gradient(#fff, #fff);
 }
 svg {
   display: block;
+  overflow: visible;
+}
+rect {
+  fill: var(--fill, var(--soft));
+  stroke: var(--paper);
+  stroke-width: .5;
+}
+rect.false {
+  stroke: var(--ink);
+}
+line {
+  stroke: var(--line);
+}
+text {
+  fill: var(--soft);
+  font-size: 11px;
+  font-variant-numeric: tabular-nums;
 }
 
-/* Details of a task. */
-details {
-  padding: .35rem 0;
+/* Each result in full. */
+summary h2 {
+  display: inline-block;
+  margin-bottom: .3rem;
+}
+details details {
+  padding: .25rem 0 .25rem 1rem;
   border-bottom: 1px solid var(--line);
 }
 pre {
-  padding: .6rem;
-  font-size: .82rem;
+  margin: .5rem 0;
+  padding: .6rem .8rem;
+  background: var(--faint);
+  font: .78rem/1.45 ui-monospace, "SF Mono", Menlo, Consolas, monospace;
   white-space: pre-wrap;
 }
 img {
@@ -13389,14 +14172,30 @@ summary, button {
 #tools {
   display: flex;
   flex-wrap: wrap;
-  gap: .3rem 1rem;
-  margin: .5rem 0;
+  align-items: center;
+  gap: .4rem 1.2rem;
+  margin: .8rem 0 .2rem;
+  font-size: .87rem;
+}
+#tools input, #tools select {
+  max-width: 16rem;
+  padding: .15rem .35rem;
+  border: 1px solid var(--line);
+  border-radius: 3px;
+  background: var(--paper);
+  color: inherit;
+  font: inherit;
+}
+#hidden {
+  color: var(--alarm);
 }
 thead button {
   padding: 0;
   border: 0;
   background: none;
+  color: inherit;
   font: inherit;
+  text-align: inherit;
 }
 [aria-sort=ascending] button::after {
   content: " \25b2";
@@ -13405,20 +14204,102 @@ thead button {
   content: " \25bc";
 }
 
-@media print {
-  #tools {
+/* On a phone each row is a paragraph of its own. */
+@media screen and (max-width: 760px) {
+  main {
+    padding: 1rem .9rem 3rem;
+  }
+  table, tbody, tr, .facts th {
+    display: block;
+  }
+  thead {
     display: none;
   }
-  table, pre {
-    font-size: 8pt;
+  #results thead, #results thead tr {
+    display: flex;
+    flex-wrap: wrap;
+    align-items: baseline;
+    gap: .2rem 1rem;
+  }
+  tr {
+    padding: .4rem 0;
+    border-bottom: 1px solid var(--line);
+  }
+  tr:not(.sum) > *, .sum > * {
+    border: 0;
+  }
+  td, td.bar, td.remark {
+    display: inline-block;
+    min-width: 0;
+    padding: .1rem .5rem .1rem .35rem;
+    background-image: none;
+    text-align: left;
+    white-space: normal;
+  }
+  .w, .name, .remark {
+    display: block;
+  }
+  td:empty, #results thead th {
+    padding: 0;
+  }
+  [data-of]:not(.w)::before {
+    content: attr(data-of) "\a0";
+    color: var(--soft);
+    font-weight: 400;
+  }
+  .false [data-of]::before {
+    color: inherit;
+  }
+  tr.false {
+    background: var(--alarm-fill);
+  }
+  tr.missed {
+    background: var(--alarm-tint);
+  }
+  .missed > td {
+    background-color: transparent;
+  }
+  thead .n {
+    text-align: left;
+  }
+}
+
+@media print {
+  @page {
+    margin: 14mm;
+  }
+  body {
+    font-size: 10pt;
+  }
+  main {
+    max-width: none;
+    padding: 0;
+  }
+  #tools, details:not([open]) {
+    display: none;
+  }
+  table, thead th, pre {
+    font-size: 7pt;
+  }
+  th, td {
+    padding: .22em .45em;
+  }
+  .name a {
+    max-width: 14rem;
+  }
+  .remark {
+    min-width: 8rem;
   }
   .wide {
     overflow: visible;
   }
-  tr, img {
+  tr, img, svg {
     break-inside: avoid;
   }
-  .w, .bar, rect {
+  h2, h2 + p {
+    break-after: avoid;
+  }
+  .w, .bar, .false > td, .missed > td, rect, .shares span, .key::before {
     print-color-adjust: exact;
   }
 }
@@ -13451,7 +14332,10 @@ function makeInteractive(table) {
   const filter = make(make(tools, 'label', 'Filter '), 'input', '');
   const result = make(make(tools, 'label', 'Result '), 'select', '');
   const count = make(tools, 'output', '');
-  table.parentElement.before(tools);
+  // Paper has no filters: it must say what it doesn't show.
+  const hidden = make(document.body, 'p', '');
+  hidden.id = 'hidden';
+  table.parentElement.before(tools, hidden);
   for (const word of ['', ...new Set(results)]) {
     make(result, 'option', word);
   }
@@ -13473,6 +14357,10 @@ function makeInteractive(table) {
       shown += row.hidden ? 0 : 1;
     });
     count.value = shown + ' of ' + rows.length;
+    const asked = [filter.value, result.value].filter(Boolean).join('; ');
+    hidden.hidden = shown === rows.length;
+    hidden.textContent =
+      (rows.length - shown) + ' of ' + rows.length + ' rows are hidden by the filter: ' + asked;
   }
 
   function sortRows() {
@@ -13494,7 +14382,9 @@ function makeInteractive(table) {
     const address = location.hash.slice(1);
     const details = byId(address);
     if (details) {
-      details.open = true;
+      for (let each = details; each; each = each.parentElement) {
+        each.open = true;
+      }
       details.scrollIntoView();
       return;
     }
@@ -13518,12 +14408,6 @@ function makeInteractive(table) {
   show();
 }
 
-onbeforeprint = () => {
-  for (const details of document.querySelectorAll('details')) {
-    details.open = true;
-  }
-};
-
 if (byId('results')) {
   makeInteractive(byId('results'));
 }
@@ -13537,8 +14421,15 @@ WRITERS: dict[str, type[Writer]] = {
     "tex": Latex,
     "typ": Typst,
 }
-# A report, in pieces, of batches, for the directory that it goes to.
-REPORTS: dict[str, Callable[[Batches, str], Iterator[str]]] = {
+
+
+class Report(Protocol):
+    """A report, in pieces, of batches, for the directory that it goes to."""
+
+    def __call__(self, batches: Batches, beside: str, asked: Asked = ...) -> Iterator[str]: ...
+
+
+REPORTS: dict[str, Report] = {
     "md": functools.partial(page_report, Markdown),
     "html": functools.partial(page_report, Html),
     "tex": functools.partial(page_report, Latex),
@@ -14501,6 +15392,16 @@ def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument(
         "--force", action="store_true", help="write over a file that is no report of ours"
+    )
+    parser.add_argument(
+        "--names",
+        action="store_true",
+        help="pages also tell hosts, users and absolute paths (default: fit for blind review)",
+    )
+    parser.add_argument(
+        "--fragment",
+        action="store_true",
+        help="of md, html, tex and typ only the table of results, to be put into another text",
     )
     parser.add_argument(
         "--rebuild",
@@ -15583,7 +16484,7 @@ def command_report(args: argparse.Namespace) -> int:
             for directory, batch in batches.items():
                 rebuild(batch, directory)
         for form, path in files.items():
-            write_report(batches, form, path)
+            write_report(batches, form, path, Asked(args.names, args.fragment))
     except OSError as error:
         raise InputError(
             f"the report can't be written: {error.strerror}{way_out(error)}", error.filename or ""
@@ -15644,10 +16545,10 @@ def report_ending(form: str) -> str:
     return "." + ENDINGS.get(form, form)
 
 
-def write_report(batches: Batches, form: str, path: str) -> None:
+def write_report(batches: Batches, form: str, path: str, asked: Asked) -> None:
     """Write one report to a file, and say so, or to stdout if `path` is "". Raises OSError."""
     folder = os.path.dirname(path) or "."
-    pieces = marked(form, REPORTS[form](batches, folder))
+    pieces = marked(form, REPORTS[form](batches, folder, asked))
     if path:
         os.makedirs(folder, exist_ok=True)
         write_file(path, pieces)

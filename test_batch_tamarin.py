@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ast
 import asyncio
+import base64
 import contextlib
 import csv
 import dataclasses
@@ -10186,17 +10187,18 @@ def prover_called(alias):
     return bt.Prover(alias, command, version="1.11.0")
 
 
-def report_of(batch, form, directory="/nowhere"):
+def report_of(batch, form, directory="/nowhere", names=False, fragment=False):
     """A report of a batch, whose results directory is this one."""
-    pieces = bt.REPORTS[form]({str(directory): batch}, str(directory))
+    asked = bt.Asked(names, fragment)
+    pieces = bt.REPORTS[form]({str(directory): batch}, str(directory), asked)
     return "".join(pieces)
 
 
-def page_of(*tasks, **header):
+def page_of(*tasks, names=False, **header):
     """The HTML page of a batch with these tasks, read; without any: of one verified task."""
     tasks = tasks or [ended_task("a")]
     batch = batch_with(*tasks, **header)
-    return PageReader(report_of(batch, "html"))
+    return PageReader(report_of(batch, "html", names=names))
 
 
 HEADINGS = ("h1", "h2", "h3")
@@ -10259,7 +10261,23 @@ class PageReader(HTMLParser):
     @property
     def facts(self):
         """What is so of the whole batch, by name."""
-        return dict(self.tables["Tamarin batch recipe.json"])
+        return dict(self.tables["Machine and recipe"])
+
+    @property
+    def problems(self):
+        """Which lemmas need a look, by what is wrong with them."""
+        return dict(self.tables.get("Tamarin batch recipe.json", {}))
+
+    @property
+    def answer(self):
+        """The sentence that it begins with."""
+        (text,) = re.findall('<p class="answer[^>]*>([^<]*)', self.page)
+        return text
+
+    def row_of(self, table, number):
+        """A row of a table, by the titles of the columns."""
+        head, *rows = self.tables[table]
+        return dict(zip(head, rows[number]))
 
     def attributes_of(self, name):
         """The attributes of each tag of this name."""
@@ -10281,10 +10299,17 @@ class PageReader(HTMLParser):
 
 def test_a_page_tells_the_limits_and_the_recipe_of_a_batch():
     facts = page_of(host="here", platform="linux", cwd="/w").facts
+    assert facts["recipe"] == "recipe.json"
+    assert facts["platform"] == "linux"
+    assert facts["limits"] == "2 cores, 2.0 GB for all jobs"
+    assert "host" not in facts
+
+
+def test_a_page_tells_who_ran_a_batch_and_where_if_it_is_to():
+    facts = page_of(host="here", cwd="/w", names=True).facts
     assert facts["recipe"] == "/r/recipe.json"
     assert facts["directory"] == "/w"
-    assert facts["host"] == "here linux"
-    assert facts["limits"] == "2 cores, 2.0 GB for all jobs"
+    assert facts["host"] == "here"
 
 
 def test_a_page_tells_by_what_a_batch_was_run():
@@ -10307,50 +10332,157 @@ def test_a_batch_took_from_the_first_beginning_to_the_last_end():
 
 def test_a_page_of_a_batch_that_has_not_ended_says_so():
     page = page_of(ended_task("a"), a_task(id="b"))
-    assert page.facts["ended"] == "not yet: 1 task left"
+    assert page.facts["ended"].startswith("not yet: 1 task left")
 
 
-def test_a_page_names_what_is_not_as_expected():
-    missed = ended_task("b", expect="falsified")
-    page = page_of(ended_task("a"), missed)
-    assert page.facts["not as expected"] == "b"
+PARTS = """
+Tamarin batch recipe.json | Results | Totals | Provers side by side | What the results rest on
+Timeline | Each result in full | Provers | Machine and recipe
+"""
 
 
-def test_a_page_does_not_drown_in_the_names_of_tasks(monkeypatch):
-    monkeypatch.setattr(bt, "LISTED_IDS", 5)
-    tasks = [ended_task(name, expect="falsified") for name in ("aaa", "bbb")]
-    assert page_of(*tasks).facts["not as expected"] == "aaa, "
+def test_a_page_begins_with_the_answer_and_ends_with_how_it_came_about():
+    one = ended_task("one", lemma="one")
+    two = ended_task("two", lemma="two", assumes=("one",))
+    batch = batch_with(one, two, ended_task("other", prover="q"))
+    page = report_of(batch, "html")
+    parts = re.split(r" \| |\n", PARTS.strip())
+    assert re.findall("<h[12]>([^<]*)", page) == parts
+    assert page.index('class="answer') < page.index("<table")
+
+
+def test_the_answer_counts_what_is_as_expected_and_then_what_is_not():
+    """A lemma that rests on a false one counts as nothing else."""
+    tasks = [ended_task("a", lemma="a", expect="verified")]
+    tasks.append(ended_task("b", "falsified", lemma="b"))
+    tasks.append(ended_task("c", lemma="c", assumes=("b",), expect="verified"))
+    tasks.append(ended_task("d", lemma="d", expect="falsified"))
+    tasks.append(ended_task("e", "timeout", lemma="e", expect="verified"))
+    tasks.append(a_task(id="f", lemma="f"))
+    page = page_of(*tasks)
+    assert page.answer == (
+        "1 of 6 lemmas as expected; 1 falsified with no expectation; 1 rests on a falsified lemma; "
+        "1 is not as expected; 1 met its time limit; 1 has not run yet."
+    )
+    assert page.problems == {
+        "resting on a falsified lemma": "c",
+        "not as expected": "d",
+        "without an answer": "e, f",
+    }
+
+
+def test_the_answer_counts_answers_where_nothing_is_expected():
+    """Of one lemma there may be several results."""
+    one = ended_task("a", lemma="a")
+    two = ended_task("b", lemma="b", assumes=("gone",))
+    again = ended_task("c", "falsified", lemma="b", prover="q")
+    assert page_of(one).answer == "1 of 1 lemma answered: 1 verified."
+    assert page_of(one, two, again).answer == (
+        "3 of 3 results answered: 2 verified, 1 falsified; "
+        "1 assumes lemmas that are not verified here."
+    )
+
+
+def test_the_answer_says_that_results_are_on_an_older_text(monkeypatch):
+    older = bt.SourcesNow(frozenset({"a"}), [])
+    monkeypatch.setattr(bt, "sources_now", lambda batch: older)
+    page = page_of()
+    assert "1 is on an older text than what lies there now" in page.answer
+    assert page.column("Results", "result") == ["verified, on an older text"]
+
+
+def test_an_answer_with_something_wrong_in_it_looks_so():
+    assert '<p class="answer">' in page_of().page
+    assert '<p class="answer alarming">' in page_of(ended_task("a", expect="falsified")).page
+
+
+def test_a_page_does_not_drown_in_the_names_of_lemmas(monkeypatch):
+    monkeypatch.setattr(bt, "LISTED_LEMMAS", 1)
+    tasks = [ended_task(name, lemma=name, expect="falsified") for name in ("aaa", "bbb")]
+    assert page_of(*tasks).problems["not as expected"] == "aaa and 1 more"
 
 
 def test_a_page_tells_the_provers_with_versions_and_commands():
     one = ended_task("a", prover="p")
     other = ended_task("b", prover="q")
     _, first, second = page_of(one, other).tables["Provers"]
-    assert first == ["p", "tamarin-prover 1.11.0", "/bin/p"]
-    assert second == ["q", "tamarin-prover 1.11.0", "/bin/q"]
+    assert first == ["p", "tamarin-prover 1.11.0", "p"]
+    assert second == ["q", "tamarin-prover 1.11.0", "q"]
 
 
 TOTALS = """
-verified      2  1  12.0  3.0  70
-falsified     0  0  0.0   0.0  0
-incomplete    0  0  0.0   0.0  0
-timeout       1  0  1.0   0.0  0
-memory limit  0  0  0.0   0.0  0
-failed        0  0  0.0   0.0  0
-all           3  1  13.0  3.0  70
+entry prover results verified falsified timeout answered time_(s) CPU_(s) memory_(MB)
+x     p      2       2        .         .       100_%    12.0     3.0     70
+x     q      1       .        .         1       0_%      1.0      0.0     0
+y     p      1       .        1         .       100_%    1.0      0.0     0
+all   .      4       2        1         1       75_%     14.0     3.0     70
 """
 
 
-def test_totals_add_up_times_and_have_zeros_for_what_did_not_happen():
-    """Memory is not added up: not all of it was in use at once."""
+def test_totals_are_told_by_entry_and_prover():
+    """Memory is not added up: not all of it was in use at once. What never happened has no column."""
     fast = bt.Usage(2.0, cpu_s=1.0, peak_mb=70.0)
     slow = bt.Usage(10.0, cpu_s=2.0, peak_mb=50.0)
-    first = ended_task("a", result={"usage": fast})
-    second = ended_task("b", result={"usage": slow, "cached": True})
-    third = ended_task("c", "timeout")
-    _, *lines = page_of(first, second, third).tables["Totals"]
-    told = ["  ".join(line) for line in lines]
-    assert [re.sub("  +", "  ", line) for line in TOTALS.strip().splitlines()] == told
+    tasks = [ended_task("a", result={"usage": fast}, entry="x")]
+    tasks.append(ended_task("b", result={"usage": slow}, entry="x"))
+    tasks.append(ended_task("c", "timeout", entry="x", prover="q"))
+    tasks.append(ended_task("d", "falsified", entry="y"))
+    lines = page_of(*tasks).tables["Totals"]
+    told = []
+    for line in TOTALS.strip().splitlines():
+        told.append(["" if word == "." else word.replace("_", " ") for word in line.split()])
+    assert [[cell.strip() for cell in line] for line in lines] == told
+
+
+def test_totals_tell_how_much_is_as_expected_and_cached():
+    cached = {"cached": True}
+    tasks = [ended_task("a", result=cached, expect="verified")]
+    tasks += [ended_task("b", expect="falsified"), ended_task("c")]
+    totals = page_of(*tasks).row_of("Totals", 0)
+    assert totals["as expected"] == "50 %"
+    assert totals["cached"] == "1"
+    assert totals["verified"] == "2"
+    assert totals["not as expected"] == "1"
+
+
+def test_no_total_counts_as_verified_what_rests_on_a_falsified_lemma():
+    one = ended_task("one", "falsified", lemma="one")
+    two = ended_task("two", lemma="two", assumes=("one",))
+    page = page_of(one, two)
+    totals = page.row_of("Totals", 0)
+    assert "verified" not in totals
+    assert totals["resting on a falsified lemma"] == "1"
+    assert totals["answered"] == "50 %"
+    told = re.findall('<span class="key [^>]*>([^<]*)', page.page)
+    assert told == ["1 falsified", "1 resting on a falsified lemma"]
+    assert page.all_of("rect", "class") == ["falsified", "false"]
+
+
+def test_a_job_that_served_several_tasks_is_counted_once():
+    tasks = []
+    for name in "ab":
+        task = ended_task(name, result={"usage": bt.Usage(3.0, cpu_s=2.0)})
+        task.started = bt.Started(("a", "b"), "a", task.record.attempt)
+        tasks.append(task)
+    page = page_of(*tasks)
+    assert page.column("Results", "remarks") == ["shared by 2", "shared by 2"]
+    assert page.row_of("Totals", 0)["time (s)"] == "3.0"
+    assert page.row_of("Totals", 0)["CPU (s)"] == "2.0"
+
+
+SHARES = """
+0 3 : 0 %
+1 300 : 1 %
+299 300 : 99 %
+2 3 : 67 %
+3 3 : 100 %
+0 0 :
+"""
+
+
+@pytest.mark.parametrize("numbers, share", rows(SHARES))
+def test_only_all_is_100_percent_and_only_nothing_is_0(numbers, share):
+    assert bt._percent(*map(int, numbers.split())) == share
 
 
 def test_results_tell_what_a_verdict_rests_on():
@@ -10360,14 +10492,29 @@ def test_results_tell_what_a_verdict_rests_on():
     page = page_of(one, two, three)
     rests = "verified, resting on a falsified lemma: one"
     assert page.column("Results", "result") == ["falsified", "verified", rests]
-    assert page.facts["resting on a falsified lemma"] == "three"
+    assert page.problems["resting on a falsified lemma"] == "three"
 
 
-def test_only_the_plain_word_is_coloured_as_good():
+def test_only_the_plain_word_looks_good():
     resting = ended_task("b", assumes=("gone",))
     page = page_of(ended_task("a"), resting).page
-    assert '<td class="w verified">verified' in page
-    assert "<td>verified, assuming gone" in page
+    assert re.search('<td class="w verified"[^>]*>verified\n?<', page)
+    assert re.search('<td class="w qualified"[^>]*>verified, assuming gone', page)
+
+
+def test_what_rests_on_a_falsified_lemma_is_the_loudest_row():
+    one = ended_task("one", "falsified", lemma="one", expect="verified")
+    two = ended_task("two", lemma="two", assumes=("one",))
+    page = page_of(one, two, ended_task("three", lemma="three"))
+    head, *rows = re.findall('<tr(?: class="(.*?)")?>', page.page.partition("<h2>Results")[2])
+    assert rows[:3] == ["missed", "false", ""]
+
+
+def test_a_missed_expectation_does_not_look_like_a_met_one():
+    tasks = [ended_task("a", expect="verified"), ended_task("b", expect="falsified")]
+    tasks += [a_task(id="c", expect="verified"), ended_task("d")]
+    page = page_of(*tasks)
+    assert page.column("Results", "as expected") == ["yes", "no: expected falsified", "", ""]
 
 
 def test_results_have_figures_where_something_was_measured():
@@ -10376,39 +10523,104 @@ def test_results_have_figures_where_something_was_measured():
     page = page_of(measured, a_task(id="b"))
     assert page.column("Results", "steps") == ["7", ""]
     assert page.column("Results", "time (s)") == ["2.00", ""]
-    assert page.column("Results", "CPU (s)") == ["1.50", ""]
     assert page.column("Results", "memory (MB)") == ["50", ""]
 
 
 def test_results_tell_expectations_if_there_are_any():
-    expecting = ended_task("b", expect="verified")
-    page = page_of(ended_task("a"), expecting)
-    assert page.column("Results", "expected") == ["", "verified"]
     head, _ = page_of().tables["Results"]
-    assert "expected" not in head
+    assert "as expected" not in head
 
 
 def test_results_from_the_cache_tell_of_which_day_they_are():
     cached = {"cached": True, "ran": "2025-12-24T00:00:00.000000Z"}
     page = page_of(ended_task("a", result=cached))
-    assert page.column("Results", "cached") == ["2025-12-24"]
+    assert page.column("Results", "remarks") == ["cached 2025-12-24"]
 
 
-def test_verdicts_of_several_provers_stand_side_by_side():
-    first = ended_task("a", prover="p")
-    second = ended_task("b", "timeout", prover="q")
-    third = ended_task("c", "falsified", prover="q", options=("--bound=5",))
-    fourth = ended_task("d", prover="q", lemma="two")
-    page = page_of(first, second, third, fourth)
-    head, one, two = page.tables["Verdicts by prover"]
-    assert head == ["theory", "lemma", "p", "q"]
-    assert one == ["t.spthy", "one", "verified", "timeout / falsified"]
-    assert two == ["t.spthy", "two", "", "verified"]
+def test_results_tell_reasons_and_warnings_but_no_novels():
+    failed = ended_task("a", "failed", {"reason": "exit code 1"})
+    warned = ended_task("b", result={"warnings": ("x" * 999, "y")})
+    first, second = page_of(failed, warned).column("Results", "remarks")
+    assert first == "exit code 1"
+    assert re.fullmatch(r"warning: x{140,150} \.\.\.; warning: y", second)
+
+
+def test_results_have_columns_only_for_what_differs():
+    """What is the same for all is told once."""
+    plain = ended_task("a", options=("--bound=5",))
+    flagged = ended_task("b", flags=("X", "Y"), options=("--bound=5",))
+    page = page_of(plain, flagged)
+    head, *_ = page.tables["Results"]
+    assert head == ["result", "lemma", "flags", "steps", "time (s)", "memory (MB)"]
+    assert page.column("Results", "flags") == ["", "X Y"]
+    assert "All: theory t.spthy, trait all-traces, prover p, options --bound=5." in page.text
+
+
+DIFFERENCES = """
+theory    : x/a.spthy   : y/a.spthy      : x/a.spthy y/a.spthy
+theory    : x/a.spthy   : y/b.spthy      : a.spthy b.spthy
+prover    : p           : q              : p q
+trait     : all-traces  : exists-trace   : all-traces exists-trace
+entry     : m           : n              : m n
+"""
+
+
+@pytest.mark.parametrize("field, one, other, told", rows(DIFFERENCES))
+def test_results_tell_in_what_tasks_differ(field, one, other, told):
+    page = page_of(ended_task("a", **{field: one}), ended_task("b", **{field: other}))
+    assert page.column("Results", field) == told.split()
+
+
+def test_an_entry_for_each_theory_says_no_more_than_the_theory():
+    tasks = [ended_task("a", entry="m", theory="a.spthy")]
+    tasks.append(ended_task("b", entry="n", theory="b.spthy"))
+    head, *_ = page_of(*tasks).tables["Results"]
+    assert "theory" in head
+    assert "entry" not in head
+
+
+def test_paths_are_cut_to_what_tells_them_apart():
+    paths = ["/a/x/t.spthy", "/a/y/t.spthy", "u.spthy", "a/u", "a/a/u", "v/"]
+    assert bt.told_apart(paths) == {
+        "/a/x/t.spthy": "x/t.spthy",
+        "/a/y/t.spthy": "y/t.spthy",
+        "u.spthy": "u.spthy",
+        "a/u": "a/u",
+        "a/a/u": "a/a/u",
+        "v/": "v",
+    }
+
+
+def test_provers_stand_side_by_side_with_time_and_memory():
+    used = {"usage": bt.Usage(2.0, peak_mb=50.0)}
+    first = ended_task("a", prover="p", result=used)
+    second = ended_task("b", "falsified", prover="q")
+    third = ended_task("c", prover="q", lemma="two", expect="falsified")
+    fourth = ended_task("d", "timeout", prover="p", lemma="three")
+    fifth = ended_task("e", prover="q", lemma="three")
+    page = page_of(first, second, third, fourth, fifth)
+    head, one, two, three, both = page.tables["Provers side by side"]
+    assert head == ["lemma", "p (1.11.0)", "time (s)", "MB", "q (1.11.0)", "time (s)", "MB"]
+    assert one == ["one", "verified", "2.00", "50", "falsified", "1.00", "0"]
+    assert two == ["two", "", "", "", "verified, not as expected", "1.00", "0"]
+    assert three[1] == "timeout"
+    assert both == ["all, where each answered: 1 lemma", "", "2.00", "50", "", "1.00", "0"]
+
+
+def test_results_of_one_prover_on_a_lemma_stand_in_lines_of_their_own():
+    first = ended_task("a", prover="p", flags=("X",))
+    second = ended_task("b", "falsified", prover="q", flags=("X",))
+    third = ended_task("c", prover="q")
+    fourth = ended_task("d", "timeout", prover="q")
+    _, one, two, three, _ = page_of(first, second, third, fourth).tables["Provers side by side"]
+    assert [one[0], one[2], one[5]] == ["X", "verified", "falsified"]
+    assert [two[0], two[2], two[5]] == ["", "", "verified"]
+    assert [three[0], three[2], three[5]] == ["", "", "timeout"]
 
 
 def test_verdicts_of_one_prover_stand_in_the_results_alone():
     page = page_of(ended_task("a"), ended_task("b"))
-    assert "Verdicts by prover" not in page.tables
+    assert "Provers side by side" not in page.tables
 
 
 def test_assumptions_are_told_of_what_rests_on_them():
@@ -10416,9 +10628,12 @@ def test_assumptions_are_told_of_what_rests_on_them():
     two = ended_task("two", lemma="two", assumes=("one", "gone"))
     three = ended_task("three", "falsified", lemma="three", assumes=("one",))
     page = page_of(one, two, three)
-    assert page.column("Assumptions", "lemma") == ["two"]
-    assert page.column("Assumptions", "not verified here") == ["gone (not in the results)"]
-    assert page.column("Assumptions", "verified here") == ["one"]
+    row = page.row_of("What the results rest on", 0)
+    assert row["result"] == "verified, if what is open holds"
+    assert row["lemma"] == "two"
+    assert row["not verified here"] == "gone (not in the results)"
+    assert row["verified here"] == "one"
+    assert len(page.tables["What the results rest on"]) == 2
 
 
 def test_a_failure_is_told_with_its_reason_and_the_end_of_its_stderr():
@@ -10434,7 +10649,7 @@ def test_a_task_is_told_with_its_options_and_its_command():
     facts = dict(page.tables["a: verified"])
     assert facts["options"] == "--bound=5"
     assert facts["flags"] == "X"
-    (command,) = re.findall("<pre>(/bin/p .*)</pre>", page.page)
+    (command,) = re.findall("<pre>(p .*)</pre>", page.page)
     assert "--prove=one" in command
     assert "--bound=5" in command
 
@@ -10463,7 +10678,7 @@ def test_a_result_from_the_cache_is_told_with_what_to_keep_in_mind():
 def test_a_result_links_to_what_is_known_of_its_task():
     page = page_of(ended_task("a"), ended_task("b"))
     assert page.all_of("a", "href") == ["#t0", "#t1"]
-    assert page.all_of("details", "id") == ["t0", "t1"]
+    assert page.all_of("details", "id") == ["full", "t0", "t1"]
 
 
 @pytest.fixture
@@ -10480,12 +10695,130 @@ def test_a_large_batch_is_cut_for_people_problems_first(cut_batch):
     assert "3 of 4 tasks, problems first" in page
     shown = re.findall("^### (.):", page.replace("\\", ""), re.MULTILINE)
     assert shown == ["c", "d", "a"]
+    assert "2 verified with no expectation" in page, "the answer is about all"
 
 
 def test_a_large_batch_is_whole_for_programs(cut_batch):
     assert report_of(cut_batch, "csv").count("\n") == 1 + 4
     assert report_of(cut_batch, "json").count('"lemma"') == 4
     assert report_of(cut_batch, "junit").count("<testcase") == 4
+
+
+# --- Pages for blind review -----------------------------------------------------------------------
+
+BLIND = """
+/home/alice/paper/models/t.spthy:3:1: oops     : models/t.spthy:3:1: oops
+in /home/alice/paper                           : in .
+/home/alice/papers/x.spthy                     : x.spthy
+--with-maude=/opt/maude/bin/maude -I/home/al/i : --with-maude=maude -Ii
+File "/usr/lib/python3/x.py", line 3           : File "x.py", line 3
+file:///home/bob/x and /home/bob, /Users/eve   : x and ~, ~
+on buildbox.uni.example: buildbox, alice@here  : on (hidden): (hidden), (hidden)@here
+tamarin-alice a/b 1/2 http://x.example/a/b </g> : tamarin-alice a/b 1/2 http://x.example/a/b </g>
+/opt/my tools/tamarin-prover                   : tamarin-prover
+/scratch/r/logs/a.err                          : logs/a.err
+"""
+
+
+@pytest.mark.parametrize(
+    "text, seen", [re.split(" +: ", line) for line in BLIND.strip().splitlines()]
+)
+def test_a_reviewer_sees_no_host_no_user_and_no_absolute_path(text, seen):
+    batch = batch_with(ended_task("a"), host="buildbox.uni.example", cwd="/home/alice/paper")
+    batch.provers["p"].command = ("/opt/my tools/tamarin-prover",)
+    assert bt.Blind({"/scratch/r": batch})(text) == seen
+
+
+def test_a_reviewer_sees_lemmas_by_their_names():
+    """Also one that has the name of a user or a host."""
+    tasks = [ended_task("a", lemma="alice", entry="buildbox")]
+    batch = batch_with(*tasks, host="buildbox", cwd="/home/alice")
+    assert bt.Blind({"r": batch})("alice buildbox") == "alice buildbox"
+
+
+PAGES = ["md", "html", "tex", "typ"]
+
+
+@pytest.fixture
+def private_batch():
+    """A batch in which all that may quote a path, a host or a user does."""
+    quote = "/home/alice/paper/x /srv/alice/y on buildbox"
+    result = {"reason": quote, "warnings": (quote,), "stderr_tail": quote}
+    plan = {"theory": "/home/alice/t.spthy", "cwd": "/home/alice/paper"}
+    plan["options"] = ("--oraclename=/home/alice/o.py",)
+    tasks = [
+        ended_task("a", "failed", result, **plan),
+        ended_task("b", theory="/srv/alice/t.spthy"),
+    ]
+    header = {"host": "buildbox", "recipe_file": "/home/alice/r/recipe.json"}
+    batch = batch_with(*tasks, cwd="/home/alice/paper", **header)
+    batch.provers["p"].command = ("/home/alice/bin/tamarin",)
+    batch.provers["p"].options = ("--with-maude=/home/alice/maude",)
+    return batch
+
+
+@pytest.mark.parametrize("form", PAGES)
+def test_a_page_is_fit_for_blind_review(lab, private_batch, form):
+    lab.write("traces/b.dot", 'digraph { a [label="/home/alice/paper/x"] }')
+    page = report_of(private_batch, form, lab.path)
+    for word in ("/home", "/srv", "alice", "buildbox", str(lab.path)):
+        assert word not in page
+    assert "alice" in report_of(private_batch, form, lab.path, names=True)
+
+
+def test_a_drawing_in_a_page_names_nobody(lab, private_batch):
+    lab.write("traces/b.dot", "digraph {}")
+    lab.write("traces/b.svg", "<svg><text>/home/alice/paper/x</text></svg>")
+    page = PageReader(report_of(private_batch, "html", lab.path))
+    (image,) = page.all_of("img", "src")
+    drawn = base64.b64decode(image.partition(",")[2])
+    assert drawn == b"<svg><text>x</text></svg>"
+
+
+@pytest.mark.parametrize("form", PAGES)
+def test_the_way_to_a_trace_names_nobody(lab, private_batch, form):
+    lab.write("traces/b.dot", "digraph {}")
+    lab.write("traces/b.svg", SVG)
+    asked = bt.Asked()
+    pieces = bt.REPORTS[form]({str(lab.path): private_batch}, "/elsewhere", asked)
+    assert str(lab.path).strip("/") not in "".join(pieces)
+
+
+# --- The table of results alone -------------------------------------------------------------------
+
+
+def fragment_of(form):
+    """The table of results of two lemmas alone."""
+    batch = batch_with(ended_task("a"), ended_task("b", lemma="two"))
+    return report_of(batch, form, fragment=True)
+
+
+def test_a_fragment_for_latex_is_a_table_that_can_be_input():
+    text = fragment_of("tex")
+    assert "Run LaTeX twice" in text
+    code = re.sub("(?m)^%.*\n", "", text)
+    assert code.startswith("{\\footnotesize\n\\begin{longtable}")
+    assert code.count("\\begin") == code.count("\\end{") == 1
+    assert "documentclass" not in code
+
+
+def test_a_fragment_for_typst_is_a_table_that_can_be_included():
+    text = fragment_of("typ")
+    assert text.count("#table(") == 1
+    assert "#set table" in text
+    assert "#set page" not in text
+    assert "#heading" not in text
+
+
+def test_other_fragments_are_tables_too():
+    assert fragment_of("md").startswith("| result | lemma |")
+    html = fragment_of("html")
+    assert html.startswith("<div")
+    assert "href" not in html, "there is nothing to lead to"
+
+
+def test_a_page_for_latex_says_that_it_wants_two_runs():
+    assert report_of(batch_with(ended_task("a")), "tex").startswith("% Run pdflatex twice")
 
 
 # --- Pictures of a page ---------------------------------------------------------------------------
@@ -10511,7 +10844,7 @@ def test_time_and_memory_have_bars_in_their_cells():
     tasks += [used(1e-9, 200), used(0, 1)]
     bars = []
     for line in page_of(*tasks).page.splitlines():
-        found = re.findall(r'style="--share:([^"]*)">([^<]*)', line)
+        found = re.findall(r'style="--share:([^"]*)"[^>]*>([^<]*)', line)
         if found:
             (time_share, time), (memory_share, memory) = found
             bars.append([time, time_share, memory, memory_share])
@@ -10536,6 +10869,26 @@ def test_a_timeline_shows_when_a_task_ran_and_what_came_of_it():
     assert page.all_of("rect", "x") == ["0.000%", "40.000%"]
     assert page.all_of("rect", "width") == ["40.000%", "60.000%"]
     assert page.all_of("rect", "class") == ["verified", "verified"]
+
+
+AXES = """
+0.35 : 0 s|0.1 s|0.2 s|0.3 s
+45   : 0 s|10 s|20 s|30 s|40 s
+4000 : 0 min|20 min|40 min|60 min
+20000 : 0 h|1 h|2 h|3 h|4 h|5 h
+"""
+
+
+@pytest.mark.parametrize("seconds, labels", rows(AXES))
+def test_a_timeline_has_an_axis(seconds, labels):
+    task = ended_task("a", result={"usage": bt.Usage(float(seconds))})
+    told = re.findall("<text [^>]*>([^<]*)", page_of(task).page)
+    assert told == labels.split("|")
+
+
+def test_the_axis_of_a_timeline_has_room_for_its_labels():
+    for seconds in (0, 0.01, 1, 59, 61, 3599, 86_400, 1e6, 1e8):
+        assert seconds / bt._axis_step(seconds) <= bt.MOST_TICKS
 
 
 def test_a_timeline_shows_also_what_took_no_time():
@@ -10640,12 +10993,29 @@ def test_typst_has_drawings_in_itself(lab, traced):
 @pytest.mark.parametrize(
     "form, link",
     [
-        ("md", "![Attack trace of i\\~ 1](traces/i~%201~graph2.svg)"),
+        ("md", "![Trace of i\\~ 1](traces/i~%201~graph2.svg)"),
         ("tex", r": traces/\allowbreak{}i\textasciitilde{} 1\textasciitilde{}graph2.svg"),
     ],
 )
 def test_other_pages_name_the_drawings(traced, form, link):
     assert link in traced(form)
+
+
+# The trait and the outcome of a lemma, and what its trace is.
+TRACES = """
+all-traces    : falsified  : Attack trace of a
+diff          : falsified  : Attack trace of a
+exists-trace  : verified   : Witness of a
+all-traces    : verified   : Trace of a
+"""
+
+
+@pytest.mark.parametrize("trait, outcome, name", rows(TRACES))
+def test_only_what_breaks_a_lemma_is_an_attack(lab, trait, outcome, name):
+    lab.write("traces/a.dot", "digraph {}")
+    lab.write("traces/a.svg", SVG)
+    batch = batch_with(ended_task("a", outcome, trait=trait))
+    assert f"![{name}](" in report_of(batch, "md", lab.path)
 
 
 @pytest.mark.parametrize("form", ["html", "md", "tex", "typ"])
@@ -10738,29 +11108,30 @@ def hostile_report(hostile, tmp_path):
     digraph = f'digraph "{hostile}" {{}}'
     trace.write_text(digraph, encoding="utf-8", errors="surrogateescape")
 
-    def report(form):
-        return report_of(hostile_batch(hostile), form, tmp_path)
+    def report(form, names=True):
+        return report_of(hostile_batch(hostile), form, tmp_path, names)
 
     return report
 
 
 def test_no_report_has_what_controls_a_terminal_or_is_no_utf_8(hostile_report):
-    for form in bt.REPORTS:
-        page = hostile_report(form)
+    for form, names in itertools.product(bt.REPORTS, (True, False)):
+        page = hostile_report(form, names)
         page.encode("utf-8")
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]", page), form
 
 
 HTML_TAGS = """
 html meta title style main script
-h1 h2 h3 p a pre div details summary
+h1 h2 h3 p a pre div span details summary
 table thead tbody tr th td
-svg g rect
+svg g rect line text
 """
 
 
-def test_hostile_text_is_no_html(hostile, hostile_report):
-    page = PageReader(hostile_report("html"))
+@pytest.mark.parametrize("names", [True, False])
+def test_hostile_text_is_no_html(hostile, hostile_report, names):
+    page = PageReader(hostile_report("html", names))
     assert len(page.attributes_of("script")) == 1
     for tag, attributes in page.tags:
         assert tag in HTML_TAGS.split()
@@ -10769,7 +11140,7 @@ def test_hostile_text_is_no_html(hostile, hostile_report):
             if name in ("href", "src"):
                 assert value.startswith("#")
     shown = bt.printable(hostile)
-    assert page.text.count(shown) > 20
+    assert page.text.count(shown) > 20 or not names
 
 
 def prose_in(markdown):
@@ -10847,8 +11218,8 @@ def test_json_has_any_text_as_it_is(hostile, hostile_report):
 def test_a_page_in_markdown_has_a_line_for_each_result():
     batch = batch_with(ended_task("a"), ended_task("b", "falsified", lemma="two"))
     page = report_of(batch, "md")
-    assert "\n| verified | one | t.spthy |" in page
-    assert "\n| falsified | two | t.spthy |" in page
+    assert "\n| verified | one |" in page
+    assert "\n| falsified | two |" in page
 
 
 def test_a_block_of_markdown_ends_where_its_text_does():
@@ -10859,8 +11230,8 @@ def test_a_block_of_markdown_ends_where_its_text_does():
 
 
 def tex_of(theory):
-    """The page for LaTeX of a batch with a theory of this name."""
-    batch = batch_with(ended_task("a", theory=theory))
+    """The page for LaTeX of a batch with a theory of this name, and another."""
+    batch = batch_with(ended_task("a", theory=theory), ended_task("b", theory="b"))
     return report_of(batch, "tex")
 
 
@@ -11151,6 +11522,8 @@ def test_a_page_names_traces_from_where_it_is(lab, report):
     lab.write("results/traces/a.dot", "digraph {}")
     lab.write("results/traces/a.svg", SVG)
     report("-o", "pages/r.md")
+    assert "traces/a.svg" in (lab.path / "pages/r.md").read_text()
+    report("-o", "pages/r.md", "--names")
     assert "(../results/traces/a.svg)" in (lab.path / "pages/r.md").read_text()
 
 
