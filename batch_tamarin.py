@@ -14337,7 +14337,7 @@ function makeInteractive(table) {
   hidden.id = 'hidden';
   table.parentElement.before(tools, hidden);
   for (const word of ['', ...new Set(results)]) {
-    make(result, 'option', word);
+    make(result, 'option', word || 'any').value = word;
   }
 
   let sort = '';

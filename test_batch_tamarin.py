@@ -10420,7 +10420,7 @@ all   .      4       2        1         1       75_%     14.0     3.0     70
 
 
 def test_totals_are_told_by_entry_and_prover():
-    """Memory is not added up: not all of it was in use at once. What never happened has no column."""
+    """Memory is not added up: not all was in use at once. What never happened has no column."""
     fast = bt.Usage(2.0, cpu_s=1.0, peak_mb=70.0)
     slow = bt.Usage(10.0, cpu_s=2.0, peak_mb=50.0)
     tasks = [ended_task("a", result={"usage": fast}, entry="x")]
