@@ -11895,10 +11895,10 @@ class Kind(enum.Enum):
 class Tone(enum.Enum):
     """How loud a row is."""
 
-    CALM = ""
-    MISSED = "missed"  # not as expected
-    FALSE = "false"  # resting on a falsified lemma
-    SUM = "sum"  # of the rows above
+    CALM = enum.auto()
+    MISSED = enum.auto()  # not as expected
+    FALSE = enum.auto()  # resting on a falsified lemma
+    SUM = enum.auto()  # of the rows above
 
 
 class Column(NamedTuple):
@@ -11986,7 +11986,9 @@ def page_report(
 
     First the answer, then results, what they rest on, each in full, and at last how they came.
     """
-    page = form(beside, None if asked.names else Blind(batches))
+    page = form(beside)
+    if not asked.names:
+        page.blind = Blind(batches)
     rows = list(rows_of_batches(batches))
     shown = _chosen_rows(rows)
     if asked.fragment:
@@ -12053,17 +12055,22 @@ def task_anchor(number: int) -> str:
 
 def told_apart(paths: Iterable[str]) -> dict[str, str]:
     """By each path the shortest end of it that no other of them has."""
-    ends: dict[str, list[str]] = {}
-    for path in paths:
-        if path not in ends:
-            parts = path.rstrip("/").split("/")
-            ends[path] = ["/".join(parts[first:]) for first in range(len(parts) - 1, -1, -1)]
-    count = Counter(itertools.chain.from_iterable(ends.values()))
+    distinct = dict.fromkeys(paths)
+    uses: Counter[str] = Counter()
+    for path in distinct:
+        uses.update(_ends_of(path))
     shortest: dict[str, str] = {}
-    for path, of_path in ends.items():
-        single = [end for end in of_path if count[end] == 1]
-        shortest[path] = single[0] if single else path
+    for path in distinct:
+        # A path that is the end of another one has none of its own.
+        shortest[path] = next((end for end in _ends_of(path) if uses[end] == 1), path)
     return shortest
+
+
+def _ends_of(path: str) -> Iterator[str]:
+    """The last name of a path, its last two, and so on."""
+    names = path.rstrip("/").split("/")
+    for first in reversed(range(len(names))):
+        yield "/".join(names[first:])
 
 
 # --- A page that doesn't tell who made it ---------------------------------------------------------
@@ -12087,21 +12094,15 @@ class Blind:
     """
 
     def __init__(self, batches: Batches) -> None:
-        roots: set[str] = set()
         hosts: set[str] = set()
         names: set[str] = set()
-        for directory, batch in batches.items():
-            header = batch.header
-            roots |= {os.path.abspath(directory), header.cwd, os.path.dirname(header.recipe_file)}
-            hosts.add(header.host)
-            for prover in batch.provers.values():
-                roots.add(os.path.dirname(prover.command[0]))
+        for batch in batches.values():
+            hosts.add(batch.header.host)
             for task in batch.tasks.values():
-                plan = task.plan
-                roots.add(plan.cwd)
-                names |= {plan.lemma, plan.entry, plan.prover}
+                names |= {task.plan.lemma, task.plan.entry, task.plan.prover}
                 if task.record:
                     hosts.add(task.record.host)
+        roots = _roots_of(batches)
         self._roots = _roots_pattern(roots)
         self._words = _words_pattern(hosts, roots, names)
 
@@ -12114,17 +12115,40 @@ class Blind:
 
     def shows_way(self, path: str, beside: str) -> bool:
         """Whether the way from a directory to a file can be told: not if it leaves all of ours."""
-        common = os.path.commonpath([os.path.abspath(path), os.path.abspath(beside)])
-        return bool(self._roots.match(common))
+        start = os.path.abspath(beside)
+        common = os.path.commonpath([start, os.path.abspath(path)])
+        return common == start or bool(self._roots.match(common))
+
+
+def _roots_of(batches: Batches) -> set[str]:
+    """The directories that batches know: where they ran, and what lies elsewhere."""
+    ran: set[str] = set()
+    others: set[str] = set()
+    for directory, batch in batches.items():
+        ran.add(batch.header.cwd)
+        ran.update(task.plan.cwd for task in batch.tasks.values())
+        others.add(os.path.abspath(directory))
+        others.add(os.path.dirname(batch.header.recipe_file))
+        for prover in batch.provers.values():
+            others.add(os.path.dirname(prover.command[0]))
+    # The root of all tells nothing of what is below it.
+    ran.discard("/")
+    inside = tuple(root.rstrip("/") + "/" for root in ran)
+    return ran.union(other for other in others if not other.startswith(inside))
 
 
 def _roots_pattern(roots: Iterable[str]) -> re.Pattern[str]:
-    """Matches a directory, with the `/` behind it if there is one; the longest counts."""
-    longest_first = sorted(filter(os.path.isabs, roots), key=len, reverse=True)
-    stripped = [root.rstrip("/") for root in longest_first]
-    either = "|".join(re.escape(root) for root in stripped if root)
-    # Without any, what never matches.
-    return re.compile(rf"(?<![\w.-])(?:file://)?(?:{either or '(?!)'})(?:/|(?![\w.-]))")
+    """Matches a directory, with the `/` behind it if there is one."""
+    stripped = [root.rstrip("/") for root in roots if os.path.isabs(root)]
+    either = _any_of(filter(None, stripped))
+    return re.compile(rf"(?<![\w.-])(?:file://)?{either}(?:/|(?![\w.-]))")
+
+
+def _any_of(words: Iterable[str]) -> str:
+    """A pattern for any of them, the longest that there is; without one it matches nothing."""
+    longest_first = sorted(words, key=len, reverse=True)
+    either = "|".join(map(re.escape, longest_first))
+    return f"(?:{either})" if either else "(?!)"
 
 
 def _below_root(found: re.Match[str]) -> str:
@@ -12146,14 +12170,14 @@ def _words_pattern(
     """Matches the names of hosts, and of users as far as paths tell them."""
     words: set[str] = set()
     for host in hosts:
-        words |= {host, host.partition(".")[0]}
+        words.update((host, host.partition(".")[0]))
     for root in roots:
         words.update(_HOME.findall(root))
-    # One letter would be found everywhere. What is also the name of a lemma must be read there.
-    hidden = [word for word in words if len(word) > 1 and word != "localhost"]
-    chosen = [word for word in hidden if word not in names]
-    either = "|".join(map(re.escape, sorted(chosen, key=len, reverse=True)))
-    return re.compile(rf"(?<![\w-])(?:{either or '(?!)'})(?![\w-])")
+    # What is also the name of a lemma must be read there.
+    words.difference_update(names, ["localhost"])
+    # One letter would be found everywhere.
+    either = _any_of(word for word in words if len(word) > 1)
+    return re.compile(rf"(?<![\w-]){either}(?![\w-])")
 
 
 # --- The answer -----------------------------------------------------------------------------------
@@ -12177,9 +12201,14 @@ PHRASES = {
 def _answer_part(page: Writer, rows: Sequence[Row]) -> Iterator[str]:
     """What came out, in one sentence, and which lemmas need a look."""
     yield page.answer(_answer(rows), any(row.is_failure for row in rows))
-    counts = Counter(row.standing for row in rows)
-    yield page.shares({word: counts[word] for word in STANDINGS if word in counts})
+    yield page.shares(_standings(rows))
     yield page.facts(_names_of_problems(rows))
+
+
+def _standings(rows: Iterable[Row]) -> dict[str, int]:
+    """How many rows count as what, in the order of STANDINGS."""
+    counts = Counter(row.standing for row in rows)
+    return {word: counts[word] for word in STANDINGS if word in counts}
 
 
 def _answer(rows: Sequence[Row]) -> str:
@@ -12191,16 +12220,18 @@ def _answer(rows: Sequence[Row]) -> str:
 def _answered(rows: Sequence[Row]) -> Iterator[str]:
     """How many results are what they should be, or are answers if nothing is expected of them."""
     total = plural(len(rows), _noun(rows))
-    counts = Counter(row.standing for row in rows if not row.plan.expect)
-    answers = {word: counts[word] for word in WORDS if word in ANSWERS and word in counts}
-    if not any(row.plan.expect for row in rows):
-        told = f"{sum(answers.values()):,} of {total} answered"
-        yield f"{told}: {told_counts(answers)}" if answers else told
-        return
-    as_expected = sum(row.is_as_expected for row in rows)
-    yield f"{as_expected:,} of {total} as expected"
-    if answers:
-        yield f"{told_counts(answers)} with no expectation"
+    free = [row for row in rows if not row.plan.expect]
+    answered = [row for row in free if row.standing in ANSWERS]
+    told = told_counts(_standings(answered))
+    if len(free) < len(rows):
+        as_expected = sum(row.is_as_expected for row in rows)
+        yield f"{as_expected:,} of {total} as expected"
+        if answered:
+            yield f"{told} with no expectation"
+    elif answered:
+        yield f"{len(answered):,} of {total} answered: {told}"
+    else:
+        yield f"0 of {total} answered"
 
 
 def _noun(rows: Sequence[Row]) -> str:
@@ -12212,10 +12243,16 @@ def _noun(rows: Sequence[Row]) -> str:
 def _unanswered(rows: Iterable[Row]) -> Iterator[str]:
     """How many results are what they should not be."""
     counts = Counter(row.standing for row in rows)
-    for word, (of_one, of_several) in PHRASES.items():
+    for word, phrases in PHRASES.items():
         if counts[word]:
-            phrase = of_one if counts[word] == 1 else of_several
-            yield f"{counts[word]:,} {phrase}"
+            yield _counted(counts[word], *phrases)
+
+
+def _counted(count: int, of_one: str, of_several: str) -> str:
+    """`1 met its limit`, `2 met their limit`."""
+    if count == 1:
+        return f"1 {of_one}"
+    return f"{count:,} {of_several}"
 
 
 def _reservations(rows: Iterable[Row]) -> Iterator[str]:
@@ -12226,117 +12263,110 @@ def _reservations(rows: Iterable[Row]) -> Iterator[str]:
         assuming += bool(row.assuming) and not row.rests_on_false
         older += row.on_older_text
     if assuming:
-        verb = "assumes" if assuming == 1 else "assume"
-        yield f"{assuming:,} {verb} lemmas that are not verified here"
+        what = "lemmas that are not verified here"
+        yield _counted(assuming, f"assumes {what}", f"assume {what}")
     if older:
-        verb = "is" if older == 1 else "are"
-        yield f"{older:,} {verb} on an older text than what lies there now"
+        what = "on an older text than what lies there now"
+        yield _counted(older, f"is {what}", f"are {what}")
 
 
 def _names_of_problems(rows: Iterable[Row]) -> Iterator[Fact]:
     """Which lemmas need a look, the worst first."""
-    false: list[Row] = []
-    unexpected: list[Row] = []
-    open_ones: list[Row] = []
+    # Of each kind the lemmas, each once.
+    problems: dict[str, dict[str, None]] = {RESTING_ON_FALSE: {}, NOT_AS_EXPECTED: {}}
+    unanswered: dict[str, None] = {}
     for row in rows:
-        if row.rests_on_false:
-            false.append(row)
-        elif row.standing == NOT_AS_EXPECTED:
-            unexpected.append(row)
-        elif row.is_problem:
-            open_ones.append(row)
-    yield RESTING_ON_FALSE, _lemmas(false)
-    yield NOT_AS_EXPECTED, _lemmas(unexpected)
-    yield "without an answer", _lemmas(open_ones)
-
-
-def _lemmas(rows: Iterable[Row]) -> str:
-    """The lemmas of rows, each once, and no more than can be read."""
-    names = dict.fromkeys(row.plan.lemma for row in rows)
-    return listed(names, LISTED_LEMMAS)
+        if row.is_problem:
+            chosen = problems.get(row.standing, unanswered)
+            chosen[row.plan.lemma] = None
+    problems["without an answer"] = unanswered
+    for word, lemmas in problems.items():
+        yield word, listed(lemmas, LISTED_LEMMAS)
 
 
 # --- Results --------------------------------------------------------------------------------------
 
 
-class Setting(NamedTuple):
-    """Something in which tasks can differ, and how it is told of a row."""
+class Aspect(NamedTuple):
+    """What a column tells of each row."""
 
     title: str
     of: Callable[[Row], str]
-
-
-def _settings(rows: Sequence[Row]) -> list[Setting]:
-    """All in which tasks can differ, beside their lemma."""
-    directories = told_apart(row.directory for row in rows)
-    theories = told_apart(row.plan.theory for row in rows)
-    return [
-        Setting("directory", lambda row: directories[row.directory]),
-        Setting("theory", lambda row: theories[row.plan.theory]),
-        Setting("entry", lambda row: row.plan.entry),
-        Setting("trait", lambda row: row.result.trait or row.plan.trait),
-        Setting("prover", lambda row: row.plan.prover),
-        Setting("options", lambda row: quoted(row.plan.options)),
-        Setting("flags", lambda row: " ".join(row.plan.flags)),
-    ]
-
-
-def _differing(settings: Iterable[Setting], rows: Sequence[Row]) -> list[Setting]:
-    """Those in which these rows do differ; an entry only where its theory doesn't say the same."""
-    chosen: list[Setting] = []
-    entries = {(row.plan.theory, row.plan.entry) for row in rows}
-    theories = {row.plan.theory for row in rows}
-    for setting in settings:
-        if setting.title == "entry" and len(entries) == len(theories):
-            continue
-        if len({setting.of(row) for row in rows}) > 1:
-            chosen.append(setting)
-    return chosen
+    kind: Kind = Kind.TEXT
 
 
 def _results_table(rows: Sequence[Row], total: int, lemma_kind: Kind) -> Table:
     """A line for each task that is shown, with the columns in which they differ."""
     table = Table("Results")
     settings = _settings(rows)
-    differing = _differing(settings, rows)
     table.about = " ".join(_about_results(rows, total, settings))
-    # An empty column would ask everyone what is missing there.
-    with_expected = any(row.plan.expect for row in rows)
-    remarks = [_remarks(row) for row in rows]
-    table.add_columns("result", kind=Kind.OUTCOME)
-    table.add_columns("lemma", kind=lemma_kind)
-    if with_expected:
-        table.add_columns("as expected")
-    table.add_columns(*(setting.title for setting in differing))
-    table.add_columns("steps", kind=Kind.NUMBER)
-    table.add_columns("time (s)", "memory (MB)", kind=Kind.AMOUNT)
-    if any(remarks):
-        table.add_columns("remarks", kind=Kind.REMARK)
-    for row, remark in zip(rows, remarks):
-        cells = [row.told, row.plan.lemma]
-        if with_expected:
-            cells.append(_told_expectation(row))
-        cells += [setting.of(row) for setting in differing]
-        cells += _figures(row)
-        if any(remarks):
-            cells.append(remark)
-        table.add_row(*cells, tone=_tone(row))
+    aspects = [Aspect("result", lambda row: row.told, Kind.OUTCOME)]
+    aspects.append(Aspect("lemma", lambda row: row.plan.lemma, lemma_kind))
+    aspects += _with_words([Aspect("as expected", _told_expectation)], rows)
+    aspects += _differing(settings, rows)
+    aspects.append(Aspect("steps", _told_steps, Kind.NUMBER))
+    aspects.append(Aspect("time (s)", _told_seconds, Kind.AMOUNT))
+    aspects.append(Aspect("memory (MB)", _told_memory, Kind.AMOUNT))
+    aspects += _with_words([Aspect("remarks", _remarks, Kind.REMARK)], rows)
+    _fill(table, aspects, rows)
     return table
 
 
-def _about_results(rows: Sequence[Row], total: int, settings: Iterable[Setting]) -> Iterator[str]:
+def _fill(table: Table, aspects: Sequence[Aspect], rows: Iterable[Row]) -> None:
+    """Give a table a column for each aspect and a line for each row."""
+    for aspect in aspects:
+        table.add_columns(aspect.title, kind=aspect.kind)
+    for row in rows:
+        cells = [aspect.of(row) for aspect in aspects]
+        table.add_row(*cells, tone=_tone(row))
+
+
+def _settings(rows: Sequence[Row]) -> list[Aspect]:
+    """In what tasks can differ, beside their lemma."""
+    directories = told_apart(row.directory for row in rows)
+    theories = told_apart(row.plan.theory for row in rows)
+    settings: list[Aspect] = []
+    if len(directories) > 1:
+        settings.append(Aspect("directory", lambda row: directories[row.directory]))
+    settings.append(Aspect("theory", lambda row: theories[row.plan.theory]))
+    entries = {(row.plan.theory, row.plan.entry) for row in rows}
+    # Where each theory has one entry, its name says no more.
+    if len(entries) > len(theories):
+        settings.append(Aspect("entry", lambda row: row.plan.entry))
+    settings.append(Aspect("trait", lambda row: row.result.trait or row.plan.trait))
+    settings.append(Aspect("prover", lambda row: row.plan.prover))
+    settings.append(Aspect("options", lambda row: quoted(row.plan.options)))
+    settings.append(Aspect("flags", lambda row: " ".join(row.plan.flags)))
+    return settings
+
+
+def _differing(aspects: Iterable[Aspect], rows: Sequence[Row]) -> list[Aspect]:
+    """Those in which these rows differ."""
+    return [aspect for aspect in aspects if len(_values(aspect, rows)) > 1]
+
+
+def _with_words(aspects: Iterable[Aspect], rows: Sequence[Row]) -> list[Aspect]:
+    """Those that have words for some row: an empty column would ask everyone what is missing."""
+    return [aspect for aspect in aspects if any(_values(aspect, rows))]
+
+
+def _values(aspect: Aspect, rows: Iterable[Row]) -> set[str]:
+    """What an aspect tells of these rows."""
+    return {aspect.of(row) for row in rows}
+
+
+def _about_results(rows: Sequence[Row], total: int, settings: Iterable[Aspect]) -> Iterator[str]:
     """What is so of all rows, and how many there are no lines for."""
     if len(rows) < total:
         yield f"{len(rows):,} of {total:,} tasks, problems first; csv and json reports hold all."
     common: list[str] = []
     for setting in settings:
-        values = {setting.of(row) for row in rows}
-        value = values.pop() if len(values) == 1 else ""
-        # A report of one directory doesn't name it.
-        if value and setting.title not in ("directory", "entry"):
-            common.append(f"{setting.title} {value}")
+        values = _values(setting, rows)
+        if len(values) == 1 and any(values):
+            common.append(f"{setting.title} {values.pop()}")
     if common:
-        yield f"All: {', '.join(common)}."
+        told = ", ".join(common)
+        yield f"All: {told}."
 
 
 def _told_expectation(row: Row) -> str:
@@ -12347,16 +12377,27 @@ def _told_expectation(row: Row) -> str:
         return f"no: expected {row.plan.expect}"
     if row.rests_on_false:
         return "no"
-    return "yes" if row.is_as_expected else ""
+    if row.is_as_expected:
+        return "yes"
+    return ""
 
 
-def _figures(row: Row) -> list[str]:
-    """Steps, time and memory, where something was measured."""
+def _told_steps(row: Row) -> str:
+    return str(row.result.steps or "")
+
+
+def _told_seconds(row: Row) -> str:
+    """What a task took; "" where nothing was measured: zeros would be read as such."""
     if not row.task.result:
-        return ["", "", ""]
-    usage = row.result.usage
-    steps = str(row.result.steps or "")
-    return [steps, f"{usage.wall_s:.2f}", f"{usage.peak_mb:.0f}"]
+        return ""
+    return f"{row.result.usage.wall_s:.2f}"
+
+
+def _told_memory(row: Row) -> str:
+    """The most memory in MB that a task used; "" where nothing was measured."""
+    if not row.task.result:
+        return ""
+    return f"{row.result.usage.peak_mb:.0f}"
 
 
 def _remarks(row: Row) -> str:
@@ -12382,7 +12423,9 @@ def _tone(row: Row) -> Tone:
     """How loud the row of a result is."""
     if row.rests_on_false:
         return Tone.FALSE
-    return Tone.MISSED if row.task.misses_expectation else Tone.CALM
+    if row.task.misses_expectation:
+        return Tone.MISSED
+    return Tone.CALM
 
 
 # --- Totals, and provers side by side -------------------------------------------------------------
@@ -12399,69 +12442,91 @@ def _totals_table(rows: Sequence[Row]) -> Table:
     """What came out, and what it took, by entry and prover."""
     table = Table("Totals")
     table.about = "Each result is counted once. Times are sums, memory is the most of one job."
-    groups: dict[tuple[str, str, str], list[Row]] = {}
+    directories = told_apart(row.directory for row in rows)
+    groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        key = (row.directory, row.plan.entry, row.plan.prover)
-        groups.setdefault(key, []).append(row)
-    directories = told_apart(directory for directory, _, _ in groups)
-    measures = list(_measures(rows))
+        names = [row.plan.entry, row.plan.prover]
+        if len(directories) > 1:
+            names.insert(0, directories[row.directory])
+        groups.setdefault(tuple(names), []).append(row)
     if len(directories) > 1:
         table.add_columns("directory")
     table.add_columns("entry", "prover")
-    table.add_columns(*(measure.title for measure in measures), kind=Kind.NUMBER)
-    for (directory, *names), group in groups.items():
-        if len(directories) > 1:
-            names.insert(0, directories[directory])
-        table.add_row(*names, *(measure.of(group) for measure in measures))
+    measures = list(_measures(rows))
+    for names_of_group, group in groups.items():
+        table.add_row(*names_of_group, *_measured(measures, group))
     if len(groups) > 1:
-        names = ["all", *[""] * (len(table.columns) - len(measures) - 1)]
-        table.add_row(*names, *(measure.of(rows) for measure in measures), tone=Tone.SUM)
+        empty = [""] * (len(table.columns) - 1)
+        table.add_row("all", *empty, *_measured(measures, rows), tone=Tone.SUM)
+    for measure in measures:
+        table.add_columns(measure.title, kind=Kind.NUMBER)
     return table
+
+
+def _measured(measures: Iterable[Measure], rows: Sequence[Row]) -> list[str]:
+    """The figures of some rows."""
+    return [measure.of(rows) for measure in measures]
 
 
 def _measures(rows: Sequence[Row]) -> Iterator[Measure]:
     """The columns of totals: what none of the rows came to has none."""
     yield Measure("results", lambda group: f"{len(group):,}")
-    present = {row.standing for row in rows}
-    for word in STANDINGS:
-        if word in present:
-            yield Measure(word, functools.partial(_count_of, word))
+    for word in _standings(rows):
+        yield Measure(word, functools.partial(_count_of, word))
     yield Measure("answered", _share_answered)
     if any(row.plan.expect for row in rows):
         yield Measure("as expected", _share_as_expected)
     if any(row.result.cached for row in rows):
-        yield Measure("cached", lambda group: f"{sum(row.result.cached for row in group):,}")
-    # A job that served several tasks is counted once.
-    yield Measure(
-        "time (s)",
-        lambda group: f"{sum(row.result.usage.wall_s / row.shared_by for row in group):,.1f}",
-    )
-    yield Measure(
-        "CPU (s)",
-        lambda group: f"{sum(row.result.usage.cpu_s / row.shared_by for row in group):,.1f}",
-    )
-    # Jobs ran one after the other, too: a sum of their peaks was never in use.
-    yield Measure(
-        "memory (MB)", lambda group: f"{max(row.result.usage.peak_mb for row in group):,.0f}"
-    )
+        yield Measure("cached", _count_cached)
+    yield Measure("time (s)", _sum_of_times)
+    yield Measure("CPU (s)", _sum_of_cpu_times)
+    yield Measure("memory (MB)", _most_memory)
 
 
 def _count_of(word: str, rows: Iterable[Row]) -> str:
     """How many of them count as this."""
-    count = sum(row.standing == word for row in rows)
-    # Zeros would hide what is there.
+    return _told_count(sum(row.standing == word for row in rows))
+
+
+def _count_cached(rows: Iterable[Row]) -> str:
+    """How many of them came from the cache."""
+    return _told_count(sum(row.result.cached for row in rows))
+
+
+def _told_count(count: int) -> str:
+    """A number in a table; "" for none: zeros would hide what is there."""
     return f"{count:,}" if count else ""
 
 
 def _share_answered(rows: Sequence[Row]) -> str:
     """How many of them have an answer that stands."""
-    return _percent(sum(row.standing in ANSWERS for row in rows), len(rows))
+    answered = sum(row.standing in ANSWERS for row in rows)
+    return _percent(answered, len(rows))
 
 
 def _share_as_expected(rows: Sequence[Row]) -> str:
     """How many of those that expect something are so."""
-    expecting = [row for row in rows if row.plan.expect]
-    return _percent(sum(row.is_as_expected for row in expecting), len(expecting))
+    expecting = sum(bool(row.plan.expect) for row in rows)
+    as_expected = sum(row.is_as_expected for row in rows)
+    return _percent(as_expected, expecting)
+
+
+def _sum_of_times(rows: Iterable[Row]) -> str:
+    """Their seconds; a job that served several tasks is counted once."""
+    total = sum(row.result.usage.wall_s / row.shared_by for row in rows)
+    return f"{total:,.1f}"
+
+
+def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
+    """Their CPU seconds, in the same way."""
+    total = sum(row.result.usage.cpu_s / row.shared_by for row in rows)
+    return f"{total:,.1f}"
+
+
+def _most_memory(rows: Iterable[Row]) -> str:
+    """Jobs ran one after the other, too: a sum of their peaks was never in use."""
+    most = max(row.result.usage.peak_mb for row in rows)
+    return f"{most:,.0f}"
 
 
 def _percent(part: int, whole: int) -> str:
@@ -12492,29 +12557,35 @@ def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
     # One would say the same as the table of results.
     if len(provers) < 2:
         return table
-    named = [each for each in _settings(rows) if each.title in ("theory", "entry", "flags")]
-    differing = _differing(named, rows)
-    table.add_columns(*(setting.title for setting in differing), "lemma")
+    aspects = _differing(_some(_settings(rows), "theory", "entry", "flags"), rows)
+    aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
+    table.add_columns(*(aspect.title for aspect in aspects))
     for alias in provers:
         table.add_columns(_prover_name(batch, alias), kind=Kind.OUTCOME)
         table.add_columns("time (s)", "MB", kind=Kind.NUMBER)
     lines = _by_lemma(rows)
-    for of_lemma in lines:
-        first = next(iter(of_lemma.values()))
-        cells = [setting.of(first) for setting in differing]
-        cells.append(first.plan.lemma)
+    for line in lines:
+        any_row = next(iter(line.values()))
+        cells = [aspect.of(any_row) for aspect in aspects]
         for alias in provers:
-            cells += _compared_cells(of_lemma.get(alias))
+            cells += _compared_cells(line.get(alias))
         table.add_row(*cells)
-    empty = [""] * len(differing)
+    empty = [""] * (len(aspects) - 1)
     table.add_row(*empty, *_sums_where_all_answered(provers, lines), tone=Tone.SUM)
     return table
+
+
+def _some(aspects: Iterable[Aspect], *titles: str) -> list[Aspect]:
+    """Those with these titles."""
+    return [aspect for aspect in aspects if aspect.title in titles]
 
 
 def _prover_name(batch: Batch, alias: str) -> str:
     """A prover's alias with its version."""
     version = batch.provers[alias].version
-    return alias if version in alias else f"{alias} ({version})"
+    if version in alias:
+        return alias
+    return f"{alias} ({version})"
 
 
 def _by_lemma(rows: Iterable[Row]) -> list[dict[str, Row]]:
@@ -12538,16 +12609,14 @@ def _compared_cells(row: Row | None) -> list[str]:
     told = row.told
     if row.task.misses_expectation:
         told = f"{row.outcome}, {NOT_AS_EXPECTED}"
-    _, seconds, memory_mb = _figures(row)
-    return [told, seconds, memory_mb]
+    return [told, _told_seconds(row), _told_memory(row)]
 
 
 def _sums_where_all_answered(
     provers: Sequence[str], lines: Iterable[Mapping[str, Row]]
 ) -> Iterator[str]:
     """What each prover took for the lemmas that all have answered: only these compare."""
-    common = [line for line in lines if len(line) == len(provers)]
-    common = [line for line in common if all(row.task.is_answered for row in line.values())]
+    common = [line for line in lines if _is_answered_by(provers, line)]
     lemmas = plural(len(common), "lemma")
     yield f"all, where each answered: {lemmas}"
     for alias in provers:
@@ -12555,6 +12624,11 @@ def _sums_where_all_answered(
         seconds = sum(usage.wall_s for usage in usages)
         peak_mb = max((usage.peak_mb for usage in usages), default=0)
         yield from ("", f"{seconds:,.2f}", f"{peak_mb:,.0f}")
+
+
+def _is_answered_by(provers: Iterable[str], line: Mapping[str, Row]) -> bool:
+    """Whether all of them have an answer."""
+    return all(alias in line and line[alias].task.is_answered for alias in provers)
 
 
 # --- What results rest on -------------------------------------------------------------------------
@@ -12572,32 +12646,34 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
     """What verdicts take for granted, of those that do."""
     table = Table("What the results rest on")
     table.about = "These results hold if the lemmas that their proofs assume hold."
-    named = [each for each in _settings(rows) if each.title in ("theory", "prover", "flags")]
-    differing = _differing(named, rows)
-    table.add_columns("result", kind=Kind.OUTCOME)
-    table.add_columns("lemma", *(setting.title for setting in differing))
-    table.add_columns("not verified here", "verified here")
-    for row in rows:
-        plan = row.plan
-        # A trace that was found rests on nothing, whatever its lemma takes for granted.
-        rests = (plan.trait, row.task.verdict) in RESTING
-        if rests and plan.assumes:
-            cells = [row.outcome, plan.lemma]
-            if row.rests_on_false:
-                cells[0] += f", {RESTING_ON_FALSE}"
-            elif row.assuming:
-                cells[0] += ", if what is open holds"
-            cells += [setting.of(row) for setting in differing]
-            table.add_row(*cells, *_assumption_cells(row), tone=_tone(row))
+    aspects = [Aspect("result", _told_shortly, Kind.OUTCOME)]
+    aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
+    aspects += _differing(_some(_settings(rows), "theory", "prover", "flags"), rows)
+    aspects.append(Aspect("not verified here", lambda row: listed(row.assuming)))
+    aspects.append(Aspect("verified here", _verified_assumptions))
+    _fill(table, aspects, filter(_assumes, rows))
     return table
 
 
-def _assumption_cells(row: Row) -> Iterator[str]:
-    """The lemmas that a result assumes: those that are not verified here, and those that are."""
-    yield listed(row.assuming)
+def _assumes(row: Row) -> bool:
+    """Whether a result assumes something; a trace that was found doesn't, whatever its lemma."""
+    rests = (row.plan.trait, row.task.verdict) in RESTING
+    return rests and bool(row.plan.assumes)
+
+
+def _told_shortly(row: Row) -> str:
+    """The outcome, and whether it rests on something else; on what stands beside it."""
+    if row.rests_on_false:
+        return f"{row.outcome}, {RESTING_ON_FALSE}"
+    if row.assuming:
+        return f"{row.outcome}, if what is open holds"
+    return row.outcome
+
+
+def _verified_assumptions(row: Row) -> str:
+    """The lemmas that a result assumes and that are verified."""
     unverified = {each.lemma for each in row.assuming}
-    verified = [name for name in row.plan.assumes if name not in unverified]
-    yield listed(verified)
+    return listed(name for name in row.plan.assumes if name not in unverified)
 
 
 # --- Each result in full --------------------------------------------------------------------------
@@ -12619,8 +12695,9 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
     yield page.facts(_task_facts(row, prover))
     # Without its theory a task has no command: a pattern in the recipe is no lemma.
     if not plan.unreadable:
-        command = prover_command(prover, plan, outputs)
-        yield page.code(quoted(command))
+        # What is taken out of a word may be what it would be quoted for.
+        words = map(page.seen, prover_command(prover, plan, outputs))
+        yield page.code(quoted(words))
     stderr = row.result.stderr_tail
     if stderr.strip():
         yield page.paragraph("The end of its stderr:")
@@ -12780,10 +12857,11 @@ class Writer:
     code_frame = Frame("", "\n", "\n")
     escapes: Mapping[int, str] = {}  # as `str.translate` takes them
 
-    def __init__(self, beside: str, blind: Blind | None = None) -> None:
+    def __init__(self, beside: str) -> None:
         # The directory that the page is for: names of files are relative to it.
         self.beside = beside
-        self.blind = blind
+        # Of a page that doesn't tell who made it: what takes that out of texts.
+        self.blind: Blind | None = None
         self.room = PAGE_CAP  # for traces, in bytes
 
     def escape(self, text: str) -> str:
@@ -13138,10 +13216,10 @@ class Html(Writer):
     code_frame = Frame("<pre>", "\n", "</pre>\n")
     escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
-    def __init__(self, beside: str, blind: Blind | None = None) -> None:
+    def __init__(self, beside: str) -> None:
         import base64
 
-        super().__init__(beside, blind)
+        super().__init__(beside)
         # The page's policy lets a browser run the script of this digest and no other.
         digest = bytes.fromhex(sha256(PAGE_SCRIPT.encode()))
         allowed = base64.b64encode(digest).decode()
@@ -13194,14 +13272,15 @@ class Html(Writer):
 
     def _body(self, table: Table) -> Iterator[str]:
         largest = list(map(table.largest, range(len(table.columns))))
+        # On a phone a row is a list of what there is, each with its label; facts have none.
         labels = [f' data-of="{self.escape(head)}"' for head in table.heads]
-        # Facts have no heads; what stands first needs none.
         labels = labels or [""] * len(table.columns)
         for number, (row, tone) in enumerate(zip(table.rows, table.tones)):
-            yield f'<tr class="{tone.value}">' if tone.value else "<tr>"
+            yield TONES[tone]
             for column, cell, most, label in zip(table.columns, row, largest, labels):
-                # On a phone a row is a list of what there is, each with its label.
-                yield self._cell(column, cell, most, number, label if cell else "")
+                if not cell:
+                    label = ""
+                yield self._cell(column, cell, most, number, label)
             yield "\n"
 
     def _cell(self, column: Column, cell: str, largest: float, number: int, label: str) -> str:
@@ -13289,8 +13368,7 @@ class Html(Writer):
             left = seconds / (whole_s or 1)
             place = f"{left:.3%}"
             yield f'<line x1="{place}" x2="{place}" y1="0" y2="{height + 4}"/>'
-            # At the edges a text stands inside.
-            side = "start" if left < 0.03 else "end" if left > 0.97 else "middle"
+            side = _side_of_text(left)
             told = _axis_label(seconds, step)
             yield f'<text x="{place}" y="{height + 16}" text-anchor="{side}">{told}</text>\n'
 
@@ -13316,6 +13394,13 @@ SHORT_CELL = 24  # characters of a text that stays on one line
 LANE_HEIGHT = 16  # of the timeline, in pixels
 AXIS_HEIGHT = 22
 MOST_TICKS = 6  # that a phone has room for
+# How loud rows begin.
+TONES = {
+    Tone.CALM: "<tr>",
+    Tone.MISSED: '<tr class="missed">',
+    Tone.FALSE: '<tr class="false">',
+    Tone.SUM: '<tr class="sum">',
+}
 # A job starts a moment before the result of the one whose place it takes is journalled.
 OVERLAP_S = 0.05
 MINUTE_S = 60
@@ -13325,6 +13410,15 @@ AXIS_STEPS_S = (
     *(MINUTE_S, 2 * MINUTE_S, 5 * MINUTE_S, 10 * MINUTE_S, 20 * MINUTE_S, 30 * MINUTE_S),
     *(HOUR_S, 2 * HOUR_S, 6 * HOUR_S, 12 * HOUR_S, 24 * HOUR_S),
 )
+
+
+def _side_of_text(left: float) -> str:
+    """Where the text at a line of an axis is anchored: at the edges it stands inside."""
+    if left < 0.03:
+        return "start"
+    if left > 0.97:
+        return "end"
+    return "middle"
 
 
 def _axis_step(whole_s: float) -> float:
@@ -13378,7 +13472,9 @@ def _style_of_told(told: str) -> str:
     if word not in WORDS:
         return "other"
     # "verified, assuming ..." isn't to be taken for the plain word.
-    return "qualified" if more else _style_class(word)
+    if more:
+        return "qualified"
+    return _style_class(word)
 
 
 # --- Reports for programs -------------------------------------------------------------------------
@@ -14268,8 +14364,11 @@ thead button {
   @page {
     margin: 14mm;
   }
+  :root {
+    font-size: 12px;
+  }
   body {
-    font-size: 10pt;
+    font-size: 9.5pt;
   }
   main {
     max-width: none;
@@ -16502,6 +16601,7 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
     if not args.output:
         formats = args.format or ([] if args.rebuild else ["md"])
         refuse_to_print(formats)
+        refuse_fragments(formats, args.fragment)
         return dict.fromkeys(formats, "")
     if not os.path.basename(args.output):
         raise InputError("is a directory: name a file in it", args.output)
@@ -16509,6 +16609,7 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
         endings = ", ".join(forms)
         raise InputError(f"'{ending}' is no format of a report: use {endings}", args.output)
     formats = args.format or [forms.get(ending, "md")]
+    refuse_fragments(formats, args.fragment)
     files: dict[str, str] = {}
     for form in formats:
         path = stem + report_ending(form)
@@ -16526,6 +16627,14 @@ def refuse_to_print(formats: Sequence[str]) -> None:
         )
     if "html" in formats and sys.stdout.isatty():
         raise InputError("html is for a browser, not for a terminal: add > page.html")
+
+
+def refuse_fragments(formats: Sequence[str], fragment: bool) -> None:
+    """Raise InputError where a fragment is asked of what is no page."""
+    for form in formats:
+        if fragment and form not in WRITERS:
+            pages = ", ".join(form for form in WRITERS if form in REPORTS)
+            raise InputError(f"--fragment is for pages ({pages}): {form} is a table already")
 
 
 def refuse_to_replace(path: str, form: str) -> None:

@@ -10775,12 +10775,18 @@ def test_a_drawing_in_a_page_names_nobody(lab, private_batch):
     assert drawn == b"<svg><text>x</text></svg>"
 
 
+def test_a_page_leads_to_traces_that_are_below_it_whatever_it_hides(lab, private_batch):
+    lab.write("r/traces/b.dot", "digraph {}")
+    lab.write("r/traces/b.svg", SVG)
+    page = "".join(bt.REPORTS["html"]({f"{lab.path}/r": private_batch}, str(lab.path)))
+    assert "r/traces/b.svg" in PageReader(page).all_of("a", "href")
+
+
 @pytest.mark.parametrize("form", PAGES)
 def test_the_way_to_a_trace_names_nobody(lab, private_batch, form):
     lab.write("traces/b.dot", "digraph {}")
     lab.write("traces/b.svg", SVG)
-    asked = bt.Asked()
-    pieces = bt.REPORTS[form]({str(lab.path): private_batch}, "/elsewhere", asked)
+    pieces = bt.REPORTS[form]({str(lab.path): private_batch}, "/elsewhere")
     assert str(lab.path).strip("/") not in "".join(pieces)
 
 
@@ -11535,6 +11541,31 @@ def test_several_forms_need_a_file(report):
 def test_a_report_that_cannot_be_written_is_refused(report):
     told = report("-o", "results/batch.jsonl/r.md", code=2)
     assert "can't be written" in told.err
+
+
+@pytest.mark.parametrize("form", bt.REPORTS)
+def test_only_pages_have_a_table_to_be_put_into_another_text(report, form):
+    if form in PAGES:
+        text = report("-f", form, "--fragment").out
+        assert "one" in text
+        assert "Machine and recipe" not in text
+    else:
+        told = report("-f", form, "--fragment", code=2)
+        assert f"--fragment is for pages (md, html, tex, typ): {form}" in told.err
+
+
+def test_a_report_names_who_ran_a_batch_only_if_told_to(report):
+    told = "| directory | /"
+    assert told not in report().out
+    assert told in report("--names").out
+
+
+def test_the_totals_of_a_terminal_count_no_answer_that_rests_on_a_falsified_lemma():
+    one = ended_task("one", "falsified", lemma="one")
+    two = ended_task("two", lemma="two", assumes=("one",))
+    batch = batch_with(one, two)
+    text = bt.final_table(batch, "results", [one, two])
+    assert "2 tasks: 1 falsified, 1 resting on a falsified lemma\n" in text
 
 
 def test_a_report_needs_results(run_here):
@@ -12444,7 +12475,7 @@ def test_the_other_demo_recipe_shows_what_can_go_wrong(tmp_path):
     lab = Lab(tmp_path)
     done = lab.run("run", str(HERE / "recipes" / "trouble.json"), *AT_ONCE, code=1)
     assert "1 incomplete, 1 timeout, 1 memory limit, 3 failed" in done.stdout
-    assert "1 not as expected; 1 resting on a falsified lemma" in done.stdout
+    assert "1 resting on a falsified lemma; 1 not as expected" in done.stdout
     assert "it was asked to crash here" in done.stdout
     assert 'broken.spthy:7:14: unexpected "-"' in done.stdout
     assert "unclosed.spthy:14:1: the theory has no 'end', or a bracket is not closed" in done.stdout
