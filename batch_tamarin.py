@@ -783,6 +783,11 @@ class Header:
     again: tuple[str, ...] = field(default=(), metadata=SPARSE)  # they run whatever they came to
     recheck_of: str = field(default="", metadata=SPARSE)  # the results whose proofs are checked
 
+    @functools.cached_property
+    def ids_again(self) -> frozenset[str]:
+        """`again`, to look ids up in: it may name all tasks."""
+        return frozenset(self.again)
+
 
 def outcome_words(result: Result) -> str:
     """The verdict if there is one, else the status, in words."""
@@ -1014,13 +1019,14 @@ class Batch:
         # Going on repeats the header, and after it only the plans that changed.
         self.header = header
         self.ended = None
-        for task_id in header.vanished:
-            task = self.tasks.pop(task_id, None)
-            if task:
-                self.withdrawn[task_id] = task
         for task in self.tasks.values():
             if task.status is Status.RUNNING:
                 task.status = Status.PENDING  # its driver has died
+        for task_id in header.vanished:
+            vanished = self.tasks.pop(task_id, None)
+            if vanished:
+                self.withdrawn[task_id] = vanished
+        for task in self.tasks.values():
             self._settle(task)
 
     def _plan(self, plan: Plan) -> None:
@@ -1044,7 +1050,7 @@ class Batch:
         If there is none it keeps a failure that another attempt may mend, until that is wanted, and
         loses what is a result of something else.
         """
-        if task.id in self.header.again:
+        if task.id in self.header.ids_again:
             self._retire(task)
             return
         holding = task.newest_holding(task.plan, self.header.host)
@@ -3417,7 +3423,7 @@ def in_home(path: str) -> str:
 def read_text(path: str, limit: int = 64 * MB) -> str:
     """A user's text file (UTF-8, with or without a byte order mark). Raises InputError."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             data = file.read(limit + 1)
     except OSError as error:
         hint = file_meant(path) if isinstance(error, FileNotFoundError) else ""
@@ -3457,13 +3463,38 @@ def file_state_now(path: str) -> FileState:
     stamp = file_stamp(path)
     digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             for block in _blocks(file):
                 digest.update(block)
             executable = os.fstat(file.fileno()).st_mode & 0o111
     except OSError:
         return FileState(stamp, "")
     return FileState(stamp, digest.hexdigest(), oct(executable))
+
+
+def open_file(path: str) -> BinaryIO:
+    """A file from anywhere, opened for reading. Raises OSError, also for what might never end.
+
+    A pipe that nobody writes to would block for ever. What a shell makes of `<(command)` is one,
+    too, but ends: it lies below /dev.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _refuse_irregular(fd, path)
+    except OSError:
+        os.close(fd)
+        raise
+    os.set_blocking(fd, True)
+    return os.fdopen(fd, "rb")
+
+
+def _refuse_irregular(fd: int, path: str) -> None:
+    """Raise OSError for a directory, a pipe or a device."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(mode) and not os.path.abspath(path).startswith("/dev/"):
+        raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 def open_no_link(path: str, flags: int, mode: int = 0o666) -> int:
@@ -5984,7 +6015,7 @@ def raise_unreadable(tasks: Iterable[Task]) -> None:
     for group in tasks_read_alike(tasks):
         plan = group[0].plan
         if plan.unreadable:
-            ids = some_of([task.id for task in group])
+            ids = listed((task.id for task in group), 10)
             lines.append(f"{ids} ({theory_words(plan)}): {plan.unreadable}")
     if lines:
         raise InputError("\n".join(lines))
@@ -6002,12 +6033,6 @@ def theory_words(plan: Plan) -> str:
     """A task's theory with its options and flags, as on a command line."""
     flags = [DEFINES.with_value(flag) for flag in plan.flags]
     return quoted([plan.theory, *plan.options, *flags])
-
-
-def some_of(words: Sequence[str]) -> str:
-    """The first ten of these words, for people."""
-    some = ", ".join(words[:10])
-    return f"{some}, ..." if len(words) > 10 else some
 
 
 def _source_digests(
@@ -6787,7 +6812,7 @@ def find_dependencies(prover: Prover, view: TheoryView, loaded: LoadedTheory) ->
         text=theory.digest,
         why_whole=why_whole,
         lemmas=lemmas,
-        sources=tuple(map(os.path.abspath, (*theory.files, *filter(None, oracles)))),
+        sources=tuple(map(os.path.abspath, (*theory.files, *oracles))),
     )
 
 
@@ -6931,18 +6956,20 @@ class TaskIds:
     """Gives tasks their ids: safe file names, unlike each other even where case is ignored."""
 
     def __init__(self) -> None:
-        self._given: set[str] = set()
+        # All ids, and for each the last number that another one got behind this text.
+        self._given: dict[str, int] = {}
 
     def new(self, text: str) -> str:
         """An id that says `text`; what is taken gets `_2`, `_3`."""
         name = _safe_file_name(text)
         folded = _without_case(name)
-        number = 1
+        number = self._given.get(folded, 1)
         ending = ""
         while folded + ending in self._given:
             number += 1
             ending = f"_{number}"
-        self._given.add(folded + ending)
+        self._given[folded] = number
+        self._given[folded + ending] = 1
         return name + ending
 
 
@@ -7038,8 +7065,9 @@ class Journal:
         # A link would lead to the journal of other results, and the rest would stay here.
         self.fd = open_no_link(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
+            _refuse_irregular(self.fd, path)
             self._is_locked = lock_journal(self.fd, path, take_over)
-        except StorageError:
+        except (StorageError, OSError):
             os.close(self.fd)
             raise
         self.size = os.fstat(self.fd).st_size
@@ -7156,12 +7184,14 @@ class Journal:
 
         If they don't go in whole the file is cut back, so that it always ends with a whole line.
         """
+        # Not what we have read and written: where there are no locks others may have written too.
+        end = os.fstat(self.fd).st_size
         try:
             # Without a buffer: what failed must not follow with a later write.
             if os.write(self.fd, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            os.ftruncate(self.fd, self.size)
+            os.ftruncate(self.fd, end)
             raise StorageError(
                 f"the journal can't be written: {error.strerror}. What it holds is safe: make "
                 "room, then run the same command again to go on",
@@ -7192,7 +7222,7 @@ def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
     batch = Batch()
     gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             deque(journal_events(file, path, tell, batch.apply), maxlen=0)
             return batch, file.tell()
     except OSError as error:
@@ -7354,7 +7384,7 @@ def is_locked(path: str) -> bool | None:
     """Whether some process holds the journal's lock; None where that can't be known."""
     import fcntl
 
-    with suppress(OSError), open(path, "rb") as file:
+    with suppress(OSError), open_file(path) as file:
         free = _try_lock(file.fileno(), fcntl.LOCK_SH)
         if free is not None:
             return not free
@@ -7432,14 +7462,18 @@ def open_results(
     fresh: bool,
     tell: Callable[[str], None],
     take_over: bool = False,
+    resumed: bool = False,
 ) -> Journal:
     """The journal of a batch, in its results directory: a new one, or one that was begun before.
 
     A recipe has one results directory, which is gone on with unless a `fresh` one is wanted; beside
-    anything else, which is not touched, a dated sibling is made. Raises StorageError.
+    anything else, which is not touched, a dated sibling is made. `resumed`: the batch in this very
+    directory goes on, whatever stands beside it. Raises StorageError.
     """
     with storage_errors(directory):
         os.makedirs(directory, exist_ok=True)
+        if resumed:
+            return _locked_journal(directory, tell, take_over)
         journal = _usable_journal(directory, planned, fresh, tell, take_over)
         if journal is None:
             journal = _journal_beside(directory, fresh, tell)
@@ -7465,13 +7499,19 @@ def _usable_journal(
 ) -> Journal | None:
     """A new journal in an empty directory, or that of a batch to go on with; None for neither."""
     if not os.listdir(directory):
-        return Journal(os.path.join(directory, JOURNAL), take_over)
+        # Another run may have begun here since then.
+        return _locked_journal(directory, tell, take_over)
     if fresh:
         return None
     newest = newest_results(directory, planned.header)
     if not newest:
         return None
-    journal = Journal(os.path.join(newest, JOURNAL), take_over)
+    return _locked_journal(newest, tell, take_over)
+
+
+def _locked_journal(directory: str, tell: Callable[[str], None], take_over: bool) -> Journal:
+    """The journal of a directory, locked and read; an empty one where there is none."""
+    journal = Journal(os.path.join(directory, JOURNAL), take_over)
     if journal.size:
         # Locked before it is read: what it tells can't change any more.
         journal.load(tell)
@@ -7509,7 +7549,7 @@ def _when_begun(path: str, planned: Header) -> str | None:
 def first_header(path: str) -> Header | None:
     """What a journal says of its batch when that begins; None if it does not say it."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             events = journal_events(file, path, lambda _: None, lambda _: None)
             headers = (event for event in events if isinstance(event, Header))
             return next(headers, None)
@@ -7550,9 +7590,10 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
     vanished = tuple(task_id for task_id in old.tasks if task_id not in planned.tasks)
     anew: list[str] = []
     # A driver that did not come to its end may have left files that are not of these results.
-    is_new = old.ended is None
+    has_work = old.ended is None
     for task_id in ids:
-        task = old.tasks.get(task_id)
+        # What was withdrawn may have a result as well.
+        task = old.tasks.get(task_id) or old.withdrawn.get(task_id)
         plan = planned.tasks[task_id].plan
         if task is None:
             continue
@@ -7561,14 +7602,14 @@ def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> C
             anew.append(task_id)
         # Something runs, or an earlier result comes back.
         if again or holding is None or holding is not task.record:
-            is_new = True
+            has_work = True
     plans: list[Plan] = []
     for task in planned.tasks.values():
         before = old.tasks.get(task.id)
         if before is None or before.plan != task.plan:
             plans.append(task.plan)
     header = replace(planned.header, id=old.id, vanished=vanished, again=tuple(anew))
-    differs = bool(is_new or plans or vanished) or not _say_the_same(old.header, header)
+    differs = bool(has_work or plans or vanished) or not _say_the_same(old.header, header)
     return Changes(header, plans, differs)
 
 
@@ -7622,7 +7663,7 @@ def _told_of_going_on(batch: Batch, vanished: Sequence[str]) -> Iterator[str]:
     # A theory that can be read again leaves nothing of the task that stood for its lemmas.
     kept = [task_id for task_id in vanished if not batch.withdrawn[task_id].plan.unreadable]
     if kept:
-        yield f"no longer planned, their results are kept: {some_of(kept)}"
+        yield f"no longer planned, their results are kept: {listed(kept, 10)}"
 
 
 # What stands behind a directory's name in those of its dated siblings. Of those of one second the
@@ -7814,13 +7855,17 @@ class Cache:
         False, and no file is left, if they aren't whole. `known`: files that may be the same; then
         they are taken and nothing is copied. Raises OSError on a full disk.
         """
+        same: dict[str, str] = {}  # where they are, and where they belong
         try:
             for name, digest in hit.files.items():
                 target = getattr(outputs, name)
                 if known and file_state_now(getattr(known, name)).digest == digest:
-                    os.rename(getattr(known, name), target)
+                    same[getattr(known, name)] = target
                 elif copy_file(os.path.join(hit.path, name), target) != digest:
                     raise FileNotFoundError
+            # Last: until all are whole they belong to another result, and are not ours to remove.
+            for path, target in same.items():
+                os.rename(path, target)
         except OSError as error:
             if isinstance(error, FileNotFoundError):  # damaged, or removed by another run
                 remove_entry(hit.path)
@@ -7893,8 +7938,8 @@ class Cache:
     def read(self, path: str) -> Entry | None:
         """An entry; None if it isn't there. One that makes no sense is removed."""
         try:
-            with open(os.path.join(path, _ENTRY_FILE), encoding="utf-8") as file:
-                entry = decode(Entry, STRICT_JSON.decode(file.read()))
+            with open_file(os.path.join(path, _ENTRY_FILE)) as file:
+                entry = decode(Entry, STRICT_JSON.decode(file.read().decode("utf-8")))
             # The files are copied to where these names say: never trust them.
             if not os.path.basename(path).startswith(entry.plan.key):
                 raise ValueError("it stands under another's key")
@@ -8863,7 +8908,7 @@ class AttemptFiles:
 
     def _present_ids(self) -> Iterator[str]:
         """The ids of tasks of which something stands in its place."""
-        for folder in ("logs", "proofs", "traces"):
+        for folder in EVIDENCE_FOLDERS:
             for name in _names_in(os.path.join(self.directory, folder)):
                 found = _EVIDENCE.fullmatch(name)
                 if found:
@@ -8918,7 +8963,7 @@ def kept_inputs(header: Header, directory: str) -> dict[str, str]:
     for path, digest in header.inputs.items():
         copy = os.path.join(folder, os.path.basename(digest))
         if os.path.isfile(copy):
-            copies[os.path.join(header.cwd, path)] = copy
+            copies[os.path.abspath(os.path.join(header.cwd, path))] = copy
     return copies
 
 
@@ -10227,12 +10272,21 @@ def read_expectations(path: str) -> list[Task]:
 
 
 def _expected_json(text: str) -> Iterator[_Expected]:
-    for name, value in json.loads(text).items():
+    for name, value in json.loads(text, object_pairs_hook=_each_once).items():
         if isinstance(value, dict):
             for lemma, verdict in value.items():
                 yield _Expected(name, lemma, verdict)
         else:
             yield _Expected("", name, value)
+
+
+def _each_once(members: Sequence[tuple[str, Any]]) -> Json:
+    """An object of JSON. Raises ValueError for a key that stands twice: which one counts?"""
+    names = Counter(name for name, _ in members)
+    for name, count in names.items():
+        if count > 1:
+            raise ValueError(f"'{name}' stands twice")
+    return dict(members)
 
 
 def _expected_csv(text: str) -> Iterator[_Expected]:
@@ -11378,12 +11432,12 @@ def sources_now(batch: Batch) -> SourcesNow:
         except InputError:  # what is no theory now is another text
             theory = None
         for task in tasks:
-            if task.result and not (theory and _is_of(task, batch, theory, changed)):
+            if task.result and not (theory and _is_of_present_text(task, batch, theory, changed)):
                 older.add(task.id)
     return SourcesNow(frozenset(older), list(gone))
 
 
-def _is_of(task: Task, batch: Batch, theory: Theory, changed: set[str]) -> bool:
+def _is_of_present_text(task: Task, batch: Batch, theory: Theory, changed: set[str]) -> bool:
     """Whether a result is of a theory as it lies there now, with its oracles."""
     plan = task.plan
     oracles = used_oracles(theory, _all_options(batch, plan), plan.cwd)
@@ -11394,7 +11448,7 @@ def _changed_inputs(header: Header) -> set[str]:
     """The files that are not, or not all, what they were when they were planned: absolute paths."""
     changed: set[str] = set()
     for name, digest in header.inputs.items():
-        path = os.path.join(header.cwd, name)
+        path = os.path.abspath(os.path.join(header.cwd, name))
         if file_state(path).digest != digest:
             changed.add(path)
     return changed
@@ -14383,7 +14437,7 @@ function makeInteractive(table) {
   hidden.id = 'hidden';
   table.parentElement.before(tools, hidden);
   for (const word of ['', ...new Set(results)]) {
-    make(result, 'option', word);
+    make(result, 'option', word || 'any').value = word;
   }
 
   let sort = '';
@@ -14509,7 +14563,7 @@ REPORT_MARKS: dict[str, Mark] = {
 def is_report(path: str, form: str) -> bool:
     """Whether a file is a report of ours in this format, or is empty. Raises OSError."""
     mark = REPORT_MARKS[form]
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         beginning = file.read(100).decode("utf-8", "replace")
         if not beginning:
             return True
@@ -15898,7 +15952,7 @@ def theory_load(batch: Batch, tasks: Sequence[Task], folder: str) -> CheckJob:
     )
     check = CheckJob(job, outputs.proof, ("", load_heading(tasks, limits)))
     if plan.unreadable:
-        check.notes = [f"error: {plan.unreadable}", f"can't run: {some_of(check.job.task_ids)}"]
+        check.notes = [f"error: {plan.unreadable}", f"can't run: {listed(check.job.task_ids, 10)}"]
     return check
 
 
@@ -16312,7 +16366,7 @@ def command_status(args: argparse.Namespace) -> int:
     """
     directory = results_directory(args.results, JOURNAL)
     path = os.path.join(directory, JOURNAL)
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         batch = Batch()
         progress = Progress(batch, batch.tasks.values(), directory, {}, args)
         journal = FollowedJournal(file, path, progress)
@@ -16746,7 +16800,7 @@ def command_resume(args: argparse.Namespace) -> int:
     # As it was then: the file may say something else today.
     text = json.dumps(header.recipe, indent=2)
     recipe = Recipe(header.recipe_file, text)
-    return run_recipe(recipe, header.options, directory, args, fresh=False)
+    return run_recipe(recipe, header.options, directory, args, resumed=True)
 
 
 def command_recheck(args: argparse.Namespace) -> int:
@@ -16803,7 +16857,12 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
 
 
 def run_recipe(
-    recipe: Recipe, options: PlanOptions, directory: str, args: argparse.Namespace, fresh: bool
+    recipe: Recipe,
+    options: PlanOptions,
+    directory: str,
+    args: argparse.Namespace,
+    fresh: bool = False,
+    resumed: bool = False,
 ) -> int:
     """Plan, run and report; returns the exit code.
 
@@ -16812,7 +16871,7 @@ def run_recipe(
     """
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else cache_to_use(args)
-    done = run_batch(planned, directory, args, args.task, fresh, cache, args.again)
+    done = run_batch(planned, directory, args, args.task, fresh, cache, args.again, resumed)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
@@ -16856,16 +16915,16 @@ def run_batch(
     fresh: bool = False,
     cache: Cache | None = None,
     again: bool = False,
+    resumed: bool = False,
 ) -> BatchRun:
     """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
 
-    `again`: also what has a result, and without asking the cache. Raises InputError when a pattern
-    chooses nothing, StorageError when the results can't be kept.
+    `again`: also what has a result, and without asking the cache. `resumed`: the batch in this very
+    directory. Raises InputError when a pattern chooses nothing, StorageError when the results can't
+    be kept.
     """
-    import asyncio
-
     chosen_ids = select_ids(planned, patterns)
-    journal = open_results(directory, planned, fresh, say, args.take_over)
+    journal = open_results(directory, planned, fresh, say, args.take_over, resumed)
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
@@ -16880,6 +16939,28 @@ def run_batch(
     if not journal.is_new:
         show_as_it_is_now(batch, directory, derived)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
+    stopped_by = _run_tasks(tasks, journal, derived, args, cache, again)
+    # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
+    journal.close()
+    if cache and cache.prune():
+        warn(cache.problem)
+    write_reports(batch, directory, derived)
+    return conclude(batch, directory, tasks, stopped_by)
+
+
+def _run_tasks(
+    tasks: Sequence[Task],
+    journal: Journal,
+    derived: DerivedFiles,
+    args: argparse.Namespace,
+    cache: Cache | None,
+    again: bool,
+) -> int:
+    """Run those of the chosen tasks that need it; the number of the signal that ended it, or 0."""
+    import asyncio
+
+    batch = journal.batch
+    directory = journal.directory
     waiting = [task for task in tasks if batch.needs_run(task)]
     left = plural(len(waiting), "task")
     say(f"batch {batch.id}: {left} to run in {directory}")
@@ -16894,12 +16975,7 @@ def run_batch(
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
-    # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
-    journal.close()
-    if cache and cache.prune():
-        warn(cache.problem)
-    write_reports(batch, directory, derived)
-    return conclude(batch, directory, tasks, stopped_by)
+    return stopped_by
 
 
 def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun:

@@ -350,6 +350,14 @@ def same_directory(monkeypatch):
     monkeypatch.chdir(HERE)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def usual_signals():
+    """Signals mean what they usually do, also where a shell started us to ignore some (`&`)."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture(autouse=True)
 def an_end():
     """Every test ends, also one that waits for what it has no limit for."""
@@ -465,6 +473,24 @@ def test_a_changed_plan_counts_the_attempts_on_and_drops_the_result(small_batch)
     assert small_batch.tasks["i"].status == "pending"
     assert small_batch.tasks["i"].result is None
     assert small_batch.tasks["i"].attempts == 1
+
+
+def test_a_task_that_ran_when_it_was_withdrawn_comes_back_to_be_run(small_batch):
+    small_batch.apply(begins("i"))
+    small_batch.apply(bt.Header(vanished=("i",)))
+    small_batch.apply(bt.Header())
+    small_batch.apply(a_plan())
+    assert small_batch.tasks["i"].status == "pending"
+
+
+def test_many_tasks_run_again_in_no_time():
+    ids = [str(number) for number in range(20_000)]
+    batch = bt.Batch()
+    for task_id in ids:
+        batch.apply(a_plan(id=task_id))
+    started = time.process_time()
+    batch.apply(bt.Header(again=tuple(ids)))
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize("event", [begins("i"), bt.Header()])
@@ -4522,6 +4548,13 @@ def test_ids_that_would_be_the_same_file_where_case_is_ignored_get_numbers():
     assert ids_of("Stra\N{LATIN SMALL LETTER SHARP S}e", "STRASSE").endswith(" STRASSE_2")
 
 
+def test_many_tasks_that_would_have_one_id_get_numbers_in_no_time():
+    started = time.process_time()
+    ids = ids_of(*["x"] * 10_000)
+    assert time.process_time() - started < 2
+    assert ids.endswith(" x_9999 x_10000")
+
+
 def test_a_number_does_not_take_the_id_of_another_task():
     assert ids_of("x", "x_2", "x") == "x x_2 x_3"
 
@@ -5067,6 +5100,16 @@ def test_resume_needs_only_the_directory(lab):
     assert runs_of(lab) == ["two"]
 
 
+def test_resume_goes_on_with_the_directory_that_was_named(lab):
+    """Not with a newer one of the same recipe beside it."""
+    half_done(lab, "two")
+    lab.run("run", "recipe.json", "--fresh", "--no-cache", code=0)
+    lab.write("runs", "")
+    done = lab.run("resume", "results", "--no-cache", code=0)
+    assert "going on: 2 of 3 results hold" in done.stderr
+    assert runs_of(lab) == ["two"]
+
+
 def test_a_cache_named_to_resume_lies_where_the_user_is(lab):
     half_done(lab, "two")
     elsewhere = lab.path / "elsewhere"
@@ -5398,6 +5441,16 @@ def test_again_proves_what_holds(proven_lab):
     assert proven(proven_lab, "--again") == "one three two"
 
 
+def test_again_proves_what_comes_back_into_the_recipe(proven_lab):
+    one, two = {"name": "one"}, {"name": "two"}
+    proven_lab.recipe(lemmas=[one, two])
+    proven(proven_lab)
+    proven_lab.recipe(lemmas=[one])
+    proven(proven_lab)
+    proven_lab.recipe(lemmas=[one, two])
+    assert proven(proven_lab, "--again") == "one two"
+
+
 def test_again_asks_no_cache(lab):
     lab.prover(NOTE_RUNS + VERIFY)
     lab.recipe(lemmas=[{"name": "one"}])
@@ -5489,13 +5542,14 @@ def test_a_comment_or_a_new_date_makes_nothing_older(proven_lab):
     assert told_by_status(proven_lab)["one"].endswith("MB")
 
 
-def test_another_oracle_makes_results_older(lab):
-    lab.write("oracle", "#!/bin/sh\n", 0o755)
-    edit_theory(lab, "end\n", 'heuristic: o "oracle"\nend\n')
+@pytest.mark.parametrize("oracle", ["oracle", "-oracle"])
+def test_another_oracle_makes_results_older(lab, oracle):
+    lab.write(oracle, "#!/bin/sh\n", 0o755)
+    edit_theory(lab, "end\n", f'heuristic: o "{oracle}"\nend\n')
     lab.prover(VERIFY)
     lab.recipe(lemmas=[{"name": "one"}])
     lab.run("run", "recipe.json", code=0)
-    lab.write("oracle", "#!/bin/sh\nexit 0\n", 0o755)
+    lab.write(oracle, "#!/bin/sh\nexit 0\n", 0o755)
     assert told_by_status(lab)["one"].endswith("on an older text")
 
 
@@ -5787,6 +5841,43 @@ def test_a_field_of_a_wrong_kind_makes_its_line_useless(lab, written, wrong):
     assert "is skipped" in warning
 
 
+READERS = """
+status pipes
+report pipes
+resume pipes
+recheck pipes --prover sh
+run recipe.json -o pipes
+run pipes/pipe
+audit t.spthy --expect pipes/pipe
+lemmas pipes/pipe
+"""
+
+
+@pytest.mark.parametrize("command", READERS.strip().splitlines())
+def test_nobody_waits_for_a_pipe_that_nobody_writes_to(lab, monkeypatch, capsys, command):
+    lab.prover(VERIFY)
+    lab.recipe()
+    (lab.path / "pipes").mkdir()
+    for name in ("batch.jsonl", "pipe"):
+        os.mkfifo(lab.path / "pipes" / name)
+    monkeypatch.chdir(lab.path)
+    assert bt.main(command.split()) == 2
+    assert "not a regular file" in capsys.readouterr().err
+
+
+def test_what_a_shell_makes_of_a_command_is_read(lab):
+    lab.prover(VERIFY)
+    lab.recipe()
+    run = " ".join(lab.command("run"))
+    done = subprocess.run(
+        ["bash", "-c", f"{run} <(cat recipe.json) -o results"],
+        cwd=lab.path,
+        timeout=RUN_S,
+        check=False,
+    )
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("command", ["status results", "report results -f md"])
 def test_who_reads_a_damaged_journal_is_told(lab, written, monkeypatch, capsys, command):
     with written.open("a") as file:
@@ -6059,9 +6150,11 @@ def assert_all_is_told(lab, done, warnings):
 
 def test_result_files_whose_folder_vanishes_are_made_again(lab):
     lab.prover("rm -rf results/success; " + VERIFY)
-    lab.recipe(config={"global_max_cores": 1})
-    assert_all_is_told(lab, lab.run("run", "recipe.json", code=0), warnings=0)
-    assert (lab.results / "success" / "t--three--fake.json").exists()
+    # One alone: no other prover takes the folder away while the file is being written.
+    lab.recipe(lemmas=[{"name": "one"}])
+    done = lab.run("run", "recipe.json", code=0)
+    assert "warning: " not in done.stderr
+    assert (lab.results / "success" / "t--one--fake.json").exists()
 
 
 def test_result_files_that_cannot_be_made_end_no_batch(lab):
@@ -6289,6 +6382,24 @@ def test_of_two_runs_that_go_on_at_one_moment_the_first_does(tmp_path, no_locks)
     assert len(told) == 1, "only the torn line is lost"
     with pytest.raises(bt.StorageError, match=f"at work here .process {os.getppid()} "):
         bt.Journal(path)
+
+
+def test_without_locks_a_full_disk_cuts_no_line_of_what_is_on_disk(tmp_path, no_locks, monkeypatch):
+    """What others wrote stands between our lines, and a torn line before them."""
+    path = journal_by(tmp_path, a_driver(pid=2**30))
+    journal = bt.Journal(str(path))
+    journal.load(pytest.fail)
+    journal.go_on(a_driver())
+    with open(path, "ab") as file:
+        file.write(bt.json_line(another_run()))
+    journal.record(bt.Ended(at=bt.timestamp()))
+    written = path.read_bytes()
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda fd, data: write(fd, data[:5]))
+        with pytest.raises(bt.StorageError, match="can't be written"):
+            journal.record(bt.Ended(at=bt.timestamp()))
+    assert path.read_bytes() == written
 
 
 def test_without_locks_a_batch_that_has_ended_is_driven_by_nobody(tmp_path, no_locks):
@@ -7452,6 +7563,22 @@ def test_a_damaged_entry_is_a_miss_and_removed(stored, damage):
     damage(stored.entry())
     assert not stored.is_restored()
     assert list(stored.cache.entries()) == []
+
+
+def test_a_damaged_entry_costs_no_file_of_an_earlier_result(stored, tmp_path):
+    """The file that is the same may be the last copy of what was proven."""
+    Path(stored.outputs.stdout).parent.mkdir()
+    Path(stored.outputs.stdout).write_text("summary")
+    stored.store(key="c" * 32)
+    hit = stored.find(key="c" * 32)
+    assert set(hit.files) == {"stdout", "proof"}
+    (Path(hit.path) / "proof").unlink()
+    earlier = bt.result_files(str(tmp_path), "i~1")
+    os.rename(stored.outputs.stdout, earlier.stdout)
+    stored.proof.unlink()
+    assert not stored.cache.restore(hit, stored.outputs, earlier)
+    assert Path(earlier.stdout).read_text() == "summary"
+    assert not Path(stored.outputs.stdout).exists()
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES, nothing_in_it])
@@ -9627,6 +9754,7 @@ BAD_EXPECTATIONS = {
     "csv without verdict": "theory,lemma,verdict\na,b,maybe\n",
     "nul": "\0",
     "much too deep": '{"a":' * 5000,
+    "twice": '{"a": "verified", "a": "falsified"}',
 }
 
 
@@ -10292,7 +10420,7 @@ all   .      4       2        1         1       75_%     14.0     3.0     70
 
 
 def test_totals_are_told_by_entry_and_prover():
-    """Memory is not added up: not all of it was in use at once. What never happened has no column."""
+    """Memory is not added up: not all was in use at once. What never happened has no column."""
     fast = bt.Usage(2.0, cpu_s=1.0, peak_mb=70.0)
     slow = bt.Usage(10.0, cpu_s=2.0, peak_mb=50.0)
     tasks = [ended_task("a", result={"usage": fast}, entry="x")]
