@@ -14396,7 +14396,7 @@ def play_damaged_recipes(numbers):
         except bt.InputError as error:
             for line in str(error).splitlines():
                 # What no task can be run of is told behind the task's id.
-                names = re.findall(r"(?:^|: )([^:]+):", line)
+                names = re.split(": ?", line)
                 assert any(Path(name).is_file() for name in names), f"no file is named: {line}"
         else:
             check_written(batch)
