@@ -975,7 +975,9 @@ class Batch:
     withdrawn: dict[str, Task] = field(default_factory=dict)
     ended: Ended | None = None  # unless something started after it
     # What planning found of the files; known to the driver only.
-    inputs: dict[TheoryView, Dependencies] = field(default_factory=dict, compare=False, repr=False)
+    dependencies: dict[TheoryView, Dependencies] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def id(self) -> str:
@@ -6006,7 +6008,7 @@ def plan_batch(
     found = planner.dependencies.found
     header = _header(recipe, provers, limits, options)
     header.inputs.update(_source_digests(found.values(), header.cwd))
-    return Batch(header, tasks, inputs=found)
+    return Batch(header, tasks, dependencies=found)
 
 
 def raise_unreadable(tasks: Iterable[Task]) -> None:
@@ -7070,7 +7072,8 @@ class Journal:
         except (StorageError, OSError):
             os.close(self.fd)
             raise
-        self.size = os.fstat(self.fd).st_size
+        # Where its last whole line ended when it was read; until then, where the file did.
+        self.end = os.fstat(self.fd).st_size
 
     @property
     def has_news(self) -> bool:
@@ -7088,7 +7091,7 @@ class Journal:
         self.is_new = True
         lines = map(json_line, batch.events())
         self._write(next(lines))
-        self._claim(0, batch.header)
+        self._claim(batch.header)
         # In pieces: 100,000 tasks need not be in memory as text.
         while True:
             data = b"".join(itertools.islice(lines, 1_000))
@@ -7103,40 +7106,35 @@ class Journal:
 
     def load(self, tell: Callable[[str], None]) -> None:
         """Read the batch that this journal tells of. Raises InputError."""
-        self.batch, self.size = load_batch(self.path, tell)
+        self.batch, self.end = load_batch(self.path, tell)
 
     def go_on(self, header: Header) -> None:
         """Go on with the batch that was loaded, with a new driver. Raises OSError, StorageError."""
-        end = self.size
         # Behind the last whole line stands what a dying writer left half-written.
         if self._is_locked:
-            os.ftruncate(self.fd, end)
-        elif os.fstat(self.fd).st_size > end:
+            os.ftruncate(self.fd, self.end)
+        elif os.fstat(self.fd).st_size > self.end:
             # It may be the line of another run, which began after we had read.
             self._write(b"\n")
         # First of all: where there are no locks this line keeps others away.
         self.record(header)
-        self._claim(end, header)
+        self._claim(header)
 
-    def _claim(self, end: int, own: Header) -> None:
+    def _claim(self, own: Header) -> None:
         """Where there are no locks: of runs that begin at one moment only the first goes on.
 
-        `end`: where the journal ended when we had read it. `own`: what we wrote there. Raises
-        StorageError.
+        `own`: what we wrote behind what we had read. Raises StorageError.
         """
         if self._is_locked:
             return
         with open(self.path, "rb") as file:
-            file.seek(end)
+            file.seek(self.end)
             for header in _drivers(file, self.path):
                 if (header.at, header.host, header.pid) == (own.at, own.host, own.pid):
                     return
                 if driver_lives(header) is not False:
-                    raise StorageError(
-                        f"another run began at the same moment ({_driver_words(header)}): wait for "
-                        "it, or give another directory with -o",
-                        self.path,
-                    )
+                    problem = f"another run began at the same moment ({_driver_words(header)})"
+                    raise StorageError(f"{problem}: {WAIT_OR_GO}", self.path)
 
     def record(self, event: Event) -> None:
         """Write one event, then apply it. Raises StorageError."""
@@ -7197,7 +7195,6 @@ class Journal:
                 "room, then run the same command again to go on",
                 self.path,
             ) from None
-        self.size += len(data)
 
     def _sync(self) -> None:
         flush_descriptor(self.fd, self.path)
@@ -7259,6 +7256,9 @@ def journal_events(
 
 # --- One writer: the lock, or the last driver where the file system has no locks ------------------
 
+# What can be done while another run is at work.
+WAIT_OR_GO = "wait for it, or give another directory with -o"
+
 # What flock says on a file system without locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
@@ -7278,7 +7278,7 @@ def lock_journal(fd: int, path: str, take_over: bool) -> bool:
     if locked:
         return True
     with open(path, "rb") as file:
-        drivers = list(_drivers(file, path))
+        drivers = _drivers(file, path)
     if locked is None:
         drivers = [header for header in drivers if _may_be_at_work(header)]
         if take_over or not drivers:
@@ -7290,14 +7290,11 @@ def lock_journal(fd: int, path: str, take_over: bool) -> bool:
             f"({driver}) is still at work: if it is not, add --take-over"
         )
     else:
-        problem = (
-            f"another run is at work here ({driver}): wait for it, or give another directory with "
-            "-o"
-        )
+        problem = f"another run is at work here ({driver}): {WAIT_OR_GO}"
     raise StorageError(problem, path)
 
 
-def _drivers(file: BinaryIO, path: str) -> Iterator[Header]:
+def _drivers(file: BinaryIO, path: str) -> list[Header]:
     """Who has driven a batch since it ended last, from where a journal stands."""
     headers: list[Header] = []
     for event in journal_events(file, path, lambda _: None, lambda _: None):
@@ -7305,7 +7302,7 @@ def _drivers(file: BinaryIO, path: str) -> Iterator[Header]:
             headers.append(event)
         elif isinstance(event, Ended):
             headers.clear()
-    return iter(headers)
+    return headers
 
 
 def _driver_words(header: Header) -> str:
@@ -7477,7 +7474,7 @@ def open_results(
         journal = _usable_journal(directory, planned, fresh, tell, take_over)
         if journal is None:
             journal = _journal_beside(directory, fresh, tell)
-        if journal.size == 0:
+        if journal.end == 0:
             journal.begin(planned)
     return journal
 
@@ -7499,8 +7496,10 @@ def _usable_journal(
 ) -> Journal | None:
     """A new journal in an empty directory, or that of a batch to go on with; None for neither."""
     if not os.listdir(directory):
-        # Another run may have begun here since then.
-        return _locked_journal(directory, tell, take_over)
+        journal = Journal(os.path.join(directory, JOURNAL), take_over)
+        if journal.end == 0:
+            return journal
+        journal.close()  # another run, perhaps of another recipe, has begun here since then
     if fresh:
         return None
     newest = newest_results(directory, planned.header)
@@ -7510,9 +7509,9 @@ def _usable_journal(
 
 
 def _locked_journal(directory: str, tell: Callable[[str], None], take_over: bool) -> Journal:
-    """The journal of a directory, locked and read; an empty one where there is none."""
+    """The journal of a batch in a directory, locked and read."""
     journal = Journal(os.path.join(directory, JOURNAL), take_over)
-    if journal.size:
+    if journal.end:
         # Locked before it is read: what it tells can't change any more.
         journal.load(tell)
     return journal
@@ -7626,7 +7625,7 @@ def _say_the_same(one: Header, other: Header) -> bool:
     )
 
 
-def go_on(journal: Journal, changes: Changes, tell: Callable[[str], None]) -> None:
+def bring_up_to_plan(journal: Journal, changes: Changes, tell: Callable[[str], None]) -> None:
     """Bring a batch that was begun before up to the present plan. Raises OSError, StorageError."""
     batch = journal.batch
     # What a killed driver left behind must not write into the files of those that run next.
@@ -7693,7 +7692,7 @@ def newer_results(directory: str, header: Header) -> str:
     """Where newer results of the same recipe are than those of this directory; "" for nowhere."""
     path = os.path.abspath(directory)
     folder, name = os.path.split(path)
-    undated = _DATE.split(name, maxsplit=1)[0]
+    undated = re.sub(rf"{_DATE.pattern}\Z", "", name)
     newest = newest_results(os.path.join(folder, undated), header)
     return "" if newest in ("", path) else newest
 
@@ -8644,7 +8643,7 @@ class ProverRuns:
 
     def loading(self, task: Task) -> ProverRun:
         """Loading a task's theory without proving: it serves no task by itself."""
-        inputs = self.batch.inputs[task.plan.view]
+        inputs = self.batch.dependencies[task.plan.view]
         # Without a lemma, under the key of the whole text: one load is good for all its lemmas.
         plan = replace(task.plan, lemma="", prove=False, key=inputs.key, lemma_key="")
         return self._prepare(plan, f"{task.id}~load", 1, task_ids=())
@@ -8665,7 +8664,7 @@ class ProverRuns:
             stderr=outputs.stderr,
             task_ids=task_ids,
         )
-        return ProverRun(plan, self.batch.inputs[plan.view], job, outputs)
+        return ProverRun(plan, self.batch.dependencies[plan.view], job, outputs)
 
     async def run(self, run: ProverRun) -> Outcome:
         """Run a prover, on what was planned and nothing else.
@@ -8799,7 +8798,7 @@ class CachedResults:
         """The stored result that holds for a task, if nothing changed since it was planned."""
         import asyncio
 
-        inputs = self.batch.inputs[plan.view]
+        inputs = self.batch.dependencies[plan.view]
         if await changed_input(plan, inputs):
             return None
         hit = self.cache.find(plan, inputs)
@@ -8975,7 +8974,7 @@ def keep_inputs(batch: Batch, directory: str) -> None:
     folder = os.path.join(directory, "inputs")
     os.makedirs(folder, exist_ok=True)
     kept = set(os.listdir(folder))
-    for dependencies in batch.inputs.values():
+    for dependencies in batch.dependencies.values():
         for source in dependencies.sources:
             digest = dependencies.files[source].digest
             if digest and digest not in kept:
@@ -11484,7 +11483,7 @@ class Recheck:
         self.results = os.path.abspath(directory)
         self.prover = prover
         self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
-        self.inputs: dict[TheoryView, Dependencies] = {}
+        self.dependencies: dict[TheoryView, Dependencies] = {}
         # What was proven, not what lies there today.
         self.copies = kept_inputs(batch.header, self.results)
         load = functools.partial(load_theory, copies=self.copies)
@@ -11493,7 +11492,7 @@ class Recheck:
 
     def plan(self, warn: Callable[[str], None]) -> Batch:
         """The checks of all answers that there are; what can't be checked is warned of."""
-        planned = Batch(self._header(), inputs=self.inputs)
+        planned = Batch(self._header(), dependencies=self.dependencies)
         for task in self.batch.tasks.values():
             if not task.is_answered:
                 continue
@@ -11531,7 +11530,7 @@ class Recheck:
             lemma_key="",
         )
         files = {path: file_state_now(path)}
-        self.inputs[check.view] = Dependencies("", files, {"stored proof": check.key})
+        self.dependencies[check.view] = Dependencies("", files, {"stored proof": check.key})
         return check
 
     def _header(self) -> Header:
@@ -16376,17 +16375,17 @@ def command_status(args: argparse.Namespace) -> int:
         state = follow_batch(journal) if args.follow else journal.look()
     heading = f"batch {batch.id} in {args.results}: {state.sentence}"
     print_out(printable(heading) + "\n")
-    warn_of_news(batch, directory)
-    print_coloured(status_text(batch, progress, state, args.results))
+    now = sources_now(batch)
+    warn_of_news(batch, directory, now)
+    print_coloured(status_text(progress, state, args.results, now.older))
     return 0
 
 
-def warn_of_news(batch: Batch, directory: str) -> None:
+def warn_of_news(batch: Batch, directory: str, now: SourcesNow) -> None:
     """Say what makes results old: newer ones, or theories that have moved on since."""
     newer = newer_results(directory, batch.header)
     if newer:
         warn(f"newer results of this recipe are in {printable(path_from(newer, os.getcwd()))}")
-    now = sources_now(batch)
     if now.gone:
         warn(f"not there any more, so that nothing can be compared with it: {listed(now.gone)}")
     if now.older:
@@ -16452,11 +16451,13 @@ def print_status_json(journal: FollowedJournal, follow: bool) -> None:
         time.sleep(JSON_LOOK_S)
 
 
-def status_text(batch: Batch, progress: Progress, state: BatchState, directory: str) -> str:
-    """The block of a batch that runs, the final table of any other."""
+def status_text(
+    progress: Progress, state: BatchState, directory: str, older: Collection[str]
+) -> str:
+    """The block of a batch that runs, the final table of any other; `older`: as in `rows_of`."""
     if not state.is_running:
-        older = sources_now(batch).older
-        return final_table(batch, directory, list(batch.tasks.values()), older)
+        tasks = list(progress.batch.tasks.values())
+        return final_table(progress.batch, directory, tasks, older)
     columns = PIPE_COLUMNS
     if sys.stdout.isatty():
         columns, _ = terminal_size()
@@ -16577,7 +16578,7 @@ def command_report(args: argparse.Namespace) -> int:
     for path in args.results:
         directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
         batches[directory] = load_results(directory, warn)
-        warn_of_news(batches[directory], directory)
+        warn_of_news(batches[directory], directory, sources_now(batches[directory]))
     files = report_files(args)
     try:
         if args.rebuild:
@@ -16929,11 +16930,11 @@ def run_batch(
     batch = journal.batch
     if not journal.is_new:
         changes = changes_of(batch, planned, chosen_ids, again)
-        batch.inputs = planned.inputs
+        batch.dependencies = planned.dependencies
         if not changes.differs:
             journal.close()
             return _nothing_to_do(batch, directory, chosen_ids)
-        go_on(journal, changes, say)
+        bring_up_to_plan(journal, changes, say)
     prepare_directory(batch, directory)
     derived = DerivedFiles(directory)
     if not journal.is_new:

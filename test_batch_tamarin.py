@@ -5581,6 +5581,23 @@ def test_of_one_second_the_tenth_directory_is_the_newest(tmp_path):
     assert [os.path.basename(path)[27:] for path in siblings] == ["", "_2", "_10"]
 
 
+def test_a_directory_that_another_recipe_took_at_the_same_moment_is_left_alone(
+    proven_lab, monkeypatch
+):
+    proven_lab.recipe(name="other.json", lemmas=[{"name": "one"}])
+    before = proven_lab.journal.read_bytes()
+    names_in_results = [[]]  # it was empty when this run looked
+    listdir = os.listdir
+
+    def late(path="."):
+        return names_in_results.pop() if path == "results" and names_in_results else listdir(path)
+
+    monkeypatch.setattr(os, "listdir", late)
+    proven_lab.run("run", "other.json", code=0)
+    assert proven_lab.journal.read_bytes() == before
+    assert len(dated_directories(proven_lab)) == 1
+
+
 def test_another_recipe_begins_beside(proven_lab):
     proven_lab.recipe(name="other.json", lemmas=[{"name": "one"}])
     done = proven_lab.run("run", "other.json", code=0)
@@ -6343,7 +6360,7 @@ def test_the_user_may_take_over_where_nobody_can_tell(tmp_path, no_locks, where)
     batch = bt.Batch(a_driver())
     told = []
     journal = bt.open_results(str(tmp_path), batch, False, told.append, take_over=True)
-    bt.go_on(journal, bt.changes_of(journal.batch, batch, (), again=False), told.append)
+    bt.bring_up_to_plan(journal, bt.changes_of(journal.batch, batch, (), again=False), told.append)
     journal.close()
     skipped = []
     header = bt.load_batch(str(path), skipped.append)[0].header
@@ -6565,7 +6582,7 @@ class CacheLab(Lab):
         room = bt.Limits(4, 8192, 0)
         batch = bt.plan_batch(recipe, provers, room, bt.PlanOptions(), pytest.fail)
         plans = [task.plan for task in batch.tasks.values()]
-        return [(plan, batch.inputs[plan.view]) for plan in plans]
+        return [(plan, batch.dependencies[plan.view]) for plan in plans]
 
     def outputs(self, plan):
         """Where the files of a task would be, if there were any."""
