@@ -23,6 +23,7 @@ import dataclasses
 import errno
 import fcntl
 import functools
+import gc
 import io
 import itertools
 import json
@@ -236,6 +237,8 @@ def be_the_program(args, cwd, out, err):
         2, "w", closefd=False, encoding="utf-8", errors="backslashreplace"
     )
     sys.stderr.reconfigure(line_buffering=True)
+    # The collector would touch, and so copy, all that the tests have made.
+    gc.freeze()
     sys.argv = [str(SCRIPT), *args]
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     os.chdir(cwd)
@@ -8067,7 +8070,8 @@ def test_provers_end_with_a_killed_driver_and_a_later_run_goes_on(lab):
     lab.prover("[ -e go ] || { setsid sleep 678 & sleep 679; }; " + VERIFY)
     lab.recipe(lemmas=[{"name": "one"}])
     process = lab.start("run", "recipe.json")
-    wait_for(lambda: living_provers(lab.path))
+    # Not the question for the prover's version, which comes before the batch.
+    wait_for(lambda: lab.events("start") and living_provers(lab.path))
     process.kill()
     end_of(process)
     wait_for(lambda: not living_provers(lab.path))
