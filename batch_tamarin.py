@@ -38,8 +38,8 @@ Contents (each section uses only those above it)
     Commands
 
 Words: a theory is a `.spthy` file, a lemma a named claim in it, a prover one Tamarin executable
-under an alias. A task is one lemma x prover; a job is one command line that serves one or more
-tasks. Units: seconds; MB = 2^20 and GB = 2^30 bytes.
+under an alias. A task is one lemma x prover (x variant); a job is one command line that serves one
+or more tasks. Units: seconds; MB = 2^20 and GB = 2^30 bytes.
 """
 
 from __future__ import annotations
@@ -672,7 +672,10 @@ class Result:
 @slotted
 @dataclass(frozen=True)
 class Plan:
-    """What was decided about a task before the run: one lemma x prover, completely resolved."""
+    """What was decided about a task before the run: one lemma x prover, completely resolved.
+
+    Where its entry has variants: one lemma x prover x variant.
+    """
 
     id: str
     entry: SharedText = field(metadata=named("name"))  # the recipe's entry that it belongs to
@@ -694,6 +697,9 @@ class Plan:
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
     unreadable: SharedText = field(default="", metadata=SPARSE)
+    variant: SharedText = field(default="", metadata=SPARSE)  # "" of an entry without variants
+    # Of a matrix what the variant is made of: "DIMENSION=VALUE", in the order of the dimensions.
+    dimensions: tuple[str, ...] = field(default=(), metadata=SPARSE)
 
     @property
     def view(self) -> TheoryView:
@@ -754,6 +760,7 @@ class PlanOptions:
     memory: str = ""  # GB, "max" or "50%"
     timeout_s: float = 0
     scheduler: str = ""
+    many_tasks: bool = field(default=False, metadata=SPARSE)  # more than MOST_TASKS are meant
 
 
 @dataclass(frozen=True)
@@ -1430,6 +1437,7 @@ class Theory:
     files: dict[str, FileState]  # the theory itself, then all that it includes, as they were read
     configuration: tuple[str, ...]  # arguments of the `configuration: "..."` block
     oracle_rankings: tuple[OracleRanking, ...]
+    asked_flags: frozenset[str]  # all others make no difference to what is read
     # Why a lemma can't be judged by its text and what it assumes alone; "": it can.
     cannot_split: str
     tokens: TokenText = field(repr=False, compare=False)
@@ -1512,6 +1520,7 @@ def load_theory(
         files=reading.files.states,
         configuration=reading.configuration,
         oracle_rankings=tuple(dict.fromkeys(reading.rankings)),
+        asked_flags=frozenset(reading.asked_flags),
         cannot_split=_why_not_split(reading, lemmas, auto_sources),
         tokens=reading.tokens,
     )
@@ -1897,6 +1906,7 @@ class TheoryReading:
     rankings: list[OracleRanking] = field(default_factory=list)
     words: set[str] = field(default_factory=set)  # that began an item; `diff` for the operator
     tests: set[str] = field(default_factory=set)  # names of the case tests
+    asked_flags: set[str] = field(default_factory=set)  # that some #ifdef has asked for
     counts_ifdefs: bool = False  # in disabled branches, as tamarin-rs does
     passed_ifdef: bool = False  # in a disabled branch, without counting
 
@@ -1928,6 +1938,8 @@ def read_theory(
         again = TheoryReading(
             set(flags), diff, SourceFiles(copies), TokenText(), counts_ifdefs=True
         )
+        # With other flags the first way might succeed.
+        again.asked_flags |= reading.asked_flags
         with suppress(InputError):
             _read_files(path, again)
             return again
@@ -2524,7 +2536,10 @@ class Preprocessor:
 
     def _ifdef(self, start: int) -> None:
         cursor = self._cursor
-        if FlagFormula(cursor, self._flags).holds():
+        formula = FlagFormula(cursor, self._flags)
+        holds = formula.holds()
+        self._reading.asked_flags |= formula.names
+        if holds:
             self._branches.append(_Branch(start, is_else=False))
             return
         end = self._pass_counted() if self._reading.counts_ifdefs else self._pass_disabled()
@@ -2620,6 +2635,7 @@ class FlagFormula:
     """
 
     def __init__(self, cursor: Cursor, flags: Collection[str]) -> None:
+        self.names: set[str] = set()  # of the flags that stand in it
         self._cursor = cursor
         self._flags = flags
         # No recursion: brackets may be nested thousands deep. The first is no real one.
@@ -2636,6 +2652,7 @@ class FlagFormula:
             flag = cursor.identifier()
             if not flag:
                 cursor.fail(cursor.pos, "expected the name of a flag")
+            self.names.add(flag)
             self._open[-1].add_part((flag in self._flags) != negated)
             if not self._goes_on():
                 return self._open[0].one_held
@@ -5316,6 +5333,9 @@ DEFAULT_MEMORY_GB = 16
 DEFAULT_TIMEOUT_S = 3600
 SCHEDULERS = ("fifo", "sjf", "ljf")
 ALIAS_BYTES = 100  # as a part of file names, which may have 255
+MOST_SUBSET_FLAGS = 16  # of a dimension: they have 65,536 subsets
+# What `report --grid` knows beside dimensions, and `{theory}` in a prefix.
+NO_DIMENSIONS = ("directory", "entry", "theory", "lemma", "prover", "variant")
 
 # Where something stands in a recipe: ("tasks", "NAME", "lemmas", 0).
 JsonPath = tuple[Union[str, int], ...]
@@ -5636,6 +5656,22 @@ class Fields(ValueKind):
         return ""
 
 
+@dataclass(eq=False)
+class TaskEntry(Fields):
+    """An entry of `tasks`: an object of which some members exclude each other."""
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        yield from super().problems(value, path)
+        if not isinstance(value, dict):
+            return
+        if "matrix" in value and "variants" in value:
+            message = "stands beside 'variants': one of them says which variants there are"
+            yield RecipeProblem((*path, "matrix"), message)
+        if "exclude" in value and "matrix" not in value:
+            message = "takes combinations out of a 'matrix', and there is none"
+            yield RecipeProblem((*path, "exclude"), message)
+
+
 class Options(ValueKind):
     """A list of prover options that are not this program's own business."""
 
@@ -5664,6 +5700,58 @@ class OneOrNamed(ValueKind):
         kind = self.item
         if isinstance(value, dict):
             kind = Named(self.item, self.message)
+        yield from kind.problems(value, path)
+
+
+@dataclass(eq=False)
+class FileNamed(Named):
+    """As `Named`; the names become part of file names."""
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        yield from super().problems(value, path)
+        if isinstance(value, dict):
+            for name in value:
+                yield from FILE_NAME.problems(name, (*path, name))
+
+
+class Dimension(ValueKind):
+    """A dimension of a `matrix`: values with their overrides, or all subsets of some flags."""
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        name = str(path[-1])
+        if not is_flag(name) or name in NO_DIMENSIONS:
+            reserved = ", ".join(NO_DIMENSIONS)
+            message = f"a dimension is named by letters, digits and '_', and none of {reserved}"
+            yield RecipeProblem(path, message)
+        if is_power_set(value):
+            yield from SUBSETS.problems(value, path)
+        else:
+            yield from DIMENSION_VALUES.problems(value, path)
+
+
+def is_power_set(dimension: Any) -> bool:
+    """Whether a dimension is `{"subsets": [flag, ...]}`, and not an object of values."""
+    return isinstance(dimension, dict) and isinstance(dimension.get("subsets"), list)
+
+
+class ExpectationsOrRules(ValueKind):
+    """What an entry expects: a verdict, verdicts by lemma, or a list of rules."""
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        kind = EXPECT_RULES if isinstance(value, list) else EXPECTATIONS
+        yield from kind.problems(value, path)
+
+
+@dataclass(eq=False)
+class OneOrList(ValueKind):
+    """A value of one kind, or a list with at least one of them."""
+
+    item: ValueKind
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        kind = self.item
+        if isinstance(value, list):
+            kind = ListOf(self.item, "must not be an empty list", least=1)
         yield from kind.problems(value, path)
 
 
@@ -5756,6 +5844,13 @@ def is_flag(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"\w+", value) is not None
 
 
+def is_set_of_flags(value: Any) -> bool:
+    """Whether it is a list of flags, each once, whose subsets can be told."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_SUBSET_FLAGS:
+        return False
+    return all(map(is_flag, value)) and len(set(value)) == len(value)
+
+
 def is_environment(value: Any) -> bool:
     """Whether it is an object from variables to texts, as a process can get it."""
     if not isinstance(value, dict):
@@ -5835,18 +5930,58 @@ _LEMMA: dict[str, ValueKind] = {
 EXPECTATIONS = OneOrNamed(VERDICT, "must be an object with at least one lemma")
 LEMMA_FIELDS = Fields(_LEMMA, required=("name",))
 
+# One value of a dimension, or several; shell patterns.
+_VALUES = OneOrList(TEXT)
+_BY_DIMENSION = Named(_VALUES, "must be an object from dimensions to values")
+
+_EXPECT_RULE: dict[str, ValueKind] = {
+    "lemma": TEXT,  # a name or a pattern; all lemmas when left out
+    "when": _BY_DIMENSION,  # in these variants; in all when left out
+    "verdict": VERDICT,
+}
+
+EXPECT_RULES = ListOf(
+    Fields(_EXPECT_RULE, required=("verdict",)), "must be a list that is not empty", least=1
+)
+
+# What a variant says over the entry and its lemmas; options and flags are added to theirs.
+_VARIANT: dict[str, ValueKind] = {
+    **_OVERRIDES,
+    "expect": EXPECTATIONS,
+    "lemmas": ListOf(LEMMA_FIELDS),
+}
+
+VARIANT_FIELDS = Fields(_VARIANT)
+DIMENSION_VALUES = FileNamed(
+    VARIANT_FIELDS,
+    'must be an object from values to what they change, or {"subsets": [flag, ...]}',
+)
+SUBSETS = Fields(
+    {
+        "subsets": PlainValue(
+            is_set_of_flags,
+            f"must be a list of 1 to {MOST_SUBSET_FLAGS} different flags, without -D",
+        )
+    }
+)
+
 _TASK: dict[str, ValueKind] = {
     # A pattern, too, where the prefix contains {theory}.
     "theory_file": TEXT,
     "output_file_prefix": FILE_NAME,
     **_OVERRIDES,
-    "expect": EXPECTATIONS,
+    "expect": ExpectationsOrRules(),
     "cwd": TEXT,  # where its jobs run
     "lemmas": ListOf(LEMMA_FIELDS),  # all when left out
     "prove": BOOLEAN,  # false: check the proofs stored in the theory instead of searching
+    # Every lemma is planned once for each variant: by name; or as the product of dimensions, less
+    # some combinations.
+    "variants": FileNamed(VARIANT_FIELDS, "must be an object with at least one variant"),
+    "matrix": Named(Dimension(), "must be an object with at least one dimension"),
+    "exclude": ListOf(_BY_DIMENSION, "must be a list that is not empty", least=1),
 }
 
-TASK_FIELDS = Fields(_TASK, required=("theory_file", "tamarin_versions", "output_file_prefix"))
+TASK_FIELDS = TaskEntry(_TASK, required=("theory_file", "tamarin_versions", "output_file_prefix"))
 
 _RECIPE: dict[str, ValueKind] = {
     "$schema": ANYTHING,  # for editors
@@ -5887,16 +6022,35 @@ def _used_aliases(recipe: Recipe) -> Iterator[tuple[JsonPath, str]]:
     tasks = recipe.data["tasks"]
     for name, task in tasks.items():
         yield from _aliases_of(task, ("tasks", name))
-        lemmas = task.get("lemmas", ())
-        for index, item in enumerate(lemmas):
-            yield from _aliases_of(item, ("tasks", name, "lemmas", index))
+        for layer in override_layers(task, ("tasks", name)):
+            yield from _aliases_of(layer.overrides, layer.path)
 
 
 def _aliases_of(entry: Json, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
-    """The aliases that a task, or one of its lemmas, names itself."""
+    """The aliases that a task, one of its variants, or one of its lemmas names itself."""
     aliases = entry.get("tamarin_versions", ())
     for index, alias in enumerate(aliases):
         yield (*path, "tamarin_versions", index), alias
+    lemmas = entry.get("lemmas", ())
+    for index, item in enumerate(lemmas):
+        yield from _aliases_of(item, (*path, "lemmas", index))
+
+
+class Layer(NamedTuple):
+    """What a variant, or a value of a dimension, says over its entry, and where that stands."""
+
+    overrides: Json
+    path: JsonPath
+
+
+def override_layers(entry: Json, path: JsonPath) -> Iterator[Layer]:
+    """All that an entry's variants, or the values of its dimensions, say over it."""
+    for name, overrides in entry.get("variants", {}).items():
+        yield Layer(overrides, (*path, "variants", name))
+    for dimension, values in entry.get("matrix", {}).items():
+        if not is_power_set(values):
+            for value, overrides in values.items():
+                yield Layer(overrides, (*path, "matrix", dimension, value))
 
 
 def _recipe_prover(recipe: Recipe, alias: str) -> Prover:
@@ -5995,7 +6149,8 @@ def plan_batch(
     none of its theories can be read. One that can't be read fails its own tasks, and no others.
     """
     limits = _global_limits(recipe.config, room, options, warn)
-    planner = _Planner(recipe, provers, limits, warn)
+    most_tasks = MOST_COMBINATIONS if options.many_tasks else MOST_TASKS
+    planner = _Planner(recipe, provers, limits, most_tasks, warn)
     tasks: dict[str, Task] = {}
     # All of them, whatever -t chooses later: an id must not depend on what else runs today. And on
     # after a problem: a user wants to hear of all at once.
@@ -6085,37 +6240,61 @@ class _Planner:
         recipe: Recipe,
         provers: Mapping[str, Prover],
         limits: Limits,
+        most_tasks: int,
         warn: Warn,
     ) -> None:
         self.recipe = recipe
         self.provers = provers
+        self.most_tasks = most_tasks
         self.limits = JobLimits(limits, warn)
         self.lemmas = LemmaSelection(recipe, provers)
         self.dependencies = DependencyFinder(recipe, provers)
         self.ids = TaskIds()
 
     def plans_of(self, name: str, data: Json) -> Iterator[Plan]:
-        """The plans of one entry: theories, then lemmas in theory order, then provers."""
-        entry = read_entry(name, data, self.limits)
+        """The plans of one entry: variants, theories, lemmas in theory order, then provers."""
+        variants = read_variants(self.recipe, name, data, self.most_tasks)
+        words = SelectingWords(per_theory=not variants.known)
+        idle: list[Variant] = []
+        for variant in variants.all:
+            entry = read_entry(name, data, self.limits, variant)
+            planned_before = self.ids.count
+            yield from self._plans_of_variant(entry, words)
+            if self.ids.count == planned_before:
+                idle.append(variant)
+        words.complain()
+        # Where no variant plans anything, that has been complained of.
+        if len(idle) < len(variants.all):
+            for variant in idle:
+                message = f"variant '{variant.name}' plans no lemma: exclude it, or give it some"
+                self.recipe.problem(variant.path, message)
+
+    def _plans_of_variant(self, entry: RecipeEntry, words: SelectingWords) -> Iterator[Plan]:
         if not os.path.isdir(entry.cwd):
             message = f"there is no directory '{printable(entry.cwd)}'"
             self.recipe.problem((*entry.path, "cwd"), message)
             return
         for file in find_theories(self.recipe, entry):
-            selection = self.lemmas.select(entry, file)
-            choices = selection.choices
-            # Of lemmas that can't be read nothing is known.
-            if choices and not selection.unread:
-                self._refuse_idle_expectations(entry, choices)
+            words.theory = file.path
+            selection = self.lemmas.select(entry, file, words)
+            self._note_expectations(entry, selection, words)
             stem = _stem(file.path)
             prefix = entry.prefix.replace("{theory}", stem)
             argument = path_from(file.path, entry.cwd)
             argument = share(argument)
-            for choice in choices:
+            for choice in selection.choices:
                 self._refuse_diff(choice)
                 yield self._plan(entry, choice, prefix, argument)
             for unread in selection.unread:
                 yield self._unreadable(entry, unread, prefix, argument)
+
+    def _new_id(self, entry: RecipeEntry, prefix: str, lemma: str, alias: str) -> str:
+        """The id of a further task. Raises InputError where there are too many."""
+        if self.ids.count >= self.most_tasks:
+            message = f"the recipe plans more than {self.most_tasks:,} tasks: {_TOO_MANY}"
+            raise self.recipe.error(entry.path, message)
+        words = [prefix, lemma, alias, entry.variant.name]
+        return self.ids.new("--".join(filter(None, words)))
 
     def _plan(self, entry: RecipeEntry, choice: LemmaChoice, prefix: str, argument: str) -> Plan:
         """`argument`: how the command line names the theory."""
@@ -6123,10 +6302,10 @@ class _Planner:
         lemma = choice.lemma
         view = TheoryView(choice.alias, argument, item.options, item.flags, entry.cwd)
         dependencies = self.dependencies.of(view, choice.loaded)
-        task_id = self.ids.new(f"{prefix}--{lemma.name}--{choice.alias}")
+        task_id = self._new_id(entry, prefix, lemma.name, choice.alias)
         sides = sides_of(choice.sides)
         assumes = assumed_by(choice.sides)
-        expect = _expected_verdict(item.expect, lemma)
+        expect = expected_verdict(self.recipe, item, lemma)
         key = dependencies.task_key(lemma.name, entry.prove)
         lemma_key = dependencies.lemma_key(lemma.name, entry.prove)
         # Enough to tell texts apart, and it stands in the journal once for each task.
@@ -6150,6 +6329,8 @@ class _Planner:
             key=key,
             lemma_key=lemma_key,
             theory_digest=share(theory_digest),
+            variant=entry.variant.name,
+            dimensions=entry.variant.dimensions,
         )
 
     def _unreadable(
@@ -6158,9 +6339,9 @@ class _Planner:
         """The plan of what an item would select, if its theory could be read."""
         item = unread.item
         name = UNKNOWN_LEMMAS if _is_pattern(item.pattern) else item.pattern
-        task_id = self.ids.new(f"{prefix}--{name}--{unread.alias}")
+        task_id = self._new_id(entry, prefix, name, unread.alias)
         lemma = Lemma(item.pattern, Trait.ALL_TRACES, "", (), argument)
-        expect = _expected_verdict(item.expect, lemma)
+        expect = expected_verdict(self.recipe, item, lemma)
         return Plan(
             id=task_id,
             entry=entry.name,
@@ -6180,6 +6361,8 @@ class _Planner:
             # As that of no text: no result of one holds.
             key=json_digest(["unreadable", unread.reason]),
             unreadable=unread.reason,
+            variant=entry.variant.name,
+            dimensions=entry.variant.dimensions,
         )
 
     def _refuse_diff(self, choice: LemmaChoice) -> None:
@@ -6190,17 +6373,26 @@ class _Planner:
             message = f"tamarin-rs ('{alias}') has no --diff: use tamarin-prover for this task"
             self.recipe.problem(choice.item.path, message)
 
-    def _refuse_idle_expectations(self, entry: RecipeEntry, choices: Sequence[LemmaChoice]) -> None:
+    def _note_expectations(
+        self, entry: RecipeEntry, selection: Selection, words: SelectingWords
+    ) -> None:
         """What is expected of no lemma would never be missed."""
-        if not isinstance(entry.expect, dict):
+        lemmas = [choice.lemma for choice in selection.choices]
+        # Of lemmas that can't be read nothing is known; where there are none that is told.
+        is_unread = bool(selection.unread)
+        if not lemmas and not is_unread:
             return
-        names = {choice.lemma.name for choice in choices}
-        for pattern in entry.expect:
-            if any(_selects(pattern, choice.lemma) for choice in choices):
-                continue
-            hint = did_you_mean(pattern, names)
-            path = (*entry.path, "expect", pattern)
-            self.recipe.problem(path, f"matches no planned lemma{hint}")
+        for expects in entry.expects:
+            for path, pattern in expecting_words(expects):
+                if is_unread or any(_selects(pattern, lemma) for lemma in lemmas):
+                    words.use(path)
+                else:
+                    complain = functools.partial(self._no_such_expectation, path, pattern, lemmas)
+                    words.note_idle(path, complain)
+
+    def _no_such_expectation(self, path: JsonPath, pattern: str, lemmas: Sequence[Lemma]) -> None:
+        hint = did_you_mean(pattern, {lemma.name for lemma in lemmas})
+        self.recipe.problem(path, f"matches no planned lemma{hint}")
 
 
 def _stem(path: str) -> str:
@@ -6210,30 +6402,415 @@ def _stem(path: str) -> str:
     return stem
 
 
-def _expected_verdict(expect: Expectations, lemma: Lemma) -> Verdict | None:
-    """What is expected of a lemma: its own name beats patterns, of these the first counts."""
-    if not expect:
-        return None
-    if isinstance(expect, str):
-        return Verdict(expect)
-    if lemma.name in expect:
-        return Verdict(expect[lemma.name])
-    for pattern, verdict in expect.items():
-        if _selects(pattern, lemma):
-            return Verdict(verdict)
+class SelectingWords:
+    """What of an entry selects something: names, patterns, what is expected.
+
+    Most likely what selects nothing is mistyped. Where an entry has variants it is enough that one
+    of them has what is meant.
+    """
+
+    def __init__(self, per_theory: bool) -> None:
+        self.theory = ""  # that is being looked at
+        self._per_theory = per_theory  # every word must select something of each theory
+        self._used: set[tuple[JsonPath, str]] = set()
+        self._idle: dict[tuple[JsonPath, str], Callable[[], None]] = {}
+
+    def note_idle(self, path: JsonPath, complain: Callable[[], None]) -> None:
+        """The word at `path` selects nothing of this theory; what to do if it nowhere does."""
+        self._idle.setdefault(self._key(path), complain)
+
+    def use(self, path: JsonPath) -> None:
+        """The word at `path` selects something of this theory, or may do so."""
+        self._used.add(self._key(path))
+
+    def _key(self, path: JsonPath) -> tuple[JsonPath, str]:
+        return path, self.theory if self._per_theory else ""
+
+    def complain(self) -> None:
+        """Complain of the words that have selected nothing."""
+        for key, complain in self._idle.items():
+            if key not in self._used:
+                complain()
+
+
+# --- Variants of an entry -------------------------------------------------------------------------
+
+MOST_TASKS = 100_000  # of a recipe, unless more are meant
+MOST_COMBINATIONS = 1_000_000  # of a matrix; and tasks, however many are meant
+_TOO_MANY = f"if that is meant, --yes allows up to {MOST_COMBINATIONS:,}"
+
+# By dimension some of its values.
+Condition = Mapping[str, frozenset[str]]
+
+
+class Variant(NamedTuple):
+    """A way in which the lemmas of an entry are planned."""
+
+    name: str  # "" of an entry without variants
+    path: JsonPath  # where it stands
+    values: Mapping[str, str]  # by dimension
+    layers: tuple[Layer, ...]  # the last one has the last word
+    rules: tuple[ExpectRule, ...] = ()  # of a list in the entry's `expect` what is for this variant
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """As `Plan.dimensions`."""
+        return share(tuple(f"{name}={value}" for name, value in self.values.items()))
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What conditions ask for, and placeholders mean."""
+        return {"variant": self.name, **self.values}
+
+    def fill(self, text: str) -> str:
+        """A text with what this variant has for its placeholders."""
+        if self.name:
+            for name, value in self.words.items():
+                text = text.replace("{" + name + "}", value)
+        return text
+
+    def meets(self, condition: Condition) -> bool:
+        """Whether it has the values that a condition names."""
+        words = self.words
+        return all(words[name] in values for name, values in condition.items())
+
+
+class Variants(NamedTuple):
+    """The variants of an entry; one without a name where it has none."""
+
+    all: Sequence[Variant]
+    known: Mapping[str, Collection[str]]  # what conditions can ask for: by dimension, and `variant`
+
+
+def read_variants(recipe: Recipe, name: str, entry: Json, most: int) -> Variants:
+    """The variants of an entry; what is wrong is noted.
+
+    Raises InputError for more than `most`.
+    """
+    path: JsonPath = ("tasks", name)
+    known: dict[str, Collection[str]] = {}
+    variants = [Variant("", path, {}, ())]
+    if "variants" in entry:
+        layers = override_layers(entry, path)
+        variants = [Variant(str(layer.path[-1]), layer.path, {}, (layer,)) for layer in layers]
+    if "matrix" in entry:
+        matrix = _Matrix(recipe, entry, path)
+        known.update(matrix.known)
+        variants = matrix.variants(most)
+    if "variants" in entry or "matrix" in entry:
+        known["variant"] = {variant.name for variant in variants}
+        _refuse_equal_names(recipe, variants)
+    _refuse_unknown_placeholders(recipe, entry, known, path)
+    if isinstance(entry.get("expect"), list):
+        rules = _expect_rules(recipe, entry["expect"], known, (*path, "expect"))
+        _refuse_idle_rules(recipe, rules, variants)
+        variants = [_with_rules(variant, rules) for variant in variants]
+    return Variants(variants, known)
+
+
+class _Value(NamedTuple):
+    """A value of a dimension."""
+
+    name: str
+    layer: Layer
+
+
+class _Exclusion(NamedTuple):
+    """Combinations of a matrix that an element of `exclude` takes away."""
+
+    condition: Condition
+    path: JsonPath
+
+
+class _Matrix:
+    """The product of the dimensions of an entry, less what it excludes."""
+
+    def __init__(self, recipe: Recipe, entry: Json, path: JsonPath) -> None:
+        self._recipe = recipe
+        self._path = (*path, "matrix")
+        self._dimensions: dict[str, list[_Value]] = {}
+        self.known: dict[str, Collection[str]] = {}  # as in `Variants`
+        for name, data in entry["matrix"].items():
+            values = list(_values_of(data, (*self._path, name)))
+            self._dimensions[name] = values
+            self.known[name] = [value.name for value in values]
+        self._exclusions = list(self._read_exclusions(entry, path))
+
+    def _read_exclusions(self, entry: Json, path: JsonPath) -> Iterator[_Exclusion]:
+        for index, asked in enumerate(entry.get("exclude", ())):
+            place = (*path, "exclude", index)
+            condition = read_condition(self._recipe, asked, self.known, place)
+            # One with a mistake might take everything away.
+            if condition:
+                yield _Exclusion(condition, place)
+
+    def variants(self, most: int) -> list[Variant]:
+        """The combinations that are left. Raises InputError where there are more than `most`."""
+        number = math.prod(map(len, self._dimensions.values()))
+        if number > MOST_COMBINATIONS:
+            message = f"{number:,} combinations: more than {MOST_COMBINATIONS:,} can't be planned"
+            raise self._recipe.error(self._path, message)
+        variants: list[Variant] = []
+        used: set[JsonPath] = set()  # exclusions
+        for values in itertools.product(*self._dimensions.values()):
+            variant = self._combination(values)
+            excluding = [each.path for each in self._exclusions if variant.meets(each.condition)]
+            used.update(excluding)
+            if not excluding:
+                variants.append(variant)
+        if len(variants) > most:
+            message = f"{len(variants):,} variants are more than {most:,} tasks: {_TOO_MANY}"
+            raise self._recipe.error(self._path, message)
+        self._refuse_idle_exclusions(used, variants)
+        return variants
+
+    def _combination(self, values: Sequence[_Value]) -> Variant:
+        names = [value.name for value in values]
+        layers = tuple(value.layer for value in values)
+        return Variant("-".join(names), self._path, dict(zip(self._dimensions, names)), layers)
+
+    def _refuse_idle_exclusions(
+        self, used: Collection[JsonPath], variants: Sequence[Variant]
+    ) -> None:
+        """What should not run would run; or nothing would."""
+        if not variants:
+            self._recipe.problem((*self._path[:-1], "exclude"), "leaves no variant")
+        for exclusion in self._exclusions:
+            if exclusion.path not in used:
+                self._recipe.problem(exclusion.path, "excludes no combination")
+
+
+def _values_of(dimension: Json, path: JsonPath) -> Iterator[_Value]:
+    """The values of a dimension; of a power set small ones first: `none`, `A`, `B`, `A+B`."""
+    if not is_power_set(dimension):
+        for name, overrides in dimension.items():
+            yield _Value(name, Layer(overrides, (*path, name)))
+        return
+    flags = dimension["subsets"]
+    for size in range(len(flags) + 1):
+        for subset in itertools.combinations(flags, size):
+            name = "+".join(subset) or "none"
+            yield _Value(name, Layer({"preprocess_flags": subset}, (*path, "subsets")))
+
+
+def read_condition(
+    recipe: Recipe, asked: Json, known: Mapping[str, Collection[str]], path: JsonPath
+) -> Condition | None:
+    """The values that a condition names, as such or by shell patterns.
+
+    None for one with a mistake, which is noted.
+    """
+    condition: dict[str, frozenset[str]] = {}
+    for dimension, words in asked.items():
+        place = (*path, dimension)
+        if dimension not in known:
+            allowed = ", ".join(known) or "none, as this entry has no variants"
+            hint = did_you_mean(dimension, known)
+            recipe.problem(place, f"no such dimension{hint}; allowed: {allowed}")
+            continue
+        meant: set[str] = set()
+        for word in [words] if isinstance(words, str) else words:
+            values = _values_meant(word, known[dimension])
+            if not values:
+                hint = did_you_mean(word, known[dimension])
+                recipe.problem(place, f"'{word}' is no value of '{dimension}'{hint}")
+            meant.update(values)
+        condition[dimension] = frozenset(meant)
+    is_good = len(condition) == len(asked) and all(condition.values())
+    return condition if is_good else None
+
+
+def _values_meant(word: str, known: Collection[str]) -> Collection[str]:
+    """The values that a name or a shell pattern means."""
+    if word in known:
+        return [word]
+    return [value for value in known if fnmatch.fnmatchcase(value, word)]
+
+
+def _refuse_equal_names(recipe: Recipe, variants: Iterable[Variant]) -> None:
+    """Note a problem where two variants would have one name: ids are told apart by it."""
+    seen: dict[str, Variant] = {}
+    for variant in variants:
+        folded = _without_case(_safe_file_name(variant.name))
+        other = seen.setdefault(folded, variant)
+        if other is not variant:
+            message = (
+                f"{_told_variant(other)} and {_told_variant(variant)} would have the same name in "
+                "ids, where case and unusual characters don't count: rename one"
+            )
+            recipe.problem(variant.path, message)
+
+
+def _told_variant(variant: Variant) -> str:
+    """`'a' x 'b-c'`."""
+    names = list(variant.values.values()) or [variant.name]
+    return " x ".join(f"'{name}'" for name in names)
+
+
+_PLACEHOLDER = re.compile(r"\{(\w*)\}")
+
+
+def _refuse_unknown_placeholders(
+    recipe: Recipe, entry: Json, known: Collection[str], path: JsonPath
+) -> None:
+    """Note a problem for a placeholder that nothing stands for."""
+    _refuse_unknown_in(recipe, entry, "output_file_prefix", [*known, "theory"], path)
+    # Without variants braces are a part of a file's name.
+    if known:
+        _refuse_unknown_in(recipe, entry, "theory_file", known, path)
+
+
+def _refuse_unknown_in(
+    recipe: Recipe, entry: Json, key: str, known: Collection[str], path: JsonPath
+) -> None:
+    for name in _PLACEHOLDER.findall(entry[key]):
+        if name not in known:
+            allowed = ", ".join("{" + each + "}" for each in known)
+            hint = did_you_mean(name, known)
+            message = f"unknown placeholder '{{{name}}}'{hint}; allowed: {allowed}"
+            recipe.problem((*path, key), message)
+
+
+# --- What is expected -----------------------------------------------------------------------------
+
+
+class ExpectRule(NamedTuple):
+    """An element of a list in `expect`."""
+
+    lemma: str  # a name or a pattern
+    when: Condition
+    verdict: Verdict
+    path: JsonPath
+
+    @property
+    def rank(self) -> int:
+        """How narrowly it names its lemmas."""
+        if self.lemma == "*":
+            return 0
+        return 1 if _is_pattern(self.lemma) else 2
+
+    def is_within(self, other: ExpectRule) -> bool:
+        """Whether it is no wider than another one, in its lemmas and in its variants."""
+        if self.rank < other.rank:
+            return False
+        for dimension, values in other.when.items():
+            if dimension not in self.when or not self.when[dimension] <= values:
+                return False
+        return True
+
+    def beats(self, other: ExpectRule) -> bool:
+        """Whether it is more specific than another one."""
+        return self.is_within(other) and not other.is_within(self)
+
+
+# A verdict; verdicts by lemma, a name or a pattern; or rules, of which the most specific counts.
+Expectations = Union[str, dict[str, str], tuple[ExpectRule, ...], None]
+
+
+class Expects(NamedTuple):
+    """What is expected, and where that stands in the recipe."""
+
+    value: Expectations
+    path: JsonPath
+
+
+def _expect_rules(
+    recipe: Recipe, data: Sequence[Json], known: Mapping[str, Collection[str]], path: JsonPath
+) -> list[ExpectRule]:
+    """A list in `expect`; what is wrong is noted."""
+    rules: list[ExpectRule] = []
+    for index, each in enumerate(data):
+        place = (*path, index)
+        condition = read_condition(recipe, each.get("when", {}), known, (*place, "when"))
+        if condition is not None:
+            lemma = each.get("lemma", "*")
+            rules.append(ExpectRule(lemma, condition, Verdict(each["verdict"]), place))
+    return rules
+
+
+def _with_rules(variant: Variant, rules: Iterable[ExpectRule]) -> Variant:
+    """A variant with those rules that are for it."""
+    return variant._replace(rules=tuple(rule for rule in rules if variant.meets(rule.when)))
+
+
+def _refuse_idle_rules(
+    recipe: Recipe, rules: Iterable[ExpectRule], variants: Sequence[Variant]
+) -> None:
+    """Note a problem for a rule that is for none of the variants."""
+    for rule in rules:
+        if not any(variant.meets(rule.when) for variant in variants):
+            recipe.problem((*rule.path, "when"), "is so in no variant: all of these are excluded")
+
+
+def expecting_words(expects: Expects) -> Iterator[tuple[JsonPath, str]]:
+    """The names and patterns of lemmas of which something is expected, and where they stand."""
+    if isinstance(expects.value, dict):
+        for pattern in expects.value:
+            yield (*expects.path, pattern), pattern
+    elif isinstance(expects.value, tuple):
+        for rule in expects.value:
+            yield rule.path, rule.lemma
+
+
+def expected_verdict(recipe: Recipe, item: LemmaItem, lemma: Lemma) -> Verdict | None:
+    """What is expected of a lemma: the first of the item's levels that has a word for it counts.
+
+    Words of one level that contradict each other are noted.
+    """
+    for level in item.expects:
+        told: dict[JsonPath, Verdict] = {}
+        for expects in level:
+            told.update(_expected_there(expects, lemma))
+        if told:
+            _refuse_contradiction(recipe, told, lemma)
+            return next(iter(told.values()))
     return None
 
 
-# --- An entry of the recipe -----------------------------------------------------------------------
+def _refuse_contradiction(recipe: Recipe, told: Mapping[JsonPath, Verdict], lemma: Lemma) -> None:
+    """Note a problem where not all words about a lemma are the same."""
+    (path, verdict), *others = told.items()
+    for other_path, other in others:
+        if other != verdict:
+            place = ".".join(map(str, other_path))
+            message = f"{verdict}, but {place} says {other} of '{lemma.name}', in the same variant"
+            recipe.problem(path, message)
 
-# A verdict; or verdicts by lemma, a name or a pattern.
-Expectations = Union[str, dict[str, str], None]
+
+def _expected_there(expects: Expects, lemma: Lemma) -> dict[JsonPath, Verdict]:
+    """What is expected of a lemma at one place of the recipe: no, one or several verdicts."""
+    value = expects.value
+    if not value:
+        return {}
+    if isinstance(value, str):
+        return {expects.path: Verdict(value)}
+    if isinstance(value, dict):
+        return _expected_by_name(value, lemma, expects.path)
+    rules = [rule for rule in value if _selects(rule.lemma, lemma)]
+    best = [rule for rule in rules if not any(other.beats(rule) for other in rules)]
+    return {rule.path: rule.verdict for rule in best}
+
+
+def _expected_by_name(
+    verdicts: Mapping[str, str], lemma: Lemma, path: JsonPath
+) -> dict[JsonPath, Verdict]:
+    """A lemma's own name beats patterns, of these the first counts."""
+    if lemma.name in verdicts:
+        return {(*path, lemma.name): Verdict(verdicts[lemma.name])}
+    for pattern, verdict in verdicts.items():
+        if _selects(pattern, lemma):
+            return {(*path, pattern): Verdict(verdict)}
+    return {}
+
+
+# --- An entry of the recipe -----------------------------------------------------------------------
 
 
 class LemmaItem(NamedTuple):
     """What an entry says of the lemmas that one name or pattern selects.
 
-    Each word is that of the item in `lemmas` where it has one, else that of the task.
+    Each word is that of the variant where it has one, else that of the item in `lemmas`, else that
+    of the task.
     """
 
     pattern: str
@@ -6242,7 +6819,8 @@ class LemmaItem(NamedTuple):
     options: tuple[str, ...]
     flags: tuple[str, ...]
     limits: Limits
-    expect: Expectations
+    # Of the variant, the item, the task: the first of these that has a word for a lemma counts.
+    expects: tuple[tuple[Expects, ...], ...]
 
 
 class LemmaExclusion(NamedTuple):
@@ -6261,69 +6839,100 @@ class RecipeEntry(NamedTuple):
     prefix: str  # may contain {theory}
     cwd: str  # absolute
     prove: bool
-    expect: Expectations
+    variant: Variant
+    expects: tuple[Expects, ...]  # of the entry and its variant, not of single items
     items: tuple[LemmaItem, ...]
     exclusions: tuple[LemmaExclusion, ...]
 
 
-def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
-    """An entry of the recipe's `tasks`, from its checked JSON object."""
+def read_entry(name: str, data: Json, limits: JobLimits, variant: Variant) -> RecipeEntry:
+    """A variant of an entry of the recipe's `tasks`, from its checked JSON object."""
     path: JsonPath = ("tasks", name)
+    entry = Layer(data, path)
     items: list[LemmaItem] = []
     exclusions: list[LemmaExclusion] = []
-    lemmas = data.get("lemmas", ())
-    for index, item in enumerate(lemmas):
-        item_path = (*path, "lemmas", index)
-        pattern: str = item["name"]
+    for item in _lemma_layers(entry, variant):
+        pattern: str = item.overrides["name"]
         if pattern.startswith("!"):
-            exclusion = LemmaExclusion(pattern[1:], item_path)
+            exclusion = LemmaExclusion(pattern[1:], item.path)
             exclusions.append(exclusion)
         else:
-            items.append(_read_item(item, item_path, data, path, limits))
+            items.append(_read_item(item, entry, variant, limits))
     # Who names no lemma, or only some that are not wanted, means all others.
     if not items:
-        all_lemmas = {"name": "*"}
-        items.append(_read_item(all_lemmas, path, data, path, limits))
+        all_lemmas = Layer({"name": "*"}, path)
+        items.append(_read_item(all_lemmas, entry, variant, limits))
     cwd = os.path.expanduser(data.get("cwd", "."))
     cwd = os.path.abspath(cwd)
     prove = data.get("prove", True)
-    expect = data.get("expect")
     return RecipeEntry(
         name=name,
         path=path,
-        theory_file=data["theory_file"],
-        prefix=data["output_file_prefix"],
+        theory_file=variant.fill(data["theory_file"]),
+        prefix=variant.fill(data["output_file_prefix"]),
         cwd=share(cwd),
         prove=prove,
-        expect=expect,
+        variant=variant,
+        expects=(*map(_expects_of, variant.layers), _entry_expects(entry, variant)),
         items=tuple(items),
         exclusions=tuple(exclusions),
     )
 
 
-def _read_item(
-    item: Json, path: JsonPath, task: Json, task_path: JsonPath, limits: JobLimits
-) -> LemmaItem:
-    """An item of a task's `lemmas`; where it says nothing the task's word counts."""
-    whole = {**task, **item}
-    aliases = tuple(whole["tamarin_versions"])
-    options = tuple(whole.get("tamarin_options", ()))
-    flags = tuple(whole.get("preprocess_flags", ()))
-    expect = whole.get("expect")
+def _lemma_layers(entry: Layer, variant: Variant) -> Iterator[Layer]:
+    """The elements of `lemmas` that count: those of a variant replace the entry's."""
+    chosen = entry
+    for layer in variant.layers:
+        if "lemmas" in layer.overrides:
+            chosen = layer
+    for index, item in enumerate(chosen.overrides.get("lemmas", ())):
+        yield Layer(item, (*chosen.path, "lemmas", index))
+
+
+# What a variant says beside its entry, and not instead of it.
+_NOT_REPLACED = ("tamarin_options", "preprocess_flags", "resources", "expect", "lemmas")
+
+
+def _read_item(item: Layer, entry: Layer, variant: Variant, limits: JobLimits) -> LemmaItem:
+    """An item of an entry's `lemmas`; where it says nothing the entry's word counts."""
+    whole = {**entry.overrides, **item.overrides}
+    options = list(whole.get("tamarin_options", ()))
+    flags = list(whole.get("preprocess_flags", ()))
+    for layer in variant.layers:
+        options += layer.overrides.get("tamarin_options", ())
+        flags += layer.overrides.get("preprocess_flags", ())
+        for key, value in layer.overrides.items():
+            if key not in _NOT_REPLACED:
+                whole[key] = value
+    if variant.layers:
+        # Given twice, a flag says no more.
+        flags = list(dict.fromkeys(flags))
     # These are inherited field by field, and not as a whole.
-    own_resources = item.get("resources", {})
-    task_resources = task.get("resources", {})
-    own = AskedResources(own_resources, path)
-    inherited = AskedResources(task_resources, task_path)
+    layers = [*reversed(variant.layers), item, entry]
+    resources = [AskedResources(each.overrides.get("resources", {}), each.path) for each in layers]
+    of_variant = tuple(map(_expects_of, variant.layers))
     return LemmaItem(
-        pattern=item["name"],
-        path=path,
-        aliases=aliases,
-        options=share(options),
-        flags=share(flags),
-        limits=limits.decide([own, inherited]),
-        expect=expect,
+        pattern=item.overrides["name"],
+        path=item.path,
+        aliases=tuple(whole["tamarin_versions"]),
+        options=share(tuple(options)),
+        flags=share(tuple(flags)),
+        limits=limits.decide(resources),
+        expects=(of_variant, (_expects_of(item),), (_entry_expects(entry, variant),)),
     )
+
+
+def _expects_of(layer: Layer) -> Expects:
+    """What a variant, or an item of `lemmas`, expects."""
+    return Expects(layer.overrides.get("expect"), (*layer.path, "expect"))
+
+
+def _entry_expects(entry: Layer, variant: Variant) -> Expects:
+    """What an entry expects of a variant."""
+    expects = _expects_of(entry)
+    if isinstance(expects.value, list):
+        return Expects(variant.rules, expects.path)
+    return expects
 
 
 # --- Limits ---------------------------------------------------------------------------------------
@@ -6412,7 +7021,7 @@ def limit_key(header: Header, task: Task) -> str:
     key = "timeout" if task.status is Status.TIMEOUT else "max_memory"
     try:
         entry = header.recipe["tasks"][task.plan.entry]
-        place = _place_of_resource(entry, task.plan.lemma, key)
+        place = _place_of_resource(entry, task.plan, key)
     # The recipe in a journal can come from anywhere.
     except (AttributeError, KeyError, TypeError):
         return ""
@@ -6424,17 +7033,30 @@ def limit_key(header: Header, task: Task) -> str:
     return f"tasks.{task.plan.entry}.{place or 'resources.max_memory'}"
 
 
-def _place_of_resource(entry: Json, lemma: str, key: str) -> str:
-    """Where in an entry of the recipe's `tasks` a limit of a lemma stands, or ""."""
+def _place_of_resource(entry: Json, plan: Plan, key: str) -> str:
+    """Where in an entry of the recipe's `tasks` a limit of a task stands, or ""."""
+    # Of several dimensions the last one that has a word counts.
+    for layer in reversed(list(override_layers(entry, ()))):
+        if _is_layer_of(plan, layer) and key in layer.overrides.get("resources", {}):
+            place = ".".join(map(str, layer.path))
+            return f"{place}.resources.{key}"
     items = list(enumerate(entry.get("lemmas", ())))
     # As they are selected: exact names come first, then the first pattern.
-    items.sort(key=lambda item: item[1]["name"] != lemma)
+    items.sort(key=lambda item: item[1]["name"] != plan.lemma)
     for index, item in items:
-        if fnmatch.fnmatchcase(lemma, item["name"]):
+        if fnmatch.fnmatchcase(plan.lemma, item["name"]):
             if key in item.get("resources", {}):
                 return f"lemmas.{index}.resources.{key}"
             break
     return f"resources.{key}" if key in entry.get("resources", {}) else ""
+
+
+def _is_layer_of(plan: Plan, layer: Layer) -> bool:
+    """Whether a task's variant is this one, or has this value of a dimension."""
+    kind, *names = layer.path
+    if kind == "variants":
+        return names == [plan.variant]
+    return "=".join(map(str, names)) in plan.dimensions
 
 
 # --- Theory files ---------------------------------------------------------------------------------
@@ -6543,13 +7165,46 @@ class LoadedTheory:
         return lemma_parts(self.theory) if self.theory.splits_for_sure else {}
 
 
+# Texts take room. Neighbours in a recipe read the same; variants that read the same may stand far
+# from each other.
+KEPT_THEORIES = 8
+KEPT_CHARACTERS = (
+    16_000_000  # of token text: further theories, as long as all are no more than that
+)
+
+
+@dataclass(eq=False)
+class _Load:
+    """A theory that was read, or could not be, and with what."""
+
+    path: str
+    view: ReadingOptions
+    loaded: LoadedTheory | InputError
+
+    def is_of(self, path: str, view: ReadingOptions) -> bool:
+        """Whether the same would be read with these."""
+        own = self.view
+        if (self.path, own.diff, own.auto_sources) != (path, view.diff, view.auto_sources):
+            return False
+        differing = set(own.flags).symmetric_difference(view.flags)
+        if isinstance(self.loaded, InputError):
+            return not differing
+        return differing.isdisjoint(self.loaded.theory.asked_flags)
+
+    @functools.cached_property
+    def length(self) -> int:
+        """The characters of its text."""
+        if isinstance(self.loaded, InputError):
+            return 0
+        return sum(len(segment.text) for segment in self.loaded.theory.segments)
+
+
 class TheoryReader:
     """Reads theories as provers will."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        # Their texts take room: only the last few are kept. Neighbours in a recipe read the same.
-        self._load = functools.lru_cache(maxsize=8)(_load_theory)
+        self._loads: list[_Load] = []  # what was used last stands last
 
     def read(self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]) -> LoadedTheory:
         """The theory as a prover with these options and flags will see it.
@@ -6559,11 +7214,29 @@ class TheoryReader:
         if not os.path.isfile(file.path):
             raise self._recipe.error(file.place, _no_theory_file(self._recipe, file.name))
         view = reading_options(options, flags)
-        loaded = _readable(self._load(file.path, *view))
+        loaded = _readable(self._load(file.path, view))
         if file.twin:
-            twin = _readable(self._load(file.twin, *view))
+            twin = _readable(self._load(file.twin, view))
             self._refuse_unequal(file, loaded, twin, options)
         return loaded
+
+    def _load(self, path: str, view: ReadingOptions) -> LoadedTheory | InputError:
+        """A theory, or why it can't be read; read once for all flags that make no difference."""
+        for load in reversed(self._loads):
+            if load.is_of(path, view):
+                # What was used last stays longest.
+                self._loads.remove(load)
+                self._loads.append(load)
+                return load.loaded
+        loaded = _load_theory(path, *view)
+        self._loads.append(_Load(path, view, loaded))
+        while len(self._loads) > KEPT_THEORIES and self._kept_length() > KEPT_CHARACTERS:
+            del self._loads[0]
+        return loaded
+
+    def _kept_length(self) -> int:
+        """The characters of all texts that are kept."""
+        return sum(load.length for load in self._loads)
 
     def _refuse_unequal(
         self, file: TheoryFile, loaded: LoadedTheory, twin: LoadedTheory, options: Sequence[str]
@@ -6641,18 +7314,18 @@ class LemmaSelection:
         self._provers = provers
         self._theories = TheoryReader(recipe)
 
-    def select(self, entry: RecipeEntry, file: TheoryFile) -> Selection:
+    def select(self, entry: RecipeEntry, file: TheoryFile, words: SelectingWords) -> Selection:
         """What an entry selects of a theory, in theory order.
 
         An exact name beats patterns; of patterns the first counts; "!pattern" takes away, wherever
-        it stands.
+        it stands. `words` notes which of them select something.
         """
         chosen: list[LemmaChoice] = []
         unread: list[UnreadLemmas] = []
         # Exact names first: no pattern takes again what they took.
         items = sorted(entry.items, key=lambda item: _is_pattern(item.pattern))
         for item in items:
-            choices, unread_here = self._matching(item, file)
+            choices, unread_here = self._matching(item, file, words)
             if _is_pattern(item.pattern):
                 taken = {choice.lemma.name for choice in chosen}
                 taken.update(lemmas.item.pattern for lemmas in unread)
@@ -6662,13 +7335,15 @@ class LemmaSelection:
         for exclusion in entry.exclusions:
             left = [each for each in chosen if not _selects(exclusion.pattern, each.lemma)]
             # It may take away what can't be read.
-            if not unread:
-                self._refuse_idle_exclusion(exclusion, chosen, left)
+            if unread:
+                words.use((*exclusion.path, "name"))
+            else:
+                self._note_exclusion(exclusion, chosen, left, words)
             chosen = left
         chosen.sort(key=lambda choice: choice.place)
         return Selection(chosen, _one_of_patterns(unread))
 
-    def _matching(self, item: LemmaItem, file: TheoryFile) -> Selection:
+    def _matching(self, item: LemmaItem, file: TheoryFile, words: SelectingWords) -> Selection:
         """What one item selects, for each of its provers."""
         choices: list[LemmaChoice] = []
         unread: list[UnreadLemmas] = []
@@ -6687,13 +7362,20 @@ class LemmaSelection:
                 if _selects(item.pattern, sides[0]):
                     choice = LemmaChoice(item, alias, loaded, place, sides)
                     choices.append(choice)
+        path = (*item.path, "name")
         if theories and not choices:
             names = lemmas_by_name(theories[0])
-            self._no_such_lemma(item, file, names)
+            words.note_idle(path, functools.partial(self._no_such_lemma, item, file, names))
+        else:
+            words.use(path)
         return Selection(choices, unread)
 
-    def _refuse_idle_exclusion(
-        self, exclusion: LemmaExclusion, chosen: list[LemmaChoice], left: list[LemmaChoice]
+    def _note_exclusion(
+        self,
+        exclusion: LemmaExclusion,
+        chosen: list[LemmaChoice],
+        left: list[LemmaChoice],
+        words: SelectingWords,
     ) -> None:
         """An exclusion must leave something of what was chosen, and not all of it."""
         # Nothing was chosen before: that has been complained of.
@@ -6701,11 +7383,12 @@ class LemmaSelection:
             return
         word = printable(f"!{exclusion.pattern}")
         path = (*exclusion.path, "name")
-        if not left:
-            self._recipe.problem(path, f"'{word}' leaves no lemma")
-        elif len(left) == len(chosen):
-            # Most likely mistyped, and what should not run would run.
-            self._recipe.problem(path, f"'{word}' takes no lemma away")
+        # Most likely mistyped, and what should not run would run.
+        message = f"'{word}' takes no lemma away" if left else f"'{word}' leaves no lemma"
+        if 0 < len(left) < len(chosen):
+            words.use(path)
+        else:
+            words.note_idle(path, functools.partial(self._recipe.problem, path, message))
 
     def _no_such_lemma(self, item: LemmaItem, file: TheoryFile, names: Collection[str]) -> None:
         path = printable(file.path)
@@ -6960,6 +7643,7 @@ class TaskIds:
     def __init__(self) -> None:
         # All ids, and for each the last number that another one got behind this text.
         self._given: dict[str, int] = {}
+        self.count = 0
 
     def new(self, text: str) -> str:
         """An id that says `text`; what is taken gets `_2`, `_3`."""
@@ -6972,6 +7656,7 @@ class TaskIds:
             ending = f"_{number}"
         self._given[folded] = number
         self._given[folded + ending] = 1
+        self.count += 1
         return name + ending
 
 
@@ -15359,7 +16044,7 @@ def add_run_command(commands: argparse._SubParsersAction[Parser]) -> None:
         action="store_true",
         help="begin a new batch, in a dated directory beside the one that is there",
     )
-    add_limit_arguments(parser)
+    add_plan_arguments(parser)
     parser.add_argument(
         "-s",
         "--scheduler",
@@ -15386,7 +16071,7 @@ def add_check_command(commands: argparse._SubParsersAction[Parser]) -> None:
         f"recipe.json --report    # all that the provers say, in ./{CHECK_REPORT}/",
     )
     add_recipe_argument(parser)
-    add_limit_arguments(parser)
+    add_plan_arguments(parser)
     parser.add_argument(
         "--report",
         action="store_true",
@@ -15641,8 +16326,16 @@ def add_results_argument(parser: Parser) -> None:
     parser.add_argument("results", metavar="RESULTS", help="the results directory")
 
 
+def add_plan_arguments(parser: Parser) -> None:
+    """What the command line says of a recipe's plan: see `asked_options`."""
+    add_limit_arguments(parser)
+    parser.add_argument(
+        "--yes", action="store_true", help=f"yes, more than {MOST_TASKS:,} tasks are meant"
+    )
+
+
 def add_limit_arguments(parser: Parser) -> None:
-    """What all jobs together may use, and the time of a task; `asked_options` makes use of them."""
+    """What all jobs together may use, and the time of a task."""
     parser.add_argument(
         "--cores",
         type=cores_argument,
@@ -15809,7 +16502,7 @@ def asked_options(args: argparse.Namespace) -> PlanOptions:
     """What the limits of the command line say over the recipe."""
     cores = str(args.cores or "")
     memory = str(args.memory or "")
-    return PlanOptions(cores, memory, args.timeout)
+    return PlanOptions(cores, memory, args.timeout, many_tasks=args.yes)
 
 
 def recipe_results(recipe: Recipe) -> str:

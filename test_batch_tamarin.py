@@ -4135,8 +4135,8 @@ config.default_timeout = -1
 config.nope = 1
 --- an unknown word of the batch: config.granularity; unknown key; allowed: global_max_cores
 config.granularity = "lemma"
---- an unknown word of a task: tasks.task.variants; unknown key; allowed: theory_file
-tasks.task.variants = {}
+--- an unknown word of a task: tasks.task.variant; unknown key; did you mean 'variants'; allowed: theory_file
+tasks.task.variant = {}
 --- an expectation of no lemma: expect.onee; did you mean 'one'
 tasks.task.expect = {"onee": "verified"}
 --- an expectation of what is no verdict: tasks.task.expect; verified, falsified, incomplete
