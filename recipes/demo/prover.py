@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """`demo`, a pretend prover: it speaks tamarin-prover's command line and PROVES NOTHING.
 
-It reads its answers from a formal comment in the theory, one line a lemma:
+It reads its answers from formal comments in the theory, one line a lemma:
 
     demo{*
     NAME: verified | falsified | incomplete | hang | hoard | crash, N steps, S seconds
     *}
 
-so that a machine without Tamarin can see a whole batch run. What it writes as a proof is N steps
+so that a machine without Tamarin can see a whole batch run. It knows -D=FLAG and #ifdef. What it writes as a proof is N steps
 that mean nothing; given a theory with such proofs and no --prove, it says what they claim.
 """
 
@@ -58,7 +58,8 @@ def main(argv):
     if complaint:
         print(complaint, file=sys.stderr)
         return 1
-    prove(path, text, options)
+    flags = {word[len("-D=") :] for word in argv if word.startswith("-D=")}
+    prove(path, preprocessed(text, flags), options)
     return 0
 
 
@@ -74,6 +75,32 @@ def syntax_error(path, text):
     line = text.count("\n", 0, found.start(1)) + 1
     column = found.start(1) - text.rfind("\n", 0, found.start(1))
     return f'"{path}" (line {line}, column {column}):\nunexpected "-"\nexpecting "-->" or "--["'
+
+
+def preprocessed(text, flags):
+    """What these flags leave of a text. No #ifdef stands in another one here."""
+    lines = []
+    enabled = True
+    for line in text.splitlines(keepends=True):
+        directive, _, formula = line.strip().partition(" ")
+        if directive == "#ifdef":
+            enabled = holds(formula, flags)
+        elif directive == "#else":
+            enabled = not enabled
+        elif directive == "#endif":
+            enabled = True
+        elif enabled:
+            lines.append(line)
+    return "".join(lines)
+
+
+def holds(formula, flags):
+    """Whether `A | B & not C` holds with these flags."""
+    for alternative in formula.split("|"):
+        parts = [part.split() for part in alternative.split("&")]
+        if all((part[-1] in flags) == (part[0] != "not") for part in parts):
+            return True
+    return False
 
 
 def prove(path, text, options):
@@ -126,9 +153,9 @@ def claim(lemma):
 
 
 def act(text, asked):
-    """Do what the theory's comment says of the lemma that is to be proven; the answer."""
-    comment = text.partition("demo{*")[2].partition("*}")[0]
-    for found in ANSWER.finditer(comment):
+    """Do what the theory's comments say of the lemma that is to be proven; the answer."""
+    comments = re.findall(r"demo\{\*(.*?)\*\}", text, re.DOTALL)
+    for found in ANSWER.finditer("".join(comments)):
         if found["name"] == asked:
             time.sleep(float(found["seconds"] or 0))
             misbehave(found["verdict"])
