@@ -6515,13 +6515,6 @@ class _Value(NamedTuple):
     layer: Layer
 
 
-class _Exclusion(NamedTuple):
-    """Combinations of a matrix that an element of `exclude` takes away."""
-
-    condition: Condition
-    path: JsonPath
-
-
 class _Matrix:
     """The product of the dimensions of an entry, less what it excludes."""
 
@@ -6536,13 +6529,13 @@ class _Matrix:
             self.known[name] = [value.name for value in values]
         self._exclusions = list(self._read_exclusions(entry, path))
 
-    def _read_exclusions(self, entry: Json, path: JsonPath) -> Iterator[_Exclusion]:
+    def _read_exclusions(self, entry: Json, path: JsonPath) -> Iterator[Condition]:
         for index, asked in enumerate(entry.get("exclude", ())):
             place = (*path, "exclude", index)
             condition = read_condition(self._recipe, asked, self.known, place)
             # One with a mistake might take everything away.
             if condition:
-                yield _Exclusion(condition, place)
+                yield condition
 
     def variants(self, most: int) -> list[Variant]:
         """The combinations that are left. Raises InputError where there are more than `most`."""
@@ -6551,33 +6544,21 @@ class _Matrix:
             message = f"{number:,} combinations: more than {MOST_COMBINATIONS:,} can't be planned"
             raise self._recipe.error(self._path, message)
         variants: list[Variant] = []
-        used: set[JsonPath] = set()  # exclusions
         for values in itertools.product(*self._dimensions.values()):
             variant = self._combination(values)
-            excluding = [each.path for each in self._exclusions if variant.meets(each.condition)]
-            used.update(excluding)
-            if not excluding:
+            if not any(map(variant.meets, self._exclusions)):
                 variants.append(variant)
         if len(variants) > most:
             message = f"{len(variants):,} variants are more than {most:,} tasks: {_TOO_MANY}"
             raise self._recipe.error(self._path, message)
-        self._refuse_idle_exclusions(used, variants)
+        if not variants:
+            self._recipe.problem((*self._path[:-1], "exclude"), "leaves no variant")
         return variants
 
     def _combination(self, values: Sequence[_Value]) -> Variant:
         names = [value.name for value in values]
         layers = tuple(value.layer for value in values)
         return Variant("-".join(names), self._path, dict(zip(self._dimensions, names)), layers)
-
-    def _refuse_idle_exclusions(
-        self, used: Collection[JsonPath], variants: Sequence[Variant]
-    ) -> None:
-        """What should not run would run; or nothing would."""
-        if not variants:
-            self._recipe.problem((*self._path[:-1], "exclude"), "leaves no variant")
-        for exclusion in self._exclusions:
-            if exclusion.path not in used:
-                self._recipe.problem(exclusion.path, "excludes no combination")
 
 
 def _values_of(dimension: Json, path: JsonPath) -> Iterator[_Value]:

@@ -4295,6 +4295,8 @@ def test_schema_and_checks_name_the_same_keys():
     assert schema_keys("$defs", "task") == set(bt._TASK)
     assert schema_keys("$defs", "lemma") == set(bt._LEMMA)
     assert schema_keys("$defs", "resources") == set(bt._RESOURCES)
+    assert schema_keys("$defs", "variant") == set(bt._VARIANT)
+    assert schema_keys("$defs", "rule") == set(bt._EXPECT_RULE)
 
 
 # Each member and each element, and the text that begins there.
@@ -4672,6 +4674,354 @@ def test_a_theory_is_never_taken_for_an_option(lab):
     assert "./-x.spthy" in lab.events("start")[0]["command"]
     lab.run("run", "recipe.json", code=0)
     assert len(lab.events("start")) == 1
+
+
+# --- Variants -------------------------------------------------------------------------------------
+
+# Two lemmas without flags; with REVEAL another formula of `secret`, with EXTRA one lemma more.
+FLAGGED = f"""theory T begin
+{RULE_A}
+lemma runs: exists-trace "Ex k #i. A(k) @ i"
+#ifdef REVEAL
+lemma secret: "All k #i. A(k) @ i ==> F"
+#else
+lemma secret: "All k #i. A(k) @ i ==> T"
+#endif
+#ifdef EXTRA
+lemma more: "All k #i. A(k) @ i ==> T"
+#endif
+end
+"""
+
+
+@pytest.fixture
+def swept(lab):
+    """A lab whose theory reads differently by its flags."""
+    lab.prover(VERIFY)
+    lab.write("t.spthy", FLAGGED)
+    return lab
+
+
+def planned(lab, **entry):
+    """The plans of an entry, by id."""
+    lab.recipe(**entry)
+    return {plan.id: plan for plan in plans_of(lab)}
+
+
+def test_every_lemma_is_planned_once_for_each_variant(swept):
+    plans = planned(swept, variants={"plain": {}, "strong": {"preprocess_flags": ["REVEAL"]}})
+    assert [(plan.id, plan.variant, plan.flags) for plan in plans.values()] == [
+        ("t--runs--fake--plain", "plain", ()),
+        ("t--secret--fake--plain", "plain", ()),
+        ("t--runs--fake--strong", "strong", ("REVEAL",)),
+        ("t--secret--fake--strong", "strong", ("REVEAL",)),
+    ]
+
+
+OVERRIDDEN = """
+tasks.task.tamarin_options = ["--bound=9"]
+tasks.task.preprocess_flags = ["A"]
+tasks.task.expect = "verified"
+tasks.task.resources = {"max_cores": 2, "max_memory": 3, "timeout": 500}
+tasks.task.lemmas = [{"name": "runs", "resources": {"timeout": 70, "max_cores": 1}, "expect": "falsified"}]
+tasks.task.variants.v = {"tamarin_options": ["--stop-on-trace=DFS"], "preprocess_flags": ["B", "A"]}
+tasks.task.variants.v.resources = {"timeout": 5}
+tasks.task.variants.v.expect = "incomplete"
+"""
+
+
+def test_a_variant_adds_options_and_flags_and_has_the_last_word_on_all_else(swept):
+    swept.recipe(variants={"v": {}})
+    change_recipe(swept, OVERRIDDEN.strip())
+    (plan,) = plans_of(swept)
+    assert plan.options == ("--bound=9", "--stop-on-trace=DFS")
+    assert plan.flags == ("A", "B")
+    assert plan.limits == bt.Limits(1, 3072, 5)
+    assert plan.expect == "incomplete"
+
+
+def test_a_variant_may_have_other_provers_and_lemmas(swept):
+    swept.prover(VERIFY, "second")
+    changes = {"tamarin_versions": ["second"], "lemmas": [{"name": "secret"}]}
+    plans = planned(swept, variants={"a": {}, "b": changes})
+    assert list(plans) == ["t--runs--fake--a", "t--secret--fake--a", "t--secret--second--b"]
+
+
+def test_a_lemma_that_only_some_variants_have_is_planned_there(swept):
+    lemmas = [{"name": "more"}, {"name": "runs"}]
+    variants = {"without": {}, "with": {"preprocess_flags": ["EXTRA"]}}
+    plans = planned(swept, lemmas=lemmas, variants=variants)
+    assert list(plans) == ["t--runs--fake--without", "t--runs--fake--with", "t--more--fake--with"]
+
+
+def test_a_matrix_is_the_product_of_its_dimensions(swept):
+    heuristics = {"smart": {}, "consecutive": {"tamarin_options": ["--heuristic=C"]}}
+    matrix = {"heuristic": heuristics, "attacker": {"subsets": ["REVEAL", "EXTRA"]}}
+    plans = planned(swept, matrix=matrix, lemmas=[{"name": "runs"}])
+    assert [plan.variant for plan in plans.values()] == [
+        *("smart-none", "smart-REVEAL", "smart-EXTRA", "smart-REVEAL+EXTRA"),
+        *("consecutive-none", "consecutive-REVEAL", "consecutive-EXTRA"),
+        "consecutive-REVEAL+EXTRA",
+    ]
+    last = plans["t--runs--fake--consecutive-REVEAL+EXTRA"]
+    assert last.dimensions == ("heuristic=consecutive", "attacker=REVEAL+EXTRA")
+    assert last.flags == ("REVEAL", "EXTRA")
+    assert last.options == ("--heuristic=C",)
+
+
+def test_excluded_combinations_are_not_planned(swept):
+    matrix = {"a": {"1": {}, "2": {}}, "b": {"subsets": ["REVEAL", "EXTRA"]}}
+    exclude = [{"a": "1", "b": ["none", "*+*"]}, {"b": "EXTRA"}]
+    plans = planned(swept, matrix=matrix, exclude=exclude, lemmas=[{"name": "runs"}])
+    assert [plan.variant for plan in plans.values()] == [
+        "1-REVEAL",
+        "2-none",
+        "2-REVEAL",
+        "2-REVEAL+EXTRA",
+    ]
+
+
+def test_placeholders_stand_for_what_a_variant_has(swept):
+    for name in ("x", "y"):
+        swept.write(f"models/{name}.spthy", FLAGGED)
+    plans = planned(
+        swept,
+        matrix={"model": {"x": {}, "y": {}}, "run": {"1": {}}},
+        theory_file="models/{model}.spthy",
+        output_file_prefix="{theory}_{run}",
+        lemmas=[{"name": "runs"}],
+    )
+    told = [(plan.id, plan.theory) for plan in plans.values()]
+    assert told == [
+        ("x_1--runs--fake--x-1", "models/x.spthy"),
+        ("y_1--runs--fake--y-1", "models/y.spthy"),
+    ]
+
+
+def test_without_variants_braces_are_a_part_of_a_file_s_name(swept):
+    swept.write("t{a}.spthy", FLAGGED)
+    plans = planned(swept, theory_file="t{a}.spthy", lemmas=[{"name": "runs"}])
+    assert list(plans) == ["t--runs--fake"]
+
+
+def test_a_result_does_not_depend_on_the_name_of_its_variant(swept):
+    plans = planned(swept, variants={"a": {}}, preprocess_flags=["REVEAL"])
+    others = planned(swept, variants={"b": {"preprocess_flags": ["REVEAL"]}})
+    assert plans["t--secret--fake--a"].key == others["t--secret--fake--b"].key
+
+
+def test_long_names_of_variants_make_ids_of_200_bytes_that_differ(swept):
+    values = {100 * "ä" + end: {} for end in "xy"}
+    plans = planned(swept, matrix={"a": values, "b": values}, lemmas=[{"name": "runs"}])
+    assert len(plans) == 4
+    assert max(len(task_id.encode()) for task_id in plans) <= 200
+
+
+def test_each_text_that_variants_read_is_parsed_once(swept, monkeypatch):
+    texts = []
+    read = bt.read_theory
+
+    def read_and_note(*args):
+        reading = read(*args)
+        texts.append("".join(segment.text for segment in reading.tokens.segments))
+        return reading
+
+    monkeypatch.setattr(bt, "read_theory", read_and_note)
+    # Of the 64 sets of flags 4 make a difference; far from each other the same ones come again.
+    subsets = ["REVEAL", "EXTRA", "A", "B", "C", "D"]
+    options = {"1": {}, "2": {"tamarin_options": ["--heuristic=C"]}}
+    matrix = {"option": options, "flags": {"subsets": subsets}}
+    assert len(planned(swept, matrix=matrix)) == 2 * (64 * 2 + 32)
+    assert len(texts) == len(set(texts)) == 4
+
+
+BAD_VARIANTS = """
+--- no variants: tasks.task.variants: must be an object with at least one variant
+tasks.task.variants = {}
+--- an unknown word of a variant: variants.a.flags: unknown key; preprocess_flags
+tasks.task.variants = {"a": {"flags": ["X"]}}
+--- an unknown word of a value: matrix.d.a.prove: unknown key
+tasks.task.matrix = {"d": {"a": {"prove": false}}}
+--- a prover of a variant that is not there: variants.a.tamarin_versions.0: no prover 'fak'; 'fake'
+tasks.task.variants = {"a": {"tamarin_versions": ["fak"]}}
+--- a prover of a variant's lemma: matrix.d.a.lemmas.0.tamarin_versions.0: no prover 'x'
+tasks.task.matrix = {"d": {"a": {"lemmas": [{"name": "one", "tamarin_versions": ["x"]}]}}}
+--- a matrix beside variants: tasks.task.matrix: stands beside 'variants'
+tasks.task.matrix = {"d": {"a": {}}}
+tasks.task.variants = {"a": {}}
+--- a name of a variant that can't name files: variants.a/b: becomes part of file names
+tasks.task.variants = {"a/b": {}}
+--- names that differ in case only: 'a' and 'A' would have the same name
+tasks.task.variants = {"a": {}, "A": {}}
+--- names that collide: 'a' x 'b-c' and 'a-b' x 'c' would have the same name
+tasks.task.matrix = {"d": {"a": {}, "a-b": {}}, "e": {"b-c": {}, "c": {}}}
+--- a reserved dimension: matrix.lemma: a dimension is named
+tasks.task.matrix = {"lemma": {"a": {}}}
+--- a dimension with a blank: matrix.a b: a dimension is named
+tasks.task.matrix = {"a b": {"a": {}}}
+--- a dimension without values: matrix.d: must be an object from values
+tasks.task.matrix = {"d": {}}
+--- flags that stand twice: matrix.d.subsets: must be a list of 1 to 16 different flags
+tasks.task.matrix = {"d": {"subsets": ["A", "A"]}}
+--- an exclude without a matrix: tasks.task.exclude: takes combinations out of a 'matrix'
+tasks.task.exclude = [{"d": "a"}]
+--- an exclude of an unknown dimension: exclude.0.e: no such dimension; allowed: d
+tasks.task.matrix = {"d": {"a": {}}}
+tasks.task.exclude = [{"e": "a"}]
+--- an exclude of an unknown value: exclude.0.d: 'attackr' is no value of 'd' (did you mean 'attacker'
+tasks.task.matrix = {"d": {"attacker": {}, "b": {}}}
+tasks.task.exclude = [{"d": "attackr"}]
+--- an exclude of no value: exclude.0.d: 'x*' is no value of 'd'
+tasks.task.matrix = {"d": {"a": {}, "b": {}}}
+tasks.task.exclude = [{"d": "x*"}]
+--- an exclude that takes all away: tasks.task.exclude: leaves no variant
+tasks.task.matrix = {"d": {"a": {}}}
+tasks.task.exclude = [{"d": "*"}]
+--- an unknown placeholder: output_file_prefix: unknown placeholder '{mode}'; allowed: {d}, {variant}, {theory}
+tasks.task.matrix = {"d": {"a": {}}}
+tasks.task.output_file_prefix = "t_{mode}"
+--- a placeholder without variants: unknown placeholder '{d}'; allowed: {theory}
+tasks.task.output_file_prefix = "t_{d}"
+--- a lemma that no variant has: lemmas.0.name: no lemma of; 'none'
+tasks.task.variants = {"a": {}, "b": {"preprocess_flags": ["X"]}}
+tasks.task.lemmas = [{"name": "none"}]
+--- a variant that plans nothing: variants.b: variant 'b' plans no lemma
+tasks.task.variants = {"a": {}, "b": {"lemmas": [{"name": "!one"}, {"name": "one"}]}}
+--- a million combinations: tasks.task.matrix: 4,294,967,296 combinations
+tasks.task.matrix = {"d": {"subsets": ["A","B","C","D","E","F","G","H","I","J","K","L","M","N","O","P"]}}
+tasks.task.matrix.e = {"subsets": ["A","B","C","D","E","F","G","H","I","J","K","L","M","N","O","P"]}
+"""
+
+
+@pytest.mark.parametrize("changes, wanted", cases(BAD_VARIANTS))
+def test_bad_variants_are_refused_with_a_reason(one_lemma, changes, wanted):
+    change_recipe(one_lemma, changes.strip())
+    told = complaints(one_lemma)
+    for words in wanted.split("; "):
+        assert words in told
+
+
+def test_more_than_100_000_tasks_need_a_yes(one_lemma, monkeypatch):
+    monkeypatch.setattr(bt, "MOST_TASKS", 3)
+    change_recipe(one_lemma, 'tasks.task.variants = {"a": {}, "b": {}, "c": {}, "d": {}}')
+    done = one_lemma.run("run", "recipe.json", code=2)
+    assert "tasks.task: the recipe plans more than 3 tasks: if that is meant, --yes" in done.stderr
+    one_lemma.run("run", "recipe.json", "--yes", "-t", "t--one--fake--a", code=0)
+    one_lemma.run("resume", "results", code=0)
+    assert len(one_lemma.finishes()) == 4
+
+
+def test_a_variant_whose_theory_cannot_be_read_fails_alone(swept):
+    swept.write("u.spthy", "theory U begin\nlemma")
+    files = {"t": {}, "u": {}}
+    swept.recipe(
+        matrix={"file": files},
+        theory_file="{file}.spthy",
+        lemmas=[{"name": "more"}, {"name": "runs"}],
+    )
+    swept.run("run", "recipe.json", code=3)
+    finishes = swept.finishes()
+    assert finishes["t--runs--fake--t"]["status"] == "completed"
+    # Whether it has the lemma that the other one has not, nobody knows.
+    assert finishes["t--more--fake--u"]["status"] == "failed"
+
+
+def test_the_limit_to_raise_is_that_of_the_variant(one_lemma):
+    change_recipe(one_lemma, 'tasks.task.matrix = {"d": {"a": {}}, "e": {"x": {}, "y": {}}}')
+    change_recipe(one_lemma, 'tasks.task.matrix.e.x = {"resources": {"timeout": 5}}')
+    batch = plan_recipe(one_lemma)
+    keys = []
+    for task in batch.tasks.values():
+        task.status = bt.Status.TIMEOUT
+        keys.append(bt.limit_key(batch.header, task))
+    assert keys == ["tasks.task.matrix.e.x.resources.timeout", "tasks.task.resources.timeout"]
+
+
+# --- What is expected of variants -----------------------------------------------------------------
+
+# What is expected of `runs` and `secret` in the variants x-p, x-q and y-p: the first letters.
+RULES = """
+--- a verdict for all: vv vv vv
+"verified"
+--- a rule for all: ff ff ff
+[{"verdict": "falsified"}]
+--- a lemma's name is narrower than a pattern, and that than all: vi vi vi
+[{"verdict": "falsified"}, {"lemma": "s*", "verdict": "verified"}, {"lemma": "runs", "verdict": "verified"}, {"lemma": "secret", "verdict": "incomplete"}]
+--- some variants are narrower than all: vv vf vf
+[{"verdict": "verified"}, {"lemma": "secret", "when": {"d": "y"}, "verdict": "falsified"}, {"lemma": "secret", "when": {"e": "q"}, "verdict": "falsified"}]
+--- two dimensions are narrower than one: vv ff vv
+[{"verdict": "verified"}, {"when": {"d": "x"}, "verdict": "verified"}, {"when": {"d": "x", "e": "q"}, "verdict": "falsified"}]
+--- fewer values are narrower: ff ff vv
+[{"when": {"d": ["x", "y"]}, "verdict": "verified"}, {"when": {"d": "x"}, "verdict": "falsified"}]
+--- a whole variant: -- vv --
+[{"when": {"variant": "x-q"}, "verdict": "verified"}]
+--- two that say the same: v- v- v-
+[{"lemma": "r*", "verdict": "verified"}, {"lemma": "*s", "verdict": "verified"}]
+"""
+
+
+@pytest.fixture
+def three_variants(swept):
+    matrix = {"d": {"x": {}, "y": {}}, "e": {"p": {}, "q": {}}}
+    swept.recipe(matrix=matrix, exclude=[{"d": "y", "e": "q"}])
+    return swept
+
+
+def expect_of_variants(lab, text):
+    """Let the lab's recipe expect this."""
+    change_recipe(lab, f"tasks.task.expect = {text.strip()}")
+
+
+@pytest.mark.parametrize("text, wanted", cases(RULES))
+def test_the_most_specific_expectation_counts(three_variants, text, wanted):
+    expect_of_variants(three_variants, text)
+    verdicts = {}
+    for plan in plans_of(three_variants):
+        verdicts.setdefault(plan.variant, []).append((plan.expect or "-")[0])
+    assert " ".join("".join(letters) for letters in verdicts.values()) == wanted
+
+
+BAD_RULES = """
+--- an empty list: tasks.task.expect: must be a list that is not empty
+[]
+--- a rule without a verdict: expect.0: 'verdict' is missing
+[{"lemma": "runs"}]
+--- an unknown word: expect.0.whn: unknown key; 'when'
+[{"whn": {}, "verdict": "verified"}]
+--- no such dimension: expect.0.when.f: no such dimension; allowed: d, e, variant
+[{"when": {"f": "x"}, "verdict": "verified"}]
+--- no such value: expect.0.when.d: 'z' is no value of 'd'
+[{"when": {"d": "z"}, "verdict": "verified"}]
+--- a combination that is excluded: expect.0.when: is so in no variant
+[{"when": {"d": "y", "e": "q"}, "verdict": "verified"}]
+--- no such lemma: expect.0: matches no planned lemma
+[{"lemma": "secrets", "verdict": "verified"}]
+--- two of one width: expect.0: verified; expect.1 says falsified of 'runs'
+[{"lemma": "runs", "verdict": "verified"}, {"lemma": "runs", "verdict": "falsified"}]
+--- two dimensions: expect.0: verified; expect.1 says falsified of 'runs'
+[{"when": {"d": "x"}, "verdict": "verified"}, {"when": {"e": "p"}, "verdict": "falsified"}]
+"""
+
+
+@pytest.mark.parametrize("text, wanted", cases(BAD_RULES))
+def test_bad_expectations_of_variants_are_refused_with_a_reason(three_variants, text, wanted):
+    expect_of_variants(three_variants, text)
+    told = complaints(three_variants)
+    for words in wanted.split("; "):
+        assert words in told
+
+
+def test_values_of_two_dimensions_may_not_expect_different_things(three_variants):
+    change_recipe(three_variants, 'tasks.task.matrix.d.x = {"expect": "verified"}')
+    change_recipe(three_variants, 'tasks.task.matrix.e.q = {"expect": {"secret": "falsified"}}')
+    told = complaints(three_variants)
+    assert "matrix.d.x.expect: verified, but tasks.task.matrix.e.q.expect.secret says" in told
+    assert "of 'runs'" not in told
+
+
+def test_without_variants_no_condition_can_be_met(swept):
+    swept.recipe(expect=[{"when": {"d": "x"}, "verdict": "verified"}])
+    assert "no such dimension; allowed: none, as this entry has no variants" in complaints(swept)
 
 
 # --- A theory that can't be read ---
