@@ -5334,8 +5334,8 @@ DEFAULT_TIMEOUT_S = 3600
 SCHEDULERS = ("fifo", "sjf", "ljf")
 ALIAS_BYTES = 100  # as a part of file names, which may have 255
 MOST_SUBSET_FLAGS = 16  # of a dimension: they have 65,536 subsets
-# What `report --grid` knows beside dimensions, and `{theory}` in a prefix.
-NO_DIMENSIONS = ("directory", "entry", "theory", "lemma", "prover", "variant")
+# Conditions, placeholders and grids of reports have their own meaning for these.
+NO_DIMENSIONS = ("directory", "entry", "lemma", "theory", "variant")
 
 # Where something stands in a recipe: ("tasks", "NAME", "lemmas", 0).
 JsonPath = tuple[Union[str, int], ...]
@@ -10477,7 +10477,7 @@ class Model(NamedTuple):
 
     text: str  # digest of the theory's text, or its name where that is not known
     cwd: str  # where that name means something; "" of a digest
-    flags: tuple[str, ...]  # sorted: the preprocessor knows no order
+    flags: tuple[str, ...]  # sorted: the preprocessor knows no order; --diff and --auto-sources too
     prover: str
 
     @property
@@ -10582,8 +10582,13 @@ def _results_by_model(tasks: Iterable[Task]) -> dict[Model, dict[str, Task]]:
 
 
 def model_of(plan: Plan) -> Model:
-    """The model that a result of this plan is about."""
-    flags = tuple(sorted(plan.flags))
+    """The model that a result of this plan is about; a heuristic, say, makes no other one."""
+    reading = reading_options(plan.options, plan.flags)
+    # What makes another theory of the same text stands beside the flags.
+    words = [*set(reading.flags)]
+    words += [DIFF.name] * reading.diff
+    words += [AUTO_SOURCES.name] * reading.auto_sources
+    flags = tuple(sorted(words))
     if plan.theory_digest:
         return Model(plan.theory_digest, "", flags, plan.prover)
     return Model(plan.theory, plan.cwd, flags, plan.prover)
@@ -10893,11 +10898,15 @@ def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
 
 def _disagreement(verified: _Answer, falsified: _Answer) -> Finding:
     plan = verified.task.plan
-    other = falsified.task.plan.prover
-    message = f"verified by {plan.prover}, falsified by {other}"
+    message = f"verified by {_told_by(plan)}, falsified by {_told_by(falsified.task.plan)}"
     if verified.source != falsified.source:
         message += f" (in {verified.source} and in {falsified.source})"
     return Finding("disagreement", plan.theory, plan.lemma, message)
+
+
+def _told_by(plan: Plan) -> str:
+    """Who came to a result: `rs`, or `rs in smart-none`."""
+    return f"{plan.prover} in {plan.variant}" if plan.variant else plan.prover
 
 
 # --- Expectations and comparison ------------------------------------------------------------------
@@ -11064,7 +11073,8 @@ def _same_place(plan: Plan, other: Plan) -> bool:
 
 
 def _same_prover(plan: Plan, other: Plan) -> bool:
-    return plan.prover == other.prover and plan.flags == other.flags
+    own = (plan.prover, plan.flags, plan.variant)
+    return own == (other.prover, other.flags, other.variant)
 
 
 def _changed_verdict(
@@ -12552,6 +12562,7 @@ class Kind(enum.Enum):
     NUMBER = enum.auto()
     AMOUNT = enum.auto()  # a number >= 0 or "", with a bar for its share of the column's largest
     OUTCOME = enum.auto()  # one of WORDS, or what `told_of` says
+    GRID = enum.auto()  # the same with a time behind it in brackets
     NAME = enum.auto()  # the row's name
     TASK = enum.auto()  # a link to the details of the task, which come in the order of the rows
     REMARK = enum.auto()  # a sentence that may be long
@@ -12639,6 +12650,7 @@ class Asked(NamedTuple):
 
     names: bool = False  # it may tell hosts, users and absolute paths
     fragment: bool = False  # nothing but the table of results, to be put into another text
+    grid: Grid | None = None  # which grid it has; None: lemmas by variants, if there are some
 
 
 WHOLE_PAGE = Asked()
@@ -12656,12 +12668,18 @@ def page_report(
         page.blind = Blind(batches)
     rows = list(rows_of_batches(batches))
     shown = _chosen_rows(rows)
+    grid = asked.grid or usual_grid(rows)
+    if asked.fragment and asked.grid:
+        yield page.fragment(_grid_table(rows, asked.grid))
+        return
     if asked.fragment:
         yield page.fragment(_results_table(shown, len(rows), Kind.TEXT))
         return
     yield page.opening
     yield page.heading(1, _page_title(batches))
     yield from _answer_part(page, rows)
+    if grid:
+        yield page.section(_grid_table(rows, grid))
     yield page.section(_results_table(shown, len(rows), Kind.TASK))
     yield page.section(_totals_table(rows))
     yield from _comparison_part(page, batches, shown)
@@ -12764,7 +12782,8 @@ class Blind:
         for batch in batches.values():
             hosts.add(batch.header.host)
             for task in batch.tasks.values():
-                names |= {task.plan.lemma, task.plan.entry, task.plan.prover}
+                plan = task.plan
+                names |= {plan.lemma, plan.entry, plan.prover, plan.variant}
                 if task.record:
                     hosts.add(task.record.host)
         roots = _roots_of(batches)
@@ -13001,6 +13020,7 @@ def _settings(rows: Sequence[Row]) -> list[Aspect]:
         settings.append(Aspect("entry", lambda row: row.plan.entry))
     settings.append(Aspect("trait", lambda row: row.result.trait or row.plan.trait))
     settings.append(Aspect("prover", lambda row: row.plan.prover))
+    settings.append(Aspect("variant", lambda row: row.plan.variant))
     settings.append(Aspect("options", lambda row: quoted(row.plan.options)))
     settings.append(Aspect("flags", lambda row: " ".join(row.plan.flags)))
     return settings
@@ -13097,6 +13117,9 @@ def _tone(row: Row) -> Tone:
 # --- Totals, and provers side by side -------------------------------------------------------------
 
 
+TOTALED_VARIANTS = 100  # more of them have no totals of their own
+
+
 class Measure(NamedTuple):
     """A column of totals: a figure of some rows."""
 
@@ -13105,19 +13128,25 @@ class Measure(NamedTuple):
 
 
 def _totals_table(rows: Sequence[Row]) -> Table:
-    """What came out, and what it took, by entry and prover."""
+    """What came out, and what it took, by entry, prover and variant."""
     table = Table("Totals")
     table.about = "Each result is counted once. Times are sums, memory is the most of one job."
     directories = told_apart(row.directory for row in rows)
     groups: dict[tuple[str, ...], list[Row]] = {}
+    variants = {row.plan.variant for row in rows}
+    with_variants = any(variants) and len(variants) <= TOTALED_VARIANTS
     for row in rows:
         names = [row.plan.entry, row.plan.prover]
+        if with_variants:
+            names.append(row.plan.variant)
         if len(directories) > 1:
             names.insert(0, directories[row.directory])
         groups.setdefault(tuple(names), []).append(row)
     if len(directories) > 1:
         table.add_columns("directory")
     table.add_columns("entry", "prover")
+    if with_variants:
+        table.add_columns("variant")
     measures = list(_measures(rows))
     for names_of_group, group in groups.items():
         table.add_row(*names_of_group, *_measured(measures, group))
@@ -13223,7 +13252,7 @@ def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
     # One would say the same as the table of results.
     if len(provers) < 2:
         return table
-    aspects = _differing(_some(_settings(rows), "theory", "entry", "flags"), rows)
+    aspects = _differing(_some(_settings(rows), "theory", "entry", "variant", "flags"), rows)
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
     table.add_columns(*(aspect.title for aspect in aspects))
     for alias in provers:
@@ -13259,8 +13288,8 @@ def _by_lemma(rows: Iterable[Row]) -> list[dict[str, Row]]:
     lemmas: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in rows:
         plan = row.plan
-        # In another entry, or with other flags, it is another question.
-        key = (plan.entry, plan.theory, plan.lemma, *plan.flags)
+        # In another entry or variant, or with other flags, it is another question.
+        key = (plan.entry, plan.theory, plan.lemma, plan.variant, *plan.flags)
         # Within an entry a prover may have the same lemma twice: in a line of its own.
         while plan.prover in lemmas.get(key, ()):
             key = (*key, "again")
@@ -13297,6 +13326,154 @@ def _is_answered_by(provers: Iterable[str], line: Mapping[str, Row]) -> bool:
     return all(alias in line and line[alias].task.is_answered for alias in provers)
 
 
+# --- Grids: what lemmas came to in variants -------------------------------------------------------
+
+USUAL_GRID_COLUMNS = 16  # at most, of a grid that nobody has asked for
+MAY_BE_EMPTY = ("trait", "options", "flags")  # and mean something then
+
+
+class Grid(NamedTuple):
+    """What stands in the rows and in the columns of a grid: names that `grid_names` has."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+def read_grid(text: str) -> Grid:
+    """`lemma,order x attacker`. Raises ValueError."""
+    sides = [tuple(side.replace(",", " ").split()) for side in re.split(r"\s[x×]\s", text)]
+    if len(sides) != 2 or not all(sides):
+        raise ValueError("it takes 'ROWS x COLUMNS', such as 'lemma x variant'")
+    names = [*sides[0], *sides[1]]
+    if len(set(names)) < len(names):
+        raise ValueError("a name can stand there once only")
+    return Grid(*sides)
+
+
+def grid_names(rows: Sequence[Row]) -> list[str]:
+    """What can stand in the rows and columns of a grid of these results."""
+    return list(_grid_aspects(rows))
+
+
+def _grid_aspects(rows: Sequence[Row]) -> dict[str, Aspect]:
+    """In what results differ, by name: lemmas, settings, the dimensions of a matrix.
+
+    A dimension that is called `flags`, say, is what `flags` means here.
+    """
+    aspects = [Aspect("lemma", lambda row: row.plan.lemma)]
+    aspects.append(Aspect("entry", lambda row: row.plan.entry))
+    aspects += _settings(rows)
+    # Few are distinct, whatever the number of rows.
+    for dimensions in dict.fromkeys(row.plan.dimensions for row in rows):
+        for each in dimensions:
+            name, _, _ = each.partition("=")
+            aspects.append(Aspect(name, functools.partial(_value_of_dimension, name)))
+    return {aspect.title: aspect for aspect in aspects}
+
+
+def _value_of_dimension(name: str, row: Row) -> str:
+    """The value that a result's variant has of a dimension; "" if it has none."""
+    for each in row.plan.dimensions:
+        dimension, _, value = each.partition("=")
+        if dimension == name:
+            return value
+    return ""
+
+
+def usual_grid(rows: Sequence[Row]) -> Grid | None:
+    """Lemmas by variants, or the other way round; None without variants, or where there are many.
+
+    Where results differ in more than that, there are more rows.
+    """
+    aspects = _grid_aspects(rows)
+    if len(rows) > SHOWN_TASKS or not any(_values(aspects["variant"], rows)):
+        return None
+    names = [name for name in ("directory", "entry", "prover") if name in aspects]
+    differing = [each.title for each in _differing([aspects[name] for name in names], rows)]
+    for row_name, column in (("lemma", "variant"), ("variant", "lemma")):
+        if len(_values(aspects[column], rows)) > USUAL_GRID_COLUMNS:
+            continue
+        grid = Grid((*differing, row_name), (column,))
+        places = {(_place_of(row, grid.rows, aspects), aspects[column].of(row)) for row in rows}
+        # One entry may have several theories.
+        if len(places) < len(rows):
+            return Grid(("theory", *grid.rows), grid.columns)
+        return grid
+    return None
+
+
+# Where a result stands among the rows, or among the columns, of a grid.
+_Place = tuple[str, ...]
+
+
+def _place_of(row: Row, names: Iterable[str], aspects: Mapping[str, Aspect]) -> _Place:
+    return tuple(aspects[name].of(row) for name in names)
+
+
+def _grid_table(rows: Sequence[Row], grid: Grid) -> Table:
+    """Verdict and time of each result where it stands in a grid."""
+    aspects = _grid_aspects(rows)
+    needed = [aspects[name] for name in (*grid.rows, *grid.columns) if name not in MAY_BE_EMPTY]
+    inside = [row for row in rows if all(aspect.of(row) for aspect in needed)]
+    cells: dict[tuple[_Place, _Place], list[Row]] = {}
+    for row in inside:
+        line = _place_of(row, grid.rows, aspects)
+        column = _place_of(row, grid.columns, aspects)
+        cells.setdefault((line, column), []).append(row)
+    lines = _in_order([line for line, _ in cells])
+    columns = _in_order([column for _, column in cells])
+    table = Table(f"{' and '.join(grid.rows)} by {' and '.join(grid.columns)}".capitalize())
+    table.about = "In brackets: seconds."
+    if len(inside) < len(rows):
+        results = plural(len(rows) - len(inside), "result")
+        table.about += f" Not in it: {results} without one of these."
+    table.add_columns(*grid.rows)
+    for column in columns:
+        table.add_columns(", ".join(column) or "(none)", kind=Kind.GRID)
+    for line in lines:
+        table.add_row(*line, *(_grid_cell(cells.get((line, column), ())) for column in columns))
+    return table
+
+
+def _in_order(places: Sequence[_Place]) -> list[_Place]:
+    """Each once, by the first part, then the second: of each part what came first comes first."""
+    ranks: list[dict[str, int]] = []
+    for part in zip(*places):
+        ranks.append({value: rank for rank, value in enumerate(dict.fromkeys(part))})
+
+    def rank_of(place: _Place) -> list[int]:
+        return [rank[value] for rank, value in zip(ranks, place)]
+
+    return sorted(set(places), key=rank_of)
+
+
+def _grid_cell(rows: Sequence[Row]) -> str:
+    """`verified (0.31)`; of several results what they came to, and the sum of their times."""
+    counts = Counter(map(_told_compactly, rows))
+    told = "; ".join(counts)
+    if len(rows) > 1:
+        told = "; ".join(f"{count:,} {word}" for word, count in counts.items())
+    # Zeros would be read as measured.
+    if any(row.task.result for row in rows):
+        seconds = sum(row.result.usage.wall_s / row.shared_by for row in rows)
+        told += f" ({seconds:.2f})"
+    return told
+
+
+def _told_compactly(row: Row) -> str:
+    """The outcome, and in few words what of it must not be taken as it is."""
+    if row.rests_on_false:
+        told = f"{row.outcome}, {RESTING_ON_FALSE}"
+    elif row.task.misses_expectation:
+        told = f"{row.outcome}, {NOT_AS_EXPECTED}"
+    elif row.assuming:
+        lemmas = listed((each.lemma for each in row.assuming), 2)
+        told = f"{row.outcome}, assuming {lemmas}"
+    else:
+        told = row.outcome
+    return f"{told}, on an older text" if row.on_older_text else told
+
+
 # --- What results rest on -------------------------------------------------------------------------
 
 
@@ -13314,7 +13491,7 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
     table.about = "These results hold if the lemmas that their proofs assume hold."
     aspects = [Aspect("result", _told_shortly, Kind.OUTCOME)]
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
-    aspects += _differing(_some(_settings(rows), "theory", "prover", "flags"), rows)
+    aspects += _differing(_some(_settings(rows), "theory", "prover", "variant", "flags"), rows)
     aspects.append(Aspect("not verified here", lambda row: listed(row.assuming)))
     aspects.append(Aspect("verified here", _verified_assumptions))
     _fill(table, aspects, filter(_assumes, rows))
@@ -13390,6 +13567,7 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "theory", plan.theory
     yield "lemma", f"{plan.lemma} ({trait})"
     yield "recipe task", plan.entry
+    yield "variant", _told_variant_of(plan)
     version = prover.version or "of unknown version"
     yield "prover", f"{plan.prover} ({prover.flavour} {version})"
     yield "expected", plan.expect or ""
@@ -13410,6 +13588,13 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     # 0 of what came from the cache, or never began.
     yield "attempts", str(row.task.attempts or "")
     yield "exit", str(result.exit or "")
+
+
+def _told_variant_of(plan: Plan) -> str:
+    """The name of a task's variant, and what it is made of."""
+    if not plan.dimensions:
+        return plan.variant
+    return f"{plan.variant} ({', '.join(plan.dimensions)})"
 
 
 def _told_usage(usage: Usage) -> str:
@@ -13957,6 +14142,9 @@ class Html(Writer):
             return f'<td class=name><a href="#{anchor}">{text}</a>'
         if column.kind is Kind.OUTCOME:
             return f'<td class="w {_style_of_told(cell)}"{label}>{text}'
+        if column.kind is Kind.GRID:
+            told = _GRID_TIME.sub("", cell)
+            return f'<td class="w {_style_of_told(told)}"{label}>{text}'
         if column.kind is Kind.NAME:
             return f'<th scope="row">{text}'
         if column.kind is Kind.AMOUNT and cell and largest:
@@ -14128,12 +14316,16 @@ def _style_class(standing: str) -> str:
     return standing.replace(" ", "-")
 
 
+# The seconds behind what a cell of a grid tells.
+_GRID_TIME = re.compile(r" \([\d.]+\)$")
+
+
 def _style_of_told(told: str) -> str:
     """The class that PAGE_STYLE has for what `told_of` says."""
     word, _, more = told.partition(", ")
     if more.startswith(RESTING_ON_FALSE):
         return "false"
-    if more == NOT_AS_EXPECTED:
+    if more.startswith(NOT_AS_EXPECTED):
         return "missed"
     if word not in WORDS:
         return "other"
@@ -14336,7 +14528,8 @@ def _junit_case(row: Row) -> JUnitCase:
     """A task as a test case, with a note of what came of it."""
     plan = row.plan
     result = row.result
-    name = f"{plan.lemma} [{plan.prover}]"
+    setting = ", ".join(filter(None, (plan.prover, plan.variant)))
+    name = f"{plan.lemma} [{setting}]"
     class_name = f"{plan.entry}.{plan.theory}"
     case = JUnitCase(name, class_name, result.usage.wall_s)
     told = [row.told]
@@ -14481,6 +14674,7 @@ def _result_json(each: AuditRow) -> Json:
     told["steps"] = row.result.steps
     told["time_s"] = _seconds(row)
     told["flags"] = row.plan.flags
+    told["variant"] = row.plan.variant
     told["source"] = each.source
     told["word"] = row.outcome
     return told
@@ -14509,7 +14703,8 @@ def _seconds(row: Row) -> float | None:
 
 def _audit_csv(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> Iterator[str]:
     """Results, then findings; a column that one of them has not is empty there."""
-    columns = ["theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source"]
+    columns = ["theory", "lemma", "prover", "variant", "verdict", "state", "steps", "time_s"]
+    columns.append("source")
     columns += ["kind", "message", "note"]
     # The file can be a pinned expectation: findings have no verdict, so that they expect nothing.
     objects = list(map(_result_json, rows))
@@ -14522,7 +14717,7 @@ def _audit_suite(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> JUnit
     cases: dict[tuple[str, str], JUnitCase] = {}
 
     def case_of(theory: str, lemma: str, prover: str) -> JUnitCase:
-        """One case, which has failed if one has of the batches that hold this lemma."""
+        """One case, which has failed if one has of the batches, or variants, with this lemma."""
         name = f"{lemma or theory} [{prover}]"
         case = JUnitCase(name, theory)
         return cases.setdefault((theory, name), case)
@@ -14608,13 +14803,13 @@ def _theories_table(rows: Iterable[AuditRow]) -> Table:
 def _lemmas_table(rows: Iterable[AuditRow]) -> Table:
     """A line for each result."""
     table = Table("Lemmas")
-    table.add_columns("theory", "lemma", "prover", "result")
+    table.add_columns("theory", "lemma", "prover", "variant", "result")
     table.add_columns("steps", "time (s)", kind=Kind.NUMBER)
     for _, row in rows:
         plan = row.plan
         steps = str(row.result.steps or "")
         seconds = str(_seconds(row) or "")
-        table.add_row(plan.theory, plan.lemma, plan.prover, row.told, steps, seconds)
+        table.add_row(plan.theory, plan.lemma, plan.prover, plan.variant, row.told, steps, seconds)
     return table
 
 
@@ -16169,6 +16364,13 @@ def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
         help="of md, html, tex and typ only the table of results, to be put into another text",
     )
     parser.add_argument(
+        "--grid",
+        type=grid_argument,
+        metavar="'ROWS x COLUMNS'",
+        help="the verdicts and times as a table, such as 'lemma x variant' or 'lemma,prover x "
+        "attacker': dimensions of a matrix, lemma, entry, theory, prover, variant, flags and others",
+    )
+    parser.add_argument(
         "--rebuild",
         action="store_true",
         help="write the derived files of RESULTS again: success/, failed/, execution_report.json, "
@@ -16447,6 +16649,14 @@ def memory_argument(text: str) -> float | str:
             + GIGABYTES.hint(text)
         )
     return memory_gb
+
+
+def grid_argument(text: str) -> Grid:
+    """A grid: `lemma x variant`."""
+    try:
+        return read_grid(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}': {error}") from None
 
 
 def number_argument(text: str) -> float:
@@ -17254,12 +17464,15 @@ def command_report(args: argparse.Namespace) -> int:
         batches[directory] = load_results(directory, warn)
         warn_of_news(batches[directory], directory, sources_now(batches[directory]))
     files = report_files(args)
+    if args.grid:
+        refuse_grid(args.grid, files, list(rows_of_batches(batches)))
+    asked = Asked(args.names, args.fragment, args.grid)
     try:
         if args.rebuild:
             for directory, batch in batches.items():
                 rebuild(batch, directory)
         for form, path in files.items():
-            write_report(batches, form, path, Asked(args.names, args.fragment))
+            write_report(batches, form, path, asked)
     except OSError as error:
         raise InputError(
             f"the report can't be written: {error.strerror}{way_out(error)}", error.filename or ""
@@ -17277,7 +17490,7 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
     if not args.output:
         formats = args.format or ([] if args.rebuild else ["md"])
         refuse_to_print(formats)
-        refuse_fragments(formats, args.fragment)
+        refuse_no_pages(formats, "--fragment" if args.fragment else "")
         return dict.fromkeys(formats, "")
     if not os.path.basename(args.output):
         raise InputError("is a directory: name a file in it", args.output)
@@ -17285,7 +17498,7 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
         endings = ", ".join(forms)
         raise InputError(f"'{ending}' is no format of a report: use {endings}", args.output)
     formats = args.format or [forms.get(ending, "md")]
-    refuse_fragments(formats, args.fragment)
+    refuse_no_pages(formats, "--fragment" if args.fragment else "")
     files: dict[str, str] = {}
     for form in formats:
         path = stem + report_ending(form)
@@ -17305,12 +17518,23 @@ def refuse_to_print(formats: Sequence[str]) -> None:
         raise InputError("html is for a browser, not for a terminal: add > page.html")
 
 
-def refuse_fragments(formats: Sequence[str], fragment: bool) -> None:
-    """Raise InputError where a fragment is asked of what is no page."""
+def refuse_no_pages(formats: Iterable[str], option: str) -> None:
+    """Raise InputError for a format that is no page, where an option for pages is given."""
     for form in formats:
-        if fragment and form not in WRITERS:
+        if option and form not in WRITERS:
             pages = ", ".join(form for form in WRITERS if form in REPORTS)
-            raise InputError(f"--fragment is for pages ({pages}): {form} is a table already")
+            raise InputError(f"{option} is for pages ({pages}): {form} is a table already")
+
+
+def refuse_grid(grid: Grid, formats: Iterable[str], rows: Sequence[Row]) -> None:
+    """Raise InputError for a grid that no report can have."""
+    refuse_no_pages(formats, "--grid")
+    known = grid_names(rows)
+    for name in (*grid.rows, *grid.columns):
+        if name not in known:
+            hint = did_you_mean(name, known)
+            allowed = ", ".join(known)
+            raise InputError(f"--grid: no such dimension '{name}'{hint}; allowed: {allowed}")
 
 
 def refuse_to_replace(path: str, form: str) -> None:

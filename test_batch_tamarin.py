@@ -10008,6 +10008,30 @@ def test_results_with_different_flags_do_not_disagree():
     assert disagreements(a_verified("x", flags=("A",)), a_falsified("x")) == []
 
 
+def test_variants_that_only_search_otherwise_can_disagree():
+    (found,) = disagreements(
+        a_verified("x", variant="smart"),
+        a_falsified("x", variant="other", options=("--heuristic=C", "--bound=9")),
+    )
+    assert found.message == "verified by p in smart, falsified by p in other"
+
+
+@pytest.mark.parametrize("options", ["--diff", "--auto-sources", "-D=A", "--defines=A"])
+def test_variants_that_read_another_theory_do_not_disagree(options):
+    other = a_falsified("x", variant="b", options=(options,), theory_digest="d")
+    assert disagreements(a_verified("x", variant="a", theory_digest="d"), other) == []
+
+
+def test_what_one_variant_has_proven_others_of_the_same_model_may_assume():
+    proven = a_verified("types", variant="a", options=("--heuristic=C",))
+    resting = a_verified("x", "types", variant="b")
+    elsewhere = a_verified("x", "types", variant="c", flags=("A",))
+    closure = bt.Closure([proven, resting, elsewhere])
+    assert closure.open_assumptions(resting) == []
+    (assumption,) = closure.open_assumptions(elsewhere)
+    assert str(assumption) == "types (not in the results)"
+
+
 def test_a_diff_lemma_and_a_lemma_of_its_name_are_two_questions():
     assert disagreements(a_verified("x"), a_falsified("x", trait="diff")) == []
 
@@ -10571,9 +10595,9 @@ def prover_called(alias):
     return bt.Prover(alias, command, version="1.11.0")
 
 
-def report_of(batch, form, directory="/nowhere", names=False, fragment=False):
+def report_of(batch, form, directory="/nowhere", names=False, fragment=False, grid=""):
     """A report of a batch, whose results directory is this one."""
-    asked = bt.Asked(names, fragment)
+    asked = bt.Asked(names, fragment, bt.read_grid(grid) if grid else None)
     pieces = bt.REPORTS[form]({str(directory): batch}, str(directory), asked)
     return "".join(pieces)
 
@@ -11088,6 +11112,150 @@ def test_a_large_batch_is_whole_for_programs(cut_batch):
     assert report_of(cut_batch, "junit").count("<testcase") == 4
 
 
+# --- Variants, and grids of them ------------------------------------------------------------------
+
+
+def in_variant(lemma, order, attacker, outcome="verified", **plan):
+    """A task of a matrix of two dimensions."""
+    variant = f"{order}-{attacker}"
+    dimensions = (f"order={order}", f"attacker={attacker}")
+    task_id = f"{lemma}-{variant}-{plan.get('prover', 'p')}"
+    return ended_task(task_id, outcome, lemma=lemma, variant=variant, dimensions=dimensions, **plan)
+
+
+SWEPT = (
+    in_variant("one", "first", "weak"),
+    in_variant("two", "first", "weak", "timeout"),
+    in_variant("one", "first", "strong", expect="falsified"),
+    in_variant("two", "first", "strong", "falsified"),
+    in_variant("one", "last", "weak"),
+)
+
+
+def grid_of(tasks, grid):
+    """The rows of a grid of these tasks, each as words between bars."""
+    text = report_of(batch_with(*tasks), "md", fragment=True, grid=grid)
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [line.strip("| ").replace("\\", "") for line in lines if "---" not in line]
+
+
+def test_a_grid_has_verdict_and_time_where_rows_and_columns_meet():
+    assert grid_of(SWEPT, "lemma,order x attacker") == [
+        "lemma | order | weak | strong",
+        "one | first | verified (1.00) | verified, not as expected (1.00)",
+        "one | last | verified (1.00)",
+        "two | first | timeout (1.00) | falsified (1.00)",
+    ]
+
+
+def test_columns_of_several_dimensions_have_a_title_of_several_values():
+    head, *_ = grid_of(SWEPT, "lemma x order,attacker")
+    assert head == "lemma | first, weak | first, strong | last, weak"
+
+
+def test_several_results_of_one_cell_are_counted_and_none_is_hidden():
+    _, line = grid_of(SWEPT, "prover x order")
+    assert line.startswith("p | 1 verified; 1 timeout; 1 verified, not as expected; 1 falsified (4")
+
+
+def test_a_grid_marks_what_a_verdict_rests_on():
+    false = in_variant("base", "first", "weak", "falsified")
+    resting = in_variant("one", "first", "weak", assumes=("base",))
+    open_one = in_variant("two", "first", "weak", assumes=("gone",))
+    lines = grid_of([false, resting, open_one], "lemma x variant")
+    assert lines[2:] == [
+        "one | verified, resting on a falsified lemma (1.00)",
+        "two | verified, assuming gone (1.00)",
+    ]
+
+
+def test_a_result_without_a_dimension_of_the_grid_is_not_in_it_and_that_is_told():
+    batch = batch_with(*SWEPT, ended_task("other", lemma="plain"))
+    text = report_of(batch, "md", grid="lemma x order")
+    assert "In brackets\\: seconds. Not in it\\: 1 result without one of these." in text
+
+
+def test_pages_show_lemmas_by_variants():
+    page = page_of(*SWEPT)
+    assert page.tables["Lemma by variant"] == [
+        ["lemma", "first-weak", "first-strong", "last-weak"],
+        ["one", "verified (1.00)", "verified, not as expected (1.00)", "verified (1.00)"],
+        ["two", "timeout (1.00)", "falsified (1.00)", ""],
+    ]
+    assert page.column("Results", "variant") == ["first-weak"] * 2 + ["first-strong"] * 2 + [
+        "last-weak"
+    ]
+    assert '<td class="w missed"' in page.page
+    assert '<td class="w verified"' in page.page
+
+
+def test_many_variants_stand_in_rows_and_more_than_that_are_no_usual_grid():
+    tasks = [in_variant("one", str(number), "weak") for number in range(17)]
+    assert page_of(*tasks).tables["Variant by lemma"][0] == ["variant", "one"]
+    tasks += [in_variant(f"l{number}", "0", "weak") for number in range(17)]
+    assert "Variant by lemma" not in page_of(*tasks).tables
+
+
+def test_provers_have_rows_of_their_own_in_the_usual_grid():
+    tasks = [in_variant("one", "first", "weak", prover=prover) for prover in ("p", "q")]
+    page = page_of(*tasks)
+    assert page.tables["Prover and lemma by variant"][1:] == [
+        ["p", "one", "verified (1.00)"],
+        ["q", "one", "verified (1.00)"],
+    ]
+    assert page.tables["Provers side by side"][1][0] == "one"
+
+
+def test_without_variants_there_is_no_grid_unless_somebody_asks():
+    tasks = [ended_task("a", lemma="one", prover="p"), ended_task("b", lemma="one", prover="q")]
+    assert "Prover and lemma by variant" not in page_of(*tasks).tables
+    assert grid_of(tasks, "lemma x prover")[1] == "one | verified (1.00) | verified (1.00)"
+
+
+def test_totals_are_told_by_variant():
+    page = page_of(*SWEPT)
+    assert page.row_of("Totals", 1)["variant"] == "first-strong"
+    assert page.row_of("Totals", 1)["falsified"] == "1"
+
+
+def test_reports_for_programs_tell_variants_and_dimensions():
+    batch = batch_with(*SWEPT)
+    first, *_ = csv.DictReader(report_of(batch, "csv").splitlines())
+    assert (first["variant"], first["dimensions"]) == ("first-weak", "order=first; attacker=weak")
+    task = json.loads(report_of(batch, "json"))["tasks"][0]
+    assert task["variant"] == "first-weak"
+    assert task["dimensions"] == ["order=first", "attacker=weak"]
+    assert 'name="one [p, first-weak]"' in report_of(batch, "junit")
+
+
+@pytest.mark.parametrize(
+    "grid, wanted",
+    rows(
+        """
+        lemma: 'ROWS x COLUMNS'
+        lemma x: 'ROWS x COLUMNS'
+        lemma x order x attacker: 'ROWS x COLUMNS'
+        lemma x lemma: once only
+        """
+    ),
+)
+def test_what_is_no_grid_is_refused(grid, wanted):
+    with pytest.raises(ValueError, match=wanted):
+        bt.read_grid(grid)
+
+
+def test_a_grid_is_asked_for_by_names_that_results_have(lab, run_here):
+    lab.prover(VERIFY)
+    lab.recipe(matrix={"order": {"first": {}, "last": {}}}, lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=0)
+    report = ("report", "results", "--grid")
+    assert "| one | verified" in run_here(*report, "lemma x order", "--fragment", code=0).out
+    told = run_here(*report, "lemma x ordr", code=2).err
+    assert "no such dimension 'ordr' (did you mean 'order'?); allowed: lemma, " in told
+    told = run_here(*report, "lemma x order", "-f", "csv", code=2).err
+    assert "--grid is for pages" in told
+
+
 # --- Pages for blind review -----------------------------------------------------------------------
 
 BLIND = """
@@ -11478,8 +11646,8 @@ def hostile_batch(text):
 
 def hostile_task(text, number):
     """Every other task is another prover's, and expects an answer."""
-    plan = dict.fromkeys(["entry", "theory", "lemma", "prover"], text)
-    for name in ("options", "flags", "assumes"):
+    plan = dict.fromkeys(["entry", "theory", "lemma", "prover", "variant"], text)
+    for name in ("options", "flags", "assumes", "dimensions"):
         plan[name] = (text,)
     plan["cwd"] = f"/{text}"
     if number % 2 == 1:
@@ -12861,6 +13029,35 @@ def test_the_demo_recipe_is_a_good_story_that_its_own_prover_confirms(tmp_path):
     done = lab.run("recheck", "results-demo", "--prover", "demo", code=0)
     assert "10 tasks: 7 verified, 3 falsified\n" in done.stdout
     assert "0 findings and 0 notes" in lab.run("audit", "results-demo", code=0).stdout
+
+
+SWEEP = str(HERE / "recipes" / "sweep.json")
+FOUND_BY_THE_SWEEP = [
+    ["lemma", "order", "none", "SIGNING_KEYS", "DECRYPTION_KEYS", "SIGNING_KEYS+DECRYPTION_KEYS"],
+    ["executable", "sign_last", "verified", "verified", "verified", "verified"],
+    ["executable", "sign_first", "verified", "verified", "verified", "verified"],
+    ["secrecy", "sign_last", "verified", "verified", "falsified", "falsified"],
+    ["secrecy", "sign_first", "verified", "verified", "falsified", "falsified"],
+    ["agreement", "sign_last", "verified", "falsified", "verified", "falsified"],
+    ["agreement", "sign_first", "verified", "falsified", "falsified", "falsified"],
+]
+
+
+def test_a_sweep_that_is_killed_goes_on_and_is_reported_right(tmp_path):
+    lab = Lab(tmp_path)
+    running = lab.start("run", SWEEP, "--no-cache")
+    wait_for(lambda: len(lab.events("finish", "results-sweep")) >= 3)
+    running.kill()
+    end_of(running)
+    done = lab.run("run", SWEEP, *AT_ONCE, "--no-cache", code=0)
+    assert "24 tasks: 15 verified, 9 falsified" in done.stdout
+    starts = [event for event in lab.events("start", "results-sweep") if event["attempt"] == 1]
+    assert len(starts) == 24
+    lab.run("report", "results-sweep", "-o", "g.html", "--grid", "lemma,order x attacker", code=0)
+    page = PageReader((tmp_path / "g.html").read_text())
+    grid = page.tables["Lemma and order by attacker"]
+    assert [[cell.partition(" (")[0] for cell in row] for row in grid] == FOUND_BY_THE_SWEEP
+    assert "0 findings and 0 notes" in lab.run("audit", "results-sweep", code=0).stdout
 
 
 def test_the_other_demo_recipe_shows_what_can_go_wrong(tmp_path):
