@@ -5361,6 +5361,7 @@ class Recipe:
             raise InputError(f"is a directory: name a recipe, or {command} goes on with it", path)
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
+        self.not_made: dict[str, str] = {}  # why theories could not be made, by their names here
         self.data: Json = self._parse()
         for problem in RECIPE.problems(self.data, ()):
             self.problem(problem.path, problem.message)
@@ -5974,6 +5975,12 @@ SUBSETS = Fields(
     }
 )
 
+# What makes the theory before it is read.
+_PREPARE: dict[str, ValueKind] = {
+    "command": TEXTS,  # without a shell; it writes {theory_file}, or else prints the theory
+    "inputs": ListOf(TEXT),  # names or patterns of files: when they change, it runs again
+}
+
 _TASK: dict[str, ValueKind] = {
     # A pattern, too, where the prefix contains {theory}.
     "theory_file": TEXT,
@@ -5988,6 +5995,7 @@ _TASK: dict[str, ValueKind] = {
     "variants": FileNamed(VARIANT_FIELDS, "must be an object with at least one variant"),
     "matrix": Named(Dimension(), "must be an object with at least one dimension"),
     "exclude": ListOf(_BY_DIMENSION, "must be a list that is not empty", least=1),
+    "prepare": Fields(_PREPARE, required=("command",)),
 }
 
 TASK_FIELDS = TaskEntry(_TASK, required=("theory_file", "tamarin_versions", "output_file_prefix"))
@@ -6157,9 +6165,8 @@ def plan_batch(
     `room`: what this process may use. Raises InputError with all that is wrong in the recipe, or if
     none of its theories can be read. One that can't be read fails its own tasks, and no others.
     """
-    limits = _global_limits(recipe.config, room, options, warn)
-    most_tasks = MOST_COMBINATIONS if options.many_tasks else MOST_TASKS
-    planner = _Planner(recipe, provers, limits, most_tasks, warn)
+    limits = global_limits(recipe.config, room, options, warn)
+    planner = _Planner(recipe, provers, limits, most_tasks(options), warn)
     tasks: dict[str, Task] = {}
     # All of them, whatever -t chooses later: an id must not depend on what else runs today. And on
     # after a problem: a user wants to hear of all at once.
@@ -6173,6 +6180,11 @@ def plan_batch(
     header = _header(recipe, provers, limits, options)
     header.inputs.update(_source_digests(found.values(), header.cwd))
     return Batch(header, tasks, dependencies=found)
+
+
+def most_tasks(options: PlanOptions) -> int:
+    """How many tasks a recipe may have."""
+    return MOST_COMBINATIONS if options.many_tasks else MOST_TASKS
 
 
 def raise_unreadable(tasks: Iterable[Task]) -> None:
@@ -6509,7 +6521,7 @@ def read_variants(recipe: Recipe, name: str, entry: Json, most: int) -> Variants
     if "variants" in entry or "matrix" in entry:
         known["variant"] = {variant.name for variant in variants}
         _refuse_equal_names(recipe, variants)
-    _refuse_unknown_placeholders(recipe, entry, known, path)
+    _refuse_unknown_names(recipe, entry, known, path)
     if isinstance(entry.get("expect"), list):
         rules = _expect_rules(recipe, entry["expect"], known, (*path, "expect"))
         _refuse_idle_rules(recipe, rules, variants)
@@ -6637,28 +6649,30 @@ def _told_variant(variant: Variant) -> str:
     return " x ".join(f"'{name}'" for name in names)
 
 
-_PLACEHOLDER = re.compile(r"\{(\w*)\}")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
-def _refuse_unknown_placeholders(
+def _refuse_unknown_names(
     recipe: Recipe, entry: Json, known: Collection[str], path: JsonPath
 ) -> None:
-    """Note a problem for a placeholder that nothing stands for."""
-    _refuse_unknown_in(recipe, entry, "output_file_prefix", [*known, "theory"], path)
+    """Note a problem for a placeholder in an entry's names that nothing stands for."""
+    prefix = entry["output_file_prefix"]
+    place = (*path, "output_file_prefix")
+    refuse_unknown_placeholders(recipe, prefix, [*known, "theory"], place)
     # Without variants braces are a part of a file's name.
     if known:
-        _refuse_unknown_in(recipe, entry, "theory_file", known, path)
+        refuse_unknown_placeholders(recipe, entry["theory_file"], known, (*path, "theory_file"))
 
 
-def _refuse_unknown_in(
-    recipe: Recipe, entry: Json, key: str, known: Collection[str], path: JsonPath
+def refuse_unknown_placeholders(
+    recipe: Recipe, text: str, known: Collection[str], path: JsonPath
 ) -> None:
-    for name in _PLACEHOLDER.findall(entry[key]):
+    """Note a problem for a placeholder in a text that nothing stands for."""
+    for name in _PLACEHOLDER.findall(text):
         if name not in known:
             allowed = ", ".join("{" + each + "}" for each in known)
             hint = did_you_mean(name, known)
-            message = f"unknown placeholder '{{{name}}}'{hint}; allowed: {allowed}"
-            recipe.problem((*path, key), message)
+            recipe.problem(path, f"unknown placeholder '{{{name}}}'{hint}; allowed: {allowed}")
 
 
 # --- What is expected -----------------------------------------------------------------------------
@@ -6928,7 +6942,7 @@ def _entry_expects(entry: Layer, variant: Variant) -> Expects:
 # --- Limits ---------------------------------------------------------------------------------------
 
 
-def _global_limits(config: Json, room: Limits, options: PlanOptions, warn: Warn) -> Limits:
+def global_limits(config: Json, room: Limits, options: PlanOptions, warn: Warn) -> Limits:
     """The limits of all jobs together, no more than this process may use; and a job's default time.
 
     What the command line says comes first, then the recipe's `config`, then "max".
@@ -7201,6 +7215,8 @@ class TheoryReader:
 
         Raises InputError where it can't be read.
         """
+        if file.name in self._recipe.not_made:
+            raise self._recipe.error(file.place, self._recipe.not_made[file.name])
         if not os.path.isfile(file.path):
             raise self._recipe.error(file.place, _no_theory_file(self._recipe, file.name))
         view = reading_options(options, flags)
@@ -7261,6 +7277,113 @@ def _all_digests(theory: Theory, options: Sequence[str]) -> list[str]:
     digests = [state.digest for state in theory.files.values()]
     digests += map(file_digest, oracles)
     return digests
+
+
+# --- Theories that are made before they are read --------------------------------------------------
+
+
+class Preparation(NamedTuple):
+    """How a theory comes about: by a command, from inputs."""
+
+    theory: str  # as the recipe names it
+    place: JsonPath  # of the entry's `prepare`
+    command: tuple[str, ...]  # its program is an absolute path
+    target: str  # absolute path: where the theory belongs
+    inputs: tuple[str, ...]  # files that decide what is made
+    cwd: str
+    limits: Limits
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides what is made."""
+        files = [[path, file_digest(path)] for path in (*self.inputs, *self.command)]
+        return json_digest([self.command, self.cwd, files])
+
+
+THEORY_FILE = "{theory_file}"  # in a command: where it is to write; else it prints the theory
+
+
+def read_preparations(recipe: Recipe, batch: Limits, most_tasks: int) -> list[Preparation]:
+    """What makes the theories of a recipe, each command once. Raises InputError.
+
+    `batch`: the limits of all jobs together, and a job's default time.
+    """
+    # What is capped is told when the tasks are planned.
+    limits = JobLimits(batch, lambda message: None)
+    by_target: dict[str, Preparation] = {}
+    for name, data in recipe.data["tasks"].items():
+        if "prepare" not in data:
+            continue
+        entry = Layer(data, ("tasks", name))
+        # What is said of placeholders goes for the command, too.
+        variants = read_variants(recipe, name, data, most_tasks)
+        _refuse_unknown_words(recipe, data["prepare"]["command"], variants.known, entry.path)
+        for variant in variants.all:
+            preparation = _preparation(recipe, entry, variant, limits)
+            other = by_target.setdefault(preparation.target, preparation)
+            if other.command != preparation.command:
+                message = (
+                    f"two different commands make '{printable(preparation.theory)}': let what they "
+                    "differ in stand in theory_file, too"
+                )
+                recipe.problem((*entry.path, "theory_file"), message)
+    recipe.raise_problems()
+    return list(by_target.values())
+
+
+def _refuse_unknown_words(
+    recipe: Recipe, words: Iterable[str], known: Collection[str], path: JsonPath
+) -> None:
+    """Note a problem for an unknown placeholder in a command that makes a theory."""
+    known = [*known, "theory", "theory_file"]
+    for index, word in enumerate(words):
+        refuse_unknown_placeholders(recipe, word, known, (*path, "prepare", "command", index))
+
+
+def _preparation(recipe: Recipe, entry: Layer, variant: Variant, limits: JobLimits) -> Preparation:
+    """How the theory of a variant comes about; what is wrong is noted."""
+    path = (*entry.path, "prepare")
+    data = entry.overrides["prepare"]
+    theory = variant.fill(entry.overrides["theory_file"])
+    if _is_pattern(theory):
+        message = "the theory that a command makes has a name, and no pattern"
+        recipe.problem((*entry.path, "theory_file"), message)
+    words = [variant.fill(word).replace("{theory}", _stem(theory)) for word in data["command"]]
+    program = find_program(words[0], recipe.directory)
+    if not program:
+        recipe.problem((*path, "command", 0), no_program(words[0], recipe.directory))
+    command = [program, *(_file_or_word(recipe, word) for word in words[1:])]
+    inputs: list[str] = []
+    for index, pattern in enumerate(data.get("inputs", ())):
+        files = _input_files(recipe, variant.fill(pattern))
+        if not files:
+            recipe.problem((*path, "inputs", index), f"no file matches '{printable(pattern)}'")
+        inputs += files
+    resources = [AskedResources(entry.overrides.get("resources", {}), entry.path)]
+    return Preparation(
+        theory=theory,
+        place=path,
+        command=tuple(command),
+        target=os.path.abspath(os.path.expanduser(theory)),
+        inputs=tuple(inputs),
+        cwd=os.getcwd(),
+        limits=limits.decide(resources),
+    )
+
+
+def _file_or_word(recipe: Recipe, word: str) -> str:
+    """A word of a command; of a file that lies only beside the recipe the absolute path."""
+    beside_recipe = os.path.join(recipe.directory, word)
+    if os.path.exists(word) or word.startswith("-") or not os.path.isfile(beside_recipe):
+        return word
+    return os.path.abspath(beside_recipe)
+
+
+def _input_files(recipe: Recipe, pattern: str) -> list[str]:
+    """The files that a pattern means here; if there are none, in the recipe's own directory."""
+    here = _glob(pattern, os.getcwd())
+    files = here or _glob(pattern, os.path.abspath(recipe.directory or "."))
+    return list(files.values())
 
 
 # --- Choice of lemmas -----------------------------------------------------------------------------
@@ -8729,6 +8852,27 @@ def _default_cache_directory() -> str:
     return os.path.join(base, "batch-tamarin")
 
 
+@contextmanager
+def made_theories_folder() -> Iterator[str]:
+    """Where it is kept which theories commands have made, and what these said.
+
+    Where nothing can be kept they are made again each time.
+    """
+    import tempfile
+
+    try:
+        folder = os.path.join(_default_cache_directory(), "made")
+        os.makedirs(folder, exist_ok=True)
+        is_good = os.access(folder, os.W_OK)
+    except (InputError, OSError):
+        is_good = False
+    if is_good:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
+        yield folder
+
+
 def _list_directory(path: str) -> list[str]:
     """The names in a directory; none if it isn't there."""
     try:
@@ -9825,6 +9969,139 @@ def _drawing_names(dot: str) -> Iterator[str]:
     yield f"{stem}.svg"
     for number in itertools.count(2):
         yield f"{stem}~graph{number}.svg"
+
+
+# --- Making theories ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MadeTheory:
+    """What a command has made, and of what: a file beside the cache."""
+
+    digest: str  # of the preparation
+    output: str  # SHA-256 of the theory
+
+
+class TheoryMaker:
+    """Runs the commands that make theories, as jobs, before anything is planned.
+
+    A theory is made again only when the command, or what it reads, has changed. What the command
+    wrote takes its place only when it has ended well, and never that of a file that others wrote.
+    """
+
+    def __init__(self, folder: str) -> None:
+        """`folder`: for logs, and for what was made."""
+        self.folder = folder
+
+    def make(self, preparations: Sequence[Preparation], room: Limits) -> dict[str, str]:
+        """Make what is not there. Why something could not be made, by the theory's name."""
+        import asyncio
+
+        waiting: list[Waiting] = []
+        reasons: dict[str, str] = {}
+        to_make = [each for each in preparations if not self._is_made(each)]
+        if not to_make:
+            return reasons
+        with Supervisor(os.urandom(6).hex()) as supervisor:
+
+            async def work(preparation: Preparation) -> bool:
+                reason = await self._make(supervisor, preparation)
+                if reason:
+                    reasons[preparation.theory] = reason
+                return True
+
+            for each in to_make:
+                waiting.append(Waiting(each.limits, functools.partial(work, each)))
+            asyncio.run(Scheduler(Room(room.cores, room.memory_mb)).run(waiting))
+        say(f"made {len(to_make) - len(reasons):,} of {plural(len(to_make), 'theory file')}")
+        return reasons
+
+    def _place(self, preparation: Preparation, ending: str) -> str:
+        """A file about a theory."""
+        name = sha256(preparation.target.encode())[:32]
+        return os.path.join(self.folder, name + ending)
+
+    def _last_made(self, preparation: Preparation) -> MadeTheory | None:
+        try:
+            with open(self._place(preparation, ".json"), encoding="utf-8") as file:
+                return decode(MadeTheory, json.load(file))
+        # There is none, or somebody has damaged it.
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def _is_made(self, preparation: Preparation) -> bool:
+        """Whether the theory is there as its command would make it."""
+        # As it is now: it may be made anew in the life of this process.
+        there = file_state_now(preparation.target).digest
+        wanted = MadeTheory(preparation.digest, there)
+        return self._last_made(preparation) == wanted
+
+    async def _make(self, supervisor: Supervisor, preparation: Preparation) -> str:
+        """Make a theory; why it could not be made, or ""."""
+        import tempfile
+
+        digest = preparation.digest
+        beside = os.path.dirname(preparation.target)
+        try:
+            os.makedirs(beside, exist_ok=True)
+            # In the same file system: what is whole takes its place in one step.
+            with tempfile.TemporaryDirectory(prefix=".batch-tamarin-", dir=beside) as folder:
+                written = os.path.join(folder, os.path.basename(preparation.target))
+                job = self._job(preparation, written)
+                outcome = await supervisor.run(job, lambda pid, started: None)
+                return _preparation_problem(job, outcome) or self._take(
+                    preparation, digest, written, job
+                )
+        except OSError as error:
+            return f"can't be made: {error.strerror}: {error.filename or preparation.target}"
+
+    def _job(self, preparation: Preparation, written: str) -> Job:
+        """The job that lets a command write a file."""
+        command = [word.replace(THEORY_FILE, written) for word in preparation.command]
+        stderr = self._place(preparation, ".err")
+        # What is there is of another attempt.
+        remove_file(stderr)
+        prints = THEORY_FILE not in "".join(preparation.command)
+        return Job(
+            id=sha256(preparation.target.encode())[:32],
+            attempt=1,
+            command=tuple(command),
+            cwd=preparation.cwd,
+            env=dict(os.environ),
+            limits=preparation.limits,
+            stdout=written if prints else stderr,
+            stderr=stderr,
+        )
+
+    def _take(self, preparation: Preparation, digest: str, written: str, job: Job) -> str:
+        """Put what was written to where it belongs; why that can't be, or "". Raises OSError."""
+        if not os.path.isfile(written) or not os.path.getsize(written):
+            if job.stdout == written:
+                return "prepare printed nothing"
+            return f"prepare did not write {{theory_file}}, which was {printable(written)}"
+        output = file_state_now(written).digest
+        there = file_state_now(preparation.target).digest
+        last = self._last_made(preparation)
+        if there not in ("", output, last.output if last else ""):
+            return (
+                f"prepare makes another text than what is in {printable(preparation.target)}, "
+                "which it did not write: move that away"
+            )
+        if there != output:
+            os.replace(written, preparation.target)
+        made = MadeTheory(digest, output)
+        write_file(self._place(preparation, ".json"), json.dumps(encode(made)))
+        return ""
+
+
+def _preparation_problem(job: Job, outcome: Outcome) -> str:
+    """Why a command has made nothing that counts, or ""."""
+    if outcome.exit == ExitStatus(0) and outcome.status is Status.COMPLETED:
+        return ""
+    said = [line.strip() for line in ends_of(job.stderr) if line.strip()]
+    why = outcome.reason or f"exit {outcome.exit}"
+    last = f": {said[-1][:COMPLAINT_CHARS]}" if said else ""
+    return f"prepare failed ({why}){last}; all that it said: {job.stderr}"
 
 
 # === Interchange with batch-tamarin ===============================================================
@@ -16399,7 +16676,7 @@ def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
         type=grid_argument,
         metavar="'ROWS x COLUMNS'",
         help="the verdicts and times as a table, such as 'lemma x variant' or 'lemma,prover x "
-        "attacker': dimensions of a matrix, lemma, entry, theory, prover, variant, flags and others",
+        "attacker': of dimensions of a matrix, of lemma, entry, theory, prover, variant, flags",
     )
     parser.add_argument(
         "--rebuild",
@@ -17168,7 +17445,7 @@ def ask_limits(args: argparse.Namespace, room: Limits) -> Json:
 
 def default_resources(config: Json, room: Limits) -> Json:
     """The `resources` of a recipe's task: as by default, but no more than the whole batch has."""
-    most = _global_limits(config, room, PlanOptions(), warn)
+    most = global_limits(config, room, PlanOptions(), warn)
     memory_gb = max(1, most.memory_mb // 1024)
     return {
         "max_cores": min(DEFAULT_CORES, most.cores),
@@ -17790,7 +18067,18 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     provers = recipe_provers(recipe)
     asyncio.run(ask_versions(provers.values()))
     machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    make_theories(recipe, machine, options)
     return plan_batch(recipe, provers, machine, options, warn)
+
+
+def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> None:
+    """Let the commands of a recipe make the theories that it is about."""
+    # What is capped is told when the tasks are planned.
+    room = global_limits(recipe.config, machine, options, lambda message: None)
+    preparations = read_preparations(recipe, room, most_tasks(options))
+    if preparations:
+        with made_theories_folder() as folder:
+            recipe.not_made.update(TheoryMaker(folder).make(preparations, room))
 
 
 def run_recipe(

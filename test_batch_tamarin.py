@@ -4306,6 +4306,7 @@ def test_schema_and_checks_name_the_same_keys():
     assert schema_keys("$defs", "resources") == set(bt._RESOURCES)
     assert schema_keys("$defs", "variant") == set(bt._VARIANT)
     assert schema_keys("$defs", "rule") == set(bt._EXPECT_RULE)
+    assert schema_keys("$defs", "task", "properties", "prepare") == set(bt._PREPARE)
 
 
 # Each member and each element, and the text that begins there.
@@ -5031,6 +5032,146 @@ def test_values_of_two_dimensions_may_not_expect_different_things(three_variants
 def test_without_variants_no_condition_can_be_met(swept):
     swept.recipe(expect=[{"when": {"d": "x"}, "verdict": "verified"}])
     assert "no such dimension; allowed: none, as this entry has no variants" in complaints(swept)
+
+
+# --- A theory that is made ------------------------------------------------------------------------
+
+# Makes a theory of a lemma's name, and writes it to the second word's file; notes that it did.
+GENERATOR = """#!/bin/sh
+echo "$1" >> runs
+theory="theory T begin lemma $1: \\"T\\"
+$(cat template)
+end"
+if [ "$2" ]; then echo "$theory" > "$2"; else echo "$theory"; fi
+"""
+
+
+@pytest.fixture
+def generated(lab):
+    """A lab in which theories are made."""
+    lab.prover(VERIFY)
+    lab.write("make.sh", GENERATOR, 0o755)
+    lab.write("template", "// 1")
+    (lab.path / "t.spthy").unlink()
+    lab.recipe(
+        theory_file="made/{lemma_}.spthy",
+        matrix={"lemma_": {"a": {}, "b": {}}, "other": {"1": {}, "2": {}}},
+        prepare={"command": ["./make.sh", "{lemma_}", "{theory_file}"], "inputs": ["templ*"]},
+    )
+    return lab
+
+
+def makes(lab):
+    """For which theories the generator was called, in any order."""
+    runs = lab.path / "runs"
+    return sorted(runs.read_text().split()) if runs.exists() else []
+
+
+def test_theories_are_made_once_before_they_are_read_and_kept(generated):
+    generated.run("run", "recipe.json", code=0)
+    assert makes(generated) == ["a", "b"]
+    ids = ["t--a--fake--a-1", "t--a--fake--a-2", "t--b--fake--b-1", "t--b--fake--b-2"]
+    assert sorted(generated.finishes()) == ids
+    assert sorted(os.listdir(generated.path / "made")) == ["a.spthy", "b.spthy"]
+    kept = [path.read_text() for path in (generated.results / "inputs").iterdir()]
+    assert any("lemma a" in text for text in kept)
+
+
+def test_a_command_without_theory_file_prints_the_theory(generated):
+    change_recipe(generated, 'tasks.task.prepare.command = ["./make.sh", "{lemma_}"]')
+    generated.run("run", "recipe.json", code=0)
+    assert (generated.path / "made" / "a.spthy").read_text().startswith("theory T begin lemma a")
+
+
+# How many theories were made then in both runs, and how many proofs were started.
+CHANGES_OF_INPUTS = """
+--- nothing: 2 4
+true
+--- a comment of an input: 4 4
+echo '// 2' > template
+--- an input: 4 8
+echo 'rule R: [ ] --> [ ]' > template
+--- the command's program: 4 4
+echo >> make.sh
+--- what was made is gone: 3 4
+rm made/a.spthy
+"""
+
+
+@pytest.mark.parametrize("change, wanted", cases(CHANGES_OF_INPUTS))
+def test_theories_are_made_again_when_what_makes_them_changes(generated, change, wanted):
+    generated.run("run", "recipe.json", code=0)
+    subprocess.run(["sh", "-c", change], cwd=generated.path, check=True)
+    generated.run("run", "recipe.json", code=0)
+    started = len(generated.events("start"))
+    assert f"{len(makes(generated))} {started}" == wanted
+
+
+FAILURES = """
+--- it fails: prepare failed (exit code 3): no such word; all that it said: /
+echo "no such word" >&2; exit 3
+--- it writes nothing: prepare did not write {theory_file}
+true
+--- it writes elsewhere: prepare did not write {theory_file}
+echo x > elsewhere.spthy
+"""
+
+
+@pytest.mark.parametrize("body, wanted", cases(FAILURES))
+def test_a_command_that_makes_no_theory_fails_its_own_tasks_only(generated, body, wanted):
+    generated.write("bad.sh", f"[ $1 = a ] && exec ./make.sh $1 $2\n{body}")
+    command = '["sh", "bad.sh", "{lemma_}", "{theory_file}"]'
+    change_recipe(generated, f"tasks.task.prepare.command = {command}")
+    generated.run("run", "recipe.json", code=3)
+    finishes = generated.finishes()
+    assert finishes["t--a--fake--a-1"]["verdict"] == "verified"
+    assert wanted in finishes["t--unknown-lemmas--fake--b-1"]["reason"]
+    assert not (generated.path / "made" / "b.spthy").exists()
+
+
+def test_a_command_that_makes_a_theory_has_the_limits_of_its_task(generated):
+    change_recipe(generated, 'tasks.task.prepare.command = ["sleep", "600"]')
+    change_recipe(generated, 'tasks.task.theory_file = "made.spthy"')
+    change_recipe(generated, "tasks.task.resources.timeout = 0.1")
+    done = generated.run("run", "recipe.json", code=2)
+    assert "prepare failed (ran into its time limit of 0.1 s)" in done.stderr
+
+
+def test_what_others_wrote_is_not_written_over(generated):
+    generated.write("made/a.spthy", "by hand")
+    generated.run("run", "recipe.json", code=3)
+    reason = generated.finishes()["t--unknown-lemmas--fake--a-1"]["reason"]
+    assert reason.endswith("made/a.spthy, which it did not write: move that away")
+    assert (generated.path / "made" / "a.spthy").read_text() == "by hand"
+
+
+def test_check_makes_theories_as_well(generated):
+    assert "made 2 of 2 theory files" in generated.run("check", "recipe.json").stderr
+
+
+BAD_PREPARES = """
+--- no command: prepare: 'command' is missing
+tasks.task.prepare = {"inputs": ["x"]}
+--- no such program: prepare.command.0: there is no such file './mak.sh' (did you mean
+tasks.task.prepare.command = ["./mak.sh"]
+--- an unknown placeholder: prepare.command.1: unknown placeholder '{lemma}'; {theory_file}
+tasks.task.prepare.command = ["./make.sh", "{lemma}"]
+--- an input that is not there: prepare.inputs.0: no file matches 'gone*'
+tasks.task.prepare.inputs = ["gone*"]
+--- a pattern of theories: tasks.task.theory_file: the theory that a command makes has a name
+tasks.task.theory_file = "made/*.spthy"
+--- two commands for one theory: tasks.task.theory_file: two different commands make 'made/x.spthy'
+tasks.task.theory_file = "made/x.spthy"
+"""
+
+
+@pytest.mark.parametrize("changes, wanted", cases(BAD_PREPARES))
+def test_bad_commands_that_make_theories_are_refused(generated, changes, wanted):
+    change_recipe(generated, changes.strip())
+    done = generated.run("run", "recipe.json", code=2)
+    for words in wanted.split("; "):
+        assert words in done.stderr
+    assert not makes(generated)
 
 
 # --- A theory that can't be read ---
