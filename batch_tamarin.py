@@ -6512,8 +6512,7 @@ def read_variants(recipe: Recipe, name: str, entry: Json, most: int) -> Variants
     known: dict[str, Collection[str]] = {}
     variants = [Variant("", path, {}, ())]
     if "variants" in entry:
-        layers = override_layers(entry, path)
-        variants = [Variant(str(layer.path[-1]), layer.path, {}, (layer,)) for layer in layers]
+        variants = list(map(_named_variant, override_layers(entry, path)))
     if "matrix" in entry:
         matrix = _Matrix(recipe, entry, path)
         known.update(matrix.known)
@@ -6525,8 +6524,13 @@ def read_variants(recipe: Recipe, name: str, entry: Json, most: int) -> Variants
     if isinstance(entry.get("expect"), list):
         rules = _expect_rules(recipe, entry["expect"], known, (*path, "expect"))
         _refuse_idle_rules(recipe, rules, variants)
-        variants = [_with_rules(variant, rules) for variant in variants]
+        variants = list(map(functools.partial(_with_rules, rules), variants))
     return Variants(variants, known)
+
+
+def _named_variant(layer: Layer) -> Variant:
+    """An element of an entry's `variants`."""
+    return Variant(str(layer.path[-1]), layer.path, {}, (layer,))
 
 
 class _Value(NamedTuple):
@@ -6732,7 +6736,7 @@ def _expect_rules(
     return rules
 
 
-def _with_rules(variant: Variant, rules: Iterable[ExpectRule]) -> Variant:
+def _with_rules(rules: Iterable[ExpectRule], variant: Variant) -> Variant:
     """A variant with those rules that are for it."""
     return variant._replace(rules=tuple(rule for rule in rules if variant.meets(rule.when)))
 
@@ -6913,7 +6917,7 @@ def _read_item(item: Layer, entry: Layer, variant: Variant, limits: JobLimits) -
         flags = list(dict.fromkeys(flags))
     # These are inherited field by field, and not as a whole.
     layers = [*reversed(variant.layers), item, entry]
-    resources = [AskedResources(each.overrides.get("resources", {}), each.path) for each in layers]
+    resources = list(map(_asked_resources, layers))
     of_variant = tuple(map(_expects_of, variant.layers))
     return LemmaItem(
         pattern=item.overrides["name"],
@@ -6924,6 +6928,11 @@ def _read_item(item: Layer, entry: Layer, variant: Variant, limits: JobLimits) -
         limits=limits.decide(resources),
         expects=(of_variant, (_expects_of(item),), (_entry_expects(entry, variant),)),
     )
+
+
+def _asked_resources(layer: Layer) -> AskedResources:
+    """What a variant, an item of `lemmas` or an entry asks for."""
+    return AskedResources(layer.overrides.get("resources", {}), layer.path)
 
 
 def _expects_of(layer: Layer) -> Expects:
@@ -7359,7 +7368,6 @@ def _preparation(recipe: Recipe, entry: Layer, variant: Variant, limits: JobLimi
         if not files:
             recipe.problem((*path, "inputs", index), f"no file matches '{printable(pattern)}'")
         inputs += files
-    resources = [AskedResources(entry.overrides.get("resources", {}), entry.path)]
     return Preparation(
         theory=theory,
         place=path,
@@ -7367,7 +7375,7 @@ def _preparation(recipe: Recipe, entry: Layer, variant: Variant, limits: JobLimi
         target=os.path.abspath(os.path.expanduser(theory)),
         inputs=tuple(inputs),
         cwd=os.getcwd(),
-        limits=limits.decide(resources),
+        limits=limits.decide([_asked_resources(entry)]),
     )
 
 
@@ -13675,17 +13683,16 @@ def usual_grid(rows: Sequence[Row]) -> Grid | None:
     aspects = _grid_aspects(rows)
     if len(rows) > SHOWN_TASKS or not any(_values(aspects["variant"], rows)):
         return None
-    names = [name for name in ("directory", "entry", "prover") if name in aspects]
-    differing = [each.title for each in _differing([aspects[name] for name in names], rows)]
-    for row_name, column in (("lemma", "variant"), ("variant", "lemma")):
-        if len(_values(aspects[column], rows)) > USUAL_GRID_COLUMNS:
-            continue
-        grid = Grid((*differing, row_name), (column,))
-        places = {(_place_of(row, grid.rows, aspects), aspects[column].of(row)) for row in rows}
-        # One entry may have several theories.
-        if len(places) < len(rows):
-            return Grid(("theory", *grid.rows), grid.columns)
-        return grid
+    more: list[str] = []
+    for name in ("directory", "entry", "prover"):
+        if name in aspects and len(_values(aspects[name], rows)) > 1:
+            more.append(name)
+    for line, column in (("lemma", "variant"), ("variant", "lemma")):
+        if len(_values(aspects[column], rows)) <= USUAL_GRID_COLUMNS:
+            grid = Grid((*more, line), (column,))
+            # An entry may have several theories.
+            places = {_place_of(row, (*grid.rows, column), aspects) for row in rows}
+            return grid if len(places) == len(rows) else Grid(("theory", *grid.rows), grid.columns)
     return None
 
 
@@ -13694,44 +13701,56 @@ _Place = tuple[str, ...]
 
 
 def _place_of(row: Row, names: Iterable[str], aspects: Mapping[str, Aspect]) -> _Place:
-    return tuple(aspects[name].of(row) for name in names)
+    """Where a result stands; nowhere, `()`, if it has no such dimension."""
+    place: list[str] = []
+    for name in names:
+        value = aspects[name].of(row)
+        if not value and name not in MAY_BE_EMPTY:
+            return ()
+        place.append(value)
+    return tuple(place)
 
 
 def _grid_table(rows: Sequence[Row], grid: Grid) -> Table:
     """Verdict and time of each result where it stands in a grid."""
     aspects = _grid_aspects(rows)
-    needed = [aspects[name] for name in (*grid.rows, *grid.columns) if name not in MAY_BE_EMPTY]
-    inside = [row for row in rows if all(aspect.of(row) for aspect in needed)]
     cells: dict[tuple[_Place, _Place], list[Row]] = {}
-    for row in inside:
+    lines: dict[_Place, None] = {}
+    columns: dict[_Place, None] = {}
+    outside = 0
+    for row in rows:
         line = _place_of(row, grid.rows, aspects)
         column = _place_of(row, grid.columns, aspects)
-        cells.setdefault((line, column), []).append(row)
-    lines = _in_order([line for line, _ in cells])
-    columns = _in_order([column for _, column in cells])
+        if line and column:
+            lines[line] = columns[column] = None
+            cells.setdefault((line, column), []).append(row)
+        else:
+            outside += 1
     table = Table(f"{' and '.join(grid.rows)} by {' and '.join(grid.columns)}".capitalize())
     table.about = "In brackets: seconds."
-    if len(inside) < len(rows):
-        results = plural(len(rows) - len(inside), "result")
-        table.about += f" Not in it: {results} without one of these."
+    if outside:
+        table.about += f" Not in it: {plural(outside, 'result')} without one of these."
     table.add_columns(*grid.rows)
-    for column in columns:
+    in_order = _in_order(columns)
+    for column in in_order:
         table.add_columns(", ".join(column) or "(none)", kind=Kind.GRID)
-    for line in lines:
-        table.add_row(*line, *(_grid_cell(cells.get((line, column), ())) for column in columns))
+    for line in _in_order(lines):
+        told = [_grid_cell(cells.get((line, column), ())) for column in in_order]
+        table.add_row(*line, *told)
     return table
 
 
-def _in_order(places: Sequence[_Place]) -> list[_Place]:
-    """Each once, by the first part, then the second: of each part what came first comes first."""
-    ranks: list[dict[str, int]] = []
-    for part in zip(*places):
-        ranks.append({value: rank for rank, value in enumerate(dict.fromkeys(part))})
+def _in_order(places: Collection[_Place]) -> list[_Place]:
+    """By the first part, then the second: of the values of a part what came first comes first."""
+    ranks: dict[tuple[int, str], int] = {}  # of the values of each part
+    for place in places:
+        for part in enumerate(place):
+            ranks.setdefault(part, len(ranks))
 
     def rank_of(place: _Place) -> list[int]:
-        return [rank[value] for rank, value in zip(ranks, place)]
+        return [ranks[part] for part in enumerate(place)]
 
-    return sorted(set(places), key=rank_of)
+    return sorted(places, key=rank_of)
 
 
 def _grid_cell(rows: Sequence[Row]) -> str:
@@ -16661,6 +16680,17 @@ def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "--force", action="store_true", help="write over a file that is no report of ours"
     )
+    add_page_arguments(parser)
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="write the derived files of RESULTS again: success/, failed/, execution_report.json, "
+        "summary.html",
+    )
+
+
+def add_page_arguments(parser: Parser) -> None:
+    """What `report` can be told about pages."""
     parser.add_argument(
         "--names",
         action="store_true",
@@ -16677,12 +16707,6 @@ def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="'ROWS x COLUMNS'",
         help="the verdicts and times as a table, such as 'lemma x variant' or 'lemma,prover x "
         "attacker': of dimensions of a matrix, of lemma, entry, theory, prover, variant, flags",
-    )
-    parser.add_argument(
-        "--rebuild",
-        action="store_true",
-        help="write the derived files of RESULTS again: success/, failed/, execution_report.json, "
-        "summary.html",
     )
 
 

@@ -4144,7 +4144,7 @@ config.default_timeout = -1
 config.nope = 1
 --- an unknown word of the batch: config.granularity; unknown key; allowed: global_max_cores
 config.granularity = "lemma"
---- an unknown word of a task: tasks.task.variant; unknown key; did you mean 'variants'; allowed: theory_file
+--- an unknown word of a task: tasks.task.variant; did you mean 'variants'; allowed: theory_file
 tasks.task.variant = {}
 --- an expectation of no lemma: expect.onee; did you mean 'one'
 tasks.task.expect = {"onee": "verified"}
@@ -4733,7 +4733,8 @@ tasks.task.tamarin_options = ["--bound=9"]
 tasks.task.preprocess_flags = ["A"]
 tasks.task.expect = "verified"
 tasks.task.resources = {"max_cores": 2, "max_memory": 3, "timeout": 500}
-tasks.task.lemmas = [{"name": "runs", "resources": {"timeout": 70, "max_cores": 1}, "expect": "falsified"}]
+tasks.task.lemmas = [{"name": "runs", "expect": "falsified"}]
+tasks.task.lemmas.0.resources = {"timeout": 70, "max_cores": 1}
 tasks.task.variants.v = {"tamarin_options": ["--stop-on-trace=DFS"], "preprocess_flags": ["B", "A"]}
 tasks.task.variants.v.resources = {"timeout": 5}
 tasks.task.variants.v.expect = "incomplete"
@@ -4878,7 +4879,7 @@ tasks.task.exclude = [{"d": "a"}]
 --- an exclude of an unknown dimension: exclude.0.e: no such dimension; allowed: d
 tasks.task.matrix = {"d": {"a": {}}}
 tasks.task.exclude = [{"e": "a"}]
---- an exclude of an unknown value: exclude.0.d: 'attackr' is no value of 'd' (did you mean 'attacker'
+--- an exclude of an unknown value: exclude.0.d: 'attackr' is no value of 'd' (did you mean
 tasks.task.matrix = {"d": {"attacker": {}, "b": {}}}
 tasks.task.exclude = [{"d": "attackr"}]
 --- an exclude of no value: exclude.0.d: 'x*' is no value of 'd'
@@ -4887,7 +4888,7 @@ tasks.task.exclude = [{"d": "x*"}]
 --- an exclude that takes all away: tasks.task.exclude: leaves no variant
 tasks.task.matrix = {"d": {"a": {}}}
 tasks.task.exclude = [{"d": "*"}]
---- an unknown placeholder: output_file_prefix: unknown placeholder '{mode}'; allowed: {d}, {variant}, {theory}
+--- an unknown placeholder: unknown placeholder '{mode}'; allowed: {d}, {variant}, {theory}
 tasks.task.matrix = {"d": {"a": {}}}
 tasks.task.output_file_prefix = "t_{mode}"
 --- a placeholder without variants: unknown placeholder '{d}'; allowed: {theory}
@@ -4898,8 +4899,9 @@ tasks.task.lemmas = [{"name": "none"}]
 --- a variant that plans nothing: variants.b: variant 'b' plans no lemma
 tasks.task.variants = {"a": {}, "b": {"lemmas": [{"name": "!one"}, {"name": "one"}]}}
 --- a million combinations: tasks.task.matrix: 4,294,967,296 combinations
-tasks.task.matrix = {"d": {"subsets": ["A","B","C","D","E","F","G","H","I","J","K","L","M","N","O","P"]}}
-tasks.task.matrix.e = {"subsets": ["A","B","C","D","E","F","G","H","I","J","K","L","M","N","O","P"]}
+tasks.task.matrix = {"d": {}, "e": {}}
+tasks.task.matrix.d.subsets = ["A","B","C","D","E","F","G","H","I","J","K","L","M","N","O","P"]
+tasks.task.matrix.e.subsets = ["A","B","C","D","E","F","G","H","I","J","K","L","M","N","O","P"]
 """
 
 
@@ -4956,17 +4958,26 @@ RULES = """
 --- a rule for all: ff ff ff
 [{"verdict": "falsified"}]
 --- a lemma's name is narrower than a pattern, and that than all: vi vi vi
-[{"verdict": "falsified"}, {"lemma": "s*", "verdict": "verified"}, {"lemma": "runs", "verdict": "verified"}, {"lemma": "secret", "verdict": "incomplete"}]
+[{"verdict": "falsified"},
+ {"lemma": "s*", "verdict": "verified"},
+ {"lemma": "runs", "verdict": "verified"},
+ {"lemma": "secret", "verdict": "incomplete"}]
 --- some variants are narrower than all: vv vf vf
-[{"verdict": "verified"}, {"lemma": "secret", "when": {"d": "y"}, "verdict": "falsified"}, {"lemma": "secret", "when": {"e": "q"}, "verdict": "falsified"}]
+[{"verdict": "verified"},
+ {"lemma": "secret", "when": {"d": "y"}, "verdict": "falsified"},
+ {"lemma": "secret", "when": {"e": "q"}, "verdict": "falsified"}]
 --- two dimensions are narrower than one: vv ff vv
-[{"verdict": "verified"}, {"when": {"d": "x"}, "verdict": "verified"}, {"when": {"d": "x", "e": "q"}, "verdict": "falsified"}]
+[{"verdict": "verified"},
+ {"when": {"d": "x"}, "verdict": "verified"},
+ {"when": {"d": "x", "e": "q"}, "verdict": "falsified"}]
 --- fewer values are narrower: ff ff vv
-[{"when": {"d": ["x", "y"]}, "verdict": "verified"}, {"when": {"d": "x"}, "verdict": "falsified"}]
+[{"when": {"d": ["x", "y"]}, "verdict": "verified"},
+ {"when": {"d": "x"}, "verdict": "falsified"}]
 --- a whole variant: -- vv --
 [{"when": {"variant": "x-q"}, "verdict": "verified"}]
 --- two that say the same: v- v- v-
-[{"lemma": "r*", "verdict": "verified"}, {"lemma": "*s", "verdict": "verified"}]
+[{"lemma": "r*", "verdict": "verified"},
+ {"lemma": "*s", "verdict": "verified"}]
 """
 
 
@@ -4979,7 +4990,8 @@ def three_variants(swept):
 
 def expect_of_variants(lab, text):
     """Let the lab's recipe expect this."""
-    change_recipe(lab, f"tasks.task.expect = {text.strip()}")
+    one_line = " ".join(text.split())
+    change_recipe(lab, f"tasks.task.expect = {one_line}")
 
 
 @pytest.mark.parametrize("text, wanted", cases(RULES))
