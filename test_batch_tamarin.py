@@ -10681,10 +10681,12 @@ def test_assumptions_are_told_of_what_rests_on_them():
 
 
 def test_a_failure_is_told_with_its_reason_and_the_end_of_its_stderr():
-    result = {"reason": "exit code 1", "stderr_tail": "no\nMaude\n"}
+    end = bt.ExitStatus(1)
+    result = {"reason": "no luck", "stderr_tail": "no\nMaude\n", "exit": end}
     page = page_of(ended_task("a", "failed", result))
     facts = dict(page.tables["a: failed"])
-    assert facts["reason"] == "exit code 1"
+    assert facts["reason"] == "no luck"
+    assert facts["exit"] == "code 1"
     assert "<pre>no\nMaude</pre>" in page.page
 
 
