@@ -11910,6 +11910,9 @@ class Tone(enum.Enum):
     SUM = enum.auto()  # of the rows above
 
 
+LOUD_TONES = (Tone.MISSED, Tone.FALSE)
+
+
 class Column(NamedTuple):
     """A column of a page's table."""
 
@@ -12001,7 +12004,7 @@ def page_report(
     rows = list(rows_of_batches(batches))
     shown = _chosen_rows(rows)
     if asked.fragment:
-        yield page.fragment(_results_table(shown, len(rows), Kind.TEXT))
+        yield page.fragment(_results_table(shown, len(rows), Kind.TEXT, with_words=False))
         return
     yield page.opening
     yield page.heading(1, _page_title(batches))
@@ -12010,7 +12013,9 @@ def page_report(
     yield page.section(_totals_table(rows))
     yield from _comparison_part(page, batches, shown)
     yield from _assumptions_part(page, batches, shown)
-    yield page.timeline(list(spans_of(shown)))
+    for directory in batches:
+        spans = list(spans_of(_rows_in(directory, shown)))
+        yield page.timeline(_title_of("Timeline", directory, batches), spans)
     yield from page.all_details("Each result in full", _details_part(page, batches, shown))
     yield from _origin_part(page, batches, rows, asked.names)
     yield page.closing
@@ -12223,25 +12228,32 @@ def _standings(rows: Iterable[Row]) -> dict[str, int]:
 
 def _answer(rows: Sequence[Row]) -> str:
     """`71 of 74 lemmas as expected; 2 rest on a falsified lemma; 1 met its time limit.`"""
-    parts = [*_answered(rows), *_unanswered(rows), *_reservations(rows)]
+    parts = [*_answered(rows), *_unanswered(rows), *_reservations(rows), *_not_expected(rows)]
     return "; ".join(parts) + "."
 
 
 def _answered(rows: Sequence[Row]) -> Iterator[str]:
     """How many results are what they should be, or are answers if nothing is expected of them."""
     total = plural(len(rows), _noun(rows))
-    free = [row for row in rows if not row.plan.expect]
-    answered = [row for row in free if row.standing in ANSWERS]
-    told = told_counts(_standings(answered))
-    if len(free) < len(rows):
-        as_expected = sum(row.is_as_expected for row in rows)
+    if any(row.plan.expect for row in rows):
+        as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
         yield f"{as_expected:,} of {total} as expected"
-        if answered:
-            yield f"{told} with no expectation"
-    elif answered:
-        yield f"{len(answered):,} of {total} answered: {told}"
-    else:
-        yield f"0 of {total} answered"
+        return
+    answered = _answers_of(rows)
+    told = f": {told_counts(_standings(answered))}" if answered else ""
+    yield f"{len(answered):,} of {total} answered{told}"
+
+
+def _not_expected(rows: Sequence[Row]) -> Iterator[str]:
+    """Where something is expected of others: the answers of which nothing is."""
+    answered = _answers_of(row for row in rows if not row.plan.expect)
+    if answered and any(row.plan.expect for row in rows):
+        yield f"{told_counts(_standings(answered))} with no expectation"
+
+
+def _answers_of(rows: Iterable[Row]) -> list[Row]:
+    """Those that are answers, and stand."""
+    return [row for row in rows if row.standing in ANSWERS and not row.on_older_text]
 
 
 def _noun(rows: Sequence[Row]) -> str:
@@ -12280,15 +12292,16 @@ def _reservations(rows: Iterable[Row]) -> Iterator[str]:
         yield _counted(older, f"is {what}", f"are {what}")
 
 
-def _names_of_problems(rows: Iterable[Row]) -> Iterator[Fact]:
+def _names_of_problems(rows: Sequence[Row]) -> Iterator[Fact]:
     """Which lemmas need a look, the worst first."""
     # Of each kind the lemmas, each once.
     problems: dict[str, dict[str, None]] = {RESTING_ON_FALSE: {}, NOT_AS_EXPECTED: {}}
     unanswered: dict[str, None] = {}
+    ambiguous = _ambiguous_lemmas(rows)
     for row in rows:
         if row.is_problem:
             chosen = problems.get(row.standing, unanswered)
-            chosen[row.plan.lemma] = None
+            chosen[_lemma_told_apart(row, ambiguous)] = None
     problems["without an answer"] = unanswered
     for word, lemmas in problems.items():
         yield word, listed(lemmas, LISTED_LEMMAS)
@@ -12305,19 +12318,26 @@ class Aspect(NamedTuple):
     kind: Kind = Kind.TEXT
 
 
-def _results_table(rows: Sequence[Row], total: int, lemma_kind: Kind) -> Table:
-    """A line for each task that is shown, with the columns in which they differ."""
+def _results_table(
+    rows: Sequence[Row], total: int, lemma_kind: Kind, with_words: bool = True
+) -> Table:
+    """A line for each task that is shown, with the columns in which they differ.
+
+    `with_words`: also what was expected, and why there is no verdict.
+    """
     table = Table("Results")
     settings = _settings(rows)
     table.about = " ".join(_about_results(rows, total, settings))
     aspects = [Aspect("result", lambda row: row.told, Kind.OUTCOME)]
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma, lemma_kind))
-    aspects += _with_words([Aspect("as expected", _told_expectation)], rows)
+    if with_words:
+        aspects += _with_words([Aspect("as expected", _told_expectation)], rows)
     aspects += _differing(settings, rows)
     aspects.append(Aspect("steps", _told_steps, Kind.NUMBER))
     aspects.append(Aspect("time (s)", _told_seconds, Kind.AMOUNT))
     aspects.append(Aspect("memory (MB)", _told_memory, Kind.AMOUNT))
-    aspects += _with_words([Aspect("remarks", _remarks, Kind.REMARK)], rows)
+    if with_words:
+        aspects += _with_words([Aspect("remarks", _remarks, Kind.REMARK)], rows)
     _fill(table, aspects, rows)
     return table
 
@@ -12438,6 +12458,23 @@ def _tone(row: Row) -> Tone:
     return Tone.CALM
 
 
+def _ambiguous_lemmas(rows: Iterable[Row]) -> set[str]:
+    """The names that lemmas of several theories have."""
+    names = {(row.plan.theory, row.plan.lemma) for row in rows}
+    counts = Counter(lemma for _, lemma in names)
+    return {lemma for lemma, count in counts.items() if count > 1}
+
+
+def _lemma_told_apart(row: Row, ambiguous: Collection[str]) -> str:
+    """A lemma; with its theory where the name alone doesn't tell which."""
+    theory = os.path.basename(row.plan.theory)
+    if row.plan.unreadable:
+        return f"all of {theory} (it can't be read)"
+    if row.plan.lemma in ambiguous:
+        return f"{row.plan.lemma} ({theory})"
+    return row.plan.lemma
+
+
 # --- Totals, and provers side by side -------------------------------------------------------------
 
 
@@ -12509,16 +12546,21 @@ def _told_count(count: int) -> str:
 
 
 def _share_answered(rows: Sequence[Row]) -> str:
-    """How many of them have an answer that stands."""
-    answered = sum(row.standing in ANSWERS for row in rows)
+    """How many of them have an answer that stands, as expected or not."""
+    answered = sum(row.task.is_answered and not _is_void(row) for row in rows)
     return _percent(answered, len(rows))
 
 
 def _share_as_expected(rows: Sequence[Row]) -> str:
     """How many of those that expect something are so."""
     expecting = sum(bool(row.plan.expect) for row in rows)
-    as_expected = sum(row.is_as_expected for row in rows)
+    as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
     return _percent(as_expected, expecting)
+
+
+def _is_void(row: Row) -> bool:
+    """Whether its verdict says nothing of the theory as it is."""
+    return bool(row.rests_on_false) or row.on_older_text
 
 
 def _sum_of_times(rows: Iterable[Row]) -> str:
@@ -12865,6 +12907,8 @@ class Writer:
     heading_forms: Sequence[str] = ("%s\n\n",) * 3  # of level 1 (the page's title), 2 and 3
     row_frame = Frame("", "\n", "\n")
     code_frame = Frame("", "\n", "\n")
+    cell_form = "%s"
+    loud_form = "%s"  # of an outcome that must not be overlooked
     escapes: Mapping[int, str] = {}  # as `str.translate` takes them
 
     def __init__(self, beside: str) -> None:
@@ -12937,7 +12981,7 @@ class Writer:
         """What is known of one task; `anchor` is where a table's link leads."""
         return self.heading(3, title) + "".join(parts)
 
-    def timeline(self, spans: Sequence[Span]) -> str:
+    def timeline(self, title: str, spans: Sequence[Span]) -> str:
         """A picture of which task ran when, in a format that has pictures."""
         return ""
 
@@ -12970,13 +13014,21 @@ class Writer:
 
     def framed(self, frame: Frame, texts: Iterable[str]) -> str:
         """Texts, escaped, in their frame."""
-        escaped = map(self.escape, texts)
-        content = frame.between.join(escaped)
-        return frame.before + content + frame.after
+        return _in_frame(frame, map(self.escape, texts))
 
-    def table_rows(self, rows: Iterable[Cells]) -> str:
-        frame = self.row_frame
-        return "".join(self.framed(frame, row) for row in rows)
+    def table_head(self, table: Table) -> str:
+        cells = [self.cell_form % self.escape(head) for head in table.heads]
+        return _in_frame(self.row_frame, cells)
+
+    def table_rows(self, table: Table) -> Iterator[str]:
+        """The rows; of one that is not calm the outcome is set off."""
+        for row, tone in zip(table.rows, table.tones):
+            cells: list[str] = []
+            for column, text in zip(table.columns, row):
+                is_loud = tone in LOUD_TONES and column.kind is Kind.OUTCOME
+                form = self.loud_form if is_loud else self.cell_form
+                cells.append(form % self.escape(text))
+            yield _in_frame(self.row_frame, cells)
 
     def file_text(self, path: str) -> str:
         """The text of a trace, "" when the page has no room for it (left)."""
@@ -12997,6 +13049,10 @@ class Writer:
         return urllib.parse.quote(os.fsencode(place))
 
 
+def _in_frame(frame: Frame, parts: Iterable[str]) -> str:
+    return frame.before + frame.between.join(parts) + frame.after
+
+
 class PlainText(Writer):
     """For a terminal."""
 
@@ -13010,6 +13066,7 @@ class Markdown(Writer):
 
     heading_forms = ("# %s\n\n", "## %s\n\n", "### %s\n\n")
     row_frame = Frame("| ", " | ", " |\n")
+    loud_form = "**%s**"
     escapes = str.maketrans({sign: "\\" + sign for sign in "\\`*_[]{}<>#|&~$!@:"})
 
     def table(self, table: Table) -> str:
@@ -13017,9 +13074,9 @@ class Markdown(Writer):
         heads = table.heads or [""] * len(table.columns)
         rules = ["--:" if column.is_number else "---" for column in table.columns]
         rule = " | ".join(rules)
-        parts = [self.table_rows([heads])]
+        parts = [self.framed(self.row_frame, heads)]
         parts.append(f"| {rule} |\n")
-        parts.append(self.table_rows(table.rows))
+        parts += self.table_rows(table)
         parts.append("\n")
         return "".join(parts)
 
@@ -13062,6 +13119,7 @@ class Latex(Writer):
     closing = "\\end{document}\n"
     heading_forms = ("\n\\section{%s}\n", "\n\\subsection{%s}\n", "\n\\subsubsection{%s}\n")
     row_frame = Frame("", " & ", " \\\\\n")
+    loud_form = "\\textbf{%s}"
     code_frame = Frame("{\\ttfamily\\scriptsize\\raggedright\n", "\\par\n", "\\par}\n\n")
     escapes = str.maketrans(
         {
@@ -13092,10 +13150,14 @@ class Latex(Writer):
             "`": r"\textasciigrave{}",
         }
     )
-    # By trial, in footnotesize on landscape A4: about so many characters fit on a line. A column of
-    # no more than `short` characters never wraps: it would gain nothing.
+    # By trial, about so many characters fit on a line: in footnotesize on landscape A4, in scriptsize
+    # with little between the columns on a paper. A column of no more than `short` characters never
+    # wraps: it would gain nothing.
     line_width = 185
+    paper_width = 100
     short = 20
+    # A table of so many rows fits on a page: it need not be a longtable, which two columns refuse.
+    page_rows = 40
 
     def escape(self, text: str) -> str:
         """As `Writer.escape`; blanks that TeX would swallow stay.
@@ -13109,23 +13171,41 @@ class Latex(Writer):
         return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
 
     def fragment(self, table: Table) -> str:
-        return TEX_FRAGMENT + self.table(table)
+        if len(table.rows) > self.page_rows:
+            return TEX_LONG_FRAGMENT + self.table(table)
+        self.line_width = self.paper_width
+        forms = self._column_forms(table)
+        parts = [TEX_FRAGMENT, "{\\scriptsize\\setlength{\\tabcolsep}{3pt}\n"]
+        parts += [f"\\begin{{tabular}}{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
+        parts += [self.table_head(table), "\\midrule\n"]
+        parts += self.table_rows(table)
+        parts.append("\\bottomrule\n\\end{tabular}}\n")
+        return "".join(parts)
 
     def table(self, table: Table) -> str:
         forms = self._column_forms(table)
         parts = [f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
         if table.heads:
-            parts.append(self.table_rows([table.heads]))
+            parts.append(self.table_head(table))
             parts.append("\\midrule\n\\endhead\n")
-        parts.append(self.table_rows(table.rows))
+        parts += self.table_rows(table)
         parts.append("\\bottomrule\n\\end{longtable}}\n\n")
         return "".join(parts)
 
+    def table_head(self, table: Table) -> str:
+        """Long heads of numbers on several lines: the numbers are short."""
+        heads: list[str] = []
+        for column in table.columns:
+            lines = _head_lines(column)
+            head = "\\\\ ".join(map(self.escape, lines))
+            heads.append(f"\\shortstack[r]{{{head}}}" if len(lines) > 1 else head)
+        return _in_frame(self.row_frame, heads)
+
     def _column_forms(self, table: Table) -> str:
         """The columns as longtable takes them: long ones wrap where a line can't hold them all."""
-        columns = zip(*table.head_and_rows)
         widths: list[int] = []
-        for cells in columns:
+        for number, column in enumerate(table.columns):
+            cells = _head_lines(column) + [row[number] for row in table.rows]
             longest = max(map(len, cells))
             widths.append(longest + 3)  # the gap to the next
         scale = self._scale(widths)
@@ -13136,8 +13216,8 @@ class Latex(Writer):
             elif scale == 1 or width <= self.short:
                 forms.append("l")
             else:
-                # A line is 200 wide here: the gaps between columns need room, too.
-                share = scale * width / 200
+                # The gaps between columns need room, too.
+                share = max(scale * width, self.short) / (1.08 * self.line_width)
                 form = f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}"
                 forms.append(form)
         return "".join(forms)
@@ -13163,9 +13243,23 @@ class Latex(Writer):
 
 # What stands above a table that a paper takes in.
 TEX_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
-%   \usepackage{textcomp,booktabs,longtable,array}
-% In the text: \input{FILE} (this one). Run LaTeX twice: longtable knows its widths only then.
+%   \usepackage{textcomp,booktabs,array}
+% In the text, for example in a table (where there are two columns, a table*): \input{FILE}
 """
+TEX_LONG_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
+%   \usepackage{textcomp,booktabs,longtable,array}
+% In the text, where there is one column (in two: between \onecolumn and \twocolumn): \input{FILE}
+% Run LaTeX twice: longtable knows its widths only then.
+"""
+
+
+def _head_lines(column: Column) -> list[str]:
+    """The head of a column: that of numbers on as many lines as make it narrow."""
+    import textwrap
+
+    if not column.is_number:
+        return [column.title]
+    return textwrap.wrap(column.title, 8, break_long_words=False)
 
 
 def _code_point(found: re.Match[str]) -> str:
@@ -13186,7 +13280,9 @@ class Typst(Writer):
         '\n#heading(level: 3, "%s")\n',
     )
     # Commas behind the last cell and row are allowed: no row is a special case.
-    row_frame = Frame('  "', '", "', '",\n')
+    row_frame = Frame("  ", ", ", ",\n")
+    cell_form = '"%s"'
+    loud_form = 'strong("%s")'
     code_frame = Frame('#raw(block: true, "', "\\n", '")\n')
     escapes = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
@@ -13200,9 +13296,9 @@ class Typst(Writer):
         parts = [f"#table(columns: {number}, align: ({align}), table.hline(),\n"]
         if table.heads:
             parts.append("  table.header(\n")
-            parts.append(self.table_rows([table.heads]))
+            parts.append(self.table_head(table))
             parts.append("  ), table.hline(stroke: 0.5pt),\n")
-        parts.append(self.table_rows(table.rows))
+        parts += self.table_rows(table)
         parts.append("  table.hline())\n")
         return "".join(parts)
 
@@ -13349,7 +13445,7 @@ class Html(Writer):
         address = self.escape(self.url(place))
         return f'<a href="{address}">{text}</a>'
 
-    def timeline(self, spans: Sequence[Span]) -> str:
+    def timeline(self, title: str, spans: Sequence[Span]) -> str:
         if not spans:
             return ""
         began = min(span.began for span in spans)
@@ -13358,7 +13454,7 @@ class Html(Writer):
         lanes = _lanes(spans)
         height = LANE_HEIGHT * len(lanes)
         label = self.escape(f"{utc(began)} to {utc(ended)}")
-        parts = [f"<h2>Timeline</h2>\n<p>{label}</p>\n"]
+        parts = [self.heading(2, title), f"<p>{label}</p>\n"]
         size = f'width="100%" height="{height + AXIS_HEIGHT}"'
         parts.append(f'<svg role="img" aria-label="Timeline, {label}" {size}>\n')
         parts += self._axis(ended - began, height)
@@ -14057,6 +14153,7 @@ a {
 }
 .answer.alarming {
   border-color: var(--alarm);
+  color: var(--alarm);
 }
 .shares {
   display: flex;
@@ -14145,6 +14242,9 @@ tbody th {
   min-width: 10rem;
   color: var(--soft);
 }
+[data-of="as expected"] {
+  overflow-wrap: normal;
+}
 .sum > * {
   border-top: 1.5px solid var(--ink);
 }
@@ -14152,8 +14252,8 @@ tbody th {
 /* Time and memory: below the number a line for the share of the column's largest. */
 .bar {
   min-width: 4.5em;
-  background: linear-gradient(var(--accent), var(--accent)) no-repeat 0 1.69em;
-  background-size: var(--share) 2px;
+  background: linear-gradient(var(--accent), var(--accent)) no-repeat right .5em top 1.69em;
+  background-size: calc(var(--share) - var(--share) * .2) 2px;
 }
 
 /* Outcomes, in tables and pictures. */
@@ -14547,6 +14647,8 @@ REPORTS: dict[str, Report] = {
     "junit": junit_report,
     "json": json_report,
 }
+# What `-f` takes: also what only a terminal is to see.
+PRINTED: dict[str, Report] = {"table": functools.partial(page_report, PlainText), **REPORTS}
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
 
@@ -15510,8 +15612,9 @@ def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
         parser,
         "-f",
         "--format",
-        choices=list(REPORTS),
-        help="repeatable; default: by the ending of -o FILE, else md",
+        choices=list(PRINTED),
+        help="repeatable; default: by the ending of -o FILE, else a table on a terminal, md in a "
+        "pipe",
     )
     parser.add_argument(
         "-o",
@@ -15580,7 +15683,7 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "-f",
         "--format",
-        choices=("table", *REPORTS),
+        choices=list(PRINTED),
         default="table",
         help="default: a table for people",
     )
@@ -16636,7 +16739,7 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
     stem, ending = os.path.splitext(args.output)
     forms = {report_ending(form): form for form in REPORTS}
     if args.output in ("", "-", "/dev/stdout"):
-        formats = args.format or ([] if args.rebuild else ["md"])
+        formats = args.format or ([] if args.rebuild else [form_to_print()])
         refuse_to_print(formats)
         refuse_fragments(formats, args.fragment)
         return dict.fromkeys(formats, "")
@@ -16648,6 +16751,8 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
         endings = ", ".join(forms)
         raise InputError(f"'{ending}' is no format of a report: use {endings}", args.output)
     formats = args.format or [forms.get(ending, "md")]
+    if "table" in formats:
+        raise InputError("a table is for the terminal: leave out -o, or give another format")
     refuse_fragments(formats, args.fragment)
     files: dict[str, str] = {}
     for form in formats:
@@ -16656,6 +16761,11 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
             refuse_to_replace(path, form)
         files[form] = path
     return files
+
+
+def form_to_print() -> str:
+    """What a report is printed as where no format is asked for."""
+    return "table" if sys.stdout.isatty() else "md"
 
 
 def refuse_to_print(formats: Sequence[str]) -> None:
@@ -16696,7 +16806,9 @@ def report_ending(form: str) -> str:
 def write_report(batches: Batches, form: str, path: str, asked: Asked) -> None:
     """Write one report to a file, and say so, or to stdout if `path` is "". Raises OSError."""
     folder = os.path.dirname(path) or "."
-    pieces = marked(form, REPORTS[form](batches, folder, asked))
+    pieces = PRINTED[form](batches, folder, asked)
+    if form in REPORTS:
+        pieces = marked(form, pieces)
     if path:
         os.makedirs(folder, exist_ok=True)
         write_file(path, pieces)

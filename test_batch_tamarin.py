@@ -10405,14 +10405,29 @@ def test_the_answer_counts_what_is_as_expected_and_then_what_is_not():
     tasks.append(a_task(id="f", lemma="f"))
     page = page_of(*tasks)
     assert page.answer == (
-        "1 of 6 lemmas as expected; 1 falsified with no expectation; 1 rests on a falsified lemma; "
-        "1 is not as expected; 1 met its time limit; 1 has not run yet."
+        "1 of 6 lemmas as expected; 1 rests on a falsified lemma; "
+        "1 is not as expected; 1 met its time limit; 1 has not run yet; "
+        "1 falsified with no expectation."
     )
     assert page.problems == {
         "resting on a falsified lemma": "c",
         "not as expected": "d",
         "without an answer": "e, f",
     }
+
+
+def test_problems_of_one_name_are_told_apart_by_their_theories():
+    one = ended_task("a", "timeout", lemma="same", theory="x/a.spthy")
+    two = ended_task("b", "timeout", lemma="same", theory="x/b.spthy")
+    broken = ended_task("c", "failed", lemma="*", theory="x/c.spthy", unreadable="no end")
+    (words,) = page_of(one, two, broken).problems.values()
+    assert words == "same (a.spthy), same (b.spthy), all of c.spthy (it can't be read)"
+
+
+def test_what_was_not_as_expected_is_an_answer_and_what_rests_on_it_is_none():
+    tasks = [ended_task("a", "falsified", lemma="a", expect="verified")]
+    tasks.append(ended_task("b", lemma="b", assumes=("a",)))
+    assert page_of(*tasks).row_of("Totals", 0)["answered"] == "50 %"
 
 
 def test_the_answer_counts_answers_where_nothing_is_expected():
@@ -10855,11 +10870,38 @@ def fragment_of(form):
 
 def test_a_fragment_for_latex_is_a_table_that_can_be_input():
     text = fragment_of("tex")
-    assert "Run LaTeX twice" in text
     code = re.sub("(?m)^%.*\n", "", text)
-    assert code.startswith("{\\footnotesize\n\\begin{longtable}")
+    assert code.startswith("{\\scriptsize")
+    assert "\\begin{tabular}" in code, "which may stand in two columns"
     assert code.count("\\begin") == code.count("\\end{") == 1
     assert "documentclass" not in code
+
+
+def test_a_fragment_for_latex_that_fills_pages_may_break_between_them():
+    tasks = [ended_task(f"t{number}") for number in range(41)]
+    text = "".join(bt.REPORTS["tex"]({"": batch_with(*tasks)}, ".", bt.Asked(fragment=True)))
+    assert "\\begin{longtable}" in text
+    assert "Run LaTeX twice" in text
+
+
+@pytest.mark.parametrize(
+    "form, loud", [("md", "| **%s** |"), ("tex", "\\textbf{%s} &"), ("typ", 'strong("%s")')]
+)
+def test_what_rests_on_a_falsified_lemma_is_loud_without_colours(form, loud):
+    false = ended_task("one", "falsified", lemma="one")
+    resting = ended_task("two", lemma="two", assumes=("one",))
+    text = report_of(batch_with(false, resting), form)
+    told = "verified, resting on a falsified lemma: one"
+    told = told.replace(",", "{,}") if form == "tex" else told
+    told = told.replace(":", "\\:") if form == "md" else told
+    assert loud % told in text
+
+
+def test_a_fragment_leaves_out_what_takes_words():
+    failed = ended_task("a", "failed", {"reason": "no luck"}, expect="verified")
+    text = "".join(bt.REPORTS["md"]({"": batch_with(failed)}, ".", bt.Asked(fragment=True)))
+    assert "| **failed** | one |" in text
+    assert "no luck" not in text
 
 
 def test_a_fragment_for_typst_is_a_table_that_can_be_included():
@@ -11214,6 +11256,8 @@ def test_hostile_text_is_no_markdown(hostile, hostile_report):
     assert shown.count(bt.printable(hostile)) > 20
     # What is left of Markdown's own signs once escaped ones are gone.
     plain = re.sub(r"\\[!-/:-@\[-`{-~]", "", prose)
+    # A cell that is loud as a whole is ours.
+    plain = re.sub(r"(?<=\| )\*\*|\*\*(?= \|)", "", plain)
     assert not re.search(r"[`*_<\[$]", plain)
     for line in plain.splitlines():
         borders = line.count(" | ")
@@ -11223,7 +11267,7 @@ def test_hostile_text_is_no_markdown(hostile, hostile_report):
 TEX_COMMANDS = """
 begin end section subsection subsubsection
 toprule midrule endhead bottomrule arraybackslash raggedright linewidth
-footnotesize scriptsize ttfamily par allowbreak
+footnotesize scriptsize ttfamily par allowbreak textbf shortstack
 textbackslash textasciicircum textasciitilde textless textgreater
 textbar textquotedbl textquotesingle textasciigrave
 """
@@ -11531,6 +11575,18 @@ def test_a_batch_rests_on_its_own_lemmas_only(lab):
     text = lab.run("report", "results", "more", "-f", "csv", code=0).stdout
     rows = {(row["directory"], row["lemma"]): row for row in csv.DictReader(text.splitlines())}
     assert rows["results", "three"]["assuming"] == "one (failed)"
+
+
+def test_a_terminal_gets_a_table_and_a_pipe_markdown(reported):
+    terminal = Terminal(reported, "report", "results")
+    assert terminal.end() == 0
+    assert "\nResults\n" in terminal.text()
+    assert reported.run("report", "results", code=0).stdout.startswith("# Tamarin batch")
+
+
+def test_a_table_for_the_terminal_goes_to_no_file(reported):
+    done = reported.run("report", "results", "-f", "table", "-o", "x", code=2)
+    assert "a table is for the terminal" in done.stderr
 
 
 def test_a_page_is_not_poured_into_a_terminal(reported):
