@@ -13150,9 +13150,9 @@ class Latex(Writer):
             "`": r"\textasciigrave{}",
         }
     )
-    # By trial, about so many characters fit on a line: in footnotesize on landscape A4, in scriptsize
-    # with little between the columns on a paper. A column of no more than `short` characters never
-    # wraps: it would gain nothing.
+    # By trial, about so many characters fit on a line: in footnotesize on landscape A4, and in
+    # scriptsize with little between the columns on a paper. A column of no more than `short`
+    # characters never wraps: it would gain nothing.
     line_width = 185
     paper_width = 100
     short = 20
