@@ -692,6 +692,11 @@ class Plan:
     key: str  # digest of everything that can change the result
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
+    priority: int = field(
+        default=0, metadata=SPARSE
+    )  # of those that wait, the highest starts first
+    # The recipe's limits, where one of them was met and doubled for another attempt.
+    raised_from: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
     unreadable: SharedText = field(default="", metadata=SPARSE)
 
@@ -699,6 +704,18 @@ class Plan:
     def view(self) -> TheoryView:
         """What tasks that read the same files have in common."""
         return TheoryView(self.prover, self.theory, self.options, self.flags, self.cwd)
+
+    @property
+    def raised_limit(self) -> str:
+        """`limit raised to 20 s`: what is more than the recipe says; "" where nothing is."""
+        if not self.raised_from:
+            return ""
+        raised: list[str] = []
+        if self.limits.timeout_s > self.raised_from.timeout_s:
+            raised.append(f"{self.limits.timeout_s:g} s")
+        if self.limits.memory_mb > self.raised_from.memory_mb:
+            raised.append(f"{self.limits.memory_mb / 1024:.3g} GB")
+        return f"limit raised to {' and '.join(raised)}"
 
 
 class TheoryView(NamedTuple):
@@ -754,6 +771,7 @@ class PlanOptions:
     memory: str = ""  # GB, "max" or "50%"
     timeout_s: float = 0
     scheduler: str = ""
+    retry: int = 0  # how often a limit that was met may be doubled
 
 
 @dataclass(frozen=True)
@@ -5743,6 +5761,12 @@ def is_text(value: Any) -> bool:
     return not _NOT_FOR_COMMANDS.search(value)
 
 
+def is_integer(value: Any) -> bool:
+    """Whether it is a whole number, of nine digits at most."""
+    # By type: True is an instance of int.
+    return type(value) is int and abs(value) < 1e9
+
+
 def is_file_name_part(value: Any) -> bool:
     """Whether it can stand inside the name of a file, whatever stands before and behind it."""
     if not is_text(value) or not value.isprintable():
@@ -5774,6 +5798,7 @@ def is_environment(value: Any) -> bool:
 ANYTHING = PlainValue(lambda value: True, "")
 TEXT = PlainValue(is_text, "must be a text that is not empty, not FOUND")
 BOOLEAN = PlainValue(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
+INTEGER = PlainValue(is_integer, "must be a whole number, such as 5 or -1, not FOUND")
 FLAG = PlainValue(is_flag, "must be the name of one preprocessor flag, without -D")
 VERDICT = OneOf(tuple(Verdict))
 FILE_NAME = PlainValue(
@@ -5822,6 +5847,7 @@ _OVERRIDES: dict[str, ValueKind] = {
     "tamarin_options": Options(),
     "preprocess_flags": ListOf(FLAG),
     "resources": Fields(_RESOURCES),
+    "priority": INTEGER,  # of those that wait, the highest starts first
 }
 
 _LEMMA: dict[str, ValueKind] = {
@@ -6150,6 +6176,7 @@ class _Planner:
             key=key,
             lemma_key=lemma_key,
             theory_digest=share(theory_digest),
+            priority=item.priority,
         )
 
     def _unreadable(
@@ -6243,6 +6270,7 @@ class LemmaItem(NamedTuple):
     flags: tuple[str, ...]
     limits: Limits
     expect: Expectations
+    priority: int
 
 
 class LemmaExclusion(NamedTuple):
@@ -6310,6 +6338,7 @@ def _read_item(
     options = tuple(whole.get("tamarin_options", ()))
     flags = tuple(whole.get("preprocess_flags", ()))
     expect = whole.get("expect")
+    priority = whole.get("priority", 0)
     # These are inherited field by field, and not as a whole.
     own_resources = item.get("resources", {})
     task_resources = task.get("resources", {})
@@ -6323,6 +6352,7 @@ def _read_item(
         flags=share(flags),
         limits=limits.decide([own, inherited]),
         expect=expect,
+        priority=priority,
     )
 
 
@@ -6405,6 +6435,45 @@ class JobLimits:
         self._warned_of.add(path)
         place = ".".join(map(str, path))
         self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
+
+
+def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
+    """A plan with the limit doubled that one of its results has met; None where that is no use.
+
+    A limit is doubled at most so many times over what the recipe says, and memory never beyond
+    `room`, what all jobs together may use.
+    """
+    # A heap that the task's own `+RTS -M` bounds is as small under any limit.
+    if met.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED):
+        return None
+    recipes = plan.raised_from or plan.limits
+    before = met.plan.limits
+    most = 2**times
+    if met.result.status is Status.TIMEOUT:
+        timeout_s = min(2 * before.timeout_s, recipes.timeout_s * most)
+        raised = replace(plan.limits, timeout_s=timeout_s)
+        is_more = timeout_s > before.timeout_s
+    elif met.result.status is Status.MEMORY_LIMIT:
+        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, room.memory_mb)
+        raised = replace(plan.limits, memory_mb=int(memory_mb))
+        is_more = memory_mb > before.memory_mb
+    else:
+        return None
+    return replace(plan, limits=share(raised), raised_from=recipes) if is_more else None
+
+
+def may_be_raised(header: Header, task: Task) -> bool:
+    """Whether a task has met a limit that can be doubled."""
+    record = task.record
+    return bool(record and raised_plan(task.plan, record, header.limits, math.inf))
+
+
+def with_limits_raised_before(plan: Plan, before: Plan, room: Limits) -> Plan:
+    """A plan with the limits of an earlier plan where these were raised, and nothing changed."""
+    is_the_same = plan.key == before.key and plan.limits == before.raised_from
+    if is_the_same and before.limits.memory_mb <= room.memory_mb:
+        return replace(plan, limits=before.limits, raised_from=before.raised_from)
+    return plan
 
 
 def limit_key(header: Header, task: Task) -> str:
@@ -7581,6 +7650,27 @@ class Changes(NamedTuple):
     differs: bool  # whether anything does, but for the driver
 
 
+def raise_limits(old: Batch, planned: Batch, ids: Iterable[str], times: float) -> None:
+    """Let what is planned have the limits that were raised before, and raise more of them.
+
+    `ids`: the chosen tasks. The limits that their results have met are doubled, at most so many
+    times over what the recipe says.
+    """
+    host = planned.header.host
+    room = planned.header.limits
+    chosen = set(ids)
+    for task in planned.tasks.values():
+        before = old.tasks.get(task.id) or old.withdrawn.get(task.id)
+        if before is None:
+            continue
+        plan = with_limits_raised_before(task.plan, before.plan, room)
+        holding = before.newest_holding(plan, host)
+        if holding and task.id in chosen:
+            plan = raised_plan(plan, holding, room, times) or plan
+        if plan != task.plan:
+            planned.apply(plan)
+
+
 def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> Changes:
     """How what is planned, and is to run, differs from the batch that it goes on with.
 
@@ -8323,11 +8413,15 @@ class Scheduler:
 def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
     """Waiting tasks in the order in which they should start.
 
-    `fifo`: as planned. `sjf`, `ljf`: smallest or largest first, by cores + GB asked for.
+    `fifo`: as planned. `sjf`, `ljf`: smallest or largest first, by cores + GB asked for. A higher
+    priority comes before all that.
     """
-    if scheduler == "fifo":
-        return list(tasks)
-    return sorted(tasks, key=_size_asked_for, reverse=scheduler == "ljf")
+    ordered = list(tasks)
+    if scheduler != "fifo":
+        ordered.sort(key=_size_asked_for, reverse=scheduler == "ljf")
+    # Of equal priority they stay as they are.
+    ordered.sort(key=lambda task: -task.plan.priority)
+    return ordered
 
 
 def _size_asked_for(task: Task) -> float:
@@ -8422,16 +8516,33 @@ class Runner:
 
         missing: list[Task] = []
         held: dict[TheoryView, list[TaskHit]] = {}
-        for task in tasks:
+        waiting = deque(tasks)
+        while waiting:
             await asyncio.sleep(0)  # for signals, and for the screen
             if self.scheduler.stopped:
                 break
+            task = waiting.popleft()
             hit = await cached.find(task.plan)
             if hit and not hit.counts:
                 held.setdefault(task.plan.view, []).append(TaskHit(task, hit))
             elif not hit or not await cached.restore(task, hit):
                 missing.append(task)
+            elif self._raise_limit(task):
+                waiting.appendleft(task)  # larger limits may have been met before, too
         return missing, list(held.values())
+
+    def _raise_limit(self, task: Task) -> bool:
+        """Double the limit that a task has just met, if that was asked for; whether it runs again.
+
+        Not when the batch is being stopped: it is doubled when the batch goes on.
+        """
+        header = self.batch.header
+        if not task.record or not header.options.retry or self.scheduler.stopped:
+            return False
+        plan = raised_plan(task.plan, task.record, header.limits, header.options.retry)
+        if plan:
+            self.recorder.record(plan)
+        return plan is not None
 
     def _proving(self, task: Task) -> Waiting:
         return Waiting(task.plan.limits, lambda: self._work(self._prove(task)))
@@ -8461,6 +8572,8 @@ class Runner:
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         if self.cached:
             self.cached.keep(run, result)
+        if self._raise_limit(task):
+            self.scheduler.add([self._proving(task)])  # behind all that waits
         return outcome
 
     async def _load(self, hits: list[TaskHit]) -> Outcome:
@@ -10014,8 +10127,17 @@ class Row(NamedTuple):
     @property
     def limits(self) -> Limits:
         """Those of its result. One that met larger limits than are planned now still holds."""
+        return self._plan_of_result.limits
+
+    @property
+    def raised_limit(self) -> str:
+        """`limit raised to 20 s`, of its result's limits; "" where the recipe's were enough."""
+        return self._plan_of_result.raised_limit
+
+    @property
+    def _plan_of_result(self) -> Plan:
         record = self.task.record
-        return record.plan.limits if record else self.plan.limits
+        return record.plan if record else self.plan
 
     @property
     def is_failure(self) -> bool:
@@ -11763,6 +11885,8 @@ def _notes(row: Row) -> Iterator[str]:
     _, _, what_it_rests_on = row.told.partition(", ")
     if what_it_rests_on:
         yield what_it_rests_on
+    if row.raised_limit:
+        yield row.raised_limit
     result = row.result
     if result.reason:
         # It may quote the prover at length.
@@ -11811,14 +11935,21 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
         shown = quoted([printable(log)])
         yield f"why:   less {shown}"
     if statuses & MET_A_LIMIT:
-        met = [task for task in tasks if task.status in MET_A_LIMIT]
-        keys = dict.fromkeys(limit_key(batch.header, task) for task in met)
-        recipe = os.path.basename(batch.header.recipe_file) or "the recipe"
-        limits = listed(filter(None, keys), 3) or "the limits"
-        yield (
-            f"more:  raise {printable(limits)} ({printable(recipe)}) and run it again: "
-            "only what met its limit runs again"
-        )
+        yield from _next_limits(batch, where, tasks)
+
+
+def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[str]:
+    """What a user can do about tasks that met a limit; `where`: the directory, as typed."""
+    met = [task for task in tasks if task.status in MET_A_LIMIT]
+    keys = dict.fromkeys(limit_key(batch.header, task) for task in met)
+    recipe = os.path.basename(batch.header.recipe_file) or "the recipe"
+    limits = listed(filter(None, keys), 3) or "the limits"
+    yield (
+        f"more:  raise {printable(limits)} ({printable(recipe)}) and run it again: "
+        "only what met its limit runs again"
+    )
+    if any(may_be_raised(batch.header, task) for task in met):
+        yield f"       or batch_tamarin.py retry {where}: the same with doubled limits"
 
 
 def _telling_log(directory: str, job: str) -> str:
@@ -12403,7 +12534,7 @@ def _told_memory(row: Row) -> str:
 def _remarks(row: Row) -> str:
     """What a person should know of a result beside its figures."""
     result = row.result
-    remarks = [_shortened(result.reason)]
+    remarks = [row.raised_limit, _shortened(result.reason)]
     remarks += [_shortened(f"warning: {warning}") for warning in result.warnings]
     if result.cached:
         remarks.append(f"cached {_day(result.ran)}".rstrip())
@@ -12733,7 +12864,8 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "takes for granted", ", ".join(plan.assumes)
     yield "options", quoted(plan.options)
     yield "flags", " ".join(plan.flags)
-    yield "limits", str(row.limits)
+    yield "limits", f"{row.limits} {row.raised_limit and f'({row.raised_limit})'}".rstrip()
+    yield "earlier attempts", "; ".join(_earlier_attempts(row.task))
     if row.task.result:
         yield "used", _told_usage(result.usage)
     if row.shared_by > 1:
@@ -12744,6 +12876,13 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     # 0 of what came from the cache, or never began.
     yield "attempts", str(row.task.attempts or "")
     yield "exit", str(result.exit or "")
+
+
+def _earlier_attempts(task: Task) -> Iterator[str]:
+    """How earlier attempts at the same plan ended that met smaller limits."""
+    for record in task.earlier:
+        if record.plan.key == task.plan.key and record.result.status in MET_A_LIMIT:
+            yield f"{outcome_words(record.result)} ({record.plan.limits})"
 
 
 def _told_usage(usage: Usage) -> str:
@@ -14631,7 +14770,7 @@ class Progress:
         if isinstance(event, Started) and self.debug:
             self._tell_start(event)
         if isinstance(event, Finished):
-            self._tell_end(self.batch.tasks[event.id])
+            self._tell_end(event)
 
     def _tell_start(self, start: Started) -> None:
         """Say which command began."""
@@ -14640,15 +14779,21 @@ class Progress:
         command = quoted(start.command)
         say(f"start {start.job} ({process}; {cores} in use): {command}")
 
-    def _tell_end(self, task: Task) -> None:
+    def _tell_end(self, finished: Finished) -> None:
         """Say what came of a task; with --quiet only what didn't go well."""
+        task = self.batch.tasks[finished.id]
+        next_step = ""
+        if task.result is not finished.result:  # it waits once more, and no verdict is due yet
+            next_step = f"; {task.plan.raised_limit}, runs again"
+            task = Task.with_result(replace(task.plan, expect=None), finished.result)
         went_well = task.is_settled and not task.misses_expectation
-        if self.quiet and went_well:
+        if self.quiet and (went_well or next_step):
             return
         total = str(self.tally.total)
-        done = str(self.tally.done).rjust(len(total))
+        # What runs again is counted until its new plan is told.
+        done = str(self.tally.done - bool(next_step)).rjust(len(total))
         heading = f"[{done}/{total}] {task.outcome:12}"
-        facts = result_facts(task)
+        facts = result_facts(task) + next_step
         if self.screen is None:
             say(f"{heading} {task.id} {facts}")
             return
@@ -14761,10 +14906,6 @@ class Times:
     count: int = 0
     total_s: float = 0.0
 
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.total_s += seconds
-
 
 class Tally:
     """How many tasks came to what, and what the rest will take.
@@ -14784,6 +14925,7 @@ class Tally:
         self._done = 0
         self._outcomes: Counter[str] = Counter()  # of final tasks
         self._begun: dict[str, str] = {}  # by id: the outcomes of others that have begun
+        self._at_limits: set[str] = set()  # ids of final tasks that may wait once more
         # How many tasks are not final, by recipe entry and timeout: what a forecast needs of them.
         self._open: Counter[tuple[str, float]] = Counter()
         # What final tasks took: all of them, and those of each recipe entry.
@@ -14791,40 +14933,65 @@ class Tally:
         self._entry_times: dict[str, Times] = {}
         for task in self._tasks:
             self._open[open_key(task.plan)] += 1
-            self._note_status(task)
+            if task.is_final:
+                self._note_end(task.plan, task.result or Result(task.status))
+            elif task.status is not Status.PENDING:
+                self._begun[task.id] = task.outcome
 
     def note(self, event: Event) -> None:
         """Take note of an event that has just been applied."""
-        if isinstance(event, (Header, Plan)):
-            # Any task may have another status now. A journal begins with thousands of plans: they
-            # are counted at the next look, all at once.
-            self._is_stale = True
-        elif self._is_stale:
+        if self._is_stale:
             return
-        elif isinstance(event, Started):
+        if isinstance(event, Started):
             for task_id in event.ids:
                 self._begun[task_id] = Status.RUNNING
         elif isinstance(event, Finished):
-            self._note_status(self._batch.tasks[event.id])
+            self._note_finish(event)
+        elif isinstance(event, Plan) and event.id in self._at_limits:
+            self._note_raised_limit(self._batch.tasks[event.id])
+        elif isinstance(event, (Header, Plan)):
+            # Any task may have another status now. A journal begins with thousands of plans: they
+            # are counted at the next look, all at once.
+            self._is_stale = True
 
-    def _note_status(self, task: Task) -> None:
-        """Count a task that was open until now."""
-        if task.is_final:
-            self._begun.pop(task.id, None)
-            self._open[open_key(task.plan)] -= 1
-            self._done += 1
-            self._outcomes[task.outcome] += 1
-            self._note_time(task)
-        elif task.status is not Status.PENDING:
-            self._begun[task.id] = task.outcome
-
-    def _note_time(self, task: Task) -> None:
-        """Count what a final task took."""
-        if task.result is None:
+    def _note_finish(self, event: Finished) -> None:
+        """Count how an attempt ended."""
+        task = self._batch.tasks[event.id]
+        if event.result.status not in FINAL:
+            self._begun[task.id] = outcome_words(event.result)
             return
-        seconds = task.result.usage.wall_s
-        self._all_times.add(seconds)
-        self._entry_times.setdefault(task.plan.entry, Times()).add(seconds)
+        # Its plan of then: limits that were met may have been raised meanwhile.
+        for record in (task.record, task.outdated):
+            if record and record.result is event.result:
+                self._note_end(record.plan, record.result)
+
+    def _note_end(self, plan: Plan, result: Result) -> None:
+        """Count a task that was open until now."""
+        self._begun.pop(plan.id, None)
+        self._open[open_key(plan)] -= 1
+        self._done += 1
+        self._outcomes[outcome_words(result)] += 1
+        self._note_time(plan, result, 1)
+        if result.status in MET_A_LIMIT:
+            self._at_limits.add(plan.id)
+
+    def _note_time(self, plan: Plan, result: Result, count: int) -> None:
+        """Count what a task took; a count of -1 takes it back."""
+        for times in (self._all_times, self._entry_times.setdefault(plan.entry, Times())):
+            times.count += count
+            times.total_s += count * result.usage.wall_s
+
+    def _note_raised_limit(self, task: Task) -> None:
+        """Count a task as open once more."""
+        met = task.outdated
+        if met is None or task.status is not Status.PENDING:
+            self._is_stale = True
+            return
+        self._at_limits.discard(task.id)
+        self._open[open_key(task.plan)] += 1
+        self._done -= 1
+        self._outcomes[outcome_words(met.result)] -= 1
+        self._note_time(task.plan, met.result, -1)
 
     def _refresh(self) -> None:
         """Count anew if any task may have changed otherwise than by a start or an end."""
@@ -15327,6 +15494,7 @@ def command_line_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_run_command(commands)
     add_resume_command(commands)
+    add_retry_command(commands)
     add_check_command(commands)
     add_init_command(commands)
     add_status_command(commands)
@@ -15373,6 +15541,12 @@ def add_run_command(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def add_resume_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = add_command(commands, command_resume, "results", "results -t '*--secrecy--*'")
+    add_results_argument(parser)
+    add_running_arguments(parser)
+
+
+def add_retry_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(commands, command_retry, "results", "results -t '*--secrecy--*'")
     add_results_argument(parser)
     add_running_arguments(parser)
 
@@ -15674,6 +15848,13 @@ def add_running_arguments(parser: Parser) -> None:
         help="prove the tasks that -t selects anew (without -t: all), whatever results there are",
     )
     parser.add_argument(
+        "--retry",
+        type=retries_argument,
+        metavar="N",
+        help="let what meets its limit run again with that limit doubled, at most N times; memory "
+        "never beyond that of all jobs together",
+    )
+    parser.add_argument(
         "--no-cache",
         action="store_true",
         help="take no results of other runs, and keep none for them; what this results directory "
@@ -15773,6 +15954,13 @@ def memory_argument(text: str) -> float | str:
             + GIGABYTES.hint(text)
         )
     return memory_gb
+
+
+def retries_argument(text: str) -> int:
+    """How often a limit may be doubled: doubled 20 times, an hour is over a century."""
+    if not re.fullmatch(r"\d{1,2}", text) or int(text) > 20:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0 to 20")
+    return int(text)
 
 
 def number_argument(text: str) -> float:
@@ -16772,13 +16960,26 @@ def show_cache(cache: Cache) -> None:
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
     recipe = Recipe(args.recipe)
-    options = replace(asked_options(args), scheduler=args.scheduler)
+    options = replace(asked_options(args), scheduler=args.scheduler, retry=args.retry or 0)
     directory = args.output or recipe_results(recipe)
     return run_recipe(recipe, options, directory, args, args.fresh)
 
 
 def command_resume(args: argparse.Namespace) -> int:
     """Go on where a batch stopped, from its results directory alone."""
+    return resume_batch(args)
+
+
+def command_retry(args: argparse.Namespace) -> int:
+    """Go on with a batch, what met its limit once more with that limit doubled.
+
+    Memory grows to that of all jobs together at most. Another `retry` doubles once more.
+    """
+    return resume_batch(args, doubled=True)
+
+
+def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
+    """Go on with a batch; `doubled`: the limits that its results have met, once."""
     directory = os.path.abspath(results_directory(args.results, JOURNAL))
     journal_path = os.path.join(directory, JOURNAL)
     batch, _ = load_batch(journal_path, warn)
@@ -16801,7 +17002,10 @@ def command_resume(args: argparse.Namespace) -> int:
     # As it was then: the file may say something else today.
     text = json.dumps(header.recipe, indent=2)
     recipe = Recipe(header.recipe_file, text)
-    return run_recipe(recipe, header.options, directory, args, resumed=True)
+    options = header.options
+    if args.retry is not None:
+        options = replace(options, retry=args.retry)
+    return run_recipe(recipe, options, directory, args, resumed=True, doubled=doubled)
 
 
 def command_recheck(args: argparse.Namespace) -> int:
@@ -16864,6 +17068,7 @@ def run_recipe(
     args: argparse.Namespace,
     fresh: bool = False,
     resumed: bool = False,
+    doubled: bool = False,
 ) -> int:
     """Plan, run and report; returns the exit code.
 
@@ -16872,7 +17077,8 @@ def run_recipe(
     """
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else cache_to_use(args)
-    done = run_batch(planned, directory, args, args.task, fresh, cache, args.again, resumed)
+    again = args.again
+    done = run_batch(planned, directory, args, args.task, fresh, cache, again, resumed, doubled)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
@@ -16917,23 +17123,27 @@ def run_batch(
     cache: Cache | None = None,
     again: bool = False,
     resumed: bool = False,
+    doubled: bool = False,
 ) -> BatchRun:
     """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
 
     `again`: also what has a result, and without asking the cache. `resumed`: the batch in this very
-    directory. Raises InputError when a pattern chooses nothing, StorageError when the results can't
-    be kept.
+    directory. `doubled`: the limits that its results have met, once. Raises InputError when a
+    pattern chooses nothing, StorageError when the results can't be kept.
     """
     chosen_ids = select_ids(planned, patterns)
     journal = open_results(directory, planned, fresh, say, args.take_over, resumed)
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
+        times = math.inf if doubled else planned.header.options.retry
+        raise_limits(batch, planned, chosen_ids, times)
         changes = changes_of(batch, planned, chosen_ids, again)
         batch.dependencies = planned.dependencies
         if not changes.differs:
             journal.close()
-            return _nothing_to_do(batch, directory, chosen_ids)
+            hint = "no limit that was met can be doubled" if doubled else "--again proves anew"
+            return _nothing_to_do(batch, directory, chosen_ids, hint)
         bring_up_to_plan(journal, changes, say)
     prepare_directory(batch, directory)
     derived = DerivedFiles(directory)
@@ -16979,11 +17189,11 @@ def _run_tasks(
     return stopped_by
 
 
-def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun:
+def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], hint: str) -> BatchRun:
     """Every result that is asked for is there, and holds: nothing is written."""
     tasks = [batch.tasks[task_id] for task_id in ids]
     results = plural(len(tasks), "result")
-    say(f"nothing to do: {results} in {directory} still hold (--again proves anew)")
+    say(f"nothing to do: {results} in {directory} still hold ({hint})")
     return conclude(batch, directory, tasks, stopped_by=0)
 
 
