@@ -548,13 +548,16 @@ class Limits:
         )
 
 
+NO_LIMITS = Limits(0, 0, 0)  # of what others did, and did not tell
+
+
 @slotted
 @dataclass(frozen=True)
 class Usage:
     """What a job used, over its whole process tree: seconds and MB."""
 
     wall_s: float = 0.0
-    cpu_s: float = 0.0
+    cpu_s: Optional[float] = 0.0  # noqa: UP045 - None where nobody measured it
     peak_mb: float = 0.0
     avg_mb: float = 0.0  # weighted by time
 
@@ -5094,7 +5097,7 @@ def _rounded(usage: Usage) -> Usage:
     """A usage as precise as it was measured: milliseconds and tenths of a MB."""
     return Usage(
         wall_s=round(usage.wall_s, 3),
-        cpu_s=round(usage.cpu_s, 3),
+        cpu_s=round(usage.cpu_s or 0.0, 3),
         peak_mb=round(usage.peak_mb, 1),
         avg_mb=round(usage.avg_mb, 1),
     )
@@ -9270,6 +9273,9 @@ def _drawing_names(dot: str) -> Iterator[str]:
 # was written for its results shall work on ours, and its results can be shown and audited here.
 
 UPSTREAM_REPORT = "execution_report.json"
+RESULT_FOLDERS = ("success", "failed")  # it writes a file for each task that has ended
+# What tells a results directory, ours or its own.
+RECORDS = (JOURNAL, UPSTREAM_REPORT, *RESULT_FOLDERS)
 
 
 class _UpstreamEnd(NamedTuple):
@@ -9308,19 +9314,51 @@ _SUCCESSES = frozenset({Status.COMPLETED, Status.SUPERSEDED})  # what it calls s
 def load_results(path: str, warn: Callable[[str], None]) -> Batch:
     """The Batch of a results directory, which is given by itself or by one of its records.
 
-    Of our journal, if there is one; else of the report that batch-tamarin 1.2 writes. Raises
-    InputError.
+    Of our journal, if there is one; else of the report that batch-tamarin 1.2 writes at its end, or
+    of the files that it writes before. Raises InputError.
     """
-    directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
+    directory = results_directory(path, *RECORDS)
     journal = os.path.join(directory, JOURNAL)
-    # Where both are, the report was made of the journal.
+    # Where the others are, too, they were made of the journal.
     if not os.path.exists(journal):
-        return _load_report(directory)
+        if os.path.exists(os.path.join(directory, UPSTREAM_REPORT)):
+            return _load_report(directory)
+        return _load_result_files(directory, warn)
     batch, _ = load_batch(journal, warn)
     if not batch.has_begun:
         raise InputError("this journal tells of no batch", journal)
     _name_lost_provers(batch, journal, warn)
     return batch
+
+
+def own_results(path: str) -> str:
+    """The results directory, with a journal, that a user means.
+
+    Raises InputError that says what can be done with batch-tamarin's.
+    """
+    directory = results_directory(path, *RECORDS)
+    if not os.path.exists(os.path.join(directory, JOURNAL)):
+        raise InputError(f"there is no {JOURNAL}: {_uses_of_upstream(path)}", printable(path))
+    return directory
+
+
+def _uses_of_upstream(path: str) -> str:
+    """What can be done with a results directory of batch-tamarin's."""
+    shown = quoted([printable(path)])
+    return (
+        f"these are results of batch-tamarin. `batch_tamarin.py report {shown}` shows them, "
+        f"`batch_tamarin.py audit {shown}` tells what they establish; `batch_tamarin.py run` takes "
+        "their recipe, for results that can be gone on with and proofs that can be checked"
+    )
+
+
+def note_upstream_results(directory: str, tell: Callable[[str], None]) -> None:
+    """Say what can be done with batch-tamarin's results where new ones were to be written."""
+    names = _list_directory(directory)
+    is_upstreams = JOURNAL not in names and UPSTREAM_REPORT in names
+    # Who has begun another batch beside them knows by now.
+    if is_upstreams and not dated_siblings(directory):
+        tell(f"{printable(directory)}: {_uses_of_upstream(directory)}")
 
 
 def _name_lost_provers(batch: Batch, journal: str, warn: Callable[[str], None]) -> None:
@@ -9339,10 +9377,18 @@ def _load_report(directory: str) -> Batch:
     """The Batch of batch-tamarin's report in a directory."""
     path = os.path.join(directory, UPSTREAM_REPORT)
     batch = Batch()
-    try:
+    with _as_upstream_writes(path):
         report = json.loads(read_text(path))
         for event in _report_events(report, os.path.abspath(directory)):
             batch.apply(event)
+    return batch
+
+
+@contextmanager
+def _as_upstream_writes(path: str) -> Iterator[None]:
+    """While a file of batch-tamarin's is read: InputError for what it would not write."""
+    try:
+        yield
     # It comes from outside: any part may be missing, or of another kind.
     except (
         ValueError,
@@ -9354,7 +9400,6 @@ def _load_report(directory: str) -> Batch:
     ) as error:
         problem = f"{type(error).__name__}: {error}"
         raise InputError(f"this is not what batch-tamarin 1.2 writes ({problem})", path) from None
-    return batch
 
 
 class _Subtask(NamedTuple):
@@ -9413,8 +9458,7 @@ def _report_header(report: Json, directory: str) -> Header:
     timeout_s = _number_or_zero(config["default_timeout"])
     cwd = _where_it_ran(config["output_directory"], directory)
     data: Json = {"recipe_file": report["recipe"], "cwd": cwd, "provers": provers}
-    # Nothing began: the report is of this moment, as far as anyone can tell.
-    data["at"] = min(starts, default=timestamp())
+    data["at"] = min(starts, default="")
     data["limits"] = _limits_json(cores, memory_gb, timeout_s)
     return decode(Header, data)
 
@@ -9517,7 +9561,7 @@ def _subtask_result(subtask: _Subtask) -> Json:
 
 def _reported_usage(metadata: Json) -> Json:
     """What a task used, in seconds and MB as with us, and when it ended."""
-    usage: Json = {"wall_s": float(metadata["exec_duration_monotonic"])}
+    usage: Json = {"wall_s": float(metadata["exec_duration_monotonic"]), "cpu_s": None}
     usage["peak_mb"] = float(metadata["peak_memory"])
     usage["avg_mb"] = float(metadata["avg_memory"])
     usage["at"] = _utc(metadata["exec_end"])
@@ -9566,6 +9610,121 @@ def _status_of(word: str) -> Status:
     return Status.FAILED
 
 
+def has_result_files(directory: str) -> bool:
+    """Whether there is a file of a result in success/ or failed/."""
+    return next(_result_files(directory), "") != ""
+
+
+def _result_files(directory: str) -> Iterator[str]:
+    """The paths of the files in success/ and failed/."""
+    for folder in RESULT_FOLDERS:
+        place = os.path.join(directory, folder)
+        for name in sorted(_list_directory(place)):
+            if name.endswith(".json"):
+                yield os.path.join(place, name)
+
+
+def _load_result_files(directory: str, warn: Callable[[str], None]) -> Batch:
+    """The Batch of a run of batch-tamarin that was killed before it wrote its report."""
+    tasks: Json = {}
+    for path in _result_files(directory):
+        try:
+            with _as_upstream_writes(path):
+                _add_result_file(tasks, directory, json.loads(read_text(path)))
+        except InputError as error:  # the last one may be half-written
+            warn(f"passed over: {error}")
+    if not tasks:
+        raise InputError("holds no results", printable(directory))
+    report = _report_of_files(tasks, directory)
+    batch = Batch()
+    with _as_upstream_writes(directory):
+        for event in _report_events(report, os.path.abspath(directory)):
+            batch.apply(event)
+    warn(
+        f"{printable(directory)} has no {UPSTREAM_REPORT}: batch-tamarin did not come to its end. "
+        f"Shown is what stands in success/ and failed/, {plural(len(batch.tasks), 'result')}; what "
+        "else was planned, and limits, options and flags, are not known"
+    )
+    return batch
+
+
+def _report_of_files(tasks: Json, directory: str) -> Json:
+    """The report that batch-tamarin would have written, as far as it is known; `tasks`: its own."""
+    provers: Json = {}
+    for entry in tasks.values():
+        for subtask in entry["subtasks"].values():
+            alias = subtask["task_config"]["tamarin_alias"]
+            provers[alias] = {"path": alias}
+    # Paths in it are relative to where it ran: above the directory.
+    name = os.path.basename(os.path.abspath(directory))
+    config = {"global_max_cores": 0, "global_max_memory": 0, "default_timeout": 0}
+    report: Json = {"recipe": "(unknown)", "config": {**config, "output_directory": name}}
+    report["tamarin_versions"] = provers
+    report["tasks"] = tasks
+    return report
+
+
+def _add_result_file(tasks: Json, directory: str, file: Json) -> None:
+    """Put what a file of success/ or failed/ says into the member `tasks` of a report."""
+    task_id = _checked(str, file["task_id"])
+    prefix, lemma, alias = task_id.rsplit("--", 2)
+    result = _result_in_file(file, lemma)
+    measures = file["wrapper_measures"]
+    metadata: Json = {"exec_start": "", "exec_end": "", "cache_hit": False}
+    metadata["exec_duration_monotonic"] = measures["time"]
+    metadata["peak_memory"] = measures["peak_memory"]
+    metadata["avg_memory"] = measures["avg_memory"]
+    metadata["status"] = _status_in_file(file)
+    config: Json = {"tamarin_alias": alias, "lemma": lemma}
+    config["resources"] = {"cores": 0, "memory": 0, "timeout": 0}
+    subtask = {"task_config": config, "task_execution_metadata": metadata, "task_result": result}
+    # What can't be read is refused here, for this file alone.
+    decode(Result, _subtask_result(_Subtask(task_id, prefix, "", subtask)))
+    entry = tasks.setdefault(prefix, {"theory_file": prefix, "subtasks": {}})
+    entry["subtasks"][task_id] = subtask
+    # A proof holds the whole theory; the one of the recipe is not known.
+    proof = os.path.join(directory, "proofs", task_id + ".spthy")
+    if entry["theory_file"] == prefix and os.path.exists(proof):
+        folder = os.path.dirname(os.path.abspath(directory))
+        entry["theory_file"] = os.path.relpath(proof, folder)
+
+
+def _result_in_file(file: Json, lemma: str) -> Json:
+    """What a file of success/ or failed/ says, as the report says it."""
+    if "error_description" in file:
+        return {**file, "return_code": str(file["return_code"])}
+    about: Json = {"steps": 0, "analysis_type": "unknown"}
+    word = str(Verdict.VERIFIED)  # of trait "unknown": its word for no verdict of the lemma
+    # A lemma of a diff theory is there for each side: that one of them is false comes first.
+    if lemma in file["falsified_lemma"]:
+        word = str(Verdict.FALSIFIED)
+        about = file["falsified_lemma"][lemma]
+    elif lemma in file["unterminated_lemma"]:
+        word = "unterminated"
+    elif lemma in file["verified_lemma"]:
+        about = file["verified_lemma"][lemma]
+    result: Json = {"lemma_result": word, **about}
+    result["warnings"] = file["warnings"]
+    result["real_time_tamarin_measure"] = file["tamarin_timing"]
+    return result
+
+
+# How the descriptions begin of what met its limit, in failed/.
+_DESCRIBED_ENDS = {
+    "The task timed out": _TOOK_TOO_LONG,
+    "The task exceeded its memory limit": _GREW_TOO_LARGE,
+}
+
+
+def _status_in_file(file: Json) -> str:
+    """Its word for how the task of a file ended."""
+    description = file.get("error_description", "")
+    for beginning, end in _DESCRIBED_ENDS.items():
+        if description.startswith(beginning):
+            return end.status
+    return _FAILED.status if description else _SUCCEEDED.status
+
+
 def _utc(local: str) -> str:
     """A time of batch-tamarin's (local, no zone) as the journal writes times; "" for none."""
     import datetime
@@ -9579,8 +9738,6 @@ def _utc(local: str) -> str:
 
 
 # --- Writing: success/ and failed/ ----------------------------------------------------------------
-
-RESULT_FOLDERS = ("success", "failed")
 
 
 def write_result_file(directory: str, task: Task) -> None:
@@ -9691,7 +9848,10 @@ def _failure(result: Result) -> Json:
 
 
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
-    """The whole batch as batch-tamarin's execution_report.json, in pieces."""
+    """The whole batch as batch-tamarin's execution_report.json, in pieces.
+
+    In a thread, too, while the batch goes on: whatever changes meanwhile is looked at once.
+    """
     provers: Json = {}
     for alias, prover in batch.provers.items():
         path = prover.command[0]
@@ -9748,10 +9908,15 @@ def _config(batch: Batch, directory: str) -> Json:
     """The member `config`: whole GB and seconds, at least 1."""
     limits = batch.header.limits
     config: Json = {"global_max_cores": limits.cores}
-    config["global_max_memory"] = max(1, limits.memory_mb // 1024)
+    config["global_max_memory"] = _whole_gb(limits)
     config["default_timeout"] = max(1, round(limits.timeout_s))
     config["output_directory"] = directory
     return config
+
+
+def _whole_gb(limits: Limits) -> int:
+    """A memory limit as its schema has it. Rounded down, no task's is above that of all."""
+    return max(1, limits.memory_mb // 1024)
 
 
 def _v_version(prover: Prover) -> str:
@@ -9764,7 +9929,7 @@ def _v_version(prover: Prover) -> str:
 def _totals(batch: Batch) -> Json:
     """Sums over what has ended; its `total_memory` is the sum of the peaks."""
     tasks = batch.tasks.values()
-    results = [task.result for task in tasks if task.result]
+    results = [result for result in [task.result for task in tasks] if result]
     times = [result.usage.wall_s for result in results]
     peaks = [result.usage.peak_mb for result in results]
     successes = sum(result.status in _SUCCESSES for result in results)
@@ -9824,11 +9989,14 @@ def _subtask_items(batch: Batch, directory: str, tasks: Iterable[Task]) -> Itera
 
 def _subtask(batch: Batch, directory: str, task: Task) -> Json:
     """What the report says of a task; it has no `task_result` before it ended."""
-    outputs = result_files(directory, task.id)
-    subtask: Json = {"task_config": _task_config(task.plan, outputs)}
-    subtask["task_execution_metadata"] = _task_execution_metadata(batch, task, outputs)
-    if task.result:
-        subtask["task_result"] = _task_result(task.result)
+    plan = task.plan
+    result = task.result
+    outputs = result_files(directory, plan.id)
+    metadata = _task_execution_metadata(batch, plan, result or Result(Status.PENDING), outputs)
+    subtask: Json = {"task_config": _task_config(plan, outputs)}
+    subtask["task_execution_metadata"] = metadata
+    if result:
+        subtask["task_result"] = _task_result(result)
     return subtask
 
 
@@ -9836,7 +10004,7 @@ def _task_config(plan: Plan, outputs: Outputs) -> Json:
     """What the report says of a plan; limits in whole GB and seconds, at least 1."""
     limits = plan.limits
     resources = {"cores": limits.cores}
-    resources["memory"] = max(1, round(limits.memory_mb / 1024))
+    resources["memory"] = _whole_gb(limits)
     resources["timeout"] = max(1, round(limits.timeout_s))
     config: Json = {"tamarin_alias": plan.prover, "lemma": plan.lemma}
     config["output_theory_file"] = outputs.proof
@@ -9847,15 +10015,14 @@ def _task_config(plan: Plan, outputs: Outputs) -> Json:
     return config
 
 
-def _task_execution_metadata(batch: Batch, task: Task, outputs: Outputs) -> Json:
+def _task_execution_metadata(batch: Batch, plan: Plan, result: Result, outputs: Outputs) -> Json:
     """What the report says of a run."""
-    prover = batch.provers[task.plan.prover]
-    result = task.result or Result(task.status)
+    prover = batch.provers[plan.prover]
     usage = result.usage
     # What never ran is given the batch's beginning: the format has no task without times.
     ended = instant(result.at or batch.header.at)
-    metadata: Json = {"command": prover_command(prover, task.plan, outputs)}
-    metadata["status"] = _UPSTREAM_ENDS[task.status].status
+    metadata: Json = {"command": prover_command(prover, plan, outputs)}
+    metadata["status"] = _UPSTREAM_ENDS[result.status].status
     metadata["cache_hit"] = result.cached
     metadata["exec_start"] = _local_time(ended - usage.wall_s)
     metadata["exec_end"] = _local_time(ended)
@@ -10716,7 +10883,7 @@ class EvidenceReader:
 
     def read(self, path: str) -> bool:
         """Read what a user named; False if there is nothing for an audit. Raises InputError."""
-        is_record = os.path.basename(path) in (JOURNAL, UPSTREAM_REPORT)
+        is_record = os.path.basename(path) in RECORDS
         if is_record and os.path.isfile(path):
             path = os.path.dirname(path) or "."
         if os.path.isdir(path):
@@ -10749,7 +10916,8 @@ class EvidenceReader:
 
     def _read_results(self, folder: str, names: Iterable[str]) -> bool:
         """Read a results directory; False if it is none, or can't be read."""
-        if JOURNAL not in names and UPSTREAM_REPORT not in names:
+        is_whole = JOURNAL in names or UPSTREAM_REPORT in names
+        if not is_whole and not has_result_files(folder):
             return False
         try:
             batch = load_results(folder, self.warn)
@@ -11187,13 +11355,10 @@ def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
     return tuple(prover_warnings(task.plan, log.said, theory))
 
 
-# Nothing is known of the limits of what stands in a file.
-_NO_LIMITS = Limits(0, 0, 0)
-
-
 def stands_in_a_file(task: Task) -> bool:
     """Whether a task was made by `file_task`, not planned in a batch."""
-    return task.plan.limits == _NO_LIMITS
+    # What batch-tamarin left without a report has no limits either, but an id.
+    return task.plan.limits == NO_LIMITS and "--" not in task.id
 
 
 def file_task(
@@ -11219,7 +11384,7 @@ def file_task(
         prover=prover or "unknown prover",
         options=(),
         flags=(),
-        limits=_NO_LIMITS,
+        limits=NO_LIMITS,
         cwd=os.path.dirname(file),
         prove=True,
         optional=first.optional,
@@ -11526,7 +11691,8 @@ def _stale_results(view: _View, tasks: Iterable[Task], digest: str) -> Iterator[
         if task.plan.theory_digest not in ("", digest):
             yield finding("stale", task, "the theory has changed since")
         # A fresh clone has new dates: they count only where nothing better is known.
-        elif not task.plan.key and instant(task.result.at) < os.stat(view.path).st_mtime - CLOCK_S:
+        ended = instant(task.result.at)
+        if not task.plan.key and 0 < ended < os.stat(view.path).st_mtime - CLOCK_S:
             yield finding("stale", task, "the theory is newer", NOTE)
 
 
@@ -11776,6 +11942,45 @@ def write_reports(batch: Batch, directory: str, derived: DerivedFiles) -> None:
         write_execution_report(batch, directory)
     with derived.making(PAGE):
         write_summary(batch, directory)
+
+
+LIVE_REPORT_S = 5.0  # at least, between two reports of a batch that runs
+LIVE_REPORT_SHARE = 50  # and so many times as long as making one takes
+
+
+class LiveReport:
+    """Keeps batch-tamarin's report up to date while a batch runs, as its `report` may read it then.
+
+    In a thread, and seldom: of 100,000 tasks one takes seconds.
+    """
+
+    def __init__(self, batch: Batch, derived: DerivedFiles) -> None:
+        self._batch = batch
+        self._derived = derived
+        self._has_news = True
+
+    def note(self, event: Event) -> None:
+        """Take note of an event: there is something to write."""
+        self._has_news = True
+
+    async def beside(self, work: Awaitable[None]) -> None:
+        """Await some work, and keep the report up to date meanwhile."""
+        import asyncio
+
+        job = asyncio.ensure_future(work)
+        while not job.done():
+            began = time.monotonic()
+            if self._has_news:
+                self._has_news = False
+                await asyncio.to_thread(self._write)
+            took_s = time.monotonic() - began
+            pause_s = max(LIVE_REPORT_S, LIVE_REPORT_SHARE * took_s)
+            await asyncio.wait([job], timeout=pause_s)
+        await job
+
+    def _write(self) -> None:
+        with self._derived.making(UPSTREAM_REPORT):
+            write_execution_report(self._batch, self._derived.directory)
 
 
 # What a report is of: batches by their results directories.
@@ -12649,8 +12854,13 @@ def _sum_of_times(rows: Iterable[Row]) -> str:
 
 
 def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
-    """Their CPU seconds, in the same way."""
-    total = sum(row.result.usage.cpu_s / row.shared_by for row in rows)
+    """Their CPU seconds, in the same way; "" where some were not measured."""
+    total = 0.0
+    for row in rows:
+        cpu_s = row.result.usage.cpu_s
+        if cpu_s is None:
+            return ""
+        total += cpu_s / row.shared_by
     return f"{total:,.1f}"
 
 
@@ -12824,8 +13034,9 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
     prover = batch.provers[plan.prover]
     outputs = result_files(directory, plan.id)
     yield page.facts(_task_facts(row, prover))
-    # Without its theory a task has no command: a pattern in the recipe is no lemma.
-    if not plan.unreadable:
+    # Without its theory a task has no command: a pattern in the recipe is no lemma. And of
+    # batch-tamarin's, which have no key, nobody knows it.
+    if plan.key and not plan.unreadable:
         # What is taken out of a word may be what it would be quoted for.
         words = map(page.seen, prover_command(prover, plan, outputs))
         yield page.code(quoted(words))
@@ -12864,7 +13075,7 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "takes for granted", ", ".join(plan.assumes)
     yield "options", quoted(plan.options)
     yield "flags", " ".join(plan.flags)
-    yield "limits", f"{row.limits} {row.raised_limit and f'({row.raised_limit})'}".rstrip()
+    yield "limits", _told_limits(row)
     yield "earlier attempts", "; ".join(_earlier_attempts(row.task))
     if row.task.result:
         yield "used", _told_usage(result.usage)
@@ -12878,6 +13089,13 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "exit", str(result.exit or "")
 
 
+def _told_limits(row: Row) -> str:
+    """The limits of a result; "" where nobody knows them."""
+    if row.limits == NO_LIMITS:
+        return ""
+    return f"{row.limits} ({row.raised_limit})" if row.raised_limit else str(row.limits)
+
+
 def _earlier_attempts(task: Task) -> Iterator[str]:
     """How earlier attempts at the same plan ended that met smaller limits."""
     for record in task.earlier:
@@ -12887,11 +13105,11 @@ def _earlier_attempts(task: Task) -> Iterator[str]:
 
 def _told_usage(usage: Usage) -> str:
     """Time and memory, over the whole process tree."""
-    wall = f"{usage.wall_s:,.2f} s"
-    cpu = f"{usage.cpu_s:,.2f} s CPU"
-    peak = f"{usage.peak_mb:,.0f} MB"
-    average = f"average {usage.avg_mb:,.0f} MB"
-    return f"{wall}, {cpu}, {peak} ({average})"
+    told = [f"{usage.wall_s:,.2f} s"]
+    if usage.cpu_s is not None:
+        told.append(f"{usage.cpu_s:,.2f} s CPU")
+    told.append(f"{usage.peak_mb:,.0f} MB (average {usage.avg_mb:,.0f} MB)")
+    return ", ".join(told)
 
 
 def _told_origin(result: Result) -> str:
@@ -12926,6 +13144,8 @@ def _provers_table(batch: Batch) -> Table:
         number = prover.version or "(unknown)"
         version = f"{prover.flavour} {number}"
         words = [*prover.command, *prover.options]
+        if words == [alias]:  # of a prover of ours it is a path
+            words = ["(unknown)"]
         table.add_row(alias, version, " ".join(words))
     return table
 
@@ -12941,9 +13161,10 @@ def _batch_facts(batch: Batch, rows: Sequence[Row], with_names: bool) -> Iterato
         yield "recipe", os.path.basename(header.recipe_file)
     yield "platform", header.platform
     limits = header.limits
-    cores = plural(limits.cores, "core")
-    memory_gb = limits.memory_mb / 1024
-    yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
+    if limits != NO_LIMITS:
+        cores = plural(limits.cores, "core")
+        memory_gb = limits.memory_mb / 1024
+        yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
     # What we read of batch-tamarin's has no version of ours.
     if header.version:
         yield "run by", f"batch_tamarin.py {header.version}"
@@ -12957,6 +13178,8 @@ def _batch_times(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     # By what ran, not by the header's time: that is of the last time that the batch went on.
     spans = list(spans_of(rows))
     began = ended = instant(batch.header.at)
+    if not began:  # what batch-tamarin did not finish tells of no times
+        return
     if spans:
         began = min(span.began for span in spans)
         ended = max(span.ended for span in spans)
@@ -16551,7 +16774,7 @@ def command_status(args: argparse.Namespace) -> int:
 
     What runs, what is done, what is left and for how long; of a batch that has ended, its results.
     """
-    directory = results_directory(args.results, JOURNAL)
+    directory = own_results(args.results)
     path = os.path.join(directory, JOURNAL)
     with open_file(path) as file:
         batch = Batch()
@@ -16764,7 +16987,7 @@ def command_report(args: argparse.Namespace) -> int:
     """
     batches: dict[str, Batch] = {}
     for path in args.results:
-        directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
+        directory = results_directory(path, *RECORDS)
         batches[directory] = load_results(directory, warn)
         warn_of_news(batches[directory], directory, sources_now(batches[directory]))
     files = report_files(args)
@@ -16959,10 +17182,21 @@ def show_cache(cache: Cache) -> None:
 
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
+    refuse_results_as_recipe(args.recipe)
     recipe = Recipe(args.recipe)
     options = replace(asked_options(args), scheduler=args.scheduler, retry=args.retry or 0)
     directory = args.output or recipe_results(recipe)
+    note_upstream_results(directory, say)
     return run_recipe(recipe, options, directory, args, args.fresh)
+
+
+def refuse_results_as_recipe(path: str) -> None:
+    """Say what a results directory is for. Raises InputError for one, and for nothing else."""
+    if any(os.path.exists(os.path.join(path, name)) for name in RECORDS):
+        directory = own_results(path)
+        command = quoted(["resume", printable(directory)])
+        problem = f"this is a results directory: `batch_tamarin.py {command}` goes on with it"
+        raise InputError(problem, printable(path))
 
 
 def command_resume(args: argparse.Namespace) -> int:
@@ -16980,7 +17214,7 @@ def command_retry(args: argparse.Namespace) -> int:
 
 def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     """Go on with a batch; `doubled`: the limits that its results have met, once."""
-    directory = os.path.abspath(results_directory(args.results, JOURNAL))
+    directory = os.path.abspath(own_results(args.results))
     journal_path = os.path.join(directory, JOURNAL)
     batch, _ = load_batch(journal_path, warn)
     header = batch.header
@@ -17012,7 +17246,7 @@ def command_recheck(args: argparse.Namespace) -> int:
     """Let another prover check stored proofs, without a search: it must reach the same verdicts."""
     import asyncio
 
-    directory = results_directory(args.results, JOURNAL)
+    directory = own_results(args.results)
     journal_path = os.path.join(directory, JOURNAL)
     batch = load_results(directory, warn)
     if batch.header.recheck_of:
@@ -17180,9 +17414,11 @@ def _run_tasks(
         # First the file: who is told that a task has ended finds it.
         journal.observers.append(functools.partial(write_event_files, batch, derived))
         journal.observers.append(progress)
+        report = LiveReport(batch, derived)
+        journal.observers.append(report.note)
         tell = say if args.debug else None
         runner = Runner(directory, journal, supervisor, cache, tell)
-        asyncio.run(progress.beside(runner.run(waiting, again)))
+        asyncio.run(progress.beside(report.beside(runner.run(waiting, again))))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))

@@ -8699,6 +8699,158 @@ def test_a_date_beyond_all_bounds_is_no_traceback(lab, run_here):
     assert "not what batch-tamarin 1.2 writes" in run_here("audit", "out", code=2).err
 
 
+@pytest.mark.parametrize("form", ["md", "json", "csv"])
+def test_what_batch_tamarin_did_not_measure_or_keep_is_not_invented(lab, run_here, form):
+    write_upstream_report(lab)
+    told = run_here("report", "out", "-f", form, code=0).out
+    assert "s CPU" not in told
+    assert "--prove=" not in told
+    assert '"cpu_s": 0' not in told
+    if form == "csv":
+        (row, *_) = csv.DictReader(told.splitlines())
+        assert row["wall_s"] == "12.5"
+        assert row["cpu_s"] == ""
+
+
+# --- Reading what it left when it was killed ------------------------------------------------------
+
+MEASURES = {"time": 12.5, "avg_memory": 1.0, "peak_memory": 350.25}
+SAID_OF_LEMMA = {"steps": 5, "analysis_type": "all-traces"}
+SUCCESS_FILE = {
+    "warnings": ["odd"],
+    "tamarin_timing": 3.5,
+    "verified_lemma": {},
+    "falsified_lemma": {},
+    "unterminated_lemma": ["other"],
+}
+TIME_OVER = "The task timed out. Review the timeout setting for this task."
+MEMORY_OVER = "The task exceeded its memory limit. Review the memory limit setting for this task."
+# By lemma: what its file in success/ says beside SUCCESS_FILE, or that in failed/.
+KILLED_RUN = {
+    "proven": {"verified_lemma": {"proven": SAID_OF_LEMMA, "other": SAID_OF_LEMMA}},
+    "refuted": {"falsified_lemma": {"refuted": SAID_OF_LEMMA}},
+    "both": {
+        "verified_lemma": {"both": SAID_OF_LEMMA},
+        "falsified_lemma": {"both": SAID_OF_LEMMA},
+    },
+    "open": {"unterminated_lemma": ["open"]},
+    "silent": {"verified_lemma": {"other": SAID_OF_LEMMA}},
+    "late": {"error_description": TIME_OVER, "return_code": -1},
+    "big": {"error_description": MEMORY_OVER, "return_code": -2},
+    "broken": {"error_description": "bad", "return_code": 1},
+}
+KILLED_MEANINGS = """
+proven   completed     verified    5
+refuted  completed     falsified   5
+both     completed     falsified   5
+open     completed     incomplete  None
+silent   failed        None        None
+late     timeout       None        None
+big      memory_limit  None        None
+broken   failed        None        None
+"""
+
+
+def write_killed_run(lab):
+    """Make `out` what batch-tamarin leaves when it is killed: results, and no report."""
+    for lemma, said in KILLED_RUN.items():
+        content = {"task_id": f"my--nspk--{lemma}--stable", "wrapper_measures": MEASURES}
+        folder = "success"
+        if "return_code" in said:
+            folder = "failed"
+            content["last_stderr_lines"] = ["x"]
+        else:
+            content.update(SUCCESS_FILE)
+        content.update(said)
+        lab.write(f"out/{folder}/{content['task_id']}.json", json.dumps(content))
+
+
+def read_killed_run(lab):
+    """The batch that it is read as, and what is told of it."""
+    write_killed_run(lab)
+    told = []
+    return bt.load_results(str(lab.path / "out"), told.append), told
+
+
+@pytest.mark.parametrize("lemma, status, verdict, steps", words_in(KILLED_MEANINGS))
+def test_what_a_killed_batch_tamarin_says_of_a_task(lab, lemma, status, verdict, steps):
+    batch, _ = read_killed_run(lab)
+    task = batch.tasks[f"my--nspk--{lemma}--stable"]
+    assert task.plan.lemma == lemma
+    assert task.plan.prover == "stable"
+    assert str(task.status) == status
+    assert str(task.verdict) == verdict
+    assert str(task.result.steps) == steps
+
+
+def test_what_a_killed_batch_tamarin_measured(lab):
+    batch, told = read_killed_run(lab)
+    result = batch.tasks["my--nspk--proven--stable"].result
+    assert result.usage == bt.Usage(12.5, None, 350.25, 1.0)
+    assert result.prover_s == 3.5
+    assert result.warnings == ("odd",)
+    assert batch.tasks["my--nspk--broken--stable"].result.exit == bt.ExitStatus(1)
+    assert len(told) == 1
+    assert "did not come to its end" in told[0]
+
+
+def test_a_half_written_file_hides_no_other(lab):
+    lab.write("out/failed/a.json", '{"task_id": "x--y--')
+    lab.write("out/failed/b.json", '{"task_id": 1}')
+    batch, told = read_killed_run(lab)
+    assert len(batch.tasks) == 8
+    assert sum("passed over" in line for line in told) == 2
+
+
+def test_folders_of_that_name_without_results_are_none(lab, run_here):
+    lab.write("out/failed/notes.txt", "x")
+    assert "holds no results" in run_here("report", "out", code=2).err
+
+
+@pytest.mark.parametrize("form", bt.REPORTS)
+def test_what_a_killed_batch_tamarin_left_is_reported(lab, run_here, form):
+    write_killed_run(lab)
+    told = run_here("report", "out", "-f", form, code=0).out
+    assert "refuted" in told
+    assert "0 cores" not in told
+    assert "1970" not in told
+
+
+def test_what_a_killed_batch_tamarin_left_is_audited(lab, audit):
+    write_killed_run(lab)
+    # As Tamarin prints it: with the proof, and all other lemmas.
+    text = 'theory N begin\nlemma late [reuse]: "T"\nby sorry\nlemma proven: "T"\nby solve\nend\n'
+    lab.write("out/proofs/my--nspk--proven--stable.spthy", text)
+    told = audit("out", code=3)
+    assert told.states["proven"] == "verified, assuming late (timeout)"
+    assert any("no verdict: failed" in note for note in told.notes("missing"))
+
+
+@pytest.mark.parametrize("command", ["status", "resume", "retry", "recheck", "run"])
+@pytest.mark.parametrize("write", [write_upstream_report, write_killed_run])
+def test_what_can_be_done_with_results_of_batch_tamarin_is_said(lab, run_here, command, write):
+    write(lab)
+    told = run_here(command, "out", code=2).err
+    assert "these are results of batch-tamarin" in told
+    assert "`batch_tamarin.py report out` shows them" in told
+
+
+def test_a_run_beside_results_of_batch_tamarin_says_what_can_be_done_with_them(lab):
+    write_upstream_report(lab)
+    lab.prover(VERIFY)
+    lab.recipe(config={"output_directory": "out"})
+    done = lab.run("run", "recipe.json", code=0)
+    assert "out: these are results of batch-tamarin" in done.stderr
+    assert "a new batch begins in out_" in done.stderr
+    assert "batch-tamarin" not in lab.run("run", "recipe.json", code=0).stderr
+
+
+def test_results_are_no_recipe(lab, run_here):
+    lab.write("results/batch.jsonl", "")
+    told = run_here("run", "results", code=2).err
+    assert "this is a results directory: `batch_tamarin.py resume results` goes on" in told
+
+
 # --- In an audit ----------------------------------------------------------------------------------
 
 UPSTREAM_THEORY = """theory N begin
@@ -8768,6 +8920,46 @@ def test_our_report_is_read_as_batch_tamarins(lab):
         assert copy.outcome == task.outcome
         assert copy.plan.limits == task.plan.limits
         assert copy.plan.options == task.plan.options
+
+
+def test_no_task_has_more_memory_than_all_together():
+    limits = bt.Limits(1, 15 * 1024 + 900, 60)
+    provers = {"p": bt.Prover("p", ("./p",))}
+    batch = bt.Batch(bt.Header(limits=limits, provers=provers))
+    batch.apply(a_plan(limits=limits))
+    report = json.loads("".join(bt.execution_report(batch, "out")))
+    task = report["tasks"]["n"]["subtasks"]["i"]
+    assert task["task_config"]["resources"]["memory"] == 15
+    assert report["config"]["global_max_memory"] == 15
+
+
+def test_while_a_batch_runs_its_report_is_kept_up_to_date(lab, monkeypatch):
+    monkeypatch.setattr(bt, "LIVE_REPORT_S", 0.01)
+    monkeypatch.setattr(bt, "LIVE_REPORT_SHARE", 0)
+    # Lemma three goes on until the report tells of the others.
+    look = "until [ $(grep -c task_result results/execution_report.json) = 2 ]; do sleep 0.01; done"
+    lab.prover(f"[ $LEMMA = three ] && {look}\n{VERIFY}")
+    lab.recipe(config={"global_max_cores": 1})
+    lab.run("run", "recipe.json", code=0)
+    report = json.loads((lab.results / "execution_report.json").read_text())
+    assert report["execution_metadata"]["total_successes"] == 3
+
+
+def test_a_report_that_is_dear_is_seldom_made(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(bt, "LIVE_REPORT_S", 3600)
+    monkeypatch.setattr(bt, "write_execution_report", lambda *_: made.append(1))
+    live = bt.LiveReport(bt.Batch(), bt.DerivedFiles(str(tmp_path)))
+
+    async def work():
+        while not made:
+            await asyncio.sleep(0)
+        for _ in range(1_000):
+            live.note(bt.Ended())
+            await asyncio.sleep(0)
+
+    asyncio.run(live.beside(work()))
+    assert made == [1]
 
 
 def test_one_entry_with_two_theories_is_two_of_batch_tamarins():
