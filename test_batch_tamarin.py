@@ -14466,6 +14466,8 @@ class Walk:
         again = self.numbers.random() < 0.2
         if again:
             args.append("--again")
+        if self.numbers.random() < 0.3:
+            args += ["--retry", "1"]
         runs = len(self.runs())
         drivers = self.kinds().count("batch")
         ended = self.run(args)
