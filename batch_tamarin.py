@@ -695,9 +695,7 @@ class Plan:
     key: str  # digest of everything that can change the result
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
-    priority: int = field(
-        default=0, metadata=SPARSE
-    )  # of those that wait, the highest starts first
+    priority: int = field(default=0, metadata=SPARSE)  # the highest starts first
     # The recipe's limits, where one of them was met and doubled for another attempt.
     raised_from: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
@@ -9355,9 +9353,9 @@ def _uses_of_upstream(path: str) -> str:
 def note_upstream_results(directory: str, tell: Callable[[str], None]) -> None:
     """Say what can be done with batch-tamarin's results where new ones were to be written."""
     names = _list_directory(directory)
-    is_upstreams = JOURNAL not in names and UPSTREAM_REPORT in names
+    is_upstreams = UPSTREAM_REPORT in names or has_result_files(directory)
     # Who has begun another batch beside them knows by now.
-    if is_upstreams and not dated_siblings(directory):
+    if is_upstreams and JOURNAL not in names and not dated_siblings(directory):
         tell(f"{printable(directory)}: {_uses_of_upstream(directory)}")
 
 
@@ -9678,8 +9676,10 @@ def _add_result_file(tasks: Json, directory: str, file: Json) -> None:
     config: Json = {"tamarin_alias": alias, "lemma": lemma}
     config["resources"] = {"cores": 0, "memory": 0, "timeout": 0}
     subtask = {"task_config": config, "task_execution_metadata": metadata, "task_result": result}
-    # What can't be read is refused here, for this file alone.
+    # What can't be read is refused here, for this file alone; ids name files.
     decode(Result, _subtask_result(_Subtask(task_id, prefix, "", subtask)))
+    if os.path.basename(task_id) != task_id:
+        raise ValueError(f"'{task_id}' can't name files")
     entry = tasks.setdefault(prefix, {"theory_file": prefix, "subtasks": {}})
     entry["subtasks"][task_id] = subtask
     # A proof holds the whole theory; the one of the recipe is not known.
@@ -11816,6 +11816,7 @@ class Recheck:
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
+            raised_from=None,  # to a check the limits that its proof needed are its own
         )
         files = {path: file_state_now(path)}
         self.dependencies[check.view] = Dependencies("", files, {"stored proof": check.key})
@@ -13178,11 +13179,11 @@ def _batch_times(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     # By what ran, not by the header's time: that is of the last time that the batch went on.
     spans = list(spans_of(rows))
     began = ended = instant(batch.header.at)
-    if not began:  # what batch-tamarin did not finish tells of no times
-        return
     if spans:
         began = min(span.began for span in spans)
         ended = max(span.ended for span in spans)
+    if not began:  # what batch-tamarin did not finish tells of no times
+        return
     yield "began", utc(began)
     left = len(rows) - batch.count(*FINAL)
     if left:
@@ -13849,7 +13850,7 @@ def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iter
     names += json_names(Result)
     names += ["assuming", "on_older_text"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
-    left_out = ("limits", "lemmas", "exit", "stderr_tail")
+    left_out = ("limits", "raised_from", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     if len(batches) > 1:
         columns.insert(0, "directory")
@@ -15548,6 +15549,7 @@ examples:
   prove everything it names:            batch_tamarin.py run recipe.json
   look at it from another terminal:     batch_tamarin.py status results --follow
   go on after a stop or a crash:        batch_tamarin.py resume results
+  double the limits that were met:      batch_tamarin.py retry results
   what do the results establish?        batch_tamarin.py audit results
   what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
 
@@ -16490,6 +16492,8 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
     for task_id in task_ids:
         plan = batch.tasks[task_id].plan
         line = f"  {task_id}: {plan.limits}"
+        if plan.priority:
+            line += f", priority {plan.priority}"
         if plan.expect:
             line += f", expect {plan.expect}"
         print_out(printable(line) + "\n")

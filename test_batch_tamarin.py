@@ -8797,9 +8797,11 @@ def test_what_a_killed_batch_tamarin_measured(lab):
 def test_a_half_written_file_hides_no_other(lab):
     lab.write("out/failed/a.json", '{"task_id": "x--y--')
     lab.write("out/failed/b.json", '{"task_id": 1}')
+    failure = {**KILLED_RUN["late"], "task_id": "../x--y--z", "wrapper_measures": MEASURES}
+    lab.write("out/failed/c.json", json.dumps(failure))
     batch, told = read_killed_run(lab)
     assert len(batch.tasks) == 8
-    assert sum("passed over" in line for line in told) == 2
+    assert sum("passed over" in line for line in told) == 3
 
 
 def test_folders_of_that_name_without_results_are_none(lab, run_here):
