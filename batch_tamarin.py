@@ -17186,21 +17186,13 @@ def show_cache(cache: Cache) -> None:
 
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
-    refuse_results_as_recipe(args.recipe)
+    if any(os.path.exists(os.path.join(args.recipe, name)) for name in RECORDS):
+        own_results(args.recipe)  # which tells what batch-tamarin's are good for
     recipe = Recipe(args.recipe)
     options = replace(asked_options(args), scheduler=args.scheduler, retry=args.retry or 0)
     directory = args.output or recipe_results(recipe)
     note_upstream_results(directory, say)
     return run_recipe(recipe, options, directory, args, args.fresh)
-
-
-def refuse_results_as_recipe(path: str) -> None:
-    """Say what a results directory is for. Raises InputError for one, and for nothing else."""
-    if any(os.path.exists(os.path.join(path, name)) for name in RECORDS):
-        directory = own_results(path)
-        command = quoted(["resume", printable(directory)])
-        problem = f"this is a results directory: `batch_tamarin.py {command}` goes on with it"
-        raise InputError(problem, printable(path))
 
 
 def command_resume(args: argparse.Namespace) -> int:

@@ -8114,8 +8114,9 @@ def test_each_retry_doubles_once(lab):
 def test_raised_limits_hold_for_later_runs_of_the_same_recipe(lab):
     limited(lab, 0.1)
     proven(lab, "--retry", "1", code=3)
+    lab.write("runs", "")
     done = lab.run("run", "recipe.json", code=3)
-    assert "0 tasks to run" in done.stderr
+    assert runs_of(lab) == []
     assert "limit raised to 0.2 s" in done.stdout
     limited(lab, 0.3)
     assert proven(lab, code=3) == "two"
@@ -8847,12 +8848,6 @@ def test_a_run_beside_results_of_batch_tamarin_says_what_can_be_done_with_them(l
     assert "out: these are results of batch-tamarin" in done.stderr
     assert "a new batch begins in out_" in done.stderr
     assert "batch-tamarin" not in lab.run("run", "recipe.json", code=0).stderr
-
-
-def test_results_are_no_recipe(lab, run_here):
-    lab.write("results/batch.jsonl", "")
-    told = run_here("run", "results", code=2).err
-    assert "this is a results directory: `batch_tamarin.py resume results` goes on" in told
 
 
 # --- In an audit ----------------------------------------------------------------------------------
