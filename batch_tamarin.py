@@ -548,13 +548,16 @@ class Limits:
         )
 
 
+NO_LIMITS = Limits(0, 0, 0)  # of what others did, and did not tell
+
+
 @slotted
 @dataclass(frozen=True)
 class Usage:
     """What a job used, over its whole process tree: seconds and MB."""
 
     wall_s: float = 0.0
-    cpu_s: float = 0.0
+    cpu_s: Optional[float] = 0.0  # noqa: UP045 - None where nobody measured it
     peak_mb: float = 0.0
     avg_mb: float = 0.0  # weighted by time
 
@@ -692,6 +695,9 @@ class Plan:
     key: str  # digest of everything that can change the result
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
+    priority: int = field(default=0, metadata=SPARSE)  # the highest starts first
+    # The recipe's limits, where one of them was met and doubled for another attempt.
+    raised_from: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
     unreadable: SharedText = field(default="", metadata=SPARSE)
 
@@ -699,6 +705,18 @@ class Plan:
     def view(self) -> TheoryView:
         """What tasks that read the same files have in common."""
         return TheoryView(self.prover, self.theory, self.options, self.flags, self.cwd)
+
+    @property
+    def raised_limit(self) -> str:
+        """`limit raised to 20 s`: what is more than the recipe says; "" where nothing is."""
+        if not self.raised_from:
+            return ""
+        raised: list[str] = []
+        if self.limits.timeout_s > self.raised_from.timeout_s:
+            raised.append(f"{self.limits.timeout_s:g} s")
+        if self.limits.memory_mb > self.raised_from.memory_mb:
+            raised.append(f"{self.limits.memory_mb / 1024:.3g} GB")
+        return f"limit raised to {' and '.join(raised)}"
 
 
 class TheoryView(NamedTuple):
@@ -754,6 +772,7 @@ class PlanOptions:
     memory: str = ""  # GB, "max" or "50%"
     timeout_s: float = 0
     scheduler: str = ""
+    retry: int = 0  # how often a limit that was met may be doubled
 
 
 @dataclass(frozen=True)
@@ -5079,7 +5098,7 @@ def _rounded(usage: Usage) -> Usage:
     """A usage as precise as it was measured: milliseconds and tenths of a MB."""
     return Usage(
         wall_s=round(usage.wall_s, 3),
-        cpu_s=round(usage.cpu_s, 3),
+        cpu_s=round(usage.cpu_s or 0.0, 3),
         peak_mb=round(usage.peak_mb, 1),
         avg_mb=round(usage.avg_mb, 1),
     )
@@ -5752,6 +5771,12 @@ def is_text(value: Any) -> bool:
     return not _NOT_FOR_COMMANDS.search(value)
 
 
+def is_integer(value: Any) -> bool:
+    """Whether it is a whole number, of nine digits at most."""
+    # By type: True is an instance of int.
+    return type(value) is int and abs(value) < 1e9
+
+
 def is_file_name_part(value: Any) -> bool:
     """Whether it can stand inside the name of a file, whatever stands before and behind it."""
     if not is_text(value) or not value.isprintable():
@@ -5783,6 +5808,7 @@ def is_environment(value: Any) -> bool:
 ANYTHING = PlainValue(lambda value: True, "")
 TEXT = PlainValue(is_text, "must be a text that is not empty, not FOUND")
 BOOLEAN = PlainValue(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
+INTEGER = PlainValue(is_integer, "must be a whole number, such as 5 or -1, not FOUND")
 FLAG = PlainValue(is_flag, "must be the name of one preprocessor flag, without -D")
 VERDICT = OneOf(tuple(Verdict))
 FILE_NAME = PlainValue(
@@ -5831,6 +5857,7 @@ _OVERRIDES: dict[str, ValueKind] = {
     "tamarin_options": Options(),
     "preprocess_flags": ListOf(FLAG),
     "resources": Fields(_RESOURCES),
+    "priority": INTEGER,  # of those that wait, the highest starts first
 }
 
 _LEMMA: dict[str, ValueKind] = {
@@ -6159,6 +6186,7 @@ class _Planner:
             key=key,
             lemma_key=lemma_key,
             theory_digest=share(theory_digest),
+            priority=item.priority,
         )
 
     def _unreadable(
@@ -6252,6 +6280,7 @@ class LemmaItem(NamedTuple):
     flags: tuple[str, ...]
     limits: Limits
     expect: Expectations
+    priority: int
 
 
 class LemmaExclusion(NamedTuple):
@@ -6319,6 +6348,7 @@ def _read_item(
     options = tuple(whole.get("tamarin_options", ()))
     flags = tuple(whole.get("preprocess_flags", ()))
     expect = whole.get("expect")
+    priority = whole.get("priority", 0)
     # These are inherited field by field, and not as a whole.
     own_resources = item.get("resources", {})
     task_resources = task.get("resources", {})
@@ -6332,6 +6362,7 @@ def _read_item(
         flags=share(flags),
         limits=limits.decide([own, inherited]),
         expect=expect,
+        priority=priority,
     )
 
 
@@ -6414,6 +6445,45 @@ class JobLimits:
         self._warned_of.add(path)
         place = ".".join(map(str, path))
         self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
+
+
+def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
+    """A plan with the limit doubled that one of its results has met; None where that is no use.
+
+    A limit is doubled at most so many times over what the recipe says, and memory never beyond
+    `room`, what all jobs together may use.
+    """
+    # A heap that the task's own `+RTS -M` bounds is as small under any limit.
+    if met.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED):
+        return None
+    recipes = plan.raised_from or plan.limits
+    before = met.plan.limits
+    most = 2**times
+    if met.result.status is Status.TIMEOUT:
+        timeout_s = min(2 * before.timeout_s, recipes.timeout_s * most)
+        raised = replace(plan.limits, timeout_s=timeout_s)
+        is_more = timeout_s > before.timeout_s
+    elif met.result.status is Status.MEMORY_LIMIT:
+        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, room.memory_mb)
+        raised = replace(plan.limits, memory_mb=int(memory_mb))
+        is_more = memory_mb > before.memory_mb
+    else:
+        return None
+    return replace(plan, limits=share(raised), raised_from=recipes) if is_more else None
+
+
+def may_be_raised(header: Header, task: Task) -> bool:
+    """Whether a task has met a limit that can be doubled."""
+    record = task.record
+    return bool(record and raised_plan(task.plan, record, header.limits, math.inf))
+
+
+def with_limits_raised_before(plan: Plan, before: Plan, room: Limits) -> Plan:
+    """A plan with the limits of an earlier plan where these were raised, and nothing changed."""
+    is_the_same = plan.key == before.key and plan.limits == before.raised_from
+    if is_the_same and before.limits.memory_mb <= room.memory_mb:
+        return replace(plan, limits=before.limits, raised_from=before.raised_from)
+    return plan
 
 
 def limit_key(header: Header, task: Task) -> str:
@@ -7590,6 +7660,27 @@ class Changes(NamedTuple):
     differs: bool  # whether anything does, but for the driver
 
 
+def raise_limits(old: Batch, planned: Batch, ids: Iterable[str], times: float) -> None:
+    """Let what is planned have the limits that were raised before, and raise more of them.
+
+    `ids`: the chosen tasks. The limits that their results have met are doubled, at most so many
+    times over what the recipe says.
+    """
+    host = planned.header.host
+    room = planned.header.limits
+    chosen = set(ids)
+    for task in planned.tasks.values():
+        before = old.tasks.get(task.id) or old.withdrawn.get(task.id)
+        if before is None:
+            continue
+        plan = with_limits_raised_before(task.plan, before.plan, room)
+        holding = before.newest_holding(plan, host)
+        if holding and task.id in chosen:
+            plan = raised_plan(plan, holding, room, times) or plan
+        if plan != task.plan:
+            planned.apply(plan)
+
+
 def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> Changes:
     """How what is planned, and is to run, differs from the batch that it goes on with.
 
@@ -8333,11 +8424,15 @@ class Scheduler:
 def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
     """Waiting tasks in the order in which they should start.
 
-    `fifo`: as planned. `sjf`, `ljf`: smallest or largest first, by cores + GB asked for.
+    `fifo`: as planned. `sjf`, `ljf`: smallest or largest first, by cores + GB asked for. A higher
+    priority comes before all that.
     """
-    if scheduler == "fifo":
-        return list(tasks)
-    return sorted(tasks, key=_size_asked_for, reverse=scheduler == "ljf")
+    ordered = list(tasks)
+    if scheduler != "fifo":
+        ordered.sort(key=_size_asked_for, reverse=scheduler == "ljf")
+    # Of equal priority they stay as they are.
+    ordered.sort(key=lambda task: -task.plan.priority)
+    return ordered
 
 
 def _size_asked_for(task: Task) -> float:
@@ -8432,16 +8527,33 @@ class Runner:
 
         missing: list[Task] = []
         held: dict[TheoryView, list[TaskHit]] = {}
-        for task in tasks:
+        waiting = deque(tasks)
+        while waiting:
             await asyncio.sleep(0)  # for signals, and for the screen
             if self.scheduler.stopped:
                 break
+            task = waiting.popleft()
             hit = await cached.find(task.plan)
             if hit and not hit.counts:
                 held.setdefault(task.plan.view, []).append(TaskHit(task, hit))
             elif not hit or not await cached.restore(task, hit):
                 missing.append(task)
+            elif self._raise_limit(task):
+                waiting.appendleft(task)  # larger limits may have been met before, too
         return missing, list(held.values())
+
+    def _raise_limit(self, task: Task) -> bool:
+        """Double the limit that a task has just met, if that was asked for; whether it runs again.
+
+        Not when the batch is being stopped: it is doubled when the batch goes on.
+        """
+        header = self.batch.header
+        if not task.record or not header.options.retry or self.scheduler.stopped:
+            return False
+        plan = raised_plan(task.plan, task.record, header.limits, header.options.retry)
+        if plan:
+            self.recorder.record(plan)
+        return plan is not None
 
     def _proving(self, task: Task) -> Waiting:
         return Waiting(task.plan.limits, lambda: self._work(self._prove(task)))
@@ -8471,6 +8583,8 @@ class Runner:
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         if self.cached:
             self.cached.keep(run, result)
+        if self._raise_limit(task):
+            self.scheduler.add([self._proving(task)])  # behind all that waits
         return outcome
 
     async def _load(self, hits: list[TaskHit]) -> Outcome:
@@ -9167,6 +9281,9 @@ def _drawing_names(dot: str) -> Iterator[str]:
 # was written for its results shall work on ours, and its results can be shown and audited here.
 
 UPSTREAM_REPORT = "execution_report.json"
+RESULT_FOLDERS = ("success", "failed")  # it writes a file for each task that has ended
+# What tells a results directory, ours or its own.
+RECORDS = (JOURNAL, UPSTREAM_REPORT, *RESULT_FOLDERS)
 
 
 class _UpstreamEnd(NamedTuple):
@@ -9205,19 +9322,51 @@ _SUCCESSES = frozenset({Status.COMPLETED, Status.SUPERSEDED})  # what it calls s
 def load_results(path: str, warn: Callable[[str], None]) -> Batch:
     """The Batch of a results directory, which is given by itself or by one of its records.
 
-    Of our journal, if there is one; else of the report that batch-tamarin 1.2 writes. Raises
-    InputError.
+    Of our journal, if there is one; else of the report that batch-tamarin 1.2 writes at its end, or
+    of the files that it writes before. Raises InputError.
     """
-    directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
+    directory = results_directory(path, *RECORDS)
     journal = os.path.join(directory, JOURNAL)
-    # Where both are, the report was made of the journal.
+    # Where the others are, too, they were made of the journal.
     if not os.path.exists(journal):
-        return _load_report(directory)
+        if os.path.exists(os.path.join(directory, UPSTREAM_REPORT)):
+            return _load_report(directory)
+        return _load_result_files(directory, warn)
     batch, _ = load_batch(journal, warn)
     if not batch.has_begun:
         raise InputError("this journal tells of no batch", journal)
     _name_lost_provers(batch, journal, warn)
     return batch
+
+
+def own_results(path: str) -> str:
+    """The results directory, with a journal, that a user means.
+
+    Raises InputError that says what can be done with batch-tamarin's.
+    """
+    directory = results_directory(path, *RECORDS)
+    if not os.path.exists(os.path.join(directory, JOURNAL)):
+        raise InputError(f"there is no {JOURNAL}: {_uses_of_upstream(path)}", printable(path))
+    return directory
+
+
+def _uses_of_upstream(path: str) -> str:
+    """What can be done with a results directory of batch-tamarin's."""
+    shown = quoted([printable(path)])
+    return (
+        f"these are results of batch-tamarin. `batch_tamarin.py report {shown}` shows them, "
+        f"`batch_tamarin.py audit {shown}` tells what they establish; `batch_tamarin.py run` takes "
+        "their recipe, for results that can be gone on with and proofs that can be checked"
+    )
+
+
+def note_upstream_results(directory: str, tell: Callable[[str], None]) -> None:
+    """Say what can be done with batch-tamarin's results where new ones were to be written."""
+    names = _list_directory(directory)
+    is_upstreams = UPSTREAM_REPORT in names or has_result_files(directory)
+    # Who has begun another batch beside them knows by now.
+    if is_upstreams and JOURNAL not in names and not dated_siblings(directory):
+        tell(f"{printable(directory)}: {_uses_of_upstream(directory)}")
 
 
 def _name_lost_provers(batch: Batch, journal: str, warn: Callable[[str], None]) -> None:
@@ -9236,10 +9385,18 @@ def _load_report(directory: str) -> Batch:
     """The Batch of batch-tamarin's report in a directory."""
     path = os.path.join(directory, UPSTREAM_REPORT)
     batch = Batch()
-    try:
+    with _as_upstream_writes(path):
         report = json.loads(read_text(path))
         for event in _report_events(report, os.path.abspath(directory)):
             batch.apply(event)
+    return batch
+
+
+@contextmanager
+def _as_upstream_writes(path: str) -> Iterator[None]:
+    """While a file of batch-tamarin's is read: InputError for what it would not write."""
+    try:
+        yield
     # It comes from outside: any part may be missing, or of another kind.
     except (
         ValueError,
@@ -9251,7 +9408,6 @@ def _load_report(directory: str) -> Batch:
     ) as error:
         problem = f"{type(error).__name__}: {error}"
         raise InputError(f"this is not what batch-tamarin 1.2 writes ({problem})", path) from None
-    return batch
 
 
 class _Subtask(NamedTuple):
@@ -9310,8 +9466,7 @@ def _report_header(report: Json, directory: str) -> Header:
     timeout_s = _number_or_zero(config["default_timeout"])
     cwd = _where_it_ran(config["output_directory"], directory)
     data: Json = {"recipe_file": report["recipe"], "cwd": cwd, "provers": provers}
-    # Nothing began: the report is of this moment, as far as anyone can tell.
-    data["at"] = min(starts, default=timestamp())
+    data["at"] = min(starts, default="")
     data["limits"] = _limits_json(cores, memory_gb, timeout_s)
     return decode(Header, data)
 
@@ -9414,7 +9569,7 @@ def _subtask_result(subtask: _Subtask) -> Json:
 
 def _reported_usage(metadata: Json) -> Json:
     """What a task used, in seconds and MB as with us, and when it ended."""
-    usage: Json = {"wall_s": float(metadata["exec_duration_monotonic"])}
+    usage: Json = {"wall_s": float(metadata["exec_duration_monotonic"]), "cpu_s": None}
     usage["peak_mb"] = float(metadata["peak_memory"])
     usage["avg_mb"] = float(metadata["avg_memory"])
     usage["at"] = _utc(metadata["exec_end"])
@@ -9463,6 +9618,123 @@ def _status_of(word: str) -> Status:
     return Status.FAILED
 
 
+def has_result_files(directory: str) -> bool:
+    """Whether there is a file of a result in success/ or failed/."""
+    return next(_result_files(directory), "") != ""
+
+
+def _result_files(directory: str) -> Iterator[str]:
+    """The paths of the files in success/ and failed/."""
+    for folder in RESULT_FOLDERS:
+        place = os.path.join(directory, folder)
+        for name in sorted(_list_directory(place)):
+            if name.endswith(".json"):
+                yield os.path.join(place, name)
+
+
+def _load_result_files(directory: str, warn: Callable[[str], None]) -> Batch:
+    """The Batch of a run of batch-tamarin that was killed before it wrote its report."""
+    tasks: Json = {}
+    for path in _result_files(directory):
+        try:
+            with _as_upstream_writes(path):
+                _add_result_file(tasks, directory, json.loads(read_text(path)))
+        except InputError as error:  # the last one may be half-written
+            warn(f"passed over: {error}")
+    if not tasks:
+        raise InputError("holds no results", printable(directory))
+    report = _report_of_files(tasks, directory)
+    batch = Batch()
+    with _as_upstream_writes(directory):
+        for event in _report_events(report, os.path.abspath(directory)):
+            batch.apply(event)
+    warn(
+        f"{printable(directory)} has no {UPSTREAM_REPORT}: batch-tamarin did not come to its end. "
+        f"Shown is what stands in success/ and failed/, {plural(len(batch.tasks), 'result')}; what "
+        "else was planned, and limits, options and flags, are not known"
+    )
+    return batch
+
+
+def _report_of_files(tasks: Json, directory: str) -> Json:
+    """The report that batch-tamarin would have written, as far as it is known; `tasks`: its own."""
+    provers: Json = {}
+    for entry in tasks.values():
+        for subtask in entry["subtasks"].values():
+            alias = subtask["task_config"]["tamarin_alias"]
+            provers[alias] = {"path": alias}
+    # Paths in it are relative to where it ran: above the directory.
+    name = os.path.basename(os.path.abspath(directory))
+    config = {"global_max_cores": 0, "global_max_memory": 0, "default_timeout": 0}
+    report: Json = {"recipe": "(unknown)", "config": {**config, "output_directory": name}}
+    report["tamarin_versions"] = provers
+    report["tasks"] = tasks
+    return report
+
+
+def _add_result_file(tasks: Json, directory: str, file: Json) -> None:
+    """Put what a file of success/ or failed/ says into the member `tasks` of a report."""
+    task_id = _checked(str, file["task_id"])
+    prefix, lemma, alias = task_id.rsplit("--", 2)
+    result = _result_in_file(file, lemma)
+    measures = file["wrapper_measures"]
+    metadata: Json = {"exec_start": "", "exec_end": "", "cache_hit": False}
+    metadata["exec_duration_monotonic"] = measures["time"]
+    metadata["peak_memory"] = measures["peak_memory"]
+    metadata["avg_memory"] = measures["avg_memory"]
+    metadata["status"] = _status_in_file(file)
+    config: Json = {"tamarin_alias": alias, "lemma": lemma}
+    config["resources"] = {"cores": 0, "memory": 0, "timeout": 0}
+    subtask = {"task_config": config, "task_execution_metadata": metadata, "task_result": result}
+    # What can't be read is refused here, for this file alone; ids name files.
+    decode(Result, _subtask_result(_Subtask(task_id, prefix, "", subtask)))
+    if os.path.basename(task_id) != task_id:
+        raise ValueError(f"'{task_id}' can't name files")
+    entry = tasks.setdefault(prefix, {"theory_file": prefix, "subtasks": {}})
+    entry["subtasks"][task_id] = subtask
+    # A proof holds the whole theory; the one of the recipe is not known.
+    proof = os.path.join(directory, "proofs", task_id + ".spthy")
+    if entry["theory_file"] == prefix and os.path.exists(proof):
+        folder = os.path.dirname(os.path.abspath(directory))
+        entry["theory_file"] = os.path.relpath(proof, folder)
+
+
+def _result_in_file(file: Json, lemma: str) -> Json:
+    """What a file of success/ or failed/ says, as the report says it."""
+    if "error_description" in file:
+        return {**file, "return_code": str(file["return_code"])}
+    about: Json = {"steps": 0, "analysis_type": "unknown"}
+    word = str(Verdict.VERIFIED)  # of trait "unknown": its word for no verdict of the lemma
+    # A lemma of a diff theory is there for each side: that one of them is false comes first.
+    if lemma in file["falsified_lemma"]:
+        word = str(Verdict.FALSIFIED)
+        about = file["falsified_lemma"][lemma]
+    elif lemma in file["unterminated_lemma"]:
+        word = "unterminated"
+    elif lemma in file["verified_lemma"]:
+        about = file["verified_lemma"][lemma]
+    result: Json = {"lemma_result": word, **about}
+    result["warnings"] = file["warnings"]
+    result["real_time_tamarin_measure"] = file["tamarin_timing"]
+    return result
+
+
+# How the descriptions begin of what met its limit, in failed/.
+_DESCRIBED_ENDS = {
+    "The task timed out": _TOOK_TOO_LONG,
+    "The task exceeded its memory limit": _GREW_TOO_LARGE,
+}
+
+
+def _status_in_file(file: Json) -> str:
+    """Its word for how the task of a file ended."""
+    description = file.get("error_description", "")
+    for beginning, end in _DESCRIBED_ENDS.items():
+        if description.startswith(beginning):
+            return end.status
+    return _FAILED.status if description else _SUCCEEDED.status
+
+
 def _utc(local: str) -> str:
     """A time of batch-tamarin's (local, no zone) as the journal writes times; "" for none."""
     import datetime
@@ -9476,8 +9748,6 @@ def _utc(local: str) -> str:
 
 
 # --- Writing: success/ and failed/ ----------------------------------------------------------------
-
-RESULT_FOLDERS = ("success", "failed")
 
 
 def write_result_file(directory: str, task: Task) -> None:
@@ -9588,7 +9858,10 @@ def _failure(result: Result) -> Json:
 
 
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
-    """The whole batch as batch-tamarin's execution_report.json, in pieces."""
+    """The whole batch as batch-tamarin's execution_report.json, in pieces.
+
+    In a thread, too, while the batch goes on: whatever changes meanwhile is looked at once.
+    """
     provers: Json = {}
     for alias, prover in batch.provers.items():
         path = prover.command[0]
@@ -9645,10 +9918,15 @@ def _config(batch: Batch, directory: str) -> Json:
     """The member `config`: whole GB and seconds, at least 1."""
     limits = batch.header.limits
     config: Json = {"global_max_cores": limits.cores}
-    config["global_max_memory"] = max(1, limits.memory_mb // 1024)
+    config["global_max_memory"] = _whole_gb(limits)
     config["default_timeout"] = max(1, round(limits.timeout_s))
     config["output_directory"] = directory
     return config
+
+
+def _whole_gb(limits: Limits) -> int:
+    """A memory limit as its schema has it. Rounded down, no task's is above that of all."""
+    return max(1, limits.memory_mb // 1024)
 
 
 def _v_version(prover: Prover) -> str:
@@ -9661,7 +9939,7 @@ def _v_version(prover: Prover) -> str:
 def _totals(batch: Batch) -> Json:
     """Sums over what has ended; its `total_memory` is the sum of the peaks."""
     tasks = batch.tasks.values()
-    results = [task.result for task in tasks if task.result]
+    results = [result for result in [task.result for task in tasks] if result]
     times = [result.usage.wall_s for result in results]
     peaks = [result.usage.peak_mb for result in results]
     successes = sum(result.status in _SUCCESSES for result in results)
@@ -9721,11 +9999,14 @@ def _subtask_items(batch: Batch, directory: str, tasks: Iterable[Task]) -> Itera
 
 def _subtask(batch: Batch, directory: str, task: Task) -> Json:
     """What the report says of a task; it has no `task_result` before it ended."""
-    outputs = result_files(directory, task.id)
-    subtask: Json = {"task_config": _task_config(task.plan, outputs)}
-    subtask["task_execution_metadata"] = _task_execution_metadata(batch, task, outputs)
-    if task.result:
-        subtask["task_result"] = _task_result(task.result)
+    plan = task.plan
+    result = task.result
+    outputs = result_files(directory, plan.id)
+    metadata = _task_execution_metadata(batch, plan, result or Result(Status.PENDING), outputs)
+    subtask: Json = {"task_config": _task_config(plan, outputs)}
+    subtask["task_execution_metadata"] = metadata
+    if result:
+        subtask["task_result"] = _task_result(result)
     return subtask
 
 
@@ -9733,7 +10014,7 @@ def _task_config(plan: Plan, outputs: Outputs) -> Json:
     """What the report says of a plan; limits in whole GB and seconds, at least 1."""
     limits = plan.limits
     resources = {"cores": limits.cores}
-    resources["memory"] = max(1, round(limits.memory_mb / 1024))
+    resources["memory"] = _whole_gb(limits)
     resources["timeout"] = max(1, round(limits.timeout_s))
     config: Json = {"tamarin_alias": plan.prover, "lemma": plan.lemma}
     config["output_theory_file"] = outputs.proof
@@ -9744,15 +10025,14 @@ def _task_config(plan: Plan, outputs: Outputs) -> Json:
     return config
 
 
-def _task_execution_metadata(batch: Batch, task: Task, outputs: Outputs) -> Json:
+def _task_execution_metadata(batch: Batch, plan: Plan, result: Result, outputs: Outputs) -> Json:
     """What the report says of a run."""
-    prover = batch.provers[task.plan.prover]
-    result = task.result or Result(task.status)
+    prover = batch.provers[plan.prover]
     usage = result.usage
     # What never ran is given the batch's beginning: the format has no task without times.
     ended = instant(result.at or batch.header.at)
-    metadata: Json = {"command": prover_command(prover, task.plan, outputs)}
-    metadata["status"] = _UPSTREAM_ENDS[task.status].status
+    metadata: Json = {"command": prover_command(prover, plan, outputs)}
+    metadata["status"] = _UPSTREAM_ENDS[result.status].status
     metadata["cache_hit"] = result.cached
     metadata["exec_start"] = _local_time(ended - usage.wall_s)
     metadata["exec_end"] = _local_time(ended)
@@ -10024,8 +10304,17 @@ class Row(NamedTuple):
     @property
     def limits(self) -> Limits:
         """Those of its result. One that met larger limits than are planned now still holds."""
+        return self._plan_of_result.limits
+
+    @property
+    def raised_limit(self) -> str:
+        """`limit raised to 20 s`, of its result's limits; "" where the recipe's were enough."""
+        return self._plan_of_result.raised_limit
+
+    @property
+    def _plan_of_result(self) -> Plan:
         record = self.task.record
-        return record.plan.limits if record else self.plan.limits
+        return record.plan if record else self.plan
 
     @property
     def is_failure(self) -> bool:
@@ -10604,7 +10893,7 @@ class EvidenceReader:
 
     def read(self, path: str) -> bool:
         """Read what a user named; False if there is nothing for an audit. Raises InputError."""
-        is_record = os.path.basename(path) in (JOURNAL, UPSTREAM_REPORT)
+        is_record = os.path.basename(path) in RECORDS
         if is_record and os.path.isfile(path):
             path = os.path.dirname(path) or "."
         if os.path.isdir(path):
@@ -10637,7 +10926,8 @@ class EvidenceReader:
 
     def _read_results(self, folder: str, names: Iterable[str]) -> bool:
         """Read a results directory; False if it is none, or can't be read."""
-        if JOURNAL not in names and UPSTREAM_REPORT not in names:
+        is_whole = JOURNAL in names or UPSTREAM_REPORT in names
+        if not is_whole and not has_result_files(folder):
             return False
         try:
             batch = load_results(folder, self.warn)
@@ -11075,13 +11365,10 @@ def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
     return tuple(prover_warnings(task.plan, log.said, theory))
 
 
-# Nothing is known of the limits of what stands in a file.
-_NO_LIMITS = Limits(0, 0, 0)
-
-
 def stands_in_a_file(task: Task) -> bool:
     """Whether a task was made by `file_task`, not planned in a batch."""
-    return task.plan.limits == _NO_LIMITS
+    # What batch-tamarin left without a report has no limits either, but an id.
+    return task.plan.limits == NO_LIMITS and "--" not in task.id
 
 
 def file_task(
@@ -11107,7 +11394,7 @@ def file_task(
         prover=prover or "unknown prover",
         options=(),
         flags=(),
-        limits=_NO_LIMITS,
+        limits=NO_LIMITS,
         cwd=os.path.dirname(file),
         prove=True,
         optional=first.optional,
@@ -11414,7 +11701,8 @@ def _stale_results(view: _View, tasks: Iterable[Task], digest: str) -> Iterator[
         if task.plan.theory_digest not in ("", digest):
             yield finding("stale", task, "the theory has changed since")
         # A fresh clone has new dates: they count only where nothing better is known.
-        elif not task.plan.key and instant(task.result.at) < os.stat(view.path).st_mtime - CLOCK_S:
+        ended = instant(task.result.at)
+        if not task.plan.key and 0 < ended < os.stat(view.path).st_mtime - CLOCK_S:
             yield finding("stale", task, "the theory is newer", NOTE)
 
 
@@ -11538,6 +11826,7 @@ class Recheck:
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
+            raised_from=None,  # to a check the limits that its proof needed are its own
         )
         files = {path: file_state_now(path)}
         self.dependencies[check.view] = Dependencies("", files, {"stored proof": check.key})
@@ -11666,6 +11955,45 @@ def write_reports(batch: Batch, directory: str, derived: DerivedFiles) -> None:
         write_summary(batch, directory)
 
 
+LIVE_REPORT_S = 5.0  # at least, between two reports of a batch that runs
+LIVE_REPORT_SHARE = 50  # and so many times as long as making one takes
+
+
+class LiveReport:
+    """Keeps batch-tamarin's report up to date while a batch runs, as its `report` may read it then.
+
+    In a thread, and seldom: of 100,000 tasks one takes seconds.
+    """
+
+    def __init__(self, batch: Batch, derived: DerivedFiles) -> None:
+        self._batch = batch
+        self._derived = derived
+        self._has_news = True
+
+    def note(self, event: Event) -> None:
+        """Take note of an event: there is something to write."""
+        self._has_news = True
+
+    async def beside(self, work: Awaitable[None]) -> None:
+        """Await some work, and keep the report up to date meanwhile."""
+        import asyncio
+
+        job = asyncio.ensure_future(work)
+        while not job.done():
+            began = time.monotonic()
+            if self._has_news:
+                self._has_news = False
+                await asyncio.to_thread(self._write)
+            took_s = time.monotonic() - began
+            pause_s = max(LIVE_REPORT_S, LIVE_REPORT_SHARE * took_s)
+            await asyncio.wait([job], timeout=pause_s)
+        await job
+
+    def _write(self) -> None:
+        with self._derived.making(UPSTREAM_REPORT):
+            write_execution_report(self._batch, self._derived.directory)
+
+
 # What a report is of: batches by their results directories.
 Batches = Mapping[str, Batch]
 
@@ -11773,6 +12101,8 @@ def _notes(row: Row) -> Iterator[str]:
     _, _, what_it_rests_on = row.told.partition(", ")
     if what_it_rests_on:
         yield what_it_rests_on
+    if row.raised_limit:
+        yield row.raised_limit
     result = row.result
     if result.reason:
         # It may quote the prover at length.
@@ -11821,14 +12151,21 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
         shown = quoted([printable(log)])
         yield f"why:   less {shown}"
     if statuses & MET_A_LIMIT:
-        met = [task for task in tasks if task.status in MET_A_LIMIT]
-        keys = dict.fromkeys(limit_key(batch.header, task) for task in met)
-        recipe = os.path.basename(batch.header.recipe_file) or "the recipe"
-        limits = listed(filter(None, keys), 3) or "the limits"
-        yield (
-            f"more:  raise {printable(limits)} ({printable(recipe)}) and run it again: "
-            "only what met its limit runs again"
-        )
+        yield from _next_limits(batch, where, tasks)
+
+
+def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[str]:
+    """What a user can do about tasks that met a limit; `where`: the directory, as typed."""
+    met = [task for task in tasks if task.status in MET_A_LIMIT]
+    keys = dict.fromkeys(limit_key(batch.header, task) for task in met)
+    recipe = os.path.basename(batch.header.recipe_file) or "the recipe"
+    limits = listed(filter(None, keys), 3) or "the limits"
+    yield (
+        f"more:  raise {printable(limits)} ({printable(recipe)}) and run it again: "
+        "only what met its limit runs again"
+    )
+    if any(may_be_raised(batch.header, task) for task in met):
+        yield f"       or batch_tamarin.py retry {where}: the same with doubled limits"
 
 
 def _telling_log(directory: str, job: str) -> str:
@@ -12433,7 +12770,7 @@ def _told_memory(row: Row) -> str:
 def _remarks(row: Row) -> str:
     """What a person should know of a result beside its figures."""
     result = row.result
-    remarks = [_shortened(result.reason)]
+    remarks = [row.raised_limit, _shortened(result.reason)]
     remarks += [_shortened(f"warning: {warning}") for warning in result.warnings]
     if result.cached:
         remarks.append(f"cached {_day(result.ran)}".rstrip())
@@ -12570,8 +12907,13 @@ def _sum_of_times(rows: Iterable[Row]) -> str:
 
 
 def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
-    """Their CPU seconds, in the same way."""
-    total = sum(row.result.usage.cpu_s / row.shared_by for row in rows)
+    """Their CPU seconds, in the same way; "" where some were not measured."""
+    total = 0.0
+    for row in rows:
+        cpu_s = row.result.usage.cpu_s
+        if cpu_s is None:
+            return ""
+        total += cpu_s / row.shared_by
     return f"{total:,.1f}"
 
 
@@ -12745,8 +13087,9 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
     prover = batch.provers[plan.prover]
     outputs = result_files(directory, plan.id)
     yield page.facts(_task_facts(row, prover))
-    # Without its theory a task has no command: a pattern in the recipe is no lemma.
-    if not plan.unreadable:
+    # Without its theory a task has no command: a pattern in the recipe is no lemma. And of
+    # batch-tamarin's, which have no key, nobody knows it.
+    if plan.key and not plan.unreadable:
         # What is taken out of a word may be what it would be quoted for.
         words = map(page.seen, prover_command(prover, plan, outputs))
         yield page.code(quoted(words))
@@ -12785,7 +13128,8 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "takes for granted", ", ".join(plan.assumes)
     yield "options", quoted(plan.options)
     yield "flags", " ".join(plan.flags)
-    yield "limits", str(row.limits)
+    yield "limits", _told_limits(row)
+    yield "earlier attempts", "; ".join(_earlier_attempts(row.task))
     if row.task.result:
         yield "used", _told_usage(result.usage)
     if row.shared_by > 1:
@@ -12798,13 +13142,27 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "exit", str(result.exit or "")
 
 
+def _told_limits(row: Row) -> str:
+    """The limits of a result; "" where nobody knows them."""
+    if row.limits == NO_LIMITS:
+        return ""
+    return f"{row.limits} ({row.raised_limit})" if row.raised_limit else str(row.limits)
+
+
+def _earlier_attempts(task: Task) -> Iterator[str]:
+    """How earlier attempts at the same plan ended that met smaller limits."""
+    for record in task.earlier:
+        if record.plan.key == task.plan.key and record.result.status in MET_A_LIMIT:
+            yield f"{outcome_words(record.result)} ({record.plan.limits})"
+
+
 def _told_usage(usage: Usage) -> str:
     """Time and memory, over the whole process tree."""
-    wall = f"{usage.wall_s:,.2f} s"
-    cpu = f"{usage.cpu_s:,.2f} s CPU"
-    peak = f"{usage.peak_mb:,.0f} MB"
-    average = f"average {usage.avg_mb:,.0f} MB"
-    return f"{wall}, {cpu}, {peak} ({average})"
+    told = [f"{usage.wall_s:,.2f} s"]
+    if usage.cpu_s is not None:
+        told.append(f"{usage.cpu_s:,.2f} s CPU")
+    told.append(f"{usage.peak_mb:,.0f} MB (average {usage.avg_mb:,.0f} MB)")
+    return ", ".join(told)
 
 
 def _told_origin(result: Result) -> str:
@@ -12839,6 +13197,8 @@ def _provers_table(batch: Batch) -> Table:
         number = prover.version or "(unknown)"
         version = f"{prover.flavour} {number}"
         words = [*prover.command, *prover.options]
+        if words == [alias]:  # of a prover of ours it is a path
+            words = ["(unknown)"]
         table.add_row(alias, version, " ".join(words))
     return table
 
@@ -12854,9 +13214,10 @@ def _batch_facts(batch: Batch, rows: Sequence[Row], with_names: bool) -> Iterato
         yield "recipe", os.path.basename(header.recipe_file)
     yield "platform", header.platform
     limits = header.limits
-    cores = plural(limits.cores, "core")
-    memory_gb = limits.memory_mb / 1024
-    yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
+    if limits != NO_LIMITS:
+        cores = plural(limits.cores, "core")
+        memory_gb = limits.memory_mb / 1024
+        yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
     # What we read of batch-tamarin's has no version of ours.
     if header.version:
         yield "run by", f"batch_tamarin.py {header.version}"
@@ -12873,6 +13234,8 @@ def _batch_times(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     if spans:
         began = min(span.began for span in spans)
         ended = max(span.ended for span in spans)
+    if not began:  # what batch-tamarin did not finish tells of no times
+        return
     yield "began", utc(began)
     left = len(rows) - batch.count(*FINAL)
     if left:
@@ -13593,7 +13956,7 @@ def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iter
     names += json_names(Result)
     names += ["assuming", "on_older_text"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
-    left_out = ("limits", "lemmas", "exit", "stderr_tail")
+    left_out = ("limits", "raised_from", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     if len(batches) > 1:
         columns.insert(0, "directory")
@@ -14743,7 +15106,7 @@ class Progress:
         if isinstance(event, Started) and self.debug:
             self._tell_start(event)
         if isinstance(event, Finished):
-            self._tell_end(self.batch.tasks[event.id])
+            self._tell_end(event)
 
     def _tell_start(self, start: Started) -> None:
         """Say which command began."""
@@ -14752,15 +15115,21 @@ class Progress:
         command = quoted(start.command)
         say(f"start {start.job} ({process}; {cores} in use): {command}")
 
-    def _tell_end(self, task: Task) -> None:
+    def _tell_end(self, finished: Finished) -> None:
         """Say what came of a task; with --quiet only what didn't go well."""
+        task = self.batch.tasks[finished.id]
+        next_step = ""
+        if task.result is not finished.result:  # it waits once more, and no verdict is due yet
+            next_step = f"; {task.plan.raised_limit}, runs again"
+            task = Task.with_result(replace(task.plan, expect=None), finished.result)
         went_well = task.is_settled and not task.misses_expectation
-        if self.quiet and went_well:
+        if self.quiet and (went_well or next_step):
             return
         total = str(self.tally.total)
-        done = str(self.tally.done).rjust(len(total))
+        # What runs again is counted until its new plan is told.
+        done = str(self.tally.done - bool(next_step)).rjust(len(total))
         heading = f"[{done}/{total}] {task.outcome:12}"
-        facts = result_facts(task)
+        facts = result_facts(task) + next_step
         if self.screen is None:
             say(f"{heading} {task.id} {facts}")
             return
@@ -14873,10 +15242,6 @@ class Times:
     count: int = 0
     total_s: float = 0.0
 
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.total_s += seconds
-
 
 class Tally:
     """How many tasks came to what, and what the rest will take.
@@ -14896,6 +15261,7 @@ class Tally:
         self._done = 0
         self._outcomes: Counter[str] = Counter()  # of final tasks
         self._begun: dict[str, str] = {}  # by id: the outcomes of others that have begun
+        self._at_limits: set[str] = set()  # ids of final tasks that may wait once more
         # How many tasks are not final, by recipe entry and timeout: what a forecast needs of them.
         self._open: Counter[tuple[str, float]] = Counter()
         # What final tasks took: all of them, and those of each recipe entry.
@@ -14903,40 +15269,65 @@ class Tally:
         self._entry_times: dict[str, Times] = {}
         for task in self._tasks:
             self._open[open_key(task.plan)] += 1
-            self._note_status(task)
+            if task.is_final:
+                self._note_end(task.plan, task.result or Result(task.status))
+            elif task.status is not Status.PENDING:
+                self._begun[task.id] = task.outcome
 
     def note(self, event: Event) -> None:
         """Take note of an event that has just been applied."""
-        if isinstance(event, (Header, Plan)):
-            # Any task may have another status now. A journal begins with thousands of plans: they
-            # are counted at the next look, all at once.
-            self._is_stale = True
-        elif self._is_stale:
+        if self._is_stale:
             return
-        elif isinstance(event, Started):
+        if isinstance(event, Started):
             for task_id in event.ids:
                 self._begun[task_id] = Status.RUNNING
         elif isinstance(event, Finished):
-            self._note_status(self._batch.tasks[event.id])
+            self._note_finish(event)
+        elif isinstance(event, Plan) and event.id in self._at_limits:
+            self._note_raised_limit(self._batch.tasks[event.id])
+        elif isinstance(event, (Header, Plan)):
+            # Any task may have another status now. A journal begins with thousands of plans: they
+            # are counted at the next look, all at once.
+            self._is_stale = True
 
-    def _note_status(self, task: Task) -> None:
-        """Count a task that was open until now."""
-        if task.is_final:
-            self._begun.pop(task.id, None)
-            self._open[open_key(task.plan)] -= 1
-            self._done += 1
-            self._outcomes[task.outcome] += 1
-            self._note_time(task)
-        elif task.status is not Status.PENDING:
-            self._begun[task.id] = task.outcome
-
-    def _note_time(self, task: Task) -> None:
-        """Count what a final task took."""
-        if task.result is None:
+    def _note_finish(self, event: Finished) -> None:
+        """Count how an attempt ended."""
+        task = self._batch.tasks[event.id]
+        if event.result.status not in FINAL:
+            self._begun[task.id] = outcome_words(event.result)
             return
-        seconds = task.result.usage.wall_s
-        self._all_times.add(seconds)
-        self._entry_times.setdefault(task.plan.entry, Times()).add(seconds)
+        # Its plan of then: limits that were met may have been raised meanwhile.
+        for record in (task.record, task.outdated):
+            if record and record.result is event.result:
+                self._note_end(record.plan, record.result)
+
+    def _note_end(self, plan: Plan, result: Result) -> None:
+        """Count a task that was open until now."""
+        self._begun.pop(plan.id, None)
+        self._open[open_key(plan)] -= 1
+        self._done += 1
+        self._outcomes[outcome_words(result)] += 1
+        self._note_time(plan, result, 1)
+        if result.status in MET_A_LIMIT:
+            self._at_limits.add(plan.id)
+
+    def _note_time(self, plan: Plan, result: Result, count: int) -> None:
+        """Count what a task took; a count of -1 takes it back."""
+        for times in (self._all_times, self._entry_times.setdefault(plan.entry, Times())):
+            times.count += count
+            times.total_s += count * result.usage.wall_s
+
+    def _note_raised_limit(self, task: Task) -> None:
+        """Count a task as open once more."""
+        met = task.outdated
+        if met is None or task.status is not Status.PENDING:
+            self._is_stale = True
+            return
+        self._at_limits.discard(task.id)
+        self._open[open_key(task.plan)] += 1
+        self._done -= 1
+        self._outcomes[outcome_words(met.result)] -= 1
+        self._note_time(task.plan, met.result, -1)
 
     def _refresh(self) -> None:
         """Count anew if any task may have changed otherwise than by a start or an end."""
@@ -15270,6 +15661,7 @@ examples:
   prove everything it names:            batch_tamarin.py run recipe.json
   look at it from another terminal:     batch_tamarin.py status results --follow
   go on after a stop or a crash:        batch_tamarin.py resume results
+  double the limits that were met:      batch_tamarin.py retry results
   what do the results establish?        batch_tamarin.py audit results
   what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
 
@@ -15460,6 +15852,7 @@ def command_line_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_run_command(commands)
     add_resume_command(commands)
+    add_retry_command(commands)
     add_check_command(commands)
     add_init_command(commands)
     add_status_command(commands)
@@ -15506,6 +15899,12 @@ def add_run_command(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def add_resume_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = add_command(commands, command_resume, "results", "results -t '*--secrecy--*'")
+    add_results_argument(parser)
+    add_running_arguments(parser)
+
+
+def add_retry_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(commands, command_retry, "results", "results -t '*--secrecy--*'")
     add_results_argument(parser)
     add_running_arguments(parser)
 
@@ -15808,6 +16207,13 @@ def add_running_arguments(parser: Parser) -> None:
         help="prove the tasks that -t selects anew (without -t: all), whatever results there are",
     )
     parser.add_argument(
+        "--retry",
+        type=retries_argument,
+        metavar="N",
+        help="let what meets its limit run again with that limit doubled, at most N times; memory "
+        "never beyond that of all jobs together",
+    )
+    parser.add_argument(
         "--no-cache",
         action="store_true",
         help="take no results of other runs, and keep none for them; what this results directory "
@@ -15907,6 +16313,13 @@ def memory_argument(text: str) -> float | str:
             + GIGABYTES.hint(text)
         )
     return memory_gb
+
+
+def retries_argument(text: str) -> int:
+    """How often a limit may be doubled: doubled 20 times, an hour is over a century."""
+    if not re.fullmatch(r"\d{1,2}", text) or int(text) > 20:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0 to 20")
+    return int(text)
 
 
 def number_argument(text: str) -> float:
@@ -16213,6 +16626,8 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
     for task_id in task_ids:
         plan = batch.tasks[task_id].plan
         line = f"  {task_id}: {plan.limits}"
+        if plan.priority:
+            line += f", priority {plan.priority}"
         if plan.expect:
             line += f", expect {plan.expect}"
         print_out(printable(line) + "\n")
@@ -16497,7 +16912,7 @@ def command_status(args: argparse.Namespace) -> int:
 
     What runs, what is done, what is left and for how long; of a batch that has ended, its results.
     """
-    directory = results_directory(args.results, JOURNAL)
+    directory = own_results(args.results)
     path = os.path.join(directory, JOURNAL)
     with open_file(path) as file:
         batch = Batch()
@@ -16714,7 +17129,7 @@ def command_report(args: argparse.Namespace) -> int:
             raise InputError(
                 f"there is no such results directory (did you mean '-f {path}'?)", path
             )
-        directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
+        directory = results_directory(path, *RECORDS)
         batches[directory] = load_results(directory, warn)
         warn_of_news(batches[directory], directory, sources_now(batches[directory]))
     files = report_files(args)
@@ -16921,15 +17336,31 @@ def show_cache(cache: Cache) -> None:
 
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
+    if any(os.path.exists(os.path.join(args.recipe, name)) for name in RECORDS):
+        own_results(args.recipe)  # which tells what batch-tamarin's are good for
     recipe = Recipe(args.recipe)
-    options = replace(asked_options(args), scheduler=args.scheduler)
+    options = replace(asked_options(args), scheduler=args.scheduler, retry=args.retry or 0)
     directory = args.output or recipe_results(recipe)
+    note_upstream_results(directory, say)
     return run_recipe(recipe, options, directory, args, args.fresh)
 
 
 def command_resume(args: argparse.Namespace) -> int:
     """Go on where a batch stopped, from its results directory alone."""
-    directory = os.path.abspath(results_directory(args.results, JOURNAL))
+    return resume_batch(args)
+
+
+def command_retry(args: argparse.Namespace) -> int:
+    """Go on with a batch, what met its limit once more with that limit doubled.
+
+    Memory grows to that of all jobs together at most. Another `retry` doubles once more.
+    """
+    return resume_batch(args, doubled=True)
+
+
+def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
+    """Go on with a batch; `doubled`: the limits that its results have met, once."""
+    directory = os.path.abspath(own_results(args.results))
     journal_path = os.path.join(directory, JOURNAL)
     batch, _ = load_batch(journal_path, warn)
     header = batch.header
@@ -16951,14 +17382,17 @@ def command_resume(args: argparse.Namespace) -> int:
     # As it was then: the file may say something else today.
     text = json.dumps(header.recipe, indent=2)
     recipe = Recipe(header.recipe_file, text)
-    return run_recipe(recipe, header.options, directory, args, resumed=True)
+    options = header.options
+    if args.retry is not None:
+        options = replace(options, retry=args.retry)
+    return run_recipe(recipe, options, directory, args, resumed=True, doubled=doubled)
 
 
 def command_recheck(args: argparse.Namespace) -> int:
     """Let another prover check stored proofs, without a search: it must reach the same verdicts."""
     import asyncio
 
-    directory = results_directory(args.results, JOURNAL)
+    directory = own_results(args.results)
     journal_path = os.path.join(directory, JOURNAL)
     batch = load_results(directory, warn)
     if batch.header.recheck_of:
@@ -17014,6 +17448,7 @@ def run_recipe(
     args: argparse.Namespace,
     fresh: bool = False,
     resumed: bool = False,
+    doubled: bool = False,
 ) -> int:
     """Plan, run and report; returns the exit code.
 
@@ -17022,7 +17457,8 @@ def run_recipe(
     """
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else cache_to_use(args)
-    done = run_batch(planned, directory, args, args.task, fresh, cache, args.again, resumed)
+    again = args.again
+    done = run_batch(planned, directory, args, args.task, fresh, cache, again, resumed, doubled)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
@@ -17067,23 +17503,27 @@ def run_batch(
     cache: Cache | None = None,
     again: bool = False,
     resumed: bool = False,
+    doubled: bool = False,
 ) -> BatchRun:
     """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
 
     `again`: also what has a result, and without asking the cache. `resumed`: the batch in this very
-    directory. Raises InputError when a pattern chooses nothing, StorageError when the results can't
-    be kept.
+    directory. `doubled`: the limits that its results have met, once. Raises InputError when a
+    pattern chooses nothing, StorageError when the results can't be kept.
     """
     chosen_ids = select_ids(planned, patterns)
     journal = open_results(directory, planned, fresh, say, args.take_over, resumed)
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
+        times = math.inf if doubled else planned.header.options.retry
+        raise_limits(batch, planned, chosen_ids, times)
         changes = changes_of(batch, planned, chosen_ids, again)
         batch.dependencies = planned.dependencies
         if not changes.differs:
             journal.close()
-            return _nothing_to_do(batch, directory, chosen_ids)
+            hint = "no limit that was met can be doubled" if doubled else "--again proves anew"
+            return _nothing_to_do(batch, directory, chosen_ids, hint)
         bring_up_to_plan(journal, changes, say)
     prepare_directory(batch, directory)
     derived = DerivedFiles(directory)
@@ -17120,20 +17560,22 @@ def _run_tasks(
         # First the file: who is told that a task has ended finds it.
         journal.observers.append(functools.partial(write_event_files, batch, derived))
         journal.observers.append(progress)
+        report = LiveReport(batch, derived)
+        journal.observers.append(report.note)
         tell = say if args.debug else None
         runner = Runner(directory, journal, supervisor, cache, tell)
-        asyncio.run(progress.beside(runner.run(waiting, again)))
+        asyncio.run(progress.beside(report.beside(runner.run(waiting, again))))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
     return stopped_by
 
 
-def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun:
+def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], hint: str) -> BatchRun:
     """Every result that is asked for is there, and holds: nothing is written."""
     tasks = [batch.tasks[task_id] for task_id in ids]
     results = plural(len(tasks), "result")
-    say(f"nothing to do: {results} in {directory} still hold (--again proves anew)")
+    say(f"nothing to do: {results} in {directory} still hold ({hint})")
     return conclude(batch, directory, tasks, stopped_by=0)
 
 
