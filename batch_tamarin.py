@@ -15267,6 +15267,11 @@ class Tally:
         # What final tasks took: all of them, and those of each recipe entry.
         self._all_times = Times()
         self._entry_times: dict[str, Times] = {}
+        # Lemmas that proofs take for granted; theories in which one of them is falsified.
+        self._assumed: set[str] = set()
+        self._undermined: set[str] = set()
+        for task in self._batch.tasks.values():
+            self._assumed.update(task.plan.assumes)
         for task in self._tasks:
             self._open[open_key(task.plan)] += 1
             if task.is_final:
@@ -15308,6 +15313,8 @@ class Tally:
         self._done += 1
         self._outcomes[outcome_words(result)] += 1
         self._note_time(plan, result, 1)
+        if result.verdict is Verdict.FALSIFIED and plan.lemma in self._assumed:
+            self._undermined.add(plan.theory)
         if result.status in MET_A_LIMIT:
             self._at_limits.add(plan.id)
 
@@ -15350,7 +15357,23 @@ class Tally:
         self._refresh()
         counts = self._outcomes + Counter(self._begun.values())
         counts[Status.PENDING] = self.total - self._done - len(self._begun)
-        return {word: counts[word] for word in WORDS if counts[word] > 0}
+        for task in self._resting_on_false():
+            counts[task.outcome] -= 1
+            counts[RESTING_ON_FALSE] += 1
+        return {word: counts[word] for word in STANDINGS if counts[word] > 0}
+
+    def _resting_on_false(self) -> Iterator[Task]:
+        """The tasks whose verdict rests on a falsified lemma: hardly ever there is one to look for."""
+        if not self._undermined:
+            return
+        tasks = [
+            task for task in self._batch.tasks.values() if task.plan.theory in self._undermined
+        ]
+        closure = Closure(tasks)
+        counted = {task.id for task in self._tasks}
+        for task in tasks:
+            if task.id in counted and _falsified(closure.open_assumptions(task)):
+                yield task
 
     def forecast(self, running: Mapping[str, float], slots: int) -> Forecast:
         """When all tasks will have ended, if `slots` jobs go on running side by side.

@@ -616,6 +616,19 @@ def test_the_tally_is_told_of_a_raised_limit_when_that_has_happened():
     assert tally.forecast({}, 1) == (240, True)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_tally_counts_as_verified_nothing_that_rests_on_a_falsified_lemma(order):
+    batch = bt.Batch(bt.Header())
+    batch.apply(a_plan(id="0", lemma="types"))
+    batch.apply(a_plan(id="1", lemma="secrecy", assumes=("types",)))
+    tally = bt.Tally(batch, batch.tasks.values())
+    events = [ends("0", "falsified"), ends("1", "verified")]
+    for number in order:
+        batch.apply(events[number])
+        tally.note(events[number])
+    assert tally.counts() == {"falsified": 1, "resting on a falsified lemma": 1}
+
+
 def test_the_tally_counts_all_tasks_and_those_that_are_done(told_story):
     for batch, tally in told_story:
         assert tally.total == len(batch.tasks)
