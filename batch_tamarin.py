@@ -15363,7 +15363,7 @@ class Tally:
         return {word: counts[word] for word in STANDINGS if counts[word] > 0}
 
     def _resting_on_false(self) -> Iterator[Task]:
-        """The tasks whose verdict rests on a falsified lemma: hardly ever there is one to look for."""
+        """The tasks whose verdict rests on a falsified lemma; hardly ever there is one."""
         if not self._undermined:
             return
         tasks = [
