@@ -548,13 +548,16 @@ class Limits:
         )
 
 
+NO_LIMITS = Limits(0, 0, 0)  # of what others did, and did not tell
+
+
 @slotted
 @dataclass(frozen=True)
 class Usage:
     """What a job used, over its whole process tree: seconds and MB."""
 
     wall_s: float = 0.0
-    cpu_s: float = 0.0
+    cpu_s: Optional[float] = 0.0  # noqa: UP045 - None where nobody measured it
     peak_mb: float = 0.0
     avg_mb: float = 0.0  # weighted by time
 
@@ -695,6 +698,9 @@ class Plan:
     key: str  # digest of everything that can change the result
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
+    priority: int = field(default=0, metadata=SPARSE)  # the highest starts first
+    # The recipe's limits, where one of them was met and doubled for another attempt.
+    raised_from: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
     unreadable: SharedText = field(default="", metadata=SPARSE)
     variant: SharedText = field(default="", metadata=SPARSE)  # "" of an entry without variants
@@ -705,6 +711,18 @@ class Plan:
     def view(self) -> TheoryView:
         """What tasks that read the same files have in common."""
         return TheoryView(self.prover, self.theory, self.options, self.flags, self.cwd)
+
+    @property
+    def raised_limit(self) -> str:
+        """`limit raised to 20 s`: what is more than the recipe says; "" where nothing is."""
+        if not self.raised_from:
+            return ""
+        raised: list[str] = []
+        if self.limits.timeout_s > self.raised_from.timeout_s:
+            raised.append(f"{self.limits.timeout_s:g} s")
+        if self.limits.memory_mb > self.raised_from.memory_mb:
+            raised.append(f"{self.limits.memory_mb / 1024:.3g} GB")
+        return f"limit raised to {' and '.join(raised)}"
 
 
 class TheoryView(NamedTuple):
@@ -761,6 +779,7 @@ class PlanOptions:
     timeout_s: float = 0
     scheduler: str = ""
     many_tasks: bool = field(default=False, metadata=SPARSE)  # more than MOST_TASKS are meant
+    retry: int = 0  # how often a limit that was met may be doubled
 
 
 @dataclass(frozen=True)
@@ -5096,7 +5115,7 @@ def _rounded(usage: Usage) -> Usage:
     """A usage as precise as it was measured: milliseconds and tenths of a MB."""
     return Usage(
         wall_s=round(usage.wall_s, 3),
-        cpu_s=round(usage.cpu_s, 3),
+        cpu_s=round(usage.cpu_s or 0.0, 3),
         peak_mb=round(usage.peak_mb, 1),
         avg_mb=round(usage.avg_mb, 1),
     )
@@ -5841,6 +5860,12 @@ def is_text(value: Any) -> bool:
     return not _NOT_FOR_COMMANDS.search(value)
 
 
+def is_integer(value: Any) -> bool:
+    """Whether it is a whole number, of nine digits at most."""
+    # By type: True is an instance of int.
+    return type(value) is int and abs(value) < 1e9
+
+
 def is_file_name_part(value: Any) -> bool:
     """Whether it can stand inside the name of a file, whatever stands before and behind it."""
     if not is_text(value) or not value.isprintable():
@@ -5879,6 +5904,7 @@ def is_environment(value: Any) -> bool:
 ANYTHING = PlainValue(lambda value: True, "")
 TEXT = PlainValue(is_text, "must be a text that is not empty, not FOUND")
 BOOLEAN = PlainValue(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
+INTEGER = PlainValue(is_integer, "must be a whole number, such as 5 or -1, not FOUND")
 FLAG = PlainValue(is_flag, "must be the name of one preprocessor flag, without -D")
 VERDICT = OneOf(tuple(Verdict))
 FILE_NAME = PlainValue(
@@ -5927,6 +5953,7 @@ _OVERRIDES: dict[str, ValueKind] = {
     "tamarin_options": Options(),
     "preprocess_flags": ListOf(FLAG),
     "resources": Fields(_RESOURCES),
+    "priority": INTEGER,  # of those that wait, the highest starts first
 }
 
 _LEMMA: dict[str, ValueKind] = {
@@ -6350,6 +6377,7 @@ class _Planner:
             key=key,
             lemma_key=lemma_key,
             theory_digest=share(theory_digest),
+            priority=item.priority,
             variant=entry.variant.name,
             dimensions=entry.variant.dimensions,
         )
@@ -6829,6 +6857,7 @@ class LemmaItem(NamedTuple):
     limits: Limits
     # Of the variant, the item, the task: the first of these that has a word for a lemma counts.
     expects: tuple[tuple[Expects, ...], ...]
+    priority: int
 
 
 class LemmaExclusion(NamedTuple):
@@ -6927,6 +6956,7 @@ def _read_item(item: Layer, entry: Layer, variant: Variant, limits: JobLimits) -
         flags=share(tuple(flags)),
         limits=limits.decide(resources),
         expects=(of_variant, (_expects_of(item),), (_entry_expects(entry, variant),)),
+        priority=whole.get("priority", 0),
     )
 
 
@@ -7027,6 +7057,45 @@ class JobLimits:
         self._warned_of.add(path)
         place = ".".join(map(str, path))
         self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
+
+
+def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
+    """A plan with the limit doubled that one of its results has met; None where that is no use.
+
+    A limit is doubled at most so many times over what the recipe says, and memory never beyond
+    `room`, what all jobs together may use.
+    """
+    # A heap that the task's own `+RTS -M` bounds is as small under any limit.
+    if met.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED):
+        return None
+    recipes = plan.raised_from or plan.limits
+    before = met.plan.limits
+    most = 2**times
+    if met.result.status is Status.TIMEOUT:
+        timeout_s = min(2 * before.timeout_s, recipes.timeout_s * most)
+        raised = replace(plan.limits, timeout_s=timeout_s)
+        is_more = timeout_s > before.timeout_s
+    elif met.result.status is Status.MEMORY_LIMIT:
+        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, room.memory_mb)
+        raised = replace(plan.limits, memory_mb=int(memory_mb))
+        is_more = memory_mb > before.memory_mb
+    else:
+        return None
+    return replace(plan, limits=share(raised), raised_from=recipes) if is_more else None
+
+
+def may_be_raised(header: Header, task: Task) -> bool:
+    """Whether a task has met a limit that can be doubled."""
+    record = task.record
+    return bool(record and raised_plan(task.plan, record, header.limits, math.inf))
+
+
+def with_limits_raised_before(plan: Plan, before: Plan, room: Limits) -> Plan:
+    """A plan with the limits of an earlier plan where these were raised, and nothing changed."""
+    is_the_same = plan.key == before.key and plan.limits == before.raised_from
+    if is_the_same and before.limits.memory_mb <= room.memory_mb:
+        return replace(plan, limits=before.limits, raised_from=before.raised_from)
+    return plan
 
 
 def limit_key(header: Header, task: Task) -> str:
@@ -8387,6 +8456,27 @@ class Changes(NamedTuple):
     differs: bool  # whether anything does, but for the driver
 
 
+def raise_limits(old: Batch, planned: Batch, ids: Iterable[str], times: float) -> None:
+    """Let what is planned have the limits that were raised before, and raise more of them.
+
+    `ids`: the chosen tasks. The limits that their results have met are doubled, at most so many
+    times over what the recipe says.
+    """
+    host = planned.header.host
+    room = planned.header.limits
+    chosen = set(ids)
+    for task in planned.tasks.values():
+        before = old.tasks.get(task.id) or old.withdrawn.get(task.id)
+        if before is None:
+            continue
+        plan = with_limits_raised_before(task.plan, before.plan, room)
+        holding = before.newest_holding(plan, host)
+        if holding and task.id in chosen:
+            plan = raised_plan(plan, holding, room, times) or plan
+        if plan != task.plan:
+            planned.apply(plan)
+
+
 def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> Changes:
     """How what is planned, and is to run, differs from the batch that it goes on with.
 
@@ -9151,11 +9241,15 @@ class Scheduler:
 def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
     """Waiting tasks in the order in which they should start.
 
-    `fifo`: as planned. `sjf`, `ljf`: smallest or largest first, by cores + GB asked for.
+    `fifo`: as planned. `sjf`, `ljf`: smallest or largest first, by cores + GB asked for. A higher
+    priority comes before all that.
     """
-    if scheduler == "fifo":
-        return list(tasks)
-    return sorted(tasks, key=_size_asked_for, reverse=scheduler == "ljf")
+    ordered = list(tasks)
+    if scheduler != "fifo":
+        ordered.sort(key=_size_asked_for, reverse=scheduler == "ljf")
+    # Of equal priority they stay as they are.
+    ordered.sort(key=lambda task: -task.plan.priority)
+    return ordered
 
 
 def _size_asked_for(task: Task) -> float:
@@ -9250,16 +9344,33 @@ class Runner:
 
         missing: list[Task] = []
         held: dict[TheoryView, list[TaskHit]] = {}
-        for task in tasks:
+        waiting = deque(tasks)
+        while waiting:
             await asyncio.sleep(0)  # for signals, and for the screen
             if self.scheduler.stopped:
                 break
+            task = waiting.popleft()
             hit = await cached.find(task.plan)
             if hit and not hit.counts:
                 held.setdefault(task.plan.view, []).append(TaskHit(task, hit))
             elif not hit or not await cached.restore(task, hit):
                 missing.append(task)
+            elif self._raise_limit(task):
+                waiting.appendleft(task)  # larger limits may have been met before, too
         return missing, list(held.values())
+
+    def _raise_limit(self, task: Task) -> bool:
+        """Double the limit that a task has just met, if that was asked for; whether it runs again.
+
+        Not when the batch is being stopped: it is doubled when the batch goes on.
+        """
+        header = self.batch.header
+        if not task.record or not header.options.retry or self.scheduler.stopped:
+            return False
+        plan = raised_plan(task.plan, task.record, header.limits, header.options.retry)
+        if plan:
+            self.recorder.record(plan)
+        return plan is not None
 
     def _proving(self, task: Task) -> Waiting:
         return Waiting(task.plan.limits, lambda: self._work(self._prove(task)))
@@ -9289,6 +9400,8 @@ class Runner:
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         if self.cached:
             self.cached.keep(run, result)
+        if self._raise_limit(task):
+            self.scheduler.add([self._proving(task)])  # behind all that waits
         return outcome
 
     async def _load(self, hits: list[TaskHit]) -> Outcome:
@@ -10118,6 +10231,9 @@ def _preparation_problem(job: Job, outcome: Outcome) -> str:
 # was written for its results shall work on ours, and its results can be shown and audited here.
 
 UPSTREAM_REPORT = "execution_report.json"
+RESULT_FOLDERS = ("success", "failed")  # it writes a file for each task that has ended
+# What tells a results directory, ours or its own.
+RECORDS = (JOURNAL, UPSTREAM_REPORT, *RESULT_FOLDERS)
 
 
 class _UpstreamEnd(NamedTuple):
@@ -10156,19 +10272,51 @@ _SUCCESSES = frozenset({Status.COMPLETED, Status.SUPERSEDED})  # what it calls s
 def load_results(path: str, warn: Callable[[str], None]) -> Batch:
     """The Batch of a results directory, which is given by itself or by one of its records.
 
-    Of our journal, if there is one; else of the report that batch-tamarin 1.2 writes. Raises
-    InputError.
+    Of our journal, if there is one; else of the report that batch-tamarin 1.2 writes at its end, or
+    of the files that it writes before. Raises InputError.
     """
-    directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
+    directory = results_directory(path, *RECORDS)
     journal = os.path.join(directory, JOURNAL)
-    # Where both are, the report was made of the journal.
+    # Where the others are, too, they were made of the journal.
     if not os.path.exists(journal):
-        return _load_report(directory)
+        if os.path.exists(os.path.join(directory, UPSTREAM_REPORT)):
+            return _load_report(directory)
+        return _load_result_files(directory, warn)
     batch, _ = load_batch(journal, warn)
     if not batch.has_begun:
         raise InputError("this journal tells of no batch", journal)
     _name_lost_provers(batch, journal, warn)
     return batch
+
+
+def own_results(path: str) -> str:
+    """The results directory, with a journal, that a user means.
+
+    Raises InputError that says what can be done with batch-tamarin's.
+    """
+    directory = results_directory(path, *RECORDS)
+    if not os.path.exists(os.path.join(directory, JOURNAL)):
+        raise InputError(f"there is no {JOURNAL}: {_uses_of_upstream(path)}", printable(path))
+    return directory
+
+
+def _uses_of_upstream(path: str) -> str:
+    """What can be done with a results directory of batch-tamarin's."""
+    shown = quoted([printable(path)])
+    return (
+        f"these are results of batch-tamarin. `batch_tamarin.py report {shown}` shows them, "
+        f"`batch_tamarin.py audit {shown}` tells what they establish; `batch_tamarin.py run` takes "
+        "their recipe, for results that can be gone on with and proofs that can be checked"
+    )
+
+
+def note_upstream_results(directory: str, tell: Callable[[str], None]) -> None:
+    """Say what can be done with batch-tamarin's results where new ones were to be written."""
+    names = _list_directory(directory)
+    is_upstreams = UPSTREAM_REPORT in names or has_result_files(directory)
+    # Who has begun another batch beside them knows by now.
+    if is_upstreams and JOURNAL not in names and not dated_siblings(directory):
+        tell(f"{printable(directory)}: {_uses_of_upstream(directory)}")
 
 
 def _name_lost_provers(batch: Batch, journal: str, warn: Callable[[str], None]) -> None:
@@ -10187,10 +10335,18 @@ def _load_report(directory: str) -> Batch:
     """The Batch of batch-tamarin's report in a directory."""
     path = os.path.join(directory, UPSTREAM_REPORT)
     batch = Batch()
-    try:
+    with _as_upstream_writes(path):
         report = json.loads(read_text(path))
         for event in _report_events(report, os.path.abspath(directory)):
             batch.apply(event)
+    return batch
+
+
+@contextmanager
+def _as_upstream_writes(path: str) -> Iterator[None]:
+    """While a file of batch-tamarin's is read: InputError for what it would not write."""
+    try:
+        yield
     # It comes from outside: any part may be missing, or of another kind.
     except (
         ValueError,
@@ -10202,7 +10358,6 @@ def _load_report(directory: str) -> Batch:
     ) as error:
         problem = f"{type(error).__name__}: {error}"
         raise InputError(f"this is not what batch-tamarin 1.2 writes ({problem})", path) from None
-    return batch
 
 
 class _Subtask(NamedTuple):
@@ -10261,8 +10416,7 @@ def _report_header(report: Json, directory: str) -> Header:
     timeout_s = _number_or_zero(config["default_timeout"])
     cwd = _where_it_ran(config["output_directory"], directory)
     data: Json = {"recipe_file": report["recipe"], "cwd": cwd, "provers": provers}
-    # Nothing began: the report is of this moment, as far as anyone can tell.
-    data["at"] = min(starts, default=timestamp())
+    data["at"] = min(starts, default="")
     data["limits"] = _limits_json(cores, memory_gb, timeout_s)
     return decode(Header, data)
 
@@ -10365,7 +10519,7 @@ def _subtask_result(subtask: _Subtask) -> Json:
 
 def _reported_usage(metadata: Json) -> Json:
     """What a task used, in seconds and MB as with us, and when it ended."""
-    usage: Json = {"wall_s": float(metadata["exec_duration_monotonic"])}
+    usage: Json = {"wall_s": float(metadata["exec_duration_monotonic"]), "cpu_s": None}
     usage["peak_mb"] = float(metadata["peak_memory"])
     usage["avg_mb"] = float(metadata["avg_memory"])
     usage["at"] = _utc(metadata["exec_end"])
@@ -10414,6 +10568,123 @@ def _status_of(word: str) -> Status:
     return Status.FAILED
 
 
+def has_result_files(directory: str) -> bool:
+    """Whether there is a file of a result in success/ or failed/."""
+    return next(_result_files(directory), "") != ""
+
+
+def _result_files(directory: str) -> Iterator[str]:
+    """The paths of the files in success/ and failed/."""
+    for folder in RESULT_FOLDERS:
+        place = os.path.join(directory, folder)
+        for name in sorted(_list_directory(place)):
+            if name.endswith(".json"):
+                yield os.path.join(place, name)
+
+
+def _load_result_files(directory: str, warn: Callable[[str], None]) -> Batch:
+    """The Batch of a run of batch-tamarin that was killed before it wrote its report."""
+    tasks: Json = {}
+    for path in _result_files(directory):
+        try:
+            with _as_upstream_writes(path):
+                _add_result_file(tasks, directory, json.loads(read_text(path)))
+        except InputError as error:  # the last one may be half-written
+            warn(f"passed over: {error}")
+    if not tasks:
+        raise InputError("holds no results", printable(directory))
+    report = _report_of_files(tasks, directory)
+    batch = Batch()
+    with _as_upstream_writes(directory):
+        for event in _report_events(report, os.path.abspath(directory)):
+            batch.apply(event)
+    warn(
+        f"{printable(directory)} has no {UPSTREAM_REPORT}: batch-tamarin did not come to its end. "
+        f"Shown is what stands in success/ and failed/, {plural(len(batch.tasks), 'result')}; what "
+        "else was planned, and limits, options and flags, are not known"
+    )
+    return batch
+
+
+def _report_of_files(tasks: Json, directory: str) -> Json:
+    """The report that batch-tamarin would have written, as far as it is known; `tasks`: its own."""
+    provers: Json = {}
+    for entry in tasks.values():
+        for subtask in entry["subtasks"].values():
+            alias = subtask["task_config"]["tamarin_alias"]
+            provers[alias] = {"path": alias}
+    # Paths in it are relative to where it ran: above the directory.
+    name = os.path.basename(os.path.abspath(directory))
+    config = {"global_max_cores": 0, "global_max_memory": 0, "default_timeout": 0}
+    report: Json = {"recipe": "(unknown)", "config": {**config, "output_directory": name}}
+    report["tamarin_versions"] = provers
+    report["tasks"] = tasks
+    return report
+
+
+def _add_result_file(tasks: Json, directory: str, file: Json) -> None:
+    """Put what a file of success/ or failed/ says into the member `tasks` of a report."""
+    task_id = _checked(str, file["task_id"])
+    prefix, lemma, alias = task_id.rsplit("--", 2)
+    result = _result_in_file(file, lemma)
+    measures = file["wrapper_measures"]
+    metadata: Json = {"exec_start": "", "exec_end": "", "cache_hit": False}
+    metadata["exec_duration_monotonic"] = measures["time"]
+    metadata["peak_memory"] = measures["peak_memory"]
+    metadata["avg_memory"] = measures["avg_memory"]
+    metadata["status"] = _status_in_file(file)
+    config: Json = {"tamarin_alias": alias, "lemma": lemma}
+    config["resources"] = {"cores": 0, "memory": 0, "timeout": 0}
+    subtask = {"task_config": config, "task_execution_metadata": metadata, "task_result": result}
+    # What can't be read is refused here, for this file alone; ids name files.
+    decode(Result, _subtask_result(_Subtask(task_id, prefix, "", subtask)))
+    if os.path.basename(task_id) != task_id:
+        raise ValueError(f"'{task_id}' can't name files")
+    entry = tasks.setdefault(prefix, {"theory_file": prefix, "subtasks": {}})
+    entry["subtasks"][task_id] = subtask
+    # A proof holds the whole theory; the one of the recipe is not known.
+    proof = os.path.join(directory, "proofs", task_id + ".spthy")
+    if entry["theory_file"] == prefix and os.path.exists(proof):
+        folder = os.path.dirname(os.path.abspath(directory))
+        entry["theory_file"] = os.path.relpath(proof, folder)
+
+
+def _result_in_file(file: Json, lemma: str) -> Json:
+    """What a file of success/ or failed/ says, as the report says it."""
+    if "error_description" in file:
+        return {**file, "return_code": str(file["return_code"])}
+    about: Json = {"steps": 0, "analysis_type": "unknown"}
+    word = str(Verdict.VERIFIED)  # of trait "unknown": its word for no verdict of the lemma
+    # A lemma of a diff theory is there for each side: that one of them is false comes first.
+    if lemma in file["falsified_lemma"]:
+        word = str(Verdict.FALSIFIED)
+        about = file["falsified_lemma"][lemma]
+    elif lemma in file["unterminated_lemma"]:
+        word = "unterminated"
+    elif lemma in file["verified_lemma"]:
+        about = file["verified_lemma"][lemma]
+    result: Json = {"lemma_result": word, **about}
+    result["warnings"] = file["warnings"]
+    result["real_time_tamarin_measure"] = file["tamarin_timing"]
+    return result
+
+
+# How the descriptions begin of what met its limit, in failed/.
+_DESCRIBED_ENDS = {
+    "The task timed out": _TOOK_TOO_LONG,
+    "The task exceeded its memory limit": _GREW_TOO_LARGE,
+}
+
+
+def _status_in_file(file: Json) -> str:
+    """Its word for how the task of a file ended."""
+    description = file.get("error_description", "")
+    for beginning, end in _DESCRIBED_ENDS.items():
+        if description.startswith(beginning):
+            return end.status
+    return _FAILED.status if description else _SUCCEEDED.status
+
+
 def _utc(local: str) -> str:
     """A time of batch-tamarin's (local, no zone) as the journal writes times; "" for none."""
     import datetime
@@ -10427,8 +10698,6 @@ def _utc(local: str) -> str:
 
 
 # --- Writing: success/ and failed/ ----------------------------------------------------------------
-
-RESULT_FOLDERS = ("success", "failed")
 
 
 def write_result_file(directory: str, task: Task) -> None:
@@ -10539,7 +10808,10 @@ def _failure(result: Result) -> Json:
 
 
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
-    """The whole batch as batch-tamarin's execution_report.json, in pieces."""
+    """The whole batch as batch-tamarin's execution_report.json, in pieces.
+
+    In a thread, too, while the batch goes on: whatever changes meanwhile is looked at once.
+    """
     provers: Json = {}
     for alias, prover in batch.provers.items():
         path = prover.command[0]
@@ -10596,10 +10868,15 @@ def _config(batch: Batch, directory: str) -> Json:
     """The member `config`: whole GB and seconds, at least 1."""
     limits = batch.header.limits
     config: Json = {"global_max_cores": limits.cores}
-    config["global_max_memory"] = max(1, limits.memory_mb // 1024)
+    config["global_max_memory"] = _whole_gb(limits)
     config["default_timeout"] = max(1, round(limits.timeout_s))
     config["output_directory"] = directory
     return config
+
+
+def _whole_gb(limits: Limits) -> int:
+    """A memory limit as its schema has it. Rounded down, no task's is above that of all."""
+    return max(1, limits.memory_mb // 1024)
 
 
 def _v_version(prover: Prover) -> str:
@@ -10612,7 +10889,7 @@ def _v_version(prover: Prover) -> str:
 def _totals(batch: Batch) -> Json:
     """Sums over what has ended; its `total_memory` is the sum of the peaks."""
     tasks = batch.tasks.values()
-    results = [task.result for task in tasks if task.result]
+    results = [result for result in [task.result for task in tasks] if result]
     times = [result.usage.wall_s for result in results]
     peaks = [result.usage.peak_mb for result in results]
     successes = sum(result.status in _SUCCESSES for result in results)
@@ -10672,11 +10949,14 @@ def _subtask_items(batch: Batch, directory: str, tasks: Iterable[Task]) -> Itera
 
 def _subtask(batch: Batch, directory: str, task: Task) -> Json:
     """What the report says of a task; it has no `task_result` before it ended."""
-    outputs = result_files(directory, task.id)
-    subtask: Json = {"task_config": _task_config(task.plan, outputs)}
-    subtask["task_execution_metadata"] = _task_execution_metadata(batch, task, outputs)
-    if task.result:
-        subtask["task_result"] = _task_result(task.result)
+    plan = task.plan
+    result = task.result
+    outputs = result_files(directory, plan.id)
+    metadata = _task_execution_metadata(batch, plan, result or Result(Status.PENDING), outputs)
+    subtask: Json = {"task_config": _task_config(plan, outputs)}
+    subtask["task_execution_metadata"] = metadata
+    if result:
+        subtask["task_result"] = _task_result(result)
     return subtask
 
 
@@ -10684,7 +10964,7 @@ def _task_config(plan: Plan, outputs: Outputs) -> Json:
     """What the report says of a plan; limits in whole GB and seconds, at least 1."""
     limits = plan.limits
     resources = {"cores": limits.cores}
-    resources["memory"] = max(1, round(limits.memory_mb / 1024))
+    resources["memory"] = _whole_gb(limits)
     resources["timeout"] = max(1, round(limits.timeout_s))
     config: Json = {"tamarin_alias": plan.prover, "lemma": plan.lemma}
     config["output_theory_file"] = outputs.proof
@@ -10695,15 +10975,14 @@ def _task_config(plan: Plan, outputs: Outputs) -> Json:
     return config
 
 
-def _task_execution_metadata(batch: Batch, task: Task, outputs: Outputs) -> Json:
+def _task_execution_metadata(batch: Batch, plan: Plan, result: Result, outputs: Outputs) -> Json:
     """What the report says of a run."""
-    prover = batch.provers[task.plan.prover]
-    result = task.result or Result(task.status)
+    prover = batch.provers[plan.prover]
     usage = result.usage
     # What never ran is given the batch's beginning: the format has no task without times.
     ended = instant(result.at or batch.header.at)
-    metadata: Json = {"command": prover_command(prover, task.plan, outputs)}
-    metadata["status"] = _UPSTREAM_ENDS[task.status].status
+    metadata: Json = {"command": prover_command(prover, plan, outputs)}
+    metadata["status"] = _UPSTREAM_ENDS[result.status].status
     metadata["cache_hit"] = result.cached
     metadata["exec_start"] = _local_time(ended - usage.wall_s)
     metadata["exec_end"] = _local_time(ended)
@@ -10980,8 +11259,17 @@ class Row(NamedTuple):
     @property
     def limits(self) -> Limits:
         """Those of its result. One that met larger limits than are planned now still holds."""
+        return self._plan_of_result.limits
+
+    @property
+    def raised_limit(self) -> str:
+        """`limit raised to 20 s`, of its result's limits; "" where the recipe's were enough."""
+        return self._plan_of_result.raised_limit
+
+    @property
+    def _plan_of_result(self) -> Plan:
         record = self.task.record
-        return record.plan.limits if record else self.plan.limits
+        return record.plan if record else self.plan
 
     @property
     def is_failure(self) -> bool:
@@ -11565,7 +11853,7 @@ class EvidenceReader:
 
     def read(self, path: str) -> bool:
         """Read what a user named; False if there is nothing for an audit. Raises InputError."""
-        is_record = os.path.basename(path) in (JOURNAL, UPSTREAM_REPORT)
+        is_record = os.path.basename(path) in RECORDS
         if is_record and os.path.isfile(path):
             path = os.path.dirname(path) or "."
         if os.path.isdir(path):
@@ -11598,7 +11886,8 @@ class EvidenceReader:
 
     def _read_results(self, folder: str, names: Iterable[str]) -> bool:
         """Read a results directory; False if it is none, or can't be read."""
-        if JOURNAL not in names and UPSTREAM_REPORT not in names:
+        is_whole = JOURNAL in names or UPSTREAM_REPORT in names
+        if not is_whole and not has_result_files(folder):
             return False
         try:
             batch = load_results(folder, self.warn)
@@ -12036,13 +12325,10 @@ def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
     return tuple(prover_warnings(task.plan, log.said, theory))
 
 
-# Nothing is known of the limits of what stands in a file.
-_NO_LIMITS = Limits(0, 0, 0)
-
-
 def stands_in_a_file(task: Task) -> bool:
     """Whether a task was made by `file_task`, not planned in a batch."""
-    return task.plan.limits == _NO_LIMITS
+    # What batch-tamarin left without a report has no limits either, but an id.
+    return task.plan.limits == NO_LIMITS and "--" not in task.id
 
 
 def file_task(
@@ -12068,7 +12354,7 @@ def file_task(
         prover=prover or "unknown prover",
         options=(),
         flags=(),
-        limits=_NO_LIMITS,
+        limits=NO_LIMITS,
         cwd=os.path.dirname(file),
         prove=True,
         optional=first.optional,
@@ -12375,7 +12661,8 @@ def _stale_results(view: _View, tasks: Iterable[Task], digest: str) -> Iterator[
         if task.plan.theory_digest not in ("", digest):
             yield finding("stale", task, "the theory has changed since")
         # A fresh clone has new dates: they count only where nothing better is known.
-        elif not task.plan.key and instant(task.result.at) < os.stat(view.path).st_mtime - CLOCK_S:
+        ended = instant(task.result.at)
+        if not task.plan.key and 0 < ended < os.stat(view.path).st_mtime - CLOCK_S:
             yield finding("stale", task, "the theory is newer", NOTE)
 
 
@@ -12499,6 +12786,7 @@ class Recheck:
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
+            raised_from=None,  # to a check the limits that its proof needed are its own
         )
         files = {path: file_state_now(path)}
         self.dependencies[check.view] = Dependencies("", files, {"stored proof": check.key})
@@ -12627,6 +12915,45 @@ def write_reports(batch: Batch, directory: str, derived: DerivedFiles) -> None:
         write_summary(batch, directory)
 
 
+LIVE_REPORT_S = 5.0  # at least, between two reports of a batch that runs
+LIVE_REPORT_SHARE = 50  # and so many times as long as making one takes
+
+
+class LiveReport:
+    """Keeps batch-tamarin's report up to date while a batch runs, as its `report` may read it then.
+
+    In a thread, and seldom: of 100,000 tasks one takes seconds.
+    """
+
+    def __init__(self, batch: Batch, derived: DerivedFiles) -> None:
+        self._batch = batch
+        self._derived = derived
+        self._has_news = True
+
+    def note(self, event: Event) -> None:
+        """Take note of an event: there is something to write."""
+        self._has_news = True
+
+    async def beside(self, work: Awaitable[None]) -> None:
+        """Await some work, and keep the report up to date meanwhile."""
+        import asyncio
+
+        job = asyncio.ensure_future(work)
+        while not job.done():
+            began = time.monotonic()
+            if self._has_news:
+                self._has_news = False
+                await asyncio.to_thread(self._write)
+            took_s = time.monotonic() - began
+            pause_s = max(LIVE_REPORT_S, LIVE_REPORT_SHARE * took_s)
+            await asyncio.wait([job], timeout=pause_s)
+        await job
+
+    def _write(self) -> None:
+        with self._derived.making(UPSTREAM_REPORT):
+            write_execution_report(self._batch, self._derived.directory)
+
+
 # What a report is of: batches by their results directories.
 Batches = Mapping[str, Batch]
 
@@ -12734,6 +13061,8 @@ def _notes(row: Row) -> Iterator[str]:
     _, _, what_it_rests_on = row.told.partition(", ")
     if what_it_rests_on:
         yield what_it_rests_on
+    if row.raised_limit:
+        yield row.raised_limit
     result = row.result
     if result.reason:
         # It may quote the prover at length.
@@ -12782,14 +13111,21 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
         shown = quoted([printable(log)])
         yield f"why:   less {shown}"
     if statuses & MET_A_LIMIT:
-        met = [task for task in tasks if task.status in MET_A_LIMIT]
-        keys = dict.fromkeys(limit_key(batch.header, task) for task in met)
-        recipe = os.path.basename(batch.header.recipe_file) or "the recipe"
-        limits = listed(filter(None, keys), 3) or "the limits"
-        yield (
-            f"more:  raise {printable(limits)} ({printable(recipe)}) and run it again: "
-            "only what met its limit runs again"
-        )
+        yield from _next_limits(batch, where, tasks)
+
+
+def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[str]:
+    """What a user can do about tasks that met a limit; `where`: the directory, as typed."""
+    met = [task for task in tasks if task.status in MET_A_LIMIT]
+    keys = dict.fromkeys(limit_key(batch.header, task) for task in met)
+    recipe = os.path.basename(batch.header.recipe_file) or "the recipe"
+    limits = listed(filter(None, keys), 3) or "the limits"
+    yield (
+        f"more:  raise {printable(limits)} ({printable(recipe)}) and run it again: "
+        "only what met its limit runs again"
+    )
+    if any(may_be_raised(batch.header, task) for task in met):
+        yield f"       or batch_tamarin.py retry {where}: the same with doubled limits"
 
 
 def _telling_log(directory: str, job: str) -> str:
@@ -12870,6 +13206,9 @@ class Tone(enum.Enum):
     MISSED = enum.auto()  # not as expected
     FALSE = enum.auto()  # resting on a falsified lemma
     SUM = enum.auto()  # of the rows above
+
+
+LOUD_TONES = (Tone.MISSED, Tone.FALSE)
 
 
 class Column(NamedTuple):
@@ -12968,7 +13307,7 @@ def page_report(
         yield page.fragment(_grid_table(rows, asked.grid))
         return
     if asked.fragment:
-        yield page.fragment(_results_table(shown, len(rows), Kind.TEXT))
+        yield page.fragment(_results_table(shown, len(rows), Kind.TEXT, with_words=False))
         return
     yield page.opening
     yield page.heading(1, _page_title(batches))
@@ -12979,7 +13318,9 @@ def page_report(
     yield page.section(_totals_table(rows))
     yield from _comparison_part(page, batches, shown)
     yield from _assumptions_part(page, batches, shown)
-    yield page.timeline(list(spans_of(shown)))
+    for directory in batches:
+        spans = list(spans_of(_rows_in(directory, shown)))
+        yield page.timeline(_title_of("Timeline", directory, batches), spans)
     yield from page.all_details("Each result in full", _details_part(page, batches, shown))
     yield from _origin_part(page, batches, rows, asked.names)
     yield page.closing
@@ -13193,25 +13534,32 @@ def _standings(rows: Iterable[Row]) -> dict[str, int]:
 
 def _answer(rows: Sequence[Row]) -> str:
     """`71 of 74 lemmas as expected; 2 rest on a falsified lemma; 1 met its time limit.`"""
-    parts = [*_answered(rows), *_unanswered(rows), *_reservations(rows)]
+    parts = [*_answered(rows), *_unanswered(rows), *_reservations(rows), *_not_expected(rows)]
     return "; ".join(parts) + "."
 
 
 def _answered(rows: Sequence[Row]) -> Iterator[str]:
     """How many results are what they should be, or are answers if nothing is expected of them."""
     total = plural(len(rows), _noun(rows))
-    free = [row for row in rows if not row.plan.expect]
-    answered = [row for row in free if row.standing in ANSWERS]
-    told = told_counts(_standings(answered))
-    if len(free) < len(rows):
-        as_expected = sum(row.is_as_expected for row in rows)
+    if any(row.plan.expect for row in rows):
+        as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
         yield f"{as_expected:,} of {total} as expected"
-        if answered:
-            yield f"{told} with no expectation"
-    elif answered:
-        yield f"{len(answered):,} of {total} answered: {told}"
-    else:
-        yield f"0 of {total} answered"
+        return
+    answered = _answers_of(rows)
+    told = f": {told_counts(_standings(answered))}" if answered else ""
+    yield f"{len(answered):,} of {total} answered{told}"
+
+
+def _not_expected(rows: Sequence[Row]) -> Iterator[str]:
+    """Where something is expected of others: the answers of which nothing is."""
+    answered = _answers_of(row for row in rows if not row.plan.expect)
+    if answered and any(row.plan.expect for row in rows):
+        yield f"{told_counts(_standings(answered))} with no expectation"
+
+
+def _answers_of(rows: Iterable[Row]) -> list[Row]:
+    """Those that are answers, and stand."""
+    return [row for row in rows if row.standing in ANSWERS and not row.on_older_text]
 
 
 def _noun(rows: Sequence[Row]) -> str:
@@ -13250,15 +13598,16 @@ def _reservations(rows: Iterable[Row]) -> Iterator[str]:
         yield _counted(older, f"is {what}", f"are {what}")
 
 
-def _names_of_problems(rows: Iterable[Row]) -> Iterator[Fact]:
+def _names_of_problems(rows: Sequence[Row]) -> Iterator[Fact]:
     """Which lemmas need a look, the worst first."""
     # Of each kind the lemmas, each once.
     problems: dict[str, dict[str, None]] = {RESTING_ON_FALSE: {}, NOT_AS_EXPECTED: {}}
     unanswered: dict[str, None] = {}
+    ambiguous = _ambiguous_lemmas(rows)
     for row in rows:
         if row.is_problem:
             chosen = problems.get(row.standing, unanswered)
-            chosen[row.plan.lemma] = None
+            chosen[_lemma_told_apart(row, ambiguous)] = None
     problems["without an answer"] = unanswered
     for word, lemmas in problems.items():
         yield word, listed(lemmas, LISTED_LEMMAS)
@@ -13275,19 +13624,26 @@ class Aspect(NamedTuple):
     kind: Kind = Kind.TEXT
 
 
-def _results_table(rows: Sequence[Row], total: int, lemma_kind: Kind) -> Table:
-    """A line for each task that is shown, with the columns in which they differ."""
+def _results_table(
+    rows: Sequence[Row], total: int, lemma_kind: Kind, with_words: bool = True
+) -> Table:
+    """A line for each task that is shown, with the columns in which they differ.
+
+    `with_words`: also what was expected, and why there is no verdict.
+    """
     table = Table("Results")
     settings = _settings(rows)
     table.about = " ".join(_about_results(rows, total, settings))
     aspects = [Aspect("result", lambda row: row.told, Kind.OUTCOME)]
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma, lemma_kind))
-    aspects += _with_words([Aspect("as expected", _told_expectation)], rows)
+    if with_words:
+        aspects += _with_words([Aspect("as expected", _told_expectation)], rows)
     aspects += _differing(settings, rows)
     aspects.append(Aspect("steps", _told_steps, Kind.NUMBER))
     aspects.append(Aspect("time (s)", _told_seconds, Kind.AMOUNT))
     aspects.append(Aspect("memory (MB)", _told_memory, Kind.AMOUNT))
-    aspects += _with_words([Aspect("remarks", _remarks, Kind.REMARK)], rows)
+    if with_words:
+        aspects += _with_words([Aspect("remarks", _remarks, Kind.REMARK)], rows)
     _fill(table, aspects, rows)
     return table
 
@@ -13384,7 +13740,7 @@ def _told_memory(row: Row) -> str:
 def _remarks(row: Row) -> str:
     """What a person should know of a result beside its figures."""
     result = row.result
-    remarks = [_shortened(result.reason)]
+    remarks = [row.raised_limit, _shortened(result.reason)]
     remarks += [_shortened(f"warning: {warning}") for warning in result.warnings]
     if result.cached:
         remarks.append(f"cached {_day(result.ran)}".rstrip())
@@ -13407,6 +13763,23 @@ def _tone(row: Row) -> Tone:
     if row.task.misses_expectation:
         return Tone.MISSED
     return Tone.CALM
+
+
+def _ambiguous_lemmas(rows: Iterable[Row]) -> set[str]:
+    """The names that lemmas of several theories have."""
+    names = {(row.plan.theory, row.plan.lemma) for row in rows}
+    counts = Counter(lemma for _, lemma in names)
+    return {lemma for lemma, count in counts.items() if count > 1}
+
+
+def _lemma_told_apart(row: Row, ambiguous: Collection[str]) -> str:
+    """A lemma; with its theory where the name alone doesn't tell which."""
+    theory = os.path.basename(row.plan.theory)
+    if row.plan.unreadable:
+        return f"all of {theory} (it can't be read)"
+    if row.plan.lemma in ambiguous:
+        return f"{row.plan.lemma} ({theory})"
+    return row.plan.lemma
 
 
 # --- Totals, and provers side by side -------------------------------------------------------------
@@ -13489,16 +13862,21 @@ def _told_count(count: int) -> str:
 
 
 def _share_answered(rows: Sequence[Row]) -> str:
-    """How many of them have an answer that stands."""
-    answered = sum(row.standing in ANSWERS for row in rows)
+    """How many of them have an answer that stands, as expected or not."""
+    answered = sum(row.task.is_answered and not _is_void(row) for row in rows)
     return _percent(answered, len(rows))
 
 
 def _share_as_expected(rows: Sequence[Row]) -> str:
     """How many of those that expect something are so."""
     expecting = sum(bool(row.plan.expect) for row in rows)
-    as_expected = sum(row.is_as_expected for row in rows)
+    as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
     return _percent(as_expected, expecting)
+
+
+def _is_void(row: Row) -> bool:
+    """Whether its verdict says nothing of the theory as it is."""
+    return bool(row.rests_on_false) or row.on_older_text
 
 
 def _sum_of_times(rows: Iterable[Row]) -> str:
@@ -13508,8 +13886,13 @@ def _sum_of_times(rows: Iterable[Row]) -> str:
 
 
 def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
-    """Their CPU seconds, in the same way."""
-    total = sum(row.result.usage.cpu_s / row.shared_by for row in rows)
+    """Their CPU seconds, in the same way; "" where some were not measured."""
+    total = 0.0
+    for row in rows:
+        cpu_s = row.result.usage.cpu_s
+        if cpu_s is None:
+            return ""
+        total += cpu_s / row.shared_by
     return f"{total:,.1f}"
 
 
@@ -13842,8 +14225,9 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
     prover = batch.provers[plan.prover]
     outputs = result_files(directory, plan.id)
     yield page.facts(_task_facts(row, prover))
-    # Without its theory a task has no command: a pattern in the recipe is no lemma.
-    if not plan.unreadable:
+    # Without its theory a task has no command: a pattern in the recipe is no lemma. And of
+    # batch-tamarin's, which have no key, nobody knows it.
+    if plan.key and not plan.unreadable:
         # What is taken out of a word may be what it would be quoted for.
         words = map(page.seen, prover_command(prover, plan, outputs))
         yield page.code(quoted(words))
@@ -13883,7 +14267,8 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "takes for granted", ", ".join(plan.assumes)
     yield "options", quoted(plan.options)
     yield "flags", " ".join(plan.flags)
-    yield "limits", str(row.limits)
+    yield "limits", _told_limits(row)
+    yield "earlier attempts", "; ".join(_earlier_attempts(row.task))
     if row.task.result:
         yield "used", _told_usage(result.usage)
     if row.shared_by > 1:
@@ -13903,13 +14288,27 @@ def _told_variant_of(plan: Plan) -> str:
     return f"{plan.variant} ({', '.join(plan.dimensions)})"
 
 
+def _told_limits(row: Row) -> str:
+    """The limits of a result; "" where nobody knows them."""
+    if row.limits == NO_LIMITS:
+        return ""
+    return f"{row.limits} ({row.raised_limit})" if row.raised_limit else str(row.limits)
+
+
+def _earlier_attempts(task: Task) -> Iterator[str]:
+    """How earlier attempts at the same plan ended that met smaller limits."""
+    for record in task.earlier:
+        if record.plan.key == task.plan.key and record.result.status in MET_A_LIMIT:
+            yield f"{outcome_words(record.result)} ({record.plan.limits})"
+
+
 def _told_usage(usage: Usage) -> str:
     """Time and memory, over the whole process tree."""
-    wall = f"{usage.wall_s:,.2f} s"
-    cpu = f"{usage.cpu_s:,.2f} s CPU"
-    peak = f"{usage.peak_mb:,.0f} MB"
-    average = f"average {usage.avg_mb:,.0f} MB"
-    return f"{wall}, {cpu}, {peak} ({average})"
+    told = [f"{usage.wall_s:,.2f} s"]
+    if usage.cpu_s is not None:
+        told.append(f"{usage.cpu_s:,.2f} s CPU")
+    told.append(f"{usage.peak_mb:,.0f} MB (average {usage.avg_mb:,.0f} MB)")
+    return ", ".join(told)
 
 
 def _told_origin(result: Result) -> str:
@@ -13944,6 +14343,8 @@ def _provers_table(batch: Batch) -> Table:
         number = prover.version or "(unknown)"
         version = f"{prover.flavour} {number}"
         words = [*prover.command, *prover.options]
+        if words == [alias]:  # of a prover of ours it is a path
+            words = ["(unknown)"]
         table.add_row(alias, version, " ".join(words))
     return table
 
@@ -13959,9 +14360,10 @@ def _batch_facts(batch: Batch, rows: Sequence[Row], with_names: bool) -> Iterato
         yield "recipe", os.path.basename(header.recipe_file)
     yield "platform", header.platform
     limits = header.limits
-    cores = plural(limits.cores, "core")
-    memory_gb = limits.memory_mb / 1024
-    yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
+    if limits != NO_LIMITS:
+        cores = plural(limits.cores, "core")
+        memory_gb = limits.memory_mb / 1024
+        yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
     # What we read of batch-tamarin's has no version of ours.
     if header.version:
         yield "run by", f"batch_tamarin.py {header.version}"
@@ -13978,6 +14380,8 @@ def _batch_times(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     if spans:
         began = min(span.began for span in spans)
         ended = max(span.ended for span in spans)
+    if not began:  # what batch-tamarin did not finish tells of no times
+        return
     yield "began", utc(began)
     left = len(rows) - batch.count(*FINAL)
     if left:
@@ -14012,6 +14416,8 @@ class Writer:
     heading_forms: Sequence[str] = ("%s\n\n",) * 3  # of level 1 (the page's title), 2 and 3
     row_frame = Frame("", "\n", "\n")
     code_frame = Frame("", "\n", "\n")
+    cell_form = "%s"
+    loud_form = "%s"  # of an outcome that must not be overlooked
     escapes: Mapping[int, str] = {}  # as `str.translate` takes them
 
     def __init__(self, beside: str) -> None:
@@ -14084,7 +14490,7 @@ class Writer:
         """What is known of one task; `anchor` is where a table's link leads."""
         return self.heading(3, title) + "".join(parts)
 
-    def timeline(self, spans: Sequence[Span]) -> str:
+    def timeline(self, title: str, spans: Sequence[Span]) -> str:
         """A picture of which task ran when, in a format that has pictures."""
         return ""
 
@@ -14117,13 +14523,21 @@ class Writer:
 
     def framed(self, frame: Frame, texts: Iterable[str]) -> str:
         """Texts, escaped, in their frame."""
-        escaped = map(self.escape, texts)
-        content = frame.between.join(escaped)
-        return frame.before + content + frame.after
+        return _in_frame(frame, map(self.escape, texts))
 
-    def table_rows(self, rows: Iterable[Cells]) -> str:
-        frame = self.row_frame
-        return "".join(self.framed(frame, row) for row in rows)
+    def table_head(self, table: Table) -> str:
+        cells = [self.cell_form % self.escape(head) for head in table.heads]
+        return _in_frame(self.row_frame, cells)
+
+    def table_rows(self, table: Table) -> Iterator[str]:
+        """The rows; of one that is not calm the outcome is set off."""
+        for row, tone in zip(table.rows, table.tones):
+            cells: list[str] = []
+            for column, text in zip(table.columns, row):
+                is_loud = tone in LOUD_TONES and column.kind is Kind.OUTCOME
+                form = self.loud_form if is_loud else self.cell_form
+                cells.append(form % self.escape(text))
+            yield _in_frame(self.row_frame, cells)
 
     def file_text(self, path: str) -> str:
         """The text of a trace, "" when the page has no room for it (left)."""
@@ -14144,6 +14558,10 @@ class Writer:
         return urllib.parse.quote(os.fsencode(place))
 
 
+def _in_frame(frame: Frame, parts: Iterable[str]) -> str:
+    return frame.before + frame.between.join(parts) + frame.after
+
+
 class PlainText(Writer):
     """For a terminal."""
 
@@ -14157,6 +14575,7 @@ class Markdown(Writer):
 
     heading_forms = ("# %s\n\n", "## %s\n\n", "### %s\n\n")
     row_frame = Frame("| ", " | ", " |\n")
+    loud_form = "**%s**"
     escapes = str.maketrans({sign: "\\" + sign for sign in "\\`*_[]{}<>#|&~$!@:"})
 
     def table(self, table: Table) -> str:
@@ -14164,9 +14583,9 @@ class Markdown(Writer):
         heads = table.heads or [""] * len(table.columns)
         rules = ["--:" if column.is_number else "---" for column in table.columns]
         rule = " | ".join(rules)
-        parts = [self.table_rows([heads])]
+        parts = [self.framed(self.row_frame, heads)]
         parts.append(f"| {rule} |\n")
-        parts.append(self.table_rows(table.rows))
+        parts += self.table_rows(table)
         parts.append("\n")
         return "".join(parts)
 
@@ -14209,6 +14628,7 @@ class Latex(Writer):
     closing = "\\end{document}\n"
     heading_forms = ("\n\\section{%s}\n", "\n\\subsection{%s}\n", "\n\\subsubsection{%s}\n")
     row_frame = Frame("", " & ", " \\\\\n")
+    loud_form = "\\textbf{%s}"
     code_frame = Frame("{\\ttfamily\\scriptsize\\raggedright\n", "\\par\n", "\\par}\n\n")
     escapes = str.maketrans(
         {
@@ -14239,10 +14659,14 @@ class Latex(Writer):
             "`": r"\textasciigrave{}",
         }
     )
-    # By trial, in footnotesize on landscape A4: about so many characters fit on a line. A column of
-    # no more than `short` characters never wraps: it would gain nothing.
+    # By trial, about so many characters fit on a line: in footnotesize on landscape A4, and in
+    # scriptsize with little between the columns on a paper. A column of no more than `short`
+    # characters never wraps: it would gain nothing.
     line_width = 185
+    paper_width = 100
     short = 20
+    # A table of so many rows fits on a page: it need not be a longtable, which two columns refuse.
+    page_rows = 40
 
     def escape(self, text: str) -> str:
         """As `Writer.escape`; blanks that TeX would swallow stay.
@@ -14256,23 +14680,41 @@ class Latex(Writer):
         return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
 
     def fragment(self, table: Table) -> str:
-        return TEX_FRAGMENT + self.table(table)
+        if len(table.rows) > self.page_rows:
+            return TEX_LONG_FRAGMENT + self.table(table)
+        self.line_width = self.paper_width
+        forms = self._column_forms(table)
+        parts = [TEX_FRAGMENT, "{\\scriptsize\\setlength{\\tabcolsep}{3pt}\n"]
+        parts += [f"\\begin{{tabular}}{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
+        parts += [self.table_head(table), "\\midrule\n"]
+        parts += self.table_rows(table)
+        parts.append("\\bottomrule\n\\end{tabular}}\n")
+        return "".join(parts)
 
     def table(self, table: Table) -> str:
         forms = self._column_forms(table)
         parts = [f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
         if table.heads:
-            parts.append(self.table_rows([table.heads]))
+            parts.append(self.table_head(table))
             parts.append("\\midrule\n\\endhead\n")
-        parts.append(self.table_rows(table.rows))
+        parts += self.table_rows(table)
         parts.append("\\bottomrule\n\\end{longtable}}\n\n")
         return "".join(parts)
 
+    def table_head(self, table: Table) -> str:
+        """Long heads of numbers on several lines: the numbers are short."""
+        heads: list[str] = []
+        for column in table.columns:
+            lines = _head_lines(column)
+            head = "\\\\ ".join(map(self.escape, lines))
+            heads.append(f"\\shortstack[r]{{{head}}}" if len(lines) > 1 else head)
+        return _in_frame(self.row_frame, heads)
+
     def _column_forms(self, table: Table) -> str:
         """The columns as longtable takes them: long ones wrap where a line can't hold them all."""
-        columns = zip(*table.head_and_rows)
         widths: list[int] = []
-        for cells in columns:
+        for number, column in enumerate(table.columns):
+            cells = _head_lines(column) + [row[number] for row in table.rows]
             longest = max(map(len, cells))
             widths.append(longest + 3)  # the gap to the next
         scale = self._scale(widths)
@@ -14283,8 +14725,8 @@ class Latex(Writer):
             elif scale == 1 or width <= self.short:
                 forms.append("l")
             else:
-                # A line is 200 wide here: the gaps between columns need room, too.
-                share = scale * width / 200
+                # The gaps between columns need room, too.
+                share = max(scale * width, self.short) / (1.08 * self.line_width)
                 form = f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}"
                 forms.append(form)
         return "".join(forms)
@@ -14310,9 +14752,23 @@ class Latex(Writer):
 
 # What stands above a table that a paper takes in.
 TEX_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
-%   \usepackage{textcomp,booktabs,longtable,array}
-% In the text: \input{FILE} (this one). Run LaTeX twice: longtable knows its widths only then.
+%   \usepackage{textcomp,booktabs,array}
+% In the text, for example in a table (where there are two columns, a table*): \input{FILE}
 """
+TEX_LONG_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
+%   \usepackage{textcomp,booktabs,longtable,array}
+% In the text, where there is one column (in two: between \onecolumn and \twocolumn): \input{FILE}
+% Run LaTeX twice: longtable knows its widths only then.
+"""
+
+
+def _head_lines(column: Column) -> list[str]:
+    """The head of a column: that of numbers on as many lines as make it narrow."""
+    import textwrap
+
+    if not column.is_number:
+        return [column.title]
+    return textwrap.wrap(column.title, 8, break_long_words=False)
 
 
 def _code_point(found: re.Match[str]) -> str:
@@ -14333,7 +14789,9 @@ class Typst(Writer):
         '\n#heading(level: 3, "%s")\n',
     )
     # Commas behind the last cell and row are allowed: no row is a special case.
-    row_frame = Frame('  "', '", "', '",\n')
+    row_frame = Frame("  ", ", ", ",\n")
+    cell_form = '"%s"'
+    loud_form = 'strong("%s")'
     code_frame = Frame('#raw(block: true, "', "\\n", '")\n')
     escapes = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
@@ -14347,9 +14805,9 @@ class Typst(Writer):
         parts = [f"#table(columns: {number}, align: ({align}), table.hline(),\n"]
         if table.heads:
             parts.append("  table.header(\n")
-            parts.append(self.table_rows([table.heads]))
+            parts.append(self.table_head(table))
             parts.append("  ), table.hline(stroke: 0.5pt),\n")
-        parts.append(self.table_rows(table.rows))
+        parts += self.table_rows(table)
         parts.append("  table.hline())\n")
         return "".join(parts)
 
@@ -14499,7 +14957,7 @@ class Html(Writer):
         address = self.escape(self.url(place))
         return f'<a href="{address}">{text}</a>'
 
-    def timeline(self, spans: Sequence[Span]) -> str:
+    def timeline(self, title: str, spans: Sequence[Span]) -> str:
         if not spans:
             return ""
         began = min(span.began for span in spans)
@@ -14508,7 +14966,7 @@ class Html(Writer):
         lanes = _lanes(spans)
         height = LANE_HEIGHT * len(lanes)
         label = self.escape(f"{utc(began)} to {utc(ended)}")
-        parts = [f"<h2>Timeline</h2>\n<p>{label}</p>\n"]
+        parts = [self.heading(2, title), f"<p>{label}</p>\n"]
         size = f'width="100%" height="{height + AXIS_HEIGHT}"'
         parts.append(f'<svg role="img" aria-label="Timeline, {label}" {size}>\n')
         parts += self._axis(ended - began, height)
@@ -14651,7 +15109,7 @@ def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iter
     names += json_names(Result)
     names += ["assuming", "on_older_text"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
-    left_out = ("limits", "lemmas", "exit", "stderr_tail")
+    left_out = ("limits", "raised_from", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     if len(batches) > 1:
         columns.insert(0, "directory")
@@ -15214,6 +15672,7 @@ a {
 }
 .answer.alarming {
   border-color: var(--alarm);
+  color: var(--alarm);
 }
 .shares {
   display: flex;
@@ -15302,6 +15761,9 @@ tbody th {
   min-width: 10rem;
   color: var(--soft);
 }
+[data-of="as expected"] {
+  overflow-wrap: normal;
+}
 .sum > * {
   border-top: 1.5px solid var(--ink);
 }
@@ -15309,8 +15771,8 @@ tbody th {
 /* Time and memory: below the number a line for the share of the column's largest. */
 .bar {
   min-width: 4.5em;
-  background: linear-gradient(var(--accent), var(--accent)) no-repeat 0 1.69em;
-  background-size: var(--share) 2px;
+  background: linear-gradient(var(--accent), var(--accent)) no-repeat right .5em top 1.69em;
+  background-size: calc(var(--share) - var(--share) * .2) 2px;
 }
 
 /* Outcomes, in tables and pictures. */
@@ -15704,6 +16166,8 @@ REPORTS: dict[str, Report] = {
     "junit": junit_report,
     "json": json_report,
 }
+# What `-f` takes: also what only a terminal is to see.
+PRINTED: dict[str, Report] = {"table": functools.partial(page_report, PlainText), **REPORTS}
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
 
@@ -15798,7 +16262,7 @@ class Progress:
         if isinstance(event, Started) and self.debug:
             self._tell_start(event)
         if isinstance(event, Finished):
-            self._tell_end(self.batch.tasks[event.id])
+            self._tell_end(event)
 
     def _tell_start(self, start: Started) -> None:
         """Say which command began."""
@@ -15807,15 +16271,21 @@ class Progress:
         command = quoted(start.command)
         say(f"start {start.job} ({process}; {cores} in use): {command}")
 
-    def _tell_end(self, task: Task) -> None:
+    def _tell_end(self, finished: Finished) -> None:
         """Say what came of a task; with --quiet only what didn't go well."""
+        task = self.batch.tasks[finished.id]
+        next_step = ""
+        if task.result is not finished.result:  # it waits once more, and no verdict is due yet
+            next_step = f"; {task.plan.raised_limit}, runs again"
+            task = Task.with_result(replace(task.plan, expect=None), finished.result)
         went_well = task.is_settled and not task.misses_expectation
-        if self.quiet and went_well:
+        if self.quiet and (went_well or next_step):
             return
         total = str(self.tally.total)
-        done = str(self.tally.done).rjust(len(total))
+        # What runs again is counted until its new plan is told.
+        done = str(self.tally.done - bool(next_step)).rjust(len(total))
         heading = f"[{done}/{total}] {task.outcome:12}"
-        facts = result_facts(task)
+        facts = result_facts(task) + next_step
         if self.screen is None:
             say(f"{heading} {task.id} {facts}")
             return
@@ -15928,10 +16398,6 @@ class Times:
     count: int = 0
     total_s: float = 0.0
 
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.total_s += seconds
-
 
 class Tally:
     """How many tasks came to what, and what the rest will take.
@@ -15951,47 +16417,80 @@ class Tally:
         self._done = 0
         self._outcomes: Counter[str] = Counter()  # of final tasks
         self._begun: dict[str, str] = {}  # by id: the outcomes of others that have begun
+        self._at_limits: set[str] = set()  # ids of final tasks that may wait once more
         # How many tasks are not final, by recipe entry and timeout: what a forecast needs of them.
         self._open: Counter[tuple[str, float]] = Counter()
         # What final tasks took: all of them, and those of each recipe entry.
         self._all_times = Times()
         self._entry_times: dict[str, Times] = {}
+        # Lemmas that proofs take for granted; theories in which one of them is falsified.
+        self._assumed: set[str] = set()
+        self._undermined: set[str] = set()
+        for task in self._batch.tasks.values():
+            self._assumed.update(task.plan.assumes)
         for task in self._tasks:
             self._open[open_key(task.plan)] += 1
-            self._note_status(task)
+            if task.is_final:
+                self._note_end(task.plan, task.result or Result(task.status))
+            elif task.status is not Status.PENDING:
+                self._begun[task.id] = task.outcome
 
     def note(self, event: Event) -> None:
         """Take note of an event that has just been applied."""
-        if isinstance(event, (Header, Plan)):
-            # Any task may have another status now. A journal begins with thousands of plans: they
-            # are counted at the next look, all at once.
-            self._is_stale = True
-        elif self._is_stale:
+        if self._is_stale:
             return
-        elif isinstance(event, Started):
+        if isinstance(event, Started):
             for task_id in event.ids:
                 self._begun[task_id] = Status.RUNNING
         elif isinstance(event, Finished):
-            self._note_status(self._batch.tasks[event.id])
+            self._note_finish(event)
+        elif isinstance(event, Plan) and event.id in self._at_limits:
+            self._note_raised_limit(self._batch.tasks[event.id])
+        elif isinstance(event, (Header, Plan)):
+            # Any task may have another status now. A journal begins with thousands of plans: they
+            # are counted at the next look, all at once.
+            self._is_stale = True
 
-    def _note_status(self, task: Task) -> None:
-        """Count a task that was open until now."""
-        if task.is_final:
-            self._begun.pop(task.id, None)
-            self._open[open_key(task.plan)] -= 1
-            self._done += 1
-            self._outcomes[task.outcome] += 1
-            self._note_time(task)
-        elif task.status is not Status.PENDING:
-            self._begun[task.id] = task.outcome
-
-    def _note_time(self, task: Task) -> None:
-        """Count what a final task took."""
-        if task.result is None:
+    def _note_finish(self, event: Finished) -> None:
+        """Count how an attempt ended."""
+        task = self._batch.tasks[event.id]
+        if event.result.status not in FINAL:
+            self._begun[task.id] = outcome_words(event.result)
             return
-        seconds = task.result.usage.wall_s
-        self._all_times.add(seconds)
-        self._entry_times.setdefault(task.plan.entry, Times()).add(seconds)
+        # Its plan of then: limits that were met may have been raised meanwhile.
+        for record in (task.record, task.outdated):
+            if record and record.result is event.result:
+                self._note_end(record.plan, record.result)
+
+    def _note_end(self, plan: Plan, result: Result) -> None:
+        """Count a task that was open until now."""
+        self._begun.pop(plan.id, None)
+        self._open[open_key(plan)] -= 1
+        self._done += 1
+        self._outcomes[outcome_words(result)] += 1
+        self._note_time(plan, result, 1)
+        if result.verdict is Verdict.FALSIFIED and plan.lemma in self._assumed:
+            self._undermined.add(plan.theory)
+        if result.status in MET_A_LIMIT:
+            self._at_limits.add(plan.id)
+
+    def _note_time(self, plan: Plan, result: Result, count: int) -> None:
+        """Count what a task took; a count of -1 takes it back."""
+        for times in (self._all_times, self._entry_times.setdefault(plan.entry, Times())):
+            times.count += count
+            times.total_s += count * result.usage.wall_s
+
+    def _note_raised_limit(self, task: Task) -> None:
+        """Count a task as open once more."""
+        met = task.outdated
+        if met is None or task.status is not Status.PENDING:
+            self._is_stale = True
+            return
+        self._at_limits.discard(task.id)
+        self._open[open_key(task.plan)] += 1
+        self._done -= 1
+        self._outcomes[outcome_words(met.result)] -= 1
+        self._note_time(task.plan, met.result, -1)
 
     def _refresh(self) -> None:
         """Count anew if any task may have changed otherwise than by a start or an end."""
@@ -16014,7 +16513,23 @@ class Tally:
         self._refresh()
         counts = self._outcomes + Counter(self._begun.values())
         counts[Status.PENDING] = self.total - self._done - len(self._begun)
-        return {word: counts[word] for word in WORDS if counts[word] > 0}
+        for task in self._resting_on_false():
+            counts[task.outcome] -= 1
+            counts[RESTING_ON_FALSE] += 1
+        return {word: counts[word] for word in STANDINGS if counts[word] > 0}
+
+    def _resting_on_false(self) -> Iterator[Task]:
+        """The tasks whose verdict rests on a falsified lemma; hardly ever there is one."""
+        if not self._undermined:
+            return
+        tasks = [
+            task for task in self._batch.tasks.values() if task.plan.theory in self._undermined
+        ]
+        closure = Closure(tasks)
+        counted = {task.id for task in self._tasks}
+        for task in tasks:
+            if task.id in counted and _falsified(closure.open_assumptions(task)):
+                yield task
 
     def forecast(self, running: Mapping[str, float], slots: int) -> Forecast:
         """When all tasks will have ended, if `slots` jobs go on running side by side.
@@ -16325,6 +16840,7 @@ examples:
   prove everything it names:            batch_tamarin.py run recipe.json
   look at it from another terminal:     batch_tamarin.py status results --follow
   go on after a stop or a crash:        batch_tamarin.py resume results
+  double the limits that were met:      batch_tamarin.py retry results
   what do the results establish?        batch_tamarin.py audit results
   what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
 
@@ -16515,6 +17031,7 @@ def command_line_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_run_command(commands)
     add_resume_command(commands)
+    add_retry_command(commands)
     add_check_command(commands)
     add_init_command(commands)
     add_status_command(commands)
@@ -16561,6 +17078,12 @@ def add_run_command(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def add_resume_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = add_command(commands, command_resume, "results", "results -t '*--secrecy--*'")
+    add_results_argument(parser)
+    add_running_arguments(parser)
+
+
+def add_retry_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(commands, command_retry, "results", "results -t '*--secrecy--*'")
     add_results_argument(parser)
     add_running_arguments(parser)
 
@@ -16667,8 +17190,9 @@ def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
         parser,
         "-f",
         "--format",
-        choices=list(REPORTS),
-        help="repeatable; default: by the ending of -o FILE, else md",
+        choices=list(PRINTED),
+        help="repeatable; default: by the ending of -o FILE, else a table on a terminal, md in a "
+        "pipe",
     )
     parser.add_argument(
         "-o",
@@ -16749,7 +17273,7 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "-f",
         "--format",
-        choices=("table", *REPORTS),
+        choices=list(PRINTED),
         default="table",
         help="default: a table for people",
     )
@@ -16882,6 +17406,13 @@ def add_running_arguments(parser: Parser) -> None:
         help="prove the tasks that -t selects anew (without -t: all), whatever results there are",
     )
     parser.add_argument(
+        "--retry",
+        type=retries_argument,
+        metavar="N",
+        help="let what meets its limit run again with that limit doubled, at most N times; memory "
+        "never beyond that of all jobs together",
+    )
+    parser.add_argument(
         "--no-cache",
         action="store_true",
         help="take no results of other runs, and keep none for them; what this results directory "
@@ -16989,6 +17520,13 @@ def grid_argument(text: str) -> Grid:
         return read_grid(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"'{text}': {error}") from None
+
+
+def retries_argument(text: str) -> int:
+    """How often a limit may be doubled: doubled 20 times, an hour is over a century."""
+    if not re.fullmatch(r"\d{1,2}", text) or int(text) > 20:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0 to 20")
+    return int(text)
 
 
 def number_argument(text: str) -> float:
@@ -17295,6 +17833,8 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
     for task_id in task_ids:
         plan = batch.tasks[task_id].plan
         line = f"  {task_id}: {plan.limits}"
+        if plan.priority:
+            line += f", priority {plan.priority}"
         if plan.expect:
             line += f", expect {plan.expect}"
         print_out(printable(line) + "\n")
@@ -17579,7 +18119,7 @@ def command_status(args: argparse.Namespace) -> int:
 
     What runs, what is done, what is left and for how long; of a batch that has ended, its results.
     """
-    directory = results_directory(args.results, JOURNAL)
+    directory = own_results(args.results)
     path = os.path.join(directory, JOURNAL)
     with open_file(path) as file:
         batch = Batch()
@@ -17796,7 +18336,7 @@ def command_report(args: argparse.Namespace) -> int:
             raise InputError(
                 f"there is no such results directory (did you mean '-f {path}'?)", path
             )
-        directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
+        directory = results_directory(path, *RECORDS)
         batches[directory] = load_results(directory, warn)
         warn_of_news(batches[directory], directory, sources_now(batches[directory]))
     files = report_files(args)
@@ -17824,7 +18364,7 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
     stem, ending = os.path.splitext(args.output)
     forms = {report_ending(form): form for form in REPORTS}
     if args.output in ("", "-", "/dev/stdout"):
-        formats = args.format or ([] if args.rebuild else ["md"])
+        formats = args.format or ([] if args.rebuild else [form_to_print()])
         refuse_to_print(formats)
         refuse_no_pages(formats, "--fragment" if args.fragment else "")
         return dict.fromkeys(formats, "")
@@ -17836,6 +18376,8 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
         endings = ", ".join(forms)
         raise InputError(f"'{ending}' is no format of a report: use {endings}", args.output)
     formats = args.format or [forms.get(ending, "md")]
+    if "table" in formats:
+        raise InputError("a table is for the terminal: leave out -o, or give another format")
     refuse_no_pages(formats, "--fragment" if args.fragment else "")
     files: dict[str, str] = {}
     for form in formats:
@@ -17844,6 +18386,11 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
             refuse_to_replace(path, form)
         files[form] = path
     return files
+
+
+def form_to_print() -> str:
+    """What a report is printed as where no format is asked for."""
+    return "table" if sys.stdout.isatty() else "md"
 
 
 def refuse_to_print(formats: Sequence[str]) -> None:
@@ -17895,7 +18442,9 @@ def report_ending(form: str) -> str:
 def write_report(batches: Batches, form: str, path: str, asked: Asked) -> None:
     """Write one report to a file, and say so, or to stdout if `path` is "". Raises OSError."""
     folder = os.path.dirname(path) or "."
-    pieces = marked(form, REPORTS[form](batches, folder, asked))
+    pieces = PRINTED[form](batches, folder, asked)
+    if form in REPORTS:
+        pieces = marked(form, pieces)
     if path:
         os.makedirs(folder, exist_ok=True)
         write_file(path, pieces)
@@ -18008,15 +18557,31 @@ def show_cache(cache: Cache) -> None:
 
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
+    if any(os.path.exists(os.path.join(args.recipe, name)) for name in RECORDS):
+        own_results(args.recipe)  # which tells what batch-tamarin's are good for
     recipe = Recipe(args.recipe)
-    options = replace(asked_options(args), scheduler=args.scheduler)
+    options = replace(asked_options(args), scheduler=args.scheduler, retry=args.retry or 0)
     directory = args.output or recipe_results(recipe)
+    note_upstream_results(directory, say)
     return run_recipe(recipe, options, directory, args, args.fresh)
 
 
 def command_resume(args: argparse.Namespace) -> int:
     """Go on where a batch stopped, from its results directory alone."""
-    directory = os.path.abspath(results_directory(args.results, JOURNAL))
+    return resume_batch(args)
+
+
+def command_retry(args: argparse.Namespace) -> int:
+    """Go on with a batch, what met its limit once more with that limit doubled.
+
+    Memory grows to that of all jobs together at most. Another `retry` doubles once more.
+    """
+    return resume_batch(args, doubled=True)
+
+
+def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
+    """Go on with a batch; `doubled`: the limits that its results have met, once."""
+    directory = os.path.abspath(own_results(args.results))
     journal_path = os.path.join(directory, JOURNAL)
     batch, _ = load_batch(journal_path, warn)
     header = batch.header
@@ -18038,14 +18603,17 @@ def command_resume(args: argparse.Namespace) -> int:
     # As it was then: the file may say something else today.
     text = json.dumps(header.recipe, indent=2)
     recipe = Recipe(header.recipe_file, text)
-    return run_recipe(recipe, header.options, directory, args, resumed=True)
+    options = header.options
+    if args.retry is not None:
+        options = replace(options, retry=args.retry)
+    return run_recipe(recipe, options, directory, args, resumed=True, doubled=doubled)
 
 
 def command_recheck(args: argparse.Namespace) -> int:
     """Let another prover check stored proofs, without a search: it must reach the same verdicts."""
     import asyncio
 
-    directory = results_directory(args.results, JOURNAL)
+    directory = own_results(args.results)
     journal_path = os.path.join(directory, JOURNAL)
     batch = load_results(directory, warn)
     if batch.header.recheck_of:
@@ -18112,6 +18680,7 @@ def run_recipe(
     args: argparse.Namespace,
     fresh: bool = False,
     resumed: bool = False,
+    doubled: bool = False,
 ) -> int:
     """Plan, run and report; returns the exit code.
 
@@ -18120,7 +18689,8 @@ def run_recipe(
     """
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else cache_to_use(args)
-    done = run_batch(planned, directory, args, args.task, fresh, cache, args.again, resumed)
+    again = args.again
+    done = run_batch(planned, directory, args, args.task, fresh, cache, again, resumed, doubled)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
@@ -18165,23 +18735,27 @@ def run_batch(
     cache: Cache | None = None,
     again: bool = False,
     resumed: bool = False,
+    doubled: bool = False,
 ) -> BatchRun:
     """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
 
     `again`: also what has a result, and without asking the cache. `resumed`: the batch in this very
-    directory. Raises InputError when a pattern chooses nothing, StorageError when the results can't
-    be kept.
+    directory. `doubled`: the limits that its results have met, once. Raises InputError when a
+    pattern chooses nothing, StorageError when the results can't be kept.
     """
     chosen_ids = select_ids(planned, patterns)
     journal = open_results(directory, planned, fresh, say, args.take_over, resumed)
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
+        times = math.inf if doubled else planned.header.options.retry
+        raise_limits(batch, planned, chosen_ids, times)
         changes = changes_of(batch, planned, chosen_ids, again)
         batch.dependencies = planned.dependencies
         if not changes.differs:
             journal.close()
-            return _nothing_to_do(batch, directory, chosen_ids)
+            hint = "no limit that was met can be doubled" if doubled else "--again proves anew"
+            return _nothing_to_do(batch, directory, chosen_ids, hint)
         bring_up_to_plan(journal, changes, say)
     prepare_directory(batch, directory)
     derived = DerivedFiles(directory)
@@ -18218,20 +18792,22 @@ def _run_tasks(
         # First the file: who is told that a task has ended finds it.
         journal.observers.append(functools.partial(write_event_files, batch, derived))
         journal.observers.append(progress)
+        report = LiveReport(batch, derived)
+        journal.observers.append(report.note)
         tell = say if args.debug else None
         runner = Runner(directory, journal, supervisor, cache, tell)
-        asyncio.run(progress.beside(runner.run(waiting, again)))
+        asyncio.run(progress.beside(report.beside(runner.run(waiting, again))))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
     return stopped_by
 
 
-def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun:
+def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], hint: str) -> BatchRun:
     """Every result that is asked for is there, and holds: nothing is written."""
     tasks = [batch.tasks[task_id] for task_id in ids]
     results = plural(len(tasks), "result")
-    say(f"nothing to do: {results} in {directory} still hold (--again proves anew)")
+    say(f"nothing to do: {results} in {directory} still hold ({hint})")
     return conclude(batch, directory, tasks, stopped_by=0)
 
 

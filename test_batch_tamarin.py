@@ -560,6 +560,8 @@ def a_story():
     yield begins("2")
     yield ends("1", "interrupted", 11)
     yield ends("2", "timeout", 12)
+    yield a_plan(id="2", entry="a", limits=bt.Limits(1, 1, 124), raised_from=bt.Limits(1, 1, 62))
+    yield begins("2", attempt=2)
     yield begins("1", attempt=2)
     # From the cache: it never started.
     yield ends("3", "falsified", 13)
@@ -594,6 +596,37 @@ def test_the_tally_counts_the_outcomes_of_the_tasks(told_story):
     for batch, tally in told_story:
         tasks = batch.tasks.values()
         assert tally.counts() == bt.count_outcomes(tasks)
+
+
+def test_the_tally_is_told_of_a_raised_limit_when_that_has_happened():
+    batch = bt.Batch(bt.Header())
+    batch.apply(a_plan())
+    tally = bt.Tally(batch, batch.tasks.values())
+    events = [
+        begins("i"),
+        ends("i", "timeout"),
+        a_plan(limits=bt.Limits(1, 1024, 120), raised_from=a_plan().limits),
+    ]
+    for event in events:
+        batch.apply(event)
+    for event in events:
+        tally.note(event)
+    assert tally.counts() == {"pending": 1}
+    assert tally.done == 0
+    assert tally.forecast({}, 1) == (240, True)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_tally_counts_as_verified_nothing_that_rests_on_a_falsified_lemma(order):
+    batch = bt.Batch(bt.Header())
+    batch.apply(a_plan(id="0", lemma="types"))
+    batch.apply(a_plan(id="1", lemma="secrecy", assumes=("types",)))
+    tally = bt.Tally(batch, batch.tasks.values())
+    events = [ends("0", "falsified"), ends("1", "verified")]
+    for number in order:
+        batch.apply(events[number])
+        tally.note(events[number])
+    assert tally.counts() == {"falsified": 1, "resting on a falsified lemma": 1}
 
 
 def test_the_tally_counts_all_tasks_and_those_that_are_done(told_story):
@@ -4505,6 +4538,32 @@ def test_of_a_limit_that_many_lemmas_inherit_is_warned_once(capped):
     assert "max_memory: 500 is above the global limit: capped at 2" in memory
 
 
+def test_a_lemma_has_the_priority_of_its_entry_or_its_own(lab):
+    lab.prover(VERIFY)
+    lab.recipe(priority=3, lemmas=[{"name": "*"}, {"name": "two", "priority": -1}])
+    priorities = {plan.lemma: plan.priority for plan in plans_of(lab)}
+    assert priorities == {"one": 3, "two": -1, "three": 3}
+
+
+@pytest.mark.parametrize("priority", [1.5, True, "2", 10**9])
+def test_a_priority_is_a_whole_number(lab, priority):
+    lab.prover(VERIFY)
+    lab.recipe(priority=priority)
+    with pytest.raises(bt.InputError, match="tasks.task.priority: must be a whole number"):
+        plans_of(lab)
+
+
+def test_what_has_the_highest_priority_starts_first_and_proves_nothing_again(lab):
+    lab.prover(NOTE_RUNS + VERIFY)
+    lab.recipe(config={"global_max_cores": 1}, lemmas=[{"name": "*"}])
+    change_recipe(lab, 'tasks.task.lemmas = [{"name": "*"}, {"name": "three", "priority": 1}]')
+    lab.run("run", "recipe.json", code=0)
+    assert lab.events("start")[0]["ids"] == ["t--three--fake"]
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+    assert len(lab.events("start")) == 3
+
+
 def test_limits_of_the_batch_above_what_is_there_are_capped_with_a_warning(lab):
     lab.prover(VERIFY)
     lab.recipe(config={"global_max_cores": 64})
@@ -6714,8 +6773,10 @@ def test_result_files_that_cannot_be_made_end_no_batch(lab):
 
 
 def test_reports_that_cannot_be_made_are_one_warning(lab):
-    in_the_way = "mkdir -p results/summary.html results/execution_report.json; "
-    lab.prover(in_the_way + VERIFY)
+    # The report is written while they run, too: perhaps just now.
+    report = "results/execution_report.json"
+    in_the_way = f"until [ -d {report} ]; do rm -f {report}; mkdir {report}; done\n"
+    lab.prover("mkdir -p results/summary.html\n" + in_the_way + VERIFY)
     lab.recipe()
     done = lab.run("run", "recipe.json", code=0)
     assert_all_is_told(lab, done, warnings=1)
@@ -8469,6 +8530,224 @@ def test_tasks_are_ordered_by_the_cores_and_memory_they_ask_for(scheduler, wante
     assert [task.id for task in bt.in_order(tasks, scheduler)] == wanted
 
 
+@pytest.mark.parametrize(
+    "scheduler, wanted", [("fifo", "urgent a b late"), ("sjf", "urgent b a late")]
+)
+def test_a_higher_priority_comes_first_whatever_the_order(scheduler, wanted):
+    tasks = [
+        a_task(id="late", priority=-1),
+        a_task(id="a", limits=bt.Limits(4, 1024, 9)),
+        a_task(id="b"),
+        a_task(id="urgent", limits=bt.Limits(8, 1024, 9), priority=2),
+    ]
+    assert " ".join(task.id for task in bt.in_order(tasks, scheduler)) == wanted
+
+
+# --- Limits that are doubled ---
+
+
+def raised(status, words, recipes="1 1024 60", times=2, exit_status=None):
+    """The limits of another attempt, after one under other limits; the room is 4 GB."""
+    met = under_limits(a_plan(), words)
+    plan = under_limits(a_plan(), recipes)
+    if words != recipes:
+        plan = dataclasses.replace(met, raised_from=plan.limits)
+    result = bt.Result(bt.Status(status), exit=exit_status)
+    again = bt.raised_plan(plan, bt.Record(result, met), bt.Limits(8, 4096, 9), times)
+    if again is None:
+        return ""
+    assert again.raised_from == under_limits(a_plan(), recipes).limits
+    return f"{again.limits.cores} {again.limits.memory_mb} {again.limits.timeout_s:g}"
+
+
+@pytest.mark.parametrize(
+    "status, met, wanted",
+    [
+        ("timeout", "1 1024 60", "1 1024 120"),
+        ("timeout", "1 1024 120", "1 1024 240"),
+        ("timeout", "1 1024 240", ""),
+        ("memory_limit", "1 1024 60", "1 2048 60"),
+        ("memory_limit", "1 1024 240", "1 2048 240"),
+        ("memory_limit", "1 4096 60", ""),
+        ("failed", "1 1024 60", ""),
+        ("completed", "1 1024 60", ""),
+        ("interrupted", "1 1024 60", ""),
+    ],
+)
+def test_the_limit_that_was_met_is_doubled_twice_over_the_recipes(status, met, wanted):
+    assert raised(status, met) == wanted
+
+
+def test_memory_is_raised_to_that_of_all_jobs_at_most():
+    assert raised("memory_limit", "1 3072 60", "1 3072 60") == "1 4096 60"
+    assert raised("memory_limit", "1 4096 60", "1 4096 60", times=9) == ""
+
+
+def test_without_retries_no_limit_is_raised():
+    assert raised("timeout", "1 1024 60", times=0) == ""
+
+
+def test_a_heap_that_an_option_bounds_is_not_tried_again():
+    assert raised("memory_limit", "1 1024 60", exit_status=bt.ExitStatus(251)) == ""
+
+
+def limits_planned(lab, task_id="t--two--fake"):
+    """The timeouts and memory (MB) that the journal's plans of a task have had, in order."""
+    plans = [event for event in lab.events("task") if event["id"] == task_id]
+    return [(plan["limits"]["timeout_s"], plan["limits"]["memory_mb"]) for plan in plans]
+
+
+# It hangs in lemma two, in its first attempt only.
+HANGS_ONCE = "[ $LEMMA = two ] && [ ! -e hung ] && { touch hung; exec sleep 600; }\n"
+
+
+def test_what_meets_its_limit_runs_again_with_that_limit_doubled(lab):
+    lab.prover(NOTE_RUNS + HANGS_ONCE + VERIFY)
+    lab.recipe(expect="verified", resources={"timeout": 0.5})
+    # Twice would do; on a slow machine any attempt may be late.
+    done = lab.run("run", "recipe.json", "--retry", "8", "-t", "t--two", code=0)
+    timeouts = [timeout_s for timeout_s, _ in limits_planned(lab)]
+    assert timeouts == [0.5 * 2**number for number in range(len(timeouts))]
+    *late, last = lab.events("finish")
+    assert late[0]["status"] == "timeout"
+    assert last["verdict"] == "verified"
+    assert last["attempt"] == len(timeouts)
+    assert "limit of 0.5 s; limit raised to 1 s, runs again" in done.stderr
+    assert "[1/1] verified" in done.stderr
+    assert f"limit raised to {timeouts[-1]:g} s" in done.stdout
+    assert (lab.results / "earlier/t--two--fake~1.out").exists()
+    assert not (lab.results / "failed/t--two--fake.json").exists()
+
+
+def test_pages_tell_raised_limits_and_the_attempts_under_smaller_ones(lab):
+    limited(lab, 0.1)
+    lab.run("run", "recipe.json", "--retry", "1", code=3)
+    page = lab.run("report", "results", "-f", "md", code=0).stdout
+    assert page.count("limit raised to 0.2 s") == 2, "in the table, and in full"
+    assert re.search(r"earlier attempts.*timeout \(.*, 0.1 s\)", page)
+
+
+def test_memory_is_doubled_until_nothing_is_left(lab):
+    hog = f"exec {sys.executable} -S -c \"import time; x = b'1' * (400 << 20); time.sleep(600)\""
+    lab.prover(hog)
+    resources = {"max_cores": 1, "max_memory": 0.05}
+    lab.recipe(config={"global_max_memory": 0.15}, resources=resources, lemmas=[{"name": "two"}])
+    lab.run("run", "recipe.json", "--retry", "5", code=3)
+    assert [memory_mb for _, memory_mb in limits_planned(lab)] == [51, 102, 153]
+    done = lab.run("retry", "results", code=3)
+    assert "nothing to do" in done.stderr
+    assert "no limit that was met can be doubled" in done.stderr
+    assert "batch_tamarin.py retry" not in done.stdout
+
+
+def test_each_retry_doubles_once(lab):
+    limited(lab, 0.1)
+    done = lab.run("run", "recipe.json", code=3)
+    assert "or batch_tamarin.py retry results: the same with doubled limits" in done.stdout
+    lab.run("retry", "results", code=3)
+    lab.run("retry", "results", code=3)
+    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2, 0.4]
+    assert [event["attempt"] for event in lab.events("finish")] == [1, 2, 3]
+
+
+def test_raised_limits_hold_for_later_runs_of_the_same_recipe(lab):
+    limited(lab, 0.1)
+    proven(lab, "--retry", "1", code=3)
+    lab.write("runs", "")
+    done = lab.run("run", "recipe.json", code=3)
+    assert runs_of(lab) == []
+    assert "limit raised to 0.2 s" in done.stdout
+    limited(lab, 0.3)
+    assert proven(lab, code=3) == "two"
+    timeouts = [timeout_s for timeout_s, _ in limits_planned(lab)]
+    assert timeouts == [0.1, 0.2, 0.3], "the recipe's word is the last"
+
+
+def test_a_limit_that_an_earlier_run_has_met_is_raised(lab):
+    limited(lab, 0.1)
+    assert proven(lab, code=3) == "two"
+    assert proven(lab, "--retry", "1", code=3) == "two"
+    assert proven_nothing(lab, "--retry", "1")
+    assert proven(lab, "--retry", "2", code=3) == "two"
+
+
+def proven_nothing(lab, *args):
+    """Whether a run of the lab's recipe finds nothing to do."""
+    return "nothing to do" in lab.run("run", "recipe.json", *args).stderr
+
+
+def test_only_the_chosen_tasks_run_with_raised_limits(lab):
+    lab.prover(NOTE_RUNS + "exec sleep 600\n")
+    lab.recipe(resources={"timeout": 0.1})
+    assert proven(lab, code=3) == "one three two"
+    lab.write("runs", "")
+    lab.run("retry", "results", "-t", "t--two", code=3)
+    assert runs_of(lab) == ["two"]
+
+
+def test_a_killed_run_goes_on_with_the_limits_that_it_had_raised(lab):
+    limited(lab, 0.1)
+    lab.run("run", "recipe.json", "--retry", "2", code=3)
+
+    def die_in_the_second_attempt(lines):
+        starts = [number for number, line in enumerate(lines) if b'"event":"start"' in line]
+        del lines[starts[1] + 1 :]
+
+    change_lines(lab.journal, die_in_the_second_attempt)
+    assert len(lab.events("finish")) == 1
+    lab.run("resume", "results", code=3)
+    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2, 0.4]
+    assert [event["attempt"] for event in lab.events("finish")] == [1, 3, 4]
+
+
+def test_a_killed_run_raises_what_it_had_no_time_to_raise(lab):
+    limited(lab, 0.1)
+    lab.run("run", "recipe.json", "--retry", "1", code=3)
+
+    def die_after_the_first_attempt(lines):
+        ends = [number for number, line in enumerate(lines) if b'"event":"finish"' in line]
+        del lines[ends[0] + 1 :]
+
+    change_lines(lab.journal, die_after_the_first_attempt)
+    lab.run("resume", "results", code=3)
+    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2]
+
+
+def test_a_limit_that_another_batch_has_met_is_raised(lab):
+    limited(lab, 0.1)
+    lab.run("run", "recipe.json", "-o", "before", code=3)
+    lab.write("runs", "")
+    lab.run("run", "recipe.json", "--retry", "1", code=3)
+    stored, new = lab.events("finish")
+    assert (stored["cached"], new["cached"]) == (True, False)
+    assert runs_of(lab) == ["two"]
+    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2]
+
+
+def batch_in_room(*plans, memory_mb=8192):
+    """A batch that is only planned, as `run` makes it."""
+    batch = bt.Batch(bt.Header(limits=bt.Limits(8, memory_mb, 60), host="here"))
+    for plan in plans:
+        batch.apply(plan)
+    return batch
+
+
+@pytest.mark.parametrize(
+    "changes, memory_mb, wanted",
+    [
+        ({}, 8192, 2048),
+        ({"key": "of another text"}, 8192, 1024),
+        ({"limits": bt.Limits(1, 1500, 60)}, 8192, 1500),
+        ({}, 1024, 1024),
+    ],
+)
+def test_raised_limits_stay_while_text_and_recipe_do_and_there_is_room(changes, memory_mb, wanted):
+    plan = a_plan(limits=bt.Limits(1, 2048, 60), raised_from=bt.Limits(1, 1024, 60))
+    planned = batch_in_room(a_plan(**changes), memory_mb=memory_mb)
+    bt.raise_limits(batch_in_room(plan), planned, ["i"], 0)
+    assert planned.tasks["i"].plan.limits.memory_mb == wanted
+
+
 # --- Limits of whole runs ---
 
 
@@ -8962,6 +9241,154 @@ def test_a_date_beyond_all_bounds_is_no_traceback(lab, run_here):
     assert "not what batch-tamarin 1.2 writes" in run_here("audit", "out", code=2).err
 
 
+@pytest.mark.parametrize("form", ["md", "json", "csv"])
+def test_what_batch_tamarin_did_not_measure_or_keep_is_not_invented(lab, run_here, form):
+    write_upstream_report(lab)
+    told = run_here("report", "out", "-f", form, code=0).out
+    assert "s CPU" not in told
+    assert "--prove=" not in told
+    assert '"cpu_s": 0' not in told
+    if form == "csv":
+        (row, *_) = csv.DictReader(told.splitlines())
+        assert row["wall_s"] == "12.5"
+        assert row["cpu_s"] == ""
+
+
+# --- Reading what it left when it was killed ------------------------------------------------------
+
+MEASURES = {"time": 12.5, "avg_memory": 1.0, "peak_memory": 350.25}
+SAID_OF_LEMMA = {"steps": 5, "analysis_type": "all-traces"}
+SUCCESS_FILE = {
+    "warnings": ["odd"],
+    "tamarin_timing": 3.5,
+    "verified_lemma": {},
+    "falsified_lemma": {},
+    "unterminated_lemma": ["other"],
+}
+TIME_OVER = "The task timed out. Review the timeout setting for this task."
+MEMORY_OVER = "The task exceeded its memory limit. Review the memory limit setting for this task."
+# By lemma: what its file in success/ says beside SUCCESS_FILE, or that in failed/.
+KILLED_RUN = {
+    "proven": {"verified_lemma": {"proven": SAID_OF_LEMMA, "other": SAID_OF_LEMMA}},
+    "refuted": {"falsified_lemma": {"refuted": SAID_OF_LEMMA}},
+    "both": {
+        "verified_lemma": {"both": SAID_OF_LEMMA},
+        "falsified_lemma": {"both": SAID_OF_LEMMA},
+    },
+    "open": {"unterminated_lemma": ["open"]},
+    "silent": {"verified_lemma": {"other": SAID_OF_LEMMA}},
+    "late": {"error_description": TIME_OVER, "return_code": -1},
+    "big": {"error_description": MEMORY_OVER, "return_code": -2},
+    "broken": {"error_description": "bad", "return_code": 1},
+}
+KILLED_MEANINGS = """
+proven   completed     verified    5
+refuted  completed     falsified   5
+both     completed     falsified   5
+open     completed     incomplete  None
+silent   failed        None        None
+late     timeout       None        None
+big      memory_limit  None        None
+broken   failed        None        None
+"""
+
+
+def write_killed_run(lab):
+    """Make `out` what batch-tamarin leaves when it is killed: results, and no report."""
+    for lemma, said in KILLED_RUN.items():
+        content = {"task_id": f"my--nspk--{lemma}--stable", "wrapper_measures": MEASURES}
+        folder = "success"
+        if "return_code" in said:
+            folder = "failed"
+            content["last_stderr_lines"] = ["x"]
+        else:
+            content.update(SUCCESS_FILE)
+        content.update(said)
+        lab.write(f"out/{folder}/{content['task_id']}.json", json.dumps(content))
+
+
+def read_killed_run(lab):
+    """The batch that it is read as, and what is told of it."""
+    write_killed_run(lab)
+    told = []
+    return bt.load_results(str(lab.path / "out"), told.append), told
+
+
+@pytest.mark.parametrize("lemma, status, verdict, steps", words_in(KILLED_MEANINGS))
+def test_what_a_killed_batch_tamarin_says_of_a_task(lab, lemma, status, verdict, steps):
+    batch, _ = read_killed_run(lab)
+    task = batch.tasks[f"my--nspk--{lemma}--stable"]
+    assert task.plan.lemma == lemma
+    assert task.plan.prover == "stable"
+    assert str(task.status) == status
+    assert str(task.verdict) == verdict
+    assert str(task.result.steps) == steps
+
+
+def test_what_a_killed_batch_tamarin_measured(lab):
+    batch, told = read_killed_run(lab)
+    result = batch.tasks["my--nspk--proven--stable"].result
+    assert result.usage == bt.Usage(12.5, None, 350.25, 1.0)
+    assert result.prover_s == 3.5
+    assert result.warnings == ("odd",)
+    assert batch.tasks["my--nspk--broken--stable"].result.exit == bt.ExitStatus(1)
+    assert len(told) == 1
+    assert "did not come to its end" in told[0]
+
+
+def test_a_half_written_file_hides_no_other(lab):
+    lab.write("out/failed/a.json", '{"task_id": "x--y--')
+    lab.write("out/failed/b.json", '{"task_id": 1}')
+    failure = {**KILLED_RUN["late"], "task_id": "../x--y--z", "wrapper_measures": MEASURES}
+    lab.write("out/failed/c.json", json.dumps(failure))
+    batch, told = read_killed_run(lab)
+    assert len(batch.tasks) == 8
+    assert sum("passed over" in line for line in told) == 3
+
+
+def test_folders_of_that_name_without_results_are_none(lab, run_here):
+    lab.write("out/failed/notes.txt", "x")
+    assert "holds no results" in run_here("report", "out", code=2).err
+
+
+@pytest.mark.parametrize("form", bt.REPORTS)
+def test_what_a_killed_batch_tamarin_left_is_reported(lab, run_here, form):
+    write_killed_run(lab)
+    told = run_here("report", "out", "-f", form, code=0).out
+    assert "refuted" in told
+    assert "0 cores" not in told
+    assert "1970" not in told
+
+
+def test_what_a_killed_batch_tamarin_left_is_audited(lab, audit):
+    write_killed_run(lab)
+    # As Tamarin prints it: with the proof, and all other lemmas.
+    text = 'theory N begin\nlemma late [reuse]: "T"\nby sorry\nlemma proven: "T"\nby solve\nend\n'
+    lab.write("out/proofs/my--nspk--proven--stable.spthy", text)
+    told = audit("out", code=3)
+    assert told.states["proven"] == "verified, assuming late (timeout)"
+    assert any("no verdict: failed" in note for note in told.notes("missing"))
+
+
+@pytest.mark.parametrize("command", ["status", "resume", "retry", "recheck", "run"])
+@pytest.mark.parametrize("write", [write_upstream_report, write_killed_run])
+def test_what_can_be_done_with_results_of_batch_tamarin_is_said(lab, run_here, command, write):
+    write(lab)
+    told = run_here(command, "out", code=2).err
+    assert "these are results of batch-tamarin" in told
+    assert "`batch_tamarin.py report out` shows them" in told
+
+
+def test_a_run_beside_results_of_batch_tamarin_says_what_can_be_done_with_them(lab):
+    write_upstream_report(lab)
+    lab.prover(VERIFY)
+    lab.recipe(config={"output_directory": "out"})
+    done = lab.run("run", "recipe.json", code=0)
+    assert "out: these are results of batch-tamarin" in done.stderr
+    assert "a new batch begins in out_" in done.stderr
+    assert "batch-tamarin" not in lab.run("run", "recipe.json", code=0).stderr
+
+
 # --- In an audit ----------------------------------------------------------------------------------
 
 UPSTREAM_THEORY = """theory N begin
@@ -9031,6 +9458,46 @@ def test_our_report_is_read_as_batch_tamarins(lab):
         assert copy.outcome == task.outcome
         assert copy.plan.limits == task.plan.limits
         assert copy.plan.options == task.plan.options
+
+
+def test_no_task_has_more_memory_than_all_together():
+    limits = bt.Limits(1, 15 * 1024 + 900, 60)
+    provers = {"p": bt.Prover("p", ("./p",))}
+    batch = bt.Batch(bt.Header(limits=limits, provers=provers))
+    batch.apply(a_plan(limits=limits))
+    report = json.loads("".join(bt.execution_report(batch, "out")))
+    task = report["tasks"]["n"]["subtasks"]["i"]
+    assert task["task_config"]["resources"]["memory"] == 15
+    assert report["config"]["global_max_memory"] == 15
+
+
+def test_while_a_batch_runs_its_report_is_kept_up_to_date(lab, monkeypatch):
+    monkeypatch.setattr(bt, "LIVE_REPORT_S", 0.01)
+    monkeypatch.setattr(bt, "LIVE_REPORT_SHARE", 0)
+    # Lemma three goes on until the report tells of the others.
+    look = "until [ $(grep -c task_result results/execution_report.json) = 2 ]; do sleep 0.01; done"
+    lab.prover(f"[ $LEMMA = three ] && {look}\n{VERIFY}")
+    lab.recipe(config={"global_max_cores": 1})
+    lab.run("run", "recipe.json", code=0)
+    report = json.loads((lab.results / "execution_report.json").read_text())
+    assert report["execution_metadata"]["total_successes"] == 3
+
+
+def test_a_report_that_is_dear_is_seldom_made(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(bt, "LIVE_REPORT_S", 3600)
+    monkeypatch.setattr(bt, "write_execution_report", lambda *_: made.append(1))
+    live = bt.LiveReport(bt.Batch(), bt.DerivedFiles(str(tmp_path)))
+
+    async def work():
+        while not made:
+            await asyncio.sleep(0)
+        for _ in range(1_000):
+            live.note(bt.Ended())
+            await asyncio.sleep(0)
+
+    asyncio.run(live.beside(work()))
+    assert made == [1]
 
 
 def test_one_entry_with_two_theories_is_two_of_batch_tamarins():
@@ -10932,14 +11399,29 @@ def test_the_answer_counts_what_is_as_expected_and_then_what_is_not():
     tasks.append(a_task(id="f", lemma="f"))
     page = page_of(*tasks)
     assert page.answer == (
-        "1 of 6 lemmas as expected; 1 falsified with no expectation; 1 rests on a falsified lemma; "
-        "1 is not as expected; 1 met its time limit; 1 has not run yet."
+        "1 of 6 lemmas as expected; 1 rests on a falsified lemma; "
+        "1 is not as expected; 1 met its time limit; 1 has not run yet; "
+        "1 falsified with no expectation."
     )
     assert page.problems == {
         "resting on a falsified lemma": "c",
         "not as expected": "d",
         "without an answer": "e, f",
     }
+
+
+def test_problems_of_one_name_are_told_apart_by_their_theories():
+    one = ended_task("a", "timeout", lemma="same", theory="x/a.spthy")
+    two = ended_task("b", "timeout", lemma="same", theory="x/b.spthy")
+    broken = ended_task("c", "failed", lemma="*", theory="x/c.spthy", unreadable="no end")
+    (words,) = page_of(one, two, broken).problems.values()
+    assert words == "same (a.spthy), same (b.spthy), all of c.spthy (it can't be read)"
+
+
+def test_what_was_not_as_expected_is_an_answer_and_what_rests_on_it_is_none():
+    tasks = [ended_task("a", "falsified", lemma="a", expect="verified")]
+    tasks.append(ended_task("b", lemma="b", assumes=("a",)))
+    assert page_of(*tasks).row_of("Totals", 0)["answered"] == "50 %"
 
 
 def test_the_answer_counts_answers_where_nothing_is_expected():
@@ -11208,10 +11690,12 @@ def test_assumptions_are_told_of_what_rests_on_them():
 
 
 def test_a_failure_is_told_with_its_reason_and_the_end_of_its_stderr():
-    result = {"reason": "exit code 1", "stderr_tail": "no\nMaude\n"}
+    end = bt.ExitStatus(1)
+    result = {"reason": "no luck", "stderr_tail": "no\nMaude\n", "exit": end}
     page = page_of(ended_task("a", "failed", result))
     facts = dict(page.tables["a: failed"])
-    assert facts["reason"] == "exit code 1"
+    assert facts["reason"] == "no luck"
+    assert facts["exit"] == "code 1"
     assert "<pre>no\nMaude</pre>" in page.page
 
 
@@ -11524,11 +12008,38 @@ def fragment_of(form):
 
 def test_a_fragment_for_latex_is_a_table_that_can_be_input():
     text = fragment_of("tex")
-    assert "Run LaTeX twice" in text
     code = re.sub("(?m)^%.*\n", "", text)
-    assert code.startswith("{\\footnotesize\n\\begin{longtable}")
+    assert code.startswith("{\\scriptsize")
+    assert "\\begin{tabular}" in code, "which may stand in two columns"
     assert code.count("\\begin") == code.count("\\end{") == 1
     assert "documentclass" not in code
+
+
+def test_a_fragment_for_latex_that_fills_pages_may_break_between_them():
+    tasks = [ended_task(f"t{number}") for number in range(41)]
+    text = "".join(bt.REPORTS["tex"]({"": batch_with(*tasks)}, ".", bt.Asked(fragment=True)))
+    assert "\\begin{longtable}" in text
+    assert "Run LaTeX twice" in text
+
+
+@pytest.mark.parametrize(
+    "form, loud", [("md", "| **%s** |"), ("tex", "\\textbf{%s} &"), ("typ", 'strong("%s")')]
+)
+def test_what_rests_on_a_falsified_lemma_is_loud_without_colours(form, loud):
+    false = ended_task("one", "falsified", lemma="one")
+    resting = ended_task("two", lemma="two", assumes=("one",))
+    text = report_of(batch_with(false, resting), form)
+    told = "verified, resting on a falsified lemma: one"
+    told = told.replace(",", "{,}") if form == "tex" else told
+    told = told.replace(":", "\\:") if form == "md" else told
+    assert loud % told in text
+
+
+def test_a_fragment_leaves_out_what_takes_words():
+    failed = ended_task("a", "failed", {"reason": "no luck"}, expect="verified")
+    text = "".join(bt.REPORTS["md"]({"": batch_with(failed)}, ".", bt.Asked(fragment=True)))
+    assert "| **failed** | one |" in text
+    assert "no luck" not in text
 
 
 def test_a_fragment_for_typst_is_a_table_that_can_be_included():
@@ -11883,6 +12394,8 @@ def test_hostile_text_is_no_markdown(hostile, hostile_report):
     assert shown.count(bt.printable(hostile)) > 20
     # What is left of Markdown's own signs once escaped ones are gone.
     plain = re.sub(r"\\[!-/:-@\[-`{-~]", "", prose)
+    # A cell that is loud as a whole is ours.
+    plain = re.sub(r"(?<=\| )\*\*|\*\*(?= \|)", "", plain)
     assert not re.search(r"[`*_<\[$]", plain)
     for line in plain.splitlines():
         borders = line.count(" | ")
@@ -11892,7 +12405,7 @@ def test_hostile_text_is_no_markdown(hostile, hostile_report):
 TEX_COMMANDS = """
 begin end section subsection subsubsection
 toprule midrule endhead bottomrule arraybackslash raggedright linewidth
-footnotesize scriptsize ttfamily par allowbreak
+footnotesize scriptsize ttfamily par allowbreak textbf shortstack
 textbackslash textasciicircum textasciitilde textless textgreater
 textbar textquotedbl textquotesingle textasciigrave
 """
@@ -12200,6 +12713,18 @@ def test_a_batch_rests_on_its_own_lemmas_only(lab):
     text = lab.run("report", "results", "more", "-f", "csv", code=0).stdout
     rows = {(row["directory"], row["lemma"]): row for row in csv.DictReader(text.splitlines())}
     assert rows["results", "three"]["assuming"] == "one (failed)"
+
+
+def test_a_terminal_gets_a_table_and_a_pipe_markdown(reported):
+    terminal = Terminal(reported, "report", "results")
+    assert terminal.end() == 0
+    assert "\nResults\n" in terminal.text()
+    assert reported.run("report", "results", code=0).stdout.startswith("# Tamarin batch")
+
+
+def test_a_table_for_the_terminal_goes_to_no_file(reported):
+    done = reported.run("report", "results", "-f", "table", "-o", "x", code=2)
+    assert "a table is for the terminal" in done.stderr
 
 
 def test_a_page_is_not_poured_into_a_terminal(reported):
@@ -13588,6 +14113,8 @@ def test_mistyped_words_get_a_suggestion(capsys, tmp_path, monkeypatch, command,
         ("--timeout 1_000", "'1_000' is no positive number below 10^9"),
         ("--timeout 2h", "'2h' is no number of seconds: write 7200 (seconds)"),
         ("--memory 8GB", "such as 50%: write 8 (GB)"),
+        ("--retry -1", "'-1' is no whole number from 0 to 20"),
+        ("--retry 21", "'21' is no whole number from 0 to 20"),
     ],
 )
 def test_limits_that_make_no_sense_are_refused(capsys, options, told):
@@ -13596,7 +14123,18 @@ def test_limits_that_make_no_sense_are_refused(capsys, options, told):
     assert told in capsys.readouterr().err
 
 
-COMMANDS = ["run", "resume", "check", "init", "status", "report", "audit", "recheck", "lemmas"]
+COMMANDS = [
+    "run",
+    "resume",
+    "retry",
+    "check",
+    "init",
+    "status",
+    "report",
+    "audit",
+    "recheck",
+    "lemmas",
+]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "cache"])
@@ -14739,6 +15277,8 @@ class Walk:
         again = self.numbers.random() < 0.2
         if again:
             args.append("--again")
+        if self.numbers.random() < 0.3:
+            args += ["--retry", "1"]
         runs = len(self.runs())
         drivers = self.kinds().count("batch")
         ended = self.run(args)
