@@ -699,7 +699,9 @@ class Plan:
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
     priority: int = field(default=0, metadata=SPARSE)  # the highest starts first
-    # The recipe's limits, where one of them was met and doubled for another attempt.
+    # What the recipe says for further attempts, in their order, where a limit is met.
+    on_limit: tuple[Limits, ...] = field(default=(), metadata=SPARSE)
+    # The recipe's limits, where one of them was met and raised for another attempt.
     raised_from: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
     unreadable: SharedText = field(default="", metadata=SPARSE)
@@ -6002,6 +6004,9 @@ SUBSETS = Fields(
     }
 )
 
+# A further attempt at what has met its limit. Other options would be another question: a variant.
+_LIMIT_STAGE: dict[str, ValueKind] = {"resources": Fields(_RESOURCES)}
+
 # What makes the theory before it is read.
 _PREPARE: dict[str, ValueKind] = {
     "command": TEXTS,  # without a shell; it writes {theory_file}, or else prints the theory
@@ -6023,6 +6028,10 @@ _TASK: dict[str, ValueKind] = {
     "matrix": Named(Dimension(), "must be an object with at least one dimension"),
     "exclude": ListOf(_BY_DIMENSION, "must be a list that is not empty", least=1),
     "prepare": Fields(_PREPARE, required=("command",)),
+    # For what meets a limit, one after the other.
+    "on_limit": ListOf(
+        Fields(_LIMIT_STAGE, required=("resources",)), "must be a list that is not empty", least=1
+    ),
 }
 
 TASK_FIELDS = TaskEntry(_TASK, required=("theory_file", "tamarin_versions", "output_file_prefix"))
@@ -6332,6 +6341,7 @@ class _Planner:
             argument = share(argument)
             for choice in selection.choices:
                 self._refuse_diff(choice)
+                self._refuse_idle_stages(entry, choice.item)
                 yield self._plan(entry, choice, prefix, argument)
             for unread in selection.unread:
                 yield self._unreadable(entry, unread, prefix, argument)
@@ -6378,6 +6388,7 @@ class _Planner:
             lemma_key=lemma_key,
             theory_digest=share(theory_digest),
             priority=item.priority,
+            on_limit=item.on_limit,
             variant=entry.variant.name,
             dimensions=entry.variant.dimensions,
         )
@@ -6413,6 +6424,16 @@ class _Planner:
             variant=entry.variant.name,
             dimensions=entry.variant.dimensions,
         )
+
+    def _refuse_idle_stages(self, entry: RecipeEntry, item: LemmaItem) -> None:
+        """A further attempt that may use no more would come to nothing else."""
+        before = item.limits
+        for index, limits in enumerate(item.on_limit):
+            # What is capped here may be more elsewhere.
+            if limits.no_larger_than(before) and not self.limits.are_all(limits):
+                message = f"allows no more than what was met before ({before})"
+                self.recipe.problem((*entry.path, "on_limit", index), message)
+            before = limits
 
     def _refuse_diff(self, choice: LemmaChoice) -> None:
         """tamarin-rs has no diff mode."""
@@ -6855,6 +6876,7 @@ class LemmaItem(NamedTuple):
     options: tuple[str, ...]
     flags: tuple[str, ...]
     limits: Limits
+    on_limit: tuple[Limits, ...]
     # Of the variant, the item, the task: the first of these that has a word for a lemma counts.
     expects: tuple[tuple[Expects, ...], ...]
     priority: int
@@ -6955,9 +6977,22 @@ def _read_item(item: Layer, entry: Layer, variant: Variant, limits: JobLimits) -
         options=share(tuple(options)),
         flags=share(tuple(flags)),
         limits=limits.decide(resources),
+        on_limit=_limits_of_stages(entry, resources, limits),
         expects=(of_variant, (_expects_of(item),), (_entry_expects(entry, variant),)),
         priority=whole.get("priority", 0),
     )
+
+
+def _limits_of_stages(
+    entry: Layer, resources: Sequence[AskedResources], limits: JobLimits
+) -> tuple[Limits, ...]:
+    """The limits of an entry's `on_limit`; each has what it does not say itself from before."""
+    asked = list(resources)
+    stages: list[Limits] = []
+    for index, stage in enumerate(entry.overrides.get("on_limit", ())):
+        asked.insert(0, _asked_resources(Layer(stage, (*entry.path, "on_limit", index))))
+        stages.append(limits.decide(asked))
+    return share(tuple(stages))
 
 
 def _asked_resources(layer: Layer) -> AskedResources:
@@ -7027,6 +7062,11 @@ class JobLimits:
         # Many lemmas inherit the limit of their task: one warning for all.
         self._warned_of: set[JsonPath] = set()
 
+    def are_all(self, limits: Limits) -> bool:
+        """Whether nothing beyond these could be had: cores or memory are those of the batch."""
+        batch = self._batch
+        return limits.cores >= batch.cores or limits.memory_mb >= batch.memory_mb
+
     def decide(self, sources: Sequence[AskedResources]) -> Limits:
         """Each field is that of the first of the sources that has it, else the default."""
         most_gb = self._batch.memory_mb / 1024
@@ -7060,28 +7100,42 @@ class JobLimits:
 
 
 def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
-    """A plan with the limit doubled that one of its results has met; None where that is no use.
+    """A plan with more of what one of its results has met the limit of; None where that is no use.
 
-    A limit is doubled at most so many times over what the recipe says, and memory never beyond
-    `room`, what all jobs together may use.
+    First what the recipe has for that (`on_limit`), then twice as much. A limit is doubled at most
+    so many times over what the recipe says, and memory never beyond `room`, what all jobs together
+    may use.
     """
     # A heap that the task's own `+RTS -M` bounds is as small under any limit.
     if met.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED):
         return None
     recipes = plan.raised_from or plan.limits
+    last_of_recipe = plan.on_limit[-1] if plan.on_limit else recipes
     before = met.plan.limits
+    for limits in plan.on_limit:
+        if _is_more(limits, before, met.result.status):
+            return replace(plan, limits=limits, raised_from=recipes)
     most = 2**times
     if met.result.status is Status.TIMEOUT:
-        timeout_s = min(2 * before.timeout_s, recipes.timeout_s * most)
+        timeout_s = min(2 * before.timeout_s, last_of_recipe.timeout_s * most)
         raised = replace(plan.limits, timeout_s=timeout_s)
         is_more = timeout_s > before.timeout_s
     elif met.result.status is Status.MEMORY_LIMIT:
-        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, room.memory_mb)
+        memory_mb = min(2 * before.memory_mb, last_of_recipe.memory_mb * most, room.memory_mb)
         raised = replace(plan.limits, memory_mb=int(memory_mb))
         is_more = memory_mb > before.memory_mb
     else:
         return None
     return replace(plan, limits=share(raised), raised_from=recipes) if is_more else None
+
+
+def _is_more(limits: Limits, before: Limits, status: Status) -> bool:
+    """Whether these limits allow more of what was met, and less of nothing."""
+    if not before.no_larger_than(limits):
+        return False
+    if status is Status.TIMEOUT:
+        return limits.timeout_s > before.timeout_s
+    return status is Status.MEMORY_LIMIT and limits.memory_mb > before.memory_mb
 
 
 def may_be_raised(header: Header, task: Task) -> bool:
@@ -7107,6 +7161,8 @@ def limit_key(header: Header, task: Task) -> str:
     # The recipe in a journal can come from anywhere.
     except (AttributeError, KeyError, TypeError):
         return ""
+    if task.plan.on_limit:
+        return f"tasks.{task.plan.entry}.on_limit"
     is_capped = task.plan.limits.memory_mb >= header.limits.memory_mb
     if key == "max_memory" and is_capped:
         return "--memory" if header.options.memory else "config.global_max_memory"
@@ -9360,12 +9416,12 @@ class Runner:
         return missing, list(held.values())
 
     def _raise_limit(self, task: Task) -> bool:
-        """Double the limit that a task has just met, if that was asked for; whether it runs again.
+        """Raise the limit that a task has just met, if that was asked for; whether it runs again.
 
-        Not when the batch is being stopped: it is doubled when the batch goes on.
+        Not when the batch is being stopped: it is raised when the batch goes on.
         """
         header = self.batch.header
-        if not task.record or not header.options.retry or self.scheduler.stopped:
+        if not task.record or self.scheduler.stopped:
             return False
         plan = raised_plan(task.plan, task.record, header.limits, header.options.retry)
         if plan:
@@ -15109,7 +15165,7 @@ def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iter
     names += json_names(Result)
     names += ["assuming", "on_older_text"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
-    left_out = ("limits", "raised_from", "lemmas", "exit", "stderr_tail")
+    left_out = ("limits", "on_limit", "raised_from", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     if len(batches) > 1:
         columns.insert(0, "directory")

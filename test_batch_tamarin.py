@@ -8627,6 +8627,52 @@ def test_pages_tell_raised_limits_and_the_attempts_under_smaller_ones(lab):
     assert re.search(r"earlier attempts.*timeout \(.*, 0.1 s\)", page)
 
 
+def test_what_meets_a_limit_runs_again_with_what_the_recipe_has_for_that(lab):
+    limited(lab, 0.1)
+    change_recipe(lab, "tasks.task.resources.max_memory = 1")
+    stages = '[{"resources": {"timeout": 0.2}}, {"resources": {"timeout": 0.3, "max_memory": 2}}]'
+    change_recipe(lab, f"tasks.task.on_limit = {stages}")
+    done = lab.run("run", "recipe.json", code=3)
+    assert limits_planned(lab) == [(0.1, 1024), (0.2, 1024), (0.3, 2048)]
+    assert "limit of 0.1 s; limit raised to 0.2 s, runs again" in done.stderr
+    assert "raise tasks.task.on_limit (recipe.json)" in done.stdout
+    assert "nothing to do" in lab.run("run", "recipe.json", code=3).stderr
+    lab.run("run", "recipe.json", "--retry", "1", code=3)
+    assert limits_planned(lab)[-1] == (0.6, 2048)
+
+
+def test_a_batch_that_was_stopped_between_two_attempts_goes_on_with_the_next(lab):
+    limited(lab, 0.1)
+    change_recipe(lab, "tasks.task.resources.max_memory = 1")
+    lab.run("run", "recipe.json", code=3)
+    change_recipe(lab, 'tasks.task.on_limit = [{"resources": {"timeout": 0.2}}]')
+    lab.run("run", "recipe.json", code=3)
+    assert limits_planned(lab)[-1] == (0.2, 1024)
+    assert len(lab.events("start")) == 2
+
+
+BAD_STAGES = """
+--- an empty list: tasks.task.on_limit: must be a list that is not empty
+tasks.task.on_limit = []
+--- nothing: on_limit.0: 'resources' is missing
+tasks.task.on_limit = [{}]
+--- other options: on_limit.0.tamarin_options: unknown key
+tasks.task.on_limit = [{"resources": {"timeout": 900}, "tamarin_options": ["--heuristic=C"]}]
+"""
+
+
+@pytest.mark.parametrize("changes, wanted", cases(BAD_STAGES))
+def test_bad_attempts_for_limits_are_refused(one_lemma, changes, wanted):
+    change_recipe(one_lemma, changes.strip())
+    assert wanted in complaints(one_lemma)
+
+
+def test_a_further_attempt_must_be_allowed_more(one_lemma):
+    stages = '[{"resources": {"timeout": 500}}, {"resources": {"timeout": 400}}]'
+    change_recipe(one_lemma, f"tasks.task.on_limit = {stages}")
+    assert "tasks.task.on_limit.1: allows no more than what was met" in complaints(one_lemma)
+
+
 def test_memory_is_doubled_until_nothing_is_left(lab):
     hog = f"exec {sys.executable} -S -c \"import time; x = b'1' * (400 << 20); time.sleep(600)\""
     lab.prover(hog)
