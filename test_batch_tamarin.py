@@ -5762,7 +5762,7 @@ def test_result_files_are_what_the_journal_says_after_going_on(lab):
 
 
 def test_larger_limits_run_again_what_failed_by_limits(lab):
-    hang = "[ $LEMMA = three ] && [ ! -e quick ] && sleep 600\n"
+    hang = "[ $LEMMA = three ] && [ ! -e quick ] && exec sleep 600\n"
     lab.prover(hang + NOTE_RUNS + VERIFY)
     little_time = {"name": "three", "resources": {"timeout": 0.1}}
     lab.recipe(lemmas=[{"name": "*"}, little_time])
