@@ -6090,7 +6090,10 @@ def _aliases_of(entry: Json, path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
 
 
 class Layer(NamedTuple):
-    """What a variant, or a value of a dimension, says over its entry, and where that stands."""
+    """What a part of the recipe says over another one, and where it stands.
+
+    A variant, or a value of a dimension, over an element of `lemmas`, and that over its entry.
+    """
 
     overrides: Json
     path: JsonPath
@@ -6509,6 +6512,8 @@ MOST_TASKS = 100_000  # of a recipe, unless more are meant
 MOST_COMBINATIONS = 1_000_000  # of a matrix; and tasks, however many are meant
 _TOO_MANY = f"if that is meant, --yes allows up to {MOST_COMBINATIONS:,}"
 
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
 # By dimension some of its values.
 Condition = Mapping[str, frozenset[str]]
 
@@ -6534,10 +6539,9 @@ class Variant(NamedTuple):
 
     def fill(self, text: str) -> str:
         """A text with what this variant has for its placeholders."""
-        if self.name:
-            for name, value in self.words.items():
-                text = text.replace("{" + name + "}", value)
-        return text
+        words = self.words if self.name else {}
+        # All at once: what looks like a placeholder in a value is none.
+        return _PLACEHOLDER.sub(lambda found: words.get(found[1], found[0]), text)
 
     def meets(self, condition: Condition) -> bool:
         """Whether it has the values that a condition names."""
@@ -6700,9 +6704,6 @@ def _told_variant(variant: Variant) -> str:
     """`'a' x 'b-c'`."""
     names = list(variant.values.values()) or [variant.name]
     return " x ".join(f"'{name}'" for name in names)
-
-
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 def _refuse_unknown_names(
@@ -7303,12 +7304,10 @@ class LoadedTheory:
         return lemma_parts(self.theory) if self.theory.splits_for_sure else {}
 
 
-# Texts take room. Neighbours in a recipe read the same; variants that read the same may stand far
-# from each other.
+# Theories that are kept while a recipe is planned. Neighbours in it read the same; variants that do
+# may stand far from each other. But texts take room.
 KEPT_THEORIES = 8
-KEPT_CHARACTERS = (
-    16_000_000  # of token text: further theories, as long as all are no more than that
-)
+KEPT_CHARACTERS = 4_000_000  # of all their token texts, if they are more than these few
 
 
 @dataclass(eq=False)
@@ -7319,10 +7318,10 @@ class _Load:
     view: ReadingOptions
     loaded: LoadedTheory | InputError
 
-    def is_of(self, path: str, view: ReadingOptions) -> bool:
-        """Whether the same would be read with these."""
+    def is_of(self, view: ReadingOptions) -> bool:
+        """Whether the same of this file would be read with these."""
         own = self.view
-        if (self.path, own.diff, own.auto_sources) != (path, view.diff, view.auto_sources):
+        if (own.diff, own.auto_sources) != (view.diff, view.auto_sources):
             return False
         differing = set(own.flags).symmetric_difference(view.flags)
         if isinstance(self.loaded, InputError):
@@ -7342,7 +7341,9 @@ class TheoryReader:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._loads: list[_Load] = []  # what was used last stands last
+        self._loads: deque[_Load] = deque()  # in the order of their coming
+        self._by_path: dict[str, list[_Load]] = {}
+        self._kept = 0  # characters of their texts
 
     def read(self, file: TheoryFile, options: Sequence[str], flags: Sequence[str]) -> LoadedTheory:
         """The theory as a prover with these options and flags will see it.
@@ -7362,21 +7363,19 @@ class TheoryReader:
 
     def _load(self, path: str, view: ReadingOptions) -> LoadedTheory | InputError:
         """A theory, or why it can't be read; read once for all flags that make no difference."""
-        for load in reversed(self._loads):
-            if load.is_of(path, view):
-                # What was used last stays longest.
-                self._loads.remove(load)
-                self._loads.append(load)
+        of_file = self._by_path.setdefault(path, [])
+        for load in reversed(of_file):
+            if load.is_of(view):
                 return load.loaded
-        loaded = _load_theory(path, *view)
-        self._loads.append(_Load(path, view, loaded))
-        while len(self._loads) > KEPT_THEORIES and self._kept_length() > KEPT_CHARACTERS:
-            del self._loads[0]
-        return loaded
-
-    def _kept_length(self) -> int:
-        """The characters of all texts that are kept."""
-        return sum(load.length for load in self._loads)
+        load = _Load(path, view, _load_theory(path, *view))
+        of_file.append(load)
+        self._loads.append(load)
+        self._kept += load.length
+        while len(self._loads) > KEPT_THEORIES and self._kept > KEPT_CHARACTERS:
+            oldest = self._loads.popleft()
+            self._by_path[oldest.path].remove(oldest)
+            self._kept -= oldest.length
+        return load.loaded
 
     def _refuse_unequal(
         self, file: TheoryFile, loaded: LoadedTheory, twin: LoadedTheory, options: Sequence[str]
@@ -11213,15 +11212,23 @@ def _results_by_model(tasks: Iterable[Task]) -> dict[Model, dict[str, Task]]:
 
 def model_of(plan: Plan) -> Model:
     """The model that a result of this plan is about; a heuristic, say, makes no other one."""
-    reading = reading_options(plan.options, plan.flags)
-    # What makes another theory of the same text stands beside the flags.
-    words = [*set(reading.flags)]
-    words += [DIFF.name] * reading.diff
-    words += [AUTO_SOURCES.name] * reading.auto_sources
-    flags = tuple(sorted(words))
+    flags = _model_words(plan.options, plan.flags)
     if plan.theory_digest:
         return Model(plan.theory_digest, "", flags, plan.prover)
     return Model(plan.theory, plan.cwd, flags, plan.prover)
+
+
+# Many tasks have the same.
+@functools.lru_cache(maxsize=1024)
+def _model_words(options: tuple[str, ...], flags: tuple[str, ...]) -> tuple[str, ...]:
+    """The flags, wherever they are given, and what else makes another theory of the same text."""
+    reading = reading_options(options, flags)
+    words = set(reading.flags)
+    if reading.diff:
+        words.add(DIFF.name)
+    if reading.auto_sources:
+        words.add(AUTO_SOURCES.name)
+    return tuple(sorted(words))
 
 
 def _outweighs(later: Task, known: Task) -> bool:
