@@ -8968,6 +8968,18 @@ def test_no_task_has_more_memory_than_all_together():
     assert report["config"]["global_max_memory"] == 15
 
 
+def test_the_totals_of_a_report_are_sums_and_the_most_of_one():
+    batch = bt.Batch(bt.Header(provers={"p": bt.Prover("p", ("./p",))}))
+    for task_id, seconds, memory_mb in [("a", 2.0, 300.0), ("b", 3.0, 100.0)]:
+        usage = bt.Usage(seconds, peak_mb=memory_mb)
+        batch.apply(a_plan(id=task_id))
+        batch.apply(bt.Finished(task_id, task_id, 1, bt.Result(bt.Status.FAILED, usage=usage)))
+    totals = json.loads("".join(bt.execution_report(batch, "out")))["execution_metadata"]
+    wanted = {"total_runtime": 5, "max_runtime": 3, "total_memory": 400, "max_memory": 300}
+    assert {name: totals[name] for name in wanted} == wanted
+    assert totals["total_failures"] == 2
+
+
 def test_while_a_batch_runs_its_report_is_kept_up_to_date(lab, monkeypatch):
     monkeypatch.setattr(bt, "LIVE_REPORT_S", 0.01)
     monkeypatch.setattr(bt, "LIVE_REPORT_SHARE", 0)
