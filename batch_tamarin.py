@@ -304,10 +304,10 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}s"
 
 
-def listed(things: Iterable[Any], most: int = 5) -> str:
+def listed(things: Iterable[Any], most: int = 5, between: str = ", ") -> str:
     """`a, b, c and 3 more`."""
     words = [str(thing) for thing in things]
-    shown = ", ".join(words[:most])
+    shown = between.join(words[:most])
     if len(words) <= most:
         return shown
     return f"{shown} and {len(words) - most:,} more"
@@ -3540,11 +3540,14 @@ def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
     """
     for size in (65_536, reach):  # most summaries are short
         data = read_from_end(path, size)
+        is_whole = len(data) < size
+        # Logs come by way of other systems, too.
+        data = data.replace(b"\r\n", b"\n")
         start = data.rfind(marker.encode())
         if start >= 0:
             text = data[start:].decode("utf-8", "replace")
             return [line[:LINE_CAP] for line in text.split("\n")]
-        if len(data) < size:
+        if is_whole:
             break
     return []
 
@@ -10253,14 +10256,20 @@ def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
         model = model_of(answer.task.plan).of_any_prover.of_any_folder
         models.setdefault(model, []).append(answer)
     for answers in models.values():
-        verified = [each for each in answers if each.task.verdict is Verdict.VERIFIED]
-        traits = {each.task.plan.trait for each in verified}
-        if Trait.ALL_TRACES in traits and Trait.EXISTS_TRACE not in traits:
-            yield _vacuity(answers)
+        # By trait the first that is verified.
+        verified: dict[str, Located] = {}
+        for each in answers:
+            if each.task.verdict is Verdict.VERIFIED:
+                verified.setdefault(each.task.plan.trait, each)
+        if Trait.ALL_TRACES in verified and Trait.EXISTS_TRACE not in verified:
+            yield _vacuity(verified[Trait.ALL_TRACES], answers)
 
 
-def _vacuity(answers: Sequence[Located]) -> Finding:
-    """That no trace of a model was found, and which lemmas should have had one."""
+def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
+    """That no trace of a model was found, and which lemmas should have had one.
+
+    `verified`: what may be so because nothing can happen.
+    """
     # An answer says more than that another prover had none.
     without: dict[str, str] = {}
     for _, task in answers:
@@ -10277,8 +10286,7 @@ def _vacuity(answers: Sequence[Located]) -> Finding:
         told = [f"{lemma}: {outcome}" for lemma, outcome in without.items()]
         missing = f"no exists-trace lemma with a trace ({listed(told)})"
     message = f"{missing}: what is verified of all traces may hold because nothing can happen"
-    first = answers[0]
-    place = finding("vacuity", first.task, message, NOTE, first.source)
+    place = finding("vacuity", verified.task, message, NOTE, verified.source)
     # Of the whole model, whoever proved it, by whatever options.
     return place._replace(lemma="", prover="", entry="", options=())
 
@@ -10508,24 +10516,24 @@ def check_expectations(tasks: Iterable[Located], path: str) -> Iterator[Finding]
     """How results differ from what a file expects. Raises InputError."""
     baseline = _Baseline(read_expectations(path))
     compared = [baseline.compared(each) for each in tasks]
-    _refuse_contradictions(compared, path)
-    _refuse_unclear_rows(compared, path)
+    _refuse_contradictions(compared)
+    _refuse_unclear_rows(compared)
     for each in compared:
         yield from _changed_verdict(each, "expected", 0)
     yield from baseline.lost("expected")
 
 
-def _refuse_contradictions(compared: Iterable[Compared], path: str) -> None:
+def _refuse_contradictions(compared: Iterable[Compared]) -> None:
     """Raise InputError where two rows expect different verdicts of one result."""
     for each in compared:
         verdicts = {reference.task.verdict: reference for reference in each.references}
         if len(verdicts) > 1:
             places = [reference.place for reference in verdicts.values()]
             told = _told_result(each.located)
-            raise InputError(f"different verdicts are expected of {told}: {listed(places)}", path)
+            raise InputError(f"{listed(places)}: different verdicts are expected of {told}")
 
 
-def _refuse_unclear_rows(compared: Iterable[Compared], path: str) -> None:
+def _refuse_unclear_rows(compared: Iterable[Compared]) -> None:
     """Raise InputError for a row that fits results of two models, with different verdicts.
 
     A pattern means all that fit it, and a lemma without a theory those of any theory.
@@ -10543,9 +10551,8 @@ def _refuse_unclear_rows(compared: Iterable[Compared], path: str) -> None:
             told = [f"{_told_result(each)}: {each.task.outcome}" for each in verdicts.values()]
             columns = ", ".join(PINS)
             raise InputError(
-                f"{place} fits results with different verdicts ({'; '.join(told)}): say which one "
-                f"is meant, in columns {columns}, as `audit --format csv` writes them",
-                path,
+                f"{place}: fits results with different verdicts ({'; '.join(told)}): say which one "
+                f"is meant, in columns {columns}, as `audit --format csv` writes them"
             )
 
 
@@ -10826,25 +10833,27 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
             )
     files = [file for file in reader.files.values() if file]
     # Which theory text each log belongs to, and the texts that no results are of.
-    index = TextIndex([file.text for file in files if file.text])
-    logs = [match_log(log, index) for file in files for log in file.logs]
+    said = [log for file in files for log in file.logs]
+    index = TextIndex([file.text for file in files if file.text], said)
+    logs = [match_log(log, index) for log in said]
     claims = unchecked_texts(index, _theories_with_results(reader.batches, logs))
     # What is known of results, and what reading showed about them.
     batches = dict(reader.batches)
     findings = list(_unconfirmed_proofs(reader.rechecks))
     findings += _unreadable_texts(files)
     findings += _findings_of_batches(reader.batches)
-    said = _told_apart(map(read_results, logs))
-    results = _results_that_count(said)
+    tasks_of_logs = _told_apart(map(read_results, logs))
+    results = _results_that_count(tasks_of_logs)
     for folder, tasks in _by_folder(results).items():
         batches[folder] = _file_batch(folder, tasks)
-    findings += _findings_of_logs(said, results)
+    findings += _findings_of_logs(tasks_of_logs, results)
     stored = list(map(_union_of_proofs, _by_model(claims)))
     for proofs in stored:
         path = proofs.texts[0].text.path
         batches[path] = _file_batch(path, proofs.tasks)
         findings += _findings_of_claims(proofs)
-    findings += _lemmas_without_result(said, stored)
+    findings += _lemmas_without_result(tasks_of_logs, stored)
+    findings += _lemmas_of_sources(claims, index)
     findings += _runs_without_summary(files)
     return Evidence(batches, findings)
 
@@ -11088,7 +11097,8 @@ def _behind(words: str, lines: Iterable[str]) -> str:
 # that people wrote. Each is taken by the strongest evidence that there is for one:
 #   1. The log holds the printed text: one process wrote both (`TextIndex.text_in`).
 #   2. A printed text has the lemmas that the log lists, and the name that the log says of its
-#      output, or else those lemmas alone (`_printed_text`).
+#      output, or else those lemmas alone, unless another log says that it is its own
+#      (`_printed_text`).
 #   3. A source stands where the log says, or has the file name that it says (`_source_by_name`).
 #   4. A source has those lemmas, and the printed text's theory name where that is known
 #      (`_source_by_lemmas`). So the source of a printed text without a log is found, too.
@@ -11101,8 +11111,10 @@ def _behind(words: str, lines: Iterable[str]) -> str:
 class TextIndex:
     """The theory texts among the files, by what a log can know of them."""
 
-    def __init__(self, texts: Iterable[TheoryText]) -> None:
+    def __init__(self, texts: Iterable[TheoryText], logs: Iterable[ProverLog] = ()) -> None:
         self.texts = {text.path: text for text in texts}
+        # The names of files that logs say to be their own.
+        self.outputs = {os.path.basename(log.output) for log in logs}
 
     def text_in(self, log: ProverLog) -> TheoryText | None:
         """The text that stands in the same file as a log."""
@@ -11120,6 +11132,15 @@ class TextIndex:
         """What people wrote, by lemmas."""
         texts = self.texts.values()
         return _by_lemmas(text for text in texts if not text.made_by)
+
+    @functools.cached_property
+    def sources_by_title(self) -> dict[str, list[TheoryText]]:
+        """What people wrote, by the name that stands in the theory."""
+        titles: dict[str, list[TheoryText]] = {}
+        for text in self.texts.values():
+            if not text.made_by:
+                titles.setdefault(text.theory.name, []).append(text)
+        return titles
 
     @functools.cached_property
     def sources_by_name(self) -> dict[str, list[TheoryText]]:
@@ -11197,7 +11218,8 @@ def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
     # Files of provers are moved and renamed: the name helps to choose, and is not asked for.
     output = os.path.basename(log.output)
     named = [text for text in texts if os.path.basename(text.path) == output]
-    return _nearest(named, log.folder) or _nearest(texts, log.folder)
+    others = [text for text in texts if os.path.basename(text.path) not in index.outputs]
+    return _nearest(named, log.folder) or _nearest(others, log.folder)
 
 
 def _source_by_name(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> str:
@@ -11217,7 +11239,10 @@ def _source_by_name(log: ProverLog, index: TextIndex, printed: TheoryText | None
         if os.path.isfile(path) and os.path.realpath(path) not in outputs:
             return path
     sources = index.sources_by_name.get(name, [])
-    return _path(_nearest(sources, log.folder))
+    # What the log calls `v1/x.spthy` is not `v2/x.spthy`, wherever both lie now.
+    way = "/" + os.path.normpath(log.theory)
+    same_way = [source for source in sources if os.path.abspath(source.path).endswith(way)]
+    return _path(_nearest(same_way or sources, log.folder))
 
 
 def _source_by_lemmas(
@@ -11280,6 +11305,7 @@ class UncheckedText(NamedTuple):
 
     text: TheoryText
     source: str  # where the theory stands that a prover printed it of; "" if that is not known
+    by_name: bool = False  # nothing but its name says that the source is its own
 
 
 def unchecked_texts(index: TextIndex, with_results: Collection[str]) -> list[UncheckedText]:
@@ -11293,9 +11319,13 @@ def unchecked_texts(index: TextIndex, with_results: Collection[str]) -> list[Unc
         if os.path.realpath(text.path) in with_results:
             continue
         source = ""
+        by_name = ""
         if text.made_by:
             source = _source_by_lemmas(text.lemmas, text.folder, index, text)
-        claims.append(UncheckedText(text, source))
+        if text.made_by and not source:
+            # With flags a theory has other lemmas.
+            by_name = _path(_nearest(index.sources_by_title.get(text.theory.name, []), text.folder))
+        claims.append(UncheckedText(text, source or by_name, by_name != ""))
     sources = {claim.source for claim in claims}
     return [claim for claim in claims if claim.text.path not in sources]
 
@@ -11365,12 +11395,14 @@ class _Said(NamedTuple):
     verdict: Verdict | None
 
 
-def _results_that_count(logs: Iterable[LogResults]) -> list[Task]:
+def _results_that_count(logs: Sequence[LogResults]) -> list[Task]:
     """Of each lemma in the logs of a folder one result for each verdict that there is.
 
     A lemma that one log was not asked for gives way to any other's word on the same text.
     """
     questions: dict[Question, list[Task]] = {}
+    # A log that was asked for nothing has no other word to say.
+    idle = {log.match.log.file for log in logs if all(map(not_asked_for, log.tasks))}
     for log in logs:
         for task in log.tasks:
             plan = task.plan
@@ -11378,14 +11410,25 @@ def _results_that_count(logs: Iterable[LogResults]) -> list[Task]:
             questions.setdefault(question, []).append(task)
     results: list[Task] = []
     for tasks in questions.values():
-        asked_for = [task for task in tasks if not not_asked_for(task)]
-        # Not one for all: where two logs say different things, that is what an audit must tell.
-        different: dict[_Said, Task] = {}
-        for task in asked_for or tasks[:1]:
-            said = _Said(os.path.dirname(task.plan.entry), task.verdict)
-            different.setdefault(said, task)
-        results += different.values()
+        results += _words_that_count(tasks, idle)
     return results
+
+
+def _words_that_count(tasks: Sequence[Task], idle: Collection[str]) -> Iterable[Task]:
+    """What counts of all that is said of one lemma; `idle`: logs that were asked for nothing."""
+    asked_for = [task for task in tasks if not not_asked_for(task)]
+    folders = {os.path.dirname(task.plan.entry) for task in asked_for}
+    elsewhere = [
+        task
+        for task in tasks
+        if task.plan.entry in idle and os.path.dirname(task.plan.entry) not in folders
+    ]
+    # Not one for all: where two logs say different things, that is what an audit must tell.
+    different: dict[_Said, Task] = {}
+    for task in [*asked_for, *elsewhere] or tasks[:1]:
+        said = _Said(os.path.dirname(task.plan.entry), task.verdict)
+        different.setdefault(said, task)
+    return different.values()
 
 
 def read_results(match: Match) -> LogResults:
@@ -11556,12 +11599,16 @@ class StoredProofs(NamedTuple):
 
 
 def _by_model(claims: Iterable[UncheckedText]) -> list[list[UncheckedText]]:
-    """Texts that differ in nothing but proofs are together, wherever they lie."""
+    """What provers printed of one text is together, wherever it lies, if it differs in proofs only.
+
+    What people wrote is a theory of its own in each folder.
+    """
     # Who proves lemma by lemma has a file of each, and every one holds all lemmas.
-    groups: dict[tuple[str, str], list[UncheckedText]] = {}
+    groups: dict[tuple[str, str, str], list[UncheckedText]] = {}
     for claim in claims:
-        key = (claim.text.made_by, claim.text.model)
-        groups.setdefault(key, []).append(claim)
+        text = claim.text
+        folder = "" if text.made_by else text.folder
+        groups.setdefault((folder, text.made_by, text.model), []).append(claim)
     return list(groups.values())
 
 
@@ -11676,9 +11723,14 @@ def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> It
 
 def _findings_of_claims(stored: StoredProofs) -> Iterator[Finding]:
     """What texts show that no prover is known to have checked."""
-    for text, source in stored.texts:
+    for text, source, by_name in stored.texts:
         if source:
             yield from _newer_source(source, text.path, text.path)
+        if by_name:
+            message = f"text matched by name: the lemmas of {source} are not those of this file"
+            yield Finding(
+                "assumption", text.path, "", message, NOTE, text.made_by, source=text.path
+            )
     for proof in stored.proofs:
         yield from judge_proof(proof.task, proof.lemmas)
 
@@ -11711,6 +11763,21 @@ def _lemmas_without_result(
             yield finding("missing", task, "has no result", NOTE)
 
 
+def _lemmas_of_sources(claims: Iterable[UncheckedText], index: TextIndex) -> Iterator[Finding]:
+    """Lemmas of sources that none of the texts printed of them has."""
+    printed: dict[str, set[str]] = {}
+    for text, source, _ in claims:
+        if source:
+            printed.setdefault(source, set()).update(lemma_names(text.theory.lemmas))
+    for path, names in printed.items():
+        source_text = index.texts[path]
+        # `lemma_names` leaves out what Tamarin adds by itself.
+        for name in dict.fromkeys(lemma.name for lemma in source_text.theory.lemmas):
+            if name in source_text.lemmas - names:
+                message = "has no result"
+                yield Finding("missing", path, name, message, NOTE, source=path)
+
+
 def _tasks_in_files(
     logs: Iterable[LogResults], stored: Iterable[StoredProofs]
 ) -> Iterator[tuple[Task, tuple[str, str]]]:
@@ -11720,7 +11787,7 @@ def _tasks_in_files(
         for task in tasks:
             yield task, (match.digest, source)
     for texts, proofs in stored:
-        text, source = texts[0]
+        text, source, _ = texts[0]
         # What people wrote is its own source.
         if not text.made_by:
             source = text.path
@@ -12178,7 +12245,7 @@ def final_table(
         chosen.sort(key=lambda row: not row.is_failure)
     else:
         chosen = list(rows)
-    lines = list(_task_lines(chosen))
+    lines = list(_task_lines(chosen, _variants_of(tasks, chosen)))
     lines.append("")
     lines.append(_totals_line(tasks, chosen))
     lines.append(f"results: {printable(directory)}")
@@ -12189,15 +12256,26 @@ def final_table(
     return "\n".join(lines) + "\n"
 
 
-def _task_lines(rows: Sequence[Row]) -> Iterator[str]:
+def _variants_of(tasks: Iterable[Task], rows: Sequence[Row]) -> list[Aspect]:
+    """What tells rows apart whose ids differ in nothing but a number; nothing if there are none."""
+    plans = [task.plan for task in tasks]
+    questions = {(plan.theory, plan.lemma, plan.prover) for plan in plans}
+    if len(questions) == len(plans):
+        return []
+    return _with_words(_some(_settings(rows), *VARIANTS), rows)
+
+
+def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect]) -> Iterator[str]:
     """The table, and for how many rows it had no room; nothing if there are none."""
     shown = rows[:TABLE_ROWS]
     if shown:
-        lines = [["result", "task", "steps", "time", "memory", ""]]
+        titles = [variant.title for variant in variants]
+        lines = [["result", "task", *titles, "steps", "time", "memory", ""]]
         for row in shown:
-            cells = list(_final_cells(row))
-            lines.append(cells)
-        yield text_table(lines, right=(2, 3, 4))
+            result, task, *figures = _final_cells(row)
+            lines.append([result, task, *(variant.of(row) for variant in variants), *figures])
+        first = 2 + len(variants)
+        yield text_table(lines, right=range(first, first + 3))
     hidden = len(rows) - len(shown)
     if hidden:
         yield f"and {plural(hidden, 'task')} more without a verdict, or not as expected"
@@ -12785,6 +12863,10 @@ def _fill(table: Table, aspects: Sequence[Aspect], rows: Iterable[Row]) -> None:
         table.add_row(*cells, tone=_tone(row))
 
 
+# What tells results of one lemma of one theory apart, beside the prover.
+VARIANTS = ("entry", "options", "flags")
+
+
 def _settings(rows: Sequence[Row]) -> list[Aspect]:
     """In what tasks can differ, beside their lemma."""
     directories = told_apart(row.directory for row in rows)
@@ -12792,7 +12874,15 @@ def _settings(rows: Sequence[Row]) -> list[Aspect]:
     settings: list[Aspect] = []
     if len(directories) > 1:
         settings.append(Aspect("directory", lambda row: directories[row.directory]))
-    settings.append(Aspect("theory", lambda row: theories[row.plan.theory]))
+    of_many_texts = _names_of_many_texts(rows)
+
+    def told_theory(row: Row) -> str:
+        name = theories[row.plan.theory]
+        if row.plan.theory in of_many_texts:
+            return f"{name} (text {row.plan.theory_digest[:8]})"
+        return name
+
+    settings.append(Aspect("theory", told_theory))
     entries = {(row.plan.theory, row.plan.entry) for row in rows}
     # Where each theory has one entry, its name says no more.
     if len(entries) > len(theories):
@@ -12802,6 +12892,17 @@ def _settings(rows: Sequence[Row]) -> list[Aspect]:
     settings.append(Aspect("options", lambda row: quoted(row.plan.options)))
     settings.append(Aspect("flags", lambda row: " ".join(row.plan.flags)))
     return settings
+
+
+def _names_of_many_texts(rows: Iterable[Row]) -> set[str]:
+    """The names that stand for one theory here and for another there."""
+    texts: dict[tuple[str, tuple[str, ...]], set[str]] = {}
+    for row in rows:
+        plan = row.plan
+        # Flags change the text of a theory, too: they are told of by themselves.
+        if plan.theory_digest:
+            texts.setdefault((plan.theory, plan.flags), set()).add(plan.theory_digest)
+    return {theory for (theory, _), digests in texts.items() if len(digests) > 1}
 
 
 def _differing(aspects: Iterable[Aspect], rows: Sequence[Row]) -> list[Aspect]:
@@ -13021,7 +13122,7 @@ def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
     # One would say the same as the table of results.
     if len(provers) < 2:
         return table
-    aspects = _differing(_some(_settings(rows), "theory", "entry", "flags"), rows)
+    aspects = _differing(_some(_settings(rows), "theory", *VARIANTS), rows)
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
     table.add_columns(*(aspect.title for aspect in aspects))
     for alias in provers:
@@ -13029,14 +13130,18 @@ def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
         table.add_columns("time (s)", "MB", kind=Kind.NUMBER)
     lines = _by_lemma(rows)
     for line in lines:
-        any_row = next(iter(line.values()))
-        cells = [aspect.of(any_row) for aspect in aspects]
+        cells = [_told_of_all(aspect, line.values()) for aspect in aspects]
         for alias in provers:
             cells += _compared_cells(line.get(alias))
         table.add_row(*cells)
     empty = [""] * (len(aspects) - 1)
     table.add_row(*empty, *_sums_where_all_answered(provers, lines), tone=Tone.SUM)
     return table
+
+
+def _told_of_all(aspect: Aspect, rows: Iterable[Row]) -> str:
+    """What is so of rows in one line: of several provers the options may differ."""
+    return " / ".join(dict.fromkeys(map(aspect.of, rows)))
 
 
 def _some(aspects: Iterable[Aspect], *titles: str) -> list[Aspect]:
@@ -13112,7 +13217,7 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
     table.about = "These results hold if the lemmas that their proofs assume hold."
     aspects = [Aspect("result", _told_shortly, Kind.OUTCOME)]
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
-    aspects += _differing(_some(_settings(rows), "theory", "prover", "flags"), rows)
+    aspects += _differing(_some(_settings(rows), "theory", "prover", *VARIANTS), rows)
     aspects.append(Aspect("not verified here", lambda row: listed(row.assuming)))
     aspects.append(Aspect("verified here", _verified_assumptions))
     _fill(table, aspects, filter(_assumes, rows))
@@ -13146,7 +13251,8 @@ def _verified_assumptions(row: Row) -> str:
 def _details_part(page: Writer, batches: Batches, rows: Iterable[Row]) -> Iterator[str]:
     """All that is known of each task that is shown."""
     for number, row in enumerate(rows):
-        title = f"{row.task.id}: {row.told}"
+        task = _title_of(row.task.id, row.directory, batches)
+        title = f"{task}: {row.told}"
         parts = _task_details(page, batches[row.directory], row.directory, row)
         yield page.details(title, task_anchor(number), parts)
 
@@ -14134,7 +14240,7 @@ def _junit_case(row: Row) -> JUnitCase:
     """A task as a test case, with a note of what came of it."""
     plan = row.plan
     result = row.result
-    name = f"{plan.lemma} [{plan.prover}]"
+    name = f"{plan.lemma} [{told_by(plan)}]"
     class_name = f"{plan.entry}.{plan.theory}"
     case = JUnitCase(name, class_name, result.usage.wall_s)
     told = [row.told]
@@ -14408,7 +14514,7 @@ def _findings_part(
     table = Table(title)
     table.add_columns("kind", "what", "where")
     for (kind, message), same in lines.items():
-        table.add_row(kind, message, listed(_told_places(same, names), 3))
+        table.add_row(kind, message, listed(_told_places(same, names), 3, "; "))
     yield page.section(table)
     for kind in dict.fromkeys(each.kind for each in findings):
         advice = ADVICE[kind]
@@ -14446,7 +14552,7 @@ def _theories_table(rows: Sequence[Row]) -> Table:
         groups.setdefault(group, []).append(row)
     table = Table("Theories")
     table.add_columns("theory", "prover")
-    variants = _differing(_some(_settings(rows), "flags", "options"), rows)
+    variants = _differing(_some(_settings(rows), "options", "flags"), rows)
     table.add_columns(*(variant.title for variant in variants))
     table.add_columns("lemmas", kind=Kind.NUMBER)
     table.add_columns("results", "from")
@@ -14467,7 +14573,7 @@ def _lemmas_table(rows: Sequence[Row]) -> Table:
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
     aspects.append(Aspect("prover", lambda row: row.plan.prover))
     of_recipes = [row for row in rows if not stands_in_a_file(row.task)]
-    aspects += _differing(_some(_settings(of_recipes), "entry", "options", "flags"), of_recipes)
+    aspects += _differing(_some(_settings(of_recipes), *VARIANTS), of_recipes)
     aspects.append(Aspect("result", lambda row: row.told, Kind.OUTCOME))
     aspects.append(Aspect("steps", _told_steps, Kind.NUMBER))
     aspects.append(Aspect("time", _told_time, Kind.NUMBER))
