@@ -10021,7 +10021,7 @@ class Row(NamedTuple):
 
     task: Task
     result: Result
-    outcome: str  # a word: the verdict if there is one, else the status
+    outcome: str  # the verdict if there is one, else the status, or what a file has instead
     told: str  # the outcome with what it rests on: `verified, assuming types (timeout)`
     assuming: tuple[Assumption, ...]  # what the verdict takes for granted and is not verified here
     rests_on_false: tuple[Assumption, ...]  # those of them that are falsified
@@ -10055,7 +10055,7 @@ class Row(NamedTuple):
             return RESTING_ON_FALSE
         if self.task.is_answered and self.task.misses_expectation:
             return NOT_AS_EXPECTED
-        return told_outcome(self.task)
+        return self.outcome
 
     @property
     def is_as_expected(self) -> bool:
@@ -10089,7 +10089,7 @@ def rows_of(tasks: Iterable[Task], closure: Closure, older: Collection[str] = ()
         yield Row(
             task,
             result,
-            outcome=task.outcome,
+            outcome=told_outcome(task),
             told=told,
             assuming=tuple(assuming),
             rests_on_false=tuple(false),
@@ -10136,7 +10136,7 @@ ADVICE = {
 FLIP = 0  # a verdict turned into its opposite
 WRONG = 1
 NOTE = 2  # counts with --strict only
-HINT = 3  # never counts: nothing but a date says it, and every checkout makes new ones
+HINT = 3  # never counts: a date that every checkout makes new, a remark of who wrote the theory
 
 
 class Finding(NamedTuple):
@@ -10300,9 +10300,12 @@ class Located(NamedTuple):
     @property
     def place(self) -> str:
         """The file that it stands in, or the results directory."""
-        if stands_in_a_file(self.task):
-            return self.task.plan.entry
-        return self.source
+        return place_of(self.task, self.source)
+
+
+def place_of(task: Task, source: str) -> str:
+    """The file that a task of a batch stands in, or the batch's results directory."""
+    return task.plan.entry if stands_in_a_file(task) else source
 
 
 def located_tasks(batches: Mapping[str, Batch]) -> Iterator[Located]:
@@ -10515,7 +10518,7 @@ class Compared(NamedTuple):
 def check_expectations(tasks: Iterable[Located], path: str) -> Iterator[Finding]:
     """How results differ from what a file expects. Raises InputError."""
     baseline = _Baseline(read_expectations(path))
-    compared = [baseline.compared(each) for each in tasks]
+    compared = list(baseline.compared(tasks))
     _refuse_contradictions(compared)
     _refuse_unclear_rows(compared)
     for each in compared:
@@ -10542,7 +10545,7 @@ def _refuse_unclear_rows(compared: Iterable[Compared]) -> None:
     for located, references in compared:
         theory = os.path.basename(located.task.plan.theory)
         for reference in references:
-            if located.task.verdict and not reference.is_pattern:
+            if located.task.is_answered and not reference.is_pattern:
                 fitting.setdefault((reference.place, theory), []).append(located)
     for (place, _), several in fitting.items():
         verdicts = {each.task.verdict: each for each in several}
@@ -10570,15 +10573,14 @@ def compare(
     `tolerance`: so many times the steps and seconds are no news.
     """
     baseline = _Baseline(before)
-    for located in tasks:
-        each = baseline.compared(located)
+    for each in baseline.compared(tasks):
         if each.references:
             yield from _changed_verdict(each, where, tolerance)
             yield from _changed_costs(each, where, tolerance)
-            yield from _new_warnings(each, where)
+            yield from _new_warnings(each)
         else:
             message = f"new: not {where}"
-            yield finding("expectation", located.task, message, NOTE, located.place)
+            yield finding("expectation", each.located.task, message, NOTE, each.located.place)
     yield from baseline.lost(where)
 
 
@@ -10604,19 +10606,38 @@ class _Baseline:
             if reference.is_pattern:
                 self.patterns.append(reference)
 
-    def compared(self, located: Located) -> Compared:
-        """A result with those that it must be compared with."""
-        task = located.task
-        known = self._exact_results(task) or self._first_pattern(task)
+    def compared(self, tasks: Iterable[Located]) -> Iterator[Compared]:
+        """Each result with those that it must be compared with.
+
+        A lemma that one log was not asked for is not, where another result is.
+        """
+        waiting: list[Located] = []
+        for each in tasks:
+            if not_asked_for(each.task):
+                waiting.append(each)
+            else:
+                yield self._compared(each)
+        for each in waiting:
+            references = self._nearest(each.task)
+            if not any(id(reference.task) in self.used for reference in references):
+                yield self._compared(each)
+
+    def _compared(self, located: Located) -> Compared:
+        references = self._nearest(located.task)
+        self.used.update(id(each.task) for each in references)
+        return Compared(located, references)
+
+    def _nearest(self, task: Task) -> list[Reference]:
+        pins = pins_of(task)
+        known = self._exact_results(task.plan, pins) or self._first_pattern(task.plan, pins)
         # Two theories of one name may stand in two folders: what is known of one is no word for
         # the other.
         for is_nearer in (_same_place, _same_text):
             known = _preferred(known, functools.partial(is_nearer, task.plan))
         self.met.update(id(each.task) for each in known)
         for pin in ("entry", "options", "prover"):
-            known = _preferred(known, functools.partial(_same_pin, task, pin))
-        self.used.update(id(each.task) for each in known)
-        return Compared(located, known)
+            known = _preferred(known, functools.partial(_same_pin, pins, pin))
+        return known
 
     def lost(self, where: str) -> Iterator[Finding]:
         """What nothing was compared with."""
@@ -10636,19 +10657,19 @@ class _Baseline:
                 options=split_cell(pins.get("options", "")),
             )
 
-    def _exact_results(self, task: Task) -> list[Reference]:
-        for theory in _theory_names(task.plan.theory):
-            known = self.exact.get((theory, task.plan.lemma), ())
-            fitting = [each for each in known if _may_have_same_flags(each, task)]
+    def _exact_results(self, plan: Plan, pins: Mapping[str, str]) -> list[Reference]:
+        for theory in _theory_names(plan.theory):
+            known = self.exact.get((theory, plan.lemma), ())
+            fitting = [each for each in known if _may_have_same_flags(pins, each)]
             if fitting:
                 return fitting
         return []
 
-    def _first_pattern(self, task: Task) -> list[Reference]:
+    def _first_pattern(self, plan: Plan, pins: Mapping[str, str]) -> list[Reference]:
         """The rows of the first pattern that fits: there may be some, with different pins."""
         fitting: list[Reference] = []
         for each in self.patterns:
-            if _matches(task.plan, each.task.plan) and _may_have_same_flags(each, task):
+            if _matches(plan, each.task.plan) and _may_have_same_flags(pins, each):
                 fitting.append(each)
         names = [(each.task.plan.theory, each.task.plan.lemma) for each in fitting]
         return [each for each, name in zip(fitting, names) if name == names[0]]
@@ -10658,18 +10679,20 @@ def _preferred(
     references: list[Reference], is_nearer: Callable[[Reference], bool]
 ) -> list[Reference]:
     """The nearer ones, or all if none is."""
+    if len(references) < 2:
+        return references
     return list(filter(is_nearer, references)) or references
 
 
-def _may_have_same_flags(reference: Reference, task: Task) -> bool:
-    flags = pins_of(task).get("flags")
+def _may_have_same_flags(pins: Mapping[str, str], reference: Reference) -> bool:
+    flags = pins.get("flags")
     known = reference.pins.get("flags")
     return flags is None or known is None or flags == known
 
 
-def _same_pin(task: Task, name: str, reference: Reference) -> bool:
+def _same_pin(pins: Mapping[str, str], name: str, reference: Reference) -> bool:
     """Whether both say the same; of a log, which may have moved, the file's name is enough."""
-    value = pins_of(task).get(name)
+    value = pins.get(name)
     known = reference.pins.get(name)
     if value is None or known is None:
         return False
@@ -10766,7 +10789,7 @@ def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) ->
 NEW_WARNING = "new, not in the baseline: "
 
 
-def _new_warnings(each: Compared, where: str) -> Iterator[Finding]:
+def _new_warnings(each: Compared) -> Iterator[Finding]:
     """What the prover warns of that it did not warn of before."""
     known: set[str] = set()
     for reference in each.references:
@@ -10799,6 +10822,9 @@ _BEGINS_THEORY = re.compile(
     rb"\s*(?:/[/*].*?)??^[ \t]*theory\s+\w+\s+(?:begin|configuration|/[/*])",
     re.DOTALL | re.MULTILINE,
 )
+# What a prover says while it loads a theory that it prints later: where both go to one file.
+_SAID_BEFORE = re.compile(rb"^(?:\[Theory \w+\] |maude tool: )", re.MULTILINE)
+_PRINTED_THEORY = re.compile(rb"^theory\s+\w+\s+(?:begin|configuration)", re.MULTILINE)
 _OF_A_PROVER = re.compile(
     rb"^(?:\[Theory \w+\] |tamarin-(?:prover|rs): |summary of summaries:"
     rb"|.*\(line \d+, column \d+\):$)",
@@ -10920,6 +10946,7 @@ class EvidenceFile(NamedTuple):
     logs: tuple[ProverLog, ...] = ()  # of each theory that a complete summary tells of
     is_cut: bool = False  # a summary was begun, and not ended
     is_talk: bool = False  # what a prover says beside its summary, or before it was ended
+    is_pasted: bool = False  # a summary stands in a comment, or behind what no prover printed
 
 
 class EvidenceReader:
@@ -10993,7 +11020,8 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
         with open(path, "rb") as file:
-            head = file.read(65_536)
+            # Some editors begin a file with a byte order mark.
+            head = file.read(65_536).removeprefix(b"\xef\xbb\xbf")
         summary: list[str] = []
         # Binary files are of no prover, and may be huge: they are not searched for a summary.
         if b"\0" not in head:
@@ -11013,9 +11041,12 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
             text = read_theory_text(path, bool(logs))
         except InputError as error:
             problem = str(error)
-    if text and not text.made_by:
-        # No prover printed a summary into what people wrote: it stands in a comment.
-        return EvidenceFile(path, text)
+    elif logs:
+        text = _text_in_log(path, head)
+    # No prover printed a summary into what people wrote.
+    is_pasted = not text.made_by if text else bool(summary) and _is_in_comment(path)
+    if is_pasted:
+        return EvidenceFile(path, text, problem, is_pasted=bool(summary))
     complete = tuple(log for log in logs if log.said.summary)
     # One that was ended while it wrote the summary has said nothing that counts.
     all_complete = bool(logs) and len(complete) == len(logs)
@@ -11024,20 +11055,56 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
     return EvidenceFile(path, text, problem, complete, is_cut=is_cut, is_talk=is_talk)
 
 
-def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
-    """A theory, read with --diff if it demands that. Raises InputError."""
+def _text_in_log(path: str, head: bytes) -> TheoryText | None:
+    """The theory that a prover printed behind what it said before; `head`: the log's beginning."""
+    import shutil
+    import tempfile
+
+    found = _PRINTED_THEORY.search(head)
+    if not found or not _SAID_BEFORE.search(head, 0, found.start()):
+        return None
+    with open(path, "rb") as log, tempfile.NamedTemporaryFile() as theory:
+        log.seek(found.start())
+        shutil.copyfileobj(log, theory)
+        theory.flush()
+        with suppress(InputError):
+            text = read_theory_text(path, True, {os.path.abspath(path): theory.name})
+            return text if text.made_by else None
+    return None
+
+
+def _is_in_comment(path: str) -> bool:
+    """Whether the last summary of a file stands in a comment."""
+    before, _, after = read_from_end(path, 64 * MB).rpartition(b"summary of summaries:")
+    # Of a shell's `models/*.spthy` there is no end.
+    return before.rfind(b"/*") > before.rfind(b"*/") and b"*/" in after
+
+
+def read_theory_text(
+    path: str, has_summary: bool = False, copies: Mapping[str, str] = NO_COPIES
+) -> TheoryText:
+    """A theory, read with --diff if it demands that; `copies`: as of `load_theory`.
+
+    Raises InputError.
+    """
     try:
-        theory = load_theory(path)
+        theory = load_theory(path, copies=copies)
     except InputError as error:
         if _NEEDS_DIFF not in str(error):
             raise
-        theory = load_theory(path, diff=True)
+        theory = load_theory(path, diff=True, copies=copies)
     # Tamarin says so behind the last lemma; in a log only the summary comes after it.
     version = _MADE_BY.search(read_from_end(path, 2 * MB))
     made_by = ""
-    if version:
+    # Who pastes that into a theory has no proofs there: a prover prints one for each lemma.
+    if version and (_has_proofs(theory) or not theory.lemmas):
         made_by = f"Tamarin {version[1].decode('ascii', 'replace')}"
     return theory_text(theory)._replace(made_by=made_by, has_summary=has_summary)
+
+
+def _has_proofs(theory: Theory) -> bool:
+    """Whether a proof is stored of some lemma, be it `by sorry`."""
+    return any(_is_proof(name, text) for name, text in theory.segments)
 
 
 def theory_text(theory: Theory) -> TheoryText:
@@ -11105,7 +11172,7 @@ def _behind(words: str, lines: Iterable[str]) -> str:
 # Where the same evidence speaks for several texts, the only one in the log's folder is taken, or
 # else none (`_nearest`): nothing is guessed. A source that has the name, but not the lemmas of the
 # log, is matched by name alone: this is said, and the results do not count as ones of that text
-# (`Match.digest`).
+# (`Match.digest`). Neither do they where flags that no log tells decide what the text is.
 
 
 class TextIndex:
@@ -11617,6 +11684,8 @@ def _union_of_proofs(texts: Sequence[UncheckedText]) -> StoredProofs:
     best: dict[LemmaKey, ProofOnFile] = {}
     for claim in texts:
         for key, lemmas in _lemmas_of_text(claim.text).items():
+            if lemmas[0].optional and not stored_claim(lemmas):
+                continue
             known = best.get(key)
             if known is None or _claim_rank(lemmas) > _claim_rank(known.lemmas):
                 best[key] = ProofOnFile(_claim_task(claim, lemmas), lemmas)
@@ -11673,6 +11742,9 @@ def _unconfirmed_proofs(rechecks: Iterable[Batch]) -> Iterator[Finding]:
 
 def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
     for file in files:
+        if file.is_pasted:
+            message = "what its summary claims counts for nothing: no prover printed it there"
+            yield Finding("invalid", file.path, "", message, HINT)
         if file.problem:
             message = f"can't be read as a theory: {file.problem}"
             yield Finding("invalid", file.path, "", message, NOTE)
@@ -11916,8 +11988,9 @@ def _findings_of_view(
         return
     digest = theory.digest[:32]
     stale = list(_stale_results(view, tasks, digest))
-    if stale:
-        yield from stale
+    yield from stale
+    # Of another text it does not matter which lemmas have no result; a date doesn't make it one.
+    if any(each.rank != HINT for each in stale):
         return
     planned = {task.plan.lemma for task in tasks}
     for lemma, sides in lemmas_by_name(theory).items():
@@ -14367,7 +14440,7 @@ def audit_rows(batches: Mapping[str, Batch]) -> Iterator[Row]:
 
 def _place(row: Row) -> str:
     """The file that a result stands in, or the results directory."""
-    return Located(row.directory, row.task).place
+    return place_of(row.task, row.directory)
 
 
 def _audit_json(ok: bool, rows: Iterable[Row], findings: Iterable[Finding]) -> str:
@@ -14457,29 +14530,34 @@ def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite
     return JUnitSuite("audit", list(cases.values()))
 
 
+class _Command(NamedTuple):
+    """What results of several lemmas, and of several entries, have in common."""
+
+    source: str
+    theory: str
+    prover: str
+    flags: tuple[str, ...]
+    options: tuple[str, ...]
+
+
 class WhoAndHow:
     """Tells provers with flags and options, and entries of the recipe where these are the same."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        # By place, theory, and who proved how: the entries that did so.
-        self._entries: dict[Finding, set[str]] = {}
+        self._entries: dict[_Command, set[str]] = {}
         for row in rows:
-            place = finding("", row.task, "", source=row.directory)
-            if place.entry:
-                self._entries.setdefault(_without_entry(place), set()).add(place.entry)
+            plan = row.plan
+            command = _Command(_place(row), plan.theory, plan.prover, plan.flags, plan.options)
+            self._entries.setdefault(command, set()).add(plan.entry)
 
     def told(self, each: Finding) -> str:
         """`rs -D=LEAK, fast`; "" where neither is known."""
         words = variant_words(each.flags, each.options)
         told = [f"{each.prover} {words}".strip()]
-        if len(self._entries.get(_without_entry(each), ())) > 1:
+        command = _Command(each.source, each.theory, each.prover, each.flags, each.options)
+        if len(self._entries.get(command, ())) > 1:
             told.append(each.entry)
         return ", ".join(filter(None, told))
-
-
-def _without_entry(each: Finding) -> Finding:
-    """What findings of several lemmas and entries have in common."""
-    return each._replace(kind="", lemma="", message="", rank=WRONG, entry="")
 
 
 def _audit_page(
