@@ -11417,21 +11417,30 @@ def _by_folder(tasks: Iterable[Task]) -> dict[str, list[Task]]:
 
 
 def _told_apart(logs: Iterable[LogResults]) -> list[LogResults]:
-    """Logs of unknown texts, each by itself where those of one folder contradict each other.
+    """Logs, of one text only if they do not contradict each other where nothing proves the text.
 
-    Then they are of several texts, or of several sets of flags.
+    Those that do are of several texts, or of several sets of flags.
     """
     apart: list[LogResults] = []
+    by_source: dict[str, list[LogResults]] = {}
     by_name: dict[Model, list[LogResults]] = {}
     for log in logs:
-        if log.match.digest or not log.tasks:
+        if log.match.printed or not log.tasks:
             apart.append(log)
+        elif log.match.digest:
+            by_source.setdefault(log.match.digest, []).append(log)
         else:
             model = model_of(log.tasks[0].plan).of_any_prover
             by_name.setdefault(model, []).append(log)
+    for group in by_source.values():
+        # In one folder that is what an audit must tell; in several the theory may have changed.
+        folders = {log.match.log.folder for log in group}
+        if len(folders) > 1 and _contradict_each_other(group):
+            group = [_of_another_text(log, log.match.log.folder) for log in group]
+        apart += group
     for group in by_name.values():
         if _contradict_each_other(group):
-            group = list(map(_alone, group))
+            group = [_of_another_text(log, log.match.log.file) for log in group]
         apart += group
     return apart
 
@@ -11446,11 +11455,11 @@ def _contradict_each_other(logs: Iterable[LogResults]) -> bool:
     return any(said >= ANSWERS for said in verdicts.values())
 
 
-def _alone(log: LogResults) -> LogResults:
-    """A log in which the name of the theory means nothing to others."""
+def _of_another_text(log: LogResults, where: str) -> LogResults:
+    """A log whose text is not known; the theory's name means something `where` it stands only."""
     tasks: list[Task] = []
     for task in log.tasks:
-        plan = replace(task.plan, cwd=log.match.log.file)
+        plan = replace(task.plan, cwd=where, theory_digest="")
         tasks.append(Task.with_result(plan, task.result) if task.result else Task(plan))
     return log._replace(tasks=tasks)
 
@@ -11682,20 +11691,19 @@ def _by_model(claims: Iterable[UncheckedText]) -> list[list[UncheckedText]]:
 def _union_of_proofs(texts: Sequence[UncheckedText]) -> StoredProofs:
     """Of each lemma the proof that claims most."""
     best: dict[LemmaKey, ProofOnFile] = {}
+    theory = texts[0].source or texts[0].text.path
     for claim in texts:
         for key, lemmas in _lemmas_of_text(claim.text).items():
             if lemmas[0].optional and not stored_claim(lemmas):
                 continue
             known = best.get(key)
             if known is None or _claim_rank(lemmas) > _claim_rank(known.lemmas):
-                best[key] = ProofOnFile(_claim_task(claim, lemmas), lemmas)
+                best[key] = ProofOnFile(_claim_task(claim.text, theory, lemmas), lemmas)
     return StoredProofs(texts, list(best.values()))
 
 
-def _claim_task(claim: UncheckedText, lemmas: Sequence[Lemma]) -> Task:
-    """A lemma of a text, with what its stored proof claims."""
-    text = claim.text
-    theory = claim.source or text.path
+def _claim_task(text: TheoryText, theory: str, lemmas: Sequence[Lemma]) -> Task:
+    """A lemma of a text, with what its stored proof claims; `theory` is what to call that."""
     claimed = stored_claim(lemmas)
     result = None
     if claimed:

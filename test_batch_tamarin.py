@@ -9750,17 +9750,20 @@ def test_a_lemma_that_one_of_many_proof_files_proves_has_a_result(artifact, audi
     assert "sorry" not in told.kinds
 
 
-def test_the_table_has_one_row_for_the_proofs_of_one_text(artifact, run_here):
-    artifact.write("bell.spthy", BELL)
+@pytest.mark.parametrize("theory", ["./bell.spthy", "./proofs/calm.spthy"])
+def test_the_table_has_one_row_for_the_proofs_of_one_text(artifact, run_here, theory):
+    """Also where the source is not there."""
+    if theory == "./bell.spthy":
+        artifact.write("bell.spthy", BELL)
     for lemma, proof in BELL_PROOFS.items():
         others = dict.fromkeys(BELL_PROOFS, "by sorry")
         artifact.write(f"proofs/{lemma}.spthy", printed_theory(**{**others, lemma: proof}))
     told = run_here("audit", ".", code=3).out
     _, _, theories = told.partition("Theories")
-    (row,) = [line for line in theories.splitlines() if "bell.spthy" in line]
+    (row,) = [line for line in theories.splitlines() if "Tamarin 1.11.0" in line]
     claim = "4 claimed verified by a stored proof, unchecked"
     files = "./proofs/calm.spthy, ./proofs/quiet.spthy and 2 more"
-    assert re.split(" {2,}", row) == ["./bell.spthy", "Tamarin 1.11.0", "4", claim, files]
+    assert re.split(" {2,}", row) == [theory, "Tamarin 1.11.0", "4", claim, files]
 
 
 def test_a_printed_text_with_other_lemmas_than_its_source_is_matched_by_name(artifact, audit):
@@ -9859,11 +9862,29 @@ def test_logs_that_have_only_a_name_in_common_may_disagree(lab, audit):
     assert told.findings("disagreement") == []
 
 
-def test_logs_of_one_text_in_two_folders_disagree(artifact, audit):
+@pytest.mark.parametrize(
+    "first, second, is_known",
+    [
+        ("logs/a", "logs/b", True),
+        ("old/log", "new/log", False),  # the theory may have changed between them
+        ("log", "other/log", False),  # of the second one nobody knows the theory
+    ],
+)
+def test_logs_matched_by_lemmas_disagree_in_one_folder_only(
+    artifact, audit, first, second, is_known
+):
     artifact.write("bell.spthy", BELL)
-    artifact.write("new/log", BELL_LOG)
-    artifact.write("old/log", FALSE_BELL_LOG)
+    artifact.write(first, a_log(QUIET, STILL, HEARD, CALM))
+    artifact.write(second, a_log(QUIET, STILL, HEARD, CALM_IS_FALSE))
     told = audit(".", code=1)
+    assert told.found_of("disagreement") == ["calm"] * is_known
+    assert len(told.notes("disagreement")) == (not is_known)
+
+
+def test_logs_that_hold_one_text_disagree_in_any_folder(lab, audit):
+    lab.write("new/log", printed_theory() + BELL_LOG)
+    lab.write("old/log", printed_theory(calm="simplify SOLVED") + FALSE_BELL_LOG)
+    told = audit("new", "old", code=1)
     assert told.found_of("disagreement") == ["calm"]
 
 
