@@ -10528,12 +10528,14 @@ def check_expectations(tasks: Iterable[Located], path: str) -> Iterator[Finding]
 
 def _refuse_contradictions(compared: Iterable[Compared]) -> None:
     """Raise InputError where two rows expect different verdicts of one result."""
-    for each in compared:
-        verdicts = {reference.task.verdict: reference for reference in each.references}
-        if len(verdicts) > 1:
-            places = [reference.place for reference in verdicts.values()]
-            told = _told_result(each.located)
-            raise InputError(f"{listed(places)}: different verdicts are expected of {told}")
+    for located, references in compared:
+        places: dict[Verdict | None, str] = {}
+        for reference in references:
+            places[reference.task.verdict] = reference.place
+        if len(places) > 1:
+            rows = listed(places.values())
+            told = _told_result(located)
+            raise InputError(f"{rows}: different verdicts are expected of {told}")
 
 
 def _refuse_unclear_rows(compared: Iterable[Compared]) -> None:
@@ -10547,16 +10549,24 @@ def _refuse_unclear_rows(compared: Iterable[Compared]) -> None:
         for reference in references:
             if located.task.is_answered and not reference.is_pattern:
                 fitting.setdefault((reference.place, theory), []).append(located)
-    for (place, _), several in fitting.items():
-        verdicts = {each.task.verdict: each for each in several}
-        models = {model_of(each.task.plan).of_any_prover for each in several}
-        if len(verdicts) > 1 and len(models) > 1:
-            told = [f"{_told_result(each)}: {each.task.outcome}" for each in verdicts.values()]
-            columns = ", ".join(PINS)
-            raise InputError(
-                f"{place}: fits results with different verdicts ({'; '.join(told)}): say which one "
-                f"is meant, in columns {columns}, as `audit --format csv` writes them"
-            )
+    for (place, _), results in fitting.items():
+        _refuse_unclear_row(place, results)
+
+
+def _refuse_unclear_row(place: str, results: Iterable[Located]) -> None:
+    """Raise InputError if these results, which a row fits, are of two models and differ."""
+    verdicts: dict[str, str] = {}
+    models: set[Model] = set()
+    for each in results:
+        verdicts[each.task.outcome] = _told_result(each)
+        models.add(model_of(each.task.plan).of_any_prover)
+    if len(verdicts) > 1 and len(models) > 1:
+        told = listed((f"{result}: {verdict}" for verdict, result in verdicts.items()), 2, "; ")
+        columns = ", ".join(PINS)
+        raise InputError(
+            f"{place}: fits results with different verdicts ({told}): say which one is meant, in "
+            f"columns {columns}, as `audit --format csv` writes them"
+        )
 
 
 def _told_result(located: Located) -> str:
@@ -10666,13 +10676,17 @@ class _Baseline:
         return []
 
     def _first_pattern(self, plan: Plan, pins: Mapping[str, str]) -> list[Reference]:
-        """The rows of the first pattern that fits: there may be some, with different pins."""
+        """The rows of the first pattern that fits: several, if they differ in their pins."""
         fitting: list[Reference] = []
         for each in self.patterns:
             if _matches(plan, each.task.plan) and _may_have_same_flags(pins, each):
                 fitting.append(each)
-        names = [(each.task.plan.theory, each.task.plan.lemma) for each in fitting]
-        return [each for each, name in zip(fitting, names) if name == names[0]]
+        return list(itertools.takewhile(lambda each: _same_names(each, fitting[0]), fitting))
+
+
+def _same_names(reference: Reference, other: Reference) -> bool:
+    plan = reference.task.plan
+    return (plan.theory, plan.lemma) == (other.task.plan.theory, other.task.plan.lemma)
 
 
 def _preferred(
@@ -11435,13 +11449,10 @@ def _told_apart(logs: Iterable[LogResults]) -> list[LogResults]:
     for group in by_source.values():
         # In one folder that is what an audit must tell; in several the theory may have changed.
         folders = {log.match.log.folder for log in group}
-        if len(folders) > 1 and _contradict_each_other(group):
-            group = [_of_another_text(log, log.match.log.folder) for log in group]
-        apart += group
+        is_doubtful = len(folders) > 1 and _contradict_each_other(group)
+        apart += map(_of_its_folder, group) if is_doubtful else group
     for group in by_name.values():
-        if _contradict_each_other(group):
-            group = [_of_another_text(log, log.match.log.file) for log in group]
-        apart += group
+        apart += map(_of_its_own, group) if _contradict_each_other(group) else group
     return apart
 
 
@@ -11462,6 +11473,14 @@ def _of_another_text(log: LogResults, where: str) -> LogResults:
         plan = replace(task.plan, cwd=where, theory_digest="")
         tasks.append(Task.with_result(plan, task.result) if task.result else Task(plan))
     return log._replace(tasks=tasks)
+
+
+def _of_its_folder(log: LogResults) -> LogResults:
+    return _of_another_text(log, log.match.log.folder)
+
+
+def _of_its_own(log: LogResults) -> LogResults:
+    return _of_another_text(log, log.match.log.file)
 
 
 class _Said(NamedTuple):
@@ -11492,16 +11511,14 @@ def _results_that_count(logs: Sequence[LogResults]) -> list[Task]:
 
 def _words_that_count(tasks: Sequence[Task], idle: Collection[str]) -> Iterable[Task]:
     """What counts of all that is said of one lemma; `idle`: logs that were asked for nothing."""
-    asked_for = [task for task in tasks if not not_asked_for(task)]
-    folders = {os.path.dirname(task.plan.entry) for task in asked_for}
-    elsewhere = [
-        task
-        for task in tasks
-        if task.plan.entry in idle and os.path.dirname(task.plan.entry) not in folders
-    ]
+    by_folder = _by_folder(task for task in tasks if not not_asked_for(task))
+    counting = list(itertools.chain(*by_folder.values()))
+    for task in tasks:
+        if task.plan.entry in idle and os.path.dirname(task.plan.entry) not in by_folder:
+            counting.append(task)
     # Not one for all: where two logs say different things, that is what an audit must tell.
     different: dict[_Said, Task] = {}
-    for task in [*asked_for, *elsewhere] or tasks[:1]:
+    for task in counting or tasks[:1]:
         said = _Said(os.path.dirname(task.plan.entry), task.verdict)
         different.setdefault(said, task)
     return different.values()
@@ -14468,7 +14485,7 @@ def _result_json(row: Row) -> Json:
     told["assuming"] = _assuming_json(row)
     told["steps"] = row.result.steps
     told["time_s"] = _seconds(row)
-    told["source"] = row.directory
+    told["source"] = _place(row)
     told["word"] = row.outcome
     return told
 
