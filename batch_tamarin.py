@@ -10350,7 +10350,7 @@ def _disagreement(verified: Located, falsified: Located) -> Finding:
 # --- Expectations and comparison ------------------------------------------------------------------
 
 # What a row of expectations may say of a result, beside theory, lemma and verdict.
-PINS = ("entry", "flags", "options", "prover")
+PINS = ("source", "entry", "flags", "options", "prover")
 
 
 class Reference(NamedTuple):
@@ -10366,12 +10366,12 @@ class Reference(NamedTuple):
         return _is_pattern(self.task.plan.lemma) or _is_pattern(self.task.plan.theory)
 
 
-def pins_of(task: Task) -> dict[str, str]:
+def pins_of(located: Located) -> dict[str, str]:
     """What is known of how a result came, as a row of expectations would say it."""
-    plan = task.plan
-    pins = {"entry": plan.entry, "prover": plan.prover}
+    plan = located.task.plan
+    pins = {"source": located.place, "entry": plan.entry, "prover": plan.prover}
     # A log doesn't tell its command line.
-    if not stands_in_a_file(task):
+    if not stands_in_a_file(located.task):
         pins["flags"] = joined(sorted(plan.flags))
         pins["options"] = joined(plan.options)
     return pins
@@ -10389,7 +10389,7 @@ def split_cell(cell: str) -> tuple[str, ...]:
 
 def references_of(tasks: Iterable[Located]) -> list[Reference]:
     """Results as a baseline for others."""
-    return [Reference(each.task, each.place, pins_of(each.task)) for each in tasks]
+    return [Reference(each.task, each.place, pins_of(each)) for each in tasks]
 
 
 class _Expected(NamedTuple):
@@ -10599,7 +10599,7 @@ class _Baseline:
 
     Theories are the same when their base names are. An exact name beats patterns, of these the
     first counts. Other flags make another model, with which nothing is compared. Of what is left
-    the same folder, text, entry, options and prover beat others, in this order.
+    the same folder, text, source, entry, options and prover beat others, in this order.
     """
 
     def __init__(self, references: Iterable[Reference]) -> None:
@@ -10628,24 +10628,27 @@ class _Baseline:
             else:
                 yield self._compared(each)
         for each in waiting:
-            references = self._nearest(each.task)
+            references = self._nearest(each)
             if not any(id(reference.task) in self.used for reference in references):
                 yield self._compared(each)
 
     def _compared(self, located: Located) -> Compared:
-        references = self._nearest(located.task)
+        references = self._nearest(located)
         self.used.update(id(each.task) for each in references)
         return Compared(located, references)
 
-    def _nearest(self, task: Task) -> list[Reference]:
-        pins = pins_of(task)
-        known = self._exact_results(task.plan, pins) or self._first_pattern(task.plan, pins)
+    def _nearest(self, located: Located) -> list[Reference]:
+        plan = located.task.plan
+        pins = pins_of(located)
+        known = self._exact_results(plan, pins) or self._first_pattern(plan, pins)
         # Two theories of one name may stand in two folders: what is known of one is no word for
         # the other.
         for is_nearer in (_same_place, _same_text):
-            known = _preferred(known, functools.partial(is_nearer, task.plan))
+            known = _preferred(known, functools.partial(is_nearer, plan))
         self.met.update(id(each.task) for each in known)
-        for pin in ("entry", "options", "prover"):
+        for pin in ("source", "entry"):
+            known = _with_most_of_the_way(known, pin, pins[pin])
+        for pin in ("options", "prover"):
             known = _preferred(known, functools.partial(_same_pin, pins, pin))
         return known
 
@@ -10705,14 +10708,25 @@ def _may_have_same_flags(pins: Mapping[str, str], reference: Reference) -> bool:
 
 
 def _same_pin(pins: Mapping[str, str], name: str, reference: Reference) -> bool:
-    """Whether both say the same; of a log, which may have moved, the file's name is enough."""
     value = pins.get(name)
-    known = reference.pins.get(name)
-    if value is None or known is None:
-        return False
-    if name == "entry":
-        return os.path.basename(known) == os.path.basename(value)
-    return known == value
+    return value is not None and reference.pins.get(name) == value
+
+
+def _with_most_of_the_way(references: list[Reference], pin: str, value: str) -> list[Reference]:
+    """Those whose path has most names at its end in common with this one: all may have moved."""
+    if len(references) < 2:
+        return references
+    common = [_common_end(each.pins.get(pin, ""), value) for each in references]
+    most = max(common)
+    return [each for each, number in zip(references, common) if number == most]
+
+
+def _common_end(path: str, other: str) -> int:
+    """How many names two paths have in common at their ends."""
+    names = os.path.normpath(path).split("/")
+    others = os.path.normpath(other).split("/")
+    pairs = zip(reversed(names), reversed(others))
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _matches(plan: Plan, pattern: Plan) -> bool:

@@ -10092,6 +10092,20 @@ def test_what_an_audit_pins_is_met(pinned, audit):
     assert told.kinds.isdisjoint({"expectation", "missing"})
 
 
+@pytest.mark.parametrize("path", [".", "{here}", "../{name}/."])
+def test_what_an_audit_pins_of_one_name_in_two_folders_is_met(artifact, run_here, audit, path):
+    """Also where they are reached by another path."""
+    artifact.write("A/log", a_log(CALM, HEARD))
+    artifact.write("B/log", a_log(CALM_IS_FALSE, HEARD))
+    pinned = run_here("audit", ".", "--format", "csv", code=0).out
+    artifact.write("pinned.csv", pinned)
+    path = path.format(here=artifact.path, name=artifact.path.name)
+    told = audit(path, "--expect", "pinned.csv", code=0)
+    assert told.kinds.isdisjoint({"expectation", "missing"})
+    artifact.write("B/log", a_log(CALM, HEARD))
+    assert audit(path, "--expect", "pinned.csv", code=1).found_of("expectation") == ["calm"]
+
+
 def test_pinned_variants_whose_verdicts_change_places_are_found(lab, pinned, audit):
     flipped = pinned.replace(",verified,verified,", ",X,X,").replace("falsified", "verified")
     lab.write("pinned.csv", flipped.replace(",X,X,", ",falsified,falsified,"))
