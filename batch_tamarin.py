@@ -304,10 +304,10 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}s"
 
 
-def listed(things: Iterable[Any], most: int = 5) -> str:
+def listed(things: Iterable[Any], most: int = 5, between: str = ", ") -> str:
     """`a, b, c and 3 more`."""
     words = [str(thing) for thing in things]
-    shown = ", ".join(words[:most])
+    shown = between.join(words[:most])
     if len(words) <= most:
         return shown
     return f"{shown} and {len(words) - most:,} more"
@@ -392,6 +392,15 @@ def utc(seconds: float) -> str:
     except NO_TIME:
         return ""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", moment)
+
+
+def told_seconds(seconds: float) -> str:
+    """A measured time as people write it: `0.32 s`, `41.7 s`, `3 min 05 s`."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    return duration(seconds)
 
 
 def duration(seconds: float) -> str:
@@ -3553,11 +3562,14 @@ def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
     """
     for size in (65_536, reach):  # most summaries are short
         data = read_from_end(path, size)
+        is_whole = len(data) < size
+        # Logs come by way of other systems, too.
+        data = data.replace(b"\r\n", b"\n")
         start = data.rfind(marker.encode())
         if start >= 0:
             text = data[start:].decode("utf-8", "replace")
             return [line[:LINE_CAP] for line in text.split("\n")]
-        if len(data) < size:
+        if is_whole:
             break
     return []
 
@@ -10172,6 +10184,14 @@ class Closure:
         return assumptions
 
 
+def told_outcome(task: Task) -> str:
+    """Its outcome; of what stands in a file without a verdict what is there instead."""
+    if task.verdict is not None or not stands_in_a_file(task):
+        return task.outcome
+    claim = task.result.reason if task.result else ""
+    return claim or "no result"
+
+
 def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
     return [each for each in assumptions if each.state == Verdict.FALSIFIED]
 
@@ -10184,13 +10204,14 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = ()) -> str:
     if task.outdated:
         was = outcome_words(task.outdated.result)
         return f"{task.outcome}, was {was} ({what_changed(task.outdated.plan, task.plan)})"
+    outcome = told_outcome(task)
     false = _falsified(assumptions)
     if false:
         lemmas = listed(each.lemma + each.way for each in false)
-        return f"{task.outcome}, {RESTING_ON_FALSE}: {lemmas}"
+        return f"{outcome}, {RESTING_ON_FALSE}: {lemmas}"
     if assumptions:
-        return f"{task.outcome}, assuming {listed(assumptions)}"
-    return task.outcome
+        return f"{outcome}, assuming {listed(assumptions)}"
+    return outcome
 
 
 def _results_by_model(tasks: Iterable[Task]) -> dict[Model, dict[str, Task]]:
@@ -10290,7 +10311,7 @@ class Row(NamedTuple):
 
     task: Task
     result: Result
-    outcome: str  # a word: the verdict if there is one, else the status
+    outcome: str  # the verdict if there is one, else the status, or what a file has instead
     told: str  # the outcome with what it rests on: `verified, assuming types (timeout)`
     assuming: tuple[Assumption, ...]  # what the verdict takes for granted and is not verified here
     rests_on_false: tuple[Assumption, ...]  # those of them that are falsified
@@ -10367,7 +10388,7 @@ def rows_of(tasks: Iterable[Task], closure: Closure, older: Collection[str] = ()
         yield Row(
             task,
             result,
-            outcome=task.outcome,
+            outcome=told_outcome(task),
             told=told,
             assuming=tuple(assuming),
             rests_on_false=tuple(false),
@@ -10414,6 +10435,7 @@ ADVICE = {
 FLIP = 0  # a verdict turned into its opposite
 WRONG = 1
 NOTE = 2  # counts with --strict only
+HINT = 3  # never counts: a date that every checkout makes new, a remark of who wrote the theory
 
 
 class Finding(NamedTuple):
@@ -10421,26 +10443,82 @@ class Finding(NamedTuple):
 
     kind: str  # one of ADVICE
     theory: str
-    lemma: str
+    lemma: str  # "": it is about the whole theory
     message: str
     rank: int = WRONG
     prover: str = ""
+    source: str = ""  # the results directory, log or theory that the result stands in
+    entry: str = ""  # of the recipe
+    flags: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it is no finding, or only with --strict."""
+        return self.rank >= NOTE
+
+    def counts(self, strict: bool) -> bool:
+        """Whether the exit code tells of it."""
+        return self.rank < NOTE or (strict and self.rank == NOTE)
 
 
-def finding(kind: str, task: Task, message: str, rank: int = WRONG) -> Finding:
-    """A finding about a task."""
+def finding(kind: str, task: Task, message: str, rank: int = WRONG, source: str = "") -> Finding:
+    """A finding about a task; `source`: where that stands, unless it knows its file itself."""
     plan = task.plan
-    return Finding(kind, plan.theory, plan.lemma, message, rank, plan.prover)
+    place = Finding(kind, plan.theory, plan.lemma, message, rank, plan.prover)
+    if stands_in_a_file(task):
+        return place._replace(source=plan.entry)
+    return place._replace(source=source, entry=plan.entry, flags=plan.flags, options=plan.options)
+
+
+def variant_words(flags: Iterable[str], options: Iterable[str]) -> str:
+    """What of a command line tells results of one lemma apart: `-D=LEAK --heuristic=S`."""
+    defines = [f"-D={flag}" for flag in flags]
+    return quoted([*defines, *options])
+
+
+def told_by(plan: Plan) -> str:
+    """Who came to a result, and how: `rs -D=LEAK`."""
+    words = variant_words(plan.flags, plan.options)
+    return f"{plan.prover} {words}".rstrip()
 
 
 def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """What results say about themselves and about each other; `batches` by where they stand."""
-    for batch in batches.values():
-        tasks = batch.tasks.values()
-        for row in rows_of(tasks, Closure(tasks)):
-            yield from _findings_of_task(row)
-        yield from _vacuous_models(batch)
+    closures = audit_closures(batches)
+    for source, batch in batches.items():
+        for row in rows_of(batch.tasks.values(), closures[source]):
+            for each in _findings_of_task(row):
+                yield _placed(each, source)
+    yield from _vacuous_models(batches)
     yield from _disagreements(batches)
+
+
+def _placed(each: Finding, source: str) -> Finding:
+    """A finding with the results directory that it is of, unless its file is known."""
+    if each.source:
+        return each
+    return each._replace(source=source)
+
+
+def audit_closures(batches: Mapping[str, Batch]) -> dict[str, Closure]:
+    """What verdicts of each batch rest on.
+
+    Logs of one text may lie in several folders. Of batches each stands for itself: one alias may
+    mean two provers.
+    """
+    in_files: list[Task] = []
+    for batch in batches.values():
+        in_files += filter(stands_in_a_file, batch.tasks.values())
+    of_files = Closure(in_files)
+    closures: dict[str, Closure] = {}
+    for source, batch in batches.items():
+        tasks = batch.tasks.values()
+        if any(map(stands_in_a_file, tasks)):
+            closures[source] = of_files
+        else:
+            closures[source] = Closure(tasks)
+    return closures
 
 
 def _findings_of_task(row: Row) -> Iterator[Finding]:
@@ -10460,35 +10538,46 @@ def _findings_of_task(row: Row) -> Iterator[Finding]:
         yield finding("warning", task, text, NOTE)
 
 
-def _missed(task: Task, message: str) -> Finding:
+def _missed(task: Task, message: str, source: str = "") -> Finding:
     """A finding that a result is not the expected one; an opposite answer is the worst."""
     rank = WRONG
     if task.is_answered:
         rank = FLIP
-    return finding("expectation", task, message, rank)
+    return finding("expectation", task, message, rank, source)
 
 
-def _vacuous_models(batch: Batch) -> Iterator[Finding]:
+def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Models of which something is verified of all traces, and no trace was found."""
-    models: dict[Model, list[Task]] = {}
-    for task in batch.tasks.values():
-        model = model_of(task.plan).of_any_prover
-        models.setdefault(model, []).append(task)
-    for tasks in models.values():
-        verified = {task.plan.trait for task in tasks if task.verdict is Verdict.VERIFIED}
+    models: dict[Model, list[Located]] = {}
+    # Logs of one text may lie in several folders. Of those that have nothing but the theory's name
+    # in common nobody knows whether the trace of one is a trace of the other: nothing is claimed.
+    for answer in located_tasks(batches):
+        model = model_of(answer.task.plan).of_any_prover.of_any_folder
+        models.setdefault(model, []).append(answer)
+    for answers in models.values():
+        # By trait the first that is verified.
+        verified: dict[str, Located] = {}
+        for each in answers:
+            if each.task.verdict is Verdict.VERIFIED:
+                verified.setdefault(each.task.plan.trait, each)
         if Trait.ALL_TRACES in verified and Trait.EXISTS_TRACE not in verified:
-            yield _vacuity(tasks)
+            yield _vacuity(verified[Trait.ALL_TRACES], answers)
 
 
-def _vacuity(tasks: Sequence[Task]) -> Finding:
-    """That no trace of a model was found, and which lemmas should have had one."""
+def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
+    """That no trace of a model was found, and which lemmas should have had one.
+
+    `verified`: what may be so because nothing can happen.
+    """
     # An answer says more than that another prover had none.
     without: dict[str, str] = {}
-    for task in tasks:
+    for _, task in answers:
         if task.plan.trait != Trait.EXISTS_TRACE:
             continue
         if task.verdict is Verdict.FALSIFIED:
             without[task.plan.lemma] = "falsified, no trace"
+        elif not_asked_for(task):
+            without.setdefault(task.plan.lemma, "nobody asked for a proof")
         else:
             without.setdefault(task.plan.lemma, task.outcome)
     missing = "no exists-trace lemma in these results"
@@ -10496,76 +10585,141 @@ def _vacuity(tasks: Sequence[Task]) -> Finding:
         told = [f"{lemma}: {outcome}" for lemma, outcome in without.items()]
         missing = f"no exists-trace lemma with a trace ({listed(told)})"
     message = f"{missing}: what is verified of all traces may hold because nothing can happen"
-    return Finding("vacuity", tasks[0].plan.theory, "", message, NOTE)
+    place = finding("vacuity", verified.task, message, NOTE, verified.source)
+    # Of the whole model, whoever proved it, by whatever options.
+    return place._replace(lemma="", prover="", entry="", options=())
 
 
-class _Answer(NamedTuple):
-    """A verdict, and where it stands."""
+class Located(NamedTuple):
+    """A task, and where it stands."""
 
     source: str
     task: Task
 
+    @property
+    def place(self) -> str:
+        """The file that it stands in, or the results directory."""
+        return place_of(self.task, self.source)
+
+
+def place_of(task: Task, source: str) -> str:
+    """The file that a task of a batch stands in, or the batch's results directory."""
+    return task.plan.entry if stands_in_a_file(task) else source
+
+
+def located_tasks(batches: Mapping[str, Batch]) -> Iterator[Located]:
+    """All tasks of some batches; `batches` by where they stand."""
+    for source, batch in batches.items():
+        for task in batch.tasks.values():
+            yield Located(source, task)
+
 
 def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Lemmas that are verified here and falsified there."""
-    answers: dict[Question, dict[Verdict, _Answer]] = {}
-    for source, batch in batches.items():
-        for task in batch.tasks.values():
-            if task.verdict is not None:
-                # Logs of one theory stand in many folders. Of those that have nothing but the
-                # theory's name in common, people must look which are of one text.
-                model = model_of(task.plan).of_any_prover.of_any_folder
-                question = Question(model, task.plan.lemma, task.plan.trait)
-                verdicts = answers.setdefault(question, {})
-                verdicts[task.verdict] = _Answer(source, task)
-    for verdicts in answers.values():
+    questions: dict[Question, dict[Verdict, Located]] = {}
+    for answer in located_tasks(batches):
+        task = answer.task
+        if task.verdict is not None:
+            # Logs of one theory stand in many folders. Of those that have nothing but the theory's
+            # name in common, people must look which are of one text.
+            model = model_of(task.plan).of_any_prover.of_any_folder
+            question = Question(model, task.plan.lemma, task.plan.trait)
+            questions.setdefault(question, {})[task.verdict] = answer
+    for verdicts in questions.values():
         # `incomplete` contradicts nobody.
         if verdicts.keys() >= ANSWERS:
             yield _disagreement(verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED])
 
 
-def _disagreement(verified: _Answer, falsified: _Answer) -> Finding:
-    plan = verified.task.plan
-    other = falsified.task.plan.prover
-    message = f"verified by {plan.prover}, falsified by {other}"
-    if verified.source != falsified.source:
-        message += f" (in {verified.source} and in {falsified.source})"
-    return Finding("disagreement", plan.theory, plan.lemma, message)
+def _disagreement(verified: Located, falsified: Located) -> Finding:
+    """A finding only if both are known to be of one text."""
+    task = verified.task
+    message = f"verified by {told_by(task.plan)}, falsified by {told_by(falsified.task.plan)}"
+    if verified.place != falsified.place:
+        message += f" (in {verified.place} and in {falsified.place})"
+    rank = WRONG
+    is_one_batch = verified.source == falsified.source and not stands_in_a_file(task)
+    if not (task.plan.theory_digest or is_one_batch):
+        message += ": whether they are of one text, with the same flags, is not known"
+        rank = NOTE
+    place = finding("disagreement", task, message, rank, verified.source)
+    return place._replace(prover="", entry="", options=())
 
 
 # --- Expectations and comparison ------------------------------------------------------------------
 
+# What a row of expectations may say of a result, beside theory, lemma and verdict.
+PINS = ("source", "entry", "flags", "options", "prover")
+
+
+class Reference(NamedTuple):
+    """A result to compare others with: an expected one, or one of a baseline."""
+
+    task: Task
+    place: str  # where it stands: `pinned.csv, row 3`, a results directory, a log
+    pins: Mapping[str, str]  # which of PINS are known, and what they are
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether its lemma or its theory is a shell pattern."""
+        return _is_pattern(self.task.plan.lemma) or _is_pattern(self.task.plan.theory)
+
+
+def pins_of(located: Located) -> dict[str, str]:
+    """What is known of how a result came, as a row of expectations would say it."""
+    plan = located.task.plan
+    pins = {"source": located.place, "entry": plan.entry, "prover": plan.prover}
+    # A log doesn't tell its command line.
+    if not stands_in_a_file(located.task):
+        pins["flags"] = joined(sorted(plan.flags))
+        pins["options"] = joined(plan.options)
+    return pins
+
+
+def joined(words: Iterable[str]) -> str:
+    """Several words in one cell of a table for programs."""
+    return "; ".join(words)
+
+
+def split_cell(cell: str) -> tuple[str, ...]:
+    """The words that `joined` put into one cell."""
+    return tuple(filter(None, cell.split("; ")))
+
+
+def references_of(tasks: Iterable[Located]) -> list[Reference]:
+    """Results as a baseline for others."""
+    return [Reference(each.task, each.place, pins_of(each)) for each in tasks]
+
 
 class _Expected(NamedTuple):
-    """A row of a file of expectations; theory and lemma may be shell patterns."""
+    """What a file of expectations says of a lemma; theory and lemma may be shell patterns."""
 
+    place: str  # in the file
     theory: str  # with or without folder and ending; "": any
     lemma: str
     verdict: str
+    pins: Mapping[str, str]
 
 
-def read_expectations(path: str) -> list[Task]:
+def read_expectations(path: str) -> list[Reference]:
     """What a file expects, as results that would be so. Raises InputError.
 
-    JSON: `{"lemma": "verified"}` or `{"theory.spthy": {"lemma": "verified"}}`. CSV: columns
-    `theory,lemma,verdict`; a row without a verdict expects nothing. Theories (with or without
-    folder and ending; "": any) and lemmas may be shell patterns.
+    JSON: `{"lemma": "verified"}` or `{"theory.spthy": {"lemma": "verified"}}`. A table: columns
+    `theory`, `lemma`, `verdict` and any of PINS, apart by commas, semicolons or tabs; a row without
+    a verdict expects nothing. Theories (with or without folder and ending; "": any) and lemmas may
+    be shell patterns.
     """
     import csv
 
     text = read_text(path)
     try:
-        read = _expected_csv
-        if text.lstrip().startswith("{"):
-            read = _expected_json
-        expected = [_expected_task(row, path) for row in read(text)]
-        if not expected:
-            raise ValueError("nothing is expected")
-    except (ValueError, KeyError, RecursionError, csv.Error) as error:
-        allowed = "a JSON object, or CSV with theory,lemma,verdict, of which each verdict is one of"
-        verdicts = ", ".join(Verdict)
-        problem = printable(str(error))
-        raise InputError(f"not {allowed} {verdicts}: {problem}", path) from None
+        read = _expected_json if text.lstrip().startswith("{") else _expected_rows
+        expected = [_reference(row, path) for row in read(text)]
+    except (ValueError, RecursionError, csv.Error) as error:
+        forms = "a JSON object, or a table with the columns theory, lemma and verdict"
+        raise InputError(f"{printable(str(error))} (expected is {forms})", path) from None
+    if not expected:
+        raise InputError("nothing is expected here", path)
     return expected
 
 
@@ -10573,9 +10727,9 @@ def _expected_json(text: str) -> Iterator[_Expected]:
     for name, value in json.loads(text, object_pairs_hook=_each_once).items():
         if isinstance(value, dict):
             for lemma, verdict in value.items():
-                yield _Expected(name, lemma, verdict)
+                yield _Expected(f"'{name}': '{lemma}'", name, lemma, verdict, {})
         else:
-            yield _Expected("", name, value)
+            yield _Expected(f"'{name}'", "", name, value, {})
 
 
 def _each_once(members: Sequence[tuple[str, Any]]) -> Json:
@@ -10587,93 +10741,291 @@ def _each_once(members: Sequence[tuple[str, Any]]) -> Json:
     return dict(members)
 
 
-def _expected_csv(text: str) -> Iterator[_Expected]:
+def _expected_rows(text: str) -> Iterator[_Expected]:
+    """The rows of a table. Raises ValueError, csv.Error."""
     import csv
+    import io
 
-    for row in csv.DictReader(text.splitlines()):
-        # A file may be pinned whose name our CSV marks as no formula.
-        theory = re.sub(r"^'(?=[=+@-])", "", row["theory"] or "")
-        lemma = row["lemma"] or ""
-        # What `audit --format csv` writes is a pinned expectation: some of its lines are findings.
-        if row["verdict"]:
-            yield _Expected(theory, lemma, row["verdict"])
+    heading, _, _ = text.lstrip().partition("\n")
+    delimiter = max(",;\t", key=heading.count)
+    columns: list[str] = []
+    # Counted as spreadsheets do: the heading is a row, and so is an empty line.
+    for number, cells in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), 1):
+        if not any(cells):
+            continue
+        if not columns:
+            columns = [cell.strip().lower() for cell in cells]
+            _refuse_columns(columns, number)
+            continue
+        if len(cells) > len(columns):
+            raise ValueError(f"row {number} has {len(cells)} cells, the heading {len(columns)}")
+        # What `audit --format csv` writes is a pinned expectation: some of its rows are findings.
+        row = dict(zip(columns, map(_cell_text, cells)))
+        if row.get("verdict"):
+            yield _expected_row(row, f"row {number}")
 
 
-def _expected_task(row: _Expected, path: str) -> Task:
+def _refuse_columns(columns: Sequence[str], number: int) -> None:
+    """Raise ValueError for a heading that lacks what an expectation needs, or says it twice."""
+    for name in ("lemma", "verdict"):
+        if name not in columns:
+            raise ValueError(f"row {number}: the heading has no column '{name}'")
+    for name in ("theory", "lemma", "verdict", *PINS):
+        if columns.count(name) > 1:
+            raise ValueError(f"row {number}: the heading has two columns '{name}'")
+
+
+def _cell_text(cell: str) -> str:
+    """A cell without the mark by which our CSV says that it is no formula."""
+    return re.sub(r"^'(?=[=+@-])", "", cell.strip())
+
+
+def _expected_row(row: Mapping[str, str], place: str) -> _Expected:
+    """A row of a table. Raises ValueError."""
+    if not row["lemma"]:
+        raise ValueError(f"{place} names no lemma")
+    pins: dict[str, str] = {}
+    for name in PINS:
+        # No flag and no option is something to pin, too.
+        if row.get(name) or (name in row and name in ("flags", "options")):
+            pins[name] = row[name]
+    if "flags" in pins:
+        flags = re.split(r"[;,\s]+", pins["flags"])
+        pins["flags"] = joined(sorted(filter(None, flags)))
+    return _Expected(place, row.get("theory", ""), row["lemma"], row["verdict"], pins)
+
+
+def _reference(row: _Expected, path: str) -> Reference:
+    """An expectation as a result that would be so. Raises ValueError."""
+    verdicts = list(Verdict)
+    if row.verdict not in verdicts:
+        told = row.verdict if isinstance(row.verdict, str) else json.dumps(row.verdict)[:80]
+        raise ValueError(f"{row.place}: '{told}' is no verdict, which are {listed(verdicts)}")
     lemma = Lemma(row.lemma, Trait.ALL_TRACES, "", (), path)
     result = Result(Status.COMPLETED, Verdict(row.verdict))
-    return file_task("", row.theory, "", [lemma], result)
+    task = file_task("", row.theory, row.pins.get("prover", ""), [lemma], result)
+    return Reference(task, f"{path}, {row.place}", row.pins)
+
+
+class Compared(NamedTuple):
+    """A result, and what it must be compared with; nothing for one that is new."""
+
+    located: Located
+    references: Sequence[Reference]
+
+
+def check_expectations(tasks: Iterable[Located], path: str) -> Iterator[Finding]:
+    """How results differ from what a file expects. Raises InputError."""
+    baseline = _Baseline(read_expectations(path))
+    compared = list(baseline.compared(tasks))
+    _refuse_contradictions(compared)
+    _refuse_unclear_rows(compared)
+    for each in compared:
+        yield from _changed_verdict(each, "expected", 0)
+    yield from baseline.lost("expected")
+
+
+def _refuse_contradictions(compared: Iterable[Compared]) -> None:
+    """Raise InputError where two rows expect different verdicts of one result."""
+    for located, references in compared:
+        places: dict[Verdict | None, str] = {}
+        for reference in references:
+            places[reference.task.verdict] = reference.place
+        if len(places) > 1:
+            rows = listed(places.values())
+            told = _told_result(located)
+            raise InputError(f"{rows}: different verdicts are expected of {told}")
+
+
+def _refuse_unclear_rows(compared: Iterable[Compared]) -> None:
+    """Raise InputError for a row that fits results of two models, with different verdicts.
+
+    A pattern means all that fit it, and a lemma without a theory those of any theory.
+    """
+    fitting: dict[tuple[str, str], list[Located]] = {}
+    for located, references in compared:
+        theory = os.path.basename(located.task.plan.theory)
+        for reference in references:
+            if located.task.is_answered and not reference.is_pattern:
+                fitting.setdefault((reference.place, theory), []).append(located)
+    for (place, _), results in fitting.items():
+        _refuse_unclear_row(place, results)
+
+
+def _refuse_unclear_row(place: str, results: Iterable[Located]) -> None:
+    """Raise InputError if these results, which a row fits, are of two models and differ."""
+    verdicts: dict[str, str] = {}
+    models: set[Model] = set()
+    for each in results:
+        verdicts[each.task.outcome] = _told_result(each)
+        models.add(model_of(each.task.plan).of_any_prover)
+    if len(verdicts) > 1 and len(models) > 1:
+        told = listed((f"{result}: {verdict}" for verdict, result in verdicts.items()), 2, "; ")
+        columns = ", ".join(PINS)
+        raise InputError(
+            f"{place}: fits results with different verdicts ({told}): say which one is meant, in "
+            f"columns {columns}, as `audit --format csv` writes them"
+        )
+
+
+def _told_result(located: Located) -> str:
+    """`safe in t.spthy by rs -D=LEAK (results)`."""
+    plan = located.task.plan
+    return printable(f"{plan.lemma} in {plan.theory} by {told_by(plan)} ({located.place})")
 
 
 def compare(
-    tasks: Iterable[Task], before: Iterable[Task], where: str, tolerance: float
+    tasks: Iterable[Located], before: Iterable[Reference], where: str, tolerance: float
 ) -> Iterator[Finding]:
-    """How results differ from other ones, or from expected ones, that stand `where`.
+    """How results differ from those that stand `where`.
 
-    `tolerance`: so many times the steps and seconds are no news; 0: the others are expectations,
-    and what is not among them is no news either.
+    `tolerance`: so many times the steps and seconds are no news.
     """
     baseline = _Baseline(before)
-    for task in tasks:
-        known = baseline.results_for(task)
-        if known:
-            yield from _changed_verdict(task, known, where, tolerance)
-            yield from _changed_costs(task, known, where, tolerance)
-        elif tolerance:
-            yield finding("expectation", task, f"new: not {where}", NOTE)
-    for old in baseline.not_met():
-        plan = old.plan
-        message = f"{old.outcome} {where}, not in these results"
-        rank = WRONG if old.is_answered else NOTE
-        yield Finding("missing", plan.theory, plan.lemma, message, rank)
+    for each in baseline.compared(tasks):
+        if each.references:
+            yield from _changed_verdict(each, where, tolerance)
+            yield from _changed_costs(each, where, tolerance)
+            yield from _new_warnings(each)
+        else:
+            message = f"new: not {where}"
+            yield finding("expectation", each.located.task, message, NOTE, each.located.place)
+    yield from baseline.lost(where)
 
 
 class _Baseline:
     """Results to compare others with.
 
-    Theories are the same when their base names are. An exact name beats patterns, the same folder
-    beats others, the same prover and flags beat others.
+    Theories are the same when their base names are. An exact name beats patterns, of these the
+    first counts. Other flags make another model, with which nothing is compared. Of what is left
+    the same folder, text, source, entry, options and prover beat others, in this order.
     """
 
-    def __init__(self, results: Iterable[Task]) -> None:
-        self.results = list(results)
-        self.exact: dict[tuple[str, str], list[Task]] = {}  # by theory and lemma
-        self.patterns: list[Task] = []
+    def __init__(self, references: Iterable[Reference]) -> None:
+        self.references = list(references)
+        self.exact: dict[tuple[str, str], list[Reference]] = {}  # by theory and lemma
+        self.patterns: list[Reference] = []
         # A task is no key: it can change.
-        self.met: set[int] = set()  # ids of the objects that were compared with something
-        for result in self.results:
-            plan = result.plan
+        self.met: set[int] = set()  # ids of the tasks whose lemma is in the results, too
+        self.used: set[int] = set()  # of those that were compared with something
+        for reference in self.references:
+            plan = reference.task.plan
             theory = os.path.basename(plan.theory)
-            key = (theory, plan.lemma)
-            self.exact.setdefault(key, []).append(result)
-            if _is_pattern(plan.lemma) or _is_pattern(plan.theory):
-                self.patterns.append(result)
+            self.exact.setdefault((theory, plan.lemma), []).append(reference)
+            if reference.is_pattern:
+                self.patterns.append(reference)
 
-    def results_for(self, task: Task) -> list[Task]:
-        """The results that a task must be compared with."""
-        known = self._exact_results(task) or self._matching_patterns(task)
+    def compared(self, tasks: Iterable[Located]) -> Iterator[Compared]:
+        """Each result with those that it must be compared with.
+
+        A lemma that one log was not asked for is not, where another result is.
+        """
+        waiting: list[Located] = []
+        for each in tasks:
+            if not_asked_for(each.task):
+                waiting.append(each)
+            else:
+                yield self._compared(each)
+        for each in waiting:
+            references = self._nearest(each)
+            if not any(id(reference.task) in self.used for reference in references):
+                yield self._compared(each)
+
+    def _compared(self, located: Located) -> Compared:
+        references = self._nearest(located)
+        self.used.update(id(each.task) for each in references)
+        return Compared(located, references)
+
+    def _nearest(self, located: Located) -> list[Reference]:
+        plan = located.task.plan
+        pins = pins_of(located)
+        known = self._exact_results(plan, pins) or self._first_pattern(plan, pins)
         # Two theories of one name may stand in two folders: what is known of one is no word for
         # the other.
-        here = [result for result in known if _same_place(result.plan, task.plan)]
-        known = here or known
-        self.met.update(id(result) for result in known)
-        same = [result for result in known if _same_prover(result.plan, task.plan)]
-        return same or known
+        for is_nearer in (_same_place, _same_text):
+            known = _preferred(known, functools.partial(is_nearer, plan))
+        self.met.update(id(each.task) for each in known)
+        for pin in ("source", "entry"):
+            known = _with_most_of_the_way(known, pin, pins[pin])
+        for pin in ("options", "prover"):
+            known = _preferred(known, functools.partial(_same_pin, pins, pin))
+        return known
 
-    def not_met(self) -> Iterator[Task]:
-        """The results that nothing was compared with."""
-        for result in self.results:
-            if id(result) not in self.met:
-                yield result
+    def lost(self, where: str) -> Iterator[Finding]:
+        """What nothing was compared with."""
+        for task, place, pins in self.references:
+            if id(task) in self.used:
+                continue
+            message = f"{told_outcome(task)} {where}, not in these results"
+            rank = WRONG if task.is_answered else NOTE
+            if id(task) in self.met:
+                message += ": they have the lemma from elsewhere"
+                rank = NOTE
+            yield finding("missing", task, message, rank)._replace(
+                source=place,
+                prover=pins.get("prover", ""),
+                entry=pins.get("entry", ""),
+                flags=split_cell(pins.get("flags", "")),
+                options=split_cell(pins.get("options", "")),
+            )
 
-    def _exact_results(self, task: Task) -> list[Task]:
-        for theory in _theory_names(task.plan.theory):
-            if (theory, task.plan.lemma) in self.exact:
-                return self.exact[theory, task.plan.lemma]
+    def _exact_results(self, plan: Plan, pins: Mapping[str, str]) -> list[Reference]:
+        for theory in _theory_names(plan.theory):
+            known = self.exact.get((theory, plan.lemma), ())
+            fitting = [each for each in known if _may_have_same_flags(pins, each)]
+            if fitting:
+                return fitting
         return []
 
-    def _matching_patterns(self, task: Task) -> list[Task]:
-        return [result for result in self.patterns if _matches(task.plan, result.plan)]
+    def _first_pattern(self, plan: Plan, pins: Mapping[str, str]) -> list[Reference]:
+        """The rows of the first pattern that fits: several, if they differ in their pins."""
+        fitting: list[Reference] = []
+        for each in self.patterns:
+            if _matches(plan, each.task.plan) and _may_have_same_flags(pins, each):
+                fitting.append(each)
+        return list(itertools.takewhile(lambda each: _same_names(each, fitting[0]), fitting))
+
+
+def _same_names(reference: Reference, other: Reference) -> bool:
+    plan = reference.task.plan
+    return (plan.theory, plan.lemma) == (other.task.plan.theory, other.task.plan.lemma)
+
+
+def _preferred(
+    references: list[Reference], is_nearer: Callable[[Reference], bool]
+) -> list[Reference]:
+    """The nearer ones, or all if none is."""
+    if len(references) < 2:
+        return references
+    return list(filter(is_nearer, references)) or references
+
+
+def _may_have_same_flags(pins: Mapping[str, str], reference: Reference) -> bool:
+    flags = pins.get("flags")
+    known = reference.pins.get("flags")
+    return flags is None or known is None or flags == known
+
+
+def _same_pin(pins: Mapping[str, str], name: str, reference: Reference) -> bool:
+    value = pins.get(name)
+    return value is not None and reference.pins.get(name) == value
+
+
+def _with_most_of_the_way(references: list[Reference], pin: str, value: str) -> list[Reference]:
+    """Those whose path has most names at its end in common with this one: all may have moved."""
+    if len(references) < 2:
+        return references
+    common = [_common_end(each.pins.get(pin, ""), value) for each in references]
+    most = max(common)
+    return [each for each, number in zip(references, common) if number == most]
+
+
+def _common_end(path: str, other: str) -> int:
+    """How many names two paths have in common at their ends."""
+    names = os.path.normpath(path).split("/")
+    others = os.path.normpath(other).split("/")
+    pairs = zip(reversed(names), reversed(others))
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _matches(plan: Plan, pattern: Plan) -> bool:
@@ -10691,28 +11043,28 @@ def _theory_names(theory: str) -> tuple[str, str, str]:
     return base, stem, ""
 
 
-def _same_place(plan: Plan, other: Plan) -> bool:
-    place = os.path.normpath(plan.theory)
-    return place == os.path.normpath(other.theory)
+def _same_place(plan: Plan, reference: Reference) -> bool:
+    place = os.path.normpath(reference.task.plan.theory)
+    return place == os.path.normpath(plan.theory)
 
 
-def _same_prover(plan: Plan, other: Plan) -> bool:
-    return plan.prover == other.prover and plan.flags == other.flags
+def _same_text(plan: Plan, reference: Reference) -> bool:
+    return plan.theory_digest == reference.task.plan.theory_digest != ""
 
 
-def _changed_verdict(
-    task: Task, before: Sequence[Task], where: str, tolerance: float
-) -> Iterator[Finding]:
-    if any(old.verdict == task.verdict for old in before):
+def _changed_verdict(each: Compared, where: str, tolerance: float) -> Iterator[Finding]:
+    task = each.located.task
+    before = [reference.task for reference in each.references]
+    if not before or any(old.verdict == task.verdict for old in before):
         return
-    outcomes = dict.fromkeys(old.outcome for old in before)
+    outcomes = dict.fromkeys(map(told_outcome, before))
     words = " or ".join(outcomes)
-    message = f"{words} {where}, {task.outcome} now"
+    message = f"{words} {where}, {told_outcome(task)} now"
     had_an_answer = any(old.is_answered for old in before)
     if tolerance and not had_an_answer:
-        yield finding("expectation", task, message, NOTE)
+        yield finding("expectation", task, message, NOTE, each.located.place)
     else:
-        yield _missed(task, message)
+        yield _missed(task, message, each.located.place)
 
 
 # Smaller differences say nothing.
@@ -10726,17 +11078,17 @@ def proof_cost(result: Result) -> dict[str, float]:
     return {"steps": result.steps or 0, "seconds": seconds}
 
 
-def _changed_costs(
-    task: Task, before: Sequence[Task], where: str, tolerance: float
-) -> Iterator[Finding]:
+def _changed_costs(each: Compared, where: str, tolerance: float) -> Iterator[Finding]:
+    located = each.located
+    task = located.task
+    before = [reference.task for reference in each.references]
     earlier = [old.result for old in before if old.result and old.verdict == task.verdict]
     if task.verdict is None or not task.result or not earlier:
         return
     for growth in _grown_costs(task.result, earlier, tolerance):
-        now = f"{growth.cost:,g} {growth.what}"
-        before_that = f"{growth.before:,g} {where}"
-        message = f"{now}, {before_that}: more than {tolerance:g} times as many"
-        yield finding("expectation", task, message)
+        message = f"{growth.told(growth.cost)}, {growth.told(growth.before)} {where}"
+        message += f": more than {tolerance:g} times as much"
+        yield finding("expectation", task, message, source=located.place)
 
 
 class _Growth(NamedTuple):
@@ -10745,6 +11097,12 @@ class _Growth(NamedTuple):
     what: str  # a word of `proof_cost`
     before: float
     cost: float
+
+    def told(self, cost: float) -> str:
+        """A cost as people write it: `40 steps`, `0.32 s`."""
+        if self.what == "seconds":
+            return told_seconds(cost)
+        return f"{cost:,g} {self.what}"
 
 
 def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) -> Iterator[_Growth]:
@@ -10755,6 +11113,35 @@ def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) ->
             yield _Growth(what, before, cost)
 
 
+NEW_WARNING = "new, not in the baseline: "
+
+
+def _new_warnings(each: Compared) -> Iterator[Finding]:
+    """What the prover warns of that it did not warn of before."""
+    known: set[str] = set()
+    for reference in each.references:
+        if reference.task.result:
+            known.update(reference.task.result.warnings)
+    # A log without its theory tells how many checks failed, not which.
+    counts = {warning.partition(": ")[0] for warning in known}
+    located = each.located
+    for text in located.task.result.warnings if located.task.result else ():
+        count, _, titles = text.partition(": ")
+        is_known = text in known or count in known or (not titles and count in counts)
+        if not is_known:
+            message = NEW_WARNING + text
+            yield finding("warning", located.task, message, NOTE, located.place)
+
+
+def without_repeats(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings without the warnings that are told to be new as well."""
+    told: set[Finding] = set()
+    for each in findings:
+        if each.message.startswith(NEW_WARNING):
+            told.add(each._replace(message=each.message[len(NEW_WARNING) :]))
+    return [each for each in findings if each not in told]
+
+
 # --- What is to be audited ------------------------------------------------------------------------
 
 # What a file is its content tells: a theory begins with its name, and a prover's words with these.
@@ -10762,6 +11149,9 @@ _BEGINS_THEORY = re.compile(
     rb"\s*(?:/[/*].*?)??^[ \t]*theory\s+\w+\s+(?:begin|configuration|/[/*])",
     re.DOTALL | re.MULTILINE,
 )
+# What a prover says while it loads a theory that it prints later: where both go to one file.
+_SAID_BEFORE = re.compile(rb"^(?:\[Theory \w+\] |maude tool: )", re.MULTILINE)
+_PRINTED_THEORY = re.compile(rb"^theory\s+\w+\s+(?:begin|configuration)", re.MULTILINE)
 _OF_A_PROVER = re.compile(
     rb"^(?:\[Theory \w+\] |tamarin-(?:prover|rs): |summary of summaries:"
     rb"|.*\(line \d+, column \d+\):$)",
@@ -10770,6 +11160,7 @@ _OF_A_PROVER = re.compile(
 _MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
 UNKNOWN = "what the verdicts assume is unknown"
 CLOCK_S = 2  # by so much times may differ only because files were copied
+NEWER_BY_DATE = "the theory is newer by its date, which says little: so is every copy and checkout"
 
 
 class Evidence(NamedTuple):
@@ -10795,25 +11186,27 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
             )
     files = [file for file in reader.files.values() if file]
     # Which theory text each log belongs to, and the texts that no results are of.
-    index = TextIndex([file.text for file in files if file.text])
-    logs = [match_log(log, index) for file in files for log in file.logs]
+    said = [log for file in files for log in file.logs]
+    index = TextIndex([file.text for file in files if file.text], said)
+    logs = [match_log(log, index) for log in said]
     claims = unchecked_texts(index, _theories_with_results(reader.batches, logs))
     # What is known of results, and what reading showed about them.
     batches = dict(reader.batches)
     findings = list(_unconfirmed_proofs(reader.rechecks))
     findings += _unreadable_texts(files)
     findings += _findings_of_batches(reader.batches)
-    for folder, matches in _by_folder(logs).items():
-        said = list(map(read_results, matches))
-        results = _results_that_count(said)
-        batches[folder] = _file_batch(folder, results)
-        findings += _findings_of_logs(said, results)
-    for texts in _by_model(claims):
-        path = texts[0].text.path
-        stored = _union_of_proofs(texts)
-        tasks = [each.task for each in stored]
-        batches[path] = _file_batch(path, tasks)
-        findings += _findings_of_claims(texts, stored)
+    tasks_of_logs = _told_apart(map(read_results, logs))
+    results = _results_that_count(tasks_of_logs)
+    for folder, tasks in _by_folder(results).items():
+        batches[folder] = _file_batch(folder, tasks)
+    findings += _findings_of_logs(tasks_of_logs, results)
+    stored = list(map(_union_of_proofs, _by_model(claims)))
+    for proofs in stored:
+        path = proofs.texts[0].text.path
+        batches[path] = _file_batch(path, proofs.tasks)
+        findings += _findings_of_claims(proofs)
+    findings += _lemmas_without_result(tasks_of_logs, stored)
+    findings += _lemmas_of_sources(claims, index)
     findings += _runs_without_summary(files)
     return Evidence(batches, findings)
 
@@ -10840,6 +11233,7 @@ class ProverLog(NamedTuple):
     theory: str  # as the prover was given it
     output: str  # where it says that it wrote the analyzed theory
     said: ProverOutput
+    prover: str = ""  # who wrote it by its first lines: "Tamarin 1.11.0"; "" if they don't say
 
     @property
     def folder(self) -> str:
@@ -10879,6 +11273,7 @@ class EvidenceFile(NamedTuple):
     logs: tuple[ProverLog, ...] = ()  # of each theory that a complete summary tells of
     is_cut: bool = False  # a summary was begun, and not ended
     is_talk: bool = False  # what a prover says beside its summary, or before it was ended
+    is_pasted: bool = False  # a summary stands in a comment, or behind what no prover printed
 
 
 class EvidenceReader:
@@ -10953,7 +11348,8 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
         with open(path, "rb") as file:
-            head = file.read(65_536)
+            # Some editors begin a file with a byte order mark.
+            head = file.read(65_536).removeprefix(b"\xef\xbb\xbf")
         summary: list[str] = []
         # Binary files are of no prover, and may be huge: they are not searched for a summary.
         if b"\0" not in head:
@@ -10973,9 +11369,12 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
             text = read_theory_text(path, bool(logs))
         except InputError as error:
             problem = str(error)
-    if text and not text.made_by:
-        # No prover printed a summary into what people wrote: it stands in a comment.
-        return EvidenceFile(path, text)
+    elif logs:
+        text = _text_in_log(path, head)
+    # No prover printed a summary into what people wrote.
+    is_pasted = not text.made_by if text else bool(summary) and _is_in_comment(path)
+    if is_pasted:
+        return EvidenceFile(path, text, problem, is_pasted=bool(summary))
     complete = tuple(log for log in logs if log.said.summary)
     # One that was ended while it wrote the summary has said nothing that counts.
     all_complete = bool(logs) and len(complete) == len(logs)
@@ -10984,20 +11383,56 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
     return EvidenceFile(path, text, problem, complete, is_cut=is_cut, is_talk=is_talk)
 
 
-def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
-    """A theory, read with --diff if it demands that. Raises InputError."""
+def _text_in_log(path: str, head: bytes) -> TheoryText | None:
+    """The theory that a prover printed behind what it said before; `head`: the log's beginning."""
+    import shutil
+    import tempfile
+
+    found = _PRINTED_THEORY.search(head)
+    if not found or not _SAID_BEFORE.search(head, 0, found.start()):
+        return None
+    with open(path, "rb") as log, tempfile.NamedTemporaryFile() as theory:
+        log.seek(found.start())
+        shutil.copyfileobj(log, theory)
+        theory.flush()
+        with suppress(InputError):
+            text = read_theory_text(path, True, {os.path.abspath(path): theory.name})
+            return text if text.made_by else None
+    return None
+
+
+def _is_in_comment(path: str) -> bool:
+    """Whether the last summary of a file stands in a comment."""
+    before, _, after = read_from_end(path, 64 * MB).rpartition(b"summary of summaries:")
+    # Of a shell's `models/*.spthy` there is no end.
+    return before.rfind(b"/*") > before.rfind(b"*/") and b"*/" in after
+
+
+def read_theory_text(
+    path: str, has_summary: bool = False, copies: Mapping[str, str] = NO_COPIES
+) -> TheoryText:
+    """A theory, read with --diff if it demands that; `copies`: as of `load_theory`.
+
+    Raises InputError.
+    """
     try:
-        theory = load_theory(path)
+        theory = load_theory(path, copies=copies)
     except InputError as error:
         if _NEEDS_DIFF not in str(error):
             raise
-        theory = load_theory(path, diff=True)
+        theory = load_theory(path, diff=True, copies=copies)
     # Tamarin says so behind the last lemma; in a log only the summary comes after it.
     version = _MADE_BY.search(read_from_end(path, 2 * MB))
     made_by = ""
-    if version:
+    # Who pastes that into a theory has no proofs there: a prover prints one for each lemma.
+    if version and (_has_proofs(theory) or not theory.lemmas):
         made_by = f"Tamarin {version[1].decode('ascii', 'replace')}"
     return theory_text(theory)._replace(made_by=made_by, has_summary=has_summary)
+
+
+def _has_proofs(theory: Theory) -> bool:
+    """Whether a proof is stored of some lemma, be it `by sorry`."""
+    return any(_is_proof(name, text) for name, text in theory.segments)
 
 
 def theory_text(theory: Theory) -> TheoryText:
@@ -11011,7 +11446,9 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
     """What the last summary in a file says of each theory; `head` is the beginning of the file."""
     starts = [number for number, line in enumerate(summary) if line.startswith("analyzed: ")]
     has_end = any(line.startswith("=====") for line in summary[2:])
-    old_maude = _OLD_MAUDE.search(head.decode("utf-8", "replace"))
+    first_lines = head.decode("utf-8", "replace")
+    old_maude = _OLD_MAUDE.search(first_lines)
+    prover = _prover_in(first_lines)
     for start, stop in zip(starts, [*starts[1:], len(summary)]):
         # Each theory as if it were the only one: two lines of heading, its own, and the end, which
         # in the file stands behind the last.
@@ -11025,7 +11462,20 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
         _read_summary(lines, said, "")
         theory = _behind("analyzed: ", block)
         output = _behind("  output: ", block)
-        yield ProverLog(path, theory, output, said)
+        yield ProverLog(path, theory, output, said, prover)
+
+
+def _prover_in(first_lines: str) -> str:
+    """The prover that a log names before any theory: many a script asks for its version first."""
+    before, *_ = re.split(r"^theory\b", first_lines, maxsplit=1, flags=re.MULTILINE)
+    said = set(_VERSION.findall(before))
+    # Of several nobody knows which one wrote the last summary.
+    if len(said) != 1:
+        return ""
+    flavour, version = said.pop()
+    # The same words as in what it prints behind a theory.
+    name = "Tamarin" if flavour == Flavour.TAMARIN_PROVER else flavour
+    return f"{name} {version}"
 
 
 def _behind(words: str, lines: Iterable[str]) -> str:
@@ -11042,21 +11492,24 @@ def _behind(words: str, lines: Iterable[str]) -> str:
 # that people wrote. Each is taken by the strongest evidence that there is for one:
 #   1. The log holds the printed text: one process wrote both (`TextIndex.text_in`).
 #   2. A printed text has the lemmas that the log lists, and the name that the log says of its
-#      output, or else those lemmas alone (`_printed_text`).
+#      output, or else those lemmas alone, unless another log says that it is its own
+#      (`_printed_text`).
 #   3. A source stands where the log says, or has the file name that it says (`_source_by_name`).
 #   4. A source has those lemmas, and the printed text's theory name where that is known
 #      (`_source_by_lemmas`). So the source of a printed text without a log is found, too.
 # Where the same evidence speaks for several texts, the only one in the log's folder is taken, or
 # else none (`_nearest`): nothing is guessed. A source that has the name, but not the lemmas of the
 # log, is matched by name alone: this is said, and the results do not count as ones of that text
-# (`Match.digest`).
+# (`Match.digest`). Neither do they where flags that no log tells decide what the text is.
 
 
 class TextIndex:
     """The theory texts among the files, by what a log can know of them."""
 
-    def __init__(self, texts: Iterable[TheoryText]) -> None:
+    def __init__(self, texts: Iterable[TheoryText], logs: Iterable[ProverLog] = ()) -> None:
         self.texts = {text.path: text for text in texts}
+        # The names of files that logs say to be their own.
+        self.outputs = {os.path.basename(log.output) for log in logs}
 
     def text_in(self, log: ProverLog) -> TheoryText | None:
         """The text that stands in the same file as a log."""
@@ -11074,6 +11527,15 @@ class TextIndex:
         """What people wrote, by lemmas."""
         texts = self.texts.values()
         return _by_lemmas(text for text in texts if not text.made_by)
+
+    @functools.cached_property
+    def sources_by_title(self) -> dict[str, list[TheoryText]]:
+        """What people wrote, by the name that stands in the theory."""
+        titles: dict[str, list[TheoryText]] = {}
+        for text in self.texts.values():
+            if not text.made_by:
+                titles.setdefault(text.theory.name, []).append(text)
+        return titles
 
     @functools.cached_property
     def sources_by_name(self) -> dict[str, list[TheoryText]]:
@@ -11100,6 +11562,7 @@ class Match(NamedTuple):
     printed: TheoryText | None
     source: str  # its path; "" if it is not here
     source_text: TheoryText | None  # as the prover read it; None: not needed, or can't be read
+    needs_flags: bool = False  # flags, which no log tells, decide what was proven
 
     @property
     def text(self) -> TheoryText | None:
@@ -11108,9 +11571,9 @@ class Match(NamedTuple):
 
     @property
     def prover(self) -> str:
-        """Who proved, as far as the text tells: "Tamarin 1.11.0", or ""."""
-        if not self.printed:
-            return ""
+        """Who proved, as far as the log or the text tells: "Tamarin 1.11.0", or ""."""
+        if self.log.prover or not self.printed:
+            return self.log.prover
         return self.printed.made_by
 
     @property
@@ -11123,7 +11586,7 @@ class Match(NamedTuple):
     @property
     def digest(self) -> str:
         """Of the text that was proven; "" where that is not known."""
-        if self.text is None or self.by_name:
+        if self.text is None or self.by_name or self.needs_flags:
             return ""
         return self.text.model
 
@@ -11135,10 +11598,13 @@ def match_log(log: ProverLog, index: TextIndex) -> Match:
     if not source:
         source = _source_by_lemmas(log.lemmas, log.folder, index, printed)
     source_text = None
+    needs_flags = False
+    # In a printed text flags have had their effect.
     if source and not printed:
         with suppress(InputError):
             source_text = _source_as_read(source, log)
-    return Match(log, printed, source, source_text)
+            needs_flags = any("#ifdef" in read_text(path) for path in source_text.theory.files)
+    return Match(log, printed, source, source_text, needs_flags)
 
 
 def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
@@ -11147,7 +11613,8 @@ def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
     # Files of provers are moved and renamed: the name helps to choose, and is not asked for.
     output = os.path.basename(log.output)
     named = [text for text in texts if os.path.basename(text.path) == output]
-    return _nearest(named, log.folder) or _nearest(texts, log.folder)
+    others = [text for text in texts if os.path.basename(text.path) not in index.outputs]
+    return _nearest(named, log.folder) or _nearest(others, log.folder)
 
 
 def _source_by_name(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> str:
@@ -11167,7 +11634,10 @@ def _source_by_name(log: ProverLog, index: TextIndex, printed: TheoryText | None
         if os.path.isfile(path) and os.path.realpath(path) not in outputs:
             return path
     sources = index.sources_by_name.get(name, [])
-    return _path(_nearest(sources, log.folder))
+    # What the log calls `v1/x.spthy` is not `v2/x.spthy`, wherever both lie now.
+    way = "/" + os.path.normpath(log.theory)
+    same_way = [source for source in sources if os.path.abspath(source.path).endswith(way)]
+    return _path(_nearest(same_way or sources, log.folder))
 
 
 def _source_by_lemmas(
@@ -11230,6 +11700,7 @@ class UncheckedText(NamedTuple):
 
     text: TheoryText
     source: str  # where the theory stands that a prover printed it of; "" if that is not known
+    by_name: bool = False  # nothing but its name says that the source is its own
 
 
 def unchecked_texts(index: TextIndex, with_results: Collection[str]) -> list[UncheckedText]:
@@ -11243,9 +11714,13 @@ def unchecked_texts(index: TextIndex, with_results: Collection[str]) -> list[Unc
         if os.path.realpath(text.path) in with_results:
             continue
         source = ""
+        by_name = ""
         if text.made_by:
             source = _source_by_lemmas(text.lemmas, text.folder, index, text)
-        claims.append(UncheckedText(text, source))
+        if text.made_by and not source:
+            # With flags a theory has other lemmas.
+            by_name = _path(_nearest(index.sources_by_title.get(text.theory.name, []), text.folder))
+        claims.append(UncheckedText(text, source or by_name, by_name != ""))
     sources = {claim.source for claim in claims}
     return [claim for claim in claims if claim.text.path not in sources]
 
@@ -11260,20 +11735,83 @@ class LogResults(NamedTuple):
     tasks: list[Task]
 
 
-def _by_folder(matches: Iterable[Match]) -> dict[str, list[Match]]:
+def _by_folder(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    """Results in logs by the folders of these."""
     # A theory's name in a log means something only where the prover ran.
-    folders: dict[str, list[Match]] = {}
-    for match in matches:
-        folders.setdefault(match.log.folder, []).append(match)
+    folders: dict[str, list[Task]] = {}
+    for task in tasks:
+        folders.setdefault(os.path.dirname(task.plan.entry), []).append(task)
     return folders
 
 
-def _results_that_count(logs: Iterable[LogResults]) -> list[Task]:
+def _told_apart(logs: Iterable[LogResults]) -> list[LogResults]:
+    """Logs, of one text only if they do not contradict each other where nothing proves the text.
+
+    Those that do are of several texts, or of several sets of flags.
+    """
+    apart: list[LogResults] = []
+    by_source: dict[str, list[LogResults]] = {}
+    by_name: dict[Model, list[LogResults]] = {}
+    for log in logs:
+        if log.match.printed or not log.tasks:
+            apart.append(log)
+        elif log.match.digest:
+            by_source.setdefault(log.match.digest, []).append(log)
+        else:
+            model = model_of(log.tasks[0].plan).of_any_prover
+            by_name.setdefault(model, []).append(log)
+    for group in by_source.values():
+        # In one folder that is what an audit must tell; in several the theory may have changed.
+        folders = {log.match.log.folder for log in group}
+        is_doubtful = len(folders) > 1 and _contradict_each_other(group)
+        apart += map(_of_its_folder, group) if is_doubtful else group
+    for group in by_name.values():
+        apart += map(_of_its_own, group) if _contradict_each_other(group) else group
+    return apart
+
+
+def _contradict_each_other(logs: Iterable[LogResults]) -> bool:
+    """Whether one lemma is verified in one of these logs, and falsified in another."""
+    verdicts: dict[tuple[str, str], set[Verdict | None]] = {}
+    for log in logs:
+        for task in log.tasks:
+            lemma = (task.plan.lemma, task.plan.trait)
+            verdicts.setdefault(lemma, set()).add(task.verdict)
+    return any(said >= ANSWERS for said in verdicts.values())
+
+
+def _of_another_text(log: LogResults, where: str) -> LogResults:
+    """A log whose text is not known; the theory's name means something `where` it stands only."""
+    tasks: list[Task] = []
+    for task in log.tasks:
+        plan = replace(task.plan, cwd=where, theory_digest="")
+        tasks.append(Task.with_result(plan, task.result) if task.result else Task(plan))
+    return log._replace(tasks=tasks)
+
+
+def _of_its_folder(log: LogResults) -> LogResults:
+    return _of_another_text(log, log.match.log.folder)
+
+
+def _of_its_own(log: LogResults) -> LogResults:
+    return _of_another_text(log, log.match.log.file)
+
+
+class _Said(NamedTuple):
+    """What logs of one folder say of a lemma. Those of other folders are shown for themselves."""
+
+    folder: str
+    verdict: Verdict | None
+
+
+def _results_that_count(logs: Sequence[LogResults]) -> list[Task]:
     """Of each lemma in the logs of a folder one result for each verdict that there is.
 
-    A lemma that one log was not asked for gives way to any other's word.
+    A lemma that one log was not asked for gives way to any other's word on the same text.
     """
     questions: dict[Question, list[Task]] = {}
+    # A log that was asked for nothing has no other word to say.
+    idle = {log.match.log.file for log in logs if all(map(not_asked_for, log.tasks))}
     for log in logs:
         for task in log.tasks:
             plan = task.plan
@@ -11281,13 +11819,23 @@ def _results_that_count(logs: Iterable[LogResults]) -> list[Task]:
             questions.setdefault(question, []).append(task)
     results: list[Task] = []
     for tasks in questions.values():
-        asked_for = [task for task in tasks if not not_asked_for(task)]
-        # Not one for all: where two logs say different things, that is what an audit must tell.
-        verdicts: dict[Verdict | None, Task] = {}
-        for task in asked_for or tasks[:1]:
-            verdicts.setdefault(task.verdict, task)
-        results += verdicts.values()
+        results += _words_that_count(tasks, idle)
     return results
+
+
+def _words_that_count(tasks: Sequence[Task], idle: Collection[str]) -> Iterable[Task]:
+    """What counts of all that is said of one lemma; `idle`: logs that were asked for nothing."""
+    by_folder = _by_folder(task for task in tasks if not not_asked_for(task))
+    counting = list(itertools.chain(*by_folder.values()))
+    for task in tasks:
+        if task.plan.entry in idle and os.path.dirname(task.plan.entry) not in by_folder:
+            counting.append(task)
+    # Not one for all: where two logs say different things, that is what an audit must tell.
+    different: dict[_Said, Task] = {}
+    for task in counting or tasks[:1]:
+        said = _Said(os.path.dirname(task.plan.entry), task.verdict)
+        different.setdefault(said, task)
+    return different.values()
 
 
 def read_results(match: Match) -> LogResults:
@@ -11438,35 +11986,63 @@ def not_asked_for(task: Task) -> bool:
 class ProofOnFile(NamedTuple):
     """A lemma with the proof that a text has of it, on both sides in diff mode."""
 
-    task: Task  # without a result
+    task: Task  # without a verdict
     lemmas: Sequence[Lemma]
 
 
+class StoredProofs(NamedTuple):
+    """Texts that differ in nothing but proofs, and of each lemma the proof that claims most."""
+
+    texts: Sequence[UncheckedText]
+    proofs: Sequence[ProofOnFile]
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Those of the proofs."""
+        return [proof.task for proof in self.proofs]
+
+
 def _by_model(claims: Iterable[UncheckedText]) -> list[list[UncheckedText]]:
-    """Texts of a folder that differ in nothing but proofs are together."""
+    """What provers printed of one text is together, wherever it lies, if it differs in proofs only.
+
+    What people wrote is a theory of its own in each folder.
+    """
     # Who proves lemma by lemma has a file of each, and every one holds all lemmas.
     groups: dict[tuple[str, str, str], list[UncheckedText]] = {}
     for claim in claims:
-        key = (claim.text.folder, claim.text.made_by, claim.text.model)
-        groups.setdefault(key, []).append(claim)
+        text = claim.text
+        folder = "" if text.made_by else text.folder
+        groups.setdefault((folder, text.made_by, text.model), []).append(claim)
     return list(groups.values())
 
 
-def _union_of_proofs(claims: Sequence[UncheckedText]) -> list[ProofOnFile]:
+def _union_of_proofs(texts: Sequence[UncheckedText]) -> StoredProofs:
     """Of each lemma the proof that claims most."""
-    best: dict[LemmaKey, list[Lemma]] = {}
-    for claim in claims:
+    best: dict[LemmaKey, ProofOnFile] = {}
+    theory = texts[0].source or texts[0].text.path
+    for claim in texts:
         for key, lemmas in _lemmas_of_text(claim.text).items():
+            if lemmas[0].optional and not stored_claim(lemmas):
+                continue
             known = best.get(key)
-            if known is None or _claim_rank(lemmas) > _claim_rank(known):
-                best[key] = lemmas
-    text = claims[0].text
-    theory = claims[0].source or text.path
-    stored: list[ProofOnFile] = []
-    for lemmas in best.values():
-        task = file_task(text.path, theory, text.made_by, lemmas, text=text.model)
-        stored.append(ProofOnFile(task, lemmas))
-    return stored
+            if known is None or _claim_rank(lemmas) > _claim_rank(known.lemmas):
+                best[key] = ProofOnFile(_claim_task(claim.text, theory, lemmas), lemmas)
+    return StoredProofs(texts, list(best.values()))
+
+
+def _claim_task(text: TheoryText, theory: str, lemmas: Sequence[Lemma]) -> Task:
+    """A lemma of a text, with what its stored proof claims; `theory` is what to call that."""
+    claimed = stored_claim(lemmas)
+    result = None
+    if claimed:
+        result = Result(Status.COMPLETED, reason=_claim_words(claimed))
+    return file_task(text.path, theory, text.made_by, lemmas, result, text.model)
+
+
+def _claim_words(claim: Verdict) -> str:
+    if claim is Verdict.INCOMPLETE:
+        return "an unfinished proof"
+    return f"claimed {claim} by a stored proof, unchecked"
 
 
 # From the least that a proof may claim to the most: a trace needs no other branch.
@@ -11502,6 +12078,9 @@ def _unconfirmed_proofs(rechecks: Iterable[Batch]) -> Iterator[Finding]:
 
 def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
     for file in files:
+        if file.is_pasted:
+            message = "what its summary claims counts for nothing: no prover printed it there"
+            yield Finding("invalid", file.path, "", message, HINT)
         if file.problem:
             message = f"can't be read as a theory: {file.problem}"
             yield Finding("invalid", file.path, "", message, NOTE)
@@ -11550,15 +12129,79 @@ def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> It
             yield finding("missing", task, "nobody asked for a proof of it", NOTE)
 
 
-def _findings_of_claims(
-    claims: Iterable[UncheckedText], stored: Iterable[ProofOnFile]
-) -> Iterator[Finding]:
+def _findings_of_claims(stored: StoredProofs) -> Iterator[Finding]:
     """What texts show that no prover is known to have checked."""
-    for text, source in claims:
+    for text, source, by_name in stored.texts:
         if source:
             yield from _newer_source(source, text.path, text.path)
-    for proof in stored:
+        if by_name:
+            message = f"text matched by name: the lemmas of {source} are not those of this file"
+            yield Finding(
+                "assumption", text.path, "", message, NOTE, text.made_by, source=text.path
+            )
+    for proof in stored.proofs:
         yield from judge_proof(proof.task, proof.lemmas)
+
+
+class _LemmaOfText(NamedTuple):
+    """A lemma of a source, or of a text without one."""
+
+    text: str  # the path of the source, or a digest
+    lemma: LemmaKey
+
+
+def _lemmas_without_result(
+    logs: Iterable[LogResults], stored: Iterable[StoredProofs]
+) -> Iterator[Finding]:
+    """Lemmas that neither a log nor a stored proof says anything of.
+
+    Who proves lemma by lemma has a file of each, which may be of several provers.
+    """
+    silent: list[tuple[set[_LemmaOfText], Task]] = []
+    told: set[_LemmaOfText] = set()
+    for task, texts in _tasks_in_files(logs, stored):
+        key = LemmaKey(task.plan.lemma, task.plan.trait == Trait.DIFF)
+        lemmas = {_LemmaOfText(text, key) for text in texts if text}
+        if task.result:
+            told |= lemmas
+        else:
+            silent.append((lemmas, task))
+    for lemmas, task in silent:
+        if lemmas.isdisjoint(told):
+            yield finding("missing", task, "has no result", NOTE)
+
+
+def _lemmas_of_sources(claims: Iterable[UncheckedText], index: TextIndex) -> Iterator[Finding]:
+    """Lemmas of sources that none of the texts printed of them has."""
+    printed: dict[str, set[str]] = {}
+    for text, source, _ in claims:
+        if source:
+            printed.setdefault(source, set()).update(lemma_names(text.theory.lemmas))
+    for path, names in printed.items():
+        source_text = index.texts[path]
+        # `lemma_names` leaves out what Tamarin adds by itself.
+        for name in dict.fromkeys(lemma.name for lemma in source_text.theory.lemmas):
+            if name in source_text.lemmas - names:
+                message = "has no result"
+                yield Finding("missing", path, name, message, NOTE, source=path)
+
+
+def _tasks_in_files(
+    logs: Iterable[LogResults], stored: Iterable[StoredProofs]
+) -> Iterator[tuple[Task, tuple[str, str]]]:
+    """What stands in files, with the digest of its text and the path of its source."""
+    for match, tasks in logs:
+        source = os.path.realpath(match.source) if match.source else ""
+        for task in tasks:
+            yield task, (match.digest, source)
+    for texts, proofs in stored:
+        text, source, _ = texts[0]
+        # What people wrote is its own source.
+        if not text.made_by:
+            source = text.path
+        path = os.path.realpath(source) if source else ""
+        for proof in proofs:
+            yield proof.task, (text.model, path)
 
 
 def _findings_of_match(match: Match) -> Iterator[Finding]:
@@ -11566,25 +12209,22 @@ def _findings_of_match(match: Match) -> Iterator[Finding]:
     log = match.log
     if match.source:
         yield from _newer_source(match.source, log.file, log.theory)
+    message = ""
     if not match.text:
         message = f"{UNKNOWN}: the theory is not here, or can't be read"
-        yield Finding("assumption", log.theory, "", message, NOTE)
-        return
-    if match.by_name:
-        message = f"text matched by name: the lemmas of {match.source} are not those of {log.file}"
-        yield Finding("assumption", log.theory, "", message, NOTE)
-    if not match.printed and "#ifdef" in read_text(match.source):
+    elif match.by_name:
+        message = f"text matched by name: the lemmas of {match.source} are not those of this log"
+    elif match.needs_flags:
         message = f"{UNKNOWN}: {match.source} has #ifdefs, the log no flags"
-        yield Finding("assumption", log.theory, "", message, NOTE)
+    if message:
+        yield Finding("assumption", log.theory, "", message, NOTE, match.prover, log.file)
 
 
 def _newer_source(source: str, file: str, theory: str) -> Iterator[Finding]:
     """Whether a source was changed after a prover wrote this file; `theory` is what to call it."""
     written_at = os.stat(file).st_mtime + CLOCK_S
     if os.stat(source).st_mtime > written_at:
-        # Only a date: a copy or a clone is newer, too.
-        message = f"{source} is newer than {file}"
-        yield Finding("stale", theory, "", message, NOTE)
+        yield Finding("stale", theory, "", NEWER_BY_DATE, HINT, source=file)
 
 
 def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
@@ -11599,10 +12239,7 @@ def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
     elif claim is Verdict.INCOMPLETE:
         yield finding("sorry", task, "the stored proof is unfinished", NOTE)
     elif task.verdict is None and claim:
-        message = f"claimed {claim} by a stored proof, unchecked"
-        yield finding("missing", task, message, NOTE)
-    elif task.verdict is None:
-        yield finding("missing", task, "has no result", NOTE)
+        yield finding("missing", task, _claim_words(claim), NOTE)
 
 
 def _words(stored: Sequence[Lemma]) -> str:
@@ -11627,24 +12264,28 @@ class _View(NamedTuple):
 def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Batches compared with their theories as they are now, and verdicts with the proofs kept."""
     for directory, batch in batches.items():
-        # What has been proven can be read even when the theory has moved on.
-        copies = kept_inputs(batch.header, directory)
-        gone: dict[str, None] = {}
-        for view, tasks in _views_of(batch).items():
-            is_ours = (
-                tasks[0].plan.key != ""
-            )  # our journal says what is assumed, without the theory
-            if os.path.exists(view.path) or not is_ours:
-                yield from _findings_of_view(view, tasks, NO_COPIES)
-            else:
-                gone[tasks[0].plan.theory] = None
-                if view.path in copies:
-                    yield from _findings_of_view(view, tasks, copies)
-            for task in tasks:
-                yield from _findings_of_proof(directory, task, view.diff)
-        if gone:
-            theories = listed(gone)
-            yield Finding("stale", theories, "", "is not there any more to compare with", NOTE)
+        for each in _findings_of_batch(directory, batch):
+            yield _placed(each, directory)
+
+
+def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
+    # What has been proven can be read even when the theory has moved on.
+    copies = kept_inputs(batch.header, directory)
+    gone: dict[str, None] = {}
+    for view, tasks in _views_of(batch).items():
+        # Our journal says what is assumed, without the theory.
+        is_ours = tasks[0].plan.key != ""
+        if os.path.exists(view.path) or not is_ours:
+            yield from _findings_of_view(view, tasks, NO_COPIES)
+        else:
+            gone[tasks[0].plan.theory] = None
+            if view.path in copies:
+                yield from _findings_of_view(view, tasks, copies)
+        for task in tasks:
+            yield from _findings_of_proof(directory, task, view.diff)
+    if gone:
+        theories = listed(gone)
+        yield Finding("stale", theories, "", "is not there any more to compare with", NOTE)
 
 
 def _views_of(batch: Batch) -> dict[_View, list[Task]]:
@@ -11652,7 +12293,8 @@ def _views_of(batch: Batch) -> dict[_View, list[Task]]:
     views: dict[_View, list[Task]] = {}
     for task in batch.tasks.values():
         plan = task.plan
-        if plan.unreadable:
+        # What stands in a file was matched with its text as well as that goes.
+        if plan.unreadable or stands_in_a_file(task):
             continue
         flags, diff, auto_sources = reading_options(_all_options(batch, plan), plan.flags)
         view = _View(_theory_path(plan), flags, diff, auto_sources)
@@ -11682,8 +12324,9 @@ def _findings_of_view(
         return
     digest = theory.digest[:32]
     stale = list(_stale_results(view, tasks, digest))
-    if stale:
-        yield from stale
+    yield from stale
+    # Of another text it does not matter which lemmas have no result; a date doesn't make it one.
+    if any(each.rank != HINT for each in stale):
         return
     planned = {task.plan.lemma for task in tasks}
     for lemma, sides in lemmas_by_name(theory).items():
@@ -11700,10 +12343,11 @@ def _stale_results(view: _View, tasks: Iterable[Task], digest: str) -> Iterator[
             continue
         if task.plan.theory_digest not in ("", digest):
             yield finding("stale", task, "the theory has changed since")
+            continue
         # A fresh clone has new dates: they count only where nothing better is known.
         ended = instant(task.result.at)
         if not task.plan.key and 0 < ended < os.stat(view.path).st_mtime - CLOCK_S:
-            yield finding("stale", task, "the theory is newer", NOTE)
+            yield finding("stale", task, NEWER_BY_DATE, HINT)
 
 
 class SourcesNow(NamedTuple):
@@ -12052,7 +12696,7 @@ def final_table(
         chosen.sort(key=lambda row: not row.is_failure)
     else:
         chosen = list(rows)
-    lines = list(_task_lines(chosen))
+    lines = list(_task_lines(chosen, _variants_of(tasks, chosen)))
     lines.append("")
     lines.append(_totals_line(tasks, chosen))
     lines.append(f"results: {printable(directory)}")
@@ -12063,15 +12707,26 @@ def final_table(
     return "\n".join(lines) + "\n"
 
 
-def _task_lines(rows: Sequence[Row]) -> Iterator[str]:
+def _variants_of(tasks: Iterable[Task], rows: Sequence[Row]) -> list[Aspect]:
+    """What tells rows apart whose ids differ in nothing but a number; nothing if there are none."""
+    plans = [task.plan for task in tasks]
+    questions = {(plan.theory, plan.lemma, plan.prover) for plan in plans}
+    if len(questions) == len(plans):
+        return []
+    return _with_words(_some(_settings(rows), *VARIANTS), rows)
+
+
+def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect]) -> Iterator[str]:
     """The table, and for how many rows it had no room; nothing if there are none."""
     shown = rows[:TABLE_ROWS]
     if shown:
-        lines = [["result", "task", "steps", "time", "memory", ""]]
+        titles = [variant.title for variant in variants]
+        lines = [["result", "task", *titles, "steps", "time", "memory", ""]]
         for row in shown:
-            cells = list(_final_cells(row))
-            lines.append(cells)
-        yield text_table(lines, right=(2, 3, 4))
+            result, task, *figures = _final_cells(row)
+            lines.append([result, task, *(variant.of(row) for variant in variants), *figures])
+        first = 2 + len(variants)
+        yield text_table(lines, right=range(first, first + 3))
     hidden = len(rows) - len(shown)
     if hidden:
         yield f"and {plural(hidden, 'task')} more without a verdict, or not as expected"
@@ -12688,6 +13343,10 @@ def _fill(table: Table, aspects: Sequence[Aspect], rows: Iterable[Row]) -> None:
         table.add_row(*cells, tone=_tone(row))
 
 
+# What tells results of one lemma of one theory apart, beside the prover.
+VARIANTS = ("entry", "options", "flags")
+
+
 def _settings(rows: Sequence[Row]) -> list[Aspect]:
     """In what tasks can differ, beside their lemma."""
     directories = told_apart(row.directory for row in rows)
@@ -12695,7 +13354,15 @@ def _settings(rows: Sequence[Row]) -> list[Aspect]:
     settings: list[Aspect] = []
     if len(directories) > 1:
         settings.append(Aspect("directory", lambda row: directories[row.directory]))
-    settings.append(Aspect("theory", lambda row: theories[row.plan.theory]))
+    of_many_texts = _names_of_many_texts(rows)
+
+    def told_theory(row: Row) -> str:
+        name = theories[row.plan.theory]
+        if row.plan.theory in of_many_texts:
+            return f"{name} (text {row.plan.theory_digest[:8]})"
+        return name
+
+    settings.append(Aspect("theory", told_theory))
     entries = {(row.plan.theory, row.plan.entry) for row in rows}
     # Where each theory has one entry, its name says no more.
     if len(entries) > len(theories):
@@ -12705,6 +13372,17 @@ def _settings(rows: Sequence[Row]) -> list[Aspect]:
     settings.append(Aspect("options", lambda row: quoted(row.plan.options)))
     settings.append(Aspect("flags", lambda row: " ".join(row.plan.flags)))
     return settings
+
+
+def _names_of_many_texts(rows: Iterable[Row]) -> set[str]:
+    """The names that stand for one theory here and for another there."""
+    texts: dict[tuple[str, tuple[str, ...]], set[str]] = {}
+    for row in rows:
+        plan = row.plan
+        # Flags change the text of a theory, too: they are told of by themselves.
+        if plan.theory_digest:
+            texts.setdefault((plan.theory, plan.flags), set()).add(plan.theory_digest)
+    return {theory for (theory, _), digests in texts.items() if len(digests) > 1}
 
 
 def _differing(aspects: Iterable[Aspect], rows: Sequence[Row]) -> list[Aspect]:
@@ -12951,7 +13629,7 @@ def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
     # One would say the same as the table of results.
     if len(provers) < 2:
         return table
-    aspects = _differing(_some(_settings(rows), "theory", "entry", "flags"), rows)
+    aspects = _differing(_some(_settings(rows), "theory", *VARIANTS), rows)
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
     table.add_columns(*(aspect.title for aspect in aspects))
     for alias in provers:
@@ -12959,14 +13637,18 @@ def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
         table.add_columns("time (s)", "MB", kind=Kind.NUMBER)
     lines = _by_lemma(rows)
     for line in lines:
-        any_row = next(iter(line.values()))
-        cells = [aspect.of(any_row) for aspect in aspects]
+        cells = [_told_of_all(aspect, line.values()) for aspect in aspects]
         for alias in provers:
             cells += _compared_cells(line.get(alias))
         table.add_row(*cells)
     empty = [""] * (len(aspects) - 1)
     table.add_row(*empty, *_sums_where_all_answered(provers, lines), tone=Tone.SUM)
     return table
+
+
+def _told_of_all(aspect: Aspect, rows: Iterable[Row]) -> str:
+    """What is so of rows in one line: of several provers the options may differ."""
+    return " / ".join(dict.fromkeys(map(aspect.of, rows)))
 
 
 def _some(aspects: Iterable[Aspect], *titles: str) -> list[Aspect]:
@@ -13042,7 +13724,7 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
     table.about = "These results hold if the lemmas that their proofs assume hold."
     aspects = [Aspect("result", _told_shortly, Kind.OUTCOME)]
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
-    aspects += _differing(_some(_settings(rows), "theory", "prover", "flags"), rows)
+    aspects += _differing(_some(_settings(rows), "theory", "prover", *VARIANTS), rows)
     aspects.append(Aspect("not verified here", lambda row: listed(row.assuming)))
     aspects.append(Aspect("verified here", _verified_assumptions))
     _fill(table, aspects, filter(_assumes, rows))
@@ -13076,7 +13758,8 @@ def _verified_assumptions(row: Row) -> str:
 def _details_part(page: Writer, batches: Batches, rows: Iterable[Row]) -> Iterator[str]:
     """All that is known of each task that is shown."""
     for number, row in enumerate(rows):
-        title = f"{row.task.id}: {row.told}"
+        task = _title_of(row.task.id, row.directory, batches)
+        title = f"{task}: {row.told}"
         parts = _task_details(page, batches[row.directory], row.directory, row)
         yield page.details(title, task_anchor(number), parts)
 
@@ -13998,7 +14681,7 @@ def csv_lines(names: Sequence[str], rows: Iterable[Json]) -> Iterator[str]:
 def _csv_cell(value: Any) -> Any:
     """A value as CSV has it: several in one cell, a text on one line."""
     if isinstance(value, (tuple, list)):
-        value = "; ".join(value)
+        value = joined(value)
     if not isinstance(value, str):
         return value
     text = printable(value)
@@ -14139,7 +14822,7 @@ def _junit_case(row: Row) -> JUnitCase:
     """A task as a test case, with a note of what came of it."""
     plan = row.plan
     result = row.result
-    name = f"{plan.lemma} [{plan.prover}]"
+    name = f"{plan.lemma} [{told_by(plan)}]"
     class_name = f"{plan.entry}.{plan.theory}"
     case = JUnitCase(name, class_name, result.usage.wall_s)
     told = [row.told]
@@ -14235,13 +14918,6 @@ def xml_text(text: str) -> str:
 # --- What an audit says ---------------------------------------------------------------------------
 
 
-class AuditRow(NamedTuple):
-    """A task as people see it, and where it was read: the name of its batch."""
-
-    source: str
-    row: Row
-
-
 def audit_report(
     form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool
 ) -> str:
@@ -14249,10 +14925,7 @@ def audit_report(
 
     CSV: a line for each result, then one for each finding. `details`: pages show every lemma.
     """
-    rows: list[AuditRow] = []
-    for source, batch in batches.items():
-        for row in rows_of_batches({"": batch}):
-            rows.append(AuditRow(source, row))
+    rows = list(audit_rows(batches))
     if form == "json":
         return _audit_json(ok, rows, findings)
     if form == "csv":
@@ -14266,7 +14939,20 @@ def audit_report(
     return page.opening + "".join(parts) + page.closing
 
 
-def _audit_json(ok: bool, rows: Iterable[AuditRow], findings: Iterable[Finding]) -> str:
+def audit_rows(batches: Mapping[str, Batch]) -> Iterator[Row]:
+    """All tasks as an audit sees them; `batches` by where they stand."""
+    closures = audit_closures(batches)
+    for source, batch in batches.items():
+        for row in rows_of(batch.tasks.values(), closures[source], sources_now(batch).older):
+            yield row._replace(directory=source)
+
+
+def _place(row: Row) -> str:
+    """The file that a result stands in, or the results directory."""
+    return place_of(row.task, row.directory)
+
+
+def _audit_json(ok: bool, rows: Iterable[Row], findings: Iterable[Finding]) -> str:
     """All that an audit found as one JSON object."""
     told: Json = {"ok": ok}
     told["lemmas"] = list(map(_result_json, rows))
@@ -14274,34 +14960,41 @@ def _audit_json(ok: bool, rows: Iterable[AuditRow], findings: Iterable[Finding])
     return json.dumps(told, indent=1) + "\n"
 
 
-def _result_json(each: AuditRow) -> Json:
+def _result_json(row: Row) -> Json:
     """A task as an audit tells it; `state` says what its verdict rests on, `word` doesn't."""
-    row = each.row
-    told = _place_json(row.plan.theory, row.plan.lemma, row.plan.prover)
+    told = _place_json(finding("", row.task, "", source=row.directory))
+    told["entry"] = row.plan.entry
     told["verdict"] = row.task.verdict
     told["state"] = row.told
     told["assuming"] = _assuming_json(row)
     told["steps"] = row.result.steps
     told["time_s"] = _seconds(row)
-    told["flags"] = row.plan.flags
-    told["source"] = each.source
+    told["source"] = _place(row)
     told["word"] = row.outcome
     return told
 
 
 def _finding_json(finding: Finding) -> Json:
-    """A finding; `note`: it counts with --strict only."""
-    told = _place_json(finding.theory, finding.lemma, finding.prover)
+    """A finding; `note`: it counts with --strict only, or never."""
+    told = _place_json(finding)
+    told["source"] = finding.source
     told["kind"] = finding.kind
     told["message"] = finding.message
     told["rank"] = finding.rank
-    told["note"] = finding.rank == NOTE
+    told["note"] = finding.is_note
     return told
 
 
-def _place_json(theory: str, lemma: str, prover: str) -> Json:
+def _place_json(finding: Finding) -> Json:
     """What results and findings are told by: who reads both can join them."""
-    return {"theory": theory, "lemma": lemma, "prover": prover}
+    return {
+        "theory": finding.theory,
+        "lemma": finding.lemma,
+        "prover": finding.prover,
+        "entry": finding.entry,
+        "flags": finding.flags,
+        "options": finding.options,
+    }
 
 
 def _seconds(row: Row) -> float | None:
@@ -14310,115 +15003,176 @@ def _seconds(row: Row) -> float | None:
     return row.result.usage.wall_s or row.result.prover_s
 
 
-def _audit_csv(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> Iterator[str]:
+def _audit_csv(rows: Iterable[Row], findings: Iterable[Finding]) -> Iterator[str]:
     """Results, then findings; a column that one of them has not is empty there."""
-    columns = ["theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source"]
-    columns += ["kind", "message", "note"]
+    columns = ["theory", "lemma", "prover", "entry", "flags", "options", "verdict", "state"]
+    columns += ["steps", "time_s", "source", "kind", "message", "note"]
     # The file can be a pinned expectation: findings have no verdict, so that they expect nothing.
     objects = list(map(_result_json, rows))
     objects += map(_finding_json, findings)
     return csv_lines(columns, objects)
 
 
-def _audit_suite(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> JUnitSuite:
-    """A case for each lemma: findings are failures, no answer is an error."""
-    cases: dict[tuple[str, str], JUnitCase] = {}
+def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite:
+    """A case for each result: findings are failures, no answer is an error."""
+    cases: dict[Finding, JUnitCase] = {}
+    names = WhoAndHow(rows)
 
-    def case_of(theory: str, lemma: str, prover: str) -> JUnitCase:
-        """One case, which has failed if one has of the batches that hold this lemma."""
-        name = f"{lemma or theory} [{prover}]"
-        case = JUnitCase(name, theory)
-        return cases.setdefault((theory, name), case)
+    def case_of(place: Finding) -> JUnitCase:
+        """The case of what stands there, whatever was found."""
+        by = names.told(place)
+        case = JUnitCase(f"{place.lemma or place.theory} [{by}]", place.theory)
+        where = place._replace(kind="", message="", rank=WRONG)
+        return cases.setdefault(where, case)
 
-    for _, row in rows:
-        plan = row.plan
-        case = case_of(plan.theory, plan.lemma, plan.prover)
+    for row in rows:
+        case = case_of(finding("", row.task, "", source=row.directory))
         if not row.task.is_answered:
             note = JUnitNote("error", row.told)
             case.notes.append(note)
     for each in findings:
         # Notes may be meant so: they must not turn a build red.
-        if each.rank != NOTE:
-            case = case_of(each.theory, each.lemma, each.prover)
+        if not each.is_note:
+            case = case_of(each)
             note = JUnitNote("failure", each.message, type=each.kind)
             case.notes.append(note)
     return JUnitSuite("audit", list(cases.values()))
 
 
+class _Command(NamedTuple):
+    """What results of several lemmas, and of several entries, have in common."""
+
+    source: str
+    theory: str
+    prover: str
+    flags: tuple[str, ...]
+    options: tuple[str, ...]
+
+
+class WhoAndHow:
+    """Tells provers with flags and options, and entries of the recipe where these are the same."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._entries: dict[_Command, set[str]] = {}
+        for row in rows:
+            plan = row.plan
+            command = _Command(_place(row), plan.theory, plan.prover, plan.flags, plan.options)
+            self._entries.setdefault(command, set()).add(plan.entry)
+
+    def told(self, each: Finding) -> str:
+        """`rs -D=LEAK, fast`; "" where neither is known."""
+        words = variant_words(each.flags, each.options)
+        told = [f"{each.prover} {words}".strip()]
+        command = _Command(each.source, each.theory, each.prover, each.flags, each.options)
+        if len(self._entries.get(command, ())) > 1:
+            told.append(each.entry)
+        return ", ".join(filter(None, told))
+
+
 def _audit_page(
-    page: Writer, rows: Sequence[AuditRow], findings: Sequence[Finding], details: bool
+    page: Writer, rows: Sequence[Row], findings: Sequence[Finding], details: bool
 ) -> Iterator[str]:
     """Problems first, then what there is of each theory, and if wanted of each lemma."""
     wrong: list[Finding] = []
     notes: list[Finding] = []
     for each in findings:
-        chosen = notes if each.rank == NOTE else wrong
+        chosen = notes if each.is_note else wrong
         chosen.append(each)
     found = plural(len(wrong), "finding")
     noted = plural(len(notes), "note")
     results = plural(len(rows), "result")
     yield page.heading(1, f"{found} and {noted} on {results}")
     # Apart: notes may be many, and must not hide what is wrong.
-    yield from _findings_part(page, "Findings", wrong)
-    yield from _findings_part(page, "Notes", notes)
+    names = WhoAndHow(rows)
+    yield from _findings_part(page, "Findings", wrong, names)
+    yield from _findings_part(page, "Notes", notes, names)
     yield page.section(_theories_table(rows))
     if details:
         yield page.section(_lemmas_table(rows))
 
 
-def _findings_part(page: Writer, title: str, findings: Sequence[Finding]) -> Iterator[str]:
+def _findings_part(
+    page: Writer, title: str, findings: Sequence[Finding], names: WhoAndHow
+) -> Iterator[str]:
     """Findings, those that say the same in one line; then what to do about each kind."""
-    # Of each kind and message the places, in the order of the findings.
-    places: dict[tuple[str, str], dict[str, None]] = {}
+    lines: dict[tuple[str, str], list[Finding]] = {}
     for each in findings:
-        place = each.theory
-        if each.lemma:
-            file = os.path.basename(each.theory)
-            place = f"{file}: {each.lemma}"
-        known = places.setdefault((each.kind, each.message), {})
-        known[place] = None
+        lines.setdefault((each.kind, each.message), []).append(each)
     table = Table(title)
     table.add_columns("kind", "what", "where")
-    for (kind, message), known in places.items():
-        table.add_row(kind, message, listed(known, 3))
+    for (kind, message), same in lines.items():
+        table.add_row(kind, message, listed(_told_places(same, names), 3, "; "))
     yield page.section(table)
     for kind in dict.fromkeys(each.kind for each in findings):
         advice = ADVICE[kind]
         yield page.paragraph(f"{kind}: {advice}")
 
 
-def _theories_table(rows: Iterable[AuditRow]) -> Table:
-    """How many lemmas of a theory came to which outcome, by prover and source."""
-    counts: dict[tuple[str, str, str], Counter[str]] = {}
-    for source, row in rows:
+def _told_places(findings: Iterable[Finding], names: WhoAndHow) -> Iterator[str]:
+    """Where findings are: `results: t.spthy: safe, live (rs -D=LEAK)`."""
+    places: dict[tuple[str, str], dict[str, None]] = {}
+    for each in findings:
+        files = dict.fromkeys(filter(None, (each.source, each.theory)))
+        key = (": ".join(files), names.told(each))
+        places.setdefault(key, {})[each.lemma] = None
+    for (place, by), lemmas in places.items():
+        told = ": ".join(filter(None, (place, listed(filter(None, lemmas)))))
+        yield f"{told} ({by})" if by else told
+
+
+class _TheoryResults(NamedTuple):
+    """What results have in common that are counted together."""
+
+    # By directory, too: in two folders one name may mean two texts.
+    directory: str
+    model: Model
+    theory: str
+    options: tuple[str, ...]
+
+
+def _theories_table(rows: Sequence[Row]) -> Table:
+    """How many lemmas of a theory came to which outcome, by prover, variant and source."""
+    groups: dict[_TheoryResults, list[Row]] = {}
+    for row in rows:
         plan = row.plan
-        # By source, too: in two folders one name may mean two texts.
-        group = (plan.theory, plan.prover, source)
-        count = counts.setdefault(group, Counter())
-        count[row.standing] += 1
+        group = _TheoryResults(row.directory, model_of(plan), plan.theory, plan.options)
+        groups.setdefault(group, []).append(row)
     table = Table("Theories")
     table.add_columns("theory", "prover")
+    variants = _differing(_some(_settings(rows), "options", "flags"), rows)
+    table.add_columns(*(variant.title for variant in variants))
     table.add_columns("lemmas", kind=Kind.NUMBER)
     table.add_columns("results", "from")
-    for (theory, prover, source), count in counts.items():
-        lemmas = sum(count.values())
-        number = f"{lemmas:,}"
-        results = told_counts(count)
-        table.add_row(theory, prover, number, results, source)
+    for group, several in groups.items():
+        cells = [variant.of(several[0]) for variant in variants]
+        lemmas = {(row.plan.lemma, row.plan.trait == Trait.DIFF) for row in several}
+        results = told_counts(Counter(row.standing for row in several))
+        places = listed(dict.fromkeys(map(_place, several)), 2)
+        prover = several[0].plan.prover
+        table.add_row(group.theory, prover, *cells, f"{len(lemmas):,}", results, places)
     return table
 
 
-def _lemmas_table(rows: Iterable[AuditRow]) -> Table:
+def _lemmas_table(rows: Sequence[Row]) -> Table:
     """A line for each result."""
     table = Table("Lemmas")
-    table.add_columns("theory", "lemma", "prover", "result")
-    table.add_columns("steps", "time (s)", kind=Kind.NUMBER)
-    for _, row in rows:
-        plan = row.plan
-        steps = str(row.result.steps or "")
-        seconds = str(_seconds(row) or "")
-        table.add_row(plan.theory, plan.lemma, plan.prover, row.told, steps, seconds)
+    aspects = [Aspect("theory", lambda row: row.plan.theory)]
+    aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
+    aspects.append(Aspect("prover", lambda row: row.plan.prover))
+    of_recipes = [row for row in rows if not stands_in_a_file(row.task)]
+    aspects += _differing(_some(_settings(of_recipes), *VARIANTS), of_recipes)
+    aspects.append(Aspect("result", lambda row: row.told, Kind.OUTCOME))
+    aspects.append(Aspect("steps", _told_steps, Kind.NUMBER))
+    aspects.append(Aspect("time", _told_time, Kind.NUMBER))
+    aspects.append(Aspect("from", _place))
+    _fill(table, aspects, rows)
     return table
+
+
+def _told_time(row: Row) -> str:
+    """How long a proof took; "" where that is not known."""
+    seconds = _seconds(row)
+    return told_seconds(seconds) if seconds else ""
 
 
 # --- The page's style sheet and script ------------------------------------------------------------
@@ -16086,7 +16840,8 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "--expect",
         metavar="FILE",
         help='expected verdicts: JSON ({"lemma or pattern": "verified"}, or that for each theory), '
-        "or CSV with the columns theory,lemma,verdict",
+        "or CSV with the columns theory,lemma,verdict and any of " + ",".join(PINS) + " "
+        "(`audit --format csv` writes it)",
     )
     add_repeatable_argument(
         parser,
@@ -16096,10 +16851,10 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument(
         "--tolerance",
-        type=number_argument,
-        default=math.inf,
+        type=factor_argument,
         metavar="FACTOR",
-        help="with --against: steps or seconds may grow by so much",
+        help="with --against: steps or seconds may become so many times as many (1 or more; "
+        "default: any number)",
     )
     parser.add_argument("--strict", action="store_true", help="notes count as findings")
     parser.add_argument(
@@ -16350,6 +17105,14 @@ def number_argument(text: str) -> float:
     number = positive_number(text)
     if number is None:
         raise argparse.ArgumentTypeError(f"'{text}' is no positive number below 10^9")
+    return number
+
+
+def factor_argument(text: str) -> float:
+    """How many times as much of something there may be: 1 or more."""
+    number = positive_number(text)
+    if number is None or number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no factor: a number from 1 on, as in 1.5")
     return number
 
 
@@ -17096,14 +17859,18 @@ def command_audit(args: argparse.Namespace) -> int:
     What verdicts rest on, what contradicts them, and what is not as expected.
     """
     refuse_to_print([args.format])
+    if args.tolerance is not None and not args.against:
+        raise InputError("--tolerance says how far results may be from those of --against")
     evidence = read_evidence(args.paths, warn)
-    tasks = all_tasks(evidence)
+    tasks = list(located_tasks(evidence.batches))
     findings = [*audit(evidence.batches), *evidence.findings]
     if args.expect:
-        findings += compare(tasks, read_expectations(args.expect), "expected", 0)
+        findings += check_expectations(tasks, args.expect)
     if args.against:
-        before = all_tasks(read_evidence(args.against, warn))
-        findings += compare(tasks, before, "in the baseline", args.tolerance)
+        earlier = located_tasks(read_evidence(args.against, warn).batches)
+        tolerance = args.tolerance or math.inf
+        findings += compare(tasks, references_of(earlier), "in the baseline", tolerance)
+        findings = without_repeats(findings)
     kinds = list(ADVICE)
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
     code = audit_code(tasks, findings, args.strict)
@@ -17115,22 +17882,14 @@ def command_audit(args: argparse.Namespace) -> int:
     return code
 
 
-def all_tasks(evidence: Evidence) -> list[Task]:
-    """The tasks of all batches that some evidence holds."""
-    tasks: list[Task] = []
-    for batch in evidence.batches.values():
-        tasks += batch.tasks.values()
-    return tasks
-
-
-def audit_code(tasks: Sequence[Task], findings: Iterable[Finding], strict: bool) -> int:
+def audit_code(tasks: Sequence[Located], findings: Iterable[Finding], strict: bool) -> int:
     """The exit code of an audit: 1 for a finding, 3 where there is nothing that was proven."""
-    if any(strict or finding.rank != NOTE for finding in findings):
+    if any(finding.counts(strict) for finding in findings):
         return 1
     if not tasks:  # nothing found in nothing is no success
         return 3
     # What rests on a false lemma is a finding already: no closure is needed.
-    return exit_code(tasks, Closure(()))
+    return exit_code((each.task for each in tasks), Closure(()))
 
 
 def use_utf8_on_stdout() -> None:

@@ -28,6 +28,7 @@ import gc
 import io
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import pty
@@ -8923,12 +8924,14 @@ def test_a_lemma_that_the_prover_may_add_is_not_missing(lab, audit):
     assert "AUTO_typing" not in missing
 
 
-def test_a_theory_newer_than_results_of_batch_tamarin_is_a_note(lab, audit):
+def test_a_theory_newer_than_results_of_batch_tamarin_is_a_hint_and_hides_nothing(lab, audit):
+    """Every checkout makes new dates."""
     write_upstream_report(lab)
     lab.write("NSPK3.spthy", UPSTREAM_THEORY)
     told = audit("out", code=3)
-    assert "proven: the theory is newer" in told.notes("stale")
+    assert f"proven: {bt.NEWER_BY_DATE}" in told.notes("stale")
     assert told.findings("stale") == [], "a date alone proves nothing"
+    assert "other: has no result" in told.notes("missing")
 
 
 def test_provers_without_a_command_are_called_by_their_names(lab, written):
@@ -9167,6 +9170,10 @@ class Audit:
         """What counts with --strict only."""
         return [words_of(each) for each in self.told if is_of(each, kind, note=True)]
 
+    def places(self, kind):
+        """Where findings and notes are."""
+        return [each["source"] for each in self.told if each["kind"] == kind]
+
     def found_of(self, kind):
         """The lemmas of findings that count."""
         return [each["lemma"] for each in self.told if is_of(each, kind, note=False)]
@@ -9182,6 +9189,13 @@ def words_of(finding):
     if not finding["lemma"]:
         return finding["message"]
     return f"{finding['lemma']}: {finding['message']}"
+
+
+@pytest.fixture
+def artifact(lab):
+    """A lab without its usual theory: all that is there is the test's own."""
+    (lab.path / "t.spthy").unlink()
+    return lab
 
 
 @pytest.fixture
@@ -9764,11 +9778,13 @@ def test_a_lemma_in_one_step_is_one_that_nobody_asked_for(lab, audit):
     assert told.notes("missing") == ["calm: nobody asked for a proof of it"]
 
 
-def test_a_theory_newer_than_a_log_is_a_note(lab, audit):
+def test_a_theory_newer_than_a_log_is_a_hint_that_never_counts(lab, audit):
+    """Every checkout makes new dates."""
     write_old(lab, "logs/log", BELL_LOG)
     lab.write("models/bell.spthy", BELL)
-    told = audit("logs", "models", code=0)
-    assert told.notes("stale") == ["models/bell.spthy is newer than logs/log"]
+    told = audit("logs", "models", "--strict", code=0)
+    assert told.notes("stale") == [bt.NEWER_BY_DATE]
+    assert told.places("stale") == ["logs/log"]
 
 
 def test_a_lemma_that_the_theory_lacks_is_told(lab, audit):
@@ -9802,7 +9818,7 @@ def test_a_theory_of_the_right_name_is_nearer_than_another_one_with_the_lemmas(l
     lab.write("d/bell.spthy", BELL.replace("lemma heard", "lemma unheard"))
     lab.write("d/other.spthy", BELL)
     told = audit("d", code=3)
-    by_name = "text matched by name: the lemmas of d/bell.spthy are not those of d/log"
+    by_name = "text matched by name: the lemmas of d/bell.spthy are not those of this log"
     assert by_name in told.notes("assumption")
 
 
@@ -9830,7 +9846,7 @@ def test_a_text_matched_by_name_is_said(lab, audit):
     lab.write("logs/log", BELL_LOG)
     write_old(lab, "models/bell.spthy", BELL.replace("lemma heard", "lemma unheard"))
     told = audit("logs", "models", code=0)
-    by_name = "text matched by name: the lemmas of models/bell.spthy are not those of logs/log"
+    by_name = "text matched by name: the lemmas of models/bell.spthy are not those of this log"
     assert by_name in told.notes("assumption")
 
 
@@ -9849,15 +9865,23 @@ def test_a_text_matched_by_its_lemmas_needs_no_word(lab, audit):
     assert "assumption" not in told.kinds
 
 
+def not_asked(line):
+    """What a prover says instead of a line, in one step, when it was not asked for that lemma."""
+    return re.sub(r": .*", ": analysis incomplete (1 steps)", line)
+
+
+def one_lemma_logs():
+    """What processes say that were asked for one lemma each."""
+    lines = [CALM, QUIET, STILL, HEARD]
+    for asked in lines:
+        yield a_log(*(line if line is asked else not_asked(line) for line in lines))
+
+
 def test_logs_of_one_folder_are_one_set_of_results(lab, audit):
     """Each process was asked for one lemma, and listed the others in one step."""
     lab.write("d/bell.spthy", BELL)
-    lines = [CALM, QUIET, STILL, HEARD]
-    not_asked = [re.sub(r": .*", ": analysis incomplete (1 steps)", line) for line in lines]
-    for number, line in enumerate(lines):
-        said = list(not_asked)
-        said[number] = line
-        lab.write(f"d/log{number}", a_log(*said))
+    for number, log in enumerate(one_lemma_logs()):
+        lab.write(f"d/log{number}", log)
         lab.write(f"d/log{number}.err", "[Theory Bell] Theory loaded\n")
     told = audit("d", code=0)
     assert told.verdicts == ["verified"] * 4
@@ -9957,6 +9981,144 @@ def test_logs_may_be_named_in_any_order(lab, audit):
     assert told.states == {"a": "falsified", "b": "verified", "c": "verified"}
 
 
+def test_logs_of_one_text_in_many_folders_are_one_set_of_results(artifact, audit):
+    artifact.write("bell.spthy", BELL)
+    for number, log in enumerate(one_lemma_logs()):
+        artifact.write(f"runs/{number}/log", log)
+    told = audit(".", code=0)
+    assert told.verdicts == ["verified"] * 4
+    assert told.kinds.isdisjoint({"missing", "assumption", "vacuity"})
+
+
+def test_logs_of_a_name_alone_close_no_assumption_of_another_folder(artifact, audit):
+    write_old(artifact, "models/bell.spthy", BELL.replace("lemma heard", "lemma unheard"))
+    first, second, *_ = one_lemma_logs()
+    artifact.write("a/log", first)
+    artifact.write("b/log", second)
+    told = audit(".", code=3)
+    states = [row["state"] for row in told.rows if row["lemma"] == "quiet"]
+    assert states == ["incomplete", "verified, assuming calm (incomplete)"]
+
+
+def test_a_run_that_nobody_asked_for_anything_is_told_beside_one_of_the_same_text(lab, audit):
+    lab.write("bell.spthy", BELL)
+    lab.write("a/log", BELL_LOG)
+    lab.write("b/log", a_log(*map(not_asked, (CALM, QUIET, STILL, HEARD))))
+    told = audit("a", "b", "bell.spthy", code=3)
+    nobody = "nobody asked for a proof of it"
+    assert told.notes("missing") == [f"{lemma}: {nobody}" for lemma in BELL_PROOFS]
+
+
+def with_ifdef(theory=BELL):
+    """A theory that means something else with a flag."""
+    return theory.replace("begin\n", "begin\n#ifdef LOUD\n#endif\n")
+
+
+@pytest.mark.parametrize("name", ["bell.spthy", "part.splib"])
+def test_logs_of_unknown_flags_that_contradict_each_other_are_of_two_models(artifact, audit, name):
+    """Also where the #ifdef stands in an included file."""
+    artifact.write("bell.spthy", BELL.replace("begin\n", 'begin\n#include "part.splib"\n'))
+    artifact.write("part.splib", "#ifdef LOUD\n#endif\n")
+    if name == "bell.spthy":
+        artifact.write(name, with_ifdef())
+    artifact.write("logs/plain", BELL_LOG)
+    artifact.write("logs/loud", FALSE_BELL_LOG)
+    told = audit(".", code=1)
+    assert told.findings("disagreement") == []
+    (message,) = told.notes("disagreement")
+    assert message.startswith("calm: verified by unknown prover")
+    states = [row["state"] for row in told.rows if row["entry"] == "./logs/plain"]
+    assert states == ["verified"] * 4, "they rest on nothing of the other"
+
+
+def test_logs_of_unknown_flags_that_agree_are_of_one_model(artifact, audit):
+    artifact.write("bell.spthy", with_ifdef())
+    for number, log in enumerate(one_lemma_logs()):
+        artifact.write(f"logs/{number}", log)
+    told = audit(".", code=0)
+    assert set(told.states.values()) == {"verified"}
+
+
+def test_logs_of_provers_are_told_apart_by_their_own_first_lines(artifact, audit):
+    artifact.write("bell.spthy", BELL)
+    artifact.write(
+        "d/a.log", "tamarin-prover 1.10.0, (C) nobody\n" + a_log(CALM, QUIET, STILL, HEARD)
+    )
+    incomplete = CALM.replace("verified", "analysis incomplete")
+    second = a_log(incomplete, QUIET, STILL, HEARD)
+    artifact.write("d/b.log", "tamarin-rs 1.13.0\n" + second)
+    told = audit(".", code=3)
+    states = {row["prover"]: row["state"] for row in told.rows if row["lemma"] == "quiet"}
+    assert states == {
+        "Tamarin 1.10.0": "verified",
+        "tamarin-rs 1.13.0": "verified, assuming calm (incomplete)",
+    }
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["tamarin-prover 1.8.0\ntamarin-prover 1.10.0\n", "theory T begin\ntamarin-prover 1.8.0\n"],
+)
+def test_a_log_that_names_several_provers_or_one_in_a_theory_tells_of_none(lab, audit, head):
+    lab.write("log", head + BELL_LOG)
+    told = audit("log", code=0)
+    assert {row["prover"] for row in told.rows} == {"unknown prover"}
+
+
+def test_a_log_with_carriage_returns_is_a_log(lab, audit):
+    lab.write("d/log", (printed_theory() + BELL_LOG).replace("\n", "\r\n"))
+    told = audit("d", code=0)
+    assert told.told == []
+    assert told.verdicts == ["verified"] * 4
+
+
+SAID_ON_STDERR = """maude tool: 'maude'
+ checking version: 3.4. OK.
+[Theory Bell] Theory loaded
+[Theory Bell] Theory closed
+"""
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
+def test_a_log_of_stdout_and_stderr_holds_the_text_that_was_proven(lab, audit, ending):
+    loud = printed_theory(OTHER_BELL, calm="simplify SOLVED") + FALSE_BELL_LOG
+    lab.write("d/plain.log", (SAID_ON_STDERR + printed_theory() + BELL_LOG).replace("\n", ending))
+    lab.write("d/loud.log", (SAID_ON_STDERR + loud).replace("\n", ending))
+    told = audit("d", code=1)
+    assert told.kinds == {"assumption"}
+    assert {row["prover"] for row in told.rows} == {"Tamarin 1.11.0"}
+    assert {row["entry"] for row in told.rows if "resting" in row["state"]} == {"d/loud.log"}
+
+
+def test_the_folder_that_a_log_names_tells_theories_of_one_name_apart(artifact, audit):
+    artifact.write("models/v1/bell.spthy", BELL)
+    artifact.write("models/v2/bell.spthy", OTHER_BELL)
+    artifact.write("logs/1", a_log(CALM, QUIET, STILL, HEARD, theory="v1/bell.spthy"))
+    artifact.write("logs/2", a_log(CALM_IS_FALSE, HEARD, STILL, QUIET, theory="v2/bell.spthy"))
+    told = audit(".", code=1)
+    assert told.kinds.isdisjoint({"disagreement", "vacuity"})
+    assert {row["theory"] for row in told.rows if "resting" in row["state"]} == {"v2/bell.spthy"}
+
+
+def test_what_another_log_calls_its_output_is_not_taken(artifact, audit):
+    """Of two sets of flags the printed text of one was kept: lemmas alone do not make it both's."""
+    artifact.write("plain.log", BELL_LOG)
+    artifact.write("loud.log", a_log(CALM_IS_FALSE, QUIET, STILL, HEARD, output="loud.spthy"))
+    artifact.write("loud.spthy", printed_theory(OTHER_BELL, calm="simplify SOLVED"))
+    told = audit(".", code=1)
+    assert told.kinds.isdisjoint({"disagreement", "invalid"})
+    provers = {row["entry"]: row["prover"] for row in told.rows}
+    assert provers == {"./plain.log": "unknown prover", "./loud.log": "Tamarin 1.11.0"}
+
+
+def test_results_in_a_log_beside_the_theory_are_of_no_older_text(artifact, audit):
+    """A prover prints a theory in other words than people wrote it."""
+    artifact.write("bell.spthy", BELL)
+    artifact.write("log", printed_theory(BELL.replace("rule", "rule (modulo E)")) + BELL_LOG)
+    told = audit(".", code=0)
+    assert set(told.states.values()) == {"verified"}
+
+
 # --- Proofs that are stored -----------------------------------------------------------------------
 
 
@@ -9989,12 +10151,15 @@ def test_a_proof_that_nobody_checked_is_a_claim_and_no_verdict(lab, audit):
     lab.write("a.spthy", printed_theory(quiet="simplify\nby sorry", still="by sorry"))
     told = audit("a.spthy", code=3)
     assert told.verdicts == [None] * 4
-    assert told.notes("missing") == [
-        "calm: claimed verified by a stored proof, unchecked",
-        "still: has no result",
-        "heard: claimed verified by a stored proof, unchecked",
-    ]
+    claim = "claimed verified by a stored proof, unchecked"
+    assert told.notes("missing") == [f"calm: {claim}", f"heard: {claim}", "still: has no result"]
     assert told.notes("sorry") == ["quiet: the stored proof is unfinished"]
+    assert told.states == {
+        "calm": claim,
+        "quiet": "an unfinished proof",
+        "still": "no result",
+        "heard": claim,
+    }
 
 
 def test_with_strict_claims_are_findings(lab, audit):
@@ -10010,11 +10175,52 @@ def test_a_trace_beside_open_cases_is_a_trace(lab, audit):
     assert "sorry" not in told.kinds
 
 
-def test_a_summary_in_a_comment_of_what_people_wrote_is_none(lab, audit):
-    lab.write("bell.spthy", BELL.replace("begin\n", f"begin\n/*{BELL_LOG}*/\n"))
+MADE_BY = "Generated from:\nTamarin version 1.8.0\n"
+# Where people keep what a prover once said.
+PASTED_SUMMARIES = {
+    "behind begin": BELL.replace("begin\n", f"begin\n/*{BELL_LOG}*/\n"),
+    "before the theory": f"/*{BELL_LOG}*/\n{BELL}",
+    "formal": BELL.replace("begin\n", f"begin\ntext{{*{BELL_LOG}*}}\n"),
+    "with its version": BELL.replace("\nend\n", f"\n/*{MADE_BY}{BELL_LOG}*/\nend\n"),
+    "behind end": f"{BELL}/*{MADE_BY}{BELL_LOG}*/\n",
+    "behind end, no comment": BELL + BELL_LOG,
+}
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize("text", PASTED_SUMMARIES.values(), ids=PASTED_SUMMARIES)
+def test_a_summary_in_what_people_wrote_is_no_result(lab, audit, text, ending):
+    lab.write("bell.spthy", text.replace("\n", ending))
     told = audit("bell.spthy", code=3)
     assert told.verdicts == [None] * 4
     assert told.notes("missing") == [f"{name}: has no result" for name in BELL_PROOFS]
+    remark = "what its summary claims counts for nothing: no prover printed it there"
+    assert told.notes("invalid") == [remark]
+
+
+@pytest.mark.parametrize("before", ["\ufeff", "#define LOUD\n"], ids=["bom", "define"])
+def test_a_summary_in_a_comment_of_what_is_no_theory_is_no_result(lab, audit, before):
+    lab.write("bell.spthy", before + PASTED_SUMMARIES["behind begin"])
+    assert audit("bell.spthy", "--strict", code=1 if before == "\ufeff" else 3).rows == []
+
+
+def test_a_summary_behind_a_shell_pattern_is_one(lab, audit):
+    lab.write("log", "$ tamarin-prover models/*.spthy\n" + BELL_LOG)
+    assert audit("log", code=0).verdicts == ["verified"] * 4
+
+
+def test_a_remark_on_a_summary_counts_not_even_with_strict(lab, audit):
+    theory = printed_theory().replace("begin\n", "begin\n/* x */\n")
+    lab.write("run/log", theory + BELL_LOG)
+    lab.write("run/bell.spthy", PASTED_SUMMARIES["behind begin"])
+    assert audit("run", "--strict", code=0).kinds == {"invalid"}
+
+
+def test_a_lemma_that_the_prover_may_add_to_a_theory_has_no_row(lab, audit):
+    options = 'theory Bell configuration: "--auto-sources" begin'
+    lab.write("bell.spthy", BELL.replace("theory Bell begin", options))
+    told = audit("bell.spthy", code=3)
+    assert list(told.by_lemma) == list(BELL_PROOFS)
 
 
 def test_proofs_of_one_text_are_one_set_of_claims(lab, audit):
@@ -10027,6 +10233,50 @@ def test_proofs_of_one_text_are_one_set_of_claims(lab, audit):
     claim = "claimed verified by a stored proof, unchecked"
     assert told.notes("missing") == [f"{name}: {claim}" for name in BELL_PROOFS]
     assert [row["theory"] for row in told.rows] == ["bell.spthy"] * 4
+
+
+@pytest.mark.parametrize(
+    "name, version",
+    [("proofs/{}.spthy", "1.11.0"), ("proofs/{}/out.spthy", "1.11.0"), ("proofs/{}.spthy", "")],
+    ids=["a file each", "a folder each", "several provers"],
+)
+def test_a_lemma_that_one_of_many_proof_files_proves_has_a_result(artifact, audit, name, version):
+    artifact.write("bell.spthy", BELL)
+    for number, (lemma, proof) in enumerate(BELL_PROOFS.items()):
+        others = dict.fromkeys(BELL_PROOFS, "by sorry")
+        by = version or f"1.{number}.0"
+        artifact.write(name.format(lemma), printed_theory(version=by, **{**others, lemma: proof}))
+    told = audit(".", code=3)
+    claim = "claimed verified by a stored proof, unchecked"
+    assert sorted(told.notes("missing")) == sorted(f"{lemma}: {claim}" for lemma in BELL_PROOFS)
+    assert "sorry" not in told.kinds
+
+
+@pytest.mark.parametrize("theory", ["./bell.spthy", "./proofs/calm.spthy"])
+def test_the_table_has_one_row_for_the_proofs_of_one_text(artifact, run_here, theory):
+    """Also where the source is not there."""
+    if theory == "./bell.spthy":
+        artifact.write("bell.spthy", BELL)
+    for lemma, proof in BELL_PROOFS.items():
+        others = dict.fromkeys(BELL_PROOFS, "by sorry")
+        artifact.write(f"proofs/{lemma}.spthy", printed_theory(**{**others, lemma: proof}))
+    told = run_here("audit", ".", code=3).out
+    _, _, theories = told.partition("Theories")
+    (row,) = [line for line in theories.splitlines() if "Tamarin 1.11.0" in line]
+    claim = "4 claimed verified by a stored proof, unchecked"
+    files = "./proofs/calm.spthy, ./proofs/quiet.spthy and 2 more"
+    assert re.split(" {2,}", row) == [theory, "Tamarin 1.11.0", "4", claim, files]
+
+
+def test_a_printed_text_with_other_lemmas_than_its_source_is_matched_by_name(artifact, audit):
+    """Flags give a theory other lemmas."""
+    artifact.write("bell.spthy", BELL.replace("lemma heard", "#ifdef A\n#endif\nlemma unheard"))
+    artifact.write("proofs/a.spthy", printed_theory())
+    told = audit(".", code=3)
+    by_name = "text matched by name: the lemmas of ./bell.spthy are not those of this file"
+    assert told.notes("assumption") == [by_name]
+    without = [each for each in told.notes("missing") if "has no result" in each]
+    assert without == ["unheard: has no result"]
 
 
 def test_a_proof_belongs_to_the_theory_of_its_name(lab, audit):
@@ -10103,13 +10353,52 @@ def test_with_a_trace_nothing_is_vacuous(lab, audit):
     assert "vacuity" not in told.kinds
 
 
-def test_logs_of_two_folders_can_disagree(lab, audit):
+def test_logs_that_have_only_a_name_in_common_may_disagree(lab, audit):
     lab.write("new/log", a_log(CALM, QUIET))
     lab.write("old/log", a_log(CALM_IS_FALSE, HEARD))
-    told = audit("old", "new", code=1)
-    (message,) = told.findings("disagreement")
+    told = audit("old", "new", code=0)
+    (message,) = told.notes("disagreement")
     who = "verified by unknown prover, falsified by unknown prover"
-    assert message == f"calm: {who} (in new and in old)"
+    doubt = "whether they are of one text, with the same flags, is not known"
+    assert message == f"calm: {who} (in new/log and in old/log): {doubt}"
+    assert told.findings("disagreement") == []
+
+
+@pytest.mark.parametrize(
+    "first, second, is_known",
+    [
+        ("logs/a", "logs/b", True),
+        ("old/log", "new/log", False),  # the theory may have changed between them
+        ("log", "other/log", False),  # of the second one nobody knows the theory
+    ],
+)
+def test_logs_matched_by_lemmas_disagree_in_one_folder_only(
+    artifact, audit, first, second, is_known
+):
+    artifact.write("bell.spthy", BELL)
+    artifact.write(first, a_log(QUIET, STILL, HEARD, CALM))
+    artifact.write(second, a_log(QUIET, STILL, HEARD, CALM_IS_FALSE))
+    told = audit(".", code=1)
+    assert told.found_of("disagreement") == ["calm"] * is_known
+    assert len(told.notes("disagreement")) == (not is_known)
+
+
+def test_logs_that_hold_one_text_disagree_in_any_folder(lab, audit):
+    lab.write("new/log", printed_theory() + BELL_LOG)
+    lab.write("old/log", printed_theory(calm="simplify SOLVED") + FALSE_BELL_LOG)
+    told = audit("new", "old", code=1)
+    assert told.found_of("disagreement") == ["calm"]
+
+
+def test_a_trace_in_another_folder_is_one_of_the_same_text(artifact, audit):
+    artifact.write("bell.spthy", BELL)
+    not_asked = "heard (exists-trace): analysis incomplete (1 steps)"
+    artifact.write("a/log", a_log(CALM, QUIET, STILL, not_asked))
+    told = audit(".", code=3)
+    meant = "heard: nobody asked for a proof"
+    assert told.notes("vacuity") == [vacuity(f"with a trace ({meant})")]
+    artifact.write("b/log", BELL_LOG)
+    assert "vacuity" not in audit(".", code=0).kinds
 
 
 def test_lemmas_of_one_name_in_two_theories_do_not_disagree(lab, audit):
@@ -10264,29 +10553,193 @@ def test_the_csv_of_an_audit_is_an_expectation(lab, run_here, audit):
     assert told.found_of("expectation") == ["heard"]
 
 
-BAD_EXPECTATIONS = {
-    "empty": "",
-    "no lemma": "{}",
-    "cut": "{",
-    "list": "[1]",
-    "no verdict": '{"a": "maybe"}',
-    "list of verdicts": '{"a": ["verified"]}',
-    "too deep": '{"a": {"b": {}}}',
-    "semicolons": "lemma;verdict\na;b\n",
-    "no row": "theory,lemma,verdict\n",
-    "csv without verdict": "theory,lemma,verdict\na,b,maybe\n",
-    "nul": "\0",
-    "much too deep": '{"a":' * 5000,
-    "twice": '{"a": "verified", "a": "falsified"}',
+# A prover for which every lemma is false that is proven with the flag LEAK.
+LEAKING = """
+verdict=verified
+case "$*" in *LEAK*) verdict="falsified - found trace";; esac
+echo "theory proof" > "$OUT"
+echo "  $LEMMA (all-traces): $verdict (7 steps)" | summary
+"""
+ONE_LEMMA = f'theory T begin\n{RULE_A}lemma three: "All k #i. A(k) @ i ==> F"\nend\n'
+BOUND = {"tamarin_options": ["--bound=9", "-s=8"]}
+LEAK = {"preprocess_flags": ["LEAK"]}
+
+
+def write_variants(lab, **variants):
+    """Results of `three` in one entry for each variant, which says what it changes."""
+    lab.write("t.spthy", ONE_LEMMA)
+    lab.prover(LEAKING)
+    base = {
+        "theory_file": "t.spthy",
+        "tamarin_versions": ["fake"],
+        "output_file_prefix": "t",
+    }
+    tasks = {name: {**base, **changes} for name, changes in variants.items()}
+    lab.recipe(tasks=tasks)
+    shutil.rmtree(lab.results, ignore_errors=True)
+    lab.run("run", "recipe.json", code=0)
+
+
+@pytest.fixture
+def pinned(lab, run_here):
+    """Results of three variants, and what `audit --format csv` says of them."""
+    write_variants(lab, plain={}, leak=LEAK, bound=BOUND)
+    text = run_here("audit", "results", "--format", "csv", code=0).out
+    lab.write("pinned.csv", text)
+    return text
+
+
+def test_what_an_audit_pins_is_met(pinned, audit):
+    told = audit("results", "--expect", "pinned.csv", code=0)
+    assert told.kinds.isdisjoint({"expectation", "missing"})
+
+
+@pytest.mark.parametrize("path", [".", "{here}", "../{name}/."])
+def test_what_an_audit_pins_of_one_name_in_two_folders_is_met(artifact, run_here, audit, path):
+    """Also where they are reached by another path."""
+    artifact.write("A/log", a_log(CALM, HEARD))
+    artifact.write("B/log", a_log(CALM_IS_FALSE, HEARD))
+    pinned = run_here("audit", ".", "--format", "csv", code=0).out
+    artifact.write("pinned.csv", pinned)
+    path = path.format(here=artifact.path, name=artifact.path.name)
+    told = audit(path, "--expect", "pinned.csv", code=0)
+    assert told.kinds.isdisjoint({"expectation", "missing"})
+    artifact.write("B/log", a_log(CALM, HEARD))
+    assert audit(path, "--expect", "pinned.csv", code=1).found_of("expectation") == ["calm"]
+
+
+def test_pinned_variants_whose_verdicts_change_places_are_found(lab, pinned, audit):
+    flipped = pinned.replace(",verified,verified,", ",X,X,").replace("falsified", "verified")
+    lab.write("pinned.csv", flipped.replace(",X,X,", ",falsified,falsified,"))
+    told = audit("results", "--expect", "pinned.csv", code=1)
+    missed = [each for each in told.told if each["kind"] == "expectation"]
+    found = [(each["entry"], each["flags"], each["message"]) for each in missed]
+    assert sorted(found) == [
+        ("bound", [], "falsified expected, verified now"),
+        ("leak", ["LEAK"], "verified expected, falsified now"),
+        ("plain", [], "falsified expected, verified now"),
+    ]
+
+
+@pytest.mark.parametrize("gone, rank", [("leak", bt.WRONG), ("bound", bt.NOTE)])
+def test_a_pinned_variant_that_is_gone_is_told(lab, pinned, audit, gone, rank):
+    """With other flags it was another model; with other options the lemma has an answer still."""
+    variants = {"plain": {}, "leak": LEAK, "bound": BOUND}
+    del variants[gone]
+    write_variants(lab, **variants)
+    told = audit("results", "--expect", "pinned.csv", code=int(rank == bt.WRONG))
+    (found,) = [each for each in told.told if each["kind"] == "missing"]
+    assert (found["entry"], found["rank"]) == (gone, rank)
+    assert found["source"].startswith("pinned.csv, row ")
+
+
+def test_a_renamed_entry_or_prover_is_pinned_all_the_same(lab, pinned, audit):
+    lab.write("pinned.csv", pinned.replace(",leak,", ",older,").replace(",fake,", ",old,"))
+    told = audit("results", "--expect", "pinned.csv", code=0)
+    assert "expectation" not in told.kinds
+
+
+SEPARATORS = pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma", "semi", "tab"])
+
+
+@SEPARATORS
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
+def test_tables_of_expectations_are_read(audit_expecting, separator, ending):
+    rows = ["Theory,Lemma,Verdict,note", "bell,calm,falsified,x", "", ",heard,verified"]
+    text = ending.join(rows).replace(",", separator)
+    told = audit_expecting(text, code=1)
+    assert told.findings("expectation") == ["calm: falsified expected, verified now"]
+
+
+UNCLEAR_ROWS = {
+    "no flags": ("lemma,verdict\nthree,verified\n", "expect, row 2: fits results with different"),
+    "json": ('{"three": "verified"}', "expect, 'three': fits results with different"),
+    "two rows": (
+        "lemma,verdict,flags\nthree,verified,LEAK\nthree,falsified,LEAK\nthree,verified,\n",
+        "expect, row 2, expect, row 3: different verdicts are expected of three in t.spthy by fake "
+        "-D=LEAK",
+    ),
 }
 
 
-@pytest.mark.parametrize("text", BAD_EXPECTATIONS.values(), ids=BAD_EXPECTATIONS)
-def test_bad_expectations_are_refused(lab, run_here, text):
+@pytest.mark.parametrize("text, problem", UNCLEAR_ROWS.values(), ids=UNCLEAR_ROWS)
+def test_expectations_that_do_not_say_which_result_is_meant_are_refused(
+    lab, pinned, run_here, text, problem
+):
+    lab.write("expect", text)
+    assert problem in run_here("audit", "results", "--expect", "expect", code=2).err
+
+
+CLEAR_ROWS = {
+    "flags": "lemma,verdict,flags\nthree,verified,\nthree,falsified,LEAK\n",
+    "entry": "lemma,verdict,entry\nthree,verified,plain\nthree,falsified,leak\n"
+    "three,verified,bound\n",
+}
+
+
+@pytest.mark.parametrize("text", CLEAR_ROWS.values(), ids=CLEAR_ROWS)
+def test_rows_may_say_what_they_mean_by_any_column(lab, pinned, audit, text):
+    lab.write("expect", text)
+    told = audit("results", "--expect", "expect", code=0)
+    assert told.kinds.isdisjoint({"expectation", "missing"})
+
+
+def test_a_pattern_means_all_that_fit_it(lab, pinned, audit):
+    lab.write("expect", '{"*": "verified"}')
+    told = audit("results", "--expect", "expect", code=1)
+    assert told.found_of("expectation") == ["three"]
+
+
+def test_of_patterns_that_fit_the_first_counts(audit_expecting):
+    told = audit_expecting('{"c*": "falsified", "*": "verified"}', code=1)
+    assert told.found_of("expectation") == ["calm"]
+
+
+def test_two_provers_that_disagree_miss_an_expectation(artifact, audit):
+    artifact.write("bell.spthy", BELL)
+    artifact.write("a.log", BELL_LOG)
+    artifact.write("b.log", FALSE_BELL_LOG)
+    artifact.write("expect", '{"calm": "verified"}')
+    told = audit(".", "--expect", "expect", code=1)
+    assert told.found_of("expectation") == ["calm"]
+
+
+def test_a_lemma_that_nobody_asked_for_misses_no_expectation_that_another_log_meets(lab, audit):
+    for number, log in enumerate(one_lemma_logs()):
+        lab.write(f"runs/{number}/log", log)
+    lab.write("expect", '{"calm": "verified", "heard": "verified"}')
+    told = audit("runs", "--expect", "expect", code=3)
+    assert "expectation" not in told.kinds
+
+
+BAD_EXPECTATIONS = {
+    "empty": ("", "nothing is expected here"),
+    "no lemma": ("{}", "nothing is expected here"),
+    "cut": ("{", "line 1 column 2"),
+    "list": ("[1]", "row 1: the heading has no column 'lemma'"),
+    "no verdict": ('{"a": "maybe"}', "'a': 'maybe' is no verdict"),
+    "list of verdicts": ('{"a": ["verified"]}', "'a': '[\"verified\"]' is no verdict"),
+    "too deep": ('{"a": {"b": {}}}', "'a': 'b': '{}' is no verdict"),
+    "semicolons": ("lemma;verdict\na;b\n", "row 2: 'b' is no verdict"),
+    "no row": ("theory,lemma,verdict\n", "nothing is expected here"),
+    "unknown verdict": ("lemma,verdict\na,verified\n\nb,maybe\n", "row 4: 'maybe' is no verdict"),
+    "no name": ("lemma,verdict\n,verified\n", "row 2 names no lemma"),
+    "too many cells": ("lemma,verdict\na,verified,b\n", "row 2 has 3 cells, the heading 2"),
+    "no column": ("lemma,result\na,verified\n", "row 1: the heading has no column 'verdict'"),
+    "twice a column": ("lemma,flags,flags,verdict\n", "row 1: the heading has two columns 'flags'"),
+    "nul": ("\0", ""),
+    "much too deep": ('{"a":' * 5000, ""),
+    "twice": ('{"a": "verified", "a": "falsified"}', "'a' stands twice"),
+}
+
+
+@pytest.mark.parametrize("text, problem", BAD_EXPECTATIONS.values(), ids=BAD_EXPECTATIONS)
+def test_bad_expectations_are_refused(lab, run_here, text, problem):
     lab.write("log", BELL_LOG)
     lab.write("expect", text)
     told = run_here("audit", "log", "--expect", "expect", code=2)
     assert "expect: " in told.err
+    assert problem in told.err
 
 
 def test_expectations_that_are_not_there_are_refused(lab, run_here):
@@ -10339,12 +10792,12 @@ SLOW_HEARD = HEARD.replace("2 steps", "40 steps")
 def test_steps_and_seconds_beyond_the_tolerance_are_findings(audit_against):
     lines = (CALM, QUIET, STILL, SLOW_HEARD)
     told = audit_against(*lines, code=1, options=["--tolerance", "1.5"], time="9s")
-    slower = "9 seconds, 1.5 in the baseline: more than 1.5 times as many"
+    slower = "9.00 s, 1.50 s in the baseline: more than 1.5 times as much"
     assert told.findings("expectation") == [
         f"calm: {slower}",
         f"quiet: {slower}",
         f"still: {slower}",
-        "heard: 40 steps, 2 in the baseline: more than 1.5 times as many",
+        "heard: 40 steps, 2 steps in the baseline: more than 1.5 times as much",
         f"heard: {slower}",
     ]
 
@@ -10358,6 +10811,48 @@ def test_less_than_a_second_more_is_no_finding(audit_against):
 def test_without_a_tolerance_steps_and_seconds_do_not_matter(audit_against):
     told = audit_against(CALM, QUIET, STILL, SLOW_HEARD, code=0, time="900s")
     assert "expectation" not in told.kinds
+
+
+@pytest.mark.parametrize("options", ["--against log --tolerance 0.9", "--tolerance 2"])
+def test_a_tolerance_that_means_nothing_is_refused(lab, options):
+    lab.write("log", BELL_LOG)
+    assert "tolerance" in lab.run("audit", "log", *options.split(), code=2).stderr
+
+
+def with_failed_checks(*titles):
+    """A printed theory, its prover complains of it."""
+    headings = "".join(f"{title}\n{'=' * len(title)}\n\n" for title in titles)
+    report = f"/*\nWARNING: the following wellformedness checks failed!\n\n{headings}*/\nend\n"
+    checks = f"  WARNING: {len(titles)} wellformedness checks failed!\n  calm"
+    log = BELL_LOG.replace("  calm", checks)
+    return printed_theory().removesuffix("\nend\n") + "\n" + report + log
+
+
+def test_a_warning_that_is_new_against_the_baseline_is_said_to_be_new(lab, audit):
+    lab.write("old/log", with_failed_checks("Unbound variables"))
+    lab.write("new/log", with_failed_checks("Unbound variables", "Lemma annotations"))
+    told = audit("new", "--against", "old", code=0)
+    checks = "2 wellformedness checks failed: Unbound variables, Lemma annotations"
+    new = f"new, not in the baseline: {checks}"
+    assert told.notes("warning") == [f"{lemma}: {new}" for lemma in BELL_PROOFS]
+
+
+def test_a_warning_of_the_baseline_is_none_that_is_new(lab, audit):
+    """The summary alone tells how many checks failed, not which."""
+    lab.write("old/log", with_failed_checks("Unbound variables").partition("end\n")[2])
+    lab.write("new/log", with_failed_checks("Unbound variables"))
+    told = audit("new", "--against", "old", code=0)
+    assert not any("new" in message for message in told.notes("warning"))
+
+
+def test_findings_against_a_baseline_name_the_variant(lab, audit):
+    write_variants(lab, plain={}, leak=LEAK)
+    told = lab.journal.read_text()
+    lab.write("old/batch.jsonl", told.replace('"verdict":"falsified"', '"verdict":"verified"'))
+    told = audit("results", "--against", "old", code=1)
+    (found,) = [each for each in told.told if each["kind"] == "expectation"]
+    assert found["message"] == "verified in the baseline, falsified now"
+    assert (found["entry"], found["flags"], found["source"]) == ("leak", ["LEAK"], "results")
 
 
 def test_a_baseline_that_is_not_there_is_refused(lab, run_here):
@@ -10387,17 +10882,25 @@ def test_a_theory_is_missed_although_another_folder_has_one_of_its_name(lab, two
     assert told.findings("missing") == [message]
 
 
+def compared(after, before):
+    """What differs between results of ours, which stand here, and earlier ones."""
+    earlier = bt.references_of(bt.Located("old", task) for task in before)
+    now = [bt.Located("new", task) for task in after]
+    return list(bt.compare(now, earlier, "before", math.inf))
+
+
 def test_results_are_compared_with_those_of_the_same_prover():
     before = [a_verified("x", prover="p"), a_falsified("x", prover="q")]
-    after = [a_falsified("x", prover="p")]
-    (found,) = bt.compare(after, before, "before", 0)
+    found, lost = compared([a_falsified("x", prover="p")], before)
     assert found.message == "verified before, falsified now"
+    assert (found.source, found.prover) == ("new", "p")
+    assert lost.message.startswith("falsified before, not in these results")
+    assert (lost.source, lost.prover, lost.rank) == ("old", "q", bt.NOTE)
 
 
 def test_of_another_prover_any_earlier_verdict_is_as_good():
     before = [a_verified("x", prover="p"), a_falsified("x", prover="q")]
-    after = [a_falsified("x", prover="new")]
-    assert list(bt.compare(after, before, "before", 0)) == []
+    assert compared([a_falsified("x", prover="new")], before) == []
 
 
 # --- Files and folders ----------------------------------------------------------------------------
@@ -10560,6 +11063,56 @@ def test_a_table_shows_lemmas_with_details_only(audit_table):
     assert "Lemmas" not in told
     assert "calm" not in told.partition("Theories")[2]
     assert "still" in audit_table("-d").partition("Lemmas")[2]
+
+
+def test_a_table_names_the_file_the_theory_and_the_prover(lab, run_here):
+    log = "tamarin-prover 1.10.0, (C) nobody\n" + FALSE_BELL_LOG
+    lab.write("d/runs/one.log", log)
+    write_old(lab, "d/bell.spthy", BELL)
+    told = run_here("audit", "d", code=1).out
+    assert "d/runs/one.log: bell.spthy: quiet (Tamarin 1.10.0)" in told
+
+
+def test_a_table_names_directory_prover_and_variant(lab, run_here):
+    write_variants(lab, plain={}, leak=LEAK, again=LEAK)
+    lab.write("expect", '{"*": "incomplete"}')
+    told = run_here("audit", "results", "--expect", "expect", code=1).out
+    assert "verified now   results: t.spthy: three (fake)\n" in told
+    places = ["three (fake -D=LEAK, leak)", "three (fake -D=LEAK, again)"]
+    assert "; ".join(f"results: t.spthy: {place}" for place in places) in told
+
+
+def test_a_table_counts_lemmas_not_results_and_tells_variants_apart(lab, run_here):
+    write_variants(lab, plain={}, leak=LEAK, again=LEAK)
+    _, _, theories = run_here("audit", "results", code=0).out.partition("Theories\n\n")
+    rows = [re.split(" {2,}", line) for line in theories.splitlines()]
+    assert rows[0] == ["theory", "prover", "flags", "lemmas", "results", "from"]
+    assert [row[-3:-1] for row in rows[1:3]] == [["1", "1 verified"], ["1", "2 falsified"]]
+
+
+def test_a_table_of_two_flag_sets_names_the_log_of_each(lab, run_here):
+    lab.write("logs/plain", printed_theory() + BELL_LOG)
+    lab.write("logs/loud", printed_theory(OTHER_BELL, calm="simplify SOLVED") + FALSE_BELL_LOG)
+    told = run_here("audit", "logs", "-d", code=1).out
+    theories, _, lemmas = told.partition("Theories")[2].partition("Lemmas")
+    assert [line.split()[-1] for line in theories.splitlines()[3:5]] == ["logs/loud", "logs/plain"]
+    assert lemmas.count("logs/plain") == 4
+
+
+def test_details_tell_variants_apart_and_times_as_people_write_them(lab, run_here):
+    write_variants(lab, plain={}, leak=LEAK, bound=BOUND)
+    told = run_here("audit", "results", "-d", code=0).out
+    head, *rows = told.partition("Lemmas\n\n")[2].strip().splitlines()
+    assert " ".join(head.split()).endswith("prover entry options flags result steps time from")
+    assert ["bound" in rows[2], "--bound=9 -s=8" in rows[2], "LEAK" in rows[1]] == [True] * 3
+    assert all(re.search(r" \d\.\d\d s  results$", row) for row in rows)
+
+
+def test_the_cases_of_two_variants_are_two_in_junit(lab, run_here):
+    write_variants(lab, plain={}, leak=LEAK)
+    told = run_here("audit", "results", "-f", "junit", code=0).out
+    names = [case.get("name") for case in ElementTree.fromstring(told).iter("testcase")]
+    assert names == ["three [fake]", "three [fake -D=LEAK]"]
 
 
 def test_a_table_is_the_same_each_time(audit_table):
@@ -11154,6 +11707,81 @@ def test_results_of_one_prover_on_a_lemma_stand_in_lines_of_their_own():
     assert [one[0], one[2], one[5]] == ["X", "verified", "falsified"]
     assert [two[0], two[2], two[5]] == ["", "", "verified"]
     assert [three[0], three[2], three[5]] == ["", "", "timeout"]
+
+
+VARIANTS = (
+    {"entry": "plain"},
+    {"entry": "leak", "flags": ("LEAK",)},
+    {"entry": "bound", "options": ("--bound=9",)},
+)
+
+
+def variants(**more):
+    """One lemma by one prover in three variants."""
+    for number, variant in enumerate(VARIANTS):
+        yield ended_task(f"a_{number}", **{"lemma": "one", **variant, **more})
+
+
+def test_variants_are_told_apart_side_by_side():
+    tasks = [*variants(), *(ended_task(f"b{n}", prover="q", **v) for n, v in enumerate(VARIANTS))]
+    head, *rows, _ = page_of(*tasks).tables["Provers side by side"]
+    assert head[:4] == ["entry", "options", "flags", "lemma"]
+    assert [row[:3] for row in rows] == [
+        ["plain", "", ""],
+        ["leak", "", "LEAK"],
+        ["bound", "--bound=9", ""],
+    ]
+
+
+def test_variants_are_told_apart_in_what_results_rest_on():
+    tables = page_of(*variants(assumes=("x",))).tables
+    head, *rows = tables["What the results rest on"]
+    columns = [head.index(title) for title in ("entry", "options", "flags")]
+    told = [[row[column] for column in columns] for row in rows]
+    assert told == [["plain", "", ""], ["leak", "", "LEAK"], ["bound", "--bound=9", ""]]
+
+
+def test_variants_are_told_apart_in_junit():
+    tasks = [*variants(entry="n")]
+    suites = ElementTree.fromstring(report_of(batch_with(*tasks), "junit"))
+    names = [case.get("name") for case in suites.iter("testcase")]
+    assert names == ["one [p]", "one [p -D=LEAK]", "one [p --bound=9]"]
+
+
+def test_variants_are_told_apart_in_the_final_table():
+    tasks = list(variants())
+    head, *rows = bt.final_table(batch_with(*tasks), "results", tasks).splitlines()[:4]
+    assert head.split()[:5] == ["result", "task", "entry", "options", "flags"]
+    assert [row.split()[2] for row in rows] == ["plain", "leak", "bound"]
+    assert ["LEAK" in rows[1], "--bound=9" in rows[2]] == [True, True]
+
+
+def test_a_final_table_without_variants_has_no_column_for_them():
+    tasks = [ended_task("a", lemma="a"), ended_task("b", lemma="b", flags=("X",), entry="other")]
+    heading = bt.final_table(batch_with(*tasks), "results", tasks).splitlines()[0]
+    assert heading.split() == ["result", "task", "steps", "time", "memory"]
+
+
+def report_of_two(form):
+    """A report of two batches whose theories have one name and different texts."""
+    batches = {}
+    for directory, digest in (("/x/old", "a" * 32), ("/x/new", "b" * 32)):
+        batches[directory] = batch_with(ended_task("t--one--p", theory_digest=digest))
+    return "".join(bt.REPORTS[form](batches, "/x"))
+
+
+def test_two_theories_of_one_name_stay_two_in_a_report():
+    page = PageReader(report_of_two("html"))
+    head, *rows = page.tables["Results"]
+    columns = [head.index(title) for title in ("directory", "theory")]
+    told = [[row[column] for column in columns] for row in rows]
+    assert told == [["old", "t.spthy (text aaaaaaaa)"], ["new", "t.spthy (text bbbbbbbb)"]]
+
+
+def test_details_of_several_batches_name_the_directory_of_each():
+    told = report_of_two("md")
+    assert "### t\\-\\-one" not in told
+    assert re.findall(r"### t--one--p\\: (\w+)\\: verified", told) == ["old", "new"]
 
 
 def test_verdicts_of_one_prover_stand_in_the_results_alone():
