@@ -9730,6 +9730,7 @@ def test_a_log_tells_the_verdicts_of_its_summary(lab, audit):
     assert heard["steps"] == 2
     assert heard["time_s"] == 1.5
     assert heard["prover"] == "unknown prover"
+    assert heard["source"] == "log"
 
 
 def test_an_analyzed_theory_tells_the_verdicts_of_the_summary_behind_it(lab, audit):
