@@ -3173,8 +3173,8 @@ def test_a_later_run_takes_neither_itself_nor_its_ancestors_for_survivors():
 @pytest.mark.parametrize(
     "says, told",
     [
-        ("echo ls 9.1", "this is no Tamarin prover: it says 'ls 9.1'"),
-        ("echo no such option >&2; exit 2", "this is no Tamarin prover: no such option"),
+        ("echo ls 9.1", "'fake' is not known to be a Tamarin: its answer is 'ls 9.1'"),
+        ("echo no such option >&2; exit 2", "'fake' is not known to be a Tamarin: no such option"),
         ("kill -9 $$", "SIGKILL"),
     ],
 )
