@@ -5334,6 +5334,8 @@ class Recipe:
         self._is_file = text is None
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
+        # What may be meant instead of a text that stands there, for `check --fix`.
+        self.mends: dict[JsonPath, str] = {}
         self.data: Json = self._parse()
         for problem in RECIPE.problems(self.data, ()):
             self.problem(problem.path, problem.message)
@@ -5373,8 +5375,29 @@ class Recipe:
 
     def raise_problems(self) -> None:
         """Raise InputError with all problems that were noted, if there are any."""
-        if self._problems:
-            raise InputError("\n".join(self._problems))
+        if not self._problems:
+            return
+        lines = list(self._problems)
+        if self.mends and self._is_file:
+            names = plural(len(self.mends), "name")
+            command = quoted(["batch_tamarin.py", "check", self.path, "--fix", "-o", "NEW.json"])
+            lines.append(
+                f"batch-tamarin takes names of lemmas for prefixes: {printable(command)} writes a "
+                f"recipe with '*' behind {names}"
+            )
+        raise InputError("\n".join(lines))
+
+    def mended_text(self) -> str:
+        """The text with what `mends` says; all else in it stays as people wrote it."""
+        pieces: list[str] = []
+        done = 0
+        places = {self._positions[path]: mend for path, mend in self.mends.items()}
+        for place in sorted(places):
+            member = _JSON_MEMBER.match(self.text, place)
+            if member:
+                pieces += [self.text[done : member.start(1)], json.dumps(places[place])]
+                done = member.end(1)
+        return "".join(pieces) + self.text[done:]
 
     def _parse(self) -> Json:
         """The text as a JSON object. A member that is `null` is as if it were not there."""
@@ -5438,6 +5461,9 @@ def _no_json(text: str, error: json.JSONDecodeError) -> str:
 
 # A string that has a colon behind it is a key.
 _JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+')
+
+# A key, and the string behind it.
+_JSON_MEMBER = re.compile(r'"(?:[^"\\]|\\.)*"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
 def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
@@ -5667,6 +5693,19 @@ class OneOrNamed(ValueKind):
         yield from kind.problems(value, path)
 
 
+@dataclass(eq=False)
+class OneOrList(ValueKind):
+    """A value of one kind, or a list with at least one of them."""
+
+    item: ValueKind
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        kind = self.item
+        if isinstance(value, list):
+            kind = ListOf(self.item, "must not be an empty list", least=1)
+        yield from kind.problems(value, path)
+
+
 class ProverEntry(ValueKind):
     """A prover of `tamarin_versions`; its alias becomes part of file names."""
 
@@ -5836,8 +5875,9 @@ EXPECTATIONS = OneOrNamed(VERDICT, "must be an object with at least one lemma")
 LEMMA_FIELDS = Fields(_LEMMA, required=("name",))
 
 _TASK: dict[str, ValueKind] = {
-    # A pattern, too, where the prefix contains {theory}.
-    "theory_file": TEXT,
+    # A pattern, too, or a list of both, where the prefix contains {theory}; in a list "!pattern"
+    # takes theories away.
+    "theory_file": OneOrList(TEXT),
     "output_file_prefix": FILE_NAME,
     **_OVERRIDES,
     "expect": EXPECTATIONS,
@@ -6090,7 +6130,7 @@ class _Planner:
         self.recipe = recipe
         self.provers = provers
         self.limits = JobLimits(limits, warn)
-        self.lemmas = LemmaSelection(recipe, provers)
+        self.lemmas = LemmaSelection(recipe, provers, warn)
         self.dependencies = DependencyFinder(recipe, provers)
         self.ids = TaskIds()
 
@@ -6243,6 +6283,20 @@ class LemmaItem(NamedTuple):
     flags: tuple[str, ...]
     limits: Limits
     expect: Expectations
+    own: Json  # what the item itself sets, as in the recipe: "resources.timeout" is one of the keys
+    settings: Json  # the same with what it inherits
+
+    def idle_beside(self, first: LemmaItem) -> list[str]:
+        """What this item sets that does not apply to a lemma that `first` takes."""
+        # Who gives a lemma's name, or "*" for all that is left, knows that the other one counts.
+        is_special = not _is_pattern(first.pattern) or self.pattern == "*"
+        idle: list[str] = []
+        for key, value in self.own.items():
+            if is_special and key in first.own:
+                continue
+            if first.settings.get(key) != value:
+                idle.append(key)
+        return idle
 
 
 class LemmaExclusion(NamedTuple):
@@ -6252,12 +6306,20 @@ class LemmaExclusion(NamedTuple):
     path: JsonPath
 
 
+class TheoryName(NamedTuple):
+    """A name or a pattern of theory files."""
+
+    text: str
+    place: JsonPath  # where it stands
+
+
 class RecipeEntry(NamedTuple):
     """An entry of the recipe's `tasks`, its inheritance resolved."""
 
     name: str
     path: JsonPath
-    theory_file: str  # a name or a pattern
+    theories: tuple[TheoryName, ...]
+    theory_exclusions: tuple[str, ...]  # `"!pattern"`, here without the `!`
     prefix: str  # may contain {theory}
     cwd: str  # absolute
     prove: bool
@@ -6271,6 +6333,7 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
     path: JsonPath = ("tasks", name)
     items: list[LemmaItem] = []
     exclusions: list[LemmaExclusion] = []
+    theories, theory_exclusions = _named_theories(data["theory_file"], path)
     lemmas = data.get("lemmas", ())
     for index, item in enumerate(lemmas):
         item_path = (*path, "lemmas", index)
@@ -6291,7 +6354,8 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
     return RecipeEntry(
         name=name,
         path=path,
-        theory_file=data["theory_file"],
+        theories=tuple(theories),
+        theory_exclusions=tuple(theory_exclusions),
         prefix=data["output_file_prefix"],
         cwd=share(cwd),
         prove=prove,
@@ -6299,6 +6363,23 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
         items=tuple(items),
         exclusions=tuple(exclusions),
     )
+
+
+def _named_theories(
+    theory_file: str | Sequence[str], entry_path: JsonPath
+) -> tuple[list[TheoryName], list[str]]:
+    """The theories that a `theory_file` names, and the patterns that take some away."""
+    path: JsonPath = (*entry_path, "theory_file")
+    if isinstance(theory_file, str):
+        return [TheoryName(theory_file, path)], []
+    names: list[TheoryName] = []
+    exclusions: list[str] = []
+    for index, text in enumerate(theory_file):
+        if text.startswith("!"):
+            exclusions.append(text[1:])
+        else:
+            names.append(TheoryName(text, (*path, index)))
+    return names, exclusions
 
 
 def _read_item(
@@ -6323,7 +6404,19 @@ def _read_item(
         flags=share(flags),
         limits=limits.decide([own, inherited]),
         expect=expect,
+        own=_lemma_settings(item),
+        settings={**_lemma_settings(task), **_lemma_settings(item)},
     )
+
+
+def _lemma_settings(data: Json) -> Json:
+    """What a task, or an item of its `lemmas`, sets for lemmas: each of its resources by itself."""
+    settings = {key: data[key] for key in _LEMMA if key in data}
+    settings.pop("name", None)
+    resources = settings.pop("resources", {})
+    for key, value in resources.items():
+        settings[f"resources.{key}"] = value
+    return settings
 
 
 # --- Limits ---------------------------------------------------------------------------------------
@@ -6450,28 +6543,61 @@ class TheoryFile(NamedTuple):
 
 
 def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
-    """The theories that an entry names, in the order of their paths; what is wrong is noted.
+    """The theories that an entry names, those of a pattern by path; what is wrong is noted.
 
     One that is named, not matched by a pattern, may be missing: who reads it will tell.
     """
-    name = entry.theory_file
-    place = (*entry.path, "theory_file")
-    may_be_many = "{theory}" in entry.prefix
-    theories = _named_theory(recipe, name, place)
+    path = (*entry.path, "theory_file")
+    if len(entry.theories) > 1 and "{theory}" not in entry.prefix:
+        recipe.problem(path, _NEEDS_THEORY_IN_PREFIX)
+        return []
+    found: dict[str, TheoryFile] = {}
+    for name in entry.theories:
+        for theory in _theories_of(recipe, name, "{theory}" in entry.prefix):
+            found.setdefault(os.path.abspath(theory.path), theory)
+    left = _without_excluded(recipe, found, entry.theory_exclusions)
+    if not left and (found or not entry.theories):
+        recipe.problem(path, "names no theory, or takes all away again")
+    return left
+
+
+_NEEDS_THEORY_IN_PREFIX = (
+    "a pattern, or a list of theories, needs {theory} in output_file_prefix, so that each theory "
+    "has results of its own"
+)
+
+
+def _theories_of(recipe: Recipe, name: TheoryName, may_be_many: bool) -> list[TheoryFile]:
+    """The theories that one name or pattern means."""
+    theories = _named_theory(recipe, name.text, name.place)
     if not theories and may_be_many:
-        theories = _matching_theories(recipe, name, place)
+        theories = _matching_theories(recipe, name.text, name.place)
     if theories:
         return theories
-    if not _is_pattern(name):
-        return [TheoryFile(name, os.path.expanduser(name), place)]
-    message = _no_theory_file(recipe, name)
+    if not _is_pattern(name.text):
+        return [TheoryFile(name.text, os.path.expanduser(name.text), name.place)]
+    message = _no_theory_file(recipe, name.text)
     if not may_be_many:
-        message = (
-            "a pattern needs {theory} in output_file_prefix, so that each theory has results of "
-            "its own"
-        )
-    recipe.problem(place, message)
+        message = _NEEDS_THEORY_IN_PREFIX
+    recipe.problem(name.place, message)
     return []
+
+
+def _without_excluded(
+    recipe: Recipe, found: Mapping[str, TheoryFile], exclusions: Iterable[str]
+) -> list[TheoryFile]:
+    """The theories, which are given by absolute path, that no exclusion takes away."""
+    # One that takes nothing away is no mistake: results may come later.
+    left = dict(found)
+    for pattern in exclusions:
+        excluded: set[str] = set()
+        for root in (os.getcwd(), os.path.abspath(recipe.directory or ".")):
+            excluded.update(map(os.path.abspath, _glob(pattern, root).values()))
+        for path in found:
+            # Without a folder it means files of that name wherever they lie.
+            if path in excluded or fnmatch.fnmatchcase(os.path.basename(path), pattern):
+                left.pop(path, None)
+    return list(left.values())
 
 
 def _no_theory_file(recipe: Recipe, name: str) -> str:
@@ -6636,9 +6762,11 @@ class Selection(NamedTuple):
 class LemmaSelection:
     """Selects lemmas of theories; notes what selects none."""
 
-    def __init__(self, recipe: Recipe, provers: Mapping[str, Prover]) -> None:
+    def __init__(self, recipe: Recipe, provers: Mapping[str, Prover], warn: Warn) -> None:
         self._recipe = recipe
         self._provers = provers
+        self._warn = warn
+        self._warned_of: set[tuple[JsonPath, JsonPath]] = set()
         self._theories = TheoryReader(recipe)
 
     def select(self, entry: RecipeEntry, file: TheoryFile) -> Selection:
@@ -6654,8 +6782,10 @@ class LemmaSelection:
         for item in items:
             choices, unread_here = self._matching(item, file)
             if _is_pattern(item.pattern):
-                taken = {choice.lemma.name for choice in chosen}
-                taken.update(lemmas.item.pattern for lemmas in unread)
+                taken = {choice.lemma.name: choice.item for choice in chosen}
+                taken.update((each.item.pattern, each.item) for each in unread)
+                lemmas = [choice.lemma for choice in choices]
+                self._warn_of_idle_settings(entry, item, lemmas, taken)
                 choices = [choice for choice in choices if choice.lemma.name not in taken]
             chosen += choices
             unread += unread_here
@@ -6707,11 +6837,45 @@ class LemmaSelection:
             # Most likely mistyped, and what should not run would run.
             self._recipe.problem(path, f"'{word}' takes no lemma away")
 
+    def _warn_of_idle_settings(
+        self,
+        entry: RecipeEntry,
+        item: LemmaItem,
+        lemmas: Iterable[Lemma],
+        taken: Mapping[str, LemmaItem],
+    ) -> None:
+        """Say what an item sets in vain for lemmas that it selects, as others have taken them."""
+        in_vain: dict[JsonPath, list[str]] = {}  # names of lemmas, by the item that has taken them
+        for lemma in lemmas:
+            excluded = any(_selects(each.pattern, lemma) for each in entry.exclusions)
+            first = taken.get(lemma.name)
+            if first and not excluded and item.idle_beside(first):
+                in_vain.setdefault(first.path, []).append(lemma.name)
+        for names in in_vain.values():
+            self._warn_of_overlap(item, taken[names[0]], names)
+
+    def _warn_of_overlap(self, item: LemmaItem, first: LemmaItem, names: Iterable[str]) -> None:
+        """Say, once for two items, what one sets in vain for lemmas that the other has taken."""
+        if (item.path, first.path) in self._warned_of:
+            return
+        self._warned_of.add((item.path, first.path))
+        place = ".".join(map(str, item.path))
+        settings = ", ".join(item.idle_beside(first))
+        lemmas = listed(dict.fromkeys(names), 3)
+        self._warn(
+            f"{place} ('{item.pattern}'): what it sets does not apply to {lemmas}: {settings}; "
+            f"'{first.pattern}' comes first (names before patterns, these in their order)"
+        )
+
     def _no_such_lemma(self, item: LemmaItem, file: TheoryFile, names: Collection[str]) -> None:
         path = printable(file.path)
         if not names:
             message = f"{path} has no lemmas (with these flags): nothing to prove"
             self._recipe.problem(item.path[:2], message)
+            return
+        as_prefix = [name for name in names if name.startswith(item.pattern)]
+        if as_prefix:
+            self._no_prefixes(item, file, as_prefix)
             return
         first_names = list(names)[:12]
         some = ", ".join(first_names)
@@ -6720,6 +6884,17 @@ class LemmaSelection:
         hint = did_you_mean(item.pattern, names)
         message = f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}"
         self._recipe.problem((*item.path, "name"), message)
+
+    def _no_prefixes(self, item: LemmaItem, file: TheoryFile, names: Sequence[str]) -> None:
+        """A name that only begins the names of lemmas, which batch-tamarin would select."""
+        pattern = f"{item.pattern}*"
+        path = (*item.path, "name")
+        self._recipe.mends[path] = pattern
+        message = (
+            f"no lemma of {printable(file.path)} has the name '{printable(item.pattern)}'; "
+            f"'{printable(pattern)}' would select {listed(names, 3)}"
+        )
+        self._recipe.problem(path, message)
 
 
 def _one_of_patterns(unread: Sequence[UnreadLemmas]) -> list[UnreadLemmas]:
@@ -15384,6 +15559,7 @@ def add_check_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "recipe.json",
         "recipe.json -d          # every task with its command",
         f"recipe.json --report    # all that the provers say, in ./{CHECK_REPORT}/",
+        "old.json --fix -o new.json    # a recipe of batch-tamarin whose names are prefixes",
     )
     add_recipe_argument(parser)
     add_limit_arguments(parser)
@@ -15392,6 +15568,16 @@ def add_check_command(commands: argparse._SubParsersAction[Parser]) -> None:
         action="store_true",
         help=f"write the full text of warnings and errors to ./{CHECK_REPORT}/",
     )
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="write the recipe to the file of -o with '*' behind names that begin names of lemmas, "
+        "as batch-tamarin takes them, and check that",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", default="", help="where --fix writes the recipe"
+    )
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
     parser.add_argument(
         "-d",
         "--debug",
@@ -15879,7 +16065,8 @@ def command_check(args: argparse.Namespace) -> int:
     """
     import tempfile
 
-    recipe = Recipe(args.recipe)
+    recipe_file = mend_recipe(args) if args.fix else args.recipe
+    recipe = Recipe(recipe_file)
     batch = plan_recipe(recipe, asked_options(args))
     with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
         for name in EVIDENCE_FOLDERS:
@@ -15899,7 +16086,37 @@ def command_check(args: argparse.Namespace) -> int:
             print_tasks(batch, check.job.task_ids, directory)
         else:
             print_lemmas(batch, check.job.task_ids)
-    return conclude_checks(batch, checks, args.recipe)
+    return conclude_checks(batch, checks, recipe_file)
+
+
+def mend_recipe(args: argparse.Namespace) -> str:
+    """Write the recipe with what `--fix` can mend, for `check` to go on with; its path.
+
+    Raises InputError.
+    """
+    if not args.output:
+        raise InputError("--fix needs -o NEW.json: the recipe itself stays as it is")
+    refuse_existing(args.output, args.force)
+    recipe = Recipe(args.recipe)
+    machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    # What else is wrong is told of the mended recipe.
+    with suppress(InputError):
+        plan_batch(recipe, recipe_provers(recipe), machine, asked_options(args), lambda text: None)
+    if not recipe.mends:
+        say("nothing to fix: no name of a lemma is a mere prefix; no file was written")
+        return str(args.recipe)
+    write_file(args.output, recipe.mended_text())
+    names = plural(len(recipe.mends), "name")
+    say(f"wrote {args.output}, with '*' behind {names}")
+    return str(args.output)
+
+
+def refuse_existing(path: str, force: bool) -> None:
+    """Raise InputError where a file is that nobody wants to lose."""
+    if os.path.exists(path) and not force:
+        raise InputError(
+            "is there already: give another file with -o, or write over it with --force", path
+        )
 
 
 def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
@@ -16147,11 +16364,7 @@ def command_init(args: argparse.Namespace) -> int:
             "stdin is no terminal to ask on: add --yes, and options for what should not be as by "
             "default"
         )
-    if os.path.exists(args.output) and not args.force:
-        raise InputError(
-            "is there already: give another file with -o, or write over it with --force",
-            args.output,
-        )
+    refuse_existing(args.output, args.force)
     room = Limits(available_cores(), available_memory_mb(), math.inf)
     provers = ask_provers(args)
     config = ask_limits(args, room)

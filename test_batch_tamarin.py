@@ -3907,10 +3907,10 @@ def test_lemmas_that_a_pattern_takes_away_are_not_planned(lab):
     assert planned_lemmas(lab, "!t*") == "one"
 
 
-def lemmas_with_options(lab):
+def lemmas_with_options(lab, warn=pytest.fail):
     """What the lab's recipe plans, in its order, each as `LEMMA OPTIONS`."""
     lines = []
-    for plan in plans_of(lab):
+    for plan in plans_of(lab, warn=warn):
         words = [plan.lemma, *plan.options]
         lines.append(" ".join(words))
     return lines
@@ -3919,8 +3919,8 @@ def lemmas_with_options(lab):
 def test_an_exact_name_beats_a_pattern_before_it(lab):
     lab.prover(VERIFY)
     pattern = {"name": "t*", "tamarin_options": ["--bound=5"]}
-    lab.recipe(lemmas=[pattern, {"name": "three"}])
-    assert lemmas_with_options(lab) == ["two --bound=5", "three"]
+    lab.recipe(lemmas=[pattern, {"name": "three", "tamarin_options": ["--bound=7"]}])
+    assert lemmas_with_options(lab) == ["two --bound=5", "three --bound=7"]
 
 
 def test_of_patterns_the_first_counts(lab):
@@ -3928,6 +3928,95 @@ def test_of_patterns_the_first_counts(lab):
     first = {"name": "*o", "tamarin_options": ["--bound=5"]}
     lab.recipe(lemmas=[first, {"name": "t*"}])
     assert lemmas_with_options(lab) == ["two --bound=5", "three"]
+
+
+# Items of `lemmas`, and what is said of them.
+OVERLAPS = """
+--- a pattern behind another one: lemmas.1 ('*o'); apply to two: resources.timeout; 't*' comes
+[{"name": "t*"}, {"name": "*o", "resources": {"timeout": 9}}]
+--- a name behind a pattern that says more: lemmas.0 ('t*'); to two: tamarin_options; 'two' comes
+[{"name": "t*", "tamarin_options": ["-x"], "expect": "verified"},
+ {"name": "two", "expect": "falsified"}]
+--- both say something else: lemmas.1 ('t*'); apply to three: resources.timeout; '*e' comes
+[{"name": "*e", "resources": {"timeout": 8}}, {"name": "t*", "resources": {"timeout": 9}}]
+"""
+
+
+@pytest.mark.parametrize("text, wanted", cases(OVERLAPS))
+def test_what_a_pattern_sets_in_vain_is_said(lab, text, wanted):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=json.loads(text))
+    said = []
+    plan_recipe(lab, warn=said.append)
+    (warning,) = said
+    for words in wanted.split("; "):
+        assert words in warning
+
+
+WITHOUT_OVERLAP = """
+--- all others, with a limit of their own
+[{"name": "t*", "resources": {"timeout": 8}}, {"name": "*", "resources": {"timeout": 9}}]
+--- a name whose limit replaces that of all
+[{"name": "*", "resources": {"timeout": 9}}, {"name": "two", "resources": {"timeout": 8}}]
+--- the same limit for both
+[{"name": "t*", "resources": {"timeout": 9}}, {"name": "*o", "resources": {"timeout": 9}}]
+--- lemmas that are taken away
+[{"name": "t*"}, {"name": "*o", "resources": {"timeout": 9}}, {"name": "!two"}]
+"""
+
+
+@pytest.mark.parametrize("text, _", cases(WITHOUT_OVERLAP))
+def test_nothing_is_said_of_settings_that_nobody_misses(lab, text, _):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=json.loads(text))
+    plan_recipe(lab, warn=pytest.fail)
+
+
+def recipe_of_prefixes(lab):
+    """A recipe whose lemmas are named as batch-tamarin takes them, in a layout of its own."""
+    lab.prover(CHECKED)
+    lab.recipe(lemmas=[{"name": "t"}, {"name": "on", "expect": "verified"}])
+    text = (lab.path / "recipe.json").read_text().replace('"name": "t"', '"name" : "t" ')
+    lab.write("recipe.json", text)
+    return text
+
+
+def test_names_that_are_prefixes_are_told_with_the_pattern_that_is_meant(lab):
+    recipe_of_prefixes(lab)
+    told = complaints(lab)
+    assert (
+        "lemmas.0.name: no lemma of t.spthy has the name 't'; 't*' would select two, three" in told
+    )
+    assert "'on*' would select one" in told
+    assert told.endswith(
+        "check recipe.json --fix -o NEW.json writes a recipe with '*' behind 2 names"
+    )
+
+
+def test_check_writes_the_recipe_that_was_meant_and_checks_it(lab):
+    text = recipe_of_prefixes(lab)
+    done = lab.run("check", "recipe.json", "--fix", "-o", "new.json", code=0)
+    mended = text.replace('"name" : "t" ', '"name" : "t*" ').replace('"on"', '"on*"')
+    assert (lab.path / "new.json").read_text() == mended
+    assert "wrote new.json, with '*' behind 2 names" in done.stderr
+    assert "run new.json" in done.stderr
+    assert (lab.path / "recipe.json").read_text() == text
+
+
+def test_check_writes_no_recipe_where_none_is_to_be_mended(lab):
+    lab.prover(CHECKED)
+    lab.recipe()
+    done = lab.run("check", "recipe.json", "--fix", "-o", "new.json", code=0)
+    assert "nothing to fix" in done.stderr
+    assert not (lab.path / "new.json").exists()
+
+
+@pytest.mark.parametrize("options, wanted", [("", "--fix needs -o"), ("-o t.spthy", "--force")])
+def test_fix_writes_over_no_file(lab, options, wanted):
+    recipe_of_prefixes(lab)
+    done = lab.run("check", "recipe.json", "--fix", *options.split(), code=2)
+    assert wanted in done.stderr
+    assert (lab.path / "t.spthy").read_text() == THEORY
 
 
 # What batch-tamarin writes into recipes, or takes there: numbers as texts, 1.0 for 1, null.
@@ -3982,6 +4071,22 @@ def test_a_pattern_means_all_theories_that_match_in_the_order_of_their_paths(lab
     lab.recipe(theory_file="many/*.spthy", output_file_prefix="g-{theory}")
     change_recipe(lab, 'tasks.task.lemmas = [{"name": "one"}]')
     assert [plan.id for plan in plans_of(lab)] == ["g-a--one--fake", "g-b--one--fake"]
+
+
+@pytest.mark.parametrize(
+    "theory_file, wanted",
+    [
+        (["many/*.spthy", "!*_results.spthy"], "a b"),
+        (["t.spthy", "many/**/*.spthy", "!many/a*"], "t b c"),
+        (["many/b.spthy", "many/*.spthy", "!nothing*", "!a*"], "b"),
+    ],
+)
+def test_a_list_of_theories_can_take_some_away(lab, theory_file, wanted):
+    lab.prover(VERIFY)
+    for name in ("b", "a", "a_results", "deep/c"):
+        lab.write(f"many/{name}.spthy", THEORY)
+    lab.recipe(theory_file=theory_file, output_file_prefix="{theory}", lemmas=[{"name": "one"}])
+    assert [plan.id for plan in plans_of(lab)] == [f"{name}--one--fake" for name in wanted.split()]
 
 
 def test_a_pattern_is_looked_for_beside_the_recipe_where_nothing_matches_here(lab):
@@ -4079,6 +4184,14 @@ tasks.task.theory_file = null
 tasks.task.theory_file = "u.spthy"
 --- a pattern whose theories would share results: tasks.task.theory_file; needs {theory}
 tasks.task.theory_file = "*.spthy"
+--- several theories that would share results: tasks.task.theory_file; needs {theory}
+tasks.task.theory_file = ["t.spthy", "u.spthy"]
+--- no theory in a list: tasks.task.theory_file; names no theory
+tasks.task.theory_file = ["t.spthy", "!t*"]
+--- a list of nothing: tasks.task.theory_file; empty
+tasks.task.theory_file = []
+--- no text in a list: tasks.task.theory_file.0; text
+tasks.task.theory_file = [1]
 --- no such directory: tasks.task.cwd; no directory
 tasks.task.cwd = "nowhere"
 --- no such prover: no executable program 'nowhere'
