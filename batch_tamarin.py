@@ -16903,10 +16903,43 @@ def command_lemmas(args: argparse.Namespace) -> int:
         lemmas = [lemma_json(lemma) for lemma in theory.lemmas]
         print_out(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2) + "\n")
         return 0
-    rows = [("lemma", "trait", "line", "attributes", "assumes")]
-    rows += [lemma_row(lemma) for lemma in theory.lemmas]
-    print_out(text_table(rows) + "\n")
+    columns = terminal_size()[0] if sys.stdout.isatty() else PIPE_COLUMNS
+    print_out(lemma_table(theory.lemmas, columns) + "\n")
     return 0
+
+
+def lemma_table(lemmas: Sequence[Lemma], columns: int) -> str:
+    """The lemmas as a table, their attributes and what they assume cut to fit into the columns."""
+    rows: list[tuple[str, ...]] = [("lemma", "trait", "line", "attributes", "assumes")]
+    rows += [lemma_row(lemma, columns // 4, columns) for lemma in lemmas]
+    # What the columns before the last one, and the gaps between them, leave.
+    room = columns
+    for cells in list(zip(*rows))[:-1]:
+        room -= max(map(display_width, cells)) + 2
+    rows[1:] = [lemma_row(lemma, columns // 4, max(room, columns // 6)) for lemma in lemmas]
+    return text_table(rows)
+
+
+def lemma_row(lemma: Lemma, attributes_room: int, assumes_room: int) -> tuple[str, ...]:
+    """A lemma as a row of the table; its lists have so many columns."""
+    name = f"{lemma.side} {lemma.name}".strip()
+    if lemma.optional:
+        name += " (if needed)"
+    line = str(lemma.line or "")
+    attributes = names_that_fit(lemma.attributes, attributes_room)
+    assumes = names_that_fit(lemma.assumes, assumes_room)
+    return name, lemma.trait, line, attributes, assumes
+
+
+def names_that_fit(names: Sequence[str], columns: int) -> str:
+    """As many names as fit, and how many more there are: the first one, or a part of it, always."""
+    shown = len(names)
+    while shown > 1 and display_width(listed(names, shown)) > columns:
+        shown -= 1
+    text = listed(names, shown)
+    if display_width(text) <= columns:
+        return text
+    return fit(text, columns, tail=len(text) - len(names[0]))
 
 
 def lemma_json(lemma: Lemma) -> Json:
@@ -16919,17 +16952,6 @@ def lemma_json(lemma: Lemma) -> Json:
         "assumes": lemma.assumes,
         "line": lemma.line,
     }
-
-
-def lemma_row(lemma: Lemma) -> tuple[str, str, str, str, str]:
-    """A lemma as a row of the table."""
-    name = f"{lemma.side} {lemma.name}".strip()
-    if lemma.optional:
-        name += " (if needed)"
-    line = str(lemma.line or "")
-    attributes = ", ".join(lemma.attributes)
-    assumes = ", ".join(lemma.assumes)
-    return name, lemma.trait, line, attributes, assumes
 
 
 # --- cache ----------------------------------------------------------------------------------------

@@ -13526,6 +13526,26 @@ def test_lemmas_lists_what_tamarin_would_list(lab):
     ]
 
 
+def test_lemmas_shows_as_many_assumptions_as_fit(lab):
+    names = [f"a_reuse_lemma_of_a_certain_length_{number}" for number in range(40)]
+    claims = [f'lemma {name} [reuse]: "T"\n' for name in names]
+    lab.write("t.spthy", f'theory T begin\n{"".join(claims)}lemma last: "T"\nend\n')
+    done = lab.run("lemmas", "t.spthy", code=0)
+    assert max(map(len, done.stdout.splitlines())) <= 120
+    (last,) = [line for line in done.stdout.splitlines() if line.startswith("last ")]
+    assert last.endswith(f"{names[0]} and 39 more")
+    told = json.loads(lab.run("lemmas", "t.spthy", "--json", code=0).stdout)
+    assert told["lemmas"][-1]["assumes"] == names
+
+
+@pytest.mark.parametrize(
+    "columns, wanted",
+    [(30, "alpha, beta, gamma"), (17, "alpha and 2 more"), (13, "a… and 2 more")],
+)
+def test_a_list_of_names_is_cut_to_what_fits(columns, wanted):
+    assert bt.names_that_fit(["alpha", "beta", "gamma"], columns) == wanted
+
+
 def test_lemmas_tells_programs_the_same(lab):
     told = json.loads(lab.run("lemmas", "t.spthy", "--json", code=0).stdout)
     assert told["theory"] == "t.spthy"
