@@ -1517,6 +1517,65 @@ def load_theory(
     )
 
 
+def load_in_its_mode(path: str, flags: Sequence[str] = ()) -> Theory:
+    """A theory, read with --diff if it demands that. Raises InputError."""
+    try:
+        return load_theory(path, flags)
+    except InputError as error:
+        if _NEEDS_DIFF not in error.message:
+            raise
+    return load_theory(path, flags, diff=True)
+
+
+# The formula of an #ifdef, and what in it is no flag.
+_IFDEF = re.compile(r"#ifdef\s((?:[\s(¬]|not\b)*\w+(?:[\s)]*[&|∧∨](?:[\s(¬]|not\b)*\w+)*)")
+_MOST_READINGS = 64
+
+
+class Reading(NamedTuple):
+    """A theory as it is read with some flags."""
+
+    flags: tuple[str, ...]
+    theory: Theory
+
+
+def flags_asked(theory: Theory) -> list[str]:
+    """The flags that the files of a theory ask for in any #ifdef."""
+    flags: dict[str, None] = {}
+    for path in theory.files:
+        for formula in _IFDEF.findall(read_text(path)):
+            flags.update(dict.fromkeys(re.findall(r"\w+", formula)))
+    flags.pop("not", None)
+    return list(flags)
+
+
+def readings_of(path: str, flags: Sequence[str]) -> Iterator[Reading]:
+    """A theory with these flags; then with one, two, ... more of those that it asks for.
+
+    So every branch is read, up to a limit that 6 flags don't reach. Raises InputError where it
+    can't be read with the flags given; what can't be read with more is passed over.
+    """
+    import itertools
+
+    first = Reading(tuple(flags), load_in_its_mode(path, flags))
+    yield first
+    asked = flags_asked(first.theory)
+    readings = 1
+    size = 1
+    while size <= len(asked):
+        others = [flag for flag in asked if flag not in flags]
+        for more in itertools.combinations(others, size):
+            if readings == _MOST_READINGS:
+                return
+            readings += 1
+            with suppress(InputError):
+                reading = Reading((*flags, *more), load_in_its_mode(path, (*flags, *more)))
+                # It may include files that ask for others.
+                asked += [flag for flag in flags_asked(reading.theory) if flag not in asked]
+                yield reading
+        size += 1
+
+
 def _why_not_split(reading: TheoryReading, lemmas: Sequence[Lemma], auto_sources: bool) -> str:
     """Why more than its own text and what it assumes can matter to a lemma; "" if nothing can."""
     if reading.diff:
@@ -10861,18 +10920,16 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
 
 def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
     """A theory, read with --diff if it demands that. Raises InputError."""
-    try:
-        theory = load_theory(path)
-    except InputError as error:
-        if _NEEDS_DIFF not in str(error):
-            raise
-        theory = load_theory(path, diff=True)
+    theory = load_in_its_mode(path)
+    made_by = printed_by(path)
+    return theory_text(theory)._replace(made_by=made_by, has_summary=has_summary)
+
+
+def printed_by(path: str) -> str:
+    """The prover that printed a theory, "" of what people wrote."""
     # Tamarin says so behind the last lemma; in a log only the summary comes after it.
     version = _MADE_BY.search(read_from_end(path, 2 * MB))
-    made_by = ""
-    if version:
-        made_by = f"Tamarin {version[1].decode('ascii', 'replace')}"
-    return theory_text(theory)._replace(made_by=made_by, has_summary=has_summary)
+    return f"Tamarin {version[1].decode('ascii', 'replace')}" if version else ""
 
 
 def theory_text(theory: Theory) -> TheoryText:
@@ -15591,10 +15648,21 @@ def add_init_command(commands: argparse._SubParsersAction[Parser]) -> None:
         commands,
         command_init,
         "handshake.spthy",
-        "models/*.spthy -o all.json",
-        "handshake.spthy --yes --prover tamarin-prover --lemma 'secrecy*' --timeout 7200",
+        "models --yes -o all.json                # all theories below a folder",
+        "a.spthy --yes --prover dev=~/tamarin-prover --lemma 'secrecy*:timeout=7200' --lemma '*'",
+        "--from results -o tight.json            # limits as measured, verdicts as found",
     )
-    parser.add_argument("theories", metavar="THEORY", nargs="+", help="a .spthy file")
+    parser.add_argument(
+        "theories", metavar="THEORY", nargs="*", help="a .spthy file, a shell pattern, or a folder"
+    )
+    parser.add_argument(
+        "--from",
+        dest="measured",
+        metavar="RESULTS",
+        default="",
+        help="make the recipe of results, ours or batch-tamarin's: limits are twice the time and "
+        "1.5 times the memory that was used, expected is what was found",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -15613,15 +15681,42 @@ def add_init_command(commands: argparse._SubParsersAction[Parser]) -> None:
         parser,
         "--prover",
         metavar="PROGRAM",
-        help="a prover: a file or a command on PATH (repeatable)",
+        help="a prover: a file or a command on PATH, or ALIAS=PROGRAM (repeatable)",
     )
     add_limit_arguments(parser)
+    add_entry_arguments(parser)
+
+
+def add_entry_arguments(parser: Parser) -> None:
+    """What `init` writes into each entry of a recipe's `tasks`, and where results go."""
     add_repeatable_argument(
         parser,
         "--lemma",
+        type=lemma_argument,
         metavar="PATTERN",
-        help="lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away "
-        "(repeatable)",
+        help="lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away; with "
+        "limits of their own: 'secrecy*:cores=2,memory=8,timeout=7200' (repeatable)",
+    )
+    add_repeatable_argument(
+        parser,
+        "-D",
+        "--define",
+        type=flag_argument,
+        metavar="FLAG",
+        help="a preprocessor flag, for the theories that ask for it (repeatable)",
+    )
+    add_repeatable_argument(
+        parser,
+        "--option",
+        metavar="OPTION",
+        help="an option of the provers, as in --option=--auto-sources (repeatable)",
+    )
+    parser.add_argument(
+        "--limits",
+        type=resources_argument,
+        metavar="LIMITS",
+        default={},
+        help="of one job: cores=2,memory=8,timeout=7200, or some of these (GB, seconds)",
     )
     parser.add_argument(
         "--results",
@@ -15975,6 +16070,48 @@ def seconds_argument(text: str) -> float:
     if hint:
         raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds{hint}")
     return number_argument(text)
+
+
+class LemmaWish(NamedTuple):
+    """Lemmas that somebody wants to have proven."""
+
+    text: str  # as it was given
+    pattern: str  # a name, a shell pattern, or "!pattern"
+    resources: Json  # limits of their own, as in a recipe
+
+
+def lemma_argument(text: str) -> LemmaWish:
+    """`PATTERN`, or `PATTERN:LIMITS`."""
+    pattern, _, limits = text.partition(":")
+    if not pattern.strip("!"):
+        raise argparse.ArgumentTypeError(f"'{text}' names no lemma")
+    return LemmaWish(text, pattern, resources_argument(limits) if limits else {})
+
+
+def resources_argument(text: str) -> Json:
+    """`cores=2,memory=8,timeout=60`, or some of these, as the `resources` of a recipe."""
+    keys = {"cores": "max_cores", "memory": "max_memory", "timeout": "timeout"}
+    resources: Json = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        key = keys.get(name.strip(), name.strip())
+        kind = _RESOURCES.get(key)
+        if not kind:
+            hint = did_you_mean(name, keys)
+            raise argparse.ArgumentTypeError(f"'{part}' is none of cores=, memory=, timeout={hint}")
+        number = positive_number(value.strip())
+        for problem in kind.problems(number or value, ()):
+            raise argparse.ArgumentTypeError(f"{name}: {problem.message}")
+        resources[key] = number
+    return resources
+
+
+def flag_argument(text: str) -> str:
+    """The name of a preprocessor flag; `-D=X` means X."""
+    flag = text.lstrip("=")
+    if not is_flag(flag):
+        raise argparse.ArgumentTypeError(f"'{text}' is no name of a preprocessor flag")
+    return flag
 
 
 def positive_number(text: str) -> float | None:
@@ -16352,13 +16489,14 @@ def write_check_report(check: CheckJob) -> None:
 
 
 def command_init(args: argparse.Namespace) -> int:
-    """Write a recipe for some theories.
+    """Write a recipe for some theories; or, --from results, one with limits that were measured.
 
-    Asks on a terminal, or with --yes takes options and defaults.
+    Asks on a terminal, or with --yes takes options and defaults. Of folders and of many theories
+    those are left out, and named, that can't be proven.
     """
-    for path in args.theories:
-        if not os.path.isfile(path):
-            raise InputError(f"there is no such theory file{file_meant(path)}", printable(path))
+    if bool(args.theories) == bool(args.measured):
+        raise InputError("give theories, or their folder; or else results: --from RESULTS")
+    paths = theory_paths(args.theories)
     if not args.yes and not sys.stdin.isatty():
         raise InputError(
             "stdin is no terminal to ask on: add --yes, and options for what should not be as by "
@@ -16366,17 +16504,29 @@ def command_init(args: argparse.Namespace) -> int:
         )
     refuse_existing(args.output, args.force)
     room = Limits(available_cores(), available_memory_mb(), math.inf)
+    data = measured_recipe(args) if args.measured else recipe_of_theories(args, paths, room)
+    write_recipe(args, data, room)
+    return 0
+
+
+def recipe_of_theories(args: argparse.Namespace, paths: Sequence[str], room: Limits) -> Json:
+    """A recipe for the theories among some files. Raises InputError."""
     provers = ask_provers(args)
+    sources = sources_to_prove(args, paths, provers)
     config = ask_limits(args, room)
     resources = default_resources(config, room)
+    names = names_apart([source.path for source in sources])
     tasks: Json = {}
-    for name, file in _named(args.theories).items():
-        entry = ask_task(args, file, name, provers)
-        entry["resources"] = resources
-        tasks[name] = entry
+    for source in sources:
+        name = names[source.path]
+        tasks[name] = ask_task(args, source, name, provers, resources)
     config["output_directory"] = ask(args, "directory for the results", args.results, str)
     versions = recipe_versions(provers, args.output)
-    data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
+    return {"config": config, "tamarin_versions": versions, "tasks": tasks}
+
+
+def write_recipe(args: argparse.Namespace, data: Json, room: Limits) -> None:
+    """Show a recipe, and write it unless the user says no. Raises InputError."""
     text = json.dumps(data, indent=2) + "\n"
     recipe = Recipe(args.output, text)
     # What can't be planned is refused here, before it is written.
@@ -16389,7 +16539,6 @@ def command_init(args: argparse.Namespace) -> int:
     write_file(args.output, recipe.text)
     count = plural(len(planned.tasks), "task")
     say(f"{count}; next: batch_tamarin.py check {quoted([args.output])}")
-    return 0
 
 
 def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[str], T]) -> T:
@@ -16424,7 +16573,7 @@ def ask_provers(args: argparse.Namespace) -> dict[str, Prover]:
             say(f"found {program}, version {version}")
     # Quoted: there may be blanks in a path.
     default = quoted(args.prover or found[:1])
-    return ask(args, "provers (commands or files)", default, provers_named)
+    return ask(args, "provers (commands or files; ALIAS=PROGRAM names one)", default, provers_named)
 
 
 def provers_named(text: str) -> dict[str, Prover]:
@@ -16438,14 +16587,53 @@ def provers_named(text: str) -> dict[str, Prover]:
         raise InputError(f"{printable(text)}: {error}") from None
     if not programs:
         raise InputError("no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
-    for program in programs:
-        if not find_program(program):
-            raise InputError(no_program(program))
-    provers: dict[str, Prover] = {}
-    for alias, program in _named(programs).items():
-        provers[alias] = Prover(alias, (program,))
-    asyncio.run(ask_versions(provers.values()))
-    return provers
+    provers = [prover_named(word) for word in programs]
+    asyncio.run(ask_versions(provers))
+    return with_aliases(provers)
+
+
+def prover_named(word: str) -> Prover:
+    """The prover that `PROGRAM` or `ALIAS=PROGRAM` means. Raises InputError."""
+    alias, is_named, program = word.partition("=")
+    if not is_named or find_program(word):
+        alias, program = "", word
+    if is_named and alias and not is_file_name_part(alias):
+        raise InputError(
+            f"the alias '{printable(alias)}' becomes part of file names: no '/' or '..'"
+        )
+    if not find_program(program):
+        raise InputError(no_program(program))
+    return Prover(alias, (program,))
+
+
+def with_aliases(provers: Sequence[Prover]) -> dict[str, Prover]:
+    """The provers by alias: if need be the names of their programs with versions, or folders.
+
+    Raises InputError where two have one alias.
+    """
+    nameless = [prover for prover in provers if not prover.alias]
+    for prover, alias in zip(nameless, aliases_of_programs(nameless)):
+        prover.alias = alias
+    named = {prover.alias: prover for prover in provers}
+    if len(named) < len(provers):
+        raise InputError("two provers have one alias: name them ALIAS=PROGRAM")
+    return named
+
+
+def aliases_of_programs(provers: Sequence[Prover]) -> list[str]:
+    """An alias for each: names, else names with versions, else names with folders."""
+    names: list[str] = []
+    versioned: list[str] = []
+    for prover in provers:
+        name = safe_name(prover.command[0])
+        version = prover.version.removesuffix(".0")  # people say 1.10 for 1.10.0
+        names.append(name)
+        versioned.append(f"{name}-{version}" if version else name)
+    for aliases in (names, versioned):
+        if len(set(aliases)) == len(aliases):
+            return aliases
+    by_folder = names_apart({prover.command[0] for prover in provers})
+    return [by_folder[prover.command[0]] for prover in provers]
 
 
 def ask_limits(args: argparse.Namespace, room: Limits) -> Json:
@@ -16485,73 +16673,555 @@ def recipe_versions(provers: Mapping[str, Prover], recipe_file: str) -> Json:
     return versions
 
 
-def ask_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]) -> Json:
-    """The recipe's entry for one theory, but for its resources. Raises InputError."""
+# What init makes a recipe of: theories that stand for themselves.
+
+
+class SourceTheory(NamedTuple):
+    """A theory that a recipe is made for."""
+
+    path: str
+    theory: Theory  # with `flags`
+    flags: tuple[str, ...]  # of those that the user gave, what it asks for
+    known_flags: tuple[str, ...]  # all that it asks for
+    hidden: dict[str, Reading]  # lemmas that need more flags: a reading that has them
+    includes: frozenset[str]  # real paths of all files that it includes, whatever the flags
+
+
+def theory_paths(words: Iterable[str]) -> list[str]:
+    """The files that words of the command line mean, each once, in the order of the words.
+
+    Raises InputError for a word that means none.
+    """
+    paths: dict[str, str] = {}  # by real path
+    for word in words:
+        found = files_meant(word)
+        if not found:
+            raise InputError(f"there is no such theory file{file_meant(word)}", printable(word))
+        for path in found:
+            paths.setdefault(os.path.realpath(path), path)
+    return list(paths.values())
+
+
+def files_meant(word: str) -> list[str]:
+    """The file of this name; or the theories below a folder, or those that match a pattern."""
+    import glob
+
+    if os.path.isfile(word):
+        return [word]
+    pattern = word
+    if os.path.isdir(word):
+        pattern = os.path.join(glob.escape(word), "**", "*.spthy")
+    matches = glob.glob(os.path.expanduser(pattern), recursive=True)
+    return sorted(filter(os.path.isfile, matches))
+
+
+def sources_to_prove(
+    args: argparse.Namespace, paths: Iterable[str], provers: Mapping[str, Prover]
+) -> list[SourceTheory]:
+    """The theories among some files that can be proven; the others are named.
+
+    Raises InputError when there is none.
+    """
+    sources: list[SourceTheory] = []
+    left_out: dict[str, InputError] = {}  # by path
+    for path in paths:
+        try:
+            refuse_results(path)
+            sources.append(read_source(path, args.define))
+        except InputError as error:
+            left_out[path] = error
+    includers = {file: source.path for source in sources for file in source.includes}
+    for path in paths:
+        includer = includers.get(os.path.realpath(path))
+        if includer:
+            left_out[path] = InputError(f"is included by {includer}", path)
+    for source in sources:
+        try:
+            refuse_unprovable(args, source, provers)
+        except InputError as error:
+            left_out.setdefault(source.path, error)
+    left = [source for source in sources if source.path not in left_out]
+    if not left:
+        raise InputError("\n".join(map(str, left_out.values())))
+    for reason in left_out.values():
+        say(f"left out: {reason}")
+    refuse_idle_words(args, left)
+    say_notes(left)
+    return left
+
+
+def refuse_results(path: str) -> None:
+    """Raise InputError for a theory that a prover or a batch wrote."""
+    maker = printed_by(path)
+    if path.endswith("_results.spthy"):
+        maker = maker or "a prover, as its name says"
+    if maker:
+        raise InputError(f"is a result, printed by {maker}", path)
+    folder = os.path.dirname(os.path.abspath(path))
+    # Batches keep proofs and copies of theories one folder down.
+    for around in (folder, os.path.dirname(folder)):
+        if any(os.path.isfile(os.path.join(around, name)) for name in (JOURNAL, UPSTREAM_REPORT)):
+            raise InputError("lies in a results directory", path)
+
+
+def read_source(path: str, given: Sequence[str]) -> SourceTheory:
+    """A theory with those of the given flags that it asks for. Raises InputError."""
+    reading, *others = readings_of(path, given)
+    hidden: dict[str, Reading] = {}
+    names = set(lemmas_by_name(reading.theory))
+    files: set[str] = set()
+    known_flags: dict[str, None] = {}
+    for each in (reading, *others):
+        files.update(map(os.path.realpath, each.theory.files))
+        known_flags.update(dict.fromkeys(flags_asked(each.theory)))
+        for name in lemmas_by_name(each.theory):
+            if name not in names:
+                # Readings with few flags come first.
+                hidden.setdefault(name, each)
+    flags = tuple(flag for flag in given if flag in known_flags)
+    includes = frozenset(files - {os.path.realpath(path)})
+    return SourceTheory(path, reading.theory, flags, tuple(known_flags), hidden, includes)
+
+
+def refuse_unprovable(
+    args: argparse.Namespace, source: SourceTheory, provers: Mapping[str, Prover]
+) -> None:
+    """Raise InputError where no lemma could be proven: `check` would refuse the recipe."""
+    wishes = wishes_for(args, source)
+    if not wishes and args.lemma:
+        lemma_items(args.lemma, source)  # tells what is wrong with the first
+    if not source.theory.lemmas and not wishes:
+        needs = hidden_words(source)
+        raise InputError(needs or "has no lemmas: nothing to prove", source.path)
+    if source.theory.diff:
+        provers_with_diff(provers, source.path)
+    for prover in provers.values():
+        environment = prover_environment(prover)
+        for oracle in used_oracles(source.theory, args.option, os.getcwd()):
+            problem = oracle_problem(oracle, environment)
+            if problem:
+                raise InputError(f"its oracle {oracle} {problem}", source.path)
+
+
+def refuse_idle_words(args: argparse.Namespace, sources: Collection[SourceTheory]) -> None:
+    """Raise InputError for a flag or a lemma of the command line that no theory knows."""
+    known_flags = {flag for source in sources for flag in source.known_flags}
+    for flag in args.define:
+        if flag not in known_flags:
+            hint = did_you_mean(flag, known_flags)
+            raise InputError(f"-D {flag}: no theory asks for this flag{hint}")
+    used = {wish.text for source in sources for wish in wishes_for(args, source)}
+    for wish in args.lemma:
+        if wish.text not in used:
+            raise InputError(f"--lemma '{wish.text}': no theory has such a lemma")
+
+
+def say_notes(sources: Iterable[SourceTheory]) -> None:
+    """Say what is special about theories: what many have in common in one line."""
+    with_diff: list[str] = []
+    with_parts: list[str] = []
+    for source in sources:
+        if source.hidden:
+            say(f"note: {source.path} has {hidden_words(source)}")
+        if source.theory.diff:
+            with_diff.append(source.path)
+        if any(lemma.parent for lemma in source.theory.lemmas):
+            with_parts.append(source.path)
+    if with_diff:
+        say(f"note: proven with --diff, which tamarin-rs has not: {listed(with_diff)}")
+    if with_parts:
+        say(
+            "note: the name of an accountability lemma means all lemmas that Tamarin makes of it: "
+            + listed(with_parts)
+        )
+
+
+def wishes_for(args: argparse.Namespace, source: SourceTheory) -> list[LemmaWish]:
+    """What of the --lemma options selects something of a theory."""
+    return [wish for wish in args.lemma if selects_something(wish, source)]
+
+
+def selects_something(wish: LemmaWish, source: SourceTheory) -> bool:
+    """Whether it selects a lemma of a theory, or is the name of one that needs more flags."""
+    pattern = wish.pattern.lstrip("!")
+    if any(_selects(pattern, lemma) for lemma in source.theory.lemmas):
+        return True
+    return pattern in source.hidden
+
+
+def hidden_words(source: SourceTheory) -> str:
+    """Which lemmas need which flags, for people; "" if none needs any."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, reading in source.hidden.items():
+        groups.setdefault(needed_words(reading, source), []).append(name)
+    parts = [f"{listed(names, 6)} ({' '.join(words)})" for words, names in groups.items()]
+    return f"lemmas that need more: {'; '.join(parts)}" if parts else ""
+
+
+def needed_words(reading: Reading, source: SourceTheory) -> tuple[str, ...]:
+    """What a command line needs for a reading of a theory, beside what the user gave."""
+    words = [f"-D {flag}" for flag in reading.flags if flag not in source.flags]
+    if reading.theory.diff and not source.theory.diff:
+        words.append(DIFF.name)
+    return tuple(words)
+
+
+def names_apart(paths: Iterable[str]) -> dict[str, str]:
+    """Safe names for files, by path: their own, with as many folders as tell them apart.
+
+    A name does not depend on the order of the paths.
+    """
+    groups: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        groups.setdefault(safe_name(path).lower(), []).append(path)
+    ids = TaskIds()
+    names: dict[str, str] = {}
+    for group in groups.values():
+        depth = 1
+        deepest = max(path.count(os.sep) for path in group) + 1
+        while depth < deepest and len({safe_name(path, depth) for path in group}) < len(group):
+            depth += 1
+        for path in group:
+            # `a/b-c` and `a-b/c` are still alike.
+            names[path] = ids.new(safe_name(path, depth))
+    return names
+
+
+def safe_name(path: str, depth: int = 1) -> str:
+    """A file's name without `.spthy`, behind the names of its last folders, safe for file names."""
+    parts = [part for part in os.path.normpath(path).split(os.sep) if part not in ("", "..")]
+    name = "-".join(parts[-depth:]).removesuffix(".spthy")
+    return re.sub(r"[^\w.-]|\.\.", "_", name)
+
+
+# What init asks for each theory.
+
+
+def ask_task(
+    args: argparse.Namespace,
+    source: SourceTheory,
+    name: str,
+    provers: Mapping[str, Prover],
+    resources: Json,
+) -> Json:
+    """The recipe's entry for one theory; `resources`: its limits by default. Raises InputError."""
+    file = source.path
+    if source.known_flags:
+        source = ask_flags(args, source)
     entry: Json = {
         "theory_file": recipe_path(file, args.output),
-        "tamarin_versions": list(provers),
+        "tamarin_versions": ask_aliases(args, source, provers),
         "output_file_prefix": name,
     }
-    try:
-        theory = load_theory(file)
-    except InputError as error:
-        # The reader names the option that the theory needs.
-        if "--diff" not in error.message:
-            raise
-        theory = load_theory(file, diff=True)
-        say(f"note: {file} uses diff(...): it is proven with --diff, which tamarin-rs has not")
-        entry["tamarin_options"] = [DIFF.name]
-        entry["tamarin_versions"] = provers_with_diff(provers, file)
-    if any(lemma.parent for lemma in theory.lemmas):
-        say(
-            f"note: {file} has accountability lemmas: the name of one means all lemmas that "
-            "Tamarin makes of it"
-        )
-    entry["lemmas"] = ask_lemmas(args, theory, file)
+    options = ask_options(args, source)
+    if options:
+        entry["tamarin_options"] = options
+    if source.flags:
+        entry["preprocess_flags"] = list(source.flags)
+    entry["lemmas"] = ask_lemmas(args, source, options)
+    entry["resources"] = ask_resources(args, file, resources)
     return entry
+
+
+def ask_flags(args: argparse.Namespace, source: SourceTheory) -> SourceTheory:
+    """A theory with the flags that the user wants for it."""
+    known = ", ".join(source.known_flags)
+    question = f"flags of {source.path} (it asks for {known})"
+
+    def check(text: str) -> SourceTheory:
+        flags = [flag_argument(word.removeprefix("-D")) for word in list_answer(text)]
+        for flag in flags:
+            if flag not in source.known_flags:
+                raise InputError(f"{source.path} asks for {known}, and not for '{flag}'")
+        if tuple(flags) == source.flags:
+            return source
+        return read_source(source.path, flags)
+
+    return ask(args, question, " ".join(source.flags) or NONE, check)
+
+
+# The answer that an empty list is.
+NONE = "none"
+
+
+def list_answer(text: str) -> list[str]:
+    """The words of an answer. Raises InputError for a quote that does not end."""
+    import shlex
+
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"{printable(text)}: {error}") from None
+    return [] if words == [NONE] else words
+
+
+def ask_aliases(
+    args: argparse.Namespace, source: SourceTheory, provers: Mapping[str, Prover]
+) -> list[str]:
+    """The aliases of the provers that prove a theory. Raises InputError when none can."""
+    aliases = list(provers)
+    if source.theory.diff:
+        aliases = provers_with_diff(provers, source.path)
+    if len(aliases) == 1:
+        return aliases
+
+    def check(text: str) -> list[str]:
+        chosen = list_answer(text)
+        for alias in chosen:
+            if alias not in aliases:
+                hint = did_you_mean(alias, aliases)
+                raise InputError(f"no prover '{alias}'{hint}; there are: {', '.join(aliases)}")
+        if not chosen:
+            raise InputError("at least one")
+        return chosen
+
+    return ask(args, f"provers for {source.path}", quoted(aliases), check)
 
 
 def provers_with_diff(provers: Mapping[str, Prover], file: str) -> list[str]:
     """The aliases of the provers that know --diff. Raises InputError when there is none."""
     aliases = [alias for alias, prover in provers.items() if prover.flavour != Flavour.TAMARIN_RS]
     if not aliases:
-        raise InputError("this theory needs a tamarin-prover", file)
+        raise InputError("this theory needs a tamarin-prover, as it uses diff(...)", file)
     return aliases
 
 
-def ask_lemmas(args: argparse.Namespace, theory: Theory, file: str) -> list[Json]:
-    """The `lemmas` of a recipe's task."""
-    names = list(lemmas_by_name(theory))
-    listing = ", ".join(names)
-    say(f"lemmas of {file}: {listing or 'none'}")
+def ask_options(args: argparse.Namespace, source: SourceTheory) -> list[str]:
+    """The options of the provers for a theory."""
+    needed = [DIFF.name] if source.theory.diff else []
+
+    def check(text: str) -> list[str]:
+        options = list_answer(text)
+        for problem in Options().problems(options, ()):
+            raise InputError(problem.message)
+        return options
+
+    default = [option for option in args.option if option not in needed]
+    question = f"options of the provers for {source.path}"
+    return [*needed, *ask(args, question, quoted(default) or NONE, check)]
+
+
+def ask_lemmas(
+    args: argparse.Namespace, source: SourceTheory, options: Sequence[str]
+) -> list[Json]:
+    """The `lemmas` of a recipe's task that has these options."""
 
     def check(text: str) -> list[Json]:
-        patterns = text.split()
-        for pattern in patterns:
-            word = pattern.lstrip("!")
-            if not any(_selects(word, lemma) for lemma in theory.lemmas):
-                hint = did_you_mean(word, names)
-                raise InputError(f"no lemma of {file} matches '{word}'{hint}")
-        return [{"name": pattern} for pattern in patterns]
+        wishes = [lemma_argument(word) for word in text.split()]
+        return lemma_items(wishes, source, options)
 
-    default = " ".join(args.lemma or ["*"])
-    return ask(args, "lemmas (names or patterns; '!pattern' takes away)", default, check)
+    if not args.yes:
+        listing = ", ".join(lemmas_by_name(source.theory))
+        say(f"lemmas of {source.path}: {listing or 'none'}")
+    default = " ".join(wish.text for wish in wishes_for(args, source)) or "*"
+    question = "lemmas (names or patterns; '!pattern' takes away; 'NAME:timeout=60,memory=8')"
+    return ask(args, question, default, check)
 
 
-def _named(paths: Iterable[str]) -> dict[str, str]:
-    """The files by safe names, made of their own."""
-    named: dict[str, str] = {}
-    for path in paths:
-        base = os.path.basename(path).removesuffix(".spthy")
-        base = re.sub(r"[^\w.-]|\.\.", "_", base)
-        name = base
-        number = 1
-        # Two files of one name, in different directories.
-        while name in named:
-            number += 1
-            name = f"{base}_{number}"
-        named[name] = path
-    return named
+def lemma_items(
+    wishes: Iterable[LemmaWish], source: SourceTheory, options: Sequence[str] = ()
+) -> list[Json]:
+    """Wishes as the `lemmas` of a recipe's task with these options. Raises InputError."""
+    items: list[Json] = []
+    # Of patterns the first counts: what sets something comes before the rest.
+    for wish in sorted(wishes, key=lambda wish: not wish.resources):
+        if not selects_something(wish, source):
+            raise InputError(no_lemma_for(wish, source))
+        item: Json = {"name": wish.pattern}
+        reading = source.hidden.get(wish.pattern)
+        if reading:
+            item["preprocess_flags"] = list(reading.flags)
+        if reading and reading.theory.diff and DIFF.name not in options:
+            item["tamarin_options"] = [DIFF.name, *options]
+        if wish.resources:
+            item["resources"] = wish.resources
+        items.append(item)
+    return items
+
+
+def no_lemma_for(wish: LemmaWish, source: SourceTheory) -> str:
+    """What to say of a name or a pattern that selects nothing of a theory."""
+    pattern = wish.pattern.lstrip("!")
+    message = f"no lemma of {source.path} matches '{pattern}'"
+    matching = fnmatch.filter(source.hidden, pattern)
+    if matching:
+        # With different flags it is another theory: which one is meant is for the user to say.
+        flags = " ".join(needed_words(source.hidden[matching[0]], source))
+        return f"{message}; {matching[0]} needs {flags}"
+    return message + did_you_mean(pattern, [*lemmas_by_name(source.theory), *source.hidden])
+
+
+def ask_resources(args: argparse.Namespace, file: str, resources: Json) -> Json:
+    """The `resources` of a recipe's task, `resources` by default."""
+    wanted = {**resources, **args.limits}
+    words = [f"{key.removeprefix('max_')}={value}" for key, value in wanted.items()]
+    question = f"limits of one job of {file} (timeout=SECONDS too)"
+
+    def check(text: str) -> Json:
+        return {**resources, **resources_argument(text)}
+
+    return ask(args, question, ",".join(words), check)
+
+
+# --- init --from: a recipe of results -------------------------------------------------------------
+
+MEASURED_MINUTE_S = 60  # limits of time are rounded up to these
+
+
+class Measured(NamedTuple):
+    """What became of a lemma, and what its limits should be."""
+
+    plan: Plan  # of the result, where there is one
+    prefix: str  # of its id
+    result: Result | None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.result.verdict if self.result else None
+
+    @property
+    def rank(self) -> tuple[bool, bool, float]:
+        """The smaller the better: answers first, then other verdicts, of these the fastest."""
+        wall_s = self.result.usage.wall_s if self.result else math.inf
+        return self.verdict not in ANSWERS, self.verdict is None, wall_s
+
+
+def measured_recipe(args: argparse.Namespace) -> Json:
+    """A recipe of results: limits are what was used and more, expected is what was found.
+
+    Raises InputError.
+    """
+    directory = results_directory(args.measured, JOURNAL, UPSTREAM_REPORT)
+    batch = load_results(directory, warn)
+    warn_of_news(batch, directory, sources_now(batch))
+    groups: dict[tuple[str, str, str, bool], list[Measured]] = {}
+    for each in winners(batch):
+        plan = each.plan
+        groups.setdefault((plan.entry, plan.theory, plan.cwd, plan.prove), []).append(each)
+    if not groups:
+        raise InputError("holds no results of lemmas that are there now", directory)
+    entries = [group[0].plan.entry for group in groups.values()]
+    names = TaskIds()
+    tasks: Json = {}
+    for group in groups.values():
+        name = group[0].plan.entry
+        # A pattern of theories is as many entries.
+        if entries.count(name) > 1:
+            name = names.new(group[0].prefix)
+        tasks[name] = measured_entry(batch, group, args.output)
+    aliases = dict.fromkeys(each.plan.prover for group in groups.values() for each in group)
+    config = measured_config(batch.header, args)
+    versions = {alias: measured_prover(batch, alias, args.output) for alias in aliases}
+    return {"config": config, "tamarin_versions": versions, "tasks": tasks}
+
+
+def winners(batch: Batch) -> list[Measured]:
+    """Each lemma with each prover and flags, as it was answered best; what isn't is said."""
+    best: dict[tuple[str, str, str, str, tuple[str, ...]], Measured] = {}
+    gone: list[str] = []
+    for task in batch.tasks.values():
+        plan = task.record.plan if task.record else task.plan
+        options = batch.provers[plan.prover].all_options(plan.options)
+        path = os.path.join(plan.cwd, plan.theory)
+        if plan.unreadable or plan.lemma not in _lemmas_now(path, options, plan.flags):
+            gone.append(task.id)
+            continue
+        prefix = task.id.removesuffix(f"--{plan.lemma}--{plan.prover}").partition("--")[0]
+        measured = Measured(plan, prefix, task.result)
+        key = (plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags)
+        if key not in best or measured.rank < best[key].rank:
+            best[key] = measured
+    if gone:
+        say(f"left out, as the theory has no such lemma now, or can't be read: {listed(gone, 10)}")
+    open_ids = [each.plan.id for each in best.values() if each.verdict is None]
+    if open_ids:
+        say(f"without a verdict, so that they keep their limits: {listed(open_ids, 10)}")
+    return list(best.values())
+
+
+def measured_entry(batch: Batch, group: Sequence[Measured], recipe_file: str) -> Json:
+    """An entry of the recipe, for the lemmas of one theory."""
+    plan = group[0].plan
+    entry: Json = {
+        "theory_file": recipe_path(os.path.join(plan.cwd, plan.theory), recipe_file),
+        "tamarin_versions": list(dict.fromkeys(each.plan.prover for each in group)),
+        "output_file_prefix": group[0].prefix,
+    }
+    if plan.options:
+        entry["tamarin_options"] = list(plan.options)
+    if plan.flags:
+        entry["preprocess_flags"] = list(plan.flags)
+    if plan.cwd != batch.header.cwd:
+        entry["cwd"] = path_from(plan.cwd, batch.header.cwd)
+    if not plan.prove:
+        entry["prove"] = False
+    entry["lemmas"] = [measured_item(each, entry) for each in group]
+    return entry
+
+
+def measured_item(measured: Measured, entry: Json) -> Json:
+    """A lemma of the entry, which says what is not as with the entry's first one."""
+    plan = measured.plan
+    item: Json = {"name": plan.lemma}
+    if len(entry["tamarin_versions"]) > 1:
+        item["tamarin_versions"] = [plan.prover]
+    if list(plan.options) != entry.get("tamarin_options", []):
+        item["tamarin_options"] = list(plan.options)
+    if list(plan.flags) != entry.get("preprocess_flags", []):
+        item["preprocess_flags"] = list(plan.flags)
+    item["resources"] = measured_resources(plan.limits, measured.result)
+    if measured.verdict:
+        item["expect"] = measured.verdict
+    return item
+
+
+def measured_resources(limits: Limits, result: Result | None) -> Json:
+    """Twice the time and 1.5 times the memory, in whole minutes and GB; `limits` if unknown."""
+    memory_gb: float = math.ceil(limits.memory_mb / 1024 * 1000) / 1000
+    timeout_s = limits.timeout_s
+    if result and result.verdict and result.usage.wall_s:
+        minutes = math.ceil(2 * result.usage.wall_s / MEASURED_MINUTE_S)
+        timeout_s = minutes * MEASURED_MINUTE_S
+        memory_gb = max(1, math.ceil(1.5 * result.usage.peak_mb / 1024))
+    resources: Json = {"max_cores": limits.cores}
+    for key, number in (("max_memory", memory_gb), ("timeout", timeout_s)):
+        resources[key] = int(number) if float(number).is_integer() else number
+    return resources
+
+
+def measured_config(header: Header, args: argparse.Namespace) -> Json:
+    """The recipe's `config`: what the command line says, then that of the results."""
+    limits = header.limits
+    config: Json = {"global_max_cores": "max", "global_max_memory": "max"}
+    # batch-tamarin keeps no recipe, only what came of it; 0 where that was "max".
+    if not header.recipe and limits.cores:
+        config["global_max_cores"] = limits.cores
+    if not header.recipe and limits.memory_mb >= 1024:
+        config["global_max_memory"] = limits.memory_mb // 1024
+    config.update(header.recipe.get("config", {}))
+    asked = {"global_max_cores": args.cores, "global_max_memory": args.memory}
+    asked["default_timeout"] = args.timeout
+    config.update({key: value for key, value in asked.items() if value})
+    config["output_directory"] = args.results
+    return config
+
+
+def measured_prover(batch: Batch, alias: str, recipe_file: str) -> Json:
+    """A prover of results, as an entry of a recipe's `tamarin_versions`."""
+    prover = batch.provers[alias]
+    program, *rest = prover.command
+    name = os.path.basename(program)
+    # A command on PATH goes by its name, on other machines too.
+    if program == find_program(name):
+        program = name
+    elif os.sep in program:
+        program = recipe_path(os.path.join(batch.header.cwd, program), recipe_file)
+    entry: Json = {"command": [program, *rest]} if rest else {"path": program}
+    if prover.options:
+        entry["options"] = list(prover.options)
+    if prover.env:
+        entry["env"] = prover.env
+    return entry
 
 
 # --- status ---------------------------------------------------------------------------------------
@@ -17078,8 +17748,7 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
             f"--prover '{printable(asked)}' is none of the recipe's provers ({aliases}), and "
             + no_program(asked)
         )
-    (alias,) = _named([asked])
-    return Prover(alias, (program,))
+    return Prover(safe_name(asked), (program,))
 
 
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:

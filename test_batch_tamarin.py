@@ -13245,7 +13245,7 @@ def test_init_adds_diff_where_a_theory_needs_it(lab):
     tasks = written_recipe(lab)["tasks"]
     assert "tamarin_options" not in tasks["t"]
     assert tasks["d"]["tamarin_options"] == ["--diff"]
-    assert "note: d.spthy uses diff" in done.stderr
+    assert "note: proven with --diff, which tamarin-rs has not: d.spthy" in done.stderr
 
 
 def test_init_names_theories_of_the_same_name_apart(lab):
@@ -13253,7 +13253,7 @@ def test_init_names_theories_of_the_same_name_apart(lab):
     init(lab, "t.spthy", "sub/t.spthy")
     tasks = written_recipe(lab)["tasks"]
     assert tasks["t"]["theory_file"] == "t.spthy"
-    assert tasks["t_2"]["theory_file"] == "sub/t.spthy"
+    assert tasks["sub-t"]["theory_file"] == "sub/t.spthy"
 
 
 def test_a_recipe_of_init_passes_check(lab):
@@ -13284,14 +13284,18 @@ def test_init_refuses_a_pattern_that_no_lemma_matches(lab):
 
 
 DIALOGUE = """
-provers (commands or files) | ./nosuch
+provers (commands or files; | ./nosuch
 no executable program './nosuch' | ./fake.sh
 cores for all | many
 'many' is neither |
 GB for all jobs | 1.5
 seconds for one lemma |
+options of the provers for t.spthy [none] | bound=5
+an option's value is joined | --bound=5 --auto-sources
 lemmas of t.spthy: one, two, three | thre
-did you mean 'three' | t* !two
+did you mean 'three' | t* !two three:timeout=60,memory=2
+limits of one job of t.spthy (timeout=SECONDS too) [cores= | memry=1
+did you mean 'memory' | timeout=90
 directory for the results | out
 write this to recipe.json? | y
 """
@@ -13319,7 +13323,10 @@ def test_init_asks_on_a_terminal_until_an_answer_makes_sense(lab):
     assert recipe["config"]["global_max_memory"] == 1.5
     assert recipe["config"]["output_directory"] == "out"
     assert recipe["tasks"]["t"]["tamarin_versions"] == ["fake.sh"]
-    assert recipe["tasks"]["t"]["lemmas"] == [{"name": "t*"}, {"name": "!two"}]
+    assert recipe["tasks"]["t"]["tamarin_options"] == ["--bound=5", "--auto-sources"]
+    three = {"name": "three", "resources": {"timeout": 60, "max_memory": 2}}
+    assert recipe["tasks"]["t"]["lemmas"] == [three, {"name": "t*"}, {"name": "!two"}]
+    assert recipe["tasks"]["t"]["resources"]["timeout"] == 90
 
 
 def test_init_shows_the_recipe_and_writes_nothing_against_a_users_will(lab):
@@ -13334,7 +13341,7 @@ def test_init_shows_the_recipe_and_writes_nothing_against_a_users_will(lab):
 
 def test_init_writes_nothing_when_the_answers_end(lab):
     terminal = init_on_terminal(lab)
-    terminal.until("provers (commands or files)")
+    terminal.until("provers (commands or files;")
     terminal.type("\x04")
     assert terminal.end() == 2
     assert "no answer: nothing was written" in terminal.text()
