@@ -1816,6 +1816,9 @@ class ProverOption(NamedTuple):
 # What the theory says.
 DEFINES = ProverOption("-D", "--defines")
 DIFF = ProverOption("--diff", takes_value=False)
+PARSE_ONLY = ProverOption(
+    "--parse-only", takes_value=False, refusal="it proves nothing: use the 'check' command"
+)
 AUTO_SOURCES = ProverOption("--auto-sources", takes_value=False)
 # Which oracle is called.
 HEURISTIC = ProverOption("--heuristic")
@@ -1852,9 +1855,7 @@ PROVER_OPTIONS = (
     OUTPUT_JSON,
     OUTPUT_DOT,
     ProverOption("--output-module", "-m", refusal="a translation proves nothing"),
-    ProverOption(
-        "--parse-only", takes_value=False, refusal="it proves nothing: use the 'check' command"
-    ),
+    PARSE_ONLY,
     ProverOption("--precompute-only", takes_value=False, refusal="it proves nothing"),
     PROCESSORS,
     RUNTIME_CORES,
@@ -16488,6 +16489,9 @@ def write_check_report(check: CheckJob) -> None:
 # --- init -----------------------------------------------------------------------------------------
 
 
+JSON_COLUMNS = 100  # of a line in a recipe that `init` writes
+
+
 def command_init(args: argparse.Namespace) -> int:
     """Write a recipe for some theories; or, --from results, one with limits that were measured.
 
@@ -16504,7 +16508,11 @@ def command_init(args: argparse.Namespace) -> int:
         )
     refuse_existing(args.output, args.force)
     room = Limits(available_cores(), available_memory_mb(), math.inf)
-    data = measured_recipe(args) if args.measured else recipe_of_theories(args, paths, room)
+    if args.measured:
+        data = measured_recipe(args)
+    else:
+        data = recipe_of_theories(args, paths, room)
+        leave_out_refused(args.output, data, room)
     write_recipe(args, data, room)
     return 0
 
@@ -16525,10 +16533,60 @@ def recipe_of_theories(args: argparse.Namespace, paths: Sequence[str], room: Lim
     return {"config": config, "tamarin_versions": versions, "tasks": tasks}
 
 
+# Of a prover that only parses a theory.
+PARSE_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=60)
+
+
+def leave_out_refused(recipe_file: str, data: Json, room: Limits) -> None:
+    """Take from a recipe what its provers can't parse, and say so: our reader sees no terms.
+
+    Raises InputError when nothing is left.
+    """
+    recipe = Recipe(recipe_file, json.dumps(data))
+    batch = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), lambda message: None)
+    refusals = list(parse_errors(batch))
+    for plan, _ in refusals:
+        leave_out_prover(data["tasks"], plan.entry, plan.prover)
+    messages = [f"{plan.theory}: {plan.prover} refuses it: {error}" for plan, error in refusals]
+    if not data["tasks"]:
+        raise InputError("\n".join(messages))
+    for message in messages:
+        say(f"left out: {message}")
+
+
+def parse_errors(batch: Batch) -> Iterator[tuple[Plan, str]]:
+    """What provers say of theories that they can't parse, with the plan of one task of each."""
+    import tempfile
+
+    memory_mb = min(PARSE_LIMITS.memory_mb, batch.header.limits.memory_mb)
+    limits = replace(PARSE_LIMITS, memory_mb=memory_mb)
+    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
+        for name in EVIDENCE_FOLDERS:
+            os.makedirs(os.path.join(folder, name))
+        checks = list(theory_loads(batch, folder))
+        for check in checks:
+            command = (*check.job.command, PARSE_ONLY.name)
+            check.job = check.job._replace(command=command, limits=limits)
+        run_checks(batch, checks)
+        for check in checks:
+            # Whatever else went wrong says nothing of the theory.
+            error = read_output(check.job.stdout, check.job.stderr).parse_error
+            if error:
+                yield batch.tasks[check.job.task_ids[0]].plan, error
+
+
+def leave_out_prover(tasks: Json, entry: str, alias: str) -> None:
+    """Take a prover from an entry of a recipe, and the entry when it has no other."""
+    aliases = tasks.get(entry, {}).get("tamarin_versions", [])
+    if alias in aliases:
+        aliases.remove(alias)
+    if not aliases:
+        tasks.pop(entry, None)
+
+
 def write_recipe(args: argparse.Namespace, data: Json, room: Limits) -> None:
     """Show a recipe, and write it unless the user says no. Raises InputError."""
-    text = json.dumps(data, indent=2) + "\n"
-    recipe = Recipe(args.output, text)
+    recipe = Recipe(args.output, json_lines(data) + "\n")
     # What can't be planned is refused here, before it is written.
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
     raise_unreadable(planned.tasks.values())
@@ -16539,6 +16597,21 @@ def write_recipe(args: argparse.Namespace, data: Json, room: Limits) -> None:
     write_file(args.output, recipe.text)
     count = plural(len(planned.tasks), "task")
     say(f"{count}; next: batch_tamarin.py check {quoted([args.output])}")
+
+
+def json_lines(value: Any, indent: str = "") -> str:
+    """JSON text in which objects and lists stand on one line where they are short enough."""
+    line = json.dumps(value)
+    if len(indent + line) <= JSON_COLUMNS or not isinstance(value, (dict, list)):
+        return line
+    inner = indent + "  "
+    if isinstance(value, list):
+        members = [json_lines(item, inner) for item in value]
+    else:
+        members = [f"{json.dumps(key)}: {json_lines(item, inner)}" for key, item in value.items()]
+    body = ",\n".join(inner + member for member in members)
+    opening, closing = "[]" if isinstance(value, list) else "{}"
+    return f"{opening}\n{body}\n{indent}{closing}"
 
 
 def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[str], T]) -> T:
@@ -16750,18 +16823,26 @@ def sources_to_prove(
     return left
 
 
+# Folders of a results directory in which theories lie.
+_RESULT_SUBFOLDERS = (*EVIDENCE_FOLDERS, *RESULT_FOLDERS, "earlier", "inputs", "recheck")
+
+
 def refuse_results(path: str) -> None:
     """Raise InputError for a theory that a prover or a batch wrote."""
-    maker = printed_by(path)
-    if path.endswith("_results.spthy"):
-        maker = maker or "a prover, as its name says"
+    maker = ""
+    with suppress(OSError):  # who reads it tells
+        maker = printed_by(path)
     if maker:
         raise InputError(f"is a result, printed by {maker}", path)
+    if path.endswith("_results.spthy"):
+        raise InputError("is a result, as its name says", path)
     folder = os.path.dirname(os.path.abspath(path))
-    # Batches keep proofs and copies of theories one folder down.
-    for around in (folder, os.path.dirname(folder)):
-        if any(os.path.isfile(os.path.join(around, name)) for name in (JOURNAL, UPSTREAM_REPORT)):
-            raise InputError("lies in a results directory", path)
+    while os.path.dirname(folder) != folder:
+        around, name = os.path.split(folder)
+        records = [os.path.join(around, record) for record in (JOURNAL, UPSTREAM_REPORT)]
+        if name in _RESULT_SUBFOLDERS and any(map(os.path.isfile, records)):
+            raise InputError(f"belongs to the results in {around}", path)
+        folder = around
 
 
 def read_source(path: str, given: Sequence[str]) -> SourceTheory:
@@ -16855,7 +16936,7 @@ def hidden_words(source: SourceTheory) -> str:
     for name, reading in source.hidden.items():
         groups.setdefault(needed_words(reading, source), []).append(name)
     parts = [f"{listed(names, 6)} ({' '.join(words)})" for words, names in groups.items()]
-    return f"lemmas that need more: {'; '.join(parts)}" if parts else ""
+    return f"lemmas that need flags: {'; '.join(parts)}" if parts else ""
 
 
 def needed_words(reading: Reading, source: SourceTheory) -> tuple[str, ...]:
@@ -17123,7 +17204,8 @@ def winners(batch: Batch) -> list[Measured]:
         plan = task.record.plan if task.record else task.plan
         options = batch.provers[plan.prover].all_options(plan.options)
         path = os.path.join(plan.cwd, plan.theory)
-        if plan.unreadable or plan.lemma not in _lemmas_now(path, options, plan.flags):
+        is_refused = bool(plan.unreadable) or bool(task.result and task.result.refused)
+        if is_refused or plan.lemma not in _lemmas_now(path, options, plan.flags):
             gone.append(task.id)
             continue
         prefix = task.id.removesuffix(f"--{plan.lemma}--{plan.prover}").partition("--")[0]
@@ -17132,7 +17214,7 @@ def winners(batch: Batch) -> list[Measured]:
         if key not in best or measured.rank < best[key].rank:
             best[key] = measured
     if gone:
-        say(f"left out, as the theory has no such lemma now, or can't be read: {listed(gone, 10)}")
+        say(f"left out, as no such lemma is there now, or no prover reads it: {listed(gone, 10)}")
     open_ids = [each.plan.id for each in best.values() if each.verdict is None]
     if open_ids:
         say(f"without a verdict, so that they keep their limits: {listed(open_ids, 10)}")
@@ -17198,7 +17280,9 @@ def measured_config(header: Header, args: argparse.Namespace) -> Json:
         config["global_max_cores"] = limits.cores
     if not header.recipe and limits.memory_mb >= 1024:
         config["global_max_memory"] = limits.memory_mb // 1024
-    config.update(header.recipe.get("config", {}))
+    said = header.recipe.get("config")
+    if isinstance(said, dict):  # a journal can come from anywhere
+        config.update(said)
     asked = {"global_max_cores": args.cores, "global_max_memory": args.memory}
     asked["default_timeout"] = args.timeout
     config.update({key: value for key, value in asked.items() if value})
