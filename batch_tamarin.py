@@ -16660,9 +16660,23 @@ def provers_named(text: str) -> dict[str, Prover]:
         raise InputError(f"{printable(text)}: {error}") from None
     if not programs:
         raise InputError("no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
-    provers = [prover_named(word) for word in programs]
+    provers = [prover_named(word) for word in dict.fromkeys(programs)]
+    nameless = [prover for prover in provers if not prover.alias]
+    by_folder = names_apart([prover.command[0] for prover in nameless])
+    for prover in nameless:
+        prover.alias = by_folder[prover.command[0]]
+    refuse_equal_aliases(provers)
     asyncio.run(ask_versions(provers))
-    return with_aliases(provers)
+    for prover, alias in zip(nameless, aliases_of_programs(nameless)):
+        prover.alias = alias
+    refuse_equal_aliases(provers)
+    return {prover.alias: prover for prover in provers}
+
+
+def refuse_equal_aliases(provers: Collection[Prover]) -> None:
+    """Raise InputError where two provers have one alias."""
+    if len({prover.alias for prover in provers}) < len(provers):
+        raise InputError("two provers have one alias: name them ALIAS=PROGRAM")
 
 
 def prover_named(word: str) -> Prover:
@@ -16679,22 +16693,8 @@ def prover_named(word: str) -> Prover:
     return Prover(alias, (program,))
 
 
-def with_aliases(provers: Sequence[Prover]) -> dict[str, Prover]:
-    """The provers by alias: if need be the names of their programs with versions, or folders.
-
-    Raises InputError where two have one alias.
-    """
-    nameless = [prover for prover in provers if not prover.alias]
-    for prover, alias in zip(nameless, aliases_of_programs(nameless)):
-        prover.alias = alias
-    named = {prover.alias: prover for prover in provers}
-    if len(named) < len(provers):
-        raise InputError("two provers have one alias: name them ALIAS=PROGRAM")
-    return named
-
-
 def aliases_of_programs(provers: Sequence[Prover]) -> list[str]:
-    """An alias for each: names, else names with versions, else names with folders."""
+    """An alias for each: their names, else with versions, else with folders as they have them."""
     names: list[str] = []
     versioned: list[str] = []
     for prover in provers:
@@ -16705,8 +16705,7 @@ def aliases_of_programs(provers: Sequence[Prover]) -> list[str]:
     for aliases in (names, versioned):
         if len(set(aliases)) == len(aliases):
             return aliases
-    by_folder = names_apart({prover.command[0] for prover in provers})
-    return [by_folder[prover.command[0]] for prover in provers]
+    return [prover.alias for prover in provers]
 
 
 def ask_limits(args: argparse.Namespace, room: Limits) -> Json:

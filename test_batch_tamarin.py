@@ -13362,6 +13362,398 @@ def test_a_recipe_of_init_names_the_theory_that_was_shown(lab, place, recipe):
     assert "others" not in done.stdout
 
 
+# A prover that can't parse some theories.
+REFUSING = r"""
+for word in "$@"; do
+    case "$word" in
+        *.spthy)
+            if grep -q 'refuse me' "$word"; then
+                printf '"%s" (line 1, column 7):\nunexpected "x"\n' "$word" >&2
+                exit 1
+            fi;;
+    esac
+done
+summary <<END
+  one (all-traces): analysis incomplete (1 steps)
+END
+"""
+LEFT_OUT = """
+art/deep/part.spthy: is included by art/main.spthy
+art/deep/broken.spthy:2:1: the theory has no 'end'
+art/deep/refused.spthy: fake.sh refuses it: art/deep/refused.spthy:1:7: unexpected "x"
+art/deep/idle.spthy: has no lemmas: nothing to prove
+art/deep/main_results.spthy: is a result, as its name says
+art/deep/printed.spthy: is a result, printed by Tamarin 1.10.0
+art/blind.spthy: its oracle
+art/out/proofs/main.spthy: belongs to the results in
+"""
+
+
+def test_init_takes_a_folder_and_names_what_it_leaves_out(lab):
+    lab.write("art/main.spthy", THEORY.replace("rule", '#include "deep/part.spthy"\nrule', 1))
+    lab.write("art/deep/part.spthy", "rule P: [ Fr(~p) ] --> [ Out(~p) ]\n")
+    lab.write("art/deep/broken.spthy", "theory B begin\n")
+    lab.write("art/deep/refused.spthy", THEORY.replace("begin", "begin // refuse me"))
+    lab.write("art/deep/idle.spthy", "theory I begin end")
+    lab.write("art/deep/main_results.spthy", THEORY)
+    lab.write("art/deep/printed.spthy", THEORY + "/*\nGenerated from:\nTamarin version 1.10.0\n*/")
+    lab.write("art/blind.spthy", THEORY.replace("begin", "begin\nheuristic: o"))
+    lab.write("art/out/batch.jsonl", "")
+    lab.write("art/out/proofs/main.spthy", THEORY)
+    lab.prover(REFUSING)
+    done = lab.run("init", "art", "--yes", "--prover", "./fake.sh", code=0)
+    assert list(written_recipe(lab)["tasks"]) == ["main"]
+    left_out = "\n".join(line for line in done.stderr.splitlines() if "left out: " in line)
+    for words in LEFT_OUT.strip().splitlines():
+        assert words in left_out
+    assert left_out.count("left out: ") == 8
+    lab.run("check", "recipe.json", code=0)
+
+
+def test_init_takes_patterns_and_each_theory_once(lab):
+    lab.write("a/b/u.spthy", THEORY)
+    init(lab, "**/*.spthy", "t.spthy", "a")
+    assert list(written_recipe(lab)["tasks"]) == ["u", "t"]
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [("theory B begin\n", "t.spthy:2:1: the theory has no 'end'"), ("refuse me", "starts with")],
+)
+def test_init_writes_nothing_where_no_theory_is_left(lab, text, wanted):
+    lab.write("t.spthy", text)
+    done = init(lab, "t.spthy", code=2)
+    assert wanted in done.stderr
+    assert not (lab.path / "recipe.json").exists()
+
+
+def test_init_writes_nothing_where_the_prover_refuses_all(lab):
+    lab.write("t.spthy", THEORY.replace("begin", "begin // refuse me"))
+    lab.prover(REFUSING)
+    done = lab.run("init", "t.spthy", "--yes", "--prover", "./fake.sh", code=2)
+    assert "fake.sh refuses it" in done.stderr
+    assert not (lab.path / "recipe.json").exists()
+
+
+def test_a_theory_that_one_of_two_provers_refuses_stays_with_the_other(lab):
+    lab.write("t.spthy", THEORY.replace("begin", "begin // refuse me"))
+    lab.prover(REFUSING, "strict")
+    lab.prover(CHECKED, "fake")
+    provers = ["--prover", "./strict.sh", "--prover", "./fake.sh"]
+    lab.run("init", "t.spthy", "--yes", *provers, code=0)
+    assert written_recipe(lab)["tasks"]["t"]["tamarin_versions"] == ["fake.sh"]
+
+
+NAMES_APART = {
+    "alone.spthy": "alone",
+    "a/aka.spthy": "a-aka",
+    "b/aka.spthy": "b-aka",
+    "x/one/tls.spthy": "x-one-tls",
+    "y/one/tls.spthy": "y-one-tls",
+    "../up.spthy": "up",
+    "odd name+.spthy": "odd_name_",
+}
+
+
+@pytest.mark.parametrize("turn", [list, reversed])
+def test_names_of_files_do_not_depend_on_their_order(turn):
+    names = bt.names_apart(turn(list(NAMES_APART)))
+    assert names == NAMES_APART
+
+
+def test_names_of_files_differ_where_folders_cannot_tell(lab):
+    names = bt.names_apart(["a-b/c.spthy", "a/b-c.spthy", "b/c.spthy", "A/B-C.spthy"])
+    assert len({name.lower() for name in names.values()}) == 4
+
+
+WITH_BRANCHES = f"""theory T begin
+{RULE_A}
+#ifdef A & not B
+lemma in_a: "T"
+#else
+lemma without_a: "T"
+#endif
+#ifdef A
+#ifdef C
+lemma deep: "T"
+#endif
+#endif
+#include "more.spthy"
+lemma always: "T"
+end
+"""
+
+
+@pytest.fixture
+def branches(lab):
+    """A lab with a theory whose lemmas depend on flags."""
+    lab.write("t.spthy", WITH_BRANCHES)
+    lab.write("more.spthy", '#ifdef D\nlemma included: "T"\n#endif\n')
+    return lab
+
+
+def test_init_says_which_lemmas_need_which_flags(branches):
+    done = init(branches, "t.spthy")
+    for words in ("in_a (-D A)", "included (-D D)", "deep (-D A -D C)"):
+        assert words in done.stderr
+    entry = written_recipe(branches)["tasks"]["t"]
+    assert "preprocess_flags" not in entry
+    assert entry["lemmas"] == [{"name": "*"}]
+
+
+def test_init_takes_flags_for_the_theories_that_ask_for_them(branches):
+    branches.write("u.spthy", THEORY)
+    done = init(branches, "t.spthy", "u.spthy", "-D", "A", "-D=C")
+    tasks = written_recipe(branches)["tasks"]
+    assert tasks["t"]["preprocess_flags"] == ["A", "C"]
+    assert "preprocess_flags" not in tasks["u"]
+    assert "included (-D D)" in done.stderr
+    assert "in_a (" not in done.stderr
+    done = branches.run("check", "recipe.json", "-d", code=0)
+    assert "t--deep--fake.sh" in done.stdout
+
+
+def test_init_gives_a_lemma_that_is_named_the_flags_that_it_needs(branches):
+    init(branches, "t.spthy", "--lemma", "always", "--lemma", "deep:timeout=7")
+    deep, always = written_recipe(branches)["tasks"]["t"]["lemmas"]
+    assert always == {"name": "always"}
+    assert deep == {"name": "deep", "preprocess_flags": ["A", "C"], "resources": {"timeout": 7}}
+    branches.run("check", "recipe.json", code=0)
+
+
+INIT_REFUSALS = """
+--- a flag that no theory asks for: -D AA: no theory asks for this flag (did you mean 'A'?)
+t.spthy -D AA
+--- a pattern for lemmas behind flags: no lemma of t.spthy matches 'de*'; deep needs -D A -D C
+t.spthy --lemma de*
+--- a lemma of no theory: --lemma 'zz': no theory has such a lemma
+t.spthy --lemma always --lemma zz
+--- limits of another kind: 'memry=3' is none of cores=, memory=, timeout= (did you mean 'memory'?)
+t.spthy --lemma always:memry=3
+--- half a core: cores: must be a positive whole number
+t.spthy --limits cores=1.5
+--- no time: timeout: must be a positive number, not "soon"
+t.spthy --limits timeout=soon
+--- an option that is ours: --prove can't be given here
+t.spthy --option=--prove
+--- no flag: '-x y' is no name of a preprocessor flag
+t.spthy -D=-x\u00a0y
+--- two provers of one alias: two provers have one alias
+t.spthy --prover a=./fake.sh --prover a=./other.sh
+--- an alias that cannot name files: the alias '../a' becomes part of file names
+t.spthy --prover ../a=./fake.sh
+--- theories and results: give theories, or their folder; or else results
+t.spthy --from results
+--- nothing: give theories, or their folder; or else results
+
+"""
+
+
+@pytest.mark.parametrize("text, wanted", cases(INIT_REFUSALS))
+def test_init_refuses_with_a_reason(branches, text, wanted):
+    branches.prover(CHECKED, "fake")
+    branches.prover(CHECKED, "other")
+    words = text.split(" ") if text.strip() else []
+    words = [word.replace("\u00a0", " ").strip() for word in words]
+    if not any("--prover" in word for word in words):
+        words += ["--prover", "./fake.sh"]
+    done = branches.run("init", *words, "--yes", code=2)
+    assert wanted in done.stderr.replace("\u00a0", " ")
+    assert not (branches.path / "recipe.json").exists()
+
+
+def test_init_takes_options_and_limits(lab):
+    lab.write("d.spthy", DIFF_THEORY)
+    init(lab, "t.spthy", "d.spthy", "--option=--bound=5", "--limits", "cores=1,memory=3,timeout=9")
+    tasks = written_recipe(lab)["tasks"]
+    assert tasks["t"]["tamarin_options"] == ["--bound=5"]
+    assert tasks["d"]["tamarin_options"] == ["--diff", "--bound=5"]
+    assert tasks["t"]["resources"] == {"max_cores": 1, "max_memory": 3, "timeout": 9}
+
+
+def test_lemmas_with_limits_come_before_patterns_without(lab):
+    init(lab, "t.spthy", "--lemma", "*", "--lemma", "t*:cores=1,timeout=7")
+    first, rest = written_recipe(lab)["tasks"]["t"]["lemmas"]
+    assert first == {"name": "t*", "resources": {"max_cores": 1, "timeout": 7}}
+    assert rest == {"name": "*"}
+
+
+def test_provers_of_one_name_are_called_by_their_versions(lab):
+    for folder, version in (("old", "1.8.0"), ("new", "1.10.1")):
+        lab.write(f"{folder}/tamarin", PRELUDE.replace("1.11.0", version) + CHECKED, 0o755)
+    provers = ["--prover", "old/tamarin", "--prover", "new/tamarin"]
+    lab.run("init", "t.spthy", "--yes", *provers, code=0)
+    assert list(written_recipe(lab)["tamarin_versions"]) == ["tamarin-1.8", "tamarin-1.10.1"]
+
+
+def test_provers_of_one_name_and_version_are_called_by_their_folders(lab):
+    for folder in ("old", "new"):
+        lab.write(f"{folder}/tamarin", PRELUDE + CHECKED, 0o755)
+    provers = ["--prover", "old/tamarin", "--prover", "mine=new/tamarin", "--prover", "new/tamarin"]
+    lab.run("init", "t.spthy", "--yes", *provers, code=0)
+    versions = written_recipe(lab)["tamarin_versions"]
+    assert list(versions) == ["old-tamarin", "mine", "new-tamarin"]
+    assert versions["mine"]["path"] == "new/tamarin"
+
+
+FLAGS_DIALOGUE = """
+provers (commands or files; | ./fake.sh other=./fake.sh
+cores for all |
+GB for all jobs | 1.5
+seconds for one lemma |
+flags of t.spthy (it asks for A, B, C, D) [none] | X
+and not for 'X' | A C
+provers for t.spthy [fake.sh other] | others
+did you mean 'other' | other
+options of the provers |
+lemmas of t.spthy: in_a, deep, always | deep
+limits of one job |
+directory for the results |
+write this to recipe.json? |
+"""
+
+
+def test_init_asks_for_flags_and_provers_of_a_theory(branches):
+    terminal = init_on_terminal(branches)
+    answer(terminal, FLAGS_DIALOGUE)
+    assert terminal.end() == 0
+    entry = written_recipe(branches)["tasks"]["t"]
+    assert entry["preprocess_flags"] == ["A", "C"]
+    assert entry["tamarin_versions"] == ["other"]
+    assert entry["lemmas"] == [{"name": "deep"}]
+
+
+def test_a_recipe_of_init_is_written_in_lines_that_people_can_read(lab):
+    done = init(lab, "t.spthy", "--lemma", "one:timeout=7")
+    assert '      "lemmas": [{"name": "one", "resources": {"timeout": 7}}],\n' in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    "wall_s, peak_mb, timeout, memory_gb",
+    [(0.1, 2, 60, 1), (31, 100, 120, 1), (30, 683, 60, 2), (3600, 4096, 7200, 6)],
+)
+def test_measured_limits_are_twice_the_time_and_half_as_much_memory_again(
+    wall_s, peak_mb, timeout, memory_gb
+):
+    usage = bt.Usage(wall_s=wall_s, peak_mb=peak_mb)
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, usage=usage)
+    measured = bt.measured_resources(bt.Limits(2, 1024, 9), result)
+    assert measured == {"max_cores": 2, "max_memory": memory_gb, "timeout": timeout}
+
+
+@pytest.mark.parametrize("result", [None, bt.Result(bt.Status.TIMEOUT, usage=bt.Usage(9, 9, 9))])
+def test_what_has_no_verdict_keeps_its_limits(result):
+    measured = bt.measured_resources(bt.Limits(2, 1536, 9.5), result)
+    assert measured == {"max_cores": 2, "max_memory": 1.5, "timeout": 9.5}
+
+
+# Proves lemma two only with --bound, and never lemma three.
+CHOOSY = """
+case "$*" in *" test"*|test*) echo "it should work as intended"; exit 0;; esac
+case "$*" in *--prove=*) ;; *) echo "  two (exists-trace): verified (1 steps)" | summary; exit 0;; esac
+case "$LEMMA" in
+    two) case "$*" in
+        *--bound*) echo "  two (exists-trace): falsified - no trace found (3 steps)" | summary;;
+        *) echo "  two (exists-trace): analysis incomplete (1 steps)" | summary;; esac;;
+    three) exit 4;;
+    *) echo "  one (all-traces): verified (1 steps)" | summary;;
+esac
+"""
+
+
+@pytest.fixture
+def results_to_measure(lab):
+    """A lab with the results of a recipe; one lemma was tried with two options."""
+    lab.prover(CHOOSY)
+    bounded = {"name": "two", "tamarin_options": ["--bound=9"]}
+    lab.recipe(lemmas=[{"name": "*"}, {"name": "two"}, bounded], config={"scheduler": "sjf"})
+    lab.run("run", "recipe.json", "--no-cache", code=3)
+    return lab
+
+
+def test_init_makes_a_recipe_of_results(results_to_measure):
+    lab = results_to_measure
+    done = lab.run("init", "--from", "results", "--yes", "-o", "new.json", code=0)
+    recipe = written_recipe(lab, "new.json")
+    assert recipe["config"]["scheduler"] == "sjf"
+    one, two, three = recipe["tasks"]["task"]["lemmas"]
+    measured = {"max_cores": 1, "max_memory": 1, "timeout": 60}
+    assert one == {"name": "one", "resources": measured, "expect": "verified"}
+    assert two["tamarin_options"] == ["--bound=9"], "with these it was answered"
+    assert two["expect"] == "falsified"
+    assert three == {"name": "three", "resources": {**measured, "timeout": 300}}
+    assert "without a verdict, so that they keep their limits: t--three--fake" in done.stderr
+
+
+def test_a_recipe_of_results_finds_what_it_expects(results_to_measure):
+    lab = results_to_measure
+    lab.run("init", "--from", "results", "--yes", "-o", "new.json", "--results", "new", code=0)
+    lab.run("check", "new.json", code=0)
+    lab.run("run", "new.json", "--no-cache", code=3)
+    expected = {event["id"]: event["expect"] for event in lab.events("task", "new")}
+    assert expected == {
+        "t--one--fake": "verified",
+        "t--two--fake": "falsified",
+        "t--three--fake": None,
+    }
+
+
+def test_a_recipe_of_results_leaves_out_what_is_gone(results_to_measure):
+    lab = results_to_measure
+    lab.write("t.spthy", THEORY.replace("lemma one", "lemma uno"))
+    done = lab.run("init", "--from", "results", "--yes", "-o", "new.json", code=0)
+    assert "left out, as no such lemma is there now, or no prover reads it: t--one" in done.stderr
+    assert "on an older text" in done.stderr
+    lemmas = written_recipe(lab, "new.json")["tasks"]["task"]["lemmas"]
+    assert [item["name"] for item in lemmas] == ["two", "three"]
+    (lab.path / "t.spthy").unlink()
+    done = lab.run("init", "--from", "results", "--yes", "-o", "newer.json", code=2)
+    assert "holds no results of lemmas that are there now" in done.stderr
+
+
+def test_a_recipe_of_results_keeps_each_theory_and_prover(lab):
+    lab.write("deep/u.spthy", THEORY)
+    lab.prover(VERIFY)
+    lab.prover(VERIFY, "second")
+    entry = {"theory_file": "**/*.spthy", "output_file_prefix": "{theory}"}
+    lab.provers["fake"]["options"] = ["--stop-on-trace=dfs"]
+    lab.recipe(**entry, tamarin_versions=["fake", "second"], preprocess_flags=["X"])
+    change_recipe(lab, 'tasks.task.lemmas = [{"name": "one"}]')
+    lab.run("run", "recipe.json", code=0)
+    lab.run("init", "--from", "results", "--yes", "-o", "deep/new.json", code=0)
+    recipe = written_recipe(lab, "deep/new.json")
+    assert recipe["tamarin_versions"]["fake"]["options"] == ["--stop-on-trace=dfs"]
+    assert list(recipe["tasks"]) == ["u", "t"]
+    task = recipe["tasks"]["t"]
+    assert task["theory_file"] == "../t.spthy"
+    assert task["preprocess_flags"] == ["X"]
+    assert [item["tamarin_versions"] for item in task["lemmas"]] == [["fake"], ["second"]]
+    before = [event["id"] for event in lab.events("task")]
+    assert [plan.id for plan in plans_of(lab, name="deep/new.json")] == before
+
+
+def test_init_makes_a_recipe_of_results_of_batch_tamarin(lab):
+    claims = [f'lemma {line[0]}: "T"\n' for line in words_in(UPSTREAM_MEANINGS)]
+    lab.write("NSPK3.spthy", f"theory N begin\n{''.join(claims)}end\n")
+    report = upstream_report()
+    lab.prover(VERIFY)
+    report["tamarin_versions"]["stable"]["path"] = "./fake.sh"
+    write_upstream_report(lab, report)
+    done = lab.run("init", "--from", "out", "--yes", code=0)
+    recipe = written_recipe(lab)
+    assert recipe["config"]["global_max_cores"] == 2
+    task = recipe["tasks"]["nspk"]
+    assert task["tamarin_options"] == ["-x"]
+    items = {item["name"]: item for item in task["lemmas"]}
+    measured = {"max_cores": 2, "max_memory": 1, "timeout": 60}
+    assert items["proven"] == {"name": "proven", "resources": measured, "expect": "verified"}
+    assert items["refuted"]["expect"] == "falsified"
+    assert items["late"]["resources"] == {"max_cores": 2, "max_memory": 4, "timeout": 60}
+    assert "expect" not in items["silent"]
+    assert "nspk--waiting--stable" in done.stderr
+
+
 def status_json(lab):
     """What `status --json` tells."""
     return json.loads(lab.run("status", "results", "--json", code=0).stdout)
