@@ -13651,11 +13651,16 @@ def test_what_has_no_verdict_keeps_its_limits(result):
 # Proves lemma two only with --bound, and never lemma three.
 CHOOSY = """
 case "$*" in *" test"*|test*) echo "it should work as intended"; exit 0;; esac
-case "$*" in *--prove=*) ;; *) echo "  two (exists-trace): verified (1 steps)" | summary; exit 0;; esac
+case "$*" in
+    *--prove=*) ;;
+    *) echo "  two (exists-trace): verified (1 steps)" | summary; exit 0;;
+esac
 case "$LEMMA" in
-    two) case "$*" in
-        *--bound*) echo "  two (exists-trace): falsified - no trace found (3 steps)" | summary;;
-        *) echo "  two (exists-trace): analysis incomplete (1 steps)" | summary;; esac;;
+    two)
+        case "$*" in
+            *--bound*) echo "  two (exists-trace): falsified - no trace found (3 steps)" | summary;;
+            *) echo "  two (exists-trace): analysis incomplete (1 steps)" | summary;;
+        esac;;
     three) exit 4;;
     *) echo "  one (all-traces): verified (1 steps)" | summary;;
 esac
