@@ -16203,6 +16203,8 @@ def command_check(args: argparse.Namespace) -> int:
     """
     import tempfile
 
+    if args.output and not args.fix:
+        raise InputError("-o is where --fix writes a recipe: without it nothing is written")
     recipe_file = mend_recipe(args) if args.fix else args.recipe
     recipe = Recipe(recipe_file)
     batch = plan_recipe(recipe, asked_options(args))
@@ -16500,6 +16502,8 @@ def command_init(args: argparse.Namespace) -> int:
     """
     if bool(args.theories) == bool(args.measured):
         raise InputError("give theories, or their folder; or else results: --from RESULTS")
+    if args.measured and (args.lemma or args.define or args.option or args.limits or args.prover):
+        raise InputError("--from takes lemmas, flags, options, limits and provers from the results")
     paths = theory_paths(args.theories)
     if not args.yes and not sys.stdin.isatty():
         raise InputError(
@@ -16606,11 +16610,12 @@ def json_lines(value: Any, indent: str = "") -> str:
         return line
     inner = indent + "  "
     if isinstance(value, list):
+        opening, closing = "[", "]"
         members = [json_lines(item, inner) for item in value]
     else:
+        opening, closing = "{", "}"
         members = [f"{json.dumps(key)}: {json_lines(item, inner)}" for key, item in value.items()]
     body = ",\n".join(inner + member for member in members)
-    opening, closing = "[]" if isinstance(value, list) else "{}"
     return f"{opening}\n{body}\n{indent}{closing}"
 
 
@@ -16690,7 +16695,8 @@ def prover_named(word: str) -> Prover:
         )
     if not find_program(program):
         raise InputError(no_program(program))
-    return Prover(alias, (program,))
+    # Behind `ALIAS=` a shell leaves `~` as it is.
+    return Prover(alias, (os.path.expanduser(program),))
 
 
 def aliases_of_programs(provers: Sequence[Prover]) -> list[str]:
@@ -16767,6 +16773,8 @@ def theory_paths(words: Iterable[str]) -> list[str]:
     paths: dict[str, str] = {}  # by real path
     for word in words:
         found = files_meant(word)
+        if not found and os.path.isdir(word):
+            raise InputError("there is no theory (.spthy) in this folder", printable(word))
         if not found:
             raise InputError(f"there is no such theory file{file_meant(word)}", printable(word))
         for path in found:
@@ -16780,11 +16788,21 @@ def files_meant(word: str) -> list[str]:
 
     if os.path.isfile(word):
         return [word]
-    pattern = word
     if os.path.isdir(word):
-        pattern = os.path.join(glob.escape(word), "**", "*.spthy")
-    matches = glob.glob(os.path.expanduser(pattern), recursive=True)
+        return theories_below(word)
+    matches = glob.glob(os.path.expanduser(word), recursive=True)
     return sorted(filter(os.path.isfile, matches))
+
+
+def theories_below(folder: str) -> list[str]:
+    """The theories in a folder, then those in its folders, hidden ones aside."""
+    paths: list[str] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.endswith(".spthy"):
+                paths.append(os.path.normpath(os.path.join(place, name)))
+    return paths
 
 
 def sources_to_prove(
@@ -16846,21 +16864,24 @@ def refuse_results(path: str) -> None:
 
 def read_source(path: str, given: Sequence[str]) -> SourceTheory:
     """A theory with those of the given flags that it asks for. Raises InputError."""
-    reading, *others = readings_of(path, given)
+    import itertools
+
+    readings = readings_of(path, given)
+    first = next(readings)
+    names = set(lemmas_by_name(first.theory))
     hidden: dict[str, Reading] = {}
-    names = set(lemmas_by_name(reading.theory))
     files: set[str] = set()
     known_flags: dict[str, None] = {}
-    for each in (reading, *others):
-        files.update(map(os.path.realpath, each.theory.files))
-        known_flags.update(dict.fromkeys(flags_asked(each.theory)))
-        for name in lemmas_by_name(each.theory):
+    for reading in itertools.chain([first], readings):
+        files.update(map(os.path.realpath, reading.theory.files))
+        known_flags.update(dict.fromkeys(flags_asked(reading.theory)))
+        for name in lemmas_by_name(reading.theory):
             if name not in names:
                 # Readings with few flags come first.
-                hidden.setdefault(name, each)
+                hidden.setdefault(name, reading)
     flags = tuple(flag for flag in given if flag in known_flags)
     includes = frozenset(files - {os.path.realpath(path)})
-    return SourceTheory(path, reading.theory, flags, tuple(known_flags), hidden, includes)
+    return SourceTheory(path, first.theory, flags, tuple(known_flags), hidden, includes)
 
 
 def refuse_unprovable(
@@ -17191,6 +17212,9 @@ def measured_recipe(args: argparse.Namespace) -> Json:
         tasks[name] = measured_entry(batch, group, args.output)
     aliases = dict.fromkeys(each.plan.prover for group in groups.values() for each in group)
     config = measured_config(batch.header, args)
+    checker = str(config.get("recheck_with", ""))
+    if checker in batch.provers:
+        aliases[checker] = None
     versions = {alias: measured_prover(batch, alias, args.output) for alias in aliases}
     return {"config": config, "tamarin_versions": versions, "tasks": tasks}
 

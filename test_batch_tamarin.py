@@ -13542,6 +13542,10 @@ t.spthy -D=-x\u00a0y
 t.spthy --prover a=./fake.sh --prover a=./other.sh
 --- an alias that cannot name files: the alias '../a' becomes part of file names
 t.spthy --prover ../a=./fake.sh
+--- results with lemmas: --from takes lemmas, flags, options, limits and provers from the results
+--from results --lemma one
+--- a folder without theories: empty: there is no theory (.spthy) in this folder
+empty
 --- theories and results: give theories, or their folder; or else results
 t.spthy --from results
 --- nothing: give theories, or their folder; or else results
@@ -13553,6 +13557,7 @@ t.spthy --from results
 def test_init_refuses_with_a_reason(branches, text, wanted):
     branches.prover(CHECKED, "fake")
     branches.prover(CHECKED, "other")
+    (branches.path / "empty").mkdir()
     words = text.split(" ") if text.strip() else []
     words = [word.replace("\u00a0", " ").strip() for word in words]
     if not any("--prover" in word for word in words):
@@ -13736,6 +13741,15 @@ def test_a_recipe_of_results_keeps_each_theory_and_prover(lab):
     assert [item["tamarin_versions"] for item in task["lemmas"]] == [["fake"], ["second"]]
     before = [event["id"] for event in lab.events("task")]
     assert [plan.id for plan in plans_of(lab, name="deep/new.json")] == before
+
+
+def test_a_recipe_of_results_keeps_the_prover_that_checks_proofs(lab):
+    lab.prover(VERIFY)
+    lab.prover(VERIFY, "checker")
+    lab.recipe(config={"recheck_with": "checker"}, lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json")
+    lab.run("init", "--from", "results", "--yes", "-o", "new.json", code=0)
+    assert list(written_recipe(lab, "new.json")["tamarin_versions"]) == ["fake", "checker"]
 
 
 def test_init_makes_a_recipe_of_results_of_batch_tamarin(lab):
