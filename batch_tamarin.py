@@ -16800,8 +16800,9 @@ def theories_below(folder: str) -> list[str]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.endswith(".spthy"):
-                paths.append(os.path.normpath(os.path.join(place, name)))
+            path = os.path.normpath(os.path.join(place, name))
+            if name.endswith(".spthy") and os.path.isfile(path):
+                paths.append(path)
     return paths
 
 
@@ -16816,8 +16817,9 @@ def sources_to_prove(
     left_out: dict[str, InputError] = {}  # by path
     for path in paths:
         try:
+            source = read_source(path, args.define)
             refuse_results(path)
-            sources.append(read_source(path, args.define))
+            sources.append(source)
         except InputError as error:
             left_out[path] = error
     includers = {file: source.path for source in sources for file in source.includes}
@@ -16845,12 +16847,14 @@ _RESULT_SUBFOLDERS = (*EVIDENCE_FOLDERS, *RESULT_FOLDERS, "earlier", "inputs", "
 
 
 def refuse_results(path: str) -> None:
-    """Raise InputError for a theory that a prover or a batch wrote."""
+    """Raise InputError for a theory that a prover or a batch wrote, or that no recipe can name."""
     maker = ""
     with suppress(OSError):  # who reads it tells
         maker = printed_by(path)
     if maker:
         raise InputError(f"is a result, printed by {maker}", path)
+    if not is_text(path):
+        raise InputError("has a name that is no text: rename it", printable(path))
     if path.endswith("_results.spthy"):
         raise InputError("is a result, as its name says", path)
     folder = os.path.dirname(os.path.abspath(path))

@@ -13399,6 +13399,7 @@ def test_init_takes_a_folder_and_names_what_it_leaves_out(lab):
     lab.write("art/deep/printed.spthy", THEORY + "/*\nGenerated from:\nTamarin version 1.10.0\n*/")
     lab.write("art/blind.spthy", THEORY.replace("begin", "begin\nheuristic: o"))
     lab.write("art/out/batch.jsonl", "")
+    os.mkfifo(lab.path / "art" / "pipe.spthy")
     lab.write("art/out/proofs/main.spthy", THEORY)
     lab.prover(REFUSING)
     done = lab.run("init", "art", "--yes", "--prover", "./fake.sh", code=0)
