@@ -5396,6 +5396,8 @@ class Recipe:
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
         # What may be meant instead of a text that stands there, for `check --fix`.
         self.mends: dict[JsonPath, str] = {}
+        # Lemmas that batch-tamarin selects beside the one whose name stands there.
+        self.also_prefixes: dict[JsonPath, list[str]] = {}
         self.data: Json = self._parse()
         for problem in RECIPE.problems(self.data, ()):
             self.problem(problem.path, problem.message)
@@ -6877,9 +6879,13 @@ class LemmaSelection:
                 if _selects(item.pattern, sides[0]):
                     choice = LemmaChoice(item, alias, loaded, place, sides)
                     choices.append(choice)
+        names = lemmas_by_name(theories[0]) if theories else {}
         if theories and not choices:
-            names = lemmas_by_name(theories[0])
             self._no_such_lemma(item, file, names)
+        longer = [name for name in names if name.startswith(item.pattern)]
+        if choices and item.pattern in names and len(longer) > 1:
+            longer.remove(item.pattern)
+            self._recipe.also_prefixes[(*item.path, "name")] = longer
         return Selection(choices, unread)
 
     def _refuse_idle_exclusion(
@@ -16242,12 +16248,15 @@ def mend_recipe(args: argparse.Namespace) -> str:
     # What else is wrong is told of the mended recipe.
     with suppress(InputError):
         plan_batch(recipe, recipe_provers(recipe), machine, asked_options(args), lambda text: None)
+    for path, names in recipe.also_prefixes.items():
+        place = ".".join(map(str, path))
+        say(f"note: {place} means that lemma alone; batch-tamarin adds {listed(names)}")
     if not recipe.mends:
         say("nothing to fix: no name of a lemma is a mere prefix; no file was written")
         return str(args.recipe)
     write_file(args.output, recipe.mended_text())
-    names = plural(len(recipe.mends), "name")
-    say(f"wrote {args.output}, with '*' behind {names}")
+    count = plural(len(recipe.mends), "name")
+    say(f"wrote {args.output}, with '*' behind {count}")
     return str(args.output)
 
 

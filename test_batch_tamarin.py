@@ -4003,6 +4003,16 @@ def test_check_writes_the_recipe_that_was_meant_and_checks_it(lab):
     assert (lab.path / "recipe.json").read_text() == text
 
 
+def test_fix_tells_of_names_that_begin_other_names_too(lab):
+    lab.write("t.spthy", THEORY.replace("lemma two", "lemma one_more"))
+    lab.prover(CHECKED)
+    lab.recipe(lemmas=[{"name": "one"}, {"name": "thr"}])
+    done = lab.run("check", "recipe.json", "--fix", "-o", "new.json", code=0)
+    assert "lemmas.0.name means that lemma alone; batch-tamarin adds one_more" in done.stderr
+    names = [item["name"] for item in written_recipe(lab, "new.json")["tasks"]["task"]["lemmas"]]
+    assert names == ["one", "thr*"]
+
+
 def test_check_writes_no_recipe_where_none_is_to_be_mended(lab):
     lab.prover(CHECKED)
     lab.recipe()
