@@ -17205,15 +17205,17 @@ def measured_recipe(args: argparse.Namespace) -> Json:
 
     Raises InputError.
     """
-    directory = results_directory(args.measured, JOURNAL, UPSTREAM_REPORT)
-    batch = load_results(directory, warn)
+    batch = load_results(args.measured, warn)
+    directory = args.measured
+    if os.path.isfile(directory):
+        directory = os.path.dirname(directory)
     warn_of_news(batch, directory, sources_now(batch))
     groups: dict[tuple[str, str, str, bool], list[Measured]] = {}
     for each in winners(batch):
         plan = each.plan
         groups.setdefault((plan.entry, plan.theory, plan.cwd, plan.prove), []).append(each)
     if not groups:
-        raise InputError("holds no results of lemmas that are there now", directory)
+        raise InputError("holds no results of lemmas that are there now", printable(directory))
     entries = [group[0].plan.entry for group in groups.values()]
     names = TaskIds()
     tasks: Json = {}
@@ -17301,9 +17303,12 @@ def measured_resources(limits: Limits, result: Result | None) -> Json:
         minutes = math.ceil(2 * result.usage.wall_s / MEASURED_MINUTE_S)
         timeout_s = minutes * MEASURED_MINUTE_S
         memory_gb = max(1, math.ceil(1.5 * result.usage.peak_mb / 1024))
-    resources: Json = {"max_cores": limits.cores}
-    for key, number in (("max_memory", memory_gb), ("timeout", timeout_s)):
-        resources[key] = int(number) if float(number).is_integer() else number
+    resources: Json = {}
+    wanted = {"max_cores": limits.cores, "max_memory": memory_gb, "timeout": timeout_s}
+    for key, number in wanted.items():
+        # 0: batch-tamarin did not say it.
+        if number:
+            resources[key] = int(number) if float(number).is_integer() else number
     return resources
 
 

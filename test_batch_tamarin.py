@@ -13664,6 +13664,10 @@ def test_what_has_no_verdict_keeps_its_limits(result):
     assert measured == {"max_cores": 2, "max_memory": 1.5, "timeout": 9.5}
 
 
+def test_limits_that_nobody_knows_are_left_to_the_defaults():
+    assert bt.measured_resources(bt.Limits(0, 0, 0), None) == {}
+
+
 # Proves lemma two only with --bound, and never lemma three.
 CHOOSY = """
 case "$*" in *" test"*|test*) echo "it should work as intended"; exit 0;; esac
