@@ -1545,6 +1545,70 @@ def load_theory(
     )
 
 
+def load_in_its_mode(
+    path: str, flags: Sequence[str] = (), copies: Mapping[str, str] = NO_COPIES
+) -> Theory:
+    """A theory, read with --diff if it demands that; `copies`: as of `load_theory`.
+
+    Raises InputError.
+    """
+    try:
+        return load_theory(path, flags, copies=copies)
+    except InputError as error:
+        if _NEEDS_DIFF not in error.message:
+            raise
+    return load_theory(path, flags, diff=True, copies=copies)
+
+
+# The formula of an #ifdef, and what in it is no flag.
+_IFDEF = re.compile(r"#ifdef\s((?:[\s(¬]|not\b)*\w+(?:[\s)]*[&|∧∨](?:[\s(¬]|not\b)*\w+)*)")
+_MOST_READINGS = 64
+
+
+class Reading(NamedTuple):
+    """A theory as it is read with some flags."""
+
+    flags: tuple[str, ...]
+    theory: Theory
+
+
+def flags_asked(theory: Theory) -> list[str]:
+    """The flags that the files of a theory ask for in any #ifdef."""
+    flags: dict[str, None] = {}
+    for path in theory.files:
+        for formula in _IFDEF.findall(read_text(path)):
+            flags.update(dict.fromkeys(re.findall(r"\w+", formula)))
+    flags.pop("not", None)
+    return list(flags)
+
+
+def readings_of(path: str, flags: Sequence[str]) -> Iterator[Reading]:
+    """A theory with these flags; then with one, two, ... more of those that it asks for.
+
+    So every branch is read, up to a limit that 6 flags don't reach. Raises InputError where it
+    can't be read with the flags given; what can't be read with more is passed over.
+    """
+    import itertools
+
+    first = Reading(tuple(flags), load_in_its_mode(path, flags))
+    yield first
+    asked = flags_asked(first.theory)
+    readings = 1
+    size = 1
+    while size <= len(asked):
+        others = [flag for flag in asked if flag not in flags]
+        for more in itertools.combinations(others, size):
+            if readings == _MOST_READINGS:
+                return
+            readings += 1
+            with suppress(InputError):
+                reading = Reading((*flags, *more), load_in_its_mode(path, (*flags, *more)))
+                # It may include files that ask for others.
+                asked += [flag for flag in flags_asked(reading.theory) if flag not in asked]
+                yield reading
+        size += 1
+
+
 def _why_not_split(reading: TheoryReading, lemmas: Sequence[Lemma], auto_sources: bool) -> str:
     """Why more than its own text and what it assumes can matter to a lemma; "" if nothing can."""
     if reading.diff:
@@ -1785,6 +1849,9 @@ class ProverOption(NamedTuple):
 # What the theory says.
 DEFINES = ProverOption("-D", "--defines")
 DIFF = ProverOption("--diff", takes_value=False)
+PARSE_ONLY = ProverOption(
+    "--parse-only", takes_value=False, refusal="it proves nothing: use the 'check' command"
+)
 AUTO_SOURCES = ProverOption("--auto-sources", takes_value=False)
 # Which oracle is called.
 HEURISTIC = ProverOption("--heuristic")
@@ -1821,9 +1888,7 @@ PROVER_OPTIONS = (
     OUTPUT_JSON,
     OUTPUT_DOT,
     ProverOption("--output-module", "-m", refusal="a translation proves nothing"),
-    ProverOption(
-        "--parse-only", takes_value=False, refusal="it proves nothing: use the 'check' command"
-    ),
+    PARSE_ONLY,
     ProverOption("--precompute-only", takes_value=False, refusal="it proves nothing"),
     PROCESSORS,
     RUNTIME_CORES,
@@ -5372,6 +5437,10 @@ class Recipe:
             raise InputError(f"is a directory: name a recipe, or {command} goes on with it", path)
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
+        # What may be meant instead of a text that stands there, for `check --fix`.
+        self.mends: dict[JsonPath, str] = {}
+        # Lemmas that batch-tamarin selects beside the one whose name stands there.
+        self.also_prefixes: dict[JsonPath, list[str]] = {}
         self.data: Json = self._parse()
         for problem in RECIPE.problems(self.data, ()):
             self.problem(problem.path, problem.message)
@@ -5411,8 +5480,29 @@ class Recipe:
 
     def raise_problems(self) -> None:
         """Raise InputError with all problems that were noted, if there are any."""
-        if self._problems:
-            raise InputError("\n".join(self._problems))
+        if not self._problems:
+            return
+        lines = list(self._problems)
+        if self.mends and self._is_file:
+            names = plural(len(self.mends), "name")
+            command = quoted(["batch_tamarin.py", "check", self.path, "--fix", "-o", "NEW.json"])
+            lines.append(
+                f"batch-tamarin takes names of lemmas for prefixes: {printable(command)} writes a "
+                f"recipe with '*' behind {names}"
+            )
+        raise InputError("\n".join(lines))
+
+    def mended_text(self) -> str:
+        """The text with what `mends` says; all else in it stays as people wrote it."""
+        pieces: list[str] = []
+        done = 0
+        places = {self._positions[path]: mend for path, mend in self.mends.items()}
+        for place in sorted(places):
+            member = _JSON_MEMBER.match(self.text, place)
+            if member:
+                pieces += [self.text[done : member.start(1)], json.dumps(places[place])]
+                done = member.end(1)
+        return "".join(pieces) + self.text[done:]
 
     def _parse(self) -> Json:
         """The text as a JSON object. A member that is `null` is as if it were not there."""
@@ -5478,6 +5568,9 @@ def _no_json(text: str, error: json.JSONDecodeError) -> str:
 
 # A string that has a colon behind it is a key.
 _JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+')
+
+# A key, and the string behind it.
+_JSON_MEMBER = re.compile(r'"(?:[^"\\]|\\.)*"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
 def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
@@ -5707,6 +5800,19 @@ class OneOrNamed(ValueKind):
         yield from kind.problems(value, path)
 
 
+@dataclass(eq=False)
+class OneOrList(ValueKind):
+    """A value of one kind, or a list with at least one of them."""
+
+    item: ValueKind
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        kind = self.item
+        if isinstance(value, list):
+            kind = ListOf(self.item, "must not be an empty list", least=1)
+        yield from kind.problems(value, path)
+
+
 class ProverEntry(ValueKind):
     """A prover of `tamarin_versions`; its alias becomes part of file names."""
 
@@ -5884,8 +5990,9 @@ EXPECTATIONS = OneOrNamed(VERDICT, "must be an object with at least one lemma")
 LEMMA_FIELDS = Fields(_LEMMA, required=("name",))
 
 _TASK: dict[str, ValueKind] = {
-    # A pattern, too, where the prefix contains {theory}.
-    "theory_file": TEXT,
+    # A pattern, too, or a list of both, where the prefix contains {theory}; in a list "!pattern"
+    # takes theories away.
+    "theory_file": OneOrList(TEXT),
     "output_file_prefix": FILE_NAME,
     **_OVERRIDES,
     "expect": EXPECTATIONS,
@@ -6138,7 +6245,7 @@ class _Planner:
         self.recipe = recipe
         self.provers = provers
         self.limits = JobLimits(limits, warn)
-        self.lemmas = LemmaSelection(recipe, provers)
+        self.lemmas = LemmaSelection(recipe, provers, warn)
         self.dependencies = DependencyFinder(recipe, provers)
         self.ids = TaskIds()
 
@@ -6293,6 +6400,20 @@ class LemmaItem(NamedTuple):
     limits: Limits
     expect: Expectations
     priority: int
+    own: Json  # what the item itself sets, as in the recipe: "resources.timeout" is one of the keys
+    settings: Json  # the same with what it inherits
+
+    def idle_beside(self, first: LemmaItem) -> list[str]:
+        """What this item sets that does not apply to a lemma that `first` takes."""
+        # Who gives a lemma's name, or "*" for all that is left, knows that the other one counts.
+        is_special = not _is_pattern(first.pattern) or self.pattern == "*"
+        idle: list[str] = []
+        for key, value in self.own.items():
+            if is_special and key in first.own:
+                continue
+            if first.settings.get(key) != value:
+                idle.append(key)
+        return idle
 
 
 class LemmaExclusion(NamedTuple):
@@ -6302,12 +6423,20 @@ class LemmaExclusion(NamedTuple):
     path: JsonPath
 
 
+class TheoryName(NamedTuple):
+    """A name or a pattern of theory files."""
+
+    text: str
+    place: JsonPath  # where it stands
+
+
 class RecipeEntry(NamedTuple):
     """An entry of the recipe's `tasks`, its inheritance resolved."""
 
     name: str
     path: JsonPath
-    theory_file: str  # a name or a pattern
+    theories: tuple[TheoryName, ...]
+    theory_exclusions: tuple[str, ...]  # `"!pattern"`, here without the `!`
     prefix: str  # may contain {theory}
     cwd: str  # absolute
     prove: bool
@@ -6321,6 +6450,7 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
     path: JsonPath = ("tasks", name)
     items: list[LemmaItem] = []
     exclusions: list[LemmaExclusion] = []
+    theories, theory_exclusions = _named_theories(data["theory_file"], path)
     lemmas = data.get("lemmas", ())
     for index, item in enumerate(lemmas):
         item_path = (*path, "lemmas", index)
@@ -6341,7 +6471,8 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
     return RecipeEntry(
         name=name,
         path=path,
-        theory_file=data["theory_file"],
+        theories=tuple(theories),
+        theory_exclusions=tuple(theory_exclusions),
         prefix=data["output_file_prefix"],
         cwd=share(cwd),
         prove=prove,
@@ -6349,6 +6480,23 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
         items=tuple(items),
         exclusions=tuple(exclusions),
     )
+
+
+def _named_theories(
+    theory_file: str | Sequence[str], entry_path: JsonPath
+) -> tuple[list[TheoryName], list[str]]:
+    """The theories that a `theory_file` names, and the patterns that take some away."""
+    path: JsonPath = (*entry_path, "theory_file")
+    if isinstance(theory_file, str):
+        return [TheoryName(theory_file, path)], []
+    names: list[TheoryName] = []
+    exclusions: list[str] = []
+    for index, text in enumerate(theory_file):
+        if text.startswith("!"):
+            exclusions.append(text[1:])
+        else:
+            names.append(TheoryName(text, (*path, index)))
+    return names, exclusions
 
 
 def _read_item(
@@ -6375,7 +6523,19 @@ def _read_item(
         limits=limits.decide([own, inherited]),
         expect=expect,
         priority=priority,
+        own=_lemma_settings(item),
+        settings={**_lemma_settings(task), **_lemma_settings(item)},
     )
+
+
+def _lemma_settings(data: Json) -> Json:
+    """What a task, or an item of its `lemmas`, sets for lemmas: each of its resources by itself."""
+    settings = {key: data[key] for key in _LEMMA if key in data}
+    settings.pop("name", None)
+    resources = settings.pop("resources", {})
+    for key, value in resources.items():
+        settings[f"resources.{key}"] = value
+    return settings
 
 
 # --- Limits ---------------------------------------------------------------------------------------
@@ -6541,28 +6701,61 @@ class TheoryFile(NamedTuple):
 
 
 def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
-    """The theories that an entry names, in the order of their paths; what is wrong is noted.
+    """The theories that an entry names, those of a pattern by path; what is wrong is noted.
 
     One that is named, not matched by a pattern, may be missing: who reads it will tell.
     """
-    name = entry.theory_file
-    place = (*entry.path, "theory_file")
-    may_be_many = "{theory}" in entry.prefix
-    theories = _named_theory(recipe, name, place)
+    path = (*entry.path, "theory_file")
+    if len(entry.theories) > 1 and "{theory}" not in entry.prefix:
+        recipe.problem(path, _NEEDS_THEORY_IN_PREFIX)
+        return []
+    found: dict[str, TheoryFile] = {}
+    for name in entry.theories:
+        for theory in _theories_of(recipe, name, "{theory}" in entry.prefix):
+            found.setdefault(os.path.abspath(theory.path), theory)
+    left = _without_excluded(recipe, found, entry.theory_exclusions)
+    if not left and (found or not entry.theories):
+        recipe.problem(path, "names no theory, or takes all away again")
+    return left
+
+
+_NEEDS_THEORY_IN_PREFIX = (
+    "a pattern, or a list of theories, needs {theory} in output_file_prefix, so that each theory "
+    "has results of its own"
+)
+
+
+def _theories_of(recipe: Recipe, name: TheoryName, may_be_many: bool) -> list[TheoryFile]:
+    """The theories that one name or pattern means."""
+    theories = _named_theory(recipe, name.text, name.place)
     if not theories and may_be_many:
-        theories = _matching_theories(recipe, name, place)
+        theories = _matching_theories(recipe, name.text, name.place)
     if theories:
         return theories
-    if not _is_pattern(name):
-        return [TheoryFile(name, os.path.expanduser(name), place)]
-    message = _no_theory_file(recipe, name)
+    if not _is_pattern(name.text):
+        return [TheoryFile(name.text, os.path.expanduser(name.text), name.place)]
+    message = _no_theory_file(recipe, name.text)
     if not may_be_many:
-        message = (
-            "a pattern needs {theory} in output_file_prefix, so that each theory has results of "
-            "its own"
-        )
-    recipe.problem(place, message)
+        message = _NEEDS_THEORY_IN_PREFIX
+    recipe.problem(name.place, message)
     return []
+
+
+def _without_excluded(
+    recipe: Recipe, found: Mapping[str, TheoryFile], exclusions: Iterable[str]
+) -> list[TheoryFile]:
+    """The theories, which are given by absolute path, that no exclusion takes away."""
+    # One that takes nothing away is no mistake: results may come later.
+    left = dict(found)
+    for pattern in exclusions:
+        excluded: set[str] = set()
+        for root in (os.getcwd(), os.path.abspath(recipe.directory or ".")):
+            excluded.update(map(os.path.abspath, _glob(pattern, root).values()))
+        for path in found:
+            # Without a folder it means files of that name wherever they lie.
+            if path in excluded or fnmatch.fnmatchcase(os.path.basename(path), pattern):
+                left.pop(path, None)
+    return list(left.values())
 
 
 def _no_theory_file(recipe: Recipe, name: str) -> str:
@@ -6727,9 +6920,11 @@ class Selection(NamedTuple):
 class LemmaSelection:
     """Selects lemmas of theories; notes what selects none."""
 
-    def __init__(self, recipe: Recipe, provers: Mapping[str, Prover]) -> None:
+    def __init__(self, recipe: Recipe, provers: Mapping[str, Prover], warn: Warn) -> None:
         self._recipe = recipe
         self._provers = provers
+        self._warn = warn
+        self._warned_of: set[tuple[JsonPath, JsonPath]] = set()
         self._theories = TheoryReader(recipe)
 
     def select(self, entry: RecipeEntry, file: TheoryFile) -> Selection:
@@ -6745,8 +6940,10 @@ class LemmaSelection:
         for item in items:
             choices, unread_here = self._matching(item, file)
             if _is_pattern(item.pattern):
-                taken = {choice.lemma.name for choice in chosen}
-                taken.update(lemmas.item.pattern for lemmas in unread)
+                taken = {choice.lemma.name: choice.item for choice in chosen}
+                taken.update((each.item.pattern, each.item) for each in unread)
+                lemmas = [choice.lemma for choice in choices]
+                self._warn_of_idle_settings(entry, item, lemmas, taken)
                 choices = [choice for choice in choices if choice.lemma.name not in taken]
             chosen += choices
             unread += unread_here
@@ -6778,9 +6975,13 @@ class LemmaSelection:
                 if _selects(item.pattern, sides[0]):
                     choice = LemmaChoice(item, alias, loaded, place, sides)
                     choices.append(choice)
+        names = lemmas_by_name(theories[0]) if theories else {}
         if theories and not choices:
-            names = lemmas_by_name(theories[0])
             self._no_such_lemma(item, file, names)
+        longer = [name for name in names if name.startswith(item.pattern)]
+        if choices and item.pattern in names and len(longer) > 1:
+            longer.remove(item.pattern)
+            self._recipe.also_prefixes[(*item.path, "name")] = longer
         return Selection(choices, unread)
 
     def _refuse_idle_exclusion(
@@ -6798,11 +6999,45 @@ class LemmaSelection:
             # Most likely mistyped, and what should not run would run.
             self._recipe.problem(path, f"'{word}' takes no lemma away")
 
+    def _warn_of_idle_settings(
+        self,
+        entry: RecipeEntry,
+        item: LemmaItem,
+        lemmas: Iterable[Lemma],
+        taken: Mapping[str, LemmaItem],
+    ) -> None:
+        """Say what an item sets in vain for lemmas that it selects, as others have taken them."""
+        in_vain: dict[JsonPath, list[str]] = {}  # names of lemmas, by the item that has taken them
+        for lemma in lemmas:
+            excluded = any(_selects(each.pattern, lemma) for each in entry.exclusions)
+            first = taken.get(lemma.name)
+            if first and not excluded and item.idle_beside(first):
+                in_vain.setdefault(first.path, []).append(lemma.name)
+        for names in in_vain.values():
+            self._warn_of_overlap(item, taken[names[0]], names)
+
+    def _warn_of_overlap(self, item: LemmaItem, first: LemmaItem, names: Iterable[str]) -> None:
+        """Say, once for two items, what one sets in vain for lemmas that the other has taken."""
+        if (item.path, first.path) in self._warned_of:
+            return
+        self._warned_of.add((item.path, first.path))
+        place = ".".join(map(str, item.path))
+        settings = ", ".join(item.idle_beside(first))
+        lemmas = listed(dict.fromkeys(names), 3)
+        self._warn(
+            f"{place} ('{item.pattern}'): what it sets does not apply to {lemmas}: {settings}; "
+            f"'{first.pattern}' comes first (names before patterns, these in their order)"
+        )
+
     def _no_such_lemma(self, item: LemmaItem, file: TheoryFile, names: Collection[str]) -> None:
         path = printable(file.path)
         if not names:
             message = f"{path} has no lemmas (with these flags): nothing to prove"
             self._recipe.problem(item.path[:2], message)
+            return
+        as_prefix = [name for name in names if name.startswith(item.pattern)]
+        if as_prefix:
+            self._no_prefixes(item, file, as_prefix)
             return
         first_names = list(names)[:12]
         some = ", ".join(first_names)
@@ -6811,6 +7046,17 @@ class LemmaSelection:
         hint = did_you_mean(item.pattern, names)
         message = f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}"
         self._recipe.problem((*item.path, "name"), message)
+
+    def _no_prefixes(self, item: LemmaItem, file: TheoryFile, names: Sequence[str]) -> None:
+        """A name that only begins the names of lemmas, which batch-tamarin would select."""
+        pattern = f"{item.pattern}*"
+        path = (*item.path, "name")
+        self._recipe.mends[path] = pattern
+        message = (
+            f"no lemma of {printable(file.path)} has the name '{printable(item.pattern)}'; "
+            f"'{printable(pattern)}' would select {listed(names, 3)}"
+        )
+        self._recipe.problem(path, message)
 
 
 def _one_of_patterns(unread: Sequence[UnreadLemmas]) -> list[UnreadLemmas]:
@@ -11415,12 +11661,7 @@ def read_theory_text(
 
     Raises InputError.
     """
-    try:
-        theory = load_theory(path, copies=copies)
-    except InputError as error:
-        if _NEEDS_DIFF not in str(error):
-            raise
-        theory = load_theory(path, diff=True, copies=copies)
+    theory = load_in_its_mode(path, copies=copies)
     # Tamarin says so behind the last lemma; in a log only the summary comes after it.
     version = _MADE_BY.search(read_from_end(path, 2 * MB))
     made_by = ""
@@ -16693,6 +16934,7 @@ def add_check_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "recipe.json",
         "recipe.json -d          # every task with its command",
         f"recipe.json --report    # all that the provers say, in ./{CHECK_REPORT}/",
+        "old.json --fix -o new.json    # a recipe of batch-tamarin whose names are prefixes",
     )
     add_recipe_argument(parser)
     add_limit_arguments(parser)
@@ -16701,6 +16943,16 @@ def add_check_command(commands: argparse._SubParsersAction[Parser]) -> None:
         action="store_true",
         help=f"write the full text of warnings and errors to ./{CHECK_REPORT}/",
     )
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="write the recipe to the file of -o with '*' behind names that begin names of lemmas, "
+        "as batch-tamarin takes them, and check that",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", default="", help="where --fix writes the recipe"
+    )
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
     parser.add_argument(
         "-d",
         "--debug",
@@ -16714,10 +16966,21 @@ def add_init_command(commands: argparse._SubParsersAction[Parser]) -> None:
         commands,
         command_init,
         "handshake.spthy",
-        "models/*.spthy -o all.json",
-        "handshake.spthy --yes --prover tamarin-prover --lemma 'secrecy*' --timeout 7200",
+        "models --yes -o all.json                # all theories below a folder",
+        "a.spthy --yes --prover dev=~/tamarin-prover --lemma 'secrecy*:timeout=7200' --lemma '*'",
+        "--from results -o tight.json            # limits as measured, verdicts as found",
     )
-    parser.add_argument("theories", metavar="THEORY", nargs="+", help="a .spthy file")
+    parser.add_argument(
+        "theories", metavar="THEORY", nargs="*", help="a .spthy file, a shell pattern, or a folder"
+    )
+    parser.add_argument(
+        "--from",
+        dest="measured",
+        metavar="RESULTS",
+        default="",
+        help="make the recipe of results, ours or batch-tamarin's: limits are twice the time and "
+        "1.5 times the memory that was used, expected is what was found",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -16736,15 +16999,42 @@ def add_init_command(commands: argparse._SubParsersAction[Parser]) -> None:
         parser,
         "--prover",
         metavar="PROGRAM",
-        help="a prover: a file or a command on PATH (repeatable)",
+        help="a prover: a file or a command on PATH, or ALIAS=PROGRAM (repeatable)",
     )
     add_limit_arguments(parser)
+    add_entry_arguments(parser)
+
+
+def add_entry_arguments(parser: Parser) -> None:
+    """What `init` writes into each entry of a recipe's `tasks`, and where results go."""
     add_repeatable_argument(
         parser,
         "--lemma",
+        type=lemma_argument,
         metavar="PATTERN",
-        help="lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away "
-        "(repeatable)",
+        help="lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away; with "
+        "limits of their own: 'secrecy*:cores=2,memory=8,timeout=7200' (repeatable)",
+    )
+    add_repeatable_argument(
+        parser,
+        "-D",
+        "--define",
+        type=flag_argument,
+        metavar="FLAG",
+        help="a preprocessor flag, for the theories that ask for it (repeatable)",
+    )
+    add_repeatable_argument(
+        parser,
+        "--option",
+        metavar="OPTION",
+        help="an option of the provers, as in --option=--auto-sources (repeatable)",
+    )
+    parser.add_argument(
+        "--limits",
+        type=resources_argument,
+        metavar="LIMITS",
+        default={},
+        help="of one job: cores=2,memory=8,timeout=7200, or some of these (GB, seconds)",
     )
     parser.add_argument(
         "--results",
@@ -17124,6 +17414,48 @@ def seconds_argument(text: str) -> float:
     return number_argument(text)
 
 
+class LemmaWish(NamedTuple):
+    """Lemmas that somebody wants to have proven."""
+
+    text: str  # as it was given
+    pattern: str  # a name, a shell pattern, or "!pattern"
+    resources: Json  # limits of their own, as in a recipe
+
+
+def lemma_argument(text: str) -> LemmaWish:
+    """`PATTERN`, or `PATTERN:LIMITS`."""
+    pattern, _, limits = text.partition(":")
+    if not pattern.strip("!"):
+        raise argparse.ArgumentTypeError(f"'{text}' names no lemma")
+    return LemmaWish(text, pattern, resources_argument(limits) if limits else {})
+
+
+def resources_argument(text: str) -> Json:
+    """`cores=2,memory=8,timeout=60`, or some of these, as the `resources` of a recipe."""
+    keys = {"cores": "max_cores", "memory": "max_memory", "timeout": "timeout"}
+    resources: Json = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        key = keys.get(name.strip(), name.strip())
+        kind = _RESOURCES.get(key)
+        if not kind:
+            hint = did_you_mean(name, keys)
+            raise argparse.ArgumentTypeError(f"'{part}' is none of cores=, memory=, timeout={hint}")
+        number = positive_number(value.strip())
+        for problem in kind.problems(number or value, ()):
+            raise argparse.ArgumentTypeError(f"{name}: {problem.message}")
+        resources[key] = number
+    return resources
+
+
+def flag_argument(text: str) -> str:
+    """The name of a preprocessor flag; `-D=X` means X."""
+    flag = text.lstrip("=")
+    if not is_flag(flag):
+        raise argparse.ArgumentTypeError(f"'{text}' is no name of a preprocessor flag")
+    return flag
+
+
 def positive_number(text: str) -> float | None:
     """A positive number below 10^9, as recipes allow it, an int where it is whole; else None."""
     # `float` alone would also take `nan`, `1_000` and white space.
@@ -17212,7 +17544,10 @@ def command_check(args: argparse.Namespace) -> int:
     """
     import tempfile
 
-    recipe = Recipe(args.recipe)
+    if args.output and not args.fix:
+        raise InputError("-o is where --fix writes a recipe: without it nothing is written")
+    recipe_file = mend_recipe(args) if args.fix else args.recipe
+    recipe = Recipe(recipe_file)
     batch = plan_recipe(recipe, asked_options(args))
     with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
         for name in EVIDENCE_FOLDERS:
@@ -17232,7 +17567,40 @@ def command_check(args: argparse.Namespace) -> int:
             print_tasks(batch, check.job.task_ids, directory)
         else:
             print_lemmas(batch, check.job.task_ids)
-    return conclude_checks(batch, checks, args.recipe)
+    return conclude_checks(batch, checks, recipe_file)
+
+
+def mend_recipe(args: argparse.Namespace) -> str:
+    """Write the recipe with what `--fix` can mend, for `check` to go on with; its path.
+
+    Raises InputError.
+    """
+    if not args.output:
+        raise InputError("--fix needs -o NEW.json: the recipe itself stays as it is")
+    refuse_existing(args.output, args.force)
+    recipe = Recipe(args.recipe)
+    machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    # What else is wrong is told of the mended recipe.
+    with suppress(InputError):
+        plan_batch(recipe, recipe_provers(recipe), machine, asked_options(args), lambda text: None)
+    for path, names in recipe.also_prefixes.items():
+        place = ".".join(map(str, path))
+        say(f"note: {place} means that lemma alone; batch-tamarin adds {listed(names)}")
+    if not recipe.mends:
+        say("nothing to fix: no name of a lemma is a mere prefix; no file was written")
+        return str(args.recipe)
+    write_file(args.output, recipe.mended_text())
+    count = plural(len(recipe.mends), "name")
+    say(f"wrote {args.output}, with '*' behind {count}")
+    return str(args.output)
+
+
+def refuse_existing(path: str, force: bool) -> None:
+    """Raise InputError where a file is that nobody wants to lose."""
+    if os.path.exists(path) and not force:
+        raise InputError(
+            "is there already: give another file with -o, or write over it with --force", path
+        )
 
 
 def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
@@ -17469,38 +17837,106 @@ def write_check_report(check: CheckJob) -> None:
 # --- init -----------------------------------------------------------------------------------------
 
 
-def command_init(args: argparse.Namespace) -> int:
-    """Write a recipe for some theories.
+JSON_COLUMNS = 100  # of a line in a recipe that `init` writes
 
-    Asks on a terminal, or with --yes takes options and defaults.
+
+def command_init(args: argparse.Namespace) -> int:
+    """Write a recipe for some theories; or, --from results, one with limits that were measured.
+
+    Asks on a terminal, or with --yes takes options and defaults. Of folders and of many theories
+    those are left out, and named, that can't be proven.
     """
-    for path in args.theories:
-        if not os.path.isfile(path):
-            raise InputError(f"there is no such theory file{file_meant(path)}", printable(path))
+    if bool(args.theories) == bool(args.measured):
+        raise InputError("give theories, or their folder; or else results: --from RESULTS")
+    if args.measured and (args.lemma or args.define or args.option or args.limits or args.prover):
+        raise InputError("--from takes lemmas, flags, options, limits and provers from the results")
+    paths = theory_paths(args.theories)
     if not args.yes and not sys.stdin.isatty():
         raise InputError(
             "stdin is no terminal to ask on: add --yes, and options for what should not be as by "
             "default"
         )
-    if os.path.exists(args.output) and not args.force:
-        raise InputError(
-            "is there already: give another file with -o, or write over it with --force",
-            args.output,
-        )
+    refuse_existing(args.output, args.force)
     room = Limits(available_cores(), available_memory_mb(), math.inf)
+    if args.measured:
+        data = measured_recipe(args)
+    else:
+        data = recipe_of_theories(args, paths, room)
+        leave_out_refused(args.output, data, room)
+    write_recipe(args, data, room)
+    return 0
+
+
+def recipe_of_theories(args: argparse.Namespace, paths: Sequence[str], room: Limits) -> Json:
+    """A recipe for the theories among some files. Raises InputError."""
     provers = ask_provers(args)
+    sources = sources_to_prove(args, paths, provers)
     config = ask_limits(args, room)
     resources = default_resources(config, room)
+    names = names_apart([source.path for source in sources])
     tasks: Json = {}
-    for name, file in _named(args.theories).items():
-        entry = ask_task(args, file, name, provers)
-        entry["resources"] = resources
-        tasks[name] = entry
+    for source in sources:
+        name = names[source.path]
+        tasks[name] = ask_task(args, source, name, provers, resources)
     config["output_directory"] = ask(args, "directory for the results", args.results, str)
     versions = recipe_versions(provers, args.output)
-    data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
-    text = json.dumps(data, indent=2) + "\n"
-    recipe = Recipe(args.output, text)
+    return {"config": config, "tamarin_versions": versions, "tasks": tasks}
+
+
+# Of a prover that only parses a theory.
+PARSE_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=60)
+
+
+def leave_out_refused(recipe_file: str, data: Json, room: Limits) -> None:
+    """Take from a recipe what its provers can't parse, and say so: our reader sees no terms.
+
+    Raises InputError when nothing is left.
+    """
+    recipe = Recipe(recipe_file, json.dumps(data))
+    batch = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), lambda message: None)
+    refusals = list(parse_errors(batch))
+    for plan, _ in refusals:
+        leave_out_prover(data["tasks"], plan.entry, plan.prover)
+    messages = [f"{plan.theory}: {plan.prover} refuses it: {error}" for plan, error in refusals]
+    if not data["tasks"]:
+        raise InputError("\n".join(messages))
+    for message in messages:
+        say(f"left out: {message}")
+
+
+def parse_errors(batch: Batch) -> Iterator[tuple[Plan, str]]:
+    """What provers say of theories that they can't parse, with the plan of one task of each."""
+    import tempfile
+
+    memory_mb = min(PARSE_LIMITS.memory_mb, batch.header.limits.memory_mb)
+    limits = replace(PARSE_LIMITS, memory_mb=memory_mb)
+    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
+        for name in EVIDENCE_FOLDERS:
+            os.makedirs(os.path.join(folder, name))
+        checks = list(theory_loads(batch, folder))
+        for check in checks:
+            command = (*check.job.command, PARSE_ONLY.name)
+            check.job = check.job._replace(command=command, limits=limits)
+        run_checks(batch, checks)
+        for check in checks:
+            # Whatever else went wrong says nothing of the theory.
+            error = read_output(check.job.stdout, check.job.stderr).parse_error
+            if error:
+                yield batch.tasks[check.job.task_ids[0]].plan, error
+
+
+def leave_out_prover(tasks: Json, entry: str, alias: str) -> None:
+    """Take a prover from an entry of a recipe, and the entry when it has no other."""
+    aliases = tasks.get(entry, {}).get("tamarin_versions", [])
+    if alias in aliases:
+        aliases.remove(alias)
+    if not aliases:
+        tasks.pop(entry, None)
+
+
+def write_recipe(args: argparse.Namespace, data: Json, room: Limits) -> None:
+    """Show a recipe, and write it unless the user says no. Raises InputError."""
+    recipe = Recipe(args.output, json_lines(data) + "\n")
     # What can't be planned is refused here, before it is written.
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
     raise_unreadable(planned.tasks.values())
@@ -17511,7 +17947,22 @@ def command_init(args: argparse.Namespace) -> int:
     write_file(args.output, recipe.text)
     count = plural(len(planned.tasks), "task")
     say(f"{count}; next: batch_tamarin.py check {quoted([args.output])}")
-    return 0
+
+
+def json_lines(value: Any, indent: str = "") -> str:
+    """JSON text in which objects and lists stand on one line where they are short enough."""
+    line = json.dumps(value)
+    if len(indent + line) <= JSON_COLUMNS or not isinstance(value, (dict, list)):
+        return line
+    inner = indent + "  "
+    if isinstance(value, list):
+        opening, closing = "[", "]"
+        members = [json_lines(item, inner) for item in value]
+    else:
+        opening, closing = "{", "}"
+        members = [f"{json.dumps(key)}: {json_lines(item, inner)}" for key, item in value.items()]
+    body = ",\n".join(inner + member for member in members)
+    return f"{opening}\n{body}\n{indent}{closing}"
 
 
 def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[str], T]) -> T:
@@ -17546,7 +17997,7 @@ def ask_provers(args: argparse.Namespace) -> dict[str, Prover]:
             say(f"found {program}, version {version}")
     # Quoted: there may be blanks in a path.
     default = quoted(args.prover or found[:1])
-    return ask(args, "provers (commands or files)", default, provers_named)
+    return ask(args, "provers (commands or files; ALIAS=PROGRAM names one)", default, provers_named)
 
 
 def provers_named(text: str) -> dict[str, Prover]:
@@ -17560,14 +18011,53 @@ def provers_named(text: str) -> dict[str, Prover]:
         raise InputError(f"{printable(text)}: {error}") from None
     if not programs:
         raise InputError("no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
-    for program in programs:
-        if not find_program(program):
-            raise InputError(no_program(program))
-    provers: dict[str, Prover] = {}
-    for alias, program in _named(programs).items():
-        provers[alias] = Prover(alias, (program,))
-    asyncio.run(ask_versions(provers.values()))
-    return provers
+    provers = [prover_named(word) for word in dict.fromkeys(programs)]
+    nameless = [prover for prover in provers if not prover.alias]
+    by_folder = names_apart([prover.command[0] for prover in nameless])
+    for prover in nameless:
+        prover.alias = by_folder[prover.command[0]]
+    refuse_equal_aliases(provers)
+    asyncio.run(ask_versions(provers))
+    for prover, alias in zip(nameless, aliases_of_programs(nameless)):
+        prover.alias = alias
+    refuse_equal_aliases(provers)
+    return {prover.alias: prover for prover in provers}
+
+
+def refuse_equal_aliases(provers: Collection[Prover]) -> None:
+    """Raise InputError where two provers have one alias."""
+    if len({prover.alias for prover in provers}) < len(provers):
+        raise InputError("two provers have one alias: name them ALIAS=PROGRAM")
+
+
+def prover_named(word: str) -> Prover:
+    """The prover that `PROGRAM` or `ALIAS=PROGRAM` means. Raises InputError."""
+    alias, is_named, program = word.partition("=")
+    if not is_named or find_program(word):
+        alias, program = "", word
+    if is_named and alias and not is_file_name_part(alias):
+        raise InputError(
+            f"the alias '{printable(alias)}' becomes part of file names: no '/' or '..'"
+        )
+    if not find_program(program):
+        raise InputError(no_program(program))
+    # Behind `ALIAS=` a shell leaves `~` as it is.
+    return Prover(alias, (os.path.expanduser(program),))
+
+
+def aliases_of_programs(provers: Sequence[Prover]) -> list[str]:
+    """An alias for each: their names, else with versions, else with folders as they have them."""
+    names: list[str] = []
+    versioned: list[str] = []
+    for prover in provers:
+        name = safe_name(prover.command[0])
+        version = prover.version.removesuffix(".0")  # people say 1.10 for 1.10.0
+        names.append(name)
+        versioned.append(f"{name}-{version}" if version else name)
+    for aliases in (names, versioned):
+        if len(set(aliases)) == len(aliases):
+            return aliases
+    return [prover.alias for prover in provers]
 
 
 def ask_limits(args: argparse.Namespace, room: Limits) -> Json:
@@ -17607,73 +18097,593 @@ def recipe_versions(provers: Mapping[str, Prover], recipe_file: str) -> Json:
     return versions
 
 
-def ask_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]) -> Json:
-    """The recipe's entry for one theory, but for its resources. Raises InputError."""
+# What init makes a recipe of: theories that stand for themselves.
+
+
+class SourceTheory(NamedTuple):
+    """A theory that a recipe is made for."""
+
+    path: str
+    theory: Theory  # with `flags`
+    flags: tuple[str, ...]  # of those that the user gave, what it asks for
+    known_flags: tuple[str, ...]  # all that it asks for
+    hidden: dict[str, Reading]  # lemmas that need more flags: a reading that has them
+    includes: frozenset[str]  # real paths of all files that it includes, whatever the flags
+
+
+def theory_paths(words: Iterable[str]) -> list[str]:
+    """The files that words of the command line mean, each once, in the order of the words.
+
+    Raises InputError for a word that means none.
+    """
+    paths: dict[str, str] = {}  # by real path
+    for word in words:
+        found = files_meant(word)
+        if not found and os.path.isdir(word):
+            raise InputError("there is no theory (.spthy) in this folder", printable(word))
+        if not found:
+            raise InputError(f"there is no such theory file{file_meant(word)}", printable(word))
+        for path in found:
+            paths.setdefault(os.path.realpath(path), path)
+    return list(paths.values())
+
+
+def files_meant(word: str) -> list[str]:
+    """The file of this name; or the theories below a folder, or those that match a pattern."""
+    import glob
+
+    if os.path.isfile(word):
+        return [word]
+    if os.path.isdir(word):
+        return theories_below(word)
+    matches = glob.glob(os.path.expanduser(word), recursive=True)
+    return sorted(filter(os.path.isfile, matches))
+
+
+def theories_below(folder: str) -> list[str]:
+    """The theories in a folder, then those in its folders, hidden ones aside."""
+    paths: list[str] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = os.path.normpath(os.path.join(place, name))
+            if name.endswith(".spthy") and os.path.isfile(path):
+                paths.append(path)
+    return paths
+
+
+def sources_to_prove(
+    args: argparse.Namespace, paths: Iterable[str], provers: Mapping[str, Prover]
+) -> list[SourceTheory]:
+    """The theories among some files that can be proven; the others are named.
+
+    Raises InputError when there is none.
+    """
+    sources: list[SourceTheory] = []
+    left_out: dict[str, InputError] = {}  # by path
+    for path in paths:
+        try:
+            source = read_source(path, args.define)
+            refuse_results(path)
+            sources.append(source)
+        except InputError as error:
+            left_out[path] = error
+    includers = {file: source.path for source in sources for file in source.includes}
+    for path in paths:
+        includer = includers.get(os.path.realpath(path))
+        if includer:
+            left_out[path] = InputError(f"is included by {includer}", path)
+    for source in sources:
+        try:
+            refuse_unprovable(args, source, provers)
+        except InputError as error:
+            left_out.setdefault(source.path, error)
+    left = [source for source in sources if source.path not in left_out]
+    if not left:
+        raise InputError("\n".join(map(str, left_out.values())))
+    for reason in left_out.values():
+        say(f"left out: {reason}")
+    refuse_idle_words(args, left)
+    say_notes(left)
+    return left
+
+
+# Folders of a results directory in which theories lie.
+_RESULT_SUBFOLDERS = (*EVIDENCE_FOLDERS, *RESULT_FOLDERS, "earlier", "inputs", "recheck")
+
+
+def refuse_results(path: str) -> None:
+    """Raise InputError for a theory that a prover or a batch wrote, or that no recipe can name."""
+    maker = ""
+    with suppress(InputError):  # who reads it tells
+        maker = read_theory_text(path).made_by
+    if maker:
+        raise InputError(f"is a result, printed by {maker}", path)
+    if not is_text(path):
+        raise InputError("has a name that is no text: rename it", printable(path))
+    if path.endswith("_results.spthy"):
+        raise InputError("is a result, as its name says", path)
+    folder = os.path.dirname(os.path.abspath(path))
+    while os.path.dirname(folder) != folder:
+        around, name = os.path.split(folder)
+        records = [os.path.join(around, record) for record in RECORDS]
+        if name in _RESULT_SUBFOLDERS and any(map(os.path.exists, records)):
+            raise InputError(f"belongs to the results in {around}", path)
+        folder = around
+
+
+def read_source(path: str, given: Sequence[str]) -> SourceTheory:
+    """A theory with those of the given flags that it asks for. Raises InputError."""
+    import itertools
+
+    readings = readings_of(path, given)
+    first = next(readings)
+    names = set(lemmas_by_name(first.theory))
+    hidden: dict[str, Reading] = {}
+    files: set[str] = set()
+    known_flags: dict[str, None] = {}
+    for reading in itertools.chain([first], readings):
+        files.update(map(os.path.realpath, reading.theory.files))
+        known_flags.update(dict.fromkeys(flags_asked(reading.theory)))
+        for name in lemmas_by_name(reading.theory):
+            if name not in names:
+                # Readings with few flags come first.
+                hidden.setdefault(name, reading)
+    flags = tuple(flag for flag in given if flag in known_flags)
+    includes = frozenset(files - {os.path.realpath(path)})
+    return SourceTheory(path, first.theory, flags, tuple(known_flags), hidden, includes)
+
+
+def refuse_unprovable(
+    args: argparse.Namespace, source: SourceTheory, provers: Mapping[str, Prover]
+) -> None:
+    """Raise InputError where no lemma could be proven: `check` would refuse the recipe."""
+    wishes = wishes_for(args, source)
+    if not wishes and args.lemma:
+        lemma_items(args.lemma, source)  # tells what is wrong with the first
+    if not source.theory.lemmas and not wishes:
+        needs = hidden_words(source)
+        raise InputError(needs or "has no lemmas: nothing to prove", source.path)
+    if source.theory.diff:
+        provers_with_diff(provers, source.path)
+    for prover in provers.values():
+        environment = prover_environment(prover)
+        for oracle in used_oracles(source.theory, args.option, os.getcwd()):
+            problem = oracle_problem(oracle, environment)
+            if problem:
+                raise InputError(f"its oracle {oracle} {problem}", source.path)
+
+
+def refuse_idle_words(args: argparse.Namespace, sources: Collection[SourceTheory]) -> None:
+    """Raise InputError for a flag or a lemma of the command line that no theory knows."""
+    known_flags = {flag for source in sources for flag in source.known_flags}
+    for flag in args.define:
+        if flag not in known_flags:
+            hint = did_you_mean(flag, known_flags)
+            raise InputError(f"-D {flag}: no theory asks for this flag{hint}")
+    used = {wish.text for source in sources for wish in wishes_for(args, source)}
+    for wish in args.lemma:
+        if wish.text not in used:
+            raise InputError(f"--lemma '{wish.text}': no theory has such a lemma")
+
+
+def say_notes(sources: Iterable[SourceTheory]) -> None:
+    """Say what is special about theories: what many have in common in one line."""
+    with_diff: list[str] = []
+    with_parts: list[str] = []
+    for source in sources:
+        if source.hidden:
+            say(f"note: {source.path} has {hidden_words(source)}")
+        if source.theory.diff:
+            with_diff.append(source.path)
+        if any(lemma.parent for lemma in source.theory.lemmas):
+            with_parts.append(source.path)
+    if with_diff:
+        say(f"note: proven with --diff, which tamarin-rs has not: {listed(with_diff)}")
+    if with_parts:
+        say(
+            "note: the name of an accountability lemma means all lemmas that Tamarin makes of it: "
+            + listed(with_parts)
+        )
+
+
+def wishes_for(args: argparse.Namespace, source: SourceTheory) -> list[LemmaWish]:
+    """What of the --lemma options selects something of a theory."""
+    return [wish for wish in args.lemma if selects_something(wish, source)]
+
+
+def selects_something(wish: LemmaWish, source: SourceTheory) -> bool:
+    """Whether it selects a lemma of a theory, or is the name of one that needs more flags."""
+    pattern = wish.pattern.lstrip("!")
+    if any(_selects(pattern, lemma) for lemma in source.theory.lemmas):
+        return True
+    return pattern in source.hidden
+
+
+def hidden_words(source: SourceTheory) -> str:
+    """Which lemmas need which flags, for people; "" if none needs any."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, reading in source.hidden.items():
+        groups.setdefault(needed_words(reading, source), []).append(name)
+    parts = [f"{listed(names, 6)} ({' '.join(words)})" for words, names in groups.items()]
+    return f"lemmas that need flags: {'; '.join(parts)}" if parts else ""
+
+
+def needed_words(reading: Reading, source: SourceTheory) -> tuple[str, ...]:
+    """What a command line needs for a reading of a theory, beside what the user gave."""
+    words = [f"-D {flag}" for flag in reading.flags if flag not in source.flags]
+    if reading.theory.diff and not source.theory.diff:
+        words.append(DIFF.name)
+    return tuple(words)
+
+
+def names_apart(paths: Iterable[str]) -> dict[str, str]:
+    """Safe names for files, by path: their own, with as many folders as tell them apart.
+
+    A name does not depend on the order of the paths.
+    """
+    groups: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        groups.setdefault(safe_name(path).lower(), []).append(path)
+    ids = TaskIds()
+    names: dict[str, str] = {}
+    for group in groups.values():
+        depth = 1
+        deepest = max(path.count(os.sep) for path in group) + 1
+        while depth < deepest and len({safe_name(path, depth) for path in group}) < len(group):
+            depth += 1
+        for path in group:
+            # `a/b-c` and `a-b/c` are still alike.
+            names[path] = ids.new(safe_name(path, depth))
+    return names
+
+
+def safe_name(path: str, depth: int = 1) -> str:
+    """A file's name without `.spthy`, behind the names of its last folders, safe for file names."""
+    parts = [part for part in os.path.normpath(path).split(os.sep) if part not in ("", "..")]
+    name = "-".join(parts[-depth:]).removesuffix(".spthy")
+    return re.sub(r"[^\w.-]|\.\.", "_", name)
+
+
+# What init asks for each theory.
+
+
+def ask_task(
+    args: argparse.Namespace,
+    source: SourceTheory,
+    name: str,
+    provers: Mapping[str, Prover],
+    resources: Json,
+) -> Json:
+    """The recipe's entry for one theory; `resources`: its limits by default. Raises InputError."""
+    file = source.path
+    if source.known_flags:
+        source = ask_flags(args, source)
     entry: Json = {
         "theory_file": recipe_path(file, args.output),
-        "tamarin_versions": list(provers),
+        "tamarin_versions": ask_aliases(args, source, provers),
         "output_file_prefix": name,
     }
-    try:
-        theory = load_theory(file)
-    except InputError as error:
-        # The reader names the option that the theory needs.
-        if "--diff" not in error.message:
-            raise
-        theory = load_theory(file, diff=True)
-        say(f"note: {file} uses diff(...): it is proven with --diff, which tamarin-rs has not")
-        entry["tamarin_options"] = [DIFF.name]
-        entry["tamarin_versions"] = provers_with_diff(provers, file)
-    if any(lemma.parent for lemma in theory.lemmas):
-        say(
-            f"note: {file} has accountability lemmas: the name of one means all lemmas that "
-            "Tamarin makes of it"
-        )
-    entry["lemmas"] = ask_lemmas(args, theory, file)
+    options = ask_options(args, source)
+    if options:
+        entry["tamarin_options"] = options
+    if source.flags:
+        entry["preprocess_flags"] = list(source.flags)
+    entry["lemmas"] = ask_lemmas(args, source, options)
+    entry["resources"] = ask_resources(args, file, resources)
     return entry
+
+
+def ask_flags(args: argparse.Namespace, source: SourceTheory) -> SourceTheory:
+    """A theory with the flags that the user wants for it."""
+    known = ", ".join(source.known_flags)
+    question = f"flags of {source.path} (it asks for {known})"
+
+    def check(text: str) -> SourceTheory:
+        flags = [flag_argument(word.removeprefix("-D")) for word in list_answer(text)]
+        for flag in flags:
+            if flag not in source.known_flags:
+                raise InputError(f"{source.path} asks for {known}, and not for '{flag}'")
+        if tuple(flags) == source.flags:
+            return source
+        return read_source(source.path, flags)
+
+    return ask(args, question, " ".join(source.flags) or NONE, check)
+
+
+# The answer that an empty list is.
+NONE = "none"
+
+
+def list_answer(text: str) -> list[str]:
+    """The words of an answer. Raises InputError for a quote that does not end."""
+    import shlex
+
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"{printable(text)}: {error}") from None
+    return [] if words == [NONE] else words
+
+
+def ask_aliases(
+    args: argparse.Namespace, source: SourceTheory, provers: Mapping[str, Prover]
+) -> list[str]:
+    """The aliases of the provers that prove a theory. Raises InputError when none can."""
+    aliases = list(provers)
+    if source.theory.diff:
+        aliases = provers_with_diff(provers, source.path)
+    if len(aliases) == 1:
+        return aliases
+
+    def check(text: str) -> list[str]:
+        chosen = list_answer(text)
+        for alias in chosen:
+            if alias not in aliases:
+                hint = did_you_mean(alias, aliases)
+                raise InputError(f"no prover '{alias}'{hint}; there are: {', '.join(aliases)}")
+        if not chosen:
+            raise InputError("at least one")
+        return chosen
+
+    return ask(args, f"provers for {source.path}", quoted(aliases), check)
 
 
 def provers_with_diff(provers: Mapping[str, Prover], file: str) -> list[str]:
     """The aliases of the provers that know --diff. Raises InputError when there is none."""
     aliases = [alias for alias, prover in provers.items() if prover.flavour != Flavour.TAMARIN_RS]
     if not aliases:
-        raise InputError("this theory needs a tamarin-prover", file)
+        raise InputError("this theory needs a tamarin-prover, as it uses diff(...)", file)
     return aliases
 
 
-def ask_lemmas(args: argparse.Namespace, theory: Theory, file: str) -> list[Json]:
-    """The `lemmas` of a recipe's task."""
-    names = list(lemmas_by_name(theory))
-    listing = ", ".join(names)
-    say(f"lemmas of {file}: {listing or 'none'}")
+def ask_options(args: argparse.Namespace, source: SourceTheory) -> list[str]:
+    """The options of the provers for a theory."""
+    needed = [DIFF.name] if source.theory.diff else []
+
+    def check(text: str) -> list[str]:
+        options = list_answer(text)
+        for problem in Options().problems(options, ()):
+            raise InputError(problem.message)
+        return options
+
+    default = [option for option in args.option if option not in needed]
+    question = f"options of the provers for {source.path}"
+    return [*needed, *ask(args, question, quoted(default) or NONE, check)]
+
+
+def ask_lemmas(
+    args: argparse.Namespace, source: SourceTheory, options: Sequence[str]
+) -> list[Json]:
+    """The `lemmas` of a recipe's task that has these options."""
 
     def check(text: str) -> list[Json]:
-        patterns = text.split()
-        for pattern in patterns:
-            word = pattern.lstrip("!")
-            if not any(_selects(word, lemma) for lemma in theory.lemmas):
-                hint = did_you_mean(word, names)
-                raise InputError(f"no lemma of {file} matches '{word}'{hint}")
-        return [{"name": pattern} for pattern in patterns]
+        wishes = [lemma_argument(word) for word in text.split()]
+        return lemma_items(wishes, source, options)
 
-    default = " ".join(args.lemma or ["*"])
-    return ask(args, "lemmas (names or patterns; '!pattern' takes away)", default, check)
+    if not args.yes:
+        listing = ", ".join(lemmas_by_name(source.theory))
+        say(f"lemmas of {source.path}: {listing or 'none'}")
+    default = " ".join(wish.text for wish in wishes_for(args, source)) or "*"
+    question = "lemmas (names or patterns; '!pattern' takes away; 'NAME:timeout=60,memory=8')"
+    return ask(args, question, default, check)
 
 
-def _named(paths: Iterable[str]) -> dict[str, str]:
-    """The files by safe names, made of their own."""
-    named: dict[str, str] = {}
-    for path in paths:
-        base = os.path.basename(path).removesuffix(".spthy")
-        base = re.sub(r"[^\w.-]|\.\.", "_", base)
-        name = base
-        number = 1
-        # Two files of one name, in different directories.
-        while name in named:
-            number += 1
-            name = f"{base}_{number}"
-        named[name] = path
-    return named
+def lemma_items(
+    wishes: Iterable[LemmaWish], source: SourceTheory, options: Sequence[str] = ()
+) -> list[Json]:
+    """Wishes as the `lemmas` of a recipe's task with these options. Raises InputError."""
+    items: list[Json] = []
+    # Of patterns the first counts: what sets something comes before the rest.
+    for wish in sorted(wishes, key=lambda wish: not wish.resources):
+        if not selects_something(wish, source):
+            raise InputError(no_lemma_for(wish, source))
+        item: Json = {"name": wish.pattern}
+        reading = source.hidden.get(wish.pattern)
+        if reading:
+            item["preprocess_flags"] = list(reading.flags)
+        if reading and reading.theory.diff and DIFF.name not in options:
+            item["tamarin_options"] = [DIFF.name, *options]
+        if wish.resources:
+            item["resources"] = wish.resources
+        items.append(item)
+    return items
+
+
+def no_lemma_for(wish: LemmaWish, source: SourceTheory) -> str:
+    """What to say of a name or a pattern that selects nothing of a theory."""
+    pattern = wish.pattern.lstrip("!")
+    message = f"no lemma of {source.path} matches '{pattern}'"
+    matching = fnmatch.filter(source.hidden, pattern)
+    if matching:
+        # With different flags it is another theory: which one is meant is for the user to say.
+        flags = " ".join(needed_words(source.hidden[matching[0]], source))
+        return f"{message}; {matching[0]} needs {flags}"
+    return message + did_you_mean(pattern, [*lemmas_by_name(source.theory), *source.hidden])
+
+
+def ask_resources(args: argparse.Namespace, file: str, resources: Json) -> Json:
+    """The `resources` of a recipe's task, `resources` by default."""
+    wanted = {**resources, **args.limits}
+    words = [f"{key.removeprefix('max_')}={value}" for key, value in wanted.items()]
+    question = f"limits of one job of {file} (timeout=SECONDS too)"
+
+    def check(text: str) -> Json:
+        return {**resources, **resources_argument(text)}
+
+    return ask(args, question, ",".join(words), check)
+
+
+# --- init --from: a recipe of results -------------------------------------------------------------
+
+MEASURED_MINUTE_S = 60  # limits of time are rounded up to these
+
+
+class Measured(NamedTuple):
+    """What became of a lemma, and what its limits should be."""
+
+    plan: Plan  # of the result, where there is one
+    prefix: str  # of its id
+    result: Result | None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.result.verdict if self.result else None
+
+    @property
+    def rank(self) -> tuple[bool, bool, float]:
+        """The smaller the better: answers first, then other verdicts, of these the fastest."""
+        wall_s = self.result.usage.wall_s if self.result else math.inf
+        return self.verdict not in ANSWERS, self.verdict is None, wall_s
+
+
+def measured_recipe(args: argparse.Namespace) -> Json:
+    """A recipe of results: limits are what was used and more, expected is what was found.
+
+    Raises InputError.
+    """
+    batch = load_results(args.measured, warn)
+    directory = args.measured
+    if os.path.isfile(directory):
+        directory = os.path.dirname(directory)
+    warn_of_news(batch, directory, sources_now(batch))
+    groups: dict[tuple[str, str, str, bool], list[Measured]] = {}
+    for each in winners(batch):
+        plan = each.plan
+        groups.setdefault((plan.entry, plan.theory, plan.cwd, plan.prove), []).append(each)
+    if not groups:
+        raise InputError("holds no results of lemmas that are there now", printable(directory))
+    entries = [group[0].plan.entry for group in groups.values()]
+    names = TaskIds()
+    tasks: Json = {}
+    for group in groups.values():
+        name = group[0].plan.entry
+        # A pattern of theories is as many entries.
+        if entries.count(name) > 1:
+            name = names.new(group[0].prefix)
+        tasks[name] = measured_entry(batch, group, args.output)
+    aliases = dict.fromkeys(each.plan.prover for group in groups.values() for each in group)
+    config = measured_config(batch.header, args)
+    checker = str(config.get("recheck_with", ""))
+    if checker in batch.provers:
+        aliases[checker] = None
+    versions = {alias: measured_prover(batch, alias, args.output) for alias in aliases}
+    return {"config": config, "tamarin_versions": versions, "tasks": tasks}
+
+
+def winners(batch: Batch) -> list[Measured]:
+    """Each lemma with each prover and flags, as it was answered best; what isn't is said."""
+    best: dict[tuple[str, str, str, str, tuple[str, ...]], Measured] = {}
+    gone: list[str] = []
+    for task in batch.tasks.values():
+        plan = task.record.plan if task.record else task.plan
+        options = batch.provers[plan.prover].all_options(plan.options)
+        path = os.path.join(plan.cwd, plan.theory)
+        is_refused = bool(plan.unreadable) or bool(task.result and task.result.refused)
+        if is_refused or plan.lemma not in _lemmas_now(path, options, plan.flags):
+            gone.append(task.id)
+            continue
+        prefix = task.id.removesuffix(f"--{plan.lemma}--{plan.prover}").partition("--")[0]
+        measured = Measured(plan, prefix, task.result)
+        key = (plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags)
+        if key not in best or measured.rank < best[key].rank:
+            best[key] = measured
+    if gone:
+        say(f"left out, as no such lemma is there now, or no prover reads it: {listed(gone, 10)}")
+    open_ids = [each.plan.id for each in best.values() if each.verdict is None]
+    if open_ids:
+        say(f"without a verdict, so that they keep their limits: {listed(open_ids, 10)}")
+    return list(best.values())
+
+
+def measured_entry(batch: Batch, group: Sequence[Measured], recipe_file: str) -> Json:
+    """An entry of the recipe, for the lemmas of one theory."""
+    plan = group[0].plan
+    entry: Json = {
+        "theory_file": recipe_path(os.path.join(plan.cwd, plan.theory), recipe_file),
+        "tamarin_versions": list(dict.fromkeys(each.plan.prover for each in group)),
+        "output_file_prefix": group[0].prefix,
+    }
+    if plan.options:
+        entry["tamarin_options"] = list(plan.options)
+    if plan.flags:
+        entry["preprocess_flags"] = list(plan.flags)
+    if plan.cwd != batch.header.cwd:
+        entry["cwd"] = path_from(plan.cwd, batch.header.cwd)
+    if not plan.prove:
+        entry["prove"] = False
+    entry["lemmas"] = [measured_item(each, entry) for each in group]
+    return entry
+
+
+def measured_item(measured: Measured, entry: Json) -> Json:
+    """A lemma of the entry, which says what is not as with the entry's first one."""
+    plan = measured.plan
+    item: Json = {"name": plan.lemma}
+    if len(entry["tamarin_versions"]) > 1:
+        item["tamarin_versions"] = [plan.prover]
+    if list(plan.options) != entry.get("tamarin_options", []):
+        item["tamarin_options"] = list(plan.options)
+    if list(plan.flags) != entry.get("preprocess_flags", []):
+        item["preprocess_flags"] = list(plan.flags)
+    item["resources"] = measured_resources(plan.limits, measured.result)
+    if measured.verdict:
+        item["expect"] = measured.verdict
+    return item
+
+
+def measured_resources(limits: Limits, result: Result | None) -> Json:
+    """Twice the time and 1.5 times the memory, in whole minutes and GB; `limits` if unknown."""
+    memory_gb: float = math.ceil(limits.memory_mb / 1024 * 1000) / 1000
+    timeout_s = limits.timeout_s
+    if result and result.verdict and result.usage.wall_s:
+        minutes = math.ceil(2 * result.usage.wall_s / MEASURED_MINUTE_S)
+        timeout_s = minutes * MEASURED_MINUTE_S
+        memory_gb = max(1, math.ceil(1.5 * result.usage.peak_mb / 1024))
+    resources: Json = {}
+    wanted = {"max_cores": limits.cores, "max_memory": memory_gb, "timeout": timeout_s}
+    for key, number in wanted.items():
+        # 0: batch-tamarin did not say it.
+        if number:
+            resources[key] = int(number) if float(number).is_integer() else number
+    return resources
+
+
+def measured_config(header: Header, args: argparse.Namespace) -> Json:
+    """The recipe's `config`: what the command line says, then that of the results."""
+    limits = header.limits
+    config: Json = {"global_max_cores": "max", "global_max_memory": "max"}
+    # batch-tamarin keeps no recipe, only what came of it; 0 where that was "max".
+    if not header.recipe and limits.cores:
+        config["global_max_cores"] = limits.cores
+    if not header.recipe and limits.memory_mb >= 1024:
+        config["global_max_memory"] = limits.memory_mb // 1024
+    said = header.recipe.get("config")
+    if isinstance(said, dict):  # a journal can come from anywhere
+        config.update(said)
+    asked = {"global_max_cores": args.cores, "global_max_memory": args.memory}
+    asked["default_timeout"] = args.timeout
+    config.update({key: value for key, value in asked.items() if value})
+    config["output_directory"] = args.results
+    return config
+
+
+def measured_prover(batch: Batch, alias: str, recipe_file: str) -> Json:
+    """A prover of results, as an entry of a recipe's `tamarin_versions`."""
+    prover = batch.provers[alias]
+    program, *rest = prover.command
+    name = os.path.basename(program)
+    # A command on PATH goes by its name, on other machines too.
+    if program == find_program(name):
+        program = name
+    elif os.sep in program:
+        program = recipe_path(os.path.join(batch.header.cwd, program), recipe_file)
+    entry: Json = {"command": [program, *rest]} if rest else {"path": program}
+    if prover.options:
+        entry["options"] = list(prover.options)
+    if prover.env:
+        entry["env"] = prover.env
+    return entry
 
 
 # --- status ---------------------------------------------------------------------------------------
@@ -18037,10 +19047,43 @@ def command_lemmas(args: argparse.Namespace) -> int:
         lemmas = [lemma_json(lemma) for lemma in theory.lemmas]
         print_out(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2) + "\n")
         return 0
-    rows = [("lemma", "trait", "line", "attributes", "assumes")]
-    rows += [lemma_row(lemma) for lemma in theory.lemmas]
-    print_out(text_table(rows) + "\n")
+    columns = terminal_size()[0] if sys.stdout.isatty() else PIPE_COLUMNS
+    print_out(lemma_table(theory.lemmas, columns) + "\n")
     return 0
+
+
+def lemma_table(lemmas: Sequence[Lemma], columns: int) -> str:
+    """The lemmas as a table, their attributes and what they assume cut to fit into the columns."""
+    rows: list[tuple[str, ...]] = [("lemma", "trait", "line", "attributes", "assumes")]
+    rows += [lemma_row(lemma, columns // 4, columns) for lemma in lemmas]
+    # What the columns before the last one, and the gaps between them, leave.
+    room = columns
+    for cells in list(zip(*rows))[:-1]:
+        room -= max(map(display_width, cells)) + 2
+    rows[1:] = [lemma_row(lemma, columns // 4, max(room, columns // 6)) for lemma in lemmas]
+    return text_table(rows)
+
+
+def lemma_row(lemma: Lemma, attributes_room: int, assumes_room: int) -> tuple[str, ...]:
+    """A lemma as a row of the table; its lists have so many columns."""
+    name = f"{lemma.side} {lemma.name}".strip()
+    if lemma.optional:
+        name += " (if needed)"
+    line = str(lemma.line or "")
+    attributes = names_that_fit(lemma.attributes, attributes_room)
+    assumes = names_that_fit(lemma.assumes, assumes_room)
+    return name, lemma.trait, line, attributes, assumes
+
+
+def names_that_fit(names: Sequence[str], columns: int) -> str:
+    """As many names as fit, and how many more there are: the first one, or a part of it, always."""
+    shown = len(names)
+    while shown > 1 and display_width(listed(names, shown)) > columns:
+        shown -= 1
+    text = listed(names, shown)
+    if display_width(text) <= columns:
+        return text
+    return fit(text, columns, tail=len(text) - len(names[0]))
 
 
 def lemma_json(lemma: Lemma) -> Json:
@@ -18053,17 +19096,6 @@ def lemma_json(lemma: Lemma) -> Json:
         "assumes": lemma.assumes,
         "line": lemma.line,
     }
-
-
-def lemma_row(lemma: Lemma) -> tuple[str, str, str, str, str]:
-    """A lemma as a row of the table."""
-    name = f"{lemma.side} {lemma.name}".strip()
-    if lemma.optional:
-        name += " (if needed)"
-    line = str(lemma.line or "")
-    attributes = ", ".join(lemma.attributes)
-    assumes = ", ".join(lemma.assumes)
-    return name, lemma.trait, line, attributes, assumes
 
 
 # --- cache ----------------------------------------------------------------------------------------
@@ -18209,8 +19241,7 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
             f"--prover '{printable(asked)}' is none of the recipe's provers ({aliases}), and "
             + no_program(asked)
         )
-    (alias,) = _named([asked])
-    return Prover(alias, (program,))
+    return Prover(safe_name(asked), (program,))
 
 
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:

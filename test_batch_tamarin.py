@@ -3961,10 +3961,10 @@ def test_lemmas_that_a_pattern_takes_away_are_not_planned(lab):
     assert planned_lemmas(lab, "!t*") == "one"
 
 
-def lemmas_with_options(lab):
+def lemmas_with_options(lab, warn=pytest.fail):
     """What the lab's recipe plans, in its order, each as `LEMMA OPTIONS`."""
     lines = []
-    for plan in plans_of(lab):
+    for plan in plans_of(lab, warn=warn):
         words = [plan.lemma, *plan.options]
         lines.append(" ".join(words))
     return lines
@@ -3973,8 +3973,8 @@ def lemmas_with_options(lab):
 def test_an_exact_name_beats_a_pattern_before_it(lab):
     lab.prover(VERIFY)
     pattern = {"name": "t*", "tamarin_options": ["--bound=5"]}
-    lab.recipe(lemmas=[pattern, {"name": "three"}])
-    assert lemmas_with_options(lab) == ["two --bound=5", "three"]
+    lab.recipe(lemmas=[pattern, {"name": "three", "tamarin_options": ["--bound=7"]}])
+    assert lemmas_with_options(lab) == ["two --bound=5", "three --bound=7"]
 
 
 def test_of_patterns_the_first_counts(lab):
@@ -3982,6 +3982,105 @@ def test_of_patterns_the_first_counts(lab):
     first = {"name": "*o", "tamarin_options": ["--bound=5"]}
     lab.recipe(lemmas=[first, {"name": "t*"}])
     assert lemmas_with_options(lab) == ["two --bound=5", "three"]
+
+
+# Items of `lemmas`, and what is said of them.
+OVERLAPS = """
+--- a pattern behind another one: lemmas.1 ('*o'); apply to two: resources.timeout; 't*' comes
+[{"name": "t*"}, {"name": "*o", "resources": {"timeout": 9}}]
+--- a name behind a pattern that says more: lemmas.0 ('t*'); to two: tamarin_options; 'two' comes
+[{"name": "t*", "tamarin_options": ["-x"], "expect": "verified"},
+ {"name": "two", "expect": "falsified"}]
+--- both say something else: lemmas.1 ('t*'); apply to three: resources.timeout; '*e' comes
+[{"name": "*e", "resources": {"timeout": 8}}, {"name": "t*", "resources": {"timeout": 9}}]
+"""
+
+
+@pytest.mark.parametrize("text, wanted", cases(OVERLAPS))
+def test_what_a_pattern_sets_in_vain_is_said(lab, text, wanted):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=json.loads(text))
+    said = []
+    plan_recipe(lab, warn=said.append)
+    (warning,) = said
+    for words in wanted.split("; "):
+        assert words in warning
+
+
+WITHOUT_OVERLAP = """
+--- all others, with a limit of their own
+[{"name": "t*", "resources": {"timeout": 8}}, {"name": "*", "resources": {"timeout": 9}}]
+--- a name whose limit replaces that of all
+[{"name": "*", "resources": {"timeout": 9}}, {"name": "two", "resources": {"timeout": 8}}]
+--- the same limit for both
+[{"name": "t*", "resources": {"timeout": 9}}, {"name": "*o", "resources": {"timeout": 9}}]
+--- lemmas that are taken away
+[{"name": "t*"}, {"name": "*o", "resources": {"timeout": 9}}, {"name": "!two"}]
+"""
+
+
+@pytest.mark.parametrize("text, _", cases(WITHOUT_OVERLAP))
+def test_nothing_is_said_of_settings_that_nobody_misses(lab, text, _):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=json.loads(text))
+    plan_recipe(lab, warn=pytest.fail)
+
+
+def recipe_of_prefixes(lab):
+    """A recipe whose lemmas are named as batch-tamarin takes them, in a layout of its own."""
+    lab.prover(CHECKED)
+    lab.recipe(lemmas=[{"name": "t"}, {"name": "on", "expect": "verified"}])
+    text = (lab.path / "recipe.json").read_text().replace('"name": "t"', '"name" : "t" ')
+    lab.write("recipe.json", text)
+    return text
+
+
+def test_names_that_are_prefixes_are_told_with_the_pattern_that_is_meant(lab):
+    recipe_of_prefixes(lab)
+    told = complaints(lab)
+    assert (
+        "lemmas.0.name: no lemma of t.spthy has the name 't'; 't*' would select two, three" in told
+    )
+    assert "'on*' would select one" in told
+    assert told.endswith(
+        "check recipe.json --fix -o NEW.json writes a recipe with '*' behind 2 names"
+    )
+
+
+def test_check_writes_the_recipe_that_was_meant_and_checks_it(lab):
+    text = recipe_of_prefixes(lab)
+    done = lab.run("check", "recipe.json", "--fix", "-o", "new.json", code=0)
+    mended = text.replace('"name" : "t" ', '"name" : "t*" ').replace('"on"', '"on*"')
+    assert (lab.path / "new.json").read_text() == mended
+    assert "wrote new.json, with '*' behind 2 names" in done.stderr
+    assert "run new.json" in done.stderr
+    assert (lab.path / "recipe.json").read_text() == text
+
+
+def test_fix_tells_of_names_that_begin_other_names_too(lab):
+    lab.write("t.spthy", THEORY.replace("lemma two", "lemma one_more"))
+    lab.prover(CHECKED)
+    lab.recipe(lemmas=[{"name": "one"}, {"name": "thr"}])
+    done = lab.run("check", "recipe.json", "--fix", "-o", "new.json", code=0)
+    assert "lemmas.0.name means that lemma alone; batch-tamarin adds one_more" in done.stderr
+    names = [item["name"] for item in written_recipe(lab, "new.json")["tasks"]["task"]["lemmas"]]
+    assert names == ["one", "thr*"]
+
+
+def test_check_writes_no_recipe_where_none_is_to_be_mended(lab):
+    lab.prover(CHECKED)
+    lab.recipe()
+    done = lab.run("check", "recipe.json", "--fix", "-o", "new.json", code=0)
+    assert "nothing to fix" in done.stderr
+    assert not (lab.path / "new.json").exists()
+
+
+@pytest.mark.parametrize("options, wanted", [("", "--fix needs -o"), ("-o t.spthy", "--force")])
+def test_fix_writes_over_no_file(lab, options, wanted):
+    recipe_of_prefixes(lab)
+    done = lab.run("check", "recipe.json", "--fix", *options.split(), code=2)
+    assert wanted in done.stderr
+    assert (lab.path / "t.spthy").read_text() == THEORY
 
 
 # What batch-tamarin writes into recipes, or takes there: numbers as texts, 1.0 for 1, null.
@@ -4036,6 +4135,22 @@ def test_a_pattern_means_all_theories_that_match_in_the_order_of_their_paths(lab
     lab.recipe(theory_file="many/*.spthy", output_file_prefix="g-{theory}")
     change_recipe(lab, 'tasks.task.lemmas = [{"name": "one"}]')
     assert [plan.id for plan in plans_of(lab)] == ["g-a--one--fake", "g-b--one--fake"]
+
+
+@pytest.mark.parametrize(
+    "theory_file, wanted",
+    [
+        (["many/*.spthy", "!*_results.spthy"], "a b"),
+        (["t.spthy", "many/**/*.spthy", "!many/a*"], "t b c"),
+        (["many/b.spthy", "many/*.spthy", "!nothing*", "!a*"], "b"),
+    ],
+)
+def test_a_list_of_theories_can_take_some_away(lab, theory_file, wanted):
+    lab.prover(VERIFY)
+    for name in ("b", "a", "a_results", "deep/c"):
+        lab.write(f"many/{name}.spthy", THEORY)
+    lab.recipe(theory_file=theory_file, output_file_prefix="{theory}", lemmas=[{"name": "one"}])
+    assert [plan.id for plan in plans_of(lab)] == [f"{name}--one--fake" for name in wanted.split()]
 
 
 def test_a_pattern_is_looked_for_beside_the_recipe_where_nothing_matches_here(lab):
@@ -4133,6 +4248,14 @@ tasks.task.theory_file = null
 tasks.task.theory_file = "u.spthy"
 --- a pattern whose theories would share results: tasks.task.theory_file; needs {theory}
 tasks.task.theory_file = "*.spthy"
+--- several theories that would share results: tasks.task.theory_file; needs {theory}
+tasks.task.theory_file = ["t.spthy", "u.spthy"]
+--- no theory in a list: tasks.task.theory_file; names no theory
+tasks.task.theory_file = ["t.spthy", "!t*"]
+--- a list of nothing: tasks.task.theory_file; empty
+tasks.task.theory_file = []
+--- no text in a list: tasks.task.theory_file.0; text
+tasks.task.theory_file = [1]
 --- no such directory: tasks.task.cwd; no directory
 tasks.task.cwd = "nowhere"
 --- no such prover: there is no command 'nowhere' on PATH
@@ -14352,7 +14475,7 @@ def test_init_adds_diff_where_a_theory_needs_it(lab):
     tasks = written_recipe(lab)["tasks"]
     assert "tamarin_options" not in tasks["t"]
     assert tasks["d"]["tamarin_options"] == ["--diff"]
-    assert "note: d.spthy uses diff" in done.stderr
+    assert "note: proven with --diff, which tamarin-rs has not: d.spthy" in done.stderr
 
 
 def test_init_names_theories_of_the_same_name_apart(lab):
@@ -14360,7 +14483,7 @@ def test_init_names_theories_of_the_same_name_apart(lab):
     init(lab, "t.spthy", "sub/t.spthy")
     tasks = written_recipe(lab)["tasks"]
     assert tasks["t"]["theory_file"] == "t.spthy"
-    assert tasks["t_2"]["theory_file"] == "sub/t.spthy"
+    assert tasks["sub-t"]["theory_file"] == "sub/t.spthy"
 
 
 def test_a_recipe_of_init_passes_check(lab):
@@ -14391,14 +14514,18 @@ def test_init_refuses_a_pattern_that_no_lemma_matches(lab):
 
 
 DIALOGUE = """
-provers (commands or files) | ./nosuch
+provers (commands or files; | ./nosuch
 no such file './nosuch' | ./fake.sh
 cores for all | many
 'many' is neither |
 GB for all jobs | 1.5
 seconds for one lemma |
+options of the provers for t.spthy [none] | bound=5
+an option's value is joined | --bound=5 --auto-sources
 lemmas of t.spthy: one, two, three | thre
-did you mean 'three' | t* !two
+did you mean 'three' | t* !two three:timeout=60,memory=2
+limits of one job of t.spthy (timeout=SECONDS too) [cores= | memry=1
+did you mean 'memory' | timeout=90
 directory for the results | out
 write this to recipe.json? | y
 """
@@ -14426,7 +14553,10 @@ def test_init_asks_on_a_terminal_until_an_answer_makes_sense(lab):
     assert recipe["config"]["global_max_memory"] == 1.5
     assert recipe["config"]["output_directory"] == "out"
     assert recipe["tasks"]["t"]["tamarin_versions"] == ["fake.sh"]
-    assert recipe["tasks"]["t"]["lemmas"] == [{"name": "t*"}, {"name": "!two"}]
+    assert recipe["tasks"]["t"]["tamarin_options"] == ["--bound=5", "--auto-sources"]
+    three = {"name": "three", "resources": {"timeout": 60, "max_memory": 2}}
+    assert recipe["tasks"]["t"]["lemmas"] == [three, {"name": "t*"}, {"name": "!two"}]
+    assert recipe["tasks"]["t"]["resources"]["timeout"] == 90
 
 
 def test_init_shows_the_recipe_and_writes_nothing_against_a_users_will(lab):
@@ -14441,7 +14571,7 @@ def test_init_shows_the_recipe_and_writes_nothing_against_a_users_will(lab):
 
 def test_init_writes_nothing_when_the_answers_end(lab):
     terminal = init_on_terminal(lab)
-    terminal.until("provers (commands or files)")
+    terminal.until("provers (commands or files;")
     terminal.type("\x04")
     assert terminal.end() == 2
     assert "no answer: nothing was written" in terminal.text()
@@ -14460,6 +14590,422 @@ def test_a_recipe_of_init_names_the_theory_that_was_shown(lab, place, recipe):
     done = lab.run("run", recipe, cwd=lab.path / place, code=0)
     assert "mine" in done.stdout
     assert "others" not in done.stdout
+
+
+# A prover that can't parse some theories.
+REFUSING = r"""
+for word in "$@"; do
+    case "$word" in
+        *.spthy)
+            if grep -q 'refuse me' "$word"; then
+                printf '"%s" (line 1, column 7):\nunexpected "x"\n' "$word" >&2
+                exit 1
+            fi;;
+    esac
+done
+summary <<END
+  one (all-traces): analysis incomplete (1 steps)
+END
+"""
+LEFT_OUT = """
+art/deep/part.spthy: is included by art/main.spthy
+art/deep/broken.spthy:2:1: the theory has no 'end'
+art/deep/refused.spthy: fake.sh refuses it: art/deep/refused.spthy:1:7: unexpected "x"
+art/deep/idle.spthy: has no lemmas: nothing to prove
+art/deep/main_results.spthy: is a result, as its name says
+art/deep/printed.spthy: is a result, printed by Tamarin 1.10.0
+art/blind.spthy: its oracle
+art/out/proofs/main.spthy: belongs to the results in
+"""
+
+
+def test_init_takes_a_folder_and_names_what_it_leaves_out(lab):
+    lab.write("art/main.spthy", THEORY.replace("rule", '#include "deep/part.spthy"\nrule', 1))
+    lab.write("art/deep/part.spthy", "rule P: [ Fr(~p) ] --> [ Out(~p) ]\n")
+    lab.write("art/deep/broken.spthy", "theory B begin\n")
+    lab.write("art/deep/refused.spthy", THEORY.replace("begin", "begin // refuse me"))
+    lab.write("art/deep/idle.spthy", "theory I begin end")
+    lab.write("art/deep/main_results.spthy", THEORY)
+    lab.write("art/deep/printed.spthy", printed_theory(version="1.10.0", quiet="by sorry"))
+    lab.write("art/blind.spthy", THEORY.replace("begin", "begin\nheuristic: o"))
+    lab.write("art/out/batch.jsonl", "")
+    os.mkfifo(lab.path / "art" / "pipe.spthy")
+    lab.write("art/out/proofs/main.spthy", THEORY)
+    lab.prover(REFUSING)
+    done = lab.run("init", "art", "--yes", "--prover", "./fake.sh", code=0)
+    assert list(written_recipe(lab)["tasks"]) == ["main"]
+    left_out = "\n".join(line for line in done.stderr.splitlines() if "left out: " in line)
+    for words in LEFT_OUT.strip().splitlines():
+        assert words in left_out
+    assert left_out.count("left out: ") == 8
+    lab.run("check", "recipe.json", code=0)
+
+
+def test_init_takes_patterns_and_each_theory_once(lab):
+    lab.write("a/b/u.spthy", THEORY)
+    init(lab, "**/*.spthy", "t.spthy", "a")
+    assert list(written_recipe(lab)["tasks"]) == ["u", "t"]
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [("theory B begin\n", "t.spthy:2:1: the theory has no 'end'"), ("refuse me", "starts with")],
+)
+def test_init_writes_nothing_where_no_theory_is_left(lab, text, wanted):
+    lab.write("t.spthy", text)
+    done = init(lab, "t.spthy", code=2)
+    assert wanted in done.stderr
+    assert not (lab.path / "recipe.json").exists()
+
+
+def test_init_writes_nothing_where_the_prover_refuses_all(lab):
+    lab.write("t.spthy", THEORY.replace("begin", "begin // refuse me"))
+    lab.prover(REFUSING)
+    done = lab.run("init", "t.spthy", "--yes", "--prover", "./fake.sh", code=2)
+    assert "fake.sh refuses it" in done.stderr
+    assert not (lab.path / "recipe.json").exists()
+
+
+def test_a_theory_that_one_of_two_provers_refuses_stays_with_the_other(lab):
+    lab.write("t.spthy", THEORY.replace("begin", "begin // refuse me"))
+    lab.prover(REFUSING, "strict")
+    lab.prover(CHECKED, "fake")
+    provers = ["--prover", "./strict.sh", "--prover", "./fake.sh"]
+    lab.run("init", "t.spthy", "--yes", *provers, code=0)
+    assert written_recipe(lab)["tasks"]["t"]["tamarin_versions"] == ["fake.sh"]
+
+
+NAMES_APART = {
+    "alone.spthy": "alone",
+    "a/aka.spthy": "a-aka",
+    "b/aka.spthy": "b-aka",
+    "x/one/tls.spthy": "x-one-tls",
+    "y/one/tls.spthy": "y-one-tls",
+    "../up.spthy": "up",
+    "odd name+.spthy": "odd_name_",
+}
+
+
+@pytest.mark.parametrize("turn", [list, reversed])
+def test_names_of_files_do_not_depend_on_their_order(turn):
+    names = bt.names_apart(turn(list(NAMES_APART)))
+    assert names == NAMES_APART
+
+
+def test_names_of_files_differ_where_folders_cannot_tell(lab):
+    names = bt.names_apart(["a-b/c.spthy", "a/b-c.spthy", "b/c.spthy", "A/B-C.spthy"])
+    assert len({name.lower() for name in names.values()}) == 4
+
+
+WITH_BRANCHES = f"""theory T begin
+{RULE_A}
+#ifdef A & not B
+lemma in_a: "T"
+#else
+lemma without_a: "T"
+#endif
+#ifdef A
+#ifdef C
+lemma deep: "T"
+#endif
+#endif
+#include "more.spthy"
+lemma always: "T"
+end
+"""
+
+
+@pytest.fixture
+def branches(lab):
+    """A lab with a theory whose lemmas depend on flags."""
+    lab.write("t.spthy", WITH_BRANCHES)
+    lab.write("more.spthy", '#ifdef D\nlemma included: "T"\n#endif\n')
+    return lab
+
+
+def test_init_says_which_lemmas_need_which_flags(branches):
+    done = init(branches, "t.spthy")
+    for words in ("in_a (-D A)", "included (-D D)", "deep (-D A -D C)"):
+        assert words in done.stderr
+    entry = written_recipe(branches)["tasks"]["t"]
+    assert "preprocess_flags" not in entry
+    assert entry["lemmas"] == [{"name": "*"}]
+
+
+def test_init_takes_flags_for_the_theories_that_ask_for_them(branches):
+    branches.write("u.spthy", THEORY)
+    done = init(branches, "t.spthy", "u.spthy", "-D", "A", "-D=C")
+    tasks = written_recipe(branches)["tasks"]
+    assert tasks["t"]["preprocess_flags"] == ["A", "C"]
+    assert "preprocess_flags" not in tasks["u"]
+    assert "included (-D D)" in done.stderr
+    assert "in_a (" not in done.stderr
+    done = branches.run("check", "recipe.json", "-d", code=0)
+    assert "t--deep--fake.sh" in done.stdout
+
+
+def test_init_gives_a_lemma_that_is_named_the_flags_that_it_needs(branches):
+    init(branches, "t.spthy", "--lemma", "always", "--lemma", "deep:timeout=7")
+    deep, always = written_recipe(branches)["tasks"]["t"]["lemmas"]
+    assert always == {"name": "always"}
+    assert deep == {"name": "deep", "preprocess_flags": ["A", "C"], "resources": {"timeout": 7}}
+    branches.run("check", "recipe.json", code=0)
+
+
+INIT_REFUSALS = """
+--- a flag that no theory asks for: -D AA: no theory asks for this flag (did you mean 'A'?)
+t.spthy -D AA
+--- a pattern for lemmas behind flags: no lemma of t.spthy matches 'de*'; deep needs -D A -D C
+t.spthy --lemma de*
+--- a lemma of no theory: --lemma 'zz': no theory has such a lemma
+t.spthy --lemma always --lemma zz
+--- limits of another kind: 'memry=3' is none of cores=, memory=, timeout= (did you mean 'memory'?)
+t.spthy --lemma always:memry=3
+--- half a core: cores: must be a positive whole number
+t.spthy --limits cores=1.5
+--- no time: timeout: must be a positive number, not "soon"
+t.spthy --limits timeout=soon
+--- an option that is ours: --prove can't be given here
+t.spthy --option=--prove
+--- no flag: '-x y' is no name of a preprocessor flag
+t.spthy -D=-x\u00a0y
+--- two provers of one alias: two provers have one alias
+t.spthy --prover a=./fake.sh --prover a=./other.sh
+--- an alias that cannot name files: the alias '../a' becomes part of file names
+t.spthy --prover ../a=./fake.sh
+--- results with lemmas: --from takes lemmas, flags, options, limits and provers from the results
+--from results --lemma one
+--- a folder without theories: empty: there is no theory (.spthy) in this folder
+empty
+--- theories and results: give theories, or their folder; or else results
+t.spthy --from results
+--- nothing: give theories, or their folder; or else results
+
+"""
+
+
+@pytest.mark.parametrize("text, wanted", cases(INIT_REFUSALS))
+def test_init_refuses_with_a_reason(branches, text, wanted):
+    branches.prover(CHECKED, "fake")
+    branches.prover(CHECKED, "other")
+    (branches.path / "empty").mkdir()
+    words = text.split(" ") if text.strip() else []
+    words = [word.replace("\u00a0", " ").strip() for word in words]
+    if not any("--prover" in word for word in words):
+        words += ["--prover", "./fake.sh"]
+    done = branches.run("init", *words, "--yes", code=2)
+    assert wanted in done.stderr.replace("\u00a0", " ")
+    assert not (branches.path / "recipe.json").exists()
+
+
+def test_init_takes_options_and_limits(lab):
+    lab.write("d.spthy", DIFF_THEORY)
+    init(lab, "t.spthy", "d.spthy", "--option=--bound=5", "--limits", "cores=1,memory=3,timeout=9")
+    tasks = written_recipe(lab)["tasks"]
+    assert tasks["t"]["tamarin_options"] == ["--bound=5"]
+    assert tasks["d"]["tamarin_options"] == ["--diff", "--bound=5"]
+    assert tasks["t"]["resources"] == {"max_cores": 1, "max_memory": 3, "timeout": 9}
+
+
+def test_lemmas_with_limits_come_before_patterns_without(lab):
+    init(lab, "t.spthy", "--lemma", "*", "--lemma", "t*:cores=1,timeout=7")
+    first, rest = written_recipe(lab)["tasks"]["t"]["lemmas"]
+    assert first == {"name": "t*", "resources": {"max_cores": 1, "timeout": 7}}
+    assert rest == {"name": "*"}
+
+
+def test_provers_of_one_name_are_called_by_their_versions(lab):
+    for folder, version in (("old", "1.8.0"), ("new", "1.10.1")):
+        lab.write(f"{folder}/tamarin", PRELUDE.replace("1.11.0", version) + CHECKED, 0o755)
+    provers = ["--prover", "old/tamarin", "--prover", "new/tamarin"]
+    lab.run("init", "t.spthy", "--yes", *provers, code=0)
+    assert list(written_recipe(lab)["tamarin_versions"]) == ["tamarin-1.8", "tamarin-1.10.1"]
+
+
+def test_provers_of_one_name_and_version_are_called_by_their_folders(lab):
+    for folder in ("old", "new"):
+        lab.write(f"{folder}/tamarin", PRELUDE + CHECKED, 0o755)
+    provers = ["--prover", "old/tamarin", "--prover", "mine=new/tamarin", "--prover", "new/tamarin"]
+    lab.run("init", "t.spthy", "--yes", *provers, code=0)
+    versions = written_recipe(lab)["tamarin_versions"]
+    assert list(versions) == ["old-tamarin", "mine", "new-tamarin"]
+    assert versions["mine"]["path"] == "new/tamarin"
+
+
+FLAGS_DIALOGUE = """
+provers (commands or files; | ./fake.sh other=./fake.sh
+cores for all |
+GB for all jobs | 1.5
+seconds for one lemma |
+flags of t.spthy (it asks for A, B, C, D) [none] | X
+and not for 'X' | A C
+provers for t.spthy [fake.sh other] | others
+did you mean 'other' | other
+options of the provers |
+lemmas of t.spthy: in_a, deep, always | deep
+limits of one job |
+directory for the results |
+write this to recipe.json? |
+"""
+
+
+def test_init_asks_for_flags_and_provers_of_a_theory(branches):
+    terminal = init_on_terminal(branches)
+    answer(terminal, FLAGS_DIALOGUE)
+    assert terminal.end() == 0
+    entry = written_recipe(branches)["tasks"]["t"]
+    assert entry["preprocess_flags"] == ["A", "C"]
+    assert entry["tamarin_versions"] == ["other"]
+    assert entry["lemmas"] == [{"name": "deep"}]
+
+
+def test_a_recipe_of_init_is_written_in_lines_that_people_can_read(lab):
+    done = init(lab, "t.spthy", "--lemma", "one:timeout=7")
+    assert '      "lemmas": [{"name": "one", "resources": {"timeout": 7}}],\n' in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    "wall_s, peak_mb, timeout, memory_gb",
+    [(0.1, 2, 60, 1), (31, 100, 120, 1), (30, 683, 60, 2), (3600, 4096, 7200, 6)],
+)
+def test_measured_limits_are_twice_the_time_and_half_as_much_memory_again(
+    wall_s, peak_mb, timeout, memory_gb
+):
+    usage = bt.Usage(wall_s=wall_s, peak_mb=peak_mb)
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, usage=usage)
+    measured = bt.measured_resources(bt.Limits(2, 1024, 9), result)
+    assert measured == {"max_cores": 2, "max_memory": memory_gb, "timeout": timeout}
+
+
+@pytest.mark.parametrize("result", [None, bt.Result(bt.Status.TIMEOUT, usage=bt.Usage(9, 9, 9))])
+def test_what_has_no_verdict_keeps_its_limits(result):
+    measured = bt.measured_resources(bt.Limits(2, 1536, 9.5), result)
+    assert measured == {"max_cores": 2, "max_memory": 1.5, "timeout": 9.5}
+
+
+def test_limits_that_nobody_knows_are_left_to_the_defaults():
+    assert bt.measured_resources(bt.Limits(0, 0, 0), None) == {}
+
+
+# Proves lemma two only with --bound, and never lemma three.
+CHOOSY = """
+case "$*" in *" test"*|test*) echo "it should work as intended"; exit 0;; esac
+case "$*" in
+    *--prove=*) ;;
+    *) echo "  two (exists-trace): verified (1 steps)" | summary; exit 0;;
+esac
+case "$LEMMA" in
+    two)
+        case "$*" in
+            *--bound*) echo "  two (exists-trace): falsified - no trace found (3 steps)" | summary;;
+            *) echo "  two (exists-trace): analysis incomplete (1 steps)" | summary;;
+        esac;;
+    three) exit 4;;
+    *) echo "  one (all-traces): verified (1 steps)" | summary;;
+esac
+"""
+
+
+@pytest.fixture
+def results_to_measure(lab):
+    """A lab with the results of a recipe; one lemma was tried with two options."""
+    lab.prover(CHOOSY)
+    bounded = {"name": "two", "tamarin_options": ["--bound=9"]}
+    lab.recipe(lemmas=[{"name": "*"}, {"name": "two"}, bounded], config={"scheduler": "sjf"})
+    lab.run("run", "recipe.json", "--no-cache", code=3)
+    return lab
+
+
+def test_init_makes_a_recipe_of_results(results_to_measure):
+    lab = results_to_measure
+    done = lab.run("init", "--from", "results", "--yes", "-o", "new.json", code=0)
+    recipe = written_recipe(lab, "new.json")
+    assert recipe["config"]["scheduler"] == "sjf"
+    one, two, three = recipe["tasks"]["task"]["lemmas"]
+    measured = {"max_cores": 1, "max_memory": 1, "timeout": 60}
+    assert one == {"name": "one", "resources": measured, "expect": "verified"}
+    assert two["tamarin_options"] == ["--bound=9"], "with these it was answered"
+    assert two["expect"] == "falsified"
+    assert three == {"name": "three", "resources": {**measured, "timeout": 300}}
+    assert "without a verdict, so that they keep their limits: t--three--fake" in done.stderr
+
+
+def test_a_recipe_of_results_finds_what_it_expects(results_to_measure):
+    lab = results_to_measure
+    lab.run("init", "--from", "results", "--yes", "-o", "new.json", "--results", "new", code=0)
+    lab.run("check", "new.json", code=0)
+    lab.run("run", "new.json", "--no-cache", code=3)
+    expected = {event["id"]: event["expect"] for event in lab.events("task", "new")}
+    assert expected == {
+        "t--one--fake": "verified",
+        "t--two--fake": "falsified",
+        "t--three--fake": None,
+    }
+
+
+def test_a_recipe_of_results_leaves_out_what_is_gone(results_to_measure):
+    lab = results_to_measure
+    lab.write("t.spthy", THEORY.replace("lemma one", "lemma uno"))
+    done = lab.run("init", "--from", "results", "--yes", "-o", "new.json", code=0)
+    assert "left out, as no such lemma is there now, or no prover reads it: t--one" in done.stderr
+    assert "on an older text" in done.stderr
+    lemmas = written_recipe(lab, "new.json")["tasks"]["task"]["lemmas"]
+    assert [item["name"] for item in lemmas] == ["two", "three"]
+    (lab.path / "t.spthy").unlink()
+    done = lab.run("init", "--from", "results", "--yes", "-o", "newer.json", code=2)
+    assert "holds no results of lemmas that are there now" in done.stderr
+
+
+def test_a_recipe_of_results_keeps_each_theory_and_prover(lab):
+    lab.write("deep/u.spthy", THEORY)
+    lab.prover(VERIFY)
+    lab.prover(VERIFY, "second")
+    entry = {"theory_file": "**/*.spthy", "output_file_prefix": "{theory}"}
+    lab.provers["fake"]["options"] = ["--stop-on-trace=dfs"]
+    lab.recipe(**entry, tamarin_versions=["fake", "second"], preprocess_flags=["X"])
+    change_recipe(lab, 'tasks.task.lemmas = [{"name": "one"}]')
+    lab.run("run", "recipe.json", code=0)
+    lab.run("init", "--from", "results", "--yes", "-o", "deep/new.json", code=0)
+    recipe = written_recipe(lab, "deep/new.json")
+    assert recipe["tamarin_versions"]["fake"]["options"] == ["--stop-on-trace=dfs"]
+    assert list(recipe["tasks"]) == ["u", "t"]
+    task = recipe["tasks"]["t"]
+    assert task["theory_file"] == "../t.spthy"
+    assert task["preprocess_flags"] == ["X"]
+    assert [item["tamarin_versions"] for item in task["lemmas"]] == [["fake"], ["second"]]
+    before = [event["id"] for event in lab.events("task")]
+    assert [plan.id for plan in plans_of(lab, name="deep/new.json")] == before
+
+
+def test_a_recipe_of_results_keeps_the_prover_that_checks_proofs(lab):
+    lab.prover(VERIFY)
+    lab.prover(VERIFY, "checker")
+    lab.recipe(config={"recheck_with": "checker"}, lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json")
+    lab.run("init", "--from", "results", "--yes", "-o", "new.json", code=0)
+    assert list(written_recipe(lab, "new.json")["tamarin_versions"]) == ["fake", "checker"]
+
+
+def test_init_makes_a_recipe_of_results_of_batch_tamarin(lab):
+    claims = [f'lemma {line[0]}: "T"\n' for line in words_in(UPSTREAM_MEANINGS)]
+    lab.write("NSPK3.spthy", f"theory N begin\n{''.join(claims)}end\n")
+    report = upstream_report()
+    lab.prover(VERIFY)
+    report["tamarin_versions"]["stable"]["path"] = "./fake.sh"
+    write_upstream_report(lab, report)
+    done = lab.run("init", "--from", "out", "--yes", code=0)
+    recipe = written_recipe(lab)
+    assert recipe["config"]["global_max_cores"] == 2
+    task = recipe["tasks"]["nspk"]
+    assert task["tamarin_options"] == ["-x"]
+    items = {item["name"]: item for item in task["lemmas"]}
+    measured = {"max_cores": 2, "max_memory": 1, "timeout": 60}
+    assert items["proven"] == {"name": "proven", "resources": measured, "expect": "verified"}
+    assert items["refuted"]["expect"] == "falsified"
+    assert items["late"]["resources"] == {"max_cores": 2, "max_memory": 4, "timeout": 60}
+    assert "expect" not in items["silent"]
+    assert "nspk--waiting--stable" in done.stderr
 
 
 def status_json(lab):
@@ -14631,6 +15177,26 @@ def test_lemmas_lists_what_tamarin_would_list(lab):
         "two exists-trace 5 one",
         "three all-traces 6 one",
     ]
+
+
+def test_lemmas_shows_as_many_assumptions_as_fit(lab):
+    names = [f"a_reuse_lemma_of_a_certain_length_{number}" for number in range(40)]
+    claims = [f'lemma {name} [reuse]: "T"\n' for name in names]
+    lab.write("t.spthy", f'theory T begin\n{"".join(claims)}lemma last: "T"\nend\n')
+    done = lab.run("lemmas", "t.spthy", code=0)
+    assert max(map(len, done.stdout.splitlines())) <= 120
+    (last,) = [line for line in done.stdout.splitlines() if line.startswith("last ")]
+    assert last.endswith(f"{names[0]} and 39 more")
+    told = json.loads(lab.run("lemmas", "t.spthy", "--json", code=0).stdout)
+    assert told["lemmas"][-1]["assumes"] == names
+
+
+@pytest.mark.parametrize(
+    "columns, wanted",
+    [(30, "alpha, beta, gamma"), (17, "alpha and 2 more"), (13, "a… and 2 more")],
+)
+def test_a_list_of_names_is_cut_to_what_fits(columns, wanted):
+    assert bt.names_that_fit(["alpha", "beta", "gamma"], columns) == wanted
 
 
 def test_lemmas_tells_programs_the_same(lab):
