@@ -1401,6 +1401,7 @@ class Segment(NamedTuple):
 
     lemma: str  # whose statement or proof it is; "" for all else
     text: str
+    kind: str  # the word that begins the item, or `proof`; "" for what is no item that counts
 
 
 class SplitDigests(NamedTuple):
@@ -1440,9 +1441,14 @@ class Theory:
         return self.tokens.segments
 
     @functools.cached_property
+    def items(self) -> TheoryItems:
+        """What the items say, beyond the names of the lemmas."""
+        return TheoryItems(self.segments)
+
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the token text."""
-        return sha256("\n".join(text for _, text in self.segments).encode())
+        return sha256("\n".join(segment.text for segment in self.segments).encode())
 
     @property
     def splits_for_sure(self) -> bool:
@@ -1451,17 +1457,18 @@ class Theory:
         Some provers read items that are glued to what stands before or behind them, as in
         `by sorryrestriction r: ...`.
         """
-        return all(_is_plain(text) for name, text in self.segments if name)
+        return all(_is_plain(segment.text) for segment in self.segments if segment.lemma)
 
     @functools.cached_property
     def split_digests(self) -> SplitDigests:
         """Digests of what is no lemma, and of each lemma."""
         rest: list[str] = []
         lemmas: dict[str, list[PlacedDigest]] = {}
-        for place, (name, text) in enumerate(self.segments):
-            digest = sha256(text.encode())
-            if name:
-                lemmas.setdefault(name, []).append(PlacedDigest(place, len(rest), digest))
+        for place, segment in enumerate(self.segments):
+            digest = sha256(segment.text.encode())
+            if segment.lemma:
+                placed = PlacedDigest(place, len(rest), digest)
+                lemmas.setdefault(segment.lemma, []).append(placed)
             else:
                 rest.append(digest)
         return SplitDigests(sha256("".join(rest).encode()), lemmas)
@@ -2241,7 +2248,7 @@ def _on_item(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> N
     is_side = word == "rule" and cursor.last_word() in ("left", "right")
     if is_side and not reading.diff:
         cursor.refuse(start, "a rule with sides " + _NEEDS_DIFF)
-    cursor.tokens.begin()
+    cursor.tokens.begin(word)
     if word == "end":
         # The word belongs to a theory; in an included file nothing of it counts.
         if cursor.is_included:
@@ -2432,7 +2439,7 @@ def _begin_proof(cursor: Cursor, lemma: str) -> StoredProof | None:
         return None
     word = first.group()
     cursor.hand_on(cursor.pos)
-    cursor.tokens.begin(lemma)
+    cursor.tokens.begin("proof", lemma)
     cursor.take(word)
     if word == "sorry" or (word == "by" and cursor.next_is("sorry")):
         return None
@@ -2937,21 +2944,31 @@ class _Piece(NamedTuple):
     is_code: bool  # else every character of it counts
 
 
+class _Collected(NamedTuple):
+    """A segment before it is asked for."""
+
+    lemma: str
+    kind: str
+    pieces: list[_Piece]
+
+
 class TokenText:
     """Collects the text of a theory in segments, without comments."""
 
     def __init__(self) -> None:
         self.lemma = ""  # whose segment is being collected; "" for what is no lemma
+        self._kind = ""  # of that segment
         self._pieces: list[_Piece] = []  # of that segment
         self._code: list[str] = []  # code behind these
-        self._finished: list[tuple[str, list[_Piece]]] = []  # whose segment, its pieces
+        self._finished: list[_Collected] = []
 
-    def begin(self, lemma: str = "") -> None:
+    def begin(self, kind: str = "", lemma: str = "") -> None:
         """A new item, or the proof of a lemma, starts here."""
         self._end_code()
         if self._pieces:
-            self._finished.append((self.lemma, self._pieces))
+            self._finished.append(_Collected(self.lemma, self._kind, self._pieces))
         self._pieces = []
+        self._kind = kind
         self.lemma = lemma
 
     def discard(self) -> None:
@@ -2978,10 +2995,10 @@ class TokenText:
         """All segments that are not empty, once the theory is read to its end."""
         # Made only when somebody asks: it takes as long as all the reading.
         segments: list[Segment] = []
-        for lemma, pieces in self._finished:
+        for lemma, kind, pieces in self._finished:
             text = "".join(_tidy(piece) for piece in pieces).strip(" ")
             if text:
-                segments.append(Segment(lemma, text))
+                segments.append(Segment(lemma, text, kind))
         self._finished.clear()
         return tuple(segments)
 
@@ -2992,6 +3009,212 @@ def _tidy(piece: _Piece) -> str:
         return piece.text
     # As `_BLANKS.sub(" ", ...)`, in half the time.
     return _IDLE_BLANK.sub("", " ".join(_BLANKS.split(piece.text)))
+
+
+# --- What the items say ---------------------------------------------------------------------------
+
+# A view of the token text for who looks for more than lemmas. Nothing of it is made before somebody
+# asks, and all of it takes time in proportion to the text. Terms and formulas stay text.
+
+# Older words, by the newer ones.
+_NEWER_WORDS = {"axiom": "restriction", "function": "functions", "predicate": "predicates"}
+# `lemma(modulo E)NAME[attributes]:`, in token text.
+_ITEM_HEAD = re.compile(
+    r"\w+ ?(?:\(modulo \w+\) ?)?(?P<name>\w+) ?"
+    r"(?:\[(?P<attributes>(?:[^\[\]\"']|\"[^\"]*\"|'[^']*'|\[[^\[\]]*\])*)\] ?)?:"
+)
+_CONSTANT = re.compile(r"'[^'\n]*'")
+_QUOTED = re.compile(r"'[^'\n]*'|\"[^\"]*\"")
+_BRACKET_OR_COMMA = re.compile(r"[\[\](){},]")
+_PAIR_OR_COMMA = re.compile(r"[\[\](){}<>,]")  # where `<` begins a pair and compares nothing
+_LET_BLOCK = re.compile(r" ?let(?!\w)(.*?)(?<!\w)in(?!\w)", re.DOTALL)
+_PREDICATE_HEAD = re.compile(r"\w+ ?\([^()]*\) ?(?:<=>|⇔)")
+
+
+class Item(NamedTuple):
+    """An item that counts with the flags of the theory, of whatever file."""
+
+    kind: str  # the word that begins it; of two words for one thing the newer
+    text: str  # token text, from that word on; without the stored proof of a lemma
+
+
+class DeclaredFunction(NamedTuple):
+    """One of `functions:`, as `h/1[private]` or `h(bitstring):bitstring`."""
+
+    name: str
+    signature: str  # behind the name: `/1`
+    attributes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RuleText:
+    """A rule; in diff mode each of its sides is one more."""
+
+    name: str
+    attributes: tuple[str, ...]
+    let_block: str  # between `let` and `in`; "" where there is none
+    premises: tuple[str, ...]
+    actions: tuple[str, ...]  # `_restrict(...)` as well
+    conclusions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A lemma, a restriction or a case test."""
+
+    kind: str  # `lemma`, `diffLemma`, `restriction` or `test`
+    name: str
+    attributes: tuple[str, ...]
+    quantifier: str  # between colon and formula: `exists-trace`, `t1,t2 accounts for`, or ""
+    formula: str  # between its quotes; a diffLemma has none
+
+
+class TheoryItems:
+    """The items of a theory that count with its flags, those of included files too, by kind."""
+
+    def __init__(self, segments: Iterable[Segment]) -> None:
+        items: list[Item] = []
+        for segment in segments:
+            if segment.kind not in ("", "proof", "end"):
+                kind = _NEWER_WORDS.get(segment.kind, segment.kind)
+                items.append(Item(kind, segment.text))
+        self.all = tuple(items)
+
+    def of_kind(self, *kinds: str) -> tuple[str, ...]:
+        """The texts of all items of these kinds: `process`, `let`, `tactic`, `heuristic`, ..."""
+        return tuple(item.text for item in self.all if item.kind in kinds)
+
+    @functools.cached_property
+    def builtins(self) -> tuple[str, ...]:
+        """Names of builtins: `xor`."""
+        return self._listed("builtins")
+
+    @functools.cached_property
+    def functions(self) -> tuple[DeclaredFunction, ...]:
+        """What `functions:` declares."""
+        return tuple(map(_declared_function, self._listed("functions")))
+
+    @functools.cached_property
+    def equations(self) -> tuple[str, ...]:
+        """Equations: `fst(<x,y>) = x`."""
+        return self._listed("equations", _PAIR_OR_COMMA)
+
+    @functools.cached_property
+    def options(self) -> tuple[str, ...]:
+        """Words of `options:`; the configuration block is `Theory.configuration`."""
+        return self._listed("options")
+
+    @functools.cached_property
+    def macros(self) -> tuple[str, ...]:
+        """Macros: `f(x) = h(<x,x>)`."""
+        return self._listed("macros", _PAIR_OR_COMMA)
+
+    @functools.cached_property
+    def predicates(self) -> tuple[str, ...]:
+        """Predicates: `P(x,y) <=> Ex z. x = <y,z>`."""
+        found: list[str] = []
+        for text in self.of_kind("predicates"):
+            starts = [head.start() for head in _PREDICATE_HEAD.finditer(text)]
+            for start, end in zip(starts, [*starts[1:], len(text)]):
+                found.append(text[start:end].rstrip(" ,"))
+        return tuple(found)
+
+    @functools.cached_property
+    def rules(self) -> tuple[RuleText, ...]:
+        """The rules; a process has none before it is translated."""
+        return tuple(map(_rule_text, self.of_kind("rule")))
+
+    @functools.cached_property
+    def statements(self) -> tuple[Statement, ...]:
+        """Lemmas, restrictions and case tests, in the order of the theory."""
+        kinds = (*STATEMENTS, "restriction", "test")
+        return tuple(_statement(item) for item in self.all if item.kind in kinds)
+
+    def _listed(self, kind: str, events: re.Pattern[str] = _BRACKET_OR_COMMA) -> tuple[str, ...]:
+        """What stands behind the colons of such items, at commas."""
+        parts: list[str] = []
+        for text in self.of_kind(kind):
+            _, _, behind = text.partition(":")
+            parts += split_list(behind, events)
+        return tuple(parts)
+
+
+def split_list(text: str, events: re.Pattern[str] = _BRACKET_OR_COMMA) -> tuple[str, ...]:
+    """The parts of a list, at the commas outside of brackets; `events` finds these."""
+    parts: list[str] = []
+    begin = 0
+    depth = 0
+    for event in events.finditer(_blanked(_QUOTED, text)):
+        word = event.group()
+        if word in "[({<":
+            depth += 1
+        elif word in "])}>":
+            depth -= 1
+        elif depth == 0:
+            parts.append(text[begin : event.start()].strip())
+            begin = event.end()
+    parts.append(text[begin:].strip())
+    return tuple(filter(None, parts))
+
+
+def _blanked(literals: re.Pattern[str], text: str) -> str:
+    """A text as long as this one, in which nothing stands in these literals."""
+    return literals.sub(lambda literal: "_" * len(literal.group()), text)
+
+
+def _declared_function(text: str) -> DeclaredFunction:
+    name = _NO_WORD.split(text, maxsplit=1)[0]
+    signature, _, attributes = text[len(name) :].partition("[")
+    return DeclaredFunction(name, signature.strip(), split_list(attributes.rstrip("] ")))
+
+
+def _rule_text(text: str) -> RuleText:
+    """A rule as it is written. What can't be read is empty: provers will refuse it."""
+    head = _ITEM_HEAD.match(text)
+    if not head:
+        return RuleText("", (), "", (), (), ())
+    attributes = split_list(head["attributes"] or "")
+    body = text[head.end() :]
+    let_block = ""
+    bound = _LET_BLOCK.match(_blanked(_QUOTED, body))
+    if bound:
+        let_block = body[bound.start(1) : bound.end(1)].strip()
+        body = body[bound.end() :]
+    lists = [split_list(part) for part in _outer_brackets(body)]
+    # `[premises]-->[conclusions]` has no actions.
+    if len(lists) < 3:
+        lists.insert(1, ())
+    premises, actions, conclusions = [*lists, (), ()][:3]
+    return RuleText(head["name"], attributes, let_block, premises, actions, conclusions)
+
+
+def _outer_brackets(text: str) -> list[str]:
+    """What stands in each `[...]` that stands in no other bracket."""
+    found: list[str] = []
+    begin = 0
+    depth = 0
+    for event in _BRACKET_OR_COMMA.finditer(_blanked(_QUOTED, text)):
+        word = event.group()
+        if word in "[({":
+            if depth == 0:
+                begin = event.end()
+            depth += 1
+        elif word in "])}":
+            depth -= 1
+            if depth == 0 and word == "]":
+                found.append(text[begin : event.start()])
+    return found
+
+
+def _statement(item: Item) -> Statement:
+    head = _ITEM_HEAD.match(item.text)
+    if not head:
+        return Statement(item.kind, "", (), "", "")
+    attributes = split_list(head["attributes"] or "")
+    quantifier, _, behind = item.text[head.end() :].partition('"')
+    # A constant may hold a double quote.
+    length = max(0, _blanked(_CONSTANT, behind).find('"'))
+    return Statement(item.kind, head["name"], attributes, quantifier.strip(), behind[:length])
 
 
 # --- The files of a theory ------------------------------------------------------------------------
@@ -11578,9 +11801,9 @@ def text_to_check(original: Theory, stored: Theory, lemma: str) -> str:
         statement = f"diffLemma {lemma}:"
         statements.insert(-1, (lemma, statement))  # before the theory's `end`
     proofs: list[str] = []
-    for name, text in stored.segments:
-        if name == lemma and _is_proof(name, text):
-            proofs.append(text)
+    for segment in stored.segments:
+        if segment.lemma == lemma and segment.kind == "proof":
+            proofs.append(segment.text)
     # A proof has neither. An axiom that hides behind it would make the check worthless.
     for proof in proofs:
         if '"' in proof or ":" in proof:
@@ -11601,18 +11824,12 @@ def text_to_check(original: Theory, stored: Theory, lemma: str) -> str:
 def _statements(theory: Theory) -> list[tuple[str, str]]:
     """The text to its `end` without proofs: pieces, with the lemma that each is of, or ""."""
     statements: list[tuple[str, str]] = []
-    for name, text in theory.segments:
-        if _is_proof(name, text):
-            continue
-        statements.append((name, text))
-        if text == "end":  # a prover's log goes on behind it
+    for lemma, text, kind in theory.segments:
+        if kind != "proof":
+            statements.append((lemma, text))
+        if kind == "end":  # a prover's log goes on behind it
             break
     return statements
-
-
-def _is_proof(name: str, text: str) -> bool:
-    """Whether a piece of a theory's text is the stored proof of a lemma."""
-    return name != "" and not text.startswith(STATEMENTS)
 
 
 def link_oracles(theory: Theory, cwd: str, folder: str, copies: Mapping[str, str]) -> None:

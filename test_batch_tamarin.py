@@ -1441,18 +1441,98 @@ def test_a_blank_in_a_constant_counts(load):
 def test_the_token_text_has_a_segment_for_each_item(load):
     segments = load("rule R: [ Fr(~x) ]--[ A( ~x, 'a  b' ) ]->[]\n").segments
     assert segments == (
-        ("", "theory T begin"),
-        ("", "rule R: [Fr(~x)]--[A(~x,'a  b')]->[]"),
-        ("", "end"),
+        ("", "theory T begin", ""),
+        ("", "rule R: [Fr(~x)]--[A(~x,'a  b')]->[]", "rule"),
+        ("", "end", "end"),
     )
 
 
 def test_a_stored_proof_is_a_segment_of_its_own(load):
     segments = load('lemma a: "T" simplify by sorry\nlemma b: "T"').segments
     _, statement, proof, other, _ = segments
-    assert statement == ("a", 'lemma a: "T"')
-    assert proof == ("a", "simplify by sorry")
-    assert other == ("b", 'lemma b: "T"')
+    assert statement == ("a", 'lemma a: "T"', "lemma")
+    assert proof == ("a", "simplify by sorry", "proof")
+    assert other == ("b", 'lemma b: "T"', "lemma")
+
+
+DECLARATIONS = """
+builtins: hashing, xor
+function: f/1
+functions: mac(bitstring, bitstring): bitstring [private], g/2[private, destructor]
+equations: f(<x, y>) = <y, x>, /* here */ g(x, 'a, b') = x
+macros: m(x, y) = <x, <y, x>>, c() = 'c'
+options: translation-progress
+predicate: P(x, y) <=> Ex #i. A(x)@i & not(x = y), Q(x) <=> T
+"""
+
+
+def test_declarations_are_lists_of_the_items_of_a_theory(load):
+    items = load(DECLARATIONS).items
+    assert items.builtins == ("hashing", "xor")
+    assert items.functions == (
+        ("f", "/1", ()),
+        ("mac", "(bitstring,bitstring): bitstring", ("private",)),
+        ("g", "/2", ("private", "destructor")),
+    )
+    assert items.equations == ("f(<x,y>) = <y,x>", "g(x,'a, b') = x")
+    assert items.macros == ("m(x,y) = <x, <y,x>>", "c() = 'c'")
+    assert items.options == ("translation-progress",)
+    assert items.predicates == ("P(x,y) <=> Ex #i. A(x)@i & not(x = y)", "Q(x) <=> T")
+
+
+INCLUDED_RULES = """
+rule (modulo E) R [color=#ff0000, process="in(<x,[y)"]:
+  let x = <a, 'in [ '>
+      y = h(x) in
+  [ In(x), !F(<x, y>)[+] ]--[ A(x, y), _restrict(P(x, 'a)')) ]->[ Out(h(x, y)) ]
+rule NoActions: [ Fr(~n) ] --> [ Out(~n) ]
+end
+rule Behind: []--[Behind()]->[]
+"""
+WITH_INCLUDED_RULES = """
+#ifdef NEVER
+rule Never: []--[Never()]->[]
+#endif
+#include "rules.spthy"
+tactic: t
+"""
+
+
+def test_rules_are_read_with_those_of_included_files_and_none_that_are_disabled(load):
+    items = load(WITH_INCLUDED_RULES, {"rules.spthy": INCLUDED_RULES}).items
+    rule, without_actions = items.rules
+    assert rule == bt.RuleText(
+        name="R",
+        attributes=("color=#ff0000", 'process="in(<x,[y)"'),
+        let_block="x = <a,'in [ '> y = h(x)",
+        premises=("In(x)", "!F(<x,y>)[+]"),
+        actions=("A(x,y)", "_restrict(P(x,'a)'))"),
+        conclusions=("Out(h(x,y))",),
+    )
+    wanted = bt.RuleText("NoActions", (), "", ("Fr(~n)",), (), ("Out(~n)",))
+    assert without_actions == wanted
+    assert items.of_kind("tactic", "process") == ("tactic: t",)
+
+
+STATEMENTS = """
+axiom one [left]: "not 'say \"' = 'x'" // a comment
+lemma two [reuse, output=[spthy], heuristic=o "a]b"]: exists-trace "Ex #i. A('a//')@i" by sorry
+diffLemma Observational_equivalence:
+"""
+
+
+def test_statements_are_read_without_proofs(load):
+    assert load(STATEMENTS, diff=True).items.statements == (
+        bt.Statement("restriction", "one", ("left",), "", "not 'say \"' = 'x'"),
+        bt.Statement(
+            "lemma",
+            "two",
+            ("reuse", "output=[spthy]", 'heuristic=o "a]b"'),
+            "exists-trace",
+            "Ex #i. A('a//')@i",
+        ),
+        bt.Statement("diffLemma", "Observational_equivalence", (), "", ""),
+    )
 
 
 # Where more than its own text and what it assumes can matter to a lemma.
@@ -6833,7 +6913,7 @@ def test_what_a_lemma_depends_on_fixes_the_text_without_other_lemmas(lab):
 def text_that_matters(theory, lemma):
     """The segments of a theory without those of lemmas that a lemma doesn't assume."""
     matters = {"", lemma.name, *lemma.assumes}
-    return tuple(text for name, text in theory.segments if name in matters)
+    return tuple(segment.text for segment in theory.segments if segment.lemma in matters)
 
 
 # A model of what Tamarin's answer depends on, simpler than the program's and independent of it.
