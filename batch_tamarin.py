@@ -206,6 +206,9 @@ _listeners: list[Callable[[str], None]] = [print_line]
 _COLOURS = {
     "verified": 32,
     "falsified": 35,
+    "confirmed": 32,
+    "rejected": 31,
+    "not replayed": 33,
     "incomplete": 33,
     "timeout": 33,
     "memory limit": 33,
@@ -698,6 +701,8 @@ class Plan:
     # it is true of every trace because of that.
     unknown_actions: tuple[str, ...] = field(default=(), metadata=SPARSE)
     holds_anyway: bool = field(default=False, metadata=SPARSE)
+    # Of a recheck: digest of the file with the proof that is checked.
+    checks_proof: str = field(default="", metadata=SPARSE)
 
     @property
     def view(self) -> TheoryView:
@@ -740,6 +745,14 @@ class Finished:
     job: str
     attempt: int
     result: Result = field(metadata=INLINE)
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A recheck confirmed the result of a task. It stands in the recheck's journal only."""
+
+    id: str
+    by: str  # who, and how: `trusted`, `trusted (its own proof)`
 
 
 @dataclass(frozen=True)
@@ -793,6 +806,14 @@ class Header:
         return frozenset(self.again)
 
 
+# What comes of the check of a stored proof, where the prover got to its end.
+CONFIRMED = "confirmed"
+REJECTED = "rejected"  # the prover followed the proof, and it is none
+NOT_REPLAYED = "not replayed"  # the prover can't follow it: that says nothing against the proof
+UNCONFIRMED = (REJECTED, NOT_REPLAYED)
+CANT_REPLAY = "this prover can't replay a step of the stored proof, which may be right all the same"
+
+
 def outcome_words(result: Result) -> str:
     """The verdict if there is one, else the status, in words."""
     return str(result.verdict or result.status).replace("_", " ")
@@ -832,6 +853,7 @@ class Task:
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
     earlier: tuple[Record, ...] = ()
+    confirmed_by: tuple[str, ...] = ()  # who confirmed it in a recheck, as far as was asked
 
     @classmethod
     def with_result(cls, plan: Plan, result: Result) -> Task:
@@ -887,13 +909,25 @@ class Task:
 
     @property
     def misses_expectation(self) -> bool:
-        """Whether it is not as expected, or should have an answer by now and has none."""
+        """Whether it is not as expected, or should have an answer by now and has none.
+
+        A check that comes to no end says nothing against the proof.
+        """
+        if self.plan.checks_proof:
+            return self.outcome == REJECTED
         return bool(self.plan.expect) and self.is_final and self.verdict != self.plan.expect
 
     @property
     def outcome(self) -> str:
-        """The verdict if there is one, else the status, in words."""
-        return outcome_words(self.result or Result(self.status))
+        """The verdict if there is one, else the status, in words; of a check what it shows."""
+        result = self.result
+        if result is None:
+            return outcome_words(Result(self.status))
+        if not self.plan.checks_proof or result.verdict is None:
+            return outcome_words(result)
+        if result.verdict == self.plan.expect:
+            return CONFIRMED
+        return NOT_REPLAYED if result.reason == CANT_REPLAY else REJECTED
 
 
 class FileState(NamedTuple):
@@ -1017,6 +1051,9 @@ class Batch:
             self._start(event)
         elif isinstance(event, Finished):
             self._finish(event)
+        elif isinstance(event, Confirmed):
+            task = self.tasks[event.id]
+            task.confirmed_by = (*task.confirmed_by, event.by)
         else:
             self.ended = event
 
@@ -1293,7 +1330,7 @@ def _number(value: Any) -> float:
 share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
 
 # One line of the journal (DESIGN section 8), by the word for it.
-Event = Union[Header, Plan, Started, Finished, Ended]
+Event = Union[Header, Plan, Started, Finished, Confirmed, Ended]
 EVENTS: dict[str, type[Any]] = {
     "batch": Header,
     "task": Plan,
@@ -5487,6 +5524,9 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     judgement = _judge_exit(outcome, output)
     if judgement.status is Status.COMPLETED:
         judgement = _judge_lines(plan, lines)
+    if plan.checks_proof and judgement.verdict is Verdict.INCOMPLETE:
+        reason = CANT_REPLAY if _has_foreign_step(proof) else "the stored proof leaves cases open"
+        judgement = judgement._replace(reason=reason)
     steps = None
     stderr_tail = output.stderr_tail
     if judgement.verdict is not None:
@@ -5508,6 +5548,17 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
         stderr_tail=stderr_tail,
         at=timestamp(),
     )
+
+
+# `checkProof` in Theory/Proof.hs writes so where it can't apply a step.
+_FOREIGN_STEP = b"invalid proof step"
+
+
+def _has_foreign_step(proof: str) -> bool:
+    """Whether a prover wrote into the theory that it could not apply a step of the stored proof."""
+    with suppress(OSError), open(proof, "rb") as file:
+        return any(_FOREIGN_STEP in line for line in file)
+    return False
 
 
 def _belongs_to(line: SummaryLine, plan: Plan) -> bool:
@@ -7528,11 +7579,14 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
     return [task_id for task_id in batch.tasks if task_id in chosen]
 
 
+RECHECK_MARK = "~recheck"  # behind the id of a task: the check of its proof
+
+
 def _id_matches(task_id: str, pattern: str) -> bool:
     if task_id.startswith(pattern):
         return True
     # A recheck goes by its task's id.
-    own_id = task_id.removesuffix("~recheck")
+    own_id = task_id.removesuffix(RECHECK_MARK)
     return fnmatch.fnmatchcase(own_id, pattern)
 
 
@@ -10429,6 +10483,8 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = ()) -> str:
         return f"{task.outcome}, {RESTING_ON_FALSE}: {lemmas}"
     if assumptions:
         return f"{task.outcome}, assuming {listed(assumptions)}"
+    if task.confirmed_by:
+        return f"{task.outcome}, confirmed by {listed(task.confirmed_by)}"
     return task.outcome
 
 
@@ -10639,6 +10695,7 @@ ADVICE = {
     "disagreement": "at most one is right: compare texts, flags and assumptions, let another "
     "prover check the proof",
     "invalid": "do not rely on it: run the prover again and keep all that it writes",
+    "unconfirmed": "let another prover check the proof, or `recheck --prove-rejected` find its own",
     "stale": "run it again, on the theory as it is now",
     "missing": "prove it: nothing is known of it",
     "unknown-action": "correct the action's name or arguments in the lemma, or let a rule have it: "
@@ -11054,7 +11111,7 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     claims = unchecked_texts(index, _theories_with_results(reader.batches, logs))
     # What is known of results, and what reading showed about them.
     batches = dict(reader.batches)
-    findings = list(_unconfirmed_proofs(reader.rechecks))
+    findings = list(_findings_of_rechecks(reader.rechecks, batches))
     findings += _unreadable_texts(files)
     findings += _findings_of_batches(reader.batches)
     for folder, matches in _by_folder(logs).items():
@@ -11142,7 +11199,7 @@ class EvidenceReader:
     def __init__(self, warn: Callable[[str], None]) -> None:
         self.warn = warn
         self.batches: dict[str, Batch] = {}  # by the results directory
-        self.rechecks: list[Batch] = []
+        self.rechecks: dict[str, Batch] = {}  # by their directory
         self.files: dict[str, EvidenceFile | None] = {}  # by real path; None: of no prover
         self._folders: set[str] = set()  # real paths
 
@@ -11189,7 +11246,7 @@ class EvidenceReader:
             self.warn(str(error))
             return False
         if batch.header.recheck_of:
-            self.rechecks.append(batch)
+            self.rechecks[folder] = batch
         else:
             self.batches[folder] = batch
         return True
@@ -11759,13 +11816,60 @@ def stored_claim(lemmas: Iterable[Lemma]) -> Verdict | None:
 # Step 5: what reading showed.
 
 
-def _unconfirmed_proofs(rechecks: Iterable[Batch]) -> Iterator[Finding]:
-    for batch in rechecks:
-        for task in batch.tasks.values():
-            # Silence confirms nothing: what has no verdict is not as expected, either.
-            if task.misses_expectation:
-                message = f"{task.plan.prover} does not confirm the proof: {task.outcome}"
-                yield finding("invalid", task, message)
+def _findings_of_rechecks(
+    rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]
+) -> Iterator[Finding]:
+    """What rechecks say against results. What they confirm is noted in the batches."""
+    of_folders = {os.path.realpath(folder): batch for folder, batch in batches.items()}
+    for folder, recheck in rechecks.items():
+        # Both may have been moved together.
+        results = os.path.dirname(os.path.realpath(folder))
+        batch = of_folders.get(results, Batch())
+        for check in recheck.tasks.values():
+            own_id = check.id.removesuffix(RECHECK_MARK)
+            task = batch.tasks.get(own_id)
+            if not check.result:
+                continue
+            if not task:
+                yield from _finding_of_check(check, check)
+            elif not _is_of_present_result(check, task, result_files(results, own_id).proof):
+                words = f"what {check.plan.prover} checked is not known to be what is there now"
+                yield finding("unconfirmed", task, words, NOTE)
+            elif check.verdict == check.plan.expect:
+                own = " (its own proof)" if check.plan.prove else ""
+                batch.apply(Confirmed(own_id, check.plan.prover + own))
+            else:
+                yield from _finding_of_check(check, task)
+
+
+def _is_of_present_result(check: Task, task: Task, proof: str) -> bool:
+    """Whether a check, or a second proof, is about a result as it is now, and its proof file."""
+    if check.plan.expect != task.verdict:
+        return False
+    if check.plan.prove:
+        return check.plan.theory_digest == task.plan.theory_digest
+    return check.plan.checks_proof == file_state_now(proof).digest
+
+
+def _finding_of_check(check: Task, task: Task) -> Iterator[Finding]:
+    """What a check that confirms nothing says of the result of `task`."""
+    by = check.plan.prover
+    if check.outcome == REJECTED:
+        words = f"{by} does not confirm the proof: "
+        if check.is_answered:
+            words += f"by it the lemma is {check.verdict}"
+        elif check.result:
+            words += check.result.reason
+        yield finding("invalid", task, words)
+    elif check.outcome == NOT_REPLAYED:
+        yield finding("unconfirmed", task, f"{by}: {CANT_REPLAY}", NOTE)
+    elif check.is_answered:
+        words = f"{check.plan.expect} in these results, {check.verdict} when {by} proved it"
+        yield finding("disagreement", task, words)
+    elif check.plan.expect and check.verdict != check.plan.expect:
+        what = "its own proof" if check.plan.prove else "the check of the proof"
+        words = f"{by} came to no end of {what}: {check.outcome}"
+        yield finding("unconfirmed", task, words, NOTE)
 
 
 def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
@@ -12040,7 +12144,8 @@ class Recheck:
 
     They are tasks of a batch of their own. Each stored proof is put into the original theory text,
     alone, which is loaded without `--prove`: checked, not searched. The same verdict is expected.
-    (Tamarin can't always load its own output again.)
+    (Tamarin can't always load its own output again.) What it does not confirm the prover can be
+    asked to prove itself: that is one more batch, in `recheck-ALIAS~proofs/`.
     """
 
     def __init__(self, batch: Batch, directory: str, prover: Prover) -> None:
@@ -12048,6 +12153,7 @@ class Recheck:
         self.results = os.path.abspath(directory)
         self.prover = prover
         self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
+        self.proofs_directory = self.directory + "~proofs"
         self.dependencies: dict[TheoryView, Dependencies] = {}
         # What was proven, not what lies there today.
         self.copies = kept_inputs(batch.header, self.results)
@@ -12073,30 +12179,57 @@ class Recheck:
         """The check of one proof, its theory written. Raises InputError if it can't be checked."""
         theory = self._original(task)
         stored_in = result_files(self.results, task.id).proof
+        checked = file_state_now(stored_in).digest
         stored = load_theory(stored_in, (), theory.diff)
         text = text_to_check(theory, stored, task.plan.lemma)
-        folder = os.path.join(self.results, "recheck", self.prover.alias, task.id)
-        os.makedirs(folder, exist_ok=True)
-        name = os.path.basename(task.plan.theory)
-        path = os.path.join(folder, name)
-        write_file(path, text)
-        link_oracles(theory, task.plan.cwd, folder, self.copies)
         check = replace(
-            task.plan,
-            id=task.id + "~recheck",
-            theory=path,
-            prover=self.prover.alias,
+            self._plan_with(task, theory, text, "recheck"),
+            id=task.id + RECHECK_MARK,
             prove=False,
             assumes=(),
             # The text was made for this check: no other result is of it.
             theory_digest="",
+            checks_proof=checked,
+        )
+        return self._with_dependencies(check)
+
+    def plan_proofs(self, tasks: Iterable[Task], warn: Callable[[str], None]) -> Batch:
+        """Proofs of lemmas, without any that is stored, by the prover that checks."""
+        planned = Batch(self._header(), dependencies=self.dependencies)
+        for task in tasks:
+            try:
+                theory = self._original(task)
+            except InputError as error:
+                warn(f"{task.id} can't be proven: {error}")
+                continue
+            statements = [text for _, text in _statements(theory)]
+            plan = self._plan_with(task, theory, "\n".join(statements) + "\n", "recheck~proofs")
+            planned.apply(self._with_dependencies(replace(plan, prove=True)))
+        return planned
+
+    def _plan_with(self, task: Task, theory: Theory, text: str, folder: str) -> Plan:
+        """The plan of a task with the prover that checks, and a text, which is written."""
+        folder = os.path.join(self.results, folder, self.prover.alias, task.id)
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, os.path.basename(task.plan.theory))
+        write_file(path, text)
+        link_oracles(theory, task.plan.cwd, folder, self.copies)
+        return replace(
+            task.plan,
+            theory=path,
+            prover=self.prover.alias,
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
+            # They are told of the result itself.
+            unknown_actions=(),
+            holds_anyway=False,
         )
-        files = {path: file_state_now(path)}
-        self.dependencies[check.view] = Dependencies("", files, {"stored proof": check.key})
-        return check
+
+    def _with_dependencies(self, plan: Plan) -> Plan:
+        files = {plan.theory: file_state_now(plan.theory)}
+        self.dependencies[plan.view] = Dependencies("", files, {"stored proof": plan.key})
+        return plan
 
     def _header(self) -> Header:
         """That of the batch, with this process as its driver."""
@@ -12242,6 +12375,9 @@ TABLE_ROWS = 40  # a longer batch shows its problems only
 WORDS = (
     "verified",
     "falsified",
+    CONFIRMED,
+    REJECTED,
+    NOT_REPLAYED,
     "incomplete",
     "timeout",
     "memory limit",
@@ -14706,15 +14842,15 @@ tbody th {
 }
 
 /* Outcomes, in tables and pictures. */
-.verified {
+.verified, .confirmed {
   --fill: var(--accent);
   --sign: "\2713";
 }
-.falsified {
+.falsified, .rejected {
   --fill: color-mix(in srgb, var(--accent) 45%, var(--paper));
   --sign: "\2717";
 }
-.incomplete {
+.incomplete, .not-replayed {
   --fill: color-mix(in srgb, var(--soft) 40%, var(--paper));
 }
 .timeout {
@@ -16130,6 +16266,11 @@ def add_recheck_command(commands: argparse._SubParsersAction[Parser]) -> None:
         help="one of the batch's provers by its alias, a file, or a command on PATH (default: the "
         "recipe's recheck_with)",
     )
+    parser.add_argument(
+        "--prove-rejected",
+        action="store_true",
+        help="let the prover prove the lemmas itself whose proofs it does not confirm",
+    )
     add_batch_arguments(parser)
 
 
@@ -17386,7 +17527,29 @@ def command_recheck(args: argparse.Namespace) -> int:
     planned = recheck.plan(warn)
     if not planned.tasks:
         raise InputError("no proof of these results can be checked", printable(args.results))
-    return run_batch(planned, recheck.directory, args, args.task).exit_code
+    done = run_batch(planned, recheck.directory, args, args.task)
+    if args.prove_rejected and not done.was_stopped:
+        return prove_rejected(recheck, done, args)
+    return done.exit_code
+
+
+def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace) -> int:
+    """Let the prover prove the lemmas whose proofs it did not confirm; the exit code of all."""
+    unconfirmed: list[Task] = []
+    others: list[Task] = []
+    for check in checks.batch.tasks.values():
+        if check.outcome in UNCONFIRMED:
+            task_id = check.id.removesuffix(RECHECK_MARK)
+            unconfirmed.append(recheck.batch.tasks[task_id])
+        elif check.result:
+            others.append(check)
+    proofs = recheck.plan_proofs(unconfirmed, warn)
+    if not proofs.tasks:
+        return checks.exit_code
+    done = run_batch(proofs, recheck.proofs_directory, args)
+    codes = {done.exit_code, exit_code(others, Closure(()))}
+    # A wrong result is worse news than any number of missing ones.
+    return 1 if 1 in codes else max(codes)
 
 
 def _checking_prover(recipe: Recipe, asked: str) -> Prover:
@@ -17447,7 +17610,7 @@ def run_recipe(
     checked = run_batch(checks, recheck.directory, args)
     if checked.was_stopped or checked.exit_code == 1:
         return checked.exit_code
-    return done.exit_code
+    return done.exit_code or checked.exit_code
 
 
 def cache_to_use(args: argparse.Namespace) -> Cache | None:
