@@ -3094,7 +3094,7 @@ _QUOTED = re.compile(r"'[^'\n]*'|\"[^\"]*\"")
 _BRACKET_OR_COMMA = re.compile(r"[\[\](){},]")
 _PAIR_OR_COMMA = re.compile(r"[\[\](){}<>,]")  # where `<` begins a pair and compares nothing
 _LET_BLOCK = re.compile(r" ?let(?!\w)(.*?)(?<!\w)in(?!\w)", re.DOTALL)
-_PREDICATE_HEAD = re.compile(r"\w+ ?\([^()]*\) ?(?:<=>|⇔)")
+_PREDICATE_HEAD = re.compile(r"(?<!\w)\w+ ?\([^()]*\) ?(?:<=>|⇔)")
 
 
 class Item(NamedTuple):
@@ -3300,13 +3300,15 @@ _OF_TRANSLATION = re.compile(
 )
 _FACT = re.compile(r"(!?) ?([^\W_]\w*) ?\((.*)\)", re.DOTALL)
 _ACTIONS_IN_PROCESS = re.compile(r"-- ?\[([^\[\]]*)\] ?->")
-_PARENTHESIS = re.compile(r"(?P<name>(?:! ?)?[^\W_]\w*) ?\(|\(|\)")
+_BRACKET_OF_TERM = re.compile(r"(?P<name>(?:! ?)?(?<!\w)[^\W_]\w*) ?\(|[()<>,]")
+_NOTHING_IN_BRACKETS = re.compile(r"\s*\)")
 # What joins the parts of a formula; a quantifier reaches to the end of its bracket.
 _JOINT = re.compile(r"[()&∧|∨⇒⇔∀∃]|==>|<=>|(?<!\w)(?:All|Ex)(?!\w)")
 _UNIVERSAL = re.compile(r"(?:All|∀)(?!\w)[^.]*\.")
 _NO_EXISTENTIAL = re.compile(r"(?:not|¬) ?(?P<bracket>\( ?)?(?:Ex|∃)(?!\w)[^.]*\.")
 _ACTION_ATOM = re.compile(r"(.*\)) ?@ ?#? ?\w+", re.DOTALL)
 _MOST_PARTS = 100  # of a premise that are looked at
+_MANY_ACTIONS = 1000  # to compare more names takes too long
 
 
 class FactName(NamedTuple):
@@ -3328,6 +3330,7 @@ def find_unknown_actions(items: TheoryItems) -> dict[str, UnknownActions]:
     if known is None:
         return {}
     formulas = _Formulas(items)
+    near_misses = _NearMisses(known)
     has_process = bool(items.of_kind("process"))
     found: dict[str, UnknownActions] = {}
     for lemma in items.statements:
@@ -3338,7 +3341,7 @@ def find_unknown_actions(items: TheoryItems) -> dict[str, UnknownActions]:
             if action not in known and not _may_be_added(action.name, has_process):
                 unknown[action] = None
         if unknown:
-            told = tuple(_with_near_misses(action, known) for action in unknown)
+            told = tuple(map(near_misses.told, unknown))
             found[lemma.name] = UnknownActions(told, _holds_without(lemma, unknown))
     return found
 
@@ -3375,48 +3378,88 @@ def _may_be_added(name: str, has_process: bool) -> bool:
     return has_process and _OF_TRANSLATION.fullmatch(name) is not None
 
 
-def _with_near_misses(action: FactName, known: Collection[FactName]) -> str:
-    import difflib
+class _NearMisses:
+    """Finds known facts that an unknown one may be a slip of the pen for."""
 
-    # One that differs in case, arity or multiplicity alone is nearer than any other.
-    near = [
-        fact for fact in known if fact.name.strip("!").lower() == action.name.strip("!").lower()
-    ]
-    if not near:
-        names = {fact.name for fact in known}
+    def __init__(self, known: Iterable[FactName]) -> None:
+        self._known = sorted(known)
+        self._told: dict[FactName, str] = {}  # many lemmas may be about one action
+        self._alike: dict[str, list[FactName]] = {}  # by what they share: `kept` of `!Kept/1`
+        for fact in self._known:
+            self._alike.setdefault(_folded(fact), []).append(fact)
+
+    def told(self, action: FactName) -> str:
+        """`Comit/2 (did you mean Commit/2?)`."""
+        if action not in self._told:
+            self._told[action] = self._tell(action)
+        return self._told[action]
+
+    def _tell(self, action: FactName) -> str:
+        # One that differs in case, arity or multiplicity alone is nearer than any other.
+        near = self._alike.get(_folded(action)) or self._of_like_name(action)
+        if not near:
+            return str(action)
+        words = " or ".join(map(str, near[:3]))
+        return f"{action} (did you mean {words}?)"
+
+    def _of_like_name(self, action: FactName) -> list[FactName]:
+        import difflib
+
+        if len(self._known) > _MANY_ACTIONS or len(self._told) > _MANY_ACTIONS:
+            return []
+        names = {fact.name for fact in self._known}
         alike = difflib.get_close_matches(action.name, names, n=2, cutoff=0.75)
-        near = [fact for fact in known if fact.name in alike]
-    if not near:
-        return str(action)
-    words = " or ".join(map(str, sorted(near)[:3]))
-    return f"{action} (did you mean {words}?)"
+        return [fact for fact in self._known if fact.name in alike]
+
+
+def _folded(fact: FactName) -> str:
+    return fact.name.lstrip("!").lower()
 
 
 class _Application(NamedTuple):
     """A name with arguments in brackets: a fact, a predicate or a function."""
 
-    name: str  # with its `!`
+    fact: FactName
     start: int  # where the name begins
-    arguments: str
     end: int  # behind its bracket
 
-    @property
-    def fact(self) -> FactName:
-        return FactName(self.name, len(split_list(self.arguments, _PAIR_OR_COMMA)))
+
+@dataclass
+class _OpenBracket:
+    """A bracket while we are in it: `(`, or `<` of a pair."""
+
+    match: re.Match[str]
+    commas: int = 0  # that stand in it, and in none further inside
 
 
 def _applications(text: str) -> Iterator[_Application]:
     """All names with arguments in a text, inner ones first."""
-    open_brackets: list[re.Match[str]] = []
-    for event in _PARENTHESIS.finditer(_blanked(_CONSTANT, text)):
-        if event.group() != ")":
-            open_brackets.append(event)
-        elif open_brackets:
-            head = open_brackets.pop()
-            if head["name"]:
-                name = head["name"].replace(" ", "")
-                arguments = text[head.end() : event.start()]
-                yield _Application(name, head.start(), arguments, event.end())
+    blanked = _blanked(_CONSTANT, text)
+    around: list[_OpenBracket] = []
+    for event in _BRACKET_OF_TERM.finditer(blanked):
+        word = event.group()
+        if word.endswith(("(", "<")):
+            around.append(_OpenBracket(event))
+        elif word == "," and around:
+            around[-1].commas += 1
+        elif word == ">" and around and around[-1].match.group() == "<":
+            around.pop()
+        elif word == ")":
+            # A `<` that is still open compares.
+            while around and around[-1].match.group() == "<":
+                around.pop()
+            if around:
+                yield from _application(blanked, around.pop(), event.end())
+
+
+def _application(text: str, bracket: _OpenBracket, end: int) -> Iterator[_Application]:
+    """The name before a bracket that ends there, if it has one, with its arguments."""
+    head = bracket.match
+    if head["name"]:
+        arity = bracket.commas + 1
+        if _NOTHING_IN_BRACKETS.match(text, head.end()):
+            arity = 0
+        yield _Application(FactName(head["name"].replace(" ", ""), arity), head.start(), end)
 
 
 class _Formulas:
@@ -3440,7 +3483,7 @@ class _Formulas:
         while waiting:
             formula = waiting.pop()
             for application in _applications(formula):
-                name = application.name
+                name = application.fact.name
                 if formula[application.end : application.end + 2].lstrip().startswith("@"):
                     yield application.fact
                 elif name in self._predicates and name not in used:
@@ -5310,7 +5353,12 @@ _VERDICT_TEXTS = {
     "analysis cannot be finished": Verdict.INCOMPLETE,
     "analysis has been invalidated": Verdict.INCOMPLETE,
 }
-_OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
+# On stderr while it starts; on stdout in what is printed behind the theory.
+_OLD_MAUDE = re.compile(
+    r"returned unsupported version '(?P<at_start>[^']*)'"
+    r"|^Maude version (?P<behind>\S+) \(unsupported\)",
+    re.MULTILINE,
+)
 _PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
 _COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
 # Lines of stderr that say nothing of what went wrong.
@@ -5354,7 +5402,7 @@ def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     errors = ends_of(stderr)
     output = ProverOutput(
         printed=last_part(stdout, SUMMARY_HEADING),
-        old_maude=_unsupported_maude(errors),
+        old_maude=unsupported_maude("\n".join([*errors, *ends_of(stdout)])),
         parse_error=_parse_error(errors),
         complaint=_complaint(errors),
         stderr_tail=_tail(errors),
@@ -5415,13 +5463,11 @@ def _verdict_in(text: str) -> Verdict | None:
     return None
 
 
-def _unsupported_maude(errors: Sequence[str]) -> str:
-    """The version of Maude that the prover calls unsupported, or ""."""
+def unsupported_maude(text: str) -> str:
+    """The version of Maude that a prover calls unsupported in a text, or ""."""
     version = ""
-    for line in errors:
-        found = _OLD_MAUDE.search(line)
-        if found:
-            version = found[1]
+    for found in _OLD_MAUDE.finditer(text):
+        version = found["at_start"] or found["behind"]
     return version
 
 
@@ -5550,14 +5596,15 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     )
 
 
-# `checkProof` in Theory/Proof.hs writes so where it can't apply a step.
-_FOREIGN_STEP = b"invalid proof step"
+# So provers mark steps that they can't apply, and cases that they don't have (`checkProof` in
+# Theory/Proof.hs, prettyIncrementalProof).
+_FOREIGN_STEP = re.compile(rb"/\* (?:invalid proof step|unannotated)")
 
 
 def _has_foreign_step(proof: str) -> bool:
-    """Whether a prover wrote into the theory that it could not apply a step of the stored proof."""
+    """Whether a prover wrote into the theory that it could not follow the stored proof."""
     with suppress(OSError), open(proof, "rb") as file:
-        return any(_FOREIGN_STEP in line for line in file)
+        return any(map(_FOREIGN_STEP.search, file))
     return False
 
 
@@ -10686,6 +10733,9 @@ def exit_code(tasks: Iterable[Task], closure: Closure) -> int:
 
 # --- Findings -------------------------------------------------------------------------------------
 
+UNKNOWN = "what the verdicts assume is unknown"
+NO_PROOF_FILE = "no proof file"
+
 # Of every kind of finding what to do about it, in the order in which they are told.
 ADVICE = {
     "expectation": "find out what changed: theory, prover, options or limits; or correct what is "
@@ -10705,6 +10755,29 @@ ADVICE = {
     "sorry": "finish the proof",
     "warning": "correct the theory; `check --report` shows all that the prover says",
 }
+
+# The same where a message of a kind wants another advice, by how it begins.
+ADVICE_ON = {
+    "derivation checks timed out": "they say nothing of the verdict, and depend on the machine: "
+    "raise --derivcheck-timeout",
+    "Maude ": "use a version of Maude that the prover names as supported",
+    UNKNOWN: "put the theory as it was proven beside the log, and audit both",
+    "text matched by name": "put the theory as it was proven beside the log, and audit both",
+    "is not there any more": "put the theory back where it was, or audit it with the results",
+    "no complete summary": "see why it ended, and run it again",
+    "can't be read as a theory": "keep the file whole: what a prover had not written to its end "
+    "proves nothing",
+    NO_PROOF_FILE: "bring back what was lost, or prove it again (`run RECIPE --again -t ID`)",
+}
+
+
+def advice_on(each: Finding) -> str:
+    """What to do about a finding."""
+    for beginning, advice in ADVICE_ON.items():
+        if each.message.startswith(beginning):
+            return advice
+    return ADVICE[each.kind]
+
 
 # How bad a finding is; the first are told first.
 FLIP = 0  # a verdict turned into its opposite
@@ -11079,7 +11152,6 @@ _OF_A_PROVER = re.compile(
     re.MULTILINE,
 )
 _MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
-UNKNOWN = "what the verdicts assume is unknown"
 CLOCK_S = 2  # by so much times may differ only because files were copied
 
 
@@ -11324,7 +11396,10 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
     """What the last summary in a file says of each theory; `head` is the beginning of the file."""
     starts = [number for number, line in enumerate(summary) if line.startswith("analyzed: ")]
     has_end = any(line.startswith("=====") for line in summary[2:])
-    old_maude = _OLD_MAUDE.search(head.decode("utf-8", "replace"))
+    # Before the theory where streams were merged, or in what is printed behind it.
+    first_lines = head.decode("utf-8", "replace")
+    last_lines = read_from_end(path, MB).decode("utf-8", "replace")
+    old_maude = unsupported_maude(first_lines) or unsupported_maude(last_lines)
     for start, stop in zip(starts, [*starts[1:], len(summary)]):
         # Each theory as if it were the only one: two lines of heading, its own, and the end, which
         # in the file stands behind the last.
@@ -11333,8 +11408,7 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
         if has_end:
             lines.append("=====")
         said = ProverOutput()
-        if old_maude:
-            said.old_maude = old_maude[1]
+        said.old_maude = old_maude
         _read_summary(lines, said, "")
         theory = _behind("analyzed: ", block)
         output = _behind("  output: ", block)
@@ -12002,6 +12076,7 @@ def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
         # What has been proven can be read even when the theory has moved on.
         copies = kept_inputs(batch.header, directory)
         gone: dict[str, None] = {}
+        proofs = ProofFiles(directory)
         for view, tasks in _views_of(batch).items():
             is_ours = (
                 tasks[0].plan.key != ""
@@ -12012,8 +12087,8 @@ def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
                 gone[tasks[0].plan.theory] = None
                 if view.path in copies:
                     yield from _findings_of_view(view, tasks, copies)
-            for task in tasks:
-                yield from _findings_of_proof(directory, task, view.diff)
+            yield from proofs.findings(tasks, view.diff)
+        yield from proofs.finding_of_lost()
         if gone:
             theories = listed(gone)
             yield Finding("stale", theories, "", "is not there any more to compare with", NOTE)
@@ -12122,18 +12197,57 @@ def _changed_inputs(header: Header) -> set[str]:
     return changed
 
 
-def _findings_of_proof(directory: str, task: Task, diff: bool) -> Iterator[Finding]:
-    """Whether the proof that was kept says what the verdict says."""
-    path = os.path.join(directory, "proofs", task.id + ".spthy")
-    if not task.verdict or not os.path.isfile(path):
-        return
-    try:
-        theory = load_theory(path, diff=diff)
-    except InputError as error:
-        yield finding("invalid", task, f"its proof can't be read: {error}", NOTE)
-        return
-    stored = lemmas_by_name(theory).get(task.plan.lemma, [])
-    yield from judge_proof(task, stored)
+class ProofFiles:
+    """The proofs that are kept in a results directory."""
+
+    def __init__(self, directory: str) -> None:
+        self._folder = os.path.join(directory, "proofs")
+        self._names: set[str] = set()
+        self._lost: list[Task] = []
+        self.are_here = False  # the folder is: who copied the journal alone has no proof at all
+        with suppress(OSError):
+            self._names.update(os.listdir(self._folder))
+            self.are_here = True
+
+    def findings(self, tasks: Iterable[Task], diff: bool) -> Iterator[Finding]:
+        """Whether the proofs of these tasks are whole, and say what the verdicts say."""
+        for task in tasks:
+            if not task.verdict:
+                continue
+            if task.id + ".spthy" in self._names:
+                yield from self._findings_of(task, diff)
+            # Where batch-tamarin keeps them is not known for sure.
+            elif task.is_answered and task.plan.key:
+                self._lost.append(task)
+
+    def finding_of_lost(self) -> Iterator[Finding]:
+        """Which of all these tasks have an answer, and no proof."""
+        if self._lost:
+            ids = listed((task.id for task in self._lost), 3)
+            theories = listed(dict.fromkeys(task.plan.theory for task in self._lost), 3)
+            message = f"{NO_PROOF_FILE} of {plural(len(self._lost), 'result')}: {ids}"
+            rank = WRONG if self.are_here else NOTE
+            yield Finding("missing", theories, "", message, rank)
+
+    def _findings_of(self, task: Task, diff: bool) -> Iterator[Finding]:
+        path = os.path.join(self._folder, task.id + ".spthy")
+        try:
+            theory = load_theory(path, diff=diff)
+        except InputError as error:
+            # What no prover of today prints may be a proof for others; half of a theory is none.
+            rank = WRONG if is_cut(path) else NOTE
+            yield finding("invalid", task, f"its proof can't be read: {error}", rank)
+            return
+        stored = lemmas_by_name(theory).get(task.plan.lemma, [])
+        yield from judge_proof(task, stored)
+
+
+def is_cut(path: str) -> bool:
+    """Whether a file that can't be read as a theory is the beginning of one, or empty."""
+    with suppress(OSError), open(path, "rb") as file:
+        head = file.read(65_536)
+        return not head or _BEGINS_THEORY.match(head) is not None
+    return False
 
 
 # --- Recheck --------------------------------------------------------------------------------------
@@ -14608,8 +14722,7 @@ def _findings_part(page: Writer, title: str, findings: Sequence[Finding]) -> Ite
     for (kind, message), known in places.items():
         table.add_row(kind, message, listed(known, 3))
     yield page.section(table)
-    for kind in dict.fromkeys(each.kind for each in findings):
-        advice = ADVICE[kind]
+    for kind, advice in dict.fromkeys((each.kind, advice_on(each)) for each in findings):
         yield page.paragraph(f"{kind}: {advice}")
 
 
