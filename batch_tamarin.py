@@ -11233,6 +11233,7 @@ _OF_A_PROVER = re.compile(
     rb"|.*\(line \d+, column \d+\):$)",
     re.MULTILINE,
 )
+_PRINTED = b"\nrule (modulo E) "  # provers print rules so
 _MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
 CLOCK_S = 2  # by so much times may differ only because files were copied
 
@@ -11342,6 +11343,7 @@ class EvidenceFile(NamedTuple):
     path: str
     text: TheoryText | None
     problem: str = ""  # why it is no theory though it begins as one
+    is_printed: bool = False  # a prover wrote it, not a person, whether it is a theory or not
     logs: tuple[ProverLog, ...] = ()  # of each theory that a complete summary tells of
     is_cut: bool = False  # a summary was begun, and not ended
     is_talk: bool = False  # what a prover says beside its summary, or before it was ended
@@ -11446,7 +11448,8 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
     all_complete = bool(logs) and len(complete) == len(logs)
     is_cut = bool(summary) and not all_complete
     is_talk = speaks and not summary
-    return EvidenceFile(path, text, problem, complete, is_cut=is_cut, is_talk=is_talk)
+    is_printed = _PRINTED in head
+    return EvidenceFile(path, text, problem, is_printed, complete, is_cut, is_talk)
 
 
 def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
@@ -12032,7 +12035,9 @@ def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
     for file in files:
         if file.problem:
             message = f"can't be read as a theory: {file.problem}"
-            yield Finding("invalid", file.path, "", message, NOTE)
+            # Of what people write provers may read more than we; half of a proof is none.
+            rank = WRONG if file.is_printed else NOTE
+            yield Finding("invalid", file.path, "", message, rank)
 
 
 def _runs_without_summary(files: Sequence[EvidenceFile]) -> Iterator[Finding]:

@@ -9328,6 +9328,46 @@ def test_a_kept_proof_that_is_no_theory_is_a_note(one_failed, audit):
     assert told.findings("invalid") == []
 
 
+@pytest.fixture
+def bell_proofs(lab):
+    """Results of bell.spthy with a proof of each lemma, and their folder of proofs."""
+    lab.write("bell.spthy", BELL)
+    lab.prover(BELL_PROVER)
+    lab.recipe(theory_file="bell.spthy", lemmas=[{"name": "quiet"}, {"name": "still"}])
+    lab.run("run", "recipe.json", code=0)
+    return lab.results / "proofs"
+
+
+def test_a_proof_file_that_is_lost_is_a_finding(bell_proofs, audit):
+    assert audit("results", code=0).findings("missing") == []
+    (bell_proofs / "t--quiet--fake.spthy").unlink()
+    told = audit("results", code=1)
+    assert told.findings("missing") == ["no proof file of 1 result: t--quiet--fake"]
+
+
+def test_that_a_journal_was_copied_without_any_proof_is_a_note(bell_proofs, audit):
+    shutil.rmtree(bell_proofs)
+    told = audit("results", code=0)
+    assert "no proof file of 2 results: t--quiet--fake, t--still--fake" in told.notes("missing")
+
+
+def test_a_proof_file_that_is_cut_is_a_finding(bell_proofs, audit):
+    path = bell_proofs / "t--quiet--fake.spthy"
+    path.write_text(path.read_text().removesuffix("end\n"))
+    (message,) = audit("results", code=1).findings("invalid")
+    assert message.startswith("quiet: its proof can't be read: ")
+    assert "the theory has no 'end'" in message
+
+
+def test_a_printed_theory_that_is_cut_is_a_finding_and_a_source_a_note(lab, audit):
+    cut = BELL.removesuffix("end\n")
+    lab.write("d/source.spthy", cut)
+    lab.write("d/printed.spthy", cut.replace("rule Ring", "rule (modulo E) Ring"))
+    told = audit("d", code=1)
+    assert len(told.findings("invalid")) == 1
+    assert len(told.notes("invalid")) == 1
+
+
 def test_neither_a_comment_nor_a_date_makes_results_stale(lab, one_failed, audit):
     path = lab.write("t.spthy", "// a comment changes nothing\n" + THEORY)
     os.utime(path, (2**32, 2**32))
@@ -9888,6 +9928,30 @@ def test_a_maude_that_the_prover_does_not_support_is_a_note(lab, audit):
     lab.write("b.log", maude + BELL_LOG)
     warnings = audit("b.log", code=0).notes("warning")
     assert "calm: Maude 3.2 is not supported by this prover" in warnings
+
+
+def test_a_maude_that_is_called_unsupported_behind_the_printed_theory_is_a_note(lab, audit):
+    # ../shared/transcripts/version-old-maude
+    printed = printed_theory().replace("Maude version 3.4", "Maude version 3.2 (unsupported)")
+    lab.write("b.log", printed + BELL_LOG)
+    warnings = audit("b.log", code=0).notes("warning")
+    assert "calm: Maude 3.2 is not supported by this prover" in warnings
+
+
+def test_a_warning_of_maude_counts_on_stdout_too(tmp_path):
+    stdout = tmp_path / "out"
+    stdout.write_text(" 'maude --version' returned unsupported version '3.2'\n" + BELL_LOG)
+    assert bt.read_output(str(stdout), str(tmp_path / "none")).old_maude == "3.2"
+
+
+def test_advice_fits_what_was_warned_of(lab, run_here):
+    printed = printed_theory().replace("Maude version 3.4", "Maude version 3.2 (unsupported)")
+    log = BELL_LOG.replace("  calm", COMPLAINTS_IN_SUMMARY + "  calm")
+    lab.write("a.spthy", printed.removesuffix("\nend\n") + COMPLAINTS + log)
+    told = run_here("audit", "a.spthy", code=0).out
+    assert "warning: use a version of Maude that the prover names as supported" in told
+    assert "warning: they say nothing of the verdict" in told
+    assert "warning: correct the theory" in told
 
 
 # --- Lemmas that say nothing ----------------------------------------------------------------------
