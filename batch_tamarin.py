@@ -856,9 +856,8 @@ class Task:
     plan: Plan
     status: Status = Status.PENDING
     attempts: int = 0
-    started: Started | None = (
-        None  # while it runs; afterwards only where a job served several tasks
-    )
+    # Its last start: while it runs; afterwards only where the job served several tasks.
+    started: Started | None = None
     record: Record | None = None  # its result
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
@@ -3353,8 +3352,8 @@ def _statement(item: Item) -> Statement:
 # versions of Tamarin warn of it ("Inexistent lemma actions"), 1.11 and 1.12 don't. What counts as
 # known is read from Wellformedness.hs.
 
-# Intruder rules have these, whatever their arity and multiplicity.
-_OF_INTRUDER = ("K", "KU", "KD", "DED")
+# Beside K/1, intruder rules have these; a `!` before them and capitals make no difference.
+_OF_INTRUDER = ("KU", "KD", "DED")
 # --auto-sources, and diff mode (getRuleName in Wellformedness.hs), add actions of these names.
 _ADDED_PREFIXES = ("AUTO_", "DiffProto", "DiffIntr")
 # What the translation of a process makes of all but events (actionToFact in Sapic/Facts.hs).
@@ -3437,7 +3436,7 @@ def _facts_in(texts: Iterable[str]) -> Iterator[FactName]:
 
 def _may_be_added(name: str, has_process: bool) -> bool:
     """Whether Tamarin itself may add actions of this name to the theory."""
-    if name.lstrip("!") in _OF_INTRUDER[1:] or name.startswith(_ADDED_PREFIXES):
+    if name.lstrip("!").upper() in _OF_INTRUDER or name.startswith(_ADDED_PREFIXES):
         return True
     return has_process and _OF_TRANSLATION.fullmatch(name) is not None
 
