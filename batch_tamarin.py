@@ -11447,8 +11447,15 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
     all_complete = bool(logs) and len(complete) == len(logs)
     is_cut = bool(summary) and not all_complete
     is_talk = speaks and not summary
-    is_printed = _PRINTED in head
-    return EvidenceFile(path, text, problem, is_printed, complete, is_cut, is_talk)
+    return EvidenceFile(
+        path,
+        text,
+        problem,
+        is_printed=_PRINTED in head,
+        logs=complete,
+        is_cut=is_cut,
+        is_talk=is_talk,
+    )
 
 
 def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
