@@ -11467,10 +11467,12 @@ def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
         theory = load_theory(path, diff=True)
     # Tamarin says so behind the last lemma; in a log only the summary comes after it.
     version = _MADE_BY.search(read_from_end(path, 2 * MB))
-    made_by = ""
-    if version:
-        made_by = f"Tamarin {version[1].decode('ascii', 'replace')}"
-    return theory_text(theory)._replace(made_by=made_by, has_summary=has_summary)
+    text = theory_text(theory)._replace(has_summary=has_summary)
+    if not version:
+        return text
+    made_by = f"Tamarin {version[1].decode('ascii', 'replace')}"
+    # Provers print no rule that has no variants: which actions rules have the source alone tells.
+    return text._replace(made_by=made_by, unknown_actions={})
 
 
 def theory_text(theory: Theory) -> TheoryText:
@@ -11577,6 +11579,7 @@ class Match(NamedTuple):
     printed: TheoryText | None
     source: str  # its path; "" if it is not here
     source_text: TheoryText | None  # as the prover read it; None: not needed, or can't be read
+    unknown_actions: Mapping[str, UnknownActions]  # by lemma, as far as the source tells
 
     @property
     def text(self) -> TheoryText | None:
@@ -11615,7 +11618,11 @@ def match_log(log: ProverLog, index: TextIndex) -> Match:
     if source and not printed:
         with suppress(InputError):
             source_text = _source_as_read(source, log)
-    return Match(log, printed, source, source_text)
+    unknown: Mapping[str, UnknownActions] = {}
+    told_by = source_text or index.texts.get(source)
+    if told_by and told_by.lemmas == log.lemmas:
+        unknown = told_by.unknown_actions
+    return Match(log, printed, source, source_text, unknown)
 
 
 def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
@@ -11790,9 +11797,7 @@ def _results_in_log(match: Match) -> Iterator[Task]:
     for key in keys:
         # The theory tells more of a lemma than the log: what it assumes.
         lemma = known.get(key) or said[key]
-        unknown = NO_UNKNOWN_ACTIONS
-        if match.text and match.digest:
-            unknown = match.text.unknown_actions.get(lemma[0].name, unknown)
+        unknown = match.unknown_actions.get(lemma[0].name, NO_UNKNOWN_ACTIONS)
         task = file_task(
             log.file, log.theory, match.prover, lemma, text=match.digest, unknown=unknown
         )

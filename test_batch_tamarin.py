@@ -9992,11 +9992,19 @@ def test_an_action_that_never_comes_beside_others_is_told_otherwise(lab, audit):
     assert told.notes("unknown-action") == [f"quiet: {words}", f"still: {words}"]
 
 
-def test_of_a_lemma_in_a_printed_theory_it_is_told_once_however_often_it_was_proven(lab, audit):
+def test_of_a_lemma_that_says_nothing_it_is_told_once_however_often_it_was_proven(lab, audit):
+    lab.write("d/bell.spthy", SILENT_BELL)
     for name in ("one", "two"):
         lab.write(f"d/{name}.log", printed_theory(SILENT_BELL) + BELL_LOG)
     told = audit("d", code=0)
     assert told.notes("unknown-action") == [f"calm: {SILENT}"]
+
+
+def test_a_printed_theory_alone_does_not_tell_which_actions_its_rules_have(lab, audit):
+    # ../shared/cases/vacuity_falsified_exists: a rule without variants is not printed.
+    without_rules = re.sub("^rule .*\n", "", BELL, flags=re.MULTILINE)
+    lab.write("d/log", printed_theory(without_rules) + BELL_LOG)
+    assert "unknown-action" not in audit("d", code=0).kinds
 
 
 def test_where_flags_decide_on_rules_a_log_without_them_says_nothing_of_actions(lab, audit):
@@ -10412,7 +10420,7 @@ two-lemmas-one-process      3  missing vacuity
 verified                    3  assumption missing vacuity
 verified-exists-trace       3  missing
 verified-rs                 3  assumption missing vacuity
-wellformedness-no-prove     3  missing unknown-action warning
+wellformedness-no-prove     3  missing warning
 """
 # Runs that were begun and have no summary, and what is no run on a theory.
 ENDED_RUNS = """
