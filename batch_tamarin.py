@@ -206,6 +206,9 @@ _listeners: list[Callable[[str], None]] = [print_line]
 _COLOURS = {
     "verified": 32,
     "falsified": 35,
+    "confirmed": 32,
+    "rejected": 31,
+    "not replayed": 33,
     "incomplete": 33,
     "timeout": 33,
     "memory limit": 33,
@@ -522,6 +525,8 @@ def field_names(cls: type[Any]) -> Iterable[str]:
 # How the fields of the model stand in JSON, where that isn't their own name and value.
 # The fields of this part stand among those of the whole.
 INLINE: Mapping[str, Any] = {"inline": True}
+# Written to the journal and not read from it.
+NOT_READ: Mapping[str, Any] = {"not_read": True}
 # Left out while it has its default.
 SPARSE: Mapping[str, Any] = {"sparse": True}
 
@@ -651,9 +656,9 @@ class Outcome(NamedTuple):
 class SummaryLine:
     """One line of the prover's summary."""
 
-    name: str
-    side: str  # "", "LHS" or "RHS"
-    trait: str
+    name: SharedText
+    side: SharedText  # "", "LHS" or "RHS"
+    trait: SharedText
     verdict: Optional[Verdict]  # noqa: UP045 - None when the text is unknown to us
     steps: Optional[int]  # noqa: UP045
 
@@ -709,6 +714,12 @@ class Plan:
     raised_from: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
     unreadable: SharedText = field(default="", metadata=SPARSE)
+    # Actions in the lemma's formula that nothing in the theory makes, with near misses, and whether
+    # it is true of every trace because of that.
+    unknown_actions: tuple[str, ...] = field(default=(), metadata=SPARSE)
+    holds_anyway: bool = field(default=False, metadata=SPARSE)
+    # Of a recheck: digest of the file with the proof that is checked.
+    checks_proof: str = field(default="", metadata=SPARSE)
 
     @property
     def view(self) -> TheoryView:
@@ -750,7 +761,8 @@ class Started:
     started: int = 0  # what `process_start` tells
     host: SharedText = ""
     boot_id: SharedText = ""
-    command: tuple[str, ...] = ()
+    # For people who read the journal: of 100,000 tasks they take much room.
+    command: tuple[str, ...] = field(default=(), metadata=NOT_READ)
     at: str = ""
 
 
@@ -763,6 +775,14 @@ class Finished:
     job: str
     attempt: int
     result: Result = field(metadata=INLINE)
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A recheck confirmed the result of a task. It stands in the recheck's journal only."""
+
+    id: str
+    by: str  # who, and how: `trusted`, `trusted (its own proof)`
 
 
 @dataclass(frozen=True)
@@ -817,9 +837,22 @@ class Header:
         return frozenset(self.again)
 
 
+# What comes of the check of a stored proof, where the prover got to its end.
+CONFIRMED = "confirmed"
+REJECTED = "rejected"  # the prover followed the proof, and it is none
+NOT_REPLAYED = "not replayed"  # the prover can't follow it: that says nothing against the proof
+UNCONFIRMED = (REJECTED, NOT_REPLAYED)
+CANT_REPLAY = "this prover can't replay a step of the stored proof, which may be right all the same"
+
+
 def outcome_words(result: Result) -> str:
     """The verdict if there is one, else the status, in words."""
-    return str(result.verdict or result.status).replace("_", " ")
+    return _in_words(result.verdict or result.status)
+
+
+@functools.cache
+def _in_words(word: str) -> str:
+    return str(word).replace("_", " ")
 
 
 class Record(NamedTuple):
@@ -851,11 +884,13 @@ class Task:
     plan: Plan
     status: Status = Status.PENDING
     attempts: int = 0
-    started: Started | None = None  # its last start
+    # Its last start: while it runs; afterwards only where the job served several tasks.
+    started: Started | None = None
     record: Record | None = None  # its result
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
     earlier: tuple[Record, ...] = ()
+    confirmed_by: tuple[str, ...] = ()  # who confirmed it in a recheck, as far as was asked
 
     @classmethod
     def with_result(cls, plan: Plan, result: Result) -> Task:
@@ -911,13 +946,25 @@ class Task:
 
     @property
     def misses_expectation(self) -> bool:
-        """Whether it is not as expected, or should have an answer by now and has none."""
+        """Whether it is not as expected, or should have an answer by now and has none.
+
+        A check that comes to no end says nothing against the proof.
+        """
+        if self.plan.checks_proof:
+            return self.outcome == REJECTED
         return bool(self.plan.expect) and self.is_final and self.verdict != self.plan.expect
 
     @property
     def outcome(self) -> str:
-        """The verdict if there is one, else the status, in words."""
-        return outcome_words(self.result or Result(self.status))
+        """The verdict if there is one, else the status, in words; of a check what it shows."""
+        result = self.result
+        if result is None:
+            return outcome_words(Result(self.status))
+        if not self.plan.checks_proof or result.verdict is None:
+            return outcome_words(result)
+        if result.verdict == self.plan.expect:
+            return CONFIRMED
+        return NOT_REPLAYED if result.reason == CANT_REPLAY else REJECTED
 
 
 class FileState(NamedTuple):
@@ -1041,6 +1088,9 @@ class Batch:
             self._start(event)
         elif isinstance(event, Finished):
             self._finish(event)
+        elif isinstance(event, Confirmed):
+            task = self.tasks[event.id]
+            task.confirmed_by = (*task.confirmed_by, event.by)
         else:
             self.ended = event
 
@@ -1122,6 +1172,8 @@ class Batch:
         task.status = status
         task.attempts = max(task.attempts, finished.attempt)
         task.record = Record(finished.result, task.plan, finished.attempt, self.header.host)
+        if task.started and len(task.started.ids) == 1:
+            task.started = None  # 100,000 of them would take a sixth of the memory
 
     def needs_run(self, task: Task) -> bool:
         """Whether a task has no result that holds."""
@@ -1194,22 +1246,47 @@ def decode(cls: type[T], data: Mapping[str, Any]) -> T:
     if not isinstance(data, dict):
         raise TypeError(f"{data!r:.40} is no object")
     values: dict[str, Any] = {}
-    for attribute, name, inline, _, default, plain, read in _json_fields(cast(Hashable, cls)):
+    missing = dataclasses.MISSING
+    for attribute, name, inline, default, plain, read in _read_fields(cast(Hashable, cls)):
         if inline:
             values[attribute] = read(data)
             continue
-        value = data.get(name, dataclasses.MISSING)
-        if value is dataclasses.MISSING:
-            if default is dataclasses.MISSING:
-                raise KeyError(name)
-        elif type(value) is plain:  # most are: not worth a call
+        value = data.get(name, missing)
+        if type(value) is plain:  # most are: not worth a call
             values[attribute] = value
-        else:
+        elif value is not missing:
             try:
                 values[attribute] = read(value)
             except (TypeError, ValueError):
                 raise TypeError(f"'{name}' is {value!r:.40}") from None
+        elif default is missing:
+            raise KeyError(name)
     return cls(**values)
+
+
+class _ReadField(NamedTuple):
+    """What `decode` asks of a field."""
+
+    attribute: str
+    name: str
+    inline: bool
+    default: Any  # MISSING: it must be there
+    plain: type[Any] | None  # a value of this very type is taken as it is
+    read: Callable[[Any], Any]  # what makes its value of what JSON has
+
+
+@functools.cache
+def _read_fields(cls: Hashable) -> tuple[_ReadField, ...]:
+    """The fields that are read from JSON."""
+    fields: list[_ReadField] = []
+    for each in _json_fields(cls):
+        if not each.not_read:
+            fields.append(
+                _ReadField(
+                    each.attribute, each.name, each.inline, each.default, each.plain, each.read
+                )
+            )
+    return tuple(fields)
 
 
 def json_names(cls: type[Any]) -> Iterator[str]:
@@ -1228,6 +1305,7 @@ class _JsonField(NamedTuple):
     name: str
     inline: bool
     sparse: bool
+    not_read: bool
     default: Any  # MISSING: it must be there
     plain: type[Any] | None  # a value of this very type is taken as it is
     read: Callable[[Any], Any]  # what makes its value of what JSON has
@@ -1250,6 +1328,7 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
                 name=each.metadata.get("name", each.name),
                 inline="inline" in each.metadata,
                 sparse="sparse" in each.metadata,
+                not_read="not_read" in each.metadata,
                 default=each.default if each.default_factory is dataclasses.MISSING else None,
                 plain=kinds[each.name] if kinds[each.name] in (str, bool) else None,
                 read=_reader(kinds[each.name]),
@@ -1266,13 +1345,13 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     if kind is Any:
         return lambda value: value
     if origin is Annotated:  # SharedText
-        return lambda text: sys.intern(_checked(str, text))
+        return sys.intern  # it raises TypeError for what is no text
     if origin is Union:  # Optional
         some = _reader(parts[0])
         return lambda value: None if value is None else some(value)
     if origin is tuple:
         item = _reader(parts[0])
-        return lambda values: share(tuple(map(item, _checked(list, values))))
+        return lambda values: _shared_tuple(item, values)
     if origin is dict:
         member = _reader(parts[1])
         return lambda values: {
@@ -1284,11 +1363,33 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return _integer
     if kind in (str, bool):
         return functools.partial(_checked, kind)
-    if kind is Limits:  # 100,000 tasks have few distinct ones
-        return lambda data: share(decode(Limits, data))
+    if kind in (Limits, ExitStatus):
+        return _reader_of_few(kind)
     if dataclasses.is_dataclass(kind):
         return lambda data: decode(cast(Any, kind), data)
-    return cast(Callable[[Any], Any], kind)  # a Word
+    # A Word; to look it up takes a fifth of the time that the class takes to find it.
+    words = {str(word): word for word in kind}
+    return lambda text: words[text] if text in words else kind(text)
+
+
+def _reader_of_few(kind: type[Any]) -> Callable[[Any], Any]:
+    """What reads a dataclass of which 100,000 tasks have few distinct ones: each is made once."""
+
+    # To JSON `true` is not 1.
+    @functools.lru_cache(maxsize=4096, typed=True)
+    def read(names: tuple[str, ...], *values: Any) -> Any:
+        return decode(kind, dict(zip(names, values)))
+
+    return lambda data: read(tuple(_checked(dict, data)), *data.values())
+
+
+def _shared_tuple(item: Callable[[Any], Any], values: Any) -> tuple[Any, ...]:
+    # Most are empty.
+    if values == []:
+        return ()
+    read = tuple(map(item, _checked(list, values)))
+    # Texts are what many have in common; lines of summaries hardly ever are the same.
+    return share(read) if type(read[0]) is str else read
 
 
 def _checked(kind: type[T], value: Any) -> T:
@@ -1300,24 +1401,27 @@ def _checked(kind: type[T], value: Any) -> T:
 
 def _integer(value: Any) -> int:
     """An integer of 64 bits at most: 400 digits are no float, where one is wanted later."""
-    if not -(2**63) <= _checked(int, value) < 2**63:
-        raise TypeError
-    return cast(int, value)
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
+    raise TypeError
+
+
+_LARGEST = sys.float_info.max
 
 
 def _number(value: Any) -> float:
     """A finite number: NaN and infinity are no JSON, though Python reads and writes them."""
     # Not `math.isfinite`: it raises OverflowError for an integer of 400 digits.
-    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
-        raise TypeError
-    return cast(float, value)
+    if type(value) in (int, float) and -_LARGEST <= value <= _LARGEST:
+        return cast(float, value)
+    raise TypeError
 
 
 # One object for equal ones: 100,000 tasks have few distinct limits, options and warnings.
 share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
 
 # One line of the journal (DESIGN section 8), by the word for it.
-Event = Union[Header, Plan, Started, Finished, Ended]
+Event = Union[Header, Plan, Started, Finished, Confirmed, Ended]
 EVENTS: dict[str, type[Any]] = {
     "batch": Header,
     "task": Plan,
@@ -1424,11 +1528,22 @@ class OracleRanking(NamedTuple):
     name: str  # "": the default
 
 
+class UnknownActions(NamedTuple):
+    """Actions in the formula of a lemma that nothing in the theory makes."""
+
+    told: tuple[str, ...]  # each with near misses: `Comit/2 (did you mean Commit/2?)`
+    holds_anyway: bool  # the lemma is true of every trace, because its premise never holds
+
+
+NO_UNKNOWN_ACTIONS = UnknownActions((), holds_anyway=False)
+
+
 class Segment(NamedTuple):
     """The token text of one item, or of the stored proof of a lemma."""
 
     lemma: str  # whose statement or proof it is; "" for all else
     text: str
+    kind: str  # the word that begins the item, or `proof`; "" for what is no item that counts
 
 
 class SplitDigests(NamedTuple):
@@ -1460,6 +1575,7 @@ class Theory:
     oracle_rankings: tuple[OracleRanking, ...]
     # Why a lemma can't be judged by its text and what it assumes alone; "": it can.
     cannot_split: str
+    asks_for_flags: bool  # some #ifdef stands in it: other flags would make it another theory
     tokens: TokenText = field(repr=False, compare=False)
 
     @property
@@ -1468,9 +1584,25 @@ class Theory:
         return self.tokens.segments
 
     @functools.cached_property
+    def items(self) -> TheoryItems:
+        """What the items say, beyond the names of the lemmas."""
+        return TheoryItems(self.segments)
+
+    @functools.cached_property
+    def unknown_actions(self) -> Mapping[str, UnknownActions]:
+        """By the name of a lemma the actions in its formula that nothing here makes, if any."""
+        as_written = find_unknown_actions(self.items)
+        found: dict[str, UnknownActions] = {}
+        for lemma in self.lemmas:
+            unknown = as_written.get(lemma.parent or lemma.name)
+            if unknown:
+                found[lemma.name] = unknown
+        return found
+
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the token text."""
-        return sha256("\n".join(text for _, text in self.segments).encode())
+        return sha256("\n".join(segment.text for segment in self.segments).encode())
 
     @property
     def splits_for_sure(self) -> bool:
@@ -1479,17 +1611,18 @@ class Theory:
         Some provers read items that are glued to what stands before or behind them, as in
         `by sorryrestriction r: ...`.
         """
-        return all(_is_plain(text) for name, text in self.segments if name)
+        return all(_is_plain(segment.text) for segment in self.segments if segment.lemma)
 
     @functools.cached_property
     def split_digests(self) -> SplitDigests:
         """Digests of what is no lemma, and of each lemma."""
         rest: list[str] = []
         lemmas: dict[str, list[PlacedDigest]] = {}
-        for place, (name, text) in enumerate(self.segments):
-            digest = sha256(text.encode())
-            if name:
-                lemmas.setdefault(name, []).append(PlacedDigest(place, len(rest), digest))
+        for place, segment in enumerate(self.segments):
+            digest = sha256(segment.text.encode())
+            if segment.lemma:
+                placed = PlacedDigest(place, len(rest), digest)
+                lemmas.setdefault(segment.lemma, []).append(placed)
             else:
                 rest.append(digest)
         return SplitDigests(sha256("".join(rest).encode()), lemmas)
@@ -1541,6 +1674,7 @@ def load_theory(
         configuration=reading.configuration,
         oracle_rankings=tuple(dict.fromkeys(reading.rankings)),
         cannot_split=_why_not_split(reading, lemmas, auto_sources),
+        asks_for_flags=reading.has_ifdef,
         tokens=reading.tokens,
     )
 
@@ -1991,6 +2125,7 @@ class TheoryReading:
     words: set[str] = field(default_factory=set)  # that began an item; `diff` for the operator
     tests: set[str] = field(default_factory=set)  # names of the case tests
     counts_ifdefs: bool = False  # in disabled branches, as tamarin-rs does
+    has_ifdef: bool = False  # that is obeyed
     passed_ifdef: bool = False  # in a disabled branch, without counting
 
     def add_proof_end(self, word: str) -> None:
@@ -2334,7 +2469,7 @@ def _on_item(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> N
     is_side = word == "rule" and cursor.last_word() in ("left", "right")
     if is_side and not reading.diff:
         cursor.refuse(start, "a rule with sides " + _NEEDS_DIFF)
-    cursor.tokens.begin()
+    cursor.tokens.begin(word)
     if word == "end":
         # The word belongs to a theory; in an included file nothing of it counts.
         if cursor.is_included:
@@ -2525,7 +2660,7 @@ def _begin_proof(cursor: Cursor, lemma: str) -> StoredProof | None:
         return None
     word = first.group()
     cursor.hand_on(cursor.pos)
-    cursor.tokens.begin(lemma)
+    cursor.tokens.begin("proof", lemma)
     cursor.take(word)
     if word == "sorry" or (word == "by" and cursor.next_is("sorry")):
         return None
@@ -2617,6 +2752,7 @@ class Preprocessor:
 
     def _ifdef(self, start: int) -> None:
         cursor = self._cursor
+        self._reading.has_ifdef = True
         if FlagFormula(cursor, self._flags).holds():
             self._branches.append(_Branch(start, is_else=False))
             return
@@ -3030,21 +3166,31 @@ class _Piece(NamedTuple):
     is_code: bool  # else every character of it counts
 
 
+class _Collected(NamedTuple):
+    """A segment before it is asked for."""
+
+    lemma: str
+    kind: str
+    pieces: list[_Piece]
+
+
 class TokenText:
     """Collects the text of a theory in segments, without comments."""
 
     def __init__(self) -> None:
         self.lemma = ""  # whose segment is being collected; "" for what is no lemma
+        self._kind = ""  # of that segment
         self._pieces: list[_Piece] = []  # of that segment
         self._code: list[str] = []  # code behind these
-        self._finished: list[tuple[str, list[_Piece]]] = []  # whose segment, its pieces
+        self._finished: list[_Collected] = []
 
-    def begin(self, lemma: str = "") -> None:
+    def begin(self, kind: str = "", lemma: str = "") -> None:
         """A new item, or the proof of a lemma, starts here."""
         self._end_code()
         if self._pieces:
-            self._finished.append((self.lemma, self._pieces))
+            self._finished.append(_Collected(self.lemma, self._kind, self._pieces))
         self._pieces = []
+        self._kind = kind
         self.lemma = lemma
 
     def discard(self) -> None:
@@ -3071,10 +3217,10 @@ class TokenText:
         """All segments that are not empty, once the theory is read to its end."""
         # Made only when somebody asks: it takes as long as all the reading.
         segments: list[Segment] = []
-        for lemma, pieces in self._finished:
+        for lemma, kind, pieces in self._finished:
             text = "".join(_tidy(piece) for piece in pieces).strip(" ")
             if text:
-                segments.append(Segment(lemma, text))
+                segments.append(Segment(lemma, text, kind))
         self._finished.clear()
         return tuple(segments)
 
@@ -3085,6 +3231,509 @@ def _tidy(piece: _Piece) -> str:
         return piece.text
     # As `_BLANKS.sub(" ", ...)`, in half the time.
     return _IDLE_BLANK.sub("", " ".join(_BLANKS.split(piece.text)))
+
+
+# --- What the items say ---------------------------------------------------------------------------
+
+# A view of the token text for who looks for more than lemmas. Nothing of it is made before somebody
+# asks, and all of it takes time in proportion to the text. Terms and formulas stay text.
+
+# Older words, by the newer ones.
+_NEWER_WORDS = {"axiom": "restriction", "function": "functions", "predicate": "predicates"}
+# `lemma(modulo E)NAME[attributes]:`, in token text.
+_ITEM_HEAD = re.compile(
+    r"\w+ ?(?:\(modulo \w+\) ?)?(?P<name>\w+) ?"
+    r"(?:\[(?P<attributes>(?:[^\[\]\"']|\"[^\"]*\"|'[^']*'|\[[^\[\]]*\])*)\] ?)?:"
+)
+_CONSTANT = re.compile(r"'[^'\n]*'")
+_QUOTED = re.compile(r"'[^'\n]*'|\"[^\"]*\"")
+_BRACKET_OR_COMMA = re.compile(r"[\[\](){},]")
+_PAIR_OR_COMMA = re.compile(r"[\[\](){}<>,]")  # where `<` begins a pair and compares nothing
+_LET_BLOCK = re.compile(r" ?let(?!\w)(.*?)(?<!\w)in(?!\w)", re.DOTALL)
+_PREDICATE_HEAD = re.compile(r"(?<!\w)\w+ ?\([^()]*\) ?(?:<=>|⇔)")
+
+
+class Item(NamedTuple):
+    """An item that counts with the flags of the theory, of whatever file."""
+
+    kind: str  # the word that begins it; of two words for one thing the newer
+    text: str  # token text, from that word on; without the stored proof of a lemma
+
+
+class DeclaredFunction(NamedTuple):
+    """One of `functions:`, as `h/1[private]` or `h(bitstring):bitstring`."""
+
+    name: str
+    signature: str  # behind the name: `/1`
+    attributes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RuleText:
+    """A rule; in diff mode each of its sides is one more."""
+
+    name: str
+    attributes: tuple[str, ...]
+    let_block: str  # between `let` and `in`; "" where there is none
+    premises: tuple[str, ...]
+    actions: tuple[str, ...]  # `_restrict(...)` as well
+    conclusions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A lemma, a restriction or a case test."""
+
+    kind: str  # `lemma`, `diffLemma`, `restriction` or `test`
+    name: str
+    attributes: tuple[str, ...]
+    quantifier: str  # between colon and formula: `exists-trace`, `t1,t2 accounts for`, or ""
+    formula: str  # between its quotes; a diffLemma has none
+
+
+class TheoryItems:
+    """The items of a theory that count with its flags, those of included files too, by kind."""
+
+    def __init__(self, segments: Iterable[Segment]) -> None:
+        items: list[Item] = []
+        for segment in segments:
+            if segment.kind not in ("", "proof", "end"):
+                kind = _NEWER_WORDS.get(segment.kind, segment.kind)
+                items.append(Item(kind, segment.text))
+        self.all = tuple(items)
+
+    def of_kind(self, *kinds: str) -> tuple[str, ...]:
+        """The texts of all items of these kinds: `process`, `let`, `tactic`, `heuristic`, ..."""
+        return tuple(item.text for item in self.all if item.kind in kinds)
+
+    @functools.cached_property
+    def builtins(self) -> tuple[str, ...]:
+        """Names of builtins: `xor`."""
+        return self._listed("builtins")
+
+    @functools.cached_property
+    def functions(self) -> tuple[DeclaredFunction, ...]:
+        """What `functions:` declares."""
+        return tuple(map(_declared_function, self._listed("functions")))
+
+    @functools.cached_property
+    def equations(self) -> tuple[str, ...]:
+        """Equations: `fst(<x,y>) = x`."""
+        return self._listed("equations", _PAIR_OR_COMMA)
+
+    @functools.cached_property
+    def options(self) -> tuple[str, ...]:
+        """Words of `options:`; the configuration block is `Theory.configuration`."""
+        return self._listed("options")
+
+    @functools.cached_property
+    def macros(self) -> tuple[str, ...]:
+        """Macros: `f(x) = h(<x,x>)`."""
+        return self._listed("macros", _PAIR_OR_COMMA)
+
+    @functools.cached_property
+    def predicates(self) -> tuple[str, ...]:
+        """Predicates: `P(x,y) <=> Ex z. x = <y,z>`."""
+        found: list[str] = []
+        for text in self.of_kind("predicates"):
+            starts = [head.start() for head in _PREDICATE_HEAD.finditer(text)]
+            for start, end in zip(starts, [*starts[1:], len(text)]):
+                found.append(text[start:end].rstrip(" ,"))
+        return tuple(found)
+
+    @functools.cached_property
+    def rules(self) -> tuple[RuleText, ...]:
+        """The rules; a process has none before it is translated."""
+        return tuple(map(_rule_text, self.of_kind("rule")))
+
+    @functools.cached_property
+    def statements(self) -> tuple[Statement, ...]:
+        """Lemmas, restrictions and case tests, in the order of the theory."""
+        kinds = (*STATEMENTS, "restriction", "test")
+        return tuple(_statement(item) for item in self.all if item.kind in kinds)
+
+    def _listed(self, kind: str, events: re.Pattern[str] = _BRACKET_OR_COMMA) -> tuple[str, ...]:
+        """What stands behind the colons of such items, at commas."""
+        parts: list[str] = []
+        for text in self.of_kind(kind):
+            _, _, behind = text.partition(":")
+            parts += split_list(behind, events)
+        return tuple(parts)
+
+
+def split_list(text: str, events: re.Pattern[str] = _BRACKET_OR_COMMA) -> tuple[str, ...]:
+    """The parts of a list, at the commas outside of brackets; `events` finds these."""
+    parts: list[str] = []
+    begin = 0
+    depth = 0
+    for event in events.finditer(_blanked(_QUOTED, text)):
+        word = event.group()
+        if word in "[({<":
+            depth += 1
+        elif word in "])}>":
+            depth -= 1
+        elif depth == 0:
+            parts.append(text[begin : event.start()].strip())
+            begin = event.end()
+    parts.append(text[begin:].strip())
+    return tuple(filter(None, parts))
+
+
+def _blanked(literals: re.Pattern[str], text: str) -> str:
+    """A text as long as this one, in which nothing stands in these literals."""
+    return literals.sub(lambda literal: "_" * len(literal.group()), text)
+
+
+def _declared_function(text: str) -> DeclaredFunction:
+    name = _NO_WORD.split(text, maxsplit=1)[0]
+    signature, _, attributes = text[len(name) :].partition("[")
+    return DeclaredFunction(name, signature.strip(), split_list(attributes.rstrip("] ")))
+
+
+def _rule_text(text: str) -> RuleText:
+    """A rule as it is written. What can't be read is empty: provers will refuse it."""
+    head = _ITEM_HEAD.match(text)
+    if not head:
+        return RuleText("", (), "", (), (), ())
+    attributes = split_list(head["attributes"] or "")
+    body = text[head.end() :]
+    let_block = ""
+    bound = _LET_BLOCK.match(_blanked(_QUOTED, body))
+    if bound:
+        let_block = body[bound.start(1) : bound.end(1)].strip()
+        body = body[bound.end() :]
+    lists = [split_list(part) for part in _outer_brackets(body)]
+    # `[premises]-->[conclusions]` has no actions.
+    if len(lists) < 3:
+        lists.insert(1, ())
+    premises, actions, conclusions = [*lists, (), ()][:3]
+    return RuleText(head["name"], attributes, let_block, premises, actions, conclusions)
+
+
+def _outer_brackets(text: str) -> list[str]:
+    """What stands in each `[...]` that stands in no other bracket."""
+    found: list[str] = []
+    begin = 0
+    depth = 0
+    for event in _BRACKET_OR_COMMA.finditer(_blanked(_QUOTED, text)):
+        word = event.group()
+        if word in "[({":
+            if depth == 0:
+                begin = event.end()
+            depth += 1
+        elif word in "])}":
+            depth -= 1
+            if depth == 0 and word == "]":
+                found.append(text[begin : event.start()])
+    return found
+
+
+def _statement(item: Item) -> Statement:
+    head = _ITEM_HEAD.match(item.text)
+    if not head:
+        return Statement(item.kind, "", (), "", "")
+    attributes = split_list(head["attributes"] or "")
+    quantifier, _, behind = item.text[head.end() :].partition('"')
+    # A constant may hold a double quote.
+    length = max(0, _blanked(_CONSTANT, behind).find('"'))
+    return Statement(item.kind, head["name"], attributes, quantifier.strip(), behind[:length])
+
+
+# --- Actions that no rule has ---------------------------------------------------------------------
+
+# A lemma about an action that never comes says less than it seems to, or nothing at all. Older
+# versions of Tamarin warn of it ("Inexistent lemma actions"), 1.11 and 1.12 don't. What counts as
+# known is read from Wellformedness.hs.
+
+# Beside K/1, intruder rules have these; a `!` before them and capitals make no difference.
+_OF_INTRUDER = ("KU", "KD", "DED")
+# --auto-sources, and diff mode (getRuleName in Wellformedness.hs), add actions of these names.
+_ADDED_PREFIXES = ("AUTO_", "DiffProto", "DiffIntr")
+# What the translation of a process makes of all but events (actionToFact in Sapic/Facts.hs).
+_OF_TRANSLATION = re.compile(
+    r"Init|Event|Send|Receive|IsIn|IsNotSet|Insert|Delete|ChannelIn|(?:Unl|L)ock(?:_\w+)?"
+    r"|Pred_\w+|Progress(?:From|To)_\w+"
+)
+_FACT = re.compile(r"(!?) ?([^\W_]\w*) ?\((.*)\)", re.DOTALL)
+_ACTIONS_IN_PROCESS = re.compile(r"-- ?\[([^\[\]]*)\] ?->")
+_BRACKET_OF_TERM = re.compile(r"(?P<name>(?:! ?)?(?<!\w)[^\W_]\w*) ?\(|[()<>,]")
+_NOTHING_IN_BRACKETS = re.compile(r"\s*\)")
+# What joins the parts of a formula; a quantifier reaches to the end of its bracket.
+_JOINT = re.compile(r"[()&∧|∨⇒⇔∀∃]|==>|<=>|(?<!\w)(?:All|Ex)(?!\w)")
+_UNIVERSAL = re.compile(r"(?:All|∀)(?!\w)[^.]*\.")
+_NO_EXISTENTIAL = re.compile(r"(?:not|¬) ?(?P<bracket>\( ?)?(?:Ex|∃)(?!\w)[^.]*\.")
+_ACTION_ATOM = re.compile(r"(.*\)) ?@ ?#? ?\w+", re.DOTALL)
+_MOST_PARTS = 100  # of a premise that are looked at
+_MANY_ACTIONS = 1000  # to compare more names takes too long
+
+
+class FactName(NamedTuple):
+    """What tells facts apart: `A/2` never meets `A/1`, nor `!A/2`."""
+
+    name: str  # with its `!`
+    arity: int
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.arity}"
+
+
+def find_unknown_actions(items: TheoryItems) -> dict[str, UnknownActions]:
+    """By lemma, as written, the unknown actions in its formula, if any.
+
+    Those of predicates and case tests that it uses count. What can't be known isn't told.
+    """
+    known = _known_actions(items)
+    if known is None:
+        return {}
+    formulas = _Formulas(items)
+    near_misses = _NearMisses(known)
+    has_process = bool(items.of_kind("process"))
+    found: dict[str, UnknownActions] = {}
+    for lemma in items.statements:
+        if lemma.kind != "lemma":
+            continue
+        unknown: dict[FactName, None] = {}
+        for action in formulas.actions_of(lemma):
+            if action not in known and not _may_be_added(action.name, has_process):
+                unknown[action] = None
+        if unknown:
+            told = tuple(map(near_misses.told, unknown))
+            found[lemma.name] = UnknownActions(told, _holds_without(lemma, unknown))
+    return found
+
+
+def _known_actions(items: TheoryItems) -> set[FactName] | None:
+    """All that rules and processes say they make; None where a rule can't be read."""
+    facts = [FactName("K", 1)]
+    for rule in items.rules:
+        if not rule.name:
+            return None
+        facts += _facts_in(rule.actions)
+    # A process that nothing calls counts, too: that is not looked for.
+    for process in items.of_kind("process", "let", "equivLemma", "diffEquivLemma"):
+        for event in _applications(process):
+            if process.endswith("event ", 0, event.start):
+                facts.append(event.fact)
+        for actions in _ACTIONS_IN_PROCESS.findall(_blanked(_QUOTED, process)):
+            facts += _facts_in(split_list(actions))
+    return set(facts)
+
+
+def _facts_in(texts: Iterable[str]) -> Iterator[FactName]:
+    for text in texts:
+        fact = _FACT.match(text)
+        if fact:
+            arguments = split_list(fact[3], _PAIR_OR_COMMA)
+            yield FactName(fact[1] + fact[2], len(arguments))
+
+
+def _may_be_added(name: str, has_process: bool) -> bool:
+    """Whether Tamarin itself may add actions of this name to the theory."""
+    if name.lstrip("!").upper() in _OF_INTRUDER or name.startswith(_ADDED_PREFIXES):
+        return True
+    return has_process and _OF_TRANSLATION.fullmatch(name) is not None
+
+
+class _NearMisses:
+    """Finds known facts that an unknown one may be a slip of the pen for."""
+
+    def __init__(self, known: Iterable[FactName]) -> None:
+        self._known = sorted(known)
+        self._told: dict[FactName, str] = {}  # many lemmas may be about one action
+        self._alike: dict[str, list[FactName]] = {}  # by what they share: `kept` of `!Kept/1`
+        for fact in self._known:
+            self._alike.setdefault(_folded(fact), []).append(fact)
+
+    def told(self, action: FactName) -> str:
+        """`Comit/2 (did you mean Commit/2?)`."""
+        if action not in self._told:
+            self._told[action] = self._tell(action)
+        return self._told[action]
+
+    def _tell(self, action: FactName) -> str:
+        # One that differs in case, arity or multiplicity alone is nearer than any other.
+        near = self._alike.get(_folded(action)) or self._of_like_name(action)
+        if not near:
+            return str(action)
+        words = " or ".join(map(str, near[:3]))
+        return f"{action} (did you mean {words}?)"
+
+    def _of_like_name(self, action: FactName) -> list[FactName]:
+        import difflib
+
+        if len(self._known) > _MANY_ACTIONS or len(self._told) > _MANY_ACTIONS:
+            return []
+        names = {fact.name for fact in self._known}
+        alike = difflib.get_close_matches(action.name, names, n=2, cutoff=0.75)
+        return [fact for fact in self._known if fact.name in alike]
+
+
+def _folded(fact: FactName) -> str:
+    return fact.name.lstrip("!").lower()
+
+
+class _Application(NamedTuple):
+    """A name with arguments in brackets: a fact, a predicate or a function."""
+
+    fact: FactName
+    start: int  # where the name begins
+    end: int  # behind its bracket
+
+
+@dataclass
+class _OpenBracket:
+    """A bracket while we are in it: `(`, or `<` of a pair."""
+
+    match: re.Match[str]
+    commas: int = 0  # that stand in it, and in none further inside
+
+
+def _applications(text: str) -> Iterator[_Application]:
+    """All names with arguments in a text, inner ones first."""
+    blanked = _blanked(_CONSTANT, text)
+    around: list[_OpenBracket] = []
+    for event in _BRACKET_OF_TERM.finditer(blanked):
+        word = event.group()
+        if word.endswith(("(", "<")):
+            around.append(_OpenBracket(event))
+        elif word == "," and around:
+            around[-1].commas += 1
+        elif word == ">" and around and around[-1].match.group() == "<":
+            around.pop()
+        elif word == ")":
+            # A `<` that is still open compares.
+            while around and around[-1].match.group() == "<":
+                around.pop()
+            if around:
+                yield from _application(blanked, around.pop(), event.end())
+
+
+def _application(text: str, bracket: _OpenBracket, end: int) -> Iterator[_Application]:
+    """The name before a bracket that ends there, if it has one, with its arguments."""
+    head = bracket.match
+    if head["name"]:
+        arity = bracket.commas + 1
+        if _NOTHING_IN_BRACKETS.match(text, head.end()):
+            arity = 0
+        yield _Application(FactName(head["name"].replace(" ", ""), arity), head.start(), end)
+
+
+class _Formulas:
+    """The actions in formulas, with those of the predicates and case tests that they use."""
+
+    def __init__(self, items: TheoryItems) -> None:
+        self._tests = {each.name: each.formula for each in items.statements if each.kind == "test"}
+        self._predicates: dict[str, str] = {}
+        for text in items.predicates:
+            head = _PREDICATE_HEAD.match(text)
+            if head:
+                self._predicates[_NO_WORD.split(text, maxsplit=1)[0]] = text[head.end() :]
+
+    def actions_of(self, lemma: Statement) -> Iterator[FactName]:
+        """The actions in its formula."""
+        waiting = [lemma.formula]
+        tests, _, accounts = lemma.quantifier.rpartition("account")
+        if accounts:
+            waiting += [self._tests.get(test, "") for test in split_list(tests)]
+        used: set[str] = set()
+        while waiting:
+            formula = waiting.pop()
+            for application in _applications(formula):
+                name = application.fact.name
+                if formula[application.end : application.end + 2].lstrip().startswith("@"):
+                    yield application.fact
+                elif name in self._predicates and name not in used:
+                    used.add(name)
+                    waiting.append(self._predicates[name])
+
+
+def _holds_without(lemma: Statement, unknown: Collection[FactName]) -> bool:
+    """Whether a lemma is true of every trace because these actions never come.
+
+    It is where one of them stands in the premise of `All ... ==> ...`, or in `not (Ex ...)`, alone
+    or beside `&`. Formulas of other forms aren't judged.
+    """
+    if lemma.quantifier not in ("", "all-traces"):
+        return False
+    waiting = _never_together(_unwrapped(lemma.formula))
+    for _ in range(_MOST_PARTS):
+        if not waiting:
+            break
+        part = _unwrapped(waiting.pop())
+        atom = _ACTION_ATOM.fullmatch(part)
+        if atom and any(fact in unknown for fact in _facts_in([atom[1]])):
+            return True
+        inner = _conjuncts(part)
+        if len(inner) > 1:
+            waiting += inner
+    return False
+
+
+def _never_together(formula: str) -> list[str]:
+    """Parts of a formula which is true where one of them never holds."""
+    universal = _UNIVERSAL.match(formula)
+    if universal:
+        return _premise(_unwrapped(formula[universal.end() :]))
+    negated = _NO_EXISTENTIAL.match(formula)
+    if not negated:
+        return []
+    body = formula[negated.end() :]
+    if negated["bracket"]:
+        wrapped = formula[negated.start("bracket") :]
+        if _unwrapped(wrapped) == wrapped:  # it goes on behind the bracket
+            return []
+        body = body[:-1]
+    return _conjuncts(_unwrapped(body))
+
+
+def _premise(formula: str) -> list[str]:
+    """What stands left of `==>`, in parts; nothing where it is no such formula."""
+    joints = _outer_joints(formula)
+    if any(joint.group() in ("<=>", "⇔") for joint in joints):
+        return []
+    for joint in joints:
+        if joint.group() in ("==>", "⇒"):
+            return _conjuncts(formula[: joint.start()])
+    return []
+
+
+def _conjuncts(formula: str) -> list[str]:
+    """The parts of a formula between `&`; nothing where others join them."""
+    parts: list[str] = []
+    begin = 0
+    for joint in _outer_joints(formula):
+        if joint.group() not in "&∧":
+            return []
+        parts.append(formula[begin : joint.start()])
+        begin = joint.end()
+    return [*parts, formula[begin:]]
+
+
+def _outer_joints(formula: str) -> list[re.Match[str]]:
+    """What joins the parts of a formula, outside of brackets."""
+    joints: list[re.Match[str]] = []
+    depth = 0
+    for joint in _JOINT.finditer(_blanked(_CONSTANT, formula)):
+        if joint.group() == "(":
+            depth += 1
+        elif joint.group() == ")":
+            depth -= 1
+        elif depth == 0:
+            joints.append(joint)
+    return joints
+
+
+def _unwrapped(formula: str) -> str:
+    """A formula without the brackets around all of it."""
+    formula = formula.strip()
+    if not (formula.startswith("(") and formula.endswith(")")):
+        return formula
+    depth = 0
+    for bracket in re.finditer(r"[()]", _blanked(_CONSTANT, formula)):
+        depth += 1 if bracket.group() == "(" else -1
+        if depth == 0 and bracket.end() < len(formula):
+            return formula
+    return formula[1:-1].strip()
 
 
 # --- The files of a theory ------------------------------------------------------------------------
@@ -4866,7 +5515,12 @@ _VERDICT_TEXTS = {
     "analysis cannot be finished": Verdict.INCOMPLETE,
     "analysis has been invalidated": Verdict.INCOMPLETE,
 }
-_OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
+# On stderr while it starts; on stdout in what is printed behind the theory.
+_OLD_MAUDE = re.compile(
+    r"returned unsupported version '(?P<at_start>[^']*)'"
+    r"|^Maude version (?P<behind>\S+) \(unsupported\)",
+    re.MULTILINE,
+)
 _PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
 _COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
 # Lines of stderr that say nothing of what went wrong.
@@ -4910,7 +5564,7 @@ def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     errors = ends_of(stderr)
     output = ProverOutput(
         printed=last_part(stdout, SUMMARY_HEADING),
-        old_maude=_unsupported_maude(errors),
+        old_maude=unsupported_maude("\n".join([*errors, *ends_of(stdout)])),
         parse_error=_parse_error(errors),
         complaint=_complaint(errors),
         stderr_tail=_tail(errors),
@@ -4971,13 +5625,11 @@ def _verdict_in(text: str) -> Verdict | None:
     return None
 
 
-def _unsupported_maude(errors: Sequence[str]) -> str:
-    """The version of Maude that the prover calls unsupported, or ""."""
+def unsupported_maude(text: str) -> str:
+    """The version of Maude that a prover calls unsupported in a text, or ""."""
     version = ""
-    for line in errors:
-        found = _OLD_MAUDE.search(line)
-        if found:
-            version = found[1]
+    for found in _OLD_MAUDE.finditer(text):
+        version = found["at_start"] or found["behind"]
     return version
 
 
@@ -5080,6 +5732,9 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     judgement = _judge_exit(outcome, output)
     if judgement.status is Status.COMPLETED:
         judgement = _judge_lines(plan, lines)
+    if plan.checks_proof and judgement.verdict is Verdict.INCOMPLETE:
+        reason = CANT_REPLAY if _has_foreign_step(proof) else "the stored proof leaves cases open"
+        judgement = judgement._replace(reason=reason)
     steps = None
     stderr_tail = output.stderr_tail
     if judgement.verdict is not None:
@@ -5101,6 +5756,18 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
         stderr_tail=stderr_tail,
         at=timestamp(),
     )
+
+
+# So provers mark steps that they can't apply, and cases that they don't have (`checkProof` in
+# Theory/Proof.hs, prettyIncrementalProof).
+_FOREIGN_STEP = re.compile(rb"/\* (?:invalid proof step|unannotated)")
+
+
+def _has_foreign_step(proof: str) -> bool:
+    """Whether a prover wrote into the theory that it could not follow the stored proof."""
+    with suppress(OSError), open(proof, "rb") as file:
+        return any(map(_FOREIGN_STEP.search, file))
+    return False
 
 
 def _belongs_to(line: SummaryLine, plan: Plan) -> bool:
@@ -6286,6 +6953,8 @@ class _Planner:
         lemma_key = dependencies.lemma_key(lemma.name, entry.prove)
         # Enough to tell texts apart, and it stands in the journal once for each task.
         theory_digest = dependencies.text[:32]
+        unknown_actions = choice.loaded.theory.unknown_actions
+        unknown = unknown_actions.get(lemma.name, NO_UNKNOWN_ACTIONS)
         return Plan(
             id=task_id,
             entry=entry.name,
@@ -6306,6 +6975,8 @@ class _Planner:
             lemma_key=lemma_key,
             theory_digest=share(theory_digest),
             priority=item.priority,
+            unknown_actions=unknown.told,
+            holds_anyway=unknown.holds_anyway,
         )
 
     def _unreadable(
@@ -7355,11 +8026,14 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
     return [task_id for task_id in batch.tasks if task_id in chosen]
 
 
+RECHECK_MARK = "~recheck"  # behind the id of a task: the check of its proof
+
+
 def _id_matches(task_id: str, pattern: str) -> bool:
     if task_id.startswith(pattern):
         return True
     # A recheck goes by its task's id.
-    own_id = task_id.removesuffix("~recheck")
+    own_id = task_id.removesuffix(RECHECK_MARK)
     return fnmatch.fnmatchcase(own_id, pattern)
 
 
@@ -7554,7 +8228,8 @@ def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
     import gc
 
     batch = Batch()
-    gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
+    # Nothing here is cyclic, and looking for that would take an eighth of the time.
+    gc.disable()
     try:
         with open_file(path) as file:
             deque(journal_events(file, path, tell, batch.apply), maxlen=0)
@@ -7562,6 +8237,8 @@ def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
     except OSError as error:
         raise InputError(f"the journal can't be read: {error.strerror}", path) from None
     finally:
+        # What was read stays: who looks through it again and again takes half as long again.
+        gc.freeze()
         gc.enable()
 
 
@@ -9778,13 +10455,16 @@ def _subtask_plan(subtask: _Subtask, header: Header) -> Plan:
     options = config.get("options") or []
     flags = config.get("preprocessor_flags") or []
     path = os.path.join(header.cwd, subtask.theory)
-    lemmas = _lemmas_now(path, tuple(options), tuple(flags))
-    sides = lemmas.get(lemma, [])
+    now = theory_now(path, tuple(options), tuple(flags))
+    sides = now.lemmas.get(lemma, [])
+    unknown = now.unknown_actions.get(lemma, NO_UNKNOWN_ACTIONS)
     data: Json = {**_UNKNOWN_TO_UPSTREAM, "id": subtask.id, "name": subtask.entry}
     data.update({"theory": subtask.theory, "cwd": header.cwd})
     data.update({"options": options, "flags": flags, "lemma": lemma})
     data["trait"] = _reported_trait(subtask.result, sides)
     data["assumes"] = list(assumed_by(sides))
+    data["unknown_actions"] = list(unknown.told)
+    data["holds_anyway"] = unknown.holds_anyway
     # An alias without a prover is a damaged report: it is refused here.
     data["prover"] = header.provers[config["tamarin_alias"]].alias
     limits = config["resources"]
@@ -9792,15 +10472,21 @@ def _subtask_plan(subtask: _Subtask, header: Header) -> Plan:
     return decode(Plan, data)
 
 
+class TheoryNow(NamedTuple):
+    """What batch-tamarin does not say of lemmas, as their theory says it now."""
+
+    lemmas: Mapping[str, list[Lemma]]
+    unknown_actions: Mapping[str, UnknownActions]  # by lemma
+
+
 # Hundreds of tasks are of one theory.
 @functools.lru_cache(maxsize=64)
-def _lemmas_now(
-    path: str, options: tuple[str, ...], flags: tuple[str, ...]
-) -> dict[str, list[Lemma]]:
-    """A theory's lemmas, if it is still there: batch-tamarin does not say what they assume."""
+def theory_now(path: str, options: tuple[str, ...], flags: tuple[str, ...]) -> TheoryNow:
+    """What a theory says of its lemmas, if it is still there."""
     with suppress(InputError):
-        return lemmas_by_name(load_theory(path, *reading_options(options, flags)))
-    return {}
+        theory = load_theory(path, *reading_options(options, flags))
+        return TheoryNow(lemmas_by_name(theory), theory.unknown_actions)
+    return TheoryNow({}, {})
 
 
 def _reported_trait(result: Json, lemmas: Sequence[Lemma]) -> str:
@@ -10405,29 +11091,46 @@ class Closure:
     def __init__(self, tasks: Iterable[Task]) -> None:
         self._results = _results_by_model(tasks)
         self._ways: dict[Model, Ways] = {}  # of a model once it is asked for
+        # By the model and what is assumed: neighbours assume the same.
+        self._open: dict[Hashable, tuple[Assumption, ...]] = {}
 
-    def open_assumptions(self, task: Task) -> list[Assumption]:
+    def open_assumptions(self, task: Task) -> tuple[Assumption, ...]:
         """What the verdict assumes and is not verified here, nearest first.
 
         A trace that was found assumes nothing.
         """
         plan = task.plan
-        rests = (plan.trait, task.verdict) in RESTING
-        if not (rests and plan.assumes):
-            return []
+        if not plan.assumes or (plan.trait, task.verdict) not in RESTING:
+            return ()
+        # All that the model depends on: to make it takes longer.
+        key = (plan.theory_digest, plan.theory, plan.cwd, plan.flags, plan.prover, plan.assumes)
+        known = self._open.get(key)
+        if known is None:
+            known = self._open[key] = tuple(self._find_open(plan))
+        return known
+
+    def _find_open(self, plan: Plan) -> Iterator[Assumption]:
         model = model_of(plan)
         results = self._results.get(model, {})
         if model not in self._ways:
             self._ways[model] = _ways_to_open_lemmas(results)
         ways = self._ways[model]
-        assumptions: list[Assumption] = []
         for lemma, step in _open_below(plan.assumes, ways).items():
             state = "not in the results"
             if lemma in results:
                 state = results[lemma].outcome
             chain = _chain(ways, step, lemma)
-            assumptions.append(Assumption(lemma, state, chain))
-        return assumptions
+            yield Assumption(lemma, state, chain)
+
+
+def silence_words(plan: Plan) -> str:
+    """`no rule has the action Comit/2 (did you mean Commit/2?)`, of a lemma with such actions."""
+    actions = listed(plan.unknown_actions)
+    noun = "action" if len(plan.unknown_actions) == 1 else "actions"
+    words = f"no rule has the {noun} {actions}"
+    if plan.holds_anyway:
+        return f"true of every trace, whatever the rules do: {words}"
+    return words
 
 
 def told_outcome(task: Task) -> str:
@@ -10451,12 +11154,14 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = ()) -> str:
         was = outcome_words(task.outdated.result)
         return f"{task.outcome}, was {was} ({what_changed(task.outdated.plan, task.plan)})"
     outcome = told_outcome(task)
-    false = _falsified(assumptions)
+    false = _falsified(assumptions) if assumptions else []
     if false:
         lemmas = listed(each.lemma + each.way for each in false)
         return f"{outcome}, {RESTING_ON_FALSE}: {lemmas}"
     if assumptions:
         return f"{outcome}, assuming {listed(assumptions)}"
+    if task.confirmed_by:
+        return f"{outcome}, confirmed by {listed(task.confirmed_by)}"
     return outcome
 
 
@@ -10474,7 +11179,7 @@ def _results_by_model(tasks: Iterable[Task]) -> dict[Model, dict[str, Task]]:
 
 def model_of(plan: Plan) -> Model:
     """The model that a result of this plan is about."""
-    flags = tuple(sorted(plan.flags))
+    flags = tuple(sorted(plan.flags)) if plan.flags else ()
     if plan.theory_digest:
         return Model(plan.theory_digest, "", flags, plan.prover)
     return Model(plan.theory, plan.cwd, flags, plan.prover)
@@ -10584,6 +11289,13 @@ class Row(NamedTuple):
         return record.plan if record else self.plan
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the prover warned of, and before that what the lemma itself leaves in doubt."""
+        if not self.plan.unknown_actions:
+            return self.result.warnings
+        return (silence_words(self.plan), *self.result.warnings)
+
+    @property
     def is_failure(self) -> bool:
         """Whether it misses its expectation, or rests on a falsified lemma: exit code 1."""
         return self.task.misses_expectation or bool(self.rests_on_false)
@@ -10630,13 +11342,13 @@ def rows_of(tasks: Iterable[Task], closure: Closure, older: Collection[str] = ()
         on_older_text = task.id in older
         if on_older_text:
             told += ", on an older text"
-        false = _falsified(assuming)
+        false = _falsified(assuming) if assuming else ()
         yield Row(
             task,
             result,
             outcome=told_outcome(task),
             told=told,
-            assuming=tuple(assuming),
+            assuming=assuming,
             rests_on_false=tuple(false),
             on_older_text=on_older_text,
         )
@@ -10660,6 +11372,9 @@ def exit_code(tasks: Iterable[Task], closure: Closure) -> int:
 
 # --- Findings -------------------------------------------------------------------------------------
 
+UNKNOWN = "what the verdicts assume is unknown"
+NO_PROOF_FILE = "no proof file"
+
 # Of every kind of finding what to do about it, in the order in which they are told.
 ADVICE = {
     "expectation": "find out what changed: theory, prover, options or limits; or correct what is "
@@ -10669,13 +11384,39 @@ ADVICE = {
     "disagreement": "at most one is right: compare texts, flags and assumptions, let another "
     "prover check the proof",
     "invalid": "do not rely on it: run the prover again and keep all that it writes",
+    "unconfirmed": "let another prover check the proof, or `recheck --prove-rejected` find its own",
     "stale": "run it again, on the theory as it is now",
     "missing": "prove it: nothing is known of it",
+    "unknown-action": "correct the action's name or arguments in the lemma, or let a rule have it: "
+    "what never comes proves nothing",
     "vacuity": "let an exists-trace lemma show that the rules can run: where they can't, "
     "everything is true of all traces",
     "sorry": "finish the proof",
     "warning": "correct the theory; `check --report` shows all that the prover says",
 }
+
+# The same where a message of a kind wants another advice, by how it begins.
+ADVICE_ON = {
+    "derivation checks timed out": "they say nothing of the verdict, and depend on the machine: "
+    "raise --derivcheck-timeout",
+    "Maude ": "use a version of Maude that the prover names as supported",
+    UNKNOWN: "put the theory as it was proven beside the log, and audit both",
+    "text matched by name": "put the theory as it was proven beside the log, and audit both",
+    "is not there any more": "put the theory back where it was, or audit it with the results",
+    "no complete summary": "see why it ended, and run it again",
+    "can't be read as a theory": "keep the file whole: what a prover had not written to its end "
+    "proves nothing",
+    NO_PROOF_FILE: "bring back what was lost, or prove it again (`run RECIPE --again -t ID`)",
+}
+
+
+def advice_on(each: Finding) -> str:
+    """What to do about a finding."""
+    for beginning, advice in ADVICE_ON.items():
+        if each.message.startswith(beginning):
+            return advice
+    return ADVICE[each.kind]
+
 
 # How bad a finding is; the first are told first.
 FLIP = 0  # a verdict turned into its opposite
@@ -10736,6 +11477,7 @@ def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
         for row in rows_of(batch.tasks.values(), closures[source]):
             for each in _findings_of_task(row):
                 yield _placed(each, source)
+        yield from _silent_lemmas(source, batch)
     yield from _vacuous_models(batches)
     yield from _disagreements(batches)
 
@@ -10790,6 +11532,20 @@ def _missed(task: Task, message: str, source: str = "") -> Finding:
     if task.is_answered:
         rank = FLIP
     return finding("expectation", task, message, rank, source)
+
+
+def _silent_lemmas(source: str, batch: Batch) -> Iterator[Finding]:
+    """Lemmas about actions that nothing makes, each once, whoever proves it."""
+    told: set[tuple[str, str, tuple[str, ...]]] = set()
+    for task in batch.tasks.values():
+        plan = task.plan
+        key = (plan.theory, plan.lemma, plan.unknown_actions)
+        if not plan.unknown_actions or key in told:
+            continue
+        told.add(key)
+        # It may be meant so: in this variant of the model nobody can leak a key.
+        place = finding("unknown-action", task, silence_words(plan), NOTE, source)
+        yield place._replace(prover="", entry="", options=())
 
 
 def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
@@ -10862,19 +11618,28 @@ def located_tasks(batches: Mapping[str, Batch]) -> Iterator[Located]:
 
 def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Lemmas that are verified here and falsified there."""
-    questions: dict[Question, dict[Verdict, Located]] = {}
+    # Few lemmas are falsified: only these are remembered. `incomplete` contradicts nobody.
+    falsified = dict(_all_answers(batches, Verdict.FALSIFIED))
+    verified: dict[Question, Located] = {}
+    if falsified:
+        for question, answer in _all_answers(batches, Verdict.VERIFIED):
+            if question in falsified:
+                verified[question] = answer
+    for question, answer in verified.items():
+        yield _disagreement(answer, falsified[question])
+
+
+def _all_answers(
+    batches: Mapping[str, Batch], verdict: Verdict
+) -> Iterator[tuple[Question, Located]]:
+    """All results with this verdict, each with what it answers."""
     for answer in located_tasks(batches):
         task = answer.task
-        if task.verdict is not None:
-            # Logs of one theory stand in many folders. Of those that have nothing but the theory's
-            # name in common, people must look which are of one text.
+        if task.verdict is verdict:
+            # Logs of one theory stand in many folders. Of those that have nothing but the
+            # theory's name in common, people must look which are of one text.
             model = model_of(task.plan).of_any_prover.of_any_folder
-            question = Question(model, task.plan.lemma, task.plan.trait)
-            questions.setdefault(question, {})[task.verdict] = answer
-    for verdicts in questions.values():
-        # `incomplete` contradicts nobody.
-        if verdicts.keys() >= ANSWERS:
-            yield _disagreement(verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED])
+            yield Question(model, task.plan.lemma, task.plan.trait), answer
 
 
 def _disagreement(verified: Located, falsified: Located) -> Finding:
@@ -11403,8 +12168,8 @@ _OF_A_PROVER = re.compile(
     rb"|.*\(line \d+, column \d+\):$)",
     re.MULTILINE,
 )
+_PRINTED = b"\nrule (modulo E) "  # provers print rules so
 _MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
-UNKNOWN = "what the verdicts assume is unknown"
 CLOCK_S = 2  # by so much times may differ only because files were copied
 NEWER_BY_DATE = "the theory is newer by its date, which says little: so is every copy and checkout"
 
@@ -11438,7 +12203,7 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     claims = unchecked_texts(index, _theories_with_results(reader.batches, logs))
     # What is known of results, and what reading showed about them.
     batches = dict(reader.batches)
-    findings = list(_unconfirmed_proofs(reader.rechecks))
+    findings = list(_findings_of_rechecks(reader.rechecks, batches))
     findings += _unreadable_texts(files)
     findings += _findings_of_batches(reader.batches)
     tasks_of_logs = _told_apart(map(read_results, logs))
@@ -11497,6 +12262,7 @@ class TheoryText(NamedTuple):
     path: str
     theory: Theory
     model: str  # digest of all that it says but proofs
+    unknown_actions: Mapping[str, UnknownActions]  # by lemma
     made_by: str = ""  # the prover that printed it: "Tamarin 1.11.0"; "" of what people wrote
     has_summary: bool = False  # it stands in a log
 
@@ -11516,6 +12282,7 @@ class EvidenceFile(NamedTuple):
     path: str
     text: TheoryText | None
     problem: str = ""  # why it is no theory though it begins as one
+    is_printed: bool = False  # a prover wrote it, not a person, whether it is a theory or not
     logs: tuple[ProverLog, ...] = ()  # of each theory that a complete summary tells of
     is_cut: bool = False  # a summary was begun, and not ended
     is_talk: bool = False  # what a prover says beside its summary, or before it was ended
@@ -11528,7 +12295,7 @@ class EvidenceReader:
     def __init__(self, warn: Callable[[str], None]) -> None:
         self.warn = warn
         self.batches: dict[str, Batch] = {}  # by the results directory
-        self.rechecks: list[Batch] = []
+        self.rechecks: dict[str, Batch] = {}  # by their directory
         self.files: dict[str, EvidenceFile | None] = {}  # by real path; None: of no prover
         self._folders: set[str] = set()  # real paths
 
@@ -11576,7 +12343,7 @@ class EvidenceReader:
             self.warn(str(error))
             return False
         if batch.header.recheck_of:
-            self.rechecks.append(batch)
+            self.rechecks[folder] = batch
         else:
             self.batches[folder] = batch
         return True
@@ -11626,7 +12393,15 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
     all_complete = bool(logs) and len(complete) == len(logs)
     is_cut = bool(summary) and not all_complete
     is_talk = speaks and not summary
-    return EvidenceFile(path, text, problem, complete, is_cut=is_cut, is_talk=is_talk)
+    return EvidenceFile(
+        path,
+        text,
+        problem,
+        is_printed=_PRINTED in head,
+        logs=complete,
+        is_cut=is_cut,
+        is_talk=is_talk,
+    )
 
 
 def _text_in_log(path: str, head: bytes) -> TheoryText | None:
@@ -11664,31 +12439,37 @@ def read_theory_text(
     theory = load_in_its_mode(path, copies=copies)
     # Tamarin says so behind the last lemma; in a log only the summary comes after it.
     version = _MADE_BY.search(read_from_end(path, 2 * MB))
-    made_by = ""
+    text = theory_text(theory)._replace(has_summary=has_summary)
     # Who pastes that into a theory has no proofs there: a prover prints one for each lemma.
-    if version and (_has_proofs(theory) or not theory.lemmas):
-        made_by = f"Tamarin {version[1].decode('ascii', 'replace')}"
-    return theory_text(theory)._replace(made_by=made_by, has_summary=has_summary)
+    if not version or not (_has_proofs(theory) or not theory.lemmas):
+        return text
+    made_by = f"Tamarin {version[1].decode('ascii', 'replace')}"
+    # Provers print no rule that has no variants: which actions rules have the source alone tells.
+    return text._replace(made_by=made_by, unknown_actions={})
 
 
 def _has_proofs(theory: Theory) -> bool:
     """Whether a proof is stored of some lemma, be it `by sorry`."""
-    return any(_is_proof(name, text) for name, text in theory.segments)
+    return any(segment.kind == "proof" for segment in theory.segments)
 
 
 def theory_text(theory: Theory) -> TheoryText:
     """A theory that was loaded with its text, which may be long and is not kept."""
     statements = [text for _, text in _statements(theory)]
     model = sha256("\n".join(statements).encode())[:32]
-    return TheoryText(theory.path, replace(theory, tokens=TokenText()), model)
+    # Of flags nothing is known here.
+    unknown = {} if theory.asks_for_flags else theory.unknown_actions
+    return TheoryText(theory.path, replace(theory, tokens=TokenText()), model, unknown)
 
 
 def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[ProverLog]:
     """What the last summary in a file says of each theory; `head` is the beginning of the file."""
     starts = [number for number, line in enumerate(summary) if line.startswith("analyzed: ")]
     has_end = any(line.startswith("=====") for line in summary[2:])
+    # Before the theory where streams were merged, or in what is printed behind it.
     first_lines = head.decode("utf-8", "replace")
-    old_maude = _OLD_MAUDE.search(first_lines)
+    last_lines = read_from_end(path, MB).decode("utf-8", "replace")
+    old_maude = unsupported_maude(first_lines) or unsupported_maude(last_lines)
     prover = _prover_in(first_lines)
     for start, stop in zip(starts, [*starts[1:], len(summary)]):
         # Each theory as if it were the only one: two lines of heading, its own, and the end, which
@@ -11698,8 +12479,7 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
         if has_end:
             lines.append("=====")
         said = ProverOutput()
-        if old_maude:
-            said.old_maude = old_maude[1]
+        said.old_maude = old_maude
         _read_summary(lines, said, "")
         theory = _behind("analyzed: ", block)
         output = _behind("  output: ", block)
@@ -11803,6 +12583,7 @@ class Match(NamedTuple):
     printed: TheoryText | None
     source: str  # its path; "" if it is not here
     source_text: TheoryText | None  # as the prover read it; None: not needed, or can't be read
+    unknown_actions: Mapping[str, UnknownActions]  # by lemma, as far as the source tells
     needs_flags: bool = False  # flags, which no log tells, decide what was proven
 
     @property
@@ -11845,7 +12626,11 @@ def match_log(log: ProverLog, index: TextIndex) -> Match:
         with suppress(InputError):
             source_text = _source_as_read(source, log)
             needs_flags = any("#ifdef" in read_text(path) for path in source_text.theory.files)
-    return Match(log, printed, source, source_text, needs_flags)
+    unknown: Mapping[str, UnknownActions] = {}
+    told_by = source_text or index.texts.get(source)
+    if told_by and told_by.lemmas == log.lemmas:
+        unknown = told_by.unknown_actions
+    return Match(log, printed, source, source_text, unknown, needs_flags)
 
 
 def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
@@ -12102,7 +12887,10 @@ def _results_in_log(match: Match) -> Iterator[Task]:
     for key in keys:
         # The theory tells more of a lemma than the log: what it assumes.
         lemma = known.get(key) or said[key]
-        task = file_task(log.file, log.theory, match.prover, lemma, text=match.digest)
+        unknown = match.unknown_actions.get(lemma[0].name, NO_UNKNOWN_ACTIONS)
+        task = file_task(
+            log.file, log.theory, match.prover, lemma, text=match.digest, unknown=unknown
+        )
         if key in said:
             result = judge(task.plan, ended_well, output, "")
             task = Task.with_result(task.plan, replace(result, warnings=warnings))
@@ -12167,6 +12955,7 @@ def file_task(
     lemmas: Sequence[Lemma],
     result: Result | None = None,
     text: str = "",
+    unknown: UnknownActions = NO_UNKNOWN_ACTIONS,
 ) -> Task:
     """A task whose result stands in a file.
 
@@ -12191,6 +12980,8 @@ def file_task(
         expect=None,
         key="",
         theory_digest=text,
+        unknown_actions=unknown.told,
+        holds_anyway=unknown.holds_anyway,
     )
     if result:
         return Task.with_result(plan, result)
@@ -12277,7 +13068,8 @@ def _claim_task(text: TheoryText, theory: str, lemmas: Sequence[Lemma]) -> Task:
     result = None
     if claimed:
         result = Result(Status.COMPLETED, reason=_claim_words(claimed))
-    return file_task(text.path, theory, text.made_by, lemmas, result, text.model)
+    unknown = text.unknown_actions.get(lemmas[0].name, NO_UNKNOWN_ACTIONS)
+    return file_task(text.path, theory, text.made_by, lemmas, result, text.model, unknown)
 
 
 def _claim_words(claim: Verdict) -> str:
@@ -12308,13 +13100,60 @@ def stored_claim(lemmas: Iterable[Lemma]) -> Verdict | None:
 # Step 5: what reading showed.
 
 
-def _unconfirmed_proofs(rechecks: Iterable[Batch]) -> Iterator[Finding]:
-    for batch in rechecks:
-        for task in batch.tasks.values():
-            # Silence confirms nothing: what has no verdict is not as expected, either.
-            if task.misses_expectation:
-                message = f"{task.plan.prover} does not confirm the proof: {task.outcome}"
-                yield finding("invalid", task, message)
+def _findings_of_rechecks(
+    rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]
+) -> Iterator[Finding]:
+    """What rechecks say against results. What they confirm is noted in the batches."""
+    of_folders = {os.path.realpath(folder): batch for folder, batch in batches.items()}
+    for folder, recheck in rechecks.items():
+        # Both may have been moved together.
+        results = os.path.dirname(os.path.realpath(folder))
+        batch = of_folders.get(results, Batch())
+        for check in recheck.tasks.values():
+            own_id = check.id.removesuffix(RECHECK_MARK)
+            task = batch.tasks.get(own_id)
+            if not check.result:
+                continue
+            if not task:
+                yield from _finding_of_check(check, check)
+            elif not _is_of_present_result(check, task, result_files(results, own_id).proof):
+                words = f"what {check.plan.prover} checked is not known to be what is there now"
+                yield finding("unconfirmed", task, words, NOTE)
+            elif check.verdict == check.plan.expect:
+                own = " (its own proof)" if check.plan.prove else ""
+                batch.apply(Confirmed(own_id, check.plan.prover + own))
+            else:
+                yield from _finding_of_check(check, task)
+
+
+def _is_of_present_result(check: Task, task: Task, proof: str) -> bool:
+    """Whether a check, or a second proof, is about a result as it is now, and its proof file."""
+    if check.plan.expect != task.verdict:
+        return False
+    if check.plan.prove:
+        return check.plan.theory_digest == task.plan.theory_digest
+    return check.plan.checks_proof == file_state_now(proof).digest
+
+
+def _finding_of_check(check: Task, task: Task) -> Iterator[Finding]:
+    """What a check that confirms nothing says of the result of `task`."""
+    by = check.plan.prover
+    if check.outcome == REJECTED:
+        words = f"{by} does not confirm the proof: "
+        if check.is_answered:
+            words += f"by it the lemma is {check.verdict}"
+        elif check.result:
+            words += check.result.reason
+        yield finding("invalid", task, words)
+    elif check.outcome == NOT_REPLAYED:
+        yield finding("unconfirmed", task, f"{by}: {CANT_REPLAY}", NOTE)
+    elif check.is_answered:
+        words = f"{check.plan.expect} in these results, {check.verdict} when {by} proved it"
+        yield finding("disagreement", task, words)
+    elif check.plan.expect and check.verdict != check.plan.expect:
+        what = "its own proof" if check.plan.prove else "the check of the proof"
+        words = f"{by} came to no end of {what}: {check.outcome}"
+        yield finding("unconfirmed", task, words, NOTE)
 
 
 def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
@@ -12324,7 +13163,9 @@ def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
             yield Finding("invalid", file.path, "", message, HINT)
         if file.problem:
             message = f"can't be read as a theory: {file.problem}"
-            yield Finding("invalid", file.path, "", message, NOTE)
+            # Of what people write provers may read more than we; half of a proof is none.
+            rank = WRONG if file.is_printed else NOTE
+            yield Finding("invalid", file.path, "", message, rank)
 
 
 def _runs_without_summary(files: Sequence[EvidenceFile]) -> Iterator[Finding]:
@@ -12513,6 +13354,7 @@ def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
     # What has been proven can be read even when the theory has moved on.
     copies = kept_inputs(batch.header, directory)
     gone: dict[str, None] = {}
+    proofs = ProofFiles(directory)
     for view, tasks in _views_of(batch).items():
         # Our journal says what is assumed, without the theory.
         is_ours = tasks[0].plan.key != ""
@@ -12522,8 +13364,8 @@ def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
             gone[tasks[0].plan.theory] = None
             if view.path in copies:
                 yield from _findings_of_view(view, tasks, copies)
-        for task in tasks:
-            yield from _findings_of_proof(directory, task, view.diff)
+        yield from proofs.findings(tasks, view.diff)
+    yield from proofs.finding_of_lost()
     if gone:
         theories = listed(gone)
         yield Finding("stale", theories, "", "is not there any more to compare with", NOTE)
@@ -12636,18 +13478,57 @@ def _changed_inputs(header: Header) -> set[str]:
     return changed
 
 
-def _findings_of_proof(directory: str, task: Task, diff: bool) -> Iterator[Finding]:
-    """Whether the proof that was kept says what the verdict says."""
-    path = os.path.join(directory, "proofs", task.id + ".spthy")
-    if not task.verdict or not os.path.isfile(path):
-        return
-    try:
-        theory = load_theory(path, diff=diff)
-    except InputError as error:
-        yield finding("invalid", task, f"its proof can't be read: {error}", NOTE)
-        return
-    stored = lemmas_by_name(theory).get(task.plan.lemma, [])
-    yield from judge_proof(task, stored)
+class ProofFiles:
+    """The proofs that are kept in a results directory."""
+
+    def __init__(self, directory: str) -> None:
+        self._folder = os.path.join(directory, "proofs")
+        self._names: set[str] = set()
+        self._lost: list[Task] = []
+        self.are_here = False  # the folder is: who copied the journal alone has no proof at all
+        with suppress(OSError):
+            self._names.update(os.listdir(self._folder))
+            self.are_here = True
+
+    def findings(self, tasks: Iterable[Task], diff: bool) -> Iterator[Finding]:
+        """Whether the proofs of these tasks are whole, and say what the verdicts say."""
+        for task in tasks:
+            if not task.verdict:
+                continue
+            if task.id + ".spthy" in self._names:
+                yield from self._findings_of(task, diff)
+            # Where batch-tamarin keeps them is not known for sure.
+            elif task.is_answered and task.plan.key:
+                self._lost.append(task)
+
+    def finding_of_lost(self) -> Iterator[Finding]:
+        """Which of all these tasks have an answer, and no proof."""
+        if self._lost:
+            ids = listed((task.id for task in self._lost), 3)
+            theories = listed(dict.fromkeys(task.plan.theory for task in self._lost), 3)
+            message = f"{NO_PROOF_FILE} of {plural(len(self._lost), 'result')}: {ids}"
+            rank = WRONG if self.are_here else NOTE
+            yield Finding("missing", theories, "", message, rank)
+
+    def _findings_of(self, task: Task, diff: bool) -> Iterator[Finding]:
+        path = os.path.join(self._folder, task.id + ".spthy")
+        try:
+            theory = load_theory(path, diff=diff)
+        except InputError as error:
+            # What no prover of today prints may be a proof for others; half of a theory is none.
+            rank = WRONG if is_cut(path) else NOTE
+            yield finding("invalid", task, f"its proof can't be read: {error}", rank)
+            return
+        stored = lemmas_by_name(theory).get(task.plan.lemma, [])
+        yield from judge_proof(task, stored)
+
+
+def is_cut(path: str) -> bool:
+    """Whether a file that can't be read as a theory is the beginning of one, or empty."""
+    with suppress(OSError), open(path, "rb") as file:
+        head = file.read(65_536)
+        return not head or _BEGINS_THEORY.match(head) is not None
+    return False
 
 
 # --- Recheck --------------------------------------------------------------------------------------
@@ -12658,7 +13539,8 @@ class Recheck:
 
     They are tasks of a batch of their own. Each stored proof is put into the original theory text,
     alone, which is loaded without `--prove`: checked, not searched. The same verdict is expected.
-    (Tamarin can't always load its own output again.)
+    (Tamarin can't always load its own output again.) What it does not confirm the prover can be
+    asked to prove itself: that is one more batch, in `recheck-ALIAS~proofs/`.
     """
 
     def __init__(self, batch: Batch, directory: str, prover: Prover) -> None:
@@ -12666,6 +13548,7 @@ class Recheck:
         self.results = os.path.abspath(directory)
         self.prover = prover
         self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
+        self.proofs_directory = self.directory + "~proofs"
         self.dependencies: dict[TheoryView, Dependencies] = {}
         # What was proven, not what lies there today.
         self.copies = kept_inputs(batch.header, self.results)
@@ -12691,31 +13574,58 @@ class Recheck:
         """The check of one proof, its theory written. Raises InputError if it can't be checked."""
         theory = self._original(task)
         stored_in = result_files(self.results, task.id).proof
+        checked = file_state_now(stored_in).digest
         stored = load_theory(stored_in, (), theory.diff)
         text = text_to_check(theory, stored, task.plan.lemma)
-        folder = os.path.join(self.results, "recheck", self.prover.alias, task.id)
-        os.makedirs(folder, exist_ok=True)
-        name = os.path.basename(task.plan.theory)
-        path = os.path.join(folder, name)
-        write_file(path, text)
-        link_oracles(theory, task.plan.cwd, folder, self.copies)
         check = replace(
-            task.plan,
-            id=task.id + "~recheck",
-            theory=path,
-            prover=self.prover.alias,
+            self._plan_with(task, theory, text, "recheck"),
+            id=task.id + RECHECK_MARK,
             prove=False,
             assumes=(),
             # The text was made for this check: no other result is of it.
             theory_digest="",
+            checks_proof=checked,
+        )
+        return self._with_dependencies(check)
+
+    def plan_proofs(self, tasks: Iterable[Task], warn: Callable[[str], None]) -> Batch:
+        """Proofs of lemmas, without any that is stored, by the prover that checks."""
+        planned = Batch(self._header(), dependencies=self.dependencies)
+        for task in tasks:
+            try:
+                theory = self._original(task)
+            except InputError as error:
+                warn(f"{task.id} can't be proven: {error}")
+                continue
+            statements = [text for _, text in _statements(theory)]
+            plan = self._plan_with(task, theory, "\n".join(statements) + "\n", "recheck~proofs")
+            planned.apply(self._with_dependencies(replace(plan, prove=True)))
+        return planned
+
+    def _plan_with(self, task: Task, theory: Theory, text: str, folder: str) -> Plan:
+        """The plan of a task with the prover that checks, and a text, which is written."""
+        folder = os.path.join(self.results, folder, self.prover.alias, task.id)
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, os.path.basename(task.plan.theory))
+        write_file(path, text)
+        link_oracles(theory, task.plan.cwd, folder, self.copies)
+        return replace(
+            task.plan,
+            theory=path,
+            prover=self.prover.alias,
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
             raised_from=None,  # to a check the limits that its proof needed are its own
+            # They are told of the result itself.
+            unknown_actions=(),
+            holds_anyway=False,
         )
-        files = {path: file_state_now(path)}
-        self.dependencies[check.view] = Dependencies("", files, {"stored proof": check.key})
-        return check
+
+    def _with_dependencies(self, plan: Plan) -> Plan:
+        files = {plan.theory: file_state_now(plan.theory)}
+        self.dependencies[plan.view] = Dependencies("", files, {"stored proof": plan.key})
+        return plan
 
     def _header(self) -> Header:
         """That of the batch, with this process as its driver."""
@@ -12762,9 +13672,9 @@ def text_to_check(original: Theory, stored: Theory, lemma: str) -> str:
         statement = f"diffLemma {lemma}:"
         statements.insert(-1, (lemma, statement))  # before the theory's `end`
     proofs: list[str] = []
-    for name, text in stored.segments:
-        if name == lemma and _is_proof(name, text):
-            proofs.append(text)
+    for segment in stored.segments:
+        if segment.lemma == lemma and segment.kind == "proof":
+            proofs.append(segment.text)
     # A proof has neither. An axiom that hides behind it would make the check worthless.
     for proof in proofs:
         if '"' in proof or ":" in proof:
@@ -12785,18 +13695,12 @@ def text_to_check(original: Theory, stored: Theory, lemma: str) -> str:
 def _statements(theory: Theory) -> list[tuple[str, str]]:
     """The text to its `end` without proofs: pieces, with the lemma that each is of, or ""."""
     statements: list[tuple[str, str]] = []
-    for name, text in theory.segments:
-        if _is_proof(name, text):
-            continue
-        statements.append((name, text))
-        if text == "end":  # a prover's log goes on behind it
+    for lemma, text, kind in theory.segments:
+        if kind != "proof":
+            statements.append((lemma, text))
+        if kind == "end":  # a prover's log goes on behind it
             break
     return statements
-
-
-def _is_proof(name: str, text: str) -> bool:
-    """Whether a piece of a theory's text is the stored proof of a lemma."""
-    return name != "" and not text.startswith(STATEMENTS)
 
 
 def link_oracles(theory: Theory, cwd: str, folder: str, copies: Mapping[str, str]) -> None:
@@ -12906,6 +13810,9 @@ TABLE_ROWS = 40  # a longer batch shows its problems only
 WORDS = (
     "verified",
     "falsified",
+    CONFIRMED,
+    REJECTED,
+    NOT_REPLAYED,
     "incomplete",
     "timeout",
     "memory limit",
@@ -13003,7 +13910,7 @@ def _notes(row: Row) -> Iterator[str]:
     if result.reason:
         # It may quote the prover at length.
         yield result.reason[:160]
-    for warning in result.warnings:
+    for warning in row.warnings:
         yield f"warning: {warning}"
     if result.cached:
         day = _day(result.ran)
@@ -13690,7 +14597,7 @@ def _remarks(row: Row) -> str:
     """What a person should know of a result beside its figures."""
     result = row.result
     remarks = [row.raised_limit, _shortened(result.reason)]
-    remarks += [_shortened(f"warning: {warning}") for warning in result.warnings]
+    remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
     if result.cached:
         remarks.append(f"cached {_day(result.ran)}".rstrip())
     if row.shared_by > 1:
@@ -14047,7 +14954,7 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "prover", f"{plan.prover} ({prover.flavour} {version})"
     yield "expected", plan.expect or ""
     yield "reason", result.reason
-    yield "warnings", "; ".join(result.warnings)
+    yield "warnings", "; ".join(row.warnings)
     yield "steps", str(result.steps or "")
     yield "takes for granted", ", ".join(plan.assumes)
     yield "options", quoted(plan.options)
@@ -15071,7 +15978,7 @@ def _junit_case(row: Row) -> JUnitCase:
         told = [f"expected {plan.expect}, got {row.told}"]
     if result.reason:
         told.append(result.reason)
-    told += filter(None, result.warnings)
+    told += filter(None, row.warnings)
     message = "; ".join(told)
     tag = _junit_tag(row)
     if tag == "system-out":
@@ -15344,8 +16251,7 @@ def _findings_part(
     for (kind, message), same in lines.items():
         table.add_row(kind, message, listed(_told_places(same, names), 3, "; "))
     yield page.section(table)
-    for kind in dict.fromkeys(each.kind for each in findings):
-        advice = ADVICE[kind]
+    for kind, advice in dict.fromkeys((each.kind, advice_on(each)) for each in findings):
         yield page.paragraph(f"{kind}: {advice}")
 
 
@@ -15615,15 +16521,15 @@ tbody th {
 }
 
 /* Outcomes, in tables and pictures. */
-.verified {
+.verified, .confirmed {
   --fill: var(--accent);
   --sign: "\2713";
 }
-.falsified {
+.falsified, .rejected {
   --fill: color-mix(in srgb, var(--accent) 45%, var(--paper));
   --sign: "\2717";
 }
-.incomplete {
+.incomplete, .not-replayed {
   --fill: color-mix(in srgb, var(--soft) 40%, var(--paper));
 }
 .timeout {
@@ -17172,6 +18078,11 @@ def add_recheck_command(commands: argparse._SubParsersAction[Parser]) -> None:
         help="one of the batch's provers by its alias, a file, or a command on PATH (default: the "
         "recipe's recheck_with)",
     )
+    parser.add_argument(
+        "--prove-rejected",
+        action="store_true",
+        help="let the prover prove the lemmas itself whose proofs it does not confirm",
+    )
     add_batch_arguments(parser)
 
 
@@ -17718,6 +18629,10 @@ def check_notes(batch: Batch, check: CheckJob) -> Iterator[str]:
     # As it was loaded: no lemma was asked for by name.
     plan = replace(task.plan, prove=False)
     yield load_note(check, output)
+    for task_id in check.job.task_ids:
+        asked = batch.tasks[task_id].plan
+        if asked.unknown_actions:
+            yield f"warning: lemma {asked.lemma}: {silence_words(asked)}"
     for warning in prover_warnings(plan, output, check.proof):
         yield f"warning: {warning}"
     yield from oracle_notes(plan, batch.provers[plan.prover])
@@ -18580,7 +19495,7 @@ def winners(batch: Batch) -> list[Measured]:
         options = batch.provers[plan.prover].all_options(plan.options)
         path = os.path.join(plan.cwd, plan.theory)
         is_refused = bool(plan.unreadable) or bool(task.result and task.result.refused)
-        if is_refused or plan.lemma not in _lemmas_now(path, options, plan.flags):
+        if is_refused or plan.lemma not in theory_now(path, options, plan.flags).lemmas:
             gone.append(task.id)
             continue
         prefix = task.id.removesuffix(f"--{plan.lemma}--{plan.prover}").partition("--")[0]
@@ -18899,7 +19814,9 @@ def audit_code(tasks: Sequence[Located], findings: Iterable[Finding], strict: bo
     if not tasks:  # nothing found in nothing is no success
         return 3
     # What rests on a false lemma is a finding already: no closure is needed.
-    return exit_code((each.task for each in tasks), Closure(()))
+    if any(each.task.misses_expectation for each in tasks):
+        return 1
+    return 0 if all(each.task.is_settled for each in tasks) else 3
 
 
 def use_utf8_on_stdout() -> None:
@@ -19221,7 +20138,29 @@ def command_recheck(args: argparse.Namespace) -> int:
     planned = recheck.plan(warn)
     if not planned.tasks:
         raise InputError("no proof of these results can be checked", printable(args.results))
-    return run_batch(planned, recheck.directory, args, args.task).exit_code
+    done = run_batch(planned, recheck.directory, args, args.task)
+    if args.prove_rejected and not done.was_stopped:
+        return prove_rejected(recheck, done, args)
+    return done.exit_code
+
+
+def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace) -> int:
+    """Let the prover prove the lemmas whose proofs it did not confirm; the exit code of all."""
+    unconfirmed: list[Task] = []
+    others: list[Task] = []
+    for check in checks.batch.tasks.values():
+        if check.outcome in UNCONFIRMED:
+            task_id = check.id.removesuffix(RECHECK_MARK)
+            unconfirmed.append(recheck.batch.tasks[task_id])
+        elif check.result:
+            others.append(check)
+    proofs = recheck.plan_proofs(unconfirmed, warn)
+    if not proofs.tasks:
+        return checks.exit_code
+    done = run_batch(proofs, recheck.proofs_directory, args)
+    codes = {done.exit_code, exit_code(others, Closure(()))}
+    # A wrong result is worse news than any number of missing ones.
+    return 1 if 1 in codes else max(codes)
 
 
 def _checking_prover(recipe: Recipe, asked: str) -> Prover:
@@ -19283,7 +20222,7 @@ def run_recipe(
     checked = run_batch(checks, recheck.directory, args)
     if checked.was_stopped or checked.exit_code == 1:
         return checked.exit_code
-    return done.exit_code
+    return done.exit_code or checked.exit_code
 
 
 def cache_to_use(args: argparse.Namespace) -> Cache | None:

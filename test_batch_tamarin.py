@@ -1486,18 +1486,219 @@ def test_a_blank_in_a_constant_counts(load):
 def test_the_token_text_has_a_segment_for_each_item(load):
     segments = load("rule R: [ Fr(~x) ]--[ A( ~x, 'a  b' ) ]->[]\n").segments
     assert segments == (
-        ("", "theory T begin"),
-        ("", "rule R: [Fr(~x)]--[A(~x,'a  b')]->[]"),
-        ("", "end"),
+        ("", "theory T begin", ""),
+        ("", "rule R: [Fr(~x)]--[A(~x,'a  b')]->[]", "rule"),
+        ("", "end", "end"),
     )
 
 
 def test_a_stored_proof_is_a_segment_of_its_own(load):
     segments = load('lemma a: "T" simplify by sorry\nlemma b: "T"').segments
     _, statement, proof, other, _ = segments
-    assert statement == ("a", 'lemma a: "T"')
-    assert proof == ("a", "simplify by sorry")
-    assert other == ("b", 'lemma b: "T"')
+    assert statement == ("a", 'lemma a: "T"', "lemma")
+    assert proof == ("a", "simplify by sorry", "proof")
+    assert other == ("b", 'lemma b: "T"', "lemma")
+
+
+DECLARATIONS = """
+builtins: hashing, xor
+function: f/1
+functions: mac(bitstring, bitstring): bitstring [private], g/2[private, destructor]
+equations: f(<x, y>) = <y, x>, /* here */ g(x, 'a, b') = x
+macros: m(x, y) = <x, <y, x>>, c() = 'c'
+options: translation-progress
+predicate: P(x, y) <=> Ex #i. A(x)@i & not(x = y), Q(x) <=> T
+"""
+
+
+def test_declarations_are_lists_of_the_items_of_a_theory(load):
+    items = load(DECLARATIONS).items
+    assert items.builtins == ("hashing", "xor")
+    assert items.functions == (
+        ("f", "/1", ()),
+        ("mac", "(bitstring,bitstring): bitstring", ("private",)),
+        ("g", "/2", ("private", "destructor")),
+    )
+    assert items.equations == ("f(<x,y>) = <y,x>", "g(x,'a, b') = x")
+    assert items.macros == ("m(x,y) = <x, <y,x>>", "c() = 'c'")
+    assert items.options == ("translation-progress",)
+    assert items.predicates == ("P(x,y) <=> Ex #i. A(x)@i & not(x = y)", "Q(x) <=> T")
+
+
+INCLUDED_RULES = """
+rule (modulo E) R [color=#ff0000, process="in(<x,[y)"]:
+  let x = <a, 'in [ '>
+      y = h(x) in
+  [ In(x), !F(<x, y>)[+] ]--[ A(x, y), _restrict(P(x, 'a)')) ]->[ Out(h(x, y)) ]
+rule NoActions: [ Fr(~n) ] --> [ Out(~n) ]
+end
+rule Behind: []--[Behind()]->[]
+"""
+WITH_INCLUDED_RULES = """
+#ifdef NEVER
+rule Never: []--[Never()]->[]
+#endif
+#include "rules.spthy"
+tactic: t
+"""
+
+
+def test_rules_are_read_with_those_of_included_files_and_none_that_are_disabled(load):
+    items = load(WITH_INCLUDED_RULES, {"rules.spthy": INCLUDED_RULES}).items
+    rule, without_actions = items.rules
+    assert rule == bt.RuleText(
+        name="R",
+        attributes=("color=#ff0000", 'process="in(<x,[y)"'),
+        let_block="x = <a,'in [ '> y = h(x)",
+        premises=("In(x)", "!F(<x,y>)[+]"),
+        actions=("A(x,y)", "_restrict(P(x,'a)'))"),
+        conclusions=("Out(h(x,y))",),
+    )
+    wanted = bt.RuleText("NoActions", (), "", ("Fr(~n)",), (), ("Out(~n)",))
+    assert without_actions == wanted
+    assert items.of_kind("tactic", "process") == ("tactic: t",)
+
+
+STATEMENTS = """
+axiom one [left]: "not 'say \"' = 'x'" // a comment
+lemma two [reuse, output=[spthy], heuristic=o "a]b"]: exists-trace "Ex #i. A('a//')@i" by sorry
+diffLemma Observational_equivalence:
+"""
+
+
+def test_statements_are_read_without_proofs(load):
+    assert load(STATEMENTS, diff=True).items.statements == (
+        bt.Statement("restriction", "one", ("left",), "", "not 'say \"' = 'x'"),
+        bt.Statement(
+            "lemma",
+            "two",
+            ("reuse", "output=[spthy]", 'heuristic=o "a]b"'),
+            "exists-trace",
+            "Ex #i. A('a//')@i",
+        ),
+        bt.Statement("diffLemma", "Observational_equivalence", (), "", ""),
+    )
+
+
+# A rule with the actions Commit/2, Seen/1 and !Kept/1, and formulas of lemmas about others.
+COMMITS = "rule R: [ Fr(~n) ]--[ Commit(~n, 'a'), Seen(<~n, 'b'>), !Kept(~n) ]->[]"
+UNKNOWN_ACTIONS = """
+--- all are known: nothing
+"All x y #i #j. Commit(x, y)@i & Seen(x)@j ==> (Ex #k. !Kept(x)@k) & not (x = h(y))"
+--- the intruder's: nothing
+"All x #i. K(x)@i ==> Ex #j. !KU(x)@j & (Ex #k. KU(x)@k) & (Ex #l. KD(x)@l)"
+--- in a constant: nothing
+"All #i. Seen('Comit(x)@i')@i ==> F"
+--- a slip of the pen: Comit/2 (did you mean Commit/2?), anyway
+"All x y #i. Comit(x, y)@i ==> F"
+--- capitals: COMMIT/2 (did you mean Commit/2?)
+exists-trace "Ex x y #i. COMMIT(x, y) @ #i"
+--- another arity: Seen/2 (did you mean Seen/1?), anyway
+"All x y #i #j. (Commit(x, y)@j & (Seen(x, <y, y>)@i & not (x = y))) ==> x = y"
+--- persistence: Kept/1 (did you mean !Kept/1?)
+"All x #i. Seen(x)@i ==> Ex #j. Kept(x)@j"
+--- nothing like it: Reveal/1
+"All x #i. Seen(x)@i ==> (Ex #j. Reveal(x)@j)"
+--- a premise that may hold: Reveal/1
+"All x #i. Seen(x)@i | Reveal(x)@i ==> F"
+--- a premise that holds without it: Reveal/1
+"All x #i. Seen(x)@i & not (Ex #j. Reveal(x)@j) ==> F"
+--- a quantifier that reaches behind the arrow: Reveal/1
+"All #i. Seen('a')@i & (Ex #j. Reveal('a')@j ==> Seen('a')@j)"
+--- what can't happen does not: Reveal/1, anyway
+"not (Ex x #i #j. Seen(x)@i & Reveal(x)@j)"
+--- what can't happen, and something else: Reveal/1
+"not (Ex x #i. Reveal(x)@i) & (Ex x #i. Seen(x)@i)"
+--- as a prover prints it: Reveal/1, anyway
+all-traces "∀ x #i #j. ((Seen( x ) @ #i) ∧ (Reveal( x ) @ #j)) ⇒ (∃ #k. Seen( x ) @ #k)"
+--- an equivalence: Reveal/1
+"All x #i. Reveal(x)@i ==> F <=> Seen(x)@i"
+--- two of them: A/0, B/0
+exists-trace "Ex #i. A()@i & B()@i"
+--- by a predicate: Comit/2 (did you mean Commit/2?)
+"All x #i. Seen(x)@i ==> Q(x)"
+--- a predicate that nobody uses: nothing
+exists-trace "Ex x #i. Seen(x)@i"
+"""
+
+
+def told_of_unknown(theory):
+    """What its lemma `a` says of unknown actions: `Comit/2 (did you mean Commit/2?), anyway`."""
+    unknown = theory.unknown_actions.get("a")
+    if not unknown:
+        return "nothing"
+    told = ", ".join(unknown.told)
+    return f"{told}, anyway" if unknown.holds_anyway else told
+
+
+@pytest.mark.parametrize("lemma, wanted", cases(UNKNOWN_ACTIONS))
+def test_an_action_in_a_lemma_that_no_rule_has_is_told_with_near_misses(load, lemma, wanted):
+    predicates = "predicates: P(x) <=> Ex #i. Comit(x, 'a')@i, Q(x) <=> P(x) & x = x"
+    theory = load(f"{COMMITS}\n{predicates}\nlemma a: {lemma}")
+    assert told_of_unknown(theory) == wanted
+
+
+# A lemma about the actions A/1 and B/1, whatever it asks of them.
+ABOUT_A_AND_B = 'lemma a: exists-trace "Ex x #i. A(x)@i & B(x)@i"'
+MADE_ACTIONS = """
+--- events of a process: nothing
+let P = event A(<'1', '2'>); 0
+process: P | (new x; event B(x); out(x))
+--- a rule in a process: nothing
+process: [ Fr(~x) ]--[ A(~x), B(h(~x)) ]->[ Out(~x) ]
+--- a function in a process: B/1
+process: event A('1'); out(B('2'))
+--- an event in a comment: B/1
+process: event A('1') // event B('1')
+--- two rules: nothing
+rule One: [ Fr(~x) ] --[ A(~x) ]-> []
+rule Two: [ Fr(~x) ] --[ _restrict(~x = 'B(x)'), B(~x) ]-> []
+--- no action but a fact: A/1, B/1
+rule One: [ A('1') ] --> [ B('1') ]
+--- in a rule that is disabled: A/1, B/1
+#ifdef NEVER
+rule One: [ ] --[ A('1'), B('1') ]-> [ ]
+#endif
+--- a rule that can't be read: nothing
+rule One: [ ] --[ A('1') ]-> [ ]
+rule Two{x}: [ ] --[ B('1') ]-> [ ]
+--- in an included file: nothing
+#include "rules.spthy"
+--- a restriction: A/1, B/1
+restriction r: "Ex x #i. A(x)@i & B(x)@i"
+"""
+
+
+@pytest.mark.parametrize("items, wanted", cases(MADE_ACTIONS))
+def test_what_rules_and_processes_make_is_known(load, items, wanted):
+    files = {"rules.spthy": "rule One: [ ] --[ A('1'), B('1') ]-> [ ]\nend\n"}
+    assert told_of_unknown(load(f"{items}\n{ABOUT_A_AND_B}", files)) == wanted
+
+
+ABOUT_TRANSLATION = (
+    "lemma a: exists-trace "
+    '"Ex x y #i. Insert(x, y)@i & IsIn(x, y)@i & Lock_1(x, y, x)@i & ProgressTo_1(x)@i"'
+)
+
+
+def test_actions_of_the_translation_are_known_where_there_is_a_process(load):
+    assert told_of_unknown(load(f"process: 0\n{ABOUT_TRANSLATION}")) == "nothing"
+    told = "Insert/2, IsIn/2, Lock_1/3, ProgressTo_1/1"
+    assert told_of_unknown(load(ABOUT_TRANSLATION)) == told
+
+
+def test_either_side_of_a_diff_theory_makes_actions(load):
+    sides = "rule R: []--[]->[] left rule R: []--[ A('1') ]->[] right rule R: []--[ B('1') ]->[]"
+    assert told_of_unknown(load(f"{sides}\n{ABOUT_A_AND_B}", diff=True)) == "nothing"
+    proof_steps = 'lemma a: "All #i. DiffProtoR()@i ==> F"'
+    assert told_of_unknown(load(f"{sides}\n{proof_steps}", diff=True)) == "nothing"
+
+
+def test_the_parts_of_an_accountability_lemma_have_its_actions_and_those_of_its_tests(load):
+    items = 'test t: "Ex #i. Blamed(x)@i"\nlemma acc: t accounts for "not (Ex #i. Unfair()@i)"'
+    unknown = load(items).unknown_actions
+    assert set(unknown) >= {"acc_t_suff", "acc_verif_empty"}
+    assert set(unknown["acc_t_suff"].told) == {"Blamed/1", "Unfair/0"}
 
 
 # Where more than its own text and what it assumes can matter to a lemma.
@@ -7041,7 +7242,7 @@ def test_what_a_lemma_depends_on_fixes_the_text_without_other_lemmas(lab):
 def text_that_matters(theory, lemma):
     """The segments of a theory without those of lemmas that a lemma doesn't assume."""
     matters = {"", lemma.name, *lemma.assumes}
-    return tuple(text for name, text in theory.segments if name in matters)
+    return tuple(segment.text for segment in theory.segments if segment.lemma in matters)
 
 
 # A model of what Tamarin's answer depends on, simpler than the program's and independent of it.
@@ -9766,6 +9967,46 @@ def test_a_kept_proof_that_is_no_theory_is_a_note(one_failed, audit):
     assert told.findings("invalid") == []
 
 
+@pytest.fixture
+def bell_proofs(lab):
+    """Results of bell.spthy with a proof of each lemma, and their folder of proofs."""
+    lab.write("bell.spthy", BELL)
+    lab.prover(BELL_PROVER)
+    lab.recipe(theory_file="bell.spthy", lemmas=[{"name": "quiet"}, {"name": "still"}])
+    lab.run("run", "recipe.json", code=0)
+    return lab.results / "proofs"
+
+
+def test_a_proof_file_that_is_lost_is_a_finding(bell_proofs, audit):
+    assert audit("results", code=0).findings("missing") == []
+    (bell_proofs / "t--quiet--fake.spthy").unlink()
+    told = audit("results", code=1)
+    assert told.findings("missing") == ["no proof file of 1 result: t--quiet--fake"]
+
+
+def test_that_a_journal_was_copied_without_any_proof_is_a_note(bell_proofs, audit):
+    shutil.rmtree(bell_proofs)
+    told = audit("results", code=0)
+    assert "no proof file of 2 results: t--quiet--fake, t--still--fake" in told.notes("missing")
+
+
+def test_a_proof_file_that_is_cut_is_a_finding(bell_proofs, audit):
+    path = bell_proofs / "t--quiet--fake.spthy"
+    path.write_text(path.read_text().removesuffix("end\n"))
+    (message,) = audit("results", code=1).findings("invalid")
+    assert message.startswith("quiet: its proof can't be read: ")
+    assert "the theory has no 'end'" in message
+
+
+def test_a_printed_theory_that_is_cut_is_a_finding_and_a_source_a_note(lab, audit):
+    cut = BELL.removesuffix("end\n")
+    lab.write("d/source.spthy", cut)
+    lab.write("d/printed.spthy", cut.replace("rule Ring", "rule (modulo E) Ring"))
+    told = audit("d", code=1)
+    assert len(told.findings("invalid")) == 1
+    assert len(told.notes("invalid")) == 1
+
+
 def test_neither_a_comment_nor_a_date_makes_results_stale(lab, one_failed, audit):
     path = lab.write("t.spthy", "// a comment changes nothing\n" + THEORY)
     os.utime(path, (2**32, 2**32))
@@ -10602,6 +10843,91 @@ def test_a_maude_that_the_prover_does_not_support_is_a_note(lab, audit):
     lab.write("b.log", maude + BELL_LOG)
     warnings = audit("b.log", code=0).notes("warning")
     assert "calm: Maude 3.2 is not supported by this prover" in warnings
+
+
+def test_a_maude_that_is_called_unsupported_behind_the_printed_theory_is_a_note(lab, audit):
+    # ../shared/transcripts/version-old-maude
+    printed = printed_theory().replace("Maude version 3.4", "Maude version 3.2 (unsupported)")
+    lab.write("b.log", printed + BELL_LOG)
+    warnings = audit("b.log", code=0).notes("warning")
+    assert "calm: Maude 3.2 is not supported by this prover" in warnings
+
+
+def test_a_warning_of_maude_counts_on_stdout_too(tmp_path):
+    stdout = tmp_path / "out"
+    stdout.write_text(" 'maude --version' returned unsupported version '3.2'\n" + BELL_LOG)
+    assert bt.read_output(str(stdout), str(tmp_path / "none")).old_maude == "3.2"
+
+
+def test_advice_fits_what_was_warned_of(lab, run_here):
+    printed = printed_theory().replace("Maude version 3.4", "Maude version 3.2 (unsupported)")
+    log = BELL_LOG.replace("  calm", COMPLAINTS_IN_SUMMARY + "  calm")
+    lab.write("a.spthy", printed.removesuffix("\nend\n") + COMPLAINTS + log)
+    told = run_here("audit", "a.spthy", code=0).out
+    assert "warning: use a version of Maude that the prover names as supported" in told
+    assert "warning: they say nothing of the verdict" in told
+    assert "warning: correct the theory" in told
+
+
+# --- Lemmas that say nothing ----------------------------------------------------------------------
+
+SILENT_BELL = BELL.replace("Rings(b) @ i ==> F", "Ring(b) @ i ==> F")
+SILENT = (
+    "true of every trace, whatever the rules do: "
+    "no rule has the action Ring/1 (did you mean Rings/1?)"
+)
+
+
+@pytest.fixture
+def silent_run(lab):
+    """A run of a theory whose lemma `calm` is about an action that no rule has."""
+    lab.write("bell.spthy", SILENT_BELL)
+    lab.prover(VERIFY)
+    lab.recipe(theory_file="bell.spthy", lemmas=[{"name": "calm"}, {"name": "quiet"}])
+    return lab.run("run", "recipe.json", code=0)
+
+
+def test_a_lemma_that_says_nothing_is_a_note_of_an_audit(silent_run, audit):
+    told = audit("results", code=0)
+    assert told.notes("unknown-action") == [f"calm: {SILENT}"]
+
+
+def test_a_lemma_that_says_nothing_is_told_by_the_run_its_reports_and_check(lab, silent_run):
+    assert SILENT in silent_run.stdout
+    assert SILENT in lab.run("report", "results", "-f", "junit", code=0).stdout
+    assert "no rule has the action Ring/1" in lab.run("report", "results", "-f", "md").stdout
+    assert f"lemma calm: {SILENT}" in lab.run("check", "recipe.json").stdout
+
+
+def test_an_action_that_never_comes_beside_others_is_told_otherwise(lab, audit):
+    lab.write("d/bell.spthy", BELL.replace("K(b) @ j", "Leaks(b) @ j"))
+    lab.write("d/log", BELL_LOG)
+    told = audit("d", code=0)
+    words = "no rule has the action Leaks/1"
+    assert told.notes("unknown-action") == [f"quiet: {words}", f"still: {words}"]
+
+
+def test_of_a_lemma_that_says_nothing_it_is_told_once_however_often_it_was_proven(lab, audit):
+    lab.write("d/bell.spthy", SILENT_BELL)
+    for name in ("one", "two"):
+        lab.write(f"d/{name}.log", printed_theory(SILENT_BELL) + BELL_LOG)
+    told = audit("d", code=0)
+    assert told.notes("unknown-action") == [f"calm: {SILENT}"]
+
+
+def test_a_printed_theory_alone_does_not_tell_which_actions_its_rules_have(lab, audit):
+    # ../shared/cases/vacuity_falsified_exists: a rule without variants is not printed.
+    without_rules = re.sub("^rule .*\n", "", BELL, flags=re.MULTILINE)
+    lab.write("d/log", printed_theory(without_rules) + BELL_LOG)
+    assert "unknown-action" not in audit("d", code=0).kinds
+
+
+def test_where_flags_decide_on_rules_a_log_without_them_says_nothing_of_actions(lab, audit):
+    ring = "rule Also: []--[ Ring('b') ]->[]"
+    text = SILENT_BELL.replace("rule", f"#ifdef ALSO\n{ring}\n#endif\nrule", 1)
+    lab.write("d/bell.spthy", text)
+    lab.write("d/log", BELL_LOG)
+    assert "unknown-action" not in audit("d", code=0).kinds
 
 
 # --- Expectations and baselines -------------------------------------------------------------------
@@ -13819,7 +14145,7 @@ def test_the_demo_recipe_is_a_good_story_that_its_own_prover_confirms(tmp_path):
     assert "tamarin-prover" not in page
     assert "0 findings and 0 notes" in lab.run("audit", "results-demo", code=0).stdout
     done = lab.run("recheck", "results-demo", "--prover", "demo", code=0)
-    assert "10 tasks: 7 verified, 3 falsified\n" in done.stdout
+    assert "10 tasks: 10 confirmed\n" in done.stdout
     assert "0 findings and 0 notes" in lab.run("audit", "results-demo", code=0).stdout
 
 
@@ -13861,6 +14187,12 @@ summary <<END
 END
 """
 UNSURE = CHECKER.replace("three (all-traces): verified", "three (all-traces): analysis incomplete")
+# It checks a proof with a step that it does not know.
+FOREIGN = 'echo "by sorry /* invalid proof step encountered */" > "$OUT"\n' + UNSURE
+# It answers, or has none, when it is asked to prove the lemma itself.
+PROVES_ITSELF = (
+    'case "$*" in *--prove*) echo "  $LEMMA (all-traces): VERDICT" | summary; exit;; esac\n'
+)
 
 
 def recipe_to_recheck(lab, finder=FINDER, checker=CHECKER, **config):
@@ -13906,7 +14238,7 @@ def test_recheck_is_a_batch_of_its_own_that_expects_the_same_verdicts(lab):
     before = lab.journal.read_bytes()
     done = recheck(lab, code=0)
     assert lab.journal.read_bytes() == before
-    assert "2 tasks: 2 verified" in done.stdout
+    assert "2 tasks: 2 confirmed" in done.stdout
     one, three = lab.events("task", "results/recheck-trusted")
     assert one["expect"] == "verified"
     assert three["expect"] == "verified"
@@ -13922,7 +14254,8 @@ def test_recheck_takes_nothing_but_a_proof_from_the_stored_file(lab):
 def test_a_verdict_that_a_recheck_does_not_confirm_is_not_as_expected(lab):
     found_proofs(lab, checker=UNSURE)
     done = recheck(lab, code=1)
-    assert re.search(r"^incomplete +t--three--.* expected verified!", done.stdout, re.MULTILINE)
+    assert re.search(r"^rejected +t--three--.* expected verified!", done.stdout, re.MULTILINE)
+    assert "the stored proof leaves cases open" in done.stdout
     assert "1 not as expected" in done.stdout
 
 
@@ -13933,6 +14266,71 @@ def test_a_verdict_that_a_recheck_does_not_confirm_is_a_finding_of_an_audit(lab)
     (finding,) = (each for each in report["findings"] if not each["note"])
     assert finding["kind"] == "invalid"
     assert finding["lemma"] == "three"
+    assert finding["theory"] == "t.spthy"
+
+
+def test_an_audit_says_who_confirmed_a_result(lab, audit):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    assert audit("results", code=0).states["one"] == "verified, confirmed by trusted"
+
+
+def test_a_recheck_counts_for_the_proof_that_was_checked_only(lab, audit):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    proof = lab.results / "proofs" / "t--one--fake.spthy"
+    proof.write_text(proof.read_text() + "// another file")
+    told = audit("results", code=0)
+    assert told.states["one"] == "verified"
+    assert told.states["three"] == "verified, confirmed by trusted"
+    words = "what trusted checked is not known to be what is there now"
+    assert told.notes("unconfirmed") == [f"one: {words}"]
+
+
+def test_a_step_that_a_prover_cannot_replay_says_nothing_against_the_proof(lab, audit):
+    found_proofs(lab, checker=FOREIGN)
+    done = recheck(lab, code=3)
+    assert "2 tasks: 1 confirmed, 1 not replayed" in done.stdout
+    told = audit("results", code=0)
+    assert told.notes("unconfirmed") == [f"three: trusted: {bt.CANT_REPLAY}"]
+    assert "invalid" not in told.kinds
+
+
+def test_a_recheck_that_came_to_no_end_says_nothing_against_the_proof(lab, audit):
+    found_proofs(lab, checker="exit 1\n")
+    recheck(lab, code=3)
+    told = audit("results", code=0)
+    words = "trusted came to no end of the check of the proof: failed"
+    assert told.notes("unconfirmed") == [f"one: {words}", f"three: {words}"]
+    assert "invalid" not in told.kinds
+
+
+def test_a_proof_that_shows_the_opposite_is_a_finding(lab, audit):
+    opposite = CHECKER.replace("three (all-traces): verified", "three (all-traces): falsified")
+    found_proofs(lab, checker=opposite)
+    recheck(lab, code=1)
+    words = "trusted does not confirm the proof: by it the lemma is falsified"
+    assert audit("results", code=1).findings("invalid") == [f"three: {words}"]
+
+
+@pytest.mark.parametrize("checker", [FOREIGN, UNSURE], ids=["not replayed", "rejected"])
+def test_who_confirms_no_proof_can_prove_the_lemma_itself(lab, audit, checker):
+    own = PROVES_ITSELF.replace("VERDICT", "verified (2 steps)")
+    found_proofs(lab, checker=own + checker)
+    done = recheck(lab, "--prove-rejected", code=0)
+    assert "1 task: 1 verified" in done.stdout
+    assert audit("results", code=1 if checker is UNSURE else 0).states["three"] == (
+        "verified, confirmed by trusted (its own proof)"
+    )
+
+
+def test_a_prover_that_finds_the_opposite_itself_is_a_finding(lab, audit):
+    own = PROVES_ITSELF.replace("VERDICT", "falsified - found trace (2 steps)")
+    found_proofs(lab, checker=own + FOREIGN)
+    recheck(lab, "--prove-rejected", code=1)
+    told = audit("results", code=1)
+    words = "verified in these results, falsified when trusted proved it"
+    assert told.findings("disagreement") == [f"three: {words}"]
 
 
 def test_recheck_checks_the_tasks_that_are_asked_for(lab):
@@ -13997,7 +14395,8 @@ def test_recheck_with_checks_all_proofs_when_the_batch_has_ended(lab):
     finder = "[ ! -e checked ] || exit 1\n" + FINDER
     recipe_to_recheck(lab, finder, recheck_with="trusted", global_max_cores=2)
     done = lab.run("run", "recipe.json", code=0)
-    assert done.stdout.count("2 tasks: 2 verified") == 2
+    assert "2 tasks: 2 verified" in done.stdout
+    assert "2 tasks: 2 confirmed" in done.stdout
     for place in ("results", "results/recheck-trusted"):
         assert len(lab.events("start", place)) == 2
         assert len(lab.events("end", place)) == 1
@@ -14016,7 +14415,7 @@ def test_recheck_with_checks_proofs_from_the_cache_as_well(lab):
 def test_what_recheck_with_does_not_confirm_decides_the_exit_code(lab):
     silent = '\nsummary "  one (all-traces): verified (9 steps)"\n'
     recipe_to_recheck(lab, checker=silent, recheck_with="trusted")
-    done = lab.run("run", "recipe.json", code=1)
+    done = lab.run("run", "recipe.json", code=3)
     assert "the prover's summary has no line for lemma 'three'" in done.stdout
 
 
