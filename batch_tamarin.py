@@ -6456,16 +6456,21 @@ def _matches_without_else(run: Circumstances) -> Iterator[Met]:
 
 
 def _has_sided_restriction(run: Circumstances) -> Iterator[Met]:
-    related: list[Statement] = []
-    for statement in _with_formulas(run.text, "restriction"):
-        if not {"left", "right"}.isdisjoint(statement.attributes):
-            yield _met_in(statement, Weight.ADVISORY)
+    restrictions = list(_with_formulas(run.text, "restriction"))
+    # A prover prints what holds for both sides once for each.
+    sides: dict[tuple[str, str], set[str]] = {}
+    for statement in restrictions:
+        side = {"left", "right"}.intersection(statement.attributes)
+        sides.setdefault((statement.name, statement.formula), set()).update(side)
+    for (name, _), of_restriction in sides.items():
+        if len(of_restriction) == 1:
+            yield Met(Weight.ADVISORY, f"restriction {name}, of one side")
             return
+    for statement in restrictions:
         if tokens_of(statement.formula).count("@") > 1:
-            related.append(statement)
-    if related:
-        where = f"restriction {related[0].name} relates two events"
-        yield Met(Weight.NOTE, where)
+            where = f"restriction {statement.name}, which relates two events"
+            yield Met(Weight.NOTE, where)
+            return
 
 
 def _has_restriction(run: Circumstances) -> Iterator[Met]:
@@ -6482,9 +6487,12 @@ def _has_embedded_restriction(run: Circumstances) -> Iterator[Met]:
 
 
 def _has_sided_sources(run: Circumstances) -> Iterator[Met]:
-    for lemma in run.text.lemmas:
-        if lemma.is_sources and not {"left", "right"}.isdisjoint(lemma.attributes):
-            yield Met(Weight.ADVISORY, f"lemma {lemma.name}")
+    # Not by their attributes: a prover prints what holds for both sides once for each.
+    sides = Counter(lemma.name for lemma in run.text.lemmas if lemma.is_sources)
+    for name, count in sides.items():
+        # What --auto-sources adds is made for each side by itself.
+        if count == 1 and not name.startswith(AUTO_SOURCES_LEMMA):
+            yield Met(Weight.ADVISORY, f"lemma {name}")
             return
 
 
@@ -11776,7 +11784,7 @@ TouchedTexts = Mapping[str, Sequence[Touch]]
 
 _NO_PROVER = "which prover it was, or which version, is not known"
 _NO_TEXT = "the text that was proven is not known"
-_NO_OPTIONS = "the options of the prover are not known"
+_NO_OPTIONS = "the options of the prover are not known: "
 
 
 class KnownProblems:
@@ -11846,7 +11854,11 @@ class KnownProblems:
             return conditions_met(Circumstances(theory, reader.options_of(task.plan), timed_out))
         # Of what stands in a file the text was judged when it was read.
         digest = task.plan.theory_digest
-        self._leave(_NO_OPTIONS if digest in self._texts else _NO_TEXT, tasks)
+        if digest in self._texts:
+            by_options = [each.id for each in ADVISORIES.values() if OPTIONS_NEEDED in each.needs]
+            self._leave(_NO_OPTIONS + ", ".join(by_options), tasks)
+        else:
+            self._leave(_NO_TEXT, tasks)
         without_text = conditions_met(Circumstances(None, None, timed_out))
         return [*self._texts.get(digest, ()), *without_text]
 
@@ -15822,13 +15834,14 @@ def audit_report(
     ok: bool,
     batches: Mapping[str, Batch],
     findings: Sequence[Finding],
-    problems: KnownProblems,
     details: bool,
+    problems: KnownProblems | None = None,
 ) -> str:
     """What an audit found, as a table for a terminal or in one of the formats of REPORTS.
 
     CSV: a line for each result, then one for each finding. `details`: pages show every lemma.
     """
+    problems = problems or KnownProblems(batches)
     rows = [AuditRow(row.directory, row) for row in rows_of_batches(batches, problems)]
     not_judged = problems.not_judged
     if form == "json":
@@ -15989,14 +16002,18 @@ def _place_of(each: Finding) -> str:
 
 def _known_problems_table(findings: Iterable[Finding]) -> Table:
     """The known problems of provers that touch verdicts, those that say the same in one line."""
-    places: dict[tuple[str, Applied], dict[str, None]] = {}
+    lemmas: dict[tuple[str, Applied], dict[str, dict[str, None]]] = {}  # by theory
     for each in findings:
         if each.problem:
-            places.setdefault((each.kind, each.problem), {})[_place_of(each)] = None
+            theories = lemmas.setdefault((each.kind, each.problem), {})
+            theories.setdefault(each.theory, {})[each.lemma] = None
     table = Table("Known problems of provers")
     table.add_columns("kind", "known problem", "what", "where", "reference", "what to do")
-    for (kind, problem), known in places.items():
-        where = listed(known, 3)
+    for (kind, problem), theories in lemmas.items():
+        places = [f"{theory}: {listed(names, 3)}" for theory, names in theories.items()]
+        where = "; ".join(places[:3])
+        if len(places) > 3:
+            where += f"; {len(places) - 3:,} more"
         advice = problem.advisory.advice
         table.add_row(kind, problem.name, problem.message, where, problem.references, advice)
     return table
@@ -18662,7 +18679,7 @@ def command_audit(args: argparse.Namespace) -> int:
     kinds = list(ADVICE)
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
     code = audit_code(tasks, findings, args.strict)
-    text = audit_report(args.format, code == 0, batches, findings, problems, args.details)
+    text = audit_report(args.format, code == 0, batches, findings, args.details, problems)
     _print_audit(text, args.format)
     return code
 
