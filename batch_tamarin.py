@@ -694,6 +694,10 @@ class Plan:
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
     unreadable: SharedText = field(default="", metadata=SPARSE)
+    # Actions in the lemma's formula that nothing in the theory makes, with near misses, and whether
+    # it is true of every trace because of that.
+    unknown_actions: tuple[str, ...] = field(default=(), metadata=SPARSE)
+    holds_anyway: bool = field(default=False, metadata=SPARSE)
 
     @property
     def view(self) -> TheoryView:
@@ -1396,6 +1400,16 @@ class OracleRanking(NamedTuple):
     name: str  # "": the default
 
 
+class UnknownActions(NamedTuple):
+    """Actions in the formula of a lemma that nothing in the theory makes."""
+
+    told: tuple[str, ...]  # each with near misses: `Comit/2 (did you mean Commit/2?)`
+    holds_anyway: bool  # the lemma is true of every trace, because its premise never holds
+
+
+NO_UNKNOWN_ACTIONS = UnknownActions((), holds_anyway=False)
+
+
 class Segment(NamedTuple):
     """The token text of one item, or of the stored proof of a lemma."""
 
@@ -1433,6 +1447,7 @@ class Theory:
     oracle_rankings: tuple[OracleRanking, ...]
     # Why a lemma can't be judged by its text and what it assumes alone; "": it can.
     cannot_split: str
+    asks_for_flags: bool  # some #ifdef stands in it: other flags would make it another theory
     tokens: TokenText = field(repr=False, compare=False)
 
     @property
@@ -1444,6 +1459,17 @@ class Theory:
     def items(self) -> TheoryItems:
         """What the items say, beyond the names of the lemmas."""
         return TheoryItems(self.segments)
+
+    @functools.cached_property
+    def unknown_actions(self) -> Mapping[str, UnknownActions]:
+        """By the name of a lemma the actions in its formula that nothing here makes, if any."""
+        as_written = find_unknown_actions(self.items)
+        found: dict[str, UnknownActions] = {}
+        for lemma in self.lemmas:
+            unknown = as_written.get(lemma.parent or lemma.name)
+            if unknown:
+                found[lemma.name] = unknown
+        return found
 
     @functools.cached_property
     def digest(self) -> str:
@@ -1520,6 +1546,7 @@ def load_theory(
         configuration=reading.configuration,
         oracle_rankings=tuple(dict.fromkeys(reading.rankings)),
         cannot_split=_why_not_split(reading, lemmas, auto_sources),
+        asks_for_flags=reading.has_ifdef,
         tokens=reading.tokens,
     )
 
@@ -1905,6 +1932,7 @@ class TheoryReading:
     words: set[str] = field(default_factory=set)  # that began an item; `diff` for the operator
     tests: set[str] = field(default_factory=set)  # names of the case tests
     counts_ifdefs: bool = False  # in disabled branches, as tamarin-rs does
+    has_ifdef: bool = False  # that is obeyed
     passed_ifdef: bool = False  # in a disabled branch, without counting
 
     def add_proof_end(self, word: str) -> None:
@@ -2531,6 +2559,7 @@ class Preprocessor:
 
     def _ifdef(self, start: int) -> None:
         cursor = self._cursor
+        self._reading.has_ifdef = True
         if FlagFormula(cursor, self._flags).holds():
             self._branches.append(_Branch(start, is_else=False))
             return
@@ -3515,6 +3544,260 @@ def _start_of_term(tokens: Tokens, end: int) -> int:
             break
         place -= 1
     return max(place, 0)
+
+
+# --- Actions that no rule has ---------------------------------------------------------------------
+
+# A lemma about an action that never comes says less than it seems to, or nothing at all. Older
+# versions of Tamarin warn of it ("Inexistent lemma actions"), 1.11 and 1.12 don't. What counts as
+# known is read from Wellformedness.hs.
+
+# Intruder rules have these, whatever their arity and multiplicity.
+_OF_INTRUDER = ("K", "KU", "KD", "DED")
+# --auto-sources, and diff mode (getRuleName in Wellformedness.hs), add actions of these names.
+_ADDED_PREFIXES = ("AUTO_", "DiffProto", "DiffIntr")
+# What the translation of a process makes of all but events (actionToFact in Sapic/Facts.hs).
+_OF_TRANSLATION = re.compile(
+    r"Init|Event|Send|Receive|IsIn|IsNotSet|Insert|Delete|ChannelIn|(?:Unl|L)ock(?:_\w+)?"
+    r"|Pred_\w+|Progress(?:From|To)_\w+"
+)
+_FACT = re.compile(r"(!?) ?([^\W_]\w*) ?\((.*)\)", re.DOTALL)
+_ACTIONS_IN_PROCESS = re.compile(r"-- ?\[([^\[\]]*)\] ?->")
+_PARENTHESIS = re.compile(r"(?P<name>(?:! ?)?[^\W_]\w*) ?\(|\(|\)")
+# What joins the parts of a formula; a quantifier reaches to the end of its bracket.
+_JOINT = re.compile(r"[()&∧|∨⇒⇔∀∃]|==>|<=>|(?<!\w)(?:All|Ex)(?!\w)")
+_UNIVERSAL = re.compile(r"(?:All|∀)(?!\w)[^.]*\.")
+_NO_EXISTENTIAL = re.compile(r"(?:not|¬) ?(?P<bracket>\( ?)?(?:Ex|∃)(?!\w)[^.]*\.")
+_ACTION_ATOM = re.compile(r"(.*\)) ?@ ?#? ?\w+", re.DOTALL)
+_MOST_PARTS = 100  # of a premise that are looked at
+
+
+class FactName(NamedTuple):
+    """What tells facts apart: `A/2` never meets `A/1`, nor `!A/2`."""
+
+    name: str  # with its `!`
+    arity: int
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.arity}"
+
+
+def find_unknown_actions(items: TheoryItems) -> dict[str, UnknownActions]:
+    """By lemma, as written, the unknown actions in its formula, if any.
+
+    Those of predicates and case tests that it uses count. What can't be known isn't told.
+    """
+    known = _known_actions(items)
+    if known is None:
+        return {}
+    formulas = _Formulas(items)
+    has_process = bool(items.of_kind("process"))
+    found: dict[str, UnknownActions] = {}
+    for lemma in items.statements:
+        if lemma.kind != "lemma":
+            continue
+        unknown: dict[FactName, None] = {}
+        for action in formulas.actions_of(lemma):
+            if action not in known and not _may_be_added(action.name, has_process):
+                unknown[action] = None
+        if unknown:
+            told = tuple(_with_near_misses(action, known) for action in unknown)
+            found[lemma.name] = UnknownActions(told, _holds_without(lemma, unknown))
+    return found
+
+
+def _known_actions(items: TheoryItems) -> set[FactName] | None:
+    """All that rules and processes say they make; None where a rule can't be read."""
+    facts = [FactName("K", 1)]
+    for rule in items.rules:
+        if not rule.name:
+            return None
+        facts += _facts_in(rule.actions)
+    # A process that nothing calls counts, too: that is not looked for.
+    for process in items.of_kind("process", "let", "equivLemma", "diffEquivLemma"):
+        for event in _applications(process):
+            if process.endswith("event ", 0, event.start):
+                facts.append(event.fact)
+        for actions in _ACTIONS_IN_PROCESS.findall(_blanked(_QUOTED, process)):
+            facts += _facts_in(split_list(actions))
+    return set(facts)
+
+
+def _facts_in(texts: Iterable[str]) -> Iterator[FactName]:
+    for text in texts:
+        fact = _FACT.match(text)
+        if fact:
+            arguments = split_list(fact[3], _PAIR_OR_COMMA)
+            yield FactName(fact[1] + fact[2], len(arguments))
+
+
+def _may_be_added(name: str, has_process: bool) -> bool:
+    """Whether Tamarin itself may add actions of this name to the theory."""
+    if name.lstrip("!") in _OF_INTRUDER[1:] or name.startswith(_ADDED_PREFIXES):
+        return True
+    return has_process and _OF_TRANSLATION.fullmatch(name) is not None
+
+
+def _with_near_misses(action: FactName, known: Collection[FactName]) -> str:
+    import difflib
+
+    # One that differs in case, arity or multiplicity alone is nearer than any other.
+    near = [
+        fact for fact in known if fact.name.strip("!").lower() == action.name.strip("!").lower()
+    ]
+    if not near:
+        names = {fact.name for fact in known}
+        alike = difflib.get_close_matches(action.name, names, n=2, cutoff=0.75)
+        near = [fact for fact in known if fact.name in alike]
+    if not near:
+        return str(action)
+    words = " or ".join(map(str, sorted(near)[:3]))
+    return f"{action} (did you mean {words}?)"
+
+
+class _Application(NamedTuple):
+    """A name with arguments in brackets: a fact, a predicate or a function."""
+
+    name: str  # with its `!`
+    start: int  # where the name begins
+    arguments: str
+    end: int  # behind its bracket
+
+    @property
+    def fact(self) -> FactName:
+        return FactName(self.name, len(split_list(self.arguments, _PAIR_OR_COMMA)))
+
+
+def _applications(text: str) -> Iterator[_Application]:
+    """All names with arguments in a text, inner ones first."""
+    open_brackets: list[re.Match[str]] = []
+    for event in _PARENTHESIS.finditer(_blanked(_CONSTANT, text)):
+        if event.group() != ")":
+            open_brackets.append(event)
+        elif open_brackets:
+            head = open_brackets.pop()
+            if head["name"]:
+                name = head["name"].replace(" ", "")
+                arguments = text[head.end() : event.start()]
+                yield _Application(name, head.start(), arguments, event.end())
+
+
+class _Formulas:
+    """The actions in formulas, with those of the predicates and case tests that they use."""
+
+    def __init__(self, items: TheoryItems) -> None:
+        self._tests = {each.name: each.formula for each in items.statements if each.kind == "test"}
+        self._predicates: dict[str, str] = {}
+        for text in items.predicates:
+            head = _PREDICATE_HEAD.match(text)
+            if head:
+                self._predicates[_NO_WORD.split(text, maxsplit=1)[0]] = text[head.end() :]
+
+    def actions_of(self, lemma: Statement) -> Iterator[FactName]:
+        """The actions in its formula."""
+        waiting = [lemma.formula]
+        tests, _, accounts = lemma.quantifier.rpartition("account")
+        if accounts:
+            waiting += [self._tests.get(test, "") for test in split_list(tests)]
+        used: set[str] = set()
+        while waiting:
+            formula = waiting.pop()
+            for application in _applications(formula):
+                name = application.name
+                if formula[application.end : application.end + 2].lstrip().startswith("@"):
+                    yield application.fact
+                elif name in self._predicates and name not in used:
+                    used.add(name)
+                    waiting.append(self._predicates[name])
+
+
+def _holds_without(lemma: Statement, unknown: Collection[FactName]) -> bool:
+    """Whether a lemma is true of every trace because these actions never come.
+
+    It is where one of them stands in the premise of `All ... ==> ...`, or in `not (Ex ...)`, alone
+    or beside `&`. Formulas of other forms aren't judged.
+    """
+    if lemma.quantifier not in ("", "all-traces"):
+        return False
+    waiting = _never_together(_unwrapped(lemma.formula))
+    for _ in range(_MOST_PARTS):
+        if not waiting:
+            break
+        part = _unwrapped(waiting.pop())
+        atom = _ACTION_ATOM.fullmatch(part)
+        if atom and any(fact in unknown for fact in _facts_in([atom[1]])):
+            return True
+        inner = _conjuncts(part)
+        if len(inner) > 1:
+            waiting += inner
+    return False
+
+
+def _never_together(formula: str) -> list[str]:
+    """Parts of a formula which is true where one of them never holds."""
+    universal = _UNIVERSAL.match(formula)
+    if universal:
+        return _premise(_unwrapped(formula[universal.end() :]))
+    negated = _NO_EXISTENTIAL.match(formula)
+    if not negated:
+        return []
+    body = formula[negated.end() :]
+    if negated["bracket"]:
+        wrapped = formula[negated.start("bracket") :]
+        if _unwrapped(wrapped) == wrapped:  # it goes on behind the bracket
+            return []
+        body = body[:-1]
+    return _conjuncts(_unwrapped(body))
+
+
+def _premise(formula: str) -> list[str]:
+    """What stands left of `==>`, in parts; nothing where it is no such formula."""
+    joints = _outer_joints(formula)
+    if any(joint.group() in ("<=>", "⇔") for joint in joints):
+        return []
+    for joint in joints:
+        if joint.group() in ("==>", "⇒"):
+            return _conjuncts(formula[: joint.start()])
+    return []
+
+
+def _conjuncts(formula: str) -> list[str]:
+    """The parts of a formula between `&`; nothing where others join them."""
+    parts: list[str] = []
+    begin = 0
+    for joint in _outer_joints(formula):
+        if joint.group() not in "&∧":
+            return []
+        parts.append(formula[begin : joint.start()])
+        begin = joint.end()
+    return [*parts, formula[begin:]]
+
+
+def _outer_joints(formula: str) -> list[re.Match[str]]:
+    """What joins the parts of a formula, outside of brackets."""
+    joints: list[re.Match[str]] = []
+    depth = 0
+    for joint in _JOINT.finditer(_blanked(_CONSTANT, formula)):
+        if joint.group() == "(":
+            depth += 1
+        elif joint.group() == ")":
+            depth -= 1
+        elif depth == 0:
+            joints.append(joint)
+    return joints
+
+
+def _unwrapped(formula: str) -> str:
+    """A formula without the brackets around all of it."""
+    formula = formula.strip()
+    if not (formula.startswith("(") and formula.endswith(")")):
+        return formula
+    depth = 0
+    for bracket in re.finditer(r"[()]", _blanked(_CONSTANT, formula)):
+        depth += 1 if bracket.group() == "(" else -1
+        if depth == 0 and bracket.end() < len(formula):
+            return formula
+    return formula[1:-1].strip()
 
 
 # --- The files of a theory ------------------------------------------------------------------------
@@ -6535,6 +6818,11 @@ def _has_private_function(run: Circumstances) -> Iterator[Met]:
 # Conditions of proofs, options and logs.
 
 
+def _told_elsewhere(run: Circumstances) -> Iterator[Met]:
+    """Whoever proves them, an audit tells of such lemmas by themselves (`unknown-action`)."""
+    return iter(())
+
+
 def _was_given_found_trace(run: Circumstances) -> Iterator[Met]:
     if run.is_printed:
         return
@@ -6703,6 +6991,16 @@ _ADVISORIES = (
         "a macro in a formula",
         "prove again with 1.12.0 or write the term out",
         _has_macro_in_formula,
+    ),
+    Advisory(
+        "unknown-action",
+        ("#917", "PR #926"),
+        "1.11.0",
+        "",
+        _BOTH,
+        "a formula names an action that nothing produces, and the prover doesn't warn of it",
+        "mend the name: the lemma says nothing, the restriction restricts nothing",
+        _told_elsewhere,
     ),
     Advisory(
         "sapic-state-optimisation",
@@ -7764,6 +8062,8 @@ class _Planner:
         lemma_key = dependencies.lemma_key(lemma.name, entry.prove)
         # Enough to tell texts apart, and it stands in the journal once for each task.
         theory_digest = dependencies.text[:32]
+        unknown_actions = choice.loaded.theory.unknown_actions
+        unknown = unknown_actions.get(lemma.name, NO_UNKNOWN_ACTIONS)
         return Plan(
             id=task_id,
             entry=entry.name,
@@ -7783,6 +8083,8 @@ class _Planner:
             key=key,
             lemma_key=lemma_key,
             theory_digest=share(theory_digest),
+            unknown_actions=unknown.told,
+            holds_anyway=unknown.holds_anyway,
         )
 
     def _unreadable(
@@ -10988,13 +11290,16 @@ def _subtask_plan(subtask: _Subtask, header: Header) -> Plan:
     options = config.get("options") or []
     flags = config.get("preprocessor_flags") or []
     path = os.path.join(header.cwd, subtask.theory)
-    lemmas = _lemmas_now(path, tuple(options), tuple(flags))
-    sides = lemmas.get(lemma, [])
+    now = _theory_now(path, tuple(options), tuple(flags))
+    sides = now.lemmas.get(lemma, [])
+    unknown = now.unknown_actions.get(lemma, NO_UNKNOWN_ACTIONS)
     data: Json = {**_UNKNOWN_TO_UPSTREAM, "id": subtask.id, "name": subtask.entry}
     data.update({"theory": subtask.theory, "cwd": header.cwd})
     data.update({"options": options, "flags": flags, "lemma": lemma})
     data["trait"] = _reported_trait(subtask.result, sides)
     data["assumes"] = list(assumed_by(sides))
+    data["unknown_actions"] = list(unknown.told)
+    data["holds_anyway"] = unknown.holds_anyway
     # An alias without a prover is a damaged report: it is refused here.
     data["prover"] = header.provers[config["tamarin_alias"]].alias
     limits = config["resources"]
@@ -11002,15 +11307,21 @@ def _subtask_plan(subtask: _Subtask, header: Header) -> Plan:
     return decode(Plan, data)
 
 
+class _TheoryNow(NamedTuple):
+    """What batch-tamarin does not say of lemmas, as their theory says it now."""
+
+    lemmas: Mapping[str, list[Lemma]]
+    unknown_actions: Mapping[str, UnknownActions]  # by lemma
+
+
 # Hundreds of tasks are of one theory.
 @functools.lru_cache(maxsize=64)
-def _lemmas_now(
-    path: str, options: tuple[str, ...], flags: tuple[str, ...]
-) -> dict[str, list[Lemma]]:
-    """A theory's lemmas, if it is still there: batch-tamarin does not say what they assume."""
+def _theory_now(path: str, options: tuple[str, ...], flags: tuple[str, ...]) -> _TheoryNow:
+    """What a theory says of its lemmas, if it is still there."""
     with suppress(InputError):
-        return lemmas_by_name(load_theory(path, *reading_options(options, flags)))
-    return {}
+        theory = load_theory(path, *reading_options(options, flags))
+        return _TheoryNow(lemmas_by_name(theory), theory.unknown_actions)
+    return _TheoryNow({}, {})
 
 
 def _reported_trait(result: Json, lemmas: Sequence[Lemma]) -> str:
@@ -11515,6 +11826,16 @@ class Closure:
         return assumptions
 
 
+def silence_words(plan: Plan) -> str:
+    """`no rule has the action Comit/2 (did you mean Commit/2?)`, of a lemma with such actions."""
+    actions = listed(plan.unknown_actions)
+    noun = "action" if len(plan.unknown_actions) == 1 else "actions"
+    words = f"no rule has the {noun} {actions}"
+    if plan.holds_anyway:
+        return f"true of every trace, whatever the rules do: {words}"
+    return words
+
+
 def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
     return [each for each in assumptions if each.state == Verdict.FALSIFIED]
 
@@ -11650,6 +11971,13 @@ class Row(NamedTuple):
         """Those of its result. One that met larger limits than are planned now still holds."""
         record = self.task.record
         return record.plan.limits if record else self.plan.limits
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the prover warned of, and before that what the lemma itself leaves in doubt."""
+        if not self.plan.unknown_actions:
+            return self.result.warnings
+        return (silence_words(self.plan), *self.result.warnings)
 
     @property
     def is_failure(self) -> bool:
@@ -12029,6 +12357,8 @@ ADVICE = {
     "invalid": "do not rely on it: run the prover again and keep all that it writes",
     "stale": "run it again, on the theory as it is now",
     "missing": "prove it: nothing is known of it",
+    "unknown-action": "correct the action's name or arguments in the lemma, or let a rule have it: "
+    "what never comes proves nothing",
     "vacuity": "let an exists-trace lemma show that the rules can run: where they can't, "
     "everything is true of all traces",
     "sorry": "finish the proof",
@@ -12071,6 +12401,7 @@ def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
         tasks = batch.tasks.values()
         for row in rows_of(tasks, Closure(tasks)):
             yield from _findings_of_task(row)
+        yield from _silent_lemmas(batch)
         yield from _vacuous_models(batch)
     yield from _disagreements(batches)
 
@@ -12111,6 +12442,20 @@ def _missed(task: Task, message: str) -> Finding:
     if task.is_answered:
         rank = FLIP
     return finding("expectation", task, message, rank)
+
+
+def _silent_lemmas(batch: Batch) -> Iterator[Finding]:
+    """Lemmas about actions that nothing makes, each once, whoever proves it."""
+    told: set[tuple[str, str, tuple[str, ...]]] = set()
+    for task in batch.tasks.values():
+        plan = task.plan
+        key = (plan.theory, plan.lemma, plan.unknown_actions)
+        if not plan.unknown_actions or key in told:
+            continue
+        told.add(key)
+        # Elsewhere it may be meant so: a key that this model lets nobody reveal.
+        rank = WRONG if plan.holds_anyway else NOTE
+        yield Finding("unknown-action", plan.theory, plan.lemma, silence_words(plan), rank)
 
 
 def _vacuous_models(batch: Batch) -> Iterator[Finding]:
@@ -12500,7 +12845,8 @@ def _touched_texts(index: TextIndex, matches: Iterable[Match]) -> TouchedTexts:
     as_read = [match.source_text for match in matches if match.source_text]
     touched: dict[str, list[Touch]] = {}
     for text in (*index.texts.values(), *as_read):
-        touched.setdefault(text.model, []).extend(text.touches)
+        if text.touches is not None:
+            touched.setdefault(text.model, []).extend(text.touches)
     return touched
 
 
@@ -12543,9 +12889,11 @@ class TheoryText(NamedTuple):
     path: str
     theory: Theory
     model: str  # digest of all that it says but proofs
+    unknown_actions: Mapping[str, UnknownActions]  # by lemma
     made_by: str = ""  # the prover that printed it: "Tamarin 1.11.0"; "" of what people wrote
     has_summary: bool = False  # it stands in a log
-    touches: Sequence[Touch] = ()  # the known problems of provers whose conditions it meets
+    # The known problems of provers whose conditions it meets; None where flags would be needed.
+    touches: Sequence[Touch] | None = None
 
     @property
     def folder(self) -> str:
@@ -12711,11 +13059,15 @@ def _prover_of_files(alias: str) -> Prover:
 
 def theory_text(theory: Theory, is_printed: bool = False) -> TheoryText:
     """A theory that was loaded with its text, which may be long and is not kept."""
-    touches = conditions_met(Circumstances(theory, is_printed=is_printed))
     statements = [text for _, text in _statements(theory)]
     model = sha256("\n".join(statements).encode())[:32]
+    # Of flags nothing is known here.
+    unknown = {} if theory.asks_for_flags else theory.unknown_actions
+    touches = None
+    if not theory.asks_for_flags:
+        touches = conditions_met(Circumstances(theory, is_printed=is_printed))
     without_text = replace(theory, tokens=TokenText())
-    return TheoryText(theory.path, without_text, model, touches=touches)
+    return TheoryText(theory.path, without_text, model, unknown, touches=touches)
 
 
 def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[ProverLog]:
@@ -13024,7 +13376,12 @@ def _results_in_log(match: Match) -> Iterator[Task]:
     for key in keys:
         # The theory tells more of a lemma than the log: what it assumes.
         lemma = known.get(key) or said[key]
-        task = file_task(log.file, log.theory, match.prover, lemma, text=match.digest)
+        unknown = NO_UNKNOWN_ACTIONS
+        if match.text and match.digest:
+            unknown = match.text.unknown_actions.get(lemma[0].name, unknown)
+        task = file_task(
+            log.file, log.theory, match.prover, lemma, text=match.digest, unknown=unknown
+        )
         if key in said:
             result = judge(task.plan, ended_well, output, "")
             task = Task.with_result(task.plan, replace(result, warnings=warnings))
@@ -13092,6 +13449,7 @@ def file_task(
     lemmas: Sequence[Lemma],
     result: Result | None = None,
     text: str = "",
+    unknown: UnknownActions = NO_UNKNOWN_ACTIONS,
 ) -> Task:
     """A task whose result stands in a file.
 
@@ -13116,6 +13474,8 @@ def file_task(
         expect=None,
         key="",
         theory_digest=text,
+        unknown_actions=unknown.told,
+        holds_anyway=unknown.holds_anyway,
     )
     if result:
         return Task.with_result(plan, result)
@@ -13178,7 +13538,8 @@ def _union_of_proofs(claims: Sequence[UncheckedText]) -> list[ProofOnFile]:
     theory = claims[0].source or text.path
     stored: list[ProofOnFile] = []
     for lemmas in best.values():
-        task = file_task(text.path, theory, text.made_by, lemmas, text=text.model)
+        unknown = text.unknown_actions.get(lemmas[0].name, NO_UNKNOWN_ACTIONS)
+        task = file_task(text.path, theory, text.made_by, lemmas, text=text.model, unknown=unknown)
         stored.append(ProofOnFile(task, lemmas))
     return stored
 
@@ -13779,7 +14140,7 @@ def _notes(row: Row) -> Iterator[str]:
     if result.reason:
         # It may quote the prover at length.
         yield result.reason[:160]
-    for warning in result.warnings:
+    for warning in row.warnings:
         yield f"warning: {warning}"
     if row.advisories:
         yield told_advisories(row)
@@ -14427,7 +14788,7 @@ def _remarks(row: Row) -> str:
     """What a person should know of a result beside its figures."""
     result = row.result
     remarks = [_shortened(result.reason)]
-    remarks += [_shortened(f"warning: {warning}") for warning in result.warnings]
+    remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
     remarks.append(told_advisories(row))
     if result.cached:
         remarks.append(f"cached {_day(result.ran)}".rstrip())
@@ -14769,7 +15130,7 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "prover", f"{plan.prover} ({prover.flavour} {version})"
     yield "expected", plan.expect or ""
     yield "reason", result.reason
-    yield "warnings", "; ".join(result.warnings)
+    yield "warnings", "; ".join(row.warnings)
     yield "steps", str(result.steps or "")
     yield "takes for granted", ", ".join(plan.assumes)
     yield "known problems", "; ".join(each.in_full for each in row.advisories)
@@ -15733,7 +16094,7 @@ def _junit_case(row: Row) -> JUnitCase:
         told = [f"expected {plan.expect}, got {row.told}"]
     if result.reason:
         told.append(result.reason)
-    told += filter(None, result.warnings)
+    told += filter(None, row.warnings)
     told += (each.in_full for each in row.advisories)
     message = "; ".join(told)
     tag = _junit_tag(row)
@@ -18153,6 +18514,10 @@ def check_notes(batch: Batch, check: CheckJob) -> Iterator[str]:
     # As it was loaded: no lemma was asked for by name.
     plan = replace(task.plan, prove=False)
     yield load_note(check, output)
+    for task_id in check.job.task_ids:
+        asked = batch.tasks[task_id].plan
+        if asked.unknown_actions:
+            yield f"warning: lemma {asked.lemma}: {silence_words(asked)}"
     for warning in prover_warnings(plan, output, check.proof):
         yield f"warning: {warning}"
     yield from oracle_notes(plan, batch.provers[plan.prover])

@@ -1535,6 +1535,127 @@ def test_statements_are_read_without_proofs(load):
     )
 
 
+# A rule with the actions Commit/2, Seen/1 and !Kept/1, and formulas of lemmas about others.
+COMMITS = "rule R: [ Fr(~n) ]--[ Commit(~n, 'a'), Seen(<~n, 'b'>), !Kept(~n) ]->[]"
+UNKNOWN_ACTIONS = """
+--- all are known: nothing
+"All x y #i #j. Commit(x, y)@i & Seen(x)@j ==> (Ex #k. !Kept(x)@k) & not (x = h(y))"
+--- the intruder's: nothing
+"All x #i. K(x)@i ==> Ex #j. !KU(x)@j & (Ex #k. KU(x)@k) & (Ex #l. KD(x)@l)"
+--- in a constant: nothing
+"All #i. Seen('Comit(x)@i')@i ==> F"
+--- a slip of the pen: Comit/2 (did you mean Commit/2?), anyway
+"All x y #i. Comit(x, y)@i ==> F"
+--- capitals: COMMIT/2 (did you mean Commit/2?)
+exists-trace "Ex x y #i. COMMIT(x, y) @ #i"
+--- another arity: Seen/2 (did you mean Seen/1?), anyway
+"All x y #i #j. (Commit(x, y)@j & (Seen(x, <y, y>)@i & not (x = y))) ==> x = y"
+--- persistence: Kept/1 (did you mean !Kept/1?)
+"All x #i. Seen(x)@i ==> Ex #j. Kept(x)@j"
+--- nothing like it: Reveal/1
+"All x #i. Seen(x)@i ==> (Ex #j. Reveal(x)@j)"
+--- a premise that may hold: Reveal/1
+"All x #i. Seen(x)@i | Reveal(x)@i ==> F"
+--- a premise that holds without it: Reveal/1
+"All x #i. Seen(x)@i & not (Ex #j. Reveal(x)@j) ==> F"
+--- a quantifier that reaches behind the arrow: Reveal/1
+"All #i. Seen('a')@i & (Ex #j. Reveal('a')@j ==> Seen('a')@j)"
+--- what can't happen does not: Reveal/1, anyway
+"not (Ex x #i #j. Seen(x)@i & Reveal(x)@j)"
+--- what can't happen, and something else: Reveal/1
+"not (Ex x #i. Reveal(x)@i) & (Ex x #i. Seen(x)@i)"
+--- as a prover prints it: Reveal/1, anyway
+all-traces "∀ x #i #j. ((Seen( x ) @ #i) ∧ (Reveal( x ) @ #j)) ⇒ (∃ #k. Seen( x ) @ #k)"
+--- an equivalence: Reveal/1
+"All x #i. Reveal(x)@i ==> F <=> Seen(x)@i"
+--- two of them: A/0, B/0
+exists-trace "Ex #i. A()@i & B()@i"
+--- by a predicate: Comit/2 (did you mean Commit/2?)
+"All x #i. Seen(x)@i ==> Q(x)"
+--- a predicate that nobody uses: nothing
+exists-trace "Ex x #i. Seen(x)@i"
+"""
+
+
+def told_of_unknown(theory):
+    """What its lemma `a` says of unknown actions: `Comit/2 (did you mean Commit/2?), anyway`."""
+    unknown = theory.unknown_actions.get("a")
+    if not unknown:
+        return "nothing"
+    told = ", ".join(unknown.told)
+    return f"{told}, anyway" if unknown.holds_anyway else told
+
+
+@pytest.mark.parametrize("lemma, wanted", cases(UNKNOWN_ACTIONS))
+def test_an_action_in_a_lemma_that_no_rule_has_is_told_with_near_misses(load, lemma, wanted):
+    predicates = "predicates: P(x) <=> Ex #i. Comit(x, 'a')@i, Q(x) <=> P(x) & x = x"
+    theory = load(f"{COMMITS}\n{predicates}\nlemma a: {lemma}")
+    assert told_of_unknown(theory) == wanted
+
+
+# A lemma about the actions A/1 and B/1, whatever it asks of them.
+ABOUT_A_AND_B = 'lemma a: exists-trace "Ex x #i. A(x)@i & B(x)@i"'
+MADE_ACTIONS = """
+--- events of a process: nothing
+let P = event A(<'1', '2'>); 0
+process: P | (new x; event B(x); out(x))
+--- a rule in a process: nothing
+process: [ Fr(~x) ]--[ A(~x), B(h(~x)) ]->[ Out(~x) ]
+--- a function in a process: B/1
+process: event A('1'); out(B('2'))
+--- an event in a comment: B/1
+process: event A('1') // event B('1')
+--- two rules: nothing
+rule One: [ Fr(~x) ] --[ A(~x) ]-> []
+rule Two: [ Fr(~x) ] --[ _restrict(~x = 'B(x)'), B(~x) ]-> []
+--- no action but a fact: A/1, B/1
+rule One: [ A('1') ] --> [ B('1') ]
+--- in a rule that is disabled: A/1, B/1
+#ifdef NEVER
+rule One: [ ] --[ A('1'), B('1') ]-> [ ]
+#endif
+--- a rule that can't be read: nothing
+rule One: [ ] --[ A('1') ]-> [ ]
+rule Two{x}: [ ] --[ B('1') ]-> [ ]
+--- in an included file: nothing
+#include "rules.spthy"
+--- a restriction: A/1, B/1
+restriction r: "Ex x #i. A(x)@i & B(x)@i"
+"""
+
+
+@pytest.mark.parametrize("items, wanted", cases(MADE_ACTIONS))
+def test_what_rules_and_processes_make_is_known(load, items, wanted):
+    files = {"rules.spthy": "rule One: [ ] --[ A('1'), B('1') ]-> [ ]\nend\n"}
+    assert told_of_unknown(load(f"{items}\n{ABOUT_A_AND_B}", files)) == wanted
+
+
+ABOUT_TRANSLATION = (
+    "lemma a: exists-trace "
+    '"Ex x y #i. Insert(x, y)@i & IsIn(x, y)@i & Lock_1(x, y, x)@i & ProgressTo_1(x)@i"'
+)
+
+
+def test_actions_of_the_translation_are_known_where_there_is_a_process(load):
+    assert told_of_unknown(load(f"process: 0\n{ABOUT_TRANSLATION}")) == "nothing"
+    told = "Insert/2, IsIn/2, Lock_1/3, ProgressTo_1/1"
+    assert told_of_unknown(load(ABOUT_TRANSLATION)) == told
+
+
+def test_either_side_of_a_diff_theory_makes_actions(load):
+    sides = "rule R: []--[]->[] left rule R: []--[ A('1') ]->[] right rule R: []--[ B('1') ]->[]"
+    assert told_of_unknown(load(f"{sides}\n{ABOUT_A_AND_B}", diff=True)) == "nothing"
+    proof_steps = 'lemma a: "All #i. DiffProtoR()@i ==> F"'
+    assert told_of_unknown(load(f"{sides}\n{proof_steps}", diff=True)) == "nothing"
+
+
+def test_the_parts_of_an_accountability_lemma_have_its_actions_and_those_of_its_tests(load):
+    items = 'test t: "Ex #i. Blamed(x)@i"\nlemma acc: t accounts for "not (Ex #i. Unfair()@i)"'
+    unknown = load(items).unknown_actions
+    assert set(unknown) >= {"acc_t_suff", "acc_verif_empty"}
+    assert set(unknown["acc_t_suff"].told) == {"Blamed/1", "Unfair/0"}
+
+
 # Where more than its own text and what it assumes can matter to a lemma.
 NOT_SPLIT = """
 --- a process: a top-level process
@@ -9769,6 +9890,59 @@ def test_a_maude_that_the_prover_does_not_support_is_a_note(lab, audit):
     assert "calm: Maude 3.2 is not supported by this prover" in warnings
 
 
+# --- Lemmas that say nothing ----------------------------------------------------------------------
+
+SILENT_BELL = BELL.replace("Rings(b) @ i ==> F", "Ring(b) @ i ==> F")
+SILENT = (
+    "true of every trace, whatever the rules do: "
+    "no rule has the action Ring/1 (did you mean Rings/1?)"
+)
+
+
+@pytest.fixture
+def silent_run(lab):
+    """A run of a theory whose lemma `calm` is about an action that no rule has."""
+    lab.write("bell.spthy", SILENT_BELL)
+    lab.prover(VERIFY)
+    lab.recipe(theory_file="bell.spthy", lemmas=[{"name": "calm"}, {"name": "quiet"}])
+    return lab.run("run", "recipe.json", code=0)
+
+
+def test_a_lemma_that_says_nothing_is_a_finding_of_an_audit(silent_run, audit):
+    told = audit("results", code=1)
+    assert told.findings("unknown-action") == [f"calm: {SILENT}"]
+
+
+def test_a_lemma_that_says_nothing_is_told_by_the_run_its_reports_and_check(lab, silent_run):
+    assert SILENT in silent_run.stdout
+    assert SILENT in lab.run("report", "results", "-f", "junit", code=0).stdout
+    assert "no rule has the action Ring/1" in lab.run("report", "results", "-f", "md").stdout
+    assert f"lemma calm: {SILENT}" in lab.run("check", "recipe.json").stdout
+
+
+def test_an_action_that_never_comes_beside_others_is_a_note(lab, audit):
+    lab.write("d/bell.spthy", BELL.replace("K(b) @ j", "Leaks(b) @ j"))
+    lab.write("d/log", BELL_LOG)
+    told = audit("d", code=0)
+    words = "no rule has the action Leaks/1"
+    assert told.notes("unknown-action") == [f"quiet: {words}", f"still: {words}"]
+
+
+def test_of_a_lemma_in_a_printed_theory_it_is_told_once_however_often_it_was_proven(lab, audit):
+    for name in ("one", "two"):
+        lab.write(f"d/{name}.log", printed_theory(SILENT_BELL) + BELL_LOG)
+    told = audit("d", code=1)
+    assert told.findings("unknown-action") == [f"calm: {SILENT}"]
+
+
+def test_where_flags_decide_on_rules_a_log_without_them_says_nothing_of_actions(lab, audit):
+    ring = "rule Also: []--[ Ring('b') ]->[]"
+    text = SILENT_BELL.replace("rule", f"#ifdef ALSO\n{ring}\n#endif\nrule", 1)
+    lab.write("d/bell.spthy", text)
+    lab.write("d/log", BELL_LOG)
+    assert "unknown-action" not in audit("d", code=0).kinds
+
+
 # --- Expectations and baselines -------------------------------------------------------------------
 
 
@@ -10174,7 +10348,7 @@ two-lemmas-one-process      3  missing vacuity
 verified                    3  assumption missing vacuity
 verified-exists-trace       3  missing
 verified-rs                 3  assumption missing vacuity
-wellformedness-no-prove     3  missing warning
+wellformedness-no-prove     3  missing unknown-action warning
 """
 # Runs that were begun and have no summary, and what is no run on a theory.
 ENDED_RUNS = """
