@@ -3276,7 +3276,26 @@ Tokens = Sequence[str]
 
 def tokens_of(text: str) -> list[str]:
     """The tokens of a formula, a term or a process: constants are one, signs are words."""
-    return [_WORD_OF_SIGN.get(token, token) for token in _TOKEN.findall(text)]
+    tokens = [_WORD_OF_SIGN.get(token, token) for token in _TOKEN.findall(text)]
+    return _with_pairs(tokens) if "<<" in text else tokens
+
+
+def _with_pairs(tokens: Iterable[str]) -> list[str]:
+    """Tokens in which two pairs begin wherever `<<` doesn't stand behind a term."""
+    found: list[str] = []
+    for token in tokens:
+        if token == "<<" and not (found and _ends_term(found[-1])):
+            found += ("<", "<")
+        else:
+            found.append(token)
+    return found
+
+
+def _ends_term(token: str) -> bool:
+    """Whether a token can be the last one of a term."""
+    if token in ("not", "in", "then", "else"):
+        return False
+    return token in (")", ">") or token[0].isalnum() or token[0] in "'~$%#"
 
 
 def applies_function(tokens: Tokens, names: Collection[str]) -> bool:
@@ -6553,7 +6572,8 @@ def _has_idle_restriction(run: Circumstances) -> Iterator[Met]:
 def _has_subterm(weight: Weight) -> Condition:
     def condition(run: Circumstances) -> Iterator[Met]:
         for statement in _with_formulas(run.text, "lemma", "restriction"):
-            if "<<" in tokens_of(statement.formula):
+            formula = statement.formula
+            if ("<<" in formula or "⊏" in formula) and "<<" in tokens_of(formula):
                 yield _met_in(statement, weight)
 
     return condition

@@ -4120,12 +4120,19 @@ builtins: natural-numbers
 lemma a: "All %x y:nat z #i. A(%x, y, z)@i ==> y:nat << %x & z << h(%x)"
 --- a subterm in a restriction: subterm-order subterm-witness!
 restriction r: "All x y #i. A(x, y)@i ==> x ⊏ y"
+--- pairs of pairs:
+lemma a: "All x y #i. A(<<x, y>, y>)@i & not <<x, y>, y> = <x, y> ==> <<x, y>, <<x, y>, y>> = x"
+--- a pair and its subterm: subterm-order@a subterm-witness!@a
+lemma a: "All x y #i. A(<<x, y>, y>)@i ==> <<x, y>, y> << <x, y>"
 --- a subterm in a comment and in a rule:
 lemma a: "All x y #i. A(x, 'x << y')@i // x << y
  ==> F"
 rule R: [ In(<<x, y>, z>) ]--[ A(<<x, y>, z>) ]->[ ]
 --- a fact that loops with a tuple and a variable: injective-tuple!
 rule R: [ Fr(~i) ]-->[ S(~i, <'a', 'b'>) ]
+rule Q: [ S(~i, x) ]-->[ S(~i, x) ]
+--- a fact that loops with a pair by way of let: injective-tuple!
+rule R: let t = <<'a', 'b'>, 'c'> in [ Fr(~i) ]-->[ S(~i, t) ]
 rule Q: [ S(~i, x) ]-->[ S(~i, x) ]
 --- a fact that loops, with other terms:
 rule R: [ Fr(~i) ]-->[ S(~i, <'a', 'b'> + 'c') ]
