@@ -6147,6 +6147,9 @@ JUDGED_UP_TO = (1, 12, 0)
 # tamarin-rs 1.13.0 follows the development version of tamarin-prover of mid 2025. Its own number
 # tells nothing: tamarin-prover may have the same one day.
 TAMARIN_RS_FOLLOWS = (1, 11, 0)
+# Where nothing but a number is known, before this one it is tamarin-prover's.
+FIRST_OF_TAMARIN_RS = (1, 13, 0)
+EITHER_PROGRAM = "Tamarin or tamarin-rs"  # as a flavour
 
 Version = tuple[int, ...]
 
@@ -11273,6 +11276,11 @@ def _reported_prover(alias: str, about: Json) -> Json:
     version = re.search(r"\d{1,9}(?:\.\d{1,9})+", said)
     if version:
         prover["version"] = version[0]
+    # It does not say which program that is.
+    if os.path.basename(about["path"]) == Flavour.TAMARIN_RS:
+        prover["flavour"] = Flavour.TAMARIN_RS
+    elif version and version_number(version[0]) >= FIRST_OF_TAMARIN_RS:
+        prover["flavour"] = EITHER_PROGRAM
     return prover
 
 
@@ -12127,11 +12135,20 @@ class Applied(NamedTuple):
 # By task id.
 AppliedAdvisories = Mapping[str, Sequence[Applied]]
 NONE_APPLIED: AppliedAdvisories = {}
-# What is known of the texts that stand in files, by their digests.
-TouchedTexts = Mapping[str, Sequence[Touch]]
+
+
+class TouchedText(NamedTuple):
+    """What known problems a text in a file meets."""
+
+    touches: Sequence[Touch]
+    lacks_processes: bool = False  # a prover printed the rules that it made of them, and not these
+
+
+TouchedTexts = Mapping[str, TouchedText]  # by digest
 
 _NO_PROVER = "which prover it was, or which version, is not known"
 _NO_TEXT = "the text that was proven is not known"
+_NO_PROCESSES = "printed theories don't show their processes: "
 _NO_OPTIONS = "the options of the prover are not known: "
 
 
@@ -12201,14 +12218,16 @@ class KnownProblems:
                 self._leave(_NO_TEXT, tasks)
             return conditions_met(Circumstances(theory, reader.options_of(task.plan), timed_out))
         # Of what stands in a file the text was judged when it was read.
-        digest = task.plan.theory_digest
-        if digest in self._texts:
-            by_options = [each.id for each in ADVISORIES.values() if OPTIONS_NEEDED in each.needs]
-            self._leave(_NO_OPTIONS + ", ".join(by_options), tasks)
-        else:
-            self._leave(_NO_TEXT, tasks)
+        text = self._texts.get(task.plan.theory_digest)
         without_text = conditions_met(Circumstances(None, None, timed_out))
-        return [*self._texts.get(digest, ()), *without_text]
+        if not text:
+            self._leave(_NO_TEXT, tasks)
+            return without_text
+        by_options = [each.id for each in ADVISORIES.values() if OPTIONS_NEEDED in each.needs]
+        self._leave(_NO_OPTIONS + ", ".join(by_options), tasks)
+        if text.lacks_processes:
+            self._leave(_NO_PROCESSES + "sapic-...", tasks)
+        return [*text.touches, *without_text]
 
     def _to_task(self, task: Task, relevant: Mapping[str, list[Applied]]) -> Sequence[Applied]:
         """What applies to a verdict: of each advisory the heaviest case."""
@@ -12807,7 +12826,6 @@ _OF_A_PROVER = re.compile(
 )
 _MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
 _BUILT_AT = re.compile(rb"Compiled at: \d+-\d+-\d+ \d+:\d+:\d+(\.\d+)? UTC")
-FIRST_OF_TAMARIN_RS = (1, 13, 0)
 UNKNOWN = "what the verdicts assume is unknown"
 CLOCK_S = 2  # by so much times may differ only because files were copied
 
@@ -12863,10 +12881,13 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
 def _touched_texts(index: TextIndex, matches: Iterable[Match]) -> TouchedTexts:
     """What known problems the theory texts meet, by their digests."""
     as_read = [match.source_text for match in matches if match.source_text]
-    touched: dict[str, list[Touch]] = {}
+    touched: dict[str, TouchedText] = {}
     for text in (*index.texts.values(), *as_read):
-        if text.touches is not None:
-            touched.setdefault(text.model, []).extend(text.touches)
+        if text.touched:
+            # Proofs are no part of the digest: the text may be here with some and without.
+            known = touched.get(text.model, TouchedText(()))
+            touches = (*known.touches, *text.touched.touches)
+            touched[text.model] = text.touched._replace(touches=touches)
     return touched
 
 
@@ -12913,7 +12934,7 @@ class TheoryText(NamedTuple):
     made_by: str = ""  # the prover that printed it: "Tamarin 1.11.0"; "" of what people wrote
     has_summary: bool = False  # it stands in a log
     # The known problems of provers whose conditions it meets; None where flags would be needed.
-    touches: Sequence[Touch] | None = None
+    touched: TouchedText | None = None
 
     @property
     def folder(self) -> str:
@@ -13066,15 +13087,17 @@ def _who_printed(text: bytes) -> str:
         return f"Tamarin {number}"
     built = _BUILT_AT.search(text, found.end())
     if not built:
-        return f"Tamarin or tamarin-rs {number}"
+        return f"{EITHER_PROGRAM} {number}"
     return f"Tamarin {number}" if built[1] else f"tamarin-rs {number}"
 
 
 def _prover_of_files(alias: str) -> Prover:
     """Who printed what stands in files, by the name that `_who_printed` gives it."""
     name, _, version = alias.rpartition(" ")
-    flavours = {"Tamarin": Flavour.TAMARIN_PROVER, "tamarin-rs": Flavour.TAMARIN_RS}
-    return Prover(alias, (), flavour=flavours.get(name, name), version=version)
+    flavour = Flavour.TAMARIN_PROVER if name == "Tamarin" else name
+    if not version_number(version):
+        version = ""
+    return Prover(alias, (), flavour=flavour, version=version)
 
 
 def theory_text(theory: Theory, is_printed: bool = False) -> TheoryText:
@@ -13083,11 +13106,19 @@ def theory_text(theory: Theory, is_printed: bool = False) -> TheoryText:
     model = sha256("\n".join(statements).encode())[:32]
     # Of flags nothing is known here.
     unknown = {} if theory.asks_for_flags else theory.unknown_actions
-    touches = None
+    touched = None
     if not theory.asks_for_flags:
         touches = conditions_met(Circumstances(theory, is_printed=is_printed))
+        touched = TouchedText(touches, lacks_processes=_lacks_processes(theory.items))
     without_text = replace(theory, tokens=TokenText())
-    return TheoryText(theory.path, without_text, model, unknown, touches=touches)
+    return TheoryText(theory.path, without_text, model, unknown, touched=touched)
+
+
+def _lacks_processes(items: TheoryItems) -> bool:
+    """Whether rules were made of processes that don't stand here (Sapic/Basetranslation.hs)."""
+    if items.of_kind("process"):
+        return False
+    return any(word.startswith("process=") for rule in items.rules for word in rule.attributes)
 
 
 def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[ProverLog]:
@@ -14112,9 +14143,12 @@ def final_table(
     if os.path.exists(page):
         lines.append(f"page:    {printable(page)}")
     lines += _next_steps(batch, directory, tasks)
-    if any(row.advisories for row in chosen):
+    touched = sum(task.id in problems for task in begun)
+    if touched:
         where = quoted([printable(directory)])
-        lines.append(f"known problems of provers: batch_tamarin.py audit {where} tells what to do")
+        verdicts = plural(touched, "verdict")
+        command = f"batch_tamarin.py audit {where}"
+        lines.append(f"{verdicts} touched by known problems of provers, what to do: {command}")
     return "\n".join(lines) + "\n"
 
 
