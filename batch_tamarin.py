@@ -11278,7 +11278,7 @@ def _reported_prover(alias: str, about: Json) -> Json:
         prover["version"] = version[0]
     # It does not say which program that is.
     if os.path.basename(about["path"]) == Flavour.TAMARIN_RS:
-        prover["flavour"] = Flavour.TAMARIN_RS
+        prover["flavour"] = Flavour.TAMARIN_RS.value
     elif version and version_number(version[0]) >= FIRST_OF_TAMARIN_RS:
         prover["flavour"] = EITHER_PROGRAM
     return prover
