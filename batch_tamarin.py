@@ -3269,7 +3269,7 @@ _WORD_OF_SIGN = {
 _QUANTIFIERS = ("All", "Ex")
 _CONNECTIVES = ("<=>", "==>", "|", "&")  # the loosest first
 # Substitution can double a term with each line; longer ones stay as they are written.
-_MOST_TOKENS = 20_000
+_MOST_TOKENS = 2_000
 
 Tokens = Sequence[str]
 
@@ -3544,16 +3544,19 @@ def _bindings(tokens: Tokens) -> Iterator[ProcessLet]:
     for place, token in enumerate(tokens):
         if token == "=" and place and tokens[place - 1] not in ("<", ",", "("):
             equals.append(place)
-    starts = [_start_of_term(tokens, place) for place in equals]
+    starts: list[int] = []
+    for number, place in enumerate(equals):
+        behind_last = equals[number - 1] + 1 if number else 0
+        starts.append(_start_of_term(tokens, behind_last, place))
     for start, equal, end in zip(starts, equals, [*starts[1:], len(tokens)]):
         yield ProcessLet(tokens[start:equal], tokens[equal + 1 : end])
 
 
-def _start_of_term(tokens: Tokens, end: int) -> int:
-    """Where the pattern begins that ends before this place."""
+def _start_of_term(tokens: Tokens, first: int, end: int) -> int:
+    """Where the pattern begins that ends before `end`; `first`: it doesn't before that."""
     place = end - 1
     depth = 0
-    while place > 0:
+    while place > first:
         token = tokens[place]
         depth += token in (")", ">")
         depth -= token in ("(", "<")
@@ -3562,7 +3565,7 @@ def _start_of_term(tokens: Tokens, end: int) -> int:
         if is_whole and not (token == "(" and is_variable(before)):
             break
         place -= 1
-    return max(place, 0)
+    return max(place, first)
 
 
 # --- Actions that no rule has ---------------------------------------------------------------------
@@ -6138,10 +6141,11 @@ async def _ask_version(
 
 # What Tamarin's developers have found wrong with its verdicts, in their public issues (#) and pull
 # requests up to September 2026, read with the sources. It is a list of what is known, no more: a
-# verdict that nothing here touches is as good as its prover. Each entry is its whole story; its
-# condition is a predicate below the table. Precise before complete: a condition that can't be seen
-# for certain in the text is not seen.
+# verdict that nothing here touches is as good as its prover. An entry of ADVISORIES is all that
+# there is of a problem; its condition is one of the predicates before it. Precise before complete:
+# what can't be seen for certain is not seen.
 
+MOST_QUOTED = 80  # characters of a theory
 # What is newer than this release was not looked at.
 JUDGED_UP_TO = (1, 12, 0)
 # tamarin-rs 1.13.0 follows the development version of tamarin-prover of mid 2025. Its own number
@@ -6243,38 +6247,38 @@ def is_development(version: Version) -> bool:
     return version[1] % 2 == 1
 
 
-class Doubt(Word):
-    """Whether a version has a known problem: as far as its number tells."""
+class Exposure(Word):
+    """Whether a version has a known problem, as far as its number tells."""
 
     NOT_AFFECTED = "not affected"
     AFFECTED = "affected"
     MAYBE = "may be affected"
 
 
-def affected(advisory: Advisory, flavour: str, version: str) -> Doubt:
+def affected(advisory: Advisory, flavour: str, version: str) -> Exposure:
     """Whether a prover has a known problem.
 
     What a release brings or mends may be in the development version before it, or not yet.
     """
     number = version_number(version)
     if advisory.flavour != Flavour.TAMARIN_PROVER:
-        return Doubt.AFFECTED if flavour == advisory.flavour else Doubt.NOT_AFFECTED
+        return Exposure.AFFECTED if flavour == advisory.flavour else Exposure.NOT_AFFECTED
     if flavour == Flavour.TAMARIN_RS:
         if advisory.in_diff:  # it has no diff mode
-            return Doubt.NOT_AFFECTED
+            return Exposure.NOT_AFFECTED
         number = TAMARIN_RS_FOLLOWS
     elif flavour != Flavour.TAMARIN_PROVER or not number:
-        return Doubt.NOT_AFFECTED
+        return Exposure.NOT_AFFECTED
     begins = version_number(advisory.since)
     mended = version_number(advisory.fixed_in)
     if mended and number >= mended:
-        return Doubt.NOT_AFFECTED
+        return Exposure.NOT_AFFECTED
     if is_development(number):
         next_release = (number[0], number[1] + 1, 0)
-        return Doubt.MAYBE if begins <= next_release else Doubt.NOT_AFFECTED
+        return Exposure.MAYBE if begins <= next_release else Exposure.NOT_AFFECTED
     if number < begins:
-        return Doubt.NOT_AFFECTED
-    return Doubt.MAYBE if number > JUDGED_UP_TO else Doubt.AFFECTED
+        return Exposure.NOT_AFFECTED
+    return Exposure.MAYBE if number > JUDGED_UP_TO else Exposure.AFFECTED
 
 
 def reason_for_doubt(flavour: str, version: str) -> str:
@@ -6298,20 +6302,21 @@ def _noted_of_any_theory(run: Circumstances) -> Iterator[Met]:
     yield Met(Weight.NOTE)
 
 
-def _variable_operands(tokens: Tokens, operators: Collection[str], tighter: str) -> Iterator[str]:
-    """The operands of some operators that are variables without a sort, not within a term.
+# What stands beside one of these is a part of a term: they bind tighter than those below.
+_TIGHTER = ("*", "^")
 
-    `tighter`: the operators that bind tighter; what stands beside one of them is a part of a term.
-    """
+
+def _variable_operands(tokens: Tokens, operators: Collection[str]) -> Iterator[str]:
+    """The operands of these operators that may be variables without a sort."""
     last = len(tokens) - 1
     for place, token in enumerate(tokens):
         if token not in operators or place in (0, last):
             continue
         before = tokens[max(0, place - 2)]
-        if is_variable(tokens[place - 1]) and before not in (*tighter, ":"):
+        if is_variable(tokens[place - 1]) and before not in (*_TIGHTER, ":"):
             yield tokens[place - 1]
         behind = tokens[min(last, place + 2)]
-        if is_variable(tokens[place + 1]) and behind not in (*tighter, ":", "("):
+        if is_variable(tokens[place + 1]) and behind not in (*_TIGHTER, ":", "("):
             yield tokens[place + 1]
 
 
@@ -6321,24 +6326,18 @@ def _constants(items: TheoryItems) -> set[str]:
     return builtin | {function.name for function in items.functions}
 
 
-def _has_variable_operand(
-    items: TheoryItems, tokens: Tokens, operators: Collection[str], tighter: str
-) -> bool:
-    constants = _constants(items)
-    operands = _variable_operands(tokens, operators, tighter)
-    return any(name not in constants for name in operands)
-
-
 def _has_xor(run: Circumstances) -> Iterator[Met]:
     items = run.items
     if "xor" not in items.builtins:
         return
+    constants = _constants(items)
     for rule in items.rules:
         for fact in facts_of(rule, rule.premises):
             for term in fact.arguments:
-                if _has_variable_operand(items, term, ("XOR",), "*^"):
-                    yield Met(Weight.ADVISORY, f"an operand without a sort in rule {rule.name}")
-                    return
+                if constants.issuperset(_variable_operands(term, ("XOR",))):
+                    continue
+                yield Met(Weight.ADVISORY, f"an operand without a sort in rule {rule.name}")
+                return
     yield Met(Weight.NOTE)
 
 
@@ -6353,15 +6352,16 @@ def _has_private_result(run: Circumstances) -> Iterator[Met]:
         for term in _terms_of(tokens_of(right), private):
             words = " ".join(("", *term, ""))
             if words not in known:
-                yield Met(Weight.ADVISORY, f"equation {equation}")
+                yield Met(Weight.ADVISORY, f"equation {equation[:MOST_QUOTED]}")
                 return
 
 
 def _terms_of(tokens: Tokens, functions: Collection[str]) -> Iterator[Tokens]:
-    """The terms that begin with one of these functions."""
+    """The terms that begin with one of these functions, but for those inside of others."""
     partners = closing_brackets(tokens)
+    end = 0
     for place, token in enumerate(tokens):
-        if token in functions:
+        if place >= end and token in functions:
             end = partners.get(place + 1, place) + 1
             yield tokens[place:end]
 
@@ -6402,7 +6402,6 @@ def _has_macro_in_state(run: Circumstances) -> Iterator[Met]:
     if not macros:
         return
     for rule in items.rules:
-        # As written: that it comes in by way of the rule's `let` makes no difference.
         consumed = [fact for fact in facts_of(rule, rule.premises) if fact.is_linear]
         produced = [fact for fact in facts_of(rule, rule.conclusions) if fact.is_linear]
         both = {fact.name for fact in consumed} & {fact.name for fact in produced}
@@ -6427,24 +6426,24 @@ def _is_partially_evaluated(run: Circumstances) -> Iterator[Met]:
 
 def _has_tuple_beside_variable(run: Circumstances) -> Iterator[Met]:
     """A fact that loops, with a tuple in one rule and a variable at its place in another."""
-    items = run.items
+    constants = _constants(run.items)
     looping: set[str] = set()
-    tuples: dict[tuple[str, int], set[str]] = {}  # by fact and place: in which rules
+    # By fact and place: the rules in which this stands there.
+    tuples: dict[tuple[str, int], set[str]] = {}
     variables: dict[tuple[str, int], set[str]] = {}
-    for rule in items.rules:
-        premises = list(facts_of(rule, rule.premises))
-        conclusions = list(facts_of(rule, rule.conclusions))
-        produced = {fact.name for fact in conclusions if fact.is_linear}
-        looping |= {fact.name for fact in premises if fact.is_linear and fact.name in produced}
+    for rule in run.items.rules:
+        premises = [fact for fact in facts_of(rule, rule.premises) if fact.is_linear]
+        conclusions = [fact for fact in facts_of(rule, rule.conclusions) if fact.is_linear]
+        looping |= {fact.name for fact in premises} & {fact.name for fact in conclusions}
         for fact in (*premises, *conclusions):
             for place, term in enumerate(fact.arguments):
                 if _is_tuple(term):
                     tuples.setdefault((fact.name, place), set()).add(rule.name)
-                elif len(term) == 1 and is_variable(term[0]):
+                elif len(term) == 1 and is_variable(term[0]) and term[0] not in constants:
                     variables.setdefault((fact.name, place), set()).add(rule.name)
     for (name, place), rules in tuples.items():
         others = variables.get((name, place), set())
-        if name in looping and (len(rules | others) > 1) and others:
+        if name in looping and others and len(rules | others) > 1:
             yield Met(Weight.NOTE, f"argument {place + 1} of {name}")
             return
 
@@ -6466,12 +6465,12 @@ def _has_union_in_output(run: Circumstances) -> Iterator[Met]:
     items = run.items
     if "multiset" not in items.builtins:
         return
+    constants = _constants(items)
     for rule in items.rules:
         for fact in facts_of(rule, rule.conclusions):
-            if fact.name != "Out":
-                continue
             for term in fact.arguments:
-                if _has_variable_operand(items, term, ("+", "++"), "*^"):
+                is_quiet = constants.issuperset(_variable_operands(term, ("+", "++")))
+                if fact.name == "Out" and not is_quiet:
                     yield Met(Weight.ADVISORY, f"Out(...) in rule {rule.name}")
                     return
 
@@ -12046,7 +12045,7 @@ def rows_of(
     tasks: Iterable[Task],
     closure: Closure,
     older: Collection[str] = (),
-    advisories: Mapping[str, Sequence[Applied]] | None = None,
+    advisories: AppliedAdvisories | None = None,
 ) -> Iterator[Row]:
     """Tasks as people see them; `closure` knows all tasks of the batch.
 
@@ -12168,7 +12167,9 @@ class KnownProblems:
     ) -> None:
         self._texts = texts or {}
         self._unjudged: dict[str, int] = {}  # how many verdicts, by why
-        self._by_tamarin_prover = _answered_by_tamarin_prover(batches, rechecks)
+        self._by_tamarin_prover: Collection[_AnswerOf] = ()
+        if any(_has_tamarin_rs(batch) for batch in batches.values()):
+            self._by_tamarin_prover = _answered_by_tamarin_prover(batches, rechecks)
         self._applied: dict[str, AppliedAdvisories] = {}
         for source, batch in batches.items():
             names = {*accepted, *_accepted_by_recipe(batch.header)}
@@ -12280,10 +12281,10 @@ def _relevant_to(
     relevant: dict[str, list[Applied]] = {}
     for advisory, met in touches:
         likelihood = affected(advisory, prover.flavour, prover.version)
-        if likelihood is Doubt.NOT_AFFECTED:
+        if likelihood is Exposure.NOT_AFFECTED:
             continue
         doubt = ""
-        if likelihood is Doubt.MAYBE:
+        if likelihood is Exposure.MAYBE:
             doubt = reason_for_doubt(prover.flavour, prover.version)
         applied = Applied(advisory, met, doubt, advisory.id in accepted)
         relevant.setdefault(met.lemma, []).append(applied)
@@ -12303,6 +12304,10 @@ def _can_touch(advisory: Advisory, task: Task) -> bool:
     # The two kinds of verdicts, whatever the lemma asks for.
     is_without_trace = (plan.trait, task.verdict) in RESTING
     return is_without_trace == (advisory.can_be_false is CanBeFalse.NO_TRACE)
+
+
+def _has_tamarin_rs(batch: Batch) -> bool:
+    return any(prover.flavour == Flavour.TAMARIN_RS for prover in batch.provers.values())
 
 
 class _AnswerOf(NamedTuple):

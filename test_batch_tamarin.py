@@ -4137,6 +4137,10 @@ rule Q: [ S(~i, x) ]-->[ S(~i, x) ]
 --- a fact that loops, with other terms:
 rule R: [ Fr(~i) ]-->[ S(~i, <'a', 'b'> + 'c') ]
 rule Q: [ S(~i, x), In(y) ]-->[ S(~i, h(<x, y>)) ]
+--- a fact that loops with a tuple and a constant:
+functions: nil/0
+rule R: [ Fr(~i) ]-->[ S(~i, <'a', 'b'>) ]
+rule Q: [ S(~i, nil) ]-->[ S(~i, nil) ]
 --- a fact with a tuple that does not loop:
 rule R: [ Fr(~i) ]-->[ S(~i, <'a', 'b'>), !T(<'a', 'b'>) ]
 rule Q: [ S(~i, x), !T(y) ]-->[ !T(y) ]
@@ -4383,10 +4387,10 @@ tamarin-rs     1.13.0  maybe  maybe  no
 tamarin-rs     7.8     maybe  maybe  no
 other-prover   1.10.0  no     no     no
 """
-DOUBTS = {
-    "yes": bt.Doubt.AFFECTED,
-    "maybe": bt.Doubt.MAYBE,
-    "no": bt.Doubt.NOT_AFFECTED,
+EXPOSURES = {
+    "yes": bt.Exposure.AFFECTED,
+    "maybe": bt.Exposure.MAYBE,
+    "no": bt.Exposure.NOT_AFFECTED,
 }
 
 
@@ -4396,15 +4400,15 @@ def test_who_has_a_known_problem(line):
     told = []
     for name in ("xor", "subterm-order", "injective-tuple"):
         told.append(bt.affected(bt.ADVISORIES[name], flavour, version))
-    assert told == [DOUBTS[word] for word in wanted]
+    assert told == [EXPOSURES[word] for word in wanted]
 
 
 def test_tamarin_rs_has_no_diff_mode_and_a_problem_of_its_own():
     own = bt.ADVISORIES["tamarin-rs"]
-    assert bt.affected(own, "tamarin-rs", "1.13.0") is bt.Doubt.AFFECTED
-    assert bt.affected(own, "tamarin-prover", "1.13.0") is bt.Doubt.NOT_AFFECTED
+    assert bt.affected(own, "tamarin-rs", "1.13.0") is bt.Exposure.AFFECTED
+    assert bt.affected(own, "tamarin-prover", "1.13.0") is bt.Exposure.NOT_AFFECTED
     of_diff = bt.ADVISORIES["diff-multiset"]
-    assert bt.affected(of_diff, "tamarin-rs", "1.13.0") is bt.Doubt.NOT_AFFECTED
+    assert bt.affected(of_diff, "tamarin-rs", "1.13.0") is bt.Exposure.NOT_AFFECTED
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
