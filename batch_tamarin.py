@@ -12193,7 +12193,7 @@ class KnownProblems:
         reader = _ProvenTexts(source, batch)
         found: dict[str, Sequence[Applied]] = {}
         for tasks in _alike(batch).values():
-            prover = batch.provers[tasks[0].plan.prover]
+            prover = _prover_of(batch, tasks[0])
             if not _is_judged(prover):
                 self._leave(_NO_PROVER, tasks)
                 continue
@@ -12266,6 +12266,12 @@ def _checks_timed_out(task: Task) -> bool:
     """Whether the prover said so of its derivation checks."""
     warnings = task.result.warnings if task.result else ()
     return any(warning.startswith(DERIVATION_CHECKS_TIMED_OUT) for warning in warnings)
+
+
+def _prover_of(batch: Batch, task: Task) -> Prover:
+    """Who proved; without a version where a damaged journal does not say it."""
+    alias = task.plan.prover
+    return batch.provers.get(alias) or Prover(alias, ())
 
 
 def _is_judged(prover: Prover) -> bool:
@@ -12344,7 +12350,7 @@ def _answered_by_tamarin_prover(
 
 def _is_by_tamarin_prover(batch: Batch, task: Task) -> bool:
     """Whether it is for certain that one's answer."""
-    prover = batch.provers[task.plan.prover]
+    prover = _prover_of(batch, task)
     is_sure = prover.flavour == Flavour.TAMARIN_PROVER and prover.version != ""
     return task.is_answered and is_sure
 
