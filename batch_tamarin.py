@@ -12145,7 +12145,6 @@ class TouchedText(NamedTuple):
 
 TouchedTexts = Mapping[str, TouchedText]  # by digest
 
-_NO_PROVER = "which prover it was, or which version, is not known"
 _NO_TEXT = "the text that was proven is not known"
 _NO_PROCESSES = "printed theories don't show their processes: "
 _NO_OPTIONS = "the options of the prover are not known: "
@@ -12194,8 +12193,9 @@ class KnownProblems:
         found: dict[str, Sequence[Applied]] = {}
         for tasks in _alike(batch).values():
             prover = _prover_of(batch, tasks[0])
-            if not _is_judged(prover):
-                self._leave(_NO_PROVER, tasks)
+            why_not = _why_not_judged(prover)
+            if why_not:
+                self._leave(why_not, tasks)
                 continue
             touches = self._touches(tasks, reader)
             relevant = _relevant_to(prover, touches, accepted)
@@ -12274,10 +12274,15 @@ def _prover_of(batch: Batch, task: Task) -> Prover:
     return batch.provers.get(alias) or Prover(alias, ())
 
 
-def _is_judged(prover: Prover) -> bool:
-    """Whether it is known who this is: other programs that speak Tamarin's language are not."""
-    is_known = prover.flavour in (Flavour.TAMARIN_PROVER, Flavour.TAMARIN_RS)
-    return is_known and bool(version_number(prover.version))
+def _why_not_judged(prover: Prover) -> str:
+    """Why the list can't be held against what a prover says; "" if it can."""
+    if not version_number(prover.version):
+        return "who proved them, or which version, is not known"
+    if prover.flavour == EITHER_PROGRAM:
+        return "which of tamarin-prover and tamarin-rs proved them is not known"
+    if prover.flavour not in (Flavour.TAMARIN_PROVER, Flavour.TAMARIN_RS):
+        return f"the list says nothing of {prover.flavour}"
+    return ""
 
 
 def _relevant_to(

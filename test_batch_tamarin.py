@@ -4316,6 +4316,21 @@ def test_a_known_problem_of_diff_mode_touches_what_meets_its_condition(load, tex
     assert conditions_of(load(text, diff=True)) == set(wanted.split())
 
 
+def touched_theories():
+    """Those of the tables that some known problem touches, and whether they are of diff mode."""
+    for diff, table in enumerate((TOUCHED_THEORIES, TOUCHED_DIFF_THEORIES)):
+        for case in cases(table):
+            text, wanted = case.values
+            if wanted:
+                yield pytest.param(text, bool(diff), id=case.id)
+
+
+@pytest.mark.parametrize("text, diff", list(touched_theories()))
+def test_what_does_not_count_meets_no_condition(load, text, diff):
+    for begin, end in (("/*", "*/"), ("#ifdef NEVER", "#endif"), ("end", "")):
+        assert conditions_of(load(f"{begin}\n{text}\n{end}", diff=diff)) == set()
+
+
 def test_every_known_problem_has_a_theory_that_meets_it():
     told = f"{TOUCHED_THEORIES}{TOUCHED_DIFF_THEORIES}"
     headings = " ".join(re.findall(r"^--- [^:]*: (.*)$", told, re.MULTILINE))
@@ -10769,7 +10784,16 @@ def test_a_version_that_several_programs_have_is_not_guessed_at(audit, lab):
     told = audit("frail.log", code=0)
     assert touched(told) == []
     assert {row["prover"] for row in told.rows} == {"Tamarin or tamarin-rs 1.13.0"}
-    assert told.not_judged == ["3 verdicts: which prover it was, or which version, is not known"]
+    assert told.not_judged == [
+        "3 verdicts: which of tamarin-prover and tamarin-rs proved them is not known"
+    ]
+
+
+def test_of_another_program_nothing_is_known(audit, lab):
+    frail_batch(lab, "tamarin-fork 1.10.0")
+    told = audit("results", code=0)
+    assert touched(told) == []
+    assert told.not_judged == ["3 verdicts: the list says nothing of tamarin-fork"]
 
 
 def test_what_cannot_be_judged_is_said_once(audit, lab):
@@ -10779,7 +10803,7 @@ def test_what_cannot_be_judged_is_said_once(audit, lab):
     told = audit(".", code=3)
     assert told.not_judged == [
         "3 verdicts: the options of the prover are not known: partial-evaluation",
-        "3 verdicts: which prover it was, or which version, is not known",
+        "3 verdicts: who proved them, or which version, is not known",
     ]
 
 
