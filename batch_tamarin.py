@@ -206,6 +206,9 @@ _listeners: list[Callable[[str], None]] = [print_line]
 _COLOURS = {
     "verified": 32,
     "falsified": 35,
+    "confirmed": 32,
+    "rejected": 31,
+    "not replayed": 33,
     "incomplete": 33,
     "timeout": 33,
     "memory limit": 33,
@@ -513,6 +516,8 @@ def field_names(cls: type[Any]) -> Iterable[str]:
 # How the fields of the model stand in JSON, where that isn't their own name and value.
 # The fields of this part stand among those of the whole.
 INLINE: Mapping[str, Any] = {"inline": True}
+# Written to the journal and not read from it.
+NOT_READ: Mapping[str, Any] = {"not_read": True}
 # Left out while it has its default.
 SPARSE: Mapping[str, Any] = {"sparse": True}
 
@@ -639,9 +644,9 @@ class Outcome(NamedTuple):
 class SummaryLine:
     """One line of the prover's summary."""
 
-    name: str
-    side: str  # "", "LHS" or "RHS"
-    trait: str
+    name: SharedText
+    side: SharedText  # "", "LHS" or "RHS"
+    trait: SharedText
     verdict: Optional[Verdict]  # noqa: UP045 - None when the text is unknown to us
     steps: Optional[int]  # noqa: UP045
 
@@ -698,6 +703,8 @@ class Plan:
     # it is true of every trace because of that.
     unknown_actions: tuple[str, ...] = field(default=(), metadata=SPARSE)
     holds_anyway: bool = field(default=False, metadata=SPARSE)
+    # Of a recheck: digest of the file with the proof that is checked.
+    checks_proof: str = field(default="", metadata=SPARSE)
 
     @property
     def view(self) -> TheoryView:
@@ -727,7 +734,8 @@ class Started:
     started: int = 0  # what `process_start` tells
     host: SharedText = ""
     boot_id: SharedText = ""
-    command: tuple[str, ...] = ()
+    # For people who read the journal: of 100,000 tasks they take much room.
+    command: tuple[str, ...] = field(default=(), metadata=NOT_READ)
     at: str = ""
 
 
@@ -740,6 +748,14 @@ class Finished:
     job: str
     attempt: int
     result: Result = field(metadata=INLINE)
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A recheck confirmed the result of a task. It stands in the recheck's journal only."""
+
+    id: str
+    by: str  # who, and how: `trusted`, `trusted (its own proof)`
 
 
 @dataclass(frozen=True)
@@ -793,9 +809,22 @@ class Header:
         return frozenset(self.again)
 
 
+# What comes of the check of a stored proof, where the prover got to its end.
+CONFIRMED = "confirmed"
+REJECTED = "rejected"  # the prover followed the proof, and it is none
+NOT_REPLAYED = "not replayed"  # the prover can't follow it: that says nothing against the proof
+UNCONFIRMED = (REJECTED, NOT_REPLAYED)
+CANT_REPLAY = "this prover can't replay a step of the stored proof, which may be right all the same"
+
+
 def outcome_words(result: Result) -> str:
     """The verdict if there is one, else the status, in words."""
-    return str(result.verdict or result.status).replace("_", " ")
+    return _in_words(result.verdict or result.status)
+
+
+@functools.cache
+def _in_words(word: str) -> str:
+    return str(word).replace("_", " ")
 
 
 class Record(NamedTuple):
@@ -827,11 +856,14 @@ class Task:
     plan: Plan
     status: Status = Status.PENDING
     attempts: int = 0
-    started: Started | None = None  # its last start
+    started: Started | None = (
+        None  # while it runs; afterwards only where a job served several tasks
+    )
     record: Record | None = None  # its result
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
     earlier: tuple[Record, ...] = ()
+    confirmed_by: tuple[str, ...] = ()  # who confirmed it in a recheck, as far as was asked
 
     @classmethod
     def with_result(cls, plan: Plan, result: Result) -> Task:
@@ -887,13 +919,25 @@ class Task:
 
     @property
     def misses_expectation(self) -> bool:
-        """Whether it is not as expected, or should have an answer by now and has none."""
+        """Whether it is not as expected, or should have an answer by now and has none.
+
+        A check that comes to no end says nothing against the proof.
+        """
+        if self.plan.checks_proof:
+            return self.outcome == REJECTED
         return bool(self.plan.expect) and self.is_final and self.verdict != self.plan.expect
 
     @property
     def outcome(self) -> str:
-        """The verdict if there is one, else the status, in words."""
-        return outcome_words(self.result or Result(self.status))
+        """The verdict if there is one, else the status, in words; of a check what it shows."""
+        result = self.result
+        if result is None:
+            return outcome_words(Result(self.status))
+        if not self.plan.checks_proof or result.verdict is None:
+            return outcome_words(result)
+        if result.verdict == self.plan.expect:
+            return CONFIRMED
+        return NOT_REPLAYED if result.reason == CANT_REPLAY else REJECTED
 
 
 class FileState(NamedTuple):
@@ -1017,6 +1061,9 @@ class Batch:
             self._start(event)
         elif isinstance(event, Finished):
             self._finish(event)
+        elif isinstance(event, Confirmed):
+            task = self.tasks[event.id]
+            task.confirmed_by = (*task.confirmed_by, event.by)
         else:
             self.ended = event
 
@@ -1098,6 +1145,8 @@ class Batch:
         task.status = status
         task.attempts = max(task.attempts, finished.attempt)
         task.record = Record(finished.result, task.plan, finished.attempt, self.header.host)
+        if task.started and len(task.started.ids) == 1:
+            task.started = None  # 100,000 of them would take a sixth of the memory
 
     def needs_run(self, task: Task) -> bool:
         """Whether a task has no result that holds."""
@@ -1170,22 +1219,47 @@ def decode(cls: type[T], data: Mapping[str, Any]) -> T:
     if not isinstance(data, dict):
         raise TypeError(f"{data!r:.40} is no object")
     values: dict[str, Any] = {}
-    for attribute, name, inline, _, default, plain, read in _json_fields(cast(Hashable, cls)):
+    missing = dataclasses.MISSING
+    for attribute, name, inline, default, plain, read in _read_fields(cast(Hashable, cls)):
         if inline:
             values[attribute] = read(data)
             continue
-        value = data.get(name, dataclasses.MISSING)
-        if value is dataclasses.MISSING:
-            if default is dataclasses.MISSING:
-                raise KeyError(name)
-        elif type(value) is plain:  # most are: not worth a call
+        value = data.get(name, missing)
+        if type(value) is plain:  # most are: not worth a call
             values[attribute] = value
-        else:
+        elif value is not missing:
             try:
                 values[attribute] = read(value)
             except (TypeError, ValueError):
                 raise TypeError(f"'{name}' is {value!r:.40}") from None
+        elif default is missing:
+            raise KeyError(name)
     return cls(**values)
+
+
+class _ReadField(NamedTuple):
+    """What `decode` asks of a field."""
+
+    attribute: str
+    name: str
+    inline: bool
+    default: Any  # MISSING: it must be there
+    plain: type[Any] | None  # a value of this very type is taken as it is
+    read: Callable[[Any], Any]  # what makes its value of what JSON has
+
+
+@functools.cache
+def _read_fields(cls: Hashable) -> tuple[_ReadField, ...]:
+    """The fields that are read from JSON."""
+    fields: list[_ReadField] = []
+    for each in _json_fields(cls):
+        if not each.not_read:
+            fields.append(
+                _ReadField(
+                    each.attribute, each.name, each.inline, each.default, each.plain, each.read
+                )
+            )
+    return tuple(fields)
 
 
 def json_names(cls: type[Any]) -> Iterator[str]:
@@ -1204,6 +1278,7 @@ class _JsonField(NamedTuple):
     name: str
     inline: bool
     sparse: bool
+    not_read: bool
     default: Any  # MISSING: it must be there
     plain: type[Any] | None  # a value of this very type is taken as it is
     read: Callable[[Any], Any]  # what makes its value of what JSON has
@@ -1226,6 +1301,7 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
                 name=each.metadata.get("name", each.name),
                 inline="inline" in each.metadata,
                 sparse="sparse" in each.metadata,
+                not_read="not_read" in each.metadata,
                 default=each.default if each.default_factory is dataclasses.MISSING else None,
                 plain=kinds[each.name] if kinds[each.name] in (str, bool) else None,
                 read=_reader(kinds[each.name]),
@@ -1242,13 +1318,13 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     if kind is Any:
         return lambda value: value
     if origin is Annotated:  # SharedText
-        return lambda text: sys.intern(_checked(str, text))
+        return sys.intern  # it raises TypeError for what is no text
     if origin is Union:  # Optional
         some = _reader(parts[0])
         return lambda value: None if value is None else some(value)
     if origin is tuple:
         item = _reader(parts[0])
-        return lambda values: share(tuple(map(item, _checked(list, values))))
+        return lambda values: _shared_tuple(item, values)
     if origin is dict:
         member = _reader(parts[1])
         return lambda values: {
@@ -1260,11 +1336,33 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return _integer
     if kind in (str, bool):
         return functools.partial(_checked, kind)
-    if kind is Limits:  # 100,000 tasks have few distinct ones
-        return lambda data: share(decode(Limits, data))
+    if kind in (Limits, ExitStatus):
+        return _reader_of_few(kind)
     if dataclasses.is_dataclass(kind):
         return lambda data: decode(cast(Any, kind), data)
-    return cast(Callable[[Any], Any], kind)  # a Word
+    # A Word; to look it up takes a fifth of the time that the class takes to find it.
+    words = {str(word): word for word in kind}
+    return lambda text: words[text] if text in words else kind(text)
+
+
+def _reader_of_few(kind: type[Any]) -> Callable[[Any], Any]:
+    """What reads a dataclass of which 100,000 tasks have few distinct ones: each is made once."""
+
+    # To JSON `true` is not 1.
+    @functools.lru_cache(maxsize=4096, typed=True)
+    def read(names: tuple[str, ...], *values: Any) -> Any:
+        return decode(kind, dict(zip(names, values)))
+
+    return lambda data: read(tuple(_checked(dict, data)), *data.values())
+
+
+def _shared_tuple(item: Callable[[Any], Any], values: Any) -> tuple[Any, ...]:
+    # Most are empty.
+    if values == []:
+        return ()
+    read = tuple(map(item, _checked(list, values)))
+    # Texts are what many have in common; lines of summaries hardly ever are the same.
+    return share(read) if type(read[0]) is str else read
 
 
 def _checked(kind: type[T], value: Any) -> T:
@@ -1276,24 +1374,27 @@ def _checked(kind: type[T], value: Any) -> T:
 
 def _integer(value: Any) -> int:
     """An integer of 64 bits at most: 400 digits are no float, where one is wanted later."""
-    if not -(2**63) <= _checked(int, value) < 2**63:
-        raise TypeError
-    return cast(int, value)
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
+    raise TypeError
+
+
+_LARGEST = sys.float_info.max
 
 
 def _number(value: Any) -> float:
     """A finite number: NaN and infinity are no JSON, though Python reads and writes them."""
     # Not `math.isfinite`: it raises OverflowError for an integer of 400 digits.
-    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
-        raise TypeError
-    return cast(float, value)
+    if type(value) in (int, float) and -_LARGEST <= value <= _LARGEST:
+        return cast(float, value)
+    raise TypeError
 
 
 # One object for equal ones: 100,000 tasks have few distinct limits, options and warnings.
 share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
 
 # One line of the journal (DESIGN section 8), by the word for it.
-Event = Union[Header, Plan, Started, Finished, Ended]
+Event = Union[Header, Plan, Started, Finished, Confirmed, Ended]
 EVENTS: dict[str, type[Any]] = {
     "batch": Header,
     "task": Plan,
@@ -3057,7 +3158,7 @@ _QUOTED = re.compile(r"'[^'\n]*'|\"[^\"]*\"")
 _BRACKET_OR_COMMA = re.compile(r"[\[\](){},]")
 _PAIR_OR_COMMA = re.compile(r"[\[\](){}<>,]")  # where `<` begins a pair and compares nothing
 _LET_BLOCK = re.compile(r" ?let(?!\w)(.*?)(?<!\w)in(?!\w)", re.DOTALL)
-_PREDICATE_HEAD = re.compile(r"\w+ ?\([^()]*\) ?(?:<=>|⇔)")
+_PREDICATE_HEAD = re.compile(r"(?<!\w)\w+ ?\([^()]*\) ?(?:<=>|⇔)")
 
 
 class Item(NamedTuple):
@@ -3585,13 +3686,15 @@ _OF_TRANSLATION = re.compile(
 )
 _FACT = re.compile(r"(!?) ?([^\W_]\w*) ?\((.*)\)", re.DOTALL)
 _ACTIONS_IN_PROCESS = re.compile(r"-- ?\[([^\[\]]*)\] ?->")
-_PARENTHESIS = re.compile(r"(?P<name>(?:! ?)?[^\W_]\w*) ?\(|\(|\)")
+_BRACKET_OF_TERM = re.compile(r"(?P<name>(?:! ?)?(?<!\w)[^\W_]\w*) ?\(|[()<>,]")
+_NOTHING_IN_BRACKETS = re.compile(r"\s*\)")
 # What joins the parts of a formula; a quantifier reaches to the end of its bracket.
 _JOINT = re.compile(r"[()&∧|∨⇒⇔∀∃]|==>|<=>|(?<!\w)(?:All|Ex)(?!\w)")
 _UNIVERSAL = re.compile(r"(?:All|∀)(?!\w)[^.]*\.")
 _NO_EXISTENTIAL = re.compile(r"(?:not|¬) ?(?P<bracket>\( ?)?(?:Ex|∃)(?!\w)[^.]*\.")
 _ACTION_ATOM = re.compile(r"(.*\)) ?@ ?#? ?\w+", re.DOTALL)
 _MOST_PARTS = 100  # of a premise that are looked at
+_MANY_ACTIONS = 1000  # to compare more names takes too long
 
 
 class FactName(NamedTuple):
@@ -3613,6 +3716,7 @@ def find_unknown_actions(items: TheoryItems) -> dict[str, UnknownActions]:
     if known is None:
         return {}
     formulas = _Formulas(items)
+    near_misses = _NearMisses(known)
     has_process = bool(items.of_kind("process"))
     found: dict[str, UnknownActions] = {}
     for lemma in items.statements:
@@ -3623,7 +3727,7 @@ def find_unknown_actions(items: TheoryItems) -> dict[str, UnknownActions]:
             if action not in known and not _may_be_added(action.name, has_process):
                 unknown[action] = None
         if unknown:
-            told = tuple(_with_near_misses(action, known) for action in unknown)
+            told = tuple(map(near_misses.told, unknown))
             found[lemma.name] = UnknownActions(told, _holds_without(lemma, unknown))
     return found
 
@@ -3660,48 +3764,88 @@ def _may_be_added(name: str, has_process: bool) -> bool:
     return has_process and _OF_TRANSLATION.fullmatch(name) is not None
 
 
-def _with_near_misses(action: FactName, known: Collection[FactName]) -> str:
-    import difflib
+class _NearMisses:
+    """Finds known facts that an unknown one may be a slip of the pen for."""
 
-    # One that differs in case, arity or multiplicity alone is nearer than any other.
-    near = [
-        fact for fact in known if fact.name.strip("!").lower() == action.name.strip("!").lower()
-    ]
-    if not near:
-        names = {fact.name for fact in known}
+    def __init__(self, known: Iterable[FactName]) -> None:
+        self._known = sorted(known)
+        self._told: dict[FactName, str] = {}  # many lemmas may be about one action
+        self._alike: dict[str, list[FactName]] = {}  # by what they share: `kept` of `!Kept/1`
+        for fact in self._known:
+            self._alike.setdefault(_folded(fact), []).append(fact)
+
+    def told(self, action: FactName) -> str:
+        """`Comit/2 (did you mean Commit/2?)`."""
+        if action not in self._told:
+            self._told[action] = self._tell(action)
+        return self._told[action]
+
+    def _tell(self, action: FactName) -> str:
+        # One that differs in case, arity or multiplicity alone is nearer than any other.
+        near = self._alike.get(_folded(action)) or self._of_like_name(action)
+        if not near:
+            return str(action)
+        words = " or ".join(map(str, near[:3]))
+        return f"{action} (did you mean {words}?)"
+
+    def _of_like_name(self, action: FactName) -> list[FactName]:
+        import difflib
+
+        if len(self._known) > _MANY_ACTIONS or len(self._told) > _MANY_ACTIONS:
+            return []
+        names = {fact.name for fact in self._known}
         alike = difflib.get_close_matches(action.name, names, n=2, cutoff=0.75)
-        near = [fact for fact in known if fact.name in alike]
-    if not near:
-        return str(action)
-    words = " or ".join(map(str, sorted(near)[:3]))
-    return f"{action} (did you mean {words}?)"
+        return [fact for fact in self._known if fact.name in alike]
+
+
+def _folded(fact: FactName) -> str:
+    return fact.name.lstrip("!").lower()
 
 
 class _Application(NamedTuple):
     """A name with arguments in brackets: a fact, a predicate or a function."""
 
-    name: str  # with its `!`
+    fact: FactName
     start: int  # where the name begins
-    arguments: str
     end: int  # behind its bracket
 
-    @property
-    def fact(self) -> FactName:
-        return FactName(self.name, len(split_list(self.arguments, _PAIR_OR_COMMA)))
+
+@dataclass
+class _OpenBracket:
+    """A bracket while we are in it: `(`, or `<` of a pair."""
+
+    match: re.Match[str]
+    commas: int = 0  # that stand in it, and in none further inside
 
 
 def _applications(text: str) -> Iterator[_Application]:
     """All names with arguments in a text, inner ones first."""
-    open_brackets: list[re.Match[str]] = []
-    for event in _PARENTHESIS.finditer(_blanked(_CONSTANT, text)):
-        if event.group() != ")":
-            open_brackets.append(event)
-        elif open_brackets:
-            head = open_brackets.pop()
-            if head["name"]:
-                name = head["name"].replace(" ", "")
-                arguments = text[head.end() : event.start()]
-                yield _Application(name, head.start(), arguments, event.end())
+    blanked = _blanked(_CONSTANT, text)
+    around: list[_OpenBracket] = []
+    for event in _BRACKET_OF_TERM.finditer(blanked):
+        word = event.group()
+        if word.endswith(("(", "<")):
+            around.append(_OpenBracket(event))
+        elif word == "," and around:
+            around[-1].commas += 1
+        elif word == ">" and around and around[-1].match.group() == "<":
+            around.pop()
+        elif word == ")":
+            # A `<` that is still open compares.
+            while around and around[-1].match.group() == "<":
+                around.pop()
+            if around:
+                yield from _application(blanked, around.pop(), event.end())
+
+
+def _application(text: str, bracket: _OpenBracket, end: int) -> Iterator[_Application]:
+    """The name before a bracket that ends there, if it has one, with its arguments."""
+    head = bracket.match
+    if head["name"]:
+        arity = bracket.commas + 1
+        if _NOTHING_IN_BRACKETS.match(text, head.end()):
+            arity = 0
+        yield _Application(FactName(head["name"].replace(" ", ""), arity), head.start(), end)
 
 
 class _Formulas:
@@ -3725,7 +3869,7 @@ class _Formulas:
         while waiting:
             formula = waiting.pop()
             for application in _applications(formula):
-                name = application.name
+                name = application.fact.name
                 if formula[application.end : application.end + 2].lstrip().startswith("@"):
                     yield application.fact
                 elif name in self._predicates and name not in used:
@@ -5595,7 +5739,12 @@ _VERDICT_TEXTS = {
     "analysis cannot be finished": Verdict.INCOMPLETE,
     "analysis has been invalidated": Verdict.INCOMPLETE,
 }
-_OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
+# On stderr while it starts; on stdout in what is printed behind the theory.
+_OLD_MAUDE = re.compile(
+    r"returned unsupported version '(?P<at_start>[^']*)'"
+    r"|^Maude version (?P<behind>\S+) \(unsupported\)",
+    re.MULTILINE,
+)
 _PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
 _COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
 # Lines of stderr that say nothing of what went wrong.
@@ -5639,7 +5788,7 @@ def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     errors = ends_of(stderr)
     output = ProverOutput(
         printed=last_part(stdout, SUMMARY_HEADING),
-        old_maude=_unsupported_maude(errors),
+        old_maude=unsupported_maude("\n".join([*errors, *ends_of(stdout)])),
         parse_error=_parse_error(errors),
         complaint=_complaint(errors),
         stderr_tail=_tail(errors),
@@ -5700,13 +5849,11 @@ def _verdict_in(text: str) -> Verdict | None:
     return None
 
 
-def _unsupported_maude(errors: Sequence[str]) -> str:
-    """The version of Maude that the prover calls unsupported, or ""."""
+def unsupported_maude(text: str) -> str:
+    """The version of Maude that a prover calls unsupported in a text, or ""."""
     version = ""
-    for line in errors:
-        found = _OLD_MAUDE.search(line)
-        if found:
-            version = found[1]
+    for found in _OLD_MAUDE.finditer(text):
+        version = found["at_start"] or found["behind"]
     return version
 
 
@@ -5810,6 +5957,9 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     judgement = _judge_exit(outcome, output)
     if judgement.status is Status.COMPLETED:
         judgement = _judge_lines(plan, lines)
+    if plan.checks_proof and judgement.verdict is Verdict.INCOMPLETE:
+        reason = CANT_REPLAY if _has_foreign_step(proof) else "the stored proof leaves cases open"
+        judgement = judgement._replace(reason=reason)
     steps = None
     stderr_tail = output.stderr_tail
     if judgement.verdict is not None:
@@ -5831,6 +5981,18 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
         stderr_tail=stderr_tail,
         at=timestamp(),
     )
+
+
+# So provers mark steps that they can't apply, and cases that they don't have (`checkProof` in
+# Theory/Proof.hs, prettyIncrementalProof).
+_FOREIGN_STEP = re.compile(rb"/\* (?:invalid proof step|unannotated)")
+
+
+def _has_foreign_step(proof: str) -> bool:
+    """Whether a prover wrote into the theory that it could not follow the stored proof."""
+    with suppress(OSError), open(proof, "rb") as file:
+        return any(map(_FOREIGN_STEP.search, file))
+    return False
 
 
 def _belongs_to(line: SummaryLine, plan: Plan) -> bool:
@@ -8975,11 +9137,14 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
     return [task_id for task_id in batch.tasks if task_id in chosen]
 
 
+RECHECK_MARK = "~recheck"  # behind the id of a task: the check of its proof
+
+
 def _id_matches(task_id: str, pattern: str) -> bool:
     if task_id.startswith(pattern):
         return True
     # A recheck goes by its task's id.
-    own_id = task_id.removesuffix("~recheck")
+    own_id = task_id.removesuffix(RECHECK_MARK)
     return fnmatch.fnmatchcase(own_id, pattern)
 
 
@@ -9174,7 +9339,8 @@ def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
     import gc
 
     batch = Batch()
-    gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
+    # Nothing here is cyclic, and looking for that would take an eighth of the time.
+    gc.disable()
     try:
         with open_file(path) as file:
             deque(journal_events(file, path, tell, batch.apply), maxlen=0)
@@ -9182,6 +9348,8 @@ def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
     except OSError as error:
         raise InputError(f"the journal can't be read: {error.strerror}", path) from None
     finally:
+        # What was read stays: who looks through it again and again takes half as long again.
+        gc.freeze()
         gc.enable()
 
 
@@ -11828,29 +11996,36 @@ class Closure:
     def __init__(self, tasks: Iterable[Task]) -> None:
         self._results = _results_by_model(tasks)
         self._ways: dict[Model, Ways] = {}  # of a model once it is asked for
+        # By the model and what is assumed: neighbours assume the same.
+        self._open: dict[Hashable, tuple[Assumption, ...]] = {}
 
-    def open_assumptions(self, task: Task) -> list[Assumption]:
+    def open_assumptions(self, task: Task) -> tuple[Assumption, ...]:
         """What the verdict assumes and is not verified here, nearest first.
 
         A trace that was found assumes nothing.
         """
         plan = task.plan
-        rests = (plan.trait, task.verdict) in RESTING
-        if not (rests and plan.assumes):
-            return []
+        if not plan.assumes or (plan.trait, task.verdict) not in RESTING:
+            return ()
+        # All that the model depends on: to make it takes longer.
+        key = (plan.theory_digest, plan.theory, plan.cwd, plan.flags, plan.prover, plan.assumes)
+        known = self._open.get(key)
+        if known is None:
+            known = self._open[key] = tuple(self._find_open(plan))
+        return known
+
+    def _find_open(self, plan: Plan) -> Iterator[Assumption]:
         model = model_of(plan)
         results = self._results.get(model, {})
         if model not in self._ways:
             self._ways[model] = _ways_to_open_lemmas(results)
         ways = self._ways[model]
-        assumptions: list[Assumption] = []
         for lemma, step in _open_below(plan.assumes, ways).items():
             state = "not in the results"
             if lemma in results:
                 state = results[lemma].outcome
             chain = _chain(ways, step, lemma)
-            assumptions.append(Assumption(lemma, state, chain))
-        return assumptions
+            yield Assumption(lemma, state, chain)
 
 
 def silence_words(plan: Plan) -> str:
@@ -11875,12 +12050,14 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = ()) -> str:
     if task.outdated:
         was = outcome_words(task.outdated.result)
         return f"{task.outcome}, was {was} ({what_changed(task.outdated.plan, task.plan)})"
-    false = _falsified(assumptions)
+    false = _falsified(assumptions) if assumptions else []
     if false:
         lemmas = listed(each.lemma + each.way for each in false)
         return f"{task.outcome}, {RESTING_ON_FALSE}: {lemmas}"
     if assumptions:
         return f"{task.outcome}, assuming {listed(assumptions)}"
+    if task.confirmed_by:
+        return f"{task.outcome}, confirmed by {listed(task.confirmed_by)}"
     return task.outcome
 
 
@@ -11898,7 +12075,7 @@ def _results_by_model(tasks: Iterable[Task]) -> dict[Model, dict[str, Task]]:
 
 def model_of(plan: Plan) -> Model:
     """The model that a result of this plan is about."""
-    flags = tuple(sorted(plan.flags))
+    flags = tuple(sorted(plan.flags)) if plan.flags else ()
     if plan.theory_digest:
         return Model(plan.theory_digest, "", flags, plan.prover)
     return Model(plan.theory, plan.cwd, flags, plan.prover)
@@ -12059,13 +12236,13 @@ def rows_of(
         on_older_text = task.id in older
         if on_older_text:
             told += ", on an older text"
-        false = _falsified(assuming)
+        false = _falsified(assuming) if assuming else ()
         yield Row(
             task,
             result,
             outcome=task.outcome,
             told=told,
-            assuming=tuple(assuming),
+            assuming=assuming,
             rests_on_false=tuple(false),
             on_older_text=on_older_text,
             advisories=applied.get(task.id, ()),
@@ -12168,7 +12345,11 @@ class KnownProblems:
         self._unjudged: dict[str, int] = {}  # how many verdicts, by why
         self._by_tamarin_prover: Collection[_AnswerOf] = ()
         if any(_has_tamarin_rs(batch) for batch in batches.values()):
-            self._by_tamarin_prover = _answered_by_tamarin_prover(batches, rechecks)
+            self._by_tamarin_prover = _answered_by_tamarin_prover(batches)
+        self._checkers: set[str] = set()  # aliases of tamarin-prover in rechecks
+        for recheck in rechecks:
+            provers = filter(_is_tamarin_prover, recheck.provers.values())
+            self._checkers.update(prover.alias for prover in provers)
         self._applied: dict[str, AppliedAdvisories] = {}
         for source, batch in batches.items():
             names = {*accepted, *_accepted_by_recipe(batch.header)}
@@ -12247,7 +12428,10 @@ class KnownProblems:
         return tuple(found.values())
 
     def _is_confirmed(self, task: Task) -> bool:
-        """Whether tamarin-prover says the same in these results."""
+        """Whether tamarin-prover says the same in these results, or of the proof in a recheck."""
+        checkers = {by.partition(" (")[0] for by in task.confirmed_by}
+        if not checkers.isdisjoint(self._checkers):
+            return True
         return _answer_of(task) in self._by_tamarin_prover
 
 
@@ -12333,31 +12517,19 @@ def _answer_of(task: Task) -> _AnswerOf:
     return _AnswerOf(Question(model, task.plan.lemma, task.plan.trait), task.verdict)
 
 
-def _answered_by_tamarin_prover(
-    batches: Mapping[str, Batch], rechecks: Iterable[Batch]
-) -> set[_AnswerOf]:
-    """What tamarin-prover has proven, or confirmed in a recheck."""
+def _answered_by_tamarin_prover(batches: Mapping[str, Batch]) -> set[_AnswerOf]:
+    """What tamarin-prover has proven."""
     answers: set[_AnswerOf] = set()
     for batch in batches.values():
         for task in batch.tasks.values():
-            if _is_by_tamarin_prover(batch, task):
+            if task.is_answered and _is_tamarin_prover(_prover_of(batch, task)):
                 answers.add(_answer_of(task))
-    by_directory = {os.path.realpath(source): batch for source, batch in batches.items()}
-    for recheck in rechecks:
-        checked = by_directory.get(os.path.realpath(recheck.header.recheck_of), Batch())
-        for check in recheck.tasks.values():
-            proven = checked.tasks.get(check.id.removesuffix("~recheck"))
-            confirms = proven is not None and proven.verdict == check.verdict
-            if proven and confirms and _is_by_tamarin_prover(recheck, check):
-                answers.add(_answer_of(proven))
     return answers
 
 
-def _is_by_tamarin_prover(batch: Batch, task: Task) -> bool:
-    """Whether it is for certain that one's answer."""
-    prover = _prover_of(batch, task)
-    is_sure = prover.flavour == Flavour.TAMARIN_PROVER and prover.version != ""
-    return task.is_answered and is_sure
+def _is_tamarin_prover(prover: Prover) -> bool:
+    """Whether it is that one for certain."""
+    return prover.flavour == Flavour.TAMARIN_PROVER and prover.version != ""
 
 
 def _accepted_by_recipe(header: Header) -> list[str]:
@@ -12398,6 +12570,9 @@ class _ProvenTexts:
 
 # --- Findings -------------------------------------------------------------------------------------
 
+UNKNOWN = "what the verdicts assume is unknown"
+NO_PROOF_FILE = "no proof file"
+
 # Of every kind of finding what to do about it, in the order in which they are told.
 ADVICE = {
     # Known problems of provers, told before all else that counts as little.
@@ -12410,6 +12585,7 @@ ADVICE = {
     "disagreement": "at most one is right: compare texts, flags and assumptions, let another "
     "prover check the proof",
     "invalid": "do not rely on it: run the prover again and keep all that it writes",
+    "unconfirmed": "let another prover check the proof, or `recheck --prove-rejected` find its own",
     "stale": "run it again, on the theory as it is now",
     "missing": "prove it: nothing is known of it",
     "unknown-action": "correct the action's name or arguments in the lemma, or let a rule have it: "
@@ -12419,6 +12595,29 @@ ADVICE = {
     "sorry": "finish the proof",
     "warning": "correct the theory; `check --report` shows all that the prover says",
 }
+
+# The same where a message of a kind wants another advice, by how it begins.
+ADVICE_ON = {
+    "derivation checks timed out": "they say nothing of the verdict, and depend on the machine: "
+    "raise --derivcheck-timeout",
+    "Maude ": "use a version of Maude that the prover names as supported",
+    UNKNOWN: "put the theory as it was proven beside the log, and audit both",
+    "text matched by name": "put the theory as it was proven beside the log, and audit both",
+    "is not there any more": "put the theory back where it was, or audit it with the results",
+    "no complete summary": "see why it ended, and run it again",
+    "can't be read as a theory": "keep the file whole: what a prover had not written to its end "
+    "proves nothing",
+    NO_PROOF_FILE: "bring back what was lost, or prove it again (`run RECIPE --again -t ID`)",
+}
+
+
+def advice_on(each: Finding) -> str:
+    """What to do about a finding."""
+    for beginning, advice in ADVICE_ON.items():
+        if each.message.startswith(beginning):
+            return advice
+    return ADVICE[each.kind]
+
 
 # How bad a finding is; the first are told first.
 FLIP = 0  # a verdict turned into its opposite
@@ -12553,20 +12752,28 @@ class _Answer(NamedTuple):
 
 def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Lemmas that are verified here and falsified there."""
-    answers: dict[Question, dict[Verdict, _Answer]] = {}
+    # Few lemmas are falsified: only these are remembered.
+    falsified = dict(_all_answers(batches, Verdict.FALSIFIED))
+    verified: dict[Question, _Answer] = {}
+    if falsified:
+        for question, answer in _all_answers(batches, Verdict.VERIFIED):
+            if question in falsified:
+                verified[question] = answer
+    for question, answer in verified.items():
+        yield _disagreement(answer, falsified[question])
+
+
+def _all_answers(
+    batches: Mapping[str, Batch], verdict: Verdict
+) -> Iterator[tuple[Question, _Answer]]:
+    """All results with this verdict, each with what it answers."""
     for source, batch in batches.items():
         for task in batch.tasks.values():
-            if task.verdict is not None:
+            if task.verdict is verdict:
                 # Logs of one theory stand in many folders. Of those that have nothing but the
                 # theory's name in common, people must look which are of one text.
                 model = model_of(task.plan).of_any_prover.of_any_folder
-                question = Question(model, task.plan.lemma, task.plan.trait)
-                verdicts = answers.setdefault(question, {})
-                verdicts[task.verdict] = _Answer(source, task)
-    for verdicts in answers.values():
-        # `incomplete` contradicts nobody.
-        if verdicts.keys() >= ANSWERS:
-            yield _disagreement(verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED])
+                yield Question(model, task.plan.lemma, task.plan.trait), _Answer(source, task)
 
 
 def _disagreement(verified: _Answer, falsified: _Answer) -> Finding:
@@ -12842,7 +13049,6 @@ _OF_A_PROVER = re.compile(
 )
 _MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
 _BUILT_AT = re.compile(rb"Compiled at: \d+-\d+-\d+ \d+:\d+:\d+(\.\d+)? UTC")
-UNKNOWN = "what the verdicts assume is unknown"
 CLOCK_S = 2  # by so much times may differ only because files were copied
 
 
@@ -12876,7 +13082,7 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     claims = unchecked_texts(index, _theories_with_results(reader.batches, logs))
     # What is known of results, and what reading showed about them.
     batches = dict(reader.batches)
-    findings = list(_unconfirmed_proofs(reader.rechecks))
+    findings = list(_findings_of_rechecks(reader.rechecks, batches))
     findings += _unreadable_texts(files)
     findings += _findings_of_batches(reader.batches)
     for folder, matches in _by_folder(logs).items():
@@ -12891,7 +13097,7 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
         batches[path] = _file_batch(path, tasks)
         findings += _findings_of_claims(texts, stored)
     findings += _runs_without_summary(files)
-    return Evidence(batches, findings, reader.rechecks, _touched_texts(index, logs))
+    return Evidence(batches, findings, list(reader.rechecks.values()), _touched_texts(index, logs))
 
 
 def _touched_texts(index: TextIndex, matches: Iterable[Match]) -> TouchedTexts:
@@ -12979,7 +13185,7 @@ class EvidenceReader:
     def __init__(self, warn: Callable[[str], None]) -> None:
         self.warn = warn
         self.batches: dict[str, Batch] = {}  # by the results directory
-        self.rechecks: list[Batch] = []
+        self.rechecks: dict[str, Batch] = {}  # by their directory
         self.files: dict[str, EvidenceFile | None] = {}  # by real path; None: of no prover
         self._folders: set[str] = set()  # real paths
 
@@ -13026,7 +13232,7 @@ class EvidenceReader:
             self.warn(str(error))
             return False
         if batch.header.recheck_of:
-            self.rechecks.append(batch)
+            self.rechecks[folder] = batch
         else:
             self.batches[folder] = batch
         return True
@@ -13141,7 +13347,10 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
     """What the last summary in a file says of each theory; `head` is the beginning of the file."""
     starts = [number for number, line in enumerate(summary) if line.startswith("analyzed: ")]
     has_end = any(line.startswith("=====") for line in summary[2:])
-    old_maude = _OLD_MAUDE.search(head.decode("utf-8", "replace"))
+    # Before the theory where streams were merged, or in what is printed behind it.
+    first_lines = head.decode("utf-8", "replace")
+    last_lines = read_from_end(path, MB).decode("utf-8", "replace")
+    old_maude = unsupported_maude(first_lines) or unsupported_maude(last_lines)
     for start, stop in zip(starts, [*starts[1:], len(summary)]):
         # Each theory as if it were the only one: two lines of heading, its own, and the end, which
         # in the file stands behind the last.
@@ -13150,8 +13359,7 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
         if has_end:
             lines.append("=====")
         said = ProverOutput()
-        if old_maude:
-            said.old_maude = old_maude[1]
+        said.old_maude = old_maude
         _read_summary(lines, said, "")
         theory = _behind("analyzed: ", block)
         output = _behind("  output: ", block)
@@ -13633,13 +13841,60 @@ def stored_claim(lemmas: Iterable[Lemma]) -> Verdict | None:
 # Step 5: what reading showed.
 
 
-def _unconfirmed_proofs(rechecks: Iterable[Batch]) -> Iterator[Finding]:
-    for batch in rechecks:
-        for task in batch.tasks.values():
-            # Silence confirms nothing: what has no verdict is not as expected, either.
-            if task.misses_expectation:
-                message = f"{task.plan.prover} does not confirm the proof: {task.outcome}"
-                yield finding("invalid", task, message)
+def _findings_of_rechecks(
+    rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]
+) -> Iterator[Finding]:
+    """What rechecks say against results. What they confirm is noted in the batches."""
+    of_folders = {os.path.realpath(folder): batch for folder, batch in batches.items()}
+    for folder, recheck in rechecks.items():
+        # Both may have been moved together.
+        results = os.path.dirname(os.path.realpath(folder))
+        batch = of_folders.get(results, Batch())
+        for check in recheck.tasks.values():
+            own_id = check.id.removesuffix(RECHECK_MARK)
+            task = batch.tasks.get(own_id)
+            if not check.result:
+                continue
+            if not task:
+                yield from _finding_of_check(check, check)
+            elif not _is_of_present_result(check, task, result_files(results, own_id).proof):
+                words = f"what {check.plan.prover} checked is not known to be what is there now"
+                yield finding("unconfirmed", task, words, NOTE)
+            elif check.verdict == check.plan.expect:
+                own = " (its own proof)" if check.plan.prove else ""
+                batch.apply(Confirmed(own_id, check.plan.prover + own))
+            else:
+                yield from _finding_of_check(check, task)
+
+
+def _is_of_present_result(check: Task, task: Task, proof: str) -> bool:
+    """Whether a check, or a second proof, is about a result as it is now, and its proof file."""
+    if check.plan.expect != task.verdict:
+        return False
+    if check.plan.prove:
+        return check.plan.theory_digest == task.plan.theory_digest
+    return check.plan.checks_proof == file_state_now(proof).digest
+
+
+def _finding_of_check(check: Task, task: Task) -> Iterator[Finding]:
+    """What a check that confirms nothing says of the result of `task`."""
+    by = check.plan.prover
+    if check.outcome == REJECTED:
+        words = f"{by} does not confirm the proof: "
+        if check.is_answered:
+            words += f"by it the lemma is {check.verdict}"
+        elif check.result:
+            words += check.result.reason
+        yield finding("invalid", task, words)
+    elif check.outcome == NOT_REPLAYED:
+        yield finding("unconfirmed", task, f"{by}: {CANT_REPLAY}", NOTE)
+    elif check.is_answered:
+        words = f"{check.plan.expect} in these results, {check.verdict} when {by} proved it"
+        yield finding("disagreement", task, words)
+    elif check.plan.expect and check.verdict != check.plan.expect:
+        what = "its own proof" if check.plan.prove else "the check of the proof"
+        words = f"{by} came to no end of {what}: {check.outcome}"
+        yield finding("unconfirmed", task, words, NOTE)
 
 
 def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
@@ -13772,6 +14027,7 @@ def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
         # What has been proven can be read even when the theory has moved on.
         copies = kept_inputs(batch.header, directory)
         gone: dict[str, None] = {}
+        proofs = ProofFiles(directory)
         for view, tasks in _views_of(batch).items():
             is_ours = (
                 tasks[0].plan.key != ""
@@ -13782,8 +14038,8 @@ def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
                 gone[tasks[0].plan.theory] = None
                 if view.path in copies:
                     yield from _findings_of_view(view, tasks, copies)
-            for task in tasks:
-                yield from _findings_of_proof(directory, task, view.diff)
+            yield from proofs.findings(tasks, view.diff)
+        yield from proofs.finding_of_lost()
         if gone:
             theories = listed(gone)
             yield Finding("stale", theories, "", "is not there any more to compare with", NOTE)
@@ -13892,18 +14148,57 @@ def _changed_inputs(header: Header) -> set[str]:
     return changed
 
 
-def _findings_of_proof(directory: str, task: Task, diff: bool) -> Iterator[Finding]:
-    """Whether the proof that was kept says what the verdict says."""
-    path = os.path.join(directory, "proofs", task.id + ".spthy")
-    if not task.verdict or not os.path.isfile(path):
-        return
-    try:
-        theory = load_theory(path, diff=diff)
-    except InputError as error:
-        yield finding("invalid", task, f"its proof can't be read: {error}", NOTE)
-        return
-    stored = lemmas_by_name(theory).get(task.plan.lemma, [])
-    yield from judge_proof(task, stored)
+class ProofFiles:
+    """The proofs that are kept in a results directory."""
+
+    def __init__(self, directory: str) -> None:
+        self._folder = os.path.join(directory, "proofs")
+        self._names: set[str] = set()
+        self._lost: list[Task] = []
+        self.are_here = False  # the folder is: who copied the journal alone has no proof at all
+        with suppress(OSError):
+            self._names.update(os.listdir(self._folder))
+            self.are_here = True
+
+    def findings(self, tasks: Iterable[Task], diff: bool) -> Iterator[Finding]:
+        """Whether the proofs of these tasks are whole, and say what the verdicts say."""
+        for task in tasks:
+            if not task.verdict:
+                continue
+            if task.id + ".spthy" in self._names:
+                yield from self._findings_of(task, diff)
+            # Where batch-tamarin keeps them is not known for sure.
+            elif task.is_answered and task.plan.key:
+                self._lost.append(task)
+
+    def finding_of_lost(self) -> Iterator[Finding]:
+        """Which of all these tasks have an answer, and no proof."""
+        if self._lost:
+            ids = listed((task.id for task in self._lost), 3)
+            theories = listed(dict.fromkeys(task.plan.theory for task in self._lost), 3)
+            message = f"{NO_PROOF_FILE} of {plural(len(self._lost), 'result')}: {ids}"
+            rank = WRONG if self.are_here else NOTE
+            yield Finding("missing", theories, "", message, rank)
+
+    def _findings_of(self, task: Task, diff: bool) -> Iterator[Finding]:
+        path = os.path.join(self._folder, task.id + ".spthy")
+        try:
+            theory = load_theory(path, diff=diff)
+        except InputError as error:
+            # What no prover of today prints may be a proof for others; half of a theory is none.
+            rank = WRONG if is_cut(path) else NOTE
+            yield finding("invalid", task, f"its proof can't be read: {error}", rank)
+            return
+        stored = lemmas_by_name(theory).get(task.plan.lemma, [])
+        yield from judge_proof(task, stored)
+
+
+def is_cut(path: str) -> bool:
+    """Whether a file that can't be read as a theory is the beginning of one, or empty."""
+    with suppress(OSError), open(path, "rb") as file:
+        head = file.read(65_536)
+        return not head or _BEGINS_THEORY.match(head) is not None
+    return False
 
 
 # --- Recheck --------------------------------------------------------------------------------------
@@ -13914,7 +14209,8 @@ class Recheck:
 
     They are tasks of a batch of their own. Each stored proof is put into the original theory text,
     alone, which is loaded without `--prove`: checked, not searched. The same verdict is expected.
-    (Tamarin can't always load its own output again.)
+    (Tamarin can't always load its own output again.) What it does not confirm the prover can be
+    asked to prove itself: that is one more batch, in `recheck-ALIAS~proofs/`.
     """
 
     def __init__(self, batch: Batch, directory: str, prover: Prover) -> None:
@@ -13922,6 +14218,7 @@ class Recheck:
         self.results = os.path.abspath(directory)
         self.prover = prover
         self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
+        self.proofs_directory = self.directory + "~proofs"
         self.dependencies: dict[TheoryView, Dependencies] = {}
         # What was proven, not what lies there today.
         self.copies = kept_inputs(batch.header, self.results)
@@ -13947,30 +14244,57 @@ class Recheck:
         """The check of one proof, its theory written. Raises InputError if it can't be checked."""
         theory = self._original(task)
         stored_in = result_files(self.results, task.id).proof
+        checked = file_state_now(stored_in).digest
         stored = load_theory(stored_in, (), theory.diff)
         text = text_to_check(theory, stored, task.plan.lemma)
-        folder = os.path.join(self.results, "recheck", self.prover.alias, task.id)
-        os.makedirs(folder, exist_ok=True)
-        name = os.path.basename(task.plan.theory)
-        path = os.path.join(folder, name)
-        write_file(path, text)
-        link_oracles(theory, task.plan.cwd, folder, self.copies)
         check = replace(
-            task.plan,
-            id=task.id + "~recheck",
-            theory=path,
-            prover=self.prover.alias,
+            self._plan_with(task, theory, text, "recheck"),
+            id=task.id + RECHECK_MARK,
             prove=False,
             assumes=(),
             # The text was made for this check: no other result is of it.
             theory_digest="",
+            checks_proof=checked,
+        )
+        return self._with_dependencies(check)
+
+    def plan_proofs(self, tasks: Iterable[Task], warn: Callable[[str], None]) -> Batch:
+        """Proofs of lemmas, without any that is stored, by the prover that checks."""
+        planned = Batch(self._header(), dependencies=self.dependencies)
+        for task in tasks:
+            try:
+                theory = self._original(task)
+            except InputError as error:
+                warn(f"{task.id} can't be proven: {error}")
+                continue
+            statements = [text for _, text in _statements(theory)]
+            plan = self._plan_with(task, theory, "\n".join(statements) + "\n", "recheck~proofs")
+            planned.apply(self._with_dependencies(replace(plan, prove=True)))
+        return planned
+
+    def _plan_with(self, task: Task, theory: Theory, text: str, folder: str) -> Plan:
+        """The plan of a task with the prover that checks, and a text, which is written."""
+        folder = os.path.join(self.results, folder, self.prover.alias, task.id)
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, os.path.basename(task.plan.theory))
+        write_file(path, text)
+        link_oracles(theory, task.plan.cwd, folder, self.copies)
+        return replace(
+            task.plan,
+            theory=path,
+            prover=self.prover.alias,
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
+            # They are told of the result itself.
+            unknown_actions=(),
+            holds_anyway=False,
         )
-        files = {path: file_state_now(path)}
-        self.dependencies[check.view] = Dependencies("", files, {"stored proof": check.key})
-        return check
+
+    def _with_dependencies(self, plan: Plan) -> Plan:
+        files = {plan.theory: file_state_now(plan.theory)}
+        self.dependencies[plan.view] = Dependencies("", files, {"stored proof": plan.key})
+        return plan
 
     def _header(self) -> Header:
         """That of the batch, with this process as its driver."""
@@ -14118,6 +14442,9 @@ TABLE_ROWS = 40  # a longer batch shows its problems only
 WORDS = (
     "verified",
     "falsified",
+    CONFIRMED,
+    REJECTED,
+    NOT_REPLAYED,
     "incomplete",
     "timeout",
     "memory limit",
@@ -16418,8 +16745,7 @@ def _findings_part(page: Writer, title: str, findings: Sequence[Finding]) -> Ite
     for (kind, message), known in places.items():
         table.add_row(kind, message, listed(known, 3))
     yield page.section(table)
-    for kind in dict.fromkeys(each.kind for each in findings):
-        advice = ADVICE[kind]
+    for kind, advice in dict.fromkeys((each.kind, advice_on(each)) for each in findings):
         yield page.paragraph(f"{kind}: {advice}")
 
 
@@ -16709,15 +17035,15 @@ tbody th {
 }
 
 /* Outcomes, in tables and pictures. */
-.verified {
+.verified, .confirmed {
   --fill: var(--accent);
   --sign: "\2713";
 }
-.falsified {
+.falsified, .rejected {
   --fill: color-mix(in srgb, var(--accent) 45%, var(--paper));
   --sign: "\2717";
 }
-.incomplete {
+.incomplete, .not-replayed {
   --fill: color-mix(in srgb, var(--soft) 40%, var(--paper));
 }
 .timeout {
@@ -18138,6 +18464,11 @@ def add_recheck_command(commands: argparse._SubParsersAction[Parser]) -> None:
         help="one of the batch's provers by its alias, a file, or a command on PATH (default: the "
         "recipe's recheck_with)",
     )
+    parser.add_argument(
+        "--prove-rejected",
+        action="store_true",
+        help="let the prover prove the lemmas itself whose proofs it does not confirm",
+    )
     add_batch_arguments(parser)
 
 
@@ -19150,7 +19481,9 @@ def audit_code(tasks: Sequence[Task], findings: Iterable[Finding], strict: bool)
     if not tasks:  # nothing found in nothing is no success
         return 3
     # What rests on a false lemma is a finding already: no closure is needed.
-    return exit_code(tasks, Closure(()))
+    if any(task.misses_expectation for task in tasks):
+        return 1
+    return 0 if all(task.is_settled for task in tasks) else 3
 
 
 def use_utf8_on_stdout() -> None:
@@ -19415,7 +19748,29 @@ def command_recheck(args: argparse.Namespace) -> int:
     planned = recheck.plan(warn)
     if not planned.tasks:
         raise InputError("no proof of these results can be checked", printable(args.results))
-    return run_batch(planned, recheck.directory, args, args.task).exit_code
+    done = run_batch(planned, recheck.directory, args, args.task)
+    if args.prove_rejected and not done.was_stopped:
+        return prove_rejected(recheck, done, args)
+    return done.exit_code
+
+
+def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace) -> int:
+    """Let the prover prove the lemmas whose proofs it did not confirm; the exit code of all."""
+    unconfirmed: list[Task] = []
+    others: list[Task] = []
+    for check in checks.batch.tasks.values():
+        if check.outcome in UNCONFIRMED:
+            task_id = check.id.removesuffix(RECHECK_MARK)
+            unconfirmed.append(recheck.batch.tasks[task_id])
+        elif check.result:
+            others.append(check)
+    proofs = recheck.plan_proofs(unconfirmed, warn)
+    if not proofs.tasks:
+        return checks.exit_code
+    done = run_batch(proofs, recheck.proofs_directory, args)
+    codes = {done.exit_code, exit_code(others, Closure(()))}
+    # A wrong result is worse news than any number of missing ones.
+    return 1 if 1 in codes else max(codes)
 
 
 def _checking_prover(recipe: Recipe, asked: str) -> Prover:
@@ -19476,7 +19831,7 @@ def run_recipe(
     checked = run_batch(checks, recheck.directory, args)
     if checked.was_stopped or checked.exit_code == 1:
         return checked.exit_code
-    return done.exit_code
+    return done.exit_code or checked.exit_code
 
 
 def cache_to_use(args: argparse.Namespace) -> Cache | None:

@@ -10966,36 +10966,35 @@ def test_a_lemma_may_be_called_accept(lab, audit):
     audit("bell.log", "--expect", "expected.json", code=0)
 
 
-def a_batch_by(flavour, version, verdicts, **header):
-    """A batch of one prover with these verdicts, by lemma."""
+def a_batch_by(flavour, version, *lemmas):
+    """A batch of the prover `p`, which verified these lemmas."""
     prover = bt.Prover("p", ("p",), flavour=flavour, version=version)
     batch = bt.Batch()
-    batch.apply(bt.Header(recipe_file="r", provers={"p": prover}, **header))
-    for lemma, verdict in verdicts.items():
-        task_id = f"{lemma}~recheck" if header else lemma
-        batch.apply(a_plan(id=task_id, lemma=lemma, theory_digest="" if header else "d"))
-        result = bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))
-        batch.apply(bt.Finished(task_id, "j", 1, result))
+    batch.apply(bt.Header(recipe_file="r", provers={"p": prover}))
+    for lemma in lemmas:
+        batch.apply(a_plan(id=lemma, lemma=lemma))
+        result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+        batch.apply(bt.Finished(lemma, "j", 1, result))
     return batch
 
 
 @pytest.mark.parametrize(
-    "flavour, version, verdict, is_confirmed",
+    "flavour, version, by, is_confirmed",
     [
-        ("tamarin-prover", "1.10.0", "verified", True),
-        ("tamarin-prover", "1.10.0", "incomplete", False),
-        ("tamarin-prover", "", "verified", False),
-        ("tamarin-rs", "1.13.0", "verified", False),
+        ("tamarin-prover", "1.10.0", "p", True),
+        ("tamarin-prover", "1.10.0", "p (its own proof)", True),
+        ("tamarin-prover", "1.10.0", "q", False),
+        ("tamarin-prover", "", "p", False),
+        ("tamarin-rs", "1.13.0", "p", False),
     ],
 )
 def test_a_recheck_by_tamarin_prover_takes_the_doubt_of_tamarin_rs_away(
-    tmp_path, flavour, version, verdict, is_confirmed
+    flavour, version, by, is_confirmed
 ):
-    proven = a_batch_by("tamarin-rs", "1.13.0", {"a": "verified", "b": "verified"})
-    recheck = a_batch_by(flavour, version, {"a": verdict}, recheck_of=str(tmp_path))
-    problems = bt.KnownProblems({f"{tmp_path}/": proven}, [recheck])
-    doubted = problems.within(f"{tmp_path}/")
-    assert set(doubted) == ({"b"} if is_confirmed else {"a", "b"})
+    proven = a_batch_by("tamarin-rs", "1.13.0", "a", "b")
+    proven.apply(bt.Confirmed("a", by))
+    problems = bt.KnownProblems({"results": proven}, [a_batch_by(flavour, version)])
+    assert set(problems.within("results")) == ({"b"} if is_confirmed else {"a", "b"})
 
 
 @pytest.mark.parametrize("form", ["table", "md", "json", "csv", "junit"])
@@ -13506,7 +13505,7 @@ def test_the_demo_recipe_has_proofs_that_its_prover_accepts(tmp_path):
     lab = Lab(tmp_path)
     lab.run("run", str(HERE / "recipes" / "demo.json"), *AT_ONCE, code=0)
     done = lab.run("recheck", "results-demo", "--prover", "demo", code=0)
-    assert "10 tasks: 7 verified, 3 falsified\n" in done.stdout
+    assert "10 tasks: 10 confirmed\n" in done.stdout
     assert "0 findings and 0 notes" in lab.run("audit", "results-demo", code=0).stdout
 
 
@@ -13548,6 +13547,12 @@ summary <<END
 END
 """
 UNSURE = CHECKER.replace("three (all-traces): verified", "three (all-traces): analysis incomplete")
+# It checks a proof with a step that it does not know.
+FOREIGN = 'echo "by sorry /* invalid proof step encountered */" > "$OUT"\n' + UNSURE
+# It answers, or has none, when it is asked to prove the lemma itself.
+PROVES_ITSELF = (
+    'case "$*" in *--prove*) echo "  $LEMMA (all-traces): VERDICT" | summary; exit;; esac\n'
+)
 
 
 def recipe_to_recheck(lab, finder=FINDER, checker=CHECKER, **config):
@@ -13593,7 +13598,7 @@ def test_recheck_is_a_batch_of_its_own_that_expects_the_same_verdicts(lab):
     before = lab.journal.read_bytes()
     done = recheck(lab, code=0)
     assert lab.journal.read_bytes() == before
-    assert "2 tasks: 2 verified" in done.stdout
+    assert "2 tasks: 2 confirmed" in done.stdout
     one, three = lab.events("task", "results/recheck-trusted")
     assert one["expect"] == "verified"
     assert three["expect"] == "verified"
@@ -13609,7 +13614,8 @@ def test_recheck_takes_nothing_but_a_proof_from_the_stored_file(lab):
 def test_a_verdict_that_a_recheck_does_not_confirm_is_not_as_expected(lab):
     found_proofs(lab, checker=UNSURE)
     done = recheck(lab, code=1)
-    assert re.search(r"^incomplete +t--three--.* expected verified!", done.stdout, re.MULTILINE)
+    assert re.search(r"^rejected +t--three--.* expected verified!", done.stdout, re.MULTILINE)
+    assert "the stored proof leaves cases open" in done.stdout
     assert "1 not as expected" in done.stdout
 
 
@@ -13620,6 +13626,71 @@ def test_a_verdict_that_a_recheck_does_not_confirm_is_a_finding_of_an_audit(lab)
     (finding,) = (each for each in report["findings"] if not each["note"])
     assert finding["kind"] == "invalid"
     assert finding["lemma"] == "three"
+    assert finding["theory"] == "t.spthy"
+
+
+def test_an_audit_says_who_confirmed_a_result(lab, audit):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    assert audit("results", code=0).states["one"] == "verified, confirmed by trusted"
+
+
+def test_a_recheck_counts_for_the_proof_that_was_checked_only(lab, audit):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    proof = lab.results / "proofs" / "t--one--fake.spthy"
+    proof.write_text(proof.read_text() + "// another file")
+    told = audit("results", code=0)
+    assert told.states["one"] == "verified"
+    assert told.states["three"] == "verified, confirmed by trusted"
+    words = "what trusted checked is not known to be what is there now"
+    assert told.notes("unconfirmed") == [f"one: {words}"]
+
+
+def test_a_step_that_a_prover_cannot_replay_says_nothing_against_the_proof(lab, audit):
+    found_proofs(lab, checker=FOREIGN)
+    done = recheck(lab, code=3)
+    assert "2 tasks: 1 confirmed, 1 not replayed" in done.stdout
+    told = audit("results", code=0)
+    assert told.notes("unconfirmed") == [f"three: trusted: {bt.CANT_REPLAY}"]
+    assert "invalid" not in told.kinds
+
+
+def test_a_recheck_that_came_to_no_end_says_nothing_against_the_proof(lab, audit):
+    found_proofs(lab, checker="exit 1\n")
+    recheck(lab, code=3)
+    told = audit("results", code=0)
+    words = "trusted came to no end of the check of the proof: failed"
+    assert told.notes("unconfirmed") == [f"one: {words}", f"three: {words}"]
+    assert "invalid" not in told.kinds
+
+
+def test_a_proof_that_shows_the_opposite_is_a_finding(lab, audit):
+    opposite = CHECKER.replace("three (all-traces): verified", "three (all-traces): falsified")
+    found_proofs(lab, checker=opposite)
+    recheck(lab, code=1)
+    words = "trusted does not confirm the proof: by it the lemma is falsified"
+    assert audit("results", code=1).findings("invalid") == [f"three: {words}"]
+
+
+@pytest.mark.parametrize("checker", [FOREIGN, UNSURE], ids=["not replayed", "rejected"])
+def test_who_confirms_no_proof_can_prove_the_lemma_itself(lab, audit, checker):
+    own = PROVES_ITSELF.replace("VERDICT", "verified (2 steps)")
+    found_proofs(lab, checker=own + checker)
+    done = recheck(lab, "--prove-rejected", code=0)
+    assert "1 task: 1 verified" in done.stdout
+    assert audit("results", code=1 if checker is UNSURE else 0).states["three"] == (
+        "verified, confirmed by trusted (its own proof)"
+    )
+
+
+def test_a_prover_that_finds_the_opposite_itself_is_a_finding(lab, audit):
+    own = PROVES_ITSELF.replace("VERDICT", "falsified - found trace (2 steps)")
+    found_proofs(lab, checker=own + FOREIGN)
+    recheck(lab, "--prove-rejected", code=1)
+    told = audit("results", code=1)
+    words = "verified in these results, falsified when trusted proved it"
+    assert told.findings("disagreement") == [f"three: {words}"]
 
 
 def test_recheck_checks_the_tasks_that_are_asked_for(lab):
@@ -13684,7 +13755,8 @@ def test_recheck_with_checks_all_proofs_when_the_batch_has_ended(lab):
     finder = "[ ! -e checked ] || exit 1\n" + FINDER
     recipe_to_recheck(lab, finder, recheck_with="trusted", global_max_cores=2)
     done = lab.run("run", "recipe.json", code=0)
-    assert done.stdout.count("2 tasks: 2 verified") == 2
+    assert "2 tasks: 2 verified" in done.stdout
+    assert "2 tasks: 2 confirmed" in done.stdout
     for place in ("results", "results/recheck-trusted"):
         assert len(lab.events("start", place)) == 2
         assert len(lab.events("end", place)) == 1
@@ -13703,7 +13775,7 @@ def test_recheck_with_checks_proofs_from_the_cache_as_well(lab):
 def test_what_recheck_with_does_not_confirm_decides_the_exit_code(lab):
     silent = '\necho "  one (all-traces): verified (9 steps)" | summary\n'
     recipe_to_recheck(lab, checker=silent, recheck_with="trusted")
-    done = lab.run("run", "recipe.json", code=1)
+    done = lab.run("run", "recipe.json", code=3)
     assert "the prover's summary has no line for lemma 'three'" in done.stdout
 
 
