@@ -3439,6 +3439,328 @@ def _statement(item: Item) -> Statement:
     return Statement(item.kind, head["name"], attributes, quantifier.strip(), behind[:length])
 
 
+# --- Inside of formulas, rules and processes ------------------------------------------------------
+
+# For who looks for certain operators: terms are rows of tokens, and no more is known of them than
+# that shows. Sorts, arities and what operators mean is for provers to know.
+
+_TOKEN = re.compile(r"'[^'\n]*'|[#~$%]?\w+(?:\.\d+)?|<=>|==>|<<|\+\+|%\+|\S")
+# Tamarin prints the signs (Theory/Model/Formula.hs); people mostly write the words.
+_WORD_OF_SIGN = {
+    "⇔": "<=>",
+    "⇒": "==>",
+    "∧": "&",
+    "∨": "|",
+    "¬": "not",
+    "∀": "All",
+    "∃": "Ex",
+    "⊥": "F",
+    "⊤": "T",
+    "⊏": "<<",
+    "⊕": "XOR",
+}
+_QUANTIFIERS = ("All", "Ex")
+_CONNECTIVES = ("<=>", "==>", "|", "&")  # the loosest first
+# Substitution can double a term with each line; longer ones stay as they are written.
+_MOST_TOKENS = 2_000
+
+Tokens = Sequence[str]
+
+
+def tokens_of(text: str) -> list[str]:
+    """The tokens of a formula, a term or a process: constants are one, signs are words."""
+    tokens = [_WORD_OF_SIGN.get(token, token) for token in _TOKEN.findall(text)]
+    return _with_pairs(tokens) if "<<" in text else tokens
+
+
+def _with_pairs(tokens: Iterable[str]) -> list[str]:
+    """Tokens in which two pairs begin wherever `<<` doesn't stand behind a term."""
+    found: list[str] = []
+    for token in tokens:
+        if token == "<<" and not (found and _ends_term(found[-1])):
+            found += ("<", "<")
+        else:
+            found.append(token)
+    return found
+
+
+def _ends_term(token: str) -> bool:
+    """Whether a token can be the last one of a term."""
+    if token in ("not", "in", "then", "else"):
+        return False
+    return token in (")", ">") or token[0].isalnum() or token[0] in "'~$%#"
+
+
+def applies_function(tokens: Tokens, names: Collection[str]) -> bool:
+    """Whether one of these functions, predicates or macros is applied somewhere."""
+    followers = itertools.islice(tokens, 1, None)
+    return any(name in names and behind == "(" for name, behind in zip(tokens, followers))
+
+
+def is_variable(token: str) -> bool:
+    """Whether a token can be a variable of the sort `msg` (or a function without arguments)."""
+    return token[0].isalpha()
+
+
+def closing_brackets(tokens: Tokens) -> dict[int, int]:
+    """Of each opening bracket that is closed the place of its partner."""
+    partners: dict[int, int] = {}
+    opened: list[int] = []
+    for place, token in enumerate(tokens):
+        if token in ("(", "[", "{"):
+            opened.append(place)
+        elif token in (")", "]", "}") and opened:
+            partners[opened.pop()] = place
+    return partners
+
+
+class FormulaPart(NamedTuple):
+    """A part of a formula, and whether it counts as it is (1), negated (-1), or both ways (0)."""
+
+    start: int
+    end: int
+    sign: int
+
+
+class Split(NamedTuple):
+    """A formula taken apart at its loosest operator."""
+
+    operator: str  # a connective, a quantifier, `not`, `(`, or "" of an atom
+    parts: list[FormulaPart]
+
+
+class Formula:
+    """A formula without its quotes, to be taken apart (Theory/Text/Parser/Formula.hs)."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens = tokens_of(text)
+        self._partners = closing_brackets(self.tokens)
+
+    @property
+    def whole(self) -> FormulaPart:
+        """All of it, as it is."""
+        return FormulaPart(0, len(self.tokens), 1)
+
+    def words(self, part: FormulaPart) -> list[str]:
+        """The tokens of a part."""
+        return self.tokens[part.start : part.end]
+
+    def bare(self, part: FormulaPart) -> FormulaPart:
+        """A part without the brackets around all of it."""
+        while self.split(part).operator == "(":
+            part = self.split(part).parts[0]
+        return part
+
+    def split(self, part: FormulaPart) -> Split:
+        """Take a part apart; an atom has no parts."""
+        start, end, sign = part
+        if start >= end:
+            return Split("", [])
+        first = self.tokens[start]
+        if first in _QUANTIFIERS:
+            return Split(first, [FormulaPart(self._behind_variables(part), end, sign)])
+        places = self._connectives(part)
+        for operator in _CONNECTIVES:
+            if operator in places:
+                return Split(operator, list(_operands(part, operator, places[operator])))
+        if first == "not":
+            while start < end and self.tokens[start] == "not":
+                start += 1
+                sign = -sign
+            return Split("not", [FormulaPart(start, end, sign)])
+        if self._partners.get(start) == end - 1:
+            return Split("(", [FormulaPart(start + 1, end - 1, sign)])
+        return Split("", [])
+
+    def _behind_variables(self, part: FormulaPart) -> int:
+        """Where the body of a quantified formula begins."""
+        for place in range(part.start, part.end):
+            if self.tokens[place] == ".":
+                return place + 1
+        return part.end
+
+    def _connectives(self, part: FormulaPart) -> dict[str, list[int]]:
+        """Where which connectives stand outside of brackets; a quantifier takes all behind it."""
+        places: dict[str, list[int]] = {}
+        place = part.start
+        while place < part.end:
+            token = self.tokens[place]
+            if token in _QUANTIFIERS:
+                break
+            if token in _CONNECTIVES:
+                places.setdefault(token, []).append(place)
+            place = self._partners.get(place, place) + 1
+        return places
+
+    def signed_parts(self) -> Iterator[tuple[str, FormulaPart]]:
+        """The equivalences (`<=>`) and the atoms (""), each with its sign.
+
+        Of an equivalence also what is in it: that counts both ways.
+        """
+        parts = [self.whole]
+        while parts:
+            part = parts.pop()
+            operator, inner = self.split(part)
+            if operator in ("", "<=>"):
+                yield operator, part
+            parts += inner
+
+
+def _operands(part: FormulaPart, operator: str, places: Sequence[int]) -> Iterator[FormulaPart]:
+    """What stands between the places of one connective."""
+    start = part.start
+    for place in (*places, part.end):
+        sign = part.sign
+        if operator == "<=>":
+            sign = 0
+        elif operator == "==>" and place != part.end:
+            sign = -sign
+        yield FormulaPart(start, place, sign)
+        start = place + 1
+
+
+class RuleFact(NamedTuple):
+    """A fact of a rule, in which the terms of its `let` block stand for their names."""
+
+    name: str
+    is_linear: bool
+    arguments: tuple[Tokens, ...]
+
+
+_FACT_HEAD = re.compile(r"(!?) ?(\w+) ?\(")
+
+
+def facts_of(rule: RuleText, texts: Iterable[str]) -> Iterator[RuleFact]:
+    """Some of the facts of a rule; `_restrict(...)` is none."""
+    bound = _bound_terms(rule.let_block)
+    for text in texts:
+        head = _FACT_HEAD.match(text)
+        if not head or head[2] == "_restrict":
+            continue
+        arguments = split_list(text[head.end() : text.rfind(")")], _PAIR_OR_COMMA)
+        terms = tuple(_unfolded(tokens_of(term), bound) for term in arguments)
+        yield RuleFact(head[2], not head[1], terms)
+
+
+def _bound_terms(let_block: str) -> dict[str, Tokens]:
+    """The terms of a `let` block by their names; each may use those before it."""
+    bound: dict[str, Tokens] = {}
+    tokens = tokens_of(let_block)
+    equals = [place for place, token in enumerate(tokens) if token == "=" and place]
+    ends = [place - 1 for place in equals[1:]]
+    for place, end in zip(equals, [*ends, len(tokens)]):
+        bound[tokens[place - 1]] = _unfolded(tokens[place + 1 : end], bound)
+    return bound
+
+
+def _unfolded(tokens: Tokens, bound: Mapping[str, Tokens]) -> Tokens:
+    """A term in which others stand, in brackets, for their names."""
+    if bound.keys().isdisjoint(tokens):
+        return tokens
+    unfolded: list[str] = []
+    for token in tokens:
+        if token in bound:
+            unfolded += ("(", *bound[token], ")")
+        else:
+            unfolded.append(token)
+        if len(unfolded) > _MOST_TOKENS:
+            return tokens
+    return unfolded
+
+
+@dataclass
+class ProcessLet:
+    """`let PATTERN = TERM in ... else ...` in a process."""
+
+    pattern: Tokens
+    term: Tokens
+    has_else: bool = False
+
+    @property
+    def is_match(self) -> bool:
+        """Whether the pattern is more than a variable."""
+        return len(self.pattern) > 1 and self.pattern[1] != ":"
+
+
+_PROCESS_HEAD = re.compile(r"process ?:|let \w+ ?(?:\([^()]*\))? ?=")
+
+
+def process_tokens(items: TheoryItems) -> Iterator[list[str]]:
+    """The tokens of each process and of those that it calls, without their heads."""
+    for text in items.of_kind("process", "let"):
+        head = _PROCESS_HEAD.match(text)
+        if head:
+            yield tokens_of(text[head.end() :])
+
+
+def process_lets(tokens: Tokens) -> list[ProcessLet]:
+    """Every `let` of a process. An `else` belongs to the last `if`, `lookup` or `let` before it.
+
+    Brackets end what was begun in them (Theory/Text/Parser/Sapic.hs).
+    """
+    found: list[ProcessLet] = []
+    open_in_brackets: list[list[list[ProcessLet]]] = [[]]
+    place = 0
+    while place < len(tokens):
+        token = tokens[place]
+        waiting = open_in_brackets[-1]
+        if token == "(":
+            open_in_brackets.append([])
+        elif token == ")" and len(open_in_brackets) > 1:
+            open_in_brackets.pop()
+        elif token in ("if", "lookup"):
+            waiting.append([])
+        elif token == "let":
+            end = _end_of_bindings(tokens, place)
+            lets = list(_bindings(tokens[place + 1 : end]))
+            waiting.append(lets)
+            found += lets
+            place = end
+        elif token == "else" and waiting:
+            for each in waiting.pop():
+                each.has_else = True
+        place += 1
+    return found
+
+
+def _end_of_bindings(tokens: Tokens, place: int) -> int:
+    """The place of the `in` behind the `let` at this place."""
+    while place < len(tokens) and tokens[place] != "in":
+        place += 1
+    return place
+
+
+def _bindings(tokens: Tokens) -> Iterator[ProcessLet]:
+    """`PATTERN = TERM`, one behind the other."""
+    # In a pattern `=x` wants what x is: only the other ones stand between pattern and term.
+    equals: list[int] = []
+    for place, token in enumerate(tokens):
+        if token == "=" and place and tokens[place - 1] not in ("<", ",", "("):
+            equals.append(place)
+    starts: list[int] = []
+    for number, place in enumerate(equals):
+        behind_last = equals[number - 1] + 1 if number else 0
+        starts.append(_start_of_term(tokens, behind_last, place))
+    for start, equal, end in zip(starts, equals, [*starts[1:], len(tokens)]):
+        yield ProcessLet(tokens[start:equal], tokens[equal + 1 : end])
+
+
+def _start_of_term(tokens: Tokens, first: int, end: int) -> int:
+    """Where the pattern begins that ends before `end`; `first`: it doesn't before that."""
+    place = end - 1
+    depth = 0
+    while place > first:
+        token = tokens[place]
+        depth += token in (")", ">")
+        depth -= token in ("(", "<")
+        before = tokens[place - 1]
+        is_whole = depth == 0 and token != ":" and before not in (":", "=")
+        if is_whole and not (token == "(" and is_variable(before)):
+            break
+        place -= 1
+    return max(place, first)
+
+
 # --- Actions that no rule has ---------------------------------------------------------------------
 
 # A lemma about an action that never comes says less than it seems to, or nothing at all. Older
@@ -5711,6 +6033,7 @@ def wellformedness_titles(theory: str) -> list[str]:
 GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
 ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
 DERIVATION_CHECKS = "Derivation Checks"
+DERIVATION_CHECKS_TIMED_OUT = "derivation checks timed out"
 UNKNOWN_CHECKS = "wellformedness is not known: loading this text met a limit"
 
 
@@ -5866,7 +6189,7 @@ def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[st
     if DERIVATION_CHECKS in titles:
         count -= 1
         titles.remove(DERIVATION_CHECKS)
-        yield "derivation checks timed out (raise --derivcheck-timeout)"
+        yield f"{DERIVATION_CHECKS_TIMED_OUT} (raise --derivcheck-timeout)"
     if count > 0:
         failed = f"{plural(count, 'wellformedness check')} failed"
         if titles:
@@ -6073,6 +6396,1128 @@ async def _ask_version(
     answer = f"its answer is '{first_line}'" if first_line else "it answers nothing"
     problem = _complaint(ends_of(job.stderr)) or answer
     return VersionAnswer(Flavour.TAMARIN_PROVER, "", "", problem)
+
+
+# --- Known problems of provers --------------------------------------------------------------------
+
+# What Tamarin's developers have found wrong with its verdicts, in their public issues (#) and pull
+# requests up to September 2026, read with the sources. It is a list of what is known, no more: a
+# verdict that nothing here touches is as good as its prover. An entry of ADVISORIES is all that
+# there is of a problem; its condition is one of the predicates before it. Precise before complete:
+# what can't be seen for certain is not seen.
+
+MOST_QUOTED = 80  # characters of a theory
+# What is newer than this release was not looked at.
+JUDGED_UP_TO = (1, 12, 0)
+# tamarin-rs 1.13.0 follows the development version of tamarin-prover of mid 2025. Its own number
+# tells nothing: tamarin-prover may have the same one day.
+TAMARIN_RS_FOLLOWS = (1, 11, 0)
+# Where nothing but a number is known, before this one it is tamarin-prover's.
+FIRST_OF_TAMARIN_RS = (1, 13, 0)
+EITHER_PROGRAM = "Tamarin or tamarin-rs"  # as a flavour
+
+Version = tuple[int, ...]
+
+
+class Weight(Word):
+    """How much a known problem weighs where its condition holds; the heavier first."""
+
+    ADVISORY = "advisory"
+    NOTE = "note"
+
+
+class CanBeFalse(enum.Enum):
+    """Which verdicts a known problem can make false."""
+
+    NO_TRACE = "what is verified of all traces"  # and `no trace found`
+    FOUND_TRACE = "a trace that was found"
+    BOTH = "both"  # also where it is the model that isn't what it seems
+
+
+class Met(NamedTuple):
+    """That a condition holds, and where."""
+
+    weight: Weight
+    where: str = ""  # "restriction once"; "" where what is said of the problem says all
+    lemma: str = ""  # the only one that it touches; "": all of the theory
+
+
+class Circumstances(NamedTuple):
+    """All that a condition may look at; None where nothing is known of it."""
+
+    theory: Theory | None  # with its text
+    options: Sequence[str] | None = None  # of the prover's command line
+    checks_timed_out: bool = False  # those of derivations, as the prover said
+    is_printed: bool = False  # by a prover: its stored proofs are results, none that were given
+
+    @property
+    def text(self) -> Theory:
+        """The theory, where a condition is known to need it."""
+        assert self.theory
+        return self.theory
+
+    @property
+    def items(self) -> TheoryItems:
+        """Its items."""
+        return self.text.items
+
+
+Condition = Callable[[Circumstances], Iterable[Met]]
+
+TEXT_NEEDED = "text"
+OPTIONS_NEEDED = "options"
+
+
+@dataclass(frozen=True)
+class Advisory:
+    """A known problem of a prover, as an entry of ADVISORIES."""
+
+    id: str
+    references: tuple[str, ...]
+    since: str  # the first version that has it
+    fixed_in: str  # the first release without it; "" if there is none up to JUDGED_UP_TO
+    can_be_false: CanBeFalse
+    what: str  # the condition, in words
+    advice: str
+    condition: Condition
+    needs: tuple[str, ...] = (TEXT_NEEDED,)
+    in_diff: bool = False  # only with --diff
+    of_equivalence: bool = False  # only the equivalence of both sides is touched
+    flavour: str = Flavour.TAMARIN_PROVER  # tamarin-rs has what it took over
+
+    @property
+    def versions(self) -> str:
+        """`1.8.0 to before 1.12.0`; `1.4.0 on`."""
+        if self.flavour != Flavour.TAMARIN_PROVER:
+            return self.flavour
+        if self.fixed_in:
+            return f"{self.since} to before {self.fixed_in}"
+        return f"{self.since} on"
+
+
+def version_number(text: str) -> Version:
+    """`1.4` as (1, 4, 0); () of what is no number."""
+    if not re.fullmatch(r"\d{1,9}(?:\.\d{1,9})*", text):
+        return ()
+    parts = [int(part) for part in text.split(".")]
+    return tuple(parts + [0] * (3 - len(parts)))
+
+
+def is_development(version: Version) -> bool:
+    """Whether it is a development version: these have odd minors."""
+    return version[1] % 2 == 1
+
+
+class Exposure(Word):
+    """Whether a version has a known problem, as far as its number tells."""
+
+    NOT_AFFECTED = "not affected"
+    AFFECTED = "affected"
+    MAYBE = "may be affected"
+
+
+def affected(advisory: Advisory, flavour: str, version: str) -> Exposure:
+    """Whether a prover has a known problem.
+
+    What a release brings or mends may be in the development version before it, or not yet.
+    """
+    number = version_number(version)
+    if advisory.flavour != Flavour.TAMARIN_PROVER:
+        return Exposure.AFFECTED if flavour == advisory.flavour else Exposure.NOT_AFFECTED
+    if flavour == Flavour.TAMARIN_RS:
+        if advisory.in_diff:  # it has no diff mode
+            return Exposure.NOT_AFFECTED
+        number = TAMARIN_RS_FOLLOWS
+    elif flavour != Flavour.TAMARIN_PROVER or not number:
+        return Exposure.NOT_AFFECTED
+    begins = version_number(advisory.since)
+    mended = version_number(advisory.fixed_in)
+    if mended and number >= mended:
+        return Exposure.NOT_AFFECTED
+    if is_development(number):
+        next_release = (number[0], number[1] + 1, 0)
+        return Exposure.MAYBE if begins <= next_release else Exposure.NOT_AFFECTED
+    if number < begins:
+        return Exposure.NOT_AFFECTED
+    return Exposure.MAYBE if number > JUDGED_UP_TO else Exposure.AFFECTED
+
+
+def reason_for_doubt(flavour: str, version: str) -> str:
+    """Why a prover only may be affected, for people."""
+    if flavour == Flavour.TAMARIN_RS:
+        return "tamarin-rs follows a development version"
+    number = version_number(version)
+    if is_development(number):
+        return f"{version} is a development version"
+    return f"{version} is newer than what is known here"
+
+
+# Conditions that look at the whole theory.
+
+
+def _any_theory(run: Circumstances) -> Iterator[Met]:
+    yield Met(Weight.ADVISORY)
+
+
+def _noted_of_any_theory(run: Circumstances) -> Iterator[Met]:
+    yield Met(Weight.NOTE)
+
+
+# What stands beside one of these is a part of a term: they bind tighter than those below.
+_TIGHTER = ("*", "^")
+
+
+def _variable_operands(tokens: Tokens, operators: Collection[str]) -> Iterator[str]:
+    """The operands of these operators that may be variables without a sort."""
+    last = len(tokens) - 1
+    for place, token in enumerate(tokens):
+        if token not in operators or place in (0, last):
+            continue
+        before = tokens[max(0, place - 2)]
+        if is_variable(tokens[place - 1]) and before not in (*_TIGHTER, ":"):
+            yield tokens[place - 1]
+        behind = tokens[min(last, place + 2)]
+        if is_variable(tokens[place + 1]) and behind not in (*_TIGHTER, ":", "("):
+            yield tokens[place + 1]
+
+
+def _constants(items: TheoryItems) -> set[str]:
+    """Names that are no variables although they may stand without brackets."""
+    builtin = {"zero", "one", "true", "false", "XOR", "DH_neutral", "tempzero"}
+    return builtin | {function.name for function in items.functions}
+
+
+def _has_xor(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    if "xor" not in items.builtins:
+        return
+    constants = _constants(items)
+    for rule in items.rules:
+        for fact in facts_of(rule, rule.premises):
+            for term in fact.arguments:
+                if constants.issuperset(_variable_operands(term, ("XOR",))):
+                    continue
+                yield Met(Weight.ADVISORY, f"an operand without a sort in rule {rule.name}")
+                return
+    yield Met(Weight.NOTE)
+
+
+def _has_private_result(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    private = {each.name for each in items.functions if "private" in each.attributes}
+    if not private:
+        return
+    for equation in items.equations:
+        left, _, right = equation.partition("=")
+        known = " ".join(("", *tokens_of(left), ""))
+        for term in _terms_of(tokens_of(right), private):
+            words = " ".join(("", *term, ""))
+            if words not in known:
+                yield Met(Weight.ADVISORY, f"equation {equation[:MOST_QUOTED]}")
+                return
+
+
+def _terms_of(tokens: Tokens, functions: Collection[str]) -> Iterator[Tokens]:
+    """The terms that begin with one of these functions, but for those inside of others."""
+    partners = closing_brackets(tokens)
+    end = 0
+    for place, token in enumerate(tokens):
+        if place >= end and token in functions:
+            end = partners.get(place + 1, place) + 1
+            yield tokens[place:end]
+
+
+def _has_product_in_action(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    if {"diffie-hellman", "bilinear-pairing"}.isdisjoint(items.builtins):
+        return
+    for rule in items.rules:
+        for fact in facts_of(rule, rule.actions):
+            if any(map(_has_product_outside_of_exponents, fact.arguments)):
+                yield Met(Weight.ADVISORY, f"{fact.name}(...) in rule {rule.name}")
+                return
+
+
+def _has_product_outside_of_exponents(term: Tokens) -> bool:
+    """Whether a `*` stands outside of `^(...)`; the scalar of `pmult(...)` is an exponent, too."""
+    in_exponent = [False]
+    before = ""
+    for token in term:
+        if token == "(":
+            in_exponent.append(in_exponent[-1] or before in ("^", "pmult"))
+        elif token == ")" and len(in_exponent) > 1:
+            in_exponent.pop()
+        elif token == "*" and not in_exponent[-1]:
+            return True
+        before = token
+    return False
+
+
+def _macro_names(items: TheoryItems) -> set[str]:
+    return {macro.partition("(")[0].strip() for macro in items.macros}
+
+
+def _has_macro_in_state(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    macros = _macro_names(items)
+    if not macros:
+        return
+    for rule in items.rules:
+        consumed = [fact for fact in facts_of(rule, rule.premises) if fact.is_linear]
+        produced = [fact for fact in facts_of(rule, rule.conclusions) if fact.is_linear]
+        both = {fact.name for fact in consumed} & {fact.name for fact in produced}
+        for fact in (*consumed, *produced):
+            uses_macro = any(applies_function(term, macros) for term in fact.arguments)
+            if fact.name in both and uses_macro:
+                yield Met(Weight.NOTE, f"{fact.name}(...) in rule {rule.name}")
+                return
+
+
+_WITHOUT_EQUATIONS = frozenset(("hashing", "multiset", "natural-numbers"))
+PARTIAL_EVALUATION = ProverOption("--partial-evaluation")
+
+
+def _is_partially_evaluated(run: Circumstances) -> Iterator[Met]:
+    if not PARTIAL_EVALUATION.is_given(run.options or ()):
+        return
+    items = run.items
+    if items.equations or not _WITHOUT_EQUATIONS.issuperset(items.builtins):
+        yield Met(Weight.ADVISORY)
+
+
+def _has_tuple_beside_variable(run: Circumstances) -> Iterator[Met]:
+    """A fact that loops, with a tuple in one rule and a variable at its place in another."""
+    constants = _constants(run.items)
+    looping: set[str] = set()
+    # By fact and place: the rules in which this stands there.
+    tuples: dict[tuple[str, int], set[str]] = {}
+    variables: dict[tuple[str, int], set[str]] = {}
+    for rule in run.items.rules:
+        premises = [fact for fact in facts_of(rule, rule.premises) if fact.is_linear]
+        conclusions = [fact for fact in facts_of(rule, rule.conclusions) if fact.is_linear]
+        looping |= {fact.name for fact in premises} & {fact.name for fact in conclusions}
+        for fact in (*premises, *conclusions):
+            for place, term in enumerate(fact.arguments):
+                if _is_tuple(term):
+                    tuples.setdefault((fact.name, place), set()).add(rule.name)
+                elif len(term) == 1 and is_variable(term[0]) and term[0] not in constants:
+                    variables.setdefault((fact.name, place), set()).add(rule.name)
+    for (name, place), rules in tuples.items():
+        others = variables.get((name, place), set())
+        if name in looping and others and len(rules | others) > 1:
+            yield Met(Weight.NOTE, f"argument {place + 1} of {name}")
+            return
+
+
+def _is_tuple(term: Tokens) -> bool:
+    """Whether a term is `<...>`, also by way of a rule's `let`."""
+    # By the way of a `let` it stands in brackets.
+    bare = [token for token in term if token not in ("(", ")")]
+    depth = 0
+    for token in bare[:-1]:
+        depth += token == "<"
+        depth -= token == ">"
+        if depth == 0:
+            return False
+    return len(bare) > 1
+
+
+def _has_union_in_output(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    if "multiset" not in items.builtins:
+        return
+    constants = _constants(items)
+    for rule in items.rules:
+        for fact in facts_of(rule, rule.conclusions):
+            for term in fact.arguments:
+                is_quiet = constants.issuperset(_variable_operands(term, ("+", "++")))
+                if fact.name == "Out" and not is_quiet:
+                    yield Met(Weight.ADVISORY, f"Out(...) in rule {rule.name}")
+                    return
+
+
+# Conditions that look at formulas.
+
+
+def _with_formulas(theory: Theory, *kinds: str) -> Iterator[Statement]:
+    """The statements of these kinds that have a formula, but for accountability lemmas."""
+    for statement in theory.items.statements:
+        if statement.kind in kinds and statement.formula and not _accounts(statement):
+            yield statement
+
+
+def _accounts(statement: Statement) -> bool:
+    """Whether it is an accountability lemma: Tamarin makes others of it."""
+    return statement.quantifier.endswith(("accounts for", "account for"))
+
+
+def _met_in(statement: Statement, weight: Weight) -> Met:
+    """A condition that holds in a formula: what a restriction says touches every lemma."""
+    where = f"{statement.kind} {statement.name}"
+    lemma = statement.name if statement.kind == "lemma" else ""
+    return Met(weight, where, lemma)
+
+
+def _has_negated_equivalence(run: Circumstances) -> Iterator[Met]:
+    theory = run.text
+    of_predicates = _predicates_with_equivalence(theory.items)
+    for statement in _with_formulas(theory, "lemma", "restriction"):
+        if _negates_equivalence(statement.formula, of_predicates):
+            yield _met_in(statement, Weight.ADVISORY)
+    for name, body in _predicate_bodies(theory.items).items():
+        if _negates_equivalence(body):
+            yield Met(Weight.ADVISORY, f"predicate {name}")
+    for rule in theory.items.rules:
+        for action in rule.actions:
+            if action.startswith("_restrict") and _negates_equivalence(action, of_predicates):
+                yield Met(Weight.ADVISORY, f"_restrict(...) in rule {rule.name}")
+
+
+def _negates_equivalence(text: str, of_predicates: Collection[str] = ()) -> bool:
+    """Whether a `<=>`, or a predicate that has one, counts negated or both ways somewhere."""
+    if "<=>" not in text and "⇔" not in text and not of_predicates:
+        return False
+    # `_restrict(...)` is read as what stands in its brackets.
+    formula = Formula(text.removeprefix("_restrict"))
+    for operator, part in formula.signed_parts():
+        if part.sign == 1:
+            continue
+        if operator or applies_function(formula.words(part)[:2], of_predicates):
+            return True
+    return False
+
+
+def _predicate_bodies(items: TheoryItems) -> dict[str, str]:
+    """What each predicate stands for, behind its defining arrow."""
+    bodies: dict[str, str] = {}
+    for text in items.of_kind("predicates"):
+        _, _, behind = text.partition(":")
+        for predicate in split_list(behind):
+            head, _, body = predicate.replace("⇔", "<=>").partition("<=>")
+            bodies[head.partition("(")[0].strip()] = body
+    return bodies
+
+
+def _predicates_with_equivalence(items: TheoryItems) -> set[str]:
+    bodies = _predicate_bodies(items)
+    return {name for name, body in bodies.items() if "<=>" in body}
+
+
+def _has_last_in_restriction(run: Circumstances) -> Iterator[Met]:
+    theory = run.text
+    if any(function.name == "last" for function in theory.items.functions):
+        return
+    for statement in _with_formulas(theory, "restriction"):
+        if not applies_function(tokens_of(statement.formula), ("last",)):
+            continue
+        where = f"restriction {statement.name}"
+        if any(lemma.is_sources for lemma in theory.lemmas):
+            yield Met(Weight.ADVISORY, f"{where}, beside a sources lemma")
+            continue
+        for lemma in theory.lemmas:
+            if "use_induction" in lemma.attributes:
+                yield Met(Weight.ADVISORY, f"{where}, and induction", lemma.name)
+
+
+def _has_idle_restriction(run: Circumstances) -> Iterator[Met]:
+    for statement in _with_formulas(run.text, "restriction"):
+        formula = Formula(statement.formula)
+        outermost = formula.bare(formula.whole)
+        operator, parts = formula.split(outermost)
+        if formula.words(outermost) == ["F"]:
+            yield _met_in(statement, Weight.ADVISORY)
+        elif operator == "|" and "Ex" not in formula.tokens:
+            inner = [formula.split(formula.bare(part)).operator for part in parts]
+            if all(word == "All" for word in inner):
+                yield _met_in(statement, Weight.NOTE)
+
+
+def _has_subterm(weight: Weight) -> Condition:
+    def condition(run: Circumstances) -> Iterator[Met]:
+        for statement in _with_formulas(run.text, "lemma", "restriction"):
+            formula = statement.formula
+            if ("<<" in formula or "⊏" in formula) and "<<" in tokens_of(formula):
+                yield _met_in(statement, weight)
+
+    return condition
+
+
+def _has_subterm_of_two_sorts(run: Circumstances) -> Iterator[Met]:
+    if "natural-numbers" not in run.items.builtins:
+        return
+    constants = _constants(run.items)
+    for statement in _with_formulas(run.text, "lemma", "restriction"):
+        tokens = tokens_of(statement.formula)
+        for place, token in enumerate(tokens):
+            if token != "<<":
+                continue
+            sides = (_sort_before(tokens, place, constants), _sort_behind(tokens, place, constants))
+            if sorted(sides) == ["msg", "nat"]:
+                yield _met_in(statement, Weight.NOTE)
+                break
+
+
+def _sort_before(tokens: Tokens, place: int, constants: Collection[str]) -> str:
+    """`nat` or `msg` of a variable that stands before a place; "" of any other term."""
+    if tokens[max(0, place - 2) : place] == [":", "nat"]:
+        return "nat"
+    if place > 1 and tokens[place - 2] in ("%+", "*", "^", "+", "++", "XOR", ":", ","):
+        return ""
+    return _sort_of(tokens[place - 1], constants) if place else ""
+
+
+def _sort_behind(tokens: Tokens, place: int, constants: Collection[str]) -> str:
+    behind = tokens[place + 1 : place + 4]
+    if behind[1:] == [":", "nat"]:
+        return "nat"
+    if not behind or behind[1:2] and behind[1] in ("(", "%+", "*", "^", "+", "++", "XOR", ":"):
+        return ""
+    return _sort_of(behind[0], constants)
+
+
+def _sort_of(token: str, constants: Collection[str]) -> str:
+    if token[0] == "%" and token[1:2].isalpha():
+        return "nat"
+    if token in constants or not (token[0] in "~$" or is_variable(token)):
+        return ""
+    return "msg"
+
+
+def _has_macro_in_formula(run: Circumstances) -> Iterator[Met]:
+    macros = _macro_names(run.items)
+    if not macros:
+        return
+    for statement in _with_formulas(run.text, "lemma", "restriction"):
+        if applies_function(tokens_of(statement.formula), macros):
+            yield _met_in(statement, Weight.ADVISORY)
+
+
+def _has_equivalence_in_accountability(run: Circumstances) -> Iterator[Met]:
+    for statement in run.items.statements:
+        if _accounts(statement) and "<=>" in tokens_of(statement.formula):
+            for lemma in run.text.lemmas:
+                if lemma.parent == statement.name:
+                    where = f"accountability lemma {statement.name}"
+                    yield Met(Weight.ADVISORY, where, lemma.name)
+
+
+# Conditions that look at processes.
+
+
+def _lets(items: TheoryItems) -> Iterator[ProcessLet]:
+    """All `let`s in processes."""
+    for tokens in process_tokens(items):
+        yield from process_lets(tokens)
+
+
+_BUILTIN_DESTRUCTORS = {
+    "dest-pairing": ("fst", "snd"),
+    "dest-symmetric-encryption": ("sdec",),
+    "dest-asymmetric-encryption": ("adec",),
+    "dest-signing": ("verify",),
+}
+
+
+def _destructors(items: TheoryItems) -> dict[str, list[str]]:
+    """What the declared destructors come to: the right-hand sides of their equations."""
+    results: dict[str, list[str]] = {}
+    for function in items.functions:
+        if "destructor" in function.attributes:
+            results[function.name] = []
+    for equation in items.equations:
+        left, _, right = equation.partition("=")
+        name = left.partition("(")[0].strip()
+        if name in results:
+            results[name].append(right.strip())
+    return results
+
+
+def _has_state_optimisation(run: Circumstances) -> Iterator[Met]:
+    if "translation-state-optimisation" in run.items.options:
+        yield Met(Weight.ADVISORY)
+
+
+def _binds_x_twice(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    destructors = set(_destructors(items))
+    for builtin in items.builtins:
+        destructors.update(_BUILTIN_DESTRUCTORS.get(builtin, ()))
+    has_dest_builtin = not _BUILTIN_DESTRUCTORS.keys().isdisjoint(items.builtins)
+    if not has_dest_builtin:
+        return
+    if not any(applies_function(each.term, destructors) for each in _lets(items)):
+        return
+    if sum(map(_bindings_of_x, process_tokens(items))) > 1:
+        yield Met(Weight.NOTE)
+
+
+def _bindings_of_x(tokens: Tokens) -> int:
+    """How often a process binds a variable named x."""
+    count = sum("x" in _bound_in(each.pattern) for each in process_lets(tokens))
+    partners = closing_brackets(tokens)
+    for place, token in enumerate(tokens):
+        behind = tokens[place + 1 : place + 2]
+        if token in ("new", "as") and behind and behind[0].lstrip("~") == "x":
+            count += 1
+        if token == "in" and behind == ["("]:
+            inside = tokens[place + 2 : partners.get(place + 1, place)]
+            # Behind the channel, if one is named.
+            message = split_list(" ".join(inside), re.compile(r"[(){}<>,]"))[-1:]
+            count += "x" in _bound_in(tokens_of(" ".join(message)))
+    return count
+
+
+def _bound_in(pattern: Tokens) -> set[str]:
+    """The names that a pattern binds: all that it doesn't compare."""
+    names: set[str] = set()
+    for place, token in enumerate(pattern):
+        if place == 0 or pattern[place - 1] != "=":
+            names.add(token)
+    return names
+
+
+def _has_result_that_is_no_variable(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    names: set[str] = set()
+    if "dest-signing" in items.builtins:
+        names.add("verify")
+    for name, results in _destructors(items).items():
+        for result in results:
+            tokens = tokens_of(result)
+            if len(tokens) > 1 or tokens and tokens[0] in _constants(items):
+                names.add(name)
+    yield from _used_in_lets(items, names)
+
+
+def _has_two_equations(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    names = {name for name, results in _destructors(items).items() if len(results) > 1}
+    yield from _used_in_lets(items, names)
+
+
+def _used_in_lets(items: TheoryItems, names: Collection[str]) -> Iterator[Met]:
+    """Of these functions those that are applied in the `let` of a process."""
+    if not names:
+        return
+    lets = list(_lets(items))
+    for name in sorted(names):
+        if any(applies_function(each.term, (name,)) for each in lets):
+            yield Met(Weight.ADVISORY, name)
+
+
+def _compares_in_let(run: Circumstances) -> Iterator[Met]:
+    if any("=" in each.pattern and each.has_else for each in _lets(run.items)):
+        yield Met(Weight.NOTE)
+
+
+def _matches_without_else(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    if "translation-progress" not in items.options:
+        return
+    if any(each.is_match and not each.has_else for each in _lets(items)):
+        yield Met(Weight.NOTE)
+
+
+# Conditions of diff mode.
+
+
+def _has_sided_restriction(run: Circumstances) -> Iterator[Met]:
+    restrictions = list(_with_formulas(run.text, "restriction"))
+    # A prover prints what holds for both sides once for each.
+    sides: dict[tuple[str, str], set[str]] = {}
+    for statement in restrictions:
+        side = {"left", "right"}.intersection(statement.attributes)
+        sides.setdefault((statement.name, statement.formula), set()).update(side)
+    for (name, _), of_restriction in sides.items():
+        if len(of_restriction) == 1:
+            yield Met(Weight.ADVISORY, f"restriction {name}, of one side")
+            return
+    for statement in restrictions:
+        if tokens_of(statement.formula).count("@") > 1:
+            where = f"restriction {statement.name}, which relates two events"
+            yield Met(Weight.NOTE, where)
+            return
+
+
+def _has_restriction(run: Circumstances) -> Iterator[Met]:
+    for statement in _with_formulas(run.text, "restriction"):
+        yield _met_in(statement, Weight.NOTE)
+        return
+
+
+def _has_embedded_restriction(run: Circumstances) -> Iterator[Met]:
+    for rule in run.items.rules:
+        if any(action.startswith("_restrict") for action in rule.actions):
+            yield Met(Weight.ADVISORY, f"rule {rule.name}")
+            return
+
+
+def _has_sided_sources(run: Circumstances) -> Iterator[Met]:
+    # Not by their attributes: a prover prints what holds for both sides once for each.
+    sides = Counter(lemma.name for lemma in run.text.lemmas if lemma.is_sources)
+    for name, count in sides.items():
+        # What --auto-sources adds is made for each side by itself.
+        if count == 1 and not name.startswith(AUTO_SOURCES_LEMMA):
+            yield Met(Weight.ADVISORY, f"lemma {name}")
+            return
+
+
+def _has_multiset(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    if "multiset" not in items.builtins:
+        return
+    for rule in items.rules:
+        for fact in facts_of(rule, (*rule.premises, *rule.actions, *rule.conclusions)):
+            if any(map(_has_union_of_three, fact.arguments)):
+                yield Met(Weight.ADVISORY, f"a union of three in rule {rule.name}")
+                return
+    yield Met(Weight.NOTE)
+
+
+def _has_union_of_three(term: Tokens) -> bool:
+    """Whether two unions stand beside each other in one bracket, with no comma between them."""
+    counts = [0]
+    for token in term:
+        if token in ("(", "<"):
+            counts.append(0)
+        elif token in (")", ">") and len(counts) > 1:
+            counts.pop()
+        elif token == ",":
+            counts[-1] = 0
+        elif token in ("+", "++"):
+            counts[-1] += 1
+            if counts[-1] > 1:
+                return True
+    return False
+
+
+def _has_private_function(run: Circumstances) -> Iterator[Met]:
+    for function in run.items.functions:
+        if "private" in function.attributes:
+            yield Met(Weight.ADVISORY, f"function {function.name}")
+            return
+
+
+# Conditions of proofs, options and logs.
+
+
+def _told_elsewhere(run: Circumstances) -> Iterator[Met]:
+    """Whoever proves them, an audit tells of such lemmas by themselves (`unknown-action`)."""
+    return iter(())
+
+
+def _was_given_found_trace(run: Circumstances) -> Iterator[Met]:
+    if run.is_printed:
+        return
+    for lemma in run.text.lemmas:
+        if lemma.proof and lemma.proof.found_trace:
+            yield Met(Weight.ADVISORY, "", lemma.name)
+
+
+DERIVATION_CHECKS_TIMEOUT = ProverOption("--derivcheck-timeout", "-d")
+
+
+def _has_no_derivation_checks(run: Circumstances) -> Iterator[Met]:
+    if run.checks_timed_out:
+        yield Met(Weight.NOTE, "they timed out")
+    elif DERIVATION_CHECKS_TIMEOUT.values(run.options or ())[-1:] == ["0"]:
+        yield Met(Weight.NOTE, "they were switched off")
+    elif run.theory:
+        for rule in run.items.rules:
+            if "no_derivcheck" in rule.attributes:
+                yield Met(Weight.NOTE, f"rule {rule.name} has none")
+                return
+
+
+_NO_TRACE = CanBeFalse.NO_TRACE
+_FOUND_TRACE = CanBeFalse.FOUND_TRACE
+_BOTH = CanBeFalse.BOTH
+
+_ADVISORIES = (
+    Advisory(
+        "xor",
+        ("#770", "PR #837"),
+        "1.4.0",
+        "",
+        _NO_TRACE,
+        "`builtins: xor`",
+        "cases can be missing: prove it again with another goal order before citing it",
+        _has_xor,
+    ),
+    Advisory(
+        "iff-negated",
+        ("#933", "PR #934"),
+        "0.8.0",
+        "",
+        _BOTH,
+        "`<=>` under a negation, left of `==>`, or inside another `<=>`",
+        "write two implications and prove again",
+        _has_negated_equivalence,
+    ),
+    Advisory(
+        "last-in-restriction",
+        ("#917", "PR #915"),
+        "0.8.1",
+        "",
+        _NO_TRACE,
+        "`last(...)` in a restriction, and induction",
+        "remove last() from the restriction",
+        _has_last_in_restriction,
+    ),
+    Advisory(
+        "restriction-not-enforced",
+        ("PR #948",),
+        "0.8.1",
+        "",
+        _FOUND_TRACE,
+        "a restriction without an outer quantifier",
+        "move it under one quantifier; test with an exists-trace lemma that it bites",
+        _has_idle_restriction,
+    ),
+    Advisory(
+        "private-result",
+        ("#191", "#849"),
+        "0.8.4",
+        "",
+        _NO_TRACE,
+        "an equation that makes a term of a [private] function",
+        "secrecy of such terms is not established: give the adversary that rule",
+        _has_private_result,
+    ),
+    Advisory(
+        "dh-product",
+        ("PR #948",),
+        "1.2.0",
+        "",
+        _NO_TRACE,
+        "`*` outside of an exponent in an action",
+        "put the product into an exponent",
+        _has_product_in_action,
+    ),
+    Advisory(
+        "macro-in-state",
+        ("PR #948",),
+        "1.8.0",
+        "",
+        _NO_TRACE,
+        "a macro in a fact that its rule consumes and produces",
+        "write the macro out",
+        _has_macro_in_state,
+    ),
+    Advisory(
+        "partial-evaluation",
+        ("PR #948",),
+        "0.4.0",
+        "",
+        _NO_TRACE,
+        "`--partial-evaluation` of a theory with equations",
+        "prove again without the option",
+        _is_partially_evaluated,
+        needs=(TEXT_NEEDED, OPTIONS_NEEDED),
+    ),
+    Advisory(
+        "nat-subterm",
+        ("PR #948",),
+        "1.8.0",
+        "",
+        _BOTH,
+        "`<<` between a %-variable and one that is none",
+        "give both sides the %-sort",
+        _has_subterm_of_two_sorts,
+    ),
+    Advisory(
+        "subterm-witness",
+        ("PR #948",),
+        "1.8.0",
+        "",
+        _FOUND_TRACE,
+        "a found trace, and `<<` in a formula",
+        "check that the trace has a real term",
+        _has_subterm(Weight.NOTE),
+    ),
+    Advisory(
+        "subterm-order",
+        ("#809", "PR #811"),
+        "1.8.0",
+        "1.12.0",
+        _NO_TRACE,
+        "`<<` in a formula",
+        "prove again with 1.12.0 or later",
+        _has_subterm(Weight.ADVISORY),
+    ),
+    Advisory(
+        "injective-tuple",
+        ("#664", "PR #665"),
+        "1.8.0",
+        "1.10.0",
+        _NO_TRACE,
+        "a fact that loops has a tuple in one rule and a variable there in another",
+        "prove again with 1.10.0 or later",
+        _has_tuple_beside_variable,
+    ),
+    Advisory(
+        "multiset-output",
+        ("#519", "PR #522"),
+        "0.8.4",
+        "1.8.0",
+        _NO_TRACE,
+        "an output of a union with a variable that has no sort",
+        "prove again with 1.8.0 or later",
+        _has_union_in_output,
+    ),
+    Advisory(
+        "macro-in-formula",
+        ("#694", "PR #754"),
+        "1.8.0",
+        "1.12.0",
+        _BOTH,
+        "a macro in a formula",
+        "prove again with 1.12.0 or write the term out",
+        _has_macro_in_formula,
+    ),
+    Advisory(
+        "unknown-action",
+        ("#917", "PR #926"),
+        "1.11.0",
+        "",
+        _BOTH,
+        "a formula names an action that nothing produces, and the prover doesn't warn of it",
+        "mend the name: the lemma says nothing, the restriction restricts nothing",
+        _told_elsewhere,
+    ),
+    Advisory(
+        "sapic-state-optimisation",
+        ("#931", "#941", "#942", "#696"),
+        "1.8.0",
+        "",
+        _BOTH,
+        "`options: translation-state-optimisation`",
+        "prove again without the option",
+        _has_state_optimisation,
+    ),
+    Advisory(
+        "sapic-x",
+        ("#936", "PR #950"),
+        "1.8.0",
+        "",
+        _NO_TRACE,
+        "a destructor in a `let`, and a process that binds x twice",
+        "rename the variables x",
+        _binds_x_twice,
+    ),
+    Advisory(
+        "sapic-destructor-result",
+        ("#937", "PR #950"),
+        "1.8.0",
+        "",
+        _NO_TRACE,
+        "a destructor in a `let` whose result is no variable",
+        "use `if verify(...) = true`",
+        _has_result_that_is_no_variable,
+    ),
+    Advisory(
+        "sapic-destructor-equations",
+        ("#940", "PR #950"),
+        "1.8.0",
+        "",
+        _BOTH,
+        "a destructor with several equations in a `let`",
+        "one destructor for each equation",
+        _has_two_equations,
+    ),
+    Advisory(
+        "sapic-let-else",
+        ("#939", "PR #950"),
+        "1.8.0",
+        "",
+        _NO_TRACE,
+        "a `let` that matches `=name`, with an `else`",
+        "bind a new variable and compare by `if`",
+        _compares_in_let,
+    ),
+    Advisory(
+        "sapic-progress-let",
+        ("#943",),
+        "1.8.0",
+        "",
+        _NO_TRACE,
+        "`options: translation-progress`, and a `let` with a pattern and no `else`",
+        "add `else 0`",
+        _matches_without_else,
+    ),
+    Advisory(
+        "accountability-iff",
+        ("PR #886",),
+        "1.8.0",
+        "",
+        _BOTH,
+        "`<=>` in an accountability lemma",
+        "write two implications",
+        _has_equivalence_in_accountability,
+    ),
+    Advisory(
+        "diff-restriction-sides",
+        ("#324", "PR #949"),
+        "1.0.0",
+        "",
+        _NO_TRACE,
+        "an equivalence under a restriction",
+        "the equivalence is not established: argue by hand or drop the restriction",
+        _has_sided_restriction,
+        in_diff=True,
+        of_equivalence=True,
+    ),
+    Advisory(
+        "diff-false-attack",
+        ("#815", "#701", "PR #949"),
+        "1.0.0",
+        "",
+        _FOUND_TRACE,
+        "an attack on an equivalence under a restriction",
+        "check by hand that both traces differ for the adversary",
+        _has_restriction,
+        in_diff=True,
+        of_equivalence=True,
+    ),
+    Advisory(
+        "diff-restrict-ignored",
+        ("#892",),
+        "1.6.0",
+        "",
+        _BOTH,
+        "`--diff` and `_restrict(...)`",
+        "use an action and a restriction",
+        _has_embedded_restriction,
+        in_diff=True,
+    ),
+    Advisory(
+        "diff-sided-sources",
+        ("PR #949",),
+        "1.2.0",
+        "",
+        _NO_TRACE,
+        "`--diff` and a sources lemma of one side",
+        "prove it for both sides",
+        _has_sided_sources,
+        in_diff=True,
+    ),
+    Advisory(
+        "diff-macros",
+        ("PR #949",),
+        "1.8.0",
+        "",
+        _BOTH,
+        "`--diff` and a macro in a formula",
+        "write the macro out",
+        _has_macro_in_formula,
+        in_diff=True,
+    ),
+    Advisory(
+        "diff-multiset",
+        ("#368",),
+        "1.0.0",
+        "",
+        _NO_TRACE,
+        "`--diff` and `builtins: multiset`",
+        "do not rely on the equivalence",
+        _has_multiset,
+        in_diff=True,
+        of_equivalence=True,
+    ),
+    Advisory(
+        "diff-private",
+        ("#337",),
+        "1.0.0",
+        "",
+        _NO_TRACE,
+        "`--diff` and a [private] function",
+        "give the adversary an oracle rule for it",
+        _has_private_function,
+        in_diff=True,
+        of_equivalence=True,
+    ),
+    Advisory(
+        "diff-old",
+        ("#192", "#198", "#331"),
+        "1.0.0",
+        "1.6.0",
+        _BOTH,
+        "`--diff` of an old version",
+        "prove again with 1.6.0 or later",
+        _noted_of_any_theory,
+        needs=(),
+        in_diff=True,
+    ),
+    Advisory(
+        "stored-solved",
+        ("#326", "#329", "PR #394", "PR #446"),
+        "0.0",
+        "1.10.0",
+        _FOUND_TRACE,
+        "the theory was given with a stored SOLVED, which was only checked",
+        "take the proof out and prove again",
+        _was_given_found_trace,
+    ),
+    Advisory(
+        "old-prover",
+        ("#83", "#108", "#144"),
+        "0.0",
+        "1.0.0",
+        _BOTH,
+        "a prover before 1.0.0",
+        "prove again with a current release",
+        _any_theory,
+        needs=(),
+    ),
+    Advisory(
+        "tamarin-rs",
+        ("its README",),
+        "1.13.0",
+        "",
+        _BOTH,
+        "proven by tamarin-rs only, whose authors ask for a check by tamarin-prover",
+        "recheck the proof with tamarin-prover",
+        _noted_of_any_theory,
+        needs=(),
+        flavour=Flavour.TAMARIN_RS,
+    ),
+    Advisory(
+        "derivation-checks",
+        ("PR #541",),
+        "1.8.0",
+        "",
+        _BOTH,
+        "not all derivation checks were made",
+        "run once with a long --derivcheck-timeout",
+        _has_no_derivation_checks,
+        needs=(),
+    ),
+)
+# By id.
+ADVISORIES = {advisory.id: advisory for advisory in _ADVISORIES}
+
+
+class Touch(NamedTuple):
+    """That the condition of an advisory holds."""
+
+    advisory: Advisory
+    met: Met
+
+
+def conditions_met(run: Circumstances) -> list[Touch]:
+    """The advisories whose conditions hold, whatever prover and verdict: those that can be judged.
+
+    Time is linear in the text.
+    """
+    known = {TEXT_NEEDED: run.theory is not None, OPTIONS_NEEDED: run.options is not None}
+    touches: list[Touch] = []
+    for advisory in _ADVISORIES:
+        is_other_mode = advisory.in_diff and run.theory and not run.theory.diff
+        if is_other_mode or not all(known[need] for need in advisory.needs):
+            continue
+        for met in advisory.condition(run):
+            touches.append(Touch(advisory, met))
+    return touches
 
 
 # === Recipe =======================================================================================
@@ -6614,6 +8059,8 @@ _CONFIG: dict[str, ValueKind] = {
     "output_directory": TEXT,
     "scheduler": OneOf(SCHEDULERS),  # which waiting task starts first
     "recheck_with": TEXT,  # alias of a prover that checks every proof
+    # Known problems of provers that results may have: `audit` shows them as accepted.
+    "accept_advisories": ListOf(OneOf(tuple(ADVISORIES))),
 }
 
 _PROVER: dict[str, ValueKind] = {
@@ -10418,6 +11865,11 @@ def _reported_prover(alias: str, about: Json) -> Json:
     version = re.search(r"\d{1,9}(?:\.\d{1,9})+", said)
     if version:
         prover["version"] = version[0]
+    # It does not say which program that is.
+    if os.path.basename(about["path"]) == Flavour.TAMARIN_RS:
+        prover["flavour"] = Flavour.TAMARIN_RS.value
+    elif version and version_number(version[0]) >= FIRST_OF_TAMARIN_RS:
+        prover["flavour"] = EITHER_PROGRAM
     return prover
 
 
@@ -11268,6 +12720,7 @@ class Row(NamedTuple):
     rests_on_false: tuple[Assumption, ...]  # those of them that are falsified
     on_older_text: bool  # the theory, or an oracle, has changed since
     directory: str = ""  # in a report: the results directory that it is of
+    advisories: Sequence[Applied] = ()  # known problems of its prover that touch its verdict
 
     @property
     def plan(self) -> Plan:
@@ -11330,11 +12783,17 @@ class Row(NamedTuple):
         return 1
 
 
-def rows_of(tasks: Iterable[Task], closure: Closure, older: Collection[str] = ()) -> Iterator[Row]:
+def rows_of(
+    tasks: Iterable[Task],
+    closure: Closure,
+    older: Collection[str] = (),
+    advisories: AppliedAdvisories | None = None,
+) -> Iterator[Row]:
     """Tasks as people see them; `closure` knows all tasks of the batch.
 
-    `older`: the ids of those whose theory has changed since.
+    `older`: the ids of those whose theory has changed since. `advisories`: by task id what applies.
     """
+    applied = advisories or {}
     for task in tasks:
         result = task.result or Result(task.status, trait=task.plan.trait)
         assuming = closure.open_assumptions(task)
@@ -11351,6 +12810,7 @@ def rows_of(tasks: Iterable[Task], closure: Closure, older: Collection[str] = ()
             assuming=assuming,
             rests_on_false=tuple(false),
             on_older_text=on_older_text,
+            advisories=applied.get(task.id, ()),
         )
 
 
@@ -11370,6 +12830,309 @@ def exit_code(tasks: Iterable[Task], closure: Closure) -> int:
     return code
 
 
+# --- Verdicts touched by known problems -----------------------------------------------------------
+
+# Whether one of ADVISORIES applies to a verdict: the prover has the problem, as far as its version
+# tells, the problem can make such a verdict false, and its condition holds. Texts are read again
+# each time: the list grows, and what was proven years ago must be held against it as it is today.
+
+
+class Applied(NamedTuple):
+    """An advisory that applies to a verdict."""
+
+    advisory: Advisory
+    met: Met
+    doubt: str = ""  # why the prover only may be affected
+    is_accepted: bool = False  # by who knows of it
+
+    @property
+    def message(self) -> str:
+        """What of the problem holds, in one line."""
+        told = self.advisory.what
+        if self.met.where:
+            told += f" ({self.met.where})"
+        if self.doubt:
+            told += f"; may be affected: {self.doubt}"
+        return told
+
+    @property
+    def name(self) -> str:
+        """Its id, and whether it is accepted."""
+        if self.is_accepted:
+            return f"{self.advisory.id} (accepted)"
+        return self.advisory.id
+
+    @property
+    def references(self) -> str:
+        """`#770, PR #837`."""
+        return ", ".join(self.advisory.references)
+
+    @property
+    def in_full(self) -> str:
+        """`xor (#770, PR #837): what; what to do`."""
+        return f"{self.name} ({self.references}): {self.message}; {self.advisory.advice}"
+
+
+# By task id.
+AppliedAdvisories = Mapping[str, Sequence[Applied]]
+NONE_APPLIED: AppliedAdvisories = {}
+
+
+class TouchedText(NamedTuple):
+    """What known problems a text in a file meets."""
+
+    touches: Sequence[Touch]
+    lacks_processes: bool = False  # a prover printed the rules that it made of them, and not these
+
+
+TouchedTexts = Mapping[str, TouchedText]  # by digest
+
+_NO_TEXT = "the text that was proven is not known"
+_NO_PROCESSES = "printed theories don't show their processes: "
+_NO_OPTIONS = "the options of the prover are not known: "
+
+
+class KnownProblems:
+    """The advisories that apply to the verdicts of some batches.
+
+    `batches`: by where they stand. `rechecks`: of their proofs. `texts`: of those read from files.
+    `accepted`: ids of advisories.
+    """
+
+    def __init__(
+        self,
+        batches: Mapping[str, Batch],
+        rechecks: Sequence[Batch] = (),
+        texts: TouchedTexts | None = None,
+        accepted: Collection[str] = (),
+    ) -> None:
+        self._texts = texts or {}
+        self._unjudged: dict[str, int] = {}  # how many verdicts, by why
+        self._by_tamarin_prover: Collection[_AnswerOf] = ()
+        if any(_has_tamarin_rs(batch) for batch in batches.values()):
+            self._by_tamarin_prover = _answered_by_tamarin_prover(batches)
+        self._checkers: set[str] = set()  # aliases of tamarin-prover in rechecks
+        for recheck in rechecks:
+            provers = filter(_is_tamarin_prover, recheck.provers.values())
+            self._checkers.update(prover.alias for prover in provers)
+        self._applied: dict[str, AppliedAdvisories] = {}
+        for source, batch in batches.items():
+            names = {*accepted, *_accepted_by_recipe(batch.header)}
+            self._applied[source] = self._judge_batch(source, batch, names)
+
+    def within(self, source: str) -> AppliedAdvisories:
+        """What applies to the tasks of one batch."""
+        return self._applied.get(source, NONE_APPLIED)
+
+    @property
+    def not_judged(self) -> list[str]:
+        """What is not known, so that nothing is said of some verdicts."""
+        told: list[str] = []
+        for reason, count in self._unjudged.items():
+            told.append(f"{plural(count, 'verdict')}: {reason}")
+        return told
+
+    def _judge_batch(
+        self, source: str, batch: Batch, accepted: Collection[str]
+    ) -> AppliedAdvisories:
+        reader = _ProvenTexts(source, batch)
+        found: dict[str, Sequence[Applied]] = {}
+        for tasks in _alike(batch).values():
+            prover = _prover_of(batch, tasks[0])
+            why_not = _why_not_judged(prover)
+            if why_not:
+                self._leave(why_not, tasks)
+                continue
+            touches = self._touches(tasks, reader)
+            relevant = _relevant_to(prover, touches, accepted)
+            for task in tasks:
+                applied = self._to_task(task, relevant)
+                if applied:
+                    found[task.id] = applied
+        return found
+
+    def _leave(self, reason: str, tasks: Sequence[Task]) -> None:
+        """Nothing, or not all, is said of these tasks."""
+        self._unjudged[reason] = self._unjudged.get(reason, 0) + len(tasks)
+
+    def _touches(self, tasks: Sequence[Task], reader: _ProvenTexts) -> Sequence[Touch]:
+        """The advisories whose conditions hold for tasks that are alike."""
+        task = tasks[0]
+        timed_out = _checks_timed_out(task)
+        if not stands_in_a_file(task):
+            theory = reader.theory_of(task.plan)
+            if not theory:
+                self._leave(_NO_TEXT, tasks)
+            return conditions_met(Circumstances(theory, reader.options_of(task.plan), timed_out))
+        # Of what stands in a file the text was judged when it was read.
+        text = self._texts.get(task.plan.theory_digest)
+        without_text = conditions_met(Circumstances(None, None, timed_out))
+        if not text:
+            self._leave(_NO_TEXT, tasks)
+            return without_text
+        by_options = [each.id for each in ADVISORIES.values() if OPTIONS_NEEDED in each.needs]
+        self._leave(_NO_OPTIONS + ", ".join(by_options), tasks)
+        if text.lacks_processes:
+            self._leave(_NO_PROCESSES + "sapic-...", tasks)
+        return [*text.touches, *without_text]
+
+    def _to_task(self, task: Task, relevant: Mapping[str, list[Applied]]) -> Sequence[Applied]:
+        """What applies to a verdict: of each advisory the heaviest case."""
+        plan = task.plan
+        found: dict[str, Applied] = {}
+        for each in (*relevant.get("", ()), *relevant.get(plan.lemma, ())):
+            advisory = each.advisory
+            if not _can_touch(advisory, task):
+                continue
+            if advisory.flavour == Flavour.TAMARIN_RS and self._is_confirmed(task):
+                continue
+            known = found.get(advisory.id)
+            is_heavier = each.met.weight is Weight.ADVISORY
+            if known is None or (is_heavier and known.met.weight is Weight.NOTE):
+                found[advisory.id] = each
+        return tuple(found.values())
+
+    def _is_confirmed(self, task: Task) -> bool:
+        """Whether tamarin-prover says the same in these results, or of the proof in a recheck."""
+        checkers = {by.partition(" (")[0] for by in task.confirmed_by}
+        if not checkers.isdisjoint(self._checkers):
+            return True
+        return _answer_of(task) in self._by_tamarin_prover
+
+
+def _alike(batch: Batch) -> dict[Hashable, list[Task]]:
+    """The answered tasks of a batch; those are together that are judged by the same facts."""
+    groups: dict[Hashable, list[Task]] = {}
+    for task in batch.tasks.values():
+        if task.is_answered:
+            plan = task.plan
+            key = (plan.view, plan.theory_digest, _checks_timed_out(task))
+            groups.setdefault(key, []).append(task)
+    return groups
+
+
+def _checks_timed_out(task: Task) -> bool:
+    """Whether the prover said so of its derivation checks."""
+    warnings = task.result.warnings if task.result else ()
+    return any(warning.startswith(DERIVATION_CHECKS_TIMED_OUT) for warning in warnings)
+
+
+def _prover_of(batch: Batch, task: Task) -> Prover:
+    """Who proved; without a version where a damaged journal does not say it."""
+    alias = task.plan.prover
+    return batch.provers.get(alias) or Prover(alias, ())
+
+
+def _why_not_judged(prover: Prover) -> str:
+    """Why the list can't be held against what a prover says; "" if it can."""
+    if not version_number(prover.version):
+        return "who proved them, or which version, is not known"
+    if prover.flavour == EITHER_PROGRAM:
+        return "which of tamarin-prover and tamarin-rs proved them is not known"
+    if prover.flavour not in (Flavour.TAMARIN_PROVER, Flavour.TAMARIN_RS):
+        return f"the list says nothing of {prover.flavour}"
+    return ""
+
+
+def _relevant_to(
+    prover: Prover, touches: Iterable[Touch], accepted: Collection[str]
+) -> dict[str, list[Applied]]:
+    """Those that a prover has, or may have, by the lemma that they touch ("": every one)."""
+    relevant: dict[str, list[Applied]] = {}
+    for advisory, met in touches:
+        likelihood = affected(advisory, prover.flavour, prover.version)
+        if likelihood is Exposure.NOT_AFFECTED:
+            continue
+        doubt = ""
+        if likelihood is Exposure.MAYBE:
+            doubt = reason_for_doubt(prover.flavour, prover.version)
+        applied = Applied(advisory, met, doubt, advisory.id in accepted)
+        relevant.setdefault(met.lemma, []).append(applied)
+    return relevant
+
+
+def _can_touch(advisory: Advisory, task: Task) -> bool:
+    """Whether a problem can have made this very verdict false."""
+    plan = task.plan
+    is_diff = plan.trait == Trait.DIFF or bool(plan.sides) or DIFF.is_given(plan.options)
+    if advisory.in_diff and not is_diff:
+        return False
+    if advisory.of_equivalence and plan.trait != Trait.DIFF:
+        return False
+    if advisory.can_be_false is CanBeFalse.BOTH:
+        return True
+    # The two kinds of verdicts, whatever the lemma asks for.
+    is_without_trace = (plan.trait, task.verdict) in RESTING
+    return is_without_trace == (advisory.can_be_false is CanBeFalse.NO_TRACE)
+
+
+def _has_tamarin_rs(batch: Batch) -> bool:
+    return any(prover.flavour == Flavour.TAMARIN_RS for prover in batch.provers.values())
+
+
+class _AnswerOf(NamedTuple):
+    """What was answered, whoever did."""
+
+    question: Question
+    verdict: Verdict | None
+
+
+def _answer_of(task: Task) -> _AnswerOf:
+    model = model_of(task.plan).of_any_prover
+    return _AnswerOf(Question(model, task.plan.lemma, task.plan.trait), task.verdict)
+
+
+def _answered_by_tamarin_prover(batches: Mapping[str, Batch]) -> set[_AnswerOf]:
+    """What tamarin-prover has proven."""
+    answers: set[_AnswerOf] = set()
+    for batch in batches.values():
+        for task in batch.tasks.values():
+            if task.is_answered and _is_tamarin_prover(_prover_of(batch, task)):
+                answers.add(_answer_of(task))
+    return answers
+
+
+def _is_tamarin_prover(prover: Prover) -> bool:
+    """Whether it is that one for certain."""
+    return prover.flavour == Flavour.TAMARIN_PROVER and prover.version != ""
+
+
+def _accepted_by_recipe(header: Header) -> list[str]:
+    """The advisories that the recipe accepts; a journal may hold anything."""
+    config = header.recipe.get("config")
+    accepted = config.get("accept_advisories") if isinstance(config, dict) else None
+    return list(map(str, accepted)) if isinstance(accepted, list) else []
+
+
+class _ProvenTexts:
+    """The theories of a batch as they were proven, wherever they are kept."""
+
+    def __init__(self, directory: str, batch: Batch) -> None:
+        self._batch = batch
+        self._copies = kept_inputs(batch.header, directory)
+        # Several provers, or sets of options, may have proven one.
+        self._load = functools.lru_cache(maxsize=4)(self._loaded)
+
+    def options_of(self, plan: Plan) -> tuple[str, ...]:
+        """The options of a task's call."""
+        return _all_options(self._batch, plan)
+
+    def theory_of(self, plan: Plan) -> Theory | None:
+        """The text that a result is of; None where it is not there any more, or can't be read."""
+        view = reading_options(self.options_of(plan), plan.flags)
+        theory = self._load(_theory_path(plan), view)
+        # batch-tamarin does not say which text it proved: then it is what lies there.
+        if theory and plan.theory_digest not in ("", theory.digest[:32]):
+            return None
+        return theory
+
+    def _loaded(self, path: str, view: ReadingOptions) -> Theory | None:
+        try:
+            return load_theory(path, *view, self._copies)
+        except (InputError, ValueError):  # a journal may name what can be no file
+            return None
+
+
 # --- Findings -------------------------------------------------------------------------------------
 
 UNKNOWN = "what the verdicts assume is unknown"
@@ -11377,6 +13140,9 @@ NO_PROOF_FILE = "no proof file"
 
 # Of every kind of finding what to do about it, in the order in which they are told.
 ADVICE = {
+    # Known problems of provers, told before all else that counts as little.
+    Weight.ADVISORY.value: "what to do stands beside each",
+    Weight.NOTE.value: "what to do stands beside each",
     "expectation": "find out what changed: theory, prover, options or limits; or correct what is "
     "expected",
     "assumption": "prove what is assumed, with the same prover and text; if it is false, correct "
@@ -11422,7 +13188,9 @@ def advice_on(each: Finding) -> str:
 FLIP = 0  # a verdict turned into its opposite
 WRONG = 1
 NOTE = 2  # counts with --strict only
-HINT = 3  # never counts: a date that every checkout makes new, a remark of who wrote the theory
+# Never counts: a date that every checkout makes new, a remark of who wrote the theory, what who
+# wrote the expectations accepts.
+HINT = 3
 
 
 class Finding(NamedTuple):
@@ -11438,6 +13206,7 @@ class Finding(NamedTuple):
     entry: str = ""  # of the recipe
     flags: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    problem: Applied | None = None  # the known problem of the prover that it tells of
 
     @property
     def is_note(self) -> bool:
@@ -11507,6 +13276,19 @@ def audit_closures(batches: Mapping[str, Batch]) -> dict[str, Closure]:
         else:
             closures[source] = Closure(tasks)
     return closures
+
+
+def findings_of_known_problems(
+    batches: Mapping[str, Batch], problems: KnownProblems
+) -> Iterator[Finding]:
+    """The advisories that apply, a finding for each verdict and advisory."""
+    for source, batch in batches.items():
+        for task_id, applied in problems.within(source).items():
+            task = batch.tasks[task_id]
+            for each in applied:
+                rank = HINT if each.is_accepted else NOTE
+                told = finding(each.met.weight.value, task, each.message, rank, source)
+                yield told._replace(problem=each)
 
 
 def _findings_of_task(row: Row) -> Iterator[Finding]:
@@ -11729,13 +13511,41 @@ def read_expectations(path: str) -> list[Reference]:
     except (ValueError, RecursionError, csv.Error) as error:
         forms = "a JSON object, or a table with the columns theory, lemma and verdict"
         raise InputError(f"{printable(str(error))} (expected is {forms})", path) from None
-    if not expected:
+    if not expected and not read_accepted(path):
         raise InputError("nothing is expected here", path)
     return expected
 
 
+ACCEPT = "accept"  # the member of a file of expectations that names advisories
+
+
+def read_accepted(path: str) -> list[str]:
+    """The advisories that a file of expectations accepts: `{"accept": ["xor"]}`.
+
+    Raises InputError for an id that there is not. What is no JSON accepts none.
+    """
+    text = read_text(path)
+    if not text.lstrip().startswith("{"):
+        return []
+    accepted: Any = None
+    with suppress(ValueError, RecursionError):  # `read_expectations` tells of these
+        accepted = json.loads(text).get(ACCEPT)
+    if not isinstance(accepted, list):
+        return []
+    for name in map(str, accepted):
+        if name not in ADVISORIES:
+            hint = did_you_mean(name, ADVISORIES)
+            message = (
+                f"{ACCEPT}: no known problem '{printable(name)}'{hint}; see audit --advisories"
+            )
+            raise InputError(message, path)
+    return list(map(str, accepted))
+
+
 def _expected_json(text: str) -> Iterator[_Expected]:
     for name, value in json.loads(text, object_pairs_hook=_each_once).items():
+        if name == ACCEPT and isinstance(value, list):
+            continue  # `read_accepted` reads these
         if isinstance(value, dict):
             for lemma, verdict in value.items():
                 yield _Expected(f"'{name}': '{lemma}'", name, lemma, verdict, {})
@@ -12170,6 +13980,7 @@ _OF_A_PROVER = re.compile(
 )
 _PRINTED = b"\nrule (modulo E) "  # provers print rules so
 _MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
+_BUILT_AT = re.compile(rb"Compiled at: \d+-\d+-\d+ \d+:\d+:\d+(\.\d+)? UTC")
 CLOCK_S = 2  # by so much times may differ only because files were copied
 NEWER_BY_DATE = "the theory is newer by its date, which says little: so is every copy and checkout"
 
@@ -12179,6 +13990,8 @@ class Evidence(NamedTuple):
 
     batches: dict[str, Batch]  # by where they stand; the logs of a folder are one
     findings: list[Finding]  # what reading showed
+    rechecks: list[Batch]  # of proofs of these
+    texts: TouchedTexts  # by digest: of the texts in files what known problems they meet
 
 
 def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence:
@@ -12219,7 +14032,20 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
     findings += _lemmas_without_result(tasks_of_logs, stored)
     findings += _lemmas_of_sources(claims, index)
     findings += _runs_without_summary(files)
-    return Evidence(batches, findings)
+    return Evidence(batches, findings, list(reader.rechecks.values()), _touched_texts(index, logs))
+
+
+def _touched_texts(index: TextIndex, matches: Iterable[Match]) -> TouchedTexts:
+    """What known problems the theory texts meet, by their digests."""
+    as_read = [match.source_text for match in matches if match.source_text]
+    touched: dict[str, TouchedText] = {}
+    for text in (*index.texts.values(), *as_read):
+        if text.touched:
+            # Proofs are no part of the digest: the text may be here with some and without.
+            known = touched.get(text.model, TouchedText(()))
+            touches = (*known.touches, *text.touched.touches)
+            touched[text.model] = text.touched._replace(touches=touches)
+    return touched
 
 
 # Step 1: read each file and each results directory once.
@@ -12265,6 +14091,8 @@ class TheoryText(NamedTuple):
     unknown_actions: Mapping[str, UnknownActions]  # by lemma
     made_by: str = ""  # the prover that printed it: "Tamarin 1.11.0"; "" of what people wrote
     has_summary: bool = False  # it stands in a log
+    # The known problems of provers whose conditions it meets; None where flags would be needed.
+    touched: TouchedText | None = None
 
     @property
     def folder(self) -> str:
@@ -12438,14 +14266,16 @@ def read_theory_text(
     """
     theory = load_in_its_mode(path, copies=copies)
     # Tamarin says so behind the last lemma; in a log only the summary comes after it.
-    version = _MADE_BY.search(read_from_end(path, 2 * MB))
-    text = theory_text(theory)._replace(has_summary=has_summary)
+    made_by = _who_printed(read_from_end(path, 2 * MB))
     # Who pastes that into a theory has no proofs there: a prover prints one for each lemma.
-    if not version or not (_has_proofs(theory) or not theory.lemmas):
-        return text
-    made_by = f"Tamarin {version[1].decode('ascii', 'replace')}"
-    # Provers print no rule that has no variants: which actions rules have the source alone tells.
-    return text._replace(made_by=made_by, unknown_actions={})
+    if theory.lemmas and not _has_proofs(theory):
+        made_by = ""
+    text = theory_text(theory, is_printed=bool(made_by))
+    if made_by:
+        # Provers print no rule that has no variants: which actions rules have the source alone
+        # tells.
+        text = text._replace(unknown_actions={})
+    return text._replace(made_by=made_by, has_summary=has_summary)
 
 
 def _has_proofs(theory: Theory) -> bool:
@@ -12453,13 +14283,52 @@ def _has_proofs(theory: Theory) -> bool:
     return any(segment.kind == "proof" for segment in theory.segments)
 
 
-def theory_text(theory: Theory) -> TheoryText:
+def _who_printed(text: bytes) -> str:
+    """The prover that says at the end of a theory that it printed it: "Tamarin 1.11.0", or "".
+
+    tamarin-rs says the same, and a number that tamarin-prover may have as well. But it tells whole
+    seconds of when it was built, Haskell's `show` of such a time also their fraction.
+    """
+    found = _MADE_BY.search(text)
+    if not found:
+        return ""
+    number = found[1].decode("ascii", "replace")
+    if version_number(number) < FIRST_OF_TAMARIN_RS:
+        return f"Tamarin {number}"
+    built = _BUILT_AT.search(text, found.end())
+    if not built:
+        return f"{EITHER_PROGRAM} {number}"
+    return f"Tamarin {number}" if built[1] else f"tamarin-rs {number}"
+
+
+def _prover_of_files(alias: str) -> Prover:
+    """Who printed what stands in files, by the name that `_who_printed` gives it."""
+    name, _, version = alias.rpartition(" ")
+    flavour = Flavour.TAMARIN_PROVER if name == "Tamarin" else name
+    if not version_number(version):
+        version = ""
+    return Prover(alias, (), flavour=flavour, version=version)
+
+
+def theory_text(theory: Theory, is_printed: bool = False) -> TheoryText:
     """A theory that was loaded with its text, which may be long and is not kept."""
     statements = [text for _, text in _statements(theory)]
     model = sha256("\n".join(statements).encode())[:32]
     # Of flags nothing is known here.
     unknown = {} if theory.asks_for_flags else theory.unknown_actions
-    return TheoryText(theory.path, replace(theory, tokens=TokenText()), model, unknown)
+    touched = None
+    if not theory.asks_for_flags:
+        touches = conditions_met(Circumstances(theory, is_printed=is_printed))
+        touched = TouchedText(touches, lacks_processes=_lacks_processes(theory.items))
+    without_text = replace(theory, tokens=TokenText())
+    return TheoryText(theory.path, without_text, model, unknown, touched=touched)
+
+
+def _lacks_processes(items: TheoryItems) -> bool:
+    """Whether rules were made of processes that don't stand here (Sapic/Basetranslation.hs)."""
+    if items.of_kind("process"):
+        return False
+    return any(word.startswith("process=") for rule in items.rules for word in rule.attributes)
 
 
 def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[ProverLog]:
@@ -12992,7 +14861,7 @@ def _file_batch(source: str, tasks: Collection[Task]) -> Batch:
     """A batch of results that stand in files."""
     batch = Batch()
     aliases = {task.plan.prover for task in tasks}
-    provers = {alias: Prover(alias, ()) for alias in aliases}
+    provers = {alias: _prover_of_files(alias) for alias in aliases}
     batch.apply(Header(recipe_file=source, cwd=source, provers=provers))
     for number, task in enumerate(tasks):
         batch.apply(replace(task.plan, id=str(number)))
@@ -13793,12 +15662,14 @@ def marked(form: str, pieces: Iterable[str]) -> Iterator[str]:
     yield REPORT_MARKS[form].comment
 
 
-def rows_of_batches(batches: Batches) -> Iterator[Row]:
+def rows_of_batches(batches: Batches, problems: KnownProblems | None = None) -> Iterator[Row]:
     """All tasks of some batches as people see them, batch by batch, in plan order."""
+    problems = problems or KnownProblems(batches)
     for directory, batch in batches.items():
         tasks = batch.tasks.values()
         # What a verdict rests on is looked for in its own batch only: others may be of other texts.
-        for row in rows_of(tasks, Closure(tasks), sources_now(batch).older):
+        older = sources_now(batch).older
+        for row in rows_of(tasks, Closure(tasks), older, problems.within(directory)):
             yield row._replace(directory=directory)
 
 
@@ -13837,7 +15708,9 @@ def final_table(
     # What was never begun has nothing to show: the totals count it.
     begun = [task for task in tasks if task.status is not Status.PENDING or task.outdated]
     # All tasks of the batch: lemmas that were not asked for this time are assumed all the same.
-    rows = rows_of(begun, Closure(batch.tasks.values()), older)
+    closure = Closure(batch.tasks.values())
+    problems = KnownProblems({directory: batch}).within(directory)
+    rows = rows_of(begun, closure, older, problems)
     if len(begun) > TABLE_ROWS:
         chosen = [row for row in rows if row.is_problem]
         # A wrong result must not hide among timeouts: failures first.
@@ -13852,6 +15725,12 @@ def final_table(
     if os.path.exists(page):
         lines.append(f"page:    {printable(page)}")
     lines += _next_steps(batch, directory, tasks)
+    touched = sum(task.id in problems for task in begun)
+    if touched:
+        where = quoted([printable(directory)])
+        verdicts = plural(touched, "verdict")
+        command = f"batch_tamarin.py audit {where}"
+        lines.append(f"{verdicts} touched by known problems of provers, what to do: {command}")
     return "\n".join(lines) + "\n"
 
 
@@ -13912,9 +15791,19 @@ def _notes(row: Row) -> Iterator[str]:
         yield result.reason[:160]
     for warning in row.warnings:
         yield f"warning: {warning}"
+    if row.advisories:
+        yield told_advisories(row)
     if result.cached:
         day = _day(result.ran)
         yield f"cached {day}".rstrip()
+
+
+def told_advisories(row: Row) -> str:
+    """`known problems: xor, iff-negated`, of what has some."""
+    if not row.advisories:
+        return ""
+    names = ", ".join(each.advisory.id for each in row.advisories)
+    return f"known problems: {names}"
 
 
 def _day(at: str) -> str:
@@ -14153,6 +16042,7 @@ def page_report(
     yield page.section(_totals_table(rows))
     yield from _comparison_part(page, batches, shown)
     yield from _assumptions_part(page, batches, shown)
+    yield page.section(_advisories_table(shown))
     for directory in batches:
         spans = list(spans_of(_rows_in(directory, shown)))
         yield page.timeline(_title_of("Timeline", directory, batches), spans)
@@ -14598,6 +16488,7 @@ def _remarks(row: Row) -> str:
     result = row.result
     remarks = [row.raised_limit, _shortened(result.reason)]
     remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
+    remarks.append(told_advisories(row))
     if result.cached:
         remarks.append(f"cached {_day(result.ran)}".rstrip())
     if row.shared_by > 1:
@@ -14900,6 +16791,23 @@ def _verified_assumptions(row: Row) -> str:
     return listed(name for name in row.plan.assumes if name not in unverified)
 
 
+def _advisories_table(rows: Iterable[Row]) -> Table:
+    """The known problems of provers that touch verdicts, a line for each with its lemmas."""
+    lemmas: dict[Applied, dict[str, None]] = {}
+    for row in rows:
+        for each in row.advisories:
+            lemmas.setdefault(each, {})[row.plan.lemma] = None
+    table = Table("Known problems of provers")
+    table.about = (
+        "These verdicts are of a kind that a known problem of their prover can make false."
+    )
+    table.add_columns("known problem", "what", "lemmas", "reference", "what to do")
+    for each, names in lemmas.items():
+        where = listed(names, LISTED_LEMMAS)
+        table.add_row(each.name, each.message, where, each.references, each.advisory.advice)
+    return table
+
+
 # --- Each result in full --------------------------------------------------------------------------
 
 
@@ -14957,6 +16865,7 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "warnings", "; ".join(row.warnings)
     yield "steps", str(result.steps or "")
     yield "takes for granted", ", ".join(plan.assumes)
+    yield "known problems", "; ".join(each.in_full for each in row.advisories)
     yield "options", quoted(plan.options)
     yield "flags", " ".join(plan.flags)
     yield "limits", _told_limits(row)
@@ -15785,7 +17694,7 @@ def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iter
     names = [*json_names(Plan), "status", "attempts"]
     names += json_names(Limits)
     names += json_names(Result)
-    names += ["assuming", "on_older_text"]
+    names += ["assuming", "on_older_text", "advisories"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
     left_out = ("limits", "raised_from", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
@@ -15806,6 +17715,7 @@ def _csv_object(row: Row) -> Json:
     told.update(encode(row.result))
     told["assuming"] = [str(each) for each in row.assuming]
     told["on_older_text"] = "yes" if row.on_older_text else ""
+    told["advisories"] = [each.in_full for each in row.advisories]
     told["directory"] = row.directory
     return told
 
@@ -15881,6 +17791,17 @@ def _json_object(row: Row) -> Json:
     told["result"] = encode(row.task.result)
     told["assuming"] = _assuming_json(row)
     told["on_older_text"] = row.on_older_text
+    told["advisories"] = list(map(_advisory_json, row.advisories))
+    return told
+
+
+def _advisory_json(each: Applied) -> Json:
+    """A known problem of the prover that touches a verdict."""
+    told: Json = {"id": each.advisory.id, "weight": each.met.weight}
+    told["what"] = each.message
+    told["references"] = list(each.advisory.references)
+    told["advice"] = each.advisory.advice
+    told["accepted"] = each.is_accepted
     return told
 
 
@@ -15945,19 +17866,20 @@ def junit_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> It
 def _all_suites(batches: Batches) -> Iterator[JUnitSuite]:
     """The suites of all batches; where there are several, their names say of which."""
     for directory, batch in batches.items():
-        for suite in _junit_suites(batch):
+        problems = KnownProblems({directory: batch}).within(directory)
+        for suite in _junit_suites(batch, problems):
             if len(batches) > 1:
                 suite.name = f"{directory}: {suite.name}"
             yield suite
 
 
-def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
+def _junit_suites(batch: Batch, problems: AppliedAdvisories) -> Iterator[JUnitSuite]:
     """A suite for each entry of the recipe."""
     header = batch.header
     closure = Closure(batch.tasks.values())
     entries = recipe_tasks(batch.tasks.values())
     for name, tasks in entries.items():
-        rows = rows_of(tasks, closure)
+        rows = rows_of(tasks, closure, advisories=problems)
         cases = list(map(_junit_case, rows))
         time_s = sum(case.time_s or 0 for case in cases)
         attributes = {"time": f"{time_s:.3f}"}
@@ -15979,6 +17901,7 @@ def _junit_case(row: Row) -> JUnitCase:
     if result.reason:
         told.append(result.reason)
     told += filter(None, row.warnings)
+    told += (each.in_full for each in row.advisories)
     message = "; ".join(told)
     tag = _junit_tag(row)
     if tag == "system-out":
@@ -16067,15 +17990,22 @@ def xml_text(text: str) -> str:
 
 
 def audit_report(
-    form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool
+    form: str,
+    ok: bool,
+    batches: Mapping[str, Batch],
+    findings: Sequence[Finding],
+    details: bool,
+    problems: KnownProblems | None = None,
 ) -> str:
     """What an audit found, as a table for a terminal or in one of the formats of REPORTS.
 
     CSV: a line for each result, then one for each finding. `details`: pages show every lemma.
     """
-    rows = list(audit_rows(batches))
+    problems = problems or KnownProblems(batches)
+    rows = list(audit_rows(batches, problems))
+    not_judged = problems.not_judged
     if form == "json":
-        return _audit_json(ok, rows, findings)
+        return _audit_json(ok, rows, findings, not_judged)
     if form == "csv":
         return "".join(_audit_csv(rows, findings))
     if form == "junit":
@@ -16083,15 +18013,17 @@ def audit_report(
         return "".join(junit_lines([suite]))
     # Only traces need a place to be relative to, and an audit shows none.
     page = WRITERS[form](".")
-    parts = _audit_page(page, rows, findings, details)
+    parts = _audit_page(page, rows, findings, not_judged, details)
     return page.opening + "".join(parts) + page.closing
 
 
-def audit_rows(batches: Mapping[str, Batch]) -> Iterator[Row]:
+def audit_rows(batches: Mapping[str, Batch], problems: KnownProblems) -> Iterator[Row]:
     """All tasks as an audit sees them; `batches` by where they stand."""
     closures = audit_closures(batches)
     for source, batch in batches.items():
-        for row in rows_of(batch.tasks.values(), closures[source], sources_now(batch).older):
+        older = sources_now(batch).older
+        tasks = batch.tasks.values()
+        for row in rows_of(tasks, closures[source], older, problems.within(source)):
             yield row._replace(directory=source)
 
 
@@ -16100,11 +18032,14 @@ def _place(row: Row) -> str:
     return place_of(row.task, row.directory)
 
 
-def _audit_json(ok: bool, rows: Iterable[Row], findings: Iterable[Finding]) -> str:
+def _audit_json(
+    ok: bool, rows: Iterable[Row], findings: Iterable[Finding], not_judged: Sequence[str]
+) -> str:
     """All that an audit found as one JSON object."""
     told: Json = {"ok": ok}
     told["lemmas"] = list(map(_result_json, rows))
     told["findings"] = list(map(_finding_json, findings))
+    told["not_judged"] = list(not_judged)
     return json.dumps(told, indent=1) + "\n"
 
 
@@ -16119,6 +18054,7 @@ def _result_json(row: Row) -> Json:
     told["time_s"] = _seconds(row)
     told["source"] = _place(row)
     told["word"] = row.outcome
+    told["advisories"] = [each.advisory.id for each in row.advisories]
     return told
 
 
@@ -16130,6 +18066,8 @@ def _finding_json(finding: Finding) -> Json:
     told["message"] = finding.message
     told["rank"] = finding.rank
     told["note"] = finding.is_note
+    if finding.problem:
+        told.update(_advisory_json(finding.problem))
     return told
 
 
@@ -16155,6 +18093,7 @@ def _audit_csv(rows: Iterable[Row], findings: Iterable[Finding]) -> Iterator[str
     """Results, then findings; a column that one of them has not is empty there."""
     columns = ["theory", "lemma", "prover", "entry", "flags", "options", "verdict", "state"]
     columns += ["steps", "time_s", "source", "kind", "message", "note"]
+    columns += ["advisories", "id", "references", "advice", "accepted"]
     # The file can be a pinned expectation: findings have no verdict, so that they expect nothing.
     objects = list(map(_result_json, rows))
     objects += map(_finding_json, findings)
@@ -16184,6 +18123,10 @@ def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite
             case = case_of(each)
             note = JUnitNote("failure", each.message, type=each.kind)
             case.notes.append(note)
+        elif each.problem:
+            case = case_of(each)
+            text = f"{each.kind}: {each.problem.in_full}"
+            case.notes.append(JUnitNote("system-out", text=text))
     return JUnitSuite("audit", list(cases.values()))
 
 
@@ -16218,21 +18161,29 @@ class WhoAndHow:
 
 
 def _audit_page(
-    page: Writer, rows: Sequence[Row], findings: Sequence[Finding], details: bool
+    page: Writer,
+    rows: Sequence[Row],
+    findings: Sequence[Finding],
+    not_judged: Sequence[str],
+    details: bool,
 ) -> Iterator[str]:
     """Problems first, then what there is of each theory, and if wanted of each lemma."""
-    wrong: list[Finding] = []
-    notes: list[Finding] = []
-    for each in findings:
-        chosen = notes if each.is_note else wrong
-        chosen.append(each)
+    wrong = [each for each in findings if not each.is_note]
+    notes = [each for each in findings if each.is_note and not each.problem]
+    known = [each for each in findings if each.problem]
     found = plural(len(wrong), "finding")
     noted = plural(len(notes), "note")
     results = plural(len(rows), "result")
+    if known:
+        touched = {(each.theory, each.lemma, each.prover) for each in known}
+        found += f", {plural(len(touched), 'verdict')} touched by known problems of provers"
     yield page.heading(1, f"{found} and {noted} on {results}")
     # Apart: notes may be many, and must not hide what is wrong.
     names = WhoAndHow(rows)
     yield from _findings_part(page, "Findings", wrong, names)
+    yield page.section(_known_problems_table(known))
+    for reason in not_judged:
+        yield page.paragraph(f"Known problems of provers are not judged for {reason}.")
     yield from _findings_part(page, "Notes", notes, names)
     yield page.section(_theories_table(rows))
     if details:
@@ -16265,6 +18216,55 @@ def _told_places(findings: Iterable[Finding], names: WhoAndHow) -> Iterator[str]
     for (place, by), lemmas in places.items():
         told = ": ".join(filter(None, (place, listed(filter(None, lemmas)))))
         yield f"{told} ({by})" if by else told
+
+
+def _known_problems_table(findings: Iterable[Finding]) -> Table:
+    """The known problems of provers that touch verdicts, those that say the same in one line."""
+    lemmas: dict[tuple[str, Applied], dict[str, dict[str, None]]] = {}  # by theory
+    for each in findings:
+        if each.problem:
+            theories = lemmas.setdefault((each.kind, each.problem), {})
+            theories.setdefault(each.theory, {})[each.lemma] = None
+    table = Table("Known problems of provers")
+    table.add_columns("kind", "known problem", "what", "where", "reference", "what to do")
+    for (kind, problem), theories in lemmas.items():
+        places = [f"{theory}: {listed(names, 3)}" for theory, names in theories.items()]
+        where = "; ".join(places[:3])
+        if len(places) > 3:
+            where += f"; {len(places) - 3:,} more"
+        advice = problem.advisory.advice
+        table.add_row(kind, problem.name, problem.message, where, problem.references, advice)
+    return table
+
+
+def advisories_report(form: str) -> str:
+    """All known problems with the versions that have them, in one of the formats of an audit."""
+    entries = list(map(_entry_json, ADVISORIES.values()))
+    if form == "json":
+        return json.dumps(entries, indent=1) + "\n"
+    if form == "csv":
+        return "".join(csv_lines(list(entries[0]), entries))
+    table = Table("Known problems of provers")
+    table.add_columns("id", "versions", "can be false", "what", "reference", "what to do")
+    for advisory in ADVISORIES.values():
+        references = ", ".join(advisory.references)
+        of_what = advisory.can_be_false.value
+        table.add_row(
+            advisory.id, advisory.versions, of_what, advisory.what, references, advisory.advice
+        )
+    page = WRITERS[form](".")
+    return page.opening + page.section(table) + page.closing
+
+
+def _entry_json(advisory: Advisory) -> Json:
+    told: Json = {"id": advisory.id, "references": list(advisory.references)}
+    told["flavour"] = advisory.flavour
+    told["since"] = advisory.since
+    told["fixed_in"] = advisory.fixed_in
+    told["can_be_false"] = advisory.can_be_false.value
+    told["what"] = advisory.what
+    told["advice"] = advisory.advice
+    return told
 
 
 class _TheoryResults(NamedTuple):
@@ -18028,7 +20028,7 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "paths",
         metavar="PATH",
-        nargs="+",
+        nargs="*",
         help="results directories (ours, batch-tamarin's), analyzed theories, prover logs, folders "
         "of these, and the theories themselves",
     )
@@ -18053,6 +20053,11 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "default: any number)",
     )
     parser.add_argument("--strict", action="store_true", help="notes count as findings")
+    parser.add_argument(
+        "--advisories",
+        action="store_true",
+        help="list the known problems of provers that results are held against, with versions",
+    )
     parser.add_argument(
         "-f",
         "--format",
@@ -19784,11 +21789,19 @@ def command_audit(args: argparse.Namespace) -> int:
     What verdicts rest on, what contradicts them, and what is not as expected.
     """
     refuse_to_print([args.format])
+    if args.advisories:
+        return _print_advisories(args)
+    if not args.paths:
+        raise InputError("what is to be audited? Give results directories, theories, logs, folders")
     if args.tolerance is not None and not args.against:
         raise InputError("--tolerance says how far results may be from those of --against")
+    accepted = read_accepted(args.expect) if args.expect else []
     evidence = read_evidence(args.paths, warn)
-    tasks = list(located_tasks(evidence.batches))
-    findings = [*audit(evidence.batches), *evidence.findings]
+    batches = evidence.batches
+    tasks = list(located_tasks(batches))
+    problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted)
+    findings = [*audit(batches), *evidence.findings]
+    findings += findings_of_known_problems(batches, problems)
     if args.expect:
         findings += check_expectations(tasks, args.expect)
     if args.against:
@@ -19799,12 +21812,24 @@ def command_audit(args: argparse.Namespace) -> int:
     kinds = list(ADVICE)
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
     code = audit_code(tasks, findings, args.strict)
-    text = audit_report(args.format, code == 0, evidence.batches, findings, args.details)
-    if args.format == "table":
+    text = audit_report(args.format, code == 0, batches, findings, args.details, problems)
+    _print_audit(text, args.format)
+    return code
+
+
+def _print_audit(text: str, form: str) -> None:
+    if form == "table":
         text = coloured(text, sys.stdout)
     use_utf8_on_stdout()
     print_out(text)
-    return code
+
+
+def _print_advisories(args: argparse.Namespace) -> int:
+    """List what an audit holds against verdicts."""
+    if args.format == "junit":
+        raise InputError("a list of known problems is no test: use another --format")
+    _print_audit(advisories_report(args.format), args.format)
+    return 0
 
 
 def audit_code(tasks: Sequence[Located], findings: Iterable[Finding], strict: bool) -> int:

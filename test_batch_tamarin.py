@@ -4066,6 +4066,431 @@ def test_reading_takes_time_in_proportion(tmp_path, read, piece):
     pytest.fail(f"{short_s:.4f} s and {long_s:.4f} s")
 
 
+# --- Known problems of provers --------------------------------------------------------------------
+
+# Below each heading a theory, behind the colon the problems whose conditions it meets: "!" behind
+# one that weighs little, behind "@" the only lemma that it touches. For each problem there are
+# theories that meet its condition, and some that nearly do.
+TOUCHED_THEORIES = r"""
+--- xor of a variable: xor
+builtins: xor
+rule R: [ In(<'a', x XOR ~k>), !K(~k) ]-->[ ]
+--- xor of a variable by way of let: xor
+builtins: xor
+rule R: let t = h(x ⊕ ~k) in [ In(t) ]-->[ ]
+--- xor of terms that have sorts: xor!
+builtins: xor
+rule R: let x = h(~k) in [ In(x XOR ~k XOR h(y)), In(zero XOR $A XOR z:pub) ]-->[ Out(a XOR b) ]
+--- xor in a comment:
+// builtins: xor
+rule R: [ In(x) ]--[ A('x XOR y') ]->[ ]
+--- xor in a branch that is disabled:
+#ifdef X
+builtins: xor
+#endif
+--- an equivalence under a negation: iff-negated@a
+lemma a: "not (All x #i. A(x)@i & (Ex #j. B(x)@j <=> C(x)@j))"
+lemma b: "T"
+--- an equivalence left of an implication: iff-negated
+restriction r: "All x #i. (A(x)@i <=> B(x)@i) ==> C(x)@i ==> D(x)@i"
+--- an equivalence in an equivalence: iff-negated@a
+lemma a: "∀ x #i. A(x)@i ⇒ ((B(x)@i ⇔ (Ex #j. C(x)@j)) ⇔ (Ex #j. D(x)@j))"
+--- an equivalence in a predicate: iff-negated
+predicates: P(x) <=> x = 'a', Q(x, y) <=> not(P(x) <=> P(y))
+--- a predicate with an equivalence that is negated: iff-negated@a
+predicates: P(x, y) <=> (x = 'a' <=> y = 'a')
+lemma a: "All x y #i. A(x, y)@i ==> not(P(x, y))"
+--- an equivalence in a restriction of a rule: iff-negated
+rule R: [ In(<x, y>) ]--[ _restrict(not(x = 'a' <=> y = 'a')) ]->[ ]
+--- an equivalence under two negations:
+lemma a: "All x #i. A(x)@i ==> not(not(B(x)@i <=> C(x)@i))"
+--- an equivalence right of implications:
+predicates: P(x, y) <=> (x = 'a' <=> y = 'a')
+lemma a: "All x y #i. A(x, y)@i ==> D(x, y)@i ==> P(x, y) & (B(x)@i <=> C(x)@i)"
+--- an equivalence in a comment and in a constant:
+lemma a: "not(Ex #i. A('x <=> y')@i) // not(A <=> B)
+"
+--- last in a restriction, and induction: last-in-restriction@b
+restriction r: "All x #i. A(x)@i ==> not(last(#i))"
+lemma a: "T"
+lemma b [use_induction]: "T"
+--- last in a restriction, beside a sources lemma: last-in-restriction
+restriction r: "All x #i. A(x)@i ==> not(last(#i))"
+lemma a [sources]: "T"
+--- last in a restriction, and no induction:
+restriction r: "All x #i. A(x)@i ==> not(last(#i))"
+lemma a [reuse]: "T"
+--- a function called last, and last in a lemma:
+functions: last/1
+restriction r: "All x #i. A(last(x))@i ==> F"
+lemma a [use_induction]: "T"
+--- last in a lemma:
+lemma a [use_induction]: "All x #i. A(x)@i ==> not(last(#i))"
+--- a restriction to nothing: restriction-not-enforced
+restriction r: "(F)"
+--- a disjunction of restrictions: restriction-not-enforced!
+restriction r: "(All #i. A()@i ==> F) | (All #i. B()@i ==> F)"
+--- a restriction that is a disjunction under a quantifier:
+restriction r: "All #i. A()@i ==> F | (All #j. B()@j ==> F)"
+lemma a: "F"
+--- a disjunction with an existential:
+restriction r: "(All #i. A()@i ==> F) | (Ex #i. B()@i)"
+--- an equation that makes a private term: private-result
+functions: f/1, sk/1 [private]
+equations: f(x) = <x, sk(x)>
+--- an equation that gives back a private term:
+functions: f/1, sk/1 [private]
+equations: f(<x, sk(x)>) = sk(x)
+--- an equation that makes a public term:
+functions: f/1, sk/1, other/1 [private]
+equations: f(x) = sk(x) // sk is not [private]
+--- a product in an action: dh-product
+builtins: diffie-hellman
+rule R: [ Fr(~a), Fr(~b) ]--[ A('g'^~a*~b) ]->[ ]
+--- a product in an exponent:
+builtins: diffie-hellman
+rule R: let e = ~a*~b in [ Fr(~a), Fr(~b) ]--[ A('g'^(~a*~b)), B('g'^e, 'a*b') ]->[ Out(~a*~b) ]
+--- a scalar, which is an exponent:
+builtins: bilinear-pairing
+rule R: [ Fr(~a), Fr(~b) ]--[ A(pmult(~a*~b, 'P')) ]->[ ]
+--- a product without Diffie-Hellman:
+functions: h/1
+rule R: [ Fr(~a), Fr(~b) ]--[ A(~a*~b) ]->[ ]
+--- a macro in a fact that goes on: macro-in-state!
+macros: m(x) = <x, x>
+rule R: [ S(~i, x), In(x) ]-->[ S(~i, m(x)) ]
+--- a macro in a fact that persists or ends:
+macros: m(x) = <x, x>
+rule R: [ !S(~i, m(x)), T(m(x)) ]-->[ !S(~i, x), Out(m(x)) ]
+--- a function in a fact that goes on:
+macros: m(x) = <x, x>
+functions: mm/1
+rule R: [ S(~i, x), In(x) ]-->[ S(~i, <mm(x), 'm(x)'>) ]
+--- two sorts beside a subterm: nat-subterm!@a subterm-order@a subterm-witness!@a
+builtins: natural-numbers
+lemma a: "All %x y #i. A(%x, y)@i ==> y << %x"
+--- one sort beside a subterm: subterm-order@a subterm-witness!@a
+builtins: natural-numbers
+lemma a: "All %x y:nat z #i. A(%x, y, z)@i ==> y:nat << %x & z << h(%x)"
+--- a subterm in a restriction: subterm-order subterm-witness!
+restriction r: "All x y #i. A(x, y)@i ==> x ⊏ y"
+--- pairs of pairs:
+lemma a: "All x y #i. A(<<x, y>, y>)@i & not <<x, y>, y> = <x, y> ==> <<x, y>, <<x, y>, y>> = x"
+--- a pair and its subterm: subterm-order@a subterm-witness!@a
+lemma a: "All x y #i. A(<<x, y>, y>)@i ==> <<x, y>, y> << <x, y>"
+--- a subterm in a comment and in a rule:
+lemma a: "All x y #i. A(x, 'x << y')@i // x << y
+ ==> F"
+rule R: [ In(<<x, y>, z>) ]--[ A(<<x, y>, z>) ]->[ ]
+--- a fact that loops with a tuple and a variable: injective-tuple!
+rule R: [ Fr(~i) ]-->[ S(~i, <'a', 'b'>) ]
+rule Q: [ S(~i, x) ]-->[ S(~i, x) ]
+--- a fact that loops with a pair by way of let: injective-tuple!
+rule R: let t = <<'a', 'b'>, 'c'> in [ Fr(~i) ]-->[ S(~i, t) ]
+rule Q: [ S(~i, x) ]-->[ S(~i, x) ]
+--- a fact that loops, with other terms:
+rule R: [ Fr(~i) ]-->[ S(~i, <'a', 'b'> + 'c') ]
+rule Q: [ S(~i, x), In(y) ]-->[ S(~i, h(<x, y>)) ]
+--- a fact that loops with a tuple and a constant:
+functions: nil/0
+rule R: [ Fr(~i) ]-->[ S(~i, <'a', 'b'>) ]
+rule Q: [ S(~i, nil) ]-->[ S(~i, nil) ]
+--- a fact with a tuple that does not loop:
+rule R: [ Fr(~i) ]-->[ S(~i, <'a', 'b'>), !T(<'a', 'b'>) ]
+rule Q: [ S(~i, x), !T(y) ]-->[ !T(y) ]
+--- an output of a union: multiset-output
+builtins: multiset
+rule R: [ In(x) ]-->[ Out(<'a', x + 'b'>) ]
+--- an output of a union of what has sorts:
+builtins: multiset
+rule R: let y = h(x) in [ In(x), Fr(~k) ]--[ A(x + 'b') ]->[ Out(~k + y + h(x)), S(x + 'b') ]
+--- a union without multisets:
+rule R: [ In(x) ]-->[ Out(<'x + y', x>) ]
+--- a macro in a lemma: macro-in-formula@a
+macros: m(x) = <x, x>
+lemma a: "All x #i. A(m(x))@i ==> F"
+lemma b: "All x #i. A(x)@i ==> F"
+--- a macro in a restriction: macro-in-formula
+macros: m() = 'm'
+restriction r: "All #i. A(m())@i ==> F"
+--- a macro in a rule, and its name in formulas:
+macros: m(x) = <x, x>
+rule R: [ In(x) ]--[ A(m(x)) ]->[ ]
+lemma a: "All m #i. A(<m, 'm(x)'>)@i ==> F // m(x)
+"
+--- states that are optimised: sapic-state-optimisation
+options: translation-state-optimisation
+process: 0
+--- states that could be:
+// options: translation-state-optimisation
+options: translation-progress
+process: event A('translation-state-optimisation')
+--- a process that binds x twice: sapic-x!
+builtins: dest-pairing
+let P = in('c', x); out(x)
+process: in(<x, 'a'>); let y = fst(x) in P
+--- a process that compares x:
+builtins: dest-pairing
+process: in(x, m); new xx; let <=x, 'x'> = fst(m) in out(x)
+--- a process without a destructor in a let:
+builtins: dest-pairing
+process: in(x); in(x); out(fst(x))
+--- a signature that is verified by let: sapic-destructor-result
+builtins: dest-signing
+process: in(<m, s>); let t = verify(s, m, pk(k)) in out(m)
+--- a destructor with a constant result: sapic-destructor-result
+functions: ok/0, check/2 [destructor]
+equations: check(x, x) = ok
+process: in(<m, s>); let t = <check(m, s), m> in out(t)
+--- a signature that is verified by if:
+builtins: dest-signing
+process: in(<m, s>); if verify(s, m, pk(k)) = true then let y = sign(m, k) in out(y)
+--- a destructor with a variable as its result:
+functions: check/2 [destructor], other/2
+equations: check(x, x) = x, other(x, x) = 'a'
+process: in(<m, s>); let t = check(m, other(m, s)) in out(t)
+--- a destructor with two equations: sapic-destructor-equations
+functions: d/1 [destructor], e/1, f/1
+equations: d(e(x)) = x, d(f(x)) = x
+process: in(m); let t = d(m) in out(t)
+--- a destructor with two equations, not in a let:
+functions: d/1 [destructor], e/1, f/1
+equations: d(e(x)) = x, d(f(x)) = x
+process: in(m); let t = e(m) in out(d(t))
+--- a function with two equations:
+functions: d/1, e/1, f/1
+equations: d(e(x)) = x, d(f(x)) = x
+process: in(m); let t = d(m) in out(t)
+--- a let that compares, with an else: sapic-let-else!
+process: in(c, m); let <a, =c> = m in (if a = c then out(a)) else out('no')
+--- a let that compares, without one:
+process: in(c, m); let <a, =c> = m in if a = c then out(a) else out('no')
+--- a let with an else that compares nothing:
+process: in(c, m); let <a, b> = m in (if a = b then let <=c, d> = a in 0) else out('no')
+--- progress, and a let with a pattern: sapic-progress-let!
+options: translation-progress
+process: in(m); let <a, b> = m in out(a)
+--- progress, and a let with an else or a variable:
+options: translation-progress
+process: in(m); let a:nat = m in let <b, c> = m in out(a) else 0
+--- a let with a pattern, and no progress:
+options: translation-compress-events
+process: in(m); let <a, b> = m in out(a)
+--- an equivalence in an accountability lemma: accountability-iff@a_A_suff
+test A: "Ex #i. A()@i"
+lemma a: A accounts for "All #i. A()@i <=> B()@i"
+--- an equivalence elsewhere:
+test A: "Ex #i. A()@i <=> B()@i"
+lemma a: A accounts for "All #i. A('<=>')@i ==> F"
+lemma b: "All #i. A()@i <=> B()@i"
+--- a proof with SOLVED that was given: stored-solved@a
+lemma a: exists-trace "T" simplify SOLVED
+lemma b: "T" by contradiction
+--- a proof with SOLVED in a comment:
+lemma a: exists-trace "T" by sorry // SOLVED
+lemma b: "T" simplify by contradiction /* SOLVED */
+--- a rule without derivation checks: derivation-checks!
+rule R [no_derivcheck]: [ In(x) ]-->[ ]
+--- a rule that speaks of derivation checks:
+rule R [color=#ffffff]: [ In('no_derivcheck') ]-->[ ] // no_derivcheck
+"""
+TOUCHED_DIFF_THEORIES = r"""
+--- a restriction of one side: diff-false-attack! diff-restriction-sides
+restriction r [left]: "All #i. A()@i ==> F"
+--- a restriction that a prover printed for both sides: diff-false-attack!
+restriction r [right]: "All #i. A()@i ==> F"
+restriction r [left]: "All #i. A()@i ==> F"
+--- a restriction that relates two events: diff-false-attack! diff-restriction-sides!
+restriction r: "All #i #j. A()@i & B()@j ==> F"
+--- a restriction of one event, and a lemma of one side: diff-false-attack!
+restriction r: "All x y #i. Eq(x, y)@i ==> x = y"
+lemma left [left]: "T"
+--- a restriction in a comment:
+// restriction r [left]: "All #i. A()@i ==> F"
+lemma restriction: "T"
+--- a restriction in a rule: diff-restrict-ignored
+rule R: [ In(x) ]--[ _restrict(x = 'a') ]->[ ]
+--- a fact of such a name:
+rule R: [ In(x) ]--[ restrict(x), A('_restrict(x)') ]->[ ] // _restrict(x)
+--- sources of one side: diff-sided-sources
+lemma a [sources, left]: "T"
+--- sources that a prover printed for both sides:
+lemma a [right, sources]: "T"
+lemma a [left, sources]: "T"
+lemma b [left, reuse]: "T"
+--- sources of both sides:
+lemma a [sources]: "T"
+--- a macro in a formula: diff-macros@a macro-in-formula@a
+macros: m(x) = <x, x>
+lemma a: "All x #i. A(m(x))@i ==> F"
+--- a macro in no formula:
+macros: m(x) = <x, x>
+rule R: [ In(x) ]--[ A(m(x)) ]->[ Out(diff(m(x), x)) ]
+--- a union of three: diff-multiset multiset-output
+builtins: multiset
+rule R: [ In(<a + b, c>) ]-->[ Out(h(~a + b + 'c')) ]
+--- unions of two: diff-multiset!
+builtins: multiset
+rule R: [ In(<a + b, b + c>) ]--[ A((a + b), 'a + b + c') ]->[ ]
+--- no multisets:
+builtins: hashing
+rule R: [ In('a + b + c') ]-->[ ]
+--- a private function: diff-private
+functions: f/1 [private]
+--- a public function called private:
+functions: private/1, f/1 // [private]
+"""
+# These need no text.
+OF_ANY_THEORY = ("diff-old", "old-prover", "tamarin-rs", "unknown-action")
+
+
+def conditions_of(theory, options=(), **known):
+    """The known problems whose conditions a theory meets, as the tables above tell them."""
+    run = bt.Circumstances(theory, options, **known)
+    told = set()
+    for advisory, met in bt.conditions_met(run):
+        mark = "!" if met.weight is bt.Weight.NOTE else ""
+        lemma = f"@{met.lemma}" if met.lemma else ""
+        if advisory.id not in OF_ANY_THEORY:
+            told.add(f"{advisory.id}{mark}{lemma}")
+    return told
+
+
+@pytest.mark.parametrize("text, wanted", cases(TOUCHED_THEORIES))
+def test_a_known_problem_touches_what_meets_its_condition_and_nothing_near(load, text, wanted):
+    told = conditions_of(load(text))
+    # Of the parts of an accountability lemma the first stands for all.
+    others = {each for each in told if re.match("accountability-iff@(?!a_A_suff)", each)}
+    assert told - others == set(wanted.split())
+    assert len(others) in (0, 6)
+
+
+@pytest.mark.parametrize("text, wanted", cases(TOUCHED_DIFF_THEORIES))
+def test_a_known_problem_of_diff_mode_touches_what_meets_its_condition(load, text, wanted):
+    assert conditions_of(load(text, diff=True)) == set(wanted.split())
+
+
+def touched_theories():
+    """Those of the tables that some known problem touches, and whether they are of diff mode."""
+    for diff, table in enumerate((TOUCHED_THEORIES, TOUCHED_DIFF_THEORIES)):
+        for case in cases(table):
+            text, wanted = case.values
+            if wanted:
+                yield pytest.param(text, bool(diff), id=case.id)
+
+
+@pytest.mark.parametrize("text, diff", list(touched_theories()))
+def test_what_does_not_count_meets_no_condition(load, text, diff):
+    for begin, end in (("/*", "*/"), ("#ifdef NEVER", "#endif"), ("end", "")):
+        assert conditions_of(load(f"{begin}\n{text}\n{end}", diff=diff)) == set()
+
+
+def test_every_known_problem_has_a_theory_that_meets_it():
+    told = f"{TOUCHED_THEORIES}{TOUCHED_DIFF_THEORIES}"
+    headings = " ".join(re.findall(r"^--- [^:]*: (.*)$", told, re.MULTILINE))
+    ids = {re.split("[!@]", word)[0] for word in headings.split()}
+    assert ids | {*OF_ANY_THEORY, "partial-evaluation"} == set(bt.ADVISORIES)
+
+
+WITH_EQUATIONS = "builtins: signing"
+WITHOUT_EQUATIONS = "builtins: hashing, multiset"
+
+
+@pytest.mark.parametrize(
+    "text, options, is_met",
+    [
+        (WITH_EQUATIONS, ["--partial-evaluation=Verbose"], True),
+        ("functions: f/1\nequations: f(x) = x", ["--partial-evaluation"], True),
+        (WITH_EQUATIONS, ["--prove"], False),
+        (WITH_EQUATIONS, None, False),
+        (WITHOUT_EQUATIONS, ["--partial-evaluation"], False),
+    ],
+)
+def test_partial_evaluation_matters_where_there_are_equations(load, text, options, is_met):
+    told = conditions_of(load(text), options)
+    assert told == ({"partial-evaluation"} if is_met else set())
+
+
+@pytest.mark.parametrize(
+    "options, timed_out, is_met",
+    [
+        ((), True, True),
+        (["--derivcheck-timeout=0"], False, True),
+        (["-d=0"], False, True),
+        (["--derivcheck-timeout=0", "-d50"], False, False),
+        (["--diff"], False, False),
+        (None, False, False),
+    ],
+)
+def test_derivation_checks_can_be_cut_short_or_switched_off(load, options, timed_out, is_met):
+    told = conditions_of(load(""), options, checks_timed_out=timed_out)
+    assert told == ({"derivation-checks!"} if is_met else set())
+
+
+def test_a_proof_that_a_prover_printed_was_not_given_to_it(load):
+    theory = load('lemma a: exists-trace "T" simplify SOLVED')
+    assert conditions_of(theory, is_printed=True) == set()
+
+
+def test_without_a_text_nothing_is_said_of_it():
+    assert conditions_of(None) == set()
+
+
+# Who has a problem since 1.4.0 that no release mends, one from 1.8.0 to before 1.12.0, and one to
+# before 1.10.0.
+AFFECTED = """
+tamarin-prover 1.3     maybe  no     no
+tamarin-prover 1.4     yes    no     no
+tamarin-prover 1.4.1   yes    no     no
+tamarin-prover 1.6.1   yes    no     no
+tamarin-prover 1.7.1   maybe  maybe  maybe
+tamarin-prover 1.8.0   yes    yes    yes
+tamarin-prover 1.9.0   maybe  maybe  maybe
+tamarin-prover 1.10    yes    yes    no
+tamarin-prover 1.11.0  maybe  maybe  no
+tamarin-prover 1.12.0  yes    no     no
+tamarin-prover 1.13.0  maybe  no     no
+tamarin-prover 1.14.0  maybe  no     no
+tamarin-prover 1.2.2   no     no     no
+tamarin-rs     1.13.0  maybe  maybe  no
+tamarin-rs     7.8     maybe  maybe  no
+other-prover   1.10.0  no     no     no
+"""
+EXPOSURES = {
+    "yes": bt.Exposure.AFFECTED,
+    "maybe": bt.Exposure.MAYBE,
+    "no": bt.Exposure.NOT_AFFECTED,
+}
+
+
+@pytest.mark.parametrize("line", AFFECTED.strip().splitlines())
+def test_who_has_a_known_problem(line):
+    flavour, version, *wanted = line.split()
+    told = []
+    for name in ("xor", "subterm-order", "injective-tuple"):
+        told.append(bt.affected(bt.ADVISORIES[name], flavour, version))
+    assert told == [EXPOSURES[word] for word in wanted]
+
+
+def test_tamarin_rs_has_no_diff_mode_and_a_problem_of_its_own():
+    own = bt.ADVISORIES["tamarin-rs"]
+    assert bt.affected(own, "tamarin-rs", "1.13.0") is bt.Exposure.AFFECTED
+    assert bt.affected(own, "tamarin-prover", "1.13.0") is bt.Exposure.NOT_AFFECTED
+    of_diff = bt.ADVISORIES["diff-multiset"]
+    assert bt.affected(of_diff, "tamarin-rs", "1.13.0") is bt.Exposure.NOT_AFFECTED
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
+def test_the_table_says_what_was_read_of_the_problems():
+    """Ids, references and versions, by the list that the table was made from."""
+    listed = json.loads((SHARED / "advisories.json").read_text())["advisories"]
+    told = {each["id"]: (each["refs"], each["since"], each["fixed_in"] or "") for each in listed}
+    table = {}
+    for name, advisory in bt.ADVISORIES.items():
+        table[name] = (list(advisory.references), advisory.since, advisory.fixed_in)
+    assert table == told
+
+
 # === Recipe =======================================================================================
 
 
@@ -9481,6 +9906,7 @@ class Audit:
         self.ok = told["ok"]
         self.rows = told["lemmas"]
         self.told = told["findings"]
+        self.not_judged = told["not_judged"]
         self.kinds = {each["kind"] for each in self.told}
         self.by_lemma = {row["lemma"]: row for row in self.rows}
         self.states = {row["lemma"]: row["state"] for row in self.rows}
@@ -11486,6 +11912,330 @@ def test_a_broken_results_directory_does_not_hide_the_rest(lab, run_here):
     assert "4 results" in told.out
 
 
+# --- Verdicts touched by known problems -----------------------------------------------------------
+
+# It meets the conditions of problems that came and went with versions.
+FRAIL = """theory Frail begin
+builtins: xor, multiset
+macros: m(x) = <x, x>
+rule R: [ In(x) ]--[ A(x), B(x), C(x) ]->[ Out(x + 'b') ]
+lemma a: "All x #i. A(x)@i ==> not(B(x)@i <=> C(x)@i)"
+lemma b: "All x y #i. A(x)@i & x << y ==> F"
+lemma c: exists-trace "Ex #i. A(m('c'))@i"
+end
+"""
+FRAIL_PROOFS = {"a": "by contradiction", "b": "by contradiction", "c": "simplify\nSOLVED"}
+FRAIL_LINES = (
+    "a (all-traces): verified (3 steps)",
+    "b (all-traces): verified (3 steps)",
+    "c (exists-trace): verified (2 steps)",
+)
+BUILT = "Compiled at: 2026-01-02 03:04:05"
+# Of each prover: its folder, what it says of itself, and what touches which lemma ("?": maybe).
+TOUCHED_BY_VERSION = """
+1.4     1.4.0   .123  xor:a xor:b iff-negated:a multiset-output:a multiset-output:b
+1.6     1.6.1   .123  xor:a xor:b iff-negated:a multiset-output:a multiset-output:b
+1.8     1.8.0   .123  xor:a xor:b iff-negated:a subterm-order:b macro-in-formula:c
+1.10    1.10.0  .123  xor:a xor:b iff-negated:a subterm-order:b macro-in-formula:c
+1.11    1.11.0  .123  xor?:a xor?:b iff-negated?:a subterm-order?:b macro-in-formula?:c
+1.12    1.12.0  .123  xor:a xor:b iff-negated:a
+1.13    1.13.0  .123  xor?:a xor?:b iff-negated?:a
+rs      1.13.0  -     xor?:a xor?:b iff-negated?:a subterm-order?:b macro-in-formula?:c
+"""
+
+
+def frail_log(version, fraction=".123", theory=FRAIL):
+    """A log of a prover of this version, with the theory that it printed."""
+    printed = printed_theory(theory, version, **FRAIL_PROOFS)
+    built = f"Maude version 3.4\n{BUILT}{fraction.strip('-')} UTC"
+    log = a_log(*FRAIL_LINES, theory="frail.spthy")
+    return printed.replace("Maude version 3.4", built) + log
+
+
+def touched(told):
+    """`xor:a`, `xor?:b` of the known problems in an audit."""
+    words = []
+    for each in told.told:
+        if "id" in each:
+            mark = "?" if "may be affected" in each["message"] else ""
+            words.append(f"{each['id']}{mark}:{each['lemma']}")
+    return sorted(words)
+
+
+@pytest.mark.parametrize("line", TOUCHED_BY_VERSION.strip().splitlines())
+def test_verdicts_are_touched_by_what_their_prover_has(audit, lab, line):
+    _, version, fraction, *wanted = line.split()
+    lab.write("frail.log", frail_log(version, fraction))
+    own = [f"tamarin-rs:{lemma}" for lemma in "abc"] if fraction == "-" else []
+    assert touched(audit("frail.log", code=0)) == sorted([*wanted, *own])
+
+
+def test_each_prover_of_a_folder_has_its_own_problems(audit, lab):
+    """That tamarin-prover proved the same takes the doubt of tamarin-rs away."""
+    everything = []
+    for line in TOUCHED_BY_VERSION.strip().splitlines():
+        folder, version, fraction, *wanted = line.split()
+        lab.write(f"all/{folder}/frail.log", frail_log(version, fraction))
+        everything += wanted
+    assert touched(audit("all", code=0)) == sorted(everything)
+
+
+def test_a_version_that_several_programs_have_is_not_guessed_at(audit, lab):
+    lab.write("frail.log", frail_log("1.13.0").replace(BUILT, "Compiled"))
+    told = audit("frail.log", code=0)
+    assert touched(told) == []
+    assert {row["prover"] for row in told.rows} == {"Tamarin or tamarin-rs 1.13.0"}
+    assert told.not_judged == [
+        "3 verdicts: which of tamarin-prover and tamarin-rs proved them is not known"
+    ]
+
+
+def test_of_another_program_nothing_is_known(audit, lab):
+    frail_batch(lab, "tamarin-fork 1.10.0")
+    told = audit("results", code=0)
+    assert touched(told) == []
+    assert told.not_judged == ["3 verdicts: the list says nothing of tamarin-fork"]
+
+
+def test_what_cannot_be_judged_is_said_once(audit, lab):
+    lab.write("summary.log", a_log(*FRAIL_LINES, theory="gone.spthy"))
+    lab.write("frail.log", frail_log("1.10.0"))
+    lab.write("flagged.spthy", FRAIL.replace("builtins", "#ifdef X\n#endif\nbuiltins"))
+    told = audit(".", code=3)
+    assert told.not_judged == [
+        "3 verdicts: the options of the prover are not known: partial-evaluation",
+        "3 verdicts: who proved them, or which version, is not known",
+    ]
+
+
+def test_processes_that_were_not_printed_cannot_be_judged(audit, lab):
+    rule = 'rule R [color=#ffffff, process="in(x)"]:'
+    lab.write("frail.log", frail_log("1.10.0", theory=FRAIL.replace("rule R:", rule)))
+    told = audit("frail.log", code=0)
+    assert "3 verdicts: printed theories don't show their processes: sapic-..." in told.not_judged
+
+
+@pytest.mark.parametrize(
+    "path, version, wanted",
+    [
+        ("bin/tamarin-prover", "1.12.0", ["xor:a"]),
+        ("bin/tamarin-prover", "v1.11.0", ["xor?:a"]),
+        ("bin/tamarin-prover", "1.13.0", []),
+        ("bin/tamarin-rs", "1.13.0", ["tamarin-rs:a", "xor?:a"]),
+        ("bin/tamarin-prover", None, []),
+    ],
+)
+def test_results_of_batch_tamarin_are_judged(audit, lab, path, version, wanted):
+    report = upstream_report()
+    for about in report["tamarin_versions"].values():
+        about.update({"path": path, "version": version})
+    entry = next(iter(report["tasks"].values()))
+    subtasks = entry["subtasks"]
+    for name in list(subtasks):
+        result = subtasks[name].get("task_result") or {}
+        if result.get("lemma_result") != "verified" or result.get("analysis_type") != "all-traces":
+            del subtasks[name]
+            continue
+        subtasks[name]["task_config"]["lemma"] = "a"
+    entry["theory_file"] = "frail.spthy"
+    lab.write("frail.spthy", FRAIL.replace("not(", "("))
+    lab.write("results/execution_report.json", json.dumps(report))
+    assert touched(audit("results", code=0)) == wanted
+
+
+def test_a_claim_is_no_verdict_that_could_be_touched(audit, lab):
+    lab.write("frail.spthy", printed_theory(FRAIL, "1.10.0", **FRAIL_PROOFS))
+    assert touched(audit("frail.spthy", code=3)) == []
+
+
+@pytest.mark.parametrize(
+    "trait, verdict, by_no_trace, by_trace",
+    words_in("""
+        all-traces    verified    yes  no
+        all-traces    falsified   no   yes
+        exists-trace  verified    no   yes
+        exists-trace  falsified   yes  no
+        diff          verified    yes  no
+        diff          falsified   no   yes
+    """),
+)
+def test_a_problem_touches_verdicts_of_the_kind_that_it_makes_false(
+    trait, verdict, by_no_trace, by_trace
+):
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))
+    task = a_task(result.status, result, trait=trait)
+    told = []
+    for name in ("xor", "restriction-not-enforced", "iff-negated"):
+        told.append("yes" if bt._can_touch(bt.ADVISORIES[name], task) else "no")
+    assert told == [by_no_trace, by_trace, "yes"]
+
+
+@pytest.mark.parametrize("trait, sides", [("all-traces", ()), ("all-traces", ("LHS", "RHS"))])
+def test_only_the_equivalence_is_touched_by_what_concerns_both_sides(trait, sides):
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+    task = a_task(result.status, result, trait=trait, sides=sides)
+    assert not bt._can_touch(bt.ADVISORIES["diff-private"], task)
+    assert bt._can_touch(bt.ADVISORIES["diff-old"], task) == bool(sides)
+
+
+TOUCHED_IN_1_10 = ["iff-negated:a", "macro-in-formula:c", "subterm-order:b", "xor:a", "xor:b"]
+
+
+def frail_batch(lab, version="tamarin-prover 1.10.0", config=None, **entry):
+    """A batch of ours of the theory with known problems, run to its end; what `run` shows."""
+    lab.write("frail.spthy", FRAIL)
+    answer = VERIFY + 'case "$LEMMA" in c) echo;; esac'
+    answer = answer.replace("(all-traces)", "($TRAIT)")
+    trait = 'TRAIT=all-traces; [ "$LEMMA" = c ] && TRAIT=exists-trace'
+    lab.prover(f"{trait}\n{answer}")
+    script = lab.path / "fake.sh"
+    script.write_text(script.read_text().replace("tamarin-prover 1.11.0", version))
+    lab.recipe(config=config, theory_file="frail.spthy", **entry)
+    return lab.run("run", "recipe.json", code=0).stdout
+
+
+def test_a_run_and_its_reports_name_the_known_problems_of_each_verdict(lab, audit):
+    told = frail_batch(lab)
+    assert re.search(r"t--b--fake .* known problems: xor, subterm-order$", told, re.MULTILINE)
+    assert "batch_tamarin.py audit" in told
+    assert touched(audit("results", code=0)) == TOUCHED_IN_1_10
+    for form in ("md", "html", "tex", "typ", "csv", "json", "junit"):
+        report = lab.run("report", "results", "-f", form, code=0).stdout
+        for words in ("subterm", "811", "prove again with 1.12.0 or later"):
+            assert words in report, form
+
+
+def test_the_text_that_was_proven_is_judged_whatever_lies_there_now(lab, audit):
+    frail_batch(lab)
+    lab.write("frail.spthy", FRAIL.replace("xor, ", ""))
+    assert "xor:a" in touched(audit("results", code=1))
+    shutil.rmtree(lab.results / "inputs")
+    told = audit("results", code=1)
+    assert touched(told) == []
+    assert told.not_judged == ["3 verdicts: the text that was proven is not known"]
+
+
+def test_options_of_a_run_are_judged(lab, audit):
+    frail_batch(lab, tamarin_options=["--partial-evaluation=Summary"])
+    assert {"partial-evaluation:a", "partial-evaluation:b"} <= set(
+        touched(audit("results", code=0))
+    )
+
+
+def test_a_known_problem_counts_with_strict_only(audit, lab):
+    lab.write("frail.log", frail_log("1.12.0"))
+    told = audit("frail.log", code=0)
+    assert told.found_of("advisory") == told.found_of("note") == []
+    assert touched(audit("frail.log", "--strict", code=1)) == touched(told)
+
+
+def accepted(told):
+    return {each["id"] for each in told.told if each.get("accepted")}
+
+
+def test_a_known_problem_that_is_accepted_is_shown_and_does_not_count(audit, lab):
+    lab.write("frail.log", frail_log("1.12.0", theory=FRAIL.replace("not(", "(")))
+    lab.write(
+        "expected.json", '{"accept": ["xor"], "a": "verified", "b": "verified", "*": "verified"}'
+    )
+    told = audit("frail.log", "--expect", "expected.json", "--strict", code=0)
+    assert touched(told) == ["xor:a", "xor:b"]
+    assert accepted(told) == {"xor"}
+
+
+def test_a_recipe_can_accept_known_problems(lab, audit):
+    frail_batch(lab, config={"accept_advisories": ["xor", "iff-negated"]})
+    told = audit("results", code=0)
+    assert accepted(told) == {"xor", "iff-negated"}
+    assert touched(told) == TOUCHED_IN_1_10
+
+
+def test_what_is_accepted_must_be_a_known_problem(lab, run_here):
+    lab.write("frail.log", frail_log("1.12.0"))
+    lab.write("expected.json", '{"accept": ["xer"]}')
+    told = run_here("audit", "frail.log", "--expect", "expected.json", code=2)
+    assert "accept: no known problem 'xer' (did you mean 'xor'?)" in told.err
+    lab.prover(VERIFY)
+    lab.recipe(config={"accept_advisories": ["xer"]})
+    told = run_here("run", "recipe.json", code=2)
+    assert "config.accept_advisories.0: must be one of xor, iff-negated" in told.err
+
+
+def test_a_lemma_may_be_called_accept(lab, audit):
+    lab.write("bell.log", BELL_LOG.replace("calm", "accept"))
+    lab.write("expected.json", '{"accept": "verified", "*": "verified"}')
+    audit("bell.log", "--expect", "expected.json", code=0)
+
+
+def a_batch_by(flavour, version, *lemmas):
+    """A batch of the prover `p`, which verified these lemmas."""
+    prover = bt.Prover("p", ("p",), flavour=flavour, version=version)
+    batch = bt.Batch()
+    batch.apply(bt.Header(recipe_file="r", provers={"p": prover}))
+    for lemma in lemmas:
+        batch.apply(a_plan(id=lemma, lemma=lemma))
+        result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+        batch.apply(bt.Finished(lemma, "j", 1, result))
+    return batch
+
+
+@pytest.mark.parametrize(
+    "flavour, version, by, is_confirmed",
+    [
+        ("tamarin-prover", "1.10.0", "p", True),
+        ("tamarin-prover", "1.10.0", "p (its own proof)", True),
+        ("tamarin-prover", "1.10.0", "q", False),
+        ("tamarin-prover", "", "p", False),
+        ("tamarin-rs", "1.13.0", "p", False),
+    ],
+)
+def test_a_recheck_by_tamarin_prover_takes_the_doubt_of_tamarin_rs_away(
+    flavour, version, by, is_confirmed
+):
+    proven = a_batch_by("tamarin-rs", "1.13.0", "a", "b")
+    proven.apply(bt.Confirmed("a", by))
+    problems = bt.KnownProblems({"results": proven}, [a_batch_by(flavour, version)])
+    assert set(problems.within("results")) == ({"b"} if is_confirmed else {"a", "b"})
+
+
+@pytest.mark.parametrize("form", ["table", "md", "json", "csv", "junit"])
+def test_every_form_of_an_audit_tells_of_known_problems(lab, run_here, form):
+    lab.write("frail.log", frail_log("1.10.0"))
+    told = run_here("audit", "frail.log", "-f", form, code=0).out
+    for words in ("subterm-order", "#809", "PR #811", "prove again with 1.12.0 or later"):
+        assert words in told.replace("\\", "")
+
+
+def test_known_problems_come_first_after_findings_one_line_each(lab, run_here):
+    lab.write(
+        "frail.log", frail_log("1.10.0").replace("verified (2", "falsified - no trace found (2")
+    )
+    told = run_here("audit", "frail.log", code=1).out
+    titles = re.findall(
+        r"^(Findings|Known problems of provers|Notes|Theories)$", told, re.MULTILINE
+    )
+    assert titles == ["Findings", "Known problems of provers", "Notes", "Theories"]
+    (line,) = [line for line in told.splitlines() if " xor " in line]
+    assert "frail.spthy: a, b" in line
+    assert "#770, PR #837" in line
+    assert "before citing it" in line
+
+
+def test_the_list_of_known_problems_can_be_read(run_here):
+    told = run_here("audit", "--advisories", code=0).out
+    (line,) = [line for line in told.splitlines() if line.startswith("subterm-order ")]
+    assert "1.8.0 to before 1.12.0" in line
+    listed = json.loads(run_here("audit", "--advisories", "-f", "json", code=0).out)
+    assert [each["id"] for each in listed] == list(bt.ADVISORIES)
+    rows = run_here("audit", "--advisories", "-f", "csv", code=0).out.splitlines()
+    assert len(rows) == 1 + len(bt.ADVISORIES)
+    assert "no test" in run_here("audit", "--advisories", "-f", "junit", code=2).err
+
+
+def test_an_audit_needs_a_path(run_here):
+    assert "what is to be audited?" in run_here("audit", code=2).err
+
+
 # --- The table for people -------------------------------------------------------------------------
 
 
@@ -11579,14 +12329,14 @@ accountability              0  warning
 accountability-parent-name  3  missing warning
 accountability-prefix       0  warning
 all-lemmas                  0
-all-lemmas-rs               0
+all-lemmas-rs               0  note
 auto-sources                0
 bound-incomplete            3  missing sorry
 check-broken-proof          3  missing sorry
 check-stored-proof          3  assumption missing vacuity
 check-stored-proof-of-rs    3  assumption missing vacuity
 defines                     0
-diff-falsified              0
+diff-falsified              0  note
 diff-one-lemma              3  assumption missing
 diff-two-sides              0
 diff-verified               0
@@ -11598,7 +12348,7 @@ prefix                      3  missing
 two-lemmas-one-process      3  missing vacuity
 verified                    3  assumption missing vacuity
 verified-exists-trace       3  missing
-verified-rs                 3  assumption missing vacuity
+verified-rs                 3  assumption missing note vacuity
 wellformedness-no-prove     3  missing warning
 """
 # Runs that were begun and have no summary, and what is no run on a theory.
