@@ -778,11 +778,12 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Confirmed:
-    """A recheck confirmed the result of a task. It stands in the recheck's journal only."""
+class Rechecked:
+    """What a recheck says of the result of a task. It stands in the recheck's journal only."""
 
     id: str
     by: str  # who, and how: `trusted`, `trusted (its own proof)`
+    confirms: bool  # else it followed the proof, and it is none
 
 
 @dataclass(frozen=True)
@@ -890,7 +891,9 @@ class Task:
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
     earlier: tuple[Record, ...] = ()
-    confirmed_by: tuple[str, ...] = ()  # who confirmed it in a recheck, as far as was asked
+    # Who confirmed its result in a recheck, and by whom its proof is none, as far as was asked.
+    confirmed_by: tuple[str, ...] = ()
+    rejected_by: tuple[str, ...] = ()
 
     @classmethod
     def with_result(cls, plan: Plan, result: Result) -> Task:
@@ -1088,11 +1091,18 @@ class Batch:
             self._start(event)
         elif isinstance(event, Finished):
             self._finish(event)
-        elif isinstance(event, Confirmed):
-            task = self.tasks[event.id]
-            task.confirmed_by = (*task.confirmed_by, event.by)
+        elif isinstance(event, Rechecked):
+            self._note_recheck(self.tasks[event.id], event)
         else:
             self.ended = event
+
+    def _note_recheck(self, task: Task, event: Rechecked) -> None:
+        """Each word counts once, however often it is read."""
+        if event.confirms:
+            if event.by not in task.confirmed_by:
+                task.confirmed_by = (*task.confirmed_by, event.by)
+        elif event.by not in task.rejected_by:
+            task.rejected_by = (*task.rejected_by, event.by)
 
     def _begin(self, header: Header) -> None:
         """A batch begins, or goes on with a plan in which some tasks are no longer there."""
@@ -1146,6 +1156,7 @@ class Batch:
         """Take a task's result away; what may hold again is kept."""
         record = task.record
         task.record = None
+        task.confirmed_by = task.rejected_by = ()
         task.status = Status.PENDING
         if record and record.holds(record.plan, record.host):
             task.earlier = (*task.earlier, record)
@@ -1421,7 +1432,7 @@ def _number(value: Any) -> float:
 share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
 
 # One line of the journal (DESIGN section 8), by the word for it.
-Event = Union[Header, Plan, Started, Finished, Confirmed, Ended]
+Event = Union[Header, Plan, Started, Finished, Rechecked, Ended]
 EVENTS: dict[str, type[Any]] = {
     "batch": Header,
     "task": Plan,
@@ -12485,6 +12496,8 @@ RESTING = frozenset(
 MOST_STEPS = 9  # of a chain of lemmas that is told
 # What is counted as neither verified nor falsified, although the prover said so.
 RESTING_ON_FALSE = "resting on a falsified lemma"
+ITS_OWN_PROOF = " (its own proof)"  # behind the name of who confirms a result in this way
+CONTRADICTED = "contradicted"  # another result says the opposite, or a recheck that it is no proof
 NOT_AS_EXPECTED = "not as expected"
 
 # Of every settled lemma the open ones that it rests on, each with the next lemma on the way there:
@@ -12541,7 +12554,9 @@ class Closure:
     """What verdicts rest on, as far as results of the same theory text, prover and flags tell."""
 
     def __init__(self, tasks: Iterable[Task]) -> None:
-        self._results = _results_by_model(tasks)
+        known = list(tasks)
+        self._results = _results_by_model(known)
+        self._contradictions = _contradictions(known)
         self._ways: dict[Model, Ways] = {}  # of a model once it is asked for
         # By the model and what is assumed: neighbours assume the same.
         self._open: dict[Hashable, tuple[Assumption, ...]] = {}
@@ -12561,6 +12576,20 @@ class Closure:
             known = self._open[key] = tuple(self._find_open(plan))
         return known
 
+    def against(self, task: Task) -> list[str]:
+        """What contradicts the verdict: `falsified by rs`, `not confirmed by rs`."""
+        words: list[str] = []
+        for by in task.rejected_by:
+            # Who has proven the lemma itself confirms it, if not by this proof.
+            if by + ITS_OWN_PROOF not in task.confirmed_by:
+                words.append(f"not confirmed by {by}")
+        if self._contradictions and task.is_answered:
+            pair = self._contradictions.get(question_of(task.plan))
+            if pair:
+                other = pair.falsified if task.verdict is Verdict.VERIFIED else pair.verified
+                words.insert(0, f"{other.verdict} by {told_by(other.plan)}")
+        return words
+
     def _find_open(self, plan: Plan) -> Iterator[Assumption]:
         model = model_of(plan)
         results = self._results.get(model, {})
@@ -12573,6 +12602,46 @@ class Closure:
                 state = results[lemma].outcome
             chain = _chain(ways, step, lemma)
             yield Assumption(lemma, state, chain)
+
+
+class Contradiction(NamedTuple):
+    """Two results of which one must be wrong."""
+
+    verified: Task
+    falsified: Task
+
+
+def _contradictions(tasks: Sequence[Task]) -> dict[Question, Contradiction]:
+    """What is verified here and falsified there. Few lemmas are: only these are remembered."""
+    falsified: dict[Question, Task] = {}
+    for task in tasks:
+        if task.verdict is Verdict.FALSIFIED:
+            falsified[question_of(task.plan)] = task
+    found: dict[Question, Contradiction] = {}
+    if falsified:
+        for task in tasks:
+            if task.verdict is Verdict.VERIFIED:
+                question = question_of(task.plan)
+                if question in falsified:
+                    found[question] = Contradiction(task, falsified[question])
+    return found
+
+
+def question_of(plan: Plan) -> Question:
+    """What a result answers, whoever proved it."""
+    return Question(model_of(plan).of_any_prover, plan.lemma, plan.trait)
+
+
+def told_by(plan: Plan) -> str:
+    """Who came to a result, and how: `rs -D=LEAK`."""
+    words = variant_words(plan.flags, plan.options)
+    return f"{plan.prover} {words}".rstrip()
+
+
+def variant_words(flags: Iterable[str], options: Iterable[str]) -> str:
+    """What of a command line tells results of one lemma apart: `-D=LEAK --heuristic=S`."""
+    defines = [f"-D={flag}" for flag in flags]
+    return quoted([*defines, *options])
 
 
 def silence_words(plan: Plan) -> str:
@@ -12597,10 +12666,10 @@ def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
     return [each for each in assumptions if each.state == Verdict.FALSIFIED]
 
 
-def told_of(task: Task, assumptions: Sequence[Assumption] = ()) -> str:
+def told_of(task: Task, assumptions: Sequence[Assumption] = (), against: Sequence[str] = ()) -> str:
     """`verified, assuming types (timeout)`; `verified, resting on a falsified lemma: calm`.
 
-    Of what has no result yet also the one that it had: `pending, was verified (an older text)`.
+    What speaks `against` the verdict is told: `verified, but falsified by rs`. Of what has no result yet also the one that it had: `pending, was verified (an older text)`.
     """
     if task.outdated:
         was = outcome_words(task.outdated.result)
@@ -12610,6 +12679,8 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = ()) -> str:
     if false:
         lemmas = listed(each.lemma + each.way for each in false)
         return f"{outcome}, {RESTING_ON_FALSE}: {lemmas}"
+    if against:
+        return f"{outcome}, but {listed(against)}"
     if assumptions:
         return f"{outcome}, assuming {listed(assumptions)}"
     if task.confirmed_by:
@@ -12718,6 +12789,7 @@ class Row(NamedTuple):
     told: str  # the outcome with what it rests on: `verified, assuming types (timeout)`
     assuming: tuple[Assumption, ...]  # what the verdict takes for granted and is not verified here
     rests_on_false: tuple[Assumption, ...]  # those of them that are falsified
+    against: Sequence[str]  # what contradicts the verdict: `falsified by rs`
     on_older_text: bool  # the theory, or an oracle, has changed since
     directory: str = ""  # in a report: the results directory that it is of
     advisories: Sequence[Applied] = ()  # known problems of its prover that touch its verdict
@@ -12750,8 +12822,9 @@ class Row(NamedTuple):
 
     @property
     def is_failure(self) -> bool:
-        """Whether it misses its expectation, or rests on a falsified lemma: exit code 1."""
-        return self.task.misses_expectation or bool(self.rests_on_false)
+        """Whether it misses its expectation, or must be wrong for all we know: exit code 1."""
+        is_doubtful = bool(self.rests_on_false or self.against)
+        return self.task.misses_expectation or is_doubtful
 
     @property
     def is_problem(self) -> bool:
@@ -12763,6 +12836,8 @@ class Row(NamedTuple):
         """As what it counts: its outcome, unless that is an answer which must not be taken so."""
         if self.rests_on_false:
             return RESTING_ON_FALSE
+        if self.against:
+            return CONTRADICTED
         if self.task.is_answered and self.task.misses_expectation:
             return NOT_AS_EXPECTED
         return self.outcome
@@ -12771,7 +12846,8 @@ class Row(NamedTuple):
     def is_as_expected(self) -> bool:
         """Whether it is what the recipe expects, and that stands."""
         expect = self.plan.expect
-        return bool(expect) and self.task.verdict == expect and not self.rests_on_false
+        is_doubtful = bool(self.rests_on_false or self.against)
+        return bool(expect) and self.task.verdict == expect and not is_doubtful
 
     @property
     def shared_by(self) -> int:
@@ -12797,7 +12873,8 @@ def rows_of(
     for task in tasks:
         result = task.result or Result(task.status, trait=task.plan.trait)
         assuming = closure.open_assumptions(task)
-        told = told_of(task, assuming)
+        against = closure.against(task)
+        told = told_of(task, assuming, against)
         on_older_text = task.id in older
         if on_older_text:
             told += ", on an older text"
@@ -12809,6 +12886,7 @@ def rows_of(
             told=told,
             assuming=assuming,
             rests_on_false=tuple(false),
+            against=against,
             on_older_text=on_older_text,
             advisories=applied.get(task.id, ()),
         )
@@ -13225,18 +13303,6 @@ def finding(kind: str, task: Task, message: str, rank: int = WRONG, source: str 
     if stands_in_a_file(task):
         return place._replace(source=plan.entry)
     return place._replace(source=source, entry=plan.entry, flags=plan.flags, options=plan.options)
-
-
-def variant_words(flags: Iterable[str], options: Iterable[str]) -> str:
-    """What of a command line tells results of one lemma apart: `-D=LEAK --heuristic=S`."""
-    defines = [f"-D={flag}" for flag in flags]
-    return quoted([*defines, *options])
-
-
-def told_by(plan: Plan) -> str:
-    """Who came to a result, and how: `rs -D=LEAK`."""
-    words = variant_words(plan.flags, plan.options)
-    return f"{plan.prover} {words}".rstrip()
 
 
 def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
@@ -14989,10 +15055,23 @@ def _findings_of_rechecks(
                 words = f"what {check.plan.prover} checked is not known to be what is there now"
                 yield finding("unconfirmed", task, words, NOTE)
             elif check.verdict == check.plan.expect:
-                own = " (its own proof)" if check.plan.prove else ""
-                batch.apply(Confirmed(own_id, check.plan.prover + own))
+                own = ITS_OWN_PROOF if check.plan.prove else ""
+                batch.apply(Rechecked(own_id, check.plan.prover + own, confirms=True))
             else:
+                if check.outcome == REJECTED:
+                    batch.apply(Rechecked(own_id, check.plan.prover, confirms=False))
                 yield from _finding_of_check(check, task)
+
+
+def note_rechecks(batch: Batch, directory: str, warn: Callable[[str], None]) -> None:
+    """Let a batch know what the rechecks in its results directory say of its results."""
+    rechecks: dict[str, Batch] = {}
+    for name in _list_directory(directory):
+        journal = os.path.join(directory, name, JOURNAL)
+        if name.startswith("recheck-") and os.path.exists(journal):
+            rechecks[os.path.dirname(journal)], _ = load_batch(journal, warn)
+    for _ in _findings_of_rechecks(rechecks, {directory: batch}):
+        pass  # who wants to know what they are asks `audit`
 
 
 def _is_of_present_result(check: Task, task: Task, proof: str) -> bool:
@@ -15695,7 +15774,7 @@ WORDS = (
     "completed",
 )
 # As what results can count, in the order in which they are told.
-STANDINGS = (*WORDS[:2], RESTING_ON_FALSE, NOT_AS_EXPECTED, *WORDS[2:])
+STANDINGS = (*WORDS[:2], RESTING_ON_FALSE, CONTRADICTED, NOT_AS_EXPECTED, *WORDS[2:])
 
 
 def final_table(
@@ -15818,9 +15897,9 @@ def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
     failures = [row for row in rows if row.is_failure]
     for row in failures:
         # It must not be counted as what the prover said.
-        if row.rests_on_false:
+        if row.standing in (RESTING_ON_FALSE, CONTRADICTED):
             counts[row.outcome] -= 1
-            counts[RESTING_ON_FALSE] += 1
+            counts[row.standing] += 1
     line = f"{total}: {told_counts(+counts)}"
     unexpected = sum(row.task.misses_expectation for row in failures)
     if unexpected:
@@ -16055,6 +16134,9 @@ def _page_title(batches: Batches) -> str:
     recipes = dict.fromkeys(
         os.path.basename(batch.header.recipe_file) for batch in batches.values()
     )
+    if all(batch.header.recheck_of for batch in batches.values()):
+        aliases = {alias: None for batch in batches.values() for alias in batch.provers}
+        return f"Recheck of {listed(recipes)} by {listed(aliases)}"
     noun = "batch" if len(batches) == 1 else "batches"
     return f"Tamarin {noun} {listed(recipes)}"
 
@@ -16230,6 +16312,7 @@ def _words_pattern(
 # What a result is that counts as such, of one and of several.
 PHRASES = {
     RESTING_ON_FALSE: ("rests on a falsified lemma", "rest on a falsified lemma"),
+    CONTRADICTED: ("is contradicted by another result", "are contradicted by other results"),
     NOT_AS_EXPECTED: ("is not as expected", "are not as expected"),
     "incomplete": ("is incomplete", "are incomplete"),
     "timeout": ("met its time limit", "met their time limit"),
@@ -16325,7 +16408,11 @@ def _reservations(rows: Iterable[Row]) -> Iterator[str]:
 def _names_of_problems(rows: Sequence[Row]) -> Iterator[Fact]:
     """Which lemmas need a look, the worst first."""
     # Of each kind the lemmas, each once.
-    problems: dict[str, dict[str, None]] = {RESTING_ON_FALSE: {}, NOT_AS_EXPECTED: {}}
+    problems: dict[str, dict[str, None]] = {
+        RESTING_ON_FALSE: {},
+        CONTRADICTED: {},
+        NOT_AS_EXPECTED: {},
+    }
     unanswered: dict[str, None] = {}
     ambiguous = _ambiguous_lemmas(rows)
     for row in rows:
@@ -16507,9 +16594,7 @@ def _tone(row: Row) -> Tone:
     """How loud the row of a result is."""
     if row.rests_on_false:
         return Tone.FALSE
-    if row.task.misses_expectation:
-        return Tone.MISSED
-    return Tone.CALM
+    return Tone.MISSED if row.is_failure else Tone.CALM
 
 
 def _ambiguous_lemmas(rows: Iterable[Row]) -> set[str]:
@@ -16722,7 +16807,9 @@ def _compared_cells(row: Row | None) -> list[str]:
     if not row:
         return ["", "", ""]
     told = row.told
-    if row.task.misses_expectation:
+    if row.against:
+        told = f"{row.outcome}, {CONTRADICTED}"
+    elif row.task.misses_expectation:
         told = f"{row.outcome}, {NOT_AS_EXPECTED}"
     return [told, _told_seconds(row), _told_memory(row)]
 
@@ -16780,6 +16867,8 @@ def _told_shortly(row: Row) -> str:
     """The outcome, and whether it rests on something else; on what stands beside it."""
     if row.rests_on_false:
         return f"{row.outcome}, {RESTING_ON_FALSE}"
+    if row.against:
+        return f"{row.outcome}, {CONTRADICTED}"
     if row.assuming:
         return f"{row.outcome}, if what is open holds"
     return row.outcome
@@ -17666,7 +17755,7 @@ def _style_class(standing: str) -> str:
     """The class that PAGE_STYLE has for one of STANDINGS."""
     if standing == RESTING_ON_FALSE:
         return "false"
-    if standing == NOT_AS_EXPECTED:
+    if standing in (NOT_AS_EXPECTED, CONTRADICTED):
         return "missed"
     return standing.replace(" ", "-")
 
@@ -17676,7 +17765,7 @@ def _style_of_told(told: str) -> str:
     word, _, more = told.partition(", ")
     if more.startswith(RESTING_ON_FALSE):
         return "false"
-    if more == NOT_AS_EXPECTED:
+    if more in (NOT_AS_EXPECTED, CONTRADICTED) or more.startswith("but "):
         return "missed"
     if word not in WORDS:
         return "other"
@@ -21641,6 +21730,7 @@ def command_status(args: argparse.Namespace) -> int:
     heading = f"batch {batch.id} in {args.results}: {state.sentence}"
     print_out(printable(heading) + "\n")
     now = sources_now(batch)
+    note_rechecks(batch, directory, warn)
     warn_of_news(batch, directory, now)
     print_coloured(status_text(progress, state, args.results, now.older))
     return 0
@@ -21865,6 +21955,7 @@ def command_report(args: argparse.Namespace) -> int:
             )
         directory = results_directory(path, *RECORDS)
         batches[directory] = load_results(directory, warn)
+        note_rechecks(batches[directory], directory, warn)
         warn_of_news(batches[directory], directory, sources_now(batches[directory]))
     files = report_files(args)
     try:
@@ -22164,9 +22255,17 @@ def command_recheck(args: argparse.Namespace) -> int:
     if not planned.tasks:
         raise InputError("no proof of these results can be checked", printable(args.results))
     done = run_batch(planned, recheck.directory, args, args.task)
+    tell_of_rechecks(batch, directory)
     if args.prove_rejected and not done.was_stopped:
         return prove_rejected(recheck, done, args)
     return done.exit_code
+
+
+def tell_of_rechecks(batch: Batch, directory: str) -> None:
+    """Let the page of results say which of them a recheck has confirmed."""
+    note_rechecks(batch, directory, warn)
+    with DerivedFiles(directory).making(PAGE):
+        write_summary(batch, directory)
 
 
 def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace) -> int:
@@ -22245,6 +22344,7 @@ def run_recipe(
     if not checks.tasks:
         return done.exit_code
     checked = run_batch(checks, recheck.directory, args)
+    tell_of_rechecks(done.batch, done.directory)
     if checked.was_stopped or checked.exit_code == 1:
         return checked.exit_code
     return done.exit_code or checked.exit_code
@@ -22312,6 +22412,7 @@ def run_batch(
     journal.close()
     if cache and cache.prune():
         warn(cache.problem)
+    note_rechecks(batch, directory, warn)
     write_reports(batch, directory, derived)
     return conclude(batch, directory, tasks, stopped_by)
 
@@ -22353,6 +22454,7 @@ def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], hint: str) 
     tasks = [batch.tasks[task_id] for task_id in ids]
     results = plural(len(tasks), "result")
     say(f"nothing to do: {results} in {directory} still hold ({hint})")
+    note_rechecks(batch, directory, warn)
     return conclude(batch, directory, tasks, stopped_by=0)
 
 

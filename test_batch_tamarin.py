@@ -544,6 +544,16 @@ def test_what_is_missing_is_no_default_where_there_is_none():
         decode_limits(cores=1, memory_mb=1)
 
 
+def test_a_new_result_was_checked_by_nobody(small_batch):
+    small_batch.apply(ends("i", "verified"))
+    for confirms in (True, False, True):
+        small_batch.apply(bt.Rechecked("i", "x", confirms))
+    task = small_batch.tasks["i"]
+    assert (task.confirmed_by, task.rejected_by) == (("x",), ("x",))
+    small_batch.apply(ends("i", "verified"))
+    assert (task.confirmed_by, task.rejected_by) == ((), ())
+
+
 def test_members_that_a_newer_version_writes_are_left_out():
     limits = decode_limits(cores=1, memory_mb=2, timeout_s=3, new=4)
     assert limits == bt.Limits(1, 2, 3)
@@ -12193,7 +12203,7 @@ def test_a_recheck_by_tamarin_prover_takes_the_doubt_of_tamarin_rs_away(
     flavour, version, by, is_confirmed
 ):
     proven = a_batch_by("tamarin-rs", "1.13.0", "a", "b")
-    proven.apply(bt.Confirmed("a", by))
+    proven.apply(bt.Rechecked("a", by, confirms=True))
     problems = bt.KnownProblems({"results": proven}, [a_batch_by(flavour, version)])
     assert set(problems.within("results")) == ({"b"} if is_confirmed else {"a", "b"})
 
@@ -12666,12 +12676,30 @@ def test_the_answer_counts_answers_where_nothing_is_expected():
     """Of one lemma there may be several results."""
     one = ended_task("a", lemma="a")
     two = ended_task("b", lemma="b", assumes=("gone",))
-    again = ended_task("c", "falsified", lemma="b", prover="q")
+    again = ended_task("c", lemma="b", prover="q")
+    false = ended_task("d", "falsified", lemma="d")
     assert page_of(one).answer == "1 of 1 lemma answered: 1 verified."
-    assert page_of(one, two, again).answer == (
-        "3 of 3 results answered: 2 verified, 1 falsified; "
+    assert page_of(one, two, again, false).answer == (
+        "4 of 4 results answered: 3 verified, 1 falsified; "
         "1 assumes lemmas that are not verified here."
     )
+
+
+def test_what_one_prover_verifies_and_another_falsifies_is_no_answer():
+    one = ended_task("a", prover="p")
+    other = ended_task("b", "falsified", prover="q", options=("--bound=9",))
+    page = page_of(one, other)
+    assert page.answer == "0 of 2 results answered; 2 are contradicted by other results."
+    assert page.problems == {"contradicted": "one"}
+    assert page.row_of("Results", 0)["result"] == "verified, but falsified by q --bound=9"
+    assert page.row_of("Results", 1)["result"] == "falsified, but verified by p"
+
+
+def test_an_answer_that_is_contradicted_asks_for_exit_code_1():
+    tasks = [ended_task("a", prover="p"), ended_task("b", "falsified", prover="q")]
+    assert bt.exit_code(tasks, bt.Closure(tasks)) == 1
+    others = [tasks[0], ended_task("b", "falsified", prover="q", flags=("X",))]
+    assert bt.exit_code(others, bt.Closure(others)) == 0
 
 
 def test_the_answer_says_that_results_are_on_an_older_text(monkeypatch):
@@ -12717,7 +12745,7 @@ def test_totals_are_told_by_entry_and_prover():
     tasks = [ended_task("a", result={"usage": fast}, entry="x")]
     tasks.append(ended_task("b", result={"usage": slow}, entry="x"))
     tasks.append(ended_task("c", "timeout", entry="x", prover="q"))
-    tasks.append(ended_task("d", "falsified", entry="y"))
+    tasks.append(ended_task("d", "falsified", entry="y", lemma="two"))
     lines = page_of(*tasks).tables["Totals"]
     told = []
     for line in TOTALS.strip().splitlines():
@@ -12892,7 +12920,8 @@ def test_provers_stand_side_by_side_with_time_and_memory():
     page = page_of(first, second, third, fourth, fifth)
     head, one, two, three, both = page.tables["Provers side by side"]
     assert head == ["lemma", "p (1.11.0)", "time (s)", "MB", "q (1.11.0)", "time (s)", "MB"]
-    assert one == ["one", "verified", "2.00", "50", "falsified", "1.00", "0"]
+    doubt = "contradicted"
+    assert one == ["one", f"verified, {doubt}", "2.00", "50", f"falsified, {doubt}", "1.00", "0"]
     assert two == ["two", "", "", "", "verified, not as expected", "1.00", "0"]
     assert three[1] == "timeout"
     assert both == ["all, where each answered: 1 lemma", "", "2.00", "50", "", "1.00", "0"]
@@ -12904,7 +12933,8 @@ def test_results_of_one_prover_on_a_lemma_stand_in_lines_of_their_own():
     third = ended_task("c", prover="q")
     fourth = ended_task("d", "timeout", prover="q")
     _, one, two, three, _ = page_of(first, second, third, fourth).tables["Provers side by side"]
-    assert [one[0], one[2], one[5]] == ["X", "verified", "falsified"]
+    told = ["X", "verified, contradicted", "falsified, contradicted"]
+    assert [one[0], one[2], one[5]] == told
     assert [two[0], two[2], two[5]] == ["", "", "verified"]
     assert [three[0], three[2], three[5]] == ["", "", "timeout"]
 
@@ -13613,7 +13643,7 @@ def test_hostile_text_is_no_xml(hostile, hostile_report):
     root = ElementTree.fromstring(hostile_report("junit"))
     notes = [case[0] for case in root.iter("testcase")]
     tags = " ".join(note.tag for note in notes)
-    assert tags == "system-out failure error error skipped"
+    assert tags == "failure failure error error skipped"
     shown = bt.printable(hostile)
     assert notes[2].get("message") == f"timeout; {shown}; {shown}"
     assert notes[2].get("type") == "timeout"
@@ -15072,6 +15102,20 @@ def test_who_confirms_no_proof_can_prove_the_lemma_itself(lab, audit, checker):
     assert audit("results", code=1 if checker is UNSURE else 0).states["three"] == (
         "verified, confirmed by trusted (its own proof)"
     )
+
+
+def test_a_report_tells_what_a_recheck_does_not_confirm(lab):
+    """So do its page, `status`, and the command that finds nothing to do."""
+    found_proofs(lab, checker=UNSURE)
+    assert "contradicted" not in (lab.results / "summary.html").read_text().partition("<main>")[2]
+    recheck(lab, code=1)
+    words = "verified, but not confirmed by trusted"
+    assert words in lab.run("report", "results", code=0).stdout
+    assert words in (lab.results / "summary.html").read_text()
+    assert "1 contradicted" in lab.run("status", "results", code=0).stdout
+    assert "1 contradicted" in lab.run("run", "recipe.json", code=1).stdout
+    page = (lab.results / "recheck-trusted" / "summary.html").read_text()
+    assert "<h1>Recheck of recipe.json by trusted</h1>" in page
 
 
 def test_a_prover_that_finds_the_opposite_itself_is_a_finding(lab, audit):
