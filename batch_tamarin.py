@@ -12669,7 +12669,8 @@ def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
 def told_of(task: Task, assumptions: Sequence[Assumption] = (), against: Sequence[str] = ()) -> str:
     """`verified, assuming types (timeout)`; `verified, resting on a falsified lemma: calm`.
 
-    What speaks `against` the verdict is told: `verified, but falsified by rs`. Of what has no result yet also the one that it had: `pending, was verified (an older text)`.
+    What speaks `against` the verdict is told: `verified, but falsified by rs`. Of what has no result
+    yet also the one that it had: `pending, was verified (an older text)`.
     """
     if task.outdated:
         was = outcome_words(task.outdated.result)
@@ -14183,6 +14184,45 @@ class EvidenceFile(NamedTuple):
     is_pasted: bool = False  # a summary stands in a comment, or behind what no prover printed
 
 
+class Mark(NamedTuple):
+    """How a report is known as ours: no other file is written over."""
+
+    comment: str  # its end; "" in formats without comments
+    beginnings: tuple[str, ...] = ()  # of those formats
+
+
+REPORT_SIGN = "made by batch_tamarin.py"
+REPORT_MARKS: dict[str, Mark] = {
+    "md": Mark(f"<!-- {REPORT_SIGN} -->\n"),
+    "html": Mark(f"<!-- {REPORT_SIGN} -->\n"),
+    "tex": Mark(f"% {REPORT_SIGN}\n"),
+    "typ": Mark(f"// {REPORT_SIGN}\n"),
+    "csv": Mark("", ("id,name,theory,lemma,", "directory,id,name,theory,lemma,")),
+    "junit": Mark(f"<!-- {REPORT_SIGN} -->\n"),
+    "json": Mark("", ('{"batch": {"event": "batch",', '{"batches": [\n{"directory": ')),
+}
+
+
+def is_report(path: str, form: str) -> bool:
+    """Whether a file is a report of ours in this format, or is empty. Raises OSError."""
+    mark = REPORT_MARKS[form]
+    with open_file(path) as file:
+        beginning = file.read(100).decode("utf-8", "replace")
+        if not beginning:
+            return True
+        if not mark.comment:
+            return beginning.startswith(mark.beginnings)
+        end = len(mark.comment.encode())
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - end))
+        return file.read() == mark.comment.encode()
+
+
+def is_any_report(path: str) -> bool:
+    """Whether a file is a report of ours in any format. Raises OSError."""
+    return os.path.getsize(path) > 0 and any(is_report(path, form) for form in REPORT_MARKS)
+
+
 class EvidenceReader:
     """Reads what stands at paths: every file and folder once, by whatever links it is reached."""
 
@@ -14266,7 +14306,8 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         raise InputError(f"can't be read: {problem}", printable(path)) from None
     begins_theory = bool(_BEGINS_THEORY.match(head))
     speaks = bool(_OF_A_PROVER.search(head))
-    if not (begins_theory or summary or speaks):
+    # Reports quote what provers said.
+    if not (begins_theory or summary or speaks) or is_any_report(path):
         return None
     logs = list(read_logs(path, summary, head))
     text = None
@@ -18262,7 +18303,7 @@ def _audit_page(
     known = [each for each in findings if each.problem]
     found = plural(len(wrong), "finding")
     noted = plural(len(notes), "note")
-    results = plural(len(rows), "result")
+    results = plural(sum(map(_has_result, rows)), "result")
     if known:
         touched = {(each.theory, each.lemma, each.prover) for each in known}
         found += f", {plural(len(touched), 'verdict')} touched by known problems of provers"
@@ -18277,6 +18318,11 @@ def _audit_page(
     yield page.section(_theories_table(rows))
     if details:
         yield page.section(_lemmas_table(rows))
+
+
+def _has_result(row: Row) -> bool:
+    """Whether somebody tried to prove it: more than what an unchecked proof claims."""
+    return bool(row.task.result) and (row.task.verdict is not None or row.plan.key != "")
 
 
 def _findings_part(
@@ -18837,8 +18883,13 @@ thead button {
     max-width: none;
     padding: 0;
   }
-  #tools, details:not([open]) {
+  #tools, details details:not([open]) {
     display: none;
+  }
+  #full:not([open]) h2::after {
+    content: " (in the file, not printed)";
+    font-size: .8em;
+    font-weight: 400;
   }
   table, thead th, pre {
     font-size: 7pt;
@@ -19003,40 +19054,6 @@ REPORTS: dict[str, Report] = {
 # What `-f` takes: also what only a terminal is to see.
 PRINTED: dict[str, Report] = {"table": functools.partial(page_report, PlainText), **REPORTS}
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
-
-
-class Mark(NamedTuple):
-    """How a report is known as ours: no other file is written over."""
-
-    comment: str  # its end; "" in formats without comments
-    beginnings: tuple[str, ...] = ()  # of those formats
-
-
-REPORT_SIGN = "made by batch_tamarin.py"
-REPORT_MARKS: dict[str, Mark] = {
-    "md": Mark(f"<!-- {REPORT_SIGN} -->\n"),
-    "html": Mark(f"<!-- {REPORT_SIGN} -->\n"),
-    "tex": Mark(f"% {REPORT_SIGN}\n"),
-    "typ": Mark(f"// {REPORT_SIGN}\n"),
-    "csv": Mark("", ("id,name,theory,lemma,", "directory,id,name,theory,lemma,")),
-    "junit": Mark(f"<!-- {REPORT_SIGN} -->\n"),
-    "json": Mark("", ('{"batch": {"event": "batch",', '{"batches": [\n{"directory": ')),
-}
-
-
-def is_report(path: str, form: str) -> bool:
-    """Whether a file is a report of ours in this format, or is empty. Raises OSError."""
-    mark = REPORT_MARKS[form]
-    with open_file(path) as file:
-        beginning = file.read(100).decode("utf-8", "replace")
-        if not beginning:
-            return True
-        if not mark.comment:
-            return beginning.startswith(mark.beginnings)
-        end = len(mark.comment.encode())
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - end))
-        return file.read() == mark.comment.encode()
 
 
 # === Terminal =====================================================================================
@@ -20801,19 +20818,27 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
             print_out(printable(f"    {quoted(command)}") + "\n")
 
 
-def conclude_checks(batch: Batch, checks: Iterable[CheckJob], recipe_file: str) -> int:
+def conclude_checks(batch: Batch, checks: Sequence[CheckJob], recipe_file: str) -> int:
     """Say what there is to run, and whether it can; the exit code."""
     tasks = plural(len(batch.tasks), "task")
     room = batch.header.limits
     cores = plural(room.cores, "core")
     memory_gb = room.memory_mb / 1024
     print_out(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB\n")
-    errors = sum(check.errors for check in checks)
-    if errors:
-        say(f"error: this recipe can't run as it is: {plural(errors, 'error')}")
-        return 2
-    say(f"it can run: batch_tamarin.py run {quoted([recipe_file])}")
-    return 0
+    command = f"batch_tamarin.py run {quoted([recipe_file])}"
+    wrong = [check for check in checks if check.errors]
+    if not wrong:
+        say(f"it can run: {command}")
+        return 0
+    errors = plural(sum(check.errors for check in wrong), "error")
+    failing = {task_id for check in wrong for task_id in check.job.task_ids}
+    # What is wrong with a prover is so for all its tasks.
+    if len(failing) < len(batch.tasks) and all(check.job.task_ids for check in wrong):
+        say(f"error: {len(failing):,} of {tasks} would fail as they are: {errors}")
+        say(f"the others can run: {command}")
+    else:
+        say(f"error: this recipe can't run as it is: {errors}")
+    return 2
 
 
 def write_check_reports(checks: Iterable[CheckJob]) -> None:

@@ -10521,6 +10521,15 @@ def test_results_whose_prover_the_journal_lacks_are_shown(lab, run_here, lose):
 # --- Logs and the theories that they belong to ----------------------------------------------------
 
 
+def test_our_own_reports_are_no_logs_though_they_quote_some(lab, run_here):
+    lab.prover(f"cat <<END >&2\n{BELL_LOG}\nEND\nexit 3")
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=3)
+    for form in bt.REPORTS:
+        run_here("report", "results", "-f", form, "-o", "paper/x", code=0)
+    assert "neither results" in run_here("audit", "paper", code=2).err
+
+
 def test_a_log_tells_the_verdicts_of_its_summary(lab, audit):
     lab.write("log", a_log(CALM, HEARD, theory="models/bell.spthy"))
     told = audit("log", code=0)
@@ -15506,6 +15515,15 @@ def test_check_tells_why_a_theory_does_not_load(lab):
     done = lab.run("check", "recipe.json", code=2)
     assert 'error: it does not load: exit code 1: t.spthy:3:7: unexpected "x"' in done.stdout
     assert "error: this recipe can't run as it is: 1 error" in done.stderr
+
+
+def test_check_says_what_can_run_beside_what_fails(lab):
+    lab.prover(CHECKED)
+    broken = {"name": "two", "tamarin_options": ["--broken"]}
+    lab.recipe(lemmas=[{"name": "one"}, broken])
+    done = lab.run("check", "recipe.json", code=2)
+    assert "error: 1 of 2 tasks would fail as they are: 1 error\n" in done.stderr
+    assert "the others can run: batch_tamarin.py run recipe.json\n" in done.stderr
 
 
 def test_a_self_test_that_fails_is_a_warning(lab):
