@@ -174,6 +174,13 @@ class Flavour(Word):
     TAMARIN_RS = "tamarin-rs"
 
 
+class Granularity(Word):
+    """How many lemmas one process proves."""
+
+    LEMMA = "lemma"  # one: it has a process, limits and measures of its own
+    THEORY = "theory"  # those that can be proven after one load of their theory
+
+
 FINAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}
 MET_A_LIMIT = frozenset({Status.TIMEOUT, Status.MEMORY_LIMIT})
 # `incomplete` is a verdict but answers nothing: another heuristic may.
@@ -557,6 +564,9 @@ class Usage:
     cpu_s: float = 0.0
     peak_mb: float = 0.0
     avg_mb: float = 0.0  # weighted by time
+    # Of the wall time, what went by until a prover had loaded its theory and computed the sources;
+    # None where it did not say so.
+    load_s: Optional[float] = field(default=None, metadata=SPARSE)  # noqa: UP045
 
 
 @dataclass
@@ -665,8 +675,26 @@ class Result:
     old_text: bool = False  # of a cached one: its proof file may hold older texts of other lemmas
     reason: str = ""  # for people: why there is no verdict
     refused: bool = field(default=False, metadata=SPARSE)  # a parse error: the text is to blame
+    # How many tasks its process served: usage and the prover's own time are theirs together.
+    shared_by: int = field(default=1, metadata=SPARSE)
+    # Of an interrupted one: the process that it shared ended badly, so that it shares no other.
+    runs_alone: bool = field(default=False, metadata=SPARSE)
     stderr_tail: str = ""
     at: str = ""  # when it was journalled
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether its usage tells what the task will take again: it was measured alone, to the end.
+
+        What met a limit takes at least as long.
+        """
+        has_ended = self.status is Status.COMPLETED or self.status in MET_A_LIMIT
+        return has_ended and self.shared_by == 1
+
+    @property
+    def wall_share_s(self) -> float:
+        """Its part of the time: over all that shared a process these sum up to what it took."""
+        return self.usage.wall_s / self.shared_by
 
 
 @slotted
@@ -694,6 +722,8 @@ class Plan:
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
     unreadable: SharedText = field(default="", metadata=SPARSE)
+    # Of THEORY it may share a process with other lemmas of its entry.
+    granularity: Granularity = field(default=Granularity.LEMMA, metadata=SPARSE)
 
     @property
     def view(self) -> TheoryView:
@@ -754,6 +784,7 @@ class PlanOptions:
     memory: str = ""  # GB, "max" or "50%"
     timeout_s: float = 0
     scheduler: str = ""
+    granularity: str = ""
 
 
 @dataclass(frozen=True)
@@ -828,6 +859,7 @@ class Task:
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
     earlier: tuple[Record, ...] = ()
+    alone_for: str = ""  # the key of the plan for which a process that it shared ended badly
 
     @classmethod
     def with_result(cls, plan: Plan, result: Result) -> Task:
@@ -850,6 +882,11 @@ class Task:
             if record and record.holds(plan, host):
                 return record
         return None
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether it shares no process any more, as the one that it shared ended badly."""
+        return self.alone_for == self.plan.key
 
     @property
     def outdated(self) -> Record | None:
@@ -1094,6 +1131,8 @@ class Batch:
         task.status = status
         task.attempts = max(task.attempts, finished.attempt)
         task.record = Record(finished.result, task.plan, finished.attempt, self.header.host)
+        if finished.result.runs_alone:
+            task.alone_for = task.plan.key
 
     def needs_run(self, task: Task) -> bool:
         """Whether a task has no result that holds."""
@@ -4659,16 +4698,22 @@ def _mac_groups_of(known: set[ProcessId]) -> set[ProcessId]:
 
 # The first version that writes traces by --output-json and --output-dot; tamarin-rs always does.
 TRACES_SINCE = (1, 10)
+# The first version that says on stderr what it is doing; tamarin-rs always does.
+PHASES_SINCE = (1, 8)
 
 
-def prover_command(prover: Prover, plan: Plan, outputs: Outputs) -> tuple[str, ...]:
+def prover_command(
+    prover: Prover, plan: Plan, outputs: Outputs, others: Iterable[str] = ()
+) -> tuple[str, ...]:
     """The command line that proves (or with `prove: false` checks) one task.
 
-    Values are joined by `=`: tamarin-prover takes the X of `-D X` for a theory file.
+    `others`: lemmas of the same theory that it proves in the same process. Values are joined by
+    `=`: tamarin-prover takes the X of `-D X` for a theory file.
     """
     command = [*prover.command, *_cores_options(prover, plan.limits.cores), plan.theory]
     if plan.prove:
-        command.append(PROVE.with_value(plan.lemma))
+        for lemma in (plan.lemma, *others):
+            command.append(PROVE.with_value(lemma))
     # The task's own come last: of two that contradict each other the last counts.
     command += prover.options
     command += plan.options
@@ -4689,13 +4734,27 @@ def _cores_options(prover: Prover, cores: int) -> tuple[str, ...]:
 
 def _writes_traces(prover: Prover) -> bool:
     """Whether the prover knows the trace options; one that we know too little of is taken to."""
-    if prover.flavour != Flavour.TAMARIN_PROVER or not prover.version:
+    version = _version_of_tamarin_prover(prover)
+    return version is None or version >= TRACES_SINCE
+
+
+def tells_phases(prover: Prover) -> bool:
+    """Whether the prover is known to say on stderr when it has loaded a theory."""
+    if prover.flavour == Flavour.TAMARIN_RS:
         return True
+    version = _version_of_tamarin_prover(prover)
+    return version is not None and version >= PHASES_SINCE
+
+
+def _version_of_tamarin_prover(prover: Prover) -> tuple[int, ...] | None:
+    """The numbers of its version; None of another program, or where they are not known."""
+    if prover.flavour != Flavour.TAMARIN_PROVER or not prover.version:
+        return None
     parts = prover.version.split(".")
     # A journal from outside may hold any text as a version.
     if not all(map(str.isdecimal, parts)):
-        return True
-    return tuple(map(int, parts)) >= TRACES_SINCE
+        return None
+    return tuple(map(int, parts))
 
 
 def prover_environment(prover: Prover) -> dict[str, str]:
@@ -4781,6 +4840,11 @@ _PHASE = re.compile(
     r"|^\[Saturating Sources\] (?:Step (?P<step>\d+) \(Max (?P<most>\d+)\)|Done)",
     re.MULTILINE,
 )
+
+# What `phase` says when a prover has read and translated its theory, and when it has computed the
+# sources as well (it says so more than once: of raw and of refined sources).
+CLOSED = "closed"
+PROVING = "proving"
 
 
 @dataclass
@@ -4935,7 +4999,29 @@ def phase(log: str) -> str:
         return printable(re.sub("^Theory | started$", "", last["said"])).lower()
     if last["step"]:
         return f"saturating sources {last['step']}/{last['most']}"
-    return "proving"
+    return PROVING
+
+
+def load_seconds(log: str, began: float, wall_s: float) -> float | None:
+    """How long a prover that has ended took to load its theory and to compute the sources.
+
+    By when it last wrote to its stderr, if it did so to tell of that: it says nothing while it
+    proves. None if it didn't. began: when it was started (seconds since 1970).
+    """
+    try:
+        if phase(log) not in (CLOSED, PROVING) or not _ends_in_phase(log):
+            return None
+        load_s = os.stat(log).st_mtime - began
+    except OSError:
+        return None
+    # The clock of files is coarse, and that of another machine may be wrong.
+    return min(max(load_s, 0.0), wall_s)
+
+
+def _ends_in_phase(log: str) -> bool:
+    """Whether the last line of a prover's stderr tells of its progress. Raises OSError."""
+    last_line = read_from_end(log, 2048).decode("utf-8", "replace").strip().rpartition("\n")[2]
+    return _PHASE.match(last_line) is not None
 
 
 def wellformedness_titles(theory: str) -> list[str]:
@@ -5079,7 +5165,13 @@ def _rounded(usage: Usage) -> Usage:
         cpu_s=round(usage.cpu_s, 3),
         peak_mb=round(usage.peak_mb, 1),
         avg_mb=round(usage.avg_mb, 1),
+        load_s=None if usage.load_s is None else round(usage.load_s, 3),
     )
+
+
+def is_generated(plan: Plan) -> bool:
+    """Whether Tamarin makes the lemma itself: it complains when it is asked for one by name."""
+    return plan.optional or plan.lemma == EQUIVALENCE_LEMMA
 
 
 def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[str]:
@@ -5092,8 +5184,7 @@ def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[st
     titles: list[str] = []
     if count:
         titles = wellformedness_titles(proof)
-    asked_for_generated = plan.optional or plan.lemma == EQUIVALENCE_LEMMA
-    if count and plan.prove and asked_for_generated:
+    if count and plan.prove and is_generated(plan):
         count -= 1
         titles = [title for title in titles if title != ASKED_NAME_CHECK]
     # They have 5 s by default: this depends on the machine, never on the verdict.
@@ -5314,7 +5405,7 @@ async def _ask_version(
 DEFAULT_CORES = 4
 DEFAULT_MEMORY_GB = 16
 DEFAULT_TIMEOUT_S = 3600
-SCHEDULERS = ("fifo", "sjf", "ljf")
+SCHEDULERS = ("fifo", "sjf", "ljf", "history")
 ALIAS_BYTES = 100  # as a part of file names, which may have 255
 
 # Where something stands in a recipe: ("tasks", "NAME", "lemmas", 0).
@@ -5776,6 +5867,7 @@ TEXT = PlainValue(is_text, "must be a text that is not empty, not FOUND")
 BOOLEAN = PlainValue(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
 FLAG = PlainValue(is_flag, "must be the name of one preprocessor flag, without -D")
 VERDICT = OneOf(tuple(Verdict))
+GRANULARITY = OneOf(tuple(Granularity))
 FILE_NAME = PlainValue(
     is_file_name_part,
     "becomes part of file names: a text without '/', '\\', '..' and control characters, not FOUND",
@@ -5793,6 +5885,7 @@ _CONFIG: dict[str, ValueKind] = {
     "default_timeout": Number(SECONDS),
     "output_directory": TEXT,
     "scheduler": OneOf(SCHEDULERS),  # which waiting task starts first
+    "granularity": GRANULARITY,  # of tasks that say nothing else
     "recheck_with": TEXT,  # alias of a prover that checks every proof
 }
 
@@ -5844,6 +5937,7 @@ _TASK: dict[str, ValueKind] = {
     "cwd": TEXT,  # where its jobs run
     "lemmas": ListOf(LEMMA_FIELDS),  # all when left out
     "prove": BOOLEAN,  # false: check the proofs stored in the theory instead of searching
+    "granularity": GRANULARITY,  # whether its lemmas may share a process
 }
 
 TASK_FIELDS = Fields(_TASK, required=("theory_file", "tamarin_versions", "output_file_prefix"))
@@ -5995,7 +6089,7 @@ def plan_batch(
     none of its theories can be read. One that can't be read fails its own tasks, and no others.
     """
     limits = _global_limits(recipe.config, room, options, warn)
-    planner = _Planner(recipe, provers, limits, warn)
+    planner = _Planner(recipe, provers, limits, options.granularity, warn)
     tasks: dict[str, Task] = {}
     # All of them, whatever -t chooses later: an id must not depend on what else runs today. And on
     # after a problem: a user wants to hear of all at once.
@@ -6085,10 +6179,13 @@ class _Planner:
         recipe: Recipe,
         provers: Mapping[str, Prover],
         limits: Limits,
+        granularity: str,
         warn: Warn,
     ) -> None:
+        """`granularity`: that of all entries, whatever the recipe says; "" for what it says."""
         self.recipe = recipe
         self.provers = provers
+        self.granularity = granularity
         self.limits = JobLimits(limits, warn)
         self.lemmas = LemmaSelection(recipe, provers)
         self.dependencies = DependencyFinder(recipe, provers)
@@ -6150,7 +6247,13 @@ class _Planner:
             key=key,
             lemma_key=lemma_key,
             theory_digest=share(theory_digest),
+            granularity=self._granularity(entry),
         )
+
+    def _granularity(self, entry: RecipeEntry) -> Granularity:
+        """Of an entry: what the command line says, else the entry, else the recipe's `config`."""
+        default = self.recipe.config.get("granularity", Granularity.LEMMA)
+        return Granularity(self.granularity or entry.granularity or default)
 
     def _unreadable(
         self, entry: RecipeEntry, unread: UnreadLemmas, prefix: str, argument: str
@@ -6261,6 +6364,7 @@ class RecipeEntry(NamedTuple):
     prefix: str  # may contain {theory}
     cwd: str  # absolute
     prove: bool
+    granularity: str  # "": it says nothing
     expect: Expectations
     items: tuple[LemmaItem, ...]
     exclusions: tuple[LemmaExclusion, ...]
@@ -6287,6 +6391,7 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
     cwd = os.path.expanduser(data.get("cwd", "."))
     cwd = os.path.abspath(cwd)
     prove = data.get("prove", True)
+    granularity = data.get("granularity", "")
     expect = data.get("expect")
     return RecipeEntry(
         name=name,
@@ -6295,6 +6400,7 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
         prefix=data["output_file_prefix"],
         cwd=share(cwd),
         prove=prove,
+        granularity=granularity,
         expect=expect,
         items=tuple(items),
         exclusions=tuple(exclusions),
@@ -7848,6 +7954,17 @@ class Cache:
         _mark_as_used(path)
         return entry.result
 
+    def past_usage(self, plan: Plan, inputs: Dependencies) -> Usage | None:
+        """What the prover took for a task's lemma before, whatever the theory's text was then."""
+        newest: Result | None = None
+        for name in self._entries_of(inputs, plan.lemma):
+            entry = None if name.unfinished else self.read(name.path)
+            if entry is None or entry.plan.prover != plan.prover:
+                continue
+            if entry.result.tells_time and (newest is None or entry.result.at > newest.at):
+                newest = entry.result
+        return newest.usage if newest else None
+
     def restore(self, hit: Hit, outputs: Outputs, known: Outputs | None = None) -> bool:
         """Put a result's files to where the task's own would be.
 
@@ -8181,6 +8298,10 @@ class Room:
         """Whether a job with these limits may start now."""
         return limits.cores <= self.cores and limits.memory_mb <= self.memory_mb
 
+    def places(self, limits: Limits) -> int:
+        """How many jobs with these limits may start now."""
+        return min(self.cores // limits.cores, self.memory_mb // limits.memory_mb)
+
     def take(self, limits: Limits) -> None:
         """A job with these limits starts."""
         self.cores -= limits.cores
@@ -8320,19 +8441,52 @@ class Scheduler:
             self._start_what_fits()
 
 
-def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
+# What tasks took before, in a process of their own, by their ids.
+PastUsages = Mapping[str, Usage]
+
+
+def in_order(tasks: Iterable[Task], scheduler: str, past: PastUsages) -> list[Task]:
     """Waiting tasks in the order in which they should start.
 
     `fifo`: as planned. `sjf`, `ljf`: smallest or largest first, by cores + GB asked for.
+    `history`: what took longest before comes first, what never ended before that.
     """
     if scheduler == "fifo":
         return list(tasks)
+    if scheduler == "history":
+        return sorted(tasks, key=lambda task: _past_seconds(task, past), reverse=True)
     return sorted(tasks, key=_size_asked_for, reverse=scheduler == "ljf")
 
 
 def _size_asked_for(task: Task) -> float:
     limits = task.plan.limits
     return limits.cores + limits.memory_mb / 1024
+
+
+def _past_seconds(task: Task, past: PastUsages) -> float:
+    """What a task took before; what is not known may be the longest of all."""
+    usage = past.get(task.id)
+    return usage.wall_s if usage else math.inf
+
+
+def past_usages(tasks: Iterable[Task], batch: Batch, cache: Cache | None) -> dict[str, Usage]:
+    """What tasks took before, by the journal and the cache: what is known, by their ids."""
+    past: dict[str, Usage] = {}
+    for task in tasks:
+        usage = _journalled_usage(task)
+        if usage is None and cache:
+            usage = cache.past_usage(task.plan, batch.dependencies[task.plan.view])
+        if usage:
+            past[task.id] = usage
+    return past
+
+
+def _journalled_usage(task: Task) -> Usage | None:
+    """What the newest result of a task took that tells."""
+    for record in (task.record, *reversed(task.earlier)):
+        if record and record.result.tells_time:
+            return record.result.usage
+    return None
 
 
 # --- From waiting to finished ---------------------------------------------------------------------
@@ -8366,6 +8520,7 @@ class Runner:
         self.recorder = Recorder(journal, self._give_up)
         self.files = AttemptFiles(directory)
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
+        self.past: PastUsages = {}
         self.cached: CachedResults | None = None
         if cache:
             self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
@@ -8406,10 +8561,21 @@ class Runner:
         loads: list[list[TaskHit]] = []
         if self.cached and not again:
             missing, loads = await self._ask_cache(self.cached, missing)
+        held = [each.task for hits in loads for each in hits]
+        self.past = await self._look_up_past([*missing, *held])
+        ordered = in_order(missing, self.batch.header.scheduler, self.past)
         # Loads come first: many results may wait for one.
-        ordered = in_order(missing, self.batch.header.scheduler)
-        waiting = itertools.chain(map(self._loading, loads), map(self._proving, ordered))
+        waiting = itertools.chain(map(self._loading, loads), self._waiting(ordered))
         await self.scheduler.run(waiting)
+
+    async def _look_up_past(self, tasks: Sequence[Task]) -> PastUsages:
+        """What these tasks took before, of those for which it matters."""
+        import asyncio
+
+        if self.batch.header.scheduler != "history":
+            tasks = [task for task in tasks if task.plan.granularity is Granularity.THEORY]
+        cache = self.cached.cache if self.cached else None
+        return await asyncio.to_thread(past_usages, tasks, self.batch, cache)
 
     async def _ask_cache(
         self, cached: CachedResults, tasks: Iterable[Task]
@@ -8433,8 +8599,22 @@ class Runner:
                 missing.append(task)
         return missing, list(held.values())
 
+    def _waiting(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
+        """The work on these tasks, in their order; those that may share processes wait as one."""
+        for group in groups_to_share(tasks, self.batch.provers, self.past):
+            if len(group) > 1:
+                yield self._sharing(group)
+            else:
+                yield self._proving(group[0])
+
     def _proving(self, task: Task) -> Waiting:
         return Waiting(task.plan.limits, lambda: self._work(self._prove(task)))
+
+    def _sharing(self, tasks: Sequence[Task]) -> Waiting:
+        return Waiting(tasks[0].plan.limits, lambda: self._work(self._share(tasks)))
+
+    def _proving_part(self, tasks: Sequence[Task]) -> Waiting:
+        return Waiting(tasks[0].plan.limits, lambda: self._work(self._prove_part(tasks)))
 
     def _loading(self, hits: list[TaskHit]) -> Waiting:
         return Waiting(hits[0].task.plan.limits, lambda: self._work(self._load(hits)))
@@ -8463,6 +8643,36 @@ class Runner:
             self.cached.keep(run, result)
         return outcome
 
+    async def _share(self, tasks: Sequence[Task]) -> Outcome:
+        """Prove tasks in as many processes as there is room for now: in this room, and beside."""
+        more_places = self.scheduler.room.places(tasks[0].plan.limits)
+        own, *others = parts_to_share(tasks, 1 + more_places, self.past)
+        self.scheduler.add(map(self._proving_part, others))
+        return await self._prove_part(own)
+
+    async def _prove_part(self, tasks: Sequence[Task]) -> Outcome:
+        """One attempt at tasks in one process; those without an answer run alone after that."""
+        import asyncio
+
+        if len(tasks) == 1:
+            return await self._prove(tasks[0])
+        shared = self.prover_runs.sharing(tasks)
+        for task in tasks:
+            if task.attempts:
+                await asyncio.to_thread(self.files.set_aside, task)
+        budget = SharedBudget(self.executor, shared.job)
+        outcome = await budget.beside(self.prover_runs.run(shared.runs[0]))
+        results = await asyncio.to_thread(read_shared_results, shared, outcome, budget.is_met)
+        await asyncio.to_thread(self.files.put_away, shared, results)
+        job = shared.job
+        for run, result in zip(shared.runs, results):
+            self.recorder.record(Finished(run.plan.id, job.id, job.attempt, result))
+            if self.cached:
+                self.cached.keep(run, result)
+        alone = [task for task in tasks if task.runs_alone]
+        self.scheduler.add(map(self._proving, alone))
+        return outcome
+
     async def _load(self, hits: list[TaskHit]) -> Outcome:
         """Load a theory without proving: if the prover takes its text the hits on it count.
 
@@ -8479,10 +8689,12 @@ class Runner:
         await asyncio.to_thread(remove_outputs, run.outputs)
         if load:
             await cached.keep_load(run, load)
-        # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
+        missing: list[Task] = []
         for task, hit in hits:
             if not load or not await cached.restore(task, hit.after_load(load)):
-                self.scheduler.add([self._proving(task)])
+                missing.append(task)
+        # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
+        self.scheduler.add(self._waiting(missing))
         return outcome
 
     def _give_up(self, error: Exception) -> None:
@@ -8610,6 +8822,226 @@ class Recorder:
             self._flushing = None
 
 
+# --- Shared processes -----------------------------------------------------------------------------
+
+SHARED = "~shared"  # behind the id of its first task: the id of a job that serves several
+# What a shared process may take: so many times what it took to load, and so long beside.
+BUDGET_LOADS = 2
+BUDGET_S = 60.0
+PAUSE_S = 1.0  # a prover that says nothing for so long has got to proving
+
+
+def groups_to_share(
+    tasks: Sequence[Task], provers: Mapping[str, Prover], past: PastUsages
+) -> Iterator[list[Task]]:
+    """Tasks in their order, those that may share processes together: where their first one is."""
+    groups: dict[Hashable, list[Task]] = {}
+    for task in tasks:
+        if may_share(task, provers, past):
+            groups.setdefault(_sharing_key(task.plan), []).append(task)
+    for task in tasks:
+        if may_share(task, provers, past):
+            group = groups.pop(_sharing_key(task.plan), None)
+            if group:
+                yield group
+        else:
+            yield [task]
+
+
+def _sharing_key(plan: Plan) -> Hashable:
+    """What tasks must have in common to share a process."""
+    return (plan.entry, plan.view, plan.prove, plan.limits)
+
+
+def may_share(task: Task, provers: Mapping[str, Prover], past: PastUsages) -> bool:
+    """Whether a task may be proven in one process with others."""
+    plan = task.plan
+    if plan.granularity is not Granularity.THEORY or task.runs_alone:
+        return False
+    # Without phases nobody knows when the theory is loaded. And to ask for a lemma that Tamarin
+    # makes itself would add a warning to the results of all others.
+    if not tells_phases(provers[plan.prover]) or is_generated(plan):
+        return False
+    usage = past.get(task.id)
+    return usage is None or usage.wall_s <= budget_of(usage.load_s or 0.0, plan.limits)
+
+
+def budget_of(load_s: float, limits: Limits) -> float:
+    """For how many seconds a shared process may run that took so long to load its theory."""
+    return min(limits.timeout_s, BUDGET_LOADS * load_s + BUDGET_S)
+
+
+@dataclass
+class _Part:
+    """Tasks that are to share one process."""
+
+    tasks: list[Task] = field(default_factory=list)
+    proofs_s: float = 0.0  # what their proofs are expected to take
+
+
+def parts_to_share(tasks: Sequence[Task], places: int, past: PastUsages) -> list[list[Task]]:
+    """Tasks in parts of about equal times, one for each place, each to be proven in one process.
+
+    There are more parts than places where fewer would not keep to their budget.
+    """
+    usages = [past[task.id] for task in tasks if task.id in past]
+    known = list(map(_proof_seconds, usages))
+    mean_s = sum(known) / max(1, len(known))
+    load_s = max((usage.load_s or 0.0 for usage in usages), default=0.0)
+    most_s = budget_of(load_s, tasks[0].plan.limits) - load_s
+
+    def expected_s(task: Task) -> float:
+        return _proof_seconds(past[task.id]) if task.id in past else mean_s
+
+    parts = [_Part() for _ in range(min(places, len(tasks)))]
+    for task in sorted(tasks, key=expected_s, reverse=True):
+        part = min(parts, key=lambda part: (part.proofs_s, len(part.tasks)))
+        if part.tasks and part.proofs_s + expected_s(task) > most_s:
+            part = _Part()
+            parts.append(part)
+        part.tasks.append(task)
+        part.proofs_s += expected_s(task)
+    return [part.tasks for part in parts]
+
+
+def _proof_seconds(usage: Usage) -> float:
+    """What a proof took without the load of its theory, where that is known."""
+    return usage.wall_s - (usage.load_s or 0.0)
+
+
+class SharedBudget:
+    """Ends a shared process that takes so long that its tasks had better run alone.
+
+    A prover prints its summary in the end: what one of them takes too long, all of them lose.
+    """
+
+    def __init__(self, executor: Executor, job: Job) -> None:
+        self.is_met = False
+        self._executor = executor
+        self._job = job
+        self._log_size = -1
+        self._log_grew_s = 0.0  # when it was seen to be longer: seconds from the start
+
+    async def beside(self, work: Awaitable[Outcome]) -> Outcome:
+        """Await the process, and hold it to its budget meanwhile."""
+        import asyncio
+
+        watch = asyncio.ensure_future(self._watch())
+        try:
+            return await work
+        finally:
+            watch.cancel()
+
+    async def _watch(self) -> None:
+        import asyncio
+
+        budget_s = math.inf
+        while not self.is_met:
+            await asyncio.sleep(PAUSE_S)
+            live = self._executor.live.get(self._job.id)
+            if live is None:  # it has not begun, or has ended
+                continue
+            # By its own clock, which stands still while it is held.
+            age_s = time.monotonic() - live.started
+            if budget_s == math.inf and self._has_loaded(age_s):
+                budget_s = budget_of(self._log_grew_s, self._job.limits)
+            if age_s >= budget_s:
+                self.is_met = True
+                reason = f"it met its budget of {budget_s:.3g} s"
+                self._executor.stop(self._job.id, reason)
+
+    def _has_loaded(self, age_s: float) -> bool:
+        """Whether it has said that the sources are computed, and nothing since the last look."""
+        size = _size_of(self._job.stderr)
+        if size != self._log_size:
+            self._log_size = size
+            self._log_grew_s = age_s
+            return False
+        return phase(self._job.stderr) == PROVING
+
+
+def _size_of(path: str) -> int:
+    """The size of a file; 0 of one that can't be looked at."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+class SharedRun(NamedTuple):
+    """One run of a prover for several tasks."""
+
+    job: Job
+    outputs: Outputs  # where the prover leaves its files
+    runs: Sequence[ProverRun]  # of each task, with its own outputs
+
+
+def read_shared_results(shared: SharedRun, outcome: Outcome, over_budget: bool) -> list[Result]:
+    """What came of each task of a shared process, the files of each settled and on disk.
+
+    What has no verdict runs alone: only a process of its own can tell why. `over_budget`: that it
+    was stopped for this, and not with the batch. Raises OSError on a full disk, StorageError.
+    """
+    outputs = shared.outputs
+    try:
+        output = read_output(outputs.stdout, outputs.stderr)
+    except OSError as error:
+        output = ProverOutput()
+        reason = f"its output can't be read: {error.strerror}"
+        outcome = outcome._replace(status=Status.FAILED, reason=reason)
+    was_stopped = outcome.status is Status.INTERRUPTED and not over_budget
+    results: list[Result] = []
+    for run in shared.runs:
+        result = judge(run.plan, outcome, output, outputs.proof)
+        result = replace(result, shared_by=len(shared.runs))
+        if result.status is Status.COMPLETED:
+            result = _with_own_files(shared, run, result, output)
+        elif result.status is Status.FAILED and is_full(os.path.dirname(outputs.proof)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), outputs.proof)
+        if result.status is not Status.COMPLETED and not was_stopped:
+            result = run_alone(result)
+        results.append(result)
+    return results
+
+
+def _with_own_files(
+    shared: SharedRun, run: ProverRun, result: Result, output: ProverOutput
+) -> Result:
+    """The result of a task, with copies of what its process left, the traces of its lemma alone.
+
+    Raises OSError on a full disk, StorageError.
+    """
+    try:
+        for source, target in zip(shared.outputs, run.outputs):
+            remove_file(target)
+            with suppress(FileNotFoundError):  # no prover writes all of them
+                copy_file(source, target)
+        keep_outputs(run.plan, result, run.outputs, output)
+        flush_evidence(run.outputs)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        remove_outputs(run.outputs)
+        reason = f"its files can't be kept: {error.strerror}"
+        return replace(result, status=Status.FAILED, reason=reason)
+    return result
+
+
+def run_alone(result: Result) -> Result:
+    """What is said of a task whose shared process gave it no verdict: nothing about the task."""
+    reason = f"runs alone: in a process shared by {result.shared_by:,}, {result.reason}"
+    return Result(
+        Status.INTERRUPTED,
+        trait=result.trait,
+        exit=result.exit,
+        usage=result.usage,
+        shared_by=result.shared_by,
+        runs_alone=True,
+        reason=reason,
+        at=result.at,
+    )
+
+
 # --- Provers at work ------------------------------------------------------------------------------
 
 
@@ -8641,6 +9073,19 @@ class ProverRuns:
         """The next attempt at a task."""
         return self._prepare(task.plan, task.id, task.attempts + 1, (task.id,))
 
+    def sharing(self, tasks: Sequence[Task]) -> SharedRun:
+        """The next attempt at several tasks, which may share a process, in one."""
+        first = tasks[0].plan
+        attempt = max(task.attempts for task in tasks) + 1
+        ids = tuple(task.id for task in tasks)
+        others = [task.plan.lemma for task in tasks[1:]]
+        own = self._prepare(first, first.id + SHARED, attempt, ids, others)
+        runs: list[ProverRun] = []
+        for task in tasks:
+            outputs = result_files(self.directory, task.id)
+            runs.append(own._replace(plan=task.plan, outputs=outputs))
+        return SharedRun(own.job, own.outputs, runs)
+
     def loading(self, task: Task) -> ProverRun:
         """Loading a task's theory without proving: it serves no task by itself."""
         inputs = self.batch.dependencies[task.plan.view]
@@ -8649,14 +9094,20 @@ class ProverRuns:
         return self._prepare(plan, f"{task.id}~load", 1, task_ids=())
 
     def _prepare(
-        self, plan: Plan, job_id: str, attempt: int, task_ids: tuple[str, ...]
+        self,
+        plan: Plan,
+        job_id: str,
+        attempt: int,
+        task_ids: tuple[str, ...],
+        others: Sequence[str] = (),
     ) -> ProverRun:
+        """`others`: the lemmas that it proves beside that of the plan."""
         prover = self.batch.provers[plan.prover]
         outputs = result_files(self.directory, job_id)
         job = Job(
             id=job_id,
             attempt=attempt,
-            command=prover_command(prover, plan, outputs),
+            command=prover_command(prover, plan, outputs, others),
             cwd=plan.cwd,
             env=self._environments[prover.alias],
             limits=plan.limits,
@@ -8675,8 +9126,11 @@ class ProverRuns:
         changed = await changed_input(run.plan, run.inputs)
         if changed:
             return Outcome(Status.INTERRUPTED, reason=changed)
+        began = time.time()
         on_start = functools.partial(self.recorder.record_start, run.job)
         outcome = await self.executor.run(run.job, on_start)
+        load_s = load_seconds(run.job.stderr, began, outcome.usage.wall_s)
+        outcome = outcome._replace(usage=replace(outcome.usage, load_s=load_s))
         # Once more: it may have read a file before or after an edit.
         changed = await changed_input(run.plan, run.inputs)
         if changed:
@@ -8876,6 +9330,11 @@ class AttemptFiles:
         for task in batch.withdrawn.values():
             if task.id in present:
                 self.set_aside(task)
+        for stem in present:
+            first_id = stem.removesuffix(SHARED)
+            if first_id != stem:
+                first = batch.tasks.get(first_id)
+                self._move_away(stem, first.attempts if first else 0)
         for task in batch.tasks.values():
             if task.record is None:
                 if task.id in present:
@@ -8893,6 +9352,18 @@ class AttemptFiles:
     def set_aside(self, task: Task) -> None:
         """Make room for another attempt at a task. Raises OSError."""
         self._move_away(task.id, task.record.attempt if task.record else task.attempts)
+
+    def put_away(self, shared: SharedRun, results: Iterable[Result]) -> None:
+        """Take away what a shared process left: each result has copies. Raises OSError.
+
+        Its logs are kept where they may tell why there are tasks without one.
+        """
+        if all(result.status is Status.COMPLETED for result in results):
+            remove_outputs(shared.outputs)
+            return
+        for path in (shared.outputs.proof, shared.outputs.trace_json, shared.outputs.trace_dot):
+            remove_file(path)
+        self._move_away(shared.job.id, shared.job.attempt)
 
     def earlier_outputs(self, task: Task) -> Outputs | None:
         """Where the files of the task's newest replaced result are; they may be right once more."""
@@ -11524,6 +11995,7 @@ class Recheck:
             prove=False,
             assumes=(),
             # The text was made for this check: no other result is of it.
+            granularity=Granularity.LEMMA,
             theory_digest="",
             expect=task.verdict,
             key=self._key(task.plan, text),
@@ -15366,7 +15838,14 @@ def add_run_command(commands: argparse._SubParsersAction[Parser]) -> None:
         choices=SCHEDULERS,
         default="",
         help="which waiting task starts first: in file order (fifo), the smallest (sjf) or largest "
-        "(ljf) by cores and memory",
+        "(ljf) by cores and memory, or what took longest before (history)",
+    )
+    parser.add_argument(
+        "--granularity",
+        choices=tuple(map(str, Granularity)),
+        default="",
+        help="one process for each lemma, or shared ones for those of a theory, which is then "
+        "loaded once for many (instead of what the recipe says)",
     )
     add_running_arguments(parser)
 
@@ -16772,7 +17251,8 @@ def show_cache(cache: Cache) -> None:
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
     recipe = Recipe(args.recipe)
-    options = replace(asked_options(args), scheduler=args.scheduler)
+    asked = asked_options(args)
+    options = replace(asked, scheduler=args.scheduler, granularity=args.granularity)
     directory = args.output or recipe_results(recipe)
     return run_recipe(recipe, options, directory, args, args.fresh)
 
