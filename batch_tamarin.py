@@ -8838,32 +8838,38 @@ def groups_to_share(
     groups: dict[Hashable, list[Task]] = {}
     for task in tasks:
         if may_share(task, provers, past):
-            groups.setdefault(_sharing_key(task.plan), []).append(task)
+            groups.setdefault(sharing_key(task.plan), []).append(task)
     for task in tasks:
         if may_share(task, provers, past):
-            group = groups.pop(_sharing_key(task.plan), None)
+            group = groups.pop(sharing_key(task.plan), None)
             if group:
                 yield group
         else:
             yield [task]
 
 
-def _sharing_key(plan: Plan) -> Hashable:
+def sharing_key(plan: Plan) -> Hashable:
     """What tasks must have in common to share a process."""
     return (plan.entry, plan.view, plan.prove, plan.limits)
 
 
 def may_share(task: Task, provers: Mapping[str, Prover], past: PastUsages) -> bool:
-    """Whether a task may be proven in one process with others."""
+    """Whether a task is to be proven in one process with others."""
+    if task.plan.granularity is not Granularity.THEORY:
+        return False
+    return could_share(task, provers, past.get(task.id))
+
+
+def could_share(task: Task, provers: Mapping[str, Prover], past: Usage | None) -> bool:
+    """Whether a task could, if it was wanted; `past`: what it took before."""
     plan = task.plan
-    if plan.granularity is not Granularity.THEORY or task.runs_alone:
+    if task.runs_alone:
         return False
     # Without phases nobody knows when the theory is loaded. And to ask for a lemma that Tamarin
     # makes itself would add a warning to the results of all others.
     if not tells_phases(provers[plan.prover]) or is_generated(plan):
         return False
-    usage = past.get(task.id)
-    return usage is None or usage.wall_s <= budget_of(usage.load_s or 0.0, plan.limits)
+    return past is None or past.wall_s <= budget_of(past.load_s or 0.0, plan.limits)
 
 
 def budget_of(load_s: float, limits: Limits) -> float:
@@ -10125,13 +10131,16 @@ def _totals(batch: Batch) -> Json:
     results = [task.result for task in tasks if task.result]
     times = [result.usage.wall_s for result in results]
     peaks = [result.usage.peak_mb for result in results]
+    # A process that served several tasks is counted once.
+    time_shares = [result.wall_share_s for result in results]
+    peak_shares = [result.usage.peak_mb / result.shared_by for result in results]
     successes = sum(result.status in _SUCCESSES for result in results)
     totals: Json = {"total_tasks": len(tasks), "total_successes": successes}
     totals["total_failures"] = len(results) - successes
     totals["total_cache_hit"] = sum(result.cached for result in results)
     # In a damaged journal numbers may be so large that a sum is infinite, which is no JSON.
-    totals["total_runtime"] = min(sum(times), sys.float_info.max)
-    totals["total_memory"] = min(sum(peaks), sys.float_info.max)
+    totals["total_runtime"] = min(sum(time_shares), sys.float_info.max)
+    totals["total_memory"] = min(sum(peak_shares), sys.float_info.max)
     totals["max_runtime"] = max(times, default=0.0)
     totals["max_memory"] = max(peaks, default=0.0)
     return totals
@@ -10515,12 +10524,13 @@ class Row(NamedTuple):
 
     @property
     def shared_by(self) -> int:
-        """How many tasks its job served: its time and memory are theirs together."""
-        record = self.task.record
-        started = self.task.started
-        if record and started and started.attempt == record.attempt:
-            return max(1, len(started.ids))
-        return 1
+        """How many tasks its process served: its time and memory are theirs together."""
+        return self.result.shared_by
+
+    @property
+    def sharing(self) -> str:
+        """`shared by 5`; "" of a result that was measured alone."""
+        return f"shared by {self.shared_by:,}" if self.shared_by > 1 else ""
 
 
 def rows_of(tasks: Iterable[Task], closure: Closure, older: Collection[str] = ()) -> Iterator[Row]:
@@ -10893,9 +10903,12 @@ NOISE = {"steps": 0, "seconds": 1}
 
 def proof_cost(result: Result) -> dict[str, float]:
     """What a proof took, by the words of the report: a new measure is one more entry."""
-    # A log has nothing but the prover's own time: that is what can be compared.
-    seconds = result.prover_s or result.usage.wall_s
-    return {"steps": result.steps or 0, "seconds": seconds}
+    costs: dict[str, float] = {"steps": result.steps or 0}
+    # Of a shared process nobody knows what each proof took.
+    if result.shared_by == 1:
+        # A log has nothing but the prover's own time: that is what can be compared.
+        costs["seconds"] = result.prover_s or result.usage.wall_s
+    return costs
 
 
 def _changed_costs(
@@ -10921,7 +10934,8 @@ class _Growth(NamedTuple):
 
 def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) -> Iterator[_Growth]:
     for what, cost in proof_cost(result).items():
-        before = max(proof_cost(old)[what] for old in earlier)
+        known = [costs[what] for costs in map(proof_cost, earlier) if what in costs]
+        before = max(known, default=0)
         matters = cost - before > NOISE[what]
         if before and matters and cost > before * tolerance:
             yield _Growth(what, before, cost)
@@ -12244,6 +12258,8 @@ def _notes(row: Row) -> Iterator[str]:
     if result.cached:
         day = _day(result.ran)
         yield f"cached {day}".rstrip()
+    if row.sharing:
+        yield row.sharing
 
 
 def _day(at: str) -> str:
@@ -12291,6 +12307,57 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
             f"more:  raise {printable(limits)} ({printable(recipe)}) and run it again: "
             "only what met its limit runs again"
         )
+    cost = cost_of_loading(batch, tasks)
+    if cost.is_worth_sharing:
+        loading = duration(cost.loading_s)
+        took = duration(cost.took_s)
+        saved = duration(cost.saved_s)
+        yield (
+            f"faster: loading theories took {loading} of {took}; --granularity theory (in the "
+            f'recipe: "granularity": "theory") would have saved about {saved} of it'
+        )
+
+
+class LoadingCost(NamedTuple):
+    """What processes of one lemma each took together, in seconds."""
+
+    took_s: float
+    loading_s: float  # how much of it they loaded theories
+    saved_s: float  # how much less that would have been in shared processes
+
+    @property
+    def is_worth_sharing(self) -> bool:
+        """Whether they did little else, and it is worth a word."""
+        return self.loading_s > self.took_s / 2 and self.saved_s >= 1
+
+
+def cost_of_loading(batch: Batch, tasks: Iterable[Task]) -> LoadingCost:
+    """What was measured of the tasks that ran in this batch, in a process of their own."""
+    took_s = 0.0
+    groups: dict[Hashable, list[float]] = {}  # how long those took to load that could share
+    places: dict[Hashable, int] = {}
+    loading_s = 0.0
+    room = Room(batch.header.limits.cores, batch.header.limits.memory_mb)
+    for task in tasks:
+        result = task.result
+        if result is None or result.cached or not result.tells_time:
+            continue
+        took_s += result.usage.wall_s
+        load_s = result.usage.load_s
+        if load_s is None:
+            continue
+        loading_s += load_s
+        if could_share(task, batch.provers, result.usage):
+            key = sharing_key(task.plan)
+            groups.setdefault(key, []).append(load_s)
+            places[key] = room.places(task.plan.limits)
+    saved_s = 0.0
+    for key, loads in groups.items():
+        # The room is for all theories: each has a part of it at least.
+        processes = max(1, places[key] // len(groups))
+        if processes < len(loads):
+            saved_s += sum(loads) * (1 - processes / len(loads))
+    return LoadingCost(took_s, loading_s, saved_s)
 
 
 def _telling_log(directory: str, job: str) -> str:
@@ -12509,9 +12576,18 @@ def _chosen_rows(rows: Sequence[Row]) -> Sequence[Row]:
 
 
 def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
-    """When tasks ran, of those that did in this batch and have ended."""
+    """When tasks ran, of those that did in this batch and have ended.
+
+    A process that served several is told once, as that of the first.
+    """
+    told: set[Started] = set()
     for row in rows:
         result = row.result
+        started = row.task.started
+        if row.shared_by > 1 and started:
+            if started in told:
+                continue
+            told.add(started)
         # A cached result's figures are of another batch.
         if result.at and not result.cached:
             ended = instant(result.at)
@@ -12879,8 +12955,7 @@ def _remarks(row: Row) -> str:
     remarks += [_shortened(f"warning: {warning}") for warning in result.warnings]
     if result.cached:
         remarks.append(f"cached {_day(result.ran)}".rstrip())
-    if row.shared_by > 1:
-        remarks.append(f"shared by {row.shared_by:,}")
+    remarks.append(row.sharing)
     return "; ".join(filter(None, remarks))
 
 
@@ -12985,7 +13060,7 @@ def _share_as_expected(rows: Sequence[Row]) -> str:
 
 def _sum_of_times(rows: Iterable[Row]) -> str:
     """Their seconds; a job that served several tasks is counted once."""
-    total = sum(row.result.usage.wall_s / row.shared_by for row in rows)
+    total = sum(row.result.wall_share_s for row in rows)
     return f"{total:,.1f}"
 
 
@@ -13081,6 +13156,8 @@ def _compared_cells(row: Row | None) -> list[str]:
     told = row.told
     if row.task.misses_expectation:
         told = f"{row.outcome}, {NOT_AS_EXPECTED}"
+    if row.sharing:
+        told += f", {row.sharing}"
     return [told, _told_seconds(row), _told_memory(row)]
 
 
@@ -13092,9 +13169,9 @@ def _sums_where_all_answered(
     lemmas = plural(len(common), "lemma")
     yield f"all, where each answered: {lemmas}"
     for alias in provers:
-        usages = [line[alias].result.usage for line in common]
-        seconds = sum(usage.wall_s for usage in usages)
-        peak_mb = max((usage.peak_mb for usage in usages), default=0)
+        results = [line[alias].result for line in common]
+        seconds = sum(result.wall_share_s for result in results)
+        peak_mb = max((result.usage.peak_mb for result in results), default=0)
         yield from ("", f"{seconds:,.2f}", f"{peak_mb:,.0f}")
 
 
@@ -13848,7 +13925,8 @@ class Html(Writer):
         """A bar of a timeline from `began` to `ended`, `top` pixels from its upper edge."""
         took_s = span.ended - span.began
         took = duration(took_s)
-        told = self.escape(f"{span.row.task.id}: {span.row.told}, {took}")
+        words = filter(None, [span.row.told, took, span.row.sharing])
+        told = self.escape(f"{span.row.task.id}: {', '.join(words)}")
         # Of a batch that took no time at all, too, there are shares.
         whole_s = ended - began or 1
         left = (span.began - began) / whole_s
@@ -13978,6 +14056,7 @@ def _csv_object(row: Row) -> Json:
     told.update(encode(row.result))
     told["assuming"] = [str(each) for each in row.assuming]
     told["on_older_text"] = "yes" if row.on_older_text else ""
+    told["shared_by"] = row.shared_by
     told["directory"] = row.directory
     return told
 
@@ -14051,6 +14130,7 @@ def _json_object(row: Row) -> Json:
     told["attempts"] = row.task.attempts
     told["limits"] = encode(row.limits)
     told["result"] = encode(row.task.result)
+    told["shared_by"] = row.shared_by
     told["assuming"] = _assuming_json(row)
     told["on_older_text"] = row.on_older_text
     return told
@@ -14129,9 +14209,9 @@ def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
     closure = Closure(batch.tasks.values())
     entries = recipe_tasks(batch.tasks.values())
     for name, tasks in entries.items():
-        rows = rows_of(tasks, closure)
+        rows = list(rows_of(tasks, closure))
         cases = list(map(_junit_case, rows))
-        time_s = sum(case.time_s or 0 for case in cases)
+        time_s = sum(row.result.wall_share_s for row in rows)
         attributes = {"time": f"{time_s:.3f}"}
         attributes["timestamp"] = header.at[:19]  # JUnit's have no fractions and no zone
         attributes["hostname"] = header.host or "localhost"
@@ -14150,7 +14230,7 @@ def _junit_case(row: Row) -> JUnitCase:
         told = [f"expected {plan.expect}, got {row.told}"]
     if result.reason:
         told.append(result.reason)
-    told += filter(None, result.warnings)
+    told += filter(None, (*result.warnings, row.sharing))
     message = "; ".join(told)
     tag = _junit_tag(row)
     if tag == "system-out":
@@ -14286,6 +14366,7 @@ def _result_json(each: AuditRow) -> Json:
     told["assuming"] = _assuming_json(row)
     told["steps"] = row.result.steps
     told["time_s"] = _seconds(row)
+    told["shared_by"] = row.shared_by
     told["flags"] = row.plan.flags
     told["source"] = each.source
     told["word"] = row.outcome
@@ -14315,7 +14396,8 @@ def _seconds(row: Row) -> float | None:
 
 def _audit_csv(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> Iterator[str]:
     """Results, then findings; a column that one of them has not is empty there."""
-    columns = ["theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "source"]
+    columns = ["theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "shared_by"]
+    columns.append("source")
     columns += ["kind", "message", "note"]
     # The file can be a pinned expectation: findings have no verdict, so that they expect nothing.
     objects = list(map(_result_json, rows))
@@ -14420,6 +14502,8 @@ def _lemmas_table(rows: Iterable[AuditRow]) -> Table:
         plan = row.plan
         steps = str(row.result.steps or "")
         seconds = str(_seconds(row) or "")
+        if row.sharing:
+            seconds += f" ({row.sharing})"
         table.add_row(plan.theory, plan.lemma, plan.prover, row.told, steps, seconds)
     return table
 
@@ -15074,6 +15158,7 @@ class Progress:
         self.quiet: bool = args.quiet
         self.debug: bool = args.debug
         self.silent: bool = args.progress == "none"
+        self._told_shared_end = ("", 0)  # the last job, and its attempt
         self.screen: Screen | None = None
         if draws_block(args.progress, args.quiet):
             self.screen = Screen(self.block)
@@ -15102,8 +15187,16 @@ class Progress:
             return
         if isinstance(event, Started) and self.debug:
             self._tell_start(event)
-        if isinstance(event, Finished):
+        if isinstance(event, Finished) and event.result.runs_alone:
+            self._tell_shared_end(event)
+        elif isinstance(event, Finished):
             self._tell_end(self.batch.tasks[event.id])
+
+    def _tell_shared_end(self, event: Finished) -> None:
+        """Say, once for all tasks of a shared process, why they run alone."""
+        if (event.job, event.attempt) != self._told_shared_end:
+            self._told_shared_end = (event.job, event.attempt)
+            say(f"{event.job}: {event.result.reason}")
 
     def _tell_start(self, start: Started) -> None:
         """Say which command began."""
@@ -15142,7 +15235,7 @@ class Progress:
         ran_s: dict[str, float] = {}
         for job in jobs:
             for task_id in job.task_ids:
-                ran_s[task_id] = job.elapsed_s
+                ran_s[task_id] = job.elapsed_s / len(job.task_ids)
         return self.tally.forecast(ran_s, len(jobs))
 
     def block(self, columns: int, rows: int) -> list[str]:
@@ -15204,6 +15297,8 @@ def result_facts(task: Task) -> str:
         facts.append(plural(result.steps, "step"))
     facts.append(duration(result.usage.wall_s))
     facts.append(f"{result.usage.peak_mb:,.0f} MB")
+    if result.shared_by > 1:
+        facts.append(f"shared by {result.shared_by:,}")
     text = f"({', '.join(facts)})"
     if task.misses_expectation:
         text += f" (expected {task.plan.expect}!)"
@@ -15294,7 +15389,7 @@ class Tally:
         """Count what a final task took."""
         if task.result is None:
             return
-        seconds = task.result.usage.wall_s
+        seconds = task.result.wall_share_s
         self._all_times.add(seconds)
         self._entry_times.setdefault(task.plan.entry, Times()).add(seconds)
 
@@ -15385,6 +15480,7 @@ class RunningJob(NamedTuple):
         return {
             "id": self.id,
             "lemma": self.lemma,
+            "tasks": list(self.task_ids),
             "elapsed_s": self.elapsed_s,
             "limits": encode(self.limits),
             "memory_mb": self.memory_mb,
