@@ -6186,6 +6186,8 @@ class _Planner:
         self.recipe = recipe
         self.provers = provers
         self.granularity = granularity
+        self._warn = warn
+        self._warned_of: set[str] = set()  # aliases of provers
         self.limits = JobLimits(limits, warn)
         self.lemmas = LemmaSelection(recipe, provers)
         self.dependencies = DependencyFinder(recipe, provers)
@@ -6247,13 +6249,27 @@ class _Planner:
             key=key,
             lemma_key=lemma_key,
             theory_digest=share(theory_digest),
-            granularity=self._granularity(entry),
+            granularity=self._granularity(entry, choice.alias),
         )
 
-    def _granularity(self, entry: RecipeEntry) -> Granularity:
-        """Of an entry: what the command line says, else the entry, else the recipe's `config`."""
+    def _granularity(self, entry: RecipeEntry, alias: str) -> Granularity:
+        """What the command line says, else the entry, else the recipe's `config`.
+
+        THEORY only where the prover tells when it has loaded a theory.
+        """
         default = self.recipe.config.get("granularity", Granularity.LEMMA)
-        return Granularity(self.granularity or entry.granularity or default)
+        wanted = Granularity(self.granularity or entry.granularity or default)
+        prover = self.provers[alias]
+        if wanted is Granularity.LEMMA or tells_phases(prover):
+            return wanted
+        if alias not in self._warned_of:
+            self._warned_of.add(alias)
+            version = f"{prover.flavour} {prover.version or 'of unknown version'}"
+            self._warn(
+                f"prover '{alias}' ({version}) is not known to say when it has loaded a theory: "
+                "each of its lemmas has a process of its own"
+            )
+        return Granularity.LEMMA
 
     def _unreadable(
         self, entry: RecipeEntry, unread: UnreadLemmas, prefix: str, argument: str
@@ -8601,7 +8617,7 @@ class Runner:
 
     def _waiting(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
         """The work on these tasks, in their order; those that may share processes wait as one."""
-        for group in groups_to_share(tasks, self.batch.provers, self.past):
+        for group in groups_to_share(tasks, self.past):
             if len(group) > 1:
                 yield self._sharing(group)
             else:
@@ -8831,16 +8847,14 @@ BUDGET_S = 60.0
 PAUSE_S = 1.0  # a prover that says nothing for so long has got to proving
 
 
-def groups_to_share(
-    tasks: Sequence[Task], provers: Mapping[str, Prover], past: PastUsages
-) -> Iterator[list[Task]]:
+def groups_to_share(tasks: Sequence[Task], past: PastUsages) -> Iterator[list[Task]]:
     """Tasks in their order, those that may share processes together: where their first one is."""
     groups: dict[Hashable, list[Task]] = {}
     for task in tasks:
-        if may_share(task, provers, past):
+        if is_to_share(task, past):
             groups.setdefault(sharing_key(task.plan), []).append(task)
     for task in tasks:
-        if may_share(task, provers, past):
+        if is_to_share(task, past):
             group = groups.pop(sharing_key(task.plan), None)
             if group:
                 yield group
@@ -8853,21 +8867,18 @@ def sharing_key(plan: Plan) -> Hashable:
     return (plan.entry, plan.view, plan.prove, plan.limits)
 
 
-def may_share(task: Task, provers: Mapping[str, Prover], past: PastUsages) -> bool:
+def is_to_share(task: Task, past: PastUsages) -> bool:
     """Whether a task is to be proven in one process with others."""
     if task.plan.granularity is not Granularity.THEORY:
         return False
-    return could_share(task, provers, past.get(task.id))
+    return could_share(task, past.get(task.id))
 
 
-def could_share(task: Task, provers: Mapping[str, Prover], past: Usage | None) -> bool:
-    """Whether a task could, if it was wanted; `past`: what it took before."""
+def could_share(task: Task, past: Usage | None) -> bool:
+    """Whether a task could, if that was wanted; `past`: what it took before, in its own process."""
     plan = task.plan
-    if task.runs_alone:
-        return False
-    # Without phases nobody knows when the theory is loaded. And to ask for a lemma that Tamarin
-    # makes itself would add a warning to the results of all others.
-    if not tells_phases(provers[plan.prover]) or is_generated(plan):
+    # To ask for a lemma that Tamarin makes itself would add a warning to the results of all others.
+    if task.runs_alone or is_generated(plan):
         return False
     return past is None or past.wall_s <= budget_of(past.load_s or 0.0, plan.limits)
 
@@ -12334,30 +12345,33 @@ class LoadingCost(NamedTuple):
 def cost_of_loading(batch: Batch, tasks: Iterable[Task]) -> LoadingCost:
     """What was measured of the tasks that ran in this batch, in a process of their own."""
     took_s = 0.0
-    groups: dict[Hashable, list[float]] = {}  # how long those took to load that could share
-    places: dict[Hashable, int] = {}
     loading_s = 0.0
-    room = Room(batch.header.limits.cores, batch.header.limits.memory_mb)
+    groups: dict[Hashable, list[Task]] = {}
     for task in tasks:
         result = task.result
         if result is None or result.cached or not result.tells_time:
             continue
         took_s += result.usage.wall_s
-        load_s = result.usage.load_s
-        if load_s is None:
-            continue
-        loading_s += load_s
-        if could_share(task, batch.provers, result.usage):
-            key = sharing_key(task.plan)
-            groups.setdefault(key, []).append(load_s)
-            places[key] = room.places(task.plan.limits)
+        loading_s += result.usage.load_s or 0.0
+        # What was to share and did not would not do so another time.
+        could_have = task.plan.granularity is Granularity.LEMMA and could_share(task, result.usage)
+        if could_have and tells_phases(batch.provers[task.plan.prover]):
+            groups.setdefault(sharing_key(task.plan), []).append(task)
+    room = Room(batch.header.limits.cores, batch.header.limits.memory_mb)
     saved_s = 0.0
-    for key, loads in groups.items():
-        # The room is for all theories: each has a part of it at least.
-        processes = max(1, places[key] // len(groups))
-        if processes < len(loads):
-            saved_s += sum(loads) * (1 - processes / len(loads))
+    for group in groups.values():
+        # The room is for all theories: each has a part of it, one process at least.
+        processes = max(1, room.places(group[0].plan.limits) // len(groups))
+        saved_s += _saved_seconds(group, processes)
     return LoadingCost(took_s, loading_s, saved_s)
+
+
+def _saved_seconds(tasks: Sequence[Task], processes: int) -> float:
+    """How much less loading so many processes do than one for each of these tasks."""
+    usages = [task.result.usage for task in tasks if task.result]
+    loading_s = sum(usage.load_s or 0.0 for usage in usages)
+    share_left = min(1.0, processes / len(tasks))
+    return loading_s * (1 - share_left)
 
 
 def _telling_log(directory: str, job: str) -> str:
@@ -13286,7 +13300,8 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     if row.task.result:
         yield "used", _told_usage(result.usage)
     if row.shared_by > 1:
-        yield "shared", f"one job served {row.shared_by:,} tasks: the figures are theirs together"
+        told = f"one process proved {row.shared_by:,} lemmas: the figures are theirs together"
+        yield "shared", f"{told}; the command below proves this one alone"
     if result.cached:
         yield "cached", _told_origin(result)
     yield "ended", utc(instant(result.at))
