@@ -12354,8 +12354,10 @@ def cost_of_loading(batch: Batch, tasks: Iterable[Task]) -> LoadingCost:
         took_s += result.usage.wall_s
         loading_s += result.usage.load_s or 0.0
         # What was to share and did not would not do so another time.
-        could_have = task.plan.granularity is Granularity.LEMMA and could_share(task, result.usage)
-        if could_have and tells_phases(batch.provers[task.plan.prover]):
+        is_apart = task.plan.granularity is Granularity.LEMMA
+        prover = batch.provers.get(task.plan.prover)
+        can_share = prover and tells_phases(prover) and could_share(task, result.usage)
+        if result.usage.load_s and is_apart and can_share:
             groups.setdefault(sharing_key(task.plan), []).append(task)
     room = Room(batch.header.limits.cores, batch.header.limits.memory_mb)
     saved_s = 0.0
