@@ -3742,8 +3742,8 @@ def test_a_prover_without_a_log_is_in_no_phase(tmp_path):
     assert bt.phase(str(tmp_path / "none")) == ""
 
 
-CLOSED = "[Theory T] Theory closed\n"
-SATURATED = CLOSED + "[Saturating Sources] Step 1 (Max 5)\n[Saturating Sources] Done\n"
+SAID_CLOSED = "[Theory T] Theory closed\n"
+SAID_DONE = SAID_CLOSED + "[Saturating Sources] Step 1 (Max 5)\n[Saturating Sources] Done\n"
 
 
 @pytest.mark.parametrize(
@@ -3751,10 +3751,10 @@ SATURATED = CLOSED + "[Saturating Sources] Step 1 (Max 5)\n[Saturating Sources] 
     [
         ("", None),
         ("[Theory T] Theory loaded\n", None),
-        (CLOSED, 7),
-        (CLOSED + "[Saturating Sources] Step 2 (Max 5)\n", None),
-        (SATURATED, 7),
-        (SATURATED + "error: no more\n", None),
+        (SAID_CLOSED, 7),
+        (SAID_CLOSED + "[Saturating Sources] Step 2 (Max 5)\n", None),
+        (SAID_DONE, 7),
+        (SAID_DONE + "error: no more\n", None),
     ],
     ids=["silence", "loaded", "closed", "saturating", "saturated", "something else later"],
 )
@@ -3768,7 +3768,7 @@ def test_a_load_ends_when_a_prover_tells_of_it_last(tmp_path, log, load_s):
 def test_a_load_takes_no_longer_than_the_whole_process(tmp_path):
     """The clock of files may be another one than ours."""
     path = tmp_path / "log"
-    path.write_text(SATURATED)
+    path.write_text(SAID_DONE)
     os.utime(path, (107, 107))
     assert bt.load_seconds(str(path), began=100, wall_s=2) == 2
     assert bt.load_seconds(str(path), began=110, wall_s=2) == 0
@@ -4165,8 +4165,12 @@ tamarin_versions.fake = {"command": ["docker", "run", "tamarin"]}
 --- two at once: default_timeout; config.nope
 config.default_timeout = -1
 config.nope = 1
---- an unknown word of the batch: config.granularity; unknown key; allowed: global_max_cores
-config.granularity = "lemma"
+--- an unknown word of the batch: config.hosts; unknown key; allowed: global_max_cores
+config.hosts = ["a"]
+--- an unknown granularity of the batch: config.granularity; must be one of lemma, theory
+config.granularity = "file"
+--- an unknown granularity of a task: tasks.task.granularity; must be one of lemma, theory
+tasks.task.granularity = 1
 --- an unknown word of a task: tasks.task.variants; unknown key; allowed: theory_file
 tasks.task.variants = {}
 --- an expectation of no lemma: expect.onee; did you mean 'one'
@@ -8186,7 +8190,7 @@ def recipe_to_share(lab, body=TOGETHER, count=5, cores=1, **entry):
     lab.recipe(**{"config": config, "resources": resources, **entry})
 
 
-def runs_of(lab):
+def what_ran(lab):
     """What each run of the prover was asked for, sorted."""
     return sorted((lab.path / "runs").read_text().split("\n"))[1:]
 
@@ -8202,7 +8206,7 @@ def outcomes(lab, results="results"):
 def test_the_lemmas_of_a_theory_share_a_process(lab):
     recipe_to_share(lab)
     done = lab.run("run", "recipe.json", code=0)
-    assert runs_of(lab) == [" l0 l1 l2 l3 l4"]
+    assert what_ran(lab) == [" l0 l1 l2 l3 l4"]
     (start,) = lab.events("start")
     assert start["ids"] == [f"t--l{number}--fake" for number in range(5)]
     for task_id, event in lab.finishes().items():
@@ -8218,7 +8222,7 @@ def test_the_lemmas_of_a_theory_share_a_process(lab):
 def test_without_a_word_each_lemma_has_a_process(lab):
     recipe_to_share(lab, count=2, config={"global_max_cores": 1})
     lab.run("run", "recipe.json", code=0)
-    assert runs_of(lab) == [" l0", " l1"]
+    assert what_ran(lab) == [" l0", " l1"]
     assert "shared_by" not in lab.finishes()["t--l0--fake"]
 
 
@@ -8239,7 +8243,7 @@ def test_the_granularity_is_that_of_the_command_line_then_the_entry_then_the_con
     recipe_to_share(lab, count=2, config=config, granularity=entry)
     options = ["--granularity", option] if option else []
     lab.run("run", "recipe.json", *options, code=0)
-    assert runs_of(lab) == {"theory": [" l0 l1"], "lemma": [" l0", " l1"]}[wanted]
+    assert what_ran(lab) == {"theory": [" l0 l1"], "lemma": [" l0", " l1"]}[wanted]
 
 
 @pytest.mark.parametrize("version, shares", [("1.6.1", False), ("1.8.0", True), ("1.10", True)])
@@ -8248,34 +8252,34 @@ def test_provers_that_do_not_tell_of_loading_are_not_shared(lab, version, shares
     path = lab.path / "fake.sh"
     path.write_text(path.read_text().replace("1.11.0", version))
     done = lab.run("run", "recipe.json", code=0)
-    assert runs_of(lab) == ([" l0 l1"] if shares else [" l0", " l1"])
+    assert what_ran(lab) == ([" l0 l1"] if shares else [" l0", " l1"])
     assert ("'fake' (tamarin-prover 1.6.1) is not known to say" in done.stderr) != shares
 
 
 def test_there_are_as_many_shared_processes_as_there_is_room_for(lab):
     recipe_to_share(lab, cores=2)
     lab.run("run", "recipe.json", code=0)
-    assert runs_of(lab) == [" l0 l2 l4", " l1 l3"]
+    assert what_ran(lab) == [" l0 l2 l4", " l1 l3"]
 
 
 def test_lemmas_with_other_limits_share_another_process(lab):
     large = {"name": "l[12]", "resources": {"timeout": 400}}
     recipe_to_share(lab, count=4, lemmas=[{"name": "l[03]"}, large])
     lab.run("run", "recipe.json", code=0)
-    assert runs_of(lab) == [" l0 l3", " l1 l2"]
+    assert what_ran(lab) == [" l0 l3", " l1 l2"]
 
 
 def test_only_the_chosen_lemmas_share_a_process(lab):
     recipe_to_share(lab)
     lab.run("run", "recipe.json", "-t", "t--l1", "-t", "t--l3", code=0)
-    assert runs_of(lab) == [" l1 l3"]
+    assert what_ran(lab) == [" l1 l3"]
 
 
 def test_checks_of_stored_proofs_share_a_process(lab):
     body = TOGETHER.replace("in $LEMMAS", "in l0 l1 l2")
     recipe_to_share(lab, body, count=3, prove=False)
     lab.run("run", "recipe.json", code=0)
-    assert runs_of(lab) == [""]
+    assert what_ran(lab) == [""]
     assert outcomes(lab) == {
         f"t--l{number}--fake": ("completed", "verified") for number in range(3)
     }
@@ -8313,9 +8317,9 @@ def test_what_one_lemma_does_to_a_shared_process_changes_no_result(lab, bad, for
     lab.write("runs", "")
     done = lab.run("run", "recipe.json", "-o", "together", code=3)
     assert outcomes(lab, "together") == outcomes(lab, "apart")
-    alone = [run for run in runs_of(lab) if len(run.split()) == 1]
+    alone = [run for run in what_ran(lab) if len(run.split()) == 1]
     assert len(alone) == (5 if for_all else 1)
-    assert len(runs_of(lab)) == len(alone) + 1
+    assert len(what_ran(lab)) == len(alone) + 1
     # Of the process that all shared: that they run alone, and nothing else.
     shared = [event for event in lab.events("finish", "together") if "~shared" in event["job"]]
     assert len(shared) == 5
@@ -8330,7 +8334,7 @@ def test_what_one_lemma_does_to_a_shared_process_changes_no_result(lab, bad, for
     assert [name.rpartition(".")[2] for name in logs] == ["err", "out"]
 
 
-LOADED = 'echo "[Theory T] Theory closed" >&2; echo "[Saturating Sources] Done" >&2\n'
+SAYS_IT_HAS_LOADED = 'echo "[Theory T] Theory closed" >&2; echo "[Saturating Sources] Done" >&2\n'
 
 
 def test_a_shared_process_that_meets_its_budget_tells_nothing_of_its_lemmas(lab, monkeypatch):
@@ -8339,9 +8343,9 @@ def test_a_shared_process_that_meets_its_budget_tells_nothing_of_its_lemmas(lab,
     monkeypatch.setattr(bt, "BUDGET_S", 0.0)
     monkeypatch.setattr(bt, "PAUSE_S", 0.01)
     hang = '[ "$LEMMAS" = " $LEMMA" ] || exec sleep 600\n'
-    recipe_to_share(lab, LOADED + hang + TOGETHER, count=3)
+    recipe_to_share(lab, SAYS_IT_HAS_LOADED + hang + TOGETHER, count=3)
     done = lab.run("run", "recipe.json", code=0)
-    assert runs_of(lab) == [" l0", " l1", " l2"]
+    assert what_ran(lab) == [" l0", " l1", " l2"]
     assert "in a process shared by 3, it met its budget of 0 s" in done.stderr
     kept = [bt.Cache().read(str(entry)).result for entry in cache_entries("*")]
     assert [result.status for result in kept] == ["completed"] * 3
@@ -8372,7 +8376,7 @@ def test_lemmas_run_alone_also_when_the_batch_goes_on(lab):
     assert process.returncode == 143
     (lab.path / "go").touch()
     lab.run("resume", "results", code=0)
-    assert runs_of(lab) == [" l0", " l1", " l2"]
+    assert what_ran(lab) == [" l0", " l1", " l2"]
     assert len(lab.events("start")) == 5
 
 
@@ -8382,7 +8386,7 @@ def test_lemmas_of_a_new_text_share_again(lab):
     (lab.path / "go").touch()
     lab.write("t.spthy", many_lemmas(3).replace("A(~k)", "A(~k), B(~k)"))
     lab.run("run", "recipe.json", code=0)
-    assert runs_of(lab) == [" l0 l1 l2"]
+    assert what_ran(lab) == [" l0 l1 l2"]
 
 
 @needs_linux
@@ -8399,7 +8403,7 @@ def test_lemmas_whose_process_was_stopped_share_one_again(lab, number):
         assert event["reason"] == "stopped by SIGTERM"
     (lab.path / "go").touch()
     lab.run("resume", "results", code=0)
-    assert runs_of(lab) == [" l0 l1 l2 l3 l4"]
+    assert what_ran(lab) == [" l0 l1 l2 l3 l4"]
     assert set(outcomes(lab).values()) == {("completed", "verified")}
     kept = [path.parent.name for path in lab.results.glob("*/*~shared*")]
     assert set(kept) == {"earlier"}, "what was left behind is not taken for a result's"
@@ -8419,7 +8423,7 @@ def test_each_result_of_a_shared_process_is_kept_under_its_own_keys(model):
 
 
 # What the lemmas took before, for how many places, and the parts that share processes.
-PARTS = """
+SHARED_PARTS = """
 a b c d e              : 2 : a c e|b d
 a b                    : 4 : a|b
 a=40 b=10 c=10 d=10    : 2 : a|b c d
@@ -8428,7 +8432,7 @@ a=50 b=40 c=20         : 1 : a|b c
 """
 
 
-@pytest.mark.parametrize("lemmas, places, wanted", rows(PARTS))
+@pytest.mark.parametrize("lemmas, places, wanted", rows(SHARED_PARTS))
 def test_parts_have_about_equal_times_and_keep_to_their_budget(lemmas, places, wanted):
     tasks = []
     past = {}
@@ -8476,7 +8480,7 @@ def test_what_a_shared_process_took_for_granted_and_falsified_is_told(lab):
     recipe_to_share(lab, replaying("false-reuse-all"))
     shutil.copy(TRANSCRIPTS / "false-reuse-all" / "theory.spthy", lab.path / "t.spthy")
     done = lab.run("run", "recipe.json", code=1)
-    assert runs_of(lab) == [" nothing_leaks key_secret key_secret_alone executable"]
+    assert what_ran(lab) == [" nothing_leaks key_secret key_secret_alone executable"]
     found = {task_id.split("--")[1]: event["verdict"] for task_id, event in lab.finishes().items()}
     assert found == {
         "nothing_leaks": "falsified",
@@ -8494,7 +8498,7 @@ def test_each_lemma_of_a_shared_process_has_its_own_traces(lab):
     lemmas = "lemma " + lemma.format("types [sources]") + "lemma " + lemma.format("nonce_secrecy")
     lab.write("t.spthy", f"theory NSPK3 begin\n{RULE_A}{lemmas}end\n")
     lab.run("run", "recipe.json", code=0)
-    assert runs_of(lab) == [" types nonce_secrecy"]
+    assert what_ran(lab) == [" types nonce_secrecy"]
     types = lab.finishes()["t--types--fake"]
     secrecy = lab.finishes()["t--nonce_secrecy--fake"]
     assert (types["verdict"], types["steps"]) == ("verified", 32)
