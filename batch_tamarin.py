@@ -5,9 +5,9 @@ One file, standard library only: copy it to a server and type
 
     python batch_tamarin.py run recipe.json
 
-A recipe (JSON) names theories, lemmas and provers; every lemma is proven in a process of its own
-under core, memory and time limits; every result goes to `batch.jsonl` as it comes. The design in
-one picture:
+A recipe (JSON) names theories, lemmas and provers; every lemma is proven in a process of its own,
+or in one that lemmas of a theory share, under core, memory and time limits; every result goes to
+`batch.jsonl` as it comes. The design in one picture:
 
     recipe --plan--> Batch --> scheduler --> executor --> supervisor --> reader
                        ^          jobs                                     |
@@ -691,10 +691,9 @@ class Result:
         has_ended = self.status is Status.COMPLETED or self.status in MET_A_LIMIT
         return has_ended and self.shared_by == 1
 
-    @property
-    def wall_share_s(self) -> float:
-        """Its part of the time: over all that shared a process these sum up to what it took."""
-        return self.usage.wall_s / self.shared_by
+    def share_of(self, amount: float) -> float:
+        """Its part of what a process used: over all that shared it the parts sum up to that."""
+        return amount / max(1, self.shared_by)  # a journal can come from anywhere
 
 
 @slotted
@@ -784,7 +783,7 @@ class PlanOptions:
     memory: str = ""  # GB, "max" or "50%"
     timeout_s: float = 0
     scheduler: str = ""
-    granularity: str = ""
+    granularity: Optional[Granularity] = None  # noqa: UP045
 
 
 @dataclass(frozen=True)
@@ -4841,10 +4840,9 @@ _PHASE = re.compile(
     re.MULTILINE,
 )
 
-# What `phase` says when a prover has read and translated its theory, and when it has computed the
-# sources as well (it says so more than once: of raw and of refined sources).
-CLOSED = "closed"
-PROVING = "proving"
+# The theory is read and translated; the sources are computed (raw ones, then refined ones).
+_LOADED = re.compile(r"\[Theory [^]\n]*\] Theory closed$|\[Saturating Sources\] Done$")
+PROVING = "proving"  # the phase behind that
 
 
 @dataclass
@@ -5005,23 +5003,19 @@ def phase(log: str) -> str:
 def load_seconds(log: str, began: float, wall_s: float) -> float | None:
     """How long a prover that has ended took to load its theory and to compute the sources.
 
-    By when it last wrote to its stderr, if it did so to tell of that: it says nothing while it
-    proves. None if it didn't. began: when it was started (seconds since 1970).
+    By when it last wrote to its stderr, if it told of that then: it says nothing while it proves.
+    None if it didn't. began: when it was started (seconds since 1970).
     """
     try:
-        if phase(log) not in (CLOSED, PROVING) or not _ends_in_phase(log):
-            return None
+        text = read_from_end(log, 2048).decode("utf-8", "replace")
         load_s = os.stat(log).st_mtime - began
     except OSError:
         return None
+    last_line = text.strip().rpartition("\n")[2]
+    if not _LOADED.match(last_line):
+        return None
     # The clock of files is coarse, and that of another machine may be wrong.
     return min(max(load_s, 0.0), wall_s)
-
-
-def _ends_in_phase(log: str) -> bool:
-    """Whether the last line of a prover's stderr tells of its progress. Raises OSError."""
-    last_line = read_from_end(log, 2048).decode("utf-8", "replace").strip().rpartition("\n")[2]
-    return _PHASE.match(last_line) is not None
 
 
 def wellformedness_titles(theory: str) -> list[str]:
@@ -6179,10 +6173,10 @@ class _Planner:
         recipe: Recipe,
         provers: Mapping[str, Prover],
         limits: Limits,
-        granularity: str,
+        granularity: Granularity | None,
         warn: Warn,
     ) -> None:
-        """`granularity`: that of all entries, whatever the recipe says; "" for what it says."""
+        """`granularity`: that of all entries, whatever the recipe says; None for what it says."""
         self.recipe = recipe
         self.provers = provers
         self.granularity = granularity
@@ -7099,7 +7093,8 @@ class TaskIds:
 
 def _safe_file_name(text: str) -> str:
     """A file name of at most ID_BYTES; what is longer ends in a digest of the text."""
-    # No `~` either: behind it stand the marks of earlier attempts, loads, drawings and rechecks.
+    # No `~` either: behind it stand the marks of earlier attempts, shared jobs, loads, drawings and
+    # rechecks.
     name = re.sub(r"[^\w.+-]", "_", text)
     # No hidden file, and nothing that a command takes for an option.
     if name[0] in ".-":
@@ -8284,8 +8279,8 @@ class Executor(Protocol):
     async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
         """Run a job and return when its whole tree is gone; on_start(pid, start time)."""
 
-    def stop(self, job_id: str, reason: str) -> None:
-        """End one job if it runs: its outcome is `interrupted`."""
+    def stop(self, job_id: str, reason: str, *, status: Status = Status.INTERRUPTED) -> None:
+        """End one job if it runs: its outcome gets this status and reason."""
 
     def interrupt(self, reason: str, at_once: bool = False) -> None:
         """Stop every job and start no other."""
@@ -8676,9 +8671,9 @@ class Runner:
         for task in tasks:
             if task.attempts:
                 await asyncio.to_thread(self.files.set_aside, task)
-        budget = SharedBudget(self.executor, shared.job)
-        outcome = await budget.beside(self.prover_runs.run(shared.runs[0]))
-        results = await asyncio.to_thread(read_shared_results, shared, outcome, budget.is_met)
+        run_all = self.prover_runs.run(shared.runs[0])
+        outcome = await within_budget(self.executor, shared.job, run_all)
+        results = await asyncio.to_thread(read_shared_results, shared, outcome)
         await asyncio.to_thread(self.files.put_away, shared, results)
         job = shared.job
         for run, result in zip(shared.runs, results):
@@ -8849,29 +8844,30 @@ PAUSE_S = 1.0  # a prover that says nothing for so long has got to proving
 
 def groups_to_share(tasks: Sequence[Task], past: PastUsages) -> Iterator[list[Task]]:
     """Tasks in their order, those that may share processes together: where their first one is."""
+    # Decided once: tasks end while others are still looked at.
+    keys = [_key_to_share(task, past) for task in tasks]
     groups: dict[Hashable, list[Task]] = {}
-    for task in tasks:
-        if is_to_share(task, past):
-            groups.setdefault(sharing_key(task.plan), []).append(task)
-    for task in tasks:
-        if is_to_share(task, past):
-            group = groups.pop(sharing_key(task.plan), None)
-            if group:
-                yield group
-        else:
+    for task, key in zip(tasks, keys):
+        if key is not None:
+            groups.setdefault(key, []).append(task)
+    for task, key in zip(tasks, keys):
+        if key is None:
             yield [task]
+        elif key in groups:
+            yield groups.pop(key)
+
+
+def _key_to_share(task: Task, past: PastUsages) -> Hashable | None:
+    """What a task has in common with those that it is to share processes with; None: with none."""
+    wanted = task.plan.granularity is Granularity.THEORY
+    if not wanted or not could_share(task, past.get(task.id)):
+        return None
+    return sharing_key(task.plan)
 
 
 def sharing_key(plan: Plan) -> Hashable:
     """What tasks must have in common to share a process."""
     return (plan.entry, plan.view, plan.prove, plan.limits)
-
-
-def is_to_share(task: Task, past: PastUsages) -> bool:
-    """Whether a task is to be proven in one process with others."""
-    if task.plan.granularity is not Granularity.THEORY:
-        return False
-    return could_share(task, past.get(task.id))
 
 
 def could_share(task: Task, past: Usage | None) -> bool:
@@ -8926,55 +8922,42 @@ def _proof_seconds(usage: Usage) -> float:
     return usage.wall_s - (usage.load_s or 0.0)
 
 
-class SharedBudget:
-    """Ends a shared process that takes so long that its tasks had better run alone.
+async def within_budget(executor: Executor, job: Job, work: Awaitable[Outcome]) -> Outcome:
+    """Await a shared process, and end it when it had better be several: as at its time limit.
 
-    A prover prints its summary in the end: what one of them takes too long, all of them lose.
+    A prover prints its summary in the end: what takes too long for one lemma is lost for all.
     """
+    import asyncio
 
-    def __init__(self, executor: Executor, job: Job) -> None:
-        self.is_met = False
-        self._executor = executor
-        self._job = job
-        self._log_size = -1
-        self._log_grew_s = 0.0  # when it was seen to be longer: seconds from the start
+    watch = asyncio.ensure_future(_hold_to_budget(executor, job))
+    try:
+        return await work
+    finally:
+        watch.cancel()
 
-    async def beside(self, work: Awaitable[Outcome]) -> Outcome:
-        """Await the process, and hold it to its budget meanwhile."""
-        import asyncio
 
-        watch = asyncio.ensure_future(self._watch())
-        try:
-            return await work
-        finally:
-            watch.cancel()
+async def _hold_to_budget(executor: Executor, job: Job) -> None:
+    size = -1
+    loaded_s = 0.0
+    # Sources are computed more than once: it has loaded when it has said so, and then nothing.
+    while _size_of(job.stderr) != size or phase(job.stderr) != PROVING:
+        size = _size_of(job.stderr)
+        loaded_s = await _seconds_run(executor, job)
+    budget_s = budget_of(loaded_s, job.limits)
+    while await _seconds_run(executor, job) < budget_s:
+        pass
+    executor.stop(job.id, f"it met its budget of {budget_s:.3g} s", status=Status.TIMEOUT)
 
-    async def _watch(self) -> None:
-        import asyncio
 
-        budget_s = math.inf
-        while not self.is_met:
-            await asyncio.sleep(PAUSE_S)
-            live = self._executor.live.get(self._job.id)
-            if live is None:  # it has not begun, or has ended
-                continue
-            # By its own clock, which stands still while it is held.
-            age_s = time.monotonic() - live.started
-            if budget_s == math.inf and self._has_loaded(age_s):
-                budget_s = budget_of(self._log_grew_s, self._job.limits)
-            if age_s >= budget_s:
-                self.is_met = True
-                reason = f"it met its budget of {budget_s:.3g} s"
-                self._executor.stop(self._job.id, reason)
+async def _seconds_run(executor: Executor, job: Job) -> float:
+    """For how long a job has run, after a pause; by its own clock, which may be held."""
+    import asyncio
 
-    def _has_loaded(self, age_s: float) -> bool:
-        """Whether it has said that the sources are computed, and nothing since the last look."""
-        size = _size_of(self._job.stderr)
-        if size != self._log_size:
-            self._log_size = size
-            self._log_grew_s = age_s
-            return False
-        return phase(self._job.stderr) == PROVING
+    while True:
+        await asyncio.sleep(PAUSE_S)
+        live = executor.live.get(job.id)
+        if live:  # it has begun
+            return time.monotonic() - live.started
 
 
 def _size_of(path: str) -> int:
@@ -8993,11 +8976,11 @@ class SharedRun(NamedTuple):
     runs: Sequence[ProverRun]  # of each task, with its own outputs
 
 
-def read_shared_results(shared: SharedRun, outcome: Outcome, over_budget: bool) -> list[Result]:
+def read_shared_results(shared: SharedRun, outcome: Outcome) -> list[Result]:
     """What came of each task of a shared process, the files of each settled and on disk.
 
-    What has no verdict runs alone: only a process of its own can tell why. `over_budget`: that it
-    was stopped for this, and not with the batch. Raises OSError on a full disk, StorageError.
+    What has no verdict runs alone, as only a process of its own can tell why; unless the batch was
+    stopped. Raises OSError on a full disk, StorageError.
     """
     outputs = shared.outputs
     try:
@@ -9006,7 +8989,6 @@ def read_shared_results(shared: SharedRun, outcome: Outcome, over_budget: bool) 
         output = ProverOutput()
         reason = f"its output can't be read: {error.strerror}"
         outcome = outcome._replace(status=Status.FAILED, reason=reason)
-    was_stopped = outcome.status is Status.INTERRUPTED and not over_budget
     results: list[Result] = []
     for run in shared.runs:
         result = judge(run.plan, outcome, output, outputs.proof)
@@ -9015,7 +8997,7 @@ def read_shared_results(shared: SharedRun, outcome: Outcome, over_budget: bool) 
             result = _with_own_files(shared, run, result, output)
         elif result.status is Status.FAILED and is_full(os.path.dirname(outputs.proof)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), outputs.proof)
-        if result.status is not Status.COMPLETED and not was_stopped:
+        if result.status not in (Status.COMPLETED, Status.INTERRUPTED):
             result = run_alone(result)
         results.append(result)
     return results
@@ -10143,8 +10125,8 @@ def _totals(batch: Batch) -> Json:
     times = [result.usage.wall_s for result in results]
     peaks = [result.usage.peak_mb for result in results]
     # A process that served several tasks is counted once.
-    time_shares = [result.wall_share_s for result in results]
-    peak_shares = [result.usage.peak_mb / result.shared_by for result in results]
+    time_shares = [result.share_of(result.usage.wall_s) for result in results]
+    peak_shares = [result.share_of(result.usage.peak_mb) for result in results]
     successes = sum(result.status in _SUCCESSES for result in results)
     totals: Json = {"total_tasks": len(tasks), "total_successes": successes}
     totals["total_failures"] = len(results) - successes
@@ -12296,7 +12278,7 @@ def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
 
 
 def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator[str]:
-    """What a user can do about tasks without an answer."""
+    """What a user can do about tasks without an answer, and to be faster."""
     where = quoted([printable(directory)])
     statuses = {task.status for task in tasks}
     # From the directory alone: the recipe may be elsewhere by now.
@@ -13076,13 +13058,13 @@ def _share_as_expected(rows: Sequence[Row]) -> str:
 
 def _sum_of_times(rows: Iterable[Row]) -> str:
     """Their seconds; a job that served several tasks is counted once."""
-    total = sum(row.result.wall_share_s for row in rows)
+    total = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
     return f"{total:,.1f}"
 
 
 def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
     """Their CPU seconds, in the same way."""
-    total = sum(row.result.usage.cpu_s / row.shared_by for row in rows)
+    total = sum(row.result.share_of(row.result.usage.cpu_s) for row in rows)
     return f"{total:,.1f}"
 
 
@@ -13186,7 +13168,7 @@ def _sums_where_all_answered(
     yield f"all, where each answered: {lemmas}"
     for alias in provers:
         results = [line[alias].result for line in common]
-        seconds = sum(result.wall_share_s for result in results)
+        seconds = sum(result.share_of(result.usage.wall_s) for result in results)
         peak_mb = max((result.usage.peak_mb for result in results), default=0)
         yield from ("", f"{seconds:,.2f}", f"{peak_mb:,.0f}")
 
@@ -14074,6 +14056,7 @@ def _csv_object(row: Row) -> Json:
     told["assuming"] = [str(each) for each in row.assuming]
     told["on_older_text"] = "yes" if row.on_older_text else ""
     told["shared_by"] = row.shared_by
+    told["granularity"] = row.plan.granularity
     told["directory"] = row.directory
     return told
 
@@ -14228,7 +14211,7 @@ def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
     for name, tasks in entries.items():
         rows = list(rows_of(tasks, closure))
         cases = list(map(_junit_case, rows))
-        time_s = sum(row.result.wall_share_s for row in rows)
+        time_s = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
         attributes = {"time": f"{time_s:.3f}"}
         attributes["timestamp"] = header.at[:19]  # JUnit's have no fractions and no zone
         attributes["hostname"] = header.host or "localhost"
@@ -15406,7 +15389,7 @@ class Tally:
         """Count what a final task took."""
         if task.result is None:
             return
-        seconds = task.result.wall_share_s
+        seconds = task.result.share_of(task.result.usage.wall_s)
         self._all_times.add(seconds)
         self._entry_times.setdefault(task.plan.entry, Times()).add(seconds)
 
@@ -17365,7 +17348,8 @@ def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
     recipe = Recipe(args.recipe)
     asked = asked_options(args)
-    options = replace(asked, scheduler=args.scheduler, granularity=args.granularity)
+    granularity = Granularity(args.granularity) if args.granularity else None
+    options = replace(asked, scheduler=args.scheduler, granularity=granularity)
     directory = args.output or recipe_results(recipe)
     return run_recipe(recipe, options, directory, args, args.fresh)
 

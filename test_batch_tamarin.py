@@ -8447,9 +8447,8 @@ def test_parts_have_about_equal_times_and_keep_to_their_budget(lemmas, places, w
 
 def may_share(past=None, **plan):
     """Whether a task of this plan may share a process; `past`: what it took before."""
-    plan = {"granularity": bt.Granularity.THEORY, "limits": bt.Limits(1, 1, 300), **plan}
-    known = {"i": past} if past else {}
-    return bt.is_to_share(bt.Task(a_plan(**plan)), known)
+    plan = {"limits": bt.Limits(1, 1, 300), **plan}
+    return bt.could_share(bt.Task(a_plan(**plan)), past)
 
 
 def test_lemmas_that_tamarin_makes_share_no_process():
