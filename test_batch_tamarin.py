@@ -8464,6 +8464,18 @@ def test_a_lemma_that_took_longer_than_the_budget_shares_no_process(wall_s, load
     assert may_share(bt.Usage(wall_s, load_s=load_s)) == shares
 
 
+def test_what_ends_while_others_are_looked_at_is_not_proven_twice():
+    tasks = []
+    for name in "abc":
+        theory = "t" if name != "b" else "u"
+        plan = a_plan(id=name, theory=theory, granularity=bt.Granularity.THEORY)
+        tasks.append(bt.Task(plan))
+    groups = bt.groups_to_share(tasks, {})
+    assert [task.id for task in next(groups)] == ["a", "c"]
+    tasks[2].alone_for = tasks[2].plan.key
+    assert [[task.id for task in group] for group in groups] == [["b"]]
+
+
 def replaying(name):
     """A prover that does what a real one did in this run of ../shared/transcripts."""
     run = TRANSCRIPTS / name
@@ -12133,6 +12145,13 @@ def test_a_report_names_who_ran_a_batch_only_if_told_to(report):
     assert told in report("--names").out
 
 
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_process_that_nobody_shared_hides_no_report(count):
+    batch = batch_with(shared_task("a", shared_by=count))
+    for form in bt.REPORTS:
+        assert report_of(batch, form)
+
+
 def test_a_terminal_tells_what_shared_a_process():
     tasks = [shared_task("a"), shared_task("b"), ended_task("c")]
     text = bt.final_table(batch_with(*tasks), "results", tasks)
@@ -14430,7 +14449,12 @@ def damaged_json(numbers, text, words=()):
 
 # --- Kills ----------------------------------------------------------------------------------------
 
-SHORT_WORK = 'echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); ' + VERIFY
+# A process that others share with l1 crashes.
+SHORT_WORK = (
+    'for LEMMA in $LEMMAS; do echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); done\n'
+    + 'case "$LEMMAS " in " l1 ") ;; *" l1 "*) exit 3;; esac\n'
+    + TOGETHER
+)
 
 
 def play_kills(number, tasks, numbers):
@@ -14441,7 +14465,8 @@ def play_kills(number, tasks, numbers):
     lab = Lab(Path.cwd())
     lab.write("t.spthy", many_lemmas(tasks))
     lab.prover(SHORT_WORK)
-    lab.recipe(config={"global_max_cores": 4})
+    granularity = numbers.choice(["lemma", "theory"])
+    lab.recipe(config={"global_max_cores": 4, "granularity": granularity})
     finished = []
     lives = 0
     while len(finished) < tasks:
