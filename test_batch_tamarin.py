@@ -14491,7 +14491,10 @@ def stop_at_random(lab, number, numbers):
     wanted = steps_of(lab) + numbers.randint(0, 5)
     pause = numbers.uniform(0, 0.1)
     with tempfile.TemporaryFile() as told:
-        arguments = (["run", "recipe.json", "-q"], lab.path, told.fileno(), told.fileno())
+        # What an earlier round has kept leaves nothing to kill.
+        caching = numbers.choice([[], ["--no-cache"]])
+        words = ["run", "recipe.json", "-q", *caching]
+        arguments = (words, lab.path, told.fileno(), told.fileno())
         fork = multiprocessing.get_context("fork")
         process = fork.Process(target=be_the_program, args=arguments)
         process.start()
