@@ -10014,7 +10014,7 @@ def _result_file(directory: str, task: Task) -> Json:
 
 def _success(directory: str, task: Task, result: Result) -> Json:
     """What is told of a success: one of the last three members names the lemma."""
-    success: Json = {"warnings": result.warnings}
+    success: Json = {"warnings": _upstream_warnings(result)}
     success["tamarin_timing"] = result.prover_s or 0.0
     success["output_spthy"] = result_files(directory, task.id).proof
     # All three are always there: a reader asks each for the lemma.
@@ -10029,6 +10029,14 @@ def _success(directory: str, task: Task, result: Result) -> Json:
     else:
         success["unterminated_lemma"] = [task.plan.lemma]
     return success
+
+
+def _upstream_warnings(result: Result) -> tuple[str, ...]:
+    """The warnings of a success, the one place where more can be said of it."""
+    if result.shared_by <= 1:
+        return result.warnings
+    note = f"time and memory are those of a process shared by {result.shared_by:,}"
+    return (*result.warnings, note)
 
 
 def _failure(result: Result) -> Json:
@@ -10248,7 +10256,7 @@ def _task_result(result: Result) -> Json:
     word = "unterminated"
     if result.verdict in ANSWERS:
         word = str(result.verdict)
-    success: Json = {"warnings": result.warnings}
+    success: Json = {"warnings": _upstream_warnings(result)}
     success["real_time_tamarin_measure"] = result.prover_s or 0.0
     success["steps"] = result.steps or 0
     success["lemma_result"] = word
@@ -15475,6 +15483,12 @@ class RunningJob(NamedTuple):
     memory_mb: float | None  # None where it can't be seen: on another host, or gone
     log: str  # path of the prover's stderr
 
+    @property
+    def name(self) -> str:
+        """For people: the task that it serves, or the first of several."""
+        others = len(self.task_ids) - 1
+        return f"{self.task_ids[0]} +{others}" if others else self.id
+
     def as_json(self) -> Json:
         """What `status --json` tells of it."""
         return {
@@ -15572,7 +15586,7 @@ def job_line(job: RunningJob, columns: int) -> str:
         doing = fit(phase(job.log).replace("saturating ", ""), 11, ellipsis)
         figures = f"{time_s:>5} {memory:>4}"
     else:
-        name = job.id
+        name = job.name
         doing = fit(phase(job.log), 23, ellipsis)
         of_time = f"{time_s}/{clock(job.limits.timeout_s)}"
         of_memory = f"{memory}/{size(job.limits.memory_mb)}"

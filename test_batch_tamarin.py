@@ -9034,6 +9034,15 @@ def test_a_sum_beyond_all_bounds_is_json():
     assert totals["total_memory"] == sys.float_info.max
 
 
+def test_the_result_file_of_a_shared_process_tells_so(tmp_path):
+    (tmp_path / "success").mkdir()
+    (tmp_path / "failed").mkdir()
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, shared_by=2, warnings=("w",))
+    bt.write_result_file(str(tmp_path), a_task(bt.Status.COMPLETED, result))
+    note = "time and memory are those of a process shared by 2"
+    assert upstream_file(tmp_path, "success")["warnings"] == ["w", note]
+
+
 def test_the_sums_of_batch_tamarins_report_have_a_shared_process_once():
     usage = bt.Usage(wall_s=6, peak_mb=10)
     result = bt.Result(bt.Status.COMPLETED, usage=usage, shared_by=2)
