@@ -3402,10 +3402,13 @@ def no_program(name: str, directory: str = "") -> str:
         if os.path.isdir(path):
             return f"'{shown}' is a directory: name the program in it"
         if os.path.isfile(path):
-            command = quoted(["chmod", "+x", printable(os.path.relpath(path))])
+            shortest = path if os.path.isabs(name) else os.path.relpath(path)
+            command = quoted(["chmod", "+x", printable(shortest)])
             return f"'{shown}' has no permission to be run: {command}"
-    hint = file_meant(os.path.join(directory, name)) if os.sep in name else ""
-    return f"there is no executable program '{shown}'{hint}: give a file, or a command on PATH"
+    if os.sep in name:
+        hint = file_meant(os.path.join(directory, name))
+        return f"there is no such file '{shown}'{hint}: give a file, or a command on PATH"
+    return f"there is no command '{shown}' on PATH: give one that is, or a file"
 
 
 # Of a script's first line: what the system calls, or `env` for it.
@@ -5341,7 +5344,7 @@ async def ask_versions(provers: Iterable[Prover]) -> None:
     for group, answer in zip(groups, answers):
         if not answer.identity:
             raise InputError(
-                f"prover '{group[0].alias}' did not come to tell its version: {answer.problem}; "
+                f"prover '{group[0].alias}' is not known to be a Tamarin: {answer.problem}; "
                 f"try `{quoted(group[0].command)} --version`, then run it again"
             )
         for prover in group:
@@ -5389,8 +5392,9 @@ async def _ask_version(
         problem = "what it said is none that we know"
         return VersionAnswer(Flavour.TAMARIN_PROVER, "", identity, problem)
     first_line = next(filter(None, said.split("\n")), "")
-    problem = _complaint(ends_of(job.stderr)) or f"it says '{first_line}'"
-    return VersionAnswer(Flavour.TAMARIN_PROVER, "", "", f"this is no Tamarin prover: {problem}")
+    answer = f"its answer is '{first_line}'" if first_line else "it answers nothing"
+    problem = _complaint(ends_of(job.stderr)) or answer
+    return VersionAnswer(Flavour.TAMARIN_PROVER, "", "", problem)
 
 
 # === Recipe =======================================================================================
@@ -5417,6 +5421,9 @@ class Recipe:
         self.path = path
         # What a journal holds, or is to be written, has no lines in that file.
         self._is_file = text is None
+        if self._is_file and os.path.isdir(path):
+            command = f"`batch_tamarin.py resume {quoted([printable(path)])}`"
+            raise InputError(f"is a directory: name a recipe, or {command} goes on with it", path)
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
         self.data: Json = self._parse()
@@ -5508,8 +5515,10 @@ class Recipe:
 def _no_json(text: str, error: json.JSONDecodeError) -> str:
     """What is wrong with a text that is no JSON, in words of people who write other languages."""
     rest = text[error.pos :].lstrip()
+    if not text.strip():
+        return "the file is empty"
     if rest.startswith(("//", "/*", "#")):
-        return "it has no comments: take this one out"
+        return "JSON has no comments: take this one out"
     if rest.startswith("'"):
         return """its texts stand in double quotes: "...\""""
     # From Python 3.13 on the place is that of the comma, before it what stands behind.
@@ -7602,10 +7611,10 @@ def storage_errors(directory: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"the results directory can't be written: {error.strerror}{way_out(error)}",
-            error.filename or directory,
-        ) from None
+        problem = f"the results directory can't be written: {error.strerror}{way_out(error)}"
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            problem += ": `run RECIPE -o DIR` takes another one"
+        raise StorageError(problem, error.filename or directory) from None
 
 
 def _usable_journal(
@@ -7773,8 +7782,9 @@ def _told_of_going_on(batch: Batch, vanished: Sequence[str]) -> Iterator[str]:
     for task in tasks:
         if task.outdated:
             reasons[what_changed(task.outdated.plan, task.plan)] += 1
-    for reason, count in reasons.items():
-        told += f"; of {reason}: {count:,}"
+    older = [f"{count:,} of {reason}" for reason, count in reasons.items()]
+    if older:
+        told += f"; no more: {', '.join(older)}"
     yield told
     # A theory that can be read again leaves nothing of the task that stood for its lemmas.
     kept = [task_id for task_id in vanished if not batch.withdrawn[task_id].plan.unreadable]
@@ -12205,7 +12215,7 @@ def final_table(
     lines.append("")
     lines.append(_totals_line(tasks, chosen))
     lines.append(f"results: {printable(directory)}")
-    page = os.path.join(directory, "summary.html")
+    page = os.path.join(directory, PAGE)
     if os.path.exists(page):
         lines.append(f"page:    {printable(page)}")
     lines += _next_steps(batch, directory, tasks)
@@ -15764,6 +15774,9 @@ INSTEAD = {
     "--dry-run": "`check RECIPE` plans all and proves nothing",
     "--verbose": "-d shows more",
     "-v": "-d shows more, --version the version",
+    "-n": "`check RECIPE` plans all and proves nothing",
+    "-o": "`> FILE` writes what is printed to a file",
+    "--output": "`> FILE` writes what is printed to a file",
     "-j": "--cores N",
     "--jobs": "--cores N",
     "-r": "`check RECIPE --report` writes what provers say of the theories",
@@ -15772,6 +15785,9 @@ INSTEAD = {
     "--follow": "`status RESULTS --follow`",
     **{f"--{form}": f"`report RESULTS -f {form}`" for form in REPORTS},
 }
+
+# Other names of what `-f` takes.
+FORMATS_MEANT = {"markdown": "md", "latex": "tex", "typst": "typ", "xml": "junit", "text": "md"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15878,6 +15894,10 @@ class Parser(argparse.ArgumentParser):
                 hint = f": {INSTEAD[name]}"
             elif name.startswith("--"):
                 hint = did_you_mean(name, options)
+            elif name in REPORTS:
+                hint = f" (did you mean '-f {name}'?)"
+            elif not name.startswith("-"):
+                hint = ": one at a time"
             self.error(f"unknown argument '{printable(unknown[0])}'{hint}")
         return parsed, unknown
 
@@ -15887,9 +15907,20 @@ class Parser(argparse.ArgumentParser):
         if rest:
             choices = rest.rstrip(")")
             word = problem.rpartition("invalid choice: ")[2].strip(" '")
-            hint = did_you_mean(word, re.findall("[a-z-]+", choices))
+            hint = command_meant(word) or did_you_mean(word, re.findall("[a-z-]+", choices))
+            if word in FORMATS_MEANT:
+                hint = f" (did you mean '{FORMATS_MEANT[word]}'?)"
             message = f"{problem.rstrip()}{hint}; it is one of {choices}"
         self.exit(2, f"{self.prog}: error: {message}\ntype '{self.prog} --help' for help\n")
+
+
+def command_meant(path: str) -> str:
+    """A hint at the command for a file or directory that stands where a command should; or ""."""
+    commands = {".json": "run", ".spthy": "init"}
+    command = commands.get(os.path.splitext(path)[1], "")
+    if os.path.isdir(path):
+        command = "status"
+    return f" (did you mean '{command} {printable(path)}'?)" if command else ""
 
 
 def command_line_parser() -> argparse.ArgumentParser:
@@ -16184,7 +16215,7 @@ def add_lemmas_command(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def add_cache_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = add_command(commands, command_cache, "info", "clear --errors-only")
-    parser.add_argument("action", choices=("info", "clear"))
+    parser.add_argument("action", choices=("info", "clear"), nargs="?", default="info")
     parser.add_argument(
         "--errors-only",
         action="store_true",
@@ -17165,6 +17196,10 @@ def command_report(args: argparse.Namespace) -> int:
     """
     batches: dict[str, Batch] = {}
     for path in args.results:
+        if path in REPORTS and not os.path.lexists(path):
+            raise InputError(
+                f"there is no such results directory (did you mean '-f {path}'?)", path
+            )
         directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
         batches[directory] = load_results(directory, warn)
         warn_of_news(batches[directory], directory, sources_now(batches[directory]))
@@ -17189,13 +17224,15 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
     """
     stem, ending = os.path.splitext(args.output)
     forms = {report_ending(form): form for form in REPORTS}
-    if not args.output:
+    if args.output in ("", "-", "/dev/stdout"):
         formats = args.format or ([] if args.rebuild else ["md"])
         refuse_to_print(formats)
         refuse_fragments(formats, args.fragment)
         return dict.fromkeys(formats, "")
-    if not os.path.basename(args.output):
+    if not os.path.basename(args.output) or os.path.isdir(args.output):
         raise InputError("is a directory: name a file in it", args.output)
+    if os.path.exists(args.output) and not os.path.isfile(args.output):
+        raise InputError("is no regular file: `> FILE` writes there what is printed", args.output)
     if ending and ending not in forms:
         endings = ", ".join(forms)
         raise InputError(f"'{ending}' is no format of a report: use {endings}", args.output)
@@ -17266,6 +17303,7 @@ def rebuild(batch: Batch, directory: str) -> None:
         write_result_file(directory, task)
     write_execution_report(batch, directory)
     write_summary(batch, directory)
+    say(f"made again in {directory}: success/, failed/, {UPSTREAM_REPORT}, {PAGE}")
 
 
 # --- lemmas ---------------------------------------------------------------------------------------
@@ -17554,7 +17592,7 @@ def _run_tasks(
     batch = journal.batch
     directory = journal.directory
     waiting = [task for task in tasks if batch.needs_run(task)]
-    left = plural(len(waiting), "task")
+    left = plural(len(waiting), "task") if waiting else "nothing"
     say(f"batch {batch.id}: {left} to run in {directory}")
     with Supervisor(batch.id, journal.fd) as supervisor:
         progress = Progress(batch, tasks, directory, supervisor.live, args)

@@ -1832,6 +1832,13 @@ def test_zero_from_slurm_is_no_limit(room_in):
     assert memory_gb == 256
 
 
+def test_without_affinity_all_cores_count(tmp_path, monkeypatch):
+    """As on macOS."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert bt.available_cores(str(tmp_path), {}) == 12
+
+
 def test_max_of_this_machine():
     built_in = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 1 <= bt.available_cores() <= os.cpu_count()
@@ -2273,7 +2280,8 @@ def test_a_job_has_a_directory_of_its_own(bench, monkeypatch):
 
 
 def test_a_program_that_is_missed_by_the_shell_that_changes_the_directory(bench):
-    job = bench.job("no-such-prover")
+    # Where PATH has a folder that is closed to us, it could be in there: that is another code.
+    job = bench.job("no-such-prover")._replace(env={"PATH": "/usr/bin:/bin"})
     assert bench.run_one(job).exit == bt.ExitStatus(127)
     assert "no-such-prover" in Path(job.stderr).read_text()
 
@@ -2649,6 +2657,7 @@ def test_suspend_holds_the_whole_tree_until_resume(bench):
         await until_async(lambda: len(bench.left()) == 2)
         tree = [live.leader.pid, *bench.left()]
         supervisor.suspend()
+        assert live.timer.cancelled(), "held, it is held to no limit"
         await until_async(lambda: {state_of(pid) for pid in tree} == {"T"})
         supervisor.resume()
         await until_async(lambda: "T" not in {state_of(pid) for pid in tree})
@@ -3142,7 +3151,7 @@ def test_what_is_no_prover_is_refused_before_any_task(lab, says, told):
     for command in ("run", "check"):
         done = lab.run(command, "recipe.json", code=2)
         assert done.stderr.count("error: ") == 1
-        assert "prover 'fake' did not come to tell its version: " in done.stderr
+        assert "prover 'fake' is not known to be a Tamarin: " in done.stderr
         assert told in done.stderr
         assert "fake.sh --version`" in done.stderr
     assert not lab.results.exists()
@@ -3264,7 +3273,7 @@ def test_a_prover_that_does_not_come_to_its_version_stops_all_before_it_begins(
     lab.write("fake.sh", f"#!/bin/sh\necho tamarin-prover 1.11.0\n{end}\n", 0o755)
     lab.recipe()
     done = lab.run("run", "recipe.json", code=2)
-    assert "prover 'fake' did not come to tell its version: " in done.stderr
+    assert "prover 'fake' is not known to be a Tamarin: " in done.stderr
     assert "fake.sh --version`" in done.stderr
     assert not lab.results.exists()
 
@@ -4124,7 +4133,7 @@ tasks.task.theory_file = "u.spthy"
 tasks.task.theory_file = "*.spthy"
 --- no such directory: tasks.task.cwd; no directory
 tasks.task.cwd = "nowhere"
---- no such prover: no executable program 'nowhere'
+--- no such prover: there is no command 'nowhere' on PATH
 tamarin_versions.fake.path = "nowhere"
 --- no such lemma: 'ones'; did you mean 'one'; lemmas.0.name
 tasks.task.lemmas = [{"name": "ones"}]
@@ -4191,7 +4200,7 @@ tasks.task.lemmas = [{"name": "one", "timeout": 5}]
 default_timeout = 5
 --- a misspelt theory: no theory file 'tt.spthy' (did you mean 't.spthy'?)
 tasks.task.theory_file = "tt.spthy"
---- a misspelt prover: no executable program './fak.sh' (did you mean 'fake.sh'?)
+--- a misspelt prover: there is no such file './fak.sh' (did you mean 'fake.sh'?)
 tamarin_versions.fake.path = "./fak.sh"
 --- a prover that is a directory: '.' is a directory
 tamarin_versions.fake.path = "."
@@ -5817,6 +5826,7 @@ def test_a_read_only_place_is_one_error(lab):
     (lab.path / "closed").mkdir(mode=0o555)
     done = lab.run("run", "recipe.json", "-o", "closed/results", code=2)
     assert "can't be written" in done.stderr
+    assert "`run RECIPE -o DIR` takes another one" in done.stderr
 
 
 # --- Damage ---------------------------------------------------------------------------------------
@@ -12127,6 +12137,15 @@ def test_a_page_names_traces_from_where_it_is(lab, report):
     assert "(../results/traces/a.svg)" in (lab.path / "pages/r.md").read_text()
 
 
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_a_report_to_stdout_can_be_asked_for(report, name):
+    assert report("-f", "csv", "-o", name).out.startswith("id,name,")
+
+
+def test_a_device_is_no_place_for_a_report(report):
+    assert "/dev/null: is no regular file" in report("-o", "/dev/null", code=2).err
+
+
 def test_several_forms_need_a_file(report):
     told = report("-f", "md", "-f", "csv", code=2)
     assert "several formats need -o" in told.err
@@ -12226,7 +12245,9 @@ def test_a_report_needs_results(run_here):
 
 
 def test_a_batch_that_died_has_its_reports(lab, report):
-    assert report("--rebuild").out == ""
+    told = report("--rebuild")
+    assert told.out == ""
+    assert "made again in results: success/, failed/" in told.err
     assert "not yet: 1 task left" in (lab.results / "summary.html").read_text()
     text = (lab.results / "execution_report.json").read_text()
     assert json.loads(text)["tasks"]
@@ -13376,6 +13397,8 @@ def test_a_run_without_standard_streams_runs(lab):
         ("resume nowhere", "nowhere: there is no such results directory"),
         ("recheck nowhere", "nowhere: there is no such results directory"),
         ("resume recipe.json", "is a file"),
+        ("report html", "there is no such results directory (did you mean '-f html'?)"),
+        ("run results", "is a directory: name a recipe, or `batch_tamarin.py resume results`"),
     ],
 )
 def test_a_mistyped_results_directory_is_named(lab, command, told):
@@ -13445,9 +13468,19 @@ def test_a_mistyped_id_is_compared_with_its_neighbours_only(monkeypatch):
         ("report r --html", "'--html': `report RESULTS -f html`"),
         ("check r.json -r", "'-r': `check RECIPE --report`"),
         ("cache clear -e", "'-e': `cache clear --errors-only`"),
+        ("run r.json -n", "'-n': `check RECIPE`"),
+        ("audit r -o x.md", "'-o': `> FILE`"),
+        ("run a.json b.json", "'b.json': one at a time"),
+        ("report r -f tex md", "'md' (did you mean '-f md'?)"),
+        ("report r -f xml", "did you mean 'junit'?"),
+        ("r.json", "did you mean 'run r.json'?"),
+        ("t.spthy", "did you mean 'init t.spthy'?"),
+        ("recipes", "did you mean 'status recipes'?"),
     ],
 )
-def test_mistyped_words_get_a_suggestion(capsys, command, hint):
+def test_mistyped_words_get_a_suggestion(capsys, tmp_path, monkeypatch, command, hint):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").mkdir()
     with pytest.raises(SystemExit, match="2"):
         bt.main(command.split())
     told = capsys.readouterr().err
@@ -13719,7 +13752,7 @@ def test_init_takes_a_prover_with_blanks_in_its_path(lab):
     lab.run("init", "t.spthy", "--yes", "--prover", program, "-o", "r.json", code=0)
     assert written_recipe(lab, "r.json")["tamarin_versions"]["tp"]["path"] == "my tools/tp"
     done = lab.run("init", "t.spthy", "--yes", "--prover", "nope'", "-o", "s.json", code=2)
-    assert "no executable program 'nope''" in done.stderr
+    assert "there is no command 'nope'' on PATH" in done.stderr
 
 
 def test_init_takes_lemmas_and_provers_from_the_command_line(lab):
@@ -13790,7 +13823,7 @@ def test_init_refuses_a_pattern_that_no_lemma_matches(lab):
 
 DIALOGUE = """
 provers (commands or files) | ./nosuch
-no executable program './nosuch' | ./fake.sh
+no such file './nosuch' | ./fake.sh
 cores for all | many
 'many' is neither |
 GB for all jobs | 1.5
