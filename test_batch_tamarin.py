@@ -12792,6 +12792,30 @@ def view_of(tasks, running=0):
     return progress
 
 
+def test_a_shared_process_is_one_line_of_the_block():
+    progress = view_of([a_task(id=name) for name in "abc"])
+    start = bt.Started(ids=("a", "b", "c"), job="a~shared", attempt=1, host="elsewhere")
+    start = dataclasses.replace(start, at=bt.timestamp())
+    progress.batch.apply(start)
+    progress(start)
+    block = progress.block(80, 24)
+    assert "1/64 cores" in block[1]
+    (line,) = [line for line in block if line.startswith("  a")]
+    assert line.startswith("  a +2 ")
+
+
+def test_what_ended_a_shared_process_is_said_once(capsys):
+    progress = view_of([a_task(id=name) for name in "ab"])
+    progress.silent = False
+    result = bt.Result(bt.Status.INTERRUPTED, shared_by=2, runs_alone=True, reason="runs alone: x")
+    for attempt in (1, 2):
+        for name in "ab":
+            finished = bt.Finished(name, "a~shared", attempt, result)
+            progress.batch.apply(finished)
+            progress(finished)
+    assert capsys.readouterr().err == "a~shared: runs alone: x\n" * 2
+
+
 IDEOGRAPH = "\N{CJK UNIFIED IDEOGRAPH-8B49}"  # takes two columns
 ACCENTED = "e\N{COMBINING ACUTE ACCENT}"  # two characters that take one column
 
