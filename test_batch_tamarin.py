@@ -8035,11 +8035,12 @@ def journalled(*results):
 
 
 DONE_IN_3 = {"status": bt.Status.COMPLETED, "usage": bt.Usage(3)}
+DONE_IN_9 = {**DONE_IN_3, "usage": bt.Usage(9)}
 # What is known of a task with these results, in seconds.
 PAST = {
-    "the last": ([{**DONE_IN_3, "usage": bt.Usage(2)}, DONE_IN_3], 3),
-    "not what was shared": ([DONE_IN_3, {**DONE_IN_3, "shared_by": 2}], 3),
-    "not what was stopped": ([DONE_IN_3, {**DONE_IN_3, "status": bt.Status.INTERRUPTED}], 3),
+    "the last": ([DONE_IN_9, DONE_IN_3], 3),
+    "not what was shared": ([DONE_IN_3, {**DONE_IN_9, "shared_by": 2}], 3),
+    "not what was stopped": ([DONE_IN_3, {**DONE_IN_9, "status": bt.Status.INTERRUPTED}], 3),
     "not a crash": ([{**DONE_IN_3, "status": bt.Status.FAILED}], None),
     "a limit": ([{**DONE_IN_3, "status": bt.Status.TIMEOUT}], 3),
 }
