@@ -211,9 +211,16 @@ class Lab:
 @functools.cache
 def compiled_script():
     """The script as Python's bytecode, in a file that goes when the tests end: its path."""
-    folder = tempfile.TemporaryDirectory()  # noqa: SIM115 - until the tests end
-    atexit.register(folder.cleanup)
-    return py_compile.compile(str(SCRIPT), os.path.join(folder.name, "script.pyc"), doraise=True)
+    folder = tempfile.mkdtemp()
+    own_pid = os.getpid()
+
+    def remove():
+        # From Python 3.13 on forked processes come here as well.
+        if os.getpid() == own_pid:
+            shutil.rmtree(folder)
+
+    atexit.register(remove)
+    return py_compile.compile(str(SCRIPT), os.path.join(folder, "script.pyc"), doraise=True)
 
 
 def fork_program(args, cwd):
