@@ -213,6 +213,9 @@ _listeners: list[Callable[[str], None]] = [print_line]
 _COLOURS = {
     "verified": 32,
     "falsified": 35,
+    "confirmed": 32,
+    "rejected": 31,
+    "not replayed": 33,
     "incomplete": 33,
     "timeout": 33,
     "memory limit": 33,
@@ -311,10 +314,10 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}s"
 
 
-def listed(things: Iterable[Any], most: int = 5) -> str:
+def listed(things: Iterable[Any], most: int = 5, between: str = ", ") -> str:
     """`a, b, c and 3 more`."""
     words = [str(thing) for thing in things]
-    shown = ", ".join(words[:most])
+    shown = between.join(words[:most])
     if len(words) <= most:
         return shown
     return f"{shown} and {len(words) - most:,} more"
@@ -399,6 +402,15 @@ def utc(seconds: float) -> str:
     except NO_TIME:
         return ""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", moment)
+
+
+def told_seconds(seconds: float) -> str:
+    """A measured time as people write it: `0.32 s`, `41.7 s`, `3 min 05 s`."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    return duration(seconds)
 
 
 def duration(seconds: float) -> str:
@@ -520,6 +532,8 @@ def field_names(cls: type[Any]) -> Iterable[str]:
 # How the fields of the model stand in JSON, where that isn't their own name and value.
 # The fields of this part stand among those of the whole.
 INLINE: Mapping[str, Any] = {"inline": True}
+# Written to the journal and not read from it.
+NOT_READ: Mapping[str, Any] = {"not_read": True}
 # Left out while it has its default.
 SPARSE: Mapping[str, Any] = {"sparse": True}
 
@@ -555,13 +569,16 @@ class Limits:
         )
 
 
+NO_LIMITS = Limits(0, 0, 0)  # of what others did, and did not tell
+
+
 @slotted
 @dataclass(frozen=True)
 class Usage:
     """What a job used, over its whole process tree: seconds and MB."""
 
     wall_s: float = 0.0
-    cpu_s: float = 0.0
+    cpu_s: Optional[float] = 0.0  # noqa: UP045 - None where nobody measured it
     peak_mb: float = 0.0
     avg_mb: float = 0.0  # weighted by time
     # Of the wall time, what went by until a prover had loaded its theory and computed the sources;
@@ -649,9 +666,9 @@ class Outcome(NamedTuple):
 class SummaryLine:
     """One line of the prover's summary."""
 
-    name: str
-    side: str  # "", "LHS" or "RHS"
-    trait: str
+    name: SharedText
+    side: SharedText  # "", "LHS" or "RHS"
+    trait: SharedText
     verdict: Optional[Verdict]  # noqa: UP045 - None when the text is unknown to us
     steps: Optional[int]  # noqa: UP045
 
@@ -719,8 +736,17 @@ class Plan:
     key: str  # digest of everything that can change the result
     lemma_key: str = ""  # the same without lemmas that can't matter; "" where the whole file counts
     theory_digest: SharedText = field(default="", metadata=named("text"))  # of the theory's text
+    priority: int = field(default=0, metadata=SPARSE)  # the highest starts first
+    # The recipe's limits, where one of them was met and doubled for another attempt.
+    raised_from: Optional[Limits] = field(default=None, metadata=SPARSE)  # noqa: UP045
     # Why its theory can't be read: nothing else is known of its lemmas, and no prover is started.
     unreadable: SharedText = field(default="", metadata=SPARSE)
+    # Actions in the lemma's formula that nothing in the theory makes, with near misses, and whether
+    # it is true of every trace because of that.
+    unknown_actions: tuple[str, ...] = field(default=(), metadata=SPARSE)
+    holds_anyway: bool = field(default=False, metadata=SPARSE)
+    # Of a recheck: digest of the file with the proof that is checked.
+    checks_proof: str = field(default="", metadata=SPARSE)
     # Of THEORY it may share a process with other lemmas of its entry.
     granularity: Granularity = field(default=Granularity.LEMMA, metadata=SPARSE)
 
@@ -728,6 +754,18 @@ class Plan:
     def view(self) -> TheoryView:
         """What tasks that read the same files have in common."""
         return TheoryView(self.prover, self.theory, self.options, self.flags, self.cwd)
+
+    @property
+    def raised_limit(self) -> str:
+        """`limit raised to 20 s`: what is more than the recipe says; "" where nothing is."""
+        if not self.raised_from:
+            return ""
+        raised: list[str] = []
+        if self.limits.timeout_s > self.raised_from.timeout_s:
+            raised.append(f"{self.limits.timeout_s:g} s")
+        if self.limits.memory_mb > self.raised_from.memory_mb:
+            raised.append(f"{self.limits.memory_mb / 1024:.3g} GB")
+        return f"limit raised to {' and '.join(raised)}"
 
 
 class TheoryView(NamedTuple):
@@ -752,7 +790,8 @@ class Started:
     started: int = 0  # what `process_start` tells
     host: SharedText = ""
     boot_id: SharedText = ""
-    command: tuple[str, ...] = ()
+    # For people who read the journal: of 100,000 tasks they take much room.
+    command: tuple[str, ...] = field(default=(), metadata=NOT_READ)
     at: str = ""
 
 
@@ -765,6 +804,14 @@ class Finished:
     job: str
     attempt: int
     result: Result = field(metadata=INLINE)
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A recheck confirmed the result of a task. It stands in the recheck's journal only."""
+
+    id: str
+    by: str  # who, and how: `trusted`, `trusted (its own proof)`
 
 
 @dataclass(frozen=True)
@@ -784,6 +831,7 @@ class PlanOptions:
     timeout_s: float = 0
     scheduler: str = ""
     granularity: Optional[Granularity] = None  # noqa: UP045
+    retry: int = 0  # how often a limit that was met may be doubled
 
 
 @dataclass(frozen=True)
@@ -819,9 +867,22 @@ class Header:
         return frozenset(self.again)
 
 
+# What comes of the check of a stored proof, where the prover got to its end.
+CONFIRMED = "confirmed"
+REJECTED = "rejected"  # the prover followed the proof, and it is none
+NOT_REPLAYED = "not replayed"  # the prover can't follow it: that says nothing against the proof
+UNCONFIRMED = (REJECTED, NOT_REPLAYED)
+CANT_REPLAY = "this prover can't replay a step of the stored proof, which may be right all the same"
+
+
 def outcome_words(result: Result) -> str:
     """The verdict if there is one, else the status, in words."""
-    return str(result.verdict or result.status).replace("_", " ")
+    return _in_words(result.verdict or result.status)
+
+
+@functools.cache
+def _in_words(word: str) -> str:
+    return str(word).replace("_", " ")
 
 
 class Record(NamedTuple):
@@ -853,12 +914,14 @@ class Task:
     plan: Plan
     status: Status = Status.PENDING
     attempts: int = 0
-    started: Started | None = None  # its last start
+    # Its last start: while it runs; afterwards only where the job served several tasks.
+    started: Started | None = None
     record: Record | None = None  # its result
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
     earlier: tuple[Record, ...] = ()
     alone_for: str = ""  # the key of the plan for which a process that it shared ended badly
+    confirmed_by: tuple[str, ...] = ()  # who confirmed it in a recheck, as far as was asked
 
     @classmethod
     def with_result(cls, plan: Plan, result: Result) -> Task:
@@ -919,13 +982,25 @@ class Task:
 
     @property
     def misses_expectation(self) -> bool:
-        """Whether it is not as expected, or should have an answer by now and has none."""
+        """Whether it is not as expected, or should have an answer by now and has none.
+
+        A check that comes to no end says nothing against the proof.
+        """
+        if self.plan.checks_proof:
+            return self.outcome == REJECTED
         return bool(self.plan.expect) and self.is_final and self.verdict != self.plan.expect
 
     @property
     def outcome(self) -> str:
-        """The verdict if there is one, else the status, in words."""
-        return outcome_words(self.result or Result(self.status))
+        """The verdict if there is one, else the status, in words; of a check what it shows."""
+        result = self.result
+        if result is None:
+            return outcome_words(Result(self.status))
+        if not self.plan.checks_proof or result.verdict is None:
+            return outcome_words(result)
+        if result.verdict == self.plan.expect:
+            return CONFIRMED
+        return NOT_REPLAYED if result.reason == CANT_REPLAY else REJECTED
 
 
 class FileState(NamedTuple):
@@ -1049,6 +1124,9 @@ class Batch:
             self._start(event)
         elif isinstance(event, Finished):
             self._finish(event)
+        elif isinstance(event, Confirmed):
+            task = self.tasks[event.id]
+            task.confirmed_by = (*task.confirmed_by, event.by)
         else:
             self.ended = event
 
@@ -1132,6 +1210,8 @@ class Batch:
         task.record = Record(finished.result, task.plan, finished.attempt, self.header.host)
         if finished.result.runs_alone:
             task.alone_for = task.plan.key
+        if task.started and len(task.started.ids) == 1:
+            task.started = None  # 100,000 of them would take a sixth of the memory
 
     def needs_run(self, task: Task) -> bool:
         """Whether a task has no result that holds."""
@@ -1204,22 +1284,47 @@ def decode(cls: type[T], data: Mapping[str, Any]) -> T:
     if not isinstance(data, dict):
         raise TypeError(f"{data!r:.40} is no object")
     values: dict[str, Any] = {}
-    for attribute, name, inline, _, default, plain, read in _json_fields(cast(Hashable, cls)):
+    missing = dataclasses.MISSING
+    for attribute, name, inline, default, plain, read in _read_fields(cast(Hashable, cls)):
         if inline:
             values[attribute] = read(data)
             continue
-        value = data.get(name, dataclasses.MISSING)
-        if value is dataclasses.MISSING:
-            if default is dataclasses.MISSING:
-                raise KeyError(name)
-        elif type(value) is plain:  # most are: not worth a call
+        value = data.get(name, missing)
+        if type(value) is plain:  # most are: not worth a call
             values[attribute] = value
-        else:
+        elif value is not missing:
             try:
                 values[attribute] = read(value)
             except (TypeError, ValueError):
                 raise TypeError(f"'{name}' is {value!r:.40}") from None
+        elif default is missing:
+            raise KeyError(name)
     return cls(**values)
+
+
+class _ReadField(NamedTuple):
+    """What `decode` asks of a field."""
+
+    attribute: str
+    name: str
+    inline: bool
+    default: Any  # MISSING: it must be there
+    plain: type[Any] | None  # a value of this very type is taken as it is
+    read: Callable[[Any], Any]  # what makes its value of what JSON has
+
+
+@functools.cache
+def _read_fields(cls: Hashable) -> tuple[_ReadField, ...]:
+    """The fields that are read from JSON."""
+    fields: list[_ReadField] = []
+    for each in _json_fields(cls):
+        if not each.not_read:
+            fields.append(
+                _ReadField(
+                    each.attribute, each.name, each.inline, each.default, each.plain, each.read
+                )
+            )
+    return tuple(fields)
 
 
 def json_names(cls: type[Any]) -> Iterator[str]:
@@ -1238,6 +1343,7 @@ class _JsonField(NamedTuple):
     name: str
     inline: bool
     sparse: bool
+    not_read: bool
     default: Any  # MISSING: it must be there
     plain: type[Any] | None  # a value of this very type is taken as it is
     read: Callable[[Any], Any]  # what makes its value of what JSON has
@@ -1260,6 +1366,7 @@ def _json_fields(cls: Hashable) -> tuple[_JsonField, ...]:
                 name=each.metadata.get("name", each.name),
                 inline="inline" in each.metadata,
                 sparse="sparse" in each.metadata,
+                not_read="not_read" in each.metadata,
                 default=each.default if each.default_factory is dataclasses.MISSING else None,
                 plain=kinds[each.name] if kinds[each.name] in (str, bool) else None,
                 read=_reader(kinds[each.name]),
@@ -1276,13 +1383,13 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     if kind is Any:
         return lambda value: value
     if origin is Annotated:  # SharedText
-        return lambda text: sys.intern(_checked(str, text))
+        return sys.intern  # it raises TypeError for what is no text
     if origin is Union:  # Optional
         some = _reader(parts[0])
         return lambda value: None if value is None else some(value)
     if origin is tuple:
         item = _reader(parts[0])
-        return lambda values: share(tuple(map(item, _checked(list, values))))
+        return lambda values: _shared_tuple(item, values)
     if origin is dict:
         member = _reader(parts[1])
         return lambda values: {
@@ -1294,11 +1401,33 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         return _integer
     if kind in (str, bool):
         return functools.partial(_checked, kind)
-    if kind is Limits:  # 100,000 tasks have few distinct ones
-        return lambda data: share(decode(Limits, data))
+    if kind in (Limits, ExitStatus):
+        return _reader_of_few(kind)
     if dataclasses.is_dataclass(kind):
         return lambda data: decode(cast(Any, kind), data)
-    return cast(Callable[[Any], Any], kind)  # a Word
+    # A Word; to look it up takes a fifth of the time that the class takes to find it.
+    words = {str(word): word for word in kind}
+    return lambda text: words[text] if text in words else kind(text)
+
+
+def _reader_of_few(kind: type[Any]) -> Callable[[Any], Any]:
+    """What reads a dataclass of which 100,000 tasks have few distinct ones: each is made once."""
+
+    # To JSON `true` is not 1.
+    @functools.lru_cache(maxsize=4096, typed=True)
+    def read(names: tuple[str, ...], *values: Any) -> Any:
+        return decode(kind, dict(zip(names, values)))
+
+    return lambda data: read(tuple(_checked(dict, data)), *data.values())
+
+
+def _shared_tuple(item: Callable[[Any], Any], values: Any) -> tuple[Any, ...]:
+    # Most are empty.
+    if values == []:
+        return ()
+    read = tuple(map(item, _checked(list, values)))
+    # Texts are what many have in common; lines of summaries hardly ever are the same.
+    return share(read) if type(read[0]) is str else read
 
 
 def _checked(kind: type[T], value: Any) -> T:
@@ -1310,24 +1439,27 @@ def _checked(kind: type[T], value: Any) -> T:
 
 def _integer(value: Any) -> int:
     """An integer of 64 bits at most: 400 digits are no float, where one is wanted later."""
-    if not -(2**63) <= _checked(int, value) < 2**63:
-        raise TypeError
-    return cast(int, value)
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
+    raise TypeError
+
+
+_LARGEST = sys.float_info.max
 
 
 def _number(value: Any) -> float:
     """A finite number: NaN and infinity are no JSON, though Python reads and writes them."""
     # Not `math.isfinite`: it raises OverflowError for an integer of 400 digits.
-    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
-        raise TypeError
-    return cast(float, value)
+    if type(value) in (int, float) and -_LARGEST <= value <= _LARGEST:
+        return cast(float, value)
+    raise TypeError
 
 
 # One object for equal ones: 100,000 tasks have few distinct limits, options and warnings.
 share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
 
 # One line of the journal (DESIGN section 8), by the word for it.
-Event = Union[Header, Plan, Started, Finished, Ended]
+Event = Union[Header, Plan, Started, Finished, Confirmed, Ended]
 EVENTS: dict[str, type[Any]] = {
     "batch": Header,
     "task": Plan,
@@ -1434,11 +1566,22 @@ class OracleRanking(NamedTuple):
     name: str  # "": the default
 
 
+class UnknownActions(NamedTuple):
+    """Actions in the formula of a lemma that nothing in the theory makes."""
+
+    told: tuple[str, ...]  # each with near misses: `Comit/2 (did you mean Commit/2?)`
+    holds_anyway: bool  # the lemma is true of every trace, because its premise never holds
+
+
+NO_UNKNOWN_ACTIONS = UnknownActions((), holds_anyway=False)
+
+
 class Segment(NamedTuple):
     """The token text of one item, or of the stored proof of a lemma."""
 
     lemma: str  # whose statement or proof it is; "" for all else
     text: str
+    kind: str  # the word that begins the item, or `proof`; "" for what is no item that counts
 
 
 class SplitDigests(NamedTuple):
@@ -1470,6 +1613,7 @@ class Theory:
     oracle_rankings: tuple[OracleRanking, ...]
     # Why a lemma can't be judged by its text and what it assumes alone; "": it can.
     cannot_split: str
+    asks_for_flags: bool  # some #ifdef stands in it: other flags would make it another theory
     tokens: TokenText = field(repr=False, compare=False)
 
     @property
@@ -1478,9 +1622,25 @@ class Theory:
         return self.tokens.segments
 
     @functools.cached_property
+    def items(self) -> TheoryItems:
+        """What the items say, beyond the names of the lemmas."""
+        return TheoryItems(self.segments)
+
+    @functools.cached_property
+    def unknown_actions(self) -> Mapping[str, UnknownActions]:
+        """By the name of a lemma the actions in its formula that nothing here makes, if any."""
+        as_written = find_unknown_actions(self.items)
+        found: dict[str, UnknownActions] = {}
+        for lemma in self.lemmas:
+            unknown = as_written.get(lemma.parent or lemma.name)
+            if unknown:
+                found[lemma.name] = unknown
+        return found
+
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the token text."""
-        return sha256("\n".join(text for _, text in self.segments).encode())
+        return sha256("\n".join(segment.text for segment in self.segments).encode())
 
     @property
     def splits_for_sure(self) -> bool:
@@ -1489,17 +1649,18 @@ class Theory:
         Some provers read items that are glued to what stands before or behind them, as in
         `by sorryrestriction r: ...`.
         """
-        return all(_is_plain(text) for name, text in self.segments if name)
+        return all(_is_plain(segment.text) for segment in self.segments if segment.lemma)
 
     @functools.cached_property
     def split_digests(self) -> SplitDigests:
         """Digests of what is no lemma, and of each lemma."""
         rest: list[str] = []
         lemmas: dict[str, list[PlacedDigest]] = {}
-        for place, (name, text) in enumerate(self.segments):
-            digest = sha256(text.encode())
-            if name:
-                lemmas.setdefault(name, []).append(PlacedDigest(place, len(rest), digest))
+        for place, segment in enumerate(self.segments):
+            digest = sha256(segment.text.encode())
+            if segment.lemma:
+                placed = PlacedDigest(place, len(rest), digest)
+                lemmas.setdefault(segment.lemma, []).append(placed)
             else:
                 rest.append(digest)
         return SplitDigests(sha256("".join(rest).encode()), lemmas)
@@ -1551,8 +1712,73 @@ def load_theory(
         configuration=reading.configuration,
         oracle_rankings=tuple(dict.fromkeys(reading.rankings)),
         cannot_split=_why_not_split(reading, lemmas, auto_sources),
+        asks_for_flags=reading.has_ifdef,
         tokens=reading.tokens,
     )
+
+
+def load_in_its_mode(
+    path: str, flags: Sequence[str] = (), copies: Mapping[str, str] = NO_COPIES
+) -> Theory:
+    """A theory, read with --diff if it demands that; `copies`: as of `load_theory`.
+
+    Raises InputError.
+    """
+    try:
+        return load_theory(path, flags, copies=copies)
+    except InputError as error:
+        if _NEEDS_DIFF not in error.message:
+            raise
+    return load_theory(path, flags, diff=True, copies=copies)
+
+
+# The formula of an #ifdef, and what in it is no flag.
+_IFDEF = re.compile(r"#ifdef\s((?:[\s(¬]|not\b)*\w+(?:[\s)]*[&|∧∨](?:[\s(¬]|not\b)*\w+)*)")
+_MOST_READINGS = 64
+
+
+class Reading(NamedTuple):
+    """A theory as it is read with some flags."""
+
+    flags: tuple[str, ...]
+    theory: Theory
+
+
+def flags_asked(theory: Theory) -> list[str]:
+    """The flags that the files of a theory ask for in any #ifdef."""
+    flags: dict[str, None] = {}
+    for path in theory.files:
+        for formula in _IFDEF.findall(read_text(path)):
+            flags.update(dict.fromkeys(re.findall(r"\w+", formula)))
+    flags.pop("not", None)
+    return list(flags)
+
+
+def readings_of(path: str, flags: Sequence[str]) -> Iterator[Reading]:
+    """A theory with these flags; then with one, two, ... more of those that it asks for.
+
+    So every branch is read, up to a limit that 6 flags don't reach. Raises InputError where it
+    can't be read with the flags given; what can't be read with more is passed over.
+    """
+    import itertools
+
+    first = Reading(tuple(flags), load_in_its_mode(path, flags))
+    yield first
+    asked = flags_asked(first.theory)
+    readings = 1
+    size = 1
+    while size <= len(asked):
+        others = [flag for flag in asked if flag not in flags]
+        for more in itertools.combinations(others, size):
+            if readings == _MOST_READINGS:
+                return
+            readings += 1
+            with suppress(InputError):
+                reading = Reading((*flags, *more), load_in_its_mode(path, (*flags, *more)))
+                # It may include files that ask for others.
+                asked += [flag for flag in flags_asked(reading.theory) if flag not in asked]
+                yield reading
+        size += 1
 
 
 def _why_not_split(reading: TheoryReading, lemmas: Sequence[Lemma], auto_sources: bool) -> str:
@@ -1795,6 +2021,9 @@ class ProverOption(NamedTuple):
 # What the theory says.
 DEFINES = ProverOption("-D", "--defines")
 DIFF = ProverOption("--diff", takes_value=False)
+PARSE_ONLY = ProverOption(
+    "--parse-only", takes_value=False, refusal="it proves nothing: use the 'check' command"
+)
 AUTO_SOURCES = ProverOption("--auto-sources", takes_value=False)
 # Which oracle is called.
 HEURISTIC = ProverOption("--heuristic")
@@ -1831,9 +2060,7 @@ PROVER_OPTIONS = (
     OUTPUT_JSON,
     OUTPUT_DOT,
     ProverOption("--output-module", "-m", refusal="a translation proves nothing"),
-    ProverOption(
-        "--parse-only", takes_value=False, refusal="it proves nothing: use the 'check' command"
-    ),
+    PARSE_ONLY,
     ProverOption("--precompute-only", takes_value=False, refusal="it proves nothing"),
     PROCESSORS,
     RUNTIME_CORES,
@@ -1936,6 +2163,7 @@ class TheoryReading:
     words: set[str] = field(default_factory=set)  # that began an item; `diff` for the operator
     tests: set[str] = field(default_factory=set)  # names of the case tests
     counts_ifdefs: bool = False  # in disabled branches, as tamarin-rs does
+    has_ifdef: bool = False  # that is obeyed
     passed_ifdef: bool = False  # in a disabled branch, without counting
 
     def add_proof_end(self, word: str) -> None:
@@ -2279,7 +2507,7 @@ def _on_item(cursor: Cursor, reading: TheoryReading, start: int, word: str) -> N
     is_side = word == "rule" and cursor.last_word() in ("left", "right")
     if is_side and not reading.diff:
         cursor.refuse(start, "a rule with sides " + _NEEDS_DIFF)
-    cursor.tokens.begin()
+    cursor.tokens.begin(word)
     if word == "end":
         # The word belongs to a theory; in an included file nothing of it counts.
         if cursor.is_included:
@@ -2470,7 +2698,7 @@ def _begin_proof(cursor: Cursor, lemma: str) -> StoredProof | None:
         return None
     word = first.group()
     cursor.hand_on(cursor.pos)
-    cursor.tokens.begin(lemma)
+    cursor.tokens.begin("proof", lemma)
     cursor.take(word)
     if word == "sorry" or (word == "by" and cursor.next_is("sorry")):
         return None
@@ -2562,6 +2790,7 @@ class Preprocessor:
 
     def _ifdef(self, start: int) -> None:
         cursor = self._cursor
+        self._reading.has_ifdef = True
         if FlagFormula(cursor, self._flags).holds():
             self._branches.append(_Branch(start, is_else=False))
             return
@@ -2975,21 +3204,31 @@ class _Piece(NamedTuple):
     is_code: bool  # else every character of it counts
 
 
+class _Collected(NamedTuple):
+    """A segment before it is asked for."""
+
+    lemma: str
+    kind: str
+    pieces: list[_Piece]
+
+
 class TokenText:
     """Collects the text of a theory in segments, without comments."""
 
     def __init__(self) -> None:
         self.lemma = ""  # whose segment is being collected; "" for what is no lemma
+        self._kind = ""  # of that segment
         self._pieces: list[_Piece] = []  # of that segment
         self._code: list[str] = []  # code behind these
-        self._finished: list[tuple[str, list[_Piece]]] = []  # whose segment, its pieces
+        self._finished: list[_Collected] = []
 
-    def begin(self, lemma: str = "") -> None:
+    def begin(self, kind: str = "", lemma: str = "") -> None:
         """A new item, or the proof of a lemma, starts here."""
         self._end_code()
         if self._pieces:
-            self._finished.append((self.lemma, self._pieces))
+            self._finished.append(_Collected(self.lemma, self._kind, self._pieces))
         self._pieces = []
+        self._kind = kind
         self.lemma = lemma
 
     def discard(self) -> None:
@@ -3016,10 +3255,10 @@ class TokenText:
         """All segments that are not empty, once the theory is read to its end."""
         # Made only when somebody asks: it takes as long as all the reading.
         segments: list[Segment] = []
-        for lemma, pieces in self._finished:
+        for lemma, kind, pieces in self._finished:
             text = "".join(_tidy(piece) for piece in pieces).strip(" ")
             if text:
-                segments.append(Segment(lemma, text))
+                segments.append(Segment(lemma, text, kind))
         self._finished.clear()
         return tuple(segments)
 
@@ -3030,6 +3269,831 @@ def _tidy(piece: _Piece) -> str:
         return piece.text
     # As `_BLANKS.sub(" ", ...)`, in half the time.
     return _IDLE_BLANK.sub("", " ".join(_BLANKS.split(piece.text)))
+
+
+# --- What the items say ---------------------------------------------------------------------------
+
+# A view of the token text for who looks for more than lemmas. Nothing of it is made before somebody
+# asks, and all of it takes time in proportion to the text. Terms and formulas stay text.
+
+# Older words, by the newer ones.
+_NEWER_WORDS = {"axiom": "restriction", "function": "functions", "predicate": "predicates"}
+# `lemma(modulo E)NAME[attributes]:`, in token text.
+_ITEM_HEAD = re.compile(
+    r"\w+ ?(?:\(modulo \w+\) ?)?(?P<name>\w+) ?"
+    r"(?:\[(?P<attributes>(?:[^\[\]\"']|\"[^\"]*\"|'[^']*'|\[[^\[\]]*\])*)\] ?)?:"
+)
+_CONSTANT = re.compile(r"'[^'\n]*'")
+_QUOTED = re.compile(r"'[^'\n]*'|\"[^\"]*\"")
+_BRACKET_OR_COMMA = re.compile(r"[\[\](){},]")
+_PAIR_OR_COMMA = re.compile(r"[\[\](){}<>,]")  # where `<` begins a pair and compares nothing
+_LET_BLOCK = re.compile(r" ?let(?!\w)(.*?)(?<!\w)in(?!\w)", re.DOTALL)
+_PREDICATE_HEAD = re.compile(r"(?<!\w)\w+ ?\([^()]*\) ?(?:<=>|⇔)")
+
+
+class Item(NamedTuple):
+    """An item that counts with the flags of the theory, of whatever file."""
+
+    kind: str  # the word that begins it; of two words for one thing the newer
+    text: str  # token text, from that word on; without the stored proof of a lemma
+
+
+class DeclaredFunction(NamedTuple):
+    """One of `functions:`, as `h/1[private]` or `h(bitstring):bitstring`."""
+
+    name: str
+    signature: str  # behind the name: `/1`
+    attributes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RuleText:
+    """A rule; in diff mode each of its sides is one more."""
+
+    name: str
+    attributes: tuple[str, ...]
+    let_block: str  # between `let` and `in`; "" where there is none
+    premises: tuple[str, ...]
+    actions: tuple[str, ...]  # `_restrict(...)` as well
+    conclusions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A lemma, a restriction or a case test."""
+
+    kind: str  # `lemma`, `diffLemma`, `restriction` or `test`
+    name: str
+    attributes: tuple[str, ...]
+    quantifier: str  # between colon and formula: `exists-trace`, `t1,t2 accounts for`, or ""
+    formula: str  # between its quotes; a diffLemma has none
+
+
+class TheoryItems:
+    """The items of a theory that count with its flags, those of included files too, by kind."""
+
+    def __init__(self, segments: Iterable[Segment]) -> None:
+        items: list[Item] = []
+        for segment in segments:
+            if segment.kind not in ("", "proof", "end"):
+                kind = _NEWER_WORDS.get(segment.kind, segment.kind)
+                items.append(Item(kind, segment.text))
+        self.all = tuple(items)
+
+    def of_kind(self, *kinds: str) -> tuple[str, ...]:
+        """The texts of all items of these kinds: `process`, `let`, `tactic`, `heuristic`, ..."""
+        return tuple(item.text for item in self.all if item.kind in kinds)
+
+    @functools.cached_property
+    def builtins(self) -> tuple[str, ...]:
+        """Names of builtins: `xor`."""
+        return self._listed("builtins")
+
+    @functools.cached_property
+    def functions(self) -> tuple[DeclaredFunction, ...]:
+        """What `functions:` declares."""
+        return tuple(map(_declared_function, self._listed("functions")))
+
+    @functools.cached_property
+    def equations(self) -> tuple[str, ...]:
+        """Equations: `fst(<x,y>) = x`."""
+        return self._listed("equations", _PAIR_OR_COMMA)
+
+    @functools.cached_property
+    def options(self) -> tuple[str, ...]:
+        """Words of `options:`; the configuration block is `Theory.configuration`."""
+        return self._listed("options")
+
+    @functools.cached_property
+    def macros(self) -> tuple[str, ...]:
+        """Macros: `f(x) = h(<x,x>)`."""
+        return self._listed("macros", _PAIR_OR_COMMA)
+
+    @functools.cached_property
+    def predicates(self) -> tuple[str, ...]:
+        """Predicates: `P(x,y) <=> Ex z. x = <y,z>`."""
+        found: list[str] = []
+        for text in self.of_kind("predicates"):
+            starts = [head.start() for head in _PREDICATE_HEAD.finditer(text)]
+            for start, end in zip(starts, [*starts[1:], len(text)]):
+                found.append(text[start:end].rstrip(" ,"))
+        return tuple(found)
+
+    @functools.cached_property
+    def rules(self) -> tuple[RuleText, ...]:
+        """The rules; a process has none before it is translated."""
+        return tuple(map(_rule_text, self.of_kind("rule")))
+
+    @functools.cached_property
+    def statements(self) -> tuple[Statement, ...]:
+        """Lemmas, restrictions and case tests, in the order of the theory."""
+        kinds = (*STATEMENTS, "restriction", "test")
+        return tuple(_statement(item) for item in self.all if item.kind in kinds)
+
+    def _listed(self, kind: str, events: re.Pattern[str] = _BRACKET_OR_COMMA) -> tuple[str, ...]:
+        """What stands behind the colons of such items, at commas."""
+        parts: list[str] = []
+        for text in self.of_kind(kind):
+            _, _, behind = text.partition(":")
+            parts += split_list(behind, events)
+        return tuple(parts)
+
+
+def split_list(text: str, events: re.Pattern[str] = _BRACKET_OR_COMMA) -> tuple[str, ...]:
+    """The parts of a list, at the commas outside of brackets; `events` finds these."""
+    parts: list[str] = []
+    begin = 0
+    depth = 0
+    for event in events.finditer(_blanked(_QUOTED, text)):
+        word = event.group()
+        if word in "[({<":
+            depth += 1
+        elif word in "])}>":
+            depth -= 1
+        elif depth == 0:
+            parts.append(text[begin : event.start()].strip())
+            begin = event.end()
+    parts.append(text[begin:].strip())
+    return tuple(filter(None, parts))
+
+
+def _blanked(literals: re.Pattern[str], text: str) -> str:
+    """A text as long as this one, in which nothing stands in these literals."""
+    return literals.sub(lambda literal: "_" * len(literal.group()), text)
+
+
+def _declared_function(text: str) -> DeclaredFunction:
+    name = _NO_WORD.split(text, maxsplit=1)[0]
+    signature, _, attributes = text[len(name) :].partition("[")
+    return DeclaredFunction(name, signature.strip(), split_list(attributes.rstrip("] ")))
+
+
+def _rule_text(text: str) -> RuleText:
+    """A rule as it is written. What can't be read is empty: provers will refuse it."""
+    head = _ITEM_HEAD.match(text)
+    if not head:
+        return RuleText("", (), "", (), (), ())
+    attributes = split_list(head["attributes"] or "")
+    body = text[head.end() :]
+    let_block = ""
+    bound = _LET_BLOCK.match(_blanked(_QUOTED, body))
+    if bound:
+        let_block = body[bound.start(1) : bound.end(1)].strip()
+        body = body[bound.end() :]
+    lists = [split_list(part) for part in _outer_brackets(body)]
+    # `[premises]-->[conclusions]` has no actions.
+    if len(lists) < 3:
+        lists.insert(1, ())
+    premises, actions, conclusions = [*lists, (), ()][:3]
+    return RuleText(head["name"], attributes, let_block, premises, actions, conclusions)
+
+
+def _outer_brackets(text: str) -> list[str]:
+    """What stands in each `[...]` that stands in no other bracket."""
+    found: list[str] = []
+    begin = 0
+    depth = 0
+    for event in _BRACKET_OR_COMMA.finditer(_blanked(_QUOTED, text)):
+        word = event.group()
+        if word in "[({":
+            if depth == 0:
+                begin = event.end()
+            depth += 1
+        elif word in "])}":
+            depth -= 1
+            if depth == 0 and word == "]":
+                found.append(text[begin : event.start()])
+    return found
+
+
+def _statement(item: Item) -> Statement:
+    head = _ITEM_HEAD.match(item.text)
+    if not head:
+        return Statement(item.kind, "", (), "", "")
+    attributes = split_list(head["attributes"] or "")
+    quantifier, _, behind = item.text[head.end() :].partition('"')
+    # A constant may hold a double quote.
+    length = max(0, _blanked(_CONSTANT, behind).find('"'))
+    return Statement(item.kind, head["name"], attributes, quantifier.strip(), behind[:length])
+
+
+# --- Inside of formulas, rules and processes ------------------------------------------------------
+
+# For who looks for certain operators: terms are rows of tokens, and no more is known of them than
+# that shows. Sorts, arities and what operators mean is for provers to know.
+
+_TOKEN = re.compile(r"'[^'\n]*'|[#~$%]?\w+(?:\.\d+)?|<=>|==>|<<|\+\+|%\+|\S")
+# Tamarin prints the signs (Theory/Model/Formula.hs); people mostly write the words.
+_WORD_OF_SIGN = {
+    "⇔": "<=>",
+    "⇒": "==>",
+    "∧": "&",
+    "∨": "|",
+    "¬": "not",
+    "∀": "All",
+    "∃": "Ex",
+    "⊥": "F",
+    "⊤": "T",
+    "⊏": "<<",
+    "⊕": "XOR",
+}
+_QUANTIFIERS = ("All", "Ex")
+_CONNECTIVES = ("<=>", "==>", "|", "&")  # the loosest first
+# Substitution can double a term with each line; longer ones stay as they are written.
+_MOST_TOKENS = 2_000
+
+Tokens = Sequence[str]
+
+
+def tokens_of(text: str) -> list[str]:
+    """The tokens of a formula, a term or a process: constants are one, signs are words."""
+    tokens = [_WORD_OF_SIGN.get(token, token) for token in _TOKEN.findall(text)]
+    return _with_pairs(tokens) if "<<" in text else tokens
+
+
+def _with_pairs(tokens: Iterable[str]) -> list[str]:
+    """Tokens in which two pairs begin wherever `<<` doesn't stand behind a term."""
+    found: list[str] = []
+    for token in tokens:
+        if token == "<<" and not (found and _ends_term(found[-1])):
+            found += ("<", "<")
+        else:
+            found.append(token)
+    return found
+
+
+def _ends_term(token: str) -> bool:
+    """Whether a token can be the last one of a term."""
+    if token in ("not", "in", "then", "else"):
+        return False
+    return token in (")", ">") or token[0].isalnum() or token[0] in "'~$%#"
+
+
+def applies_function(tokens: Tokens, names: Collection[str]) -> bool:
+    """Whether one of these functions, predicates or macros is applied somewhere."""
+    followers = itertools.islice(tokens, 1, None)
+    return any(name in names and behind == "(" for name, behind in zip(tokens, followers))
+
+
+def is_variable(token: str) -> bool:
+    """Whether a token can be a variable of the sort `msg` (or a function without arguments)."""
+    return token[0].isalpha()
+
+
+def closing_brackets(tokens: Tokens) -> dict[int, int]:
+    """Of each opening bracket that is closed the place of its partner."""
+    partners: dict[int, int] = {}
+    opened: list[int] = []
+    for place, token in enumerate(tokens):
+        if token in ("(", "[", "{"):
+            opened.append(place)
+        elif token in (")", "]", "}") and opened:
+            partners[opened.pop()] = place
+    return partners
+
+
+class FormulaPart(NamedTuple):
+    """A part of a formula, and whether it counts as it is (1), negated (-1), or both ways (0)."""
+
+    start: int
+    end: int
+    sign: int
+
+
+class Split(NamedTuple):
+    """A formula taken apart at its loosest operator."""
+
+    operator: str  # a connective, a quantifier, `not`, `(`, or "" of an atom
+    parts: list[FormulaPart]
+
+
+class Formula:
+    """A formula without its quotes, to be taken apart (Theory/Text/Parser/Formula.hs)."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens = tokens_of(text)
+        self._partners = closing_brackets(self.tokens)
+
+    @property
+    def whole(self) -> FormulaPart:
+        """All of it, as it is."""
+        return FormulaPart(0, len(self.tokens), 1)
+
+    def words(self, part: FormulaPart) -> list[str]:
+        """The tokens of a part."""
+        return self.tokens[part.start : part.end]
+
+    def bare(self, part: FormulaPart) -> FormulaPart:
+        """A part without the brackets around all of it."""
+        while self.split(part).operator == "(":
+            part = self.split(part).parts[0]
+        return part
+
+    def split(self, part: FormulaPart) -> Split:
+        """Take a part apart; an atom has no parts."""
+        start, end, sign = part
+        if start >= end:
+            return Split("", [])
+        first = self.tokens[start]
+        if first in _QUANTIFIERS:
+            return Split(first, [FormulaPart(self._behind_variables(part), end, sign)])
+        places = self._connectives(part)
+        for operator in _CONNECTIVES:
+            if operator in places:
+                return Split(operator, list(_operands(part, operator, places[operator])))
+        if first == "not":
+            while start < end and self.tokens[start] == "not":
+                start += 1
+                sign = -sign
+            return Split("not", [FormulaPart(start, end, sign)])
+        if self._partners.get(start) == end - 1:
+            return Split("(", [FormulaPart(start + 1, end - 1, sign)])
+        return Split("", [])
+
+    def _behind_variables(self, part: FormulaPart) -> int:
+        """Where the body of a quantified formula begins."""
+        for place in range(part.start, part.end):
+            if self.tokens[place] == ".":
+                return place + 1
+        return part.end
+
+    def _connectives(self, part: FormulaPart) -> dict[str, list[int]]:
+        """Where which connectives stand outside of brackets; a quantifier takes all behind it."""
+        places: dict[str, list[int]] = {}
+        place = part.start
+        while place < part.end:
+            token = self.tokens[place]
+            if token in _QUANTIFIERS:
+                break
+            if token in _CONNECTIVES:
+                places.setdefault(token, []).append(place)
+            place = self._partners.get(place, place) + 1
+        return places
+
+    def signed_parts(self) -> Iterator[tuple[str, FormulaPart]]:
+        """The equivalences (`<=>`) and the atoms (""), each with its sign.
+
+        Of an equivalence also what is in it: that counts both ways.
+        """
+        parts = [self.whole]
+        while parts:
+            part = parts.pop()
+            operator, inner = self.split(part)
+            if operator in ("", "<=>"):
+                yield operator, part
+            parts += inner
+
+
+def _operands(part: FormulaPart, operator: str, places: Sequence[int]) -> Iterator[FormulaPart]:
+    """What stands between the places of one connective."""
+    start = part.start
+    for place in (*places, part.end):
+        sign = part.sign
+        if operator == "<=>":
+            sign = 0
+        elif operator == "==>" and place != part.end:
+            sign = -sign
+        yield FormulaPart(start, place, sign)
+        start = place + 1
+
+
+class RuleFact(NamedTuple):
+    """A fact of a rule, in which the terms of its `let` block stand for their names."""
+
+    name: str
+    is_linear: bool
+    arguments: tuple[Tokens, ...]
+
+
+_FACT_HEAD = re.compile(r"(!?) ?(\w+) ?\(")
+
+
+def facts_of(rule: RuleText, texts: Iterable[str]) -> Iterator[RuleFact]:
+    """Some of the facts of a rule; `_restrict(...)` is none."""
+    bound = _bound_terms(rule.let_block)
+    for text in texts:
+        head = _FACT_HEAD.match(text)
+        if not head or head[2] == "_restrict":
+            continue
+        arguments = split_list(text[head.end() : text.rfind(")")], _PAIR_OR_COMMA)
+        terms = tuple(_unfolded(tokens_of(term), bound) for term in arguments)
+        yield RuleFact(head[2], not head[1], terms)
+
+
+def _bound_terms(let_block: str) -> dict[str, Tokens]:
+    """The terms of a `let` block by their names; each may use those before it."""
+    bound: dict[str, Tokens] = {}
+    tokens = tokens_of(let_block)
+    equals = [place for place, token in enumerate(tokens) if token == "=" and place]
+    ends = [place - 1 for place in equals[1:]]
+    for place, end in zip(equals, [*ends, len(tokens)]):
+        bound[tokens[place - 1]] = _unfolded(tokens[place + 1 : end], bound)
+    return bound
+
+
+def _unfolded(tokens: Tokens, bound: Mapping[str, Tokens]) -> Tokens:
+    """A term in which others stand, in brackets, for their names."""
+    if bound.keys().isdisjoint(tokens):
+        return tokens
+    unfolded: list[str] = []
+    for token in tokens:
+        if token in bound:
+            unfolded += ("(", *bound[token], ")")
+        else:
+            unfolded.append(token)
+        if len(unfolded) > _MOST_TOKENS:
+            return tokens
+    return unfolded
+
+
+@dataclass
+class ProcessLet:
+    """`let PATTERN = TERM in ... else ...` in a process."""
+
+    pattern: Tokens
+    term: Tokens
+    has_else: bool = False
+
+    @property
+    def is_match(self) -> bool:
+        """Whether the pattern is more than a variable."""
+        return len(self.pattern) > 1 and self.pattern[1] != ":"
+
+
+_PROCESS_HEAD = re.compile(r"process ?:|let \w+ ?(?:\([^()]*\))? ?=")
+
+
+def process_tokens(items: TheoryItems) -> Iterator[list[str]]:
+    """The tokens of each process and of those that it calls, without their heads."""
+    for text in items.of_kind("process", "let"):
+        head = _PROCESS_HEAD.match(text)
+        if head:
+            yield tokens_of(text[head.end() :])
+
+
+def process_lets(tokens: Tokens) -> list[ProcessLet]:
+    """Every `let` of a process. An `else` belongs to the last `if`, `lookup` or `let` before it.
+
+    Brackets end what was begun in them (Theory/Text/Parser/Sapic.hs).
+    """
+    found: list[ProcessLet] = []
+    open_in_brackets: list[list[list[ProcessLet]]] = [[]]
+    place = 0
+    while place < len(tokens):
+        token = tokens[place]
+        waiting = open_in_brackets[-1]
+        if token == "(":
+            open_in_brackets.append([])
+        elif token == ")" and len(open_in_brackets) > 1:
+            open_in_brackets.pop()
+        elif token in ("if", "lookup"):
+            waiting.append([])
+        elif token == "let":
+            end = _end_of_bindings(tokens, place)
+            lets = list(_bindings(tokens[place + 1 : end]))
+            waiting.append(lets)
+            found += lets
+            place = end
+        elif token == "else" and waiting:
+            for each in waiting.pop():
+                each.has_else = True
+        place += 1
+    return found
+
+
+def _end_of_bindings(tokens: Tokens, place: int) -> int:
+    """The place of the `in` behind the `let` at this place."""
+    while place < len(tokens) and tokens[place] != "in":
+        place += 1
+    return place
+
+
+def _bindings(tokens: Tokens) -> Iterator[ProcessLet]:
+    """`PATTERN = TERM`, one behind the other."""
+    # In a pattern `=x` wants what x is: only the other ones stand between pattern and term.
+    equals: list[int] = []
+    for place, token in enumerate(tokens):
+        if token == "=" and place and tokens[place - 1] not in ("<", ",", "("):
+            equals.append(place)
+    starts: list[int] = []
+    for number, place in enumerate(equals):
+        behind_last = equals[number - 1] + 1 if number else 0
+        starts.append(_start_of_term(tokens, behind_last, place))
+    for start, equal, end in zip(starts, equals, [*starts[1:], len(tokens)]):
+        yield ProcessLet(tokens[start:equal], tokens[equal + 1 : end])
+
+
+def _start_of_term(tokens: Tokens, first: int, end: int) -> int:
+    """Where the pattern begins that ends before `end`; `first`: it doesn't before that."""
+    place = end - 1
+    depth = 0
+    while place > first:
+        token = tokens[place]
+        depth += token in (")", ">")
+        depth -= token in ("(", "<")
+        before = tokens[place - 1]
+        is_whole = depth == 0 and token != ":" and before not in (":", "=")
+        if is_whole and not (token == "(" and is_variable(before)):
+            break
+        place -= 1
+    return max(place, first)
+
+
+# --- Actions that no rule has ---------------------------------------------------------------------
+
+# A lemma about an action that never comes says less than it seems to, or nothing at all. Older
+# versions of Tamarin warn of it ("Inexistent lemma actions"), 1.11 and 1.12 don't. What counts as
+# known is read from Wellformedness.hs.
+
+# Beside K/1, intruder rules have these; a `!` before them and capitals make no difference.
+_OF_INTRUDER = ("KU", "KD", "DED")
+# --auto-sources, and diff mode (getRuleName in Wellformedness.hs), add actions of these names.
+_ADDED_PREFIXES = ("AUTO_", "DiffProto", "DiffIntr")
+# What the translation of a process makes of all but events (actionToFact in Sapic/Facts.hs).
+_OF_TRANSLATION = re.compile(
+    r"Init|Event|Send|Receive|IsIn|IsNotSet|Insert|Delete|ChannelIn|(?:Unl|L)ock(?:_\w+)?"
+    r"|Pred_\w+|Progress(?:From|To)_\w+"
+)
+_FACT = re.compile(r"(!?) ?([^\W_]\w*) ?\((.*)\)", re.DOTALL)
+_ACTIONS_IN_PROCESS = re.compile(r"-- ?\[([^\[\]]*)\] ?->")
+_BRACKET_OF_TERM = re.compile(r"(?P<name>(?:! ?)?(?<!\w)[^\W_]\w*) ?\(|[()<>,]")
+_NOTHING_IN_BRACKETS = re.compile(r"\s*\)")
+# What joins the parts of a formula; a quantifier reaches to the end of its bracket.
+_JOINT = re.compile(r"[()&∧|∨⇒⇔∀∃]|==>|<=>|(?<!\w)(?:All|Ex)(?!\w)")
+_UNIVERSAL = re.compile(r"(?:All|∀)(?!\w)[^.]*\.")
+_NO_EXISTENTIAL = re.compile(r"(?:not|¬) ?(?P<bracket>\( ?)?(?:Ex|∃)(?!\w)[^.]*\.")
+_ACTION_ATOM = re.compile(r"(.*\)) ?@ ?#? ?\w+", re.DOTALL)
+_MOST_PARTS = 100  # of a premise that are looked at
+_MANY_ACTIONS = 1000  # to compare more names takes too long
+
+
+class FactName(NamedTuple):
+    """What tells facts apart: `A/2` never meets `A/1`, nor `!A/2`."""
+
+    name: str  # with its `!`
+    arity: int
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.arity}"
+
+
+def find_unknown_actions(items: TheoryItems) -> dict[str, UnknownActions]:
+    """By lemma, as written, the unknown actions in its formula, if any.
+
+    Those of predicates and case tests that it uses count. What can't be known isn't told.
+    """
+    known = _known_actions(items)
+    if known is None:
+        return {}
+    formulas = _Formulas(items)
+    near_misses = _NearMisses(known)
+    has_process = bool(items.of_kind("process"))
+    found: dict[str, UnknownActions] = {}
+    for lemma in items.statements:
+        if lemma.kind != "lemma":
+            continue
+        unknown: dict[FactName, None] = {}
+        for action in formulas.actions_of(lemma):
+            if action not in known and not _may_be_added(action.name, has_process):
+                unknown[action] = None
+        if unknown:
+            told = tuple(map(near_misses.told, unknown))
+            found[lemma.name] = UnknownActions(told, _holds_without(lemma, unknown))
+    return found
+
+
+def _known_actions(items: TheoryItems) -> set[FactName] | None:
+    """All that rules and processes say they make; None where a rule can't be read."""
+    facts = [FactName("K", 1)]
+    for rule in items.rules:
+        if not rule.name:
+            return None
+        facts += _facts_in(rule.actions)
+    # A process that nothing calls counts, too: that is not looked for.
+    for process in items.of_kind("process", "let", "equivLemma", "diffEquivLemma"):
+        for event in _applications(process):
+            if process.endswith("event ", 0, event.start):
+                facts.append(event.fact)
+        for actions in _ACTIONS_IN_PROCESS.findall(_blanked(_QUOTED, process)):
+            facts += _facts_in(split_list(actions))
+    return set(facts)
+
+
+def _facts_in(texts: Iterable[str]) -> Iterator[FactName]:
+    for text in texts:
+        fact = _FACT.match(text)
+        if fact:
+            arguments = split_list(fact[3], _PAIR_OR_COMMA)
+            yield FactName(fact[1] + fact[2], len(arguments))
+
+
+def _may_be_added(name: str, has_process: bool) -> bool:
+    """Whether Tamarin itself may add actions of this name to the theory."""
+    if name.lstrip("!").upper() in _OF_INTRUDER or name.startswith(_ADDED_PREFIXES):
+        return True
+    return has_process and _OF_TRANSLATION.fullmatch(name) is not None
+
+
+class _NearMisses:
+    """Finds known facts that an unknown one may be a slip of the pen for."""
+
+    def __init__(self, known: Iterable[FactName]) -> None:
+        self._known = sorted(known)
+        self._told: dict[FactName, str] = {}  # many lemmas may be about one action
+        self._alike: dict[str, list[FactName]] = {}  # by what they share: `kept` of `!Kept/1`
+        for fact in self._known:
+            self._alike.setdefault(_folded(fact), []).append(fact)
+
+    def told(self, action: FactName) -> str:
+        """`Comit/2 (did you mean Commit/2?)`."""
+        if action not in self._told:
+            self._told[action] = self._tell(action)
+        return self._told[action]
+
+    def _tell(self, action: FactName) -> str:
+        # One that differs in case, arity or multiplicity alone is nearer than any other.
+        near = self._alike.get(_folded(action)) or self._of_like_name(action)
+        if not near:
+            return str(action)
+        words = " or ".join(map(str, near[:3]))
+        return f"{action} (did you mean {words}?)"
+
+    def _of_like_name(self, action: FactName) -> list[FactName]:
+        import difflib
+
+        if len(self._known) > _MANY_ACTIONS or len(self._told) > _MANY_ACTIONS:
+            return []
+        names = {fact.name for fact in self._known}
+        alike = difflib.get_close_matches(action.name, names, n=2, cutoff=0.75)
+        return [fact for fact in self._known if fact.name in alike]
+
+
+def _folded(fact: FactName) -> str:
+    return fact.name.lstrip("!").lower()
+
+
+class _Application(NamedTuple):
+    """A name with arguments in brackets: a fact, a predicate or a function."""
+
+    fact: FactName
+    start: int  # where the name begins
+    end: int  # behind its bracket
+
+
+@dataclass
+class _OpenBracket:
+    """A bracket while we are in it: `(`, or `<` of a pair."""
+
+    match: re.Match[str]
+    commas: int = 0  # that stand in it, and in none further inside
+
+
+def _applications(text: str) -> Iterator[_Application]:
+    """All names with arguments in a text, inner ones first."""
+    blanked = _blanked(_CONSTANT, text)
+    around: list[_OpenBracket] = []
+    for event in _BRACKET_OF_TERM.finditer(blanked):
+        word = event.group()
+        if word.endswith(("(", "<")):
+            around.append(_OpenBracket(event))
+        elif word == "," and around:
+            around[-1].commas += 1
+        elif word == ">" and around and around[-1].match.group() == "<":
+            around.pop()
+        elif word == ")":
+            # A `<` that is still open compares.
+            while around and around[-1].match.group() == "<":
+                around.pop()
+            if around:
+                yield from _application(blanked, around.pop(), event.end())
+
+
+def _application(text: str, bracket: _OpenBracket, end: int) -> Iterator[_Application]:
+    """The name before a bracket that ends there, if it has one, with its arguments."""
+    head = bracket.match
+    if head["name"]:
+        arity = bracket.commas + 1
+        if _NOTHING_IN_BRACKETS.match(text, head.end()):
+            arity = 0
+        yield _Application(FactName(head["name"].replace(" ", ""), arity), head.start(), end)
+
+
+class _Formulas:
+    """The actions in formulas, with those of the predicates and case tests that they use."""
+
+    def __init__(self, items: TheoryItems) -> None:
+        self._tests = {each.name: each.formula for each in items.statements if each.kind == "test"}
+        self._predicates: dict[str, str] = {}
+        for text in items.predicates:
+            head = _PREDICATE_HEAD.match(text)
+            if head:
+                self._predicates[_NO_WORD.split(text, maxsplit=1)[0]] = text[head.end() :]
+
+    def actions_of(self, lemma: Statement) -> Iterator[FactName]:
+        """The actions in its formula."""
+        waiting = [lemma.formula]
+        tests, _, accounts = lemma.quantifier.rpartition("account")
+        if accounts:
+            waiting += [self._tests.get(test, "") for test in split_list(tests)]
+        used: set[str] = set()
+        while waiting:
+            formula = waiting.pop()
+            for application in _applications(formula):
+                name = application.fact.name
+                if formula[application.end : application.end + 2].lstrip().startswith("@"):
+                    yield application.fact
+                elif name in self._predicates and name not in used:
+                    used.add(name)
+                    waiting.append(self._predicates[name])
+
+
+def _holds_without(lemma: Statement, unknown: Collection[FactName]) -> bool:
+    """Whether a lemma is true of every trace because these actions never come.
+
+    It is where one of them stands in the premise of `All ... ==> ...`, or in `not (Ex ...)`, alone
+    or beside `&`. Formulas of other forms aren't judged.
+    """
+    if lemma.quantifier not in ("", "all-traces"):
+        return False
+    waiting = _never_together(_unwrapped(lemma.formula))
+    for _ in range(_MOST_PARTS):
+        if not waiting:
+            break
+        part = _unwrapped(waiting.pop())
+        atom = _ACTION_ATOM.fullmatch(part)
+        if atom and any(fact in unknown for fact in _facts_in([atom[1]])):
+            return True
+        inner = _conjuncts(part)
+        if len(inner) > 1:
+            waiting += inner
+    return False
+
+
+def _never_together(formula: str) -> list[str]:
+    """Parts of a formula which is true where one of them never holds."""
+    universal = _UNIVERSAL.match(formula)
+    if universal:
+        return _premise(_unwrapped(formula[universal.end() :]))
+    negated = _NO_EXISTENTIAL.match(formula)
+    if not negated:
+        return []
+    body = formula[negated.end() :]
+    if negated["bracket"]:
+        wrapped = formula[negated.start("bracket") :]
+        if _unwrapped(wrapped) == wrapped:  # it goes on behind the bracket
+            return []
+        body = body[:-1]
+    return _conjuncts(_unwrapped(body))
+
+
+def _premise(formula: str) -> list[str]:
+    """What stands left of `==>`, in parts; nothing where it is no such formula."""
+    joints = _outer_joints(formula)
+    if any(joint.group() in ("<=>", "⇔") for joint in joints):
+        return []
+    for joint in joints:
+        if joint.group() in ("==>", "⇒"):
+            return _conjuncts(formula[: joint.start()])
+    return []
+
+
+def _conjuncts(formula: str) -> list[str]:
+    """The parts of a formula between `&`; nothing where others join them."""
+    parts: list[str] = []
+    begin = 0
+    for joint in _outer_joints(formula):
+        if joint.group() not in "&∧":
+            return []
+        parts.append(formula[begin : joint.start()])
+        begin = joint.end()
+    return [*parts, formula[begin:]]
+
+
+def _outer_joints(formula: str) -> list[re.Match[str]]:
+    """What joins the parts of a formula, outside of brackets."""
+    joints: list[re.Match[str]] = []
+    depth = 0
+    for joint in _JOINT.finditer(_blanked(_CONSTANT, formula)):
+        if joint.group() == "(":
+            depth += 1
+        elif joint.group() == ")":
+            depth -= 1
+        elif depth == 0:
+            joints.append(joint)
+    return joints
+
+
+def _unwrapped(formula: str) -> str:
+    """A formula without the brackets around all of it."""
+    formula = formula.strip()
+    if not (formula.startswith("(") and formula.endswith(")")):
+        return formula
+    depth = 0
+    for bracket in re.finditer(r"[()]", _blanked(_CONSTANT, formula)):
+        depth += 1 if bracket.group() == "(" else -1
+        if depth == 0 and bracket.end() < len(formula):
+            return formula
+    return formula[1:-1].strip()
 
 
 # --- The files of a theory ------------------------------------------------------------------------
@@ -3572,11 +4636,14 @@ def last_part(path: str, marker: str, reach: int = 16 * MB) -> list[str]:
     """
     for size in (65_536, reach):  # most summaries are short
         data = read_from_end(path, size)
+        is_whole = len(data) < size
+        # Logs come by way of other systems, too.
+        data = data.replace(b"\r\n", b"\n")
         start = data.rfind(marker.encode())
         if start >= 0:
             text = data[start:].decode("utf-8", "replace")
             return [line[:LINE_CAP] for line in text.split("\n")]
-        if len(data) < size:
+        if is_whole:
             break
     return []
 
@@ -4828,7 +5895,12 @@ _VERDICT_TEXTS = {
     "analysis cannot be finished": Verdict.INCOMPLETE,
     "analysis has been invalidated": Verdict.INCOMPLETE,
 }
-_OLD_MAUDE = re.compile(r"returned unsupported version '([^']*)'")
+# On stderr while it starts; on stdout in what is printed behind the theory.
+_OLD_MAUDE = re.compile(
+    r"returned unsupported version '(?P<at_start>[^']*)'"
+    r"|^Maude version (?P<behind>\S+) \(unsupported\)",
+    re.MULTILINE,
+)
 _PARSE_ERROR = re.compile(r'^"(.*)" \(line (\d+), column (\d+)\):$')
 _COMPLAINT = re.compile(r"(tamarin-prover|tamarin-rs|error): ")
 # Lines of stderr that say nothing of what went wrong.
@@ -4876,7 +5948,7 @@ def read_output(stdout: str, stderr: str, lemma: str = "") -> ProverOutput:
     errors = ends_of(stderr)
     output = ProverOutput(
         printed=last_part(stdout, SUMMARY_HEADING),
-        old_maude=_unsupported_maude(errors),
+        old_maude=unsupported_maude("\n".join([*errors, *ends_of(stdout)])),
         parse_error=_parse_error(errors),
         complaint=_complaint(errors),
         stderr_tail=_tail(errors),
@@ -4937,13 +6009,11 @@ def _verdict_in(text: str) -> Verdict | None:
     return None
 
 
-def _unsupported_maude(errors: Sequence[str]) -> str:
-    """The version of Maude that the prover calls unsupported, or ""."""
+def unsupported_maude(text: str) -> str:
+    """The version of Maude that a prover calls unsupported in a text, or ""."""
     version = ""
-    for line in errors:
-        found = _OLD_MAUDE.search(line)
-        if found:
-            version = found[1]
+    for found in _OLD_MAUDE.finditer(text):
+        version = found["at_start"] or found["behind"]
     return version
 
 
@@ -5043,6 +6113,7 @@ def wellformedness_titles(theory: str) -> list[str]:
 GHC_HEAP_EXHAUSTED = 251  # GHC's exit code when `+RTS -M` is exceeded
 ASKED_NAME_CHECK = "Check presence of the --prove/--lemma arguments in theory"
 DERIVATION_CHECKS = "Derivation Checks"
+DERIVATION_CHECKS_TIMED_OUT = "derivation checks timed out"
 UNKNOWN_CHECKS = "wellformedness is not known: loading this text met a limit"
 
 
@@ -5064,6 +6135,9 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
     judgement = _judge_exit(outcome, output)
     if judgement.status is Status.COMPLETED:
         judgement = _judge_lines(plan, lines)
+    if plan.checks_proof and judgement.verdict is Verdict.INCOMPLETE:
+        reason = CANT_REPLAY if _has_foreign_step(proof) else "the stored proof leaves cases open"
+        judgement = judgement._replace(reason=reason)
     steps = None
     stderr_tail = output.stderr_tail
     if judgement.verdict is not None:
@@ -5085,6 +6159,18 @@ def judge(plan: Plan, outcome: Outcome, output: ProverOutput, proof: str) -> Res
         stderr_tail=stderr_tail,
         at=timestamp(),
     )
+
+
+# So provers mark steps that they can't apply, and cases that they don't have (`checkProof` in
+# Theory/Proof.hs, prettyIncrementalProof).
+_FOREIGN_STEP = re.compile(rb"/\* (?:invalid proof step|unannotated)")
+
+
+def _has_foreign_step(proof: str) -> bool:
+    """Whether a prover wrote into the theory that it could not follow the stored proof."""
+    with suppress(OSError), open(proof, "rb") as file:
+        return any(map(_FOREIGN_STEP.search, file))
+    return False
 
 
 def _belongs_to(line: SummaryLine, plan: Plan) -> bool:
@@ -5159,7 +6245,7 @@ def _rounded(usage: Usage) -> Usage:
     """A usage as precise as it was measured: milliseconds and tenths of a MB."""
     return Usage(
         wall_s=round(usage.wall_s, 3),
-        cpu_s=round(usage.cpu_s, 3),
+        cpu_s=round(usage.cpu_s or 0.0, 3),
         peak_mb=round(usage.peak_mb, 1),
         avg_mb=round(usage.avg_mb, 1),
         load_s=None if usage.load_s is None else round(usage.load_s, 3),
@@ -5188,7 +6274,7 @@ def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[st
     if DERIVATION_CHECKS in titles:
         count -= 1
         titles.remove(DERIVATION_CHECKS)
-        yield "derivation checks timed out (raise --derivcheck-timeout)"
+        yield f"{DERIVATION_CHECKS_TIMED_OUT} (raise --derivcheck-timeout)"
     if count > 0:
         failed = f"{plural(count, 'wellformedness check')} failed"
         if titles:
@@ -5397,6 +6483,1128 @@ async def _ask_version(
     return VersionAnswer(Flavour.TAMARIN_PROVER, "", "", problem)
 
 
+# --- Known problems of provers --------------------------------------------------------------------
+
+# What Tamarin's developers have found wrong with its verdicts, in their public issues (#) and pull
+# requests up to September 2026, read with the sources. It is a list of what is known, no more: a
+# verdict that nothing here touches is as good as its prover. An entry of ADVISORIES is all that
+# there is of a problem; its condition is one of the predicates before it. Precise before complete:
+# what can't be seen for certain is not seen.
+
+MOST_QUOTED = 80  # characters of a theory
+# What is newer than this release was not looked at.
+JUDGED_UP_TO = (1, 12, 0)
+# tamarin-rs 1.13.0 follows the development version of tamarin-prover of mid 2025. Its own number
+# tells nothing: tamarin-prover may have the same one day.
+TAMARIN_RS_FOLLOWS = (1, 11, 0)
+# Where nothing but a number is known, before this one it is tamarin-prover's.
+FIRST_OF_TAMARIN_RS = (1, 13, 0)
+EITHER_PROGRAM = "Tamarin or tamarin-rs"  # as a flavour
+
+Version = tuple[int, ...]
+
+
+class Weight(Word):
+    """How much a known problem weighs where its condition holds; the heavier first."""
+
+    ADVISORY = "advisory"
+    NOTE = "note"
+
+
+class CanBeFalse(enum.Enum):
+    """Which verdicts a known problem can make false."""
+
+    NO_TRACE = "what is verified of all traces"  # and `no trace found`
+    FOUND_TRACE = "a trace that was found"
+    BOTH = "both"  # also where it is the model that isn't what it seems
+
+
+class Met(NamedTuple):
+    """That a condition holds, and where."""
+
+    weight: Weight
+    where: str = ""  # "restriction once"; "" where what is said of the problem says all
+    lemma: str = ""  # the only one that it touches; "": all of the theory
+
+
+class Circumstances(NamedTuple):
+    """All that a condition may look at; None where nothing is known of it."""
+
+    theory: Theory | None  # with its text
+    options: Sequence[str] | None = None  # of the prover's command line
+    checks_timed_out: bool = False  # those of derivations, as the prover said
+    is_printed: bool = False  # by a prover: its stored proofs are results, none that were given
+
+    @property
+    def text(self) -> Theory:
+        """The theory, where a condition is known to need it."""
+        assert self.theory
+        return self.theory
+
+    @property
+    def items(self) -> TheoryItems:
+        """Its items."""
+        return self.text.items
+
+
+Condition = Callable[[Circumstances], Iterable[Met]]
+
+TEXT_NEEDED = "text"
+OPTIONS_NEEDED = "options"
+
+
+@dataclass(frozen=True)
+class Advisory:
+    """A known problem of a prover, as an entry of ADVISORIES."""
+
+    id: str
+    references: tuple[str, ...]
+    since: str  # the first version that has it
+    fixed_in: str  # the first release without it; "" if there is none up to JUDGED_UP_TO
+    can_be_false: CanBeFalse
+    what: str  # the condition, in words
+    advice: str
+    condition: Condition
+    needs: tuple[str, ...] = (TEXT_NEEDED,)
+    in_diff: bool = False  # only with --diff
+    of_equivalence: bool = False  # only the equivalence of both sides is touched
+    flavour: str = Flavour.TAMARIN_PROVER  # tamarin-rs has what it took over
+
+    @property
+    def versions(self) -> str:
+        """`1.8.0 to before 1.12.0`; `1.4.0 on`."""
+        if self.flavour != Flavour.TAMARIN_PROVER:
+            return self.flavour
+        if self.fixed_in:
+            return f"{self.since} to before {self.fixed_in}"
+        return f"{self.since} on"
+
+
+def version_number(text: str) -> Version:
+    """`1.4` as (1, 4, 0); () of what is no number."""
+    if not re.fullmatch(r"\d{1,9}(?:\.\d{1,9})*", text):
+        return ()
+    parts = [int(part) for part in text.split(".")]
+    return tuple(parts + [0] * (3 - len(parts)))
+
+
+def is_development(version: Version) -> bool:
+    """Whether it is a development version: these have odd minors."""
+    return version[1] % 2 == 1
+
+
+class Exposure(Word):
+    """Whether a version has a known problem, as far as its number tells."""
+
+    NOT_AFFECTED = "not affected"
+    AFFECTED = "affected"
+    MAYBE = "may be affected"
+
+
+def affected(advisory: Advisory, flavour: str, version: str) -> Exposure:
+    """Whether a prover has a known problem.
+
+    What a release brings or mends may be in the development version before it, or not yet.
+    """
+    number = version_number(version)
+    if advisory.flavour != Flavour.TAMARIN_PROVER:
+        return Exposure.AFFECTED if flavour == advisory.flavour else Exposure.NOT_AFFECTED
+    if flavour == Flavour.TAMARIN_RS:
+        if advisory.in_diff:  # it has no diff mode
+            return Exposure.NOT_AFFECTED
+        number = TAMARIN_RS_FOLLOWS
+    elif flavour != Flavour.TAMARIN_PROVER or not number:
+        return Exposure.NOT_AFFECTED
+    begins = version_number(advisory.since)
+    mended = version_number(advisory.fixed_in)
+    if mended and number >= mended:
+        return Exposure.NOT_AFFECTED
+    if is_development(number):
+        next_release = (number[0], number[1] + 1, 0)
+        return Exposure.MAYBE if begins <= next_release else Exposure.NOT_AFFECTED
+    if number < begins:
+        return Exposure.NOT_AFFECTED
+    return Exposure.MAYBE if number > JUDGED_UP_TO else Exposure.AFFECTED
+
+
+def reason_for_doubt(flavour: str, version: str) -> str:
+    """Why a prover only may be affected, for people."""
+    if flavour == Flavour.TAMARIN_RS:
+        return "tamarin-rs follows a development version"
+    number = version_number(version)
+    if is_development(number):
+        return f"{version} is a development version"
+    return f"{version} is newer than what is known here"
+
+
+# Conditions that look at the whole theory.
+
+
+def _any_theory(run: Circumstances) -> Iterator[Met]:
+    yield Met(Weight.ADVISORY)
+
+
+def _noted_of_any_theory(run: Circumstances) -> Iterator[Met]:
+    yield Met(Weight.NOTE)
+
+
+# What stands beside one of these is a part of a term: they bind tighter than those below.
+_TIGHTER = ("*", "^")
+
+
+def _variable_operands(tokens: Tokens, operators: Collection[str]) -> Iterator[str]:
+    """The operands of these operators that may be variables without a sort."""
+    last = len(tokens) - 1
+    for place, token in enumerate(tokens):
+        if token not in operators or place in (0, last):
+            continue
+        before = tokens[max(0, place - 2)]
+        if is_variable(tokens[place - 1]) and before not in (*_TIGHTER, ":"):
+            yield tokens[place - 1]
+        behind = tokens[min(last, place + 2)]
+        if is_variable(tokens[place + 1]) and behind not in (*_TIGHTER, ":", "("):
+            yield tokens[place + 1]
+
+
+def _constants(items: TheoryItems) -> set[str]:
+    """Names that are no variables although they may stand without brackets."""
+    builtin = {"zero", "one", "true", "false", "XOR", "DH_neutral", "tempzero"}
+    return builtin | {function.name for function in items.functions}
+
+
+def _has_xor(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    if "xor" not in items.builtins:
+        return
+    constants = _constants(items)
+    for rule in items.rules:
+        for fact in facts_of(rule, rule.premises):
+            for term in fact.arguments:
+                if constants.issuperset(_variable_operands(term, ("XOR",))):
+                    continue
+                yield Met(Weight.ADVISORY, f"an operand without a sort in rule {rule.name}")
+                return
+    yield Met(Weight.NOTE)
+
+
+def _has_private_result(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    private = {each.name for each in items.functions if "private" in each.attributes}
+    if not private:
+        return
+    for equation in items.equations:
+        left, _, right = equation.partition("=")
+        known = " ".join(("", *tokens_of(left), ""))
+        for term in _terms_of(tokens_of(right), private):
+            words = " ".join(("", *term, ""))
+            if words not in known:
+                yield Met(Weight.ADVISORY, f"equation {equation[:MOST_QUOTED]}")
+                return
+
+
+def _terms_of(tokens: Tokens, functions: Collection[str]) -> Iterator[Tokens]:
+    """The terms that begin with one of these functions, but for those inside of others."""
+    partners = closing_brackets(tokens)
+    end = 0
+    for place, token in enumerate(tokens):
+        if place >= end and token in functions:
+            end = partners.get(place + 1, place) + 1
+            yield tokens[place:end]
+
+
+def _has_product_in_action(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    if {"diffie-hellman", "bilinear-pairing"}.isdisjoint(items.builtins):
+        return
+    for rule in items.rules:
+        for fact in facts_of(rule, rule.actions):
+            if any(map(_has_product_outside_of_exponents, fact.arguments)):
+                yield Met(Weight.ADVISORY, f"{fact.name}(...) in rule {rule.name}")
+                return
+
+
+def _has_product_outside_of_exponents(term: Tokens) -> bool:
+    """Whether a `*` stands outside of `^(...)`; the scalar of `pmult(...)` is an exponent, too."""
+    in_exponent = [False]
+    before = ""
+    for token in term:
+        if token == "(":
+            in_exponent.append(in_exponent[-1] or before in ("^", "pmult"))
+        elif token == ")" and len(in_exponent) > 1:
+            in_exponent.pop()
+        elif token == "*" and not in_exponent[-1]:
+            return True
+        before = token
+    return False
+
+
+def _macro_names(items: TheoryItems) -> set[str]:
+    return {macro.partition("(")[0].strip() for macro in items.macros}
+
+
+def _has_macro_in_state(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    macros = _macro_names(items)
+    if not macros:
+        return
+    for rule in items.rules:
+        consumed = [fact for fact in facts_of(rule, rule.premises) if fact.is_linear]
+        produced = [fact for fact in facts_of(rule, rule.conclusions) if fact.is_linear]
+        both = {fact.name for fact in consumed} & {fact.name for fact in produced}
+        for fact in (*consumed, *produced):
+            uses_macro = any(applies_function(term, macros) for term in fact.arguments)
+            if fact.name in both and uses_macro:
+                yield Met(Weight.NOTE, f"{fact.name}(...) in rule {rule.name}")
+                return
+
+
+_WITHOUT_EQUATIONS = frozenset(("hashing", "multiset", "natural-numbers"))
+PARTIAL_EVALUATION = ProverOption("--partial-evaluation")
+
+
+def _is_partially_evaluated(run: Circumstances) -> Iterator[Met]:
+    if not PARTIAL_EVALUATION.is_given(run.options or ()):
+        return
+    items = run.items
+    if items.equations or not _WITHOUT_EQUATIONS.issuperset(items.builtins):
+        yield Met(Weight.ADVISORY)
+
+
+def _has_tuple_beside_variable(run: Circumstances) -> Iterator[Met]:
+    """A fact that loops, with a tuple in one rule and a variable at its place in another."""
+    constants = _constants(run.items)
+    looping: set[str] = set()
+    # By fact and place: the rules in which this stands there.
+    tuples: dict[tuple[str, int], set[str]] = {}
+    variables: dict[tuple[str, int], set[str]] = {}
+    for rule in run.items.rules:
+        premises = [fact for fact in facts_of(rule, rule.premises) if fact.is_linear]
+        conclusions = [fact for fact in facts_of(rule, rule.conclusions) if fact.is_linear]
+        looping |= {fact.name for fact in premises} & {fact.name for fact in conclusions}
+        for fact in (*premises, *conclusions):
+            for place, term in enumerate(fact.arguments):
+                if _is_tuple(term):
+                    tuples.setdefault((fact.name, place), set()).add(rule.name)
+                elif len(term) == 1 and is_variable(term[0]) and term[0] not in constants:
+                    variables.setdefault((fact.name, place), set()).add(rule.name)
+    for (name, place), rules in tuples.items():
+        others = variables.get((name, place), set())
+        if name in looping and others and len(rules | others) > 1:
+            yield Met(Weight.NOTE, f"argument {place + 1} of {name}")
+            return
+
+
+def _is_tuple(term: Tokens) -> bool:
+    """Whether a term is `<...>`, also by way of a rule's `let`."""
+    # By the way of a `let` it stands in brackets.
+    bare = [token for token in term if token not in ("(", ")")]
+    depth = 0
+    for token in bare[:-1]:
+        depth += token == "<"
+        depth -= token == ">"
+        if depth == 0:
+            return False
+    return len(bare) > 1
+
+
+def _has_union_in_output(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    if "multiset" not in items.builtins:
+        return
+    constants = _constants(items)
+    for rule in items.rules:
+        for fact in facts_of(rule, rule.conclusions):
+            for term in fact.arguments:
+                is_quiet = constants.issuperset(_variable_operands(term, ("+", "++")))
+                if fact.name == "Out" and not is_quiet:
+                    yield Met(Weight.ADVISORY, f"Out(...) in rule {rule.name}")
+                    return
+
+
+# Conditions that look at formulas.
+
+
+def _with_formulas(theory: Theory, *kinds: str) -> Iterator[Statement]:
+    """The statements of these kinds that have a formula, but for accountability lemmas."""
+    for statement in theory.items.statements:
+        if statement.kind in kinds and statement.formula and not _accounts(statement):
+            yield statement
+
+
+def _accounts(statement: Statement) -> bool:
+    """Whether it is an accountability lemma: Tamarin makes others of it."""
+    return statement.quantifier.endswith(("accounts for", "account for"))
+
+
+def _met_in(statement: Statement, weight: Weight) -> Met:
+    """A condition that holds in a formula: what a restriction says touches every lemma."""
+    where = f"{statement.kind} {statement.name}"
+    lemma = statement.name if statement.kind == "lemma" else ""
+    return Met(weight, where, lemma)
+
+
+def _has_negated_equivalence(run: Circumstances) -> Iterator[Met]:
+    theory = run.text
+    of_predicates = _predicates_with_equivalence(theory.items)
+    for statement in _with_formulas(theory, "lemma", "restriction"):
+        if _negates_equivalence(statement.formula, of_predicates):
+            yield _met_in(statement, Weight.ADVISORY)
+    for name, body in _predicate_bodies(theory.items).items():
+        if _negates_equivalence(body):
+            yield Met(Weight.ADVISORY, f"predicate {name}")
+    for rule in theory.items.rules:
+        for action in rule.actions:
+            if action.startswith("_restrict") and _negates_equivalence(action, of_predicates):
+                yield Met(Weight.ADVISORY, f"_restrict(...) in rule {rule.name}")
+
+
+def _negates_equivalence(text: str, of_predicates: Collection[str] = ()) -> bool:
+    """Whether a `<=>`, or a predicate that has one, counts negated or both ways somewhere."""
+    if "<=>" not in text and "⇔" not in text and not of_predicates:
+        return False
+    # `_restrict(...)` is read as what stands in its brackets.
+    formula = Formula(text.removeprefix("_restrict"))
+    for operator, part in formula.signed_parts():
+        if part.sign == 1:
+            continue
+        if operator or applies_function(formula.words(part)[:2], of_predicates):
+            return True
+    return False
+
+
+def _predicate_bodies(items: TheoryItems) -> dict[str, str]:
+    """What each predicate stands for, behind its defining arrow."""
+    bodies: dict[str, str] = {}
+    for text in items.of_kind("predicates"):
+        _, _, behind = text.partition(":")
+        for predicate in split_list(behind):
+            head, _, body = predicate.replace("⇔", "<=>").partition("<=>")
+            bodies[head.partition("(")[0].strip()] = body
+    return bodies
+
+
+def _predicates_with_equivalence(items: TheoryItems) -> set[str]:
+    bodies = _predicate_bodies(items)
+    return {name for name, body in bodies.items() if "<=>" in body}
+
+
+def _has_last_in_restriction(run: Circumstances) -> Iterator[Met]:
+    theory = run.text
+    if any(function.name == "last" for function in theory.items.functions):
+        return
+    for statement in _with_formulas(theory, "restriction"):
+        if not applies_function(tokens_of(statement.formula), ("last",)):
+            continue
+        where = f"restriction {statement.name}"
+        if any(lemma.is_sources for lemma in theory.lemmas):
+            yield Met(Weight.ADVISORY, f"{where}, beside a sources lemma")
+            continue
+        for lemma in theory.lemmas:
+            if "use_induction" in lemma.attributes:
+                yield Met(Weight.ADVISORY, f"{where}, and induction", lemma.name)
+
+
+def _has_idle_restriction(run: Circumstances) -> Iterator[Met]:
+    for statement in _with_formulas(run.text, "restriction"):
+        formula = Formula(statement.formula)
+        outermost = formula.bare(formula.whole)
+        operator, parts = formula.split(outermost)
+        if formula.words(outermost) == ["F"]:
+            yield _met_in(statement, Weight.ADVISORY)
+        elif operator == "|" and "Ex" not in formula.tokens:
+            inner = [formula.split(formula.bare(part)).operator for part in parts]
+            if all(word == "All" for word in inner):
+                yield _met_in(statement, Weight.NOTE)
+
+
+def _has_subterm(weight: Weight) -> Condition:
+    def condition(run: Circumstances) -> Iterator[Met]:
+        for statement in _with_formulas(run.text, "lemma", "restriction"):
+            formula = statement.formula
+            if ("<<" in formula or "⊏" in formula) and "<<" in tokens_of(formula):
+                yield _met_in(statement, weight)
+
+    return condition
+
+
+def _has_subterm_of_two_sorts(run: Circumstances) -> Iterator[Met]:
+    if "natural-numbers" not in run.items.builtins:
+        return
+    constants = _constants(run.items)
+    for statement in _with_formulas(run.text, "lemma", "restriction"):
+        tokens = tokens_of(statement.formula)
+        for place, token in enumerate(tokens):
+            if token != "<<":
+                continue
+            sides = (_sort_before(tokens, place, constants), _sort_behind(tokens, place, constants))
+            if sorted(sides) == ["msg", "nat"]:
+                yield _met_in(statement, Weight.NOTE)
+                break
+
+
+def _sort_before(tokens: Tokens, place: int, constants: Collection[str]) -> str:
+    """`nat` or `msg` of a variable that stands before a place; "" of any other term."""
+    if tokens[max(0, place - 2) : place] == [":", "nat"]:
+        return "nat"
+    if place > 1 and tokens[place - 2] in ("%+", "*", "^", "+", "++", "XOR", ":", ","):
+        return ""
+    return _sort_of(tokens[place - 1], constants) if place else ""
+
+
+def _sort_behind(tokens: Tokens, place: int, constants: Collection[str]) -> str:
+    behind = tokens[place + 1 : place + 4]
+    if behind[1:] == [":", "nat"]:
+        return "nat"
+    if not behind or behind[1:2] and behind[1] in ("(", "%+", "*", "^", "+", "++", "XOR", ":"):
+        return ""
+    return _sort_of(behind[0], constants)
+
+
+def _sort_of(token: str, constants: Collection[str]) -> str:
+    if token[0] == "%" and token[1:2].isalpha():
+        return "nat"
+    if token in constants or not (token[0] in "~$" or is_variable(token)):
+        return ""
+    return "msg"
+
+
+def _has_macro_in_formula(run: Circumstances) -> Iterator[Met]:
+    macros = _macro_names(run.items)
+    if not macros:
+        return
+    for statement in _with_formulas(run.text, "lemma", "restriction"):
+        if applies_function(tokens_of(statement.formula), macros):
+            yield _met_in(statement, Weight.ADVISORY)
+
+
+def _has_equivalence_in_accountability(run: Circumstances) -> Iterator[Met]:
+    for statement in run.items.statements:
+        if _accounts(statement) and "<=>" in tokens_of(statement.formula):
+            for lemma in run.text.lemmas:
+                if lemma.parent == statement.name:
+                    where = f"accountability lemma {statement.name}"
+                    yield Met(Weight.ADVISORY, where, lemma.name)
+
+
+# Conditions that look at processes.
+
+
+def _lets(items: TheoryItems) -> Iterator[ProcessLet]:
+    """All `let`s in processes."""
+    for tokens in process_tokens(items):
+        yield from process_lets(tokens)
+
+
+_BUILTIN_DESTRUCTORS = {
+    "dest-pairing": ("fst", "snd"),
+    "dest-symmetric-encryption": ("sdec",),
+    "dest-asymmetric-encryption": ("adec",),
+    "dest-signing": ("verify",),
+}
+
+
+def _destructors(items: TheoryItems) -> dict[str, list[str]]:
+    """What the declared destructors come to: the right-hand sides of their equations."""
+    results: dict[str, list[str]] = {}
+    for function in items.functions:
+        if "destructor" in function.attributes:
+            results[function.name] = []
+    for equation in items.equations:
+        left, _, right = equation.partition("=")
+        name = left.partition("(")[0].strip()
+        if name in results:
+            results[name].append(right.strip())
+    return results
+
+
+def _has_state_optimisation(run: Circumstances) -> Iterator[Met]:
+    if "translation-state-optimisation" in run.items.options:
+        yield Met(Weight.ADVISORY)
+
+
+def _binds_x_twice(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    destructors = set(_destructors(items))
+    for builtin in items.builtins:
+        destructors.update(_BUILTIN_DESTRUCTORS.get(builtin, ()))
+    has_dest_builtin = not _BUILTIN_DESTRUCTORS.keys().isdisjoint(items.builtins)
+    if not has_dest_builtin:
+        return
+    if not any(applies_function(each.term, destructors) for each in _lets(items)):
+        return
+    if sum(map(_bindings_of_x, process_tokens(items))) > 1:
+        yield Met(Weight.NOTE)
+
+
+def _bindings_of_x(tokens: Tokens) -> int:
+    """How often a process binds a variable named x."""
+    count = sum("x" in _bound_in(each.pattern) for each in process_lets(tokens))
+    partners = closing_brackets(tokens)
+    for place, token in enumerate(tokens):
+        behind = tokens[place + 1 : place + 2]
+        if token in ("new", "as") and behind and behind[0].lstrip("~") == "x":
+            count += 1
+        if token == "in" and behind == ["("]:
+            inside = tokens[place + 2 : partners.get(place + 1, place)]
+            # Behind the channel, if one is named.
+            message = split_list(" ".join(inside), re.compile(r"[(){}<>,]"))[-1:]
+            count += "x" in _bound_in(tokens_of(" ".join(message)))
+    return count
+
+
+def _bound_in(pattern: Tokens) -> set[str]:
+    """The names that a pattern binds: all that it doesn't compare."""
+    names: set[str] = set()
+    for place, token in enumerate(pattern):
+        if place == 0 or pattern[place - 1] != "=":
+            names.add(token)
+    return names
+
+
+def _has_result_that_is_no_variable(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    names: set[str] = set()
+    if "dest-signing" in items.builtins:
+        names.add("verify")
+    for name, results in _destructors(items).items():
+        for result in results:
+            tokens = tokens_of(result)
+            if len(tokens) > 1 or tokens and tokens[0] in _constants(items):
+                names.add(name)
+    yield from _used_in_lets(items, names)
+
+
+def _has_two_equations(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    names = {name for name, results in _destructors(items).items() if len(results) > 1}
+    yield from _used_in_lets(items, names)
+
+
+def _used_in_lets(items: TheoryItems, names: Collection[str]) -> Iterator[Met]:
+    """Of these functions those that are applied in the `let` of a process."""
+    if not names:
+        return
+    lets = list(_lets(items))
+    for name in sorted(names):
+        if any(applies_function(each.term, (name,)) for each in lets):
+            yield Met(Weight.ADVISORY, name)
+
+
+def _compares_in_let(run: Circumstances) -> Iterator[Met]:
+    if any("=" in each.pattern and each.has_else for each in _lets(run.items)):
+        yield Met(Weight.NOTE)
+
+
+def _matches_without_else(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    if "translation-progress" not in items.options:
+        return
+    if any(each.is_match and not each.has_else for each in _lets(items)):
+        yield Met(Weight.NOTE)
+
+
+# Conditions of diff mode.
+
+
+def _has_sided_restriction(run: Circumstances) -> Iterator[Met]:
+    restrictions = list(_with_formulas(run.text, "restriction"))
+    # A prover prints what holds for both sides once for each.
+    sides: dict[tuple[str, str], set[str]] = {}
+    for statement in restrictions:
+        side = {"left", "right"}.intersection(statement.attributes)
+        sides.setdefault((statement.name, statement.formula), set()).update(side)
+    for (name, _), of_restriction in sides.items():
+        if len(of_restriction) == 1:
+            yield Met(Weight.ADVISORY, f"restriction {name}, of one side")
+            return
+    for statement in restrictions:
+        if tokens_of(statement.formula).count("@") > 1:
+            where = f"restriction {statement.name}, which relates two events"
+            yield Met(Weight.NOTE, where)
+            return
+
+
+def _has_restriction(run: Circumstances) -> Iterator[Met]:
+    for statement in _with_formulas(run.text, "restriction"):
+        yield _met_in(statement, Weight.NOTE)
+        return
+
+
+def _has_embedded_restriction(run: Circumstances) -> Iterator[Met]:
+    for rule in run.items.rules:
+        if any(action.startswith("_restrict") for action in rule.actions):
+            yield Met(Weight.ADVISORY, f"rule {rule.name}")
+            return
+
+
+def _has_sided_sources(run: Circumstances) -> Iterator[Met]:
+    # Not by their attributes: a prover prints what holds for both sides once for each.
+    sides = Counter(lemma.name for lemma in run.text.lemmas if lemma.is_sources)
+    for name, count in sides.items():
+        # What --auto-sources adds is made for each side by itself.
+        if count == 1 and not name.startswith(AUTO_SOURCES_LEMMA):
+            yield Met(Weight.ADVISORY, f"lemma {name}")
+            return
+
+
+def _has_multiset(run: Circumstances) -> Iterator[Met]:
+    items = run.items
+    if "multiset" not in items.builtins:
+        return
+    for rule in items.rules:
+        for fact in facts_of(rule, (*rule.premises, *rule.actions, *rule.conclusions)):
+            if any(map(_has_union_of_three, fact.arguments)):
+                yield Met(Weight.ADVISORY, f"a union of three in rule {rule.name}")
+                return
+    yield Met(Weight.NOTE)
+
+
+def _has_union_of_three(term: Tokens) -> bool:
+    """Whether two unions stand beside each other in one bracket, with no comma between them."""
+    counts = [0]
+    for token in term:
+        if token in ("(", "<"):
+            counts.append(0)
+        elif token in (")", ">") and len(counts) > 1:
+            counts.pop()
+        elif token == ",":
+            counts[-1] = 0
+        elif token in ("+", "++"):
+            counts[-1] += 1
+            if counts[-1] > 1:
+                return True
+    return False
+
+
+def _has_private_function(run: Circumstances) -> Iterator[Met]:
+    for function in run.items.functions:
+        if "private" in function.attributes:
+            yield Met(Weight.ADVISORY, f"function {function.name}")
+            return
+
+
+# Conditions of proofs, options and logs.
+
+
+def _told_elsewhere(run: Circumstances) -> Iterator[Met]:
+    """Whoever proves them, an audit tells of such lemmas by themselves (`unknown-action`)."""
+    return iter(())
+
+
+def _was_given_found_trace(run: Circumstances) -> Iterator[Met]:
+    if run.is_printed:
+        return
+    for lemma in run.text.lemmas:
+        if lemma.proof and lemma.proof.found_trace:
+            yield Met(Weight.ADVISORY, "", lemma.name)
+
+
+DERIVATION_CHECKS_TIMEOUT = ProverOption("--derivcheck-timeout", "-d")
+
+
+def _has_no_derivation_checks(run: Circumstances) -> Iterator[Met]:
+    if run.checks_timed_out:
+        yield Met(Weight.NOTE, "they timed out")
+    elif DERIVATION_CHECKS_TIMEOUT.values(run.options or ())[-1:] == ["0"]:
+        yield Met(Weight.NOTE, "they were switched off")
+    elif run.theory:
+        for rule in run.items.rules:
+            if "no_derivcheck" in rule.attributes:
+                yield Met(Weight.NOTE, f"rule {rule.name} has none")
+                return
+
+
+_NO_TRACE = CanBeFalse.NO_TRACE
+_FOUND_TRACE = CanBeFalse.FOUND_TRACE
+_BOTH = CanBeFalse.BOTH
+
+_ADVISORIES = (
+    Advisory(
+        "xor",
+        ("#770", "PR #837"),
+        "1.4.0",
+        "",
+        _NO_TRACE,
+        "`builtins: xor`",
+        "cases can be missing: prove it again with another goal order before citing it",
+        _has_xor,
+    ),
+    Advisory(
+        "iff-negated",
+        ("#933", "PR #934"),
+        "0.8.0",
+        "",
+        _BOTH,
+        "`<=>` under a negation, left of `==>`, or inside another `<=>`",
+        "write two implications and prove again",
+        _has_negated_equivalence,
+    ),
+    Advisory(
+        "last-in-restriction",
+        ("#917", "PR #915"),
+        "0.8.1",
+        "",
+        _NO_TRACE,
+        "`last(...)` in a restriction, and induction",
+        "remove last() from the restriction",
+        _has_last_in_restriction,
+    ),
+    Advisory(
+        "restriction-not-enforced",
+        ("PR #948",),
+        "0.8.1",
+        "",
+        _FOUND_TRACE,
+        "a restriction without an outer quantifier",
+        "move it under one quantifier; test with an exists-trace lemma that it bites",
+        _has_idle_restriction,
+    ),
+    Advisory(
+        "private-result",
+        ("#191", "#849"),
+        "0.8.4",
+        "",
+        _NO_TRACE,
+        "an equation that makes a term of a [private] function",
+        "secrecy of such terms is not established: give the adversary that rule",
+        _has_private_result,
+    ),
+    Advisory(
+        "dh-product",
+        ("PR #948",),
+        "1.2.0",
+        "",
+        _NO_TRACE,
+        "`*` outside of an exponent in an action",
+        "put the product into an exponent",
+        _has_product_in_action,
+    ),
+    Advisory(
+        "macro-in-state",
+        ("PR #948",),
+        "1.8.0",
+        "",
+        _NO_TRACE,
+        "a macro in a fact that its rule consumes and produces",
+        "write the macro out",
+        _has_macro_in_state,
+    ),
+    Advisory(
+        "partial-evaluation",
+        ("PR #948",),
+        "0.4.0",
+        "",
+        _NO_TRACE,
+        "`--partial-evaluation` of a theory with equations",
+        "prove again without the option",
+        _is_partially_evaluated,
+        needs=(TEXT_NEEDED, OPTIONS_NEEDED),
+    ),
+    Advisory(
+        "nat-subterm",
+        ("PR #948",),
+        "1.8.0",
+        "",
+        _BOTH,
+        "`<<` between a %-variable and one that is none",
+        "give both sides the %-sort",
+        _has_subterm_of_two_sorts,
+    ),
+    Advisory(
+        "subterm-witness",
+        ("PR #948",),
+        "1.8.0",
+        "",
+        _FOUND_TRACE,
+        "a found trace, and `<<` in a formula",
+        "check that the trace has a real term",
+        _has_subterm(Weight.NOTE),
+    ),
+    Advisory(
+        "subterm-order",
+        ("#809", "PR #811"),
+        "1.8.0",
+        "1.12.0",
+        _NO_TRACE,
+        "`<<` in a formula",
+        "prove again with 1.12.0 or later",
+        _has_subterm(Weight.ADVISORY),
+    ),
+    Advisory(
+        "injective-tuple",
+        ("#664", "PR #665"),
+        "1.8.0",
+        "1.10.0",
+        _NO_TRACE,
+        "a fact that loops has a tuple in one rule and a variable there in another",
+        "prove again with 1.10.0 or later",
+        _has_tuple_beside_variable,
+    ),
+    Advisory(
+        "multiset-output",
+        ("#519", "PR #522"),
+        "0.8.4",
+        "1.8.0",
+        _NO_TRACE,
+        "an output of a union with a variable that has no sort",
+        "prove again with 1.8.0 or later",
+        _has_union_in_output,
+    ),
+    Advisory(
+        "macro-in-formula",
+        ("#694", "PR #754"),
+        "1.8.0",
+        "1.12.0",
+        _BOTH,
+        "a macro in a formula",
+        "prove again with 1.12.0 or write the term out",
+        _has_macro_in_formula,
+    ),
+    Advisory(
+        "unknown-action",
+        ("#917", "PR #926"),
+        "1.11.0",
+        "",
+        _BOTH,
+        "a formula names an action that nothing produces, and the prover doesn't warn of it",
+        "mend the name: the lemma says nothing, the restriction restricts nothing",
+        _told_elsewhere,
+    ),
+    Advisory(
+        "sapic-state-optimisation",
+        ("#931", "#941", "#942", "#696"),
+        "1.8.0",
+        "",
+        _BOTH,
+        "`options: translation-state-optimisation`",
+        "prove again without the option",
+        _has_state_optimisation,
+    ),
+    Advisory(
+        "sapic-x",
+        ("#936", "PR #950"),
+        "1.8.0",
+        "",
+        _NO_TRACE,
+        "a destructor in a `let`, and a process that binds x twice",
+        "rename the variables x",
+        _binds_x_twice,
+    ),
+    Advisory(
+        "sapic-destructor-result",
+        ("#937", "PR #950"),
+        "1.8.0",
+        "",
+        _NO_TRACE,
+        "a destructor in a `let` whose result is no variable",
+        "use `if verify(...) = true`",
+        _has_result_that_is_no_variable,
+    ),
+    Advisory(
+        "sapic-destructor-equations",
+        ("#940", "PR #950"),
+        "1.8.0",
+        "",
+        _BOTH,
+        "a destructor with several equations in a `let`",
+        "one destructor for each equation",
+        _has_two_equations,
+    ),
+    Advisory(
+        "sapic-let-else",
+        ("#939", "PR #950"),
+        "1.8.0",
+        "",
+        _NO_TRACE,
+        "a `let` that matches `=name`, with an `else`",
+        "bind a new variable and compare by `if`",
+        _compares_in_let,
+    ),
+    Advisory(
+        "sapic-progress-let",
+        ("#943",),
+        "1.8.0",
+        "",
+        _NO_TRACE,
+        "`options: translation-progress`, and a `let` with a pattern and no `else`",
+        "add `else 0`",
+        _matches_without_else,
+    ),
+    Advisory(
+        "accountability-iff",
+        ("PR #886",),
+        "1.8.0",
+        "",
+        _BOTH,
+        "`<=>` in an accountability lemma",
+        "write two implications",
+        _has_equivalence_in_accountability,
+    ),
+    Advisory(
+        "diff-restriction-sides",
+        ("#324", "PR #949"),
+        "1.0.0",
+        "",
+        _NO_TRACE,
+        "an equivalence under a restriction",
+        "the equivalence is not established: argue by hand or drop the restriction",
+        _has_sided_restriction,
+        in_diff=True,
+        of_equivalence=True,
+    ),
+    Advisory(
+        "diff-false-attack",
+        ("#815", "#701", "PR #949"),
+        "1.0.0",
+        "",
+        _FOUND_TRACE,
+        "an attack on an equivalence under a restriction",
+        "check by hand that both traces differ for the adversary",
+        _has_restriction,
+        in_diff=True,
+        of_equivalence=True,
+    ),
+    Advisory(
+        "diff-restrict-ignored",
+        ("#892",),
+        "1.6.0",
+        "",
+        _BOTH,
+        "`--diff` and `_restrict(...)`",
+        "use an action and a restriction",
+        _has_embedded_restriction,
+        in_diff=True,
+    ),
+    Advisory(
+        "diff-sided-sources",
+        ("PR #949",),
+        "1.2.0",
+        "",
+        _NO_TRACE,
+        "`--diff` and a sources lemma of one side",
+        "prove it for both sides",
+        _has_sided_sources,
+        in_diff=True,
+    ),
+    Advisory(
+        "diff-macros",
+        ("PR #949",),
+        "1.8.0",
+        "",
+        _BOTH,
+        "`--diff` and a macro in a formula",
+        "write the macro out",
+        _has_macro_in_formula,
+        in_diff=True,
+    ),
+    Advisory(
+        "diff-multiset",
+        ("#368",),
+        "1.0.0",
+        "",
+        _NO_TRACE,
+        "`--diff` and `builtins: multiset`",
+        "do not rely on the equivalence",
+        _has_multiset,
+        in_diff=True,
+        of_equivalence=True,
+    ),
+    Advisory(
+        "diff-private",
+        ("#337",),
+        "1.0.0",
+        "",
+        _NO_TRACE,
+        "`--diff` and a [private] function",
+        "give the adversary an oracle rule for it",
+        _has_private_function,
+        in_diff=True,
+        of_equivalence=True,
+    ),
+    Advisory(
+        "diff-old",
+        ("#192", "#198", "#331"),
+        "1.0.0",
+        "1.6.0",
+        _BOTH,
+        "`--diff` of an old version",
+        "prove again with 1.6.0 or later",
+        _noted_of_any_theory,
+        needs=(),
+        in_diff=True,
+    ),
+    Advisory(
+        "stored-solved",
+        ("#326", "#329", "PR #394", "PR #446"),
+        "0.0",
+        "1.10.0",
+        _FOUND_TRACE,
+        "the theory was given with a stored SOLVED, which was only checked",
+        "take the proof out and prove again",
+        _was_given_found_trace,
+    ),
+    Advisory(
+        "old-prover",
+        ("#83", "#108", "#144"),
+        "0.0",
+        "1.0.0",
+        _BOTH,
+        "a prover before 1.0.0",
+        "prove again with a current release",
+        _any_theory,
+        needs=(),
+    ),
+    Advisory(
+        "tamarin-rs",
+        ("its README",),
+        "1.13.0",
+        "",
+        _BOTH,
+        "proven by tamarin-rs only, whose authors ask for a check by tamarin-prover",
+        "recheck the proof with tamarin-prover",
+        _noted_of_any_theory,
+        needs=(),
+        flavour=Flavour.TAMARIN_RS,
+    ),
+    Advisory(
+        "derivation-checks",
+        ("PR #541",),
+        "1.8.0",
+        "",
+        _BOTH,
+        "not all derivation checks were made",
+        "run once with a long --derivcheck-timeout",
+        _has_no_derivation_checks,
+        needs=(),
+    ),
+)
+# By id.
+ADVISORIES = {advisory.id: advisory for advisory in _ADVISORIES}
+
+
+class Touch(NamedTuple):
+    """That the condition of an advisory holds."""
+
+    advisory: Advisory
+    met: Met
+
+
+def conditions_met(run: Circumstances) -> list[Touch]:
+    """The advisories whose conditions hold, whatever prover and verdict: those that can be judged.
+
+    Time is linear in the text.
+    """
+    known = {TEXT_NEEDED: run.theory is not None, OPTIONS_NEEDED: run.options is not None}
+    touches: list[Touch] = []
+    for advisory in _ADVISORIES:
+        is_other_mode = advisory.in_diff and run.theory and not run.theory.diff
+        if is_other_mode or not all(known[need] for need in advisory.needs):
+            continue
+        for met in advisory.condition(run):
+            touches.append(Touch(advisory, met))
+    return touches
+
+
 # === Recipe =======================================================================================
 
 # What is not said in a recipe.
@@ -5426,6 +7634,10 @@ class Recipe:
             raise InputError(f"is a directory: name a recipe, or {command} goes on with it", path)
         self.text = read_text(path) if text is None else text
         self._problems: dict[str, None] = {}  # in the order of their discovery, each once
+        # What may be meant instead of a text that stands there, for `check --fix`.
+        self.mends: dict[JsonPath, str] = {}
+        # Lemmas that batch-tamarin selects beside the one whose name stands there.
+        self.also_prefixes: dict[JsonPath, list[str]] = {}
         self.data: Json = self._parse()
         for problem in RECIPE.problems(self.data, ()):
             self.problem(problem.path, problem.message)
@@ -5465,8 +7677,29 @@ class Recipe:
 
     def raise_problems(self) -> None:
         """Raise InputError with all problems that were noted, if there are any."""
-        if self._problems:
-            raise InputError("\n".join(self._problems))
+        if not self._problems:
+            return
+        lines = list(self._problems)
+        if self.mends and self._is_file:
+            names = plural(len(self.mends), "name")
+            command = quoted(["batch_tamarin.py", "check", self.path, "--fix", "-o", "NEW.json"])
+            lines.append(
+                f"batch-tamarin takes names of lemmas for prefixes: {printable(command)} writes a "
+                f"recipe with '*' behind {names}"
+            )
+        raise InputError("\n".join(lines))
+
+    def mended_text(self) -> str:
+        """The text with what `mends` says; all else in it stays as people wrote it."""
+        pieces: list[str] = []
+        done = 0
+        places = {self._positions[path]: mend for path, mend in self.mends.items()}
+        for place in sorted(places):
+            member = _JSON_MEMBER.match(self.text, place)
+            if member:
+                pieces += [self.text[done : member.start(1)], json.dumps(places[place])]
+                done = member.end(1)
+        return "".join(pieces) + self.text[done:]
 
     def _parse(self) -> Json:
         """The text as a JSON object. A member that is `null` is as if it were not there."""
@@ -5532,6 +7765,9 @@ def _no_json(text: str, error: json.JSONDecodeError) -> str:
 
 # A string that has a colon behind it is a key.
 _JSON_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\],]|[^\s{}\[\],"]+')
+
+# A key, and the string behind it.
+_JSON_MEMBER = re.compile(r'"(?:[^"\\]|\\.)*"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
 def json_positions(text: str) -> Iterator[tuple[JsonPath, int]]:
@@ -5761,6 +7997,19 @@ class OneOrNamed(ValueKind):
         yield from kind.problems(value, path)
 
 
+@dataclass(eq=False)
+class OneOrList(ValueKind):
+    """A value of one kind, or a list with at least one of them."""
+
+    item: ValueKind
+
+    def problems(self, value: Any, path: JsonPath) -> Problems:
+        kind = self.item
+        if isinstance(value, list):
+            kind = ListOf(self.item, "must not be an empty list", least=1)
+        yield from kind.problems(value, path)
+
+
 class ProverEntry(ValueKind):
     """A prover of `tamarin_versions`; its alias becomes part of file names."""
 
@@ -5837,6 +8086,12 @@ def is_text(value: Any) -> bool:
     return not _NOT_FOR_COMMANDS.search(value)
 
 
+def is_integer(value: Any) -> bool:
+    """Whether it is a whole number, of nine digits at most."""
+    # By type: True is an instance of int.
+    return type(value) is int and abs(value) < 1e9
+
+
 def is_file_name_part(value: Any) -> bool:
     """Whether it can stand inside the name of a file, whatever stands before and behind it."""
     if not is_text(value) or not value.isprintable():
@@ -5868,6 +8123,7 @@ def is_environment(value: Any) -> bool:
 ANYTHING = PlainValue(lambda value: True, "")
 TEXT = PlainValue(is_text, "must be a text that is not empty, not FOUND")
 BOOLEAN = PlainValue(lambda value: isinstance(value, bool), "must be true or false, not FOUND")
+INTEGER = PlainValue(is_integer, "must be a whole number, such as 5 or -1, not FOUND")
 FLAG = PlainValue(is_flag, "must be the name of one preprocessor flag, without -D")
 VERDICT = OneOf(tuple(Verdict))
 GRANULARITY = OneOf(tuple(Granularity))
@@ -5890,6 +8146,8 @@ _CONFIG: dict[str, ValueKind] = {
     "scheduler": OneOf(SCHEDULERS),  # which waiting task starts first
     "granularity": GRANULARITY,  # of tasks that say nothing else
     "recheck_with": TEXT,  # alias of a prover that checks every proof
+    # Known problems of provers that results may have: `audit` shows them as accepted.
+    "accept_advisories": ListOf(OneOf(tuple(ADVISORIES))),
 }
 
 _PROVER: dict[str, ValueKind] = {
@@ -5918,6 +8176,7 @@ _OVERRIDES: dict[str, ValueKind] = {
     "tamarin_options": Options(),
     "preprocess_flags": ListOf(FLAG),
     "resources": Fields(_RESOURCES),
+    "priority": INTEGER,  # of those that wait, the highest starts first
 }
 
 _LEMMA: dict[str, ValueKind] = {
@@ -5932,8 +8191,9 @@ EXPECTATIONS = OneOrNamed(VERDICT, "must be an object with at least one lemma")
 LEMMA_FIELDS = Fields(_LEMMA, required=("name",))
 
 _TASK: dict[str, ValueKind] = {
-    # A pattern, too, where the prefix contains {theory}.
-    "theory_file": TEXT,
+    # A pattern, too, or a list of both, where the prefix contains {theory}; in a list "!pattern"
+    # takes theories away.
+    "theory_file": OneOrList(TEXT),
     "output_file_prefix": FILE_NAME,
     **_OVERRIDES,
     "expect": EXPECTATIONS,
@@ -6192,7 +8452,7 @@ class _Planner:
         self._warn = warn
         self._warned_of: set[str] = set()  # aliases of provers
         self.limits = JobLimits(limits, warn)
-        self.lemmas = LemmaSelection(recipe, provers)
+        self.lemmas = LemmaSelection(recipe, provers, warn)
         self.dependencies = DependencyFinder(recipe, provers)
         self.ids = TaskIds()
 
@@ -6233,6 +8493,8 @@ class _Planner:
         lemma_key = dependencies.lemma_key(lemma.name, entry.prove)
         # Enough to tell texts apart, and it stands in the journal once for each task.
         theory_digest = dependencies.text[:32]
+        unknown_actions = choice.loaded.theory.unknown_actions
+        unknown = unknown_actions.get(lemma.name, NO_UNKNOWN_ACTIONS)
         return Plan(
             id=task_id,
             entry=entry.name,
@@ -6252,6 +8514,9 @@ class _Planner:
             key=key,
             lemma_key=lemma_key,
             theory_digest=share(theory_digest),
+            priority=item.priority,
+            unknown_actions=unknown.told,
+            holds_anyway=unknown.holds_anyway,
             granularity=self._granularity(entry, choice.alias),
         )
 
@@ -6365,6 +8630,21 @@ class LemmaItem(NamedTuple):
     flags: tuple[str, ...]
     limits: Limits
     expect: Expectations
+    priority: int
+    own: Json  # what the item itself sets, as in the recipe: "resources.timeout" is one of the keys
+    settings: Json  # the same with what it inherits
+
+    def idle_beside(self, first: LemmaItem) -> list[str]:
+        """What this item sets that does not apply to a lemma that `first` takes."""
+        # Who gives a lemma's name, or "*" for all that is left, knows that the other one counts.
+        is_special = not _is_pattern(first.pattern) or self.pattern == "*"
+        idle: list[str] = []
+        for key, value in self.own.items():
+            if is_special and key in first.own:
+                continue
+            if first.settings.get(key) != value:
+                idle.append(key)
+        return idle
 
 
 class LemmaExclusion(NamedTuple):
@@ -6374,12 +8654,20 @@ class LemmaExclusion(NamedTuple):
     path: JsonPath
 
 
+class TheoryName(NamedTuple):
+    """A name or a pattern of theory files."""
+
+    text: str
+    place: JsonPath  # where it stands
+
+
 class RecipeEntry(NamedTuple):
     """An entry of the recipe's `tasks`, its inheritance resolved."""
 
     name: str
     path: JsonPath
-    theory_file: str  # a name or a pattern
+    theories: tuple[TheoryName, ...]
+    theory_exclusions: tuple[str, ...]  # `"!pattern"`, here without the `!`
     prefix: str  # may contain {theory}
     cwd: str  # absolute
     prove: bool
@@ -6394,6 +8682,7 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
     path: JsonPath = ("tasks", name)
     items: list[LemmaItem] = []
     exclusions: list[LemmaExclusion] = []
+    theories, theory_exclusions = _named_theories(data["theory_file"], path)
     lemmas = data.get("lemmas", ())
     for index, item in enumerate(lemmas):
         item_path = (*path, "lemmas", index)
@@ -6415,7 +8704,8 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
     return RecipeEntry(
         name=name,
         path=path,
-        theory_file=data["theory_file"],
+        theories=tuple(theories),
+        theory_exclusions=tuple(theory_exclusions),
         prefix=data["output_file_prefix"],
         cwd=share(cwd),
         prove=prove,
@@ -6424,6 +8714,23 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
         items=tuple(items),
         exclusions=tuple(exclusions),
     )
+
+
+def _named_theories(
+    theory_file: str | Sequence[str], entry_path: JsonPath
+) -> tuple[list[TheoryName], list[str]]:
+    """The theories that a `theory_file` names, and the patterns that take some away."""
+    path: JsonPath = (*entry_path, "theory_file")
+    if isinstance(theory_file, str):
+        return [TheoryName(theory_file, path)], []
+    names: list[TheoryName] = []
+    exclusions: list[str] = []
+    for index, text in enumerate(theory_file):
+        if text.startswith("!"):
+            exclusions.append(text[1:])
+        else:
+            names.append(TheoryName(text, (*path, index)))
+    return names, exclusions
 
 
 def _read_item(
@@ -6435,6 +8742,7 @@ def _read_item(
     options = tuple(whole.get("tamarin_options", ()))
     flags = tuple(whole.get("preprocess_flags", ()))
     expect = whole.get("expect")
+    priority = whole.get("priority", 0)
     # These are inherited field by field, and not as a whole.
     own_resources = item.get("resources", {})
     task_resources = task.get("resources", {})
@@ -6448,7 +8756,20 @@ def _read_item(
         flags=share(flags),
         limits=limits.decide([own, inherited]),
         expect=expect,
+        priority=priority,
+        own=_lemma_settings(item),
+        settings={**_lemma_settings(task), **_lemma_settings(item)},
     )
+
+
+def _lemma_settings(data: Json) -> Json:
+    """What a task, or an item of its `lemmas`, sets for lemmas: each of its resources by itself."""
+    settings = {key: data[key] for key in _LEMMA if key in data}
+    settings.pop("name", None)
+    resources = settings.pop("resources", {})
+    for key, value in resources.items():
+        settings[f"resources.{key}"] = value
+    return settings
 
 
 # --- Limits ---------------------------------------------------------------------------------------
@@ -6532,6 +8853,45 @@ class JobLimits:
         self._warn(f"{place}: {asked:g} is above the global limit: capped at {most:.3g}")
 
 
+def raised_plan(plan: Plan, met: Record, room: Limits, times: float) -> Plan | None:
+    """A plan with the limit doubled that one of its results has met; None where that is no use.
+
+    A limit is doubled at most so many times over what the recipe says, and memory never beyond
+    `room`, what all jobs together may use.
+    """
+    # A heap that the task's own `+RTS -M` bounds is as small under any limit.
+    if met.result.exit == ExitStatus(GHC_HEAP_EXHAUSTED):
+        return None
+    recipes = plan.raised_from or plan.limits
+    before = met.plan.limits
+    most = 2**times
+    if met.result.status is Status.TIMEOUT:
+        timeout_s = min(2 * before.timeout_s, recipes.timeout_s * most)
+        raised = replace(plan.limits, timeout_s=timeout_s)
+        is_more = timeout_s > before.timeout_s
+    elif met.result.status is Status.MEMORY_LIMIT:
+        memory_mb = min(2 * before.memory_mb, recipes.memory_mb * most, room.memory_mb)
+        raised = replace(plan.limits, memory_mb=int(memory_mb))
+        is_more = memory_mb > before.memory_mb
+    else:
+        return None
+    return replace(plan, limits=share(raised), raised_from=recipes) if is_more else None
+
+
+def may_be_raised(header: Header, task: Task) -> bool:
+    """Whether a task has met a limit that can be doubled."""
+    record = task.record
+    return bool(record and raised_plan(task.plan, record, header.limits, math.inf))
+
+
+def with_limits_raised_before(plan: Plan, before: Plan, room: Limits) -> Plan:
+    """A plan with the limits of an earlier plan where these were raised, and nothing changed."""
+    is_the_same = plan.key == before.key and plan.limits == before.raised_from
+    if is_the_same and before.limits.memory_mb <= room.memory_mb:
+        return replace(plan, limits=before.limits, raised_from=before.raised_from)
+    return plan
+
+
 def limit_key(header: Header, task: Task) -> str:
     """What of the recipe or the command line to raise for a task that has met its limit, or ""."""
     key = "timeout" if task.status is Status.TIMEOUT else "max_memory"
@@ -6575,28 +8935,61 @@ class TheoryFile(NamedTuple):
 
 
 def find_theories(recipe: Recipe, entry: RecipeEntry) -> list[TheoryFile]:
-    """The theories that an entry names, in the order of their paths; what is wrong is noted.
+    """The theories that an entry names, those of a pattern by path; what is wrong is noted.
 
     One that is named, not matched by a pattern, may be missing: who reads it will tell.
     """
-    name = entry.theory_file
-    place = (*entry.path, "theory_file")
-    may_be_many = "{theory}" in entry.prefix
-    theories = _named_theory(recipe, name, place)
+    path = (*entry.path, "theory_file")
+    if len(entry.theories) > 1 and "{theory}" not in entry.prefix:
+        recipe.problem(path, _NEEDS_THEORY_IN_PREFIX)
+        return []
+    found: dict[str, TheoryFile] = {}
+    for name in entry.theories:
+        for theory in _theories_of(recipe, name, "{theory}" in entry.prefix):
+            found.setdefault(os.path.abspath(theory.path), theory)
+    left = _without_excluded(recipe, found, entry.theory_exclusions)
+    if not left and (found or not entry.theories):
+        recipe.problem(path, "names no theory, or takes all away again")
+    return left
+
+
+_NEEDS_THEORY_IN_PREFIX = (
+    "a pattern, or a list of theories, needs {theory} in output_file_prefix, so that each theory "
+    "has results of its own"
+)
+
+
+def _theories_of(recipe: Recipe, name: TheoryName, may_be_many: bool) -> list[TheoryFile]:
+    """The theories that one name or pattern means."""
+    theories = _named_theory(recipe, name.text, name.place)
     if not theories and may_be_many:
-        theories = _matching_theories(recipe, name, place)
+        theories = _matching_theories(recipe, name.text, name.place)
     if theories:
         return theories
-    if not _is_pattern(name):
-        return [TheoryFile(name, os.path.expanduser(name), place)]
-    message = _no_theory_file(recipe, name)
+    if not _is_pattern(name.text):
+        return [TheoryFile(name.text, os.path.expanduser(name.text), name.place)]
+    message = _no_theory_file(recipe, name.text)
     if not may_be_many:
-        message = (
-            "a pattern needs {theory} in output_file_prefix, so that each theory has results of "
-            "its own"
-        )
-    recipe.problem(place, message)
+        message = _NEEDS_THEORY_IN_PREFIX
+    recipe.problem(name.place, message)
     return []
+
+
+def _without_excluded(
+    recipe: Recipe, found: Mapping[str, TheoryFile], exclusions: Iterable[str]
+) -> list[TheoryFile]:
+    """The theories, which are given by absolute path, that no exclusion takes away."""
+    # One that takes nothing away is no mistake: results may come later.
+    left = dict(found)
+    for pattern in exclusions:
+        excluded: set[str] = set()
+        for root in (os.getcwd(), os.path.abspath(recipe.directory or ".")):
+            excluded.update(map(os.path.abspath, _glob(pattern, root).values()))
+        for path in found:
+            # Without a folder it means files of that name wherever they lie.
+            if path in excluded or fnmatch.fnmatchcase(os.path.basename(path), pattern):
+                left.pop(path, None)
+    return list(left.values())
 
 
 def _no_theory_file(recipe: Recipe, name: str) -> str:
@@ -6761,9 +9154,11 @@ class Selection(NamedTuple):
 class LemmaSelection:
     """Selects lemmas of theories; notes what selects none."""
 
-    def __init__(self, recipe: Recipe, provers: Mapping[str, Prover]) -> None:
+    def __init__(self, recipe: Recipe, provers: Mapping[str, Prover], warn: Warn) -> None:
         self._recipe = recipe
         self._provers = provers
+        self._warn = warn
+        self._warned_of: set[tuple[JsonPath, JsonPath]] = set()
         self._theories = TheoryReader(recipe)
 
     def select(self, entry: RecipeEntry, file: TheoryFile) -> Selection:
@@ -6779,8 +9174,10 @@ class LemmaSelection:
         for item in items:
             choices, unread_here = self._matching(item, file)
             if _is_pattern(item.pattern):
-                taken = {choice.lemma.name for choice in chosen}
-                taken.update(lemmas.item.pattern for lemmas in unread)
+                taken = {choice.lemma.name: choice.item for choice in chosen}
+                taken.update((each.item.pattern, each.item) for each in unread)
+                lemmas = [choice.lemma for choice in choices]
+                self._warn_of_idle_settings(entry, item, lemmas, taken)
                 choices = [choice for choice in choices if choice.lemma.name not in taken]
             chosen += choices
             unread += unread_here
@@ -6812,9 +9209,13 @@ class LemmaSelection:
                 if _selects(item.pattern, sides[0]):
                     choice = LemmaChoice(item, alias, loaded, place, sides)
                     choices.append(choice)
+        names = lemmas_by_name(theories[0]) if theories else {}
         if theories and not choices:
-            names = lemmas_by_name(theories[0])
             self._no_such_lemma(item, file, names)
+        longer = [name for name in names if name.startswith(item.pattern)]
+        if choices and item.pattern in names and len(longer) > 1:
+            longer.remove(item.pattern)
+            self._recipe.also_prefixes[(*item.path, "name")] = longer
         return Selection(choices, unread)
 
     def _refuse_idle_exclusion(
@@ -6832,11 +9233,45 @@ class LemmaSelection:
             # Most likely mistyped, and what should not run would run.
             self._recipe.problem(path, f"'{word}' takes no lemma away")
 
+    def _warn_of_idle_settings(
+        self,
+        entry: RecipeEntry,
+        item: LemmaItem,
+        lemmas: Iterable[Lemma],
+        taken: Mapping[str, LemmaItem],
+    ) -> None:
+        """Say what an item sets in vain for lemmas that it selects, as others have taken them."""
+        in_vain: dict[JsonPath, list[str]] = {}  # names of lemmas, by the item that has taken them
+        for lemma in lemmas:
+            excluded = any(_selects(each.pattern, lemma) for each in entry.exclusions)
+            first = taken.get(lemma.name)
+            if first and not excluded and item.idle_beside(first):
+                in_vain.setdefault(first.path, []).append(lemma.name)
+        for names in in_vain.values():
+            self._warn_of_overlap(item, taken[names[0]], names)
+
+    def _warn_of_overlap(self, item: LemmaItem, first: LemmaItem, names: Iterable[str]) -> None:
+        """Say, once for two items, what one sets in vain for lemmas that the other has taken."""
+        if (item.path, first.path) in self._warned_of:
+            return
+        self._warned_of.add((item.path, first.path))
+        place = ".".join(map(str, item.path))
+        settings = ", ".join(item.idle_beside(first))
+        lemmas = listed(dict.fromkeys(names), 3)
+        self._warn(
+            f"{place} ('{item.pattern}'): what it sets does not apply to {lemmas}: {settings}; "
+            f"'{first.pattern}' comes first (names before patterns, these in their order)"
+        )
+
     def _no_such_lemma(self, item: LemmaItem, file: TheoryFile, names: Collection[str]) -> None:
         path = printable(file.path)
         if not names:
             message = f"{path} has no lemmas (with these flags): nothing to prove"
             self._recipe.problem(item.path[:2], message)
+            return
+        as_prefix = [name for name in names if name.startswith(item.pattern)]
+        if as_prefix:
+            self._no_prefixes(item, file, as_prefix)
             return
         first_names = list(names)[:12]
         some = ", ".join(first_names)
@@ -6845,6 +9280,17 @@ class LemmaSelection:
         hint = did_you_mean(item.pattern, names)
         message = f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}"
         self._recipe.problem((*item.path, "name"), message)
+
+    def _no_prefixes(self, item: LemmaItem, file: TheoryFile, names: Sequence[str]) -> None:
+        """A name that only begins the names of lemmas, which batch-tamarin would select."""
+        pattern = f"{item.pattern}*"
+        path = (*item.path, "name")
+        self._recipe.mends[path] = pattern
+        message = (
+            f"no lemma of {printable(file.path)} has the name '{printable(item.pattern)}'; "
+            f"'{printable(pattern)}' would select {listed(names, 3)}"
+        )
+        self._recipe.problem(path, message)
 
 
 def _one_of_patterns(unread: Sequence[UnreadLemmas]) -> list[UnreadLemmas]:
@@ -7144,11 +9590,14 @@ def select_ids(batch: Batch, patterns: Sequence[str]) -> list[str]:
     return [task_id for task_id in batch.tasks if task_id in chosen]
 
 
+RECHECK_MARK = "~recheck"  # behind the id of a task: the check of its proof
+
+
 def _id_matches(task_id: str, pattern: str) -> bool:
     if task_id.startswith(pattern):
         return True
     # A recheck goes by its task's id.
-    own_id = task_id.removesuffix("~recheck")
+    own_id = task_id.removesuffix(RECHECK_MARK)
     return fnmatch.fnmatchcase(own_id, pattern)
 
 
@@ -7343,7 +9792,8 @@ def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
     import gc
 
     batch = Batch()
-    gc.disable()  # nothing here is cyclic, and looking for it would take an eighth of the time
+    # Nothing here is cyclic, and looking for that would take an eighth of the time.
+    gc.disable()
     try:
         with open_file(path) as file:
             deque(journal_events(file, path, tell, batch.apply), maxlen=0)
@@ -7351,6 +9801,8 @@ def load_batch(path: str, tell: Callable[[str], None]) -> tuple[Batch, int]:
     except OSError as error:
         raise InputError(f"the journal can't be read: {error.strerror}", path) from None
     finally:
+        # What was read stays: who looks through it again and again takes half as long again.
+        gc.freeze()
         gc.enable()
 
 
@@ -7705,6 +10157,27 @@ class Changes(NamedTuple):
     header: Header  # with the new driver
     plans: list[Plan]  # new or changed
     differs: bool  # whether anything does, but for the driver
+
+
+def raise_limits(old: Batch, planned: Batch, ids: Iterable[str], times: float) -> None:
+    """Let what is planned have the limits that were raised before, and raise more of them.
+
+    `ids`: the chosen tasks. The limits that their results have met are doubled, at most so many
+    times over what the recipe says.
+    """
+    host = planned.header.host
+    room = planned.header.limits
+    chosen = set(ids)
+    for task in planned.tasks.values():
+        before = old.tasks.get(task.id) or old.withdrawn.get(task.id)
+        if before is None:
+            continue
+        plan = with_limits_raised_before(task.plan, before.plan, room)
+        holding = before.newest_holding(plan, host)
+        if holding and task.id in chosen:
+            plan = raised_plan(plan, holding, room, times) or plan
+        if plan != task.plan:
+            planned.apply(plan)
 
 
 def changes_of(old: Batch, planned: Batch, ids: Iterable[str], again: bool) -> Changes:
@@ -8470,13 +10943,17 @@ def in_order(tasks: Iterable[Task], scheduler: str, past: PastUsages) -> list[Ta
     """Waiting tasks in the order in which they should start.
 
     `fifo`: as planned. `sjf`, `ljf`: smallest or largest first, by cores + GB asked for.
-    `history`: what took longest before comes first, what never ended before that.
+    `history`: what took longest before comes first, what never ended before that. A higher priority
+    comes before all that.
     """
-    if scheduler == "fifo":
-        return list(tasks)
+    ordered = list(tasks)
     if scheduler == "history":
-        return sorted(tasks, key=lambda task: _past_seconds(task, past), reverse=True)
-    return sorted(tasks, key=_size_asked_for, reverse=scheduler == "ljf")
+        ordered.sort(key=lambda task: _past_seconds(task, past), reverse=True)
+    elif scheduler != "fifo":
+        ordered.sort(key=_size_asked_for, reverse=scheduler == "ljf")
+    # Of equal priority they stay as they are.
+    ordered.sort(key=lambda task: -task.plan.priority)
+    return ordered
 
 
 def _size_asked_for(task: Task) -> float:
@@ -8609,15 +11086,19 @@ class Runner:
 
         missing: list[Task] = []
         held: dict[TheoryView, list[TaskHit]] = {}
-        for task in tasks:
+        waiting = deque(tasks)
+        while waiting:
             await asyncio.sleep(0)  # for signals, and for the screen
             if self.scheduler.stopped:
                 break
+            task = waiting.popleft()
             hit = await cached.find(task.plan)
             if hit and not hit.counts:
                 held.setdefault(task.plan.view, []).append(TaskHit(task, hit))
             elif not hit or not await cached.restore(task, hit):
                 missing.append(task)
+            elif self._raise_limit(task):
+                waiting.appendleft(task)  # larger limits may have been met before, too
         return missing, list(held.values())
 
     def _waiting(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
@@ -8627,6 +11108,19 @@ class Runner:
                 yield self._sharing(group)
             else:
                 yield self._proving(group[0])
+
+    def _raise_limit(self, task: Task) -> bool:
+        """Double the limit that a task has just met, if that was asked for; whether it runs again.
+
+        Not when the batch is being stopped: it is doubled when the batch goes on.
+        """
+        header = self.batch.header
+        if not task.record or not header.options.retry or self.scheduler.stopped:
+            return False
+        plan = raised_plan(task.plan, task.record, header.limits, header.options.retry)
+        if plan:
+            self.recorder.record(plan)
+        return plan is not None
 
     def _proving(self, task: Task) -> Waiting:
         return Waiting(task.plan.limits, lambda: self._work(self._prove(task)))
@@ -8662,6 +11156,8 @@ class Runner:
         self.recorder.record(Finished(task.id, run.job.id, run.job.attempt, result))
         if self.cached:
             self.cached.keep(run, result)
+        if self._raise_limit(task):
+            self.scheduler.add([self._proving(task)])  # behind all that waits
         return outcome
 
     async def _share(self, tasks: Sequence[Task]) -> Outcome:
@@ -8877,7 +11373,7 @@ def _key_to_share(task: Task, past: PastUsages) -> Hashable | None:
 
 def sharing_key(plan: Plan) -> Hashable:
     """What tasks must have in common to share a process."""
-    return (plan.entry, plan.view, plan.prove, plan.limits)
+    return (plan.entry, plan.view, plan.prove, plan.limits, plan.priority)
 
 
 def could_share(task: Task, past: Usage | None) -> bool:
@@ -9637,6 +12133,9 @@ def _drawing_names(dot: str) -> Iterator[str]:
 # was written for its results shall work on ours, and its results can be shown and audited here.
 
 UPSTREAM_REPORT = "execution_report.json"
+RESULT_FOLDERS = ("success", "failed")  # it writes a file for each task that has ended
+# What tells a results directory, ours or its own.
+RECORDS = (JOURNAL, UPSTREAM_REPORT, *RESULT_FOLDERS)
 
 
 class _UpstreamEnd(NamedTuple):
@@ -9675,19 +12174,51 @@ _SUCCESSES = frozenset({Status.COMPLETED, Status.SUPERSEDED})  # what it calls s
 def load_results(path: str, warn: Callable[[str], None]) -> Batch:
     """The Batch of a results directory, which is given by itself or by one of its records.
 
-    Of our journal, if there is one; else of the report that batch-tamarin 1.2 writes. Raises
-    InputError.
+    Of our journal, if there is one; else of the report that batch-tamarin 1.2 writes at its end, or
+    of the files that it writes before. Raises InputError.
     """
-    directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
+    directory = results_directory(path, *RECORDS)
     journal = os.path.join(directory, JOURNAL)
-    # Where both are, the report was made of the journal.
+    # Where the others are, too, they were made of the journal.
     if not os.path.exists(journal):
-        return _load_report(directory)
+        if os.path.exists(os.path.join(directory, UPSTREAM_REPORT)):
+            return _load_report(directory)
+        return _load_result_files(directory, warn)
     batch, _ = load_batch(journal, warn)
     if not batch.has_begun:
         raise InputError("this journal tells of no batch", journal)
     _name_lost_provers(batch, journal, warn)
     return batch
+
+
+def own_results(path: str) -> str:
+    """The results directory, with a journal, that a user means.
+
+    Raises InputError that says what can be done with batch-tamarin's.
+    """
+    directory = results_directory(path, *RECORDS)
+    if not os.path.exists(os.path.join(directory, JOURNAL)):
+        raise InputError(f"there is no {JOURNAL}: {_uses_of_upstream(path)}", printable(path))
+    return directory
+
+
+def _uses_of_upstream(path: str) -> str:
+    """What can be done with a results directory of batch-tamarin's."""
+    shown = quoted([printable(path)])
+    return (
+        f"these are results of batch-tamarin. `batch_tamarin.py report {shown}` shows them, "
+        f"`batch_tamarin.py audit {shown}` tells what they establish; `batch_tamarin.py run` takes "
+        "their recipe, for results that can be gone on with and proofs that can be checked"
+    )
+
+
+def note_upstream_results(directory: str, tell: Callable[[str], None]) -> None:
+    """Say what can be done with batch-tamarin's results where new ones were to be written."""
+    names = _list_directory(directory)
+    is_upstreams = UPSTREAM_REPORT in names or has_result_files(directory)
+    # Who has begun another batch beside them knows by now.
+    if is_upstreams and JOURNAL not in names and not dated_siblings(directory):
+        tell(f"{printable(directory)}: {_uses_of_upstream(directory)}")
 
 
 def _name_lost_provers(batch: Batch, journal: str, warn: Callable[[str], None]) -> None:
@@ -9706,10 +12237,18 @@ def _load_report(directory: str) -> Batch:
     """The Batch of batch-tamarin's report in a directory."""
     path = os.path.join(directory, UPSTREAM_REPORT)
     batch = Batch()
-    try:
+    with _as_upstream_writes(path):
         report = json.loads(read_text(path))
         for event in _report_events(report, os.path.abspath(directory)):
             batch.apply(event)
+    return batch
+
+
+@contextmanager
+def _as_upstream_writes(path: str) -> Iterator[None]:
+    """While a file of batch-tamarin's is read: InputError for what it would not write."""
+    try:
+        yield
     # It comes from outside: any part may be missing, or of another kind.
     except (
         ValueError,
@@ -9721,7 +12260,6 @@ def _load_report(directory: str) -> Batch:
     ) as error:
         problem = f"{type(error).__name__}: {error}"
         raise InputError(f"this is not what batch-tamarin 1.2 writes ({problem})", path) from None
-    return batch
 
 
 class _Subtask(NamedTuple):
@@ -9780,8 +12318,7 @@ def _report_header(report: Json, directory: str) -> Header:
     timeout_s = _number_or_zero(config["default_timeout"])
     cwd = _where_it_ran(config["output_directory"], directory)
     data: Json = {"recipe_file": report["recipe"], "cwd": cwd, "provers": provers}
-    # Nothing began: the report is of this moment, as far as anyone can tell.
-    data["at"] = min(starts, default=timestamp())
+    data["at"] = min(starts, default="")
     data["limits"] = _limits_json(cores, memory_gb, timeout_s)
     return decode(Header, data)
 
@@ -9798,6 +12335,11 @@ def _reported_prover(alias: str, about: Json) -> Json:
     version = re.search(r"\d{1,9}(?:\.\d{1,9})+", said)
     if version:
         prover["version"] = version[0]
+    # It does not say which program that is.
+    if os.path.basename(about["path"]) == Flavour.TAMARIN_RS:
+        prover["flavour"] = Flavour.TAMARIN_RS.value
+    elif version and version_number(version[0]) >= FIRST_OF_TAMARIN_RS:
+        prover["flavour"] = EITHER_PROGRAM
     return prover
 
 
@@ -9835,13 +12377,16 @@ def _subtask_plan(subtask: _Subtask, header: Header) -> Plan:
     options = config.get("options") or []
     flags = config.get("preprocessor_flags") or []
     path = os.path.join(header.cwd, subtask.theory)
-    lemmas = _lemmas_now(path, tuple(options), tuple(flags))
-    sides = lemmas.get(lemma, [])
+    now = theory_now(path, tuple(options), tuple(flags))
+    sides = now.lemmas.get(lemma, [])
+    unknown = now.unknown_actions.get(lemma, NO_UNKNOWN_ACTIONS)
     data: Json = {**_UNKNOWN_TO_UPSTREAM, "id": subtask.id, "name": subtask.entry}
     data.update({"theory": subtask.theory, "cwd": header.cwd})
     data.update({"options": options, "flags": flags, "lemma": lemma})
     data["trait"] = _reported_trait(subtask.result, sides)
     data["assumes"] = list(assumed_by(sides))
+    data["unknown_actions"] = list(unknown.told)
+    data["holds_anyway"] = unknown.holds_anyway
     # An alias without a prover is a damaged report: it is refused here.
     data["prover"] = header.provers[config["tamarin_alias"]].alias
     limits = config["resources"]
@@ -9849,15 +12394,21 @@ def _subtask_plan(subtask: _Subtask, header: Header) -> Plan:
     return decode(Plan, data)
 
 
+class TheoryNow(NamedTuple):
+    """What batch-tamarin does not say of lemmas, as their theory says it now."""
+
+    lemmas: Mapping[str, list[Lemma]]
+    unknown_actions: Mapping[str, UnknownActions]  # by lemma
+
+
 # Hundreds of tasks are of one theory.
 @functools.lru_cache(maxsize=64)
-def _lemmas_now(
-    path: str, options: tuple[str, ...], flags: tuple[str, ...]
-) -> dict[str, list[Lemma]]:
-    """A theory's lemmas, if it is still there: batch-tamarin does not say what they assume."""
+def theory_now(path: str, options: tuple[str, ...], flags: tuple[str, ...]) -> TheoryNow:
+    """What a theory says of its lemmas, if it is still there."""
     with suppress(InputError):
-        return lemmas_by_name(load_theory(path, *reading_options(options, flags)))
-    return {}
+        theory = load_theory(path, *reading_options(options, flags))
+        return TheoryNow(lemmas_by_name(theory), theory.unknown_actions)
+    return TheoryNow({}, {})
 
 
 def _reported_trait(result: Json, lemmas: Sequence[Lemma]) -> str:
@@ -9884,7 +12435,7 @@ def _subtask_result(subtask: _Subtask) -> Json:
 
 def _reported_usage(metadata: Json) -> Json:
     """What a task used, in seconds and MB as with us, and when it ended."""
-    usage: Json = {"wall_s": float(metadata["exec_duration_monotonic"])}
+    usage: Json = {"wall_s": float(metadata["exec_duration_monotonic"]), "cpu_s": None}
     usage["peak_mb"] = float(metadata["peak_memory"])
     usage["avg_mb"] = float(metadata["avg_memory"])
     usage["at"] = _utc(metadata["exec_end"])
@@ -9933,6 +12484,123 @@ def _status_of(word: str) -> Status:
     return Status.FAILED
 
 
+def has_result_files(directory: str) -> bool:
+    """Whether there is a file of a result in success/ or failed/."""
+    return next(_result_files(directory), "") != ""
+
+
+def _result_files(directory: str) -> Iterator[str]:
+    """The paths of the files in success/ and failed/."""
+    for folder in RESULT_FOLDERS:
+        place = os.path.join(directory, folder)
+        for name in sorted(_list_directory(place)):
+            if name.endswith(".json"):
+                yield os.path.join(place, name)
+
+
+def _load_result_files(directory: str, warn: Callable[[str], None]) -> Batch:
+    """The Batch of a run of batch-tamarin that was killed before it wrote its report."""
+    tasks: Json = {}
+    for path in _result_files(directory):
+        try:
+            with _as_upstream_writes(path):
+                _add_result_file(tasks, directory, json.loads(read_text(path)))
+        except InputError as error:  # the last one may be half-written
+            warn(f"passed over: {error}")
+    if not tasks:
+        raise InputError("holds no results", printable(directory))
+    report = _report_of_files(tasks, directory)
+    batch = Batch()
+    with _as_upstream_writes(directory):
+        for event in _report_events(report, os.path.abspath(directory)):
+            batch.apply(event)
+    warn(
+        f"{printable(directory)} has no {UPSTREAM_REPORT}: batch-tamarin did not come to its end. "
+        f"Shown is what stands in success/ and failed/, {plural(len(batch.tasks), 'result')}; what "
+        "else was planned, and limits, options and flags, are not known"
+    )
+    return batch
+
+
+def _report_of_files(tasks: Json, directory: str) -> Json:
+    """The report that batch-tamarin would have written, as far as it is known; `tasks`: its own."""
+    provers: Json = {}
+    for entry in tasks.values():
+        for subtask in entry["subtasks"].values():
+            alias = subtask["task_config"]["tamarin_alias"]
+            provers[alias] = {"path": alias}
+    # Paths in it are relative to where it ran: above the directory.
+    name = os.path.basename(os.path.abspath(directory))
+    config = {"global_max_cores": 0, "global_max_memory": 0, "default_timeout": 0}
+    report: Json = {"recipe": "(unknown)", "config": {**config, "output_directory": name}}
+    report["tamarin_versions"] = provers
+    report["tasks"] = tasks
+    return report
+
+
+def _add_result_file(tasks: Json, directory: str, file: Json) -> None:
+    """Put what a file of success/ or failed/ says into the member `tasks` of a report."""
+    task_id = _checked(str, file["task_id"])
+    prefix, lemma, alias = task_id.rsplit("--", 2)
+    result = _result_in_file(file, lemma)
+    measures = file["wrapper_measures"]
+    metadata: Json = {"exec_start": "", "exec_end": "", "cache_hit": False}
+    metadata["exec_duration_monotonic"] = measures["time"]
+    metadata["peak_memory"] = measures["peak_memory"]
+    metadata["avg_memory"] = measures["avg_memory"]
+    metadata["status"] = _status_in_file(file)
+    config: Json = {"tamarin_alias": alias, "lemma": lemma}
+    config["resources"] = {"cores": 0, "memory": 0, "timeout": 0}
+    subtask = {"task_config": config, "task_execution_metadata": metadata, "task_result": result}
+    # What can't be read is refused here, for this file alone; ids name files.
+    decode(Result, _subtask_result(_Subtask(task_id, prefix, "", subtask)))
+    if os.path.basename(task_id) != task_id:
+        raise ValueError(f"'{task_id}' can't name files")
+    entry = tasks.setdefault(prefix, {"theory_file": prefix, "subtasks": {}})
+    entry["subtasks"][task_id] = subtask
+    # A proof holds the whole theory; the one of the recipe is not known.
+    proof = os.path.join(directory, "proofs", task_id + ".spthy")
+    if entry["theory_file"] == prefix and os.path.exists(proof):
+        folder = os.path.dirname(os.path.abspath(directory))
+        entry["theory_file"] = os.path.relpath(proof, folder)
+
+
+def _result_in_file(file: Json, lemma: str) -> Json:
+    """What a file of success/ or failed/ says, as the report says it."""
+    if "error_description" in file:
+        return {**file, "return_code": str(file["return_code"])}
+    about: Json = {"steps": 0, "analysis_type": "unknown"}
+    word = str(Verdict.VERIFIED)  # of trait "unknown": its word for no verdict of the lemma
+    # A lemma of a diff theory is there for each side: that one of them is false comes first.
+    if lemma in file["falsified_lemma"]:
+        word = str(Verdict.FALSIFIED)
+        about = file["falsified_lemma"][lemma]
+    elif lemma in file["unterminated_lemma"]:
+        word = "unterminated"
+    elif lemma in file["verified_lemma"]:
+        about = file["verified_lemma"][lemma]
+    result: Json = {"lemma_result": word, **about}
+    result["warnings"] = file["warnings"]
+    result["real_time_tamarin_measure"] = file["tamarin_timing"]
+    return result
+
+
+# How the descriptions begin of what met its limit, in failed/.
+_DESCRIBED_ENDS = {
+    "The task timed out": _TOOK_TOO_LONG,
+    "The task exceeded its memory limit": _GREW_TOO_LARGE,
+}
+
+
+def _status_in_file(file: Json) -> str:
+    """Its word for how the task of a file ended."""
+    description = file.get("error_description", "")
+    for beginning, end in _DESCRIBED_ENDS.items():
+        if description.startswith(beginning):
+            return end.status
+    return _FAILED.status if description else _SUCCEEDED.status
+
+
 def _utc(local: str) -> str:
     """A time of batch-tamarin's (local, no zone) as the journal writes times; "" for none."""
     import datetime
@@ -9946,8 +12614,6 @@ def _utc(local: str) -> str:
 
 
 # --- Writing: success/ and failed/ ----------------------------------------------------------------
-
-RESULT_FOLDERS = ("success", "failed")
 
 
 def write_result_file(directory: str, task: Task) -> None:
@@ -10066,7 +12732,10 @@ def _failure(result: Result) -> Json:
 
 
 def execution_report(batch: Batch, directory: str) -> Iterator[str]:
-    """The whole batch as batch-tamarin's execution_report.json, in pieces."""
+    """The whole batch as batch-tamarin's execution_report.json, in pieces.
+
+    In a thread, too, while the batch goes on: whatever changes meanwhile is looked at once.
+    """
     provers: Json = {}
     for alias, prover in batch.provers.items():
         path = prover.command[0]
@@ -10123,10 +12792,15 @@ def _config(batch: Batch, directory: str) -> Json:
     """The member `config`: whole GB and seconds, at least 1."""
     limits = batch.header.limits
     config: Json = {"global_max_cores": limits.cores}
-    config["global_max_memory"] = max(1, limits.memory_mb // 1024)
+    config["global_max_memory"] = _whole_gb(limits)
     config["default_timeout"] = max(1, round(limits.timeout_s))
     config["output_directory"] = directory
     return config
+
+
+def _whole_gb(limits: Limits) -> int:
+    """A memory limit as its schema has it. Rounded down, no task's is above that of all."""
+    return max(1, limits.memory_mb // 1024)
 
 
 def _v_version(prover: Prover) -> str:
@@ -10139,7 +12813,7 @@ def _v_version(prover: Prover) -> str:
 def _totals(batch: Batch) -> Json:
     """Sums over what has ended; its `total_memory` is the sum of the peaks."""
     tasks = batch.tasks.values()
-    results = [task.result for task in tasks if task.result]
+    results = [result for result in [task.result for task in tasks] if result]
     times = [result.usage.wall_s for result in results]
     peaks = [result.usage.peak_mb for result in results]
     # A process that served several tasks is counted once.
@@ -10202,11 +12876,14 @@ def _subtask_items(batch: Batch, directory: str, tasks: Iterable[Task]) -> Itera
 
 def _subtask(batch: Batch, directory: str, task: Task) -> Json:
     """What the report says of a task; it has no `task_result` before it ended."""
-    outputs = result_files(directory, task.id)
-    subtask: Json = {"task_config": _task_config(task.plan, outputs)}
-    subtask["task_execution_metadata"] = _task_execution_metadata(batch, task, outputs)
-    if task.result:
-        subtask["task_result"] = _task_result(task.result)
+    plan = task.plan
+    result = task.result
+    outputs = result_files(directory, plan.id)
+    metadata = _task_execution_metadata(batch, plan, result or Result(Status.PENDING), outputs)
+    subtask: Json = {"task_config": _task_config(plan, outputs)}
+    subtask["task_execution_metadata"] = metadata
+    if result:
+        subtask["task_result"] = _task_result(result)
     return subtask
 
 
@@ -10214,7 +12891,7 @@ def _task_config(plan: Plan, outputs: Outputs) -> Json:
     """What the report says of a plan; limits in whole GB and seconds, at least 1."""
     limits = plan.limits
     resources = {"cores": limits.cores}
-    resources["memory"] = max(1, round(limits.memory_mb / 1024))
+    resources["memory"] = _whole_gb(limits)
     resources["timeout"] = max(1, round(limits.timeout_s))
     config: Json = {"tamarin_alias": plan.prover, "lemma": plan.lemma}
     config["output_theory_file"] = outputs.proof
@@ -10225,15 +12902,14 @@ def _task_config(plan: Plan, outputs: Outputs) -> Json:
     return config
 
 
-def _task_execution_metadata(batch: Batch, task: Task, outputs: Outputs) -> Json:
+def _task_execution_metadata(batch: Batch, plan: Plan, result: Result, outputs: Outputs) -> Json:
     """What the report says of a run."""
-    prover = batch.provers[task.plan.prover]
-    result = task.result or Result(task.status)
+    prover = batch.provers[plan.prover]
     usage = result.usage
     # What never ran is given the batch's beginning: the format has no task without times.
     ended = instant(result.at or batch.header.at)
-    metadata: Json = {"command": prover_command(prover, task.plan, outputs)}
-    metadata["status"] = _UPSTREAM_ENDS[task.status].status
+    metadata: Json = {"command": prover_command(prover, plan, outputs)}
+    metadata["status"] = _UPSTREAM_ENDS[result.status].status
     metadata["cache_hit"] = result.cached
     metadata["exec_start"] = _local_time(ended - usage.wall_s)
     metadata["exec_end"] = _local_time(ended)
@@ -10348,29 +13024,54 @@ class Closure:
     def __init__(self, tasks: Iterable[Task]) -> None:
         self._results = _results_by_model(tasks)
         self._ways: dict[Model, Ways] = {}  # of a model once it is asked for
+        # By the model and what is assumed: neighbours assume the same.
+        self._open: dict[Hashable, tuple[Assumption, ...]] = {}
 
-    def open_assumptions(self, task: Task) -> list[Assumption]:
+    def open_assumptions(self, task: Task) -> tuple[Assumption, ...]:
         """What the verdict assumes and is not verified here, nearest first.
 
         A trace that was found assumes nothing.
         """
         plan = task.plan
-        rests = (plan.trait, task.verdict) in RESTING
-        if not (rests and plan.assumes):
-            return []
+        if not plan.assumes or (plan.trait, task.verdict) not in RESTING:
+            return ()
+        # All that the model depends on: to make it takes longer.
+        key = (plan.theory_digest, plan.theory, plan.cwd, plan.flags, plan.prover, plan.assumes)
+        known = self._open.get(key)
+        if known is None:
+            known = self._open[key] = tuple(self._find_open(plan))
+        return known
+
+    def _find_open(self, plan: Plan) -> Iterator[Assumption]:
         model = model_of(plan)
         results = self._results.get(model, {})
         if model not in self._ways:
             self._ways[model] = _ways_to_open_lemmas(results)
         ways = self._ways[model]
-        assumptions: list[Assumption] = []
         for lemma, step in _open_below(plan.assumes, ways).items():
             state = "not in the results"
             if lemma in results:
                 state = results[lemma].outcome
             chain = _chain(ways, step, lemma)
-            assumptions.append(Assumption(lemma, state, chain))
-        return assumptions
+            yield Assumption(lemma, state, chain)
+
+
+def silence_words(plan: Plan) -> str:
+    """`no rule has the action Comit/2 (did you mean Commit/2?)`, of a lemma with such actions."""
+    actions = listed(plan.unknown_actions)
+    noun = "action" if len(plan.unknown_actions) == 1 else "actions"
+    words = f"no rule has the {noun} {actions}"
+    if plan.holds_anyway:
+        return f"true of every trace, whatever the rules do: {words}"
+    return words
+
+
+def told_outcome(task: Task) -> str:
+    """Its outcome; of what stands in a file without a verdict what is there instead."""
+    if task.verdict is not None or not stands_in_a_file(task):
+        return task.outcome
+    claim = task.result.reason if task.result else ""
+    return claim or "no result"
 
 
 def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
@@ -10385,13 +13086,16 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = ()) -> str:
     if task.outdated:
         was = outcome_words(task.outdated.result)
         return f"{task.outcome}, was {was} ({what_changed(task.outdated.plan, task.plan)})"
-    false = _falsified(assumptions)
+    outcome = told_outcome(task)
+    false = _falsified(assumptions) if assumptions else []
     if false:
         lemmas = listed(each.lemma + each.way for each in false)
-        return f"{task.outcome}, {RESTING_ON_FALSE}: {lemmas}"
+        return f"{outcome}, {RESTING_ON_FALSE}: {lemmas}"
     if assumptions:
-        return f"{task.outcome}, assuming {listed(assumptions)}"
-    return task.outcome
+        return f"{outcome}, assuming {listed(assumptions)}"
+    if task.confirmed_by:
+        return f"{outcome}, confirmed by {listed(task.confirmed_by)}"
+    return outcome
 
 
 def _results_by_model(tasks: Iterable[Task]) -> dict[Model, dict[str, Task]]:
@@ -10408,7 +13112,7 @@ def _results_by_model(tasks: Iterable[Task]) -> dict[Model, dict[str, Task]]:
 
 def model_of(plan: Plan) -> Model:
     """The model that a result of this plan is about."""
-    flags = tuple(sorted(plan.flags))
+    flags = tuple(sorted(plan.flags)) if plan.flags else ()
     if plan.theory_digest:
         return Model(plan.theory_digest, "", flags, plan.prover)
     return Model(plan.theory, plan.cwd, flags, plan.prover)
@@ -10491,12 +13195,13 @@ class Row(NamedTuple):
 
     task: Task
     result: Result
-    outcome: str  # a word: the verdict if there is one, else the status
+    outcome: str  # the verdict if there is one, else the status, or what a file has instead
     told: str  # the outcome with what it rests on: `verified, assuming types (timeout)`
     assuming: tuple[Assumption, ...]  # what the verdict takes for granted and is not verified here
     rests_on_false: tuple[Assumption, ...]  # those of them that are falsified
     on_older_text: bool  # the theory, or an oracle, has changed since
     directory: str = ""  # in a report: the results directory that it is of
+    advisories: Sequence[Applied] = ()  # known problems of its prover that touch its verdict
 
     @property
     def plan(self) -> Plan:
@@ -10505,8 +13210,24 @@ class Row(NamedTuple):
     @property
     def limits(self) -> Limits:
         """Those of its result. One that met larger limits than are planned now still holds."""
+        return self._plan_of_result.limits
+
+    @property
+    def raised_limit(self) -> str:
+        """`limit raised to 20 s`, of its result's limits; "" where the recipe's were enough."""
+        return self._plan_of_result.raised_limit
+
+    @property
+    def _plan_of_result(self) -> Plan:
         record = self.task.record
-        return record.plan.limits if record else self.plan.limits
+        return record.plan if record else self.plan
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the prover warned of, and before that what the lemma itself leaves in doubt."""
+        if not self.plan.unknown_actions:
+            return self.result.warnings
+        return (silence_words(self.plan), *self.result.warnings)
 
     @property
     def is_failure(self) -> bool:
@@ -10544,11 +13265,17 @@ class Row(NamedTuple):
         return f"shared by {self.shared_by:,}" if self.shared_by > 1 else ""
 
 
-def rows_of(tasks: Iterable[Task], closure: Closure, older: Collection[str] = ()) -> Iterator[Row]:
+def rows_of(
+    tasks: Iterable[Task],
+    closure: Closure,
+    older: Collection[str] = (),
+    advisories: AppliedAdvisories | None = None,
+) -> Iterator[Row]:
     """Tasks as people see them; `closure` knows all tasks of the batch.
 
-    `older`: the ids of those whose theory has changed since.
+    `older`: the ids of those whose theory has changed since. `advisories`: by task id what applies.
     """
+    applied = advisories or {}
     for task in tasks:
         result = task.result or Result(task.status, trait=task.plan.trait)
         assuming = closure.open_assumptions(task)
@@ -10556,15 +13283,16 @@ def rows_of(tasks: Iterable[Task], closure: Closure, older: Collection[str] = ()
         on_older_text = task.id in older
         if on_older_text:
             told += ", on an older text"
-        false = _falsified(assuming)
+        false = _falsified(assuming) if assuming else ()
         yield Row(
             task,
             result,
-            outcome=task.outcome,
+            outcome=told_outcome(task),
             told=told,
-            assuming=tuple(assuming),
+            assuming=assuming,
             rests_on_false=tuple(false),
             on_older_text=on_older_text,
+            advisories=applied.get(task.id, ()),
         )
 
 
@@ -10584,10 +13312,319 @@ def exit_code(tasks: Iterable[Task], closure: Closure) -> int:
     return code
 
 
+# --- Verdicts touched by known problems -----------------------------------------------------------
+
+# Whether one of ADVISORIES applies to a verdict: the prover has the problem, as far as its version
+# tells, the problem can make such a verdict false, and its condition holds. Texts are read again
+# each time: the list grows, and what was proven years ago must be held against it as it is today.
+
+
+class Applied(NamedTuple):
+    """An advisory that applies to a verdict."""
+
+    advisory: Advisory
+    met: Met
+    doubt: str = ""  # why the prover only may be affected
+    is_accepted: bool = False  # by who knows of it
+
+    @property
+    def message(self) -> str:
+        """What of the problem holds, in one line."""
+        told = self.advisory.what
+        if self.met.where:
+            told += f" ({self.met.where})"
+        if self.doubt:
+            told += f"; may be affected: {self.doubt}"
+        return told
+
+    @property
+    def name(self) -> str:
+        """Its id, and whether it is accepted."""
+        if self.is_accepted:
+            return f"{self.advisory.id} (accepted)"
+        return self.advisory.id
+
+    @property
+    def references(self) -> str:
+        """`#770, PR #837`."""
+        return ", ".join(self.advisory.references)
+
+    @property
+    def in_full(self) -> str:
+        """`xor (#770, PR #837): what; what to do`."""
+        return f"{self.name} ({self.references}): {self.message}; {self.advisory.advice}"
+
+
+# By task id.
+AppliedAdvisories = Mapping[str, Sequence[Applied]]
+NONE_APPLIED: AppliedAdvisories = {}
+
+
+class TouchedText(NamedTuple):
+    """What known problems a text in a file meets."""
+
+    touches: Sequence[Touch]
+    lacks_processes: bool = False  # a prover printed the rules that it made of them, and not these
+
+
+TouchedTexts = Mapping[str, TouchedText]  # by digest
+
+_NO_TEXT = "the text that was proven is not known"
+_NO_PROCESSES = "printed theories don't show their processes: "
+_NO_OPTIONS = "the options of the prover are not known: "
+
+
+class KnownProblems:
+    """The advisories that apply to the verdicts of some batches.
+
+    `batches`: by where they stand. `rechecks`: of their proofs. `texts`: of those read from files.
+    `accepted`: ids of advisories.
+    """
+
+    def __init__(
+        self,
+        batches: Mapping[str, Batch],
+        rechecks: Sequence[Batch] = (),
+        texts: TouchedTexts | None = None,
+        accepted: Collection[str] = (),
+    ) -> None:
+        self._texts = texts or {}
+        self._unjudged: dict[str, int] = {}  # how many verdicts, by why
+        self._by_tamarin_prover: Collection[_AnswerOf] = ()
+        if any(_has_tamarin_rs(batch) for batch in batches.values()):
+            self._by_tamarin_prover = _answered_by_tamarin_prover(batches)
+        self._checkers: set[str] = set()  # aliases of tamarin-prover in rechecks
+        for recheck in rechecks:
+            provers = filter(_is_tamarin_prover, recheck.provers.values())
+            self._checkers.update(prover.alias for prover in provers)
+        self._applied: dict[str, AppliedAdvisories] = {}
+        for source, batch in batches.items():
+            names = {*accepted, *_accepted_by_recipe(batch.header)}
+            self._applied[source] = self._judge_batch(source, batch, names)
+
+    def within(self, source: str) -> AppliedAdvisories:
+        """What applies to the tasks of one batch."""
+        return self._applied.get(source, NONE_APPLIED)
+
+    @property
+    def not_judged(self) -> list[str]:
+        """What is not known, so that nothing is said of some verdicts."""
+        told: list[str] = []
+        for reason, count in self._unjudged.items():
+            told.append(f"{plural(count, 'verdict')}: {reason}")
+        return told
+
+    def _judge_batch(
+        self, source: str, batch: Batch, accepted: Collection[str]
+    ) -> AppliedAdvisories:
+        reader = _ProvenTexts(source, batch)
+        found: dict[str, Sequence[Applied]] = {}
+        for tasks in _alike(batch).values():
+            prover = _prover_of(batch, tasks[0])
+            why_not = _why_not_judged(prover)
+            if why_not:
+                self._leave(why_not, tasks)
+                continue
+            touches = self._touches(tasks, reader)
+            relevant = _relevant_to(prover, touches, accepted)
+            for task in tasks:
+                applied = self._to_task(task, relevant)
+                if applied:
+                    found[task.id] = applied
+        return found
+
+    def _leave(self, reason: str, tasks: Sequence[Task]) -> None:
+        """Nothing, or not all, is said of these tasks."""
+        self._unjudged[reason] = self._unjudged.get(reason, 0) + len(tasks)
+
+    def _touches(self, tasks: Sequence[Task], reader: _ProvenTexts) -> Sequence[Touch]:
+        """The advisories whose conditions hold for tasks that are alike."""
+        task = tasks[0]
+        timed_out = _checks_timed_out(task)
+        if not stands_in_a_file(task):
+            theory = reader.theory_of(task.plan)
+            if not theory:
+                self._leave(_NO_TEXT, tasks)
+            return conditions_met(Circumstances(theory, reader.options_of(task.plan), timed_out))
+        # Of what stands in a file the text was judged when it was read.
+        text = self._texts.get(task.plan.theory_digest)
+        without_text = conditions_met(Circumstances(None, None, timed_out))
+        if not text:
+            self._leave(_NO_TEXT, tasks)
+            return without_text
+        by_options = [each.id for each in ADVISORIES.values() if OPTIONS_NEEDED in each.needs]
+        self._leave(_NO_OPTIONS + ", ".join(by_options), tasks)
+        if text.lacks_processes:
+            self._leave(_NO_PROCESSES + "sapic-...", tasks)
+        return [*text.touches, *without_text]
+
+    def _to_task(self, task: Task, relevant: Mapping[str, list[Applied]]) -> Sequence[Applied]:
+        """What applies to a verdict: of each advisory the heaviest case."""
+        plan = task.plan
+        found: dict[str, Applied] = {}
+        for each in (*relevant.get("", ()), *relevant.get(plan.lemma, ())):
+            advisory = each.advisory
+            if not _can_touch(advisory, task):
+                continue
+            if advisory.flavour == Flavour.TAMARIN_RS and self._is_confirmed(task):
+                continue
+            known = found.get(advisory.id)
+            is_heavier = each.met.weight is Weight.ADVISORY
+            if known is None or (is_heavier and known.met.weight is Weight.NOTE):
+                found[advisory.id] = each
+        return tuple(found.values())
+
+    def _is_confirmed(self, task: Task) -> bool:
+        """Whether tamarin-prover says the same in these results, or of the proof in a recheck."""
+        checkers = {by.partition(" (")[0] for by in task.confirmed_by}
+        if not checkers.isdisjoint(self._checkers):
+            return True
+        return _answer_of(task) in self._by_tamarin_prover
+
+
+def _alike(batch: Batch) -> dict[Hashable, list[Task]]:
+    """The answered tasks of a batch; those are together that are judged by the same facts."""
+    groups: dict[Hashable, list[Task]] = {}
+    for task in batch.tasks.values():
+        if task.is_answered:
+            plan = task.plan
+            key = (plan.view, plan.theory_digest, _checks_timed_out(task))
+            groups.setdefault(key, []).append(task)
+    return groups
+
+
+def _checks_timed_out(task: Task) -> bool:
+    """Whether the prover said so of its derivation checks."""
+    warnings = task.result.warnings if task.result else ()
+    return any(warning.startswith(DERIVATION_CHECKS_TIMED_OUT) for warning in warnings)
+
+
+def _prover_of(batch: Batch, task: Task) -> Prover:
+    """Who proved; without a version where a damaged journal does not say it."""
+    alias = task.plan.prover
+    return batch.provers.get(alias) or Prover(alias, ())
+
+
+def _why_not_judged(prover: Prover) -> str:
+    """Why the list can't be held against what a prover says; "" if it can."""
+    if not version_number(prover.version):
+        return "who proved them, or which version, is not known"
+    if prover.flavour == EITHER_PROGRAM:
+        return "which of tamarin-prover and tamarin-rs proved them is not known"
+    if prover.flavour not in (Flavour.TAMARIN_PROVER, Flavour.TAMARIN_RS):
+        return f"the list says nothing of {prover.flavour}"
+    return ""
+
+
+def _relevant_to(
+    prover: Prover, touches: Iterable[Touch], accepted: Collection[str]
+) -> dict[str, list[Applied]]:
+    """Those that a prover has, or may have, by the lemma that they touch ("": every one)."""
+    relevant: dict[str, list[Applied]] = {}
+    for advisory, met in touches:
+        likelihood = affected(advisory, prover.flavour, prover.version)
+        if likelihood is Exposure.NOT_AFFECTED:
+            continue
+        doubt = ""
+        if likelihood is Exposure.MAYBE:
+            doubt = reason_for_doubt(prover.flavour, prover.version)
+        applied = Applied(advisory, met, doubt, advisory.id in accepted)
+        relevant.setdefault(met.lemma, []).append(applied)
+    return relevant
+
+
+def _can_touch(advisory: Advisory, task: Task) -> bool:
+    """Whether a problem can have made this very verdict false."""
+    plan = task.plan
+    is_diff = plan.trait == Trait.DIFF or bool(plan.sides) or DIFF.is_given(plan.options)
+    if advisory.in_diff and not is_diff:
+        return False
+    if advisory.of_equivalence and plan.trait != Trait.DIFF:
+        return False
+    if advisory.can_be_false is CanBeFalse.BOTH:
+        return True
+    # The two kinds of verdicts, whatever the lemma asks for.
+    is_without_trace = (plan.trait, task.verdict) in RESTING
+    return is_without_trace == (advisory.can_be_false is CanBeFalse.NO_TRACE)
+
+
+def _has_tamarin_rs(batch: Batch) -> bool:
+    return any(prover.flavour == Flavour.TAMARIN_RS for prover in batch.provers.values())
+
+
+class _AnswerOf(NamedTuple):
+    """What was answered, whoever did."""
+
+    question: Question
+    verdict: Verdict | None
+
+
+def _answer_of(task: Task) -> _AnswerOf:
+    model = model_of(task.plan).of_any_prover
+    return _AnswerOf(Question(model, task.plan.lemma, task.plan.trait), task.verdict)
+
+
+def _answered_by_tamarin_prover(batches: Mapping[str, Batch]) -> set[_AnswerOf]:
+    """What tamarin-prover has proven."""
+    answers: set[_AnswerOf] = set()
+    for batch in batches.values():
+        for task in batch.tasks.values():
+            if task.is_answered and _is_tamarin_prover(_prover_of(batch, task)):
+                answers.add(_answer_of(task))
+    return answers
+
+
+def _is_tamarin_prover(prover: Prover) -> bool:
+    """Whether it is that one for certain."""
+    return prover.flavour == Flavour.TAMARIN_PROVER and prover.version != ""
+
+
+def _accepted_by_recipe(header: Header) -> list[str]:
+    """The advisories that the recipe accepts; a journal may hold anything."""
+    config = header.recipe.get("config")
+    accepted = config.get("accept_advisories") if isinstance(config, dict) else None
+    return list(map(str, accepted)) if isinstance(accepted, list) else []
+
+
+class _ProvenTexts:
+    """The theories of a batch as they were proven, wherever they are kept."""
+
+    def __init__(self, directory: str, batch: Batch) -> None:
+        self._batch = batch
+        self._copies = kept_inputs(batch.header, directory)
+        # Several provers, or sets of options, may have proven one.
+        self._load = functools.lru_cache(maxsize=4)(self._loaded)
+
+    def options_of(self, plan: Plan) -> tuple[str, ...]:
+        """The options of a task's call."""
+        return _all_options(self._batch, plan)
+
+    def theory_of(self, plan: Plan) -> Theory | None:
+        """The text that a result is of; None where it is not there any more, or can't be read."""
+        view = reading_options(self.options_of(plan), plan.flags)
+        theory = self._load(_theory_path(plan), view)
+        # batch-tamarin does not say which text it proved: then it is what lies there.
+        if theory and plan.theory_digest not in ("", theory.digest[:32]):
+            return None
+        return theory
+
+    def _loaded(self, path: str, view: ReadingOptions) -> Theory | None:
+        try:
+            return load_theory(path, *view, self._copies)
+        except (InputError, ValueError):  # a journal may name what can be no file
+            return None
+
+
 # --- Findings -------------------------------------------------------------------------------------
+
+UNKNOWN = "what the verdicts assume is unknown"
+NO_PROOF_FILE = "no proof file"
 
 # Of every kind of finding what to do about it, in the order in which they are told.
 ADVICE = {
+    # Known problems of provers, told before all else that counts as little.
+    Weight.ADVISORY.value: "what to do stands beside each",
+    Weight.NOTE.value: "what to do stands beside each",
     "expectation": "find out what changed: theory, prover, options or limits; or correct what is "
     "expected",
     "assumption": "prove what is assumed, with the same prover and text; if it is false, correct "
@@ -10595,18 +13632,47 @@ ADVICE = {
     "disagreement": "at most one is right: compare texts, flags and assumptions, let another "
     "prover check the proof",
     "invalid": "do not rely on it: run the prover again and keep all that it writes",
+    "unconfirmed": "let another prover check the proof, or `recheck --prove-rejected` find its own",
     "stale": "run it again, on the theory as it is now",
     "missing": "prove it: nothing is known of it",
+    "unknown-action": "correct the action's name or arguments in the lemma, or let a rule have it: "
+    "what never comes proves nothing",
     "vacuity": "let an exists-trace lemma show that the rules can run: where they can't, "
     "everything is true of all traces",
     "sorry": "finish the proof",
     "warning": "correct the theory; `check --report` shows all that the prover says",
 }
 
+# The same where a message of a kind wants another advice, by how it begins.
+ADVICE_ON = {
+    "derivation checks timed out": "they say nothing of the verdict, and depend on the machine: "
+    "raise --derivcheck-timeout",
+    "Maude ": "use a version of Maude that the prover names as supported",
+    UNKNOWN: "put the theory as it was proven beside the log, and audit both",
+    "text matched by name": "put the theory as it was proven beside the log, and audit both",
+    "is not there any more": "put the theory back where it was, or audit it with the results",
+    "no complete summary": "see why it ended, and run it again",
+    "can't be read as a theory": "keep the file whole: what a prover had not written to its end "
+    "proves nothing",
+    NO_PROOF_FILE: "bring back what was lost, or prove it again (`run RECIPE --again -t ID`)",
+}
+
+
+def advice_on(each: Finding) -> str:
+    """What to do about a finding."""
+    for beginning, advice in ADVICE_ON.items():
+        if each.message.startswith(beginning):
+            return advice
+    return ADVICE[each.kind]
+
+
 # How bad a finding is; the first are told first.
 FLIP = 0  # a verdict turned into its opposite
 WRONG = 1
 NOTE = 2  # counts with --strict only
+# Never counts: a date that every checkout makes new, a remark of who wrote the theory, what who
+# wrote the expectations accepts.
+HINT = 3
 
 
 class Finding(NamedTuple):
@@ -10614,26 +13680,97 @@ class Finding(NamedTuple):
 
     kind: str  # one of ADVICE
     theory: str
-    lemma: str
+    lemma: str  # "": it is about the whole theory
     message: str
     rank: int = WRONG
     prover: str = ""
+    source: str = ""  # the results directory, log or theory that the result stands in
+    entry: str = ""  # of the recipe
+    flags: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    problem: Applied | None = None  # the known problem of the prover that it tells of
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it is no finding, or only with --strict."""
+        return self.rank >= NOTE
+
+    def counts(self, strict: bool) -> bool:
+        """Whether the exit code tells of it."""
+        return self.rank < NOTE or (strict and self.rank == NOTE)
 
 
-def finding(kind: str, task: Task, message: str, rank: int = WRONG) -> Finding:
-    """A finding about a task."""
+def finding(kind: str, task: Task, message: str, rank: int = WRONG, source: str = "") -> Finding:
+    """A finding about a task; `source`: where that stands, unless it knows its file itself."""
     plan = task.plan
-    return Finding(kind, plan.theory, plan.lemma, message, rank, plan.prover)
+    place = Finding(kind, plan.theory, plan.lemma, message, rank, plan.prover)
+    if stands_in_a_file(task):
+        return place._replace(source=plan.entry)
+    return place._replace(source=source, entry=plan.entry, flags=plan.flags, options=plan.options)
+
+
+def variant_words(flags: Iterable[str], options: Iterable[str]) -> str:
+    """What of a command line tells results of one lemma apart: `-D=LEAK --heuristic=S`."""
+    defines = [f"-D={flag}" for flag in flags]
+    return quoted([*defines, *options])
+
+
+def told_by(plan: Plan) -> str:
+    """Who came to a result, and how: `rs -D=LEAK`."""
+    words = variant_words(plan.flags, plan.options)
+    return f"{plan.prover} {words}".rstrip()
 
 
 def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """What results say about themselves and about each other; `batches` by where they stand."""
-    for batch in batches.values():
-        tasks = batch.tasks.values()
-        for row in rows_of(tasks, Closure(tasks)):
-            yield from _findings_of_task(row)
-        yield from _vacuous_models(batch)
+    closures = audit_closures(batches)
+    for source, batch in batches.items():
+        for row in rows_of(batch.tasks.values(), closures[source]):
+            for each in _findings_of_task(row):
+                yield _placed(each, source)
+        yield from _silent_lemmas(source, batch)
+    yield from _vacuous_models(batches)
     yield from _disagreements(batches)
+
+
+def _placed(each: Finding, source: str) -> Finding:
+    """A finding with the results directory that it is of, unless its file is known."""
+    if each.source:
+        return each
+    return each._replace(source=source)
+
+
+def audit_closures(batches: Mapping[str, Batch]) -> dict[str, Closure]:
+    """What verdicts of each batch rest on.
+
+    Logs of one text may lie in several folders. Of batches each stands for itself: one alias may
+    mean two provers.
+    """
+    in_files: list[Task] = []
+    for batch in batches.values():
+        in_files += filter(stands_in_a_file, batch.tasks.values())
+    of_files = Closure(in_files)
+    closures: dict[str, Closure] = {}
+    for source, batch in batches.items():
+        tasks = batch.tasks.values()
+        if any(map(stands_in_a_file, tasks)):
+            closures[source] = of_files
+        else:
+            closures[source] = Closure(tasks)
+    return closures
+
+
+def findings_of_known_problems(
+    batches: Mapping[str, Batch], problems: KnownProblems
+) -> Iterator[Finding]:
+    """The advisories that apply, a finding for each verdict and advisory."""
+    for source, batch in batches.items():
+        for task_id, applied in problems.within(source).items():
+            task = batch.tasks[task_id]
+            for each in applied:
+                rank = HINT if each.is_accepted else NOTE
+                told = finding(each.met.weight.value, task, each.message, rank, source)
+                yield told._replace(problem=each)
 
 
 def _findings_of_task(row: Row) -> Iterator[Finding]:
@@ -10653,35 +13790,60 @@ def _findings_of_task(row: Row) -> Iterator[Finding]:
         yield finding("warning", task, text, NOTE)
 
 
-def _missed(task: Task, message: str) -> Finding:
+def _missed(task: Task, message: str, source: str = "") -> Finding:
     """A finding that a result is not the expected one; an opposite answer is the worst."""
     rank = WRONG
     if task.is_answered:
         rank = FLIP
-    return finding("expectation", task, message, rank)
+    return finding("expectation", task, message, rank, source)
 
 
-def _vacuous_models(batch: Batch) -> Iterator[Finding]:
-    """Models of which something is verified of all traces, and no trace was found."""
-    models: dict[Model, list[Task]] = {}
+def _silent_lemmas(source: str, batch: Batch) -> Iterator[Finding]:
+    """Lemmas about actions that nothing makes, each once, whoever proves it."""
+    told: set[tuple[str, str, tuple[str, ...]]] = set()
     for task in batch.tasks.values():
-        model = model_of(task.plan).of_any_prover
-        models.setdefault(model, []).append(task)
-    for tasks in models.values():
-        verified = {task.plan.trait for task in tasks if task.verdict is Verdict.VERIFIED}
+        plan = task.plan
+        key = (plan.theory, plan.lemma, plan.unknown_actions)
+        if not plan.unknown_actions or key in told:
+            continue
+        told.add(key)
+        # It may be meant so: in this variant of the model nobody can leak a key.
+        place = finding("unknown-action", task, silence_words(plan), NOTE, source)
+        yield place._replace(prover="", entry="", options=())
+
+
+def _vacuous_models(batches: Mapping[str, Batch]) -> Iterator[Finding]:
+    """Models of which something is verified of all traces, and no trace was found."""
+    models: dict[Model, list[Located]] = {}
+    # Logs of one text may lie in several folders. Of those that have nothing but the theory's name
+    # in common nobody knows whether the trace of one is a trace of the other: nothing is claimed.
+    for answer in located_tasks(batches):
+        model = model_of(answer.task.plan).of_any_prover.of_any_folder
+        models.setdefault(model, []).append(answer)
+    for answers in models.values():
+        # By trait the first that is verified.
+        verified: dict[str, Located] = {}
+        for each in answers:
+            if each.task.verdict is Verdict.VERIFIED:
+                verified.setdefault(each.task.plan.trait, each)
         if Trait.ALL_TRACES in verified and Trait.EXISTS_TRACE not in verified:
-            yield _vacuity(tasks)
+            yield _vacuity(verified[Trait.ALL_TRACES], answers)
 
 
-def _vacuity(tasks: Sequence[Task]) -> Finding:
-    """That no trace of a model was found, and which lemmas should have had one."""
+def _vacuity(verified: Located, answers: Iterable[Located]) -> Finding:
+    """That no trace of a model was found, and which lemmas should have had one.
+
+    `verified`: what may be so because nothing can happen.
+    """
     # An answer says more than that another prover had none.
     without: dict[str, str] = {}
-    for task in tasks:
+    for _, task in answers:
         if task.plan.trait != Trait.EXISTS_TRACE:
             continue
         if task.verdict is Verdict.FALSIFIED:
             without[task.plan.lemma] = "falsified, no trace"
+        elif not_asked_for(task):
+            without.setdefault(task.plan.lemma, "nobody asked for a proof")
         else:
             without.setdefault(task.plan.lemma, task.outcome)
     missing = "no exists-trace lemma in these results"
@@ -10689,86 +13851,188 @@ def _vacuity(tasks: Sequence[Task]) -> Finding:
         told = [f"{lemma}: {outcome}" for lemma, outcome in without.items()]
         missing = f"no exists-trace lemma with a trace ({listed(told)})"
     message = f"{missing}: what is verified of all traces may hold because nothing can happen"
-    return Finding("vacuity", tasks[0].plan.theory, "", message, NOTE)
+    place = finding("vacuity", verified.task, message, NOTE, verified.source)
+    # Of the whole model, whoever proved it, by whatever options.
+    return place._replace(lemma="", prover="", entry="", options=())
 
 
-class _Answer(NamedTuple):
-    """A verdict, and where it stands."""
+class Located(NamedTuple):
+    """A task, and where it stands."""
 
     source: str
     task: Task
 
+    @property
+    def place(self) -> str:
+        """The file that it stands in, or the results directory."""
+        return place_of(self.task, self.source)
+
+
+def place_of(task: Task, source: str) -> str:
+    """The file that a task of a batch stands in, or the batch's results directory."""
+    return task.plan.entry if stands_in_a_file(task) else source
+
+
+def located_tasks(batches: Mapping[str, Batch]) -> Iterator[Located]:
+    """All tasks of some batches; `batches` by where they stand."""
+    for source, batch in batches.items():
+        for task in batch.tasks.values():
+            yield Located(source, task)
+
 
 def _disagreements(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Lemmas that are verified here and falsified there."""
-    answers: dict[Question, dict[Verdict, _Answer]] = {}
-    for source, batch in batches.items():
-        for task in batch.tasks.values():
-            if task.verdict is not None:
-                # Logs of one theory stand in many folders. Of those that have nothing but the
-                # theory's name in common, people must look which are of one text.
-                model = model_of(task.plan).of_any_prover.of_any_folder
-                question = Question(model, task.plan.lemma, task.plan.trait)
-                verdicts = answers.setdefault(question, {})
-                verdicts[task.verdict] = _Answer(source, task)
-    for verdicts in answers.values():
-        # `incomplete` contradicts nobody.
-        if verdicts.keys() >= ANSWERS:
-            yield _disagreement(verdicts[Verdict.VERIFIED], verdicts[Verdict.FALSIFIED])
+    # Few lemmas are falsified: only these are remembered. `incomplete` contradicts nobody.
+    falsified = dict(_all_answers(batches, Verdict.FALSIFIED))
+    verified: dict[Question, Located] = {}
+    if falsified:
+        for question, answer in _all_answers(batches, Verdict.VERIFIED):
+            if question in falsified:
+                verified[question] = answer
+    for question, answer in verified.items():
+        yield _disagreement(answer, falsified[question])
 
 
-def _disagreement(verified: _Answer, falsified: _Answer) -> Finding:
-    plan = verified.task.plan
-    other = falsified.task.plan.prover
-    message = f"verified by {plan.prover}, falsified by {other}"
-    if verified.source != falsified.source:
-        message += f" (in {verified.source} and in {falsified.source})"
-    return Finding("disagreement", plan.theory, plan.lemma, message)
+def _all_answers(
+    batches: Mapping[str, Batch], verdict: Verdict
+) -> Iterator[tuple[Question, Located]]:
+    """All results with this verdict, each with what it answers."""
+    for answer in located_tasks(batches):
+        task = answer.task
+        if task.verdict is verdict:
+            # Logs of one theory stand in many folders. Of those that have nothing but the
+            # theory's name in common, people must look which are of one text.
+            model = model_of(task.plan).of_any_prover.of_any_folder
+            yield Question(model, task.plan.lemma, task.plan.trait), answer
+
+
+def _disagreement(verified: Located, falsified: Located) -> Finding:
+    """A finding only if both are known to be of one text."""
+    task = verified.task
+    message = f"verified by {told_by(task.plan)}, falsified by {told_by(falsified.task.plan)}"
+    if verified.place != falsified.place:
+        message += f" (in {verified.place} and in {falsified.place})"
+    rank = WRONG
+    is_one_batch = verified.source == falsified.source and not stands_in_a_file(task)
+    if not (task.plan.theory_digest or is_one_batch):
+        message += ": whether they are of one text, with the same flags, is not known"
+        rank = NOTE
+    place = finding("disagreement", task, message, rank, verified.source)
+    return place._replace(prover="", entry="", options=())
 
 
 # --- Expectations and comparison ------------------------------------------------------------------
 
+# What a row of expectations may say of a result, beside theory, lemma and verdict.
+PINS = ("source", "entry", "flags", "options", "prover")
+
+
+class Reference(NamedTuple):
+    """A result to compare others with: an expected one, or one of a baseline."""
+
+    task: Task
+    place: str  # where it stands: `pinned.csv, row 3`, a results directory, a log
+    pins: Mapping[str, str]  # which of PINS are known, and what they are
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether its lemma or its theory is a shell pattern."""
+        return _is_pattern(self.task.plan.lemma) or _is_pattern(self.task.plan.theory)
+
+
+def pins_of(located: Located) -> dict[str, str]:
+    """What is known of how a result came, as a row of expectations would say it."""
+    plan = located.task.plan
+    pins = {"source": located.place, "entry": plan.entry, "prover": plan.prover}
+    # A log doesn't tell its command line.
+    if not stands_in_a_file(located.task):
+        pins["flags"] = joined(sorted(plan.flags))
+        pins["options"] = joined(plan.options)
+    return pins
+
+
+def joined(words: Iterable[str]) -> str:
+    """Several words in one cell of a table for programs."""
+    return "; ".join(words)
+
+
+def split_cell(cell: str) -> tuple[str, ...]:
+    """The words that `joined` put into one cell."""
+    return tuple(filter(None, cell.split("; ")))
+
+
+def references_of(tasks: Iterable[Located]) -> list[Reference]:
+    """Results as a baseline for others."""
+    return [Reference(each.task, each.place, pins_of(each)) for each in tasks]
+
 
 class _Expected(NamedTuple):
-    """A row of a file of expectations; theory and lemma may be shell patterns."""
+    """What a file of expectations says of a lemma; theory and lemma may be shell patterns."""
 
+    place: str  # in the file
     theory: str  # with or without folder and ending; "": any
     lemma: str
     verdict: str
+    pins: Mapping[str, str]
 
 
-def read_expectations(path: str) -> list[Task]:
+def read_expectations(path: str) -> list[Reference]:
     """What a file expects, as results that would be so. Raises InputError.
 
-    JSON: `{"lemma": "verified"}` or `{"theory.spthy": {"lemma": "verified"}}`. CSV: columns
-    `theory,lemma,verdict`; a row without a verdict expects nothing. Theories (with or without
-    folder and ending; "": any) and lemmas may be shell patterns.
+    JSON: `{"lemma": "verified"}` or `{"theory.spthy": {"lemma": "verified"}}`. A table: columns
+    `theory`, `lemma`, `verdict` and any of PINS, apart by commas, semicolons or tabs; a row without
+    a verdict expects nothing. Theories (with or without folder and ending; "": any) and lemmas may
+    be shell patterns.
     """
     import csv
 
     text = read_text(path)
     try:
-        read = _expected_csv
-        if text.lstrip().startswith("{"):
-            read = _expected_json
-        expected = [_expected_task(row, path) for row in read(text)]
-        if not expected:
-            raise ValueError("nothing is expected")
-    except (ValueError, KeyError, RecursionError, csv.Error) as error:
-        allowed = "a JSON object, or CSV with theory,lemma,verdict, of which each verdict is one of"
-        verdicts = ", ".join(Verdict)
-        problem = printable(str(error))
-        raise InputError(f"not {allowed} {verdicts}: {problem}", path) from None
+        read = _expected_json if text.lstrip().startswith("{") else _expected_rows
+        expected = [_reference(row, path) for row in read(text)]
+    except (ValueError, RecursionError, csv.Error) as error:
+        forms = "a JSON object, or a table with the columns theory, lemma and verdict"
+        raise InputError(f"{printable(str(error))} (expected is {forms})", path) from None
+    if not expected and not read_accepted(path):
+        raise InputError("nothing is expected here", path)
     return expected
+
+
+ACCEPT = "accept"  # the member of a file of expectations that names advisories
+
+
+def read_accepted(path: str) -> list[str]:
+    """The advisories that a file of expectations accepts: `{"accept": ["xor"]}`.
+
+    Raises InputError for an id that there is not. What is no JSON accepts none.
+    """
+    text = read_text(path)
+    if not text.lstrip().startswith("{"):
+        return []
+    accepted: Any = None
+    with suppress(ValueError, RecursionError):  # `read_expectations` tells of these
+        accepted = json.loads(text).get(ACCEPT)
+    if not isinstance(accepted, list):
+        return []
+    for name in map(str, accepted):
+        if name not in ADVISORIES:
+            hint = did_you_mean(name, ADVISORIES)
+            message = (
+                f"{ACCEPT}: no known problem '{printable(name)}'{hint}; see audit --advisories"
+            )
+            raise InputError(message, path)
+    return list(map(str, accepted))
 
 
 def _expected_json(text: str) -> Iterator[_Expected]:
     for name, value in json.loads(text, object_pairs_hook=_each_once).items():
+        if name == ACCEPT and isinstance(value, list):
+            continue  # `read_accepted` reads these
         if isinstance(value, dict):
             for lemma, verdict in value.items():
-                yield _Expected(name, lemma, verdict)
+                yield _Expected(f"'{name}': '{lemma}'", name, lemma, verdict, {})
         else:
-            yield _Expected("", name, value)
+            yield _Expected(f"'{name}'", "", name, value, {})
 
 
 def _each_once(members: Sequence[tuple[str, Any]]) -> Json:
@@ -10780,93 +14044,291 @@ def _each_once(members: Sequence[tuple[str, Any]]) -> Json:
     return dict(members)
 
 
-def _expected_csv(text: str) -> Iterator[_Expected]:
+def _expected_rows(text: str) -> Iterator[_Expected]:
+    """The rows of a table. Raises ValueError, csv.Error."""
     import csv
+    import io
 
-    for row in csv.DictReader(text.splitlines()):
-        # A file may be pinned whose name our CSV marks as no formula.
-        theory = re.sub(r"^'(?=[=+@-])", "", row["theory"] or "")
-        lemma = row["lemma"] or ""
-        # What `audit --format csv` writes is a pinned expectation: some of its lines are findings.
-        if row["verdict"]:
-            yield _Expected(theory, lemma, row["verdict"])
+    heading, _, _ = text.lstrip().partition("\n")
+    delimiter = max(",;\t", key=heading.count)
+    columns: list[str] = []
+    # Counted as spreadsheets do: the heading is a row, and so is an empty line.
+    for number, cells in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), 1):
+        if not any(cells):
+            continue
+        if not columns:
+            columns = [cell.strip().lower() for cell in cells]
+            _refuse_columns(columns, number)
+            continue
+        if len(cells) > len(columns):
+            raise ValueError(f"row {number} has {len(cells)} cells, the heading {len(columns)}")
+        # What `audit --format csv` writes is a pinned expectation: some of its rows are findings.
+        row = dict(zip(columns, map(_cell_text, cells)))
+        if row.get("verdict"):
+            yield _expected_row(row, f"row {number}")
 
 
-def _expected_task(row: _Expected, path: str) -> Task:
+def _refuse_columns(columns: Sequence[str], number: int) -> None:
+    """Raise ValueError for a heading that lacks what an expectation needs, or says it twice."""
+    for name in ("lemma", "verdict"):
+        if name not in columns:
+            raise ValueError(f"row {number}: the heading has no column '{name}'")
+    for name in ("theory", "lemma", "verdict", *PINS):
+        if columns.count(name) > 1:
+            raise ValueError(f"row {number}: the heading has two columns '{name}'")
+
+
+def _cell_text(cell: str) -> str:
+    """A cell without the mark by which our CSV says that it is no formula."""
+    return re.sub(r"^'(?=[=+@-])", "", cell.strip())
+
+
+def _expected_row(row: Mapping[str, str], place: str) -> _Expected:
+    """A row of a table. Raises ValueError."""
+    if not row["lemma"]:
+        raise ValueError(f"{place} names no lemma")
+    pins: dict[str, str] = {}
+    for name in PINS:
+        # No flag and no option is something to pin, too.
+        if row.get(name) or (name in row and name in ("flags", "options")):
+            pins[name] = row[name]
+    if "flags" in pins:
+        flags = re.split(r"[;,\s]+", pins["flags"])
+        pins["flags"] = joined(sorted(filter(None, flags)))
+    return _Expected(place, row.get("theory", ""), row["lemma"], row["verdict"], pins)
+
+
+def _reference(row: _Expected, path: str) -> Reference:
+    """An expectation as a result that would be so. Raises ValueError."""
+    verdicts = list(Verdict)
+    if row.verdict not in verdicts:
+        told = row.verdict if isinstance(row.verdict, str) else json.dumps(row.verdict)[:80]
+        raise ValueError(f"{row.place}: '{told}' is no verdict, which are {listed(verdicts)}")
     lemma = Lemma(row.lemma, Trait.ALL_TRACES, "", (), path)
     result = Result(Status.COMPLETED, Verdict(row.verdict))
-    return file_task("", row.theory, "", [lemma], result)
+    task = file_task("", row.theory, row.pins.get("prover", ""), [lemma], result)
+    return Reference(task, f"{path}, {row.place}", row.pins)
+
+
+class Compared(NamedTuple):
+    """A result, and what it must be compared with; nothing for one that is new."""
+
+    located: Located
+    references: Sequence[Reference]
+
+
+def check_expectations(tasks: Iterable[Located], path: str) -> Iterator[Finding]:
+    """How results differ from what a file expects. Raises InputError."""
+    baseline = _Baseline(read_expectations(path))
+    compared = list(baseline.compared(tasks))
+    _refuse_contradictions(compared)
+    _refuse_unclear_rows(compared)
+    for each in compared:
+        yield from _changed_verdict(each, "expected", 0)
+    yield from baseline.lost("expected")
+
+
+def _refuse_contradictions(compared: Iterable[Compared]) -> None:
+    """Raise InputError where two rows expect different verdicts of one result."""
+    for located, references in compared:
+        places: dict[Verdict | None, str] = {}
+        for reference in references:
+            places[reference.task.verdict] = reference.place
+        if len(places) > 1:
+            rows = listed(places.values())
+            told = _told_result(located)
+            raise InputError(f"{rows}: different verdicts are expected of {told}")
+
+
+def _refuse_unclear_rows(compared: Iterable[Compared]) -> None:
+    """Raise InputError for a row that fits results of two models, with different verdicts.
+
+    A pattern means all that fit it, and a lemma without a theory those of any theory.
+    """
+    fitting: dict[tuple[str, str], list[Located]] = {}
+    for located, references in compared:
+        theory = os.path.basename(located.task.plan.theory)
+        for reference in references:
+            if located.task.is_answered and not reference.is_pattern:
+                fitting.setdefault((reference.place, theory), []).append(located)
+    for (place, _), results in fitting.items():
+        _refuse_unclear_row(place, results)
+
+
+def _refuse_unclear_row(place: str, results: Iterable[Located]) -> None:
+    """Raise InputError if these results, which a row fits, are of two models and differ."""
+    verdicts: dict[str, str] = {}
+    models: set[Model] = set()
+    for each in results:
+        verdicts[each.task.outcome] = _told_result(each)
+        models.add(model_of(each.task.plan).of_any_prover)
+    if len(verdicts) > 1 and len(models) > 1:
+        told = listed((f"{result}: {verdict}" for verdict, result in verdicts.items()), 2, "; ")
+        columns = ", ".join(PINS)
+        raise InputError(
+            f"{place}: fits results with different verdicts ({told}): say which one is meant, in "
+            f"columns {columns}, as `audit --format csv` writes them"
+        )
+
+
+def _told_result(located: Located) -> str:
+    """`safe in t.spthy by rs -D=LEAK (results)`."""
+    plan = located.task.plan
+    return printable(f"{plan.lemma} in {plan.theory} by {told_by(plan)} ({located.place})")
 
 
 def compare(
-    tasks: Iterable[Task], before: Iterable[Task], where: str, tolerance: float
+    tasks: Iterable[Located], before: Iterable[Reference], where: str, tolerance: float
 ) -> Iterator[Finding]:
-    """How results differ from other ones, or from expected ones, that stand `where`.
+    """How results differ from those that stand `where`.
 
-    `tolerance`: so many times the steps and seconds are no news; 0: the others are expectations,
-    and what is not among them is no news either.
+    `tolerance`: so many times the steps and seconds are no news.
     """
     baseline = _Baseline(before)
-    for task in tasks:
-        known = baseline.results_for(task)
-        if known:
-            yield from _changed_verdict(task, known, where, tolerance)
-            yield from _changed_costs(task, known, where, tolerance)
-        elif tolerance:
-            yield finding("expectation", task, f"new: not {where}", NOTE)
-    for old in baseline.not_met():
-        plan = old.plan
-        message = f"{old.outcome} {where}, not in these results"
-        rank = WRONG if old.is_answered else NOTE
-        yield Finding("missing", plan.theory, plan.lemma, message, rank)
+    for each in baseline.compared(tasks):
+        if each.references:
+            yield from _changed_verdict(each, where, tolerance)
+            yield from _changed_costs(each, where, tolerance)
+            yield from _new_warnings(each)
+        else:
+            message = f"new: not {where}"
+            yield finding("expectation", each.located.task, message, NOTE, each.located.place)
+    yield from baseline.lost(where)
 
 
 class _Baseline:
     """Results to compare others with.
 
-    Theories are the same when their base names are. An exact name beats patterns, the same folder
-    beats others, the same prover and flags beat others.
+    Theories are the same when their base names are. An exact name beats patterns, of these the
+    first counts. Other flags make another model, with which nothing is compared. Of what is left
+    the same folder, text, source, entry, options and prover beat others, in this order.
     """
 
-    def __init__(self, results: Iterable[Task]) -> None:
-        self.results = list(results)
-        self.exact: dict[tuple[str, str], list[Task]] = {}  # by theory and lemma
-        self.patterns: list[Task] = []
+    def __init__(self, references: Iterable[Reference]) -> None:
+        self.references = list(references)
+        self.exact: dict[tuple[str, str], list[Reference]] = {}  # by theory and lemma
+        self.patterns: list[Reference] = []
         # A task is no key: it can change.
-        self.met: set[int] = set()  # ids of the objects that were compared with something
-        for result in self.results:
-            plan = result.plan
+        self.met: set[int] = set()  # ids of the tasks whose lemma is in the results, too
+        self.used: set[int] = set()  # of those that were compared with something
+        for reference in self.references:
+            plan = reference.task.plan
             theory = os.path.basename(plan.theory)
-            key = (theory, plan.lemma)
-            self.exact.setdefault(key, []).append(result)
-            if _is_pattern(plan.lemma) or _is_pattern(plan.theory):
-                self.patterns.append(result)
+            self.exact.setdefault((theory, plan.lemma), []).append(reference)
+            if reference.is_pattern:
+                self.patterns.append(reference)
 
-    def results_for(self, task: Task) -> list[Task]:
-        """The results that a task must be compared with."""
-        known = self._exact_results(task) or self._matching_patterns(task)
+    def compared(self, tasks: Iterable[Located]) -> Iterator[Compared]:
+        """Each result with those that it must be compared with.
+
+        A lemma that one log was not asked for is not, where another result is.
+        """
+        waiting: list[Located] = []
+        for each in tasks:
+            if not_asked_for(each.task):
+                waiting.append(each)
+            else:
+                yield self._compared(each)
+        for each in waiting:
+            references = self._nearest(each)
+            if not any(id(reference.task) in self.used for reference in references):
+                yield self._compared(each)
+
+    def _compared(self, located: Located) -> Compared:
+        references = self._nearest(located)
+        self.used.update(id(each.task) for each in references)
+        return Compared(located, references)
+
+    def _nearest(self, located: Located) -> list[Reference]:
+        plan = located.task.plan
+        pins = pins_of(located)
+        known = self._exact_results(plan, pins) or self._first_pattern(plan, pins)
         # Two theories of one name may stand in two folders: what is known of one is no word for
         # the other.
-        here = [result for result in known if _same_place(result.plan, task.plan)]
-        known = here or known
-        self.met.update(id(result) for result in known)
-        same = [result for result in known if _same_prover(result.plan, task.plan)]
-        return same or known
+        for is_nearer in (_same_place, _same_text):
+            known = _preferred(known, functools.partial(is_nearer, plan))
+        self.met.update(id(each.task) for each in known)
+        for pin in ("source", "entry"):
+            known = _with_most_of_the_way(known, pin, pins[pin])
+        for pin in ("options", "prover"):
+            known = _preferred(known, functools.partial(_same_pin, pins, pin))
+        return known
 
-    def not_met(self) -> Iterator[Task]:
-        """The results that nothing was compared with."""
-        for result in self.results:
-            if id(result) not in self.met:
-                yield result
+    def lost(self, where: str) -> Iterator[Finding]:
+        """What nothing was compared with."""
+        for task, place, pins in self.references:
+            if id(task) in self.used:
+                continue
+            message = f"{told_outcome(task)} {where}, not in these results"
+            rank = WRONG if task.is_answered else NOTE
+            if id(task) in self.met:
+                message += ": they have the lemma from elsewhere"
+                rank = NOTE
+            yield finding("missing", task, message, rank)._replace(
+                source=place,
+                prover=pins.get("prover", ""),
+                entry=pins.get("entry", ""),
+                flags=split_cell(pins.get("flags", "")),
+                options=split_cell(pins.get("options", "")),
+            )
 
-    def _exact_results(self, task: Task) -> list[Task]:
-        for theory in _theory_names(task.plan.theory):
-            if (theory, task.plan.lemma) in self.exact:
-                return self.exact[theory, task.plan.lemma]
+    def _exact_results(self, plan: Plan, pins: Mapping[str, str]) -> list[Reference]:
+        for theory in _theory_names(plan.theory):
+            known = self.exact.get((theory, plan.lemma), ())
+            fitting = [each for each in known if _may_have_same_flags(pins, each)]
+            if fitting:
+                return fitting
         return []
 
-    def _matching_patterns(self, task: Task) -> list[Task]:
-        return [result for result in self.patterns if _matches(task.plan, result.plan)]
+    def _first_pattern(self, plan: Plan, pins: Mapping[str, str]) -> list[Reference]:
+        """The rows of the first pattern that fits: several, if they differ in their pins."""
+        fitting: list[Reference] = []
+        for each in self.patterns:
+            if _matches(plan, each.task.plan) and _may_have_same_flags(pins, each):
+                fitting.append(each)
+        return list(itertools.takewhile(lambda each: _same_names(each, fitting[0]), fitting))
+
+
+def _same_names(reference: Reference, other: Reference) -> bool:
+    plan = reference.task.plan
+    return (plan.theory, plan.lemma) == (other.task.plan.theory, other.task.plan.lemma)
+
+
+def _preferred(
+    references: list[Reference], is_nearer: Callable[[Reference], bool]
+) -> list[Reference]:
+    """The nearer ones, or all if none is."""
+    if len(references) < 2:
+        return references
+    return list(filter(is_nearer, references)) or references
+
+
+def _may_have_same_flags(pins: Mapping[str, str], reference: Reference) -> bool:
+    flags = pins.get("flags")
+    known = reference.pins.get("flags")
+    return flags is None or known is None or flags == known
+
+
+def _same_pin(pins: Mapping[str, str], name: str, reference: Reference) -> bool:
+    value = pins.get(name)
+    return value is not None and reference.pins.get(name) == value
+
+
+def _with_most_of_the_way(references: list[Reference], pin: str, value: str) -> list[Reference]:
+    """Those whose path has most names at its end in common with this one: all may have moved."""
+    if len(references) < 2:
+        return references
+    common = [_common_end(each.pins.get(pin, ""), value) for each in references]
+    most = max(common)
+    return [each for each, number in zip(references, common) if number == most]
+
+
+def _common_end(path: str, other: str) -> int:
+    """How many names two paths have in common at their ends."""
+    names = os.path.normpath(path).split("/")
+    others = os.path.normpath(other).split("/")
+    pairs = zip(reversed(names), reversed(others))
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _matches(plan: Plan, pattern: Plan) -> bool:
@@ -10884,28 +14346,28 @@ def _theory_names(theory: str) -> tuple[str, str, str]:
     return base, stem, ""
 
 
-def _same_place(plan: Plan, other: Plan) -> bool:
-    place = os.path.normpath(plan.theory)
-    return place == os.path.normpath(other.theory)
+def _same_place(plan: Plan, reference: Reference) -> bool:
+    place = os.path.normpath(reference.task.plan.theory)
+    return place == os.path.normpath(plan.theory)
 
 
-def _same_prover(plan: Plan, other: Plan) -> bool:
-    return plan.prover == other.prover and plan.flags == other.flags
+def _same_text(plan: Plan, reference: Reference) -> bool:
+    return plan.theory_digest == reference.task.plan.theory_digest != ""
 
 
-def _changed_verdict(
-    task: Task, before: Sequence[Task], where: str, tolerance: float
-) -> Iterator[Finding]:
-    if any(old.verdict == task.verdict for old in before):
+def _changed_verdict(each: Compared, where: str, tolerance: float) -> Iterator[Finding]:
+    task = each.located.task
+    before = [reference.task for reference in each.references]
+    if not before or any(old.verdict == task.verdict for old in before):
         return
-    outcomes = dict.fromkeys(old.outcome for old in before)
+    outcomes = dict.fromkeys(map(told_outcome, before))
     words = " or ".join(outcomes)
-    message = f"{words} {where}, {task.outcome} now"
+    message = f"{words} {where}, {told_outcome(task)} now"
     had_an_answer = any(old.is_answered for old in before)
     if tolerance and not had_an_answer:
-        yield finding("expectation", task, message, NOTE)
+        yield finding("expectation", task, message, NOTE, each.located.place)
     else:
-        yield _missed(task, message)
+        yield _missed(task, message, each.located.place)
 
 
 # Smaller differences say nothing.
@@ -10922,17 +14384,17 @@ def proof_cost(result: Result) -> dict[str, float]:
     return costs
 
 
-def _changed_costs(
-    task: Task, before: Sequence[Task], where: str, tolerance: float
-) -> Iterator[Finding]:
+def _changed_costs(each: Compared, where: str, tolerance: float) -> Iterator[Finding]:
+    located = each.located
+    task = located.task
+    before = [reference.task for reference in each.references]
     earlier = [old.result for old in before if old.result and old.verdict == task.verdict]
     if task.verdict is None or not task.result or not earlier:
         return
     for growth in _grown_costs(task.result, earlier, tolerance):
-        now = f"{growth.cost:,g} {growth.what}"
-        before_that = f"{growth.before:,g} {where}"
-        message = f"{now}, {before_that}: more than {tolerance:g} times as many"
-        yield finding("expectation", task, message)
+        message = f"{growth.told(growth.cost)}, {growth.told(growth.before)} {where}"
+        message += f": more than {tolerance:g} times as much"
+        yield finding("expectation", task, message, source=located.place)
 
 
 class _Growth(NamedTuple):
@@ -10941,6 +14403,12 @@ class _Growth(NamedTuple):
     what: str  # a word of `proof_cost`
     before: float
     cost: float
+
+    def told(self, cost: float) -> str:
+        """A cost as people write it: `40 steps`, `0.32 s`."""
+        if self.what == "seconds":
+            return told_seconds(cost)
+        return f"{cost:,g} {self.what}"
 
 
 def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) -> Iterator[_Growth]:
@@ -10952,6 +14420,35 @@ def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) ->
             yield _Growth(what, before, cost)
 
 
+NEW_WARNING = "new, not in the baseline: "
+
+
+def _new_warnings(each: Compared) -> Iterator[Finding]:
+    """What the prover warns of that it did not warn of before."""
+    known: set[str] = set()
+    for reference in each.references:
+        if reference.task.result:
+            known.update(reference.task.result.warnings)
+    # A log without its theory tells how many checks failed, not which.
+    counts = {warning.partition(": ")[0] for warning in known}
+    located = each.located
+    for text in located.task.result.warnings if located.task.result else ():
+        count, _, titles = text.partition(": ")
+        is_known = text in known or count in known or (not titles and count in counts)
+        if not is_known:
+            message = NEW_WARNING + text
+            yield finding("warning", located.task, message, NOTE, located.place)
+
+
+def without_repeats(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings without the warnings that are told to be new as well."""
+    told: set[Finding] = set()
+    for each in findings:
+        if each.message.startswith(NEW_WARNING):
+            told.add(each._replace(message=each.message[len(NEW_WARNING) :]))
+    return [each for each in findings if each not in told]
+
+
 # --- What is to be audited ------------------------------------------------------------------------
 
 # What a file is its content tells: a theory begins with its name, and a prover's words with these.
@@ -10959,14 +14456,19 @@ _BEGINS_THEORY = re.compile(
     rb"\s*(?:/[/*].*?)??^[ \t]*theory\s+\w+\s+(?:begin|configuration|/[/*])",
     re.DOTALL | re.MULTILINE,
 )
+# What a prover says while it loads a theory that it prints later: where both go to one file.
+_SAID_BEFORE = re.compile(rb"^(?:\[Theory \w+\] |maude tool: )", re.MULTILINE)
+_PRINTED_THEORY = re.compile(rb"^theory\s+\w+\s+(?:begin|configuration)", re.MULTILINE)
 _OF_A_PROVER = re.compile(
     rb"^(?:\[Theory \w+\] |tamarin-(?:prover|rs): |summary of summaries:"
     rb"|.*\(line \d+, column \d+\):$)",
     re.MULTILINE,
 )
+_PRINTED = b"\nrule (modulo E) "  # provers print rules so
 _MADE_BY = re.compile(rb"Generated from:\s+Tamarin version ([\w.]+)")
-UNKNOWN = "what the verdicts assume is unknown"
+_BUILT_AT = re.compile(rb"Compiled at: \d+-\d+-\d+ \d+:\d+:\d+(\.\d+)? UTC")
 CLOCK_S = 2  # by so much times may differ only because files were copied
+NEWER_BY_DATE = "the theory is newer by its date, which says little: so is every copy and checkout"
 
 
 class Evidence(NamedTuple):
@@ -10974,6 +14476,8 @@ class Evidence(NamedTuple):
 
     batches: dict[str, Batch]  # by where they stand; the logs of a folder are one
     findings: list[Finding]  # what reading showed
+    rechecks: list[Batch]  # of proofs of these
+    texts: TouchedTexts  # by digest: of the texts in files what known problems they meet
 
 
 def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence:
@@ -10992,27 +14496,42 @@ def read_evidence(paths: Iterable[str], warn: Callable[[str], None]) -> Evidence
             )
     files = [file for file in reader.files.values() if file]
     # Which theory text each log belongs to, and the texts that no results are of.
-    index = TextIndex([file.text for file in files if file.text])
-    logs = [match_log(log, index) for file in files for log in file.logs]
+    said = [log for file in files for log in file.logs]
+    index = TextIndex([file.text for file in files if file.text], said)
+    logs = [match_log(log, index) for log in said]
     claims = unchecked_texts(index, _theories_with_results(reader.batches, logs))
     # What is known of results, and what reading showed about them.
     batches = dict(reader.batches)
-    findings = list(_unconfirmed_proofs(reader.rechecks))
+    findings = list(_findings_of_rechecks(reader.rechecks, batches))
     findings += _unreadable_texts(files)
     findings += _findings_of_batches(reader.batches)
-    for folder, matches in _by_folder(logs).items():
-        said = list(map(read_results, matches))
-        results = _results_that_count(said)
-        batches[folder] = _file_batch(folder, results)
-        findings += _findings_of_logs(said, results)
-    for texts in _by_model(claims):
-        path = texts[0].text.path
-        stored = _union_of_proofs(texts)
-        tasks = [each.task for each in stored]
-        batches[path] = _file_batch(path, tasks)
-        findings += _findings_of_claims(texts, stored)
+    tasks_of_logs = _told_apart(map(read_results, logs))
+    results = _results_that_count(tasks_of_logs)
+    for folder, tasks in _by_folder(results).items():
+        batches[folder] = _file_batch(folder, tasks)
+    findings += _findings_of_logs(tasks_of_logs, results)
+    stored = list(map(_union_of_proofs, _by_model(claims)))
+    for proofs in stored:
+        path = proofs.texts[0].text.path
+        batches[path] = _file_batch(path, proofs.tasks)
+        findings += _findings_of_claims(proofs)
+    findings += _lemmas_without_result(tasks_of_logs, stored)
+    findings += _lemmas_of_sources(claims, index)
     findings += _runs_without_summary(files)
-    return Evidence(batches, findings)
+    return Evidence(batches, findings, list(reader.rechecks.values()), _touched_texts(index, logs))
+
+
+def _touched_texts(index: TextIndex, matches: Iterable[Match]) -> TouchedTexts:
+    """What known problems the theory texts meet, by their digests."""
+    as_read = [match.source_text for match in matches if match.source_text]
+    touched: dict[str, TouchedText] = {}
+    for text in (*index.texts.values(), *as_read):
+        if text.touched:
+            # Proofs are no part of the digest: the text may be here with some and without.
+            known = touched.get(text.model, TouchedText(()))
+            touches = (*known.touches, *text.touched.touches)
+            touched[text.model] = text.touched._replace(touches=touches)
+    return touched
 
 
 # Step 1: read each file and each results directory once.
@@ -11037,6 +14556,7 @@ class ProverLog(NamedTuple):
     theory: str  # as the prover was given it
     output: str  # where it says that it wrote the analyzed theory
     said: ProverOutput
+    prover: str = ""  # who wrote it by its first lines: "Tamarin 1.11.0"; "" if they don't say
 
     @property
     def folder(self) -> str:
@@ -11054,8 +14574,11 @@ class TheoryText(NamedTuple):
     path: str
     theory: Theory
     model: str  # digest of all that it says but proofs
+    unknown_actions: Mapping[str, UnknownActions]  # by lemma
     made_by: str = ""  # the prover that printed it: "Tamarin 1.11.0"; "" of what people wrote
     has_summary: bool = False  # it stands in a log
+    # The known problems of provers whose conditions it meets; None where flags would be needed.
+    touched: TouchedText | None = None
 
     @property
     def folder(self) -> str:
@@ -11073,9 +14596,11 @@ class EvidenceFile(NamedTuple):
     path: str
     text: TheoryText | None
     problem: str = ""  # why it is no theory though it begins as one
+    is_printed: bool = False  # a prover wrote it, not a person, whether it is a theory or not
     logs: tuple[ProverLog, ...] = ()  # of each theory that a complete summary tells of
     is_cut: bool = False  # a summary was begun, and not ended
     is_talk: bool = False  # what a prover says beside its summary, or before it was ended
+    is_pasted: bool = False  # a summary stands in a comment, or behind what no prover printed
 
 
 class EvidenceReader:
@@ -11084,13 +14609,13 @@ class EvidenceReader:
     def __init__(self, warn: Callable[[str], None]) -> None:
         self.warn = warn
         self.batches: dict[str, Batch] = {}  # by the results directory
-        self.rechecks: list[Batch] = []
+        self.rechecks: dict[str, Batch] = {}  # by their directory
         self.files: dict[str, EvidenceFile | None] = {}  # by real path; None: of no prover
         self._folders: set[str] = set()  # real paths
 
     def read(self, path: str) -> bool:
         """Read what a user named; False if there is nothing for an audit. Raises InputError."""
-        is_record = os.path.basename(path) in (JOURNAL, UPSTREAM_REPORT)
+        is_record = os.path.basename(path) in RECORDS
         if is_record and os.path.isfile(path):
             path = os.path.dirname(path) or "."
         if os.path.isdir(path):
@@ -11123,7 +14648,8 @@ class EvidenceReader:
 
     def _read_results(self, folder: str, names: Iterable[str]) -> bool:
         """Read a results directory; False if it is none, or can't be read."""
-        if JOURNAL not in names and UPSTREAM_REPORT not in names:
+        is_whole = JOURNAL in names or UPSTREAM_REPORT in names
+        if not is_whole and not has_result_files(folder):
             return False
         try:
             batch = load_results(folder, self.warn)
@@ -11131,7 +14657,7 @@ class EvidenceReader:
             self.warn(str(error))
             return False
         if batch.header.recheck_of:
-            self.rechecks.append(batch)
+            self.rechecks[folder] = batch
         else:
             self.batches[folder] = batch
         return True
@@ -11149,7 +14675,8 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
         with open(path, "rb") as file:
-            head = file.read(65_536)
+            # Some editors begin a file with a byte order mark.
+            head = file.read(65_536).removeprefix(b"\xef\xbb\xbf")
         summary: list[str] = []
         # Binary files are of no prover, and may be huge: they are not searched for a summary.
         if b"\0" not in head:
@@ -11169,45 +14696,136 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
             text = read_theory_text(path, bool(logs))
         except InputError as error:
             problem = str(error)
-    if text and not text.made_by:
-        # No prover printed a summary into what people wrote: it stands in a comment.
-        return EvidenceFile(path, text)
+    elif logs:
+        text = _text_in_log(path, head)
+    # No prover printed a summary into what people wrote.
+    is_pasted = not text.made_by if text else bool(summary) and _is_in_comment(path)
+    if is_pasted:
+        return EvidenceFile(path, text, problem, is_pasted=bool(summary))
     complete = tuple(log for log in logs if log.said.summary)
     # One that was ended while it wrote the summary has said nothing that counts.
     all_complete = bool(logs) and len(complete) == len(logs)
     is_cut = bool(summary) and not all_complete
     is_talk = speaks and not summary
-    return EvidenceFile(path, text, problem, complete, is_cut=is_cut, is_talk=is_talk)
+    return EvidenceFile(
+        path,
+        text,
+        problem,
+        is_printed=_PRINTED in head,
+        logs=complete,
+        is_cut=is_cut,
+        is_talk=is_talk,
+    )
 
 
-def read_theory_text(path: str, has_summary: bool = False) -> TheoryText:
-    """A theory, read with --diff if it demands that. Raises InputError."""
-    try:
-        theory = load_theory(path)
-    except InputError as error:
-        if _NEEDS_DIFF not in str(error):
-            raise
-        theory = load_theory(path, diff=True)
+def _text_in_log(path: str, head: bytes) -> TheoryText | None:
+    """The theory that a prover printed behind what it said before; `head`: the log's beginning."""
+    import shutil
+    import tempfile
+
+    found = _PRINTED_THEORY.search(head)
+    if not found or not _SAID_BEFORE.search(head, 0, found.start()):
+        return None
+    with open(path, "rb") as log, tempfile.NamedTemporaryFile() as theory:
+        log.seek(found.start())
+        shutil.copyfileobj(log, theory)
+        theory.flush()
+        with suppress(InputError):
+            text = read_theory_text(path, True, {os.path.abspath(path): theory.name})
+            return text if text.made_by else None
+    return None
+
+
+def _is_in_comment(path: str) -> bool:
+    """Whether the last summary of a file stands in a comment."""
+    before, _, after = read_from_end(path, 64 * MB).rpartition(b"summary of summaries:")
+    # Of a shell's `models/*.spthy` there is no end.
+    return before.rfind(b"/*") > before.rfind(b"*/") and b"*/" in after
+
+
+def read_theory_text(
+    path: str, has_summary: bool = False, copies: Mapping[str, str] = NO_COPIES
+) -> TheoryText:
+    """A theory, read with --diff if it demands that; `copies`: as of `load_theory`.
+
+    Raises InputError.
+    """
+    theory = load_in_its_mode(path, copies=copies)
     # Tamarin says so behind the last lemma; in a log only the summary comes after it.
-    version = _MADE_BY.search(read_from_end(path, 2 * MB))
-    made_by = ""
-    if version:
-        made_by = f"Tamarin {version[1].decode('ascii', 'replace')}"
-    return theory_text(theory)._replace(made_by=made_by, has_summary=has_summary)
+    made_by = _who_printed(read_from_end(path, 2 * MB))
+    # Who pastes that into a theory has no proofs there: a prover prints one for each lemma.
+    if theory.lemmas and not _has_proofs(theory):
+        made_by = ""
+    text = theory_text(theory, is_printed=bool(made_by))
+    if made_by:
+        # Provers print no rule that has no variants: which actions rules have the source alone
+        # tells.
+        text = text._replace(unknown_actions={})
+    return text._replace(made_by=made_by, has_summary=has_summary)
 
 
-def theory_text(theory: Theory) -> TheoryText:
+def _has_proofs(theory: Theory) -> bool:
+    """Whether a proof is stored of some lemma, be it `by sorry`."""
+    return any(segment.kind == "proof" for segment in theory.segments)
+
+
+def _who_printed(text: bytes) -> str:
+    """The prover that says at the end of a theory that it printed it: "Tamarin 1.11.0", or "".
+
+    tamarin-rs says the same, and a number that tamarin-prover may have as well. But it tells whole
+    seconds of when it was built, Haskell's `show` of such a time also their fraction.
+    """
+    found = _MADE_BY.search(text)
+    if not found:
+        return ""
+    number = found[1].decode("ascii", "replace")
+    if version_number(number) < FIRST_OF_TAMARIN_RS:
+        return f"Tamarin {number}"
+    built = _BUILT_AT.search(text, found.end())
+    if not built:
+        return f"{EITHER_PROGRAM} {number}"
+    return f"Tamarin {number}" if built[1] else f"tamarin-rs {number}"
+
+
+def _prover_of_files(alias: str) -> Prover:
+    """Who printed what stands in files, by the name that `_who_printed` gives it."""
+    name, _, version = alias.rpartition(" ")
+    flavour = Flavour.TAMARIN_PROVER if name == "Tamarin" else name
+    if not version_number(version):
+        version = ""
+    return Prover(alias, (), flavour=flavour, version=version)
+
+
+def theory_text(theory: Theory, is_printed: bool = False) -> TheoryText:
     """A theory that was loaded with its text, which may be long and is not kept."""
     statements = [text for _, text in _statements(theory)]
     model = sha256("\n".join(statements).encode())[:32]
-    return TheoryText(theory.path, replace(theory, tokens=TokenText()), model)
+    # Of flags nothing is known here.
+    unknown = {} if theory.asks_for_flags else theory.unknown_actions
+    touched = None
+    if not theory.asks_for_flags:
+        touches = conditions_met(Circumstances(theory, is_printed=is_printed))
+        touched = TouchedText(touches, lacks_processes=_lacks_processes(theory.items))
+    without_text = replace(theory, tokens=TokenText())
+    return TheoryText(theory.path, without_text, model, unknown, touched=touched)
+
+
+def _lacks_processes(items: TheoryItems) -> bool:
+    """Whether rules were made of processes that don't stand here (Sapic/Basetranslation.hs)."""
+    if items.of_kind("process"):
+        return False
+    return any(word.startswith("process=") for rule in items.rules for word in rule.attributes)
 
 
 def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[ProverLog]:
     """What the last summary in a file says of each theory; `head` is the beginning of the file."""
     starts = [number for number, line in enumerate(summary) if line.startswith("analyzed: ")]
     has_end = any(line.startswith("=====") for line in summary[2:])
-    old_maude = _OLD_MAUDE.search(head.decode("utf-8", "replace"))
+    # Before the theory where streams were merged, or in what is printed behind it.
+    first_lines = head.decode("utf-8", "replace")
+    last_lines = read_from_end(path, MB).decode("utf-8", "replace")
+    old_maude = unsupported_maude(first_lines) or unsupported_maude(last_lines)
+    prover = _prover_in(first_lines)
     for start, stop in zip(starts, [*starts[1:], len(summary)]):
         # Each theory as if it were the only one: two lines of heading, its own, and the end, which
         # in the file stands behind the last.
@@ -11216,12 +14834,24 @@ def read_logs(path: str, summary: Sequence[str], head: bytes) -> Iterator[Prover
         if has_end:
             lines.append("=====")
         said = ProverOutput()
-        if old_maude:
-            said.old_maude = old_maude[1]
+        said.old_maude = old_maude
         _read_summary(lines, said, "")
         theory = _behind("analyzed: ", block)
         output = _behind("  output: ", block)
-        yield ProverLog(path, theory, output, said)
+        yield ProverLog(path, theory, output, said, prover)
+
+
+def _prover_in(first_lines: str) -> str:
+    """The prover that a log names before any theory: many a script asks for its version first."""
+    before, *_ = re.split(r"^theory\b", first_lines, maxsplit=1, flags=re.MULTILINE)
+    said = set(_VERSION.findall(before))
+    # Of several nobody knows which one wrote the last summary.
+    if len(said) != 1:
+        return ""
+    flavour, version = said.pop()
+    # The same words as in what it prints behind a theory.
+    name = "Tamarin" if flavour == Flavour.TAMARIN_PROVER else flavour
+    return f"{name} {version}"
 
 
 def _behind(words: str, lines: Iterable[str]) -> str:
@@ -11238,21 +14868,24 @@ def _behind(words: str, lines: Iterable[str]) -> str:
 # that people wrote. Each is taken by the strongest evidence that there is for one:
 #   1. The log holds the printed text: one process wrote both (`TextIndex.text_in`).
 #   2. A printed text has the lemmas that the log lists, and the name that the log says of its
-#      output, or else those lemmas alone (`_printed_text`).
+#      output, or else those lemmas alone, unless another log says that it is its own
+#      (`_printed_text`).
 #   3. A source stands where the log says, or has the file name that it says (`_source_by_name`).
 #   4. A source has those lemmas, and the printed text's theory name where that is known
 #      (`_source_by_lemmas`). So the source of a printed text without a log is found, too.
 # Where the same evidence speaks for several texts, the only one in the log's folder is taken, or
 # else none (`_nearest`): nothing is guessed. A source that has the name, but not the lemmas of the
 # log, is matched by name alone: this is said, and the results do not count as ones of that text
-# (`Match.digest`).
+# (`Match.digest`). Neither do they where flags that no log tells decide what the text is.
 
 
 class TextIndex:
     """The theory texts among the files, by what a log can know of them."""
 
-    def __init__(self, texts: Iterable[TheoryText]) -> None:
+    def __init__(self, texts: Iterable[TheoryText], logs: Iterable[ProverLog] = ()) -> None:
         self.texts = {text.path: text for text in texts}
+        # The names of files that logs say to be their own.
+        self.outputs = {os.path.basename(log.output) for log in logs}
 
     def text_in(self, log: ProverLog) -> TheoryText | None:
         """The text that stands in the same file as a log."""
@@ -11270,6 +14903,15 @@ class TextIndex:
         """What people wrote, by lemmas."""
         texts = self.texts.values()
         return _by_lemmas(text for text in texts if not text.made_by)
+
+    @functools.cached_property
+    def sources_by_title(self) -> dict[str, list[TheoryText]]:
+        """What people wrote, by the name that stands in the theory."""
+        titles: dict[str, list[TheoryText]] = {}
+        for text in self.texts.values():
+            if not text.made_by:
+                titles.setdefault(text.theory.name, []).append(text)
+        return titles
 
     @functools.cached_property
     def sources_by_name(self) -> dict[str, list[TheoryText]]:
@@ -11296,6 +14938,8 @@ class Match(NamedTuple):
     printed: TheoryText | None
     source: str  # its path; "" if it is not here
     source_text: TheoryText | None  # as the prover read it; None: not needed, or can't be read
+    unknown_actions: Mapping[str, UnknownActions]  # by lemma, as far as the source tells
+    needs_flags: bool = False  # flags, which no log tells, decide what was proven
 
     @property
     def text(self) -> TheoryText | None:
@@ -11304,9 +14948,9 @@ class Match(NamedTuple):
 
     @property
     def prover(self) -> str:
-        """Who proved, as far as the text tells: "Tamarin 1.11.0", or ""."""
-        if not self.printed:
-            return ""
+        """Who proved, as far as the log or the text tells: "Tamarin 1.11.0", or ""."""
+        if self.log.prover or not self.printed:
+            return self.log.prover
         return self.printed.made_by
 
     @property
@@ -11319,7 +14963,7 @@ class Match(NamedTuple):
     @property
     def digest(self) -> str:
         """Of the text that was proven; "" where that is not known."""
-        if self.text is None or self.by_name:
+        if self.text is None or self.by_name or self.needs_flags:
             return ""
         return self.text.model
 
@@ -11331,10 +14975,17 @@ def match_log(log: ProverLog, index: TextIndex) -> Match:
     if not source:
         source = _source_by_lemmas(log.lemmas, log.folder, index, printed)
     source_text = None
+    needs_flags = False
+    # In a printed text flags have had their effect.
     if source and not printed:
         with suppress(InputError):
             source_text = _source_as_read(source, log)
-    return Match(log, printed, source, source_text)
+            needs_flags = any("#ifdef" in read_text(path) for path in source_text.theory.files)
+    unknown: Mapping[str, UnknownActions] = {}
+    told_by = source_text or index.texts.get(source)
+    if told_by and told_by.lemmas == log.lemmas:
+        unknown = told_by.unknown_actions
+    return Match(log, printed, source, source_text, unknown, needs_flags)
 
 
 def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
@@ -11343,7 +14994,8 @@ def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
     # Files of provers are moved and renamed: the name helps to choose, and is not asked for.
     output = os.path.basename(log.output)
     named = [text for text in texts if os.path.basename(text.path) == output]
-    return _nearest(named, log.folder) or _nearest(texts, log.folder)
+    others = [text for text in texts if os.path.basename(text.path) not in index.outputs]
+    return _nearest(named, log.folder) or _nearest(others, log.folder)
 
 
 def _source_by_name(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> str:
@@ -11363,7 +15015,10 @@ def _source_by_name(log: ProverLog, index: TextIndex, printed: TheoryText | None
         if os.path.isfile(path) and os.path.realpath(path) not in outputs:
             return path
     sources = index.sources_by_name.get(name, [])
-    return _path(_nearest(sources, log.folder))
+    # What the log calls `v1/x.spthy` is not `v2/x.spthy`, wherever both lie now.
+    way = "/" + os.path.normpath(log.theory)
+    same_way = [source for source in sources if os.path.abspath(source.path).endswith(way)]
+    return _path(_nearest(same_way or sources, log.folder))
 
 
 def _source_by_lemmas(
@@ -11426,6 +15081,7 @@ class UncheckedText(NamedTuple):
 
     text: TheoryText
     source: str  # where the theory stands that a prover printed it of; "" if that is not known
+    by_name: bool = False  # nothing but its name says that the source is its own
 
 
 def unchecked_texts(index: TextIndex, with_results: Collection[str]) -> list[UncheckedText]:
@@ -11439,9 +15095,13 @@ def unchecked_texts(index: TextIndex, with_results: Collection[str]) -> list[Unc
         if os.path.realpath(text.path) in with_results:
             continue
         source = ""
+        by_name = ""
         if text.made_by:
             source = _source_by_lemmas(text.lemmas, text.folder, index, text)
-        claims.append(UncheckedText(text, source))
+        if text.made_by and not source:
+            # With flags a theory has other lemmas.
+            by_name = _path(_nearest(index.sources_by_title.get(text.theory.name, []), text.folder))
+        claims.append(UncheckedText(text, source or by_name, by_name != ""))
     sources = {claim.source for claim in claims}
     return [claim for claim in claims if claim.text.path not in sources]
 
@@ -11456,20 +15116,83 @@ class LogResults(NamedTuple):
     tasks: list[Task]
 
 
-def _by_folder(matches: Iterable[Match]) -> dict[str, list[Match]]:
+def _by_folder(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    """Results in logs by the folders of these."""
     # A theory's name in a log means something only where the prover ran.
-    folders: dict[str, list[Match]] = {}
-    for match in matches:
-        folders.setdefault(match.log.folder, []).append(match)
+    folders: dict[str, list[Task]] = {}
+    for task in tasks:
+        folders.setdefault(os.path.dirname(task.plan.entry), []).append(task)
     return folders
 
 
-def _results_that_count(logs: Iterable[LogResults]) -> list[Task]:
+def _told_apart(logs: Iterable[LogResults]) -> list[LogResults]:
+    """Logs, of one text only if they do not contradict each other where nothing proves the text.
+
+    Those that do are of several texts, or of several sets of flags.
+    """
+    apart: list[LogResults] = []
+    by_source: dict[str, list[LogResults]] = {}
+    by_name: dict[Model, list[LogResults]] = {}
+    for log in logs:
+        if log.match.printed or not log.tasks:
+            apart.append(log)
+        elif log.match.digest:
+            by_source.setdefault(log.match.digest, []).append(log)
+        else:
+            model = model_of(log.tasks[0].plan).of_any_prover
+            by_name.setdefault(model, []).append(log)
+    for group in by_source.values():
+        # In one folder that is what an audit must tell; in several the theory may have changed.
+        folders = {log.match.log.folder for log in group}
+        is_doubtful = len(folders) > 1 and _contradict_each_other(group)
+        apart += map(_of_its_folder, group) if is_doubtful else group
+    for group in by_name.values():
+        apart += map(_of_its_own, group) if _contradict_each_other(group) else group
+    return apart
+
+
+def _contradict_each_other(logs: Iterable[LogResults]) -> bool:
+    """Whether one lemma is verified in one of these logs, and falsified in another."""
+    verdicts: dict[tuple[str, str], set[Verdict | None]] = {}
+    for log in logs:
+        for task in log.tasks:
+            lemma = (task.plan.lemma, task.plan.trait)
+            verdicts.setdefault(lemma, set()).add(task.verdict)
+    return any(said >= ANSWERS for said in verdicts.values())
+
+
+def _of_another_text(log: LogResults, where: str) -> LogResults:
+    """A log whose text is not known; the theory's name means something `where` it stands only."""
+    tasks: list[Task] = []
+    for task in log.tasks:
+        plan = replace(task.plan, cwd=where, theory_digest="")
+        tasks.append(Task.with_result(plan, task.result) if task.result else Task(plan))
+    return log._replace(tasks=tasks)
+
+
+def _of_its_folder(log: LogResults) -> LogResults:
+    return _of_another_text(log, log.match.log.folder)
+
+
+def _of_its_own(log: LogResults) -> LogResults:
+    return _of_another_text(log, log.match.log.file)
+
+
+class _Said(NamedTuple):
+    """What logs of one folder say of a lemma. Those of other folders are shown for themselves."""
+
+    folder: str
+    verdict: Verdict | None
+
+
+def _results_that_count(logs: Sequence[LogResults]) -> list[Task]:
     """Of each lemma in the logs of a folder one result for each verdict that there is.
 
-    A lemma that one log was not asked for gives way to any other's word.
+    A lemma that one log was not asked for gives way to any other's word on the same text.
     """
     questions: dict[Question, list[Task]] = {}
+    # A log that was asked for nothing has no other word to say.
+    idle = {log.match.log.file for log in logs if all(map(not_asked_for, log.tasks))}
     for log in logs:
         for task in log.tasks:
             plan = task.plan
@@ -11477,13 +15200,23 @@ def _results_that_count(logs: Iterable[LogResults]) -> list[Task]:
             questions.setdefault(question, []).append(task)
     results: list[Task] = []
     for tasks in questions.values():
-        asked_for = [task for task in tasks if not not_asked_for(task)]
-        # Not one for all: where two logs say different things, that is what an audit must tell.
-        verdicts: dict[Verdict | None, Task] = {}
-        for task in asked_for or tasks[:1]:
-            verdicts.setdefault(task.verdict, task)
-        results += verdicts.values()
+        results += _words_that_count(tasks, idle)
     return results
+
+
+def _words_that_count(tasks: Sequence[Task], idle: Collection[str]) -> Iterable[Task]:
+    """What counts of all that is said of one lemma; `idle`: logs that were asked for nothing."""
+    by_folder = _by_folder(task for task in tasks if not not_asked_for(task))
+    counting = list(itertools.chain(*by_folder.values()))
+    for task in tasks:
+        if task.plan.entry in idle and os.path.dirname(task.plan.entry) not in by_folder:
+            counting.append(task)
+    # Not one for all: where two logs say different things, that is what an audit must tell.
+    different: dict[_Said, Task] = {}
+    for task in counting or tasks[:1]:
+        said = _Said(os.path.dirname(task.plan.entry), task.verdict)
+        different.setdefault(said, task)
+    return different.values()
 
 
 def read_results(match: Match) -> LogResults:
@@ -11509,7 +15242,10 @@ def _results_in_log(match: Match) -> Iterator[Task]:
     for key in keys:
         # The theory tells more of a lemma than the log: what it assumes.
         lemma = known.get(key) or said[key]
-        task = file_task(log.file, log.theory, match.prover, lemma, text=match.digest)
+        unknown = match.unknown_actions.get(lemma[0].name, NO_UNKNOWN_ACTIONS)
+        task = file_task(
+            log.file, log.theory, match.prover, lemma, text=match.digest, unknown=unknown
+        )
         if key in said:
             result = judge(task.plan, ended_well, output, "")
             task = Task.with_result(task.plan, replace(result, warnings=warnings))
@@ -11561,13 +15297,10 @@ def log_warnings(log: ProverLog, theory: str) -> tuple[str, ...]:
     return tuple(prover_warnings(task.plan, log.said, theory))
 
 
-# Nothing is known of the limits of what stands in a file.
-_NO_LIMITS = Limits(0, 0, 0)
-
-
 def stands_in_a_file(task: Task) -> bool:
     """Whether a task was made by `file_task`, not planned in a batch."""
-    return task.plan.limits == _NO_LIMITS
+    # What batch-tamarin left without a report has no limits either, but an id.
+    return task.plan.limits == NO_LIMITS and "--" not in task.id
 
 
 def file_task(
@@ -11577,6 +15310,7 @@ def file_task(
     lemmas: Sequence[Lemma],
     result: Result | None = None,
     text: str = "",
+    unknown: UnknownActions = NO_UNKNOWN_ACTIONS,
 ) -> Task:
     """A task whose result stands in a file.
 
@@ -11593,7 +15327,7 @@ def file_task(
         prover=prover or "unknown prover",
         options=(),
         flags=(),
-        limits=_NO_LIMITS,
+        limits=NO_LIMITS,
         cwd=os.path.dirname(file),
         prove=True,
         optional=first.optional,
@@ -11601,6 +15335,8 @@ def file_task(
         expect=None,
         key="",
         theory_digest=text,
+        unknown_actions=unknown.told,
+        holds_anyway=unknown.holds_anyway,
     )
     if result:
         return Task.with_result(plan, result)
@@ -11611,7 +15347,7 @@ def _file_batch(source: str, tasks: Collection[Task]) -> Batch:
     """A batch of results that stand in files."""
     batch = Batch()
     aliases = {task.plan.prover for task in tasks}
-    provers = {alias: Prover(alias, ()) for alias in aliases}
+    provers = {alias: _prover_of_files(alias) for alias in aliases}
     batch.apply(Header(recipe_file=source, cwd=source, provers=provers))
     for number, task in enumerate(tasks):
         batch.apply(replace(task.plan, id=str(number)))
@@ -11637,35 +15373,64 @@ def not_asked_for(task: Task) -> bool:
 class ProofOnFile(NamedTuple):
     """A lemma with the proof that a text has of it, on both sides in diff mode."""
 
-    task: Task  # without a result
+    task: Task  # without a verdict
     lemmas: Sequence[Lemma]
 
 
+class StoredProofs(NamedTuple):
+    """Texts that differ in nothing but proofs, and of each lemma the proof that claims most."""
+
+    texts: Sequence[UncheckedText]
+    proofs: Sequence[ProofOnFile]
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Those of the proofs."""
+        return [proof.task for proof in self.proofs]
+
+
 def _by_model(claims: Iterable[UncheckedText]) -> list[list[UncheckedText]]:
-    """Texts of a folder that differ in nothing but proofs are together."""
+    """What provers printed of one text is together, wherever it lies, if it differs in proofs only.
+
+    What people wrote is a theory of its own in each folder.
+    """
     # Who proves lemma by lemma has a file of each, and every one holds all lemmas.
     groups: dict[tuple[str, str, str], list[UncheckedText]] = {}
     for claim in claims:
-        key = (claim.text.folder, claim.text.made_by, claim.text.model)
-        groups.setdefault(key, []).append(claim)
+        text = claim.text
+        folder = "" if text.made_by else text.folder
+        groups.setdefault((folder, text.made_by, text.model), []).append(claim)
     return list(groups.values())
 
 
-def _union_of_proofs(claims: Sequence[UncheckedText]) -> list[ProofOnFile]:
+def _union_of_proofs(texts: Sequence[UncheckedText]) -> StoredProofs:
     """Of each lemma the proof that claims most."""
-    best: dict[LemmaKey, list[Lemma]] = {}
-    for claim in claims:
+    best: dict[LemmaKey, ProofOnFile] = {}
+    theory = texts[0].source or texts[0].text.path
+    for claim in texts:
         for key, lemmas in _lemmas_of_text(claim.text).items():
+            if lemmas[0].optional and not stored_claim(lemmas):
+                continue
             known = best.get(key)
-            if known is None or _claim_rank(lemmas) > _claim_rank(known):
-                best[key] = lemmas
-    text = claims[0].text
-    theory = claims[0].source or text.path
-    stored: list[ProofOnFile] = []
-    for lemmas in best.values():
-        task = file_task(text.path, theory, text.made_by, lemmas, text=text.model)
-        stored.append(ProofOnFile(task, lemmas))
-    return stored
+            if known is None or _claim_rank(lemmas) > _claim_rank(known.lemmas):
+                best[key] = ProofOnFile(_claim_task(claim.text, theory, lemmas), lemmas)
+    return StoredProofs(texts, list(best.values()))
+
+
+def _claim_task(text: TheoryText, theory: str, lemmas: Sequence[Lemma]) -> Task:
+    """A lemma of a text, with what its stored proof claims; `theory` is what to call that."""
+    claimed = stored_claim(lemmas)
+    result = None
+    if claimed:
+        result = Result(Status.COMPLETED, reason=_claim_words(claimed))
+    unknown = text.unknown_actions.get(lemmas[0].name, NO_UNKNOWN_ACTIONS)
+    return file_task(text.path, theory, text.made_by, lemmas, result, text.model, unknown)
+
+
+def _claim_words(claim: Verdict) -> str:
+    if claim is Verdict.INCOMPLETE:
+        return "an unfinished proof"
+    return f"claimed {claim} by a stored proof, unchecked"
 
 
 # From the least that a proof may claim to the most: a trace needs no other branch.
@@ -11690,20 +15455,72 @@ def stored_claim(lemmas: Iterable[Lemma]) -> Verdict | None:
 # Step 5: what reading showed.
 
 
-def _unconfirmed_proofs(rechecks: Iterable[Batch]) -> Iterator[Finding]:
-    for batch in rechecks:
-        for task in batch.tasks.values():
-            # Silence confirms nothing: what has no verdict is not as expected, either.
-            if task.misses_expectation:
-                message = f"{task.plan.prover} does not confirm the proof: {task.outcome}"
-                yield finding("invalid", task, message)
+def _findings_of_rechecks(
+    rechecks: Mapping[str, Batch], batches: Mapping[str, Batch]
+) -> Iterator[Finding]:
+    """What rechecks say against results. What they confirm is noted in the batches."""
+    of_folders = {os.path.realpath(folder): batch for folder, batch in batches.items()}
+    for folder, recheck in rechecks.items():
+        # Both may have been moved together.
+        results = os.path.dirname(os.path.realpath(folder))
+        batch = of_folders.get(results, Batch())
+        for check in recheck.tasks.values():
+            own_id = check.id.removesuffix(RECHECK_MARK)
+            task = batch.tasks.get(own_id)
+            if not check.result:
+                continue
+            if not task:
+                yield from _finding_of_check(check, check)
+            elif not _is_of_present_result(check, task, result_files(results, own_id).proof):
+                words = f"what {check.plan.prover} checked is not known to be what is there now"
+                yield finding("unconfirmed", task, words, NOTE)
+            elif check.verdict == check.plan.expect:
+                own = " (its own proof)" if check.plan.prove else ""
+                batch.apply(Confirmed(own_id, check.plan.prover + own))
+            else:
+                yield from _finding_of_check(check, task)
+
+
+def _is_of_present_result(check: Task, task: Task, proof: str) -> bool:
+    """Whether a check, or a second proof, is about a result as it is now, and its proof file."""
+    if check.plan.expect != task.verdict:
+        return False
+    if check.plan.prove:
+        return check.plan.theory_digest == task.plan.theory_digest
+    return check.plan.checks_proof == file_state_now(proof).digest
+
+
+def _finding_of_check(check: Task, task: Task) -> Iterator[Finding]:
+    """What a check that confirms nothing says of the result of `task`."""
+    by = check.plan.prover
+    if check.outcome == REJECTED:
+        words = f"{by} does not confirm the proof: "
+        if check.is_answered:
+            words += f"by it the lemma is {check.verdict}"
+        elif check.result:
+            words += check.result.reason
+        yield finding("invalid", task, words)
+    elif check.outcome == NOT_REPLAYED:
+        yield finding("unconfirmed", task, f"{by}: {CANT_REPLAY}", NOTE)
+    elif check.is_answered:
+        words = f"{check.plan.expect} in these results, {check.verdict} when {by} proved it"
+        yield finding("disagreement", task, words)
+    elif check.plan.expect and check.verdict != check.plan.expect:
+        what = "its own proof" if check.plan.prove else "the check of the proof"
+        words = f"{by} came to no end of {what}: {check.outcome}"
+        yield finding("unconfirmed", task, words, NOTE)
 
 
 def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
     for file in files:
+        if file.is_pasted:
+            message = "what its summary claims counts for nothing: no prover printed it there"
+            yield Finding("invalid", file.path, "", message, HINT)
         if file.problem:
             message = f"can't be read as a theory: {file.problem}"
-            yield Finding("invalid", file.path, "", message, NOTE)
+            # Of what people write provers may read more than we; half of a proof is none.
+            rank = WRONG if file.is_printed else NOTE
+            yield Finding("invalid", file.path, "", message, rank)
 
 
 def _runs_without_summary(files: Sequence[EvidenceFile]) -> Iterator[Finding]:
@@ -11749,15 +15566,79 @@ def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> It
             yield finding("missing", task, "nobody asked for a proof of it", NOTE)
 
 
-def _findings_of_claims(
-    claims: Iterable[UncheckedText], stored: Iterable[ProofOnFile]
-) -> Iterator[Finding]:
+def _findings_of_claims(stored: StoredProofs) -> Iterator[Finding]:
     """What texts show that no prover is known to have checked."""
-    for text, source in claims:
+    for text, source, by_name in stored.texts:
         if source:
             yield from _newer_source(source, text.path, text.path)
-    for proof in stored:
+        if by_name:
+            message = f"text matched by name: the lemmas of {source} are not those of this file"
+            yield Finding(
+                "assumption", text.path, "", message, NOTE, text.made_by, source=text.path
+            )
+    for proof in stored.proofs:
         yield from judge_proof(proof.task, proof.lemmas)
+
+
+class _LemmaOfText(NamedTuple):
+    """A lemma of a source, or of a text without one."""
+
+    text: str  # the path of the source, or a digest
+    lemma: LemmaKey
+
+
+def _lemmas_without_result(
+    logs: Iterable[LogResults], stored: Iterable[StoredProofs]
+) -> Iterator[Finding]:
+    """Lemmas that neither a log nor a stored proof says anything of.
+
+    Who proves lemma by lemma has a file of each, which may be of several provers.
+    """
+    silent: list[tuple[set[_LemmaOfText], Task]] = []
+    told: set[_LemmaOfText] = set()
+    for task, texts in _tasks_in_files(logs, stored):
+        key = LemmaKey(task.plan.lemma, task.plan.trait == Trait.DIFF)
+        lemmas = {_LemmaOfText(text, key) for text in texts if text}
+        if task.result:
+            told |= lemmas
+        else:
+            silent.append((lemmas, task))
+    for lemmas, task in silent:
+        if lemmas.isdisjoint(told):
+            yield finding("missing", task, "has no result", NOTE)
+
+
+def _lemmas_of_sources(claims: Iterable[UncheckedText], index: TextIndex) -> Iterator[Finding]:
+    """Lemmas of sources that none of the texts printed of them has."""
+    printed: dict[str, set[str]] = {}
+    for text, source, _ in claims:
+        if source:
+            printed.setdefault(source, set()).update(lemma_names(text.theory.lemmas))
+    for path, names in printed.items():
+        source_text = index.texts[path]
+        # `lemma_names` leaves out what Tamarin adds by itself.
+        for name in dict.fromkeys(lemma.name for lemma in source_text.theory.lemmas):
+            if name in source_text.lemmas - names:
+                message = "has no result"
+                yield Finding("missing", path, name, message, NOTE, source=path)
+
+
+def _tasks_in_files(
+    logs: Iterable[LogResults], stored: Iterable[StoredProofs]
+) -> Iterator[tuple[Task, tuple[str, str]]]:
+    """What stands in files, with the digest of its text and the path of its source."""
+    for match, tasks in logs:
+        source = os.path.realpath(match.source) if match.source else ""
+        for task in tasks:
+            yield task, (match.digest, source)
+    for texts, proofs in stored:
+        text, source, _ = texts[0]
+        # What people wrote is its own source.
+        if not text.made_by:
+            source = text.path
+        path = os.path.realpath(source) if source else ""
+        for proof in proofs:
+            yield proof.task, (text.model, path)
 
 
 def _findings_of_match(match: Match) -> Iterator[Finding]:
@@ -11765,25 +15646,22 @@ def _findings_of_match(match: Match) -> Iterator[Finding]:
     log = match.log
     if match.source:
         yield from _newer_source(match.source, log.file, log.theory)
+    message = ""
     if not match.text:
         message = f"{UNKNOWN}: the theory is not here, or can't be read"
-        yield Finding("assumption", log.theory, "", message, NOTE)
-        return
-    if match.by_name:
-        message = f"text matched by name: the lemmas of {match.source} are not those of {log.file}"
-        yield Finding("assumption", log.theory, "", message, NOTE)
-    if not match.printed and "#ifdef" in read_text(match.source):
+    elif match.by_name:
+        message = f"text matched by name: the lemmas of {match.source} are not those of this log"
+    elif match.needs_flags:
         message = f"{UNKNOWN}: {match.source} has #ifdefs, the log no flags"
-        yield Finding("assumption", log.theory, "", message, NOTE)
+    if message:
+        yield Finding("assumption", log.theory, "", message, NOTE, match.prover, log.file)
 
 
 def _newer_source(source: str, file: str, theory: str) -> Iterator[Finding]:
     """Whether a source was changed after a prover wrote this file; `theory` is what to call it."""
     written_at = os.stat(file).st_mtime + CLOCK_S
     if os.stat(source).st_mtime > written_at:
-        # Only a date: a copy or a clone is newer, too.
-        message = f"{source} is newer than {file}"
-        yield Finding("stale", theory, "", message, NOTE)
+        yield Finding("stale", theory, "", NEWER_BY_DATE, HINT, source=file)
 
 
 def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
@@ -11798,10 +15676,7 @@ def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
     elif claim is Verdict.INCOMPLETE:
         yield finding("sorry", task, "the stored proof is unfinished", NOTE)
     elif task.verdict is None and claim:
-        message = f"claimed {claim} by a stored proof, unchecked"
-        yield finding("missing", task, message, NOTE)
-    elif task.verdict is None:
-        yield finding("missing", task, "has no result", NOTE)
+        yield finding("missing", task, _claim_words(claim), NOTE)
 
 
 def _words(stored: Sequence[Lemma]) -> str:
@@ -11826,24 +15701,29 @@ class _View(NamedTuple):
 def _findings_of_batches(batches: Mapping[str, Batch]) -> Iterator[Finding]:
     """Batches compared with their theories as they are now, and verdicts with the proofs kept."""
     for directory, batch in batches.items():
-        # What has been proven can be read even when the theory has moved on.
-        copies = kept_inputs(batch.header, directory)
-        gone: dict[str, None] = {}
-        for view, tasks in _views_of(batch).items():
-            is_ours = (
-                tasks[0].plan.key != ""
-            )  # our journal says what is assumed, without the theory
-            if os.path.exists(view.path) or not is_ours:
-                yield from _findings_of_view(view, tasks, NO_COPIES)
-            else:
-                gone[tasks[0].plan.theory] = None
-                if view.path in copies:
-                    yield from _findings_of_view(view, tasks, copies)
-            for task in tasks:
-                yield from _findings_of_proof(directory, task, view.diff)
-        if gone:
-            theories = listed(gone)
-            yield Finding("stale", theories, "", "is not there any more to compare with", NOTE)
+        for each in _findings_of_batch(directory, batch):
+            yield _placed(each, directory)
+
+
+def _findings_of_batch(directory: str, batch: Batch) -> Iterator[Finding]:
+    # What has been proven can be read even when the theory has moved on.
+    copies = kept_inputs(batch.header, directory)
+    gone: dict[str, None] = {}
+    proofs = ProofFiles(directory)
+    for view, tasks in _views_of(batch).items():
+        # Our journal says what is assumed, without the theory.
+        is_ours = tasks[0].plan.key != ""
+        if os.path.exists(view.path) or not is_ours:
+            yield from _findings_of_view(view, tasks, NO_COPIES)
+        else:
+            gone[tasks[0].plan.theory] = None
+            if view.path in copies:
+                yield from _findings_of_view(view, tasks, copies)
+        yield from proofs.findings(tasks, view.diff)
+    yield from proofs.finding_of_lost()
+    if gone:
+        theories = listed(gone)
+        yield Finding("stale", theories, "", "is not there any more to compare with", NOTE)
 
 
 def _views_of(batch: Batch) -> dict[_View, list[Task]]:
@@ -11851,7 +15731,8 @@ def _views_of(batch: Batch) -> dict[_View, list[Task]]:
     views: dict[_View, list[Task]] = {}
     for task in batch.tasks.values():
         plan = task.plan
-        if plan.unreadable:
+        # What stands in a file was matched with its text as well as that goes.
+        if plan.unreadable or stands_in_a_file(task):
             continue
         flags, diff, auto_sources = reading_options(_all_options(batch, plan), plan.flags)
         view = _View(_theory_path(plan), flags, diff, auto_sources)
@@ -11881,8 +15762,9 @@ def _findings_of_view(
         return
     digest = theory.digest[:32]
     stale = list(_stale_results(view, tasks, digest))
-    if stale:
-        yield from stale
+    yield from stale
+    # Of another text it does not matter which lemmas have no result; a date doesn't make it one.
+    if any(each.rank != HINT for each in stale):
         return
     planned = {task.plan.lemma for task in tasks}
     for lemma, sides in lemmas_by_name(theory).items():
@@ -11899,9 +15781,11 @@ def _stale_results(view: _View, tasks: Iterable[Task], digest: str) -> Iterator[
             continue
         if task.plan.theory_digest not in ("", digest):
             yield finding("stale", task, "the theory has changed since")
+            continue
         # A fresh clone has new dates: they count only where nothing better is known.
-        elif not task.plan.key and instant(task.result.at) < os.stat(view.path).st_mtime - CLOCK_S:
-            yield finding("stale", task, "the theory is newer", NOTE)
+        ended = instant(task.result.at)
+        if not task.plan.key and 0 < ended < os.stat(view.path).st_mtime - CLOCK_S:
+            yield finding("stale", task, NEWER_BY_DATE, HINT)
 
 
 class SourcesNow(NamedTuple):
@@ -11949,18 +15833,57 @@ def _changed_inputs(header: Header) -> set[str]:
     return changed
 
 
-def _findings_of_proof(directory: str, task: Task, diff: bool) -> Iterator[Finding]:
-    """Whether the proof that was kept says what the verdict says."""
-    path = os.path.join(directory, "proofs", task.id + ".spthy")
-    if not task.verdict or not os.path.isfile(path):
-        return
-    try:
-        theory = load_theory(path, diff=diff)
-    except InputError as error:
-        yield finding("invalid", task, f"its proof can't be read: {error}", NOTE)
-        return
-    stored = lemmas_by_name(theory).get(task.plan.lemma, [])
-    yield from judge_proof(task, stored)
+class ProofFiles:
+    """The proofs that are kept in a results directory."""
+
+    def __init__(self, directory: str) -> None:
+        self._folder = os.path.join(directory, "proofs")
+        self._names: set[str] = set()
+        self._lost: list[Task] = []
+        self.are_here = False  # the folder is: who copied the journal alone has no proof at all
+        with suppress(OSError):
+            self._names.update(os.listdir(self._folder))
+            self.are_here = True
+
+    def findings(self, tasks: Iterable[Task], diff: bool) -> Iterator[Finding]:
+        """Whether the proofs of these tasks are whole, and say what the verdicts say."""
+        for task in tasks:
+            if not task.verdict:
+                continue
+            if task.id + ".spthy" in self._names:
+                yield from self._findings_of(task, diff)
+            # Where batch-tamarin keeps them is not known for sure.
+            elif task.is_answered and task.plan.key:
+                self._lost.append(task)
+
+    def finding_of_lost(self) -> Iterator[Finding]:
+        """Which of all these tasks have an answer, and no proof."""
+        if self._lost:
+            ids = listed((task.id for task in self._lost), 3)
+            theories = listed(dict.fromkeys(task.plan.theory for task in self._lost), 3)
+            message = f"{NO_PROOF_FILE} of {plural(len(self._lost), 'result')}: {ids}"
+            rank = WRONG if self.are_here else NOTE
+            yield Finding("missing", theories, "", message, rank)
+
+    def _findings_of(self, task: Task, diff: bool) -> Iterator[Finding]:
+        path = os.path.join(self._folder, task.id + ".spthy")
+        try:
+            theory = load_theory(path, diff=diff)
+        except InputError as error:
+            # What no prover of today prints may be a proof for others; half of a theory is none.
+            rank = WRONG if is_cut(path) else NOTE
+            yield finding("invalid", task, f"its proof can't be read: {error}", rank)
+            return
+        stored = lemmas_by_name(theory).get(task.plan.lemma, [])
+        yield from judge_proof(task, stored)
+
+
+def is_cut(path: str) -> bool:
+    """Whether a file that can't be read as a theory is the beginning of one, or empty."""
+    with suppress(OSError), open(path, "rb") as file:
+        head = file.read(65_536)
+        return not head or _BEGINS_THEORY.match(head) is not None
+    return False
 
 
 # --- Recheck --------------------------------------------------------------------------------------
@@ -11971,7 +15894,8 @@ class Recheck:
 
     They are tasks of a batch of their own. Each stored proof is put into the original theory text,
     alone, which is loaded without `--prove`: checked, not searched. The same verdict is expected.
-    (Tamarin can't always load its own output again.)
+    (Tamarin can't always load its own output again.) What it does not confirm the prover can be
+    asked to prove itself: that is one more batch, in `recheck-ALIAS~proofs/`.
     """
 
     def __init__(self, batch: Batch, directory: str, prover: Prover) -> None:
@@ -11979,6 +15903,7 @@ class Recheck:
         self.results = os.path.abspath(directory)
         self.prover = prover
         self.directory = os.path.join(self.results, f"recheck-{prover.alias}")
+        self.proofs_directory = self.directory + "~proofs"
         self.dependencies: dict[TheoryView, Dependencies] = {}
         # What was proven, not what lies there today.
         self.copies = kept_inputs(batch.header, self.results)
@@ -12004,31 +15929,59 @@ class Recheck:
         """The check of one proof, its theory written. Raises InputError if it can't be checked."""
         theory = self._original(task)
         stored_in = result_files(self.results, task.id).proof
+        checked = file_state_now(stored_in).digest
         stored = load_theory(stored_in, (), theory.diff)
         text = text_to_check(theory, stored, task.plan.lemma)
-        folder = os.path.join(self.results, "recheck", self.prover.alias, task.id)
-        os.makedirs(folder, exist_ok=True)
-        name = os.path.basename(task.plan.theory)
-        path = os.path.join(folder, name)
-        write_file(path, text)
-        link_oracles(theory, task.plan.cwd, folder, self.copies)
         check = replace(
-            task.plan,
-            id=task.id + "~recheck",
-            theory=path,
-            prover=self.prover.alias,
+            self._plan_with(task, theory, text, "recheck"),
+            id=task.id + RECHECK_MARK,
             prove=False,
             assumes=(),
             # The text was made for this check: no other result is of it.
             granularity=Granularity.LEMMA,
             theory_digest="",
+            checks_proof=checked,
+        )
+        return self._with_dependencies(check)
+
+    def plan_proofs(self, tasks: Iterable[Task], warn: Callable[[str], None]) -> Batch:
+        """Proofs of lemmas, without any that is stored, by the prover that checks."""
+        planned = Batch(self._header(), dependencies=self.dependencies)
+        for task in tasks:
+            try:
+                theory = self._original(task)
+            except InputError as error:
+                warn(f"{task.id} can't be proven: {error}")
+                continue
+            statements = [text for _, text in _statements(theory)]
+            plan = self._plan_with(task, theory, "\n".join(statements) + "\n", "recheck~proofs")
+            planned.apply(self._with_dependencies(replace(plan, prove=True)))
+        return planned
+
+    def _plan_with(self, task: Task, theory: Theory, text: str, folder: str) -> Plan:
+        """The plan of a task with the prover that checks, and a text, which is written."""
+        folder = os.path.join(self.results, folder, self.prover.alias, task.id)
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, os.path.basename(task.plan.theory))
+        write_file(path, text)
+        link_oracles(theory, task.plan.cwd, folder, self.copies)
+        return replace(
+            task.plan,
+            theory=path,
+            prover=self.prover.alias,
             expect=task.verdict,
             key=self._key(task.plan, text),
             lemma_key="",
+            raised_from=None,  # to a check the limits that its proof needed are its own
+            # They are told of the result itself.
+            unknown_actions=(),
+            holds_anyway=False,
         )
-        files = {path: file_state_now(path)}
-        self.dependencies[check.view] = Dependencies("", files, {"stored proof": check.key})
-        return check
+
+    def _with_dependencies(self, plan: Plan) -> Plan:
+        files = {plan.theory: file_state_now(plan.theory)}
+        self.dependencies[plan.view] = Dependencies("", files, {"stored proof": plan.key})
+        return plan
 
     def _header(self) -> Header:
         """That of the batch, with this process as its driver."""
@@ -12075,9 +16028,9 @@ def text_to_check(original: Theory, stored: Theory, lemma: str) -> str:
         statement = f"diffLemma {lemma}:"
         statements.insert(-1, (lemma, statement))  # before the theory's `end`
     proofs: list[str] = []
-    for name, text in stored.segments:
-        if name == lemma and _is_proof(name, text):
-            proofs.append(text)
+    for segment in stored.segments:
+        if segment.lemma == lemma and segment.kind == "proof":
+            proofs.append(segment.text)
     # A proof has neither. An axiom that hides behind it would make the check worthless.
     for proof in proofs:
         if '"' in proof or ":" in proof:
@@ -12098,18 +16051,12 @@ def text_to_check(original: Theory, stored: Theory, lemma: str) -> str:
 def _statements(theory: Theory) -> list[tuple[str, str]]:
     """The text to its `end` without proofs: pieces, with the lemma that each is of, or ""."""
     statements: list[tuple[str, str]] = []
-    for name, text in theory.segments:
-        if _is_proof(name, text):
-            continue
-        statements.append((name, text))
-        if text == "end":  # a prover's log goes on behind it
+    for lemma, text, kind in theory.segments:
+        if kind != "proof":
+            statements.append((lemma, text))
+        if kind == "end":  # a prover's log goes on behind it
             break
     return statements
-
-
-def _is_proof(name: str, text: str) -> bool:
-    """Whether a piece of a theory's text is the stored proof of a lemma."""
-    return name != "" and not text.startswith(STATEMENTS)
 
 
 def link_oracles(theory: Theory, cwd: str, folder: str, copies: Mapping[str, str]) -> None:
@@ -12153,6 +16100,45 @@ def write_reports(batch: Batch, directory: str, derived: DerivedFiles) -> None:
         write_summary(batch, directory)
 
 
+LIVE_REPORT_S = 5.0  # at least, between two reports of a batch that runs
+LIVE_REPORT_SHARE = 50  # and so many times as long as making one takes
+
+
+class LiveReport:
+    """Keeps batch-tamarin's report up to date while a batch runs, as its `report` may read it then.
+
+    In a thread, and seldom: of 100,000 tasks one takes seconds.
+    """
+
+    def __init__(self, batch: Batch, derived: DerivedFiles) -> None:
+        self._batch = batch
+        self._derived = derived
+        self._has_news = True
+
+    def note(self, event: Event) -> None:
+        """Take note of an event: there is something to write."""
+        self._has_news = True
+
+    async def beside(self, work: Awaitable[None]) -> None:
+        """Await some work, and keep the report up to date meanwhile."""
+        import asyncio
+
+        job = asyncio.ensure_future(work)
+        while not job.done():
+            began = time.monotonic()
+            if self._has_news:
+                self._has_news = False
+                await asyncio.to_thread(self._write)
+            took_s = time.monotonic() - began
+            pause_s = max(LIVE_REPORT_S, LIVE_REPORT_SHARE * took_s)
+            await asyncio.wait([job], timeout=pause_s)
+        await job
+
+    def _write(self) -> None:
+        with self._derived.making(UPSTREAM_REPORT):
+            write_execution_report(self._batch, self._derived.directory)
+
+
 # What a report is of: batches by their results directories.
 Batches = Mapping[str, Batch]
 
@@ -12163,12 +16149,14 @@ def marked(form: str, pieces: Iterable[str]) -> Iterator[str]:
     yield REPORT_MARKS[form].comment
 
 
-def rows_of_batches(batches: Batches) -> Iterator[Row]:
+def rows_of_batches(batches: Batches, problems: KnownProblems | None = None) -> Iterator[Row]:
     """All tasks of some batches as people see them, batch by batch, in plan order."""
+    problems = problems or KnownProblems(batches)
     for directory, batch in batches.items():
         tasks = batch.tasks.values()
         # What a verdict rests on is looked for in its own batch only: others may be of other texts.
-        for row in rows_of(tasks, Closure(tasks), sources_now(batch).older):
+        older = sources_now(batch).older
+        for row in rows_of(tasks, Closure(tasks), older, problems.within(directory)):
             yield row._replace(directory=directory)
 
 
@@ -12180,6 +16168,9 @@ TABLE_ROWS = 40  # a longer batch shows its problems only
 WORDS = (
     "verified",
     "falsified",
+    CONFIRMED,
+    REJECTED,
+    NOT_REPLAYED,
     "incomplete",
     "timeout",
     "memory limit",
@@ -12204,14 +16195,16 @@ def final_table(
     # What was never begun has nothing to show: the totals count it.
     begun = [task for task in tasks if task.status is not Status.PENDING or task.outdated]
     # All tasks of the batch: lemmas that were not asked for this time are assumed all the same.
-    rows = rows_of(begun, Closure(batch.tasks.values()), older)
+    closure = Closure(batch.tasks.values())
+    problems = KnownProblems({directory: batch}).within(directory)
+    rows = rows_of(begun, closure, older, problems)
     if len(begun) > TABLE_ROWS:
         chosen = [row for row in rows if row.is_problem]
         # A wrong result must not hide among timeouts: failures first.
         chosen.sort(key=lambda row: not row.is_failure)
     else:
         chosen = list(rows)
-    lines = list(_task_lines(chosen))
+    lines = list(_task_lines(chosen, _variants_of(tasks, chosen)))
     lines.append("")
     lines.append(_totals_line(tasks, chosen))
     lines.append(f"results: {printable(directory)}")
@@ -12219,18 +16212,35 @@ def final_table(
     if os.path.exists(page):
         lines.append(f"page:    {printable(page)}")
     lines += _next_steps(batch, directory, tasks)
+    touched = sum(task.id in problems for task in begun)
+    if touched:
+        where = quoted([printable(directory)])
+        verdicts = plural(touched, "verdict")
+        command = f"batch_tamarin.py audit {where}"
+        lines.append(f"{verdicts} touched by known problems of provers, what to do: {command}")
     return "\n".join(lines) + "\n"
 
 
-def _task_lines(rows: Sequence[Row]) -> Iterator[str]:
+def _variants_of(tasks: Iterable[Task], rows: Sequence[Row]) -> list[Aspect]:
+    """What tells rows apart whose ids differ in nothing but a number; nothing if there are none."""
+    plans = [task.plan for task in tasks]
+    questions = {(plan.theory, plan.lemma, plan.prover) for plan in plans}
+    if len(questions) == len(plans):
+        return []
+    return _with_words(_some(_settings(rows), *VARIANTS), rows)
+
+
+def _task_lines(rows: Sequence[Row], variants: Sequence[Aspect]) -> Iterator[str]:
     """The table, and for how many rows it had no room; nothing if there are none."""
     shown = rows[:TABLE_ROWS]
     if shown:
-        lines = [["result", "task", "steps", "time", "memory", ""]]
+        titles = [variant.title for variant in variants]
+        lines = [["result", "task", *titles, "steps", "time", "memory", ""]]
         for row in shown:
-            cells = list(_final_cells(row))
-            lines.append(cells)
-        yield text_table(lines, right=(2, 3, 4))
+            result, task, *figures = _final_cells(row)
+            lines.append([result, task, *(variant.of(row) for variant in variants), *figures])
+        first = 2 + len(variants)
+        yield text_table(lines, right=range(first, first + 3))
     hidden = len(rows) - len(shown)
     if hidden:
         yield f"and {plural(hidden, 'task')} more without a verdict, or not as expected"
@@ -12260,17 +16270,29 @@ def _notes(row: Row) -> Iterator[str]:
     _, _, what_it_rests_on = row.told.partition(", ")
     if what_it_rests_on:
         yield what_it_rests_on
+    if row.raised_limit:
+        yield row.raised_limit
     result = row.result
     if result.reason:
         # It may quote the prover at length.
         yield result.reason[:160]
-    for warning in result.warnings:
+    for warning in row.warnings:
         yield f"warning: {warning}"
+    if row.advisories:
+        yield told_advisories(row)
     if result.cached:
         day = _day(result.ran)
         yield f"cached {day}".rstrip()
     if row.sharing:
         yield row.sharing
+
+
+def told_advisories(row: Row) -> str:
+    """`known problems: xor, iff-negated`, of what has some."""
+    if not row.advisories:
+        return ""
+    names = ", ".join(each.advisory.id for each in row.advisories)
+    return f"known problems: {names}"
 
 
 def _day(at: str) -> str:
@@ -12310,14 +16332,7 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
         shown = quoted([printable(log)])
         yield f"why:   less {shown}"
     if statuses & MET_A_LIMIT:
-        met = [task for task in tasks if task.status in MET_A_LIMIT]
-        keys = dict.fromkeys(limit_key(batch.header, task) for task in met)
-        recipe = os.path.basename(batch.header.recipe_file) or "the recipe"
-        limits = listed(filter(None, keys), 3) or "the limits"
-        yield (
-            f"more:  raise {printable(limits)} ({printable(recipe)}) and run it again: "
-            "only what met its limit runs again"
-        )
+        yield from _next_limits(batch, where, tasks)
     cost = cost_of_loading(batch, tasks)
     if cost.is_worth_sharing:
         loading = duration(cost.loading_s)
@@ -12327,6 +16342,20 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
             f"faster: loading theories took {loading} of {took}; --granularity theory (in the "
             f'recipe: "granularity": "theory") would have saved about {saved} of it'
         )
+
+
+def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[str]:
+    """What a user can do about tasks that met a limit; `where`: the directory, as typed."""
+    met = [task for task in tasks if task.status in MET_A_LIMIT]
+    keys = dict.fromkeys(limit_key(batch.header, task) for task in met)
+    recipe = os.path.basename(batch.header.recipe_file) or "the recipe"
+    limits = listed(filter(None, keys), 3) or "the limits"
+    yield (
+        f"more:  raise {printable(limits)} ({printable(recipe)}) and run it again: "
+        "only what met its limit runs again"
+    )
+    if any(may_be_raised(batch.header, task) for task in met):
+        yield f"       or batch_tamarin.py retry {where}: the same with doubled limits"
 
 
 class LoadingCost(NamedTuple):
@@ -12455,6 +16484,9 @@ class Tone(enum.Enum):
     SUM = enum.auto()  # of the rows above
 
 
+LOUD_TONES = (Tone.MISSED, Tone.FALSE)
+
+
 class Column(NamedTuple):
     """A column of a page's table."""
 
@@ -12546,7 +16578,7 @@ def page_report(
     rows = list(rows_of_batches(batches))
     shown = _chosen_rows(rows)
     if asked.fragment:
-        yield page.fragment(_results_table(shown, len(rows), Kind.TEXT))
+        yield page.fragment(_results_table(shown, len(rows), Kind.TEXT, with_words=False))
         return
     yield page.opening
     yield page.heading(1, _page_title(batches))
@@ -12555,7 +16587,10 @@ def page_report(
     yield page.section(_totals_table(rows))
     yield from _comparison_part(page, batches, shown)
     yield from _assumptions_part(page, batches, shown)
-    yield page.timeline(list(spans_of(shown)))
+    yield page.section(_advisories_table(shown))
+    for directory in batches:
+        spans = list(spans_of(_rows_in(directory, shown)))
+        yield page.timeline(_title_of("Timeline", directory, batches), spans)
     yield from page.all_details("Each result in full", _details_part(page, batches, shown))
     yield from _origin_part(page, batches, rows, asked.names)
     yield page.closing
@@ -12777,25 +16812,32 @@ def _standings(rows: Iterable[Row]) -> dict[str, int]:
 
 def _answer(rows: Sequence[Row]) -> str:
     """`71 of 74 lemmas as expected; 2 rest on a falsified lemma; 1 met its time limit.`"""
-    parts = [*_answered(rows), *_unanswered(rows), *_reservations(rows)]
+    parts = [*_answered(rows), *_unanswered(rows), *_reservations(rows), *_not_expected(rows)]
     return "; ".join(parts) + "."
 
 
 def _answered(rows: Sequence[Row]) -> Iterator[str]:
     """How many results are what they should be, or are answers if nothing is expected of them."""
     total = plural(len(rows), _noun(rows))
-    free = [row for row in rows if not row.plan.expect]
-    answered = [row for row in free if row.standing in ANSWERS]
-    told = told_counts(_standings(answered))
-    if len(free) < len(rows):
-        as_expected = sum(row.is_as_expected for row in rows)
+    if any(row.plan.expect for row in rows):
+        as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
         yield f"{as_expected:,} of {total} as expected"
-        if answered:
-            yield f"{told} with no expectation"
-    elif answered:
-        yield f"{len(answered):,} of {total} answered: {told}"
-    else:
-        yield f"0 of {total} answered"
+        return
+    answered = _answers_of(rows)
+    told = f": {told_counts(_standings(answered))}" if answered else ""
+    yield f"{len(answered):,} of {total} answered{told}"
+
+
+def _not_expected(rows: Sequence[Row]) -> Iterator[str]:
+    """Where something is expected of others: the answers of which nothing is."""
+    answered = _answers_of(row for row in rows if not row.plan.expect)
+    if answered and any(row.plan.expect for row in rows):
+        yield f"{told_counts(_standings(answered))} with no expectation"
+
+
+def _answers_of(rows: Iterable[Row]) -> list[Row]:
+    """Those that are answers, and stand."""
+    return [row for row in rows if row.standing in ANSWERS and not row.on_older_text]
 
 
 def _noun(rows: Sequence[Row]) -> str:
@@ -12834,15 +16876,16 @@ def _reservations(rows: Iterable[Row]) -> Iterator[str]:
         yield _counted(older, f"is {what}", f"are {what}")
 
 
-def _names_of_problems(rows: Iterable[Row]) -> Iterator[Fact]:
+def _names_of_problems(rows: Sequence[Row]) -> Iterator[Fact]:
     """Which lemmas need a look, the worst first."""
     # Of each kind the lemmas, each once.
     problems: dict[str, dict[str, None]] = {RESTING_ON_FALSE: {}, NOT_AS_EXPECTED: {}}
     unanswered: dict[str, None] = {}
+    ambiguous = _ambiguous_lemmas(rows)
     for row in rows:
         if row.is_problem:
             chosen = problems.get(row.standing, unanswered)
-            chosen[row.plan.lemma] = None
+            chosen[_lemma_told_apart(row, ambiguous)] = None
     problems["without an answer"] = unanswered
     for word, lemmas in problems.items():
         yield word, listed(lemmas, LISTED_LEMMAS)
@@ -12859,19 +16902,26 @@ class Aspect(NamedTuple):
     kind: Kind = Kind.TEXT
 
 
-def _results_table(rows: Sequence[Row], total: int, lemma_kind: Kind) -> Table:
-    """A line for each task that is shown, with the columns in which they differ."""
+def _results_table(
+    rows: Sequence[Row], total: int, lemma_kind: Kind, with_words: bool = True
+) -> Table:
+    """A line for each task that is shown, with the columns in which they differ.
+
+    `with_words`: also what was expected, and why there is no verdict.
+    """
     table = Table("Results")
     settings = _settings(rows)
     table.about = " ".join(_about_results(rows, total, settings))
     aspects = [Aspect("result", lambda row: row.told, Kind.OUTCOME)]
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma, lemma_kind))
-    aspects += _with_words([Aspect("as expected", _told_expectation)], rows)
+    if with_words:
+        aspects += _with_words([Aspect("as expected", _told_expectation)], rows)
     aspects += _differing(settings, rows)
     aspects.append(Aspect("steps", _told_steps, Kind.NUMBER))
     aspects.append(Aspect("time (s)", _told_seconds, Kind.AMOUNT))
     aspects.append(Aspect("memory (MB)", _told_memory, Kind.AMOUNT))
-    aspects += _with_words([Aspect("remarks", _remarks, Kind.REMARK)], rows)
+    if with_words:
+        aspects += _with_words([Aspect("remarks", _remarks, Kind.REMARK)], rows)
     _fill(table, aspects, rows)
     return table
 
@@ -12885,6 +16935,10 @@ def _fill(table: Table, aspects: Sequence[Aspect], rows: Iterable[Row]) -> None:
         table.add_row(*cells, tone=_tone(row))
 
 
+# What tells results of one lemma of one theory apart, beside the prover.
+VARIANTS = ("entry", "options", "flags")
+
+
 def _settings(rows: Sequence[Row]) -> list[Aspect]:
     """In what tasks can differ, beside their lemma."""
     directories = told_apart(row.directory for row in rows)
@@ -12892,7 +16946,15 @@ def _settings(rows: Sequence[Row]) -> list[Aspect]:
     settings: list[Aspect] = []
     if len(directories) > 1:
         settings.append(Aspect("directory", lambda row: directories[row.directory]))
-    settings.append(Aspect("theory", lambda row: theories[row.plan.theory]))
+    of_many_texts = _names_of_many_texts(rows)
+
+    def told_theory(row: Row) -> str:
+        name = theories[row.plan.theory]
+        if row.plan.theory in of_many_texts:
+            return f"{name} (text {row.plan.theory_digest[:8]})"
+        return name
+
+    settings.append(Aspect("theory", told_theory))
     entries = {(row.plan.theory, row.plan.entry) for row in rows}
     # Where each theory has one entry, its name says no more.
     if len(entries) > len(theories):
@@ -12902,6 +16964,17 @@ def _settings(rows: Sequence[Row]) -> list[Aspect]:
     settings.append(Aspect("options", lambda row: quoted(row.plan.options)))
     settings.append(Aspect("flags", lambda row: " ".join(row.plan.flags)))
     return settings
+
+
+def _names_of_many_texts(rows: Iterable[Row]) -> set[str]:
+    """The names that stand for one theory here and for another there."""
+    texts: dict[tuple[str, tuple[str, ...]], set[str]] = {}
+    for row in rows:
+        plan = row.plan
+        # Flags change the text of a theory, too: they are told of by themselves.
+        if plan.theory_digest:
+            texts.setdefault((plan.theory, plan.flags), set()).add(plan.theory_digest)
+    return {theory for (theory, _), digests in texts.items() if len(digests) > 1}
 
 
 def _differing(aspects: Iterable[Aspect], rows: Sequence[Row]) -> list[Aspect]:
@@ -12967,8 +17040,9 @@ def _told_memory(row: Row) -> str:
 def _remarks(row: Row) -> str:
     """What a person should know of a result beside its figures."""
     result = row.result
-    remarks = [_shortened(result.reason)]
-    remarks += [_shortened(f"warning: {warning}") for warning in result.warnings]
+    remarks = [row.raised_limit, _shortened(result.reason)]
+    remarks += [_shortened(f"warning: {warning}") for warning in row.warnings]
+    remarks.append(told_advisories(row))
     if result.cached:
         remarks.append(f"cached {_day(result.ran)}".rstrip())
     remarks.append(row.sharing)
@@ -12989,6 +17063,23 @@ def _tone(row: Row) -> Tone:
     if row.task.misses_expectation:
         return Tone.MISSED
     return Tone.CALM
+
+
+def _ambiguous_lemmas(rows: Iterable[Row]) -> set[str]:
+    """The names that lemmas of several theories have."""
+    names = {(row.plan.theory, row.plan.lemma) for row in rows}
+    counts = Counter(lemma for _, lemma in names)
+    return {lemma for lemma, count in counts.items() if count > 1}
+
+
+def _lemma_told_apart(row: Row, ambiguous: Collection[str]) -> str:
+    """A lemma; with its theory where the name alone doesn't tell which."""
+    theory = os.path.basename(row.plan.theory)
+    if row.plan.unreadable:
+        return f"all of {theory} (it can't be read)"
+    if row.plan.lemma in ambiguous:
+        return f"{row.plan.lemma} ({theory})"
+    return row.plan.lemma
 
 
 # --- Totals, and provers side by side -------------------------------------------------------------
@@ -13062,16 +17153,21 @@ def _told_count(count: int) -> str:
 
 
 def _share_answered(rows: Sequence[Row]) -> str:
-    """How many of them have an answer that stands."""
-    answered = sum(row.standing in ANSWERS for row in rows)
+    """How many of them have an answer that stands, as expected or not."""
+    answered = sum(row.task.is_answered and not _is_void(row) for row in rows)
     return _percent(answered, len(rows))
 
 
 def _share_as_expected(rows: Sequence[Row]) -> str:
     """How many of those that expect something are so."""
     expecting = sum(bool(row.plan.expect) for row in rows)
-    as_expected = sum(row.is_as_expected for row in rows)
+    as_expected = sum(row.is_as_expected and not row.on_older_text for row in rows)
     return _percent(as_expected, expecting)
+
+
+def _is_void(row: Row) -> bool:
+    """Whether its verdict says nothing of the theory as it is."""
+    return bool(row.rests_on_false) or row.on_older_text
 
 
 def _sum_of_times(rows: Iterable[Row]) -> str:
@@ -13081,8 +17177,13 @@ def _sum_of_times(rows: Iterable[Row]) -> str:
 
 
 def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
-    """Their CPU seconds, in the same way."""
-    total = sum(row.result.share_of(row.result.usage.cpu_s) for row in rows)
+    """Their CPU seconds, in the same way; "" where some were not measured."""
+    total = 0.0
+    for row in rows:
+        cpu_s = row.result.usage.cpu_s
+        if cpu_s is None:
+            return ""
+        total += row.result.share_of(cpu_s)
     return f"{total:,.1f}"
 
 
@@ -13120,7 +17221,7 @@ def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
     # One would say the same as the table of results.
     if len(provers) < 2:
         return table
-    aspects = _differing(_some(_settings(rows), "theory", "entry", "flags"), rows)
+    aspects = _differing(_some(_settings(rows), "theory", *VARIANTS), rows)
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
     table.add_columns(*(aspect.title for aspect in aspects))
     for alias in provers:
@@ -13128,14 +17229,18 @@ def _comparison_table(batch: Batch, rows: Sequence[Row]) -> Table:
         table.add_columns("time (s)", "MB", kind=Kind.NUMBER)
     lines = _by_lemma(rows)
     for line in lines:
-        any_row = next(iter(line.values()))
-        cells = [aspect.of(any_row) for aspect in aspects]
+        cells = [_told_of_all(aspect, line.values()) for aspect in aspects]
         for alias in provers:
             cells += _compared_cells(line.get(alias))
         table.add_row(*cells)
     empty = [""] * (len(aspects) - 1)
     table.add_row(*empty, *_sums_where_all_answered(provers, lines), tone=Tone.SUM)
     return table
+
+
+def _told_of_all(aspect: Aspect, rows: Iterable[Row]) -> str:
+    """What is so of rows in one line: of several provers the options may differ."""
+    return " / ".join(dict.fromkeys(map(aspect.of, rows)))
 
 
 def _some(aspects: Iterable[Aspect], *titles: str) -> list[Aspect]:
@@ -13213,7 +17318,7 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
     table.about = "These results hold if the lemmas that their proofs assume hold."
     aspects = [Aspect("result", _told_shortly, Kind.OUTCOME)]
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
-    aspects += _differing(_some(_settings(rows), "theory", "prover", "flags"), rows)
+    aspects += _differing(_some(_settings(rows), "theory", "prover", *VARIANTS), rows)
     aspects.append(Aspect("not verified here", lambda row: listed(row.assuming)))
     aspects.append(Aspect("verified here", _verified_assumptions))
     _fill(table, aspects, filter(_assumes, rows))
@@ -13241,13 +17346,31 @@ def _verified_assumptions(row: Row) -> str:
     return listed(name for name in row.plan.assumes if name not in unverified)
 
 
+def _advisories_table(rows: Iterable[Row]) -> Table:
+    """The known problems of provers that touch verdicts, a line for each with its lemmas."""
+    lemmas: dict[Applied, dict[str, None]] = {}
+    for row in rows:
+        for each in row.advisories:
+            lemmas.setdefault(each, {})[row.plan.lemma] = None
+    table = Table("Known problems of provers")
+    table.about = (
+        "These verdicts are of a kind that a known problem of their prover can make false."
+    )
+    table.add_columns("known problem", "what", "lemmas", "reference", "what to do")
+    for each, names in lemmas.items():
+        where = listed(names, LISTED_LEMMAS)
+        table.add_row(each.name, each.message, where, each.references, each.advisory.advice)
+    return table
+
+
 # --- Each result in full --------------------------------------------------------------------------
 
 
 def _details_part(page: Writer, batches: Batches, rows: Iterable[Row]) -> Iterator[str]:
     """All that is known of each task that is shown."""
     for number, row in enumerate(rows):
-        title = f"{row.task.id}: {row.told}"
+        task = _title_of(row.task.id, row.directory, batches)
+        title = f"{task}: {row.told}"
         parts = _task_details(page, batches[row.directory], row.directory, row)
         yield page.details(title, task_anchor(number), parts)
 
@@ -13258,8 +17381,9 @@ def _task_details(page: Writer, batch: Batch, directory: str, row: Row) -> Itera
     prover = batch.provers[plan.prover]
     outputs = result_files(directory, plan.id)
     yield page.facts(_task_facts(row, prover))
-    # Without its theory a task has no command: a pattern in the recipe is no lemma.
-    if not plan.unreadable:
+    # Without its theory a task has no command: a pattern in the recipe is no lemma. And of
+    # batch-tamarin's, which have no key, nobody knows it.
+    if plan.key and not plan.unreadable:
         # What is taken out of a word may be what it would be quoted for.
         words = map(page.seen, prover_command(prover, plan, outputs))
         yield page.code(quoted(words))
@@ -13293,12 +17417,14 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "prover", f"{plan.prover} ({prover.flavour} {version})"
     yield "expected", plan.expect or ""
     yield "reason", result.reason
-    yield "warnings", "; ".join(result.warnings)
+    yield "warnings", "; ".join(row.warnings)
     yield "steps", str(result.steps or "")
     yield "takes for granted", ", ".join(plan.assumes)
+    yield "known problems", "; ".join(each.in_full for each in row.advisories)
     yield "options", quoted(plan.options)
     yield "flags", " ".join(plan.flags)
-    yield "limits", str(row.limits)
+    yield "limits", _told_limits(row)
+    yield "earlier attempts", "; ".join(_earlier_attempts(row.task))
     if row.task.result:
         yield "used", _told_usage(result.usage)
     if row.shared_by > 1:
@@ -13312,13 +17438,27 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     yield "exit", str(result.exit or "")
 
 
+def _told_limits(row: Row) -> str:
+    """The limits of a result; "" where nobody knows them."""
+    if row.limits == NO_LIMITS:
+        return ""
+    return f"{row.limits} ({row.raised_limit})" if row.raised_limit else str(row.limits)
+
+
+def _earlier_attempts(task: Task) -> Iterator[str]:
+    """How earlier attempts at the same plan ended that met smaller limits."""
+    for record in task.earlier:
+        if record.plan.key == task.plan.key and record.result.status in MET_A_LIMIT:
+            yield f"{outcome_words(record.result)} ({record.plan.limits})"
+
+
 def _told_usage(usage: Usage) -> str:
     """Time and memory, over the whole process tree."""
-    wall = f"{usage.wall_s:,.2f} s"
-    cpu = f"{usage.cpu_s:,.2f} s CPU"
-    peak = f"{usage.peak_mb:,.0f} MB"
-    average = f"average {usage.avg_mb:,.0f} MB"
-    return f"{wall}, {cpu}, {peak} ({average})"
+    told = [f"{usage.wall_s:,.2f} s"]
+    if usage.cpu_s is not None:
+        told.append(f"{usage.cpu_s:,.2f} s CPU")
+    told.append(f"{usage.peak_mb:,.0f} MB (average {usage.avg_mb:,.0f} MB)")
+    return ", ".join(told)
 
 
 def _told_origin(result: Result) -> str:
@@ -13353,6 +17493,8 @@ def _provers_table(batch: Batch) -> Table:
         number = prover.version or "(unknown)"
         version = f"{prover.flavour} {number}"
         words = [*prover.command, *prover.options]
+        if words == [alias]:  # of a prover of ours it is a path
+            words = ["(unknown)"]
         table.add_row(alias, version, " ".join(words))
     return table
 
@@ -13368,9 +17510,10 @@ def _batch_facts(batch: Batch, rows: Sequence[Row], with_names: bool) -> Iterato
         yield "recipe", os.path.basename(header.recipe_file)
     yield "platform", header.platform
     limits = header.limits
-    cores = plural(limits.cores, "core")
-    memory_gb = limits.memory_mb / 1024
-    yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
+    if limits != NO_LIMITS:
+        cores = plural(limits.cores, "core")
+        memory_gb = limits.memory_mb / 1024
+        yield "limits", f"{cores}, {memory_gb:.1f} GB for all jobs"
     # What we read of batch-tamarin's has no version of ours.
     if header.version:
         yield "run by", f"batch_tamarin.py {header.version}"
@@ -13387,6 +17530,8 @@ def _batch_times(batch: Batch, rows: Sequence[Row]) -> Iterator[Fact]:
     if spans:
         began = min(span.began for span in spans)
         ended = max(span.ended for span in spans)
+    if not began:  # what batch-tamarin did not finish tells of no times
+        return
     yield "began", utc(began)
     left = len(rows) - batch.count(*FINAL)
     if left:
@@ -13421,6 +17566,8 @@ class Writer:
     heading_forms: Sequence[str] = ("%s\n\n",) * 3  # of level 1 (the page's title), 2 and 3
     row_frame = Frame("", "\n", "\n")
     code_frame = Frame("", "\n", "\n")
+    cell_form = "%s"
+    loud_form = "%s"  # of an outcome that must not be overlooked
     escapes: Mapping[int, str] = {}  # as `str.translate` takes them
 
     def __init__(self, beside: str) -> None:
@@ -13493,7 +17640,7 @@ class Writer:
         """What is known of one task; `anchor` is where a table's link leads."""
         return self.heading(3, title) + "".join(parts)
 
-    def timeline(self, spans: Sequence[Span]) -> str:
+    def timeline(self, title: str, spans: Sequence[Span]) -> str:
         """A picture of which task ran when, in a format that has pictures."""
         return ""
 
@@ -13526,13 +17673,21 @@ class Writer:
 
     def framed(self, frame: Frame, texts: Iterable[str]) -> str:
         """Texts, escaped, in their frame."""
-        escaped = map(self.escape, texts)
-        content = frame.between.join(escaped)
-        return frame.before + content + frame.after
+        return _in_frame(frame, map(self.escape, texts))
 
-    def table_rows(self, rows: Iterable[Cells]) -> str:
-        frame = self.row_frame
-        return "".join(self.framed(frame, row) for row in rows)
+    def table_head(self, table: Table) -> str:
+        cells = [self.cell_form % self.escape(head) for head in table.heads]
+        return _in_frame(self.row_frame, cells)
+
+    def table_rows(self, table: Table) -> Iterator[str]:
+        """The rows; of one that is not calm the outcome is set off."""
+        for row, tone in zip(table.rows, table.tones):
+            cells: list[str] = []
+            for column, text in zip(table.columns, row):
+                is_loud = tone in LOUD_TONES and column.kind is Kind.OUTCOME
+                form = self.loud_form if is_loud else self.cell_form
+                cells.append(form % self.escape(text))
+            yield _in_frame(self.row_frame, cells)
 
     def file_text(self, path: str) -> str:
         """The text of a trace, "" when the page has no room for it (left)."""
@@ -13553,6 +17708,10 @@ class Writer:
         return urllib.parse.quote(os.fsencode(place))
 
 
+def _in_frame(frame: Frame, parts: Iterable[str]) -> str:
+    return frame.before + frame.between.join(parts) + frame.after
+
+
 class PlainText(Writer):
     """For a terminal."""
 
@@ -13566,6 +17725,7 @@ class Markdown(Writer):
 
     heading_forms = ("# %s\n\n", "## %s\n\n", "### %s\n\n")
     row_frame = Frame("| ", " | ", " |\n")
+    loud_form = "**%s**"
     escapes = str.maketrans({sign: "\\" + sign for sign in "\\`*_[]{}<>#|&~$!@:"})
 
     def table(self, table: Table) -> str:
@@ -13573,9 +17733,9 @@ class Markdown(Writer):
         heads = table.heads or [""] * len(table.columns)
         rules = ["--:" if column.is_number else "---" for column in table.columns]
         rule = " | ".join(rules)
-        parts = [self.table_rows([heads])]
+        parts = [self.framed(self.row_frame, heads)]
         parts.append(f"| {rule} |\n")
-        parts.append(self.table_rows(table.rows))
+        parts += self.table_rows(table)
         parts.append("\n")
         return "".join(parts)
 
@@ -13618,6 +17778,7 @@ class Latex(Writer):
     closing = "\\end{document}\n"
     heading_forms = ("\n\\section{%s}\n", "\n\\subsection{%s}\n", "\n\\subsubsection{%s}\n")
     row_frame = Frame("", " & ", " \\\\\n")
+    loud_form = "\\textbf{%s}"
     code_frame = Frame("{\\ttfamily\\scriptsize\\raggedright\n", "\\par\n", "\\par}\n\n")
     escapes = str.maketrans(
         {
@@ -13648,10 +17809,14 @@ class Latex(Writer):
             "`": r"\textasciigrave{}",
         }
     )
-    # By trial, in footnotesize on landscape A4: about so many characters fit on a line. A column of
-    # no more than `short` characters never wraps: it would gain nothing.
+    # By trial, about so many characters fit on a line: in footnotesize on landscape A4, and in
+    # scriptsize with little between the columns on a paper. A column of no more than `short`
+    # characters never wraps: it would gain nothing.
     line_width = 185
+    paper_width = 100
     short = 20
+    # A table of so many rows fits on a page: it need not be a longtable, which two columns refuse.
+    page_rows = 40
 
     def escape(self, text: str) -> str:
         """As `Writer.escape`; blanks that TeX would swallow stay.
@@ -13665,23 +17830,41 @@ class Latex(Writer):
         return re.sub("^ |(?<= ) ", r"\\ ", escaped) or r"\ "
 
     def fragment(self, table: Table) -> str:
-        return TEX_FRAGMENT + self.table(table)
+        if len(table.rows) > self.page_rows:
+            return TEX_LONG_FRAGMENT + self.table(table)
+        self.line_width = self.paper_width
+        forms = self._column_forms(table)
+        parts = [TEX_FRAGMENT, "{\\scriptsize\\setlength{\\tabcolsep}{3pt}\n"]
+        parts += [f"\\begin{{tabular}}{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
+        parts += [self.table_head(table), "\\midrule\n"]
+        parts += self.table_rows(table)
+        parts.append("\\bottomrule\n\\end{tabular}}\n")
+        return "".join(parts)
 
     def table(self, table: Table) -> str:
         forms = self._column_forms(table)
         parts = [f"{{\\footnotesize\n\\begin{{longtable}}[l]{{@{{}}{forms}@{{}}}}\n\\toprule\n"]
         if table.heads:
-            parts.append(self.table_rows([table.heads]))
+            parts.append(self.table_head(table))
             parts.append("\\midrule\n\\endhead\n")
-        parts.append(self.table_rows(table.rows))
+        parts += self.table_rows(table)
         parts.append("\\bottomrule\n\\end{longtable}}\n\n")
         return "".join(parts)
 
+    def table_head(self, table: Table) -> str:
+        """Long heads of numbers on several lines: the numbers are short."""
+        heads: list[str] = []
+        for column in table.columns:
+            lines = _head_lines(column)
+            head = "\\\\ ".join(map(self.escape, lines))
+            heads.append(f"\\shortstack[r]{{{head}}}" if len(lines) > 1 else head)
+        return _in_frame(self.row_frame, heads)
+
     def _column_forms(self, table: Table) -> str:
         """The columns as longtable takes them: long ones wrap where a line can't hold them all."""
-        columns = zip(*table.head_and_rows)
         widths: list[int] = []
-        for cells in columns:
+        for number, column in enumerate(table.columns):
+            cells = _head_lines(column) + [row[number] for row in table.rows]
             longest = max(map(len, cells))
             widths.append(longest + 3)  # the gap to the next
         scale = self._scale(widths)
@@ -13692,8 +17875,8 @@ class Latex(Writer):
             elif scale == 1 or width <= self.short:
                 forms.append("l")
             else:
-                # A line is 200 wide here: the gaps between columns need room, too.
-                share = scale * width / 200
+                # The gaps between columns need room, too.
+                share = max(scale * width, self.short) / (1.08 * self.line_width)
                 form = f">{{\\raggedright\\arraybackslash}}p{{{share:.3f}\\linewidth}}"
                 forms.append(form)
         return "".join(forms)
@@ -13719,9 +17902,23 @@ class Latex(Writer):
 
 # What stands above a table that a paper takes in.
 TEX_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
-%   \usepackage{textcomp,booktabs,longtable,array}
-% In the text: \input{FILE} (this one). Run LaTeX twice: longtable knows its widths only then.
+%   \usepackage{textcomp,booktabs,array}
+% In the text, for example in a table (where there are two columns, a table*): \input{FILE}
 """
+TEX_LONG_FRAGMENT = r"""% In the preamble: \usepackage[T1]{fontenc}
+%   \usepackage{textcomp,booktabs,longtable,array}
+% In the text, where there is one column (in two: between \onecolumn and \twocolumn): \input{FILE}
+% Run LaTeX twice: longtable knows its widths only then.
+"""
+
+
+def _head_lines(column: Column) -> list[str]:
+    """The head of a column: that of numbers on as many lines as make it narrow."""
+    import textwrap
+
+    if not column.is_number:
+        return [column.title]
+    return textwrap.wrap(column.title, 8, break_long_words=False)
 
 
 def _code_point(found: re.Match[str]) -> str:
@@ -13742,7 +17939,9 @@ class Typst(Writer):
         '\n#heading(level: 3, "%s")\n',
     )
     # Commas behind the last cell and row are allowed: no row is a special case.
-    row_frame = Frame('  "', '", "', '",\n')
+    row_frame = Frame("  ", ", ", ",\n")
+    cell_form = '"%s"'
+    loud_form = 'strong("%s")'
     code_frame = Frame('#raw(block: true, "', "\\n", '")\n')
     escapes = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
@@ -13756,9 +17955,9 @@ class Typst(Writer):
         parts = [f"#table(columns: {number}, align: ({align}), table.hline(),\n"]
         if table.heads:
             parts.append("  table.header(\n")
-            parts.append(self.table_rows([table.heads]))
+            parts.append(self.table_head(table))
             parts.append("  ), table.hline(stroke: 0.5pt),\n")
-        parts.append(self.table_rows(table.rows))
+        parts += self.table_rows(table)
         parts.append("  table.hline())\n")
         return "".join(parts)
 
@@ -13905,7 +18104,7 @@ class Html(Writer):
         address = self.escape(self.url(place))
         return f'<a href="{address}">{text}</a>'
 
-    def timeline(self, spans: Sequence[Span]) -> str:
+    def timeline(self, title: str, spans: Sequence[Span]) -> str:
         if not spans:
             return ""
         began = min(span.began for span in spans)
@@ -13914,7 +18113,7 @@ class Html(Writer):
         lanes = _lanes(spans)
         height = LANE_HEIGHT * len(lanes)
         label = self.escape(f"{utc(began)} to {utc(ended)}")
-        parts = [f"<h2>Timeline</h2>\n<p>{label}</p>\n"]
+        parts = [self.heading(2, title), f"<p>{label}</p>\n"]
         size = f'width="100%" height="{height + AXIS_HEIGHT}"'
         parts.append(f'<svg role="img" aria-label="Timeline, {label}" {size}>\n')
         parts += self._axis(ended - began, height)
@@ -14052,9 +18251,9 @@ def csv_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> Iter
     names = [*json_names(Plan), "status", "attempts"]
     names += json_names(Limits)
     names += json_names(Result)
-    names += ["assuming", "on_older_text"]
+    names += ["assuming", "on_older_text", "advisories"]
     # What is no single value, or of many lines; the JSON report has it. Limits stand as columns.
-    left_out = ("limits", "lemmas", "exit", "stderr_tail")
+    left_out = ("limits", "raised_from", "lemmas", "exit", "stderr_tail")
     columns = [name for name in dict.fromkeys(names) if name not in left_out]
     if len(batches) > 1:
         columns.insert(0, "directory")
@@ -14075,6 +18274,7 @@ def _csv_object(row: Row) -> Json:
     told["on_older_text"] = "yes" if row.on_older_text else ""
     told["shared_by"] = row.shared_by
     told["granularity"] = row.plan.granularity
+    told["advisories"] = [each.in_full for each in row.advisories]
     told["directory"] = row.directory
     return told
 
@@ -14098,7 +18298,7 @@ def csv_lines(names: Sequence[str], rows: Iterable[Json]) -> Iterator[str]:
 def _csv_cell(value: Any) -> Any:
     """A value as CSV has it: several in one cell, a text on one line."""
     if isinstance(value, (tuple, list)):
-        value = "; ".join(value)
+        value = joined(value)
     if not isinstance(value, str):
         return value
     text = printable(value)
@@ -14151,6 +18351,17 @@ def _json_object(row: Row) -> Json:
     told["shared_by"] = row.shared_by
     told["assuming"] = _assuming_json(row)
     told["on_older_text"] = row.on_older_text
+    told["advisories"] = list(map(_advisory_json, row.advisories))
+    return told
+
+
+def _advisory_json(each: Applied) -> Json:
+    """A known problem of the prover that touches a verdict."""
+    told: Json = {"id": each.advisory.id, "weight": each.met.weight}
+    told["what"] = each.message
+    told["references"] = list(each.advisory.references)
+    told["advice"] = each.advisory.advice
+    told["accepted"] = each.is_accepted
     return told
 
 
@@ -14215,19 +18426,20 @@ def junit_report(batches: Batches, beside: str, asked: Asked = WHOLE_PAGE) -> It
 def _all_suites(batches: Batches) -> Iterator[JUnitSuite]:
     """The suites of all batches; where there are several, their names say of which."""
     for directory, batch in batches.items():
-        for suite in _junit_suites(batch):
+        problems = KnownProblems({directory: batch}).within(directory)
+        for suite in _junit_suites(batch, problems):
             if len(batches) > 1:
                 suite.name = f"{directory}: {suite.name}"
             yield suite
 
 
-def _junit_suites(batch: Batch) -> Iterator[JUnitSuite]:
+def _junit_suites(batch: Batch, problems: AppliedAdvisories) -> Iterator[JUnitSuite]:
     """A suite for each entry of the recipe."""
     header = batch.header
     closure = Closure(batch.tasks.values())
     entries = recipe_tasks(batch.tasks.values())
     for name, tasks in entries.items():
-        rows = list(rows_of(tasks, closure))
+        rows = list(rows_of(tasks, closure, advisories=problems))
         cases = list(map(_junit_case, rows))
         time_s = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
         attributes = {"time": f"{time_s:.3f}"}
@@ -14240,7 +18452,7 @@ def _junit_case(row: Row) -> JUnitCase:
     """A task as a test case, with a note of what came of it."""
     plan = row.plan
     result = row.result
-    name = f"{plan.lemma} [{plan.prover}]"
+    name = f"{plan.lemma} [{told_by(plan)}]"
     class_name = f"{plan.entry}.{plan.theory}"
     case = JUnitCase(name, class_name, result.usage.wall_s)
     told = [row.told]
@@ -14248,7 +18460,8 @@ def _junit_case(row: Row) -> JUnitCase:
         told = [f"expected {plan.expect}, got {row.told}"]
     if result.reason:
         told.append(result.reason)
-    told += filter(None, (*result.warnings, row.sharing))
+    told += filter(None, (*row.warnings, row.sharing))
+    told += (each.in_full for each in row.advisories)
     message = "; ".join(told)
     tag = _junit_tag(row)
     if tag == "system-out":
@@ -14336,26 +18549,23 @@ def xml_text(text: str) -> str:
 # --- What an audit says ---------------------------------------------------------------------------
 
 
-class AuditRow(NamedTuple):
-    """A task as people see it, and where it was read: the name of its batch."""
-
-    source: str
-    row: Row
-
-
 def audit_report(
-    form: str, ok: bool, batches: Mapping[str, Batch], findings: Sequence[Finding], details: bool
+    form: str,
+    ok: bool,
+    batches: Mapping[str, Batch],
+    findings: Sequence[Finding],
+    details: bool,
+    problems: KnownProblems | None = None,
 ) -> str:
     """What an audit found, as a table for a terminal or in one of the formats of REPORTS.
 
     CSV: a line for each result, then one for each finding. `details`: pages show every lemma.
     """
-    rows: list[AuditRow] = []
-    for source, batch in batches.items():
-        for row in rows_of_batches({"": batch}):
-            rows.append(AuditRow(source, row))
+    problems = problems or KnownProblems(batches)
+    rows = list(audit_rows(batches, problems))
+    not_judged = problems.not_judged
     if form == "json":
-        return _audit_json(ok, rows, findings)
+        return _audit_json(ok, rows, findings, not_judged)
     if form == "csv":
         return "".join(_audit_csv(rows, findings))
     if form == "junit":
@@ -14363,47 +18573,75 @@ def audit_report(
         return "".join(junit_lines([suite]))
     # Only traces need a place to be relative to, and an audit shows none.
     page = WRITERS[form](".")
-    parts = _audit_page(page, rows, findings, details)
+    parts = _audit_page(page, rows, findings, not_judged, details)
     return page.opening + "".join(parts) + page.closing
 
 
-def _audit_json(ok: bool, rows: Iterable[AuditRow], findings: Iterable[Finding]) -> str:
+def audit_rows(batches: Mapping[str, Batch], problems: KnownProblems) -> Iterator[Row]:
+    """All tasks as an audit sees them; `batches` by where they stand."""
+    closures = audit_closures(batches)
+    for source, batch in batches.items():
+        older = sources_now(batch).older
+        tasks = batch.tasks.values()
+        for row in rows_of(tasks, closures[source], older, problems.within(source)):
+            yield row._replace(directory=source)
+
+
+def _place(row: Row) -> str:
+    """The file that a result stands in, or the results directory."""
+    return place_of(row.task, row.directory)
+
+
+def _audit_json(
+    ok: bool, rows: Iterable[Row], findings: Iterable[Finding], not_judged: Sequence[str]
+) -> str:
     """All that an audit found as one JSON object."""
     told: Json = {"ok": ok}
     told["lemmas"] = list(map(_result_json, rows))
     told["findings"] = list(map(_finding_json, findings))
+    told["not_judged"] = list(not_judged)
     return json.dumps(told, indent=1) + "\n"
 
 
-def _result_json(each: AuditRow) -> Json:
+def _result_json(row: Row) -> Json:
     """A task as an audit tells it; `state` says what its verdict rests on, `word` doesn't."""
-    row = each.row
-    told = _place_json(row.plan.theory, row.plan.lemma, row.plan.prover)
+    told = _place_json(finding("", row.task, "", source=row.directory))
+    told["entry"] = row.plan.entry
     told["verdict"] = row.task.verdict
     told["state"] = row.told
     told["assuming"] = _assuming_json(row)
     told["steps"] = row.result.steps
     told["time_s"] = _seconds(row)
     told["shared_by"] = row.shared_by
-    told["flags"] = row.plan.flags
-    told["source"] = each.source
+    told["source"] = _place(row)
     told["word"] = row.outcome
+    told["advisories"] = [each.advisory.id for each in row.advisories]
     return told
 
 
 def _finding_json(finding: Finding) -> Json:
-    """A finding; `note`: it counts with --strict only."""
-    told = _place_json(finding.theory, finding.lemma, finding.prover)
+    """A finding; `note`: it counts with --strict only, or never."""
+    told = _place_json(finding)
+    told["source"] = finding.source
     told["kind"] = finding.kind
     told["message"] = finding.message
     told["rank"] = finding.rank
-    told["note"] = finding.rank == NOTE
+    told["note"] = finding.is_note
+    if finding.problem:
+        told.update(_advisory_json(finding.problem))
     return told
 
 
-def _place_json(theory: str, lemma: str, prover: str) -> Json:
+def _place_json(finding: Finding) -> Json:
     """What results and findings are told by: who reads both can join them."""
-    return {"theory": theory, "lemma": lemma, "prover": prover}
+    return {
+        "theory": finding.theory,
+        "lemma": finding.lemma,
+        "prover": finding.prover,
+        "entry": finding.entry,
+        "flags": finding.flags,
+        "options": finding.options,
+    }
 
 
 def _seconds(row: Row) -> float | None:
@@ -14412,118 +18650,238 @@ def _seconds(row: Row) -> float | None:
     return row.result.usage.wall_s or row.result.prover_s
 
 
-def _audit_csv(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> Iterator[str]:
+def _audit_csv(rows: Iterable[Row], findings: Iterable[Finding]) -> Iterator[str]:
     """Results, then findings; a column that one of them has not is empty there."""
-    columns = ["theory", "lemma", "prover", "verdict", "state", "steps", "time_s", "shared_by"]
-    columns.append("source")
-    columns += ["kind", "message", "note"]
+    columns = ["theory", "lemma", "prover", "entry", "flags", "options", "verdict", "state"]
+    columns += ["steps", "time_s", "shared_by", "source", "kind", "message", "note"]
+    columns += ["advisories", "id", "references", "advice", "accepted"]
     # The file can be a pinned expectation: findings have no verdict, so that they expect nothing.
     objects = list(map(_result_json, rows))
     objects += map(_finding_json, findings)
     return csv_lines(columns, objects)
 
 
-def _audit_suite(rows: Iterable[AuditRow], findings: Iterable[Finding]) -> JUnitSuite:
-    """A case for each lemma: findings are failures, no answer is an error."""
-    cases: dict[tuple[str, str], JUnitCase] = {}
+def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite:
+    """A case for each result: findings are failures, no answer is an error."""
+    cases: dict[Finding, JUnitCase] = {}
+    names = WhoAndHow(rows)
 
-    def case_of(theory: str, lemma: str, prover: str) -> JUnitCase:
-        """One case, which has failed if one has of the batches that hold this lemma."""
-        name = f"{lemma or theory} [{prover}]"
-        case = JUnitCase(name, theory)
-        return cases.setdefault((theory, name), case)
+    def case_of(place: Finding) -> JUnitCase:
+        """The case of what stands there, whatever was found."""
+        by = names.told(place)
+        case = JUnitCase(f"{place.lemma or place.theory} [{by}]", place.theory)
+        where = place._replace(kind="", message="", rank=WRONG)
+        return cases.setdefault(where, case)
 
-    for _, row in rows:
-        plan = row.plan
-        case = case_of(plan.theory, plan.lemma, plan.prover)
+    for row in rows:
+        case = case_of(finding("", row.task, "", source=row.directory))
         if not row.task.is_answered:
             note = JUnitNote("error", row.told)
             case.notes.append(note)
     for each in findings:
         # Notes may be meant so: they must not turn a build red.
-        if each.rank != NOTE:
-            case = case_of(each.theory, each.lemma, each.prover)
+        if not each.is_note:
+            case = case_of(each)
             note = JUnitNote("failure", each.message, type=each.kind)
             case.notes.append(note)
+        elif each.problem:
+            case = case_of(each)
+            text = f"{each.kind}: {each.problem.in_full}"
+            case.notes.append(JUnitNote("system-out", text=text))
     return JUnitSuite("audit", list(cases.values()))
 
 
+class _Command(NamedTuple):
+    """What results of several lemmas, and of several entries, have in common."""
+
+    source: str
+    theory: str
+    prover: str
+    flags: tuple[str, ...]
+    options: tuple[str, ...]
+
+
+class WhoAndHow:
+    """Tells provers with flags and options, and entries of the recipe where these are the same."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._entries: dict[_Command, set[str]] = {}
+        for row in rows:
+            plan = row.plan
+            command = _Command(_place(row), plan.theory, plan.prover, plan.flags, plan.options)
+            self._entries.setdefault(command, set()).add(plan.entry)
+
+    def told(self, each: Finding) -> str:
+        """`rs -D=LEAK, fast`; "" where neither is known."""
+        words = variant_words(each.flags, each.options)
+        told = [f"{each.prover} {words}".strip()]
+        command = _Command(each.source, each.theory, each.prover, each.flags, each.options)
+        if len(self._entries.get(command, ())) > 1:
+            told.append(each.entry)
+        return ", ".join(filter(None, told))
+
+
 def _audit_page(
-    page: Writer, rows: Sequence[AuditRow], findings: Sequence[Finding], details: bool
+    page: Writer,
+    rows: Sequence[Row],
+    findings: Sequence[Finding],
+    not_judged: Sequence[str],
+    details: bool,
 ) -> Iterator[str]:
     """Problems first, then what there is of each theory, and if wanted of each lemma."""
-    wrong: list[Finding] = []
-    notes: list[Finding] = []
-    for each in findings:
-        chosen = notes if each.rank == NOTE else wrong
-        chosen.append(each)
+    wrong = [each for each in findings if not each.is_note]
+    notes = [each for each in findings if each.is_note and not each.problem]
+    known = [each for each in findings if each.problem]
     found = plural(len(wrong), "finding")
     noted = plural(len(notes), "note")
     results = plural(len(rows), "result")
+    if known:
+        touched = {(each.theory, each.lemma, each.prover) for each in known}
+        found += f", {plural(len(touched), 'verdict')} touched by known problems of provers"
     yield page.heading(1, f"{found} and {noted} on {results}")
     # Apart: notes may be many, and must not hide what is wrong.
-    yield from _findings_part(page, "Findings", wrong)
-    yield from _findings_part(page, "Notes", notes)
+    names = WhoAndHow(rows)
+    yield from _findings_part(page, "Findings", wrong, names)
+    yield page.section(_known_problems_table(known))
+    for reason in not_judged:
+        yield page.paragraph(f"Known problems of provers are not judged for {reason}.")
+    yield from _findings_part(page, "Notes", notes, names)
     yield page.section(_theories_table(rows))
     if details:
         yield page.section(_lemmas_table(rows))
 
 
-def _findings_part(page: Writer, title: str, findings: Sequence[Finding]) -> Iterator[str]:
+def _findings_part(
+    page: Writer, title: str, findings: Sequence[Finding], names: WhoAndHow
+) -> Iterator[str]:
     """Findings, those that say the same in one line; then what to do about each kind."""
-    # Of each kind and message the places, in the order of the findings.
-    places: dict[tuple[str, str], dict[str, None]] = {}
+    lines: dict[tuple[str, str], list[Finding]] = {}
     for each in findings:
-        place = each.theory
-        if each.lemma:
-            file = os.path.basename(each.theory)
-            place = f"{file}: {each.lemma}"
-        known = places.setdefault((each.kind, each.message), {})
-        known[place] = None
+        lines.setdefault((each.kind, each.message), []).append(each)
     table = Table(title)
     table.add_columns("kind", "what", "where")
-    for (kind, message), known in places.items():
-        table.add_row(kind, message, listed(known, 3))
+    for (kind, message), same in lines.items():
+        table.add_row(kind, message, listed(_told_places(same, names), 3, "; "))
     yield page.section(table)
-    for kind in dict.fromkeys(each.kind for each in findings):
-        advice = ADVICE[kind]
+    for kind, advice in dict.fromkeys((each.kind, advice_on(each)) for each in findings):
         yield page.paragraph(f"{kind}: {advice}")
 
 
-def _theories_table(rows: Iterable[AuditRow]) -> Table:
-    """How many lemmas of a theory came to which outcome, by prover and source."""
-    counts: dict[tuple[str, str, str], Counter[str]] = {}
-    for source, row in rows:
+def _told_places(findings: Iterable[Finding], names: WhoAndHow) -> Iterator[str]:
+    """Where findings are: `results: t.spthy: safe, live (rs -D=LEAK)`."""
+    places: dict[tuple[str, str], dict[str, None]] = {}
+    for each in findings:
+        files = dict.fromkeys(filter(None, (each.source, each.theory)))
+        key = (": ".join(files), names.told(each))
+        places.setdefault(key, {})[each.lemma] = None
+    for (place, by), lemmas in places.items():
+        told = ": ".join(filter(None, (place, listed(filter(None, lemmas)))))
+        yield f"{told} ({by})" if by else told
+
+
+def _known_problems_table(findings: Iterable[Finding]) -> Table:
+    """The known problems of provers that touch verdicts, those that say the same in one line."""
+    lemmas: dict[tuple[str, Applied], dict[str, dict[str, None]]] = {}  # by theory
+    for each in findings:
+        if each.problem:
+            theories = lemmas.setdefault((each.kind, each.problem), {})
+            theories.setdefault(each.theory, {})[each.lemma] = None
+    table = Table("Known problems of provers")
+    table.add_columns("kind", "known problem", "what", "where", "reference", "what to do")
+    for (kind, problem), theories in lemmas.items():
+        places = [f"{theory}: {listed(names, 3)}" for theory, names in theories.items()]
+        where = "; ".join(places[:3])
+        if len(places) > 3:
+            where += f"; {len(places) - 3:,} more"
+        advice = problem.advisory.advice
+        table.add_row(kind, problem.name, problem.message, where, problem.references, advice)
+    return table
+
+
+def advisories_report(form: str) -> str:
+    """All known problems with the versions that have them, in one of the formats of an audit."""
+    entries = list(map(_entry_json, ADVISORIES.values()))
+    if form == "json":
+        return json.dumps(entries, indent=1) + "\n"
+    if form == "csv":
+        return "".join(csv_lines(list(entries[0]), entries))
+    table = Table("Known problems of provers")
+    table.add_columns("id", "versions", "can be false", "what", "reference", "what to do")
+    for advisory in ADVISORIES.values():
+        references = ", ".join(advisory.references)
+        of_what = advisory.can_be_false.value
+        table.add_row(
+            advisory.id, advisory.versions, of_what, advisory.what, references, advisory.advice
+        )
+    page = WRITERS[form](".")
+    return page.opening + page.section(table) + page.closing
+
+
+def _entry_json(advisory: Advisory) -> Json:
+    told: Json = {"id": advisory.id, "references": list(advisory.references)}
+    told["flavour"] = advisory.flavour
+    told["since"] = advisory.since
+    told["fixed_in"] = advisory.fixed_in
+    told["can_be_false"] = advisory.can_be_false.value
+    told["what"] = advisory.what
+    told["advice"] = advisory.advice
+    return told
+
+
+class _TheoryResults(NamedTuple):
+    """What results have in common that are counted together."""
+
+    # By directory, too: in two folders one name may mean two texts.
+    directory: str
+    model: Model
+    theory: str
+    options: tuple[str, ...]
+
+
+def _theories_table(rows: Sequence[Row]) -> Table:
+    """How many lemmas of a theory came to which outcome, by prover, variant and source."""
+    groups: dict[_TheoryResults, list[Row]] = {}
+    for row in rows:
         plan = row.plan
-        # By source, too: in two folders one name may mean two texts.
-        group = (plan.theory, plan.prover, source)
-        count = counts.setdefault(group, Counter())
-        count[row.standing] += 1
+        group = _TheoryResults(row.directory, model_of(plan), plan.theory, plan.options)
+        groups.setdefault(group, []).append(row)
     table = Table("Theories")
     table.add_columns("theory", "prover")
+    variants = _differing(_some(_settings(rows), "options", "flags"), rows)
+    table.add_columns(*(variant.title for variant in variants))
     table.add_columns("lemmas", kind=Kind.NUMBER)
     table.add_columns("results", "from")
-    for (theory, prover, source), count in counts.items():
-        lemmas = sum(count.values())
-        number = f"{lemmas:,}"
-        results = told_counts(count)
-        table.add_row(theory, prover, number, results, source)
+    for group, several in groups.items():
+        cells = [variant.of(several[0]) for variant in variants]
+        lemmas = {(row.plan.lemma, row.plan.trait == Trait.DIFF) for row in several}
+        results = told_counts(Counter(row.standing for row in several))
+        places = listed(dict.fromkeys(map(_place, several)), 2)
+        prover = several[0].plan.prover
+        table.add_row(group.theory, prover, *cells, f"{len(lemmas):,}", results, places)
     return table
 
 
-def _lemmas_table(rows: Iterable[AuditRow]) -> Table:
+def _lemmas_table(rows: Sequence[Row]) -> Table:
     """A line for each result."""
     table = Table("Lemmas")
-    table.add_columns("theory", "lemma", "prover", "result")
-    table.add_columns("steps", "time (s)", kind=Kind.NUMBER)
-    for _, row in rows:
-        plan = row.plan
-        steps = str(row.result.steps or "")
-        seconds = str(_seconds(row) or "")
-        if row.sharing:
-            seconds += f" ({row.sharing})"
-        table.add_row(plan.theory, plan.lemma, plan.prover, row.told, steps, seconds)
+    aspects = [Aspect("theory", lambda row: row.plan.theory)]
+    aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
+    aspects.append(Aspect("prover", lambda row: row.plan.prover))
+    of_recipes = [row for row in rows if not stands_in_a_file(row.task)]
+    aspects += _differing(_some(_settings(of_recipes), *VARIANTS), of_recipes)
+    aspects.append(Aspect("result", lambda row: row.told, Kind.OUTCOME))
+    aspects.append(Aspect("steps", _told_steps, Kind.NUMBER))
+    aspects.append(Aspect("time", _told_time, Kind.NUMBER))
+    aspects += _with_words([Aspect("process", lambda row: row.sharing)], rows)
+    aspects.append(Aspect("from", _place))
+    _fill(table, aspects, rows)
     return table
+
+
+def _told_time(row: Row) -> str:
+    """How long a proof took; "" where that is not known."""
+    seconds = _seconds(row)
+    return told_seconds(seconds) if seconds else ""
 
 
 # --- The page's style sheet and script ------------------------------------------------------------
@@ -14621,6 +18979,7 @@ a {
 }
 .answer.alarming {
   border-color: var(--alarm);
+  color: var(--alarm);
 }
 .shares {
   display: flex;
@@ -14709,6 +19068,9 @@ tbody th {
   min-width: 10rem;
   color: var(--soft);
 }
+[data-of="as expected"] {
+  overflow-wrap: normal;
+}
 .sum > * {
   border-top: 1.5px solid var(--ink);
 }
@@ -14716,20 +19078,20 @@ tbody th {
 /* Time and memory: below the number a line for the share of the column's largest. */
 .bar {
   min-width: 4.5em;
-  background: linear-gradient(var(--accent), var(--accent)) no-repeat 0 1.69em;
-  background-size: var(--share) 2px;
+  background: linear-gradient(var(--accent), var(--accent)) no-repeat right .5em top 1.69em;
+  background-size: calc(var(--share) - var(--share) * .2) 2px;
 }
 
 /* Outcomes, in tables and pictures. */
-.verified {
+.verified, .confirmed {
   --fill: var(--accent);
   --sign: "\2713";
 }
-.falsified {
+.falsified, .rejected {
   --fill: color-mix(in srgb, var(--accent) 45%, var(--paper));
   --sign: "\2717";
 }
-.incomplete {
+.incomplete, .not-replayed {
   --fill: color-mix(in srgb, var(--soft) 40%, var(--paper));
 }
 .timeout {
@@ -15111,6 +19473,8 @@ REPORTS: dict[str, Report] = {
     "junit": junit_report,
     "json": json_report,
 }
+# What `-f` takes: also what only a terminal is to see.
+PRINTED: dict[str, Report] = {"table": functools.partial(page_report, PlainText), **REPORTS}
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
 
@@ -15208,7 +19572,7 @@ class Progress:
         if isinstance(event, Finished) and event.result.runs_alone:
             self._tell_shared_end(event)
         elif isinstance(event, Finished):
-            self._tell_end(self.batch.tasks[event.id])
+            self._tell_end(event)
 
     def _tell_shared_end(self, event: Finished) -> None:
         """Say, once for all tasks of a shared process, why they run alone."""
@@ -15223,15 +19587,21 @@ class Progress:
         command = quoted(start.command)
         say(f"start {start.job} ({process}; {cores} in use): {command}")
 
-    def _tell_end(self, task: Task) -> None:
+    def _tell_end(self, finished: Finished) -> None:
         """Say what came of a task; with --quiet only what didn't go well."""
+        task = self.batch.tasks[finished.id]
+        next_step = ""
+        if task.result is not finished.result:  # it waits once more, and no verdict is due yet
+            next_step = f"; {task.plan.raised_limit}, runs again"
+            task = Task.with_result(replace(task.plan, expect=None), finished.result)
         went_well = task.is_settled and not task.misses_expectation
-        if self.quiet and went_well:
+        if self.quiet and (went_well or next_step):
             return
         total = str(self.tally.total)
-        done = str(self.tally.done).rjust(len(total))
+        # What runs again is counted until its new plan is told.
+        done = str(self.tally.done - bool(next_step)).rjust(len(total))
         heading = f"[{done}/{total}] {task.outcome:12}"
-        facts = result_facts(task)
+        facts = result_facts(task) + next_step
         if self.screen is None:
             say(f"{heading} {task.id} {facts}")
             return
@@ -15346,10 +19716,6 @@ class Times:
     count: int = 0
     total_s: float = 0.0
 
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.total_s += seconds
-
 
 class Tally:
     """How many tasks came to what, and what the rest will take.
@@ -15369,47 +19735,80 @@ class Tally:
         self._done = 0
         self._outcomes: Counter[str] = Counter()  # of final tasks
         self._begun: dict[str, str] = {}  # by id: the outcomes of others that have begun
+        self._at_limits: set[str] = set()  # ids of final tasks that may wait once more
         # How many tasks are not final, by recipe entry and timeout: what a forecast needs of them.
         self._open: Counter[tuple[str, float]] = Counter()
         # What final tasks took: all of them, and those of each recipe entry.
         self._all_times = Times()
         self._entry_times: dict[str, Times] = {}
+        # Lemmas that proofs take for granted; theories in which one of them is falsified.
+        self._assumed: set[str] = set()
+        self._undermined: set[str] = set()
+        for task in self._batch.tasks.values():
+            self._assumed.update(task.plan.assumes)
         for task in self._tasks:
             self._open[open_key(task.plan)] += 1
-            self._note_status(task)
+            if task.is_final:
+                self._note_end(task.plan, task.result or Result(task.status))
+            elif task.status is not Status.PENDING:
+                self._begun[task.id] = task.outcome
 
     def note(self, event: Event) -> None:
         """Take note of an event that has just been applied."""
-        if isinstance(event, (Header, Plan)):
-            # Any task may have another status now. A journal begins with thousands of plans: they
-            # are counted at the next look, all at once.
-            self._is_stale = True
-        elif self._is_stale:
+        if self._is_stale:
             return
-        elif isinstance(event, Started):
+        if isinstance(event, Started):
             for task_id in event.ids:
                 self._begun[task_id] = Status.RUNNING
         elif isinstance(event, Finished):
-            self._note_status(self._batch.tasks[event.id])
+            self._note_finish(event)
+        elif isinstance(event, Plan) and event.id in self._at_limits:
+            self._note_raised_limit(self._batch.tasks[event.id])
+        elif isinstance(event, (Header, Plan)):
+            # Any task may have another status now. A journal begins with thousands of plans: they
+            # are counted at the next look, all at once.
+            self._is_stale = True
 
-    def _note_status(self, task: Task) -> None:
-        """Count a task that was open until now."""
-        if task.is_final:
-            self._begun.pop(task.id, None)
-            self._open[open_key(task.plan)] -= 1
-            self._done += 1
-            self._outcomes[task.outcome] += 1
-            self._note_time(task)
-        elif task.status is not Status.PENDING:
-            self._begun[task.id] = task.outcome
-
-    def _note_time(self, task: Task) -> None:
-        """Count what a final task took."""
-        if task.result is None:
+    def _note_finish(self, event: Finished) -> None:
+        """Count how an attempt ended."""
+        task = self._batch.tasks[event.id]
+        if event.result.status not in FINAL:
+            self._begun[task.id] = outcome_words(event.result)
             return
-        seconds = task.result.share_of(task.result.usage.wall_s)
-        self._all_times.add(seconds)
-        self._entry_times.setdefault(task.plan.entry, Times()).add(seconds)
+        # Its plan of then: limits that were met may have been raised meanwhile.
+        for record in (task.record, task.outdated):
+            if record and record.result is event.result:
+                self._note_end(record.plan, record.result)
+
+    def _note_end(self, plan: Plan, result: Result) -> None:
+        """Count a task that was open until now."""
+        self._begun.pop(plan.id, None)
+        self._open[open_key(plan)] -= 1
+        self._done += 1
+        self._outcomes[outcome_words(result)] += 1
+        self._note_time(plan, result, 1)
+        if result.verdict is Verdict.FALSIFIED and plan.lemma in self._assumed:
+            self._undermined.add(plan.theory)
+        if result.status in MET_A_LIMIT:
+            self._at_limits.add(plan.id)
+
+    def _note_time(self, plan: Plan, result: Result, count: int) -> None:
+        """Count what a task took; a count of -1 takes it back."""
+        for times in (self._all_times, self._entry_times.setdefault(plan.entry, Times())):
+            times.count += count
+            times.total_s += count * result.share_of(result.usage.wall_s)
+
+    def _note_raised_limit(self, task: Task) -> None:
+        """Count a task as open once more."""
+        met = task.outdated
+        if met is None or task.status is not Status.PENDING:
+            self._is_stale = True
+            return
+        self._at_limits.discard(task.id)
+        self._open[open_key(task.plan)] += 1
+        self._done -= 1
+        self._outcomes[outcome_words(met.result)] -= 1
+        self._note_time(task.plan, met.result, -1)
 
     def _refresh(self) -> None:
         """Count anew if any task may have changed otherwise than by a start or an end."""
@@ -15432,7 +19831,23 @@ class Tally:
         self._refresh()
         counts = self._outcomes + Counter(self._begun.values())
         counts[Status.PENDING] = self.total - self._done - len(self._begun)
-        return {word: counts[word] for word in WORDS if counts[word] > 0}
+        for task in self._resting_on_false():
+            counts[task.outcome] -= 1
+            counts[RESTING_ON_FALSE] += 1
+        return {word: counts[word] for word in STANDINGS if counts[word] > 0}
+
+    def _resting_on_false(self) -> Iterator[Task]:
+        """The tasks whose verdict rests on a falsified lemma; hardly ever there is one."""
+        if not self._undermined:
+            return
+        tasks = [
+            task for task in self._batch.tasks.values() if task.plan.theory in self._undermined
+        ]
+        closure = Closure(tasks)
+        counted = {task.id for task in self._tasks}
+        for task in tasks:
+            if task.id in counted and _falsified(closure.open_assumptions(task)):
+                yield task
 
     def forecast(self, running: Mapping[str, float], slots: int) -> Forecast:
         """When all tasks will have ended, if `slots` jobs go on running side by side.
@@ -15750,6 +20165,7 @@ examples:
   prove everything it names:            batch_tamarin.py run recipe.json
   look at it from another terminal:     batch_tamarin.py status results --follow
   go on after a stop or a crash:        batch_tamarin.py resume results
+  double the limits that were met:      batch_tamarin.py retry results
   what do the results establish?        batch_tamarin.py audit results
   what Tamarin would list in a theory:  batch_tamarin.py lemmas theory.spthy
 
@@ -15940,6 +20356,7 @@ def command_line_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_run_command(commands)
     add_resume_command(commands)
+    add_retry_command(commands)
     add_check_command(commands)
     add_init_command(commands)
     add_status_command(commands)
@@ -15997,6 +20414,12 @@ def add_resume_command(commands: argparse._SubParsersAction[Parser]) -> None:
     add_running_arguments(parser)
 
 
+def add_retry_command(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = add_command(commands, command_retry, "results", "results -t '*--secrecy--*'")
+    add_results_argument(parser)
+    add_running_arguments(parser)
+
+
 def add_check_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = add_command(
         commands,
@@ -16004,6 +20427,7 @@ def add_check_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "recipe.json",
         "recipe.json -d          # every task with its command",
         f"recipe.json --report    # all that the provers say, in ./{CHECK_REPORT}/",
+        "old.json --fix -o new.json    # a recipe of batch-tamarin whose names are prefixes",
     )
     add_recipe_argument(parser)
     add_limit_arguments(parser)
@@ -16012,6 +20436,16 @@ def add_check_command(commands: argparse._SubParsersAction[Parser]) -> None:
         action="store_true",
         help=f"write the full text of warnings and errors to ./{CHECK_REPORT}/",
     )
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="write the recipe to the file of -o with '*' behind names that begin names of lemmas, "
+        "as batch-tamarin takes them, and check that",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", default="", help="where --fix writes the recipe"
+    )
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
     parser.add_argument(
         "-d",
         "--debug",
@@ -16025,10 +20459,21 @@ def add_init_command(commands: argparse._SubParsersAction[Parser]) -> None:
         commands,
         command_init,
         "handshake.spthy",
-        "models/*.spthy -o all.json",
-        "handshake.spthy --yes --prover tamarin-prover --lemma 'secrecy*' --timeout 7200",
+        "models --yes -o all.json                # all theories below a folder",
+        "a.spthy --yes --prover dev=~/tamarin-prover --lemma 'secrecy*:timeout=7200' --lemma '*'",
+        "--from results -o tight.json            # limits as measured, verdicts as found",
     )
-    parser.add_argument("theories", metavar="THEORY", nargs="+", help="a .spthy file")
+    parser.add_argument(
+        "theories", metavar="THEORY", nargs="*", help="a .spthy file, a shell pattern, or a folder"
+    )
+    parser.add_argument(
+        "--from",
+        dest="measured",
+        metavar="RESULTS",
+        default="",
+        help="make the recipe of results, ours or batch-tamarin's: limits are twice the time and "
+        "1.5 times the memory that was used, expected is what was found",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -16047,15 +20492,42 @@ def add_init_command(commands: argparse._SubParsersAction[Parser]) -> None:
         parser,
         "--prover",
         metavar="PROGRAM",
-        help="a prover: a file or a command on PATH (repeatable)",
+        help="a prover: a file or a command on PATH, or ALIAS=PROGRAM (repeatable)",
     )
     add_limit_arguments(parser)
+    add_entry_arguments(parser)
+
+
+def add_entry_arguments(parser: Parser) -> None:
+    """What `init` writes into each entry of a recipe's `tasks`, and where results go."""
     add_repeatable_argument(
         parser,
         "--lemma",
+        type=lemma_argument,
         metavar="PATTERN",
-        help="lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away "
-        "(repeatable)",
+        help="lemmas to prove: a name, a shell pattern, or '!pattern' to take lemmas away; with "
+        "limits of their own: 'secrecy*:cores=2,memory=8,timeout=7200' (repeatable)",
+    )
+    add_repeatable_argument(
+        parser,
+        "-D",
+        "--define",
+        type=flag_argument,
+        metavar="FLAG",
+        help="a preprocessor flag, for the theories that ask for it (repeatable)",
+    )
+    add_repeatable_argument(
+        parser,
+        "--option",
+        metavar="OPTION",
+        help="an option of the provers, as in --option=--auto-sources (repeatable)",
+    )
+    parser.add_argument(
+        "--limits",
+        type=resources_argument,
+        metavar="LIMITS",
+        default={},
+        help="of one job: cores=2,memory=8,timeout=7200, or some of these (GB, seconds)",
     )
     parser.add_argument(
         "--results",
@@ -16099,8 +20571,9 @@ def add_report_command(commands: argparse._SubParsersAction[Parser]) -> None:
         parser,
         "-f",
         "--format",
-        choices=list(REPORTS),
-        help="repeatable; default: by the ending of -o FILE, else md",
+        choices=list(PRINTED),
+        help="repeatable; default: by the ending of -o FILE, else a table on a terminal, md in a "
+        "pipe",
     )
     parser.add_argument(
         "-o",
@@ -16142,7 +20615,7 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "paths",
         metavar="PATH",
-        nargs="+",
+        nargs="*",
         help="results directories (ours, batch-tamarin's), analyzed theories, prover logs, folders "
         "of these, and the theories themselves",
     )
@@ -16150,7 +20623,8 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
         "--expect",
         metavar="FILE",
         help='expected verdicts: JSON ({"lemma or pattern": "verified"}, or that for each theory), '
-        "or CSV with the columns theory,lemma,verdict",
+        "or CSV with the columns theory,lemma,verdict and any of " + ",".join(PINS) + " "
+        "(`audit --format csv` writes it)",
     )
     add_repeatable_argument(
         parser,
@@ -16160,16 +20634,21 @@ def add_audit_command(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument(
         "--tolerance",
-        type=number_argument,
-        default=math.inf,
+        type=factor_argument,
         metavar="FACTOR",
-        help="with --against: steps or seconds may grow by so much",
+        help="with --against: steps or seconds may become so many times as many (1 or more; "
+        "default: any number)",
     )
     parser.add_argument("--strict", action="store_true", help="notes count as findings")
     parser.add_argument(
+        "--advisories",
+        action="store_true",
+        help="list the known problems of provers that results are held against, with versions",
+    )
+    parser.add_argument(
         "-f",
         "--format",
-        choices=("table", *REPORTS),
+        choices=list(PRINTED),
         default="table",
         help="default: a table for people",
     )
@@ -16190,6 +20669,11 @@ def add_recheck_command(commands: argparse._SubParsersAction[Parser]) -> None:
         default="",
         help="one of the batch's provers by its alias, a file, or a command on PATH (default: the "
         "recipe's recheck_with)",
+    )
+    parser.add_argument(
+        "--prove-rejected",
+        action="store_true",
+        help="let the prover prove the lemmas itself whose proofs it does not confirm",
     )
     add_batch_arguments(parser)
 
@@ -16294,6 +20778,13 @@ def add_running_arguments(parser: Parser) -> None:
         help="prove the tasks that -t selects anew (without -t: all), whatever results there are",
     )
     parser.add_argument(
+        "--retry",
+        type=retries_argument,
+        metavar="N",
+        help="let what meets its limit run again with that limit doubled, at most N times; memory "
+        "never beyond that of all jobs together",
+    )
+    parser.add_argument(
         "--no-cache",
         action="store_true",
         help="take no results of other runs, and keep none for them; what this results directory "
@@ -16395,11 +20886,26 @@ def memory_argument(text: str) -> float | str:
     return memory_gb
 
 
+def retries_argument(text: str) -> int:
+    """How often a limit may be doubled: doubled 20 times, an hour is over a century."""
+    if not re.fullmatch(r"\d{1,2}", text) or int(text) > 20:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0 to 20")
+    return int(text)
+
+
 def number_argument(text: str) -> float:
     """A positive number: seconds, GB, a factor."""
     number = positive_number(text)
     if number is None:
         raise argparse.ArgumentTypeError(f"'{text}' is no positive number below 10^9")
+    return number
+
+
+def factor_argument(text: str) -> float:
+    """How many times as much of something there may be: 1 or more."""
+    number = positive_number(text)
+    if number is None or number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no factor: a number from 1 on, as in 1.5")
     return number
 
 
@@ -16409,6 +20915,48 @@ def seconds_argument(text: str) -> float:
     if hint:
         raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds{hint}")
     return number_argument(text)
+
+
+class LemmaWish(NamedTuple):
+    """Lemmas that somebody wants to have proven."""
+
+    text: str  # as it was given
+    pattern: str  # a name, a shell pattern, or "!pattern"
+    resources: Json  # limits of their own, as in a recipe
+
+
+def lemma_argument(text: str) -> LemmaWish:
+    """`PATTERN`, or `PATTERN:LIMITS`."""
+    pattern, _, limits = text.partition(":")
+    if not pattern.strip("!"):
+        raise argparse.ArgumentTypeError(f"'{text}' names no lemma")
+    return LemmaWish(text, pattern, resources_argument(limits) if limits else {})
+
+
+def resources_argument(text: str) -> Json:
+    """`cores=2,memory=8,timeout=60`, or some of these, as the `resources` of a recipe."""
+    keys = {"cores": "max_cores", "memory": "max_memory", "timeout": "timeout"}
+    resources: Json = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        key = keys.get(name.strip(), name.strip())
+        kind = _RESOURCES.get(key)
+        if not kind:
+            hint = did_you_mean(name, keys)
+            raise argparse.ArgumentTypeError(f"'{part}' is none of cores=, memory=, timeout={hint}")
+        number = positive_number(value.strip())
+        for problem in kind.problems(number or value, ()):
+            raise argparse.ArgumentTypeError(f"{name}: {problem.message}")
+        resources[key] = number
+    return resources
+
+
+def flag_argument(text: str) -> str:
+    """The name of a preprocessor flag; `-D=X` means X."""
+    flag = text.lstrip("=")
+    if not is_flag(flag):
+        raise argparse.ArgumentTypeError(f"'{text}' is no name of a preprocessor flag")
+    return flag
 
 
 def positive_number(text: str) -> float | None:
@@ -16499,7 +21047,10 @@ def command_check(args: argparse.Namespace) -> int:
     """
     import tempfile
 
-    recipe = Recipe(args.recipe)
+    if args.output and not args.fix:
+        raise InputError("-o is where --fix writes a recipe: without it nothing is written")
+    recipe_file = mend_recipe(args) if args.fix else args.recipe
+    recipe = Recipe(recipe_file)
     batch = plan_recipe(recipe, asked_options(args))
     with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
         for name in EVIDENCE_FOLDERS:
@@ -16519,7 +21070,40 @@ def command_check(args: argparse.Namespace) -> int:
             print_tasks(batch, check.job.task_ids, directory)
         else:
             print_lemmas(batch, check.job.task_ids)
-    return conclude_checks(batch, checks, args.recipe)
+    return conclude_checks(batch, checks, recipe_file)
+
+
+def mend_recipe(args: argparse.Namespace) -> str:
+    """Write the recipe with what `--fix` can mend, for `check` to go on with; its path.
+
+    Raises InputError.
+    """
+    if not args.output:
+        raise InputError("--fix needs -o NEW.json: the recipe itself stays as it is")
+    refuse_existing(args.output, args.force)
+    recipe = Recipe(args.recipe)
+    machine = Limits(available_cores(), available_memory_mb(), math.inf)
+    # What else is wrong is told of the mended recipe.
+    with suppress(InputError):
+        plan_batch(recipe, recipe_provers(recipe), machine, asked_options(args), lambda text: None)
+    for path, names in recipe.also_prefixes.items():
+        place = ".".join(map(str, path))
+        say(f"note: {place} means that lemma alone; batch-tamarin adds {listed(names)}")
+    if not recipe.mends:
+        say("nothing to fix: no name of a lemma is a mere prefix; no file was written")
+        return str(args.recipe)
+    write_file(args.output, recipe.mended_text())
+    count = plural(len(recipe.mends), "name")
+    say(f"wrote {args.output}, with '*' behind {count}")
+    return str(args.output)
+
+
+def refuse_existing(path: str, force: bool) -> None:
+    """Raise InputError where a file is that nobody wants to lose."""
+    if os.path.exists(path) and not force:
+        raise InputError(
+            "is there already: give another file with -o, or write over it with --force", path
+        )
 
 
 def self_tests(batch: Batch, folder: str) -> Iterator[CheckJob]:
@@ -16637,6 +21221,10 @@ def check_notes(batch: Batch, check: CheckJob) -> Iterator[str]:
     # As it was loaded: no lemma was asked for by name.
     plan = replace(task.plan, prove=False)
     yield load_note(check, output)
+    for task_id in check.job.task_ids:
+        asked = batch.tasks[task_id].plan
+        if asked.unknown_actions:
+            yield f"warning: lemma {asked.lemma}: {silence_words(asked)}"
     for warning in prover_warnings(plan, output, check.proof):
         yield f"warning: {warning}"
     yield from oracle_notes(plan, batch.provers[plan.prover])
@@ -16699,6 +21287,8 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
     for task_id in task_ids:
         plan = batch.tasks[task_id].plan
         line = f"  {task_id}: {plan.limits}"
+        if plan.priority:
+            line += f", priority {plan.priority}"
         if plan.expect:
             line += f", expect {plan.expect}"
         print_out(printable(line) + "\n")
@@ -16754,38 +21344,106 @@ def write_check_report(check: CheckJob) -> None:
 # --- init -----------------------------------------------------------------------------------------
 
 
-def command_init(args: argparse.Namespace) -> int:
-    """Write a recipe for some theories.
+JSON_COLUMNS = 100  # of a line in a recipe that `init` writes
 
-    Asks on a terminal, or with --yes takes options and defaults.
+
+def command_init(args: argparse.Namespace) -> int:
+    """Write a recipe for some theories; or, --from results, one with limits that were measured.
+
+    Asks on a terminal, or with --yes takes options and defaults. Of folders and of many theories
+    those are left out, and named, that can't be proven.
     """
-    for path in args.theories:
-        if not os.path.isfile(path):
-            raise InputError(f"there is no such theory file{file_meant(path)}", printable(path))
+    if bool(args.theories) == bool(args.measured):
+        raise InputError("give theories, or their folder; or else results: --from RESULTS")
+    if args.measured and (args.lemma or args.define or args.option or args.limits or args.prover):
+        raise InputError("--from takes lemmas, flags, options, limits and provers from the results")
+    paths = theory_paths(args.theories)
     if not args.yes and not sys.stdin.isatty():
         raise InputError(
             "stdin is no terminal to ask on: add --yes, and options for what should not be as by "
             "default"
         )
-    if os.path.exists(args.output) and not args.force:
-        raise InputError(
-            "is there already: give another file with -o, or write over it with --force",
-            args.output,
-        )
+    refuse_existing(args.output, args.force)
     room = Limits(available_cores(), available_memory_mb(), math.inf)
+    if args.measured:
+        data = measured_recipe(args)
+    else:
+        data = recipe_of_theories(args, paths, room)
+        leave_out_refused(args.output, data, room)
+    write_recipe(args, data, room)
+    return 0
+
+
+def recipe_of_theories(args: argparse.Namespace, paths: Sequence[str], room: Limits) -> Json:
+    """A recipe for the theories among some files. Raises InputError."""
     provers = ask_provers(args)
+    sources = sources_to_prove(args, paths, provers)
     config = ask_limits(args, room)
     resources = default_resources(config, room)
+    names = names_apart([source.path for source in sources])
     tasks: Json = {}
-    for name, file in _named(args.theories).items():
-        entry = ask_task(args, file, name, provers)
-        entry["resources"] = resources
-        tasks[name] = entry
+    for source in sources:
+        name = names[source.path]
+        tasks[name] = ask_task(args, source, name, provers, resources)
     config["output_directory"] = ask(args, "directory for the results", args.results, str)
     versions = recipe_versions(provers, args.output)
-    data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
-    text = json.dumps(data, indent=2) + "\n"
-    recipe = Recipe(args.output, text)
+    return {"config": config, "tamarin_versions": versions, "tasks": tasks}
+
+
+# Of a prover that only parses a theory.
+PARSE_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=60)
+
+
+def leave_out_refused(recipe_file: str, data: Json, room: Limits) -> None:
+    """Take from a recipe what its provers can't parse, and say so: our reader sees no terms.
+
+    Raises InputError when nothing is left.
+    """
+    recipe = Recipe(recipe_file, json.dumps(data))
+    batch = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), lambda message: None)
+    refusals = list(parse_errors(batch))
+    for plan, _ in refusals:
+        leave_out_prover(data["tasks"], plan.entry, plan.prover)
+    messages = [f"{plan.theory}: {plan.prover} refuses it: {error}" for plan, error in refusals]
+    if not data["tasks"]:
+        raise InputError("\n".join(messages))
+    for message in messages:
+        say(f"left out: {message}")
+
+
+def parse_errors(batch: Batch) -> Iterator[tuple[Plan, str]]:
+    """What provers say of theories that they can't parse, with the plan of one task of each."""
+    import tempfile
+
+    memory_mb = min(PARSE_LIMITS.memory_mb, batch.header.limits.memory_mb)
+    limits = replace(PARSE_LIMITS, memory_mb=memory_mb)
+    with tempfile.TemporaryDirectory(prefix="batch-tamarin-") as folder:
+        for name in EVIDENCE_FOLDERS:
+            os.makedirs(os.path.join(folder, name))
+        checks = list(theory_loads(batch, folder))
+        for check in checks:
+            command = (*check.job.command, PARSE_ONLY.name)
+            check.job = check.job._replace(command=command, limits=limits)
+        run_checks(batch, checks)
+        for check in checks:
+            # Whatever else went wrong says nothing of the theory.
+            error = read_output(check.job.stdout, check.job.stderr).parse_error
+            if error:
+                yield batch.tasks[check.job.task_ids[0]].plan, error
+
+
+def leave_out_prover(tasks: Json, entry: str, alias: str) -> None:
+    """Take a prover from an entry of a recipe, and the entry when it has no other."""
+    aliases = tasks.get(entry, {}).get("tamarin_versions", [])
+    if alias in aliases:
+        aliases.remove(alias)
+    if not aliases:
+        tasks.pop(entry, None)
+
+
+def write_recipe(args: argparse.Namespace, data: Json, room: Limits) -> None:
+    """Show a recipe, and write it unless the user says no. Raises InputError."""
+    recipe = Recipe(args.output, json_lines(data) + "\n")
     # What can't be planned is refused here, before it is written.
     planned = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), warn)
     raise_unreadable(planned.tasks.values())
@@ -16796,7 +21454,22 @@ def command_init(args: argparse.Namespace) -> int:
     write_file(args.output, recipe.text)
     count = plural(len(planned.tasks), "task")
     say(f"{count}; next: batch_tamarin.py check {quoted([args.output])}")
-    return 0
+
+
+def json_lines(value: Any, indent: str = "") -> str:
+    """JSON text in which objects and lists stand on one line where they are short enough."""
+    line = json.dumps(value)
+    if len(indent + line) <= JSON_COLUMNS or not isinstance(value, (dict, list)):
+        return line
+    inner = indent + "  "
+    if isinstance(value, list):
+        opening, closing = "[", "]"
+        members = [json_lines(item, inner) for item in value]
+    else:
+        opening, closing = "{", "}"
+        members = [f"{json.dumps(key)}: {json_lines(item, inner)}" for key, item in value.items()]
+    body = ",\n".join(inner + member for member in members)
+    return f"{opening}\n{body}\n{indent}{closing}"
 
 
 def ask(args: argparse.Namespace, question: str, default: Any, check: Callable[[str], T]) -> T:
@@ -16831,7 +21504,7 @@ def ask_provers(args: argparse.Namespace) -> dict[str, Prover]:
             say(f"found {program}, version {version}")
     # Quoted: there may be blanks in a path.
     default = quoted(args.prover or found[:1])
-    return ask(args, "provers (commands or files)", default, provers_named)
+    return ask(args, "provers (commands or files; ALIAS=PROGRAM names one)", default, provers_named)
 
 
 def provers_named(text: str) -> dict[str, Prover]:
@@ -16845,14 +21518,53 @@ def provers_named(text: str) -> dict[str, Prover]:
         raise InputError(f"{printable(text)}: {error}") from None
     if not programs:
         raise InputError("no tamarin-prover or tamarin-rs is on PATH: name one (--prover PROGRAM)")
-    for program in programs:
-        if not find_program(program):
-            raise InputError(no_program(program))
-    provers: dict[str, Prover] = {}
-    for alias, program in _named(programs).items():
-        provers[alias] = Prover(alias, (program,))
-    asyncio.run(ask_versions(provers.values()))
-    return provers
+    provers = [prover_named(word) for word in dict.fromkeys(programs)]
+    nameless = [prover for prover in provers if not prover.alias]
+    by_folder = names_apart([prover.command[0] for prover in nameless])
+    for prover in nameless:
+        prover.alias = by_folder[prover.command[0]]
+    refuse_equal_aliases(provers)
+    asyncio.run(ask_versions(provers))
+    for prover, alias in zip(nameless, aliases_of_programs(nameless)):
+        prover.alias = alias
+    refuse_equal_aliases(provers)
+    return {prover.alias: prover for prover in provers}
+
+
+def refuse_equal_aliases(provers: Collection[Prover]) -> None:
+    """Raise InputError where two provers have one alias."""
+    if len({prover.alias for prover in provers}) < len(provers):
+        raise InputError("two provers have one alias: name them ALIAS=PROGRAM")
+
+
+def prover_named(word: str) -> Prover:
+    """The prover that `PROGRAM` or `ALIAS=PROGRAM` means. Raises InputError."""
+    alias, is_named, program = word.partition("=")
+    if not is_named or find_program(word):
+        alias, program = "", word
+    if is_named and alias and not is_file_name_part(alias):
+        raise InputError(
+            f"the alias '{printable(alias)}' becomes part of file names: no '/' or '..'"
+        )
+    if not find_program(program):
+        raise InputError(no_program(program))
+    # Behind `ALIAS=` a shell leaves `~` as it is.
+    return Prover(alias, (os.path.expanduser(program),))
+
+
+def aliases_of_programs(provers: Sequence[Prover]) -> list[str]:
+    """An alias for each: their names, else with versions, else with folders as they have them."""
+    names: list[str] = []
+    versioned: list[str] = []
+    for prover in provers:
+        name = safe_name(prover.command[0])
+        version = prover.version.removesuffix(".0")  # people say 1.10 for 1.10.0
+        names.append(name)
+        versioned.append(f"{name}-{version}" if version else name)
+    for aliases in (names, versioned):
+        if len(set(aliases)) == len(aliases):
+            return aliases
+    return [prover.alias for prover in provers]
 
 
 def ask_limits(args: argparse.Namespace, room: Limits) -> Json:
@@ -16892,73 +21604,593 @@ def recipe_versions(provers: Mapping[str, Prover], recipe_file: str) -> Json:
     return versions
 
 
-def ask_task(args: argparse.Namespace, file: str, name: str, provers: Mapping[str, Prover]) -> Json:
-    """The recipe's entry for one theory, but for its resources. Raises InputError."""
+# What init makes a recipe of: theories that stand for themselves.
+
+
+class SourceTheory(NamedTuple):
+    """A theory that a recipe is made for."""
+
+    path: str
+    theory: Theory  # with `flags`
+    flags: tuple[str, ...]  # of those that the user gave, what it asks for
+    known_flags: tuple[str, ...]  # all that it asks for
+    hidden: dict[str, Reading]  # lemmas that need more flags: a reading that has them
+    includes: frozenset[str]  # real paths of all files that it includes, whatever the flags
+
+
+def theory_paths(words: Iterable[str]) -> list[str]:
+    """The files that words of the command line mean, each once, in the order of the words.
+
+    Raises InputError for a word that means none.
+    """
+    paths: dict[str, str] = {}  # by real path
+    for word in words:
+        found = files_meant(word)
+        if not found and os.path.isdir(word):
+            raise InputError("there is no theory (.spthy) in this folder", printable(word))
+        if not found:
+            raise InputError(f"there is no such theory file{file_meant(word)}", printable(word))
+        for path in found:
+            paths.setdefault(os.path.realpath(path), path)
+    return list(paths.values())
+
+
+def files_meant(word: str) -> list[str]:
+    """The file of this name; or the theories below a folder, or those that match a pattern."""
+    import glob
+
+    if os.path.isfile(word):
+        return [word]
+    if os.path.isdir(word):
+        return theories_below(word)
+    matches = glob.glob(os.path.expanduser(word), recursive=True)
+    return sorted(filter(os.path.isfile, matches))
+
+
+def theories_below(folder: str) -> list[str]:
+    """The theories in a folder, then those in its folders, hidden ones aside."""
+    paths: list[str] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = os.path.normpath(os.path.join(place, name))
+            if name.endswith(".spthy") and os.path.isfile(path):
+                paths.append(path)
+    return paths
+
+
+def sources_to_prove(
+    args: argparse.Namespace, paths: Iterable[str], provers: Mapping[str, Prover]
+) -> list[SourceTheory]:
+    """The theories among some files that can be proven; the others are named.
+
+    Raises InputError when there is none.
+    """
+    sources: list[SourceTheory] = []
+    left_out: dict[str, InputError] = {}  # by path
+    for path in paths:
+        try:
+            source = read_source(path, args.define)
+            refuse_results(path)
+            sources.append(source)
+        except InputError as error:
+            left_out[path] = error
+    includers = {file: source.path for source in sources for file in source.includes}
+    for path in paths:
+        includer = includers.get(os.path.realpath(path))
+        if includer:
+            left_out[path] = InputError(f"is included by {includer}", path)
+    for source in sources:
+        try:
+            refuse_unprovable(args, source, provers)
+        except InputError as error:
+            left_out.setdefault(source.path, error)
+    left = [source for source in sources if source.path not in left_out]
+    if not left:
+        raise InputError("\n".join(map(str, left_out.values())))
+    for reason in left_out.values():
+        say(f"left out: {reason}")
+    refuse_idle_words(args, left)
+    say_notes(left)
+    return left
+
+
+# Folders of a results directory in which theories lie.
+_RESULT_SUBFOLDERS = (*EVIDENCE_FOLDERS, *RESULT_FOLDERS, "earlier", "inputs", "recheck")
+
+
+def refuse_results(path: str) -> None:
+    """Raise InputError for a theory that a prover or a batch wrote, or that no recipe can name."""
+    maker = ""
+    with suppress(InputError):  # who reads it tells
+        maker = read_theory_text(path).made_by
+    if maker:
+        raise InputError(f"is a result, printed by {maker}", path)
+    if not is_text(path):
+        raise InputError("has a name that is no text: rename it", printable(path))
+    if path.endswith("_results.spthy"):
+        raise InputError("is a result, as its name says", path)
+    folder = os.path.dirname(os.path.abspath(path))
+    while os.path.dirname(folder) != folder:
+        around, name = os.path.split(folder)
+        records = [os.path.join(around, record) for record in RECORDS]
+        if name in _RESULT_SUBFOLDERS and any(map(os.path.exists, records)):
+            raise InputError(f"belongs to the results in {around}", path)
+        folder = around
+
+
+def read_source(path: str, given: Sequence[str]) -> SourceTheory:
+    """A theory with those of the given flags that it asks for. Raises InputError."""
+    import itertools
+
+    readings = readings_of(path, given)
+    first = next(readings)
+    names = set(lemmas_by_name(first.theory))
+    hidden: dict[str, Reading] = {}
+    files: set[str] = set()
+    known_flags: dict[str, None] = {}
+    for reading in itertools.chain([first], readings):
+        files.update(map(os.path.realpath, reading.theory.files))
+        known_flags.update(dict.fromkeys(flags_asked(reading.theory)))
+        for name in lemmas_by_name(reading.theory):
+            if name not in names:
+                # Readings with few flags come first.
+                hidden.setdefault(name, reading)
+    flags = tuple(flag for flag in given if flag in known_flags)
+    includes = frozenset(files - {os.path.realpath(path)})
+    return SourceTheory(path, first.theory, flags, tuple(known_flags), hidden, includes)
+
+
+def refuse_unprovable(
+    args: argparse.Namespace, source: SourceTheory, provers: Mapping[str, Prover]
+) -> None:
+    """Raise InputError where no lemma could be proven: `check` would refuse the recipe."""
+    wishes = wishes_for(args, source)
+    if not wishes and args.lemma:
+        lemma_items(args.lemma, source)  # tells what is wrong with the first
+    if not source.theory.lemmas and not wishes:
+        needs = hidden_words(source)
+        raise InputError(needs or "has no lemmas: nothing to prove", source.path)
+    if source.theory.diff:
+        provers_with_diff(provers, source.path)
+    for prover in provers.values():
+        environment = prover_environment(prover)
+        for oracle in used_oracles(source.theory, args.option, os.getcwd()):
+            problem = oracle_problem(oracle, environment)
+            if problem:
+                raise InputError(f"its oracle {oracle} {problem}", source.path)
+
+
+def refuse_idle_words(args: argparse.Namespace, sources: Collection[SourceTheory]) -> None:
+    """Raise InputError for a flag or a lemma of the command line that no theory knows."""
+    known_flags = {flag for source in sources for flag in source.known_flags}
+    for flag in args.define:
+        if flag not in known_flags:
+            hint = did_you_mean(flag, known_flags)
+            raise InputError(f"-D {flag}: no theory asks for this flag{hint}")
+    used = {wish.text for source in sources for wish in wishes_for(args, source)}
+    for wish in args.lemma:
+        if wish.text not in used:
+            raise InputError(f"--lemma '{wish.text}': no theory has such a lemma")
+
+
+def say_notes(sources: Iterable[SourceTheory]) -> None:
+    """Say what is special about theories: what many have in common in one line."""
+    with_diff: list[str] = []
+    with_parts: list[str] = []
+    for source in sources:
+        if source.hidden:
+            say(f"note: {source.path} has {hidden_words(source)}")
+        if source.theory.diff:
+            with_diff.append(source.path)
+        if any(lemma.parent for lemma in source.theory.lemmas):
+            with_parts.append(source.path)
+    if with_diff:
+        say(f"note: proven with --diff, which tamarin-rs has not: {listed(with_diff)}")
+    if with_parts:
+        say(
+            "note: the name of an accountability lemma means all lemmas that Tamarin makes of it: "
+            + listed(with_parts)
+        )
+
+
+def wishes_for(args: argparse.Namespace, source: SourceTheory) -> list[LemmaWish]:
+    """What of the --lemma options selects something of a theory."""
+    return [wish for wish in args.lemma if selects_something(wish, source)]
+
+
+def selects_something(wish: LemmaWish, source: SourceTheory) -> bool:
+    """Whether it selects a lemma of a theory, or is the name of one that needs more flags."""
+    pattern = wish.pattern.lstrip("!")
+    if any(_selects(pattern, lemma) for lemma in source.theory.lemmas):
+        return True
+    return pattern in source.hidden
+
+
+def hidden_words(source: SourceTheory) -> str:
+    """Which lemmas need which flags, for people; "" if none needs any."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, reading in source.hidden.items():
+        groups.setdefault(needed_words(reading, source), []).append(name)
+    parts = [f"{listed(names, 6)} ({' '.join(words)})" for words, names in groups.items()]
+    return f"lemmas that need flags: {'; '.join(parts)}" if parts else ""
+
+
+def needed_words(reading: Reading, source: SourceTheory) -> tuple[str, ...]:
+    """What a command line needs for a reading of a theory, beside what the user gave."""
+    words = [f"-D {flag}" for flag in reading.flags if flag not in source.flags]
+    if reading.theory.diff and not source.theory.diff:
+        words.append(DIFF.name)
+    return tuple(words)
+
+
+def names_apart(paths: Iterable[str]) -> dict[str, str]:
+    """Safe names for files, by path: their own, with as many folders as tell them apart.
+
+    A name does not depend on the order of the paths.
+    """
+    groups: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        groups.setdefault(safe_name(path).lower(), []).append(path)
+    ids = TaskIds()
+    names: dict[str, str] = {}
+    for group in groups.values():
+        depth = 1
+        deepest = max(path.count(os.sep) for path in group) + 1
+        while depth < deepest and len({safe_name(path, depth) for path in group}) < len(group):
+            depth += 1
+        for path in group:
+            # `a/b-c` and `a-b/c` are still alike.
+            names[path] = ids.new(safe_name(path, depth))
+    return names
+
+
+def safe_name(path: str, depth: int = 1) -> str:
+    """A file's name without `.spthy`, behind the names of its last folders, safe for file names."""
+    parts = [part for part in os.path.normpath(path).split(os.sep) if part not in ("", "..")]
+    name = "-".join(parts[-depth:]).removesuffix(".spthy")
+    return re.sub(r"[^\w.-]|\.\.", "_", name)
+
+
+# What init asks for each theory.
+
+
+def ask_task(
+    args: argparse.Namespace,
+    source: SourceTheory,
+    name: str,
+    provers: Mapping[str, Prover],
+    resources: Json,
+) -> Json:
+    """The recipe's entry for one theory; `resources`: its limits by default. Raises InputError."""
+    file = source.path
+    if source.known_flags:
+        source = ask_flags(args, source)
     entry: Json = {
         "theory_file": recipe_path(file, args.output),
-        "tamarin_versions": list(provers),
+        "tamarin_versions": ask_aliases(args, source, provers),
         "output_file_prefix": name,
     }
-    try:
-        theory = load_theory(file)
-    except InputError as error:
-        # The reader names the option that the theory needs.
-        if "--diff" not in error.message:
-            raise
-        theory = load_theory(file, diff=True)
-        say(f"note: {file} uses diff(...): it is proven with --diff, which tamarin-rs has not")
-        entry["tamarin_options"] = [DIFF.name]
-        entry["tamarin_versions"] = provers_with_diff(provers, file)
-    if any(lemma.parent for lemma in theory.lemmas):
-        say(
-            f"note: {file} has accountability lemmas: the name of one means all lemmas that "
-            "Tamarin makes of it"
-        )
-    entry["lemmas"] = ask_lemmas(args, theory, file)
+    options = ask_options(args, source)
+    if options:
+        entry["tamarin_options"] = options
+    if source.flags:
+        entry["preprocess_flags"] = list(source.flags)
+    entry["lemmas"] = ask_lemmas(args, source, options)
+    entry["resources"] = ask_resources(args, file, resources)
     return entry
+
+
+def ask_flags(args: argparse.Namespace, source: SourceTheory) -> SourceTheory:
+    """A theory with the flags that the user wants for it."""
+    known = ", ".join(source.known_flags)
+    question = f"flags of {source.path} (it asks for {known})"
+
+    def check(text: str) -> SourceTheory:
+        flags = [flag_argument(word.removeprefix("-D")) for word in list_answer(text)]
+        for flag in flags:
+            if flag not in source.known_flags:
+                raise InputError(f"{source.path} asks for {known}, and not for '{flag}'")
+        if tuple(flags) == source.flags:
+            return source
+        return read_source(source.path, flags)
+
+    return ask(args, question, " ".join(source.flags) or NONE, check)
+
+
+# The answer that an empty list is.
+NONE = "none"
+
+
+def list_answer(text: str) -> list[str]:
+    """The words of an answer. Raises InputError for a quote that does not end."""
+    import shlex
+
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"{printable(text)}: {error}") from None
+    return [] if words == [NONE] else words
+
+
+def ask_aliases(
+    args: argparse.Namespace, source: SourceTheory, provers: Mapping[str, Prover]
+) -> list[str]:
+    """The aliases of the provers that prove a theory. Raises InputError when none can."""
+    aliases = list(provers)
+    if source.theory.diff:
+        aliases = provers_with_diff(provers, source.path)
+    if len(aliases) == 1:
+        return aliases
+
+    def check(text: str) -> list[str]:
+        chosen = list_answer(text)
+        for alias in chosen:
+            if alias not in aliases:
+                hint = did_you_mean(alias, aliases)
+                raise InputError(f"no prover '{alias}'{hint}; there are: {', '.join(aliases)}")
+        if not chosen:
+            raise InputError("at least one")
+        return chosen
+
+    return ask(args, f"provers for {source.path}", quoted(aliases), check)
 
 
 def provers_with_diff(provers: Mapping[str, Prover], file: str) -> list[str]:
     """The aliases of the provers that know --diff. Raises InputError when there is none."""
     aliases = [alias for alias, prover in provers.items() if prover.flavour != Flavour.TAMARIN_RS]
     if not aliases:
-        raise InputError("this theory needs a tamarin-prover", file)
+        raise InputError("this theory needs a tamarin-prover, as it uses diff(...)", file)
     return aliases
 
 
-def ask_lemmas(args: argparse.Namespace, theory: Theory, file: str) -> list[Json]:
-    """The `lemmas` of a recipe's task."""
-    names = list(lemmas_by_name(theory))
-    listing = ", ".join(names)
-    say(f"lemmas of {file}: {listing or 'none'}")
+def ask_options(args: argparse.Namespace, source: SourceTheory) -> list[str]:
+    """The options of the provers for a theory."""
+    needed = [DIFF.name] if source.theory.diff else []
+
+    def check(text: str) -> list[str]:
+        options = list_answer(text)
+        for problem in Options().problems(options, ()):
+            raise InputError(problem.message)
+        return options
+
+    default = [option for option in args.option if option not in needed]
+    question = f"options of the provers for {source.path}"
+    return [*needed, *ask(args, question, quoted(default) or NONE, check)]
+
+
+def ask_lemmas(
+    args: argparse.Namespace, source: SourceTheory, options: Sequence[str]
+) -> list[Json]:
+    """The `lemmas` of a recipe's task that has these options."""
 
     def check(text: str) -> list[Json]:
-        patterns = text.split()
-        for pattern in patterns:
-            word = pattern.lstrip("!")
-            if not any(_selects(word, lemma) for lemma in theory.lemmas):
-                hint = did_you_mean(word, names)
-                raise InputError(f"no lemma of {file} matches '{word}'{hint}")
-        return [{"name": pattern} for pattern in patterns]
+        wishes = [lemma_argument(word) for word in text.split()]
+        return lemma_items(wishes, source, options)
 
-    default = " ".join(args.lemma or ["*"])
-    return ask(args, "lemmas (names or patterns; '!pattern' takes away)", default, check)
+    if not args.yes:
+        listing = ", ".join(lemmas_by_name(source.theory))
+        say(f"lemmas of {source.path}: {listing or 'none'}")
+    default = " ".join(wish.text for wish in wishes_for(args, source)) or "*"
+    question = "lemmas (names or patterns; '!pattern' takes away; 'NAME:timeout=60,memory=8')"
+    return ask(args, question, default, check)
 
 
-def _named(paths: Iterable[str]) -> dict[str, str]:
-    """The files by safe names, made of their own."""
-    named: dict[str, str] = {}
-    for path in paths:
-        base = os.path.basename(path).removesuffix(".spthy")
-        base = re.sub(r"[^\w.-]|\.\.", "_", base)
-        name = base
-        number = 1
-        # Two files of one name, in different directories.
-        while name in named:
-            number += 1
-            name = f"{base}_{number}"
-        named[name] = path
-    return named
+def lemma_items(
+    wishes: Iterable[LemmaWish], source: SourceTheory, options: Sequence[str] = ()
+) -> list[Json]:
+    """Wishes as the `lemmas` of a recipe's task with these options. Raises InputError."""
+    items: list[Json] = []
+    # Of patterns the first counts: what sets something comes before the rest.
+    for wish in sorted(wishes, key=lambda wish: not wish.resources):
+        if not selects_something(wish, source):
+            raise InputError(no_lemma_for(wish, source))
+        item: Json = {"name": wish.pattern}
+        reading = source.hidden.get(wish.pattern)
+        if reading:
+            item["preprocess_flags"] = list(reading.flags)
+        if reading and reading.theory.diff and DIFF.name not in options:
+            item["tamarin_options"] = [DIFF.name, *options]
+        if wish.resources:
+            item["resources"] = wish.resources
+        items.append(item)
+    return items
+
+
+def no_lemma_for(wish: LemmaWish, source: SourceTheory) -> str:
+    """What to say of a name or a pattern that selects nothing of a theory."""
+    pattern = wish.pattern.lstrip("!")
+    message = f"no lemma of {source.path} matches '{pattern}'"
+    matching = fnmatch.filter(source.hidden, pattern)
+    if matching:
+        # With different flags it is another theory: which one is meant is for the user to say.
+        flags = " ".join(needed_words(source.hidden[matching[0]], source))
+        return f"{message}; {matching[0]} needs {flags}"
+    return message + did_you_mean(pattern, [*lemmas_by_name(source.theory), *source.hidden])
+
+
+def ask_resources(args: argparse.Namespace, file: str, resources: Json) -> Json:
+    """The `resources` of a recipe's task, `resources` by default."""
+    wanted = {**resources, **args.limits}
+    words = [f"{key.removeprefix('max_')}={value}" for key, value in wanted.items()]
+    question = f"limits of one job of {file} (timeout=SECONDS too)"
+
+    def check(text: str) -> Json:
+        return {**resources, **resources_argument(text)}
+
+    return ask(args, question, ",".join(words), check)
+
+
+# --- init --from: a recipe of results -------------------------------------------------------------
+
+MEASURED_MINUTE_S = 60  # limits of time are rounded up to these
+
+
+class Measured(NamedTuple):
+    """What became of a lemma, and what its limits should be."""
+
+    plan: Plan  # of the result, where there is one
+    prefix: str  # of its id
+    result: Result | None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.result.verdict if self.result else None
+
+    @property
+    def rank(self) -> tuple[bool, bool, float]:
+        """The smaller the better: answers first, then other verdicts, of these the fastest."""
+        wall_s = self.result.usage.wall_s if self.result else math.inf
+        return self.verdict not in ANSWERS, self.verdict is None, wall_s
+
+
+def measured_recipe(args: argparse.Namespace) -> Json:
+    """A recipe of results: limits are what was used and more, expected is what was found.
+
+    Raises InputError.
+    """
+    batch = load_results(args.measured, warn)
+    directory = args.measured
+    if os.path.isfile(directory):
+        directory = os.path.dirname(directory)
+    warn_of_news(batch, directory, sources_now(batch))
+    groups: dict[tuple[str, str, str, bool], list[Measured]] = {}
+    for each in winners(batch):
+        plan = each.plan
+        groups.setdefault((plan.entry, plan.theory, plan.cwd, plan.prove), []).append(each)
+    if not groups:
+        raise InputError("holds no results of lemmas that are there now", printable(directory))
+    entries = [group[0].plan.entry for group in groups.values()]
+    names = TaskIds()
+    tasks: Json = {}
+    for group in groups.values():
+        name = group[0].plan.entry
+        # A pattern of theories is as many entries.
+        if entries.count(name) > 1:
+            name = names.new(group[0].prefix)
+        tasks[name] = measured_entry(batch, group, args.output)
+    aliases = dict.fromkeys(each.plan.prover for group in groups.values() for each in group)
+    config = measured_config(batch.header, args)
+    checker = str(config.get("recheck_with", ""))
+    if checker in batch.provers:
+        aliases[checker] = None
+    versions = {alias: measured_prover(batch, alias, args.output) for alias in aliases}
+    return {"config": config, "tamarin_versions": versions, "tasks": tasks}
+
+
+def winners(batch: Batch) -> list[Measured]:
+    """Each lemma with each prover and flags, as it was answered best; what isn't is said."""
+    best: dict[tuple[str, str, str, str, tuple[str, ...]], Measured] = {}
+    gone: list[str] = []
+    for task in batch.tasks.values():
+        plan = task.record.plan if task.record else task.plan
+        options = batch.provers[plan.prover].all_options(plan.options)
+        path = os.path.join(plan.cwd, plan.theory)
+        is_refused = bool(plan.unreadable) or bool(task.result and task.result.refused)
+        if is_refused or plan.lemma not in theory_now(path, options, plan.flags).lemmas:
+            gone.append(task.id)
+            continue
+        prefix = task.id.removesuffix(f"--{plan.lemma}--{plan.prover}").partition("--")[0]
+        measured = Measured(plan, prefix, task.result)
+        key = (plan.entry, plan.theory, plan.lemma, plan.prover, plan.flags)
+        if key not in best or measured.rank < best[key].rank:
+            best[key] = measured
+    if gone:
+        say(f"left out, as no such lemma is there now, or no prover reads it: {listed(gone, 10)}")
+    open_ids = [each.plan.id for each in best.values() if each.verdict is None]
+    if open_ids:
+        say(f"without a verdict, so that they keep their limits: {listed(open_ids, 10)}")
+    return list(best.values())
+
+
+def measured_entry(batch: Batch, group: Sequence[Measured], recipe_file: str) -> Json:
+    """An entry of the recipe, for the lemmas of one theory."""
+    plan = group[0].plan
+    entry: Json = {
+        "theory_file": recipe_path(os.path.join(plan.cwd, plan.theory), recipe_file),
+        "tamarin_versions": list(dict.fromkeys(each.plan.prover for each in group)),
+        "output_file_prefix": group[0].prefix,
+    }
+    if plan.options:
+        entry["tamarin_options"] = list(plan.options)
+    if plan.flags:
+        entry["preprocess_flags"] = list(plan.flags)
+    if plan.cwd != batch.header.cwd:
+        entry["cwd"] = path_from(plan.cwd, batch.header.cwd)
+    if not plan.prove:
+        entry["prove"] = False
+    entry["lemmas"] = [measured_item(each, entry) for each in group]
+    return entry
+
+
+def measured_item(measured: Measured, entry: Json) -> Json:
+    """A lemma of the entry, which says what is not as with the entry's first one."""
+    plan = measured.plan
+    item: Json = {"name": plan.lemma}
+    if len(entry["tamarin_versions"]) > 1:
+        item["tamarin_versions"] = [plan.prover]
+    if list(plan.options) != entry.get("tamarin_options", []):
+        item["tamarin_options"] = list(plan.options)
+    if list(plan.flags) != entry.get("preprocess_flags", []):
+        item["preprocess_flags"] = list(plan.flags)
+    item["resources"] = measured_resources(plan.limits, measured.result)
+    if measured.verdict:
+        item["expect"] = measured.verdict
+    return item
+
+
+def measured_resources(limits: Limits, result: Result | None) -> Json:
+    """Twice the time and 1.5 times the memory, in whole minutes and GB; `limits` if unknown."""
+    memory_gb: float = math.ceil(limits.memory_mb / 1024 * 1000) / 1000
+    timeout_s = limits.timeout_s
+    if result and result.verdict and result.usage.wall_s:
+        minutes = math.ceil(2 * result.usage.wall_s / MEASURED_MINUTE_S)
+        timeout_s = minutes * MEASURED_MINUTE_S
+        memory_gb = max(1, math.ceil(1.5 * result.usage.peak_mb / 1024))
+    resources: Json = {}
+    wanted = {"max_cores": limits.cores, "max_memory": memory_gb, "timeout": timeout_s}
+    for key, number in wanted.items():
+        # 0: batch-tamarin did not say it.
+        if number:
+            resources[key] = int(number) if float(number).is_integer() else number
+    return resources
+
+
+def measured_config(header: Header, args: argparse.Namespace) -> Json:
+    """The recipe's `config`: what the command line says, then that of the results."""
+    limits = header.limits
+    config: Json = {"global_max_cores": "max", "global_max_memory": "max"}
+    # batch-tamarin keeps no recipe, only what came of it; 0 where that was "max".
+    if not header.recipe and limits.cores:
+        config["global_max_cores"] = limits.cores
+    if not header.recipe and limits.memory_mb >= 1024:
+        config["global_max_memory"] = limits.memory_mb // 1024
+    said = header.recipe.get("config")
+    if isinstance(said, dict):  # a journal can come from anywhere
+        config.update(said)
+    asked = {"global_max_cores": args.cores, "global_max_memory": args.memory}
+    asked["default_timeout"] = args.timeout
+    config.update({key: value for key, value in asked.items() if value})
+    config["output_directory"] = args.results
+    return config
+
+
+def measured_prover(batch: Batch, alias: str, recipe_file: str) -> Json:
+    """A prover of results, as an entry of a recipe's `tamarin_versions`."""
+    prover = batch.provers[alias]
+    program, *rest = prover.command
+    name = os.path.basename(program)
+    # A command on PATH goes by its name, on other machines too.
+    if program == find_program(name):
+        program = name
+    elif os.sep in program:
+        program = recipe_path(os.path.join(batch.header.cwd, program), recipe_file)
+    entry: Json = {"command": [program, *rest]} if rest else {"path": program}
+    if prover.options:
+        entry["options"] = list(prover.options)
+    if prover.env:
+        entry["env"] = prover.env
+    return entry
 
 
 # --- status ---------------------------------------------------------------------------------------
@@ -16983,7 +22215,7 @@ def command_status(args: argparse.Namespace) -> int:
 
     What runs, what is done, what is left and for how long; of a batch that has ended, its results.
     """
-    directory = results_directory(args.results, JOURNAL)
+    directory = own_results(args.results)
     path = os.path.join(directory, JOURNAL)
     with open_file(path) as file:
         batch = Batch()
@@ -17144,41 +22376,59 @@ def command_audit(args: argparse.Namespace) -> int:
     What verdicts rest on, what contradicts them, and what is not as expected.
     """
     refuse_to_print([args.format])
+    if args.advisories:
+        return _print_advisories(args)
+    if not args.paths:
+        raise InputError("what is to be audited? Give results directories, theories, logs, folders")
+    if args.tolerance is not None and not args.against:
+        raise InputError("--tolerance says how far results may be from those of --against")
+    accepted = read_accepted(args.expect) if args.expect else []
     evidence = read_evidence(args.paths, warn)
-    tasks = all_tasks(evidence)
-    findings = [*audit(evidence.batches), *evidence.findings]
+    batches = evidence.batches
+    tasks = list(located_tasks(batches))
+    problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted)
+    findings = [*audit(batches), *evidence.findings]
+    findings += findings_of_known_problems(batches, problems)
     if args.expect:
-        findings += compare(tasks, read_expectations(args.expect), "expected", 0)
+        findings += check_expectations(tasks, args.expect)
     if args.against:
-        before = all_tasks(read_evidence(args.against, warn))
-        findings += compare(tasks, before, "in the baseline", args.tolerance)
+        earlier = located_tasks(read_evidence(args.against, warn).batches)
+        tolerance = args.tolerance or math.inf
+        findings += compare(tasks, references_of(earlier), "in the baseline", tolerance)
+        findings = without_repeats(findings)
     kinds = list(ADVICE)
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
     code = audit_code(tasks, findings, args.strict)
-    text = audit_report(args.format, code == 0, evidence.batches, findings, args.details)
-    if args.format == "table":
-        text = coloured(text, sys.stdout)
-    use_utf8_on_stdout()
-    print_out(text)
+    text = audit_report(args.format, code == 0, batches, findings, args.details, problems)
+    _print_audit(text, args.format)
     return code
 
 
-def all_tasks(evidence: Evidence) -> list[Task]:
-    """The tasks of all batches that some evidence holds."""
-    tasks: list[Task] = []
-    for batch in evidence.batches.values():
-        tasks += batch.tasks.values()
-    return tasks
+def _print_audit(text: str, form: str) -> None:
+    if form == "table":
+        text = coloured(text, sys.stdout)
+    use_utf8_on_stdout()
+    print_out(text)
 
 
-def audit_code(tasks: Sequence[Task], findings: Iterable[Finding], strict: bool) -> int:
+def _print_advisories(args: argparse.Namespace) -> int:
+    """List what an audit holds against verdicts."""
+    if args.format == "junit":
+        raise InputError("a list of known problems is no test: use another --format")
+    _print_audit(advisories_report(args.format), args.format)
+    return 0
+
+
+def audit_code(tasks: Sequence[Located], findings: Iterable[Finding], strict: bool) -> int:
     """The exit code of an audit: 1 for a finding, 3 where there is nothing that was proven."""
-    if any(strict or finding.rank != NOTE for finding in findings):
+    if any(finding.counts(strict) for finding in findings):
         return 1
     if not tasks:  # nothing found in nothing is no success
         return 3
     # What rests on a false lemma is a finding already: no closure is needed.
-    return exit_code(tasks, Closure(()))
+    if any(each.task.misses_expectation for each in tasks):
+        return 1
+    return 0 if all(each.task.is_settled for each in tasks) else 3
 
 
 def use_utf8_on_stdout() -> None:
@@ -17200,7 +22450,7 @@ def command_report(args: argparse.Namespace) -> int:
             raise InputError(
                 f"there is no such results directory (did you mean '-f {path}'?)", path
             )
-        directory = results_directory(path, JOURNAL, UPSTREAM_REPORT)
+        directory = results_directory(path, *RECORDS)
         batches[directory] = load_results(directory, warn)
         warn_of_news(batches[directory], directory, sources_now(batches[directory]))
     files = report_files(args)
@@ -17225,7 +22475,7 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
     stem, ending = os.path.splitext(args.output)
     forms = {report_ending(form): form for form in REPORTS}
     if args.output in ("", "-", "/dev/stdout"):
-        formats = args.format or ([] if args.rebuild else ["md"])
+        formats = args.format or ([] if args.rebuild else [form_to_print()])
         refuse_to_print(formats)
         refuse_fragments(formats, args.fragment)
         return dict.fromkeys(formats, "")
@@ -17237,6 +22487,8 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
         endings = ", ".join(forms)
         raise InputError(f"'{ending}' is no format of a report: use {endings}", args.output)
     formats = args.format or [forms.get(ending, "md")]
+    if "table" in formats:
+        raise InputError("a table is for the terminal: leave out -o, or give another format")
     refuse_fragments(formats, args.fragment)
     files: dict[str, str] = {}
     for form in formats:
@@ -17245,6 +22497,11 @@ def report_files(args: argparse.Namespace) -> dict[str, str]:
             refuse_to_replace(path, form)
         files[form] = path
     return files
+
+
+def form_to_print() -> str:
+    """What a report is printed as where no format is asked for."""
+    return "table" if sys.stdout.isatty() else "md"
 
 
 def refuse_to_print(formats: Sequence[str]) -> None:
@@ -17285,7 +22542,9 @@ def report_ending(form: str) -> str:
 def write_report(batches: Batches, form: str, path: str, asked: Asked) -> None:
     """Write one report to a file, and say so, or to stdout if `path` is "". Raises OSError."""
     folder = os.path.dirname(path) or "."
-    pieces = marked(form, REPORTS[form](batches, folder, asked))
+    pieces = PRINTED[form](batches, folder, asked)
+    if form in REPORTS:
+        pieces = marked(form, pieces)
     if path:
         os.makedirs(folder, exist_ok=True)
         write_file(path, pieces)
@@ -17317,10 +22576,43 @@ def command_lemmas(args: argparse.Namespace) -> int:
         lemmas = [lemma_json(lemma) for lemma in theory.lemmas]
         print_out(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2) + "\n")
         return 0
-    rows = [("lemma", "trait", "line", "attributes", "assumes")]
-    rows += [lemma_row(lemma) for lemma in theory.lemmas]
-    print_out(text_table(rows) + "\n")
+    columns = terminal_size()[0] if sys.stdout.isatty() else PIPE_COLUMNS
+    print_out(lemma_table(theory.lemmas, columns) + "\n")
     return 0
+
+
+def lemma_table(lemmas: Sequence[Lemma], columns: int) -> str:
+    """The lemmas as a table, their attributes and what they assume cut to fit into the columns."""
+    rows: list[tuple[str, ...]] = [("lemma", "trait", "line", "attributes", "assumes")]
+    rows += [lemma_row(lemma, columns // 4, columns) for lemma in lemmas]
+    # What the columns before the last one, and the gaps between them, leave.
+    room = columns
+    for cells in list(zip(*rows))[:-1]:
+        room -= max(map(display_width, cells)) + 2
+    rows[1:] = [lemma_row(lemma, columns // 4, max(room, columns // 6)) for lemma in lemmas]
+    return text_table(rows)
+
+
+def lemma_row(lemma: Lemma, attributes_room: int, assumes_room: int) -> tuple[str, ...]:
+    """A lemma as a row of the table; its lists have so many columns."""
+    name = f"{lemma.side} {lemma.name}".strip()
+    if lemma.optional:
+        name += " (if needed)"
+    line = str(lemma.line or "")
+    attributes = names_that_fit(lemma.attributes, attributes_room)
+    assumes = names_that_fit(lemma.assumes, assumes_room)
+    return name, lemma.trait, line, attributes, assumes
+
+
+def names_that_fit(names: Sequence[str], columns: int) -> str:
+    """As many names as fit, and how many more there are: the first one, or a part of it, always."""
+    shown = len(names)
+    while shown > 1 and display_width(listed(names, shown)) > columns:
+        shown -= 1
+    text = listed(names, shown)
+    if display_width(text) <= columns:
+        return text
+    return fit(text, columns, tail=len(text) - len(names[0]))
 
 
 def lemma_json(lemma: Lemma) -> Json:
@@ -17333,17 +22625,6 @@ def lemma_json(lemma: Lemma) -> Json:
         "assumes": lemma.assumes,
         "line": lemma.line,
     }
-
-
-def lemma_row(lemma: Lemma) -> tuple[str, str, str, str, str]:
-    """A lemma as a row of the table."""
-    name = f"{lemma.side} {lemma.name}".strip()
-    if lemma.optional:
-        name += " (if needed)"
-    line = str(lemma.line or "")
-    attributes = ", ".join(lemma.attributes)
-    assumes = ", ".join(lemma.assumes)
-    return name, lemma.trait, line, attributes, assumes
 
 
 # --- cache ----------------------------------------------------------------------------------------
@@ -17398,17 +22679,33 @@ def show_cache(cache: Cache) -> None:
 
 def command_run(args: argparse.Namespace) -> int:
     """Prove what a recipe names; go on if its results directory holds an unfinished batch of it."""
+    if any(os.path.exists(os.path.join(args.recipe, name)) for name in RECORDS):
+        own_results(args.recipe)  # which tells what batch-tamarin's are good for
     recipe = Recipe(args.recipe)
-    asked = asked_options(args)
     granularity = Granularity(args.granularity) if args.granularity else None
-    options = replace(asked, scheduler=args.scheduler, granularity=granularity)
+    asked = replace(asked_options(args), scheduler=args.scheduler, granularity=granularity)
+    options = replace(asked, retry=args.retry or 0)
     directory = args.output or recipe_results(recipe)
+    note_upstream_results(directory, say)
     return run_recipe(recipe, options, directory, args, args.fresh)
 
 
 def command_resume(args: argparse.Namespace) -> int:
     """Go on where a batch stopped, from its results directory alone."""
-    directory = os.path.abspath(results_directory(args.results, JOURNAL))
+    return resume_batch(args)
+
+
+def command_retry(args: argparse.Namespace) -> int:
+    """Go on with a batch, what met its limit once more with that limit doubled.
+
+    Memory grows to that of all jobs together at most. Another `retry` doubles once more.
+    """
+    return resume_batch(args, doubled=True)
+
+
+def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
+    """Go on with a batch; `doubled`: the limits that its results have met, once."""
+    directory = os.path.abspath(own_results(args.results))
     journal_path = os.path.join(directory, JOURNAL)
     batch, _ = load_batch(journal_path, warn)
     header = batch.header
@@ -17430,14 +22727,17 @@ def command_resume(args: argparse.Namespace) -> int:
     # As it was then: the file may say something else today.
     text = json.dumps(header.recipe, indent=2)
     recipe = Recipe(header.recipe_file, text)
-    return run_recipe(recipe, header.options, directory, args, resumed=True)
+    options = header.options
+    if args.retry is not None:
+        options = replace(options, retry=args.retry)
+    return run_recipe(recipe, options, directory, args, resumed=True, doubled=doubled)
 
 
 def command_recheck(args: argparse.Namespace) -> int:
     """Let another prover check stored proofs, without a search: it must reach the same verdicts."""
     import asyncio
 
-    directory = results_directory(args.results, JOURNAL)
+    directory = own_results(args.results)
     journal_path = os.path.join(directory, JOURNAL)
     batch = load_results(directory, warn)
     if batch.header.recheck_of:
@@ -17452,7 +22752,29 @@ def command_recheck(args: argparse.Namespace) -> int:
     planned = recheck.plan(warn)
     if not planned.tasks:
         raise InputError("no proof of these results can be checked", printable(args.results))
-    return run_batch(planned, recheck.directory, args, args.task).exit_code
+    done = run_batch(planned, recheck.directory, args, args.task)
+    if args.prove_rejected and not done.was_stopped:
+        return prove_rejected(recheck, done, args)
+    return done.exit_code
+
+
+def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace) -> int:
+    """Let the prover prove the lemmas whose proofs it did not confirm; the exit code of all."""
+    unconfirmed: list[Task] = []
+    others: list[Task] = []
+    for check in checks.batch.tasks.values():
+        if check.outcome in UNCONFIRMED:
+            task_id = check.id.removesuffix(RECHECK_MARK)
+            unconfirmed.append(recheck.batch.tasks[task_id])
+        elif check.result:
+            others.append(check)
+    proofs = recheck.plan_proofs(unconfirmed, warn)
+    if not proofs.tasks:
+        return checks.exit_code
+    done = run_batch(proofs, recheck.proofs_directory, args)
+    codes = {done.exit_code, exit_code(others, Closure(()))}
+    # A wrong result is worse news than any number of missing ones.
+    return 1 if 1 in codes else max(codes)
 
 
 def _checking_prover(recipe: Recipe, asked: str) -> Prover:
@@ -17472,8 +22794,7 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
             f"--prover '{printable(asked)}' is none of the recipe's provers ({aliases}), and "
             + no_program(asked)
         )
-    (alias,) = _named([asked])
-    return Prover(alias, (program,))
+    return Prover(safe_name(asked), (program,))
 
 
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
@@ -17493,6 +22814,7 @@ def run_recipe(
     args: argparse.Namespace,
     fresh: bool = False,
     resumed: bool = False,
+    doubled: bool = False,
 ) -> int:
     """Plan, run and report; returns the exit code.
 
@@ -17501,7 +22823,8 @@ def run_recipe(
     """
     planned = plan_recipe(recipe, options)
     cache = None if args.no_cache else cache_to_use(args)
-    done = run_batch(planned, directory, args, args.task, fresh, cache, args.again, resumed)
+    again = args.again
+    done = run_batch(planned, directory, args, args.task, fresh, cache, again, resumed, doubled)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
@@ -17513,7 +22836,7 @@ def run_recipe(
     checked = run_batch(checks, recheck.directory, args)
     if checked.was_stopped or checked.exit_code == 1:
         return checked.exit_code
-    return done.exit_code
+    return done.exit_code or checked.exit_code
 
 
 def cache_to_use(args: argparse.Namespace) -> Cache | None:
@@ -17546,23 +22869,27 @@ def run_batch(
     cache: Cache | None = None,
     again: bool = False,
     resumed: bool = False,
+    doubled: bool = False,
 ) -> BatchRun:
     """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
 
     `again`: also what has a result, and without asking the cache. `resumed`: the batch in this very
-    directory. Raises InputError when a pattern chooses nothing, StorageError when the results can't
-    be kept.
+    directory. `doubled`: the limits that its results have met, once. Raises InputError when a
+    pattern chooses nothing, StorageError when the results can't be kept.
     """
     chosen_ids = select_ids(planned, patterns)
     journal = open_results(directory, planned, fresh, say, args.take_over, resumed)
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
+        times = math.inf if doubled else planned.header.options.retry
+        raise_limits(batch, planned, chosen_ids, times)
         changes = changes_of(batch, planned, chosen_ids, again)
         batch.dependencies = planned.dependencies
         if not changes.differs:
             journal.close()
-            return _nothing_to_do(batch, directory, chosen_ids)
+            hint = "no limit that was met can be doubled" if doubled else "--again proves anew"
+            return _nothing_to_do(batch, directory, chosen_ids, hint)
         bring_up_to_plan(journal, changes, say)
     prepare_directory(batch, directory)
     derived = DerivedFiles(directory)
@@ -17599,20 +22926,22 @@ def _run_tasks(
         # First the file: who is told that a task has ended finds it.
         journal.observers.append(functools.partial(write_event_files, batch, derived))
         journal.observers.append(progress)
+        report = LiveReport(batch, derived)
+        journal.observers.append(report.note)
         tell = say if args.debug else None
         runner = Runner(directory, journal, supervisor, cache, tell)
-        asyncio.run(progress.beside(runner.run(waiting, again)))
+        asyncio.run(progress.beside(report.beside(runner.run(waiting, again))))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
     return stopped_by
 
 
-def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str]) -> BatchRun:
+def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], hint: str) -> BatchRun:
     """Every result that is asked for is there, and holds: nothing is written."""
     tasks = [batch.tasks[task_id] for task_id in ids]
     results = plural(len(tasks), "result")
-    say(f"nothing to do: {results} in {directory} still hold (--again proves anew)")
+    say(f"nothing to do: {results} in {directory} still hold ({hint})")
     return conclude(batch, directory, tasks, stopped_by=0)
 
 

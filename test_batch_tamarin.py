@@ -28,6 +28,7 @@ import gc
 import io
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import pty
@@ -567,6 +568,8 @@ def a_story():
     yield begins("2")
     yield ends("1", "interrupted", 11)
     yield ends("2", "timeout", 12)
+    yield a_plan(id="2", entry="a", limits=bt.Limits(1, 1, 124), raised_from=bt.Limits(1, 1, 62))
+    yield begins("2", attempt=2)
     yield begins("1", attempt=2)
     # From the cache: it never started.
     yield ends("3", "falsified", 13)
@@ -601,6 +604,37 @@ def test_the_tally_counts_the_outcomes_of_the_tasks(told_story):
     for batch, tally in told_story:
         tasks = batch.tasks.values()
         assert tally.counts() == bt.count_outcomes(tasks)
+
+
+def test_the_tally_is_told_of_a_raised_limit_when_that_has_happened():
+    batch = bt.Batch(bt.Header())
+    batch.apply(a_plan())
+    tally = bt.Tally(batch, batch.tasks.values())
+    events = [
+        begins("i"),
+        ends("i", "timeout"),
+        a_plan(limits=bt.Limits(1, 1024, 120), raised_from=a_plan().limits),
+    ]
+    for event in events:
+        batch.apply(event)
+    for event in events:
+        tally.note(event)
+    assert tally.counts() == {"pending": 1}
+    assert tally.done == 0
+    assert tally.forecast({}, 1) == (240, True)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_tally_counts_as_verified_nothing_that_rests_on_a_falsified_lemma(order):
+    batch = bt.Batch(bt.Header())
+    batch.apply(a_plan(id="0", lemma="types"))
+    batch.apply(a_plan(id="1", lemma="secrecy", assumes=("types",)))
+    tally = bt.Tally(batch, batch.tasks.values())
+    events = [ends("0", "falsified"), ends("1", "verified")]
+    for number in order:
+        batch.apply(events[number])
+        tally.note(events[number])
+    assert tally.counts() == {"falsified": 1, "resting on a falsified lemma": 1}
 
 
 def test_the_tally_counts_all_tasks_and_those_that_are_done(told_story):
@@ -1459,18 +1493,219 @@ def test_a_blank_in_a_constant_counts(load):
 def test_the_token_text_has_a_segment_for_each_item(load):
     segments = load("rule R: [ Fr(~x) ]--[ A( ~x, 'a  b' ) ]->[]\n").segments
     assert segments == (
-        ("", "theory T begin"),
-        ("", "rule R: [Fr(~x)]--[A(~x,'a  b')]->[]"),
-        ("", "end"),
+        ("", "theory T begin", ""),
+        ("", "rule R: [Fr(~x)]--[A(~x,'a  b')]->[]", "rule"),
+        ("", "end", "end"),
     )
 
 
 def test_a_stored_proof_is_a_segment_of_its_own(load):
     segments = load('lemma a: "T" simplify by sorry\nlemma b: "T"').segments
     _, statement, proof, other, _ = segments
-    assert statement == ("a", 'lemma a: "T"')
-    assert proof == ("a", "simplify by sorry")
-    assert other == ("b", 'lemma b: "T"')
+    assert statement == ("a", 'lemma a: "T"', "lemma")
+    assert proof == ("a", "simplify by sorry", "proof")
+    assert other == ("b", 'lemma b: "T"', "lemma")
+
+
+DECLARATIONS = """
+builtins: hashing, xor
+function: f/1
+functions: mac(bitstring, bitstring): bitstring [private], g/2[private, destructor]
+equations: f(<x, y>) = <y, x>, /* here */ g(x, 'a, b') = x
+macros: m(x, y) = <x, <y, x>>, c() = 'c'
+options: translation-progress
+predicate: P(x, y) <=> Ex #i. A(x)@i & not(x = y), Q(x) <=> T
+"""
+
+
+def test_declarations_are_lists_of_the_items_of_a_theory(load):
+    items = load(DECLARATIONS).items
+    assert items.builtins == ("hashing", "xor")
+    assert items.functions == (
+        ("f", "/1", ()),
+        ("mac", "(bitstring,bitstring): bitstring", ("private",)),
+        ("g", "/2", ("private", "destructor")),
+    )
+    assert items.equations == ("f(<x,y>) = <y,x>", "g(x,'a, b') = x")
+    assert items.macros == ("m(x,y) = <x, <y,x>>", "c() = 'c'")
+    assert items.options == ("translation-progress",)
+    assert items.predicates == ("P(x,y) <=> Ex #i. A(x)@i & not(x = y)", "Q(x) <=> T")
+
+
+INCLUDED_RULES = """
+rule (modulo E) R [color=#ff0000, process="in(<x,[y)"]:
+  let x = <a, 'in [ '>
+      y = h(x) in
+  [ In(x), !F(<x, y>)[+] ]--[ A(x, y), _restrict(P(x, 'a)')) ]->[ Out(h(x, y)) ]
+rule NoActions: [ Fr(~n) ] --> [ Out(~n) ]
+end
+rule Behind: []--[Behind()]->[]
+"""
+WITH_INCLUDED_RULES = """
+#ifdef NEVER
+rule Never: []--[Never()]->[]
+#endif
+#include "rules.spthy"
+tactic: t
+"""
+
+
+def test_rules_are_read_with_those_of_included_files_and_none_that_are_disabled(load):
+    items = load(WITH_INCLUDED_RULES, {"rules.spthy": INCLUDED_RULES}).items
+    rule, without_actions = items.rules
+    assert rule == bt.RuleText(
+        name="R",
+        attributes=("color=#ff0000", 'process="in(<x,[y)"'),
+        let_block="x = <a,'in [ '> y = h(x)",
+        premises=("In(x)", "!F(<x,y>)[+]"),
+        actions=("A(x,y)", "_restrict(P(x,'a)'))"),
+        conclusions=("Out(h(x,y))",),
+    )
+    wanted = bt.RuleText("NoActions", (), "", ("Fr(~n)",), (), ("Out(~n)",))
+    assert without_actions == wanted
+    assert items.of_kind("tactic", "process") == ("tactic: t",)
+
+
+STATEMENTS = """
+axiom one [left]: "not 'say \"' = 'x'" // a comment
+lemma two [reuse, output=[spthy], heuristic=o "a]b"]: exists-trace "Ex #i. A('a//')@i" by sorry
+diffLemma Observational_equivalence:
+"""
+
+
+def test_statements_are_read_without_proofs(load):
+    assert load(STATEMENTS, diff=True).items.statements == (
+        bt.Statement("restriction", "one", ("left",), "", "not 'say \"' = 'x'"),
+        bt.Statement(
+            "lemma",
+            "two",
+            ("reuse", "output=[spthy]", 'heuristic=o "a]b"'),
+            "exists-trace",
+            "Ex #i. A('a//')@i",
+        ),
+        bt.Statement("diffLemma", "Observational_equivalence", (), "", ""),
+    )
+
+
+# A rule with the actions Commit/2, Seen/1 and !Kept/1, and formulas of lemmas about others.
+COMMITS = "rule R: [ Fr(~n) ]--[ Commit(~n, 'a'), Seen(<~n, 'b'>), !Kept(~n) ]->[]"
+UNKNOWN_ACTIONS = """
+--- all are known: nothing
+"All x y #i #j. Commit(x, y)@i & Seen(x)@j ==> (Ex #k. !Kept(x)@k) & not (x = h(y))"
+--- the intruder's: nothing
+"All x #i. K(x)@i ==> Ex #j. !KU(x)@j & (Ex #k. KU(x)@k) & (Ex #l. KD(x)@l)"
+--- in a constant: nothing
+"All #i. Seen('Comit(x)@i')@i ==> F"
+--- a slip of the pen: Comit/2 (did you mean Commit/2?), anyway
+"All x y #i. Comit(x, y)@i ==> F"
+--- capitals: COMMIT/2 (did you mean Commit/2?)
+exists-trace "Ex x y #i. COMMIT(x, y) @ #i"
+--- another arity: Seen/2 (did you mean Seen/1?), anyway
+"All x y #i #j. (Commit(x, y)@j & (Seen(x, <y, y>)@i & not (x = y))) ==> x = y"
+--- persistence: Kept/1 (did you mean !Kept/1?)
+"All x #i. Seen(x)@i ==> Ex #j. Kept(x)@j"
+--- nothing like it: Reveal/1
+"All x #i. Seen(x)@i ==> (Ex #j. Reveal(x)@j)"
+--- a premise that may hold: Reveal/1
+"All x #i. Seen(x)@i | Reveal(x)@i ==> F"
+--- a premise that holds without it: Reveal/1
+"All x #i. Seen(x)@i & not (Ex #j. Reveal(x)@j) ==> F"
+--- a quantifier that reaches behind the arrow: Reveal/1
+"All #i. Seen('a')@i & (Ex #j. Reveal('a')@j ==> Seen('a')@j)"
+--- what can't happen does not: Reveal/1, anyway
+"not (Ex x #i #j. Seen(x)@i & Reveal(x)@j)"
+--- what can't happen, and something else: Reveal/1
+"not (Ex x #i. Reveal(x)@i) & (Ex x #i. Seen(x)@i)"
+--- as a prover prints it: Reveal/1, anyway
+all-traces "∀ x #i #j. ((Seen( x ) @ #i) ∧ (Reveal( x ) @ #j)) ⇒ (∃ #k. Seen( x ) @ #k)"
+--- an equivalence: Reveal/1
+"All x #i. Reveal(x)@i ==> F <=> Seen(x)@i"
+--- two of them: A/0, B/0
+exists-trace "Ex #i. A()@i & B()@i"
+--- by a predicate: Comit/2 (did you mean Commit/2?)
+"All x #i. Seen(x)@i ==> Q(x)"
+--- a predicate that nobody uses: nothing
+exists-trace "Ex x #i. Seen(x)@i"
+"""
+
+
+def told_of_unknown(theory):
+    """What its lemma `a` says of unknown actions: `Comit/2 (did you mean Commit/2?), anyway`."""
+    unknown = theory.unknown_actions.get("a")
+    if not unknown:
+        return "nothing"
+    told = ", ".join(unknown.told)
+    return f"{told}, anyway" if unknown.holds_anyway else told
+
+
+@pytest.mark.parametrize("lemma, wanted", cases(UNKNOWN_ACTIONS))
+def test_an_action_in_a_lemma_that_no_rule_has_is_told_with_near_misses(load, lemma, wanted):
+    predicates = "predicates: P(x) <=> Ex #i. Comit(x, 'a')@i, Q(x) <=> P(x) & x = x"
+    theory = load(f"{COMMITS}\n{predicates}\nlemma a: {lemma}")
+    assert told_of_unknown(theory) == wanted
+
+
+# A lemma about the actions A/1 and B/1, whatever it asks of them.
+ABOUT_A_AND_B = 'lemma a: exists-trace "Ex x #i. A(x)@i & B(x)@i"'
+MADE_ACTIONS = """
+--- events of a process: nothing
+let P = event A(<'1', '2'>); 0
+process: P | (new x; event B(x); out(x))
+--- a rule in a process: nothing
+process: [ Fr(~x) ]--[ A(~x), B(h(~x)) ]->[ Out(~x) ]
+--- a function in a process: B/1
+process: event A('1'); out(B('2'))
+--- an event in a comment: B/1
+process: event A('1') // event B('1')
+--- two rules: nothing
+rule One: [ Fr(~x) ] --[ A(~x) ]-> []
+rule Two: [ Fr(~x) ] --[ _restrict(~x = 'B(x)'), B(~x) ]-> []
+--- no action but a fact: A/1, B/1
+rule One: [ A('1') ] --> [ B('1') ]
+--- in a rule that is disabled: A/1, B/1
+#ifdef NEVER
+rule One: [ ] --[ A('1'), B('1') ]-> [ ]
+#endif
+--- a rule that can't be read: nothing
+rule One: [ ] --[ A('1') ]-> [ ]
+rule Two{x}: [ ] --[ B('1') ]-> [ ]
+--- in an included file: nothing
+#include "rules.spthy"
+--- a restriction: A/1, B/1
+restriction r: "Ex x #i. A(x)@i & B(x)@i"
+"""
+
+
+@pytest.mark.parametrize("items, wanted", cases(MADE_ACTIONS))
+def test_what_rules_and_processes_make_is_known(load, items, wanted):
+    files = {"rules.spthy": "rule One: [ ] --[ A('1'), B('1') ]-> [ ]\nend\n"}
+    assert told_of_unknown(load(f"{items}\n{ABOUT_A_AND_B}", files)) == wanted
+
+
+ABOUT_TRANSLATION = (
+    "lemma a: exists-trace "
+    '"Ex x y #i. Insert(x, y)@i & IsIn(x, y)@i & Lock_1(x, y, x)@i & ProgressTo_1(x)@i"'
+)
+
+
+def test_actions_of_the_translation_are_known_where_there_is_a_process(load):
+    assert told_of_unknown(load(f"process: 0\n{ABOUT_TRANSLATION}")) == "nothing"
+    told = "Insert/2, IsIn/2, Lock_1/3, ProgressTo_1/1"
+    assert told_of_unknown(load(ABOUT_TRANSLATION)) == told
+
+
+def test_either_side_of_a_diff_theory_makes_actions(load):
+    sides = "rule R: []--[]->[] left rule R: []--[ A('1') ]->[] right rule R: []--[ B('1') ]->[]"
+    assert told_of_unknown(load(f"{sides}\n{ABOUT_A_AND_B}", diff=True)) == "nothing"
+    proof_steps = 'lemma a: "All #i. DiffProtoR()@i ==> F"'
+    assert told_of_unknown(load(f"{sides}\n{proof_steps}", diff=True)) == "nothing"
+
+
+def test_the_parts_of_an_accountability_lemma_have_its_actions_and_those_of_its_tests(load):
+    items = 'test t: "Ex #i. Blamed(x)@i"\nlemma acc: t accounts for "not (Ex #i. Unfair()@i)"'
+    unknown = load(items).unknown_actions
+    assert set(unknown) >= {"acc_t_suff", "acc_verif_empty"}
+    assert set(unknown["acc_t_suff"].told) == {"Blamed/1", "Unfair/0"}
 
 
 # Where more than its own text and what it assumes can matter to a lemma.
@@ -3146,8 +3381,8 @@ def test_a_later_run_takes_neither_itself_nor_its_ancestors_for_survivors():
 @pytest.mark.parametrize(
     "says, told",
     [
-        ("echo ls 9.1", "this is no Tamarin prover: it says 'ls 9.1'"),
-        ("echo no such option >&2; exit 2", "this is no Tamarin prover: no such option"),
+        ("echo ls 9.1", "'fake' is not known to be a Tamarin: its answer is 'ls 9.1'"),
+        ("echo no such option >&2; exit 2", "'fake' is not known to be a Tamarin: no such option"),
         ("kill -9 $$", "SIGKILL"),
     ],
 )
@@ -3870,6 +4105,431 @@ def test_reading_takes_time_in_proportion(tmp_path, read, piece):
     pytest.fail(f"{short_s:.4f} s and {long_s:.4f} s")
 
 
+# --- Known problems of provers --------------------------------------------------------------------
+
+# Below each heading a theory, behind the colon the problems whose conditions it meets: "!" behind
+# one that weighs little, behind "@" the only lemma that it touches. For each problem there are
+# theories that meet its condition, and some that nearly do.
+TOUCHED_THEORIES = r"""
+--- xor of a variable: xor
+builtins: xor
+rule R: [ In(<'a', x XOR ~k>), !K(~k) ]-->[ ]
+--- xor of a variable by way of let: xor
+builtins: xor
+rule R: let t = h(x ⊕ ~k) in [ In(t) ]-->[ ]
+--- xor of terms that have sorts: xor!
+builtins: xor
+rule R: let x = h(~k) in [ In(x XOR ~k XOR h(y)), In(zero XOR $A XOR z:pub) ]-->[ Out(a XOR b) ]
+--- xor in a comment:
+// builtins: xor
+rule R: [ In(x) ]--[ A('x XOR y') ]->[ ]
+--- xor in a branch that is disabled:
+#ifdef X
+builtins: xor
+#endif
+--- an equivalence under a negation: iff-negated@a
+lemma a: "not (All x #i. A(x)@i & (Ex #j. B(x)@j <=> C(x)@j))"
+lemma b: "T"
+--- an equivalence left of an implication: iff-negated
+restriction r: "All x #i. (A(x)@i <=> B(x)@i) ==> C(x)@i ==> D(x)@i"
+--- an equivalence in an equivalence: iff-negated@a
+lemma a: "∀ x #i. A(x)@i ⇒ ((B(x)@i ⇔ (Ex #j. C(x)@j)) ⇔ (Ex #j. D(x)@j))"
+--- an equivalence in a predicate: iff-negated
+predicates: P(x) <=> x = 'a', Q(x, y) <=> not(P(x) <=> P(y))
+--- a predicate with an equivalence that is negated: iff-negated@a
+predicates: P(x, y) <=> (x = 'a' <=> y = 'a')
+lemma a: "All x y #i. A(x, y)@i ==> not(P(x, y))"
+--- an equivalence in a restriction of a rule: iff-negated
+rule R: [ In(<x, y>) ]--[ _restrict(not(x = 'a' <=> y = 'a')) ]->[ ]
+--- an equivalence under two negations:
+lemma a: "All x #i. A(x)@i ==> not(not(B(x)@i <=> C(x)@i))"
+--- an equivalence right of implications:
+predicates: P(x, y) <=> (x = 'a' <=> y = 'a')
+lemma a: "All x y #i. A(x, y)@i ==> D(x, y)@i ==> P(x, y) & (B(x)@i <=> C(x)@i)"
+--- an equivalence in a comment and in a constant:
+lemma a: "not(Ex #i. A('x <=> y')@i) // not(A <=> B)
+"
+--- last in a restriction, and induction: last-in-restriction@b
+restriction r: "All x #i. A(x)@i ==> not(last(#i))"
+lemma a: "T"
+lemma b [use_induction]: "T"
+--- last in a restriction, beside a sources lemma: last-in-restriction
+restriction r: "All x #i. A(x)@i ==> not(last(#i))"
+lemma a [sources]: "T"
+--- last in a restriction, and no induction:
+restriction r: "All x #i. A(x)@i ==> not(last(#i))"
+lemma a [reuse]: "T"
+--- a function called last, and last in a lemma:
+functions: last/1
+restriction r: "All x #i. A(last(x))@i ==> F"
+lemma a [use_induction]: "T"
+--- last in a lemma:
+lemma a [use_induction]: "All x #i. A(x)@i ==> not(last(#i))"
+--- a restriction to nothing: restriction-not-enforced
+restriction r: "(F)"
+--- a disjunction of restrictions: restriction-not-enforced!
+restriction r: "(All #i. A()@i ==> F) | (All #i. B()@i ==> F)"
+--- a restriction that is a disjunction under a quantifier:
+restriction r: "All #i. A()@i ==> F | (All #j. B()@j ==> F)"
+lemma a: "F"
+--- a disjunction with an existential:
+restriction r: "(All #i. A()@i ==> F) | (Ex #i. B()@i)"
+--- an equation that makes a private term: private-result
+functions: f/1, sk/1 [private]
+equations: f(x) = <x, sk(x)>
+--- an equation that gives back a private term:
+functions: f/1, sk/1 [private]
+equations: f(<x, sk(x)>) = sk(x)
+--- an equation that makes a public term:
+functions: f/1, sk/1, other/1 [private]
+equations: f(x) = sk(x) // sk is not [private]
+--- a product in an action: dh-product
+builtins: diffie-hellman
+rule R: [ Fr(~a), Fr(~b) ]--[ A('g'^~a*~b) ]->[ ]
+--- a product in an exponent:
+builtins: diffie-hellman
+rule R: let e = ~a*~b in [ Fr(~a), Fr(~b) ]--[ A('g'^(~a*~b)), B('g'^e, 'a*b') ]->[ Out(~a*~b) ]
+--- a scalar, which is an exponent:
+builtins: bilinear-pairing
+rule R: [ Fr(~a), Fr(~b) ]--[ A(pmult(~a*~b, 'P')) ]->[ ]
+--- a product without Diffie-Hellman:
+functions: h/1
+rule R: [ Fr(~a), Fr(~b) ]--[ A(~a*~b) ]->[ ]
+--- a macro in a fact that goes on: macro-in-state!
+macros: m(x) = <x, x>
+rule R: [ S(~i, x), In(x) ]-->[ S(~i, m(x)) ]
+--- a macro in a fact that persists or ends:
+macros: m(x) = <x, x>
+rule R: [ !S(~i, m(x)), T(m(x)) ]-->[ !S(~i, x), Out(m(x)) ]
+--- a function in a fact that goes on:
+macros: m(x) = <x, x>
+functions: mm/1
+rule R: [ S(~i, x), In(x) ]-->[ S(~i, <mm(x), 'm(x)'>) ]
+--- two sorts beside a subterm: nat-subterm!@a subterm-order@a subterm-witness!@a
+builtins: natural-numbers
+lemma a: "All %x y #i. A(%x, y)@i ==> y << %x"
+--- one sort beside a subterm: subterm-order@a subterm-witness!@a
+builtins: natural-numbers
+lemma a: "All %x y:nat z #i. A(%x, y, z)@i ==> y:nat << %x & z << h(%x)"
+--- a subterm in a restriction: subterm-order subterm-witness!
+restriction r: "All x y #i. A(x, y)@i ==> x ⊏ y"
+--- pairs of pairs:
+lemma a: "All x y #i. A(<<x, y>, y>)@i & not <<x, y>, y> = <x, y> ==> <<x, y>, <<x, y>, y>> = x"
+--- a pair and its subterm: subterm-order@a subterm-witness!@a
+lemma a: "All x y #i. A(<<x, y>, y>)@i ==> <<x, y>, y> << <x, y>"
+--- a subterm in a comment and in a rule:
+lemma a: "All x y #i. A(x, 'x << y')@i // x << y
+ ==> F"
+rule R: [ In(<<x, y>, z>) ]--[ A(<<x, y>, z>) ]->[ ]
+--- a fact that loops with a tuple and a variable: injective-tuple!
+rule R: [ Fr(~i) ]-->[ S(~i, <'a', 'b'>) ]
+rule Q: [ S(~i, x) ]-->[ S(~i, x) ]
+--- a fact that loops with a pair by way of let: injective-tuple!
+rule R: let t = <<'a', 'b'>, 'c'> in [ Fr(~i) ]-->[ S(~i, t) ]
+rule Q: [ S(~i, x) ]-->[ S(~i, x) ]
+--- a fact that loops, with other terms:
+rule R: [ Fr(~i) ]-->[ S(~i, <'a', 'b'> + 'c') ]
+rule Q: [ S(~i, x), In(y) ]-->[ S(~i, h(<x, y>)) ]
+--- a fact that loops with a tuple and a constant:
+functions: nil/0
+rule R: [ Fr(~i) ]-->[ S(~i, <'a', 'b'>) ]
+rule Q: [ S(~i, nil) ]-->[ S(~i, nil) ]
+--- a fact with a tuple that does not loop:
+rule R: [ Fr(~i) ]-->[ S(~i, <'a', 'b'>), !T(<'a', 'b'>) ]
+rule Q: [ S(~i, x), !T(y) ]-->[ !T(y) ]
+--- an output of a union: multiset-output
+builtins: multiset
+rule R: [ In(x) ]-->[ Out(<'a', x + 'b'>) ]
+--- an output of a union of what has sorts:
+builtins: multiset
+rule R: let y = h(x) in [ In(x), Fr(~k) ]--[ A(x + 'b') ]->[ Out(~k + y + h(x)), S(x + 'b') ]
+--- a union without multisets:
+rule R: [ In(x) ]-->[ Out(<'x + y', x>) ]
+--- a macro in a lemma: macro-in-formula@a
+macros: m(x) = <x, x>
+lemma a: "All x #i. A(m(x))@i ==> F"
+lemma b: "All x #i. A(x)@i ==> F"
+--- a macro in a restriction: macro-in-formula
+macros: m() = 'm'
+restriction r: "All #i. A(m())@i ==> F"
+--- a macro in a rule, and its name in formulas:
+macros: m(x) = <x, x>
+rule R: [ In(x) ]--[ A(m(x)) ]->[ ]
+lemma a: "All m #i. A(<m, 'm(x)'>)@i ==> F // m(x)
+"
+--- states that are optimised: sapic-state-optimisation
+options: translation-state-optimisation
+process: 0
+--- states that could be:
+// options: translation-state-optimisation
+options: translation-progress
+process: event A('translation-state-optimisation')
+--- a process that binds x twice: sapic-x!
+builtins: dest-pairing
+let P = in('c', x); out(x)
+process: in(<x, 'a'>); let y = fst(x) in P
+--- a process that compares x:
+builtins: dest-pairing
+process: in(x, m); new xx; let <=x, 'x'> = fst(m) in out(x)
+--- a process without a destructor in a let:
+builtins: dest-pairing
+process: in(x); in(x); out(fst(x))
+--- a signature that is verified by let: sapic-destructor-result
+builtins: dest-signing
+process: in(<m, s>); let t = verify(s, m, pk(k)) in out(m)
+--- a destructor with a constant result: sapic-destructor-result
+functions: ok/0, check/2 [destructor]
+equations: check(x, x) = ok
+process: in(<m, s>); let t = <check(m, s), m> in out(t)
+--- a signature that is verified by if:
+builtins: dest-signing
+process: in(<m, s>); if verify(s, m, pk(k)) = true then let y = sign(m, k) in out(y)
+--- a destructor with a variable as its result:
+functions: check/2 [destructor], other/2
+equations: check(x, x) = x, other(x, x) = 'a'
+process: in(<m, s>); let t = check(m, other(m, s)) in out(t)
+--- a destructor with two equations: sapic-destructor-equations
+functions: d/1 [destructor], e/1, f/1
+equations: d(e(x)) = x, d(f(x)) = x
+process: in(m); let t = d(m) in out(t)
+--- a destructor with two equations, not in a let:
+functions: d/1 [destructor], e/1, f/1
+equations: d(e(x)) = x, d(f(x)) = x
+process: in(m); let t = e(m) in out(d(t))
+--- a function with two equations:
+functions: d/1, e/1, f/1
+equations: d(e(x)) = x, d(f(x)) = x
+process: in(m); let t = d(m) in out(t)
+--- a let that compares, with an else: sapic-let-else!
+process: in(c, m); let <a, =c> = m in (if a = c then out(a)) else out('no')
+--- a let that compares, without one:
+process: in(c, m); let <a, =c> = m in if a = c then out(a) else out('no')
+--- a let with an else that compares nothing:
+process: in(c, m); let <a, b> = m in (if a = b then let <=c, d> = a in 0) else out('no')
+--- progress, and a let with a pattern: sapic-progress-let!
+options: translation-progress
+process: in(m); let <a, b> = m in out(a)
+--- progress, and a let with an else or a variable:
+options: translation-progress
+process: in(m); let a:nat = m in let <b, c> = m in out(a) else 0
+--- a let with a pattern, and no progress:
+options: translation-compress-events
+process: in(m); let <a, b> = m in out(a)
+--- an equivalence in an accountability lemma: accountability-iff@a_A_suff
+test A: "Ex #i. A()@i"
+lemma a: A accounts for "All #i. A()@i <=> B()@i"
+--- an equivalence elsewhere:
+test A: "Ex #i. A()@i <=> B()@i"
+lemma a: A accounts for "All #i. A('<=>')@i ==> F"
+lemma b: "All #i. A()@i <=> B()@i"
+--- a proof with SOLVED that was given: stored-solved@a
+lemma a: exists-trace "T" simplify SOLVED
+lemma b: "T" by contradiction
+--- a proof with SOLVED in a comment:
+lemma a: exists-trace "T" by sorry // SOLVED
+lemma b: "T" simplify by contradiction /* SOLVED */
+--- a rule without derivation checks: derivation-checks!
+rule R [no_derivcheck]: [ In(x) ]-->[ ]
+--- a rule that speaks of derivation checks:
+rule R [color=#ffffff]: [ In('no_derivcheck') ]-->[ ] // no_derivcheck
+"""
+TOUCHED_DIFF_THEORIES = r"""
+--- a restriction of one side: diff-false-attack! diff-restriction-sides
+restriction r [left]: "All #i. A()@i ==> F"
+--- a restriction that a prover printed for both sides: diff-false-attack!
+restriction r [right]: "All #i. A()@i ==> F"
+restriction r [left]: "All #i. A()@i ==> F"
+--- a restriction that relates two events: diff-false-attack! diff-restriction-sides!
+restriction r: "All #i #j. A()@i & B()@j ==> F"
+--- a restriction of one event, and a lemma of one side: diff-false-attack!
+restriction r: "All x y #i. Eq(x, y)@i ==> x = y"
+lemma left [left]: "T"
+--- a restriction in a comment:
+// restriction r [left]: "All #i. A()@i ==> F"
+lemma restriction: "T"
+--- a restriction in a rule: diff-restrict-ignored
+rule R: [ In(x) ]--[ _restrict(x = 'a') ]->[ ]
+--- a fact of such a name:
+rule R: [ In(x) ]--[ restrict(x), A('_restrict(x)') ]->[ ] // _restrict(x)
+--- sources of one side: diff-sided-sources
+lemma a [sources, left]: "T"
+--- sources that a prover printed for both sides:
+lemma a [right, sources]: "T"
+lemma a [left, sources]: "T"
+lemma b [left, reuse]: "T"
+--- sources of both sides:
+lemma a [sources]: "T"
+--- a macro in a formula: diff-macros@a macro-in-formula@a
+macros: m(x) = <x, x>
+lemma a: "All x #i. A(m(x))@i ==> F"
+--- a macro in no formula:
+macros: m(x) = <x, x>
+rule R: [ In(x) ]--[ A(m(x)) ]->[ Out(diff(m(x), x)) ]
+--- a union of three: diff-multiset multiset-output
+builtins: multiset
+rule R: [ In(<a + b, c>) ]-->[ Out(h(~a + b + 'c')) ]
+--- unions of two: diff-multiset!
+builtins: multiset
+rule R: [ In(<a + b, b + c>) ]--[ A((a + b), 'a + b + c') ]->[ ]
+--- no multisets:
+builtins: hashing
+rule R: [ In('a + b + c') ]-->[ ]
+--- a private function: diff-private
+functions: f/1 [private]
+--- a public function called private:
+functions: private/1, f/1 // [private]
+"""
+# These need no text.
+OF_ANY_THEORY = ("diff-old", "old-prover", "tamarin-rs", "unknown-action")
+
+
+def conditions_of(theory, options=(), **known):
+    """The known problems whose conditions a theory meets, as the tables above tell them."""
+    run = bt.Circumstances(theory, options, **known)
+    told = set()
+    for advisory, met in bt.conditions_met(run):
+        mark = "!" if met.weight is bt.Weight.NOTE else ""
+        lemma = f"@{met.lemma}" if met.lemma else ""
+        if advisory.id not in OF_ANY_THEORY:
+            told.add(f"{advisory.id}{mark}{lemma}")
+    return told
+
+
+@pytest.mark.parametrize("text, wanted", cases(TOUCHED_THEORIES))
+def test_a_known_problem_touches_what_meets_its_condition_and_nothing_near(load, text, wanted):
+    told = conditions_of(load(text))
+    # Of the parts of an accountability lemma the first stands for all.
+    others = {each for each in told if re.match("accountability-iff@(?!a_A_suff)", each)}
+    assert told - others == set(wanted.split())
+    assert len(others) in (0, 6)
+
+
+@pytest.mark.parametrize("text, wanted", cases(TOUCHED_DIFF_THEORIES))
+def test_a_known_problem_of_diff_mode_touches_what_meets_its_condition(load, text, wanted):
+    assert conditions_of(load(text, diff=True)) == set(wanted.split())
+
+
+def touched_theories():
+    """Those of the tables that some known problem touches, and whether they are of diff mode."""
+    for diff, table in enumerate((TOUCHED_THEORIES, TOUCHED_DIFF_THEORIES)):
+        for case in cases(table):
+            text, wanted = case.values
+            if wanted:
+                yield pytest.param(text, bool(diff), id=case.id)
+
+
+@pytest.mark.parametrize("text, diff", list(touched_theories()))
+def test_what_does_not_count_meets_no_condition(load, text, diff):
+    for begin, end in (("/*", "*/"), ("#ifdef NEVER", "#endif"), ("end", "")):
+        assert conditions_of(load(f"{begin}\n{text}\n{end}", diff=diff)) == set()
+
+
+def test_every_known_problem_has_a_theory_that_meets_it():
+    told = f"{TOUCHED_THEORIES}{TOUCHED_DIFF_THEORIES}"
+    headings = " ".join(re.findall(r"^--- [^:]*: (.*)$", told, re.MULTILINE))
+    ids = {re.split("[!@]", word)[0] for word in headings.split()}
+    assert ids | {*OF_ANY_THEORY, "partial-evaluation"} == set(bt.ADVISORIES)
+
+
+WITH_EQUATIONS = "builtins: signing"
+WITHOUT_EQUATIONS = "builtins: hashing, multiset"
+
+
+@pytest.mark.parametrize(
+    "text, options, is_met",
+    [
+        (WITH_EQUATIONS, ["--partial-evaluation=Verbose"], True),
+        ("functions: f/1\nequations: f(x) = x", ["--partial-evaluation"], True),
+        (WITH_EQUATIONS, ["--prove"], False),
+        (WITH_EQUATIONS, None, False),
+        (WITHOUT_EQUATIONS, ["--partial-evaluation"], False),
+    ],
+)
+def test_partial_evaluation_matters_where_there_are_equations(load, text, options, is_met):
+    told = conditions_of(load(text), options)
+    assert told == ({"partial-evaluation"} if is_met else set())
+
+
+@pytest.mark.parametrize(
+    "options, timed_out, is_met",
+    [
+        ((), True, True),
+        (["--derivcheck-timeout=0"], False, True),
+        (["-d=0"], False, True),
+        (["--derivcheck-timeout=0", "-d50"], False, False),
+        (["--diff"], False, False),
+        (None, False, False),
+    ],
+)
+def test_derivation_checks_can_be_cut_short_or_switched_off(load, options, timed_out, is_met):
+    told = conditions_of(load(""), options, checks_timed_out=timed_out)
+    assert told == ({"derivation-checks!"} if is_met else set())
+
+
+def test_a_proof_that_a_prover_printed_was_not_given_to_it(load):
+    theory = load('lemma a: exists-trace "T" simplify SOLVED')
+    assert conditions_of(theory, is_printed=True) == set()
+
+
+def test_without_a_text_nothing_is_said_of_it():
+    assert conditions_of(None) == set()
+
+
+# Who has a problem since 1.4.0 that no release mends, one from 1.8.0 to before 1.12.0, and one to
+# before 1.10.0.
+AFFECTED = """
+tamarin-prover 1.3     maybe  no     no
+tamarin-prover 1.4     yes    no     no
+tamarin-prover 1.4.1   yes    no     no
+tamarin-prover 1.6.1   yes    no     no
+tamarin-prover 1.7.1   maybe  maybe  maybe
+tamarin-prover 1.8.0   yes    yes    yes
+tamarin-prover 1.9.0   maybe  maybe  maybe
+tamarin-prover 1.10    yes    yes    no
+tamarin-prover 1.11.0  maybe  maybe  no
+tamarin-prover 1.12.0  yes    no     no
+tamarin-prover 1.13.0  maybe  no     no
+tamarin-prover 1.14.0  maybe  no     no
+tamarin-prover 1.2.2   no     no     no
+tamarin-rs     1.13.0  maybe  maybe  no
+tamarin-rs     7.8     maybe  maybe  no
+other-prover   1.10.0  no     no     no
+"""
+EXPOSURES = {
+    "yes": bt.Exposure.AFFECTED,
+    "maybe": bt.Exposure.MAYBE,
+    "no": bt.Exposure.NOT_AFFECTED,
+}
+
+
+@pytest.mark.parametrize("line", AFFECTED.strip().splitlines())
+def test_who_has_a_known_problem(line):
+    flavour, version, *wanted = line.split()
+    told = []
+    for name in ("xor", "subterm-order", "injective-tuple"):
+        told.append(bt.affected(bt.ADVISORIES[name], flavour, version))
+    assert told == [EXPOSURES[word] for word in wanted]
+
+
+def test_tamarin_rs_has_no_diff_mode_and_a_problem_of_its_own():
+    own = bt.ADVISORIES["tamarin-rs"]
+    assert bt.affected(own, "tamarin-rs", "1.13.0") is bt.Exposure.AFFECTED
+    assert bt.affected(own, "tamarin-prover", "1.13.0") is bt.Exposure.NOT_AFFECTED
+    of_diff = bt.ADVISORIES["diff-multiset"]
+    assert bt.affected(of_diff, "tamarin-rs", "1.13.0") is bt.Exposure.NOT_AFFECTED
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
+def test_the_table_says_what_was_read_of_the_problems():
+    """Ids, references and versions, by the list that the table was made from."""
+    listed = json.loads((SHARED / "advisories.json").read_text())["advisories"]
+    told = {each["id"]: (each["refs"], each["since"], each["fixed_in"] or "") for each in listed}
+    table = {}
+    for name, advisory in bt.ADVISORIES.items():
+        table[name] = (list(advisory.references), advisory.since, advisory.fixed_in)
+    assert table == told
+
+
 # === Recipe =======================================================================================
 
 
@@ -3966,10 +4626,10 @@ def test_lemmas_that_a_pattern_takes_away_are_not_planned(lab):
     assert planned_lemmas(lab, "!t*") == "one"
 
 
-def lemmas_with_options(lab):
+def lemmas_with_options(lab, warn=pytest.fail):
     """What the lab's recipe plans, in its order, each as `LEMMA OPTIONS`."""
     lines = []
-    for plan in plans_of(lab):
+    for plan in plans_of(lab, warn=warn):
         words = [plan.lemma, *plan.options]
         lines.append(" ".join(words))
     return lines
@@ -3978,8 +4638,8 @@ def lemmas_with_options(lab):
 def test_an_exact_name_beats_a_pattern_before_it(lab):
     lab.prover(VERIFY)
     pattern = {"name": "t*", "tamarin_options": ["--bound=5"]}
-    lab.recipe(lemmas=[pattern, {"name": "three"}])
-    assert lemmas_with_options(lab) == ["two --bound=5", "three"]
+    lab.recipe(lemmas=[pattern, {"name": "three", "tamarin_options": ["--bound=7"]}])
+    assert lemmas_with_options(lab) == ["two --bound=5", "three --bound=7"]
 
 
 def test_of_patterns_the_first_counts(lab):
@@ -3987,6 +4647,105 @@ def test_of_patterns_the_first_counts(lab):
     first = {"name": "*o", "tamarin_options": ["--bound=5"]}
     lab.recipe(lemmas=[first, {"name": "t*"}])
     assert lemmas_with_options(lab) == ["two --bound=5", "three"]
+
+
+# Items of `lemmas`, and what is said of them.
+OVERLAPS = """
+--- a pattern behind another one: lemmas.1 ('*o'); apply to two: resources.timeout; 't*' comes
+[{"name": "t*"}, {"name": "*o", "resources": {"timeout": 9}}]
+--- a name behind a pattern that says more: lemmas.0 ('t*'); to two: tamarin_options; 'two' comes
+[{"name": "t*", "tamarin_options": ["-x"], "expect": "verified"},
+ {"name": "two", "expect": "falsified"}]
+--- both say something else: lemmas.1 ('t*'); apply to three: resources.timeout; '*e' comes
+[{"name": "*e", "resources": {"timeout": 8}}, {"name": "t*", "resources": {"timeout": 9}}]
+"""
+
+
+@pytest.mark.parametrize("text, wanted", cases(OVERLAPS))
+def test_what_a_pattern_sets_in_vain_is_said(lab, text, wanted):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=json.loads(text))
+    said = []
+    plan_recipe(lab, warn=said.append)
+    (warning,) = said
+    for words in wanted.split("; "):
+        assert words in warning
+
+
+WITHOUT_OVERLAP = """
+--- all others, with a limit of their own
+[{"name": "t*", "resources": {"timeout": 8}}, {"name": "*", "resources": {"timeout": 9}}]
+--- a name whose limit replaces that of all
+[{"name": "*", "resources": {"timeout": 9}}, {"name": "two", "resources": {"timeout": 8}}]
+--- the same limit for both
+[{"name": "t*", "resources": {"timeout": 9}}, {"name": "*o", "resources": {"timeout": 9}}]
+--- lemmas that are taken away
+[{"name": "t*"}, {"name": "*o", "resources": {"timeout": 9}}, {"name": "!two"}]
+"""
+
+
+@pytest.mark.parametrize("text, _", cases(WITHOUT_OVERLAP))
+def test_nothing_is_said_of_settings_that_nobody_misses(lab, text, _):
+    lab.prover(VERIFY)
+    lab.recipe(lemmas=json.loads(text))
+    plan_recipe(lab, warn=pytest.fail)
+
+
+def recipe_of_prefixes(lab):
+    """A recipe whose lemmas are named as batch-tamarin takes them, in a layout of its own."""
+    lab.prover(CHECKED)
+    lab.recipe(lemmas=[{"name": "t"}, {"name": "on", "expect": "verified"}])
+    text = (lab.path / "recipe.json").read_text().replace('"name": "t"', '"name" : "t" ')
+    lab.write("recipe.json", text)
+    return text
+
+
+def test_names_that_are_prefixes_are_told_with_the_pattern_that_is_meant(lab):
+    recipe_of_prefixes(lab)
+    told = complaints(lab)
+    assert (
+        "lemmas.0.name: no lemma of t.spthy has the name 't'; 't*' would select two, three" in told
+    )
+    assert "'on*' would select one" in told
+    assert told.endswith(
+        "check recipe.json --fix -o NEW.json writes a recipe with '*' behind 2 names"
+    )
+
+
+def test_check_writes_the_recipe_that_was_meant_and_checks_it(lab):
+    text = recipe_of_prefixes(lab)
+    done = lab.run("check", "recipe.json", "--fix", "-o", "new.json", code=0)
+    mended = text.replace('"name" : "t" ', '"name" : "t*" ').replace('"on"', '"on*"')
+    assert (lab.path / "new.json").read_text() == mended
+    assert "wrote new.json, with '*' behind 2 names" in done.stderr
+    assert "run new.json" in done.stderr
+    assert (lab.path / "recipe.json").read_text() == text
+
+
+def test_fix_tells_of_names_that_begin_other_names_too(lab):
+    lab.write("t.spthy", THEORY.replace("lemma two", "lemma one_more"))
+    lab.prover(CHECKED)
+    lab.recipe(lemmas=[{"name": "one"}, {"name": "thr"}])
+    done = lab.run("check", "recipe.json", "--fix", "-o", "new.json", code=0)
+    assert "lemmas.0.name means that lemma alone; batch-tamarin adds one_more" in done.stderr
+    names = [item["name"] for item in written_recipe(lab, "new.json")["tasks"]["task"]["lemmas"]]
+    assert names == ["one", "thr*"]
+
+
+def test_check_writes_no_recipe_where_none_is_to_be_mended(lab):
+    lab.prover(CHECKED)
+    lab.recipe()
+    done = lab.run("check", "recipe.json", "--fix", "-o", "new.json", code=0)
+    assert "nothing to fix" in done.stderr
+    assert not (lab.path / "new.json").exists()
+
+
+@pytest.mark.parametrize("options, wanted", [("", "--fix needs -o"), ("-o t.spthy", "--force")])
+def test_fix_writes_over_no_file(lab, options, wanted):
+    recipe_of_prefixes(lab)
+    done = lab.run("check", "recipe.json", "--fix", *options.split(), code=2)
+    assert wanted in done.stderr
+    assert (lab.path / "t.spthy").read_text() == THEORY
 
 
 # What batch-tamarin writes into recipes, or takes there: numbers as texts, 1.0 for 1, null.
@@ -4041,6 +4800,22 @@ def test_a_pattern_means_all_theories_that_match_in_the_order_of_their_paths(lab
     lab.recipe(theory_file="many/*.spthy", output_file_prefix="g-{theory}")
     change_recipe(lab, 'tasks.task.lemmas = [{"name": "one"}]')
     assert [plan.id for plan in plans_of(lab)] == ["g-a--one--fake", "g-b--one--fake"]
+
+
+@pytest.mark.parametrize(
+    "theory_file, wanted",
+    [
+        (["many/*.spthy", "!*_results.spthy"], "a b"),
+        (["t.spthy", "many/**/*.spthy", "!many/a*"], "t b c"),
+        (["many/b.spthy", "many/*.spthy", "!nothing*", "!a*"], "b"),
+    ],
+)
+def test_a_list_of_theories_can_take_some_away(lab, theory_file, wanted):
+    lab.prover(VERIFY)
+    for name in ("b", "a", "a_results", "deep/c"):
+        lab.write(f"many/{name}.spthy", THEORY)
+    lab.recipe(theory_file=theory_file, output_file_prefix="{theory}", lemmas=[{"name": "one"}])
+    assert [plan.id for plan in plans_of(lab)] == [f"{name}--one--fake" for name in wanted.split()]
 
 
 def test_a_pattern_is_looked_for_beside_the_recipe_where_nothing_matches_here(lab):
@@ -4138,6 +4913,14 @@ tasks.task.theory_file = null
 tasks.task.theory_file = "u.spthy"
 --- a pattern whose theories would share results: tasks.task.theory_file; needs {theory}
 tasks.task.theory_file = "*.spthy"
+--- several theories that would share results: tasks.task.theory_file; needs {theory}
+tasks.task.theory_file = ["t.spthy", "u.spthy"]
+--- no theory in a list: tasks.task.theory_file; names no theory
+tasks.task.theory_file = ["t.spthy", "!t*"]
+--- a list of nothing: tasks.task.theory_file; empty
+tasks.task.theory_file = []
+--- no text in a list: tasks.task.theory_file.0; text
+tasks.task.theory_file = [1]
 --- no such directory: tasks.task.cwd; no directory
 tasks.task.cwd = "nowhere"
 --- no such prover: there is no command 'nowhere' on PATH
@@ -4543,6 +5326,32 @@ def test_of_a_limit_that_many_lemmas_inherit_is_warned_once(capped):
     _, (cores, memory) = capped
     assert "max_cores: 64 is above the global limit: capped at 1" in cores
     assert "max_memory: 500 is above the global limit: capped at 2" in memory
+
+
+def test_a_lemma_has_the_priority_of_its_entry_or_its_own(lab):
+    lab.prover(VERIFY)
+    lab.recipe(priority=3, lemmas=[{"name": "*"}, {"name": "two", "priority": -1}])
+    priorities = {plan.lemma: plan.priority for plan in plans_of(lab)}
+    assert priorities == {"one": 3, "two": -1, "three": 3}
+
+
+@pytest.mark.parametrize("priority", [1.5, True, "2", 10**9])
+def test_a_priority_is_a_whole_number(lab, priority):
+    lab.prover(VERIFY)
+    lab.recipe(priority=priority)
+    with pytest.raises(bt.InputError, match="tasks.task.priority: must be a whole number"):
+        plans_of(lab)
+
+
+def test_what_has_the_highest_priority_starts_first_and_proves_nothing_again(lab):
+    lab.prover(NOTE_RUNS + VERIFY)
+    lab.recipe(config={"global_max_cores": 1}, lemmas=[{"name": "*"}])
+    change_recipe(lab, 'tasks.task.lemmas = [{"name": "*"}, {"name": "three", "priority": 1}]')
+    lab.run("run", "recipe.json", code=0)
+    assert lab.events("start")[0]["ids"] == ["t--three--fake"]
+    lab.recipe()
+    lab.run("run", "recipe.json", code=0)
+    assert len(lab.events("start")) == 3
 
 
 def test_limits_of_the_batch_above_what_is_there_are_capped_with_a_warning(lab):
@@ -6254,8 +7063,10 @@ def test_result_files_that_cannot_be_made_end_no_batch(lab):
 
 
 def test_reports_that_cannot_be_made_are_one_warning(lab):
-    in_the_way = "mkdir -p results/summary.html results/execution_report.json; "
-    lab.prover(in_the_way + VERIFY)
+    # The report is written while they run, too: perhaps just now.
+    report = "results/execution_report.json"
+    in_the_way = f"until [ -d {report} ]; do rm -f {report}; mkdir {report}; done\n"
+    lab.prover("mkdir -p results/summary.html\n" + in_the_way + VERIFY)
     lab.recipe()
     done = lab.run("run", "recipe.json", code=0)
     assert_all_is_told(lab, done, warnings=1)
@@ -6899,7 +7710,7 @@ def test_what_a_lemma_depends_on_fixes_the_text_without_other_lemmas(lab):
 def text_that_matters(theory, lemma):
     """The segments of a theory without those of lemmas that a lemma doesn't assume."""
     matters = {"", lemma.name, *lemma.assumes}
-    return tuple(text for name, text in theory.segments if name in matters)
+    return tuple(segment.text for segment in theory.segments if segment.lemma in matters)
 
 
 # A model of what Tamarin's answer depends on, simpler than the program's and independent of it.
@@ -8090,6 +8901,224 @@ def test_a_run_by_history_starts_with_what_took_longest(lab):
     assert (lab.path / "runs").read_text().split() == ["l0", "l2", "l1"]
 
 
+@pytest.mark.parametrize(
+    "scheduler, wanted", [("fifo", "urgent a b late"), ("sjf", "urgent b a late")]
+)
+def test_a_higher_priority_comes_first_whatever_the_order(scheduler, wanted):
+    tasks = [
+        a_task(id="late", priority=-1),
+        a_task(id="a", limits=bt.Limits(4, 1024, 9)),
+        a_task(id="b"),
+        a_task(id="urgent", limits=bt.Limits(8, 1024, 9), priority=2),
+    ]
+    assert " ".join(task.id for task in bt.in_order(tasks, scheduler)) == wanted
+
+
+# --- Limits that are doubled ---
+
+
+def raised(status, words, recipes="1 1024 60", times=2, exit_status=None):
+    """The limits of another attempt, after one under other limits; the room is 4 GB."""
+    met = under_limits(a_plan(), words)
+    plan = under_limits(a_plan(), recipes)
+    if words != recipes:
+        plan = dataclasses.replace(met, raised_from=plan.limits)
+    result = bt.Result(bt.Status(status), exit=exit_status)
+    again = bt.raised_plan(plan, bt.Record(result, met), bt.Limits(8, 4096, 9), times)
+    if again is None:
+        return ""
+    assert again.raised_from == under_limits(a_plan(), recipes).limits
+    return f"{again.limits.cores} {again.limits.memory_mb} {again.limits.timeout_s:g}"
+
+
+@pytest.mark.parametrize(
+    "status, met, wanted",
+    [
+        ("timeout", "1 1024 60", "1 1024 120"),
+        ("timeout", "1 1024 120", "1 1024 240"),
+        ("timeout", "1 1024 240", ""),
+        ("memory_limit", "1 1024 60", "1 2048 60"),
+        ("memory_limit", "1 1024 240", "1 2048 240"),
+        ("memory_limit", "1 4096 60", ""),
+        ("failed", "1 1024 60", ""),
+        ("completed", "1 1024 60", ""),
+        ("interrupted", "1 1024 60", ""),
+    ],
+)
+def test_the_limit_that_was_met_is_doubled_twice_over_the_recipes(status, met, wanted):
+    assert raised(status, met) == wanted
+
+
+def test_memory_is_raised_to_that_of_all_jobs_at_most():
+    assert raised("memory_limit", "1 3072 60", "1 3072 60") == "1 4096 60"
+    assert raised("memory_limit", "1 4096 60", "1 4096 60", times=9) == ""
+
+
+def test_without_retries_no_limit_is_raised():
+    assert raised("timeout", "1 1024 60", times=0) == ""
+
+
+def test_a_heap_that_an_option_bounds_is_not_tried_again():
+    assert raised("memory_limit", "1 1024 60", exit_status=bt.ExitStatus(251)) == ""
+
+
+def limits_planned(lab, task_id="t--two--fake"):
+    """The timeouts and memory (MB) that the journal's plans of a task have had, in order."""
+    plans = [event for event in lab.events("task") if event["id"] == task_id]
+    return [(plan["limits"]["timeout_s"], plan["limits"]["memory_mb"]) for plan in plans]
+
+
+# It hangs in lemma two, in its first attempt only.
+HANGS_ONCE = "[ $LEMMA = two ] && [ ! -e hung ] && { touch hung; exec sleep 600; }\n"
+
+
+def test_what_meets_its_limit_runs_again_with_that_limit_doubled(lab):
+    lab.prover(NOTE_RUNS + HANGS_ONCE + VERIFY)
+    lab.recipe(expect="verified", resources={"timeout": 0.5})
+    # Twice would do; on a slow machine any attempt may be late.
+    done = lab.run("run", "recipe.json", "--retry", "8", "-t", "t--two", code=0)
+    timeouts = [timeout_s for timeout_s, _ in limits_planned(lab)]
+    assert timeouts == [0.5 * 2**number for number in range(len(timeouts))]
+    *late, last = lab.events("finish")
+    assert late[0]["status"] == "timeout"
+    assert last["verdict"] == "verified"
+    assert last["attempt"] == len(timeouts)
+    assert "limit of 0.5 s; limit raised to 1 s, runs again" in done.stderr
+    assert "[1/1] verified" in done.stderr
+    assert f"limit raised to {timeouts[-1]:g} s" in done.stdout
+    assert (lab.results / "earlier/t--two--fake~1.out").exists()
+    assert not (lab.results / "failed/t--two--fake.json").exists()
+
+
+def test_pages_tell_raised_limits_and_the_attempts_under_smaller_ones(lab):
+    limited(lab, 0.1)
+    lab.run("run", "recipe.json", "--retry", "1", code=3)
+    page = lab.run("report", "results", "-f", "md", code=0).stdout
+    assert page.count("limit raised to 0.2 s") == 2, "in the table, and in full"
+    assert re.search(r"earlier attempts.*timeout \(.*, 0.1 s\)", page)
+
+
+def test_memory_is_doubled_until_nothing_is_left(lab):
+    hog = f"exec {sys.executable} -S -c \"import time; x = b'1' * (400 << 20); time.sleep(600)\""
+    lab.prover(hog)
+    resources = {"max_cores": 1, "max_memory": 0.05}
+    lab.recipe(config={"global_max_memory": 0.15}, resources=resources, lemmas=[{"name": "two"}])
+    lab.run("run", "recipe.json", "--retry", "5", code=3)
+    assert [memory_mb for _, memory_mb in limits_planned(lab)] == [51, 102, 153]
+    done = lab.run("retry", "results", code=3)
+    assert "nothing to do" in done.stderr
+    assert "no limit that was met can be doubled" in done.stderr
+    assert "batch_tamarin.py retry" not in done.stdout
+
+
+def test_each_retry_doubles_once(lab):
+    limited(lab, 0.1)
+    done = lab.run("run", "recipe.json", code=3)
+    assert "or batch_tamarin.py retry results: the same with doubled limits" in done.stdout
+    lab.run("retry", "results", code=3)
+    lab.run("retry", "results", code=3)
+    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2, 0.4]
+    assert [event["attempt"] for event in lab.events("finish")] == [1, 2, 3]
+
+
+def test_raised_limits_hold_for_later_runs_of_the_same_recipe(lab):
+    limited(lab, 0.1)
+    proven(lab, "--retry", "1", code=3)
+    lab.write("runs", "")
+    done = lab.run("run", "recipe.json", code=3)
+    assert runs_of(lab) == []
+    assert "limit raised to 0.2 s" in done.stdout
+    limited(lab, 0.3)
+    assert proven(lab, code=3) == "two"
+    timeouts = [timeout_s for timeout_s, _ in limits_planned(lab)]
+    assert timeouts == [0.1, 0.2, 0.3], "the recipe's word is the last"
+
+
+def test_a_limit_that_an_earlier_run_has_met_is_raised(lab):
+    limited(lab, 0.1)
+    assert proven(lab, code=3) == "two"
+    assert proven(lab, "--retry", "1", code=3) == "two"
+    assert proven_nothing(lab, "--retry", "1")
+    assert proven(lab, "--retry", "2", code=3) == "two"
+
+
+def proven_nothing(lab, *args):
+    """Whether a run of the lab's recipe finds nothing to do."""
+    return "nothing to do" in lab.run("run", "recipe.json", *args).stderr
+
+
+def test_only_the_chosen_tasks_run_with_raised_limits(lab):
+    lab.prover(NOTE_RUNS + "exec sleep 600\n")
+    lab.recipe(resources={"timeout": 0.1})
+    assert proven(lab, code=3) == "one three two"
+    lab.write("runs", "")
+    lab.run("retry", "results", "-t", "t--two", code=3)
+    assert runs_of(lab) == ["two"]
+
+
+def test_a_killed_run_goes_on_with_the_limits_that_it_had_raised(lab):
+    limited(lab, 0.1)
+    lab.run("run", "recipe.json", "--retry", "2", code=3)
+
+    def die_in_the_second_attempt(lines):
+        starts = [number for number, line in enumerate(lines) if b'"event":"start"' in line]
+        del lines[starts[1] + 1 :]
+
+    change_lines(lab.journal, die_in_the_second_attempt)
+    assert len(lab.events("finish")) == 1
+    lab.run("resume", "results", code=3)
+    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2, 0.4]
+    assert [event["attempt"] for event in lab.events("finish")] == [1, 3, 4]
+
+
+def test_a_killed_run_raises_what_it_had_no_time_to_raise(lab):
+    limited(lab, 0.1)
+    lab.run("run", "recipe.json", "--retry", "1", code=3)
+
+    def die_after_the_first_attempt(lines):
+        ends = [number for number, line in enumerate(lines) if b'"event":"finish"' in line]
+        del lines[ends[0] + 1 :]
+
+    change_lines(lab.journal, die_after_the_first_attempt)
+    lab.run("resume", "results", code=3)
+    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2]
+
+
+def test_a_limit_that_another_batch_has_met_is_raised(lab):
+    limited(lab, 0.1)
+    lab.run("run", "recipe.json", "-o", "before", code=3)
+    lab.write("runs", "")
+    lab.run("run", "recipe.json", "--retry", "1", code=3)
+    stored, new = lab.events("finish")
+    assert (stored["cached"], new["cached"]) == (True, False)
+    assert runs_of(lab) == ["two"]
+    assert [timeout_s for timeout_s, _ in limits_planned(lab)] == [0.1, 0.2]
+
+
+def batch_in_room(*plans, memory_mb=8192):
+    """A batch that is only planned, as `run` makes it."""
+    batch = bt.Batch(bt.Header(limits=bt.Limits(8, memory_mb, 60), host="here"))
+    for plan in plans:
+        batch.apply(plan)
+    return batch
+
+
+@pytest.mark.parametrize(
+    "changes, memory_mb, wanted",
+    [
+        ({}, 8192, 2048),
+        ({"key": "of another text"}, 8192, 1024),
+        ({"limits": bt.Limits(1, 1500, 60)}, 8192, 1500),
+        ({}, 1024, 1024),
+    ],
+)
+def test_raised_limits_stay_while_text_and_recipe_do_and_there_is_room(changes, memory_mb, wanted):
+    plan = a_plan(limits=bt.Limits(1, 2048, 60), raised_from=bt.Limits(1, 1024, 60))
+    planned = batch_in_room(a_plan(**changes), memory_mb=memory_mb)
+    bt.raise_limits(batch_in_room(plan), planned, ["i"], 0)
+    assert planned.tasks["i"].plan.limits.memory_mb == wanted
+
+
 # --- Limits of whole runs ---
 
 
@@ -8945,6 +9974,154 @@ def test_a_date_beyond_all_bounds_is_no_traceback(lab, run_here):
     assert "not what batch-tamarin 1.2 writes" in run_here("audit", "out", code=2).err
 
 
+@pytest.mark.parametrize("form", ["md", "json", "csv"])
+def test_what_batch_tamarin_did_not_measure_or_keep_is_not_invented(lab, run_here, form):
+    write_upstream_report(lab)
+    told = run_here("report", "out", "-f", form, code=0).out
+    assert "s CPU" not in told
+    assert "--prove=" not in told
+    assert '"cpu_s": 0' not in told
+    if form == "csv":
+        (row, *_) = csv.DictReader(told.splitlines())
+        assert row["wall_s"] == "12.5"
+        assert row["cpu_s"] == ""
+
+
+# --- Reading what it left when it was killed ------------------------------------------------------
+
+MEASURES = {"time": 12.5, "avg_memory": 1.0, "peak_memory": 350.25}
+SAID_OF_LEMMA = {"steps": 5, "analysis_type": "all-traces"}
+SUCCESS_FILE = {
+    "warnings": ["odd"],
+    "tamarin_timing": 3.5,
+    "verified_lemma": {},
+    "falsified_lemma": {},
+    "unterminated_lemma": ["other"],
+}
+TIME_OVER = "The task timed out. Review the timeout setting for this task."
+MEMORY_OVER = "The task exceeded its memory limit. Review the memory limit setting for this task."
+# By lemma: what its file in success/ says beside SUCCESS_FILE, or that in failed/.
+KILLED_RUN = {
+    "proven": {"verified_lemma": {"proven": SAID_OF_LEMMA, "other": SAID_OF_LEMMA}},
+    "refuted": {"falsified_lemma": {"refuted": SAID_OF_LEMMA}},
+    "both": {
+        "verified_lemma": {"both": SAID_OF_LEMMA},
+        "falsified_lemma": {"both": SAID_OF_LEMMA},
+    },
+    "open": {"unterminated_lemma": ["open"]},
+    "silent": {"verified_lemma": {"other": SAID_OF_LEMMA}},
+    "late": {"error_description": TIME_OVER, "return_code": -1},
+    "big": {"error_description": MEMORY_OVER, "return_code": -2},
+    "broken": {"error_description": "bad", "return_code": 1},
+}
+KILLED_MEANINGS = """
+proven   completed     verified    5
+refuted  completed     falsified   5
+both     completed     falsified   5
+open     completed     incomplete  None
+silent   failed        None        None
+late     timeout       None        None
+big      memory_limit  None        None
+broken   failed        None        None
+"""
+
+
+def write_killed_run(lab):
+    """Make `out` what batch-tamarin leaves when it is killed: results, and no report."""
+    for lemma, said in KILLED_RUN.items():
+        content = {"task_id": f"my--nspk--{lemma}--stable", "wrapper_measures": MEASURES}
+        folder = "success"
+        if "return_code" in said:
+            folder = "failed"
+            content["last_stderr_lines"] = ["x"]
+        else:
+            content.update(SUCCESS_FILE)
+        content.update(said)
+        lab.write(f"out/{folder}/{content['task_id']}.json", json.dumps(content))
+
+
+def read_killed_run(lab):
+    """The batch that it is read as, and what is told of it."""
+    write_killed_run(lab)
+    told = []
+    return bt.load_results(str(lab.path / "out"), told.append), told
+
+
+@pytest.mark.parametrize("lemma, status, verdict, steps", words_in(KILLED_MEANINGS))
+def test_what_a_killed_batch_tamarin_says_of_a_task(lab, lemma, status, verdict, steps):
+    batch, _ = read_killed_run(lab)
+    task = batch.tasks[f"my--nspk--{lemma}--stable"]
+    assert task.plan.lemma == lemma
+    assert task.plan.prover == "stable"
+    assert str(task.status) == status
+    assert str(task.verdict) == verdict
+    assert str(task.result.steps) == steps
+
+
+def test_what_a_killed_batch_tamarin_measured(lab):
+    batch, told = read_killed_run(lab)
+    result = batch.tasks["my--nspk--proven--stable"].result
+    assert result.usage == bt.Usage(12.5, None, 350.25, 1.0)
+    assert result.prover_s == 3.5
+    assert result.warnings == ("odd",)
+    assert batch.tasks["my--nspk--broken--stable"].result.exit == bt.ExitStatus(1)
+    assert len(told) == 1
+    assert "did not come to its end" in told[0]
+
+
+def test_a_half_written_file_hides_no_other(lab):
+    lab.write("out/failed/a.json", '{"task_id": "x--y--')
+    lab.write("out/failed/b.json", '{"task_id": 1}')
+    failure = {**KILLED_RUN["late"], "task_id": "../x--y--z", "wrapper_measures": MEASURES}
+    lab.write("out/failed/c.json", json.dumps(failure))
+    batch, told = read_killed_run(lab)
+    assert len(batch.tasks) == 8
+    assert sum("passed over" in line for line in told) == 3
+
+
+def test_folders_of_that_name_without_results_are_none(lab, run_here):
+    lab.write("out/failed/notes.txt", "x")
+    assert "holds no results" in run_here("report", "out", code=2).err
+
+
+@pytest.mark.parametrize("form", bt.REPORTS)
+def test_what_a_killed_batch_tamarin_left_is_reported(lab, run_here, form):
+    write_killed_run(lab)
+    told = run_here("report", "out", "-f", form, code=0).out
+    assert "refuted" in told
+    assert "0 cores" not in told
+    assert "1970" not in told
+
+
+def test_what_a_killed_batch_tamarin_left_is_audited(lab, audit):
+    write_killed_run(lab)
+    # As Tamarin prints it: with the proof, and all other lemmas.
+    text = 'theory N begin\nlemma late [reuse]: "T"\nby sorry\nlemma proven: "T"\nby solve\nend\n'
+    lab.write("out/proofs/my--nspk--proven--stable.spthy", text)
+    told = audit("out", code=3)
+    assert told.states["proven"] == "verified, assuming late (timeout)"
+    assert any("no verdict: failed" in note for note in told.notes("missing"))
+
+
+@pytest.mark.parametrize("command", ["status", "resume", "retry", "recheck", "run"])
+@pytest.mark.parametrize("write", [write_upstream_report, write_killed_run])
+def test_what_can_be_done_with_results_of_batch_tamarin_is_said(lab, run_here, command, write):
+    write(lab)
+    told = run_here(command, "out", code=2).err
+    assert "these are results of batch-tamarin" in told
+    assert "`batch_tamarin.py report out` shows them" in told
+
+
+def test_a_run_beside_results_of_batch_tamarin_says_what_can_be_done_with_them(lab):
+    write_upstream_report(lab)
+    lab.prover(VERIFY)
+    lab.recipe(config={"output_directory": "out"})
+    done = lab.run("run", "recipe.json", code=0)
+    assert "out: these are results of batch-tamarin" in done.stderr
+    assert "a new batch begins in out_" in done.stderr
+    assert "batch-tamarin" not in lab.run("run", "recipe.json", code=0).stderr
+
+
 # --- In an audit ----------------------------------------------------------------------------------
 
 UPSTREAM_THEORY = """theory N begin
@@ -8982,12 +10159,14 @@ def test_a_lemma_that_the_prover_may_add_is_not_missing(lab, audit):
     assert "AUTO_typing" not in missing
 
 
-def test_a_theory_newer_than_results_of_batch_tamarin_is_a_note(lab, audit):
+def test_a_theory_newer_than_results_of_batch_tamarin_is_a_hint_and_hides_nothing(lab, audit):
+    """Every checkout makes new dates."""
     write_upstream_report(lab)
     lab.write("NSPK3.spthy", UPSTREAM_THEORY)
     told = audit("out", code=3)
-    assert "proven: the theory is newer" in told.notes("stale")
+    assert f"proven: {bt.NEWER_BY_DATE}" in told.notes("stale")
     assert told.findings("stale") == [], "a date alone proves nothing"
+    assert "other: has no result" in told.notes("missing")
 
 
 def test_provers_without_a_command_are_called_by_their_names(lab, written):
@@ -9014,6 +10193,58 @@ def test_our_report_is_read_as_batch_tamarins(lab):
         assert copy.outcome == task.outcome
         assert copy.plan.limits == task.plan.limits
         assert copy.plan.options == task.plan.options
+
+
+def test_no_task_has_more_memory_than_all_together():
+    limits = bt.Limits(1, 15 * 1024 + 900, 60)
+    provers = {"p": bt.Prover("p", ("./p",))}
+    batch = bt.Batch(bt.Header(limits=limits, provers=provers))
+    batch.apply(a_plan(limits=limits))
+    report = json.loads("".join(bt.execution_report(batch, "out")))
+    task = report["tasks"]["n"]["subtasks"]["i"]
+    assert task["task_config"]["resources"]["memory"] == 15
+    assert report["config"]["global_max_memory"] == 15
+
+
+def test_the_totals_of_a_report_are_sums_and_the_most_of_one():
+    batch = bt.Batch(bt.Header(provers={"p": bt.Prover("p", ("./p",))}))
+    for task_id, seconds, memory_mb in [("a", 2.0, 300.0), ("b", 3.0, 100.0)]:
+        usage = bt.Usage(seconds, peak_mb=memory_mb)
+        batch.apply(a_plan(id=task_id))
+        batch.apply(bt.Finished(task_id, task_id, 1, bt.Result(bt.Status.FAILED, usage=usage)))
+    totals = json.loads("".join(bt.execution_report(batch, "out")))["execution_metadata"]
+    wanted = {"total_runtime": 5, "max_runtime": 3, "total_memory": 400, "max_memory": 300}
+    assert {name: totals[name] for name in wanted} == wanted
+    assert totals["total_failures"] == 2
+
+
+def test_while_a_batch_runs_its_report_is_kept_up_to_date(lab, monkeypatch):
+    monkeypatch.setattr(bt, "LIVE_REPORT_S", 0.01)
+    monkeypatch.setattr(bt, "LIVE_REPORT_SHARE", 0)
+    # Lemma three goes on until the report tells of the others.
+    look = "until [ $(grep -c task_result results/execution_report.json) = 2 ]; do sleep 0.01; done"
+    lab.prover(f"[ $LEMMA = three ] && {look}\n{VERIFY}")
+    lab.recipe(config={"global_max_cores": 1})
+    lab.run("run", "recipe.json", code=0)
+    report = json.loads((lab.results / "execution_report.json").read_text())
+    assert report["execution_metadata"]["total_successes"] == 3
+
+
+def test_a_report_that_is_dear_is_seldom_made(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(bt, "LIVE_REPORT_S", 3600)
+    monkeypatch.setattr(bt, "write_execution_report", lambda *_: made.append(1))
+    live = bt.LiveReport(bt.Batch(), bt.DerivedFiles(str(tmp_path)))
+
+    async def work():
+        while not made:
+            await asyncio.sleep(0)
+        for _ in range(1_000):
+            live.note(bt.Ended())
+            await asyncio.sleep(0)
+
+    asyncio.run(live.beside(work()))
+    assert made == [1]
 
 
 def test_one_entry_with_two_theories_is_two_of_batch_tamarins():
@@ -9181,6 +10412,7 @@ class Audit:
         self.ok = told["ok"]
         self.rows = told["lemmas"]
         self.told = told["findings"]
+        self.not_judged = told["not_judged"]
         self.kinds = {each["kind"] for each in self.told}
         self.by_lemma = {row["lemma"]: row for row in self.rows}
         self.states = {row["lemma"]: row["state"] for row in self.rows}
@@ -9193,6 +10425,10 @@ class Audit:
     def notes(self, kind):
         """What counts with --strict only."""
         return [words_of(each) for each in self.told if is_of(each, kind, note=True)]
+
+    def places(self, kind):
+        """Where findings and notes are."""
+        return [each["source"] for each in self.told if each["kind"] == kind]
 
     def found_of(self, kind):
         """The lemmas of findings that count."""
@@ -9209,6 +10445,13 @@ def words_of(finding):
     if not finding["lemma"]:
         return finding["message"]
     return f"{finding['lemma']}: {finding['message']}"
+
+
+@pytest.fixture
+def artifact(lab):
+    """A lab without its usual theory: all that is there is the test's own."""
+    (lab.path / "t.spthy").unlink()
+    return lab
 
 
 @pytest.fixture
@@ -9656,6 +10899,46 @@ def test_a_kept_proof_that_is_no_theory_is_a_note(one_failed, audit):
     assert told.findings("invalid") == []
 
 
+@pytest.fixture
+def bell_proofs(lab):
+    """Results of bell.spthy with a proof of each lemma, and their folder of proofs."""
+    lab.write("bell.spthy", BELL)
+    lab.prover(BELL_PROVER)
+    lab.recipe(theory_file="bell.spthy", lemmas=[{"name": "quiet"}, {"name": "still"}])
+    lab.run("run", "recipe.json", code=0)
+    return lab.results / "proofs"
+
+
+def test_a_proof_file_that_is_lost_is_a_finding(bell_proofs, audit):
+    assert audit("results", code=0).findings("missing") == []
+    (bell_proofs / "t--quiet--fake.spthy").unlink()
+    told = audit("results", code=1)
+    assert told.findings("missing") == ["no proof file of 1 result: t--quiet--fake"]
+
+
+def test_that_a_journal_was_copied_without_any_proof_is_a_note(bell_proofs, audit):
+    shutil.rmtree(bell_proofs)
+    told = audit("results", code=0)
+    assert "no proof file of 2 results: t--quiet--fake, t--still--fake" in told.notes("missing")
+
+
+def test_a_proof_file_that_is_cut_is_a_finding(bell_proofs, audit):
+    path = bell_proofs / "t--quiet--fake.spthy"
+    path.write_text(path.read_text().removesuffix("end\n"))
+    (message,) = audit("results", code=1).findings("invalid")
+    assert message.startswith("quiet: its proof can't be read: ")
+    assert "the theory has no 'end'" in message
+
+
+def test_a_printed_theory_that_is_cut_is_a_finding_and_a_source_a_note(lab, audit):
+    cut = BELL.removesuffix("end\n")
+    lab.write("d/source.spthy", cut)
+    lab.write("d/printed.spthy", cut.replace("rule Ring", "rule (modulo E) Ring"))
+    told = audit("d", code=1)
+    assert len(told.findings("invalid")) == 1
+    assert len(told.notes("invalid")) == 1
+
+
 def test_neither_a_comment_nor_a_date_makes_results_stale(lab, one_failed, audit):
     path = lab.write("t.spthy", "// a comment changes nothing\n" + THEORY)
     os.utime(path, (2**32, 2**32))
@@ -9743,6 +11026,7 @@ def test_a_log_tells_the_verdicts_of_its_summary(lab, audit):
     assert heard["steps"] == 2
     assert heard["time_s"] == 1.5
     assert heard["prover"] == "unknown prover"
+    assert heard["source"] == "log"
 
 
 def test_an_analyzed_theory_tells_the_verdicts_of_the_summary_behind_it(lab, audit):
@@ -9791,11 +11075,13 @@ def test_a_lemma_in_one_step_is_one_that_nobody_asked_for(lab, audit):
     assert told.notes("missing") == ["calm: nobody asked for a proof of it"]
 
 
-def test_a_theory_newer_than_a_log_is_a_note(lab, audit):
+def test_a_theory_newer_than_a_log_is_a_hint_that_never_counts(lab, audit):
+    """Every checkout makes new dates."""
     write_old(lab, "logs/log", BELL_LOG)
     lab.write("models/bell.spthy", BELL)
-    told = audit("logs", "models", code=0)
-    assert told.notes("stale") == ["models/bell.spthy is newer than logs/log"]
+    told = audit("logs", "models", "--strict", code=0)
+    assert told.notes("stale") == [bt.NEWER_BY_DATE]
+    assert told.places("stale") == ["logs/log"]
 
 
 def test_a_lemma_that_the_theory_lacks_is_told(lab, audit):
@@ -9829,7 +11115,7 @@ def test_a_theory_of_the_right_name_is_nearer_than_another_one_with_the_lemmas(l
     lab.write("d/bell.spthy", BELL.replace("lemma heard", "lemma unheard"))
     lab.write("d/other.spthy", BELL)
     told = audit("d", code=3)
-    by_name = "text matched by name: the lemmas of d/bell.spthy are not those of d/log"
+    by_name = "text matched by name: the lemmas of d/bell.spthy are not those of this log"
     assert by_name in told.notes("assumption")
 
 
@@ -9857,7 +11143,7 @@ def test_a_text_matched_by_name_is_said(lab, audit):
     lab.write("logs/log", BELL_LOG)
     write_old(lab, "models/bell.spthy", BELL.replace("lemma heard", "lemma unheard"))
     told = audit("logs", "models", code=0)
-    by_name = "text matched by name: the lemmas of models/bell.spthy are not those of logs/log"
+    by_name = "text matched by name: the lemmas of models/bell.spthy are not those of this log"
     assert by_name in told.notes("assumption")
 
 
@@ -9876,15 +11162,23 @@ def test_a_text_matched_by_its_lemmas_needs_no_word(lab, audit):
     assert "assumption" not in told.kinds
 
 
+def not_asked(line):
+    """What a prover says instead of a line, in one step, when it was not asked for that lemma."""
+    return re.sub(r": .*", ": analysis incomplete (1 steps)", line)
+
+
+def one_lemma_logs():
+    """What processes say that were asked for one lemma each."""
+    lines = [CALM, QUIET, STILL, HEARD]
+    for asked in lines:
+        yield a_log(*(line if line is asked else not_asked(line) for line in lines))
+
+
 def test_logs_of_one_folder_are_one_set_of_results(lab, audit):
     """Each process was asked for one lemma, and listed the others in one step."""
     lab.write("d/bell.spthy", BELL)
-    lines = [CALM, QUIET, STILL, HEARD]
-    not_asked = [re.sub(r": .*", ": analysis incomplete (1 steps)", line) for line in lines]
-    for number, line in enumerate(lines):
-        said = list(not_asked)
-        said[number] = line
-        lab.write(f"d/log{number}", a_log(*said))
+    for number, log in enumerate(one_lemma_logs()):
+        lab.write(f"d/log{number}", log)
         lab.write(f"d/log{number}.err", "[Theory Bell] Theory loaded\n")
     told = audit("d", code=0)
     assert told.verdicts == ["verified"] * 4
@@ -9984,6 +11278,144 @@ def test_logs_may_be_named_in_any_order(lab, audit):
     assert told.states == {"a": "falsified", "b": "verified", "c": "verified"}
 
 
+def test_logs_of_one_text_in_many_folders_are_one_set_of_results(artifact, audit):
+    artifact.write("bell.spthy", BELL)
+    for number, log in enumerate(one_lemma_logs()):
+        artifact.write(f"runs/{number}/log", log)
+    told = audit(".", code=0)
+    assert told.verdicts == ["verified"] * 4
+    assert told.kinds.isdisjoint({"missing", "assumption", "vacuity"})
+
+
+def test_logs_of_a_name_alone_close_no_assumption_of_another_folder(artifact, audit):
+    write_old(artifact, "models/bell.spthy", BELL.replace("lemma heard", "lemma unheard"))
+    first, second, *_ = one_lemma_logs()
+    artifact.write("a/log", first)
+    artifact.write("b/log", second)
+    told = audit(".", code=3)
+    states = [row["state"] for row in told.rows if row["lemma"] == "quiet"]
+    assert states == ["incomplete", "verified, assuming calm (incomplete)"]
+
+
+def test_a_run_that_nobody_asked_for_anything_is_told_beside_one_of_the_same_text(lab, audit):
+    lab.write("bell.spthy", BELL)
+    lab.write("a/log", BELL_LOG)
+    lab.write("b/log", a_log(*map(not_asked, (CALM, QUIET, STILL, HEARD))))
+    told = audit("a", "b", "bell.spthy", code=3)
+    nobody = "nobody asked for a proof of it"
+    assert told.notes("missing") == [f"{lemma}: {nobody}" for lemma in BELL_PROOFS]
+
+
+def with_ifdef(theory=BELL):
+    """A theory that means something else with a flag."""
+    return theory.replace("begin\n", "begin\n#ifdef LOUD\n#endif\n")
+
+
+@pytest.mark.parametrize("name", ["bell.spthy", "part.splib"])
+def test_logs_of_unknown_flags_that_contradict_each_other_are_of_two_models(artifact, audit, name):
+    """Also where the #ifdef stands in an included file."""
+    artifact.write("bell.spthy", BELL.replace("begin\n", 'begin\n#include "part.splib"\n'))
+    artifact.write("part.splib", "#ifdef LOUD\n#endif\n")
+    if name == "bell.spthy":
+        artifact.write(name, with_ifdef())
+    artifact.write("logs/plain", BELL_LOG)
+    artifact.write("logs/loud", FALSE_BELL_LOG)
+    told = audit(".", code=1)
+    assert told.findings("disagreement") == []
+    (message,) = told.notes("disagreement")
+    assert message.startswith("calm: verified by unknown prover")
+    states = [row["state"] for row in told.rows if row["entry"] == "./logs/plain"]
+    assert states == ["verified"] * 4, "they rest on nothing of the other"
+
+
+def test_logs_of_unknown_flags_that_agree_are_of_one_model(artifact, audit):
+    artifact.write("bell.spthy", with_ifdef())
+    for number, log in enumerate(one_lemma_logs()):
+        artifact.write(f"logs/{number}", log)
+    told = audit(".", code=0)
+    assert set(told.states.values()) == {"verified"}
+
+
+def test_logs_of_provers_are_told_apart_by_their_own_first_lines(artifact, audit):
+    artifact.write("bell.spthy", BELL)
+    artifact.write(
+        "d/a.log", "tamarin-prover 1.10.0, (C) nobody\n" + a_log(CALM, QUIET, STILL, HEARD)
+    )
+    incomplete = CALM.replace("verified", "analysis incomplete")
+    second = a_log(incomplete, QUIET, STILL, HEARD)
+    artifact.write("d/b.log", "tamarin-rs 1.13.0\n" + second)
+    told = audit(".", code=3)
+    states = {row["prover"]: row["state"] for row in told.rows if row["lemma"] == "quiet"}
+    assert states == {
+        "Tamarin 1.10.0": "verified",
+        "tamarin-rs 1.13.0": "verified, assuming calm (incomplete)",
+    }
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["tamarin-prover 1.8.0\ntamarin-prover 1.10.0\n", "theory T begin\ntamarin-prover 1.8.0\n"],
+)
+def test_a_log_that_names_several_provers_or_one_in_a_theory_tells_of_none(lab, audit, head):
+    lab.write("log", head + BELL_LOG)
+    told = audit("log", code=0)
+    assert {row["prover"] for row in told.rows} == {"unknown prover"}
+
+
+def test_a_log_with_carriage_returns_is_a_log(lab, audit):
+    lab.write("d/log", (printed_theory() + BELL_LOG).replace("\n", "\r\n"))
+    told = audit("d", code=0)
+    assert told.told == []
+    assert told.verdicts == ["verified"] * 4
+
+
+SAID_ON_STDERR = """maude tool: 'maude'
+ checking version: 3.4. OK.
+[Theory Bell] Theory loaded
+[Theory Bell] Theory closed
+"""
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
+def test_a_log_of_stdout_and_stderr_holds_the_text_that_was_proven(lab, audit, ending):
+    loud = printed_theory(OTHER_BELL, calm="simplify SOLVED") + FALSE_BELL_LOG
+    lab.write("d/plain.log", (SAID_ON_STDERR + printed_theory() + BELL_LOG).replace("\n", ending))
+    lab.write("d/loud.log", (SAID_ON_STDERR + loud).replace("\n", ending))
+    told = audit("d", code=1)
+    assert told.kinds == {"assumption"}
+    assert {row["prover"] for row in told.rows} == {"Tamarin 1.11.0"}
+    assert {row["entry"] for row in told.rows if "resting" in row["state"]} == {"d/loud.log"}
+
+
+def test_the_folder_that_a_log_names_tells_theories_of_one_name_apart(artifact, audit):
+    artifact.write("models/v1/bell.spthy", BELL)
+    artifact.write("models/v2/bell.spthy", OTHER_BELL)
+    artifact.write("logs/1", a_log(CALM, QUIET, STILL, HEARD, theory="v1/bell.spthy"))
+    artifact.write("logs/2", a_log(CALM_IS_FALSE, HEARD, STILL, QUIET, theory="v2/bell.spthy"))
+    told = audit(".", code=1)
+    assert told.kinds.isdisjoint({"disagreement", "vacuity"})
+    assert {row["theory"] for row in told.rows if "resting" in row["state"]} == {"v2/bell.spthy"}
+
+
+def test_what_another_log_calls_its_output_is_not_taken(artifact, audit):
+    """Of two sets of flags the printed text of one was kept: lemmas alone do not make it both's."""
+    artifact.write("plain.log", BELL_LOG)
+    artifact.write("loud.log", a_log(CALM_IS_FALSE, QUIET, STILL, HEARD, output="loud.spthy"))
+    artifact.write("loud.spthy", printed_theory(OTHER_BELL, calm="simplify SOLVED"))
+    told = audit(".", code=1)
+    assert told.kinds.isdisjoint({"disagreement", "invalid"})
+    provers = {row["entry"]: row["prover"] for row in told.rows}
+    assert provers == {"./plain.log": "unknown prover", "./loud.log": "Tamarin 1.11.0"}
+
+
+def test_results_in_a_log_beside_the_theory_are_of_no_older_text(artifact, audit):
+    """A prover prints a theory in other words than people wrote it."""
+    artifact.write("bell.spthy", BELL)
+    artifact.write("log", printed_theory(BELL.replace("rule", "rule (modulo E)")) + BELL_LOG)
+    told = audit(".", code=0)
+    assert set(told.states.values()) == {"verified"}
+
+
 # --- Proofs that are stored -----------------------------------------------------------------------
 
 
@@ -10016,12 +11448,15 @@ def test_a_proof_that_nobody_checked_is_a_claim_and_no_verdict(lab, audit):
     lab.write("a.spthy", printed_theory(quiet="simplify\nby sorry", still="by sorry"))
     told = audit("a.spthy", code=3)
     assert told.verdicts == [None] * 4
-    assert told.notes("missing") == [
-        "calm: claimed verified by a stored proof, unchecked",
-        "still: has no result",
-        "heard: claimed verified by a stored proof, unchecked",
-    ]
+    claim = "claimed verified by a stored proof, unchecked"
+    assert told.notes("missing") == [f"calm: {claim}", f"heard: {claim}", "still: has no result"]
     assert told.notes("sorry") == ["quiet: the stored proof is unfinished"]
+    assert told.states == {
+        "calm": claim,
+        "quiet": "an unfinished proof",
+        "still": "no result",
+        "heard": claim,
+    }
 
 
 def test_with_strict_claims_are_findings(lab, audit):
@@ -10037,11 +11472,52 @@ def test_a_trace_beside_open_cases_is_a_trace(lab, audit):
     assert "sorry" not in told.kinds
 
 
-def test_a_summary_in_a_comment_of_what_people_wrote_is_none(lab, audit):
-    lab.write("bell.spthy", BELL.replace("begin\n", f"begin\n/*{BELL_LOG}*/\n"))
+MADE_BY = "Generated from:\nTamarin version 1.8.0\n"
+# Where people keep what a prover once said.
+PASTED_SUMMARIES = {
+    "behind begin": BELL.replace("begin\n", f"begin\n/*{BELL_LOG}*/\n"),
+    "before the theory": f"/*{BELL_LOG}*/\n{BELL}",
+    "formal": BELL.replace("begin\n", f"begin\ntext{{*{BELL_LOG}*}}\n"),
+    "with its version": BELL.replace("\nend\n", f"\n/*{MADE_BY}{BELL_LOG}*/\nend\n"),
+    "behind end": f"{BELL}/*{MADE_BY}{BELL_LOG}*/\n",
+    "behind end, no comment": BELL + BELL_LOG,
+}
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize("text", PASTED_SUMMARIES.values(), ids=PASTED_SUMMARIES)
+def test_a_summary_in_what_people_wrote_is_no_result(lab, audit, text, ending):
+    lab.write("bell.spthy", text.replace("\n", ending))
     told = audit("bell.spthy", code=3)
     assert told.verdicts == [None] * 4
     assert told.notes("missing") == [f"{name}: has no result" for name in BELL_PROOFS]
+    remark = "what its summary claims counts for nothing: no prover printed it there"
+    assert told.notes("invalid") == [remark]
+
+
+@pytest.mark.parametrize("before", ["\ufeff", "#define LOUD\n"], ids=["bom", "define"])
+def test_a_summary_in_a_comment_of_what_is_no_theory_is_no_result(lab, audit, before):
+    lab.write("bell.spthy", before + PASTED_SUMMARIES["behind begin"])
+    assert audit("bell.spthy", "--strict", code=1 if before == "\ufeff" else 3).rows == []
+
+
+def test_a_summary_behind_a_shell_pattern_is_one(lab, audit):
+    lab.write("log", "$ tamarin-prover models/*.spthy\n" + BELL_LOG)
+    assert audit("log", code=0).verdicts == ["verified"] * 4
+
+
+def test_a_remark_on_a_summary_counts_not_even_with_strict(lab, audit):
+    theory = printed_theory().replace("begin\n", "begin\n/* x */\n")
+    lab.write("run/log", theory + BELL_LOG)
+    lab.write("run/bell.spthy", PASTED_SUMMARIES["behind begin"])
+    assert audit("run", "--strict", code=0).kinds == {"invalid"}
+
+
+def test_a_lemma_that_the_prover_may_add_to_a_theory_has_no_row(lab, audit):
+    options = 'theory Bell configuration: "--auto-sources" begin'
+    lab.write("bell.spthy", BELL.replace("theory Bell begin", options))
+    told = audit("bell.spthy", code=3)
+    assert list(told.by_lemma) == list(BELL_PROOFS)
 
 
 def test_proofs_of_one_text_are_one_set_of_claims(lab, audit):
@@ -10054,6 +11530,50 @@ def test_proofs_of_one_text_are_one_set_of_claims(lab, audit):
     claim = "claimed verified by a stored proof, unchecked"
     assert told.notes("missing") == [f"{name}: {claim}" for name in BELL_PROOFS]
     assert [row["theory"] for row in told.rows] == ["bell.spthy"] * 4
+
+
+@pytest.mark.parametrize(
+    "name, version",
+    [("proofs/{}.spthy", "1.11.0"), ("proofs/{}/out.spthy", "1.11.0"), ("proofs/{}.spthy", "")],
+    ids=["a file each", "a folder each", "several provers"],
+)
+def test_a_lemma_that_one_of_many_proof_files_proves_has_a_result(artifact, audit, name, version):
+    artifact.write("bell.spthy", BELL)
+    for number, (lemma, proof) in enumerate(BELL_PROOFS.items()):
+        others = dict.fromkeys(BELL_PROOFS, "by sorry")
+        by = version or f"1.{number}.0"
+        artifact.write(name.format(lemma), printed_theory(version=by, **{**others, lemma: proof}))
+    told = audit(".", code=3)
+    claim = "claimed verified by a stored proof, unchecked"
+    assert sorted(told.notes("missing")) == sorted(f"{lemma}: {claim}" for lemma in BELL_PROOFS)
+    assert "sorry" not in told.kinds
+
+
+@pytest.mark.parametrize("theory", ["./bell.spthy", "./proofs/calm.spthy"])
+def test_the_table_has_one_row_for_the_proofs_of_one_text(artifact, run_here, theory):
+    """Also where the source is not there."""
+    if theory == "./bell.spthy":
+        artifact.write("bell.spthy", BELL)
+    for lemma, proof in BELL_PROOFS.items():
+        others = dict.fromkeys(BELL_PROOFS, "by sorry")
+        artifact.write(f"proofs/{lemma}.spthy", printed_theory(**{**others, lemma: proof}))
+    told = run_here("audit", ".", code=3).out
+    _, _, theories = told.partition("Theories")
+    (row,) = [line for line in theories.splitlines() if "Tamarin 1.11.0" in line]
+    claim = "4 claimed verified by a stored proof, unchecked"
+    files = "./proofs/calm.spthy, ./proofs/quiet.spthy and 2 more"
+    assert re.split(" {2,}", row) == [theory, "Tamarin 1.11.0", "4", claim, files]
+
+
+def test_a_printed_text_with_other_lemmas_than_its_source_is_matched_by_name(artifact, audit):
+    """Flags give a theory other lemmas."""
+    artifact.write("bell.spthy", BELL.replace("lemma heard", "#ifdef A\n#endif\nlemma unheard"))
+    artifact.write("proofs/a.spthy", printed_theory())
+    told = audit(".", code=3)
+    by_name = "text matched by name: the lemmas of ./bell.spthy are not those of this file"
+    assert told.notes("assumption") == [by_name]
+    without = [each for each in told.notes("missing") if "has no result" in each]
+    assert without == ["unheard: has no result"]
 
 
 def test_a_proof_belongs_to_the_theory_of_its_name(lab, audit):
@@ -10130,13 +11650,52 @@ def test_with_a_trace_nothing_is_vacuous(lab, audit):
     assert "vacuity" not in told.kinds
 
 
-def test_logs_of_two_folders_can_disagree(lab, audit):
+def test_logs_that_have_only_a_name_in_common_may_disagree(lab, audit):
     lab.write("new/log", a_log(CALM, QUIET))
     lab.write("old/log", a_log(CALM_IS_FALSE, HEARD))
-    told = audit("old", "new", code=1)
-    (message,) = told.findings("disagreement")
+    told = audit("old", "new", code=0)
+    (message,) = told.notes("disagreement")
     who = "verified by unknown prover, falsified by unknown prover"
-    assert message == f"calm: {who} (in new and in old)"
+    doubt = "whether they are of one text, with the same flags, is not known"
+    assert message == f"calm: {who} (in new/log and in old/log): {doubt}"
+    assert told.findings("disagreement") == []
+
+
+@pytest.mark.parametrize(
+    "first, second, is_known",
+    [
+        ("logs/a", "logs/b", True),
+        ("old/log", "new/log", False),  # the theory may have changed between them
+        ("log", "other/log", False),  # of the second one nobody knows the theory
+    ],
+)
+def test_logs_matched_by_lemmas_disagree_in_one_folder_only(
+    artifact, audit, first, second, is_known
+):
+    artifact.write("bell.spthy", BELL)
+    artifact.write(first, a_log(QUIET, STILL, HEARD, CALM))
+    artifact.write(second, a_log(QUIET, STILL, HEARD, CALM_IS_FALSE))
+    told = audit(".", code=1)
+    assert told.found_of("disagreement") == ["calm"] * is_known
+    assert len(told.notes("disagreement")) == (not is_known)
+
+
+def test_logs_that_hold_one_text_disagree_in_any_folder(lab, audit):
+    lab.write("new/log", printed_theory() + BELL_LOG)
+    lab.write("old/log", printed_theory(calm="simplify SOLVED") + FALSE_BELL_LOG)
+    told = audit("new", "old", code=1)
+    assert told.found_of("disagreement") == ["calm"]
+
+
+def test_a_trace_in_another_folder_is_one_of_the_same_text(artifact, audit):
+    artifact.write("bell.spthy", BELL)
+    not_asked = "heard (exists-trace): analysis incomplete (1 steps)"
+    artifact.write("a/log", a_log(CALM, QUIET, STILL, not_asked))
+    told = audit(".", code=3)
+    meant = "heard: nobody asked for a proof"
+    assert told.notes("vacuity") == [vacuity(f"with a trace ({meant})")]
+    artifact.write("b/log", BELL_LOG)
+    assert "vacuity" not in audit(".", code=0).kinds
 
 
 def test_lemmas_of_one_name_in_two_theories_do_not_disagree(lab, audit):
@@ -10218,6 +11777,91 @@ def test_a_maude_that_the_prover_does_not_support_is_a_note(lab, audit):
     assert "calm: Maude 3.2 is not supported by this prover" in warnings
 
 
+def test_a_maude_that_is_called_unsupported_behind_the_printed_theory_is_a_note(lab, audit):
+    # ../shared/transcripts/version-old-maude
+    printed = printed_theory().replace("Maude version 3.4", "Maude version 3.2 (unsupported)")
+    lab.write("b.log", printed + BELL_LOG)
+    warnings = audit("b.log", code=0).notes("warning")
+    assert "calm: Maude 3.2 is not supported by this prover" in warnings
+
+
+def test_a_warning_of_maude_counts_on_stdout_too(tmp_path):
+    stdout = tmp_path / "out"
+    stdout.write_text(" 'maude --version' returned unsupported version '3.2'\n" + BELL_LOG)
+    assert bt.read_output(str(stdout), str(tmp_path / "none")).old_maude == "3.2"
+
+
+def test_advice_fits_what_was_warned_of(lab, run_here):
+    printed = printed_theory().replace("Maude version 3.4", "Maude version 3.2 (unsupported)")
+    log = BELL_LOG.replace("  calm", COMPLAINTS_IN_SUMMARY + "  calm")
+    lab.write("a.spthy", printed.removesuffix("\nend\n") + COMPLAINTS + log)
+    told = run_here("audit", "a.spthy", code=0).out
+    assert "warning: use a version of Maude that the prover names as supported" in told
+    assert "warning: they say nothing of the verdict" in told
+    assert "warning: correct the theory" in told
+
+
+# --- Lemmas that say nothing ----------------------------------------------------------------------
+
+SILENT_BELL = BELL.replace("Rings(b) @ i ==> F", "Ring(b) @ i ==> F")
+SILENT = (
+    "true of every trace, whatever the rules do: "
+    "no rule has the action Ring/1 (did you mean Rings/1?)"
+)
+
+
+@pytest.fixture
+def silent_run(lab):
+    """A run of a theory whose lemma `calm` is about an action that no rule has."""
+    lab.write("bell.spthy", SILENT_BELL)
+    lab.prover(VERIFY)
+    lab.recipe(theory_file="bell.spthy", lemmas=[{"name": "calm"}, {"name": "quiet"}])
+    return lab.run("run", "recipe.json", code=0)
+
+
+def test_a_lemma_that_says_nothing_is_a_note_of_an_audit(silent_run, audit):
+    told = audit("results", code=0)
+    assert told.notes("unknown-action") == [f"calm: {SILENT}"]
+
+
+def test_a_lemma_that_says_nothing_is_told_by_the_run_its_reports_and_check(lab, silent_run):
+    assert SILENT in silent_run.stdout
+    assert SILENT in lab.run("report", "results", "-f", "junit", code=0).stdout
+    assert "no rule has the action Ring/1" in lab.run("report", "results", "-f", "md").stdout
+    assert f"lemma calm: {SILENT}" in lab.run("check", "recipe.json").stdout
+
+
+def test_an_action_that_never_comes_beside_others_is_told_otherwise(lab, audit):
+    lab.write("d/bell.spthy", BELL.replace("K(b) @ j", "Leaks(b) @ j"))
+    lab.write("d/log", BELL_LOG)
+    told = audit("d", code=0)
+    words = "no rule has the action Leaks/1"
+    assert told.notes("unknown-action") == [f"quiet: {words}", f"still: {words}"]
+
+
+def test_of_a_lemma_that_says_nothing_it_is_told_once_however_often_it_was_proven(lab, audit):
+    lab.write("d/bell.spthy", SILENT_BELL)
+    for name in ("one", "two"):
+        lab.write(f"d/{name}.log", printed_theory(SILENT_BELL) + BELL_LOG)
+    told = audit("d", code=0)
+    assert told.notes("unknown-action") == [f"calm: {SILENT}"]
+
+
+def test_a_printed_theory_alone_does_not_tell_which_actions_its_rules_have(lab, audit):
+    # ../shared/cases/vacuity_falsified_exists: a rule without variants is not printed.
+    without_rules = re.sub("^rule .*\n", "", BELL, flags=re.MULTILINE)
+    lab.write("d/log", printed_theory(without_rules) + BELL_LOG)
+    assert "unknown-action" not in audit("d", code=0).kinds
+
+
+def test_where_flags_decide_on_rules_a_log_without_them_says_nothing_of_actions(lab, audit):
+    ring = "rule Also: []--[ Ring('b') ]->[]"
+    text = SILENT_BELL.replace("rule", f"#ifdef ALSO\n{ring}\n#endif\nrule", 1)
+    lab.write("d/bell.spthy", text)
+    lab.write("d/log", BELL_LOG)
+    assert "unknown-action" not in audit("d", code=0).kinds
+
+
 # --- Expectations and baselines -------------------------------------------------------------------
 
 
@@ -10291,29 +11935,193 @@ def test_the_csv_of_an_audit_is_an_expectation(lab, run_here, audit):
     assert told.found_of("expectation") == ["heard"]
 
 
-BAD_EXPECTATIONS = {
-    "empty": "",
-    "no lemma": "{}",
-    "cut": "{",
-    "list": "[1]",
-    "no verdict": '{"a": "maybe"}',
-    "list of verdicts": '{"a": ["verified"]}',
-    "too deep": '{"a": {"b": {}}}',
-    "semicolons": "lemma;verdict\na;b\n",
-    "no row": "theory,lemma,verdict\n",
-    "csv without verdict": "theory,lemma,verdict\na,b,maybe\n",
-    "nul": "\0",
-    "much too deep": '{"a":' * 5000,
-    "twice": '{"a": "verified", "a": "falsified"}',
+# A prover for which every lemma is false that is proven with the flag LEAK.
+LEAKING = """
+verdict=verified
+case "$*" in *LEAK*) verdict="falsified - found trace";; esac
+echo "theory proof" > "$OUT"
+echo "  $LEMMA (all-traces): $verdict (7 steps)" | summary
+"""
+ONE_LEMMA = f'theory T begin\n{RULE_A}lemma three: "All k #i. A(k) @ i ==> F"\nend\n'
+BOUND = {"tamarin_options": ["--bound=9", "-s=8"]}
+LEAK = {"preprocess_flags": ["LEAK"]}
+
+
+def write_variants(lab, **variants):
+    """Results of `three` in one entry for each variant, which says what it changes."""
+    lab.write("t.spthy", ONE_LEMMA)
+    lab.prover(LEAKING)
+    base = {
+        "theory_file": "t.spthy",
+        "tamarin_versions": ["fake"],
+        "output_file_prefix": "t",
+    }
+    tasks = {name: {**base, **changes} for name, changes in variants.items()}
+    lab.recipe(tasks=tasks)
+    shutil.rmtree(lab.results, ignore_errors=True)
+    lab.run("run", "recipe.json", code=0)
+
+
+@pytest.fixture
+def pinned(lab, run_here):
+    """Results of three variants, and what `audit --format csv` says of them."""
+    write_variants(lab, plain={}, leak=LEAK, bound=BOUND)
+    text = run_here("audit", "results", "--format", "csv", code=0).out
+    lab.write("pinned.csv", text)
+    return text
+
+
+def test_what_an_audit_pins_is_met(pinned, audit):
+    told = audit("results", "--expect", "pinned.csv", code=0)
+    assert told.kinds.isdisjoint({"expectation", "missing"})
+
+
+@pytest.mark.parametrize("path", [".", "{here}", "../{name}/."])
+def test_what_an_audit_pins_of_one_name_in_two_folders_is_met(artifact, run_here, audit, path):
+    """Also where they are reached by another path."""
+    artifact.write("A/log", a_log(CALM, HEARD))
+    artifact.write("B/log", a_log(CALM_IS_FALSE, HEARD))
+    pinned = run_here("audit", ".", "--format", "csv", code=0).out
+    artifact.write("pinned.csv", pinned)
+    path = path.format(here=artifact.path, name=artifact.path.name)
+    told = audit(path, "--expect", "pinned.csv", code=0)
+    assert told.kinds.isdisjoint({"expectation", "missing"})
+    artifact.write("B/log", a_log(CALM, HEARD))
+    assert audit(path, "--expect", "pinned.csv", code=1).found_of("expectation") == ["calm"]
+
+
+def test_pinned_variants_whose_verdicts_change_places_are_found(lab, pinned, audit):
+    flipped = pinned.replace(",verified,verified,", ",X,X,").replace("falsified", "verified")
+    lab.write("pinned.csv", flipped.replace(",X,X,", ",falsified,falsified,"))
+    told = audit("results", "--expect", "pinned.csv", code=1)
+    missed = [each for each in told.told if each["kind"] == "expectation"]
+    found = [(each["entry"], each["flags"], each["message"]) for each in missed]
+    assert sorted(found) == [
+        ("bound", [], "falsified expected, verified now"),
+        ("leak", ["LEAK"], "verified expected, falsified now"),
+        ("plain", [], "falsified expected, verified now"),
+    ]
+
+
+@pytest.mark.parametrize("gone, rank", [("leak", bt.WRONG), ("bound", bt.NOTE)])
+def test_a_pinned_variant_that_is_gone_is_told(lab, pinned, audit, gone, rank):
+    """With other flags it was another model; with other options the lemma has an answer still."""
+    variants = {"plain": {}, "leak": LEAK, "bound": BOUND}
+    del variants[gone]
+    write_variants(lab, **variants)
+    told = audit("results", "--expect", "pinned.csv", code=int(rank == bt.WRONG))
+    (found,) = [each for each in told.told if each["kind"] == "missing"]
+    assert (found["entry"], found["rank"]) == (gone, rank)
+    assert found["source"].startswith("pinned.csv, row ")
+
+
+def test_a_renamed_entry_or_prover_is_pinned_all_the_same(lab, pinned, audit):
+    lab.write("pinned.csv", pinned.replace(",leak,", ",older,").replace(",fake,", ",old,"))
+    told = audit("results", "--expect", "pinned.csv", code=0)
+    assert "expectation" not in told.kinds
+
+
+SEPARATORS = pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma", "semi", "tab"])
+
+
+@SEPARATORS
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
+def test_tables_of_expectations_are_read(audit_expecting, separator, ending):
+    rows = ["Theory,Lemma,Verdict,note", "bell,calm,falsified,x", "", ",heard,verified"]
+    text = ending.join(rows).replace(",", separator)
+    told = audit_expecting(text, code=1)
+    assert told.findings("expectation") == ["calm: falsified expected, verified now"]
+
+
+UNCLEAR_ROWS = {
+    "no flags": ("lemma,verdict\nthree,verified\n", "expect, row 2: fits results with different"),
+    "json": ('{"three": "verified"}', "expect, 'three': fits results with different"),
+    "two rows": (
+        "lemma,verdict,flags\nthree,verified,LEAK\nthree,falsified,LEAK\nthree,verified,\n",
+        "expect, row 2, expect, row 3: different verdicts are expected of three in t.spthy by fake "
+        "-D=LEAK",
+    ),
 }
 
 
-@pytest.mark.parametrize("text", BAD_EXPECTATIONS.values(), ids=BAD_EXPECTATIONS)
-def test_bad_expectations_are_refused(lab, run_here, text):
+@pytest.mark.parametrize("text, problem", UNCLEAR_ROWS.values(), ids=UNCLEAR_ROWS)
+def test_expectations_that_do_not_say_which_result_is_meant_are_refused(
+    lab, pinned, run_here, text, problem
+):
+    lab.write("expect", text)
+    assert problem in run_here("audit", "results", "--expect", "expect", code=2).err
+
+
+CLEAR_ROWS = {
+    "flags": "lemma,verdict,flags\nthree,verified,\nthree,falsified,LEAK\n",
+    "entry": "lemma,verdict,entry\nthree,verified,plain\nthree,falsified,leak\n"
+    "three,verified,bound\n",
+}
+
+
+@pytest.mark.parametrize("text", CLEAR_ROWS.values(), ids=CLEAR_ROWS)
+def test_rows_may_say_what_they_mean_by_any_column(lab, pinned, audit, text):
+    lab.write("expect", text)
+    told = audit("results", "--expect", "expect", code=0)
+    assert told.kinds.isdisjoint({"expectation", "missing"})
+
+
+def test_a_pattern_means_all_that_fit_it(lab, pinned, audit):
+    lab.write("expect", '{"*": "verified"}')
+    told = audit("results", "--expect", "expect", code=1)
+    assert told.found_of("expectation") == ["three"]
+
+
+def test_of_patterns_that_fit_the_first_counts(audit_expecting):
+    told = audit_expecting('{"c*": "falsified", "*": "verified"}', code=1)
+    assert told.found_of("expectation") == ["calm"]
+
+
+def test_two_provers_that_disagree_miss_an_expectation(artifact, audit):
+    artifact.write("bell.spthy", BELL)
+    artifact.write("a.log", BELL_LOG)
+    artifact.write("b.log", FALSE_BELL_LOG)
+    artifact.write("expect", '{"calm": "verified"}')
+    told = audit(".", "--expect", "expect", code=1)
+    assert told.found_of("expectation") == ["calm"]
+
+
+def test_a_lemma_that_nobody_asked_for_misses_no_expectation_that_another_log_meets(lab, audit):
+    for number, log in enumerate(one_lemma_logs()):
+        lab.write(f"runs/{number}/log", log)
+    lab.write("expect", '{"calm": "verified", "heard": "verified"}')
+    told = audit("runs", "--expect", "expect", code=3)
+    assert "expectation" not in told.kinds
+
+
+BAD_EXPECTATIONS = {
+    "empty": ("", "nothing is expected here"),
+    "no lemma": ("{}", "nothing is expected here"),
+    "cut": ("{", "line 1 column 2"),
+    "list": ("[1]", "row 1: the heading has no column 'lemma'"),
+    "no verdict": ('{"a": "maybe"}', "'a': 'maybe' is no verdict"),
+    "list of verdicts": ('{"a": ["verified"]}', "'a': '[\"verified\"]' is no verdict"),
+    "too deep": ('{"a": {"b": {}}}', "'a': 'b': '{}' is no verdict"),
+    "semicolons": ("lemma;verdict\na;b\n", "row 2: 'b' is no verdict"),
+    "no row": ("theory,lemma,verdict\n", "nothing is expected here"),
+    "unknown verdict": ("lemma,verdict\na,verified\n\nb,maybe\n", "row 4: 'maybe' is no verdict"),
+    "no name": ("lemma,verdict\n,verified\n", "row 2 names no lemma"),
+    "too many cells": ("lemma,verdict\na,verified,b\n", "row 2 has 3 cells, the heading 2"),
+    "no column": ("lemma,result\na,verified\n", "row 1: the heading has no column 'verdict'"),
+    "twice a column": ("lemma,flags,flags,verdict\n", "row 1: the heading has two columns 'flags'"),
+    "nul": ("\0", ""),
+    "much too deep": ('{"a":' * 5000, ""),
+    "twice": ('{"a": "verified", "a": "falsified"}', "'a' stands twice"),
+}
+
+
+@pytest.mark.parametrize("text, problem", BAD_EXPECTATIONS.values(), ids=BAD_EXPECTATIONS)
+def test_bad_expectations_are_refused(lab, run_here, text, problem):
     lab.write("log", BELL_LOG)
     lab.write("expect", text)
     told = run_here("audit", "log", "--expect", "expect", code=2)
     assert "expect: " in told.err
+    assert problem in told.err
 
 
 def test_expectations_that_are_not_there_are_refused(lab, run_here):
@@ -10366,12 +12174,12 @@ SLOW_HEARD = HEARD.replace("2 steps", "40 steps")
 def test_steps_and_seconds_beyond_the_tolerance_are_findings(audit_against):
     lines = (CALM, QUIET, STILL, SLOW_HEARD)
     told = audit_against(*lines, code=1, options=["--tolerance", "1.5"], time="9s")
-    slower = "9 seconds, 1.5 in the baseline: more than 1.5 times as many"
+    slower = "9.00 s, 1.50 s in the baseline: more than 1.5 times as much"
     assert told.findings("expectation") == [
         f"calm: {slower}",
         f"quiet: {slower}",
         f"still: {slower}",
-        "heard: 40 steps, 2 in the baseline: more than 1.5 times as many",
+        "heard: 40 steps, 2 steps in the baseline: more than 1.5 times as much",
         f"heard: {slower}",
     ]
 
@@ -10398,6 +12206,48 @@ def test_seconds_of_a_shared_process_are_no_proofs_and_not_compared():
 def test_without_a_tolerance_steps_and_seconds_do_not_matter(audit_against):
     told = audit_against(CALM, QUIET, STILL, SLOW_HEARD, code=0, time="900s")
     assert "expectation" not in told.kinds
+
+
+@pytest.mark.parametrize("options", ["--against log --tolerance 0.9", "--tolerance 2"])
+def test_a_tolerance_that_means_nothing_is_refused(lab, options):
+    lab.write("log", BELL_LOG)
+    assert "tolerance" in lab.run("audit", "log", *options.split(), code=2).stderr
+
+
+def with_failed_checks(*titles):
+    """A printed theory, its prover complains of it."""
+    headings = "".join(f"{title}\n{'=' * len(title)}\n\n" for title in titles)
+    report = f"/*\nWARNING: the following wellformedness checks failed!\n\n{headings}*/\nend\n"
+    checks = f"  WARNING: {len(titles)} wellformedness checks failed!\n  calm"
+    log = BELL_LOG.replace("  calm", checks)
+    return printed_theory().removesuffix("\nend\n") + "\n" + report + log
+
+
+def test_a_warning_that_is_new_against_the_baseline_is_said_to_be_new(lab, audit):
+    lab.write("old/log", with_failed_checks("Unbound variables"))
+    lab.write("new/log", with_failed_checks("Unbound variables", "Lemma annotations"))
+    told = audit("new", "--against", "old", code=0)
+    checks = "2 wellformedness checks failed: Unbound variables, Lemma annotations"
+    new = f"new, not in the baseline: {checks}"
+    assert told.notes("warning") == [f"{lemma}: {new}" for lemma in BELL_PROOFS]
+
+
+def test_a_warning_of_the_baseline_is_none_that_is_new(lab, audit):
+    """The summary alone tells how many checks failed, not which."""
+    lab.write("old/log", with_failed_checks("Unbound variables").partition("end\n")[2])
+    lab.write("new/log", with_failed_checks("Unbound variables"))
+    told = audit("new", "--against", "old", code=0)
+    assert not any("new" in message for message in told.notes("warning"))
+
+
+def test_findings_against_a_baseline_name_the_variant(lab, audit):
+    write_variants(lab, plain={}, leak=LEAK)
+    told = lab.journal.read_text()
+    lab.write("old/batch.jsonl", told.replace('"verdict":"falsified"', '"verdict":"verified"'))
+    told = audit("results", "--against", "old", code=1)
+    (found,) = [each for each in told.told if each["kind"] == "expectation"]
+    assert found["message"] == "verified in the baseline, falsified now"
+    assert (found["entry"], found["flags"], found["source"]) == ("leak", ["LEAK"], "results")
 
 
 def test_a_baseline_that_is_not_there_is_refused(lab, run_here):
@@ -10427,17 +12277,25 @@ def test_a_theory_is_missed_although_another_folder_has_one_of_its_name(lab, two
     assert told.findings("missing") == [message]
 
 
+def compared(after, before):
+    """What differs between results of ours, which stand here, and earlier ones."""
+    earlier = bt.references_of(bt.Located("old", task) for task in before)
+    now = [bt.Located("new", task) for task in after]
+    return list(bt.compare(now, earlier, "before", math.inf))
+
+
 def test_results_are_compared_with_those_of_the_same_prover():
     before = [a_verified("x", prover="p"), a_falsified("x", prover="q")]
-    after = [a_falsified("x", prover="p")]
-    (found,) = bt.compare(after, before, "before", 0)
+    found, lost = compared([a_falsified("x", prover="p")], before)
     assert found.message == "verified before, falsified now"
+    assert (found.source, found.prover) == ("new", "p")
+    assert lost.message.startswith("falsified before, not in these results")
+    assert (lost.source, lost.prover, lost.rank) == ("old", "q", bt.NOTE)
 
 
 def test_of_another_prover_any_earlier_verdict_is_as_good():
     before = [a_verified("x", prover="p"), a_falsified("x", prover="q")]
-    after = [a_falsified("x", prover="new")]
-    assert list(bt.compare(after, before, "before", 0)) == []
+    assert compared([a_falsified("x", prover="new")], before) == []
 
 
 # --- Files and folders ----------------------------------------------------------------------------
@@ -10573,6 +12431,330 @@ def test_a_broken_results_directory_does_not_hide_the_rest(lab, run_here):
     assert "4 results" in told.out
 
 
+# --- Verdicts touched by known problems -----------------------------------------------------------
+
+# It meets the conditions of problems that came and went with versions.
+FRAIL = """theory Frail begin
+builtins: xor, multiset
+macros: m(x) = <x, x>
+rule R: [ In(x) ]--[ A(x), B(x), C(x) ]->[ Out(x + 'b') ]
+lemma a: "All x #i. A(x)@i ==> not(B(x)@i <=> C(x)@i)"
+lemma b: "All x y #i. A(x)@i & x << y ==> F"
+lemma c: exists-trace "Ex #i. A(m('c'))@i"
+end
+"""
+FRAIL_PROOFS = {"a": "by contradiction", "b": "by contradiction", "c": "simplify\nSOLVED"}
+FRAIL_LINES = (
+    "a (all-traces): verified (3 steps)",
+    "b (all-traces): verified (3 steps)",
+    "c (exists-trace): verified (2 steps)",
+)
+BUILT = "Compiled at: 2026-01-02 03:04:05"
+# Of each prover: its folder, what it says of itself, and what touches which lemma ("?": maybe).
+TOUCHED_BY_VERSION = """
+1.4     1.4.0   .123  xor:a xor:b iff-negated:a multiset-output:a multiset-output:b
+1.6     1.6.1   .123  xor:a xor:b iff-negated:a multiset-output:a multiset-output:b
+1.8     1.8.0   .123  xor:a xor:b iff-negated:a subterm-order:b macro-in-formula:c
+1.10    1.10.0  .123  xor:a xor:b iff-negated:a subterm-order:b macro-in-formula:c
+1.11    1.11.0  .123  xor?:a xor?:b iff-negated?:a subterm-order?:b macro-in-formula?:c
+1.12    1.12.0  .123  xor:a xor:b iff-negated:a
+1.13    1.13.0  .123  xor?:a xor?:b iff-negated?:a
+rs      1.13.0  -     xor?:a xor?:b iff-negated?:a subterm-order?:b macro-in-formula?:c
+"""
+
+
+def frail_log(version, fraction=".123", theory=FRAIL):
+    """A log of a prover of this version, with the theory that it printed."""
+    printed = printed_theory(theory, version, **FRAIL_PROOFS)
+    built = f"Maude version 3.4\n{BUILT}{fraction.strip('-')} UTC"
+    log = a_log(*FRAIL_LINES, theory="frail.spthy")
+    return printed.replace("Maude version 3.4", built) + log
+
+
+def touched(told):
+    """`xor:a`, `xor?:b` of the known problems in an audit."""
+    words = []
+    for each in told.told:
+        if "id" in each:
+            mark = "?" if "may be affected" in each["message"] else ""
+            words.append(f"{each['id']}{mark}:{each['lemma']}")
+    return sorted(words)
+
+
+@pytest.mark.parametrize("line", TOUCHED_BY_VERSION.strip().splitlines())
+def test_verdicts_are_touched_by_what_their_prover_has(audit, lab, line):
+    _, version, fraction, *wanted = line.split()
+    lab.write("frail.log", frail_log(version, fraction))
+    own = [f"tamarin-rs:{lemma}" for lemma in "abc"] if fraction == "-" else []
+    assert touched(audit("frail.log", code=0)) == sorted([*wanted, *own])
+
+
+def test_each_prover_of_a_folder_has_its_own_problems(audit, lab):
+    """That tamarin-prover proved the same takes the doubt of tamarin-rs away."""
+    everything = []
+    for line in TOUCHED_BY_VERSION.strip().splitlines():
+        folder, version, fraction, *wanted = line.split()
+        lab.write(f"all/{folder}/frail.log", frail_log(version, fraction))
+        everything += wanted
+    assert touched(audit("all", code=0)) == sorted(everything)
+
+
+def test_a_version_that_several_programs_have_is_not_guessed_at(audit, lab):
+    lab.write("frail.log", frail_log("1.13.0").replace(BUILT, "Compiled"))
+    told = audit("frail.log", code=0)
+    assert touched(told) == []
+    assert {row["prover"] for row in told.rows} == {"Tamarin or tamarin-rs 1.13.0"}
+    assert told.not_judged == [
+        "3 verdicts: which of tamarin-prover and tamarin-rs proved them is not known"
+    ]
+
+
+def test_of_another_program_nothing_is_known(audit, lab):
+    frail_batch(lab, "tamarin-fork 1.10.0")
+    told = audit("results", code=0)
+    assert touched(told) == []
+    assert told.not_judged == ["3 verdicts: the list says nothing of tamarin-fork"]
+
+
+def test_what_cannot_be_judged_is_said_once(audit, lab):
+    lab.write("summary.log", a_log(*FRAIL_LINES, theory="gone.spthy"))
+    lab.write("frail.log", frail_log("1.10.0"))
+    lab.write("flagged.spthy", FRAIL.replace("builtins", "#ifdef X\n#endif\nbuiltins"))
+    told = audit(".", code=3)
+    assert told.not_judged == [
+        "3 verdicts: the options of the prover are not known: partial-evaluation",
+        "3 verdicts: who proved them, or which version, is not known",
+    ]
+
+
+def test_processes_that_were_not_printed_cannot_be_judged(audit, lab):
+    rule = 'rule R [color=#ffffff, process="in(x)"]:'
+    lab.write("frail.log", frail_log("1.10.0", theory=FRAIL.replace("rule R:", rule)))
+    told = audit("frail.log", code=0)
+    assert "3 verdicts: printed theories don't show their processes: sapic-..." in told.not_judged
+
+
+@pytest.mark.parametrize(
+    "path, version, wanted",
+    [
+        ("bin/tamarin-prover", "1.12.0", ["xor:a"]),
+        ("bin/tamarin-prover", "v1.11.0", ["xor?:a"]),
+        ("bin/tamarin-prover", "1.13.0", []),
+        ("bin/tamarin-rs", "1.13.0", ["tamarin-rs:a", "xor?:a"]),
+        ("bin/tamarin-prover", None, []),
+    ],
+)
+def test_results_of_batch_tamarin_are_judged(audit, lab, path, version, wanted):
+    report = upstream_report()
+    for about in report["tamarin_versions"].values():
+        about.update({"path": path, "version": version})
+    entry = next(iter(report["tasks"].values()))
+    subtasks = entry["subtasks"]
+    for name in list(subtasks):
+        result = subtasks[name].get("task_result") or {}
+        if result.get("lemma_result") != "verified" or result.get("analysis_type") != "all-traces":
+            del subtasks[name]
+            continue
+        subtasks[name]["task_config"]["lemma"] = "a"
+    entry["theory_file"] = "frail.spthy"
+    lab.write("frail.spthy", FRAIL.replace("not(", "("))
+    lab.write("results/execution_report.json", json.dumps(report))
+    assert touched(audit("results", code=0)) == wanted
+
+
+def test_a_claim_is_no_verdict_that_could_be_touched(audit, lab):
+    lab.write("frail.spthy", printed_theory(FRAIL, "1.10.0", **FRAIL_PROOFS))
+    assert touched(audit("frail.spthy", code=3)) == []
+
+
+@pytest.mark.parametrize(
+    "trait, verdict, by_no_trace, by_trace",
+    words_in("""
+        all-traces    verified    yes  no
+        all-traces    falsified   no   yes
+        exists-trace  verified    no   yes
+        exists-trace  falsified   yes  no
+        diff          verified    yes  no
+        diff          falsified   no   yes
+    """),
+)
+def test_a_problem_touches_verdicts_of_the_kind_that_it_makes_false(
+    trait, verdict, by_no_trace, by_trace
+):
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict(verdict))
+    task = a_task(result.status, result, trait=trait)
+    told = []
+    for name in ("xor", "restriction-not-enforced", "iff-negated"):
+        told.append("yes" if bt._can_touch(bt.ADVISORIES[name], task) else "no")
+    assert told == [by_no_trace, by_trace, "yes"]
+
+
+@pytest.mark.parametrize("trait, sides", [("all-traces", ()), ("all-traces", ("LHS", "RHS"))])
+def test_only_the_equivalence_is_touched_by_what_concerns_both_sides(trait, sides):
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+    task = a_task(result.status, result, trait=trait, sides=sides)
+    assert not bt._can_touch(bt.ADVISORIES["diff-private"], task)
+    assert bt._can_touch(bt.ADVISORIES["diff-old"], task) == bool(sides)
+
+
+TOUCHED_IN_1_10 = ["iff-negated:a", "macro-in-formula:c", "subterm-order:b", "xor:a", "xor:b"]
+
+
+def frail_batch(lab, version="tamarin-prover 1.10.0", config=None, **entry):
+    """A batch of ours of the theory with known problems, run to its end; what `run` shows."""
+    lab.write("frail.spthy", FRAIL)
+    answer = VERIFY + 'case "$LEMMA" in c) echo;; esac'
+    answer = answer.replace("(all-traces)", "($TRAIT)")
+    trait = 'TRAIT=all-traces; [ "$LEMMA" = c ] && TRAIT=exists-trace'
+    lab.prover(f"{trait}\n{answer}")
+    script = lab.path / "fake.sh"
+    script.write_text(script.read_text().replace("tamarin-prover 1.11.0", version))
+    lab.recipe(config=config, theory_file="frail.spthy", **entry)
+    return lab.run("run", "recipe.json", code=0).stdout
+
+
+def test_a_run_and_its_reports_name_the_known_problems_of_each_verdict(lab, audit):
+    told = frail_batch(lab)
+    assert re.search(r"t--b--fake .* known problems: xor, subterm-order$", told, re.MULTILINE)
+    assert "batch_tamarin.py audit" in told
+    assert touched(audit("results", code=0)) == TOUCHED_IN_1_10
+    for form in ("md", "html", "tex", "typ", "csv", "json", "junit"):
+        report = lab.run("report", "results", "-f", form, code=0).stdout
+        for words in ("subterm", "811", "prove again with 1.12.0 or later"):
+            assert words in report, form
+
+
+def test_the_text_that_was_proven_is_judged_whatever_lies_there_now(lab, audit):
+    frail_batch(lab)
+    lab.write("frail.spthy", FRAIL.replace("xor, ", ""))
+    assert "xor:a" in touched(audit("results", code=1))
+    shutil.rmtree(lab.results / "inputs")
+    told = audit("results", code=1)
+    assert touched(told) == []
+    assert told.not_judged == ["3 verdicts: the text that was proven is not known"]
+
+
+def test_options_of_a_run_are_judged(lab, audit):
+    frail_batch(lab, tamarin_options=["--partial-evaluation=Summary"])
+    assert {"partial-evaluation:a", "partial-evaluation:b"} <= set(
+        touched(audit("results", code=0))
+    )
+
+
+def test_a_known_problem_counts_with_strict_only(audit, lab):
+    lab.write("frail.log", frail_log("1.12.0"))
+    told = audit("frail.log", code=0)
+    assert told.found_of("advisory") == told.found_of("note") == []
+    assert touched(audit("frail.log", "--strict", code=1)) == touched(told)
+
+
+def accepted(told):
+    return {each["id"] for each in told.told if each.get("accepted")}
+
+
+def test_a_known_problem_that_is_accepted_is_shown_and_does_not_count(audit, lab):
+    lab.write("frail.log", frail_log("1.12.0", theory=FRAIL.replace("not(", "(")))
+    lab.write(
+        "expected.json", '{"accept": ["xor"], "a": "verified", "b": "verified", "*": "verified"}'
+    )
+    told = audit("frail.log", "--expect", "expected.json", "--strict", code=0)
+    assert touched(told) == ["xor:a", "xor:b"]
+    assert accepted(told) == {"xor"}
+
+
+def test_a_recipe_can_accept_known_problems(lab, audit):
+    frail_batch(lab, config={"accept_advisories": ["xor", "iff-negated"]})
+    told = audit("results", code=0)
+    assert accepted(told) == {"xor", "iff-negated"}
+    assert touched(told) == TOUCHED_IN_1_10
+
+
+def test_what_is_accepted_must_be_a_known_problem(lab, run_here):
+    lab.write("frail.log", frail_log("1.12.0"))
+    lab.write("expected.json", '{"accept": ["xer"]}')
+    told = run_here("audit", "frail.log", "--expect", "expected.json", code=2)
+    assert "accept: no known problem 'xer' (did you mean 'xor'?)" in told.err
+    lab.prover(VERIFY)
+    lab.recipe(config={"accept_advisories": ["xer"]})
+    told = run_here("run", "recipe.json", code=2)
+    assert "config.accept_advisories.0: must be one of xor, iff-negated" in told.err
+
+
+def test_a_lemma_may_be_called_accept(lab, audit):
+    lab.write("bell.log", BELL_LOG.replace("calm", "accept"))
+    lab.write("expected.json", '{"accept": "verified", "*": "verified"}')
+    audit("bell.log", "--expect", "expected.json", code=0)
+
+
+def a_batch_by(flavour, version, *lemmas):
+    """A batch of the prover `p`, which verified these lemmas."""
+    prover = bt.Prover("p", ("p",), flavour=flavour, version=version)
+    batch = bt.Batch()
+    batch.apply(bt.Header(recipe_file="r", provers={"p": prover}))
+    for lemma in lemmas:
+        batch.apply(a_plan(id=lemma, lemma=lemma))
+        result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
+        batch.apply(bt.Finished(lemma, "j", 1, result))
+    return batch
+
+
+@pytest.mark.parametrize(
+    "flavour, version, by, is_confirmed",
+    [
+        ("tamarin-prover", "1.10.0", "p", True),
+        ("tamarin-prover", "1.10.0", "p (its own proof)", True),
+        ("tamarin-prover", "1.10.0", "q", False),
+        ("tamarin-prover", "", "p", False),
+        ("tamarin-rs", "1.13.0", "p", False),
+    ],
+)
+def test_a_recheck_by_tamarin_prover_takes_the_doubt_of_tamarin_rs_away(
+    flavour, version, by, is_confirmed
+):
+    proven = a_batch_by("tamarin-rs", "1.13.0", "a", "b")
+    proven.apply(bt.Confirmed("a", by))
+    problems = bt.KnownProblems({"results": proven}, [a_batch_by(flavour, version)])
+    assert set(problems.within("results")) == ({"b"} if is_confirmed else {"a", "b"})
+
+
+@pytest.mark.parametrize("form", ["table", "md", "json", "csv", "junit"])
+def test_every_form_of_an_audit_tells_of_known_problems(lab, run_here, form):
+    lab.write("frail.log", frail_log("1.10.0"))
+    told = run_here("audit", "frail.log", "-f", form, code=0).out
+    for words in ("subterm-order", "#809", "PR #811", "prove again with 1.12.0 or later"):
+        assert words in told.replace("\\", "")
+
+
+def test_known_problems_come_first_after_findings_one_line_each(lab, run_here):
+    lab.write(
+        "frail.log", frail_log("1.10.0").replace("verified (2", "falsified - no trace found (2")
+    )
+    told = run_here("audit", "frail.log", code=1).out
+    titles = re.findall(
+        r"^(Findings|Known problems of provers|Notes|Theories)$", told, re.MULTILINE
+    )
+    assert titles == ["Findings", "Known problems of provers", "Notes", "Theories"]
+    (line,) = [line for line in told.splitlines() if " xor " in line]
+    assert "frail.spthy: a, b" in line
+    assert "#770, PR #837" in line
+    assert "before citing it" in line
+
+
+def test_the_list_of_known_problems_can_be_read(run_here):
+    told = run_here("audit", "--advisories", code=0).out
+    (line,) = [line for line in told.splitlines() if line.startswith("subterm-order ")]
+    assert "1.8.0 to before 1.12.0" in line
+    listed = json.loads(run_here("audit", "--advisories", "-f", "json", code=0).out)
+    assert [each["id"] for each in listed] == list(bt.ADVISORIES)
+    rows = run_here("audit", "--advisories", "-f", "csv", code=0).out.splitlines()
+    assert len(rows) == 1 + len(bt.ADVISORIES)
+    assert "no test" in run_here("audit", "--advisories", "-f", "junit", code=2).err
+
+
+def test_an_audit_needs_a_path(run_here):
+    assert "what is to be audited?" in run_here("audit", code=2).err
+
+
 # --- The table for people -------------------------------------------------------------------------
 
 
@@ -10602,6 +12784,56 @@ def test_a_table_shows_lemmas_with_details_only(audit_table):
     assert "still" in audit_table("-d").partition("Lemmas")[2]
 
 
+def test_a_table_names_the_file_the_theory_and_the_prover(lab, run_here):
+    log = "tamarin-prover 1.10.0, (C) nobody\n" + FALSE_BELL_LOG
+    lab.write("d/runs/one.log", log)
+    write_old(lab, "d/bell.spthy", BELL)
+    told = run_here("audit", "d", code=1).out
+    assert "d/runs/one.log: bell.spthy: quiet (Tamarin 1.10.0)" in told
+
+
+def test_a_table_names_directory_prover_and_variant(lab, run_here):
+    write_variants(lab, plain={}, leak=LEAK, again=LEAK)
+    lab.write("expect", '{"*": "incomplete"}')
+    told = run_here("audit", "results", "--expect", "expect", code=1).out
+    assert "verified now   results: t.spthy: three (fake)\n" in told
+    places = ["three (fake -D=LEAK, leak)", "three (fake -D=LEAK, again)"]
+    assert "; ".join(f"results: t.spthy: {place}" for place in places) in told
+
+
+def test_a_table_counts_lemmas_not_results_and_tells_variants_apart(lab, run_here):
+    write_variants(lab, plain={}, leak=LEAK, again=LEAK)
+    _, _, theories = run_here("audit", "results", code=0).out.partition("Theories\n\n")
+    rows = [re.split(" {2,}", line) for line in theories.splitlines()]
+    assert rows[0] == ["theory", "prover", "flags", "lemmas", "results", "from"]
+    assert [row[-3:-1] for row in rows[1:3]] == [["1", "1 verified"], ["1", "2 falsified"]]
+
+
+def test_a_table_of_two_flag_sets_names_the_log_of_each(lab, run_here):
+    lab.write("logs/plain", printed_theory() + BELL_LOG)
+    lab.write("logs/loud", printed_theory(OTHER_BELL, calm="simplify SOLVED") + FALSE_BELL_LOG)
+    told = run_here("audit", "logs", "-d", code=1).out
+    theories, _, lemmas = told.partition("Theories")[2].partition("Lemmas")
+    assert [line.split()[-1] for line in theories.splitlines()[3:5]] == ["logs/loud", "logs/plain"]
+    assert lemmas.count("logs/plain") == 4
+
+
+def test_details_tell_variants_apart_and_times_as_people_write_them(lab, run_here):
+    write_variants(lab, plain={}, leak=LEAK, bound=BOUND)
+    told = run_here("audit", "results", "-d", code=0).out
+    head, *rows = told.partition("Lemmas\n\n")[2].strip().splitlines()
+    assert " ".join(head.split()).endswith("prover entry options flags result steps time from")
+    assert ["bound" in rows[2], "--bound=9 -s=8" in rows[2], "LEAK" in rows[1]] == [True] * 3
+    assert all(re.search(r" \d\.\d\d s  results$", row) for row in rows)
+
+
+def test_the_cases_of_two_variants_are_two_in_junit(lab, run_here):
+    write_variants(lab, plain={}, leak=LEAK)
+    told = run_here("audit", "results", "-f", "junit", code=0).out
+    names = [case.get("name") for case in ElementTree.fromstring(told).iter("testcase")]
+    assert names == ["three [fake]", "three [fake -D=LEAK]"]
+
+
 def test_a_table_is_the_same_each_time(audit_table):
     assert audit_table() == audit_table()
 
@@ -10616,14 +12848,14 @@ accountability              0  warning
 accountability-parent-name  3  missing warning
 accountability-prefix       0  warning
 all-lemmas                  0
-all-lemmas-rs               0
+all-lemmas-rs               0  note
 auto-sources                0
 bound-incomplete            3  missing sorry
 check-broken-proof          3  missing sorry
 check-stored-proof          3  assumption missing vacuity
 check-stored-proof-of-rs    3  assumption missing vacuity
 defines                     0
-diff-falsified              0
+diff-falsified              0  note
 diff-one-lemma              3  assumption missing
 diff-two-sides              0
 diff-verified               0
@@ -10635,7 +12867,7 @@ prefix                      3  missing
 two-lemmas-one-process      3  missing vacuity
 verified                    3  assumption missing vacuity
 verified-exists-trace       3  missing
-verified-rs                 3  assumption missing vacuity
+verified-rs                 3  assumption missing note vacuity
 wellformedness-no-prove     3  missing warning
 """
 # Runs that were begun and have no summary, and what is no run on a theory.
@@ -10931,14 +13163,29 @@ def test_the_answer_counts_what_is_as_expected_and_then_what_is_not():
     tasks.append(a_task(id="f", lemma="f"))
     page = page_of(*tasks)
     assert page.answer == (
-        "1 of 6 lemmas as expected; 1 falsified with no expectation; 1 rests on a falsified lemma; "
-        "1 is not as expected; 1 met its time limit; 1 has not run yet."
+        "1 of 6 lemmas as expected; 1 rests on a falsified lemma; "
+        "1 is not as expected; 1 met its time limit; 1 has not run yet; "
+        "1 falsified with no expectation."
     )
     assert page.problems == {
         "resting on a falsified lemma": "c",
         "not as expected": "d",
         "without an answer": "e, f",
     }
+
+
+def test_problems_of_one_name_are_told_apart_by_their_theories():
+    one = ended_task("a", "timeout", lemma="same", theory="x/a.spthy")
+    two = ended_task("b", "timeout", lemma="same", theory="x/b.spthy")
+    broken = ended_task("c", "failed", lemma="*", theory="x/c.spthy", unreadable="no end")
+    (words,) = page_of(one, two, broken).problems.values()
+    assert words == "same (a.spthy), same (b.spthy), all of c.spthy (it can't be read)"
+
+
+def test_what_was_not_as_expected_is_an_answer_and_what_rests_on_it_is_none():
+    tasks = [ended_task("a", "falsified", lemma="a", expect="verified")]
+    tasks.append(ended_task("b", lemma="b", assumes=("a",)))
+    assert page_of(*tasks).row_of("Totals", 0)["answered"] == "50 %"
 
 
 def test_the_answer_counts_answers_where_nothing_is_expected():
@@ -11202,6 +13449,81 @@ def test_results_of_one_prover_on_a_lemma_stand_in_lines_of_their_own():
     assert [three[0], three[2], three[5]] == ["", "", "timeout"]
 
 
+VARIANTS = (
+    {"entry": "plain"},
+    {"entry": "leak", "flags": ("LEAK",)},
+    {"entry": "bound", "options": ("--bound=9",)},
+)
+
+
+def variants(**more):
+    """One lemma by one prover in three variants."""
+    for number, variant in enumerate(VARIANTS):
+        yield ended_task(f"a_{number}", **{"lemma": "one", **variant, **more})
+
+
+def test_variants_are_told_apart_side_by_side():
+    tasks = [*variants(), *(ended_task(f"b{n}", prover="q", **v) for n, v in enumerate(VARIANTS))]
+    head, *rows, _ = page_of(*tasks).tables["Provers side by side"]
+    assert head[:4] == ["entry", "options", "flags", "lemma"]
+    assert [row[:3] for row in rows] == [
+        ["plain", "", ""],
+        ["leak", "", "LEAK"],
+        ["bound", "--bound=9", ""],
+    ]
+
+
+def test_variants_are_told_apart_in_what_results_rest_on():
+    tables = page_of(*variants(assumes=("x",))).tables
+    head, *rows = tables["What the results rest on"]
+    columns = [head.index(title) for title in ("entry", "options", "flags")]
+    told = [[row[column] for column in columns] for row in rows]
+    assert told == [["plain", "", ""], ["leak", "", "LEAK"], ["bound", "--bound=9", ""]]
+
+
+def test_variants_are_told_apart_in_junit():
+    tasks = [*variants(entry="n")]
+    suites = ElementTree.fromstring(report_of(batch_with(*tasks), "junit"))
+    names = [case.get("name") for case in suites.iter("testcase")]
+    assert names == ["one [p]", "one [p -D=LEAK]", "one [p --bound=9]"]
+
+
+def test_variants_are_told_apart_in_the_final_table():
+    tasks = list(variants())
+    head, *rows = bt.final_table(batch_with(*tasks), "results", tasks).splitlines()[:4]
+    assert head.split()[:5] == ["result", "task", "entry", "options", "flags"]
+    assert [row.split()[2] for row in rows] == ["plain", "leak", "bound"]
+    assert ["LEAK" in rows[1], "--bound=9" in rows[2]] == [True, True]
+
+
+def test_a_final_table_without_variants_has_no_column_for_them():
+    tasks = [ended_task("a", lemma="a"), ended_task("b", lemma="b", flags=("X",), entry="other")]
+    heading = bt.final_table(batch_with(*tasks), "results", tasks).splitlines()[0]
+    assert heading.split() == ["result", "task", "steps", "time", "memory"]
+
+
+def report_of_two(form):
+    """A report of two batches whose theories have one name and different texts."""
+    batches = {}
+    for directory, digest in (("/x/old", "a" * 32), ("/x/new", "b" * 32)):
+        batches[directory] = batch_with(ended_task("t--one--p", theory_digest=digest))
+    return "".join(bt.REPORTS[form](batches, "/x"))
+
+
+def test_two_theories_of_one_name_stay_two_in_a_report():
+    page = PageReader(report_of_two("html"))
+    head, *rows = page.tables["Results"]
+    columns = [head.index(title) for title in ("directory", "theory")]
+    told = [[row[column] for column in columns] for row in rows]
+    assert told == [["old", "t.spthy (text aaaaaaaa)"], ["new", "t.spthy (text bbbbbbbb)"]]
+
+
+def test_details_of_several_batches_name_the_directory_of_each():
+    told = report_of_two("md")
+    assert "### t\\-\\-one" not in told
+    assert re.findall(r"### t--one--p\\: (\w+)\\: verified", told) == ["old", "new"]
+
+
 def test_verdicts_of_one_prover_stand_in_the_results_alone():
     page = page_of(ended_task("a"), ended_task("b"))
     assert "Provers side by side" not in page.tables
@@ -11221,10 +13543,12 @@ def test_assumptions_are_told_of_what_rests_on_them():
 
 
 def test_a_failure_is_told_with_its_reason_and_the_end_of_its_stderr():
-    result = {"reason": "exit code 1", "stderr_tail": "no\nMaude\n"}
+    end = bt.ExitStatus(1)
+    result = {"reason": "no luck", "stderr_tail": "no\nMaude\n", "exit": end}
     page = page_of(ended_task("a", "failed", result))
     facts = dict(page.tables["a: failed"])
-    assert facts["reason"] == "exit code 1"
+    assert facts["reason"] == "no luck"
+    assert facts["exit"] == "code 1"
     assert "<pre>no\nMaude</pre>" in page.page
 
 
@@ -11393,11 +13717,38 @@ def fragment_of(form):
 
 def test_a_fragment_for_latex_is_a_table_that_can_be_input():
     text = fragment_of("tex")
-    assert "Run LaTeX twice" in text
     code = re.sub("(?m)^%.*\n", "", text)
-    assert code.startswith("{\\footnotesize\n\\begin{longtable}")
+    assert code.startswith("{\\scriptsize")
+    assert "\\begin{tabular}" in code, "which may stand in two columns"
     assert code.count("\\begin") == code.count("\\end{") == 1
     assert "documentclass" not in code
+
+
+def test_a_fragment_for_latex_that_fills_pages_may_break_between_them():
+    tasks = [ended_task(f"t{number}") for number in range(41)]
+    text = "".join(bt.REPORTS["tex"]({"": batch_with(*tasks)}, ".", bt.Asked(fragment=True)))
+    assert "\\begin{longtable}" in text
+    assert "Run LaTeX twice" in text
+
+
+@pytest.mark.parametrize(
+    "form, loud", [("md", "| **%s** |"), ("tex", "\\textbf{%s} &"), ("typ", 'strong("%s")')]
+)
+def test_what_rests_on_a_falsified_lemma_is_loud_without_colours(form, loud):
+    false = ended_task("one", "falsified", lemma="one")
+    resting = ended_task("two", lemma="two", assumes=("one",))
+    text = report_of(batch_with(false, resting), form)
+    told = "verified, resting on a falsified lemma: one"
+    told = told.replace(",", "{,}") if form == "tex" else told
+    told = told.replace(":", "\\:") if form == "md" else told
+    assert loud % told in text
+
+
+def test_a_fragment_leaves_out_what_takes_words():
+    failed = ended_task("a", "failed", {"reason": "no luck"}, expect="verified")
+    text = "".join(bt.REPORTS["md"]({"": batch_with(failed)}, ".", bt.Asked(fragment=True)))
+    assert "| **failed** | one |" in text
+    assert "no luck" not in text
 
 
 def test_a_fragment_for_typst_is_a_table_that_can_be_included():
@@ -11758,6 +14109,8 @@ def test_hostile_text_is_no_markdown(hostile, hostile_report):
     assert shown.count(bt.printable(hostile)) > 20
     # What is left of Markdown's own signs once escaped ones are gone.
     plain = re.sub(r"\\[!-/:-@\[-`{-~]", "", prose)
+    # A cell that is loud as a whole is ours.
+    plain = re.sub(r"(?<=\| )\*\*|\*\*(?= \|)", "", plain)
     assert not re.search(r"[`*_<\[$]", plain)
     for line in plain.splitlines():
         borders = line.count(" | ")
@@ -11767,7 +14120,7 @@ def test_hostile_text_is_no_markdown(hostile, hostile_report):
 TEX_COMMANDS = """
 begin end section subsection subsubsection
 toprule midrule endhead bottomrule arraybackslash raggedright linewidth
-footnotesize scriptsize ttfamily par allowbreak
+footnotesize scriptsize ttfamily par allowbreak textbf shortstack
 textbackslash textasciicircum textasciitilde textless textgreater
 textbar textquotedbl textquotesingle textasciigrave
 """
@@ -12089,6 +14442,18 @@ def test_a_batch_rests_on_its_own_lemmas_only(lab):
     text = lab.run("report", "results", "more", "-f", "csv", code=0).stdout
     rows = {(row["directory"], row["lemma"]): row for row in csv.DictReader(text.splitlines())}
     assert rows["results", "three"]["assuming"] == "one (failed)"
+
+
+def test_a_terminal_gets_a_table_and_a_pipe_markdown(reported):
+    terminal = Terminal(reported, "report", "results")
+    assert terminal.end() == 0
+    assert "\nResults\n" in terminal.text()
+    assert reported.run("report", "results", code=0).stdout.startswith("# Tamarin batch")
+
+
+def test_a_table_for_the_terminal_goes_to_no_file(reported):
+    done = reported.run("report", "results", "-f", "table", "-o", "x", code=2)
+    assert "a table is for the terminal" in done.stderr
 
 
 def test_a_page_is_not_poured_into_a_terminal(reported):
@@ -13172,7 +15537,7 @@ def test_the_demo_recipe_is_a_good_story_that_its_own_prover_confirms(tmp_path):
     assert "tamarin-prover" not in page
     assert "0 findings and 0 notes" in lab.run("audit", "results-demo", code=0).stdout
     done = lab.run("recheck", "results-demo", "--prover", "demo", code=0)
-    assert "10 tasks: 7 verified, 3 falsified\n" in done.stdout
+    assert "10 tasks: 10 confirmed\n" in done.stdout
     assert "0 findings and 0 notes" in lab.run("audit", "results-demo", code=0).stdout
 
 
@@ -13214,6 +15579,12 @@ summary <<END
 END
 """
 UNSURE = CHECKER.replace("three (all-traces): verified", "three (all-traces): analysis incomplete")
+# It checks a proof with a step that it does not know.
+FOREIGN = 'echo "by sorry /* invalid proof step encountered */" > "$OUT"\n' + UNSURE
+# It answers, or has none, when it is asked to prove the lemma itself.
+PROVES_ITSELF = (
+    'case "$*" in *--prove*) echo "  $LEMMA (all-traces): VERDICT" | summary; exit;; esac\n'
+)
 
 
 def recipe_to_recheck(lab, finder=FINDER, checker=CHECKER, **config):
@@ -13259,7 +15630,7 @@ def test_recheck_is_a_batch_of_its_own_that_expects_the_same_verdicts(lab):
     before = lab.journal.read_bytes()
     done = recheck(lab, code=0)
     assert lab.journal.read_bytes() == before
-    assert "2 tasks: 2 verified" in done.stdout
+    assert "2 tasks: 2 confirmed" in done.stdout
     one, three = lab.events("task", "results/recheck-trusted")
     assert one["expect"] == "verified"
     assert three["expect"] == "verified"
@@ -13275,7 +15646,8 @@ def test_recheck_takes_nothing_but_a_proof_from_the_stored_file(lab):
 def test_a_verdict_that_a_recheck_does_not_confirm_is_not_as_expected(lab):
     found_proofs(lab, checker=UNSURE)
     done = recheck(lab, code=1)
-    assert re.search(r"^incomplete +t--three--.* expected verified!", done.stdout, re.MULTILINE)
+    assert re.search(r"^rejected +t--three--.* expected verified!", done.stdout, re.MULTILINE)
+    assert "the stored proof leaves cases open" in done.stdout
     assert "1 not as expected" in done.stdout
 
 
@@ -13286,6 +15658,71 @@ def test_a_verdict_that_a_recheck_does_not_confirm_is_a_finding_of_an_audit(lab)
     (finding,) = (each for each in report["findings"] if not each["note"])
     assert finding["kind"] == "invalid"
     assert finding["lemma"] == "three"
+    assert finding["theory"] == "t.spthy"
+
+
+def test_an_audit_says_who_confirmed_a_result(lab, audit):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    assert audit("results", code=0).states["one"] == "verified, confirmed by trusted"
+
+
+def test_a_recheck_counts_for_the_proof_that_was_checked_only(lab, audit):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    proof = lab.results / "proofs" / "t--one--fake.spthy"
+    proof.write_text(proof.read_text() + "// another file")
+    told = audit("results", code=0)
+    assert told.states["one"] == "verified"
+    assert told.states["three"] == "verified, confirmed by trusted"
+    words = "what trusted checked is not known to be what is there now"
+    assert told.notes("unconfirmed") == [f"one: {words}"]
+
+
+def test_a_step_that_a_prover_cannot_replay_says_nothing_against_the_proof(lab, audit):
+    found_proofs(lab, checker=FOREIGN)
+    done = recheck(lab, code=3)
+    assert "2 tasks: 1 confirmed, 1 not replayed" in done.stdout
+    told = audit("results", code=0)
+    assert told.notes("unconfirmed") == [f"three: trusted: {bt.CANT_REPLAY}"]
+    assert "invalid" not in told.kinds
+
+
+def test_a_recheck_that_came_to_no_end_says_nothing_against_the_proof(lab, audit):
+    found_proofs(lab, checker="exit 1\n")
+    recheck(lab, code=3)
+    told = audit("results", code=0)
+    words = "trusted came to no end of the check of the proof: failed"
+    assert told.notes("unconfirmed") == [f"one: {words}", f"three: {words}"]
+    assert "invalid" not in told.kinds
+
+
+def test_a_proof_that_shows_the_opposite_is_a_finding(lab, audit):
+    opposite = CHECKER.replace("three (all-traces): verified", "three (all-traces): falsified")
+    found_proofs(lab, checker=opposite)
+    recheck(lab, code=1)
+    words = "trusted does not confirm the proof: by it the lemma is falsified"
+    assert audit("results", code=1).findings("invalid") == [f"three: {words}"]
+
+
+@pytest.mark.parametrize("checker", [FOREIGN, UNSURE], ids=["not replayed", "rejected"])
+def test_who_confirms_no_proof_can_prove_the_lemma_itself(lab, audit, checker):
+    own = PROVES_ITSELF.replace("VERDICT", "verified (2 steps)")
+    found_proofs(lab, checker=own + checker)
+    done = recheck(lab, "--prove-rejected", code=0)
+    assert "1 task: 1 verified" in done.stdout
+    assert audit("results", code=1 if checker is UNSURE else 0).states["three"] == (
+        "verified, confirmed by trusted (its own proof)"
+    )
+
+
+def test_a_prover_that_finds_the_opposite_itself_is_a_finding(lab, audit):
+    own = PROVES_ITSELF.replace("VERDICT", "falsified - found trace (2 steps)")
+    found_proofs(lab, checker=own + FOREIGN)
+    recheck(lab, "--prove-rejected", code=1)
+    told = audit("results", code=1)
+    words = "verified in these results, falsified when trusted proved it"
+    assert told.findings("disagreement") == [f"three: {words}"]
 
 
 def test_recheck_checks_the_tasks_that_are_asked_for(lab):
@@ -13350,7 +15787,8 @@ def test_recheck_with_checks_all_proofs_when_the_batch_has_ended(lab):
     finder = "[ ! -e checked ] || exit 1\n" + FINDER
     recipe_to_recheck(lab, finder, recheck_with="trusted", global_max_cores=2)
     done = lab.run("run", "recipe.json", code=0)
-    assert done.stdout.count("2 tasks: 2 verified") == 2
+    assert "2 tasks: 2 verified" in done.stdout
+    assert "2 tasks: 2 confirmed" in done.stdout
     for place in ("results", "results/recheck-trusted"):
         assert len(lab.events("start", place)) == 2
         assert len(lab.events("end", place)) == 1
@@ -13369,7 +15807,7 @@ def test_recheck_with_checks_proofs_from_the_cache_as_well(lab):
 def test_what_recheck_with_does_not_confirm_decides_the_exit_code(lab):
     silent = '\nsummary "  one (all-traces): verified (9 steps)"\n'
     recipe_to_recheck(lab, checker=silent, recheck_with="trusted")
-    done = lab.run("run", "recipe.json", code=1)
+    done = lab.run("run", "recipe.json", code=3)
     assert "the prover's summary has no line for lemma 'three'" in done.stdout
 
 
@@ -13530,6 +15968,8 @@ def test_mistyped_words_get_a_suggestion(capsys, tmp_path, monkeypatch, command,
         ("--timeout 1_000", "'1_000' is no positive number below 10^9"),
         ("--timeout 2h", "'2h' is no number of seconds: write 7200 (seconds)"),
         ("--memory 8GB", "such as 50%: write 8 (GB)"),
+        ("--retry -1", "'-1' is no whole number from 0 to 20"),
+        ("--retry 21", "'21' is no whole number from 0 to 20"),
     ],
 )
 def test_limits_that_make_no_sense_are_refused(capsys, options, told):
@@ -13538,7 +15978,18 @@ def test_limits_that_make_no_sense_are_refused(capsys, options, told):
     assert told in capsys.readouterr().err
 
 
-COMMANDS = ["run", "resume", "check", "init", "status", "report", "audit", "recheck", "lemmas"]
+COMMANDS = [
+    "run",
+    "resume",
+    "retry",
+    "check",
+    "init",
+    "status",
+    "report",
+    "audit",
+    "recheck",
+    "lemmas",
+]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "cache"])
@@ -13815,7 +16266,7 @@ def test_init_adds_diff_where_a_theory_needs_it(lab):
     tasks = written_recipe(lab)["tasks"]
     assert "tamarin_options" not in tasks["t"]
     assert tasks["d"]["tamarin_options"] == ["--diff"]
-    assert "note: d.spthy uses diff" in done.stderr
+    assert "note: proven with --diff, which tamarin-rs has not: d.spthy" in done.stderr
 
 
 def test_init_names_theories_of_the_same_name_apart(lab):
@@ -13823,7 +16274,7 @@ def test_init_names_theories_of_the_same_name_apart(lab):
     init(lab, "t.spthy", "sub/t.spthy")
     tasks = written_recipe(lab)["tasks"]
     assert tasks["t"]["theory_file"] == "t.spthy"
-    assert tasks["t_2"]["theory_file"] == "sub/t.spthy"
+    assert tasks["sub-t"]["theory_file"] == "sub/t.spthy"
 
 
 def test_a_recipe_of_init_passes_check(lab):
@@ -13854,14 +16305,18 @@ def test_init_refuses_a_pattern_that_no_lemma_matches(lab):
 
 
 DIALOGUE = """
-provers (commands or files) | ./nosuch
+provers (commands or files; | ./nosuch
 no such file './nosuch' | ./fake.sh
 cores for all | many
 'many' is neither |
 GB for all jobs | 1.5
 seconds for one lemma |
+options of the provers for t.spthy [none] | bound=5
+an option's value is joined | --bound=5 --auto-sources
 lemmas of t.spthy: one, two, three | thre
-did you mean 'three' | t* !two
+did you mean 'three' | t* !two three:timeout=60,memory=2
+limits of one job of t.spthy (timeout=SECONDS too) [cores= | memry=1
+did you mean 'memory' | timeout=90
 directory for the results | out
 write this to recipe.json? | y
 """
@@ -13889,7 +16344,10 @@ def test_init_asks_on_a_terminal_until_an_answer_makes_sense(lab):
     assert recipe["config"]["global_max_memory"] == 1.5
     assert recipe["config"]["output_directory"] == "out"
     assert recipe["tasks"]["t"]["tamarin_versions"] == ["fake.sh"]
-    assert recipe["tasks"]["t"]["lemmas"] == [{"name": "t*"}, {"name": "!two"}]
+    assert recipe["tasks"]["t"]["tamarin_options"] == ["--bound=5", "--auto-sources"]
+    three = {"name": "three", "resources": {"timeout": 60, "max_memory": 2}}
+    assert recipe["tasks"]["t"]["lemmas"] == [three, {"name": "t*"}, {"name": "!two"}]
+    assert recipe["tasks"]["t"]["resources"]["timeout"] == 90
 
 
 def test_init_shows_the_recipe_and_writes_nothing_against_a_users_will(lab):
@@ -13904,7 +16362,7 @@ def test_init_shows_the_recipe_and_writes_nothing_against_a_users_will(lab):
 
 def test_init_writes_nothing_when_the_answers_end(lab):
     terminal = init_on_terminal(lab)
-    terminal.until("provers (commands or files)")
+    terminal.until("provers (commands or files;")
     terminal.type("\x04")
     assert terminal.end() == 2
     assert "no answer: nothing was written" in terminal.text()
@@ -13923,6 +16381,422 @@ def test_a_recipe_of_init_names_the_theory_that_was_shown(lab, place, recipe):
     done = lab.run("run", recipe, cwd=lab.path / place, code=0)
     assert "mine" in done.stdout
     assert "others" not in done.stdout
+
+
+# A prover that can't parse some theories.
+REFUSING = r"""
+for word in "$@"; do
+    case "$word" in
+        *.spthy)
+            if grep -q 'refuse me' "$word"; then
+                printf '"%s" (line 1, column 7):\nunexpected "x"\n' "$word" >&2
+                exit 1
+            fi;;
+    esac
+done
+summary <<END
+  one (all-traces): analysis incomplete (1 steps)
+END
+"""
+LEFT_OUT = """
+art/deep/part.spthy: is included by art/main.spthy
+art/deep/broken.spthy:2:1: the theory has no 'end'
+art/deep/refused.spthy: fake.sh refuses it: art/deep/refused.spthy:1:7: unexpected "x"
+art/deep/idle.spthy: has no lemmas: nothing to prove
+art/deep/main_results.spthy: is a result, as its name says
+art/deep/printed.spthy: is a result, printed by Tamarin 1.10.0
+art/blind.spthy: its oracle
+art/out/proofs/main.spthy: belongs to the results in
+"""
+
+
+def test_init_takes_a_folder_and_names_what_it_leaves_out(lab):
+    lab.write("art/main.spthy", THEORY.replace("rule", '#include "deep/part.spthy"\nrule', 1))
+    lab.write("art/deep/part.spthy", "rule P: [ Fr(~p) ] --> [ Out(~p) ]\n")
+    lab.write("art/deep/broken.spthy", "theory B begin\n")
+    lab.write("art/deep/refused.spthy", THEORY.replace("begin", "begin // refuse me"))
+    lab.write("art/deep/idle.spthy", "theory I begin end")
+    lab.write("art/deep/main_results.spthy", THEORY)
+    lab.write("art/deep/printed.spthy", printed_theory(version="1.10.0", quiet="by sorry"))
+    lab.write("art/blind.spthy", THEORY.replace("begin", "begin\nheuristic: o"))
+    lab.write("art/out/batch.jsonl", "")
+    os.mkfifo(lab.path / "art" / "pipe.spthy")
+    lab.write("art/out/proofs/main.spthy", THEORY)
+    lab.prover(REFUSING)
+    done = lab.run("init", "art", "--yes", "--prover", "./fake.sh", code=0)
+    assert list(written_recipe(lab)["tasks"]) == ["main"]
+    left_out = "\n".join(line for line in done.stderr.splitlines() if "left out: " in line)
+    for words in LEFT_OUT.strip().splitlines():
+        assert words in left_out
+    assert left_out.count("left out: ") == 8
+    lab.run("check", "recipe.json", code=0)
+
+
+def test_init_takes_patterns_and_each_theory_once(lab):
+    lab.write("a/b/u.spthy", THEORY)
+    init(lab, "**/*.spthy", "t.spthy", "a")
+    assert list(written_recipe(lab)["tasks"]) == ["u", "t"]
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [("theory B begin\n", "t.spthy:2:1: the theory has no 'end'"), ("refuse me", "starts with")],
+)
+def test_init_writes_nothing_where_no_theory_is_left(lab, text, wanted):
+    lab.write("t.spthy", text)
+    done = init(lab, "t.spthy", code=2)
+    assert wanted in done.stderr
+    assert not (lab.path / "recipe.json").exists()
+
+
+def test_init_writes_nothing_where_the_prover_refuses_all(lab):
+    lab.write("t.spthy", THEORY.replace("begin", "begin // refuse me"))
+    lab.prover(REFUSING)
+    done = lab.run("init", "t.spthy", "--yes", "--prover", "./fake.sh", code=2)
+    assert "fake.sh refuses it" in done.stderr
+    assert not (lab.path / "recipe.json").exists()
+
+
+def test_a_theory_that_one_of_two_provers_refuses_stays_with_the_other(lab):
+    lab.write("t.spthy", THEORY.replace("begin", "begin // refuse me"))
+    lab.prover(REFUSING, "strict")
+    lab.prover(CHECKED, "fake")
+    provers = ["--prover", "./strict.sh", "--prover", "./fake.sh"]
+    lab.run("init", "t.spthy", "--yes", *provers, code=0)
+    assert written_recipe(lab)["tasks"]["t"]["tamarin_versions"] == ["fake.sh"]
+
+
+NAMES_APART = {
+    "alone.spthy": "alone",
+    "a/aka.spthy": "a-aka",
+    "b/aka.spthy": "b-aka",
+    "x/one/tls.spthy": "x-one-tls",
+    "y/one/tls.spthy": "y-one-tls",
+    "../up.spthy": "up",
+    "odd name+.spthy": "odd_name_",
+}
+
+
+@pytest.mark.parametrize("turn", [list, reversed])
+def test_names_of_files_do_not_depend_on_their_order(turn):
+    names = bt.names_apart(turn(list(NAMES_APART)))
+    assert names == NAMES_APART
+
+
+def test_names_of_files_differ_where_folders_cannot_tell(lab):
+    names = bt.names_apart(["a-b/c.spthy", "a/b-c.spthy", "b/c.spthy", "A/B-C.spthy"])
+    assert len({name.lower() for name in names.values()}) == 4
+
+
+WITH_BRANCHES = f"""theory T begin
+{RULE_A}
+#ifdef A & not B
+lemma in_a: "T"
+#else
+lemma without_a: "T"
+#endif
+#ifdef A
+#ifdef C
+lemma deep: "T"
+#endif
+#endif
+#include "more.spthy"
+lemma always: "T"
+end
+"""
+
+
+@pytest.fixture
+def branches(lab):
+    """A lab with a theory whose lemmas depend on flags."""
+    lab.write("t.spthy", WITH_BRANCHES)
+    lab.write("more.spthy", '#ifdef D\nlemma included: "T"\n#endif\n')
+    return lab
+
+
+def test_init_says_which_lemmas_need_which_flags(branches):
+    done = init(branches, "t.spthy")
+    for words in ("in_a (-D A)", "included (-D D)", "deep (-D A -D C)"):
+        assert words in done.stderr
+    entry = written_recipe(branches)["tasks"]["t"]
+    assert "preprocess_flags" not in entry
+    assert entry["lemmas"] == [{"name": "*"}]
+
+
+def test_init_takes_flags_for_the_theories_that_ask_for_them(branches):
+    branches.write("u.spthy", THEORY)
+    done = init(branches, "t.spthy", "u.spthy", "-D", "A", "-D=C")
+    tasks = written_recipe(branches)["tasks"]
+    assert tasks["t"]["preprocess_flags"] == ["A", "C"]
+    assert "preprocess_flags" not in tasks["u"]
+    assert "included (-D D)" in done.stderr
+    assert "in_a (" not in done.stderr
+    done = branches.run("check", "recipe.json", "-d", code=0)
+    assert "t--deep--fake.sh" in done.stdout
+
+
+def test_init_gives_a_lemma_that_is_named_the_flags_that_it_needs(branches):
+    init(branches, "t.spthy", "--lemma", "always", "--lemma", "deep:timeout=7")
+    deep, always = written_recipe(branches)["tasks"]["t"]["lemmas"]
+    assert always == {"name": "always"}
+    assert deep == {"name": "deep", "preprocess_flags": ["A", "C"], "resources": {"timeout": 7}}
+    branches.run("check", "recipe.json", code=0)
+
+
+INIT_REFUSALS = """
+--- a flag that no theory asks for: -D AA: no theory asks for this flag (did you mean 'A'?)
+t.spthy -D AA
+--- a pattern for lemmas behind flags: no lemma of t.spthy matches 'de*'; deep needs -D A -D C
+t.spthy --lemma de*
+--- a lemma of no theory: --lemma 'zz': no theory has such a lemma
+t.spthy --lemma always --lemma zz
+--- limits of another kind: 'memry=3' is none of cores=, memory=, timeout= (did you mean 'memory'?)
+t.spthy --lemma always:memry=3
+--- half a core: cores: must be a positive whole number
+t.spthy --limits cores=1.5
+--- no time: timeout: must be a positive number, not "soon"
+t.spthy --limits timeout=soon
+--- an option that is ours: --prove can't be given here
+t.spthy --option=--prove
+--- no flag: '-x y' is no name of a preprocessor flag
+t.spthy -D=-x\u00a0y
+--- two provers of one alias: two provers have one alias
+t.spthy --prover a=./fake.sh --prover a=./other.sh
+--- an alias that cannot name files: the alias '../a' becomes part of file names
+t.spthy --prover ../a=./fake.sh
+--- results with lemmas: --from takes lemmas, flags, options, limits and provers from the results
+--from results --lemma one
+--- a folder without theories: empty: there is no theory (.spthy) in this folder
+empty
+--- theories and results: give theories, or their folder; or else results
+t.spthy --from results
+--- nothing: give theories, or their folder; or else results
+
+"""
+
+
+@pytest.mark.parametrize("text, wanted", cases(INIT_REFUSALS))
+def test_init_refuses_with_a_reason(branches, text, wanted):
+    branches.prover(CHECKED, "fake")
+    branches.prover(CHECKED, "other")
+    (branches.path / "empty").mkdir()
+    words = text.split(" ") if text.strip() else []
+    words = [word.replace("\u00a0", " ").strip() for word in words]
+    if not any("--prover" in word for word in words):
+        words += ["--prover", "./fake.sh"]
+    done = branches.run("init", *words, "--yes", code=2)
+    assert wanted in done.stderr.replace("\u00a0", " ")
+    assert not (branches.path / "recipe.json").exists()
+
+
+def test_init_takes_options_and_limits(lab):
+    lab.write("d.spthy", DIFF_THEORY)
+    init(lab, "t.spthy", "d.spthy", "--option=--bound=5", "--limits", "cores=1,memory=3,timeout=9")
+    tasks = written_recipe(lab)["tasks"]
+    assert tasks["t"]["tamarin_options"] == ["--bound=5"]
+    assert tasks["d"]["tamarin_options"] == ["--diff", "--bound=5"]
+    assert tasks["t"]["resources"] == {"max_cores": 1, "max_memory": 3, "timeout": 9}
+
+
+def test_lemmas_with_limits_come_before_patterns_without(lab):
+    init(lab, "t.spthy", "--lemma", "*", "--lemma", "t*:cores=1,timeout=7")
+    first, rest = written_recipe(lab)["tasks"]["t"]["lemmas"]
+    assert first == {"name": "t*", "resources": {"max_cores": 1, "timeout": 7}}
+    assert rest == {"name": "*"}
+
+
+def test_provers_of_one_name_are_called_by_their_versions(lab):
+    for folder, version in (("old", "1.8.0"), ("new", "1.10.1")):
+        lab.write(f"{folder}/tamarin", PRELUDE.replace("1.11.0", version) + CHECKED, 0o755)
+    provers = ["--prover", "old/tamarin", "--prover", "new/tamarin"]
+    lab.run("init", "t.spthy", "--yes", *provers, code=0)
+    assert list(written_recipe(lab)["tamarin_versions"]) == ["tamarin-1.8", "tamarin-1.10.1"]
+
+
+def test_provers_of_one_name_and_version_are_called_by_their_folders(lab):
+    for folder in ("old", "new"):
+        lab.write(f"{folder}/tamarin", PRELUDE + CHECKED, 0o755)
+    provers = ["--prover", "old/tamarin", "--prover", "mine=new/tamarin", "--prover", "new/tamarin"]
+    lab.run("init", "t.spthy", "--yes", *provers, code=0)
+    versions = written_recipe(lab)["tamarin_versions"]
+    assert list(versions) == ["old-tamarin", "mine", "new-tamarin"]
+    assert versions["mine"]["path"] == "new/tamarin"
+
+
+FLAGS_DIALOGUE = """
+provers (commands or files; | ./fake.sh other=./fake.sh
+cores for all |
+GB for all jobs | 1.5
+seconds for one lemma |
+flags of t.spthy (it asks for A, B, C, D) [none] | X
+and not for 'X' | A C
+provers for t.spthy [fake.sh other] | others
+did you mean 'other' | other
+options of the provers |
+lemmas of t.spthy: in_a, deep, always | deep
+limits of one job |
+directory for the results |
+write this to recipe.json? |
+"""
+
+
+def test_init_asks_for_flags_and_provers_of_a_theory(branches):
+    terminal = init_on_terminal(branches)
+    answer(terminal, FLAGS_DIALOGUE)
+    assert terminal.end() == 0
+    entry = written_recipe(branches)["tasks"]["t"]
+    assert entry["preprocess_flags"] == ["A", "C"]
+    assert entry["tamarin_versions"] == ["other"]
+    assert entry["lemmas"] == [{"name": "deep"}]
+
+
+def test_a_recipe_of_init_is_written_in_lines_that_people_can_read(lab):
+    done = init(lab, "t.spthy", "--lemma", "one:timeout=7")
+    assert '      "lemmas": [{"name": "one", "resources": {"timeout": 7}}],\n' in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    "wall_s, peak_mb, timeout, memory_gb",
+    [(0.1, 2, 60, 1), (31, 100, 120, 1), (30, 683, 60, 2), (3600, 4096, 7200, 6)],
+)
+def test_measured_limits_are_twice_the_time_and_half_as_much_memory_again(
+    wall_s, peak_mb, timeout, memory_gb
+):
+    usage = bt.Usage(wall_s=wall_s, peak_mb=peak_mb)
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, usage=usage)
+    measured = bt.measured_resources(bt.Limits(2, 1024, 9), result)
+    assert measured == {"max_cores": 2, "max_memory": memory_gb, "timeout": timeout}
+
+
+@pytest.mark.parametrize("result", [None, bt.Result(bt.Status.TIMEOUT, usage=bt.Usage(9, 9, 9))])
+def test_what_has_no_verdict_keeps_its_limits(result):
+    measured = bt.measured_resources(bt.Limits(2, 1536, 9.5), result)
+    assert measured == {"max_cores": 2, "max_memory": 1.5, "timeout": 9.5}
+
+
+def test_limits_that_nobody_knows_are_left_to_the_defaults():
+    assert bt.measured_resources(bt.Limits(0, 0, 0), None) == {}
+
+
+# Proves lemma two only with --bound, and never lemma three.
+CHOOSY = """
+case "$*" in *" test"*|test*) echo "it should work as intended"; exit 0;; esac
+case "$*" in
+    *--prove=*) ;;
+    *) echo "  two (exists-trace): verified (1 steps)" | summary; exit 0;;
+esac
+case "$LEMMA" in
+    two)
+        case "$*" in
+            *--bound*) echo "  two (exists-trace): falsified - no trace found (3 steps)" | summary;;
+            *) echo "  two (exists-trace): analysis incomplete (1 steps)" | summary;;
+        esac;;
+    three) exit 4;;
+    *) echo "  one (all-traces): verified (1 steps)" | summary;;
+esac
+"""
+
+
+@pytest.fixture
+def results_to_measure(lab):
+    """A lab with the results of a recipe; one lemma was tried with two options."""
+    lab.prover(CHOOSY)
+    bounded = {"name": "two", "tamarin_options": ["--bound=9"]}
+    lab.recipe(lemmas=[{"name": "*"}, {"name": "two"}, bounded], config={"scheduler": "sjf"})
+    lab.run("run", "recipe.json", "--no-cache", code=3)
+    return lab
+
+
+def test_init_makes_a_recipe_of_results(results_to_measure):
+    lab = results_to_measure
+    done = lab.run("init", "--from", "results", "--yes", "-o", "new.json", code=0)
+    recipe = written_recipe(lab, "new.json")
+    assert recipe["config"]["scheduler"] == "sjf"
+    one, two, three = recipe["tasks"]["task"]["lemmas"]
+    measured = {"max_cores": 1, "max_memory": 1, "timeout": 60}
+    assert one == {"name": "one", "resources": measured, "expect": "verified"}
+    assert two["tamarin_options"] == ["--bound=9"], "with these it was answered"
+    assert two["expect"] == "falsified"
+    assert three == {"name": "three", "resources": {**measured, "timeout": 300}}
+    assert "without a verdict, so that they keep their limits: t--three--fake" in done.stderr
+
+
+def test_a_recipe_of_results_finds_what_it_expects(results_to_measure):
+    lab = results_to_measure
+    lab.run("init", "--from", "results", "--yes", "-o", "new.json", "--results", "new", code=0)
+    lab.run("check", "new.json", code=0)
+    lab.run("run", "new.json", "--no-cache", code=3)
+    expected = {event["id"]: event["expect"] for event in lab.events("task", "new")}
+    assert expected == {
+        "t--one--fake": "verified",
+        "t--two--fake": "falsified",
+        "t--three--fake": None,
+    }
+
+
+def test_a_recipe_of_results_leaves_out_what_is_gone(results_to_measure):
+    lab = results_to_measure
+    lab.write("t.spthy", THEORY.replace("lemma one", "lemma uno"))
+    done = lab.run("init", "--from", "results", "--yes", "-o", "new.json", code=0)
+    assert "left out, as no such lemma is there now, or no prover reads it: t--one" in done.stderr
+    assert "on an older text" in done.stderr
+    lemmas = written_recipe(lab, "new.json")["tasks"]["task"]["lemmas"]
+    assert [item["name"] for item in lemmas] == ["two", "three"]
+    (lab.path / "t.spthy").unlink()
+    done = lab.run("init", "--from", "results", "--yes", "-o", "newer.json", code=2)
+    assert "holds no results of lemmas that are there now" in done.stderr
+
+
+def test_a_recipe_of_results_keeps_each_theory_and_prover(lab):
+    lab.write("deep/u.spthy", THEORY)
+    lab.prover(VERIFY)
+    lab.prover(VERIFY, "second")
+    entry = {"theory_file": "**/*.spthy", "output_file_prefix": "{theory}"}
+    lab.provers["fake"]["options"] = ["--stop-on-trace=dfs"]
+    lab.recipe(**entry, tamarin_versions=["fake", "second"], preprocess_flags=["X"])
+    change_recipe(lab, 'tasks.task.lemmas = [{"name": "one"}]')
+    lab.run("run", "recipe.json", code=0)
+    lab.run("init", "--from", "results", "--yes", "-o", "deep/new.json", code=0)
+    recipe = written_recipe(lab, "deep/new.json")
+    assert recipe["tamarin_versions"]["fake"]["options"] == ["--stop-on-trace=dfs"]
+    assert list(recipe["tasks"]) == ["u", "t"]
+    task = recipe["tasks"]["t"]
+    assert task["theory_file"] == "../t.spthy"
+    assert task["preprocess_flags"] == ["X"]
+    assert [item["tamarin_versions"] for item in task["lemmas"]] == [["fake"], ["second"]]
+    before = [event["id"] for event in lab.events("task")]
+    assert [plan.id for plan in plans_of(lab, name="deep/new.json")] == before
+
+
+def test_a_recipe_of_results_keeps_the_prover_that_checks_proofs(lab):
+    lab.prover(VERIFY)
+    lab.prover(VERIFY, "checker")
+    lab.recipe(config={"recheck_with": "checker"}, lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json")
+    lab.run("init", "--from", "results", "--yes", "-o", "new.json", code=0)
+    assert list(written_recipe(lab, "new.json")["tamarin_versions"]) == ["fake", "checker"]
+
+
+def test_init_makes_a_recipe_of_results_of_batch_tamarin(lab):
+    claims = [f'lemma {line[0]}: "T"\n' for line in words_in(UPSTREAM_MEANINGS)]
+    lab.write("NSPK3.spthy", f"theory N begin\n{''.join(claims)}end\n")
+    report = upstream_report()
+    lab.prover(VERIFY)
+    report["tamarin_versions"]["stable"]["path"] = "./fake.sh"
+    write_upstream_report(lab, report)
+    done = lab.run("init", "--from", "out", "--yes", code=0)
+    recipe = written_recipe(lab)
+    assert recipe["config"]["global_max_cores"] == 2
+    task = recipe["tasks"]["nspk"]
+    assert task["tamarin_options"] == ["-x"]
+    items = {item["name"]: item for item in task["lemmas"]}
+    measured = {"max_cores": 2, "max_memory": 1, "timeout": 60}
+    assert items["proven"] == {"name": "proven", "resources": measured, "expect": "verified"}
+    assert items["refuted"]["expect"] == "falsified"
+    assert items["late"]["resources"] == {"max_cores": 2, "max_memory": 4, "timeout": 60}
+    assert "expect" not in items["silent"]
+    assert "nspk--waiting--stable" in done.stderr
 
 
 def status_json(lab):
@@ -14094,6 +16968,26 @@ def test_lemmas_lists_what_tamarin_would_list(lab):
         "two exists-trace 5 one",
         "three all-traces 6 one",
     ]
+
+
+def test_lemmas_shows_as_many_assumptions_as_fit(lab):
+    names = [f"a_reuse_lemma_of_a_certain_length_{number}" for number in range(40)]
+    claims = [f'lemma {name} [reuse]: "T"\n' for name in names]
+    lab.write("t.spthy", f'theory T begin\n{"".join(claims)}lemma last: "T"\nend\n')
+    done = lab.run("lemmas", "t.spthy", code=0)
+    assert max(map(len, done.stdout.splitlines())) <= 120
+    (last,) = [line for line in done.stdout.splitlines() if line.startswith("last ")]
+    assert last.endswith(f"{names[0]} and 39 more")
+    told = json.loads(lab.run("lemmas", "t.spthy", "--json", code=0).stdout)
+    assert told["lemmas"][-1]["assumes"] == names
+
+
+@pytest.mark.parametrize(
+    "columns, wanted",
+    [(30, "alpha, beta, gamma"), (17, "alpha and 2 more"), (13, "a… and 2 more")],
+)
+def test_a_list_of_names_is_cut_to_what_fits(columns, wanted):
+    assert bt.names_that_fit(["alpha", "beta", "gamma"], columns) == wanted
 
 
 def test_lemmas_tells_programs_the_same(lab):
@@ -14690,6 +17584,8 @@ class Walk:
         again = self.numbers.random() < 0.2
         if again:
             args.append("--again")
+        if self.numbers.random() < 0.3:
+            args += ["--retry", "1"]
         runs = len(self.runs())
         drivers = self.kinds().count("batch")
         ended = self.run(args)
