@@ -8911,7 +8911,7 @@ def test_a_higher_priority_comes_first_whatever_the_order(scheduler, wanted):
         a_task(id="b"),
         a_task(id="urgent", limits=bt.Limits(8, 1024, 9), priority=2),
     ]
-    assert " ".join(task.id for task in bt.in_order(tasks, scheduler)) == wanted
+    assert " ".join(task.id for task in bt.in_order(tasks, scheduler, {})) == wanted
 
 
 # --- Limits that are doubled ---
