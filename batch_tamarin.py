@@ -22040,7 +22040,9 @@ class Measured(NamedTuple):
     @property
     def rank(self) -> tuple[bool, bool, float]:
         """The smaller the better: answers first, then other verdicts, of these the fastest."""
-        wall_s = self.result.usage.wall_s if self.result else math.inf
+        wall_s = math.inf
+        if self.result:
+            wall_s = self.result.share_of(self.result.usage.wall_s)
         return self.verdict not in ANSWERS, self.verdict is None, wall_s
 
 

@@ -12190,19 +12190,6 @@ def test_less_than_a_second_more_is_no_finding(audit_against):
     assert "expectation" not in told.kinds
 
 
-def test_seconds_of_a_shared_process_are_no_proofs_and_not_compared():
-    def verified_in(seconds, shared_by=1):
-        usage = bt.Usage(seconds)
-        result = bt.Result(
-            bt.Status.COMPLETED, bt.Verdict.VERIFIED, 3, usage=usage, shared_by=shared_by
-        )
-        return [a_task(bt.Status.COMPLETED, result)]
-
-    assert len(list(bt.compare(verified_in(99), verified_in(9), "before", 2))) == 1
-    assert not list(bt.compare(verified_in(99, shared_by=5), verified_in(9), "before", 2))
-    assert not list(bt.compare(verified_in(99), verified_in(9, shared_by=5), "before", 2))
-
-
 def test_without_a_tolerance_steps_and_seconds_do_not_matter(audit_against):
     told = audit_against(CALM, QUIET, STILL, SLOW_HEARD, code=0, time="900s")
     assert "expectation" not in told.kinds
@@ -12277,11 +12264,24 @@ def test_a_theory_is_missed_although_another_folder_has_one_of_its_name(lab, two
     assert told.findings("missing") == [message]
 
 
-def compared(after, before):
+def compared(after, before, tolerance=math.inf):
     """What differs between results of ours, which stand here, and earlier ones."""
     earlier = bt.references_of(bt.Located("old", task) for task in before)
     now = [bt.Located("new", task) for task in after]
-    return list(bt.compare(now, earlier, "before", math.inf))
+    return list(bt.compare(now, earlier, "before", tolerance))
+
+
+def test_seconds_of_a_shared_process_are_no_proofs_and_not_compared():
+    def verified_in(seconds, shared_by=1):
+        usage = bt.Usage(seconds)
+        result = bt.Result(
+            bt.Status.COMPLETED, bt.Verdict.VERIFIED, 3, usage=usage, shared_by=shared_by
+        )
+        return [a_task(bt.Status.COMPLETED, result)]
+
+    assert len(compared(verified_in(99), verified_in(9), 2)) == 1
+    assert not compared(verified_in(99, shared_by=5), verified_in(9), 2)
+    assert not compared(verified_in(99), verified_in(9, shared_by=5), 2)
 
 
 def test_results_are_compared_with_those_of_the_same_prover():
