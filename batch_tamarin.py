@@ -5,9 +5,9 @@ One file, standard library only: copy it to a server and type
 
     python batch_tamarin.py run recipe.json
 
-A recipe (JSON) names theories, lemmas and provers; every lemma is proven in a process of its own
-under core, memory and time limits; every result goes to `batch.jsonl` as it comes. The design in
-one picture:
+A recipe (JSON) names theories, lemmas and provers; every lemma is proven in a process of its own,
+or in one that lemmas of a theory share, under core, memory and time limits; every result goes to
+`batch.jsonl` as it comes. The design in one picture:
 
     recipe --plan--> Batch --> scheduler --> executor --> supervisor --> reader
                        ^          jobs                                     |
@@ -172,6 +172,13 @@ class Flavour(Word):
 
     TAMARIN_PROVER = "tamarin-prover"
     TAMARIN_RS = "tamarin-rs"
+
+
+class Granularity(Word):
+    """How many lemmas one process proves."""
+
+    LEMMA = "lemma"  # one: it has a process, limits and measures of its own
+    THEORY = "theory"  # those that can be proven after one load of their theory
 
 
 FINAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}
@@ -574,6 +581,9 @@ class Usage:
     cpu_s: Optional[float] = 0.0  # noqa: UP045 - None where nobody measured it
     peak_mb: float = 0.0
     avg_mb: float = 0.0  # weighted by time
+    # Of the wall time, what went by until a prover had loaded its theory and computed the sources;
+    # None where it did not say so.
+    load_s: Optional[float] = field(default=None, metadata=SPARSE)  # noqa: UP045
 
 
 @dataclass
@@ -682,8 +692,25 @@ class Result:
     old_text: bool = False  # of a cached one: its proof file may hold older texts of other lemmas
     reason: str = ""  # for people: why there is no verdict
     refused: bool = field(default=False, metadata=SPARSE)  # a parse error: the text is to blame
+    # How many tasks its process served: usage and the prover's own time are theirs together.
+    shared_by: int = field(default=1, metadata=SPARSE)
+    # Of an interrupted one: the process that it shared ended badly, so that it shares no other.
+    runs_alone: bool = field(default=False, metadata=SPARSE)
     stderr_tail: str = ""
     at: str = ""  # when it was journalled
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether its usage tells what the task will take again: it was measured alone, to the end.
+
+        What met a limit takes at least as long.
+        """
+        has_ended = self.status is Status.COMPLETED or self.status in MET_A_LIMIT
+        return has_ended and self.shared_by == 1
+
+    def share_of(self, amount: float) -> float:
+        """Its part of what a process used: over all that shared it the parts sum up to that."""
+        return amount / max(1, self.shared_by)  # a journal can come from anywhere
 
 
 @slotted
@@ -720,6 +747,8 @@ class Plan:
     holds_anyway: bool = field(default=False, metadata=SPARSE)
     # Of a recheck: digest of the file with the proof that is checked.
     checks_proof: str = field(default="", metadata=SPARSE)
+    # Of THEORY it may share a process with other lemmas of its entry.
+    granularity: Granularity = field(default=Granularity.LEMMA, metadata=SPARSE)
 
     @property
     def view(self) -> TheoryView:
@@ -802,6 +831,7 @@ class PlanOptions:
     memory: str = ""  # GB, "max" or "50%"
     timeout_s: float = 0
     scheduler: str = ""
+    granularity: Optional[Granularity] = None  # noqa: UP045
     retry: int = 0  # how often a limit that was met may be doubled
 
 
@@ -891,6 +921,7 @@ class Task:
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
     earlier: tuple[Record, ...] = ()
+    alone_for: str = ""  # the key of the plan for which a process that it shared ended badly
     # Who confirmed its result in a recheck, and by whom its proof is none, as far as was asked.
     confirmed_by: tuple[str, ...] = ()
     rejected_by: tuple[str, ...] = ()
@@ -916,6 +947,11 @@ class Task:
             if record and record.holds(plan, host):
                 return record
         return None
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether it shares no process any more, as the one that it shared ended badly."""
+        return self.alone_for == self.plan.key
 
     @property
     def outdated(self) -> Record | None:
@@ -1183,6 +1219,8 @@ class Batch:
         task.status = status
         task.attempts = max(task.attempts, finished.attempt)
         task.record = Record(finished.result, task.plan, finished.attempt, self.header.host)
+        if finished.result.runs_alone:
+            task.alone_for = task.plan.key
         if task.started and len(task.started.ids) == 1:
             task.started = None  # 100,000 of them would take a sixth of the memory
 
@@ -5740,16 +5778,22 @@ def _mac_groups_of(known: set[ProcessId]) -> set[ProcessId]:
 
 # The first version that writes traces by --output-json and --output-dot; tamarin-rs always does.
 TRACES_SINCE = (1, 10)
+# The first version that says on stderr what it is doing; tamarin-rs always does.
+PHASES_SINCE = (1, 8)
 
 
-def prover_command(prover: Prover, plan: Plan, outputs: Outputs) -> tuple[str, ...]:
+def prover_command(
+    prover: Prover, plan: Plan, outputs: Outputs, others: Iterable[str] = ()
+) -> tuple[str, ...]:
     """The command line that proves (or with `prove: false` checks) one task.
 
-    Values are joined by `=`: tamarin-prover takes the X of `-D X` for a theory file.
+    `others`: lemmas of the same theory that it proves in the same process. Values are joined by
+    `=`: tamarin-prover takes the X of `-D X` for a theory file.
     """
     command = [*prover.command, *_cores_options(prover, plan.limits.cores), plan.theory]
     if plan.prove:
-        command.append(PROVE.with_value(plan.lemma))
+        for lemma in (plan.lemma, *others):
+            command.append(PROVE.with_value(lemma))
     # The task's own come last: of two that contradict each other the last counts.
     command += prover.options
     command += plan.options
@@ -5770,13 +5814,27 @@ def _cores_options(prover: Prover, cores: int) -> tuple[str, ...]:
 
 def _writes_traces(prover: Prover) -> bool:
     """Whether the prover knows the trace options; one that we know too little of is taken to."""
-    if prover.flavour != Flavour.TAMARIN_PROVER or not prover.version:
+    version = _version_of_tamarin_prover(prover)
+    return version is None or version >= TRACES_SINCE
+
+
+def tells_phases(prover: Prover) -> bool:
+    """Whether the prover is known to say on stderr when it has loaded a theory."""
+    if prover.flavour == Flavour.TAMARIN_RS:
         return True
+    version = _version_of_tamarin_prover(prover)
+    return version is not None and version >= PHASES_SINCE
+
+
+def _version_of_tamarin_prover(prover: Prover) -> tuple[int, ...] | None:
+    """The numbers of its version; None of another program, or where they are not known."""
+    if prover.flavour != Flavour.TAMARIN_PROVER or not prover.version:
+        return None
     parts = prover.version.split(".")
     # A journal from outside may hold any text as a version.
     if not all(map(str.isdecimal, parts)):
-        return True
-    return tuple(map(int, parts)) >= TRACES_SINCE
+        return None
+    return tuple(map(int, parts))
 
 
 def prover_environment(prover: Prover) -> dict[str, str]:
@@ -5867,6 +5925,10 @@ _PHASE = re.compile(
     r"|^\[Saturating Sources\] (?:Step (?P<step>\d+) \(Max (?P<most>\d+)\)|Done)",
     re.MULTILINE,
 )
+
+# The theory is read and translated; the sources are computed (raw ones, then refined ones).
+_LOADED = re.compile(r"\[Theory [^]\n]*\] Theory closed$|\[Saturating Sources\] Done$")
+PROVING = "proving"  # the phase behind that
 
 
 @dataclass
@@ -6019,7 +6081,25 @@ def phase(log: str) -> str:
         return printable(re.sub("^Theory | started$", "", last["said"])).lower()
     if last["step"]:
         return f"saturating sources {last['step']}/{last['most']}"
-    return "proving"
+    return PROVING
+
+
+def load_seconds(log: str, began: float, wall_s: float) -> float | None:
+    """How long a prover that has ended took to load its theory and to compute the sources.
+
+    By when it last wrote to its stderr, if it told of that then: it says nothing while it proves.
+    None if it didn't. began: when it was started (seconds since 1970).
+    """
+    try:
+        text = read_from_end(log, 2048).decode("utf-8", "replace")
+        load_s = os.stat(log).st_mtime - began
+    except OSError:
+        return None
+    last_line = text.strip().rpartition("\n")[2]
+    if not _LOADED.match(last_line):
+        return None
+    # The clock of files is coarse, and that of another machine may be wrong.
+    return min(max(load_s, 0.0), wall_s)
 
 
 def wellformedness_titles(theory: str) -> list[str]:
@@ -6179,7 +6259,13 @@ def _rounded(usage: Usage) -> Usage:
         cpu_s=round(usage.cpu_s or 0.0, 3),
         peak_mb=round(usage.peak_mb, 1),
         avg_mb=round(usage.avg_mb, 1),
+        load_s=None if usage.load_s is None else round(usage.load_s, 3),
     )
+
+
+def is_generated(plan: Plan) -> bool:
+    """Whether Tamarin makes the lemma itself: it complains when it is asked for one by name."""
+    return plan.optional or plan.lemma == EQUIVALENCE_LEMMA
 
 
 def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[str]:
@@ -6192,8 +6278,7 @@ def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[st
     titles: list[str] = []
     if count:
         titles = wellformedness_titles(proof)
-    asked_for_generated = plan.optional or plan.lemma == EQUIVALENCE_LEMMA
-    if count and plan.prove and asked_for_generated:
+    if count and plan.prove and is_generated(plan):
         count -= 1
         titles = [title for title in titles if title != ASKED_NAME_CHECK]
     # They have 5 s by default: this depends on the machine, never on the verdict.
@@ -7537,7 +7622,7 @@ def conditions_met(run: Circumstances) -> list[Touch]:
 DEFAULT_CORES = 4
 DEFAULT_MEMORY_GB = 16
 DEFAULT_TIMEOUT_S = 3600
-SCHEDULERS = ("fifo", "sjf", "ljf")
+SCHEDULERS = ("fifo", "sjf", "ljf", "history")
 ALIAS_BYTES = 100  # as a part of file names, which may have 255
 
 # Where something stands in a recipe: ("tasks", "NAME", "lemmas", 0).
@@ -8052,6 +8137,7 @@ BOOLEAN = PlainValue(lambda value: isinstance(value, bool), "must be true or fal
 INTEGER = PlainValue(is_integer, "must be a whole number, such as 5 or -1, not FOUND")
 FLAG = PlainValue(is_flag, "must be the name of one preprocessor flag, without -D")
 VERDICT = OneOf(tuple(Verdict))
+GRANULARITY = OneOf(tuple(Granularity))
 FILE_NAME = PlainValue(
     is_file_name_part,
     "becomes part of file names: a text without '/', '\\', '..' and control characters, not FOUND",
@@ -8069,6 +8155,7 @@ _CONFIG: dict[str, ValueKind] = {
     "default_timeout": Number(SECONDS),
     "output_directory": TEXT,
     "scheduler": OneOf(SCHEDULERS),  # which waiting task starts first
+    "granularity": GRANULARITY,  # of tasks that say nothing else
     "recheck_with": TEXT,  # alias of a prover that checks every proof
     # Known problems of provers that results may have: `audit` shows them as accepted.
     "accept_advisories": ListOf(OneOf(tuple(ADVISORIES))),
@@ -8124,6 +8211,7 @@ _TASK: dict[str, ValueKind] = {
     "cwd": TEXT,  # where its jobs run
     "lemmas": ListOf(LEMMA_FIELDS),  # all when left out
     "prove": BOOLEAN,  # false: check the proofs stored in the theory instead of searching
+    "granularity": GRANULARITY,  # whether its lemmas may share a process
 }
 
 TASK_FIELDS = Fields(_TASK, required=("theory_file", "tamarin_versions", "output_file_prefix"))
@@ -8275,7 +8363,7 @@ def plan_batch(
     none of its theories can be read. One that can't be read fails its own tasks, and no others.
     """
     limits = _global_limits(recipe.config, room, options, warn)
-    planner = _Planner(recipe, provers, limits, warn)
+    planner = _Planner(recipe, provers, limits, options.granularity, warn)
     tasks: dict[str, Task] = {}
     # All of them, whatever -t chooses later: an id must not depend on what else runs today. And on
     # after a problem: a user wants to hear of all at once.
@@ -8365,10 +8453,15 @@ class _Planner:
         recipe: Recipe,
         provers: Mapping[str, Prover],
         limits: Limits,
+        granularity: Granularity | None,
         warn: Warn,
     ) -> None:
+        """`granularity`: that of all entries, whatever the recipe says; None for what it says."""
         self.recipe = recipe
         self.provers = provers
+        self.granularity = granularity
+        self._warn = warn
+        self._warned_of: set[str] = set()  # aliases of provers
         self.limits = JobLimits(limits, warn)
         self.lemmas = LemmaSelection(recipe, provers, warn)
         self.dependencies = DependencyFinder(recipe, provers)
@@ -8435,7 +8528,27 @@ class _Planner:
             priority=item.priority,
             unknown_actions=unknown.told,
             holds_anyway=unknown.holds_anyway,
+            granularity=self._granularity(entry, choice.alias),
         )
+
+    def _granularity(self, entry: RecipeEntry, alias: str) -> Granularity:
+        """What the command line says, else the entry, else the recipe's `config`.
+
+        THEORY only where the prover tells when it has loaded a theory.
+        """
+        default = self.recipe.config.get("granularity", Granularity.LEMMA)
+        wanted = Granularity(self.granularity or entry.granularity or default)
+        prover = self.provers[alias]
+        if wanted is Granularity.LEMMA or tells_phases(prover):
+            return wanted
+        if alias not in self._warned_of:
+            self._warned_of.add(alias)
+            version = f"{prover.flavour} {prover.version or 'of unknown version'}"
+            self._warn(
+                f"prover '{alias}' ({version}) is not known to say when it has loaded a theory: "
+                "each of its lemmas has a process of its own"
+            )
+        return Granularity.LEMMA
 
     def _unreadable(
         self, entry: RecipeEntry, unread: UnreadLemmas, prefix: str, argument: str
@@ -8569,6 +8682,7 @@ class RecipeEntry(NamedTuple):
     prefix: str  # may contain {theory}
     cwd: str  # absolute
     prove: bool
+    granularity: str  # "": it says nothing
     expect: Expectations
     items: tuple[LemmaItem, ...]
     exclusions: tuple[LemmaExclusion, ...]
@@ -8596,6 +8710,7 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
     cwd = os.path.expanduser(data.get("cwd", "."))
     cwd = os.path.abspath(cwd)
     prove = data.get("prove", True)
+    granularity = data.get("granularity", "")
     expect = data.get("expect")
     return RecipeEntry(
         name=name,
@@ -8605,6 +8720,7 @@ def read_entry(name: str, data: Json, limits: JobLimits) -> RecipeEntry:
         prefix=data["output_file_prefix"],
         cwd=share(cwd),
         prove=prove,
+        granularity=granularity,
         expect=expect,
         items=tuple(items),
         exclusions=tuple(exclusions),
@@ -9443,7 +9559,8 @@ class TaskIds:
 
 def _safe_file_name(text: str) -> str:
     """A file name of at most ID_BYTES; what is longer ends in a digest of the text."""
-    # No `~` either: behind it stand the marks of earlier attempts, loads, drawings and rechecks.
+    # No `~` either: behind it stand the marks of earlier attempts, shared jobs, loads, drawings and
+    # rechecks.
     name = re.sub(r"[^\w.+-]", "_", text)
     # No hidden file, and nothing that a command takes for an option.
     if name[0] in ".-":
@@ -10342,6 +10459,17 @@ class Cache:
         _mark_as_used(path)
         return entry.result
 
+    def past_usage(self, plan: Plan, inputs: Dependencies) -> Usage | None:
+        """What the prover took for a task's lemma before, whatever the theory's text was then."""
+        newest: Result | None = None
+        for name in self._entries_of(inputs, plan.lemma):
+            entry = None if name.unfinished else self.read(name.path)
+            if entry is None or entry.plan.prover != plan.prover:
+                continue
+            if entry.result.tells_time and (newest is None or entry.result.at > newest.at):
+                newest = entry.result
+        return newest.usage if newest else None
+
     def restore(self, hit: Hit, outputs: Outputs, known: Outputs | None = None) -> bool:
         """Put a result's files to where the task's own would be.
 
@@ -10645,8 +10773,8 @@ class Executor(Protocol):
     async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
         """Run a job and return when its whole tree is gone; on_start(pid, start time)."""
 
-    def stop(self, job_id: str, reason: str) -> None:
-        """End one job if it runs: its outcome is `interrupted`."""
+    def stop(self, job_id: str, reason: str, *, status: Status = Status.INTERRUPTED) -> None:
+        """End one job if it runs: its outcome gets this status and reason."""
 
     def interrupt(self, reason: str, at_once: bool = False) -> None:
         """Stop every job and start no other."""
@@ -10674,6 +10802,10 @@ class Room:
     def fits(self, limits: Limits) -> bool:
         """Whether a job with these limits may start now."""
         return limits.cores <= self.cores and limits.memory_mb <= self.memory_mb
+
+    def places(self, limits: Limits) -> int:
+        """How many jobs with these limits may start now."""
+        return min(self.cores // limits.cores, self.memory_mb // limits.memory_mb)
 
     def take(self, limits: Limits) -> None:
         """A job with these limits starts."""
@@ -10814,14 +10946,21 @@ class Scheduler:
             self._start_what_fits()
 
 
-def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
+# What tasks took before, in a process of their own, by their ids.
+PastUsages = Mapping[str, Usage]
+
+
+def in_order(tasks: Iterable[Task], scheduler: str, past: PastUsages) -> list[Task]:
     """Waiting tasks in the order in which they should start.
 
-    `fifo`: as planned. `sjf`, `ljf`: smallest or largest first, by cores + GB asked for. A higher
-    priority comes before all that.
+    `fifo`: as planned. `sjf`, `ljf`: smallest or largest first, by cores + GB asked for.
+    `history`: what took longest before comes first, what never ended before that. A higher priority
+    comes before all that.
     """
     ordered = list(tasks)
-    if scheduler != "fifo":
+    if scheduler == "history":
+        ordered.sort(key=lambda task: _past_seconds(task, past), reverse=True)
+    elif scheduler != "fifo":
         ordered.sort(key=_size_asked_for, reverse=scheduler == "ljf")
     # Of equal priority they stay as they are.
     ordered.sort(key=lambda task: -task.plan.priority)
@@ -10831,6 +10970,32 @@ def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
 def _size_asked_for(task: Task) -> float:
     limits = task.plan.limits
     return limits.cores + limits.memory_mb / 1024
+
+
+def _past_seconds(task: Task, past: PastUsages) -> float:
+    """What a task took before; what is not known may be the longest of all."""
+    usage = past.get(task.id)
+    return usage.wall_s if usage else math.inf
+
+
+def past_usages(tasks: Iterable[Task], batch: Batch, cache: Cache | None) -> dict[str, Usage]:
+    """What tasks took before, by the journal and the cache: what is known, by their ids."""
+    past: dict[str, Usage] = {}
+    for task in tasks:
+        usage = _journalled_usage(task)
+        if usage is None and cache:
+            usage = cache.past_usage(task.plan, batch.dependencies[task.plan.view])
+        if usage:
+            past[task.id] = usage
+    return past
+
+
+def _journalled_usage(task: Task) -> Usage | None:
+    """What the newest result of a task took that tells."""
+    for record in (task.record, *reversed(task.earlier)):
+        if record and record.result.tells_time:
+            return record.result.usage
+    return None
 
 
 # --- From waiting to finished ---------------------------------------------------------------------
@@ -10864,6 +11029,7 @@ class Runner:
         self.recorder = Recorder(journal, self._give_up)
         self.files = AttemptFiles(directory)
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
+        self.past: PastUsages = {}
         self.cached: CachedResults | None = None
         if cache:
             self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
@@ -10904,10 +11070,21 @@ class Runner:
         loads: list[list[TaskHit]] = []
         if self.cached and not again:
             missing, loads = await self._ask_cache(self.cached, missing)
+        held = [each.task for hits in loads for each in hits]
+        self.past = await self._look_up_past([*missing, *held])
+        ordered = in_order(missing, self.batch.header.scheduler, self.past)
         # Loads come first: many results may wait for one.
-        ordered = in_order(missing, self.batch.header.scheduler)
-        waiting = itertools.chain(map(self._loading, loads), map(self._proving, ordered))
+        waiting = itertools.chain(map(self._loading, loads), self._waiting(ordered))
         await self.scheduler.run(waiting)
+
+    async def _look_up_past(self, tasks: Sequence[Task]) -> PastUsages:
+        """What these tasks took before, of those for which it matters."""
+        import asyncio
+
+        if self.batch.header.scheduler != "history":
+            tasks = [task for task in tasks if task.plan.granularity is Granularity.THEORY]
+        cache = self.cached.cache if self.cached else None
+        return await asyncio.to_thread(past_usages, tasks, self.batch, cache)
 
     async def _ask_cache(
         self, cached: CachedResults, tasks: Iterable[Task]
@@ -10935,6 +11112,14 @@ class Runner:
                 waiting.appendleft(task)  # larger limits may have been met before, too
         return missing, list(held.values())
 
+    def _waiting(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
+        """The work on these tasks, in their order; those that may share processes wait as one."""
+        for group in groups_to_share(tasks, self.past):
+            if len(group) > 1:
+                yield self._sharing(group)
+            else:
+                yield self._proving(group[0])
+
     def _raise_limit(self, task: Task) -> bool:
         """Double the limit that a task has just met, if that was asked for; whether it runs again.
 
@@ -10950,6 +11135,12 @@ class Runner:
 
     def _proving(self, task: Task) -> Waiting:
         return Waiting(task.plan.limits, lambda: self._work(self._prove(task)))
+
+    def _sharing(self, tasks: Sequence[Task]) -> Waiting:
+        return Waiting(tasks[0].plan.limits, lambda: self._work(self._share(tasks)))
+
+    def _proving_part(self, tasks: Sequence[Task]) -> Waiting:
+        return Waiting(tasks[0].plan.limits, lambda: self._work(self._prove_part(tasks)))
 
     def _loading(self, hits: list[TaskHit]) -> Waiting:
         return Waiting(hits[0].task.plan.limits, lambda: self._work(self._load(hits)))
@@ -10980,6 +11171,36 @@ class Runner:
             self.scheduler.add([self._proving(task)])  # behind all that waits
         return outcome
 
+    async def _share(self, tasks: Sequence[Task]) -> Outcome:
+        """Prove tasks in as many processes as there is room for now: in this room, and beside."""
+        more_places = self.scheduler.room.places(tasks[0].plan.limits)
+        own, *others = parts_to_share(tasks, 1 + more_places, self.past)
+        self.scheduler.add(map(self._proving_part, others))
+        return await self._prove_part(own)
+
+    async def _prove_part(self, tasks: Sequence[Task]) -> Outcome:
+        """One attempt at tasks in one process; those without an answer run alone after that."""
+        import asyncio
+
+        if len(tasks) == 1:
+            return await self._prove(tasks[0])
+        shared = self.prover_runs.sharing(tasks)
+        for task in tasks:
+            if task.attempts:
+                await asyncio.to_thread(self.files.set_aside, task)
+        run_all = self.prover_runs.run(shared.runs[0])
+        outcome = await within_budget(self.executor, shared.job, run_all)
+        results = await asyncio.to_thread(read_shared_results, shared, outcome)
+        await asyncio.to_thread(self.files.put_away, shared, results)
+        job = shared.job
+        for run, result in zip(shared.runs, results):
+            self.recorder.record(Finished(run.plan.id, job.id, job.attempt, result))
+            if self.cached:
+                self.cached.keep(run, result)
+        alone = [task for task in tasks if task.runs_alone]
+        self.scheduler.add(map(self._proving, alone))
+        return outcome
+
     async def _load(self, hits: list[TaskHit]) -> Outcome:
         """Load a theory without proving: if the prover takes its text the hits on it count.
 
@@ -10996,10 +11217,12 @@ class Runner:
         await asyncio.to_thread(remove_outputs, run.outputs)
         if load:
             await cached.keep_load(run, load)
-        # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
+        missing: list[Task] = []
         for task, hit in hits:
             if not load or not await cached.restore(task, hit.after_load(load)):
-                self.scheduler.add([self._proving(task)])
+                missing.append(task)
+        # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
+        self.scheduler.add(self._waiting(missing))
         return outcome
 
     def _give_up(self, error: Exception) -> None:
@@ -11127,6 +11350,214 @@ class Recorder:
             self._flushing = None
 
 
+# --- Shared processes -----------------------------------------------------------------------------
+
+SHARED = "~shared"  # behind the id of its first task: the id of a job that serves several
+# What a shared process may take: so many times what it took to load, and so long beside.
+BUDGET_LOADS = 2
+BUDGET_S = 60.0
+PAUSE_S = 1.0  # a prover that says nothing for so long has got to proving
+
+
+def groups_to_share(tasks: Sequence[Task], past: PastUsages) -> Iterator[list[Task]]:
+    """Tasks in their order, those that may share processes together: where their first one is."""
+    # Decided once: tasks end while others are still looked at.
+    keys = [_key_to_share(task, past) for task in tasks]
+    groups: dict[Hashable, list[Task]] = {}
+    for task, key in zip(tasks, keys):
+        if key is not None:
+            groups.setdefault(key, []).append(task)
+    for task, key in zip(tasks, keys):
+        if key is None:
+            yield [task]
+        elif key in groups:
+            yield groups.pop(key)
+
+
+def _key_to_share(task: Task, past: PastUsages) -> Hashable | None:
+    """What a task has in common with those that it is to share processes with; None: with none."""
+    wanted = task.plan.granularity is Granularity.THEORY
+    if not wanted or not could_share(task, past.get(task.id)):
+        return None
+    return sharing_key(task.plan)
+
+
+def sharing_key(plan: Plan) -> Hashable:
+    """What tasks must have in common to share a process."""
+    return (plan.entry, plan.view, plan.prove, plan.limits, plan.priority)
+
+
+def could_share(task: Task, past: Usage | None) -> bool:
+    """Whether a task could, if that was wanted; `past`: what it took before, in its own process."""
+    plan = task.plan
+    # To ask for a lemma that Tamarin makes itself would add a warning to the results of all others.
+    if task.runs_alone or is_generated(plan):
+        return False
+    return past is None or past.wall_s <= budget_of(past.load_s or 0.0, plan.limits)
+
+
+def budget_of(load_s: float, limits: Limits) -> float:
+    """For how many seconds a shared process may run that took so long to load its theory."""
+    return min(limits.timeout_s, BUDGET_LOADS * load_s + BUDGET_S)
+
+
+@dataclass
+class _Part:
+    """Tasks that are to share one process."""
+
+    tasks: list[Task] = field(default_factory=list)
+    proofs_s: float = 0.0  # what their proofs are expected to take
+
+
+def parts_to_share(tasks: Sequence[Task], places: int, past: PastUsages) -> list[list[Task]]:
+    """Tasks in parts of about equal times, one for each place, each to be proven in one process.
+
+    There are more parts than places where fewer would not keep to their budget.
+    """
+    usages = [past[task.id] for task in tasks if task.id in past]
+    known = list(map(_proof_seconds, usages))
+    mean_s = sum(known) / max(1, len(known))
+    load_s = max((usage.load_s or 0.0 for usage in usages), default=0.0)
+    most_s = budget_of(load_s, tasks[0].plan.limits) - load_s
+
+    def expected_s(task: Task) -> float:
+        return _proof_seconds(past[task.id]) if task.id in past else mean_s
+
+    parts = [_Part() for _ in range(min(places, len(tasks)))]
+    for task in sorted(tasks, key=expected_s, reverse=True):
+        part = min(parts, key=lambda part: (part.proofs_s, len(part.tasks)))
+        if part.tasks and part.proofs_s + expected_s(task) > most_s:
+            part = _Part()
+            parts.append(part)
+        part.tasks.append(task)
+        part.proofs_s += expected_s(task)
+    return [part.tasks for part in parts]
+
+
+def _proof_seconds(usage: Usage) -> float:
+    """What a proof took without the load of its theory, where that is known."""
+    return usage.wall_s - (usage.load_s or 0.0)
+
+
+async def within_budget(executor: Executor, job: Job, work: Awaitable[Outcome]) -> Outcome:
+    """Await a shared process, and end it when it had better be several: as at its time limit.
+
+    A prover prints its summary in the end: what takes too long for one lemma is lost for all.
+    """
+    import asyncio
+
+    watch = asyncio.ensure_future(_hold_to_budget(executor, job))
+    try:
+        return await work
+    finally:
+        watch.cancel()
+
+
+async def _hold_to_budget(executor: Executor, job: Job) -> None:
+    size = -1
+    loaded_s = 0.0
+    # Sources are computed more than once: it has loaded when it has said so, and then nothing.
+    while _size_of(job.stderr) != size or phase(job.stderr) != PROVING:
+        size = _size_of(job.stderr)
+        loaded_s = await _seconds_run(executor, job)
+    budget_s = budget_of(loaded_s, job.limits)
+    while await _seconds_run(executor, job) < budget_s:
+        pass
+    executor.stop(job.id, f"it met its budget of {budget_s:.3g} s", status=Status.TIMEOUT)
+
+
+async def _seconds_run(executor: Executor, job: Job) -> float:
+    """For how long a job has run, after a pause; by its own clock, which may be held."""
+    import asyncio
+
+    while True:
+        await asyncio.sleep(PAUSE_S)
+        live = executor.live.get(job.id)
+        if live:  # it has begun
+            return time.monotonic() - live.started
+
+
+def _size_of(path: str) -> int:
+    """The size of a file; 0 of one that can't be looked at."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+class SharedRun(NamedTuple):
+    """One run of a prover for several tasks."""
+
+    job: Job
+    outputs: Outputs  # where the prover leaves its files
+    runs: Sequence[ProverRun]  # of each task, with its own outputs
+
+
+def read_shared_results(shared: SharedRun, outcome: Outcome) -> list[Result]:
+    """What came of each task of a shared process, the files of each settled and on disk.
+
+    What has no verdict runs alone, as only a process of its own can tell why; unless the batch was
+    stopped. Raises OSError on a full disk, StorageError.
+    """
+    outputs = shared.outputs
+    try:
+        output = read_output(outputs.stdout, outputs.stderr)
+    except OSError as error:
+        output = ProverOutput()
+        reason = f"its output can't be read: {error.strerror}"
+        outcome = outcome._replace(status=Status.FAILED, reason=reason)
+    results: list[Result] = []
+    for run in shared.runs:
+        result = judge(run.plan, outcome, output, outputs.proof)
+        result = replace(result, shared_by=len(shared.runs))
+        if result.status is Status.COMPLETED:
+            result = _with_own_files(shared, run, result, output)
+        elif result.status is Status.FAILED and is_full(os.path.dirname(outputs.proof)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), outputs.proof)
+        if result.status not in (Status.COMPLETED, Status.INTERRUPTED):
+            result = run_alone(result)
+        results.append(result)
+    return results
+
+
+def _with_own_files(
+    shared: SharedRun, run: ProverRun, result: Result, output: ProverOutput
+) -> Result:
+    """The result of a task, with copies of what its process left, the traces of its lemma alone.
+
+    Raises OSError on a full disk, StorageError.
+    """
+    try:
+        for source, target in zip(shared.outputs, run.outputs):
+            remove_file(target)
+            with suppress(FileNotFoundError):  # no prover writes all of them
+                copy_file(source, target)
+        keep_outputs(run.plan, result, run.outputs, output)
+        flush_evidence(run.outputs)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        remove_outputs(run.outputs)
+        reason = f"its files can't be kept: {error.strerror}"
+        return replace(result, status=Status.FAILED, reason=reason)
+    return result
+
+
+def run_alone(result: Result) -> Result:
+    """What is said of a task whose shared process gave it no verdict: nothing about the task."""
+    reason = f"runs alone: in a process shared by {result.shared_by:,}, {result.reason}"
+    return Result(
+        Status.INTERRUPTED,
+        trait=result.trait,
+        exit=result.exit,
+        usage=result.usage,
+        shared_by=result.shared_by,
+        runs_alone=True,
+        reason=reason,
+        at=result.at,
+    )
+
+
 # --- Provers at work ------------------------------------------------------------------------------
 
 
@@ -11158,6 +11589,19 @@ class ProverRuns:
         """The next attempt at a task."""
         return self._prepare(task.plan, task.id, task.attempts + 1, (task.id,))
 
+    def sharing(self, tasks: Sequence[Task]) -> SharedRun:
+        """The next attempt at several tasks, which may share a process, in one."""
+        first = tasks[0].plan
+        attempt = max(task.attempts for task in tasks) + 1
+        ids = tuple(task.id for task in tasks)
+        others = [task.plan.lemma for task in tasks[1:]]
+        own = self._prepare(first, first.id + SHARED, attempt, ids, others)
+        runs: list[ProverRun] = []
+        for task in tasks:
+            outputs = result_files(self.directory, task.id)
+            runs.append(own._replace(plan=task.plan, outputs=outputs))
+        return SharedRun(own.job, own.outputs, runs)
+
     def loading(self, task: Task) -> ProverRun:
         """Loading a task's theory without proving: it serves no task by itself."""
         inputs = self.batch.dependencies[task.plan.view]
@@ -11166,14 +11610,20 @@ class ProverRuns:
         return self._prepare(plan, f"{task.id}~load", 1, task_ids=())
 
     def _prepare(
-        self, plan: Plan, job_id: str, attempt: int, task_ids: tuple[str, ...]
+        self,
+        plan: Plan,
+        job_id: str,
+        attempt: int,
+        task_ids: tuple[str, ...],
+        others: Sequence[str] = (),
     ) -> ProverRun:
+        """`others`: the lemmas that it proves beside that of the plan."""
         prover = self.batch.provers[plan.prover]
         outputs = result_files(self.directory, job_id)
         job = Job(
             id=job_id,
             attempt=attempt,
-            command=prover_command(prover, plan, outputs),
+            command=prover_command(prover, plan, outputs, others),
             cwd=plan.cwd,
             env=self._environments[prover.alias],
             limits=plan.limits,
@@ -11192,8 +11642,11 @@ class ProverRuns:
         changed = await changed_input(run.plan, run.inputs)
         if changed:
             return Outcome(Status.INTERRUPTED, reason=changed)
+        began = time.time()
         on_start = functools.partial(self.recorder.record_start, run.job)
         outcome = await self.executor.run(run.job, on_start)
+        load_s = load_seconds(run.job.stderr, began, outcome.usage.wall_s)
+        outcome = outcome._replace(usage=replace(outcome.usage, load_s=load_s))
         # Once more: it may have read a file before or after an edit.
         changed = await changed_input(run.plan, run.inputs)
         if changed:
@@ -11393,6 +11846,11 @@ class AttemptFiles:
         for task in batch.withdrawn.values():
             if task.id in present:
                 self.set_aside(task)
+        for stem in present:
+            first_id = stem.removesuffix(SHARED)
+            if first_id != stem:
+                first = batch.tasks.get(first_id)
+                self._move_away(stem, first.attempts if first else 0)
         for task in batch.tasks.values():
             if task.record is None:
                 if task.id in present:
@@ -11410,6 +11868,18 @@ class AttemptFiles:
     def set_aside(self, task: Task) -> None:
         """Make room for another attempt at a task. Raises OSError."""
         self._move_away(task.id, task.record.attempt if task.record else task.attempts)
+
+    def put_away(self, shared: SharedRun, results: Iterable[Result]) -> None:
+        """Take away what a shared process left: each result has copies. Raises OSError.
+
+        Its logs are kept where they may tell why there are tasks without one.
+        """
+        if all(result.status is Status.COMPLETED for result in results):
+            remove_outputs(shared.outputs)
+            return
+        for path in (shared.outputs.proof, shared.outputs.trace_json, shared.outputs.trace_dot):
+            remove_file(path)
+        self._move_away(shared.job.id, shared.job.attempt)
 
     def earlier_outputs(self, task: Task) -> Outputs | None:
         """Where the files of the task's newest replaced result are; they may be right once more."""
@@ -12231,7 +12701,7 @@ def _result_file(directory: str, task: Task) -> Json:
 
 def _success(directory: str, task: Task, result: Result) -> Json:
     """What is told of a success: one of the last three members names the lemma."""
-    success: Json = {"warnings": result.warnings}
+    success: Json = {"warnings": _upstream_warnings(result)}
     success["tamarin_timing"] = result.prover_s or 0.0
     success["output_spthy"] = result_files(directory, task.id).proof
     # All three are always there: a reader asks each for the lemma.
@@ -12246,6 +12716,14 @@ def _success(directory: str, task: Task, result: Result) -> Json:
     else:
         success["unterminated_lemma"] = [task.plan.lemma]
     return success
+
+
+def _upstream_warnings(result: Result) -> tuple[str, ...]:
+    """The warnings of a success, the one place where more can be said of it."""
+    if result.shared_by <= 1:
+        return result.warnings
+    note = f"time and memory are those of a process shared by {result.shared_by:,}"
+    return (*result.warnings, note)
 
 
 def _failure(result: Result) -> Json:
@@ -12349,13 +12827,16 @@ def _totals(batch: Batch) -> Json:
     results = [result for result in [task.result for task in tasks] if result]
     times = [result.usage.wall_s for result in results]
     peaks = [result.usage.peak_mb for result in results]
+    # A process that served several tasks is counted once.
+    time_shares = [result.share_of(result.usage.wall_s) for result in results]
+    peak_shares = [result.share_of(result.usage.peak_mb) for result in results]
     successes = sum(result.status in _SUCCESSES for result in results)
     totals: Json = {"total_tasks": len(tasks), "total_successes": successes}
     totals["total_failures"] = len(results) - successes
     totals["total_cache_hit"] = sum(result.cached for result in results)
     # In a damaged journal numbers may be so large that a sum is infinite, which is no JSON.
-    totals["total_runtime"] = min(sum(times), sys.float_info.max)
-    totals["total_memory"] = min(sum(peaks), sys.float_info.max)
+    totals["total_runtime"] = min(sum(time_shares), sys.float_info.max)
+    totals["total_memory"] = min(sum(peak_shares), sys.float_info.max)
     totals["max_runtime"] = max(times, default=0.0)
     totals["max_memory"] = max(peaks, default=0.0)
     return totals
@@ -12472,7 +12953,7 @@ def _task_result(result: Result) -> Json:
     word = "unterminated"
     if result.verdict in ANSWERS:
         word = str(result.verdict)
-    success: Json = {"warnings": result.warnings}
+    success: Json = {"warnings": _upstream_warnings(result)}
     success["real_time_tamarin_measure"] = result.prover_s or 0.0
     success["steps"] = result.steps or 0
     success["lemma_result"] = word
@@ -12852,12 +13333,13 @@ class Row(NamedTuple):
 
     @property
     def shared_by(self) -> int:
-        """How many tasks its job served: its time and memory are theirs together."""
-        record = self.task.record
-        started = self.task.started
-        if record and started and started.attempt == record.attempt:
-            return max(1, len(started.ids))
-        return 1
+        """How many tasks its process served: its time and memory are theirs together."""
+        return self.result.shared_by
+
+    @property
+    def sharing(self) -> str:
+        """`shared by 5`; "" of a result that was measured alone."""
+        return f"shared by {self.shared_by:,}" if self.shared_by > 1 else ""
 
 
 def rows_of(
@@ -13961,9 +14443,12 @@ NOISE = {"steps": 0, "seconds": 1}
 
 def proof_cost(result: Result) -> dict[str, float]:
     """What a proof took, by the words of the report: a new measure is one more entry."""
-    # A log has nothing but the prover's own time: that is what can be compared.
-    seconds = result.prover_s or result.usage.wall_s
-    return {"steps": result.steps or 0, "seconds": seconds}
+    costs: dict[str, float] = {"steps": result.steps or 0}
+    # Of a shared process nobody knows what each proof took.
+    if result.shared_by == 1:
+        # A log has nothing but the prover's own time: that is what can be compared.
+        costs["seconds"] = result.prover_s or result.usage.wall_s
+    return costs
 
 
 def _changed_costs(each: Compared, where: str, tolerance: float) -> Iterator[Finding]:
@@ -13995,7 +14480,8 @@ class _Growth(NamedTuple):
 
 def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) -> Iterator[_Growth]:
     for what, cost in proof_cost(result).items():
-        before = max(proof_cost(old)[what] for old in earlier)
+        known = [costs[what] for costs in map(proof_cost, earlier) if what in costs]
+        before = max(known, default=0)
         matters = cost - before > NOISE[what]
         if before and matters and cost > before * tolerance:
             yield _Growth(what, before, cost)
@@ -15572,6 +16058,7 @@ class Recheck:
             prove=False,
             assumes=(),
             # The text was made for this check: no other result is of it.
+            granularity=Granularity.LEMMA,
             theory_digest="",
             checks_proof=checked,
         )
@@ -15916,6 +16403,8 @@ def _notes(row: Row) -> Iterator[str]:
     if result.cached:
         day = _day(result.ran)
         yield f"cached {day}".rstrip()
+    if row.sharing:
+        yield row.sharing
 
 
 def told_advisories(row: Row) -> str:
@@ -15949,7 +16438,7 @@ def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
 
 
 def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator[str]:
-    """What a user can do about tasks without an answer."""
+    """What a user can do about tasks without an answer, and to be faster."""
     where = quoted([printable(directory)])
     statuses = {task.status for task in tasks}
     # From the directory alone: the recipe may be elsewhere by now.
@@ -15964,6 +16453,15 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
         yield f"why:   less {shown}"
     if statuses & MET_A_LIMIT:
         yield from _next_limits(batch, where, tasks)
+    cost = cost_of_loading(batch, tasks)
+    if cost.is_worth_sharing:
+        loading = duration(cost.loading_s)
+        took = duration(cost.took_s)
+        saved = duration(cost.saved_s)
+        yield (
+            f"faster: loading theories took {loading} of {took}; --granularity theory (in the "
+            f'recipe: "granularity": "theory") would have saved about {saved} of it'
+        )
 
 
 def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[str]:
@@ -15978,6 +16476,53 @@ def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[st
     )
     if any(may_be_raised(batch.header, task) for task in met):
         yield f"       or batch_tamarin.py retry {where}: the same with doubled limits"
+
+
+class LoadingCost(NamedTuple):
+    """What processes of one lemma each took together, in seconds."""
+
+    took_s: float
+    loading_s: float  # how much of it they loaded theories
+    saved_s: float  # how much less that would have been in shared processes
+
+    @property
+    def is_worth_sharing(self) -> bool:
+        """Whether they did little else, and it is worth a word."""
+        return self.loading_s > self.took_s / 2 and self.saved_s >= 1
+
+
+def cost_of_loading(batch: Batch, tasks: Iterable[Task]) -> LoadingCost:
+    """What was measured of the tasks that ran in this batch, in a process of their own."""
+    took_s = 0.0
+    loading_s = 0.0
+    groups: dict[Hashable, list[Task]] = {}
+    for task in tasks:
+        result = task.result
+        if result is None or result.cached or not result.tells_time:
+            continue
+        took_s += result.usage.wall_s
+        loading_s += result.usage.load_s or 0.0
+        # What was to share and did not would not do so another time.
+        is_apart = task.plan.granularity is Granularity.LEMMA
+        prover = batch.provers.get(task.plan.prover)
+        can_share = prover and tells_phases(prover) and could_share(task, result.usage)
+        if result.usage.load_s and is_apart and can_share:
+            groups.setdefault(sharing_key(task.plan), []).append(task)
+    room = Room(batch.header.limits.cores, batch.header.limits.memory_mb)
+    saved_s = 0.0
+    for group in groups.values():
+        # The room is for all theories: each has a part of it, one process at least.
+        processes = max(1, room.places(group[0].plan.limits) // len(groups))
+        saved_s += _saved_seconds(group, processes)
+    return LoadingCost(took_s, loading_s, saved_s)
+
+
+def _saved_seconds(tasks: Sequence[Task], processes: int) -> float:
+    """How much less loading so many processes do than one for each of these tasks."""
+    usages = [task.result.usage for task in tasks if task.result]
+    loading_s = sum(usage.load_s or 0.0 for usage in usages)
+    share_left = min(1.0, processes / len(tasks))
+    return loading_s * (1 - share_left)
 
 
 def _telling_log(directory: str, job: str) -> str:
@@ -16205,9 +16750,18 @@ def _chosen_rows(rows: Sequence[Row]) -> Sequence[Row]:
 
 
 def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
-    """When tasks ran, of those that did in this batch and have ended."""
+    """When tasks ran, of those that did in this batch and have ended.
+
+    A process that served several is told once, as that of the first.
+    """
+    told: set[Started] = set()
     for row in rows:
         result = row.result
+        started = row.task.started
+        if row.shared_by > 1 and started:
+            if started in told:
+                continue
+            told.add(started)
         # A cached result's figures are of another batch.
         if result.at and not result.cached:
             ended = instant(result.at)
@@ -16619,8 +17173,7 @@ def _remarks(row: Row) -> str:
     remarks.append(told_advisories(row))
     if result.cached:
         remarks.append(f"cached {_day(result.ran)}".rstrip())
-    if row.shared_by > 1:
-        remarks.append(f"shared by {row.shared_by:,}")
+    remarks.append(row.sharing)
     return "; ".join(filter(None, remarks))
 
 
@@ -16745,7 +17298,7 @@ def _is_void(row: Row) -> bool:
 
 def _sum_of_times(rows: Iterable[Row]) -> str:
     """Their seconds; a job that served several tasks is counted once."""
-    total = sum(row.result.usage.wall_s / row.shared_by for row in rows)
+    total = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
     return f"{total:,.1f}"
 
 
@@ -16756,7 +17309,7 @@ def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
         cpu_s = row.result.usage.cpu_s
         if cpu_s is None:
             return ""
-        total += cpu_s / row.shared_by
+        total += row.result.share_of(cpu_s)
     return f"{total:,.1f}"
 
 
@@ -16852,6 +17405,8 @@ def _compared_cells(row: Row | None) -> list[str]:
         told = f"{row.outcome}, {CONTRADICTED}"
     elif row.task.misses_expectation:
         told = f"{row.outcome}, {NOT_AS_EXPECTED}"
+    if row.sharing:
+        told += f", {row.sharing}"
     return [told, _told_seconds(row), _told_memory(row)]
 
 
@@ -16863,9 +17418,9 @@ def _sums_where_all_answered(
     lemmas = plural(len(common), "lemma")
     yield f"all, where each answered: {lemmas}"
     for alias in provers:
-        usages = [line[alias].result.usage for line in common]
-        seconds = sum(usage.wall_s for usage in usages)
-        peak_mb = max((usage.peak_mb for usage in usages), default=0)
+        results = [line[alias].result for line in common]
+        seconds = sum(result.share_of(result.usage.wall_s) for result in results)
+        peak_mb = max((result.usage.peak_mb for result in results), default=0)
         yield from ("", f"{seconds:,.2f}", f"{peak_mb:,.0f}")
 
 
@@ -17003,7 +17558,8 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     if row.task.result:
         yield "used", _told_usage(result.usage)
     if row.shared_by > 1:
-        yield "shared", f"one job served {row.shared_by:,} tasks: the figures are theirs together"
+        told = f"one process proved {row.shared_by:,} lemmas: the figures are theirs together"
+        yield "shared", f"{told}; the command below proves this one alone"
     if result.cached:
         yield "cached", _told_origin(result)
     yield "ended", utc(instant(result.at))
@@ -17715,7 +18271,8 @@ class Html(Writer):
         """A bar of a timeline from `began` to `ended`, `top` pixels from its upper edge."""
         took_s = span.ended - span.began
         took = duration(took_s)
-        told = self.escape(f"{span.row.task.id}: {span.row.told}, {took}")
+        words = filter(None, [span.row.told, took, span.row.sharing])
+        told = self.escape(f"{span.row.task.id}: {', '.join(words)}")
         # Of a batch that took no time at all, too, there are shares.
         whole_s = ended - began or 1
         left = (span.began - began) / whole_s
@@ -17845,6 +18402,8 @@ def _csv_object(row: Row) -> Json:
     told.update(encode(row.result))
     told["assuming"] = [str(each) for each in row.assuming]
     told["on_older_text"] = "yes" if row.on_older_text else ""
+    told["shared_by"] = row.shared_by
+    told["granularity"] = row.plan.granularity
     told["advisories"] = [each.in_full for each in row.advisories]
     told["directory"] = row.directory
     return told
@@ -17919,6 +18478,7 @@ def _json_object(row: Row) -> Json:
     told["attempts"] = row.task.attempts
     told["limits"] = encode(row.limits)
     told["result"] = encode(row.task.result)
+    told["shared_by"] = row.shared_by
     told["assuming"] = _assuming_json(row)
     told["on_older_text"] = row.on_older_text
     told["advisories"] = list(map(_advisory_json, row.advisories))
@@ -18009,9 +18569,9 @@ def _junit_suites(batch: Batch, problems: AppliedAdvisories) -> Iterator[JUnitSu
     closure = Closure(batch.tasks.values())
     entries = recipe_tasks(batch.tasks.values())
     for name, tasks in entries.items():
-        rows = rows_of(tasks, closure, advisories=problems)
+        rows = list(rows_of(tasks, closure, advisories=problems))
         cases = list(map(_junit_case, rows))
-        time_s = sum(case.time_s or 0 for case in cases)
+        time_s = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
         attributes = {"time": f"{time_s:.3f}"}
         attributes["timestamp"] = header.at[:19]  # JUnit's have no fractions and no zone
         attributes["hostname"] = header.host or "localhost"
@@ -18030,7 +18590,7 @@ def _junit_case(row: Row) -> JUnitCase:
         told = [f"expected {plan.expect}, got {row.told}"]
     if result.reason:
         told.append(result.reason)
-    told += filter(None, row.warnings)
+    told += filter(None, (*row.warnings, row.sharing))
     told += (each.in_full for each in row.advisories)
     message = "; ".join(told)
     tag = _junit_tag(row)
@@ -18182,6 +18742,7 @@ def _result_json(row: Row) -> Json:
     told["assuming"] = _assuming_json(row)
     told["steps"] = row.result.steps
     told["time_s"] = _seconds(row)
+    told["shared_by"] = row.shared_by
     told["source"] = _place(row)
     told["word"] = row.outcome
     told["advisories"] = [each.advisory.id for each in row.advisories]
@@ -18222,7 +18783,7 @@ def _seconds(row: Row) -> float | None:
 def _audit_csv(rows: Iterable[Row], findings: Iterable[Finding]) -> Iterator[str]:
     """Results, then findings; a column that one of them has not is empty there."""
     columns = ["theory", "lemma", "prover", "entry", "flags", "options", "verdict", "state"]
-    columns += ["steps", "time_s", "source", "kind", "message", "note"]
+    columns += ["steps", "time_s", "shared_by", "source", "kind", "message", "note"]
     columns += ["advisories", "id", "references", "advice", "accepted"]
     # The file can be a pinned expectation: findings have no verdict, so that they expect nothing.
     objects = list(map(_result_json, rows))
@@ -18446,6 +19007,7 @@ def _lemmas_table(rows: Sequence[Row]) -> Table:
     aspects.append(Aspect("result", lambda row: row.told, Kind.OUTCOME))
     aspects.append(Aspect("steps", _told_steps, Kind.NUMBER))
     aspects.append(Aspect("time", _told_time, Kind.NUMBER))
+    aspects += _with_words([Aspect("process", lambda row: row.sharing)], rows)
     aspects.append(Aspect("from", _place))
     _fill(table, aspects, rows)
     return table
@@ -19084,6 +19646,7 @@ class Progress:
         self.quiet: bool = args.quiet
         self.debug: bool = args.debug
         self.silent: bool = args.progress == "none"
+        self._told_shared_end = ("", 0)  # the last job, and its attempt
         self.screen: Screen | None = None
         if draws_block(args.progress, args.quiet):
             self.screen = Screen(self.block)
@@ -19112,8 +19675,16 @@ class Progress:
             return
         if isinstance(event, Started) and self.debug:
             self._tell_start(event)
-        if isinstance(event, Finished):
+        if isinstance(event, Finished) and event.result.runs_alone:
+            self._tell_shared_end(event)
+        elif isinstance(event, Finished):
             self._tell_end(event)
+
+    def _tell_shared_end(self, event: Finished) -> None:
+        """Say, once for all tasks of a shared process, why they run alone."""
+        if (event.job, event.attempt) != self._told_shared_end:
+            self._told_shared_end = (event.job, event.attempt)
+            say(f"{event.job}: {event.result.reason}")
 
     def _tell_start(self, start: Started) -> None:
         """Say which command began."""
@@ -19158,7 +19729,7 @@ class Progress:
         ran_s: dict[str, float] = {}
         for job in jobs:
             for task_id in job.task_ids:
-                ran_s[task_id] = job.elapsed_s
+                ran_s[task_id] = job.elapsed_s / len(job.task_ids)
         return self.tally.forecast(ran_s, len(jobs))
 
     def block(self, columns: int, rows: int) -> list[str]:
@@ -19220,6 +19791,8 @@ def result_facts(task: Task) -> str:
         facts.append(plural(result.steps, "step"))
     facts.append(duration(result.usage.wall_s))
     facts.append(f"{result.usage.peak_mb:,.0f} MB")
+    if result.shared_by > 1:
+        facts.append(f"shared by {result.shared_by:,}")
     text = f"({', '.join(facts)})"
     if task.misses_expectation:
         text += f" (expected {task.plan.expect}!)"
@@ -19329,7 +19902,7 @@ class Tally:
         """Count what a task took; a count of -1 takes it back."""
         for times in (self._all_times, self._entry_times.setdefault(plan.entry, Times())):
             times.count += count
-            times.total_s += count * result.usage.wall_s
+            times.total_s += count * result.share_of(result.usage.wall_s)
 
     def _note_raised_limit(self, task: Task) -> None:
         """Count a task as open once more."""
@@ -19441,11 +20014,18 @@ class RunningJob(NamedTuple):
     memory_mb: float | None  # None where it can't be seen: on another host, or gone
     log: str  # path of the prover's stderr
 
+    @property
+    def name(self) -> str:
+        """For people: the task that it serves, or the first of several."""
+        others = len(self.task_ids) - 1
+        return f"{self.task_ids[0]} +{others}" if others else self.id
+
     def as_json(self) -> Json:
         """What `status --json` tells of it."""
         return {
             "id": self.id,
             "lemma": self.lemma,
+            "tasks": list(self.task_ids),
             "elapsed_s": self.elapsed_s,
             "limits": encode(self.limits),
             "memory_mb": self.memory_mb,
@@ -19537,7 +20117,7 @@ def job_line(job: RunningJob, columns: int) -> str:
         doing = fit(phase(job.log).replace("saturating ", ""), 11, ellipsis)
         figures = f"{time_s:>5} {memory:>4}"
     else:
-        name = job.id
+        name = job.name
         doing = fit(phase(job.log), 23, ellipsis)
         of_time = f"{time_s}/{clock(job.limits.timeout_s)}"
         of_memory = f"{memory}/{size(job.limits.memory_mb)}"
@@ -19922,7 +20502,14 @@ def add_run_command(commands: argparse._SubParsersAction[Parser]) -> None:
         choices=SCHEDULERS,
         default="",
         help="which waiting task starts first: in file order (fifo), the smallest (sjf) or largest "
-        "(ljf) by cores and memory",
+        "(ljf) by cores and memory, or what took longest before (history)",
+    )
+    parser.add_argument(
+        "--granularity",
+        choices=tuple(map(str, Granularity)),
+        default="",
+        help="one process for each lemma, or shared ones for those of a theory, which is then "
+        "loaded once for many (instead of what the recipe says)",
     )
     add_running_arguments(parser)
 
@@ -21567,7 +22154,9 @@ class Measured(NamedTuple):
     @property
     def rank(self) -> tuple[bool, bool, float]:
         """The smaller the better: answers first, then other verdicts, of these the fastest."""
-        wall_s = self.result.usage.wall_s if self.result else math.inf
+        wall_s = math.inf
+        if self.result:
+            wall_s = self.result.share_of(self.result.usage.wall_s)
         return self.verdict not in ANSWERS, self.verdict is None, wall_s
 
 
@@ -22211,7 +22800,9 @@ def command_run(args: argparse.Namespace) -> int:
     if any(os.path.exists(os.path.join(args.recipe, name)) for name in RECORDS):
         own_results(args.recipe)  # which tells what batch-tamarin's are good for
     recipe = Recipe(args.recipe)
-    options = replace(asked_options(args), scheduler=args.scheduler, retry=args.retry or 0)
+    granularity = Granularity(args.granularity) if args.granularity else None
+    asked = replace(asked_options(args), scheduler=args.scheduler, granularity=granularity)
+    options = replace(asked, retry=args.retry or 0)
     directory = args.output or recipe_results(recipe)
     note_upstream_results(directory, say)
     return run_recipe(recipe, options, directory, args, args.fresh)
