@@ -13150,8 +13150,8 @@ def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
 def told_of(task: Task, assumptions: Sequence[Assumption] = (), against: Sequence[str] = ()) -> str:
     """`verified, assuming types (timeout)`; `verified, resting on a falsified lemma: calm`.
 
-    What speaks `against` the verdict is told: `verified, but falsified by rs`. Of what has no result
-    yet also the one that it had: `pending, was verified (an older text)`.
+    What speaks `against` the verdict is told: `verified, but falsified by rs`. Of what has no
+    result yet also the one that it had: `pending, was verified (an older text)`.
     """
     if task.outdated:
         was = outcome_words(task.outdated.result)
