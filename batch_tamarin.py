@@ -5,9 +5,9 @@ One file, standard library only: copy it to a server and type
 
     python batch_tamarin.py run recipe.json
 
-A recipe (JSON) names theories, lemmas and provers; every lemma is proven in a process of its own
-under core, memory and time limits; every result goes to `batch.jsonl` as it comes. The design in
-one picture:
+A recipe (JSON) names theories, lemmas and provers; every lemma is proven in a process of its own,
+or in one that lemmas of a theory share, under core, memory and time limits; every result goes to
+`batch.jsonl` as it comes. The design in one picture:
 
     recipe --plan--> Batch --> scheduler --> executor --> supervisor --> reader
                        ^          jobs                                     |
@@ -172,6 +172,13 @@ class Flavour(Word):
 
     TAMARIN_PROVER = "tamarin-prover"
     TAMARIN_RS = "tamarin-rs"
+
+
+class Granularity(Word):
+    """How many lemmas one process proves."""
+
+    LEMMA = "lemma"  # one: it has a process, limits and measures of its own
+    THEORY = "theory"  # those that can be proven after one load of their theory
 
 
 FINAL = frozenset(Status) - {Status.PENDING, Status.RUNNING, Status.INTERRUPTED}
@@ -574,6 +581,9 @@ class Usage:
     cpu_s: Optional[float] = 0.0  # noqa: UP045 - None where nobody measured it
     peak_mb: float = 0.0
     avg_mb: float = 0.0  # weighted by time
+    # Of the wall time, what went by until a prover had loaded its theory and computed the sources;
+    # None where it did not say so.
+    load_s: Optional[float] = field(default=None, metadata=SPARSE)  # noqa: UP045
 
 
 @dataclass
@@ -682,8 +692,25 @@ class Result:
     old_text: bool = False  # of a cached one: its proof file may hold older texts of other lemmas
     reason: str = ""  # for people: why there is no verdict
     refused: bool = field(default=False, metadata=SPARSE)  # a parse error: the text is to blame
+    # How many tasks its process served: usage and the prover's own time are theirs together.
+    shared_by: int = field(default=1, metadata=SPARSE)
+    # Of an interrupted one: the process that it shared ended badly, so that it shares no other.
+    runs_alone: bool = field(default=False, metadata=SPARSE)
     stderr_tail: str = ""
     at: str = ""  # when it was journalled
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether its usage tells what the task will take again: it was measured alone, to the end.
+
+        What met a limit takes at least as long.
+        """
+        has_ended = self.status is Status.COMPLETED or self.status in MET_A_LIMIT
+        return has_ended and self.shared_by == 1
+
+    def share_of(self, amount: float) -> float:
+        """Its part of what a process used: over all that shared it the parts sum up to that."""
+        return amount / max(1, self.shared_by)  # a journal can come from anywhere
 
 
 @slotted
@@ -728,6 +755,8 @@ class Plan:
     holds_anyway: bool = field(default=False, metadata=SPARSE)
     # Of a recheck: digest of the file with the proof that is checked.
     checks_proof: str = field(default="", metadata=SPARSE)
+    # Of THEORY it may share a process with other lemmas of its entry.
+    granularity: Granularity = field(default=Granularity.LEMMA, metadata=SPARSE)
 
     @property
     def view(self) -> TheoryView:
@@ -786,11 +815,12 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Confirmed:
-    """A recheck confirmed the result of a task. It stands in the recheck's journal only."""
+class Rechecked:
+    """What a recheck says of the result of a task. It stands in the recheck's journal only."""
 
     id: str
     by: str  # who, and how: `trusted`, `trusted (its own proof)`
+    confirms: bool  # else it followed the proof, and it is none
 
 
 @dataclass(frozen=True)
@@ -810,6 +840,7 @@ class PlanOptions:
     timeout_s: float = 0
     scheduler: str = ""
     many_tasks: bool = field(default=False, metadata=SPARSE)  # more than MOST_TASKS are meant
+    granularity: Optional[Granularity] = None  # noqa: UP045
     retry: int = 0  # how often a limit that was met may be doubled
 
 
@@ -899,7 +930,10 @@ class Task:
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
     earlier: tuple[Record, ...] = ()
-    confirmed_by: tuple[str, ...] = ()  # who confirmed it in a recheck, as far as was asked
+    alone_for: str = ""  # the key of the plan for which a process that it shared ended badly
+    # Who confirmed its result in a recheck, and by whom its proof is none, as far as was asked.
+    confirmed_by: tuple[str, ...] = ()
+    rejected_by: tuple[str, ...] = ()
 
     @classmethod
     def with_result(cls, plan: Plan, result: Result) -> Task:
@@ -922,6 +956,11 @@ class Task:
             if record and record.holds(plan, host):
                 return record
         return None
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether it shares no process any more, as the one that it shared ended badly."""
+        return self.alone_for == self.plan.key
 
     @property
     def outdated(self) -> Record | None:
@@ -1097,11 +1136,18 @@ class Batch:
             self._start(event)
         elif isinstance(event, Finished):
             self._finish(event)
-        elif isinstance(event, Confirmed):
-            task = self.tasks[event.id]
-            task.confirmed_by = (*task.confirmed_by, event.by)
+        elif isinstance(event, Rechecked):
+            self._note_recheck(self.tasks[event.id], event)
         else:
             self.ended = event
+
+    def _note_recheck(self, task: Task, event: Rechecked) -> None:
+        """Each word counts once, however often it is read."""
+        if event.confirms:
+            if event.by not in task.confirmed_by:
+                task.confirmed_by = (*task.confirmed_by, event.by)
+        elif event.by not in task.rejected_by:
+            task.rejected_by = (*task.rejected_by, event.by)
 
     def _begin(self, header: Header) -> None:
         """A batch begins, or goes on with a plan in which some tasks are no longer there."""
@@ -1155,6 +1201,7 @@ class Batch:
         """Take a task's result away; what may hold again is kept."""
         record = task.record
         task.record = None
+        task.confirmed_by = task.rejected_by = ()
         task.status = Status.PENDING
         if record and record.holds(record.plan, record.host):
             task.earlier = (*task.earlier, record)
@@ -1181,6 +1228,8 @@ class Batch:
         task.status = status
         task.attempts = max(task.attempts, finished.attempt)
         task.record = Record(finished.result, task.plan, finished.attempt, self.header.host)
+        if finished.result.runs_alone:
+            task.alone_for = task.plan.key
         if task.started and len(task.started.ids) == 1:
             task.started = None  # 100,000 of them would take a sixth of the memory
 
@@ -1430,7 +1479,7 @@ def _number(value: Any) -> float:
 share: Callable[[T], T] = cast(Any, functools.lru_cache(maxsize=4096)(lambda value: value))
 
 # One line of the journal (DESIGN section 8), by the word for it.
-Event = Union[Header, Plan, Started, Finished, Confirmed, Ended]
+Event = Union[Header, Plan, Started, Finished, Rechecked, Ended]
 EVENTS: dict[str, type[Any]] = {
     "batch": Header,
     "task": Plan,
@@ -5749,16 +5798,22 @@ def _mac_groups_of(known: set[ProcessId]) -> set[ProcessId]:
 
 # The first version that writes traces by --output-json and --output-dot; tamarin-rs always does.
 TRACES_SINCE = (1, 10)
+# The first version that says on stderr what it is doing; tamarin-rs always does.
+PHASES_SINCE = (1, 8)
 
 
-def prover_command(prover: Prover, plan: Plan, outputs: Outputs) -> tuple[str, ...]:
+def prover_command(
+    prover: Prover, plan: Plan, outputs: Outputs, others: Iterable[str] = ()
+) -> tuple[str, ...]:
     """The command line that proves (or with `prove: false` checks) one task.
 
-    Values are joined by `=`: tamarin-prover takes the X of `-D X` for a theory file.
+    `others`: lemmas of the same theory that it proves in the same process. Values are joined by
+    `=`: tamarin-prover takes the X of `-D X` for a theory file.
     """
     command = [*prover.command, *_cores_options(prover, plan.limits.cores), plan.theory]
     if plan.prove:
-        command.append(PROVE.with_value(plan.lemma))
+        for lemma in (plan.lemma, *others):
+            command.append(PROVE.with_value(lemma))
     # The task's own come last: of two that contradict each other the last counts.
     command += prover.options
     command += plan.options
@@ -5779,13 +5834,27 @@ def _cores_options(prover: Prover, cores: int) -> tuple[str, ...]:
 
 def _writes_traces(prover: Prover) -> bool:
     """Whether the prover knows the trace options; one that we know too little of is taken to."""
-    if prover.flavour != Flavour.TAMARIN_PROVER or not prover.version:
+    version = _version_of_tamarin_prover(prover)
+    return version is None or version >= TRACES_SINCE
+
+
+def tells_phases(prover: Prover) -> bool:
+    """Whether the prover is known to say on stderr when it has loaded a theory."""
+    if prover.flavour == Flavour.TAMARIN_RS:
         return True
+    version = _version_of_tamarin_prover(prover)
+    return version is not None and version >= PHASES_SINCE
+
+
+def _version_of_tamarin_prover(prover: Prover) -> tuple[int, ...] | None:
+    """The numbers of its version; None of another program, or where they are not known."""
+    if prover.flavour != Flavour.TAMARIN_PROVER or not prover.version:
+        return None
     parts = prover.version.split(".")
     # A journal from outside may hold any text as a version.
     if not all(map(str.isdecimal, parts)):
-        return True
-    return tuple(map(int, parts)) >= TRACES_SINCE
+        return None
+    return tuple(map(int, parts))
 
 
 def prover_environment(prover: Prover) -> dict[str, str]:
@@ -5876,6 +5945,10 @@ _PHASE = re.compile(
     r"|^\[Saturating Sources\] (?:Step (?P<step>\d+) \(Max (?P<most>\d+)\)|Done)",
     re.MULTILINE,
 )
+
+# The theory is read and translated; the sources are computed (raw ones, then refined ones).
+_LOADED = re.compile(r"\[Theory [^]\n]*\] Theory closed$|\[Saturating Sources\] Done$")
+PROVING = "proving"  # the phase behind that
 
 
 @dataclass
@@ -6028,7 +6101,25 @@ def phase(log: str) -> str:
         return printable(re.sub("^Theory | started$", "", last["said"])).lower()
     if last["step"]:
         return f"saturating sources {last['step']}/{last['most']}"
-    return "proving"
+    return PROVING
+
+
+def load_seconds(log: str, began: float, wall_s: float) -> float | None:
+    """How long a prover that has ended took to load its theory and to compute the sources.
+
+    By when it last wrote to its stderr, if it told of that then: it says nothing while it proves.
+    None if it didn't. began: when it was started (seconds since 1970).
+    """
+    try:
+        text = read_from_end(log, 2048).decode("utf-8", "replace")
+        load_s = os.stat(log).st_mtime - began
+    except OSError:
+        return None
+    last_line = text.strip().rpartition("\n")[2]
+    if not _LOADED.match(last_line):
+        return None
+    # The clock of files is coarse, and that of another machine may be wrong.
+    return min(max(load_s, 0.0), wall_s)
 
 
 def wellformedness_titles(theory: str) -> list[str]:
@@ -6188,7 +6279,13 @@ def _rounded(usage: Usage) -> Usage:
         cpu_s=round(usage.cpu_s or 0.0, 3),
         peak_mb=round(usage.peak_mb, 1),
         avg_mb=round(usage.avg_mb, 1),
+        load_s=None if usage.load_s is None else round(usage.load_s, 3),
     )
+
+
+def is_generated(plan: Plan) -> bool:
+    """Whether Tamarin makes the lemma itself: it complains when it is asked for one by name."""
+    return plan.optional or plan.lemma == EQUIVALENCE_LEMMA
 
 
 def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[str]:
@@ -6201,8 +6298,7 @@ def prover_warnings(plan: Plan, output: ProverOutput, proof: str) -> Iterator[st
     titles: list[str] = []
     if count:
         titles = wellformedness_titles(proof)
-    asked_for_generated = plan.optional or plan.lemma == EQUIVALENCE_LEMMA
-    if count and plan.prove and asked_for_generated:
+    if count and plan.prove and is_generated(plan):
         count -= 1
         titles = [title for title in titles if title != ASKED_NAME_CHECK]
     # They have 5 s by default: this depends on the machine, never on the verdict.
@@ -7546,7 +7642,7 @@ def conditions_met(run: Circumstances) -> list[Touch]:
 DEFAULT_CORES = 4
 DEFAULT_MEMORY_GB = 16
 DEFAULT_TIMEOUT_S = 3600
-SCHEDULERS = ("fifo", "sjf", "ljf")
+SCHEDULERS = ("fifo", "sjf", "ljf", "history")
 ALIAS_BYTES = 100  # as a part of file names, which may have 255
 MOST_SUBSET_FLAGS = 16  # of a dimension: they have 65,536 subsets
 # Conditions, placeholders and grids of reports have their own meaning for these.
@@ -8127,6 +8223,7 @@ BOOLEAN = PlainValue(lambda value: isinstance(value, bool), "must be true or fal
 INTEGER = PlainValue(is_integer, "must be a whole number, such as 5 or -1, not FOUND")
 FLAG = PlainValue(is_flag, "must be the name of one preprocessor flag, without -D")
 VERDICT = OneOf(tuple(Verdict))
+GRANULARITY = OneOf(tuple(Granularity))
 FILE_NAME = PlainValue(
     is_file_name_part,
     "becomes part of file names: a text without '/', '\\', '..' and control characters, not FOUND",
@@ -8144,6 +8241,7 @@ _CONFIG: dict[str, ValueKind] = {
     "default_timeout": Number(SECONDS),
     "output_directory": TEXT,
     "scheduler": OneOf(SCHEDULERS),  # which waiting task starts first
+    "granularity": GRANULARITY,  # of tasks that say nothing else
     "recheck_with": TEXT,  # alias of a prover that checks every proof
     # Known problems of provers that results may have: `audit` shows them as accepted.
     "accept_advisories": ListOf(OneOf(tuple(ADVISORIES))),
@@ -8253,6 +8351,7 @@ _TASK: dict[str, ValueKind] = {
     "on_limit": ListOf(
         Fields(_LIMIT_STAGE, required=("resources",)), "must be a list that is not empty", least=1
     ),
+    "granularity": GRANULARITY,  # whether its lemmas may share a process
 }
 
 TASK_FIELDS = TaskEntry(_TASK, required=("theory_file", "tamarin_versions", "output_file_prefix"))
@@ -8426,7 +8525,7 @@ def plan_batch(
     none of its theories can be read. One that can't be read fails its own tasks, and no others.
     """
     limits = global_limits(recipe.config, room, options, warn)
-    planner = _Planner(recipe, provers, limits, most_tasks(options), warn)
+    planner = _Planner(recipe, provers, limits, options, warn)
     tasks: dict[str, Task] = {}
     # All of them, whatever -t chooses later: an id must not depend on what else runs today. And on
     # after a problem: a user wants to hear of all at once.
@@ -8521,12 +8620,16 @@ class _Planner:
         recipe: Recipe,
         provers: Mapping[str, Prover],
         limits: Limits,
-        most_tasks: int,
+        options: PlanOptions,
         warn: Warn,
     ) -> None:
+        """`limits`: of all jobs together, and a job's default time."""
         self.recipe = recipe
         self.provers = provers
-        self.most_tasks = most_tasks
+        self.most_tasks = most_tasks(options)
+        self.granularity = options.granularity  # of all entries; None for what the recipe says
+        self._warn = warn
+        self._warned_of: set[str] = set()  # aliases of provers
         self.limits = JobLimits(limits, warn)
         self.lemmas = LemmaSelection(recipe, provers, warn)
         self.dependencies = DependencyFinder(recipe, provers)
@@ -8619,7 +8722,27 @@ class _Planner:
             dimensions=entry.variant.dimensions,
             unknown_actions=unknown.told,
             holds_anyway=unknown.holds_anyway,
+            granularity=self._granularity(entry, choice.alias),
         )
+
+    def _granularity(self, entry: RecipeEntry, alias: str) -> Granularity:
+        """What the command line says, else the entry, else the recipe's `config`.
+
+        THEORY only where the prover tells when it has loaded a theory.
+        """
+        default = self.recipe.config.get("granularity", Granularity.LEMMA)
+        wanted = Granularity(self.granularity or entry.granularity or default)
+        prover = self.provers[alias]
+        if wanted is Granularity.LEMMA or tells_phases(prover):
+            return wanted
+        if alias not in self._warned_of:
+            self._warned_of.add(alias)
+            version = f"{prover.flavour} {prover.version or 'of unknown version'}"
+            self._warn(
+                f"prover '{alias}' ({version}) is not known to say when it has loaded a theory: "
+                "each of its lemmas has a process of its own"
+            )
+        return Granularity.LEMMA
 
     def _unreadable(
         self, entry: RecipeEntry, unread: UnreadLemmas, prefix: str, argument: str
@@ -9148,6 +9271,7 @@ class RecipeEntry(NamedTuple):
     prefix: str  # may contain {theory}
     cwd: str  # absolute
     prove: bool
+    granularity: str  # "": it says nothing
     variant: Variant
     expects: tuple[Expects, ...]  # of the entry and its variant, not of single items
     items: tuple[LemmaItem, ...]
@@ -9175,6 +9299,7 @@ def read_entry(name: str, data: Json, limits: JobLimits, variant: Variant) -> Re
     cwd = os.path.expanduser(data.get("cwd", "."))
     cwd = os.path.abspath(cwd)
     prove = data.get("prove", True)
+    granularity = data.get("granularity", "")
     return RecipeEntry(
         name=name,
         path=path,
@@ -9183,6 +9308,7 @@ def read_entry(name: str, data: Json, limits: JobLimits, variant: Variant) -> Re
         prefix=variant.fill(data["output_file_prefix"]),
         cwd=share(cwd),
         prove=prove,
+        granularity=granularity,
         variant=variant,
         expects=(*map(_expects_of, variant.layers), _entry_expects(entry, variant)),
         items=tuple(items),
@@ -10277,7 +10403,8 @@ class TaskIds:
 
 def _safe_file_name(text: str) -> str:
     """A file name of at most ID_BYTES; what is longer ends in a digest of the text."""
-    # No `~` either: behind it stand the marks of earlier attempts, loads, drawings and rechecks.
+    # No `~` either: behind it stand the marks of earlier attempts, shared jobs, loads, drawings and
+    # rechecks.
     name = re.sub(r"[^\w.+-]", "_", text)
     # No hidden file, and nothing that a command takes for an option.
     if name[0] in ".-":
@@ -11176,6 +11303,17 @@ class Cache:
         _mark_as_used(path)
         return entry.result
 
+    def past_usage(self, plan: Plan, inputs: Dependencies) -> Usage | None:
+        """What the prover took for a task's lemma before, whatever the theory's text was then."""
+        newest: Result | None = None
+        for name in self._entries_of(inputs, plan.lemma):
+            entry = None if name.unfinished else self.read(name.path)
+            if entry is None or entry.plan.prover != plan.prover:
+                continue
+            if entry.result.tells_time and (newest is None or entry.result.at > newest.at):
+                newest = entry.result
+        return newest.usage if newest else None
+
     def restore(self, hit: Hit, outputs: Outputs, known: Outputs | None = None) -> bool:
         """Put a result's files to where the task's own would be.
 
@@ -11500,8 +11638,8 @@ class Executor(Protocol):
     async def run(self, job: Job, on_start: Callable[[int, int], None]) -> Outcome:
         """Run a job and return when its whole tree is gone; on_start(pid, start time)."""
 
-    def stop(self, job_id: str, reason: str) -> None:
-        """End one job if it runs: its outcome is `interrupted`."""
+    def stop(self, job_id: str, reason: str, *, status: Status = Status.INTERRUPTED) -> None:
+        """End one job if it runs: its outcome gets this status and reason."""
 
     def interrupt(self, reason: str, at_once: bool = False) -> None:
         """Stop every job and start no other."""
@@ -11529,6 +11667,10 @@ class Room:
     def fits(self, limits: Limits) -> bool:
         """Whether a job with these limits may start now."""
         return limits.cores <= self.cores and limits.memory_mb <= self.memory_mb
+
+    def places(self, limits: Limits) -> int:
+        """How many jobs with these limits may start now."""
+        return min(self.cores // limits.cores, self.memory_mb // limits.memory_mb)
 
     def take(self, limits: Limits) -> None:
         """A job with these limits starts."""
@@ -11669,14 +11811,21 @@ class Scheduler:
             self._start_what_fits()
 
 
-def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
+# What tasks took before, in a process of their own, by their ids.
+PastUsages = Mapping[str, Usage]
+
+
+def in_order(tasks: Iterable[Task], scheduler: str, past: PastUsages) -> list[Task]:
     """Waiting tasks in the order in which they should start.
 
-    `fifo`: as planned. `sjf`, `ljf`: smallest or largest first, by cores + GB asked for. A higher
-    priority comes before all that.
+    `fifo`: as planned. `sjf`, `ljf`: smallest or largest first, by cores + GB asked for.
+    `history`: what took longest before comes first, what never ended before that. A higher priority
+    comes before all that.
     """
     ordered = list(tasks)
-    if scheduler != "fifo":
+    if scheduler == "history":
+        ordered.sort(key=lambda task: _past_seconds(task, past), reverse=True)
+    elif scheduler != "fifo":
         ordered.sort(key=_size_asked_for, reverse=scheduler == "ljf")
     # Of equal priority they stay as they are.
     ordered.sort(key=lambda task: -task.plan.priority)
@@ -11686,6 +11835,32 @@ def in_order(tasks: Iterable[Task], scheduler: str) -> list[Task]:
 def _size_asked_for(task: Task) -> float:
     limits = task.plan.limits
     return limits.cores + limits.memory_mb / 1024
+
+
+def _past_seconds(task: Task, past: PastUsages) -> float:
+    """What a task took before; what is not known may be the longest of all."""
+    usage = past.get(task.id)
+    return usage.wall_s if usage else math.inf
+
+
+def past_usages(tasks: Iterable[Task], batch: Batch, cache: Cache | None) -> dict[str, Usage]:
+    """What tasks took before, by the journal and the cache: what is known, by their ids."""
+    past: dict[str, Usage] = {}
+    for task in tasks:
+        usage = _journalled_usage(task)
+        if usage is None and cache:
+            usage = cache.past_usage(task.plan, batch.dependencies[task.plan.view])
+        if usage:
+            past[task.id] = usage
+    return past
+
+
+def _journalled_usage(task: Task) -> Usage | None:
+    """What the newest result of a task took that tells."""
+    for record in (task.record, *reversed(task.earlier)):
+        if record and record.result.tells_time:
+            return record.result.usage
+    return None
 
 
 # --- From waiting to finished ---------------------------------------------------------------------
@@ -11719,6 +11894,7 @@ class Runner:
         self.recorder = Recorder(journal, self._give_up)
         self.files = AttemptFiles(directory)
         self.prover_runs = ProverRuns(self.batch, directory, executor, self.recorder)
+        self.past: PastUsages = {}
         self.cached: CachedResults | None = None
         if cache:
             self.cached = CachedResults(cache, self.batch, self.files, self.recorder, tell)
@@ -11759,10 +11935,21 @@ class Runner:
         loads: list[list[TaskHit]] = []
         if self.cached and not again:
             missing, loads = await self._ask_cache(self.cached, missing)
+        held = [each.task for hits in loads for each in hits]
+        self.past = await self._look_up_past([*missing, *held])
+        ordered = in_order(missing, self.batch.header.scheduler, self.past)
         # Loads come first: many results may wait for one.
-        ordered = in_order(missing, self.batch.header.scheduler)
-        waiting = itertools.chain(map(self._loading, loads), map(self._proving, ordered))
+        waiting = itertools.chain(map(self._loading, loads), self._waiting(ordered))
         await self.scheduler.run(waiting)
+
+    async def _look_up_past(self, tasks: Sequence[Task]) -> PastUsages:
+        """What these tasks took before, of those for which it matters."""
+        import asyncio
+
+        if self.batch.header.scheduler != "history":
+            tasks = [task for task in tasks if task.plan.granularity is Granularity.THEORY]
+        cache = self.cached.cache if self.cached else None
+        return await asyncio.to_thread(past_usages, tasks, self.batch, cache)
 
     async def _ask_cache(
         self, cached: CachedResults, tasks: Iterable[Task]
@@ -11790,6 +11977,14 @@ class Runner:
                 waiting.appendleft(task)  # larger limits may have been met before, too
         return missing, list(held.values())
 
+    def _waiting(self, tasks: Sequence[Task]) -> Iterator[Waiting]:
+        """The work on these tasks, in their order; those that may share processes wait as one."""
+        for group in groups_to_share(tasks, self.past):
+            if len(group) > 1:
+                yield self._sharing(group)
+            else:
+                yield self._proving(group[0])
+
     def _raise_limit(self, task: Task) -> bool:
         """Raise the limit that a task has just met, if that was asked for; whether it runs again.
 
@@ -11805,6 +12000,12 @@ class Runner:
 
     def _proving(self, task: Task) -> Waiting:
         return Waiting(task.plan.limits, lambda: self._work(self._prove(task)))
+
+    def _sharing(self, tasks: Sequence[Task]) -> Waiting:
+        return Waiting(tasks[0].plan.limits, lambda: self._work(self._share(tasks)))
+
+    def _proving_part(self, tasks: Sequence[Task]) -> Waiting:
+        return Waiting(tasks[0].plan.limits, lambda: self._work(self._prove_part(tasks)))
 
     def _loading(self, hits: list[TaskHit]) -> Waiting:
         return Waiting(hits[0].task.plan.limits, lambda: self._work(self._load(hits)))
@@ -11835,6 +12036,36 @@ class Runner:
             self.scheduler.add([self._proving(task)])  # behind all that waits
         return outcome
 
+    async def _share(self, tasks: Sequence[Task]) -> Outcome:
+        """Prove tasks in as many processes as there is room for now: in this room, and beside."""
+        more_places = self.scheduler.room.places(tasks[0].plan.limits)
+        own, *others = parts_to_share(tasks, 1 + more_places, self.past)
+        self.scheduler.add(map(self._proving_part, others))
+        return await self._prove_part(own)
+
+    async def _prove_part(self, tasks: Sequence[Task]) -> Outcome:
+        """One attempt at tasks in one process; those without an answer run alone after that."""
+        import asyncio
+
+        if len(tasks) == 1:
+            return await self._prove(tasks[0])
+        shared = self.prover_runs.sharing(tasks)
+        for task in tasks:
+            if task.attempts:
+                await asyncio.to_thread(self.files.set_aside, task)
+        run_all = self.prover_runs.run(shared.runs[0])
+        outcome = await within_budget(self.executor, shared.job, run_all)
+        results = await asyncio.to_thread(read_shared_results, shared, outcome)
+        await asyncio.to_thread(self.files.put_away, shared, results)
+        job = shared.job
+        for run, result in zip(shared.runs, results):
+            self.recorder.record(Finished(run.plan.id, job.id, job.attempt, result))
+            if self.cached:
+                self.cached.keep(run, result)
+        alone = [task for task in tasks if task.runs_alone]
+        self.scheduler.add(map(self._proving, alone))
+        return outcome
+
     async def _load(self, hits: list[TaskHit]) -> Outcome:
         """Load a theory without proving: if the prover takes its text the hits on it count.
 
@@ -11851,10 +12082,12 @@ class Runner:
         await asyncio.to_thread(remove_outputs, run.outputs)
         if load:
             await cached.keep_load(run, load)
-        # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
+        missing: list[Task] = []
         for task, hit in hits:
             if not load or not await cached.restore(task, hit.after_load(load)):
-                self.scheduler.add([self._proving(task)])
+                missing.append(task)
+        # A batch that was stopped meanwhile adds nothing: these tasks stay pending.
+        self.scheduler.add(self._waiting(missing))
         return outcome
 
     def _give_up(self, error: Exception) -> None:
@@ -11982,6 +12215,214 @@ class Recorder:
             self._flushing = None
 
 
+# --- Shared processes -----------------------------------------------------------------------------
+
+SHARED = "~shared"  # behind the id of its first task: the id of a job that serves several
+# What a shared process may take: so many times what it took to load, and so long beside.
+BUDGET_LOADS = 2
+BUDGET_S = 60.0
+PAUSE_S = 1.0  # a prover that says nothing for so long has got to proving
+
+
+def groups_to_share(tasks: Sequence[Task], past: PastUsages) -> Iterator[list[Task]]:
+    """Tasks in their order, those that may share processes together: where their first one is."""
+    # Decided once: tasks end while others are still looked at.
+    keys = [_key_to_share(task, past) for task in tasks]
+    groups: dict[Hashable, list[Task]] = {}
+    for task, key in zip(tasks, keys):
+        if key is not None:
+            groups.setdefault(key, []).append(task)
+    for task, key in zip(tasks, keys):
+        if key is None:
+            yield [task]
+        elif key in groups:
+            yield groups.pop(key)
+
+
+def _key_to_share(task: Task, past: PastUsages) -> Hashable | None:
+    """What a task has in common with those that it is to share processes with; None: with none."""
+    wanted = task.plan.granularity is Granularity.THEORY
+    if not wanted or not could_share(task, past.get(task.id)):
+        return None
+    return sharing_key(task.plan)
+
+
+def sharing_key(plan: Plan) -> Hashable:
+    """What tasks must have in common to share a process."""
+    return (plan.entry, plan.view, plan.prove, plan.limits, plan.priority)
+
+
+def could_share(task: Task, past: Usage | None) -> bool:
+    """Whether a task could, if that was wanted; `past`: what it took before, in its own process."""
+    plan = task.plan
+    # To ask for a lemma that Tamarin makes itself would add a warning to the results of all others.
+    if task.runs_alone or is_generated(plan):
+        return False
+    return past is None or past.wall_s <= budget_of(past.load_s or 0.0, plan.limits)
+
+
+def budget_of(load_s: float, limits: Limits) -> float:
+    """For how many seconds a shared process may run that took so long to load its theory."""
+    return min(limits.timeout_s, BUDGET_LOADS * load_s + BUDGET_S)
+
+
+@dataclass
+class _Part:
+    """Tasks that are to share one process."""
+
+    tasks: list[Task] = field(default_factory=list)
+    proofs_s: float = 0.0  # what their proofs are expected to take
+
+
+def parts_to_share(tasks: Sequence[Task], places: int, past: PastUsages) -> list[list[Task]]:
+    """Tasks in parts of about equal times, one for each place, each to be proven in one process.
+
+    There are more parts than places where fewer would not keep to their budget.
+    """
+    usages = [past[task.id] for task in tasks if task.id in past]
+    known = list(map(_proof_seconds, usages))
+    mean_s = sum(known) / max(1, len(known))
+    load_s = max((usage.load_s or 0.0 for usage in usages), default=0.0)
+    most_s = budget_of(load_s, tasks[0].plan.limits) - load_s
+
+    def expected_s(task: Task) -> float:
+        return _proof_seconds(past[task.id]) if task.id in past else mean_s
+
+    parts = [_Part() for _ in range(min(places, len(tasks)))]
+    for task in sorted(tasks, key=expected_s, reverse=True):
+        part = min(parts, key=lambda part: (part.proofs_s, len(part.tasks)))
+        if part.tasks and part.proofs_s + expected_s(task) > most_s:
+            part = _Part()
+            parts.append(part)
+        part.tasks.append(task)
+        part.proofs_s += expected_s(task)
+    return [part.tasks for part in parts]
+
+
+def _proof_seconds(usage: Usage) -> float:
+    """What a proof took without the load of its theory, where that is known."""
+    return usage.wall_s - (usage.load_s or 0.0)
+
+
+async def within_budget(executor: Executor, job: Job, work: Awaitable[Outcome]) -> Outcome:
+    """Await a shared process, and end it when it had better be several: as at its time limit.
+
+    A prover prints its summary in the end: what takes too long for one lemma is lost for all.
+    """
+    import asyncio
+
+    watch = asyncio.ensure_future(_hold_to_budget(executor, job))
+    try:
+        return await work
+    finally:
+        watch.cancel()
+
+
+async def _hold_to_budget(executor: Executor, job: Job) -> None:
+    size = -1
+    loaded_s = 0.0
+    # Sources are computed more than once: it has loaded when it has said so, and then nothing.
+    while _size_of(job.stderr) != size or phase(job.stderr) != PROVING:
+        size = _size_of(job.stderr)
+        loaded_s = await _seconds_run(executor, job)
+    budget_s = budget_of(loaded_s, job.limits)
+    while await _seconds_run(executor, job) < budget_s:
+        pass
+    executor.stop(job.id, f"it met its budget of {budget_s:.3g} s", status=Status.TIMEOUT)
+
+
+async def _seconds_run(executor: Executor, job: Job) -> float:
+    """For how long a job has run, after a pause; by its own clock, which may be held."""
+    import asyncio
+
+    while True:
+        await asyncio.sleep(PAUSE_S)
+        live = executor.live.get(job.id)
+        if live:  # it has begun
+            return time.monotonic() - live.started
+
+
+def _size_of(path: str) -> int:
+    """The size of a file; 0 of one that can't be looked at."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+class SharedRun(NamedTuple):
+    """One run of a prover for several tasks."""
+
+    job: Job
+    outputs: Outputs  # where the prover leaves its files
+    runs: Sequence[ProverRun]  # of each task, with its own outputs
+
+
+def read_shared_results(shared: SharedRun, outcome: Outcome) -> list[Result]:
+    """What came of each task of a shared process, the files of each settled and on disk.
+
+    What has no verdict runs alone, as only a process of its own can tell why; unless the batch was
+    stopped. Raises OSError on a full disk, StorageError.
+    """
+    outputs = shared.outputs
+    try:
+        output = read_output(outputs.stdout, outputs.stderr)
+    except OSError as error:
+        output = ProverOutput()
+        reason = f"its output can't be read: {error.strerror}"
+        outcome = outcome._replace(status=Status.FAILED, reason=reason)
+    results: list[Result] = []
+    for run in shared.runs:
+        result = judge(run.plan, outcome, output, outputs.proof)
+        result = replace(result, shared_by=len(shared.runs))
+        if result.status is Status.COMPLETED:
+            result = _with_own_files(shared, run, result, output)
+        elif result.status is Status.FAILED and is_full(os.path.dirname(outputs.proof)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), outputs.proof)
+        if result.status not in (Status.COMPLETED, Status.INTERRUPTED):
+            result = run_alone(result)
+        results.append(result)
+    return results
+
+
+def _with_own_files(
+    shared: SharedRun, run: ProverRun, result: Result, output: ProverOutput
+) -> Result:
+    """The result of a task, with copies of what its process left, the traces of its lemma alone.
+
+    Raises OSError on a full disk, StorageError.
+    """
+    try:
+        for source, target in zip(shared.outputs, run.outputs):
+            remove_file(target)
+            with suppress(FileNotFoundError):  # no prover writes all of them
+                copy_file(source, target)
+        keep_outputs(run.plan, result, run.outputs, output)
+        flush_evidence(run.outputs)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        remove_outputs(run.outputs)
+        reason = f"its files can't be kept: {error.strerror}"
+        return replace(result, status=Status.FAILED, reason=reason)
+    return result
+
+
+def run_alone(result: Result) -> Result:
+    """What is said of a task whose shared process gave it no verdict: nothing about the task."""
+    reason = f"runs alone: in a process shared by {result.shared_by:,}, {result.reason}"
+    return Result(
+        Status.INTERRUPTED,
+        trait=result.trait,
+        exit=result.exit,
+        usage=result.usage,
+        shared_by=result.shared_by,
+        runs_alone=True,
+        reason=reason,
+        at=result.at,
+    )
+
+
 # --- Provers at work ------------------------------------------------------------------------------
 
 
@@ -12013,6 +12454,19 @@ class ProverRuns:
         """The next attempt at a task."""
         return self._prepare(task.plan, task.id, task.attempts + 1, (task.id,))
 
+    def sharing(self, tasks: Sequence[Task]) -> SharedRun:
+        """The next attempt at several tasks, which may share a process, in one."""
+        first = tasks[0].plan
+        attempt = max(task.attempts for task in tasks) + 1
+        ids = tuple(task.id for task in tasks)
+        others = [task.plan.lemma for task in tasks[1:]]
+        own = self._prepare(first, first.id + SHARED, attempt, ids, others)
+        runs: list[ProverRun] = []
+        for task in tasks:
+            outputs = result_files(self.directory, task.id)
+            runs.append(own._replace(plan=task.plan, outputs=outputs))
+        return SharedRun(own.job, own.outputs, runs)
+
     def loading(self, task: Task) -> ProverRun:
         """Loading a task's theory without proving: it serves no task by itself."""
         inputs = self.batch.dependencies[task.plan.view]
@@ -12021,14 +12475,20 @@ class ProverRuns:
         return self._prepare(plan, f"{task.id}~load", 1, task_ids=())
 
     def _prepare(
-        self, plan: Plan, job_id: str, attempt: int, task_ids: tuple[str, ...]
+        self,
+        plan: Plan,
+        job_id: str,
+        attempt: int,
+        task_ids: tuple[str, ...],
+        others: Sequence[str] = (),
     ) -> ProverRun:
+        """`others`: the lemmas that it proves beside that of the plan."""
         prover = self.batch.provers[plan.prover]
         outputs = result_files(self.directory, job_id)
         job = Job(
             id=job_id,
             attempt=attempt,
-            command=prover_command(prover, plan, outputs),
+            command=prover_command(prover, plan, outputs, others),
             cwd=plan.cwd,
             env=self._environments[prover.alias],
             limits=plan.limits,
@@ -12047,8 +12507,11 @@ class ProverRuns:
         changed = await changed_input(run.plan, run.inputs)
         if changed:
             return Outcome(Status.INTERRUPTED, reason=changed)
+        began = time.time()
         on_start = functools.partial(self.recorder.record_start, run.job)
         outcome = await self.executor.run(run.job, on_start)
+        load_s = load_seconds(run.job.stderr, began, outcome.usage.wall_s)
+        outcome = outcome._replace(usage=replace(outcome.usage, load_s=load_s))
         # Once more: it may have read a file before or after an edit.
         changed = await changed_input(run.plan, run.inputs)
         if changed:
@@ -12248,6 +12711,11 @@ class AttemptFiles:
         for task in batch.withdrawn.values():
             if task.id in present:
                 self.set_aside(task)
+        for stem in present:
+            first_id = stem.removesuffix(SHARED)
+            if first_id != stem:
+                first = batch.tasks.get(first_id)
+                self._move_away(stem, first.attempts if first else 0)
         for task in batch.tasks.values():
             if task.record is None:
                 if task.id in present:
@@ -12265,6 +12733,18 @@ class AttemptFiles:
     def set_aside(self, task: Task) -> None:
         """Make room for another attempt at a task. Raises OSError."""
         self._move_away(task.id, task.record.attempt if task.record else task.attempts)
+
+    def put_away(self, shared: SharedRun, results: Iterable[Result]) -> None:
+        """Take away what a shared process left: each result has copies. Raises OSError.
+
+        Its logs are kept where they may tell why there are tasks without one.
+        """
+        if all(result.status is Status.COMPLETED for result in results):
+            remove_outputs(shared.outputs)
+            return
+        for path in (shared.outputs.proof, shared.outputs.trace_json, shared.outputs.trace_dot):
+            remove_file(path)
+        self._move_away(shared.job.id, shared.job.attempt)
 
     def earlier_outputs(self, task: Task) -> Outputs | None:
         """Where the files of the task's newest replaced result are; they may be right once more."""
@@ -13219,7 +13699,7 @@ def _result_file(directory: str, task: Task) -> Json:
 
 def _success(directory: str, task: Task, result: Result) -> Json:
     """What is told of a success: one of the last three members names the lemma."""
-    success: Json = {"warnings": result.warnings}
+    success: Json = {"warnings": _upstream_warnings(result)}
     success["tamarin_timing"] = result.prover_s or 0.0
     success["output_spthy"] = result_files(directory, task.id).proof
     # All three are always there: a reader asks each for the lemma.
@@ -13234,6 +13714,14 @@ def _success(directory: str, task: Task, result: Result) -> Json:
     else:
         success["unterminated_lemma"] = [task.plan.lemma]
     return success
+
+
+def _upstream_warnings(result: Result) -> tuple[str, ...]:
+    """The warnings of a success, the one place where more can be said of it."""
+    if result.shared_by <= 1:
+        return result.warnings
+    note = f"time and memory are those of a process shared by {result.shared_by:,}"
+    return (*result.warnings, note)
 
 
 def _failure(result: Result) -> Json:
@@ -13337,13 +13825,16 @@ def _totals(batch: Batch) -> Json:
     results = [result for result in [task.result for task in tasks] if result]
     times = [result.usage.wall_s for result in results]
     peaks = [result.usage.peak_mb for result in results]
+    # A process that served several tasks is counted once.
+    time_shares = [result.share_of(result.usage.wall_s) for result in results]
+    peak_shares = [result.share_of(result.usage.peak_mb) for result in results]
     successes = sum(result.status in _SUCCESSES for result in results)
     totals: Json = {"total_tasks": len(tasks), "total_successes": successes}
     totals["total_failures"] = len(results) - successes
     totals["total_cache_hit"] = sum(result.cached for result in results)
     # In a damaged journal numbers may be so large that a sum is infinite, which is no JSON.
-    totals["total_runtime"] = min(sum(times), sys.float_info.max)
-    totals["total_memory"] = min(sum(peaks), sys.float_info.max)
+    totals["total_runtime"] = min(sum(time_shares), sys.float_info.max)
+    totals["total_memory"] = min(sum(peak_shares), sys.float_info.max)
     totals["max_runtime"] = max(times, default=0.0)
     totals["max_memory"] = max(peaks, default=0.0)
     return totals
@@ -13460,7 +13951,7 @@ def _task_result(result: Result) -> Json:
     word = "unterminated"
     if result.verdict in ANSWERS:
         word = str(result.verdict)
-    success: Json = {"warnings": result.warnings}
+    success: Json = {"warnings": _upstream_warnings(result)}
     success["real_time_tamarin_measure"] = result.prover_s or 0.0
     success["steps"] = result.steps or 0
     success["lemma_result"] = word
@@ -13484,6 +13975,8 @@ RESTING = frozenset(
 MOST_STEPS = 9  # of a chain of lemmas that is told
 # What is counted as neither verified nor falsified, although the prover said so.
 RESTING_ON_FALSE = "resting on a falsified lemma"
+ITS_OWN_PROOF = " (its own proof)"  # behind the name of who confirms a result in this way
+CONTRADICTED = "contradicted"  # another result says the opposite, or a recheck that it is no proof
 NOT_AS_EXPECTED = "not as expected"
 
 # Of every settled lemma the open ones that it rests on, each with the next lemma on the way there:
@@ -13540,7 +14033,9 @@ class Closure:
     """What verdicts rest on, as far as results of the same theory text, prover and flags tell."""
 
     def __init__(self, tasks: Iterable[Task]) -> None:
-        self._results = _results_by_model(tasks)
+        known = list(tasks)
+        self._results = _results_by_model(known)
+        self._contradictions = _contradictions(known)
         self._ways: dict[Model, Ways] = {}  # of a model once it is asked for
         # By the model and what is assumed: neighbours assume the same.
         self._open: dict[Hashable, tuple[Assumption, ...]] = {}
@@ -13560,6 +14055,20 @@ class Closure:
             known = self._open[key] = tuple(self._find_open(plan))
         return known
 
+    def against(self, task: Task) -> list[str]:
+        """What contradicts the verdict: `falsified by rs`, `not confirmed by rs`."""
+        words: list[str] = []
+        for by in task.rejected_by:
+            # Who has proven the lemma itself confirms it, if not by this proof.
+            if by + ITS_OWN_PROOF not in task.confirmed_by:
+                words.append(f"not confirmed by {by}")
+        if self._contradictions and task.is_answered:
+            pair = self._contradictions.get(question_of(task.plan))
+            if pair:
+                other = pair.falsified if task.verdict is Verdict.VERIFIED else pair.verified
+                words.insert(0, f"{other.verdict} by {told_by(other.plan)}")
+        return words
+
     def _find_open(self, plan: Plan) -> Iterator[Assumption]:
         model = model_of(plan)
         results = self._results.get(model, {})
@@ -13572,6 +14081,48 @@ class Closure:
                 state = results[lemma].outcome
             chain = _chain(ways, step, lemma)
             yield Assumption(lemma, state, chain)
+
+
+class Contradiction(NamedTuple):
+    """Two results of which one must be wrong."""
+
+    verified: Task
+    falsified: Task
+
+
+def _contradictions(tasks: Sequence[Task]) -> dict[Question, Contradiction]:
+    """What is verified here and falsified there. Few lemmas are: only these are remembered."""
+    falsified: dict[Question, Task] = {}
+    for task in tasks:
+        if task.verdict is Verdict.FALSIFIED:
+            falsified[question_of(task.plan)] = task
+    found: dict[Question, Contradiction] = {}
+    if falsified:
+        for task in tasks:
+            if task.verdict is Verdict.VERIFIED:
+                question = question_of(task.plan)
+                if question in falsified:
+                    found[question] = Contradiction(task, falsified[question])
+    return found
+
+
+def question_of(plan: Plan) -> Question:
+    """What a result answers, whoever proved it."""
+    return Question(model_of(plan).of_any_prover, plan.lemma, plan.trait)
+
+
+def told_by(plan: Plan) -> str:
+    """Who came to a result, and how: `rs -D=LEAK`, `rs strong` of a variant."""
+    words = variant_words(plan.flags, plan.options, plan.variant)
+    return f"{plan.prover} {words}".rstrip()
+
+
+def variant_words(flags: Iterable[str], options: Iterable[str], variant: str = "") -> str:
+    """What tells results of one lemma apart: their variant, or `-D=LEAK --heuristic=S`."""
+    if variant:
+        return variant
+    defines = [f"-D={flag}" for flag in flags]
+    return quoted([*defines, *options])
 
 
 def silence_words(plan: Plan) -> str:
@@ -13596,10 +14147,11 @@ def _falsified(assumptions: Iterable[Assumption]) -> list[Assumption]:
     return [each for each in assumptions if each.state == Verdict.FALSIFIED]
 
 
-def told_of(task: Task, assumptions: Sequence[Assumption] = ()) -> str:
+def told_of(task: Task, assumptions: Sequence[Assumption] = (), against: Sequence[str] = ()) -> str:
     """`verified, assuming types (timeout)`; `verified, resting on a falsified lemma: calm`.
 
-    Of what has no result yet also the one that it had: `pending, was verified (an older text)`.
+    What speaks `against` the verdict is told: `verified, but falsified by rs`. Of what has no
+    result yet also the one that it had: `pending, was verified (an older text)`.
     """
     if task.outdated:
         was = outcome_words(task.outdated.result)
@@ -13609,6 +14161,8 @@ def told_of(task: Task, assumptions: Sequence[Assumption] = ()) -> str:
     if false:
         lemmas = listed(each.lemma + each.way for each in false)
         return f"{outcome}, {RESTING_ON_FALSE}: {lemmas}"
+    if against:
+        return f"{outcome}, but {listed(against)}"
     if assumptions:
         return f"{outcome}, assuming {listed(assumptions)}"
     if task.confirmed_by:
@@ -13730,6 +14284,7 @@ class Row(NamedTuple):
     told: str  # the outcome with what it rests on: `verified, assuming types (timeout)`
     assuming: tuple[Assumption, ...]  # what the verdict takes for granted and is not verified here
     rests_on_false: tuple[Assumption, ...]  # those of them that are falsified
+    against: Sequence[str]  # what contradicts the verdict: `falsified by rs`
     on_older_text: bool  # the theory, or an oracle, has changed since
     directory: str = ""  # in a report: the results directory that it is of
     advisories: Sequence[Applied] = ()  # known problems of its prover that touch its verdict
@@ -13762,8 +14317,9 @@ class Row(NamedTuple):
 
     @property
     def is_failure(self) -> bool:
-        """Whether it misses its expectation, or rests on a falsified lemma: exit code 1."""
-        return self.task.misses_expectation or bool(self.rests_on_false)
+        """Whether it misses its expectation, or must be wrong for all we know: exit code 1."""
+        is_doubtful = bool(self.rests_on_false or self.against)
+        return self.task.misses_expectation or is_doubtful
 
     @property
     def is_problem(self) -> bool:
@@ -13775,6 +14331,8 @@ class Row(NamedTuple):
         """As what it counts: its outcome, unless that is an answer which must not be taken so."""
         if self.rests_on_false:
             return RESTING_ON_FALSE
+        if self.against:
+            return CONTRADICTED
         if self.task.is_answered and self.task.misses_expectation:
             return NOT_AS_EXPECTED
         return self.outcome
@@ -13783,16 +14341,18 @@ class Row(NamedTuple):
     def is_as_expected(self) -> bool:
         """Whether it is what the recipe expects, and that stands."""
         expect = self.plan.expect
-        return bool(expect) and self.task.verdict == expect and not self.rests_on_false
+        is_doubtful = bool(self.rests_on_false or self.against)
+        return bool(expect) and self.task.verdict == expect and not is_doubtful
 
     @property
     def shared_by(self) -> int:
-        """How many tasks its job served: its time and memory are theirs together."""
-        record = self.task.record
-        started = self.task.started
-        if record and started and started.attempt == record.attempt:
-            return max(1, len(started.ids))
-        return 1
+        """How many tasks its process served: its time and memory are theirs together."""
+        return self.result.shared_by
+
+    @property
+    def sharing(self) -> str:
+        """`shared by 5`; "" of a result that was measured alone."""
+        return f"shared by {self.shared_by:,}" if self.shared_by > 1 else ""
 
 
 def rows_of(
@@ -13809,7 +14369,8 @@ def rows_of(
     for task in tasks:
         result = task.result or Result(task.status, trait=task.plan.trait)
         assuming = closure.open_assumptions(task)
-        told = told_of(task, assuming)
+        against = closure.against(task)
+        told = told_of(task, assuming, against)
         on_older_text = task.id in older
         if on_older_text:
             told += ", on an older text"
@@ -13821,6 +14382,7 @@ def rows_of(
             told=told,
             assuming=assuming,
             rests_on_false=tuple(false),
+            against=against,
             on_older_text=on_older_text,
             advisories=applied.get(task.id, ()),
         )
@@ -14244,20 +14806,6 @@ def finding(kind: str, task: Task, message: str, rank: int = WRONG, source: str 
         flags=plan.flags,
         options=plan.options,
     )
-
-
-def variant_words(flags: Iterable[str], options: Iterable[str], variant: str = "") -> str:
-    """What tells results of one lemma apart: their variant, or `-D=LEAK --heuristic=S`."""
-    if variant:
-        return variant
-    defines = [f"-D={flag}" for flag in flags]
-    return quoted([*defines, *options])
-
-
-def told_by(plan: Plan) -> str:
-    """Who came to a result, and how: `rs -D=LEAK`, `rs strong` of a variant."""
-    words = variant_words(plan.flags, plan.options, plan.variant)
-    return f"{plan.prover} {words}".rstrip()
 
 
 def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
@@ -14916,9 +15464,12 @@ NOISE = {"steps": 0, "seconds": 1}
 
 def proof_cost(result: Result) -> dict[str, float]:
     """What a proof took, by the words of the report: a new measure is one more entry."""
-    # A log has nothing but the prover's own time: that is what can be compared.
-    seconds = result.prover_s or result.usage.wall_s
-    return {"steps": result.steps or 0, "seconds": seconds}
+    costs: dict[str, float] = {"steps": result.steps or 0}
+    # Of a shared process nobody knows what each proof took.
+    if result.shared_by == 1:
+        # A log has nothing but the prover's own time: that is what can be compared.
+        costs["seconds"] = result.prover_s or result.usage.wall_s
+    return costs
 
 
 def _changed_costs(each: Compared, where: str, tolerance: float) -> Iterator[Finding]:
@@ -14950,7 +15501,8 @@ class _Growth(NamedTuple):
 
 def _grown_costs(result: Result, earlier: Sequence[Result], tolerance: float) -> Iterator[_Growth]:
     for what, cost in proof_cost(result).items():
-        before = max(proof_cost(old)[what] for old in earlier)
+        known = [costs[what] for costs in map(proof_cost, earlier) if what in costs]
+        before = max(known, default=0)
         matters = cost - before > NOISE[what]
         if before and matters and cost > before * tolerance:
             yield _Growth(what, before, cost)
@@ -15139,6 +15691,45 @@ class EvidenceFile(NamedTuple):
     is_pasted: bool = False  # a summary stands in a comment, or behind what no prover printed
 
 
+class Mark(NamedTuple):
+    """How a report is known as ours: no other file is written over."""
+
+    comment: str  # its end; "" in formats without comments
+    beginnings: tuple[str, ...] = ()  # of those formats
+
+
+REPORT_SIGN = "made by batch_tamarin.py"
+REPORT_MARKS: dict[str, Mark] = {
+    "md": Mark(f"<!-- {REPORT_SIGN} -->\n"),
+    "html": Mark(f"<!-- {REPORT_SIGN} -->\n"),
+    "tex": Mark(f"% {REPORT_SIGN}\n"),
+    "typ": Mark(f"// {REPORT_SIGN}\n"),
+    "csv": Mark("", ("id,name,theory,lemma,", "directory,id,name,theory,lemma,")),
+    "junit": Mark(f"<!-- {REPORT_SIGN} -->\n"),
+    "json": Mark("", ('{"batch": {"event": "batch",', '{"batches": [\n{"directory": ')),
+}
+
+
+def is_report(path: str, form: str) -> bool:
+    """Whether a file is a report of ours in this format, or is empty. Raises OSError."""
+    mark = REPORT_MARKS[form]
+    with open_file(path) as file:
+        beginning = file.read(100).decode("utf-8", "replace")
+        if not beginning:
+            return True
+        if not mark.comment:
+            return beginning.startswith(mark.beginnings)
+        end = len(mark.comment.encode())
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - end))
+        return file.read() == mark.comment.encode()
+
+
+def is_any_report(path: str) -> bool:
+    """Whether a file is a report of ours in any format. Raises OSError."""
+    return os.path.getsize(path) > 0 and any(is_report(path, form) for form in REPORT_MARKS)
+
+
 class EvidenceReader:
     """Reads what stands at paths: every file and folder once, by whatever links it is reached."""
 
@@ -15222,7 +15813,8 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         raise InputError(f"can't be read: {problem}", printable(path)) from None
     begins_theory = bool(_BEGINS_THEORY.match(head))
     speaks = bool(_OF_A_PROVER.search(head))
-    if not (begins_theory or summary or speaks):
+    # Reports quote what provers said.
+    if not (begins_theory or summary or speaks) or is_any_report(path):
         return None
     logs = list(read_logs(path, summary, head))
     text = None
@@ -16011,10 +16603,23 @@ def _findings_of_rechecks(
                 words = f"what {check.plan.prover} checked is not known to be what is there now"
                 yield finding("unconfirmed", task, words, NOTE)
             elif check.verdict == check.plan.expect:
-                own = " (its own proof)" if check.plan.prove else ""
-                batch.apply(Confirmed(own_id, check.plan.prover + own))
+                own = ITS_OWN_PROOF if check.plan.prove else ""
+                batch.apply(Rechecked(own_id, check.plan.prover + own, confirms=True))
             else:
+                if check.outcome == REJECTED:
+                    batch.apply(Rechecked(own_id, check.plan.prover, confirms=False))
                 yield from _finding_of_check(check, task)
+
+
+def note_rechecks(batch: Batch, directory: str, warn: Callable[[str], None]) -> None:
+    """Let a batch know what the rechecks in its results directory say of its results."""
+    rechecks: dict[str, Batch] = {}
+    for name in _list_directory(directory):
+        journal = os.path.join(directory, name, JOURNAL)
+        if name.startswith("recheck-") and os.path.exists(journal):
+            rechecks[os.path.dirname(journal)], _ = load_batch(journal, warn)
+    for _ in _findings_of_rechecks(rechecks, {directory: batch}):
+        pass  # who wants to know what they are asks `audit`
 
 
 def _is_of_present_result(check: Task, task: Task, proof: str) -> bool:
@@ -16474,6 +17079,7 @@ class Recheck:
             prove=False,
             assumes=(),
             # The text was made for this check: no other result is of it.
+            granularity=Granularity.LEMMA,
             theory_digest="",
             checks_proof=checked,
         )
@@ -16717,7 +17323,7 @@ WORDS = (
     "completed",
 )
 # As what results can count, in the order in which they are told.
-STANDINGS = (*WORDS[:2], RESTING_ON_FALSE, NOT_AS_EXPECTED, *WORDS[2:])
+STANDINGS = (*WORDS[:2], RESTING_ON_FALSE, CONTRADICTED, NOT_AS_EXPECTED, *WORDS[2:])
 
 
 def final_table(
@@ -16818,6 +17424,8 @@ def _notes(row: Row) -> Iterator[str]:
     if result.cached:
         day = _day(result.ran)
         yield f"cached {day}".rstrip()
+    if row.sharing:
+        yield row.sharing
 
 
 def told_advisories(row: Row) -> str:
@@ -16840,9 +17448,9 @@ def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
     failures = [row for row in rows if row.is_failure]
     for row in failures:
         # It must not be counted as what the prover said.
-        if row.rests_on_false:
+        if row.standing in (RESTING_ON_FALSE, CONTRADICTED):
             counts[row.outcome] -= 1
-            counts[RESTING_ON_FALSE] += 1
+            counts[row.standing] += 1
     line = f"{total}: {told_counts(+counts)}"
     unexpected = sum(row.task.misses_expectation for row in failures)
     if unexpected:
@@ -16851,7 +17459,7 @@ def _totals_line(tasks: Sequence[Task], rows: Iterable[Row]) -> str:
 
 
 def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator[str]:
-    """What a user can do about tasks without an answer."""
+    """What a user can do about tasks without an answer, and to be faster."""
     where = quoted([printable(directory)])
     statuses = {task.status for task in tasks}
     # From the directory alone: the recipe may be elsewhere by now.
@@ -16866,6 +17474,15 @@ def _next_steps(batch: Batch, directory: str, tasks: Sequence[Task]) -> Iterator
         yield f"why:   less {shown}"
     if statuses & MET_A_LIMIT:
         yield from _next_limits(batch, where, tasks)
+    cost = cost_of_loading(batch, tasks)
+    if cost.is_worth_sharing:
+        loading = duration(cost.loading_s)
+        took = duration(cost.took_s)
+        saved = duration(cost.saved_s)
+        yield (
+            f"faster: loading theories took {loading} of {took}; --granularity theory (in the "
+            f'recipe: "granularity": "theory") would have saved about {saved} of it'
+        )
 
 
 def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[str]:
@@ -16880,6 +17497,53 @@ def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[st
     )
     if any(may_be_raised(batch.header, task) for task in met):
         yield f"       or batch_tamarin.py retry {where}: the same with doubled limits"
+
+
+class LoadingCost(NamedTuple):
+    """What processes of one lemma each took together, in seconds."""
+
+    took_s: float
+    loading_s: float  # how much of it they loaded theories
+    saved_s: float  # how much less that would have been in shared processes
+
+    @property
+    def is_worth_sharing(self) -> bool:
+        """Whether they did little else, and it is worth a word."""
+        return self.loading_s > self.took_s / 2 and self.saved_s >= 1
+
+
+def cost_of_loading(batch: Batch, tasks: Iterable[Task]) -> LoadingCost:
+    """What was measured of the tasks that ran in this batch, in a process of their own."""
+    took_s = 0.0
+    loading_s = 0.0
+    groups: dict[Hashable, list[Task]] = {}
+    for task in tasks:
+        result = task.result
+        if result is None or result.cached or not result.tells_time:
+            continue
+        took_s += result.usage.wall_s
+        loading_s += result.usage.load_s or 0.0
+        # What was to share and did not would not do so another time.
+        is_apart = task.plan.granularity is Granularity.LEMMA
+        prover = batch.provers.get(task.plan.prover)
+        can_share = prover and tells_phases(prover) and could_share(task, result.usage)
+        if result.usage.load_s and is_apart and can_share:
+            groups.setdefault(sharing_key(task.plan), []).append(task)
+    room = Room(batch.header.limits.cores, batch.header.limits.memory_mb)
+    saved_s = 0.0
+    for group in groups.values():
+        # The room is for all theories: each has a part of it, one process at least.
+        processes = max(1, room.places(group[0].plan.limits) // len(groups))
+        saved_s += _saved_seconds(group, processes)
+    return LoadingCost(took_s, loading_s, saved_s)
+
+
+def _saved_seconds(tasks: Sequence[Task], processes: int) -> float:
+    """How much less loading so many processes do than one for each of these tasks."""
+    usages = [task.result.usage for task in tasks if task.result]
+    loading_s = sum(usage.load_s or 0.0 for usage in usages)
+    share_left = min(1.0, processes / len(tasks))
+    return loading_s * (1 - share_left)
 
 
 def _telling_log(directory: str, job: str) -> str:
@@ -17085,6 +17749,9 @@ def _page_title(batches: Batches) -> str:
     recipes = dict.fromkeys(
         os.path.basename(batch.header.recipe_file) for batch in batches.values()
     )
+    if all(batch.header.recheck_of for batch in batches.values()):
+        aliases = {alias: None for batch in batches.values() for alias in batch.provers}
+        return f"Recheck of {listed(recipes)} by {listed(aliases)}"
     noun = "batch" if len(batches) == 1 else "batches"
     return f"Tamarin {noun} {listed(recipes)}"
 
@@ -17112,9 +17779,18 @@ def _chosen_rows(rows: Sequence[Row]) -> Sequence[Row]:
 
 
 def spans_of(rows: Iterable[Row]) -> Iterator[Span]:
-    """When tasks ran, of those that did in this batch and have ended."""
+    """When tasks ran, of those that did in this batch and have ended.
+
+    A process that served several is told once, as that of the first.
+    """
+    told: set[Started] = set()
     for row in rows:
         result = row.result
+        started = row.task.started
+        if row.shared_by > 1 and started:
+            if started in told:
+                continue
+            told.add(started)
         # A cached result's figures are of another batch.
         if result.at and not result.cached:
             ended = instant(result.at)
@@ -17261,6 +17937,7 @@ def _words_pattern(
 # What a result is that counts as such, of one and of several.
 PHRASES = {
     RESTING_ON_FALSE: ("rests on a falsified lemma", "rest on a falsified lemma"),
+    CONTRADICTED: ("is contradicted by another result", "are contradicted by other results"),
     NOT_AS_EXPECTED: ("is not as expected", "are not as expected"),
     "incomplete": ("is incomplete", "are incomplete"),
     "timeout": ("met its time limit", "met their time limit"),
@@ -17356,7 +18033,11 @@ def _reservations(rows: Iterable[Row]) -> Iterator[str]:
 def _names_of_problems(rows: Sequence[Row]) -> Iterator[Fact]:
     """Which lemmas need a look, the worst first."""
     # Of each kind the lemmas, each once.
-    problems: dict[str, dict[str, None]] = {RESTING_ON_FALSE: {}, NOT_AS_EXPECTED: {}}
+    problems: dict[str, dict[str, None]] = {
+        RESTING_ON_FALSE: {},
+        CONTRADICTED: {},
+        NOT_AS_EXPECTED: {},
+    }
     unanswered: dict[str, None] = {}
     ambiguous = _ambiguous_lemmas(rows)
     for row in rows:
@@ -17523,8 +18204,7 @@ def _remarks(row: Row) -> str:
     remarks.append(told_advisories(row))
     if result.cached:
         remarks.append(f"cached {_day(result.ran)}".rstrip())
-    if row.shared_by > 1:
-        remarks.append(f"shared by {row.shared_by:,}")
+    remarks.append(row.sharing)
     return "; ".join(filter(None, remarks))
 
 
@@ -17539,9 +18219,7 @@ def _tone(row: Row) -> Tone:
     """How loud the row of a result is."""
     if row.rests_on_false:
         return Tone.FALSE
-    if row.task.misses_expectation:
-        return Tone.MISSED
-    return Tone.CALM
+    return Tone.MISSED if row.is_failure else Tone.CALM
 
 
 def _ambiguous_lemmas(rows: Iterable[Row]) -> set[str]:
@@ -17660,7 +18338,7 @@ def _is_void(row: Row) -> bool:
 
 def _sum_of_times(rows: Iterable[Row]) -> str:
     """Their seconds; a job that served several tasks is counted once."""
-    total = sum(row.result.usage.wall_s / row.shared_by for row in rows)
+    total = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
     return f"{total:,.1f}"
 
 
@@ -17671,7 +18349,7 @@ def _sum_of_cpu_times(rows: Iterable[Row]) -> str:
         cpu_s = row.result.usage.cpu_s
         if cpu_s is None:
             return ""
-        total += cpu_s / row.shared_by
+        total += row.result.share_of(cpu_s)
     return f"{total:,.1f}"
 
 
@@ -17763,8 +18441,12 @@ def _compared_cells(row: Row | None) -> list[str]:
     if not row:
         return ["", "", ""]
     told = row.told
-    if row.task.misses_expectation:
+    if row.against:
+        told = f"{row.outcome}, {CONTRADICTED}"
+    elif row.task.misses_expectation:
         told = f"{row.outcome}, {NOT_AS_EXPECTED}"
+    if row.sharing:
+        told += f", {row.sharing}"
     return [told, _told_seconds(row), _told_memory(row)]
 
 
@@ -17776,9 +18458,9 @@ def _sums_where_all_answered(
     lemmas = plural(len(common), "lemma")
     yield f"all, where each answered: {lemmas}"
     for alias in provers:
-        usages = [line[alias].result.usage for line in common]
-        seconds = sum(usage.wall_s for usage in usages)
-        peak_mb = max((usage.peak_mb for usage in usages), default=0)
+        results = [line[alias].result for line in common]
+        seconds = sum(result.share_of(result.usage.wall_s) for result in results)
+        peak_mb = max((result.usage.peak_mb for result in results), default=0)
         yield from ("", f"{seconds:,.2f}", f"{peak_mb:,.0f}")
 
 
@@ -17936,6 +18618,8 @@ def _told_compactly(row: Row) -> str:
     """The outcome, and in few words what of it must not be taken as it is."""
     if row.rests_on_false:
         told = f"{row.outcome}, {RESTING_ON_FALSE}"
+    elif row.against:
+        told = f"{row.outcome}, {CONTRADICTED}"
     elif row.task.misses_expectation:
         told = f"{row.outcome}, {NOT_AS_EXPECTED}"
     elif row.assuming:
@@ -17980,6 +18664,8 @@ def _told_shortly(row: Row) -> str:
     """The outcome, and whether it rests on something else; on what stands beside it."""
     if row.rests_on_false:
         return f"{row.outcome}, {RESTING_ON_FALSE}"
+    if row.against:
+        return f"{row.outcome}, {CONTRADICTED}"
     if row.assuming:
         return f"{row.outcome}, if what is open holds"
     return row.outcome
@@ -18074,7 +18760,8 @@ def _task_facts(row: Row, prover: Prover) -> Iterator[Fact]:
     if row.task.result:
         yield "used", _told_usage(result.usage)
     if row.shared_by > 1:
-        yield "shared", f"one job served {row.shared_by:,} tasks: the figures are theirs together"
+        told = f"one process proved {row.shared_by:,} lemmas: the figures are theirs together"
+        yield "shared", f"{told}; the command below proves this one alone"
     if result.cached:
         yield "cached", _told_origin(result)
     yield "ended", utc(instant(result.at))
@@ -18796,7 +19483,8 @@ class Html(Writer):
         """A bar of a timeline from `began` to `ended`, `top` pixels from its upper edge."""
         took_s = span.ended - span.began
         took = duration(took_s)
-        told = self.escape(f"{span.row.task.id}: {span.row.told}, {took}")
+        words = filter(None, [span.row.told, took, span.row.sharing])
+        told = self.escape(f"{span.row.task.id}: {', '.join(words)}")
         # Of a batch that took no time at all, too, there are shares.
         whole_s = ended - began or 1
         left = (span.began - began) / whole_s
@@ -18877,7 +19565,7 @@ def _style_class(standing: str) -> str:
     """The class that PAGE_STYLE has for one of STANDINGS."""
     if standing == RESTING_ON_FALSE:
         return "false"
-    if standing == NOT_AS_EXPECTED:
+    if standing in (NOT_AS_EXPECTED, CONTRADICTED):
         return "missed"
     return standing.replace(" ", "-")
 
@@ -18891,7 +19579,7 @@ def _style_of_told(told: str) -> str:
     word, _, more = told.partition(", ")
     if more.startswith(RESTING_ON_FALSE):
         return "false"
-    if more.startswith(NOT_AS_EXPECTED):
+    if more.startswith((NOT_AS_EXPECTED, CONTRADICTED, "but ")):
         return "missed"
     if word not in WORDS:
         return "other"
@@ -18930,6 +19618,8 @@ def _csv_object(row: Row) -> Json:
     told.update(encode(row.result))
     told["assuming"] = [str(each) for each in row.assuming]
     told["on_older_text"] = "yes" if row.on_older_text else ""
+    told["shared_by"] = row.shared_by
+    told["granularity"] = row.plan.granularity
     told["advisories"] = [each.in_full for each in row.advisories]
     told["directory"] = row.directory
     return told
@@ -19004,6 +19694,7 @@ def _json_object(row: Row) -> Json:
     told["attempts"] = row.task.attempts
     told["limits"] = encode(row.limits)
     told["result"] = encode(row.task.result)
+    told["shared_by"] = row.shared_by
     told["assuming"] = _assuming_json(row)
     told["on_older_text"] = row.on_older_text
     told["advisories"] = list(map(_advisory_json, row.advisories))
@@ -19094,9 +19785,9 @@ def _junit_suites(batch: Batch, problems: AppliedAdvisories) -> Iterator[JUnitSu
     closure = Closure(batch.tasks.values())
     entries = recipe_tasks(batch.tasks.values())
     for name, tasks in entries.items():
-        rows = rows_of(tasks, closure, advisories=problems)
+        rows = list(rows_of(tasks, closure, advisories=problems))
         cases = list(map(_junit_case, rows))
-        time_s = sum(case.time_s or 0 for case in cases)
+        time_s = sum(row.result.share_of(row.result.usage.wall_s) for row in rows)
         attributes = {"time": f"{time_s:.3f}"}
         attributes["timestamp"] = header.at[:19]  # JUnit's have no fractions and no zone
         attributes["hostname"] = header.host or "localhost"
@@ -19115,7 +19806,7 @@ def _junit_case(row: Row) -> JUnitCase:
         told = [f"expected {plan.expect}, got {row.told}"]
     if result.reason:
         told.append(result.reason)
-    told += filter(None, row.warnings)
+    told += filter(None, (*row.warnings, row.sharing))
     told += (each.in_full for each in row.advisories)
     message = "; ".join(told)
     tag = _junit_tag(row)
@@ -19267,6 +19958,7 @@ def _result_json(row: Row) -> Json:
     told["assuming"] = _assuming_json(row)
     told["steps"] = row.result.steps
     told["time_s"] = _seconds(row)
+    told["shared_by"] = row.shared_by
     told["source"] = _place(row)
     told["word"] = row.outcome
     told["advisories"] = [each.advisory.id for each in row.advisories]
@@ -19308,7 +20000,7 @@ def _seconds(row: Row) -> float | None:
 def _audit_csv(rows: Iterable[Row], findings: Iterable[Finding]) -> Iterator[str]:
     """Results, then findings; a column that one of them has not is empty there."""
     columns = ["theory", "lemma", "prover", "entry", "variant", "flags", "options", "verdict"]
-    columns += ["state", "steps", "time_s", "source", "kind", "message", "note"]
+    columns += ["state", "steps", "time_s", "shared_by", "source", "kind", "message", "note"]
     columns += ["advisories", "id", "references", "advice", "accepted"]
     # The file can be a pinned expectation: findings have no verdict, so that they expect nothing.
     objects = list(map(_result_json, rows))
@@ -19389,7 +20081,7 @@ def _audit_page(
     known = [each for each in findings if each.problem]
     found = plural(len(wrong), "finding")
     noted = plural(len(notes), "note")
-    results = plural(len(rows), "result")
+    results = plural(sum(map(_has_result, rows)), "result")
     if known:
         touched = {(each.theory, each.lemma, each.prover) for each in known}
         found += f", {plural(len(touched), 'verdict')} touched by known problems of provers"
@@ -19404,6 +20096,11 @@ def _audit_page(
     yield page.section(_theories_table(rows))
     if details:
         yield page.section(_lemmas_table(rows))
+
+
+def _has_result(row: Row) -> bool:
+    """Whether somebody tried to prove it: more than what an unchecked proof claims."""
+    return bool(row.task.result) and (row.task.verdict is not None or row.plan.key != "")
 
 
 def _findings_part(
@@ -19527,6 +20224,7 @@ def _lemmas_table(rows: Sequence[Row]) -> Table:
     aspects.append(Aspect("result", lambda row: row.told, Kind.OUTCOME))
     aspects.append(Aspect("steps", _told_steps, Kind.NUMBER))
     aspects.append(Aspect("time", _told_time, Kind.NUMBER))
+    aspects += _with_words([Aspect("process", lambda row: row.sharing)], rows)
     aspects.append(Aspect("from", _place))
     _fill(table, aspects, rows)
     return table
@@ -19964,8 +20662,13 @@ thead button {
     max-width: none;
     padding: 0;
   }
-  #tools, details:not([open]) {
+  #tools, details details:not([open]) {
     display: none;
+  }
+  #full:not([open]) h2::after {
+    content: " (in the file, not printed)";
+    font-size: .8em;
+    font-weight: 400;
   }
   table, thead th, pre {
     font-size: 7pt;
@@ -20132,40 +20835,6 @@ PRINTED: dict[str, Report] = {"table": functools.partial(page_report, PlainText)
 ENDINGS = {"junit": "xml"}  # of file names, where it isn't the format's name
 
 
-class Mark(NamedTuple):
-    """How a report is known as ours: no other file is written over."""
-
-    comment: str  # its end; "" in formats without comments
-    beginnings: tuple[str, ...] = ()  # of those formats
-
-
-REPORT_SIGN = "made by batch_tamarin.py"
-REPORT_MARKS: dict[str, Mark] = {
-    "md": Mark(f"<!-- {REPORT_SIGN} -->\n"),
-    "html": Mark(f"<!-- {REPORT_SIGN} -->\n"),
-    "tex": Mark(f"% {REPORT_SIGN}\n"),
-    "typ": Mark(f"// {REPORT_SIGN}\n"),
-    "csv": Mark("", ("id,name,theory,lemma,", "directory,id,name,theory,lemma,")),
-    "junit": Mark(f"<!-- {REPORT_SIGN} -->\n"),
-    "json": Mark("", ('{"batch": {"event": "batch",', '{"batches": [\n{"directory": ')),
-}
-
-
-def is_report(path: str, form: str) -> bool:
-    """Whether a file is a report of ours in this format, or is empty. Raises OSError."""
-    mark = REPORT_MARKS[form]
-    with open_file(path) as file:
-        beginning = file.read(100).decode("utf-8", "replace")
-        if not beginning:
-            return True
-        if not mark.comment:
-            return beginning.startswith(mark.beginnings)
-        end = len(mark.comment.encode())
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - end))
-        return file.read() == mark.comment.encode()
-
-
 # === Terminal =====================================================================================
 
 REDRAW_S = 0.1  # at most ten redraws a second
@@ -20194,6 +20863,7 @@ class Progress:
         self.quiet: bool = args.quiet
         self.debug: bool = args.debug
         self.silent: bool = args.progress == "none"
+        self._told_shared_end = ("", 0)  # the last job, and its attempt
         self.screen: Screen | None = None
         if draws_block(args.progress, args.quiet):
             self.screen = Screen(self.block)
@@ -20222,8 +20892,16 @@ class Progress:
             return
         if isinstance(event, Started) and self.debug:
             self._tell_start(event)
-        if isinstance(event, Finished):
+        if isinstance(event, Finished) and event.result.runs_alone:
+            self._tell_shared_end(event)
+        elif isinstance(event, Finished):
             self._tell_end(event)
+
+    def _tell_shared_end(self, event: Finished) -> None:
+        """Say, once for all tasks of a shared process, why they run alone."""
+        if (event.job, event.attempt) != self._told_shared_end:
+            self._told_shared_end = (event.job, event.attempt)
+            say(f"{event.job}: {event.result.reason}")
 
     def _tell_start(self, start: Started) -> None:
         """Say which command began."""
@@ -20268,7 +20946,7 @@ class Progress:
         ran_s: dict[str, float] = {}
         for job in jobs:
             for task_id in job.task_ids:
-                ran_s[task_id] = job.elapsed_s
+                ran_s[task_id] = job.elapsed_s / len(job.task_ids)
         return self.tally.forecast(ran_s, len(jobs))
 
     def block(self, columns: int, rows: int) -> list[str]:
@@ -20330,6 +21008,8 @@ def result_facts(task: Task) -> str:
         facts.append(plural(result.steps, "step"))
     facts.append(duration(result.usage.wall_s))
     facts.append(f"{result.usage.peak_mb:,.0f} MB")
+    if result.shared_by > 1:
+        facts.append(f"shared by {result.shared_by:,}")
     text = f"({', '.join(facts)})"
     if task.misses_expectation:
         text += f" (expected {task.plan.expect}!)"
@@ -20439,7 +21119,7 @@ class Tally:
         """Count what a task took; a count of -1 takes it back."""
         for times in (self._all_times, self._entry_times.setdefault(plan.entry, Times())):
             times.count += count
-            times.total_s += count * result.usage.wall_s
+            times.total_s += count * result.share_of(result.usage.wall_s)
 
     def _note_raised_limit(self, task: Task) -> None:
         """Count a task as open once more."""
@@ -20551,11 +21231,18 @@ class RunningJob(NamedTuple):
     memory_mb: float | None  # None where it can't be seen: on another host, or gone
     log: str  # path of the prover's stderr
 
+    @property
+    def name(self) -> str:
+        """For people: the task that it serves, or the first of several."""
+        others = len(self.task_ids) - 1
+        return f"{self.task_ids[0]} +{others}" if others else self.id
+
     def as_json(self) -> Json:
         """What `status --json` tells of it."""
         return {
             "id": self.id,
             "lemma": self.lemma,
+            "tasks": list(self.task_ids),
             "elapsed_s": self.elapsed_s,
             "limits": encode(self.limits),
             "memory_mb": self.memory_mb,
@@ -20647,7 +21334,7 @@ def job_line(job: RunningJob, columns: int) -> str:
         doing = fit(phase(job.log).replace("saturating ", ""), 11, ellipsis)
         figures = f"{time_s:>5} {memory:>4}"
     else:
-        name = job.id
+        name = job.name
         doing = fit(phase(job.log), 23, ellipsis)
         of_time = f"{time_s}/{clock(job.limits.timeout_s)}"
         of_memory = f"{memory}/{size(job.limits.memory_mb)}"
@@ -21032,7 +21719,14 @@ def add_run_command(commands: argparse._SubParsersAction[Parser]) -> None:
         choices=SCHEDULERS,
         default="",
         help="which waiting task starts first: in file order (fifo), the smallest (sjf) or largest "
-        "(ljf) by cores and memory",
+        "(ljf) by cores and memory, or what took longest before (history)",
+    )
+    parser.add_argument(
+        "--granularity",
+        choices=tuple(map(str, Granularity)),
+        default="",
+        help="one process for each lemma, or shared ones for those of a theory, which is then "
+        "loaded once for many (instead of what the recipe says)",
     )
     add_running_arguments(parser)
 
@@ -21956,19 +22650,27 @@ def print_tasks(batch: Batch, task_ids: Iterable[str], directory: str) -> None:
             print_out(printable(f"    {quoted(command)}") + "\n")
 
 
-def conclude_checks(batch: Batch, checks: Iterable[CheckJob], recipe_file: str) -> int:
+def conclude_checks(batch: Batch, checks: Sequence[CheckJob], recipe_file: str) -> int:
     """Say what there is to run, and whether it can; the exit code."""
     tasks = plural(len(batch.tasks), "task")
     room = batch.header.limits
     cores = plural(room.cores, "core")
     memory_gb = room.memory_mb / 1024
     print_out(f"\n{tasks}, together on {cores} and {memory_gb:.3g} GB\n")
-    errors = sum(check.errors for check in checks)
-    if errors:
-        say(f"error: this recipe can't run as it is: {plural(errors, 'error')}")
-        return 2
-    say(f"it can run: batch_tamarin.py run {quoted([recipe_file])}")
-    return 0
+    command = f"batch_tamarin.py run {quoted([recipe_file])}"
+    wrong = [check for check in checks if check.errors]
+    if not wrong:
+        say(f"it can run: {command}")
+        return 0
+    errors = plural(sum(check.errors for check in wrong), "error")
+    failing = {task_id for check in wrong for task_id in check.job.task_ids}
+    # What is wrong with a prover is so for all its tasks.
+    if len(failing) < len(batch.tasks) and all(check.job.task_ids for check in wrong):
+        say(f"error: {len(failing):,} of {tasks} would fail as they are: {errors}")
+        say(f"the others can run: {command}")
+    else:
+        say(f"error: this recipe can't run as it is: {errors}")
+    return 2
 
 
 def write_check_reports(checks: Iterable[CheckJob]) -> None:
@@ -22697,7 +23399,9 @@ class Measured(NamedTuple):
     @property
     def rank(self) -> tuple[bool, bool, float]:
         """The smaller the better: answers first, then other verdicts, of these the fastest."""
-        wall_s = self.result.usage.wall_s if self.result else math.inf
+        wall_s = math.inf
+        if self.result:
+            wall_s = self.result.share_of(self.result.usage.wall_s)
         return self.verdict not in ANSWERS, self.verdict is None, wall_s
 
 
@@ -22885,6 +23589,7 @@ def command_status(args: argparse.Namespace) -> int:
     heading = f"batch {batch.id} in {args.results}: {state.sentence}"
     print_out(printable(heading) + "\n")
     now = sources_now(batch)
+    note_rechecks(batch, directory, warn)
     warn_of_news(batch, directory, now)
     print_coloured(status_text(progress, state, args.results, now.older))
     return 0
@@ -23109,6 +23814,7 @@ def command_report(args: argparse.Namespace) -> int:
             )
         directory = results_directory(path, *RECORDS)
         batches[directory] = load_results(directory, warn)
+        note_rechecks(batches[directory], directory, warn)
         warn_of_news(batches[directory], directory, sources_now(batches[directory]))
     files = report_files(args)
     if args.grid:
@@ -23353,7 +24059,9 @@ def command_run(args: argparse.Namespace) -> int:
     if any(os.path.exists(os.path.join(args.recipe, name)) for name in RECORDS):
         own_results(args.recipe)  # which tells what batch-tamarin's are good for
     recipe = Recipe(args.recipe)
-    options = replace(asked_options(args), scheduler=args.scheduler, retry=args.retry or 0)
+    granularity = Granularity(args.granularity) if args.granularity else None
+    asked = replace(asked_options(args), scheduler=args.scheduler, granularity=granularity)
+    options = replace(asked, retry=args.retry or 0)
     directory = args.output or recipe_results(recipe)
     note_upstream_results(directory, say)
     return run_recipe(recipe, options, directory, args, args.fresh)
@@ -23422,9 +24130,17 @@ def command_recheck(args: argparse.Namespace) -> int:
     if not planned.tasks:
         raise InputError("no proof of these results can be checked", printable(args.results))
     done = run_batch(planned, recheck.directory, args, args.task)
+    tell_of_rechecks(batch, directory)
     if args.prove_rejected and not done.was_stopped:
         return prove_rejected(recheck, done, args)
     return done.exit_code
+
+
+def tell_of_rechecks(batch: Batch, directory: str) -> None:
+    """Let the page of results say which of them a recheck has confirmed."""
+    note_rechecks(batch, directory, warn)
+    with DerivedFiles(directory).making(PAGE):
+        write_summary(batch, directory)
 
 
 def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace) -> int:
@@ -23514,6 +24230,7 @@ def run_recipe(
     if not checks.tasks:
         return done.exit_code
     checked = run_batch(checks, recheck.directory, args)
+    tell_of_rechecks(done.batch, done.directory)
     if checked.was_stopped or checked.exit_code == 1:
         return checked.exit_code
     return done.exit_code or checked.exit_code
@@ -23581,6 +24298,7 @@ def run_batch(
     journal.close()
     if cache and cache.prune():
         warn(cache.problem)
+    note_rechecks(batch, directory, warn)
     write_reports(batch, directory, derived)
     return conclude(batch, directory, tasks, stopped_by)
 
@@ -23622,6 +24340,7 @@ def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], hint: str) 
     tasks = [batch.tasks[task_id] for task_id in ids]
     results = plural(len(tasks), "result")
     say(f"nothing to do: {results} in {directory} still hold ({hint})")
+    note_rechecks(batch, directory, warn)
     return conclude(batch, directory, tasks, stopped_by=0)
 
 

@@ -78,14 +78,14 @@ WAIT_S = 180  # for one event
 RUN_S = 300  # for one run of the program
 TEST_S = 1800  # for one test
 
-# Provers of the tests. After this beginning $LEMMA is the lemma asked for, $OUT, $JSON and $DOT are
-# the files to write, and `summary LINE` prints a line as the summary of a real prover does, without
-# a process of its own; `summary` alone takes lines from its stdin.
+# Provers of the tests. After this beginning $LEMMA is the lemma asked for, the last of $LEMMAS, and
+# $OUT, $JSON and $DOT are the files to write. `summary LINE` prints a line as the summary of a real
+# prover does, without a process of its own; `summary` alone takes lines from its stdin.
 PRELUDE = r"""#!/bin/sh
 case "$*" in *--version*) echo "tamarin-prover 1.11.0, (C) nobody"; exit 0;; esac
 for word in "$@"; do
     case "$word" in
-        --prove=*) LEMMA="${word#--prove=}";;
+        --prove=*) LEMMA="${word#--prove=}"; LEMMAS="$LEMMAS $LEMMA";;
         --output=*) OUT="${word#--output=}";;
         --output-json=*) JSON="${word#--output-json=}";;
         --output-dot=*) DOT="${word#--output-dot=}";;
@@ -213,14 +213,15 @@ class Lab:
 def compiled_script():
     """The script as Python's bytecode, in a file that goes when the tests end: its path."""
     folder = tempfile.mkdtemp()
-    atexit.register(remove_unless_forked, folder, os.getpid())
+    own_pid = os.getpid()
+
+    def remove():
+        # From Python 3.13 on forked processes come here as well.
+        if os.getpid() == own_pid:
+            shutil.rmtree(folder)
+
+    atexit.register(remove)
     return py_compile.compile(str(SCRIPT), os.path.join(folder, "script.pyc"), doraise=True)
-
-
-def remove_unless_forked(folder, owner):
-    """Remove a folder; not at the end of a child, which from Python 3.13 on comes by here, too."""
-    if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def fork_program(args, cwd):
@@ -548,6 +549,16 @@ def test_a_whole_number_is_one_of_64_bits(number):
 def test_what_is_missing_is_no_default_where_there_is_none():
     with pytest.raises(KeyError, match="timeout_s"):
         decode_limits(cores=1, memory_mb=1)
+
+
+def test_a_new_result_was_checked_by_nobody(small_batch):
+    small_batch.apply(ends("i", "verified"))
+    for confirms in (True, False, True):
+        small_batch.apply(bt.Rechecked("i", "x", confirms))
+    task = small_batch.tasks["i"]
+    assert (task.confirmed_by, task.rejected_by) == (("x",), ("x",))
+    small_batch.apply(ends("i", "verified"))
+    assert (task.confirmed_by, task.rejected_by) == ((), ())
 
 
 def test_members_that_a_newer_version_writes_are_left_out():
@@ -3992,6 +4003,38 @@ def test_a_prover_without_a_log_is_in_no_phase(tmp_path):
     assert bt.phase(str(tmp_path / "none")) == ""
 
 
+SAID_CLOSED = "[Theory T] Theory closed\n"
+SAID_DONE = SAID_CLOSED + "[Saturating Sources] Step 1 (Max 5)\n[Saturating Sources] Done\n"
+
+
+@pytest.mark.parametrize(
+    "log, load_s",
+    [
+        ("", None),
+        ("[Theory T] Theory loaded\n", None),
+        (SAID_CLOSED, 7),
+        (SAID_CLOSED + "[Saturating Sources] Step 2 (Max 5)\n", None),
+        (SAID_DONE, 7),
+        (SAID_DONE + "error: no more\n", None),
+    ],
+    ids=["silence", "loaded", "closed", "saturating", "saturated", "something else later"],
+)
+def test_a_load_ends_when_a_prover_tells_of_it_last(tmp_path, log, load_s):
+    path = tmp_path / "log"
+    path.write_text(log)
+    os.utime(path, (107, 107))
+    assert bt.load_seconds(str(path), began=100, wall_s=9) == load_s
+
+
+def test_a_load_takes_no_longer_than_the_whole_process(tmp_path):
+    """The clock of files may be another one than ours."""
+    path = tmp_path / "log"
+    path.write_text(SAID_DONE)
+    os.utime(path, (107, 107))
+    assert bt.load_seconds(str(path), began=100, wall_s=2) == 2
+    assert bt.load_seconds(str(path), began=110, wall_s=2) == 0
+
+
 # --- Time in proportion to the length of texts ---
 
 # What lines are made of that could make a reader go back and forth.
@@ -4931,8 +4974,12 @@ tamarin_versions.fake = {"command": ["docker", "run", "tamarin"]}
 --- two at once: default_timeout; config.nope
 config.default_timeout = -1
 config.nope = 1
---- an unknown word of the batch: config.granularity; unknown key; allowed: global_max_cores
-config.granularity = "lemma"
+--- an unknown word of the batch: config.hosts; unknown key; allowed: global_max_cores
+config.hosts = ["a"]
+--- an unknown granularity of the batch: config.granularity; must be one of lemma, theory
+config.granularity = "file"
+--- an unknown granularity of a task: tasks.task.granularity; must be one of lemma, theory
+tasks.task.granularity = 1
 --- an unknown word of a task: tasks.task.variant; did you mean 'variants'; allowed: theory_file
 tasks.task.variant = {}
 --- an expectation of no lemma: expect.onee; did you mean 'one'
@@ -9299,7 +9346,88 @@ def test_tasks_are_ordered_by_the_cores_and_memory_they_ask_for(scheduler, wante
         a_task(id="small", limits=bt.Limits(1, 1 * 1024, 9)),
         a_task(id="mid2", limits=bt.Limits(1, 3 * 1024, 9)),
     ]
-    assert [task.id for task in bt.in_order(tasks, scheduler)] == wanted
+    assert [task.id for task in bt.in_order(tasks, scheduler, {})] == wanted
+
+
+def test_by_history_what_took_longest_comes_first_and_what_is_not_known_before_that():
+    tasks = [a_task(id=name) for name in ("short", "new", "long", "new too")]
+    past = {"short": bt.Usage(1), "long": bt.Usage(9)}
+    ordered = bt.in_order(tasks, "history", past)
+    assert [task.id for task in ordered] == ["new", "new too", "long", "short"]
+
+
+def test_by_history_a_batch_takes_hardly_longer_than_it_must(monkeypatch):
+    simulation = Simulation(monkeypatch, cores=2)
+    chance = random.Random(25)
+    past = {}
+    for number in range(40):
+        past[f"t{number}"] = bt.Usage(round(chance.lognormvariate(3, 1.2), 1))
+    tasks = [a_task(id=name) for name in past]
+    seconds = [usage.wall_s for usage in past.values()]
+    jobs = []
+    for task in bt.in_order(tasks, "history", past):
+        jobs.append(MadeUp(task.id, cores=1, seconds=past[task.id].wall_s, timeout_s=1e6))
+    simulation.run(*jobs)
+    # No schedule can be shorter than this.
+    least = max(sum(seconds) / 2, max(seconds))
+    assert simulation.now() <= 1.05 * least
+
+
+def journalled(*results):
+    """A task that had these results, the last one of the plan that it has now."""
+    task = a_task(result=bt.Result(**results[-1]))
+    earlier = [bt.Record(bt.Result(**result), a_plan(key="old")) for result in results[:-1]]
+    task.earlier = tuple(earlier)
+    return task
+
+
+DONE_IN_3 = {"status": bt.Status.COMPLETED, "usage": bt.Usage(3)}
+DONE_IN_9 = {**DONE_IN_3, "usage": bt.Usage(9)}
+# What is known of a task with these results, in seconds.
+PAST = {
+    "the last": ([DONE_IN_9, DONE_IN_3], 3),
+    "not what was shared": ([DONE_IN_3, {**DONE_IN_9, "shared_by": 2}], 3),
+    "not what was stopped": ([DONE_IN_3, {**DONE_IN_9, "status": bt.Status.INTERRUPTED}], 3),
+    "not a crash": ([{**DONE_IN_3, "status": bt.Status.FAILED}], None),
+    "a limit": ([{**DONE_IN_3, "status": bt.Status.TIMEOUT}], 3),
+}
+
+
+@pytest.mark.parametrize("results, seconds", PAST.values(), ids=PAST)
+def test_past_times_are_of_what_was_measured_alone_to_its_end(results, seconds):
+    task = journalled(*results)
+    past = bt.past_usages([task], bt.Batch(), None)
+    known = [usage.wall_s for usage in past.values()]
+    assert known == [seconds] * (seconds is not None)
+
+
+def test_past_times_are_also_those_of_the_cache_of_an_older_text(model):
+    ended = dataclasses.replace(VERIFIED, usage=bt.Usage(7))
+    for plan, inputs in model.planned():
+        model.keep(plan, inputs, ended)
+    model.edit_lemma("l0")
+    for plan, inputs in model.planned():
+        batch = bt.Batch(dependencies={plan.view: inputs})
+        past = bt.past_usages([bt.Task(plan)], batch, model.cache)
+        assert past == {plan.id: bt.Usage(7)}
+
+
+def test_a_run_by_history_starts_with_what_took_longest(lab):
+    lab.write("t.spthy", many_lemmas(3))
+    lab.prover('echo "$LEMMA" >> runs; ' + VERIFY)
+    lab.recipe(config={"global_max_cores": 1, "scheduler": "history"})
+    lab.run("run", "recipe.json", code=0)
+    journal = lab.journal.read_text().splitlines(keepends=True)
+    times = {"l0": 3, "l1": 1, "l2": 2}
+    for number, line in enumerate(journal):
+        event = json.loads(line)
+        if event["event"] == "finish":
+            event["wall_s"] = times[event["id"].split("--")[1]]
+            journal[number] = json.dumps(event) + "\n"
+    lab.journal.write_text("".join(journal))
+    lab.write("runs", "")
+    lab.run("run", "recipe.json", "--again", code=0)
+    assert (lab.path / "runs").read_text().split() == ["l0", "l2", "l1"]
 
 
 @pytest.mark.parametrize(
@@ -9312,7 +9440,7 @@ def test_a_higher_priority_comes_first_whatever_the_order(scheduler, wanted):
         a_task(id="b"),
         a_task(id="urgent", limits=bt.Limits(8, 1024, 9), priority=2),
     ]
-    assert " ".join(task.id for task in bt.in_order(tasks, scheduler)) == wanted
+    assert " ".join(task.id for task in bt.in_order(tasks, scheduler, {})) == wanted
 
 
 # --- Limits that are doubled ---
@@ -9662,6 +9790,368 @@ def test_a_theory_that_changes_while_the_batch_runs_gets_no_verdict(lab):
         assert "t.spthy changed since" in event["reason"]
     assert len(lab.finishes()) == 3
     assert len(lab.events("start")) == 1, "what is not what was planned is not even started"
+
+
+# --- Shared processes ---
+
+# Proves all lemmas that it is asked for, and notes in "runs" which they were.
+TOGETHER = """
+echo "$LEMMAS" >> runs
+echo "theory proof" > "$OUT"
+verdicts() { for lemma in $LEMMAS; do echo "  $lemma (all-traces): verified (7 steps)"; done; }
+verdicts | summary
+"""
+
+
+def recipe_to_share(lab, body=TOGETHER, count=5, cores=1, **entry):
+    """A recipe of so many lemmas of one theory, which may share processes."""
+    lab.write("t.spthy", many_lemmas(count))
+    lab.prover(body)
+    resources = {"max_cores": 1, "max_memory": 0.2, "timeout": 300}
+    config = {"global_max_cores": cores, "global_max_memory": 1, "granularity": "theory"}
+    lab.recipe(**{"config": config, "resources": resources, **entry})
+
+
+def what_ran(lab):
+    """What each run of the prover was asked for, sorted."""
+    return sorted((lab.path / "runs").read_text().split("\n"))[1:]
+
+
+def outcomes(lab, results="results"):
+    """Status and verdict of each task, by its id."""
+    found = {}
+    for task_id, event in lab.finishes(results).items():
+        found[task_id] = (event["status"], event["verdict"])
+    return found
+
+
+def test_the_lemmas_of_a_theory_share_a_process(lab):
+    recipe_to_share(lab)
+    done = lab.run("run", "recipe.json", code=0)
+    assert what_ran(lab) == [" l0 l1 l2 l3 l4"]
+    (start,) = lab.events("start")
+    assert start["ids"] == [f"t--l{number}--fake" for number in range(5)]
+    for task_id, event in lab.finishes().items():
+        assert event["verdict"] == "verified"
+        assert event["steps"] == 7
+        assert event["shared_by"] == 5
+        assert (lab.results / "proofs" / f"{task_id}.spthy").exists()
+        assert "l3 (all-traces)" in (lab.results / "logs" / f"{task_id}.out").read_text()
+    assert not list(lab.results.glob("*/*~shared*")), "what all of them have is nobody's"
+    assert done.stdout.count("shared by 5") == 5
+
+
+def test_without_a_word_each_lemma_has_a_process(lab):
+    recipe_to_share(lab, count=2, config={"global_max_cores": 1})
+    lab.run("run", "recipe.json", code=0)
+    assert what_ran(lab) == [" l0", " l1"]
+    assert "shared_by" not in lab.finishes()["t--l0--fake"]
+
+
+# What config, the entry and the command line say, and what counts.
+GRANULARITIES = """
+theory : lemma  :        : lemma
+lemma  : theory :        : theory
+lemma  : theory : lemma  : lemma
+theory : lemma  : theory : theory
+"""
+
+
+@pytest.mark.parametrize("config, entry, option, wanted", rows(GRANULARITIES))
+def test_the_granularity_is_that_of_the_command_line_then_the_entry_then_the_config(
+    lab, config, entry, option, wanted
+):
+    config = {"granularity": config, "global_max_cores": 1}
+    recipe_to_share(lab, count=2, config=config, granularity=entry)
+    options = ["--granularity", option] if option else []
+    lab.run("run", "recipe.json", *options, code=0)
+    assert what_ran(lab) == {"theory": [" l0 l1"], "lemma": [" l0", " l1"]}[wanted]
+
+
+@pytest.mark.parametrize("version, shares", [("1.6.1", False), ("1.8.0", True), ("1.10", True)])
+def test_provers_that_do_not_tell_of_loading_are_not_shared(lab, version, shares):
+    recipe_to_share(lab, count=2)
+    path = lab.path / "fake.sh"
+    path.write_text(path.read_text().replace("1.11.0", version))
+    done = lab.run("run", "recipe.json", code=0)
+    assert what_ran(lab) == ([" l0 l1"] if shares else [" l0", " l1"])
+    assert ("'fake' (tamarin-prover 1.6.1) is not known to say" in done.stderr) != shares
+
+
+def test_there_are_as_many_shared_processes_as_there_is_room_for(lab):
+    recipe_to_share(lab, cores=2)
+    lab.run("run", "recipe.json", code=0)
+    assert what_ran(lab) == [" l0 l2 l4", " l1 l3"]
+
+
+def test_lemmas_with_other_limits_share_another_process(lab):
+    large = {"name": "l[12]", "resources": {"timeout": 400}}
+    recipe_to_share(lab, count=4, lemmas=[{"name": "l[03]"}, large])
+    lab.run("run", "recipe.json", code=0)
+    assert what_ran(lab) == [" l0 l3", " l1 l2"]
+
+
+def test_only_the_chosen_lemmas_share_a_process(lab):
+    recipe_to_share(lab)
+    lab.run("run", "recipe.json", "-t", "t--l1", "-t", "t--l3", code=0)
+    assert what_ran(lab) == [" l1 l3"]
+
+
+def test_checks_of_stored_proofs_share_a_process(lab):
+    body = TOGETHER.replace("in $LEMMAS", "in l0 l1 l2")
+    recipe_to_share(lab, body, count=3, prove=False)
+    lab.run("run", "recipe.json", code=0)
+    assert what_ran(lab) == [""]
+    assert outcomes(lab) == {
+        f"t--l{number}--fake": ("completed", "verified") for number in range(3)
+    }
+
+
+def test_expectations_are_of_each_lemma_of_a_shared_process(lab):
+    recipe_to_share(lab, expect={"l1": "falsified"})
+    done = lab.run("run", "recipe.json", code=1)
+    assert "1 not as expected" in done.stdout
+
+
+# What a prover does that is asked for l2, and whether those that it was asked for as well have to
+# be proven once more.
+BAD_ENDS = {
+    "crashes": ("exit 3", True),
+    "is killed": ("kill -9 $$", True),
+    "is silent": ("exit 0", True),
+    "refuses the theory": ("echo '\"t.spthy\" (line 3, column 1):' >&2; exit 1", True),
+    "prints half a summary": ("verdicts | summary | sed '$d'; exit 0", True),
+    "leaves it out": ("verdicts | summary | grep -v ' l2 '; exit 0", False),
+    "has a new word": ("verdicts | summary | sed '/ l2 /s/: verified/: puzzled/'; exit 0", False),
+    "exhausts its memory": (
+        f"exec {sys.executable} -S -c \"import time; x = b'1' * (400 << 20); time.sleep(600)\"",
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("bad, for_all", BAD_ENDS.values(), ids=BAD_ENDS)
+def test_what_one_lemma_does_to_a_shared_process_changes_no_result(lab, bad, for_all):
+    verdicts, rest = TOGETHER.rsplit("verdicts |", 1)
+    body = f'{verdicts}case "$LEMMAS " in *" l2 "*) {bad};; esac\nverdicts |{rest}'
+    recipe_to_share(lab, body)
+    lab.run("run", "recipe.json", "--no-cache", "--granularity", "lemma", "-o", "apart", code=3)
+    lab.write("runs", "")
+    done = lab.run("run", "recipe.json", "-o", "together", code=3)
+    assert outcomes(lab, "together") == outcomes(lab, "apart")
+    alone = [run for run in what_ran(lab) if len(run.split()) == 1]
+    assert len(alone) == (5 if for_all else 1)
+    assert len(what_ran(lab)) == len(alone) + 1
+    # Of the process that all shared: that they run alone, and nothing else.
+    shared = [event for event in lab.events("finish", "together") if "~shared" in event["job"]]
+    assert len(shared) == 5
+    for event in shared:
+        if event["status"] != "completed":
+            assert event["status"] == "interrupted"
+            assert event["verdict"] is None
+            assert event["runs_alone"]
+            assert event["reason"].startswith("runs alone: in a process shared by 5, ")
+    assert done.stderr.count("runs alone: ") == 1, "it is said once"
+    logs = sorted(path.name for path in (lab.path / "together" / "earlier").glob("*~shared~*"))
+    assert [name.rpartition(".")[2] for name in logs] == ["err", "out"]
+
+
+SAYS_IT_HAS_LOADED = 'echo "[Theory T] Theory closed" >&2; echo "[Saturating Sources] Done" >&2\n'
+
+
+def test_a_shared_process_that_meets_its_budget_tells_nothing_of_its_lemmas(lab, monkeypatch):
+    """It is no limit that they met: all are proven alone, and none is kept as a timeout."""
+    monkeypatch.setattr(bt, "BUDGET_LOADS", 0)
+    monkeypatch.setattr(bt, "BUDGET_S", 0.0)
+    monkeypatch.setattr(bt, "PAUSE_S", 0.01)
+    hang = '[ "$LEMMAS" = " $LEMMA" ] || exec sleep 600\n'
+    recipe_to_share(lab, SAYS_IT_HAS_LOADED + hang + TOGETHER, count=3)
+    done = lab.run("run", "recipe.json", code=0)
+    assert what_ran(lab) == [" l0", " l1", " l2"]
+    assert "in a process shared by 3, it met its budget of 0 s" in done.stderr
+    kept = [bt.Cache().read(str(entry)).result for entry in cache_entries("*")]
+    assert [result.status for result in kept] == ["completed"] * 3
+
+
+def test_a_prover_that_never_tells_that_it_has_loaded_is_held_to_the_limit_of_one_lemma(lab):
+    hang = '[ "$LEMMAS" = " $LEMMA" ] || exec sleep 600\n'
+    resources = {"max_cores": 1, "max_memory": 0.2, "timeout": 1}
+    recipe_to_share(lab, hang + TOGETHER, count=2, resources=resources)
+    done = lab.run("run", "recipe.json")
+    assert "in a process shared by 2, ran into its time limit of 1 s" in done.stderr
+    assert len(lab.events("start")) == 3
+
+
+@pytest.mark.parametrize("load_s, budget_s", [(0, 60), (10, 80), (500, 300)])
+def test_the_budget_is_twice_the_load_and_a_minute_and_never_more_than_a_limit(load_s, budget_s):
+    assert bt.budget_of(load_s, bt.Limits(1, 1, 300)) == budget_s
+
+
+def test_lemmas_run_alone_also_when_the_batch_goes_on(lab):
+    """Their shared process crashed; then they hung, and the batch was stopped."""
+    alone = '[ "$LEMMAS" = " $LEMMA" ] || exit 3\n[ -e go ] || exec sleep 600\n'
+    recipe_to_share(lab, alone + TOGETHER, count=3)
+    process = lab.start("run", "recipe.json")
+    wait_for(lambda: len(lab.events("start")) == 2)
+    process.terminate()
+    end_of(process)
+    assert process.returncode == 143
+    (lab.path / "go").touch()
+    lab.run("resume", "results", code=0)
+    assert what_ran(lab) == [" l0", " l1", " l2"]
+    assert len(lab.events("start")) == 5
+
+
+def test_lemmas_of_a_new_text_share_again(lab):
+    recipe_to_share(lab, "[ -e go ] || exit 3\n" + TOGETHER, count=3)
+    lab.run("run", "recipe.json", code=3)
+    (lab.path / "go").touch()
+    lab.write("t.spthy", many_lemmas(3).replace("A(~k)", "A(~k), B(~k)"))
+    lab.run("run", "recipe.json", code=0)
+    assert what_ran(lab) == [" l0 l1 l2"]
+
+
+@needs_linux
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_lemmas_whose_process_was_stopped_share_one_again(lab, number):
+    recipe_to_share(lab, "[ -e go ] || { echo up; exec sleep 600; }\n" + TOGETHER)
+    process = lab.start("run", "recipe.json")
+    log = lab.results / "logs" / "t--l0--fake~shared.out"
+    wait_for(lambda: lab.events("start") and log.exists() and log.read_text())
+    process.send_signal(number)
+    end_of(process)
+    wait_for(lambda: lock_is_free(lab.journal))
+    for event in lab.finishes().values():
+        assert event["reason"] == "stopped by SIGTERM"
+    (lab.path / "go").touch()
+    lab.run("resume", "results", code=0)
+    assert what_ran(lab) == [" l0 l1 l2 l3 l4"]
+    assert set(outcomes(lab).values()) == {("completed", "verified")}
+    kept = [path.parent.name for path in lab.results.glob("*/*~shared*")]
+    assert set(kept) == {"earlier"}, "what was left behind is not taken for a result's"
+
+
+def test_each_result_of_a_shared_process_is_kept_under_its_own_keys(model):
+    model.prover(TOGETHER)
+    config = {"granularity": "theory", "global_max_cores": 1}
+    resources = {"max_cores": 1, "max_memory": 1, "timeout": 300}
+    model.recipe(config=config, resources=resources)
+    assert model.proven() == "l0 l1 l2 l3"
+    assert model.proven("--granularity", "lemma") == ""
+    assert model.all_finished(cached=True, shared_by=4)
+    assert model.last.stdout.count("shared by 4") == 4
+    model.edit_lemma("l0")
+    assert model.proven() == "l0", "what shares no process with others any more runs by itself"
+
+
+# What the lemmas took before, for how many places, and the parts that share processes.
+SHARED_PARTS = """
+a b c d e              : 2 : a c e|b d
+a b                    : 4 : a|b
+a=40 b=10 c=10 d=10    : 2 : a|b c d
+a=40 b=10 c=20 d       : 2 : a b|d c
+a=50 b=40 c=20         : 1 : a|b c
+"""
+
+
+@pytest.mark.parametrize("lemmas, places, wanted", rows(SHARED_PARTS))
+def test_parts_have_about_equal_times_and_keep_to_their_budget(lemmas, places, wanted):
+    tasks = []
+    past = {}
+    for word in lemmas.split():
+        name, _, seconds = word.partition("=")
+        tasks.append(a_task(id=name, limits=bt.Limits(1, 1, 300)))
+        if seconds:
+            past[name] = bt.Usage(float(seconds))
+    parts = bt.parts_to_share(tasks, int(places), past)
+    assert "|".join(" ".join(task.id for task in part) for part in parts) == wanted
+
+
+def may_share(past=None, **plan):
+    """Whether a task of this plan may share a process; `past`: what it took before."""
+    plan = {"limits": bt.Limits(1, 1, 300), **plan}
+    return bt.could_share(bt.Task(a_plan(**plan)), past)
+
+
+def test_lemmas_that_tamarin_makes_share_no_process():
+    assert may_share()
+    assert not may_share(optional=True)
+    assert not may_share(lemma="Observational_equivalence", trait="diff")
+
+
+@pytest.mark.parametrize(
+    "wall_s, load_s, shares", [(59, None, True), (61, None, False), (61, 10, True), (299, 9, False)]
+)
+def test_a_lemma_that_took_longer_than_the_budget_shares_no_process(wall_s, load_s, shares):
+    assert may_share(bt.Usage(wall_s, load_s=load_s)) == shares
+
+
+def test_what_ends_while_others_are_looked_at_is_not_proven_twice():
+    tasks = []
+    for name in "abc":
+        theory = "t" if name != "b" else "u"
+        plan = a_plan(id=name, theory=theory, granularity=bt.Granularity.THEORY)
+        tasks.append(bt.Task(plan))
+    groups = bt.groups_to_share(tasks, {})
+    assert [task.id for task in next(groups)] == ["a", "c"]
+    tasks[2].alone_for = tasks[2].plan.key
+    assert [[task.id for task in group] for group in groups] == [["b"]]
+
+
+def replaying(name):
+    """A prover that does what a real one did in this run of ../shared/transcripts."""
+    run = TRANSCRIPTS / name
+    return f"""
+echo "$LEMMAS" >> runs
+cp "{run}/out.spthy" "$OUT"; cp "{run}/out.dot" "$DOT"
+cat "{run}/stderr" >&2; cat "{run}/stdout"
+"""
+
+
+@needs_transcripts
+def test_what_a_shared_process_took_for_granted_and_falsified_is_told(lab):
+    recipe_to_share(lab, replaying("false-reuse-all"))
+    shutil.copy(TRANSCRIPTS / "false-reuse-all" / "theory.spthy", lab.path / "t.spthy")
+    done = lab.run("run", "recipe.json", code=1)
+    assert what_ran(lab) == [" nothing_leaks key_secret key_secret_alone executable"]
+    found = {task_id.split("--")[1]: event["verdict"] for task_id, event in lab.finishes().items()}
+    assert found == {
+        "nothing_leaks": "falsified",
+        "key_secret": "verified",
+        "key_secret_alone": "falsified",
+        "executable": "falsified",
+    }
+    assert done.stdout.count("resting on a falsified lemma: nothing_leaks") == 2
+
+
+@needs_transcripts
+def test_each_lemma_of_a_shared_process_has_its_own_traces(lab):
+    recipe_to_share(lab, replaying("two-lemmas-one-process"))
+    lemma = '{}: "All k #i. A(k) @ i ==> T"\n'
+    lemmas = "lemma " + lemma.format("types [sources]") + "lemma " + lemma.format("nonce_secrecy")
+    lab.write("t.spthy", f"theory NSPK3 begin\n{RULE_A}{lemmas}end\n")
+    lab.run("run", "recipe.json", code=0)
+    assert what_ran(lab) == [" types nonce_secrecy"]
+    types = lab.finishes()["t--types--fake"]
+    secrecy = lab.finishes()["t--nonce_secrecy--fake"]
+    assert (types["verdict"], types["steps"]) == ("verified", 32)
+    assert (secrecy["verdict"], secrecy["steps"]) == ("falsified", 16)
+    traces = {path.name for path in (lab.results / "traces").iterdir()}
+    assert "t--nonce_secrecy--fake.dot" in traces
+    assert not any(name.startswith("t--types") for name in traces)
+
+
+def test_proofs_of_a_shared_process_are_rechecked_one_by_one(lab):
+    lines = FINDER.partition("| ")[0]
+    both = lines.replace('echo "lemma $LEMMA', 'for LEMMA in $LEMMAS; do echo "lemma $LEMMA')
+    finder = both.replace('$PROOF"', '$PROOF"; done')
+    summary = 'for LEMMA in $LEMMAS; do echo "  $LEMMA (all-traces): verified (7 steps)"; done'
+    finder = finder.partition("\nsummary")[0] + f"\n{summary} | summary\n"
+    recipe_to_recheck(lab, finder, granularity="theory", global_max_cores=1)
+    lab.run("run", "recipe.json", code=0)
+    assert lab.finishes()["t--one--fake"]["shared_by"] == 2
+    recheck(lab, code=0)
+    assert len(lab.finishes("results/recheck-trusted")) == 2
 
 
 # --- Signals ---
@@ -10366,6 +10856,26 @@ def test_a_sum_beyond_all_bounds_is_json():
     totals = json.loads(text, parse_constant=pytest.fail)["execution_metadata"]
     assert totals["total_runtime"] == sys.float_info.max
     assert totals["total_memory"] == sys.float_info.max
+
+
+def test_the_result_file_of_a_shared_process_tells_so(tmp_path):
+    (tmp_path / "success").mkdir()
+    (tmp_path / "failed").mkdir()
+    result = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED, shared_by=2, warnings=("w",))
+    bt.write_result_file(str(tmp_path), a_task(bt.Status.COMPLETED, result))
+    note = "time and memory are those of a process shared by 2"
+    assert upstream_file(tmp_path, "success")["warnings"] == ["w", note]
+
+
+def test_the_sums_of_batch_tamarins_report_have_a_shared_process_once():
+    usage = bt.Usage(wall_s=6, peak_mb=10)
+    result = bt.Result(bt.Status.COMPLETED, usage=usage, shared_by=2)
+    tasks = {name: a_task(bt.Status.COMPLETED, result, prover="fake") for name in ("a", "b")}
+    batch = bt.Batch(bt.Header(provers={"fake": bt.Prover("fake", ("./fake",))}), tasks)
+    totals = json.loads("".join(bt.execution_report(batch, "out")))["execution_metadata"]
+    assert totals["total_runtime"] == 6
+    assert totals["total_memory"] == 10
+    assert totals["max_runtime"] == 6
 
 
 def upstream_file(tmp_path, folder):
@@ -11080,6 +11590,15 @@ def test_results_whose_prover_the_journal_lacks_are_shown(lab, run_here, lose):
 
 
 # --- Logs and the theories that they belong to ----------------------------------------------------
+
+
+def test_our_own_reports_are_no_logs_though_they_quote_some(lab, run_here):
+    lab.prover(f"cat <<END >&2\n{BELL_LOG}\nEND\nexit 3")
+    lab.recipe(lemmas=[{"name": "one"}])
+    lab.run("run", "recipe.json", code=3)
+    for form in bt.REPORTS:
+        run_here("report", "results", "-f", form, "-o", "paper/x", code=0)
+    assert "neither results" in run_here("audit", "paper", code=2).err
 
 
 def test_a_log_tells_the_verdicts_of_its_summary(lab, audit):
@@ -12353,11 +12872,24 @@ def test_a_theory_is_missed_although_another_folder_has_one_of_its_name(lab, two
     assert told.findings("missing") == [message]
 
 
-def compared(after, before):
+def compared(after, before, tolerance=math.inf):
     """What differs between results of ours, which stand here, and earlier ones."""
     earlier = bt.references_of(bt.Located("old", task) for task in before)
     now = [bt.Located("new", task) for task in after]
-    return list(bt.compare(now, earlier, "before", math.inf))
+    return list(bt.compare(now, earlier, "before", tolerance))
+
+
+def test_seconds_of_a_shared_process_are_no_proofs_and_not_compared():
+    def verified_in(seconds, shared_by=1):
+        usage = bt.Usage(seconds)
+        result = bt.Result(
+            bt.Status.COMPLETED, bt.Verdict.VERIFIED, 3, usage=usage, shared_by=shared_by
+        )
+        return [a_task(bt.Status.COMPLETED, result)]
+
+    assert len(compared(verified_in(99), verified_in(9), 2)) == 1
+    assert not compared(verified_in(99, shared_by=5), verified_in(9), 2)
+    assert not compared(verified_in(99), verified_in(9, shared_by=5), 2)
 
 
 def test_results_are_compared_with_those_of_the_same_prover():
@@ -12788,7 +13320,7 @@ def test_a_recheck_by_tamarin_prover_takes_the_doubt_of_tamarin_rs_away(
     flavour, version, by, is_confirmed
 ):
     proven = a_batch_by("tamarin-rs", "1.13.0", "a", "b")
-    proven.apply(bt.Confirmed("a", by))
+    proven.apply(bt.Rechecked("a", by, confirms=True))
     problems = bt.KnownProblems({"results": proven}, [a_batch_by(flavour, version)])
     assert set(problems.within("results")) == ({"b"} if is_confirmed else {"a", "b"})
 
@@ -13039,6 +13571,13 @@ def ended_task(task_id, outcome="verified", result=None, **plan):
     return a_task(status, end, id=task_id, **plan)
 
 
+def shared_task(task_id, **result):
+    """A task that shared a process with another one; `result`: other fields of its result."""
+    task = ended_task(task_id, result={"shared_by": 2, **result})
+    task.started = bt.Started(("a", "b"), "a~shared", 1)
+    return task
+
+
 def batch_with(*tasks, **header):
     """A batch with these tasks and their provers. Options: other fields of its header."""
     provers = {task.plan.prover: prover_called(task.plan.prover) for task in tasks}
@@ -13261,12 +13800,30 @@ def test_the_answer_counts_answers_where_nothing_is_expected():
     """Of one lemma there may be several results."""
     one = ended_task("a", lemma="a")
     two = ended_task("b", lemma="b", assumes=("gone",))
-    again = ended_task("c", "falsified", lemma="b", prover="q")
+    again = ended_task("c", lemma="b", prover="q")
+    false = ended_task("d", "falsified", lemma="d")
     assert page_of(one).answer == "1 of 1 lemma answered: 1 verified."
-    assert page_of(one, two, again).answer == (
-        "3 of 3 results answered: 2 verified, 1 falsified; "
+    assert page_of(one, two, again, false).answer == (
+        "4 of 4 results answered: 3 verified, 1 falsified; "
         "1 assumes lemmas that are not verified here."
     )
+
+
+def test_what_one_prover_verifies_and_another_falsifies_is_no_answer():
+    one = ended_task("a", prover="p")
+    other = ended_task("b", "falsified", prover="q", options=("--bound=9",))
+    page = page_of(one, other)
+    assert page.answer == "0 of 2 results answered; 2 are contradicted by other results."
+    assert page.problems == {"contradicted": "one"}
+    assert page.row_of("Results", 0)["result"] == "verified, but falsified by q --bound=9"
+    assert page.row_of("Results", 1)["result"] == "falsified, but verified by p"
+
+
+def test_an_answer_that_is_contradicted_asks_for_exit_code_1():
+    tasks = [ended_task("a", prover="p"), ended_task("b", "falsified", prover="q")]
+    assert bt.exit_code(tasks, bt.Closure(tasks)) == 1
+    others = [tasks[0], ended_task("b", "falsified", prover="q", flags=("X",))]
+    assert bt.exit_code(others, bt.Closure(others)) == 0
 
 
 def test_the_answer_says_that_results_are_on_an_older_text(monkeypatch):
@@ -13312,7 +13869,7 @@ def test_totals_are_told_by_entry_and_prover():
     tasks = [ended_task("a", result={"usage": fast}, entry="x")]
     tasks.append(ended_task("b", result={"usage": slow}, entry="x"))
     tasks.append(ended_task("c", "timeout", entry="x", prover="q"))
-    tasks.append(ended_task("d", "falsified", entry="y"))
+    tasks.append(ended_task("d", "falsified", entry="y", lemma="two"))
     lines = page_of(*tasks).tables["Totals"]
     told = []
     for line in TOTALS.strip().splitlines():
@@ -13347,13 +13904,27 @@ def test_no_total_counts_as_verified_what_rests_on_a_falsified_lemma():
 def test_a_job_that_served_several_tasks_is_counted_once():
     tasks = []
     for name in "ab":
-        task = ended_task(name, result={"usage": bt.Usage(3.0, cpu_s=2.0)})
-        task.started = bt.Started(("a", "b"), "a", task.record.attempt)
-        tasks.append(task)
+        tasks.append(shared_task(name, usage=bt.Usage(3.0, cpu_s=2.0)))
     page = page_of(*tasks)
     assert page.column("Results", "remarks") == ["shared by 2", "shared by 2"]
     assert page.row_of("Totals", 0)["time (s)"] == "3.0"
     assert page.row_of("Totals", 0)["CPU (s)"] == "2.0"
+
+
+@pytest.mark.parametrize("form", ["md", "tex", "typ", "html", "junit"])
+def test_every_form_tells_what_shared_a_process(form):
+    report = report_of(batch_with(shared_task("a"), shared_task("b")), form)
+    assert report.count("shared by 2") >= 2
+
+
+def test_side_by_side_a_shared_process_is_counted_once():
+    tasks = [shared_task("a", usage=bt.Usage(3.0)), shared_task("b", usage=bt.Usage(3.0))]
+    for lemma, task in zip(("one", "two"), list(tasks)):
+        task.plan = dataclasses.replace(task.plan, lemma=lemma)
+        tasks.append(ended_task(f"{task.id} q", prover="q", lemma=lemma))
+    page = page_of(*tasks)
+    table = page.column("Provers side by side", "time (s)")
+    assert table[-1] == "3.00"
 
 
 SHARES = """
@@ -13487,7 +14058,8 @@ def test_provers_stand_side_by_side_with_time_and_memory():
     page = page_of(first, second, third, fourth, fifth)
     head, one, two, three, both = page.tables["Provers side by side"]
     assert head == ["lemma", "p (1.11.0)", "time (s)", "MB", "q (1.11.0)", "time (s)", "MB"]
-    assert one == ["one", "verified", "2.00", "50", "falsified", "1.00", "0"]
+    doubt = "contradicted"
+    assert one == ["one", f"verified, {doubt}", "2.00", "50", f"falsified, {doubt}", "1.00", "0"]
     assert two == ["two", "", "", "", "verified, not as expected", "1.00", "0"]
     assert three[1] == "timeout"
     assert both == ["all, where each answered: 1 lemma", "", "2.00", "50", "", "1.00", "0"]
@@ -13499,7 +14071,8 @@ def test_results_of_one_prover_on_a_lemma_stand_in_lines_of_their_own():
     third = ended_task("c", prover="q")
     fourth = ended_task("d", "timeout", prover="q")
     _, one, two, three, _ = page_of(first, second, third, fourth).tables["Provers side by side"]
-    assert [one[0], one[2], one[5]] == ["X", "verified", "falsified"]
+    told = ["X", "verified, contradicted", "falsified, contradicted"]
+    assert [one[0], one[2], one[5]] == told
     assert [two[0], two[2], two[5]] == ["", "", "verified"]
     assert [three[0], three[2], three[5]] == ["", "", "timeout"]
 
@@ -13722,6 +14295,12 @@ def test_a_grid_marks_what_a_verdict_rests_on():
         "one | verified, resting on a falsified lemma (1.00)",
         "two | verified, assuming gone (1.00)",
     ]
+
+
+def test_a_grid_marks_verdicts_that_another_variant_contradicts():
+    tasks = [in_variant("one", "smart", "weak"), in_variant("one", "slow", "weak", "falsified")]
+    _, line = grid_of(tasks, "lemma x variant")
+    assert line == "one | verified, contradicted (1.00) | falsified, contradicted (1.00)"
 
 
 def test_a_result_without_a_dimension_of_the_grid_is_not_in_it_and_that_is_told():
@@ -14052,6 +14631,12 @@ def test_a_timeline_has_as_many_lanes_as_jobs_ran_at_a_time():
     assert len(set(tops)) == 2
 
 
+def test_a_timeline_shows_a_shared_process_once():
+    page = page_of(shared_task("a"), shared_task("b"), ended_task("c"))
+    assert len(page.attributes_of("rect")) == 2
+    assert "<title>a: verified, 1.0 s, shared by 2</title>" in page.page
+
+
 def test_a_timeline_has_no_results_of_an_earlier_batch():
     cached = ended_task("b", result={"cached": True})
     page = page_of(ended_task("a"), cached)
@@ -14352,7 +14937,7 @@ def test_hostile_text_is_no_xml(hostile, hostile_report):
     root = ElementTree.fromstring(hostile_report("junit"))
     notes = [case[0] for case in root.iter("testcase")]
     tags = " ".join(note.tag for note in notes)
-    assert tags == "system-out failure error error skipped"
+    assert tags == "failure failure error error skipped"
     shown = bt.printable(hostile)
     assert notes[2].get("message") == f"timeout; {shown}; {shown}"
     assert notes[2].get("type") == "timeout"
@@ -14428,6 +15013,15 @@ def test_a_line_of_csv_has_plan_limits_and_result_under_the_names_of_the_journal
     assert row["wall_s"] == "1.0"
 
 
+@pytest.mark.parametrize("task, told", [(shared_task("a"), 2), (ended_task("a"), 1)])
+def test_csv_and_json_have_by_how_many_a_process_was_shared(task, told):
+    batch = batch_with(task)
+    (row,) = csv.DictReader(report_of(batch, "csv").splitlines())
+    assert row["shared_by"] == str(told)
+    (entry,) = json.loads(report_of(batch, "json"))["tasks"]
+    assert entry["shared_by"] == told
+
+
 def test_several_values_share_a_cell_of_csv():
     row = csv_row("a", options=("--bound=5", "--quiet"), assumes=("x", "y"))
     assert row["options"] == "'--bound=5; --quiet"
@@ -14474,6 +15068,11 @@ def test_junit_has_a_suite_for_each_entry_of_the_recipe():
     assert first.get("hostname") == "localhost"
     assert second.get("name") == "y"
     assert second.get("tests") == "1"
+
+
+def test_the_time_of_a_suite_of_junit_has_a_shared_process_once():
+    (suite,) = junit_suites(shared_task("a"), shared_task("b"), ended_task("c"))
+    assert suite.get("time") == "2.000"
 
 
 def test_a_case_of_junit_has_lemma_prover_entry_and_theory():
@@ -14723,6 +15322,64 @@ def test_a_report_names_who_ran_a_batch_only_if_told_to(report):
     told = "| directory | /"
     assert told not in report().out
     assert told in report("--names").out
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_a_process_that_nobody_shared_hides_no_report(count):
+    batch = batch_with(shared_task("a", shared_by=count))
+    for form in bt.REPORTS:
+        assert report_of(batch, form)
+
+
+def test_a_terminal_tells_what_shared_a_process():
+    tasks = [shared_task("a"), shared_task("b"), ended_task("c")]
+    text = bt.final_table(batch_with(*tasks), "results", tasks)
+    assert text.count("shared by 2") == 2
+    assert bt.result_facts(tasks[0]) == "(1.0 s, 0 MB, shared by 2)"
+
+
+# For how long each of four lemmas was loading, of 10 s; what more is so of them; and by how much
+# less they would have in shared processes: for one theory there is room for two, for two theories
+# for one each.
+SAVED = {
+    "most of it": (9, {}, [], 18),
+    "in two theories": (9, {}, ["a", "a", "b", "b"], 18),
+    "each in a theory of its own": (9, {}, list("abcd"), 0),
+    "less than half of it": (4, {}, [], 8),
+    "cached": (9, {"cached": True}, [], 0),
+    "shared": (9, {"shared_by": 4}, [], 0),
+    "not known": (None, {}, [], 0),
+}
+
+
+@pytest.mark.parametrize("load_s, result, theories, saved_s", SAVED.values(), ids=SAVED)
+def test_what_sharing_would_have_saved_is_told(load_s, result, theories, saved_s):
+    usage = bt.Usage(10.0, load_s=load_s)
+    limits = bt.Limits(1, 1024, 60)
+    tasks = []
+    for number, theory in enumerate(theories or "aaaa"):
+        more = {"theory": theory, "limits": limits}
+        tasks.append(ended_task(f"t{number}", result={"usage": usage, **result}, **more))
+    batch = batch_with(*tasks)
+    batch.provers["p"].version = "1.11.0"
+    cost = bt.cost_of_loading(batch, tasks)
+    assert cost.saved_s == saved_s
+    text = bt.final_table(batch, "results", tasks)
+    told = "faster: loading theories took 36 s of 40 s; --granularity theory "
+    assert (told in text) == (saved_s == 18)
+
+
+def test_what_shares_or_cannot_is_not_told_to_share():
+    usage = bt.Usage(10.0, load_s=9)
+    tasks = [ended_task(name, result={"usage": usage}) for name in "abcd"]
+    batch = batch_with(*tasks)
+    batch.provers["p"].version = "1.6.1"
+    assert bt.cost_of_loading(batch, tasks).saved_s == 0
+    batch.provers["p"].version = "1.11.0"
+    assert bt.cost_of_loading(batch, tasks).saved_s > 0
+    for task in tasks:
+        task.plan = dataclasses.replace(task.plan, granularity=bt.Granularity.THEORY)
+    assert bt.cost_of_loading(batch, tasks).saved_s == 0
 
 
 def test_the_totals_of_a_terminal_count_no_answer_that_rests_on_a_falsified_lemma():
@@ -15284,6 +15941,30 @@ def view_of(tasks, running=0):
         batch.apply(start)
         progress(start)
     return progress
+
+
+def test_a_shared_process_is_one_line_of_the_block():
+    progress = view_of([a_task(id=name) for name in "abc"])
+    start = bt.Started(ids=("a", "b", "c"), job="a~shared", attempt=1, host="elsewhere")
+    start = dataclasses.replace(start, at=bt.timestamp())
+    progress.batch.apply(start)
+    progress(start)
+    block = progress.block(80, 24)
+    assert "1/64 cores" in block[1]
+    (line,) = [line for line in block if line.startswith("  a")]
+    assert line.startswith("  a +2 ")
+
+
+def test_what_ended_a_shared_process_is_said_once(capsys):
+    progress = view_of([a_task(id=name) for name in "ab"])
+    progress.silent = False
+    result = bt.Result(bt.Status.INTERRUPTED, shared_by=2, runs_alone=True, reason="runs alone: x")
+    for attempt in (1, 2):
+        for name in "ab":
+            finished = bt.Finished(name, "a~shared", attempt, result)
+            progress.batch.apply(finished)
+            progress(finished)
+    assert capsys.readouterr().err == "a~shared: runs alone: x\n" * 2
 
 
 IDEOGRAPH = "\N{CJK UNIFIED IDEOGRAPH-8B49}"  # takes two columns
@@ -15850,6 +16531,20 @@ def test_who_confirms_no_proof_can_prove_the_lemma_itself(lab, audit, checker):
     )
 
 
+def test_a_report_tells_what_a_recheck_does_not_confirm(lab):
+    """So do its page, `status`, and the command that finds nothing to do."""
+    found_proofs(lab, checker=UNSURE)
+    assert "contradicted" not in (lab.results / "summary.html").read_text().partition("<main>")[2]
+    recheck(lab, code=1)
+    words = "verified, but not confirmed by trusted"
+    assert words in lab.run("report", "results", code=0).stdout
+    assert words in (lab.results / "summary.html").read_text()
+    assert "1 contradicted" in lab.run("status", "results", code=0).stdout
+    assert "1 contradicted" in lab.run("run", "recipe.json", code=1).stdout
+    page = (lab.results / "recheck-trusted" / "summary.html").read_text()
+    assert "<h1>Recheck of recipe.json by trusted</h1>" in page
+
+
 def test_a_prover_that_finds_the_opposite_itself_is_a_finding(lab, audit):
     own = PROVES_ITSELF.replace("VERDICT", "falsified - found trace (2 steps)")
     found_proofs(lab, checker=own + FOREIGN)
@@ -16238,6 +16933,15 @@ def test_check_tells_why_a_theory_does_not_load(lab):
     done = lab.run("check", "recipe.json", code=2)
     assert 'error: it does not load: exit code 1: t.spthy:3:7: unexpected "x"' in done.stdout
     assert "error: this recipe can't run as it is: 1 error" in done.stderr
+
+
+def test_check_says_what_can_run_beside_what_fails(lab):
+    lab.prover(CHECKED)
+    broken = {"name": "two", "tamarin_options": ["--broken"]}
+    lab.recipe(lemmas=[{"name": "one"}, broken])
+    done = lab.run("check", "recipe.json", code=2)
+    assert "error: 1 of 2 tasks would fail as they are: 1 error\n" in done.stderr
+    assert "the others can run: batch_tamarin.py run recipe.json\n" in done.stderr
 
 
 def test_a_self_test_that_fails_is_a_warning(lab):
@@ -17551,7 +18255,12 @@ def damaged_json(numbers, text, words=()):
 
 # --- Kills ----------------------------------------------------------------------------------------
 
-SHORT_WORK = 'echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); ' + VERIFY
+# A process that others share with l1 crashes.
+SHORT_WORK = (
+    'for LEMMA in $LEMMAS; do echo "$LEMMA" >> runs; sleep 0.0$((${#LEMMA} * 3)); done\n'
+    + 'case "$LEMMAS " in " l1 ") ;; *" l1 "*) exit 3;; esac\n'
+    + TOGETHER
+)
 
 
 def play_kills(number, tasks, numbers):
@@ -17562,7 +18271,8 @@ def play_kills(number, tasks, numbers):
     lab = Lab(Path.cwd())
     lab.write("t.spthy", many_lemmas(tasks))
     lab.prover(SHORT_WORK)
-    lab.recipe(config={"global_max_cores": 4})
+    granularity = numbers.choice(["lemma", "theory"])
+    lab.recipe(config={"global_max_cores": 4, "granularity": granularity})
     finished = []
     lives = 0
     while len(finished) < tasks:
@@ -17587,7 +18297,10 @@ def stop_at_random(lab, number, numbers):
     wanted = steps_of(lab) + numbers.randint(0, 5)
     pause = numbers.uniform(0, 0.1)
     with tempfile.TemporaryFile() as told:
-        arguments = (["run", "recipe.json", "-q"], lab.path, told.fileno(), told.fileno())
+        # What an earlier round has kept leaves nothing to kill.
+        caching = numbers.choice([[], ["--no-cache"]])
+        words = ["run", "recipe.json", "-q", *caching]
+        arguments = (words, lab.path, told.fileno(), told.fileno())
         fork = multiprocessing.get_context("fork")
         process = fork.Process(target=be_the_program, args=arguments)
         process.start()
