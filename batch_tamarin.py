@@ -9869,8 +9869,9 @@ class Preparation(NamedTuple):
     @property
     def digest(self) -> str:
         """Of all that decides what is made."""
-        files = [[path, file_digest(path)] for path in (*self.inputs, *self.command)]
-        return json_digest([self.command, self.cwd, files])
+        words = (*self.inputs, *self.command)
+        digests = list(map(file_digest, words))
+        return json_digest([words, self.cwd, digests])
 
 
 THEORY_FILE = "{theory_file}"  # in a command: where it is to write; else it prints the theory
@@ -9924,11 +9925,15 @@ def _preparation(recipe: Recipe, entry: Layer, variant: Variant, limits: JobLimi
     if _is_pattern(theory):
         message = "the theory that a command makes has a name, and no pattern"
         recipe.problem((*entry.path, "theory_file"), message)
-    words = [variant.fill(word).replace("{theory}", _stem(theory)) for word in data["command"]]
-    program = find_program(words[0], recipe.directory)
+    stem = _stem(theory)
+    word, *others = data["command"]
+    program = find_program(word, recipe.directory)
     if not program:
-        recipe.problem((*path, "command", 0), no_program(words[0], recipe.directory))
-    command = [program, *(_file_or_word(recipe, word) for word in words[1:])]
+        recipe.problem((*path, "command", 0), no_program(word, recipe.directory))
+    command = [program]
+    for word in others:
+        filled = variant.fill(word).replace("{theory}", stem)
+        command.append(_file_or_word(recipe, filled))
     inputs: list[str] = []
     for index, pattern in enumerate(data.get("inputs", ())):
         files = _input_files(recipe, variant.fill(pattern))
@@ -13043,9 +13048,13 @@ class TheoryMaker:
                 return True
 
             for each in to_make:
-                waiting.append(Waiting(each.limits, functools.partial(work, each)))
-            asyncio.run(Scheduler(Room(room.cores, room.memory_mb)).run(waiting))
-        say(f"made {len(to_make) - len(reasons):,} of {plural(len(to_make), 'theory file')}")
+                start = functools.partial(work, each)
+                waiting.append(Waiting(each.limits, start))
+            scheduler = Scheduler(Room(room.cores, room.memory_mb))
+            asyncio.run(scheduler.run(waiting))
+        made = len(to_make) - len(reasons)
+        wanted = plural(len(to_make), "theory file")
+        say(f"made {made:,} of {wanted}")
         return reasons
 
     def _place(self, preparation: Preparation, ending: str) -> str:
@@ -13130,10 +13139,13 @@ def _preparation_problem(job: Job, outcome: Outcome) -> str:
     """Why a command has made nothing that counts, or ""."""
     if outcome.exit == ExitStatus(0) and outcome.status is Status.COMPLETED:
         return ""
-    said = [line.strip() for line in ends_of(job.stderr) if line.strip()]
+    said = "\n".join(ends_of(job.stderr)).strip()
     why = outcome.reason or f"exit {outcome.exit}"
-    last = f": {said[-1][:COMPLAINT_CHARS]}" if said else ""
-    return f"prepare failed ({why}){last}; all that it said: {job.stderr}"
+    told = f"prepare failed ({why})"
+    if said:
+        last_line = said.splitlines()[-1]
+        told += f": {last_line[:COMPLAINT_CHARS]}"
+    return f"{told}; all that it said: {job.stderr}"
 
 
 # === Interchange with batch-tamarin ===============================================================
@@ -18484,13 +18496,14 @@ class Grid(NamedTuple):
 
 def read_grid(text: str) -> Grid:
     """`lemma,order x attacker`. Raises ValueError."""
-    sides = [tuple(side.replace(",", " ").split()) for side in re.split(r"\s[x×]\s", text)]
-    if len(sides) != 2 or not all(sides):
+    lines, _, columns = re.sub(r"\s[x×]\s", "\n", text).replace(",", " ").partition("\n")
+    grid = Grid(tuple(lines.split()), tuple(columns.split()))
+    if not (grid.rows and grid.columns) or "\n" in columns:
         raise ValueError("it takes 'ROWS x COLUMNS', such as 'lemma x variant'")
-    names = [*sides[0], *sides[1]]
+    names = [*grid.rows, *grid.columns]
     if len(set(names)) < len(names):
         raise ValueError("a name can stand there once only")
-    return Grid(*sides)
+    return grid
 
 
 def grid_names(rows: Sequence[Row]) -> list[str]:
@@ -18540,7 +18553,9 @@ def usual_grid(rows: Sequence[Row]) -> Grid | None:
             grid = Grid((*more, line), (column,))
             # An entry may have several theories.
             places = {_place_of(row, (*grid.rows, column), aspects) for row in rows}
-            return grid if len(places) == len(rows) else Grid(("theory", *grid.rows), grid.columns)
+            if len(places) < len(rows):
+                return Grid(("theory", *grid.rows), grid.columns)
+            return grid
     return None
 
 
@@ -18574,18 +18589,30 @@ def _grid_table(rows: Sequence[Row], grid: Grid) -> Table:
             cells.setdefault((line, column), []).append(row)
         else:
             outside += 1
-    table = Table(f"{' and '.join(grid.rows)} by {' and '.join(grid.columns)}".capitalize())
+    table = Table(_grid_title(grid))
     table.about = "In brackets: seconds."
     if outside:
-        table.about += f" Not in it: {plural(outside, 'result')} without one of these."
+        results = plural(outside, "result")
+        table.about += f" Not in it: {results} without one of these."
     table.add_columns(*grid.rows)
     in_order = _in_order(columns)
     for column in in_order:
-        table.add_columns(", ".join(column) or "(none)", kind=Kind.GRID)
+        title = ", ".join(column)
+        table.add_columns(title or "(none)", kind=Kind.GRID)
     for line in _in_order(lines):
-        told = [_grid_cell(cells.get((line, column), ())) for column in in_order]
+        told: list[str] = []
+        for column in in_order:
+            inside = cells.get((line, column), ())
+            told.append(_grid_cell(inside))
         table.add_row(*line, *told)
     return table
+
+
+def _grid_title(grid: Grid) -> str:
+    """`Lemma and order by attacker`."""
+    lines = " and ".join(grid.rows)
+    columns = " and ".join(grid.columns)
+    return f"{lines} by {columns}".capitalize()
 
 
 def _in_order(places: Collection[_Place]) -> list[_Place]:
