@@ -71,7 +71,16 @@ import re
 import stat
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Collection,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import (
@@ -4863,6 +4872,51 @@ class Supervisor:
         """Some child ended. Each leader is asked for: wait4(-1) would take what others wait for."""
         for live in self.live.values():
             reap(live)
+
+
+# --- Signals that end what runs -------------------------------------------------------------------
+
+STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def is_ignored(number: signal.Signals) -> bool:
+    """Whether whoever started us wants this signal to be ignored (`nohup`, a script's `&`)."""
+    return signal.getsignal(number) == signal.SIG_IGN
+
+
+def run_unless_stopped(work: Coroutine[Any, Any, T]) -> T:
+    """Run an event loop until some work is done; what came of it.
+
+    A signal that stops us cancels the work, and SystemExit is raised when that has ended. Raised
+    where a signal happens to come it would end up in any task, and the loop would complain of it.
+    """
+    import asyncio
+
+    stopped_by: list[int] = []
+
+    async def stoppable() -> T:
+        task = asyncio.ensure_future(work)
+
+        def stop(number: int) -> None:
+            stopped_by.append(number)
+            task.cancel()
+
+        for number in STOPPING_SIGNALS:
+            if not is_ignored(number):
+                asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        return await task
+
+    answers = {number: signal.getsignal(number) for number in STOPPING_SIGNALS}
+    try:
+        return asyncio.run(stoppable())
+    except asyncio.CancelledError:
+        if not stopped_by:
+            raise
+        sys.exit(128 + stopped_by[0])
+    finally:
+        # The event loop has put them back to what they are in any program.
+        for number, answer in answers.items():
+            signal.signal(number, answer)
 
 
 # --- A job that runs, and what is remembered of it ------------------------------------------------
@@ -12132,7 +12186,7 @@ class StopSignals:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOPPING_SIGNALS:
             if not is_ignored(number):
                 loop.add_signal_handler(number, self._interrupt, number)
         if not is_ignored(signal.SIGTSTP):
@@ -12155,11 +12209,6 @@ class StopSignals:
         # Not SIGTSTP: our own handler has taken its place.
         os.kill(os.getpid(), signal.SIGSTOP)
         self.executor.resume()
-
-
-def is_ignored(number: signal.Signals) -> bool:
-    """Whether whoever started us wants this signal to be ignored (`nohup`, a script's `&`)."""
-    return signal.getsignal(number) == signal.SIG_IGN
 
 
 class Recorder:
@@ -13032,7 +13081,6 @@ class TheoryMaker:
 
     def make(self, preparations: Sequence[Preparation], room: Limits) -> dict[str, str]:
         """Make what is not there. Why something could not be made, by the theory's name."""
-        import asyncio
 
         waiting: list[Waiting] = []
         reasons: dict[str, str] = {}
@@ -13051,7 +13099,7 @@ class TheoryMaker:
                 start = functools.partial(work, each)
                 waiting.append(Waiting(each.limits, start))
             scheduler = Scheduler(Room(room.cores, room.memory_mb))
-            asyncio.run(scheduler.run(waiting))
+            run_unless_stopped(scheduler.run(waiting))
         made = len(to_make) - len(reasons)
         wanted = plural(len(to_make), "theory file")
         say(f"made {made:,} of {wanted}")
@@ -22558,7 +22606,6 @@ def largest_limits(limits: Collection[Limits]) -> Limits:
 
 def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
     """Run the jobs side by side, within the limits of the batch; on a terminal, show which."""
-    import asyncio
 
     ended = 0
     with Supervisor(batch.id) as supervisor:
@@ -22586,7 +22633,7 @@ def run_checks(batch: Batch, checks: Sequence[CheckJob]) -> None:
             start = functools.partial(work, check)
             waiting.append(Waiting(check.job.limits, start))
         with screen or nullcontext():
-            asyncio.run(scheduler.run(waiting))
+            run_unless_stopped(scheduler.run(waiting))
 
 
 def check_notes(batch: Batch, check: CheckJob) -> Iterator[str]:
@@ -22895,7 +22942,6 @@ def ask_provers(args: argparse.Namespace) -> dict[str, Prover]:
 
 def provers_named(text: str) -> dict[str, Prover]:
     """The provers that some words mean, by alias, asked for their versions. Raises InputError."""
-    import asyncio
     import shlex
 
     try:
@@ -22910,7 +22956,7 @@ def provers_named(text: str) -> dict[str, Prover]:
     for prover in nameless:
         prover.alias = by_folder[prover.command[0]]
     refuse_equal_aliases(provers)
-    asyncio.run(ask_versions(provers))
+    run_unless_stopped(ask_versions(provers))
     for prover, alias in zip(nameless, aliases_of_programs(nameless)):
         prover.alias = alias
     refuse_equal_aliases(provers)
@@ -24139,7 +24185,6 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
 
 def command_recheck(args: argparse.Namespace) -> int:
     """Let another prover check stored proofs, without a search: it must reach the same verdicts."""
-    import asyncio
 
     directory = own_results(args.results)
     journal_path = os.path.join(directory, JOURNAL)
@@ -24151,7 +24196,7 @@ def command_recheck(args: argparse.Namespace) -> int:
     asked = args.prover or recipe.config.get("recheck_with", "")
     prover = _checking_prover(recipe, asked)
     recipe.raise_problems()
-    asyncio.run(ask_versions([prover]))
+    run_unless_stopped(ask_versions([prover]))
     recheck = Recheck(batch, directory, prover)
     planned = recheck.plan(warn)
     if not planned.tasks:
@@ -24211,10 +24256,9 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
 
 def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     """The Batch that `run` would run here, its provers asked for their versions."""
-    import asyncio
 
     provers = recipe_provers(recipe)
-    asyncio.run(ask_versions(provers.values()))
+    run_unless_stopped(ask_versions(provers.values()))
     machine = Limits(available_cores(), available_memory_mb(), math.inf)
     make_theories(recipe, machine, options)
     return plan_batch(recipe, provers, machine, options, warn)
