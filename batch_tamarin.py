@@ -17399,13 +17399,19 @@ def final_table(
     closure = Closure(batch.tasks.values())
     problems = KnownProblems({directory: batch}).within(directory)
     rows = rows_of(begun, closure, older, problems)
+    left_out = ""
     if len(begun) > TABLE_ROWS:
         chosen = [row for row in rows if row.is_problem]
         # A wrong result must not hide among timeouts: failures first.
         chosen.sort(key=lambda row: not row.is_failure)
+        answered = plural(len(begun) - len(chosen), "task")
+        command = f"batch_tamarin.py report {quoted([printable(directory)])}"
+        left_out = f"{answered} with an answer not shown: {command} shows all"
     else:
         chosen = list(rows)
     lines = list(_task_lines(chosen, _variants_of(tasks, chosen)))
+    if left_out:
+        lines.append(left_out)
     lines.append("")
     lines.append(_totals_line(tasks, chosen))
     lines.append(f"results: {printable(directory)}")
@@ -17552,11 +17558,30 @@ def _next_limits(batch: Batch, where: str, tasks: Iterable[Task]) -> Iterator[st
     recipe = os.path.basename(batch.header.recipe_file) or "the recipe"
     limits = listed(filter(None, keys), 3) or "the limits"
     yield (
-        f"more:  raise {printable(limits)} ({printable(recipe)}) and run it again: "
-        "only what met its limit runs again"
+        f"more:  raise {printable(limits)} ({printable(recipe)}){_above_what_was_met(met)} and run "
+        "it again: only what met its limit runs again"
     )
     if any(may_be_raised(batch.header, task) for task in met):
         yield f"       or batch_tamarin.py retry {where}: the same with doubled limits"
+
+
+def _above_what_was_met(tasks: Iterable[Task]) -> str:
+    """` above 30 s`, where limits were raised over what the recipe says, and met again."""
+    timeouts: list[float] = []
+    memories_mb: list[int] = []
+    for task in tasks:
+        if task.record and task.record.plan.raised_from:
+            limits = task.record.plan.limits
+            if task.status is Status.TIMEOUT:
+                timeouts.append(limits.timeout_s)
+            else:
+                memories_mb.append(limits.memory_mb)
+    told: list[str] = []
+    if timeouts:
+        told.append(f"{max(timeouts):g} s")
+    if memories_mb:
+        told.append(f"{max(memories_mb) / 1024:.3g} GB")
+    return f" above {' and '.join(told)}" if told else ""
 
 
 class LoadingCost(NamedTuple):
@@ -18056,7 +18081,7 @@ def _answers_of(rows: Iterable[Row]) -> list[Row]:
 
 def _noun(rows: Sequence[Row]) -> str:
     """What rows are: lemmas, unless some are results of the same one."""
-    lemmas = {(row.directory, row.plan.theory, row.plan.lemma) for row in rows}
+    lemmas = {(row.plan.theory, row.plan.lemma) for row in rows}
     return "lemma" if len(lemmas) == len(rows) else "result"
 
 
@@ -18100,10 +18125,11 @@ def _names_of_problems(rows: Sequence[Row]) -> Iterator[Fact]:
     }
     unanswered: dict[str, None] = {}
     ambiguous = _ambiguous_lemmas(rows)
+    theories = told_apart(row.plan.theory for row in rows)
     for row in rows:
         if row.is_problem:
             chosen = problems.get(row.standing, unanswered)
-            chosen[_lemma_told_apart(row, ambiguous)] = None
+            chosen[_lemma_told_apart(row, ambiguous, theories)] = None
     problems["without an answer"] = unanswered
     for word, lemmas in problems.items():
         yield word, listed(lemmas, LISTED_LEMMAS)
@@ -18289,9 +18315,9 @@ def _ambiguous_lemmas(rows: Iterable[Row]) -> set[str]:
     return {lemma for lemma, count in counts.items() if count > 1}
 
 
-def _lemma_told_apart(row: Row, ambiguous: Collection[str]) -> str:
+def _lemma_told_apart(row: Row, ambiguous: Collection[str], theories: Mapping[str, str]) -> str:
     """A lemma; with its theory where the name alone doesn't tell which."""
-    theory = os.path.basename(row.plan.theory)
+    theory = theories[row.plan.theory]
     if row.plan.unreadable:
         return f"all of {theory} (it can't be read)"
     if row.plan.lemma in ambiguous:
@@ -18723,9 +18749,11 @@ def _assumptions_table(rows: Sequence[Row]) -> Table:
     aspects = [Aspect("result", _told_shortly, Kind.OUTCOME)]
     aspects.append(Aspect("lemma", lambda row: row.plan.lemma))
     aspects += _differing(_some(_settings(rows), "theory", "prover", *VARIANTS), rows)
-    aspects.append(Aspect("not verified here", lambda row: listed(row.assuming)))
-    aspects.append(Aspect("verified here", _verified_assumptions))
-    _fill(table, aspects, filter(_assumes, rows))
+    assuming = list(filter(_assumes, rows))
+    verified = Aspect("verified here", _verified_assumptions)
+    unverified = Aspect("not verified here", lambda row: listed(row.assuming))
+    aspects += _with_words([unverified, verified], assuming)
+    _fill(table, aspects, assuming)
     return table
 
 
@@ -20361,7 +20389,7 @@ body {
   overflow-wrap: anywhere;
 }
 main {
-  max-width: 1240px;
+  max-width: 1400px;
   margin: auto;
   padding: 1.5rem 1rem 4rem;
 }
@@ -20444,7 +20472,7 @@ table {
   line-height: 1.4;
 }
 th, td {
-  padding: .26em .5em;
+  padding: .26em .4em;
   border-bottom: 1px solid var(--line);
   text-align: left;
   vertical-align: top;
@@ -20488,7 +20516,7 @@ tbody th {
 }
 .name a {
   display: inline-block;
-  max-width: 19rem;
+  max-width: 13rem;
   overflow-wrap: break-word;
 }
 .remark {
@@ -20504,7 +20532,7 @@ tbody th {
 
 /* Time and memory: below the number a line for the share of the column's largest. */
 .bar {
-  min-width: 4.5em;
+  min-width: 3.6em;
   background: linear-gradient(var(--accent), var(--accent)) no-repeat right .5em top 1.69em;
   background-size: calc(var(--share) - var(--share) * .2) 2px;
 }
@@ -20553,7 +20581,7 @@ tbody th {
   --sign: "~";
 }
 .w.qualified, .w.false {
-  min-width: 11rem;
+  min-width: 9rem;
 }
 .w.other {
   --sign: "";
@@ -24201,6 +24229,9 @@ def command_recheck(args: argparse.Namespace) -> int:
     planned = recheck.plan(warn)
     if not planned.tasks:
         raise InputError("no proof of these results can be checked", printable(args.results))
+    answered = sum(task.is_answered for task in batch.tasks.values())
+    if len(planned.tasks) < answered:
+        say(f"{len(planned.tasks):,} of {plural(answered, 'proof')} can be checked")
     done = run_batch(planned, recheck.directory, args, args.task)
     tell_of_rechecks(batch, directory)
     if args.prove_rejected and not done.was_stopped:

@@ -13790,6 +13790,18 @@ def test_problems_of_one_name_are_told_apart_by_their_theories():
     assert words == "same (a.spthy), same (b.spthy), all of c.spthy (it can't be read)"
 
 
+def test_problems_in_theories_of_one_name_are_told_apart_by_their_folders():
+    one = ended_task("a", "timeout", lemma="same", theory="x/t.spthy")
+    two = ended_task("b", "timeout", lemma="same", theory="y/t.spthy")
+    assert list(page_of(one, two).problems.values()) == ["same (x/t.spthy), same (y/t.spthy)"]
+
+
+def test_one_lemma_in_two_batches_is_two_results():
+    batches = {"old": batch_with(ended_task("a")), "new": batch_with(ended_task("a"))}
+    page = "".join(bt.REPORTS["md"](batches, "."))
+    assert "2 of 2 results answered" in page
+
+
 def test_what_was_not_as_expected_is_an_answer_and_what_rests_on_it_is_none():
     tasks = [ended_task("a", "falsified", lemma="a", expect="verified")]
     tasks.append(ended_task("b", lemma="b", assumes=("a",)))
@@ -15388,6 +15400,21 @@ def test_the_totals_of_a_terminal_count_no_answer_that_rests_on_a_falsified_lemm
     batch = batch_with(one, two)
     text = bt.final_table(batch, "results", [one, two])
     assert "2 tasks: 1 falsified, 1 resting on a falsified lemma\n" in text
+
+
+def test_the_table_of_a_large_batch_says_what_it_leaves_out():
+    tasks = [ended_task(f"t{number}", lemma=f"l{number}") for number in range(42)]
+    tasks.append(ended_task("late", "timeout", lemma="late"))
+    text = bt.final_table(batch_with(*tasks), "results", tasks)
+    assert text.count("verified  ") == 0
+    assert "42 tasks with an answer not shown: batch_tamarin.py report results shows all" in text
+
+
+def test_a_limit_that_was_raised_in_vain_is_told_with_what_it_was():
+    limits = bt.Limits(1, 1024, 30)
+    task = ended_task("a", "timeout", limits=limits, raised_from=bt.Limits(1, 1024, 15))
+    text = bt.final_table(batch_with(task), "results", [task])
+    assert "(recipe.json) above 30 s and run it again" in text
 
 
 def test_a_report_needs_results(run_here):
