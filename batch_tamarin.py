@@ -921,6 +921,9 @@ class Task:
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
     earlier: tuple[Record, ...] = ()
+    # The attempt that began, or whose result was taken away, last: while there is no result, what
+    # stands in the place of its files is of this one.
+    left_by: int = 0
     alone_for: str = ""  # the key of the plan for which a process that it shared ended badly
     # Who confirmed its result in a recheck, and by whom its proof is none, as far as was asked.
     confirmed_by: tuple[str, ...] = ()
@@ -1194,6 +1197,8 @@ class Batch:
         task.record = None
         task.confirmed_by = task.rejected_by = ()
         task.status = Status.PENDING
+        if record:
+            task.left_by = record.attempt
         if record and record.holds(record.plan, record.host):
             task.earlier = (*task.earlier, record)
 
@@ -1206,7 +1211,7 @@ class Batch:
         for task in tasks:
             self._retire(task)
             task.status = Status.RUNNING
-            task.attempts = started.attempt
+            task.attempts = task.left_by = started.attempt
             task.started = started
         self.ended = None  # a batch that ended goes on
 
@@ -11854,20 +11859,20 @@ class AttemptFiles:
         for task in batch.tasks.values():
             if task.record is None:
                 if task.id in present:
-                    self._move_away(task.id, task.attempts)
+                    self._move_away(task.id, task.left_by)
                 continue
             own = f"{task.id}~{task.record.attempt}"
             endings = kept.get(own, [])
             # Its log can't be in two places: what stands in its place is of another attempt. If it
             # isn't, a driver died when it had moved some of the files.
             if any(os.path.lexists(self._path(task.id, ending)) for ending in endings):
-                self._move_away(task.id, _last_other_attempt(task))
+                self._move_away(task.id, task.left_by)
             for ending in endings:
                 os.rename(self._earlier_path(own, ending), self._path(task.id, ending))
 
     def set_aside(self, task: Task) -> None:
         """Make room for another attempt at a task. Raises OSError."""
-        self._move_away(task.id, task.record.attempt if task.record else task.attempts)
+        self._move_away(task.id, task.record.attempt if task.record else task.left_by)
 
     def put_away(self, shared: SharedRun, results: Iterable[Result]) -> None:
         """Take away what a shared process left: each result has copies. Raises OSError.
@@ -11923,13 +11928,6 @@ class AttemptFiles:
 # How the files of an attempt are called. The drawings of a second graph and on are ID~graph2.svg.
 _EVIDENCE = re.compile(r"(?P<stem>.+?)(?P<ending>(?:~graph\d+)?\.(?:out|err|spthy|json|dot|svg))")
 _FOLDERS = {"out": "logs", "err": "logs", "spthy": "proofs"}  # of others: traces
-
-
-def _last_other_attempt(task: Task) -> int:
-    """The last attempt at a task but that of its result."""
-    if task.record is None or task.record.attempt != task.attempts:
-        return task.attempts
-    return max((record.attempt for record in task.earlier), default=0)
 
 
 def _free_name(path: str) -> str:

@@ -6371,6 +6371,40 @@ def test_evidence_goes_and_comes_with_its_result(proven_lab):
     assert (earlier / "t--one--fake~2.spthy").read_text() == "theory proof\n"
 
 
+@pytest.mark.parametrize("letters", ["ABCABA", "ABABAB"])
+def test_evidence_comes_back_however_often_its_result_does(lab, letters):
+    text = "rule $(sed -n 's/^rule \\(.\\).*/\\1/p' t.spthy)"
+    lab.prover(f'echo "{text}" > "$OUT"\nsummary "  one (all-traces): verified (7 steps)"\n')
+    lab.recipe(lemmas=[{"name": "one"}])
+    for letter in letters:
+        lab.write("t.spthy", THEORY.replace("rule A:", f"rule {letter}:"))
+        lab.run("run", "recipe.json", "--no-cache", code=0)
+        proof = lab.results / "proofs" / "t--one--fake.spthy"
+        assert proof.read_text() == f"rule {letter}\n"
+    assert len(lab.events("start")) == len(set(letters))
+
+
+@needs_linux
+def test_evidence_comes_back_however_often_something_else_was_killed(proven_lab):
+    hang = "grep -q 'rule A:' t.spthy || exec sleep 600\n"
+    proven_lab.prover(hang + VERIFY)
+    proven_lab.recipe(lemmas=[{"name": "one"}])
+    proven(proven_lab)
+    proof = proven_lab.results / "proofs" / "t--one--fake.spthy"
+    proof.write_text("of the first text")
+    for _ in range(2):
+        edit_theory(proven_lab, "rule A:", "rule B:")
+        starts = len(proven_lab.events("start"))
+        process = proven_lab.start("run", "recipe.json")
+        wait_for(lambda starts=starts: len(proven_lab.events("start")) > starts)
+        process.kill()
+        end_of(process)
+        wait_for(lambda: lock_is_free(proven_lab.journal))
+        edit_theory(proven_lab, "rule B:", "rule A:")
+        assert proven(proven_lab) == ""
+        assert proof.read_text() == "of the first text"
+
+
 def test_nothing_in_earlier_is_written_over(proven_lab):
     proven_lab.write("results/earlier/t--one--fake~1.spthy", "of an older program")
     proof = proven_lab.results / "proofs" / "t--one--fake.spthy"
@@ -17573,14 +17607,25 @@ def living_provers(path):
 # --- Walks over one results directory: edits, undone edits, limits, kills, other provers ----------
 
 # Its answer is a function of the three versions that it sees: of the rule, the lemma and itself. It
-# notes down each answer, and writes it in the proof as well.
+# notes down each answer, and writes it in the proof as well. A lemma whose version ends with 9 never
+# ends; others do harm to a process that they share: 8 lets it crash, of 7 it says nothing.
 WALK_PROVER = r"""
 rule=$(sed -n 's/^rule R\([0-9]*\):.*/\1/p' t.spthy)
-lemma=$(sed -n "s/^lemma ${LEMMA:-l0}: .*S\([0-9]*\)(.*/\1/p" t.spthy)
-steps="1$rule$lemma$PROVER"
-case "$lemma" in *9) exec sleep 600;; esac
-[ -z "$LEMMA" ] || { echo "$LEMMA $steps" >> runs; echo "$steps" > "$OUT"; }
-summary "  ${LEMMA:-l0} (all-traces): verified ($steps steps)"
+said=
+for LEMMA in ${LEMMAS:-l0}; do
+    lemma=$(sed -n "s/^lemma $LEMMA: .*S\([0-9]*\)(.*/\1/p" t.spthy)
+    steps="1$rule$lemma$PROVER"
+    case "$LEMMAS $lemma" in
+        *9) exec sleep 600;;
+        " "[0-9]*|" l"[0-9]" "[0-9]*) ;;  # it loads only, or proves one lemma
+        *8) exit 3;;
+        *7) continue;;
+    esac
+    [ -z "$LEMMAS" ] || { echo "$LEMMA $steps" >> runs; echo "$LEMMA $steps" >> "$OUT"; }
+    said="$said  $LEMMA (all-traces): verified ($steps steps)
+"
+done
+printf %s "$said" | summary
 """
 WALK_LEMMAS = ("l0", "l1", "l2", "l3")
 
@@ -17596,6 +17641,8 @@ class Walk:
         self.prover = 10
         self.planned = list(WALK_LEMMAS)
         self.timeout_s = 0.3
+        self.granularity = "lemma"
+        self.is_journalled = False  # whether the journal has the recipe as it is
         # All answers that the journal has had, as (lemma, text): none is ever proven once more.
         self.answers = set()
         self.history = []  # what was done, for the message of a failed assertion
@@ -17610,7 +17657,7 @@ class Walk:
         self.lab.write("t.spthy", f"theory T begin\n{rule}{lemmas}end\n")
         self.lab.prover(f"PROVER={self.prover}\n{WALK_PROVER}")
         self.lab.recipe(
-            config={"global_max_cores": 2},
+            config={"global_max_cores": 2, "granularity": self.granularity},
             lemmas=[{"name": name} for name in self.planned],
             resources={"max_cores": 1, "max_memory": 1, "timeout": self.timeout_s},
         )
@@ -17630,13 +17677,18 @@ class Walk:
 
     def step(self):
         """Change something, run, perhaps break it off, and look at everything."""
-        edits = [self.edit_lemma, self.edit_rule, self.edit_prover, self.edit_plan]
-        edit = self.numbers.choice(edits)
-        if self.numbers.random() < 0.7:
-            edit()
-        self.timeout_s = self.numbers.choice([0.2, 0.3, 0.4])
-        self.write()
         args = ["run", "recipe.json", "-q"]
+        edits = [self.edit_lemma, self.edit_rule, self.edit_prover]
+        if self.is_journalled and self.numbers.random() < 0.3:
+            # They take the recipe from the journal.
+            args = [self.numbers.choice(["resume", "retry"]), "results", "-q"]
+        else:
+            edits.append(self.edit_plan)
+            self.timeout_s = self.numbers.choice([0.2, 0.3, 0.4])
+            self.granularity = self.numbers.choice(["lemma", "theory"])
+        if self.numbers.random() < 0.7:
+            self.numbers.choice(edits)()
+        self.write()
         if self.numbers.random() < 0.7:
             args.append("--no-cache")
         chosen = list(self.planned)
@@ -17647,17 +17699,20 @@ class Walk:
         if again:
             args.append("--again")
         if self.numbers.random() < 0.3:
-            args += ["--retry", "1"]
+            args += ["--retry", self.numbers.choice("12")]
         runs = len(self.runs())
         drivers = self.kinds().count("batch")
-        ended = self.run(args)
+        ended = self.run(args, chosen)
+        self.is_journalled = ended
         if self.lab.journal.exists():
             self.look_at_runs(runs, again)
             self.look(chosen, drivers, ended)
+        self.look_at_jobs()
+        look_at_limits_in_cache()
 
     def edit_lemma(self):
         # Few versions, so that many an edit is undone.
-        self.lemmas[self.numbers.choice(WALK_LEMMAS)] = self.numbers.choice([10, 11, 12, 19])
+        self.lemmas[self.numbers.choice(WALK_LEMMAS)] = self.numbers.choice([10, 11, 17, 18, 19])
 
     def edit_rule(self):
         self.rule = self.numbers.choice([10, 11])
@@ -17669,13 +17724,14 @@ class Walk:
         number = self.numbers.randint(1, len(WALK_LEMMAS))
         self.planned = sorted(self.numbers.sample(WALK_LEMMAS, number))
 
-    def run(self, args):
+    def run(self, args, chosen):
         """Run the program to its end, or kill it after some events; whether it ended by itself."""
         number = self.numbers.choice([0, 0, 0, signal.SIGKILL, signal.SIGTERM])
         self.history.append((self.text(), self.timeout_s, args, number))
         if not number:
             done = self.lab.run(*args)
-            assert done.returncode in (0, 3), (self.history, done.stderr)
+            wanted = 3 if any(map(self.hangs, chosen)) else 0
+            assert done.returncode == wanted, (self.history, done.stderr)
             return True
         wanted = self.journal_size() + self.numbers.choice([1, 2, 1000, 3000])
         with tempfile.TemporaryFile() as told:
@@ -17733,7 +17789,31 @@ class Walk:
         if ended:
             assert proof.exists() == bool(task.verdict), told
         if proof.exists() and task.verdict:
-            assert int(proof.read_text()) == task.result.steps, told
+            lines = proof.read_text().splitlines()
+            own = [line for line in lines if line.startswith(f"{lemma} ")]
+            assert own == [f"{lemma} {task.result.steps}"], (lines, told)
+            assert len(lines) <= task.result.shared_by, (lines, told)
+
+    def look_at_jobs(self):
+        """No task runs twice at once, and none shares a process after one that ended badly."""
+        keys = {}
+        alone = set()
+        running = set()
+        for event in self.lab.events():
+            if event["event"] == "batch":
+                running = set()
+            elif event["event"] == "task":
+                keys[event["id"]] = event["key"]
+            elif event["event"] == "finish":
+                running.discard(event["id"])
+                if event.get("runs_alone"):
+                    alone.add((event["id"], keys[event["id"]]))
+            elif event["event"] == "start":
+                ids = event["ids"]
+                assert not running & set(ids), (event, self.history)
+                running |= set(ids)
+                shares = {(task_id, keys[task_id]) for task_id in ids if len(ids) > 1}
+                assert not shares & alone, (event, self.history)
 
     def kinds(self):
         """The words of all events in the journal."""
@@ -17767,6 +17847,13 @@ class Walk:
             assert steps in page, (task.id, self.history)
             (line,) = [line for line in table.splitlines() if f" {task.id} " in f"{line} "] or [""]
             assert steps in line or task.status == "pending", (task.id, table, self.history)
+
+
+def look_at_limits_in_cache():
+    """What a shared process came to is no limit of any lemma."""
+    for path in cache_entries("*.limit-*"):
+        entry = bt.Cache().read(str(path))
+        assert not entry or entry.result.shared_by == 1
 
 
 def play_walk(steps, numbers):
