@@ -10833,12 +10833,25 @@ class Waiting(NamedTuple):
 
     limits: Limits
     work: Work
+    priority: int = 0  # the highest first
+
+
+# Of loads of theories: the results of many tasks may wait for one.
+BEFORE_ALL_PROOFS = sys.maxsize
+
+
+class _Queue(NamedTuple):
+    """What all that waits in one queue has in common, so that none of it overtakes another."""
+
+    priority: int
+    limits: Limits
 
 
 class Scheduler:
     """One coroutine per job, each begun as soon as its limits fit into the room, in order.
 
-    A job that fits may overtake one that doesn't. When the first waiting one has been overtaken for
+    That is the order of their priorities; of equal ones what was added first comes first. A job
+    that fits may overtake one that doesn't. When the first waiting one has been overtaken for
     as long as its own timeout, nothing else starts until it does: with limits capped to the whole
     room, nothing can wait for ever. (Limits are poor estimates of run times: reserving by them, as
     EASY backfilling does, doubled the makespan in simulations.)
@@ -10847,9 +10860,9 @@ class Scheduler:
     def __init__(self, room: Room) -> None:
         self.room = room
         self.stopped = False  # for ever: what is added later does not start
-        # One queue for all of equal limits, so that there are few to look through. What waits
-        # stands there with its place in the order of all.
-        self._queues: dict[Limits, deque[tuple[int, Work]]] = {}
+        # There are few to look through. What waits stands there with its place in the order of all
+        # of equal priority.
+        self._queues: dict[_Queue, deque[tuple[int, Work]]] = {}
         self._places = itertools.count()
         # The first waiting place when it was first overtaken, and when that was.
         self._overtaken_place = -1
@@ -10878,11 +10891,14 @@ class Scheduler:
             raise self._error
 
     def add(self, items: Iterable[Waiting]) -> None:
-        """Let these wait for room, behind what waits already; not when it has been stopped."""
+        """Let these wait for room, behind what waits already with the same priority.
+
+        Not when it has been stopped.
+        """
         if self.stopped:
             return
-        for limits, work in items:
-            queue = self._queues.setdefault(limits, deque())
+        for limits, work, priority in items:
+            queue = self._queues.setdefault(_Queue(priority, limits), deque())
             queue.append((next(self._places), work))
         self._start_what_fits()
 
@@ -10908,25 +10924,30 @@ class Scheduler:
 
     def _take_next(self) -> Waiting | None:
         """The first waiting item that may start now, taken out of its queue."""
-        by_place = sorted(self._queues, key=lambda limits: self._queues[limits][0][0])
-        if not by_place:
-            return None
         # Within a queue nobody overtakes: only its first may start.
-        first_place = self._queues[by_place[0]][0][0]
-        if self._is_starving(first_place, by_place[0].timeout_s):
-            del by_place[1:]
-        for limits in by_place:
-            if not self.room.fits(limits):
+        in_order = sorted(self._queues, key=self._order_of)
+        if not in_order:
+            return None
+        first_place = self._queues[in_order[0]][0][0]
+        if self._is_starving(first_place, in_order[0].limits.timeout_s):
+            del in_order[1:]
+        for kind in in_order:
+            if not self.room.fits(kind.limits):
                 continue
-            queue = self._queues[limits]
+            queue = self._queues[kind]
             place, work = queue.popleft()
             if not queue:
-                del self._queues[limits]
+                del self._queues[kind]
             if place != first_place and self._overtaken_place != first_place:
                 self._overtaken_place = first_place
                 self._overtaken_since = time.monotonic()
-            return Waiting(limits, work)
+            return Waiting(kind.limits, work, kind.priority)
         return None
+
+    def _order_of(self, kind: _Queue) -> tuple[int, int]:
+        """The highest priority comes first, then what was added first."""
+        place, _ = self._queues[kind][0]
+        return -kind.priority, place
 
     def _is_starving(self, place: int, timeout_s: float) -> bool:
         """Whether the first waiting item has been overtaken for as long as its own timeout."""
@@ -11078,7 +11099,6 @@ class Runner:
         held = [each.task for hits in loads for each in hits]
         self.past = await self._look_up_past([*missing, *held])
         ordered = in_order(missing, self.batch.header.scheduler, self.past)
-        # Loads come first: many results may wait for one.
         waiting = itertools.chain(map(self._loading, loads), self._waiting(ordered))
         await self.scheduler.run(waiting)
 
@@ -11139,16 +11159,20 @@ class Runner:
         return plan is not None
 
     def _proving(self, task: Task) -> Waiting:
-        return Waiting(task.plan.limits, lambda: self._work(self._prove(task)))
+        plan = task.plan
+        return Waiting(plan.limits, lambda: self._work(self._prove(task)), plan.priority)
 
     def _sharing(self, tasks: Sequence[Task]) -> Waiting:
-        return Waiting(tasks[0].plan.limits, lambda: self._work(self._share(tasks)))
+        plan = tasks[0].plan
+        return Waiting(plan.limits, lambda: self._work(self._share(tasks)), plan.priority)
 
     def _proving_part(self, tasks: Sequence[Task]) -> Waiting:
-        return Waiting(tasks[0].plan.limits, lambda: self._work(self._prove_part(tasks)))
+        plan = tasks[0].plan
+        return Waiting(plan.limits, lambda: self._work(self._prove_part(tasks)), plan.priority)
 
     def _loading(self, hits: list[TaskHit]) -> Waiting:
-        return Waiting(hits[0].task.plan.limits, lambda: self._work(self._load(hits)))
+        limits = hits[0].task.plan.limits
+        return Waiting(limits, lambda: self._work(self._load(hits)), BEFORE_ALL_PROOFS)
 
     async def _work(self, job: Awaitable[Outcome]) -> bool:
         """Await a job, and all that its outcome brings; whether its room is free again."""
@@ -11173,7 +11197,7 @@ class Runner:
         if self.cached:
             self.cached.keep(run, result)
         if self._raise_limit(task):
-            self.scheduler.add([self._proving(task)])  # behind all that waits
+            self.scheduler.add([self._proving(task)])  # behind what waits already
         return outcome
 
     async def _share(self, tasks: Sequence[Task]) -> Outcome:

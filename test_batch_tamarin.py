@@ -8731,6 +8731,7 @@ class MadeUp(typing.NamedTuple):
     seconds: float
     memory_mb: int = 1
     timeout_s: float = 100
+    priority: int = 0
 
 
 class LeapingSelector(selectors.DefaultSelector):
@@ -8753,6 +8754,7 @@ class Simulation:
         self.began = {}
         self.stuck = set()  # jobs that leave processes which can't be killed
         self.failing = set()
+        self.added = {}  # by the name of a job: what is added when it ends
         self.selector = LeapingSelector()
         monkeypatch.setattr(bt.time, "monotonic", self.now)
 
@@ -8771,13 +8773,14 @@ class Simulation:
 
     def waiting(self, job):
         limits = bt.Limits(job.cores, job.memory_mb, job.timeout_s)
-        return bt.Waiting(limits, lambda: self.work(job))
+        return bt.Waiting(limits, lambda: self.work(job), job.priority)
 
     async def work(self, job):
         self.began[job.name] = self.now()
         await asyncio.sleep(job.seconds)
         if job.name in self.failing:
             raise OSError("disk full")
+        self.scheduler.add(map(self.waiting, self.added.get(job.name, ())))
         return job.name not in self.stuck
 
 
@@ -8804,6 +8807,18 @@ def test_nothing_waits_for_ever(simulation):
     wide = MadeUp("wide", cores=4, seconds=1, timeout_s=5)
     simulation.run(*small[:2], wide, *small[2:])
     assert 5 <= simulation.began["wide"] <= 8
+
+
+def test_what_is_added_later_waits_behind_those_of_its_priority_only(simulation):
+    urgent = MadeUp("urgent", cores=4, seconds=1, priority=5)
+    other = MadeUp("other", cores=2, seconds=1)
+    simulation.added = {"a": [other, urgent]}
+    order = simulation.run(
+        MadeUp("a", cores=4, seconds=1, priority=9),
+        MadeUp("b", cores=4, seconds=1, priority=5),
+        MadeUp("c", cores=4, seconds=1),
+    )
+    assert [name for name, _ in order] == ["a", "b", "urgent", "c", "other"]
 
 
 def test_cores_and_memory_are_taken_together(monkeypatch):
@@ -9454,6 +9469,14 @@ def test_a_prover_that_never_tells_that_it_has_loaded_is_held_to_the_limit_of_on
 @pytest.mark.parametrize("load_s, budget_s", [(0, 60), (10, 80), (500, 300)])
 def test_the_budget_is_twice_the_load_and_a_minute_and_never_more_than_a_limit(load_s, budget_s):
     assert bt.budget_of(load_s, bt.Limits(1, 1, 300)) == budget_s
+
+
+def test_lemmas_that_run_alone_keep_their_priority(lab):
+    crash = 'case $LEMMAS in " l0 l1") exit 3;; esac\n'
+    urgent = {"name": "l[01]", "priority": 1}
+    recipe_to_share(lab, crash + TOGETHER, count=4, lemmas=[urgent, {"name": "l[23]"}])
+    lab.run("run", "recipe.json", code=0)
+    assert (lab.path / "runs").read_text() == " l0\n l1\n l2 l3\n"
 
 
 def test_lemmas_run_alone_also_when_the_batch_goes_on(lab):
