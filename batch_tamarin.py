@@ -886,25 +886,55 @@ def _in_words(word: str) -> str:
     return str(word).replace("_", " ")
 
 
+class Standing(enum.Enum):
+    """What a result is to a plan, today."""
+
+    HOLDS = "holds"  # it is its result: the prover would say it again
+    SHOWN = "shown"  # the last word on it, until another attempt is wanted, which may go better
+    KEPT = "kept"  # of something else: it holds again when that is planned again
+    LOST = "lost"  # of something else, and worth nothing any more
+
+
 class Record(NamedTuple):
-    """A result, and what it is a result of."""
+    """A result, and what it is a result of.
+
+    What it is to a plan depends on how the task ended:
+
+                                      same key   same key, larger limits   another key
+                                                     or another host
+        with a verdict, superseded,
+            its text refused           holds              holds                kept
+        a limit met                    holds              kept                 kept
+        anything else                  shown              shown                lost
+    """
 
     result: Result
     plan: Plan  # as it was then: its text, options and limits are those of the result
     attempt: int = 0
     host: str = ""  # where it came
 
-    def holds(self, plan: Plan, host: str) -> bool:
-        """Whether it is also the result of `plan`, on `host`: the prover would say it again.
+    def standing(self, plan: Plan, host: str) -> Standing:
+        """What it is to a plan, on a host: the table above."""
+        has_same_key = self.plan.key == plan.key
+        if self.may_pass:
+            return Standing.SHOWN if has_same_key else Standing.LOST
+        if not has_same_key:
+            return Standing.KEPT
+        if self.result.status in MET_A_LIMIT:
+            is_as_strict = self.host == host and plan.limits.no_larger_than(self.plan.limits)
+            return Standing.HOLDS if is_as_strict else Standing.KEPT
+        return Standing.HOLDS
 
-        Crashes, signals and what was missing may be gone next time.
-        """
-        if self.plan.key != plan.key:
+    def holds(self, plan: Plan, host: str) -> bool:
+        """Whether it is the result of a plan, on a host, which then needs no other attempt."""
+        return self.standing(plan, host) is Standing.HOLDS
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another attempt may go better: crashes, signals, what was missing."""
+        if self.result.refused:
             return False
-        status = self.result.status
-        if status in MET_A_LIMIT:
-            return self.host == host and plan.limits.no_larger_than(self.plan.limits)
-        return status in (Status.COMPLETED, Status.SUPERSEDED) or self.result.refused
+        return self.result.status not in (Status.COMPLETED, Status.SUPERSEDED, *MET_A_LIMIT)
 
 
 @slotted
@@ -1174,22 +1204,23 @@ class Batch:
         self._settle(task)
 
     def _settle(self, task: Task) -> None:
-        """Give a task the newest of its results that holds.
+        """Give a task the newest of its results that holds; without one it may keep what is shown.
 
-        If there is none it keeps a failure that another attempt may mend, until that is wanted, and
-        loses what is a result of something else.
+        A task that is to run again has none.
         """
+        host = self.header.host
         if task.id in self.header.ids_again:
             self._retire(task)
             return
-        holding = task.newest_holding(task.plan, self.header.host)
-        if holding and holding is not task.record:
+        holding = task.newest_holding(task.plan, host)
+        if holding is None:
+            if task.record and task.record.standing(task.plan, host) is not Standing.SHOWN:
+                self._retire(task)
+        elif holding is not task.record:
             self._retire(task)
             task.earlier = tuple(record for record in task.earlier if record is not holding)
             task.record = holding
             task.status = holding.result.status
-        elif task.record and not holding and not _may_be_tried_again(task.record, task.plan):
-            self._retire(task)
 
     def _retire(self, task: Task) -> None:
         """Take a task's result away; what may hold again is kept."""
@@ -1197,9 +1228,10 @@ class Batch:
         task.record = None
         task.confirmed_by = task.rejected_by = ()
         task.status = Status.PENDING
-        if record:
-            task.left_by = record.attempt
-        if record and record.holds(record.plan, record.host):
+        if record is None:
+            return
+        task.left_by = record.attempt
+        if not record.may_pass:
             task.earlier = (*task.earlier, record)
 
     def _start(self, started: Started) -> None:
@@ -1254,11 +1286,6 @@ def what_changed(old: Plan, new: Plan) -> str:
         return "other options"
     # Its files, an oracle, Maude, or what the environment says.
     return "an older prover"
-
-
-def _may_be_tried_again(record: Record, plan: Plan) -> bool:
-    """Whether a result that does not hold is still the last word on this very plan."""
-    return record.plan.key == plan.key and record.result.status not in MET_A_LIMIT
 
 
 # --- The codec: the model as JSON and back, by the types of its fields ----------------------------

@@ -6075,7 +6075,6 @@ def test_larger_limits_run_again_what_failed_by_limits(lab):
     assert runs_of(lab) == ["one", "three", "two"]
 
 
-VERIFIED_ONCE = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
 PARSE_ERROR = bt.Result(bt.Status.FAILED, refused=True)  # a parse error
 TIMED_OUT = bt.Result(bt.Status.TIMEOUT)
 # Cores, MB and seconds.
@@ -6107,24 +6106,27 @@ def test_a_timeout_holds_under_no_larger_limit(limits):
     assert not old.holds(under_limits(old.plan, limits), "here")
 
 
-def test_a_timeout_holds_on_no_other_host():
-    old = timed_out()
-    assert not old.holds(old.plan, "there")
+# How a task ended, and what that is to: the same plan, one with larger limits, the same on another
+# host, one of another key.
+STANDINGS = """
+completed    : holds : holds : holds : kept
+superseded   : holds : holds : holds : kept
+refused      : holds : holds : holds : kept
+timeout      : holds : kept  : kept  : kept
+memory_limit : holds : kept  : kept  : kept
+failed       : shown : shown : shown : lost
+interrupted  : shown : shown : shown : lost
+"""
 
 
-@pytest.mark.parametrize(
-    "result", [VERIFIED_ONCE, bt.Result(bt.Status.SUPERSEDED), PARSE_ERROR, TIMED_OUT]
-)
-def test_no_result_holds_under_another_key(result):
-    old = bt.Record(result, a_plan(), host="here")
-    assert old.holds(old.plan, "here")
-    assert not old.holds(dataclasses.replace(old.plan, key="other"), "here")
-
-
-@pytest.mark.parametrize("status", ["failed", "interrupted"])
-def test_what_another_attempt_may_mend_does_not_hold(status):
-    old = bt.Record(bt.Result(bt.Status(status)), a_plan())
-    assert not old.holds(old.plan, "")
+@pytest.mark.parametrize("ended, same, larger, elsewhere, other", rows(STANDINGS))
+def test_what_a_result_is_to_a_plan(ended, same, larger, elsewhere, other):
+    result = PARSE_ERROR if ended == "refused" else bt.Result(bt.Status(ended))
+    record = bt.Record(result, a_plan(), host="here")
+    more = under_limits(a_plan(), "1 1024 61")
+    found = [record.standing(plan, "here") for plan in (a_plan(), more, a_plan(key="other"))]
+    found.insert(2, record.standing(a_plan(), "there"))
+    assert [standing.value for standing in found] == [same, larger, elsewhere, other]
 
 
 def test_resuming_a_finished_batch_runs_nothing(lab):
