@@ -10074,27 +10074,33 @@ def result_files(directory: str, job: str) -> Outputs:
     )
 
 
+class Place(enum.Enum):
+    """Where a batch is kept, seen from the directory that was named for it.
+
+    A recipe has one results directory. Beside anything else, which is not touched, a dated one is
+    made.
+    """
+
+    NEWEST = "newest"  # where the newest batch of the recipe is, there or in a dated one beside it
+    FRESH = "fresh"  # where nothing is yet
+    THERE = "there"  # in it, whatever stands beside it
+
+
 def open_results(
     directory: str,
     planned: Batch,
-    fresh: bool,
+    place: Place,
     tell: Callable[[str], None],
     take_over: bool = False,
-    resumed: bool = False,
 ) -> Journal:
-    """The journal of a batch, in its results directory: a new one, or one that was begun before.
-
-    A recipe has one results directory, which is gone on with unless a `fresh` one is wanted; beside
-    anything else, which is not touched, a dated sibling is made. `resumed`: the batch in this very
-    directory goes on, whatever stands beside it. Raises StorageError.
-    """
+    """The journal of a batch: a new one, or one that was begun before. Raises StorageError."""
     with storage_errors(directory):
         os.makedirs(directory, exist_ok=True)
-        if resumed:
+        if place is Place.THERE:
             return _locked_journal(directory, tell, take_over)
-        journal = _usable_journal(directory, planned, fresh, tell, take_over)
+        journal = _usable_journal(directory, planned, place, tell, take_over)
         if journal is None:
-            journal = _journal_beside(directory, fresh, tell)
+            journal = _journal_beside(directory, place, tell)
         if journal.end == 0:
             journal.begin(planned)
     return journal
@@ -10113,7 +10119,7 @@ def storage_errors(directory: str) -> Iterator[None]:
 
 
 def _usable_journal(
-    directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None], take_over: bool
+    directory: str, planned: Batch, place: Place, tell: Callable[[str], None], take_over: bool
 ) -> Journal | None:
     """A new journal in an empty directory, or that of a batch to go on with; None for neither."""
     if not os.listdir(directory):
@@ -10121,7 +10127,7 @@ def _usable_journal(
         if journal.end == 0:
             return journal
         journal.close()  # another run, perhaps of another recipe, has begun here since then
-    if fresh:
+    if place is Place.FRESH:
         return None
     newest = newest_results(directory, planned.header)
     if not newest:
@@ -10184,11 +10190,11 @@ def _is_same_recipe(begun: Header, planned: Header) -> bool:
     return begun.recipe == planned.recipe and begun.cwd == planned.cwd
 
 
-def _journal_beside(directory: str, fresh: bool, tell: Callable[[str], None]) -> Journal:
+def _journal_beside(directory: str, place: Place, tell: Callable[[str], None]) -> Journal:
     """A new journal in a dated directory beside this one, which is left as it is."""
     sibling = dated_sibling(directory)
     what = "what is there"
-    if not fresh and os.path.exists(os.path.join(directory, JOURNAL)):
+    if place is not Place.FRESH and os.path.exists(os.path.join(directory, JOURNAL)):
         what = "another recipe's batch is there already and"
     tell(f"{what} is left alone: a new batch begins in {sibling}")
     return Journal(os.path.join(sibling, JOURNAL))
@@ -22854,7 +22860,8 @@ def command_run(args: argparse.Namespace) -> int:
     options = replace(asked, retry=args.retry or 0)
     directory = args.output or recipe_results(recipe)
     note_upstream_results(directory, say)
-    return run_recipe(recipe, options, directory, args, args.fresh)
+    place = Place.FRESH if args.fresh else Place.NEWEST
+    return run_recipe(recipe, options, directory, asked_run(args, place), args)
 
 
 def command_resume(args: argparse.Namespace) -> int:
@@ -22882,8 +22889,7 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     if header.recheck_of:
         command = f"batch_tamarin.py recheck {quoted([header.recheck_of])}"
         raise InputError(f"this is a recheck: {command} goes on with it", args.results)
-    if args.cache_dir:
-        args.cache_dir = os.path.abspath(args.cache_dir)
+    asked = asked_run(args, Place.THERE)._replace(doubled=doubled)
     # The recipe's names mean what they meant when the batch began; the command line's don't.
     try:
         os.chdir(header.cwd)
@@ -22897,7 +22903,7 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     options = header.options
     if args.retry is not None:
         options = replace(options, retry=args.retry)
-    return run_recipe(recipe, options, directory, args, resumed=True, doubled=doubled)
+    return run_recipe(recipe, options, directory, asked, args)
 
 
 def command_recheck(args: argparse.Namespace) -> int:
@@ -22919,7 +22925,8 @@ def command_recheck(args: argparse.Namespace) -> int:
     planned = recheck.plan(warn)
     if not planned.tasks:
         raise InputError("no proof of these results can be checked", printable(args.results))
-    done = run_batch(planned, recheck.directory, args, args.task)
+    asked_checks = RunAsked(args.task, take_over=args.take_over)
+    done = run_batch(planned, recheck.directory, asked_checks, args)
     tell_of_rechecks(batch, directory)
     if args.prove_rejected and not done.was_stopped:
         return prove_rejected(recheck, done, args)
@@ -22946,7 +22953,8 @@ def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace)
     proofs = recheck.plan_proofs(unconfirmed, warn)
     if not proofs.tasks:
         return checks.exit_code
-    done = run_batch(proofs, recheck.proofs_directory, args)
+    asked = RunAsked(take_over=args.take_over)
+    done = run_batch(proofs, recheck.proofs_directory, asked, args)
     codes = {done.exit_code, exit_code(others, Closure(()))}
     # A wrong result is worse news than any number of missing ones.
     return 1 if 1 in codes else max(codes)
@@ -22982,24 +22990,37 @@ def plan_recipe(recipe: Recipe, options: PlanOptions) -> Batch:
     return plan_batch(recipe, provers, machine, options, warn)
 
 
+class RunAsked(NamedTuple):
+    """What is asked of a run of a batch, beside what the plan says."""
+
+    patterns: Sequence[str] = ()  # of the tasks that are to run; none: all
+    place: Place = Place.NEWEST
+    again: bool = False  # also what has a result, and without asking the cache
+    doubled: bool = False  # the limits that results have met, once
+    cache: Cache | None = None
+    take_over: bool = False  # another run is known to be dead, where no lock can tell
+
+
+def asked_run(args: argparse.Namespace, place: Place) -> RunAsked:
+    """What the command line asks of a run; relative to where the user is, so call it there."""
+    cache = None if args.no_cache else cache_to_use(args)
+    return RunAsked(args.task, place, args.again, cache=cache, take_over=args.take_over)
+
+
 def run_recipe(
     recipe: Recipe,
     options: PlanOptions,
     directory: str,
+    asked: RunAsked,
     args: argparse.Namespace,
-    fresh: bool = False,
-    resumed: bool = False,
-    doubled: bool = False,
 ) -> int:
-    """Plan, run and report; returns the exit code.
+    """Plan, run and report; returns the exit code. `args`: how it is shown.
 
     With `recheck_with` in the recipe's config, the proofs are checked when the batch has ended, in
     a batch of their own. A check that does not confirm a verdict, or a stop, decides the exit code.
     """
     planned = plan_recipe(recipe, options)
-    cache = None if args.no_cache else cache_to_use(args)
-    again = args.again
-    done = run_batch(planned, directory, args, args.task, fresh, cache, again, resumed, doubled)
+    done = run_batch(planned, directory, asked, args)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
@@ -23008,7 +23029,8 @@ def run_recipe(
     checks = recheck.plan(warn)
     if not checks.tasks:
         return done.exit_code
-    checked = run_batch(checks, recheck.directory, args)
+    asked_checks = RunAsked(take_over=asked.take_over)
+    checked = run_batch(checks, recheck.directory, asked_checks, args)
     tell_of_rechecks(done.batch, done.directory)
     if checked.was_stopped or checked.exit_code == 1:
         return checked.exit_code
@@ -23037,46 +23059,35 @@ class BatchRun(NamedTuple):
 
 
 def run_batch(
-    planned: Batch,
-    directory: str,
-    args: argparse.Namespace,
-    patterns: Sequence[str] = (),
-    fresh: bool = False,
-    cache: Cache | None = None,
-    again: bool = False,
-    resumed: bool = False,
-    doubled: bool = False,
+    planned: Batch, directory: str, asked: RunAsked, args: argparse.Namespace
 ) -> BatchRun:
-    """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
+    """Run what is left of a batch, and show what came out. `args`: how it is shown.
 
-    `again`: also what has a result, and without asking the cache. `resumed`: the batch in this very
-    directory. `doubled`: the limits that its results have met, once. Raises InputError when a
-    pattern chooses nothing, StorageError when the results can't be kept.
+    Raises InputError when a pattern chooses nothing, StorageError when the results can't be kept.
     """
-    chosen_ids = select_ids(planned, patterns)
-    journal = open_results(directory, planned, fresh, say, args.take_over, resumed)
+    chosen_ids = select_ids(planned, asked.patterns)
+    journal = open_results(directory, planned, asked.place, say, asked.take_over)
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
-        times = math.inf if doubled else planned.header.options.retry
+        times = math.inf if asked.doubled else planned.header.options.retry
         raise_limits(batch, planned, chosen_ids, times)
-        changes = changes_of(batch, planned, chosen_ids, again)
+        changes = changes_of(batch, planned, chosen_ids, asked.again)
         batch.dependencies = planned.dependencies
         if not changes.differs:
             journal.close()
-            hint = "no limit that was met can be doubled" if doubled else "--again proves anew"
-            return _nothing_to_do(batch, directory, chosen_ids, hint)
+            return _nothing_to_do(batch, directory, chosen_ids, asked)
         bring_up_to_plan(journal, changes, say)
     prepare_directory(batch, directory)
     derived = DerivedFiles(directory)
     if not journal.is_new:
         show_as_it_is_now(batch, directory, derived)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
-    stopped_by = _run_tasks(tasks, journal, derived, args, cache, again)
+    stopped_by = _run_tasks(tasks, journal, derived, asked, args)
     # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
     journal.close()
-    if cache and cache.prune():
-        warn(cache.problem)
+    if asked.cache and asked.cache.prune():
+        warn(asked.cache.problem)
     note_rechecks(batch, directory, warn)
     write_reports(batch, directory, derived)
     return conclude(batch, directory, tasks, stopped_by)
@@ -23086,9 +23097,8 @@ def _run_tasks(
     tasks: Sequence[Task],
     journal: Journal,
     derived: DerivedFiles,
+    asked: RunAsked,
     args: argparse.Namespace,
-    cache: Cache | None,
-    again: bool,
 ) -> int:
     """Run those of the chosen tasks that need it; the number of the signal that ended it, or 0."""
     import asyncio
@@ -23106,16 +23116,18 @@ def _run_tasks(
         report = LiveReport(batch, derived)
         journal.observers.append(report.note)
         tell = say if args.debug else None
-        runner = Runner(directory, journal, supervisor, cache, tell)
-        asyncio.run(progress.beside(report.beside(runner.run(waiting, again))))
+        runner = Runner(directory, journal, supervisor, asked.cache, tell)
+        work = runner.run(waiting, asked.again)
+        asyncio.run(progress.beside(report.beside(work)))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
     return stopped_by
 
 
-def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], hint: str) -> BatchRun:
+def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], asked: RunAsked) -> BatchRun:
     """Every result that is asked for is there, and holds: nothing is written."""
+    hint = "no limit that was met can be doubled" if asked.doubled else "--again proves anew"
     tasks = [batch.tasks[task_id] for task_id in ids]
     results = plural(len(tasks), "result")
     say(f"nothing to do: {results} in {directory} still hold ({hint})")

@@ -7234,7 +7234,7 @@ def assert_refused(path, told):
     with pytest.raises(bt.StorageError, match=told):
         bt.Journal(str(path))
     with pytest.raises(bt.StorageError, match=told):
-        bt.open_results(str(path.parent), bt.Batch(a_driver()), False, pytest.fail)
+        bt.open_results(str(path.parent), bt.Batch(a_driver()), bt.Place.NEWEST, pytest.fail)
     assert path.read_bytes() == written, "no line is cut before it is known that nobody is at work"
 
 
@@ -7285,7 +7285,8 @@ def test_the_user_may_take_over_where_nobody_can_tell(tmp_path, no_locks, where)
     path = journal_by(tmp_path, a_driver(**UNKNOWN[where]))
     batch = bt.Batch(a_driver())
     told = []
-    journal = bt.open_results(str(tmp_path), batch, False, told.append, take_over=True)
+    place = bt.Place.NEWEST
+    journal = bt.open_results(str(tmp_path), batch, place, told.append, take_over=True)
     bt.bring_up_to_plan(journal, bt.changes_of(journal.batch, batch, (), again=False), told.append)
     journal.close()
     skipped = []
@@ -17632,8 +17633,8 @@ def living_provers(path):
 # --- Walks over one results directory: edits, undone edits, limits, kills, other provers ----------
 
 # Its answer is a function of the three versions that it sees: of the rule, the lemma and itself. It
-# notes down each answer, and writes it in the proof as well. A lemma whose version ends with 9 never
-# ends; others do harm to a process that they share: 8 lets it crash, of 7 it says nothing.
+# notes down each answer, and writes it in the proof as well. A lemma of a version that ends with 9
+# has no end; others do harm to a process that they share: 8 lets it crash, of 7 it says nothing.
 WALK_PROVER = r"""
 rule=$(sed -n 's/^rule R\([0-9]*\):.*/\1/p' t.spthy)
 said=
