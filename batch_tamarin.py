@@ -5961,6 +5961,7 @@ _PHASE = re.compile(
 # The theory is read and translated; the sources are computed (raw ones, then refined ones).
 _LOADED = re.compile(r"\[Theory [^]\n]*\] Theory closed$|\[Saturating Sources\] Done$")
 PROVING = "proving"  # the phase behind that
+SOURCES_DONE = "[Saturating Sources] Done"
 
 
 @dataclass
@@ -6114,6 +6115,18 @@ def phase(log: str) -> str:
     if last["step"]:
         return f"saturating sources {last['step']}/{last['most']}"
     return PROVING
+
+
+def phases_told(log: str) -> list[str]:
+    """The lines in which a prover told of its phases, but for those in the middle of a long log.
+
+    What others say meanwhile, such as oracles, is left out. None of a log that can't be read.
+    """
+    try:
+        text = "\n".join(ends_of(log))
+    except OSError:
+        return []
+    return [found[0] for found in _PHASE.finditer(text)]
 
 
 def load_seconds(log: str, began: float, wall_s: float) -> float | None:
@@ -11516,12 +11529,14 @@ async def within_budget(executor: Executor, job: Job, work: Awaitable[Outcome]) 
 
 
 async def _hold_to_budget(executor: Executor, job: Job) -> None:
-    size = -1
+    before: list[str] = []
+    told: list[str] = []
     loaded_s = 0.0
     # Sources are computed more than once: it has loaded when it has said so, and then nothing.
-    while _size_of(job.stderr) != size or phase(job.stderr) != PROVING:
-        size = _size_of(job.stderr)
+    while told != before or not told or told[-1] != SOURCES_DONE:
         loaded_s = await _seconds_run(executor, job)
+        before = told
+        told = phases_told(job.stderr)
     budget_s = budget_of(loaded_s, job.limits)
     while await _seconds_run(executor, job) < budget_s:
         pass
@@ -11537,14 +11552,6 @@ async def _seconds_run(executor: Executor, job: Job) -> float:
         live = executor.live.get(job.id)
         if live:  # it has begun
             return time.monotonic() - live.started
-
-
-def _size_of(path: str) -> int:
-    """The size of a file; 0 of one that can't be looked at."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
 
 
 class SharedRun(NamedTuple):

@@ -9460,6 +9460,19 @@ def test_a_shared_process_that_meets_its_budget_tells_nothing_of_its_lemmas(lab,
     assert [result.status for result in kept] == ["completed"] * 3
 
 
+def test_a_shared_process_is_held_to_its_budget_whatever_an_oracle_says(lab, monkeypatch):
+    monkeypatch.setattr(bt, "BUDGET_LOADS", 0)
+    monkeypatch.setattr(bt, "BUDGET_S", 0.0)
+    monkeypatch.setattr(bt, "PAUSE_S", 0.01)
+    chat = "head -c 3000 /dev/zero | tr '\\0' x >&2; echo >&2; sleep 0.005"
+    talk = f'[ "$LEMMAS" = " $LEMMA" ] || while :; do {chat}; done\n'
+    resources = {"max_cores": 1, "max_memory": 0.2, "timeout": 30}
+    body = SAYS_IT_HAS_LOADED + talk + TOGETHER
+    recipe_to_share(lab, body, count=2, resources=resources)
+    done = lab.run("run", "recipe.json", code=0)
+    assert "in a process shared by 2, it met its budget of 0 s" in done.stderr
+
+
 def test_a_prover_that_never_tells_that_it_has_loaded_is_held_to_the_limit_of_one_lemma(lab):
     hang = '[ "$LEMMAS" = " $LEMMA" ] || exec sleep 600\n'
     resources = {"max_cores": 1, "max_memory": 0.2, "timeout": 1}
