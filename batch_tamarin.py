@@ -12724,8 +12724,8 @@ def restore_result_files(directory: str, batch: Batch, derived: DerivedFiles) ->
         home = _result_folder(task)
         success_is_right = (name in succeeded) == (home == "success")
         failure_is_right = (name in failed) == (home == "failed")
-        # Of several results that a task has had, the file may tell of another one.
-        if task.earlier or not (success_is_right and failure_is_right):
+        # Of several attempts the file may tell of another one.
+        if task.attempts > 1 or not (success_is_right and failure_is_right):
             with derived.making(home):
                 write_result_file(directory, task)
     # What is no longer planned may be of a text that is no longer there.

@@ -6061,6 +6061,21 @@ def test_result_files_are_what_the_journal_says_after_going_on(lab):
     assert sorted(os.listdir(success)) == ["t--one--fake.json", "t--two--fake.json"]
 
 
+def test_a_result_file_of_an_attempt_that_counts_no_more_is_made_again(lab):
+    """A driver was killed when it had written the second result to the journal only."""
+    lab.prover("[ -e well ] || exit 3\n" + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    success = lab.results / "success" / "t--one--fake.json"
+    lab.run("run", "recipe.json", code=3)
+    lab.write("well", "")
+    lab.run("run", "recipe.json", code=0)
+    right = success.read_text()
+    success.write_text("of an earlier attempt")
+    change_lines(lab.journal, lambda lines: lines.pop())
+    lab.run("run", "recipe.json", code=0)
+    assert success.read_text() == right
+
+
 def test_larger_limits_run_again_what_failed_by_limits(lab):
     hang = "[ $LEMMA = three ] && [ ! -e quick ] && sleep 600\n"
     lab.prover(hang + NOTE_RUNS + VERIFY)
