@@ -10971,13 +10971,13 @@ class Scheduler:
     def _take_next(self) -> Waiting | None:
         """The first waiting item that may start now, taken out of its queue."""
         # Within a queue nobody overtakes: only its first may start.
-        in_order = sorted(self._queues, key=self._order_of)
-        if not in_order:
+        kinds = sorted(self._queues, key=self._order_of)
+        if not kinds:
             return None
-        first_place = self._queues[in_order[0]][0][0]
-        if self._is_starving(first_place, in_order[0].limits.timeout_s):
-            del in_order[1:]
-        for kind in in_order:
+        first_place = self._queues[kinds[0]][0][0]
+        if self._is_starving(first_place, kinds[0].limits.timeout_s):
+            del kinds[1:]
+        for kind in kinds:
             if not self.room.fits(kind.limits):
                 continue
             queue = self._queues[kind]
@@ -23137,7 +23137,8 @@ def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], asked: RunA
     hint = "no limit that was met can be doubled" if asked.doubled else "--again proves anew"
     tasks = [batch.tasks[task_id] for task_id in ids]
     results = plural(len(tasks), "result")
-    say(f"nothing to do: {results} in {directory} still hold ({hint})")
+    holds = "holds" if len(tasks) == 1 else "hold"
+    say(f"nothing to do: {results} in {directory} still {holds} ({hint})")
     note_rechecks(batch, directory, warn)
     return conclude(batch, directory, tasks, stopped_by=0)
 
