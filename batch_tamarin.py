@@ -904,25 +904,55 @@ def _in_words(word: str) -> str:
     return str(word).replace("_", " ")
 
 
+class Standing(enum.Enum):
+    """What a result is to a plan, today."""
+
+    HOLDS = "holds"  # it is its result: the prover would say it again
+    SHOWN = "shown"  # the last word on it, until another attempt is wanted, which may go better
+    KEPT = "kept"  # of something else: it holds again when that is planned again
+    LOST = "lost"  # of something else, and worth nothing any more
+
+
 class Record(NamedTuple):
-    """A result, and what it is a result of."""
+    """A result, and what it is a result of.
+
+    What it is to a plan depends on how the task ended:
+
+                                      same key   same key, larger limits   another key
+                                                     or another host
+        with a verdict, superseded,
+            its text refused           holds              holds                kept
+        a limit met                    holds              kept                 kept
+        anything else                  shown              shown                lost
+    """
 
     result: Result
     plan: Plan  # as it was then: its text, options and limits are those of the result
     attempt: int = 0
     host: str = ""  # where it came
 
-    def holds(self, plan: Plan, host: str) -> bool:
-        """Whether it is also the result of `plan`, on `host`: the prover would say it again.
+    def standing(self, plan: Plan, host: str) -> Standing:
+        """What it is to a plan, on a host: the table above."""
+        has_same_key = self.plan.key == plan.key
+        if self.may_pass:
+            return Standing.SHOWN if has_same_key else Standing.LOST
+        if not has_same_key:
+            return Standing.KEPT
+        if self.result.status in MET_A_LIMIT:
+            is_as_strict = self.host == host and plan.limits.no_larger_than(self.plan.limits)
+            return Standing.HOLDS if is_as_strict else Standing.KEPT
+        return Standing.HOLDS
 
-        Crashes, signals and what was missing may be gone next time.
-        """
-        if self.plan.key != plan.key:
+    def holds(self, plan: Plan, host: str) -> bool:
+        """Whether it is the result of a plan, on a host, which then needs no other attempt."""
+        return self.standing(plan, host) is Standing.HOLDS
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another attempt may go better: crashes, signals, what was missing."""
+        if self.result.refused:
             return False
-        status = self.result.status
-        if status in MET_A_LIMIT:
-            return self.host == host and plan.limits.no_larger_than(self.plan.limits)
-        return status in (Status.COMPLETED, Status.SUPERSEDED) or self.result.refused
+        return self.result.status not in (Status.COMPLETED, Status.SUPERSEDED, *MET_A_LIMIT)
 
 
 @slotted
@@ -939,6 +969,9 @@ class Task:
     # Results that a newer plan or attempt has replaced, the last one last. They come back when
     # they hold again.
     earlier: tuple[Record, ...] = ()
+    # The attempt that began, or whose result was taken away, last: while there is no result, what
+    # stands in the place of its files is of this one.
+    left_by: int = 0
     alone_for: str = ""  # the key of the plan for which a process that it shared ended badly
     # Who confirmed its result in a recheck, and by whom its proof is none, as far as was asked.
     confirmed_by: tuple[str, ...] = ()
@@ -1189,22 +1222,23 @@ class Batch:
         self._settle(task)
 
     def _settle(self, task: Task) -> None:
-        """Give a task the newest of its results that holds.
+        """Give a task the newest of its results that holds; without one it may keep what is shown.
 
-        If there is none it keeps a failure that another attempt may mend, until that is wanted, and
-        loses what is a result of something else.
+        A task that is to run again has none.
         """
+        host = self.header.host
         if task.id in self.header.ids_again:
             self._retire(task)
             return
-        holding = task.newest_holding(task.plan, self.header.host)
-        if holding and holding is not task.record:
+        holding = task.newest_holding(task.plan, host)
+        if holding is None:
+            if task.record and task.record.standing(task.plan, host) is not Standing.SHOWN:
+                self._retire(task)
+        elif holding is not task.record:
             self._retire(task)
             task.earlier = tuple(record for record in task.earlier if record is not holding)
             task.record = holding
             task.status = holding.result.status
-        elif task.record and not holding and not _may_be_tried_again(task.record, task.plan):
-            self._retire(task)
 
     def _retire(self, task: Task) -> None:
         """Take a task's result away; what may hold again is kept."""
@@ -1212,7 +1246,10 @@ class Batch:
         task.record = None
         task.confirmed_by = task.rejected_by = ()
         task.status = Status.PENDING
-        if record and record.holds(record.plan, record.host):
+        if record is None:
+            return
+        task.left_by = record.attempt
+        if not record.may_pass:
             task.earlier = (*task.earlier, record)
 
     def _start(self, started: Started) -> None:
@@ -1224,7 +1261,7 @@ class Batch:
         for task in tasks:
             self._retire(task)
             task.status = Status.RUNNING
-            task.attempts = started.attempt
+            task.attempts = task.left_by = started.attempt
             task.started = started
         self.ended = None  # a batch that ended goes on
 
@@ -1267,11 +1304,6 @@ def what_changed(old: Plan, new: Plan) -> str:
         return "other options"
     # Its files, an oracle, Maude, or what the environment says.
     return "an older prover"
-
-
-def _may_be_tried_again(record: Record, plan: Plan) -> bool:
-    """Whether a result that does not hold is still the last word on this very plan."""
-    return record.plan.key == plan.key and record.result.status not in MET_A_LIMIT
 
 
 # --- The codec: the model as JSON and back, by the types of its fields ----------------------------
@@ -6003,6 +6035,7 @@ _PHASE = re.compile(
 # The theory is read and translated; the sources are computed (raw ones, then refined ones).
 _LOADED = re.compile(r"\[Theory [^]\n]*\] Theory closed$|\[Saturating Sources\] Done$")
 PROVING = "proving"  # the phase behind that
+SOURCES_DONE = "[Saturating Sources] Done"
 
 
 @dataclass
@@ -6156,6 +6189,18 @@ def phase(log: str) -> str:
     if last["step"]:
         return f"saturating sources {last['step']}/{last['most']}"
     return PROVING
+
+
+def phases_told(log: str) -> list[str]:
+    """The lines in which a prover told of its phases, but for those in the middle of a long log.
+
+    What others say meanwhile, such as oracles, is left out. None of a log that can't be read.
+    """
+    try:
+        text = "\n".join(ends_of(log))
+    except OSError:
+        return []
+    return [found[0] for found in _PHASE.finditer(text)]
 
 
 def load_seconds(log: str, began: float, wall_s: float) -> float | None:
@@ -10945,27 +10990,33 @@ def result_files(directory: str, job: str) -> Outputs:
     )
 
 
+class Place(enum.Enum):
+    """Where a batch is kept, seen from the directory that was named for it.
+
+    A recipe has one results directory. Beside anything else, which is not touched, a dated one is
+    made.
+    """
+
+    NEWEST = "newest"  # where the newest batch of the recipe is, there or in a dated one beside it
+    FRESH = "fresh"  # where nothing is yet
+    THERE = "there"  # in it, whatever stands beside it
+
+
 def open_results(
     directory: str,
     planned: Batch,
-    fresh: bool,
+    place: Place,
     tell: Callable[[str], None],
     take_over: bool = False,
-    resumed: bool = False,
 ) -> Journal:
-    """The journal of a batch, in its results directory: a new one, or one that was begun before.
-
-    A recipe has one results directory, which is gone on with unless a `fresh` one is wanted; beside
-    anything else, which is not touched, a dated sibling is made. `resumed`: the batch in this very
-    directory goes on, whatever stands beside it. Raises StorageError.
-    """
+    """The journal of a batch: a new one, or one that was begun before. Raises StorageError."""
     with storage_errors(directory):
         os.makedirs(directory, exist_ok=True)
-        if resumed:
+        if place is Place.THERE:
             return _locked_journal(directory, tell, take_over)
-        journal = _usable_journal(directory, planned, fresh, tell, take_over)
+        journal = _usable_journal(directory, planned, place, tell, take_over)
         if journal is None:
-            journal = _journal_beside(directory, fresh, tell)
+            journal = _journal_beside(directory, place, tell)
         if journal.end == 0:
             journal.begin(planned)
     return journal
@@ -10984,7 +11035,7 @@ def storage_errors(directory: str) -> Iterator[None]:
 
 
 def _usable_journal(
-    directory: str, planned: Batch, fresh: bool, tell: Callable[[str], None], take_over: bool
+    directory: str, planned: Batch, place: Place, tell: Callable[[str], None], take_over: bool
 ) -> Journal | None:
     """A new journal in an empty directory, or that of a batch to go on with; None for neither."""
     if not os.listdir(directory):
@@ -10992,7 +11043,7 @@ def _usable_journal(
         if journal.end == 0:
             return journal
         journal.close()  # another run, perhaps of another recipe, has begun here since then
-    if fresh:
+    if place is Place.FRESH:
         return None
     newest = newest_results(directory, planned.header)
     if not newest:
@@ -11055,11 +11106,11 @@ def _is_same_recipe(begun: Header, planned: Header) -> bool:
     return begun.recipe == planned.recipe and begun.cwd == planned.cwd
 
 
-def _journal_beside(directory: str, fresh: bool, tell: Callable[[str], None]) -> Journal:
+def _journal_beside(directory: str, place: Place, tell: Callable[[str], None]) -> Journal:
     """A new journal in a dated directory beside this one, which is left as it is."""
     sibling = dated_sibling(directory)
     what = "what is there"
-    if not fresh and os.path.exists(os.path.join(directory, JOURNAL)):
+    if place is not Place.FRESH and os.path.exists(os.path.join(directory, JOURNAL)):
         what = "another recipe's batch is there already and"
     tell(f"{what} is left alone: a new batch begins in {sibling}")
     return Journal(os.path.join(sibling, JOURNAL))
@@ -11752,12 +11803,25 @@ class Waiting(NamedTuple):
 
     limits: Limits
     work: Work
+    priority: int = 0  # the highest first
+
+
+# Of loads of theories: the results of many tasks may wait for one.
+BEFORE_ALL_PROOFS = sys.maxsize
+
+
+class _Queue(NamedTuple):
+    """What all that waits in one queue has in common, so that none of it overtakes another."""
+
+    priority: int
+    limits: Limits
 
 
 class Scheduler:
     """One coroutine per job, each begun as soon as its limits fit into the room, in order.
 
-    A job that fits may overtake one that doesn't. When the first waiting one has been overtaken for
+    That is the order of their priorities; of equal ones what was added first comes first. A job
+    that fits may overtake one that doesn't. When the first waiting one has been overtaken for
     as long as its own timeout, nothing else starts until it does: with limits capped to the whole
     room, nothing can wait for ever. (Limits are poor estimates of run times: reserving by them, as
     EASY backfilling does, doubled the makespan in simulations.)
@@ -11766,9 +11830,9 @@ class Scheduler:
     def __init__(self, room: Room) -> None:
         self.room = room
         self.stopped = False  # for ever: what is added later does not start
-        # One queue for all of equal limits, so that there are few to look through. What waits
-        # stands there with its place in the order of all.
-        self._queues: dict[Limits, deque[tuple[int, Work]]] = {}
+        # There are few to look through. What waits stands there with its place in the order of all
+        # of equal priority.
+        self._queues: dict[_Queue, deque[tuple[int, Work]]] = {}
         self._places = itertools.count()
         # The first waiting place when it was first overtaken, and when that was.
         self._overtaken_place = -1
@@ -11797,11 +11861,14 @@ class Scheduler:
             raise self._error
 
     def add(self, items: Iterable[Waiting]) -> None:
-        """Let these wait for room, behind what waits already; not when it has been stopped."""
+        """Let these wait for room, behind what waits already with the same priority.
+
+        Not when it has been stopped.
+        """
         if self.stopped:
             return
-        for limits, work in items:
-            queue = self._queues.setdefault(limits, deque())
+        for limits, work, priority in items:
+            queue = self._queues.setdefault(_Queue(priority, limits), deque())
             queue.append((next(self._places), work))
         self._start_what_fits()
 
@@ -11827,25 +11894,30 @@ class Scheduler:
 
     def _take_next(self) -> Waiting | None:
         """The first waiting item that may start now, taken out of its queue."""
-        by_place = sorted(self._queues, key=lambda limits: self._queues[limits][0][0])
-        if not by_place:
-            return None
         # Within a queue nobody overtakes: only its first may start.
-        first_place = self._queues[by_place[0]][0][0]
-        if self._is_starving(first_place, by_place[0].timeout_s):
-            del by_place[1:]
-        for limits in by_place:
-            if not self.room.fits(limits):
+        kinds = sorted(self._queues, key=self._order_of)
+        if not kinds:
+            return None
+        first_place = self._queues[kinds[0]][0][0]
+        if self._is_starving(first_place, kinds[0].limits.timeout_s):
+            del kinds[1:]
+        for kind in kinds:
+            if not self.room.fits(kind.limits):
                 continue
-            queue = self._queues[limits]
+            queue = self._queues[kind]
             place, work = queue.popleft()
             if not queue:
-                del self._queues[limits]
+                del self._queues[kind]
             if place != first_place and self._overtaken_place != first_place:
                 self._overtaken_place = first_place
                 self._overtaken_since = time.monotonic()
-            return Waiting(limits, work)
+            return Waiting(kind.limits, work, kind.priority)
         return None
+
+    def _order_of(self, kind: _Queue) -> tuple[int, int]:
+        """The highest priority comes first, then what was added first."""
+        place, _ = self._queues[kind][0]
+        return -kind.priority, place
 
     def _is_starving(self, place: int, timeout_s: float) -> bool:
         """Whether the first waiting item has been overtaken for as long as its own timeout."""
@@ -11997,7 +12069,6 @@ class Runner:
         held = [each.task for hits in loads for each in hits]
         self.past = await self._look_up_past([*missing, *held])
         ordered = in_order(missing, self.batch.header.scheduler, self.past)
-        # Loads come first: many results may wait for one.
         waiting = itertools.chain(map(self._loading, loads), self._waiting(ordered))
         await self.scheduler.run(waiting)
 
@@ -12058,16 +12129,20 @@ class Runner:
         return plan is not None
 
     def _proving(self, task: Task) -> Waiting:
-        return Waiting(task.plan.limits, lambda: self._work(self._prove(task)))
+        plan = task.plan
+        return Waiting(plan.limits, lambda: self._work(self._prove(task)), plan.priority)
 
     def _sharing(self, tasks: Sequence[Task]) -> Waiting:
-        return Waiting(tasks[0].plan.limits, lambda: self._work(self._share(tasks)))
+        plan = tasks[0].plan
+        return Waiting(plan.limits, lambda: self._work(self._share(tasks)), plan.priority)
 
     def _proving_part(self, tasks: Sequence[Task]) -> Waiting:
-        return Waiting(tasks[0].plan.limits, lambda: self._work(self._prove_part(tasks)))
+        plan = tasks[0].plan
+        return Waiting(plan.limits, lambda: self._work(self._prove_part(tasks)), plan.priority)
 
     def _loading(self, hits: list[TaskHit]) -> Waiting:
-        return Waiting(hits[0].task.plan.limits, lambda: self._work(self._load(hits)))
+        limits = hits[0].task.plan.limits
+        return Waiting(limits, lambda: self._work(self._load(hits)), BEFORE_ALL_PROOFS)
 
     async def _work(self, job: Awaitable[Outcome]) -> bool:
         """Await a job, and all that its outcome brings; whether its room is free again."""
@@ -12092,7 +12167,7 @@ class Runner:
         if self.cached:
             self.cached.keep(run, result)
         if self._raise_limit(task):
-            self.scheduler.add([self._proving(task)])  # behind all that waits
+            self.scheduler.add([self._proving(task)])  # behind what waits already
         return outcome
 
     async def _share(self, tasks: Sequence[Task]) -> Outcome:
@@ -12373,12 +12448,14 @@ async def within_budget(executor: Executor, job: Job, work: Awaitable[Outcome]) 
 
 
 async def _hold_to_budget(executor: Executor, job: Job) -> None:
-    size = -1
+    before: list[str] = []
+    told: list[str] = []
     loaded_s = 0.0
     # Sources are computed more than once: it has loaded when it has said so, and then nothing.
-    while _size_of(job.stderr) != size or phase(job.stderr) != PROVING:
-        size = _size_of(job.stderr)
+    while told != before or not told or told[-1] != SOURCES_DONE:
         loaded_s = await _seconds_run(executor, job)
+        before = told
+        told = phases_told(job.stderr)
     budget_s = budget_of(loaded_s, job.limits)
     while await _seconds_run(executor, job) < budget_s:
         pass
@@ -12394,14 +12471,6 @@ async def _seconds_run(executor: Executor, job: Job) -> float:
         live = executor.live.get(job.id)
         if live:  # it has begun
             return time.monotonic() - live.started
-
-
-def _size_of(path: str) -> int:
-    """The size of a file; 0 of one that can't be looked at."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
 
 
 class SharedRun(NamedTuple):
@@ -12773,20 +12842,20 @@ class AttemptFiles:
         for task in batch.tasks.values():
             if task.record is None:
                 if task.id in present:
-                    self._move_away(task.id, task.attempts)
+                    self._move_away(task.id, task.left_by)
                 continue
             own = f"{task.id}~{task.record.attempt}"
             endings = kept.get(own, [])
             # Its log can't be in two places: what stands in its place is of another attempt. If it
             # isn't, a driver died when it had moved some of the files.
             if any(os.path.lexists(self._path(task.id, ending)) for ending in endings):
-                self._move_away(task.id, _last_other_attempt(task))
+                self._move_away(task.id, task.left_by)
             for ending in endings:
                 os.rename(self._earlier_path(own, ending), self._path(task.id, ending))
 
     def set_aside(self, task: Task) -> None:
         """Make room for another attempt at a task. Raises OSError."""
-        self._move_away(task.id, task.record.attempt if task.record else task.attempts)
+        self._move_away(task.id, task.record.attempt if task.record else task.left_by)
 
     def put_away(self, shared: SharedRun, results: Iterable[Result]) -> None:
         """Take away what a shared process left: each result has copies. Raises OSError.
@@ -12842,13 +12911,6 @@ class AttemptFiles:
 # How the files of an attempt are called. The drawings of a second graph and on are ID~graph2.svg.
 _EVIDENCE = re.compile(r"(?P<stem>.+?)(?P<ending>(?:~graph\d+)?\.(?:out|err|spthy|json|dot|svg))")
 _FOLDERS = {"out": "logs", "err": "logs", "spthy": "proofs"}  # of others: traces
-
-
-def _last_other_attempt(task: Task) -> int:
-    """The last attempt at a task but that of its result."""
-    if task.record is None or task.record.attempt != task.attempts:
-        return task.attempts
-    return max((record.attempt for record in task.earlier), default=0)
 
 
 def _free_name(path: str) -> str:
@@ -13720,8 +13782,8 @@ def restore_result_files(directory: str, batch: Batch, derived: DerivedFiles) ->
         home = _result_folder(task)
         success_is_right = (name in succeeded) == (home == "success")
         failure_is_right = (name in failed) == (home == "failed")
-        # Of several results that a task has had, the file may tell of another one.
-        if task.earlier or not (success_is_right and failure_is_right):
+        # Of several attempts the file may tell of another one.
+        if task.attempts > 1 or not (success_is_right and failure_is_right):
             with derived.making(home):
                 write_result_file(directory, task)
     # What is no longer planned may be of a text that is no longer there.
@@ -24165,7 +24227,8 @@ def command_run(args: argparse.Namespace) -> int:
     options = replace(asked, retry=args.retry or 0)
     directory = args.output or recipe_results(recipe)
     note_upstream_results(directory, say)
-    return run_recipe(recipe, options, directory, args, args.fresh)
+    place = Place.FRESH if args.fresh else Place.NEWEST
+    return run_recipe(recipe, options, directory, asked_run(args, place), args)
 
 
 def command_resume(args: argparse.Namespace) -> int:
@@ -24193,8 +24256,7 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     if header.recheck_of:
         command = f"batch_tamarin.py recheck {quoted([header.recheck_of])}"
         raise InputError(f"this is a recheck: {command} goes on with it", args.results)
-    if args.cache_dir:
-        args.cache_dir = os.path.abspath(args.cache_dir)
+    asked = asked_run(args, Place.THERE)._replace(doubled=doubled)
     # The recipe's names mean what they meant when the batch began; the command line's don't.
     try:
         os.chdir(header.cwd)
@@ -24208,7 +24270,7 @@ def resume_batch(args: argparse.Namespace, doubled: bool = False) -> int:
     options = header.options
     if args.retry is not None:
         options = replace(options, retry=args.retry)
-    return run_recipe(recipe, options, directory, args, resumed=True, doubled=doubled)
+    return run_recipe(recipe, options, directory, asked, args)
 
 
 def command_recheck(args: argparse.Namespace) -> int:
@@ -24232,7 +24294,8 @@ def command_recheck(args: argparse.Namespace) -> int:
     answered = sum(task.is_answered for task in batch.tasks.values())
     if len(planned.tasks) < answered:
         say(f"{len(planned.tasks):,} of {plural(answered, 'proof')} can be checked")
-    done = run_batch(planned, recheck.directory, args, args.task)
+    asked_checks = RunAsked(args.task, take_over=args.take_over)
+    done = run_batch(planned, recheck.directory, asked_checks, args)
     tell_of_rechecks(batch, directory)
     if args.prove_rejected and not done.was_stopped:
         return prove_rejected(recheck, done, args)
@@ -24259,7 +24322,8 @@ def prove_rejected(recheck: Recheck, checks: BatchRun, args: argparse.Namespace)
     proofs = recheck.plan_proofs(unconfirmed, warn)
     if not proofs.tasks:
         return checks.exit_code
-    done = run_batch(proofs, recheck.proofs_directory, args)
+    asked = RunAsked(take_over=args.take_over)
+    done = run_batch(proofs, recheck.proofs_directory, asked, args)
     codes = {done.exit_code, exit_code(others, Closure(()))}
     # A wrong result is worse news than any number of missing ones.
     return 1 if 1 in codes else max(codes)
@@ -24305,24 +24369,37 @@ def make_theories(recipe: Recipe, machine: Limits, options: PlanOptions) -> None
             recipe.not_made.update(TheoryMaker(folder).make(preparations, room))
 
 
+class RunAsked(NamedTuple):
+    """What is asked of a run of a batch, beside what the plan says."""
+
+    patterns: Sequence[str] = ()  # of the tasks that are to run; none: all
+    place: Place = Place.NEWEST
+    again: bool = False  # also what has a result, and without asking the cache
+    doubled: bool = False  # the limits that results have met, once
+    cache: Cache | None = None
+    take_over: bool = False  # another run is known to be dead, where no lock can tell
+
+
+def asked_run(args: argparse.Namespace, place: Place) -> RunAsked:
+    """What the command line asks of a run; relative to where the user is, so call it there."""
+    cache = None if args.no_cache else cache_to_use(args)
+    return RunAsked(args.task, place, args.again, cache=cache, take_over=args.take_over)
+
+
 def run_recipe(
     recipe: Recipe,
     options: PlanOptions,
     directory: str,
+    asked: RunAsked,
     args: argparse.Namespace,
-    fresh: bool = False,
-    resumed: bool = False,
-    doubled: bool = False,
 ) -> int:
-    """Plan, run and report; returns the exit code.
+    """Plan, run and report; returns the exit code. `args`: how it is shown.
 
     With `recheck_with` in the recipe's config, the proofs are checked when the batch has ended, in
     a batch of their own. A check that does not confirm a verdict, or a stop, decides the exit code.
     """
     planned = plan_recipe(recipe, options)
-    cache = None if args.no_cache else cache_to_use(args)
-    again = args.again
-    done = run_batch(planned, directory, args, args.task, fresh, cache, again, resumed, doubled)
+    done = run_batch(planned, directory, asked, args)
     checker = recipe.config.get("recheck_with", "")
     if not checker or done.was_stopped:
         return done.exit_code
@@ -24331,7 +24408,8 @@ def run_recipe(
     checks = recheck.plan(warn)
     if not checks.tasks:
         return done.exit_code
-    checked = run_batch(checks, recheck.directory, args)
+    asked_checks = RunAsked(take_over=asked.take_over)
+    checked = run_batch(checks, recheck.directory, asked_checks, args)
     tell_of_rechecks(done.batch, done.directory)
     if checked.was_stopped or checked.exit_code == 1:
         return checked.exit_code
@@ -24360,46 +24438,35 @@ class BatchRun(NamedTuple):
 
 
 def run_batch(
-    planned: Batch,
-    directory: str,
-    args: argparse.Namespace,
-    patterns: Sequence[str] = (),
-    fresh: bool = False,
-    cache: Cache | None = None,
-    again: bool = False,
-    resumed: bool = False,
-    doubled: bool = False,
+    planned: Batch, directory: str, asked: RunAsked, args: argparse.Namespace
 ) -> BatchRun:
-    """Run what is left of a batch, and show what came out. `patterns` choose tasks; none: all.
+    """Run what is left of a batch, and show what came out. `args`: how it is shown.
 
-    `again`: also what has a result, and without asking the cache. `resumed`: the batch in this very
-    directory. `doubled`: the limits that its results have met, once. Raises InputError when a
-    pattern chooses nothing, StorageError when the results can't be kept.
+    Raises InputError when a pattern chooses nothing, StorageError when the results can't be kept.
     """
-    chosen_ids = select_ids(planned, patterns)
-    journal = open_results(directory, planned, fresh, say, args.take_over, resumed)
+    chosen_ids = select_ids(planned, asked.patterns)
+    journal = open_results(directory, planned, asked.place, say, asked.take_over)
     directory = journal.directory
     batch = journal.batch
     if not journal.is_new:
-        times = math.inf if doubled else planned.header.options.retry
+        times = math.inf if asked.doubled else planned.header.options.retry
         raise_limits(batch, planned, chosen_ids, times)
-        changes = changes_of(batch, planned, chosen_ids, again)
+        changes = changes_of(batch, planned, chosen_ids, asked.again)
         batch.dependencies = planned.dependencies
         if not changes.differs:
             journal.close()
-            hint = "no limit that was met can be doubled" if doubled else "--again proves anew"
-            return _nothing_to_do(batch, directory, chosen_ids, hint)
+            return _nothing_to_do(batch, directory, chosen_ids, asked)
         bring_up_to_plan(journal, changes, say)
     prepare_directory(batch, directory)
     derived = DerivedFiles(directory)
     if not journal.is_new:
         show_as_it_is_now(batch, directory, derived)
     tasks = [batch.tasks[task_id] for task_id in chosen_ids]
-    stopped_by = _run_tasks(tasks, journal, derived, args, cache, again)
+    stopped_by = _run_tasks(tasks, journal, derived, asked, args)
     # Before what may fail or be stopped: the journal is whole, and the rest follows from it.
     journal.close()
-    if cache and cache.prune():
-        warn(cache.problem)
+    if asked.cache and asked.cache.prune():
+        warn(asked.cache.problem)
     note_rechecks(batch, directory, warn)
     write_reports(batch, directory, derived)
     return conclude(batch, directory, tasks, stopped_by)
@@ -24409,9 +24476,8 @@ def _run_tasks(
     tasks: Sequence[Task],
     journal: Journal,
     derived: DerivedFiles,
+    asked: RunAsked,
     args: argparse.Namespace,
-    cache: Cache | None,
-    again: bool,
 ) -> int:
     """Run those of the chosen tasks that need it; the number of the signal that ended it, or 0."""
     import asyncio
@@ -24429,19 +24495,22 @@ def _run_tasks(
         report = LiveReport(batch, derived)
         journal.observers.append(report.note)
         tell = say if args.debug else None
-        runner = Runner(directory, journal, supervisor, cache, tell)
-        asyncio.run(progress.beside(report.beside(runner.run(waiting, again))))
+        runner = Runner(directory, journal, supervisor, asked.cache, tell)
+        work = runner.run(waiting, asked.again)
+        asyncio.run(progress.beside(report.beside(work)))
         end_in_order_when_stopped()  # the event loop took its own answers with it
     stopped_by = runner.signals.stopped_by
     journal.record(Ended(stopped_by, timestamp()))
     return stopped_by
 
 
-def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], hint: str) -> BatchRun:
+def _nothing_to_do(batch: Batch, directory: str, ids: Iterable[str], asked: RunAsked) -> BatchRun:
     """Every result that is asked for is there, and holds: nothing is written."""
+    hint = "no limit that was met can be doubled" if asked.doubled else "--again proves anew"
     tasks = [batch.tasks[task_id] for task_id in ids]
     results = plural(len(tasks), "result")
-    say(f"nothing to do: {results} in {directory} still hold ({hint})")
+    holds = "holds" if len(tasks) == 1 else "hold"
+    say(f"nothing to do: {results} in {directory} still {holds} ({hint})")
     note_rechecks(batch, directory, warn)
     return conclude(batch, directory, tasks, stopped_by=0)
 

@@ -6580,6 +6580,21 @@ def test_result_files_are_what_the_journal_says_after_going_on(lab):
     assert sorted(os.listdir(success)) == ["t--one--fake.json", "t--two--fake.json"]
 
 
+def test_a_result_file_of_an_attempt_that_counts_no_more_is_made_again(lab):
+    """A driver was killed when it had written the second result to the journal only."""
+    lab.prover("[ -e well ] || exit 3\n" + VERIFY)
+    lab.recipe(lemmas=[{"name": "one"}])
+    success = lab.results / "success" / "t--one--fake.json"
+    lab.run("run", "recipe.json", code=3)
+    lab.write("well", "")
+    lab.run("run", "recipe.json", code=0)
+    right = success.read_text()
+    success.write_text("of an earlier attempt")
+    change_lines(lab.journal, lambda lines: lines.pop())
+    lab.run("run", "recipe.json", code=0)
+    assert success.read_text() == right
+
+
 def test_larger_limits_run_again_what_failed_by_limits(lab):
     hang = "[ $LEMMA = three ] && [ ! -e quick ] && exec sleep 600\n"
     lab.prover(hang + NOTE_RUNS + VERIFY)
@@ -6594,7 +6609,6 @@ def test_larger_limits_run_again_what_failed_by_limits(lab):
     assert runs_of(lab) == ["one", "three", "two"]
 
 
-VERIFIED_ONCE = bt.Result(bt.Status.COMPLETED, bt.Verdict.VERIFIED)
 PARSE_ERROR = bt.Result(bt.Status.FAILED, refused=True)  # a parse error
 TIMED_OUT = bt.Result(bt.Status.TIMEOUT)
 # Cores, MB and seconds.
@@ -6626,24 +6640,27 @@ def test_a_timeout_holds_under_no_larger_limit(limits):
     assert not old.holds(under_limits(old.plan, limits), "here")
 
 
-def test_a_timeout_holds_on_no_other_host():
-    old = timed_out()
-    assert not old.holds(old.plan, "there")
+# How a task ended, and what that is to: the same plan, one with larger limits, the same on another
+# host, one of another key.
+STANDINGS = """
+completed    : holds : holds : holds : kept
+superseded   : holds : holds : holds : kept
+refused      : holds : holds : holds : kept
+timeout      : holds : kept  : kept  : kept
+memory_limit : holds : kept  : kept  : kept
+failed       : shown : shown : shown : lost
+interrupted  : shown : shown : shown : lost
+"""
 
 
-@pytest.mark.parametrize(
-    "result", [VERIFIED_ONCE, bt.Result(bt.Status.SUPERSEDED), PARSE_ERROR, TIMED_OUT]
-)
-def test_no_result_holds_under_another_key(result):
-    old = bt.Record(result, a_plan(), host="here")
-    assert old.holds(old.plan, "here")
-    assert not old.holds(dataclasses.replace(old.plan, key="other"), "here")
-
-
-@pytest.mark.parametrize("status", ["failed", "interrupted"])
-def test_what_another_attempt_may_mend_does_not_hold(status):
-    old = bt.Record(bt.Result(bt.Status(status)), a_plan())
-    assert not old.holds(old.plan, "")
+@pytest.mark.parametrize("ended, same, larger, elsewhere, other", rows(STANDINGS))
+def test_what_a_result_is_to_a_plan(ended, same, larger, elsewhere, other):
+    result = PARSE_ERROR if ended == "refused" else bt.Result(bt.Status(ended))
+    record = bt.Record(result, a_plan(), host="here")
+    more = under_limits(a_plan(), "1 1024 61")
+    found = [record.standing(plan, "here") for plan in (a_plan(), more, a_plan(key="other"))]
+    found.insert(2, record.standing(a_plan(), "there"))
+    assert [standing.value for standing in found] == [same, larger, elsewhere, other]
 
 
 def test_resuming_a_finished_batch_runs_nothing(lab):
@@ -6888,6 +6905,40 @@ def test_evidence_goes_and_comes_with_its_result(proven_lab):
     assert proven(proven_lab) == ""
     assert proof.read_text() == "of the first text"
     assert (earlier / "t--one--fake~2.spthy").read_text() == "theory proof\n"
+
+
+@pytest.mark.parametrize("letters", ["ABCABA", "ABABAB"])
+def test_evidence_comes_back_however_often_its_result_does(lab, letters):
+    text = "rule $(sed -n 's/^rule \\(.\\).*/\\1/p' t.spthy)"
+    lab.prover(f'echo "{text}" > "$OUT"\nsummary "  one (all-traces): verified (7 steps)"\n')
+    lab.recipe(lemmas=[{"name": "one"}])
+    for letter in letters:
+        lab.write("t.spthy", THEORY.replace("rule A:", f"rule {letter}:"))
+        lab.run("run", "recipe.json", "--no-cache", code=0)
+        proof = lab.results / "proofs" / "t--one--fake.spthy"
+        assert proof.read_text() == f"rule {letter}\n"
+    assert len(lab.events("start")) == len(set(letters))
+
+
+@needs_linux
+def test_evidence_comes_back_however_often_something_else_was_killed(proven_lab):
+    hang = "grep -q 'rule A:' t.spthy || exec sleep 600\n"
+    proven_lab.prover(hang + VERIFY)
+    proven_lab.recipe(lemmas=[{"name": "one"}])
+    proven(proven_lab)
+    proof = proven_lab.results / "proofs" / "t--one--fake.spthy"
+    proof.write_text("of the first text")
+    for _ in range(2):
+        edit_theory(proven_lab, "rule A:", "rule B:")
+        starts = len(proven_lab.events("start"))
+        process = proven_lab.start("run", "recipe.json")
+        wait_for(lambda starts=starts: len(proven_lab.events("start")) > starts)
+        process.kill()
+        end_of(process)
+        wait_for(lambda: lock_is_free(proven_lab.journal))
+        edit_theory(proven_lab, "rule B:", "rule A:")
+        assert proven(proven_lab) == ""
+        assert proof.read_text() == "of the first text"
 
 
 def test_nothing_in_earlier_is_written_over(proven_lab):
@@ -7717,7 +7768,7 @@ def assert_refused(path, told):
     with pytest.raises(bt.StorageError, match=told):
         bt.Journal(str(path))
     with pytest.raises(bt.StorageError, match=told):
-        bt.open_results(str(path.parent), bt.Batch(a_driver()), False, pytest.fail)
+        bt.open_results(str(path.parent), bt.Batch(a_driver()), bt.Place.NEWEST, pytest.fail)
     assert path.read_bytes() == written, "no line is cut before it is known that nobody is at work"
 
 
@@ -7768,7 +7819,8 @@ def test_the_user_may_take_over_where_nobody_can_tell(tmp_path, no_locks, where)
     path = journal_by(tmp_path, a_driver(**UNKNOWN[where]))
     batch = bt.Batch(a_driver())
     told = []
-    journal = bt.open_results(str(tmp_path), batch, False, told.append, take_over=True)
+    place = bt.Place.NEWEST
+    journal = bt.open_results(str(tmp_path), batch, place, told.append, take_over=True)
     bt.bring_up_to_plan(journal, bt.changes_of(journal.batch, batch, (), again=False), told.append)
     journal.close()
     skipped = []
@@ -9216,6 +9268,7 @@ class MadeUp(typing.NamedTuple):
     seconds: float
     memory_mb: int = 1
     timeout_s: float = 100
+    priority: int = 0
 
 
 class LeapingSelector(selectors.DefaultSelector):
@@ -9238,6 +9291,7 @@ class Simulation:
         self.began = {}
         self.stuck = set()  # jobs that leave processes which can't be killed
         self.failing = set()
+        self.added = {}  # by the name of a job: what is added when it ends
         self.selector = LeapingSelector()
         monkeypatch.setattr(bt.time, "monotonic", self.now)
 
@@ -9256,13 +9310,14 @@ class Simulation:
 
     def waiting(self, job):
         limits = bt.Limits(job.cores, job.memory_mb, job.timeout_s)
-        return bt.Waiting(limits, lambda: self.work(job))
+        return bt.Waiting(limits, lambda: self.work(job), job.priority)
 
     async def work(self, job):
         self.began[job.name] = self.now()
         await asyncio.sleep(job.seconds)
         if job.name in self.failing:
             raise OSError("disk full")
+        self.scheduler.add(map(self.waiting, self.added.get(job.name, ())))
         return job.name not in self.stuck
 
 
@@ -9289,6 +9344,18 @@ def test_nothing_waits_for_ever(simulation):
     wide = MadeUp("wide", cores=4, seconds=1, timeout_s=5)
     simulation.run(*small[:2], wide, *small[2:])
     assert 5 <= simulation.began["wide"] <= 8
+
+
+def test_what_is_added_later_waits_behind_those_of_its_priority_only(simulation):
+    urgent = MadeUp("urgent", cores=4, seconds=1, priority=5)
+    other = MadeUp("other", cores=2, seconds=1)
+    simulation.added = {"a": [other, urgent]}
+    order = simulation.run(
+        MadeUp("a", cores=4, seconds=1, priority=9),
+        MadeUp("b", cores=4, seconds=1, priority=5),
+        MadeUp("c", cores=4, seconds=1),
+    )
+    assert [name for name, _ in order] == ["a", "b", "urgent", "c", "other"]
 
 
 def test_cores_and_memory_are_taken_together(monkeypatch):
@@ -9973,6 +10040,19 @@ def test_a_shared_process_that_meets_its_budget_tells_nothing_of_its_lemmas(lab,
     assert [result.status for result in kept] == ["completed"] * 3
 
 
+def test_a_shared_process_is_held_to_its_budget_whatever_an_oracle_says(lab, monkeypatch):
+    monkeypatch.setattr(bt, "BUDGET_LOADS", 0)
+    monkeypatch.setattr(bt, "BUDGET_S", 0.0)
+    monkeypatch.setattr(bt, "PAUSE_S", 0.01)
+    chat = "head -c 3000 /dev/zero | tr '\\0' x >&2; echo >&2; sleep 0.005"
+    talk = f'[ "$LEMMAS" = " $LEMMA" ] || while :; do {chat}; done\n'
+    resources = {"max_cores": 1, "max_memory": 0.2, "timeout": 30}
+    body = SAYS_IT_HAS_LOADED + talk + TOGETHER
+    recipe_to_share(lab, body, count=2, resources=resources)
+    done = lab.run("run", "recipe.json", code=0)
+    assert "in a process shared by 2, it met its budget of 0 s" in done.stderr
+
+
 def test_a_prover_that_never_tells_that_it_has_loaded_is_held_to_the_limit_of_one_lemma(lab):
     hang = '[ "$LEMMAS" = " $LEMMA" ] || exec sleep 600\n'
     resources = {"max_cores": 1, "max_memory": 0.2, "timeout": 1}
@@ -9985,6 +10065,14 @@ def test_a_prover_that_never_tells_that_it_has_loaded_is_held_to_the_limit_of_on
 @pytest.mark.parametrize("load_s, budget_s", [(0, 60), (10, 80), (500, 300)])
 def test_the_budget_is_twice_the_load_and_a_minute_and_never_more_than_a_limit(load_s, budget_s):
     assert bt.budget_of(load_s, bt.Limits(1, 1, 300)) == budget_s
+
+
+def test_lemmas_that_run_alone_keep_their_priority(lab):
+    crash = 'case $LEMMAS in " l0 l1") exit 3;; esac\n'
+    urgent = {"name": "l[01]", "priority": 1}
+    recipe_to_share(lab, crash + TOGETHER, count=4, lemmas=[urgent, {"name": "l[23]"}])
+    lab.run("run", "recipe.json", code=0)
+    assert (lab.path / "runs").read_text() == " l0\n l1\n l2 l3\n"
 
 
 def test_lemmas_run_alone_also_when_the_batch_goes_on(lab):
@@ -18376,14 +18464,25 @@ def living_provers(path):
 # --- Walks over one results directory: edits, undone edits, limits, kills, other provers ----------
 
 # Its answer is a function of the three versions that it sees: of the rule, the lemma and itself. It
-# notes down each answer, and writes it in the proof as well.
+# notes down each answer, and writes it in the proof as well. A lemma of a version that ends with 9
+# has no end; others do harm to a process that they share: 8 lets it crash, of 7 it says nothing.
 WALK_PROVER = r"""
 rule=$(sed -n 's/^rule R\([0-9]*\):.*/\1/p' t.spthy)
-lemma=$(sed -n "s/^lemma ${LEMMA:-l0}: .*S\([0-9]*\)(.*/\1/p" t.spthy)
-steps="1$rule$lemma$PROVER"
-case "$lemma" in *9) exec sleep 600;; esac
-[ -z "$LEMMA" ] || { echo "$LEMMA $steps" >> runs; echo "$steps" > "$OUT"; }
-summary "  ${LEMMA:-l0} (all-traces): verified ($steps steps)"
+said=
+for LEMMA in ${LEMMAS:-l0}; do
+    lemma=$(sed -n "s/^lemma $LEMMA: .*S\([0-9]*\)(.*/\1/p" t.spthy)
+    steps="1$rule$lemma$PROVER"
+    case "$LEMMAS $lemma" in
+        *9) exec sleep 600;;
+        " "[0-9]*|" l"[0-9]" "[0-9]*) ;;  # it loads only, or proves one lemma
+        *8) exit 3;;
+        *7) continue;;
+    esac
+    [ -z "$LEMMAS" ] || { echo "$LEMMA $steps" >> runs; echo "$LEMMA $steps" >> "$OUT"; }
+    said="$said  $LEMMA (all-traces): verified ($steps steps)
+"
+done
+printf %s "$said" | summary
 """
 WALK_LEMMAS = ("l0", "l1", "l2", "l3")
 
@@ -18399,6 +18498,8 @@ class Walk:
         self.prover = 10
         self.planned = list(WALK_LEMMAS)
         self.timeout_s = 0.3
+        self.granularity = "lemma"
+        self.is_journalled = False  # whether the journal has the recipe as it is
         # All answers that the journal has had, as (lemma, text): none is ever proven once more.
         self.answers = set()
         self.history = []  # what was done, for the message of a failed assertion
@@ -18413,7 +18514,7 @@ class Walk:
         self.lab.write("t.spthy", f"theory T begin\n{rule}{lemmas}end\n")
         self.lab.prover(f"PROVER={self.prover}\n{WALK_PROVER}")
         self.lab.recipe(
-            config={"global_max_cores": 2},
+            config={"global_max_cores": 2, "granularity": self.granularity},
             lemmas=[{"name": name} for name in self.planned],
             resources={"max_cores": 1, "max_memory": 1, "timeout": self.timeout_s},
         )
@@ -18433,13 +18534,18 @@ class Walk:
 
     def step(self):
         """Change something, run, perhaps break it off, and look at everything."""
-        edits = [self.edit_lemma, self.edit_rule, self.edit_prover, self.edit_plan]
-        edit = self.numbers.choice(edits)
-        if self.numbers.random() < 0.7:
-            edit()
-        self.timeout_s = self.numbers.choice([0.2, 0.3, 0.4])
-        self.write()
         args = ["run", "recipe.json", "-q"]
+        edits = [self.edit_lemma, self.edit_rule, self.edit_prover]
+        if self.is_journalled and self.numbers.random() < 0.3:
+            # They take the recipe from the journal.
+            args = [self.numbers.choice(["resume", "retry"]), "results", "-q"]
+        else:
+            edits.append(self.edit_plan)
+            self.timeout_s = self.numbers.choice([0.2, 0.3, 0.4])
+            self.granularity = self.numbers.choice(["lemma", "theory"])
+        if self.numbers.random() < 0.7:
+            self.numbers.choice(edits)()
+        self.write()
         if self.numbers.random() < 0.7:
             args.append("--no-cache")
         chosen = list(self.planned)
@@ -18450,17 +18556,20 @@ class Walk:
         if again:
             args.append("--again")
         if self.numbers.random() < 0.3:
-            args += ["--retry", "1"]
+            args += ["--retry", self.numbers.choice("12")]
         runs = len(self.runs())
         drivers = self.kinds().count("batch")
-        ended = self.run(args)
+        ended = self.run(args, chosen)
+        self.is_journalled = ended
         if self.lab.journal.exists():
             self.look_at_runs(runs, again)
             self.look(chosen, drivers, ended)
+        self.look_at_jobs()
+        look_at_limits_in_cache()
 
     def edit_lemma(self):
         # Few versions, so that many an edit is undone.
-        self.lemmas[self.numbers.choice(WALK_LEMMAS)] = self.numbers.choice([10, 11, 12, 19])
+        self.lemmas[self.numbers.choice(WALK_LEMMAS)] = self.numbers.choice([10, 11, 17, 18, 19])
 
     def edit_rule(self):
         self.rule = self.numbers.choice([10, 11])
@@ -18472,13 +18581,14 @@ class Walk:
         number = self.numbers.randint(1, len(WALK_LEMMAS))
         self.planned = sorted(self.numbers.sample(WALK_LEMMAS, number))
 
-    def run(self, args):
+    def run(self, args, chosen):
         """Run the program to its end, or kill it after some events; whether it ended by itself."""
         number = self.numbers.choice([0, 0, 0, signal.SIGKILL, signal.SIGTERM])
         self.history.append((self.text(), self.timeout_s, args, number))
         if not number:
             done = self.lab.run(*args)
-            assert done.returncode in (0, 3), (self.history, done.stderr)
+            wanted = 3 if any(map(self.hangs, chosen)) else 0
+            assert done.returncode == wanted, (self.history, done.stderr)
             return True
         wanted = self.journal_size() + self.numbers.choice([1, 2, 1000, 3000])
         with tempfile.TemporaryFile() as told:
@@ -18536,7 +18646,31 @@ class Walk:
         if ended:
             assert proof.exists() == bool(task.verdict), told
         if proof.exists() and task.verdict:
-            assert int(proof.read_text()) == task.result.steps, told
+            lines = proof.read_text().splitlines()
+            own = [line for line in lines if line.startswith(f"{lemma} ")]
+            assert own == [f"{lemma} {task.result.steps}"], (lines, told)
+            assert len(lines) <= task.result.shared_by, (lines, told)
+
+    def look_at_jobs(self):
+        """No task runs twice at once, and none shares a process after one that ended badly."""
+        keys = {}
+        alone = set()
+        running = set()
+        for event in self.lab.events():
+            if event["event"] == "batch":
+                running = set()
+            elif event["event"] == "task":
+                keys[event["id"]] = event["key"]
+            elif event["event"] == "finish":
+                running.discard(event["id"])
+                if event.get("runs_alone"):
+                    alone.add((event["id"], keys[event["id"]]))
+            elif event["event"] == "start":
+                ids = event["ids"]
+                assert not running & set(ids), (event, self.history)
+                running |= set(ids)
+                shares = {(task_id, keys[task_id]) for task_id in ids if len(ids) > 1}
+                assert not shares & alone, (event, self.history)
 
     def kinds(self):
         """The words of all events in the journal."""
@@ -18570,6 +18704,13 @@ class Walk:
             assert steps in page, (task.id, self.history)
             (line,) = [line for line in table.splitlines() if f" {task.id} " in f"{line} "] or [""]
             assert steps in line or task.status == "pending", (task.id, table, self.history)
+
+
+def look_at_limits_in_cache():
+    """What a shared process came to is no limit of any lemma."""
+    for path in cache_entries("*.limit-*"):
+        entry = bt.Cache().read(str(path))
+        assert not entry or entry.result.shared_by == 1
 
 
 def play_walk(steps, numbers):
