@@ -14213,19 +14213,25 @@ def _refuse_unclear_rows(compared: Iterable[Compared]) -> None:
     A pattern means all that fit it, and a lemma without a theory those of any theory.
     """
     fitting: dict[tuple[str, str], list[Located]] = {}
+    rows: dict[str, Reference] = {}
     for located, references in compared:
         theory = os.path.basename(located.task.plan.theory)
         for reference in references:
             if located.task.is_answered and not reference.is_pattern:
+                rows[reference.place] = reference
                 fitting.setdefault((reference.place, theory), []).append(located)
     for (place, _), results in fitting.items():
-        _refuse_unclear_row(place, results)
+        _refuse_unclear_row(rows[place], results)
 
 
-def _refuse_unclear_row(place: str, results: Iterable[Located]) -> None:
+def _refuse_unclear_row(row: Reference, results: list[Located]) -> None:
     """Raise InputError if these results, which a row fits, are of two models and differ."""
     verdicts: dict[str, str] = {}
     models: set[Model] = set()
+    # Where the row's own words single out some, it is those that it means.
+    for pin, value in row.pins.items():
+        named = [each for each in results if pins_of(each).get(pin) == value]
+        results = named or results
     for each in results:
         verdicts[each.task.outcome] = _told_result(each)
         models.add(model_of(each.task.plan).of_any_prover)
@@ -14233,7 +14239,7 @@ def _refuse_unclear_row(place: str, results: Iterable[Located]) -> None:
         told = listed((f"{result}: {verdict}" for verdict, result in verdicts.items()), 2, "; ")
         columns = ", ".join(PINS)
         raise InputError(
-            f"{place}: fits results with different verdicts ({told}): say which one is meant, in "
+            f"{row.place}: fits results with different verdicts ({told}): say which one is meant, in "
             f"columns {columns}, as `audit --format csv` writes them"
         )
 
@@ -14276,7 +14282,8 @@ class _Baseline:
         self.exact: dict[tuple[str, str], list[Reference]] = {}  # by theory and lemma
         self.patterns: list[Reference] = []
         # A task is no key: it can change.
-        self.met: set[int] = set()  # ids of the tasks whose lemma is in the results, too
+        # What the results say, whoever says it, of the lemma of each of these tasks.
+        self.met: dict[int, set[Verdict | None]] = {}
         self.used: set[int] = set()  # of those that were compared with something
         for reference in self.references:
             plan = reference.task.plan
@@ -14314,7 +14321,8 @@ class _Baseline:
         # the other.
         for is_nearer in (_same_place, _same_text):
             known = _preferred(known, functools.partial(is_nearer, plan))
-        self.met.update(id(each.task) for each in known)
+        for each in known:
+            self.met.setdefault(id(each.task), set()).add(located.task.verdict)
         for pin in ("source", "entry"):
             known = _with_most_of_the_way(known, pin, pins[pin])
         for pin in ("options", "prover"):
@@ -14328,8 +14336,10 @@ class _Baseline:
                 continue
             message = f"{told_outcome(task)} {where}, not in these results"
             rank = WRONG if task.is_answered else NOTE
-            if id(task) in self.met:
+            said = self.met.get(id(task), ())
+            if said:
                 message += ": they have the lemma from elsewhere"
+            if task.verdict in said:
                 rank = NOTE
             yield finding("missing", task, message, rank)._replace(
                 source=place,

@@ -12070,6 +12070,27 @@ def test_expectations_that_do_not_say_which_result_is_meant_are_refused(
     lab.write("expect", text)
     assert problem in run_here("audit", "results", "--expect", "expect", code=2).err
 
+def test_pinned_logs_of_one_folder_that_contradict_each_other_since_are_found(lab, run_here, audit):
+    """Two logs that say the same are one row of what is pinned."""
+    lab.write("logs/a", a_log(CALM_IS_FALSE))
+    lab.write("logs/b", a_log(CALM_IS_FALSE))
+    lab.write("pinned.csv", run_here("audit", "logs", "--format", "csv", code=0).out)
+    lab.write("logs/a", a_log(CALM))
+    told = audit("logs", "--expect", "pinned.csv", code=1)
+    assert told.findings("expectation") == ["calm: falsified expected, verified now"]
+
+
+def test_a_pinned_verdict_that_nobody_says_any_more_is_a_finding(lab, run_here, audit):
+    """Two logs that contradict each other are two rows of what is pinned."""
+    lab.write("logs/a", a_log(CALM))
+    lab.write("logs/b", a_log(CALM_IS_FALSE))
+    lab.write("pinned.csv", run_here("audit", "logs", "--format", "csv", code=0).out)
+    lab.write("logs/b", a_log(CALM))
+    told = audit("logs", "--expect", "pinned.csv", code=1)
+    message = "calm: falsified expected, not in these results: they have the lemma from elsewhere"
+    assert told.findings("missing") == [message]
+
+
 
 CLEAR_ROWS = {
     "flags": "lemma,verdict,flags\nthree,verified,\nthree,falsified,LEAK\n",
