@@ -14793,10 +14793,11 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         with open(path, "rb") as file:
             # Some editors begin a file with a byte order mark.
             head = file.read(65_536).removeprefix(b"\xef\xbb\xbf")
+        _refuse_encoded(head)
         summary: list[str] = []
         # Binary files are of no prover, and may be huge: they are not searched for a summary.
         if b"\0" not in head:
-            summary = last_part(path, SUMMARY_HEADING)
+            summary = _last_summary(path, head)
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or error
         raise InputError(f"can't be read: {problem}", printable(path)) from None
@@ -14833,6 +14834,37 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         is_cut=is_cut,
         is_talk=is_talk,
     )
+
+
+def _refuse_encoded(head: bytes) -> None:
+    """Raise ValueError for what a prover wrote, if it was encoded or packed since.
+
+    `head`: the beginning of the file.
+    """
+    import zlib
+
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = head.decode("utf-16", "replace").encode()
+        problem = "UTF-16: make it UTF-8, e.g. with iconv -f utf-16 -t utf-8"
+    elif head.startswith(b"\x1f\x8b"):
+        text = b""
+        with suppress(zlib.error):  # also of a file that is cut
+            text = zlib.decompressobj(wbits=31).decompress(head, 65_536)
+        problem = "packed: unpack it with gunzip"
+    else:
+        return
+    if _BEGINS_THEORY.match(text) or _OF_A_PROVER.search(text):
+        raise ValueError(problem)
+
+
+def _last_summary(path: str, head: bytes) -> list[str]:
+    """The lines of the last summary in a file, with the two of its heading. Raises OSError."""
+    _, words = SUMMARY_HEADING.splitlines()
+    summary = last_part(path, SUMMARY_HEADING)
+    # Who cuts the summary out of a log may begin behind the line of `=`.
+    if not summary and head.startswith(words.encode()):
+        summary = ["=", *last_part(path, words + "\n")]
+    return summary
 
 
 def _text_in_log(path: str, head: bytes) -> TheoryText | None:
@@ -15663,7 +15695,8 @@ def _runs_without_summary(files: Sequence[EvidenceFile]) -> Iterator[Finding]:
     talks: dict[str, list[str]] = {}
     summaries: Counter[str] = Counter()
     for file in files:
-        folder = os.path.dirname(file.path)
+        # By what lies there: a file may have been reached first by a link from elsewhere.
+        folder = os.path.dirname(os.path.realpath(file.path))
         if file.is_cut:
             yield Finding("missing", file.path, "", message)
         elif file.is_talk:
@@ -18810,8 +18843,7 @@ def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite
         """The case of what stands there, whatever was found."""
         by = names.told(place)
         case = JUnitCase(f"{place.lemma or place.theory} [{by}]", place.theory)
-        where = place._replace(kind="", message="", rank=WRONG)
-        return cases.setdefault(where, case)
+        return cases.setdefault(_place_alone(place), case)
 
     for row in rows:
         case = case_of(finding("", row.task, "", source=row.directory))
@@ -18829,6 +18861,11 @@ def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite
             text = f"{each.kind}: {each.problem.in_full}"
             case.notes.append(JUnitNote("system-out", text=text))
     return JUnitSuite("audit", list(cases.values()))
+
+
+def _place_alone(each: Finding) -> Finding:
+    """Where a finding is, without what was found."""
+    return each._replace(kind="", message="", rank=WRONG, problem=None)
 
 
 class _Command(NamedTuple):
@@ -18876,13 +18913,14 @@ def _audit_page(
     noted = plural(len(notes), "note")
     results = plural(sum(map(_has_result, rows)), "result")
     if known:
-        touched = {(each.theory, each.lemma, each.prover) for each in known}
+        # Several problems may touch one verdict.
+        touched = {_place_alone(each) for each in known}
         found += f", {plural(len(touched), 'verdict')} touched by known problems of provers"
     yield page.heading(1, f"{found} and {noted} on {results}")
     # Apart: notes may be many, and must not hide what is wrong.
     names = WhoAndHow(rows)
     yield from _findings_part(page, "Findings", wrong, names)
-    yield page.section(_known_problems_table(known))
+    yield page.section(_known_problems_table(known, names))
     for reason in not_judged:
         yield page.paragraph(f"Known problems of provers are not judged for {reason}.")
     yield from _findings_part(page, "Notes", notes, names)
@@ -18906,38 +18944,36 @@ def _findings_part(
     table = Table(title)
     table.add_columns("kind", "what", "where")
     for (kind, message), same in lines.items():
-        table.add_row(kind, message, listed(_told_places(same, names), 3, "; "))
+        table.add_row(kind, message, _told_places(same, names))
     yield page.section(table)
     for kind, advice in dict.fromkeys((each.kind, advice_on(each)) for each in findings):
         yield page.paragraph(f"{kind}: {advice}")
 
 
-def _told_places(findings: Iterable[Finding], names: WhoAndHow) -> Iterator[str]:
-    """Where findings are: `results: t.spthy: safe, live (rs -D=LEAK)`."""
+def _told_places(findings: Iterable[Finding], names: WhoAndHow) -> str:
+    """Where findings are: `results: t.spthy: safe, live (rs -D=LEAK); old.log and 3 more`."""
     places: dict[tuple[str, str], dict[str, None]] = {}
     for each in findings:
         files = dict.fromkeys(filter(None, (each.source, each.theory)))
         key = (": ".join(files), names.told(each))
         places.setdefault(key, {})[each.lemma] = None
+    words: list[str] = []
     for (place, by), lemmas in places.items():
         told = ": ".join(filter(None, (place, listed(filter(None, lemmas)))))
-        yield f"{told} ({by})" if by else told
+        words.append(f"{told} ({by})" if by else told)
+    return listed(words, 3, "; ")
 
 
-def _known_problems_table(findings: Iterable[Finding]) -> Table:
+def _known_problems_table(findings: Iterable[Finding], names: WhoAndHow) -> Table:
     """The known problems of provers that touch verdicts, those that say the same in one line."""
-    lemmas: dict[tuple[str, Applied], dict[str, dict[str, None]]] = {}  # by theory
+    lines: dict[tuple[str, Applied], list[Finding]] = {}
     for each in findings:
         if each.problem:
-            theories = lemmas.setdefault((each.kind, each.problem), {})
-            theories.setdefault(each.theory, {})[each.lemma] = None
+            lines.setdefault((each.kind, each.problem), []).append(each)
     table = Table("Known problems of provers")
     table.add_columns("kind", "known problem", "what", "where", "reference", "what to do")
-    for (kind, problem), theories in lemmas.items():
-        places = [f"{theory}: {listed(names, 3)}" for theory, names in theories.items()]
-        where = "; ".join(places[:3])
-        if len(places) > 3:
-            where += f"; {len(places) - 3:,} more"
+    for (kind, problem), same in lines.items():
+        where = _told_places(same, names)
         advice = problem.advisory.advice
         table.add_row(kind, problem.name, problem.message, where, problem.references, advice)
     return table

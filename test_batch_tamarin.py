@@ -25,6 +25,7 @@ import errno
 import fcntl
 import functools
 import gc
+import gzip
 import io
 import itertools
 import json
@@ -12470,6 +12471,45 @@ def test_a_broken_results_directory_does_not_hide_the_rest(lab, run_here):
     assert "not what batch-tamarin 1.2 writes" in told.err
     assert "4 results" in told.out
 
+def test_a_run_without_a_summary_is_counted_where_its_files_lie(artifact, audit):
+    """Also where a link leads to one of them from another folder, and is followed first."""
+    artifact.write("runs/out", a_log(CALM))
+    artifact.write("runs/err", "[Theory Bell] Theory loaded\n")
+    (artifact.path / "newest").symlink_to("runs/out")
+    assert audit(".", code=0).findings("missing") == []
+
+
+def test_a_summary_may_be_cut_out_of_its_log(artifact, audit):
+    artifact.write("log", a_log(CALM).partition("\n")[2])
+    assert audit("log", code=0).states == {"calm": "verified"}
+
+
+ENCODINGS = {
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "UTF-16, from the other end": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+    "gunzip": lambda text: gzip.compress(text.encode()),
+    "gunzip, of a part": lambda text: gzip.compress(text.encode())[:-9],
+}
+
+
+@pytest.mark.parametrize("problem", ENCODINGS)
+@pytest.mark.parametrize("text", [BELL, BELL_LOG, BELL_LOG.replace("\n", "\r\n")])
+def test_what_a_prover_wrote_and_cannot_be_read_is_told(artifact, run_here, problem, text):
+    artifact.write("log", BELL_LOG)
+    data = ENCODINGS[problem](text)
+    artifact.write("other", "").write_bytes(data)
+    told = run_here("audit", ".", code=0)
+    assert "passed over: ./other: can't be read: " in told.err
+    assert problem.partition(",")[0] in told.err
+
+
+def test_what_no_prover_wrote_is_passed_over_in_silence_however_encoded(artifact, run_here):
+    artifact.write("log", BELL_LOG)
+    for name, encode in ENCODINGS.items():
+        artifact.write(name, "").write_bytes(encode("a theory of bells begins here"))
+    assert run_here("audit", ".", code=0).err == ""
+
+
 
 # --- Verdicts touched by known problems -----------------------------------------------------------
 
@@ -12778,6 +12818,17 @@ def test_known_problems_come_first_after_findings_one_line_each(lab, run_here):
     assert "frail.spthy: a, b" in line
     assert "#770, PR #837" in line
     assert "before citing it" in line
+
+def test_touched_verdicts_are_counted_and_named_with_their_place_and_prover(lab, run_here):
+    """A theory of one name lies in two folders; two problems touch one of its lemmas."""
+    for folder in ("old", "new"):
+        lab.write(f"{folder}/frail.log", frail_log("1.12.0"))
+    told = run_here("audit", "old", "new", code=0).out
+    assert "0 findings, 4 verdicts touched by known problems" in told
+    (line,) = [line for line in told.splitlines() if " xor " in line]
+    places = [f"{each}/frail.log: frail.spthy: a, b (Tamarin 1.12.0)" for each in ("old", "new")]
+    assert "; ".join(places) in line
+
 
 
 def test_the_list_of_known_problems_can_be_read(run_here):
