@@ -3856,21 +3856,46 @@ def find_unknown_actions(items: TheoryItems) -> dict[str, UnknownActions]:
     known = _known_actions(items)
     if known is None:
         return {}
-    formulas = _Formulas(items)
     near_misses = _NearMisses(known)
-    has_process = bool(items.of_kind("process"))
     found: dict[str, UnknownActions] = {}
-    for lemma in items.statements:
-        if lemma.kind != "lemma":
+    for lemma, unknown in _with_unknown_actions(items, "lemma", known):
+        told = tuple(map(near_misses.told, unknown))
+        found[lemma.name] = UnknownActions(told, _holds_without(lemma, unknown))
+    return found
+
+
+def find_misspelt_restrictions(items: TheoryItems) -> dict[str, list[str]]:
+    """By restriction the unknown actions in it that are like others, which may be meant.
+
+    Others are not told: many a theory has the usual restrictions, and does not use them all.
+    """
+    known = _known_actions(items)
+    if known is None:
+        return {}
+    near_misses = _NearMisses(known)
+    found: dict[str, list[str]] = {}
+    for restriction, unknown in _with_unknown_actions(items, "restriction", known):
+        told = [near_misses.told(action) for action in unknown if near_misses.of(action)]
+        if told:
+            found[restriction.name] = told
+    return found
+
+
+def _with_unknown_actions(
+    items: TheoryItems, kind: str, known: Collection[FactName]
+) -> Iterator[tuple[Statement, Collection[FactName]]]:
+    """The statements of a kind that have unknown actions, and these, in their order."""
+    formulas = _Formulas(items)
+    has_process = bool(items.of_kind("process"))
+    for statement in items.statements:
+        if statement.kind != kind:
             continue
         unknown: dict[FactName, None] = {}
-        for action in formulas.actions_of(lemma):
+        for action in formulas.actions_of(statement):
             if action not in known and not _may_be_added(action.name, has_process):
                 unknown[action] = None
         if unknown:
-            told = tuple(map(near_misses.told, unknown))
-            found[lemma.name] = UnknownActions(told, _holds_without(lemma, unknown))
-    return found
+            yield statement, unknown
 
 
 def _known_actions(items: TheoryItems) -> set[FactName] | None:
@@ -3922,12 +3947,16 @@ class _NearMisses:
         return self._told[action]
 
     def _tell(self, action: FactName) -> str:
-        # One that differs in case, arity or multiplicity alone is nearer than any other.
-        near = self._alike.get(_folded(action)) or self._of_like_name(action)
+        near = self.of(action)
         if not near:
             return str(action)
         words = " or ".join(map(str, near[:3]))
         return f"{action} (did you mean {words}?)"
+
+    def of(self, action: FactName) -> list[FactName]:
+        """The known facts that may be meant."""
+        # One that differs in case, arity or multiplicity alone is nearer than any other.
+        return self._alike.get(_folded(action)) or self._of_like_name(action)
 
     def _of_like_name(self, action: FactName) -> list[FactName]:
         import difflib
@@ -7197,9 +7226,13 @@ def _has_private_function(run: Circumstances) -> Iterator[Met]:
 # Conditions of proofs, options and logs.
 
 
-def _told_elsewhere(run: Circumstances) -> Iterator[Met]:
+def _has_misspelt_restriction(run: Circumstances) -> Iterator[Met]:
     """Whoever proves them, an audit tells of such lemmas by themselves (`unknown-action`)."""
-    return iter(())
+    # Provers print no rule that has no variants: which actions rules have the source alone tells.
+    if run.is_printed:
+        return
+    for name, actions in find_misspelt_restrictions(run.items).items():
+        yield Met(Weight.ADVISORY, f"restriction {name}: {listed(actions)}")
 
 
 def _was_given_found_trace(run: Circumstances) -> Iterator[Met]:
@@ -7377,9 +7410,9 @@ _ADVISORIES = (
         "1.11.0",
         "",
         _BOTH,
-        "a formula names an action that nothing produces, and the prover doesn't warn of it",
-        "mend the name: the lemma says nothing, the restriction restricts nothing",
-        _told_elsewhere,
+        "a restriction names an action that no rule has, and the prover doesn't warn of it",
+        "mend the name: the restriction does not say what it seems to",
+        _has_misspelt_restriction,
     ),
     Advisory(
         "sapic-state-optimisation",

@@ -4268,6 +4268,20 @@ macros: m(x) = <x, x>
 rule R: [ In(x) ]--[ A(m(x)) ]->[ ]
 lemma a: "All m #i. A(<m, 'm(x)'>)@i ==> F // m(x)
 "
+--- a restriction of an action that is misspelt: unknown-action
+rule R: [ In(<x, y>) ]--[ Equal(x, y) ]->[ ]
+restriction r: "All x y #i. Equals(x, y)@i ==> x = y"
+--- a restriction of an action with another number of arguments: unknown-action
+process: in(<x, y>); event Equal(x, y)
+restriction r: "All x #i. Equal(x)@i ==> F"
+--- a restriction that nobody uses, and one of the intruder's facts:
+rule R: [ In(<x, y>) ]--[ Equal(x, y), Key(x) ]->[ ]
+restriction r: "All x y #i. Neq(x, y)@i ==> not(x = y)"
+restriction s: "All x #i #j. KU(x)@i & Key(x)@j ==> F"
+--- a restriction by way of a predicate, and an action in a comment:
+predicates: P(x) <=> x = 'a'
+rule R: [ In(x) ]--[ Equal(x) ]->[ ]
+restriction r: "All x #i. Equal(x)@i ==> P(x)" // Equals(x)@i
 --- states that are optimised: sapic-state-optimisation
 options: translation-state-optimisation
 process: 0
@@ -4391,7 +4405,7 @@ functions: f/1 [private]
 functions: private/1, f/1 // [private]
 """
 # These need no text.
-OF_ANY_THEORY = ("diff-old", "old-prover", "tamarin-rs", "unknown-action")
+OF_ANY_THEORY = ("diff-old", "old-prover", "tamarin-rs")
 
 
 def conditions_of(theory, options=(), **known):
