@@ -13380,10 +13380,12 @@ def rows_of(
     closure: Closure,
     older: Collection[str] = (),
     advisories: AppliedAdvisories | None = None,
+    directory: str = "",
 ) -> Iterator[Row]:
     """Tasks as people see them; `closure` knows all tasks of the batch.
 
     `older`: the ids of those whose theory has changed since. `advisories`: by task id what applies.
+    `directory`: where their batch stands.
     """
     applied = advisories or {}
     for task in tasks:
@@ -13404,6 +13406,7 @@ def rows_of(
             rests_on_false=tuple(false),
             against=against,
             on_older_text=on_older_text,
+            directory=directory,
             advisories=applied.get(task.id, ()),
         )
 
@@ -13821,13 +13824,21 @@ def finding(kind: str, task: Task, message: str, rank: int = WRONG, source: str 
     return place._replace(source=source, entry=plan.entry, flags=plan.flags, options=plan.options)
 
 
-def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
-    """What results say about themselves and about each other; `batches` by where they stand."""
+def audit_rows(batches: Mapping[str, Batch], problems: KnownProblems) -> Iterator[Row]:
+    """All tasks as an audit sees them; `batches` by where they stand."""
     closures = audit_closures(batches)
     for source, batch in batches.items():
-        for row in rows_of(batch.tasks.values(), closures[source]):
-            for each in _findings_of_task(row):
-                yield _placed(each, source)
+        older = sources_now(batch).older
+        tasks = batch.tasks.values()
+        yield from rows_of(tasks, closures[source], older, problems.within(source), source)
+
+
+def audit(batches: Mapping[str, Batch], rows: Iterable[Row]) -> Iterator[Finding]:
+    """What results say about themselves and about each other; `rows`: all of `audit_rows`."""
+    for row in rows:
+        for each in _findings_of_task(row):
+            yield _placed(each, row.directory)
+    for source, batch in batches.items():
         yield from _silent_lemmas(source, batch)
     yield from _vacuous_models(batches)
     yield from _disagreements(batches)
@@ -16352,8 +16363,7 @@ def rows_of_batches(batches: Batches, problems: KnownProblems | None = None) -> 
         tasks = batch.tasks.values()
         # What a verdict rests on is looked for in its own batch only: others may be of other texts.
         older = sources_now(batch).older
-        for row in rows_of(tasks, Closure(tasks), older, problems.within(directory)):
-            yield row._replace(directory=directory)
+        yield from rows_of(tasks, Closure(tasks), older, problems.within(directory), directory)
 
 
 # --- The final table ------------------------------------------------------------------------------
@@ -18758,18 +18768,16 @@ def xml_text(text: str) -> str:
 def audit_report(
     form: str,
     ok: bool,
-    batches: Mapping[str, Batch],
+    rows: Sequence[Row],
     findings: Sequence[Finding],
+    not_judged: Sequence[str],
     details: bool,
-    problems: KnownProblems | None = None,
 ) -> str:
     """What an audit found, as a table for a terminal or in one of the formats of REPORTS.
 
     CSV: a line for each result, then one for each finding. `details`: pages show every lemma.
+    `not_judged`: as of KnownProblems.
     """
-    problems = problems or KnownProblems(batches)
-    rows = list(audit_rows(batches, problems))
-    not_judged = problems.not_judged
     if form == "json":
         return _audit_json(ok, rows, findings, not_judged)
     if form == "csv":
@@ -18781,16 +18789,6 @@ def audit_report(
     page = WRITERS[form](".")
     parts = _audit_page(page, rows, findings, not_judged, details)
     return page.opening + "".join(parts) + page.closing
-
-
-def audit_rows(batches: Mapping[str, Batch], problems: KnownProblems) -> Iterator[Row]:
-    """All tasks as an audit sees them; `batches` by where they stand."""
-    closures = audit_closures(batches)
-    for source, batch in batches.items():
-        older = sources_now(batch).older
-        tasks = batch.tasks.values()
-        for row in rows_of(tasks, closures[source], older, problems.within(source)):
-            yield row._replace(directory=source)
 
 
 def _place(row: Row) -> str:
@@ -22583,7 +22581,8 @@ def command_audit(args: argparse.Namespace) -> int:
     batches = evidence.batches
     tasks = list(located_tasks(batches))
     problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted)
-    findings = [*audit(batches), *evidence.findings]
+    rows = list(audit_rows(batches, problems))
+    findings = [*audit(batches, rows), *evidence.findings]
     findings += findings_of_known_problems(batches, problems)
     if args.expect:
         findings += check_expectations(tasks, args.expect)
@@ -22595,7 +22594,8 @@ def command_audit(args: argparse.Namespace) -> int:
     kinds = list(ADVICE)
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
     code = audit_code(tasks, findings, args.strict)
-    text = audit_report(args.format, code == 0, batches, findings, args.details, problems)
+    told = problems.not_judged
+    text = audit_report(args.format, code == 0, rows, findings, told, args.details)
     _print_audit(text, args.format)
     return code
 

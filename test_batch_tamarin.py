@@ -10430,6 +10430,11 @@ def printed_theory(theory=BELL, version="1.11.0", **proofs):
     return f"{text}\n{made_by}\nend\n"
 
 
+def all_rows(batches):
+    """All tasks of some batches as an audit sees them."""
+    return list(bt.audit_rows(batches, bt.KnownProblems(batches)))
+
+
 class Audit:
     """What `audit --format json` says."""
 
@@ -11742,7 +11747,8 @@ def test_lemmas_of_one_name_in_two_theories_do_not_disagree(lab, audit):
 def disagreements(*tasks):
     """What an audit of a batch with these tasks says of disagreement."""
     batch = bt.Batch(tasks={str(number): task for number, task in enumerate(tasks)})
-    found = bt.audit({"here": batch})
+    batches = {"here": batch}
+    found = bt.audit(batches, all_rows(batches))
     return [each for each in found if each.kind == "disagreement"]
 
 
@@ -12416,9 +12422,10 @@ def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, monkeypatch
     monkeypatch.chdir(lab.path)
     warnings = []
     evidence = bt.read_evidence(["dir"], warnings.append)
-    findings = [*bt.audit(evidence.batches), *evidence.findings]
+    rows = all_rows(evidence.batches)
+    findings = [*bt.audit(evidence.batches, rows), *evidence.findings]
     for form in ("table", *bt.REPORTS):
-        told = bt.audit_report(form, False, evidence.batches, findings, True)
+        told = bt.audit_report(form, False, rows, findings, (), True)
         assert "heard" in told, form
         assert "\x1b" not in told, form
         assert "\x07" not in told, form
