@@ -13734,6 +13734,7 @@ class _ProvenTexts:
 
 UNKNOWN = "what the verdicts assume is unknown"
 NO_PROOF_FILE = "no proof file"
+NO_RESULT_OF_CHECK = "the result that was checked is not here"
 
 # Of every kind of finding what to do about it, in the order in which they are told.
 ADVICE = {
@@ -13769,6 +13770,7 @@ ADVICE_ON = {
     "no complete summary": "see why it ended, and run it again",
     "can't be read as a theory": "keep the file whole: what a prover had not written to its end "
     "proves nothing",
+    NO_RESULT_OF_CHECK: "audit the results directory with the recheck in it",
     NO_PROOF_FILE: "bring back what was lost, or prove it again (`run RECIPE --again -t ID`)",
 }
 
@@ -14171,7 +14173,8 @@ def _expected_rows(text: str) -> Iterator[_Expected]:
             columns = [cell.strip().lower() for cell in cells]
             _refuse_columns(columns, number)
             continue
-        if len(cells) > len(columns):
+        # Behind the last column some programs write empty cells.
+        if any(cells[len(columns) :]):
             raise ValueError(f"row {number} has {len(cells)} cells, the heading {len(columns)}")
         # What `audit --format csv` writes is a pinned expectation: some of its rows are findings.
         row = dict(zip(columns, map(_cell_text, cells)))
@@ -15662,7 +15665,10 @@ def _findings_of_rechecks(
             task = batch.tasks.get(own_id)
             if not check.result:
                 continue
-            if not task:
+            if not task and check.verdict == check.plan.expect:
+                words = f"{NO_RESULT_OF_CHECK}: {check.plan.prover} confirms it"
+                yield finding("unconfirmed", check, words, NOTE, folder)
+            elif not task:
                 yield from _finding_of_check(check, check)
             elif not _is_of_present_result(check, task, result_files(results, own_id).proof):
                 words = f"what {check.plan.prover} checked is not known to be what is there now"

@@ -12067,7 +12067,7 @@ SEPARATORS = pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma"
 @SEPARATORS
 @pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
 def test_tables_of_expectations_are_read(audit_expecting, separator, ending):
-    rows = ["Theory,Lemma,Verdict,note", "bell,calm,falsified,x", "", ",heard,verified"]
+    rows = ["Theory,Lemma,Verdict,note", "bell,calm,falsified,x", "", ",heard,verified,,,"]
     text = ending.join(rows).replace(",", separator)
     told = audit_expecting(text, code=1)
     assert told.findings("expectation") == ["calm: falsified expected, verified now"]
@@ -15809,6 +15809,23 @@ def test_a_recheck_counts_for_the_proof_that_was_checked_only(lab, audit):
     assert told.states["three"] == "verified, confirmed by trusted"
     words = "what trusted checked is not known to be what is there now"
     assert told.notes("unconfirmed") == [f"one: {words}"]
+
+
+@pytest.mark.parametrize("path", ["results/recheck-trusted", "moved"])
+def test_a_recheck_without_its_results_contradicts_nothing(lab, audit, path):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    shutil.copytree(lab.results / "recheck-trusted", lab.path / "moved" / "recheck-trusted")
+    told = audit(path, code=3)
+    words = "the result that was checked is not here: trusted confirms it"
+    assert told.notes("unconfirmed") == [f"one: {words}", f"three: {words}"]
+    assert all(each["note"] for each in told.told)
+
+
+def test_a_recheck_without_its_results_tells_what_it_rejects(lab, audit):
+    found_proofs(lab, checker=UNSURE)
+    recheck(lab, code=1)
+    assert audit("results/recheck-trusted", code=1).found_of("invalid") == ["three"]
 
 
 def test_a_step_that_a_prover_cannot_replay_says_nothing_against_the_proof(lab, audit):
