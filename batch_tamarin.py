@@ -7232,7 +7232,7 @@ def _has_misspelt_restriction(run: Circumstances) -> Iterator[Met]:
     if run.is_printed:
         return
     for name, actions in find_misspelt_restrictions(run.items).items():
-        yield Met(Weight.ADVISORY, f"restriction {name}: {listed(actions)}")
+        yield Met(Weight.NOTE, f"restriction {name}: {listed(actions)}")
 
 
 def _was_given_found_trace(run: Circumstances) -> Iterator[Met]:
@@ -13768,8 +13768,8 @@ ADVICE_ON = {
     "text matched by name": "put the theory as it was proven beside the log, and audit both",
     "is not there any more": "put the theory back where it was, or audit it with the results",
     "no complete summary": "see why it ended, and run it again",
-    "can't be read as a theory": "keep the file whole: what a prover had not written to its end "
-    "proves nothing",
+    "can't be read as a theory": "see that the file is whole, and let a prover check it: what one "
+    "had not written to its end proves nothing",
     NO_RESULT_OF_CHECK: "audit the results directory with the recheck in it",
     NO_PROOF_FILE: "bring back what was lost, or prove it again (`run RECIPE --again -t ID`)",
 }
@@ -14286,8 +14286,8 @@ def _refuse_unclear_row(row: Reference, results: list[Located]) -> None:
         told = listed((f"{result}: {verdict}" for verdict, result in verdicts.items()), 2, "; ")
         columns = ", ".join(PINS)
         raise InputError(
-            f"{row.place}: fits results with different verdicts ({told}): say which one is meant, in "
-            f"columns {columns}, as `audit --format csv` writes them"
+            f"{row.place}: fits results with different verdicts ({told}): say which one is meant, "
+            f"in columns {columns}, as `audit --format csv` writes them"
         )
 
 
@@ -15731,31 +15731,52 @@ def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
         if file.problem:
             message = f"can't be read as a theory: {file.problem}"
             # Of what people write provers may read more than we; half of a proof is none.
-            rank = WRONG if file.is_printed else NOTE
+            rank = WRONG if file.is_printed and is_cut(file.path) else NOTE
             yield Finding("invalid", file.path, "", message, rank)
 
 
 def _runs_without_summary(files: Sequence[EvidenceFile]) -> Iterator[Finding]:
     """Runs that were ended, or still go on, as far as the files of a folder show for certain.
 
-    What a prover says beside its summary may be in a file of its own: only where there are more of
-    these than files with a summary, some run has none.
+    What a prover says beside its summary may be in a file of its own, also in a folder for those:
+    only where there are more of these than files with a summary, some run has none.
     """
     message = "no complete summary: the prover was ended, or still runs"
     talks: dict[str, list[str]] = {}
     summaries: Counter[str] = Counter()
     for file in files:
-        # By what lies there: a file may have been reached first by a link from elsewhere.
-        folder = os.path.dirname(os.path.realpath(file.path))
+        folder = _real_folder(file)
         if file.is_cut:
             yield Finding("missing", file.path, "", message)
         elif file.is_talk:
             talks.setdefault(folder, []).append(file.path)
         elif file.logs:
             summaries[folder] += 1
+    # `out/7.out` has the summary of what says `err/7.err`: names without endings.
+    twins: dict[str, set[str]] = {}
+    for file in files:
+        if file.logs and _real_folder(file) not in talks:
+            stem, name = _stem_and_name(file.path)
+            twins.setdefault(stem, set()).add(name)
     for folder, paths in talks.items():
-        if len(paths) > summaries[folder]:
-            yield Finding("missing", listed(paths, 1), "", message)
+        alone: list[str] = []
+        for path in paths:
+            stem, name = _stem_and_name(path)
+            if twins.get(stem, set()) <= {name}:
+                alone.append(path)
+        if len(alone) > summaries[folder]:
+            yield Finding("missing", listed(alone, 1), "", message)
+
+
+def _real_folder(file: EvidenceFile) -> str:
+    """Where it lies: it may have been reached first by a link from elsewhere."""
+    return os.path.dirname(os.path.realpath(file.path))
+
+
+def _stem_and_name(path: str) -> tuple[str, str]:
+    """`7` and `7.err`."""
+    name = os.path.basename(path)
+    return name.partition(".")[0], name
 
 
 def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> Iterator[Finding]:
@@ -16095,7 +16116,9 @@ def is_cut(path: str) -> bool:
     """Whether a file that can't be read as a theory is the beginning of one, or empty."""
     with suppress(OSError), open(path, "rb") as file:
         head = file.read(65_536)
-        return not head or _BEGINS_THEORY.match(head) is not None
+        begins_theory = _BEGINS_THEORY.match(head) is not None
+        # What is whole may be too large for us, or of a prover that knows more.
+        return not head or (begins_theory and not _who_printed(read_from_end(path, 2 * MB)))
     return False
 
 

@@ -4268,10 +4268,10 @@ macros: m(x) = <x, x>
 rule R: [ In(x) ]--[ A(m(x)) ]->[ ]
 lemma a: "All m #i. A(<m, 'm(x)'>)@i ==> F // m(x)
 "
---- a restriction of an action that is misspelt: unknown-action
+--- a restriction of an action that is misspelt: unknown-action!
 rule R: [ In(<x, y>) ]--[ Equal(x, y) ]->[ ]
 restriction r: "All x y #i. Equals(x, y)@i ==> x = y"
---- a restriction of an action with another number of arguments: unknown-action
+--- a restriction of an action with another number of arguments: unknown-action!
 process: in(<x, y>); event Equal(x, y)
 restriction r: "All x #i. Equal(x)@i ==> F"
 --- a restriction that nobody uses, and one of the intruder's facts:
@@ -10960,6 +10960,27 @@ def test_a_proof_file_that_is_cut_is_a_finding(bell_proofs, audit):
     assert "the theory has no 'end'" in message
 
 
+def test_whole_proofs_that_are_too_large_for_us_are_a_note(bell_proofs, audit, monkeypatch):
+    proof = printed_theory()
+    (bell_proofs / "t--quiet--fake.spthy").write_text(proof)
+    (bell_proofs / "t--still--fake.spthy").write_text(proof[:-60])
+    monkeypatch.setattr(bt, "MAX_THEORY_BYTES", len(proof) - 61)
+    told = audit("results", code=1)
+    (whole,) = (each for each in told.notes("invalid") if "too large" in each)
+    (cut,) = told.findings("invalid")
+    assert (whole.partition(":")[0], cut.partition(":")[0]) == ("quiet", "still")
+
+
+def test_whole_printed_theories_that_are_too_large_for_us_are_a_note(artifact, audit, monkeypatch):
+    proof = printed_theory().replace("begin\n", "begin\nrule (modulo E) R: [ ]-->[ ]\n")
+    artifact.write("whole.log", proof + BELL_LOG)
+    artifact.write("cut.spthy", proof[:-60])
+    monkeypatch.setattr(bt, "MAX_THEORY_BYTES", len(proof) - 61)
+    told = audit(".", code=1)
+    assert [each.split(": ")[1] for each in told.notes("invalid")] == ["./whole.log"]
+    assert [each.split(": ")[1] for each in told.findings("invalid")] == ["./cut.spthy"]
+
+
 def test_a_printed_theory_that_is_cut_is_a_finding_and_a_source_a_note(lab, audit):
     cut = BELL.removesuffix("end\n")
     lab.write("d/source.spthy", cut)
@@ -12091,6 +12112,7 @@ def test_expectations_that_do_not_say_which_result_is_meant_are_refused(
     lab.write("expect", text)
     assert problem in run_here("audit", "results", "--expect", "expect", code=2).err
 
+
 def test_pinned_logs_of_one_folder_that_contradict_each_other_since_are_found(lab, run_here, audit):
     """Two logs that say the same are one row of what is pinned."""
     lab.write("logs/a", a_log(CALM_IS_FALSE))
@@ -12110,7 +12132,6 @@ def test_a_pinned_verdict_that_nobody_says_any_more_is_a_finding(lab, run_here, 
     told = audit("logs", "--expect", "pinned.csv", code=1)
     message = "calm: falsified expected, not in these results: they have the lemma from elsewhere"
     assert told.findings("missing") == [message]
-
 
 
 CLEAR_ROWS = {
@@ -12492,12 +12513,36 @@ def test_a_broken_results_directory_does_not_hide_the_rest(lab, run_here):
     assert "not what batch-tamarin 1.2 writes" in told.err
     assert "4 results" in told.out
 
+
 def test_a_run_without_a_summary_is_counted_where_its_files_lie(artifact, audit):
     """Also where a link leads to one of them from another folder, and is followed first."""
     artifact.write("runs/out", a_log(CALM))
     artifact.write("runs/err", "[Theory Bell] Theory loaded\n")
     (artifact.path / "newest").symlink_to("runs/out")
     assert audit(".", code=0).findings("missing") == []
+
+
+SAID = "[Theory Bell] Theory loaded\n"
+RUNS = {
+    "stdout and stderr in two folders": ({"out/7.out": BELL_LOG, "err/7.err": SAID}, []),
+    "another run": ({"out/7.out": BELL_LOG, "err/8.err": SAID}, ["./err/8.err"]),
+    "two folders, the same names": ({"a/x.log": BELL_LOG, "b/x.log": SAID}, ["./b/x.log"]),
+    "a folder for each run": (
+        {"a/x.out": BELL_LOG, "a/x.err": SAID, "b/x.out": "", "b/x.err": SAID},
+        ["./b/x.err"],
+    ),
+}
+
+
+@pytest.mark.parametrize("files, ended", RUNS.values(), ids=RUNS)
+def test_what_a_prover_says_beside_its_summary_may_be_in_another_folder(
+    artifact, audit, files, ended
+):
+    for name, text in files.items():
+        artifact.write(name, text)
+    told = audit(".", code=int(bool(ended)))
+    found = [each["theory"] for each in told.told if each["message"].startswith("no complete")]
+    assert found == ended
 
 
 def test_a_summary_may_be_cut_out_of_its_log(artifact, audit):
@@ -12529,7 +12574,6 @@ def test_what_no_prover_wrote_is_passed_over_in_silence_however_encoded(artifact
     for name, encode in ENCODINGS.items():
         artifact.write(name, "").write_bytes(encode("a theory of bells begins here"))
     assert run_here("audit", ".", code=0).err == ""
-
 
 
 # --- Verdicts touched by known problems -----------------------------------------------------------
@@ -12840,6 +12884,7 @@ def test_known_problems_come_first_after_findings_one_line_each(lab, run_here):
     assert "#770, PR #837" in line
     assert "before citing it" in line
 
+
 def test_touched_verdicts_are_counted_and_named_with_their_place_and_prover(lab, run_here):
     """A theory of one name lies in two folders; two problems touch one of its lemmas."""
     for folder in ("old", "new"):
@@ -12849,7 +12894,6 @@ def test_touched_verdicts_are_counted_and_named_with_their_place_and_prover(lab,
     (line,) = [line for line in told.splitlines() if " xor " in line]
     places = [f"{each}/frail.log: frail.spthy: a, b (Tamarin 1.12.0)" for each in ("old", "new")]
     assert "; ".join(places) in line
-
 
 
 def test_the_list_of_known_problems_can_be_read(run_here):
