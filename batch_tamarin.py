@@ -15064,8 +15064,8 @@ def _behind(words: str, lines: Iterable[str]) -> str:
 # that people wrote. Each is taken by the strongest evidence that there is for one:
 #   1. The log holds the printed text: one process wrote both (`TextIndex.text_in`).
 #   2. A printed text has the lemmas that the log lists, and the name that the log says of its
-#      output, or else those lemmas alone, unless another log says that it is its own
-#      (`_printed_text`).
+#      output, or else those lemmas alone, unless the two contradict each other, or another log
+#      says that it is its own (`_printed_text`).
 #   3. A source stands where the log says, or has the file name that it says (`_source_by_name`).
 #   4. A source has those lemmas, and the printed text's theory name where that is known
 #      (`_source_by_lemmas`). So the source of a printed text without a log is found, too.
@@ -15143,6 +15143,14 @@ class Match(NamedTuple):
         return self.printed or self.source_text
 
     @property
+    def has_own_proofs(self) -> bool:
+        """Whether the printed text is known to be of the log's process: its proofs are, too."""
+        if not self.printed:
+            return False
+        files = (self.log.file, self.log.output)
+        return os.path.basename(self.printed.path) in map(os.path.basename, files)
+
+    @property
     def prover(self) -> str:
         """Who proved, as far as the log or the text tells: "Tamarin 1.11.0", or ""."""
         if self.log.prover or not self.printed:
@@ -15191,7 +15199,23 @@ def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
     output = os.path.basename(log.output)
     named = [text for text in texts if os.path.basename(text.path) == output]
     others = [text for text in texts if os.path.basename(text.path) not in index.outputs]
-    return _nearest(named, log.folder) or _nearest(others, log.folder)
+    fitting = [text for text in others if not _contradicts(log, text)]
+    return _nearest(named, log.folder) or _nearest(fitting, log.folder)
+
+
+def _contradicts(log: ProverLog, text: TheoryText) -> bool:
+    """Whether a text has a proof of what a log says to be false, or a trace against what it proves.
+
+    Then they are of two runs: with other flags, say.
+    """
+    claims: dict[Hashable, Verdict | None] = {}
+    for lemma in text.theory.lemmas:
+        claims[(_lemma_key(lemma), lemma.side)] = lemma.claim
+    for line in log.said.lines:
+        key = (LemmaKey(line.name, line.trait == Trait.DIFF), line.side)
+        if {line.verdict, claims.get(key)} == ANSWERS:
+            return True
+    return False
 
 
 def _source_by_name(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> str:
@@ -15794,7 +15818,8 @@ def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> It
                 yield finding("assumption", task, message, NOTE)
             # Where several processes wrote to one file it is not known whose proof is left.
             if match.printed and writers[match.printed.path] == 1:
-                yield from judge_proof(task, known.get(key, ()))
+                rank = WRONG if match.has_own_proofs else NOTE
+                yield from judge_proof(task, known.get(key, ()), rank)
     for task in results:
         if not_asked_for(task):
             yield finding("missing", task, "nobody asked for a proof of it", NOTE)
@@ -15898,15 +15923,15 @@ def _newer_source(source: str, file: str, theory: str) -> Iterator[Finding]:
         yield Finding("stale", theory, "", NEWER_BY_DATE, HINT, source=file)
 
 
-def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
+def judge_proof(task: Task, stored: Sequence[Lemma], rank: int = WRONG) -> Iterator[Finding]:
     """Whether the stored proof of a task's lemma (in diff mode of both sides) says what it should.
 
-    That is what the prover said, if it said anything.
+    That is what the prover said, if it said anything. `rank`: of a finding that it is not.
     """
     claim = stored_claim(stored)
     if task.is_answered and claim != task.verdict:
         message = f"the prover's summary says {task.verdict}, the stored proof {_words(stored)}"
-        yield finding("invalid", task, message)
+        yield finding("invalid", task, message, rank)
     elif claim is Verdict.INCOMPLETE:
         yield finding("sorry", task, "the stored proof is unfinished", NOTE)
     elif task.verdict is None and claim:

@@ -11268,9 +11268,29 @@ def test_a_run_that_left_no_summary_is_a_finding(lab, audit):
 def test_a_log_belongs_to_the_analyzed_theory_with_its_lemmas(lab, audit):
     lab.write("run/log", BELL_LOG)
     lab.write("run/out.spthy", printed_theory(version="1.9.0", quiet="by sorry"))
-    told = audit("run", code=1)
-    assert told.found_of("invalid") == ["quiet"]
+    told = audit("run", code=0)
+    (note,) = told.notes("invalid")
+    assert note.startswith("quiet: the prover's summary says verified, the stored proof")
     assert told.by_lemma["calm"]["prover"] == "Tamarin 1.9.0"
+
+
+def test_proofs_convict_a_log_that_says_them_to_be_its_own(lab, audit):
+    lab.write("run/log", a_log(CALM, QUIET, STILL, HEARD, output="/gone/out.spthy"))
+    lab.write("run/out.spthy", printed_theory(quiet="by sorry"))
+    assert audit("run", code=1).found_of("invalid") == ["quiet"]
+
+
+def test_a_log_and_proofs_that_contradict_each_other_are_of_two_runs(lab, audit):
+    """As those with other flags are."""
+    lab.write("run/log", FALSE_BELL_LOG)
+    lab.write("run/out.spthy", printed_theory())
+    told = audit("run", code=3)
+    assert told.found_of("invalid") == []
+    provers = sorted((row["prover"], row["state"]) for row in told.rows if row["lemma"] == "calm")
+    assert provers == [
+        ("Tamarin 1.11.0", "claimed verified by a stored proof, unchecked"),
+        ("unknown prover", "falsified"),
+    ]
 
 
 def test_a_proof_file_that_two_processes_wrote_convicts_neither(lab, audit):
