@@ -14888,12 +14888,12 @@ def _refuse_encoded(head: bytes) -> None:
 
     `head`: the beginning of the file.
     """
-    import zlib
-
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         text = head.decode("utf-16", "replace").encode()
         problem = "UTF-16: make it UTF-8, e.g. with iconv -f utf-16 -t utf-8"
     elif head.startswith(b"\x1f\x8b"):
+        import zlib
+
         text = b""
         with suppress(zlib.error):  # also of a file that is cut
             text = zlib.decompressobj(wbits=31).decompress(head, 65_536)
