@@ -3917,21 +3917,46 @@ def find_unknown_actions(items: TheoryItems) -> dict[str, UnknownActions]:
     known = _known_actions(items)
     if known is None:
         return {}
-    formulas = _Formulas(items)
     near_misses = _NearMisses(known)
-    has_process = bool(items.of_kind("process"))
     found: dict[str, UnknownActions] = {}
-    for lemma in items.statements:
-        if lemma.kind != "lemma":
+    for lemma, unknown in _with_unknown_actions(items, "lemma", known):
+        told = tuple(map(near_misses.told, unknown))
+        found[lemma.name] = UnknownActions(told, _holds_without(lemma, unknown))
+    return found
+
+
+def find_misspelt_restrictions(items: TheoryItems) -> dict[str, list[str]]:
+    """By restriction the unknown actions in it that are like others, which may be meant.
+
+    Others are not told: many a theory has the usual restrictions, and does not use them all.
+    """
+    known = _known_actions(items)
+    if known is None:
+        return {}
+    near_misses = _NearMisses(known)
+    found: dict[str, list[str]] = {}
+    for restriction, unknown in _with_unknown_actions(items, "restriction", known):
+        told = [near_misses.told(action) for action in unknown if near_misses.of(action)]
+        if told:
+            found[restriction.name] = told
+    return found
+
+
+def _with_unknown_actions(
+    items: TheoryItems, kind: str, known: Collection[FactName]
+) -> Iterator[tuple[Statement, Collection[FactName]]]:
+    """The statements of a kind that have unknown actions, and these, in their order."""
+    formulas = _Formulas(items)
+    has_process = bool(items.of_kind("process"))
+    for statement in items.statements:
+        if statement.kind != kind:
             continue
         unknown: dict[FactName, None] = {}
-        for action in formulas.actions_of(lemma):
+        for action in formulas.actions_of(statement):
             if action not in known and not _may_be_added(action.name, has_process):
                 unknown[action] = None
         if unknown:
-            told = tuple(map(near_misses.told, unknown))
-            found[lemma.name] = UnknownActions(told, _holds_without(lemma, unknown))
-    return found
+            yield statement, unknown
 
 
 def _known_actions(items: TheoryItems) -> set[FactName] | None:
@@ -3983,12 +4008,16 @@ class _NearMisses:
         return self._told[action]
 
     def _tell(self, action: FactName) -> str:
-        # One that differs in case, arity or multiplicity alone is nearer than any other.
-        near = self._alike.get(_folded(action)) or self._of_like_name(action)
+        near = self.of(action)
         if not near:
             return str(action)
         words = " or ".join(map(str, near[:3]))
         return f"{action} (did you mean {words}?)"
+
+    def of(self, action: FactName) -> list[FactName]:
+        """The known facts that may be meant."""
+        # One that differs in case, arity or multiplicity alone is nearer than any other.
+        return self._alike.get(_folded(action)) or self._of_like_name(action)
 
     def _of_like_name(self, action: FactName) -> list[FactName]:
         import difflib
@@ -7316,9 +7345,13 @@ def _has_private_function(run: Circumstances) -> Iterator[Met]:
 # Conditions of proofs, options and logs.
 
 
-def _told_elsewhere(run: Circumstances) -> Iterator[Met]:
+def _has_misspelt_restriction(run: Circumstances) -> Iterator[Met]:
     """Whoever proves them, an audit tells of such lemmas by themselves (`unknown-action`)."""
-    return iter(())
+    # Provers print no rule that has no variants: which actions rules have the source alone tells.
+    if run.is_printed:
+        return
+    for name, actions in find_misspelt_restrictions(run.items).items():
+        yield Met(Weight.NOTE, f"restriction {name}: {listed(actions)}")
 
 
 def _was_given_found_trace(run: Circumstances) -> Iterator[Met]:
@@ -7496,9 +7529,9 @@ _ADVISORIES = (
         "1.11.0",
         "",
         _BOTH,
-        "a formula names an action that nothing produces, and the prover doesn't warn of it",
-        "mend the name: the lemma says nothing, the restriction restricts nothing",
-        _told_elsewhere,
+        "a restriction names an action that no rule has, and the prover doesn't warn of it",
+        "mend the name: the restriction does not say what it seems to",
+        _has_misspelt_restriction,
     ),
     Advisory(
         "sapic-state-optimisation",
@@ -14482,10 +14515,12 @@ def rows_of(
     closure: Closure,
     older: Collection[str] = (),
     advisories: AppliedAdvisories | None = None,
+    directory: str = "",
 ) -> Iterator[Row]:
     """Tasks as people see them; `closure` knows all tasks of the batch.
 
     `older`: the ids of those whose theory has changed since. `advisories`: by task id what applies.
+    `directory`: where their batch stands.
     """
     applied = advisories or {}
     for task in tasks:
@@ -14506,6 +14541,7 @@ def rows_of(
             rests_on_false=tuple(false),
             against=against,
             on_older_text=on_older_text,
+            directory=directory,
             advisories=applied.get(task.id, ()),
         )
 
@@ -14833,6 +14869,7 @@ class _ProvenTexts:
 
 UNKNOWN = "what the verdicts assume is unknown"
 NO_PROOF_FILE = "no proof file"
+NO_RESULT_OF_CHECK = "the result that was checked is not here"
 
 # Of every kind of finding what to do about it, in the order in which they are told.
 ADVICE = {
@@ -14866,8 +14903,9 @@ ADVICE_ON = {
     "text matched by name": "put the theory as it was proven beside the log, and audit both",
     "is not there any more": "put the theory back where it was, or audit it with the results",
     "no complete summary": "see why it ended, and run it again",
-    "can't be read as a theory": "keep the file whole: what a prover had not written to its end "
-    "proves nothing",
+    "can't be read as a theory": "see that the file is whole, and let a prover check it: what one "
+    "had not written to its end proves nothing",
+    NO_RESULT_OF_CHECK: "audit the results directory with the recheck in it",
     NO_PROOF_FILE: "bring back what was lost, or prove it again (`run RECIPE --again -t ID`)",
 }
 
@@ -14930,13 +14968,21 @@ def finding(kind: str, task: Task, message: str, rank: int = WRONG, source: str 
     )
 
 
-def audit(batches: Mapping[str, Batch]) -> Iterator[Finding]:
-    """What results say about themselves and about each other; `batches` by where they stand."""
+def audit_rows(batches: Mapping[str, Batch], problems: KnownProblems) -> Iterator[Row]:
+    """All tasks as an audit sees them; `batches` by where they stand."""
     closures = audit_closures(batches)
     for source, batch in batches.items():
-        for row in rows_of(batch.tasks.values(), closures[source]):
-            for each in _findings_of_task(row):
-                yield _placed(each, source)
+        older = sources_now(batch).older
+        tasks = batch.tasks.values()
+        yield from rows_of(tasks, closures[source], older, problems.within(source), source)
+
+
+def audit(batches: Mapping[str, Batch], rows: Iterable[Row]) -> Iterator[Finding]:
+    """What results say about themselves and about each other; `rows`: all of `audit_rows`."""
+    for row in rows:
+        for each in _findings_of_task(row):
+            yield _placed(each, row.directory)
+    for source, batch in batches.items():
         yield from _silent_lemmas(source, batch)
     yield from _vacuous_models(batches)
     yield from _disagreements(batches)
@@ -15270,7 +15316,8 @@ def _expected_rows(text: str) -> Iterator[_Expected]:
             columns = [cell.strip().lower() for cell in cells]
             _refuse_columns(columns, number)
             continue
-        if len(cells) > len(columns):
+        # Behind the last column some programs write empty cells.
+        if any(cells[len(columns) :]):
             raise ValueError(f"row {number} has {len(cells)} cells, the heading {len(columns)}")
         # What `audit --format csv` writes is a pinned expectation: some of its rows are findings.
         row = dict(zip(columns, map(_cell_text, cells)))
@@ -15356,19 +15403,25 @@ def _refuse_unclear_rows(compared: Iterable[Compared]) -> None:
     A pattern means all that fit it, and a lemma without a theory those of any theory.
     """
     fitting: dict[tuple[str, str], list[Located]] = {}
+    rows: dict[str, Reference] = {}
     for located, references in compared:
         theory = os.path.basename(located.task.plan.theory)
         for reference in references:
             if located.task.is_answered and not reference.is_pattern:
+                rows[reference.place] = reference
                 fitting.setdefault((reference.place, theory), []).append(located)
     for (place, _), results in fitting.items():
-        _refuse_unclear_row(place, results)
+        _refuse_unclear_row(rows[place], results)
 
 
-def _refuse_unclear_row(place: str, results: Iterable[Located]) -> None:
+def _refuse_unclear_row(row: Reference, results: list[Located]) -> None:
     """Raise InputError if these results, which a row fits, are of two models and differ."""
     verdicts: dict[str, str] = {}
     models: set[Model] = set()
+    # Where the row's own words single out some, it is those that it means.
+    for pin, value in row.pins.items():
+        named = [each for each in results if pins_of(each).get(pin) == value]
+        results = named or results
     for each in results:
         verdicts[each.task.outcome] = _told_result(each)
         models.add(model_of(each.task.plan).of_any_prover)
@@ -15376,8 +15429,8 @@ def _refuse_unclear_row(place: str, results: Iterable[Located]) -> None:
         told = listed((f"{result}: {verdict}" for verdict, result in verdicts.items()), 2, "; ")
         columns = ", ".join(PINS)
         raise InputError(
-            f"{place}: fits results with different verdicts ({told}): say which one is meant, in "
-            f"columns {columns}, as `audit --format csv` writes them"
+            f"{row.place}: fits results with different verdicts ({told}): say which one is meant, "
+            f"in columns {columns}, as `audit --format csv` writes them"
         )
 
 
@@ -15419,7 +15472,8 @@ class _Baseline:
         self.exact: dict[tuple[str, str], list[Reference]] = {}  # by theory and lemma
         self.patterns: list[Reference] = []
         # A task is no key: it can change.
-        self.met: set[int] = set()  # ids of the tasks whose lemma is in the results, too
+        # What the results say, whoever says it, of the lemma of each of these tasks.
+        self.met: dict[int, set[Verdict | None]] = {}
         self.used: set[int] = set()  # of those that were compared with something
         for reference in self.references:
             plan = reference.task.plan
@@ -15457,7 +15511,8 @@ class _Baseline:
         # the other.
         for is_nearer in (_same_place, _same_text):
             known = _preferred(known, functools.partial(is_nearer, plan))
-        self.met.update(id(each.task) for each in known)
+        for each in known:
+            self.met.setdefault(id(each.task), set()).add(located.task.verdict)
         for pin in ("source", "entry"):
             known = _with_most_of_the_way(known, pin, pins[pin])
         for pin in ("options", "prover"):
@@ -15471,8 +15526,10 @@ class _Baseline:
                 continue
             message = f"{told_outcome(task)} {where}, not in these results"
             rank = WRONG if task.is_answered else NOTE
-            if id(task) in self.met:
+            said = self.met.get(id(task), ())
+            if said:
                 message += ": they have the lemma from elsewhere"
+            if task.verdict in said:
                 rank = NOTE
             yield finding("missing", task, message, rank)._replace(
                 source=place,
@@ -15926,10 +15983,11 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         with open(path, "rb") as file:
             # Some editors begin a file with a byte order mark.
             head = file.read(65_536).removeprefix(b"\xef\xbb\xbf")
+        _refuse_encoded(head)
         summary: list[str] = []
         # Binary files are of no prover, and may be huge: they are not searched for a summary.
         if b"\0" not in head:
-            summary = last_part(path, SUMMARY_HEADING)
+            summary = _last_summary(path, head)
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or error
         raise InputError(f"can't be read: {problem}", printable(path)) from None
@@ -15966,6 +16024,37 @@ def read_evidence_file(path: str) -> EvidenceFile | None:
         is_cut=is_cut,
         is_talk=is_talk,
     )
+
+
+def _refuse_encoded(head: bytes) -> None:
+    """Raise ValueError for what a prover wrote, if it was encoded or packed since.
+
+    `head`: the beginning of the file.
+    """
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = head.decode("utf-16", "replace").encode()
+        problem = "UTF-16: make it UTF-8, e.g. with iconv -f utf-16 -t utf-8"
+    elif head.startswith(b"\x1f\x8b"):
+        import zlib
+
+        text = b""
+        with suppress(zlib.error):  # also of a file that is cut
+            text = zlib.decompressobj(wbits=31).decompress(head, 65_536)
+        problem = "packed: unpack it with gunzip"
+    else:
+        return
+    if _BEGINS_THEORY.match(text) or _OF_A_PROVER.search(text):
+        raise ValueError(problem)
+
+
+def _last_summary(path: str, head: bytes) -> list[str]:
+    """The lines of the last summary in a file, with the two of its heading. Raises OSError."""
+    _, words = SUMMARY_HEADING.splitlines()
+    summary = last_part(path, SUMMARY_HEADING)
+    # Who cuts the summary out of a log may begin behind the line of `=`.
+    if not summary and head.startswith(words.encode()):
+        summary = ["=", *last_part(path, words + "\n")]
+    return summary
 
 
 def _text_in_log(path: str, head: bytes) -> TheoryText | None:
@@ -16118,8 +16207,8 @@ def _behind(words: str, lines: Iterable[str]) -> str:
 # that people wrote. Each is taken by the strongest evidence that there is for one:
 #   1. The log holds the printed text: one process wrote both (`TextIndex.text_in`).
 #   2. A printed text has the lemmas that the log lists, and the name that the log says of its
-#      output, or else those lemmas alone, unless another log says that it is its own
-#      (`_printed_text`).
+#      output, or else those lemmas alone, unless the two contradict each other, or another log
+#      says that it is its own (`_printed_text`).
 #   3. A source stands where the log says, or has the file name that it says (`_source_by_name`).
 #   4. A source has those lemmas, and the printed text's theory name where that is known
 #      (`_source_by_lemmas`). So the source of a printed text without a log is found, too.
@@ -16197,6 +16286,14 @@ class Match(NamedTuple):
         return self.printed or self.source_text
 
     @property
+    def has_own_proofs(self) -> bool:
+        """Whether the printed text is known to be of the log's process: its proofs are, too."""
+        if not self.printed:
+            return False
+        files = (self.log.file, self.log.output)
+        return os.path.basename(self.printed.path) in map(os.path.basename, files)
+
+    @property
     def prover(self) -> str:
         """Who proved, as far as the log or the text tells: "Tamarin 1.11.0", or ""."""
         if self.log.prover or not self.printed:
@@ -16245,7 +16342,23 @@ def _printed_text(log: ProverLog, index: TextIndex) -> TheoryText | None:
     output = os.path.basename(log.output)
     named = [text for text in texts if os.path.basename(text.path) == output]
     others = [text for text in texts if os.path.basename(text.path) not in index.outputs]
-    return _nearest(named, log.folder) or _nearest(others, log.folder)
+    fitting = [text for text in others if not _contradicts(log, text)]
+    return _nearest(named, log.folder) or _nearest(fitting, log.folder)
+
+
+def _contradicts(log: ProverLog, text: TheoryText) -> bool:
+    """Whether a text has a proof of what a log says to be false, or a trace against what it proves.
+
+    Then they are of two runs: with other flags, say.
+    """
+    claims: dict[Hashable, Verdict | None] = {}
+    for lemma in text.theory.lemmas:
+        claims[(_lemma_key(lemma), lemma.side)] = lemma.claim
+    for line in log.said.lines:
+        key = (LemmaKey(line.name, line.trait == Trait.DIFF), line.side)
+        if {line.verdict, claims.get(key)} == ANSWERS:
+            return True
+    return False
 
 
 def _source_by_name(log: ProverLog, index: TextIndex, printed: TheoryText | None) -> str:
@@ -16719,7 +16832,10 @@ def _findings_of_rechecks(
             task = batch.tasks.get(own_id)
             if not check.result:
                 continue
-            if not task:
+            if not task and check.verdict == check.plan.expect:
+                words = f"{NO_RESULT_OF_CHECK}: {check.plan.prover} confirms it"
+                yield finding("unconfirmed", check, words, NOTE, folder)
+            elif not task:
                 yield from _finding_of_check(check, check)
             elif not _is_of_present_result(check, task, result_files(results, own_id).proof):
                 words = f"what {check.plan.prover} checked is not known to be what is there now"
@@ -16782,30 +16898,52 @@ def _unreadable_texts(files: Iterable[EvidenceFile]) -> Iterator[Finding]:
         if file.problem:
             message = f"can't be read as a theory: {file.problem}"
             # Of what people write provers may read more than we; half of a proof is none.
-            rank = WRONG if file.is_printed else NOTE
+            rank = WRONG if file.is_printed and is_cut(file.path) else NOTE
             yield Finding("invalid", file.path, "", message, rank)
 
 
 def _runs_without_summary(files: Sequence[EvidenceFile]) -> Iterator[Finding]:
     """Runs that were ended, or still go on, as far as the files of a folder show for certain.
 
-    What a prover says beside its summary may be in a file of its own: only where there are more of
-    these than files with a summary, some run has none.
+    What a prover says beside its summary may be in a file of its own, also in a folder for those:
+    only where there are more of these than files with a summary, some run has none.
     """
     message = "no complete summary: the prover was ended, or still runs"
     talks: dict[str, list[str]] = {}
     summaries: Counter[str] = Counter()
     for file in files:
-        folder = os.path.dirname(file.path)
+        folder = _real_folder(file)
         if file.is_cut:
             yield Finding("missing", file.path, "", message)
         elif file.is_talk:
             talks.setdefault(folder, []).append(file.path)
         elif file.logs:
             summaries[folder] += 1
+    # `out/7.out` has the summary of what says `err/7.err`: names without endings.
+    twins: dict[str, set[str]] = {}
+    for file in files:
+        if file.logs and _real_folder(file) not in talks:
+            stem, name = _stem_and_name(file.path)
+            twins.setdefault(stem, set()).add(name)
     for folder, paths in talks.items():
-        if len(paths) > summaries[folder]:
-            yield Finding("missing", listed(paths, 1), "", message)
+        alone: list[str] = []
+        for path in paths:
+            stem, name = _stem_and_name(path)
+            if twins.get(stem, set()) <= {name}:
+                alone.append(path)
+        if len(alone) > summaries[folder]:
+            yield Finding("missing", listed(alone, 1), "", message)
+
+
+def _real_folder(file: EvidenceFile) -> str:
+    """Where it lies: it may have been reached first by a link from elsewhere."""
+    return os.path.dirname(os.path.realpath(file.path))
+
+
+def _stem_and_name(path: str) -> tuple[str, str]:
+    """`7` and `7.err`."""
+    name = os.path.basename(path)
+    return name.partition(".")[0], name
 
 
 def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> Iterator[Finding]:
@@ -16823,7 +16961,8 @@ def _findings_of_logs(logs: Sequence[LogResults], results: Iterable[Task]) -> It
                 yield finding("assumption", task, message, NOTE)
             # Where several processes wrote to one file it is not known whose proof is left.
             if match.printed and writers[match.printed.path] == 1:
-                yield from judge_proof(task, known.get(key, ()))
+                rank = WRONG if match.has_own_proofs else NOTE
+                yield from judge_proof(task, known.get(key, ()), rank)
     for task in results:
         if not_asked_for(task):
             yield finding("missing", task, "nobody asked for a proof of it", NOTE)
@@ -16927,15 +17066,15 @@ def _newer_source(source: str, file: str, theory: str) -> Iterator[Finding]:
         yield Finding("stale", theory, "", NEWER_BY_DATE, HINT, source=file)
 
 
-def judge_proof(task: Task, stored: Sequence[Lemma]) -> Iterator[Finding]:
+def judge_proof(task: Task, stored: Sequence[Lemma], rank: int = WRONG) -> Iterator[Finding]:
     """Whether the stored proof of a task's lemma (in diff mode of both sides) says what it should.
 
-    That is what the prover said, if it said anything.
+    That is what the prover said, if it said anything. `rank`: of a finding that it is not.
     """
     claim = stored_claim(stored)
     if task.is_answered and claim != task.verdict:
         message = f"the prover's summary says {task.verdict}, the stored proof {_words(stored)}"
-        yield finding("invalid", task, message)
+        yield finding("invalid", task, message, rank)
     elif claim is Verdict.INCOMPLETE:
         yield finding("sorry", task, "the stored proof is unfinished", NOTE)
     elif task.verdict is None and claim:
@@ -17145,7 +17284,9 @@ def is_cut(path: str) -> bool:
     """Whether a file that can't be read as a theory is the beginning of one, or empty."""
     with suppress(OSError), open(path, "rb") as file:
         head = file.read(65_536)
-        return not head or _BEGINS_THEORY.match(head) is not None
+        begins_theory = _BEGINS_THEORY.match(head) is not None
+        # What is whole may be too large for us, or of a prover that knows more.
+        return not head or (begins_theory and not _who_printed(read_from_end(path, 2 * MB)))
     return False
 
 
@@ -17419,8 +17560,7 @@ def rows_of_batches(batches: Batches, problems: KnownProblems | None = None) -> 
         tasks = batch.tasks.values()
         # What a verdict rests on is looked for in its own batch only: others may be of other texts.
         older = sources_now(batch).older
-        for row in rows_of(tasks, Closure(tasks), older, problems.within(directory)):
-            yield row._replace(directory=directory)
+        yield from rows_of(tasks, Closure(tasks), older, problems.within(directory), directory)
 
 
 # --- The final table ------------------------------------------------------------------------------
@@ -20063,18 +20203,16 @@ def xml_text(text: str) -> str:
 def audit_report(
     form: str,
     ok: bool,
-    batches: Mapping[str, Batch],
+    rows: Sequence[Row],
     findings: Sequence[Finding],
+    not_judged: Sequence[str],
     details: bool,
-    problems: KnownProblems | None = None,
 ) -> str:
     """What an audit found, as a table for a terminal or in one of the formats of REPORTS.
 
     CSV: a line for each result, then one for each finding. `details`: pages show every lemma.
+    `not_judged`: as of KnownProblems.
     """
-    problems = problems or KnownProblems(batches)
-    rows = list(audit_rows(batches, problems))
-    not_judged = problems.not_judged
     if form == "json":
         return _audit_json(ok, rows, findings, not_judged)
     if form == "csv":
@@ -20086,16 +20224,6 @@ def audit_report(
     page = WRITERS[form](".")
     parts = _audit_page(page, rows, findings, not_judged, details)
     return page.opening + "".join(parts) + page.closing
-
-
-def audit_rows(batches: Mapping[str, Batch], problems: KnownProblems) -> Iterator[Row]:
-    """All tasks as an audit sees them; `batches` by where they stand."""
-    closures = audit_closures(batches)
-    for source, batch in batches.items():
-        older = sources_now(batch).older
-        tasks = batch.tasks.values()
-        for row in rows_of(tasks, closures[source], older, problems.within(source)):
-            yield row._replace(directory=source)
 
 
 def _place(row: Row) -> str:
@@ -20182,8 +20310,7 @@ def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite
         """The case of what stands there, whatever was found."""
         by = names.told(place)
         case = JUnitCase(f"{place.lemma or place.theory} [{by}]", place.theory)
-        where = place._replace(kind="", message="", rank=WRONG)
-        return cases.setdefault(where, case)
+        return cases.setdefault(_place_alone(place), case)
 
     for row in rows:
         case = case_of(finding("", row.task, "", source=row.directory))
@@ -20201,6 +20328,11 @@ def _audit_suite(rows: Sequence[Row], findings: Iterable[Finding]) -> JUnitSuite
             text = f"{each.kind}: {each.problem.in_full}"
             case.notes.append(JUnitNote("system-out", text=text))
     return JUnitSuite("audit", list(cases.values()))
+
+
+def _place_alone(each: Finding) -> Finding:
+    """Where a finding is, without what was found."""
+    return each._replace(kind="", message="", rank=WRONG, problem=None)
 
 
 class _Command(NamedTuple):
@@ -20248,13 +20380,14 @@ def _audit_page(
     noted = plural(len(notes), "note")
     results = plural(sum(map(_has_result, rows)), "result")
     if known:
-        touched = {(each.theory, each.lemma, each.prover) for each in known}
+        # Several problems may touch one verdict.
+        touched = {_place_alone(each) for each in known}
         found += f", {plural(len(touched), 'verdict')} touched by known problems of provers"
     yield page.heading(1, f"{found} and {noted} on {results}")
     # Apart: notes may be many, and must not hide what is wrong.
     names = WhoAndHow(rows)
     yield from _findings_part(page, "Findings", wrong, names)
-    yield page.section(_known_problems_table(known))
+    yield page.section(_known_problems_table(known, names))
     for reason in not_judged:
         yield page.paragraph(f"Known problems of provers are not judged for {reason}.")
     yield from _findings_part(page, "Notes", notes, names)
@@ -20278,38 +20411,36 @@ def _findings_part(
     table = Table(title)
     table.add_columns("kind", "what", "where")
     for (kind, message), same in lines.items():
-        table.add_row(kind, message, listed(_told_places(same, names), 3, "; "))
+        table.add_row(kind, message, _told_places(same, names))
     yield page.section(table)
     for kind, advice in dict.fromkeys((each.kind, advice_on(each)) for each in findings):
         yield page.paragraph(f"{kind}: {advice}")
 
 
-def _told_places(findings: Iterable[Finding], names: WhoAndHow) -> Iterator[str]:
-    """Where findings are: `results: t.spthy: safe, live (rs -D=LEAK)`."""
+def _told_places(findings: Iterable[Finding], names: WhoAndHow) -> str:
+    """Where findings are: `results: t.spthy: safe, live (rs -D=LEAK); old.log and 3 more`."""
     places: dict[tuple[str, str], dict[str, None]] = {}
     for each in findings:
         files = dict.fromkeys(filter(None, (each.source, each.theory)))
         key = (": ".join(files), names.told(each))
         places.setdefault(key, {})[each.lemma] = None
+    words: list[str] = []
     for (place, by), lemmas in places.items():
         told = ": ".join(filter(None, (place, listed(filter(None, lemmas)))))
-        yield f"{told} ({by})" if by else told
+        words.append(f"{told} ({by})" if by else told)
+    return listed(words, 3, "; ")
 
 
-def _known_problems_table(findings: Iterable[Finding]) -> Table:
+def _known_problems_table(findings: Iterable[Finding], names: WhoAndHow) -> Table:
     """The known problems of provers that touch verdicts, those that say the same in one line."""
-    lemmas: dict[tuple[str, Applied], dict[str, dict[str, None]]] = {}  # by theory
+    lines: dict[tuple[str, Applied], list[Finding]] = {}
     for each in findings:
         if each.problem:
-            theories = lemmas.setdefault((each.kind, each.problem), {})
-            theories.setdefault(each.theory, {})[each.lemma] = None
+            lines.setdefault((each.kind, each.problem), []).append(each)
     table = Table("Known problems of provers")
     table.add_columns("kind", "known problem", "what", "where", "reference", "what to do")
-    for (kind, problem), theories in lemmas.items():
-        places = [f"{theory}: {listed(names, 3)}" for theory, names in theories.items()]
-        where = "; ".join(places[:3])
-        if len(places) > 3:
-            where += f"; {len(places) - 3:,} more"
+    for (kind, problem), same in lines.items():
+        where = _told_places(same, names)
         advice = problem.advisory.advice
         table.add_row(kind, problem.name, problem.message, where, problem.references, advice)
     return table
@@ -23912,7 +24043,8 @@ def command_audit(args: argparse.Namespace) -> int:
     batches = evidence.batches
     tasks = list(located_tasks(batches))
     problems = KnownProblems(batches, evidence.rechecks, evidence.texts, accepted)
-    findings = [*audit(batches), *evidence.findings]
+    rows = list(audit_rows(batches, problems))
+    findings = [*audit(batches, rows), *evidence.findings]
     findings += findings_of_known_problems(batches, problems)
     if args.expect:
         findings += check_expectations(tasks, args.expect)
@@ -23924,7 +24056,8 @@ def command_audit(args: argparse.Namespace) -> int:
     kinds = list(ADVICE)
     findings.sort(key=lambda finding: (finding.rank, kinds.index(finding.kind)))
     code = audit_code(tasks, findings, args.strict)
-    text = audit_report(args.format, code == 0, batches, findings, args.details, problems)
+    told = problems.not_judged
+    text = audit_report(args.format, code == 0, rows, findings, told, args.details)
     _print_audit(text, args.format)
     return code
 

@@ -25,6 +25,7 @@ import errno
 import fcntl
 import functools
 import gc
+import gzip
 import io
 import itertools
 import json
@@ -4267,6 +4268,20 @@ macros: m(x) = <x, x>
 rule R: [ In(x) ]--[ A(m(x)) ]->[ ]
 lemma a: "All m #i. A(<m, 'm(x)'>)@i ==> F // m(x)
 "
+--- a restriction of an action that is misspelt: unknown-action!
+rule R: [ In(<x, y>) ]--[ Equal(x, y) ]->[ ]
+restriction r: "All x y #i. Equals(x, y)@i ==> x = y"
+--- a restriction of an action with another number of arguments: unknown-action!
+process: in(<x, y>); event Equal(x, y)
+restriction r: "All x #i. Equal(x)@i ==> F"
+--- a restriction that nobody uses, and one of the intruder's facts:
+rule R: [ In(<x, y>) ]--[ Equal(x, y), Key(x) ]->[ ]
+restriction r: "All x y #i. Neq(x, y)@i ==> not(x = y)"
+restriction s: "All x #i #j. KU(x)@i & Key(x)@j ==> F"
+--- a restriction by way of a predicate, and an action in a comment:
+predicates: P(x) <=> x = 'a'
+rule R: [ In(x) ]--[ Equal(x) ]->[ ]
+restriction r: "All x #i. Equal(x)@i ==> P(x)" // Equals(x)@i
 --- states that are optimised: sapic-state-optimisation
 options: translation-state-optimisation
 process: 0
@@ -4390,7 +4405,7 @@ functions: f/1 [private]
 functions: private/1, f/1 // [private]
 """
 # These need no text.
-OF_ANY_THEORY = ("diff-old", "old-prover", "tamarin-rs", "unknown-action")
+OF_ANY_THEORY = ("diff-old", "old-prover", "tamarin-rs")
 
 
 def conditions_of(theory, options=(), **known):
@@ -11068,6 +11083,11 @@ def printed_theory(theory=BELL, version="1.11.0", **proofs):
     return f"{text}\n{made_by}\nend\n"
 
 
+def all_rows(batches):
+    """All tasks of some batches as an audit sees them."""
+    return list(bt.audit_rows(batches, bt.KnownProblems(batches)))
+
+
 class Audit:
     """What `audit --format json` says."""
 
@@ -11593,6 +11613,27 @@ def test_a_proof_file_that_is_cut_is_a_finding(bell_proofs, audit):
     assert "the theory has no 'end'" in message
 
 
+def test_whole_proofs_that_are_too_large_for_us_are_a_note(bell_proofs, audit, monkeypatch):
+    proof = printed_theory()
+    (bell_proofs / "t--quiet--fake.spthy").write_text(proof)
+    (bell_proofs / "t--still--fake.spthy").write_text(proof[:-60])
+    monkeypatch.setattr(bt, "MAX_THEORY_BYTES", len(proof) - 61)
+    told = audit("results", code=1)
+    (whole,) = (each for each in told.notes("invalid") if "too large" in each)
+    (cut,) = told.findings("invalid")
+    assert (whole.partition(":")[0], cut.partition(":")[0]) == ("quiet", "still")
+
+
+def test_whole_printed_theories_that_are_too_large_for_us_are_a_note(artifact, audit, monkeypatch):
+    proof = printed_theory().replace("begin\n", "begin\nrule (modulo E) R: [ ]-->[ ]\n")
+    artifact.write("whole.log", proof + BELL_LOG)
+    artifact.write("cut.spthy", proof[:-60])
+    monkeypatch.setattr(bt, "MAX_THEORY_BYTES", len(proof) - 61)
+    told = audit(".", code=1)
+    assert [each.split(": ")[1] for each in told.notes("invalid")] == ["./whole.log"]
+    assert [each.split(": ")[1] for each in told.findings("invalid")] == ["./cut.spthy"]
+
+
 def test_a_printed_theory_that_is_cut_is_a_finding_and_a_source_a_note(lab, audit):
     cut = BELL.removesuffix("end\n")
     lab.write("d/source.spthy", cut)
@@ -11880,9 +11921,29 @@ def test_a_run_that_left_no_summary_is_a_finding(lab, audit):
 def test_a_log_belongs_to_the_analyzed_theory_with_its_lemmas(lab, audit):
     lab.write("run/log", BELL_LOG)
     lab.write("run/out.spthy", printed_theory(version="1.9.0", quiet="by sorry"))
-    told = audit("run", code=1)
-    assert told.found_of("invalid") == ["quiet"]
+    told = audit("run", code=0)
+    (note,) = told.notes("invalid")
+    assert note.startswith("quiet: the prover's summary says verified, the stored proof")
     assert told.by_lemma["calm"]["prover"] == "Tamarin 1.9.0"
+
+
+def test_proofs_convict_a_log_that_says_them_to_be_its_own(lab, audit):
+    lab.write("run/log", a_log(CALM, QUIET, STILL, HEARD, output="/gone/out.spthy"))
+    lab.write("run/out.spthy", printed_theory(quiet="by sorry"))
+    assert audit("run", code=1).found_of("invalid") == ["quiet"]
+
+
+def test_a_log_and_proofs_that_contradict_each_other_are_of_two_runs(lab, audit):
+    """As those with other flags are."""
+    lab.write("run/log", FALSE_BELL_LOG)
+    lab.write("run/out.spthy", printed_theory())
+    told = audit("run", code=3)
+    assert told.found_of("invalid") == []
+    provers = sorted((row["prover"], row["state"]) for row in told.rows if row["lemma"] == "calm")
+    assert provers == [
+        ("Tamarin 1.11.0", "claimed verified by a stored proof, unchecked"),
+        ("unknown prover", "falsified"),
+    ]
 
 
 def test_a_proof_file_that_two_processes_wrote_convicts_neither(lab, audit):
@@ -12380,7 +12441,8 @@ def test_lemmas_of_one_name_in_two_theories_do_not_disagree(lab, audit):
 def disagreements(*tasks):
     """What an audit of a batch with these tasks says of disagreement."""
     batch = bt.Batch(tasks={str(number): task for number, task in enumerate(tasks)})
-    found = bt.audit({"here": batch})
+    batches = {"here": batch}
+    found = bt.audit(batches, all_rows(batches))
     return [each for each in found if each.kind == "disagreement"]
 
 
@@ -12723,7 +12785,7 @@ SEPARATORS = pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma"
 @SEPARATORS
 @pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
 def test_tables_of_expectations_are_read(audit_expecting, separator, ending):
-    rows = ["Theory,Lemma,Verdict,note", "bell,calm,falsified,x", "", ",heard,verified"]
+    rows = ["Theory,Lemma,Verdict,note", "bell,calm,falsified,x", "", ",heard,verified,,,"]
     text = ending.join(rows).replace(",", separator)
     told = audit_expecting(text, code=1)
     assert told.findings("expectation") == ["calm: falsified expected, verified now"]
@@ -12746,6 +12808,27 @@ def test_expectations_that_do_not_say_which_result_is_meant_are_refused(
 ):
     lab.write("expect", text)
     assert problem in run_here("audit", "results", "--expect", "expect", code=2).err
+
+
+def test_pinned_logs_of_one_folder_that_contradict_each_other_since_are_found(lab, run_here, audit):
+    """Two logs that say the same are one row of what is pinned."""
+    lab.write("logs/a", a_log(CALM_IS_FALSE))
+    lab.write("logs/b", a_log(CALM_IS_FALSE))
+    lab.write("pinned.csv", run_here("audit", "logs", "--format", "csv", code=0).out)
+    lab.write("logs/a", a_log(CALM))
+    told = audit("logs", "--expect", "pinned.csv", code=1)
+    assert told.findings("expectation") == ["calm: falsified expected, verified now"]
+
+
+def test_a_pinned_verdict_that_nobody_says_any_more_is_a_finding(lab, run_here, audit):
+    """Two logs that contradict each other are two rows of what is pinned."""
+    lab.write("logs/a", a_log(CALM))
+    lab.write("logs/b", a_log(CALM_IS_FALSE))
+    lab.write("pinned.csv", run_here("audit", "logs", "--format", "csv", code=0).out)
+    lab.write("logs/b", a_log(CALM))
+    told = audit("logs", "--expect", "pinned.csv", code=1)
+    message = "calm: falsified expected, not in these results: they have the lemma from elsewhere"
+    assert told.findings("missing") == [message]
 
 
 CLEAR_ROWS = {
@@ -13057,9 +13140,10 @@ def test_a_damaged_or_hostile_file_hides_nothing_and_stays_text(lab, monkeypatch
     monkeypatch.chdir(lab.path)
     warnings = []
     evidence = bt.read_evidence(["dir"], warnings.append)
-    findings = [*bt.audit(evidence.batches), *evidence.findings]
+    rows = all_rows(evidence.batches)
+    findings = [*bt.audit(evidence.batches, rows), *evidence.findings]
     for form in ("table", *bt.REPORTS):
-        told = bt.audit_report(form, False, evidence.batches, findings, True)
+        told = bt.audit_report(form, False, rows, findings, (), True)
         assert "heard" in told, form
         assert "\x1b" not in told, form
         assert "\x07" not in told, form
@@ -13125,6 +13209,68 @@ def test_a_broken_results_directory_does_not_hide_the_rest(lab, run_here):
     told = run_here("audit", "all", code=0)
     assert "not what batch-tamarin 1.2 writes" in told.err
     assert "4 results" in told.out
+
+
+def test_a_run_without_a_summary_is_counted_where_its_files_lie(artifact, audit):
+    """Also where a link leads to one of them from another folder, and is followed first."""
+    artifact.write("runs/out", a_log(CALM))
+    artifact.write("runs/err", "[Theory Bell] Theory loaded\n")
+    (artifact.path / "newest").symlink_to("runs/out")
+    assert audit(".", code=0).findings("missing") == []
+
+
+SAID = "[Theory Bell] Theory loaded\n"
+RUNS = {
+    "stdout and stderr in two folders": ({"out/7.out": BELL_LOG, "err/7.err": SAID}, []),
+    "another run": ({"out/7.out": BELL_LOG, "err/8.err": SAID}, ["./err/8.err"]),
+    "two folders, the same names": ({"a/x.log": BELL_LOG, "b/x.log": SAID}, ["./b/x.log"]),
+    "a folder for each run": (
+        {"a/x.out": BELL_LOG, "a/x.err": SAID, "b/x.out": "", "b/x.err": SAID},
+        ["./b/x.err"],
+    ),
+}
+
+
+@pytest.mark.parametrize("files, ended", RUNS.values(), ids=RUNS)
+def test_what_a_prover_says_beside_its_summary_may_be_in_another_folder(
+    artifact, audit, files, ended
+):
+    for name, text in files.items():
+        artifact.write(name, text)
+    told = audit(".", code=int(bool(ended)))
+    found = [each["theory"] for each in told.told if each["message"].startswith("no complete")]
+    assert found == ended
+
+
+def test_a_summary_may_be_cut_out_of_its_log(artifact, audit):
+    artifact.write("log", a_log(CALM).partition("\n")[2])
+    assert audit("log", code=0).states == {"calm": "verified"}
+
+
+ENCODINGS = {
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "UTF-16, from the other end": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+    "gunzip": lambda text: gzip.compress(text.encode()),
+    "gunzip, of a part": lambda text: gzip.compress(text.encode())[:-9],
+}
+
+
+@pytest.mark.parametrize("problem", ENCODINGS)
+@pytest.mark.parametrize("text", [BELL, BELL_LOG, BELL_LOG.replace("\n", "\r\n")])
+def test_what_a_prover_wrote_and_cannot_be_read_is_told(artifact, run_here, problem, text):
+    artifact.write("log", BELL_LOG)
+    data = ENCODINGS[problem](text)
+    artifact.write("other", "").write_bytes(data)
+    told = run_here("audit", ".", code=0)
+    assert "passed over: ./other: can't be read: " in told.err
+    assert problem.partition(",")[0] in told.err
+
+
+def test_what_no_prover_wrote_is_passed_over_in_silence_however_encoded(artifact, run_here):
+    artifact.write("log", BELL_LOG)
+    for name, encode in ENCODINGS.items():
+        artifact.write(name, "").write_bytes(encode("a theory of bells begins here"))
+    assert run_here("audit", ".", code=0).err == ""
 
 
 # --- Verdicts touched by known problems -----------------------------------------------------------
@@ -13434,6 +13580,17 @@ def test_known_problems_come_first_after_findings_one_line_each(lab, run_here):
     assert "frail.spthy: a, b" in line
     assert "#770, PR #837" in line
     assert "before citing it" in line
+
+
+def test_touched_verdicts_are_counted_and_named_with_their_place_and_prover(lab, run_here):
+    """A theory of one name lies in two folders; two problems touch one of its lemmas."""
+    for folder in ("old", "new"):
+        lab.write(f"{folder}/frail.log", frail_log("1.12.0"))
+    told = run_here("audit", "old", "new", code=0).out
+    assert "0 findings, 4 verdicts touched by known problems" in told
+    (line,) = [line for line in told.splitlines() if " xor " in line]
+    places = [f"{each}/frail.log: frail.spthy: a, b (Tamarin 1.12.0)" for each in ("old", "new")]
+    assert "; ".join(places) in line
 
 
 def test_the_list_of_known_problems_can_be_read(run_here):
@@ -16607,6 +16764,23 @@ def test_a_recheck_counts_for_the_proof_that_was_checked_only(lab, audit):
     assert told.states["three"] == "verified, confirmed by trusted"
     words = "what trusted checked is not known to be what is there now"
     assert told.notes("unconfirmed") == [f"one: {words}"]
+
+
+@pytest.mark.parametrize("path", ["results/recheck-trusted", "moved"])
+def test_a_recheck_without_its_results_contradicts_nothing(lab, audit, path):
+    found_proofs(lab)
+    recheck(lab, code=0)
+    shutil.copytree(lab.results / "recheck-trusted", lab.path / "moved" / "recheck-trusted")
+    told = audit(path, code=3)
+    words = "the result that was checked is not here: trusted confirms it"
+    assert told.notes("unconfirmed") == [f"one: {words}", f"three: {words}"]
+    assert all(each["note"] for each in told.told)
+
+
+def test_a_recheck_without_its_results_tells_what_it_rejects(lab, audit):
+    found_proofs(lab, checker=UNSURE)
+    recheck(lab, code=1)
+    assert audit("results/recheck-trusted", code=1).found_of("invalid") == ["three"]
 
 
 def test_a_step_that_a_prover_cannot_replay_says_nothing_against_the_proof(lab, audit):
