@@ -8638,7 +8638,7 @@ class _Planner:
     def plans_of(self, name: str, data: Json) -> Iterator[Plan]:
         """The plans of one entry: variants, theories, lemmas in theory order, then provers."""
         variants = read_variants(self.recipe, name, data, self.most_tasks)
-        words = SelectingWords(per_theory=not variants.known)
+        words = SelectingWords()
         idle: list[Variant] = []
         for variant in variants.all:
             entry = read_entry(name, data, self.limits, variant)
@@ -8652,6 +8652,15 @@ class _Planner:
             for variant in idle:
                 message = f"variant '{variant.name}' plans no lemma: exclude it, or give it some"
                 self.recipe.problem(variant.path, message)
+            self._warn_of_idle_theories(name, words)
+
+    def _warn_of_idle_theories(self, entry: str, words: SelectingWords) -> None:
+        """Who names several theories may not see that nothing of one is proven."""
+        if words.idle_theories:
+            theories = printable(listed(words.idle_theories, 3))
+            self._warn(
+                f"tasks.{entry}: none of its names and patterns selects a lemma of {theories}"
+            )
 
     def _plans_of_variant(self, entry: RecipeEntry, words: SelectingWords) -> Iterator[Plan]:
         if not os.path.isdir(entry.cwd):
@@ -8659,7 +8668,7 @@ class _Planner:
             self.recipe.problem((*entry.path, "cwd"), message)
             return
         for file in find_theories(self.recipe, entry):
-            words.theory = file.path
+            words.begin_theory(file.path)
             selection = self.lemmas.select(entry, file, words)
             self._note_expectations(entry, selection, words)
             stem = _stem(file.path)
@@ -8669,8 +8678,10 @@ class _Planner:
             for choice in selection.choices:
                 self._refuse_diff(choice)
                 self._refuse_idle_stages(entry, choice.item)
+                words.note_plan()
                 yield self._plan(entry, choice, prefix, argument)
             for unread in selection.unread:
+                words.note_plan()
                 yield self._unreadable(entry, unread, prefix, argument)
 
     def _new_id(self, entry: RecipeEntry, prefix: str, lemma: str, alias: str) -> str:
@@ -8808,12 +8819,15 @@ class _Planner:
                 if is_unread or any(_selects(pattern, lemma) for lemma in lemmas):
                     words.use(path)
                 else:
-                    complain = functools.partial(self._no_such_expectation, path, pattern, lemmas)
-                    words.note_idle(path, complain)
+                    names = {lemma.name for lemma in lemmas}
+                    complain = functools.partial(self._no_such_expectation, path, pattern)
+                    words.note_idle(path, names, complain)
 
-    def _no_such_expectation(self, path: JsonPath, pattern: str, lemmas: Sequence[Lemma]) -> None:
-        hint = did_you_mean(pattern, {lemma.name for lemma in lemmas})
-        self.recipe.problem(path, f"matches no planned lemma{hint}")
+    def _no_such_expectation(self, path: JsonPath, pattern: str, searched: Searched) -> None:
+        hint = did_you_mean(pattern, searched.names)
+        where = searched.theory_words()
+        of_theories = f" of {where}" if len(searched.theories) > 1 else ""
+        self.recipe.problem(path, f"matches no planned lemma{of_theories}{hint}")
 
 
 def _stem(path: str) -> str:
@@ -8823,35 +8837,65 @@ def _stem(path: str) -> str:
     return stem
 
 
+class Searched(NamedTuple):
+    """Where a word selects nothing."""
+
+    theories: dict[str, None]  # their paths
+    names: dict[str, None]  # of lemmas, of which it could have selected some
+
+    def theory_words(self) -> str:
+        """The theory, or how many there are and the first of them."""
+        paths = listed(map(printable, self.theories), 2)
+        return paths if len(self.theories) == 1 else f"{len(self.theories):,} theories ({paths})"
+
+
+# Says what is wrong with a word that selects nothing anywhere.
+Complain = Callable[[Searched], None]
+
+
 class SelectingWords:
     """What of an entry selects something: names, patterns, what is expected.
 
-    Most likely what selects nothing is mistyped. Where an entry has variants it is enough that one
-    of them has what is meant.
+    Most likely what selects nothing is mistyped. Where an entry has variants or several theories it
+    is enough that one of them has what is meant.
     """
 
-    def __init__(self, per_theory: bool) -> None:
-        self.theory = ""  # that is being looked at
-        self._per_theory = per_theory  # every word must select something of each theory
-        self._used: set[tuple[JsonPath, str]] = set()
-        self._idle: dict[tuple[JsonPath, str], Callable[[], None]] = {}
+    def __init__(self) -> None:
+        self._theory = ""  # that is being looked at
+        self._used: set[JsonPath] = set()
+        self._idle: dict[JsonPath, tuple[Complain, Searched]] = {}
+        self._has_plans: dict[str, bool] = {}  # of all theories looked at
 
-    def note_idle(self, path: JsonPath, complain: Callable[[], None]) -> None:
-        """The word at `path` selects nothing of this theory; what to do if it nowhere does."""
-        self._idle.setdefault(self._key(path), complain)
+    @property
+    def idle_theories(self) -> list[str]:
+        """The theories of which nothing is selected, where there are others."""
+        idle = [theory for theory, has_plans in self._has_plans.items() if not has_plans]
+        return idle if len(idle) < len(self._has_plans) else []
+
+    def begin_theory(self, path: str) -> None:
+        """What follows is about the theory at this path."""
+        self._theory = path
+        self._has_plans.setdefault(path, False)
+
+    def note_plan(self) -> None:
+        """Something of this theory is planned."""
+        self._has_plans[self._theory] = True
+
+    def note_idle(self, path: JsonPath, names: Iterable[str], complain: Complain) -> None:
+        """The word at `path` selects none of these lemmas; what to do if it nowhere does."""
+        _, searched = self._idle.setdefault(path, (complain, Searched({}, {})))
+        searched.theories[self._theory] = None
+        searched.names.update(dict.fromkeys(names))
 
     def use(self, path: JsonPath) -> None:
         """The word at `path` selects something of this theory, or may do so."""
-        self._used.add(self._key(path))
-
-    def _key(self, path: JsonPath) -> tuple[JsonPath, str]:
-        return path, self.theory if self._per_theory else ""
+        self._used.add(path)
 
     def complain(self) -> None:
         """Complain of the words that have selected nothing."""
-        for key, complain in self._idle.items():
-            if key not in self._used:
-                complain()
+        for path, (complain, searched) in self._idle.items():
+            if path not in self._used:
+                complain(searched)
 
 
 # --- Variants of an entry -------------------------------------------------------------------------
@@ -10033,7 +10077,8 @@ class LemmaSelection:
             left = [each for each in chosen if not _selects(exclusion.pattern, each.lemma)]
             # It may take away what can't be read.
             if unread:
-                words.use((*exclusion.path, "name"))
+                words.use((*exclusion.path, "takes"))
+                words.use((*exclusion.path, "leaves"))
             else:
                 self._note_exclusion(exclusion, chosen, left, words)
             chosen = left
@@ -10062,7 +10107,7 @@ class LemmaSelection:
         names = lemmas_by_name(theories[0]) if theories else {}
         path = (*item.path, "name")
         if theories and not choices:
-            words.note_idle(path, functools.partial(self._no_such_lemma, item, file, names))
+            words.note_idle(path, names, functools.partial(self._no_such_lemma, item))
         else:
             words.use(path)
         longer = [name for name in names if name.startswith(item.pattern)]
@@ -10083,13 +10128,29 @@ class LemmaSelection:
         if not chosen:
             return
         word = printable(f"!{exclusion.pattern}")
-        path = (*exclusion.path, "name")
         # Most likely mistyped, and what should not run would run.
-        message = f"'{word}' takes no lemma away" if left else f"'{word}' leaves no lemma"
-        if 0 < len(left) < len(chosen):
-            words.use(path)
-        else:
-            words.note_idle(path, functools.partial(self._recipe.problem, path, message))
+        takes = len(left) < len(chosen)
+        self._judge(exclusion, "takes", takes, f"'{word}' takes no lemma away", words)
+        self._judge(exclusion, "leaves", bool(left), f"'{word}' leaves no lemma", words)
+
+    def _judge(
+        self,
+        exclusion: LemmaExclusion,
+        deed: str,
+        is_done: bool,
+        message: str,
+        words: SelectingWords,
+    ) -> None:
+        """Note whether an exclusion does what it must do somewhere; the problem if it does not."""
+        if is_done:
+            words.use((*exclusion.path, deed))
+            return
+        place = (*exclusion.path, "name")
+
+        def complain(searched: Searched) -> None:
+            self._recipe.problem(place, message)
+
+        words.note_idle((*exclusion.path, deed), (), complain)
 
     def _warn_of_idle_settings(
         self,
@@ -10121,31 +10182,34 @@ class LemmaSelection:
             f"'{first.pattern}' comes first (names before patterns, these in their order)"
         )
 
-    def _no_such_lemma(self, item: LemmaItem, file: TheoryFile, names: Collection[str]) -> None:
-        path = printable(file.path)
+    def _no_such_lemma(self, item: LemmaItem, searched: Searched) -> None:
+        where = searched.theory_words()
+        names = list(searched.names)
         if not names:
-            message = f"{path} has no lemmas (with these flags): nothing to prove"
+            has = "has" if len(searched.theories) == 1 else "have"
+            message = f"{where} {has} no lemmas (with these flags): nothing to prove"
             self._recipe.problem(item.path[:2], message)
             return
         as_prefix = [name for name in names if name.startswith(item.pattern)]
         if as_prefix:
-            self._no_prefixes(item, file, as_prefix)
+            self._no_prefixes(item, where, as_prefix)
             return
-        first_names = list(names)[:12]
+        first_names = names[:12]
         some = ", ".join(first_names)
         if len(names) > len(first_names):
             some += ", ..."
         hint = did_you_mean(item.pattern, names)
-        message = f"no lemma of {path} matches '{printable(item.pattern)}'{hint}; it has: {some}"
+        has = "it has" if len(searched.theories) == 1 else "they have"
+        message = f"no lemma of {where} matches '{printable(item.pattern)}'{hint}; {has}: {some}"
         self._recipe.problem((*item.path, "name"), message)
 
-    def _no_prefixes(self, item: LemmaItem, file: TheoryFile, names: Sequence[str]) -> None:
+    def _no_prefixes(self, item: LemmaItem, where: str, names: Sequence[str]) -> None:
         """A name that only begins the names of lemmas, which batch-tamarin would select."""
         pattern = f"{item.pattern}*"
         path = (*item.path, "name")
         self._recipe.mends[path] = pattern
         message = (
-            f"no lemma of {printable(file.path)} has the name '{printable(item.pattern)}'; "
+            f"no lemma of {where} has the name '{printable(item.pattern)}'; "
             f"'{printable(pattern)}' would select {listed(names, 3)}"
         )
         self._recipe.problem(path, message)

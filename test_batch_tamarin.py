@@ -5775,6 +5775,72 @@ def test_bad_variants_are_refused_with_a_reason(one_lemma, changes, wanted):
         assert words in told
 
 
+# A list of two theories, of which the second has the lemma `other` in place of `two`.
+TWO_THEORIES = """
+--- patterns that one theory lacks: two, other, one, one
+tasks.task.lemmas = [{"name": "t*"}, {"name": "o*"}, {"name": "!three"}]
+--- a name that one theory lacks: one, two, one
+tasks.task.lemmas = [{"name": "one"}, {"name": "two"}]
+--- an exclusion that one theory lacks: one, three, one, three
+tasks.task.lemmas = [{"name": "*"}, {"name": "!two"}, {"name": "!oth*"}]
+--- an exclusion that leaves nothing of one theory: two
+tasks.task.lemmas = [{"name": "one"}, {"name": "two"}, {"name": "!one"}]
+--- what is expected of a lemma that one theory lacks: one, one
+tasks.task.lemmas = [{"name": "one"}]
+tasks.task.expect = {"one": "verified"}
+"""
+
+
+@pytest.fixture
+def two_theories(lab):
+    """A recipe of one entry for two theories."""
+    lab.prover(VERIFY)
+    lab.write("u.spthy", THEORY.replace("lemma two", "lemma other"))
+    lab.recipe(theory_file=["t.spthy", "u.spthy"], output_file_prefix="{theory}")
+    return lab
+
+
+@pytest.mark.parametrize("changes, wanted", cases(TWO_THEORIES))
+def test_of_several_theories_one_must_have_what_a_word_means(two_theories, changes, wanted):
+    change_recipe(two_theories, changes.strip())
+    planned = plan_recipe(two_theories, warn=lambda message: None)
+    lemmas = [task.plan.lemma for task in planned.tasks.values()]
+    assert sorted(lemmas) == sorted(wanted.split(", "))
+
+
+def test_what_is_expected_of_a_lemma_that_one_of_several_theories_has(two_theories):
+    change_recipe(two_theories, 'tasks.task.expect = {"two": "falsified"}')
+    planned = plan_recipe(two_theories)
+    assert [task.plan.lemma for task in planned.tasks.values() if task.plan.expect] == ["two"]
+
+
+# What no theory has.
+IN_NO_THEORY = """
+--- a name: no lemma of 2 theories (t.spthy, u.spthy) matches 'otter' (did you mean 'other'?)
+tasks.task.lemmas = [{"name": "otter"}, {"name": "*"}]
+--- what is expected: matches no planned lemma of 2 theories (t.spthy, u.spthy) (did you mean
+tasks.task.expect = {"otter": "falsified"}
+--- an exclusion: lemmas.0.name: '!otter' takes no lemma away
+tasks.task.lemmas = [{"name": "!otter"}]
+--- an exclusion that takes all away: lemmas.0.name: '!*' leaves no lemma
+tasks.task.lemmas = [{"name": "!*"}]
+"""
+
+
+@pytest.mark.parametrize("changes, wanted", cases(IN_NO_THEORY))
+def test_what_fits_in_none_of_several_theories_is_one_error(two_theories, changes, wanted):
+    change_recipe(two_theories, changes.strip())
+    told = complaints(two_theories)
+    assert wanted in told
+    assert len(told.splitlines()) == 1
+
+
+def test_a_theory_of_which_nothing_is_selected_is_told(two_theories):
+    change_recipe(two_theories, 'tasks.task.lemmas = [{"name": "two"}]')
+    done = two_theories.run("run", "recipe.json", code=0)
+    assert "tasks.task: none of its names and patterns selects a lemma of u.spthy" in done.stderr
+
+
 def test_more_than_100_000_tasks_need_a_yes(one_lemma, monkeypatch):
     monkeypatch.setattr(bt, "MOST_TASKS", 3)
     change_recipe(one_lemma, 'tasks.task.variants = {"a": {}, "b": {}, "c": {}, "d": {}}')
