@@ -5792,7 +5792,7 @@ tasks.task.expect = {"one": "verified"}
 
 
 @pytest.fixture
-def two_theories(lab):
+def theory_list(lab):
     """A recipe of one entry for two theories."""
     lab.prover(VERIFY)
     lab.write("u.spthy", THEORY.replace("lemma two", "lemma other"))
@@ -5801,16 +5801,16 @@ def two_theories(lab):
 
 
 @pytest.mark.parametrize("changes, wanted", cases(TWO_THEORIES))
-def test_of_several_theories_one_must_have_what_a_word_means(two_theories, changes, wanted):
-    change_recipe(two_theories, changes.strip())
-    planned = plan_recipe(two_theories, warn=lambda message: None)
+def test_of_several_theories_one_must_have_what_a_word_means(theory_list, changes, wanted):
+    change_recipe(theory_list, changes.strip())
+    planned = plan_recipe(theory_list, warn=lambda message: None)
     lemmas = [task.plan.lemma for task in planned.tasks.values()]
     assert sorted(lemmas) == sorted(wanted.split(", "))
 
 
-def test_what_is_expected_of_a_lemma_that_one_of_several_theories_has(two_theories):
-    change_recipe(two_theories, 'tasks.task.expect = {"two": "falsified"}')
-    planned = plan_recipe(two_theories)
+def test_what_is_expected_of_a_lemma_that_one_of_several_theories_has(theory_list):
+    change_recipe(theory_list, 'tasks.task.expect = {"two": "falsified"}')
+    planned = plan_recipe(theory_list)
     assert [task.plan.lemma for task in planned.tasks.values() if task.plan.expect] == ["two"]
 
 
@@ -5828,16 +5828,16 @@ tasks.task.lemmas = [{"name": "!*"}]
 
 
 @pytest.mark.parametrize("changes, wanted", cases(IN_NO_THEORY))
-def test_what_fits_in_none_of_several_theories_is_one_error(two_theories, changes, wanted):
-    change_recipe(two_theories, changes.strip())
-    told = complaints(two_theories)
+def test_what_fits_in_none_of_several_theories_is_one_error(theory_list, changes, wanted):
+    change_recipe(theory_list, changes.strip())
+    told = complaints(theory_list)
     assert wanted in told
     assert len(told.splitlines()) == 1
 
 
-def test_a_theory_of_which_nothing_is_selected_is_told(two_theories):
-    change_recipe(two_theories, 'tasks.task.lemmas = [{"name": "two"}]')
-    done = two_theories.run("run", "recipe.json", code=0)
+def test_a_theory_of_which_nothing_is_selected_is_told(theory_list):
+    change_recipe(theory_list, 'tasks.task.lemmas = [{"name": "two"}]')
+    done = theory_list.run("run", "recipe.json", code=0)
     assert "tasks.task: none of its names and patterns selects a lemma of u.spthy" in done.stderr
 
 
