@@ -23186,9 +23186,17 @@ def read_source(path: str, given: Sequence[str]) -> SourceTheory:
             if name not in names:
                 # Readings with few flags come first.
                 hidden.setdefault(name, reading)
-    flags = tuple(flag for flag in given if flag in known_flags)
+    # What nothing asks for changes nothing: it belongs in no recipe.
+    for name, reading in hidden.items():
+        hidden[name] = reading._replace(flags=among(reading.flags, known_flags))
+    flags = among(given, known_flags)
     includes = frozenset(files - {os.path.realpath(path)})
     return SourceTheory(path, first.theory, flags, tuple(known_flags), hidden, includes)
+
+
+def among(flags: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
+    """Those of some flags that are known."""
+    return tuple(flag for flag in flags if flag in known)
 
 
 def refuse_unprovable(
@@ -23216,12 +23224,16 @@ def refuse_idle_words(args: argparse.Namespace, sources: Collection[SourceTheory
     known_flags = {flag for source in sources for flag in source.known_flags}
     for flag in args.define:
         if flag not in known_flags:
-            hint = did_you_mean(flag, known_flags)
-            raise InputError(f"-D {flag}: no theory asks for this flag{hint}")
+            raise InputError(idle_flag(flag, "theory", known_flags))
     used = {wish.text for source in sources for wish in wishes_for(args, source)}
     for wish in args.lemma:
         if wish.text not in used:
             raise InputError(f"--lemma '{wish.text}': no theory has such a lemma")
+
+
+def idle_flag(flag: str, place: str, known: Iterable[str]) -> str:
+    """What to say of a flag of the command line that is not among the known ones."""
+    return f"-D {flag}: no {place} asks for this flag{did_you_mean(flag, known)}"
 
 
 def say_notes(sources: Iterable[SourceTheory]) -> None:
@@ -23230,7 +23242,7 @@ def say_notes(sources: Iterable[SourceTheory]) -> None:
     with_parts: list[str] = []
     for source in sources:
         if source.hidden:
-            say(f"note: {source.path} has {hidden_words(source)}")
+            say(f"note: {source.path}: {hidden_words(source)}")
         if source.theory.diff:
             with_diff.append(source.path)
         if any(lemma.parent for lemma in source.theory.lemmas):
@@ -23263,7 +23275,10 @@ def hidden_words(source: SourceTheory) -> str:
     for name, reading in source.hidden.items():
         groups.setdefault(needed_words(reading, source), []).append(name)
     parts = [f"{listed(names, 6)} ({' '.join(words)})" for words, names in groups.items()]
-    return f"lemmas that need flags: {'; '.join(parts)}" if parts else ""
+    if not parts:
+        return ""
+    need = "needs" if len(source.hidden) == 1 else "need"
+    return f"{plural(len(source.hidden), 'lemma')} {need} flags: {'; '.join(parts)}"
 
 
 def needed_words(reading: Reading, source: SourceTheory) -> tuple[str, ...]:
@@ -24043,10 +24058,23 @@ def command_lemmas(args: argparse.Namespace) -> int:
     if args.json:
         lemmas = [lemma_json(lemma) for lemma in theory.lemmas]
         print_out(json.dumps({"theory": args.theory, "lemmas": lemmas}, indent=2) + "\n")
-        return 0
-    columns = terminal_size()[0] if sys.stdout.isatty() else PIPE_COLUMNS
-    print_out(lemma_table(theory.lemmas, columns) + "\n")
+    else:
+        columns = terminal_size()[0] if sys.stdout.isatty() else PIPE_COLUMNS
+        print_out(lemma_table(theory.lemmas, columns) + "\n")
+    say_what_flags_do(theory, flags)
     return 0
+
+
+def say_what_flags_do(theory: Theory, flags: Sequence[str]) -> None:
+    """Say which lemmas need more flags, and which of these flags do nothing."""
+    source = read_source(theory.path, flags)
+    for flag in flags:
+        if flag not in source.known_flags:
+            warn(idle_flag(flag, "#ifdef", source.known_flags))
+    needs = hidden_words(source)
+    # Lemmas that only --diff shows stand in the table then.
+    if needs and theory.diff == source.theory.diff:
+        say(f"note: {needs}")
 
 
 def lemma_table(lemmas: Sequence[Lemma], columns: int) -> str:

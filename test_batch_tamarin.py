@@ -17914,6 +17914,20 @@ def test_lemmas_knows_the_flags_of_the_preprocessor(lab, options, names):
     assert [lemma["name"] for lemma in told["lemmas"]] == names
 
 
+def test_lemmas_says_which_lemmas_need_which_flags(branches):
+    done = branches.run("lemmas", "t.spthy", code=0)
+    assert "in_a" not in done.stdout
+    assert "note: 3 lemmas need flags: in_a (-D A); " in done.stderr
+    assert "deep (-D A -D C)" in done.stderr
+
+
+def test_lemmas_warns_of_a_flag_that_does_nothing(branches):
+    done = branches.run("lemmas", "t.spthy", "-D", "AA", "-D", "D", code=0)
+    assert "warning: -D AA: no #ifdef asks for this flag (did you mean 'A'?)" in done.stderr
+    assert "-D D" not in done.stderr
+    assert "2 lemmas need flags: in_a (-D A); deep (-D A -D C)" in done.stderr
+
+
 def run_for_nobody(lab, *args):
     """As with `| true`: nobody reads what the program writes to stdout."""
     reader, writer = os.pipe()
