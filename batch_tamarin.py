@@ -22815,11 +22815,7 @@ def command_init(args: argparse.Namespace) -> int:
         )
     refuse_existing(args.output, args.force)
     room = Limits(available_cores(), available_memory_mb(), math.inf)
-    if args.measured:
-        data = measured_recipe(args)
-    else:
-        data = recipe_of_theories(args, paths, room)
-        leave_out_refused(args.output, data, room)
+    data = measured_recipe(args) if args.measured else recipe_of_theories(args, paths, room)
     write_recipe(args, data, room)
     return 0
 
@@ -22837,20 +22833,25 @@ def recipe_of_theories(args: argparse.Namespace, paths: Sequence[str], room: Lim
         tasks[name] = ask_task(args, source, name, provers, resources)
     config["output_directory"] = ask(args, "directory for the results", args.results, str)
     versions = recipe_versions(provers, args.output)
-    return {"config": config, "tamarin_versions": versions, "tasks": tasks}
+    data = {"config": config, "tamarin_versions": versions, "tasks": tasks}
+    leave_out_refused(args.output, data, provers, room)
+    return data
 
 
 # Of a prover that only parses a theory.
 PARSE_LIMITS = Limits(cores=1, memory_mb=2048, timeout_s=60)
 
 
-def leave_out_refused(recipe_file: str, data: Json, room: Limits) -> None:
+def leave_out_refused(
+    recipe_file: str, data: Json, provers: dict[str, Prover], room: Limits
+) -> None:
     """Take from a recipe what its provers can't parse, and say so: our reader sees no terms.
 
-    Raises InputError when nothing is left.
+    `provers`: that have told their versions, as command lines depend on these. Raises InputError
+    when nothing is left.
     """
     recipe = Recipe(recipe_file, json.dumps(data))
-    batch = plan_batch(recipe, recipe_provers(recipe), room, PlanOptions(), lambda message: None)
+    batch = plan_batch(recipe, provers, room, PlanOptions(), lambda message: None)
     refusals = list(parse_errors(batch))
     for plan, _ in refusals:
         leave_out_prover(data["tasks"], plan.entry, plan.prover)
@@ -23044,11 +23045,12 @@ def default_resources(config: Json, room: Limits) -> Json:
 
 
 def recipe_versions(provers: Mapping[str, Prover], recipe_file: str) -> Json:
-    """The recipe's `tamarin_versions`: files by their paths, commands on PATH by their names."""
+    """The recipe's `tamarin_versions`: files by paths, commands on PATH by their names."""
     versions: Json = {}
     for alias, prover in provers.items():
         path = prover.command[0]
-        if os.sep in path:
+        # Who gave an absolute path means it, wherever the recipe goes.
+        if os.sep in path and not os.path.isabs(path):
             path = recipe_path(path, recipe_file)
         versions[alias] = {"path": path}
     return versions
@@ -23116,15 +23118,8 @@ def sources_to_prove(
 
     Raises InputError when there is none.
     """
-    sources: list[SourceTheory] = []
     left_out: dict[str, InputError] = {}  # by path
-    for path in paths:
-        try:
-            source = read_source(path, args.define)
-            refuse_results(path)
-            sources.append(source)
-        except InputError as error:
-            left_out[path] = error
+    sources = read_sources(args, paths, left_out)
     includers = {file: source.path for source in sources for file in source.includes}
     for path in paths:
         includer = includers.get(os.path.realpath(path))
@@ -23140,9 +23135,37 @@ def sources_to_prove(
         raise InputError("\n".join(map(str, left_out.values())))
     for reason in left_out.values():
         say(f"left out: {reason}")
-    refuse_idle_words(args, left)
+    refuse_left_out_words(args, left)
     say_notes(left)
     return left
+
+
+def read_sources(
+    args: argparse.Namespace, paths: Iterable[str], left_out: dict[str, InputError]
+) -> list[SourceTheory]:
+    """The theories among some files that can be read and are no results; the others are noted.
+
+    Raises InputError for words of the command line that mean nothing in any of them.
+    """
+    sources: list[SourceTheory] = []
+    unreadable: list[InputError] = []
+    for path in paths:
+        try:
+            source = read_source(path, args.define)
+        except InputError as error:
+            left_out[path] = error
+            unreadable.append(error)
+            continue
+        try:
+            refuse_results(path)
+            sources.append(source)
+        except InputError as error:
+            left_out[path] = error
+    messages = list(idle_words(args, sources)) if sources else []
+    if messages:
+        # A word may mean something in what can't be read.
+        raise InputError("\n".join([*messages, *map(str, unreadable)]))
+    return sources
 
 
 # Folders of a results directory in which theories lie.
@@ -23208,7 +23231,9 @@ def refuse_unprovable(
         lemma_items(args.lemma, source)  # tells what is wrong with the first
     if not source.theory.lemmas and not wishes:
         needs = hidden_words(source)
-        raise InputError(needs or "has no lemmas: nothing to prove", source.path)
+        # On a terminal we ask for them.
+        if args.yes or not needs:
+            raise InputError(needs or "has no lemmas: nothing to prove", source.path)
     if source.theory.diff:
         provers_with_diff(provers, source.path)
     for prover in provers.values():
@@ -23219,16 +23244,27 @@ def refuse_unprovable(
                 raise InputError(f"its oracle {oracle} {problem}", source.path)
 
 
-def refuse_idle_words(args: argparse.Namespace, sources: Collection[SourceTheory]) -> None:
-    """Raise InputError for a flag or a lemma of the command line that no theory knows."""
+def idle_words(args: argparse.Namespace, sources: Sequence[SourceTheory]) -> Iterator[str]:
+    """What to say of each flag and lemma of the command line that no theory knows."""
     known_flags = {flag for source in sources for flag in source.known_flags}
     for flag in args.define:
         if flag not in known_flags:
-            raise InputError(idle_flag(flag, "theory", known_flags))
-    used = {wish.text for source in sources for wish in wishes_for(args, source)}
+            yield idle_flag(flag, "theory", known_flags)
     for wish in args.lemma:
-        if wish.text not in used:
-            raise InputError(f"--lemma '{wish.text}': no theory has such a lemma")
+        if not any(selects_something(wish, source) for source in sources):
+            yield no_lemma_anywhere(wish, sources)
+
+
+def refuse_left_out_words(args: argparse.Namespace, left: Sequence[SourceTheory]) -> None:
+    """Raise InputError for a lemma that only theories have that are left out; warn of a flag."""
+    known_flags = {flag for source in left for flag in source.known_flags}
+    for flag in dict.fromkeys(args.define):
+        if flag not in known_flags:
+            warn(f"-D {flag}: only theories that are left out ask for this flag")
+    for wish in args.lemma:
+        if not any(selects_something(wish, source) for source in left):
+            message = f"--lemma '{wish.text}': only theories that are left out have such a lemma"
+            raise InputError(message)
 
 
 def idle_flag(flag: str, place: str, known: Iterable[str]) -> str:
@@ -23356,9 +23392,12 @@ def ask_flags(args: argparse.Namespace, source: SourceTheory) -> SourceTheory:
         for flag in flags:
             if flag not in source.known_flags:
                 raise InputError(f"{source.path} asks for {known}, and not for '{flag}'")
-        if tuple(flags) == source.flags:
-            return source
-        return read_source(source.path, flags)
+        wanted = source
+        if tuple(flags) != source.flags:
+            wanted = read_source(source.path, flags)
+        if not wanted.theory.lemmas and not wishes_for(args, wanted):
+            raise InputError(f"with these flags there is no lemma: {hidden_words(wanted)}")
+        return wanted
 
     return ask(args, question, " ".join(source.flags) or NONE, check)
 
@@ -23472,6 +23511,17 @@ def no_lemma_for(wish: LemmaWish, source: SourceTheory) -> str:
         flags = " ".join(needed_words(source.hidden[matching[0]], source))
         return f"{message}; {matching[0]} needs {flags}"
     return message + did_you_mean(pattern, [*lemmas_by_name(source.theory), *source.hidden])
+
+
+def no_lemma_anywhere(wish: LemmaWish, sources: Sequence[SourceTheory]) -> str:
+    """What to say of a name or a pattern that selects nothing of any theory."""
+    pattern = wish.pattern.lstrip("!")
+    names: dict[str, None] = {}
+    for source in sources:
+        if len(sources) == 1 or fnmatch.filter(source.hidden, pattern):
+            return no_lemma_for(wish, source)
+        names.update(dict.fromkeys([*lemmas_by_name(source.theory), *source.hidden]))
+    return f"--lemma '{wish.text}': no theory has such a lemma{did_you_mean(pattern, names)}"
 
 
 def ask_resources(args: argparse.Namespace, file: str, resources: Json) -> Json:

@@ -17137,7 +17137,8 @@ def test_init_takes_a_prover_with_blanks_in_its_path(lab):
     lab.write("my tools/tp", PRELUDE + VERIFY, 0o755)
     program = f"{lab.path}/my tools/tp"
     lab.run("init", "t.spthy", "--yes", "--prover", program, "-o", "r.json", code=0)
-    assert written_recipe(lab, "r.json")["tamarin_versions"]["tp"]["path"] == "my tools/tp"
+    # Who gives an absolute path means it.
+    assert written_recipe(lab, "r.json")["tamarin_versions"]["tp"]["path"] == program
     done = lab.run("init", "t.spthy", "--yes", "--prover", "nope'", "-o", "s.json", code=2)
     assert "there is no command 'nope'' on PATH" in done.stderr
 
@@ -17361,6 +17362,17 @@ def test_init_writes_nothing_where_the_prover_refuses_all(lab):
     assert not (lab.path / "recipe.json").exists()
 
 
+def test_init_lets_each_prover_parse_with_its_own_command_line(lab):
+    """tamarin-rs refuses `+RTS`, so that it said nothing of the theory."""
+    lab.write("bad.spthy", THEORY.replace("begin", "begin // refuse me"))
+    lab.prover('case "$*" in *+RTS*) exit 2;; esac\n' + REFUSING)
+    script = lab.path / "fake.sh"
+    script.write_text(script.read_text().replace("tamarin-prover 1.11.0", "tamarin-rs 1.13.0"))
+    done = lab.run("init", "t.spthy", "bad.spthy", "--yes", "--prover", "./fake.sh", code=0)
+    assert "left out: bad.spthy: fake.sh refuses it" in done.stderr
+    assert list(written_recipe(lab)["tasks"]) == ["t"]
+
+
 def test_a_theory_that_one_of_two_provers_refuses_stays_with_the_other(lab):
     lab.write("t.spthy", THEORY.replace("begin", "begin // refuse me"))
     lab.prover(REFUSING, "strict")
@@ -17452,8 +17464,14 @@ INIT_REFUSALS = """
 t.spthy -D AA
 --- a pattern for lemmas behind flags: no lemma of t.spthy matches 'de*'; deep needs -D A -D C
 t.spthy --lemma de*
---- a lemma of no theory: --lemma 'zz': no theory has such a lemma
+--- a lemma of no theory: error: no lemma of t.spthy matches 'zz'
 t.spthy --lemma always --lemma zz
+--- a pattern for no lemma of many theories: error: --lemma 'alwys*': no theory has such a lemma
+. --lemma alwys*
+--- a flag for lemmas that need others: error: -D AA: no theory asks for this flag (did you mean
+idle.spthy -D AA
+--- a lemma of what is left out: error: --lemma 'one': only theories that are left out have such
+other.spthy t.spthy --lemma one --lemma always
 --- limits of another kind: 'memry=3' is none of cores=, memory=, timeout= (did you mean 'memory'?)
 t.spthy --lemma always:memry=3
 --- half a core: cores: must be a positive whole number
@@ -17484,6 +17502,8 @@ def test_init_refuses_with_a_reason(branches, text, wanted):
     branches.prover(CHECKED, "fake")
     branches.prover(CHECKED, "other")
     (branches.path / "empty").mkdir()
+    branches.write("idle.spthy", 'theory I begin\n#ifdef A\nlemma a: "T"\n#endif\nend\n')
+    branches.write("other.spthy", THEORY.replace("begin", "begin\nheuristic: o"))
     words = text.split(" ") if text.strip() else []
     words = [word.replace("\u00a0", " ").strip() for word in words]
     if not any("--prover" in word for word in words):
@@ -17491,6 +17511,44 @@ def test_init_refuses_with_a_reason(branches, text, wanted):
     done = branches.run("init", *words, "--yes", code=2)
     assert wanted in done.stderr.replace("\u00a0", " ")
     assert not (branches.path / "recipe.json").exists()
+
+
+def test_init_forgets_flags_that_a_theory_does_not_ask_for(branches):
+    branches.write("idle.spthy", 'theory I begin\n#ifdef Z\nlemma z: "T"\n#endif\nend\n')
+    done = init(branches, "t.spthy", "idle.spthy", "-D", "B", "-D", "A")
+    assert "idle.spthy: 1 lemma needs flags: z (-D Z)" in done.stderr
+    assert "deep (-D C)" in done.stderr
+    assert written_recipe(branches)["tasks"]["t"]["preprocess_flags"] == ["B", "A"]
+
+
+def test_a_flag_that_only_theories_ask_for_that_are_left_out(branches):
+    branches.write("idle.spthy", 'theory I begin\n#ifdef Z\nlemma z: "T"\n#endif\nend\n')
+    done = init(branches, "t.spthy", "idle.spthy", "--lemma", "always", "-D", "Z")
+    assert "warning: -D Z: only theories that are left out ask for this flag" in done.stderr
+
+
+# Of a theory all whose lemmas stand in an #ifdef.
+IDLE_DIALOGUE = """
+provers (commands or files; | ./fake.sh
+cores for all |
+GB for all jobs | 1.5
+seconds for one lemma |
+flags of t.spthy (it asks for Z) [none] |
+error: with these flags there is no lemma: 1 lemma needs flags: z (-D Z) | Z
+options of the provers |
+lemmas of t.spthy: z |
+limits of one job |
+directory for the results |
+write this to recipe.json? |
+"""
+
+
+def test_init_asks_for_the_flags_without_which_a_theory_has_no_lemmas(lab):
+    lab.write("t.spthy", 'theory I begin\n#ifdef Z\nlemma z: "T"\n#endif\nend\n')
+    terminal = init_on_terminal(lab)
+    answer(terminal, IDLE_DIALOGUE)
+    assert terminal.end() == 0
+    assert written_recipe(lab)["tasks"]["t"]["preprocess_flags"] == ["Z"]
 
 
 def test_init_takes_options_and_limits(lab):
