@@ -7752,8 +7752,7 @@ class Recipe:
         try:
             data = json.loads(self.text, object_pairs_hook=members, parse_constant=refuse_constant)
         except json.JSONDecodeError as error:
-            message = f"this is no valid JSON: {_no_json(self.text, error)}"
-            raise InputError(message, self.path, error.lineno, error.colno) from None
+            raise no_json(self.text, error, self.path) from None
         # NaN; a number of too many digits; lists nested deeper than Python's stack.
         except (ValueError, RecursionError) as error:
             raise InputError(f"this JSON can't be read: {error}", self.path) from None
@@ -7780,7 +7779,13 @@ class Recipe:
         return dict(positions)
 
 
-def _no_json(text: str, error: json.JSONDecodeError) -> str:
+def no_json(text: str, error: json.JSONDecodeError, path: str) -> InputError:
+    """The error that the text of a file at `path` is no JSON, with its place."""
+    message = f"this is no valid JSON: {_json_mistake(text, error)}"
+    return InputError(message, path, error.lineno, error.colno)
+
+
+def _json_mistake(text: str, error: json.JSONDecodeError) -> str:
     """What is wrong with a text that is no JSON, in words of people who write other languages."""
     rest = text[error.pos :].lstrip()
     if not text.strip():
@@ -7933,7 +7938,8 @@ class OneOf(ValueKind):
     def problems(self, value: Any, path: JsonPath) -> Problems:
         if value not in self.words:
             allowed = ", ".join(self.words)
-            yield RecipeProblem(path, f"must be one of {allowed}, not {_described(value)}")
+            hint = did_you_mean(value, self.words) if isinstance(value, str) else ""
+            yield RecipeProblem(path, f"must be one of {allowed}, not {_described(value)}{hint}")
 
 
 @dataclass(eq=False)
@@ -15154,6 +15160,8 @@ def read_expectations(path: str) -> list[Reference]:
     try:
         read = _expected_json if text.lstrip().startswith("{") else _expected_rows
         expected = [_reference(row, path) for row in read(text)]
+    except json.JSONDecodeError as error:
+        raise no_json(text, error, path) from None
     except (ValueError, RecursionError, csv.Error) as error:
         forms = "a JSON object, or a table with the columns theory, lemma and verdict"
         raise InputError(f"{printable(str(error))} (expected is {forms})", path) from None
@@ -21616,6 +21624,13 @@ INSTEAD = {
     **{f"--{form}": f"`report RESULTS -f {form}`" for form in REPORTS},
 }
 
+# What only some commands have in place of an option.
+RAISE_IN_RECIPE = "raise the limit in the recipe; retry doubles it"
+INSTEAD_IN = {
+    "retry": {"--timeout": RAISE_IN_RECIPE, "--memory": RAISE_IN_RECIPE},
+    "lemmas": {"--prove": "it proves nothing: `init THEORY` writes a recipe for `run`"},
+}
+
 # Other names of what `-f` takes.
 FORMATS_MEANT = {"markdown": "md", "latex": "tex", "typst": "typ", "xml": "junit", "text": "md"}
 
@@ -21712,27 +21727,52 @@ def open_missing_streams() -> None:
 class Parser(argparse.ArgumentParser):
     """Names the nearest word for a mistyped one, and doesn't bury the error under the usage."""
 
+    _words: Sequence[str] = ()  # that are being parsed
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         # argparse tells of unknown arguments in the main parser, which doesn't know the options of
         # the command. The command's parser is asked by this method, so that it can.
+        self._words = list(args or ())
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            options = [option for option in self._option_string_actions if option.startswith("--")]
-            name = unknown[0].partition("=")[0]
-            hint = ""
-            if name in INSTEAD:
-                hint = f": {INSTEAD[name]}"
-            elif name.startswith("--"):
-                hint = did_you_mean(name, options)
-            elif name in REPORTS:
-                hint = f" (did you mean '-f {name}'?)"
-            elif not name.startswith("-"):
-                hint = ": one at a time"
-            self.error(f"unknown argument '{printable(unknown[0])}'{hint}")
+            word = unknown[0]
+            self.error(f"unknown argument '{printable(word)}'{self._hint_at(word)}")
         return parsed, unknown
+
+    def _hint_at(self, word: str) -> str:
+        """What could be meant by a word that this command does not know, or ""."""
+        command = self.prog.rpartition(" ")[2]
+        name = word.partition("=")[0]
+        instead = INSTEAD_IN.get(command, {}).get(name) or INSTEAD.get(name, "")
+        has_tasks = "-t" in self._option_string_actions
+        if instead and (has_tasks or not instead.startswith("-t ")):
+            return f": {instead}"
+        if name.startswith("--"):
+            options = [option for option in self._option_string_actions if option.startswith("--")]
+            return did_you_mean(name, options)
+        if name in REPORTS:
+            return f" (did you mean '-f {name}'?)"
+        if name.startswith("-"):
+            return ""
+        if command == "run" and not name.endswith(".json"):
+            return f" (did you mean '-o {printable(word)}'?)"
+        return ": one at a time"
+
+    def _hint_at_value(self, message: str) -> str:
+        """How to give an option a value that looks like an option; "" if that isn't the problem."""
+        found = re.match(r"argument (\S+): expected one argument", message)
+        if not found:
+            return ""
+        names = found[1].split("/")
+        for name, value in zip(self._words, self._words[1:]):
+            if name in names and value.startswith("-"):
+                joined = f"{name}={value}" if name.startswith("--") else f"{name}{value}"
+                return f": write {printable(joined)}"
+        return ""
 
     def error(self, message: str) -> NoReturn:
         # argparse has put the choices into the message already.
+        message += self._hint_at_value(message)
         problem, _, rest = message.partition("(choose from ")
         if rest:
             choices = rest.rstrip(")")
@@ -21740,6 +21780,8 @@ class Parser(argparse.ArgumentParser):
             hint = command_meant(word) or did_you_mean(word, re.findall("[a-z-]+", choices))
             if word in FORMATS_MEANT:
                 hint = f" (did you mean '{FORMATS_MEANT[word]}'?)"
+            if word == "prune":
+                hint = " (the cache prunes itself: --cache-size GB)"
             message = f"{problem.rstrip()}{hint}; it is one of {choices}"
         self.exit(2, f"{self.prog}: error: {message}\ntype '{self.prog} --help' for help\n")
 
@@ -24104,6 +24146,10 @@ def rebuild(batch: Batch, directory: str) -> None:
 def command_lemmas(args: argparse.Namespace) -> int:
     """List what Tamarin would list in a theory, and what each lemma takes for granted."""
     flags = [flag.lstrip("=") for flag in args.define]
+    if os.path.isdir(args.theory):
+        first = theories_below(args.theory)[:1]
+        such_as = f", such as {quoted(first)}" if first else ""
+        raise InputError(f"is a folder: name a theory (.spthy) in it{such_as}", args.theory)
     theory = load_theory(args.theory, flags, args.diff, args.auto_sources)
     if args.json:
         lemmas = [lemma_json(lemma) for lemma in theory.lemmas]
@@ -24344,8 +24390,9 @@ def _checking_prover(recipe: Recipe, asked: str) -> Prover:
     program = find_program(asked)
     if not program:
         aliases = ", ".join(known)
+        hint = did_you_mean(asked, known)
         raise InputError(
-            f"--prover '{printable(asked)}' is none of the recipe's provers ({aliases}), and "
+            f"--prover '{printable(asked)}' is none of the recipe's provers ({aliases}){hint}, and "
             + no_program(asked)
         )
     return Prover(safe_name(asked), (program,))

@@ -7153,6 +7153,12 @@ def test_a_second_run_at_once_is_refused(lab):
     assert first.returncode == 130
 
 
+def test_a_mistyped_alias_of_a_checking_prover_gets_a_suggestion(lab):
+    journal_of(lab)
+    done = lab.run("recheck", "results", "--prover", "fkae", code=2)
+    assert "none of the recipe's provers (fake) (did you mean 'fake'?)" in done.stderr
+
+
 def test_ids_that_would_leave_the_results_are_refused(lab):
     journal = journal_of(lab)
     text = journal.read_text()
@@ -12565,6 +12571,12 @@ def test_expectations_that_are_met(audit_expecting, text):
     assert told.kinds.isdisjoint({"expectation", "missing"})
 
 
+def test_expectations_that_are_no_json_are_refused_in_the_words_of_recipes(lab, run_here):
+    (lab.path / "pinned.json").write_text('{\n"calm": "verified",\n}')
+    told = run_here("audit", "t.spthy", "--expect", "pinned.json", code=2)
+    assert "this is no valid JSON: no comma before '}'" in told.err
+
+
 def test_a_missed_expectation_is_a_finding(audit_expecting):
     told = audit_expecting('{"calm": "incomplete", "heard": "falsified"}', code=1)
     assert told.findings("expectation") == [
@@ -13352,6 +13364,7 @@ def test_what_is_accepted_must_be_a_known_problem(lab, run_here):
     lab.recipe(config={"accept_advisories": ["xer"]})
     told = run_here("run", "recipe.json", code=2)
     assert "config.accept_advisories.0: must be one of xor, iff-negated" in told.err
+    assert "not \"xer\" (did you mean 'xor'?)" in told.err
 
 
 def test_a_lemma_may_be_called_accept(lab, audit):
@@ -16836,6 +16849,11 @@ def test_a_mistyped_id_is_compared_with_its_neighbours_only(monkeypatch):
         ("run r.json -n", "'-n': `check RECIPE`"),
         ("audit r -o x.md", "'-o': `> FILE`"),
         ("run a.json b.json", "'b.json': one at a time"),
+        ("run a.json results", "'results' (did you mean '-o results'?)"),
+        ("retry r --timeout 30", "'--timeout': raise the limit in the recipe; retry doubles it"),
+        ("lemmas t.spthy --prove", "'--prove': it proves nothing: `init THEORY`"),
+        ("init t.spthy --option --auto-sources", "argument: write --option=--auto-sources\n"),
+        ("cache prune", "'prune' (the cache prunes itself: --cache-size GB)"),
         ("report r -f tex md", "'md' (did you mean '-f md'?)"),
         ("report r -f xml", "did you mean 'junit'?"),
         ("r.json", "did you mean 'run r.json'?"),
@@ -17970,6 +17988,14 @@ def test_lemmas_knows_the_flags_of_the_preprocessor(lab, options, names):
     lab.write("t.spthy", f"theory T begin\n#ifdef X\n{sometimes}#endif\n{always}end\n")
     told = json.loads(lab.run("lemmas", "t.spthy", "--json", *options, code=0).stdout)
     assert [lemma["name"] for lemma in told["lemmas"]] == names
+
+
+def test_lemmas_of_a_folder_wants_a_file(lab):
+    lab.write("models/a.spthy", THEORY)
+    done = lab.run("lemmas", "models", code=2)
+    assert (
+        "models: is a folder: name a theory (.spthy) in it, such as models/a.spthy" in done.stderr
+    )
 
 
 def test_lemmas_says_which_lemmas_need_which_flags(branches):
