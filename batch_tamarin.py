@@ -8658,6 +8658,7 @@ class _Planner:
             for variant in idle:
                 message = f"variant '{variant.name}' plans no lemma: exclude it, or give it some"
                 self.recipe.problem(variant.path, message)
+        if not idle:
             self._warn_of_idle_theories(name, words)
 
     def _warn_of_idle_theories(self, entry: str, words: SelectingWords) -> None:
@@ -8825,7 +8826,7 @@ class _Planner:
                 if is_unread or any(_selects(pattern, lemma) for lemma in lemmas):
                     words.use(path)
                 else:
-                    names = {lemma.name for lemma in lemmas}
+                    names = [lemma.name for lemma in lemmas]
                     complain = functools.partial(self._no_such_expectation, path, pattern)
                     words.note_idle(path, names, complain)
 
@@ -24163,7 +24164,10 @@ def command_lemmas(args: argparse.Namespace) -> int:
 
 def say_what_flags_do(theory: Theory, flags: Sequence[str]) -> None:
     """Say which lemmas need more flags, and which of these flags do nothing."""
-    source = read_source(theory.path, flags)
+    try:
+        source = read_source(theory.path, flags)
+    except InputError:
+        return  # only with the options that were given it can be read
     for flag in flags:
         if flag not in source.known_flags:
             warn(idle_flag(flag, "#ifdef", source.known_flags))

@@ -18005,6 +18005,14 @@ def test_lemmas_says_which_lemmas_need_which_flags(branches):
     assert "deep (-D A -D C)" in done.stderr
 
 
+def test_lemmas_lists_what_can_be_read_only_with_diff(lab):
+    sides = "".join(f'lemma one [{side}]: "T"\n' for side in ("left", "right"))
+    lab.write("t.spthy", f"theory T begin\n{sides}end\n")
+    done = lab.run("lemmas", "t.spthy", "--diff", code=0)
+    assert "LHS one" in done.stdout
+    assert done.stderr == ""
+
+
 def test_lemmas_warns_of_a_flag_that_does_nothing(branches):
     done = branches.run("lemmas", "t.spthy", "-D", "AA", "-D", "D", code=0)
     assert "warning: -D AA: no #ifdef asks for this flag (did you mean 'A'?)" in done.stderr
